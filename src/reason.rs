@@ -1,0 +1,110 @@
+//! Why something was refused or ended: the only list. Status codes, metric labels, API text and
+//! CDR columns are read from the one table here (spec/domain §2.4).
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $text:literal;)*) => {
+        /// A reason code. `status` is what the caller's trunk is answered when this is why its
+        /// call failed, unless the trunk's failure map says otherwise.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $($(#[$doc])* $variant,)* }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The stable code, such as `concurrency.full`.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// Default SIP status towards the carrier.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            /// A short text for people.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Call gate.
+    NumberUnknown = "gate.number_unknown", 404, "the dialled number belongs to no campaign";
+    NumberMalformed = "gate.number_malformed", 404, "the dialled user part is no telephone number";
+    CampaignPaused = "gate.campaign_paused", 480, "the campaign is paused";
+    PublisherPaused = "gate.publisher_paused", 480, "the publisher is paused";
+    TrunkFull = "gate.trunk_full", 503, "the trunk has as many calls as it may have";
+    Overloaded = "gate.overloaded", 503, "this server takes no new calls at the moment";
+    Draining = "gate.draining", 503, "this server is being taken out of service";
+    JournalFull = "gate.journal_full", 503, "the journal's disk is full";
+    // Target state, schedule, filters.
+    TargetPaused = "target.paused", 480, "the target is paused";
+    TargetDrained = "target.drained", 480, "the target's weight is zero";
+    ScheduleClosed = "schedule.closed", 480, "the target is closed at this hour";
+    ScheduleHoliday = "schedule.holiday", 480, "the target is closed on this day";
+    ScheduleClosingSoon = "schedule.closing_soon", 480, "the target closes in a moment";
+    FilterMismatch = "filter.mismatch", 480, "the call's tags are not what the target wants";
+    FilterMissingTag = "filter.missing_tag", 480, "a tag the target asks for is missing";
+    // Caps and concurrency.
+    CapFull = "cap.full", 486, "the cap is used up for this window";
+    ConcurrencyFull = "concurrency.full", 486, "the target has as many calls as it takes";
+    // Selection.
+    NotReached = "selection.not_reached", 480, "the call was over before its turn";
+    TooManyCandidates = "selection.too_many", 480, "the plan already holds as many targets as are tried";
+    NoneEligible = "selection.none_eligible", 480, "no target of the campaign can take the call";
+    DecisionTimeout = "decision.timeout", 503, "the decision was not made in time";
+    DecisionFailed = "decision.failed", 500, "the decision could not be made";
+    // Attempts.
+    AttemptNoAnswer = "attempt.no_answer", 480, "the target rang out";
+    AttemptNoResponse = "attempt.no_response", 480, "the target gave no sign of life";
+    AttemptBusy = "attempt.busy", 486, "the target is busy";
+    AttemptRejected = "attempt.rejected", 480, "the target refused the call";
+    AttemptCarrierFailed = "attempt.carrier_failed", 500, "the way to the target failed";
+    AttemptUnresolved = "attempt.unresolved", 500, "the target's address could not be resolved";
+    AttemptRedirected = "attempt.redirected", 480, "the target redirected the call";
+    CallerAbandoned = "attempt.caller_abandoned_while_ringing", 487, "the caller hung up before the answer";
+    // How an answered call ended.
+    CallerHungUp = "end.caller_hung_up", 200, "the caller hung up";
+    TargetHungUp = "end.target_hung_up", 200, "the target hung up";
+    MaxDuration = "end.max_duration", 200, "the call reached its longest duration";
+    AckMissing = "end.ack_missing", 408, "the caller never confirmed the answer";
+    DialogLost = "end.dialog_lost", 481, "a side no longer knew the call";
+    PeerUnreachable = "end.peer_unreachable", 408, "a side no longer answered";
+    HungUpByOperator = "end.operator", 200, "an operator ended the call";
+    NodeRestart = "orphan_node_restart", 500, "the server restarted during the call";
+    InternalError = "system.error", 500, "an internal error ended the call";
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::from_code(&code)
+            .ok_or_else(|| serde::de::Error::custom(format!("unknown reason code `{code}`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_unique_and_finds_its_reason() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_code(reason.code()), Some(*reason), "{}", reason.code());
+        }
+    }
+}
