@@ -1,0 +1,64 @@
+//! Where a message came from or goes to: the pair of our socket and the peer's address, and for
+//! stream transports the connection (RFC 5626 §2 calls this a flow).
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// A configured listening address, by its position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u16);
+
+/// One accepted or opened stream connection; never reused within a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// A listener and a peer, over a datagram or a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// Our side: messages leave from this listener's socket, so that answers find their way back
+    /// through a NAT (RFC 3581 §4).
+    pub listener: ListenerId,
+    pub transport: Transport,
+    pub peer: SocketAddr,
+    /// The connection a stream message arrived on. `None` for datagrams, and for a stream that is
+    /// still to be opened.
+    pub connection: Option<ConnectionId>,
+}
+
+impl Transport {
+    /// The token of a Via header field, RFC 3261 §20.42.
+    pub fn via_token(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
+    }
+
+    /// The value of the `transport` URI parameter and of metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// Whether the transport itself repeats what is lost (RFC 3261 §17).
+    pub fn is_reliable(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp => true,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
