@@ -1,0 +1,41 @@
+//! What a call tells about itself. The server turns each report into a fact.
+
+use bytes::Bytes;
+
+use crate::reason::Reason;
+
+/// Attempts are numbered from 1 in the order they are made; the number is also the leg's.
+pub type AttemptNumber = u8;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// Our INVITE left for this attempt.
+    AttemptStarted { attempt: AttemptNumber },
+    /// Its first response beyond 100.
+    AttemptProgress { attempt: AttemptNumber, status: u16 },
+    /// The attempt is over without an answer. `status` is the target's, if it gave one.
+    AttemptFailed {
+        attempt: AttemptNumber,
+        status: Option<u16>,
+        /// Cause of ITU-T Q.850, if the target gave one (RFC 3326).
+        q850: Option<u8>,
+        reason: Reason,
+    },
+    /// The target answered. Durable before the caller learns of it (spec/data §1.2).
+    Answered { attempt: AttemptNumber },
+    /// The caller acknowledged the answer.
+    Confirmed,
+    /// The call is over; nothing follows. `status` is what the caller's INVITE was answered.
+    Ended { party: Party, reason: Reason, status: u16, q850: Option<u8> },
+}
+
+/// Who ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    Caller,
+    Target,
+    System,
+}
+
+/// The value of a Reason header field that goes along to the other leg (RFC 3326, spec/sip B6).
+pub type ReasonValue = Option<Bytes>;

@@ -1,0 +1,93 @@
+//! The one exit. Hang-up, CANCEL, failure, time-out, drain and fault all end here, and nothing else
+//! ends a call.
+
+use crate::reason::Reason;
+use crate::sip::leg::event::Command;
+use crate::sip::trunk::Cause;
+
+use super::report::{Party, ReasonValue, Report};
+use super::{Call, Output, Outputs, RETRY_AFTER_S, State};
+
+impl Call {
+    /// Ends the call in whatever state it is.
+    pub(super) fn end(
+        &mut self,
+        party: Party,
+        reason: Reason,
+        q850: Option<u8>,
+        why: ReasonValue,
+        out: &mut Outputs,
+    ) {
+        if self.is_answered() {
+            self.end_with_cause(party, reason, q850, why, out);
+        } else {
+            self.end_unanswered(party, reason, None, why, out);
+        }
+    }
+
+    /// Ends a call with the Q.850 cause a party gave. A caller's BYE before the answer is taken
+    /// for a CANCEL (RFC 3261 §15 allows it in an early dialog).
+    pub(super) fn end_with_cause(
+        &mut self,
+        party: Party,
+        reason: Reason,
+        q850: Option<u8>,
+        why: ReasonValue,
+        out: &mut Outputs,
+    ) {
+        if !self.is_answered() {
+            self.end_unanswered(party, Reason::CallerAbandoned, None, why, out);
+            return;
+        }
+        if matches!(self.state, State::Answering { .. }) {
+            // The target hung up before the caller was told of its answer. The caller is told all
+            // the same: the answer is a fact, and its end follows.
+            self.relay_answer(out);
+        }
+        self.state = State::Ended;
+        if party != Party::Caller {
+            out.push(Output::ToCaller(Command::HangUp { why: why.clone() }));
+        }
+        if party != Party::Target {
+            out.push(Output::ToTarget(Command::HangUp { why }));
+        }
+        out.push(Output::Report(Report::Ended { party, reason, status: 200, q850 }));
+    }
+
+    /// Ends a call that nobody answered: the caller's INVITE gets its final response. `status` is
+    /// a target's; the trunk's failure map says what its carrier hears of it (spec/sip B5).
+    pub(super) fn end_unanswered(
+        &mut self,
+        party: Party,
+        reason: Reason,
+        status: Option<u16>,
+        why: ReasonValue,
+        out: &mut Outputs,
+    ) {
+        match self.state {
+            State::Ended => return,
+            State::Dialing { attempt, .. } => {
+                out.push(Output::Abandon { why });
+                out.push(Output::Report(Report::AttemptFailed {
+                    attempt,
+                    status: None,
+                    q850: None,
+                    reason,
+                }));
+            }
+            State::Deciding { .. }
+            | State::Holding { .. }
+            | State::Answering { .. }
+            | State::Connected { .. } => {}
+        }
+        self.state = State::Ended;
+        let status = match (reason, status) {
+            (Reason::CallerAbandoned, _) => reason.status(),
+            (_, Some(status)) => self.failures.carrier_status(Cause::Target(status)),
+            (_, None) => self.failures.carrier_status(Cause::Own(reason)),
+        };
+        let retry_after_s = (status == 503).then_some(RETRY_AFTER_S);
+        out.push(Output::ToCaller(Command::Refuse { status, retry_after_s }));
+        out.push(Output::Report(Report::Ended { party, reason, status, q850: None }));
+    }
+}

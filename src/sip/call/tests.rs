@@ -1,0 +1,333 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use smallvec::SmallVec;
+
+use super::plan::{Attempt, Destination};
+use super::*;
+use crate::sip::flow::Transport;
+
+#[test]
+fn the_first_target_answers_and_the_caller_hangs_up() {
+    let (mut call, mut seen) = (new(), vec![]);
+
+    feed(&mut call, 0, Input::Decided(plan(2)), &mut seen);
+    feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+    feed(&mut call, 50, Input::Target(LegEvent::Progress { status: 180, body: None }), &mut seen);
+    feed(&mut call, 900, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+    feed(&mut call, 905, Input::Durable, &mut seen);
+    feed(&mut call, 950, Input::Caller(LegEvent::Confirmed), &mut seen);
+    feed(&mut call, 9000, Input::Caller(LegEvent::HungUp { why: None, q850: Some(16) }), &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            Output::PlaceHold { attempt: 1 },
+            Output::Report(Report::AttemptStarted { attempt: 1 }),
+            Output::Dial { attempt: 1 },
+            Output::Report(Report::AttemptProgress { attempt: 1, status: 180 }),
+            Output::ToCaller(Command::Progress { status: 180, body: None }),
+            Output::Report(Report::Answered { attempt: 1 }),
+            Output::AwaitDurable,
+            Output::ToCaller(Command::Answer { body: None }),
+            Output::Report(Report::Confirmed),
+            Output::ToTarget(Command::HangUp { why: None }),
+            ended(Party::Caller, Reason::CallerHungUp, 200, Some(16)),
+        ]
+    );
+}
+
+#[test]
+fn a_busy_target_leads_to_the_next_one() {
+    let (mut call, mut seen) = dialing(2);
+
+    feed(&mut call, 10, refused(486), &mut seen);
+
+    assert_eq!(
+        seen,
+        [failed(1, Some(486), Reason::AttemptBusy), Output::PlaceHold { attempt: 2 },]
+    );
+}
+
+#[test]
+fn a_status_that_stops_the_hunt_reaches_the_caller() {
+    let (mut call, mut seen) = dialing(2);
+
+    feed(&mut call, 10, refused(603), &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            failed(1, Some(603), Reason::AttemptRejected),
+            Output::ToCaller(Command::Refuse { status: 603, retry_after_s: None }),
+            ended(Party::Target, Reason::AttemptRejected, 603, None),
+        ]
+    );
+}
+
+#[test]
+fn a_challenge_of_a_target_never_reaches_the_caller() {
+    let (mut call, mut seen) = dialing(1);
+
+    feed(&mut call, 10, refused(407), &mut seen);
+
+    assert!(seen.contains(&ended(Party::Target, Reason::AttemptRejected, 500, None)), "{seen:?}");
+}
+
+#[test]
+fn a_dead_target_is_left_after_its_first_response_time() {
+    let (mut call, mut seen) = dialing(2);
+
+    assert_eq!(call.deadline(), Some(at(2000)));
+    timeout(&mut call, 2000, &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            Output::Abandon { why: None },
+            failed(1, None, Reason::AttemptNoResponse),
+            Output::PlaceHold { attempt: 2 },
+        ]
+    );
+}
+
+#[test]
+fn a_target_that_rings_has_its_whole_ring_time() {
+    let (mut call, mut seen) = dialing(1);
+
+    feed(&mut call, 10, Input::Target(LegEvent::Trying), &mut seen);
+    assert_eq!(call.deadline(), Some(at(6000)));
+    timeout(&mut call, 6000, &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            Output::Abandon { why: None },
+            failed(1, None, Reason::AttemptNoAnswer),
+            Output::ToCaller(Command::Refuse { status: 480, retry_after_s: None }),
+            ended(Party::System, Reason::AttemptNoAnswer, 480, None),
+        ]
+    );
+}
+
+#[test]
+fn a_cancel_ends_the_attempt_and_no_other_follows() {
+    let (mut call, mut seen) = dialing(2);
+
+    feed(&mut call, 10, Input::Caller(LegEvent::Cancelled { why: None }), &mut seen);
+    feed(&mut call, 20, refused(487), &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            Output::Abandon { why: None },
+            failed(1, None, Reason::CallerAbandoned),
+            Output::ToCaller(Command::Refuse { status: 487, retry_after_s: None }),
+            ended(Party::Caller, Reason::CallerAbandoned, 487, None),
+        ]
+    );
+}
+
+#[test]
+fn an_answer_wins_over_a_cancel_that_crosses_it() {
+    let (mut call, mut seen) = dialing(1);
+
+    feed(&mut call, 10, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+    feed(&mut call, 11, Input::Caller(LegEvent::Cancelled { why: None }), &mut seen);
+    feed(&mut call, 12, Input::Durable, &mut seen);
+
+    assert_eq!(seen.last(), Some(&Output::ToCaller(Command::Answer { body: None })));
+}
+
+#[test]
+fn an_answer_waits_for_the_journal_and_no_longer_than_it_may() {
+    let (mut call, mut seen) = dialing(1);
+
+    feed(&mut call, 10, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+    assert_eq!(call.deadline(), Some(at(30)));
+    timeout(&mut call, 30, &mut seen);
+
+    assert_eq!(seen.last(), Some(&Output::ToCaller(Command::Answer { body: None })));
+}
+
+#[test]
+fn without_a_decision_the_caller_is_answered_at_the_deadline() {
+    let (mut call, mut seen) = (new(), vec![]);
+
+    timeout(&mut call, 3000, &mut seen);
+    feed(&mut call, 3001, Input::Decided(plan(1)), &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            Output::ToCaller(Command::Refuse { status: 503, retry_after_s: Some(RETRY_AFTER_S) }),
+            ended(Party::System, Reason::DecisionTimeout, 503, None),
+        ]
+    );
+}
+
+#[test]
+fn a_denied_hold_leads_to_the_next_target() {
+    let (mut call, mut seen) = (new(), vec![]);
+    feed(&mut call, 0, Input::Decided(plan(1)), &mut seen);
+    seen.clear();
+
+    feed(&mut call, 0, Input::HoldDenied(Reason::ConcurrencyFull), &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            failed(1, None, Reason::ConcurrencyFull),
+            Output::ToCaller(Command::Refuse { status: 486, retry_after_s: None }),
+            ended(Party::System, Reason::ConcurrencyFull, 486, None),
+        ]
+    );
+}
+
+#[test]
+fn the_longest_duration_ends_both_legs() {
+    let (mut call, mut seen) = dialing(1);
+    feed(&mut call, 10, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+    feed(&mut call, 10, Input::Durable, &mut seen);
+    seen.clear();
+
+    timeout(&mut call, 60_010, &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            Output::ToCaller(Command::HangUp { why: None }),
+            Output::ToTarget(Command::HangUp { why: None }),
+            ended(Party::System, Reason::MaxDuration, 200, None),
+        ]
+    );
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let why = || None;
+    prop_oneof![
+        (1_usize..4).prop_map(|n| Input::Decided(plan(n))),
+        Just(Input::Refused(Refusal { reason: Reason::NumberUnknown })),
+        Just(Input::HoldPlaced),
+        Just(Input::HoldDenied(Reason::CapFull)),
+        Just(Input::Durable),
+        Just(Input::Caller(LegEvent::Confirmed)),
+        Just(Input::Caller(LegEvent::Cancelled { why: why() })),
+        Just(Input::Caller(LegEvent::HungUp { why: why(), q850: None })),
+        Just(Input::Caller(LegEvent::Lost { reason: Reason::AckMissing })),
+        Just(Input::Target(LegEvent::Trying)),
+        Just(Input::Target(LegEvent::Progress { status: 183, body: None })),
+        Just(Input::Target(LegEvent::Answered { body: None })),
+        prop_oneof![Just(302_u16), Just(407), Just(486), Just(503), Just(603)].prop_map(refused),
+        Just(Input::Target(LegEvent::HungUp { why: why(), q850: None })),
+        Just(Input::Target(LegEvent::Lost { reason: Reason::DialogLost })),
+        Just(Input::End(Reason::Draining)),
+    ]
+}
+
+proptest! {
+    /// Whatever comes in whatever order: one final response, one end, nothing dialled after it.
+    #[test]
+    fn one_exit(steps in prop::collection::vec((any_input(), 0_u64..4000), 0..40)) {
+        let (mut call, mut seen, mut now) = (new(), vec![], 0);
+        for (input, wait) in steps {
+            now += wait;
+            timeout(&mut call, now, &mut seen);
+            feed(&mut call, now, input, &mut seen);
+        }
+        while !call.is_ended() {
+            // A hold that nobody grants is the one thing a call waits for without a deadline.
+            let next = call.deadline().map_or(now, |at| at.0 / 1_000_000);
+            now = now.max(next);
+            if call.deadline().is_none() {
+                feed(&mut call, now, Input::HoldDenied(Reason::CapFull), &mut seen);
+            }
+            timeout(&mut call, now, &mut seen);
+        }
+        let count = |wanted: fn(&Output) -> bool| seen.iter().filter(|it| wanted(it)).count();
+        let finals = count(|it| matches!(
+            it,
+            Output::ToCaller(Command::Answer { .. } | Command::Refuse { .. })
+        ));
+        prop_assert_eq!(finals, 1);
+        prop_assert_eq!(count(|it| matches!(it, Output::Report(Report::Ended { .. }))), 1);
+        let is_end = matches!(seen.last(), Some(Output::Report(Report::Ended { .. })));
+        prop_assert!(is_end, "{:?}", seen.last());
+        for number in 1..4 {
+            let mut ends = 0;
+            let mut asked = 0;
+            for output in &seen {
+                match output {
+                    Output::PlaceHold { attempt } if *attempt == number => asked += 1,
+                    Output::Report(
+                        Report::AttemptFailed { attempt, .. } | Report::Answered { attempt },
+                    ) if *attempt == number => ends += 1,
+                    _ => {}
+                }
+            }
+            prop_assert!(asked <= 1 && ends <= asked, "attempt {number}: {asked} begun, {ends} ended");
+        }
+    }
+}
+
+fn new() -> Call {
+    let limits =
+        CallLimits { decision: Duration::from_secs(3), answer_wait: Duration::from_millis(20) };
+    Call::new(limits, Arc::new(FailureMap::default()), at(0))
+}
+
+/// A call whose first of `attempts` targets has just been sent an INVITE.
+fn dialing(attempts: usize) -> (Call, Vec<Output>) {
+    let (mut call, mut seen) = (new(), vec![]);
+    feed(&mut call, 0, Input::Decided(plan(attempts)), &mut seen);
+    feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+    (call, vec![])
+}
+
+fn plan(attempts: usize) -> Box<Plan> {
+    let attempt = Attempt {
+        uri: Bytes::from_static(b"sip:192.0.2.9"),
+        destination: Some(Destination {
+            transport: Transport::Udp,
+            peer: "192.0.2.9:5060".parse().unwrap(),
+        }),
+        ring_timeout: Duration::from_secs(6),
+        first_response: Duration::from_secs(2),
+        max_duration: Duration::from_secs(60),
+    };
+    Box::new(Plan {
+        attempts: SmallVec::from_elem(attempt, attempts),
+        advance_on: Arc::from([408, 480, 486, 500, 503]),
+        ring_budget: Duration::from_secs(60),
+    })
+}
+
+fn feed(call: &mut Call, ms: u64, input: Input, seen: &mut Vec<Output>) {
+    let mut out = Outputs::new();
+    call.handle(input, at(ms), &mut out);
+    seen.extend(out);
+}
+
+fn timeout(call: &mut Call, ms: u64, seen: &mut Vec<Output>) {
+    let mut out = Outputs::new();
+    call.handle_timeout(at(ms), &mut out);
+    seen.extend(out);
+}
+
+fn refused(status: u16) -> Input {
+    Input::Target(LegEvent::Refused { status, q850: None })
+}
+
+fn failed(attempt: AttemptNumber, status: Option<u16>, reason: Reason) -> Output {
+    Output::Report(Report::AttemptFailed { attempt, status, q850: None, reason })
+}
+
+fn ended(party: Party, reason: Reason, status: u16, q850: Option<u8>) -> Output {
+    Output::Report(Report::Ended { party, reason, status, q850 })
+}
+
+fn at(ms: u64) -> Mono {
+    Mono(0) + Duration::from_millis(ms)
+}

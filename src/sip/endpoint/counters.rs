@@ -1,0 +1,62 @@
+//! What an endpoint counts. Plain numbers of one shard; the server adds them up.
+
+use std::collections::BTreeMap;
+
+/// Methods that are counted by name; the last entry is every other one.
+pub const METHODS: [&str; 11] = [
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE", "REGISTER", "REFER", "PRACK",
+    "other",
+];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests by [`METHODS`].
+    pub requests_in: [u64; METHODS.len()],
+    pub requests_out: [u64; METHODS.len()],
+    /// Responses by class, 1xx to 6xx.
+    pub responses_in: [u64; 6],
+    pub responses_out: [u64; 6],
+    /// Messages that were sent before.
+    pub retransmissions_out: u64,
+    /// Requests that had been received before.
+    pub retransmissions_in: u64,
+    /// Messages that could not be parsed, by fault.
+    pub malformed: BTreeMap<&'static str, u64>,
+    /// Responses and ACKs that belong to nothing.
+    pub strays: u64,
+    /// Handlers that panicked; each ended one call.
+    pub panics: u64,
+}
+
+impl Counters {
+    pub(super) fn malformed(&mut self, fault: &'static str) {
+        *self.malformed.entry(fault).or_default() += 1;
+    }
+
+    pub(super) fn request_in(&mut self, method: &[u8]) {
+        self.requests_in[method_index(method)] += 1;
+    }
+
+    pub(super) fn response_in(&mut self, status: u16) {
+        if let Some(count) = self.responses_in.get_mut(usize::from(status / 100).wrapping_sub(1)) {
+            *count += 1;
+        }
+    }
+
+    /// `message` is one that we wrote.
+    pub(super) fn sent(&mut self, message: &[u8]) {
+        if let Some([class, ..]) = message.strip_prefix(b"SIP/2.0 ") {
+            if let Some(count) = self.responses_out.get_mut(usize::from(class.wrapping_sub(b'1'))) {
+                *count += 1;
+            }
+        } else {
+            let end = memchr::memchr(b' ', message).unwrap_or(0);
+            self.requests_out[method_index(&message[..end])] += 1;
+        }
+    }
+}
+
+fn method_index(method: &[u8]) -> usize {
+    let other = METHODS.len() - 1;
+    METHODS.iter().position(|name| name.as_bytes() == method).unwrap_or(other)
+}

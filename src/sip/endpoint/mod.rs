@@ -1,0 +1,426 @@
+//! The top of the pure SIP stack: one value that takes datagrams and decisions and gives back
+//! datagrams, questions and reports. One per shard; nothing is shared between shards.
+//!
+//! It owns the tables, the deadlines and the identifiers. Whoever feeds an input drains all
+//! outputs before the next one, so messages of a call leave in the order they were made.
+//!
+//! ```text
+//! Received ─► parse ─► requests  ─► transaction ─► caller/target leg ─► Call ─┐
+//!                      responses ┘                                            │
+//! Send, Admitted, PlaceHold, AwaitDurable, Report ◄── caller, target, relay ◄─┘
+//! ```
+
+mod caller;
+mod counters;
+mod relay;
+mod requests;
+mod responses;
+mod settings;
+mod target;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slotmap::SlotMap;
+
+use crate::id::CallId;
+use crate::phone::PhoneNumber;
+use crate::reason::Reason;
+use crate::time::{Mono, Wall};
+
+use super::call::plan::{Plan, Refusal};
+use super::call::report::{AttemptNumber, Report};
+use super::call::{self, Call};
+use super::flow::Flow;
+use super::ids::{IdSource, LegNumber};
+use super::leg::event::LegEvent;
+use super::leg::{Leg, LegState};
+use super::message::{Message, Method, Refusal as MalformedRefusal};
+use super::trunk::{Caller, FailureMap, NumberFault, TrunkIndex, Trunks};
+
+use wire::{Due, Wire};
+
+pub use super::ids::CallKey;
+pub use counters::{Counters, METHODS as COUNTED_METHODS};
+pub use settings::{Listener, Settings};
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A datagram or a framed message, from a source that was found worth reading.
+    Received { flow: Flow, origin: Origin, wall: Wall, message: Bytes },
+    /// A stream lost its bounds at this message; the connection is about to be closed.
+    Unframed { flow: Flow, origin: Origin, head: Bytes },
+    /// The routing decision of an admitted call.
+    Decided { call: CallKey, outcome: Result<Box<Plan>, Refusal> },
+    /// Whether the attempt may be made.
+    Held { call: CallKey, outcome: Result<(), Reason> },
+    /// What the call reported before it asked is on disk.
+    Durable { call: CallKey },
+    /// A message could not be sent there, or the connection broke.
+    FlowFailed { flow: Flow },
+    /// End this call.
+    End { call: CallKey, reason: Reason },
+    /// New calls are refused from now on; live ones go on.
+    Drain,
+}
+
+/// Something is wanted.
+#[derive(Debug)]
+pub enum Output {
+    Send {
+        flow: Flow,
+        message: Bytes,
+    },
+    /// A new call: journal it and answer with [`Input::Decided`].
+    Admitted(Box<Admission>),
+    /// Answer with [`Input::Held`].
+    PlaceHold {
+        call: CallKey,
+        id: CallId,
+        attempt: AttemptNumber,
+    },
+    /// Answer with [`Input::Durable`] once all reports so far are on disk.
+    AwaitDurable {
+        call: CallKey,
+    },
+    Report {
+        call: CallKey,
+        id: CallId,
+        at: Mono,
+        report: Report,
+    },
+}
+
+/// Who sent a message, judged by its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Trunk(TrunkIndex),
+    /// A target: may speak within its calls only.
+    Peer,
+    /// Anybody else who names a call of ours. Unless it fits that call exactly, it gets no answer.
+    Stranger,
+}
+
+/// What is known of a call when it is admitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admission {
+    pub call: CallKey,
+    pub id: CallId,
+    pub at: Mono,
+    pub wall: Wall,
+    pub trunk: TrunkIndex,
+    pub sip_call_id: Bytes,
+    /// User part of the Request-URI as dialled.
+    pub dialed: Bytes,
+    pub number: Result<PhoneNumber, NumberFault>,
+    pub caller: Caller,
+    pub flow: Flow,
+}
+
+pub struct Endpoint {
+    calls: SlotMap<CallKey, CallEntry>,
+    wire: Wire,
+    trunks: Arc<Trunks>,
+    /// By trunk.
+    failures: Vec<Arc<FailureMap>>,
+    draining: bool,
+    /// The call whose event is being handled: the one to end if the handler panics.
+    current: Option<CallKey>,
+}
+
+/// A call and its legs.
+struct CallEntry {
+    id: CallId,
+    call: Call,
+    caller: Leg,
+    /// The attempt in progress, or the one that answered. Legs of attempts that are over are gone;
+    /// their transactions settle what still comes (see [`responses`]).
+    target: Option<Leg>,
+    /// What goes on from the caller's INVITE to the targets'.
+    onward: Box<caller::Onward>,
+    armed: Option<Mono>,
+}
+
+/// One of the two legs of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Caller,
+    Target,
+}
+
+impl Endpoint {
+    pub fn new(settings: Settings, trunks: Arc<Trunks>, ids: IdSource, now: Mono) -> Self {
+        let failures = trunks.iter().map(|(_, trunk)| Arc::new(trunk.failures.clone())).collect();
+        Self {
+            calls: SlotMap::with_key(),
+            wire: Wire::new(settings, ids, now),
+            trunks,
+            failures,
+            draining: false,
+            current: None,
+        }
+    }
+
+    /// Takes one input; appends to `out` what it leads to, in order.
+    pub fn handle(&mut self, input: Input, now: Mono, out: &mut Vec<Output>) {
+        std::mem::swap(&mut self.wire.out, out);
+        self.dispatch(input, now);
+        std::mem::swap(&mut self.wire.out, out);
+        self.current = None;
+    }
+
+    /// When to call [`Endpoint::handle_timeouts`] next.
+    pub fn deadline(&self) -> Option<Mono> {
+        self.wire.deadlines.next()
+    }
+
+    pub fn handle_timeouts(&mut self, now: Mono, out: &mut Vec<Output>) {
+        std::mem::swap(&mut self.wire.out, out);
+        while let Some(due) = self.wire.deadlines.pop(now) {
+            match due {
+                Due::Transaction(key) => self.transaction_timeout(key, now),
+                Due::Call(key) => self.call_timeout(key, now),
+            }
+        }
+        std::mem::swap(&mut self.wire.out, out);
+        self.current = None;
+    }
+
+    /// After a panic in a handler: ends the call that was being handled through its exit, or, if
+    /// that panics too, drops it with its closing report. No other call is touched.
+    pub fn recover(&mut self, now: Mono, out: &mut Vec<Output>) {
+        // What the handler had put out before it fell is still in `wire`.
+        out.append(&mut self.wire.out);
+        let Some(call) = self.current.take() else { return };
+        self.wire.counters.panics += 1;
+        self.handle(Input::End { call, reason: Reason::InternalError }, now, out);
+    }
+
+    /// Drops what [`Endpoint::recover`] could not end. Returns the call's closing report.
+    pub fn abandon(&mut self, call: CallKey, now: Mono) -> Option<Output> {
+        let entry = self.calls.remove(call)?;
+        let report = Report::Ended {
+            party: call::report::Party::System,
+            reason: Reason::InternalError,
+            status: Reason::InternalError.status(),
+            q850: None,
+        };
+        (!entry.call.is_ended()).then_some(Output::Report { call, id: entry.id, at: now, report })
+    }
+
+    /// The call whose event is being handled.
+    pub fn current(&self) -> Option<CallKey> {
+        self.current
+    }
+
+    /// Calls that are up or being set up, and those that still owe a message.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub fn transactions(&self) -> usize {
+        self.wire.transactions.len()
+    }
+
+    /// Counts since the last time this was called.
+    pub fn take_counters(&mut self) -> Counters {
+        std::mem::take(&mut self.wire.counters)
+    }
+
+    fn dispatch(&mut self, input: Input, now: Mono) {
+        match input {
+            Input::Received { flow, origin, wall, message } => {
+                match Message::parse(message, &self.wire.settings.limits) {
+                    Ok(Message::Request(request)) => self.request(request, flow, origin, wall, now),
+                    Ok(Message::Response(response)) => self.response(&response, flow, now),
+                    Err(malformed) => {
+                        self.wire.counters.malformed(malformed.fault.name());
+                        if let Some(refusal) = malformed.refusal {
+                            self.refuse_malformed(&refusal, flow, origin);
+                        }
+                    }
+                }
+            }
+            Input::Unframed { flow, origin, head } => {
+                self.wire.counters.malformed("framing");
+                self.refuse_unframed(head, flow, origin);
+            }
+            Input::Decided { call, outcome: Ok(plan) } => {
+                self.drive(call, call::Input::Decided(plan), now);
+            }
+            Input::Decided { call, outcome: Err(refusal) } => {
+                self.drive(call, call::Input::Refused(refusal), now);
+            }
+            Input::Held { call, outcome: Ok(()) } => {
+                self.drive(call, call::Input::HoldPlaced, now);
+            }
+            Input::Held { call, outcome: Err(reason) } => {
+                self.drive(call, call::Input::HoldDenied(reason), now);
+            }
+            Input::Durable { call } => self.drive(call, call::Input::Durable, now),
+            Input::FlowFailed { flow } => self.flow_failed(flow, now),
+            Input::End { call, reason } => self.drive(call, call::Input::End(reason), now),
+            Input::Drain => self.draining = true,
+        }
+    }
+
+    /// Feeds the call and does what it says.
+    fn drive(&mut self, key: CallKey, input: call::Input, now: Mono) {
+        self.current = Some(key);
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let Some(entry) = self.calls.get_mut(key) else { return };
+            let mut orders = call::Outputs::new();
+            entry.call.handle(input, now, &mut orders);
+            next = self.obey(key, orders, now);
+        }
+        self.settle(key);
+    }
+
+    /// Does what the call says. Returns what the call must hear of at once.
+    fn obey(&mut self, key: CallKey, orders: call::Outputs, now: Mono) -> Option<call::Input> {
+        let mut consequence = None;
+        for order in orders {
+            let Some(entry) = self.calls.get_mut(key) else { return None };
+            match order {
+                call::Output::PlaceHold { attempt } => {
+                    let id = entry.id;
+                    self.wire.out.push(Output::PlaceHold { call: key, id, attempt });
+                }
+                call::Output::Dial { attempt } => {
+                    if let Err(reason) = entry.dial(key, attempt, &mut self.wire, now) {
+                        consequence = Some(call::Input::Target(LegEvent::Lost { reason }));
+                    }
+                }
+                call::Output::Abandon { why } => {
+                    if let Some(leg) = entry.target.take() {
+                        self.wire.cancel(leg.invite, why.as_deref(), now);
+                    }
+                }
+                call::Output::ToCaller(command) => {
+                    entry.command_caller(command, &mut self.wire, now);
+                }
+                call::Output::ToTarget(command) => {
+                    entry.command_target(command, key, &mut self.wire, now);
+                }
+                call::Output::AwaitDurable => {
+                    self.wire.out.push(Output::AwaitDurable { call: key });
+                }
+                call::Output::Report(report) => {
+                    let id = entry.id;
+                    self.wire.out.push(Output::Report { call: key, id, at: now, report });
+                }
+            }
+        }
+        consequence
+    }
+
+    /// Drops a call that is over and owes nothing, else sees to its next deadline.
+    fn settle(&mut self, key: CallKey) {
+        let Some(entry) = self.calls.get_mut(key) else { return };
+        let target_settled = entry.target.as_ref().is_none_or(Leg::is_settled);
+        if entry.call.is_ended() && entry.caller.is_settled() && target_settled {
+            self.calls.remove(key);
+            return;
+        }
+        let deadline = entry.deadline();
+        if let Some(deadline) = deadline
+            && entry.armed.is_none_or(|armed| deadline < armed)
+        {
+            entry.armed = Some(deadline);
+            self.wire.deadlines.arm(deadline, Due::Call(key));
+        }
+    }
+
+    fn call_timeout(&mut self, key: CallKey, now: Mono) {
+        self.current = Some(key);
+        let Some(entry) = self.calls.get_mut(key) else { return };
+        entry.armed = None;
+        for side in [Side::Caller, Side::Target] {
+            self.leg_timeout(key, side, now);
+        }
+        if let Some(entry) = self.calls.get_mut(key) {
+            let mut orders = call::Outputs::new();
+            entry.call.handle_timeout(now, &mut orders);
+            if let Some(consequence) = self.obey(key, orders, now) {
+                self.drive(key, consequence, now);
+            }
+        }
+        self.settle(key);
+    }
+
+    fn refuse_malformed(&mut self, refusal: &MalformedRefusal, flow: Flow, origin: Origin) {
+        if origin != Origin::Stranger {
+            let status = refusal.status;
+            self.wire.respond_stateless(&refusal.headers, flow, status, refusal.reason, |_| {});
+        }
+    }
+
+    /// RFC 3261 §18.3: a stream message without a usable Content-Length is a bad request.
+    fn refuse_unframed(&mut self, head: Bytes, flow: Flow, origin: Origin) {
+        match Message::parse(head, &self.wire.settings.limits) {
+            Ok(Message::Request(request)) if request.method() != Method::Ack => {
+                if origin != Origin::Stranger {
+                    let reason = "Missing or Malformed Content-Length";
+                    self.wire.respond_stateless(&request, flow, 400, reason, |_| {});
+                }
+            }
+            Ok(Message::Request(_) | Message::Response(_)) => {}
+            Err(malformed) => {
+                if let Some(refusal) = malformed.refusal {
+                    self.refuse_malformed(&refusal, flow, origin);
+                }
+            }
+        }
+    }
+}
+
+impl CallEntry {
+    fn leg(&mut self, side: Side) -> Option<&mut Leg> {
+        match side {
+            Side::Caller => Some(&mut self.caller),
+            Side::Target => self.target.as_mut(),
+        }
+    }
+
+    /// The side of a leg number, if that leg is still of this call.
+    fn side_of(&self, number: LegNumber) -> Option<Side> {
+        match number {
+            0 => Some(Side::Caller),
+            _ => self.target.as_ref().filter(|leg| leg.number == number).map(|_| Side::Target),
+        }
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        [self.call.deadline(), self.caller.deadline(), self.target.as_ref().and_then(Leg::deadline)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn both_answered(&self) -> bool {
+        self.caller.state == LegState::Answered
+            && self.target.as_ref().is_some_and(|leg| leg.state == LegState::Answered)
+    }
+}
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Self::Caller => Self::Target,
+            Self::Target => Self::Caller,
+        }
+    }
+
+    /// The leg's words as the call hears them.
+    fn event(self, event: LegEvent) -> call::Input {
+        match self {
+            Self::Caller => call::Input::Caller(event),
+            Self::Target => call::Input::Target(event),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Requests from the wire: retransmission, dialog, or something new.
+
+use crate::sip::call;
+use crate::sip::call::report::ReasonValue;
+use crate::sip::flow::Flow;
+use crate::sip::ids::{self, CallKey};
+use crate::sip::leg::Reinvite;
+use crate::sip::leg::event::{Body, LegEvent};
+use crate::sip::message::{HeaderName, Headers, Method, Reason, Request, Scheme};
+use crate::sip::transaction::{Outputs as Effects, ServerKey, invite_server, server};
+use crate::sip::trunk::profile::OptionsPolicy;
+use crate::time::{Mono, Wall};
+
+use super::wire::{ALLOW, Machine, Owner};
+use super::{Endpoint, Origin, Side};
+
+impl Endpoint {
+    pub(super) fn request(
+        &mut self,
+        request: Request,
+        flow: Flow,
+        origin: Origin,
+        wall: Wall,
+        now: Mono,
+    ) {
+        self.wire.counters.request_in(request.method_bytes());
+        let key = self.wire.keys.of(&request, request.method(), request.method_bytes());
+        if request.method() == Method::Ack {
+            self.ack(&request, key, now);
+            return;
+        }
+        if self.absorb(&request, key, now) {
+            return;
+        }
+        if request.to_tag().is_some() && request.method() != Method::Cancel {
+            self.in_dialog(request, flow, origin, now);
+            return;
+        }
+        if origin == Origin::Stranger {
+            self.wire.counters.strays += 1;
+            return;
+        }
+        match request.method() {
+            Method::Invite => self.invite(request, key, flow, origin, wall, now),
+            Method::Cancel => self.cancel(request, flow, now),
+            Method::Options => self.options(request, flow, origin, now),
+            // Nothing outside a dialog knows what these speak of.
+            Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
+                self.wire.reply(request, flow, 481, now);
+            }
+            Method::Subscribe => {
+                let more = |writer: &mut crate::sip::message::Writer| {
+                    writer.header(HeaderName::AllowEvents, b"");
+                };
+                self.wire.reply_with(request, flow, 489, more, now);
+            }
+            Method::Register
+            | Method::Refer
+            | Method::Message
+            | Method::Publish
+            | Method::Ack
+            | Method::Other => self.not_allowed(request, flow, now),
+        }
+    }
+
+    pub(super) fn not_allowed(&mut self, request: Request, flow: Flow, now: Mono) {
+        let more = |writer: &mut crate::sip::message::Writer| {
+            writer.header(HeaderName::Allow, ALLOW);
+        };
+        self.wire.reply_with(request, flow, 405, more, now);
+    }
+
+    /// A request that was here before gets what it got before.
+    fn absorb(&mut self, request: &Request, key: ServerKey, now: Mono) -> bool {
+        let Some(transaction) = self.wire.find(key) else { return false };
+        self.wire.counters.retransmissions_in += 1;
+        let mut effects = Effects::new();
+        if let Some(entry) = self.wire.transactions.get_mut(transaction) {
+            match &mut entry.machine {
+                Machine::InviteServer(machine) if request.method() == Method::Invite => {
+                    machine.handle(invite_server::Input::Invite, now, &mut effects);
+                }
+                Machine::Server(machine) => {
+                    machine.handle(server::Input::Request, now, &mut effects);
+                }
+                Machine::InviteServer(_) | Machine::InviteClient(_) | Machine::Client(_) => {}
+            }
+        }
+        self.wire.apply(transaction, effects, now);
+        true
+    }
+
+    /// An ACK is never answered. It confirms a failure to its transaction, or a success to its leg
+    /// (RFC 3261 §13.3.1.4, §17.2.1); any other is absorbed.
+    fn ack(&mut self, ack: &Request, key: ServerKey, now: Mono) {
+        if let Some(transaction) = self.wire.find(key) {
+            let mut effects = Effects::new();
+            if let Some(entry) = self.wire.transactions.get_mut(transaction)
+                && let Machine::InviteServer(machine) = &mut entry.machine
+            {
+                machine.handle(invite_server::Input::Ack, now, &mut effects);
+            }
+            if !self.wire.apply(transaction, effects, now).pass_up {
+                return;
+            }
+        }
+        match self.find_dialog(ack) {
+            Some((call, side)) => self.confirmed(call, side, ack, now),
+            None => self.wire.counters.strays += 1,
+        }
+    }
+
+    /// The call and leg of a request that carries our tag: Call-ID and both tags must be right.
+    pub(super) fn find_dialog(&mut self, request: &Headers) -> Option<(CallKey, Side)> {
+        let (call, number) = ids::read_tag(request.to_tag()?)?;
+        let entry = self.calls.get_mut(call)?;
+        let side = entry.side_of(number)?;
+        let leg = entry.leg(side)?;
+        leg.dialog.as_ref()?.matches(request).then_some((call, side))
+    }
+
+    fn in_dialog(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
+        let Some((call, side)) = self.find_dialog(&request) else {
+            if origin == Origin::Stranger {
+                self.wire.counters.strays += 1;
+                return;
+            }
+            // Without state: the INVITE of a lost dialog gets an ACK to its 481 that fits nothing.
+            self.wire.respond_stateless(
+                &request,
+                flow,
+                481,
+                "Call/Transaction Does Not Exist",
+                |_| {},
+            );
+            return;
+        };
+        self.current = Some(call);
+        let Some(entry) = self.calls.get_mut(call) else { return };
+        let Some(leg) = entry.leg(side) else { return };
+        let number = request.cseq().number;
+        if leg.dialog.as_mut().is_some_and(|dialog| dialog.take_cseq(number).is_err()) {
+            self.wire.reply(request, flow, 500, now);
+            return;
+        }
+        match request.method() {
+            Method::Bye => {
+                let (why, q850) = reason_of(&request);
+                self.wire.reply(request, flow, 200, now);
+                self.hung_up(call, side, why, q850, now);
+            }
+            Method::Options => self.wire.reply_with(request, flow, 200, capabilities, now),
+            Method::Invite | Method::Update | Method::Info | Method::Message => {
+                self.relay(call, side, request, flow, now);
+            }
+            // No subscription lives in our dialogs (RFC 6665 §4.4).
+            Method::Notify if request.line(HeaderName::Event).is_none() => {
+                self.wire.reply(request, flow, 400, now);
+            }
+            Method::Notify | Method::Subscribe => self.wire.reply(request, flow, 489, now),
+            Method::Prack => self.wire.reply(request, flow, 481, now),
+            Method::Refer
+            | Method::Register
+            | Method::Publish
+            | Method::Ack
+            | Method::Cancel
+            | Method::Other => self.not_allowed(request, flow, now),
+        }
+    }
+
+    /// Found by branch, like a retransmission of its INVITE; Call-ID, tag and number are in the
+    /// same key, so a Via that a NAT rewrote does no harm (spec/sip X3).
+    fn cancel(&mut self, cancel: Request, flow: Flow, now: Mono) {
+        let invite = self.wire.keys.of_cancelled(&cancel);
+        let Some(transaction) = self.wire.find(invite) else {
+            self.wire.reply(cancel, flow, 481, now);
+            return;
+        };
+        let (why, _) = reason_of(&cancel);
+        let entry = self.wire.transactions.get(transaction);
+        let owner = entry.map_or(Owner::Nobody, |entry| entry.owner);
+        let tag = match owner {
+            Owner::Call(call) => self.calls.get(call).map(|entry| entry.caller.tag.clone()),
+            _ => None,
+        };
+        let answer = self.wire.accept(cancel, flow, now);
+        self.wire.respond(answer, 200, tag.as_deref(), |_, _| {}, None, now);
+        if let Owner::Call(call) = owner {
+            self.drive(call, call::Input::Caller(LegEvent::Cancelled { why }), now);
+        }
+    }
+
+    fn options(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
+        let Origin::Trunk(trunk) = origin else {
+            self.wire.reply(request, flow, 403, now);
+            return;
+        };
+        let policy = self.trunks.get(trunk).map(|trunk| trunk.profile.inbound.options);
+        if policy.is_some_and(|policy| policy != OptionsPolicy::Answer) {
+            return;
+        }
+        // Body-less and without state (spec/sip C5). Max-Forwards zero is fine for the last hop.
+        if self.draining {
+            self.wire.respond_stateless(&request, flow, 503, "Service Unavailable", |writer| {
+                writer.header_number(HeaderName::RetryAfter, u64::from(call::RETRY_AFTER_S));
+            });
+        } else if let Some(unsupported) = super::caller::unsupported(&request) {
+            self.wire.respond_stateless(&request, flow, 420, "Bad Extension", |writer| {
+                writer.header(HeaderName::Unsupported, &unsupported);
+            });
+        } else if is_foreign(&request) {
+            self.wire.respond_stateless(&request, flow, 416, "Unsupported URI Scheme", |_| {});
+        } else {
+            self.wire.respond_stateless(&request, flow, 200, "OK", capabilities);
+        }
+    }
+
+    fn confirmed(&mut self, call: CallKey, side: Side, ack: &Request, now: Mono) {
+        self.current = Some(call);
+        let Some(entry) = self.calls.get_mut(call) else { return };
+        let Some(leg) = entry.leg(side) else { return };
+        let number = ack.cseq().number;
+        let Some(confirmation) = leg.confirmation.take_if(|it| it.cseq == number) else { return };
+        if leg.reinvite == Some(Reinvite::Theirs) {
+            leg.reinvite = None;
+        }
+        let initial = side == Side::Caller && number == entry.onward.invite_cseq;
+        let body = body_of(ack);
+        entry.release_ack(side.other(), body, &mut self.wire);
+        if let Some(why) = confirmation.hang_up {
+            entry.say_bye(side, why, call, &mut self.wire, now);
+        }
+        if initial {
+            self.drive(call, call::Input::Caller(LegEvent::Confirmed), now);
+        } else {
+            self.settle(call);
+        }
+    }
+
+    fn hung_up(
+        &mut self,
+        call: CallKey,
+        side: Side,
+        why: ReasonValue,
+        q850: Option<u8>,
+        now: Mono,
+    ) {
+        let Some(entry) = self.calls.get_mut(call) else { return };
+        if let Some(leg) = entry.leg(side) {
+            leg.end_by_peer();
+        }
+        self.drive(call, side.event(LegEvent::HungUp { why, q850 }), now);
+    }
+}
+
+/// What we answer to OPTIONS.
+pub(super) fn capabilities(writer: &mut crate::sip::message::Writer) {
+    writer.header(HeaderName::Allow, ALLOW);
+    writer.header(HeaderName::Accept, b"application/sdp");
+}
+
+/// Whether the Request-URI has a scheme that is not for us.
+pub(super) fn is_foreign(request: &Request) -> bool {
+    request.parsed_uri().map_or(true, |uri| matches!(uri.scheme(), Scheme::Other))
+}
+
+/// The body, if there is one.
+pub(super) fn body_of(headers: &Headers) -> Option<Body> {
+    let bytes = headers.body_bytes();
+    let content_type = headers.content_type().filter(|_| !bytes.is_empty())?;
+    Some(Body { content_type: headers.slice_of(content_type), bytes })
+}
+
+/// The Reason header field as it stands, and its Q.850 cause.
+pub(super) fn reason_of(headers: &Headers) -> (ReasonValue, Option<u8>) {
+    let value = headers.line(HeaderName::Reason).map(bytes::Bytes::copy_from_slice);
+    let q850 = headers
+        .values(HeaderName::Reason)
+        .filter_map(|value| Reason::parse(value).ok())
+        .find(|reason| reason.protocol.eq_ignore_ascii_case(b"Q.850"))
+        .and_then(|reason| reason.cause)
+        .and_then(|cause| u8::try_from(cause).ok());
+    (value, q850)
+}

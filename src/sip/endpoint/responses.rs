@@ -1,0 +1,211 @@
+//! Responses from the wire, and deadlines of transactions.
+//!
+//! A response to an attempt that is over is settled here, without the call: a provisional is
+//! dropped, a failure was acknowledged by its transaction, and an answer is acknowledged and ended
+//! (spec/sip B9, X8, D10). So a second answer can never be bridged.
+
+use crate::reason::Reason;
+use crate::sip::call;
+use crate::sip::dialog::Dialog;
+use crate::sip::flow::Flow;
+use crate::sip::ids::{CallKey, TransactionKey};
+use crate::sip::leg::LegState;
+use crate::sip::leg::event::LegEvent;
+use crate::sip::message::{Method, Response};
+use crate::sip::transaction::Outputs as Effects;
+use crate::time::Mono;
+
+use super::requests::{body_of, reason_of};
+use super::wire::{Machine, Owner};
+use super::{Endpoint, Side};
+
+impl Endpoint {
+    pub(super) fn response(&mut self, response: &Response, flow: Flow, now: Mono) {
+        self.wire.counters.response_in(response.status());
+        // RFC 3261 §17.1.3: our branch, and the method of CSeq, which tells INVITE from CANCEL.
+        let branch = response.via().branch().unwrap_or_default();
+        let Some(mut key) = self.wire.find_client(branch) else {
+            self.wire.counters.strays += 1;
+            return;
+        };
+        if response.cseq().method() == Method::Cancel {
+            match self.wire.cancel_of(key) {
+                Some(cancel) => key = cancel,
+                None => return,
+            }
+        }
+        let Some(entry) = self.wire.transactions.get_mut(key) else { return };
+        let owner = entry.owner;
+        let mut effects = Effects::new();
+        let mut held_cancel = None;
+        match &mut entry.machine {
+            Machine::InviteClient(machine) => {
+                let writer = &mut self.wire.writer;
+                held_cancel = machine.handle_response(response, now, writer, &mut effects);
+            }
+            Machine::Client(machine) => {
+                machine.handle_response(response.status(), now, &mut effects)
+            }
+            Machine::InviteServer(_) | Machine::Server(_) => return,
+        }
+        let sent_to = entry.flow;
+        let remains = self.wire.apply(key, effects, now);
+        if let Some(head) = held_cancel {
+            self.wire.send_cancel(&head, sent_to, None, now);
+        }
+        if remains.forked {
+            self.refuse_answer(None, response, flow, now);
+        }
+        if !remains.pass_up {
+            return;
+        }
+        match owner {
+            Owner::Attempt { call, attempt } => {
+                let current = self.calls.get(call).and_then(|entry| entry.target.as_ref());
+                if current.is_some_and(|leg| leg.number == attempt) {
+                    self.attempt_response(call, key, response, flow, now);
+                } else if (200..300).contains(&response.status()) {
+                    self.refuse_answer(Some(key), response, flow, now);
+                }
+            }
+            Owner::Bye { call, side } => self.bye_done(call, side),
+            Owner::Probe { call, side } => {
+                if matches!(response.status(), 481 | 408) {
+                    self.lost(call, side, Reason::DialogLost, now);
+                }
+            }
+            Owner::Relay { call, side, answer } => {
+                self.relayed_response(call, side, key, answer, response, now);
+            }
+            Owner::Call(_) | Owner::Nobody => {}
+        }
+    }
+
+    pub(super) fn transaction_timeout(&mut self, key: TransactionKey, now: Mono) {
+        let Some((owner, remains)) = self.wire.timeout(key, now) else { return };
+        if !remains.timed_out {
+            return;
+        }
+        match owner {
+            Owner::Attempt { call, attempt } => {
+                let current = self.calls.get(call).and_then(|entry| entry.target.as_ref());
+                if current.is_some_and(|leg| leg.number == attempt) {
+                    self.attempt_lost(call, Reason::AttemptNoResponse, now);
+                }
+            }
+            Owner::Bye { call, side } => self.bye_done(call, side),
+            Owner::Probe { call, side } => self.lost(call, side, Reason::PeerUnreachable, now),
+            Owner::Relay { call, side, answer } => {
+                self.relay_timed_out(call, side, answer, now);
+            }
+            Owner::Call(_) | Owner::Nobody => {}
+        }
+    }
+
+    /// Nothing can be sent there. An INVITE of ours fails over at once; a request in a dialog is
+    /// repeated or times out as if it had been lost (spec/sip T8).
+    pub(super) fn flow_failed(&mut self, flow: Flow, now: Mono) {
+        let hit: Vec<_> = self
+            .wire
+            .transactions
+            .values()
+            .filter(|entry| entry.flow.peer == flow.peer && entry.flow.transport == flow.transport)
+            .filter_map(|entry| match entry.owner {
+                Owner::Attempt { call, attempt } => Some((call, attempt)),
+                Owner::Nobody
+                | Owner::Call(_)
+                | Owner::Bye { .. }
+                | Owner::Probe { .. }
+                | Owner::Relay { .. } => None,
+            })
+            .collect();
+        for (call, attempt) in hit {
+            let unanswered = self.calls.get(call).is_some_and(|entry| {
+                entry.target.as_ref().is_some_and(|leg| {
+                    leg.number == attempt && leg.state == LegState::Early && !leg.heard
+                })
+            });
+            if unanswered {
+                self.attempt_lost(call, Reason::AttemptCarrierFailed, now);
+            }
+        }
+    }
+
+    fn attempt_response(
+        &mut self,
+        call: CallKey,
+        transaction: TransactionKey,
+        response: &Response,
+        flow: Flow,
+        now: Mono,
+    ) {
+        let Some(entry) = self.calls.get_mut(call) else { return };
+        let Some(leg) = &mut entry.target else { return };
+        leg.heard = true;
+        let event = match response.status() {
+            100 => LegEvent::Trying,
+            status @ 101..200 => LegEvent::Progress { status, body: body_of(response) },
+            200..300 => {
+                if !entry.answered(transaction, response, flow, &mut self.wire, now) {
+                    // An answer without a tag or Contact cannot be acknowledged.
+                    self.attempt_lost(call, Reason::AttemptCarrierFailed, now);
+                    return;
+                }
+                LegEvent::Answered { body: body_of(response) }
+            }
+            status => {
+                entry.target = None;
+                LegEvent::Refused { status, q850: reason_of(response).1 }
+            }
+        };
+        self.drive(call, call::Input::Target(event), now);
+    }
+
+    /// The attempt is gone without a final response.
+    fn attempt_lost(&mut self, call: CallKey, reason: Reason, now: Mono) {
+        if let Some(entry) = self.calls.get_mut(call) {
+            entry.target = None;
+        }
+        self.drive(call, call::Input::Target(LegEvent::Lost { reason }), now);
+    }
+
+    /// Acknowledges and ends an answer that nobody waits for any more. `transaction` keeps the ACK
+    /// for repeats of the answer; a fork's repeats get a new ACK each.
+    fn refuse_answer(
+        &mut self,
+        transaction: Option<TransactionKey>,
+        response: &Response,
+        flow: Flow,
+        now: Mono,
+    ) {
+        let Some(mut dialog) = Dialog::with_late_answer(response, flow) else { return };
+        let cseq = response.cseq().number;
+        self.wire.acknowledge(transaction.unwrap_or_default(), &dialog, cseq, None);
+        let reason: &[u8] = b"SIP;cause=487;text=\"Request Terminated\"";
+        let more = |writer: &mut crate::sip::message::Writer| {
+            writer.header(crate::sip::message::HeaderName::Reason, reason);
+        };
+        self.wire.request(&mut dialog, Method::Bye, Owner::Nobody, more, None, now);
+    }
+
+    /// A side no longer knows the call or no longer answers (spec/sip D7).
+    pub(super) fn lost(&mut self, call: CallKey, side: Side, reason: Reason, now: Mono) {
+        self.current = Some(call);
+        if let Some(entry) = self.calls.get_mut(call)
+            && reason == Reason::DialogLost
+            && let Some(leg) = entry.leg(side)
+        {
+            leg.end_by_peer();
+        }
+        self.drive(call, side.event(LegEvent::Lost { reason }), now);
+    }
+
+    fn bye_done(&mut self, call: CallKey, side: Side) {
+        if let Some(entry) = self.calls.get_mut(call)
+            && let Some(leg) = entry.leg(side)
+        {
+            leg.state = LegState::Settled;
+        }
+        self.settle(call);
+    }
+}

@@ -1,0 +1,798 @@
+//! A carrier and targets made of text, a clock made of numbers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::*;
+use crate::sip::call::CallLimits;
+use crate::sip::call::plan::{Attempt, Destination};
+use crate::sip::call::report::Party;
+use crate::sip::flow::{ListenerId, Transport};
+use crate::sip::message::Limits;
+use crate::sip::transaction::Timers;
+use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener};
+
+const CARRIER: &str = "192.0.2.1:5060";
+const TARGET: &str = "198.51.100.1:5070";
+const SECOND: &str = "198.51.100.2:5080";
+
+#[test]
+fn a_call_is_bridged_and_hung_up_by_the_caller() {
+    let mut rig = Rig::new();
+
+    let mut caller = rig.invite("a");
+    assert_eq!(caller.statuses(&mut rig), [100]);
+    let mut target = rig.target(TARGET);
+    target.respond(&mut rig, 180, "");
+    target.respond(&mut rig, 200, SDP_B);
+    assert_eq!(caller.statuses(&mut rig), [180, 200]);
+    assert_eq!(target.requests(&mut rig), ["ACK"]);
+    caller.ack(&mut rig);
+    caller.request(&mut rig, "BYE", "");
+    assert_eq!(caller.statuses(&mut rig), [200]);
+    assert_eq!(target.requests(&mut rig), ["BYE"]);
+    target.respond(&mut rig, 200, "");
+
+    assert_eq!(rig.endpoint.calls(), 0);
+    assert_eq!(
+        rig.reports(),
+        [
+            Report::AttemptStarted { attempt: 1 },
+            Report::AttemptProgress { attempt: 1, status: 180 },
+            Report::Answered { attempt: 1 },
+            Report::Confirmed,
+            Report::Ended {
+                party: Party::Caller,
+                reason: Reason::CallerHungUp,
+                status: 200,
+                q850: None
+            },
+        ]
+    );
+}
+
+#[test]
+fn everything_is_forgotten_after_a_while() {
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    caller.request(&mut rig, "BYE", "");
+    target.respond_to_all(&mut rig, 200);
+
+    rig.pass(Duration::from_secs(40));
+
+    assert_eq!((rig.endpoint.calls(), rig.endpoint.transactions()), (0, 0));
+    assert_eq!(rig.endpoint.deadline(), None);
+}
+
+#[test]
+fn the_target_learns_nothing_that_identifies_the_caller_s_leg() {
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    caller.request(&mut rig, "INFO", "Signal=5");
+    target.respond_to_all(&mut rig, 200);
+    caller.request(&mut rig, "BYE", "");
+
+    let to_target: Vec<_> = rig.all.iter().filter(|(to, _)| *to == addr(TARGET)).collect();
+    assert_eq!(to_target.len(), 4, "INVITE, ACK, INFO, BYE");
+    let tokens = ["callid-a", "tag-a", "z9hG4bKa", "192.0.2.1", "carrier-user", "session-of-a"];
+    for (_, text) in to_target {
+        for token in tokens {
+            assert!(!text.contains(token), "{token} in {text}");
+        }
+        assert!(!text.contains(caller.our_tag().as_str()), "{text}");
+    }
+}
+
+#[test]
+fn a_retransmitted_invite_gets_the_same_answer_and_makes_no_second_call() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    let first = rig.to(CARRIER);
+    caller.send_invite(&mut rig);
+
+    assert_eq!(rig.to(CARRIER), [first.clone(), first].concat());
+    assert_eq!(rig.endpoint.calls(), 1);
+}
+
+#[test]
+fn a_busy_target_fails_over_and_its_failure_is_acknowledged() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    let mut busy = rig.target(TARGET);
+    busy.respond(&mut rig, 486, "");
+    assert_eq!(busy.requests(&mut rig), ["ACK"]);
+    let mut second = rig.target(SECOND);
+    second.respond(&mut rig, 200, SDP_B);
+
+    assert_eq!(caller.statuses(&mut rig), [100, 200]);
+    assert_ne!(busy.call_id(), second.call_id());
+}
+
+#[test]
+fn a_cancel_reaches_the_target_once_it_has_given_a_sign_of_life() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    let mut target = rig.target(TARGET);
+    caller.cancel(&mut rig);
+    assert_eq!(caller.statuses(&mut rig), [100, 200, 487]);
+    assert_eq!(target.requests(&mut rig), Vec::<String>::new(), "RFC 3261 §9.1");
+
+    target.respond(&mut rig, 180, "");
+    assert_eq!(target.requests(&mut rig), ["CANCEL"]);
+    target.respond(&mut rig, 200, "");
+    target.respond_to_invite(&mut rig, 487, "");
+    assert_eq!(target.requests(&mut rig), ["ACK"]);
+
+    caller.ack_failure(&mut rig);
+    rig.pass(Duration::from_secs(40));
+    assert_eq!((rig.endpoint.calls(), rig.endpoint.transactions()), (0, 0));
+}
+
+#[test]
+fn an_answer_that_crosses_the_cancel_is_acknowledged_and_ended() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    let mut target = rig.target(TARGET);
+    target.respond(&mut rig, 180, "");
+    caller.cancel(&mut rig);
+    assert_eq!(target.requests(&mut rig), ["CANCEL"]);
+
+    target.respond_to_invite(&mut rig, 200, SDP_B);
+    assert_eq!(target.requests(&mut rig), ["ACK", "BYE"]);
+    target.respond_to_invite(&mut rig, 200, SDP_B);
+    assert_eq!(target.requests(&mut rig), ["ACK"], "a repeated answer is acknowledged again");
+    assert_eq!(caller.statuses(&mut rig), [100, 180, 200, 487]);
+}
+
+#[test]
+fn a_late_answer_of_the_first_target_is_ended_and_the_second_bridged() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    let mut first = rig.target(TARGET);
+    first.respond(&mut rig, 180, "");
+    rig.pass(Duration::from_millis(6010));
+    assert_eq!(first.requests(&mut rig), ["CANCEL"]);
+    let mut second = rig.target(SECOND);
+    first.respond_to_invite(&mut rig, 200, SDP_B);
+    second.respond(&mut rig, 200, SDP_B);
+
+    assert_eq!(first.requests(&mut rig), ["ACK", "BYE"]);
+    assert_eq!(second.requests(&mut rig), ["ACK"]);
+    assert_eq!(caller.statuses(&mut rig), [100, 180, 200]);
+}
+
+#[test]
+fn an_answer_nobody_acknowledges_is_repeated_and_ended_on_both_legs() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    let mut target = rig.target(TARGET);
+    target.respond(&mut rig, 200, SDP_B);
+    target.requests(&mut rig);
+    rig.pass(Duration::from_secs(33));
+
+    let statuses = caller.statuses(&mut rig);
+    assert_eq!(statuses, [vec![100], vec![200; 11]].concat());
+    assert_eq!(caller.requests(&mut rig)[..1], ["BYE"]);
+    assert_eq!(target.requests(&mut rig)[..1], ["BYE"]);
+    let reason = Reason::AckMissing;
+    let ended = Report::Ended { party: Party::System, reason, status: 200, q850: None };
+    assert_eq!(rig.reports().last(), Some(&ended));
+}
+
+#[test]
+fn a_target_that_hangs_up_before_the_ack_waits_for_it() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    let mut target = rig.target(TARGET);
+    target.respond(&mut rig, 200, SDP_B);
+    target.requests(&mut rig);
+    target.request(&mut rig, "BYE", "");
+    assert_eq!(target.statuses(&mut rig), [200]);
+    assert_eq!(caller.requests(&mut rig), Vec::<String>::new(), "RFC 3261 §15");
+
+    caller.statuses(&mut rig);
+    caller.ack(&mut rig);
+
+    assert_eq!(caller.requests(&mut rig), ["BYE"]);
+}
+
+#[test]
+fn both_parties_may_hang_up_at_once() {
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    caller.request(&mut rig, "BYE", "");
+    target.request(&mut rig, "BYE", "");
+
+    assert_eq!(caller.statuses(&mut rig), [200]);
+    assert_eq!(target.statuses(&mut rig), [200]);
+    target.respond_to_all(&mut rig, 481);
+    assert_eq!(rig.endpoint.calls(), 0);
+}
+
+#[test]
+fn a_second_answer_with_another_tag_is_acknowledged_and_ended() {
+    let mut rig = Rig::new();
+    let (_, mut target) = rig.connected();
+    target.tag = String::from("fork");
+    target.respond_to_invite(&mut rig, 200, SDP_B);
+
+    assert_eq!(target.requests(&mut rig), ["ACK", "BYE"]);
+    assert_eq!(rig.endpoint.calls(), 1);
+}
+
+#[test]
+fn a_reinvite_goes_to_the_other_side_and_back() {
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    caller.request(&mut rig, "INVITE", SDP_A);
+    assert_eq!(caller.statuses(&mut rig), [100]);
+    assert_eq!(target.requests(&mut rig), ["INVITE"]);
+    target.respond(&mut rig, 200, SDP_B);
+    assert_eq!(target.requests(&mut rig), ["ACK"]);
+    assert_eq!(caller.statuses(&mut rig), [200]);
+    caller.ack(&mut rig);
+
+    target.request(&mut rig, "INVITE", SDP_B);
+    assert_eq!(caller.requests(&mut rig), ["INVITE"]);
+    caller.respond(&mut rig, 488, "");
+    assert_eq!(caller.requests(&mut rig), ["ACK"]);
+    assert_eq!(target.statuses(&mut rig), [100, 488]);
+    assert_eq!(rig.endpoint.calls(), 1, "a refused offer changes nothing");
+}
+
+#[test]
+fn crossing_reinvites_are_refused_with_491() {
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    caller.request(&mut rig, "INVITE", SDP_A);
+    target.request(&mut rig, "INVITE", SDP_B);
+
+    assert_eq!(target.statuses(&mut rig), [491]);
+}
+
+#[test]
+fn a_late_offer_is_answered_in_the_ack() {
+    let mut rig = Rig::new();
+    let mut caller = rig.caller("a");
+    caller.offer = "";
+    caller.send_invite(&mut rig);
+    rig.route();
+    let mut target = rig.target(TARGET);
+    target.respond(&mut rig, 200, SDP_B);
+    assert_eq!(target.requests(&mut rig), Vec::<String>::new());
+    caller.statuses(&mut rig);
+    caller.ack_with(&mut rig, SDP_A);
+
+    assert_eq!(target.requests(&mut rig), ["ACK"]);
+    let ack = rig.all.last().unwrap();
+    assert!(ack.1.contains("m=audio 4000"), "{}", ack.1);
+}
+
+#[test]
+fn a_call_ends_when_a_side_no_longer_knows_it() {
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    rig.pass(Duration::from_millis(300_010));
+    assert_eq!(caller.requests(&mut rig)[..1], ["OPTIONS"]);
+    assert_eq!(target.requests(&mut rig)[..1], ["OPTIONS"]);
+    caller.respond(&mut rig, 200, "");
+    target.respond(&mut rig, 481, "");
+
+    assert_eq!(caller.requests(&mut rig).last().map(String::as_str), Some("BYE"));
+    let reason = Reason::DialogLost;
+    let ended = Report::Ended { party: Party::System, reason, status: 200, q850: None };
+    assert_eq!(rig.reports().last(), Some(&ended));
+}
+
+#[test]
+fn what_fits_no_call_is_refused_or_absorbed() {
+    let mut rig = Rig::new();
+    let mut caller = rig.caller("x");
+    caller.peer_tag = String::from("0000000000000001000000000000000000");
+
+    caller.request(&mut rig, "BYE", "");
+    caller.ack(&mut rig);
+    caller.cancel(&mut rig);
+
+    assert_eq!(caller.statuses(&mut rig), [481, 481]);
+    assert_eq!(rig.endpoint.calls(), 0);
+}
+
+#[test]
+fn a_copy_of_an_invite_that_took_another_way_is_refused() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    caller.statuses(&mut rig);
+    caller.branch = String::from("z9hG4bKother");
+    caller.send_invite(&mut rig);
+
+    assert_eq!(caller.statuses(&mut rig), [482]);
+}
+
+#[test]
+fn our_own_invite_coming_back_is_a_loop() {
+    let mut rig = Rig::new();
+    rig.invite("a");
+    let ours = rig.target(TARGET).invite.clone();
+    let back = ours.replace("Call-ID: ", "Call-ID: x").replace("z9hG4bK", "z9hG4bKx");
+    rig.receive(CARRIER, &back);
+
+    assert!(rig.to(CARRIER).last().unwrap().starts_with("SIP/2.0 482 "));
+}
+
+#[test]
+fn a_stranger_gets_no_answer() {
+    let mut rig = Rig::new();
+    let mut caller = rig.caller("a");
+    rig.origin = Origin::Stranger;
+    caller.send_invite(&mut rig);
+    caller.request(&mut rig, "OPTIONS", "");
+    rig.receive(CARRIER, "INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKq\r\n\r\n");
+
+    assert_eq!(rig.to(CARRIER), Vec::<String>::new());
+}
+
+#[test]
+fn extensions_and_methods_we_do_not_know_are_named() {
+    let mut rig = Rig::new();
+    let mut caller = rig.caller("a");
+    caller.extra = "Require: 100rel\r\n";
+    caller.send_invite(&mut rig);
+    assert!(
+        rig.to(CARRIER)[0].contains("SIP/2.0 420 ")
+            && rig.to(CARRIER)[0].contains("Unsupported: 100rel\r\n")
+    );
+    let mut register = rig.caller("b");
+    register.extra = "";
+    register.request(&mut rig, "REGISTER", "");
+
+    let last = rig.to(CARRIER).pop().unwrap();
+    assert!(last.contains("SIP/2.0 405 ") && last.contains("Allow: INVITE, ACK"), "{last}");
+}
+
+#[test]
+fn a_malformed_message_in_a_call_does_no_harm() {
+    let mut rig = Rig::new();
+    let (caller, _) = rig.connected();
+    let bad = caller.text("BYE", "").replace("CSeq: 2 BYE", "CSeq: 2 INVITE");
+    rig.receive(CARRIER, &bad);
+
+    assert!(rig.to(CARRIER).last().unwrap().starts_with("SIP/2.0 400 "));
+    assert_eq!(rig.endpoint.calls(), 1);
+}
+
+#[test]
+fn a_cancel_that_crossed_a_nat_still_finds_its_invite() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    caller.statuses(&mut rig);
+    let cancel = caller.invite_like("CANCEL").replace("UDP 192.0.2.1:5060", "UDP 10.9.9.9:1024");
+    rig.receive(CARRIER, &cancel);
+
+    assert_eq!(caller.statuses(&mut rig), [487]);
+    assert!(rig.to("192.0.2.1:1024")[0].starts_with("SIP/2.0 200 "), "where its Via says");
+}
+
+#[test]
+fn draining_refuses_new_calls_and_keeps_the_old() {
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    rig.input(Input::Drain);
+    let mut late = rig.caller("late");
+    late.send_invite(&mut rig);
+    let answers = rig.to(CARRIER);
+    assert!(answers.last().unwrap().starts_with("SIP/2.0 503 "));
+    assert!(answers.last().unwrap().contains("Retry-After: "));
+
+    caller.seen = [rig.all.len(); 2];
+    caller.request(&mut rig, "BYE", "");
+    assert_eq!(caller.statuses(&mut rig), [200]);
+    assert_eq!(target.requests(&mut rig), ["BYE"]);
+}
+
+const SDP_A: &str = "v=0\r\no=session-of-a 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+const SDP_B: &str = "v=0\r\no=b 1 1 IN IP4 198.51.100.9\r\ns=-\r\nc=IN IP4 198.51.100.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n";
+
+struct Rig {
+    endpoint: Endpoint,
+    now: Mono,
+    origin: Origin,
+    /// Everything sent, in order, with its destination.
+    all: Vec<(SocketAddr, String)>,
+    other: Vec<Output>,
+    reports: Vec<Report>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let listener = Listener {
+            transport: Transport::Udp,
+            local: addr("203.0.113.1:5060"),
+            advertised: Bytes::from("203.0.113.1:5060"),
+            address: IpAddr::from([203, 0, 113, 1]),
+        };
+        let settings = Settings {
+            timers: Timers::default(),
+            limits: Limits::default(),
+            listeners: vec![listener],
+            call: CallLimits {
+                decision: Duration::from_secs(3),
+                answer_wait: Duration::from_millis(20),
+            },
+            calls_max: 100,
+            probe_interval: Some(Duration::from_secs(300)),
+            user_agent: None,
+            loop_token: Bytes::from("f00d"),
+        };
+        let config: TrunkConfig = serde_json::from_value(serde_json::json!({
+            "id": "trk", "carrier": "loopback", "inbound": { "cidrs": ["192.0.2.0/24"] }
+        }))
+        .unwrap();
+        let listeners = [TrunkListener {
+            id: ListenerId(0),
+            transport: Transport::Udp,
+            name: "udp:203.0.113.1:5060".into(),
+        }];
+        let trunks = Trunks::compile(&[config], &listeners, &Carriers::built_in()).unwrap();
+        let now = Mono(1_000_000_000);
+        Self {
+            endpoint: Endpoint::new(settings, Arc::new(trunks), IdSource::new(7, 0), now),
+            now,
+            origin: Origin::Trunk(TrunkIndex(0)),
+            all: vec![],
+            other: vec![],
+            reports: vec![],
+        }
+    }
+
+    fn caller(&self, name: &'static str) -> Side_ {
+        Side_ {
+            address: addr(CARRIER),
+            branch: format!("z9hG4bK{name}"),
+            tag: format!("tag-{name}"),
+            call_id: format!("callid-{name}"),
+            peer_tag: String::new(),
+            cseq: 1,
+            offer: SDP_A,
+            extra: "",
+            invite: String::new(),
+            seen: [self.all.len(); 2],
+        }
+    }
+
+    /// A caller whose INVITE has been routed.
+    fn invite(&mut self, name: &'static str) -> Side_ {
+        let mut caller = self.caller(name);
+        caller.send_invite(self);
+        self.route();
+        caller
+    }
+
+    /// A call that is up.
+    fn connected(&mut self) -> (Side_, Side_) {
+        let mut caller = self.invite("a");
+        let mut target = self.target(TARGET);
+        target.respond(self, 200, SDP_B);
+        caller.statuses(self);
+        caller.ack(self);
+        target.requests(self);
+        (caller, target)
+    }
+
+    /// Decides for every admitted call, and grants what it asks for.
+    fn route(&mut self) {
+        while let Some(output) = self.other.pop() {
+            match output {
+                Output::Admitted(admission) => {
+                    assert_eq!(
+                        admission.number.map(|it| it.to_e164()).as_deref(),
+                        Ok("+18005550100")
+                    );
+                    let outcome = Ok(plan());
+                    self.input(Input::Decided { call: admission.call, outcome });
+                }
+                Output::PlaceHold { call, .. } => {
+                    self.input(Input::Held { call, outcome: Ok(()) });
+                }
+                Output::AwaitDurable { call } => self.input(Input::Durable { call }),
+                Output::Send { .. } | Output::Report { .. } => unreachable!(),
+            }
+        }
+    }
+
+    /// The target that the newest INVITE to this address is for.
+    fn target(&mut self, address: &str) -> Side_ {
+        let to = addr(address);
+        let found =
+            self.all.iter().rposition(|(peer, text)| *peer == to && text.starts_with("INVITE"));
+        let at = found.expect("an INVITE for the target");
+        let invite = self.all[at].1.clone();
+        Side_ {
+            address: to,
+            branch: String::from("z9hG4bKtarget"),
+            tag: String::from("target"),
+            call_id: header(&invite, "Call-ID").to_owned(),
+            peer_tag: tag_of(header(&invite, "From")),
+            cseq: 0,
+            offer: "",
+            extra: "",
+            invite,
+            seen: [at + 1; 2],
+        }
+    }
+
+    fn receive(&mut self, from: &str, text: &str) {
+        let peer = addr(from);
+        let flow =
+            Flow { listener: ListenerId(0), transport: Transport::Udp, peer, connection: None };
+        let is_carrier = peer == addr(CARRIER);
+        let origin = if is_carrier { self.origin } else { Origin::Peer };
+        let message = Bytes::from(text.to_owned());
+        self.input(Input::Received { flow, origin, wall: Wall(1_000), message });
+        self.route();
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = vec![];
+        self.endpoint.handle(input, self.now, &mut out);
+        self.take(out);
+    }
+
+    fn take(&mut self, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Send { flow, message } => {
+                    let text = String::from_utf8(message.to_vec()).unwrap();
+                    self.all.push((flow.peer, text));
+                }
+                Output::Report { report, .. } => self.reports.push(report),
+                other => self.other.insert(0, other),
+            }
+        }
+    }
+
+    /// Lets time pass, deadline by deadline.
+    fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(at) = self.endpoint.deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            let mut out = vec![];
+            self.endpoint.handle_timeouts(self.now, &mut out);
+            self.take(out);
+            self.route();
+        }
+        self.now = end;
+    }
+
+    fn to(&self, address: &str) -> Vec<String> {
+        let to = addr(address);
+        self.all.iter().filter(|(peer, _)| *peer == to).map(|(_, text)| text.clone()).collect()
+    }
+
+    fn reports(&self) -> &[Report] {
+        &self.reports
+    }
+}
+
+/// Either side of us, as seen from outside.
+struct Side_ {
+    address: SocketAddr,
+    branch: String,
+    tag: String,
+    call_id: String,
+    /// Our tag, once it is known.
+    peer_tag: String,
+    cseq: u32,
+    offer: &'static str,
+    extra: &'static str,
+    /// Our newest request that wants a response.
+    invite: String,
+    /// How much of what was sent this party has looked at, for responses and for requests.
+    seen: [usize; 2],
+}
+
+impl Side_ {
+    fn our_tag(&self) -> &String {
+        &self.peer_tag
+    }
+
+    fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    fn send_invite(&mut self, rig: &mut Rig) {
+        let text = self.invite_like("INVITE");
+        rig.receive(CARRIER, &text);
+    }
+
+    fn invite_like(&self, method: &str) -> String {
+        let body = if method == "INVITE" { self.offer } else { "" };
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        format!(
+            "{method} sip:+18005550100@203.0.113.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch={}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+12125550111@192.0.2.1>;tag={}\r\n\
+             To: <sip:+18005550100@203.0.113.1>\r\nCall-ID: {}\r\nCSeq: {} {method}\r\n\
+             Contact: <sip:carrier-user@192.0.2.1:5060>\r\n{}{kind}Content-Length: {}\r\n\r\n{body}",
+            self.branch,
+            self.tag,
+            self.call_id,
+            self.cseq,
+            self.extra,
+            body.len()
+        )
+    }
+
+    fn cancel(&mut self, rig: &mut Rig) {
+        let text = self.invite_like("CANCEL");
+        rig.receive(CARRIER, &text);
+    }
+
+    fn ack_failure(&mut self, rig: &mut Rig) {
+        let text = self.invite_like("ACK").replace(
+            "To: <sip:+18005550100@203.0.113.1>",
+            &format!("To: <sip:+18005550100@203.0.113.1>;tag={}", self.peer_tag),
+        );
+        rig.receive(CARRIER, &text);
+    }
+
+    fn ack(&mut self, rig: &mut Rig) {
+        self.ack_with(rig, "");
+    }
+
+    fn ack_with(&mut self, rig: &mut Rig, body: &str) {
+        let text = self
+            .text("ACK", body)
+            .replace(&format!("CSeq: {} ACK", self.cseq + 1), &format!("CSeq: {} ACK", self.cseq));
+        rig.receive(&self.address.to_string(), &text);
+    }
+
+    /// A request in the dialog.
+    fn request(&mut self, rig: &mut Rig, method: &str, body: &str) {
+        let text = self.text(method, body);
+        self.cseq += 1;
+        rig.receive(&self.address.to_string(), &text);
+    }
+
+    fn text(&self, method: &str, body: &str) -> String {
+        let cseq = self.cseq + 1;
+        let kind = match (body.is_empty(), body.starts_with("v=")) {
+            (true, _) => "",
+            (false, true) => "Content-Type: application/sdp\r\n",
+            (false, false) => "Content-Type: application/dtmf-relay\r\n",
+        };
+        let to_tag = if self.peer_tag.is_empty() {
+            String::new()
+        } else {
+            format!(";tag={}", self.peer_tag)
+        };
+        format!(
+            "{method} sip:203.0.113.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {};branch={}r{cseq}{method}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:me@{}>;tag={}\r\nTo: <sip:you@203.0.113.1>{to_tag}\r\n\
+             Call-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <sip:carrier-user@{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            self.branch,
+            self.address.ip(),
+            self.tag,
+            self.call_id,
+            self.address,
+            body.len()
+        )
+    }
+
+    /// Answers our newest request to this party.
+    fn respond(&mut self, rig: &mut Rig, status: u16, body: &str) {
+        let newest = rig.all.iter().rfind(|(to, text)| {
+            *to == self.address && !text.starts_with("SIP/2.0") && !text.starts_with("ACK")
+        });
+        let request = newest.map_or_else(|| self.invite.clone(), |(_, text)| text.clone());
+        self.respond_to(rig, &request, status, body);
+    }
+
+    fn respond_to_invite(&mut self, rig: &mut Rig, status: u16, body: &str) {
+        let invite = self.invite.clone();
+        self.respond_to(rig, &invite, status, body);
+    }
+
+    /// Answers every request of ours but ACK that this party has not looked at.
+    fn respond_to_all(&mut self, rig: &mut Rig, status: u16) {
+        let requests: Vec<_> = rig.all[self.seen[1]..]
+            .iter()
+            .filter(|(to, text)| {
+                *to == self.address && !text.starts_with("SIP/2.0") && !text.starts_with("ACK")
+            })
+            .map(|(_, text)| text.clone())
+            .collect();
+        for request in requests {
+            self.respond_to(rig, &request, status, "");
+        }
+    }
+
+    fn respond_to(&mut self, rig: &mut Rig, request: &str, status: u16, body: &str) {
+        let to = header(request, "To");
+        let tag = if to.contains("tag=") || status == 100 {
+            String::new()
+        } else {
+            format!(";tag={}", self.tag)
+        };
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let text = format!(
+            "SIP/2.0 {status} Whatever\r\nVia: {}\r\nFrom: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+             Contact: <sip:{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            header(request, "Via"),
+            header(request, "From"),
+            header(request, "Call-ID"),
+            header(request, "CSeq"),
+            self.address,
+            body.len()
+        );
+        rig.receive(&self.address.to_string(), &text);
+    }
+
+    /// Statuses of the responses to this party since it last looked; learns our tag from them.
+    fn statuses(&mut self, rig: &mut Rig) -> Vec<u16> {
+        self.news(rig, 0)
+            .iter()
+            .filter_map(|text| text.strip_prefix("SIP/2.0 "))
+            .map(|rest| rest[..3].parse().unwrap())
+            .collect()
+    }
+
+    /// Methods of the requests to this party since it last looked.
+    fn requests(&mut self, rig: &mut Rig) -> Vec<String> {
+        self.news(rig, 1)
+            .iter()
+            .filter(|text| !text.starts_with("SIP/2.0"))
+            .map(|text| text.split(' ').next().unwrap().to_owned())
+            .collect()
+    }
+
+    fn news(&mut self, rig: &mut Rig, kind: usize) -> Vec<String> {
+        let address = self.address;
+        let new: Vec<_> = rig.all[self.seen[kind]..]
+            .iter()
+            .filter(|(to, text)| *to == address && header(text, "Call-ID") == self.call_id)
+            .map(|(_, text)| text.clone())
+            .collect();
+        self.seen[kind] = rig.all.len();
+        for text in &new {
+            if let Some(rest) = text.strip_prefix("SIP/2.0 ")
+                && !rest.starts_with("100")
+            {
+                self.peer_tag = tag_of(header(text, "To"));
+            }
+        }
+        new
+    }
+}
+
+fn plan() -> Box<Plan> {
+    let attempt = |address: &str| Attempt {
+        uri: Bytes::from(format!("sip:buyer@{address}")),
+        destination: Some(Destination { transport: Transport::Udp, peer: addr(address) }),
+        ring_timeout: Duration::from_secs(6),
+        first_response: Duration::from_secs(2),
+        max_duration: Duration::from_secs(3600),
+    };
+    Box::new(Plan {
+        attempts: SmallVec::from_iter([attempt(TARGET), attempt(SECOND)]),
+        advance_on: Arc::from([486, 503]),
+        ring_budget: Duration::from_secs(60),
+    })
+}
+
+fn header<'a>(text: &'a str, name: &str) -> &'a str {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+fn tag_of(value: &str) -> String {
+    value.split("tag=").nth(1).unwrap_or_default().to_owned()
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}

@@ -1,0 +1,599 @@
+//! Transactions of an endpoint: the tables that find them, and the way out.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+use slotmap::SlotMap;
+
+use crate::sip::call::report::AttemptNumber;
+use crate::sip::deadlines::Deadlines;
+use crate::sip::dialog::Dialog;
+use crate::sip::flow::{Flow, Transport};
+use crate::sip::ids::{self, CallKey, IdSource, TransactionKey};
+use crate::sip::message::{HeaderName, Headers, Method, Request, Writer, reason_phrase};
+use crate::sip::transaction::key::KeyMaker;
+use crate::sip::transaction::{
+    Client, InviteClient, InviteHead, InviteServer, Output as Effect, Outputs as Effects, Server,
+    ServerKey, invite_server, server,
+};
+use crate::time::Mono;
+
+use super::{Counters, Output, Settings, Side};
+
+/// Methods we take in a dialog or outside; the value of Allow.
+pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, MESSAGE";
+
+pub(super) struct Wire {
+    pub(super) settings: Settings,
+    pub(super) transactions: SlotMap<TransactionKey, TransactionEntry>,
+    pub(super) deadlines: Deadlines<Due>,
+    pub(super) ids: IdSource,
+    pub(super) keys: KeyMaker,
+    pub(super) writer: Writer,
+    pub(super) out: Vec<Output>,
+    pub(super) counters: Counters,
+    /// Server transactions by what their requests carry, and INVITEs by what merged copies share.
+    index: HashTable<(ServerKey, TransactionKey)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Transaction(TransactionKey),
+    Call(CallKey),
+}
+
+pub(super) struct TransactionEntry {
+    pub(super) machine: Machine,
+    pub(super) owner: Owner,
+    pub(super) flow: Flow,
+    /// Of a server transaction whose response is still to be written.
+    pub(super) request: Option<Box<Pending>>,
+    /// The random part of our branch.
+    random: u64,
+    keys: [Option<ServerKey>; 2],
+    armed: Option<Mono>,
+}
+
+/// A request that waits for its response.
+pub(super) struct Pending {
+    pub(super) request: Request,
+    pub(super) source: SocketAddr,
+}
+
+pub(super) enum Machine {
+    InviteServer(InviteServer),
+    Server(Server),
+    InviteClient(InviteClient),
+    Client(Client),
+}
+
+/// Who wants to know how a transaction of ours ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Nobody,
+    /// The caller's INVITE.
+    Call(CallKey),
+    /// The INVITE of an attempt.
+    Attempt {
+        call: CallKey,
+        attempt: AttemptNumber,
+    },
+    /// Our BYE.
+    Bye {
+        call: CallKey,
+        side: Side,
+    },
+    /// Our OPTIONS within the call.
+    Probe {
+        call: CallKey,
+        side: Side,
+    },
+    /// A request that we passed on to `side`; its answer goes to `answer` on the other leg.
+    Relay {
+        call: CallKey,
+        side: Side,
+        answer: TransactionKey,
+    },
+}
+
+/// What a machine left for the endpoint to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Remains {
+    pub(super) pass_up: bool,
+    pub(super) forked: bool,
+    pub(super) timed_out: bool,
+}
+
+impl Wire {
+    pub(super) fn new(settings: Settings, mut ids: IdSource, now: Mono) -> Self {
+        let secret = u128::from(ids.random()) << 64 | u128::from(ids.random());
+        Self {
+            settings,
+            transactions: SlotMap::with_key(),
+            deadlines: Deadlines::new(now),
+            ids,
+            keys: KeyMaker::new(secret),
+            writer: Writer::new(),
+            out: Vec::new(),
+            counters: Counters::default(),
+            index: HashTable::new(),
+        }
+    }
+
+    /// Sends without a transaction.
+    pub(super) fn send(&mut self, flow: Flow, message: Bytes) {
+        self.counters.sent(&message);
+        self.out.push(Output::Send { flow, message });
+    }
+
+    pub(super) fn find(&self, key: ServerKey) -> Option<TransactionKey> {
+        self.index.find(hash(key), |(known, _)| *known == key).map(|(_, transaction)| *transaction)
+    }
+
+    /// The client transaction a response belongs to, by our branch (RFC 3261 §17.1.3).
+    pub(super) fn find_client(&self, branch: &[u8]) -> Option<TransactionKey> {
+        let (key, random) = ids::read_branch(branch)?;
+        self.transactions.get(key).filter(|entry| entry.random == random).map(|_| key)
+    }
+
+    /// Takes an INVITE: 100 goes out at once.
+    pub(super) fn accept_invite(
+        &mut self,
+        request: Request,
+        flow: Flow,
+        owner: Owner,
+        keys: [Option<ServerKey>; 2],
+        now: Mono,
+    ) -> TransactionKey {
+        let source = flow.peer;
+        let flow = response_flow(&request, flow);
+        begin_response(&mut self.writer, &request, source, 100, reason_phrase(100), None);
+        let trying = self.writer.finish();
+        let mut effects = Effects::new();
+        let machine = InviteServer::new(trying, self.settings.timers_for(flow), &mut effects);
+        let request = Some(Box::new(Pending { request, source }));
+        let machine = Machine::InviteServer(machine);
+        let key = self.insert(TransactionEntry {
+            machine,
+            owner,
+            flow,
+            request,
+            random: 0,
+            keys,
+            armed: None,
+        });
+        self.apply(key, effects, now);
+        key
+    }
+
+    /// Takes a request of another method, to be answered later.
+    pub(super) fn accept(&mut self, request: Request, flow: Flow, now: Mono) -> TransactionKey {
+        let key = self.keys.of(&request, request.method(), request.method_bytes());
+        let source = flow.peer;
+        let flow = response_flow(&request, flow);
+        let machine = Machine::Server(Server::new(self.settings.timers_for(flow), now));
+        let entry = TransactionEntry {
+            machine,
+            owner: Owner::Nobody,
+            flow,
+            request: Some(Box::new(Pending { request, source })),
+            random: 0,
+            keys: [Some(key), None],
+            armed: None,
+        };
+        let key = self.insert(entry);
+        self.arm(key);
+        key
+    }
+
+    /// Writes and sends the response to a request we took. `more` adds header fields; the body, if
+    /// any, is what `body` holds. The final response lets go of the request.
+    pub(super) fn respond(
+        &mut self,
+        key: TransactionKey,
+        status: u16,
+        to_tag: Option<&[u8]>,
+        more: impl FnOnce(&mut Writer, &Request),
+        body: Option<&crate::sip::leg::event::Body>,
+        now: Mono,
+    ) -> Option<Bytes> {
+        let entry = self.transactions.get_mut(key)?;
+        let Pending { request, source } = &**entry.request.as_ref()?;
+        begin_response(&mut self.writer, request, *source, status, reason_phrase(status), to_tag);
+        if let Some(user_agent) = &self.settings.user_agent {
+            self.writer.header(HeaderName::Server, user_agent);
+        }
+        more(&mut self.writer, request);
+        let message = match body {
+            Some(body) => self.writer.finish_with(&body.content_type, &body.bytes),
+            None => self.writer.finish(),
+        };
+        if status >= 200 {
+            entry.request = None;
+        }
+        let mut effects = Effects::new();
+        let input = message.clone();
+        match &mut entry.machine {
+            Machine::InviteServer(machine) => machine.handle(
+                invite_server::Input::Respond { status, message: input },
+                now,
+                &mut effects,
+            ),
+            Machine::Server(machine) => {
+                machine.handle(
+                    server::Input::Respond { status, message: input },
+                    now,
+                    &mut effects,
+                );
+            }
+            Machine::InviteClient(_) | Machine::Client(_) => {}
+        }
+        self.apply(key, effects, now);
+        Some(message)
+    }
+
+    /// Takes a request and answers it in one go.
+    pub(super) fn reply(&mut self, request: Request, flow: Flow, status: u16, now: Mono) {
+        self.reply_with(request, flow, status, |_| {}, now);
+    }
+
+    pub(super) fn reply_with(
+        &mut self,
+        request: Request,
+        flow: Flow,
+        status: u16,
+        more: impl FnOnce(&mut Writer),
+        now: Mono,
+    ) {
+        let tag = self.stateless_tag(&request);
+        let key = self.accept(request, flow, now);
+        self.respond(key, status, Some(&tag), |writer, _| more(writer), None, now);
+    }
+
+    /// Answers and forgets: the same request gets the same answer (RFC 3261 §8.2.7).
+    pub(super) fn respond_stateless(
+        &mut self,
+        request: &Headers,
+        flow: Flow,
+        status: u16,
+        reason: &str,
+        more: impl FnOnce(&mut Writer),
+    ) {
+        let tag = self.stateless_tag(request);
+        begin_response(&mut self.writer, request, flow.peer, status, reason, Some(&tag));
+        more(&mut self.writer);
+        let message = self.writer.finish();
+        self.send(response_flow(request, flow), message);
+    }
+
+    /// Opens an INVITE client transaction. `write` gets the head, with the Via in it, and writes
+    /// the request.
+    pub(super) fn invite(
+        &mut self,
+        flow: Flow,
+        owner: Owner,
+        write: impl FnOnce(&mut Writer, Bytes) -> (InviteHead, Bytes),
+        now: Mono,
+    ) -> TransactionKey {
+        let timers = self.settings.timers_for(flow);
+        self.open(flow, owner, now, |wire, via, effects| {
+            let (head, request) = write(&mut wire.writer, via);
+            Machine::InviteClient(InviteClient::new(head, request, timers, now, effects))
+        })
+    }
+
+    /// Sends a request in a dialog. `more` adds header fields.
+    pub(super) fn request(
+        &mut self,
+        dialog: &mut Dialog,
+        method: Method,
+        owner: Owner,
+        more: impl FnOnce(&mut Writer),
+        body: Option<&crate::sip::leg::event::Body>,
+        now: Mono,
+    ) -> TransactionKey {
+        let flow = dialog.flow();
+        let flow = self.settings.reach(flow).unwrap_or(flow);
+        let timers = self.settings.timers_for(flow);
+        self.open(flow, owner, now, |wire, via, effects| {
+            dialog.begin_request(method.name().as_bytes(), &via, &mut wire.writer);
+            if let Some(user_agent) = &wire.settings.user_agent {
+                wire.writer.header(HeaderName::UserAgent, user_agent);
+            }
+            more(&mut wire.writer);
+            let request = match body {
+                Some(body) => wire.writer.finish_with(&body.content_type, &body.bytes),
+                None => wire.writer.finish(),
+            };
+            Machine::Client(Client::new(request, timers, now, effects))
+        })
+    }
+
+    /// Sends the ACK to a success and leaves it with the transaction for repeats.
+    pub(super) fn acknowledge(
+        &mut self,
+        transaction: TransactionKey,
+        dialog: &Dialog,
+        cseq: u32,
+        body: Option<&crate::sip::leg::event::Body>,
+    ) {
+        let flow = dialog.flow();
+        let flow = self.settings.reach(flow).unwrap_or(flow);
+        let random = self.ids.random();
+        let via = self.via(flow, &ids::branch(transaction, random));
+        dialog.begin_ack(cseq, &via, &mut self.writer);
+        let ack = match body {
+            Some(body) => self.writer.finish_with(&body.content_type, &body.bytes),
+            None => self.writer.finish(),
+        };
+        if let Some(entry) = self.transactions.get_mut(transaction)
+            && let Machine::InviteClient(machine) = &mut entry.machine
+        {
+            machine.acknowledged(ack.clone());
+            entry.flow = flow;
+        }
+        self.send(flow, ack);
+    }
+
+    /// Gives up an INVITE of ours: CANCEL goes out now or with the first provisional response.
+    pub(super) fn cancel(&mut self, key: TransactionKey, why: Option<&[u8]>, now: Mono) {
+        let Some(entry) = self.transactions.get_mut(key) else { return };
+        let Machine::InviteClient(machine) = &mut entry.machine else { return };
+        if let Some(head) = machine.cancel() {
+            let flow = entry.flow;
+            self.send_cancel(&head, flow, why, now);
+        }
+    }
+
+    /// CANCEL is a transaction of its own on the branch of its INVITE (RFC 3261 §9.1).
+    pub(super) fn send_cancel(
+        &mut self,
+        head: &InviteHead,
+        flow: Flow,
+        why: Option<&[u8]>,
+        now: Mono,
+    ) {
+        let request = head.cancel(why, &mut self.writer);
+        let mut effects = Effects::new();
+        let timers = self.settings.timers_for(flow);
+        let machine = Machine::Client(Client::new(request, timers, now, &mut effects));
+        let entry = TransactionEntry {
+            machine,
+            owner: Owner::Nobody,
+            flow,
+            request: None,
+            random: 0,
+            keys: [None, None],
+            armed: None,
+        };
+        let key = self.insert(entry);
+        // Its responses carry the INVITE's branch, so the INVITE's entry leads to it.
+        if let Some((invite, _)) = head.branch().and_then(ids::read_branch) {
+            self.index_cancel(invite, key);
+        }
+        self.apply(key, effects, now);
+    }
+
+    /// The CANCEL that was sent for this INVITE.
+    pub(super) fn cancel_of(&self, invite: TransactionKey) -> Option<TransactionKey> {
+        self.find(cancel_key(invite))
+    }
+
+    /// `SIP/2.0/UDP host:port;rport;branch=…`
+    pub(super) fn via(&self, flow: Flow, branch: &[u8]) -> Bytes {
+        let sent_by = self.settings.listener(flow.listener).map(|it| &it.advertised[..]);
+        let transport = flow.transport.via_token().as_bytes();
+        let sent_by = sent_by.unwrap_or_default();
+        Bytes::from([b"SIP/2.0/", transport, b" ", sent_by, b";rport;branch=", branch].concat())
+    }
+
+    /// `<sip:host:port>`, with the transport where it is not UDP. No user part: requests find
+    /// their call by its tags, and a number would tell one party about the other.
+    pub(super) fn contact(&self, flow: Flow) -> Bytes {
+        let host = self.settings.listener(flow.listener).map(|it| &it.advertised[..]);
+        let transport: &[u8] = match flow.transport {
+            Transport::Udp => b"",
+            Transport::Tcp => b";transport=tcp",
+        };
+        Bytes::from([b"<sip:", host.unwrap_or_default(), transport, b">"].concat())
+    }
+
+    /// Does what a machine asked for and sees to its next deadline.
+    pub(super) fn apply(&mut self, key: TransactionKey, effects: Effects, now: Mono) -> Remains {
+        let mut remains = Remains::default();
+        let Some(entry) = self.transactions.get(key) else { return remains };
+        let flow = entry.flow;
+        let mut terminated = false;
+        for effect in effects {
+            match effect {
+                Effect::Send(message) => self.send(flow, message),
+                Effect::Resend(message) => {
+                    self.counters.retransmissions_out += 1;
+                    self.send(flow, message);
+                }
+                Effect::PassUp => remains.pass_up = true,
+                Effect::Forked => remains.forked = true,
+                Effect::TimedOut => remains.timed_out = true,
+                Effect::AckMissing => {}
+                Effect::Terminated => terminated = true,
+            }
+        }
+        if terminated {
+            self.remove(key);
+        } else {
+            self.arm_from(key, now);
+        }
+        remains
+    }
+
+    fn open(
+        &mut self,
+        flow: Flow,
+        owner: Owner,
+        now: Mono,
+        make: impl FnOnce(&mut Self, Bytes, &mut Effects) -> Machine,
+    ) -> TransactionKey {
+        let random = self.ids.random();
+        let entry = TransactionEntry {
+            machine: Machine::Server(Server::new(self.settings.timers, now)),
+            owner,
+            flow,
+            request: None,
+            random,
+            keys: [None, None],
+            armed: None,
+        };
+        // The branch names the entry, so the entry comes first and its machine second.
+        let key = self.insert(entry);
+        let via = self.via(flow, &ids::branch(key, random));
+        let mut effects = Effects::new();
+        let machine = make(self, via, &mut effects);
+        if let Some(entry) = self.transactions.get_mut(key) {
+            entry.machine = machine;
+        }
+        self.apply(key, effects, now);
+        key
+    }
+
+    fn insert(&mut self, entry: TransactionEntry) -> TransactionKey {
+        let keys = entry.keys;
+        let transaction = self.transactions.insert(entry);
+        for key in keys.into_iter().flatten() {
+            self.index.insert_unique(hash(key), (key, transaction), |(key, _)| hash(*key));
+        }
+        transaction
+    }
+
+    fn index_cancel(&mut self, invite: TransactionKey, cancel: TransactionKey) {
+        let key = cancel_key(invite);
+        self.index.insert_unique(hash(key), (key, cancel), |(key, _)| hash(*key));
+        if let Some(entry) = self.transactions.get_mut(cancel) {
+            entry.keys[0] = Some(key);
+        }
+    }
+
+    fn remove(&mut self, transaction: TransactionKey) {
+        let Some(entry) = self.transactions.remove(transaction) else { return };
+        for key in entry.keys.into_iter().flatten() {
+            if let Ok(found) =
+                self.index.find_entry(hash(key), |known| *known == (key, transaction))
+            {
+                found.remove();
+            }
+        }
+    }
+
+    fn arm(&mut self, key: TransactionKey) {
+        let Some(entry) = self.transactions.get_mut(key) else { return };
+        if let Some(deadline) = entry.machine.deadline()
+            && entry.armed.is_none_or(|armed| deadline < armed)
+        {
+            entry.armed = Some(deadline);
+            self.deadlines.arm(deadline, Due::Transaction(key));
+        }
+    }
+
+    /// Like [`Wire::arm`]; a machine with nothing left to wait for on a reliable transport is
+    /// removed at once.
+    fn arm_from(&mut self, key: TransactionKey, now: Mono) {
+        let due = self.transactions.get(key).is_some_and(|entry| entry.machine.is_over(now));
+        if due {
+            self.remove(key);
+        } else {
+            self.arm(key);
+        }
+    }
+
+    /// The wheel has let go of this transaction. Runs its machine if it is due.
+    pub(super) fn timeout(&mut self, key: TransactionKey, now: Mono) -> Option<(Owner, Remains)> {
+        let entry = self.transactions.get_mut(key)?;
+        entry.armed = None;
+        let owner = entry.owner;
+        let mut effects = Effects::new();
+        match &mut entry.machine {
+            Machine::InviteServer(machine) => machine.handle_timeout(now, &mut effects),
+            Machine::Server(machine) => machine.handle_timeout(now, &mut effects),
+            Machine::InviteClient(machine) => machine.handle_timeout(now, &mut effects),
+            Machine::Client(machine) => machine.handle_timeout(now, &mut effects),
+        }
+        Some((owner, self.apply(key, effects, now)))
+    }
+
+    /// A tag for a response that leaves no state: the same for the same request.
+    fn stateless_tag(&self, request: &Headers) -> Bytes {
+        let digest = self.keys.of_merged(request).low64();
+        Bytes::from(format!("{digest:016x}"))
+    }
+}
+
+impl Machine {
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        match self {
+            Self::InviteServer(machine) => machine.deadline(),
+            Self::Server(machine) => machine.deadline(),
+            Self::InviteClient(machine) => machine.deadline(),
+            Self::Client(machine) => machine.deadline(),
+        }
+    }
+
+    /// On a reliable transport timers D, I, J and K are zero: a finished transaction goes at once.
+    fn is_over(&self, now: Mono) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+}
+
+impl InviteHead {
+    /// The branch of our Via.
+    fn branch(&self) -> Option<&[u8]> {
+        let at = memchr::memmem::rfind(&self.via, b"branch=")?;
+        Some(&self.via[at + b"branch=".len()..])
+    }
+}
+
+/// Begins a response: everything RFC 3261 §8.2.6 copies from the request.
+pub(super) fn begin_response(
+    writer: &mut Writer,
+    request: &Headers,
+    source: SocketAddr,
+    status: u16,
+    reason: &str,
+    to_tag: Option<&[u8]>,
+) {
+    writer.response(status, reason.as_bytes());
+    writer.vias_for_response(request, source);
+    if (101..300).contains(&status) {
+        writer.copy_all(HeaderName::RecordRoute, request);
+    }
+    writer.copy_all(HeaderName::From, request);
+    match (request.line(HeaderName::To), to_tag.filter(|_| request.to_tag().is_none())) {
+        (Some(to), Some(tag)) => writer.header_parts(HeaderName::To, &[to, b";tag=", tag]),
+        (Some(to), None) => writer.header(HeaderName::To, to),
+        (None, _) => {}
+    }
+    writer.copy_all(HeaderName::CallId, request);
+    writer.copy_all(HeaderName::CSeq, request);
+}
+
+/// Where a response goes: back on the connection, or to the source address and, unless `rport` was
+/// asked for, the port of the Via (RFC 3261 §18.2.2, RFC 3581 §4). `maddr` is not followed: it
+/// would let a request send its answer to somebody else.
+fn response_flow(request: &Headers, flow: Flow) -> Flow {
+    let via = request.via();
+    let peer = match flow.transport {
+        Transport::Udp if via.rport().is_some() => flow.peer,
+        Transport::Udp | Transport::Tcp => {
+            SocketAddr::new(flow.peer.ip(), via.port().unwrap_or(5060))
+        }
+    };
+    Flow { peer, ..flow }
+}
+
+/// Where a CANCEL of ours is found by its INVITE.
+fn cancel_key(invite: TransactionKey) -> ServerKey {
+    ServerKey::of_cancel(slotmap::Key::data(&invite).as_ffi())
+}
+
+fn hash(key: ServerKey) -> u64 {
+    key.low64()
+}

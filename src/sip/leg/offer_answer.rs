@@ -1,0 +1,94 @@
+//! The one line of a session description that is ours while media goes past us: `o=`.
+//!
+//! It names whoever made the description. Passing it on would tell one party about the other
+//! (spec/sip B1), and its version must rise on this leg when, and only when, the description
+//! changes (RFC 3264 §8), whatever the far side counts.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use foldhash::quality::FixedState;
+
+use super::event::Body;
+
+/// Our identity as the origin of session descriptions on one leg.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SdpOrigin {
+    session: u64,
+    version: u32,
+    /// Digest of the last description sent, without its origin.
+    last: Option<u64>,
+}
+
+impl SdpOrigin {
+    /// `session` is a number no other leg has.
+    pub fn new(session: u64) -> Self {
+        Self { session: session >> 2, version: 0, last: None }
+    }
+
+    /// The body as it leaves on this leg, from `address`. What is not SDP passes untouched.
+    pub fn rewrite(&mut self, body: Body, address: IpAddr) -> Body {
+        if !is_sdp(&body.content_type) {
+            return body;
+        }
+        let Some((start, end)) = origin_line(&body.bytes) else { return body };
+        let (before, after) = (&body.bytes[..start], &body.bytes[end..]);
+        let mut hasher = FixedState::with_seed(self.session).build_hasher();
+        hasher.write(before);
+        hasher.write(after);
+        let digest = hasher.finish();
+        if self.last != Some(digest) {
+            self.last = Some(digest);
+            self.version += 1;
+        }
+        let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+        let origin = format!("o=- {} {} IN {family} {address}", self.session, self.version);
+        let bytes = Bytes::from([before, origin.as_bytes(), after].concat());
+        Body { content_type: body.content_type, bytes }
+    }
+}
+
+fn is_sdp(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/sdp")
+}
+
+/// From `o=` to the end of its line, without the line end.
+fn origin_line(sdp: &[u8]) -> Option<(usize, usize)> {
+    let start = if sdp.starts_with(b"o=") { 0 } else { memchr::memmem::find(sdp, b"\no=")? + 1 };
+    let end = memchr::memchr2(b'\r', b'\n', &sdp[start..]).map_or(sdp.len(), |at| start + at);
+    Some((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_origin_becomes_ours_and_its_version_rises_only_with_a_change() {
+        let mut origin = SdpOrigin::new(400);
+        let mut write = |text: &'static str| {
+            let body = Body { content_type: "application/sdp".into(), bytes: text.into() };
+            let body = origin.rewrite(body, "192.0.2.1".parse().unwrap());
+            String::from_utf8(body.bytes.to_vec()).unwrap()
+        };
+
+        let first = write("v=0\r\no=carrier 7 9 IN IP4 10.0.0.1\r\ns=-\r\n");
+        let same = write("v=0\r\no=carrier 7 10 IN IP4 10.0.0.1\r\ns=-\r\n");
+        let changed = write("v=0\r\no=carrier 7 11 IN IP4 10.0.0.1\r\ns=x\r\n");
+
+        assert_eq!(first, "v=0\r\no=- 100 1 IN IP4 192.0.2.1\r\ns=-\r\n");
+        assert_eq!(same, first);
+        assert_eq!(changed, "v=0\r\no=- 100 2 IN IP4 192.0.2.1\r\ns=x\r\n");
+    }
+
+    #[test]
+    fn what_is_not_sdp_or_has_no_origin_passes_untouched() {
+        let mut origin = SdpOrigin::new(1);
+        for (content_type, text) in [("text/plain", "o=x"), ("application/sdp", "v=0\r\n")] {
+            let body = Body { content_type: content_type.into(), bytes: text.into() };
+            assert_eq!(origin.rewrite(body.clone(), "::1".parse().unwrap()), body);
+        }
+    }
+}
