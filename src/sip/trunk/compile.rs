@@ -1,0 +1,290 @@
+//! From the trunks of the configuration to trunks that can be used, or to all that is wrong.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use smol_str::SmolStr;
+
+use super::carriers::{self, Carriers};
+use super::failure::{FailureMap, MapFault};
+use super::number::NumberRules;
+use super::profile::{CarrierTransport, InboundAuth, Profile};
+use super::source::{Ambiguity, Source, Sources};
+use super::{Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener};
+use crate::sip::flow::Transport;
+
+pub(super) fn compile(
+    configs: &[TrunkConfig],
+    listeners: &[TrunkListener],
+    carriers: &Carriers,
+) -> Result<(Vec<Trunk>, Sources), Vec<TrunkFault>> {
+    let mut faults = repeated_ids(configs);
+    let mut trunks = Vec::with_capacity(configs.len());
+    let mut sources = Vec::new();
+    for (position, config) in configs.iter().enumerate() {
+        let entry = Entry { config, position };
+        match entry.trunk(listeners, carriers) {
+            Ok((trunk, networks)) => {
+                trunks.push(trunk);
+                sources.extend(networks);
+            }
+            Err(found) => faults.extend(found),
+        }
+    }
+    let sources = Sources::compile(&sources).unwrap_or_else(|ambiguities| {
+        faults.extend(ambiguities.iter().map(|it| ambiguous(it, configs, listeners)));
+        Sources::default()
+    });
+    if faults.is_empty() { Ok((trunks, sources)) } else { Err(faults) }
+}
+
+/// One `[[trunks]]` entry and where it stands.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    config: &'a TrunkConfig,
+    position: usize,
+}
+
+impl Entry<'_> {
+    fn trunk(
+        self,
+        listeners: &[TrunkListener],
+        carriers: &Carriers,
+    ) -> Result<(Trunk, Vec<Source>), Vec<TrunkFault>> {
+        let profile = self.profile(carriers).map_err(|fault| vec![fault])?;
+        let mut faults = self.unsupported(&profile);
+        let listeners = self.listeners(listeners, &mut faults);
+        let sources = self.sources(&profile, &listeners, &mut faults);
+        let failures = FailureMap::compile(&profile.failover.map).unwrap_or_else(|found| {
+            faults.extend(
+                found.into_iter().map(|(key, fault)| self.map_fault(&profile, &key, &fault)),
+            );
+            FailureMap::default()
+        });
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let config = self.config;
+        let trunk = Trunk {
+            id: config.id.clone(),
+            name: config.name.clone().unwrap_or_else(|| config.id.0.clone()),
+            numbers: NumberRules::new(&profile.inbound),
+            failures,
+            channels_max: config.max_channels.or(profile.limits.max_channels),
+            cps_max: config.max_cps.or(profile.limits.max_cps),
+            profile,
+        };
+        Ok((trunk, sources))
+    }
+
+    /// The carrier file with the fields that the trunk replaces.
+    fn profile(self, carriers: &Carriers) -> Result<Profile, TrunkFault> {
+        let config = self.config;
+        let mut raw = match &config.carrier {
+            Some(name) => carriers
+                .carrier(name)
+                .map(|carrier| carrier.raw.clone())
+                .ok_or_else(|| self.unknown_carrier(name, carriers))?,
+            None => serde_json::json!({ "name": config.id, "title": config.id }),
+        };
+        let tables = [
+            ("inbound", &config.inbound),
+            ("outbound", &config.outbound),
+            ("media", &config.media),
+            ("dialog", &config.dialog),
+            ("failover", &config.failover),
+        ];
+        for (name, overrides) in tables {
+            if !overrides.is_empty() {
+                let table = raw
+                    .as_object_mut()
+                    .expect("a carrier file is a table")
+                    .entry(name)
+                    .or_insert_with(|| Value::Object(serde_json::Map::new()));
+                merge(table, overrides);
+            }
+        }
+        carriers::typed(&raw).map_err(|fault| {
+            let value = lookup(&raw, &fault.path).map(Value::to_string).unwrap_or_default();
+            self.fault(&fault.path, value, fault.problem, "see carrier-configs/README.md")
+        })
+    }
+
+    fn unknown_carrier(self, name: &SmolStr, carriers: &Carriers) -> TrunkFault {
+        self.fault(
+            "carrier",
+            name.to_string(),
+            "names no carrier file",
+            format!("use one of {}, or leave it out", carriers::listed(carriers)),
+        )
+    }
+
+    fn unsupported(self, profile: &Profile) -> Vec<TrunkFault> {
+        let mut faults = Vec::new();
+        if profile.inbound.auth == InboundAuth::Digest {
+            faults.push(self.fault(
+                "inbound.auth",
+                "digest",
+                "is not offered on calls to this server",
+                "use \"none\" and name the carrier's networks in inbound.cidrs",
+            ));
+        }
+        faults
+    }
+
+    /// The listeners on which the carrier may call.
+    fn listeners<'l>(
+        self,
+        all: &'l [TrunkListener],
+        faults: &mut Vec<TrunkFault>,
+    ) -> Vec<&'l TrunkListener> {
+        if self.config.listeners.is_empty() {
+            return all.iter().collect();
+        }
+        let mut named = Vec::new();
+        for (position, name) in self.config.listeners.iter().enumerate() {
+            match all.iter().find(|listener| listener.name == *name) {
+                Some(listener) => named.push(listener),
+                None => faults.push(self.fault(
+                    &format!("listeners[{position}]"),
+                    name.to_string(),
+                    "is not in sip.listen",
+                    "write it as it stands there, or leave listeners out to allow all",
+                )),
+            }
+        }
+        named
+    }
+
+    fn sources(
+        self,
+        profile: &Profile,
+        listeners: &[&TrunkListener],
+        faults: &mut Vec<TrunkFault>,
+    ) -> Vec<Source> {
+        if profile.inbound.cidrs.is_empty() {
+            faults.push(self.fault(
+                "inbound.cidrs",
+                "[]",
+                "names no network, so every call would come from a stranger",
+                "list the networks the carrier signals from",
+            ));
+        }
+        let allowed = |transport| match transport {
+            Transport::Udp => profile.inbound.transports.contains(&CarrierTransport::Udp),
+            Transport::Tcp => profile.inbound.transports.contains(&CarrierTransport::Tcp),
+        };
+        let trunk = TrunkIndex(u16::try_from(self.position).unwrap_or(u16::MAX));
+        let usable: Vec<_> =
+            listeners.iter().filter(|listener| allowed(listener.transport)).collect();
+        if usable.is_empty() && !listeners.is_empty() {
+            faults.push(self.fault(
+                "inbound.transports",
+                format!("{:?}", profile.inbound.transports).to_lowercase(),
+                "has none of the transports of the trunk's listeners",
+                "add a listener to sip.listen, or a transport here",
+            ));
+        }
+        let mut sources = Vec::new();
+        for listener in usable {
+            sources.extend(profile.inbound.cidrs.iter().map(|cidr| Source {
+                trunk,
+                listener: listener.id,
+                transport: listener.transport,
+                network: cidr.0,
+            }));
+        }
+        sources
+    }
+
+    fn map_fault(self, profile: &Profile, key: &SmolStr, fault: &MapFault) -> TrunkFault {
+        let status = profile.failover.map.get(key).copied().unwrap_or_default();
+        self.fault(
+            &format!("failover.map.{key}"),
+            status.to_string(),
+            fault.to_string(),
+            "write \"486\" = 480, \"5xx\" = 500 or \"cap.full\" = 480",
+        )
+    }
+
+    fn fault(
+        self,
+        field: &str,
+        value: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> TrunkFault {
+        TrunkFault {
+            path: format!("trunks[{}].{field}", self.position),
+            value: value.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+fn repeated_ids(configs: &[TrunkConfig]) -> Vec<TrunkFault> {
+    let mut first = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (position, config) in configs.iter().enumerate() {
+        let earlier = *first.entry(&config.id).or_insert(position);
+        if earlier != position {
+            faults.push(Entry { config, position }.fault(
+                "id",
+                config.id.to_string(),
+                format!("is also the id of trunks[{earlier}]"),
+                "give each trunk its own",
+            ));
+        }
+    }
+    faults
+}
+
+fn ambiguous(
+    ambiguity: &Ambiguity,
+    configs: &[TrunkConfig],
+    listeners: &[TrunkListener],
+) -> TrunkFault {
+    let position = usize::from(ambiguity.second.0);
+    let id = |index: TrunkIndex| configs[usize::from(index.0)].id.as_str();
+    let listener = listeners
+        .iter()
+        .find(|listener| listener.id == ambiguity.listener)
+        .map_or("a listener", |listener| listener.name.as_str());
+    Entry { config: &configs[position], position }.fault(
+        "inbound.cidrs",
+        ambiguity.network.to_string(),
+        format!("also belongs to trunk `{}` on {listener}", id(ambiguity.first)),
+        "give the trunks different listeners, or a longer prefix to one of them",
+    )
+}
+
+/// Tables are merged field by field, everything else is replaced.
+fn merge(base: &mut Value, overrides: &serde_json::Map<String, Value>) {
+    if !base.is_object() {
+        *base = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(base) = base else { return };
+    for (key, value) in overrides {
+        match (base.get_mut(key), value) {
+            (Some(inner @ Value::Object(_)), Value::Object(replacing)) => merge(inner, replacing),
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// The value at a path such as `inbound.cidrs[0]`.
+fn lookup<'v>(root: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split(['.', '[', ']']).filter(|step| !step.is_empty()).try_fold(root, |value, step| {
+        match value {
+            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+            Value::Object(_)
+            | Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_) => value.get(step),
+        }
+    })
+}

@@ -1,0 +1,155 @@
+//! Whose packet is this, and what its carrier means by it.
+//!
+//! Owns the carrier files, the table from source address to trunk, and the rules of each trunk
+//! for numbers, caller ids and failure codes. Does not own connections, calls or counters: whoever
+//! admits calls compares them with [`Trunk::channels_max`] and [`Trunk::cps_max`].
+//!
+//! Invariants: an address names at most one trunk on a listener, or the configuration is refused
+//! (C1); an address that names none is a stranger, and gets no answer (S1); a challenge or a raw
+//! 503 of a target never reaches a carrier (B5).
+//!
+//! ```text
+//! carrier file ─► Profile ─┐
+//!  [[trunks]] ─► overrides ┴► Trunk { NumberRules, FailureMap, limits } ─► Trunks { Sources }
+//! ```
+
+pub mod carriers;
+pub mod failure;
+pub mod number;
+pub mod profile;
+pub mod source;
+
+mod compile;
+
+use serde::Deserialize;
+use smol_str::SmolStr;
+
+use super::flow::{ListenerId, Transport};
+use crate::id::TrunkId;
+
+pub use carriers::Carriers;
+pub use failure::{Cause, FailureMap};
+pub use number::{Caller, Identity, IdentityHeader, NumberFault, NumberRules};
+pub use profile::Profile;
+pub use source::Sources;
+
+/// A `[[trunks]]` entry: a carrier's file and what differs from it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkConfig {
+    pub id: TrunkId,
+    /// For people; the id if absent.
+    #[serde(default)]
+    pub name: Option<SmolStr>,
+    /// Name of a carrier file without `.toml`; absent if the tables below say everything.
+    #[serde(default)]
+    pub carrier: Option<SmolStr>,
+    /// Entries of `sip.listen` on which the carrier may call; empty for all of them.
+    #[serde(default)]
+    pub listeners: Vec<SmolStr>,
+    /// Calls at a time; absent for what the carrier file says.
+    #[serde(default)]
+    pub max_channels: Option<u32>,
+    /// New calls per second; absent for what the carrier file says.
+    #[serde(default)]
+    pub max_cps: Option<u32>,
+    /// These tables replace the fields of the same name in the carrier file, one by one.
+    #[serde(default)]
+    pub inbound: Overrides,
+    #[serde(default)]
+    pub outbound: Overrides,
+    #[serde(default)]
+    pub media: Overrides,
+    #[serde(default)]
+    pub dialog: Overrides,
+    #[serde(default)]
+    pub failover: Overrides,
+}
+
+/// Fields that replace those of a carrier file.
+pub type Overrides = serde_json::Map<String, serde_json::Value>;
+
+/// A listener as trunks refer to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrunkListener {
+    pub id: ListenerId,
+    pub transport: Transport,
+    /// As written in `sip.listen`.
+    pub name: SmolStr,
+}
+
+/// Position of a trunk in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrunkIndex(pub u16);
+
+/// A trunk, ready for use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trunk {
+    pub id: TrunkId,
+    pub name: SmolStr,
+    /// How dialled numbers and caller ids are read.
+    pub numbers: NumberRules,
+    /// What the carrier is answered when a call fails.
+    pub failures: FailureMap,
+    /// Calls at a time; `None` is no limit.
+    pub channels_max: Option<u32>,
+    /// New calls per second; `None` is no limit.
+    pub cps_max: Option<u32>,
+    /// The carrier's facts with the overrides of the configuration.
+    pub profile: Profile,
+}
+
+/// All trunks and the table of their sources. Immutable; a new configuration makes a new one.
+#[derive(Clone, Debug, Default)]
+pub struct Trunks {
+    trunks: Vec<Trunk>,
+    sources: Sources,
+}
+
+/// What is wrong with a trunk: where, with what, why, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrunkFault {
+    /// Such as `trunks[1].inbound.cidrs[0]`.
+    pub path: String,
+    pub value: String,
+    /// Completes "`value` …", such as "is no network".
+    pub problem: String,
+    pub remedy: String,
+}
+
+impl Trunks {
+    /// Reads every trunk against its carrier file.
+    ///
+    /// # Errors
+    /// All faults at once: an unknown carrier or listener, a field of the wrong kind, two trunks
+    /// that claim the same network on the same listener.
+    pub fn compile(
+        configs: &[TrunkConfig],
+        listeners: &[TrunkListener],
+        carriers: &Carriers,
+    ) -> Result<Self, Vec<TrunkFault>> {
+        compile::compile(configs, listeners, carriers)
+            .map(|(trunks, sources)| Self { trunks, sources })
+    }
+
+    /// The trunk that may send from `ip` to `listener`; `None` is a stranger.
+    pub fn identify(
+        &self,
+        listener: ListenerId,
+        transport: Transport,
+        ip: std::net::IpAddr,
+    ) -> Option<TrunkIndex> {
+        self.sources.identify(listener, transport, ip)
+    }
+
+    /// `index` comes from [`Trunks::identify`] of the same value.
+    pub fn get(&self, index: TrunkIndex) -> Option<&Trunk> {
+        self.trunks.get(usize::from(index.0))
+    }
+
+    /// In the order of the configuration, which is the order of the indexes.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (TrunkIndex, &Trunk)> {
+        let index = |position| TrunkIndex(u16::try_from(position).unwrap_or(u16::MAX));
+        self.trunks.iter().enumerate().map(move |(position, trunk)| (index(position), trunk))
+    }
+}
