@@ -1,0 +1,457 @@
+//! From the configuration as written to the snapshot; finds every fault on the way.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use smol_str::format_smolstr;
+
+use crate::phone::PhoneNumber;
+
+use super::config::{
+    CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig, RoutingConfig,
+    TargetConfig, TierConfig,
+};
+use super::dial::DialTemplate;
+use super::filter::Filters;
+use super::schedule::Schedule;
+use super::snapshot::{
+    Buyer, Campaign, Cap, Concurrency, Conversion, NumberRange, Payout, Pool, Publisher,
+    RoutingSnapshot, Target, Tier, TierMember, Zones,
+};
+
+/// Numbers a range may span.
+const RANGE_MAX: u64 = 1_000_000;
+const WEEK_S: u32 = 604_800;
+
+pub(super) fn compile(
+    config: &RoutingConfig,
+    revision: u64,
+) -> Result<RoutingSnapshot, Vec<ConfigFault>> {
+    let mut compiler = Compiler::new(config);
+    let publishers = compiler.publishers(&config.publishers);
+    let buyers = config.buyers.iter();
+    let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
+    let targets = compiler.targets(&config.targets);
+    let campaigns = compiler.campaigns(&config.campaigns);
+    let pools = compiler.pools(&config.pools);
+    let numbers = compiler.sorted_numbers();
+    if !compiler.faults.is_empty() {
+        return Err(compiler.faults);
+    }
+    Ok(RoutingSnapshot {
+        revision,
+        publishers,
+        buyers,
+        targets,
+        campaigns,
+        pools,
+        numbers,
+        zones: compiler.zones,
+        publisher_index: owned(compiler.publisher_index),
+        target_index: owned(compiler.target_index),
+        campaign_index: owned(compiler.campaign_index),
+        pool_index: owned(compiler.pool_index),
+    })
+}
+
+struct Compiler<'a> {
+    faults: Vec<ConfigFault>,
+    zones: Zones,
+    publisher_index: Index<'a>,
+    buyer_index: Index<'a>,
+    target_index: Index<'a>,
+    campaign_index: Index<'a>,
+    pool_index: Index<'a>,
+    /// Every number claimed, and where.
+    claims: Vec<(NumberRange, String)>,
+}
+
+/// Names in the configuration and their places.
+type Index<'a> = BTreeMap<&'a str, usize>;
+
+impl<'a> Compiler<'a> {
+    fn new(config: &'a RoutingConfig) -> Self {
+        let mut faults = vec![];
+        let mut index = |section, ids: Vec<&'a str>| index(section, ids, &mut faults);
+        Self {
+            publisher_index: index(
+                "publishers",
+                config.publishers.iter().map(|p| p.id.as_str()).collect(),
+            ),
+            buyer_index: index("buyers", config.buyers.iter().map(|b| b.id.as_str()).collect()),
+            target_index: index("targets", config.targets.iter().map(|t| t.id.as_str()).collect()),
+            campaign_index: index(
+                "campaigns",
+                config.campaigns.iter().map(|c| c.id.as_str()).collect(),
+            ),
+            pool_index: index("pools", config.pools.iter().map(|p| p.id.as_str()).collect()),
+            zones: Zones::new(),
+            claims: vec![],
+            faults,
+        }
+    }
+
+    fn publishers(&mut self, configs: &[PublisherConfig]) -> Vec<Publisher> {
+        let mut publishers = vec![];
+        for (p, config) in configs.iter().enumerate() {
+            let mut payouts = BTreeMap::new();
+            for (n, payout) in config.payouts.iter().enumerate() {
+                let path = format!("publishers[{p}].payouts[{n}]");
+                self.campaign(&format!("{path}.campaign"), payout.campaign.as_str());
+                if payout.amount.0 < 0 {
+                    self.fault(&path, "amount", payout.amount, "is negative", "write 0.00 or more");
+                }
+                let terms = Payout { amount: payout.amount, seconds: payout.seconds };
+                if payouts.insert(payout.campaign.clone(), terms).is_some() {
+                    self.fault(
+                        &path,
+                        "campaign",
+                        &payout.campaign,
+                        "has a payout already",
+                        "keep one payout per campaign",
+                    );
+                }
+            }
+            publishers.push(Publisher {
+                id: config.id.clone(),
+                name: named(&config.name, config.id.as_str()),
+                paused: config.paused,
+                payouts,
+            });
+        }
+        publishers
+    }
+
+    fn targets(&mut self, configs: &[TargetConfig]) -> Vec<Target> {
+        configs
+            .iter()
+            .enumerate()
+            .filter_map(|(t, config)| self.target(&format!("targets[{t}]"), config))
+            .collect()
+    }
+
+    /// `None` only together with a fault.
+    fn target(&mut self, path: &str, config: &TargetConfig) -> Option<Target> {
+        if !self.buyer_index.contains_key(config.buyer.as_str()) {
+            self.dangling(&format!("{path}.buyer"), "buyer", config.buyer.as_str());
+        }
+        self.within(path, "ring_timeout_s", config.ring_timeout_s, 1..=300);
+        self.within(path, "first_response_ms", config.first_response_ms, 100..=32_000);
+        self.within(path, "max_duration_s", config.max_duration_s, 1..=86_400);
+        let dial = match DialTemplate::compile(&config.dial) {
+            Ok(dial) => Some(dial),
+            Err((problem, remedy)) => {
+                self.fault(path, "dial.uri", &config.dial.uri, problem, remedy);
+                None
+            }
+        };
+        let schedule = config.schedule.as_ref().and_then(|schedule| {
+            Schedule::compile(schedule, &format!("{path}.schedule"), &mut self.faults)
+        });
+        let zone = schedule.as_ref().map_or(0, |schedule| self.zones.intern(schedule.zone()));
+        let caps = self.caps(path, config);
+        let concurrency = config.concurrency.as_ref().map(|concurrency| {
+            self.within(path, "concurrency.limit", concurrency.limit, 1..=u32::MAX);
+            let key = format_smolstr!("target/{}/concurrency", config.id);
+            Concurrency { limit: concurrency.limit.into(), key }
+        });
+        let conversion = config.conversion.as_ref().map(|conversion| {
+            if conversion.revenue.0 < 0 {
+                let revenue = conversion.revenue;
+                let remedy = "write 0.00 or more";
+                self.fault(path, "conversion.revenue", revenue, "is negative", remedy);
+            }
+            Conversion { seconds: conversion.seconds, revenue: conversion.revenue }
+        });
+        let filters =
+            Filters::compile(&config.filters, &format!("{path}.filters"), &mut self.faults);
+        Some(Target {
+            id: config.id.clone(),
+            buyer: config.buyer.clone(),
+            name: named(&config.name, config.id.as_str()),
+            dial: dial?,
+            ring_timeout_ms: ms(config.ring_timeout_s),
+            first_response_ms: config.first_response_ms,
+            max_duration_ms: ms(config.max_duration_s),
+            paused: config.paused,
+            schedule,
+            caps,
+            concurrency,
+            filters,
+            conversion,
+            zone,
+        })
+    }
+
+    fn caps(&mut self, path: &str, config: &TargetConfig) -> Vec<Cap> {
+        let mut caps: Vec<Cap> = vec![];
+        for (c, cap) in config.caps.iter().enumerate() {
+            let path = format!("{path}.caps[{c}]");
+            self.within(&path, "limit", cap.limit, 1..=u32::MAX);
+            let label = format_smolstr!("{}/{}", cap.metric.name(), cap.window.name());
+            if caps.iter().any(|known| known.label == label) {
+                let problem = "is capped already for this metric";
+                self.fault(&path, "window", cap.window.name(), problem, "keep one of the two");
+            }
+            let key = format_smolstr!("target/{}/{label}", config.id);
+            let (metric, window) = (cap.metric, cap.window);
+            caps.push(Cap { metric, window, limit: cap.limit.into(), key, label });
+        }
+        caps
+    }
+
+    fn campaigns(&mut self, configs: &[CampaignConfig]) -> Vec<Campaign> {
+        let mut campaigns = vec![];
+        for (c, config) in configs.iter().enumerate() {
+            let path = format!("campaigns[{c}]");
+            if let Some(publisher) = &config.publisher {
+                self.publisher(&format!("{path}.publisher"), publisher.as_str());
+            }
+            self.within(&path, "max_attempts", config.max_attempts.into(), 1..=20);
+            self.within(&path, "total_ring_budget_s", config.total_ring_budget_s, 1..=600);
+            for (n, &code) in config.advance_on.iter().enumerate() {
+                self.within(&path, &format!("advance_on[{n}]"), code.into(), 300..=699);
+            }
+            for (n, number) in config.numbers.iter().enumerate() {
+                self.static_number(&format!("{path}.numbers[{n}]"), c, number, config);
+            }
+            campaigns.push(Campaign {
+                id: config.id.clone(),
+                name: named(&config.name, config.id.as_str()),
+                publisher: config.publisher.clone(),
+                paused: config.paused,
+                tiers: self.tiers(&format!("{path}.routing"), &config.routing.tiers),
+                advance_on: config.advance_on.as_slice().into(),
+                max_attempts: config.max_attempts,
+                total_ring_budget_ms: ms(config.total_ring_budget_s),
+                min_match_confidence: config.min_match_confidence,
+            });
+        }
+        campaigns
+    }
+
+    fn tiers(&mut self, path: &str, configs: &[TierConfig]) -> Vec<Tier> {
+        if configs.is_empty() {
+            self.fault(path, "tiers", "[]", "leads nowhere", "add a tier with a target");
+        }
+        let mut tiers: BTreeMap<i32, Vec<TierMember>> = BTreeMap::new();
+        let mut seen = BTreeMap::new();
+        for (t, config) in configs.iter().enumerate() {
+            let path = format!("{path}.tiers[{t}]");
+            if config.targets.is_empty() {
+                self.fault(&path, "targets", "[]", "is empty", "add a target");
+            }
+            if tiers.contains_key(&config.tier) {
+                let remedy = "put the targets of one tier into one list";
+                self.fault(&path, "tier", config.tier, "stands in the plan twice", remedy);
+            }
+            let members = tiers.entry(config.tier).or_default();
+            for (n, member) in config.targets.iter().enumerate() {
+                let path = format!("{path}.targets[{n}]");
+                self.within(&path, "weight", member.weight, 0..=1_000);
+                let id = member.target.as_str();
+                let Some(&target) = self.target_index.get(id) else {
+                    self.dangling(&format!("{path}.target"), "target", id);
+                    continue;
+                };
+                if let Some(first) = seen.insert(target, path.clone()) {
+                    let problem = format!("stands in the plan already, at {first}");
+                    self.fault(&path, "target", id, &problem, "keep one of the two");
+                }
+                members.push(TierMember { target, weight: member.weight });
+            }
+        }
+        tiers.into_iter().map(|(tier, members)| Tier { tier, members }).collect()
+    }
+
+    fn static_number(
+        &mut self,
+        path: &str,
+        campaign: usize,
+        config: &NumberConfig,
+        owner: &CampaignConfig,
+    ) {
+        let digits = match number_range(&config.number) {
+            Ok(digits) => Some(digits),
+            Err(problem) => {
+                let remedy = "write +18005550100 or +18005550100-+18005550149";
+                self.fault_at(path, &config.number, &problem, remedy);
+                None
+            }
+        };
+        let publisher = match (&config.publisher, &owner.publisher) {
+            (Some(publisher), _) => {
+                self.publisher(&format!("{path}.publisher"), publisher.as_str())
+            }
+            // A dangling name of the campaign is a fault of the campaign, found there.
+            (None, Some(publisher)) => self.publisher_index.get(publisher.as_str()).copied(),
+            (None, None) => {
+                let remedy = "name one here, or as the campaign's `publisher`";
+                self.fault_at(path, &config.number, "belongs to no publisher", remedy);
+                None
+            }
+        };
+        if let (Some(digits), Some(publisher)) = (digits, publisher) {
+            let range = NumberRange { digits, campaign, publisher, pool: None };
+            self.claims.push((range, path.to_owned()));
+        }
+    }
+
+    fn pools(&mut self, configs: &[PoolConfig]) -> Vec<Pool> {
+        let mut pools = vec![];
+        for (p, config) in configs.iter().enumerate() {
+            let path = format!("pools[{p}]");
+            let campaign = self.campaign(&format!("{path}.campaign"), config.campaign.as_str());
+            let publisher = self.publisher(&format!("{path}.publisher"), config.publisher.as_str());
+            self.within(&path, "session_ttl_s", config.session_ttl_s, 1..=WEEK_S);
+            self.within(&path, "quarantine_s", config.quarantine_s, 0..=WEEK_S);
+            if config.numbers.is_empty() {
+                self.fault(&path, "numbers", "[]", "is empty", "add a number");
+            }
+            if let (Some(campaign), Some(publisher)) = (campaign, publisher) {
+                let claims = config.numbers.iter().enumerate().map(|(n, number)| {
+                    let digits = number.digits()..=number.digits();
+                    let range = NumberRange { digits, campaign, publisher, pool: Some(p) };
+                    (range, format!("{path}.numbers[{n}]"))
+                });
+                self.claims.extend(claims);
+            }
+            pools.push(Pool {
+                id: config.id.clone(),
+                campaign: config.campaign.clone(),
+                publisher: config.publisher.clone(),
+                numbers: config.numbers.clone(),
+                session_ttl: Duration::from_secs(config.session_ttl_s.into()),
+                quarantine: Duration::from_secs(config.quarantine_s.into()),
+            });
+        }
+        pools
+    }
+
+    /// All claims in ascending order; a number claimed twice is a fault.
+    fn sorted_numbers(&mut self) -> Vec<NumberRange> {
+        let mut claims = std::mem::take(&mut self.claims);
+        claims.sort_by_key(|(range, _)| *range.digits.start());
+        // Against the claim that reaches furthest so far, so that a number within a long range
+        // is found however many ranges lie between.
+        let mut furthest: Option<&(NumberRange, String)> = None;
+        for claim in &claims {
+            let (range, path) = claim;
+            if let Some((other, other_path)) = furthest
+                && range.digits.start() <= other.digits.end()
+            {
+                let problem = format!("is claimed already at {other_path}");
+                let value = format!("+{}", range.digits.start());
+                self.fault_at(path, value, &problem, "let each number stand in one place");
+            }
+            if furthest.is_none_or(|(other, _)| other.digits.end() < range.digits.end()) {
+                furthest = Some(claim);
+            }
+        }
+        claims.into_iter().map(|(range, _)| range).collect()
+    }
+
+    fn publisher(&mut self, path: &str, id: &str) -> Option<usize> {
+        let known = self.publisher_index.get(id).copied();
+        if known.is_none() {
+            self.dangling(path, "publisher", id);
+        }
+        known
+    }
+
+    fn campaign(&mut self, path: &str, id: &str) -> Option<usize> {
+        let known = self.campaign_index.get(id).copied();
+        if known.is_none() {
+            self.dangling(path, "campaign", id);
+        }
+        known
+    }
+
+    fn dangling(&mut self, path: &str, kind: &str, id: &str) {
+        let problem = format!("names no {kind} of this configuration");
+        self.fault_at(path, id, &problem, &format!("add the {kind}, or correct the name"));
+    }
+
+    fn within(&mut self, path: &str, field: &str, value: u32, range: RangeInclusive<u32>) {
+        if !range.contains(&value) {
+            let (low, high) = (range.start(), range.end());
+            let remedy = match *high {
+                u32::MAX => format!("write {low} or more, or leave it out for no limit"),
+                _ => format!("write {low} to {high}"),
+            };
+            self.fault(path, field, value, "is out of range", &remedy);
+        }
+    }
+
+    fn fault(&mut self, path: &str, field: &str, value: impl Display, problem: &str, remedy: &str) {
+        self.fault_at(&format!("{path}.{field}"), value, problem, remedy);
+    }
+
+    fn fault_at(&mut self, path: &str, value: impl Display, problem: &str, remedy: &str) {
+        self.faults.push(ConfigFault {
+            path: path.to_owned(),
+            value: value.to_string(),
+            problem: problem.to_owned(),
+            remedy: remedy.to_owned(),
+        });
+    }
+}
+
+/// Where each name stands. A name that is empty or given twice is a fault.
+fn index<'a>(section: &str, ids: Vec<&'a str>, faults: &mut Vec<ConfigFault>) -> Index<'a> {
+    let mut index = Index::new();
+    for (place, id) in ids.into_iter().enumerate() {
+        let (problem, remedy) = if id.is_empty() {
+            ("is empty".to_owned(), "write a name of your choice")
+        } else if let Some(first) = index.insert(id, place) {
+            (format!("is the name of {section}[{first}] already"), "give each its own name")
+        } else {
+            continue;
+        };
+        faults.push(ConfigFault {
+            path: format!("{section}[{place}].id"),
+            value: id.to_owned(),
+            problem,
+            remedy: remedy.to_owned(),
+        });
+    }
+    index
+}
+
+fn owned<Id: for<'a> From<&'a str> + Ord>(index: Index<'_>) -> BTreeMap<Id, usize> {
+    index.into_iter().map(|(id, place)| (Id::from(id), place)).collect()
+}
+
+/// Reads `+18005550100` or `+18005550100-+18005550149`.
+fn number_range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let parse = |part: &str| {
+        let number: Result<PhoneNumber, _> = part.trim().parse();
+        number.map(PhoneNumber::digits).map_err(|e| e.to_string())
+    };
+    // Only a hyphen before a `+` separates: hyphens also group the digits of one number.
+    let (first, last) = match text.split_once("-+") {
+        Some((first, last)) => (parse(first)?, parse(last)?),
+        None => {
+            let number = parse(text)?;
+            (number, number)
+        }
+    };
+    match last.checked_sub(first) {
+        None => Err("ends before it begins".to_owned()),
+        Some(span) if span >= RANGE_MAX => Err(format!("spans more than {RANGE_MAX} numbers")),
+        Some(_) => Ok(first..=last),
+    }
+}
+
+fn named(name: &str, id: &str) -> String {
+    (if name.is_empty() { id } else { name }).to_owned()
+}
+
+fn ms(seconds: u32) -> u32 {
+    seconds.saturating_mul(1_000)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What is resolved, and every fault that is found.
+
+use super::*;
+use crate::id::{CampaignId, PublisherId};
+
+const SOUND: &str = r#"
+    publishers = [
+        { id = "pub_a", payouts = [{ campaign = "cmp", amount = "24.00", seconds = 60 }] },
+        { id = "pub_b" },
+    ]
+    buyers = [{ id = "buy" }]
+
+    [[targets]]
+    id = "tgt_a"
+    buyer = "buy"
+    dial = { kind = "sip", uri = "sip:127.0.0.1:5070" }
+    caps = [{ metric = "connected", window = "daily", limit = 80 }]
+    concurrency = { limit = 8, count_from = "invite" }
+    schedule = { time_zone = "America/New_York", always_open = true }
+    conversion = { on = "call_length", start = "on_answer", seconds = 60, revenue = "42.00" }
+
+    [[targets]]
+    id = "tgt_b"
+    buyer = "buy"
+    dial = { kind = "sip", uri = "sip:127.0.0.1:5080" }
+
+    [[campaigns]]
+    id = "cmp"
+    publisher = "pub_a"
+    numbers = [
+        "+18005550100-+18005550149",
+        { number = "+18005550199", publisher = "pub_b" },
+    ]
+    [[campaigns.routing.tiers]]
+    tier = 2
+    targets = [{ target = "tgt_b" }]
+    [[campaigns.routing.tiers]]
+    tier = -1
+    targets = [{ target = "tgt_a", weight = 70 }]
+
+    [[pools]]
+    id = "pool"
+    campaign = "cmp"
+    publisher = "pub_b"
+    numbers = ["+16145550101"]
+"#;
+
+#[test]
+fn a_number_leads_to_its_campaign_publisher_and_pool() {
+    let snapshot = RoutingSnapshot::compile(config(SOUND), 7).unwrap();
+    let owner = |number: &str| {
+        snapshot.number(number.parse().unwrap()).map(|owner| {
+            let pool = owner.pool.map(|pool| pool.id.to_string());
+            (owner.campaign.id.as_str(), owner.publisher.id.as_str(), pool)
+        })
+    };
+    assert_eq!(owner("+18005550100"), Some(("cmp", "pub_a", None)));
+    assert_eq!(owner("+18005550149"), Some(("cmp", "pub_a", None)));
+    assert_eq!(owner("+18005550199"), Some(("cmp", "pub_b", None)));
+    assert_eq!(owner("+16145550101"), Some(("cmp", "pub_b", Some("pool".into()))));
+    assert_eq!(owner("+18005550099"), None);
+    assert_eq!(owner("+18005550150"), None);
+    assert_eq!(owner("+16145550100"), None);
+    assert_eq!(snapshot.revision(), 7);
+}
+
+#[test]
+fn tiers_stand_in_their_order_and_payouts_by_campaign() {
+    let snapshot = RoutingSnapshot::compile(config(SOUND), 1).unwrap();
+    let campaign = snapshot.campaign(&CampaignId::new("cmp")).unwrap();
+    assert_eq!(campaign.tiers.iter().map(|tier| tier.tier).collect::<Vec<_>>(), [-1, 2]);
+    let publisher = snapshot.publisher(&PublisherId::new("pub_a")).unwrap();
+    let payout = publisher.payouts[&campaign.id];
+    assert_eq!((payout.amount.to_string(), payout.seconds), ("24.00".into(), Some(60)));
+}
+
+#[test]
+fn a_target_asks_for_room_in_the_windows_of_its_zone() {
+    let snapshot = RoutingSnapshot::compile(config(SOUND), 1).unwrap();
+    // 2026-11-22T03:16:30Z is still the 21st in New York.
+    let holds = snapshot.holds(&"tgt_a".into(), crate::time::Wall(1_795_317_390_000));
+    let buckets: Vec<_> =
+        holds.iter().map(|h| (h.bucket.cap.as_str(), h.bucket.window.as_str(), h.limit)).collect();
+    assert_eq!(
+        buckets,
+        [
+            ("target/tgt_a/connected/daily", "d:2026-11-21", 80),
+            ("target/tgt_a/concurrency", "live", 8),
+        ]
+    );
+}
+
+#[test]
+fn every_fault_is_found_with_its_place_and_a_remedy() {
+    let cases = [
+        ("id = \"pub_b\" }", "id = \"pub_a\" }", "publishers[1].id"),
+        (
+            "campaign = \"cmp\", amount",
+            "campaign = \"cmq\", amount",
+            "publishers[0].payouts[0].campaign",
+        ),
+        ("\"24.00\"", "\"-24.00\"", "publishers[0].payouts[0].amount"),
+        (
+            "buyers = [{ id = \"buy\" }]",
+            "buyers = [{ id = \"\" }, { id = \"buy\" }]",
+            "buyers[0].id",
+        ),
+        ("sip:127.0.0.1:5070", "http://x", "targets[0].dial.uri"),
+        ("limit = 80", "limit = 0", "targets[0].caps[0].limit"),
+        ("limit = 8,", "limit = 0,", "targets[0].concurrency.limit"),
+        ("America/New_York", "New York", "targets[0].schedule.time_zone"),
+        ("\"42.00\"", "\"-1\"", "targets[0].conversion.revenue"),
+        ("id = \"tgt_b\"", "id = \"tgt_b\"\nring_timeout_s = 0", "targets[1].ring_timeout_s"),
+        ("id = \"cmp\"\n", "id = \"cmp\"\nmax_attempts = 0\n", "campaigns[0].max_attempts"),
+        ("id = \"cmp\"\n", "id = \"cmp\"\nadvance_on = [200]\n", "campaigns[0].advance_on[0]"),
+        ("publisher = \"pub_a\"", "publisher = \"pub_c\"", "campaigns[0].publisher"),
+        ("-+18005550149", "-+18005550099", "campaigns[0].numbers[0]"),
+        ("-+18005550149", "-+28005550149", "campaigns[0].numbers[0]"),
+        ("\"+18005550199\"", "\"+18005550149\"", "campaigns[0].numbers[1]"),
+        ("[\"+16145550101\"]", "[\"+18005550123\"]", "pools[0].numbers[0]"),
+        ("[\"+16145550101\"]", "[]", "pools[0].numbers"),
+        ("weight = 70", "weight = 1001", "campaigns[0].routing.tiers[1].targets[0].weight"),
+        (
+            "[{ target = \"tgt_b\" }]",
+            "[{ target = \"tgt_c\" }]",
+            "campaigns[0].routing.tiers[0].targets[0].target",
+        ),
+        (
+            "[{ target = \"tgt_b\" }]",
+            "[{ target = \"tgt_a\" }]",
+            "campaigns[0].routing.tiers[1].targets[0].target",
+        ),
+        ("[{ target = \"tgt_b\" }]", "[]", "campaigns[0].routing.tiers[0].targets"),
+        ("tier = 2", "tier = -1", "campaigns[0].routing.tiers[1].tier"),
+    ];
+    for (sound, faulty, path) in cases {
+        assert!(SOUND.contains(sound), "{sound}");
+        let faults = RoutingSnapshot::compile(config(&SOUND.replacen(sound, faulty, 1)), 1);
+        let faults = faults.expect_err(faulty);
+        assert!(faults.iter().any(|fault| fault.path == path), "{path}: {faults:?}");
+        assert!(faults.iter().all(|fault| !fault.remedy.is_empty()));
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let text = SOUND
+        .replace("limit = 80", "limit = 0")
+        .replace("America/New_York", "Mars")
+        .replace("id = \"pool\"\n    campaign = \"cmp\"", "id = \"pool\"\n    campaign = \"x\"");
+    let faults = RoutingSnapshot::compile(config(&text), 1).unwrap_err();
+    let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "targets[0].schedule.time_zone = Mars: is no known time zone; write an IANA name such as America/New_York",
+            "targets[0].caps[0].limit = 0: is out of range; write 1 or more, or leave it out for no limit",
+            "pools[0].campaign = x: names no campaign of this configuration; add the campaign, or correct the name",
+        ]
+    );
+}
+
+#[test]
+fn a_number_inside_a_long_range_is_found_behind_a_short_one() {
+    let text = SOUND.replace(
+        "\"+18005550100-+18005550149\",",
+        "\"+18005550100-+18005550149\", \"+18005550110\", \"+18005550120\",",
+    );
+    let faults = RoutingSnapshot::compile(config(&text), 1).unwrap_err();
+    let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+    assert_eq!(paths, ["campaigns[0].numbers[1]", "campaigns[0].numbers[2]"]);
+}
+
+#[test]
+fn a_number_that_belongs_to_no_publisher_is_a_fault() {
+    let text = SOUND.replace("    publisher = \"pub_a\"\n", "");
+    let faults = RoutingSnapshot::compile(config(&text), 1).unwrap_err();
+    assert_eq!(faults[0].path, "campaigns[0].numbers[0]");
+    assert_eq!(faults[0].problem, "belongs to no publisher");
+}
+
+fn config(text: &str) -> RoutingConfig {
+    toml::from_str(text).unwrap()
+}

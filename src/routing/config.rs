@@ -1,0 +1,617 @@
+//! The routing sections of the configuration, as they are written.
+//!
+//! Unknown fields are refused. What the fields mean together is checked by
+//! [`RoutingSnapshot::compile`](super::snapshot::RoutingSnapshot::compile).
+
+use std::fmt;
+
+use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::{SmolStr, ToSmolStr};
+
+use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId};
+use crate::money::Money;
+use crate::phone::PhoneNumber;
+
+/// Everything that decides who gets a call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutingConfig {
+    pub publishers: Vec<PublisherConfig>,
+    pub buyers: Vec<BuyerConfig>,
+    pub targets: Vec<TargetConfig>,
+    pub campaigns: Vec<CampaignConfig>,
+    pub pools: Vec<PoolConfig>,
+}
+
+/// Something in the configuration that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} = {value}: {problem}; {remedy}")]
+pub struct ConfigFault {
+    /// Where, such as `targets[2].schedule.time_zone`.
+    pub path: String,
+    /// What stands there.
+    pub value: String,
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+/// Who sends callers and is paid for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublisherConfig {
+    pub id: PublisherId,
+    #[serde(default)]
+    pub name: String,
+    /// A paused publisher's calls are refused with `gate.publisher_paused`.
+    #[serde(default)]
+    pub paused: bool,
+    #[serde(default)]
+    pub payouts: Vec<PayoutConfig>,
+}
+
+/// What a publisher is paid for a converted call of one campaign.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PayoutConfig {
+    pub campaign: CampaignId,
+    #[serde(default)]
+    pub model: PayoutModel,
+    pub amount: Money,
+    /// Seconds after the answer at which the payout is owed. Absent: when the call converts for
+    /// the buyer.
+    #[serde(default)]
+    pub seconds: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayoutModel {
+    /// The same amount for every converted call.
+    #[default]
+    Fixed,
+}
+
+/// Who pays for calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuyerConfig {
+    pub id: BuyerId,
+    #[serde(default)]
+    pub name: String,
+}
+
+/// Where a buyer takes calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetConfig {
+    pub id: TargetId,
+    pub buyer: BuyerId,
+    #[serde(default)]
+    pub name: String,
+    pub dial: DialConfig,
+    /// How long it may ring, 1 to 300 s.
+    #[serde(default = "defaults::ring_timeout_s")]
+    pub ring_timeout_s: u32,
+    /// How long it may give no sign of life at all before it counts as dead, 100 to 32,000 ms.
+    #[serde(default = "defaults::first_response_ms")]
+    pub first_response_ms: u32,
+    /// The longest an answered call lasts, 1 to 86,400 s.
+    #[serde(default = "defaults::max_duration_s")]
+    pub max_duration_s: u32,
+    #[serde(default)]
+    pub paused: bool,
+    /// Absent: always open, and cap windows are those of UTC.
+    #[serde(default)]
+    pub schedule: Option<ScheduleConfig>,
+    #[serde(default)]
+    pub caps: Vec<CapConfig>,
+    /// Absent: as many calls at once as come.
+    #[serde(default)]
+    pub concurrency: Option<ConcurrencyConfig>,
+    #[serde(default)]
+    pub filters: FiltersConfig,
+    /// Absent: the buyer owes nothing for a call.
+    #[serde(default)]
+    pub conversion: Option<ConversionConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DialConfig {
+    pub kind: DialKind,
+    /// A SIP URI. `{number}` in the user part becomes the dialled number in E.164; a URI without a
+    /// user part gets the dialled number as its user part.
+    pub uri: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DialKind {
+    Sip,
+}
+
+/// When a target takes calls. Times are those of a clock on the wall in `time_zone`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// An IANA name such as `America/New_York`.
+    pub time_zone: String,
+    #[serde(default)]
+    pub always_open: bool,
+    #[serde(default)]
+    pub hours: Vec<HoursConfig>,
+    /// Dates (`2026-12-25`) closed from midnight to midnight.
+    #[serde(default)]
+    pub holidays: Vec<String>,
+    /// No call is offered when the target closes within this many seconds.
+    #[serde(default)]
+    pub stop_before_close_s: u32,
+}
+
+/// One opening. `close` may be `24:00`; at or before `open` it is on the next day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoursConfig {
+    pub day: Day,
+    /// `HH:MM`.
+    pub open: String,
+    pub close: String,
+    #[serde(default)]
+    pub breaks: Vec<BreakConfig>,
+}
+
+/// A pause within an opening, `HH:MM` each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakConfig {
+    pub start: String,
+    pub end: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+/// How many of something a target takes per window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapConfig {
+    pub metric: Metric,
+    pub window: WindowKind,
+    pub limit: u32,
+    #[serde(default)]
+    pub mode: CapMode,
+}
+
+/// The event a cap counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// An INVITE was sent.
+    Attempted,
+    /// The target answered.
+    Connected,
+    /// The conversion threshold passed.
+    Converted,
+}
+
+/// The span a cap counts in, by the wall clock of the target's zone. A week begins on Monday.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowKind {
+    Minute,
+    Hourly,
+    Daily,
+    Weekly,
+    Monthly,
+    Yearly,
+    /// All time.
+    Total,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapMode {
+    /// Never over: every call in flight that may still count is held against the limit.
+    #[default]
+    Strict,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConcurrencyConfig {
+    /// Calls at once, from 1.
+    pub limit: u32,
+    #[serde(default)]
+    pub count_from: CountFrom,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CountFrom {
+    /// A call counts from the INVITE to the target.
+    #[default]
+    Invite,
+}
+
+/// What a call's tags must say: every rule of `all` and, if there are any, one of `any`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FiltersConfig {
+    pub all: Vec<FilterConfig>,
+    pub any: Vec<FilterConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterConfig {
+    pub tag: SmolStr,
+    pub op: FilterOp,
+    pub value: FilterValue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterOp {
+    Eq,
+    In,
+    NotIn,
+    Contains,
+    BeginsWith,
+    Gt,
+    Lt,
+    /// From the first to the second of two numbers, both included.
+    Between,
+}
+
+/// One value or several. Numbers and booleans are compared as they are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterValue {
+    One(SmolStr),
+    Many(Vec<SmolStr>),
+}
+
+/// When a buyer owes for a call, and how much.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConversionConfig {
+    #[serde(default)]
+    pub on: ConversionEvent,
+    #[serde(default)]
+    pub start: ConversionStart,
+    /// The call converts when it is still up this many seconds after its start.
+    pub seconds: u32,
+    pub revenue: Money,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversionEvent {
+    #[default]
+    CallLength,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversionStart {
+    #[default]
+    OnAnswer,
+}
+
+/// What is advertised, and who may take the calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CampaignConfig {
+    pub id: CampaignId,
+    #[serde(default)]
+    pub name: String,
+    /// Whose the numbers are that name no publisher themselves.
+    #[serde(default)]
+    pub publisher: Option<PublisherId>,
+    #[serde(default)]
+    pub paused: bool,
+    #[serde(default)]
+    pub numbers: Vec<NumberConfig>,
+    pub routing: RoutingPlanConfig,
+    /// SIP final responses (300 to 699) after which the next target is tried; any other ends the
+    /// hunt. Ring time-out and a dead target always go on.
+    #[serde(default = "defaults::advance_on")]
+    pub advance_on: Vec<u16>,
+    /// How many targets are tried at most, 1 to 20.
+    #[serde(default = "defaults::max_attempts")]
+    pub max_attempts: u16,
+    /// How long the caller hears ringing over all attempts, 1 to 600 s.
+    #[serde(default = "defaults::total_ring_budget_s")]
+    pub total_ring_budget_s: u32,
+    /// A session matched with less confidence than this is not used, 0 to 1.
+    #[serde(default)]
+    pub min_match_confidence: Confidence,
+    #[serde(default)]
+    pub recording: Recording,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recording {
+    #[default]
+    None,
+}
+
+/// One number or an inclusive range: `"+18005550100-+18005550149"`, or a table
+/// `{ number = "…", publisher = "…" }` to name its publisher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NumberConfig {
+    pub number: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<PublisherId>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingPlanConfig {
+    pub tiers: Vec<TierConfig>,
+}
+
+/// Targets that share the calls by weight. The next tier is tried when this one has none left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TierConfig {
+    /// Lower first; negative allowed.
+    #[serde(default = "defaults::tier")]
+    pub tier: i32,
+    pub targets: Vec<TierTargetConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TierTargetConfig {
+    pub target: TargetId,
+    /// 0 to 1,000; 0 drains the target.
+    #[serde(default = "defaults::weight")]
+    pub weight: u32,
+}
+
+/// Numbers lent to sessions of one campaign and publisher.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolConfig {
+    pub id: PoolId,
+    pub campaign: CampaignId,
+    pub publisher: PublisherId,
+    pub numbers: Vec<PhoneNumber>,
+    /// How long a session keeps its number without a sign of life, 1 to 604,800 s.
+    #[serde(default = "defaults::session_ttl_s")]
+    pub session_ttl_s: u32,
+    /// How long a returned number rests before it is lent again, at most 604,800 s.
+    #[serde(default = "defaults::quarantine_s")]
+    pub quarantine_s: u32,
+}
+
+/// How sure a match is, in hundredths. Written as a fraction such as `0.9`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Confidence(pub u8);
+
+impl Default for Confidence {
+    fn default() -> Self {
+        Self(90)
+    }
+}
+
+impl Serialize for Confidence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(f64::from(self.0) / 100.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Confidence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fraction = f64::deserialize(deserializer)?;
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(de::Error::custom(format!("{fraction} is no fraction from 0 to 1")));
+        }
+        // In range by the check above, so the cast only rounds.
+        Ok(Self((fraction * 100.0).round() as u8))
+    }
+}
+
+impl<'de> Deserialize<'de> for NumberConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            number: String,
+            #[serde(default)]
+            publisher: Option<PublisherId>,
+        }
+
+        struct TextOrTable;
+
+        impl<'de> Visitor<'de> for TextOrTable {
+            type Value = NumberConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a number, a range of numbers, or a table with `number` and `publisher`",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<NumberConfig, E> {
+                Ok(NumberConfig { number: text.to_owned(), publisher: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NumberConfig, A::Error> {
+                let Table { number, publisher } =
+                    Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(NumberConfig { number, publisher })
+            }
+        }
+
+        deserializer.deserialize_any(TextOrTable)
+    }
+}
+
+impl Metric {
+    /// As in the configuration, such as `connected`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attempted => "attempted",
+            Self::Connected => "connected",
+            Self::Converted => "converted",
+        }
+    }
+}
+
+impl Serialize for FilterValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::One(text) => text.serialize(serializer),
+            Self::Many(texts) => texts.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FilterValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = FilterValue;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number, a boolean, or a list of them")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<FilterValue, E> {
+                Ok(FilterValue::One(SmolStr::new(text)))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<FilterValue, E> {
+                Ok(FilterValue::One(value.to_smolstr()))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<FilterValue, E> {
+                Ok(FilterValue::One(value.to_smolstr()))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<FilterValue, E> {
+                Ok(FilterValue::One(value.to_smolstr()))
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<FilterValue, E> {
+                Ok(FilterValue::One(value.to_smolstr()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FilterValue, A::Error> {
+                let mut texts = vec![];
+                while let Some(value) = seq.next_element()? {
+                    match value {
+                        FilterValue::One(text) => texts.push(text),
+                        FilterValue::Many(_) => {
+                            return Err(de::Error::custom("a list within a list"));
+                        }
+                    }
+                }
+                Ok(FilterValue::Many(texts))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// What a field is when it is not written (spec/domain §2.3, §2.5, §2.11).
+mod defaults {
+    pub(super) fn ring_timeout_s() -> u32 {
+        30
+    }
+
+    pub(super) fn first_response_ms() -> u32 {
+        1_500
+    }
+
+    pub(super) fn max_duration_s() -> u32 {
+        14_400
+    }
+
+    pub(super) fn advance_on() -> Vec<u16> {
+        vec![403, 404, 408, 480, 486, 500, 502, 503, 504, 600, 603]
+    }
+
+    pub(super) fn max_attempts() -> u16 {
+        3
+    }
+
+    pub(super) fn total_ring_budget_s() -> u32 {
+        60
+    }
+
+    pub(super) fn tier() -> i32 {
+        1
+    }
+
+    pub(super) fn weight() -> u32 {
+        100
+    }
+
+    pub(super) fn session_ttl_s() -> u32 {
+        1_800
+    }
+
+    pub(super) fn quarantine_s() -> u32 {
+        900
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        let error =
+            toml::from_str::<RoutingConfig>("[[buyers]]\nid = \"b\"\ncredit = 5").unwrap_err();
+        assert!(error.to_string().contains("credit"), "{error}");
+    }
+
+    #[test]
+    fn a_number_names_its_publisher_or_leaves_it_to_the_campaign() {
+        let campaign: CampaignConfig = toml::from_str(
+            r#"
+            id = "c"
+            numbers = ["+18005550100-+18005550149", { number = "+18005550199", publisher = "p" }]
+            routing = { tiers = [{ targets = [{ target = "t" }] }] }
+            min_match_confidence = 0.95
+            "#,
+        )
+        .unwrap();
+
+        assert_eq!(
+            campaign.numbers,
+            [
+                NumberConfig { number: "+18005550100-+18005550149".into(), publisher: None },
+                NumberConfig { number: "+18005550199".into(), publisher: Some("p".into()) },
+            ]
+        );
+        assert_eq!(campaign.min_match_confidence, Confidence(95));
+        assert_eq!(campaign.routing.tiers[0].targets[0].weight, 100);
+    }
+
+    #[test]
+    fn a_filter_value_may_be_one_or_several_of_any_kind() {
+        let read = |text| serde_json::from_str::<FilterValue>(text).unwrap();
+        assert_eq!(read("\"OH\""), FilterValue::One("OH".into()));
+        assert_eq!(read("true"), FilterValue::One("true".into()));
+        assert_eq!(read("[50, 80.5]"), FilterValue::Many(vec!["50".into(), "80.5".into()]));
+        assert!(serde_json::from_str::<FilterValue>("[[1]]").is_err());
+    }
+}

@@ -1,0 +1,330 @@
+//! Decisions over a small business: two campaigns, three targets in two tiers.
+
+use std::collections::BTreeMap;
+
+use insta::assert_snapshot;
+
+use super::*;
+use crate::id::{CallId, PingId, SessionId};
+use crate::routing::config::RoutingConfig;
+use crate::routing::hold::{Bucket, HoldLedger, LedgerLimits};
+use crate::routing::replay::{DecisionRecord, RecordError, record_json, replay};
+use crate::routing::request::{Tags, Usage};
+use crate::time::{Mono, Wall};
+
+const CONFIG: &str = r#"
+    publishers = [
+        { id = "pub_bright", payouts = [{ campaign = "cmp_hvac", amount = "24.00" }] },
+        { id = "pub_late", paused = true },
+    ]
+    buyers = [{ id = "buy_summit" }, { id = "buy_cool" }]
+
+    [[targets]]
+    id = "tgt_summit"
+    buyer = "buy_summit"
+    dial = { kind = "sip", uri = "sip:dispatch@192.0.2.10" }
+    ring_timeout_s = 20
+    concurrency = { limit = 2 }
+    caps = [{ metric = "connected", window = "daily", limit = 80 }]
+    conversion = { seconds = 60, revenue = "42.00" }
+    filters = { all = [{ tag = "geo.zip3", op = "in", value = ["430", "432"] }] }
+    [targets.schedule]
+    time_zone = "America/New_York"
+    hours = [{ day = "tue", open = "07:00", close = "20:00" }]
+
+    [[targets]]
+    id = "tgt_cool"
+    buyer = "buy_cool"
+    dial = { kind = "sip", uri = "sip:192.0.2.20" }
+    concurrency = { limit = 1 }
+    conversion = { seconds = 90, revenue = "35.00" }
+
+    [[targets]]
+    id = "tgt_last"
+    buyer = "buy_cool"
+    dial = { kind = "sip", uri = "sip:192.0.2.30" }
+
+    [[campaigns]]
+    id = "cmp_hvac"
+    publisher = "pub_bright"
+    numbers = ["+18005550100", { number = "+18005550101", publisher = "pub_late" }]
+    max_attempts = 3
+    advance_on = [480, 486]
+    [[campaigns.routing.tiers]]
+    tier = 1
+    targets = [{ target = "tgt_summit", weight = 70 }, { target = "tgt_cool", weight = 30 }]
+    [[campaigns.routing.tiers]]
+    tier = 2
+    targets = [{ target = "tgt_last" }]
+
+    [[campaigns]]
+    id = "cmp_single"
+    publisher = "pub_bright"
+    numbers = ["+18005550198"]
+    [[campaigns.routing.tiers]]
+    targets = [{ target = "tgt_cool" }]
+"#;
+
+/// Tuesday 2026-03-17, 11:04 in New York.
+const OPEN: Wall = Wall(1_773_759_852_318);
+
+#[test]
+fn a_call_goes_through_the_tiers_with_uri_terms_and_holds() {
+    let decision = decide_with(CONFIG, &request("+18005550100"), &nothing_used());
+
+    let plan: Vec<_> = decision.plan.iter().map(|a| (a.target.as_str(), a.uri.as_str())).collect();
+    assert_eq!(
+        plan,
+        [
+            ("tgt_summit", "sip:dispatch@192.0.2.10"),
+            ("tgt_cool", "sip:+18005550100@192.0.2.20"),
+            ("tgt_last", "sip:+18005550100@192.0.2.30"),
+        ]
+    );
+    let money = |amount: &str| amount.parse().unwrap();
+    assert_eq!(
+        decision.plan[1].terms,
+        Some(Terms {
+            seconds: 90,
+            revenue: money("35.00"),
+            payout_seconds: 90,
+            payout: money("24.00")
+        })
+    );
+    assert_eq!(decision.plan[2].terms, None);
+    assert_eq!(decision.plan[0].holds.len(), 2);
+    assert_eq!(decision.plan[0].ring_timeout_ms, 20_000);
+    assert_eq!(*decision.rules.advance_on, [480, 486]);
+    assert_eq!(decision.refused, None);
+}
+
+#[test]
+fn tags_of_the_call_go_before_those_of_its_session() {
+    let session = SessionReading {
+        session: SessionId::from_bytes([1; 16]),
+        ping: PingId::from_bytes([1; 16]),
+        publisher: "pub_bright".into(),
+        campaign: "cmp_hvac".into(),
+        number: None,
+        caller: "+16145550188".parse().ok(),
+        created_at: OPEN,
+        expires_at: Wall(i64::MAX),
+        tags: [("geo.zip3".into(), "999".into())].into(),
+    };
+    let snapshot = snapshot(CONFIG);
+    let mut request = RouteRequest { caller: session.caller, ..request("+18005550100") };
+    let first = |request: &RouteRequest| {
+        let mut rotation = Rotation::default();
+        let sessions = std::slice::from_ref(&session);
+        decide(&snapshot, request, sessions, &nothing_used(), &mut rotation).plan[0].target.clone()
+    };
+    assert_eq!(first(&request).as_str(), "tgt_summit");
+    request.tags.clear();
+    assert_eq!(first(&request).as_str(), "tgt_cool");
+}
+
+#[test]
+fn what_stops_the_call_stops_it_before_any_target() {
+    for (from, to, dialed, reason) in [
+        ("", "", "+18005550222", Reason::NumberUnknown),
+        ("max_attempts = 3", "paused = true", "+18005550100", Reason::CampaignPaused),
+        ("", "", "+18005550101", Reason::PublisherPaused),
+    ] {
+        let decision = decide_with(&CONFIG.replace(from, to), &request(dialed), &nothing_used());
+        assert_eq!(decision.refused, Some(reason));
+        assert_eq!(decision.plan, []);
+        let last = decision.steps.last().unwrap();
+        assert_eq!((last.reason, last.target.as_ref()), (Some(reason), None));
+    }
+}
+
+#[test]
+fn the_reason_all_targets_share_is_that_of_the_call() {
+    let busy = BTreeMap::from([(live("tgt_cool"), Usage { used: 0, held: 1 })]);
+    let decision = decide_with(CONFIG, &request("+18005550198"), &busy);
+    assert_eq!(decision.refused, Some(Reason::ConcurrencyFull));
+
+    let paused = CONFIG.replace("id = \"tgt_last\"", "id = \"tgt_last\"\npaused = true");
+    let mut request = request("+18005550100");
+    request.tags.clear();
+    let decision = decide_with(&paused, &request, &busy);
+    assert_eq!(decision.refused, Some(Reason::NoneEligible));
+}
+
+#[test]
+fn a_plan_is_no_longer_than_the_campaign_allows() {
+    let text = CONFIG.replace("max_attempts = 3", "max_attempts = 1");
+    let decision = decide_with(&text, &request("+18005550100"), &nothing_used());
+    assert_eq!(decision.plan.len(), 1);
+    let reasons: Vec<_> = decision.outcomes(1).into_iter().map(|o| o.reason).collect();
+    assert_eq!(reasons, [None, Some(Reason::TooManyCandidates), Some(Reason::TooManyCandidates)]);
+}
+
+#[test]
+fn every_candidate_that_is_not_dialled_has_exactly_one_reason() {
+    let full = BTreeMap::from([(live("tgt_summit"), Usage { used: 0, held: 2 })]);
+    for (usage, tags) in [
+        (nothing_used(), zip("432")),
+        (full, zip("432")),
+        (nothing_used(), zip("999")),
+        (nothing_used(), Tags::new()),
+    ] {
+        let request = RouteRequest { tags, ..request("+18005550100") };
+        let decision = decide_with(CONFIG, &request, &usage);
+        for dialed in 0..=4 {
+            let outcomes = decision.outcomes(dialed);
+            assert_eq!(outcomes.len(), 3);
+            assert!(outcomes.iter().all(|o| o.dialed == o.reason.is_none()));
+            let planned = u16::try_from(decision.plan.len()).unwrap();
+            let called = outcomes.iter().filter(|o| o.dialed).count();
+            assert_eq!(called, usize::from(dialed.min(planned)));
+        }
+    }
+}
+
+#[test]
+fn the_explanation_names_the_fact_behind_each_reason() {
+    let mut request = request("+18005550100");
+    let decision = decide_with(CONFIG, &request, &nothing_used());
+    assert_snapshot!(decision.explain(1).join("\n"), @r"
+    campaign cmp_hvac, publisher pub_bright; no session
+    tgt_summit: dialled as number 1
+    tgt_cool: number 2 in the plan; another target took the call first (selection.not_reached)
+    tgt_last: number 3 in the plan; another target took the call first (selection.not_reached)
+    ");
+
+    request.tags = zip("999");
+    let busy = BTreeMap::from([(live("tgt_cool"), Usage { used: 0, held: 1 })]);
+    assert_snapshot!(decide_with(CONFIG, &request, &busy).explain(1).join("\n"), @r"
+    campaign cmp_hvac, publisher pub_bright; no session
+    tgt_summit: not dialled; the call's tags are not what the target wants (filter.mismatch): geo.zip3 is 999, wanted in 430, 432
+    tgt_cool: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
+    tgt_last: dialled as number 1
+    ");
+
+    request.tags.clear();
+    assert_snapshot!(decide_with(CONFIG, &request, &busy).explain(1).join("\n"), @r"
+    campaign cmp_hvac, publisher pub_bright; no session
+    tgt_summit: not dialled; a tag the target asks for is missing (filter.missing_tag): geo.zip3 is absent, wanted in 430, 432
+    tgt_cool: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
+    tgt_last: dialled as number 1
+    ");
+
+    request.at = Wall(OPEN.0 + 12 * 3_600_000);
+    let capped = CONFIG.replace("id = \"tgt_last\"", "id = \"tgt_last\"\npaused = true");
+    assert_snapshot!(decide_with(&capped, &request, &busy).explain(0).join("\n"), @r"
+    campaign cmp_hvac, publisher pub_bright; no session
+    tgt_summit: not dialled; the target is closed at this hour (schedule.closed): it is Tue 23:04 America/New_York, opens Tue 07:00
+    tgt_cool: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
+    tgt_last: not dialled; the target is paused (target.paused)
+    refused with 480; no target of the campaign can take the call (selection.none_eligible)
+    ");
+
+    request.at = OPEN;
+    request.tags = zip("432");
+    let day =
+        Bucket { cap: "target/tgt_summit/connected/daily".into(), window: "d:2026-03-17".into() };
+    let used = BTreeMap::from([(day, Usage { used: 77, held: 3 })]);
+    assert_snapshot!(decide_with(CONFIG, &request, &used).explain(1).join("\n"), @r"
+    campaign cmp_hvac, publisher pub_bright; no session
+    tgt_summit: not dialled; the cap is used up for this window (cap.full): connected/daily has 77 used, 3 held, at most 80
+    tgt_cool: dialled as number 1
+    tgt_last: number 2 in the plan; another target took the call first (selection.not_reached)
+    ");
+
+    let unknown = RouteRequest { dialed: "+18005550222".parse().unwrap(), ..request };
+    assert_snapshot!(decide_with(CONFIG, &unknown, &used).explain(0).join("\n"), @r"
+    the dialled number belongs to no campaign
+    refused with 404; the dialled number belongs to no campaign (gate.number_unknown)
+    ");
+}
+
+#[test]
+fn a_decision_survives_its_json_and_is_replayed_the_same() {
+    let snapshot = snapshot(CONFIG);
+    let mut ledger = HoldLedger::new(LedgerLimits::default());
+    let mut rotation = Rotation::default();
+    for leg in 1..=5 {
+        let request = request("+18005550100");
+        let decision = decide(&snapshot, &request, &[], &ledger, &mut rotation);
+        if let Some(first) = decision.plan.first() {
+            let hold = first.hold_id(request.call, leg);
+            ledger.reserve(hold, &first.holds, Mono(0)).unwrap();
+        }
+        let record = DecisionRecord::from_json(&record_json(&request, &[], &decision)).unwrap();
+        assert_eq!((&record.request, &record.decision), (&request, &decision));
+        let again = replay(&snapshot, &record);
+        assert_eq!((again.difference, again.decision), (None, decision));
+    }
+}
+
+#[test]
+fn an_altered_record_is_found_out() {
+    let request = request("+18005550100");
+    let decision = decide_with(CONFIG, &request, &nothing_used());
+    let json = String::from_utf8(record_json(&request, &[], &decision)).unwrap();
+
+    let altered = json.replacen("tgt_cool", "tgt_warm", 1);
+
+    assert!(DecisionRecord::from_json(json.as_bytes()).is_ok());
+    let refused = DecisionRecord::from_json(altered.as_bytes());
+    assert!(matches!(refused, Err(RecordError::Altered)));
+}
+
+#[test]
+fn a_replay_shows_the_first_step_that_differs() {
+    let request = request("+18005550100");
+    let decision = decide_with(CONFIG, &request, &nothing_used());
+    let record = DecisionRecord::from_json(&record_json(&request, &[], &decision)).unwrap();
+
+    let tightened = CONFIG.replace("\"430\", \"432\"", "\"430\"");
+    let changed = RoutingSnapshot::compile(toml::from_str(&tightened).unwrap(), 2).unwrap();
+    let difference = replay(&changed, &record).difference.unwrap();
+    assert_eq!(difference.at, "steps[4]");
+    assert!(difference.recomputed.unwrap().contains("FilterMismatch"));
+}
+
+#[test]
+fn over_many_calls_each_target_gets_its_share() {
+    let snapshot = snapshot(CONFIG);
+    let mut rotation = Rotation::default();
+    let mut firsts: BTreeMap<_, u32> = BTreeMap::new();
+    for _ in 0..1_000 {
+        let request = request("+18005550100");
+        let decision = decide(&snapshot, &request, &[], &nothing_used(), &mut rotation);
+        *firsts.entry(decision.plan[0].target.clone()).or_default() += 1;
+    }
+    assert_eq!(firsts, [("tgt_cool".into(), 300), ("tgt_summit".into(), 700)].into());
+}
+
+fn decide_with(config: &str, request: &RouteRequest, usage: &BTreeMap<Bucket, Usage>) -> Decision {
+    decide(&snapshot(config), request, &[], usage, &mut Rotation::default())
+}
+
+fn snapshot(config: &str) -> RoutingSnapshot {
+    let config: RoutingConfig = toml::from_str(config).unwrap();
+    RoutingSnapshot::compile(config, 1).unwrap()
+}
+
+fn request(dialed: &str) -> RouteRequest {
+    RouteRequest {
+        call: CallId::from_bytes([9; 16]),
+        at: OPEN,
+        dialed: dialed.parse().unwrap(),
+        caller: None,
+        trunk: "trk".into(),
+        tags: zip("432"),
+    }
+}
+
+fn zip(zip3: &str) -> Tags {
+    [("geo.zip3".into(), zip3.into())].into()
+}
+
+fn live(target: &str) -> Bucket {
+    Bucket { cap: format!("target/{target}/concurrency").into(), window: "live".into() }
+}
+
+fn nothing_used() -> BTreeMap<Bucket, Usage> {
+    BTreeMap::new()
+}

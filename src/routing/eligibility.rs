@@ -1,0 +1,176 @@
+//! Whether a target can take a call. Checks run in a fixed order, the cheap and certain first, and
+//! the first that fails is the target's one reason (spec/domain §2.4).
+
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::reason::Reason;
+use crate::time::Wall;
+
+use super::decision::{Check, Step, UsageReading, Verdict};
+use super::filter::{Filter, Match};
+use super::hold::{BucketRequest, Counts};
+use super::request::{Tags, Usage, UsageReader};
+use super::snapshot::{Target, Windows};
+
+/// Bytes of a tag's value that an explanation shows.
+const SHOWN_BYTES_MAX: usize = 64;
+
+/// Checks the targets of one call and writes down each check as it is made.
+pub(super) struct Eligibility<'a, U: ?Sized> {
+    pub(super) at: Wall,
+    pub(super) tags: &'a Tags,
+    pub(super) usage: &'a U,
+    pub(super) windows: Windows<'a>,
+    pub(super) steps: Vec<Step>,
+    pub(super) readings: Vec<UsageReading>,
+}
+
+/// What a check found, for its step. Checks that pass say little: what was read is among the
+/// readings, and a record is written for every call.
+#[derive(Default)]
+struct Finding {
+    subject: Option<SmolStr>,
+    have: Option<SmolStr>,
+    want: Option<SmolStr>,
+}
+
+impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
+    /// What an attempt at the target has to reserve, or why there will be none.
+    pub(super) fn check(
+        &mut self,
+        target: &Target,
+        weight: u32,
+    ) -> Result<Vec<BucketRequest>, Reason> {
+        if target.paused {
+            return self.refuse(target, Check::State, Reason::TargetPaused, Finding::default());
+        }
+        if weight == 0 {
+            return self.refuse(target, Check::Weight, Reason::TargetDrained, Finding::default());
+        }
+        self.pass(target, Check::State, Finding::default());
+        self.schedule(target)?;
+        self.filters(target)?;
+        self.room(target)
+    }
+
+    fn schedule(&mut self, target: &Target) -> Result<(), Reason> {
+        let Some(schedule) = &target.schedule else { return Ok(()) };
+        match schedule.check(self.at) {
+            Ok(()) => {
+                self.pass(target, Check::Schedule, Finding::default());
+                Ok(())
+            }
+            Err(closed) => {
+                let finding =
+                    Finding { subject: None, have: Some(closed.have), want: Some(closed.want) };
+                self.refuse(target, Check::Schedule, closed.reason, finding)
+            }
+        }
+    }
+
+    fn filters(&mut self, target: &Target) -> Result<(), Reason> {
+        for filter in &target.filters.all {
+            let reason = match filter.check(self.tags) {
+                Match::Yes => {
+                    let subject = Some(filter.tag.clone());
+                    self.pass(target, Check::Filter, Finding { subject, ..Finding::default() });
+                    continue;
+                }
+                Match::No => Reason::FilterMismatch,
+                Match::Missing => Reason::FilterMissingTag,
+            };
+            let finding = self.finding(filter);
+            return self.refuse(target, Check::Filter, reason, finding);
+        }
+        let any = &target.filters.any;
+        let Some(first) = any.first() else { return Ok(()) };
+        if let Some(holds) = any.iter().find(|filter| filter.check(self.tags) == Match::Yes) {
+            let subject = Some(holds.tag.clone());
+            self.pass(target, Check::Filter, Finding { subject, ..Finding::default() });
+            return Ok(());
+        }
+        // Named is the rule that came closest: one whose tag is there, if there is such a one.
+        let present = any.iter().find(|filter| filter.check(self.tags) == Match::No);
+        let reason = match present {
+            Some(_) => Reason::FilterMismatch,
+            None => Reason::FilterMissingTag,
+        };
+        let mut finding = self.finding(present.unwrap_or(first));
+        if any.len() > 1 {
+            let rules: Vec<_> = any.iter().map(|f| format!("{} {}", f.tag, f.want)).collect();
+            finding.want = Some(format_smolstr!("one of: {}", rules.join("; ")));
+        }
+        self.refuse(target, Check::Filter, reason, finding)
+    }
+
+    /// Caps, then concurrency.
+    fn room(&mut self, target: &Target) -> Result<Vec<BucketRequest>, Reason> {
+        let holds = target.holds(&mut self.windows);
+        let labels = target.caps.iter().map(|cap| Some(cap.label.clone()));
+        for (hold, label) in holds.iter().zip(labels.chain([None])) {
+            let usage = self.usage.usage(&hold.bucket);
+            if usage != Usage::default() {
+                self.readings.push(UsageReading { bucket: hold.bucket.clone(), usage });
+            }
+            let room = usage.used.saturating_add(usage.held).saturating_add(hold.amount);
+            let live = hold.counts == Counts::Live;
+            let check = if live { Check::Concurrency } else { Check::Cap };
+            if room <= hold.limit {
+                self.pass(target, check, Finding { subject: label, ..Finding::default() });
+                continue;
+            }
+            let (reason, have) = if live {
+                (Reason::ConcurrencyFull, format_smolstr!("{} live", usage.held))
+            } else {
+                let have = format_smolstr!("{} used, {} held", usage.used, usage.held);
+                (Reason::CapFull, have)
+            };
+            let want = format_smolstr!("at most {}", hold.limit);
+            let finding = Finding { subject: label, have: Some(have), want: Some(want) };
+            return self.refuse(target, check, reason, finding);
+        }
+        Ok(holds)
+    }
+
+    fn finding(&self, filter: &Filter) -> Finding {
+        Finding {
+            subject: Some(filter.tag.clone()),
+            have: self.tags.get(&filter.tag).map(shortened),
+            want: Some(filter.want.clone()),
+        }
+    }
+
+    fn pass(&mut self, target: &Target, check: Check, finding: Finding) {
+        self.step(target, check, Verdict::Passed, None, finding);
+    }
+
+    fn refuse<T>(
+        &mut self,
+        target: &Target,
+        check: Check,
+        reason: Reason,
+        finding: Finding,
+    ) -> Result<T, Reason> {
+        self.step(target, check, Verdict::Refused, Some(reason), finding);
+        Err(reason)
+    }
+
+    fn step(
+        &mut self,
+        target: &Target,
+        check: Check,
+        verdict: Verdict,
+        reason: Option<Reason>,
+        Finding { subject, have, want }: Finding,
+    ) {
+        let target = Some(target.id.clone());
+        self.steps.push(Step { target, check, subject, verdict, reason, have, want });
+    }
+}
+
+fn shortened(value: &SmolStr) -> SmolStr {
+    match value.floor_char_boundary(SHOWN_BYTES_MAX) {
+        end if end < value.len() => format_smolstr!("{}…", &value[..end]),
+        _ => value.clone(),
+    }
+}

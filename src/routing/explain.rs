@@ -1,0 +1,115 @@
+//! A decision in words, made from its steps alone.
+
+use std::fmt::Write;
+
+use crate::reason::Reason;
+
+use super::decision::{Check, Decision, Outcome, Step, Verdict};
+
+impl Decision {
+    /// What became of every candidate when the first `dialed` of the plan were tried: each that
+    /// was not dialled has exactly one reason.
+    pub fn outcomes(&self, dialed: u16) -> Vec<Outcome> {
+        let mut planned = 0;
+        self.last_steps()
+            .map(|(target, step)| {
+                let (rank, reason) = match step.verdict {
+                    Verdict::Planned => {
+                        planned += 1;
+                        let reason = (planned > dialed).then_some(Reason::NotReached);
+                        (Some(planned), reason)
+                    }
+                    Verdict::Passed | Verdict::Refused => (None, step.reason),
+                };
+                let dialed = rank.is_some_and(|rank| rank <= dialed);
+                Outcome { target: target.clone(), rank, dialed, reason }
+            })
+            .collect()
+    }
+
+    /// One line on the call, one per target, and one on the end, for people.
+    pub fn explain(&self, dialed: u16) -> Vec<String> {
+        let mut lines = vec![self.call_line()];
+        lines.extend(self.last_steps().zip(self.outcomes(dialed)).map(
+            |((_, step), outcome)| match (outcome.rank, outcome.reason) {
+                (Some(rank), None) => format!("{}: dialled as number {rank}", outcome.target),
+                (Some(rank), Some(reason)) => {
+                    format!("{}: number {rank} in the plan; {}", outcome.target, cause(reason))
+                }
+                (None, reason) => {
+                    let mut line = format!("{}: not dialled", outcome.target);
+                    if let Some(reason) = reason {
+                        line.push_str("; ");
+                        line.push_str(&cause(reason));
+                    }
+                    line.push_str(&facts(step));
+                    line
+                }
+            },
+        ));
+        if let Some(reason) = self.refused {
+            lines.push(format!("refused with {}; {}", reason.status(), cause(reason)));
+        }
+        lines
+    }
+
+    fn call_line(&self) -> String {
+        let Some(attribution) = &self.attribution else {
+            return "the dialled number belongs to no campaign".to_owned();
+        };
+        let mut line =
+            format!("campaign {}, publisher {}", attribution.campaign, attribution.publisher);
+        if let Some(pool) = &attribution.pool {
+            // Writing to a String cannot fail.
+            let _ = write!(line, ", pool {pool}");
+        }
+        match (attribution.session, attribution.age_ms) {
+            (Some(session), Some(age_ms)) => {
+                let sure = attribution.confidence.0;
+                let by = attribution.method.name();
+                let _ = write!(
+                    line,
+                    "; session {session} by {by} (0.{sure:02}, {} s old)",
+                    age_ms / 1_000
+                );
+            }
+            _ => line.push_str("; no session"),
+        }
+        if attribution.ambiguous {
+            line.push_str("; more than one session matched");
+        }
+        line
+    }
+
+    /// The step that decided about each target, in the order they were decided.
+    fn last_steps(&self) -> impl Iterator<Item = (&crate::id::TargetId, &Step)> {
+        self.steps.iter().filter_map(|step| match (&step.target, step.verdict) {
+            (Some(target), Verdict::Planned | Verdict::Refused) => Some((target, step)),
+            (None, _) | (Some(_), Verdict::Passed) => None,
+        })
+    }
+}
+
+fn cause(reason: Reason) -> String {
+    format!("{} ({})", reason.text(), reason.code())
+}
+
+/// What the deciding check saw, such as `: geo.state is KY, wanted in OH, PA`.
+fn facts(step: &Step) -> String {
+    let have = step.have.as_deref().unwrap_or("absent");
+    let subject = step.subject.as_deref().unwrap_or_default();
+    let Some(want) = &step.want else { return String::new() };
+    match step.check {
+        Check::Filter => format!(": {subject} is {have}, wanted {want}"),
+        Check::Cap => format!(": {subject} has {have}, {want}"),
+        Check::Schedule => format!(": it is {have}, {want}"),
+        Check::Concurrency => format!(": {have}, {want}"),
+        Check::Selection
+        | Check::Number
+        | Check::Session
+        | Check::Campaign
+        | Check::Publisher
+        | Check::State
+        | Check::Weight => format!(": {want}"),
+    }
+}

@@ -1,0 +1,389 @@
+//! The in-process ledger of holds.
+//!
+//! A hold asks for room in several buckets and gets all or nothing. Each bucket of a hold then
+//! ends once: settled (the counted event happened), released, or expired.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::id::HoldId;
+use crate::routing::request::{Usage, UsageReader};
+use crate::time::{Mono, Wall};
+
+use super::{Bucket, BucketRequest, Counts};
+
+/// Reservations of one process. Not shared: whoever owns it serialises access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldLedger {
+    limits: LedgerLimits,
+    buckets: BTreeMap<Bucket, Tally>,
+    live: BTreeMap<HoldId, Hold>,
+    expiries: BTreeSet<(Mono, HoldId)>,
+    ended: Remembered,
+    counters: LedgerCounters,
+}
+
+/// What bounds the ledger's memory and the life of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerLimits {
+    /// How long a hold lives without [`HoldLedger::renew`]. At least four times the interval of
+    /// renewal.
+    pub lease: Duration,
+    /// Live holds at most; further ones are refused with [`Refused::LedgerFull`].
+    pub holds_max: usize,
+    /// Buckets at most; a hold that needs a further one is refused with [`Refused::LedgerFull`].
+    pub buckets_max: usize,
+    /// Ended holds remembered, so that a late or repeated message about one changes nothing;
+    /// beyond that the oldest is forgotten.
+    pub remembered_max: usize,
+}
+
+/// A hold that was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// When it expires unless renewed.
+    pub expires_at: Mono,
+    /// It had been granted before; nothing changed.
+    pub repeated: bool,
+}
+
+/// Why a hold was not granted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Full(#[from] Denied),
+    /// The hold was granted once and has ended; its id must not be used again.
+    #[error("the hold has ended already")]
+    Ended,
+    /// See [`LedgerLimits`].
+    #[error("the ledger holds as much as it may")]
+    LedgerFull,
+}
+
+/// The first bucket without room.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} in {}: {used} used and {held} held of {limit}", bucket.cap, bucket.window)]
+pub struct Denied {
+    pub bucket: Bucket,
+    pub counts: Counts,
+    pub used: u64,
+    pub held: u64,
+    pub limit: u64,
+}
+
+/// What [`HoldLedger::settle`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The buckets in which held became used; empty if none counts this event or it was settled
+    /// before.
+    pub buckets: Vec<Bucket>,
+    /// The hold had expired; what had been given back was counted all the same.
+    pub late: bool,
+}
+
+/// What happened since the start, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCounters {
+    pub placed: u64,
+    pub denied: u64,
+    pub released: u64,
+    pub expired: u64,
+    pub late_settles: u64,
+    /// Late settles that took `used + held` over the limit of their time.
+    pub overshoots: u64,
+}
+
+/// A bucket as it stands, for reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketReading {
+    pub bucket: Bucket,
+    pub usage: Usage,
+    pub ends_at: Option<Wall>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    used: u64,
+    /// Sum of `leases`.
+    held: u64,
+    leases: BTreeMap<HoldId, u64>,
+    ends_at: Option<Wall>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hold {
+    requests: Vec<BucketRequest>,
+    expires_at: Mono,
+}
+
+/// Ended holds, the oldest forgotten first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Remembered {
+    /// What an expired hold may still settle; nothing for a released one.
+    unsettled: BTreeMap<HoldId, Vec<BucketRequest>>,
+    order: VecDeque<HoldId>,
+}
+
+impl Default for LedgerLimits {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(90),
+            holds_max: 200_000,
+            buckets_max: 200_000,
+            remembered_max: 20_000,
+        }
+    }
+}
+
+impl HoldLedger {
+    pub fn new(limits: LedgerLimits) -> Self {
+        Self {
+            limits,
+            buckets: BTreeMap::new(),
+            live: BTreeMap::new(),
+            expiries: BTreeSet::new(),
+            ended: Remembered::default(),
+            counters: LedgerCounters::default(),
+        }
+    }
+
+    /// Takes room in all buckets or in none. A hold granted before is answered the same again.
+    pub fn reserve(
+        &mut self,
+        hold: HoldId,
+        requests: &[BucketRequest],
+        now: Mono,
+    ) -> Result<Placed, Refused> {
+        self.expire(now);
+        if let Some(known) = self.live.get(&hold) {
+            return Ok(Placed { expires_at: known.expires_at, repeated: true });
+        }
+        if self.ended.unsettled.contains_key(&hold) {
+            return Err(Refused::Ended);
+        }
+        self.check_room(requests)?;
+        for request in requests {
+            let tally = self.buckets.entry(request.bucket.clone()).or_default();
+            tally.ends_at = request.ends_at;
+            tally.held += request.amount;
+            *tally.leases.entry(hold).or_default() += request.amount;
+        }
+        let expires_at = now + self.limits.lease;
+        self.live.insert(hold, Hold { requests: requests.to_vec(), expires_at });
+        self.expiries.insert((expires_at, hold));
+        self.counters.placed += 1;
+        Ok(Placed { expires_at, repeated: false })
+    }
+
+    /// The event happened: what the hold keeps for it becomes used. Once per bucket. A hold that
+    /// is unknown or released settles nothing.
+    pub fn settle(&mut self, hold: HoldId, event: Counts, now: Mono) -> Settled {
+        self.expire(now);
+        if event == Counts::Live {
+            return Settled::default();
+        }
+        if let Some(live) = self.live.get_mut(&hold) {
+            let due = take_counting(&mut live.requests, event);
+            for request in &due {
+                let tally = self.buckets.entry(request.bucket.clone()).or_default();
+                tally.give_back(hold, request.amount);
+                tally.used += request.amount;
+            }
+            return Settled::of(&due, false);
+        }
+        let Some(unsettled) = self.ended.unsettled.get_mut(&hold) else {
+            return Settled::default();
+        };
+        let due = take_counting(unsettled, event);
+        for request in &due {
+            let tally = self.buckets.entry(request.bucket.clone()).or_default();
+            tally.ends_at = request.ends_at;
+            tally.used += request.amount;
+            self.counters.late_settles += 1;
+            if tally.used + tally.held > request.limit {
+                self.counters.overshoots += 1;
+            }
+        }
+        Settled::of(&due, !due.is_empty())
+    }
+
+    /// Gives back what is still held. False if the hold was not live: then nothing changed.
+    pub fn release(&mut self, hold: HoldId) -> bool {
+        let released = self.end(hold).is_some();
+        if released {
+            self.remember(hold, vec![]);
+            self.counters.released += 1;
+        }
+        released
+    }
+
+    /// Prolongs the hold by a lease from `now`. False if it is not live.
+    pub fn renew(&mut self, hold: HoldId, now: Mono) -> bool {
+        self.expire(now);
+        let Some(live) = self.live.get_mut(&hold) else { return false };
+        let expires_at = now + self.limits.lease;
+        self.expiries.remove(&(live.expires_at, hold));
+        self.expiries.insert((expires_at, hold));
+        live.expires_at = expires_at;
+        true
+    }
+
+    /// Gives back what is held by holds whose lease is over; says how many there were. Every
+    /// other method that is given the time does this first.
+    pub fn expire(&mut self, now: Mono) -> usize {
+        let mut expired = 0;
+        while let Some(&(expires_at, hold)) = self.expiries.first() {
+            if now < expires_at {
+                break;
+            }
+            if let Some(ended) = self.end(hold) {
+                self.remember(hold, ended.requests);
+            }
+            self.counters.expired += 1;
+            expired += 1;
+        }
+        expired
+    }
+
+    /// When [`HoldLedger::expire`] next has something to do.
+    pub fn deadline(&self) -> Option<Mono> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// Forgets windows that are over and in which nothing is held any more.
+    pub fn drop_windows(&mut self, now: Wall) {
+        self.buckets.retain(|_, tally| {
+            tally.held > 0
+                || match tally.ends_at {
+                    Some(ends_at) => now < ends_at,
+                    None => tally.used > 0,
+                }
+        });
+    }
+
+    /// Sets what a bucket had used before this process started. Never lowers it.
+    pub fn restore(&mut self, bucket: Bucket, used: u64, ends_at: Option<Wall>) {
+        let tally = self.buckets.entry(bucket).or_default();
+        tally.used = tally.used.max(used);
+        tally.ends_at = ends_at;
+    }
+
+    /// Live holds.
+    pub fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    pub fn counters(&self) -> LedgerCounters {
+        self.counters
+    }
+
+    /// Every bucket that is known.
+    pub fn readings(&self) -> impl Iterator<Item = BucketReading> {
+        self.buckets.iter().map(|(bucket, tally)| BucketReading {
+            bucket: bucket.clone(),
+            usage: tally.usage(),
+            ends_at: tally.ends_at,
+        })
+    }
+
+    fn check_room(&mut self, requests: &[BucketRequest]) -> Result<(), Refused> {
+        let mut new_buckets = 0;
+        for request in requests {
+            let usage = match self.buckets.get(&request.bucket) {
+                Some(tally) => tally.usage(),
+                None => {
+                    new_buckets += 1;
+                    Usage::default()
+                }
+            };
+            let asked: u64 = requests
+                .iter()
+                .filter(|other| other.bucket == request.bucket)
+                .map(|other| other.amount)
+                .sum();
+            if usage.used + usage.held + asked > request.limit {
+                self.counters.denied += 1;
+                return Err(Refused::Full(Denied {
+                    bucket: request.bucket.clone(),
+                    counts: request.counts,
+                    used: usage.used,
+                    held: usage.held,
+                    limit: request.limit,
+                }));
+            }
+        }
+        let full = self.live.len() >= self.limits.holds_max
+            || self.buckets.len() + new_buckets > self.limits.buckets_max;
+        if full { Err(Refused::LedgerFull) } else { Ok(()) }
+    }
+
+    /// Removes a live hold and what it holds.
+    fn end(&mut self, hold: HoldId) -> Option<Hold> {
+        let ended = self.live.remove(&hold)?;
+        self.expiries.remove(&(ended.expires_at, hold));
+        for request in &ended.requests {
+            if let Some(tally) = self.buckets.get_mut(&request.bucket) {
+                tally.give_back(hold, request.amount);
+                if tally.is_idle() {
+                    self.buckets.remove(&request.bucket);
+                }
+            }
+        }
+        Some(ended)
+    }
+
+    fn remember(&mut self, hold: HoldId, mut unsettled: Vec<BucketRequest>) {
+        unsettled.retain(|request| request.counts != Counts::Live);
+        self.ended.unsettled.insert(hold, unsettled);
+        self.ended.order.push_back(hold);
+        while self.ended.order.len() > self.limits.remembered_max {
+            if let Some(oldest) = self.ended.order.pop_front() {
+                self.ended.unsettled.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl UsageReader for HoldLedger {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        self.buckets.get(bucket).map(Tally::usage).unwrap_or_default()
+    }
+}
+
+impl Tally {
+    fn usage(&self) -> Usage {
+        Usage { used: self.used, held: self.held }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.used == 0 && self.held == 0
+    }
+
+    /// Gives back at most what `hold` has here.
+    fn give_back(&mut self, hold: HoldId, amount: u64) {
+        if let Some(lease) = self.leases.get_mut(&hold) {
+            let returned = amount.min(*lease);
+            *lease -= returned;
+            self.held -= returned;
+            if *lease == 0 {
+                self.leases.remove(&hold);
+            }
+        }
+    }
+}
+
+impl Settled {
+    fn of(requests: &[BucketRequest], late: bool) -> Self {
+        Self { buckets: requests.iter().map(|request| request.bucket.clone()).collect(), late }
+    }
+}
+
+/// Takes out the requests that count `event`.
+fn take_counting(requests: &mut Vec<BucketRequest>, event: Counts) -> Vec<BucketRequest> {
+    let (due, rest) = std::mem::take(requests).into_iter().partition(|r| r.counts == event);
+    *requests = rest;
+    due
+}
+
+#[cfg(test)]
+mod tests;

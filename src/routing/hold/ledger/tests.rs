@@ -1,0 +1,281 @@
+//! The invariants of holds, one by one and over any history.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::CallId;
+
+const LEASE: Duration = Duration::from_secs(90);
+
+#[test]
+fn of_a_thousand_reservations_on_a_limit_of_ten_exactly_ten_are_granted() {
+    let mut ledger = ledger();
+    let granted =
+        (0..1_000).filter(|n| ledger.reserve(hold(*n), &[cap("a", 10)], Mono(0)).is_ok()).count();
+    assert_eq!(granted, 10);
+    assert_eq!(ledger.usage(&cap("a", 10).bucket), Usage { used: 0, held: 10 });
+}
+
+#[test]
+fn all_buckets_are_taken_or_none() {
+    let mut ledger = ledger();
+    ledger.reserve(hold(1), &[cap("b", 1)], Mono(0)).unwrap();
+
+    let refused = ledger.reserve(hold(2), &[cap("a", 5), cap("b", 1)], Mono(0));
+
+    let denied = Denied {
+        bucket: cap("b", 1).bucket,
+        counts: Counts::Connected,
+        used: 0,
+        held: 1,
+        limit: 1,
+    };
+    assert_eq!(refused, Err(Refused::Full(denied)));
+    assert_eq!(ledger.usage(&cap("a", 5).bucket), Usage::default());
+}
+
+#[test]
+fn a_bucket_named_twice_needs_room_for_both() {
+    let mut ledger = ledger();
+    assert!(ledger.reserve(hold(1), &[cap("a", 1), cap("a", 1)], Mono(0)).is_err());
+    assert!(ledger.reserve(hold(2), &[cap("a", 2), cap("a", 2)], Mono(0)).is_ok());
+    assert_eq!(ledger.usage(&cap("a", 2).bucket).held, 2);
+    ledger.release(hold(2));
+    assert_eq!(ledger.usage(&cap("a", 2).bucket).held, 0);
+}
+
+#[test]
+fn a_hold_is_granted_once_however_often_it_is_asked_for() {
+    let mut ledger = ledger();
+    let first = ledger.reserve(hold(1), &[cap("a", 1)], Mono(0)).unwrap();
+    let again = ledger.reserve(hold(1), &[cap("a", 1)], Mono(5)).unwrap();
+    assert_eq!(again, Placed { repeated: true, ..first });
+
+    assert!(ledger.release(hold(1)));
+    assert!(!ledger.release(hold(1)));
+    assert_eq!(ledger.reserve(hold(1), &[cap("a", 1)], Mono(9)), Err(Refused::Ended));
+    assert_eq!(ledger.usage(&cap("a", 1).bucket), Usage::default());
+}
+
+#[test]
+fn what_is_settled_stays_used_and_the_rest_is_given_back() {
+    let mut ledger = ledger();
+    let connected = cap("a", 3);
+    let converted = BucketRequest { counts: Counts::Converted, ..cap("b", 3) };
+    ledger.reserve(hold(1), &[connected.clone(), converted.clone(), live(3)], Mono(0)).unwrap();
+
+    let settled = ledger.settle(hold(1), Counts::Connected, Mono(1));
+    let again = ledger.settle(hold(1), Counts::Connected, Mono(2));
+
+    assert_eq!(settled, Settled { buckets: vec![connected.bucket.clone()], late: false });
+    assert_eq!(again, Settled::default());
+    assert_eq!(ledger.usage(&connected.bucket), Usage { used: 1, held: 0 });
+    assert_eq!(ledger.usage(&live(3).bucket), Usage { used: 0, held: 1 });
+
+    ledger.release(hold(1));
+    assert_eq!(ledger.usage(&connected.bucket), Usage { used: 1, held: 0 });
+    assert_eq!(ledger.usage(&converted.bucket), Usage::default());
+    assert_eq!(ledger.usage(&live(3).bucket), Usage::default());
+    assert_eq!(ledger.settle(hold(1), Counts::Converted, Mono(3)), Settled::default());
+}
+
+#[test]
+fn a_hold_that_is_not_renewed_expires_and_a_late_settle_is_counted() {
+    let mut ledger = ledger();
+    ledger.reserve(hold(1), &[cap("a", 1), live(1)], Mono(0)).unwrap();
+    assert!(ledger.renew(hold(1), Mono(0) + LEASE / 2));
+    assert_eq!(ledger.expire(Mono(0) + LEASE), 0);
+    assert_eq!(ledger.deadline(), Some(Mono(0) + LEASE * 3 / 2));
+    assert_eq!(ledger.expire(Mono(0) + LEASE * 2), 1);
+    assert!(!ledger.renew(hold(1), Mono(0) + LEASE * 2));
+    ledger.reserve(hold(2), &[cap("a", 1), live(1)], Mono(0) + LEASE * 2).unwrap();
+
+    let settled = ledger.settle(hold(1), Counts::Connected, Mono(0) + LEASE * 2);
+
+    assert_eq!(settled, Settled { buckets: vec![cap("a", 1).bucket], late: true });
+    assert_eq!(ledger.usage(&cap("a", 1).bucket), Usage { used: 1, held: 1 });
+    let LedgerCounters { late_settles, overshoots, .. } = ledger.counters();
+    assert_eq!((late_settles, overshoots), (1, 1));
+    let again = ledger.settle(hold(1), Counts::Connected, Mono(0) + LEASE * 2);
+    assert_eq!(again, Settled::default());
+}
+
+#[test]
+fn a_lowered_limit_takes_nothing_back_and_grants_nothing_more() {
+    let mut ledger = ledger();
+    for n in 0..5 {
+        ledger.reserve(hold(n), &[cap("a", 5)], Mono(0)).unwrap();
+    }
+    assert!(ledger.reserve(hold(5), &[cap("a", 3)], Mono(0)).is_err());
+    for n in 0..3 {
+        ledger.release(hold(n));
+    }
+    assert!(ledger.reserve(hold(6), &[cap("a", 3)], Mono(0)).is_ok());
+    assert!(ledger.reserve(hold(7), &[cap("a", 3)], Mono(0)).is_err());
+}
+
+#[test]
+fn usage_from_before_a_restart_counts() {
+    let mut ledger = ledger();
+    let cap = cap("a", 10);
+    ledger.restore(cap.bucket.clone(), 9, cap.ends_at);
+    ledger.restore(cap.bucket.clone(), 4, cap.ends_at);
+    assert!(ledger.reserve(hold(1), std::slice::from_ref(&cap), Mono(0)).is_ok());
+    assert!(ledger.reserve(hold(2), &[cap], Mono(0)).is_err());
+}
+
+#[test]
+fn a_window_is_forgotten_when_it_is_over_and_nothing_is_held_in_it() {
+    let mut ledger = ledger();
+    ledger.reserve(hold(1), &[cap("a", 2)], Mono(0)).unwrap();
+    ledger.restore(cap("b", 2).bucket, 2, Some(Wall(1_000)));
+    ledger.restore(Bucket { window: "total".into(), ..cap("c", 2).bucket }, 1, None);
+
+    ledger.drop_windows(Wall(999));
+    assert_eq!(ledger.readings().count(), 3);
+    ledger.drop_windows(Wall(1_000));
+    assert_eq!(ledger.readings().count(), 2);
+    ledger.release(hold(1));
+    ledger.drop_windows(Wall(1_000));
+    assert_eq!(ledger.readings().count(), 1);
+}
+
+#[test]
+fn a_full_ledger_refuses_and_forgets_only_what_has_ended() {
+    let limits = LedgerLimits { holds_max: 2, remembered_max: 1, ..LedgerLimits::default() };
+    let mut ledger = HoldLedger::new(limits);
+    for n in 1..=2 {
+        ledger.reserve(hold(n), &[cap("a", 9)], Mono(0)).unwrap();
+    }
+    assert_eq!(ledger.reserve(hold(3), &[cap("a", 9)], Mono(0)), Err(Refused::LedgerFull));
+    ledger.release(hold(1));
+    ledger.release(hold(2));
+    assert_eq!(ledger.ended.unsettled.len(), 1);
+
+    let limits = LedgerLimits { buckets_max: 1, ..LedgerLimits::default() };
+    let mut ledger = HoldLedger::new(limits);
+    ledger.reserve(hold(1), &[cap("a", 9)], Mono(0)).unwrap();
+    assert_eq!(ledger.reserve(hold(2), &[cap("b", 9)], Mono(0)), Err(Refused::LedgerFull));
+}
+
+/// What can happen to a hold, and the limits of that moment.
+#[derive(Clone, Debug)]
+enum Event {
+    Reserve { hold: u32, caps: Vec<(u8, u64)>, live: u64 },
+    Settle { hold: u32, converted: bool },
+    Release { hold: u32 },
+    Renew { hold: u32 },
+    Wait { seconds: u64 },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let hold = 0_u32..40;
+    prop_oneof![
+        4 => (hold.clone(), prop::collection::vec((0_u8..3, 1_u64..6), 0..3), 1_u64..5)
+            .prop_map(|(hold, caps, live)| Event::Reserve { hold, caps, live }),
+        2 => (hold.clone(), any::<bool>())
+            .prop_map(|(hold, converted)| Event::Settle { hold, converted }),
+        2 => hold.clone().prop_map(|hold| Event::Release { hold }),
+        1 => hold.prop_map(|hold| Event::Renew { hold }),
+        1 => (1_u64..60).prop_map(|seconds| Event::Wait { seconds }),
+    ]
+}
+
+proptest! {
+    /// I5, I6 and I7 over any history.
+    #[test]
+    fn nothing_is_granted_beyond_its_limit_and_every_hold_ends_once(
+        events in prop::collection::vec(event(), 1..300),
+    ) {
+        let mut ledger = ledger();
+        let mut now = Mono(0);
+        let mut used_before: BTreeMap<Bucket, u64> = BTreeMap::new();
+        for event in events {
+            match event {
+                Event::Reserve { hold: n, caps, live: limit } => {
+                    let mut requests: Vec<_> = caps
+                        .iter()
+                        .map(|(cap_no, limit)| BucketRequest {
+                            counts: [Counts::Connected, Counts::Converted]
+                                [usize::from(*cap_no % 2)],
+                            ..cap(&cap_no.to_string(), *limit)
+                        })
+                        .collect();
+                    requests.push(live(limit));
+                    let before = ledger.clone();
+                    match ledger.reserve(hold(n), &requests, now) {
+                        Ok(Placed { repeated: false, .. }) => {
+                            for request in &requests {
+                                let Usage { used, held } = ledger.usage(&request.bucket);
+                                prop_assert!(used + held <= request.limit);
+                            }
+                        }
+                        Ok(_) => prop_assert!(before.live.contains_key(&hold(n))),
+                        Err(_) => {
+                            prop_assert_eq!(&ledger.live, &before.live);
+                            prop_assert_eq!(&ledger.buckets, &before.buckets);
+                        }
+                    }
+                }
+                Event::Settle { hold: n, converted } => {
+                    let counts = if converted { Counts::Converted } else { Counts::Connected };
+                    ledger.settle(hold(n), counts, now);
+                    prop_assert_eq!(ledger.settle(hold(n), counts, now), Settled::default());
+                }
+                Event::Release { hold: n } => {
+                    ledger.release(hold(n));
+                    prop_assert!(!ledger.release(hold(n)));
+                }
+                Event::Renew { hold: n } => {
+                    ledger.renew(hold(n), now);
+                }
+                Event::Wait { seconds } => {
+                    now = now + Duration::from_secs(seconds);
+                    ledger.expire(now);
+                }
+            }
+            let counters = ledger.counters();
+            prop_assert_eq!(
+                counters.placed,
+                ledger.live() as u64 + counters.released + counters.expired
+            );
+            for (bucket, tally) in &ledger.buckets {
+                prop_assert_eq!(tally.held, tally.leases.values().sum::<u64>());
+                prop_assert!(tally.leases.keys().all(|hold| ledger.live.contains_key(hold)));
+                prop_assert!(used_before.get(bucket).is_none_or(|used| *used <= tally.used));
+                used_before.insert(bucket.clone(), tally.used);
+            }
+            if ledger.live() == 0 {
+                prop_assert_eq!(ledger.usage(&live(1).bucket), Usage::default());
+            }
+        }
+    }
+}
+
+fn ledger() -> HoldLedger {
+    HoldLedger::new(LedgerLimits { lease: LEASE, ..LedgerLimits::default() })
+}
+
+fn hold(n: u32) -> HoldId {
+    HoldId::of(CallId::from_bytes([0; 16]), 1, &n.to_string())
+}
+
+fn cap(name: &str, limit: u64) -> BucketRequest {
+    BucketRequest {
+        bucket: Bucket { cap: name.into(), window: "d:2026-11-22".into() },
+        counts: Counts::Connected,
+        limit,
+        amount: 1,
+        ends_at: Some(Wall(1_000)),
+    }
+}
+
+fn live(limit: u64) -> BucketRequest {
+    BucketRequest {
+        bucket: Bucket { cap: "live".into(), window: "live".into() },
+        counts: Counts::Live,
+        limit,
+        amount: 1,
+        ends_at: None,
+    }
+}

@@ -1,0 +1,44 @@
+//! Who gets a call.
+//!
+//! Owns: the compiled configuration of publishers, buyers, targets, campaigns and pools; matching
+//! a call to its session; eligibility, order and terms of the targets; caps and concurrency; the
+//! numbers lent to sessions; pings. Does not own: SIP, money that was earned, any socket, file or
+//! clock. Time, usage and sessions are arguments, so every decision can be made again from what
+//! was recorded about it.
+//!
+//! ```text
+//! request ─► attribution ─► gates ─► eligibility ─► selection ─► plan      decider/
+//!              ▲ sessions             ▲ usage        ▲ rotation     │
+//!            ping/, pool/            hold/          selection.rs    ▼
+//!                                                             decision.rs ─► replay.rs, explain.rs
+//! ```
+//!
+//! Invariants: a target that is not dialled has exactly one reason; for every strict cap
+//! `used + held ≤ limit` whenever something is granted; a number is lent to one session at a time.
+
+pub mod attribution;
+pub mod config;
+pub mod decider;
+pub mod decision;
+pub mod dial;
+mod eligibility;
+pub mod explain;
+pub mod filter;
+pub mod hold;
+pub mod ping;
+pub mod pool;
+pub mod replay;
+pub mod request;
+pub mod schedule;
+pub mod selection;
+pub mod snapshot;
+pub mod window;
+
+mod compile;
+
+pub use config::{ConfigFault, RoutingConfig};
+pub use decider::decide;
+pub use decision::{Decision, PlannedAttempt, Step};
+pub use request::{RouteRequest, SessionReading, Tags, Usage, UsageReader};
+pub use selection::Rotation;
+pub use snapshot::RoutingSnapshot;

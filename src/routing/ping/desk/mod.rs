@@ -1,0 +1,474 @@
+//! Takes pings and finds their sessions again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+use smol_str::SmolStr;
+
+use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
+use crate::phone::PhoneNumber;
+use crate::routing::pool::{Lease, Leases, PoolReading};
+use crate::routing::request::{SessionReading, Tags};
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::time::Wall;
+
+use super::request::{PingRefusal, PingRequest, RefusalCode};
+
+/// How long a session lives that names neither a time nor a pool.
+const DEFAULT_TTL: Duration = Duration::from_secs(1_800);
+
+/// Sessions and the numbers lent to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desk {
+    limits: DeskLimits,
+    sessions: BTreeMap<SessionId, Session>,
+    by_ping: BTreeMap<PingId, SessionId>,
+    /// Oldest first.
+    by_caller: BTreeMap<(CampaignId, PhoneNumber), Vec<SessionId>>,
+    by_request: BTreeMap<(PublisherId, SmolStr), SessionId>,
+    expiries: BTreeSet<(Wall, SessionId)>,
+    leases: Leases,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeskLimits {
+    /// Live sessions at most; further pings are refused with [`RefusalCode::Full`].
+    pub sessions_max: usize,
+    /// Sessions found by one caller's number in one campaign; of more, the newest are found.
+    pub per_caller_max: usize,
+}
+
+/// Ids for what a ping creates, minted by whoever owns chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewIds {
+    pub ping: PingId,
+    pub session: SessionId,
+}
+
+/// The answer to a ping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    pub ping: PingId,
+    pub session: SessionId,
+    pub number: Option<PhoneNumber>,
+    pub number_status: NumberStatus,
+    pub expires_at: Wall,
+    /// The same request came before; nothing new was made and nothing needs to be recorded.
+    pub repeated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberStatus {
+    NotAsked,
+    Leased,
+    /// The pool has no free number; the call is then recognised by its caller, if at all.
+    Exhausted,
+}
+
+/// What a ping opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub session: SessionId,
+    pub ping: PingId,
+    pub publisher: PublisherId,
+    pub campaign: CampaignId,
+    pub caller: Option<PhoneNumber>,
+    pub pool: Option<PoolId>,
+    pub number: Option<PhoneNumber>,
+    pub tags: Tags,
+    pub request_id: Option<SmolStr>,
+    pub created_at: Wall,
+    pub expires_at: Wall,
+    /// When a call was first attributed to it.
+    pub consumed_at: Option<Wall>,
+}
+
+/// Whether a call was the first of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Consumed {
+    First,
+    Again,
+    /// No such session is live.
+    Unknown,
+}
+
+/// A ping that passed all checks, with its names resolved.
+struct Checked {
+    publisher: PublisherId,
+    campaign: CampaignId,
+    caller: Option<PhoneNumber>,
+    pool: Option<PoolId>,
+    tags: Tags,
+    ttl: Duration,
+}
+
+impl Default for DeskLimits {
+    fn default() -> Self {
+        Self { sessions_max: 500_000, per_caller_max: 8 }
+    }
+}
+
+impl Desk {
+    pub fn new(limits: DeskLimits) -> Self {
+        Self {
+            limits,
+            sessions: BTreeMap::new(),
+            by_ping: BTreeMap::new(),
+            by_caller: BTreeMap::new(),
+            by_request: BTreeMap::new(),
+            expiries: BTreeSet::new(),
+            leases: Leases::default(),
+        }
+    }
+
+    /// Takes over the pools of a configuration.
+    pub fn configure(&mut self, snapshot: &RoutingSnapshot) {
+        self.leases.configure(snapshot);
+    }
+
+    /// Opens a session, or repeats the answer of the one the same request opened. The answer
+    /// must not be given before the session is recorded.
+    pub fn accept(
+        &mut self,
+        snapshot: &RoutingSnapshot,
+        ping: PingRequest,
+        ids: NewIds,
+        now: Wall,
+    ) -> Result<Accepted, PingRefusal> {
+        self.expire(now);
+        let checked = check(snapshot, &ping)?;
+        let request = ping.request_id.clone().map(|id| (checked.publisher.clone(), id));
+        if let Some(known) = request.as_ref().and_then(|request| self.by_request.get(request)) {
+            return self.repeat(*known, &checked);
+        }
+        if self.sessions.len() >= self.limits.sessions_max {
+            let detail = "as many sessions are live as may be; try again later";
+            return Err(PingRefusal::new("ping", RefusalCode::Full, detail));
+        }
+        let lease = checked
+            .pool
+            .as_ref()
+            .and_then(|pool| self.leases.lease(pool, ids.session, checked.ttl, now));
+        let session = Session {
+            session: ids.session,
+            ping: ids.ping,
+            publisher: checked.publisher,
+            campaign: checked.campaign,
+            caller: checked.caller,
+            pool: checked.pool,
+            number: lease.map(|lease| lease.number),
+            tags: checked.tags,
+            request_id: ping.request_id,
+            created_at: now,
+            expires_at: now + checked.ttl,
+            consumed_at: None,
+        };
+        let accepted = session.answer(false);
+        self.insert(session);
+        Ok(accepted)
+    }
+
+    /// Puts back a session from before a restart, live or just expired (then its number goes
+    /// into quarantine). A session that is known already stays as it is.
+    pub fn restore(&mut self, session: Session) {
+        if self.sessions.contains_key(&session.session) {
+            return;
+        }
+        if let Some(number) = session.number {
+            let expires_at = session.expires_at;
+            self.leases.restore(Lease { number, session: session.session, expires_at });
+        }
+        self.insert(session);
+    }
+
+    /// The session that has this pool number.
+    pub fn by_number(&self, did: PhoneNumber, now: Wall) -> Option<SessionReading> {
+        let lease = self.leases.holder(did, now)?;
+        let session = self.sessions.get(&lease.session)?;
+        // While a call is on the number its lease outlives the time it was lent for.
+        let expires_at = session.expires_at.max(Wall(now.0.saturating_add(1)));
+        Some(SessionReading { expires_at, ..session.reading() })
+    }
+
+    /// Live sessions of the campaign that named this caller, newest first.
+    pub fn by_caller(
+        &self,
+        campaign: &CampaignId,
+        caller: PhoneNumber,
+        now: Wall,
+    ) -> Vec<SessionReading> {
+        let Some(sessions) = self.by_caller.get(&(campaign.clone(), caller)) else {
+            return vec![];
+        };
+        sessions
+            .iter()
+            .rev()
+            .filter_map(|id| self.sessions.get(id))
+            .filter(|session| now < session.expires_at)
+            .map(Session::reading)
+            .collect()
+    }
+
+    /// Every session a call may belong to, for [`decide`](crate::routing::decide).
+    pub fn candidates(
+        &self,
+        snapshot: &RoutingSnapshot,
+        dialed: PhoneNumber,
+        caller: Option<PhoneNumber>,
+        now: Wall,
+    ) -> Vec<SessionReading> {
+        let Some(owner) = snapshot.number(dialed) else { return vec![] };
+        let mut found: Vec<_> = self.by_number(dialed, now).into_iter().collect();
+        if let Some(caller) = caller {
+            for reading in self.by_caller(&owner.campaign.id, caller, now) {
+                if found.iter().all(|known| known.session != reading.session) {
+                    found.push(reading);
+                }
+            }
+        }
+        found
+    }
+
+    pub fn session(&self, session: SessionId) -> Option<&Session> {
+        self.sessions.get(&session)
+    }
+
+    pub fn by_ping(&self, ping: PingId) -> Option<&Session> {
+        self.by_ping.get(&ping).and_then(|session| self.sessions.get(session))
+    }
+
+    /// A call was attributed to the session. It stays live: the same caller may call again.
+    pub fn consume(&mut self, session: SessionId, now: Wall) -> Consumed {
+        match self.sessions.get_mut(&session) {
+            None => Consumed::Unknown,
+            Some(Session { consumed_at: Some(_), .. }) => Consumed::Again,
+            Some(unused) => {
+                unused.consumed_at = Some(now);
+                Consumed::First
+            }
+        }
+    }
+
+    /// A call on a pool number has begun: the number stays with its session until
+    /// [`Desk::call_ended`]. False if the number belongs to no pool.
+    pub fn call_started(&mut self, did: PhoneNumber) -> bool {
+        self.leases.pin(did)
+    }
+
+    /// The end of a call for which [`Desk::call_started`] was true.
+    pub fn call_ended(&mut self, did: PhoneNumber, now: Wall) {
+        if let Some(lease) = self.leases.unpin(did, now) {
+            self.prolong(lease.session, lease.expires_at);
+        }
+    }
+
+    /// Forgets sessions whose time is over and frees their numbers; says how many.
+    pub fn expire(&mut self, now: Wall) -> usize {
+        self.leases.expire(now);
+        let mut expired = 0;
+        while let Some(&(at, id)) = self.expiries.first() {
+            if now < at {
+                break;
+            }
+            self.expiries.pop_first();
+            let held = self.sessions.get(&id).and_then(|session| session.number);
+            match held.and_then(|did| self.leases.holder(did, now)) {
+                // A call on the number keeps the session; its end sets the new expiry.
+                Some(lease) if lease.session == id => {}
+                _ => {
+                    self.remove(id);
+                    expired += 1;
+                }
+            }
+        }
+        expired
+    }
+
+    /// When [`Desk::expire`] next has something to do.
+    pub fn deadline(&self) -> Option<Wall> {
+        let session = self.expiries.first().map(|(at, _)| *at);
+        session.into_iter().chain(self.leases.deadline()).min()
+    }
+
+    /// Live sessions.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// How full a pool is.
+    pub fn pool(&self, pool: &PoolId) -> PoolReading {
+        self.leases.reading(pool)
+    }
+
+    fn repeat(&self, known: SessionId, checked: &Checked) -> Result<Accepted, PingRefusal> {
+        let session = self.sessions.get(&known).expect("a remembered request names a live session");
+        // How long it was to live is not compared: that cannot be told after a restart.
+        let same = session.publisher == checked.publisher
+            && session.campaign == checked.campaign
+            && session.caller == checked.caller
+            && session.pool == checked.pool
+            && session.tags == checked.tags;
+        if !same {
+            let detail = "the same request_id came before with other contents";
+            return Err(PingRefusal::new("request_id", RefusalCode::Conflict, detail));
+        }
+        Ok(session.answer(true))
+    }
+
+    fn insert(&mut self, session: Session) {
+        let id = session.session;
+        self.by_ping.insert(session.ping, id);
+        self.expiries.insert((session.expires_at, id));
+        if let Some(caller) = session.caller {
+            let sessions = self.by_caller.entry((session.campaign.clone(), caller)).or_default();
+            sessions.push(id);
+            if sessions.len() > self.limits.per_caller_max {
+                sessions.remove(0);
+            }
+        }
+        if let Some(request) = session.request_key() {
+            self.by_request.insert(request, id);
+        }
+        self.sessions.insert(id, session);
+    }
+
+    fn remove(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.by_ping.remove(&session.ping);
+        // A restart can bring back two sessions of one request; the later one is remembered.
+        if let Some(request) = session.request_key()
+            && self.by_request.get(&request) == Some(&id)
+        {
+            self.by_request.remove(&request);
+        }
+        let Some(caller) = session.caller else { return };
+        let key = (session.campaign, caller);
+        if let Some(sessions) = self.by_caller.get_mut(&key) {
+            sessions.retain(|other| *other != id);
+            if sessions.is_empty() {
+                self.by_caller.remove(&key);
+            }
+        }
+    }
+
+    fn prolong(&mut self, id: SessionId, expires_at: Wall) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            self.expiries.remove(&(session.expires_at, id));
+            session.expires_at = session.expires_at.max(expires_at);
+            self.expiries.insert((session.expires_at, id));
+        }
+    }
+}
+
+impl Session {
+    fn reading(&self) -> SessionReading {
+        SessionReading {
+            session: self.session,
+            ping: self.ping,
+            publisher: self.publisher.clone(),
+            campaign: self.campaign.clone(),
+            number: self.number,
+            caller: self.caller,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            tags: self.tags.clone(),
+        }
+    }
+
+    fn answer(&self, repeated: bool) -> Accepted {
+        Accepted {
+            ping: self.ping,
+            session: self.session,
+            number: self.number,
+            number_status: match (&self.pool, self.number) {
+                (None, _) => NumberStatus::NotAsked,
+                (Some(_), Some(_)) => NumberStatus::Leased,
+                (Some(_), None) => NumberStatus::Exhausted,
+            },
+            expires_at: self.expires_at,
+            repeated,
+        }
+    }
+
+    fn request_key(&self) -> Option<(PublisherId, SmolStr)> {
+        self.request_id.clone().map(|id| (self.publisher.clone(), id))
+    }
+}
+
+/// Resolves the names of a ping and checks that they fit together.
+fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, PingRefusal> {
+    ping.check()?;
+    let caller = ping.caller()?;
+    let pool = match &ping.pool {
+        Some(id) => Some(snapshot.pool(id).ok_or_else(|| unknown("pool", id.as_str()))?),
+        None => None,
+    };
+    let campaign = match (&ping.campaign, pool) {
+        (Some(id), _) => id,
+        (None, Some(pool)) => &pool.campaign,
+        (None, None) => {
+            let detail = "name the campaign the call will be for";
+            return Err(PingRefusal::new("campaign", RefusalCode::Missing, detail));
+        }
+    };
+    let campaign =
+        snapshot.campaign(campaign).ok_or_else(|| unknown("campaign", campaign.as_str()))?;
+    let publisher = ping
+        .publisher
+        .as_ref()
+        .or_else(|| pool.map(|pool| &pool.publisher))
+        .or(campaign.publisher.as_ref())
+        .ok_or_else(|| {
+            let detail = "the campaign has no publisher of its own; name one";
+            PingRefusal::new("publisher", RefusalCode::Missing, detail)
+        })?;
+    let publisher =
+        snapshot.publisher(publisher).ok_or_else(|| unknown("publisher", publisher.as_str()))?;
+    if let Some(pool) = pool {
+        for (field, fits) in [
+            ("campaign", pool.campaign == campaign.id),
+            ("publisher", pool.publisher == publisher.id),
+        ] {
+            if !fits {
+                let detail = format!("the pool `{}` belongs to another {field}", pool.id);
+                return Err(PingRefusal::new(field, RefusalCode::Mismatch, detail));
+            }
+        }
+    }
+    for (field, paused) in [("campaign", campaign.paused), ("publisher", publisher.paused)] {
+        if paused {
+            return Err(PingRefusal::new(
+                field,
+                RefusalCode::Paused,
+                format!("the {field} is paused"),
+            ));
+        }
+    }
+    let ttl = match (ping.ttl_s, pool) {
+        (Some(seconds), _) => Duration::from_secs(seconds.into()),
+        (None, Some(pool)) => pool.session_ttl,
+        (None, None) => DEFAULT_TTL,
+    };
+    Ok(Checked {
+        publisher: publisher.id.clone(),
+        campaign: campaign.id.clone(),
+        caller,
+        pool: pool.map(|pool| pool.id.clone()),
+        tags: ping.to_tags()?,
+        ttl,
+    })
+}
+
+fn unknown(field: &str, name: &str) -> PingRefusal {
+    let shown = &name[..name.floor_char_boundary(64)];
+    PingRefusal::new(field, RefusalCode::Unknown, format!("there is no {field} `{shown}`"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! What a desk accepts, finds again, and forgets.
+
+use super::*;
+use crate::routing::config::RoutingConfig;
+
+#[test]
+fn a_ping_is_found_by_its_caller_until_it_expires() {
+    let (snapshot, mut desk) = desk();
+    let accepted = desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap();
+
+    let found = |desk: &Desk, s| desk.by_caller(&"cmp".into(), caller(), at(s));
+    assert_eq!(found(&desk, 59)[0].session, accepted.session);
+    assert!(found(&desk, 60).is_empty());
+    assert_eq!(accepted.number_status, NumberStatus::NotAsked);
+
+    assert_eq!(desk.expire(at(60)), 1);
+    assert!(desk.is_empty());
+    assert!(desk.by_ping(accepted.ping).is_none());
+}
+
+#[test]
+fn the_newest_ping_of_a_caller_comes_first_and_eight_are_found() {
+    let (snapshot, mut desk) = desk();
+    for n in 1..=10 {
+        desk.accept(&snapshot, by_caller(), ids(n), at(0)).unwrap();
+    }
+    let found: Vec<_> = desk
+        .by_caller(&"cmp".into(), caller(), at(1))
+        .into_iter()
+        .map(|reading| reading.session)
+        .collect();
+    assert_eq!(found, (3..=10).rev().map(|n| ids(n).session).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_pool_ping_is_lent_a_number_and_found_by_it() {
+    let (snapshot, mut desk) = desk();
+    let accepted = desk.accept(&snapshot, by_pool(), ids(1), at(0)).unwrap();
+
+    let number = accepted.number.unwrap();
+    assert_eq!(accepted.number_status, NumberStatus::Leased);
+    assert_eq!(desk.by_number(number, at(1)).unwrap().session, accepted.session);
+    assert!(desk.by_number(number, at(1_800)).is_none());
+    assert_eq!(
+        desk.candidates(&snapshot, number, None, at(1)),
+        [desk.by_number(number, at(1)).unwrap()]
+    );
+}
+
+#[test]
+fn an_exhausted_pool_still_takes_the_ping() {
+    let (snapshot, mut desk) = desk();
+    for n in 1..=2 {
+        desk.accept(&snapshot, by_pool(), ids(n), at(0)).unwrap();
+    }
+    let third = desk.accept(&snapshot, by_pool(), ids(3), at(0)).unwrap();
+    assert_eq!((third.number, third.number_status), (None, NumberStatus::Exhausted));
+}
+
+#[test]
+fn the_same_request_is_answered_the_same_and_another_is_a_conflict() {
+    let (snapshot, mut desk) = desk();
+    let ping = PingRequest { request_id: Some("r1".into()), ..by_caller() };
+    let first = desk.accept(&snapshot, ping.clone(), ids(1), at(0)).unwrap();
+
+    let again = desk.accept(&snapshot, ping.clone(), ids(2), at(5)).unwrap();
+    assert_eq!(again, Accepted { repeated: true, ..first });
+
+    let other = PingRequest { zip: Some("43215".into()), ..ping.clone() };
+    let refusal = desk.accept(&snapshot, other, ids(3), at(5)).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Conflict);
+
+    let elsewhere = PingRequest { publisher: Some("other".into()), ..ping.clone() };
+    assert!(!desk.accept(&snapshot, elsewhere, ids(4), at(5)).unwrap().repeated);
+
+    let later = desk.accept(&snapshot, ping.clone(), ids(5), at(61)).unwrap();
+    assert_eq!((later.session, later.repeated), (ids(5).session, false));
+}
+
+#[test]
+fn a_restored_session_answers_as_before_the_restart() {
+    let (snapshot, mut before) = desk();
+    let ping = PingRequest { request_id: Some("r1".into()), ..by_pool() };
+    let first = before.accept(&snapshot, ping.clone(), ids(1), at(0)).unwrap();
+
+    let (_, mut after) = desk();
+    after.restore(before.session(first.session).unwrap().clone());
+
+    assert_eq!(after, before);
+    let again = after.accept(&snapshot, ping, ids(2), at(1)).unwrap();
+    assert_eq!(again, Accepted { repeated: true, ..first });
+}
+
+#[test]
+fn a_full_desk_refuses_and_keeps_what_it_accepted() {
+    let (snapshot, _) = desk();
+    let mut desk = Desk::new(DeskLimits { sessions_max: 1, ..DeskLimits::default() });
+    desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap();
+
+    let refusal = desk.accept(&snapshot, by_caller(), ids(2), at(0)).unwrap_err();
+
+    assert_eq!(refusal.code, RefusalCode::Full);
+    assert!(desk.session(ids(1).session).is_some());
+    assert!(desk.accept(&snapshot, by_caller(), ids(2), at(60)).is_ok());
+}
+
+#[test]
+fn a_call_keeps_its_session_and_five_minutes_more() {
+    let (snapshot, mut desk) = desk();
+    let accepted = desk.accept(&snapshot, by_pool(), ids(1), at(0)).unwrap();
+    let number = accepted.number.unwrap();
+
+    assert!(desk.call_started(number));
+    desk.expire(at(5_000));
+    let during = desk.by_number(number, at(5_000)).unwrap();
+    assert_eq!(during.session, accepted.session);
+    assert!(at(5_000) < during.expires_at);
+    desk.call_ended(number, at(5_000));
+
+    assert!(desk.by_number(number, at(5_299)).is_some());
+    assert_eq!(desk.expire(at(5_300)), 1);
+    assert!(desk.by_number(number, at(5_300)).is_none());
+}
+
+#[test]
+fn only_the_first_call_of_a_session_is_its_first() {
+    let (snapshot, mut desk) = desk();
+    let session = desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap().session;
+    assert_eq!(desk.consume(session, at(1)), Consumed::First);
+    assert_eq!(desk.consume(session, at(2)), Consumed::Again);
+    assert_eq!(desk.consume(ids(9).session, at(2)), Consumed::Unknown);
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_with_the_field() {
+    let (snapshot, mut desk) = desk();
+    let cases = [
+        (PingRequest { campaign: None, ..by_caller() }, "campaign", RefusalCode::Missing),
+        (
+            PingRequest { campaign: Some("nope".into()), ..by_caller() },
+            "campaign",
+            RefusalCode::Unknown,
+        ),
+        (PingRequest { pool: Some("nope".into()), ..by_caller() }, "pool", RefusalCode::Unknown),
+        (
+            PingRequest { publisher: Some("other".into()), ..by_pool() },
+            "publisher",
+            RefusalCode::Mismatch,
+        ),
+        (
+            PingRequest { campaign: Some("paused".into()), ..by_caller() },
+            "campaign",
+            RefusalCode::Paused,
+        ),
+        (PingRequest { ttl_s: Some(0), ..by_caller() }, "ttl_s", RefusalCode::Malformed),
+        (PingRequest { test: true, ..by_caller() }, "test", RefusalCode::Unsupported),
+    ];
+    for (ping, field, code) in cases {
+        let refusal = desk.accept(&snapshot, ping.clone(), ids(1), at(0)).unwrap_err();
+        assert_eq!((refusal.field.as_str(), refusal.code), (field, code));
+    }
+    assert!(desk.is_empty());
+}
+
+fn desk() -> (RoutingSnapshot, Desk) {
+    let config: RoutingConfig = toml::from_str(
+        r#"
+        publishers = [{ id = "pub" }, { id = "other" }]
+        buyers = [{ id = "buy" }]
+        pools = [{ id = "pool", campaign = "cmp", publisher = "pub", numbers = [
+            "+16145550101", "+16145550102",
+        ] }]
+        [[targets]]
+        id = "tgt"
+        buyer = "buy"
+        dial = { kind = "sip", uri = "sip:127.0.0.1" }
+        [[campaigns]]
+        id = "cmp"
+        publisher = "pub"
+        routing = { tiers = [{ targets = [{ target = "tgt" }] }] }
+        [[campaigns]]
+        id = "paused"
+        publisher = "pub"
+        paused = true
+        routing = { tiers = [{ targets = [{ target = "tgt" }] }] }
+        "#,
+    )
+    .unwrap();
+    let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
+    let mut desk = Desk::new(DeskLimits::default());
+    desk.configure(&snapshot);
+    (snapshot, desk)
+}
+
+fn by_caller() -> PingRequest {
+    PingRequest {
+        campaign: Some("cmp".into()),
+        caller_id: Some("+16145550188".into()),
+        ttl_s: Some(60),
+        ..PingRequest::default()
+    }
+}
+
+fn by_pool() -> PingRequest {
+    PingRequest { pool: Some("pool".into()), ..PingRequest::default() }
+}
+
+fn caller() -> PhoneNumber {
+    "+16145550188".parse().unwrap()
+}
+
+fn ids(n: u8) -> NewIds {
+    NewIds { ping: PingId::from_bytes([n; 16]), session: SessionId::from_bytes([n; 16]) }
+}
+
+fn at(seconds: i64) -> Wall {
+    Wall(seconds * 1_000)
+}

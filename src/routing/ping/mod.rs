@@ -1,0 +1,15 @@
+//! Pings: what publishers tell us about a caller before the call comes.
+//!
+//! Owns: the sessions that pings open, the numbers lent to them, and the answers already given.
+//! Does not own: authentication, the journal (the caller writes the fact before it answers), the
+//! rules of lending (see [`pool`](super::pool)).
+//!
+//! Invariants: the same request of a publisher opens one session, however often it is sent while
+//! the session lives; memory is bounded by [`DeskLimits`]; a session that was accepted is never
+//! dropped before it expires.
+
+mod desk;
+mod request;
+
+pub use desk::{Accepted, Consumed, Desk, DeskLimits, NewIds, NumberStatus, Session};
+pub use request::{PingRefusal, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};

@@ -1,0 +1,281 @@
+//! A ping as it is posted, and what can be wrong with it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use smol_str::{SmolStr, ToSmolStr};
+
+use crate::id::{CampaignId, PoolId, PublisherId};
+use crate::phone::PhoneNumber;
+use crate::routing::request::Tags;
+
+/// Tags a ping may carry.
+pub const TAGS_MAX: usize = 64;
+/// Bytes of a tag, name and value each.
+pub const TAG_BYTES_MAX: usize = 256;
+/// Depth of nested objects in `lead`, `consent` and `tags`.
+const DEPTH_MAX: usize = 8;
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Seconds a session may be asked to live: a week.
+const TTL_S_MAX: u32 = 604_800;
+
+/// The body of `POST /v1/pings`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PingRequest {
+    /// The publisher's own id of this ping; sent again, it gets the same answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<SmolStr>,
+    /// Absent: whose pool or campaign it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<PublisherId>,
+    /// May be left out when `pool` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<CampaignId>,
+    /// The pool to lend a number from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolId>,
+    /// In E.164 or with the usual separators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller_id: Option<String>,
+    /// How long the session lives, 1 to 604,800 s. Absent: as the pool says, or half an hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u32>,
+    /// The publisher can send the call over SIP. Becomes the tag `sip_ok`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip_ok: Option<bool>,
+    /// Tag `sub_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub_id: Option<String>,
+    /// Tag `source_type`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_type: Option<String>,
+    /// Tags `geo.zip` and, from five digits on, `geo.zip3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zip: Option<String>,
+    /// Tag `geo.state`, in capitals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Each field becomes a tag `lead.NAME`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lead: BTreeMap<String, Value>,
+    /// Each field becomes a tag `consent.NAME`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub consent: BTreeMap<String, Value>,
+    /// Each field becomes a tag of its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, Value>,
+    /// A trial that must have no effect. Refused for now rather than taken as a real ping.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
+}
+
+/// Why a ping was not taken, for the publisher to read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("{field}: {detail}")]
+pub struct PingRefusal {
+    /// The field at fault, such as `lead.age`.
+    pub field: SmolStr,
+    pub code: RefusalCode,
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    Missing,
+    Malformed,
+    /// A text, a list of tags or a nesting beyond its limit.
+    TooLarge,
+    /// No campaign, pool or publisher has this name.
+    Unknown,
+    /// Two fields contradict each other.
+    Mismatch,
+    Paused,
+    Unsupported,
+    /// The same `request_id` came before with other contents.
+    Conflict,
+    /// As many sessions are live as may be; try again later.
+    Full,
+}
+
+impl PingRefusal {
+    pub(super) fn new(field: &str, code: RefusalCode, detail: impl Into<String>) -> Self {
+        Self { field: field.into(), code, detail: detail.into() }
+    }
+}
+
+impl PingRequest {
+    /// The caller's number, if one was given.
+    pub(super) fn caller(&self) -> Result<Option<PhoneNumber>, PingRefusal> {
+        self.caller_id
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|e: crate::phone::ParseNumberError| malformed("caller_id", e.to_string()))
+    }
+
+    pub(super) fn check(&self) -> Result<(), PingRefusal> {
+        if self.test {
+            let detail = "test pings are not supported yet; leave the field out";
+            return Err(PingRefusal::new("test", RefusalCode::Unsupported, detail));
+        }
+        if let Some(id) = &self.request_id
+            && (id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX)
+        {
+            let detail = format!("must have 1 to {REQUEST_ID_BYTES_MAX} bytes");
+            return Err(malformed("request_id", detail));
+        }
+        if self.ttl_s.is_some_and(|ttl| ttl == 0 || ttl > TTL_S_MAX) {
+            return Err(malformed("ttl_s", format!("must be 1 to {TTL_S_MAX} seconds")));
+        }
+        if self.caller_id.is_none() && self.pool.is_none() {
+            let detail = "give the caller's number or a pool, or the call cannot be recognised";
+            return Err(PingRefusal::new("caller_id", RefusalCode::Missing, detail));
+        }
+        Ok(())
+    }
+
+    /// All that the ping says about the caller, as tags.
+    pub(super) fn to_tags(&self) -> Result<Tags, PingRefusal> {
+        let mut tags = TagCollector::default();
+        for (group, prefix) in
+            [(&self.tags, ""), (&self.lead, "lead."), (&self.consent, "consent.")]
+        {
+            for (name, value) in group {
+                tags.add_value(&format!("{prefix}{name}"), value, 1)?;
+            }
+        }
+        if let Some(sip_ok) = self.sip_ok {
+            tags.add("sip_ok", sip_ok.to_smolstr())?;
+        }
+        if let Some(state) = &self.state {
+            tags.add("geo.state", state.to_ascii_uppercase().into())?;
+        }
+        if let Some(zip) = &self.zip {
+            tags.add("geo.zip", zip.into())?;
+            if zip.len() >= 5 && zip.bytes().take(5).all(|b| b.is_ascii_digit()) {
+                tags.add("geo.zip3", zip[..3].into())?;
+            }
+        }
+        for (name, text) in [("sub_id", &self.sub_id), ("source_type", &self.source_type)] {
+            if let Some(text) = text {
+                tags.add(name, text.into())?;
+            }
+        }
+        Ok(tags.tags)
+    }
+}
+
+#[derive(Default)]
+struct TagCollector {
+    tags: Tags,
+}
+
+impl TagCollector {
+    fn add_value(&mut self, name: &str, value: &Value, depth: usize) -> Result<(), PingRefusal> {
+        match value {
+            Value::Null => Ok(()),
+            Value::Bool(flag) => self.add(name, flag.to_smolstr()),
+            Value::Number(number) => self.add(name, number.to_smolstr()),
+            Value::String(text) => self.add(name, text.into()),
+            Value::Array(_) => Err(malformed(name, "a list cannot be a tag")),
+            Value::Object(_) if depth >= DEPTH_MAX => {
+                let detail = format!("nested more than {DEPTH_MAX} deep");
+                Err(PingRefusal::new(name, RefusalCode::TooLarge, detail))
+            }
+            Value::Object(fields) => fields.iter().try_for_each(|(field, value)| {
+                self.add_value(&format!("{name}.{field}"), value, depth + 1)
+            }),
+        }
+    }
+
+    fn add(&mut self, name: &str, value: SmolStr) -> Result<(), PingRefusal> {
+        if name.len() > TAG_BYTES_MAX || value.len() > TAG_BYTES_MAX {
+            let detail = format!("longer than {TAG_BYTES_MAX} bytes");
+            let end = name.floor_char_boundary(64);
+            return Err(PingRefusal::new(&name[..end], RefusalCode::TooLarge, detail));
+        }
+        if self.tags.len() == TAGS_MAX && !self.tags.contains_key(name) {
+            let detail = format!("more than {TAGS_MAX} tags");
+            return Err(PingRefusal::new("tags", RefusalCode::TooLarge, detail));
+        }
+        self.tags.insert(name.into(), value);
+        Ok(())
+    }
+}
+
+fn malformed(field: &str, detail: impl Into<String>) -> PingRefusal {
+    PingRefusal::new(field, RefusalCode::Malformed, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_about_the_caller_becomes_a_tag() {
+        let ping: PingRequest = serde_json::from_str(
+            r#"{
+                "campaign": "cmp_auto", "caller_id": "+16145550188", "sip_ok": true,
+                "sub_id": "fb-oh-3", "zip": "43215", "state": "oh",
+                "lead": {"age": 41, "currently_insured": "yes", "spouse": null},
+                "consent": {"cert": {"vendor": "x"}},
+                "tags": {"utm_source": "search"}
+            }"#,
+        )
+        .unwrap();
+
+        let tags: Vec<_> = ping.to_tags().unwrap().into_iter().collect();
+
+        let expected = [
+            ("consent.cert.vendor", "x"),
+            ("geo.state", "OH"),
+            ("geo.zip", "43215"),
+            ("geo.zip3", "432"),
+            ("lead.age", "41"),
+            ("lead.currently_insured", "yes"),
+            ("sip_ok", "true"),
+            ("sub_id", "fb-oh-3"),
+            ("utm_source", "search"),
+        ];
+        assert_eq!(tags, expected.map(|(name, value)| (name.into(), value.into())));
+    }
+
+    #[test]
+    fn a_65th_tag_and_a_257th_byte_are_refused() {
+        let tags = (0..64).map(|n| (format!("t{n:02}"), Value::from("x".repeat(256)))).collect();
+        let mut ping = PingRequest { tags, ..PingRequest::default() };
+        assert_eq!(ping.to_tags().unwrap().len(), 64);
+
+        ping.tags.insert("t64".into(), Value::from(1));
+        assert_eq!(ping.to_tags().unwrap_err().code, RefusalCode::TooLarge);
+
+        ping.tags = [("long".into(), Value::from("x".repeat(257)))].into();
+        assert_eq!(ping.to_tags().unwrap_err().field, "long");
+    }
+
+    #[test]
+    fn a_nesting_deeper_than_eight_is_refused() {
+        let nest = |levels| (0..levels).fold(Value::from(1), |v, _| serde_json::json!({"x": v}));
+        let ping = |levels| PingRequest {
+            lead: [("x".into(), nest(levels))].into(),
+            ..PingRequest::default()
+        };
+        assert!(ping(7).to_tags().is_ok());
+        assert_eq!(ping(8).to_tags().unwrap_err().code, RefusalCode::TooLarge);
+    }
+
+    #[test]
+    fn a_ping_that_no_call_could_match_is_refused() {
+        let refusal = PingRequest::default().check().unwrap_err();
+        assert_eq!((refusal.field.as_str(), refusal.code), ("caller_id", RefusalCode::Missing));
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_the_caller_number() {
+        let ping = PingRequest { caller_id: Some("+1614x550188".into()), ..PingRequest::default() };
+        assert!(!ping.caller().unwrap_err().to_string().contains("1614"));
+    }
+}

@@ -1,0 +1,291 @@
+//! The configuration, checked and with every name resolved. Immutable: a call or a ping keeps the
+//! one it began with.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use smol_str::SmolStr;
+
+use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId};
+use crate::money::Money;
+use crate::phone::PhoneNumber;
+use crate::time::Wall;
+
+use super::compile;
+use super::config::{Confidence, ConfigFault, Metric, RoutingConfig, WindowKind};
+use super::dial::DialTemplate;
+use super::filter::Filters;
+use super::hold::{Bucket, BucketRequest, Counts};
+use super::schedule::Schedule;
+use super::window::Window;
+
+/// One revision of the routing configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingSnapshot {
+    pub(super) revision: u64,
+    pub(super) publishers: Vec<Publisher>,
+    pub(super) buyers: Vec<Buyer>,
+    pub(super) targets: Vec<Target>,
+    pub(super) campaigns: Vec<Campaign>,
+    pub(super) pools: Vec<Pool>,
+    /// Ascending, without overlap.
+    pub(super) numbers: Vec<NumberRange>,
+    pub(super) zones: Zones,
+    pub(super) publisher_index: BTreeMap<PublisherId, usize>,
+    pub(super) target_index: BTreeMap<TargetId, usize>,
+    pub(super) campaign_index: BTreeMap<CampaignId, usize>,
+    pub(super) pool_index: BTreeMap<PoolId, usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publisher {
+    pub id: PublisherId,
+    pub name: String,
+    pub paused: bool,
+    pub payouts: BTreeMap<CampaignId, Payout>,
+}
+
+/// What a publisher is owed for a call of one campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payout {
+    pub amount: Money,
+    /// Seconds after the answer; absent: when the call converts for the buyer.
+    pub seconds: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buyer {
+    pub id: BuyerId,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    pub id: TargetId,
+    pub buyer: BuyerId,
+    pub name: String,
+    pub dial: DialTemplate,
+    pub ring_timeout_ms: u32,
+    pub first_response_ms: u32,
+    pub max_duration_ms: u32,
+    pub paused: bool,
+    /// Absent: always open.
+    pub schedule: Option<Schedule>,
+    pub caps: Vec<Cap>,
+    pub concurrency: Option<Concurrency>,
+    pub filters: Filters,
+    pub conversion: Option<Conversion>,
+    pub(super) zone: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cap {
+    pub metric: Metric,
+    pub window: WindowKind,
+    pub limit: u64,
+    /// The bucket's cap, such as `target/tgt_summit/connected/daily`.
+    pub key: SmolStr,
+    /// The last two parts of `key`.
+    pub label: SmolStr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concurrency {
+    pub limit: u64,
+    /// The bucket's cap, such as `target/tgt_summit/concurrency`.
+    pub key: SmolStr,
+}
+
+/// What a buyer owes when a call is still up `seconds` after its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversion {
+    pub seconds: u32,
+    pub revenue: Money,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Campaign {
+    pub id: CampaignId,
+    pub name: String,
+    pub publisher: Option<PublisherId>,
+    pub paused: bool,
+    /// Ascending.
+    pub tiers: Vec<Tier>,
+    pub advance_on: Arc<[u16]>,
+    pub max_attempts: u16,
+    pub total_ring_budget_ms: u32,
+    pub min_match_confidence: Confidence,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    pub tier: i32,
+    pub(super) members: Vec<TierMember>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TierMember {
+    pub(super) target: usize,
+    pub(super) weight: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub id: PoolId,
+    pub campaign: CampaignId,
+    pub publisher: PublisherId,
+    pub numbers: Vec<PhoneNumber>,
+    pub session_ttl: Duration,
+    pub quarantine: Duration,
+}
+
+/// Whose a number is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NumberOwner<'a> {
+    pub campaign: &'a Campaign,
+    pub publisher: &'a Publisher,
+    /// The pool it is lent from; absent: a static number.
+    pub pool: Option<&'a Pool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NumberRange {
+    pub(super) digits: RangeInclusive<u64>,
+    pub(super) campaign: usize,
+    pub(super) publisher: usize,
+    pub(super) pool: Option<usize>,
+}
+
+/// The time zones in use, each once. The first is UTC.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Zones(Vec<TimeZone>);
+
+/// The windows of one instant; each is worked out once.
+#[derive(Debug)]
+pub(super) struct Windows<'a> {
+    zones: &'a Zones,
+    at: Wall,
+    known: Vec<((usize, WindowKind), Window)>,
+}
+
+impl RoutingSnapshot {
+    /// Checks a configuration and resolves its names. Finds all faults, not only the first.
+    pub fn compile(config: RoutingConfig, revision: u64) -> Result<Self, Vec<ConfigFault>> {
+        compile::compile(&config, revision)
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whose number it is; `None` if it belongs to no campaign.
+    pub fn number(&self, number: PhoneNumber) -> Option<NumberOwner<'_>> {
+        let digits = number.digits();
+        let after = self.numbers.partition_point(|range| *range.digits.start() <= digits);
+        let range = self.numbers.get(after.checked_sub(1)?)?;
+        range.digits.contains(&digits).then(|| NumberOwner {
+            campaign: &self.campaigns[range.campaign],
+            publisher: &self.publishers[range.publisher],
+            pool: range.pool.map(|pool| &self.pools[pool]),
+        })
+    }
+
+    pub fn publisher(&self, id: &PublisherId) -> Option<&Publisher> {
+        self.publisher_index.get(id).map(|index| &self.publishers[*index])
+    }
+
+    pub fn target(&self, id: &TargetId) -> Option<&Target> {
+        self.target_index.get(id).map(|index| &self.targets[*index])
+    }
+
+    pub fn campaign(&self, id: &CampaignId) -> Option<&Campaign> {
+        self.campaign_index.get(id).map(|index| &self.campaigns[*index])
+    }
+
+    pub fn pool(&self, id: &PoolId) -> Option<&Pool> {
+        self.pool_index.get(id).map(|index| &self.pools[*index])
+    }
+
+    pub fn publishers(&self) -> &[Publisher] {
+        &self.publishers
+    }
+
+    pub fn buyers(&self) -> &[Buyer] {
+        &self.buyers
+    }
+
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    pub fn campaigns(&self) -> &[Campaign] {
+        &self.campaigns
+    }
+
+    pub fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
+    /// What an attempt at the target must reserve when it starts at `at`. The plan of a decision
+    /// has this for the instant of the decision; a later attempt may fall into another window.
+    pub fn holds(&self, target: &TargetId, at: Wall) -> Vec<BucketRequest> {
+        let mut windows = self.windows(at);
+        self.target(target).map(|target| target.holds(&mut windows)).unwrap_or_default()
+    }
+
+    pub(super) fn windows(&self, at: Wall) -> Windows<'_> {
+        Windows { zones: &self.zones, at, known: vec![] }
+    }
+}
+
+impl Target {
+    /// Caps first, then concurrency: the order in which they are checked.
+    pub(super) fn holds(&self, windows: &mut Windows<'_>) -> Vec<BucketRequest> {
+        let caps = self.caps.iter().map(|cap| {
+            let window = windows.get(self.zone, cap.window);
+            BucketRequest {
+                bucket: Bucket { cap: cap.key.clone(), window: window.id.clone() },
+                counts: Counts::from(cap.metric),
+                limit: cap.limit,
+                amount: 1,
+                ends_at: window.ends_at,
+            }
+        });
+        let concurrency = self.concurrency.iter().map(|concurrency| BucketRequest {
+            bucket: Bucket { cap: concurrency.key.clone(), window: SmolStr::new_static("live") },
+            counts: Counts::Live,
+            limit: concurrency.limit,
+            amount: 1,
+            ends_at: None,
+        });
+        caps.chain(concurrency).collect()
+    }
+}
+
+impl Zones {
+    pub(super) fn new() -> Self {
+        Self(vec![TimeZone::UTC])
+    }
+
+    pub(super) fn intern(&mut self, zone: &TimeZone) -> usize {
+        self.0.iter().position(|known| known == zone).unwrap_or_else(|| {
+            self.0.push(zone.clone());
+            self.0.len() - 1
+        })
+    }
+}
+
+impl Windows<'_> {
+    fn get(&mut self, zone: usize, kind: WindowKind) -> &Window {
+        let known = self.known.iter().position(|(key, _)| *key == (zone, kind));
+        let index = known.unwrap_or_else(|| {
+            let window = Window::of(kind, &self.zones.0[zone], self.at);
+            self.known.push(((zone, kind), window));
+            self.known.len() - 1
+        });
+        &self.known[index].1
+    }
+}
