@@ -1,0 +1,424 @@
+//! Turns the journal into the book: folds open calls in memory, writes what closed, what caps and
+//! sessions came to, and the offset, all in one transaction per batch (I11).
+//!
+//! **Restart.** A call that has been open for a minute is *parked*: its record is stored, and
+//! stored again with each batch that changed it. Younger open calls are not stored; the journal is
+//! read again from the oldest of them, and from the last checkpoint, which tells how long parked
+//! calls were alive. So a restart reads about a minute of journal however long calls last, and a
+//! call that is over within a minute is written once. Facts up to the offset are only folded then;
+//! their effects are in the book.
+//!
+//! Calls that are still open after that belong to a process that died: each gets its closing fact,
+//! which then takes the same way as any other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::fact::{Fact, FactBody, OrphanClosed, OrphanPolicy, Stamp};
+use super::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
+use super::journal::{Durability, Entry, Gap, Lsn};
+use super::rating::Tariff;
+use super::record::{CallRecord, CallState};
+use super::store::{Batch, Book, CallFilter, CapUsage, Progress, StoreError, StoredSession};
+use super::timeline::{self, Applied};
+use crate::id::CallId;
+
+/// How often windows and sessions that are over are forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How the projection works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub node: u32,
+    /// What calls count as talked that were up at a crash.
+    pub orphans: OrphanPolicy,
+    /// What carriers charge; without it records carry no cost.
+    pub tariff: Option<Tariff>,
+    /// Age from which an open call is stored for a restart.
+    pub park_after: Duration,
+    /// How often the book gets a partial record of a call that goes on.
+    pub partial_every: Duration,
+}
+
+impl Settings {
+    pub fn new(node: u32) -> Self {
+        Self {
+            node,
+            orphans: OrphanPolicy::default(),
+            tariff: None,
+            park_after: Duration::from_secs(60),
+            partial_every: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectionError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("close the calls of a process that died: {0}")]
+    Append(#[from] AppendError),
+}
+
+/// What a start found in the book and in the rest of the journal.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// Facts read again from the journal.
+    pub replayed: u64,
+    /// Calls that were up when their process died, being closed now.
+    pub orphans: usize,
+    /// Use of every cap window that may be current.
+    pub usage: Vec<CapUsage>,
+    /// Ping sessions, and with them number leases, that have not expired.
+    pub sessions: Vec<StoredSession>,
+    /// Facts that were missing on the way.
+    pub gaps: Vec<Gap>,
+    /// Records this version cannot read.
+    pub undecodable: u64,
+}
+
+/// Open calls, for whoever wants to look. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Live {
+    calls: Arc<Mutex<BTreeMap<CallId, Slot>>>,
+}
+
+/// An open call.
+struct Slot {
+    record: Arc<CallRecord>,
+    /// The book keeps it over a restart.
+    parked: bool,
+    /// When the book last got it, in boot time.
+    written: Stamp,
+}
+
+impl Live {
+    /// Open calls that match, newest first, at most `limit`.
+    pub fn list(&self, filter: &CallFilter, limit: usize) -> Vec<Arc<CallRecord>> {
+        let calls = self.calls.lock();
+        let records = calls.values().rev().map(|slot| &slot.record);
+        records.filter(|record| filter.matches(record)).take(limit).cloned().collect()
+    }
+
+    pub fn find(&self, call: CallId) -> Option<Arc<CallRecord>> {
+        self.calls.lock().get(&call).map(|slot| Arc::clone(&slot.record))
+    }
+
+    pub fn count(&self) -> usize {
+        self.calls.lock().len()
+    }
+}
+
+/// Follows the journal and writes the book.
+pub struct Projection {
+    book: Arc<dyn Book>,
+    tail: Tail,
+    watermark: Watermark,
+    settings: Settings,
+    live: Live,
+    /// Open calls that are not parked, by their first fact.
+    young: BTreeMap<Lsn, CallId>,
+    /// Parked calls that changed since they were stored.
+    changed: BTreeSet<CallId>,
+    checkpoint: Option<Lsn>,
+    /// Closed orphans, for a while: their true end may still become known.
+    orphans: BTreeMap<CallId, Arc<CallRecord>>,
+    progress: Progress,
+    /// Taken from the tail, but not yet in the book.
+    batch: Batch,
+    /// Both clocks at the newest fact seen: the projection has no clock of its own.
+    now: Stamp,
+    pruned: Stamp,
+    /// A batch the book did not take.
+    failed: Option<Arc<Batch>>,
+}
+
+impl Projection {
+    /// Catches up with `journal`, and closes the calls of processes that died.
+    ///
+    /// Open the journal with `resume` set to the offset of [`Book::progress`].
+    pub async fn open(
+        book: Arc<dyn Book>,
+        journal: &Journal,
+        settings: Settings,
+        now: Stamp,
+    ) -> Result<(Self, Opening), ProjectionError> {
+        let none = Progress { offset: Lsn::default(), replay_after: Lsn::default() };
+        let progress = book.progress().await?.unwrap_or(none);
+        let mut projection = Self {
+            tail: journal.tail(progress.replay_after),
+            watermark: journal.watermark(progress.replay_after),
+            settings,
+            live: Live::default(),
+            young: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            checkpoint: None,
+            orphans: BTreeMap::new(),
+            progress,
+            batch: Batch { node: settings.node, ..Batch::default() },
+            now,
+            pruned: now,
+            failed: None,
+            book,
+        };
+        let mut opening = Opening::default();
+        projection.unpark().await?;
+        while let Some(entries) = projection.tail.next_on_disk()? {
+            opening.replayed += entries.len() as u64;
+            let news = entries.last().is_some_and(|last| last.lsn > progress.offset);
+            projection.absorb(entries);
+            if news {
+                projection.write().await?;
+            }
+        }
+        opening.gaps = projection.tail.gaps().to_vec();
+        opening.undecodable = projection.tail.undecodable();
+        opening.orphans = projection.close_orphans(journal, now)?;
+        opening.usage = projection.book.usage().await?;
+        opening.sessions = projection.book.sessions(now.wall()).await?;
+        Ok((projection, opening))
+    }
+
+    /// Open calls as of the last batch.
+    pub fn live(&self) -> Live {
+        self.live.clone()
+    }
+
+    /// Everything up to here is in the book.
+    pub fn offset(&self) -> Lsn {
+        self.progress.offset
+    }
+
+    /// Takes the next batch from the journal and writes it. False once the journal is closed and
+    /// all of it is written. After an error nothing is lost: wait a moment, then step again.
+    pub async fn step(&mut self) -> Result<bool, ProjectionError> {
+        if self.failed.is_none() {
+            let Some(entries) = self.tail.next().await? else { return Ok(false) };
+            self.absorb(entries);
+        }
+        self.write().await?;
+        if self.now.since(self.pruned) >= PRUNE_EVERY {
+            self.pruned = self.now;
+            self.orphans.clear();
+            self.book.prune(self.now.wall()).await?;
+        }
+        Ok(true)
+    }
+
+    async fn unpark(&mut self) -> Result<(), ProjectionError> {
+        let parked = self.book.open_calls().await?;
+        let slot = |record: CallRecord| Slot {
+            written: record.admitted,
+            record: Arc::new(record),
+            parked: true,
+        };
+        let mut calls = self.live.calls.lock();
+        calls.extend(parked.into_iter().map(|record| (record.call, slot(record))));
+        Ok(())
+    }
+
+    fn close_orphans(&self, journal: &Journal, now: Stamp) -> Result<usize, AppendError> {
+        let policy = self.settings.orphans;
+        let calls = self.live.calls.lock();
+        let orphans = calls.values().filter(|slot| slot.record.first.epoch < journal.epoch());
+        let facts: Vec<Fact> = orphans
+            .map(|slot| {
+                let talk_ms = timeline::orphan_talk_ms(&slot.record, policy, now);
+                Fact::of_call(slot.record.call, now, OrphanClosed { talk_ms, policy })
+            })
+            .collect();
+        let count = facts.len();
+        journal.appender().append_all(facts, Durability::Durable)?;
+        Ok(count)
+    }
+
+    fn absorb(&mut self, entries: Vec<Entry>) {
+        let live = self.live.clone();
+        let mut calls = live.calls.lock();
+        for entry in entries {
+            self.now = entry.fact.at;
+            // A fact that is only replayed has had its effect.
+            let counts = entry.lsn > self.progress.offset;
+            let offset = entry.lsn.max(self.progress.offset);
+            self.batch.progress = Some(Progress { offset, ..self.progress });
+            match entry.fact.call {
+                Some(call) => self.absorb_call(&mut calls, call, &entry, counts),
+                None => self.absorb_other(&mut calls, entry, counts),
+            }
+        }
+        self.park(&mut calls);
+    }
+
+    fn absorb_call(
+        &mut self,
+        calls: &mut BTreeMap<CallId, Slot>,
+        call: CallId,
+        entry: &Entry,
+        counts: bool,
+    ) {
+        let begins = match &entry.fact.body {
+            FactBody::Admitted(_) => true,
+            // Money is not lost because an admission is; the record is flagged.
+            FactBody::Answered(_) | FactBody::Ended(_) => counts,
+            FactBody::Decided(decided) => {
+                if counts && !decided.record.is_empty() {
+                    self.batch.decisions.push((entry.lsn.key(), decided.record.clone()));
+                }
+                false
+            }
+            FactBody::HoldSettled(settled) => {
+                let windows = settled.buckets.iter().filter(|bucket| !bucket.window.is_empty());
+                for bucket in windows.filter(|_| counts) {
+                    let key = (bucket.cap.clone(), bucket.window.clone());
+                    *self.batch.used.entry(key).or_default() += bucket.amount;
+                }
+                return;
+            }
+            FactBody::HoldPlaced(_) | FactBody::HoldReleased(_) => return,
+            FactBody::SessionConsumed(consumed) => {
+                if counts {
+                    self.batch.consumed.push((consumed.session, entry.fact.at.wall()));
+                }
+                return;
+            }
+            FactBody::AttemptStarted(_)
+            | FactBody::AttemptProgress(_)
+            | FactBody::AttemptFailed(_)
+            | FactBody::Confirmed(_)
+            | FactBody::Converted(_)
+            | FactBody::Checkpoint(_)
+            | FactBody::OrphanClosed(_)
+            | FactBody::PingAccepted(_)
+            | FactBody::NodeStarted(_) => false,
+        };
+        if begins && !calls.contains_key(&call) {
+            let ends = matches!(entry.fact.body, FactBody::Ended(_));
+            let known = if ends { self.orphans.remove(&call) } else { None };
+            let record = known.unwrap_or_else(|| Arc::new(CallRecord::begin(call, entry)));
+            self.young.insert(record.first, call);
+            calls.insert(call, Slot { record, parked: false, written: entry.fact.at });
+        }
+        let Some(slot) = calls.get_mut(&call) else { return };
+        match timeline::apply(Arc::make_mut(&mut slot.record), entry) {
+            Applied::Nothing => {}
+            Applied::Changed => {
+                if slot.parked {
+                    self.changed.insert(call);
+                }
+            }
+            Applied::Closed => {
+                let mut slot = calls.remove(&call).expect("it was found just now");
+                self.young.remove(&slot.record.first);
+                self.changed.remove(&call);
+                if let Some(tariff) = &self.settings.tariff {
+                    Arc::make_mut(&mut slot.record).rate(tariff);
+                }
+                if slot.parked {
+                    self.batch.unparked.push(call);
+                }
+                if slot.record.state == CallState::OrphanClosed {
+                    self.orphans.insert(call, Arc::clone(&slot.record));
+                }
+                if counts {
+                    self.batch.calls.push(slot.record);
+                }
+            }
+        }
+    }
+
+    fn absorb_other(&mut self, calls: &mut BTreeMap<CallId, Slot>, entry: Entry, counts: bool) {
+        let at = entry.fact.at;
+        match entry.fact.body {
+            FactBody::Checkpoint(checkpoint) => {
+                self.checkpoint = Some(entry.lsn);
+                for (call, elapsed_ms) in checkpoint.live {
+                    let Some(slot) = calls.get_mut(&call) else { continue };
+                    let record = Arc::make_mut(&mut slot.record);
+                    record.seen_alive(elapsed_ms);
+                    if counts && at.since(slot.written) >= self.settings.partial_every {
+                        record.rev += 1;
+                        slot.written = at;
+                        self.batch.calls.push(Arc::clone(&slot.record));
+                        self.changed.insert(call);
+                    }
+                }
+            }
+            FactBody::PingAccepted(ping) if counts => self.batch.sessions.push((ping, at.wall())),
+            FactBody::SessionConsumed(consumed) if counts => {
+                self.batch.consumed.push((consumed.session, at.wall()));
+            }
+            FactBody::PingAccepted(_)
+            | FactBody::SessionConsumed(_)
+            | FactBody::Admitted(_)
+            | FactBody::Decided(_)
+            | FactBody::HoldPlaced(_)
+            | FactBody::HoldSettled(_)
+            | FactBody::HoldReleased(_)
+            | FactBody::AttemptStarted(_)
+            | FactBody::AttemptProgress(_)
+            | FactBody::AttemptFailed(_)
+            | FactBody::Answered(_)
+            | FactBody::Confirmed(_)
+            | FactBody::Converted(_)
+            | FactBody::Ended(_)
+            | FactBody::OrphanClosed(_)
+            | FactBody::NodeStarted(_) => {}
+        }
+    }
+
+    /// Parks calls that have been open long enough, and takes note of what the book has to keep.
+    fn park(&mut self, calls: &mut BTreeMap<CallId, Slot>) {
+        while let Some((_, call)) = self.young.first_key_value() {
+            let slot = calls.get_mut(call).expect("every young call is open");
+            if self.now.since(slot.record.admitted) < self.settings.park_after {
+                break;
+            }
+            slot.parked = true;
+            self.changed.insert(*call);
+            self.young.pop_first();
+        }
+        let changed = std::mem::take(&mut self.changed);
+        let records = changed.iter().filter_map(|call| calls.get(call));
+        self.batch.parked.extend(records.map(|slot| Arc::clone(&slot.record)));
+    }
+
+    async fn write(&mut self) -> Result<(), ProjectionError> {
+        let batch = match self.failed.take() {
+            Some(batch) => batch,
+            None => {
+                let mut batch = std::mem::replace(
+                    &mut self.batch,
+                    Batch { node: self.settings.node, ..Batch::default() },
+                );
+                batch.recorded_at = self.now.wall();
+                if let Some(progress) = &mut batch.progress {
+                    progress.replay_after = self.replay_after(progress.offset);
+                }
+                Arc::new(batch)
+            }
+        };
+        if let Err(error) = self.book.write(Arc::clone(&batch)).await {
+            self.failed = Some(batch);
+            return Err(error.into());
+        }
+        if let Some(progress) = batch.progress {
+            self.progress = progress;
+            self.watermark.advance(progress.replay_after);
+        }
+        Ok(())
+    }
+
+    /// Where a restart has to begin so that it meets every fact of young calls and the last
+    /// checkpoint of parked ones.
+    fn replay_after(&self, offset: Lsn) -> Lsn {
+        let before = |lsn: Lsn| Lsn { seq: lsn.seq - 1, ..lsn };
+        let young = self.young.first_key_value().map(|(first, _)| before(*first));
+        let checkpoint = self.checkpoint.map(before);
+        [young, checkpoint].into_iter().flatten().fold(offset, Lsn::min)
+    }
+}

@@ -1,0 +1,163 @@
+//! Where CDRs are kept and read. The traits are what the API reads through and what the
+//! projection writes through; `sqlite` is the default product.
+//!
+//! A store owns no rule: it keeps the newest revision of each record, and effects and offset are
+//! written in one transaction, so that a batch counts once however often it is written (I11).
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+use super::fact::PingAccepted;
+use super::journal::Lsn;
+use super::record::{CallRecord, CallState, Outcome};
+use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
+use crate::phone::PhoneNumber;
+use crate::time::Wall;
+
+mod rows;
+pub mod sqlite;
+
+/// Most records a page holds.
+pub const PAGE_MAX: usize = 200;
+
+/// What a store's method returns.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// The store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database failed: {0}")]
+    Database(String),
+    #[error("row `{row}` of table {table} is damaged: {detail}")]
+    Damaged { table: &'static str, row: String, detail: String },
+}
+
+/// CDRs as the API reads them.
+pub trait CallStore: Send + Sync {
+    /// Records that match, newest first, at most `limit` (of [`PAGE_MAX`]) after `after`, the last
+    /// of the page before.
+    fn list(
+        &self,
+        filter: CallFilter,
+        after: Option<CallId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<CallRecord>>;
+
+    /// `None` if the call is unknown, or still too young to have been written.
+    fn find(&self, call: CallId) -> Answer<'_, Option<CallRecord>>;
+
+    /// The routing decision record a call names as its `explain_ref`, as JSON.
+    fn explain(&self, explain_ref: u64) -> Answer<'_, Option<Bytes>>;
+}
+
+/// Which calls to list; absent means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallFilter {
+    pub campaign: Option<CampaignId>,
+    pub publisher: Option<PublisherId>,
+    pub buyer: Option<BuyerId>,
+    pub target: Option<TargetId>,
+    pub trunk: Option<TrunkId>,
+    pub caller: Option<PhoneNumber>,
+    pub did: Option<PhoneNumber>,
+    pub session: Option<SessionId>,
+    pub state: Option<CallState>,
+    pub outcome: Option<Outcome>,
+    /// Admitted at or after.
+    pub since: Option<Wall>,
+    /// Admitted before.
+    pub until: Option<Wall>,
+}
+
+impl CallFilter {
+    /// The same rule for records in memory.
+    pub fn matches(&self, record: &CallRecord) -> bool {
+        fn wants<T: PartialEq>(want: Option<&T>, have: Option<&T>) -> bool {
+            want.is_none_or(|want| Some(want) == have)
+        }
+        let attempt = record.attempt();
+        wants(self.campaign.as_ref(), record.campaign.as_ref())
+            && wants(self.publisher.as_ref(), record.publisher.as_ref())
+            && wants(self.buyer.as_ref(), attempt.map(|attempt| &attempt.buyer))
+            && wants(self.target.as_ref(), attempt.map(|attempt| &attempt.target))
+            && wants(self.trunk.as_ref(), record.trunk.as_ref())
+            && wants(self.caller.as_ref(), record.caller.as_ref())
+            && wants(self.did.as_ref(), record.did.as_ref())
+            && wants(self.session.as_ref(), record.session.as_ref())
+            && wants(self.state.as_ref(), Some(&record.state))
+            && wants(self.outcome.as_ref(), Some(&record.outcome()))
+            && self.since.is_none_or(|since| record.started_at() >= since)
+            && self.until.is_none_or(|until| record.started_at() < until)
+    }
+}
+
+/// Where the projection keeps what it made of the facts.
+pub trait Book: Send + Sync {
+    /// How far the projection has come; `None` for an empty book.
+    fn progress(&self) -> Answer<'_, Option<Progress>>;
+
+    /// Records of calls that were open at [`Progress::offset`], except those a replay finds.
+    fn open_calls(&self) -> Answer<'_, Vec<CallRecord>>;
+
+    /// Use of every cap window that may still be current.
+    fn usage(&self) -> Answer<'_, Vec<CapUsage>>;
+
+    /// Ping sessions that expire after `now`, oldest first.
+    fn sessions(&self, now: Wall) -> Answer<'_, Vec<StoredSession>>;
+
+    /// Writes all of `batch` or nothing.
+    fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()>;
+
+    /// Forgets cap windows that are over and sessions that expired long ago.
+    fn prune(&self, now: Wall) -> Answer<'_, ()>;
+}
+
+/// How far a projection has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything up to here has had its effect.
+    pub offset: Lsn,
+    /// A restart reads again from just after here, to learn of calls that are open.
+    pub replay_after: Lsn,
+}
+
+/// How much of a cap is used up in one of its windows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapUsage {
+    pub cap: SmolStr,
+    pub window: SmolStr,
+    pub used: i64,
+}
+
+/// A ping session as it was accepted, and whether a call used it up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredSession {
+    pub ping: PingAccepted,
+    pub accepted_at: Wall,
+    pub consumed_at: Option<Wall>,
+}
+
+/// What a portion of the journal comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub node: u32,
+    /// Closed calls, and open ones that are due for a partial record.
+    pub calls: Vec<Arc<CallRecord>>,
+    /// Decision records with their keys.
+    pub decisions: Vec<(u64, Bytes)>,
+    /// Open calls to be kept over a restart…
+    pub parked: Vec<Arc<CallRecord>>,
+    /// …and those that need not be any more.
+    pub unparked: Vec<CallId>,
+    /// What became used, per cap and window.
+    pub used: BTreeMap<(SmolStr, SmolStr), i64>,
+    pub sessions: Vec<(PingAccepted, Wall)>,
+    pub consumed: Vec<(SessionId, Wall)>,
+    pub progress: Option<Progress>,
+    pub recorded_at: Wall,
+}

@@ -1,0 +1,318 @@
+//! The book in one SQLite file: one connection writes, a few read.
+//!
+//! The journal is the book of record, so a commit is not synced here (`synchronous = NORMAL`): the
+//! offset is lost together with the effects, and they are read again. Rows are written many at a
+//! time in statements of a few fixed sizes, so that each is prepared once; see `rows`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::pool::PoolOptions;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqlitePool};
+use tokio::sync::Mutex;
+
+use super::rows::{self, Tables};
+use super::{
+    Answer, Batch, Book, CallFilter, CallStore, CapUsage, PAGE_MAX, Progress, StoreError,
+    StoredSession,
+};
+use crate::cdr::journal::Lsn;
+use crate::cdr::record::{CallRecord, Outcome};
+use crate::id::CallId;
+use crate::time::Wall;
+
+/// Name of the row that holds this projection's progress.
+const PROJECTION: &str = "cdr";
+
+const READERS: u32 = 2;
+
+/// How long a session is kept after it expired.
+const SESSION_HISTORY_DAYS: i64 = 7;
+
+/// CDRs, cap usage and ping sessions in one file.
+pub struct SqliteStore {
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+    tables: Tables,
+}
+
+impl SqliteStore {
+    /// Opens or creates the database at `path` and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("wal_autocheckpoint", "4000")
+            .pragma("cache_size", "-32000")
+            .disable_statement_logging();
+        let mut writer = options.connect().await?;
+        sqlx::migrate!("migrations/sqlite")
+            .run(&mut writer)
+            .await
+            .map_err(|error| StoreError::Database(error.to_string()))?;
+        let readers = PoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await?;
+        Ok(Self { writer: Mutex::new(writer), readers, tables: Tables::new() })
+    }
+
+    /// Closes the connections, which folds the write-ahead log into the file.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.readers.close().await;
+        Ok(self.writer.into_inner().close().await?)
+    }
+
+    async fn write_batch(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await?;
+        let tables = &self.tables;
+        tables.write_calls(&mut transaction, batch).await?;
+        tables.write_open(&mut transaction, batch).await?;
+        tables.write_usage(&mut transaction, batch).await?;
+        tables.write_sessions(&mut transaction, batch).await?;
+        if let Some(progress) = batch.progress {
+            write_progress(&mut transaction, progress).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn page(
+        &self,
+        filter: CallFilter,
+        after: Option<CallId>,
+        limit: usize,
+    ) -> Result<Vec<CallRecord>, StoreError> {
+        let mut query = select_calls(&filter, after, limit.min(PAGE_MAX));
+        let rows = query.build().fetch_all(&self.readers).await?;
+        rows.iter().map(|row| decode(row, "cdr")).collect()
+    }
+}
+
+impl CallStore for SqliteStore {
+    fn list(
+        &self,
+        filter: CallFilter,
+        after: Option<CallId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<CallRecord>> {
+        Box::pin(self.page(filter, after, limit))
+    }
+
+    fn find(&self, call: CallId) -> Answer<'_, Option<CallRecord>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT call_id, record FROM cdr WHERE call_id = ?")
+                .bind(call.as_bytes().to_vec())
+                .fetch_optional(&self.readers)
+                .await?;
+            row.map(|row| decode(&row, "cdr")).transpose()
+        })
+    }
+
+    fn explain(&self, explain_ref: u64) -> Answer<'_, Option<Bytes>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT record FROM decision WHERE ref = ?")
+                .bind(rows::integer(explain_ref))
+                .fetch_optional(&self.readers)
+                .await?;
+            Ok(row.map(|row| row.try_get::<Vec<u8>, _>("record")).transpose()?.map(Bytes::from))
+        })
+    }
+}
+
+impl Book for SqliteStore {
+    fn progress(&self) -> Answer<'_, Option<Progress>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT * FROM projection WHERE name = ?")
+                .bind(PROJECTION)
+                .fetch_optional(&self.readers)
+                .await?;
+            let Some(row) = row else { return Ok(None) };
+            let lsn = |epoch, seq| -> Result<Lsn, sqlx::Error> {
+                Ok(Lsn { epoch: unsigned(&row, epoch)?, seq: unsigned(&row, seq)? })
+            };
+            Ok(Some(Progress {
+                offset: lsn("epoch", "seq")?,
+                replay_after: lsn("replay_epoch", "replay_seq")?,
+            }))
+        })
+    }
+
+    fn open_calls(&self) -> Answer<'_, Vec<CallRecord>> {
+        Box::pin(async move {
+            let query = sqlx::query("SELECT call_id, record FROM open_call ORDER BY call_id");
+            let rows = query.fetch_all(&self.readers).await?;
+            rows.iter().map(|row| decode(row, "open_call")).collect()
+        })
+    }
+
+    fn usage(&self) -> Answer<'_, Vec<CapUsage>> {
+        Box::pin(async move {
+            let query = sqlx::query("SELECT cap, win, used FROM cap_usage ORDER BY cap, win");
+            let rows = query.fetch_all(&self.readers).await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(CapUsage {
+                        cap: row.try_get::<&str, _>("cap")?.into(),
+                        window: row.try_get::<&str, _>("win")?.into(),
+                        used: row.try_get("used")?,
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn sessions(&self, now: Wall) -> Answer<'_, Vec<StoredSession>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT session_id AS call_id, record, accepted_at, consumed_at FROM ping_session
+                 WHERE expires_at > ? ORDER BY accepted_at, session_id",
+            )
+            .bind(now.0)
+            .fetch_all(&self.readers)
+            .await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(StoredSession {
+                        ping: decode(row, "ping_session")?,
+                        accepted_at: Wall(row.try_get("accepted_at")?),
+                        consumed_at: row.try_get::<Option<i64>, _>("consumed_at")?.map(Wall),
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {
+        Box::pin(async move { self.write_batch(&batch).await })
+    }
+
+    fn prune(&self, now: Wall) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let days_ago = |days: i64| now.0 - days * 24 * 3_600_000;
+            let mut writer = self.writer.lock().await;
+            for (windows, days) in [("h:*", 2), ("d:*", 8), ("w:*", 15), ("m:*", 40)] {
+                sqlx::query("DELETE FROM cap_usage WHERE win GLOB ? AND updated_at < ?")
+                    .bind(windows)
+                    .bind(days_ago(days))
+                    .execute(&mut *writer)
+                    .await?;
+            }
+            sqlx::query("DELETE FROM ping_session WHERE expires_at < ?")
+                .bind(days_ago(SESSION_HISTORY_DAYS))
+                .execute(&mut *writer)
+                .await?;
+            Ok(())
+        })
+    }
+}
+
+async fn write_progress(
+    connection: &mut SqliteConnection,
+    progress: Progress,
+) -> Result<(), StoreError> {
+    let Progress { offset, replay_after } = progress;
+    sqlx::query(
+        "INSERT INTO projection (name, epoch, seq, replay_epoch, replay_seq)
+         VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
+             replay_epoch = excluded.replay_epoch, replay_seq = excluded.replay_seq",
+    )
+    .bind(PROJECTION)
+    .bind(rows::integer(offset.epoch))
+    .bind(rows::integer(offset.seq))
+    .bind(rows::integer(replay_after.epoch))
+    .bind(rows::integer(replay_after.seq))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new("SELECT call_id, record FROM cdr WHERE 1");
+    for (condition, id) in [
+        (" AND campaign_id = ", filter.campaign.as_ref().map(|id| id.as_str())),
+        (" AND publisher_id = ", filter.publisher.as_ref().map(|id| id.as_str())),
+        (" AND buyer_id = ", filter.buyer.as_ref().map(|id| id.as_str())),
+        (" AND target_id = ", filter.target.as_ref().map(|id| id.as_str())),
+        (" AND trunk_id = ", filter.trunk.as_ref().map(|id| id.as_str())),
+    ] {
+        if let Some(id) = id {
+            query.push(condition).push_bind(id.to_owned());
+        }
+    }
+    for (condition, number) in [
+        (" AND caller = ", filter.caller.map(|number| rows::integer(number.digits()))),
+        (" AND did = ", filter.did.map(|number| rows::integer(number.digits()))),
+        (" AND state = ", filter.state.map(|state| state as i64)),
+        (" AND started_at >= ", filter.since.map(|since| since.0)),
+        (" AND started_at < ", filter.until.map(|until| until.0)),
+    ] {
+        if let Some(number) = number {
+            query.push(condition).push_bind(number);
+        }
+    }
+    if let Some(session) = filter.session {
+        query.push(" AND session_id = ").push_bind(session.as_bytes().to_vec());
+    }
+    // The time range once more on the key, which is ordered by time.
+    for (condition, at) in [(" AND call_id >= ", filter.since), (" AND call_id < ", filter.until)] {
+        if let Some(at) = at {
+            query.push(condition).push_bind(first_id_at(at));
+        }
+    }
+    query.push(match filter.outcome {
+        None => "",
+        Some(Outcome::InProgress) => " AND state = 0",
+        Some(Outcome::Converted) => " AND state <> 0 AND conversion_state >= 2",
+        Some(Outcome::Connected) => {
+            " AND state <> 0 AND conversion_state < 2 AND talk_ms IS NOT NULL"
+        }
+        Some(Outcome::NoAnswer) => " AND state <> 0 AND talk_ms IS NULL AND leg_count > 0",
+        Some(Outcome::Refused) => " AND state <> 0 AND talk_ms IS NULL AND leg_count = 0",
+    });
+    if let Some(after) = after {
+        query.push(" AND call_id < ").push_bind(after.as_bytes().to_vec());
+    }
+    query.push(" ORDER BY call_id DESC LIMIT ").push_bind(rows::integer(limit as u64));
+    query
+}
+
+/// The lowest id of a call admitted at `at`.
+fn first_id_at(at: Wall) -> Vec<u8> {
+    let ms = u64::try_from(at.0).unwrap_or(0) << 16;
+    [&ms.to_be_bytes()[..6], &[0; 10]].concat()
+}
+
+fn decode<T>(row: &SqliteRow, table: &'static str) -> Result<T, StoreError>
+where
+    T: for<'b> minicbor::Decode<'b, ()>,
+{
+    let record: &[u8] = row.try_get("record")?;
+    minicbor::decode(record).map_err(|error| StoreError::Damaged {
+        table,
+        row: row.try_get::<&[u8], _>("call_id").map_or_else(
+            |_| String::from("without a key"),
+            |key| key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ),
+        detail: error.to_string(),
+    })
+}
+
+fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(|number| number.unsigned_abs())
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}

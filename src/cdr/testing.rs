@@ -1,0 +1,168 @@
+//! Calls as tests tell them.
+
+use super::fact::{
+    Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Converted, Decided, Ended,
+    Fact, FactBody, OrphanClosed, OrphanPolicy, Party, Stamp, Terms,
+};
+use super::journal::{Entry, Lsn};
+use super::record::CallRecord;
+use super::timeline;
+use crate::id::CallId;
+use crate::money::Money;
+use crate::phone::PhoneNumber;
+use crate::reason::Reason;
+
+/// 2026-03-17T15:04:12.318Z.
+pub(crate) const START_MS: i64 = 1_773_759_852_318;
+
+/// The `n`-th call of a test, admitted `n` ms after [`START_MS`].
+pub(crate) fn call_id(n: u64) -> CallId {
+    let ms = u128::from(START_MS.unsigned_abs() + n);
+    CallId(uuid::Uuid::from_u128(ms << 80 | 0x7 << 76 | 0x8 << 60 | u128::from(n)))
+}
+
+/// Facts of one call, at milliseconds since its admission.
+#[derive(Clone)]
+pub(crate) struct Script {
+    call: CallId,
+    wall_step_ms: i64,
+    last_leg: u16,
+    last_ms: u64,
+    entries: Vec<Entry>,
+}
+
+impl Script {
+    /// A call that was admitted and decided.
+    pub(crate) fn new() -> Self {
+        Self::of(1)
+    }
+
+    pub(crate) fn of(n: u64) -> Self {
+        let script = Self {
+            call: call_id(n),
+            wall_step_ms: 0,
+            last_leg: 0,
+            last_ms: 0,
+            entries: Vec::new(),
+        };
+        script.then(0, admitted(n)).then(7, decided())
+    }
+
+    pub(crate) fn dial(mut self, leg: u16) -> Self {
+        self.last_leg = leg;
+        let at = self.last_ms;
+        self.then(
+            at,
+            AttemptStarted {
+                leg,
+                target: "tgt_summit".into(),
+                buyer: "buy_summit".into(),
+                uri: "sip:+18005550101@192.0.2.9".into(),
+                terms: Some(Terms {
+                    seconds: 90,
+                    revenue: Money(20_000_000),
+                    payout: Money(10_000_000),
+                    payout_seconds: 90,
+                    currency: "USD".into(),
+                }),
+            },
+        )
+    }
+
+    pub(crate) fn ring_at(self, ms: u64) -> Self {
+        let leg = self.last_leg;
+        self.then(ms, AttemptProgress { leg, status: 180 })
+    }
+
+    pub(crate) fn fail_at(self, ms: u64, status: u16, reason: Reason) -> Self {
+        let leg = self.last_leg;
+        self.then(ms, AttemptFailed { leg, status, q850: None, reason })
+    }
+
+    pub(crate) fn answer_at(self, ms: u64) -> Self {
+        let leg = self.last_leg;
+        self.then(ms, Answered { leg })
+    }
+
+    pub(crate) fn convert_at(self, ms: u64) -> Self {
+        let leg = self.last_leg;
+        self.then(ms, Converted { leg })
+    }
+
+    pub(crate) fn end_at(self, ms: u64) -> Self {
+        let reason = Reason::CallerHungUp;
+        self.then(ms, Ended { party: Party::Caller, reason, status: 200, q850: Some(16) })
+    }
+
+    pub(crate) fn abandon_at(self, ms: u64) -> Self {
+        let reason = Reason::CallerAbandoned;
+        self.then(ms, Ended { party: Party::Caller, reason, status: 487, q850: Some(16) })
+    }
+
+    pub(crate) fn orphan(self, talk_ms: u64) -> Self {
+        let at = self.last_ms;
+        self.then(at, OrphanClosed { talk_ms, policy: OrphanPolicy::Checkpoint })
+    }
+
+    /// Someone sets the wall clock.
+    pub(crate) fn step_wall(mut self, by_ms: i64) -> Self {
+        self.wall_step_ms += by_ms;
+        self
+    }
+
+    pub(crate) fn then(mut self, ms: u64, body: impl Into<FactBody>) -> Self {
+        self.last_ms = ms;
+        let at = stamp(self.call.minted_at_ms() as i64 + ms as i64);
+        let at = Stamp { wall_ms: at.wall_ms + self.wall_step_ms, ..at };
+        let seq = self.entries.len() as u64 + 1;
+        let fact = Fact::of_call(self.call, at, body);
+        self.entries.push(Entry { lsn: Lsn { epoch: 1, seq }, fact });
+        self
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(crate) fn facts(&self) -> Vec<Fact> {
+        self.entries.iter().map(|entry| entry.fact.clone()).collect()
+    }
+
+    pub(crate) fn record(&self) -> CallRecord {
+        let mut record = CallRecord::begin(self.call, &self.entries[0]);
+        for entry in &self.entries {
+            timeline::apply(&mut record, entry);
+        }
+        record
+    }
+}
+
+/// Both clocks when the wall shows `wall_ms`; the machine booted 1,000 s before [`START_MS`].
+pub(crate) fn stamp(wall_ms: i64) -> Stamp {
+    let since_boot_ms = (wall_ms - START_MS + 1_000_000).unsigned_abs();
+    Stamp { wall_ms, boot_ns: since_boot_ms * 1_000_000 }
+}
+
+fn admitted(n: u64) -> Admitted {
+    Admitted {
+        trunk: "trk_a".into(),
+        sip_call_id: format!("{n}@198.51.100.7").into(),
+        dialed: "sip:+18005550100@edge.example".into(),
+        did: PhoneNumber::from_digits(18_005_550_100),
+        caller: PhoneNumber::from_digits(16_145_550_000 + n),
+        source: "udp:198.51.100.7:5060".into(),
+    }
+}
+
+fn decided() -> Decided {
+    Decided {
+        config_rev: 418,
+        campaign: Some("cmp_hvac".into()),
+        publisher: Some("pub_brightpath".into()),
+        session: None,
+        match_method: "static".into(),
+        confidence_pct: 60,
+        record: bytes::Bytes::from_static(b"{\"steps\":[]}"),
+        refused: None,
+    }
+}
