@@ -1,0 +1,196 @@
+//! The configuration: one file, the environment, and `--set`, in this order of precedence.
+//!
+//! Owns the [`Settings`] of the process and the place in the file of everything else: trunks and
+//! routing entities are handed to their owners through [`Config::section`], which is why nothing
+//! of them is known here but that they are lists of tables with an `id`.
+//!
+//! Invariants: a field nobody knows is an error, wherever it was written; an error names where it
+//! was written, the field, the value and the remedy; a secret is never printed.
+//!
+//! ```text
+//! file ──► tree of values + origin of each ◄── TOLLBRIDGE_A__B=v, --set a.b=v
+//!             ├─► Settings
+//!             └─► section("trunks"), sections([...]) ─► sip::trunk, routing
+//! ```
+
+mod check;
+mod explain;
+mod fault;
+mod listen;
+mod overrides;
+mod secret;
+mod settings;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use fault::{ConfigError, Fault, Origin};
+pub use listen::{
+    Advertised, HostPort, ListenAddress, ListenTransport, Listener, ParseAddressError,
+};
+pub use secret::Secret;
+pub use settings::{
+    ApiKey, ApiSettings, CdrSettings, DecisionSettings, JournalSettings, LogFormat, LogSettings,
+    NodeSettings, OrphanBill, Settings, SipSettings, StoreSettings, TcpSettings,
+};
+
+use fault::Finding;
+use overrides::Override;
+use tree::Tree;
+
+/// Sections with the settings of the process.
+const SETTINGS: [&str; 8] = ["node", "sip", "api", "store", "journal", "decision", "cdr", "log"];
+
+/// Sections that are lists of tables with an `id`, in the care of others.
+const ENTITIES: [&str; 6] = ["trunks", "publishers", "buyers", "targets", "campaigns", "pools"];
+
+/// Those of [`ENTITIES`] that belong to routing.
+const ROUTING: [&str; 5] = ["publishers", "buyers", "targets", "campaigns", "pools"];
+
+/// What configures the process.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub settings: Settings,
+    tree: Tree,
+}
+
+/// How a configuration is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Toml,
+    /// A member that is `null` is as if it were absent.
+    Json,
+}
+
+impl Config {
+    /// Reads the file at `path`, JSON if it ends in `.json` and TOML otherwise, then the
+    /// `TOLLBRIDGE_*` variables of `env`, then `sets`, each `key.path=value`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or all faults found in it and in the overrides.
+    pub fn load(
+        path: &Path,
+        env: impl Iterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|cause| ConfigError::unreadable(path, cause))?;
+        let is_json = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("json"));
+        let format = if is_json { Format::Json } else { Format::Toml };
+        Self::parse(&path.display().to_string(), &text, format, env, sets)
+    }
+
+    /// Like [`Config::load`] with the text at hand; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// All faults found in the text and in the overrides.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        format: Format,
+        env: impl Iterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut tree = match format {
+            Format::Toml => Tree::from_toml(name, text)?,
+            Format::Json => Tree::from_json(name, text)?,
+        };
+        let mut faults = explain::unknown_sections(&tree);
+        let defaults = serde_json::to_value(Settings::default())
+            .expect("settings are maps with text keys, numbers and texts");
+        let mut overrides = Override::from_env(env, &mut faults);
+        overrides.extend(Override::from_sets(sets, &mut faults));
+        for change in &overrides {
+            if let Err(fault) = change.apply(&mut tree, &defaults) {
+                faults.push(fault);
+            }
+        }
+        let settings = explain::read(&tree, &SETTINGS).unwrap_or_else(|fault| {
+            faults.push(fault);
+            Settings::default()
+        });
+        faults.extend(settings.findings().into_iter().map(|finding| tree.fault(finding)));
+        ConfigError::unless_empty(faults)?;
+        Ok(Self { settings, tree })
+    }
+
+    /// Hands out the list of tables of that name, such as `trunks`; it is empty if the file has
+    /// none. `T` is a list.
+    ///
+    /// # Errors
+    /// The first field that does not fit `T`.
+    pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
+        explain::read_list(&self.tree, name).map_err(ConfigError::from)
+    }
+
+    /// Hands out several sections at once; `T` has a field for each of `names`. One the file does
+    /// not have is an empty list.
+    ///
+    /// # Errors
+    /// The first field that does not fit `T`.
+    pub fn sections<T: DeserializeOwned>(&self, names: &[&str]) -> Result<T, ConfigError> {
+        explain::read(&self.tree, names).map_err(ConfigError::from)
+    }
+
+    /// The sections that say who gets a call, as one value with a field for each of them:
+    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`.
+    ///
+    /// # Errors
+    /// The first field that does not fit `T`.
+    pub fn routing<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        self.sections(&ROUTING)
+    }
+
+    /// Where the value at `path`, such as `targets[2].dial.uri`, was written; for what was left
+    /// out, where the table around it begins.
+    pub fn origin_of(&self, path: &str) -> &Origin {
+        self.tree.origin(path)
+    }
+
+    /// Line of the file for `path`, counted from 1; `None` if it was set elsewhere or if the
+    /// whole file is meant.
+    pub fn fault_at(&self, path: &str) -> Option<usize> {
+        self.origin_of(path).line()
+    }
+
+    /// Faults found by others, printed like our own: path, value, problem, remedy.
+    pub fn faults(
+        &self,
+        found: impl IntoIterator<Item = (String, String, String, String)>,
+    ) -> ConfigError {
+        let finding = |(path, value, problem, remedy)| Finding { path, value, problem, remedy };
+        ConfigError::from_faults(found.into_iter().map(|it| self.tree.fault(finding(it))).collect())
+    }
+
+    /// The values of all sections as they stand after the overrides, without defaults; secrets
+    /// are hidden.
+    pub fn to_json(&self) -> Value {
+        fault::without_secrets(&self.tree.root)
+    }
+}
+
+/// Name (without `.toml`) and text of every carrier file in `dir`, in alphabetical order.
+///
+/// # Errors
+/// The folder or a file in it cannot be read.
+pub fn read_carrier_files(dir: &Path) -> Result<Vec<(String, String)>, ConfigError> {
+    let unreadable = |cause| ConfigError::unreadable(dir, cause);
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|it| it == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|cause| ConfigError::unreadable(&path, cause))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((name, text))
+    };
+    paths.into_iter().map(read).collect()
+}
