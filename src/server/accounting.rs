@@ -1,0 +1,272 @@
+//! From the journal to the book: opens both, closes what a crash left open, and keeps the book up
+//! to date.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+use tokio::task::JoinHandle;
+
+use crate::cdr::fact::{Fact, NodeStarted, OrphanPolicy, PingAccepted, Stamp};
+use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
+use crate::cdr::journal::{Durability, Pressure};
+use crate::cdr::projection::{self, Live, Projection};
+use crate::cdr::store::sqlite::SqliteStore;
+use crate::cdr::store::{Book, CallStore, CapUsage, StoredSession};
+use crate::config::{OrphanBill, Settings};
+use crate::routing::hold::Bucket;
+use crate::routing::ping::Session;
+
+use super::bridge::DurableMark;
+use super::deciding::Deciding;
+use super::error::StartError;
+use super::signaling::Mailbox;
+use super::{clock, metrics as names};
+
+/// How long the projection waits after the book refused a batch.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+pub struct Accounting {
+    journal: Journal,
+    store: Arc<SqliteStore>,
+    live: Live,
+    task: JoinHandle<()>,
+}
+
+/// Counts of the journal that are read, not pushed.
+pub struct Gauges {
+    appender: Appender,
+    live: Live,
+    stats: JournalStats,
+}
+
+type JournalStats = Arc<file::Stats>;
+
+impl Accounting {
+    /// Recovers the journal, closes the calls of processes that died, and gives routing back what
+    /// it knew.
+    pub async fn open(
+        settings: &Settings,
+        deciding: &Deciding,
+        durable: Arc<DurableMark>,
+        shards: Vec<Mailbox>,
+    ) -> Result<Self, StartError> {
+        let dir = &settings.store.dir;
+        std::fs::create_dir_all(dir)
+            .map_err(|cause| StartError::DataDir { path: dir.clone(), cause })?;
+        let path = dir.join("tollbridge.db");
+        let store = SqliteStore::open(&path)
+            .await
+            .map_err(|cause| StartError::Store { path: path.clone(), cause })?;
+        let store = Arc::new(store);
+        let progress = store.progress().await.map_err(|cause| StartError::Store { path, cause })?;
+
+        let journal_settings = file::Settings {
+            linger: settings.journal.linger,
+            segment_bytes: settings.journal.segment_bytes,
+            segment_age: settings.journal.segment_age,
+            low_water_bytes: settings.journal.low_water_bytes,
+            reserve_water_bytes: settings.journal.reserve_water_bytes,
+            resume: progress.map(|progress| progress.offset),
+            ..file::Settings::default()
+        };
+        let hooks = hooks(durable, shards);
+        let node = settings.node.id;
+        let (journal, recovery) =
+            Journal::open(&dir.join("journal"), node, journal_settings, hooks)?;
+        report(&recovery);
+
+        let projection_settings = projection::Settings {
+            orphans: match settings.cdr.orphan_bill {
+                OrphanBill::Checkpoint => OrphanPolicy::Checkpoint,
+                OrphanBill::Zero => OrphanPolicy::Zero,
+                OrphanBill::UntilRestart => OrphanPolicy::UntilRestart,
+            },
+            ..projection::Settings::new(node)
+        };
+        let book: Arc<dyn Book> = Arc::clone(&store) as Arc<dyn Book>;
+        let (projection, opening) =
+            Projection::open(book, &journal, projection_settings, stamp()).await?;
+        let started = NodeStarted { version: env!("CARGO_PKG_VERSION").into() };
+        if let Err(error) =
+            journal.appender().append(Fact::of_node(stamp(), started), Durability::Durable)
+        {
+            tracing::error!(%error, "the start could not be journaled");
+        }
+        if opening.orphans > 0 {
+            tracing::warn!(calls = opening.orphans, "closed calls that a crash had left open");
+            counter!(names::ORPHANS).increment(opening.orphans as u64);
+        }
+        for gap in &opening.gaps {
+            tracing::error!(first = gap.first_seq, count = gap.count, "facts are missing");
+        }
+        deciding.restore(
+            opening.sessions.into_iter().map(session),
+            opening.usage.into_iter().filter_map(usage),
+        );
+        let live = projection.live();
+        let task = tokio::spawn(follow(projection));
+        Ok(Self { journal, store, live, task })
+    }
+
+    pub fn appender(&self) -> Appender {
+        self.journal.appender()
+    }
+
+    pub fn live(&self) -> Live {
+        self.live.clone()
+    }
+
+    pub fn store(&self) -> Arc<dyn CallStore> {
+        Arc::clone(&self.store) as Arc<dyn CallStore>
+    }
+
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            appender: self.journal.appender(),
+            live: self.live.clone(),
+            stats: self.journal.stats_handle(),
+        }
+    }
+
+    /// Closes the journal and writes the book to its end.
+    pub async fn close(self) {
+        let Self { journal, store, task, .. } = self;
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        if let Ok(Err(error)) = closed {
+            tracing::error!(%error, "failed to close the journal");
+        }
+        if let Err(error) = task.await {
+            tracing::error!(%error, "the projection ended by panic");
+        }
+        // The API may still hold the store for a moment; then dropping it closes the file.
+        if let Ok(store) = Arc::try_unwrap(store)
+            && let Err(error) = store.close().await
+        {
+            tracing::error!(%error, "failed to close the call records");
+        }
+    }
+}
+
+impl Gauges {
+    pub fn publish(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        counter!(names::JOURNAL_ERRORS).absolute(self.stats.errors.load(Relaxed));
+        gauge!(names::JOURNAL_UNSYNCED).set(self.stats.unsynced_bytes.load(Relaxed) as f64);
+        counter!(names::JOURNAL_BYTES).absolute(self.stats.bytes.load(Relaxed));
+        gauge!(names::JOURNAL_PRESSURE).set(f64::from(self.appender.pressure() as u8));
+        gauge!(names::OPEN_RECORDS).set(self.live.count() as f64);
+    }
+}
+
+fn hooks(durable: Arc<DurableMark>, shards: Vec<Mailbox>) -> Hooks {
+    let commit_seconds = histogram!(names::JOURNAL_COMMIT);
+    let batch_records = histogram!(names::JOURNAL_BATCH);
+    Hooks {
+        clock: Arc::new(stamp),
+        on_durable: Box::new(move |reached| {
+            durable.set(reached.up_to);
+            for shard in &shards {
+                shard.durable();
+            }
+        }),
+        on_commit: Box::new(move |commit: &Commit| {
+            batch_records.record(commit.records as f64);
+            if let Some(took) = commit.sync {
+                commit_seconds.record(took);
+            }
+        }),
+        on_pressure: Box::new(|pressure| match pressure {
+            Pressure::None => tracing::info!("the journal's disk has room again"),
+            Pressure::Low => tracing::warn!("the journal's disk runs low: pings are refused"),
+            Pressure::Reserve => {
+                tracing::error!("the journal's disk is full: new calls are refused; make room");
+            }
+            Pressure::Failing => {
+                tracing::error!("the journal cannot be written: new calls are refused");
+            }
+        }),
+    }
+}
+
+async fn follow(mut projection: Projection) {
+    loop {
+        match projection.step().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::error!(%error, "failed to write call records; trying again");
+                let mut pause = tokio::time::interval(RETRY_AFTER);
+                pause.tick().await;
+                pause.tick().await;
+            }
+        }
+    }
+}
+
+fn report(recovery: &Recovery) {
+    tracing::info!(
+        epoch = recovery.epoch,
+        segments = recovery.segments,
+        records = recovery.records,
+        "the journal is open"
+    );
+    if recovery.truncated_bytes > 0 {
+        tracing::warn!(bytes = recovery.truncated_bytes, "cut off an unfinished write at the end");
+    }
+    for path in &recovery.quarantined {
+        tracing::error!(path = %path.display(), "set a damaged segment aside");
+        counter!(names::VIOLATIONS, "inv" => "I2").increment(1);
+    }
+    if recovery.lost() > 0 {
+        tracing::error!(facts = recovery.lost(), "facts are missing from the journal");
+        counter!(names::FACT_GAP).increment(recovery.lost());
+        counter!(names::VIOLATIONS, "inv" => "I2").increment(1);
+    }
+}
+
+fn session(stored: StoredSession) -> Session {
+    let StoredSession { ping, accepted_at, consumed_at } = stored;
+    let PingAccepted {
+        ping,
+        session,
+        publisher,
+        campaign,
+        caller,
+        pool,
+        number,
+        tags,
+        expires_at_ms,
+        request_id,
+    } = ping;
+    Session {
+        session,
+        ping,
+        publisher,
+        campaign,
+        caller,
+        pool,
+        number,
+        tags: tags.into_iter().collect(),
+        request_id,
+        created_at: accepted_at,
+        expires_at: crate::time::Wall(expires_at_ms),
+        consumed_at,
+    }
+}
+
+fn usage(usage: CapUsage) -> Option<(Bucket, u64, Option<crate::time::Wall>)> {
+    let used = u64::try_from(usage.used).ok()?;
+    Some((Bucket { cap: usage.cap, window: usage.window }, used, None))
+}
+
+/// Both clocks now.
+pub fn stamp() -> Stamp {
+    Stamp::new(clock::wall(), clock::mono())
+}
+
+/// Where the data directory's parts are; for the tools that read them.
+pub fn journal_dir(store_dir: &Path) -> std::path::PathBuf {
+    store_dir.join("journal")
+}

@@ -1,0 +1,169 @@
+//! What the API is handed: live calls, the ping desk, health.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use metrics::{counter, histogram};
+
+use crate::api::{Health, Intake, LiveCalls, PingError, PingIntake, Services};
+use crate::cdr::fact::{Fact, PingAccepted};
+use crate::cdr::journal::file::Appender;
+use crate::cdr::journal::{Durability, Pressure};
+use crate::cdr::projection::Live;
+use crate::cdr::record::CallRecord;
+use crate::cdr::store::{CallFilter, PAGE_MAX};
+use crate::config::Settings;
+use crate::id::{CallId, PingId};
+use crate::routing::ping::{Accepted, NewIds, PingRequest, Session};
+
+use super::accounting::{Accounting, stamp};
+use super::clock;
+use super::deciding::Deciding;
+use super::ids::PingIds;
+use super::metrics::{PING_ACK, PINGS, Prometheus};
+use super::signaling::{Mail, Mailbox};
+
+/// What a publisher whose ping could not be journaled is asked to wait.
+const PING_RETRY_AFTER_S: u32 = 5;
+
+pub struct Control {
+    deciding: Arc<Deciding>,
+    appender: Appender,
+    live: Live,
+    shards: Vec<Mailbox>,
+    ids: PingIds,
+    seed: u128,
+    prometheus: Prometheus,
+    draining: AtomicBool,
+}
+
+impl Control {
+    pub fn new(
+        deciding: Arc<Deciding>,
+        appender: Appender,
+        live: Live,
+        shards: Vec<Mailbox>,
+        seed: u128,
+        prometheus: Prometheus,
+    ) -> Self {
+        let ids = PingIds::new(seed.rotate_left(64));
+        let draining = AtomicBool::new(false);
+        Self { deciding, appender, live, shards, ids, seed, prometheus, draining }
+    }
+
+    pub fn services(self: &Arc<Self>, settings: &Settings, accounting: &Accounting) -> Services {
+        let mut cursor_secret = [0; 32];
+        cursor_secret[..16].copy_from_slice(&self.seed.to_be_bytes());
+        cursor_secret[16..].copy_from_slice(&self.seed.rotate_right(29).to_be_bytes());
+        Services {
+            live: Arc::clone(self) as Arc<dyn LiveCalls>,
+            calls: accounting.store(),
+            pings: Arc::clone(self) as Arc<dyn PingIntake>,
+            health: Arc::clone(self) as Arc<dyn Health>,
+            keys: settings.api.keys.clone(),
+            cursor_secret,
+        }
+    }
+
+    /// Says from now on that no new work should be sent here.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    async fn take_ping(&self, request: PingRequest) -> Result<Accepted, PingError> {
+        if self.appender.pressure() >= Pressure::Low {
+            return Err(unavailable("the journal's disk has no room for pings"));
+        }
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(unavailable("the server is being taken out of service"));
+        }
+        let now = clock::wall();
+        let (ping, session) = self.ids.next(now);
+        let ids = NewIds { ping, session };
+        let (accepted, opened) = self.deciding.accept_ping(request, ids, now)?;
+        // A repeated request waits too: the first may not be on disk yet.
+        let fact = opened.map(|session| Fact::of_node(stamp(), fact(session)));
+        let lsn = self
+            .appender
+            .append_all(fact, Durability::Durable)
+            .map_err(|error| unavailable(&error.to_string()))?;
+        self.appender.wait(lsn).await.map_err(|error| unavailable(&error.to_string()))?;
+        Ok(accepted)
+    }
+}
+
+impl LiveCalls for Control {
+    fn live(&self) -> Vec<Arc<CallRecord>> {
+        self.live.list(&CallFilter::default(), PAGE_MAX * 100)
+    }
+
+    fn find(&self, call: CallId) -> Option<Arc<CallRecord>> {
+        self.live.find(call)
+    }
+
+    fn hang_up(&self, call: CallId) -> bool {
+        if self.live.find(call).is_none() {
+            return false;
+        }
+        // Whose call it is only its shard knows; the others do not find it.
+        self.shards.iter().all(|shard| shard.post(Mail::HangUp { call }))
+    }
+}
+
+impl PingIntake for Control {
+    fn accept(&self, ping: PingRequest) -> Intake<'_> {
+        Box::pin(async move {
+            let started = clock::mono();
+            let answer = self.take_ping(ping).await;
+            histogram!(PING_ACK).record(clock::mono().since(started));
+            let result = match &answer {
+                Ok(accepted) if accepted.repeated => "repeated",
+                Ok(_) => "accepted",
+                Err(PingError::Refused(_)) => "refused",
+                Err(PingError::Unavailable { .. }) => "unavailable",
+            };
+            counter!(PINGS, "result" => result).increment(1);
+            answer
+        })
+    }
+
+    fn find(&self, ping: PingId) -> Option<Session> {
+        self.deciding.session_of(ping)
+    }
+}
+
+impl Health for Control {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Relaxed) {
+            reasons.push(String::from("the server is being taken out of service"));
+        }
+        if self.appender.pressure() >= Pressure::Reserve {
+            reasons.push(String::from("the journal's disk is full or cannot be written"));
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    fn metrics(&self) -> String {
+        self.prometheus.render()
+    }
+}
+
+fn fact(session: Session) -> PingAccepted {
+    PingAccepted {
+        ping: session.ping,
+        session: session.session,
+        publisher: session.publisher,
+        campaign: session.campaign,
+        caller: session.caller,
+        pool: session.pool,
+        number: session.number,
+        tags: session.tags.into_iter().collect(),
+        expires_at_ms: session.expires_at.0,
+        request_id: session.request_id,
+    }
+}
+
+fn unavailable(reason: &str) -> PingError {
+    PingError::Unavailable { reason: reason.to_owned(), retry_after_s: PING_RETRY_AFTER_S }
+}

@@ -1,0 +1,174 @@
+//! Runs the pure routing domain for the shards and the API: one configuration, one ledger of
+//! holds, one desk of sessions per process.
+
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use crate::id::{CallId, HoldId, PingId};
+use crate::phone::PhoneNumber;
+use crate::reason::Reason;
+use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
+use crate::routing::ping::{
+    Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRequest, Session,
+};
+use crate::routing::replay::record_json;
+use crate::routing::{Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, decide};
+use crate::time::{Mono, Wall};
+
+/// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
+/// times that and more (spec/data §1.7).
+pub const RENEW_EVERY: Duration = Duration::from_secs(20);
+
+/// The routing state of the process. The lock is held for microseconds: nothing under it waits.
+pub struct Deciding {
+    snapshot: ArcSwap<RoutingSnapshot>,
+    state: Mutex<State>,
+}
+
+struct State {
+    ledger: HoldLedger,
+    desk: Desk,
+    rotation: Rotation,
+}
+
+/// A decision and what it took along.
+pub struct Decided {
+    pub decision: Decision,
+    /// The decision with everything it was made from, as JSON.
+    pub record: Vec<u8>,
+    /// The dialled pool number, which stays with its session until the call ends.
+    pub pinned: Option<PhoneNumber>,
+    /// A session was used for the first time.
+    pub consumed: bool,
+}
+
+impl Deciding {
+    pub fn new(snapshot: RoutingSnapshot) -> Self {
+        let mut desk = Desk::new(DeskLimits::default());
+        desk.configure(&snapshot);
+        let ledger = HoldLedger::new(LedgerLimits::default());
+        let state = State { ledger, desk, rotation: Rotation::default() };
+        Self { snapshot: ArcSwap::from_pointee(snapshot), state: Mutex::new(state) }
+    }
+
+    pub fn snapshot(&self) -> Arc<RoutingSnapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts back what was known before a restart.
+    pub fn restore(
+        &self,
+        sessions: impl IntoIterator<Item = Session>,
+        used: impl IntoIterator<Item = (Bucket, u64, Option<Wall>)>,
+    ) {
+        let mut state = self.state.lock();
+        for session in sessions {
+            state.desk.restore(session);
+        }
+        for (bucket, used, ends_at) in used {
+            state.ledger.restore(bucket, used, ends_at);
+        }
+    }
+
+    pub fn decide(&self, request: &RouteRequest) -> Decided {
+        let snapshot = self.snapshot.load();
+        let mut state = self.state.lock();
+        let State { ledger, desk, rotation } = &mut *state;
+        let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
+        let decision = decide(&snapshot, request, &sessions, ledger, rotation);
+        let session = decision.attribution.as_ref().and_then(|it| it.session);
+        let consumed =
+            session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);
+        let pinned = desk.call_started(request.dialed).then_some(request.dialed);
+        drop(state);
+        let record = record_json(request, &sessions, &decision);
+        Decided { decision, record, pinned, consumed }
+    }
+
+    /// Takes room for an attempt, all or nothing.
+    pub fn reserve(
+        &self,
+        call: CallId,
+        leg: u8,
+        planned: &PlannedAttempt,
+        now: Mono,
+        wall: Wall,
+    ) -> Result<Option<(HoldId, Vec<BucketRequest>)>, Reason> {
+        // Not the holds of the plan: a window may have ended since the decision.
+        let holds = self.snapshot.load().holds(&planned.target, wall);
+        if holds.is_empty() {
+            return Ok(None);
+        }
+        let hold = planned.hold_id(call, u16::from(leg));
+        match self.state.lock().ledger.reserve(hold, &holds, now) {
+            Ok(_) => Ok(Some((hold, holds))),
+            Err(Refused::Full(denied)) => Err(match denied.counts {
+                Counts::Live => Reason::ConcurrencyFull,
+                Counts::Attempted | Counts::Connected | Counts::Converted => Reason::CapFull,
+            }),
+            Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed),
+        }
+    }
+
+    /// The counted event happened. Returns the buckets in which it counts.
+    pub fn settle(&self, hold: HoldId, event: Counts, now: Mono) -> Vec<Bucket> {
+        self.state.lock().ledger.settle(hold, event, now).buckets
+    }
+
+    pub fn release(&self, hold: HoldId) -> bool {
+        self.state.lock().ledger.release(hold)
+    }
+
+    pub fn renew(&self, holds: impl IntoIterator<Item = HoldId>, now: Mono) {
+        let mut state = self.state.lock();
+        for hold in holds {
+            state.ledger.renew(hold, now);
+        }
+    }
+
+    pub fn call_ended(&self, number: PhoneNumber, now: Wall) {
+        self.state.lock().desk.call_ended(number, now);
+    }
+
+    /// Opens a session. The answer may be given once its fact is durable.
+    pub fn accept_ping(
+        &self,
+        request: PingRequest,
+        ids: NewIds,
+        now: Wall,
+    ) -> Result<(Accepted, Option<Session>), PingRefusal> {
+        let snapshot = self.snapshot.load();
+        let mut state = self.state.lock();
+        let accepted = state.desk.accept(&snapshot, request, ids, now)?;
+        let session =
+            (!accepted.repeated).then(|| state.desk.session(accepted.session).cloned()).flatten();
+        Ok((accepted, session))
+    }
+
+    /// The live session that a ping opened.
+    pub fn session_of(&self, ping: PingId) -> Option<Session> {
+        self.state.lock().desk.by_ping(ping).cloned()
+    }
+
+    /// Clears away what is over; said every [`RENEW_EVERY`].
+    pub fn sweep(&self, now: Mono, wall: Wall) {
+        let mut state = self.state.lock();
+        state.ledger.expire(now);
+        state.ledger.drop_windows(wall);
+        state.desk.expire(wall);
+    }
+
+    /// Live holds and sessions, for metrics.
+    pub fn sizes(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.ledger.live(), state.desk.len())
+    }
+
+    /// What every cap has used and holds, for metrics and reports.
+    pub fn ledger<T>(&self, read: impl FnOnce(&HoldLedger) -> T) -> T {
+        read(&self.state.lock().ledger)
+    }
+}

@@ -1,0 +1,46 @@
+//! Why the server does not start, in words that say what to do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::cdr::journal::file::JournalError;
+use crate::cdr::projection::ProjectionError;
+use crate::cdr::store::StoreError;
+use crate::config::ConfigError;
+use crate::sip::transport::BindError;
+use crate::sip::trunk::carriers::CarrierFault;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Carrier(#[from] CarrierFault),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(
+        "cannot listen for the REST API on {address}: {cause}; stop what uses the port, or choose \
+         another with --set api.listen=127.0.0.1:PORT"
+    )]
+    Api { address: SocketAddr, cause: io::Error },
+    #[error(
+        "cannot create the data directory {}: {cause}; create it for this user, or choose another \
+         with --set store.dir=PATH",
+        path.display()
+    )]
+    DataDir { path: PathBuf, cause: io::Error },
+    #[error(
+        "cannot open the journal: {0}; see that no other server uses this data directory, that it \
+         is writable, and that its disk is not full, or choose another with --set store.dir=PATH"
+    )]
+    Journal(#[from] JournalError),
+    #[error("cannot open the call records in {}: {cause}", path.display())]
+    Store { path: PathBuf, cause: StoreError },
+    #[error("cannot catch up with the journal: {0}")]
+    Projection(#[from] ProjectionError),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    #[error("cannot read random numbers from /dev/urandom: {0}")]
+    Random(io::Error),
+}

@@ -1,0 +1,345 @@
+//! Every metric: its name, its labels, its help, and who counts (spec/data §8.2).
+//!
+//! Labels are bounded sets: a trunk, a target, a reason code, a class. Never a number, a caller, a
+//! call.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::id::{TargetId, TrunkId};
+use crate::reason::Reason;
+use crate::routing::hold::HoldLedger;
+use crate::sip::call::report::Party;
+use crate::sip::endpoint::{COUNTED_METHODS, Counters};
+
+use super::deciding::Deciding;
+
+pub const CALLS: &str = "tollbridge_calls_total";
+pub const CALLS_ACTIVE: &str = "tollbridge_calls_active";
+pub const CALL_END: &str = "tollbridge_call_end_total";
+pub const CALL_SETUP: &str = "tollbridge_call_setup_seconds";
+pub const TALK: &str = "tollbridge_talk_seconds";
+pub const ATTEMPTS: &str = "tollbridge_attempts_total";
+pub const CONVERSIONS: &str = "tollbridge_conversions_total";
+pub const DECISION: &str = "tollbridge_route_decision_seconds";
+pub const NO_MATCH: &str = "tollbridge_route_no_match_total";
+pub const CAP_DENIED: &str = "tollbridge_cap_denied_total";
+pub const CAP_OVERSHOOT: &str = "tollbridge_cap_overshoot_total";
+pub const HOLDS_ACTIVE: &str = "tollbridge_holds_active";
+pub const SESSIONS: &str = "tollbridge_sessions_active";
+pub const SIP_MESSAGES: &str = "tollbridge_sip_messages_total";
+pub const SIP_TRANSACTIONS: &str = "tollbridge_sip_transactions_active";
+pub const SIP_RETRANSMISSIONS: &str = "tollbridge_sip_retransmissions_total";
+pub const SIP_PARSE_ERRORS: &str = "tollbridge_sip_parse_errors_total";
+pub const SIP_DROPPED: &str = "tollbridge_sip_dropped_total";
+pub const PANICS: &str = "tollbridge_sip_panics_total";
+pub const PINGS: &str = "tollbridge_pings_total";
+pub const PING_ACK: &str = "tollbridge_ping_ack_seconds";
+pub const JOURNAL_COMMIT: &str = "tollbridge_journal_commit_seconds";
+pub const JOURNAL_BATCH: &str = "tollbridge_journal_batch_records";
+pub const JOURNAL_ERRORS: &str = "tollbridge_journal_fsync_errors_total";
+pub const JOURNAL_BYTES: &str = "tollbridge_journal_written_bytes_total";
+pub const JOURNAL_UNSYNCED: &str = "tollbridge_journal_unsynced_bytes";
+pub const OPEN_RECORDS: &str = "tollbridge_cdr_open";
+pub const JOURNAL_PRESSURE: &str = "tollbridge_journal_pressure";
+pub const FACT_GAP: &str = "tollbridge_fact_gap_total";
+pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
+pub const VIOLATIONS: &str = "tollbridge_invariant_violations_total";
+pub const BUILD: &str = "tollbridge_build_info";
+
+/// Buckets of every histogram in seconds: from a decision to a long call.
+pub const SECONDS: &[f64] = &[
+    0.000_01, 0.000_05, 0.000_2, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
+];
+
+/// Help texts; said once, when the recorder is installed.
+fn describe() {
+    describe_counter!(CALLS, "Calls that ended, by outcome");
+    describe_gauge!(CALLS_ACTIVE, "Calls admitted and not yet ended");
+    describe_counter!(CALL_END, "Calls that ended, by who ended them and why");
+    describe_histogram!(CALL_SETUP, "From the caller's INVITE to the target's answer");
+    describe_histogram!(TALK, "From the answer to the end");
+    describe_counter!(ATTEMPTS, "INVITEs to targets, by target, result and status class");
+    describe_counter!(CONVERSIONS, "Calls that lasted as long as their terms ask");
+    describe_histogram!(DECISION, "Making and recording a routing decision");
+    describe_counter!(NO_MATCH, "Calls that were not routed, by reason");
+    describe_counter!(CAP_DENIED, "Holds that were denied when an attempt was to start");
+    describe_counter!(CAP_OVERSHOOT, "Late settlements that took a cap over its limit");
+    describe_gauge!(HOLDS_ACTIVE, "Live holds on caps and concurrency");
+    describe_gauge!(SESSIONS, "Live ping sessions");
+    describe_counter!(SIP_MESSAGES, "SIP messages, by direction and method or class");
+    describe_gauge!(SIP_TRANSACTIONS, "Transactions in memory");
+    describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
+    describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
+    describe_counter!(SIP_DROPPED, "Datagrams and messages dropped, by reason");
+    describe_counter!(PANICS, "Handlers that panicked; each ended one call");
+    describe_counter!(PINGS, "Pings, by result");
+    describe_histogram!(PING_ACK, "From a ping to its answer");
+    describe_histogram!(JOURNAL_COMMIT, "Making a group of facts durable");
+    describe_histogram!(JOURNAL_BATCH, "Facts of one commit");
+    describe_counter!(JOURNAL_ERRORS, "Failed writes and syncs of the journal");
+    describe_counter!(JOURNAL_BYTES, "Bytes written to the journal");
+    describe_gauge!(JOURNAL_UNSYNCED, "Bytes of the journal that are not on stable storage yet");
+    describe_gauge!(OPEN_RECORDS, "Calls the projection holds open");
+    describe_gauge!(
+        JOURNAL_PRESSURE,
+        "State of the journal's disk: 0 good, 1 low, 2 reserve, 3 failing"
+    );
+    describe_counter!(FACT_GAP, "Sequence numbers missing from the journal");
+    describe_counter!(ORPHANS, "Calls closed after a crash, by policy");
+    describe_counter!(VIOLATIONS, "Invariants found broken; always zero");
+    describe_gauge!(BUILD, "Always 1; says the version");
+    gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    counter!(FACT_GAP).absolute(0);
+}
+
+/// The process's one recorder.
+#[derive(Clone)]
+pub struct Prometheus {
+    handle: PrometheusHandle,
+}
+
+impl Prometheus {
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Histograms keep samples until they are read; nobody may be reading.
+    pub fn condense(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+/// Installs the recorder, once per process.
+pub fn install() -> Prometheus {
+    static INSTALLED: OnceLock<Prometheus> = OnceLock::new();
+    let install = || {
+        let handle = PrometheusBuilder::new()
+            .set_buckets(SECONDS)
+            .expect("the list of buckets is not empty")
+            .set_buckets_for_metric(Matcher::Full(JOURNAL_BATCH.to_owned()), RECORDS)
+            .expect("the list of buckets is not empty")
+            .install_recorder()
+            .expect("no other recorder is installed in this process");
+        describe();
+        Prometheus { handle }
+    };
+    INSTALLED.get_or_init(install).clone()
+}
+
+/// What the routing state holds and has counted.
+pub fn routing(deciding: &Deciding) {
+    let (holds, sessions) = deciding.sizes();
+    gauge!(HOLDS_ACTIVE).set(holds as f64);
+    gauge!(SESSIONS).set(sessions as f64);
+    let counters = deciding.ledger(HoldLedger::counters);
+    counter!(CAP_OVERSHOOT).absolute(counters.overshoots);
+}
+
+/// Buckets of the number of facts in a commit.
+const RECORDS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+/// What a shard counts of calls.
+pub struct CallMetrics {
+    active: Gauge,
+    setup: Histogram,
+    talk: Histogram,
+    decision: Histogram,
+    conversions: Counter,
+    attempts: BTreeMap<(TargetId, &'static str, u16), Counter>,
+    ends: BTreeMap<(&'static str, Reason), Counter>,
+    outcomes: BTreeMap<&'static str, Counter>,
+}
+
+impl CallMetrics {
+    pub fn new() -> Self {
+        Self {
+            active: gauge!(CALLS_ACTIVE),
+            setup: histogram!(CALL_SETUP),
+            talk: histogram!(TALK),
+            decision: histogram!(DECISION),
+            conversions: counter!(CONVERSIONS),
+            attempts: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+        }
+    }
+
+    pub fn admitted(&mut self, _trunk: &TrunkId) {
+        self.active.increment(1.0);
+    }
+
+    pub fn decided(&mut self, took: Duration) {
+        self.decision.record(took);
+    }
+
+    pub fn no_route(&mut self, reason: Reason) {
+        counter!(NO_MATCH, "reason" => reason.code()).increment(1);
+    }
+
+    pub fn hold_denied(&mut self, reason: Reason) {
+        counter!(CAP_DENIED, "kind" => reason.code()).increment(1);
+    }
+
+    pub fn attempt(
+        &mut self,
+        target: Option<&TargetId>,
+        result: &'static str,
+        status: Option<u16>,
+    ) {
+        let Some(target) = target else { return };
+        let class = status.map_or(0, |status| status / 100);
+        let key = (target.clone(), result, class);
+        let count = self.attempts.entry(key).or_insert_with(|| {
+            let class = if class == 0 { String::from("none") } else { format!("{class}xx") };
+            counter!(ATTEMPTS, "target" => target.to_string(), "result" => result, "sip_class" => class)
+        });
+        count.increment(1);
+    }
+
+    pub fn answered(&mut self, setup: Duration) {
+        self.setup.record(setup);
+    }
+
+    pub fn converted(&mut self) {
+        self.conversions.increment(1);
+    }
+
+    pub fn ended(&mut self, party: Party, reason: Reason, talk: Option<Duration>) {
+        self.active.decrement(1.0);
+        let party = match party {
+            Party::Caller => "caller",
+            Party::Target => "target",
+            Party::System => "system",
+        };
+        let end = self
+            .ends
+            .entry((party, reason))
+            .or_insert_with(|| counter!(CALL_END, "party" => party, "reason" => reason.code()));
+        end.increment(1);
+        if let Some(talk) = talk {
+            self.talk.record(talk);
+        }
+        let outcome = outcome(reason, talk.is_some());
+        let count = self
+            .outcomes
+            .entry(outcome)
+            .or_insert_with(|| counter!(CALLS, "direction" => "inbound", "outcome" => outcome));
+        count.increment(1);
+    }
+}
+
+/// The outcomes of spec/data §8.2.
+fn outcome(reason: Reason, answered: bool) -> &'static str {
+    if answered {
+        return "ok";
+    }
+    match reason {
+        Reason::CallerAbandoned => "caller_abandon",
+        Reason::AttemptBusy => "busy",
+        Reason::AttemptNoAnswer | Reason::AttemptNoResponse => "no_answer",
+        Reason::AttemptRejected | Reason::AttemptRedirected => "rejected",
+        reason
+            if reason.code().starts_with("attempt.")
+                || reason.code().starts_with("system.")
+                || reason.code().starts_with("decision.") =>
+        {
+            "system_error"
+        }
+        _ => "no_route",
+    }
+}
+
+/// What a shard counts of messages. The endpoint counts in plain numbers; they come here once a
+/// second.
+pub struct ShardMetrics {
+    unknown_source: Counter,
+    garbage: Counter,
+    mailbox_full: Counter,
+    send_queue: Counter,
+    send_fault: Counter,
+    transactions: Gauge,
+    requests: [[Counter; COUNTED_METHODS.len()]; 2],
+    responses: [[Counter; 6]; 2],
+    retransmissions: [Counter; 2],
+    panics: Counter,
+    transactions_before: usize,
+}
+
+impl ShardMetrics {
+    pub fn new() -> Self {
+        let dropped = |reason: &'static str| counter!(SIP_DROPPED, "reason" => reason);
+        let directions = ["in", "out"];
+        Self {
+            unknown_source: dropped("acl"),
+            garbage: dropped("garbage"),
+            mailbox_full: dropped("mailbox_full"),
+            send_queue: dropped("send_queue"),
+            send_fault: dropped("send_fault"),
+            transactions: gauge!(SIP_TRANSACTIONS),
+            requests: directions.map(|dir| {
+                COUNTED_METHODS
+                    .map(|method| counter!(SIP_MESSAGES, "dir" => dir, "method" => method))
+            }),
+            responses: directions.map(|dir| {
+                ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"]
+                    .map(|class| counter!(SIP_MESSAGES, "dir" => dir, "class" => class))
+            }),
+            retransmissions: directions.map(|dir| counter!(SIP_RETRANSMISSIONS, "dir" => dir)),
+            panics: counter!(PANICS),
+            transactions_before: 0,
+        }
+    }
+
+    pub fn dropped_unknown_source(&self, count: u64) {
+        self.unknown_source.increment(count);
+    }
+
+    pub fn dropped_garbage(&self, count: u64) {
+        self.garbage.increment(count);
+    }
+
+    pub fn dropped_mailbox_full(&self, count: u64) {
+        self.mailbox_full.increment(count);
+    }
+
+    pub fn dropped_send_queue(&self, count: u64) {
+        self.send_queue.increment(count);
+    }
+
+    pub fn dropped_send_fault(&self, count: u64) {
+        self.send_fault.increment(count);
+    }
+
+    pub fn publish(&mut self, counters: Counters, transactions: usize) {
+        let add = |metrics: &[Counter], counts: &[u64]| {
+            for (metric, count) in metrics.iter().zip(counts) {
+                if *count > 0 {
+                    metric.increment(*count);
+                }
+            }
+        };
+        add(&self.requests[0], &counters.requests_in);
+        add(&self.requests[1], &counters.requests_out);
+        add(&self.responses[0], &counters.responses_in);
+        add(&self.responses[1], &counters.responses_out);
+        add(&self.retransmissions, &[counters.retransmissions_in, counters.retransmissions_out]);
+        self.panics.increment(counters.panics);
+        for (fault, count) in counters.malformed {
+            counter!(SIP_PARSE_ERRORS, "kind" => fault).increment(count);
+        }
+        // The gauge is shared by all shards, so each adds its own change.
+        let change = transactions as f64 - self.transactions_before as f64;
+        self.transactions.increment(change);
+        self.transactions_before = transactions;
+    }
+}

@@ -1,0 +1,503 @@
+//! The shell: every socket, file, clock, queue and task, and the only place where the domains meet.
+//!
+//! Owns: building the process from its configuration, the shards ([`signaling`]), the routing state
+//! ([`deciding`]), the way from the journal to the book ([`accounting`]), and the end of it all.
+//! Does not own: any rule of SIP, routing or money.
+//!
+//! ```text
+//! shard 0 ─┐ admit, hold, report     ┌─► journal ─► accounting ─► SQLite
+//! shard 1 ─┼─► bridge ─► deciding    │
+//!   …      ┘      └──── facts ───────┘        control ◄── api
+//! ```
+
+pub mod accounting;
+pub mod addresses;
+pub mod bridge;
+pub mod clock;
+pub mod control;
+pub mod deciding;
+mod error;
+pub mod ids;
+pub mod metrics;
+mod pace;
+pub mod signaling;
+pub mod sources;
+mod translate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, ListenTransport, Settings};
+use crate::routing::{RoutingConfig, RoutingSnapshot};
+use crate::sip::call::CallLimits;
+use crate::sip::endpoint::{self, Endpoint, Listener};
+use crate::sip::flow::{ListenerId, Transport};
+use crate::sip::ids::IdSource;
+use crate::sip::message::{Limits, Uri};
+use crate::sip::transaction::Timers;
+use crate::sip::transport::{
+    FramingLimits, Keepalive, Steering, Tcp, TcpOptions, TcpSink, UdpOptions, UdpSocket,
+};
+use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
+
+use accounting::Accounting;
+use addresses::Addresses;
+use bridge::{Bridge, DurableMark, Parts};
+use control::Control;
+use deciding::{Deciding, RENEW_EVERY};
+use metrics::{CallMetrics, ShardMetrics};
+use signaling::{Mail, Mailbox, Shard};
+use sources::Sources;
+
+pub use error::StartError;
+
+/// Messages of TCP connections that wait for a shard; a connection with more stops reading.
+const TCP_EVENTS: usize = 1024;
+
+/// How often host names of targets are looked up again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often counts that nobody pushes are read, and the metrics' samples are condensed.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Server {
+    sip_addresses: Vec<(Transport, SocketAddr)>,
+    api_address: SocketAddr,
+    shards: Vec<Mailbox>,
+    threads: Vec<JoinHandle<()>>,
+    live: Arc<AtomicUsize>,
+    tcp: Arc<Tcp>,
+    accounting: Accounting,
+    control: Arc<Control>,
+    /// Set when the process is to end.
+    ending: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Binds everything, recovers the journal, and runs.
+    ///
+    /// # Errors
+    /// A sentence for people: what could not be had, and what to do.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let settings = config.settings.clone();
+        let prometheus = metrics::install();
+        let snapshot = compile_routing(&config)?;
+        let trunks = Arc::new(compile_trunks(&config)?);
+        let by_name = addresses::look_up(&addresses::names(&snapshot)).await;
+        let addresses = Arc::new(ArcSwap::from_pointee(Addresses::new(&snapshot, by_name)));
+        let deciding = Arc::new(Deciding::new(snapshot));
+        let sources = Arc::new(Sources::new(Arc::clone(&trunks), Arc::clone(&addresses)));
+        let seed = ids::seed().map_err(StartError::Random)?;
+
+        let shard_count = shards_of(&settings);
+        let boxes: Vec<_> = (0..shard_count).map(|_| Mailbox::new()).collect();
+        let mailboxes: Vec<Mailbox> = boxes.iter().map(|(mailbox, _)| mailbox.clone()).collect();
+        let durable = Arc::new(DurableMark::default());
+        let accounting =
+            Accounting::open(&settings, &deciding, Arc::clone(&durable), mailboxes.clone()).await?;
+
+        let steering = Steering::new(shard_count, seed as u64);
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..shard_count).map(|_| mpsc::channel(TCP_EVENTS)).unzip();
+        let admits = Arc::clone(&sources);
+        let tcp = Arc::new(Tcp::new(
+            tcp_options(&settings),
+            Arc::new(move |listener, ip| admits.admits(listener, ip)),
+            TcpSink::new(steering, senders),
+        ));
+
+        let live = Arc::new(AtomicUsize::new(0));
+        let parts = Parts {
+            deciding: Arc::clone(&deciding),
+            addresses: Arc::clone(&addresses),
+            trunks: Arc::clone(&trunks),
+            appender: accounting.appender(),
+            durable,
+            currency: settings.cdr.currency.clone(),
+            checkpoint_every: settings.journal.checkpoint_interval,
+            live: Arc::clone(&live),
+        };
+        let sockets = bind(&settings, shard_count, &tcp)?;
+        let sip_addresses = sockets.addresses.clone();
+        let endpoint_settings = endpoint_settings(&settings, &sip_addresses, seed);
+        let mut threads = Vec::new();
+        let shards = boxes.into_iter().zip(receivers).zip(sockets.by_shard).enumerate();
+        for (index, (((mailbox, mail), tcp_events), (runtime, sockets))) in shards {
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            let now = clock::mono();
+            let ids = IdSource::new(seed, u8::try_from(index).unwrap_or(u8::MAX));
+            let shard = Shard {
+                index,
+                endpoint: Endpoint::new(endpoint_settings.clone(), Arc::clone(&trunks), ids, now),
+                bridge: Bridge::new(parts.clone(), mailbox.waiting(), CallMetrics::new(), now),
+                sockets,
+                tcp: Arc::clone(&tcp),
+                tcp_events,
+                mail,
+                shards: mailboxes.clone(),
+                steering,
+                sources: Arc::clone(&sources),
+                metrics: ShardMetrics::new(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || runtime.block_on(shard.run()))
+                .map_err(StartError::Thread)?;
+            threads.push(thread);
+        }
+
+        let (ending, ended) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let control = Arc::new(Control::new(
+            Arc::clone(&deciding),
+            accounting.appender(),
+            accounting.live(),
+            mailboxes.clone(),
+            seed,
+            prometheus.clone(),
+        ));
+        let api_address =
+            serve_api(&settings, &control, &accounting, ended.clone(), &mut tasks).await?;
+        tasks.spawn(sweep(Arc::clone(&deciding), ended.clone()));
+        tasks.spawn(resolve(Arc::clone(&deciding), addresses, ended.clone()));
+        tasks.spawn(upkeep(prometheus, Arc::clone(&deciding), accounting.gauges(), ended));
+        Ok(Self {
+            sip_addresses,
+            api_address,
+            shards: mailboxes,
+            threads,
+            live,
+            tcp,
+            accounting,
+            control,
+            ending,
+            tasks,
+        })
+    }
+
+    /// Where SIP is listened on, in the order of the configuration.
+    pub fn sip_addresses(&self) -> &[(Transport, SocketAddr)] {
+        &self.sip_addresses
+    }
+
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_address
+    }
+
+    /// Calls admitted and not yet over.
+    pub fn live_calls(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Takes no new calls, gives those that are up `grace` to end, ends the rest, and writes
+    /// everything down.
+    pub async fn drain_and_stop(mut self, grace: Duration) {
+        self.control.drain();
+        for shard in &self.shards {
+            shard.post(Mail::Drain);
+        }
+        let patience = tokio::time::Instant::now() + grace;
+        let mut look = tokio::time::interval(Duration::from_millis(50));
+        while self.live_calls() > 0 && tokio::time::Instant::now() < patience {
+            look.tick().await;
+        }
+        for shard in &self.shards {
+            shard.post(Mail::Stop);
+        }
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().filter_map(|thread| thread.join().err()).count()
+        });
+        if joined.await.unwrap_or(1) > 0 {
+            tracing::error!("a shard ended by panic");
+        }
+        self.tcp.shutdown(Duration::from_secs(1)).await;
+        self.ending.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        self.accounting.close().await;
+    }
+}
+
+/// UDP sockets by shard, each set in the runtime that will poll it.
+struct Sockets {
+    addresses: Vec<(Transport, SocketAddr)>,
+    by_shard: Vec<(tokio::runtime::Runtime, Vec<(ListenerId, UdpSocket)>)>,
+}
+
+fn bind(settings: &Settings, shards: u16, tcp: &Tcp) -> Result<Sockets, StartError> {
+    let mut by_shard = Vec::new();
+    for _ in 0..shards {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        by_shard.push((runtime, Vec::new()));
+    }
+    let mut addresses = Vec::new();
+    for (position, listener) in settings.sip.listeners().iter().enumerate() {
+        let id = ListenerId(u16::try_from(position).unwrap_or(u16::MAX));
+        let wanted = listener.address.address;
+        match listener.address.transport {
+            ListenTransport::Udp => {
+                // Port 0 is the system's choice, made once; the other shards share it.
+                let mut address = wanted;
+                for (runtime, sockets) in &mut by_shard {
+                    let _inside = runtime.enter();
+                    let options = UdpOptions {
+                        receive_buffer_bytes: settings.sip.receive_buffer_bytes,
+                        send_buffer_bytes: settings.sip.receive_buffer_bytes,
+                        reuse_port: shards > 1,
+                    };
+                    let socket = UdpSocket::bind(address, options)?;
+                    address = socket.local_addr();
+                    sockets.push((id, socket));
+                }
+                addresses.push((Transport::Udp, address));
+            }
+            ListenTransport::Tcp => {
+                addresses.push((Transport::Tcp, tcp.listen(id, wanted)?));
+            }
+        }
+    }
+    Ok(Sockets { addresses, by_shard })
+}
+
+fn endpoint_settings(
+    settings: &Settings,
+    addresses: &[(Transport, SocketAddr)],
+    seed: u128,
+) -> endpoint::Settings {
+    let sip = &settings.sip;
+    let listeners = sip
+        .listeners()
+        .iter()
+        .zip(addresses)
+        .map(|(listener, (transport, local))| {
+            let told = &listener.advertised;
+            let port = if told.port == 0 { local.port() } else { told.port };
+            let address = told.host.trim_matches(['[', ']']).parse().unwrap_or_else(|_| local.ip());
+            Listener {
+                transport: *transport,
+                local: *local,
+                advertised: Bytes::from(format!("{}:{port}", told.host)),
+                address,
+            }
+        })
+        .collect();
+    endpoint::Settings {
+        timers: Timers { t1: sip.t1, t2: sip.t2, t4: sip.t4, reliable: false },
+        limits: Limits {
+            message_bytes_max: bound(sip.message_bytes_max),
+            header_bytes_max: bound(sip.header_bytes_max),
+            headers_max: bound(sip.headers_max),
+            ..Limits::default()
+        },
+        listeners,
+        call: CallLimits {
+            decision: settings.decision.deadline,
+            answer_wait: settings.journal.answer_wait,
+        },
+        calls_max: usize::try_from(sip.calls_max).unwrap_or(usize::MAX),
+        probe_interval: sip.probe_interval,
+        user_agent: sip.user_agent.clone().map(Bytes::from),
+        loop_token: Bytes::from(format!("{:016x}", (seed >> 64) as u64)),
+    }
+}
+
+fn bound(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
+fn tcp_options(settings: &Settings) -> TcpOptions {
+    let (sip, tcp) = (&settings.sip, &settings.sip.tcp);
+    TcpOptions {
+        framing: FramingLimits {
+            body_bytes_max: sip.message_bytes_max,
+            ..FramingLimits::default()
+        },
+        message_timeout: tcp.header_timeout,
+        idle_timeout: tcp.idle,
+        keepalive: tcp.keepalive.map(|interval| Keepalive { interval, pong_timeout: None }),
+        connect_timeout: tcp.connect_timeout,
+        queue_bytes_max: tcp.write_queue_bytes,
+        connections_max: usize::try_from(tcp.connections_max).unwrap_or(usize::MAX),
+        connections_per_source_max: usize::try_from(tcp.connections_per_source_max)
+            .unwrap_or(usize::MAX),
+        ..TcpOptions::default()
+    }
+}
+
+/// One per core, unless the configuration says otherwise.
+fn shards_of(settings: &Settings) -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = match settings.sip.shards {
+        0 => u16::try_from(cores).unwrap_or(Steering::SHARDS_MAX),
+        shards => shards,
+    };
+    wanted.clamp(1, Steering::SHARDS_MAX)
+}
+
+/// Compiles what routing is told, and checks what routing cannot know: that targets' addresses are
+/// SIP URIs.
+///
+/// # Errors
+/// All faults found, each with its place in the file.
+pub fn compile_routing(config: &Config) -> Result<RoutingSnapshot, StartError> {
+    let routing: RoutingConfig = config.routing()?;
+    let bad_uris: Vec<_> = routing
+        .targets
+        .iter()
+        .enumerate()
+        .filter_map(|(position, target)| {
+            let example = target.dial.uri.replace("{number}", "18005550100");
+            let fault = Uri::parse(example.as_bytes()).err()?;
+            Some((
+                format!("targets[{position}].dial.uri"),
+                target.dial.uri.to_string(),
+                format!("is no SIP URI: it {fault}"),
+                String::from("write it as sip:host:port or sip:user@host"),
+            ))
+        })
+        .collect();
+    if !bad_uris.is_empty() {
+        return Err(config.faults(bad_uris).into());
+    }
+    RoutingSnapshot::compile(routing, 1).map_err(|faults| {
+        let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
+        config.faults(faults).into()
+    })
+}
+
+/// Compiles the trunks against the carrier files.
+///
+/// # Errors
+/// All faults found, each with its place in the file.
+pub fn compile_trunks(config: &Config) -> Result<Trunks, StartError> {
+    let settings = &config.settings;
+    let mut carriers = Carriers::built_in();
+    if let Some(dir) = &settings.sip.carrier_dir {
+        for (name, text) in crate::config::read_carrier_files(dir)? {
+            carriers.insert(&name, &text)?;
+        }
+    }
+    let listeners: Vec<_> = settings
+        .sip
+        .listeners()
+        .iter()
+        .enumerate()
+        .map(|(position, listener)| TrunkListener {
+            id: ListenerId(u16::try_from(position).unwrap_or(u16::MAX)),
+            transport: match listener.address.transport {
+                ListenTransport::Udp => Transport::Udp,
+                ListenTransport::Tcp => Transport::Tcp,
+            },
+            name: listener.address.to_string().into(),
+        })
+        .collect();
+    let configs: Vec<TrunkConfig> = config.section("trunks")?;
+    Trunks::compile(&configs, &listeners, &carriers).map_err(|faults| {
+        let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
+        config.faults(faults).into()
+    })
+}
+
+async fn serve_api(
+    settings: &Settings,
+    control: &Arc<Control>,
+    accounting: &Accounting,
+    mut ended: watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Result<SocketAddr, StartError> {
+    let wanted = settings.api.listen;
+    let listener = TcpListener::bind(wanted)
+        .await
+        .map_err(|cause| StartError::Api { address: wanted, cause })?;
+    let address =
+        listener.local_addr().map_err(|cause| StartError::Api { address: wanted, cause })?;
+    let router = crate::api::router(control.services(settings, accounting));
+    tasks.spawn(async move {
+        let end = async move {
+            // An error says that nobody is left to end us, which is an end too.
+            let _ = ended.wait_for(|ended| *ended).await;
+        };
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(end).await {
+            tracing::error!(%error, "the REST service ended");
+        }
+    });
+    Ok(address)
+}
+
+/// Clears away expired holds and sessions.
+async fn sweep(deciding: Arc<Deciding>, ended: watch::Receiver<bool>) {
+    let mut rounds = Rounds::new(RENEW_EVERY, ended);
+    while rounds.next().await {
+        deciding.sweep(clock::mono(), clock::wall());
+    }
+}
+
+/// Looks names of targets up again. A name that cannot be resolved keeps its last address.
+async fn resolve(
+    deciding: Arc<Deciding>,
+    addresses: Arc<ArcSwap<Addresses>>,
+    ended: watch::Receiver<bool>,
+) {
+    let mut rounds = Rounds::new(RESOLVE_EVERY, ended);
+    while rounds.next().await {
+        let snapshot = deciding.snapshot();
+        let names = addresses::names(&snapshot);
+        if names.is_empty() {
+            continue;
+        }
+        let mut by_name: BTreeMap<_, _> = addresses.load().known(&names);
+        by_name.extend(addresses::look_up(&names).await);
+        addresses.store(Arc::new(Addresses::new(&snapshot, by_name)));
+    }
+}
+
+async fn upkeep(
+    prometheus: metrics::Prometheus,
+    deciding: Arc<Deciding>,
+    gauges: accounting::Gauges,
+    ended: watch::Receiver<bool>,
+) {
+    let mut rounds = Rounds::new(UPKEEP_EVERY, ended);
+    while rounds.next().await {
+        prometheus.condense();
+        metrics::routing(&deciding);
+        gauges.publish();
+    }
+}
+
+/// A task's turns, until the process ends.
+struct Rounds {
+    tick: tokio::time::Interval,
+    ended: watch::Receiver<bool>,
+}
+
+impl Rounds {
+    fn new(period: Duration, ended: watch::Receiver<bool>) -> Self {
+        let mut tick = tokio::time::interval(period);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Self { tick, ended }
+    }
+
+    /// `false` once the process ends.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.tick.tick() => true,
+            _ = self.ended.changed() => false,
+        }
+    }
+}

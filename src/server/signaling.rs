@@ -1,0 +1,474 @@
+//! A shard: one thread, one endpoint, its sockets, its mailbox and its deadlines.
+//!
+//! Everything a call needs happens on its shard's thread: the datagram is read, the call machine
+//! runs, the decision is made, the facts are appended, the answer is sent. A datagram that the
+//! kernel gave to the wrong shard is handed over after a look at its Call-ID.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::id::CallId;
+use crate::reason::Reason;
+use crate::sip::endpoint::{CallKey, Endpoint, Input, Origin, Output};
+use crate::sip::flow::{Flow, ListenerId, Transport};
+use crate::sip::transport::{
+    DatagramKind, RecvBatch, SendQueue, Steering, Tcp, TcpEvent, UdpSocket, classify,
+};
+use crate::time::Mono;
+
+use super::bridge::{Answer, Bridge};
+use super::clock;
+use super::metrics::ShardMetrics;
+use super::pace::Pace;
+use super::sources::Sources;
+
+/// What other threads tell a shard.
+#[derive(Debug)]
+pub enum Mail {
+    /// A datagram of a call of this shard that arrived at another.
+    Datagram {
+        flow: Flow,
+        origin: Origin,
+        message: Bytes,
+    },
+    /// Facts this shard waits for are on disk.
+    Durable,
+    HangUp {
+        call: CallId,
+    },
+    /// Take no more calls.
+    Drain,
+    /// End the calls that are left, then stop.
+    Stop,
+}
+
+/// Letters a shard's mailbox holds. A datagram that finds it full is dropped and counted, as the
+/// network would have done; its sender repeats it.
+pub const MAILBOX_LETTERS: usize = 8192;
+
+/// Datagrams read from one socket before the others, the mailbox and the deadlines get a turn.
+const BATCHES_PER_TURN: usize = 4;
+
+/// How often counts go to the metrics, and holds of live calls are renewed if it is time.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How to write to a shard.
+#[derive(Clone)]
+pub struct Mailbox {
+    letters: mpsc::Sender<Mail>,
+    /// Whether the shard waits for facts to become durable.
+    waiting: Arc<AtomicBool>,
+}
+
+pub struct Shard {
+    pub index: u16,
+    pub endpoint: Endpoint,
+    pub bridge: Bridge,
+    /// UDP listeners as this shard reads them.
+    pub sockets: Vec<(ListenerId, UdpSocket)>,
+    pub tcp: Arc<Tcp>,
+    pub tcp_events: mpsc::Receiver<TcpEvent>,
+    pub mail: mpsc::Receiver<Mail>,
+    /// All shards, this one included, by index.
+    pub shards: Vec<Mailbox>,
+    pub steering: Steering,
+    pub sources: Arc<Sources>,
+    pub metrics: ShardMetrics,
+}
+
+/// What a turn of the shard works with.
+struct Turn {
+    batch: RecvBatch,
+    /// What is to leave, by socket.
+    queues: Vec<SendQueue>,
+    outputs: Vec<Output>,
+    /// Answers to the endpoint's questions, to be fed once all outputs are done.
+    answers: VecDeque<Input>,
+    conversions: BinaryHeap<Reverse<(Mono, CallKey)>>,
+    housekeeping_at: Mono,
+    pace: Pace,
+    /// Handled in this turn.
+    messages: u64,
+    stopping: bool,
+}
+
+impl Mailbox {
+    pub fn new() -> (Self, mpsc::Receiver<Mail>) {
+        let (letters, mail) = mpsc::channel(MAILBOX_LETTERS);
+        (Self { letters, waiting: Arc::new(AtomicBool::new(false)) }, mail)
+    }
+
+    /// `false` if there was no room.
+    pub fn post(&self, mail: Mail) -> bool {
+        self.letters.try_send(mail).is_ok()
+    }
+
+    /// Facts became durable: wakes the shard if it waits for some. Without room for the letter the
+    /// shard is busy with its mail, and looks when it is done with it.
+    pub fn durable(&self) {
+        if self.waiting.load(Ordering::SeqCst) {
+            self.post(Mail::Durable);
+        }
+    }
+
+    pub fn waiting(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.waiting)
+    }
+}
+
+impl Shard {
+    /// Runs until told to stop.
+    pub async fn run(mut self) {
+        let now = clock::mono();
+        let mut turn = Turn {
+            batch: RecvBatch::new(),
+            queues: self.sockets.iter().map(|_| SendQueue::new()).collect(),
+            outputs: Vec::new(),
+            answers: VecDeque::new(),
+            conversions: BinaryHeap::new(),
+            housekeeping_at: now + HOUSEKEEPING,
+            pace: Pace::new(now),
+            messages: 0,
+            stopping: false,
+        };
+        loop {
+            let wake = self.wait(&turn).await;
+            self.turn(wake, &mut turn);
+            let messages = std::mem::take(&mut turn.messages);
+            if let Some(gather) = turn.pace.turn(messages, clock::mono()) {
+                // The thread is the shard's own; nothing else waits on it.
+                std::thread::sleep(gather);
+            }
+            if turn.stopping && self.endpoint.calls() == 0 {
+                break;
+            }
+        }
+        self.flush(&mut turn);
+        self.housekeep();
+    }
+
+    /// Waits for a socket, a letter or a deadline. A letter is taken out of its box.
+    async fn wait(&mut self, turn: &Turn) -> Option<Letter> {
+        let now = clock::mono();
+        let mut deadline = turn.housekeeping_at;
+        deadline = self.endpoint.deadline().map_or(deadline, |at| at.min(deadline));
+        if let Some(Reverse((at, _))) = turn.conversions.peek() {
+            deadline = deadline.min(*at);
+        }
+        let instant = tokio::time::Instant::now() + deadline.since(now);
+        let mut alarm = pin!(tokio::time::sleep_until(instant));
+        let (sockets, mail, tcp_events) = (&self.sockets, &mut self.mail, &mut self.tcp_events);
+        let ready = |index| ready(sockets, &turn.queues, index);
+        let (mut first, mut second) = (pin!(ready(0)), pin!(ready(1)));
+        let (mut third, mut fourth) = (pin!(ready(2)), pin!(ready(3)));
+        poll_fn(|context| {
+            if let Poll::Ready(Some(letter)) = mail.poll_recv(context) {
+                return Poll::Ready(Some(Letter::Mail(letter)));
+            }
+            if let Poll::Ready(Some(event)) = tcp_events.poll_recv(context) {
+                return Poll::Ready(Some(Letter::Tcp(event)));
+            }
+            let woken = first.as_mut().poll(context).is_ready()
+                || second.as_mut().poll(context).is_ready()
+                || third.as_mut().poll(context).is_ready()
+                || fourth.as_mut().poll(context).is_ready()
+                || sockets.iter().skip(4).any(|(_, it)| it.poll_readable(context).is_ready())
+                || alarm.as_mut().poll(context).is_ready();
+            if woken { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn turn(&mut self, letter: Option<Letter>, turn: &mut Turn) {
+        if let Some(letter) = letter {
+            self.read_letter(letter, turn);
+            while let Ok(mail) = self.mail.try_recv() {
+                self.read_letter(Letter::Mail(mail), turn);
+            }
+            while let Ok(event) = self.tcp_events.try_recv() {
+                self.read_letter(Letter::Tcp(event), turn);
+            }
+        }
+        for index in 0..self.sockets.len() {
+            self.read_socket(index, turn);
+        }
+        let now = clock::mono();
+        if self.endpoint.deadline().is_some_and(|deadline| deadline <= now) {
+            self.guarded(turn, now, |endpoint, now, out| endpoint.handle_timeouts(now, out));
+        }
+        self.convert(turn, now);
+        while let Some(input) = self.bridge.next_durable() {
+            self.feed(input, turn);
+        }
+        if turn.housekeeping_at <= now {
+            turn.housekeeping_at = now + HOUSEKEEPING;
+            self.housekeep();
+        }
+        self.flush(turn);
+    }
+
+    fn read_letter(&mut self, letter: Letter, turn: &mut Turn) {
+        match letter {
+            Letter::Mail(Mail::Datagram { flow, origin, message }) => {
+                let wall = clock::wall();
+                self.feed(Input::Received { flow, origin, wall, message }, turn);
+            }
+            // Every turn looks at what is durable.
+            Letter::Mail(Mail::Durable) => {}
+            Letter::Mail(Mail::HangUp { call }) => {
+                if let Some(call) = self.bridge.find(call) {
+                    self.feed(Input::End { call, reason: Reason::HungUpByOperator }, turn);
+                }
+            }
+            Letter::Mail(Mail::Drain) => self.feed(Input::Drain, turn),
+            Letter::Mail(Mail::Stop) => {
+                self.feed(Input::Drain, turn);
+                turn.stopping = true;
+                for call in self.bridge.live() {
+                    self.feed(Input::End { call, reason: Reason::Draining }, turn);
+                }
+            }
+            Letter::Tcp(TcpEvent::Message { flow, message }) => {
+                let origin = self.sources.origin(&flow, &message);
+                match origin {
+                    Some(origin) => {
+                        let wall = clock::wall();
+                        self.feed(Input::Received { flow, origin, wall, message }, turn);
+                    }
+                    None => self.metrics.dropped_unknown_source(1),
+                }
+            }
+            Letter::Tcp(TcpEvent::Unframed { flow, fault }) => {
+                // What there is of it goes to the parser, which answers 400 where that can be done.
+                if let Some(head) = fault.head()
+                    && let Some(origin) = self.sources.origin(&flow, head)
+                {
+                    self.feed(
+                        Input::Unframed { flow, origin, head: Bytes::copy_from_slice(head) },
+                        turn,
+                    );
+                }
+            }
+            Letter::Tcp(TcpEvent::SendFailed { flow, .. }) => {
+                self.feed(Input::FlowFailed { flow }, turn);
+            }
+            // Dialogs keep the connection's id; the next request opens a new one (spec/sip T8).
+            Letter::Tcp(TcpEvent::Closed { .. }) => {}
+        }
+    }
+
+    fn read_socket(&mut self, index: usize, turn: &mut Turn) {
+        for _ in 0..BATCHES_PER_TURN {
+            let (listener, socket) = &self.sockets[index];
+            let listener = *listener;
+            let mut batch = std::mem::take(&mut turn.batch);
+            let Ok(count) = socket.try_recv_batch(&mut batch) else {
+                turn.batch = batch;
+                return;
+            };
+            let wall = clock::wall();
+            for (datagram, peer) in batch.iter() {
+                let flow = Flow { listener, transport: Transport::Udp, peer, connection: None };
+                let Some(origin) = self.sources.origin(&flow, datagram) else {
+                    self.metrics.dropped_unknown_source(1);
+                    continue;
+                };
+                match classify(datagram) {
+                    DatagramKind::Sip => {}
+                    DatagramKind::Ping => {
+                        self.send(flow, Bytes::from_static(b"\r\n"), turn);
+                        continue;
+                    }
+                    DatagramKind::Keepalive | DatagramKind::Stun => continue,
+                    DatagramKind::Garbage => {
+                        self.metrics.dropped_garbage(1);
+                        continue;
+                    }
+                }
+                let message = Bytes::copy_from_slice(datagram);
+                let shard = self.steering.shard_of(datagram);
+                if shard == self.index {
+                    self.feed(Input::Received { flow, origin, wall, message }, turn);
+                } else if !self.shards[usize::from(shard)].post(Mail::Datagram {
+                    flow,
+                    origin,
+                    message,
+                }) {
+                    self.metrics.dropped_mailbox_full(1);
+                }
+            }
+            for failure in batch.unreachable() {
+                let peer = failure.peer;
+                let flow = Flow { listener, transport: Transport::Udp, peer, connection: None };
+                self.feed(Input::FlowFailed { flow }, turn);
+            }
+            let full = count == RecvBatch::DATAGRAMS_MAX;
+            turn.batch = batch;
+            if !full {
+                return;
+            }
+        }
+    }
+
+    /// Feeds the endpoint, does what it wants, and feeds it the answers.
+    fn feed(&mut self, input: Input, turn: &mut Turn) {
+        turn.messages += 1;
+        let now = clock::mono();
+        self.guarded(turn, now, |endpoint, now, out| endpoint.handle(input, now, out));
+    }
+
+    /// Runs a handler. If it panics, the call it was at is ended, and nothing else is touched.
+    fn guarded(
+        &mut self,
+        turn: &mut Turn,
+        now: Mono,
+        handler: impl FnOnce(&mut Endpoint, Mono, &mut Vec<Output>),
+    ) {
+        let mut outputs = std::mem::take(&mut turn.outputs);
+        let run = AssertUnwindSafe(|| handler(&mut self.endpoint, now, &mut outputs));
+        if catch_unwind(run).is_err() {
+            self.recover(now, &mut outputs);
+        }
+        self.carry_out(&mut outputs, turn, now);
+        while let Some(answer) = turn.answers.pop_front() {
+            let run = AssertUnwindSafe(|| self.endpoint.handle(answer, now, &mut outputs));
+            if catch_unwind(run).is_err() {
+                self.recover(now, &mut outputs);
+            }
+            self.carry_out(&mut outputs, turn, now);
+        }
+        turn.outputs = outputs;
+    }
+
+    fn recover(&mut self, now: Mono, outputs: &mut Vec<Output>) {
+        let call = self.endpoint.current();
+        tracing::error!("a handler panicked; the call it was at is ended");
+        let run = AssertUnwindSafe(|| self.endpoint.recover(now, outputs));
+        if catch_unwind(run).is_err()
+            && let Some(call) = call
+        {
+            outputs.extend(self.endpoint.abandon(call, now));
+        }
+    }
+
+    fn carry_out(&mut self, outputs: &mut Vec<Output>, turn: &mut Turn, now: Mono) {
+        for output in outputs.drain(..) {
+            match output {
+                Output::Send { flow, message } => self.send(flow, message, turn),
+                Output::Admitted(admission) => {
+                    let outcome = self.bridge.admit(&admission);
+                    turn.answers.push_back(Input::Decided { call: admission.call, outcome });
+                }
+                Output::PlaceHold { call, id, attempt } => {
+                    match self.bridge.place_hold(call, id, attempt, now) {
+                        Answer::Now(outcome) => {
+                            turn.answers.push_back(Input::Held { call, outcome });
+                        }
+                        Answer::WhenDurable => {}
+                    }
+                }
+                Output::AwaitDurable { call } => self.bridge.await_durable(call),
+                Output::Report { call, id, at, report } => {
+                    if let Some(converts_at) = self.bridge.report(call, id, at, report) {
+                        turn.conversions.push(Reverse((converts_at, call)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls that have been up for as long as their terms say.
+    fn convert(&mut self, turn: &mut Turn, now: Mono) {
+        while let Some(Reverse((at, call))) = turn.conversions.peek().copied()
+            && at <= now
+        {
+            turn.conversions.pop();
+            self.bridge.converted(call, at);
+        }
+    }
+
+    fn send(&mut self, flow: Flow, message: Bytes, turn: &mut Turn) {
+        match flow.transport {
+            Transport::Udp => {
+                let socket =
+                    self.sockets.iter().position(|(listener, _)| *listener == flow.listener);
+                let queued = socket.map(|index| turn.queues[index].push(message, flow.peer));
+                if !matches!(queued, Some(Ok(()))) {
+                    self.metrics.dropped_send_queue(1);
+                }
+            }
+            Transport::Tcp => {
+                if let Err(error) = self.tcp.send(&flow, message) {
+                    tracing::debug!(%error, "a message could not be queued on its connection");
+                    self.metrics.dropped_send_queue(1);
+                    turn.answers.push_back(Input::FlowFailed { flow });
+                }
+            }
+        }
+    }
+
+    /// Sends what is queued. Learning that a peer is unreachable may queue more, once.
+    fn flush(&mut self, turn: &mut Turn) {
+        for _ in 0..2 {
+            let mut failed = Vec::new();
+            for ((listener, socket), queue) in self.sockets.iter().zip(&mut turn.queues) {
+                if queue.is_empty() {
+                    continue;
+                }
+                socket.try_send_batch(queue);
+                for failure in queue.take_failures() {
+                    tracing::debug!(peer = %failure.peer, fault = ?failure.fault, "a datagram did not leave");
+                    self.metrics.dropped_send_fault(1);
+                    let (listener, peer) = (*listener, failure.peer);
+                    failed.push(Flow {
+                        listener,
+                        transport: Transport::Udp,
+                        peer,
+                        connection: None,
+                    });
+                }
+            }
+            if failed.is_empty() {
+                return;
+            }
+            for flow in failed {
+                self.feed(Input::FlowFailed { flow }, turn);
+            }
+        }
+    }
+
+    fn housekeep(&mut self) {
+        self.metrics.publish(self.endpoint.take_counters(), self.endpoint.transactions());
+        self.bridge.housekeep(clock::mono());
+    }
+}
+
+/// Waits for a socket to have something to read or, if something is queued, to take it. Forever,
+/// if there is no such socket. The first four sockets are also woken by ICMP errors alone; what
+/// the others are told that way is read with their next datagram.
+async fn ready(sockets: &[(ListenerId, UdpSocket)], queues: &[SendQueue], index: usize) {
+    match sockets.get(index) {
+        // A socket that fails will say so when it is read.
+        Some((_, socket)) if queues[index].is_empty() => drop(socket.readable().await),
+        Some((_, socket)) => tokio::select! {
+            _ = socket.readable() => {}
+            _ = socket.writable() => {}
+        },
+        None => std::future::pending().await,
+    }
+}
+
+enum Letter {
+    Mail(Mail),
+    Tcp(TcpEvent),
+}
