@@ -1,0 +1,283 @@
+//! Why a call went where it went, read from what was written when it was decided.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use smol_str::SmolStr;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+use super::error::{Code, Problem};
+use super::openapi::faults;
+use super::request::Id;
+use super::router::Api;
+use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId, TargetId};
+use crate::money::Money;
+use crate::reason::Reason;
+use crate::routing::Step;
+use crate::routing::attribution::{Attribution, Candidate, CandidateVerdict, Method};
+use crate::routing::config::Confidence;
+use crate::routing::decision::{Check, Outcome, PlannedAttempt, Verdict};
+use crate::routing::replay::DecisionRecord;
+
+/// The decision about a call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Explanation {
+    #[schema(value_type = String, example = "cal_01954f2e7d1e70008000000000000001")]
+    call_id: CallId,
+    #[schema(example = "2026-03-17T15:04:12.325Z")]
+    decided_at: String,
+    /// Revision of the configuration it was made with.
+    #[schema(example = 418)]
+    config_rev: u64,
+    /// Why no target was tried, as a reason code; null if there was a plan.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    refused: Option<Reason>,
+    /// Whose call it is; null: the dialled number belongs to no campaign.
+    attribution: Option<ExplainedAttribution>,
+    /// Every target of the campaign, and what became of it.
+    candidates: Vec<ExplainedCandidate>,
+    /// The targets to be tried, in order.
+    plan: Vec<ExplainedAttempt>,
+    /// Every check, in order.
+    steps: Vec<ExplainedStep>,
+    /// All of it in words, a line each.
+    #[schema(example = json!(["campaign cmp_hvac, publisher pub_brightpath; no session"]))]
+    text: Vec<String>,
+    /// SHA-256 of what the decision was made from and of its result, in hexadecimal.
+    #[schema(example = "3f1c1f8c1d3c2d6f0a2d5f8f0e1c6b7a4d9e8c7b6a5f4e3d2c1b0a9f8e7d6c5b")]
+    digest: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedAttribution {
+    #[schema(value_type = String, example = "cmp_hvac")]
+    campaign: CampaignId,
+    #[schema(value_type = String, example = "pub_brightpath")]
+    publisher: PublisherId,
+    /// Null: a static number.
+    #[schema(value_type = Option<String>, example = "pool_hvac")]
+    pool: Option<PoolId>,
+    /// `pool_lease`, `caller_ping` or `static_mapping`.
+    #[schema(value_type = String, example = "pool_lease")]
+    method: Method,
+    /// How sure the match is, 0 to 1.
+    #[schema(value_type = f64, example = 0.99)]
+    confidence: Confidence,
+    #[schema(value_type = Option<String>, example = "ses_01954f2e7d1e70008000000000000002")]
+    session_id: Option<SessionId>,
+    #[schema(value_type = Option<String>, example = "png_01954f2e7d1e70008000000000000003")]
+    ping_id: Option<PingId>,
+    /// Age of the session at the decision.
+    #[schema(example = 14_216)]
+    age_ms: Option<u64>,
+    /// More than one live session matched.
+    ambiguous: bool,
+    /// The sessions that were considered.
+    sessions: Vec<ExplainedSession>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedSession {
+    #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
+    session_id: SessionId,
+    /// `used`, `outranked`, `below_minimum`, `expired`, `other_campaign` or `no_match`.
+    #[schema(value_type = String, example = "used")]
+    verdict: CandidateVerdict,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedCandidate {
+    #[schema(value_type = String, example = "tgt_summit")]
+    target: TargetId,
+    /// Place in the plan, from 1; null: it got none.
+    #[schema(example = 1)]
+    rank: Option<u16>,
+    /// An INVITE was sent to it.
+    dialed: bool,
+    /// Why it was not dialled, as a reason code; null if it was.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    reason: Option<Reason>,
+    /// The same for people.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    reason_text: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedAttempt {
+    #[schema(value_type = String, example = "tgt_summit")]
+    target: TargetId,
+    #[schema(value_type = String, example = "buy_summit")]
+    buyer: BuyerId,
+    #[schema(example = 1)]
+    tier: i32,
+    #[schema(example = "sip:summit@in.summit.example")]
+    dest: String,
+    #[schema(example = 30_000)]
+    ring_timeout_ms: u32,
+    #[schema(example = 14_400_000)]
+    max_duration_ms: u32,
+    /// What is owed if the call converts; null: nothing.
+    terms: Option<ExplainedTerms>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedTerms {
+    /// The buyer owes `revenue` when the call is still up so many seconds after the answer.
+    #[schema(example = 90)]
+    seconds: u32,
+    #[schema(value_type = String, example = "41.50")]
+    revenue: Money,
+    /// The publisher is owed `payout` when the call is still up so many seconds after the answer.
+    #[schema(example = 90)]
+    payout_seconds: u32,
+    #[schema(value_type = String, example = "33.20")]
+    payout: Money,
+}
+
+/// One check.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedStep {
+    /// Null: the check was about the call.
+    #[schema(value_type = Option<String>, example = "tgt_coolbreeze")]
+    target: Option<TargetId>,
+    /// `number`, `session`, `campaign`, `publisher`, `state`, `weight`, `schedule`, `filter`,
+    /// `cap`, `concurrency` or `selection`.
+    #[schema(value_type = String, example = "filter")]
+    check: Check,
+    /// Which of several, such as a tag or a cap.
+    #[schema(value_type = Option<String>, example = "geo.state")]
+    subject: Option<SmolStr>,
+    /// `passed`, `refused` or `planned`.
+    #[schema(value_type = String, example = "refused")]
+    verdict: Verdict,
+    #[schema(value_type = Option<String>, example = "filter.mismatch")]
+    reason: Option<Reason>,
+    /// What was found.
+    #[schema(value_type = Option<String>, example = "KY")]
+    have: Option<SmolStr>,
+    /// What was asked for.
+    #[schema(value_type = Option<String>, example = "OH, PA")]
+    want: Option<SmolStr>,
+}
+
+faults!(ExplainFaults: PathMalformed, CallNotFound, DecisionNotFound, StoreUnavailable, StoreDamaged);
+
+/// Why a call went where it went
+///
+/// Shows the routing decision with every target that was considered and every check that was
+/// made, as they were written down when the call was decided.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{id}/explain",
+    operation_id = "explain_call",
+    tag = "calls",
+    params(("id" = String, Path, description = "Id of the call",
+        example = "cal_01954f2e7d1e70008000000000000001")),
+    responses((status = 200, description = "The decision", body = Explanation), ExplainFaults),
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<CallId>,
+) -> Result<Json<Explanation>, Problem> {
+    let call = api.record(id).await?;
+    let explain_ref = call.explain_ref.ok_or(Code::DecisionNotFound)?;
+    let json = api.services.calls.explain(explain_ref).await?.ok_or_else(|| {
+        // It is on its way from the journal to the store.
+        Problem::from(Code::DecisionNotFound).retry_after(1)
+    })?;
+    // Its digest is for replay to check: a record of an older version may lack fields of this one.
+    let record: DecisionRecord = serde_json::from_slice(&json).map_err(|e| {
+        tracing::error!(call_id = %id, error = %e, "reading a routing decision failed");
+        Problem::from(Code::StoreDamaged)
+    })?;
+    let dialed = u16::try_from(call.attempts.len()).unwrap_or(u16::MAX);
+    Ok(Json(Explanation::new(record, dialed)))
+}
+
+impl Explanation {
+    /// `dialed`: how many of the plan were tried.
+    fn new(record: DecisionRecord, dialed: u16) -> Self {
+        let decision = record.decision;
+        Self {
+            call_id: decision.call,
+            decided_at: decision.at.to_rfc3339(),
+            config_rev: decision.revision,
+            refused: decision.refused,
+            candidates: decision.outcomes(dialed).into_iter().map(Into::into).collect(),
+            text: decision.explain(dialed),
+            attribution: decision.attribution.map(Into::into),
+            plan: decision.plan.into_iter().map(Into::into).collect(),
+            steps: decision.steps.into_iter().map(Into::into).collect(),
+            digest: record.digest,
+        }
+    }
+}
+
+impl From<Attribution> for ExplainedAttribution {
+    fn from(attribution: Attribution) -> Self {
+        Self {
+            campaign: attribution.campaign,
+            publisher: attribution.publisher,
+            pool: attribution.pool,
+            method: attribution.method,
+            confidence: attribution.confidence,
+            session_id: attribution.session,
+            ping_id: attribution.ping,
+            age_ms: attribution.age_ms,
+            ambiguous: attribution.ambiguous,
+            sessions: attribution.candidates.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Candidate> for ExplainedSession {
+    fn from(candidate: Candidate) -> Self {
+        Self { session_id: candidate.session, verdict: candidate.verdict }
+    }
+}
+
+impl From<Outcome> for ExplainedCandidate {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            target: outcome.target,
+            rank: outcome.rank,
+            dialed: outcome.dialed,
+            reason: outcome.reason,
+            reason_text: outcome.reason.map(Reason::text),
+        }
+    }
+}
+
+impl From<PlannedAttempt> for ExplainedAttempt {
+    fn from(planned: PlannedAttempt) -> Self {
+        Self {
+            target: planned.target,
+            buyer: planned.buyer,
+            tier: planned.tier,
+            dest: planned.uri,
+            ring_timeout_ms: planned.ring_timeout_ms,
+            max_duration_ms: planned.max_duration_ms,
+            terms: planned.terms.map(|terms| ExplainedTerms {
+                seconds: terms.seconds,
+                revenue: terms.revenue,
+                payout_seconds: terms.payout_seconds,
+                payout: terms.payout,
+            }),
+        }
+    }
+}
+
+impl From<Step> for ExplainedStep {
+    fn from(step: Step) -> Self {
+        Self {
+            target: step.target,
+            check: step.check,
+            subject: step.subject,
+            verdict: step.verdict,
+            reason: step.reason,
+            have: step.have,
+            want: step.want,
+        }
+    }
+}

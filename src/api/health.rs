@@ -1,0 +1,85 @@
+//! Whether the process is alive, whether it wants work, and what it counts.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{Code, Place, Problem};
+use super::openapi::{faults, open_faults};
+use super::router::Api;
+
+/// How the process is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HealthAnswer {
+    /// `ok`, or `ready` where readiness is asked for.
+    #[schema(value_type = String, example = "ok")]
+    status: &'static str,
+    #[schema(value_type = String, example = "0.1.0")]
+    version: &'static str,
+}
+
+impl HealthAnswer {
+    fn new(status: &'static str) -> Json<Self> {
+        Json(Self { status, version: env!("CARGO_PKG_VERSION") })
+    }
+}
+
+open_faults!(AliveFaults);
+
+/// Is the process alive?
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "show_health",
+    tag = "health",
+    security(()),
+    responses((status = 200, description = "It is", body = HealthAnswer), AliveFaults),
+)]
+pub(super) async fn alive() -> Json<HealthAnswer> {
+    HealthAnswer::new("ok")
+}
+
+open_faults!(ReadyFaults: NotReady);
+
+/// Does the process want new work?
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "show_readiness",
+    tag = "health",
+    security(()),
+    responses((status = 200, description = "It does", body = HealthAnswer), ReadyFaults),
+)]
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<Json<HealthAnswer>, Problem> {
+    let unready = |reasons: Vec<String>| {
+        let problem = Problem::new(Code::NotReady, reasons.join("; "));
+        reasons
+            .into_iter()
+            .fold(problem, |problem, reason| problem.with(Place::Whole, "not_ready", reason))
+    };
+    api.services.health.ready().map(|()| HealthAnswer::new("ready")).map_err(unready)
+}
+
+faults!(MetricsFaults);
+
+/// Metrics in the Prometheus text format
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "show_metrics",
+    tag = "health",
+    responses(
+        (status = 200, description = "All metrics", body = String, content_type = "text/plain",
+            example = "tollbridge_calls_active 17\n"),
+        MetricsFaults,
+    ),
+)]
+pub(super) async fn metrics(
+    State(api): State<Arc<Api>>,
+) -> ([(HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.services.health.metrics())
+}

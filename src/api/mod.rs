@@ -1,0 +1,101 @@
+//! The control plane: an ordinary REST service on top of `routing` and `cdr`.
+//!
+//! Owns: routes, authentication, the shape of requests, answers and errors, pages, the OpenAPI
+//! document. Does not own: sockets and tasks (the server mounts [`router`]), and what it shows and
+//! asks for, which it is handed as [`Services`].
+//!
+//! ```text
+//! request ─► problem (panics, time limit) ─► auth ─► router.rs ─► calls pings health openapi
+//!                                                                   │
+//!                                  LiveCalls  PingIntake  Health  CallStore
+//! ```
+//!
+//! Invariants: only health is answered without a key; whatever is refused is answered with
+//! `application/problem+json` and a stable code; a caller's number is in answers, never in logs.
+
+mod auth;
+mod calls;
+mod error;
+mod explain;
+mod health;
+mod openapi;
+mod page;
+mod pings;
+mod query;
+mod record;
+mod request;
+mod router;
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::cdr::record::CallRecord;
+use crate::cdr::store::CallStore;
+use crate::config::ApiKey;
+use crate::id::{CallId, PingId};
+use crate::routing::ping::{Accepted, PingRefusal, PingRequest, Session};
+
+pub use openapi::document;
+pub use router::{REQUESTS, router};
+
+/// What the API is made of.
+#[derive(Clone)]
+pub struct Services {
+    pub live: Arc<dyn LiveCalls>,
+    pub calls: Arc<dyn CallStore>,
+    pub pings: Arc<dyn PingIntake>,
+    pub health: Arc<dyn Health>,
+    /// Who may call; with none, only health is answered.
+    pub keys: Vec<ApiKey>,
+    /// Signs cursors. 32 random bytes, drawn when the process starts: cursors die with it.
+    pub cursor_secret: [u8; 32],
+}
+
+/// The calls of this process that are not over, or so recently that the store does not have their
+/// closed record yet.
+pub trait LiveCalls: Send + Sync {
+    /// In any order.
+    fn live(&self) -> Vec<Arc<CallRecord>>;
+
+    /// A call is found from its admission until the store has its closed record.
+    fn find(&self, call: CallId) -> Option<Arc<CallRecord>>;
+
+    /// Asks for the end of a call, with
+    /// [`HungUpByOperator`](crate::reason::Reason::HungUpByOperator); does not wait for it. False
+    /// if the call is not up.
+    fn hang_up(&self, call: CallId) -> bool;
+}
+
+/// Where pings go.
+pub trait PingIntake: Send + Sync {
+    /// Opens a session. Returns once the journal has it: then it is acknowledged.
+    fn accept(&self, ping: PingRequest) -> Intake<'_>;
+
+    /// The live session that a ping opened.
+    fn find(&self, ping: PingId) -> Option<Session>;
+}
+
+/// What [`PingIntake::accept`] returns.
+pub type Intake<'a> = Pin<Box<dyn Future<Output = Result<Accepted, PingError>> + Send + 'a>>;
+
+/// Why a ping was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PingError {
+    /// The publisher's fault.
+    #[error(transparent)]
+    Refused(#[from] PingRefusal),
+    /// Ours: pings are not taken at the moment, for instance because the disk is nearly full.
+    #[error("{reason}")]
+    Unavailable { reason: String, retry_after_s: u32 },
+}
+
+/// How the process is doing.
+pub trait Health: Send + Sync {
+    /// `Err` says why no new work should be sent here, a sentence each.
+    fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// All metrics in the Prometheus text format, version 0.0.4.
+    fn metrics(&self) -> String;
+}

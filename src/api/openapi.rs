@@ -1,0 +1,126 @@
+//! The OpenAPI document, made from the code it describes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
+use utoipa::openapi::example::Example;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+use utoipa::{Modify, OpenApi};
+
+use super::error::{Code, MEDIA_TYPE, Problem};
+use super::router::{Api, routes};
+
+/// Declares what an operation may refuse with besides what every operation behind a key may.
+macro_rules! faults {
+    ($name:ident $(: $($code:ident),+)?) => {
+        $crate::api::openapi::open_faults!($name: KeyMissing, KeyUnknown $($(, $code)+)?);
+    };
+}
+
+/// Declares what an operation without a key may refuse with besides what every operation may.
+macro_rules! open_faults {
+    ($name:ident $(: $($code:ident),+)?) => {
+        /// Refusals, for the documentation.
+        pub(super) struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::response::Response>,
+            > {
+                use $crate::api::error::Code;
+                $crate::api::openapi::refusals(
+                    &[Code::InternalError, Code::Overtime $($(, Code::$code)+)?],
+                )
+            }
+        }
+    };
+}
+
+pub(super) use {faults, open_faults};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tollbridge",
+        description = "Calls and pings of a pay-per-call routing server. Errors are RFC 9457 \
+            problem documents whose `code` stays the same. Times are RFC 3339 in UTC, amounts \
+            decimal texts.",
+    ),
+    components(schemas(Problem)),
+    modifiers(&Secured),
+    security(("bearer" = []), ("key" = [])),
+    tags(
+        (name = "calls", description = "What was called, who answered, why, and what it earned"),
+        (name = "pings", description = "What publishers tell about a caller before the call"),
+        (name = "health", description = "How the server is doing"),
+    ),
+)]
+struct Document;
+
+/// The document of all routes, as `/openapi.json` serves it.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let (keyed, open) = routes();
+    let mut document = Document::openapi();
+    document.merge(open.into_openapi());
+    document.merge(keyed.into_openapi());
+    document
+}
+
+faults!(ShowFaults);
+
+/// This document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "show_openapi",
+    tag = "health",
+    responses(
+        (status = 200, description = "OpenAPI 3.1", body = Object, example = json!({"openapi": "3.1.0"})),
+        ShowFaults,
+    ),
+)]
+pub(super) async fn show(State(api): State<Arc<Api>>) -> ([(HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, "application/json")], api.document.clone())
+}
+
+struct Secured;
+
+impl Modify for Secured {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let header = ApiKey::Header(ApiKeyValue::new("X-Api-Key"));
+        components
+            .add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme("key", SecurityScheme::ApiKey(header));
+    }
+}
+
+/// One response per status, with an example per code.
+pub(super) fn refusals(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<_, Vec<Code>> = BTreeMap::new();
+    for code in codes {
+        by_status.entry(code.status()).or_default().push(*code);
+    }
+    by_status
+        .into_iter()
+        .map(|(status, codes)| (status.as_str().to_owned(), RefOr::T(refusal(&codes))))
+        .collect()
+}
+
+fn refusal(codes: &[Code]) -> Response {
+    let lines: Vec<_> = codes.iter().map(|it| format!("`{}`: {}", it.name(), it.text())).collect();
+    let examples = codes.iter().map(|code| {
+        let problem = serde_json::to_value(Problem::from(*code)).expect("a problem can be written");
+        (code.name(), Example::builder().summary(code.text()).value(Some(problem)).build())
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .examples_from_iter(examples)
+        .build();
+    ResponseBuilder::new().description(lines.join("; ")).content(MEDIA_TYPE, content).build()
+}

@@ -1,0 +1,362 @@
+//! Pings: what publishers tell us about a caller before the call comes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use smol_str::SmolStr;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
+use utoipa::openapi::{ObjectBuilder, RefOr, Type};
+
+use super::PingError;
+use super::error::{Code, Place, Problem};
+use super::openapi::faults;
+use super::request::{Id, JsonBody};
+use super::router::Api;
+use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
+use crate::phone::PhoneNumber;
+use crate::routing::Tags;
+use crate::routing::ping::{
+    Accepted, NumberStatus, PingRefusal, PingRequest, RefusalCode, Session,
+};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const REPLAYED: &str = "idempotent-replayed";
+/// When to try again while all sessions are taken; they live for minutes.
+const RETRY_FULL_S: u32 = 5;
+
+/// The fields of a ping's body.
+const FIELDS: [&str; 15] = [
+    "request_id",
+    "publisher",
+    "campaign",
+    "pool",
+    "caller_id",
+    "ttl_s",
+    "sip_ok",
+    "sub_id",
+    "source_type",
+    "zip",
+    "state",
+    "lead",
+    "consent",
+    "tags",
+    "test",
+];
+
+/// A ping that was taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PingAnswer {
+    #[schema(value_type = String, example = "png_01954f2e7d1e70008000000000000003")]
+    ping_id: PingId,
+    #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
+    session_id: SessionId,
+    /// The number to show to this visitor, in E.164. Left out if none was lent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "+16145550121")]
+    number: Option<PhoneNumber>,
+    /// `not_asked`, `leased`, or `exhausted`: the pool has no free number.
+    #[schema(value_type = String, example = "leased")]
+    number_status: &'static str,
+    /// Until when a call is matched to the session, and the number is lent.
+    #[schema(example = "2026-03-17T15:34:12.318Z")]
+    expires_at: String,
+}
+
+/// A live session.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PingStatus {
+    #[schema(value_type = String, example = "png_01954f2e7d1e70008000000000000003")]
+    ping_id: PingId,
+    #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
+    session_id: SessionId,
+    /// `live`, or `consumed`: a call was matched to it.
+    #[schema(value_type = String, example = "live")]
+    status: &'static str,
+    #[schema(value_type = Option<String>, example = "click-8812")]
+    request_id: Option<SmolStr>,
+    #[schema(value_type = String, example = "pub_brightpath")]
+    publisher: PublisherId,
+    #[schema(value_type = String, example = "cmp_hvac")]
+    campaign: CampaignId,
+    #[schema(value_type = Option<String>, example = "+16145550163")]
+    caller_id: Option<PhoneNumber>,
+    #[schema(value_type = Option<String>, example = "pool_hvac")]
+    pool: Option<PoolId>,
+    #[schema(value_type = Option<String>, example = "+16145550121")]
+    number: Option<PhoneNumber>,
+    /// What the ping said about the caller.
+    #[schema(value_type = Object, example = json!({"geo.state": "OH"}))]
+    tags: Tags,
+    #[schema(example = "2026-03-17T15:04:12.318Z")]
+    created_at: String,
+    #[schema(example = "2026-03-17T15:34:12.318Z")]
+    expires_at: String,
+    /// When a call was first matched to it.
+    #[schema(example = json!(null))]
+    consumed_at: Option<String>,
+}
+
+faults!(
+    AcceptFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
+    BodyTooLarge, BodyMediaType, PingRefused, PingConflict, PingsFull, PingsUnavailable
+);
+
+/// Send a ping
+///
+/// Opens a session for a caller who is about to call, and lends a number if a pool is named. It
+/// is answered once the session is on disk. The same request of a publisher, recognised by its
+/// `request_id` or `Idempotency-Key`, opens one session, however often it is sent while the
+/// session lives.
+#[utoipa::path(
+    post,
+    path = "/v1/pings",
+    operation_id = "send_ping",
+    tag = "pings",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "Stands in for a `request_id` the body does not have")),
+    request_body(content = PingBody, description = "At most 65536 bytes"),
+    responses(
+        (status = 202, description = "The session is open", body = PingAnswer, headers(
+            ("Location" = String, description = "Where the session can be read"),
+            ("Idempotent-Replayed" = Option<String>,
+                description = "`true`: the same request came before"),
+        )),
+        AcceptFaults,
+    ),
+)]
+pub(super) async fn accept(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    JsonBody(mut ping): JsonBody<PingRequest>,
+) -> Result<(StatusCode, HeaderMap, Json<PingAnswer>), Problem> {
+    name_request(&mut ping, &headers)?;
+    let accepted = api.services.pings.accept(ping).await?;
+    tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
+    let mut headers = HeaderMap::new();
+    let location = HeaderValue::try_from(format!("/v1/pings/{}", accepted.ping));
+    headers.insert(header::LOCATION, location.expect("ids are printable"));
+    if accepted.repeated {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok((StatusCode::ACCEPTED, headers, Json(accepted.into())))
+}
+
+faults!(ShowFaults: PathMalformed, PingNotFound);
+
+/// Show the session a ping opened
+///
+/// It is found until it expires.
+#[utoipa::path(
+    get,
+    path = "/v1/pings/{id}",
+    operation_id = "show_ping",
+    tag = "pings",
+    params(("id" = String, Path, description = "Id of the ping",
+        example = "png_01954f2e7d1e70008000000000000003")),
+    responses((status = 200, description = "The session", body = PingStatus), ShowFaults),
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<PingId>,
+) -> Result<Json<PingStatus>, Problem> {
+    let session = api.services.pings.find(id).ok_or(Code::PingNotFound)?;
+    Ok(Json(session.into()))
+}
+
+/// Lets the header say what the body does not.
+fn name_request(ping: &mut PingRequest, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(()) };
+    let malformed = |detail| {
+        let place = Place::Header("Idempotency-Key");
+        Problem::at(Code::HeaderMalformed, place, "malformed", detail)
+    };
+    let key = key.to_str().map_err(|_| malformed("must be printable ASCII"))?;
+    match &ping.request_id {
+        Some(id) if id != key => Err(malformed("differs from `request_id`; send one of them")),
+        Some(_) => Ok(()),
+        None => {
+            ping.request_id = Some(key.into());
+            Ok(())
+        }
+    }
+}
+
+impl From<PingError> for Problem {
+    fn from(error: PingError) -> Self {
+        match error {
+            PingError::Refused(refusal) => refusal.into(),
+            PingError::Unavailable { reason, retry_after_s } => {
+                Self::new(Code::PingsUnavailable, reason).retry_after(retry_after_s)
+            }
+        }
+    }
+}
+
+impl From<PingRefusal> for Problem {
+    fn from(refusal: PingRefusal) -> Self {
+        let (code, fault) = match refusal.code {
+            RefusalCode::Missing => (Code::PingRefused, "missing"),
+            RefusalCode::Malformed => (Code::PingRefused, "malformed"),
+            RefusalCode::TooLarge => (Code::PingRefused, "too_large"),
+            RefusalCode::Unknown => (Code::PingRefused, "unknown"),
+            RefusalCode::Mismatch => (Code::PingRefused, "mismatch"),
+            RefusalCode::Paused => (Code::PingRefused, "paused"),
+            RefusalCode::Unsupported => (Code::PingRefused, "unsupported"),
+            RefusalCode::Conflict => (Code::PingConflict, "conflict"),
+            RefusalCode::Full => {
+                return Self::new(Code::PingsFull, refusal.detail).retry_after(RETRY_FULL_S);
+            }
+        };
+        Self::new(code, refusal.to_string()).with(
+            Place::Body(pointer(&refusal.field)),
+            fault,
+            refusal.detail,
+        )
+    }
+}
+
+/// Where in the body a field is that a refusal names, such as `lead.age`. Tags are named as they
+/// are stored.
+fn pointer(field: &str) -> String {
+    let escape = |segment: &str| segment.replace('~', "~0").replace('/', "~1");
+    match field {
+        "geo.state" => String::from("/state"),
+        "geo.zip" | "geo.zip3" => String::from("/zip"),
+        _ => {
+            let head = field.split('.').next().unwrap_or_default();
+            let parent = if FIELDS.contains(&head) { "" } else { "/tags" };
+            let path = field.split('.').map(|segment| format!("/{}", escape(segment)));
+            path.fold(parent.to_owned(), |pointer, segment| pointer + &segment)
+        }
+    }
+}
+
+impl From<Accepted> for PingAnswer {
+    fn from(accepted: Accepted) -> Self {
+        Self {
+            ping_id: accepted.ping,
+            session_id: accepted.session,
+            number: accepted.number,
+            number_status: match accepted.number_status {
+                NumberStatus::NotAsked => "not_asked",
+                NumberStatus::Leased => "leased",
+                NumberStatus::Exhausted => "exhausted",
+            },
+            expires_at: accepted.expires_at.to_rfc3339(),
+        }
+    }
+}
+
+impl From<Session> for PingStatus {
+    fn from(session: Session) -> Self {
+        Self {
+            ping_id: session.ping,
+            session_id: session.session,
+            status: if session.consumed_at.is_some() { "consumed" } else { "live" },
+            request_id: session.request_id,
+            publisher: session.publisher,
+            campaign: session.campaign,
+            caller_id: session.caller,
+            pool: session.pool,
+            number: session.number,
+            tags: session.tags,
+            created_at: session.created_at.to_rfc3339(),
+            expires_at: session.expires_at.to_rfc3339(),
+            consumed_at: session.consumed_at.map(crate::time::Wall::to_rfc3339),
+        }
+    }
+}
+
+/// Describes [`PingRequest`], which as part of a pure domain knows nothing of OpenAPI.
+pub(super) struct PingBody;
+
+impl ToSchema for PingBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "PingRequest".into()
+    }
+}
+
+impl utoipa::PartialSchema for PingBody {
+    fn schema() -> RefOr<Schema> {
+        let field = |kind, description: &str| {
+            ObjectBuilder::new().schema_type(kind).description(Some(description))
+        };
+        let text = |description| field(Type::String, description);
+        let flag = |description| field(Type::Boolean, description);
+        let map = |description| {
+            let anything = AdditionalProperties::FreeForm(true);
+            field(Type::Object, description).additional_properties(Some(anything))
+        };
+        let lifetime = field(
+            Type::Integer,
+            "Seconds the session lives. Left out: as the pool says, or half an hour",
+        );
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("What is known about a caller; `caller_id` or `pool` is needed"))
+            .property(
+                "request_id",
+                text("The publisher's own id of this ping").max_length(Some(128)),
+            )
+            .property("publisher", text("Left out: whose pool or campaign it is"))
+            .property("campaign", text("May be left out when `pool` is given"))
+            .property("pool", text("The pool to lend a number from"))
+            .property("caller_id", text("In E.164 or with the usual separators"))
+            .property("ttl_s", lifetime.minimum(Some(1)).maximum(Some(604_800)))
+            .property("sip_ok", flag("The call can be sent over SIP; becomes the tag `sip_ok`"))
+            .property("sub_id", text("Becomes the tag `sub_id`"))
+            .property("source_type", text("Becomes the tag `source_type`"))
+            .property("zip", text("Becomes the tags `geo.zip` and `geo.zip3`"))
+            .property("state", text("Becomes the tag `geo.state`, in capitals"))
+            .property("lead", map("Each field becomes a tag `lead.NAME`"))
+            .property("consent", map("Each field becomes a tag `consent.NAME`"))
+            .property("tags", map("Each field becomes a tag of its name"))
+            .property("test", flag("Must be false: trials are not supported yet"))
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+            .examples([serde_json::json!({
+                "request_id": "click-8812",
+                "pool": "pool_hvac",
+                "state": "OH",
+                "tags": {"utm_source": "search"},
+            })])
+            .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_documented_body_has_the_fields_of_a_ping() {
+        let filled: PingRequest = serde_json::from_value(serde_json::json!({
+            "request_id": "r", "publisher": "p", "campaign": "c", "pool": "p", "caller_id": "1",
+            "ttl_s": 1, "sip_ok": true, "sub_id": "s", "source_type": "s", "zip": "1",
+            "state": "OH", "lead": {"a": 1}, "consent": {"a": 1}, "tags": {"a": 1}, "test": true,
+        }))
+        .unwrap();
+        let fields = |value: &serde_json::Value| {
+            value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>()
+        };
+
+        let schema = serde_json::to_value(<PingBody as utoipa::PartialSchema>::schema()).unwrap();
+
+        let filled = fields(&serde_json::to_value(filled).unwrap());
+        assert_eq!(fields(&schema["properties"]), filled);
+        assert_eq!(BTreeSet::from(FIELDS.map(str::to_owned)), filled);
+    }
+
+    #[test]
+    fn a_refused_field_is_pointed_at() {
+        assert_eq!(pointer("caller_id"), "/caller_id");
+        assert_eq!(pointer("lead.a/b"), "/lead/a~1b");
+        assert_eq!(pointer("utm.source"), "/tags/utm/source");
+        assert_eq!(pointer("geo.zip3"), "/zip");
+    }
+}

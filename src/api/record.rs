@@ -1,0 +1,357 @@
+//! A call as the API shows it, made from its [`CallRecord`].
+
+use serde::Serialize;
+use smol_str::SmolStr;
+use utoipa::ToSchema;
+
+use crate::cdr::conversion::ConversionState;
+use crate::cdr::fact::Party;
+use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Outcome};
+use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
+use crate::money::Money;
+use crate::phone::PhoneNumber;
+use crate::reason::Reason;
+use crate::routing::config::Confidence;
+
+/// A call. Times are RFC 3339 in UTC with milliseconds; null where a thing has not happened or is
+/// not known.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallSummary {
+    #[schema(value_type = String, example = "cal_01954f2e7d1e70008000000000000001")]
+    call_id: CallId,
+    /// Revision of this record; a higher one replaces a lower one.
+    #[schema(example = 7)]
+    rev: u32,
+    /// `open`, `closed`, or `orphan_closed`: the server restarted during the call.
+    #[schema(value_type = String, example = "closed")]
+    state: CallState,
+    /// `in_progress`, `converted`, `connected` (answered, not converted), `no_answer` or
+    /// `refused` (no target was tried).
+    #[schema(value_type = String, example = "converted")]
+    outcome: Outcome,
+    #[schema(value_type = Option<String>, example = "cmp_hvac")]
+    campaign: Option<CampaignId>,
+    #[schema(value_type = Option<String>, example = "pub_brightpath")]
+    publisher: Option<PublisherId>,
+    /// The trunk the call came in on.
+    #[schema(value_type = Option<String>, example = "trk_a")]
+    trunk: Option<TrunkId>,
+    /// The Request-URI as it was dialled.
+    #[schema(value_type = String, example = "sip:+16145550104@edge.example")]
+    dialed: SmolStr,
+    /// The dialled number in E.164.
+    #[schema(value_type = Option<String>, example = "+16145550104")]
+    did: Option<PhoneNumber>,
+    /// In E.164; null: anonymous.
+    #[schema(value_type = Option<String>, example = "+16145550163")]
+    caller: Option<PhoneNumber>,
+    /// When the INVITE was admitted.
+    #[schema(example = "2026-03-17T15:04:12.318Z")]
+    started_at: String,
+    #[schema(example = "2026-03-17T15:04:16.442Z")]
+    answered_at: Option<String>,
+    #[schema(example = "2026-03-17T15:09:05.910Z")]
+    ended_at: Option<String>,
+    /// From admission to the answer, or to the end if there was none.
+    #[schema(example = 4124)]
+    setup_ms: Option<u64>,
+    /// From the INVITE to the first ringing, of the attempt named in `target`.
+    #[schema(example = 544)]
+    pdd_ms: Option<u64>,
+    /// From the first ringing to the answer or end of that attempt.
+    #[schema(example = 3571)]
+    ring_ms: Option<u64>,
+    /// From the answer to the end.
+    #[schema(example = 289_468)]
+    talk_ms: Option<u64>,
+    /// `caller`, `target` or `system`.
+    #[schema(value_type = Option<String>, example = "caller")]
+    end_party: Option<Party>,
+    /// Why the call ended, as a reason code.
+    #[schema(value_type = Option<String>, example = "end.caller_hung_up")]
+    end_reason: Option<Reason>,
+    /// Final status towards the caller.
+    #[schema(example = 200)]
+    sip_status: Option<u16>,
+    /// The target that answered, else the last one tried.
+    #[schema(value_type = Option<String>, example = "tgt_summit")]
+    target: Option<TargetId>,
+    #[schema(value_type = Option<String>, example = "buy_summit")]
+    buyer: Option<BuyerId>,
+    attempts: Vec<CallAttempt>,
+    money: CallMoney,
+    /// `none`, `pending`, `reached` (long enough, still up) or `settled` (the money is due).
+    #[schema(value_type = String, example = "settled")]
+    conversion: ConversionState,
+    /// The ping session the call was matched to.
+    #[schema(value_type = Option<String>, example = "ses_01954f2e7d1e70008000000000000002")]
+    session_id: Option<SessionId>,
+    /// `pool_lease`, `caller_ping` or `static_mapping`; null before the decision.
+    #[schema(value_type = Option<String>, example = "pool_lease")]
+    match_method: Option<SmolStr>,
+    /// Revision of the configuration the call was decided with.
+    #[schema(example = 418)]
+    config_rev: Option<u64>,
+    /// What is odd about the record: `clock_skew`, `orphan`, `orphan_corrected`, `unrated`,
+    /// `incomplete`.
+    #[schema(value_type = Vec<String>, example = json!([]))]
+    flags: Flags,
+}
+
+/// One target that was tried.
+#[derive(Debug, Serialize, ToSchema)]
+struct CallAttempt {
+    /// Counts from 1.
+    #[schema(example = 1)]
+    n: u16,
+    #[schema(value_type = String, example = "tgt_summit")]
+    target: TargetId,
+    #[schema(value_type = String, example = "buy_summit")]
+    buyer: BuyerId,
+    /// Where the INVITE went.
+    #[schema(value_type = String, example = "sip:summit@in.summit.example")]
+    dest: SmolStr,
+    #[schema(example = "2026-03-17T15:04:12.327Z")]
+    started_at: String,
+    /// `pending`, `answered`, `failed`, or `abandoned`: the call ended while it was tried.
+    #[schema(value_type = String, example = "answered")]
+    result: AttemptResult,
+    /// Final SIP status; one that stands for it where the target sent none.
+    #[schema(example = 200)]
+    sip: Option<u16>,
+    #[schema(example = 16)]
+    q850: Option<u16>,
+    /// Why it failed, as a reason code.
+    #[schema(value_type = Option<String>, example = "attempt.busy")]
+    reason: Option<Reason>,
+    #[schema(example = 3571)]
+    ring_ms: Option<u64>,
+    #[schema(example = 544)]
+    pdd_ms: Option<u64>,
+}
+
+/// What the call earned and cost so far. Amounts are decimal texts.
+#[derive(Debug, Serialize, ToSchema)]
+struct CallMoney {
+    /// ISO 4217; null before terms apply.
+    #[schema(value_type = Option<String>, example = "USD")]
+    currency: Option<SmolStr>,
+    /// From the buyer.
+    #[schema(value_type = String, example = "41.50")]
+    revenue: Money,
+    /// To the publisher.
+    #[schema(value_type = String, example = "33.20")]
+    payout: Money,
+    /// To the carrier; null without a tariff.
+    #[schema(value_type = Option<String>, example = "0.0294")]
+    cost: Option<Money>,
+    /// What is left of the revenue after payout and known cost.
+    #[schema(value_type = String, example = "8.2706")]
+    margin: Money,
+}
+
+/// A call with everything that is known of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallDetail {
+    #[serde(flatten)]
+    summary: CallSummary,
+    /// The carrier's `Call-ID`.
+    #[schema(value_type = String, example = "a84b4c76e66710@198.51.100.7")]
+    sip_call_id: SmolStr,
+    /// Transport and address the INVITE came from.
+    #[schema(value_type = String, example = "udp:198.51.100.7:5060")]
+    source: SmolStr,
+    /// How sure the match to the session is, 0 to 1.
+    #[schema(value_type = f64, example = 0.99)]
+    confidence: Confidence,
+    /// Why routing refused the call, as a reason code.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    refused: Option<Reason>,
+    /// Q.850 cause of the end.
+    #[schema(example = 16)]
+    q850: Option<u16>,
+    #[schema(example = "2026-03-17T15:04:12.325Z")]
+    decided_at: Option<String>,
+    /// When the caller's ACK came.
+    #[schema(example = "2026-03-17T15:04:16.489Z")]
+    confirmed_at: Option<String>,
+    #[schema(example = "2026-03-17T15:05:46.442Z")]
+    converted_at: Option<String>,
+    /// Seconds the carrier charges for; null without a tariff.
+    #[schema(example = 294)]
+    billed_s: Option<u64>,
+    /// What happened, in order.
+    timeline: Vec<CallEvent>,
+}
+
+/// Something that happened to a call.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct CallEvent {
+    #[schema(example = "2026-03-17T15:04:12.871Z")]
+    at: String,
+    /// `call.admitted`, `route.decided`, `attempt.started`, `attempt.ringing`, `attempt.failed`,
+    /// `attempt.abandoned`, `call.answered`, `call.confirmed`, `conversion.reached`, `call.ended`
+    /// or `call.orphan_closed`.
+    #[schema(value_type = String, example = "attempt.ringing")]
+    event: &'static str,
+    /// For people.
+    #[schema(example = "tgt_summit rings")]
+    detail: String,
+}
+
+impl From<&CallRecord> for CallSummary {
+    fn from(record: &CallRecord) -> Self {
+        let wall = |offset: Option<u64>| offset.map(|ms| record.wall(ms).to_rfc3339());
+        let attempt = record.attempt();
+        Self {
+            call_id: record.call,
+            rev: record.rev,
+            state: record.state,
+            outcome: record.outcome(),
+            campaign: record.campaign.clone(),
+            publisher: record.publisher.clone(),
+            trunk: record.trunk.clone(),
+            dialed: record.dialed.clone(),
+            did: record.did,
+            caller: record.caller,
+            started_at: record.started_at().to_rfc3339(),
+            answered_at: wall(record.answered_ms),
+            ended_at: wall(record.ended_ms),
+            setup_ms: record.setup_ms(),
+            pdd_ms: attempt.and_then(Attempt::pdd_ms),
+            ring_ms: attempt.and_then(Attempt::ring_ms),
+            talk_ms: record.talk_ms,
+            end_party: record.end_party,
+            end_reason: record.end_reason,
+            sip_status: record.status,
+            target: attempt.map(|it| it.target.clone()),
+            buyer: attempt.map(|it| it.buyer.clone()),
+            attempts: record.attempts.iter().map(|it| CallAttempt::new(record, it)).collect(),
+            money: CallMoney::new(record),
+            conversion: record.conversion,
+            session_id: record.session,
+            match_method: known(&record.match_method),
+            config_rev: record.config_rev,
+            flags: record.flags,
+        }
+    }
+}
+
+impl From<&CallRecord> for CallDetail {
+    fn from(record: &CallRecord) -> Self {
+        let wall = |offset: Option<u64>| offset.map(|ms| record.wall(ms).to_rfc3339());
+        Self {
+            summary: record.into(),
+            sip_call_id: record.sip_call_id.clone(),
+            source: record.source.clone(),
+            confidence: Confidence(record.confidence_pct),
+            refused: record.refused,
+            q850: record.q850,
+            decided_at: wall(record.decided_ms),
+            confirmed_at: wall(record.confirmed_ms),
+            converted_at: wall(record.converted_ms),
+            billed_s: record.billed_s,
+            timeline: timeline(record),
+        }
+    }
+}
+
+impl CallAttempt {
+    fn new(record: &CallRecord, attempt: &Attempt) -> Self {
+        Self {
+            n: attempt.leg,
+            target: attempt.target.clone(),
+            buyer: attempt.buyer.clone(),
+            dest: attempt.uri.clone(),
+            started_at: record.wall(attempt.started_ms).to_rfc3339(),
+            result: attempt.result,
+            sip: attempt.status,
+            q850: attempt.q850,
+            reason: attempt.reason,
+            ring_ms: attempt.ring_ms(),
+            pdd_ms: attempt.pdd_ms(),
+        }
+    }
+}
+
+impl CallMoney {
+    fn new(record: &CallRecord) -> Self {
+        let cost = record.cost.unwrap_or(Money::ZERO);
+        Self {
+            currency: known(&record.currency),
+            revenue: record.revenue,
+            payout: record.payout,
+            cost: record.cost,
+            margin: record.revenue - record.payout - cost,
+        }
+    }
+}
+
+fn known(text: &SmolStr) -> Option<SmolStr> {
+    (!text.is_empty()).then(|| text.clone())
+}
+
+fn timeline(record: &CallRecord) -> Vec<CallEvent> {
+    let mut moments = moments(record);
+    // What happened in the same millisecond stays in the order it must have happened.
+    moments.sort_by_key(|(offset_ms, _, _)| *offset_ms);
+    moments
+        .into_iter()
+        .map(|(ms, event, detail)| CallEvent { at: record.wall(ms).to_rfc3339(), event, detail })
+        .collect()
+}
+
+/// Milliseconds since admission, name and detail of everything the record tells.
+fn moments(record: &CallRecord) -> Vec<(u64, &'static str, String)> {
+    let trunk = record.trunk.as_ref().map_or("an unknown trunk", TrunkId::as_str);
+    let mut moments = vec![(0, "call.admitted", format!("on {trunk}"))];
+    if let Some(at) = record.decided_ms {
+        let detail = match (record.refused, &record.campaign) {
+            (Some(reason), _) => cause(reason),
+            (None, Some(campaign)) => format!("campaign {campaign}"),
+            (None, None) => String::from("no campaign"),
+        };
+        moments.push((at, "route.decided", detail));
+    }
+    for attempt in &record.attempts {
+        attempt_moments(attempt, &mut moments);
+    }
+    let answered_by = record.attempt().map_or("the target", |it| it.target.as_str());
+    for (at, event, detail) in [
+        (record.answered_ms, "call.answered", format!("by {answered_by}")),
+        (record.confirmed_ms, "call.confirmed", String::from("the caller's ACK came")),
+        (record.converted_ms, "conversion.reached", format!("revenue {}", record.revenue)),
+    ] {
+        moments.extend(at.map(|at| (at, event, detail)));
+    }
+    if let Some(at) = record.ended_ms {
+        let event = match record.state {
+            CallState::Open | CallState::Closed => "call.ended",
+            CallState::OrphanClosed => "call.orphan_closed",
+        };
+        let status = record.status.map_or_else(String::new, |status| format!("{status}; "));
+        let why = record.end_reason.map_or_else(|| String::from("no reason known"), cause);
+        moments.push((at, event, format!("{status}{why}")));
+    }
+    moments
+}
+
+fn attempt_moments(attempt: &Attempt, moments: &mut Vec<(u64, &'static str, String)>) {
+    let target = &attempt.target;
+    let started = format!("number {} to {target}", attempt.leg);
+    moments.push((attempt.started_ms, "attempt.started", started));
+    moments.extend(attempt.ringing_ms.map(|at| (at, "attempt.ringing", format!("{target} rings"))));
+    let event = match attempt.result {
+        AttemptResult::Failed => "attempt.failed",
+        AttemptResult::Abandoned => "attempt.abandoned",
+        // The answer is told as the call's.
+        AttemptResult::Answered | AttemptResult::Pending => return,
+    };
+    let status = attempt.status.map_or_else(String::new, |status| format!(" {status};"));
+    let why = attempt.reason.map_or_else(|| String::from("the call ended"), cause);
+    moments.extend(attempt.settled_ms.map(|at| (at, event, format!("{target}:{status} {why}"))));
+}
+
+fn cause(reason: Reason) -> String {
+    format!("{} ({})", reason.text(), reason.code())
+}

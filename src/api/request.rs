@@ -1,0 +1,107 @@
+//! What is read from a request before a handler sees it: ids in the path, JSON bodies.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use super::error::{Code, Place, Problem};
+
+/// Largest body that is read.
+pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
+/// How long a body may take to arrive. Shorter than a request may take in all, so that it is the
+/// slow sender who is told.
+const BODY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The `{id}` of a path.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<S: Send + Sync, T: FromStr<Err: ToString>> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let malformed = |detail: String| {
+            let place = Place::Parameter(String::from("id"));
+            Problem::at(Code::PathMalformed, place, "malformed", detail)
+        };
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|e| malformed(format!("cannot be read: {}", e.body_text())))?;
+        text.parse().map(Self).map_err(|e: T::Err| malformed(e.to_string()))
+    }
+}
+
+/// A body in JSON.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Code::BodyMediaType.into());
+        }
+        let bytes = tokio::time::timeout(BODY_TIME_MAX, Bytes::from_request(request, state))
+            .await
+            .map_err(|_| Code::BodySlow)?
+            .map_err(|e| match e.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+                _ => Code::BodyIncomplete,
+            })?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = |value: &str| value.split(';').next().map(|it| it.trim().to_ascii_lowercase());
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| essence(value.to_str().ok()?))
+        .is_some_and(|it| it == "application/json")
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // A struct would take a list too, as its fields in order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let place = Place::Body(String::new());
+        return Err(Problem::at(Code::BodyMistyped, place, "mistyped", "the body is a list"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let place = Place::Body(pointer(e.path()));
+        let cause = e.into_inner();
+        if cause.is_data() {
+            Problem::at(Code::BodyMistyped, place, "mistyped", cause.to_string())
+        } else {
+            syntax(&cause)
+        }
+    })?;
+    json.end().map_err(|e| syntax(&e))?;
+    Ok(value)
+}
+
+fn syntax(cause: &serde_json::Error) -> Problem {
+    let detail = format!("the body is not JSON: {cause}");
+    Problem::new(Code::BodySyntax, detail.as_str()).with(
+        Place::Body(String::new()),
+        "syntax",
+        cause.to_string(),
+    )
+}
+
+/// RFC 6901.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => String::new(),
+        })
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! Every route on one page, and what every request passes on its way there.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use metrics::counter;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::Instrument;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::{Keys, require_key};
+use super::error::{Code, Problem};
+use super::page::Cursors;
+use super::request::BODY_BYTES_MAX;
+use super::{Services, calls, explain, health, openapi, pings};
+
+/// Counts requests, by `route`, `method` and `status`.
+pub const REQUESTS: &str = "tollbridge_api_requests_total";
+
+/// How long an answer may take.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What handlers work with.
+pub(super) struct Api {
+    pub(super) services: Services,
+    pub(super) cursors: Cursors,
+    /// The OpenAPI document as JSON.
+    pub(super) document: String,
+}
+
+/// The routes behind a key, and the open ones.
+pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
+    let keyed = OpenApiRouter::new()
+        .routes(routes!(calls::list))
+        .routes(routes!(calls::live))
+        .routes(routes!(calls::show))
+        .routes(routes!(explain::show))
+        .routes(routes!(calls::hang_up))
+        .routes(routes!(pings::accept))
+        .routes(routes!(pings::show))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::show));
+    let open = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready));
+    (keyed, open)
+}
+
+/// The whole API. The server serves it on `api.listen`.
+pub fn router(services: Services) -> Router {
+    limited(services, TIME_MAX)
+}
+
+/// Like [`router`], with a time limit of one's own.
+pub(super) fn limited(services: Services, time_max: Duration) -> Router {
+    let keys = Arc::new(Keys::new(&services.keys));
+    let document = openapi::document().to_json().expect("the document can be written");
+    let cursors = Cursors::new(&services.cursor_secret);
+    let api = Arc::new(Api { services, cursors, document });
+    let (keyed, open) = routes();
+    let (keyed, _) = keyed.split_for_parts();
+    let (open, _) = open.split_for_parts();
+    keyed
+        .fallback(async || Problem::from(Code::RouteNotFound))
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(keys, require_key))
+        .merge(open.method_not_allowed_fallback(no_such_method))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(time_max, in_time))
+        .layer(from_fn(observed))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .with_state(api)
+}
+
+async fn no_such_method() -> Problem {
+    Code::MethodNotAllowed.into()
+}
+
+async fn in_time(State(time_max): State<Duration>, request: Request, next: Next) -> Response {
+    tokio::time::timeout(time_max, next.run(request))
+        .await
+        .unwrap_or_else(|_| Problem::from(Code::Overtime).retry_after(1).into_response())
+}
+
+/// Counts the request, and runs it in a span that says whose it is. Neither holds the path as it
+/// was asked for, nor the query: there may be a caller's number in it.
+async fn observed(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
+    let method = method_name(request.method());
+    let span = tracing::info_span!("api", method, route, key_id = tracing::field::Empty);
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    span.in_scope(|| tracing::debug!(status = status.as_u16(), "answered a request"));
+    let status = status.as_str().to_owned();
+    counter!(REQUESTS, "route" => route, "method" => method, "status" => status).increment(1);
+    response
+}
+
+/// A label from a bounded set.
+fn method_name(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// The panic itself was told by the panic hook.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("answering a request panicked");
+    Problem::from(Code::InternalError).into_response()
+}

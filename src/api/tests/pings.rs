@@ -1,0 +1,200 @@
+//! Pings: taken, repeated, refused, found again.
+
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::world::Broken;
+use super::{Answer, CALLER, Fixture, refused, refused_whole, request};
+
+#[test]
+fn a_ping_with_a_pool_is_lent_a_number() {
+    let fixture = Fixture::new();
+
+    let answer = ping(&fixture, &json!({"pool": "pool_hvac"}));
+
+    assert_eq!(answer.status, 202);
+    let expected = json!({
+        "ping_id": "png_01010101010101010101010101010101",
+        "session_id": "ses_01010101010101010101010101010101",
+        "number": "+16145550121",
+        "number_status": "leased",
+        "expires_at": "2026-03-17T15:34:12.318Z",
+    });
+    assert_eq!(answer.json(), expected);
+    let location = "/v1/pings/png_01010101010101010101010101010101";
+    assert_eq!(answer.header("location"), Some(location));
+    assert_eq!(answer.header("idempotent-replayed"), None);
+}
+
+#[test]
+fn a_ping_without_a_free_number_is_taken_without_one() {
+    let fixture = Fixture::new();
+    ping(&fixture, &json!({"pool": "pool_hvac"}));
+
+    let exhausted = ping(&fixture, &json!({"pool": "pool_hvac"})).json();
+
+    assert_eq!(exhausted["number_status"], "exhausted");
+    assert!(!exhausted.as_object().unwrap().contains_key("number"));
+}
+
+#[test]
+fn a_repeated_ping_gets_the_same_answer_however_it_is_named() {
+    let fixture = Fixture::new();
+    let body = json!({"campaign": "cmp_hvac", "caller_id": CALLER});
+    let named = json!({"campaign": "cmp_hvac", "caller_id": CALLER, "request_id": "r-1"});
+    let first = ping(&fixture, &named);
+
+    let keyed = |key: &str, body: &Value| {
+        let request = request(Method::POST, "/v1/pings")
+            .header("content-type", "application/json; charset=utf-8")
+            .header("Idempotency-Key", key);
+        fixture.ask(request.body(Body::from(body.to_string())).unwrap())
+    };
+    for again in [ping(&fixture, &named), keyed("r-1", &body), keyed("r-1", &named)] {
+        assert_eq!(again.status, 202);
+        assert_eq!(again.json(), first.json());
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    }
+    let contradiction = refused(400, "header.malformed", "Idempotency-Key", "malformed");
+    assert_eq!(keyed("r-2", &named).problem(), contradiction);
+    let other = json!({"pool": "pool_hvac", "request_id": "r-1"});
+    let conflict = refused(409, "ping.conflict", "/request_id", "conflict");
+    assert_eq!(ping(&fixture, &other).problem(), conflict);
+}
+
+#[test]
+fn a_ping_that_cannot_be_taken_is_refused_with_the_field() {
+    let fixture = Fixture::new();
+    let long = "x".repeat(300);
+    let unprocessable = |place, fault| refused(422, "ping.refused", place, fault);
+    let cases = [
+        (json!({}), unprocessable("/caller_id", "missing")),
+        (json!({"caller_id": CALLER}), unprocessable("/campaign", "missing")),
+        (
+            json!({"campaign": "cmp_hvac", "caller_id": "bob"}),
+            unprocessable("/caller_id", "malformed"),
+        ),
+        (json!({"campaign": "none", "caller_id": CALLER}), unprocessable("/campaign", "unknown")),
+        (
+            json!({"campaign": "cmp_paused", "caller_id": CALLER}),
+            unprocessable("/campaign", "paused"),
+        ),
+        (
+            json!({"campaign": "cmp_paused", "pool": "pool_hvac"}),
+            unprocessable("/campaign", "mismatch"),
+        ),
+        (json!({"pool": "pool_hvac", "test": true}), unprocessable("/test", "unsupported")),
+        (
+            json!({"pool": "pool_hvac", "lead": {"age": long}}),
+            unprocessable("/lead/age", "too_large"),
+        ),
+        (
+            json!({"pool": "pool_hvac", "tags": {"utm": long}}),
+            unprocessable("/tags/utm", "too_large"),
+        ),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(ping(&fixture, &body).problem(), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_ping_is_refused_with_where_it_goes_wrong() {
+    let fixture = Fixture::new();
+    let mistyped = |place| refused(400, "body.mistyped", place, "mistyped");
+    let syntax = refused(400, "body.syntax", "", "syntax");
+    let cases = [
+        ("", syntax.clone()),
+        ("{", syntax.clone()),
+        (r#"{"pool": "a"} {}"#, syntax.clone()),
+        (r#"{"pool": "a",}"#, syntax),
+        ("[]", mistyped("")),
+        ("7", mistyped("")),
+        (r#"{"ttl_s": "soon"}"#, mistyped("/ttl_s")),
+        (r#"{"ttl_s": -1}"#, mistyped("/ttl_s")),
+        (r#"{"lead": 3}"#, mistyped("/lead")),
+        (r#"{"colour/~": 3}"#, mistyped("/colour~1~0")),
+        (r#"{"pool": "a", "pool": "b"}"#, mistyped("")),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(fixture.post("/v1/pings", body).problem(), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_body_of_another_kind_or_beyond_64_kib_is_refused() {
+    let fixture = Fixture::new();
+    for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
+        let request = request(Method::POST, "/v1/pings").header("content-type", media_type);
+        let answer = fixture.ask(request.body(Body::from("{}")).unwrap());
+        assert_eq!(answer.problem(), refused_whole(415, "body.media_type"), "{media_type}");
+    }
+
+    let padded = |bytes: usize| String::from(r#"{"pool": "pool_hvac"}"#) + &" ".repeat(bytes - 21);
+    assert_eq!(fixture.post("/v1/pings", &padded(65_536)).status, 202);
+    let beyond = fixture.post("/v1/pings", &padded(65_537));
+    assert_eq!(beyond.problem(), refused_whole(413, "body.too_large"));
+}
+
+#[test]
+fn pings_beyond_what_can_be_held_or_written_are_asked_to_come_later() {
+    let fixture = Fixture::new();
+    for _ in 0..2 {
+        assert_eq!(ping(&fixture, &json!({"pool": "pool_hvac"})).status, 202);
+    }
+    let full = ping(&fixture, &json!({"pool": "pool_hvac"}));
+    assert_eq!(full.problem(), refused_whole(429, "ping.full"));
+    assert_eq!(full.header("retry-after"), Some("5"));
+
+    fixture.world.breaks(Broken::Journal);
+    let unwritten = ping(&fixture, &json!({"pool": "pool_hvac"}));
+    assert_eq!(unwritten.problem(), refused_whole(503, "ping.unavailable"));
+    assert_eq!(unwritten.header("retry-after"), Some("30"));
+    assert_eq!(unwritten.json()["detail"], "the journal's disk is nearly full");
+}
+
+#[test]
+fn the_session_of_a_ping_can_be_read() {
+    let fixture = Fixture::new();
+    let body = json!({
+        "request_id": "r-1",
+        "campaign": "cmp_hvac",
+        "caller_id": "1-614-555-0163",
+        "state": "oh",
+        "ttl_s": 60,
+    });
+    let accepted = ping(&fixture, &body);
+
+    let shown = fixture.get(accepted.header("location").unwrap());
+
+    let expected = json!({
+        "ping_id": "png_01010101010101010101010101010101",
+        "session_id": "ses_01010101010101010101010101010101",
+        "status": "live",
+        "request_id": "r-1",
+        "publisher": "pub_bright",
+        "campaign": "cmp_hvac",
+        "caller_id": CALLER,
+        "pool": null,
+        "number": null,
+        "tags": {"geo.state": "OH"},
+        "created_at": "2026-03-17T15:04:12.318Z",
+        "expires_at": "2026-03-17T15:05:12.318Z",
+        "consumed_at": null,
+    });
+    assert_eq!(shown.json(), expected);
+}
+
+#[test]
+fn an_unknown_ping_and_a_malformed_id_are_told_apart() {
+    let fixture = Fixture::new();
+    let unknown = fixture.get("/v1/pings/png_01010101010101010101010101010101");
+    assert_eq!(unknown.problem(), refused_whole(404, "ping.not_found"));
+    let malformed = fixture.get("/v1/pings/ses_01010101010101010101010101010101");
+    assert_eq!(malformed.problem(), refused(400, "path.malformed", "id", "malformed"));
+}
+
+fn ping(fixture: &Fixture, body: &Value) -> Answer {
+    fixture.post("/v1/pings", &body.to_string())
+}

@@ -1,0 +1,317 @@
+//! Stand-ins for the server: calls folded from their facts, a real desk for pings.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::super::{Health, Intake, LiveCalls, PingError, PingIntake};
+use super::CALLER;
+use crate::cdr::fact::{
+    Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed, Converted,
+    Decided, Ended, Fact, FactBody, Party, Stamp, Terms,
+};
+use crate::cdr::journal::{Entry, Lsn};
+use crate::cdr::record::CallRecord;
+use crate::cdr::store::{Answer, CallFilter, CallStore, StoreError};
+use crate::cdr::timeline;
+use crate::id::{CallId, PingId, SessionId};
+use crate::money::Money;
+use crate::reason::Reason;
+use crate::routing::config::RoutingConfig;
+use crate::routing::ping::{Desk, DeskLimits, NewIds, PingRequest, Session};
+use crate::routing::replay::record_json;
+use crate::routing::{Rotation, RouteRequest, RoutingSnapshot, Tags, decide};
+use crate::time::{Mono, Wall};
+
+/// 2026-03-17T15:04:12.318Z.
+pub(super) const START: Wall = Wall(1_773_759_852_318);
+
+const CONFIG: &str = r#"
+    publishers = [{ id = "pub_bright" }]
+    buyers = [{ id = "buy_summit" }, { id = "buy_cool" }]
+    pools = [{ id = "pool_hvac", campaign = "cmp_hvac", publisher = "pub_bright",
+        numbers = ["+16145550121"] }]
+
+    [[targets]]
+    id = "tgt_summit"
+    buyer = "buy_summit"
+    dial = { kind = "sip", uri = "sip:dispatch@192.0.2.10" }
+    filters = { all = [{ tag = "geo.state", op = "in", value = ["OH", "PA"] }] }
+
+    [[targets]]
+    id = "tgt_cool"
+    buyer = "buy_cool"
+    dial = { kind = "sip", uri = "sip:192.0.2.20" }
+    conversion = { seconds = 90, revenue = "41.50" }
+
+    [[campaigns]]
+    id = "cmp_hvac"
+    publisher = "pub_bright"
+    numbers = ["+16145550104"]
+    routing = { tiers = [{ targets = [{ target = "tgt_summit" }, { target = "tgt_cool" }] }] }
+
+    [[campaigns]]
+    id = "cmp_paused"
+    publisher = "pub_bright"
+    paused = true
+    routing = { tiers = [{ targets = [{ target = "tgt_cool" }] }] }
+"#;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) live: BTreeMap<CallId, Arc<CallRecord>>,
+    pub(super) stored: BTreeMap<CallId, CallRecord>,
+    pub(super) decisions: BTreeMap<u64, Bytes>,
+    pub(super) hung_up: Vec<CallId>,
+    /// Filters the store was asked for.
+    pub(super) asked: Vec<CallFilter>,
+    pub(super) broken: Option<Broken>,
+    pub(super) unready: Vec<String>,
+    pings: u8,
+}
+
+/// What is out of order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Broken {
+    Database,
+    Row,
+    Journal,
+    /// Answers to pings never come.
+    Stuck,
+    /// The metrics panic.
+    Metrics,
+}
+
+pub(super) struct World {
+    snapshot: RoutingSnapshot,
+    desk: Mutex<Desk>,
+    pub(super) state: Mutex<State>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let config: RoutingConfig = toml::from_str(CONFIG).unwrap();
+        let snapshot = RoutingSnapshot::compile(config, 418).unwrap();
+        let mut desk = Desk::new(DeskLimits { sessions_max: 2, ..DeskLimits::default() });
+        desk.configure(&snapshot);
+        Self { snapshot, desk: Mutex::new(desk), state: Mutex::default() }
+    }
+
+    /// Stores the decision about a call from `state`, under the key 11.
+    pub(super) fn decide(&self, call: CallId, state: &str) {
+        let tags: Tags = [("geo.state".into(), state.into())].into();
+        let request = RouteRequest {
+            call,
+            at: START,
+            dialed: "+16145550104".parse().unwrap(),
+            caller: CALLER.parse().ok(),
+            trunk: "trk_a".into(),
+            tags,
+        };
+        let nothing_used = BTreeMap::new();
+        let decision =
+            decide(&self.snapshot, &request, &[], &nothing_used, &mut Rotation::default());
+        let json = Bytes::from(record_json(&request, &[], &decision));
+        self.state.lock().decisions.insert(11, json);
+    }
+
+    pub(super) fn breaks(&self, what: Broken) {
+        self.state.lock().broken = Some(what);
+    }
+
+    fn check_store(&self) -> Result<(), StoreError> {
+        match self.state.lock().broken {
+            Some(Broken::Database) => Err(StoreError::Database("disk I/O error".into())),
+            Some(Broken::Row) => Err(StoreError::Damaged {
+                table: "cdr",
+                row: "cal_1".into(),
+                detail: "not CBOR".into(),
+            }),
+            Some(Broken::Journal | Broken::Stuck | Broken::Metrics) | None => Ok(()),
+        }
+    }
+}
+
+impl LiveCalls for World {
+    fn live(&self) -> Vec<Arc<CallRecord>> {
+        self.state.lock().live.values().cloned().collect()
+    }
+
+    fn find(&self, call: CallId) -> Option<Arc<CallRecord>> {
+        self.state.lock().live.get(&call).cloned()
+    }
+
+    fn hang_up(&self, call: CallId) -> bool {
+        let mut state = self.state.lock();
+        let up = state.live.contains_key(&call);
+        state.hung_up.extend(up.then_some(call));
+        up
+    }
+}
+
+impl CallStore for World {
+    fn list(
+        &self,
+        filter: CallFilter,
+        after: Option<CallId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<CallRecord>> {
+        Box::pin(async move {
+            self.check_store()?;
+            let mut state = self.state.lock();
+            let matching = state.stored.values().rev().filter(|record| filter.matches(record));
+            let after = matching.filter(|record| after.is_none_or(|after| record.call < after));
+            let page = after.take(limit).cloned().collect();
+            state.asked.push(filter);
+            Ok(page)
+        })
+    }
+
+    fn find(&self, call: CallId) -> Answer<'_, Option<CallRecord>> {
+        Box::pin(async move {
+            self.check_store()?;
+            Ok(self.state.lock().stored.get(&call).cloned())
+        })
+    }
+
+    fn explain(&self, explain_ref: u64) -> Answer<'_, Option<Bytes>> {
+        Box::pin(async move {
+            self.check_store()?;
+            Ok(self.state.lock().decisions.get(&explain_ref).cloned())
+        })
+    }
+}
+
+impl PingIntake for World {
+    fn accept(&self, ping: PingRequest) -> Intake<'_> {
+        Box::pin(async move {
+            let broken = self.state.lock().broken;
+            match broken {
+                Some(Broken::Stuck) => std::future::pending().await,
+                Some(Broken::Journal) => Err(PingError::Unavailable {
+                    reason: "the journal's disk is nearly full".into(),
+                    retry_after_s: 30,
+                }),
+                Some(Broken::Database | Broken::Row | Broken::Metrics) | None => {
+                    let n = {
+                        let mut state = self.state.lock();
+                        state.pings += 1;
+                        state.pings
+                    };
+                    let ids = NewIds {
+                        ping: PingId::from_bytes([n; 16]),
+                        session: SessionId::from_bytes([n; 16]),
+                    };
+                    Ok(self.desk.lock().accept(&self.snapshot, ping, ids, START)?)
+                }
+            }
+        })
+    }
+
+    fn find(&self, ping: PingId) -> Option<Session> {
+        self.desk.lock().by_ping(ping).cloned()
+    }
+}
+
+impl Health for World {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let unready = self.state.lock().unready.clone();
+        if unready.is_empty() { Ok(()) } else { Err(unready) }
+    }
+
+    fn metrics(&self) -> String {
+        assert!(self.state.lock().broken != Some(Broken::Metrics), "told to panic");
+        String::from("tollbridge_calls_active 0\n")
+    }
+}
+
+/// The `n`th call after [`START`], one each second.
+pub(super) fn call_id(n: u8) -> CallId {
+    let ms = u64::try_from(START.0).unwrap() + 1_000 * u64::from(n);
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+    bytes[6] = 0x70;
+    bytes[8] = 0x80;
+    bytes[15] = n;
+    CallId::from_bytes(bytes)
+}
+
+/// The record of a call after `facts`, each so many milliseconds after its admission.
+pub(super) fn record(call: CallId, facts: &[(u64, FactBody)]) -> CallRecord {
+    let start = i64::try_from(call.minted_at_ms()).unwrap();
+    let mut entries = facts.iter().zip(1..).map(|((ms, body), seq)| {
+        let at = Stamp::new(Wall(start + i64::try_from(*ms).unwrap()), Mono(ms * 1_000_000));
+        let fact = Fact { call: Some(call), at, body: body.clone() };
+        Entry { lsn: Lsn { epoch: 0, seq: seq + 9 }, fact }
+    });
+    let first = entries.next().unwrap();
+    let mut record = CallRecord::begin(call, &first);
+    timeline::apply(&mut record, &first);
+    for entry in entries {
+        timeline::apply(&mut record, &entry);
+    }
+    record
+}
+
+/// A call that was just admitted.
+pub(super) fn admitted() -> Vec<(u64, FactBody)> {
+    let admitted = Admitted {
+        trunk: "trk_a".into(),
+        sip_call_id: "a84b4c76e66710@198.51.100.7".into(),
+        dialed: "sip:+16145550104@edge.example".into(),
+        did: "+16145550104".parse().ok(),
+        caller: CALLER.parse().ok(),
+        source: "udp:198.51.100.7:5060".into(),
+    };
+    vec![(0, admitted.into())]
+}
+
+/// A call that its first target refused and its second answered, up after 4.1 s.
+pub(super) fn answered() -> Vec<(u64, FactBody)> {
+    let started = |leg, target: &str, buyer: &str| AttemptStarted {
+        leg,
+        target: target.into(),
+        buyer: buyer.into(),
+        uri: format!("sip:{target}@192.0.2.10").into(),
+        terms: Some(Terms {
+            seconds: 90,
+            revenue: Money(41_500_000),
+            payout: Money(33_200_000),
+            currency: "USD".into(),
+            payout_seconds: 90,
+        }),
+    };
+    let decided = Decided {
+        config_rev: 418,
+        campaign: Some("cmp_hvac".into()),
+        publisher: Some("pub_bright".into()),
+        session: Some(SessionId::from_bytes([3; 16])),
+        match_method: "pool_lease".into(),
+        confidence_pct: 99,
+        record: Bytes::new(),
+        refused: None,
+    };
+    let busy = AttemptFailed { leg: 1, status: 486, q850: Some(17), reason: Reason::AttemptBusy };
+    let mut facts = admitted();
+    facts.extend([
+        (7, decided.into()),
+        (9, started(1, "tgt_summit", "buy_summit").into()),
+        (500, busy.into()),
+        (501, started(2, "tgt_cool", "buy_cool").into()),
+        (1_001, AttemptProgress { leg: 2, status: 180 }.into()),
+        (4_100, Answered { leg: 2 }.into()),
+        (4_150, Confirmed {}.into()),
+    ]);
+    facts
+}
+
+/// The same call, converted and over.
+pub(super) fn ended() -> Vec<(u64, FactBody)> {
+    let ended =
+        Ended { party: Party::Caller, reason: Reason::CallerHungUp, status: 200, q850: Some(16) };
+    let mut facts = answered();
+    facts.extend([(94_100, Converted { leg: 2 }.into()), (293_568, ended.into())]);
+    facts
+}
