@@ -1,0 +1,47 @@
+# What people and CI run. `make` alone lists the targets.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+
+.PHONY: help run demo test bench lint soak bench-sip fuzz deps
+
+help: ## This list.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: ## Serve examples/loopback.toml: SIP on port 5060, API on 8080.
+	$(CARGO) run --release -- serve --config examples/loopback.toml
+
+demo: ## One call told from ping to record, on loopback.
+	$(CARGO) run --release -- demo
+
+deps: ## What the tests need besides Rust (root or sudo).
+	scripts/install-test-deps.sh
+
+lint: ## Formatting and clippy; a warning is an error.
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+# The integration tests come last, so that the last line is their verdict. They replay the fuzz
+# corpus and run sipp-scenarios/; most of their time is waiting, hence four at once.
+test: deps lint ## Everything CI checks.
+	$(CARGO) test --locked --lib --bins
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --test it -- --test-threads=4
+
+bench: ## Micro-benchmarks.
+	$(CARGO) bench --locked --benches
+
+soak: ## Many more crashes: TOLLBRIDGE_CRASH_ROUNDS, default 200.
+	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \
+	  $(CARGO) test --locked --test it crash -- --nocapture
+
+bench-sip: ## Calls through tollbridge and through Kamailio on this machine, in turn.
+	scripts/install-test-deps.sh --bench
+	$(CARGO) build --release --locked
+	benches/sip/bench.py $(ARGS)
+
+fuzz: ## A minute on each fuzz target (cargo-fuzz, nightly); SECONDS_EACH=N for longer.
+	for target in fuzz/fuzz_targets/*.rs; do \
+	  $(CARGO) +nightly fuzz run "$$(basename "$$target" .rs)" -- -max_total_time=$${SECONDS_EACH:-60}; \
+	done

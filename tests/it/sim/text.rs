@@ -1,0 +1,272 @@
+//! Messages as the parties of the simulation write and read them. The reader is not the one under
+//! test: it knows just enough of what this simulation sends, and checks what it reads.
+
+use bytes::Bytes;
+use tollbridge::sip::message::Method;
+
+/// What the parties look at in a message. Slices share the message's buffer.
+#[derive(Clone, Debug)]
+pub(super) struct Glance {
+    pub(super) raw: Bytes,
+    pub(super) start: Start,
+    /// Every Via value as written.
+    pub(super) vias: Vec<Bytes>,
+    pub(super) branch: Bytes,
+    pub(super) from: Bytes,
+    pub(super) from_tag: Bytes,
+    pub(super) to: Bytes,
+    pub(super) to_tag: Option<Bytes>,
+    pub(super) call_id: Bytes,
+    pub(super) cseq: u32,
+    pub(super) cseq_method: Method,
+    /// The URI in Contact.
+    pub(super) contact: Option<Bytes>,
+    pub(super) routes: Vec<Bytes>,
+    pub(super) record_routes: Vec<Bytes>,
+    pub(super) max_forwards: Option<u32>,
+    pub(super) body: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Start {
+    Request { method: Method, uri: Bytes },
+    Response { status: u16 },
+}
+
+impl Glance {
+    /// Fails with what is wrong, in words, if a field is missing, doubled or not as it must be.
+    pub(super) fn read(raw: &Bytes) -> Result<Self, String> {
+        let end = memchr::memmem::find(raw, b"\r\n\r\n").ok_or("no end of the header")?;
+        let body = raw.slice(end + 4..);
+        let mut lines = Lines { raw, at: 0, end };
+        let start = read_start(&lines.next().ok_or("no start line")?)?;
+        let mut vias = vec![];
+        let (mut routes, mut record_routes) = (vec![], vec![]);
+        let (mut from, mut to, mut call_id, mut cseq) = (None, None, None, None);
+        let (mut contact, mut max_forwards, mut length) = (None, None, None);
+        for line in lines {
+            let colon = memchr::memchr(b':', &line).ok_or("a line without a colon")?;
+            let value = trim(&line.slice(colon + 1..));
+            let once = |slot: &mut Option<Bytes>, value| match slot.replace(value) {
+                None => Ok(()),
+                Some(_) => Err(format!("two {}", show(&line[..colon]))),
+            };
+            match &line[..colon] {
+                b"Via" => vias.push(value),
+                b"From" => once(&mut from, value)?,
+                b"To" => once(&mut to, value)?,
+                b"Call-ID" => once(&mut call_id, value)?,
+                b"CSeq" => once(&mut cseq, value)?,
+                b"Contact" => once(&mut contact, value)?,
+                b"Max-Forwards" => once(&mut max_forwards, value)?,
+                b"Content-Length" => once(&mut length, value)?,
+                b"Route" => routes.push(value),
+                b"Record-Route" => record_routes.push(value),
+                _ => {}
+            }
+        }
+        let length: usize = number(&length.ok_or("no Content-Length")?)?;
+        if length != body.len() {
+            return Err(format!("Content-Length {length} before {} octets", body.len()));
+        }
+        let branch = after(vias.first().ok_or("no Via")?, b"branch=").ok_or("no branch")?;
+        if !branch.starts_with(b"z9hG4bK") || branch.len() < 8 {
+            return Err(String::from("a branch without the magic cookie"));
+        }
+        let from = from.ok_or("no From")?;
+        let from_tag = after(&from, b";tag=").ok_or("no From tag")?;
+        let to = to.ok_or("no To")?;
+        let to_tag = after(&to, b";tag=");
+        let cseq = cseq.ok_or("no CSeq")?;
+        let space = memchr::memchr(b' ', &cseq).ok_or("a CSeq without a method")?;
+        let cseq_method = Method::from_bytes(&cseq[space + 1..]);
+        if matches!(&start, Start::Request { method, .. } if *method != cseq_method) {
+            return Err(String::from("CSeq names another method"));
+        }
+        Ok(Self {
+            raw: raw.clone(),
+            start,
+            vias,
+            branch,
+            from,
+            from_tag,
+            to,
+            to_tag,
+            call_id: call_id.ok_or("no Call-ID")?,
+            cseq: number(&cseq[..space])?,
+            cseq_method,
+            contact: contact.map(|contact| within(&contact)),
+            routes,
+            record_routes,
+            max_forwards: max_forwards.map(|value| number(&value)).transpose()?,
+            body,
+        })
+    }
+
+    pub(super) fn method(&self) -> Option<Method> {
+        match self.start {
+            Start::Request { method, .. } => Some(method),
+            Start::Response { .. } => None,
+        }
+    }
+
+    pub(super) fn status(&self) -> Option<u16> {
+        match self.start {
+            Start::Request { .. } => None,
+            Start::Response { status } => Some(status),
+        }
+    }
+
+    pub(super) fn uri(&self) -> Bytes {
+        match &self.start {
+            Start::Request { uri, .. } => uri.clone(),
+            Start::Response { .. } => Bytes::new(),
+        }
+    }
+
+    /// The number a party put into the body, so that its way can be followed.
+    pub(super) fn serial(&self) -> Option<u64> {
+        let at = memchr::memmem::find(&self.body, b"serial-")? + b"serial-".len();
+        let digits = self.body[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    }
+}
+
+/// A request that a party writes.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) uri: &'a str,
+    pub(super) host: &'a str,
+    pub(super) branch: &'a str,
+    pub(super) from: &'a str,
+    pub(super) to: &'a str,
+    pub(super) call_id: &'a str,
+    pub(super) cseq: u32,
+    pub(super) contact: &'a str,
+    pub(super) record_routes: &'a [String],
+    pub(super) body: &'a str,
+}
+
+impl Request<'_> {
+    pub(super) fn write(&self) -> Bytes {
+        let Self { uri, host, branch, from, to, call_id, cseq, contact, body, .. } = self;
+        let method = self.method.name();
+        let record_routes = routes(self.record_routes);
+        let kind = kind_of(body);
+        let length = body.len();
+        Bytes::from(format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {host};rport;branch={branch}\r\n{record_routes}\
+             Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {cseq} {method}\r\nContact: <{contact}>\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+}
+
+/// A response that a party writes.
+pub(super) fn respond(
+    to: &Glance,
+    status: u16,
+    tag: &str,
+    contact: &str,
+    record_routes: &[String],
+    body: &str,
+) -> Bytes {
+    let mut text = format!("SIP/2.0 {status} Whatever\r\n");
+    for via in &to.vias {
+        text.extend(["Via: ", &show(via), "\r\n"]);
+    }
+    text.push_str(&routes(record_routes));
+    text.extend(["From: ", &show(&to.from), "\r\nTo: ", &show(&to.to)]);
+    if to.to_tag.is_none() && status > 100 {
+        text.extend([";tag=", tag]);
+    }
+    let (cseq, method) = (to.cseq, to.cseq_method.name());
+    let (kind, length) = (kind_of(body), body.len());
+    text.push_str(&format!(
+        "\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <{contact}>\r\n{kind}Content-Length: {length}\r\n\r\n{body}",
+        show(&to.call_id)
+    ));
+    Bytes::from(text)
+}
+
+/// A session description whose origin and serial name who made it.
+pub(super) fn sdp(who: &str, serial: u64) -> String {
+    format!(
+        "v=0\r\no={who} 1 {serial} IN IP4 10.9.9.9\r\ns=serial-{serial}\r\nc=IN IP4 203.0.113.77\r\n\
+         t=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+    )
+}
+
+pub(super) fn show(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn routes(record_routes: &[String]) -> String {
+    record_routes.iter().map(|route| format!("Record-Route: {route}\r\n")).collect()
+}
+
+fn kind_of(body: &str) -> &'static str {
+    match (body.is_empty(), body.starts_with("v=")) {
+        (true, _) => "",
+        (false, true) => "Content-Type: application/sdp\r\n",
+        (false, false) => "Content-Type: application/dtmf-relay\r\n",
+    }
+}
+
+fn read_start(line: &Bytes) -> Result<Start, String> {
+    if let Some(rest) = line.strip_prefix(b"SIP/2.0 ") {
+        return Ok(Start::Response { status: number(rest.get(..3).ok_or("no status")?)? });
+    }
+    let space = memchr::memchr(b' ', line).ok_or("no Request-URI")?;
+    let rest = line.slice(space + 1..);
+    let uri = rest.strip_suffix(b" SIP/2.0").ok_or("no SIP version")?.len();
+    Ok(Start::Request { method: Method::from_bytes(&line[..space]), uri: rest.slice(..uri) })
+}
+
+struct Lines<'a> {
+    raw: &'a Bytes,
+    at: usize,
+    end: usize,
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let start = self.at;
+        if start >= self.end {
+            return None;
+        }
+        let end = memchr::memchr(b'\r', &self.raw[start..self.end]).map_or(self.end, |n| start + n);
+        self.at = end + 2;
+        Some(self.raw.slice(start..end))
+    }
+}
+
+fn trim(value: &Bytes) -> Bytes {
+    value.slice_ref(value.trim_ascii())
+}
+
+/// What follows `mark`, up to the next parameter.
+fn after(value: &Bytes, mark: &[u8]) -> Option<Bytes> {
+    let start = memchr::memmem::find(value, mark)? + mark.len();
+    let end = memchr::memchr3(b';', b',', b'>', &value[start..]).map_or(value.len(), |n| start + n);
+    Some(value.slice(start..end))
+}
+
+/// What is between the angle brackets.
+fn within(value: &Bytes) -> Bytes {
+    let start = memchr::memchr(b'<', value).map_or(0, |at| at + 1);
+    let end = memchr::memchr(b'>', value).unwrap_or(value.len());
+    value.slice(start..end)
+}
+
+fn number<T: TryFrom<u64>>(digits: &[u8]) -> Result<T, String> {
+    let wrong = || format!("{} is no number", show(digits));
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) || digits.len() > 18 {
+        return Err(wrong());
+    }
+    let number = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    T::try_from(number).map_err(|_| wrong())
+}

@@ -1,0 +1,53 @@
+//! The few lines of HTTP the tests need.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+
+/// The key of examples/loopback.toml.
+const KEY: &str = "dev";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    /// The body as JSON; the error shows the body.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.body).with_context(|| format!("unexpected body: {}", self.body))
+    }
+}
+
+pub(crate) fn get(to: SocketAddr, path: &str) -> Result<Reply> {
+    exchange(to, "GET", path, "")
+}
+
+pub(crate) fn post(to: SocketAddr, path: &str, json: &str) -> Result<Reply> {
+    exchange(to, "POST", path, json)
+}
+
+/// One request on a connection of its own. HTTP/1.0, so that the answer ends with the connection
+/// and never comes in chunks.
+fn exchange(to: SocketAddr, method: &str, path: &str, body: &str) -> Result<Reply> {
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: {to}\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").context("an answer without an end of headers")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok(Reply { status: status.context("an answer without a status")?, body: body.to_owned() })
+}
