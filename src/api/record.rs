@@ -36,8 +36,11 @@ pub(super) struct CallSummary {
     /// The trunk the call came in on.
     #[schema(value_type = Option<String>, example = "trk_a")]
     trunk: Option<TrunkId>,
-    /// The Request-URI as it was dialled.
-    #[schema(value_type = String, example = "sip:+16145550104@edge.example")]
+    /// The carrier's Call-ID, for comparison with its records.
+    #[schema(value_type = String, example = "a84b4c76e66710@carrier.example")]
+    sip_call_id: SmolStr,
+    /// What was dialled: the user part of the Request-URI as it stood.
+    #[schema(value_type = String, example = "+16145550104")]
     dialed: SmolStr,
     /// The dialled number in E.164.
     #[schema(value_type = Option<String>, example = "+16145550104")]
@@ -155,9 +158,6 @@ struct CallMoney {
 pub(super) struct CallDetail {
     #[serde(flatten)]
     summary: CallSummary,
-    /// The carrier's `Call-ID`.
-    #[schema(value_type = String, example = "a84b4c76e66710@198.51.100.7")]
-    sip_call_id: SmolStr,
     /// Transport and address the INVITE came from.
     #[schema(value_type = String, example = "udp:198.51.100.7:5060")]
     source: SmolStr,
@@ -211,6 +211,7 @@ impl From<&CallRecord> for CallSummary {
             campaign: record.campaign.clone(),
             publisher: record.publisher.clone(),
             trunk: record.trunk.clone(),
+            sip_call_id: record.sip_call_id.clone(),
             dialed: record.dialed.clone(),
             did: record.did,
             caller: record.caller,
@@ -242,7 +243,6 @@ impl From<&CallRecord> for CallDetail {
         let wall = |offset: Option<u64>| offset.map(|ms| record.wall(ms).to_rfc3339());
         Self {
             summary: record.into(),
-            sip_call_id: record.sip_call_id.clone(),
             source: record.source.clone(),
             confidence: Confidence(record.confidence_pct),
             refused: record.refused,

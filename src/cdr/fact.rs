@@ -151,7 +151,7 @@ pub struct Admitted {
     /// The carrier's `Call-ID`.
     #[cbor(n(1), with = "codec::text")]
     pub sip_call_id: SmolStr,
-    /// The Request-URI as dialled.
+    /// User part of the Request-URI as dialled.
     #[cbor(n(2), with = "codec::text")]
     pub dialed: SmolStr,
     /// The dialled number, absent where the user part is none.

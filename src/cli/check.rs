@@ -3,25 +3,19 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use tollbridge::config::{Config, ConfigError};
+use tollbridge::config::{Config, ConfigError, Fault};
 use tollbridge::server::{self, StartError};
 
-use super::Failure;
+use super::{Failure, logging};
 
 /// Prints what the configuration comes to, or returns all its faults.
 pub(crate) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
-    let routing = server::compile_routing(config);
-    let trunks = server::compile_trunks(config);
-    let (routing, trunks) = match (routing, trunks) {
-        (Ok(routing), Ok(trunks)) => (routing, trunks),
-        (
-            Err(StartError::Config(ConfigError::Faults(mut faults))),
-            Err(StartError::Config(ConfigError::Faults(more))),
-        ) => {
-            faults.extend(more);
-            return Err(ConfigError::Faults(faults).into());
-        }
-        (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+    let mut faults = Vec::new();
+    collect(logging::filter(config).map_err(StartError::from), &mut faults)?;
+    let routing = collect(server::compile_routing(config), &mut faults)?;
+    let trunks = collect(server::compile_trunks(config), &mut faults)?;
+    let (Some(routing), Some(trunks), true) = (routing, trunks, faults.is_empty()) else {
+        return Err(ConfigError::Faults(faults).into());
     };
     let counts = [
         count(trunks.iter().len(), "trunk"),
@@ -33,6 +27,21 @@ pub(crate) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
     ];
     writeln!(io::stdout(), "{}: ok; {}", path.display(), counts.join(", "))?;
     Ok(())
+}
+
+/// Puts the faults of the configuration with the others; what else is wrong ends the check.
+fn collect<T>(
+    found: Result<T, StartError>,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<T>, StartError> {
+    match found {
+        Ok(value) => Ok(Some(value)),
+        Err(StartError::Config(ConfigError::Faults(more))) => {
+            faults.extend(more);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn count(n: usize, noun: &str) -> String {

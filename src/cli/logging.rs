@@ -14,17 +14,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// # Errors
 /// `log.filter` is none.
 pub(crate) fn start(config: &Config) -> Result<(), ConfigError> {
+    let filter = filter(config)?;
     let settings = &config.settings.log;
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| {
-        config.faults([(
-            String::from("log.filter"),
-            settings.filter.clone(),
-            format!("is no filter: {error}"),
-            String::from(
-                "write a level such as info, or levels such as info,tollbridge::sip=debug",
-            ),
-        )])
-    })?;
     let lines = match settings.format {
         LogFormat::Text => {
             fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).boxed()
@@ -34,4 +25,22 @@ pub(crate) fn start(config: &Config) -> Result<(), ConfigError> {
     // Fails if logging has begun already, and then nothing is to be done.
     let _ = registry().with(filter).with(lines).try_init();
     Ok(())
+}
+
+/// What `log.filter` lets through.
+///
+/// # Errors
+/// It is no filter.
+pub(crate) fn filter(config: &Config) -> Result<EnvFilter, ConfigError> {
+    let text = &config.settings.log.filter;
+    EnvFilter::try_new(text).map_err(|error| {
+        config.faults([(
+            String::from("log.filter"),
+            text.clone(),
+            format!("is no filter: {error}"),
+            String::from(
+                "write a level such as info, or levels such as info,tollbridge::sip=debug",
+            ),
+        )])
+    })
 }

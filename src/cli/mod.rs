@@ -60,6 +60,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Config(error) => Self::Configuration(error),
+            // Its text says the cause already.
             error @ (StartError::Carrier(_)
             | StartError::Bind(_)
             | StartError::Api { .. }
@@ -68,7 +69,7 @@ impl From<StartError> for Failure {
             | StartError::Store { .. }
             | StartError::Projection(_)
             | StartError::Thread(_)
-            | StartError::Random(_)) => Self::Other(error.into()),
+            | StartError::Random(_)) => Self::Other(anyhow::Error::msg(error.to_string())),
         }
     }
 }

@@ -20,9 +20,10 @@ pub(crate) fn run(config: Config, grace: u64) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config, grace: Duration) -> Result<(), Failure> {
-    let mut signals = StopSignals::new().context("failed to listen for signals")?;
     let (name, store) = (config.settings.node.name.clone(), config.settings.store.dir.clone());
+    // Until it is up, a signal ends the process as it would any other.
     let server = Server::start(config).await?;
+    let mut signals = StopSignals::new().context("failed to listen for signals")?;
     for (transport, address) in server.sip_addresses() {
         tracing::info!(?transport, %address, "listening for SIP");
     }

@@ -110,7 +110,7 @@ pub struct TcpSettings {
 pub struct ApiSettings {
     /// Default 127.0.0.1:8080.
     pub listen: SocketAddr,
-    /// Who may call it. Default: nobody; health and metrics need no key.
+    /// Who may call it. Default: nobody; health needs no key.
     pub keys: Vec<ApiKey>,
 }
 

@@ -51,6 +51,9 @@ pub struct DurableMark {
     seq: AtomicU64,
 }
 
+/// Stands for the position of a fact that the journal has had no room for yet.
+const UNWRITTEN: Lsn = Lsn { epoch: u64::MAX, seq: u64::MAX };
+
 /// How a question of the endpoint is answered.
 pub enum Answer {
     Now(Result<(), Reason>),
@@ -68,6 +71,10 @@ struct LiveCall {
     pinned: Option<PhoneNumber>,
     admitted: Mono,
     answered: Option<Mono>,
+    /// The caller acknowledged the answer.
+    confirmed: bool,
+    /// When the call converts, until it has.
+    converts_at: Option<Mono>,
 }
 
 impl DurableMark {
@@ -127,6 +134,8 @@ impl Bridge {
                 pinned: None,
                 admitted: admission.at,
                 answered: None,
+                confirmed: false,
+                converts_at: None,
             },
         );
         self.parts.live.fetch_add(1, Ordering::Relaxed);
@@ -217,6 +226,9 @@ impl Bridge {
 
     /// What has waited for the disk and need wait no longer.
     pub fn next_durable(&mut self) -> Option<Input> {
+        if !self.backlog.is_empty() {
+            self.drain_backlog();
+        }
         let (lsn, _) = self.queue.front()?;
         if *lsn > self.parts.durable.get() {
             return None;
@@ -271,13 +283,26 @@ impl Bridge {
                     self.settle(id, hold, Counts::Connected, at, Durability::Durable);
                 }
                 self.metrics.answered(at.since(admitted));
-                terms.map(|terms| at + Duration::from_secs(u64::from(terms.seconds)))
+                let converts_at =
+                    terms.map(|terms| at + Duration::from_secs(u64::from(terms.seconds)));
+                if let Some(live) = self.calls.get_mut(key) {
+                    live.converts_at = converts_at;
+                }
+                converts_at
             }
             Report::Confirmed => {
                 self.write(id, at, fact::Confirmed {}, Durability::Buffered);
-                None
+                let live = self.calls.get_mut(key)?;
+                live.confirmed = true;
+                // An ACK that came after the threshold: the timer has gone by without effect.
+                live.converts_at.filter(|due| *due <= at)
             }
             Report::Ended { party, reason, status, q850 } => {
+                // The end and the threshold may be handled in one turn, in this order.
+                let due = self.calls.get(key).and_then(|live| live.converts_at);
+                if let Some(due) = due.filter(|due| *due <= at) {
+                    self.converted(key, due);
+                }
                 self.release(key, at);
                 let ended = fact::Ended {
                     party: translate::party(party),
@@ -301,8 +326,9 @@ impl Bridge {
 
     /// A call is still up at the moment its terms name.
     pub fn converted(&mut self, key: CallKey, at: Mono) {
-        let Some(live) = self.calls.get(key) else { return };
-        if live.answered.is_none() {
+        let Some(live) = self.calls.get_mut(key) else { return };
+        // Nobody pays for a call that its caller never took.
+        if !live.confirmed || live.converts_at.take_if(|due| *due <= at).is_none() {
             return;
         }
         let (id, leg, hold) = (live.id, u16::from(live.attempt), live.hold);
@@ -408,10 +434,16 @@ impl Bridge {
                 }
             }
         }
+        for (lsn, _) in &mut self.queue {
+            if *lsn == UNWRITTEN {
+                *lsn = self.last;
+            }
+        }
     }
 
     fn wait_for_last(&mut self, input: Input) {
-        self.queue.push_back((self.last, input));
+        let lsn = if self.backlog.is_empty() { self.last } else { UNWRITTEN };
+        self.queue.push_back((lsn, input));
         self.waiting.store(true, Ordering::SeqCst);
     }
 }

@@ -106,7 +106,7 @@ impl LiveCalls for Control {
             return false;
         }
         // Whose call it is only its shard knows; the others do not find it.
-        self.shards.iter().all(|shard| shard.post(Mail::HangUp { call }))
+        self.shards.iter().fold(true, |told, shard| shard.post(Mail::HangUp { call }) && told)
     }
 }
 

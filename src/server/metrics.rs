@@ -82,6 +82,7 @@ fn describe() {
     describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
     describe_counter!(SIP_DROPPED, "Datagrams and messages dropped, by reason");
     describe_counter!(PANICS, "Handlers that panicked; each ended one call");
+    describe_counter!(crate::api::REQUESTS, "API requests, by route, method and status");
     describe_counter!(PINGS, "Pings, by result");
     describe_histogram!(PING_ACK, "From a ping to its answer");
     describe_histogram!(JOURNAL_COMMIT, "Making a group of facts durable");

@@ -131,7 +131,8 @@ impl Server {
         };
         let sockets = bind(&settings, shard_count, &tcp)?;
         let sip_addresses = sockets.addresses.clone();
-        let endpoint_settings = endpoint_settings(&settings, &sip_addresses, seed);
+        let endpoint_settings =
+            endpoint_settings(&settings, &sip_addresses, usize::from(shard_count), seed);
         let mut threads = Vec::new();
         let shards = boxes.into_iter().zip(receivers).zip(sockets.by_shard).enumerate();
         for (index, (((mailbox, mail), tcp_events), (runtime, sockets))) in shards {
@@ -214,7 +215,10 @@ impl Server {
             look.tick().await;
         }
         for shard in &self.shards {
-            shard.post(Mail::Stop);
+            // A full box is being read; a shard that is gone needs no letter.
+            while !shard.post(Mail::Stop) && !shard.is_gone() {
+                look.tick().await;
+            }
         }
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || {
@@ -277,6 +281,7 @@ fn bind(settings: &Settings, shards: u16, tcp: &Tcp) -> Result<Sockets, StartErr
 fn endpoint_settings(
     settings: &Settings,
     addresses: &[(Transport, SocketAddr)],
+    shards: usize,
     seed: u128,
 ) -> endpoint::Settings {
     let sip = &settings.sip;
@@ -308,11 +313,13 @@ fn endpoint_settings(
         call: CallLimits {
             decision: settings.decision.deadline,
             answer_wait: settings.journal.answer_wait,
+            max_call: sip.max_call,
         },
-        calls_max: usize::try_from(sip.calls_max).unwrap_or(usize::MAX),
+        calls_max: usize::try_from(sip.calls_max).unwrap_or(usize::MAX).div_ceil(shards),
         probe_interval: sip.probe_interval,
         user_agent: sip.user_agent.clone().map(Bytes::from),
-        loop_token: Bytes::from(format!("{:016x}", (seed >> 64) as u64)),
+        // Sent to every target, so nothing of the seed may be read out of it.
+        loop_token: Bytes::from(format!("{:016x}", IdSource::new(!seed, u8::MAX).random())),
     }
 }
 

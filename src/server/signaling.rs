@@ -5,8 +5,9 @@
 //! kernel gave to the wrong shard is handed over after a look at its Call-ID.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,10 +20,12 @@ use tokio::sync::mpsc;
 
 use crate::id::CallId;
 use crate::reason::Reason;
+use crate::sip::call::plan::Refusal;
 use crate::sip::endpoint::{CallKey, Endpoint, Input, Origin, Output};
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::transport::{
-    DatagramKind, RecvBatch, SendQueue, Steering, Tcp, TcpEvent, UdpSocket, classify,
+    DatagramKind, RecvBatch, SendFailure, SendFault, SendQueue, Steering, Tcp, TcpEvent, UdpSocket,
+    classify,
 };
 use crate::time::Mono;
 
@@ -56,8 +59,21 @@ pub enum Mail {
 /// network would have done; its sender repeats it.
 pub const MAILBOX_LETTERS: usize = 8192;
 
+/// Letters and stream messages read in one turn; what is left wakes the next turn at once.
+const LETTERS_PER_TURN: usize = 256;
+
+/// Datagrams that are sent before the turn ends, so that a long turn does not hold them all back.
+const FLUSH_AT: usize = 256;
+
+/// How long a stopping shard waits for the last answers once its calls are over.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Datagrams read from one socket before the others, the mailbox and the deadlines get a turn.
 const BATCHES_PER_TURN: usize = 4;
+
+/// Sockets that are woken when they can send again; what waits on a later one is tried again soon.
+const POLLED_FOR_WRITING: usize = 4;
+const UNSENT_RETRY: Duration = Duration::from_millis(5);
 
 /// How often counts go to the metrics, and holds of live calls are renewed if it is time.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -99,7 +115,8 @@ struct Turn {
     pace: Pace,
     /// Handled in this turn.
     messages: u64,
-    stopping: bool,
+    /// Set when the shard is to stop: until when it may linger over its last transactions.
+    stop_by: Option<Mono>,
 }
 
 impl Mailbox {
@@ -111,6 +128,11 @@ impl Mailbox {
     /// `false` if there was no room.
     pub fn post(&self, mail: Mail) -> bool {
         self.letters.try_send(mail).is_ok()
+    }
+
+    /// Whether the shard has ended.
+    pub fn is_gone(&self) -> bool {
+        self.letters.is_closed()
     }
 
     /// Facts became durable: wakes the shard if it waits for some. Without room for the letter the
@@ -139,7 +161,7 @@ impl Shard {
             housekeeping_at: now + HOUSEKEEPING,
             pace: Pace::new(now),
             messages: 0,
-            stopping: false,
+            stop_by: None,
         };
         loop {
             let wake = self.wait(&turn).await;
@@ -149,7 +171,10 @@ impl Shard {
                 // The thread is the shard's own; nothing else waits on it.
                 std::thread::sleep(gather);
             }
-            if turn.stopping && self.endpoint.calls() == 0 {
+            if let Some(stop_by) = turn.stop_by
+                && self.endpoint.calls() == 0
+                && (self.endpoint.transactions() == 0 || clock::mono() >= stop_by)
+            {
                 break;
             }
         }
@@ -164,6 +189,12 @@ impl Shard {
         deadline = self.endpoint.deadline().map_or(deadline, |at| at.min(deadline));
         if let Some(Reverse((at, _))) = turn.conversions.peek() {
             deadline = deadline.min(*at);
+        }
+        if let Some(stop_by) = turn.stop_by {
+            deadline = deadline.min(stop_by);
+        }
+        if turn.queues.iter().skip(POLLED_FOR_WRITING).any(|queue| !queue.is_empty()) {
+            deadline = deadline.min(now + UNSENT_RETRY);
         }
         let instant = tokio::time::Instant::now() + deadline.since(now);
         let mut alarm = pin!(tokio::time::sleep_until(instant));
@@ -182,7 +213,10 @@ impl Shard {
                 || second.as_mut().poll(context).is_ready()
                 || third.as_mut().poll(context).is_ready()
                 || fourth.as_mut().poll(context).is_ready()
-                || sockets.iter().skip(4).any(|(_, it)| it.poll_readable(context).is_ready())
+                || sockets
+                    .iter()
+                    .skip(POLLED_FOR_WRITING)
+                    .any(|(_, it)| it.poll_readable(context).is_ready())
                 || alarm.as_mut().poll(context).is_ready();
             if woken { Poll::Ready(None) } else { Poll::Pending }
         })
@@ -192,10 +226,12 @@ impl Shard {
     fn turn(&mut self, letter: Option<Letter>, turn: &mut Turn) {
         if let Some(letter) = letter {
             self.read_letter(letter, turn);
-            while let Ok(mail) = self.mail.try_recv() {
+            for _ in 0..LETTERS_PER_TURN {
+                let Ok(mail) = self.mail.try_recv() else { break };
                 self.read_letter(Letter::Mail(mail), turn);
             }
-            while let Ok(event) = self.tcp_events.try_recv() {
+            for _ in 0..LETTERS_PER_TURN {
+                let Ok(event) = self.tcp_events.try_recv() else { break };
                 self.read_letter(Letter::Tcp(event), turn);
             }
         }
@@ -233,7 +269,7 @@ impl Shard {
             Letter::Mail(Mail::Drain) => self.feed(Input::Drain, turn),
             Letter::Mail(Mail::Stop) => {
                 self.feed(Input::Drain, turn);
-                turn.stopping = true;
+                turn.stop_by = Some(clock::mono() + LAST_WORDS);
                 for call in self.bridge.live() {
                     self.feed(Input::End { call, reason: Reason::Draining }, turn);
                 }
@@ -307,13 +343,13 @@ impl Shard {
                     self.metrics.dropped_mailbox_full(1);
                 }
             }
-            for failure in batch.unreachable() {
-                let peer = failure.peer;
+            let unreachable = dead_peers(batch.unreachable());
+            let full = count == RecvBatch::DATAGRAMS_MAX;
+            turn.batch = batch;
+            for peer in unreachable {
                 let flow = Flow { listener, transport: Transport::Udp, peer, connection: None };
                 self.feed(Input::FlowFailed { flow }, turn);
             }
-            let full = count == RecvBatch::DATAGRAMS_MAX;
-            turn.batch = batch;
             if !full {
                 return;
             }
@@ -357,7 +393,7 @@ impl Shard {
         if catch_unwind(run).is_err()
             && let Some(call) = call
         {
-            outputs.extend(self.endpoint.abandon(call, now));
+            self.endpoint.abandon(call, now, outputs);
         }
     }
 
@@ -366,11 +402,15 @@ impl Shard {
             match output {
                 Output::Send { flow, message } => self.send(flow, message, turn),
                 Output::Admitted(admission) => {
-                    let outcome = self.bridge.admit(&admission);
-                    turn.answers.push_back(Input::Decided { call: admission.call, outcome });
+                    let call = admission.call;
+                    let refusal = Err(Refusal { reason: Reason::DecisionFailed });
+                    let outcome = unharmed(refusal, || self.bridge.admit(&admission));
+                    turn.answers.push_back(Input::Decided { call, outcome });
                 }
                 Output::PlaceHold { call, id, attempt } => {
-                    match self.bridge.place_hold(call, id, attempt, now) {
+                    let refusal = Answer::Now(Err(Reason::DecisionFailed));
+                    let place = || self.bridge.place_hold(call, id, attempt, now);
+                    match unharmed(refusal, place) {
                         Answer::Now(outcome) => {
                             turn.answers.push_back(Input::Held { call, outcome });
                         }
@@ -379,7 +419,8 @@ impl Shard {
                 }
                 Output::AwaitDurable { call } => self.bridge.await_durable(call),
                 Output::Report { call, id, at, report } => {
-                    if let Some(converts_at) = self.bridge.report(call, id, at, report) {
+                    let converts_at = unharmed(None, || self.bridge.report(call, id, at, report));
+                    if let Some(converts_at) = converts_at {
                         turn.conversions.push(Reverse((converts_at, call)));
                     }
                 }
@@ -393,7 +434,7 @@ impl Shard {
             && at <= now
         {
             turn.conversions.pop();
-            self.bridge.converted(call, at);
+            unharmed((), || self.bridge.converted(call, at));
         }
     }
 
@@ -402,6 +443,11 @@ impl Shard {
             Transport::Udp => {
                 let socket =
                     self.sockets.iter().position(|(listener, _)| *listener == flow.listener);
+                if let Some(index) = socket
+                    && turn.queues[index].len() >= FLUSH_AT
+                {
+                    self.sockets[index].1.try_send_batch(&mut turn.queues[index]);
+                }
                 let queued = socket.map(|index| turn.queues[index].push(message, flow.peer));
                 if !matches!(queued, Some(Ok(()))) {
                     self.metrics.dropped_send_queue(1);
@@ -426,10 +472,10 @@ impl Shard {
                     continue;
                 }
                 socket.try_send_batch(queue);
-                for failure in queue.take_failures() {
-                    tracing::debug!(peer = %failure.peer, fault = ?failure.fault, "a datagram did not leave");
-                    self.metrics.dropped_send_fault(1);
-                    let (listener, peer) = (*listener, failure.peer);
+                let failures = queue.take_failures();
+                self.metrics.dropped_send_fault(failures.len() as u64);
+                for peer in dead_peers(&failures) {
+                    let listener = *listener;
                     failed.push(Flow {
                         listener,
                         transport: Transport::Udp,
@@ -449,7 +495,7 @@ impl Shard {
 
     fn housekeep(&mut self) {
         self.metrics.publish(self.endpoint.take_counters(), self.endpoint.transactions());
-        self.bridge.housekeep(clock::mono());
+        unharmed((), || self.bridge.housekeep(clock::mono()));
     }
 }
 
@@ -466,6 +512,28 @@ async fn ready(sockets: &[(ListenerId, UdpSocket)], queues: &[SendQueue], index:
         },
         None => std::future::pending().await,
     }
+}
+
+/// Runs what decides and accounts. A panic there must not end the shard: its calls go on, and the
+/// one at hand gets `fallback`.
+fn unharmed<T>(fallback: T, work: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        tracing::error!("routing or accounting panicked; the call at hand gets the safe answer");
+        fallback
+    })
+}
+
+/// Peers that are said not to be there, each once. Other faults concern one datagram, which will be
+/// repeated or time out.
+fn dead_peers(failures: &[SendFailure]) -> BTreeSet<SocketAddr> {
+    let is_dead = |failure: &&SendFailure| match failure.fault {
+        SendFault::Refused
+        | SendFault::Unreachable
+        | SendFault::Denied
+        | SendFault::WrongAddress => true,
+        SendFault::TooLong | SendFault::System(_) => false,
+    };
+    failures.iter().filter(is_dead).map(|failure| failure.peer).collect()
 }
 
 enum Letter {

@@ -31,6 +31,9 @@ pub struct Dialog {
     flow: Flow,
 }
 
+/// CSeq stays below 2³¹ (RFC 3261 §8.1.1.5).
+const CSEQ_MAX: u32 = (1 << 31) - 1;
+
 /// Why a request in the dialog is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleCSeq;
@@ -131,6 +134,14 @@ impl Dialog {
         Ok(())
     }
 
+    /// The peer spoke on this flow. A stream dialog follows it to its newest connection: a peer
+    /// may refuse ours (spec/sip T7).
+    pub fn heard_on(&mut self, flow: Flow) {
+        if flow.transport == Transport::Tcp && self.flow.transport == Transport::Tcp {
+            (self.flow.listener, self.flow.connection) = (flow.listener, flow.connection);
+        }
+    }
+
     /// A re-INVITE or UPDATE, or a success to one of ours, may move the peer (RFC 3261 §12.2).
     pub fn refresh_target(&mut self, headers: &Headers) {
         if let Ok(Some(contact)) = headers.contact()
@@ -144,7 +155,7 @@ impl Dialog {
     /// Begins a new request: start line, Route, Max-Forwards, From, To, Call-ID and CSeq. The
     /// caller of this adds what else it wants and finishes the message.
     pub fn begin_request(&mut self, method: &[u8], via: &[u8], writer: &mut Writer) {
-        self.local_cseq += 1;
+        self.local_cseq = self.local_cseq.wrapping_add(1) & CSEQ_MAX;
         self.begin(method, self.local_cseq, via, writer);
     }
 

@@ -316,3 +316,128 @@ impl From<sqlx::Error> for StoreError {
         Self::Database(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cdr::record::CallState;
+    use crate::cdr::store::CapUsage;
+    use crate::cdr::testing::{START_MS, Script, call_id};
+    use crate::phone::PhoneNumber;
+    use crate::reason::Reason;
+
+    #[tokio::test]
+    async fn pages_follow_each_other_newest_first_without_gap_or_overlap() {
+        let (_dir, store) = with_calls(450).await;
+
+        let (mut after, mut listed) = (None, Vec::new());
+        loop {
+            let page = store.list(CallFilter::default(), after, 1_000).await.unwrap();
+            assert!(page.len() <= PAGE_MAX);
+            let Some(last) = page.last() else { break };
+            after = Some(last.call);
+            listed.extend(page.into_iter().map(|record| record.call));
+        }
+
+        assert_eq!(listed, (1..=450).rev().map(call_id).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_filter_lists_the_same_calls_from_disk_as_from_memory() {
+        let (_dir, store) = with_calls(12).await;
+        let all = store.list(CallFilter::default(), None, 200).await.unwrap();
+        let filters = [
+            CallFilter { campaign: Some("cmp_hvac".into()), ..CallFilter::default() },
+            CallFilter { campaign: Some("cmp_other".into()), ..CallFilter::default() },
+            CallFilter { publisher: Some("pub_brightpath".into()), ..CallFilter::default() },
+            CallFilter { buyer: Some("buy_summit".into()), ..CallFilter::default() },
+            CallFilter { target: Some("tgt_summit".into()), ..CallFilter::default() },
+            CallFilter { trunk: Some("trk_b".into()), ..CallFilter::default() },
+            CallFilter {
+                caller: PhoneNumber::from_digits(16_145_550_003),
+                ..CallFilter::default()
+            },
+            CallFilter { did: PhoneNumber::from_digits(18_005_550_100), ..CallFilter::default() },
+            CallFilter { state: Some(CallState::OrphanClosed), ..CallFilter::default() },
+            CallFilter { outcome: Some(Outcome::Converted), ..CallFilter::default() },
+            CallFilter { outcome: Some(Outcome::Connected), ..CallFilter::default() },
+            CallFilter { outcome: Some(Outcome::NoAnswer), ..CallFilter::default() },
+            CallFilter { outcome: Some(Outcome::Refused), ..CallFilter::default() },
+            CallFilter { since: Some(Wall(START_MS + 5)), ..CallFilter::default() },
+            CallFilter { until: Some(Wall(START_MS + 5)), ..CallFilter::default() },
+        ];
+        for filter in filters {
+            let expected: Vec<_> =
+                all.iter().filter(|record| filter.matches(record)).cloned().collect();
+
+            let listed = store.list(filter.clone(), None, 200).await.unwrap();
+
+            assert_eq!(listed, expected, "{filter:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn lists_by_campaign_use_the_index() {
+        let (_dir, store) = with_calls(1).await;
+        let filter = CallFilter { campaign: Some("cmp_hvac".into()), ..CallFilter::default() };
+        let sql = select_calls(&filter, Some(call_id(9)), 50).sql().as_str().to_owned();
+
+        let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+            .fetch_all(&store.readers)
+            .await
+            .unwrap();
+
+        let steps: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        let expected = "SEARCH cdr USING INDEX cdr_campaign (campaign_id=? AND call_id<?)";
+        assert_eq!(steps, [expected]);
+    }
+
+    #[tokio::test]
+    async fn windows_that_are_over_are_forgotten_and_totals_are_not() {
+        let (_dir, store) = with_calls(0).await;
+        let used = ["d:2026-03-17", "m:2026-03", "total"]
+            .map(|window| (("target/a".into(), window.into()), 3));
+        let batch = Batch { used: used.into(), recorded_at: Wall(START_MS), ..Batch::default() };
+        store.write(Arc::new(batch)).await.unwrap();
+
+        store.prune(Wall(START_MS + 9 * 24 * 3_600_000)).await.unwrap();
+
+        let left = ["m:2026-03", "total"].map(|window| CapUsage {
+            cap: "target/a".into(),
+            window: window.into(),
+            used: 3,
+        });
+        assert_eq!(store.usage().await.unwrap(), left);
+    }
+
+    #[tokio::test]
+    async fn a_reopened_book_has_what_was_written() {
+        let (dir, store) = with_calls(3).await;
+        let before = store.list(CallFilter::default(), None, 200).await.unwrap();
+        store.close().await.unwrap();
+
+        let store = SqliteStore::open(&dir.path().join("book.db")).await.unwrap();
+
+        assert_eq!(store.list(CallFilter::default(), None, 200).await.unwrap(), before);
+    }
+
+    /// A book of calls of every outcome.
+    async fn with_calls(count: u64) -> (tempfile::TempDir, SqliteStore) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(&dir.path().join("book.db")).await.unwrap();
+        let calls = (1..=count).map(|n| {
+            let script = Script::of(n);
+            let script = match n % 5 {
+                0 => script.dial(1).answer_at(1_000).end_at(200_000),
+                1 => script.dial(1).answer_at(1_000).end_at(2_000),
+                2 => script.dial(1).fail_at(900, 486, Reason::AttemptBusy).abandon_at(1_000),
+                3 => script.abandon_at(10),
+                _ => script.dial(1).answer_at(1_000).orphan(30_000),
+            };
+            Arc::new(script.record())
+        });
+        let batch = Batch { calls: calls.collect(), ..Batch::default() };
+        store.write(Arc::new(batch)).await.unwrap();
+        (dir, store)
+    }
+}

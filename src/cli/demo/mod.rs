@@ -68,7 +68,6 @@ pub(crate) fn run(options: DemoOptions) -> Result<(), Failure> {
 }
 
 async fn demo(options: DemoOptions) -> Result<(), Failure> {
-    let mut signals = StopSignals::new().context("failed to listen for signals")?;
     let tape = Tape::new();
     let mut advertisers = JoinSet::new();
     let mut addresses = Vec::new();
@@ -81,6 +80,7 @@ async fn demo(options: DemoOptions) -> Result<(), Failure> {
     let config = configuration(&options, &addresses, data.path())?;
     logging::start(&config)?;
     let server = Server::start(config).await?;
+    let mut signals = StopSignals::new().context("failed to listen for signals")?;
     let (_, sip) = server.sip_addresses().first().context("the server listens for no SIP")?;
     let stage = Stage {
         sip: *sip,

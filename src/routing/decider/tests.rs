@@ -189,8 +189,8 @@ fn the_explanation_names_the_fact_behind_each_reason() {
     assert_snapshot!(decision.explain(1).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
     tgt_summit: dialled as number 1
-    tgt_cool: number 2 in the plan; another target took the call first (selection.not_reached)
-    tgt_last: number 3 in the plan; another target took the call first (selection.not_reached)
+    tgt_cool: number 2 in the plan; the call was over before its turn (selection.not_reached)
+    tgt_last: number 3 in the plan; the call was over before its turn (selection.not_reached)
     ");
 
     request.tags = zip("999");
@@ -229,7 +229,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
     campaign cmp_hvac, publisher pub_bright; no session
     tgt_summit: not dialled; the cap is used up for this window (cap.full): connected/daily has 77 used, 3 held, at most 80
     tgt_cool: dialled as number 1
-    tgt_last: number 2 in the plan; another target took the call first (selection.not_reached)
+    tgt_last: number 2 in the plan; the call was over before its turn (selection.not_reached)
     ");
 
     let unknown = RouteRequest { dialed: "+18005550222".parse().unwrap(), ..request };

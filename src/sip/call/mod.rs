@@ -50,6 +50,8 @@ pub struct CallLimits {
     pub decision: Duration,
     /// How long an answer waits for the journal before it goes on without it (spec/data §1.2).
     pub answer_wait: Duration,
+    /// The longest answered call, whatever its target allows (spec/sip D16).
+    pub max_call: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +101,7 @@ enum State {
     },
     Holding {
         attempt: AttemptNumber,
+        until: Mono,
     },
     Dialing {
         attempt: AttemptNumber,
@@ -143,7 +146,7 @@ impl Call {
             }
             Input::HoldPlaced => self.dial(now, out),
             Input::HoldDenied(reason) => {
-                if let State::Holding { attempt } = self.state {
+                if let State::Holding { attempt, .. } = self.state {
                     out.push(Output::Report(Report::AttemptFailed {
                         attempt,
                         status: None,
@@ -163,12 +166,14 @@ impl Call {
 
     pub fn deadline(&self) -> Option<Mono> {
         match &self.state {
-            State::Deciding { until } | State::Answering { until, .. } => Some(*until),
+            State::Deciding { until }
+            | State::Holding { until, .. }
+            | State::Answering { until, .. } => Some(*until),
             State::Dialing { first_response_by, ring_until, .. } => {
                 Some(first_response_by.map_or(*ring_until, |by| by.min(*ring_until)))
             }
             State::Connected { ends_at } => Some(*ends_at),
-            State::Holding { .. } | State::Ended => None,
+            State::Ended => None,
         }
     }
 
@@ -177,7 +182,7 @@ impl Call {
             return;
         }
         match &self.state {
-            State::Deciding { .. } => {
+            State::Deciding { .. } | State::Holding { .. } => {
                 self.end_unanswered(Party::System, Reason::DecisionTimeout, None, None, out);
             }
             State::Dialing { attempt, ring_until, .. } => {
@@ -194,7 +199,7 @@ impl Call {
             State::Connected { .. } => {
                 self.end(Party::System, Reason::MaxDuration, None, None, out)
             }
-            State::Holding { .. } | State::Ended => {}
+            State::Ended => {}
         }
     }
 
@@ -224,8 +229,16 @@ impl Call {
     /// Asks for the hold of the attempt after `last`, or ends a hunt that has none.
     fn next_attempt(&mut self, last: AttemptNumber, now: Mono, out: &mut Outputs) {
         let attempt = last + 1;
-        if self.attempt(attempt).is_some() && now < self.ring_until {
-            self.state = State::Holding { attempt };
+        if let Some(planned) = self.attempt(attempt)
+            && now < self.ring_until
+        {
+            if planned.destination.is_none() {
+                // No hold: what cannot be dialled must not use up a cap.
+                out.push(Output::Report(Report::AttemptStarted { attempt }));
+                self.attempt_failed(attempt, None, None, Reason::AttemptUnresolved, now, out);
+                return;
+            }
+            self.state = State::Holding { attempt, until: now + self.limits.decision };
             out.push(Output::PlaceHold { attempt });
             return;
         }
@@ -234,13 +247,9 @@ impl Call {
     }
 
     fn dial(&mut self, now: Mono, out: &mut Outputs) {
-        let State::Holding { attempt } = self.state else { return };
+        let State::Holding { attempt, .. } = self.state else { return };
         let Some(planned) = self.attempt(attempt) else { return };
         out.push(Output::Report(Report::AttemptStarted { attempt }));
-        if planned.destination.is_none() {
-            self.attempt_failed(attempt, None, None, Reason::AttemptUnresolved, now, out);
-            return;
-        }
         let ring_until = (now + planned.ring_timeout).min(self.ring_until);
         let first_response_by = Some(now + planned.first_response);
         self.state = State::Dialing { attempt, first_response_by, ring_until, progressed: false };
@@ -307,7 +316,7 @@ impl Call {
             }
             LegEvent::Answered { body } => {
                 let Some(planned) = self.attempt(attempt) else { return };
-                let ends_at = now + planned.max_duration;
+                let ends_at = now + planned.max_duration.min(self.limits.max_call);
                 let until = now + self.limits.answer_wait;
                 self.state = State::Answering { attempt, until, body, ends_at };
                 out.push(Output::Report(Report::Answered { attempt }));
@@ -341,7 +350,7 @@ impl Call {
         out.push(Output::Report(Report::AttemptFailed { attempt, status, q850, reason }));
         self.last_failure = Some((status, reason));
         // The attempt has had its end, and must not get another one on the way out.
-        self.state = State::Holding { attempt };
+        self.state = State::Holding { attempt, until: now };
         let stops = status.is_some_and(|status| {
             self.plan.as_ref().is_none_or(|plan| !plan.advance_on.contains(&status))
         });

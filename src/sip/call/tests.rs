@@ -238,12 +238,8 @@ proptest! {
             feed(&mut call, now, input, &mut seen);
         }
         while !call.is_ended() {
-            // A hold that nobody grants is the one thing a call waits for without a deadline.
-            let next = call.deadline().map_or(now, |at| at.0 / 1_000_000);
-            now = now.max(next);
-            if call.deadline().is_none() {
-                feed(&mut call, now, Input::HoldDenied(Reason::CapFull), &mut seen);
-            }
+            let next = call.deadline().expect("a call that is not over has a deadline");
+            now = now.max(next.0 / 1_000_000);
             timeout(&mut call, now, &mut seen);
         }
         let count = |wanted: fn(&Output) -> bool| seen.iter().filter(|it| wanted(it)).count();
@@ -273,8 +269,11 @@ proptest! {
 }
 
 fn new() -> Call {
-    let limits =
-        CallLimits { decision: Duration::from_secs(3), answer_wait: Duration::from_millis(20) };
+    let limits = CallLimits {
+        decision: Duration::from_secs(3),
+        answer_wait: Duration::from_millis(20),
+        max_call: Duration::from_secs(14_400),
+    };
     Call::new(limits, Arc::new(FailureMap::default()), at(0))
 }
 

@@ -181,6 +181,12 @@ impl Endpoint {
             None => {}
         }
         let Some(entry) = self.calls.get_mut(key) else { return };
+        if let Some(leg) = entry.leg(side)
+            && leg.reinvite_until.take_if(|until| *until <= now).is_some()
+            && let Some(Reinvite::Ours(invite)) = leg.reinvite
+        {
+            self.wire.cancel(invite, None, now);
+        }
         if entry.leg(side).is_some_and(|leg| leg.probe_at.is_some_and(|at| at <= now)) {
             entry.probe(side, key, &mut self.wire, now);
         }
@@ -279,6 +285,30 @@ impl CallEntry {
         }
     }
 
+    /// The peer ended the leg or has lost it: nothing more is sent on it but what it is owed.
+    pub(super) fn end_by_peer(&mut self, side: Side, wire: &mut Wire, now: Mono) {
+        self.release_ack(side, None, wire);
+        self.give_up_reinvite(side, wire, now);
+        if let Some(leg) = self.leg(side) {
+            leg.state = LegState::Settled;
+            leg.confirmation = None;
+            leg.probe_at = None;
+        }
+    }
+
+    /// The leg ends during a re-INVITE: theirs is answered, ours is cancelled (spec/sip B19).
+    fn give_up_reinvite(&mut self, side: Side, wire: &mut Wire, now: Mono) {
+        let Some(leg) = self.leg(side) else { return };
+        leg.reinvite_until = None;
+        match leg.reinvite.take() {
+            Some(Reinvite::Theirs(answer)) => {
+                wire.respond(answer, 487, None, |_, _| {}, None, now);
+            }
+            Some(Reinvite::Ours(invite)) => wire.cancel(invite, None, now),
+            None => {}
+        }
+    }
+
     pub(super) fn say_bye(
         &mut self,
         side: Side,
@@ -288,6 +318,7 @@ impl CallEntry {
         now: Mono,
     ) {
         self.release_ack(side, None, wire);
+        self.give_up_reinvite(side, wire, now);
         let Some(leg) = self.leg(side) else { return };
         if leg.state != LegState::Answered {
             return;
@@ -317,18 +348,6 @@ impl CallEntry {
         if let Some(dialog) = &mut leg.dialog {
             let owner = Owner::Probe { call: key, side };
             wire.request(dialog, Method::Options, owner, |_| {}, None, now);
-        }
-    }
-}
-
-impl Leg {
-    /// The peer ended the leg or has lost it: nothing more is sent on it.
-    pub(super) fn end_by_peer(&mut self) {
-        self.state = LegState::Settled;
-        self.confirmation = None;
-        self.probe_at = None;
-        if self.reinvite == Some(Reinvite::Theirs) {
-            self.reinvite = None;
         }
     }
 }
@@ -380,14 +399,14 @@ pub(super) fn unsupported(request: &Headers) -> Option<Bytes> {
     (!wanted.is_empty()).then(|| Bytes::from(wanted.join(&b", "[..])))
 }
 
-/// No body, or one that describes a session.
-fn is_session(request: &Headers) -> bool {
+/// No body, or one that describes a session. A multipart body may hold more than a session: the
+/// caller's number in an ISUP part, its location. It is refused as long as it is not taken apart.
+pub(super) fn is_session(request: &Headers) -> bool {
     let Some(content_type) = request.content_type().filter(|_| !request.body().is_empty()) else {
         return true;
     };
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     essence.eq_ignore_ascii_case(b"application/sdp")
-        || essence.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
 }
 
 /// The dialled user part, and the number the trunk's rules read out of it.

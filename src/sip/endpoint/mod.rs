@@ -181,6 +181,7 @@ impl Endpoint {
     pub fn handle_timeouts(&mut self, now: Mono, out: &mut Vec<Output>) {
         std::mem::swap(&mut self.wire.out, out);
         while let Some(due) = self.wire.deadlines.pop(now) {
+            self.current = None;
             match due {
                 Due::Transaction(key) => self.transaction_timeout(key, now),
                 Due::Call(key) => self.call_timeout(key, now),
@@ -195,21 +196,42 @@ impl Endpoint {
     pub fn recover(&mut self, now: Mono, out: &mut Vec<Output>) {
         // What the handler had put out before it fell is still in `wire`.
         out.append(&mut self.wire.out);
-        let Some(call) = self.current.take() else { return };
         self.wire.counters.panics += 1;
+        let Some(call) = self.current.take() else { return };
         self.handle(Input::End { call, reason: Reason::InternalError }, now, out);
+        // The call may have ended in the handler that fell, before the caller was told.
+        self.answer_invite(call, now);
+        self.settle(call);
+        out.append(&mut self.wire.out);
     }
 
-    /// Drops what [`Endpoint::recover`] could not end. Returns the call's closing report.
-    pub fn abandon(&mut self, call: CallKey, now: Mono) -> Option<Output> {
-        let entry = self.calls.remove(call)?;
+    /// The final response of a caller that has none and will get none any more.
+    fn answer_invite(&mut self, call: CallKey, now: Mono) {
+        let Some(entry) = self.calls.get_mut(call) else { return };
+        if entry.call.is_ended() && entry.caller.state == LegState::Early {
+            let tag = entry.caller.tag.clone();
+            self.wire.respond(entry.caller.invite, 500, Some(&tag), |_, _| {}, None, now);
+            entry.caller.state = LegState::Settled;
+        }
+    }
+
+    /// Drops what [`Endpoint::recover`] could not end. Appends the call's closing report.
+    pub fn abandon(&mut self, call: CallKey, now: Mono, out: &mut Vec<Output>) {
+        let Some(entry) = self.calls.remove(call) else { return };
+        if entry.caller.state == LegState::Early {
+            let tag = entry.caller.tag.clone();
+            self.wire.respond(entry.caller.invite, 500, Some(&tag), |_, _| {}, None, now);
+        }
+        out.append(&mut self.wire.out);
         let report = Report::Ended {
             party: call::report::Party::System,
             reason: Reason::InternalError,
             status: Reason::InternalError.status(),
             q850: None,
         };
-        (!entry.call.is_ended()).then_some(Output::Report { call, id: entry.id, at: now, report })
+        if !entry.call.is_ended() {
+            out.push(Output::Report { call, id: entry.id, at: now, report });
+        }
     }
 
     /// The call whose event is being handled.
@@ -298,7 +320,7 @@ impl Endpoint {
                 }
                 call::Output::Abandon { why } => {
                     if let Some(leg) = entry.target.take() {
-                        self.wire.cancel(leg.invite, why.as_deref(), now);
+                        self.wire.cancel(leg.invite, why, now);
                     }
                 }
                 call::Output::ToCaller(command) => {

@@ -3,6 +3,8 @@
 //! A request is passed on as a new one of the other leg's dialog, and its response comes back the
 //! same way. The call hears only of what ends it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::reason::Reason;
@@ -10,13 +12,18 @@ use crate::sip::flow::Flow;
 use crate::sip::ids::{CallKey, TransactionKey};
 use crate::sip::leg::confirmation::Confirmation;
 use crate::sip::leg::event::Body;
-use crate::sip::leg::{HeldAck, Reinvite};
+use crate::sip::leg::{HeldAck, LegState, Reinvite};
 use crate::sip::message::{HeaderName, Method, Request, Response, Writer};
+use crate::sip::trunk::failure::relayed;
 use crate::time::Mono;
 
+use super::caller::is_session;
 use super::requests::body_of;
 use super::wire::{ALLOW, Machine, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};
+
+/// How long a party may think about an offer after it said that it is there.
+const REINVITE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Header fields that a relayed request takes along.
 const CARRIED: [HeaderName; 3] =
@@ -54,8 +61,10 @@ impl Endpoint {
             self.wire.reply_with(request, flow, status, more, now);
             return;
         }
-        if negotiates && let Some(dialog) = entry.leg(side).and_then(|leg| leg.dialog.as_mut()) {
-            dialog.refresh_target(&request);
+        if negotiates && !is_session(&request) {
+            let more = |writer: &mut Writer| writer.header(HeaderName::Accept, b"application/sdp");
+            self.wire.reply_with(request, flow, 415, more, now);
+            return;
         }
         match method {
             Method::Invite => entry.relay_invite(call, side, request, flow, &mut self.wire, now),
@@ -94,7 +103,8 @@ impl Endpoint {
         {
             dialog.refresh_target(response);
         }
-        entry.relay_response(side.other(), answer, status, body_of(response), &mut self.wire, now);
+        let shown = if status < 300 { status } else { relayed(status) };
+        entry.relay_response(side.other(), answer, shown, body_of(response), &mut self.wire, now);
         if matches!(status, 481 | 408) {
             self.lost(call, side, Reason::DialogLost, now);
         } else {
@@ -112,6 +122,7 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         if let Some(leg) = entry.leg(side) {
             leg.reinvite = None;
+            leg.reinvite_until = None;
         }
         entry.relay_response(side.other(), answer, 408, None, &mut self.wire, now);
         self.lost(call, side, Reason::PeerUnreachable, now);
@@ -134,11 +145,11 @@ impl CallEntry {
     fn glare(&mut self, side: Side) -> Option<u16> {
         let unconfirmed = |leg: &crate::sip::leg::Leg| leg.confirmation.is_some();
         let own = self.leg(side)?;
-        if own.reinvite == Some(Reinvite::Theirs) {
-            return Some(500);
-        }
-        if own.reinvite == Some(Reinvite::Ours) || unconfirmed(own) {
-            return Some(491);
+        match own.reinvite {
+            Some(Reinvite::Theirs(_)) => return Some(500),
+            Some(Reinvite::Ours(_)) => return Some(491),
+            None if unconfirmed(own) => return Some(491),
+            None => {}
         }
         let other = self.leg(side.other())?;
         (other.reinvite.is_some() || unconfirmed(other) || other.held_ack.is_some()).then_some(491)
@@ -192,13 +203,13 @@ impl CallEntry {
     ) {
         let offer = body_of(&request);
         let key = wire.keys.of(&request, Method::Invite, request.method_bytes());
-        let answer = wire.accept_invite(request, flow, Owner::Nobody, [Some(key), None], now);
+        let owner = Owner::Reinvite { call, side };
+        let answer = wire.accept_invite(request, flow, owner, [Some(key), None], now);
         if let Some(leg) = self.leg(side) {
-            leg.reinvite = Some(Reinvite::Theirs);
+            leg.reinvite = Some(Reinvite::Theirs(answer));
         }
         let to = side.other();
         let Some(leg) = self.leg(to) else { return };
-        leg.reinvite = Some(Reinvite::Ours);
         let has_offer = offer.is_some();
         let Some(dialog) = &mut leg.dialog else { return };
         let flow = wire.settings.reach(dialog.flow()).unwrap_or_else(|| dialog.flow());
@@ -219,7 +230,9 @@ impl CallEntry {
             };
             (dialog.invite_head(via), request)
         };
-        wire.invite(flow, Owner::Relay { call, side: to, answer }, write, now);
+        let ours = wire.invite(flow, Owner::Relay { call, side: to, answer }, write, now);
+        leg.reinvite = Some(Reinvite::Ours(ours));
+        leg.reinvite_until = Some(now + REINVITE_PATIENCE);
     }
 
     /// Our re-INVITE on `side` has its final response.
@@ -232,14 +245,15 @@ impl CallEntry {
     ) {
         let Some(leg) = self.leg(side) else { return };
         leg.reinvite = None;
-        let offered = leg.offered;
+        leg.reinvite_until = None;
+        let (offered, ending) = (leg.offered, leg.state != LegState::Answered);
         let Some(dialog) = &mut leg.dialog else { return };
         if !(200..300).contains(&response.status()) {
             return;
         }
         dialog.refresh_target(response);
         let cseq = response.cseq().number;
-        if offered || response.body().is_empty() {
+        if offered || ending || response.body().is_empty() {
             wire.acknowledge(transaction, dialog, cseq, None);
         } else {
             leg.held_ack = Some(HeldAck { transaction, cseq });
@@ -259,7 +273,15 @@ impl CallEntry {
         let Some(entry) = wire.transactions.get(answer) else { return };
         let is_invite = matches!(entry.machine, Machine::InviteServer(_));
         let flow = entry.flow;
-        let Some(cseq) = entry.request.as_ref().map(|it| it.request.cseq().number) else { return };
+        let Some(pending) = &entry.request else { return };
+        let request = &pending.request;
+        let cseq = request.cseq().number;
+        if status < 300
+            && matches!(request.method(), Method::Invite | Method::Update)
+            && let Some(dialog) = self.leg(side).and_then(|leg| leg.dialog.as_mut())
+        {
+            dialog.refresh_target(request);
+        }
         let contact = wire.contact(flow);
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
         let Some(leg) = self.leg(side) else { return };
@@ -278,7 +300,9 @@ impl CallEntry {
         if !is_invite || status < 200 {
             return;
         }
-        leg.reinvite = None;
+        if status >= 300 {
+            leg.reinvite = None;
+        }
         if let Some(ok) = message.filter(|_| status < 300) {
             let timers = wire.settings.timers;
             leg.confirmation = Some(Box::new(Confirmation::new(cseq, ok, flow, timers, now)));

@@ -4,8 +4,8 @@ use crate::sip::call;
 use crate::sip::call::report::ReasonValue;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
-use crate::sip::leg::Reinvite;
 use crate::sip::leg::event::{Body, LegEvent};
+use crate::sip::leg::{LegState, Reinvite};
 use crate::sip::message::{HeaderName, Headers, Method, Reason, Request, Scheme};
 use crate::sip::transaction::{Outputs as Effects, ServerKey, invite_server, server};
 use crate::sip::trunk::profile::OptionsPolicy;
@@ -139,9 +139,12 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.leg(side) else { return };
         let number = request.cseq().number;
-        if leg.dialog.as_mut().is_some_and(|dialog| dialog.take_cseq(number).is_err()) {
-            self.wire.reply(request, flow, 500, now);
-            return;
+        if let Some(dialog) = &mut leg.dialog {
+            if dialog.take_cseq(number).is_err() {
+                self.wire.reply(request, flow, 500, now);
+                return;
+            }
+            dialog.heard_on(flow);
         }
         match request.method() {
             Method::Bye => {
@@ -181,12 +184,31 @@ impl Endpoint {
         let owner = entry.map_or(Owner::Nobody, |entry| entry.owner);
         let tag = match owner {
             Owner::Call(call) => self.calls.get(call).map(|entry| entry.caller.tag.clone()),
-            _ => None,
+            Owner::Nobody
+            | Owner::Reinvite { .. }
+            | Owner::Attempt { .. }
+            | Owner::Bye { .. }
+            | Owner::Probe { .. }
+            | Owner::Relay { .. } => None,
         };
         let answer = self.wire.accept(cancel, flow, now);
         self.wire.respond(answer, 200, tag.as_deref(), |_, _| {}, None, now);
-        if let Owner::Call(call) = owner {
-            self.drive(call, call::Input::Caller(LegEvent::Cancelled { why }), now);
+        match owner {
+            Owner::Call(call) => {
+                self.drive(call, call::Input::Caller(LegEvent::Cancelled { why }), now);
+            }
+            Owner::Reinvite { call, side } => {
+                // The other party is asked to stop; its answer comes back as any other.
+                let other = self.calls.get_mut(call).and_then(|entry| entry.leg(side.other()));
+                if let Some(Reinvite::Ours(invite)) = other.and_then(|leg| leg.reinvite) {
+                    self.wire.cancel(invite, why, now);
+                }
+            }
+            Owner::Nobody
+            | Owner::Attempt { .. }
+            | Owner::Bye { .. }
+            | Owner::Probe { .. }
+            | Owner::Relay { .. } => {}
         }
     }
 
@@ -221,9 +243,7 @@ impl Endpoint {
         let Some(leg) = entry.leg(side) else { return };
         let number = ack.cseq().number;
         let Some(confirmation) = leg.confirmation.take_if(|it| it.cseq == number) else { return };
-        if leg.reinvite == Some(Reinvite::Theirs) {
-            leg.reinvite = None;
-        }
+        leg.reinvite.take_if(|reinvite| matches!(reinvite, Reinvite::Theirs(_)));
         let initial = side == Side::Caller && number == entry.onward.invite_cseq;
         let body = body_of(ack);
         entry.release_ack(side.other(), body, &mut self.wire);
@@ -246,9 +266,12 @@ impl Endpoint {
         now: Mono,
     ) {
         let Some(entry) = self.calls.get_mut(call) else { return };
-        if let Some(leg) = entry.leg(side) {
-            leg.end_by_peer();
+        if side == Side::Caller && entry.caller.state == LegState::Early {
+            // The INVITE is still owed its final response (RFC 3261 §15.1.2).
+            let tag = entry.caller.tag.clone();
+            self.wire.respond(entry.caller.invite, 487, Some(&tag), |_, _| {}, None, now);
         }
+        entry.end_by_peer(side, &mut self.wire, now);
         self.drive(call, side.event(LegEvent::HungUp { why, q850 }), now);
     }
 }

@@ -16,6 +16,7 @@ use crate::sip::transaction::Outputs as Effects;
 use crate::time::Mono;
 
 use super::requests::{body_of, reason_of};
+use super::target::FIRST_CSEQ;
 use super::wire::{Machine, Owner};
 use super::{Endpoint, Side};
 
@@ -36,6 +37,7 @@ impl Endpoint {
         }
         let Some(entry) = self.wire.transactions.get_mut(key) else { return };
         let owner = entry.owner;
+        self.current = owner.call();
         let mut effects = Effects::new();
         let mut held_cancel = None;
         match &mut entry.machine {
@@ -50,8 +52,8 @@ impl Endpoint {
         }
         let sent_to = entry.flow;
         let remains = self.wire.apply(key, effects, now);
-        if let Some(head) = held_cancel {
-            self.wire.send_cancel(&head, sent_to, None, now);
+        if let Some(due) = held_cancel {
+            self.wire.send_cancel(&due, sent_to, now);
         }
         if remains.forked {
             self.refuse_answer(None, response, flow, now);
@@ -77,12 +79,13 @@ impl Endpoint {
             Owner::Relay { call, side, answer } => {
                 self.relayed_response(call, side, key, answer, response, now);
             }
-            Owner::Call(_) | Owner::Nobody => {}
+            Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody => {}
         }
     }
 
     pub(super) fn transaction_timeout(&mut self, key: TransactionKey, now: Mono) {
         let Some((owner, remains)) = self.wire.timeout(key, now) else { return };
+        self.current = owner.call();
         if !remains.timed_out {
             return;
         }
@@ -98,13 +101,17 @@ impl Endpoint {
             Owner::Relay { call, side, answer } => {
                 self.relay_timed_out(call, side, answer, now);
             }
-            Owner::Call(_) | Owner::Nobody => {}
+            Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody => {}
         }
     }
 
     /// Nothing can be sent there. An INVITE of ours fails over at once; a request in a dialog is
-    /// repeated or times out as if it had been lost (spec/sip T8).
+    /// sent once more, on a new connection if its own broke (spec/sip T8), and then repeated or
+    /// timed out as if it had been lost.
     pub(super) fn flow_failed(&mut self, flow: Flow, now: Mono) {
+        if flow.connection.is_some() {
+            self.wire.resend_elsewhere(flow);
+        }
         let hit: Vec<_> = self
             .wire
             .transactions
@@ -114,6 +121,7 @@ impl Endpoint {
                 Owner::Attempt { call, attempt } => Some((call, attempt)),
                 Owner::Nobody
                 | Owner::Call(_)
+                | Owner::Reinvite { .. }
                 | Owner::Bye { .. }
                 | Owner::Probe { .. }
                 | Owner::Relay { .. } => None,
@@ -142,6 +150,9 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = &mut entry.target else { return };
         leg.heard = true;
+        if response.cseq().number != FIRST_CSEQ {
+            return;
+        }
         let event = match response.status() {
             100 => LegEvent::Trying,
             status @ 101..200 => LegEvent::Progress { status, body: body_of(response) },
@@ -163,8 +174,9 @@ impl Endpoint {
 
     /// The attempt is gone without a final response.
     fn attempt_lost(&mut self, call: CallKey, reason: Reason, now: Mono) {
-        if let Some(entry) = self.calls.get_mut(call) {
-            entry.target = None;
+        if let Some(leg) = self.calls.get_mut(call).and_then(|entry| entry.target.take()) {
+            // Should it be there after all, its first sign of life is answered by a CANCEL.
+            self.wire.cancel(leg.invite, None, now);
         }
         self.drive(call, call::Input::Target(LegEvent::Lost { reason }), now);
     }
@@ -193,9 +205,8 @@ impl Endpoint {
         self.current = Some(call);
         if let Some(entry) = self.calls.get_mut(call)
             && reason == Reason::DialogLost
-            && let Some(leg) = entry.leg(side)
         {
-            leg.end_by_peer();
+            entry.end_by_peer(side, &mut self.wire, now);
         }
         self.drive(call, side.event(LegEvent::Lost { reason }), now);
     }

@@ -20,7 +20,7 @@ use super::wire::{ALLOW, Owner, Wire};
 use super::{CallEntry, Side};
 
 /// The number of the first request on a leg that we open.
-const FIRST_CSEQ: u32 = 1;
+pub(super) const FIRST_CSEQ: u32 = 1;
 
 impl CallEntry {
     /// Sends the INVITE of an attempt. Everything that names this leg is new (spec/sip B1).
@@ -81,8 +81,10 @@ impl CallEntry {
     ) -> bool {
         let late_offer = self.onward.offer.is_none() && !response.body().is_empty();
         let Some(leg) = &mut self.target else { return false };
+        // Where the INVITE went, if the answer names no Contact.
+        let uri = self.call.attempt(leg.number).map(|it| it.uri.clone()).unwrap_or_default();
         let head = InviteHead {
-            uri: Bytes::new(),
+            uri,
             via: Bytes::new(),
             from: Bytes::copy_from_slice(response.line(HeaderName::From).unwrap_or_default()),
             to: Bytes::new(),
@@ -90,9 +92,6 @@ impl CallEntry {
             cseq: response.cseq().number,
             route: SmallVec::new(),
         };
-        if response.contact().ok().flatten().is_none() {
-            return false;
-        }
         let Some(dialog) = Dialog::with_callee(&head, &leg.tag, response, flow) else {
             return false;
         };

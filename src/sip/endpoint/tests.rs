@@ -421,6 +421,7 @@ impl Rig {
             call: CallLimits {
                 decision: Duration::from_secs(3),
                 answer_wait: Duration::from_millis(20),
+                max_call: Duration::from_secs(14_400),
             },
             calls_max: 100,
             probe_interval: Some(Duration::from_secs(300)),

@@ -14,8 +14,8 @@ use crate::sip::ids::{self, CallKey, IdSource, TransactionKey};
 use crate::sip::message::{HeaderName, Headers, Method, Request, Writer, reason_phrase};
 use crate::sip::transaction::key::KeyMaker;
 use crate::sip::transaction::{
-    Client, InviteClient, InviteHead, InviteServer, Output as Effect, Outputs as Effects, Server,
-    ServerKey, invite_server, server,
+    Client, DueCancel, InviteClient, InviteHead, InviteServer, Output as Effect,
+    Outputs as Effects, Server, ServerKey, invite_server, server,
 };
 use crate::time::Mono;
 
@@ -74,6 +74,11 @@ pub(super) enum Owner {
     Nobody,
     /// The caller's INVITE.
     Call(CallKey),
+    /// A re-INVITE of the party on `side`.
+    Reinvite {
+        call: CallKey,
+        side: Side,
+    },
     /// The INVITE of an attempt.
     Attempt {
         call: CallKey,
@@ -95,6 +100,20 @@ pub(super) enum Owner {
         side: Side,
         answer: TransactionKey,
     },
+}
+
+impl Owner {
+    pub(super) fn call(self) -> Option<CallKey> {
+        match self {
+            Self::Nobody => None,
+            Self::Call(call)
+            | Self::Reinvite { call, .. }
+            | Self::Attempt { call, .. }
+            | Self::Bye { call, .. }
+            | Self::Probe { call, .. }
+            | Self::Relay { call, .. } => Some(call),
+        }
+    }
 }
 
 /// What a machine left for the endpoint to do.
@@ -310,6 +329,26 @@ impl Wire {
         })
     }
 
+    /// Sends requests again that wait for an answer on a connection that is gone. Their new flow
+    /// names no connection, so this happens to each of them once.
+    pub(super) fn resend_elsewhere(&mut self, broken: Flow) {
+        let lost: Vec<(TransactionKey, Bytes)> = self
+            .transactions
+            .iter()
+            .filter(|(_, entry)| entry.flow.connection == broken.connection)
+            .filter_map(|(key, entry)| match &entry.machine {
+                Machine::Client(machine) => Some((key, machine.unanswered()?)),
+                Machine::InviteServer(_) | Machine::Server(_) | Machine::InviteClient(_) => None,
+            })
+            .collect();
+        for (key, request) in lost {
+            let Some(entry) = self.transactions.get_mut(key) else { continue };
+            entry.flow.connection = None;
+            let flow = entry.flow;
+            self.send(flow, request);
+        }
+    }
+
     /// Sends the ACK to a success and leaves it with the transaction for repeats.
     pub(super) fn acknowledge(
         &mut self,
@@ -337,24 +376,20 @@ impl Wire {
     }
 
     /// Gives up an INVITE of ours: CANCEL goes out now or with the first provisional response.
-    pub(super) fn cancel(&mut self, key: TransactionKey, why: Option<&[u8]>, now: Mono) {
+    pub(super) fn cancel(&mut self, key: TransactionKey, why: Option<Bytes>, now: Mono) {
         let Some(entry) = self.transactions.get_mut(key) else { return };
         let Machine::InviteClient(machine) = &mut entry.machine else { return };
-        if let Some(head) = machine.cancel() {
-            let flow = entry.flow;
-            self.send_cancel(&head, flow, why, now);
+        let (due, flow) = (machine.cancel(why, now), entry.flow);
+        self.arm(key);
+        if let Some(due) = due {
+            self.send_cancel(&due, flow, now);
         }
     }
 
     /// CANCEL is a transaction of its own on the branch of its INVITE (RFC 3261 §9.1).
-    pub(super) fn send_cancel(
-        &mut self,
-        head: &InviteHead,
-        flow: Flow,
-        why: Option<&[u8]>,
-        now: Mono,
-    ) {
-        let request = head.cancel(why, &mut self.writer);
+    pub(super) fn send_cancel(&mut self, due: &DueCancel, flow: Flow, now: Mono) {
+        let DueCancel { head, why } = due;
+        let request = head.cancel(why.as_deref(), &mut self.writer);
         let mut effects = Effects::new();
         let timers = self.settings.timers_for(flow);
         let machine = Machine::Client(Client::new(request, timers, now, &mut effects));

@@ -35,6 +35,9 @@ pub struct Leg {
     pub held_ack: Option<HeldAck>,
     /// A re-INVITE in progress on this leg, theirs or ours.
     pub reinvite: Option<Reinvite>,
+    /// When our re-INVITE is given up, because the peer said 100 and nothing else (timer C,
+    /// RFC 3261 §16.6).
+    pub reinvite_until: Option<Mono>,
     /// Whether our re-INVITE carried an offer; if not, its ACK has to.
     pub offered: bool,
     /// The peer has given a sign of life.
@@ -66,8 +69,10 @@ pub struct HeldAck {
 /// Who re-negotiates (RFC 3261 §14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reinvite {
-    Theirs,
-    Ours,
+    /// Their transaction, which we answer.
+    Theirs(TransactionKey),
+    /// Our transaction.
+    Ours(TransactionKey),
 }
 
 impl Leg {
@@ -81,6 +86,7 @@ impl Leg {
             confirmation: None,
             held_ack: None,
             reinvite: None,
+            reinvite_until: None,
             offered: false,
             heard: false,
             sdp,
@@ -90,10 +96,7 @@ impl Leg {
 
     pub fn deadline(&self) -> Option<Mono> {
         let confirmation = self.confirmation.as_ref().map(|it| it.deadline());
-        match (confirmation, self.probe_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [confirmation, self.probe_at, self.reinvite_until].into_iter().flatten().min()
     }
 
     pub fn is_settled(&self) -> bool {

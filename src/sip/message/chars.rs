@@ -161,14 +161,14 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
 /// not end. `text` begins with a quote.
 pub(super) fn quoted_len(text: &[u8]) -> Option<usize> {
     let mut at = 1;
-    loop {
-        let step = memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        at += step;
-        if text[at] == b'"' {
-            return Some(at + 1);
-        }
-        at += 2;
+    while let Some(byte) = text.get(at) {
+        at += match byte {
+            b'"' => return Some(at + 1),
+            b'\\' => 2,
+            _ => 1,
+        };
     }
+    None
 }
 
 #[cfg(test)]

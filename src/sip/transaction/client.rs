@@ -47,6 +47,16 @@ impl Client {
         }
     }
 
+    /// The request, while it waits for an answer.
+    pub fn unanswered(&self) -> Option<Bytes> {
+        match &self.state {
+            State::Trying { request, .. } | State::Proceeding { request, .. } => {
+                Some(request.clone())
+            }
+            State::Completed { .. } | State::Terminated => None,
+        }
+    }
+
     pub fn deadline(&self) -> Option<Mono> {
         match &self.state {
             State::Trying { resend, give_up_at, .. }

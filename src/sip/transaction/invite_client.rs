@@ -35,10 +35,25 @@ pub struct InviteHead {
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
-    Calling { call: Box<Calling>, resend: Option<Resend>, give_up_at: Mono },
-    Proceeding { call: Box<Calling> },
-    Completed { ack: Bytes, until: Mono },
-    Accepted { to_tag: Bytes, ack: Option<Bytes>, until: Mono },
+    Calling {
+        call: Box<Calling>,
+        resend: Option<Resend>,
+        give_up_at: Mono,
+    },
+    /// `give_up_at`: 64·T1 after our CANCEL (RFC 3261 §9.1).
+    Proceeding {
+        call: Box<Calling>,
+        give_up_at: Option<Mono>,
+    },
+    Completed {
+        ack: Bytes,
+        until: Mono,
+    },
+    Accepted {
+        to_tag: Bytes,
+        ack: Option<Bytes>,
+        until: Mono,
+    },
     Terminated,
 }
 
@@ -50,11 +65,18 @@ struct Calling {
 }
 
 /// A CANCEL may only follow a provisional response (RFC 3261 §9.1).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Cancel {
     No,
-    WhenProvisional,
+    WhenProvisional { why: Option<Bytes> },
     Sent,
+}
+
+/// A CANCEL to be sent now: what it is written from, and the value of its Reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DueCancel {
+    pub head: InviteHead,
+    pub why: Option<Bytes>,
 }
 
 impl InviteClient {
@@ -75,17 +97,18 @@ impl InviteClient {
         Self { state, timers }
     }
 
-    /// The leg gives up. Returns the head to write the CANCEL from, if one may be sent now; if no
-    /// provisional response came yet, [`InviteClient::handle_response`] returns it later.
-    pub fn cancel(&mut self) -> Option<InviteHead> {
+    /// The leg gives up. Returns the CANCEL if it may be sent now; if no provisional response came
+    /// yet, [`InviteClient::handle_response`] returns it later.
+    pub fn cancel(&mut self, why: Option<Bytes>, now: Mono) -> Option<DueCancel> {
         match &mut self.state {
             State::Calling { call, .. } => {
-                call.cancel = Cancel::WhenProvisional;
+                call.cancel = Cancel::WhenProvisional { why };
                 None
             }
-            State::Proceeding { call } if call.cancel == Cancel::No => {
+            State::Proceeding { call, give_up_at } if call.cancel == Cancel::No => {
                 call.cancel = Cancel::Sent;
-                Some(call.head.clone())
+                *give_up_at = Some(now + self.timers.patience());
+                Some(DueCancel { head: call.head.clone(), why })
             }
             State::Proceeding { .. }
             | State::Completed { .. }
@@ -94,38 +117,21 @@ impl InviteClient {
         }
     }
 
-    /// A response arrived. Returns the head of a CANCEL that has waited for it.
+    /// A response arrived. Returns a CANCEL that has waited for it.
     pub fn handle_response(
         &mut self,
         response: &Response,
         now: Mono,
         writer: &mut Writer,
         out: &mut Outputs,
-    ) -> Option<InviteHead> {
-        let mut cancel = None;
+    ) -> Option<DueCancel> {
+        let mut due = None;
         self.state = match mem::replace(&mut self.state, State::Terminated) {
-            State::Calling { mut call, .. } | State::Proceeding { mut call } => {
-                out.push(Output::PassUp);
-                match response.status() {
-                    100..200 => {
-                        if call.cancel == Cancel::WhenProvisional {
-                            call.cancel = Cancel::Sent;
-                            cancel = Some(call.head.clone());
-                        }
-                        State::Proceeding { call }
-                    }
-                    200..300 => State::Accepted {
-                        to_tag: Bytes::copy_from_slice(response.to_tag().unwrap_or_default()),
-                        ack: None,
-                        until: now + self.timers.patience(),
-                    },
-                    _ => {
-                        let ack = call.head.ack_failure(response, writer);
-                        out.push(Output::Send(ack.clone()));
-                        let linger = Duration::from_secs(32).min(self.timers.patience());
-                        State::Completed { ack, until: now + self.timers.unless_reliable(linger) }
-                    }
-                }
+            State::Calling { call, .. } => {
+                self.respond(call, None, response, now, writer, out, &mut due)
+            }
+            State::Proceeding { call, give_up_at } => {
+                self.respond(call, give_up_at, response, now, writer, out, &mut due)
             }
             State::Completed { ack, until } => {
                 if response.status() >= 300 {
@@ -145,7 +151,7 @@ impl InviteClient {
             }
             State::Terminated => State::Terminated,
         };
-        cancel
+        due
     }
 
     /// The leg has sent this ACK to the success; repeats of the success get it again.
@@ -155,13 +161,50 @@ impl InviteClient {
         }
     }
 
+    /// While no final response came.
+    fn respond(
+        &self,
+        mut call: Box<Calling>,
+        mut give_up_at: Option<Mono>,
+        response: &Response,
+        now: Mono,
+        writer: &mut Writer,
+        out: &mut Outputs,
+        due: &mut Option<DueCancel>,
+    ) -> State {
+        out.push(Output::PassUp);
+        match response.status() {
+            100..200 => {
+                if let Cancel::WhenProvisional { why } = &mut call.cancel {
+                    let why = why.take();
+                    call.cancel = Cancel::Sent;
+                    give_up_at = Some(now + self.timers.patience());
+                    *due = Some(DueCancel { head: call.head.clone(), why });
+                }
+                State::Proceeding { call, give_up_at }
+            }
+            200..300 => State::Accepted {
+                to_tag: Bytes::copy_from_slice(response.to_tag().unwrap_or_default()),
+                ack: None,
+                until: now + self.timers.patience(),
+            },
+            _ => {
+                let ack = call.head.ack_failure(response, writer);
+                out.push(Output::Send(ack.clone()));
+                let linger = Duration::from_secs(32).min(self.timers.patience());
+                State::Completed { ack, until: now + self.timers.unless_reliable(linger) }
+            }
+        }
+    }
+
     pub fn deadline(&self) -> Option<Mono> {
         match &self.state {
             State::Calling { resend, give_up_at, .. } => {
                 Some(resend.map_or(*give_up_at, |resend| resend.at.min(*give_up_at)))
             }
             State::Completed { until, .. } | State::Accepted { until, .. } => Some(*until),
-            State::Proceeding { .. } | State::Terminated => None,
+            State::Proceeding { give_up_at, .. } => *give_up_at,
+            State::Terminated => None,
         }
     }
 
@@ -174,7 +217,7 @@ impl InviteClient {
                 out.push(Output::Resend(call.request.clone()));
                 State::Calling { call, resend: Some(resend.doubled(now)), give_up_at }
             }
-            State::Calling { .. } => {
+            State::Calling { .. } | State::Proceeding { give_up_at: Some(_), .. } => {
                 out.extend([Output::TimedOut, Output::Terminated]);
                 State::Terminated
             }
@@ -273,13 +316,14 @@ mod tests {
     fn a_cancel_waits_for_a_provisional_response() {
         let mut transaction = calling(false);
 
-        assert_eq!(transaction.cancel(), None);
+        assert_eq!(transaction.cancel(Some(bytes("why")), START), None);
         let mut out = Outputs::new();
         let held =
             transaction.handle_response(&response(100, ""), at(10), &mut Writer::new(), &mut out);
 
-        assert_eq!(held, Some(head()));
-        assert_eq!(transaction.cancel(), None, "one CANCEL is enough");
+        assert_eq!(held, Some(DueCancel { head: head(), why: Some(bytes("why")) }));
+        assert_eq!(transaction.cancel(None, at(20)), None, "one CANCEL is enough");
+        assert_eq!(transaction.deadline(), Some(at(32_010)), "RFC 3261 §9.1: 64·T1 and no more");
         let cancel = head().cancel(None, &mut Writer::new());
         assert!(cancel.starts_with(
             b"CANCEL sip:sales@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx\r\n"

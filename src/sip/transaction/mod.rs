@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 use crate::time::Mono;
 
 pub use client::Client;
-pub use invite_client::{InviteClient, InviteHead};
+pub use invite_client::{DueCancel, InviteClient, InviteHead};
 pub use invite_server::InviteServer;
 pub use key::ServerKey;
 pub use server::Server;

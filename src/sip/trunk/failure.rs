@@ -88,7 +88,7 @@ impl FailureMap {
 
 /// A target's status as the caller may see it: its challenges are ours to answer, its overload is
 /// not ours (RFC 3261 §16.7 item 6), and its redirections were for us.
-fn relayed(status: u16) -> u16 {
+pub(crate) fn relayed(status: u16) -> u16 {
     match status {
         401 | 407 | 422 | 503 => 500,
         300..=399 => 480,

@@ -35,8 +35,9 @@ pub(super) struct Audit {
     answer_wait: Duration,
     /// What must have left when the input at hand has been handled.
     due: Vec<Due>,
-    /// Serials in the order in which the endpoint got them.
+    /// Serials by their place in the order in which the endpoint last got them.
     serials: BTreeMap<u64, u64>,
+    heard: u64,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +123,7 @@ impl Audit {
             answer_wait,
             due: vec![],
             serials: BTreeMap::new(),
+            heard: 0,
         }
     }
 
@@ -144,8 +146,8 @@ impl Audit {
     pub(super) fn received(&mut self, message: &Glance, now: Mono) {
         let Some(at) = self.legs.iter().position(|leg| leg.call_id == message.call_id) else { return };
         if let Some(serial) = message.serial() {
-            let order = self.serials.len() as u64 + 1;
-            self.serials.entry(serial).or_insert(order);
+            self.heard += 1;
+            self.serials.insert(serial, self.heard);
         }
         let due = match message.start {
             Start::Request { method: Method::Ack, .. } => self.legs[at].received_ack(message),
@@ -271,6 +273,22 @@ impl Audit {
         first.outcome.as_ref().map(|(status, ..)| *status)
     }
 
+    /// Whether a request still waits for its response, or its sender for an end.
+    pub(super) fn has_open_transaction(&self) -> bool {
+        let open = |leg: &Leg| {
+            leg.sent.iter().any(|it| it.outcome.is_none())
+                || leg.received.iter().any(|it| it.method == Method::Invite && it.outcome.is_none())
+        };
+        self.legs.iter().any(open)
+    }
+
+    /// Answers of targets that were not bridged.
+    pub(super) fn late_answers(&self) -> u64 {
+        let bridged = u64::from(self.answered_at.is_some());
+        let dialogs = self.legs.iter().skip(1).flat_map(|leg| leg.dialogs.values());
+        (dialogs.filter(|dialog| dialog.answered).count() as u64).saturating_sub(bridged)
+    }
+
     fn end_attempt(&mut self, attempt: AttemptNumber) -> Verdict {
         let state = self.attempts.entry(attempt).or_default();
         check(!state.ended, || format!("attempt {attempt} ends twice"))?;
@@ -303,7 +321,7 @@ impl Audit {
         check(message.max_forwards.is_some(), || String::from("no Max-Forwards"))?;
         leg.is_ours(&message.from_tag)?;
         let is_first = method == Method::Invite && message.to_tag.is_none();
-        if let Some(over) = leg.over {
+        if let Some(over) = leg.why_over(message.to_tag.as_ref()) {
             let may = matches!(method, Method::Bye | Method::Cancel);
             check(may, || format!("{} leaves after {over}", method.name()))?;
         }
@@ -321,7 +339,6 @@ impl Audit {
             leg.in_dialog(message)?;
         }
         if method == Method::Bye {
-            leg.over.get_or_insert("our BYE");
             leg.end_dialog(message.to_tag.as_ref());
         }
         if method == Method::Cancel {
@@ -345,7 +362,7 @@ impl Audit {
         let method = message.cseq_method;
         let (answered_at, durable, wait) = (self.answered_at, self.durable, self.answer_wait);
         let leg = &mut self.legs[at];
-        let over = leg.over;
+        let over = leg.why_over(Some(&message.from_tag));
         let Some(request) =
             leg.received.iter_mut().find(|it| it.method == method && it.message.branch == message.branch)
         else {
@@ -388,7 +405,6 @@ impl Audit {
         }
         if method == Method::Bye && status == 200 {
             let tag = message.from_tag.clone();
-            leg.over.get_or_insert("their BYE");
             leg.end_dialog(Some(&tag));
         }
         let cancels = method == Method::Cancel && status == 200 && at == 0;
@@ -576,6 +592,11 @@ impl Leg {
         check(message.routes == dialog.routes, || {
             format!("routes {:?}, not {:?}", message.routes, dialog.routes)
         })
+    }
+
+    fn why_over(&self, tag: Option<&Bytes>) -> Option<&'static str> {
+        let ended = tag.and_then(|tag| self.dialogs.get(tag)).is_some_and(|dialog| dialog.ended);
+        self.over.or(ended.then_some("the BYE"))
     }
 
     fn end_dialog(&mut self, tag: Option<&Bytes>) {

@@ -139,14 +139,13 @@ impl Party {
         party
     }
 
-    /// A target that has just got this INVITE.
+    /// A target that is about to get this INVITE.
     pub(super) fn target(
         call: usize,
         attempt: u8,
         address: SocketAddr,
         habits: Habits,
         invite: &Rc<Glance>,
-        out: &mut Vec<Act>,
     ) -> Self {
         let mut party =
             Self::new(Role::Target, call, address, format!("bleg{call}-{attempt}"), habits);
@@ -155,13 +154,6 @@ impl Party {
         party.remote = invite.contact.as_deref().map(text::show).unwrap_or_default();
         party.remote_name = text::show(&invite.from);
         party.invite = Some(invite.clone());
-        party.replies.push((invite.branch.clone(), Method::Invite, None));
-        for (at, status) in &party.habits.steps {
-            out.push(Act::Later(*at, Deed::Step(*status)));
-        }
-        if let Some(vanish) = party.habits.vanish {
-            out.push(Act::Later(vanish, Deed::Vanish));
-        }
         party
     }
 
@@ -467,6 +459,11 @@ impl Party {
                     then(&steps, out);
                 }
             }
+            Method::Invite if request.to_tag.is_none() => {
+                let Habits { steps, vanish, .. } = &self.habits;
+                out.extend(steps.iter().map(|(at, status)| Act::Later(*at, Deed::Step(*status))));
+                out.extend(vanish.map(|at| Act::Later(at, Deed::Vanish)));
+            }
             _ if self.phase == Phase::Over => then(&[(Duration::ZERO, 481)], out),
             Method::Invite => {
                 if let Reply::With(steps) = self.habits.on_reinvite.clone() {
@@ -541,7 +538,7 @@ impl Party {
         // Early media comes with every second 18x that is not 180.
         let body = if status == 183 || status == 200 { self.sdp(serials) } else { String::new() };
         let message = self.response(&invite, status, &self.tag, &body);
-        self.replies[0].2 = Some(message.clone());
+        self.keep_reply(&invite, &message);
         out.push(Act::Send(message.clone()));
         if status < 200 {
             return;
@@ -554,7 +551,8 @@ impl Party {
     }
 
     fn answer_again(&self, out: &mut Vec<Act>) {
-        out.extend(self.replies[0].2.clone().map(Act::Send));
+        let invite = self.replies.iter().find(|(_, method, _)| *method == Method::Invite);
+        out.extend(invite.and_then(|(.., answer)| answer.clone()).map(Act::Send));
     }
 
     /// Another branch of a fork answers too.
@@ -579,13 +577,19 @@ impl Party {
         let negotiates = matches!(method, Method::Invite | Method::Update);
         let body = if status == 200 && negotiates { self.sdp(serials) } else { String::new() };
         let message = self.response(request, status, &self.tag, &body);
-        let asked = self.replies.iter_mut().find(|it| it.0 == request.branch && it.1 == method);
-        let Some((_, _, last)) = asked else { return };
-        *last = Some(message.clone());
+        self.keep_reply(request, &message);
         out.push(Act::Send(message.clone()));
         if method == Method::Invite && status >= 200 {
             let tag = request.to_tag.as_deref().map(text::show).unwrap_or_default();
             self.keep(Awaits::Ack { cseq: request.cseq, tag }, message, now, out);
+        }
+    }
+
+    fn keep_reply(&mut self, request: &Glance, message: &Bytes) {
+        let method = request.cseq_method;
+        let asked = self.replies.iter_mut().find(|it| it.0 == request.branch && it.1 == method);
+        if let Some((.., last)) = asked {
+            *last = Some(message.clone());
         }
     }
 

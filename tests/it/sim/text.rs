@@ -110,12 +110,6 @@ impl Glance {
         }
     }
 
-    pub(super) fn status(&self) -> Option<u16> {
-        match self.start {
-            Start::Request { .. } => None,
-            Start::Response { status } => Some(status),
-        }
-    }
 
     pub(super) fn uri(&self) -> Bytes {
         match &self.start {

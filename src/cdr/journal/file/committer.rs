@@ -23,6 +23,9 @@ use crate::cdr::journal::{Durable, Entry, Lsn, Pressure};
 /// a failing disk is tried again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// Size of a segment while the disk is full.
+const CRAMPED_SEGMENT: u64 = 1 << 20;
+
 /// Buffers kept for reuse.
 const SPARES_MAX: usize = 4;
 
@@ -57,6 +60,8 @@ pub(super) struct Committer {
     outgoing_since: Stamp,
     spares: Vec<Pending>,
     emergency: bool,
+    /// There is no room for a whole segment, only for what closes live calls.
+    cramped: bool,
     housekept: Stamp,
     /// When the last commit began.
     committed: Stamp,
@@ -81,6 +86,8 @@ struct OpenSegment {
     file: Box<dyn DiskFile>,
     header: SegmentHeader,
     opened: Stamp,
+    /// Bytes reserved on disk.
+    size: u64,
     len: u64,
     records: u64,
     last_seq: u64,
@@ -114,6 +121,7 @@ impl Committer {
             outgoing_since: now,
             spares: Vec::new(),
             emergency: false,
+            cramped: false,
             housekept: now,
             committed: Stamp::default(),
             failed_at: None,
@@ -259,7 +267,7 @@ impl Committer {
         let closure = self.segment.as_ref().and_then(|segment| {
             if segment.records == 0 {
                 None
-            } else if segment.len + needed > self.settings.segment_bytes {
+            } else if segment.len + needed > segment.size {
                 Some(Closure::Size)
             } else {
                 (now.since(segment.opened) >= self.settings.segment_age).then_some(Closure::Time)
@@ -269,7 +277,8 @@ impl Committer {
             self.close_segment(closure, now)?;
         }
         if self.segment.is_none() {
-            let size = self.settings.segment_bytes.max(HEADER_LEN as u64 + needed);
+            let wanted = if self.cramped { CRAMPED_SEGMENT } else { self.settings.segment_bytes };
+            let size = wanted.max(HEADER_LEN as u64 + needed);
             self.segment = Some(self.open_segment(first_seq, size, now)?);
             self.repeating = false;
         }
@@ -298,6 +307,7 @@ impl Committer {
             path,
             file,
             opened: now,
+            size,
             len: HEADER_LEN as u64,
             records: 0,
             last_seq: first_seq.saturating_sub(1),
@@ -356,6 +366,7 @@ impl Committer {
             batch.written = false;
         }
         if error.kind() == io::ErrorKind::StorageFull {
+            self.cramped = true;
             self.release_emergency();
         }
     }
@@ -410,8 +421,12 @@ impl Committer {
         self.shared.set_pressure(level);
         match level {
             Pressure::Reserve | Pressure::Failing => self.release_emergency(),
-            Pressure::None if !self.emergency => self.take_emergency(),
-            Pressure::None | Pressure::Low => {}
+            Pressure::None | Pressure::Low => {
+                self.cramped = false;
+                if level == Pressure::None && !self.emergency {
+                    self.take_emergency();
+                }
+            }
         }
         self.tell_pressure();
     }

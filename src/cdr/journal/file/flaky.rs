@@ -25,6 +25,8 @@ struct State {
     /// The process was killed: nothing it does reaches the disk any more.
     dead: bool,
     space: Option<Space>,
+    /// Bytes that can still be reserved, if they are few.
+    room: Option<u64>,
     /// What was written since the last sync, by file.
     unsynced: BTreeMap<PathBuf, Vec<(u64, usize)>>,
 }
@@ -36,6 +38,10 @@ impl FlakyDisk {
 
     pub(crate) fn set_full(&self, full: bool) {
         self.state.lock().full = full;
+    }
+
+    pub(crate) fn set_room(&self, bytes: u64) {
+        self.state.lock().room = Some(bytes);
     }
 
     pub(crate) fn set_space(&self, space: Space) {
@@ -62,10 +68,11 @@ impl FlakyDisk {
 
 impl Disk for FlakyDisk {
     fn create(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn DiskFile>> {
-        let state = self.state.lock();
-        if state.full {
+        let mut state = self.state.lock();
+        if state.full || state.room.is_some_and(|room| room < preallocate) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        state.room = state.room.map(|room| room - preallocate);
         if state.dead {
             return Ok(Box::new(FlakyFile {
                 path: path.to_owned(),
@@ -87,6 +94,9 @@ impl Disk for FlakyDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        let freed = path.metadata()?.len();
+        let mut state = self.state.lock();
+        state.room = state.room.map(|room| room + freed);
         RealDisk.remove(path)
     }
 

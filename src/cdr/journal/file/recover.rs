@@ -111,8 +111,12 @@ impl Found {
             return Ok(found);
         }
         let bytes = fs::read(&path).map_err(JournalError::io("read", &path))?;
+        Ok(Self::verified(name, path, &bytes))
+    }
+
+    fn verified(name: SegmentName, path: PathBuf, bytes: &[u8]) -> Self {
         let mut found = Self {
-            header: SegmentHeader::read(&bytes),
+            header: SegmentHeader::read(bytes),
             footer: None,
             ranges: Vec::new(),
             records: 0,
@@ -125,11 +129,11 @@ impl Found {
             name,
             path,
         };
-        found.scan(&bytes);
+        found.scan(bytes);
         let prev_chain = found.header.as_ref().map_or(0, |header| header.prev_chain);
         let Self { name, records, payload_crc, .. } = &found;
         found.chain = format::chain(prev_chain, name.epoch, name.first_seq, *records, *payload_crc);
-        Ok(found)
+        found
     }
 
     fn at_its_word(
@@ -310,4 +314,11 @@ fn chain_breaks(found: &[Found]) -> Vec<u64> {
     };
     let breaks = found.windows(2).filter(|pair| !continues(pair));
     breaks.map(|pair| pair[1].name.first_seq).collect()
+}
+
+/// Sequence numbers that can be read from the bytes of a first segment.
+#[cfg(test)]
+pub(super) fn intact(bytes: &[u8]) -> Vec<u64> {
+    let name = SegmentName { epoch: 1, first_seq: 1, rewrite: 0, quarantined: false };
+    Found::verified(name, PathBuf::new(), bytes).ranges.into_iter().flatten().collect()
 }

@@ -87,7 +87,7 @@ fn recovering_twice_is_recovering_once() {
 
     let (first, first_recovery) = desk.restarted().open();
     first.close().unwrap();
-    let (second, recovery) = desk.open();
+    let (second, recovery) = desk.restarted().open();
 
     assert!(first_recovery.truncated_bytes > 0);
     assert_eq!(seqs(&desk.read(&second)), (1..=19).collect::<Vec<_>>());
@@ -101,34 +101,53 @@ fn a_torn_or_flipped_byte_costs_the_record_it_hits_and_no_other() {
     let desk = Desk::new();
     drop(desk.write_killed(100));
     let segment = desk.only_segment();
-    let name = segment.file_name().unwrap().to_owned();
     let bytes = fs::read(&segment).unwrap()[..desk.written_len(&segment)].to_vec();
     let record = (bytes.len() - HEADER_LEN) / 100;
 
     for at in bytes.len() - 4096..bytes.len() {
-        let hit = (at - HEADER_LEN) / record;
+        let hit = ((at - HEADER_LEN) / record) as u64 + 1;
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x5a;
+
+        let torn = recover::intact(&bytes[..at]);
+        let others = recover::intact(&flipped);
+
+        assert_eq!(torn, (1..hit).collect::<Vec<_>>(), "torn at {at}");
+        assert_eq!(others, (1..=100).filter(|n| *n != hit).collect::<Vec<_>>(), "flipped at {at}");
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_a_bad_middle_is_set_aside() {
+    let desk = Desk::new();
+    drop(desk.write_killed(100));
+    let segment = desk.only_segment();
+    let name = segment.file_name().unwrap().to_owned();
+    let bytes = fs::read(&segment).unwrap()[..desk.written_len(&segment)].to_vec();
+    let record = (bytes.len() - HEADER_LEN) / 100;
+    let disk = FlakyDisk::default();
+
+    for at in (HEADER_LEN..bytes.len()).step_by(101) {
+        let hit = ((at - HEADER_LEN) / record) as u64 + 1;
         let (torn, flipped) = (desk.scratch(), desk.scratch());
 
         fs::write(torn.path().join(&name), &bytes[..at]).unwrap();
-        let recovered = recover::recover(&desk.disk, torn.path(), 1, None).unwrap();
-        let whole = (1..=hit as u64).collect::<Vec<_>>();
-        assert_eq!(seqs(&read_all(torn.path())), whole, "torn at {at}");
-        assert_eq!(recovered.report.truncated_bytes, ((at - HEADER_LEN) % record) as u64);
-        assert_eq!((recovered.report.lost(), recovered.report.next_seq), (0, hit as u64 + 1));
+        let report = recover::recover(&disk, torn.path(), 1, None).unwrap().report;
+        assert_eq!(seqs(&read_all(torn.path())), (1..hit).collect::<Vec<_>>(), "torn at {at}");
+        assert_eq!(report.truncated_bytes > 0, !(at - HEADER_LEN).is_multiple_of(record));
+        assert_eq!((report.lost(), report.next_seq), (0, hit));
 
         let mut bad = bytes.clone();
         bad[at] ^= 0x5a;
         fs::write(flipped.path().join(&name), &bad).unwrap();
-        let recovered = recover::recover(&desk.disk, flipped.path(), 1, None).unwrap();
-        let others: Vec<u64> = (1..=100).filter(|seq| *seq != hit as u64 + 1).collect();
+        let report = recover::recover(&disk, flipped.path(), 1, None).unwrap().report;
+        let others: Vec<u64> = (1..=100).filter(|seq| *seq != hit).collect();
         assert_eq!(seqs(&read_all(flipped.path())), others, "flipped at {at}");
-        if hit == 99 {
-            assert_eq!((recovered.report.lost(), recovered.report.next_seq), (0, 100));
+        if hit == 100 {
+            assert_eq!((report.lost(), report.next_seq), (0, 100));
         } else {
-            let gap = Gap { first_seq: hit as u64 + 1, count: 1 };
-            assert_eq!(recovered.report.missing, [gap], "flipped at {at}");
-            assert_eq!(recovered.report.quarantined.len(), 1);
-            assert_eq!(recovered.report.next_seq, 101);
+            assert_eq!(report.missing, [Gap { first_seq: hit, count: 1 }], "flipped at {at}");
+            assert_eq!((report.quarantined.len(), report.next_seq), (1, 101));
         }
     }
 }
@@ -141,6 +160,7 @@ fn a_damaged_header_or_footer_costs_no_fact() {
     journal.close().unwrap();
     let segment = desk.only_segment();
     let bytes = fs::read(&segment).unwrap();
+    let disk = FlakyDisk::default();
 
     for at in (0..HEADER_LEN).chain(bytes.len() - FOOTER_LEN..bytes.len()) {
         let scratch = desk.scratch();
@@ -148,7 +168,7 @@ fn a_damaged_header_or_footer_costs_no_fact() {
         bad[at] ^= 0x5a;
         fs::write(scratch.path().join(segment.file_name().unwrap()), &bad).unwrap();
 
-        let recovered = recover::recover(&desk.disk, scratch.path(), 1, None).unwrap();
+        let recovered = recover::recover(&disk, scratch.path(), 1, None).unwrap();
 
         assert_eq!(seqs(&read_all(scratch.path())).len(), 10, "flipped at {at}");
         assert_eq!((recovered.report.lost(), recovered.report.next_seq), (0, 11));
@@ -250,7 +270,7 @@ async fn while_the_disk_fails_facts_are_kept_and_written_once_it_works() {
     desk.advance_ms(2_000);
     journal.appender().wait(last).await.unwrap();
 
-    assert_eq!(journal.appender().pressure(), Pressure::None);
+    desk.until(&journal, |_| journal.appender().pressure() == Pressure::None);
     assert_eq!(seqs(&desk.read(&journal)), [1, 2, 3]);
 }
 
@@ -267,8 +287,8 @@ async fn closing_on_a_failing_disk_tells_how_much_is_lost() {
 #[tokio::test]
 async fn a_full_buffer_refuses_and_nothing_is_half_appended() {
     let desk = Desk::new();
-    desk.disk.set_full(true);
     let (journal, _) = desk.open_with(Settings { unsynced_bytes_max: 1_000, ..quick() });
+    desk.disk.set_full(true);
     let appender = journal.appender();
 
     let refused = iter::repeat_with(|| appender.append(fact(1), Durability::Durable))
@@ -318,10 +338,24 @@ async fn a_disk_that_fills_up_refuses_pings_then_calls_and_gives_its_reserve_bac
 }
 
 #[tokio::test]
+async fn on_a_full_disk_live_calls_are_closed_in_the_room_of_the_reserve() {
+    let desk = Desk::new();
+    let settings = Settings { segment_bytes: 8 << 20, emergency_bytes: 2 << 20, ..quick() };
+    let (journal, _) = desk.open_with(settings);
+    desk.disk.set_room(0);
+
+    let lsn = desk.append(&journal, 1..=10, Durability::Durable);
+    journal.appender().wait(lsn).await.unwrap();
+
+    assert!(!desk.dir.path().join("emergency.bin").exists());
+    assert_eq!(journal.appender().pressure(), Pressure::None);
+    assert_eq!(seqs(&desk.read(&journal)).len(), 10);
+}
+
+#[tokio::test]
 async fn a_tail_that_lags_still_gets_every_fact_once_and_in_order() {
     let desk = Desk::new();
-    let settings =
-        Settings { tail_batches: 1, tail_records: 1, tail_delay: Duration::ZERO, ..quick() };
+    let settings = Settings { tail_batches: 1, ..quick() };
     let (journal, _) = desk.open_with(settings);
     let mut tail = journal.tail(Lsn::default());
     for n in 1..=50 {
@@ -513,6 +547,7 @@ fn quick() -> Settings {
     Settings {
         linger: Duration::ZERO,
         pace: Duration::ZERO,
+        tail_delay: Duration::ZERO,
         segment_bytes: 1 << 16,
         emergency_bytes: 0,
         ..Settings::default()

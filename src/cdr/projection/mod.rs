@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::fact::{Fact, FactBody, OrphanClosed, OrphanPolicy, Stamp};
-use super::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
-use super::journal::{Durability, Entry, Gap, Lsn};
-use super::rating::Tariff;
-use super::record::{CallRecord, CallState};
-use super::store::{Batch, Book, CallFilter, CapUsage, Progress, StoreError, StoredSession};
-use super::timeline::{self, Applied};
+use crate::cdr::fact::{Fact, FactBody, OrphanClosed, OrphanPolicy, Stamp};
+use crate::cdr::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
+use crate::cdr::journal::{Durability, Entry, Gap, Lsn};
+use crate::cdr::rating::Tariff;
+use crate::cdr::record::{CallRecord, CallState};
+use crate::cdr::store::{Batch, Book, CallFilter, CapUsage, Progress, StoreError, StoredSession};
+use crate::cdr::timeline::{self, Applied};
 use crate::id::CallId;
 
 /// How often windows and sessions that are over are forgotten.
@@ -422,3 +422,6 @@ impl Projection {
         [young, checkpoint].into_iter().flatten().fold(offset, Lsn::min)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,391 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::cdr::conversion::ConversionState;
+use crate::cdr::fact::{Bucket, Checkpoint, HoldSettled, PingAccepted, SessionConsumed};
+use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
+use crate::cdr::record::Flags;
+use crate::cdr::store::sqlite::SqliteStore;
+use crate::cdr::store::{Answer, CallStore};
+use crate::cdr::testing::{START_MS, Script, call_id, stamp};
+use crate::id::{HoldId, PingId, SessionId};
+use crate::money::Money;
+use crate::time::Wall;
+
+#[tokio::test]
+async fn a_call_that_ended_is_in_the_book_with_its_money_and_its_reasons() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let script = talk(1);
+
+    desk.append(&journal, &mut projection, script.facts()).await;
+
+    let stored = desk.store.find(call_id(1)).await.unwrap().unwrap();
+    assert_eq!((stored.talk_ms, stored.revenue), (Some(119_000), Money(20_000_000)));
+    assert_eq!(stored.attempts, script.record().attempts);
+    let explain = desk.store.explain(stored.explain_ref.unwrap()).await.unwrap();
+    assert_eq!(explain.unwrap(), b"{\"steps\":[]}"[..]);
+    assert_eq!(projection.live().count(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_is_up_is_live_and_becomes_a_row_only_when_it_ends() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let script = Script::of(1).dial(1).answer_at(1_000);
+
+    desk.append(&journal, &mut projection, script.facts()).await;
+
+    let live = projection.live().list(&CallFilter::default(), 10);
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].conversion, ConversionState::Pending);
+    assert_eq!(desk.store.find(call_id(1)).await.unwrap(), None);
+}
+
+/// I11, and I3: whatever is read twice counts once.
+#[tokio::test]
+async fn a_restart_reads_again_and_counts_once() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let mut facts = talk(1).facts();
+    facts.insert(4, used(1));
+    desk.append(&journal, &mut projection, facts).await;
+    let young = Script::of(2).dial(1).answer_at(1_000);
+    desk.append(&journal, &mut projection, young.facts()).await;
+    drop((projection, journal));
+
+    for _ in 0..3 {
+        let (journal, mut projection, opening) = desk.start().await;
+        assert_eq!(desk.rows().await.first().map(|row| row.rev), talk(1).record().rev.into());
+        assert_eq!(opening.usage.iter().map(|usage| usage.used).collect::<Vec<_>>(), [1]);
+        assert_eq!(opening.gaps, []);
+        desk.append(&journal, &mut projection, vec![]).await;
+    }
+
+    assert_eq!(desk.rows().await.len(), 2);
+}
+
+#[tokio::test]
+async fn calls_of_a_process_that_died_are_closed_once_by_their_last_checkpoint() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    // One old enough to be parked, one young, one that never was answered.
+    let parked = Script::of(1).dial(1).answer_at(1_000);
+    desk.append(&journal, &mut projection, parked.facts()).await;
+    let young = Script::of(70_000).dial(1).answer_at(1_000);
+    let ringing = Script::of(80_000).dial(1).ring_at(500);
+    desk.append(&journal, &mut projection, young.facts()).await;
+    desk.append(&journal, &mut projection, ringing.facts()).await;
+    let live = vec![(call_id(1), 100_000), (call_id(70_000), 30_000)];
+    let checkpoint = Fact::of_node(stamp(START_MS + 101_000), Checkpoint { live });
+    desk.append(&journal, &mut projection, vec![checkpoint]).await;
+    drop((projection, journal));
+
+    let (journal, mut projection, opening) = desk.start().await;
+    assert_eq!(opening.orphans, 3);
+    desk.append(&journal, &mut projection, vec![]).await;
+    drop((projection, journal));
+    let (_journal, projection, opening) = desk.start().await;
+
+    assert_eq!(opening.orphans, 0);
+    assert_eq!(projection.live().count(), 0);
+    let rows = desk.rows().await;
+    let talked: Vec<_> = rows.iter().map(|row| (row.call, row.talk_ms)).collect();
+    let expected =
+        [(call_id(80_000), None), (call_id(70_000), Some(30_000)), (call_id(1), Some(100_000))];
+    assert_eq!(talked, expected);
+    assert!(rows.iter().all(|row| row.state == CallState::OrphanClosed));
+    assert!(rows.iter().all(|row| row.flags.contains(Flags::ORPHAN)));
+    assert_eq!(rows[2].revenue, Money(20_000_000));
+}
+
+#[tokio::test]
+async fn the_true_end_of_an_orphan_corrects_its_row() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let script = Script::of(1).dial(1).answer_at(1_000);
+    desk.append(&journal, &mut projection, script.facts()).await;
+    drop((projection, journal));
+    let (journal, mut projection, _) = desk.start().await;
+    desk.append(&journal, &mut projection, vec![]).await;
+
+    let end = script.end_at(181_000).facts().split_off(4);
+    desk.append(&journal, &mut projection, end).await;
+
+    let [row] = &desk.rows().await[..] else { panic!("not one row") };
+    assert_eq!((row.state, row.talk_ms), (CallState::Closed, Some(180_000)));
+    assert!(row.flags.contains(Flags::ORPHAN_CORRECTED));
+}
+
+#[tokio::test]
+async fn a_long_call_is_kept_over_a_restart_without_reading_all_of_it() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let long = Script::of(1).dial(1).answer_at(1_000);
+    desk.append(&journal, &mut projection, long.facts()).await;
+    for n in 1..=50 {
+        let facts = Script::of(n * 10_000).dial(1).answer_at(10).end_at(2_000).facts();
+        desk.append(&journal, &mut projection, facts).await;
+    }
+
+    let progress = desk.store.progress().await.unwrap().unwrap();
+    let parked = desk.store.open_calls().await.unwrap();
+
+    assert_eq!(progress.replay_after, progress.offset);
+    assert_eq!(parked.iter().map(|record| record.call).collect::<Vec<_>>(), [call_id(1)]);
+    let end = long.end_at(600_000).facts().split_off(4);
+    desk.append(&journal, &mut projection, end).await;
+    assert_eq!(desk.store.open_calls().await.unwrap(), []);
+    let row = desk.store.find(call_id(1)).await.unwrap().unwrap();
+    assert_eq!(row.talk_ms, Some(599_000));
+}
+
+#[tokio::test]
+async fn a_call_that_goes_on_gets_a_partial_row_now_and_then() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let script = Script::of(1).dial(1).answer_at(1_000);
+    desk.append(&journal, &mut projection, script.facts()).await;
+
+    let mut revisions = Vec::new();
+    for minute in [10_u32, 16, 20, 32] {
+        let at = stamp(START_MS + i64::from(minute) * 60_000);
+        let live = vec![(call_id(1), minute * 60_000 - 1_000)];
+        let checkpoint = Fact::of_node(at, Checkpoint { live });
+        desk.append(&journal, &mut projection, vec![checkpoint]).await;
+        revisions.push(desk.store.find(call_id(1)).await.unwrap().map(|row| row.rev));
+    }
+
+    let opened = script.record().rev;
+    assert_eq!(revisions, [None, Some(opened + 1), Some(opened + 1), Some(opened + 2)]);
+}
+
+#[tokio::test]
+async fn what_the_book_did_not_take_is_written_later_and_once() {
+    let desk = Desk::new().await;
+    desk.book.failures.store(2, Ordering::Relaxed);
+    let (journal, mut projection, _) = desk.start().await;
+    let mut facts = talk(1).facts();
+    facts.insert(4, used(1));
+    let last = journal.appender().append_all(facts, Durability::Durable).unwrap();
+
+    assert!(projection.step().await.is_err());
+    assert!(projection.step().await.is_err());
+    while projection.offset() < last {
+        assert!(projection.step().await.unwrap());
+    }
+
+    assert_eq!(desk.rows().await.len(), 1);
+    assert_eq!(desk.store.usage().await.unwrap()[0].used, 1);
+}
+
+#[tokio::test]
+async fn sessions_and_what_became_of_them_survive_a_restart() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let at = stamp(START_MS);
+    let (live, used_up, expired) = (ping(1, 60_000), ping(2, 60_000), ping(3, -1));
+    let session = used_up.session;
+    let facts = vec![
+        Fact::of_node(at, live.clone()),
+        Fact::of_node(at, used_up.clone()),
+        Fact::of_node(at, expired),
+        Fact::of_call(call_id(1), at, SessionConsumed { session }),
+    ];
+    desk.append(&journal, &mut projection, facts).await;
+    drop((projection, journal));
+
+    let (_journal, _projection, opening) = desk.start().await;
+
+    let sessions: Vec<_> =
+        opening.sessions.into_iter().map(|session| (session.ping, session.consumed_at)).collect();
+    assert_eq!(sessions, [(live, None), (used_up, Some(Wall(START_MS)))]);
+}
+
+#[tokio::test]
+async fn a_row_is_replaced_by_a_higher_revision_only() {
+    let desk = Desk::new().await;
+    let newer = Arc::new(talk(1).record());
+    let older = Arc::new(Script::of(1).dial(1).answer_at(1_000).record());
+    let write = |record: &Arc<CallRecord>| {
+        let calls = vec![Arc::clone(record)];
+        desk.store.write(Arc::new(Batch { calls, ..Batch::default() }))
+    };
+
+    write(&newer).await.unwrap();
+    write(&older).await.unwrap();
+
+    assert_eq!(desk.rows().await, [(*newer).clone()]);
+}
+
+#[tokio::test]
+async fn a_carrier_s_tariff_is_charged_on_closed_calls() {
+    let desk = Desk::new().await;
+    let tariff = Tariff { rate: "0.006".parse().unwrap(), ..Tariff::default() };
+    let settings = Settings { tariff: Some(tariff), ..Settings::new(1) };
+    let (journal, mut projection, _) = desk.start_with(settings).await;
+
+    desk.append(&journal, &mut projection, talk(1).facts()).await;
+
+    let row = desk.store.find(call_id(1)).await.unwrap().unwrap();
+    assert_eq!((row.billed_s, row.cost), (Some(119), Some(Money(11_900))));
+}
+
+#[tokio::test]
+async fn an_end_without_its_beginning_still_makes_a_row() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+
+    let tail = talk(1).facts().split_off(3);
+    desk.append(&journal, &mut projection, tail).await;
+
+    let [row] = &desk.rows().await[..] else { panic!("not one row") };
+    assert!(row.flags.contains(Flags::INCOMPLETE));
+    assert_eq!(row.talk_ms, Some(119_000));
+}
+
+/// A journal's directory and a book.
+struct Desk {
+    dir: TempDir,
+    store: Arc<SqliteStore>,
+    book: Arc<FlakyBook>,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let store = Arc::new(SqliteStore::open(&dir.path().join("book.db")).await.unwrap());
+        let book =
+            Arc::new(FlakyBook { store: Arc::clone(&store), failures: AtomicU32::default() });
+        Self { dir, store, book }
+    }
+
+    async fn start(&self) -> (Journal, Projection, Opening) {
+        self.start_with(Settings::new(1)).await
+    }
+
+    async fn start_with(&self, settings: Settings) -> (Journal, Projection, Opening) {
+        let now = stamp(START_MS);
+        let progress = self.store.progress().await.unwrap();
+        let journal_settings = JournalSettings {
+            linger: Duration::ZERO,
+            pace: Duration::ZERO,
+            segment_bytes: 1 << 16,
+            emergency_bytes: 4096,
+            tail_delay: Duration::ZERO,
+            resume: progress.map(|progress| progress.offset),
+            ..JournalSettings::default()
+        };
+        let hooks = Hooks::silent(Arc::new(move || now));
+        let dir = self.dir.path().join("journal");
+        let (journal, recovery) = Journal::open(&dir, 1, journal_settings, hooks).unwrap();
+        assert_eq!(recovery.lost(), 0);
+        let book = Arc::clone(&self.book) as Arc<dyn Book>;
+        let (projection, opening) = Projection::open(book, &journal, settings, now).await.unwrap();
+        (journal, projection, opening)
+    }
+
+    /// Appends, and lets the projection write all that is in the journal.
+    async fn append(&self, journal: &Journal, projection: &mut Projection, facts: Vec<Fact>) {
+        let last = journal.appender().append_all(facts, Durability::Durable).unwrap();
+        // Nothing at all was written if this process appended nothing.
+        while last.seq > 0 && projection.offset().seq < last.seq {
+            assert!(projection.step().await.unwrap());
+        }
+    }
+
+    async fn rows(&self) -> Vec<CallRecord> {
+        self.store.list(CallFilter::default(), None, 200).await.unwrap()
+    }
+}
+
+/// A book that refuses a number of writes.
+struct FlakyBook {
+    store: Arc<SqliteStore>,
+    failures: AtomicU32,
+}
+
+impl Book for FlakyBook {
+    fn progress(&self) -> Answer<'_, Option<Progress>> {
+        self.store.progress()
+    }
+
+    fn open_calls(&self) -> Answer<'_, Vec<CallRecord>> {
+        self.store.open_calls()
+    }
+
+    fn usage(&self) -> Answer<'_, Vec<CapUsage>> {
+        self.store.usage()
+    }
+
+    fn sessions(&self, now: Wall) -> Answer<'_, Vec<StoredSession>> {
+        self.store.sessions(now)
+    }
+
+    fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {
+        let left = self.failures.load(Ordering::Relaxed);
+        if left > 0 {
+            self.failures.store(left - 1, Ordering::Relaxed);
+            return Box::pin(async { Err(StoreError::Database("is locked".into())) });
+        }
+        self.store.write(batch)
+    }
+
+    fn prune(&self, now: Wall) -> Answer<'_, ()> {
+        self.store.prune(now)
+    }
+}
+
+/// A call that converted: answered after 1 s, up for 119 s.
+fn talk(n: u64) -> Script {
+    Script::of(n).dial(1).answer_at(1_000).end_at(120_000)
+}
+
+fn used(n: u64) -> Fact {
+    let hold = HoldId::of(call_id(n), 1, "target/tgt_summit");
+    let bucket =
+        |cap: &str, window: &str| Bucket { cap: cap.into(), window: window.into(), amount: 1 };
+    let buckets = vec![
+        bucket("target/tgt_summit/connected", "d:2026-03-17"),
+        bucket("target/tgt_summit/concurrency", ""),
+    ];
+    Fact::of_call(call_id(n), stamp(START_MS), HoldSettled { hold, buckets })
+}
+
+fn ping(n: u8, ttl_ms: i64) -> PingAccepted {
+    PingAccepted {
+        ping: PingId::from_bytes([n; 16]),
+        session: SessionId::from_bytes([n; 16]),
+        publisher: "pub_brightpath".into(),
+        campaign: "cmp_hvac".into(),
+        caller: None,
+        pool: Some("pool_hvac".into()),
+        number: None,
+        tags: vec![("zip".into(), "43215".into())],
+        expires_at_ms: START_MS + ttl_ms,
+        request_id: None,
+    }
+}
+
+#[test]
+fn live_calls_are_listed_newest_first_and_filtered() {
+    let live = Live::default();
+    for n in 1..=5 {
+        let record = Arc::new(Script::of(n).record());
+        let slot = Slot { record, parked: false, written: stamp(START_MS) };
+        live.calls.lock().insert(call_id(n), slot);
+    }
+    let filter = CallFilter {
+        since: Some(Wall(START_MS + 2)),
+        trunk: Some("trk_a".into()),
+        ..CallFilter::default()
+    };
+
+    let listed: Vec<_> = live.list(&filter, 2).iter().map(|record| record.call).collect();
+
+    assert_eq!(listed, [call_id(5), call_id(4)]);
+    assert_eq!(live.list(&CallFilter { state: Some(CallState::Closed), ..filter }, 2), []);
+    assert!(live.find(call_id(3)).is_some());
+}
