@@ -11,6 +11,11 @@ use tollbridge::config::{Config, ConfigError};
 use cli::Failure;
 use cli::demo::DemoOptions;
 
+/// Messages and facts are made by one thread and freed by another, which this allocator is good at.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A SIP routing server for pay-per-call: takes calls from carriers, finds the buyer of each,
 /// bridges them, and keeps the book.
 #[derive(Debug, Parser)]

@@ -5,7 +5,7 @@
 //! Open ──ended──► Closed            Open ──orphan closed──► OrphanClosed ──late end──► Closed
 //! ```
 
-use super::conversion::{Standing, judge};
+use super::conversion::{ConversionState, Standing, judge};
 use super::fact::{
     Admitted, AttemptFailed, AttemptProgress, AttemptStarted, Decided, Ended, FactBody,
     OrphanClosed, OrphanPolicy, Party, Stamp,
@@ -139,7 +139,11 @@ fn ring(record: &mut CallRecord, progress: &AttemptProgress, at: Stamp) -> Appli
 fn fail_attempt(record: &mut CallRecord, failed: &AttemptFailed, at: Stamp) -> bool {
     let now_ms = offset_ms(record, at);
     let Some(attempt) = pending(record, failed.leg) else { return false };
-    attempt.result = AttemptResult::Failed;
+    attempt.result = if failed.reason == Reason::CallerAbandoned {
+        AttemptResult::Abandoned
+    } else {
+        AttemptResult::Failed
+    };
     attempt.settled_ms = Some(now_ms);
     attempt.status = Some(failed.status);
     attempt.q850 = failed.q850;
@@ -273,7 +277,7 @@ fn settle_money(record: &mut CallRecord) {
     record.conversion = earned.state;
     record.revenue = earned.revenue;
     record.payout = earned.payout;
-    if ended && earned.state == super::conversion::ConversionState::Settled {
+    if ended && earned.state == ConversionState::Settled {
         let crossed = record.answered_ms.zip(threshold_ms).map(|(at, after)| at + after);
         record.converted_ms = record.converted_ms.or(crossed);
     }
@@ -303,7 +307,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cdr::conversion::ConversionState;
     use crate::cdr::fact::{Checkpoint, Fact, HoldReleased};
     use crate::cdr::record::Outcome;
     use crate::cdr::testing::{Script, call_id};

@@ -25,7 +25,7 @@ async fn serve(config: Config, grace: Duration) -> Result<(), Failure> {
     let server = Server::start(config).await?;
     let mut signals = StopSignals::new().context("failed to listen for signals")?;
     for (transport, address) in server.sip_addresses() {
-        tracing::info!(?transport, %address, "listening for SIP");
+        tracing::info!(%transport, %address, "listening for SIP");
     }
     let api = server.api_address();
     tracing::info!(address = %api, "listening for HTTP");

@@ -121,20 +121,20 @@ pub(super) fn draw(lines: &[Line], paint: Paint) -> Vec<String> {
         }
         last = line.at;
         let time = format!("{:>8.3}", (line.at - start).as_secs_f64());
-        let again = if line.again { "  sent again" } else { "" };
-        let row = match &line.party {
-            Party::Carrier => {
-                let arrow = arrow(&line.text, line.direction == Direction::Sent);
-                format!("{bar}{arrow}{bar}{blank}{bar}{again}")
-            }
-            Party::Advertiser(name) => {
-                let arrow = arrow(&line.text, line.direction == Direction::Received);
-                let rung = if line.text.starts_with("INVITE") { name } else { "" };
-                format!("{bar}{blank}{bar}{arrow}{bar}  {}{again}", paint.name(rung))
-                    .trim_end()
-                    .into()
+        // The server is in the middle: the carrier's messages go right, an advertiser's left.
+        let drawn = |rightwards| arrow(&line.text, line.direction == rightwards);
+        let mut row = match &line.party {
+            Party::Carrier => format!("{bar}{}{bar}{blank}{bar}", drawn(Direction::Sent)),
+            Party::Advertiser(_) => {
+                format!("{bar}{blank}{bar}{}{bar}", drawn(Direction::Received))
             }
         };
+        if let (Party::Advertiser(name), true) = (&line.party, line.text.starts_with("INVITE")) {
+            row.push_str(&paint.name(&format!("  {name}")));
+        }
+        if line.again {
+            row.push_str("  sent again");
+        }
         rows.push(format!("{}  {row}", paint.dim(&time)));
     }
     rows

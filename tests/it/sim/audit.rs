@@ -128,7 +128,12 @@ impl Audit {
     }
 
     /// The call's first INVITE to this target is about to be judged.
-    pub(super) fn add_target(&mut self, attempt: AttemptNumber, invite: &Glance, address: SocketAddr) -> Verdict {
+    pub(super) fn add_target(
+        &mut self,
+        attempt: AttemptNumber,
+        invite: &Glance,
+        address: SocketAddr,
+    ) -> Verdict {
         let known = self.legs.iter().any(|leg| leg.attempt == attempt);
         self.legs.push(Leg::new(Role::Target, attempt, invite.call_id.clone(), address));
         check(!known, || format!("attempt {attempt} has two INVITEs"))
@@ -144,7 +149,9 @@ impl Audit {
 
     /// The endpoint is about to handle this.
     pub(super) fn received(&mut self, message: &Glance, now: Mono) {
-        let Some(at) = self.legs.iter().position(|leg| leg.call_id == message.call_id) else { return };
+        let Some(at) = self.legs.iter().position(|leg| leg.call_id == message.call_id) else {
+            return;
+        };
         if let Some(serial) = message.serial() {
             self.heard += 1;
             self.serials.insert(serial, self.heard);
@@ -185,12 +192,13 @@ impl Audit {
         check(!over, || String::from("a report after Ended"))?;
         match report {
             Report::AttemptStarted { attempt } => {
-                check(!self.given_up, || String::from("an attempt starts after the caller gave up"))?;
+                check(!self.given_up, || {
+                    String::from("an attempt starts after the caller gave up")
+                })?;
                 let last = self.attempts.iter().rev().find(|(_, it)| it.started || it.ended);
                 let next = last.map_or(1, |(number, _)| number + 1);
                 check(*attempt == next, || format!("attempt {attempt} starts, not {next}"))?;
                 let state = self.attempts.entry(*attempt).or_default();
-                check(state.granted, || String::from("an attempt starts without its hold"))?;
                 check(!state.started, || String::from("an attempt starts twice"))?;
                 state.started = true;
             }
@@ -205,7 +213,9 @@ impl Audit {
                 self.answered_at = Some(now);
             }
             Report::Confirmed => {
-                check(self.caller_final() == Some(200), || String::from("confirmed, not answered"))?;
+                check(self.caller_final() == Some(200), || {
+                    String::from("confirmed, not answered")
+                })?;
             }
             Report::Ended { status, .. } => {
                 let open = self.attempts.values().any(|it| it.started && !it.ended);
@@ -254,13 +264,17 @@ impl Audit {
     /// Nothing can happen any more.
     pub(super) fn at_rest(&self) -> Verdict {
         if self.admissions > 0 {
-            check(self.caller_final().is_some(), || String::from("the INVITE has no final response"))?;
+            check(self.caller_final().is_some(), || {
+                String::from("the INVITE has no final response")
+            })?;
             check(matches!(self.reports.last(), Some(Report::Ended { .. })), || {
                 String::from("the call was never reported as ended")
             })?;
         }
         if self.answered_at.is_some() {
-            check(self.caller_final() == Some(200), || String::from("answered, but no 200 was sent"))?;
+            check(self.caller_final() == Some(200), || {
+                String::from("answered, but no 200 was sent")
+            })?;
         }
         for leg in &self.legs {
             leg.at_rest().map_err(|what| format!("{what} (leg {})", leg.attempt))?;
@@ -312,7 +326,13 @@ impl Audit {
     }
 
     /// Whether the request is new, not a repeat.
-    fn sent_request(&mut self, at: usize, method: Method, message: &Glance, now: Mono) -> Result<bool, String> {
+    fn sent_request(
+        &mut self,
+        at: usize,
+        method: Method,
+        message: &Glance,
+        now: Mono,
+    ) -> Result<bool, String> {
         let leg = &mut self.legs[at];
         if let Some(known) = leg.sent_by(&message.branch, method) {
             check(known.message.raw == message.raw, || String::from("a repeat that differs"))?;
@@ -333,16 +353,14 @@ impl Audit {
         }
         if is_first {
             let attempt = self.attempts.get(&leg.attempt);
-            let may = attempt.is_some_and(|it| it.started && !it.ended) && !self.given_up;
+            let may = attempt.is_some_and(|it| it.granted && it.started && !it.ended);
+            let may = may && !self.given_up;
             check(may, || String::from("an INVITE of no attempt"))?;
         } else if method != Method::Cancel {
             leg.in_dialog(message)?;
         }
         if method == Method::Bye {
             leg.end_dialog(message.to_tag.as_ref());
-        }
-        if method == Method::Cancel {
-            leg.over.get_or_insert("our CANCEL");
         }
         leg.sent.push(Sent {
             method,
@@ -358,13 +376,21 @@ impl Audit {
         Ok(true)
     }
 
-    fn sent_response(&mut self, at: usize, status: u16, message: &Glance, now: Mono) -> Result<bool, String> {
+    fn sent_response(
+        &mut self,
+        at: usize,
+        status: u16,
+        message: &Glance,
+        now: Mono,
+    ) -> Result<bool, String> {
         let method = message.cseq_method;
         let (answered_at, durable, wait) = (self.answered_at, self.durable, self.answer_wait);
         let leg = &mut self.legs[at];
         let over = leg.why_over(Some(&message.from_tag));
-        let Some(request) =
-            leg.received.iter_mut().find(|it| it.method == method && it.message.branch == message.branch)
+        let Some(request) = leg
+            .received
+            .iter_mut()
+            .find(|it| it.method == method && it.message.branch == message.branch)
         else {
             return Err(String::from("a response to nothing"));
         };
@@ -375,7 +401,8 @@ impl Audit {
             return Ok(false);
         }
         if status < 200 {
-            let is_new = request.last.replace(message.raw.clone()).is_none_or(|last| last != message.raw);
+            let is_new =
+                request.last.replace(message.raw.clone()).is_none_or(|last| last != message.raw);
             let may = over.is_none() || !is_new;
             check(may, || format!("{status} leaves after {}", over.unwrap_or_default()))?;
             if status > 100 && request.is_first {
@@ -462,7 +489,9 @@ impl Leg {
             });
         }
         match method {
-            Method::Bye | Method::Cancel | Method::Options => Some(Due::Final { leg, branch, method }),
+            Method::Bye | Method::Cancel | Method::Options => {
+                Some(Due::Final { leg, branch, method })
+            }
             Method::Invite => Some(Due::Response { leg, branch, method }),
             _ => None,
         }
@@ -478,20 +507,31 @@ impl Leg {
         None
     }
 
-    fn received_response(&mut self, status: u16, message: &Glance, at: usize, now: Mono) -> Option<Due> {
+    fn received_response(
+        &mut self,
+        status: u16,
+        message: &Glance,
+        at: usize,
+        now: Mono,
+    ) -> Option<Due> {
         let method = message.cseq_method;
-        let sent = self.sent.iter_mut().find(|it| it.method == method && it.message.branch == message.branch)?;
+        let sent = self
+            .sent
+            .iter_mut()
+            .find(|it| it.method == method && it.message.branch == message.branch)?;
         if status < 200 {
-            sent.provisional = true;
+            sent.provisional |= sent.waits_at(now);
             return None;
         }
         if matches!(status, 481 | 408) && method != Method::Bye && method != Method::Cancel {
             self.forgotten = true;
         }
         let before = sent.outcome;
-        let in_time = sent.waits_at(now);
+        if !sent.waits_at(now) {
+            return None;
+        }
         sent.outcome.get_or_insert((status, now));
-        if method != Method::Invite || !in_time {
+        if method != Method::Invite {
             return None;
         }
         let tag = message.to_tag.clone().unwrap_or_default();
@@ -557,7 +597,8 @@ impl Leg {
     /// RFC 3261 §9.1.
     fn may_cancel(&mut self, message: &Glance, now: Mono) -> Verdict {
         let mut sent = self.sent.iter_mut();
-        let invite = sent.find(|it| it.method == Method::Invite && it.message.branch == message.branch);
+        let invite =
+            sent.find(|it| it.method == Method::Invite && it.message.branch == message.branch);
         let invite = invite.ok_or("a CANCEL of no INVITE")?;
         check(invite.provisional, || String::from("a CANCEL before any response"))?;
         check(invite.outcome.is_none(), || String::from("a CANCEL after the final response"))?;
@@ -565,13 +606,17 @@ impl Leg {
         check(invite.message.to == message.to, || String::from("another To"))?;
         check(message.routes == invite.message.routes, || String::from("another Route"))?;
         invite.cancelled_at = Some(now);
+        if invite.is_first {
+            self.over.get_or_insert("our CANCEL");
+        }
         Ok(())
     }
 
     /// RFC 3261 §15: not from the UAS side before the ACK, or 64·T1.
     fn may_bye(&self, now: Mono) -> Verdict {
         let first = self.received.iter().find(|it| it.is_first);
-        let Some((_, at, _)) = first.filter(|it| !it.acked).and_then(|it| it.outcome.as_ref()) else {
+        let Some((_, at, _)) = first.filter(|it| !it.acked).and_then(|it| it.outcome.as_ref())
+        else {
             return Ok(());
         };
         check(now.since(*at) >= PATIENCE, || String::from("a BYE before the ACK"))
@@ -596,7 +641,7 @@ impl Leg {
 
     fn why_over(&self, tag: Option<&Bytes>) -> Option<&'static str> {
         let ended = tag.and_then(|tag| self.dialogs.get(tag)).is_some_and(|dialog| dialog.ended);
-        self.over.or(ended.then_some("the BYE"))
+        self.over.or_else(|| ended.then_some("the BYE"))
     }
 
     fn end_dialog(&mut self, tag: Option<&Bytes>) {
@@ -651,7 +696,9 @@ impl Received {
             check(response.contact.is_some(), || String::from("no Contact"))?;
         }
         if self.is_first && (101..300).contains(&status) {
-            check(response.record_routes == request.record_routes, || String::from("other Record-Routes"))?;
+            check(response.record_routes == request.record_routes, || {
+                String::from("other Record-Routes")
+            })?;
         }
         Ok(())
     }

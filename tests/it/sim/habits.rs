@@ -14,6 +14,8 @@ pub(super) struct Habits {
     pub(super) cancel_when_ringing: Option<Duration>,
     /// From the first response that rings: the caller's BYE.
     pub(super) bye_when_ringing: Option<Duration>,
+    /// The CANCEL comes through another NAT binding than its INVITE.
+    pub(super) cancels_through_nat: bool,
     pub(super) late_offer: bool,
     /// The caller sends its INVITE a second time on another branch.
     pub(super) forked_upstream: bool,
@@ -73,6 +75,7 @@ impl Default for Reply {
 impl Habits {
     pub(super) fn of_a_caller(rng: &mut Rng) -> Self {
         let mut habits = Self {
+            cancels_through_nat: one_in(rng, 4),
             late_offer: one_in(rng, 12),
             forked_upstream: one_in(rng, 40),
             proxies: if one_in(rng, 4) { rng.u8(1..3) } else { 0 },
@@ -80,15 +83,15 @@ impl Habits {
             ..Self::in_a_call(rng)
         };
         match rng.u8(..20) {
-            0..3 => habits.cancel = Some(Duration::from_micros(rng.u64(..5_000))),
-            3..6 => habits.cancel = Some(ms(rng, 0, 8_000)),
-            6 => habits.cancel_when_ringing = Some(ms(rng, 0, 3_000)),
-            7 => habits.bye_when_ringing = Some(ms(rng, 0, 1_000)),
+            0..2 => habits.cancel = Some(Duration::from_micros(rng.u64(..5_000))),
+            2..5 => habits.cancel = Some(ms(rng, 0, 8_000)),
+            5 => habits.cancel_when_ringing = Some(ms(rng, 0, 3_000)),
+            6 => habits.bye_when_ringing = Some(ms(rng, 0, 1_000)),
             _ => {}
         }
         match rng.u8(..20) {
-            0 => habits.ack = None,
-            1..4 => habits.ack = Some(ms(rng, 0, 12_000)),
+            0..2 => habits.ack = None,
+            2..5 => habits.ack = Some(ms(rng, 0, 12_000)),
             _ => {}
         }
         habits
@@ -125,10 +128,11 @@ impl Habits {
             2..6 => ms(rng, 0, 3_000),
             _ => ms(rng, 0, 12_000),
         };
-        let refusals = [300, 302, 400, 401, 403, 404, 407, 408, 480, 484, 486, 487, 488, 500, 503, 600, 603];
+        let refusals =
+            [300, 302, 400, 401, 403, 404, 407, 408, 480, 484, 486, 487, 488, 500, 503, 600, 603];
         match rng.u8(..20) {
             0 => {}
-            1..7 => habits.steps.push((at, refusals[rng.usize(..refusals.len())])),
+            1..5 => habits.steps.push((at, refusals[rng.usize(..refusals.len())])),
             _ => habits.steps.push((at, 200)),
         }
         habits
@@ -163,8 +167,14 @@ impl Habits {
         };
         if one_in(rng, 3) {
             for _ in 0..rng.u8(1..5) {
-                let methods =
-                    [Method::Invite, Method::Invite, Method::Info, Method::Info, Method::Update, Method::Options];
+                let methods = [
+                    Method::Invite,
+                    Method::Invite,
+                    Method::Info,
+                    Method::Info,
+                    Method::Update,
+                    Method::Options,
+                ];
                 habits.says.push((ms(rng, 0, 8_000), methods[rng.usize(..methods.len())]));
             }
         }

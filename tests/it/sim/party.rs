@@ -1,8 +1,8 @@
 //! A carrier's caller or a target: a user agent that knows enough SIP for one call and shares no
 //! code with the one under test.
 
-use std::rc::Rc;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,7 +36,9 @@ pub(super) enum Deed {
     Invite,
     Cancel,
     HangUp,
-    Acknowledge { cseq: u32 },
+    Acknowledge {
+        cseq: u32,
+    },
     Say(Method),
     /// Answer the INVITE that made the call.
     Step(u16),
@@ -119,7 +121,12 @@ pub(super) type Serials = u64;
 
 impl Party {
     /// A caller that is about to send its INVITE.
-    pub(super) fn caller(call: usize, address: SocketAddr, habits: Habits, out: &mut Vec<Act>) -> Self {
+    pub(super) fn caller(
+        call: usize,
+        address: SocketAddr,
+        habits: Habits,
+        out: &mut Vec<Act>,
+    ) -> Self {
         let mut party = Self::new(Role::Caller, call, address, format!("aleg{call}"), habits);
         party.call_id = format!("callid-{}@{}", party.name, party.host);
         party.remote = String::from("sip:+18005550100@203.0.113.1");
@@ -197,13 +204,23 @@ impl Party {
             .collect()
     }
 
-    pub(super) fn hear(&mut self, message: &Rc<Glance>, serials: &mut Serials, now: Mono, out: &mut Vec<Act>) {
+    pub(super) fn hear(
+        &mut self,
+        message: &Rc<Glance>,
+        serials: &mut Serials,
+        now: Mono,
+        out: &mut Vec<Act>,
+    ) {
         if self.gone {
             return;
         }
         match message.start {
-            text::Start::Response { status } => self.hear_response(message, status, serials, now, out),
-            text::Start::Request { method, .. } => self.hear_request(message, method, serials, now, out),
+            text::Start::Response { status } => {
+                self.hear_response(message, status, serials, now, out)
+            }
+            text::Start::Request { method, .. } => {
+                self.hear_request(message, method, serials, now, out)
+            }
         }
     }
 
@@ -260,7 +277,7 @@ impl Party {
         let message = Request {
             method: Method::Cancel,
             uri: &invite.uri,
-            host: &self.host,
+            host: if self.habits.cancels_through_nat { "10.1.2.3:1024" } else { &self.host },
             branch: &invite.branch,
             from: &self.from(),
             to: &invite.to,
@@ -300,7 +317,7 @@ impl Party {
         let branch = self.new_branch();
         let body = match method {
             // Every fourth offers nothing.
-            Method::Invite if self.cseq % 4 == 0 => String::new(),
+            Method::Invite if self.cseq.is_multiple_of(4) => String::new(),
             Method::Invite | Method::Update => self.sdp(serials),
             Method::Info => {
                 *serials += 1;
@@ -338,7 +355,8 @@ impl Party {
         if method != Method::Invite {
             return;
         }
-        let is_first = self.role == Role::Caller && self.invites.first().is_some_and(|it| it.cseq == cseq);
+        let is_first =
+            self.role == Role::Caller && self.invites.first().is_some_and(|it| it.cseq == cseq);
         let Some(invite) = self.invites.iter_mut().find(|it| it.cseq == cseq) else { return };
         if status >= 300 {
             if response.branch != invite.branch {
@@ -454,7 +472,8 @@ impl Party {
             Method::Bye => {
                 self.phase = Phase::Over;
                 let tag = request.to_tag.as_deref().map(text::show).unwrap_or_default();
-                self.repeats.retain(|it| !matches!(&it.awaits, Awaits::Ack { tag: of, .. } if *of == tag));
+                self.repeats
+                    .retain(|it| !matches!(&it.awaits, Awaits::Ack { tag: of, .. } if *of == tag));
                 if let Reply::With(steps) = self.habits.on_bye.clone() {
                     then(&steps, out);
                 }
@@ -493,7 +512,13 @@ impl Party {
         self.begin_talk(out);
     }
 
-    fn hear_cancel(&mut self, cancel: &Rc<Glance>, serials: &mut Serials, now: Mono, out: &mut Vec<Act>) {
+    fn hear_cancel(
+        &mut self,
+        cancel: &Rc<Glance>,
+        serials: &mut Serials,
+        now: Mono,
+        out: &mut Vec<Act>,
+    ) {
         let is_ours = self.invite.as_ref().is_some_and(|invite| invite.branch == cancel.branch);
         if !is_ours || self.habits.on_cancel == OnCancel::Deny {
             self.reply(cancel, 481, serials, now, out);
@@ -531,7 +556,9 @@ impl Party {
     }
 
     fn answer(&mut self, status: u16, serials: &mut Serials, now: Mono, out: &mut Vec<Act>) {
-        let Some(invite) = self.invite.clone().filter(|_| self.phase == Phase::Early) else { return };
+        let Some(invite) = self.invite.clone().filter(|_| self.phase == Phase::Early) else {
+            return;
+        };
         if status >= 200 && self.habits.changes_tag {
             self.tag.push_str("-changed");
         }
@@ -545,7 +572,9 @@ impl Party {
         }
         self.phase = if status < 300 { Phase::Answered } else { Phase::Over };
         self.keep(Awaits::Ack { cseq: invite.cseq, tag: self.tag.clone() }, message, now, out);
-        if status < 300 && let Some(wait) = self.habits.second_answer {
+        if status < 300
+            && let Some(wait) = self.habits.second_answer
+        {
             out.push(Act::Later(wait, Deed::SecondAnswer));
         }
     }

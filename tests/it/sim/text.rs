@@ -110,7 +110,6 @@ impl Glance {
         }
     }
 
-
     pub(super) fn uri(&self) -> Bytes {
         match &self.start {
             Start::Request { uri, .. } => uri.clone(),

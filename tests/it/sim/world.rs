@@ -27,7 +27,7 @@ use super::audit::Audit;
 use super::habits::{Habits, ms, one_in};
 use super::net::{Agenda, Weather};
 use super::party::{Act, Deed, PATIENCE, Party, Role, Serials};
-use super::text::{Glance, show};
+use super::text::{Glance, Start, show};
 
 /// Few enough that a failing world is quickly run again, enough that calls meet in the tables.
 pub(super) const CALLS_PER_WORLD: usize = 20;
@@ -38,6 +38,7 @@ const END_OF_THE_WORLD: Duration = Duration::from_secs(600);
 
 pub(super) struct World {
     rng: Rng,
+    scene: Option<Scene>,
     weather: Weather,
     endpoint: Endpoint,
     now: Mono,
@@ -53,6 +54,18 @@ pub(super) struct World {
     /// When the endpoint last did something that can be seen.
     last_sign: Mono,
     tally: Tally,
+}
+
+/// One call that is planned from beginning to end.
+pub(super) struct Scene {
+    pub(super) caller: Habits,
+    /// One attempt each.
+    pub(super) targets: Vec<Habits>,
+    /// From the question to its answer; `None`: never.
+    pub(super) decided: Option<Duration>,
+    pub(super) held: Option<Duration>,
+    pub(super) durable: Option<Duration>,
+    pub(super) weather: Weather,
 }
 
 struct Watched {
@@ -110,6 +123,7 @@ impl World {
         }
         Self {
             rng,
+            scene: None,
             weather,
             endpoint: Endpoint::new(settings(), trunks, ids, start),
             now: start,
@@ -124,6 +138,24 @@ impl World {
             acts: vec![],
             last_sign: start,
             tally: Tally::default(),
+        }
+    }
+
+    /// A world with one planned call in it.
+    pub(super) fn of(scene: Scene, trunks: Arc<Trunks>) -> Self {
+        let mut world = Self::new(0, trunks);
+        world.agenda = Agenda::new();
+        world.agenda.note(world.start, Event::Caller);
+        world.weather = scene.weather;
+        world.scene = Some(scene);
+        world
+    }
+
+    /// Like [`World::live`], and tells what passed the endpoint.
+    pub(super) fn play(mut self) -> Result<Vec<String>, String> {
+        match self.run().and_then(|()| self.rest()) {
+            Ok(()) => Ok(self.lines()),
+            Err(breach) => Err(self.ladder(&breach)),
         }
     }
 
@@ -144,7 +176,8 @@ impl World {
     fn run(&mut self) -> Result<(), Breach> {
         loop {
             let (event, deadline) = (self.agenda.next(), self.endpoint.deadline());
-            let quiet = event.is_none() && self.now.since(self.last_sign) > PATIENCE + Duration::from_millis(100);
+            let quiet = event.is_none()
+                && self.now.since(self.last_sign) > PATIENCE + Duration::from_millis(100);
             let Some(next) = event.into_iter().chain(deadline).min().filter(|_| !quiet) else {
                 return Ok(());
             };
@@ -188,7 +221,7 @@ impl World {
     fn left_behind(&mut self) -> Option<usize> {
         for (key, call) in &self.keys {
             let before = self.endpoint.calls();
-            self.endpoint.abandon(*key, self.now);
+            self.endpoint.abandon(*key, self.now, &mut self.out);
             if self.endpoint.calls() < before {
                 return Some(*call);
             }
@@ -201,7 +234,10 @@ impl World {
             Event::Caller => {
                 let call = self.calls.len();
                 let address = SocketAddr::from(([192, 0, 2, self.rng.u8(1..5)], 5060));
-                let habits = Habits::of_a_caller(&mut self.rng);
+                let habits = match &self.scene {
+                    Some(scene) => scene.caller.clone(),
+                    None => Habits::of_a_caller(&mut self.rng),
+                };
                 let mut acts = std::mem::take(&mut self.acts);
                 let party = Party::caller(call, address, habits, &mut acts);
                 let audit = Audit::new(&party.call_id, address, settings().call.answer_wait);
@@ -209,14 +245,15 @@ impl World {
                 self.calls.push(Watched { audit, ladder: vec![] });
                 self.parties.push(party);
                 self.carry_out(self.parties.len() - 1, acts);
-                if one_in(&mut self.rng, 40) {
+                if self.scene.is_none() && one_in(&mut self.rng, 40) {
                     let at = self.now + ms(&mut self.rng, 0, 10_000);
                     self.agenda.note(at, Event::Operator { call });
                 }
                 Ok(())
             }
             Event::Operator { call } => {
-                let key = self.keys.iter().find(|(_, number)| **number == call).map(|(key, _)| *key);
+                let key =
+                    self.keys.iter().find(|(_, number)| **number == call).map(|(key, _)| *key);
                 let Some(key) = key else { return Ok(()) };
                 self.calls[call].ladder.push((self.now, Rung::Word("ended by operator", 0)));
                 let input = Input::End { call: key, reason: Reason::HungUpByOperator };
@@ -288,16 +325,20 @@ impl World {
                     let audit = &mut self.calls[call].audit;
                     audit.admissions += 1;
                     if audit.admissions > 1 {
-                        return Err(Breach { call: Some(call), what: String::from("admitted twice") });
+                        return Err(Breach {
+                            call: Some(call),
+                            what: String::from("admitted twice"),
+                        });
                     }
                     self.decide(admission.call, call);
                 }
                 Output::PlaceHold { call, attempt, .. } => self.hold(call, attempt),
                 Output::AwaitDurable { call } => {
-                    let after = match self.rng.u8(..10) {
-                        0 => Some(ms(&mut self.rng, 20, 500)),
-                        1 => None,
-                        _ => Some(ms(&mut self.rng, 0, 15)),
+                    let after = match (&self.scene, self.rng.u8(..10)) {
+                        (Some(scene), _) => scene.durable,
+                        (None, 0) => Some(ms(&mut self.rng, 20, 500)),
+                        (None, 1) => None,
+                        (None, _) => Some(ms(&mut self.rng, 0, 15)),
                     };
                     if let Some(after) = after {
                         let input = Input::Durable { call };
@@ -351,7 +392,10 @@ impl World {
             return None;
         }
         self.calls.get_mut(call)?.audit.add_target(attempt, invite, address).ok()?;
-        let mut habits = Habits::of_a_target(&mut self.rng);
+        let mut habits = match &self.scene {
+            Some(scene) => scene.targets.get(usize::from(attempt) - 1)?.clone(),
+            None => Habits::of_a_target(&mut self.rng),
+        };
         if address == nowhere() {
             habits.vanish = Some(Duration::ZERO);
         }
@@ -380,14 +424,21 @@ impl World {
     }
 
     fn decide(&mut self, key: CallKey, call: usize) {
+        if let Some(Scene { decided, targets, .. }) = &self.scene {
+            let outcome = Ok(Box::new(plan_of(call, targets.len())));
+            if let Some(after) = *decided {
+                self.tell(call, after, "decided", 0, Input::Decided { call: key, outcome });
+            }
+            return;
+        }
         let rng = &mut self.rng;
-        let after = match rng.u8(..12) {
+        let after = match rng.u8(..30) {
             0 => None,
             1 => Some(ms(rng, 2_500, 4_000)),
-            2 => Some(Duration::ZERO),
+            2..6 => Some(Duration::ZERO),
             _ => Some(ms(rng, 0, 300)),
         };
-        let outcome = match rng.u8(..15) {
+        let outcome = match rng.u8(..25) {
             0 => Err(Refusal { reason: Reason::NoneEligible }),
             _ => Ok(Box::new(plan(call, rng))),
         };
@@ -397,6 +448,13 @@ impl World {
     }
 
     fn hold(&mut self, key: CallKey, attempt: u8) {
+        if let Some(Scene { held, .. }) = &self.scene {
+            if let Some(after) = *held {
+                let input = Input::Held { call: key, outcome: Ok(()) };
+                self.tell(self.keys[&key], after, "granted", attempt, input);
+            }
+            return;
+        }
         let rng = &mut self.rng;
         let after = match rng.u8(..40) {
             0 => None,
@@ -423,6 +481,33 @@ impl World {
         rule: impl FnOnce(&mut Audit) -> Result<(), String>,
     ) -> Result<(), Breach> {
         rule(&mut self.calls[call].audit).map_err(|what| Breach { call: Some(call), what })
+    }
+
+    /// What passed the endpoint of the first call, without who said it when.
+    fn lines(&self) -> Vec<String> {
+        let name = |party: usize| match &self.parties[party] {
+            Party { role: Role::Caller, .. } => String::from("caller"),
+            Party { role: Role::Target, .. } => format!("target {party}"),
+        };
+        let what = |message: &Bytes| {
+            let glance = Glance::read(message).expect("the audit has read it");
+            match glance.start {
+                Start::Request { method, .. } => method.name().to_owned(),
+                Start::Response { status } => format!("{status} {}", glance.cseq_method.name()),
+            }
+        };
+        let rungs = self.calls.iter().take(1).flat_map(|call| &call.ladder);
+        rungs
+            .filter_map(|(_, rung)| match rung {
+                Rung::In { party, message } => Some(format!("{}: {}", name(*party), what(message))),
+                Rung::Out { message, .. } => {
+                    let call_id = Glance::read(message).expect("the audit has read it").call_id;
+                    let to = name(self.by_call_id[&call_id]);
+                    Some(format!("-> {to}: {}", what(message)))
+                }
+                Rung::Word(..) | Rung::Report(_) => None,
+            })
+            .collect()
     }
 
     fn ladder(&self, breach: &Breach) -> String {
@@ -473,7 +558,7 @@ impl Tally {
             ("refused", refused, 20),
             ("cancelled", cancelled, 20),
             ("failed over", failed_over, 20),
-            ("never confirmed", never_confirmed, 200),
+            ("never confirmed", never_confirmed, 1000),
             ("late answers", late_answers, 200),
         ] {
             assert!(count * of > calls, "only {count} of {calls} calls: {what}");
@@ -526,6 +611,7 @@ pub(super) fn settings() -> Settings {
         call: CallLimits {
             decision: Duration::from_secs(3),
             answer_wait: Duration::from_millis(20),
+            max_call: Duration::from_secs(55),
         },
         calls_max: 1_000,
         probe_interval: Some(Duration::from_secs(7)),
@@ -549,15 +635,34 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
             Attempt {
                 uri: Bytes::from(format!("sip:target-{call}-{attempt}@198.51.100.7")),
                 destination: address.map(|peer| Destination { transport: Transport::Udp, peer }),
-                ring_timeout: ms(rng, 500, 9_000),
+                ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
-                max_duration: ms(rng, 1_000, 20_000),
+                max_duration: ms(rng, 1_000, 60_000),
             }
         })
         .collect();
     let all = [300, 302, 404, 408, 480, 486, 500, 503, 600];
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
-    Plan { attempts, advance_on, ring_budget: ms(rng, 2_000, 20_000) }
+    Plan { attempts, advance_on, ring_budget: ms(rng, 2_000, 40_000) }
+}
+
+/// Patient, so that the parties decide what happens.
+fn plan_of(call: usize, targets: usize) -> Plan {
+    let attempt = |number: usize| Attempt {
+        uri: Bytes::from(format!("sip:target-{call}-{number}@198.51.100.7")),
+        destination: Some(Destination {
+            transport: Transport::Udp,
+            peer: SocketAddr::from(([198, 51, 100, 7], 5060)),
+        }),
+        ring_timeout: Duration::from_secs(30),
+        first_response: Duration::from_secs(4),
+        max_duration: Duration::from_secs(100),
+    };
+    Plan {
+        attempts: (1..=targets).map(attempt).collect(),
+        advance_on: Arc::from([486, 503]),
+        ring_budget: Duration::from_secs(60),
+    }
 }
 
 fn nowhere() -> SocketAddr {

@@ -238,6 +238,9 @@ impl Shared {
     }
 
     pub(super) fn pressure(&self) -> Pressure {
+        if self.durable.borrow().closed {
+            return Pressure::Failing;
+        }
         if self.failed.load(Ordering::Relaxed) {
             return Pressure::Failing;
         }

@@ -130,7 +130,10 @@ impl Committer {
         committer.watch_space();
         thread::Builder::new()
             .name("journal".into())
-            .spawn(move || committer.run())
+            .spawn(move || {
+                let _end = EndOfWrites(Arc::clone(&committer.shared));
+                committer.run()
+            })
             .map_err(JournalError::Thread)
     }
 
@@ -234,11 +237,12 @@ impl Committer {
     }
 
     fn persist(&mut self, now: Stamp, sync: bool) -> io::Result<Option<Duration>> {
-        for at in 0..self.unsynced.len() {
-            if self.unsynced[at].written {
-                continue;
-            }
-            self.make_room(at, now)?;
+        let next = |batches: &VecDeque<Batch>| batches.iter().position(|batch| !batch.written);
+        while let Some(at) = next(&self.unsynced) {
+            let Batch { bytes, first_seq, .. } = &self.unsynced[at];
+            self.make_room((bytes.len() + FOOTER_LEN) as u64, *first_seq, now)?;
+            // Closing the segment before may have taken batches off the front.
+            let at = next(&self.unsynced).expect("only written batches are taken off");
             let batch = &mut self.unsynced[at];
             let segment = self.segment.as_mut().expect("make_room opens one");
             segment.write(batch)?;
@@ -260,10 +264,8 @@ impl Committer {
         Ok(Some(took))
     }
 
-    /// Makes sure that the batch at `at` fits the open segment, rolling it if not.
-    fn make_room(&mut self, at: usize, now: Stamp) -> io::Result<()> {
-        let batch = &self.unsynced[at];
-        let (needed, first_seq) = ((batch.bytes.len() + FOOTER_LEN) as u64, batch.first_seq);
+    /// Makes sure that `needed` bytes, which begin with fact `first_seq`, fit the open segment.
+    fn make_room(&mut self, needed: u64, first_seq: u64, now: Stamp) -> io::Result<()> {
         let closure = self.segment.as_ref().and_then(|segment| {
             if segment.records == 0 {
                 None
@@ -372,8 +374,11 @@ impl Committer {
     }
 
     fn hand_over(&mut self, now: Stamp, all: bool) {
-        let is_due = self.outgoing.len() >= self.settings.tail_records
-            || now.since(self.outgoing_since) >= self.settings.tail_delay;
+        let (waiting, waited) = (self.outgoing.len(), now.since(self.outgoing_since));
+        // Where much comes, tails get more at once: their work costs less per fact then.
+        let is_busy = waiting >= self.settings.tail_records / TAIL_BUSY_SHARE;
+        let delay = self.settings.tail_delay * if is_busy { TAIL_BUSY_PATIENCE } else { 1 };
+        let is_due = waiting >= self.settings.tail_records || waited >= delay;
         if !self.outgoing.is_empty() && (all || is_due) {
             let next = Vec::with_capacity(self.outgoing.len());
             self.shared.hand_over(std::mem::replace(&mut self.outgoing, next));
@@ -399,8 +404,6 @@ impl Committer {
             self.fault(&error);
         }
         self.hand_over(now, true);
-        self.shared.end_tails();
-        self.shared.announce_closed();
         let left: u64 = self.unsynced.iter().map(|batch| batch.records).sum();
         if left > 0 { Err(JournalError::Unsynced(left as usize)) } else { Ok(()) }
     }
@@ -473,6 +476,17 @@ impl Committer {
                 Err(error) => tracing::warn!(%error, "failed to delete a journal segment"),
             }
         }
+    }
+}
+
+/// Tells everyone that nothing becomes durable any more, also if the thread panics.
+struct EndOfWrites(Arc<Shared>);
+
+impl Drop for EndOfWrites {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.end_tails();
+        self.0.announce_closed();
     }
 }
 

@@ -225,6 +225,37 @@ async fn a_segment_that_is_gone_is_missed_with_its_exact_count() {
     assert_eq!(recovery.lost(), 0);
 }
 
+#[test]
+fn a_segment_may_be_rolled_while_facts_in_it_are_not_synced() {
+    let desk = Desk::new();
+    let (journal, _) = desk.open_with(Settings { segment_bytes: 1024, ..quick() });
+
+    for n in 1..=60 {
+        desk.append(&journal, n..=n, Durability::Buffered);
+        desk.until(&journal, |stats| stats.records.load(Ordering::Relaxed) == n);
+    }
+    journal.close().unwrap();
+
+    assert!(desk.segments().len() > 3);
+    let (journal, recovery) = desk.open();
+    assert_eq!(seqs(&desk.read(&journal)), (1..=60).collect::<Vec<_>>());
+    assert_eq!((recovery.lost(), recovery.chain_breaks.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn after_the_end_appends_fail_and_nobody_waits() {
+    let desk = Desk::new();
+    let (journal, _) = desk.open();
+    let appender = journal.appender();
+    let later = Lsn { epoch: journal.epoch(), seq: 9 };
+    journal.close().unwrap();
+
+    assert_eq!(appender.wait(later).await, Err(AppendError::Closed));
+    let refused = appender.append(fact(1), Durability::Buffered).unwrap_err();
+    assert_eq!((refused.error, refused.fact), (AppendError::Closed, Some(Box::new(fact(1)))));
+    assert_eq!(appender.pressure(), Pressure::Failing);
+}
+
 #[tokio::test]
 async fn numbering_goes_on_after_the_projection_if_the_directory_is_lost() {
     let desk = Desk::new();
