@@ -12,7 +12,7 @@ help: ## This list.
 run: ## Serve examples/loopback.toml: SIP on port 5060, API on 8080.
 	$(CARGO) run --release -- serve --config examples/loopback.toml
 
-demo: ## One call told from ping to record, on loopback.
+demo: ## Six calls told from ping to record, on loopback; then the server stays up.
 	$(CARGO) run --release -- demo
 
 deps: ## What the tests need besides Rust (root or sudo).

@@ -20,12 +20,13 @@ use crate::routing::hold::{Bucket, Counts};
 use crate::sip::call::plan::{Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Report};
 use crate::sip::endpoint::{Admission, CallKey, Input};
-use crate::sip::trunk::Trunks;
+use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
 use super::addresses::Addresses;
 use super::clock;
 use super::deciding::{Deciding, RENEW_EVERY};
+use super::limits::TrunkLimits;
 use super::metrics::CallMetrics;
 use super::translate;
 
@@ -64,6 +65,7 @@ pub enum Answer {
 /// What the server remembers of a call.
 struct LiveCall {
     id: CallId,
+    trunk: TrunkIndex,
     plan: Box<[PlannedAttempt]>,
     /// The attempt in progress or answered, and its hold.
     attempt: AttemptNumber,
@@ -101,6 +103,7 @@ pub struct Parts {
     pub checkpoint_every: Duration,
     /// Counts the calls of all shards.
     pub live: Arc<AtomicUsize>,
+    pub(super) limits: Arc<TrunkLimits>,
 }
 
 impl Bridge {
@@ -128,6 +131,7 @@ impl Bridge {
             admission.call,
             LiveCall {
                 id: admission.id,
+                trunk: admission.trunk,
                 plan: Box::default(),
                 attempt: 0,
                 hold: None,
@@ -139,6 +143,7 @@ impl Bridge {
             },
         );
         self.parts.live.fetch_add(1, Ordering::Relaxed);
+        let within_limits = self.parts.limits.enter(admission.trunk, admission.at);
         self.metrics.admitted(&trunk);
         let fact = translate::admitted(admission, trunk.clone());
         self.write(admission.id, admission.at, fact, Durability::Buffered);
@@ -146,6 +151,9 @@ impl Bridge {
         let refuse = |reason| Err(Refusal { reason });
         if self.parts.appender.pressure() >= Pressure::Reserve || !self.backlog.is_empty() {
             return refuse(Reason::JournalFull);
+        }
+        if !within_limits {
+            return refuse(Reason::TrunkFull);
         }
         let Ok(number) = admission.number else { return refuse(Reason::NumberMalformed) };
         let started = clock::mono();
@@ -157,7 +165,7 @@ impl Bridge {
         self.write(
             admission.id,
             now,
-            translate::decided(decision, Bytes::from(decided.record)),
+            translate::decided(decision, Bytes::copy_from_slice(&decided.record)),
             Durability::Buffered,
         );
         if decided.consumed
@@ -313,6 +321,7 @@ impl Bridge {
                 self.write(id, at, ended, Durability::Durable);
                 if let Some(live) = self.calls.remove(key) {
                     self.parts.live.fetch_sub(1, Ordering::Relaxed);
+                    self.parts.limits.leave(live.trunk);
                     if let Some(number) = live.pinned {
                         self.parts.deciding.call_ended(number, clock::wall());
                     }

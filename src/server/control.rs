@@ -106,7 +106,8 @@ impl LiveCalls for Control {
             return false;
         }
         // Whose call it is only its shard knows; the others do not find it.
-        self.shards.iter().fold(true, |told, shard| shard.post(Mail::HangUp { call }) && told)
+        let told = self.shards.iter().filter(|shard| shard.post(Mail::HangUp { call })).count();
+        told == self.shards.len()
     }
 }
 

@@ -162,7 +162,8 @@ pub struct CallMetrics {
 }
 
 impl CallMetrics {
-    pub fn new() -> Self {
+    /// Looks the handles up once; counting is cheap from then on.
+    pub fn register() -> Self {
         Self {
             active: gauge!(CALLS_ACTIVE),
             setup: histogram!(CALL_SETUP),
@@ -244,19 +245,20 @@ fn outcome(reason: Reason, answered: bool) -> &'static str {
     if answered {
         return "ok";
     }
-    match reason {
-        Reason::CallerAbandoned => "caller_abandon",
-        Reason::AttemptBusy => "busy",
-        Reason::AttemptNoAnswer | Reason::AttemptNoResponse => "no_answer",
-        Reason::AttemptRejected | Reason::AttemptRedirected => "rejected",
-        reason
-            if reason.code().starts_with("attempt.")
-                || reason.code().starts_with("system.")
-                || reason.code().starts_with("decision.") =>
-        {
-            "system_error"
-        }
-        _ => "no_route",
+    let is_one_of = |reasons: &[Reason]| reasons.contains(&reason);
+    let is_ours = |kind: &&str| reason.code().starts_with(*kind);
+    if reason == Reason::CallerAbandoned {
+        "caller_abandon"
+    } else if reason == Reason::AttemptBusy {
+        "busy"
+    } else if is_one_of(&[Reason::AttemptNoAnswer, Reason::AttemptNoResponse]) {
+        "no_answer"
+    } else if is_one_of(&[Reason::AttemptRejected, Reason::AttemptRedirected]) {
+        "rejected"
+    } else if ["attempt.", "system.", "decision."].iter().any(is_ours) {
+        "system_error"
+    } else {
+        "no_route"
     }
 }
 
@@ -277,7 +279,8 @@ pub struct ShardMetrics {
 }
 
 impl ShardMetrics {
-    pub fn new() -> Self {
+    /// Looks the handles up once.
+    pub fn register() -> Self {
         let dropped = |reason: &'static str| counter!(SIP_DROPPED, "reason" => reason);
         let directions = ["in", "out"];
         Self {

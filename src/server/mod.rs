@@ -18,6 +18,7 @@ pub mod control;
 pub mod deciding;
 mod error;
 pub mod ids;
+mod limits;
 pub mod metrics;
 mod pace;
 pub mod signaling;
@@ -55,6 +56,7 @@ use addresses::Addresses;
 use bridge::{Bridge, DurableMark, Parts};
 use control::Control;
 use deciding::{Deciding, RENEW_EVERY};
+use limits::TrunkLimits;
 use metrics::{CallMetrics, ShardMetrics};
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
@@ -128,6 +130,7 @@ impl Server {
             currency: settings.cdr.currency.clone(),
             checkpoint_every: settings.journal.checkpoint_interval,
             live: Arc::clone(&live),
+            limits: Arc::new(TrunkLimits::new(&trunks)),
         };
         let sockets = bind(&settings, shard_count, &tcp)?;
         let sip_addresses = sockets.addresses.clone();
@@ -142,7 +145,7 @@ impl Server {
             let shard = Shard {
                 index,
                 endpoint: Endpoint::new(endpoint_settings.clone(), Arc::clone(&trunks), ids, now),
-                bridge: Bridge::new(parts.clone(), mailbox.waiting(), CallMetrics::new(), now),
+                bridge: Bridge::new(parts.clone(), mailbox.waiting(), CallMetrics::register(), now),
                 sockets,
                 tcp: Arc::clone(&tcp),
                 tcp_events,
@@ -150,7 +153,7 @@ impl Server {
                 shards: mailboxes.clone(),
                 steering,
                 sources: Arc::clone(&sources),
-                metrics: ShardMetrics::new(),
+                metrics: ShardMetrics::register(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
@@ -237,11 +240,30 @@ impl Server {
 /// UDP sockets by shard, each set in the runtime that will poll it.
 struct Sockets {
     addresses: Vec<(Transport, SocketAddr)>,
-    by_shard: Vec<(tokio::runtime::Runtime, Vec<(ListenerId, UdpSocket)>)>,
+    by_shard: Vec<ShardSockets>,
 }
 
 fn bind(settings: &Settings, shards: u16, tcp: &Tcp) -> Result<Sockets, StartError> {
     let mut by_shard = Vec::new();
+    let bound = bind_all(settings, shards, tcp, &mut by_shard);
+    if bound.is_err() {
+        for (runtime, sockets) in by_shard.drain(..) {
+            drop(sockets);
+            // Dropping it would block, which is not allowed here.
+            tokio::runtime::Runtime::shutdown_background(runtime);
+        }
+    }
+    bound.map(|addresses| Sockets { addresses, by_shard })
+}
+
+type ShardSockets = (tokio::runtime::Runtime, Vec<(ListenerId, UdpSocket)>);
+
+fn bind_all(
+    settings: &Settings,
+    shards: u16,
+    tcp: &Tcp,
+    by_shard: &mut Vec<ShardSockets>,
+) -> Result<Vec<(Transport, SocketAddr)>, StartError> {
     for _ in 0..shards {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -257,7 +279,12 @@ fn bind(settings: &Settings, shards: u16, tcp: &Tcp) -> Result<Sockets, StartErr
             ListenTransport::Udp => {
                 // Port 0 is the system's choice, made once; the other shards share it.
                 let mut address = wanted;
-                for (runtime, sockets) in &mut by_shard {
+                if shards > 1 && wanted.port() != 0 {
+                    // The shards share the port, and so could a second server, unnoticed.
+                    let alone = UdpOptions { reuse_port: false, ..UdpOptions::default() };
+                    drop(UdpSocket::bind(wanted, alone)?);
+                }
+                for (runtime, sockets) in by_shard.iter_mut() {
                     let _inside = runtime.enter();
                     let options = UdpOptions {
                         receive_buffer_bytes: settings.sip.receive_buffer_bytes,
@@ -275,7 +302,7 @@ fn bind(settings: &Settings, shards: u16, tcp: &Tcp) -> Result<Sockets, StartErr
             }
         }
     }
-    Ok(Sockets { addresses, by_shard })
+    Ok(addresses)
 }
 
 fn endpoint_settings(

@@ -4,7 +4,9 @@
 mod carriers;
 mod config;
 mod crash;
+mod demo;
 mod message;
 mod scenarios;
+mod sim;
 mod support;
 mod tidy;

@@ -50,7 +50,8 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(5))
-            .pragma("wal_autocheckpoint", "4000")
+            .page_size(8192)
+            .pragma("wal_autocheckpoint", "8000")
             .pragma("cache_size", "-32000")
             .disable_statement_logging();
         let mut writer = options.connect().await?;

@@ -260,7 +260,13 @@ proptest! {
                     Output::Report(
                         Report::AttemptFailed { attempt, .. } | Report::Answered { attempt },
                     ) if *attempt == number => ends += 1,
-                    _ => {}
+                    Output::PlaceHold { .. }
+                    | Output::Dial { .. }
+                    | Output::Abandon { .. }
+                    | Output::ToCaller(_)
+                    | Output::ToTarget(_)
+                    | Output::AwaitDurable
+                    | Output::Report(_) => {}
                 }
             }
             prop_assert!(asked <= 1 && ends <= asked, "attempt {number}: {asked} begun, {ends} ended");

@@ -300,10 +300,12 @@ impl CallEntry {
     fn give_up_reinvite(&mut self, side: Side, wire: &mut Wire, now: Mono) {
         let Some(leg) = self.leg(side) else { return };
         leg.reinvite_until = None;
-        match leg.reinvite.take() {
+        match leg.reinvite {
             Some(Reinvite::Theirs(answer)) => {
+                leg.reinvite = None;
                 wire.respond(answer, 487, None, |_, _| {}, None, now);
             }
+            // A success all the same needs an ACK of this dialog: the leg stays for it.
             Some(Reinvite::Ours(invite)) => wire.cancel(invite, None, now),
             None => {}
         }

@@ -307,7 +307,7 @@ impl Endpoint {
     fn obey(&mut self, key: CallKey, orders: call::Outputs, now: Mono) -> Option<call::Input> {
         let mut consequence = None;
         for order in orders {
-            let Some(entry) = self.calls.get_mut(key) else { return None };
+            let entry = self.calls.get_mut(key)?;
             match order {
                 call::Output::PlaceHold { attempt } => {
                     let id = entry.id;
@@ -344,8 +344,8 @@ impl Endpoint {
     /// Drops a call that is over and owes nothing, else sees to its next deadline.
     fn settle(&mut self, key: CallKey) {
         let Some(entry) = self.calls.get_mut(key) else { return };
-        let target_settled = entry.target.as_ref().is_none_or(Leg::is_settled);
-        if entry.call.is_ended() && entry.caller.is_settled() && target_settled {
+        let target_settled = entry.target.as_ref().is_none_or(Leg::owes_nothing);
+        if entry.call.is_ended() && entry.caller.owes_nothing() && target_settled {
             self.calls.remove(key);
             return;
         }

@@ -66,9 +66,10 @@ impl Endpoint {
             self.wire.reply_with(request, flow, 415, more, now);
             return;
         }
-        match method {
-            Method::Invite => entry.relay_invite(call, side, request, flow, &mut self.wire, now),
-            _ => entry.relay_other(call, side, request, flow, &mut self.wire, now),
+        if method == Method::Invite {
+            entry.relay_invite(call, side, request, flow, &mut self.wire, now);
+        } else {
+            entry.relay_other(call, side, request, flow, &mut self.wire, now);
         }
         self.settle(call);
     }
@@ -88,17 +89,11 @@ impl Endpoint {
             return;
         }
         let is_invite = response.cseq().method() == Method::Invite;
-        let Some(entry) = self.calls.get_mut(call) else {
-            if is_invite && (200..300).contains(&status) {
-                self.acknowledge_orphan(transaction, response);
-            }
-            return;
-        };
+        let Some(entry) = self.calls.get_mut(call) else { return };
         self.current = Some(call);
         if is_invite && status >= 200 {
             entry.reinvite_done(side, transaction, response, &mut self.wire);
-        } else if status >= 200
-            && status < 300
+        } else if (200..300).contains(&status)
             && let Some(dialog) = entry.leg(side).and_then(|leg| leg.dialog.as_mut())
         {
             dialog.refresh_target(response);
@@ -116,26 +111,19 @@ impl Endpoint {
         &mut self,
         call: CallKey,
         side: Side,
+        transaction: TransactionKey,
         answer: TransactionKey,
         now: Mono,
     ) {
         let Some(entry) = self.calls.get_mut(call) else { return };
-        if let Some(leg) = entry.leg(side) {
+        if let Some(leg) = entry.leg(side)
+            && leg.reinvite == Some(Reinvite::Ours(transaction))
+        {
             leg.reinvite = None;
             leg.reinvite_until = None;
         }
         entry.relay_response(side.other(), answer, 408, None, &mut self.wire, now);
         self.lost(call, side, Reason::PeerUnreachable, now);
-    }
-
-    /// A success to a re-INVITE of a call that is gone: acknowledged, and that is all.
-    fn acknowledge_orphan(&mut self, transaction: TransactionKey, response: &Response) {
-        let Some(flow) = self.wire.transactions.get(transaction).map(|entry| entry.flow) else {
-            return;
-        };
-        if let Some(dialog) = crate::sip::dialog::Dialog::with_late_answer(response, flow) {
-            self.wire.acknowledge(transaction, &dialog, response.cseq().number, None);
-        }
     }
 }
 
@@ -274,6 +262,10 @@ impl CallEntry {
         let is_invite = matches!(entry.machine, Machine::InviteServer(_));
         let flow = entry.flow;
         let Some(pending) = &entry.request else { return };
+        if status == 408 && !is_invite {
+            // Its client has found out by itself (RFC 4320 §4.2).
+            return;
+        }
         let request = &pending.request;
         let cseq = request.cseq().number;
         if status < 300

@@ -191,8 +191,10 @@ impl Endpoint {
             | Owner::Probe { .. }
             | Owner::Relay { .. } => None,
         };
+        // Of a call that is over only the transaction is left; a To tag is owed all the same.
+        let tag = tag.unwrap_or_else(|| self.wire.stateless_tag(&cancel));
         let answer = self.wire.accept(cancel, flow, now);
-        self.wire.respond(answer, 200, tag.as_deref(), |_, _| {}, None, now);
+        self.wire.respond(answer, 200, Some(&tag), |_, _| {}, None, now);
         match owner {
             Owner::Call(call) => {
                 self.drive(call, call::Input::Caller(LegEvent::Cancelled { why }), now);
@@ -267,6 +269,16 @@ impl Endpoint {
     ) {
         let Some(entry) = self.calls.get_mut(call) else { return };
         if side == Side::Caller && entry.caller.state == LegState::Early {
+            if entry.call.is_answered() {
+                // The answer is in the journal: the caller is told, and the BYE that ends what it
+                // opened waits for the ACK.
+                self.drive(call, side.event(LegEvent::HungUp { why, q850 }), now);
+                let entry = self.calls.get_mut(call);
+                if let Some(confirmation) = entry.and_then(|it| it.caller.confirmation.as_mut()) {
+                    confirmation.hang_up = Some(None);
+                }
+                return;
+            }
             // The INVITE is still owed its final response (RFC 3261 §15.1.2).
             let tag = entry.caller.tag.clone();
             self.wire.respond(entry.caller.invite, 487, Some(&tag), |_, _| {}, None, now);

@@ -17,7 +17,7 @@ use crate::time::Mono;
 
 use super::requests::{body_of, reason_of};
 use super::target::FIRST_CSEQ;
-use super::wire::{Machine, Owner};
+use super::wire::{Fork, Machine, Owner};
 use super::{Endpoint, Side};
 
 impl Endpoint {
@@ -55,8 +55,16 @@ impl Endpoint {
         if let Some(due) = held_cancel {
             self.wire.send_cancel(&due, sent_to, now);
         }
-        if remains.forked {
-            self.refuse_answer(None, response, flow, now);
+        match remains.forked {
+            Some(Fork::New) => self.refuse_answer(None, response, flow, now),
+            // Its BYE is on its way; the ACK may have been lost.
+            Some(Fork::Known) => {
+                if let Some(dialog) = Dialog::with_late_answer(response, flow) {
+                    let cseq = response.cseq().number;
+                    self.wire.acknowledge(TransactionKey::default(), &dialog, cseq, None);
+                }
+            }
+            None => {}
         }
         if !remains.pass_up {
             return;
@@ -99,7 +107,7 @@ impl Endpoint {
             Owner::Bye { call, side } => self.bye_done(call, side),
             Owner::Probe { call, side } => self.lost(call, side, Reason::PeerUnreachable, now),
             Owner::Relay { call, side, answer } => {
-                self.relay_timed_out(call, side, answer, now);
+                self.relay_timed_out(call, side, key, answer, now);
             }
             Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody => {}
         }

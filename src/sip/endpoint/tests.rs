@@ -550,7 +550,9 @@ impl Rig {
                     self.all.push((flow.peer, text));
                 }
                 Output::Report { report, .. } => self.reports.push(report),
-                other => self.other.insert(0, other),
+                other @ (Output::Admitted(_)
+                | Output::PlaceHold { .. }
+                | Output::AwaitDurable { .. }) => self.other.insert(0, other),
             }
         }
     }

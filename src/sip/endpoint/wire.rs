@@ -120,8 +120,15 @@ impl Owner {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Remains {
     pub(super) pass_up: bool,
-    pub(super) forked: bool,
+    pub(super) forked: Option<Fork>,
     pub(super) timed_out: bool,
+}
+
+/// Another branch of a fork answered our INVITE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fork {
+    New,
+    Known,
 }
 
 impl Wire {
@@ -448,7 +455,8 @@ impl Wire {
                     self.send(flow, message);
                 }
                 Effect::PassUp => remains.pass_up = true,
-                Effect::Forked => remains.forked = true,
+                Effect::Forked => remains.forked = Some(Fork::New),
+                Effect::ForkedAgain => remains.forked = Some(Fork::Known),
                 Effect::TimedOut => remains.timed_out = true,
                 Effect::AckMissing => {}
                 Effect::Terminated => terminated = true,
@@ -556,7 +564,7 @@ impl Wire {
     }
 
     /// A tag for a response that leaves no state: the same for the same request.
-    fn stateless_tag(&self, request: &Headers) -> Bytes {
+    pub(super) fn stateless_tag(&self, request: &Headers) -> Bytes {
         let digest = self.keys.of_merged(request).low64();
         Bytes::from(format!("{digest:016x}"))
     }
@@ -573,8 +581,14 @@ impl Machine {
     }
 
     /// On a reliable transport timers D, I, J and K are zero: a finished transaction goes at once.
+    /// One that is merely overdue does not: its deadline has yet to be heard.
     fn is_over(&self, now: Mono) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= now)
+        match self {
+            Self::InviteServer(machine) => machine.is_over(now),
+            Self::Server(machine) => machine.is_over(now),
+            Self::InviteClient(machine) => machine.is_over(now),
+            Self::Client(machine) => machine.is_over(now),
+        }
     }
 }
 

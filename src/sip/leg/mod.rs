@@ -99,7 +99,8 @@ impl Leg {
         [confirmation, self.probe_at, self.reinvite_until].into_iter().flatten().min()
     }
 
-    pub fn is_settled(&self) -> bool {
-        self.state == LegState::Settled
+    /// Whether the leg may be forgotten.
+    pub fn owes_nothing(&self) -> bool {
+        self.state == LegState::Settled && !matches!(self.reinvite, Some(Reinvite::Ours(_)))
     }
 }

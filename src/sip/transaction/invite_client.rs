@@ -52,6 +52,7 @@ enum State {
     Accepted {
         to_tag: Bytes,
         ack: Option<Bytes>,
+        forks: SmallVec<[Bytes; 1]>,
         until: Mono,
     },
     Terminated,
@@ -63,6 +64,9 @@ struct Calling {
     request: Bytes,
     cancel: Cancel,
 }
+
+/// Further answers to one INVITE that are ended; no sane proxy forks to more.
+const FORKS_MAX: usize = 8;
 
 /// A CANCEL may only follow a provisional response (RFC 3261 §9.1).
 #[derive(Clone, Debug, PartialEq)]
@@ -101,8 +105,10 @@ impl InviteClient {
     /// yet, [`InviteClient::handle_response`] returns it later.
     pub fn cancel(&mut self, why: Option<Bytes>, now: Mono) -> Option<DueCancel> {
         match &mut self.state {
-            State::Calling { call, .. } => {
+            State::Calling { call, resend, .. } => {
                 call.cancel = Cancel::WhenProvisional { why };
+                // What has not been heard yet need not be heard any more.
+                *resend = None;
                 None
             }
             State::Proceeding { call, give_up_at } if call.cancel == Cancel::No => {
@@ -127,11 +133,26 @@ impl InviteClient {
     ) -> Option<DueCancel> {
         let mut due = None;
         self.state = match mem::replace(&mut self.state, State::Terminated) {
-            State::Calling { call, .. } => {
-                self.respond(call, None, response, now, writer, out, &mut due)
+            State::Calling { call, .. } | State::Proceeding { call, .. }
+                if response.status() >= 200 =>
+            {
+                out.push(Output::PassUp);
+                self.settle(&call, response, now, writer, out)
             }
-            State::Proceeding { call, give_up_at } => {
-                self.respond(call, give_up_at, response, now, writer, out, &mut due)
+            State::Calling { mut call, .. } => {
+                out.push(Output::PassUp);
+                let mut give_up_at = None;
+                if let Cancel::WhenProvisional { why } = &mut call.cancel {
+                    let why = why.take();
+                    call.cancel = Cancel::Sent;
+                    give_up_at = Some(now + self.timers.patience());
+                    due = Some(DueCancel { head: call.head.clone(), why });
+                }
+                State::Proceeding { call, give_up_at }
+            }
+            unchanged @ State::Proceeding { .. } => {
+                out.push(Output::PassUp);
+                unchanged
             }
             State::Completed { ack, until } => {
                 if response.status() >= 300 {
@@ -139,15 +160,21 @@ impl InviteClient {
                 }
                 State::Completed { ack, until }
             }
-            State::Accepted { to_tag, ack, until } => {
+            State::Accepted { to_tag, ack, mut forks, until } => {
                 if (200..300).contains(&response.status()) {
-                    if response.to_tag().unwrap_or_default() != to_tag {
-                        out.push(Output::Forked);
+                    let tag = response.to_tag().unwrap_or_default();
+                    if forks.iter().any(|fork| *fork == tag) {
+                        out.push(Output::ForkedAgain);
+                    } else if tag != to_tag {
+                        if forks.len() < FORKS_MAX {
+                            forks.push(Bytes::copy_from_slice(tag));
+                            out.push(Output::Forked);
+                        }
                     } else if let Some(ack) = &ack {
                         out.push(Output::Resend(ack.clone()));
                     }
                 }
-                State::Accepted { to_tag, ack, until }
+                State::Accepted { to_tag, ack, forks, until }
             }
             State::Terminated => State::Terminated,
         };
@@ -161,40 +188,32 @@ impl InviteClient {
         }
     }
 
-    /// While no final response came.
-    fn respond(
+    /// The first final response came.
+    fn settle(
         &self,
-        mut call: Box<Calling>,
-        mut give_up_at: Option<Mono>,
+        call: &Calling,
         response: &Response,
         now: Mono,
         writer: &mut Writer,
         out: &mut Outputs,
-        due: &mut Option<DueCancel>,
     ) -> State {
-        out.push(Output::PassUp);
-        match response.status() {
-            100..200 => {
-                if let Cancel::WhenProvisional { why } = &mut call.cancel {
-                    let why = why.take();
-                    call.cancel = Cancel::Sent;
-                    give_up_at = Some(now + self.timers.patience());
-                    *due = Some(DueCancel { head: call.head.clone(), why });
-                }
-                State::Proceeding { call, give_up_at }
-            }
-            200..300 => State::Accepted {
+        if response.status() < 300 {
+            return State::Accepted {
                 to_tag: Bytes::copy_from_slice(response.to_tag().unwrap_or_default()),
                 ack: None,
+                forks: SmallVec::new(),
                 until: now + self.timers.patience(),
-            },
-            _ => {
-                let ack = call.head.ack_failure(response, writer);
-                out.push(Output::Send(ack.clone()));
-                let linger = Duration::from_secs(32).min(self.timers.patience());
-                State::Completed { ack, until: now + self.timers.unless_reliable(linger) }
-            }
+            };
         }
+        let ack = call.head.ack_failure(response, writer);
+        out.push(Output::Send(ack.clone()));
+        let linger = Duration::from_secs(32).min(self.timers.patience());
+        State::Completed { ack, until: now + self.timers.unless_reliable(linger) }
+    }
+
+    /// Whether nothing more can come: finished, and its linger is up.
+    pub fn is_over(&self, now: Mono) -> bool {
+        matches!(self.state, State::Completed { until, .. } if until <= now)
     }
 
     pub fn deadline(&self) -> Option<Mono> {

@@ -69,6 +69,11 @@ impl InviteServer {
         }
     }
 
+    /// Whether nothing more can come: finished, and its linger is up.
+    pub fn is_over(&self, now: Mono) -> bool {
+        matches!(self.state, State::Confirmed { until, .. } if until <= now)
+    }
+
     pub fn deadline(&self) -> Option<Mono> {
         match &self.state {
             State::Proceeding { .. } | State::Terminated => None,

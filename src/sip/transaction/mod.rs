@@ -39,6 +39,8 @@ pub enum Output {
     PassUp,
     /// A success with a tag of its own: another branch of a fork answered too.
     Forked,
+    /// The success of a fork that was [`Output::Forked`] before came again.
+    ForkedAgain,
     /// Timer B or F: nobody answered.
     TimedOut,
     /// Timer H: nobody confirmed our failure response.

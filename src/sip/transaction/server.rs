@@ -66,6 +66,11 @@ impl Server {
         }
     }
 
+    /// Whether nothing more can come: finished, and its linger is up.
+    pub fn is_over(&self, now: Mono) -> bool {
+        matches!(self.state, State::Completed { until, .. } if until <= now)
+    }
+
     pub fn deadline(&self) -> Option<Mono> {
         match &self.state {
             State::Trying { give_up_at } | State::Proceeding { give_up_at, .. } => {

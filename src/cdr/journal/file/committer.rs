@@ -29,6 +29,11 @@ const CRAMPED_SEGMENT: u64 = 1 << 20;
 /// Buffers kept for reuse.
 const SPARES_MAX: usize = 4;
 
+/// A tail that has this part of a full batch waiting is busy, and its batches may take this many
+/// times as long to fill.
+const TAIL_BUSY_SHARE: usize = 10;
+const TAIL_BUSY_PATIENCE: u32 = 4;
+
 /// Where the committer writes.
 pub(super) struct Place {
     pub(super) disk: Arc<dyn Disk>,
@@ -171,13 +176,19 @@ impl Committer {
     fn tick(&self, now: Stamp) -> Duration {
         let left = |since: Stamp, limit: Duration| limit.saturating_sub(now.since(since));
         let sync = self.unsynced_since.map(|since| left(since, self.settings.sync_interval));
-        let tails = (!self.outgoing.is_empty())
-            .then(|| left(self.outgoing_since, self.settings.tail_delay));
+        let tails =
+            (!self.outgoing.is_empty()).then(|| left(self.outgoing_since, self.tail_delay()));
         let retry = self.failed_at.map(|at| left(at, HOUSEKEEPING));
         [sync.filter(|_| self.failed_at.is_none()), tails, retry]
             .into_iter()
             .flatten()
             .fold(HOUSEKEEPING, Duration::min)
+    }
+
+    /// Where much comes, tails get more at once: their work costs less per fact then.
+    fn tail_delay(&self) -> Duration {
+        let is_busy = self.outgoing.len() >= self.settings.tail_records / TAIL_BUSY_SHARE;
+        self.settings.tail_delay * if is_busy { TAIL_BUSY_PATIENCE } else { 1 }
     }
 
     fn take(&mut self, batch: Pending, now: Stamp) {
@@ -374,11 +385,8 @@ impl Committer {
     }
 
     fn hand_over(&mut self, now: Stamp, all: bool) {
-        let (waiting, waited) = (self.outgoing.len(), now.since(self.outgoing_since));
-        // Where much comes, tails get more at once: their work costs less per fact then.
-        let is_busy = waiting >= self.settings.tail_records / TAIL_BUSY_SHARE;
-        let delay = self.settings.tail_delay * if is_busy { TAIL_BUSY_PATIENCE } else { 1 };
-        let is_due = waiting >= self.settings.tail_records || waited >= delay;
+        let is_due = self.outgoing.len() >= self.settings.tail_records
+            || now.since(self.outgoing_since) >= self.tail_delay();
         if !self.outgoing.is_empty() && (all || is_due) {
             let next = Vec::with_capacity(self.outgoing.len());
             self.shared.hand_over(std::mem::replace(&mut self.outgoing, next));
