@@ -293,8 +293,10 @@ fn known(text: &SmolStr) -> Option<SmolStr> {
 
 fn timeline(record: &CallRecord) -> Vec<CallEvent> {
     let mut moments = moments(record);
-    // What happened in the same millisecond stays in the order it must have happened.
-    moments.sort_by_key(|(offset_ms, _, _)| *offset_ms);
+    // What happened in the same millisecond stays in the order it must have happened. The end is a
+    // sum of two times without their fractions, so it may seem a millisecond early; it is last.
+    let ends = |event: &str| matches!(event, "call.ended" | "call.orphan_closed");
+    moments.sort_by_key(|(offset_ms, event, _)| (ends(event), *offset_ms));
     moments
         .into_iter()
         .map(|(ms, event, detail)| CallEvent { at: record.wall(ms).to_rfc3339(), event, detail })

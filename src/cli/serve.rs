@@ -21,9 +21,15 @@ pub(crate) fn run(config: Config, grace: u64) -> Result<(), Failure> {
 
 async fn serve(config: Config, grace: Duration) -> Result<(), Failure> {
     let (name, store) = (config.settings.node.name.clone(), config.settings.store.dir.clone());
-    // Until it is up, a signal ends the process as it would any other.
-    let server = Server::start(config).await?;
+    // Before anybody can learn that it is up: from then on a signal means an orderly end.
     let mut signals = StopSignals::new().context("failed to listen for signals")?;
+    let server = tokio::select! {
+        started = Server::start(config) => started?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it was up");
+            std::process::exit(1);
+        }
+    };
     for (transport, address) in server.sip_addresses() {
         tracing::info!(%transport, %address, "listening for SIP");
     }

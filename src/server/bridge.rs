@@ -125,6 +125,7 @@ impl Bridge {
 
     /// Journals a new call and decides where it goes.
     pub fn admit(&mut self, admission: &Admission) -> Result<Box<Plan>, Refusal> {
+        let _span = tracing::debug_span!("call", call_id = %admission.id).entered();
         let trunk = self.parts.trunks.get(admission.trunk).map(|trunk| trunk.id.clone());
         let trunk = trunk.unwrap_or_default();
         self.calls.insert(
@@ -173,6 +174,12 @@ impl Bridge {
         {
             self.write(admission.id, now, fact::SessionConsumed { session }, Durability::Buffered);
         }
+        tracing::debug!(
+            trunk = %request.trunk,
+            targets = decision.plan.len(),
+            refused = ?decision.refused,
+            "the call is routed"
+        );
         let outcome = match decision.refused {
             Some(reason) => {
                 self.metrics.no_route(reason);
@@ -251,6 +258,8 @@ impl Bridge {
     /// Turns a report into facts. Returns when the call converts, if it has just been answered and
     /// will.
     pub fn report(&mut self, key: CallKey, id: CallId, at: Mono, report: Report) -> Option<Mono> {
+        let _span = tracing::debug_span!("call", call_id = %id).entered();
+        tracing::debug!(?report, "the call goes on");
         match report {
             Report::AttemptStarted { attempt } => {
                 let live = self.calls.get_mut(key)?;

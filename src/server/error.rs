@@ -35,7 +35,11 @@ pub enum StartError {
          is writable, and that its disk is not full, or choose another with --set store.dir=PATH"
     )]
     Journal(#[from] JournalError),
-    #[error("cannot open the call records in {}: {cause}", path.display())]
+    #[error(
+        "cannot open the call records in {}: {cause}; see that the file can be written and the disk \
+         is not full, or choose another data directory with --set store.dir=PATH",
+        path.display()
+    )]
     Store { path: PathBuf, cause: StoreError },
     #[error("cannot catch up with the journal: {0}")]
     Projection(#[from] ProjectionError),

@@ -69,6 +69,9 @@ const TCP_EVENTS: usize = 1024;
 /// How often host names of targets are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(60);
 
+/// How long requests to the API may go on once all calls are over.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
 /// How often counts that nobody pushes are read, and the metrics' samples are condensed.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -136,6 +139,7 @@ impl Server {
         let sip_addresses = sockets.addresses.clone();
         let endpoint_settings =
             endpoint_settings(&settings, &sip_addresses, usize::from(shard_count), seed);
+        let idle_shards = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
         let shards = boxes.into_iter().zip(receivers).zip(sockets.by_shard).enumerate();
         for (index, (((mailbox, mail), tcp_events), (runtime, sockets))) in shards {
@@ -154,6 +158,7 @@ impl Server {
                 steering,
                 sources: Arc::clone(&sources),
                 metrics: ShardMetrics::register(),
+                idle_shards: Arc::clone(&idle_shards),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
@@ -232,7 +237,11 @@ impl Server {
         }
         self.tcp.shutdown(Duration::from_secs(1)).await;
         self.ending.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
+        // A client that never finishes its request must not keep the process.
+        let finished = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_REQUESTS, finished).await.is_err() {
+            self.tasks.shutdown().await;
+        }
         self.accounting.close().await;
     }
 }

@@ -12,7 +12,7 @@ use crate::time::Mono;
 const BUSY_PER_S: u64 = 1500;
 
 /// Well below anything a caller can notice, and below the time a loaded machine takes anyway.
-const GATHER: Duration = Duration::from_micros(1500);
+const GATHER: Duration = Duration::from_micros(800);
 
 const WINDOW: Duration = Duration::from_millis(100);
 

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -65,8 +65,12 @@ const LETTERS_PER_TURN: usize = 256;
 /// Datagrams that are sent before the turn ends, so that a long turn does not hold them all back.
 const FLUSH_AT: usize = 256;
 
-/// How long a stopping shard waits for the last answers once its calls are over.
+/// How long stopping shards wait for the last answers. What is still unanswered then is in the
+/// journal; only its peers have not said that they heard.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often a stopping shard looks whether the others are done.
+const STOP_LOOK: Duration = Duration::from_millis(20);
 
 /// Datagrams read from one socket before the others, the mailbox and the deadlines get a turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -100,6 +104,8 @@ pub struct Shard {
     pub steering: Steering,
     pub sources: Arc<Sources>,
     pub metrics: ShardMetrics,
+    /// How many of all shards were told to stop and have nothing left to wait for.
+    pub idle_shards: Arc<AtomicUsize>,
 }
 
 /// What a turn of the shard works with.
@@ -117,6 +123,8 @@ struct Turn {
     messages: u64,
     /// Set when the shard is to stop: until when it may linger over its last transactions.
     stop_by: Option<Mono>,
+    /// Counted among the idle ones.
+    idle: bool,
 }
 
 impl Mailbox {
@@ -162,6 +170,7 @@ impl Shard {
             pace: Pace::new(now),
             messages: 0,
             stop_by: None,
+            idle: false,
         };
         loop {
             let wake = self.wait(&turn).await;
@@ -171,15 +180,29 @@ impl Shard {
                 // The thread is the shard's own; nothing else waits on it.
                 std::thread::sleep(gather);
             }
-            if let Some(stop_by) = turn.stop_by
-                && self.endpoint.calls() == 0
-                && (self.endpoint.transactions() == 0 || clock::mono() >= stop_by)
-            {
+            if self.is_done(&mut turn) {
                 break;
             }
         }
         self.flush(&mut turn);
         self.housekeep();
+    }
+
+    /// Whether a shard that was told to stop may. All stop together: the kernel hands a closed
+    /// socket's datagrams to nobody, and another shard may be waiting for one of them.
+    fn is_done(&mut self, turn: &mut Turn) -> bool {
+        let Some(stop_by) = turn.stop_by else { return false };
+        let idle = self.endpoint.calls() == 0 && self.endpoint.transactions() == 0;
+        if idle != turn.idle {
+            turn.idle = idle;
+            if idle {
+                self.idle_shards.fetch_add(1, Ordering::SeqCst);
+            } else {
+                self.idle_shards.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let all_idle = self.idle_shards.load(Ordering::SeqCst) >= self.shards.len();
+        all_idle || clock::mono() >= stop_by
     }
 
     /// Waits for a socket, a letter or a deadline. A letter is taken out of its box.
@@ -191,7 +214,7 @@ impl Shard {
             deadline = deadline.min(*at);
         }
         if let Some(stop_by) = turn.stop_by {
-            deadline = deadline.min(stop_by);
+            deadline = deadline.min(stop_by).min(now + STOP_LOOK);
         }
         if turn.queues.iter().skip(POLLED_FOR_WRITING).any(|queue| !queue.is_empty()) {
             deadline = deadline.min(now + UNSENT_RETRY);
@@ -377,6 +400,8 @@ impl Shard {
         }
         self.carry_out(&mut outputs, turn, now);
         while let Some(answer) = turn.answers.pop_front() {
+            // The answer took time: what follows from it comes after it.
+            let now = clock::mono();
             let run = AssertUnwindSafe(|| self.endpoint.handle(answer, now, &mut outputs));
             if catch_unwind(run).is_err() {
                 self.recover(now, &mut outputs);

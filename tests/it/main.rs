@@ -1,6 +1,7 @@
 //! One integration binary: every further file in `tests/` would link everything again.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod api;
 mod carriers;
 mod config;
 mod crash;
@@ -8,5 +9,7 @@ mod demo;
 mod message;
 mod scenarios;
 mod sim;
+mod startup;
 mod support;
 mod tidy;
+mod wire;

@@ -1,6 +1,8 @@
 //! The one exit. Hang-up, CANCEL, failure, time-out, drain and fault all end here, and nothing else
 //! ends a call.
 
+use bytes::Bytes;
+
 use crate::reason::Reason;
 use crate::sip::leg::event::Command;
 use crate::sip::trunk::Cause;
@@ -45,6 +47,7 @@ impl Call {
             self.relay_answer(out);
         }
         self.state = State::Ended;
+        let why = why.or_else(|| (party == Party::System).then(|| own_reason(reason)));
         if party != Party::Caller {
             out.push(Output::ToCaller(Command::HangUp { why: why.clone() }));
         }
@@ -90,4 +93,17 @@ impl Call {
         out.push(Output::ToCaller(Command::Refuse { status, retry_after_s }));
         out.push(Output::Report(Report::Ended { party, reason, status, q850: None }));
     }
+}
+
+/// What both sides are told of an end that neither of them made, as a Q.850 cause (RFC 3326).
+fn own_reason(reason: Reason) -> Bytes {
+    let times_out =
+        matches!(reason, Reason::MaxDuration | Reason::AckMissing | Reason::PeerUnreachable);
+    Bytes::from_static(if reason == Reason::HungUpByOperator {
+        b"Q.850;cause=16;text=\"Normal call clearing\""
+    } else if times_out {
+        b"Q.850;cause=102;text=\"Recovery on timer expiry\""
+    } else {
+        b"Q.850;cause=41;text=\"Temporary failure\""
+    })
 }

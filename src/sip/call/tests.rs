@@ -195,11 +195,12 @@ fn the_longest_duration_ends_both_legs() {
 
     timeout(&mut call, 60_010, &mut seen);
 
+    let why = Some(Bytes::from_static(b"Q.850;cause=102;text=\"Recovery on timer expiry\""));
     assert_eq!(
         seen,
         [
-            Output::ToCaller(Command::HangUp { why: None }),
-            Output::ToTarget(Command::HangUp { why: None }),
+            Output::ToCaller(Command::HangUp { why: why.clone() }),
+            Output::ToTarget(Command::HangUp { why }),
             ended(Party::System, Reason::MaxDuration, 200, None),
         ]
     );

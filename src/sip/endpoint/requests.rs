@@ -146,6 +146,16 @@ impl Endpoint {
             }
             dialog.heard_on(flow);
         }
+        // RFC 3261 §8.2.2.3. Not of a BYE: what ends a call ends it.
+        if request.method() != Method::Bye
+            && let Some(unsupported) = super::caller::unsupported(&request)
+        {
+            let more = |writer: &mut crate::sip::message::Writer| {
+                writer.header(HeaderName::Unsupported, &unsupported);
+            };
+            self.wire.reply_with(request, flow, 420, more, now);
+            return;
+        }
         match request.method() {
             Method::Bye => {
                 let (why, q850) = reason_of(&request);

@@ -1,0 +1,540 @@
+//! The REST API of the built server, with calls and pings behind what it shows (spec/data 2 and 9).
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::support::{http, wait_for};
+use crate::wire::peer::{Line, SDP, request, response, with_body};
+use crate::wire::program::Program;
+use crate::wire::{Call, Setup, Stage, play, play_with};
+
+/// The caller of every call here that does not say otherwise.
+const CALLER: &str = "+16145550188";
+/// Goes to one target.
+const NUMBER: &str = "+18005550150";
+/// Goes to a target with another behind it.
+const HUNTED: &str = "+18005550100";
+/// Lent to visitors.
+const POOL: &str = r#"
+[[pools]]
+id = "pool"
+campaign = "alone"
+publisher = "tests"
+numbers = ["+16145550101", "+16145550102"]
+"#;
+
+/// An answer with its headers, in small letters.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("no JSON: {}", self.body))
+    }
+
+    /// A problem document with this status and code.
+    fn is_problem(&self, status: u16, code: &str) -> Result<()> {
+        let problem = self.json()?;
+        ensure!(self.status == status, "{self:?}");
+        ensure!(self.head.contains("content-type: application/problem+json"), "{self:?}");
+        ensure!(problem["status"] == status && problem["code"] == code, "{problem:#}");
+        ensure!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem:#}");
+        Ok(())
+    }
+}
+
+/// Sends these bytes and reads the answer. The connection stays open for writing unless `ends`.
+fn raw(to: SocketAddr, bytes: &str, ends: bool) -> Result<Answer> {
+    let patience = Duration::from_secs(12);
+    let mut stream = TcpStream::connect_timeout(&to, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(bytes.as_bytes())?;
+    if ends {
+        stream.shutdown(Shutdown::Write)?;
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status")?;
+    Ok(Answer { status, head: head.to_lowercase(), body: body.to_owned() })
+}
+
+/// A request with these headers; the answer ends with the connection.
+fn ask(to: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Result<Answer> {
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\n{headers}Content-Length: {length}\r\n\r\n");
+    raw(to, &(head + body), false)
+}
+
+const KEY: &str = "Authorization: Bearer dev\r\n";
+const JSON: &str = "Authorization: Bearer dev\r\nContent-Type: application/json\r\n";
+
+fn get(stage: &Stage, path: &str) -> Result<Value> {
+    let answer = ask(stage.api, "GET", path, KEY, "")?;
+    ensure!(answer.status == 200, "GET {path}: {answer:?}");
+    answer.json()
+}
+
+fn ping(stage: &Stage, body: &Value) -> Result<Answer> {
+    ask(stage.api, "POST", "/v1/pings", JSON, &body.to_string())
+}
+
+/// A ping that must be taken.
+fn accepted(stage: &Stage, body: &Value) -> Result<Value> {
+    let answer = ping(stage, body)?;
+    ensure!(answer.status == 202, "{answer:?}");
+    answer.json()
+}
+
+/// The record of the call with the carrier's Call-ID, once it is over.
+fn record(stage: &Stage, call_id: &str) -> Result<Value> {
+    wait_for("the record", Duration::from_secs(5), || {
+        let page = get(stage, "/v1/calls?limit=200")?;
+        let calls = page["calls"].as_array().cloned().unwrap_or_default();
+        let found = calls.into_iter().find(|call| call["sip_call_id"] == call_id);
+        Ok(found.filter(|call| call["state"] != "open"))
+    })
+}
+
+/// The same with everything that is known of it.
+fn detail(stage: &Stage, call_id: &str) -> Result<Value> {
+    let id = id_of(&record(stage, call_id)?)?;
+    get(stage, &format!("/v1/calls/{id}"))
+}
+
+fn id_of(call: &Value) -> Result<String> {
+    Ok(call["call_id"].as_str().context("no call_id")?.to_owned())
+}
+
+/// A call that is answered and ended by its caller.
+fn call(stage: &Stage, number: &str, call_id: &str) -> Result<()> {
+    let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+    caller.send(with_body(&caller, &stage.invite_to(number), call_id, &[], SDP))?;
+    Call::answered(&mut caller, &mut target)?.end(&mut caller, &mut target)
+}
+
+/// A call that gets this final response without an answer.
+fn refused(stage: &Stage, number: &str, call_id: &str, status: u16) -> Result<()> {
+    let mut caller = stage.udp()?;
+    caller.send(with_body(&caller, &stage.invite_to(number), call_id, &[], SDP))?;
+    let heard = caller.expect(&format!("{status} INVITE"))?;
+    confirm(&mut caller, stage, number, call_id, heard.header("To").unwrap_or_default())
+}
+
+fn confirm(line: &mut Line, stage: &Stage, number: &str, call_id: &str, to: &str) -> Result<()> {
+    let ack = stage.invite_to(number).replace("INVITE", "ACK");
+    line.send(request(line, &ack, call_id, &[&format!("To: {to}")]))
+}
+
+#[test]
+fn without_a_key_nothing_is_told_but_health() {
+    play(&[], |stage| {
+        for path in ["/v1/calls", "/v1/calls/live", "/v1/calls/x", "/metrics", "/openapi.json", "/"]
+        {
+            let answer = ask(stage.api, "GET", path, "", "")?;
+            answer.is_problem(401, "auth.key_missing").context(path)?;
+            ensure!(answer.head.contains("www-authenticate: "), "{answer:?}");
+            for wrong in ["Authorization: Bearer wrong\r\n", "X-Api-Key: dev2\r\n"] {
+                let answer = ask(stage.api, "GET", path, wrong, "")?;
+                answer.is_problem(401, "auth.key_unknown").context(path)?;
+            }
+        }
+        ask(stage.api, "POST", "/v1/pings", "", "{}")?.is_problem(401, "auth.key_missing")?;
+        for path in ["/healthz", "/readyz"] {
+            ensure!(ask(stage.api, "GET", path, "", "")?.status == 200, "{path}");
+        }
+        let answer = ask(stage.api, "GET", "/v1/calls", "X-Api-Key: dev\r\n", "")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        ask(stage.api, "GET", "/v2", KEY, "")?.is_problem(404, "route.not_found")?;
+        ask(stage.api, "PUT", "/v1/pings", KEY, "")?.is_problem(405, "route.method_not_allowed")
+    });
+}
+
+#[test]
+fn a_call_to_a_lent_number_is_that_of_the_visitor() {
+    play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
+        let ping = accepted(stage, &json!({ "pool": "pool", "tags": { "utm_source": "search" } }))?;
+        ensure!(ping["number_status"] == "leased", "{ping:#}");
+        let number = ping["number"].as_str().context("no number")?;
+        ensure!(["+16145550101", "+16145550102"].contains(&number), "{number}");
+        call(stage, number, "lent")?;
+        let found = detail(stage, "lent")?;
+        ensure!(found["match_method"] == "pool_lease", "{found:#}");
+        ensure!(found["confidence"] == 0.99, "{found:#}");
+        ensure!(found["session_id"] == ping["session_id"], "{found:#}");
+        ensure!(found["did"] == number && found["caller"] == CALLER, "{found:#}");
+        ensure!(found["campaign"] == "alone" && found["publisher"] == "tests", "{found:#}");
+        let id = ping["ping_id"].as_str().context("no ping_id")?;
+        let session = get(stage, &format!("/v1/pings/{id}"))?;
+        ensure!(session["status"] == "consumed" && session["number"] == number, "{session:#}");
+
+        // Both numbers lent, the next visitor gets none.
+        accepted(stage, &json!({ "pool": "pool" }))?;
+        let third = accepted(stage, &json!({ "pool": "pool" }))?;
+        ensure!(third["number_status"] == "exhausted" && third["number"].is_null(), "{third:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_call_to_a_static_number_is_matched_by_its_caller_or_by_the_number_alone() {
+    play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
+        call(stage, NUMBER, "unannounced")?;
+        let found = detail(stage, "unannounced")?;
+        ensure!(found["match_method"] == "static_mapping", "{found:#}");
+        ensure!(found["confidence"] == 0.0 && found["session_id"].is_null(), "{found:#}");
+
+        let other = json!({ "campaign": "failover", "caller_id": CALLER });
+        accepted(stage, &other)?;
+        let ping =
+            accepted(stage, &json!({ "campaign": "alone", "caller_id": "1 (614) 555-0188" }))?;
+        ensure!(ping["number_status"] == "not_asked", "{ping:#}");
+        call(stage, NUMBER, "announced")?;
+        let found = detail(stage, "announced")?;
+        ensure!(found["match_method"] == "caller_ping", "{found:#}");
+        ensure!(found["confidence"] == 0.9, "{found:#}");
+        ensure!(found["session_id"] == ping["session_id"], "{found:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_ping_that_is_wrong_is_told_where() {
+    play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
+        for (body, status, code, pointer) in [
+            (json!({ "campaign": "alone" }), 422, "ping.refused", "/caller_id"),
+            (json!({ "campaign": "nope", "caller_id": CALLER }), 422, "ping.refused", "/campaign"),
+            (json!({ "pool": "nope" }), 422, "ping.refused", "/pool"),
+            (json!({ "pool": "pool", "publisher": "x" }), 422, "ping.refused", "/publisher"),
+            (json!({ "pool": "pool", "caller_id": "12" }), 422, "ping.refused", "/caller_id"),
+            (json!({ "pool": "pool", "ttl_s": 0 }), 422, "ping.refused", "/ttl_s"),
+            (json!({ "pool": "pool", "ttl_s": "x" }), 400, "body.mistyped", "/ttl_s"),
+            (json!({ "pool": "pool", "colour": 1 }), 400, "body.mistyped", "/colour"),
+            (json!({ "pool": "pool", "test": true }), 422, "ping.refused", "/test"),
+            (
+                json!({ "pool": "pool", "tags": { "a": "x".repeat(300) } }),
+                422,
+                "ping.refused",
+                "/tags/a",
+            ),
+            (json!([1]), 400, "body.mistyped", ""),
+        ] {
+            let answer = ping(stage, &body)?;
+            answer.is_problem(status, code).with_context(|| body.to_string())?;
+            let problem = answer.json()?;
+            ensure!(problem["errors"][0]["pointer"] == pointer, "{body} got {problem:#}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_same_request_twice_is_one_session() {
+    play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
+        let body = json!({ "request_id": "click-1", "pool": "pool" });
+        let (first, again) = (ping(stage, &body)?, ping(stage, &body)?);
+        ensure!((first.status, again.status) == (202, 202), "{first:?}\n{again:?}");
+        ensure!(first.json()? == again.json()?, "{first:?}\n{again:?}");
+        ensure!(!first.head.contains("idempotent-replayed"), "{first:?}");
+        ensure!(again.head.contains("idempotent-replayed: true"), "{again:?}");
+        let header = format!("{JSON}Idempotency-Key: click-1\r\n");
+        let by_header = ask(stage.api, "POST", "/v1/pings", &header, "{\"pool\":\"pool\"}")?;
+        ensure!(by_header.json()? == first.json()?, "{by_header:?}");
+        let other = json!({ "request_id": "click-1", "pool": "pool", "state": "OH" });
+        ping(stage, &other)?.is_problem(409, "ping.conflict")
+    });
+}
+
+#[test]
+fn sessions_and_used_caps_outlive_the_process() {
+    let cap = "targets.alone.caps=[{ metric = \"connected\", window = \"total\", limit = 3 }]";
+    play_with(Setup { more: POOL, set: &[cap], ..Setup::default() }, |stage| {
+        let ping = accepted(stage, &json!({ "request_id": "keep", "pool": "pool" }))?;
+        let number = ping["number"].as_str().context("no number")?.to_owned();
+        let path = format!("/v1/pings/{}", ping["ping_id"].as_str().context("no ping_id")?);
+        let ends: [fn(Program) -> Result<()>; 2] = [Program::stop, Program::kill];
+        for (n, end) in ends.into_iter().enumerate() {
+            let id = format!("before{n}");
+            call(stage, &number, &id)?;
+            record(stage, &id)?;
+            stage.restart(end)?;
+            let session = get(stage, &path)?;
+            ensure!(session["number"] == *number, "{session:#}");
+            let again = accepted(stage, &json!({ "request_id": "keep", "pool": "pool" }))?;
+            ensure!(again["session_id"] == ping["session_id"], "{again:#}");
+            ensure!(record(stage, &id)?["state"] == "closed", "the record is gone");
+        }
+        call(stage, &number, "third")?;
+        let found = detail(stage, "third")?;
+        ensure!(found["session_id"] == ping["session_id"], "{found:#}");
+        ensure!(found["match_method"] == "pool_lease", "{found:#}");
+
+        // Two connected before, one since: the cap is used up.
+        let mut caller = stage.udp()?;
+        caller.send(with_body(&caller, &stage.invite_to(&number), "fourth", &[], SDP))?;
+        let heard = caller.hear(Duration::from_secs(3))?.context("no 100")?;
+        ensure!(heard.status() == Some(100), "{}", heard.text);
+        let heard = caller.hear(Duration::from_secs(3))?.context("no final")?;
+        ensure!(heard.status().is_some_and(|status| status >= 400), "{}", heard.text);
+        let to = heard.header("To").unwrap_or_default();
+        confirm(&mut caller, stage, &number, "fourth", to)?;
+        let id = id_of(&record(stage, "fourth")?)?;
+        let explained = get(stage, &format!("/v1/calls/{id}/explain"))?;
+        ensure!(explained["candidates"][0]["reason"] == "cap.full", "{explained:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn calls_come_in_pages_newest_first_and_a_cursor_is_for_its_list_alone() {
+    play(&[], |stage| {
+        let mut ids = vec![];
+        for n in 0..5 {
+            let id = format!("page{n}");
+            refused(stage, "+18005550300", &id, 404)?;
+            ids.push(id_of(&record(stage, &id)?)?);
+        }
+        ids.reverse();
+        let (mut found, mut path) = (vec![], String::from("/v1/calls?limit=2"));
+        let mut sizes = vec![];
+        loop {
+            let page = get(stage, &path)?;
+            let calls = page["calls"].as_array().context("no calls")?;
+            sizes.push(calls.len());
+            for call in calls {
+                found.push(id_of(call)?);
+            }
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/v1/calls?limit=2&cursor={next}");
+        }
+        ensure!(found == ids, "{found:?} is not {ids:?}");
+        ensure!(sizes == [2, 2, 1], "{sizes:?}");
+
+        let first = get(stage, "/v1/calls?limit=2")?;
+        let cursor = first["next"].as_str().context("no cursor")?;
+        for (query, code, parameter) in [
+            (format!("cursor={cursor}&trunk=loopback"), "query.cursor_invalid", "cursor"),
+            (format!("cursor={cursor}0"), "query.cursor_invalid", "cursor"),
+            (String::from("limit=0"), "query.malformed", "limit"),
+            (String::from("limit=201"), "query.malformed", "limit"),
+            (String::from("limit=2&limit=2"), "query.repeated", "limit"),
+            (String::from("state=done"), "query.malformed", "state"),
+            (String::from("since=yesterday"), "query.malformed", "since"),
+            (String::from("colour=red"), "query.unknown", "colour"),
+        ] {
+            let answer = ask(stage.api, "GET", &format!("/v1/calls?{query}"), KEY, "")?;
+            answer.is_problem(400, code).with_context(|| query.clone())?;
+            ensure!(answer.json()?["errors"][0]["parameter"] == parameter, "{query}: {answer:?}");
+        }
+        let none = get(stage, "/v1/calls?outcome=converted")?;
+        ensure!(none["calls"] == json!([]) && none["next"].is_null(), "{none:#}");
+        let all = get(stage, "/v1/calls?outcome=refused&did=%2B18005550300")?;
+        ensure!(all["calls"].as_array().is_some_and(|calls| calls.len() == 5), "{all:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_call_explains_itself() {
+    play(&[], |stage| {
+        call(stage, HUNTED, "explained")?;
+        let found = detail(stage, "explained")?;
+        ensure!(found["attempts"].as_array().is_some_and(|it| it.len() == 1), "{found:#}");
+        let events = found["timeline"].as_array().context("no timeline")?;
+        let events: Vec<_> = events.iter().filter_map(|it| it["event"].as_str()).collect();
+        let place = |event: &str| events.iter().position(|it| *it == event);
+        let places =
+            ["call.admitted", "route.decided", "attempt.started", "call.answered", "call.ended"]
+                .map(place);
+        ensure!(places[0] == Some(0) && places.is_sorted(), "{events:?}");
+        ensure!(places.iter().all(Option::is_some), "{events:?}");
+        refused(stage, "+18005550300", "unknown-number", 404)?;
+        for id in ["explained", "unknown-number"] {
+            let path = format!("/v1/calls/{}/explain", id_of(&record(stage, id)?)?);
+            let explained = get(stage, &path)?;
+            let candidates = explained["candidates"].as_array().context("no candidates")?;
+            for candidate in candidates {
+                let is_dialed = candidate["dialed"] == true;
+                ensure!(is_dialed == candidate["reason"].is_null(), "{explained:#}");
+            }
+            let targets: Vec<_> =
+                candidates.iter().filter_map(|it| it["target"].as_str()).collect();
+            let expected: &[&str] = if id == "explained" { &["first", "second"] } else { &[] };
+            ensure!(targets == expected, "{explained:#}");
+            ensure!(explained["text"].as_array().is_some_and(|it| !it.is_empty()), "{explained:#}");
+        }
+        for path in [
+            "/v1/calls/cal_01954f2e7d1e70008000000000000001",
+            "/v1/calls/cal_01954f2e7d1e70008000000000000001/explain",
+        ] {
+            ask(stage.api, "GET", path, KEY, "")?.is_problem(404, "call.not_found")?;
+        }
+        ask(stage.api, "GET", "/v1/calls/7", KEY, "")?.is_problem(400, "path.malformed")
+    });
+}
+
+#[test]
+fn a_live_call_is_seen_and_can_be_ended_on_both_sides() {
+    play(&[], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let up = Call::up(stage, &mut caller, &mut target, "operated", &[])?;
+        ensure!(up.offered.kind() == "INVITE", "{}", up.offered.text);
+        let live = wait_for("the call to be live", Duration::from_secs(3), || {
+            let page = get(stage, "/v1/calls/live")?;
+            Ok(page["calls"].as_array().and_then(|calls| calls.first().cloned()))
+        })?;
+        ensure!(live["state"] == "open" && live["sip_call_id"] == "operated", "{live:#}");
+        let path = format!("/v1/calls/{}", id_of(&live)?);
+        ensure!(get(stage, &path)?["state"] == "open", "a live call is not shown");
+
+        let hangup = format!("{path}/hangup");
+        let answer = ask(stage.api, "POST", &hangup, KEY, "")?;
+        ensure!(answer.status == 202, "{answer:?}");
+        for line in [&mut caller, &mut target] {
+            let bye = line.expect("BYE")?;
+            line.send(response(line, &bye, "200 OK", &[], ""))?;
+        }
+        let found = detail(stage, "operated")?;
+        ensure!(found["end_reason"] == "end.operator", "{found:#}");
+        ensure!(found["end_party"] == "system" && found["answered_at"].is_string(), "{found:#}");
+        wait_for("the call to be gone", Duration::from_secs(3), || {
+            let page = get(stage, "/v1/calls/live")?;
+            Ok((page["calls"] == json!([])).then_some(()))
+        })?;
+        ask(stage.api, "POST", &hangup, KEY, "")?.is_problem(404, "call.not_live")?;
+        stage.is_clean()
+    });
+}
+
+/// Those of spec/data §8.2 there are.
+const METRICS: [&str; 22] = [
+    "calls_total",
+    "calls_active",
+    "attempts_total",
+    "call_setup_seconds",
+    "talk_seconds",
+    "call_end_total",
+    "sip_messages_total",
+    "sip_transactions_active",
+    "sip_retransmissions_total",
+    "sip_parse_errors_total",
+    "sip_dropped_total",
+    "route_decision_seconds",
+    "route_no_match_total",
+    "cap_overshoot_total",
+    "holds_active",
+    "pings_total",
+    "ping_ack_seconds",
+    "journal_commit_seconds",
+    "journal_batch_records",
+    "fact_gap_total",
+    "api_requests_total",
+    "build_info",
+];
+
+#[test]
+fn metrics_have_the_names_of_the_specification_and_no_caller_is_told() {
+    play(&[], |stage| {
+        accepted(stage, &json!({ "campaign": "alone", "caller_id": CALLER }))?;
+        call(stage, NUMBER, "measured")?;
+        refused(stage, "+18005550300", "unmeasured", 404)?;
+        let mut line = stage.udp()?;
+        line.send(request(&line, "OPTIONS  sip:a SIP/2.0", "odd", &[]))?;
+
+        // Shards count into the metrics once a second, the routing state every five.
+        let mut missing = vec![];
+        let metrics = wait_for("the metrics", Duration::from_secs(8), || {
+            let text = http::get(stage.api, "/metrics")?.body;
+            let lacks = |name: &&&str| !text.contains(&format!("\ntollbridge_{name}"));
+            missing = METRICS.iter().filter(lacks).copied().collect();
+            Ok(missing.is_empty().then_some(text))
+        });
+        let metrics = metrics.with_context(|| format!("missing: {missing:?}"))?;
+        for text in [&metrics, &stage.log()] {
+            ensure!(!text.contains(&CALLER[1..]), "the caller's number is in:\n{text}");
+        }
+        for line in metrics.lines().filter(|line| line.starts_with("tollbridge_")) {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            let kind = name.trim_end_matches("_bucket").trim_end_matches("_sum");
+            let kind = kind.trim_end_matches("_count");
+            ensure!(metrics.contains(&format!("# TYPE {kind} ")), "no type of {name}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_openapi_document_lists_every_route() {
+    play(&[], |stage| {
+        let document = get(stage, "/openapi.json")?;
+        ensure!(document["openapi"].as_str().is_some_and(|it| it.starts_with("3.1")), "no 3.1");
+        let paths = document["paths"].as_object().context("no paths")?;
+        let mut listed = BTreeSet::new();
+        for (path, operations) in paths {
+            for method in operations.as_object().context("no operations")?.keys() {
+                listed.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        let expected = [
+            "GET /healthz",
+            "GET /metrics",
+            "GET /openapi.json",
+            "GET /readyz",
+            "GET /v1/calls",
+            "GET /v1/calls/live",
+            "GET /v1/calls/{id}",
+            "GET /v1/calls/{id}/explain",
+            "GET /v1/pings/{id}",
+            "POST /v1/calls/{id}/hangup",
+            "POST /v1/pings",
+        ];
+        ensure!(listed == BTreeSet::from(expected.map(str::to_owned)), "{listed:?}");
+        for route in listed {
+            let (method, path) = route.split_once(' ').context("no path")?;
+            let answer = ask(stage.api, method, &path.replace("{id}", "x"), KEY, "")?;
+            ensure!(!answer.body.contains("route.not_found"), "{route}: {answer:?}");
+            ensure!(answer.status != 405, "{route}: {answer:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_body_that_is_late_broken_or_too_large_is_refused() {
+    play(&[], |stage| {
+        let head = |length: usize| {
+            format!(
+                "POST /v1/pings HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\
+                 Content-Length: {length}\r\n\r\n"
+            )
+        };
+        raw(stage.api, &(head(100) + "{\"pool\""), false)?.is_problem(408, "body.timeout")?;
+        raw(stage.api, &(head(7) + "{\"pool\""), false)?.is_problem(400, "body.syntax")?;
+        raw(stage.api, &(head(3) + "\u{ff}\u{fe}"), false)?.is_problem(400, "body.syntax")?;
+        raw(stage.api, &(head(70_000) + &" ".repeat(70_000)), false)?
+            .is_problem(413, "body.too_large")?;
+        let text = JSON.replace("application/json", "text/plain");
+        ask(stage.api, "POST", "/v1/pings", &text, "{}")?.is_problem(415, "body.media_type")?;
+        ensure!(raw(stage.api, "NONSENSE\r\n\r\n", false)?.status == 400, "nonsense");
+        ensure!(get(stage, "/v1/calls")?["calls"] == json!([]), "it should still answer");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_body_that_breaks_off_is_refused() {
+    play(&[], |stage| {
+        let head =
+            format!("POST /v1/pings HTTP/1.1\r\nHost: a\r\n{JSON}Content-Length: 100\r\n\r\n");
+        raw(stage.api, &(head + "{\"pool\""), true)?.is_problem(400, "body.incomplete")
+    });
+}

@@ -1,0 +1,413 @@
+//! How the program starts, and how it does not; and how it goes out of service.
+
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tollbridge::cdr::journal::format::{self, HEADER_LEN, Parsed};
+
+use crate::support::server::repository;
+use crate::support::{api, http, ports, wait_for};
+use crate::wire::peer::{SDP, request, response, with_body};
+use crate::wire::program::Program;
+use crate::wire::{Call, Setup, play, play_with};
+
+/// What a run of the program came to.
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    text: String,
+}
+
+impl Run {
+    /// It refused with this code, and said all of this.
+    fn refuses(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.text);
+        for word in words {
+            assert!(self.text.contains(word), "`{word}` is not in: {}", self.text);
+        }
+        assert!(!self.text.contains("panicked"), "{}", self.text);
+    }
+}
+
+fn run(arguments: &[&str]) -> Run {
+    run_with(arguments, &[])
+}
+
+/// Runs the program to its end, which must come by itself.
+fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Run {
+    let work = tempfile::tempdir().unwrap();
+    let (out, log) = (work.path().join("out"), work.path().join("log"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tollbridge"))
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(&out).unwrap())
+        .stderr(fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let ended = wait_for("the program to end", Duration::from_secs(10), || Ok(child.try_wait()?));
+    if ended.is_err() {
+        child.kill().and_then(|()| child.wait()).unwrap();
+    }
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    let text = read(&out) + &read(&log);
+    let status = ended.unwrap_or_else(|error| panic!("{error:#}:\n{text}"));
+    Run { code: status.code(), text }
+}
+
+fn loopback() -> String {
+    repository("examples/loopback.toml").display().to_string()
+}
+
+/// The example on ports of its own, and its arguments for `serve`.
+struct Place {
+    sip: SocketAddr,
+    api: SocketAddr,
+    data: PathBuf,
+    work: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let first = ports::block(2).unwrap();
+        let work = tempfile::tempdir().unwrap();
+        let [sip, api] =
+            [first, first + 1].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        Self { sip, api, data: work.path().join("data"), work }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let Self { sip, api, data, .. } = self;
+        let sets = [
+            format!("sip.listen=udp:{sip},tcp:{sip}"),
+            format!("api.listen={api}"),
+            format!("store.dir={}", data.display()),
+        ];
+        let mut arguments = vec!["serve".to_owned(), "--config".to_owned(), loopback()];
+        arguments.extend(sets.into_iter().flat_map(|set| ["--set".to_owned(), set]));
+        arguments
+    }
+
+    fn run(&self) -> Run {
+        run(&self.arguments().iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn serve(&self) -> Result<Program> {
+        let mut program = Program::spawn(&self.arguments(), &self.work.path().join("log"))?;
+        program.until_ready(self.api)?;
+        Ok(program)
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_place_value_and_remedy() {
+    let work = tempfile::tempdir().unwrap();
+    let example = fs::read_to_string(loopback()).unwrap();
+    for (n, (right, wrong, words)) in [
+        ("t1_ms = 500 ", "t1_ms = \"soon\" ", &["sip.t1_ms = \"soon\"", "number"][..]),
+        ("t1_ms = 500 ", "t1_ms = 0 ", &["sip.t1_ms = 0"]),
+        ("t1_ms = 500 ", "t1_sm = 500 ", &["sip.t1_sm", "t1_ms"]),
+        ("id = 1  ", "id = -1  ", &["node.id = -1"]),
+        ("\"tcp:127.0.0.1:5060\"", "\"tls:127.0.0.1:5060\"", &["sip.listen", "tls:127.0.0.1:5060"]),
+        ("format = \"text\"", "format = \"xml\"", &["log.format", "xml", "json"]),
+        ("filter = \"info\"", "filter = \"a=b=c\"", &["log.filter = a=b=c", "such as info"]),
+        ("carrier = \"loopback\"", "carrier = \"nobody\"", &["trunks[0].carrier", "nobody"]),
+        ("uri = \"sip:127.0.0.1:5080\"", "uri = \"127.0.0.1:5080\"", &["dial.uri", "sip:"]),
+        ("buyer = \"tests\"", "buyer = \"ghost\"", &["buyer", "ghost"]),
+        ("listen = \"127.0.0.1:8080\"", "listen = \"everywhere\"", &["api.listen", "everywhere"]),
+        ("listen = \"127.0.0.1:8080\"", "listen = \"0.0.0.0:8080\"", &["api.keys", "16"]),
+        ("[journal]", "[journal", &["]"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let line = example.lines().position(|line| line.contains(right));
+        let line = line.unwrap_or_else(|| panic!("{right} is not in the example")) + 1;
+        let path = work.path().join(format!("wrong{n}.toml"));
+        fs::write(&path, example.replacen(right, wrong, 1)).unwrap();
+        let path = path.display().to_string();
+        for command in ["check", "serve"] {
+            let run = run(&[command, "--config", &path]);
+            run.refuses(2, words);
+            // A key that is too short is at fault where it stands, not where the address does.
+            if !wrong.contains("0.0.0.0") {
+                run.refuses(2, &[&format!("{path}:{line}: ")]);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let file = loopback();
+    // The settings first, then what they are to make.
+    for sets in [
+        &["sip.t1_ms=0", "sip.t2_ms=0"][..],
+        &["log.filter=a=b=c", "targets.alone.buyer=ghost", "trunks.loopback.carrier=nobody"],
+    ] {
+        let arguments: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let run = run(&[&["check", "--config", &file][..], &arguments].concat());
+        for set in sets {
+            let key = set.split('=').next().unwrap();
+            run.refuses(2, &[&format!("--set {key}: ")]);
+        }
+    }
+}
+
+#[test]
+fn what_is_set_for_nothing_is_refused() {
+    let file = loopback();
+    for (set, words) in [
+        ("sip.t1=5", &["--set sip.t1", "did you mean"][..]),
+        ("spi.t1_ms=5", &["--set spi.t1_ms", "sip"]),
+        ("targets.nobody.buyer=tests", &["--set targets.nobody", "nobody"]),
+        ("sip.t1_ms", &["--set sip.t1_ms", "key.path=value"]),
+    ] {
+        for command in ["check", "serve"] {
+            run(&[command, "--config", &file, "--set", set]).refuses(2, words);
+        }
+    }
+    let environment = [("TOLLBRIDGE_SIP__T1", "5")];
+    run_with(&["check", "--config", &file], &environment)
+        .refuses(2, &["TOLLBRIDGE_SIP__T1", "did you mean"]);
+    run_with(&["check", "--config", &file], &[("TOLLBRIDGE_SIP_T1_MS", "5")])
+        .refuses(2, &["TOLLBRIDGE_SIP__T1_MS"]);
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    for arguments in [&[][..], &["serve"], &["dance"], &["serve", "--config", "a", "--loud"]] {
+        run(arguments).refuses(2, &["Usage"]);
+    }
+    run(&["serve", "--config", "/nowhere/a.toml"]).refuses(2, &["/nowhere/a.toml", "--config"]);
+    assert_eq!(run(&["--version"]).code, Some(0));
+    assert_eq!(run(&["--help"]).code, Some(0));
+}
+
+#[test]
+fn check_says_what_a_configuration_comes_to() {
+    for name in ["loopback", "demo"] {
+        let path = repository(&format!("examples/{name}.toml")).display().to_string();
+        let run = run(&["check", "--config", &path]);
+        run.refuses(0, &[&path, ": ok; 1 trunk, "]);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_with_what_to_do() {
+    let place = Place::new();
+    let sip = place.sip.to_string();
+    let remedy = ["in use", "choose another port"];
+
+    let taken = UdpSocket::bind(place.sip).unwrap();
+    place.run().refuses(1, &[&["udp", sip.as_str()][..], &remedy].concat());
+    drop(taken);
+
+    let taken = TcpListener::bind(place.sip).unwrap();
+    place.run().refuses(1, &[&["tcp", sip.as_str()][..], &remedy].concat());
+    drop(taken);
+
+    let _taken = TcpListener::bind(place.api).unwrap();
+    place.run().refuses(1, &[&place.api.to_string(), "api.listen"]);
+}
+
+#[test]
+fn an_address_of_another_machine_is_told() {
+    let place = Place::new();
+    let mut arguments = place.arguments();
+    arguments.extend(["--set".to_owned(), "sip.listen=udp:192.0.2.1:5060".to_owned()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run(&arguments).refuses(1, &["192.0.2.1:5060", "does not have that address"]);
+}
+
+#[test]
+fn two_servers_do_not_share_a_udp_port() {
+    let (first, second) = (Place::new(), Place::new());
+    let _running = first.serve().unwrap();
+    // UDP alone, with data and an API of its own.
+    let mut arguments = second.arguments();
+    arguments.extend(["--set".to_owned(), format!("sip.listen=udp:{}", first.sip)]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run(&arguments).refuses(1, &["udp", &first.sip.to_string(), "in use"]);
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_is_told_with_what_to_do() {
+    let place = Place::new();
+    fs::write(&place.data, "a file is in the way").unwrap();
+    place.run().refuses(1, &[&place.data.display().to_string(), "store.dir"]);
+    fs::remove_file(&place.data).unwrap();
+
+    // Not even the superuser makes files there.
+    let proc = Place { data: PathBuf::from("/proc/tollbridge"), ..Place::new() };
+    proc.run().refuses(1, &["/proc/tollbridge", "store.dir"]);
+
+    fs::create_dir_all(&place.data).unwrap();
+    fs::write(place.data.join("journal"), "a file is in the way").unwrap();
+    place.run().refuses(1, &["journal", "store.dir"]);
+    fs::remove_file(place.data.join("journal")).unwrap();
+
+    fs::remove_dir_all(&place.data).unwrap();
+    fs::create_dir_all(place.data.join("tollbridge.db")).unwrap();
+    place.run().refuses(1, &["tollbridge.db", "store.dir"]);
+}
+
+#[test]
+fn a_data_folder_has_one_server() {
+    let (first, second) = (Place::new(), Place::new());
+    let mut running = first.serve().unwrap();
+    let second = Place { data: first.data.clone(), ..second };
+    second.run().refuses(1, &["another process", "store.dir"]);
+    assert!(running.has_ended().unwrap().is_none());
+    assert_eq!(http::get(first.api, "/readyz").unwrap().status, 200);
+    running.stop().unwrap();
+    // The folder is free again.
+    second.serve().unwrap().stop().unwrap();
+}
+
+/// The newest segment of the journal, and where its records end.
+fn newest_segment(data: &Path) -> Result<(PathBuf, usize)> {
+    let mut segments: Vec<PathBuf> = fs::read_dir(data.join("journal"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    segments.sort_by_key(|path| fs::metadata(path).and_then(|it| it.modified()).ok());
+    let path = segments.pop().context("no segment")?;
+    let bytes = fs::read(&path)?;
+    let mut end = HEADER_LEN;
+    while let Parsed::Record(_, length) = format::parse(&bytes[end..], true) {
+        end += length;
+    }
+    Ok((path, end))
+}
+
+#[test]
+fn a_journal_that_was_torn_at_its_end_is_mended_and_told() {
+    play(&[], |stage| {
+        let data = stage.work.path().join("data");
+        stage.is_well("kept")?;
+        stage.end(Program::kill)?;
+        // Half a record behind the last one, as a write leaves it that was cut off.
+        let (path, end) = newest_segment(&data)?;
+        let mut bytes = fs::read(&path)?;
+        let half = bytes[HEADER_LEN..HEADER_LEN + 40].to_vec();
+        bytes.resize(bytes.len().max(end + half.len()), 0);
+        bytes[end..end + half.len()].copy_from_slice(&half);
+        fs::write(&path, bytes)?;
+        stage.serve()?;
+        let calls = wait_for("the records", Duration::from_secs(5), || {
+            let calls = api::calls(stage.api)?;
+            let is_whole = calls.len() == 1 && calls.iter().all(api::Call::is_over);
+            Ok(is_whole.then_some(calls))
+        })?;
+        ensure!(calls.iter().all(api::Call::is_answered), "{calls:#?}");
+        let log = stage.log();
+        ensure!(log.contains("cut off an unfinished write at the end"), "nothing is told of it");
+        stage.is_well("after")?;
+        stage.is_clean()?;
+        stage.restart(Program::stop)?;
+        let run = run(&["journal", "inspect", &data.display().to_string()]);
+        ensure!(run.code == Some(0) && run.text.contains("no gaps"), "{}", run.text);
+        Ok(())
+    });
+}
+
+#[test]
+fn out_of_service_a_live_call_goes_on_and_a_new_one_is_sent_away() {
+    play(&[], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let call = Call::up(stage, &mut caller, &mut target, "stays", &[])?;
+        stage.server()?.terminate()?;
+        wait_for("/readyz to say no", Duration::from_secs(3), || {
+            let reply = http::get(stage.api, "/readyz")?;
+            Ok((reply.status == 503).then_some(()))
+        })?;
+        let mut line = stage.udp()?;
+        line.send(with_body(&line, &stage.invite(), "too-late", &[], SDP))?;
+        let refused = line.expect("503 INVITE")?;
+        ensure!(refused.header("Retry-After").is_some(), "{}", refused.text);
+        let to = format!("To: {}", refused.header("To").unwrap_or_default());
+        line.send(request(&line, &stage.invite().replace("INVITE", "ACK"), "too-late", &[&to]))?;
+        let start = format!("OPTIONS {} SIP/2.0", stage.uri("tollbridge"));
+        line.send(request(&line, &start, "probe", &[]))?;
+        let refused = line.expect("503 OPTIONS")?;
+        ensure!(refused.header("Retry-After").is_some(), "{}", refused.text);
+        let ping = r#"{"campaign":"alone","caller_id":"+16145550188"}"#;
+        ensure!(http::post(stage.api, "/v1/pings", ping)?.status == 503, "a ping was taken");
+
+        target.expect_silence(Duration::from_millis(100)).context("the call should go on")?;
+        ensure!(stage.server()?.has_ended()?.is_none(), "it did not wait for the call");
+        call.end(&mut caller, &mut target)?;
+        let status = stage.server()?.ended(Duration::from_secs(5))?;
+        ensure!(status.code() == Some(0), "{status}");
+        Ok(())
+    });
+}
+
+#[test]
+fn out_of_service_a_live_call_is_ended_when_its_time_is_up() {
+    play_with(Setup { arguments: &["--grace", "1"], ..Setup::default() }, |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(stage, &mut caller, &mut target, "cut-short", &[])?;
+        stage.server()?.terminate()?;
+        let mut lines = [caller, target];
+        for line in &mut lines {
+            let bye = line.expect("BYE")?;
+            ensure!(bye.header("Reason").is_some(), "{}", bye.text);
+            line.send(response(line, &bye, "200 OK", &[], ""))?;
+        }
+        // An answer may come to a thread that is ending, and then the BYE comes again.
+        let status = wait_for("the server to end", Duration::from_secs(10), || {
+            for line in &mut lines {
+                while let Some(bye) = line.hear(Duration::from_millis(5))? {
+                    line.send(response(line, &bye, "200 OK", &[], ""))?;
+                }
+            }
+            stage.server()?.has_ended()
+        })?;
+        ensure!(status.code() == Some(0), "{status}");
+        stage.serve()?;
+        let calls = api::calls(stage.api)?;
+        let [call] = &calls[..] else { anyhow::bail!("{calls:#?}") };
+        ensure!(call.state == "closed" && call.is_answered(), "{call:#?}");
+        ensure!(call.end_party.as_deref() == Some("system"), "{call:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_the_call_is_closed_by_the_next_start() {
+    play(&[], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(stage, &mut caller, &mut target, "cut-off", &[])?;
+        stage.server()?.terminate()?;
+        wait_for("/readyz to say no", Duration::from_secs(3), || {
+            Ok((http::get(stage.api, "/readyz")?.status == 503).then_some(()))
+        })?;
+        stage.server()?.terminate()?;
+        let status = stage.server()?.ended(Duration::from_secs(3))?;
+        ensure!(status.code() == Some(1), "{status}");
+        stage.serve()?;
+        let calls = wait_for("the record", Duration::from_secs(3), || {
+            let calls = api::calls(stage.api)?;
+            Ok((!calls.is_empty()).then_some(calls))
+        })?;
+        ensure!(calls[0].state == "orphan_closed", "{calls:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_unfinished_request_to_the_api_does_not_keep_it_from_ending() {
+    play(&[], |stage| {
+        let mut stream = TcpStream::connect(stage.api)?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n")?;
+        ensure!(http::get(stage.api, "/healthz")?.status == 200, "it should answer others");
+        stage.end(Program::stop)
+    });
+}

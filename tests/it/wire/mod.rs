@@ -1,0 +1,13 @@
+//! The built server, spoken to over bare sockets: what SIPp cannot say wrongly enough, cannot split
+//! where it likes, or cannot look at closely enough (spec/sip 1.1 and 1.2).
+#![expect(clippy::disallowed_methods, reason = "other processes live in real time")]
+
+mod bridge;
+mod malformed;
+pub(crate) mod peer;
+pub(crate) mod program;
+mod responses;
+mod stage;
+mod stream;
+
+pub(crate) use stage::{Call, STRANGERS, Setup, Stage, play, play_with};
