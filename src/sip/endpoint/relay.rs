@@ -164,10 +164,7 @@ impl CallEntry {
         let Some(dialog) = &mut leg.dialog else { return };
         let contact = wire.contact(dialog.flow());
         let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);
-        let body = match (body, address) {
-            (Some(body), Some(address)) => Some(leg.sdp.rewrite(body, address)),
-            (body, _) => body,
-        };
+        let body = leg.sdp.rewrite_any(body, address);
         let more = |writer: &mut Writer| {
             if method == Method::Update {
                 writer.header(HeaderName::Contact, &contact);
@@ -203,10 +200,7 @@ impl CallEntry {
         let flow = wire.settings.reach(dialog.flow()).unwrap_or_else(|| dialog.flow());
         let contact = wire.contact(flow);
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
-        let offer = match (offer, address) {
-            (Some(body), Some(address)) => Some(leg.sdp.rewrite(body, address)),
-            (body, _) => body,
-        };
+        let offer = leg.sdp.rewrite_any(offer, address);
         leg.offered = has_offer;
         let write = |writer: &mut Writer, via: Bytes| {
             dialog.begin_request(Method::Invite.name().as_bytes(), &via, writer);
@@ -277,10 +271,7 @@ impl CallEntry {
         let contact = wire.contact(flow);
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
         let Some(leg) = self.leg(side) else { return };
-        let body = match (body, address) {
-            (Some(body), Some(address)) => Some(leg.sdp.rewrite(body, address)),
-            (body, _) => body,
-        };
+        let body = leg.sdp.rewrite_any(body, address);
         let more = |writer: &mut Writer, request: &Request| {
             let method = request.method();
             if status < 300 && matches!(method, Method::Invite | Method::Update) {

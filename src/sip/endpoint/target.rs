@@ -126,10 +126,7 @@ impl CallEntry {
         let Some(held) = leg.held_ack.take() else { return };
         let Some(dialog) = &leg.dialog else { return };
         let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);
-        let body = match (body, address) {
-            (Some(body), Some(address)) => Some(leg.sdp.rewrite(body, address)),
-            (body, _) => body,
-        };
+        let body = leg.sdp.rewrite_any(body, address);
         wire.acknowledge(held.transaction, dialog, held.cseq, body.as_ref());
     }
 }

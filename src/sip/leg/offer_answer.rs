@@ -27,6 +27,14 @@ impl SdpOrigin {
         Self { session: session >> 2, version: 0, last: None }
     }
 
+    /// [`SdpOrigin::rewrite`] where there may be no body, or no address of ours to put into it.
+    pub fn rewrite_any(&mut self, body: Option<Body>, address: Option<IpAddr>) -> Option<Body> {
+        match (body, address) {
+            (Some(body), Some(address)) => Some(self.rewrite(body, address)),
+            (body, _) => body,
+        }
+    }
+
     /// The body as it leaves on this leg, from `address`. What is not SDP passes untouched.
     pub fn rewrite(&mut self, body: Body, address: IpAddr) -> Body {
         if !is_sdp(&body.content_type) {
