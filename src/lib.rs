@@ -12,6 +12,7 @@ pub mod routing;
 pub mod server;
 pub mod sip;
 
+mod codec;
 pub mod id;
 pub mod money;
 pub mod phone;

@@ -69,7 +69,7 @@ CREATE TABLE cdr_leg (
 -- Why each call went where it went, as the router wrote it.
 CREATE TABLE decision (
     ref    INTEGER NOT NULL PRIMARY KEY,           -- epoch << 43 | seq of the fact
-    record BLOB    NOT NULL                        -- JSON
+    record BLOB    NOT NULL                        -- CBOR and SHA-256
 );
 
 -- Calls that were up when the projection wrote last, except the youngest: those it replays.

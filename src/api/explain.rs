@@ -182,12 +182,11 @@ pub(super) async fn show(
 ) -> Result<Json<Explanation>, Problem> {
     let call = api.record(id).await?;
     let explain_ref = call.explain_ref.ok_or(Code::DecisionNotFound)?;
-    let json = api.services.calls.explain(explain_ref).await?.ok_or_else(|| {
+    let stored = api.services.calls.explain(explain_ref).await?.ok_or_else(|| {
         // It is on its way from the journal to the store.
         Problem::from(Code::DecisionNotFound).retry_after(1)
     })?;
-    // Its digest is for replay to check: a record of an older version may lack fields of this one.
-    let record: DecisionRecord = serde_json::from_slice(&json).map_err(|e| {
+    let record = DecisionRecord::from_bytes(&stored).map_err(|e| {
         tracing::error!(call_id = %id, error = %e, "reading a routing decision failed");
         Problem::from(Code::StoreDamaged)
     })?;
@@ -209,7 +208,7 @@ impl Explanation {
             attribution: decision.attribution.map(Into::into),
             plan: decision.plan.into_iter().map(Into::into).collect(),
             steps: decision.steps.into_iter().map(Into::into).collect(),
-            digest: record.digest,
+            digest: record.digest.to_string(),
         }
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
-use super::codec;
+use crate::codec;
 use crate::id::{
     BuyerId, CallId, CampaignId, HoldId, PingId, PoolId, PublisherId, SessionId, TargetId, TrunkId,
 };
@@ -185,7 +185,7 @@ pub struct Decided {
     /// 0 to 100.
     #[n(5)]
     pub confidence_pct: u8,
-    /// The routing decision record as JSON, opaque here.
+    /// The routing decision record as the router wrote it, opaque here.
     #[cbor(n(6), with = "codec::blob")]
     pub record: Bytes,
     #[n(7)]

@@ -11,7 +11,6 @@
 //! `fact`, `journal::format`, `record`, `timeline`, `conversion` and `rating` are pure; `journal::file` and
 //! `store` do the I/O. All money is integer micros.
 
-mod codec;
 pub mod conversion;
 pub mod fact;
 pub mod journal;

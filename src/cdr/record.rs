@@ -5,11 +5,11 @@ use minicbor::{Decode, Encode};
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use super::codec;
 use super::conversion::ConversionState;
 use super::fact::{Party, Stamp, Terms};
 use super::journal::{Entry, Lsn};
 use super::rating::Tariff;
+use crate::codec;
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;

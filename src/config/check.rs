@@ -48,6 +48,7 @@ impl SipSettings {
         let bytes = "bytes";
         ranges.check("sip.message_bytes_max", count(self.message_bytes_max), 1500..=65_535, bytes);
         ranges.check("sip.header_bytes_max", count(self.header_bytes_max), 1024..=65_535, bytes);
+        ranges.check("sip.gather_us", u64::from(self.gather_us), 0..=20_000, "microseconds");
         let buffer = count(self.receive_buffer_bytes);
         ranges.check("sip.receive_buffer_bytes", buffer, 65_536..=1 << 30, bytes);
         ranges.check("sip.headers_max", count(self.headers_max), 16..=4096, "fields");

@@ -57,6 +57,9 @@ pub struct SipSettings {
     pub t4: Duration,
     /// Kernel receive buffer of each UDP socket, bytes. Default 4 MiB.
     pub receive_buffer_bytes: usize,
+    /// Longest a message may wait for others to be read with it, microseconds; only while more
+    /// than 1,500 a second come to a shard. More saves CPU, 0 reads each at once. Default 1500.
+    pub gather_us: u32,
     /// Longest message read, bytes. Default 65535.
     pub message_bytes_max: usize,
     /// Longest single header field, bytes. Default 16384.
@@ -231,6 +234,7 @@ impl Default for SipSettings {
             t2: Duration::from_millis(4000),
             t4: Duration::from_millis(5000),
             receive_buffer_bytes: 4 << 20,
+            gather_us: 1500,
             message_bytes_max: 65_535,
             header_bytes_max: 16 << 10,
             headers_max: 256,

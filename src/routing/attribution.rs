@@ -5,7 +5,8 @@
 
 use std::cmp::Reverse;
 
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
+use serde::Serialize;
 
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 
@@ -14,59 +15,77 @@ use super::request::{RouteRequest, SessionReading};
 use super::snapshot::NumberOwner;
 
 /// Whose call it is, and how that is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Attribution {
+    #[n(0)]
     pub campaign: CampaignId,
+    #[n(1)]
     pub publisher: PublisherId,
     /// Absent: a static number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(2)]
     pub pool: Option<PoolId>,
+    #[n(3)]
     pub method: Method,
     /// Zero when only the number is known.
+    #[n(4)]
     pub confidence: Confidence,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(5)]
     pub session: Option<SessionId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(6)]
     pub ping: Option<PingId>,
     /// Age of the session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(7)]
     pub age_ms: Option<u64>,
     /// More than one live session matched.
+    #[n(8)]
     pub ambiguous: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[n(9)]
     pub candidates: Vec<Candidate>,
 }
 
 /// By what a call was matched, the surest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
 pub enum Method {
     /// The dialled pool number is lent to the session.
+    #[n(0)]
     PoolLease,
     /// A static number was dialled by the caller a live ping of the campaign named.
+    #[n(1)]
     CallerPing,
     /// Only the number is known.
+    #[n(2)]
     StaticMapping,
 }
 
 /// A session that was considered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Candidate {
+    #[n(0)]
     pub session: SessionId,
+    #[n(1)]
     pub verdict: CandidateVerdict,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
 pub enum CandidateVerdict {
+    #[n(0)]
     Used,
     /// A surer or newer session matched.
+    #[n(1)]
     Outranked,
     /// The match is less sure than the campaign asks for.
+    #[n(2)]
     BelowMinimum,
+    #[n(3)]
     Expired,
+    #[n(4)]
     OtherCampaign,
     /// Neither its number nor its caller is that of the call.
+    #[n(5)]
     NoMatch,
 }
 

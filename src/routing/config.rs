@@ -398,8 +398,11 @@ pub struct PoolConfig {
 }
 
 /// How sure a match is, in hundredths. Written as a fraction such as `0.9`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Confidence(pub u8);
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, minicbor::Encode, minicbor::Decode,
+)]
+#[cbor(transparent)]
+pub struct Confidence(#[n(0)] pub u8);
 
 impl Default for Confidence {
     fn default() -> Self {

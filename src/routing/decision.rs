@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
+use serde::Serialize;
 use smol_str::SmolStr;
 
+use crate::codec;
 use crate::id::{BuyerId, CallId, HoldId, TargetId};
 use crate::money::Money;
 use crate::reason::Reason;
@@ -15,127 +17,170 @@ use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
 use super::selection::RotationReading;
 
-/// Where a call goes, and why. The JSON of this is what `explain` shows; with what went in it is
-/// stored as a [`DecisionRecord`](super::replay::DecisionRecord).
+/// Where a call goes, and why: what `explain` shows. With what went in it is stored as a [`DecisionRecord`](super::replay::DecisionRecord).
 ///
 /// `plan` is empty exactly if `refused` says why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Decision {
+    #[n(0)]
     pub call: CallId,
+    #[n(1)]
     pub at: Wall,
     /// Revision of the configuration it was made with.
+    #[n(2)]
     pub revision: u64,
     /// Absent: the dialled number belongs to no campaign.
+    #[n(3)]
     pub attribution: Option<Attribution>,
     /// Targets in the order they are to be tried.
+    #[n(4)]
     pub plan: Vec<PlannedAttempt>,
+    #[n(5)]
     pub rules: HuntRules,
+    #[n(6)]
     pub refused: Option<Reason>,
+    #[n(7)]
     pub steps: Vec<Step>,
+    #[n(8)]
     pub readings: Readings,
 }
 
 /// One target to try.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PlannedAttempt {
+    #[n(0)]
     pub target: TargetId,
+    #[n(1)]
     pub buyer: BuyerId,
+    #[n(2)]
     pub tier: i32,
     /// The SIP URI to send the INVITE to.
+    #[n(3)]
     pub uri: String,
+    #[n(4)]
     pub ring_timeout_ms: u32,
     /// The target is dead when it has sent nothing at all by then.
+    #[n(5)]
     pub first_response_ms: u32,
+    #[n(6)]
     pub max_duration_ms: u32,
     /// What is owed if the call converts; absent: nothing.
+    #[n(7)]
     pub terms: Option<Terms>,
     /// To be reserved, all or none, when the attempt starts.
+    #[n(8)]
     pub holds: Vec<BucketRequest>,
 }
 
 /// What a call is worth. Seconds count from the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Terms {
     /// The buyer owes `revenue` when the call is still up at this many seconds.
+    #[n(0)]
     pub seconds: u32,
+    #[n(1)]
     pub revenue: Money,
     /// The publisher is owed `payout` when the call is still up at this many seconds.
+    #[n(2)]
     pub payout_seconds: u32,
+    #[n(3)]
     pub payout: Money,
 }
 
 /// How the plan is worked off.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct HuntRules {
     /// Final responses that lead to the next target; ring time-out and a dead target always do.
+    #[cbor(n(0), with = "codec::statuses")]
     pub advance_on: Arc<[u16]>,
     /// How long the caller hears ringing over all attempts.
+    #[n(1)]
     pub total_ring_budget_ms: u32,
 }
 
 /// One check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Step {
     /// Absent: the check was about the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(0)]
     pub target: Option<TargetId>,
+    #[n(1)]
     pub check: Check,
     /// Which of several, such as the tag `geo.state` or the cap `connected/daily`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cbor(n(2), with = "codec::optional_text", has_nil)]
     pub subject: Option<SmolStr>,
-    #[serde(default, skip_serializing_if = "Verdict::is_passed")]
+    #[n(3)]
     pub verdict: Verdict,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(4)]
     pub reason: Option<Reason>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cbor(n(5), with = "codec::optional_text", has_nil)]
     pub have: Option<SmolStr>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cbor(n(6), with = "codec::optional_text", has_nil)]
     pub want: Option<SmolStr>,
 }
 
 /// The checks, in their order (spec/domain §2.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
 pub enum Check {
+    #[n(0)]
     Number,
+    #[n(1)]
     Session,
+    #[n(2)]
     Campaign,
+    #[n(3)]
     Publisher,
+    #[n(4)]
     State,
+    #[n(5)]
     Weight,
+    #[n(6)]
     Schedule,
+    #[n(7)]
     Filter,
+    #[n(8)]
     Cap,
+    #[n(9)]
     Concurrency,
+    #[n(10)]
     Selection,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode,
+)]
 #[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
 pub enum Verdict {
-    /// Left out in JSON.
     #[default]
+    #[n(0)]
     Passed,
     /// The end for this target, or for the call if the step names none. Has a reason.
+    #[n(1)]
     Refused,
     /// The target got a place in the plan.
+    #[n(2)]
     Planned,
 }
 
 /// What was read from outside the configuration, for making the decision again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Readings {
     /// Empty buckets are left out.
+    #[n(0)]
     pub usage: Vec<UsageReading>,
     /// The rotation counters as they were before.
+    #[n(1)]
     pub rotation: Vec<RotationReading>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct UsageReading {
-    #[serde(flatten)]
+    #[n(0)]
     pub bucket: Bucket,
-    #[serde(flatten)]
+    #[n(1)]
     pub usage: Usage,
 }
 
@@ -150,12 +195,6 @@ pub struct Outcome {
     /// Why it was not dialled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-}
-
-impl Verdict {
-    fn is_passed(&self) -> bool {
-        *self == Self::Passed
-    }
 }
 
 impl PlannedAttempt {

@@ -1,10 +1,11 @@
 //! Keeping a decision with everything it was made from, and making it again.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use minicbor::{Decode, Encode};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::decider::decide;
 use super::decision::Decision;
@@ -15,30 +16,48 @@ use super::snapshot::RoutingSnapshot;
 
 /// A decision with everything it was made from, as it is stored with the CDR. Holds the caller's
 /// number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionRecord {
     pub request: RouteRequest,
-    #[serde(default)]
     pub sessions: Vec<SessionReading>,
     pub decision: Decision,
-    /// SHA-256, in hexadecimal, of the compact JSON of the fields above.
-    pub digest: String,
+    pub digest: Digest,
 }
 
-/// Why a text is no decision record.
+/// SHA-256 of a record's CBOR. Shown in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest([u8; DIGEST_LEN]);
+
+const DIGEST_LEN: usize = 32;
+
+/// Why bytes are no decision record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("not a decision record: {0}")]
-    Malformed(#[from] serde_json::Error),
+    Malformed(#[from] minicbor::decode::Error),
     #[error("the record is not what was written: its digest is another")]
     Altered,
 }
 
-/// The fields that the digest covers, in their order.
-#[derive(Serialize)]
-struct Body<'a> {
+/// What the digest covers. Evolves by addition only, like facts.
+#[derive(Decode)]
+struct Body {
+    #[n(0)]
+    request: RouteRequest,
+    #[n(1)]
+    sessions: Vec<SessionReading>,
+    #[n(2)]
+    decision: Decision,
+}
+
+/// [`Body`] before it is written.
+#[derive(Encode)]
+struct BodyRef<'a> {
+    #[n(0)]
     request: &'a RouteRequest,
+    #[n(1)]
     sessions: &'a [SessionReading],
+    #[n(2)]
     decision: &'a Decision,
 }
 
@@ -60,31 +79,43 @@ pub struct Difference {
     pub recomputed: Option<String>,
 }
 
-/// The JSON of a [`DecisionRecord`], written in one pass: this is done for every call.
-pub fn record_json(
+/// Writes a [`DecisionRecord`]: CBOR, then its digest. This is done for every call.
+pub fn record_bytes(
     request: &RouteRequest,
     sessions: &[SessionReading],
     decision: &Decision,
 ) -> Vec<u8> {
-    let mut json = body(request, sessions, decision);
-    let digest = hex(&json);
-    json.pop();
-    json.extend_from_slice(br#","digest":""#);
-    json.extend_from_slice(digest.as_bytes());
-    json.extend_from_slice(br#""}"#);
-    json
+    // Typical records have half a KiB to two.
+    let mut bytes = Vec::with_capacity(2_048);
+    minicbor::encode(BodyRef { request, sessions, decision }, &mut bytes)
+        .expect("writing to memory does not fail");
+    let Digest(digest) = Digest::of(&bytes);
+    bytes.extend_from_slice(&digest);
+    bytes
 }
 
 impl DecisionRecord {
-    /// Reads a record and checks its digest. White space between the fields does not matter.
-    pub fn from_json(json: &[u8]) -> Result<Self, RecordError> {
-        let record: Self = serde_json::from_slice(json)?;
-        let Self { request, sessions, decision, digest } = &record;
-        if hex(&body(request, sessions, decision)) == *digest {
-            Ok(record)
-        } else {
-            Err(RecordError::Altered)
+    /// Reads what [`record_bytes`] wrote, by any version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+        let (body, digest) = bytes.split_last_chunk().ok_or(RecordError::Altered)?;
+        let digest = Digest(*digest);
+        if Digest::of(body) != digest {
+            return Err(RecordError::Altered);
         }
+        let Body { request, sessions, decision } = minicbor::decode(body)?;
+        Ok(Self { request, sessions, decision, digest })
+    }
+}
+
+impl Digest {
+    fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -136,22 +167,4 @@ fn each<T: PartialEq + Debug>(at: &str, recorded: &[T], recomputed: &[T]) -> Opt
             recomputed: is.map(|is| format!("{is:?}")),
         })
     })
-}
-
-fn body(request: &RouteRequest, sessions: &[SessionReading], decision: &Decision) -> Vec<u8> {
-    // Typical records have one to four KiB.
-    let mut json = Vec::with_capacity(4_096);
-    serde_json::to_writer(&mut json, &Body { request, sessions, decision })
-        .expect("values with string keys, written to memory, cannot fail to serialise");
-    json
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = Sha256::digest(bytes);
-    digest
-        .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-        .map(char::from)
-        .collect()
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
+use crate::codec;
 use crate::id::{CallId, CampaignId, PingId, PublisherId, SessionId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
@@ -15,47 +16,58 @@ use super::hold::Bucket;
 pub type Tags = BTreeMap<SmolStr, SmolStr>;
 
 /// A call that asks where to go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RouteRequest {
+    #[n(0)]
     pub call: CallId,
     /// When the call was admitted.
+    #[n(1)]
     pub at: Wall,
+    #[n(2)]
     pub dialed: PhoneNumber,
     /// Absent: the caller is anonymous.
-    #[serde(default)]
+    #[n(3)]
     pub caller: Option<PhoneNumber>,
+    #[n(4)]
     pub trunk: TrunkId,
     /// What the trunk said about the call. Goes before what a session says.
-    #[serde(default)]
+    #[cbor(n(5), with = "codec::tag_map")]
     pub tags: Tags,
 }
 
 /// A session that may be the one behind the call, as it was read at the decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SessionReading {
+    #[n(0)]
     pub session: SessionId,
+    #[n(1)]
     pub ping: PingId,
+    #[n(2)]
     pub publisher: PublisherId,
+    #[n(3)]
     pub campaign: CampaignId,
     /// The pool number lent to it.
-    #[serde(default)]
+    #[n(4)]
     pub number: Option<PhoneNumber>,
-    #[serde(default)]
+    #[n(5)]
     pub caller: Option<PhoneNumber>,
+    #[n(6)]
     pub created_at: Wall,
     /// Not live any more from this instant on.
+    #[n(7)]
     pub expires_at: Wall,
-    #[serde(default)]
+    #[cbor(n(8), with = "codec::tag_map")]
     pub tags: Tags,
 }
 
 /// How full a bucket is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Usage {
     /// Counted events.
+    #[n(0)]
     pub used: u64,
     /// Held by calls in flight that may still count, or by live calls.
+    #[n(1)]
     pub held: u64,
 }
 

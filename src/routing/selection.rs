@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
 
 use crate::id::{CampaignId, TargetId};
 
@@ -20,10 +20,13 @@ pub struct Rotation {
 }
 
 /// A counter as it was before a decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RotationReading {
+    #[n(0)]
     pub tier: i32,
+    #[n(1)]
     pub target: TargetId,
+    #[n(2)]
     pub counter: i64,
 }
 

@@ -64,6 +64,8 @@ impl Accounting {
 
         let journal_settings = file::Settings {
             linger: settings.journal.linger,
+            // Leaves the sync time to be done within the wait for it.
+            pace: settings.journal.answer_wait * 3 / 4,
             segment_bytes: settings.journal.segment_bytes,
             segment_age: settings.journal.segment_age,
             low_water_bytes: settings.journal.low_water_bytes,

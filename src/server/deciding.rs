@@ -14,7 +14,7 @@ use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimi
 use crate::routing::ping::{
     Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRequest, Session,
 };
-use crate::routing::replay::record_json;
+use crate::routing::replay::record_bytes;
 use crate::routing::{Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, decide};
 use crate::time::{Mono, Wall};
 
@@ -84,7 +84,7 @@ impl Deciding {
             session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);
         let pinned = desk.call_started(request.dialed).then_some(request.dialed);
         drop(state);
-        let record = record_json(request, &sessions, &decision);
+        let record = record_bytes(request, &sessions, &decision);
         Decided { decision, record, pinned, consumed }
     }
 

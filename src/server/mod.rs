@@ -158,6 +158,7 @@ impl Server {
                 steering,
                 sources: Arc::clone(&sources),
                 metrics: ShardMetrics::register(),
+                gather: Duration::from_micros(u64::from(settings.sip.gather_us)),
                 idle_shards: Arc::clone(&idle_shards),
             };
             let thread = std::thread::Builder::new()
@@ -314,6 +315,10 @@ fn bind_all(
     Ok(addresses)
 }
 
+fn whole_ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
 fn endpoint_settings(
     settings: &Settings,
     addresses: &[(Transport, SocketAddr)],
@@ -338,7 +343,12 @@ fn endpoint_settings(
         })
         .collect();
     endpoint::Settings {
-        timers: Timers { t1: sip.t1, t2: sip.t2, t4: sip.t4, reliable: false },
+        timers: Timers {
+            t1_ms: whole_ms(sip.t1),
+            t2_ms: whole_ms(sip.t2),
+            t4_ms: whole_ms(sip.t4),
+            reliable: false,
+        },
         limits: Limits {
             message_bytes_max: bound(sip.message_bytes_max),
             header_bytes_max: bound(sip.header_bytes_max),

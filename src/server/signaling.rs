@@ -75,6 +75,10 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 /// Datagrams read from one socket before the others, the mailbox and the deadlines get a turn.
 const BATCHES_PER_TURN: usize = 4;
 
+/// Turns between two looks at the reactor while messages gather: what only it knows, such as room
+/// in a full socket, waits no longer than that.
+const EAGER_TURNS: u32 = 8;
+
 /// Sockets that are woken when they can send again; what waits on a later one is tried again soon.
 const POLLED_FOR_WRITING: usize = 4;
 const UNSENT_RETRY: Duration = Duration::from_millis(5);
@@ -104,6 +108,8 @@ pub struct Shard {
     pub steering: Steering,
     pub sources: Arc<Sources>,
     pub metrics: ShardMetrics,
+    /// The longest a message may wait for others to be read with it.
+    pub gather: Duration,
     /// How many of all shards were told to stop and have nothing left to wait for.
     pub idle_shards: Arc<AtomicUsize>,
 }
@@ -119,6 +125,8 @@ struct Turn {
     conversions: BinaryHeap<Reverse<(Mono, CallKey)>>,
     housekeeping_at: Mono,
     pace: Pace,
+    /// Turns since the reactor was asked, while messages gather.
+    eager: u32,
     /// Handled in this turn.
     messages: u64,
     /// Set when the shard is to stop: until when it may linger over its last transactions.
@@ -167,19 +175,24 @@ impl Shard {
             answers: VecDeque::new(),
             conversions: BinaryHeap::new(),
             housekeeping_at: now + HOUSEKEEPING,
-            pace: Pace::new(now),
+            pace: Pace::new(self.gather, now),
+            eager: 0,
             messages: 0,
             stop_by: None,
             idle: false,
         };
         loop {
-            let wake = self.wait(&turn).await;
-            self.turn(wake, &mut turn);
+            let letter = if turn.eager > 0 { None } else { self.wait(&turn).await };
+            self.turn(letter, &mut turn);
             let messages = std::mem::take(&mut turn.messages);
-            if let Some(gather) = turn.pace.turn(messages, clock::mono()) {
-                // The thread is the shard's own; nothing else waits on it.
-                std::thread::sleep(gather);
-            }
+            turn.eager = match turn.pace.turn(messages, clock::mono()) {
+                Some(gather) => {
+                    // The thread is the shard's own; nothing else waits on it.
+                    std::thread::sleep(gather);
+                    (turn.eager + 1) % EAGER_TURNS
+                }
+                None => 0,
+            };
             if self.is_done(&mut turn) {
                 break;
             }
@@ -249,14 +262,14 @@ impl Shard {
     fn turn(&mut self, letter: Option<Letter>, turn: &mut Turn) {
         if let Some(letter) = letter {
             self.read_letter(letter, turn);
-            for _ in 0..LETTERS_PER_TURN {
-                let Ok(mail) = self.mail.try_recv() else { break };
-                self.read_letter(Letter::Mail(mail), turn);
-            }
-            for _ in 0..LETTERS_PER_TURN {
-                let Ok(event) = self.tcp_events.try_recv() else { break };
-                self.read_letter(Letter::Tcp(event), turn);
-            }
+        }
+        for _ in 0..LETTERS_PER_TURN {
+            let Ok(mail) = self.mail.try_recv() else { break };
+            self.read_letter(Letter::Mail(mail), turn);
+        }
+        for _ in 0..LETTERS_PER_TURN {
+            let Ok(event) = self.tcp_events.try_recv() else { break };
+            self.read_letter(Letter::Tcp(event), turn);
         }
         for index in 0..self.sockets.len() {
             self.read_socket(index, turn);
@@ -331,7 +344,11 @@ impl Shard {
             let (listener, socket) = &self.sockets[index];
             let listener = *listener;
             let mut batch = std::mem::take(&mut turn.batch);
-            let Ok(count) = socket.try_recv_batch(&mut batch) else {
+            let received = match turn.eager {
+                0 => socket.try_recv_batch(&mut batch),
+                _ => socket.recv_batch_now(&mut batch),
+            };
+            let Ok(count) = received else {
                 turn.batch = batch;
                 return;
             };

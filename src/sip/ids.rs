@@ -78,12 +78,17 @@ impl IdSource {
 }
 
 /// `z9hG4bK`, the transaction's key and 64 random bits.
-pub fn branch(key: TransactionKey, random: u64) -> Bytes {
-    let mut text = Hex::new(MAGIC_COOKIE);
-    text.push(key.data().as_ffi(), 16);
-    text.push(random, 16);
-    text.finish()
+pub fn branch(key: TransactionKey, random: u64) -> [u8; BRANCH_LEN] {
+    let mut text = [0; BRANCH_LEN];
+    let (cookie, rest) = text.split_at_mut(MAGIC_COOKIE.len());
+    let (first, second) = rest.split_at_mut(16);
+    cookie.copy_from_slice(MAGIC_COOKIE);
+    write_hex(key.data().as_ffi(), first);
+    write_hex(random, second);
+    text
 }
+
+const BRANCH_LEN: usize = MAGIC_COOKIE.len() + 32;
 
 /// Reads [`branch`] back. The caller compares the random part with the transaction's.
 pub fn read_branch(branch: &[u8]) -> Option<(TransactionKey, u64)> {
@@ -121,14 +126,22 @@ impl Hex {
         Self { bytes }
     }
 
-    fn push(&mut self, value: u64, digits: u32) {
-        for digit in (0..digits).rev() {
-            self.bytes.push(b"0123456789abcdef"[(value >> (digit * 4) & 0xf) as usize]);
-        }
+    fn push(&mut self, value: u64, digits: usize) {
+        let start = self.bytes.len();
+        self.bytes.resize(start + digits, b'0');
+        write_hex(value, &mut self.bytes[start..]);
     }
 
     fn finish(self) -> Bytes {
         Bytes::from(self.bytes)
+    }
+}
+
+/// Fills `text` with the lowest digits of `value`.
+fn write_hex(mut value: u64, text: &mut [u8]) {
+    for digit in text.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(value & 0xf) as usize];
+        value >>= 4;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::money::Money;
 use crate::reason::Reason;
 use crate::routing::config::RoutingConfig;
 use crate::routing::ping::{Desk, DeskLimits, NewIds, PingRequest, Session};
-use crate::routing::replay::record_json;
+use crate::routing::replay::record_bytes;
 use crate::routing::{Rotation, RouteRequest, RoutingSnapshot, Tags, decide};
 use crate::time::{Mono, Wall};
 
@@ -113,8 +113,8 @@ impl World {
         let nothing_used = BTreeMap::new();
         let decision =
             decide(&self.snapshot, &request, &[], &nothing_used, &mut Rotation::default());
-        let json = Bytes::from(record_json(&request, &[], &decision));
-        self.state.lock().decisions.insert(11, json);
+        let stored = Bytes::from(record_bytes(&request, &[], &decision));
+        self.state.lock().decisions.insert(11, stored);
     }
 
     pub(super) fn breaks(&self, what: Broken) {

@@ -51,7 +51,7 @@ pub trait CallStore: Send + Sync {
     /// `None` if the call is unknown, or still too young to have been written.
     fn find(&self, call: CallId) -> Answer<'_, Option<CallRecord>>;
 
-    /// The routing decision record a call names as its `explain_ref`, as JSON.
+    /// The routing decision record a call names as its `explain_ref`, as the router wrote it.
     fn explain(&self, explain_ref: u64) -> Answer<'_, Option<Bytes>>;
 }
 

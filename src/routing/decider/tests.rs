@@ -8,7 +8,7 @@ use super::*;
 use crate::id::{CallId, PingId, SessionId};
 use crate::routing::config::RoutingConfig;
 use crate::routing::hold::{Bucket, HoldLedger, LedgerLimits};
-use crate::routing::replay::{DecisionRecord, RecordError, record_json, replay};
+use crate::routing::replay::{DecisionRecord, RecordError, record_bytes, replay};
 use crate::routing::request::{Tags, Usage};
 use crate::time::{Mono, Wall};
 
@@ -240,7 +240,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
 }
 
 #[test]
-fn a_decision_survives_its_json_and_is_replayed_the_same() {
+fn a_decision_survives_being_stored_and_is_replayed_the_same() {
     let snapshot = snapshot(CONFIG);
     let mut ledger = HoldLedger::new(LedgerLimits::default());
     let mut rotation = Rotation::default();
@@ -251,7 +251,7 @@ fn a_decision_survives_its_json_and_is_replayed_the_same() {
             let hold = first.hold_id(request.call, leg);
             ledger.reserve(hold, &first.holds, Mono(0)).unwrap();
         }
-        let record = DecisionRecord::from_json(&record_json(&request, &[], &decision)).unwrap();
+        let record = DecisionRecord::from_bytes(&record_bytes(&request, &[], &decision)).unwrap();
         assert_eq!((&record.request, &record.decision), (&request, &decision));
         let again = replay(&snapshot, &record);
         assert_eq!((again.difference, again.decision), (None, decision));
@@ -262,12 +262,14 @@ fn a_decision_survives_its_json_and_is_replayed_the_same() {
 fn an_altered_record_is_found_out() {
     let request = request("+18005550100");
     let decision = decide_with(CONFIG, &request, &nothing_used());
-    let json = String::from_utf8(record_json(&request, &[], &decision)).unwrap();
+    let stored = record_bytes(&request, &[], &decision);
 
-    let altered = json.replacen("tgt_cool", "tgt_warm", 1);
+    let mut altered = stored.clone();
+    let at = altered.windows(8).position(|it| it == b"tgt_cool").unwrap();
+    altered[at + 4] = b'p';
 
-    assert!(DecisionRecord::from_json(json.as_bytes()).is_ok());
-    let refused = DecisionRecord::from_json(altered.as_bytes());
+    assert!(DecisionRecord::from_bytes(&stored).is_ok());
+    let refused = DecisionRecord::from_bytes(&altered);
     assert!(matches!(refused, Err(RecordError::Altered)));
 }
 
@@ -275,7 +277,7 @@ fn an_altered_record_is_found_out() {
 fn a_replay_shows_the_first_step_that_differs() {
     let request = request("+18005550100");
     let decision = decide_with(CONFIG, &request, &nothing_used());
-    let record = DecisionRecord::from_json(&record_json(&request, &[], &decision)).unwrap();
+    let record = DecisionRecord::from_bytes(&record_bytes(&request, &[], &decision)).unwrap();
 
     let tightened = CONFIG.replace("\"430\", \"432\"", "\"430\"");
     let changed = RoutingSnapshot::compile(toml::from_str(&tightened).unwrap(), 2).unwrap();

@@ -10,9 +10,11 @@
 
 pub mod ledger;
 
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
+use serde::Serialize;
 use smol_str::SmolStr;
 
+use crate::codec;
 use crate::time::Wall;
 
 use super::config::Metric;
@@ -20,47 +22,48 @@ use super::config::Metric;
 pub use ledger::{Denied, HoldLedger, LedgerLimits, Placed, Refused, Settled};
 
 /// What is counted: a capped thing within one window.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Bucket {
     /// The cap, such as `target/tgt_summit/connected/daily` or `target/tgt_summit/concurrency`.
+    #[cbor(n(0), with = "codec::text")]
     pub cap: SmolStr,
     /// The window, such as `d:2026-11-22`; `live` for concurrency.
+    #[cbor(n(1), with = "codec::text")]
     pub window: SmolStr,
 }
 
 /// A bucket an attempt needs room in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct BucketRequest {
-    #[serde(flatten)]
+    #[n(0)]
     pub bucket: Bucket,
+    #[n(1)]
     pub counts: Counts,
     /// The highest `used + held` allowed.
+    #[n(2)]
     pub limit: u64,
-    /// Room asked for; a call takes 1, which is left out in JSON.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    /// Room asked for; a call takes 1.
+    #[n(3)]
     pub amount: u64,
     /// When the window is over and the bucket may be forgotten; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(4)]
     pub ends_at: Option<Wall>,
 }
 
 /// How what is held is used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
 pub enum Counts {
     /// Never: it is given back when the call ends (concurrency).
+    #[n(0)]
     Live,
+    #[n(1)]
     Attempted,
+    #[n(2)]
     Connected,
+    #[n(3)]
     Converted,
-}
-
-fn one() -> u64 {
-    1
-}
-
-fn is_one(amount: &u64) -> bool {
-    *amount == 1
 }
 
 impl From<Metric> for Counts {

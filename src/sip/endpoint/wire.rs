@@ -52,8 +52,11 @@ pub(super) struct TransactionEntry {
     /// The random part of our branch.
     random: u64,
     keys: [Option<ServerKey>; 2],
-    armed: Option<Mono>,
+    /// When the wheel will ask; [`NEVER`]: not at all.
+    armed: Mono,
 }
+
+const NEVER: Mono = Mono(u64::MAX);
 
 /// A request that waits for its response.
 pub(super) struct Pending {
@@ -187,7 +190,7 @@ impl Wire {
             request,
             random: 0,
             keys,
-            armed: None,
+            armed: NEVER,
         });
         self.apply(key, effects, now);
         key
@@ -206,7 +209,7 @@ impl Wire {
             request: Some(Box::new(Pending { request, source })),
             random: 0,
             keys: [Some(key), None],
-            armed: None,
+            armed: NEVER,
         };
         let key = self.insert(entry);
         self.arm(key);
@@ -407,7 +410,7 @@ impl Wire {
             request: None,
             random: 0,
             keys: [None, None],
-            armed: None,
+            armed: NEVER,
         };
         let key = self.insert(entry);
         // Its responses carry the INVITE's branch, so the INVITE's entry leads to it.
@@ -485,7 +488,7 @@ impl Wire {
             request: None,
             random,
             keys: [None, None],
-            armed: None,
+            armed: NEVER,
         };
         // The branch names the entry, so the entry comes first and its machine second.
         let key = self.insert(entry);
@@ -530,9 +533,9 @@ impl Wire {
     fn arm(&mut self, key: TransactionKey) {
         let Some(entry) = self.transactions.get_mut(key) else { return };
         if let Some(deadline) = entry.machine.deadline()
-            && entry.armed.is_none_or(|armed| deadline < armed)
+            && deadline < entry.armed
         {
-            entry.armed = Some(deadline);
+            entry.armed = deadline;
             self.deadlines.arm(deadline, Due::Transaction(key));
         }
     }
@@ -551,7 +554,7 @@ impl Wire {
     /// The wheel has let go of this transaction. Runs its machine if it is due.
     pub(super) fn timeout(&mut self, key: TransactionKey, now: Mono) -> Option<(Owner, Remains)> {
         let entry = self.transactions.get_mut(key)?;
-        entry.armed = None;
+        entry.armed = NEVER;
         let owner = entry.owner;
         let mut effects = Effects::new();
         match &mut entry.machine {

@@ -39,8 +39,8 @@ impl Confirmation {
             ok,
             flow,
             hang_up: None,
-            resend_at: now + timers.t1,
-            interval: timers.t1,
+            resend_at: now + timers.t1(),
+            interval: timers.t1(),
             give_up_at: now + timers.patience(),
         }
     }
@@ -56,7 +56,7 @@ impl Confirmation {
         if now < self.resend_at {
             return None;
         }
-        self.interval = (self.interval * 2).min(timers.t2);
+        self.interval = (self.interval * 2).min(timers.t2());
         self.resend_at = now + self.interval;
         Some(Overdue::Resend)
     }

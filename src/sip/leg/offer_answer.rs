@@ -11,6 +11,10 @@ use bytes::Bytes;
 use foldhash::quality::FixedState;
 
 use super::event::Body;
+use crate::sip::message::append_ip;
+
+/// The longest `o=` line of ours, without its end.
+const ORIGIN_BYTES: usize = 96;
 
 /// Our identity as the origin of session descriptions on one leg.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,10 +54,16 @@ impl SdpOrigin {
             self.last = Some(digest);
             self.version += 1;
         }
-        let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-        let origin = format!("o=- {} {} IN {family} {address}", self.session, self.version);
-        let bytes = Bytes::from([before, origin.as_bytes(), after].concat());
-        Body { content_type: body.content_type, bytes }
+        let mut bytes = Vec::with_capacity(before.len() + ORIGIN_BYTES + after.len());
+        bytes.extend_from_slice(before);
+        bytes.extend_from_slice(b"o=- ");
+        bytes.extend_from_slice(itoa::Buffer::new().format(self.session).as_bytes());
+        bytes.push(b' ');
+        bytes.extend_from_slice(itoa::Buffer::new().format(self.version).as_bytes());
+        bytes.extend_from_slice(if address.is_ipv4() { b" IN IP4 " } else { b" IN IP6 " });
+        append_ip(&mut bytes, address);
+        bytes.extend_from_slice(after);
+        Body { content_type: body.content_type, bytes: Bytes::from(bytes) }
     }
 }
 

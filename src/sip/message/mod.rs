@@ -54,6 +54,7 @@ pub use self::view::{
     CSeq, Challenge, Credentials, RAck, Reason, Refresher, Replaces, SessionExpires, TokenParams,
 };
 pub use self::write::Writer;
+pub(in crate::sip) use self::write::append_ip;
 
 /// A request or a response.
 #[derive(Clone, Debug, PartialEq, Eq)]

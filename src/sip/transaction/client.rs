@@ -40,7 +40,7 @@ impl Client {
                     State::Proceeding { request, resend, give_up_at }
                 } else {
                     out.push(Output::PassUp);
-                    State::Completed { until: now + self.timers.unless_reliable(self.timers.t4) }
+                    State::Completed { until: now + self.timers.unless_reliable(self.timers.t4()) }
                 }
             }
             unchanged @ (State::Completed { .. } | State::Terminated) => unchanged,
@@ -80,13 +80,13 @@ impl Client {
         self.state = match mem::replace(&mut self.state, State::Terminated) {
             State::Trying { request, resend: Some(resend), give_up_at } if now < give_up_at => {
                 out.push(Output::Resend(request.clone()));
-                let resend = Some(resend.doubled_up_to(self.timers.t2, now));
+                let resend = Some(resend.doubled_up_to(self.timers.t2_ms, now));
                 State::Trying { request, resend, give_up_at }
             }
             State::Proceeding { request, resend: Some(_), give_up_at } if now < give_up_at => {
                 out.push(Output::Resend(request.clone()));
-                let interval = self.timers.t2;
-                let resend = Some(Resend { at: now + interval, interval });
+                let resend = Resend { at: now + self.timers.t2(), interval_ms: self.timers.t2_ms };
+                let resend = Some(resend);
                 State::Proceeding { request, resend, give_up_at }
             }
             State::Trying { .. } | State::Proceeding { .. } => {

@@ -50,9 +50,9 @@ enum State {
         until: Mono,
     },
     Accepted {
-        to_tag: Bytes,
+        to_tag: Box<[u8]>,
         ack: Option<Bytes>,
-        forks: SmallVec<[Bytes; 1]>,
+        forks: Vec<Box<[u8]>>,
         until: Mono,
     },
     Terminated,
@@ -163,11 +163,11 @@ impl InviteClient {
             State::Accepted { to_tag, ack, mut forks, until } => {
                 if (200..300).contains(&response.status()) {
                     let tag = response.to_tag().unwrap_or_default();
-                    if forks.iter().any(|fork| *fork == tag) {
+                    if forks.iter().any(|fork| **fork == *tag) {
                         out.push(Output::ForkedAgain);
-                    } else if tag != to_tag {
+                    } else if *tag != *to_tag {
                         if forks.len() < FORKS_MAX {
-                            forks.push(Bytes::copy_from_slice(tag));
+                            forks.push(tag.into());
                             out.push(Output::Forked);
                         }
                     } else if let Some(ack) = &ack {
@@ -199,9 +199,9 @@ impl InviteClient {
     ) -> State {
         if response.status() < 300 {
             return State::Accepted {
-                to_tag: Bytes::copy_from_slice(response.to_tag().unwrap_or_default()),
+                to_tag: response.to_tag().unwrap_or_default().into(),
                 ack: None,
-                forks: SmallVec::new(),
+                forks: Vec::new(),
                 until: now + self.timers.patience(),
             };
         }

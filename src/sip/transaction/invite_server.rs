@@ -53,7 +53,7 @@ impl InviteServer {
                     State::Completed { last, resend, give_up_at }
                 }
                 Input::Ack => {
-                    State::Confirmed { until: now + self.timers.unless_reliable(self.timers.t4) }
+                    State::Confirmed { until: now + self.timers.unless_reliable(self.timers.t4()) }
                 }
                 Input::Respond { .. } => State::Completed { last, resend, give_up_at },
             },
@@ -91,7 +91,7 @@ impl InviteServer {
         self.state = match mem::replace(&mut self.state, State::Terminated) {
             State::Completed { last, resend: Some(resend), give_up_at } if now < give_up_at => {
                 out.push(Output::Resend(last.clone()));
-                let resend = Some(resend.doubled_up_to(self.timers.t2, now));
+                let resend = Some(resend.doubled_up_to(self.timers.t2_ms, now));
                 State::Completed { last, resend, give_up_at }
             }
             State::Completed { .. } => {

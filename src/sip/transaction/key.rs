@@ -1,6 +1,7 @@
 //! Which server transaction a request belongs to: RFC 3261 §17.2.3.
 
 use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU64;
 
 use foldhash::quality::FixedState;
 
@@ -13,17 +14,20 @@ use crate::sip::message::{Headers, Method};
 /// NAT may carry another than its INVITE, and Call-ID is put in its place, so that two peers that
 /// chose the same branch stay apart. Without the magic cookie the fields of RFC 2543 decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerKey(u128);
+pub struct ServerKey {
+    high: NonZeroU64,
+    low: u64,
+}
 
 impl ServerKey {
     /// The lower half, for hashing and for tags.
     pub fn low64(self) -> u64 {
-        self.0 as u64
+        self.low
     }
 
     /// A key that no request makes: a CANCEL of ours, by the transaction it cancels.
     pub fn of_cancel(invite: u64) -> Self {
-        Self(u128::MAX << 64 | u128::from(invite))
+        Self { high: NonZeroU64::MAX, low: invite }
     }
 }
 
@@ -80,6 +84,6 @@ impl KeyMaker {
             high.write(part);
             high.write_usize(part.len());
         }
-        ServerKey(u128::from(high.finish()) << 64 | u128::from(low.finish()))
+        ServerKey { high: high.finish().try_into().unwrap_or(NonZeroU64::MIN), low: low.finish() }
     }
 }

@@ -50,38 +50,46 @@ pub enum Output {
 
 pub type Outputs = SmallVec<[Output; 2]>;
 
-/// Base values, RFC 3261 §17.1.1.2 and table 4.
+/// Base values, RFC 3261 §17.1.1.2 and table 4. Every machine carries them, and machines linger by
+/// the ten thousand, hence whole milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timers {
     /// Estimated round-trip time.
-    pub t1: Duration,
+    pub t1_ms: u32,
     /// Longest interval between repeats.
-    pub t2: Duration,
+    pub t2_ms: u32,
     /// How long a message stays in the network.
-    pub t4: Duration,
+    pub t4_ms: u32,
     /// Whether the transport repeats by itself (TCP, TLS).
     pub reliable: bool,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self {
-            t1: Duration::from_millis(500),
-            t2: Duration::from_secs(4),
-            t4: Duration::from_secs(5),
-            reliable: false,
-        }
+        Self { t1_ms: 500, t2_ms: 4_000, t4_ms: 5_000, reliable: false }
     }
 }
 
 impl Timers {
+    pub fn t1(self) -> Duration {
+        ms(self.t1_ms)
+    }
+
+    pub fn t2(self) -> Duration {
+        ms(self.t2_ms)
+    }
+
+    fn t4(self) -> Duration {
+        ms(self.t4_ms)
+    }
+
     /// Timers B, F, H, J, L and M: 64·T1.
     pub fn patience(self) -> Duration {
-        64 * self.t1
+        64 * self.t1()
     }
 
     fn first_resend(self, now: Mono) -> Option<Resend> {
-        (!self.reliable).then(|| Resend { at: now + self.t1, interval: self.t1 })
+        (!self.reliable).then(|| Resend { at: now + self.t1(), interval_ms: self.t1_ms })
     }
 
     /// Timers D (RFC 3261 asks for at least 32 s), I, J and K are zero where nothing is repeated.
@@ -94,20 +102,23 @@ impl Timers {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Resend {
     at: Mono,
-    interval: Duration,
+    interval_ms: u32,
+}
+
+fn ms(ms: u32) -> Duration {
+    Duration::from_millis(u64::from(ms))
 }
 
 impl Resend {
     /// Doubles without end (timer A).
     fn doubled(self, now: Mono) -> Self {
-        let interval = self.interval * 2;
-        Self { at: now + interval, interval }
+        self.doubled_up_to(u32::MAX, now)
     }
 
     /// Doubles up to `longest` (timers E and G).
-    fn doubled_up_to(self, longest: Duration, now: Mono) -> Self {
-        let interval = (self.interval * 2).min(longest);
-        Self { at: now + interval, interval }
+    fn doubled_up_to(self, longest_ms: u32, now: Mono) -> Self {
+        let interval_ms = self.interval_ms.saturating_mul(2).min(longest_ms);
+        Self { at: now + ms(interval_ms), interval_ms }
     }
 }
 

@@ -32,7 +32,7 @@ const SPARES_MAX: usize = 4;
 /// A tail that has this part of a full batch waiting is busy, and its batches may take this many
 /// times as long to fill.
 const TAIL_BUSY_SHARE: usize = 10;
-const TAIL_BUSY_PATIENCE: u32 = 4;
+const TAIL_BUSY_PATIENCE: u32 = 10;
 
 /// Where the committer writes.
 pub(super) struct Place {

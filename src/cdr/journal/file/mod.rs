@@ -81,7 +81,7 @@ pub struct Settings {
     pub retention: Duration,
     /// Most facts handed to a tail at once…
     pub tail_records: usize,
-    /// …and the longest they wait for each other, or four times that while many come.
+    /// …and the longest they wait for each other, or ten times that while many come.
     pub tail_delay: Duration,
     /// Batches a tail may lag before it has to read the segments.
     pub tail_batches: usize,
@@ -105,7 +105,7 @@ impl Default for Settings {
             reserve_water_bytes: 256 << 20,
             emergency_bytes: 16 << 20,
             retention: Duration::from_secs(24 * 3600),
-            tail_records: 10_000,
+            tail_records: 20_000,
             tail_delay: Duration::from_millis(200),
             tail_batches: 64,
             resume: None,

@@ -187,12 +187,30 @@ impl Writer {
     }
 
     fn ip(&mut self, ip: IpAddr) {
-        use std::io::Write as _;
-        write!(self.text, "{ip}").expect("writing to memory cannot fail");
+        append_ip(&mut self.text, ip);
     }
 
     fn line_end(&mut self) {
         self.text.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends an address as it stands in a Via or an SDP. Each response names one, and the formatting
+/// of the standard library takes as long as the rest of the line.
+pub(in crate::sip) fn append_ip(text: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (position, octet) in ip.octets().into_iter().enumerate() {
+                if position > 0 {
+                    text.push(b'.');
+                }
+                text.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        IpAddr::V6(ip) => {
+            use std::io::Write as _;
+            write!(text, "{ip}").expect("writing to memory cannot fail");
+        }
     }
 }
 

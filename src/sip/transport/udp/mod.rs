@@ -129,6 +129,14 @@ impl UdpSocket {
         Ok(())
     }
 
+    /// [`UdpSocket::try_recv_batch`] without asking first whether anything came: for those who
+    /// look again so soon that waiting for the answer would cost more than a look in vain.
+    pub fn recv_batch_now(&self, batch: &mut RecvBatch) -> io::Result<usize> {
+        batch.clear();
+        let result = self.receive(batch).map(|_| ());
+        self.arrived(batch, result)
+    }
+
     /// Replaces what `batch` holds by up to [`RecvBatch::DATAGRAMS_MAX`] datagrams, in one system
     /// call, and gives their number. Zero if only ICMP errors arrived, see
     /// [`RecvBatch::unreachable`]; `WouldBlock` if nothing did. Any other error is about the
@@ -146,6 +154,11 @@ impl UdpSocket {
             Remaining::Unknown => Ok(()),
             Remaining::Nothing => Err(io::ErrorKind::WouldBlock.into()),
         });
+        self.arrived(batch, result)
+    }
+
+    /// Counts what `batch` holds; being blocked after something came is no error.
+    fn arrived(&self, batch: &RecvBatch, result: io::Result<()>) -> io::Result<usize> {
         let arrived = !batch.is_empty() || !batch.unreachable().is_empty();
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && arrived => {}

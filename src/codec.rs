@@ -1,4 +1,4 @@
-//! CBOR forms of the vocabulary, shared by facts and stored call records.
+//! CBOR forms of the vocabulary, shared by facts, stored call records and stored decisions.
 
 use minicbor::decode::{Decode, Decoder, Error as DecodeError};
 use minicbor::encode::{Encode, Encoder, Error as EncodeError, Write};
@@ -10,6 +10,7 @@ use crate::id::{
 use crate::money::{Money, RatePerMinute};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::time::Wall;
 
 macro_rules! as_text {
     ($($name:ident)*) => { $(
@@ -74,7 +75,7 @@ macro_rules! as_integer {
     )* };
 }
 
-as_integer! { Money RatePerMinute }
+as_integer! { Money RatePerMinute Wall }
 
 impl<C> Encode<C> for PhoneNumber {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
@@ -107,7 +108,7 @@ fn sixteen_bytes(d: &mut Decoder<'_>) -> Result<[u8; 16], DecodeError> {
 }
 
 /// `SmolStr` as text.
-pub(super) mod text {
+pub(crate) mod text {
     use super::{DecodeError, Decoder, EncodeError, Encoder, SmolStr, Write};
 
     pub(crate) fn encode<C, W: Write>(
@@ -124,7 +125,7 @@ pub(super) mod text {
 }
 
 /// `Option<SmolStr>` as text or null.
-pub(super) mod optional_text {
+pub(crate) mod optional_text {
     use super::{DecodeError, Decoder, EncodeError, Encoder, SmolStr, Write};
 
     pub(crate) fn encode<C, W: Write>(
@@ -158,7 +159,7 @@ pub(super) mod optional_text {
 }
 
 /// `Bytes` as a byte string.
-pub(super) mod blob {
+pub(crate) mod blob {
     use bytes::Bytes;
 
     use super::{DecodeError, Decoder, EncodeError, Encoder, Write};
@@ -177,7 +178,7 @@ pub(super) mod blob {
 }
 
 /// Pairs of name and value as one flat array of texts.
-pub(super) mod tags {
+pub(crate) mod tags {
     use super::{DecodeError, Decoder, EncodeError, Encoder, SmolStr, Write};
 
     pub(crate) fn encode<C, W: Write>(
@@ -202,9 +203,58 @@ pub(super) mod tags {
     }
 }
 
+/// Tags by name, in the same form as [`tags`].
+pub(crate) mod tag_map {
+    use std::collections::BTreeMap;
+
+    use super::{DecodeError, Decoder, EncodeError, Encoder, SmolStr, Write};
+
+    pub(crate) fn encode<C, W: Write>(
+        tags: &BTreeMap<SmolStr, SmolStr>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        e.array(2 * tags.len() as u64)?;
+        for (name, value) in tags {
+            e.str(name)?.str(value)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn decode<C>(
+        d: &mut Decoder<'_>,
+        ctx: &mut C,
+    ) -> Result<BTreeMap<SmolStr, SmolStr>, DecodeError> {
+        super::tags::decode(d, ctx).map(BTreeMap::from_iter)
+    }
+}
+
+/// A shared list of SIP status codes.
+pub(crate) mod statuses {
+    use std::sync::Arc;
+
+    use super::{DecodeError, Decoder, EncodeError, Encoder, Write};
+
+    pub(crate) fn encode<C, W: Write>(
+        statuses: &Arc<[u16]>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        e.array(statuses.len() as u64)?;
+        for status in statuses.iter() {
+            e.u16(*status)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Arc<[u16]>, DecodeError> {
+        d.array_iter()?.collect()
+    }
+}
+
 /// Calls with their elapsed milliseconds, 20 bytes each in one byte string: a checkpoint of
 /// 20,000 calls is one record.
-pub(super) mod elapsed {
+pub(crate) mod elapsed {
     use super::{CallId, DecodeError, Decoder, EncodeError, Encoder, Write};
 
     pub(crate) fn encode<C, W: Write>(
