@@ -75,6 +75,8 @@ reasons! {
     CallerHungUp = "end.caller_hung_up", 200, "the caller hung up";
     TargetHungUp = "end.target_hung_up", 200, "the target hung up";
     MaxDuration = "end.max_duration", 200, "the call reached its longest duration";
+    PrackMissing = "end.prack_missing", 504, "the caller never confirmed a ringing response";
+    SessionExpired = "end.session_expired", 408, "a side let its session timer run out";
     AckMissing = "end.ack_missing", 408, "the caller never confirmed the answer";
     DialogLost = "end.dialog_lost", 481, "a side no longer knew the call";
     PeerUnreachable = "end.peer_unreachable", 408, "a side no longer answered";

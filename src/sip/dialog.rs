@@ -118,6 +118,12 @@ impl Dialog {
         Self::with_callee(&head, &local_tag, response, flow)
     }
 
+    /// The answer confirms this early dialog: both sides count on (RFC 3261 §12.2.1.1).
+    pub fn continue_from(&mut self, early: &Self) {
+        self.local_cseq = self.local_cseq.max(early.local_cseq);
+        self.remote_cseq = early.remote_cseq;
+    }
+
     /// Whether a request belongs here: Call-ID and both tags (RFC 3261 §12.2.2).
     pub fn matches(&self, request: &Headers) -> bool {
         request.call_id() == self.call_id

@@ -28,6 +28,8 @@ use crate::sip::leg::event::{Body, Command, LegEvent};
 use crate::sip::trunk::FailureMap;
 use crate::time::Mono;
 
+pub(in crate::sip) use teardown::own_reason;
+
 use plan::{Plan, Refusal};
 use report::{AttemptNumber, Party, ReasonValue, Report};
 

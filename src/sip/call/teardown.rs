@@ -96,9 +96,15 @@ impl Call {
 }
 
 /// What both sides are told of an end that neither of them made, as a Q.850 cause (RFC 3326).
-fn own_reason(reason: Reason) -> Bytes {
-    let times_out =
-        matches!(reason, Reason::MaxDuration | Reason::AckMissing | Reason::PeerUnreachable);
+pub(in crate::sip) fn own_reason(reason: Reason) -> Bytes {
+    let times_out = matches!(
+        reason,
+        Reason::MaxDuration
+            | Reason::AckMissing
+            | Reason::PrackMissing
+            | Reason::PeerUnreachable
+            | Reason::SessionExpired
+    );
     Bytes::from_static(if reason == Reason::HungUpByOperator {
         b"Q.850;cause=16;text=\"Normal call clearing\""
     } else if times_out {

@@ -1,29 +1,42 @@
 //! One party of a call: the caller, whose INVITE we answer, or a target, to whom we send one.
 //!
 //! A leg holds what its dialog needs and the few things that are still owed on it: an ACK to our
-//! answer, a BYE that may not be sent yet, the answer to a re-INVITE. The endpoint turns SIP into
-//! [`LegEvent`](event::LegEvent)s with it and commands back into SIP.
+//! answer, a BYE that may not be sent yet, the answer to a re-INVITE, a PRACK, a refresh. The
+//! endpoint turns SIP into [`LegEvent`](event::LegEvent)s with it and commands back into SIP. What
+//! few calls need is boxed, and the two legs of a call need not agree on any of it.
 //!
 //! Invariant: a leg is settled once, and then nothing but ACK, BYE and final responses leaves it.
 
 pub mod confirmation;
+pub mod early;
 pub mod event;
 pub mod offer_answer;
+pub mod policy;
+pub mod provisional;
+pub mod session_timer;
 
 use bytes::Bytes;
 
 use super::dialog::Dialog;
 use super::ids::{LegNumber, TransactionKey};
+use super::message::{HeaderName, Headers};
 use crate::time::Mono;
 
 use confirmation::Confirmation;
+use early::EarlyDialogs;
 use offer_answer::SdpOrigin;
+use provisional::Provisionals;
+use session_timer::Session;
 
 #[derive(Debug)]
 pub struct Leg {
     pub number: LegNumber,
     /// The transaction of the INVITE that made this leg.
     pub invite: TransactionKey,
+    /// The number of that INVITE.
+    pub invite_cseq: u32,
+    /// The shortest session interval that the target asked for with a 422, seconds; 0 if none.
+    pub min_se_s: u32,
     /// Our tag in the dialog.
     pub tag: Bytes,
     pub state: LegState,
@@ -42,9 +55,24 @@ pub struct Leg {
     pub offered: bool,
     /// The peer has given a sign of life.
     pub heard: bool,
+    /// The peer takes UPDATE (RFC 3311 §4).
+    pub takes_update: bool,
     pub sdp: SdpOrigin,
-    /// When to ask the peer next whether it still knows the call.
+    /// When to ask the peer next whether it still knows the call; never while a session timer
+    /// would find out.
     pub probe_at: Option<Mono>,
+    /// The session timer, if the two sides of this leg agreed on one.
+    pub session: Option<Box<Session>>,
+    pub reliable: Option<Box<Reliable>>,
+}
+
+/// Reliable provisional responses of the INVITE that made this leg.
+#[derive(Debug)]
+pub enum Reliable {
+    /// To the caller.
+    Sent(Provisionals),
+    /// From a target.
+    Heard(EarlyDialogs),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +104,17 @@ pub enum Reinvite {
 }
 
 impl Leg {
-    pub fn new(number: LegNumber, invite: TransactionKey, tag: Bytes, sdp: SdpOrigin) -> Self {
+    pub fn new(
+        number: LegNumber,
+        (invite, invite_cseq): (TransactionKey, u32),
+        tag: Bytes,
+        sdp: SdpOrigin,
+    ) -> Self {
         Self {
             number,
             invite,
+            invite_cseq,
+            min_se_s: 0,
             tag,
             state: LegState::Early,
             dialog: None,
@@ -89,18 +124,74 @@ impl Leg {
             reinvite_until: None,
             offered: false,
             heard: false,
+            takes_update: false,
             sdp,
             probe_at: None,
+            session: None,
+            reliable: None,
         }
     }
 
     pub fn deadline(&self) -> Option<Mono> {
         let confirmation = self.confirmation.as_ref().map(|it| it.deadline());
-        [confirmation, self.probe_at, self.reinvite_until].into_iter().flatten().min()
+        let session = self.session.as_ref().map(|it| it.timer.deadline());
+        let provisional = self.provisionals().and_then(Provisionals::deadline);
+        [confirmation, session, provisional, self.probe_at, self.reinvite_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The dialog that a request of the peer belongs to: the leg's, or an early one.
+    pub fn dialog_of(&mut self, request: &Headers) -> Option<&mut Dialog> {
+        match &mut self.dialog {
+            Some(dialog) => Some(&mut **dialog).filter(|dialog| dialog.matches(request)),
+            None => match self.reliable.as_deref_mut()? {
+                Reliable::Heard(early) => Some(&mut early.find(request)?.dialog),
+                Reliable::Sent(_) => None,
+            },
+        }
+    }
+
+    pub fn provisionals(&self) -> Option<&Provisionals> {
+        match self.reliable.as_deref()? {
+            Reliable::Sent(provisionals) => Some(provisionals),
+            Reliable::Heard(_) => None,
+        }
+    }
+
+    pub fn provisionals_mut(&mut self) -> Option<&mut Provisionals> {
+        match self.reliable.as_deref_mut()? {
+            Reliable::Sent(provisionals) => Some(provisionals),
+            Reliable::Heard(_) => None,
+        }
+    }
+
+    pub fn early(&mut self) -> Option<&mut EarlyDialogs> {
+        match self.reliable.as_deref_mut()? {
+            Reliable::Heard(early) => Some(early),
+            Reliable::Sent(_) => None,
+        }
+    }
+
+    /// Nothing more is due on this leg but what it owes.
+    pub fn rest(&mut self) {
+        self.probe_at = None;
+        self.session = None;
+        self.reliable = None;
     }
 
     /// Whether the leg may be forgotten.
     pub fn owes_nothing(&self) -> bool {
         self.state == LegState::Settled && !matches!(self.reinvite, Some(Reinvite::Ours(_)))
     }
+}
+
+/// Whether the sender of this message takes UPDATE. It may name its methods in any order; without
+/// Allow nothing is known, and UPDATE is not tried.
+pub fn takes_update(message: &Headers) -> bool {
+    message.has(HeaderName::Allow)
+        && message
+            .lines(HeaderName::Allow)
+            .any(|methods| memchr::memmem::find(methods, b"UPDATE").is_some())
 }

@@ -67,6 +67,16 @@ impl SdpOrigin {
     }
 }
 
+/// Tells descriptions apart by all but their origin; `None` if the body is none.
+pub fn digest(body: Option<&Body>) -> Option<u64> {
+    let body = body.filter(|body| is_sdp(&body.content_type))?;
+    let (start, end) = origin_line(&body.bytes).unwrap_or_default();
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    hasher.write(&body.bytes[..start]);
+    hasher.write(&body.bytes[end..]);
+    Some(hasher.finish())
+}
+
 fn is_sdp(content_type: &[u8]) -> bool {
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/sdp")
@@ -99,6 +109,20 @@ mod tests {
         assert_eq!(first, "v=0\r\no=- 100 1 IN IP4 192.0.2.1\r\ns=-\r\n");
         assert_eq!(same, first);
         assert_eq!(changed, "v=0\r\no=- 100 2 IN IP4 192.0.2.1\r\ns=x\r\n");
+    }
+
+    #[test]
+    fn a_description_is_the_same_whatever_its_origin_counts() {
+        let body = |text: &'static str| {
+            Some(Body { content_type: "application/sdp".into(), bytes: text.into() })
+        };
+        let first = body("v=0\r\no=a 7 9 IN IP4 10.0.0.1\r\ns=-\r\n");
+        let same = body("v=0\r\no=a 7 10 IN IP4 10.0.0.1\r\ns=-\r\n");
+        let changed = body("v=0\r\no=a 7 9 IN IP4 10.0.0.1\r\ns=x\r\n");
+
+        assert_eq!(digest(first.as_ref()), digest(same.as_ref()));
+        assert_ne!(digest(first.as_ref()), digest(changed.as_ref()));
+        assert_eq!(digest(None), None);
     }
 
     #[test]

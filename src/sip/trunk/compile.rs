@@ -12,6 +12,7 @@ use super::profile::{CarrierTransport, InboundAuth, Profile};
 use super::source::{Ambiguity, Source, Sources};
 use super::{Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener};
 use crate::sip::flow::Transport;
+use crate::sip::leg::policy::LegPolicy;
 
 pub(super) fn compile(
     configs: &[TrunkConfig],
@@ -61,6 +62,11 @@ impl Entry<'_> {
             );
             FailureMap::default()
         });
+        let dialog = LegPolicy::compile(&profile.dialog).unwrap_or_else(|fault| {
+            let field = format!("dialog.{}", fault.field);
+            faults.push(self.fault(&field, fault.value.to_string(), fault.problem, fault.remedy));
+            LegPolicy::default()
+        });
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -70,6 +76,7 @@ impl Entry<'_> {
             name: config.name.clone().unwrap_or_else(|| config.id.0.clone()),
             numbers: NumberRules::new(&profile.inbound),
             failures,
+            dialog,
             channels_max: config.max_channels.or(profile.limits.max_channels),
             cps_max: config.max_cps.or(profile.limits.max_cps),
             profile,

@@ -25,6 +25,7 @@ use serde::Deserialize;
 use smol_str::SmolStr;
 
 use super::flow::{ListenerId, Transport};
+use super::leg::policy::LegPolicy;
 use crate::id::TrunkId;
 
 pub use carriers::Carriers;
@@ -91,6 +92,8 @@ pub struct Trunk {
     pub numbers: NumberRules,
     /// What the carrier is answered when a call fails.
     pub failures: FailureMap,
+    /// Session timer and reliable provisional responses on the carrier's legs.
+    pub dialog: LegPolicy,
     /// Calls at a time; `None` is no limit.
     pub channels_max: Option<u32>,
     /// New calls per second; `None` is no limit.

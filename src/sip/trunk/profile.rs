@@ -1,7 +1,7 @@
 //! What is known about a carrier: the schema of a carrier file (spec/sip §2.11).
 //!
-//! A field that is absent is not known. `inbound`, `failover` and `limits` decide what this server
-//! does; `outbound`, `media` and `dialog` are facts kept with the rest for whoever needs them.
+//! A field that is absent is not known. `inbound`, `failover`, `limits`, and of `dialog` the session
+//! timer and `100rel`, decide what this server does; the rest are facts kept for whoever needs them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -269,9 +269,13 @@ pub struct Dialog {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionTimer {
+    /// Whether there may be one. Default true.
     pub supported: Option<bool>,
+    /// Interval we ask for, seconds; absent: only what the peer asks for.
     pub se_s: Option<u32>,
+    /// Shortest interval we take, seconds. Default 90.
     pub min_se_s: Option<u32>,
+    /// Who refreshes where we may choose, in terms of the INVITE that opens the leg.
     pub refresher: Option<Refresher>,
 }
 
