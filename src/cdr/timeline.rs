@@ -267,7 +267,8 @@ fn settle_money(record: &mut CallRecord) {
         ended,
     };
     // An answer that the caller never took is worth nothing.
-    let taken = record.end_reason != Some(Reason::AckMissing) || record.confirmed_ms.is_some();
+    let untaken = matches!(record.end_reason, Some(Reason::AckMissing | Reason::PrackMissing));
+    let taken = !untaken || record.confirmed_ms.is_some();
     let terms = match record.answered_leg.filter(|_| taken) {
         Some(_) => record.attempt().and_then(|attempt| attempt.terms.as_ref()),
         None => None,

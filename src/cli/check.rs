@@ -14,6 +14,7 @@ pub(crate) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
     collect(logging::filter(config).map_err(StartError::from), &mut faults)?;
     let routing = collect(server::compile_routing(config), &mut faults)?;
     let trunks = collect(server::compile_trunks(config), &mut faults)?;
+    collect(server::compile_legs(config), &mut faults)?;
     let (Some(routing), Some(trunks), true) = (routing, trunks, faults.is_empty()) else {
         return Err(ConfigError::Faults(faults).into());
     };

@@ -115,6 +115,10 @@ pub struct TargetConfig {
     /// Absent: the buyer owes nothing for a call.
     #[serde(default)]
     pub conversion: Option<ConversionConfig>,
+    /// What is agreed about its leg, such as session timers. No matter of routing: whoever dials
+    /// reads it.
+    #[serde(default)]
+    pub dialog: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -26,6 +26,7 @@ use crate::time::Mono;
 use super::addresses::Addresses;
 use super::clock;
 use super::deciding::{Deciding, RENEW_EVERY};
+use super::legs::TargetLegs;
 use super::limits::TrunkLimits;
 use super::metrics::CallMetrics;
 use super::translate;
@@ -96,6 +97,7 @@ pub struct Parts {
     pub deciding: Arc<Deciding>,
     pub addresses: Arc<ArcSwap<Addresses>>,
     pub trunks: Arc<Trunks>,
+    pub legs: Arc<TargetLegs>,
     pub appender: Appender,
     pub durable: Arc<DurableMark>,
     pub currency: SmolStr,
@@ -187,7 +189,8 @@ impl Bridge {
             }
             None => {
                 let addresses = self.parts.addresses.load();
-                Ok(translate::plan(decision, |uri| addresses.resolve(uri)))
+                let legs = &self.parts.legs;
+                Ok(translate::plan(decision, |uri| addresses.resolve(uri), |id| legs.of(id)))
             }
         };
         if let Some(live) = self.calls.get_mut(admission.call) {

@@ -41,6 +41,7 @@ pub const SIP_RETRANSMISSIONS: &str = "tollbridge_sip_retransmissions_total";
 pub const SIP_PARSE_ERRORS: &str = "tollbridge_sip_parse_errors_total";
 pub const SIP_DROPPED: &str = "tollbridge_sip_dropped_total";
 pub const PANICS: &str = "tollbridge_sip_panics_total";
+pub const REAPED: &str = "tollbridge_sip_reaped_calls_total";
 pub const PINGS: &str = "tollbridge_pings_total";
 pub const PING_ACK: &str = "tollbridge_ping_ack_seconds";
 pub const JOURNAL_COMMIT: &str = "tollbridge_journal_commit_seconds";
@@ -82,6 +83,7 @@ fn describe() {
     describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
     describe_counter!(SIP_DROPPED, "Datagrams and messages dropped, by reason");
     describe_counter!(PANICS, "Handlers that panicked; each ended one call");
+    describe_counter!(REAPED, "Calls that did not end by themselves and were taken away");
     describe_counter!(crate::api::REQUESTS, "API requests, by route, method and status");
     describe_counter!(PINGS, "Pings, by result");
     describe_histogram!(PING_ACK, "From a ping to its answer");
@@ -275,6 +277,7 @@ pub struct ShardMetrics {
     responses: [[Counter; 6]; 2],
     retransmissions: [Counter; 2],
     panics: Counter,
+    reaped: Counter,
     transactions_before: usize,
 }
 
@@ -300,6 +303,7 @@ impl ShardMetrics {
             }),
             retransmissions: directions.map(|dir| counter!(SIP_RETRANSMISSIONS, "dir" => dir)),
             panics: counter!(PANICS),
+            reaped: counter!(REAPED),
             transactions_before: 0,
         }
     }
@@ -338,6 +342,7 @@ impl ShardMetrics {
         add(&self.responses[1], &counters.responses_out);
         add(&self.retransmissions, &[counters.retransmissions_in, counters.retransmissions_out]);
         self.panics.increment(counters.panics);
+        self.reaped.increment(counters.reaped);
         for (fault, count) in counters.malformed {
             counter!(SIP_PARSE_ERRORS, "kind" => fault).increment(count);
         }

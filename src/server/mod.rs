@@ -18,6 +18,7 @@ pub mod control;
 pub mod deciding;
 mod error;
 pub mod ids;
+pub mod legs;
 mod limits;
 pub mod metrics;
 mod pace;
@@ -62,6 +63,7 @@ use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
 
 pub use error::StartError;
+pub use legs::compile_legs;
 
 /// Messages of TCP connections that wait for a shard; a connection with more stops reading.
 const TCP_EVENTS: usize = 1024;
@@ -100,6 +102,7 @@ impl Server {
         let prometheus = metrics::install();
         let snapshot = compile_routing(&config)?;
         let trunks = Arc::new(compile_trunks(&config)?);
+        let legs = Arc::new(compile_legs(&config)?);
         let by_name = addresses::look_up(&addresses::names(&snapshot)).await;
         let addresses = Arc::new(ArcSwap::from_pointee(Addresses::new(&snapshot, by_name)));
         let deciding = Arc::new(Deciding::new(snapshot));
@@ -128,6 +131,7 @@ impl Server {
             deciding: Arc::clone(&deciding),
             addresses: Arc::clone(&addresses),
             trunks: Arc::clone(&trunks),
+            legs,
             appender: accounting.appender(),
             durable,
             currency: settings.cdr.currency.clone(),

@@ -7,18 +7,20 @@ use bytes::Bytes;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::cdr::fact;
-use crate::id::TrunkId;
+use crate::id::{TargetId, TrunkId};
 use crate::routing::hold::{self, BucketRequest};
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
 use crate::sip::call::plan::{Attempt, Destination, Plan};
 use crate::sip::call::report::Party;
 use crate::sip::endpoint::Admission;
 use crate::sip::flow::Flow;
+use crate::sip::leg::policy::LegPolicy;
 
 /// A plan is never empty; a decision without targets is a refusal and has none.
 pub(super) fn plan(
     decision: &Decision,
     resolve: impl Fn(&str) -> Option<Destination>,
+    dialog: impl Fn(&TargetId) -> LegPolicy,
 ) -> Box<Plan> {
     let ms = |ms: u32| Duration::from_millis(u64::from(ms));
     let attempt = |planned: &PlannedAttempt| Attempt {
@@ -27,6 +29,7 @@ pub(super) fn plan(
         ring_timeout: ms(planned.ring_timeout_ms),
         first_response: ms(planned.first_response_ms),
         max_duration: ms(planned.max_duration_ms),
+        dialog: dialog(&planned.target),
     };
     Box::new(Plan {
         attempts: decision.plan.iter().map(attempt).collect(),

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::reason::Reason;
 use crate::sip::flow::Transport;
+use crate::sip::leg::policy::LegPolicy;
 
 /// An ordered hunt. Empty plans do not exist: a decision without a target is a [`Refusal`].
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,8 @@ pub struct Attempt {
     pub first_response: Duration,
     /// From the answer to the end.
     pub max_duration: Duration,
+    /// Session timer and reliable provisional responses on the target's leg.
+    pub dialog: LegPolicy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

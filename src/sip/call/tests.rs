@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::plan::{Attempt, Destination};
 use super::*;
 use crate::sip::flow::Transport;
+use crate::sip::leg::policy::LegPolicy;
 
 #[test]
 fn the_first_target_answers_and_the_caller_hangs_up() {
@@ -302,6 +303,7 @@ fn plan(attempts: usize) -> Box<Plan> {
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(60),
+        dialog: LegPolicy::default(),
     };
     Box::new(Plan {
         attempts: SmallVec::from_elem(attempt, attempts),

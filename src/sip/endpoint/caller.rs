@@ -1,5 +1,7 @@
 //! The caller's leg: taking its INVITE, answering it, and ending it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::reason::Reason;
@@ -10,13 +12,18 @@ use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
 use crate::sip::leg::confirmation::{Confirmation, Overdue};
 use crate::sip::leg::event::{Body, Command, LegEvent};
-use crate::sip::leg::offer_answer::SdpOrigin;
-use crate::sip::leg::{Leg, LegState, Reinvite};
+use crate::sip::leg::offer_answer::{SdpOrigin, digest};
+use crate::sip::leg::policy::LegPolicy;
+use crate::sip::leg::provisional::{Provisional, Provisionals};
+use crate::sip::leg::session_timer::TooShort;
+use crate::sip::leg::{Leg, LegState, Reinvite, takes_update};
 use crate::sip::message::{HeaderName, Headers, Method, NameAddr, Request, Scheme, Uri, Writer};
 use crate::sip::transaction::ServerKey;
+use crate::sip::trunk::profile::Support;
 use crate::sip::trunk::{Caller, Identity, IdentityHeader, Trunk};
 use crate::time::{Mono, Wall};
 
+use super::reliable::offers_reliability;
 use super::requests::is_foreign;
 use super::wire::{ALLOW, Owner, Pending, Wire};
 use super::{Admission, CallEntry, Endpoint, Origin, Output, Side};
@@ -25,9 +32,17 @@ use super::{Admission, CallEntry, Endpoint, Origin, Output, Side};
 /// Max-Forwards that falls ends any other loop.
 pub(super) const LOOP_HEADER: &[u8] = b"X-Loop-Token";
 
+/// A call that its own rules have not ended so long after they should have is stuck.
+pub(super) const REAP_AFTER_END: Duration = Duration::from_secs(40);
+/// The same before the answer, when nobody knows yet how long it may ring.
+const REAP_AFTER_ADMISSION: Duration = Duration::from_secs(3600);
+
 /// What goes on from the caller's INVITE to the targets'.
 pub(super) struct Onward {
-    pub(super) invite_cseq: u32,
+    /// Of the caller's leg.
+    pub(super) policy: LegPolicy,
+    /// When the call is taken away whatever state it is in (spec/sip D16).
+    pub(super) reap_at: Mono,
     pub(super) max_forwards: u8,
     pub(super) caller: Caller,
     /// Display name of From as written, with its quotes.
@@ -71,10 +86,13 @@ impl Endpoint {
         let (dialed, number) = dialed_of(&request, rules);
         let id = self.wire.ids.call_id(wall);
         let merged = self.wire.keys.of_merged(&request);
-        let onward = Box::new(Onward::new(&request, caller, &self.wire.settings.loop_token));
-        let sip_call_id = Bytes::copy_from_slice(request.call_id());
-
         let limits = self.wire.settings.call;
+        let reap_at = now + limits.max_call + REAP_AFTER_ADMISSION;
+        let token = &self.wire.settings.loop_token;
+        let onward = Box::new(Onward::new(&request, caller, rules.dialog, reap_at, token));
+        let sip_call_id = Bytes::copy_from_slice(request.call_id());
+        let (invite_cseq, takes_update) = (request.cseq().number, takes_update(&request));
+
         let wire = &mut self.wire;
         let failures = self.failures[usize::from(trunk.0)].clone();
         let key = self.calls.insert_with_key(|call| {
@@ -82,10 +100,12 @@ impl Endpoint {
             let transaction = wire.accept_invite(request, flow, Owner::Call(call), keys, now);
             let tag = ids::tag(call, 0, wire.ids.random());
             let sdp = SdpOrigin::new(wire.ids.random());
+            let mut caller = Leg::new(0, (transaction, invite_cseq), tag, sdp);
+            caller.takes_update = takes_update;
             CallEntry {
                 id,
                 call: Call::new(limits, failures, now),
-                caller: Leg::new(0, transaction, tag, sdp),
+                caller,
                 target: None,
                 onward,
                 armed: None,
@@ -124,13 +144,8 @@ impl Endpoint {
         if self.wire.find(self.wire.keys.of_merged(request)).is_some() {
             return Err(Rejection::new(482, "Loop Detected"));
         }
-        if let Some(unsupported) = unsupported(request) {
-            return Err(Rejection::with(
-                420,
-                "Bad Extension",
-                HeaderName::Unsupported,
-                unsupported,
-            ));
+        if let Some(rules) = self.trunks.get(trunk) {
+            screen_extensions(request, &rules.dialog)?;
         }
         if !is_session(request) {
             let accept = Bytes::from_static(b"application/sdp");
@@ -156,6 +171,11 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(key) else { return };
         let Some(leg) = entry.leg(side) else { return };
         let timers = self.wire.settings.timers;
+        if leg.reliable.is_some() && self.provisional_timeout(key, side, now) {
+            return;
+        }
+        let Some(entry) = self.calls.get_mut(key) else { return };
+        let Some(leg) = entry.leg(side) else { return };
         let overdue = leg.confirmation.as_mut().and_then(|it| it.handle_timeout(timers, now));
         match overdue {
             Some(Overdue::Resend) => {
@@ -190,6 +210,9 @@ impl Endpoint {
         if entry.leg(side).is_some_and(|leg| leg.probe_at.is_some_and(|at| at <= now)) {
             entry.probe(side, key, &mut self.wire, now);
         }
+        if entry.leg(side).is_some_and(|leg| leg.session.is_some()) {
+            self.session_timeout(key, side, now);
+        }
     }
 }
 
@@ -201,23 +224,21 @@ impl CallEntry {
         match command {
             Command::Progress { status, body } => {
                 self.open_caller_dialog(wire);
-                self.respond_to_caller(status, body, wire, now);
+                if self.is_reliable_to_caller(wire) {
+                    self.progress_reliably(Provisional { status, body }, wire, now);
+                } else {
+                    self.respond_to_caller(status, body, |_| {}, wire, now);
+                }
             }
             Command::Answer { body } => {
                 self.open_caller_dialog(wire);
-                let flow = wire.transactions.get(self.caller.invite).map(|entry| entry.flow);
-                let ok = self.respond_to_caller(200, body, wire, now);
-                self.caller.state = LegState::Answered;
-                if let (Some(ok), Some(flow)) = (ok, flow) {
-                    let cseq = self.onward.invite_cseq;
-                    let timers = wire.settings.timers;
-                    self.caller.confirmation =
-                        Some(Box::new(Confirmation::new(cseq, ok, flow, timers, now)));
+                let body = match self.caller.provisionals_mut() {
+                    Some(provisionals) => provisionals.answer(body),
+                    None => Some(body),
+                };
+                if let Some(body) = body {
+                    self.answer_caller(body, wire, now);
                 }
-                self.caller.probe_at = wire.settings.probe_interval.map(|every| now + every);
-                // The offer has done its part.
-                self.onward.offer = None;
-                self.onward.display = Bytes::new();
             }
             Command::Refuse { status, retry_after_s } => {
                 let more = |writer: &mut Writer, _: &Request| {
@@ -227,6 +248,10 @@ impl CallEntry {
                 };
                 wire.respond(self.caller.invite, status, Some(&self.caller.tag), more, None, now);
                 self.caller.state = LegState::Settled;
+                self.caller.rest();
+            }
+            Command::HangUp { .. } if self.caller.state == LegState::Early => {
+                self.fail_caller(500, wire, now);
             }
             Command::HangUp { why } => {
                 // A BYE may not overtake the ACK to our answer (RFC 3261 §15).
@@ -238,6 +263,50 @@ impl CallEntry {
                 }
             }
         }
+    }
+
+    /// The 200 to the caller.
+    pub(super) fn answer_caller(&mut self, body: Option<Body>, wire: &mut Wire, now: Mono) {
+        let Some(entry) = wire.transactions.get(self.caller.invite) else { return };
+        let flow = entry.flow;
+        let policy = self.onward.policy.session;
+        let request = entry.request.as_ref().map(|pending| &pending.request);
+        let terms = request.and_then(|request| policy.answer(request, None).ok().flatten());
+        let more = |writer: &mut Writer| {
+            if let Some(terms) = terms {
+                terms.write_answer(writer);
+            }
+        };
+        let body = match self.caller.provisionals_mut() {
+            Some(provisionals) => provisionals.description_of_answer(body),
+            None => body,
+        };
+        let ok = self.respond_to_caller(200, body, more, wire, now);
+        self.caller.state = LegState::Answered;
+        self.caller.probe_at = wire.settings.probe_interval.map(|every| now + every);
+        let (ok, sent) = ok.map_or((None, None), |(ok, body)| (Some(ok), body));
+        if let Some(ok) = ok {
+            let timers = wire.settings.timers;
+            let confirmation = Confirmation::new(self.caller.invite_cseq, ok, flow, timers, now);
+            self.caller.confirmation = Some(Box::new(confirmation));
+        }
+        if let Some(terms) = terms {
+            let described = self.caller.provisionals().and_then(Provisionals::described).cloned();
+            let heard = digest(self.onward.offer.as_ref());
+            self.agree(Side::Caller, Some(terms), wire, now);
+            self.describe(Side::Caller, sent.or(described), heard);
+        }
+        // The offer has done its part.
+        self.onward.offer = None;
+        self.onward.display = Bytes::new();
+    }
+
+    /// A final failure for a caller who still waits for its answer, although the call is over: the
+    /// answer was held back, and now it is too late for it.
+    pub(super) fn fail_caller(&mut self, status: u16, wire: &mut Wire, now: Mono) {
+        wire.respond(self.caller.invite, status, Some(&self.caller.tag), |_, _| {}, None, now);
+        self.caller.state = LegState::Settled;
+        self.caller.rest();
     }
 
     /// Our dialog with the caller, from the first response that carries our tag.
@@ -253,27 +322,29 @@ impl CallEntry {
         self.caller.dialog = Dialog::with_caller(request, &self.caller.tag, flow).map(Box::new);
     }
 
-    fn respond_to_caller(
+    /// Returns the response and the body that went with it.
+    pub(super) fn respond_to_caller(
         &mut self,
         status: u16,
         body: Option<Body>,
+        more: impl FnOnce(&mut Writer),
         wire: &mut Wire,
         now: Mono,
-    ) -> Option<Bytes> {
+    ) -> Option<(Bytes, Option<Body>)> {
         let flow = wire.transactions.get(self.caller.invite)?.flow;
         let contact = wire.contact(flow);
         let address = wire.settings.listener(flow.listener).map(|listener| listener.address);
-        let body = body.map(|body| match address {
-            Some(address) => self.caller.sdp.rewrite(body, address),
-            None => body,
-        });
+        let body = self.caller.sdp.rewrite_any(body, address);
         let more = |writer: &mut Writer, _: &Request| {
             writer.header(HeaderName::Contact, &contact);
             if status >= 200 {
                 writer.header(HeaderName::Allow, ALLOW);
             }
+            more(writer);
         };
-        wire.respond(self.caller.invite, status, Some(&self.caller.tag), more, body.as_ref(), now)
+        let (invite, tag) = (self.caller.invite, &self.caller.tag);
+        let response = wire.respond(invite, status, Some(tag), more, body.as_ref(), now)?;
+        Some((response, body))
     }
 
     /// Ends a leg that may get a BYE now.
@@ -292,7 +363,7 @@ impl CallEntry {
         if let Some(leg) = self.leg(side) {
             leg.state = LegState::Settled;
             leg.confirmation = None;
-            leg.probe_at = None;
+            leg.rest();
         }
     }
 
@@ -325,7 +396,7 @@ impl CallEntry {
         if leg.state != LegState::Answered {
             return;
         }
-        leg.probe_at = None;
+        leg.rest();
         let Some(dialog) = &mut leg.dialog else {
             leg.state = LegState::Settled;
             return;
@@ -355,12 +426,19 @@ impl CallEntry {
 }
 
 impl Onward {
-    fn new(request: &Request, caller: Caller, own_token: &[u8]) -> Self {
+    fn new(
+        request: &Request,
+        caller: Caller,
+        policy: LegPolicy,
+        reap_at: Mono,
+        own_token: &[u8],
+    ) -> Self {
         let mut tokens: Vec<&[u8]> = loop_tokens(request).collect();
         tokens.truncate(LOOP_TOKENS_MAX - 1);
         tokens.push(own_token);
         Self {
-            invite_cseq: request.cseq().number,
+            policy,
+            reap_at,
             max_forwards: request.max_forwards().unwrap_or(70) - 1,
             caller,
             display: Bytes::copy_from_slice(request.from().display()),
@@ -392,13 +470,42 @@ fn loop_tokens(request: &Headers) -> impl Iterator<Item = &[u8]> {
         .flat_map(|(_, _, value)| value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii))
 }
 
-/// The option tags of Require that we do not know: all of them (RFC 3261 §8.2.2.3).
-pub(super) fn unsupported(request: &Headers) -> Option<Bytes> {
-    let wanted: Vec<&[u8]> = request
-        .values(HeaderName::Require)
-        .chain(request.values(HeaderName::ProxyRequire))
-        .collect();
-    (!wanted.is_empty()).then(|| Bytes::from(wanted.join(&b", "[..])))
+/// What an INVITE asks for and its trunk does not allow (RFC 3262 §3, RFC 4028 §9).
+fn screen_extensions(request: &Request, policy: &LegPolicy) -> Result<(), Rejection> {
+    let refused = |tag: &[u8]| match tag {
+        b"timer" => !policy.session.supported,
+        b"100rel" => policy.reliable == Some(Support::No),
+        _ => true,
+    };
+    if let Some(unsupported) = unsupported(request, refused) {
+        let name = HeaderName::Unsupported;
+        return Err(Rejection::with(420, "Bad Extension", name, unsupported));
+    }
+    if policy.reliable == Some(Support::Required) && !offers_reliability(request) {
+        let (name, value) = (HeaderName::Require, Bytes::from_static(b"100rel"));
+        return Err(Rejection::with(421, "Extension Required", name, value));
+    }
+    if let Err(TooShort { min_s }) = policy.session.answer(request, None) {
+        let (name, value) = (HeaderName::MinSe, Bytes::from(min_s.to_string()));
+        return Err(Rejection::with(422, "Session Interval Too Small", name, value));
+    }
+    Ok(())
+}
+
+/// The option tags of Require that we do not take: those that `refused` names, and all of
+/// Proxy-Require (RFC 3261 §8.2.2.3).
+pub(super) fn unsupported(request: &Headers, refused: impl Fn(&[u8]) -> bool) -> Option<Bytes> {
+    if !request.has(HeaderName::Require) && !request.has(HeaderName::ProxyRequire) {
+        return None;
+    }
+    let required = request.values(HeaderName::Require).filter(|tag| refused(tag));
+    let refused: Vec<&[u8]> = required.chain(request.values(HeaderName::ProxyRequire)).collect();
+    (!refused.is_empty()).then(|| Bytes::from(refused.join(&b", "[..])))
+}
+
+/// Within a call, what we know we take.
+pub(super) fn unknown_in_dialog(tag: &[u8]) -> bool {
+    !matches!(tag, b"timer" | b"100rel")
 }
 
 /// No body, or one that describes a session. A multipart body may hold more than a session: the

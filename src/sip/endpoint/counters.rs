@@ -26,6 +26,8 @@ pub struct Counters {
     pub strays: u64,
     /// Handlers that panicked; each ended one call.
     pub panics: u64,
+    /// Calls that did not end by themselves and were taken away.
+    pub reaped: u64,
 }
 
 impl Counters {

@@ -12,7 +12,9 @@
 
 mod caller;
 mod counters;
+mod refresh;
 mod relay;
+mod reliable;
 mod requests;
 mod responses;
 mod settings;
@@ -362,6 +364,10 @@ impl Endpoint {
         self.current = Some(key);
         let Some(entry) = self.calls.get_mut(key) else { return };
         entry.armed = None;
+        if entry.onward.reap_at <= now {
+            self.reap(key, now);
+            return;
+        }
         for side in [Side::Caller, Side::Target] {
             self.leg_timeout(key, side, now);
         }
@@ -373,6 +379,30 @@ impl Endpoint {
             }
         }
         self.settle(key);
+    }
+
+    /// Takes away a call that should have ended by itself, and tells both sides (spec/sip D16).
+    fn reap(&mut self, key: CallKey, now: Mono) {
+        let Some(entry) = self.calls.get_mut(key) else { return };
+        self.wire.counters.reaped += 1;
+        let (id, is_ended) = (entry.id, entry.call.is_ended());
+        if entry.caller.state == LegState::Early {
+            entry.fail_caller(500, &mut self.wire, now);
+        }
+        let why = call::own_reason(Reason::MaxDuration);
+        for side in [Side::Caller, Side::Target] {
+            entry.say_bye(side, Some(why.clone()), key, &mut self.wire, now);
+        }
+        if let Some(leg) = entry.target.take().filter(|leg| leg.state == LegState::Early) {
+            self.wire.cancel(leg.invite, Some(why), now);
+        }
+        self.calls.remove(key);
+        if !is_ended {
+            let reason = Reason::MaxDuration;
+            let (party, status) = (call::report::Party::System, reason.status());
+            let report = Report::Ended { party, reason, status, q850: None };
+            self.wire.out.push(Output::Report { call: key, id, at: now, report });
+        }
     }
 
     fn refuse_malformed(&mut self, refusal: &MalformedRefusal, flow: Flow, origin: Origin) {
@@ -418,10 +448,10 @@ impl CallEntry {
     }
 
     fn deadline(&self) -> Option<Mono> {
-        [self.call.deadline(), self.caller.deadline(), self.target.as_ref().and_then(Leg::deadline)]
-            .into_iter()
-            .flatten()
-            .min()
+        let target = self.target.as_ref().and_then(Leg::deadline);
+        let earlier = [self.call.deadline(), self.caller.deadline(), target];
+        let earliest = earlier.into_iter().flatten().min();
+        Some(earliest.map_or(self.onward.reap_at, |it| it.min(self.onward.reap_at)))
     }
 
     fn both_answered(&self) -> bool {

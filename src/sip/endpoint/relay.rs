@@ -12,7 +12,9 @@ use crate::sip::flow::Flow;
 use crate::sip::ids::{CallKey, TransactionKey};
 use crate::sip::leg::confirmation::Confirmation;
 use crate::sip::leg::event::Body;
-use crate::sip::leg::{HeldAck, LegState, Reinvite};
+use crate::sip::leg::offer_answer::digest;
+use crate::sip::leg::session_timer::TooShort;
+use crate::sip::leg::{HeldAck, LegState, Reinvite, takes_update};
 use crate::sip::message::{HeaderName, Method, Request, Response, Writer};
 use crate::sip::trunk::failure::relayed;
 use crate::time::Mono;
@@ -23,7 +25,9 @@ use super::wire::{ALLOW, Machine, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};
 
 /// How long a party may think about an offer after it said that it is there.
-const REINVITE_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const REINVITE_PATIENCE: Duration = Duration::from_secs(60);
+/// The same if it was offered in an UPDATE, whose sender has less patience.
+const UPDATE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Header fields that a relayed request takes along.
 const CARRIED: [HeaderName; 3] =
@@ -46,32 +50,65 @@ impl Endpoint {
             self.wire.reply(request, flow, 481, now);
             return;
         }
-        if !entry.both_answered() {
-            // Before the answer there is nothing to change, and nobody to inform (RFC 3311 §5.2).
-            let status = if negotiates { 491 } else { 480 };
-            self.wire.reply(request, flow, status, now);
+        if negotiates {
+            self.negotiate(call, side, request, flow, now);
+        } else if entry.both_answered() {
+            entry.relay_other(call, side, request, flow, &mut self.wire, now);
+        } else {
+            // Before the answer there is nobody to inform.
+            self.wire.reply(request, flow, 480, now);
+        }
+        self.settle(call);
+    }
+
+    /// A re-INVITE or UPDATE: a refresh of its leg, or an offer for the other one.
+    fn negotiate(&mut self, call: CallKey, side: Side, request: Request, flow: Flow, now: Mono) {
+        let Some(entry) = self.calls.get_mut(call) else { return };
+        let wire = &mut self.wire;
+        if let Err(TooShort { min_s }) = entry.session_asked(side, &request) {
+            let more =
+                |writer: &mut Writer| writer.header_number(HeaderName::MinSe, u64::from(min_s));
+            wire.reply_with(request, flow, 422, more, now);
             return;
         }
-        if negotiates && let Some(status) = entry.glare(side) {
+        let (is_update, repeats) =
+            (request.method() == Method::Update, entry.repeats(side, &request));
+        let asks_nothing = is_update && request.body().is_empty();
+        if !asks_nothing && !entry.both_answered() {
+            if is_update {
+                entry.offer_early(call, side, request, flow, wire, now);
+            } else {
+                // An INVITE within the one that is not answered yet (RFC 3261 §14.2).
+                wire.reply(request, flow, 491, now);
+            }
+            return;
+        }
+        if !asks_nothing && let Some(status) = entry.glare(side, repeats) {
             let more = |writer: &mut Writer| {
                 if status == 500 {
                     writer.header_number(HeaderName::RetryAfter, 1);
                 }
             };
-            self.wire.reply_with(request, flow, status, more, now);
+            wire.reply_with(request, flow, status, more, now);
             return;
         }
-        if negotiates && !is_session(&request) {
+        if !is_session(&request) {
             let more = |writer: &mut Writer| writer.header(HeaderName::Accept, b"application/sdp");
-            self.wire.reply_with(request, flow, 415, more, now);
+            wire.reply_with(request, flow, 415, more, now);
             return;
         }
-        if method == Method::Invite {
-            entry.relay_invite(call, side, request, flow, &mut self.wire, now);
-        } else {
-            entry.relay_other(call, side, request, flow, &mut self.wire, now);
+        if request.has(HeaderName::Allow)
+            && let Some(leg) = entry.leg(side)
+        {
+            leg.takes_update = takes_update(&request);
         }
-        self.settle(call);
+        if repeats {
+            entry.answer_refresh(call, side, request, flow, wire, now);
+        } else if is_update {
+            entry.relay_other(call, side, request, flow, wire, now);
+        } else {
+            entry.relay_invite(call, side, request, flow, wire, now);
+        }
     }
 
     /// The other party answered what we passed on to `side`.
@@ -88,19 +125,39 @@ impl Endpoint {
         if status == 100 {
             return;
         }
-        let is_invite = response.cseq().method() == Method::Invite;
+        let method = response.cseq().method();
         let Some(entry) = self.calls.get_mut(call) else { return };
         self.current = Some(call);
-        if is_invite && status >= 200 {
+        let is_early = entry.leg(side).is_some_and(|leg| leg.state == LegState::Early);
+        if method == Method::Invite && status >= 200 {
             entry.reinvite_done(side, transaction, response, &mut self.wire);
         } else if (200..300).contains(&status)
             && let Some(dialog) = entry.leg(side).and_then(|leg| leg.dialog.as_mut())
         {
             dialog.refresh_target(response);
         }
+        let again = match status {
+            422 => entry.raise_interval(side, response).then_some(method),
+            // What the peer said of itself was wrong.
+            405 | 501 if method == Method::Update && !is_early => {
+                entry.leg(side).map(|leg| leg.takes_update = false).map(|()| Method::Invite)
+            }
+            _ => None,
+        };
+        if let Some(method) = again {
+            entry.forward(call, side, answer, method, &mut self.wire, now);
+            self.settle(call);
+            return;
+        }
+        if (200..300).contains(&status)
+            && matches!(method, Method::Invite | Method::Update)
+            && !is_early
+        {
+            entry.relayed_with_success(side, answer, response, &mut self.wire, now);
+        }
         let shown = if status < 300 { status } else { relayed(status) };
         entry.relay_response(side.other(), answer, shown, body_of(response), &mut self.wire, now);
-        if matches!(status, 481 | 408) {
+        if matches!(status, 481 | 408) && !is_early {
             self.lost(call, side, Reason::DialogLost, now);
         } else {
             self.settle(call);
@@ -122,15 +179,21 @@ impl Endpoint {
             leg.reinvite = None;
             leg.reinvite_until = None;
         }
+        let is_early = entry.leg(side).is_some_and(|leg| leg.state == LegState::Early);
         entry.relay_response(side.other(), answer, 408, None, &mut self.wire, now);
+        if is_early {
+            // The INVITE will tell.
+            return;
+        }
         self.lost(call, side, Reason::PeerUnreachable, now);
     }
 }
 
 impl CallEntry {
     /// Whether a new offer on `side` crosses one in progress, and what it is answered: 500 if the
-    /// same party overlaps itself, 491 if the other one, or we, negotiate (RFC 3261 §14.2).
-    fn glare(&mut self, side: Side) -> Option<u16> {
+    /// same party overlaps itself, 491 if the other one, or we, negotiate (RFC 3261 §14.2). What
+    /// is done on the other leg does not matter to an offer that `repeats` what is in force.
+    fn glare(&mut self, side: Side, repeats: bool) -> Option<u16> {
         let unconfirmed = |leg: &crate::sip::leg::Leg| leg.confirmation.is_some();
         let own = self.leg(side)?;
         match own.reinvite {
@@ -139,7 +202,7 @@ impl CallEntry {
             None if unconfirmed(own) => return Some(491),
             None => {}
         }
-        let other = self.leg(side.other())?;
+        let other = self.leg(side.other()).filter(|_| !repeats)?;
         (other.reinvite.is_some() || unconfirmed(other) || other.held_ack.is_some()).then_some(491)
     }
 
@@ -153,28 +216,8 @@ impl CallEntry {
         now: Mono,
     ) {
         let method = request.method();
-        let body = body_of(&request);
-        let carried: Vec<(HeaderName, Bytes)> = CARRIED
-            .iter()
-            .filter_map(|name| Some((*name, Bytes::copy_from_slice(request.line(*name)?))))
-            .collect();
         let answer = wire.accept(request, flow, now);
-        let to = side.other();
-        let Some(leg) = self.leg(to) else { return };
-        let Some(dialog) = &mut leg.dialog else { return };
-        let contact = wire.contact(dialog.flow());
-        let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);
-        let body = leg.sdp.rewrite_any(body, address);
-        let more = |writer: &mut Writer| {
-            if method == Method::Update {
-                writer.header(HeaderName::Contact, &contact);
-            }
-            for (name, value) in &carried {
-                writer.header(*name, value);
-            }
-        };
-        let owner = Owner::Relay { call, side: to, answer };
-        wire.request(dialog, method, owner, more, body.as_ref(), now);
+        self.forward(call, side.other(), answer, method, wire, now);
     }
 
     fn relay_invite(
@@ -186,39 +229,132 @@ impl CallEntry {
         wire: &mut Wire,
         now: Mono,
     ) {
-        let offer = body_of(&request);
         let key = wire.keys.of(&request, Method::Invite, request.method_bytes());
         let owner = Owner::Reinvite { call, side };
         let answer = wire.accept_invite(request, flow, owner, [Some(key), None], now);
         if let Some(leg) = self.leg(side) {
             leg.reinvite = Some(Reinvite::Theirs(answer));
         }
-        let to = side.other();
+        self.forward(call, side.other(), answer, Method::Invite, wire, now);
+    }
+
+    /// Passes the request that waits in `answer` on to `to`, as a request of this method. An
+    /// UPDATE that the peer would not take becomes a re-INVITE (RFC 3311 §4).
+    fn forward(
+        &mut self,
+        call: CallKey,
+        to: Side,
+        answer: TransactionKey,
+        method: Method,
+        wire: &mut Wire,
+        now: Mono,
+    ) {
+        let Some(leg) = self.leg(to) else { return };
+        let pending = wire.transactions.get(answer).and_then(|entry| entry.request.as_ref());
+        let Some(request) = pending.map(|pending| &pending.request) else { return };
+        let body = body_of(request);
+        let owner = Owner::Relay { call, side: to, answer };
+        let takes_it = method != Method::Update || leg.takes_update;
+        if method == Method::Invite || !takes_it {
+            let is_waited_for_long = request.method() == Method::Invite;
+            let patience = if is_waited_for_long { REINVITE_PATIENCE } else { UPDATE_PATIENCE };
+            self.send_reinvite(to, body, owner, patience, wire, now);
+            return;
+        }
+        let carried: Vec<(HeaderName, Bytes)> = CARRIED
+            .iter()
+            .filter_map(|name| Some((*name, Bytes::copy_from_slice(request.line(*name)?))))
+            .collect();
+        let Some(dialog) = &mut leg.dialog else { return };
+        let contact = wire.contact(dialog.flow());
+        let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);
+        let body = leg.sdp.rewrite_any(body, address);
+        let session = leg.session.as_deref();
+        let more = |writer: &mut Writer| {
+            if method == Method::Update {
+                writer.header(HeaderName::Contact, &contact);
+                if let Some(session) = session {
+                    session.timer.write_request(writer);
+                }
+            }
+            for (name, value) in &carried {
+                writer.header(*name, value);
+            }
+        };
+        wire.request(dialog, method, owner, more, body.as_ref(), now);
+    }
+
+    /// Sends a re-INVITE to `to`, which is given up after `patience`.
+    pub(super) fn send_reinvite(
+        &mut self,
+        to: Side,
+        offer: Option<Body>,
+        owner: Owner,
+        patience: Duration,
+        wire: &mut Wire,
+        now: Mono,
+    ) {
         let Some(leg) = self.leg(to) else { return };
         let has_offer = offer.is_some();
         let Some(dialog) = &mut leg.dialog else { return };
+        let session = leg.session.as_deref();
         let flow = wire.settings.reach(dialog.flow()).unwrap_or_else(|| dialog.flow());
         let contact = wire.contact(flow);
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
         let offer = leg.sdp.rewrite_any(offer, address);
-        leg.offered = has_offer;
         let write = |writer: &mut Writer, via: Bytes| {
             dialog.begin_request(Method::Invite.name().as_bytes(), &via, writer);
             writer.header(HeaderName::Contact, &contact);
             writer.header(HeaderName::Allow, ALLOW);
+            if let Some(session) = session {
+                session.timer.write_request(writer);
+            }
             let request = match &offer {
                 Some(body) => writer.finish_with(&body.content_type, &body.bytes),
                 None => writer.finish(),
             };
             (dialog.invite_head(via), request)
         };
-        let ours = wire.invite(flow, Owner::Relay { call, side: to, answer }, write, now);
+        let ours = wire.invite(flow, owner, write, now);
+        leg.offered = has_offer;
         leg.reinvite = Some(Reinvite::Ours(ours));
-        leg.reinvite_until = Some(now + REINVITE_PATIENCE);
+        leg.reinvite_until = Some(now + patience);
+    }
+
+    /// What we passed on to `side` succeeded there: its session is refreshed, and the description
+    /// that went with it is in force.
+    fn relayed_with_success(
+        &mut self,
+        side: Side,
+        answer: TransactionKey,
+        response: &Response,
+        wire: &mut Wire,
+        now: Mono,
+    ) {
+        let Some(leg) = self.leg(side) else { return };
+        if leg.state != LegState::Answered {
+            return;
+        }
+        if response.has(HeaderName::Allow) {
+            leg.takes_update = takes_update(response);
+        }
+        let number = leg.number;
+        let terms = self.policy_of(number).session.agreed(response);
+        self.agree(side, terms, wire, now);
+        if terms.is_none() {
+            return;
+        }
+        let pending = wire.transactions.get(answer).and_then(|entry| entry.request.as_ref());
+        let offer = pending.and_then(|pending| body_of(&pending.request));
+        let Some(leg) = self.leg(side) else { return };
+        let flow = leg.dialog.as_ref().map(|dialog| dialog.flow());
+        let address = flow.and_then(|flow| wire.settings.listener(flow.listener));
+        let sent = leg.sdp.rewrite_any(offer, address.map(|it| it.address));
+        self.describe(side, sent, digest(body_of(response).as_ref()));
     }
 
     /// Our re-INVITE on `side` has its final response.
-    fn reinvite_done(
+    pub(super) fn reinvite_done(
         &mut self,
         side: Side,
         transaction: TransactionKey,
@@ -262,12 +398,25 @@ impl CallEntry {
         }
         let request = &pending.request;
         let cseq = request.cseq().number;
-        if status < 300
-            && matches!(request.method(), Method::Invite | Method::Update)
-            && let Some(dialog) = self.leg(side).and_then(|leg| leg.dialog.as_mut())
-        {
-            dialog.refresh_target(request);
+        if status < 200 && (!is_invite || request.has_option(HeaderName::Require, b"100rel")) {
+            // Only what may be lost without harm, and is not our own invention, is passed back.
+            return;
         }
+        let negotiates = matches!(request.method(), Method::Invite | Method::Update);
+        let mut terms = None;
+        if status < 300
+            && negotiates
+            && let Some(leg) = self.leg(side)
+        {
+            if let Some(dialog) = leg.dialog_of(request) {
+                dialog.refresh_target(request);
+            }
+            if status >= 200 && leg.state == LegState::Answered {
+                terms = self.session_answer(side, request);
+                self.agree(side, terms, wire, now);
+            }
+        }
+        let heard = digest(body_of(request).as_ref()).filter(|_| terms.is_some());
         let contact = wire.contact(flow);
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
         let Some(leg) = self.leg(side) else { return };
@@ -278,11 +427,18 @@ impl CallEntry {
                 writer.header(HeaderName::Contact, &contact);
                 writer.header(HeaderName::Allow, ALLOW);
             }
+            if let Some(terms) = terms {
+                terms.write_answer(writer);
+            }
         };
         let message = wire.respond(answer, status, None, more, body.as_ref(), now);
+        if terms.is_some() {
+            self.describe(side, body, heard);
+        }
         if !is_invite || status < 200 {
             return;
         }
+        let Some(leg) = self.leg(side) else { return };
         if status >= 300 {
             leg.reinvite = None;
         }

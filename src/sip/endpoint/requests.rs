@@ -5,12 +5,14 @@ use crate::sip::call::report::ReasonValue;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
 use crate::sip::leg::event::{Body, LegEvent};
-use crate::sip::leg::{LegState, Reinvite};
+use crate::sip::leg::offer_answer::digest;
+use crate::sip::leg::{LegState, Reinvite, Reliable};
 use crate::sip::message::{HeaderName, Headers, Method, Reason, Request, Scheme};
 use crate::sip::transaction::{Outputs as Effects, ServerKey, invite_server, server};
 use crate::sip::trunk::profile::OptionsPolicy;
 use crate::time::{Mono, Wall};
 
+use super::caller::{unknown_in_dialog, unsupported};
 use super::wire::{ALLOW, Machine, Owner};
 use super::{Endpoint, Origin, Side};
 
@@ -115,8 +117,7 @@ impl Endpoint {
         let (call, number) = ids::read_tag(request.to_tag()?)?;
         let entry = self.calls.get_mut(call)?;
         let side = entry.side_of(number)?;
-        let leg = entry.leg(side)?;
-        leg.dialog.as_ref()?.matches(request).then_some((call, side))
+        entry.leg(side)?.dialog_of(request).map(|_| (call, side))
     }
 
     fn in_dialog(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
@@ -139,7 +140,7 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.leg(side) else { return };
         let number = request.cseq().number;
-        if let Some(dialog) = &mut leg.dialog {
+        if let Some(dialog) = leg.dialog_of(&request) {
             if dialog.take_cseq(number).is_err() {
                 self.wire.reply(request, flow, 500, now);
                 return;
@@ -148,7 +149,7 @@ impl Endpoint {
         }
         // RFC 3261 §8.2.2.3. Not of a BYE: what ends a call ends it.
         if request.method() != Method::Bye
-            && let Some(unsupported) = super::caller::unsupported(&request)
+            && let Some(unsupported) = unsupported(&request, unknown_in_dialog)
         {
             let more = |writer: &mut crate::sip::message::Writer| {
                 writer.header(HeaderName::Unsupported, &unsupported);
@@ -171,7 +172,7 @@ impl Endpoint {
                 self.wire.reply(request, flow, 400, now);
             }
             Method::Notify | Method::Subscribe => self.wire.reply(request, flow, 489, now),
-            Method::Prack => self.wire.reply(request, flow, 481, now),
+            Method::Prack => self.prack(call, side, request, flow, now),
             Method::Refer
             | Method::Register
             | Method::Publish
@@ -199,6 +200,8 @@ impl Endpoint {
             | Owner::Attempt { .. }
             | Owner::Bye { .. }
             | Owner::Probe { .. }
+            | Owner::Refresh { .. }
+            | Owner::Move { .. }
             | Owner::Relay { .. } => None,
         };
         // Of a call that is over only the transaction is left; a To tag is owed all the same.
@@ -220,6 +223,8 @@ impl Endpoint {
             | Owner::Attempt { .. }
             | Owner::Bye { .. }
             | Owner::Probe { .. }
+            | Owner::Refresh { .. }
+            | Owner::Move { .. }
             | Owner::Relay { .. } => {}
         }
     }
@@ -238,7 +243,7 @@ impl Endpoint {
             self.wire.respond_stateless(&request, flow, 503, "Service Unavailable", |writer| {
                 writer.header_number(HeaderName::RetryAfter, u64::from(call::RETRY_AFTER_S));
             });
-        } else if let Some(unsupported) = super::caller::unsupported(&request) {
+        } else if let Some(unsupported) = unsupported(&request, unknown_in_dialog) {
             self.wire.respond_stateless(&request, flow, 420, "Bad Extension", |writer| {
                 writer.header(HeaderName::Unsupported, &unsupported);
             });
@@ -256,11 +261,18 @@ impl Endpoint {
         let number = ack.cseq().number;
         let Some(confirmation) = leg.confirmation.take_if(|it| it.cseq == number) else { return };
         leg.reinvite.take_if(|reinvite| matches!(reinvite, Reinvite::Theirs(_)));
-        let initial = side == Side::Caller && number == entry.onward.invite_cseq;
+        let initial = side == Side::Caller && number == leg.invite_cseq;
+        let moved = match leg.reliable.take_if(|_| initial).map(|it| *it) {
+            Some(Reliable::Sent(provisionals)) => provisionals.moved(),
+            Some(Reliable::Heard(_)) | None => None,
+        };
         let body = body_of(ack);
+        entry.describe(side, None, digest(body.as_ref()));
         entry.release_ack(side.other(), body, &mut self.wire);
         if let Some(why) = confirmation.hang_up {
             entry.say_bye(side, why, call, &mut self.wire, now);
+        } else if let Some(description) = moved {
+            entry.tell_of_move(call, side, description, &mut self.wire, now);
         }
         if initial {
             self.drive(call, call::Input::Caller(LegEvent::Confirmed), now);
@@ -283,9 +295,13 @@ impl Endpoint {
                 // The answer is in the journal: the caller is told, and the BYE that ends what it
                 // opened waits for the ACK.
                 self.drive(call, side.event(LegEvent::HungUp { why, q850 }), now);
-                let entry = self.calls.get_mut(call);
-                if let Some(confirmation) = entry.and_then(|it| it.caller.confirmation.as_mut()) {
+                let Some(entry) = self.calls.get_mut(call) else { return };
+                if let Some(confirmation) = entry.caller.confirmation.as_mut() {
                     confirmation.hang_up = Some(None);
+                } else if entry.caller.state == LegState::Early {
+                    // It was not told yet: a PRACK was missing.
+                    entry.fail_caller(487, &mut self.wire, now);
+                    self.settle(call);
                 }
                 return;
             }
@@ -302,6 +318,7 @@ impl Endpoint {
 pub(super) fn capabilities(writer: &mut crate::sip::message::Writer) {
     writer.header(HeaderName::Allow, ALLOW);
     writer.header(HeaderName::Accept, b"application/sdp");
+    writer.header(HeaderName::Supported, b"timer, 100rel");
 }
 
 /// Whether the Request-URI has a scheme that is not for us.

@@ -15,8 +15,8 @@ use crate::sip::message::{Method, Response};
 use crate::sip::transaction::Outputs as Effects;
 use crate::time::Mono;
 
-use super::requests::{body_of, reason_of};
-use super::target::FIRST_CSEQ;
+use super::reliable::is_reliable;
+use super::requests::reason_of;
 use super::wire::{Fork, Machine, Owner};
 use super::{Endpoint, Side};
 
@@ -84,6 +84,8 @@ impl Endpoint {
                     self.lost(call, side, Reason::DialogLost, now);
                 }
             }
+            Owner::Refresh { call, side } => self.refreshed(call, side, key, response, now),
+            Owner::Move { call, side } => self.moved(call, side, key, response, now),
             Owner::Relay { call, side, answer } => {
                 self.relayed_response(call, side, key, answer, response, now);
             }
@@ -106,6 +108,9 @@ impl Endpoint {
             }
             Owner::Bye { call, side } => self.bye_done(call, side),
             Owner::Probe { call, side } => self.lost(call, side, Reason::PeerUnreachable, now),
+            Owner::Refresh { call, side } | Owner::Move { call, side } => {
+                self.refresh_timed_out(call, side, key, now);
+            }
             Owner::Relay { call, side, answer } => {
                 self.relay_timed_out(call, side, key, answer, now);
             }
@@ -132,6 +137,8 @@ impl Endpoint {
                 | Owner::Reinvite { .. }
                 | Owner::Bye { .. }
                 | Owner::Probe { .. }
+                | Owner::Refresh { .. }
+                | Owner::Move { .. }
                 | Owner::Relay { .. } => None,
             })
             .collect();
@@ -158,20 +165,31 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = &mut entry.target else { return };
         leg.heard = true;
-        if response.cseq().number != FIRST_CSEQ {
+        if response.cseq().number != leg.invite_cseq {
             return;
         }
         let event = match response.status() {
             100 => LegEvent::Trying,
-            status @ 101..200 => LegEvent::Progress { status, body: body_of(response) },
+            status @ 101..200 if is_reliable(response) => {
+                match entry.hear_reliably(response, flow, &mut self.wire, now) {
+                    Some(body) => LegEvent::Progress { status, body },
+                    None => return,
+                }
+            }
+            status @ 101..200 => {
+                let body = entry.preview(response, &self.wire);
+                LegEvent::Progress { status, body }
+            }
             200..300 => {
-                if !entry.answered(transaction, response, flow, &mut self.wire, now) {
+                let answered = entry.answered(transaction, response, flow, &mut self.wire, now);
+                let Some(body) = answered else {
                     // An answer without a tag or Contact cannot be acknowledged.
                     self.attempt_lost(call, Reason::AttemptCarrierFailed, now);
                     return;
-                }
-                LegEvent::Answered { body: body_of(response) }
+                };
+                LegEvent::Answered { body }
             }
+            422 if entry.dial_again(call, response, &mut self.wire, now) => return,
             status => {
                 entry.target = None;
                 LegEvent::Refused { status, q850: reason_of(response).1 }

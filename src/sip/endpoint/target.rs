@@ -1,5 +1,7 @@
 //! A target's leg: our INVITE to it, its answer, and its end.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -9,18 +11,24 @@ use crate::sip::dialog::Dialog;
 use crate::sip::flow::{Flow, ListenerId};
 use crate::sip::ids::{self, CallKey, TransactionKey};
 use crate::sip::leg::event::{Body, Command};
-use crate::sip::leg::offer_answer::SdpOrigin;
-use crate::sip::leg::{HeldAck, Leg, LegState};
+use crate::sip::leg::offer_answer::{SdpOrigin, digest};
+use crate::sip::leg::policy::LegPolicy;
+use crate::sip::leg::{HeldAck, Leg, LegState, Reliable, takes_update};
 use crate::sip::message::{HeaderName, Method, Response, Writer};
 use crate::sip::transaction::InviteHead;
+use crate::sip::trunk::profile::Support;
 use crate::time::Mono;
 
-use super::caller::{LOOP_HEADER, Onward};
+use super::caller::{LOOP_HEADER, Onward, REAP_AFTER_END};
+use super::requests::body_of;
 use super::wire::{ALLOW, Owner, Wire};
 use super::{CallEntry, Side};
 
 /// The number of the first request on a leg that we open.
-pub(super) const FIRST_CSEQ: u32 = 1;
+const FIRST_CSEQ: u32 = 1;
+
+/// An INVITE that is refused for its session interval is sent again no more often than this.
+const CSEQ_LAST: u32 = FIRST_CSEQ + 3;
 
 impl CallEntry {
     /// Sends the INVITE of an attempt. Everything that names this leg is new (spec/sip B1).
@@ -31,6 +39,54 @@ impl CallEntry {
         wire: &mut Wire,
         now: Mono,
     ) -> Result<(), Reason> {
+        let tag = ids::tag(key, attempt, wire.ids.random());
+        let sdp = SdpOrigin::new(wire.ids.random());
+        let call_id = wire.ids.sip_call_id();
+        let nothing = (TransactionKey::default(), FIRST_CSEQ);
+        let mut leg = Leg::new(attempt, nothing, tag, sdp);
+        leg.invite = self.send_invite(key, &mut leg, call_id, wire, now)?;
+        self.target = Some(leg);
+        Ok(())
+    }
+
+    /// The INVITE of the attempt in progress was refused for its session interval: it is sent once
+    /// more with the one that was asked for (RFC 4028 §7.3). `false` if that cannot help.
+    pub(super) fn dial_again(
+        &mut self,
+        key: CallKey,
+        response: &Response,
+        wire: &mut Wire,
+        now: Mono,
+    ) -> bool {
+        let Some(wanted) = response.min_se().ok().flatten() else { return false };
+        let Some(mut leg) = self.target.take() else { return false };
+        let policy = self.policy_of(leg.number).session;
+        let asked = policy.interval_s.unwrap_or(0).max(leg.min_se_s);
+        let helps = policy.supported && wanted > asked && leg.invite_cseq < CSEQ_LAST;
+        if helps {
+            leg.min_se_s = wanted;
+            leg.invite_cseq += 1;
+            let call_id = Bytes::copy_from_slice(response.call_id());
+            if let Ok(invite) = self.send_invite(key, &mut leg, call_id, wire, now) {
+                leg.invite = invite;
+                leg.reliable = None;
+                self.target = Some(leg);
+                return true;
+            }
+        }
+        self.target = Some(leg);
+        false
+    }
+
+    fn send_invite(
+        &self,
+        key: CallKey,
+        leg: &mut Leg,
+        call_id: Bytes,
+        wire: &mut Wire,
+        now: Mono,
+    ) -> Result<TransactionKey, Reason> {
+        let attempt = leg.number;
         let planned = self.call.attempt(attempt).ok_or(Reason::DecisionFailed)?;
         let destination = planned.destination.ok_or(Reason::AttemptUnresolved)?;
         let flow = Flow {
@@ -40,37 +96,47 @@ impl CallEntry {
             connection: None,
         };
         let flow = wire.settings.reach(flow).ok_or(Reason::AttemptUnresolved)?;
-        let uri = planned.uri.clone();
         let listener = wire.settings.listener(flow.listener).ok_or(Reason::AttemptUnresolved)?;
         let (advertised, address) = (listener.advertised.clone(), listener.address);
-
-        let tag = ids::tag(key, attempt, wire.ids.random());
-        let mut sdp = SdpOrigin::new(wire.ids.random());
-        let offer = self.onward.offer.clone().map(|body| sdp.rewrite(body, address));
+        let offer = self.onward.offer.clone().map(|body| leg.sdp.rewrite(body, address));
+        let mut policy = planned.dialog;
+        if offer.is_none() && !self.is_reliable_to_caller(wire) {
+            // The target's offer would want an answer that the caller gives only in its ACK.
+            policy.reliable = None;
+        }
+        let uri = planned.uri.clone();
         let contact = wire.contact(flow);
         let user_agent = wire.settings.user_agent.clone();
-        let call_id = wire.ids.sip_call_id();
         let onward = &self.onward;
         let write = |writer: &mut Writer, via: Bytes| {
             let head = InviteHead {
                 to: Bytes::from([b"<", &uri[..], b">"].concat()),
                 uri,
                 via,
-                from: onward.from(&advertised, &tag),
+                from: onward.from(&advertised, &leg.tag),
                 call_id,
-                cseq: FIRST_CSEQ,
+                cseq: leg.invite_cseq,
                 route: SmallVec::new(),
             };
-            let request = onward.write_invite(writer, &head, &contact, user_agent, offer.as_ref());
+            let extensions = |writer: &mut Writer| {
+                write_extensions(&policy, leg.min_se_s, writer);
+            };
+            let request = onward.write_invite(
+                writer,
+                &head,
+                &contact,
+                user_agent,
+                extensions,
+                offer.as_ref(),
+            );
             (head, request)
         };
-        let transaction = wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now);
-        self.target = Some(Leg::new(attempt, transaction, tag, sdp));
-        Ok(())
+        Ok(wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now))
     }
 
     /// The target answered. Opens the dialog and acknowledges, at once unless the caller's ACK has
-    /// yet to bring the answer to the target's offer. `false` if there is nothing to acknowledge.
+    /// yet to bring the answer to the target's offer. Returns the description for the caller;
+    /// `None` if there is nothing to acknowledge.
     pub(super) fn answered(
         &mut self,
         transaction: TransactionKey,
@@ -78,32 +144,44 @@ impl CallEntry {
         flow: Flow,
         wire: &mut Wire,
         now: Mono,
-    ) -> bool {
-        let late_offer = self.onward.offer.is_none() && !response.body().is_empty();
-        let Some(leg) = &mut self.target else { return false };
+    ) -> Option<Option<Body>> {
+        let mut body = body_of(response);
+        let leg = self.target.as_mut()?;
         // Where the INVITE went, if the answer names no Contact.
-        let uri = self.call.attempt(leg.number).map(|it| it.uri.clone()).unwrap_or_default();
-        let head = InviteHead {
-            uri,
-            via: Bytes::new(),
-            from: Bytes::copy_from_slice(response.line(HeaderName::From).unwrap_or_default()),
-            to: Bytes::new(),
-            call_id: Bytes::copy_from_slice(response.call_id()),
-            cseq: response.cseq().number,
-            route: SmallVec::new(),
-        };
-        let Some(dialog) = Dialog::with_callee(&head, &leg.tag, response, flow) else {
-            return false;
-        };
+        let planned = self.call.attempt(leg.number);
+        let policy = planned.map_or_else(Default::default, |it| it.dialog.session);
+        let uri = planned.map(|it| it.uri.clone()).unwrap_or_default();
+        let ends_after = planned.map_or(Duration::ZERO, |it| it.max_duration);
+        let mut dialog = early_dialog(uri, &leg.tag, response, flow)?;
+        let mut described = false;
+        if let Some(Reliable::Heard(early)) = leg.reliable.take().map(|it| *it)
+            && let Some(early) = early.confirm(response.to_tag().unwrap_or_default())
+        {
+            dialog.continue_from(&early.dialog);
+            described = early.described.is_some();
+            body = body.or(early.described);
+        }
         leg.state = LegState::Answered;
+        leg.takes_update = takes_update(response);
         leg.probe_at = wire.settings.probe_interval.map(|every| now + every);
+        let late_offer = self.onward.offer.is_none() && body.is_some() && !described;
+        let cseq = response.cseq().number;
         if late_offer {
-            leg.held_ack = Some(HeldAck { transaction, cseq: head.cseq });
+            leg.held_ack = Some(HeldAck { transaction, cseq });
         } else {
-            wire.acknowledge(transaction, &dialog, head.cseq, None);
+            wire.acknowledge(transaction, &dialog, cseq, None);
         }
         leg.dialog = Some(Box::new(dialog));
-        true
+        let terms = policy.agreed(response);
+        if terms.is_some() {
+            let address = wire.settings.listener(flow.listener).map(|it| it.address);
+            let sent = leg.sdp.rewrite_any(self.onward.offer.clone(), address);
+            self.agree(Side::Target, terms, wire, now);
+            self.describe(Side::Target, sent, digest(body.as_ref()));
+        }
+        let longest = ends_after.min(wire.settings.call.max_call);
+        self.onward.reap_at = now + longest + REAP_AFTER_END;
+        Some(body)
     }
 
     pub(super) fn command_target(
@@ -128,6 +206,7 @@ impl CallEntry {
         let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);
         let body = leg.sdp.rewrite_any(body, address);
         wire.acknowledge(held.transaction, dialog, held.cseq, body.as_ref());
+        self.describe(side, body, None);
     }
 }
 
@@ -154,6 +233,7 @@ impl Onward {
         head: &InviteHead,
         contact: &[u8],
         user_agent: Option<Bytes>,
+        extensions: impl FnOnce(&mut Writer),
         offer: Option<&Body>,
     ) -> Bytes {
         writer.request(Method::Invite.name().as_bytes(), &head.uri);
@@ -162,9 +242,12 @@ impl Onward {
         writer.header(HeaderName::From, &head.from);
         writer.header(HeaderName::To, &head.to);
         writer.header(HeaderName::CallId, &head.call_id);
-        writer.header_parts(HeaderName::CSeq, &[b"1 INVITE"]);
+        let mut number = itoa::Buffer::new();
+        let number = number.format(head.cseq).as_bytes();
+        writer.header_parts(HeaderName::CSeq, &[number, b" INVITE"]);
         writer.header(HeaderName::Contact, contact);
         writer.header(HeaderName::Allow, ALLOW);
+        extensions(writer);
         if self.caller.withheld {
             writer.header(HeaderName::Privacy, b"id");
         }
@@ -176,5 +259,45 @@ impl Onward {
             Some(offer) => writer.finish_with(&offer.content_type, &offer.bytes),
             None => writer.finish(),
         }
+    }
+}
+
+/// A dialog that a response with a To tag opens. `uri` is where the INVITE went.
+pub(super) fn early_dialog(
+    uri: Bytes,
+    local_tag: &Bytes,
+    response: &Response,
+    flow: Flow,
+) -> Option<Dialog> {
+    let head = InviteHead {
+        uri,
+        via: Bytes::new(),
+        from: Bytes::copy_from_slice(response.line(HeaderName::From).unwrap_or_default()),
+        to: Bytes::new(),
+        call_id: Bytes::copy_from_slice(response.call_id()),
+        cseq: response.cseq().number,
+        route: SmallVec::new(),
+    };
+    Dialog::with_callee(&head, local_tag, response, flow)
+}
+
+/// Supported, Require, and what is asked for a session timer.
+fn write_extensions(policy: &LegPolicy, min_se_s: u32, writer: &mut Writer) {
+    let timer = policy.session.supported;
+    let offered = policy.reliable == Some(Support::Supported);
+    let supported: &[u8] = match (timer, offered) {
+        (true, true) => b"timer, 100rel",
+        (true, false) => b"timer",
+        (false, true) => b"100rel",
+        (false, false) => b"",
+    };
+    if !supported.is_empty() {
+        writer.header(HeaderName::Supported, supported);
+    }
+    if policy.reliable == Some(Support::Required) {
+        writer.header(HeaderName::Require, b"100rel");
+    }
+    if timer {
+        policy.session.write_ask(min_se_s, writer);
     }
 }

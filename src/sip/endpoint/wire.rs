@@ -22,7 +22,7 @@ use crate::time::Mono;
 use super::{Counters, Output, Settings, Side};
 
 /// Methods we take in a dialog or outside; the value of Allow.
-pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, MESSAGE";
+pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, MESSAGE";
 
 pub(super) struct Wire {
     pub(super) settings: Settings,
@@ -97,6 +97,16 @@ pub(super) enum Owner {
         call: CallKey,
         side: Side,
     },
+    /// Our re-INVITE or UPDATE that refreshes the session of a leg.
+    Refresh {
+        call: CallKey,
+        side: Side,
+    },
+    /// Our re-INVITE that tells a leg of a description which the other party changed by itself.
+    Move {
+        call: CallKey,
+        side: Side,
+    },
     /// A request that we passed on to `side`; its answer goes to `answer` on the other leg.
     Relay {
         call: CallKey,
@@ -114,6 +124,8 @@ impl Owner {
             | Self::Attempt { call, .. }
             | Self::Bye { call, .. }
             | Self::Probe { call, .. }
+            | Self::Refresh { call, .. }
+            | Self::Move { call, .. }
             | Self::Relay { call, .. } => Some(call),
         }
     }

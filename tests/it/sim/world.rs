@@ -18,6 +18,7 @@ use tollbridge::sip::call::report::Report;
 use tollbridge::sip::endpoint::{CallKey, Endpoint, Input, Listener, Origin, Output, Settings};
 use tollbridge::sip::flow::{Flow, ListenerId, Transport};
 use tollbridge::sip::ids::IdSource;
+use tollbridge::sip::leg::policy::LegPolicy;
 use tollbridge::sip::message::{Limits, Method};
 use tollbridge::sip::transaction::Timers;
 use tollbridge::sip::trunk::{Carriers, TrunkConfig, TrunkIndex, TrunkListener, Trunks};
@@ -638,6 +639,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
+                dialog: LegPolicy::default(),
             }
         })
         .collect();
@@ -657,6 +659,7 @@ fn plan_of(call: usize, targets: usize) -> Plan {
         ring_timeout: Duration::from_secs(30),
         first_response: Duration::from_secs(4),
         max_duration: Duration::from_secs(100),
+        dialog: LegPolicy::default(),
     };
     Plan {
         attempts: (1..=targets).map(attempt).collect(),

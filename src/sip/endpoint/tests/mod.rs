@@ -1,5 +1,8 @@
 //! A carrier and targets made of text, a clock made of numbers.
 
+mod reliable;
+mod timers;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use crate::sip::call::CallLimits;
 use crate::sip::call::plan::{Attempt, Destination};
 use crate::sip::call::report::Party;
 use crate::sip::flow::{ListenerId, Transport};
+use crate::sip::leg::policy::LegPolicy;
 use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
 use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener};
@@ -339,11 +343,11 @@ fn a_stranger_gets_no_answer() {
 fn extensions_and_methods_we_do_not_know_are_named() {
     let mut rig = Rig::new();
     let mut caller = rig.caller("a");
-    caller.extra = "Require: 100rel\r\n";
+    caller.extra = "Require: timer, sec-agree\r\n";
     caller.send_invite(&mut rig);
     assert!(
         rig.to(CARRIER)[0].contains("SIP/2.0 420 ")
-            && rig.to(CARRIER)[0].contains("Unsupported: 100rel\r\n")
+            && rig.to(CARRIER)[0].contains("Unsupported: sec-agree\r\n")
     );
     let mut register = rig.caller("b");
     register.extra = "";
@@ -398,6 +402,8 @@ const SDP_B: &str = "v=0\r\no=b 1 1 IN IP4 198.51.100.9\r\ns=-\r\nc=IN IP4 198.5
 
 struct Rig {
     endpoint: Endpoint,
+    /// Of every target.
+    policy: LegPolicy,
     now: Mono,
     origin: Origin,
     /// Everything sent, in order, with its destination.
@@ -408,6 +414,11 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(serde_json::json!({}), LegPolicy::default())
+    }
+
+    /// `dialog` is that table of the trunk.
+    fn with(dialog: serde_json::Value, policy: LegPolicy) -> Self {
         let listener = Listener {
             transport: Transport::Udp,
             local: addr("203.0.113.1:5060"),
@@ -429,7 +440,8 @@ impl Rig {
             loop_token: Bytes::from("f00d"),
         };
         let config: TrunkConfig = serde_json::from_value(serde_json::json!({
-            "id": "trk", "carrier": "loopback", "inbound": { "cidrs": ["192.0.2.0/24"] }
+            "id": "trk", "carrier": "loopback", "inbound": { "cidrs": ["192.0.2.0/24"] },
+            "dialog": dialog,
         }))
         .unwrap();
         let listeners = [TrunkListener {
@@ -441,6 +453,7 @@ impl Rig {
         let now = Mono(1_000_000_000);
         Self {
             endpoint: Endpoint::new(settings, Arc::new(trunks), IdSource::new(7, 0), now),
+            policy,
             now,
             origin: Origin::Trunk(TrunkIndex(0)),
             all: vec![],
@@ -459,6 +472,7 @@ impl Rig {
             cseq: 1,
             offer: SDP_A,
             extra: "",
+            fields: String::new(),
             invite: String::new(),
             seen: [self.all.len(); 2],
         }
@@ -492,7 +506,7 @@ impl Rig {
                         admission.number.map(|it| it.to_e164()).as_deref(),
                         Ok("+18005550100")
                     );
-                    let outcome = Ok(plan());
+                    let outcome = Ok(plan(self.policy));
                     self.input(Input::Decided { call: admission.call, outcome });
                 }
                 Output::PlaceHold { call, .. } => {
@@ -520,6 +534,7 @@ impl Rig {
             cseq: 0,
             offer: "",
             extra: "",
+            fields: String::new(),
             invite,
             seen: [at + 1; 2],
         }
@@ -591,6 +606,8 @@ struct Side_ {
     cseq: u32,
     offer: &'static str,
     extra: &'static str,
+    /// Header fields of what it sends within the call and in answer to us.
+    fields: String,
     /// Our newest request that wants a response.
     invite: String,
     /// How much of what was sent this party has looked at, for responses and for requests.
@@ -674,13 +691,14 @@ impl Side_ {
         format!(
             "{method} sip:203.0.113.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {};branch={}r{cseq}{method}\r\n\
              Max-Forwards: 70\r\nFrom: <sip:me@{}>;tag={}\r\nTo: <sip:you@203.0.113.1>{to_tag}\r\n\
-             Call-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <sip:carrier-user@{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+             Call-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <sip:carrier-user@{}>\r\n{}{kind}Content-Length: {}\r\n\r\n{body}",
             self.address,
             self.branch,
             self.address.ip(),
             self.tag,
             self.call_id,
             self.address,
+            self.fields,
             body.len()
         )
     }
@@ -723,12 +741,13 @@ impl Side_ {
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let text = format!(
             "SIP/2.0 {status} Whatever\r\nVia: {}\r\nFrom: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
-             Contact: <sip:{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+             Contact: <sip:{}>\r\n{}{kind}Content-Length: {}\r\n\r\n{body}",
             header(request, "Via"),
             header(request, "From"),
             header(request, "Call-ID"),
             header(request, "CSeq"),
             self.address,
+            self.fields,
             body.len()
         );
         rig.receive(&self.address.to_string(), &text);
@@ -771,13 +790,14 @@ impl Side_ {
     }
 }
 
-fn plan() -> Box<Plan> {
+fn plan(dialog: LegPolicy) -> Box<Plan> {
     let attempt = |address: &str| Attempt {
-        uri: Bytes::from(format!("sip:buyer@{address}")),
+        uri: Bytes::from(format!("sip:+18005550100@{address}")),
         destination: Some(Destination { transport: Transport::Udp, peer: addr(address) }),
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(3600),
+        dialog,
     };
     Box::new(Plan {
         attempts: SmallVec::from_iter([attempt(TARGET), attempt(SECOND)]),
