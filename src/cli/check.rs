@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use tollbridge::config::{Config, ConfigError, Fault};
+use tollbridge::server::tls::TlsPlan;
 use tollbridge::server::{self, StartError};
 
 use super::{Failure, logging};
@@ -15,6 +16,12 @@ pub(crate) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
     let routing = collect(server::compile_routing(config), &mut faults)?;
     let trunks = collect(server::compile_trunks(config), &mut faults)?;
     collect(server::compile_legs(config), &mut faults)?;
+    if let (Some(routing), Some(trunks)) = (&routing, &trunks) {
+        let tls = collect(TlsPlan::new(config, trunks, routing), &mut faults)?;
+        if let Some(tls) = tls {
+            collect(tls.load(config), &mut faults)?;
+        }
+    }
     let (Some(routing), Some(trunks), true) = (routing, trunks, faults.is_empty()) else {
         return Err(ConfigError::Faults(faults).into());
     };

@@ -66,7 +66,9 @@ impl SipSettings {
         );
         let queue = count(tcp.write_queue_bytes);
         ranges.check("sip.tcp.write_queue_bytes", queue, 65_536..=64 << 20, bytes);
+        ranges.check_s("sip.tls.reload_s", self.tls.reload, 1..=86_400);
         self.check_listeners(findings);
+        self.tls.check(&self.listen, findings);
         self.check_user_agent(findings);
     }
 

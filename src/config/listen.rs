@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
-/// A `sip.listen` entry: `udp:127.0.0.1:5060`, `tcp:[::1]:5060`. Port 0 takes any free port.
+/// A `sip.listen` entry: `udp:127.0.0.1:5060`, `tcp:[::1]:5060`, `tls:127.0.0.1:5061`. Port 0 takes any free port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenAddress {
     pub transport: ListenTransport,
@@ -18,6 +18,7 @@ pub struct ListenAddress {
 pub enum ListenTransport {
     Udp,
     Tcp,
+    Tls,
 }
 
 /// A `sip.advertise` value: a name or address with an optional port.
@@ -60,6 +61,7 @@ impl FromStr for ListenAddress {
         let transport = match transport {
             "udp" => ListenTransport::Udp,
             "tcp" => ListenTransport::Tcp,
+            "tls" => ListenTransport::Tls,
             _ => return Err(ParseAddressError::Listen),
         };
         let address = address.parse().map_err(|_| ParseAddressError::Listen)?;
@@ -72,6 +74,7 @@ impl fmt::Display for ListenAddress {
         let transport = match self.transport {
             ListenTransport::Udp => "udp",
             ListenTransport::Tcp => "tcp",
+            ListenTransport::Tls => "tls",
         };
         write!(f, "{transport}:{}", self.address)
     }
@@ -141,10 +144,10 @@ mod tests {
 
     #[test]
     fn a_listening_address_survives_the_round_trip() {
-        for text in ["udp:127.0.0.1:5060", "tcp:[::1]:5060", "udp:0.0.0.0:0"] {
+        for text in ["udp:127.0.0.1:5060", "tcp:[::1]:5060", "tls:[::1]:5061", "udp:0.0.0.0:0"] {
             assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
         }
-        for text in ["127.0.0.1:5060", "tls:127.0.0.1:5061", "udp:localhost:5060", "udp:::1"] {
+        for text in ["127.0.0.1:5060", "ws:127.0.0.1:5061", "udp:localhost:5060", "udp:::1"] {
             assert_eq!(text.parse::<ListenAddress>(), Err(ParseAddressError::Listen), "{text}");
         }
     }

@@ -20,6 +20,7 @@ mod listen;
 mod overrides;
 mod secret;
 mod settings;
+mod tls;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ pub use settings::{
     ApiKey, ApiSettings, CdrSettings, DecisionSettings, JournalSettings, LogFormat, LogSettings,
     NodeSettings, OrphanBill, Settings, SipSettings, StoreSettings, TcpSettings,
 };
+pub use tls::{CertificateSettings, ClientAuth, MinVersion, TlsSettings};
 
 use fault::Finding;
 use overrides::Override;

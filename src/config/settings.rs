@@ -10,6 +10,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
 use super::secret::Secret;
+use super::tls::TlsSettings;
 
 /// Everything about the process that is not routing: addresses, paths, times, limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +81,10 @@ pub struct SipSettings {
     /// Folder of carrier files that replace or join the built-in ones. Default: none.
     pub carrier_dir: Option<PathBuf>,
     pub tcp: TcpSettings,
+    pub tls: TlsSettings,
 }
 
-/// `[sip.tcp]`: limits of stream connections.
+/// `[sip.tcp]`: limits of stream connections, TLS included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TcpSettings {
@@ -244,6 +246,7 @@ impl Default for SipSettings {
             max_call: Duration::from_secs(14_400),
             carrier_dir: None,
             tcp: TcpSettings::default(),
+            tls: TlsSettings::default(),
         }
     }
 }
@@ -342,14 +345,17 @@ mod milliseconds {
 }
 
 /// A duration written as a whole number of seconds.
-mod seconds {
+pub(super) mod seconds {
     use super::{Deserialize, Duration};
 
-    pub(super) fn serialize<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::config) fn serialize<S: serde::Serializer>(
+        d: &Duration,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
         s.serialize_u64(d.as_secs())
     }
 
-    pub(super) fn deserialize<'de, D>(deserializer: D) -> Result<Duration, D::Error>
+    pub(in crate::config) fn deserialize<'de, D>(deserializer: D) -> Result<Duration, D::Error>
     where
         D: serde::Deserializer<'de>,
     {

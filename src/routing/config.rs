@@ -4,6 +4,7 @@
 //! [`RoutingSnapshot::compile`](super::snapshot::RoutingSnapshot::compile).
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -128,6 +129,32 @@ pub struct DialConfig {
     /// A SIP URI. `{number}` in the user part becomes the dialled number in E.164; a URI without a
     /// user part gets the dialled number as its user part.
     pub uri: String,
+    /// How the target proves who it is, if the URI leads over TLS.
+    #[serde(default)]
+    pub tls: DialTlsConfig,
+}
+
+/// What a TLS connection to a target takes. Its certificate always has to name the host of the URI,
+/// unless `verify` is off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DialTlsConfig {
+    /// Whether chain and name are checked. Default: yes.
+    pub verify: bool,
+    /// PEM file of authorities besides those of the system.
+    pub extra_ca: Option<PathBuf>,
+    /// SHA-256 of public keys, hexadecimal, of which its certificate has to have one.
+    pub pins: Vec<SmolStr>,
+    /// PEM files of the chain we show and of its key; both or neither.
+    pub client_cert: Option<PathBuf>,
+    pub client_key: Option<PathBuf>,
+}
+
+impl Default for DialTlsConfig {
+    fn default() -> Self {
+        let (extra_ca, client_cert, client_key) = (None, None, None);
+        Self { verify: true, extra_ca, pins: Vec::new(), client_cert, client_key }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

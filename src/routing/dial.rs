@@ -71,7 +71,7 @@ impl DialTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::config::DialKind;
+    use crate::routing::config::{DialKind, DialTlsConfig};
 
     #[test]
     fn the_dialled_number_goes_where_the_template_says() {
@@ -109,6 +109,10 @@ mod tests {
     }
 
     fn compile(uri: &str) -> Result<DialTemplate, (&'static str, &'static str)> {
-        DialTemplate::compile(&DialConfig { kind: DialKind::Sip, uri: uri.to_owned() })
+        DialTemplate::compile(&DialConfig {
+            kind: DialKind::Sip,
+            uri: uri.to_owned(),
+            tls: DialTlsConfig::default(),
+        })
     }
 }

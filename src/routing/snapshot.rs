@@ -15,7 +15,7 @@ use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 use super::compile;
-use super::config::{Confidence, ConfigFault, Metric, RoutingConfig, WindowKind};
+use super::config::{Confidence, ConfigFault, DialTlsConfig, Metric, RoutingConfig, WindowKind};
 use super::dial::DialTemplate;
 use super::filter::Filters;
 use super::hold::{Bucket, BucketRequest, Counts};
@@ -68,6 +68,8 @@ pub struct Target {
     pub buyer: BuyerId,
     pub name: String,
     pub dial: DialTemplate,
+    /// Nothing here depends on it; it is for whoever connects.
+    pub tls: DialTlsConfig,
     pub ring_timeout_ms: u32,
     pub first_response_ms: u32,
     pub max_duration_ms: u32,

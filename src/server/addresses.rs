@@ -36,15 +36,16 @@ impl Addresses {
         self.targets.contains(&ip.to_canonical())
     }
 
-    /// Where a Request-URI leads; `None` if its name is not known.
+    /// Where a Request-URI leads, but not who must be there; `None` if its name is not known.
     pub fn resolve(&self, uri: &str) -> Option<Destination> {
         let uri = Uri::parse(uri.as_bytes()).ok()?;
         let ip = match uri.host_ip() {
             Some(ip) => ip,
             None => *self.by_name.get(&name_of(&uri)?)?,
         };
-        let peer = SocketAddr::new(ip, uri.port().unwrap_or(5060));
-        Some(Destination { transport: transport_of(&uri), peer })
+        let transport = transport_of(&uri);
+        let port = uri.port().unwrap_or_else(|| transport.default_port());
+        Some(Destination { transport, peer: SocketAddr::new(ip, port), tls: None })
     }
 }
 

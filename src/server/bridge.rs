@@ -20,6 +20,7 @@ use crate::routing::hold::{Bucket, Counts};
 use crate::sip::call::plan::{Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Report};
 use crate::sip::endpoint::{Admission, CallKey, Input};
+use crate::sip::flow::Transport;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
@@ -29,6 +30,7 @@ use super::deciding::{Deciding, RENEW_EVERY};
 use super::legs::TargetLegs;
 use super::limits::TrunkLimits;
 use super::metrics::CallMetrics;
+use super::tls::TlsParties;
 use super::translate;
 
 /// What one shard needs of the rest of the process.
@@ -106,6 +108,7 @@ pub struct Parts {
     /// Counts the calls of all shards.
     pub live: Arc<AtomicUsize>,
     pub(super) limits: Arc<TrunkLimits>,
+    pub tls: Arc<TlsParties>,
 }
 
 impl Bridge {
@@ -190,7 +193,15 @@ impl Bridge {
             None => {
                 let addresses = self.parts.addresses.load();
                 let legs = &self.parts.legs;
-                Ok(translate::plan(decision, |uri| addresses.resolve(uri), |id| legs.of(id)))
+                let parties = &self.parts.tls;
+                let resolve = |planned: &PlannedAttempt| {
+                    let mut destination = addresses.resolve(&planned.uri)?;
+                    if destination.transport == Transport::Tls {
+                        destination.tls = parties.target(&planned.target);
+                    }
+                    Some(destination)
+                };
+                Ok(translate::plan(decision, resolve, |id| legs.of(id)))
             }
         };
         if let Some(live) = self.calls.get_mut(admission.call) {

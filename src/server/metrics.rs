@@ -19,6 +19,7 @@ use crate::reason::Reason;
 use crate::routing::hold::HoldLedger;
 use crate::sip::call::report::Party;
 use crate::sip::endpoint::{COUNTED_METHODS, Counters};
+use crate::sip::transport::TcpStats;
 
 use super::deciding::Deciding;
 
@@ -40,6 +41,11 @@ pub const SIP_TRANSACTIONS: &str = "tollbridge_sip_transactions_active";
 pub const SIP_RETRANSMISSIONS: &str = "tollbridge_sip_retransmissions_total";
 pub const SIP_PARSE_ERRORS: &str = "tollbridge_sip_parse_errors_total";
 pub const SIP_DROPPED: &str = "tollbridge_sip_dropped_total";
+pub const TLS_HANDSHAKES: &str = "tollbridge_sip_tls_handshakes_total";
+pub const TLS_UNVERIFIED: &str = "tollbridge_sip_tls_unverified_total";
+pub const TLS_UNVERIFIED_PEERS: &str = "tollbridge_sip_tls_unverified_peers";
+pub const TLS_EXPIRY: &str = "tollbridge_sip_tls_certificate_expiry_seconds";
+pub const TLS_RELOADS: &str = "tollbridge_sip_tls_reloads_total";
 pub const PANICS: &str = "tollbridge_sip_panics_total";
 pub const REAPED: &str = "tollbridge_sip_reaped_calls_total";
 pub const PINGS: &str = "tollbridge_pings_total";
@@ -82,6 +88,11 @@ fn describe() {
     describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
     describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
     describe_counter!(SIP_DROPPED, "Datagrams and messages dropped, by reason");
+    describe_counter!(TLS_HANDSHAKES, "TLS handshakes, by our side of them and result");
+    describe_counter!(TLS_UNVERIFIED, "TLS connections to peers that are not verified");
+    describe_gauge!(TLS_UNVERIFIED_PEERS, "Peers that are configured not to be verified");
+    describe_gauge!(TLS_EXPIRY, "Until a certificate of ours ends; negative once it has");
+    describe_counter!(TLS_RELOADS, "Times TLS files changed, by whether they could be used");
     describe_counter!(PANICS, "Handlers that panicked; each ended one call");
     describe_counter!(REAPED, "Calls that did not end by themselves and were taken away");
     describe_counter!(crate::api::REQUESTS, "API requests, by route, method and status");
@@ -146,6 +157,20 @@ pub fn routing(deciding: &Deciding) {
     gauge!(SESSIONS).set(sessions as f64);
     let counters = deciding.ledger(HoldLedger::counters);
     counter!(CAP_OVERSHOOT).absolute(counters.overshoots);
+}
+
+/// What the transport has counted of TLS.
+pub fn tls(stats: &TcpStats) {
+    let counts = [
+        ("server", "ok", &stats.tls_accepted),
+        ("server", "failed", &stats.tls_accept_failed),
+        ("client", "ok", &stats.tls_connected),
+        ("client", "failed", &stats.tls_connect_failed),
+    ];
+    for (side, result, count) in counts {
+        counter!(TLS_HANDSHAKES, "side" => side, "result" => result).absolute(count.value());
+    }
+    counter!(TLS_UNVERIFIED).absolute(stats.tls_unverified.value());
 }
 
 /// Buckets of the number of facts in a commit.

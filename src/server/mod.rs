@@ -24,6 +24,7 @@ pub mod metrics;
 mod pace;
 pub mod signaling;
 pub mod sources;
+pub mod tls;
 mod translate;
 
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ use crate::sip::ids::IdSource;
 use crate::sip::message::{Limits, Uri};
 use crate::sip::transaction::Timers;
 use crate::sip::transport::{
-    FramingLimits, Keepalive, Steering, Tcp, TcpOptions, TcpSink, UdpOptions, UdpSocket,
+    FramingLimits, Keepalive, Steering, Tcp, TcpOptions, TcpSink, TcpStats, UdpOptions, UdpSocket,
 };
 use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
 
@@ -61,6 +62,7 @@ use limits::TrunkLimits;
 use metrics::{CallMetrics, ShardMetrics};
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
+use tls::TlsPlan;
 
 pub use error::StartError;
 pub use legs::compile_legs;
@@ -103,10 +105,18 @@ impl Server {
         let snapshot = compile_routing(&config)?;
         let trunks = Arc::new(compile_trunks(&config)?);
         let legs = Arc::new(compile_legs(&config)?);
+        let tls = TlsPlan::new(&config, &trunks, &snapshot)?;
+        let tls_settings = tls.load(&config)?;
+        tls.warn_of_unverified();
         let by_name = addresses::look_up(&addresses::names(&snapshot)).await;
         let addresses = Arc::new(ArcSwap::from_pointee(Addresses::new(&snapshot, by_name)));
         let deciding = Arc::new(Deciding::new(snapshot));
-        let sources = Arc::new(Sources::new(Arc::clone(&trunks), Arc::clone(&addresses)));
+        let sources = Arc::new(Sources::new(
+            Arc::clone(&trunks),
+            Arc::clone(&addresses),
+            settings.sip.listen.iter().map(|it| transport(it.transport)).collect(),
+            tls.parties().clone(),
+        ));
         let seed = ids::seed().map_err(StartError::Random)?;
 
         let shard_count = shards_of(&settings);
@@ -125,6 +135,8 @@ impl Server {
             Arc::new(move |listener, ip| admits.admits(listener, ip)),
             TcpSink::new(steering, senders),
         ));
+        let certificates = tls_settings.certificates().to_vec();
+        tcp.set_tls(tls_settings);
 
         let live = Arc::new(AtomicUsize::new(0));
         let parts = Parts {
@@ -138,8 +150,9 @@ impl Server {
             checkpoint_every: settings.journal.checkpoint_interval,
             live: Arc::clone(&live),
             limits: Arc::new(TrunkLimits::new(&trunks)),
+            tls: Arc::new(tls.parties().clone()),
         };
-        let sockets = bind(&settings, shard_count, &tcp)?;
+        let sockets = bind(&settings, shard_count, &tcp, &sources)?;
         let sip_addresses = sockets.addresses.clone();
         let endpoint_settings =
             endpoint_settings(&settings, &sip_addresses, usize::from(shard_count), seed);
@@ -186,7 +199,11 @@ impl Server {
             serve_api(&settings, &control, &accounting, ended.clone(), &mut tasks).await?;
         tasks.spawn(sweep(Arc::clone(&deciding), ended.clone()));
         tasks.spawn(resolve(Arc::clone(&deciding), addresses, ended.clone()));
-        tasks.spawn(upkeep(prometheus, Arc::clone(&deciding), accounting.gauges(), ended));
+        tasks.spawn(tls::watch(tls, Arc::clone(&tcp), certificates, ended.clone()));
+        let tcp_stats = Arc::clone(tcp.stats());
+        let upkeep =
+            upkeep(prometheus, Arc::clone(&deciding), accounting.gauges(), tcp_stats, ended);
+        tasks.spawn(upkeep);
         Ok(Self {
             sip_addresses,
             api_address,
@@ -257,9 +274,14 @@ struct Sockets {
     by_shard: Vec<ShardSockets>,
 }
 
-fn bind(settings: &Settings, shards: u16, tcp: &Tcp) -> Result<Sockets, StartError> {
+fn bind(
+    settings: &Settings,
+    shards: u16,
+    tcp: &Tcp,
+    sources: &Arc<Sources>,
+) -> Result<Sockets, StartError> {
     let mut by_shard = Vec::new();
-    let bound = bind_all(settings, shards, tcp, &mut by_shard);
+    let bound = bind_all(settings, shards, tcp, sources, &mut by_shard);
     if bound.is_err() {
         for (runtime, sockets) in by_shard.drain(..) {
             drop(sockets);
@@ -276,6 +298,7 @@ fn bind_all(
     settings: &Settings,
     shards: u16,
     tcp: &Tcp,
+    sources: &Arc<Sources>,
     by_shard: &mut Vec<ShardSockets>,
 ) -> Result<Vec<(Transport, SocketAddr)>, StartError> {
     for _ in 0..shards {
@@ -313,6 +336,10 @@ fn bind_all(
             }
             ListenTransport::Tcp => {
                 addresses.push((Transport::Tcp, tcp.listen(id, wanted)?));
+            }
+            ListenTransport::Tls => {
+                let check = tls::peer_check(Arc::clone(sources));
+                addresses.push((Transport::Tls, tcp.listen_tls(id, wanted, check)?));
             }
         }
     }
@@ -456,10 +483,7 @@ pub fn compile_trunks(config: &Config) -> Result<Trunks, StartError> {
         .enumerate()
         .map(|(position, listener)| TrunkListener {
             id: ListenerId(u16::try_from(position).unwrap_or(u16::MAX)),
-            transport: match listener.address.transport {
-                ListenTransport::Udp => Transport::Udp,
-                ListenTransport::Tcp => Transport::Tcp,
-            },
+            transport: transport(listener.address.transport),
             name: listener.address.to_string().into(),
         })
         .collect();
@@ -468,6 +492,14 @@ pub fn compile_trunks(config: &Config) -> Result<Trunks, StartError> {
         let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
         config.faults(faults).into()
     })
+}
+
+fn transport(configured: ListenTransport) -> Transport {
+    match configured {
+        ListenTransport::Udp => Transport::Udp,
+        ListenTransport::Tcp => Transport::Tcp,
+        ListenTransport::Tls => Transport::Tls,
+    }
 }
 
 async fn serve_api(
@@ -527,6 +559,7 @@ async fn upkeep(
     prometheus: metrics::Prometheus,
     deciding: Arc<Deciding>,
     gauges: accounting::Gauges,
+    tcp: Arc<TcpStats>,
     ended: watch::Receiver<bool>,
 ) {
     let mut rounds = Rounds::new(UPKEEP_EVERY, ended);
@@ -534,6 +567,7 @@ async fn upkeep(
         prometheus.condense();
         metrics::routing(&deciding);
         gauges.publish();
+        metrics::tls(&tcp);
     }
 }
 

@@ -354,7 +354,7 @@ impl Shard {
             };
             let wall = clock::wall();
             for (datagram, peer) in batch.iter() {
-                let flow = Flow { listener, transport: Transport::Udp, peer, connection: None };
+                let flow = Flow::udp(listener, peer);
                 let Some(origin) = self.sources.origin(&flow, datagram) else {
                     self.metrics.dropped_unknown_source(1);
                     continue;
@@ -387,7 +387,7 @@ impl Shard {
             let full = count == RecvBatch::DATAGRAMS_MAX;
             turn.batch = batch;
             for peer in unreachable {
-                let flow = Flow { listener, transport: Transport::Udp, peer, connection: None };
+                let flow = Flow::udp(listener, peer);
                 self.feed(Input::FlowFailed { flow }, turn);
             }
             if !full {
@@ -495,7 +495,7 @@ impl Shard {
                     self.metrics.dropped_send_queue(1);
                 }
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 if let Err(error) = self.tcp.send(&flow, message) {
                     tracing::debug!(%error, "a message could not be queued on its connection");
                     self.metrics.dropped_send_queue(1);
@@ -517,13 +517,7 @@ impl Shard {
                 let failures = queue.take_failures();
                 self.metrics.dropped_send_fault(failures.len() as u64);
                 for peer in dead_peers(&failures) {
-                    let listener = *listener;
-                    failed.push(Flow {
-                        listener,
-                        transport: Transport::Udp,
-                        peer,
-                        connection: None,
-                    });
+                    failed.push(Flow::udp(*listener, peer));
                 }
             }
             if failed.is_empty() {

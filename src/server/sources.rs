@@ -6,28 +6,44 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::sip::endpoint::Origin;
-use crate::sip::flow::{Flow, ListenerId, Transport};
+use crate::sip::flow::{Flow, ListenerId, TlsPeer, Transport};
 use crate::sip::transport::has_own_call_id;
-use crate::sip::trunk::Trunks;
+use crate::sip::trunk::{TrunkIndex, Trunks};
 
 use super::addresses::Addresses;
+use super::tls::TlsParties;
 
-/// Trunks by their networks, targets by their addresses.
+/// Trunks by their networks or certificates, targets by their addresses.
 pub struct Sources {
     trunks: Arc<Trunks>,
     addresses: Arc<ArcSwap<Addresses>>,
+    /// What transport a listener speaks, by its id.
+    listeners: Vec<Transport>,
+    parties: TlsParties,
 }
 
 impl Sources {
-    pub fn new(trunks: Arc<Trunks>, addresses: Arc<ArcSwap<Addresses>>) -> Self {
-        Self { trunks, addresses }
+    pub fn new(
+        trunks: Arc<Trunks>,
+        addresses: Arc<ArcSwap<Addresses>>,
+        listeners: Vec<Transport>,
+        parties: TlsParties,
+    ) -> Self {
+        Self { trunks, addresses, listeners, parties }
     }
 
     /// `None` is a stranger: nothing it sends is parsed or answered. A message with a Call-ID of
     /// ours is let in from anywhere, because a target may answer from another address than it was
     /// called at; unless it fits a call exactly it gets no answer either.
     pub fn origin(&self, flow: &Flow, message: &[u8]) -> Option<Origin> {
-        if let Some(trunk) = self.trunks.identify(flow.listener, flow.transport, flow.peer.ip()) {
+        let trunk = match flow.transport {
+            // Found at the handshake.
+            Transport::Tls => flow.tls.and_then(|peer| self.parties.trunk(peer)),
+            Transport::Udp | Transport::Tcp => {
+                self.trunks.identify(flow.listener, flow.transport, flow.peer.ip())
+            }
+        };
+        if let Some(trunk) = trunk {
             return Some(Origin::Trunk(trunk));
         }
         if self.addresses.load().is_target(flow.peer.ip()) {
@@ -38,7 +54,28 @@ impl Sources {
 
     /// Whether a connection is let in, before a byte of it is read.
     pub fn admits(&self, listener: ListenerId, ip: IpAddr) -> bool {
-        self.trunks.identify(listener, Transport::Tcp, ip).is_some()
+        let transport = self.listeners.get(usize::from(listener.0)).copied();
+        transport.is_some_and(|it| self.trunks.may_connect(listener, it, ip))
             || self.addresses.load().is_target(ip)
+    }
+
+    /// Who is at the other end of an accepted TLS connection, by the names in its certificate or,
+    /// if none of these is a trunk's, by its address. `None` is a stranger.
+    pub fn tls_peer(
+        &self,
+        listener: ListenerId,
+        ip: IpAddr,
+        names: &[String],
+    ) -> Option<Option<TlsPeer>> {
+        let by_name = || {
+            let names = names.iter().map(String::as_str);
+            self.trunks.identify_certified(listener, ip, names)
+        };
+        let by_address = || self.trunks.identify(listener, Transport::Tls, ip);
+        let trunk: Option<TrunkIndex> = by_name().or_else(by_address);
+        match trunk {
+            Some(trunk) => Some(self.parties.peer_of(trunk)),
+            None => self.addresses.load().is_target(ip).then_some(None),
+        }
     }
 }

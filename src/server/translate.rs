@@ -19,13 +19,13 @@ use crate::sip::leg::policy::LegPolicy;
 /// A plan is never empty; a decision without targets is a refusal and has none.
 pub(super) fn plan(
     decision: &Decision,
-    resolve: impl Fn(&str) -> Option<Destination>,
+    resolve: impl Fn(&PlannedAttempt) -> Option<Destination>,
     dialog: impl Fn(&TargetId) -> LegPolicy,
 ) -> Box<Plan> {
     let ms = |ms: u32| Duration::from_millis(u64::from(ms));
     let attempt = |planned: &PlannedAttempt| Attempt {
         uri: Bytes::copy_from_slice(planned.uri.as_bytes()),
-        destination: resolve(&planned.uri),
+        destination: resolve(planned),
         ring_timeout: ms(planned.ring_timeout_ms),
         first_response: ms(planned.first_response_ms),
         max_duration: ms(planned.max_duration_ms),

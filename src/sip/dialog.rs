@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::sip::flow::{Flow, Transport};
-use crate::sip::message::{HeaderName, Headers, NameAddr, Request, Response, Uri, Writer};
+use crate::sip::message::{HeaderName, Headers, NameAddr, Request, Response, Scheme, Uri, Writer};
 use crate::sip::transaction::InviteHead;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +143,7 @@ impl Dialog {
     /// The peer spoke on this flow. A stream dialog follows it to its newest connection: a peer
     /// may refuse ours (spec/sip T7).
     pub fn heard_on(&mut self, flow: Flow) {
-        if flow.transport == Transport::Tcp && self.flow.transport == Transport::Tcp {
+        if flow.transport.is_stream() && flow.transport == self.flow.transport {
             (self.flow.listener, self.flow.connection) = (flow.listener, flow.connection);
         }
     }
@@ -205,6 +205,12 @@ impl Dialog {
         self.flow
     }
 
+    /// Whether the peer is reached at a `sips:` URI; then it is told one of ours (RFC 3261
+    /// §12.1.1, §12.1.2).
+    pub fn is_secure(&self) -> bool {
+        is_secure(&self.remote_target)
+    }
+
     fn begin(&self, method: &[u8], cseq: u32, via: &[u8], writer: &mut Writer) {
         let (uri, route) = self.route();
         writer.request(method, &uri);
@@ -243,21 +249,32 @@ impl Dialog {
         };
         let Some(hop) = hop.and_then(|hop| Uri::parse(hop).ok()) else { return current };
         let Some(ip) = hop.host_ip() else { return current };
-        let peer = SocketAddr::new(ip, hop.port().unwrap_or(5060));
         let transport = match current.transport {
-            Transport::Tcp => Transport::Tcp,
+            Transport::Tcp | Transport::Tls => current.transport,
             Transport::Udp => transport_of(&hop),
         };
+        // Whoever was there over TLS has to be there still, whatever address it gives.
+        let peer = SocketAddr::new(ip, hop.port().unwrap_or_else(|| transport.default_port()));
         Flow { transport, peer, ..current }
     }
 }
 
-/// The `transport` parameter, UDP without one (RFC 3263 §4.1, without NAPTR).
+/// The `transport` parameter, UDP without one (RFC 3263 §4.1, without NAPTR). A `sips:` URI leads
+/// over TLS whatever it says (RFC 3261 §26.2.2).
 pub fn transport_of(uri: &Uri<'_>) -> Transport {
+    if uri.scheme() == Scheme::Sips {
+        return Transport::Tls;
+    }
     match uri.params().get(b"transport").flatten() {
         Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
+        Some(name) if name.eq_ignore_ascii_case(b"tls") => Transport::Tls,
         _ => Transport::Udp,
     }
+}
+
+/// Whether a URI asks for TLS all the way.
+pub fn is_secure(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
 fn route_uri(route: &[u8]) -> Option<&[u8]> {
@@ -441,11 +458,6 @@ mod tests {
     }
 
     fn flow() -> Flow {
-        Flow {
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            peer: "192.0.2.2:5060".parse().unwrap(),
-            connection: None,
-        }
+        Flow::udp(ListenerId(0), "192.0.2.2:5060".parse().unwrap())
     }
 }

@@ -16,7 +16,14 @@ pub struct ConnectionId(pub u64);
 pub enum Transport {
     Udp,
     Tcp,
+    /// TLS over TCP.
+    Tls,
 }
+
+/// Whose certificate the other end of a TLS connection has, or must have: a trunk or a target, by
+/// its position in the transport's table of such peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TlsPeer(pub u16);
 
 /// A listener and a peer, over a datagram or a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +36,9 @@ pub struct Flow {
     /// The connection a stream message arrived on. `None` for datagrams, and for a stream that is
     /// still to be opened.
     pub connection: Option<ConnectionId>,
+    /// Who it is at the other end of a TLS connection, and, where one is still to be opened, who
+    /// it must be. `None` on other transports, and for a peer that did not have to say.
+    pub tls: Option<TlsPeer>,
 }
 
 impl Transport {
@@ -37,6 +47,7 @@ impl Transport {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
         }
     }
 
@@ -45,15 +56,36 @@ impl Transport {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 
     /// Whether the transport itself repeats what is lost (RFC 3261 §17).
     pub fn is_reliable(self) -> bool {
+        self.is_stream()
+    }
+
+    /// Whether messages share a connection, as opposed to each being a datagram.
+    pub fn is_stream(self) -> bool {
         match self {
             Self::Udp => false,
-            Self::Tcp => true,
+            Self::Tcp | Self::Tls => true,
         }
+    }
+
+    /// Where a peer listens that names no port (RFC 3261 §19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
+    }
+}
+
+impl Flow {
+    /// Datagrams between a listener and a peer.
+    pub fn udp(listener: ListenerId, peer: SocketAddr) -> Self {
+        Self { listener, transport: Transport::Udp, peer, connection: None, tls: None }
     }
 }
 

@@ -458,6 +458,7 @@ fn trunks(config: &Config) -> Trunks {
             transport: match address.transport {
                 ListenTransport::Udp => Transport::Udp,
                 ListenTransport::Tcp => Transport::Tcp,
+                ListenTransport::Tls => Transport::Tls,
             },
             name: address.to_string().into(),
         })

@@ -172,6 +172,7 @@ impl<'a> Compiler<'a> {
             buyer: config.buyer.clone(),
             name: named(&config.name, config.id.as_str()),
             dial: dial?,
+            tls: config.dial.tls.clone(),
             ring_timeout_ms: ms(config.ring_timeout_s),
             first_response_ms: config.first_response_ms,
             max_duration_ms: ms(config.max_duration_s),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::reason::Reason;
-use crate::sip::flow::Transport;
+use crate::sip::flow::{TlsPeer, Transport};
 use crate::sip::leg::policy::LegPolicy;
 
 /// An ordered hunt. Empty plans do not exist: a decision without a target is a [`Refusal`].
@@ -43,6 +43,8 @@ pub struct Attempt {
 pub struct Destination {
     pub transport: Transport,
     pub peer: SocketAddr,
+    /// Who must be there, if the transport is TLS.
+    pub tls: Option<TlsPeer>,
 }
 
 /// The call is not routed.

@@ -299,6 +299,7 @@ fn plan(attempts: usize) -> Box<Plan> {
         destination: Some(Destination {
             transport: Transport::Udp,
             peer: "192.0.2.9:5060".parse().unwrap(),
+            tls: None,
         }),
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::reason::Reason;
 use crate::sip::call::report::ReasonValue;
 use crate::sip::call::{Call, RETRY_AFTER_S};
-use crate::sip::dialog::Dialog;
+use crate::sip::dialog::{Dialog, is_secure};
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
 use crate::sip::leg::confirmation::{Confirmation, Overdue};
@@ -331,8 +331,10 @@ impl CallEntry {
         wire: &mut Wire,
         now: Mono,
     ) -> Option<(Bytes, Option<Body>)> {
-        let flow = wire.transactions.get(self.caller.invite)?.flow;
-        let contact = wire.contact(flow);
+        let entry = wire.transactions.get(self.caller.invite)?;
+        let flow = entry.flow;
+        let secure = entry.request.as_ref().is_some_and(|it| is_secure(it.request.uri()));
+        let contact = wire.contact(flow, secure);
         let address = wire.settings.listener(flow.listener).map(|listener| listener.address);
         let body = self.caller.sdp.rewrite_any(body, address);
         let more = |writer: &mut Writer, _: &Request| {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::reason::Reason;
+use crate::sip::dialog::is_secure;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{CallKey, LegNumber, TransactionKey};
 use crate::sip::leg::confirmation::Confirmation;
@@ -211,6 +212,7 @@ impl CallEntry {
             dialog.refresh_target(&request);
         }
         let terms = if has_timer { self.session_answer(side, &request) } else { None };
+        let secure = is_secure(request.uri());
         let answer = if is_invite {
             let key = wire.keys.of(&request, Method::Invite, request.method_bytes());
             let owner = Owner::Reinvite { call, side };
@@ -219,7 +221,7 @@ impl CallEntry {
             wire.accept(request, flow, now)
         };
         let flow = wire.transactions.get(answer).map_or(flow, |entry| entry.flow);
-        let contact = wire.contact(flow);
+        let contact = wire.contact(flow, secure);
         let more = |writer: &mut Writer, _: &Request| {
             writer.header(HeaderName::Contact, &contact);
             writer.header(HeaderName::Allow, ALLOW);
@@ -266,7 +268,7 @@ impl CallEntry {
         }
         let owner = Owner::Refresh { call, side };
         if leg.takes_update {
-            let contact = wire.contact(dialog.flow());
+            let contact = wire.contact(dialog.flow(), dialog.is_secure());
             let more = |writer: &mut Writer| {
                 writer.header(HeaderName::Contact, &contact);
                 session.timer.write_request(writer);

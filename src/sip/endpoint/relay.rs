@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::reason::Reason;
+use crate::sip::dialog::is_secure;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{CallKey, TransactionKey};
 use crate::sip::leg::confirmation::Confirmation;
@@ -266,7 +267,7 @@ impl CallEntry {
             .filter_map(|name| Some((*name, Bytes::copy_from_slice(request.line(*name)?))))
             .collect();
         let Some(dialog) = &mut leg.dialog else { return };
-        let contact = wire.contact(dialog.flow());
+        let contact = wire.contact(dialog.flow(), dialog.is_secure());
         let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);
         let body = leg.sdp.rewrite_any(body, address);
         let session = leg.session.as_deref();
@@ -299,7 +300,7 @@ impl CallEntry {
         let Some(dialog) = &mut leg.dialog else { return };
         let session = leg.session.as_deref();
         let flow = wire.settings.reach(dialog.flow()).unwrap_or_else(|| dialog.flow());
-        let contact = wire.contact(flow);
+        let contact = wire.contact(flow, dialog.is_secure());
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
         let offer = leg.sdp.rewrite_any(offer, address);
         let write = |writer: &mut Writer, via: Bytes| {
@@ -398,6 +399,7 @@ impl CallEntry {
         }
         let request = &pending.request;
         let cseq = request.cseq().number;
+        let secure = is_secure(request.uri());
         if status < 200 && (!is_invite || request.has_option(HeaderName::Require, b"100rel")) {
             // Only what may be lost without harm, and is not our own invention, is passed back.
             return;
@@ -417,7 +419,7 @@ impl CallEntry {
             }
         }
         let heard = digest(body_of(request).as_ref()).filter(|_| terms.is_some());
-        let contact = wire.contact(flow);
+        let contact = wire.contact(flow, secure);
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
         let Some(leg) = self.leg(side) else { return };
         let body = leg.sdp.rewrite_any(body, address);

@@ -283,7 +283,7 @@ impl CallEntry {
             },
         };
         let Some(dialog) = dialog else { return };
-        let contact = wire.contact(dialog.flow());
+        let contact = wire.contact(dialog.flow(), dialog.is_secure());
         let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);
         let offer = leg.sdp.rewrite_any(offer, address);
         let more = |writer: &mut Writer| writer.header(HeaderName::Contact, &contact);

@@ -129,7 +129,10 @@ impl Endpoint {
             .wire
             .transactions
             .values()
-            .filter(|entry| entry.flow.peer == flow.peer && entry.flow.transport == flow.transport)
+            .filter(|entry| {
+                let other = entry.flow;
+                (other.peer, other.transport, other.tls) == (flow.peer, flow.transport, flow.tls)
+            })
             .filter_map(|entry| match entry.owner {
                 Owner::Attempt { call, attempt } => Some((call, attempt)),
                 Owner::Nobody

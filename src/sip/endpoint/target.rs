@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::reason::Reason;
 use crate::sip::call::report::AttemptNumber;
-use crate::sip::dialog::Dialog;
+use crate::sip::dialog::{Dialog, is_secure};
 use crate::sip::flow::{Flow, ListenerId};
 use crate::sip::ids::{self, CallKey, TransactionKey};
 use crate::sip::leg::event::{Body, Command};
@@ -94,6 +94,7 @@ impl CallEntry {
             transport: destination.transport,
             peer: destination.peer,
             connection: None,
+            tls: destination.tls,
         };
         let flow = wire.settings.reach(flow).ok_or(Reason::AttemptUnresolved)?;
         let listener = wire.settings.listener(flow.listener).ok_or(Reason::AttemptUnresolved)?;
@@ -105,7 +106,7 @@ impl CallEntry {
             policy.reliable = None;
         }
         let uri = planned.uri.clone();
-        let contact = wire.contact(flow);
+        let contact = wire.contact(flow, is_secure(&uri));
         let user_agent = wire.settings.user_agent.clone();
         let onward = &self.onward;
         let write = |writer: &mut Writer, via: Bytes| {

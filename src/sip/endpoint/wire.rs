@@ -445,15 +445,18 @@ impl Wire {
         Bytes::from([b"SIP/2.0/", transport, b" ", sent_by, b";rport;branch=", branch].concat())
     }
 
-    /// `<sip:host:port>`, with the transport where it is not UDP. No user part: requests find
-    /// their call by its tags, and a number would tell one party about the other.
-    pub(super) fn contact(&self, flow: Flow) -> Bytes {
+    /// `<sip:host:port>`, with the transport where it is not UDP; `secure` where the leg is one of
+    /// `sips:` URIs, which need none (RFC 5630 §3.3, §4). No user part: requests find their call by
+    /// its tags, and a number would tell one party about the other.
+    pub(super) fn contact(&self, flow: Flow, secure: bool) -> Bytes {
         let host = self.settings.listener(flow.listener).map(|it| &it.advertised[..]);
-        let transport: &[u8] = match flow.transport {
-            Transport::Udp => b"",
-            Transport::Tcp => b";transport=tcp",
+        let (scheme, transport): (&[u8], &[u8]) = match flow.transport {
+            Transport::Udp => (b"<sip:", b""),
+            Transport::Tcp => (b"<sip:", b";transport=tcp"),
+            Transport::Tls if secure => (b"<sips:", b""),
+            Transport::Tls => (b"<sip:", b";transport=tls"),
         };
-        Bytes::from([b"<sip:", host.unwrap_or_default(), transport, b">"].concat())
+        Bytes::from([scheme, host.unwrap_or_default(), transport, b">"].concat())
     }
 
     /// Does what a machine asked for and sees to its next deadline.
@@ -646,8 +649,9 @@ fn response_flow(request: &Headers, flow: Flow) -> Flow {
     let via = request.via();
     let peer = match flow.transport {
         Transport::Udp if via.rport().is_some() => flow.peer,
-        Transport::Udp | Transport::Tcp => {
-            SocketAddr::new(flow.peer.ip(), via.port().unwrap_or(5060))
+        Transport::Udp | Transport::Tcp | Transport::Tls => {
+            let port = via.port().unwrap_or_else(|| flow.transport.default_port());
+            SocketAddr::new(flow.peer.ip(), port)
         }
     };
     Flow { peer, ..flow }

@@ -65,16 +65,11 @@ impl Confirmation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::flow::{ListenerId, Transport};
+    use crate::sip::flow::ListenerId;
 
     #[test]
     fn a_200_is_repeated_ten_times_in_32_seconds() {
-        let flow = Flow {
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            peer: "192.0.2.1:5060".parse().unwrap(),
-            connection: None,
-        };
+        let flow = Flow::udp(ListenerId(0), "192.0.2.1:5060".parse().unwrap());
         let timers = Timers::default();
         let mut confirmation = Confirmation::new(1, Bytes::new(), flow, timers, Mono(0));
 

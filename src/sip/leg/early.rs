@@ -101,7 +101,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::sip::flow::{Flow, ListenerId, Transport};
+    use crate::sip::flow::{Flow, ListenerId};
     use crate::sip::message::{Limits, Message};
 
     #[test]
@@ -161,11 +161,6 @@ mod tests {
     }
 
     fn flow() -> Flow {
-        Flow {
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            peer: "192.0.2.2:5060".parse().unwrap(),
-            connection: None,
-        }
+        Flow::udp(ListenerId(0), "192.0.2.2:5060".parse().unwrap())
     }
 }

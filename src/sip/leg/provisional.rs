@@ -213,7 +213,7 @@ impl Provisionals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::flow::{ListenerId, Transport};
+    use crate::sip::flow::ListenerId;
 
     #[test]
     fn a_response_is_repeated_at_doubling_intervals_for_64_t1() {
@@ -280,12 +280,7 @@ mod tests {
     }
 
     fn sending(status: u16, has_body: bool) -> Provisionals {
-        let flow = Flow {
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            peer: "192.0.2.1:5060".parse().unwrap(),
-            connection: None,
-        };
+        let flow = Flow::udp(ListenerId(0), "192.0.2.1:5060".parse().unwrap());
         let mut provisionals = Provisionals::new(u64::MAX);
         assert_eq!(
             provisionals.offer(provisional(status, has_body)),

@@ -56,7 +56,7 @@ impl fmt::Display for BindCause {
             Self::InUse { transport, port } => {
                 let letter = match transport {
                     Transport::Udp => 'u',
-                    Transport::Tcp => 't',
+                    Transport::Tcp | Transport::Tls => 't',
                 };
                 write!(
                     f,

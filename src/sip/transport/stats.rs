@@ -92,7 +92,7 @@ impl UdpStats {
     }
 }
 
-/// All TCP listeners and connections of one [`Tcp`](super::Tcp).
+/// All TCP and TLS listeners and connections of one [`Tcp`](super::Tcp).
 #[derive(Debug, Default)]
 pub struct TcpStats {
     pub messages_in: Counter,
@@ -114,6 +114,14 @@ pub struct TcpStats {
     pub refused_total_limit: Counter,
     /// Messages accepted for sending that did not leave.
     pub send_failed: Counter,
+    /// TLS handshakes that succeeded, of accepted and of opened connections.
+    pub tls_accepted: Counter,
+    pub tls_connected: Counter,
+    /// TLS handshakes that failed, of accepted and of opened connections.
+    pub tls_accept_failed: Counter,
+    pub tls_connect_failed: Counter,
+    /// Connections opened to peers that are not verified, because the configuration says so.
+    pub tls_unverified: Counter,
     closed: [Counter; CloseCause::ALL.len()],
 }
 

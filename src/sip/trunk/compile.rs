@@ -6,6 +6,7 @@ use serde_json::Value;
 use smol_str::SmolStr;
 
 use super::carriers::{self, Carriers};
+use super::certified::{Certified, NamedSource, SharedName};
 use super::failure::{FailureMap, MapFault};
 use super::number::NumberRules;
 use super::profile::{CarrierTransport, InboundAuth, Profile};
@@ -18,16 +19,17 @@ pub(super) fn compile(
     configs: &[TrunkConfig],
     listeners: &[TrunkListener],
     carriers: &Carriers,
-) -> Result<(Vec<Trunk>, Sources), Vec<TrunkFault>> {
+) -> Result<(Vec<Trunk>, Sources, Certified), Vec<TrunkFault>> {
     let mut faults = repeated_ids(configs);
     let mut trunks = Vec::with_capacity(configs.len());
-    let mut sources = Vec::new();
+    let (mut sources, mut named) = (Vec::new(), Vec::new());
     for (position, config) in configs.iter().enumerate() {
         let entry = Entry { config, position };
         match entry.trunk(listeners, carriers) {
-            Ok((trunk, networks)) => {
+            Ok((trunk, claims)) => {
                 trunks.push(trunk);
-                sources.extend(networks);
+                sources.extend(claims.networks);
+                named.extend(claims.names);
             }
             Err(found) => faults.extend(found),
         }
@@ -36,7 +38,18 @@ pub(super) fn compile(
         faults.extend(ambiguities.iter().map(|it| ambiguous(it, configs, listeners)));
         Sources::default()
     });
-    if faults.is_empty() { Ok((trunks, sources)) } else { Err(faults) }
+    let certified = Certified::compile(named).unwrap_or_else(|shared| {
+        faults.extend(shared.iter().map(|it| shared_name(it, configs, listeners)));
+        Certified::default()
+    });
+    if faults.is_empty() { Ok((trunks, sources, certified)) } else { Err(faults) }
+}
+
+/// By what a trunk is known.
+#[derive(Default)]
+struct Claims {
+    networks: Vec<Source>,
+    names: Vec<NamedSource>,
 }
 
 /// One `[[trunks]]` entry and where it stands.
@@ -51,11 +64,11 @@ impl Entry<'_> {
         self,
         listeners: &[TrunkListener],
         carriers: &Carriers,
-    ) -> Result<(Trunk, Vec<Source>), Vec<TrunkFault>> {
+    ) -> Result<(Trunk, Claims), Vec<TrunkFault>> {
         let profile = self.profile(carriers).map_err(|fault| vec![fault])?;
         let mut faults = self.unsupported(&profile);
         let listeners = self.listeners(listeners, &mut faults);
-        let sources = self.sources(&profile, &listeners, &mut faults);
+        let claims = self.claims(&profile, &listeners, &mut faults);
         let failures = FailureMap::compile(&profile.failover.map).unwrap_or_else(|found| {
             faults.extend(
                 found.into_iter().map(|(key, fault)| self.map_fault(&profile, &key, &fault)),
@@ -81,7 +94,7 @@ impl Entry<'_> {
             cps_max: config.max_cps.or(profile.limits.max_cps),
             profile,
         };
-        Ok((trunk, sources))
+        Ok((trunk, claims))
     }
 
     /// The carrier file with the fields that the trunk replaces.
@@ -163,23 +176,18 @@ impl Entry<'_> {
         named
     }
 
-    fn sources(
+    /// Over TLS a trunk that names its certificates is known by them, from its networks if it has
+    /// any; otherwise and elsewhere by its networks.
+    fn claims(
         self,
         profile: &Profile,
         listeners: &[&TrunkListener],
         faults: &mut Vec<TrunkFault>,
-    ) -> Vec<Source> {
-        if profile.inbound.cidrs.is_empty() {
-            faults.push(self.fault(
-                "inbound.cidrs",
-                "[]",
-                "names no network, so every call would come from a stranger",
-                "list the networks the carrier signals from",
-            ));
-        }
+    ) -> Claims {
         let allowed = |transport| match transport {
             Transport::Udp => profile.inbound.transports.contains(&CarrierTransport::Udp),
             Transport::Tcp => profile.inbound.transports.contains(&CarrierTransport::Tcp),
+            Transport::Tls => profile.inbound.transports.contains(&CarrierTransport::Tls),
         };
         let trunk = TrunkIndex(u16::try_from(self.position).unwrap_or(u16::MAX));
         let usable: Vec<_> =
@@ -192,16 +200,37 @@ impl Entry<'_> {
                 "add a listener to sip.listen, or a transport here",
             ));
         }
-        let mut sources = Vec::new();
+        let inbound = &profile.inbound;
+        let is_named = |listener: &TrunkListener| {
+            listener.transport == Transport::Tls && !inbound.tls_san.is_empty()
+        };
+        if inbound.cidrs.is_empty() && !usable.iter().all(|it| is_named(it)) {
+            faults.push(self.fault(
+                "inbound.cidrs",
+                "[]",
+                "names no network, so every call would come from a stranger",
+                "list the networks the carrier signals from",
+            ));
+        }
+        let mut claims = Claims::default();
         for listener in usable {
-            sources.extend(profile.inbound.cidrs.iter().map(|cidr| Source {
+            if is_named(listener) {
+                claims.names.extend(inbound.tls_san.iter().map(|name| NamedSource {
+                    trunk,
+                    listener: listener.id,
+                    name: name.to_ascii_lowercase().into(),
+                    networks: inbound.cidrs.iter().map(|cidr| cidr.0).collect(),
+                }));
+                continue;
+            }
+            claims.networks.extend(inbound.cidrs.iter().map(|cidr| Source {
                 trunk,
                 listener: listener.id,
                 transport: listener.transport,
                 network: cidr.0,
             }));
         }
-        sources
+        claims
     }
 
     fn map_fault(self, profile: &Profile, key: &SmolStr, fault: &MapFault) -> TrunkFault {
@@ -263,6 +292,25 @@ fn ambiguous(
         ambiguity.network.to_string(),
         format!("also belongs to trunk `{}` on {listener}", id(ambiguity.first)),
         "give the trunks different listeners, or a longer prefix to one of them",
+    )
+}
+
+fn shared_name(
+    shared: &SharedName,
+    configs: &[TrunkConfig],
+    listeners: &[TrunkListener],
+) -> TrunkFault {
+    let position = usize::from(shared.second.0);
+    let first = configs[usize::from(shared.first.0)].id.as_str();
+    let listener = listeners
+        .iter()
+        .find(|listener| listener.id == shared.listener)
+        .map_or("a listener", |listener| listener.name.as_str());
+    Entry { config: &configs[position], position }.fault(
+        "inbound.tls_san",
+        shared.name.to_string(),
+        format!("also belongs to trunk `{first}` on {listener}"),
+        "give the trunks different listeners, names or networks",
     )
 }
 

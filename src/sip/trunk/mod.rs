@@ -4,8 +4,8 @@
 //! for numbers, caller ids and failure codes. Does not own connections, calls or counters: whoever
 //! admits calls compares them with [`Trunk::channels_max`] and [`Trunk::cps_max`].
 //!
-//! Invariants: an address names at most one trunk on a listener, or the configuration is refused
-//! (C1); an address that names none is a stranger, and gets no answer (S1); a challenge or a raw
+//! Invariants: an address names at most one trunk on a listener, and so does a name in a
+//! certificate, or the configuration is refused (C1); an address that names none is a stranger, and gets no answer (S1); a challenge or a raw
 //! 503 of a target never reaches a carrier (B5).
 //!
 //! ```text
@@ -14,6 +14,7 @@
 //! ```
 
 pub mod carriers;
+pub mod certified;
 pub mod failure;
 pub mod number;
 pub mod profile;
@@ -29,6 +30,7 @@ use super::leg::policy::LegPolicy;
 use crate::id::TrunkId;
 
 pub use carriers::Carriers;
+pub use certified::Certified;
 pub use failure::{Cause, FailureMap};
 pub use number::{Caller, Identity, IdentityHeader, NumberFault, NumberRules};
 pub use profile::Profile;
@@ -107,6 +109,7 @@ pub struct Trunk {
 pub struct Trunks {
     trunks: Vec<Trunk>,
     sources: Sources,
+    certified: Certified,
 }
 
 /// What is wrong with a trunk: where, with what, why, and what to write instead.
@@ -131,11 +134,15 @@ impl Trunks {
         listeners: &[TrunkListener],
         carriers: &Carriers,
     ) -> Result<Self, Vec<TrunkFault>> {
-        compile::compile(configs, listeners, carriers)
-            .map(|(trunks, sources)| Self { trunks, sources })
+        compile::compile(configs, listeners, carriers).map(|(trunks, sources, certified)| Self {
+            trunks,
+            sources,
+            certified,
+        })
     }
 
-    /// The trunk that may send from `ip` to `listener`; `None` is a stranger.
+    /// The trunk that may send from `ip` to `listener`; `None` is a stranger, or one who has to
+    /// show a certificate.
     pub fn identify(
         &self,
         listener: ListenerId,
@@ -143,6 +150,29 @@ impl Trunks {
         ip: std::net::IpAddr,
     ) -> Option<TrunkIndex> {
         self.sources.identify(listener, transport, ip)
+    }
+
+    /// The trunk whose certificate has one of these names; `None` if it is no trunk's, or that of
+    /// several.
+    pub fn identify_certified<'n>(
+        &self,
+        listener: ListenerId,
+        ip: std::net::IpAddr,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Option<TrunkIndex> {
+        self.certified.identify(listener, ip, names)
+    }
+
+    /// Whether `ip` may begin to speak to `listener`: it is a trunk's, or could be once it has
+    /// shown a certificate.
+    pub fn may_connect(
+        &self,
+        listener: ListenerId,
+        transport: Transport,
+        ip: std::net::IpAddr,
+    ) -> bool {
+        self.identify(listener, transport, ip).is_some()
+            || (transport == Transport::Tls && self.certified.may_be_at(listener, ip))
     }
 
     /// `index` comes from [`Trunks::identify`] of the same value.

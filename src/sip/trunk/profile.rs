@@ -64,11 +64,12 @@ pub struct Inbound {
     /// Networks its signalling comes from. Empty if they belong to the account: then the trunk
     /// must name them.
     pub cidrs: Vec<Cidr>,
-    /// Default UDP and TCP.
+    /// Default all three.
     pub transports: Vec<CarrierTransport>,
     /// Ports it sends to.
     pub ports: Vec<u16>,
-    /// Names in its TLS certificate.
+    /// Names in the certificate it shows as a TLS client: host names or URIs. With any, that is
+    /// how it is known over TLS, from its networks if it has some.
     pub tls_san: Vec<SmolStr>,
     /// What proves that it is the carrier, besides the source address. Default `none`.
     pub auth: InboundAuth,
@@ -180,11 +181,18 @@ pub struct Outbound {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OutboundTls {
+    /// Whether chain and name are checked. Default: yes.
     pub verify: Option<bool>,
-    /// Whether the certificate is chosen by the name in SNI, so that an address fails.
+    /// Whether the certificate is chosen by the name in SNI, so that an address fails. `false`:
+    /// no name is sent.
     pub sni: Option<bool>,
+    /// PEM file of authorities besides those of the system.
     pub extra_ca: Option<SmolStr>,
+    /// SHA-256 of public keys, hexadecimal, of which its certificate has to have one.
+    pub pins: Vec<SmolStr>,
+    /// PEM files of the chain we show and of its key.
     pub client_cert: Option<SmolStr>,
+    pub client_key: Option<SmolStr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -360,7 +368,7 @@ impl Default for Inbound {
     fn default() -> Self {
         Self {
             cidrs: Vec::new(),
-            transports: vec![CarrierTransport::Udp, CarrierTransport::Tcp],
+            transports: vec![CarrierTransport::Udp, CarrierTransport::Tcp, CarrierTransport::Tls],
             ports: Vec::new(),
             tls_san: Vec::new(),
             auth: InboundAuth::None,

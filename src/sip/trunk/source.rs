@@ -12,8 +12,8 @@ use crate::sip::flow::{ListenerId, Transport};
 /// search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// By listener id, then UDP before TCP.
-    tables: Vec<[Table; 2]>,
+    /// By listener id, then UDP, TCP, TLS.
+    tables: Vec<[Table; 3]>,
 }
 
 /// A network a trunk sends from.
@@ -74,7 +74,7 @@ impl Sources {
             grouped.entry((listener, transport)).or_default().push((network, trunk));
         }
         let listeners = grouped.keys().map(|(listener, _)| usize::from(listener.0) + 1).max();
-        let mut tables = vec![<[Table; 2]>::default(); listeners.unwrap_or(0)];
+        let mut tables = vec![<[Table; 3]>::default(); listeners.unwrap_or(0)];
         for ((listener, transport), networks) in grouped {
             let (v4, v6): (Vec<_>, Vec<_>) =
                 networks.into_iter().partition(|(network, _)| network.addr().is_ipv4());
@@ -144,6 +144,7 @@ fn position(transport: Transport) -> usize {
     match transport {
         Transport::Udp => 0,
         Transport::Tcp => 1,
+        Transport::Tls => 2,
     }
 }
 

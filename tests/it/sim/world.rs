@@ -622,7 +622,7 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn flow(peer: SocketAddr) -> Flow {
-    Flow { listener: ListenerId(0), transport: Transport::Udp, peer, connection: None }
+    Flow::udp(ListenerId(0), peer)
 }
 
 fn plan(call: usize, rng: &mut Rng) -> Plan {
@@ -635,7 +635,11 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
             };
             Attempt {
                 uri: Bytes::from(format!("sip:target-{call}-{attempt}@198.51.100.7")),
-                destination: address.map(|peer| Destination { transport: Transport::Udp, peer }),
+                destination: address.map(|peer| Destination {
+                    transport: Transport::Udp,
+                    peer,
+                    tls: None,
+                }),
                 ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
@@ -655,6 +659,7 @@ fn plan_of(call: usize, targets: usize) -> Plan {
         destination: Some(Destination {
             transport: Transport::Udp,
             peer: SocketAddr::from(([198, 51, 100, 7], 5060)),
+            tls: None,
         }),
         ring_timeout: Duration::from_secs(30),
         first_response: Duration::from_secs(4),

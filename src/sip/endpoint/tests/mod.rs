@@ -542,8 +542,7 @@ impl Rig {
 
     fn receive(&mut self, from: &str, text: &str) {
         let peer = addr(from);
-        let flow =
-            Flow { listener: ListenerId(0), transport: Transport::Udp, peer, connection: None };
+        let flow = Flow::udp(ListenerId(0), peer);
         let is_carrier = peer == addr(CARRIER);
         let origin = if is_carrier { self.origin } else { Origin::Peer };
         let message = Bytes::from(text.to_owned());
@@ -793,7 +792,11 @@ impl Side_ {
 fn plan(dialog: LegPolicy) -> Box<Plan> {
     let attempt = |address: &str| Attempt {
         uri: Bytes::from(format!("sip:+18005550100@{address}")),
-        destination: Some(Destination { transport: Transport::Udp, peer: addr(address) }),
+        destination: Some(Destination {
+            transport: Transport::Udp,
+            peer: addr(address),
+            tls: None,
+        }),
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(3600),

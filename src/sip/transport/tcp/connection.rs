@@ -14,21 +14,47 @@ use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::super::tls::names_of;
 use super::event::{CloseCause, TcpEvent};
 use super::framing::{Frame, Framer};
 use super::liveness::{Due, Liveness};
+use super::options::{PeerCheck, Stranger};
 use super::outbox;
 use super::registry::Connection;
+use super::stream::Stream;
 use super::{Phase, Shared, reached};
+use crate::sip::flow::Transport;
 
 /// Serves an accepted connection until it ends.
 pub(super) async fn serve_accepted(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
-    stream: TcpStream,
+    tcp: TcpStream,
+    peer_check: Option<PeerCheck>,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let cause = serve(&shared, &connection, &stream, &mut phase).await;
+    let secured = async {
+        match peer_check {
+            Some(check) => {
+                timeout(shared.options.message_timeout, secure(&shared, &connection, tcp, &check))
+                    .await
+                    .unwrap_or(Err(CloseCause::MessageTimeout))
+            }
+            None => Ok(Stream::Plain(tcp)),
+        }
+    };
+    let secured = select! {
+        secured = secured => secured,
+        () = connection.outbox.overflow() => Err(CloseCause::Slow),
+        () = reached(&mut phase, Phase::Ended) => Err(CloseCause::Shutdown),
+    };
+    let cause = match secured {
+        Ok(stream) => serve(&shared, &connection, &stream, &mut phase).await,
+        Err(cause) => {
+            shared.stats.tls_accept_failed.add(1);
+            cause
+        }
+    };
     finish(&shared, &connection, cause, &mut phase).await;
 }
 
@@ -40,7 +66,7 @@ pub(super) async fn serve_opened(
     mut phase: watch::Receiver<Phase>,
 ) {
     let opened = select! {
-        opened = timeout(shared.options.connect_timeout, connect(&shared, connection.peer, local))
+        opened = timeout(shared.options.connect_timeout, open(&shared, &connection, local))
             => opened.unwrap_or(Err(CloseCause::ConnectTimeout)),
         () = connection.outbox.overflow() => Err(CloseCause::Slow),
         () = reached(&mut phase, Phase::Ended) => Err(CloseCause::Shutdown),
@@ -56,6 +82,65 @@ pub(super) async fn serve_opened(
         }
     };
     finish(&shared, &connection, cause, &mut phase).await;
+}
+
+/// The server's side of a TLS handshake, and who it was with.
+async fn secure(
+    shared: &Shared,
+    connection: &Connection,
+    tcp: TcpStream,
+    check: &PeerCheck,
+) -> Result<Stream, CloseCause> {
+    let id = connection.id.0;
+    let session = shared.tls.load().accept().ok_or(CloseCause::Handshake)?;
+    let stream = Stream::handshake(tcp, session.into()).await.map_err(|error| {
+        tracing::debug!(connection = id, %error, "the TLS handshake of a client failed");
+        CloseCause::Handshake
+    })?;
+    let names = stream.peer_certificate().map(|it| names_of(&it)).unwrap_or_default();
+    let peer = check(connection.listener, connection.peer.ip(), &names).map_err(|Stranger| {
+        tracing::debug!(connection = id, "a TLS client is nobody we deal with");
+        shared.stats.refused_source.add(1);
+        stream.say_goodbye();
+        CloseCause::Handshake
+    })?;
+    if let Some(peer) = peer {
+        connection.tls.get_or_init(|| peer);
+    }
+    shared.stats.tls_accepted.add(1);
+    Ok(stream)
+}
+
+/// A connection from the address of its listener, with TLS if the flow says so.
+async fn open(
+    shared: &Shared,
+    connection: &Connection,
+    local: Option<SocketAddr>,
+) -> Result<Stream, CloseCause> {
+    let peer = connection.peer;
+    let tcp = connect(shared, peer, local).await?;
+    if connection.transport != Transport::Tls {
+        return Ok(Stream::Plain(tcp));
+    }
+    let secured = async {
+        let settings = shared.tls.load_full();
+        let expected = connection.tls.get().copied();
+        let (session, is_verified) =
+            settings.connect(expected, peer.ip()).ok_or(io::ErrorKind::NotFound)?;
+        Ok::<_, io::Error>((Stream::handshake(tcp, session.into()).await?, is_verified))
+    };
+    match secured.await {
+        Ok((stream, is_verified)) => {
+            shared.stats.tls_connected.add(1);
+            shared.stats.tls_unverified.add(u64::from(!is_verified));
+            Ok(stream)
+        }
+        Err(error) => {
+            tracing::warn!(%peer, %error, "the TLS handshake with a server failed");
+            shared.stats.tls_connect_failed.add(1);
+            Err(CloseCause::Handshake)
+        }
+    }
 }
 
 async fn connect(
@@ -85,10 +170,21 @@ async fn connect(
 async fn serve(
     shared: &Shared,
     connection: &Connection,
-    stream: &TcpStream,
+    stream: &Stream,
     phase: &mut watch::Receiver<Phase>,
 ) -> CloseCause {
-    if let Err(error) = prepare(stream, shared) {
+    let cause = read_and_write(shared, connection, stream, phase).await;
+    stream.say_goodbye();
+    cause
+}
+
+async fn read_and_write(
+    shared: &Shared,
+    connection: &Connection,
+    stream: &Stream,
+    phase: &mut watch::Receiver<Phase>,
+) -> CloseCause {
+    if let Err(error) = prepare(stream.tcp(), shared) {
         tracing::debug!(%error, "connection was gone before it could be served");
         return CloseCause::Reset;
     }
@@ -117,11 +213,11 @@ async fn serve(
 }
 
 /// Waits until nothing more is to be written.
-async fn last_words(connection: &Connection, stream: &TcpStream, cause: CloseCause) {
+async fn last_words(connection: &Connection, stream: &Stream, cause: CloseCause) {
     if cause == CloseCause::Framing {
         // A refusal is still to come. Reading on keeps the kernel from resetting the connection,
         // which could cost the peer that refusal.
-        discard(stream).await;
+        discard(stream.tcp()).await;
     }
     connection.outbox.close();
     connection.outbox.empty().await;
@@ -175,7 +271,7 @@ fn prepare(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     SockRef::from(stream).set_tcp_user_timeout(Some(shared.options.write_timeout))
 }
 
-async fn read(shared: &Shared, connection: &Connection, stream: &TcpStream) -> CloseCause {
+async fn read(shared: &Shared, connection: &Connection, stream: &Stream) -> CloseCause {
     let mut framer = Framer::new(shared.options.framing);
     let mut liveness = Liveness::new(shared.options, Instant::now());
     loop {
@@ -207,7 +303,7 @@ enum Arrived {
 }
 
 async fn next_bytes(
-    stream: &TcpStream,
+    stream: &Stream,
     framer: &mut Framer,
     liveness: &Liveness,
     connection: &Connection,
@@ -277,7 +373,7 @@ async fn deliver_frames(
 static PONGS: &[u8] = b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n";
 
 /// Writes what is queued as long as the peer takes it.
-async fn write(shared: &Shared, connection: &Connection, stream: &TcpStream) -> CloseCause {
+async fn write(shared: &Shared, connection: &Connection, stream: &Stream) -> CloseCause {
     loop {
         let front = connection.outbox.front().await;
         match stream.try_write_vectored(&outbox::slices(&front)) {

@@ -40,6 +40,9 @@ pub enum CloseCause {
     Unreachable,
     #[error("it was not established in time")]
     ConnectTimeout,
+    /// Not TLS, no common ground, or a certificate that does not do.
+    #[error("the TLS handshake failed")]
+    Handshake,
     #[error("the peer does not read what we write")]
     Slow,
     #[error("nothing was said for long")]
@@ -58,12 +61,13 @@ pub enum CloseCause {
 }
 
 impl CloseCause {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Peer,
         Self::Reset,
         Self::ConnectRefused,
         Self::Unreachable,
         Self::ConnectTimeout,
+        Self::Handshake,
         Self::Slow,
         Self::Idle,
         Self::MessageTimeout,
@@ -81,6 +85,7 @@ impl CloseCause {
             Self::ConnectRefused => "connect_refused",
             Self::Unreachable => "unreachable",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Handshake => "handshake",
             Self::Slow => "slow",
             Self::Idle => "idle",
             Self::MessageTimeout => "message_timeout",

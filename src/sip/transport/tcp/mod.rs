@@ -1,4 +1,4 @@
-//! SIP over TCP: listeners, connections in both directions, one bounded queue for each.
+//! SIP over TCP and TLS: listeners, connections in both directions, one bounded queue for each.
 //!
 //! Runs on the tokio runtime it was made in; [`Tcp::send`] may be called from any thread and never
 //! waits. Each connection is one task that
@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::bind::BindError;
 use super::stats::TcpStats;
+use super::tls::TlsSettings;
 use crate::sip::flow::{ConnectionId, Flow, ListenerId, Transport};
 
 mod connection;
@@ -30,16 +32,17 @@ mod liveness;
 mod options;
 mod outbox;
 mod registry;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use event::{CloseCause, TcpEvent, TcpSink};
 pub use framing::{Frame, Framer, FramingError, FramingLimits};
-pub use options::{Keepalive, SourceCheck, TcpOptions};
+pub use options::{Keepalive, PeerCheck, SourceCheck, Stranger, TcpOptions};
 use outbox::PushError;
 use registry::{Origin, OverLimit, Registry};
 
-/// All TCP listeners and connections of the process. Clones share them. They live on when the last
+/// All TCP and TLS listeners and connections of the process. Clones share them. They live on when the last
 /// clone is dropped; [`Tcp::shutdown`] ends them.
 #[derive(Clone)]
 pub struct Tcp {
@@ -71,6 +74,7 @@ impl Tcp {
             registry: Mutex::default(),
             connecting: Semaphore::new(options.connecting_max),
             phase: watch::Sender::new(Phase::Running),
+            tls: ArcSwap::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -82,12 +86,39 @@ impl Tcp {
         listener: ListenerId,
         address: SocketAddr,
     ) -> Result<SocketAddr, BindError> {
+        self.listen_as(listener, address, Transport::Tcp, None)
+    }
+
+    /// The same for TLS, with what [`Tcp::set_tls`] was given last. `peer_check` decides when the
+    /// handshake is done.
+    pub fn listen_tls(
+        &self,
+        listener: ListenerId,
+        address: SocketAddr,
+        peer_check: PeerCheck,
+    ) -> Result<SocketAddr, BindError> {
+        self.listen_as(listener, address, Transport::Tls, Some(peer_check))
+    }
+
+    /// How TLS connections are made from now on; those that are open keep what they have.
+    pub fn set_tls(&self, settings: TlsSettings) {
+        self.shared.tls.store(Arc::new(settings));
+    }
+
+    fn listen_as(
+        &self,
+        listener: ListenerId,
+        address: SocketAddr,
+        transport: Transport,
+        peer_check: Option<PeerCheck>,
+    ) -> Result<SocketAddr, BindError> {
         let shared = &self.shared;
         let (socket, bound) = open(&shared.runtime, address)
-            .map_err(|error| BindError::new(address, Transport::Tcp, error))?;
+            .map_err(|error| BindError::new(address, transport, error))?;
         shared.registry.lock().add_listener(listener, bound);
         let phase = shared.phase.subscribe();
-        shared.runtime.spawn(accept(Arc::clone(shared), listener, socket, phase));
+        let listening = Listening { listener, transport, peer_check };
+        shared.runtime.spawn(accept(Arc::clone(shared), listening, socket, phase));
         Ok(bound)
     }
 
@@ -110,12 +141,10 @@ impl Tcp {
             }
         }
         let local = registry.listener_address(flow.listener);
-        let connection = registry
-            .add(flow.listener, flow.peer, Origin::Opened, &shared.options)
-            .map_err(|_| {
-                shared.stats.refused_total_limit.add(1);
-                SendError::TooManyConnections
-            })?;
+        let connection = registry.add(flow, Origin::Opened, &shared.options).map_err(|_| {
+            shared.stats.refused_total_limit.add(1);
+            SendError::TooManyConnections
+        })?;
         drop(registry);
         shared.stats.open.add(1);
         let id = connection.id;
@@ -161,6 +190,16 @@ struct Shared {
     /// Turns at connecting.
     connecting: Semaphore,
     phase: watch::Sender<Phase>,
+    tls: ArcSwap<TlsSettings>,
+}
+
+/// What accepted connections are.
+#[derive(Clone)]
+struct Listening {
+    listener: ListenerId,
+    transport: Transport,
+    /// With TLS.
+    peer_check: Option<PeerCheck>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +236,7 @@ const BACKLOG: i32 = 1024;
 
 async fn accept(
     shared: Arc<Shared>,
-    listener: ListenerId,
+    listening: Listening,
     socket: TcpListener,
     mut phase: watch::Receiver<Phase>,
 ) {
@@ -207,7 +246,7 @@ async fn accept(
             () = reached(&mut phase, Phase::Draining) => return,
         };
         match accepted {
-            Ok((stream, peer)) => admit(&shared, listener, stream, peer),
+            Ok((stream, peer)) => admit(&shared, &listening, stream, peer),
             Err(error) if is_about_one_peer(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections; trying again shortly");
@@ -230,10 +269,12 @@ fn is_about_one_peer(error: &io::Error) -> bool {
     )
 }
 
-fn admit(shared: &Arc<Shared>, listener: ListenerId, stream: TcpStream, peer: SocketAddr) {
+fn admit(shared: &Arc<Shared>, listening: &Listening, stream: TcpStream, peer: SocketAddr) {
     let stats = &shared.stats;
+    let Listening { listener, transport, .. } = *listening;
     let refusal = if (shared.source_check)(listener, peer.ip()) {
-        let added = shared.registry.lock().add(listener, peer, Origin::Accepted, &shared.options);
+        let flow = Flow { listener, transport, peer, connection: None, tls: None };
+        let added = shared.registry.lock().add(&flow, Origin::Accepted, &shared.options);
         match added {
             Ok(connection) => {
                 stats.accepted.add(1);
@@ -243,6 +284,7 @@ fn admit(shared: &Arc<Shared>, listener: ListenerId, stream: TcpStream, peer: So
                     Arc::clone(shared),
                     connection,
                     stream,
+                    listening.peer_check.clone(),
                     phase,
                 ));
                 return;

@@ -5,17 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::framing::FramingLimits;
-use crate::sip::flow::ListenerId;
+use crate::sip::flow::{ListenerId, TlsPeer};
 
 /// Whether a connection from this address is let in on this listener. Asked before any byte is
 /// read; runs on the accepting task, so it must not block.
 pub type SourceCheck = Arc<dyn Fn(ListenerId, IpAddr) -> bool + Send + Sync>;
 
+/// Who an accepted TLS connection is from, by listener, address and the names in its certificate
+/// (none if it showed none): `Ok(None)` for one that is let in without a name, `Err` for one that
+/// is not. Runs on the connection's task, so it must not block.
+pub type PeerCheck =
+    Arc<dyn Fn(ListenerId, IpAddr, &[String]) -> Result<Option<TlsPeer>, Stranger> + Send + Sync>;
+
+/// Nobody we deal with has such a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stranger;
+
 /// How [`Tcp`](super::Tcp) treats its connections. The default suits trunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
     pub framing: FramingLimits,
-    /// From the first byte of a message to its last.
+    /// From the first byte of a message to its last; also for the TLS handshake of a connection
+    /// that was accepted.
     pub message_timeout: Duration,
     /// After a framing error: how long a refusal may still be sent.
     pub linger: Duration,
@@ -23,7 +34,7 @@ pub struct TcpOptions {
     pub idle_timeout: Option<Duration>,
     /// `None`: we send no pings.
     pub keepalive: Option<Keepalive>,
-    /// From `send` to an established connection, waiting for a turn included.
+    /// From `send` to an established connection, waiting for a turn and TLS handshake included.
     pub connect_timeout: Duration,
     /// Connections that may be in the making at once; further ones wait for a turn.
     pub connecting_max: usize,

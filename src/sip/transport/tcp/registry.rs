@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::options::TcpOptions;
 use super::outbox::Outbox;
-use crate::sip::flow::{ConnectionId, Flow, ListenerId, Transport};
+use crate::sip::flow::{ConnectionId, Flow, ListenerId, TlsPeer, Transport};
 
 /// One connection, being opened or open.
 #[derive(Debug)]
@@ -15,6 +15,9 @@ pub(super) struct Connection {
     pub listener: ListenerId,
     pub peer: SocketAddr,
     pub origin: Origin,
+    pub transport: Transport,
+    /// Who it is at the other end, once that is known.
+    pub tls: OnceLock<TlsPeer>,
     pub outbox: Outbox,
 }
 
@@ -45,21 +48,23 @@ impl Connection {
     pub(super) fn flow(&self) -> Flow {
         Flow {
             listener: self.listener,
-            transport: Transport::Tcp,
+            transport: self.transport,
             peer: self.peer,
             connection: Some(self.id),
+            tls: self.tls.get().copied(),
         }
     }
 }
 
 impl Registry {
+    /// Whoever is there is who `flow` says it is, or must turn out to be.
     pub(super) fn add(
         &mut self,
-        listener: ListenerId,
-        peer: SocketAddr,
+        flow: &Flow,
         origin: Origin,
         options: &TcpOptions,
     ) -> Result<Arc<Connection>, OverLimit> {
+        let Flow { listener, transport, peer, .. } = *flow;
         if self.connections.len() >= options.connections_max {
             return Err(OverLimit::Total);
         }
@@ -73,7 +78,9 @@ impl Registry {
         self.next_id += 1;
         let id = ConnectionId(self.next_id);
         let outbox = Outbox::new(options.queue_bytes_max);
-        let connection = Arc::new(Connection { id, listener, peer, origin, outbox });
+        let tls = flow.tls.map_or_else(OnceLock::new, OnceLock::from);
+        let connection =
+            Arc::new(Connection { id, listener, peer, origin, transport, tls, outbox });
         self.connections.insert(id, Arc::clone(&connection));
         self.by_peer.insert((listener, peer, id));
         Ok(connection)
@@ -94,14 +101,19 @@ impl Registry {
     }
 
     /// The connections that lead where `flow` does, the best first: its own, then the youngest of
-    /// the same listener and peer.
+    /// the same listener and peer. With TLS it has to be the same peer by name, too: many share an
+    /// address.
     pub(super) fn leading_to(&self, flow: &Flow) -> impl Iterator<Item = &Arc<Connection>> {
         let own = flow.connection;
         let first = (flow.listener, flow.peer, ConnectionId(0));
         let last = (flow.listener, flow.peer, ConnectionId(u64::MAX));
         let others = self.by_peer.range(first..=last).rev().map(|&(_, _, id)| id);
         let others = others.filter(move |id| Some(*id) != own);
-        own.into_iter().chain(others).filter_map(|id| self.connections.get(&id))
+        let known = |id: ConnectionId| self.connections.get(&id);
+        let leads_there = move |connection: &&Arc<Connection>| {
+            connection.transport == flow.transport && connection.tls.get() == flow.tls.as_ref()
+        };
+        own.and_then(known).into_iter().chain(others.filter_map(known).filter(leads_there))
     }
 
     pub(super) fn add_listener(&mut self, listener: ListenerId, address: SocketAddr) {

@@ -400,7 +400,13 @@ impl Node {
     }
 
     fn flow(&self, peer: SocketAddr) -> Flow {
-        Flow { listener: ListenerId(0), transport: Transport::Tcp, peer, connection: None }
+        Flow {
+            listener: ListenerId(0),
+            transport: Transport::Tcp,
+            peer,
+            connection: None,
+            tls: None,
+        }
     }
 
     fn flow_to(&self, other: &Self) -> Flow {
