@@ -47,7 +47,9 @@ pub struct Advertised {
 /// Why a text is no listening address or host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAddressError {
-    #[error("is not TRANSPORT:ADDRESS:PORT, such as udp:127.0.0.1:5060 or tcp:[::1]:5060")]
+    #[error(
+        "is not TRANSPORT:ADDRESS:PORT, such as udp:127.0.0.1:5060, tcp:[::1]:5060 or tls:127.0.0.1:5061"
+    )]
     Listen,
     #[error("is not HOST or HOST:PORT, such as sip.example.com, 192.0.2.7:5060 or [2001:db8::7]")]
     Host,

@@ -380,11 +380,12 @@ pub(super) async fn watch(
         let is_due = warned_at.is_none_or(|at| now.since(at) >= DAY);
         for certificate in &certificates {
             let left = seconds_left(certificate);
-            gauge!(names::TLS_EXPIRY, "certificate" => certificate.name.clone()).set(left);
+            let file = certificate.file.display().to_string();
+            gauge!(names::TLS_EXPIRY, "certificate" => file.clone()).set(left);
             if is_due && left < warning.as_secs_f64() {
                 tracing::warn!(
-                    certificate = certificate.name,
-                    configured = certificate.field,
+                    name = certificate.name,
+                    file,
                     days_left = (left / DAY.as_secs_f64()).floor(),
                     "a TLS certificate ends soon; put a new one in its place"
                 );
@@ -404,4 +405,101 @@ fn reload_counters() -> (metrics::Counter, metrics::Counter) {
 /// Negative once it has ended.
 fn seconds_left(certificate: &OwnCertificate) -> f64 {
     certificate.not_after.as_secs_f64() - clock::wall().0 as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Format;
+
+    #[test]
+    fn a_target_has_to_be_who_its_uri_names_and_alike_targets_share_a_peer() {
+        let plan = plan(
+            "[[targets]]\nid = \"a\"\nbuyer = \"b\"\n\
+             dial = { kind = \"sip\", uri = \"sip:Buyer.example:5071;transport=tls\" }\n\
+             [[targets]]\nid = \"b\"\nbuyer = \"b\"\n\
+             dial = { kind = \"sip\", uri = \"sips:desk@buyer.example\" }\n\
+             [[targets]]\nid = \"c\"\nbuyer = \"b\"\n\
+             dial = { kind = \"sip\", uri = \"sips:[::1]\", tls = { verify = false } }\n\
+             [[targets]]\nid = \"d\"\nbuyer = \"b\"\n\
+             dial = { kind = \"sip\", uri = \"sip:buyer.example\" }\n",
+        )
+        .unwrap();
+
+        // The first peer is the trunk.
+        let peers: Vec<_> =
+            plan.spec.peers.iter().map(|it| (it.names.join(" "), it.verify)).collect();
+        assert_eq!(
+            peers,
+            [
+                (String::from("carrier.example"), true),
+                (String::from("buyer.example"), true),
+                (String::from("::1"), false)
+            ]
+        );
+        let target = |id: &str| plan.parties().target(&id.into());
+        assert_eq!(target("a"), Some(TlsPeer(1)));
+        assert_eq!(target("b"), Some(TlsPeer(1)));
+        assert_eq!(target("c"), Some(TlsPeer(2)));
+        assert_eq!(target("d"), None);
+        assert_eq!(plan.parties().trunk(TlsPeer(0)), Some(TrunkIndex(0)));
+        assert_eq!(plan.parties().trunk(TlsPeer(1)), None);
+    }
+
+    #[test]
+    fn what_cannot_have_an_effect_is_refused() {
+        let target = |dial: &str| {
+            format!("[[targets]]\nid = \"a\"\nbuyer = \"b\"\ndial = {{ kind = \"sip\", {dial} }}\n")
+        };
+        let cases = [
+            (target("uri = \"sip:a.example\", tls = { verify = false }"), "targets[0].dial.tls"),
+            (
+                target("uri = \"sips:a.example\", tls = { client_cert = \"a.pem\" }"),
+                "targets[0].dial.tls.client_cert",
+            ),
+            (
+                target("uri = \"sips:a.example\", tls = { pins = [\"abc\"] }"),
+                "targets[0].dial.tls.pins[0]",
+            ),
+        ];
+        for (text, field) in cases {
+            let fault = plan(&text).unwrap_err().to_string();
+            assert!(fault.contains(field), "{fault}");
+        }
+        let unasked = plan_of("", "client_auth=none").unwrap_err().to_string();
+        assert!(unasked.contains("trunks[0].inbound.tls_san = carrier.example"), "{unasked}");
+    }
+
+    #[test]
+    fn without_a_tls_listener_no_target_can_be_called_over_tls() {
+        let text = "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[[buyers]]\nid = \"b\"\n\
+                    [[targets]]\nid = \"a\"\nbuyer = \"b\"\n\
+                    dial = { kind = \"sip\", uri = \"sips:a.example\" }\n";
+        let fault = compiled(text, &[]).unwrap_err().to_string();
+        assert!(fault.contains("targets[0].dial.uri = sips:+18005550100@a.example"), "{fault}");
+        assert!(fault.contains("add one to sip.listen"), "{fault}");
+    }
+
+    fn plan(targets: &str) -> Result<TlsPlan, StartError> {
+        plan_of(targets, "client_auth=optional")
+    }
+
+    /// With a TLS listener and a trunk that is known by its certificate.
+    fn plan_of(targets: &str, client_auth: &str) -> Result<TlsPlan, StartError> {
+        let text = format!(
+            "[sip]\nlisten = [\"tls:127.0.0.1:5061\"]\n[sip.tls]\n\
+             certificates = [{{ chain_file = \"a\", key_file = \"b\" }}]\n\
+             [[trunks]]\nid = \"t\"\ninbound = {{ tls_san = [\"sip:carrier.example\"] }}\n\
+             [[buyers]]\nid = \"b\"\n{targets}"
+        );
+        compiled(&text, &[format!("sip.tls.{client_auth}")])
+    }
+
+    fn compiled(text: &str, sets: &[String]) -> Result<TlsPlan, StartError> {
+        let none = std::iter::empty();
+        let config = Config::parse("test.toml", text, Format::Toml, none, sets).unwrap();
+        let trunks = super::super::compile_trunks(&config).unwrap();
+        let routing = super::super::compile_routing(&config).unwrap();
+        TlsPlan::new(&config, &trunks, &routing)
+    }
 }

@@ -318,7 +318,7 @@ impl FrozenText {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::flow::ListenerId;
+    use crate::sip::flow::{ConnectionId, ListenerId, TlsPeer};
     use crate::sip::message::{Limits, Message};
 
     #[test]
@@ -403,13 +403,55 @@ mod tests {
         assert_eq!(dialog.flow(), flow());
     }
 
+    #[test]
+    fn a_tls_dialog_stays_on_tls_with_whom_it_was_made() {
+        let made = Flow { transport: Transport::Tls, tls: Some(TlsPeer(3)), ..flow() };
+        let places = [
+            ("sip:192.0.2.20", "192.0.2.20:5061"),
+            ("sip:192.0.2.20:5080;transport=tcp", "192.0.2.20:5080"),
+            ("sips:192.0.2.20", "192.0.2.20:5061"),
+        ];
+        for (contact, peer) in places {
+            let mut dialog =
+                Dialog::with_caller(&invite("", contact), &Bytes::from("ours"), made).unwrap();
+
+            assert_eq!(dialog.flow(), Flow { peer: peer.parse().unwrap(), ..made });
+            assert_eq!(dialog.is_secure(), contact.starts_with("sips:"));
+            // It follows the peer to its newest connection, whoever that is said to be from.
+            let connection = Some(ConnectionId(9));
+            dialog.heard_on(Flow { connection, tls: None, ..made });
+            assert_eq!(dialog.flow(), Flow { peer: peer.parse().unwrap(), connection, ..made });
+            dialog.heard_on(Flow { transport: Transport::Tcp, connection: None, ..made });
+            assert_eq!(dialog.flow().connection, connection);
+        }
+    }
+
+    #[test]
+    fn a_uri_leads_over_what_it_names_and_sips_always_over_tls() {
+        let cases = [
+            ("sip:192.0.2.1", Transport::Udp),
+            ("sip:192.0.2.1;transport=TCP", Transport::Tcp),
+            ("sip:192.0.2.1;transport=tls", Transport::Tls),
+            ("sips:192.0.2.1", Transport::Tls),
+            ("sips:192.0.2.1;transport=tcp", Transport::Tls),
+        ];
+        for (uri, transport) in cases {
+            assert_eq!(transport_of(&Uri::parse(uri.as_bytes()).unwrap()), transport, "{uri}");
+        }
+    }
+
     fn caller_dialog(record_routes: &str, contact: &str) -> Dialog {
+        let invite = invite(record_routes, contact);
+        Dialog::with_caller(&invite, &Bytes::from("ours"), flow()).unwrap()
+    }
+
+    fn invite(record_routes: &str, contact: &str) -> Request {
         let text = format!(
             "INVITE sip:1@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bKa\r\n{record_routes}\
              From: <sip:2@192.0.2.2>;tag=theirs\r\nTo: <sip:1@192.0.2.1>\r\nCall-ID: c\r\n\
              CSeq: 1 INVITE\r\nContact: <{contact}>\r\nContent-Length: 0\r\n\r\n"
         );
-        Dialog::with_caller(&request(&text), &Bytes::from("ours"), flow()).unwrap()
+        request(&text)
     }
 
     fn write(dialog: &mut Dialog, method: &[u8]) -> String {

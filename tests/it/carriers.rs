@@ -186,7 +186,7 @@ fn a_carrier_without_public_addresses_needs_them_from_the_trunk() {
 fn two_trunks_of_one_carrier_need_listeners_of_their_own() {
     let both = [trunk("east", "telnyx"), trunk("west", "telnyx")];
     let faults = trunks(&both).unwrap_err();
-    assert_eq!(faults.len(), 4, "two addresses on UDP and TCP each: {faults:?}");
+    assert_eq!(faults.len(), 6, "two addresses on UDP, TCP and TLS each: {faults:?}");
     assert_eq!(
         faults[0],
         TrunkFault {
@@ -325,6 +325,39 @@ fn a_trunk_s_limits_go_before_those_of_its_carrier() {
     assert_eq!((trunk.channels_max, trunk.cps_max), (Some(10), Some(3)));
 }
 
+#[test]
+fn a_trunk_with_names_is_known_over_tls_by_its_certificate_alone() {
+    let named = |id: &str, inbound: serde_json::Value| -> TrunkConfig {
+        serde_json::from_value(serde_json::json!({ "id": id, "inbound": inbound })).unwrap()
+    };
+    let tls = serde_json::json!({ "transports": ["tls"], "tls_san": ["A.example"] });
+    let both = serde_json::json!({ "cidrs": ["192.0.2.0/24"], "tls_san": ["b.example"] });
+    let trunks = trunks(&[named("a", tls.clone()), named("b", both)]).unwrap();
+    let ip = "192.0.2.7".parse().unwrap();
+    let certified = |ip: &str, name: &str| {
+        trunks.identify_certified(ListenerId(2), ip.parse().unwrap(), [name])
+    };
+
+    assert_eq!(certified("203.0.113.1", "a.example"), Some(TrunkIndex(0)));
+    assert_eq!(certified("192.0.2.7", "b.example"), Some(TrunkIndex(1)));
+    assert_eq!(certified("203.0.113.1", "b.example"), None);
+    assert_eq!(trunks.identify(ListenerId(2), Transport::Tls, ip), None);
+    assert_eq!(trunks.identify(ListenerId(0), Transport::Udp, ip), Some(TrunkIndex(1)));
+    assert!(trunks.may_connect(ListenerId(2), Transport::Tls, "203.0.113.1".parse().unwrap()));
+    assert!(!trunks.may_connect(ListenerId(1), Transport::Tcp, "203.0.113.1".parse().unwrap()));
+
+    let shared = self::trunks(&[named("a", tls.clone()), named("c", tls)]).unwrap_err();
+    assert_eq!(
+        shared,
+        [TrunkFault {
+            path: "trunks[1].inbound.tls_san".into(),
+            value: "a.example".into(),
+            problem: "also belongs to trunk `a` on tls:192.0.2.1:5061".into(),
+            remedy: "give the trunks different listeners, names or networks".into(),
+        }]
+    );
+}
+
 fn trunk(id: &str, carrier: &str) -> TrunkConfig {
     serde_json::from_value(serde_json::json!({ "id": id, "carrier": carrier })).unwrap()
 }
@@ -339,7 +372,7 @@ fn trunks(configs: &[TrunkConfig]) -> Result<Trunks, Vec<TrunkFault>> {
     Trunks::compile(configs, &listeners(), &Carriers::built_in())
 }
 
-fn listeners() -> [TrunkListener; 2] {
+fn listeners() -> [TrunkListener; 3] {
     [
         TrunkListener {
             id: ListenerId(0),
@@ -350,6 +383,11 @@ fn listeners() -> [TrunkListener; 2] {
             id: ListenerId(1),
             transport: Transport::Tcp,
             name: "tcp:192.0.2.1:5060".into(),
+        },
+        TrunkListener {
+            id: ListenerId(2),
+            transport: Transport::Tls,
+            name: "tls:192.0.2.1:5061".into(),
         },
     ]
 }

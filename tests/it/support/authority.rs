@@ -21,8 +21,6 @@ pub(crate) struct Authority {
 pub(crate) struct Issued {
     pub(crate) chain: PathBuf,
     pub(crate) key: PathBuf,
-    /// The public key as it stands in the certificate, DER.
-    pub(crate) public_key: Vec<u8>,
 }
 
 impl Authority {
@@ -57,11 +55,7 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let stem = names.first().map_or("nobody", |name| name).replace([':', '*', '/'], "_");
         let file = |kind: &str| self.folder.join(format!("{stem}.{kind}.pem"));
-        let issued = Issued {
-            chain: file("chain"),
-            key: file("key"),
-            public_key: rcgen::PublicKeyData::subject_public_key_info(&key),
-        };
+        let issued = Issued { chain: file("chain"), key: file("key") };
         fs::write(&issued.chain, certificate.pem()).unwrap();
         fs::write(&issued.key, key.serialize_pem()).unwrap();
         issued

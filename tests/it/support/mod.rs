@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "other processes live in real time")]
 
 pub(crate) mod api;
+pub(crate) mod authority;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod ports;

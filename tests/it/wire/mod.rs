@@ -9,5 +9,6 @@ pub(crate) mod program;
 mod responses;
 mod stage;
 mod stream;
+mod tls;
 
 pub(crate) use stage::{Call, STRANGERS, Setup, Stage, play, play_with};

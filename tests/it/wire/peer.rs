@@ -82,7 +82,14 @@ pub(crate) struct Line {
 enum Link {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    /// With the socket beneath, for its time-outs.
+    Tls(Box<dyn ReadWrite>, TcpStream),
 }
+
+/// A TLS stream, whichever side of it we are.
+pub(crate) trait ReadWrite: Read + Write {}
+
+impl<T: Read + Write> ReadWrite for T {}
 
 impl Line {
     pub(crate) fn udp(socket: UdpSocket, server: SocketAddr) -> Result<Self> {
@@ -119,18 +126,37 @@ impl Line {
         Ok(Self { link: Link::Tcp(stream), local, server, buffer: vec![], log: vec![] })
     }
 
-    pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.link, Link::Tcp(_))
+    /// Puts TLS on a connection; `secure` does the handshake.
+    pub(crate) fn secured<S: ReadWrite + 'static>(
+        self,
+        secure: impl FnOnce(TcpStream) -> Result<S>,
+    ) -> Result<Self> {
+        let Link::Tcp(stream) = self.link else { bail!("TLS is put on a bare connection") };
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let socket = stream.try_clone()?;
+        Ok(Self { link: Link::Tls(Box::new(secure(stream)?), socket), ..self })
     }
 
-    /// `UDP` or `TCP`, as in Via.
+    pub(crate) fn is_stream(&self) -> bool {
+        !matches!(self.link, Link::Udp(_))
+    }
+
+    /// `UDP`, `TCP` or `TLS`, as in Via.
     pub(crate) fn transport(&self) -> &'static str {
-        if self.is_stream() { "TCP" } else { "UDP" }
+        match self.link {
+            Link::Udp(_) => "UDP",
+            Link::Tcp(_) => "TCP",
+            Link::Tls(..) => "TLS",
+        }
     }
 
     /// A URI at which this line is reached.
     pub(crate) fn contact(&self) -> String {
-        let transport = if self.is_stream() { ";transport=tcp" } else { "" };
+        let transport = match self.link {
+            Link::Udp(_) => "",
+            Link::Tcp(_) => ";transport=tcp",
+            Link::Tls(..) => ";transport=tls",
+        };
         format!("<sip:{}{transport}>", self.local)
     }
 
@@ -140,6 +166,10 @@ impl Line {
                 socket.send_to(message.as_ref(), self.server)?;
             }
             Link::Tcp(stream) => stream.write_all(message.as_ref())?,
+            Link::Tls(stream, _) => {
+                stream.write_all(message.as_ref())?;
+                stream.flush()?;
+            }
         }
         Ok(())
     }
@@ -179,6 +209,10 @@ impl Line {
             }
             Link::Tcp(stream) => {
                 stream.set_read_timeout(Some(limit))?;
+                stream.read(&mut bytes)
+            }
+            Link::Tls(stream, socket) => {
+                socket.set_read_timeout(Some(limit))?;
                 stream.read(&mut bytes)
             }
         };
@@ -256,11 +290,27 @@ impl Line {
         if let Some(heard) = self.hear(PATIENCE)? {
             bail!("the connection should end:\n{}", heard.text);
         }
-        let Link::Tcp(stream) = &mut self.link else { bail!("a datagram socket has no end") };
-        stream.set_read_timeout(Some(PATIENCE))?;
-        match stream.read(&mut [0]) {
+        let read = match &mut self.link {
+            Link::Udp(_) => bail!("a datagram socket has no end"),
+            Link::Tcp(stream) => {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.read(&mut [0])
+            }
+            Link::Tls(stream, socket) => {
+                socket.set_read_timeout(Some(PATIENCE))?;
+                stream.read(&mut [0])
+            }
+        };
+        match read {
             Ok(0) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                Ok(())
+            }
             other => bail!("the connection should end: {other:?}"),
         }
     }
@@ -268,7 +318,15 @@ impl Line {
 
 /// Nothing comes any more, or not in time.
 fn is_end(error: ErrorKind) -> bool {
-    matches!(error, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionReset)
+    matches!(
+        error,
+        ErrorKind::WouldBlock
+            | ErrorKind::TimedOut
+            | ErrorKind::ConnectionReset
+            | ErrorKind::UnexpectedEof
+            // An alert of TLS.
+            | ErrorKind::InvalidData
+    )
 }
 
 /// A request with the header fields every request has. One of `fields` replaces those of its name,

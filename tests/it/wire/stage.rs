@@ -32,6 +32,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) set: &'a [&'a str],
     /// TOML behind that of the example.
     pub(crate) more: &'a str,
+    /// Whether it listens for TLS, too.
+    pub(crate) tls: bool,
     /// Further arguments of `serve`.
     pub(crate) arguments: &'a [&'a str],
 }
@@ -43,6 +45,8 @@ pub(crate) struct Stage {
     arguments: Vec<String>,
     /// Its SIP listener on 127.0.0.1, UDP and TCP.
     pub(crate) sip: SocketAddr,
+    /// Its TLS listener, if it has one.
+    pub(crate) tls: SocketAddr,
     /// The REST API.
     pub(crate) api: SocketAddr,
     /// Where the targets are called, but for the one behind the first; bound as long as the server
@@ -57,15 +61,17 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn start(setup: Setup<'_>) -> Result<Self> {
         let work = tempfile::tempdir()?;
-        let first = ports::block(4)?;
-        let [sip, api] = [first, first + 1].map(|port| SocketAddr::from((LOCALHOST, port)));
+        let first = ports::block(5)?;
+        let at = |port| SocketAddr::from((LOCALHOST, port));
+        let (sip, api, tls) = (at(first), at(first + 1), at(first + 4));
         let target = UdpSocket::bind((LOCALHOST, first + 2))?;
         let spare_port = first + 3;
         let config = work.path().join("config.toml");
         let example = fs::read_to_string(repository("examples/loopback.toml"))?;
         fs::write(&config, format!("{example}\n{}", setup.more))?;
+        let also = if setup.tls { format!(",tls:{tls}") } else { String::new() };
         let mut set = vec![
-            format!("sip.listen=udp:{sip},tcp:{sip}"),
+            format!("sip.listen=udp:{sip},tcp:{sip}{also}"),
             format!("api.listen={api}"),
             format!("store.dir={}", work.path().join("data").display()),
         ];
@@ -80,7 +86,7 @@ impl Stage {
         arguments.push(config.display().to_string());
         arguments.extend(set.into_iter().flat_map(|set| ["--set".to_owned(), set]));
         arguments.extend(setup.arguments.iter().map(|&argument| argument.to_owned()));
-        let mut stage = Self { server: None, arguments, sip, api, target, spare_port, work };
+        let mut stage = Self { server: None, arguments, sip, tls, api, target, spare_port, work };
         stage.serve()?;
         Ok(stage)
     }

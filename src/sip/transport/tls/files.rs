@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
@@ -90,8 +90,8 @@ impl Files {
             return None;
         };
         self.certificates.push(OwnCertificate {
-            field: pair.chain.field.clone(),
-            name: about.names.first().cloned().unwrap_or_else(|| pair.chain.field.clone()),
+            file: pair.chain.path.clone(),
+            name: about.names.first().cloned().unwrap_or_default(),
             not_after: about.not_after,
         });
         Some(certified)
@@ -137,10 +137,12 @@ impl Files {
 
 const LEAF_FIRST: &str = "name a PEM file with certificates, the server's own first";
 
-fn problem(error: &rustls::pki_types::pem::Error, wanted: &str) -> String {
-    match error {
-        rustls::pki_types::pem::Error::Io(error) => format!("cannot be read: {error}"),
-        rustls::pki_types::pem::Error::NoItemsFound => format!("holds no {wanted}"),
-        other => format!("is no PEM file: {other}"),
+fn problem(error: &pem::Error, wanted: &str) -> String {
+    if let pem::Error::Io(error) = error {
+        format!("cannot be read: {error}")
+    } else if matches!(error, pem::Error::NoItemsFound) {
+        format!("holds no {wanted}")
+    } else {
+        format!("is no PEM file: {error}")
     }
 }

@@ -125,9 +125,8 @@ pub struct TlsSettings {
 /// One of our certificates, for whoever watches over its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnCertificate {
-    /// The field of the configuration that names it.
-    pub field: String,
-    /// Its first name, or what stands for it.
+    pub file: PathBuf,
+    /// Its first host name; empty if it has none.
     pub name: String,
     /// Since 1970.
     pub not_after: Duration,
