@@ -467,7 +467,7 @@ mod tests {
             assert!(fault.contains(field), "{fault}");
         }
         let unasked = plan_of("", "client_auth=none").unwrap_err().to_string();
-        assert!(unasked.contains("trunks[0].inbound.tls_san = carrier.example"), "{unasked}");
+        assert!(unasked.contains("trunks[0].inbound.tls_san = sip:carrier.example"), "{unasked}");
     }
 
     #[test]

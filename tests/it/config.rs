@@ -321,7 +321,7 @@ const MISTAKES: &[Mistake] = &[
     ("[sip.tls]\nclient_ca_file = \"ca.pem\"\n", &[], &[],
      "test.toml:2: sip.tls.client_ca_file = ca.pem: has no effect while client_auth is \"none\"; set client_auth to \"optional\" or \"required\""),
     ("[sip.tls]\nmin_version = \"1.1\"\n", &[], &[],
-     "test.toml:2: sip.tls.min_version = \"1.1\": is none of the words that are known here; write one of `1.2`, `1.3`"),
+     "test.toml:2: sip.tls.min_version = \"1.1\": is none of the words that are known here; did you mean `1.2`?"),
     ("[sip]\nlisten = [\"udp:0.0.0.0:5060\"]\n", &[], &[],
      "test.toml:2: sip.listen[0] = udp:0.0.0.0:5060: is every address, which no peer can answer to; name one, or add sip.advertise = { \"udp:0.0.0.0:5060\" = \"HOST\" }"),
     ("[sip.advertise]\n\"udp:127.0.0.1:5061\" = \"a.example\"\n", &[], &[],
