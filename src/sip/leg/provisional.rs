@@ -107,8 +107,8 @@ impl Provisionals {
             message,
             flow,
             has_body: body.is_some(),
-            resend_at: now + timers.t1,
-            interval: timers.t1,
+            resend_at: now + timers.t1(),
+            interval: timers.t1(),
             give_up_at: now + timers.patience(),
         });
         self.described = self.described.take().or(body);
