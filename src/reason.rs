@@ -70,6 +70,9 @@ reasons! {
     AttemptCarrierFailed = "attempt.carrier_failed", 500, "the way to the target failed";
     AttemptUnresolved = "attempt.unresolved", 500, "the target's address could not be resolved";
     AttemptRedirected = "attempt.redirected", 480, "the target redirected the call";
+    AttemptBarred = "attempt.destination_barred", 403, "the number may not be called";
+    AttemptRateFull = "attempt.rate_full", 503, "the way to the target takes no more calls at the moment";
+    AnsweredElsewhere = "attempt.answered_elsewhere", 487, "another target answered first";
     CallerAbandoned = "attempt.caller_abandoned_while_ringing", 487, "the caller hung up before the answer";
     // How an answered call ended.
     CallerHungUp = "end.caller_hung_up", 200, "the caller hung up";

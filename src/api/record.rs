@@ -1,5 +1,7 @@
 //! A call as the API shows it, made from its [`CallRecord`].
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use smol_str::SmolStr;
 use utoipa::ToSchema;
@@ -39,6 +41,9 @@ pub(super) struct CallSummary {
     /// The carrier's Call-ID, for comparison with its records.
     #[schema(value_type = String, example = "a84b4c76e66710@carrier.example")]
     sip_call_id: SmolStr,
+    /// The carrier's own id of the call, where the trunk says which header holds it.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    carrier_call_id: Option<SmolStr>,
     /// What was dialled: the user part of the Request-URI as it stood.
     #[schema(value_type = String, example = "+16145550104")]
     dialed: SmolStr,
@@ -161,6 +166,9 @@ pub(super) struct CallDetail {
     /// Transport and address the INVITE came from.
     #[schema(value_type = String, example = "udp:198.51.100.7:5060")]
     source: SmolStr,
+    /// What the trunk wanted kept of the INVITE, by the name of its tag.
+    #[schema(value_type = BTreeMap<String, String>, example = json!({"header.x-lead": "7"}))]
+    captured: BTreeMap<SmolStr, SmolStr>,
     /// How sure the match to the session is, 0 to 1.
     #[schema(value_type = f64, example = 0.99)]
     confidence: Confidence,
@@ -212,6 +220,7 @@ impl From<&CallRecord> for CallSummary {
             publisher: record.publisher.clone(),
             trunk: record.trunk.clone(),
             sip_call_id: record.sip_call_id.clone(),
+            carrier_call_id: record.carrier_call_id.clone(),
             dialed: record.dialed.clone(),
             did: record.did,
             caller: record.caller,
@@ -244,6 +253,7 @@ impl From<&CallRecord> for CallDetail {
         Self {
             summary: record.into(),
             source: record.source.clone(),
+            captured: record.captured.iter().cloned().collect(),
             confidence: Confidence(record.confidence_pct),
             refused: record.refused,
             q850: record.q850,

@@ -163,6 +163,12 @@ pub struct Admitted {
     /// Transport and address the INVITE came from, such as `udp:192.0.2.7:5060`.
     #[cbor(n(5), with = "codec::text")]
     pub source: SmolStr,
+    /// What the trunk wants kept of the INVITE, by the name of its tag.
+    #[cbor(n(6), with = "codec::tags", default)]
+    pub captured: Vec<(SmolStr, SmolStr)>,
+    /// The carrier's own id of the call, if the trunk says where it is (spec/sip C15).
+    #[cbor(n(7), with = "codec::optional_text", has_nil)]
+    pub carrier_call_id: Option<SmolStr>,
 }
 
 /// Routing chose where the call goes, or refused it.
@@ -490,6 +496,8 @@ mod tests {
                 did: number,
                 caller: None,
                 source: "udp:198.51.100.7:5060".into(),
+                captured: vec![("header.x-lead".into(), "7".into())],
+                carrier_call_id: Some("CA17".into()),
             }
             .into(),
             Decided {

@@ -262,6 +262,12 @@ pub struct CallRecord {
     #[serde(skip)]
     #[n(40)]
     pub(super) answered_boot_ns: u64,
+    /// What the trunk wanted kept of the INVITE, by the name of its tag.
+    #[cbor(n(41), with = "codec::tags", default)]
+    pub captured: Vec<(SmolStr, SmolStr)>,
+    /// The carrier's own id of the call, for comparison with its records.
+    #[cbor(n(42), with = "codec::optional_text", has_nil)]
+    pub carrier_call_id: Option<SmolStr>,
 }
 
 impl CallRecord {
@@ -309,6 +315,8 @@ impl CallRecord {
             billed_s: None,
             flags: Flags::INCOMPLETE,
             answered_boot_ns: 0,
+            captured: Vec::new(),
+            carrier_call_id: None,
         }
     }
 

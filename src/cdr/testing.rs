@@ -145,6 +145,8 @@ pub(crate) fn stamp(wall_ms: i64) -> Stamp {
 
 fn admitted(n: u64) -> Admitted {
     Admitted {
+        captured: Vec::new(),
+        carrier_call_id: None,
         trunk: "trk_a".into(),
         sip_call_id: format!("{n}@198.51.100.7").into(),
         dialed: "sip:+18005550100@edge.example".into(),

@@ -88,6 +88,8 @@ fn admit(record: &mut CallRecord, admitted: &Admitted, at: Stamp) -> bool {
     record.did = admitted.did;
     record.caller = admitted.caller;
     record.source = admitted.source.clone();
+    record.captured = admitted.captured.clone();
+    record.carrier_call_id = admitted.carrier_call_id.clone();
     true
 }
 

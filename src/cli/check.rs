@@ -22,6 +22,7 @@ pub(crate) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
             collect(tls.load(config), &mut faults)?;
         }
     }
+    collect(server::compile_targets(config), &mut faults)?;
     let (Some(routing), Some(trunks), true) = (routing, trunks, faults.is_empty()) else {
         return Err(ConfigError::Faults(faults).into());
     };

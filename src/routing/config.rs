@@ -98,6 +98,10 @@ pub struct TargetConfig {
     /// How long it may give no sign of life at all before it counts as dead, 100 to 32,000 ms.
     #[serde(default = "defaults::first_response_ms")]
     pub first_response_ms: u32,
+    /// Whether `ring_timeout_s` also ends an attempt that has shown progress (183, or early media).
+    /// Else such a one rings on up to the campaign's `total_ring_budget_s`.
+    #[serde(default)]
+    pub ring_timeout_covers_progress: bool,
     /// The longest an answered call lasts, 1 to 86,400 s.
     #[serde(default = "defaults::max_duration_s")]
     pub max_duration_s: u32,
@@ -120,6 +124,9 @@ pub struct TargetConfig {
     /// reads it.
     #[serde(default)]
     pub dialog: serde_json::Map<String, serde_json::Value>,
+    /// How the SIP side speaks to it; of no interest to routing, and read elsewhere.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub sip: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -400,7 +407,20 @@ pub struct TierConfig {
     /// Lower first; negative allowed.
     #[serde(default = "defaults::tier")]
     pub tier: i32,
+    #[serde(default)]
+    pub ring: Ring,
     pub targets: Vec<TierTargetConfig>,
+}
+
+/// How the targets of a tier are tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ring {
+    /// One after the other.
+    #[default]
+    Serial,
+    /// All at the same time; the first to answer has the call.
+    Parallel,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

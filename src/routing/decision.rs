@@ -70,6 +70,12 @@ pub struct PlannedAttempt {
     /// To be reserved, all or none, when the attempt starts.
     #[n(8)]
     pub holds: Vec<BucketRequest>,
+    /// Whether `ring_timeout_ms` also ends an attempt that has shown progress.
+    #[cbor(n(9), default)]
+    pub ring_timeout_covers_progress: bool,
+    /// Rings at the same time as the one before it.
+    #[cbor(n(10), default)]
+    pub beside: bool,
 }
 
 /// What a call is worth. Seconds count from the answer.

@@ -15,7 +15,9 @@ use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 use super::compile;
-use super::config::{Confidence, ConfigFault, DialTlsConfig, Metric, RoutingConfig, WindowKind};
+use super::config::{
+    Confidence, ConfigFault, DialTlsConfig, Metric, Ring, RoutingConfig, WindowKind,
+};
 use super::dial::DialTemplate;
 use super::filter::Filters;
 use super::hold::{Bucket, BucketRequest, Counts};
@@ -72,6 +74,7 @@ pub struct Target {
     pub tls: DialTlsConfig,
     pub ring_timeout_ms: u32,
     pub first_response_ms: u32,
+    pub ring_timeout_covers_progress: bool,
     pub max_duration_ms: u32,
     pub paused: bool,
     /// Absent: always open.
@@ -125,6 +128,7 @@ pub struct Campaign {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
     pub tier: i32,
+    pub ring: Ring,
     pub(super) members: Vec<TierMember>,
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use slotmap::SecondaryMap;
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use crate::cdr::fact::{self, Fact, FactBody, Stamp};
@@ -15,20 +16,21 @@ use crate::cdr::journal::{Durability, Lsn, Pressure, file::Appender};
 use crate::id::{CallId, HoldId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
-use crate::routing::PlannedAttempt;
-use crate::routing::hold::{Bucket, Counts};
+use crate::routing::hold::{Bucket, BucketRequest, Counts};
+use crate::routing::{PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Report};
 use crate::sip::endpoint::{Admission, CallKey, Input};
 use crate::sip::flow::Transport;
+use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
 use super::addresses::Addresses;
 use super::clock;
-use super::deciding::{Deciding, RENEW_EVERY};
+use super::deciding::{Decided, Deciding, RENEW_EVERY};
 use super::legs::TargetLegs;
-use super::limits::TrunkLimits;
+use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
 use super::tls::TlsParties;
 use super::translate;
@@ -63,16 +65,22 @@ pub enum Answer {
     Now(Result<(), Reason>),
     /// By [`Bridge::next_durable`].
     WhenDurable,
+    /// Its turn comes then; [`Bridge::turn_came`] is to be told.
+    At(Mono),
 }
+
+/// A new call's plan, and when it may be told if not at once.
+pub type Admitted = (Result<Box<Plan>, Refusal>, Option<Mono>);
 
 /// What the server remembers of a call.
 struct LiveCall {
     id: CallId,
     trunk: TrunkIndex,
     plan: Box<[PlannedAttempt]>,
-    /// The attempt in progress or answered, and its hold.
+    /// The latest attempt, or the one that was answered.
     attempt: AttemptNumber,
-    hold: Option<HoldId>,
+    /// Of the attempts in progress, or of the one that was answered.
+    holds: SmallVec<[Held; 1]>,
     pinned: Option<PhoneNumber>,
     admitted: Mono,
     answered: Option<Mono>,
@@ -80,6 +88,16 @@ struct LiveCall {
     confirmed: bool,
     /// When the call converts, until it has.
     converts_at: Option<Mono>,
+}
+
+/// What an attempt occupies until it is over.
+struct Held {
+    attempt: AttemptNumber,
+    hold: Option<HoldId>,
+    /// A place under the target's limits.
+    channel: Option<Arc<Limit>>,
+    /// Counts attempts: on disk before the INVITE leaves.
+    durable: bool,
 }
 
 impl DurableMark {
@@ -109,6 +127,9 @@ pub struct Parts {
     pub live: Arc<AtomicUsize>,
     pub(super) limits: Arc<TrunkLimits>,
     pub tls: Arc<TlsParties>,
+    pub(super) target_limits: Arc<TargetLimits>,
+    /// How targets are spoken to.
+    pub targets: Arc<Targets>,
 }
 
 impl Bridge {
@@ -129,7 +150,7 @@ impl Bridge {
     }
 
     /// Journals a new call and decides where it goes.
-    pub fn admit(&mut self, admission: &Admission) -> Result<Box<Plan>, Refusal> {
+    pub fn admit(&mut self, admission: &Admission) -> Admitted {
         let _span = tracing::debug_span!("call", call_id = %admission.id).entered();
         let trunk = self.parts.trunks.get(admission.trunk).map(|trunk| trunk.id.clone());
         let trunk = trunk.unwrap_or_default();
@@ -140,7 +161,7 @@ impl Bridge {
                 trunk: admission.trunk,
                 plan: Box::default(),
                 attempt: 0,
-                hold: None,
+                holds: SmallVec::new(),
                 pinned: None,
                 admitted: admission.at,
                 answered: None,
@@ -149,18 +170,20 @@ impl Bridge {
             },
         );
         self.parts.live.fetch_add(1, Ordering::Relaxed);
-        let within_limits = self.parts.limits.enter(admission.trunk, admission.at);
+        let turn = self.parts.limits.enter(admission.trunk, admission.at);
         self.metrics.admitted(&trunk);
         let fact = translate::admitted(admission, trunk.clone());
         self.write(admission.id, admission.at, fact, Durability::Buffered);
 
-        let refuse = |reason| Err(Refusal { reason });
+        let refuse = |reason| (Err(Refusal { reason }), None);
         if self.parts.appender.pressure() >= Pressure::Reserve || !self.backlog.is_empty() {
             return refuse(Reason::JournalFull);
         }
-        if !within_limits {
-            return refuse(Reason::TrunkFull);
-        }
+        let told_at = match turn {
+            Turn::Now => None,
+            Turn::At(at) => Some(at),
+            Turn::Full => return refuse(Reason::TrunkFull),
+        };
         let Ok(number) = admission.number else { return refuse(Reason::NumberMalformed) };
         let started = clock::mono();
         let request = translate::route_request(admission, number, trunk);
@@ -188,27 +211,39 @@ impl Bridge {
         let outcome = match decision.refused {
             Some(reason) => {
                 self.metrics.no_route(reason);
-                refuse(reason)
+                Err(Refusal { reason })
             }
-            None => {
-                let addresses = self.parts.addresses.load();
-                let legs = &self.parts.legs;
-                let parties = &self.parts.tls;
-                let resolve = |planned: &PlannedAttempt| {
-                    let mut destination = addresses.resolve(&planned.uri)?;
-                    if destination.transport == Transport::Tls {
-                        destination.tls = parties.target(&planned.target);
-                    }
-                    Some(destination)
-                };
-                Ok(translate::plan(decision, resolve, |id| legs.of(id)))
-            }
+            None => Ok(self.plan(admission.trunk, &request, &decided)),
         };
         if let Some(live) = self.calls.get_mut(admission.call) {
             live.pinned = decided.pinned;
             live.plan = decided.decision.plan.into_boxed_slice();
         }
-        outcome
+        (outcome, told_at)
+    }
+
+    fn plan(&self, trunk: TrunkIndex, request: &RouteRequest, decided: &Decided) -> Box<Plan> {
+        let Parts { targets, trunks, addresses, legs, tls, .. } = &self.parts;
+        let decision = &decided.decision;
+        let wants = |planned: &PlannedAttempt| {
+            targets.get(planned.target.as_str()).is_some_and(|it| it.wants_variables)
+        };
+        let wanted = !targets.is_empty() && decision.plan.iter().any(wants);
+        let variables = wanted.then(|| translate::variables(request, decision, &decided.tags));
+        let (addresses, trunk) = (addresses.load(), trunks.get(trunk));
+        translate::plan(
+            decision,
+            |planned| {
+                let mut destination = addresses.resolve(&planned.uri)?;
+                if destination.transport == Transport::Tls {
+                    destination.tls = tls.target(&planned.target);
+                }
+                Some(destination)
+            },
+            |id| legs.of(id),
+            |planned| translate::manner(planned, targets, trunk),
+            variables,
+        )
     }
 
     /// Takes the caps of an attempt. One that counts attempts is on disk before the INVITE leaves:
@@ -226,26 +261,59 @@ impl Bridge {
         let Some(planned) = planned(&live.plan, attempt) else {
             return Answer::Now(Err(Reason::DecisionFailed));
         };
-        let reserved = self.parts.deciding.reserve(id, attempt, planned, now, clock::wall());
-        let (hold, holds) = match reserved {
-            Ok(Some(reserved)) => reserved,
-            Ok(None) => return Answer::Now(Ok(())),
+        let channel = self.parts.target_limits.of(planned.target.as_str()).cloned();
+        let turn = channel.as_ref().map_or(Turn::Now, |limit| limit.enter(now));
+        let reserved = match turn {
+            Turn::Full => Err(Reason::AttemptRateFull),
+            Turn::Now | Turn::At(_) => {
+                self.parts.deciding.reserve(id, attempt, planned, now, clock::wall())
+            }
+        };
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
             Err(reason) => {
+                if let Some(limit) = channel {
+                    limit.leave();
+                }
                 self.metrics.hold_denied(reason);
                 return Answer::Now(Err(reason));
             }
         };
-        live.hold = Some(hold);
-        let buckets = holds.iter().map(translate::bucket).collect();
-        let placed = fact::HoldPlaced { hold, target: planned.target.clone(), buckets };
-        if !holds.iter().any(|request| request.counts == Counts::Attempted) {
-            self.write(id, now, placed, Durability::Buffered);
-            return Answer::Now(Ok(()));
+        let counts = |request: &BucketRequest| request.counts == Counts::Attempted;
+        let durable = reserved.as_ref().is_some_and(|(_, holds)| holds.iter().any(counts));
+        let hold = reserved.as_ref().map(|(hold, _)| *hold);
+        if hold.is_some() || channel.is_some() {
+            live.holds.push(Held { attempt, hold, channel, durable });
         }
-        self.write(id, now, placed, Durability::Buffered);
-        self.settle(id, hold, Counts::Attempted, now, Durability::Durable);
-        self.wait_for_last(Input::Held { call: key, outcome: Ok(()) });
-        Answer::WhenDurable
+        if let Some((hold, holds)) = reserved {
+            let buckets = holds.iter().map(translate::bucket).collect();
+            let placed = fact::HoldPlaced { hold, target: planned.target.clone(), buckets };
+            self.write(id, now, placed, Durability::Buffered);
+            if durable {
+                self.settle(id, hold, Counts::Attempted, now, Durability::Durable);
+            }
+        }
+        match turn {
+            Turn::At(at) => Answer::At(at),
+            Turn::Now | Turn::Full if durable => {
+                self.wait_for_last(Input::Held { call: key, outcome: Ok(()) });
+                Answer::WhenDurable
+            }
+            Turn::Now | Turn::Full => Answer::Now(Ok(())),
+        }
+    }
+
+    /// The turn of an attempt that was to wait has come. Returns what the endpoint is to hear, if
+    /// the disk need not be waited for.
+    pub fn turn_came(&mut self, key: CallKey) -> Option<Input> {
+        let live = self.calls.get(key)?;
+        let durable = live.holds.last().is_some_and(|held| held.durable);
+        let input = Input::Held { call: key, outcome: Ok(()) };
+        if durable {
+            self.wait_for_last(input);
+            return None;
+        }
+        Some(input)
     }
 
     /// [`Input::Durable`] is to come when everything written so far is on disk.
@@ -298,7 +366,7 @@ impl Bridge {
                     reason,
                 };
                 self.write(id, at, failed, Durability::Buffered);
-                self.release(key, at);
+                self.release(key, at, |held| held == attempt);
                 None
             }
             Report::Answered { attempt } => {
@@ -306,11 +374,14 @@ impl Bridge {
                 self.metrics.attempt(target.as_ref(), "answered", Some(200));
                 let leg = u16::from(attempt);
                 self.write(id, at, fact::Answered { leg }, Durability::Durable);
+                // Of one that was about to ring beside it.
+                self.release(key, at, |held| held > attempt);
                 let live = self.calls.get_mut(key)?;
                 live.answered = Some(at);
+                live.attempt = attempt;
                 let admitted = live.admitted;
                 let terms = planned(&live.plan, attempt).and_then(|planned| planned.terms);
-                if let Some(hold) = live.hold {
+                if let Some(hold) = live.hold_of(attempt) {
                     self.settle(id, hold, Counts::Connected, at, Durability::Durable);
                 }
                 self.metrics.answered(at.since(admitted));
@@ -334,7 +405,7 @@ impl Bridge {
                 if let Some(due) = due.filter(|due| *due <= at) {
                     self.converted(key, due);
                 }
-                self.release(key, at);
+                self.release(key, at, |_| true);
                 let ended = fact::Ended {
                     party: translate::party(party),
                     reason,
@@ -363,7 +434,7 @@ impl Bridge {
         if !live.confirmed || live.converts_at.take_if(|due| *due <= at).is_none() {
             return;
         }
-        let (id, leg, hold) = (live.id, u16::from(live.attempt), live.hold);
+        let (id, leg, hold) = (live.id, u16::from(live.attempt), live.hold_of(live.attempt));
         self.write(id, at, fact::Converted { leg }, Durability::Durable);
         if let Some(hold) = hold {
             self.settle(id, hold, Counts::Converted, at, Durability::Durable);
@@ -389,7 +460,8 @@ impl Bridge {
         }
         if self.renew_at <= now {
             self.renew_at = now + RENEW_EVERY;
-            self.parts.deciding.renew(self.calls.values().filter_map(|live| live.hold), now);
+            let holds = self.calls.values().flat_map(|live| &live.holds);
+            self.parts.deciding.renew(holds.filter_map(|held| held.hold), now);
         }
     }
 
@@ -427,13 +499,21 @@ impl Bridge {
         self.write(id, now, fact::HoldSettled { hold, buckets }, durability);
     }
 
-    fn release(&mut self, key: CallKey, at: Mono) {
+    /// Gives back what attempts occupy that are over.
+    fn release(&mut self, key: CallKey, at: Mono, is_over: impl Fn(AttemptNumber) -> bool) {
         let Some(live) = self.calls.get_mut(key) else { return };
         let id = live.id;
-        if let Some(hold) = live.hold.take()
-            && self.parts.deciding.release(hold)
-        {
-            self.write(id, at, fact::HoldReleased { hold }, Durability::Buffered);
+        while let Some(position) = live.holds.iter().position(|held| is_over(held.attempt)) {
+            let Held { hold, channel, .. } = live.holds.remove(position);
+            if let Some(limit) = channel {
+                limit.leave();
+            }
+            if let Some(hold) = hold
+                && self.parts.deciding.release(hold)
+            {
+                self.write(id, at, fact::HoldReleased { hold }, Durability::Buffered);
+                return self.release(key, at, is_over);
+            }
         }
     }
 
@@ -477,6 +557,12 @@ impl Bridge {
         let lsn = if self.backlog.is_empty() { self.last } else { UNWRITTEN };
         self.queue.push_back((lsn, input));
         self.waiting.store(true, Ordering::SeqCst);
+    }
+}
+
+impl LiveCall {
+    fn hold_of(&self, attempt: AttemptNumber) -> Option<HoldId> {
+        self.holds.iter().find(|held| held.attempt == attempt)?.hold
     }
 }
 

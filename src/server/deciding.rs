@@ -15,7 +15,9 @@ use crate::routing::ping::{
     Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRequest, Session,
 };
 use crate::routing::replay::record_bytes;
-use crate::routing::{Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, decide};
+use crate::routing::{
+    Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags, decide,
+};
 use crate::time::{Mono, Wall};
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
@@ -43,6 +45,8 @@ pub struct Decided {
     pub pinned: Option<PhoneNumber>,
     /// A session was used for the first time.
     pub consumed: bool,
+    /// What is known of the call by its session.
+    pub tags: Tags,
 }
 
 impl Deciding {
@@ -85,7 +89,9 @@ impl Deciding {
         let pinned = desk.call_started(request.dialed).then_some(request.dialed);
         drop(state);
         let record = record_bytes(request, &sessions, &decision);
-        Decided { decision, record, pinned, consumed }
+        let used = sessions.into_iter().find(|reading| Some(reading.session) == session);
+        let tags = used.map(|reading| reading.tags).unwrap_or_default();
+        Decided { decision, record, pinned, consumed, tags }
     }
 
     /// Takes room for an attempt, all or nothing.

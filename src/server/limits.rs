@@ -1,64 +1,143 @@
-//! How many calls a trunk may have, and how fast they may come (spec/sip C10).
+//! How many calls a trunk may send and a target takes, and how fast they may come (spec/sip C10).
+//!
+//! A call that is a little early waits for its turn, a second at most; one that would wait longer
+//! is refused at once.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
+use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
 /// A trunk may send the calls of this span at once, if it was quiet before.
-const BURST: Duration = Duration::from_secs(1);
+const TRUNK_BURST: Duration = Duration::from_secs(1);
+
+/// So may we towards a target: carriers count in shorter spans than they say.
+const TARGET_BURST: Duration = Duration::from_millis(100);
+
+/// Whether a call may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Now,
+    At(Mono),
+    /// Not within the time it may wait.
+    Full,
+}
 
 /// Counts of all trunks, shared by all shards.
 pub(super) struct TrunkLimits {
-    trunks: Vec<TrunkLimit>,
+    trunks: Vec<Limit>,
 }
 
-struct TrunkLimit {
+/// Counts of all targets that have limits, shared by all shards.
+#[derive(Default)]
+pub(super) struct TargetLimits {
+    by_target: BTreeMap<SmolStr, Arc<Limit>>,
+}
+
+/// Calls at a time, and new ones per second.
+#[derive(Debug)]
+pub(super) struct Limit {
     channels_max: Option<u32>,
     /// Time between two calls at the highest rate.
     interval_ns: Option<u64>,
+    burst_ns: u64,
+    queue_ns: u64,
     live: AtomicU32,
-    /// When the trunk has used up what it was allowed, in nanoseconds of boot time: the
-    /// theoretical arrival time of the generic cell rate algorithm.
+    /// When what was allowed is used up, in nanoseconds of boot time: the theoretical arrival time
+    /// of the generic cell rate algorithm.
     used_up_to_ns: AtomicU64,
 }
 
 impl TrunkLimits {
     pub(super) fn new(trunks: &Trunks) -> Self {
-        let limit = |cps: u32| 1_000_000_000 / u64::from(cps.max(1));
-        let trunks = trunks
-            .iter()
-            .map(|(_, trunk)| TrunkLimit {
-                channels_max: trunk.channels_max,
-                interval_ns: trunk.cps_max.map(limit),
-                live: AtomicU32::new(0),
-                used_up_to_ns: AtomicU64::new(0),
-            })
-            .collect();
-        Self { trunks }
+        let limit = |(_, trunk): (_, &crate::sip::trunk::Trunk)| {
+            Limit::new(trunk.channels_max, trunk.cps_max, TRUNK_BURST, trunk.queue)
+        };
+        Self { trunks: trunks.iter().map(limit).collect() }
     }
 
-    /// Counts a call in. `false`: it is one too many, and is to be counted out all the same.
-    pub(super) fn enter(&self, trunk: TrunkIndex, now: Mono) -> bool {
-        let Some(limit) = self.trunks.get(usize::from(trunk.0)) else { return false };
-        let live = limit.live.fetch_add(1, Ordering::Relaxed) + 1;
-        if limit.channels_max.is_some_and(|max| live > max) {
-            return false;
+    /// Counts a call in; it is to be counted out whatever the answer.
+    pub(super) fn enter(&self, trunk: TrunkIndex, now: Mono) -> Turn {
+        match self.trunks.get(usize::from(trunk.0)) {
+            Some(limit) => limit.enter(now),
+            None => Turn::Full,
         }
-        let Some(interval) = limit.interval_ns else { return true };
-        let burst = u64::try_from(BURST.as_nanos()).unwrap_or(u64::MAX);
-        let step = |used_up_to: u64| {
-            let next = used_up_to.max(now.0) + interval;
-            (next <= now.0.saturating_add(burst.max(interval))).then_some(next)
-        };
-        limit.used_up_to_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
     }
 
     pub(super) fn leave(&self, trunk: TrunkIndex) {
         if let Some(limit) = self.trunks.get(usize::from(trunk.0)) {
-            limit.live.fetch_sub(1, Ordering::Relaxed);
+            limit.leave();
         }
+    }
+}
+
+impl TargetLimits {
+    pub(super) fn new(targets: &Targets) -> Self {
+        let mut shared: BTreeMap<SmolStr, Arc<Limit>> = BTreeMap::new();
+        let mut by_target = BTreeMap::new();
+        for (id, target) in targets.iter() {
+            let Some(limits) = &target.limits else { continue };
+            let limit = shared.entry(limits.shared_by.clone()).or_insert_with(|| {
+                let (channels, cps) = (limits.channels_max, limits.cps_max);
+                Arc::new(Limit::new(channels, cps, TARGET_BURST, limits.queue))
+            });
+            by_target.insert(id.clone(), Arc::clone(limit));
+        }
+        Self { by_target }
+    }
+
+    /// `None`: a target without limits.
+    pub(super) fn of(&self, target: &str) -> Option<&Arc<Limit>> {
+        self.by_target.get(target)
+    }
+}
+
+impl Limit {
+    fn new(
+        channels_max: Option<u32>,
+        cps_max: Option<u32>,
+        burst: Duration,
+        queue: Duration,
+    ) -> Self {
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            channels_max,
+            interval_ns: cps_max.map(|cps| 1_000_000_000 / u64::from(cps.max(1))),
+            burst_ns: ns(burst),
+            queue_ns: ns(queue),
+            live: AtomicU32::new(0),
+            used_up_to_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a call in; it is to be counted out whatever the answer.
+    pub(super) fn enter(&self, now: Mono) -> Turn {
+        let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.channels_max.is_some_and(|max| live > max) {
+            return Turn::Full;
+        }
+        let Some(interval) = self.interval_ns else { return Turn::Now };
+        let free_until = now.0.saturating_add(self.burst_ns.max(interval));
+        let step = |used_up_to: u64| {
+            let next = used_up_to.max(now.0) + interval;
+            (next <= free_until.saturating_add(self.queue_ns)).then_some(next)
+        };
+        let entered = self.used_up_to_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+        match entered.map(|before| before.max(now.0) + interval) {
+            Ok(next) if next <= free_until => Turn::Now,
+            Ok(next) => Turn::At(now + Duration::from_nanos(next - free_until)),
+            Err(_) => Turn::Full,
+        }
+    }
+
+    pub(super) fn leave(&self) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -66,25 +145,25 @@ impl TrunkLimits {
 mod tests {
     use super::*;
 
+    const START: u64 = 60_000_000_000;
+
     #[test]
     fn a_trunk_has_so_many_calls_at_a_time_and_no_more() {
-        let limits = limits(Some(2), None);
+        let limit = Limit::new(Some(2), None, TRUNK_BURST, Duration::ZERO);
 
-        assert!(limits.enter(TrunkIndex(0), Mono(0)));
-        assert!(limits.enter(TrunkIndex(0), Mono(0)));
-        assert!(!limits.enter(TrunkIndex(0), Mono(0)));
-        limits.leave(TrunkIndex(0));
-        limits.leave(TrunkIndex(0));
-        assert!(limits.enter(TrunkIndex(0), Mono(0)));
+        assert_eq!(limit.enter(Mono(0)), Turn::Now);
+        assert_eq!(limit.enter(Mono(0)), Turn::Now);
+        assert_eq!(limit.enter(Mono(0)), Turn::Full);
+        limit.leave();
+        limit.leave();
+        assert_eq!(limit.enter(Mono(0)), Turn::Now);
     }
 
     #[test]
     fn a_trunk_may_send_the_calls_of_a_second_at_once_and_then_at_its_rate() {
-        let limits = limits(None, Some(10));
-        let passed = |ms: u64, tries: usize| {
-            let now = Mono(60_000_000_000 + ms * 1_000_000);
-            (0..tries).filter(|_| limits.enter(TrunkIndex(0), now)).count()
-        };
+        let limit = Limit::new(None, Some(10), TRUNK_BURST, Duration::ZERO);
+        let passed =
+            |ms: u64, tries: usize| (0..tries).filter(|_| limit.enter(at(ms)) == Turn::Now).count();
 
         assert_eq!(passed(0, 100), 10);
         assert_eq!(passed(99, 5), 0);
@@ -92,9 +171,19 @@ mod tests {
         assert_eq!(passed(5_000, 100), 10);
     }
 
-    fn limits(channels_max: Option<u32>, cps_max: Option<u32>) -> TrunkLimits {
-        let interval_ns = cps_max.map(|cps| 1_000_000_000 / u64::from(cps));
-        let (live, used_up_to_ns) = (AtomicU32::new(0), AtomicU64::new(0));
-        TrunkLimits { trunks: vec![TrunkLimit { channels_max, interval_ns, live, used_up_to_ns }] }
+    #[test]
+    fn a_burst_towards_a_target_is_spread_over_a_second_and_the_rest_refused() {
+        let limit = Limit::new(None, Some(20), TARGET_BURST, Duration::from_secs(1));
+        let turns: Vec<_> = (0..30).map(|_| limit.enter(at(0))).collect();
+
+        assert_eq!(turns[..2], [Turn::Now; 2]);
+        assert_eq!(turns[2], Turn::At(at(50)));
+        assert_eq!(turns[21], Turn::At(at(1_000)));
+        assert_eq!(turns[22..], [Turn::Full; 8]);
+        assert_eq!(limit.enter(at(1_050)), Turn::Now);
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono(START + ms * 1_000_000)
     }
 }

@@ -47,6 +47,7 @@ use crate::sip::endpoint::{self, Endpoint, Listener};
 use crate::sip::flow::{ListenerId, Transport};
 use crate::sip::ids::IdSource;
 use crate::sip::message::{Limits, Uri};
+use crate::sip::policy::{TargetConfig, Targets};
 use crate::sip::transaction::Timers;
 use crate::sip::transport::{
     FramingLimits, Keepalive, Steering, Tcp, TcpOptions, TcpSink, TcpStats, UdpOptions, UdpSocket,
@@ -58,7 +59,7 @@ use addresses::Addresses;
 use bridge::{Bridge, DurableMark, Parts};
 use control::Control;
 use deciding::{Deciding, RENEW_EVERY};
-use limits::TrunkLimits;
+use limits::{TargetLimits, TrunkLimits};
 use metrics::{CallMetrics, ShardMetrics};
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
@@ -108,6 +109,7 @@ impl Server {
         let tls = TlsPlan::new(&config, &trunks, &snapshot)?;
         let tls_settings = tls.load(&config)?;
         tls.warn_of_unverified();
+        let targets = Arc::new(compile_targets(&config)?);
         let by_name = addresses::look_up(&addresses::names(&snapshot)).await;
         let addresses = Arc::new(ArcSwap::from_pointee(Addresses::new(&snapshot, by_name)));
         let deciding = Arc::new(Deciding::new(snapshot));
@@ -151,6 +153,8 @@ impl Server {
             live: Arc::clone(&live),
             limits: Arc::new(TrunkLimits::new(&trunks)),
             tls: Arc::new(tls.parties().clone()),
+            target_limits: Arc::new(TargetLimits::new(&targets)),
+            targets,
         };
         let sockets = bind(&settings, shard_count, &tcp, &sources)?;
         let sip_addresses = sockets.addresses.clone();
@@ -470,12 +474,7 @@ pub fn compile_routing(config: &Config) -> Result<RoutingSnapshot, StartError> {
 /// All faults found, each with its place in the file.
 pub fn compile_trunks(config: &Config) -> Result<Trunks, StartError> {
     let settings = &config.settings;
-    let mut carriers = Carriers::built_in();
-    if let Some(dir) = &settings.sip.carrier_dir {
-        for (name, text) in crate::config::read_carrier_files(dir)? {
-            carriers.insert(&name, &text)?;
-        }
-    }
+    let carriers = carriers(settings)?;
     let listeners: Vec<_> = settings
         .sip
         .listeners()
@@ -488,10 +487,65 @@ pub fn compile_trunks(config: &Config) -> Result<Trunks, StartError> {
         })
         .collect();
     let configs: Vec<TrunkConfig> = config.section("trunks")?;
-    Trunks::compile(&configs, &listeners, &carriers).map_err(|faults| {
+    let trunks = Trunks::compile(&configs, &listeners, &carriers).map_err(|faults| {
         let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
+        StartError::from(config.faults(faults))
+    })?;
+    let ours = contact_bytes(settings);
+    let too_long: Vec<_> = trunks
+        .iter()
+        .enumerate()
+        .filter_map(|(position, (_, trunk))| {
+            let max = trunk.profile.inbound.contact_bytes_max?;
+            (usize::try_from(max).unwrap_or(usize::MAX) < ours).then(|| {
+                (
+                    format!("trunks[{position}].inbound.contact_bytes_max"),
+                    max.to_string(),
+                    format!("is less than our Contact has, {ours} bytes"),
+                    String::from("give the listener a shorter name in sip.advertise"),
+                )
+            })
+        })
+        .collect();
+    if too_long.is_empty() { Ok(trunks) } else { Err(config.faults(too_long).into()) }
+}
+
+/// Compiles how targets are spoken to.
+///
+/// # Errors
+/// All faults found, each with its place in the file.
+pub fn compile_targets(config: &Config) -> Result<Targets, StartError> {
+    let settings = &config.settings;
+    let routing: RoutingConfig = config.routing()?;
+    let targets = routing.targets.iter().map(|target| TargetConfig {
+        id: target.id.as_str(),
+        buyer: target.buyer.as_str(),
+        sip: &target.sip,
+    });
+    Targets::compile(targets, &carriers(settings)?, contact_bytes(settings)).map_err(|faults| {
+        let faults = faults.into_iter().map(|(position, it)| {
+            (format!("targets[{position}].sip.{}", it.field), it.value, it.problem, it.remedy)
+        });
         config.faults(faults).into()
     })
+}
+
+/// The built-in carrier files and those of the configuration.
+fn carriers(settings: &Settings) -> Result<Carriers, StartError> {
+    let mut carriers = Carriers::built_in();
+    if let Some(dir) = &settings.sip.carrier_dir {
+        for (name, text) in crate::config::read_carrier_files(dir)? {
+            carriers.insert(&name, &text)?;
+        }
+    }
+    Ok(carriers)
+}
+
+/// Length of our longest Contact, `<sips:HOST:PORT;transport=tls>`.
+fn contact_bytes(settings: &Settings) -> usize {
+    let listeners = settings.sip.listeners();
+    let hosts = listeners.iter().map(|listener| listener.advertised.host.len());
+    "<sips::65535;transport=tls>".len() + hosts.max().unwrap_or(0)
 }
 
 fn transport(configured: ListenTransport) -> Transport {

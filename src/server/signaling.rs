@@ -5,7 +5,7 @@
 //! kernel gave to the wrong shard is handed over after a look at its Call-ID.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -122,6 +122,10 @@ struct Turn {
     outputs: Vec<Output>,
     /// Answers to the endpoint's questions, to be fed once all outputs are done.
     answers: VecDeque<Input>,
+    /// Answers to calls that wait for their turn, by when it comes.
+    waiting: BTreeMap<(Mono, u64), Waiting>,
+    /// Numbers the entries of `waiting`.
+    waited: u64,
     conversions: BinaryHeap<Reverse<(Mono, CallKey)>>,
     housekeeping_at: Mono,
     pace: Pace,
@@ -133,6 +137,12 @@ struct Turn {
     stop_by: Option<Mono>,
     /// Counted among the idle ones.
     idle: bool,
+}
+
+/// A call that waits for its turn under a limit.
+enum Waiting {
+    Decided(Input),
+    Held(CallKey),
 }
 
 impl Mailbox {
@@ -164,6 +174,13 @@ impl Mailbox {
     }
 }
 
+impl Turn {
+    fn wait(&mut self, until: Mono, what: Waiting) {
+        self.waited += 1;
+        self.waiting.insert((until, self.waited), what);
+    }
+}
+
 impl Shard {
     /// Runs until told to stop.
     pub async fn run(mut self) {
@@ -173,6 +190,8 @@ impl Shard {
             queues: self.sockets.iter().map(|_| SendQueue::new()).collect(),
             outputs: Vec::new(),
             answers: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            waited: 0,
             conversions: BinaryHeap::new(),
             housekeeping_at: now + HOUSEKEEPING,
             pace: Pace::new(self.gather, now),
@@ -224,6 +243,9 @@ impl Shard {
         let mut deadline = turn.housekeeping_at;
         deadline = self.endpoint.deadline().map_or(deadline, |at| at.min(deadline));
         if let Some(Reverse((at, _))) = turn.conversions.peek() {
+            deadline = deadline.min(*at);
+        }
+        if let Some(((at, _), _)) = turn.waiting.first_key_value() {
             deadline = deadline.min(*at);
         }
         if let Some(stop_by) = turn.stop_by {
@@ -279,6 +301,7 @@ impl Shard {
             self.guarded(turn, now, |endpoint, now, out| endpoint.handle_timeouts(now, out));
         }
         self.convert(turn, now);
+        self.take_turns(turn, now);
         while let Some(input) = self.bridge.next_durable() {
             self.feed(input, turn);
         }
@@ -445,9 +468,13 @@ impl Shard {
                 Output::Send { flow, message } => self.send(flow, message, turn),
                 Output::Admitted(admission) => {
                     let call = admission.call;
-                    let refusal = Err(Refusal { reason: Reason::DecisionFailed });
-                    let outcome = unharmed(refusal, || self.bridge.admit(&admission));
-                    turn.answers.push_back(Input::Decided { call, outcome });
+                    let refusal = (Err(Refusal { reason: Reason::DecisionFailed }), None);
+                    let (outcome, at) = unharmed(refusal, || self.bridge.admit(&admission));
+                    let answer = Input::Decided { call, outcome };
+                    match at {
+                        None => turn.answers.push_back(answer),
+                        Some(at) => turn.wait(at, Waiting::Decided(answer)),
+                    }
                 }
                 Output::PlaceHold { call, id, attempt } => {
                     let refusal = Answer::Now(Err(Reason::DecisionFailed));
@@ -457,6 +484,7 @@ impl Shard {
                             turn.answers.push_back(Input::Held { call, outcome });
                         }
                         Answer::WhenDurable => {}
+                        Answer::At(at) => turn.wait(at, Waiting::Held(call)),
                     }
                 }
                 Output::AwaitDurable { call } => self.bridge.await_durable(call),
@@ -477,6 +505,21 @@ impl Shard {
         {
             turn.conversions.pop();
             unharmed((), || self.bridge.converted(call, at));
+        }
+    }
+
+    /// Calls whose turn has come under a limit.
+    fn take_turns(&mut self, turn: &mut Turn, now: Mono) {
+        while let Some(entry) = turn.waiting.first_entry()
+            && entry.key().0 <= now
+        {
+            let input = match entry.remove() {
+                Waiting::Decided(input) => Some(input),
+                Waiting::Held(call) => unharmed(None, || self.bridge.turn_came(call)),
+            };
+            if let Some(input) = input {
+                self.feed(input, turn);
+            }
         }
     }
 

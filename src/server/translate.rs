@@ -10,17 +10,21 @@ use crate::cdr::fact;
 use crate::id::{TargetId, TrunkId};
 use crate::routing::hold::{self, BucketRequest};
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
-use crate::sip::call::plan::{Attempt, Destination, Plan};
+use crate::sip::call::plan::{Attempt, Destination, Manner, Plan};
 use crate::sip::call::report::Party;
 use crate::sip::endpoint::Admission;
 use crate::sip::flow::Flow;
 use crate::sip::leg::policy::LegPolicy;
+use crate::sip::policy::{ProgressRules, Targets, Variables, number_of};
+use crate::sip::trunk::Trunk;
 
 /// A plan is never empty; a decision without targets is a refusal and has none.
 pub(super) fn plan(
     decision: &Decision,
     resolve: impl Fn(&PlannedAttempt) -> Option<Destination>,
     dialog: impl Fn(&TargetId) -> LegPolicy,
+    manner: impl Fn(&PlannedAttempt) -> Manner,
+    variables: Option<Box<Variables>>,
 ) -> Box<Plan> {
     let ms = |ms: u32| Duration::from_millis(u64::from(ms));
     let attempt = |planned: &PlannedAttempt| Attempt {
@@ -30,12 +34,64 @@ pub(super) fn plan(
         first_response: ms(planned.first_response_ms),
         max_duration: ms(planned.max_duration_ms),
         dialog: dialog(&planned.target),
+        manner: manner(planned),
     };
     Box::new(Plan {
         attempts: decision.plan.iter().map(attempt).collect(),
         advance_on: decision.rules.advance_on.clone(),
         ring_budget: ms(decision.rules.total_ring_budget_ms),
+        variables,
     })
+}
+
+/// What of an attempt is not plain: what the target's settings and the caller's trunk say.
+pub(super) fn manner(planned: &PlannedAttempt, targets: &Targets, trunk: Option<&Trunk>) -> Manner {
+    let mut manner = Manner {
+        leaves_progress: planned.ring_timeout_covers_progress,
+        beside: planned.beside,
+        ..Manner::default()
+    };
+    let target = targets.get(planned.target.as_str());
+    let destinations =
+        [target.map(|target| &target.destinations), trunk.map(|trunk| &trunk.destinations)];
+    if destinations.iter().flatten().any(|it| !it.is_open())
+        && let Some(number) = number_of(planned.uri.as_bytes())
+    {
+        manner.barred = !destinations.iter().flatten().all(|it| it.permit(number));
+    }
+    if let Some(target) = target {
+        manner.policy.clone_from(&target.policy);
+    }
+    let of_trunk = trunk.map(|trunk| trunk.profile.inbound.progress).unwrap_or_default();
+    let of_target = target.map(|target| target.progress).unwrap_or_default();
+    manner.progress = ProgressRules::new(&of_target, &of_trunk);
+    manner
+}
+
+/// What templates may say of a call besides what its INVITE holds. `tags` are the session's; what
+/// the trunk said goes before them.
+pub(super) fn variables(
+    request: &RouteRequest,
+    decision: &Decision,
+    tags: &Tags,
+) -> Box<Variables> {
+    let attribution = decision.attribution.as_ref();
+    let mut variables = Variables::new();
+    for (name, value) in tags.iter().chain(&request.tags) {
+        variables.insert(format_smolstr!("tag.{name}"), value.clone());
+    }
+    let named = [
+        ("call.id", Some(request.call.to_smolstr())),
+        ("call.trunk", Some(request.trunk.to_smolstr())),
+        ("call.did", Some(request.dialed.to_e164().into())),
+        ("call.campaign", attribution.map(|it| it.campaign.to_smolstr())),
+        ("call.publisher", attribution.map(|it| it.publisher.to_smolstr())),
+        ("call.session", attribution.and_then(|it| it.session).map(|it| it.to_smolstr())),
+    ];
+    for (name, value) in named {
+        variables.extend(value.map(|value| (SmolStr::new_static(name), value)));
+    }
+    Box::new(variables)
 }
 
 pub(super) fn route_request(
@@ -49,11 +105,16 @@ pub(super) fn route_request(
         dialed: number,
         caller: admission.caller.number,
         trunk,
-        tags: Tags::new(),
+        tags: admission
+            .captured
+            .as_ref()
+            .map(|captured| captured.tags.iter().cloned().collect())
+            .unwrap_or_default(),
     }
 }
 
 pub(super) fn admitted(admission: &Admission, trunk: TrunkId) -> fact::Admitted {
+    let captured = admission.captured.as_deref();
     fact::Admitted {
         trunk,
         sip_call_id: text(&admission.sip_call_id),
@@ -61,6 +122,8 @@ pub(super) fn admitted(admission: &Admission, trunk: TrunkId) -> fact::Admitted 
         did: admission.number.ok(),
         caller: admission.caller.number,
         source: source(admission.flow),
+        captured: captured.map(|it| it.tags.clone()).unwrap_or_default(),
+        carrier_call_id: captured.and_then(|it| it.carrier_call_id.clone()),
     }
 }
 

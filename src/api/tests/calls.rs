@@ -174,6 +174,8 @@ fn a_call_that_is_over_is_shown_in_full() {
         "config_rev": 418,
         "flags": [],
         "sip_call_id": "a84b4c76e66710@198.51.100.7",
+        "carrier_call_id": "CA17",
+        "captured": { "header.x-lead": "7" },
         "source": "udp:198.51.100.7:5060",
         "confidence": 0.99,
         "refused": null,

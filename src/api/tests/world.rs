@@ -264,6 +264,8 @@ pub(super) fn admitted() -> Vec<(u64, FactBody)> {
         did: "+16145550104".parse().ok(),
         caller: CALLER.parse().ok(),
         source: "udp:198.51.100.7:5060".into(),
+        captured: vec![("header.x-lead".into(), "7".into())],
+        carrier_call_id: Some("CA17".into()),
     };
     vec![(0, admitted.into())]
 }

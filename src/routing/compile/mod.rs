@@ -10,7 +10,7 @@ use smol_str::format_smolstr;
 use crate::phone::PhoneNumber;
 
 use super::config::{
-    CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig, RoutingConfig,
+    CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig, Ring, RoutingConfig,
     TargetConfig, TierConfig,
 };
 use super::dial::DialTemplate;
@@ -175,6 +175,7 @@ impl<'a> Compiler<'a> {
             tls: config.dial.tls.clone(),
             ring_timeout_ms: ms(config.ring_timeout_s),
             first_response_ms: config.first_response_ms,
+            ring_timeout_covers_progress: config.ring_timeout_covers_progress,
             max_duration_ms: ms(config.max_duration_s),
             paused: config.paused,
             schedule,
@@ -237,7 +238,7 @@ impl<'a> Compiler<'a> {
         if configs.is_empty() {
             self.fault(path, "tiers", "[]", "leads nowhere", "add a tier with a target");
         }
-        let mut tiers: BTreeMap<i32, Vec<TierMember>> = BTreeMap::new();
+        let mut tiers: BTreeMap<i32, (Ring, Vec<TierMember>)> = BTreeMap::new();
         let mut seen = BTreeMap::new();
         for (t, config) in configs.iter().enumerate() {
             let path = format!("{path}.tiers[{t}]");
@@ -248,7 +249,8 @@ impl<'a> Compiler<'a> {
                 let remedy = "put the targets of one tier into one list";
                 self.fault(&path, "tier", config.tier, "stands in the plan twice", remedy);
             }
-            let members = tiers.entry(config.tier).or_default();
+            let entry = tiers.entry(config.tier);
+            let (_, members) = entry.or_insert_with(|| (config.ring, Vec::new()));
             for (n, member) in config.targets.iter().enumerate() {
                 let path = format!("{path}.targets[{n}]");
                 self.within(&path, "weight", member.weight, 0..=1_000);
@@ -264,7 +266,8 @@ impl<'a> Compiler<'a> {
                 members.push(TierMember { target, weight: member.weight });
             }
         }
-        tiers.into_iter().map(|(tier, members)| Tier { tier, members }).collect()
+        let tier = |(tier, (ring, members))| Tier { tier, ring, members };
+        tiers.into_iter().map(tier).collect()
     }
 
     fn static_number(

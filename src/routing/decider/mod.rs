@@ -5,6 +5,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use crate::reason::Reason;
 
 use super::attribution::{Attribution, attribute};
+use super::config::Ring;
 use super::decision::{Check, Decision, HuntRules, PlannedAttempt, Readings, Step, Terms, Verdict};
 use super::eligibility::Eligibility;
 use super::hold::BucketRequest;
@@ -113,7 +114,11 @@ fn route<U: UsageReader + ?Sized>(
             let Some(candidate) = eligible[index].take() else { continue };
             eligibility.steps.push(place(candidate.target, campaign, decision.plan.len()));
             if decision.plan.len() < usize::from(campaign.max_attempts) {
-                decision.plan.push(candidate.planned(request, tier.tier, payout));
+                let same_tier = |planned: &PlannedAttempt| planned.tier == tier.tier;
+                let beside =
+                    tier.ring == Ring::Parallel && decision.plan.last().is_some_and(same_tier);
+                let planned = candidate.planned(request, tier.tier, payout);
+                decision.plan.push(PlannedAttempt { beside, ..planned });
             }
         }
     }
@@ -141,6 +146,8 @@ impl Candidate<'_> {
             uri: target.dial.uri(request.dialed),
             ring_timeout_ms: target.ring_timeout_ms,
             first_response_ms: target.first_response_ms,
+            ring_timeout_covers_progress: target.ring_timeout_covers_progress,
+            beside: false,
             max_duration_ms: target.max_duration_ms,
             terms: terms(target, payout),
             holds: self.holds,

@@ -10,9 +10,13 @@
 //!     └─────────────────── teardown: the one exit ───────────┘
 //! ```
 //!
+//! Targets that ring side by side are one state, [`parallel`]; the rest is the same.
+//!
 //! Invariants, whatever arrives in whatever order: the caller's INVITE gets one final response;
 //! there is one [`Report::Ended`], and it is last; no attempt starts after the caller gave up.
 
+pub mod cause;
+mod parallel;
 pub mod plan;
 pub mod report;
 mod teardown;
@@ -25,11 +29,14 @@ use smallvec::SmallVec;
 
 use crate::reason::Reason;
 use crate::sip::leg::event::{Body, Command, LegEvent};
+use crate::sip::policy::Variables;
+use crate::sip::policy::progress::Told;
 use crate::sip::trunk::FailureMap;
 use crate::time::Mono;
 
 pub(in crate::sip) use teardown::own_reason;
 
+use parallel::Parallel;
 use plan::{Plan, Refusal};
 use report::{AttemptNumber, Party, ReasonValue, Report};
 
@@ -41,8 +48,28 @@ pub struct Call {
     plan: Option<Box<Plan>>,
     /// When all ringing must be over.
     ring_until: Mono,
-    /// What the latest target to fail answered: the caller's answer if no other target is left.
-    last_failure: Option<(Option<u16>, Reason)>,
+    /// What became of the latest target to fail: the caller's answer if no other target is left.
+    last_failure: Option<Box<Failure>>,
+    /// What the caller has heard of ringing.
+    told: Told,
+}
+
+/// Why a call, or an attempt, is not answered.
+#[derive(Clone, Debug, PartialEq)]
+struct Failure {
+    /// The target's final status, if it gave one.
+    status: Option<u16>,
+    reason: Reason,
+    /// Cause of ITU-T Q.850, if a party gave one.
+    q850: Option<u8>,
+    /// The party's Reason, for the other one (spec/sip B6).
+    why: ReasonValue,
+}
+
+impl Failure {
+    fn of(reason: Reason) -> Self {
+        Self { status: None, reason, q850: None, why: None }
+    }
 }
 
 /// Times that do not depend on the decision.
@@ -69,6 +96,8 @@ pub enum Input {
     Caller(LegEvent),
     /// From the leg of this attempt; events of an attempt that is over never reach the call.
     Target(LegEvent),
+    /// From one of the legs that ring side by side.
+    Branch(AttemptNumber, LegEvent),
     /// An operator, a drain or a fault ends the call.
     End(Reason),
 }
@@ -83,6 +112,15 @@ pub enum Output {
     },
     /// CANCEL the attempt in progress; whatever still comes from it is settled without the call.
     Abandon {
+        why: ReasonValue,
+    },
+    /// Like `Dial`, beside the attempts that ring already.
+    DialBranch {
+        attempt: AttemptNumber,
+    },
+    /// Like `Abandon`, one of several.
+    AbandonBranch {
+        attempt: AttemptNumber,
         why: ReasonValue,
     },
     ToCaller(Command),
@@ -111,6 +149,7 @@ enum State {
         ring_until: Mono,
         progressed: bool,
     },
+    Ringing(Box<Parallel>),
     Answering {
         attempt: AttemptNumber,
         until: Mono,
@@ -135,6 +174,7 @@ impl Call {
             plan: None,
             ring_until: now,
             last_failure: None,
+            told: Told::default(),
         }
     }
 
@@ -143,8 +183,11 @@ impl Call {
             Input::Decided(plan) => self.decided(plan, now, out),
             Input::Refused(refusal) => {
                 if matches!(self.state, State::Deciding { .. }) {
-                    self.end_unanswered(Party::System, refusal.reason, None, None, out);
+                    self.end_unanswered(Party::System, Failure::of(refusal.reason), out);
                 }
+            }
+            Input::HoldPlaced if matches!(self.state, State::Ringing(_)) => {
+                self.dial_branch(now, out);
             }
             Input::HoldPlaced => self.dial(now, out),
             Input::HoldDenied(reason) => {
@@ -155,14 +198,17 @@ impl Call {
                         q850: None,
                         reason,
                     }));
-                    self.last_failure = Some((None, reason));
+                    self.last_failure = Some(Box::new(Failure::of(reason)));
                     self.next_attempt(attempt, now, out);
+                } else {
+                    self.deny_branch(reason, now, out);
                 }
             }
             Input::Durable => self.relay_answer(out),
             Input::Caller(event) => self.caller(event, out),
             Input::Target(event) => self.target(event, now, out),
-            Input::End(reason) => self.end(Party::System, reason, None, None, out),
+            Input::Branch(attempt, event) => self.branch(attempt, event, now, out),
+            Input::End(reason) => self.end(Party::System, Failure::of(reason), out),
         }
     }
 
@@ -174,6 +220,7 @@ impl Call {
             State::Dialing { first_response_by, ring_until, .. } => {
                 Some(first_response_by.map_or(*ring_until, |by| by.min(*ring_until)))
             }
+            State::Ringing(parallel) => Some(parallel.deadline()),
             State::Connected { ends_at } => Some(*ends_at),
             State::Ended => None,
         }
@@ -185,7 +232,8 @@ impl Call {
         }
         match &self.state {
             State::Deciding { .. } | State::Holding { .. } => {
-                self.end_unanswered(Party::System, Reason::DecisionTimeout, None, None, out);
+                let failure = Failure::of(Reason::DecisionTimeout);
+                self.end_unanswered(Party::System, failure, out);
             }
             State::Dialing { attempt, ring_until, .. } => {
                 let attempt = *attempt;
@@ -195,11 +243,12 @@ impl Call {
                     Reason::AttemptNoResponse
                 };
                 out.push(Output::Abandon { why: None });
-                self.attempt_failed(attempt, None, None, reason, now, out);
+                self.attempt_failed(attempt, Failure::of(reason), now, out);
             }
+            State::Ringing(_) => self.branches_timeout(now, out),
             State::Answering { .. } => self.relay_answer(out),
             State::Connected { .. } => {
-                self.end(Party::System, Reason::MaxDuration, None, None, out)
+                self.end(Party::System, Failure::of(Reason::MaxDuration), out);
             }
             State::Ended => {}
         }
@@ -219,6 +268,17 @@ impl Call {
         self.plan.as_ref()?.attempts.get(usize::from(attempt).checked_sub(1)?)
     }
 
+    /// Whether the attempt rings beside others.
+    pub fn is_in_group(&self, attempt: AttemptNumber) -> bool {
+        let beside = |attempt| self.attempt(attempt).is_some_and(|it| it.manner.beside);
+        beside(attempt) || beside(attempt + 1)
+    }
+
+    /// What templates of targets' policies may say of the call.
+    pub fn variables(&self) -> Option<&Variables> {
+        self.plan.as_ref()?.variables.as_deref()
+    }
+
     fn decided(&mut self, plan: Box<Plan>, now: Mono, out: &mut Outputs) {
         if !matches!(self.state, State::Deciding { .. }) {
             return;
@@ -234,18 +294,25 @@ impl Call {
         if let Some(planned) = self.attempt(attempt)
             && now < self.ring_until
         {
-            if planned.destination.is_none() {
+            if self.attempt(attempt + 1).is_some_and(|next| next.manner.beside) {
+                self.ring_side_by_side(attempt, now, out);
+                return;
+            }
+            if let Some(reason) = undialable(planned) {
                 // No hold: what cannot be dialled must not use up a cap.
                 out.push(Output::Report(Report::AttemptStarted { attempt }));
-                self.attempt_failed(attempt, None, None, Reason::AttemptUnresolved, now, out);
+                self.attempt_failed(attempt, Failure::of(reason), now, out);
                 return;
             }
             self.state = State::Holding { attempt, until: now + self.limits.decision };
             out.push(Output::PlaceHold { attempt });
             return;
         }
-        let (status, reason) = self.last_failure.unwrap_or((None, Reason::NoneEligible));
-        self.end_unanswered(Party::System, reason, status, None, out);
+        let failure = match self.last_failure.take() {
+            Some(failure) => *failure,
+            None => Failure::of(Reason::NoneEligible),
+        };
+        self.end_unanswered(Party::System, failure, out);
     }
 
     fn dial(&mut self, now: Mono, out: &mut Outputs) {
@@ -255,16 +322,18 @@ impl Call {
         let ring_until = (now + planned.ring_timeout).min(self.ring_until);
         let first_response_by = Some(now + planned.first_response);
         self.state = State::Dialing { attempt, first_response_by, ring_until, progressed: false };
+        self.told.media = false;
         out.push(Output::Dial { attempt });
     }
 
     fn caller(&mut self, event: LegEvent, out: &mut Outputs) {
         match event {
-            LegEvent::Cancelled { why } => {
+            LegEvent::Cancelled { why, q850 } => {
                 // Once the target has answered, the answer wins: it is in the journal, and the
                 // caller will end the call it opens (RFC 3261 §9.1, spec/sip X10).
                 if !self.is_answered() {
-                    self.end_unanswered(Party::Caller, Reason::CallerAbandoned, None, why, out);
+                    let failure = Failure { q850, why, ..Failure::of(Reason::CallerAbandoned) };
+                    self.end_unanswered(Party::Caller, failure, out);
                 }
             }
             LegEvent::Confirmed => {
@@ -275,7 +344,7 @@ impl Call {
             LegEvent::HungUp { why, q850 } => {
                 self.end_with_cause(Party::Caller, Reason::CallerHungUp, q850, why, out);
             }
-            LegEvent::Lost { reason } => self.end(Party::System, reason, None, None, out),
+            LegEvent::Lost { reason } => self.end(Party::System, Failure::of(reason), out),
             LegEvent::Trying
             | LegEvent::Progress { .. }
             | LegEvent::Answered { .. }
@@ -290,7 +359,7 @@ impl Call {
                 LegEvent::HungUp { why, q850 } => {
                     self.end_with_cause(Party::Target, Reason::TargetHungUp, q850, why, out);
                 }
-                LegEvent::Lost { reason } => self.end(Party::System, reason, None, None, out),
+                LegEvent::Lost { reason } => self.end(Party::System, Failure::of(reason), out),
                 LegEvent::Trying
                 | LegEvent::Progress { .. }
                 | LegEvent::Answered { .. }
@@ -298,12 +367,14 @@ impl Call {
                 | LegEvent::Refused { .. }
                 | LegEvent::Cancelled { .. } => {}
             },
-            State::Deciding { .. } | State::Holding { .. } | State::Ended => {}
+            State::Deciding { .. } | State::Holding { .. } | State::Ringing(_) | State::Ended => {}
         }
     }
 
     fn target_while_dialing(&mut self, event: LegEvent, now: Mono, out: &mut Outputs) {
-        let State::Dialing { attempt, first_response_by, progressed, .. } = &mut self.state else {
+        let budget = self.ring_until;
+        let State::Dialing { attempt, first_response_by, ring_until, progressed } = &mut self.state
+        else {
             return;
         };
         let attempt = *attempt;
@@ -314,53 +385,79 @@ impl Call {
                 if !mem::replace(progressed, true) {
                     out.push(Output::Report(Report::AttemptProgress { attempt, status }));
                 }
-                out.push(Output::ToCaller(Command::Progress { status, body }));
+                let manner = self
+                    .plan
+                    .as_ref()
+                    .and_then(|plan| plan.attempts.get(usize::from(attempt) - 1))
+                    .map(|planned| (planned.manner.progress, planned.manner.leaves_progress));
+                let (rules, leaves_progress) = manner.unwrap_or_default();
+                if !leaves_progress && (status == 183 || body.is_some()) {
+                    *ring_until = budget;
+                }
+                if let Some(shown) = rules.show(status, body.is_some(), &mut self.told) {
+                    let body = body.filter(|_| shown.with_body);
+                    out.push(Output::ToCaller(Command::Progress { status: shown.status, body }));
+                }
             }
             LegEvent::Answered { body } => {
-                let Some(planned) = self.attempt(attempt) else { return };
-                let ends_at = now + planned.max_duration.min(self.limits.max_call);
+                let Some(ends_at) = self.ends_at(attempt, now) else { return };
                 let until = now + self.limits.answer_wait;
                 self.state = State::Answering { attempt, until, body, ends_at };
                 out.push(Output::Report(Report::Answered { attempt }));
                 out.push(Output::AwaitDurable);
             }
-            LegEvent::Refused { status, q850 } => {
-                self.attempt_failed(attempt, Some(status), q850, refusal_reason(status), now, out);
+            LegEvent::Refused { status, q850, why } => {
+                let reason = refusal_reason(status);
+                let failure = Failure { status: Some(status), reason, q850, why };
+                self.attempt_failed(attempt, failure, now, out);
             }
             LegEvent::Lost { reason } => {
-                self.attempt_failed(attempt, None, None, reason, now, out);
+                self.attempt_failed(attempt, Failure::of(reason), now, out);
             }
             LegEvent::HungUp { .. } => {
                 // A BYE in an early dialog: the target refuses (RFC 3261 §15 allows it only to the
                 // caller of a dialog, but it happens).
                 out.push(Output::Abandon { why: None });
-                self.attempt_failed(attempt, None, None, Reason::AttemptRejected, now, out);
+                self.attempt_failed(attempt, Failure::of(Reason::AttemptRejected), now, out);
             }
             LegEvent::Confirmed | LegEvent::Cancelled { .. } => {}
         }
     }
 
+    /// When a call that is answered now must be over.
+    fn ends_at(&self, attempt: AttemptNumber, now: Mono) -> Option<Mono> {
+        let planned = self.attempt(attempt)?;
+        Some(now + planned.max_duration.min(self.limits.max_call))
+    }
+
     fn attempt_failed(
         &mut self,
         attempt: AttemptNumber,
-        status: Option<u16>,
-        q850: Option<u8>,
-        reason: Reason,
+        failure: Failure,
         now: Mono,
         out: &mut Outputs,
     ) {
-        out.push(Output::Report(Report::AttemptFailed { attempt, status, q850, reason }));
-        self.last_failure = Some((status, reason));
+        out.push(Output::Report(failure.report(attempt)));
         // The attempt has had its end, and must not get another one on the way out.
         self.state = State::Holding { attempt, until: now };
-        let stops = status.is_some_and(|status| {
-            self.plan.as_ref().is_none_or(|plan| !plan.advance_on.contains(&status))
-        });
-        if stops {
-            self.end_unanswered(Party::Target, reason, status, None, out);
+        self.move_on(attempt, failure, now, out);
+    }
+
+    /// After attempt `last`: to the next one, unless this failure ends the hunt.
+    fn move_on(&mut self, last: AttemptNumber, failure: Failure, now: Mono, out: &mut Outputs) {
+        if self.stops(&failure) {
+            self.end_unanswered(Party::Target, failure, out);
         } else {
-            self.next_attempt(attempt, now, out);
+            self.last_failure = Some(Box::new(failure));
+            self.next_attempt(last, now, out);
         }
+    }
+
+    /// Whether no other target may be tried after this failure.
+    fn stops(&self, failure: &Failure) -> bool {
+        failure.status.is_some_and(|status| {
+            self.plan.as_ref().is_none_or(|plan| !plan.advance_on.contains(&status))
+        })
     }
 
     /// The answer is on disk, or has waited long enough.
@@ -373,9 +470,28 @@ impl Call {
             unchanged @ (State::Deciding { .. }
             | State::Holding { .. }
             | State::Dialing { .. }
+            | State::Ringing(_)
             | State::Connected { .. }
             | State::Ended) => unchanged,
         };
+    }
+}
+
+impl Failure {
+    fn report(&self, attempt: AttemptNumber) -> Report {
+        let Self { status, reason, q850, .. } = *self;
+        Report::AttemptFailed { attempt, status, q850, reason }
+    }
+}
+
+/// Why an attempt cannot even be begun.
+fn undialable(planned: &plan::Attempt) -> Option<Reason> {
+    if planned.manner.barred {
+        Some(Reason::AttemptBarred)
+    } else if planned.destination.is_none() {
+        Some(Reason::AttemptUnresolved)
+    } else {
+        None
     }
 }
 

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::reason::Reason;
 use crate::sip::flow::{TlsPeer, Transport};
 use crate::sip::leg::policy::LegPolicy;
+use crate::sip::policy::{ProgressRules, TargetPolicy, Variables};
 
 /// An ordered hunt. Empty plans do not exist: a decision without a target is a [`Refusal`].
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Plan {
     pub advance_on: Arc<[u16]>,
     /// How long all attempts together may ring.
     pub ring_budget: Duration,
+    /// What templates of the attempts' policies may say of the call; absent: none of them asks.
+    pub variables: Option<Box<Variables>>,
 }
 
 /// One target to try.
@@ -37,6 +40,22 @@ pub struct Attempt {
     pub max_duration: Duration,
     /// Session timer and reliable provisional responses on the target's leg.
     pub dialog: LegPolicy,
+    pub manner: Manner,
+}
+
+/// What of an attempt is not plain.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manner {
+    pub policy: Option<Arc<TargetPolicy>>,
+    /// What the caller hears of its provisional responses.
+    pub progress: ProgressRules,
+    /// The number it would call may not be called (spec/sip S10).
+    pub barred: bool,
+    /// Its ring time also ends an attempt that has shown progress (183, or early media). Else
+    /// such a one rings on as long as all attempts together may (spec/sip B8).
+    pub leaves_progress: bool,
+    /// It rings at the same time as the attempt before it (spec/sip B22).
+    pub beside: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

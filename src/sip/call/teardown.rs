@@ -1,6 +1,8 @@
 //! The one exit. Hang-up, CANCEL, failure, time-out, drain and fault all end here, and nothing else
 //! ends a call.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use crate::reason::Reason;
@@ -8,22 +10,16 @@ use crate::sip::leg::event::Command;
 use crate::sip::trunk::Cause;
 
 use super::report::{Party, ReasonValue, Report};
-use super::{Call, Output, Outputs, RETRY_AFTER_S, State};
+use super::{Call, Failure, Output, Outputs, RETRY_AFTER_S, State};
 
 impl Call {
     /// Ends the call in whatever state it is.
-    pub(super) fn end(
-        &mut self,
-        party: Party,
-        reason: Reason,
-        q850: Option<u8>,
-        why: ReasonValue,
-        out: &mut Outputs,
-    ) {
+    pub(super) fn end(&mut self, party: Party, failure: Failure, out: &mut Outputs) {
         if self.is_answered() {
+            let Failure { reason, q850, why, .. } = failure;
             self.end_with_cause(party, reason, q850, why, out);
         } else {
-            self.end_unanswered(party, reason, None, why, out);
+            self.end_unanswered(party, failure, out);
         }
     }
 
@@ -38,7 +34,8 @@ impl Call {
         out: &mut Outputs,
     ) {
         if !self.is_answered() {
-            self.end_unanswered(party, Reason::CallerAbandoned, None, why, out);
+            let failure = Failure { q850, why, ..Failure::of(Reason::CallerAbandoned) };
+            self.end_unanswered(party, failure, out);
             return;
         }
         if matches!(self.state, State::Answering { .. }) {
@@ -57,41 +54,37 @@ impl Call {
         out.push(Output::Report(Report::Ended { party, reason, status: 200, q850 }));
     }
 
-    /// Ends a call that nobody answered: the caller's INVITE gets its final response. `status` is
-    /// a target's; the trunk's failure map says what its carrier hears of it (spec/sip B5).
-    pub(super) fn end_unanswered(
-        &mut self,
-        party: Party,
-        reason: Reason,
-        status: Option<u16>,
-        why: ReasonValue,
-        out: &mut Outputs,
-    ) {
-        match self.state {
+    /// Ends a call that nobody answered: the caller's INVITE gets its final response. The trunk's
+    /// failure map says what its carrier hears of a target's status (spec/sip B5). A caller's Reason
+    /// goes to the targets that ring, a target's to the caller (B6).
+    pub(super) fn end_unanswered(&mut self, party: Party, failure: Failure, out: &mut Outputs) {
+        let Failure { status, reason, q850, why } = failure;
+        let (to_targets, to_caller) = match party {
+            Party::Caller => (why, None),
+            Party::Target | Party::System => (None, why),
+        };
+        match mem::replace(&mut self.state, State::Ended) {
             State::Ended => return,
             State::Dialing { attempt, .. } => {
-                out.push(Output::Abandon { why });
-                out.push(Output::Report(Report::AttemptFailed {
-                    attempt,
-                    status: None,
-                    q850: None,
-                    reason,
-                }));
+                out.push(Output::Abandon { why: to_targets });
+                out.push(Output::Report(Failure::of(reason).report(attempt)));
+            }
+            State::Ringing(parallel) => {
+                parallel.abandon_all(&Failure::of(reason), to_targets.as_ref(), out);
             }
             State::Deciding { .. }
             | State::Holding { .. }
             | State::Answering { .. }
             | State::Connected { .. } => {}
         }
-        self.state = State::Ended;
         let status = match (reason, status) {
             (Reason::CallerAbandoned, _) => reason.status(),
             (_, Some(status)) => self.failures.carrier_status(Cause::Target(status)),
             (_, None) => self.failures.carrier_status(Cause::Own(reason)),
         };
         let retry_after_s = (status == 503).then_some(RETRY_AFTER_S);
-        out.push(Output::ToCaller(Command::Refuse { status, retry_after_s }));
-        out.push(Output::Report(Report::Ended { party, reason, status, q850: None }));
+        out.push(Output::ToCaller(Command::Refuse { status, retry_after_s, why: to_caller }));
+        out.push(Output::Report(Report::Ended { party, reason, status, q850 }));
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use smallvec::SmallVec;
 
-use super::plan::{Attempt, Destination};
+use super::plan::{Attempt, Destination, Manner};
 use super::*;
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
@@ -62,7 +62,7 @@ fn a_status_that_stops_the_hunt_reaches_the_caller() {
         seen,
         [
             failed(1, Some(603), Reason::AttemptRejected),
-            Output::ToCaller(Command::Refuse { status: 603, retry_after_s: None }),
+            Output::ToCaller(Command::Refuse { status: 603, retry_after_s: None, why: None }),
             ended(Party::Target, Reason::AttemptRejected, 603, None),
         ]
     );
@@ -107,7 +107,7 @@ fn a_target_that_rings_has_its_whole_ring_time() {
         [
             Output::Abandon { why: None },
             failed(1, None, Reason::AttemptNoAnswer),
-            Output::ToCaller(Command::Refuse { status: 480, retry_after_s: None }),
+            Output::ToCaller(Command::Refuse { status: 480, retry_after_s: None, why: None }),
             ended(Party::System, Reason::AttemptNoAnswer, 480, None),
         ]
     );
@@ -117,7 +117,7 @@ fn a_target_that_rings_has_its_whole_ring_time() {
 fn a_cancel_ends_the_attempt_and_no_other_follows() {
     let (mut call, mut seen) = dialing(2);
 
-    feed(&mut call, 10, Input::Caller(LegEvent::Cancelled { why: None }), &mut seen);
+    feed(&mut call, 10, Input::Caller(LegEvent::Cancelled { why: None, q850: None }), &mut seen);
     feed(&mut call, 20, refused(487), &mut seen);
 
     assert_eq!(
@@ -125,7 +125,7 @@ fn a_cancel_ends_the_attempt_and_no_other_follows() {
         [
             Output::Abandon { why: None },
             failed(1, None, Reason::CallerAbandoned),
-            Output::ToCaller(Command::Refuse { status: 487, retry_after_s: None }),
+            Output::ToCaller(Command::Refuse { status: 487, retry_after_s: None, why: None }),
             ended(Party::Caller, Reason::CallerAbandoned, 487, None),
         ]
     );
@@ -136,7 +136,7 @@ fn an_answer_wins_over_a_cancel_that_crosses_it() {
     let (mut call, mut seen) = dialing(1);
 
     feed(&mut call, 10, Input::Target(LegEvent::Answered { body: None }), &mut seen);
-    feed(&mut call, 11, Input::Caller(LegEvent::Cancelled { why: None }), &mut seen);
+    feed(&mut call, 11, Input::Caller(LegEvent::Cancelled { why: None, q850: None }), &mut seen);
     feed(&mut call, 12, Input::Durable, &mut seen);
 
     assert_eq!(seen.last(), Some(&Output::ToCaller(Command::Answer { body: None })));
@@ -163,7 +163,11 @@ fn without_a_decision_the_caller_is_answered_at_the_deadline() {
     assert_eq!(
         seen,
         [
-            Output::ToCaller(Command::Refuse { status: 503, retry_after_s: Some(RETRY_AFTER_S) }),
+            Output::ToCaller(Command::Refuse {
+                status: 503,
+                retry_after_s: Some(RETRY_AFTER_S),
+                why: None
+            }),
             ended(Party::System, Reason::DecisionTimeout, 503, None),
         ]
     );
@@ -181,7 +185,7 @@ fn a_denied_hold_leads_to_the_next_target() {
         seen,
         [
             failed(1, None, Reason::ConcurrencyFull),
-            Output::ToCaller(Command::Refuse { status: 486, retry_after_s: None }),
+            Output::ToCaller(Command::Refuse { status: 486, retry_after_s: None, why: None }),
             ended(Party::System, Reason::ConcurrencyFull, 486, None),
         ]
     );
@@ -207,16 +211,121 @@ fn the_longest_duration_ends_both_legs() {
     );
 }
 
+#[test]
+fn a_target_that_shows_progress_is_not_left_at_its_ring_time() {
+    let (mut call, mut seen) = dialing(2);
+    feed(&mut call, 1000, progress(183), &mut seen);
+    assert_eq!(call.deadline(), Some(at(60_000)), "all attempts together");
+    feed(&mut call, 20_000, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+    assert!(call.is_answered());
+}
+
+#[test]
+fn unless_the_plan_says_so() {
+    let (mut call, mut seen) = (new(), vec![]);
+    let mut plan = plan(1);
+    plan.attempts[0].manner.leaves_progress = true;
+    feed(&mut call, 0, Input::Decided(plan), &mut seen);
+    feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+    feed(&mut call, 1000, progress(183), &mut seen);
+    assert_eq!(call.deadline(), Some(at(6000)));
+}
+
+#[test]
+fn ringing_alone_does_not_prolong_the_ring_time() {
+    let (mut call, mut seen) = dialing(1);
+    feed(&mut call, 1000, progress(180), &mut seen);
+    assert_eq!(call.deadline(), Some(at(6000)));
+}
+
+#[test]
+fn a_number_that_may_not_be_called_takes_no_hold() {
+    let (mut call, mut seen) = (new(), vec![]);
+    let mut plan = plan(2);
+    plan.attempts[0].manner.barred = true;
+    feed(&mut call, 0, Input::Decided(plan), &mut seen);
+    assert_eq!(
+        seen,
+        [
+            Output::Report(Report::AttemptStarted { attempt: 1 }),
+            failed(1, None, Reason::AttemptBarred),
+            Output::PlaceHold { attempt: 2 },
+        ]
+    );
+}
+
+#[test]
+fn targets_of_a_group_are_held_and_dialled_one_after_the_other() {
+    let (mut call, mut seen) = (new(), vec![]);
+    feed(&mut call, 0, Input::Decided(group(3)), &mut seen);
+    feed(&mut call, 5, Input::HoldPlaced, &mut seen);
+    feed(&mut call, 9, Input::HoldDenied(Reason::ConcurrencyFull), &mut seen);
+    feed(&mut call, 12, Input::HoldPlaced, &mut seen);
+    assert_eq!(
+        seen,
+        [
+            Output::PlaceHold { attempt: 1 },
+            Output::Report(Report::AttemptStarted { attempt: 1 }),
+            Output::DialBranch { attempt: 1 },
+            Output::PlaceHold { attempt: 2 },
+            failed(2, None, Reason::ConcurrencyFull),
+            Output::PlaceHold { attempt: 3 },
+            Output::Report(Report::AttemptStarted { attempt: 3 }),
+            Output::DialBranch { attempt: 3 },
+        ]
+    );
+    assert_eq!(call.deadline(), Some(at(2005)), "the first is dead then");
+}
+
+#[test]
+fn each_of_a_group_has_its_own_times_and_the_worst_refusal_counts() {
+    let (mut call, mut seen) = (new(), vec![]);
+    feed(&mut call, 0, Input::Decided(group(2)), &mut seen);
+    feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+    feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+    feed(&mut call, 10, Input::Branch(2, LegEvent::Trying), &mut seen);
+    seen.clear();
+    timeout(&mut call, 2000, &mut seen);
+    let refused = LegEvent::Refused { status: 488, q850: Some(88), why: None };
+    feed(&mut call, 2500, Input::Branch(2, refused), &mut seen);
+    assert_eq!(
+        seen,
+        [
+            Output::AbandonBranch { attempt: 1, why: None },
+            failed(1, None, Reason::AttemptNoResponse),
+            Output::Report(Report::AttemptFailed {
+                attempt: 2,
+                status: Some(488),
+                q850: Some(88),
+                reason: Reason::AttemptRejected,
+            }),
+            Output::ToCaller(Command::Refuse { status: 488, retry_after_s: None, why: None }),
+            ended(Party::Target, Reason::AttemptRejected, 488, Some(88)),
+        ]
+    );
+}
+
+#[test]
+fn a_hold_that_is_never_answered_ends_a_group_that_has_nobody_left() {
+    let (mut call, mut seen) = (new(), vec![]);
+    feed(&mut call, 0, Input::Decided(group(2)), &mut seen);
+    timeout(&mut call, 3000, &mut seen);
+    feed(&mut call, 3001, Input::HoldPlaced, &mut seen);
+    assert_eq!(seen.last(), Some(&ended(Party::System, Reason::DecisionTimeout, 503, None)));
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
     let why = || None;
     prop_oneof![
         (1_usize..4).prop_map(|n| Input::Decided(plan(n))),
+        (2_usize..4).prop_map(|n| Input::Decided(group(n))),
+        (1_u8..4, any_event()).prop_map(|(attempt, event)| Input::Branch(attempt, event)),
         Just(Input::Refused(Refusal { reason: Reason::NumberUnknown })),
         Just(Input::HoldPlaced),
         Just(Input::HoldDenied(Reason::CapFull)),
         Just(Input::Durable),
         Just(Input::Caller(LegEvent::Confirmed)),
-        Just(Input::Caller(LegEvent::Cancelled { why: why() })),
+        Just(Input::Caller(LegEvent::Cancelled { why: why(), q850: None })),
         Just(Input::Caller(LegEvent::HungUp { why: why(), q850: None })),
         Just(Input::Caller(LegEvent::Lost { reason: Reason::AckMissing })),
         Just(Input::Target(LegEvent::Trying)),
@@ -264,7 +373,9 @@ proptest! {
                     ) if *attempt == number => ends += 1,
                     Output::PlaceHold { .. }
                     | Output::Dial { .. }
+                    | Output::DialBranch { .. }
                     | Output::Abandon { .. }
+                    | Output::AbandonBranch { .. }
                     | Output::ToCaller(_)
                     | Output::ToTarget(_)
                     | Output::AwaitDurable
@@ -305,12 +416,39 @@ fn plan(attempts: usize) -> Box<Plan> {
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(60),
         dialog: LegPolicy::default(),
+        manner: Manner::default(),
     };
     Box::new(Plan {
         attempts: SmallVec::from_elem(attempt, attempts),
         advance_on: Arc::from([408, 480, 486, 500, 503]),
         ring_budget: Duration::from_secs(60),
+        variables: None,
     })
+}
+
+/// All at once.
+fn group(attempts: usize) -> Box<Plan> {
+    let mut plan = plan(attempts);
+    for attempt in &mut plan.attempts[1..] {
+        attempt.manner.beside = true;
+    }
+    plan
+}
+
+fn progress(status: u16) -> Input {
+    Input::Target(LegEvent::Progress { status, body: None })
+}
+
+fn any_event() -> impl Strategy<Value = LegEvent> {
+    prop_oneof![
+        Just(LegEvent::Trying),
+        Just(LegEvent::Progress { status: 180, body: None }),
+        Just(LegEvent::Answered { body: None }),
+        Just(LegEvent::Refused { status: 486, q850: None, why: None }),
+        Just(LegEvent::Refused { status: 603, q850: None, why: None }),
+        Just(LegEvent::HungUp { why: None, q850: None }),
+        Just(LegEvent::Lost { reason: Reason::AttemptCarrierFailed }),
+    ]
 }
 
 fn feed(call: &mut Call, ms: u64, input: Input, seen: &mut Vec<Output>) {
@@ -326,7 +464,7 @@ fn timeout(call: &mut Call, ms: u64, seen: &mut Vec<Output>) {
 }
 
 fn refused(status: u16) -> Input {
-    Input::Target(LegEvent::Refused { status, q850: None })
+    Input::Target(LegEvent::Refused { status, q850: None, why: None })
 }
 
 fn failed(attempt: AttemptNumber, status: Option<u16>, reason: Reason) -> Output {

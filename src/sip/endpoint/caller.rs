@@ -18,11 +18,13 @@ use crate::sip::leg::provisional::{Provisional, Provisionals};
 use crate::sip::leg::session_timer::TooShort;
 use crate::sip::leg::{Leg, LegState, Reinvite, takes_update};
 use crate::sip::message::{HeaderName, Headers, Method, NameAddr, Request, Scheme, Uri, Writer};
+use crate::sip::policy::write_lines;
 use crate::sip::transaction::ServerKey;
 use crate::sip::trunk::profile::Support;
 use crate::sip::trunk::{Caller, Identity, IdentityHeader, Trunk};
 use crate::time::{Mono, Wall};
 
+use super::rare::{Rare, session_part};
 use super::reliable::offers_reliability;
 use super::requests::is_foreign;
 use super::wire::{ALLOW, Owner, Pending, Wire};
@@ -83,6 +85,11 @@ impl Endpoint {
         };
         let Some(rules) = self.trunks.get(trunk) else { return };
         let caller = caller_of(&request, rules);
+        let captured = super::capture::capture(&request, caller, &rules.profile.inbound);
+        let rare = rules
+            .answers
+            .clone()
+            .map(|answers| Box::new(Rare { answers: Some(answers), ..Rare::default() }));
         let (dialed, number) = dialed_of(&request, rules);
         let id = self.wire.ids.call_id(wall);
         let merged = self.wire.keys.of_merged(&request);
@@ -108,6 +115,7 @@ impl Endpoint {
                 caller,
                 target: None,
                 onward,
+                rare,
                 armed: None,
             }
         });
@@ -123,6 +131,7 @@ impl Endpoint {
             number,
             caller,
             flow,
+            captured,
         })));
         self.settle(key);
     }
@@ -240,8 +249,11 @@ impl CallEntry {
                     self.answer_caller(body, wire, now);
                 }
             }
-            Command::Refuse { status, retry_after_s } => {
+            Command::Refuse { status, retry_after_s, why } => {
                 let more = |writer: &mut Writer, _: &Request| {
+                    if let Some(why) = &why {
+                        writer.header(HeaderName::Reason, why);
+                    }
                     if let Some(seconds) = retry_after_s {
                         writer.header_number(HeaderName::RetryAfter, u64::from(seconds));
                     }
@@ -337,10 +349,14 @@ impl CallEntry {
         let contact = wire.contact(flow, secure);
         let address = wire.settings.listener(flow.listener).map(|listener| listener.address);
         let body = self.caller.sdp.rewrite_any(body, address);
+        let rare = &self.rare;
         let more = |writer: &mut Writer, _: &Request| {
             writer.header(HeaderName::Contact, &contact);
             if status >= 200 {
                 writer.header(HeaderName::Allow, ALLOW);
+            }
+            if let Some(rare) = rare {
+                write_lines(&rare.lines, writer);
             }
             more(writer);
         };
@@ -510,14 +526,14 @@ pub(super) fn unknown_in_dialog(tag: &[u8]) -> bool {
     !matches!(tag, b"timer" | b"100rel")
 }
 
-/// No body, or one that describes a session. A multipart body may hold more than a session: the
-/// caller's number in an ISUP part, its location. It is refused as long as it is not taken apart.
+/// No body, or one that describes a session, alone or among other parts. Those go nowhere unless a
+/// policy says so: they may hold the caller's number, or where it is.
 pub(super) fn is_session(request: &Headers) -> bool {
     let Some(content_type) = request.content_type().filter(|_| !request.body().is_empty()) else {
         return true;
     };
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    essence.eq_ignore_ascii_case(b"application/sdp")
+    essence.eq_ignore_ascii_case(b"application/sdp") || session_part(request).is_some()
 }
 
 /// The dialled user part, and the number the trunk's rules read out of it.

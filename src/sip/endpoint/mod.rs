@@ -11,7 +11,9 @@
 //! ```
 
 mod caller;
+mod capture;
 mod counters;
+mod rare;
 mod refresh;
 mod relay;
 mod reliable;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use slotmap::SlotMap;
+use smol_str::SmolStr;
 
 use crate::id::CallId;
 use crate::phone::PhoneNumber;
@@ -43,6 +46,7 @@ use super::leg::{Leg, LegState};
 use super::message::{Message, Method, Refusal as MalformedRefusal};
 use super::trunk::{Caller, FailureMap, NumberFault, TrunkIndex, Trunks};
 
+use rare::Rare;
 use wire::{Due, Wire};
 
 pub use super::ids::CallKey;
@@ -121,6 +125,17 @@ pub struct Admission {
     pub number: Result<PhoneNumber, NumberFault>,
     pub caller: Caller,
     pub flow: Flow,
+    /// What the trunk wants kept of the INVITE; absent: nothing.
+    pub captured: Option<Box<Captured>>,
+}
+
+/// What a trunk wants kept of an INVITE (spec/sip C11, C15).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Captured {
+    /// By the name of the tag: `header.x-foo`, `caller.verstat`.
+    pub tags: Vec<(SmolStr, SmolStr)>,
+    /// The carrier's own id of the call.
+    pub carrier_call_id: Option<SmolStr>,
 }
 
 pub struct Endpoint {
@@ -144,6 +159,7 @@ struct CallEntry {
     target: Option<Leg>,
     /// What goes on from the caller's INVITE to the targets'.
     onward: Box<caller::Onward>,
+    rare: Option<Box<Rare>>,
     armed: Option<Mono>,
 }
 
@@ -316,9 +332,24 @@ impl Endpoint {
                     self.wire.out.push(Output::PlaceHold { call: key, id, attempt });
                 }
                 call::Output::Dial { attempt } => {
-                    if let Err(reason) = entry.dial(key, attempt, &mut self.wire, now) {
-                        consequence = Some(call::Input::Target(LegEvent::Lost { reason }));
+                    match entry.dial(key, attempt, &mut self.wire, now) {
+                        Ok(leg) => entry.target = Some(leg),
+                        Err(reason) => {
+                            consequence = Some(call::Input::Target(LegEvent::Lost { reason }));
+                        }
                     }
+                }
+                call::Output::DialBranch { attempt } => {
+                    match entry.dial(key, attempt, &mut self.wire, now) {
+                        Ok(leg) => entry.add_branch(leg),
+                        Err(reason) => {
+                            let lost = LegEvent::Lost { reason };
+                            consequence = Some(call::Input::Branch(attempt, lost));
+                        }
+                    }
+                }
+                call::Output::AbandonBranch { attempt, why } => {
+                    entry.abandon_branch(attempt, why, &mut self.wire, now);
                 }
                 call::Output::Abandon { why } => {
                     if let Some(leg) = entry.target.take() {

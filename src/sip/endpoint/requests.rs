@@ -1,6 +1,7 @@
 //! Requests from the wire: retransmission, dialog, or something new.
 
 use crate::sip::call;
+use crate::sip::call::cause::q850_of;
 use crate::sip::call::report::ReasonValue;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
@@ -13,6 +14,7 @@ use crate::sip::trunk::profile::OptionsPolicy;
 use crate::time::{Mono, Wall};
 
 use super::caller::{unknown_in_dialog, unsupported};
+use super::rare::session_part;
 use super::wire::{ALLOW, Machine, Owner};
 use super::{Endpoint, Origin, Side};
 
@@ -190,7 +192,7 @@ impl Endpoint {
             self.wire.reply(cancel, flow, 481, now);
             return;
         };
-        let (why, _) = reason_of(&cancel);
+        let (why, q850) = reason_of(&cancel);
         let entry = self.wire.transactions.get(transaction);
         let owner = entry.map_or(Owner::Nobody, |entry| entry.owner);
         let tag = match owner {
@@ -210,7 +212,7 @@ impl Endpoint {
         self.wire.respond(answer, 200, Some(&tag), |_, _| {}, None, now);
         match owner {
             Owner::Call(call) => {
-                self.drive(call, call::Input::Caller(LegEvent::Cancelled { why }), now);
+                self.drive(call, call::Input::Caller(LegEvent::Cancelled { why, q850 }), now);
             }
             Owner::Reinvite { call, side } => {
                 // The other party is asked to stop; its answer comes back as any other.
@@ -326,21 +328,37 @@ pub(super) fn is_foreign(request: &Request) -> bool {
     request.parsed_uri().map_or(true, |uri| matches!(uri.scheme(), Scheme::Other))
 }
 
-/// The body, if there is one.
+/// The body, if there is one; of several parts the session description.
 pub(super) fn body_of(headers: &Headers) -> Option<Body> {
+    if let Some(session) = session_part(headers) {
+        return Some(session);
+    }
     let bytes = headers.body_bytes();
     let content_type = headers.content_type().filter(|_| !bytes.is_empty())?;
     Some(Body { content_type: headers.slice_of(content_type), bytes })
 }
 
-/// The Reason header field as it stands, and its Q.850 cause.
+/// The Reason header fields as they stand, and their Q.850 cause: given as such, or what stands for
+/// the SIP status they give (spec/sip B6).
 pub(super) fn reason_of(headers: &Headers) -> (ReasonValue, Option<u8>) {
-    let value = headers.line(HeaderName::Reason).map(bytes::Bytes::copy_from_slice);
-    let q850 = headers
-        .values(HeaderName::Reason)
-        .filter_map(|value| Reason::parse(value).ok())
-        .find(|reason| reason.protocol.eq_ignore_ascii_case(b"Q.850"))
-        .and_then(|reason| reason.cause)
-        .and_then(|cause| u8::try_from(cause).ok());
-    (value, q850)
+    if !headers.has(HeaderName::Reason) {
+        return (None, None);
+    }
+    let mut lines = headers.lines(HeaderName::Reason);
+    let first = lines.next().unwrap_or_default();
+    let value = lines.fold(first.to_vec(), |mut value, line| {
+        value.extend_from_slice(b", ");
+        value.extend_from_slice(line);
+        value
+    });
+    let cause = |protocol: &[u8]| {
+        let reasons = headers.values(HeaderName::Reason).filter_map(|it| Reason::parse(it).ok());
+        let mut causes = reasons
+            .filter(|it| it.protocol.eq_ignore_ascii_case(protocol))
+            .filter_map(|it| it.cause);
+        causes.next()
+    };
+    let q850 = cause(b"Q.850").and_then(|cause| u8::try_from(cause).ok());
+    let sip = || cause(b"SIP").and_then(|status| q850_of(u16::try_from(status).ok()?));
+    (Some(bytes::Bytes::from(value)), q850.or_else(sip))
 }

@@ -6,6 +6,7 @@
 
 use crate::reason::Reason;
 use crate::sip::call;
+use crate::sip::call::report::AttemptNumber;
 use crate::sip::dialog::Dialog;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{CallKey, TransactionKey};
@@ -71,9 +72,9 @@ impl Endpoint {
         }
         match owner {
             Owner::Attempt { call, attempt } => {
-                let current = self.calls.get(call).and_then(|entry| entry.target.as_ref());
-                if current.is_some_and(|leg| leg.number == attempt) {
-                    self.attempt_response(call, key, response, flow, now);
+                let entry = self.calls.get_mut(call);
+                if entry.is_some_and(|entry| entry.attempt_leg(attempt).is_some()) {
+                    self.attempt_response(call, attempt, key, response, flow, now);
                 } else if (200..300).contains(&response.status()) {
                     self.refuse_answer(Some(key), response, flow, now);
                 }
@@ -101,9 +102,9 @@ impl Endpoint {
         }
         match owner {
             Owner::Attempt { call, attempt } => {
-                let current = self.calls.get(call).and_then(|entry| entry.target.as_ref());
-                if current.is_some_and(|leg| leg.number == attempt) {
-                    self.attempt_lost(call, Reason::AttemptNoResponse, now);
+                let entry = self.calls.get_mut(call);
+                if entry.is_some_and(|entry| entry.attempt_leg(attempt).is_some()) {
+                    self.attempt_lost(call, attempt, Reason::AttemptNoResponse, now);
                 }
             }
             Owner::Bye { call, side } => self.bye_done(call, side),
@@ -146,13 +147,9 @@ impl Endpoint {
             })
             .collect();
         for (call, attempt) in hit {
-            let unanswered = self.calls.get(call).is_some_and(|entry| {
-                entry.target.as_ref().is_some_and(|leg| {
-                    leg.number == attempt && leg.state == LegState::Early && !leg.heard
-                })
-            });
-            if unanswered {
-                self.attempt_lost(call, Reason::AttemptCarrierFailed, now);
+            let leg = self.calls.get_mut(call).and_then(|entry| entry.attempt_leg(attempt));
+            if leg.is_some_and(|leg| leg.state == LegState::Early && !leg.heard) {
+                self.attempt_lost(call, attempt, Reason::AttemptCarrierFailed, now);
             }
         }
     }
@@ -160,23 +157,35 @@ impl Endpoint {
     fn attempt_response(
         &mut self,
         call: CallKey,
+        attempt: AttemptNumber,
         transaction: TransactionKey,
         response: &Response,
         flow: Flow,
         now: Mono,
     ) {
         let Some(entry) = self.calls.get_mut(call) else { return };
-        let Some(leg) = &mut entry.target else { return };
+        let Some(leg) = entry.attempt_leg(attempt) else { return };
         leg.heard = true;
         if response.cseq().number != leg.invite_cseq {
             return;
+        }
+        let is_branch = entry.is_branch(attempt);
+        if (101..300).contains(&response.status()) {
+            entry.keep_lines(response);
+        }
+        if is_branch {
+            // As long as it is looked at, it stands where a target stands; there is none yet.
+            entry.target = entry.take_leg(attempt);
         }
         let event = match response.status() {
             100 => LegEvent::Trying,
             status @ 101..200 if is_reliable(response) => {
                 match entry.hear_reliably(response, flow, &mut self.wire, now) {
                     Some(body) => LegEvent::Progress { status, body },
-                    None => return,
+                    None => {
+                        entry.put_back(is_branch);
+                        return;
+                    }
                 }
             }
             status @ 101..200 => {
@@ -187,27 +196,49 @@ impl Endpoint {
                 let answered = entry.answered(transaction, response, flow, &mut self.wire, now);
                 let Some(body) = answered else {
                     // An answer without a tag or Contact cannot be acknowledged.
-                    self.attempt_lost(call, Reason::AttemptCarrierFailed, now);
+                    let reason = Reason::AttemptCarrierFailed;
+                    self.attempt_lost_as(call, attempt, is_branch, reason, now);
                     return;
                 };
                 LegEvent::Answered { body }
             }
-            422 if entry.dial_again(call, response, &mut self.wire, now) => return,
+            422 if entry.dial_again(call, response, &mut self.wire, now) => {
+                entry.put_back(is_branch);
+                return;
+            }
             status => {
                 entry.target = None;
-                LegEvent::Refused { status, q850: reason_of(response).1 }
+                let (why, q850) = reason_of(response);
+                LegEvent::Refused { status, q850, why }
             }
         };
-        self.drive(call, call::Input::Target(event), now);
+        if !matches!(event, LegEvent::Answered { .. }) {
+            entry.put_back(is_branch);
+        }
+        self.drive(call, attempt_input(attempt, is_branch, event), now);
     }
 
     /// The attempt is gone without a final response.
-    fn attempt_lost(&mut self, call: CallKey, reason: Reason, now: Mono) {
-        if let Some(leg) = self.calls.get_mut(call).and_then(|entry| entry.target.take()) {
+    fn attempt_lost(&mut self, call: CallKey, attempt: AttemptNumber, reason: Reason, now: Mono) {
+        let is_branch = self.calls.get(call).is_some_and(|entry| entry.is_branch(attempt));
+        self.attempt_lost_as(call, attempt, is_branch, reason, now);
+    }
+
+    /// The same, for one that has lost its place among those that ring side by side already.
+    fn attempt_lost_as(
+        &mut self,
+        call: CallKey,
+        attempt: AttemptNumber,
+        is_branch: bool,
+        reason: Reason,
+        now: Mono,
+    ) {
+        if let Some(leg) = self.calls.get_mut(call).and_then(|entry| entry.take_leg(attempt)) {
             // Should it be there after all, its first sign of life is answered by a CANCEL.
             self.wire.cancel(leg.invite, None, now);
         }
-        self.drive(call, call::Input::Target(LegEvent::Lost { reason }), now);
+        let event = LegEvent::Lost { reason };
+        self.drive(call, attempt_input(attempt, is_branch, event), now);
     }
 
     /// Acknowledges and ends an answer that nobody waits for any more. `transaction` keeps the ACK
@@ -248,4 +279,9 @@ impl Endpoint {
         }
         self.settle(call);
     }
+}
+
+/// What happened on the leg of an attempt, as the call hears it.
+fn attempt_input(attempt: AttemptNumber, is_branch: bool, event: LegEvent) -> call::Input {
+    if is_branch { call::Input::Branch(attempt, event) } else { call::Input::Target(event) }
 }

@@ -15,6 +15,7 @@ use crate::sip::leg::offer_answer::{SdpOrigin, digest};
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::leg::{HeldAck, Leg, LegState, Reliable, takes_update};
 use crate::sip::message::{HeaderName, Method, Response, Writer};
+use crate::sip::policy::{InviteExtras, write_lines};
 use crate::sip::transaction::InviteHead;
 use crate::sip::trunk::profile::Support;
 use crate::time::Mono;
@@ -31,22 +32,22 @@ const FIRST_CSEQ: u32 = 1;
 const CSEQ_LAST: u32 = FIRST_CSEQ + 3;
 
 impl CallEntry {
-    /// Sends the INVITE of an attempt. Everything that names this leg is new (spec/sip B1).
+    /// Sends the INVITE of an attempt; returns its leg. Everything that names it is new (spec/sip
+    /// B1).
     pub(super) fn dial(
         &mut self,
         key: CallKey,
         attempt: AttemptNumber,
         wire: &mut Wire,
         now: Mono,
-    ) -> Result<(), Reason> {
+    ) -> Result<Leg, Reason> {
         let tag = ids::tag(key, attempt, wire.ids.random());
         let sdp = SdpOrigin::new(wire.ids.random());
         let call_id = wire.ids.sip_call_id();
         let nothing = (TransactionKey::default(), FIRST_CSEQ);
         let mut leg = Leg::new(attempt, nothing, tag, sdp);
         leg.invite = self.send_invite(key, &mut leg, call_id, wire, now)?;
-        self.target = Some(leg);
-        Ok(())
+        Ok(leg)
     }
 
     /// The INVITE of the attempt in progress was refused for its session interval: it is sent once
@@ -99,22 +100,33 @@ impl CallEntry {
         let flow = wire.settings.reach(flow).ok_or(Reason::AttemptUnresolved)?;
         let listener = wire.settings.listener(flow.listener).ok_or(Reason::AttemptUnresolved)?;
         let (advertised, address) = (listener.advertised.clone(), listener.address);
-        let offer = self.onward.offer.clone().map(|body| leg.sdp.rewrite(body, address));
+        let mut offer = self.onward.offer.clone().map(|body| leg.sdp.rewrite(body, address));
         let mut policy = planned.dialog;
-        if offer.is_none() && !self.is_reliable_to_caller(wire) {
+        let is_heard = self.is_reliable_to_caller(wire) && !self.call.is_in_group(attempt);
+        if offer.is_none() && !is_heard {
             // The target's offer would want an answer that the caller gives only in its ACK.
             policy.reliable = None;
         }
-        let uri = planned.uri.clone();
+        let mut uri = planned.uri.clone();
+        let mut extras = None;
+        if let Some(told) = planned.manner.policy.as_deref() {
+            extras = self.extras(told, &uri, &advertised, wire);
+            if !told.body_parts.is_empty() {
+                offer = offer.map(|body| self.body_with_parts(told, body, wire));
+            }
+            if let Some(changed) = extras.as_mut().and_then(|extras| extras.uri.take()) {
+                uri = changed;
+            }
+        }
         let contact = wire.contact(flow, is_secure(&uri));
         let user_agent = wire.settings.user_agent.clone();
-        let onward = &self.onward;
+        let (onward, extras) = (&self.onward, extras.as_ref());
         let write = |writer: &mut Writer, via: Bytes| {
             let head = InviteHead {
                 to: Bytes::from([b"<", &uri[..], b">"].concat()),
                 uri,
                 via,
-                from: onward.from(&advertised, &leg.tag),
+                from: onward.from(&advertised, &leg.tag, extras),
                 call_id,
                 cseq: leg.invite_cseq,
                 route: SmallVec::new(),
@@ -122,14 +134,8 @@ impl CallEntry {
             let extensions = |writer: &mut Writer| {
                 write_extensions(&policy, leg.min_se_s, writer);
             };
-            let request = onward.write_invite(
-                writer,
-                &head,
-                &contact,
-                user_agent,
-                extensions,
-                offer.as_ref(),
-            );
+            let fields = Fields { contact: &contact, user_agent, extras };
+            let request = onward.write_invite(writer, &head, fields, extensions, offer.as_ref());
             (head, request)
         };
         Ok(wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now))
@@ -211,9 +217,19 @@ impl CallEntry {
     }
 }
 
+/// Fields of an INVITE that are neither the dialog's nor the caller's.
+struct Fields<'a> {
+    contact: &'a [u8],
+    user_agent: Option<Bytes>,
+    extras: Option<&'a InviteExtras>,
+}
+
 impl Onward {
     /// From as the target sees it: the caller's number and name, our address, our tag.
-    fn from(&self, advertised: &[u8], tag: &[u8]) -> Bytes {
+    fn from(&self, advertised: &[u8], tag: &[u8], extras: Option<&InviteExtras>) -> Bytes {
+        if let Some(extras) = extras {
+            return Bytes::from([&extras.from, &b";tag="[..], tag].concat());
+        }
         let number = self.caller.number.filter(|_| !self.caller.withheld);
         let text = match number {
             Some(number) => {
@@ -232,8 +248,7 @@ impl Onward {
         &self,
         writer: &mut Writer,
         head: &InviteHead,
-        contact: &[u8],
-        user_agent: Option<Bytes>,
+        Fields { contact, user_agent, extras }: Fields<'_>,
         extensions: impl FnOnce(&mut Writer),
         offer: Option<&Body>,
     ) -> Bytes {
@@ -249,13 +264,17 @@ impl Onward {
         writer.header(HeaderName::Contact, contact);
         writer.header(HeaderName::Allow, ALLOW);
         extensions(writer);
-        if self.caller.withheld {
+        // A policy writes it where it wants it.
+        if self.caller.withheld && extras.is_none() {
             writer.header(HeaderName::Privacy, b"id");
         }
         if let Some(user_agent) = user_agent {
             writer.header(HeaderName::UserAgent, &user_agent);
         }
         writer.named(LOOP_HEADER, &self.loop_tokens);
+        if let Some(extras) = extras {
+            write_lines(&extras.lines, writer);
+        }
         match offer {
             Some(offer) => writer.finish_with(&offer.content_type, &offer.bytes),
             None => writer.finish(),

@@ -23,9 +23,9 @@ pub enum LegEvent {
     /// ACK to our 2xx (caller only).
     Confirmed,
     /// 300–699 (target only).
-    Refused { status: u16, q850: Option<u8> },
+    Refused { status: u16, q850: Option<u8>, why: ReasonValue },
     /// CANCEL before the answer (caller only).
-    Cancelled { why: ReasonValue },
+    Cancelled { why: ReasonValue, q850: Option<u8> },
     /// BYE.
     HungUp { why: ReasonValue, q850: Option<u8> },
     /// The leg is gone without a word: no response, no ACK, 481, transport failure.
@@ -40,7 +40,7 @@ pub enum Command {
     /// 200 to the caller.
     Answer { body: Option<Body> },
     /// A final failure to the caller.
-    Refuse { status: u16, retry_after_s: Option<u32> },
+    Refuse { status: u16, retry_after_s: Option<u32>, why: ReasonValue },
     /// BYE; held back until it may be sent (RFC 3261 §15).
     HangUp { why: ReasonValue },
 }

@@ -24,6 +24,7 @@
 mod chars;
 mod fault;
 mod header;
+mod multipart;
 mod name;
 mod name_addr;
 mod params;
@@ -43,6 +44,7 @@ use self::header::Span;
 
 pub use self::fault::{Fault, HeaderError, Malformed, Refusal};
 pub use self::header::Headers;
+pub use self::multipart::{BodyPart, body_parts, is_multipart, write_multipart};
 pub use self::name::HeaderName;
 pub use self::name_addr::{NameAddr, quote_display};
 pub use self::params::{Params, unquote};

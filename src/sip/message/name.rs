@@ -135,6 +135,11 @@ impl HeaderName {
         }
     }
 
+    /// Whether a field can have this name: a token (RFC 3261 §25.1).
+    pub fn is_valid(name: &[u8]) -> bool {
+        super::chars::is_token(name)
+    }
+
     /// Whether one line may hold several values with commas between (RFC 3261 §7.3.1). A comma
     /// in any other field is part of its one value.
     pub fn is_list(self) -> bool {

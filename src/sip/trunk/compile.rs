@@ -1,6 +1,8 @@
 //! From the trunks of the configuration to trunks that can be used, or to all that is wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use smol_str::SmolStr;
@@ -9,11 +11,16 @@ use super::carriers::{self, Carriers};
 use super::certified::{Certified, NamedSource, SharedName};
 use super::failure::{FailureMap, MapFault};
 use super::number::NumberRules;
-use super::profile::{CarrierTransport, InboundAuth, Profile};
+use super::profile::{CarrierTransport, InboundAuth, Outbound, Profile};
 use super::source::{Ambiguity, Source, Sources};
-use super::{Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener};
+use super::{Overrides, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener};
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
+use crate::sip::policy::template::Scope;
+use crate::sip::policy::{AnswerPolicy, Destinations, HeaderRules, PolicyFault};
+
+/// How long a call may wait for its turn at most.
+const QUEUE_MS_MAX: u32 = 1_000;
 
 pub(super) fn compile(
     configs: &[TrunkConfig],
@@ -80,6 +87,25 @@ impl Entry<'_> {
             faults.push(self.fault(&field, fault.value.to_string(), fault.problem, fault.remedy));
             LegPolicy::default()
         });
+        let headers = HeaderRules::compile(&profile.inbound.headers, Scope::Answer, &[]);
+        let headers = headers.unwrap_or_else(|found| {
+            faults.extend(found.into_iter().map(|fault| self.policy_fault(fault)));
+            HeaderRules::default()
+        });
+        let destinations = Destinations::compile(&profile.inbound.destinations);
+        let destinations = destinations.unwrap_or_else(|found| {
+            faults.extend(found.into_iter().map(|fault| self.policy_fault(fault)));
+            Destinations::default()
+        });
+        let queue_ms = profile.limits.queue_ms.unwrap_or(0);
+        if queue_ms > QUEUE_MS_MAX {
+            faults.push(self.fault(
+                "limits.queue_ms",
+                queue_ms.to_string(),
+                "is longer than a caller waits",
+                format!("write 0 to {QUEUE_MS_MAX} milliseconds"),
+            ));
+        }
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -92,6 +118,9 @@ impl Entry<'_> {
             dialog,
             channels_max: config.max_channels.or(profile.limits.max_channels),
             cps_max: config.max_cps.or(profile.limits.max_cps),
+            queue: Duration::from_millis(queue_ms.into()),
+            answers: (!headers.is_empty()).then(|| Arc::new(AnswerPolicy { headers })),
+            destinations,
             profile,
         };
         Ok((trunk, claims))
@@ -113,6 +142,7 @@ impl Entry<'_> {
             ("media", &config.media),
             ("dialog", &config.dialog),
             ("failover", &config.failover),
+            ("limits", &config.limits),
         ];
         for (name, overrides) in tables {
             if !overrides.is_empty() {
@@ -243,6 +273,11 @@ impl Entry<'_> {
         )
     }
 
+    fn policy_fault(self, fault: PolicyFault) -> TrunkFault {
+        let PolicyFault { field, value, problem, remedy } = fault;
+        self.fault(&format!("inbound.{field}"), value, problem, remedy)
+    }
+
     fn fault(
         self,
         field: &str,
@@ -257,6 +292,34 @@ impl Entry<'_> {
             remedy: remedy.into(),
         }
     }
+}
+
+/// The `outbound` table of a carrier file, or of none, with the fields that a target replaces.
+///
+/// # Errors
+/// An unknown carrier, or the first field that is not as the schema wants it.
+pub(crate) fn outbound_of(
+    carrier: Option<&SmolStr>,
+    overrides: &Overrides,
+    carriers: &Carriers,
+) -> Result<Outbound, PolicyFault> {
+    let mut raw = match carrier {
+        Some(name) => {
+            carriers.carrier(name).map(|carrier| carrier.raw.clone()).ok_or_else(|| {
+                let remedy = format!("use one of {}, or leave it out", carriers::listed(carriers));
+                PolicyFault::new("carrier", name.as_str(), "names no carrier file", remedy)
+            })?
+        }
+        None => serde_json::json!({ "name": "target", "title": "target" }),
+    };
+    let table = raw.as_object_mut().expect("a carrier file is a table").entry("outbound");
+    merge(table.or_insert_with(|| Value::Object(serde_json::Map::new())), overrides);
+    let profile = carriers::typed(&raw).map_err(|fault| {
+        let value = lookup(&raw, &fault.path).map(Value::to_string).unwrap_or_default();
+        let field = fault.path.strip_prefix("outbound.").unwrap_or(&fault.path);
+        PolicyFault::new(field, value, fault.problem, "see carrier-configs/README.md")
+    })?;
+    Ok(profile.outbound)
 }
 
 fn repeated_ids(configs: &[TrunkConfig]) -> Vec<TrunkFault> {

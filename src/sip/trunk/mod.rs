@@ -22,11 +22,15 @@ pub mod source;
 
 mod compile;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::Deserialize;
 use smol_str::SmolStr;
 
 use super::flow::{ListenerId, Transport};
 use super::leg::policy::LegPolicy;
+use super::policy::{AnswerPolicy, Destinations};
 use crate::id::TrunkId;
 
 pub use carriers::Carriers;
@@ -35,6 +39,8 @@ pub use failure::{Cause, FailureMap};
 pub use number::{Caller, Identity, IdentityHeader, NumberFault, NumberRules};
 pub use profile::Profile;
 pub use source::Sources;
+
+pub(crate) use compile::outbound_of;
 
 /// A `[[trunks]]` entry: a carrier's file and what differs from it.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,6 +73,8 @@ pub struct TrunkConfig {
     pub dialog: Overrides,
     #[serde(default)]
     pub failover: Overrides,
+    #[serde(default)]
+    pub limits: Overrides,
 }
 
 /// Fields that replace those of a carrier file.
@@ -100,6 +108,12 @@ pub struct Trunk {
     pub channels_max: Option<u32>,
     /// New calls per second; `None` is no limit.
     pub cps_max: Option<u32>,
+    /// How long a call beyond `cps_max` may wait for its turn.
+    pub queue: Duration,
+    /// What our responses say besides what SIP needs; absent: nothing.
+    pub answers: Option<Arc<AnswerPolicy>>,
+    /// Numbers its calls may lead to.
+    pub destinations: Destinations,
     /// The carrier's facts with the overrides of the configuration.
     pub profile: Profile,
 }

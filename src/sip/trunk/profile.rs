@@ -1,7 +1,8 @@
 //! What is known about a carrier: the schema of a carrier file (spec/sip §2.11).
 //!
 //! A field that is absent is not known. `inbound`, `failover`, `limits`, and of `dialog` the session
-//! timer and `100rel`, decide what this server does; the rest are facts kept for whoever needs them.
+//! timer and `100rel`, decide what this server does on calls from the carrier, `outbound` on calls to
+//! targets that name the file; the rest are facts kept for whoever needs them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use smol_str::SmolStr;
 
 use crate::phone::PhoneNumber;
+use crate::sip::policy::config::{DestinationPolicy, HeaderPolicy, IdentityPolicy, ProgressPolicy};
 
 /// A carrier file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -83,8 +85,23 @@ pub struct Inbound {
     pub tech_prefix: Option<SmolStr>,
     /// Headers that carry the caller id, the most trusted first. Default pai, rpid, from.
     pub cli_order: Vec<CliHeader>,
-    /// Headers of its INVITE to keep with the call, such as its own call id.
+    /// Headers of its INVITE to keep with the call: in its record, and as the tag
+    /// `header.NAME`, the name in lower case.
     pub headers_capture: Vec<SmolStr>,
+    /// Parameters of the caller's URI to keep with the call, such as `verstat`; the tag is
+    /// `caller.NAME`.
+    pub params_capture: Vec<SmolStr>,
+    /// The header of its INVITE that holds the carrier's own id of the call (spec/sip C15).
+    pub call_id_header: Option<SmolStr>,
+    /// What goes into our responses besides what SIP needs; `header.NAME` in a template is a
+    /// field of the target's response.
+    pub headers: HeaderPolicy,
+    /// What its callers hear before the answer, where the target's settings do not say.
+    pub progress: ProgressPolicy,
+    /// Numbers its calls may lead to.
+    pub destinations: DestinationPolicy,
+    /// Longest Contact it takes, bytes.
+    pub contact_bytes_max: Option<u32>,
     /// Whether its OPTIONS are answered (C5). Default `answer`.
     pub options: OptionsPolicy,
 }
@@ -176,6 +193,19 @@ pub struct Outbound {
     /// New calls per second from one of our addresses to one of its.
     pub max_cps_per_ip: Option<u32>,
     pub max_channels: Option<u32>,
+    /// How long a call may wait for its turn under these limits, milliseconds, at most and by
+    /// default 1000.
+    pub queue_ms: Option<u32>,
+    /// What goes into our INVITE besides what SIP needs.
+    pub headers: HeaderPolicy,
+    /// Who the caller is said to be.
+    pub identity: IdentityPolicy,
+    /// What of its provisional responses the caller hears.
+    pub progress: ProgressPolicy,
+    /// Numbers that may be called there.
+    pub destinations: DestinationPolicy,
+    /// Content types of parts of a multipart body that go on beside the session description.
+    pub body_parts: Vec<SmolStr>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -337,6 +367,9 @@ pub struct Failover {
 pub struct Limits {
     pub max_channels: Option<u32>,
     pub max_cps: Option<u32>,
+    /// How long a call beyond `max_cps` may wait for its turn, milliseconds, at most 1000.
+    /// Default 0: it is refused at once.
+    pub queue_ms: Option<u32>,
 }
 
 /// One INVITE's numbers as the carrier writes them, each without its `sip:` and host, and what
@@ -378,6 +411,12 @@ impl Default for Inbound {
             tech_prefix: None,
             cli_order: vec![CliHeader::Pai, CliHeader::Rpid, CliHeader::From],
             headers_capture: Vec::new(),
+            params_capture: Vec::new(),
+            call_id_header: None,
+            headers: HeaderPolicy::default(),
+            progress: ProgressPolicy::default(),
+            destinations: DestinationPolicy::default(),
+            contact_bytes_max: None,
             options: OptionsPolicy::Answer,
         }
     }

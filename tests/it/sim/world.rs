@@ -13,7 +13,7 @@ use fastrand::Rng;
 use smallvec::SmallVec;
 use tollbridge::reason::Reason;
 use tollbridge::sip::call::CallLimits;
-use tollbridge::sip::call::plan::{Attempt, Destination, Plan, Refusal};
+use tollbridge::sip::call::plan::{Attempt, Destination, Manner, Plan, Refusal};
 use tollbridge::sip::call::report::Report;
 use tollbridge::sip::endpoint::{CallKey, Endpoint, Input, Listener, Origin, Output, Settings};
 use tollbridge::sip::flow::{Flow, ListenerId, Transport};
@@ -644,12 +644,13 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
                 dialog: LegPolicy::default(),
+                manner: Manner::default(),
             }
         })
         .collect();
     let all = [300, 302, 404, 408, 480, 486, 500, 503, 600];
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
-    Plan { attempts, advance_on, ring_budget: ms(rng, 2_000, 40_000) }
+    Plan { attempts, advance_on, ring_budget: ms(rng, 2_000, 40_000), variables: None }
 }
 
 /// Patient, so that the parties decide what happens.
@@ -665,11 +666,13 @@ fn plan_of(call: usize, targets: usize) -> Plan {
         first_response: Duration::from_secs(4),
         max_duration: Duration::from_secs(100),
         dialog: LegPolicy::default(),
+        manner: Manner::default(),
     };
     Plan {
         attempts: (1..=targets).map(attempt).collect(),
         advance_on: Arc::from([486, 503]),
         ring_budget: Duration::from_secs(60),
+        variables: None,
     }
 }
 

@@ -11,13 +11,15 @@ use smallvec::SmallVec;
 
 use super::*;
 use crate::sip::call::CallLimits;
-use crate::sip::call::plan::{Attempt, Destination};
+use crate::sip::call::plan::{Attempt, Destination, Manner};
 use crate::sip::call::report::Party;
 use crate::sip::flow::{ListenerId, Transport};
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
 use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener};
+
+mod policy;
 
 const CARRIER: &str = "192.0.2.1:5060";
 const TARGET: &str = "198.51.100.1:5070";
@@ -402,14 +404,13 @@ const SDP_B: &str = "v=0\r\no=b 1 1 IN IP4 198.51.100.9\r\ns=-\r\nc=IN IP4 198.5
 
 struct Rig {
     endpoint: Endpoint,
-    /// Of every target.
-    policy: LegPolicy,
     now: Mono,
     origin: Origin,
     /// Everything sent, in order, with its destination.
     all: Vec<(SocketAddr, String)>,
     other: Vec<Output>,
     reports: Vec<Report>,
+    plan: Box<Plan>,
 }
 
 impl Rig {
@@ -419,6 +420,20 @@ impl Rig {
 
     /// `dialog` is that table of the trunk.
     fn with(dialog: serde_json::Value, policy: LegPolicy) -> Self {
+        Self::with_tables(serde_json::json!({}), dialog, policy)
+    }
+
+    /// `inbound` replaces fields of the trunk's table of that name.
+    fn with_trunk(inbound: serde_json::Value) -> Self {
+        Self::with_tables(inbound, serde_json::json!({}), LegPolicy::default())
+    }
+
+    fn with_tables(
+        mut inbound: serde_json::Value,
+        dialog: serde_json::Value,
+        policy: LegPolicy,
+    ) -> Self {
+        inbound["cidrs"] = serde_json::json!(["192.0.2.0/24"]);
         let listener = Listener {
             transport: Transport::Udp,
             local: addr("203.0.113.1:5060"),
@@ -440,8 +455,7 @@ impl Rig {
             loop_token: Bytes::from("f00d"),
         };
         let config: TrunkConfig = serde_json::from_value(serde_json::json!({
-            "id": "trk", "carrier": "loopback", "inbound": { "cidrs": ["192.0.2.0/24"] },
-            "dialog": dialog,
+            "id": "trk", "carrier": "loopback", "inbound": inbound, "dialog": dialog,
         }))
         .unwrap();
         let listeners = [TrunkListener {
@@ -453,12 +467,12 @@ impl Rig {
         let now = Mono(1_000_000_000);
         Self {
             endpoint: Endpoint::new(settings, Arc::new(trunks), IdSource::new(7, 0), now),
-            policy,
             now,
             origin: Origin::Trunk(TrunkIndex(0)),
             all: vec![],
             other: vec![],
             reports: vec![],
+            plan: plan(policy),
         }
     }
 
@@ -473,6 +487,7 @@ impl Rig {
             offer: SDP_A,
             extra: "",
             fields: String::new(),
+            kind: "application/sdp",
             invite: String::new(),
             seen: [self.all.len(); 2],
         }
@@ -506,7 +521,7 @@ impl Rig {
                         admission.number.map(|it| it.to_e164()).as_deref(),
                         Ok("+18005550100")
                     );
-                    let outcome = Ok(plan(self.policy));
+                    let outcome = Ok(self.plan.clone());
                     self.input(Input::Decided { call: admission.call, outcome });
                 }
                 Output::PlaceHold { call, .. } => {
@@ -535,6 +550,7 @@ impl Rig {
             offer: "",
             extra: "",
             fields: String::new(),
+            kind: "application/sdp",
             invite,
             seen: [at + 1; 2],
         }
@@ -607,6 +623,8 @@ struct Side_ {
     extra: &'static str,
     /// Header fields of what it sends within the call and in answer to us.
     fields: String,
+    /// Content-Type of its responses with a body.
+    kind: &'static str,
     /// Our newest request that wants a response.
     invite: String,
     /// How much of what was sent this party has looked at, for responses and for requests.
@@ -737,7 +755,10 @@ impl Side_ {
         } else {
             format!(";tag={}", self.tag)
         };
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let kind = match body {
+            "" => String::new(),
+            _ => format!("Content-Type: {}\r\n", self.kind),
+        };
         let text = format!(
             "SIP/2.0 {status} Whatever\r\nVia: {}\r\nFrom: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
              Contact: <sip:{}>\r\n{}{kind}Content-Length: {}\r\n\r\n{body}",
@@ -801,11 +822,13 @@ fn plan(dialog: LegPolicy) -> Box<Plan> {
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(3600),
         dialog,
+        manner: Manner::default(),
     };
     Box::new(Plan {
         attempts: SmallVec::from_iter([attempt(TARGET), attempt(SECOND)]),
         advance_on: Arc::from([486, 503]),
         ring_budget: Duration::from_secs(60),
+        variables: None,
     })
 }
 

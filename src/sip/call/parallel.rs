@@ -1,0 +1,276 @@
+//! Targets that ring side by side (spec/sip B22; RFC 3261 §16.7): the first to answer has the call,
+//! the others are told that it was taken. One is asked for and dialled after the other, so that
+//! each has its hold before it rings.
+//!
+//! ```text
+//! hold 1 ─► dial 1, hold 2 ─► dial 2, hold 3 ─► …      all ring; the first answer ends the race
+//! ```
+//!
+//! A refusal that ends a hunt ends it here once nobody is left who may answer; 6xx, which speaks
+//! for all, ends it at once. Nobody is heard before one has answered: early media is ringing.
+
+use std::mem;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::report::{AttemptNumber, Party, Report};
+use super::{Call, Failure, Output, Outputs, State, refusal_reason, undialable};
+use crate::reason::Reason;
+use crate::sip::leg::event::{Command, LegEvent};
+use crate::time::Mono;
+
+/// Attempts that ring side by side.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Parallel {
+    branches: SmallVec<[Branch; 2]>,
+    /// The attempt whose hold was asked for, and until when the answer is waited for.
+    holding: Option<(AttemptNumber, Mono)>,
+    /// The last attempt of the group.
+    last: AttemptNumber,
+    /// What is told of the group if all of it fails: a refusal that ends the hunt goes before one
+    /// that does not.
+    failure: Option<Failure>,
+    /// The answer about a hold never came: nothing more is asked.
+    stalled: bool,
+}
+
+/// One that rings.
+#[derive(Clone, Debug, PartialEq)]
+struct Branch {
+    attempt: AttemptNumber,
+    first_response_by: Option<Mono>,
+    ring_until: Mono,
+    progressed: bool,
+}
+
+/// RFC 3326 §3.1 as used by RFC 3261 §16.7: the target did not miss this call.
+const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
+
+impl Parallel {
+    pub(super) fn deadline(&self) -> Mono {
+        let branches = self.branches.iter().map(Branch::deadline);
+        let holding = self.holding.map(|(_, until)| until);
+        // A group with neither is over, and was left at once.
+        branches.chain(holding).min().unwrap_or(Mono(0))
+    }
+
+    /// CANCELs and reports all that ring.
+    pub(super) fn abandon_all(&self, failure: &Failure, why: Option<&Bytes>, out: &mut Outputs) {
+        for branch in &self.branches {
+            let attempt = branch.attempt;
+            out.push(Output::AbandonBranch { attempt, why: why.cloned() });
+            out.push(Output::Report(failure.report(attempt)));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.branches.is_empty() && self.holding.is_none()
+    }
+}
+
+impl Branch {
+    fn deadline(&self) -> Mono {
+        self.first_response_by.map_or(self.ring_until, |by| by.min(self.ring_until))
+    }
+}
+
+impl Call {
+    /// Begins the group that `first` leads.
+    pub(super) fn ring_side_by_side(&mut self, first: AttemptNumber, now: Mono, out: &mut Outputs) {
+        let mut last = first;
+        while self.attempt(last + 1).is_some_and(|next| next.manner.beside) {
+            last += 1;
+        }
+        self.told.media = false;
+        let (branches, holding) = (SmallVec::new(), None);
+        let parallel = Parallel { branches, holding, last, failure: None, stalled: false };
+        self.state = State::Ringing(Box::new(parallel));
+        self.hold_branch(first, now, out);
+    }
+
+    /// Asks for the hold of the first attempt from `attempt` on that can be dialled.
+    fn hold_branch(&mut self, mut attempt: AttemptNumber, now: Mono, out: &mut Outputs) {
+        let until = now + self.limits.decision;
+        loop {
+            let undialable = self.attempt(attempt).map(undialable);
+            let State::Ringing(parallel) = &mut self.state else { return };
+            if attempt > parallel.last {
+                break;
+            }
+            match undialable {
+                Some(None) => {
+                    parallel.holding = Some((attempt, until));
+                    out.push(Output::PlaceHold { attempt });
+                    return;
+                }
+                Some(Some(reason)) => {
+                    out.push(Output::Report(Report::AttemptStarted { attempt }));
+                    let failure = Failure::of(reason);
+                    out.push(Output::Report(failure.report(attempt)));
+                    parallel.failure.get_or_insert(failure);
+                }
+                None => break,
+            }
+            attempt += 1;
+        }
+        self.leave_if_over(now, out);
+    }
+
+    /// The hold asked for stands.
+    pub(super) fn dial_branch(&mut self, now: Mono, out: &mut Outputs) {
+        let budget = self.ring_until;
+        let State::Ringing(parallel) = &mut self.state else { return };
+        let Some((attempt, _)) = parallel.holding.take() else { return };
+        let planned = self.plan.as_ref().and_then(|plan| plan.attempts.get(index(attempt)));
+        if let Some(planned) = planned {
+            parallel.branches.push(Branch {
+                attempt,
+                first_response_by: Some(now + planned.first_response),
+                ring_until: (now + planned.ring_timeout).min(budget),
+                progressed: false,
+            });
+            out.push(Output::Report(Report::AttemptStarted { attempt }));
+            out.push(Output::DialBranch { attempt });
+        }
+        self.hold_branch(attempt + 1, now, out);
+    }
+
+    /// The hold asked for does not stand.
+    pub(super) fn deny_branch(&mut self, reason: Reason, now: Mono, out: &mut Outputs) {
+        let State::Ringing(parallel) = &mut self.state else { return };
+        let Some((attempt, _)) = parallel.holding.take() else { return };
+        let failure = Failure::of(reason);
+        out.push(Output::Report(failure.report(attempt)));
+        parallel.failure.get_or_insert(failure);
+        self.hold_branch(attempt + 1, now, out);
+    }
+
+    /// Something happened on the leg of one of the group.
+    pub(super) fn branch(
+        &mut self,
+        attempt: AttemptNumber,
+        event: LegEvent,
+        now: Mono,
+        out: &mut Outputs,
+    ) {
+        let budget = self.ring_until;
+        let State::Ringing(parallel) = &mut self.state else { return };
+        let Some(branch) = parallel.branches.iter_mut().find(|it| it.attempt == attempt) else {
+            return;
+        };
+        branch.first_response_by = None;
+        match event {
+            LegEvent::Trying => {}
+            LegEvent::Progress { status, body } => {
+                if !mem::replace(&mut branch.progressed, true) {
+                    out.push(Output::Report(Report::AttemptProgress { attempt, status }));
+                }
+                let planned = self.plan.as_ref().and_then(|plan| plan.attempts.get(index(attempt)));
+                let Some(planned) = planned else { return };
+                if !planned.manner.leaves_progress && (status == 183 || body.is_some()) {
+                    branch.ring_until = budget;
+                }
+                let rules = planned.manner.progress.without_media();
+                let rang = self.told.ringing;
+                let shown = rules.show(status, body.is_some(), &mut self.told);
+                // One that rings is heard; that more do adds nothing.
+                if let Some(shown) = shown.filter(|shown| !(rang && shown.status == 180)) {
+                    let command = Command::Progress { status: shown.status, body: None };
+                    out.push(Output::ToCaller(command));
+                }
+            }
+            LegEvent::Answered { body } => {
+                let Some(ends_at) = self.ends_at(attempt, now) else { return };
+                let until = now + self.limits.answer_wait;
+                let state = State::Answering { attempt, until, body, ends_at };
+                let State::Ringing(mut parallel) = mem::replace(&mut self.state, state) else {
+                    return;
+                };
+                parallel.branches.retain(|branch| branch.attempt != attempt);
+                out.push(Output::Report(Report::Answered { attempt }));
+                let lost = Failure::of(Reason::AnsweredElsewhere);
+                parallel.abandon_all(&lost, Some(&Bytes::from_static(ELSEWHERE)), out);
+                out.push(Output::AwaitDurable);
+            }
+            LegEvent::Refused { status, q850, why } => {
+                let reason = refusal_reason(status);
+                let failure = Failure { status: Some(status), reason, q850, why };
+                self.branch_failed(attempt, failure, now, out);
+            }
+            LegEvent::Lost { reason } => {
+                self.branch_failed(attempt, Failure::of(reason), now, out);
+            }
+            LegEvent::HungUp { .. } => {
+                out.push(Output::AbandonBranch { attempt, why: None });
+                self.branch_failed(attempt, Failure::of(Reason::AttemptRejected), now, out);
+            }
+            LegEvent::Confirmed | LegEvent::Cancelled { .. } => {}
+        }
+    }
+
+    /// Some have rung out or are dead, or the answer about a hold is late.
+    pub(super) fn branches_timeout(&mut self, now: Mono, out: &mut Outputs) {
+        while let State::Ringing(parallel) = &mut self.state {
+            let due = parallel.branches.iter().find(|branch| branch.deadline() <= now);
+            if let Some(branch) = due {
+                let rang_out = branch.ring_until <= now;
+                let reason =
+                    if rang_out { Reason::AttemptNoAnswer } else { Reason::AttemptNoResponse };
+                let attempt = branch.attempt;
+                out.push(Output::AbandonBranch { attempt, why: None });
+                self.branch_failed(attempt, Failure::of(reason), now, out);
+            } else if parallel.holding.take_if(|(_, until)| *until <= now).is_some() {
+                // Its answer may still come, and must not be taken for that of another.
+                parallel.stalled = true;
+                self.leave_if_over(now, out);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn branch_failed(
+        &mut self,
+        attempt: AttemptNumber,
+        failure: Failure,
+        now: Mono,
+        out: &mut Outputs,
+    ) {
+        out.push(Output::Report(failure.report(attempt)));
+        let stops = self.stops(&failure);
+        let speaks_for_all = stops && failure.status.is_some_and(|status| status >= 600);
+        let State::Ringing(parallel) = &mut self.state else { return };
+        parallel.branches.retain(|branch| branch.attempt != attempt);
+        if speaks_for_all {
+            self.end_unanswered(Party::Target, failure, out);
+            return;
+        }
+        let State::Ringing(parallel) = &mut self.state else { return };
+        if stops || parallel.failure.as_ref().is_none_or(|it| it.status.is_none()) {
+            parallel.failure = Some(failure);
+        }
+        self.leave_if_over(now, out);
+    }
+
+    /// Once nobody of the group is left, the hunt goes on or ends.
+    fn leave_if_over(&mut self, now: Mono, out: &mut Outputs) {
+        let State::Ringing(parallel) = &mut self.state else { return };
+        if !parallel.is_over() {
+            return;
+        }
+        let last = parallel.last;
+        if parallel.stalled {
+            self.end_unanswered(Party::System, Failure::of(Reason::DecisionTimeout), out);
+            return;
+        }
+        let failure = parallel.failure.take().unwrap_or(Failure::of(Reason::NoneEligible));
+        self.state = State::Holding { attempt: last, until: now };
+        self.move_on(last, failure, now, out);
+    }
+}
+
+/// Where an attempt stands in the plan; attempts count from 1.
+fn index(attempt: AttemptNumber) -> usize {
+    usize::from(attempt) - 1
+}

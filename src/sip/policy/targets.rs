@@ -1,0 +1,211 @@
+//! What is said of each target: its `sip` table over the `outbound` table of a carrier file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use smol_str::SmolStr;
+
+use super::config::{NumberHeader, ProgressPolicy};
+use super::template::Scope;
+use super::{Destinations, HeaderRules, IdentityRules, PolicyFault, TargetPolicy};
+use crate::sip::message::HeaderName;
+use crate::sip::trunk::profile::{CliHeader, Outbound};
+use crate::sip::trunk::{Carriers, Overrides, outbound_of};
+
+/// A target as the SIP side knows it.
+#[derive(Clone, Debug)]
+pub struct TargetConfig<'a> {
+    pub id: &'a str,
+    pub buyer: &'a str,
+    /// `carrier` names a carrier file; every other field replaces one of its `outbound` table.
+    pub sip: &'a Overrides,
+}
+
+/// What of a target is not plain.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TargetSettings {
+    /// Absent: a plain INVITE.
+    pub policy: Option<Arc<TargetPolicy>>,
+    pub progress: ProgressPolicy,
+    pub destinations: Destinations,
+    pub limits: Option<OutboundLimits>,
+    /// Whether a template speaks of what only the server knows.
+    pub wants_variables: bool,
+}
+
+/// How many calls a target, or the carrier on the way to it, takes (spec/sip C10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundLimits {
+    /// Targets behind the same carrier share their limits.
+    pub shared_by: SmolStr,
+    /// New calls per second.
+    pub cps_max: Option<u32>,
+    /// Calls at a time.
+    pub channels_max: Option<u32>,
+    /// How long a call may wait for its turn.
+    pub queue: Duration,
+}
+
+/// All targets that are not plain, by id. Immutable; a new configuration makes a new one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Targets {
+    by_id: BTreeMap<SmolStr, TargetSettings>,
+}
+
+/// How long a call waits for its turn if nothing else is said, and at most.
+const QUEUE_MS: u32 = 1_000;
+
+impl Targets {
+    /// `contact_bytes` is the length of our longest Contact.
+    ///
+    /// # Errors
+    /// All faults at once, each with the position of its target.
+    pub fn compile<'a>(
+        configs: impl IntoIterator<Item = TargetConfig<'a>>,
+        carriers: &Carriers,
+        contact_bytes: usize,
+    ) -> Result<Self, Vec<(usize, PolicyFault)>> {
+        let mut by_id = BTreeMap::new();
+        let mut faults = Vec::new();
+        for (position, config) in configs.into_iter().enumerate() {
+            if config.sip.is_empty() {
+                continue;
+            }
+            match compile(&config, carriers, contact_bytes) {
+                Ok(settings) => {
+                    by_id.insert(SmolStr::new(config.id), settings);
+                }
+                Err(found) => faults.extend(found.into_iter().map(|fault| (position, fault))),
+            }
+        }
+        if faults.is_empty() { Ok(Self { by_id }) } else { Err(faults) }
+    }
+
+    /// `None`: a plain target.
+    pub fn get(&self, id: &str) -> Option<&TargetSettings> {
+        self.by_id.get(id)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&SmolStr, &TargetSettings)> {
+        self.by_id.iter()
+    }
+}
+
+fn compile(
+    config: &TargetConfig<'_>,
+    carriers: &Carriers,
+    contact_bytes: usize,
+) -> Result<TargetSettings, Vec<PolicyFault>> {
+    let mut overrides = config.sip.clone();
+    let carrier = match overrides.remove("carrier") {
+        None => None,
+        Some(Value::String(name)) => Some(SmolStr::from(name)),
+        Some(other) => {
+            let problem = "is no name of a carrier file";
+            let fault = PolicyFault::new("carrier", other.to_string(), problem, "write a text");
+            return Err(vec![fault]);
+        }
+    };
+    let outbound =
+        outbound_of(carrier.as_ref(), &overrides, carriers).map_err(|fault| vec![fault])?;
+    let mut faults = checks(&outbound, contact_bytes);
+    let constants = [("call.target", config.id), ("call.buyer", config.buyer)];
+    let headers = HeaderRules::compile(&outbound.headers, Scope::Invite, &constants);
+    let reads = outbound.cli_header.first().map(|header| match header {
+        CliHeader::Pai => NumberHeader::Pai,
+        CliHeader::Rpid => NumberHeader::Rpid,
+        CliHeader::From => NumberHeader::From,
+    });
+    let identity = IdentityRules::compile(&outbound.identity, reads);
+    let destinations = Destinations::compile(&outbound.destinations);
+    let headers = headers.unwrap_or_else(|found| {
+        faults.extend(found);
+        HeaderRules::default()
+    });
+    let identity = identity.unwrap_or_else(|found| {
+        faults.extend(found);
+        IdentityRules::default()
+    });
+    let destinations = destinations.unwrap_or_else(|found| {
+        faults.extend(found);
+        Destinations::default()
+    });
+    for name in [HeaderName::Diversion, HeaderName::HistoryInfo] {
+        if headers.adds(name) && identity.writes(name) {
+            faults.push(PolicyFault::new(
+                format!("headers.add.{}", name.name()),
+                name.name(),
+                "is written by the identity table too",
+                "keep one of the two",
+            ));
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let wants_variables = headers.wants_variables();
+    let is_plain = headers.is_empty() && identity.is_plain() && outbound.body_parts.is_empty();
+    let body_parts = outbound.body_parts.iter().map(|kind| kind.to_lowercase().into()).collect();
+    let limited = outbound.max_cps_per_ip.is_some() || outbound.max_channels.is_some();
+    Ok(TargetSettings {
+        policy: (!is_plain).then(|| Arc::new(TargetPolicy { headers, identity, body_parts })),
+        progress: outbound.progress,
+        destinations,
+        limits: limited.then(|| OutboundLimits {
+            shared_by: match carrier {
+                Some(carrier) => smol_str::format_smolstr!("carrier/{carrier}"),
+                None => smol_str::format_smolstr!("target/{}", config.id),
+            },
+            cps_max: outbound.max_cps_per_ip,
+            channels_max: outbound.max_channels,
+            queue: Duration::from_millis(outbound.queue_ms.unwrap_or(QUEUE_MS).into()),
+        }),
+        wants_variables,
+    })
+}
+
+fn checks(outbound: &Outbound, contact_bytes: usize) -> Vec<PolicyFault> {
+    let mut faults = Vec::new();
+    let max = outbound.contact_bytes_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
+    if let Some(max) = max.filter(|max| *max < contact_bytes) {
+        faults.push(PolicyFault::new(
+            "contact_bytes_max",
+            max.to_string(),
+            format!("is less than our Contact has, {contact_bytes} bytes"),
+            "give the listener a shorter name in sip.advertise",
+        ));
+    }
+    if outbound.queue_ms.is_some_and(|ms| ms > QUEUE_MS) {
+        let value = outbound.queue_ms.unwrap_or_default().to_string();
+        let remedy = format!("write 0 to {QUEUE_MS} milliseconds");
+        faults.push(PolicyFault::new("queue_ms", value, "is longer than a caller waits", remedy));
+    }
+    for (field, limit) in
+        [("max_cps_per_ip", outbound.max_cps_per_ip), ("max_channels", outbound.max_channels)]
+    {
+        if limit == Some(0) {
+            let remedy = "write 1 or more, or leave it out for no limit";
+            faults.push(PolicyFault::new(field, "0", "lets nothing through", remedy));
+        }
+    }
+    for (position, kind) in outbound.body_parts.iter().enumerate() {
+        let is_type = kind.split_once('/').is_some_and(|(kind, sub)| {
+            [kind, sub].iter().all(|part| HeaderName::is_valid(part.as_bytes()))
+        });
+        if !is_type {
+            faults.push(PolicyFault::new(
+                format!("body_parts[{position}]"),
+                kind.as_str(),
+                "is no content type",
+                "write it as application/isup",
+            ));
+        }
+    }
+    faults
+}
