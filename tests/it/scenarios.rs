@@ -67,6 +67,7 @@ scenarios! {
     each_leg_keeps_its_own_route_set = "route_set",
     a_tel_uri_names_the_number = "tel_uri",
     a_number_without_plus_is_the_same_number = "plain_number",
+    of_two_that_ring_the_first_to_answer_has_the_call = "parallel_ring",
 }
 
 /// `expect.toml`.

@@ -310,7 +310,9 @@ impl Audit {
         Ok(())
     }
 
-    /// Nothing that names one leg is seen on another (spec/sip B1).
+    /// Nothing that names one leg is seen on another (spec/sip B1, S8): not its party's name, which
+    /// is in its tags, branches, Contact, software and session descriptions, not its addresses, also
+    /// those behind a NAT, and not our own identifiers on it.
     fn keeps_secrets(&self, at: usize, message: &Glance) -> Verdict {
         let (mark, net): (&[u8], &[u8]) = match self.legs[at].role {
             Role::Caller => (b"bleg", b"198.51.100."),
@@ -318,6 +320,8 @@ impl Audit {
         };
         let names = |token: &[u8]| memchr::memmem::find(&message.raw, token).is_some();
         check(!names(mark) && !names(net), || String::from("it names the other side"))?;
+        let behind_nat = names(b"10.9.9.9") || (at > 0 && names(b"10.1.2.3"));
+        check(!behind_nat, || String::from("it names an inner address of the other side"))?;
         for (_, leg) in self.legs.iter().enumerate().filter(|(n, _)| *n != at) {
             let tag = leg.our_tag.as_deref().unwrap_or(b"\0");
             check(!names(&leg.call_id) && !names(tag), || String::from("it names another leg"))?;

@@ -275,6 +275,22 @@ fn the_answer_to_a_late_offer_is_not_owed_beyond_the_call() {
 const MS: Duration = Duration::from_millis(1);
 
 /// One who waits for the answer and says nothing.
+#[test]
+fn of_two_that_answer_at_once_one_has_the_call_and_the_other_a_bye() {
+    let answers = |at| Habits { steps: vec![(MS, 180), (at, 200)], ..Habits::default() };
+    let caller = Habits { talk: Some(500 * MS), ..caller() };
+    let targets = [answers(100 * MS), answers(101 * MS)];
+
+    let lines = play(Scene { caller, together: true, ..scene(targets) });
+
+    let acks = |target: &str| lines.iter().filter(|it| **it == format!("-> {target}: ACK")).count();
+    assert!(acks("target 1") == 1 && acks("target 2") == 1, "{lines:#?}");
+    let first_bye = lines.iter().find(|line| line.ends_with(": BYE")).map(String::as_str);
+    assert_eq!(first_bye, Some("-> target 2: BYE"), "{lines:#?}");
+    assert!(lines.contains(&String::from("-> target 2: CANCEL")), "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| **line == "-> caller: 200 INVITE").count(), 1);
+}
+
 fn caller() -> Habits {
     Habits { ack: Some(Duration::ZERO), ..Habits::default() }
 }
@@ -296,6 +312,7 @@ fn scene<const N: usize>(targets: [Habits; N]) -> Scene {
         held: Some(MS),
         durable: Some(MS),
         weather: Weather::FAIR,
+        together: false,
     }
 }
 

@@ -151,7 +151,8 @@ impl Request<'_> {
         Bytes::from(format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {host};rport;branch={branch}\r\n{record_routes}\
              Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <{contact}>\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+             CSeq: {cseq} {method}\r\nContact: <{contact}>\r\nUser-Agent: agent-of-{contact}\r\n\
+             X-Pass: ok\r\nX-Own: {contact}\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
         ))
     }
 }
@@ -177,7 +178,8 @@ pub(super) fn respond(
     let (cseq, method) = (to.cseq, to.cseq_method.name());
     let (kind, length) = (kind_of(body), body.len());
     text.push_str(&format!(
-        "\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <{contact}>\r\n{kind}Content-Length: {length}\r\n\r\n{body}",
+        "\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <{contact}>\r\nServer: agent-of-{contact}\r\n\
+         X-Pass: ok\r\nX-Own: {contact}\r\n{kind}Content-Length: {length}\r\n\r\n{body}",
         show(&to.call_id)
     ));
     Bytes::from(text)

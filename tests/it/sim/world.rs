@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Add;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,8 @@ use tollbridge::sip::flow::{Flow, ListenerId, Transport};
 use tollbridge::sip::ids::IdSource;
 use tollbridge::sip::leg::policy::LegPolicy;
 use tollbridge::sip::message::{Limits, Method};
+use tollbridge::sip::policy::config::ProgressPolicy;
+use tollbridge::sip::policy::{ProgressRules, TargetConfig, TargetPolicy, Targets};
 use tollbridge::sip::transaction::Timers;
 use tollbridge::sip::trunk::{Carriers, TrunkConfig, TrunkIndex, TrunkListener, Trunks};
 use tollbridge::time::{Mono, Wall};
@@ -67,6 +69,8 @@ pub(super) struct Scene {
     pub(super) held: Option<Duration>,
     pub(super) durable: Option<Duration>,
     pub(super) weather: Weather,
+    /// All targets ring at once.
+    pub(super) together: bool,
 }
 
 struct Watched {
@@ -104,6 +108,7 @@ pub(super) struct Tally {
     confirmed: u64,
     never_confirmed: u64,
     late_answers: u64,
+    answered_elsewhere: u64,
 }
 
 /// The call that is to blame, if one is, and what it did.
@@ -425,8 +430,12 @@ impl World {
     }
 
     fn decide(&mut self, key: CallKey, call: usize) {
-        if let Some(Scene { decided, targets, .. }) = &self.scene {
-            let outcome = Ok(Box::new(plan_of(call, targets.len())));
+        if let Some(Scene { decided, targets, together, .. }) = &self.scene {
+            let mut plan = plan_of(call, targets.len());
+            for attempt in plan.attempts.iter_mut().skip(1) {
+                attempt.manner.beside = *together;
+            }
+            let outcome = Ok(Box::new(plan));
             if let Some(after) = *decided {
                 self.tell(call, after, "decided", 0, Input::Decided { call: key, outcome });
             }
@@ -544,6 +553,9 @@ impl Tally {
                 Report::AttemptStarted { attempt: 2 } => self.failed_over += 1,
                 Report::Confirmed => self.confirmed += 1,
                 Report::Ended { reason: Reason::AckMissing, .. } => self.never_confirmed += 1,
+                Report::AttemptFailed { reason: Reason::AnsweredElsewhere, .. } => {
+                    self.answered_elsewhere += 1;
+                }
                 _ => {}
             }
         }
@@ -553,7 +565,7 @@ impl Tally {
     /// A simulation in which nothing happens proves nothing.
     pub(super) fn covers_what_it_should(&self) {
         let Self { calls, answered, refused, cancelled, failed_over, .. } = *self;
-        let Self { never_confirmed, late_answers, .. } = *self;
+        let Self { never_confirmed, late_answers, answered_elsewhere, .. } = *self;
         for (what, count, of) in [
             ("answered", answered, 4),
             ("refused", refused, 20),
@@ -561,6 +573,7 @@ impl Tally {
             ("failed over", failed_over, 20),
             ("never confirmed", never_confirmed, 1000),
             ("late answers", late_answers, 200),
+            ("answered elsewhere", answered_elsewhere, 50),
         ] {
             assert!(count * of > calls, "only {count} of {calls} calls: {what}");
         }
@@ -581,6 +594,7 @@ impl Add for Tally {
             confirmed: self.confirmed + other.confirmed,
             never_confirmed: self.never_confirmed + other.never_confirmed,
             late_answers: self.late_answers + other.late_answers,
+            answered_elsewhere: self.answered_elsewhere + other.answered_elsewhere,
         }
     }
 }
@@ -588,7 +602,8 @@ impl Add for Tally {
 /// One trunk of a carrier without rules of its own. The same for every world.
 pub(super) fn trunks() -> Arc<Trunks> {
     let config: TrunkConfig = serde_json::from_value(serde_json::json!({
-        "id": "sim", "carrier": "loopback", "inbound": { "cidrs": ["192.0.2.0/24"] }
+        "id": "sim", "carrier": "loopback",
+        "inbound": { "cidrs": ["192.0.2.0/24"], "headers": { "pass": ["X-Pass"] } }
     }))
     .unwrap();
     let listener = TrunkListener {
@@ -626,6 +641,7 @@ pub(super) fn flow(peer: SocketAddr) -> Flow {
 }
 
 fn plan(call: usize, rng: &mut Rng) -> Plan {
+    let together = one_in(rng, 4);
     let attempts: SmallVec<[Attempt; 2]> = (1..=rng.u8(1..4))
         .map(|attempt| {
             let address = match rng.u8(..20) {
@@ -644,13 +660,44 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
                 dialog: LegPolicy::default(),
-                manner: Manner::default(),
+                manner: manner(rng, attempt > 1 && together),
             }
         })
         .collect();
     let all = [300, 302, 404, 408, 480, 486, 500, 503, 600];
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
     Plan { attempts, advance_on, ring_budget: ms(rng, 2_000, 40_000), variables: None }
+}
+
+/// How a target is spoken to; most are plain.
+fn manner(rng: &mut Rng, beside: bool) -> Manner {
+    static POLICY: OnceLock<Arc<TargetPolicy>> = OnceLock::new();
+    let policy = POLICY.get_or_init(|| {
+        let serde_json::Value::Object(sip) = serde_json::json!({
+            "headers": { "pass": ["X-Pass"], "add": { "X-Caller": "{caller.number}" } },
+            "identity": { "caller": ["pai", "rpid", "from"], "diversion": "pass" },
+        }) else {
+            unreachable!("a table")
+        };
+        let config = TargetConfig { id: "t", buyer: "b", sip: &sip };
+        let targets = Targets::compile([config], &Carriers::built_in(), 48).unwrap();
+        targets.get("t").and_then(|target| target.policy.clone()).unwrap()
+    });
+    let progress: ProgressPolicy = match rng.u8(..8) {
+        0 => serde_json::from_value(serde_json::json!({ "early_media": "ringing" })).unwrap(),
+        1 => serde_json::from_value(serde_json::json!({
+            "empty_progress": "drop", "ringing_after_media": "drop", "other": "drop",
+        }))
+        .unwrap(),
+        _ => ProgressPolicy::default(),
+    };
+    Manner {
+        policy: one_in(rng, 4).then(|| policy.clone()),
+        progress: ProgressRules::new(&progress, &ProgressPolicy::default()),
+        barred: one_in(rng, 40),
+        leaves_progress: rng.bool(),
+        beside,
+    }
 }
 
 /// Patient, so that the parties decide what happens.

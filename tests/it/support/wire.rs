@@ -58,6 +58,19 @@ impl Message {
             .map(|(_, value)| value.trim())
     }
 
+    /// Host and port of the topmost Via of a request.
+    fn sent_by(&self) -> Option<&str> {
+        let via = self.header("Via").filter(|_| !self.text.starts_with("SIP/2.0"))?;
+        via.split([' ', ';']).find(|word| word.contains(':'))
+    }
+
+    /// Host and port of Contact.
+    fn contact_host(&self) -> Option<&str> {
+        let uri = self.header("Contact")?.split(['<', '>']).nth(1)?;
+        let host = uri.rsplit(['@', ' ']).next()?;
+        host.trim_start_matches("sip:").split(';').next().filter(|host| host.contains(':'))
+    }
+
     fn parameter(&self, header: &str, name: &str) -> Option<&str> {
         let value = self.header(header)?.split_once(&format!(";{name}="))?.1;
         value.split([';', '>', ',', ' ']).next()
@@ -84,7 +97,8 @@ pub(crate) fn peak(messages: &[Message]) -> u64 {
     most
 }
 
-/// The tokens by which a party's leg is known: Call-ID, its tag, its branches, its software.
+/// The tokens by which a party's leg is known: Call-ID, its tag, its branches, its software, its
+/// address, and the origin of its session descriptions.
 fn marks(messages: &[Message]) -> BTreeSet<&str> {
     let sent = messages.iter().filter(|message| message.direction == Direction::Sent);
     sent.flat_map(|message| {
@@ -95,6 +109,9 @@ fn marks(messages: &[Message]) -> BTreeSet<&str> {
             message.parameter("Via", "branch"),
             message.header("User-Agent"),
             message.header("Server"),
+            message.sent_by(),
+            message.contact_host(),
+            message.text.lines().find(|line| line.starts_with("o=")),
         ]
     })
     .flatten()

@@ -5,6 +5,7 @@
 mod bridge;
 mod malformed;
 pub(crate) mod peer;
+mod policy;
 pub(crate) mod program;
 mod responses;
 mod stage;
