@@ -18,7 +18,7 @@ use crate::id::{TargetId, TrunkId};
 use crate::reason::Reason;
 use crate::routing::hold::HoldLedger;
 use crate::sip::call::report::Party;
-use crate::sip::endpoint::{COUNTED_METHODS, Counters};
+use crate::sip::endpoint::{COUNTED_METHODS, Counters, INVITE_SIZES};
 use crate::sip::transport::TcpStats;
 
 use super::deciding::Deciding;
@@ -39,6 +39,7 @@ pub const SESSIONS: &str = "tollbridge_sessions_active";
 pub const SIP_MESSAGES: &str = "tollbridge_sip_messages_total";
 pub const SIP_TRANSACTIONS: &str = "tollbridge_sip_transactions_active";
 pub const SIP_RETRANSMISSIONS: &str = "tollbridge_sip_retransmissions_total";
+pub const SIP_INVITE_SIZE: &str = "tollbridge_sip_invite_size_total";
 pub const SIP_PARSE_ERRORS: &str = "tollbridge_sip_parse_errors_total";
 pub const SIP_DROPPED: &str = "tollbridge_sip_dropped_total";
 pub const TLS_HANDSHAKES: &str = "tollbridge_sip_tls_handshakes_total";
@@ -86,6 +87,7 @@ fn describe() {
     describe_counter!(SIP_MESSAGES, "SIP messages, by direction and method or class");
     describe_gauge!(SIP_TRANSACTIONS, "Transactions in memory");
     describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
+    describe_counter!(SIP_INVITE_SIZE, "INVITEs sent, by the bytes they have at most");
     describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
     describe_counter!(SIP_DROPPED, "Datagrams and messages dropped, by reason");
     describe_counter!(TLS_HANDSHAKES, "TLS handshakes, by our side of them and result");
@@ -368,6 +370,13 @@ impl ShardMetrics {
         add(&self.retransmissions, &[counters.retransmissions_in, counters.retransmissions_out]);
         self.panics.increment(counters.panics);
         self.reaped.increment(counters.reaped);
+        for (position, count) in counters.invite_sizes.into_iter().enumerate() {
+            if count > 0 {
+                let most =
+                    INVITE_SIZES.get(position).map_or_else(|| "more".into(), usize::to_string);
+                counter!(SIP_INVITE_SIZE, "bytes" => most).increment(count);
+            }
+        }
         for (fault, count) in counters.malformed {
             counter!(SIP_PARSE_ERRORS, "kind" => fault).increment(count);
         }

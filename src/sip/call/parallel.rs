@@ -264,7 +264,7 @@ impl Call {
             self.end_unanswered(Party::System, Failure::of(Reason::DecisionTimeout), out);
             return;
         }
-        let failure = parallel.failure.take().unwrap_or(Failure::of(Reason::NoneEligible));
+        let failure = parallel.failure.take().unwrap_or_else(|| Failure::of(Reason::NoneEligible));
         self.state = State::Holding { attempt: last, until: now };
         self.move_on(last, failure, now, out);
     }

@@ -2,8 +2,9 @@
 
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::sip::message::{HeaderName, Headers, Request};
+use crate::sip::message::{Headers, Request};
 use crate::sip::policy::identity::caller_param;
+use crate::sip::policy::template::first_line;
 use crate::sip::trunk::Caller;
 use crate::sip::trunk::profile::Inbound;
 
@@ -41,11 +42,7 @@ pub(super) fn capture(
 }
 
 fn line<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
-    let line = match HeaderName::from_bytes(name.as_bytes()) {
-        HeaderName::Other => headers.extension(name.as_bytes()).next(),
-        known => headers.line(known),
-    };
-    line.filter(|value| !value.is_empty())
+    first_line(headers, name.as_bytes()).filter(|value| !value.is_empty())
 }
 
 fn text(value: &[u8]) -> SmolStr {

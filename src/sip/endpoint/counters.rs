@@ -8,6 +8,10 @@ pub const METHODS: [&str; 11] = [
     "other",
 ];
 
+/// Sizes of INVITEs, in bytes, up to which they are counted together; the last entry of
+/// [`Counters::invite_sizes`] is the larger ones. A datagram above 1300 is at risk (RFC 3261 §18.1.1).
+pub const INVITE_SIZES: [usize; 5] = [600, 900, 1_300, 1_500, 4_000];
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Requests by [`METHODS`].
@@ -16,6 +20,8 @@ pub struct Counters {
     /// Responses by class, 1xx to 6xx.
     pub responses_in: [u64; 6],
     pub responses_out: [u64; 6],
+    /// INVITEs sent, by [`INVITE_SIZES`] (spec/sip T10).
+    pub invite_sizes: [u64; INVITE_SIZES.len() + 1],
     /// Messages that were sent before.
     pub retransmissions_out: u64,
     /// Requests that had been received before.
@@ -53,12 +59,38 @@ impl Counters {
             }
         } else {
             let end = memchr::memchr(b' ', message).unwrap_or(0);
-            self.requests_out[method_index(&message[..end])] += 1;
+            let method = method_index(&message[..end]);
+            self.requests_out[method] += 1;
+            if method == INVITE {
+                let class = INVITE_SIZES.iter().position(|most| message.len() <= *most);
+                self.invite_sizes[class.unwrap_or(INVITE_SIZES.len())] += 1;
+            }
         }
     }
 }
 
+/// Where [`METHODS`] has INVITE.
+const INVITE: usize = 0;
+
 fn method_index(method: &[u8]) -> usize {
     let other = METHODS.len() - 1;
     METHODS.iter().position(|name| name.as_bytes() == method).unwrap_or(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invites_are_counted_by_their_size() {
+        let mut counters = Counters::default();
+        for size in [10, 600, 601, 1_300, 1_301, 9_000] {
+            let mut message = b"INVITE sip:a SIP/2.0\r\n".to_vec();
+            message.resize(size.max(message.len()), b' ');
+            counters.sent(&message);
+        }
+        counters.sent(b"ACK sip:a SIP/2.0\r\n\r\n");
+
+        assert_eq!(counters.invite_sizes, [2, 1, 1, 1, 0, 1]);
+    }
 }

@@ -50,7 +50,7 @@ use rare::Rare;
 use wire::{Due, Wire};
 
 pub use super::ids::CallKey;
-pub use counters::{Counters, METHODS as COUNTED_METHODS};
+pub use counters::{Counters, INVITE_SIZES, METHODS as COUNTED_METHODS};
 pub use settings::{Listener, Settings};
 
 /// Something happened.

@@ -122,10 +122,14 @@ impl HeaderRules {
                 else {
                     continue;
                 };
-                let name = passed.rename.clone().unwrap_or_else(|| match known {
-                    HeaderName::Other => SmolStr::from(String::from_utf8_lossy(written)),
-                    known => SmolStr::new_static(known.name()),
-                });
+                let own = || {
+                    if known == HeaderName::Other {
+                        SmolStr::from(String::from_utf8_lossy(written))
+                    } else {
+                        SmolStr::new_static(known.name())
+                    }
+                };
+                let name = passed.rename.clone().unwrap_or_else(own);
                 let is_added = |(added, _): &(SmolStr, _)| added.eq_ignore_ascii_case(&name);
                 if !added.iter().any(is_added) {
                     lines.push((name, of.slice_of(value)));
@@ -147,16 +151,15 @@ impl Pattern {
             };
         }
         writable(name)?;
-        Ok(match HeaderName::from_bytes(name.as_bytes()) {
-            HeaderName::Other => Self::Other(name.into()),
-            HeaderName::Diversion | HeaderName::HistoryInfo => {
-                return Err((
-                    "names hosts of the other leg",
-                    "use identity.diversion or identity.history_info, which replace them",
-                ));
-            }
-            known => Self::Known(known),
-        })
+        let known = HeaderName::from_bytes(name.as_bytes());
+        if matches!(known, HeaderName::Diversion | HeaderName::HistoryInfo) {
+            return Err((
+                "names hosts of the other leg",
+                "use identity.diversion or identity.history_info, which replace them",
+            ));
+        }
+        let is_other = known == HeaderName::Other;
+        Ok(if is_other { Self::Other(name.into()) } else { Self::Known(known) })
     }
 
     fn matches(&self, known: HeaderName, written: &[u8]) -> bool {
@@ -207,16 +210,20 @@ fn writable(name: &str) -> Result<(), (&'static str, &'static str)> {
             "leave it out; a value of yours goes into a field such as X-Acme-Ref",
         ));
     }
-    match known {
-        HeaderName::Reason => Err(("is passed on where it belongs", "leave it out")),
+    let tells_who_calls = matches!(
+        known,
         HeaderName::PAssertedIdentity
-        | HeaderName::PPreferredIdentity
-        | HeaderName::RemotePartyId
-        | HeaderName::Privacy
-        | HeaderName::Identity
-        | HeaderName::IdentityInfo => {
-            Err(("tells who calls", "say in the identity table who may learn it"))
-        }
-        _ => Ok(()),
+            | HeaderName::PPreferredIdentity
+            | HeaderName::RemotePartyId
+            | HeaderName::Privacy
+            | HeaderName::Identity
+            | HeaderName::IdentityInfo
+    );
+    if tells_who_calls {
+        return Err(("tells who calls", "say in the identity table who may learn it"));
     }
+    if known == HeaderName::Reason {
+        return Err(("is passed on where it belongs", "leave it out"));
+    }
+    Ok(())
 }

@@ -107,11 +107,10 @@ impl IdentityRules {
 
     /// The fields that this policy writes.
     pub(super) fn writes(&self, name: HeaderName) -> bool {
-        match name {
-            HeaderName::Diversion => self.diversion != Redirection::None,
-            HeaderName::HistoryInfo => self.history_info != Redirection::None,
-            _ => false,
-        }
+        let diverted = self.diversion != Redirection::None;
+        let has_history = self.history_info != Redirection::None;
+        (name == HeaderName::Diversion && diverted)
+            || (name == HeaderName::HistoryInfo && has_history)
     }
 
     /// From without its tag.

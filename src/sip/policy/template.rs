@@ -198,7 +198,7 @@ impl Variable {
             if hidden && names_the_caller(HeaderName::from_bytes(name.as_bytes())) {
                 return None;
             }
-            return line(of, name.as_bytes()).map(<[u8]>::to_vec);
+            return first_line(of, name.as_bytes()).map(<[u8]>::to_vec);
         }
         let source = source?;
         match self {
@@ -219,11 +219,12 @@ fn variable(variables: &Variables, name: &str) -> Option<Vec<u8>> {
 }
 
 /// The first line with this name, in any of its forms.
-pub(super) fn line<'a>(headers: &'a Headers, name: &[u8]) -> Option<&'a [u8]> {
-    match HeaderName::from_bytes(name) {
-        HeaderName::Other => headers.extension(name).next(),
-        known => headers.line(known),
+pub(crate) fn first_line<'a>(headers: &'a Headers, name: &[u8]) -> Option<&'a [u8]> {
+    let known = HeaderName::from_bytes(name);
+    if known == HeaderName::Other {
+        return headers.extension(name).next();
     }
+    headers.line(known)
 }
 
 /// Whether a field tells who calls.

@@ -98,7 +98,11 @@ fn a_caller_who_withholds_its_number_is_named_in_the_record_only() {
         let fields = [&from, "Privacy: id", &pai, "Identity: eyJ.e30.c2ln;info=<https://c/p>"];
         let call = Call::up(stage, &mut caller, &mut target, "private", &fields)?;
         let invite = &call.offered;
-        ensure!(!invite.text.contains("6145550188") && !invite.text.contains("Ann"), "{}", invite.text);
+        ensure!(
+            !invite.text.contains("6145550188") && !invite.text.contains("Ann"),
+            "{}",
+            invite.text
+        );
         ensure!(invite.header("Identity").is_none(), "{}", invite.text);
         ensure!(invite.header("Privacy") == Some("id"), "{}", invite.text);
         call.end(&mut caller, &mut target)?;
@@ -240,7 +244,10 @@ fn a_policy_that_cannot_be_is_told_with_its_place() {
         ),
         ("targets.alone.sip.heders={}", "sip.heders"),
         ("targets.alone.sip.carrier=nobody", "names no carrier file"),
-        ("trunks.loopback.inbound.headers={ add = { \"X-A\" = \"{call.id}\" } }", "headers.add.X-A"),
+        (
+            "trunks.loopback.inbound.headers={ add = { \"X-A\" = \"{call.id}\" } }",
+            "headers.add.X-A",
+        ),
         ("trunks.loopback.inbound.destinations.deny=[\"44\"]", "inbound.destinations.deny[0]"),
         ("trunks.loopback.inbound.contact_bytes_max=10", "inbound.contact_bytes_max"),
         ("trunks.loopback.limits.queue_ms=9000", "limits.queue_ms"),
