@@ -152,6 +152,20 @@ fn the_reason_all_targets_share_is_that_of_the_call() {
 }
 
 #[test]
+fn targets_of_a_parallel_tier_ring_beside_one_another() {
+    let config = CONFIG.replace("    tier = 1\n", "    tier = 1\n    ring = \"parallel\"\n");
+    let request = request("+18005550100");
+    let decision =
+        decide(&snapshot(&config), &request, &[], &nothing_used(), &mut Rotation::default());
+    let beside: Vec<_> =
+        decision.plan.iter().map(|it| (it.target.as_str(), it.tier, it.beside)).collect();
+    assert_eq!(
+        beside,
+        [("tgt_summit", 1, false), ("tgt_cool", 1, true), ("tgt_last", 2, false)]
+    );
+}
+
+#[test]
 fn a_plan_is_no_longer_than_the_campaign_allows() {
     let text = CONFIG.replace("max_attempts = 3", "max_attempts = 1");
     let decision = decide_with(&text, &request("+18005550100"), &nothing_used());

@@ -1,7 +1,7 @@
 //! Policies, Reason, bodies of several parts, and targets that ring side by side, on the wire.
 
 use super::*;
-use crate::sip::policy::{TargetConfig, Targets};
+use crate::sip::policy::{ProgressRules, TargetConfig, Targets};
 
 const THIRD: &str = "198.51.100.3:5090";
 
@@ -47,6 +47,27 @@ fn what_the_trunk_lets_through_comes_back_to_the_carrier() {
         assert!(answer.contains("\r\nX-Buyer: b7\r\nX-Edge: 1\r\n"), "{answer}");
         assert!(!answer.contains("X-Secret"), "{answer}");
     }
+}
+
+#[test]
+fn early_media_becomes_ringing_where_the_policy_says_so() {
+    let mut rig = Rig::new();
+    let policy = |json| serde_json::from_value(json).unwrap();
+    rig.plan.attempts[0].manner.progress = ProgressRules::new(
+        &policy(serde_json::json!({ "early_media": "ringing" })),
+        &policy(serde_json::json!({ "empty_progress": "drop" })),
+    );
+    let mut caller = rig.invite("a");
+    let mut target = rig.target(TARGET);
+    target.respond(&mut rig, 183, "");
+    target.respond(&mut rig, 183, SDP_B);
+    target.respond(&mut rig, 183, "");
+    target.respond(&mut rig, 199, "");
+
+    assert_eq!(caller.statuses(&mut rig), [100, 180, 180], "ringback is never lost");
+    assert!(!rig.to(CARRIER).iter().any(|text| text.contains("m=audio")));
+    let progress = Report::AttemptProgress { attempt: 1, status: 183 };
+    assert_eq!(rig.reports()[1], progress, "the record has what the target said");
 }
 
 #[test]
