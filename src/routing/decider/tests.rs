@@ -159,10 +159,7 @@ fn targets_of_a_parallel_tier_ring_beside_one_another() {
         decide(&snapshot(&config), &request, &[], &nothing_used(), &mut Rotation::default());
     let beside: Vec<_> =
         decision.plan.iter().map(|it| (it.target.as_str(), it.tier, it.beside)).collect();
-    assert_eq!(
-        beside,
-        [("tgt_summit", 1, false), ("tgt_cool", 1, true), ("tgt_last", 2, false)]
-    );
+    assert_eq!(beside, [("tgt_summit", 1, false), ("tgt_cool", 1, true), ("tgt_last", 2, false)]);
 }
 
 #[test]
