@@ -95,6 +95,23 @@ fn a_dead_target_is_left_after_its_first_response_time() {
 }
 
 #[test]
+fn a_target_without_an_address_is_passed_over_at_once() {
+    let (mut call, mut seen, mut plan) = (new(), vec![], plan(2));
+    plan.attempts[0].destination = None;
+
+    feed(&mut call, 10, Input::Decided(plan), &mut seen);
+
+    assert_eq!(
+        seen,
+        [
+            Output::Report(Report::AttemptStarted { attempt: 1 }),
+            failed(1, None, Reason::AttemptUnresolved),
+            Output::PlaceHold { attempt: 2 },
+        ]
+    );
+}
+
+#[test]
 fn a_target_that_rings_has_its_whole_ring_time() {
     let (mut call, mut seen) = dialing(1);
 
