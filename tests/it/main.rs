@@ -4,6 +4,7 @@
 mod api;
 mod carriers;
 mod config;
+mod conformance;
 mod crash;
 mod demo;
 mod message;

@@ -136,7 +136,7 @@ fn imports(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn sources(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn sources(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut files = vec![];
     for path in entries {
