@@ -257,6 +257,44 @@ fn what_lingers_of_a_transaction_is_small() {
     assert!(size_of::<TransactionEntry>() <= 512, "{}", size_of::<TransactionEntry>());
 }
 
+#[test]
+fn peers_are_told_the_advertised_address_and_no_other() {
+    let mut rig = Rig::new();
+    rig.endpoint.wire.settings.listeners[0].advertised = Bytes::from("edge.example.org:5080");
+    rig.connected();
+
+    let invite = rig.to(TARGET).remove(0);
+    let ok = rig.to(CARRIER).into_iter().rfind(|text| text.starts_with("SIP/2.0 200 ")).unwrap();
+    for value in [header(&invite, "Via"), header(&invite, "Contact"), header(&ok, "Contact")] {
+        assert!(
+            value.contains("edge.example.org:5080") && !value.contains("203.0.113.1"),
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn a_full_server_sends_new_calls_away_and_serves_those_it_has() {
+    let mut rig = Rig::new();
+    rig.endpoint.wire.settings.calls_max = 1;
+    let (mut caller, mut target) = rig.connected();
+
+    let mut late = rig.caller("late");
+    late.send_invite(&mut rig);
+    assert_eq!(late.statuses(&mut rig), [503]);
+    assert!(rig.to(CARRIER).pop().unwrap().contains("\r\nRetry-After: "));
+    assert_eq!(rig.endpoint.calls(), 1, "a refusal leaves no state");
+
+    caller.request(&mut rig, "INVITE", SDP_A);
+    target.respond(&mut rig, 200, SDP_B);
+    caller.ack(&mut rig);
+    caller.request(&mut rig, "BYE", "");
+    target.respond(&mut rig, 200, "");
+    assert_eq!(caller.statuses(&mut rig), [100, 200, 200]);
+    let mut next = rig.invite("next");
+    assert_eq!(next.statuses(&mut rig), [100]);
+}
+
 fn flow(peer: &str) -> Flow {
     let transport = Transport::Udp;
     Flow { listener: ListenerId(0), transport, peer: addr(peer), connection: None }
