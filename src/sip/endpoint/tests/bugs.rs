@@ -22,7 +22,7 @@ fn a_target_that_cannot_be_reached_is_left_at_once_and_tried_again_by_the_next_c
     rig.invite("a");
     let tried = rig.to(TARGET).len();
 
-    rig.input(Input::FlowFailed { flow: flow(TARGET) });
+    rig.input(Input::FlowFailed { flow: Flow::udp(ListenerId(0), addr(TARGET)) });
     rig.route();
     assert!(rig.to(SECOND)[0].starts_with("INVITE"), "in no time at all");
     rig.invite("b");
@@ -293,11 +293,6 @@ fn a_full_server_sends_new_calls_away_and_serves_those_it_has() {
     assert_eq!(caller.statuses(&mut rig), [100, 200, 200]);
     let mut next = rig.invite("next");
     assert_eq!(next.statuses(&mut rig), [100]);
-}
-
-fn flow(peer: &str) -> Flow {
-    let transport = Transport::Udp;
-    Flow { listener: ListenerId(0), transport, peer: addr(peer), connection: None }
 }
 
 impl Rig {
