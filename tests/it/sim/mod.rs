@@ -15,6 +15,7 @@
 )]
 
 mod audit;
+mod carriers;
 mod habits;
 mod net;
 mod party;

@@ -606,12 +606,16 @@ pub(super) fn trunks() -> Arc<Trunks> {
         "inbound": { "cidrs": ["192.0.2.0/24"], "headers": { "pass": ["X-Pass"] } }
     }))
     .unwrap();
-    let listener = TrunkListener {
+    Arc::new(Trunks::compile(&[config], &listeners(), &Carriers::built_in()).unwrap())
+}
+
+/// That of [`settings`], as trunks refer to it.
+pub(super) fn listeners() -> [TrunkListener; 1] {
+    [TrunkListener {
         id: ListenerId(0),
         transport: Transport::Udp,
         name: "udp:203.0.113.1:5060".into(),
-    };
-    Arc::new(Trunks::compile(&[config], &[listener], &Carriers::built_in()).unwrap())
+    }]
 }
 
 pub(super) fn settings() -> Settings {
