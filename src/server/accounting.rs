@@ -24,6 +24,10 @@ use super::error::StartError;
 use super::signaling::Mailbox;
 use super::{clock, metrics as names};
 
+/// Commits under load are no farther apart than this, however long an answer may wait: pings wait
+/// for them too.
+const PACE_MAX: Duration = Duration::from_millis(15);
+
 /// How long the projection waits after the book refused a batch.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -65,7 +69,7 @@ impl Accounting {
         let journal_settings = file::Settings {
             linger: settings.journal.linger,
             // Leaves the sync time to be done within the wait for it.
-            pace: settings.journal.answer_wait * 3 / 4,
+            pace: (settings.journal.answer_wait * 3 / 4).min(PACE_MAX),
             segment_bytes: settings.journal.segment_bytes,
             segment_age: settings.journal.segment_age,
             low_water_bytes: settings.journal.low_water_bytes,
