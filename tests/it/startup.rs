@@ -119,6 +119,21 @@ fn a_wrong_configuration_is_refused_with_place_value_and_remedy() {
         ("carrier = \"loopback\"", "carrier = \"nobody\"", &["trunks[0].carrier", "nobody"]),
         ("uri = \"sip:127.0.0.1:5080\"", "uri = \"127.0.0.1:5080\"", &["dial.uri", "sip:"]),
         ("buyer = \"tests\"", "buyer = \"ghost\"", &["buyer", "ghost"]),
+        (
+            "carrier = \"loopback\"",
+            "dialog.session_timer.se_s = 60\ncarrier = \"loopback\"",
+            &["trunks[0].dialog.session_timer.se_s = 60", "90 to 86400"],
+        ),
+        (
+            "name = \"5080\"",
+            "dialog.session_timer.min_se_s = 5\nname = \"5080\"",
+            &["targets[1].dialog.session_timer.min_se_s = 5", "90 to 86400"],
+        ),
+        (
+            "name = \"5080\"",
+            "dialog.100rel = \"maybe\"\nname = \"5080\"",
+            &["targets[1].dialog.100rel", "maybe", "required"],
+        ),
         ("listen = \"127.0.0.1:8080\"", "listen = \"everywhere\"", &["api.listen", "everywhere"]),
         ("listen = \"127.0.0.1:8080\"", "listen = \"0.0.0.0:8080\"", &["api.keys", "16"]),
         ("[journal]", "[journal", &["]"]),
