@@ -308,6 +308,19 @@ pub struct AttemptFailed {
 pub struct Answered {
     #[n(0)]
     pub leg: u16,
+    /// Absent where an older version wrote it.
+    #[n(1)]
+    pub dialogs: Option<Dialogs>,
+}
+
+/// What names the two dialogs of an answered call, 64 bits each: by it the next process knows whose
+/// BYE comes, should this one die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Dialogs {
+    #[n(0)]
+    pub caller: u64,
+    #[n(1)]
+    pub target: u64,
 }
 
 /// The caller's ACK arrived.
@@ -450,13 +463,16 @@ mod tests {
             #[n(0)]
             leg: u16,
             #[n(1)]
+            dialogs: Option<Dialogs>,
+            #[n(2)]
             codec: &'static str,
         }
-        let bytes = minicbor::to_vec(AnsweredLater { leg: 2, codec: "PCMU" }).unwrap();
+        let bytes =
+            minicbor::to_vec(AnsweredLater { leg: 2, dialogs: None, codec: "PCMU" }).unwrap();
 
         let read = FactBody::decode(9, &bytes).unwrap();
 
-        assert_eq!(read, Answered { leg: 2 }.into());
+        assert_eq!(read, Answered { leg: 2, dialogs: None }.into());
     }
 
     #[test]
@@ -531,7 +547,7 @@ mod tests {
             AttemptProgress { leg: 1, status: 180 }.into(),
             AttemptFailed { leg: 1, status: 486, q850: Some(17), reason: Reason::AttemptBusy }
                 .into(),
-            Answered { leg: 2 }.into(),
+            Answered { leg: 2, dialogs: Some(Dialogs { caller: u64::MAX, target: 7 }) }.into(),
             Confirmed {}.into(),
             Converted { leg: 2 }.into(),
             Ended {

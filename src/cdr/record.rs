@@ -6,7 +6,7 @@ use serde::Serialize;
 use smol_str::SmolStr;
 
 use super::conversion::ConversionState;
-use super::fact::{Party, Stamp, Terms};
+use super::fact::{Dialogs, Party, Stamp, Terms};
 use super::journal::{Entry, Lsn};
 use super::rating::Tariff;
 use crate::codec;
@@ -268,6 +268,9 @@ pub struct CallRecord {
     /// The carrier's own id of the call, for comparison with its records.
     #[cbor(n(42), with = "codec::optional_text", has_nil)]
     pub carrier_call_id: Option<SmolStr>,
+    #[serde(skip)]
+    #[n(43)]
+    pub(super) dialogs: Option<Dialogs>,
 }
 
 impl CallRecord {
@@ -317,6 +320,7 @@ impl CallRecord {
             answered_boot_ns: 0,
             captured: Vec::new(),
             carrier_call_id: None,
+            dialogs: None,
         }
     }
 

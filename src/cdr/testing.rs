@@ -1,8 +1,8 @@
 //! Calls as tests tell them.
 
 use super::fact::{
-    Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Converted, Decided, Ended,
-    Fact, FactBody, OrphanClosed, OrphanPolicy, Party, Stamp, Terms,
+    Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Converted, Decided,
+    Dialogs, Ended, Fact, FactBody, OrphanClosed, OrphanPolicy, Party, Stamp, Terms,
 };
 use super::journal::{Entry, Lsn};
 use super::record::CallRecord;
@@ -81,7 +81,8 @@ impl Script {
 
     pub(crate) fn answer_at(self, ms: u64) -> Self {
         let leg = self.last_leg;
-        self.then(ms, Answered { leg })
+        let dialogs = Some(Dialogs { caller: ms, target: ms + 1 });
+        self.then(ms, Answered { leg, dialogs })
     }
 
     pub(crate) fn convert_at(self, ms: u64) -> Self {

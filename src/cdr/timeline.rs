@@ -7,7 +7,7 @@
 
 use super::conversion::{ConversionState, Standing, judge};
 use super::fact::{
-    Admitted, AttemptFailed, AttemptProgress, AttemptStarted, Decided, Ended, FactBody,
+    Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Decided, Ended, FactBody,
     OrphanClosed, OrphanPolicy, Party, Stamp,
 };
 use super::journal::{Entry, Lsn};
@@ -45,7 +45,7 @@ pub fn apply(record: &mut CallRecord, entry: &Entry) -> Applied {
         FactBody::Decided(decided) => decide(record, decided, at, entry.lsn),
         FactBody::AttemptStarted(started) => start_attempt(record, started, at),
         FactBody::AttemptFailed(failed) => fail_attempt(record, failed, at),
-        FactBody::Answered(answered) => answer(record, answered.leg, at),
+        FactBody::Answered(answered) => answer(record, answered, at),
         FactBody::Converted(_) => convert(record, at),
         FactBody::Ended(ended) => end(record, ended, at),
         FactBody::OrphanClosed(closed) => close_orphan(record, closed),
@@ -154,12 +154,14 @@ fn fail_attempt(record: &mut CallRecord, failed: &AttemptFailed, at: Stamp) -> b
 }
 
 /// The first answer counts; others are ended by whoever got them.
-fn answer(record: &mut CallRecord, leg: u16, at: Stamp) -> bool {
+fn answer(record: &mut CallRecord, answered: &Answered, at: Stamp) -> bool {
     if record.answered_ms.is_some() {
         return false;
     }
     note_skew(record, at);
     let now_ms = offset_ms(record, at);
+    let leg = answered.leg;
+    record.dialogs = answered.dialogs;
     record.answered_leg = Some(leg);
     record.answered_ms = Some(now_ms);
     record.answered_boot_ns = at.boot_ns;
@@ -187,14 +189,16 @@ fn convert(record: &mut CallRecord, at: Stamp) -> bool {
 }
 
 fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
-    if record.state == CallState::OrphanClosed {
+    let is_orphan = record.state == CallState::OrphanClosed;
+    if is_orphan {
         record.flags.set(Flags::ORPHAN_CORRECTED);
     }
     note_skew(record, at);
+    let by_boot = at.boot_ns.checked_sub(record.answered_boot_ns).map(|ns| ns / 1_000_000);
     // An orphan's true end may be told after the machine restarted: its boot clock tells nothing.
-    let talk_ms = match at.boot_ns.checked_sub(record.answered_boot_ns) {
-        Some(talk_ns) => talk_ns / 1_000_000,
-        None => record.talk_ms.unwrap_or_else(|| record.alive_ms()),
+    let talk_ms = match by_boot {
+        Some(talk_ms) if !is_orphan || !record.flags.contains(Flags::CLOCK_SKEW) => talk_ms,
+        Some(_) | None => wall_talk_ms(record, at),
     };
     close(record, talk_ms, offset_ms(record, at));
     record.state = CallState::Closed;
@@ -227,16 +231,22 @@ fn close_orphan(record: &mut CallRecord, closed: &OrphanClosed) -> bool {
     true
 }
 
+/// How long an answered call talked by the wall clock, and at least as long as it was known alive.
+fn wall_talk_ms(record: &CallRecord, at: Stamp) -> u64 {
+    let answered_at = record.wall(record.answered_ms.unwrap_or(0)).0;
+    let talked = at.wall_ms.saturating_sub(answered_at);
+    u64::try_from(talked).unwrap_or(0).max(record.alive_ms())
+}
+
 /// How long an orphan counts as talked under `policy`, in milliseconds; `now` is the restart.
 pub fn orphan_talk_ms(record: &CallRecord, policy: OrphanPolicy, now: Stamp) -> u64 {
-    let Some(answered_ms) = record.answered_ms else { return 0 };
+    if record.answered_ms.is_none() {
+        return 0;
+    }
     match policy {
         OrphanPolicy::Zero => 0,
         OrphanPolicy::Checkpoint => record.alive_ms(),
-        OrphanPolicy::UntilRestart => {
-            let since = now.wall_ms.saturating_sub(record.wall(answered_ms).0);
-            u64::try_from(since).unwrap_or(0).max(record.alive_ms())
-        }
+        OrphanPolicy::UntilRestart => wall_talk_ms(record, now),
     }
 }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tokio::task::JoinHandle;
 
-use crate::cdr::fact::{Fact, NodeStarted, OrphanPolicy, PingAccepted, Stamp};
+use crate::cdr::fact::{Dialogs, Fact, NodeStarted, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::{self, Live, Projection};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{Book, CallStore, CapUsage, StoredSession};
 use crate::config::{OrphanBill, Settings};
+use crate::id::CallId;
 use crate::routing::hold::Bucket;
 use crate::routing::ping::Session;
 
@@ -36,6 +37,7 @@ pub struct Accounting {
     store: Arc<SqliteStore>,
     live: Live,
     task: JoinHandle<()>,
+    awaited: Vec<(CallId, Dialogs)>,
 }
 
 /// Counts of the journal that are read, not pushed.
@@ -89,6 +91,7 @@ impl Accounting {
                 OrphanBill::Zero => OrphanPolicy::Zero,
                 OrphanBill::UntilRestart => OrphanPolicy::UntilRestart,
             },
+            orphan_wait: settings.sip.max_call,
             ..projection::Settings::new(node)
         };
         let book: Arc<dyn Book> = Arc::clone(&store) as Arc<dyn Book>;
@@ -113,7 +116,12 @@ impl Accounting {
         );
         let live = projection.live();
         let task = tokio::spawn(follow(projection));
-        Ok(Self { journal, store, live, task })
+        Ok(Self { journal, store, live, task, awaited: opening.awaited })
+    }
+
+    /// Calls that a crash left up and whose end is not known, with the names of their dialogs.
+    pub fn awaited(&mut self) -> Vec<(CallId, Dialogs)> {
+        std::mem::take(&mut self.awaited)
     }
 
     pub fn appender(&self) -> Appender {

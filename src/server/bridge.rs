@@ -19,10 +19,11 @@ use crate::reason::Reason;
 use crate::routing::hold::{Bucket, BucketRequest, Counts};
 use crate::routing::{PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Plan, Refusal};
-use crate::sip::call::report::{AttemptNumber, Report};
+use crate::sip::call::report::{AttemptNumber, Party, Report};
 use crate::sip::endpoint::{Admission, CallKey, Input};
 use crate::sip::flow::Transport;
 use crate::sip::policy::Targets;
+use crate::sip::orphan::DialogPrint;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
@@ -33,6 +34,7 @@ use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
 use super::tls::TlsParties;
+use super::orphans::OpenOrphans;
 use super::translate;
 
 /// What one shard needs of the rest of the process.
@@ -44,6 +46,8 @@ pub struct Bridge {
     /// What waits for the disk, in the order of what it waits for.
     queue: VecDeque<(Lsn, Input)>,
     last: Lsn,
+    /// What names the dialogs of a call whose answer is reported next.
+    dialogs: Option<(CallKey, fact::Dialogs)>,
     /// Facts the journal had no room for. They go first when it has.
     backlog: VecDeque<(Fact, Durability)>,
     renew_at: Mono,
@@ -130,6 +134,7 @@ pub struct Parts {
     pub(super) target_limits: Arc<TargetLimits>,
     /// How targets are spoken to.
     pub targets: Arc<Targets>,
+    pub(super) orphans: Arc<OpenOrphans>,
 }
 
 impl Bridge {
@@ -144,6 +149,7 @@ impl Bridge {
             calls: SecondaryMap::new(),
             queue: VecDeque::new(),
             last: Lsn::default(),
+            dialogs: None,
             backlog: VecDeque::new(),
             renew_at: now + RENEW_EVERY,
         }
@@ -373,7 +379,9 @@ impl Bridge {
                 let target = self.target(key, attempt);
                 self.metrics.attempt(target.as_ref(), "answered", Some(200));
                 let leg = u16::from(attempt);
-                self.write(id, at, fact::Answered { leg }, Durability::Durable);
+                let named = self.dialogs.take().filter(|(call, _)| *call == key);
+                let dialogs = named.map(|(_, dialogs)| dialogs);
+                self.write(id, at, fact::Answered { leg, dialogs }, Durability::Durable);
                 // Of one that was about to ring beside it.
                 self.release(key, at, |held| held > attempt);
                 let live = self.calls.get_mut(key)?;
@@ -425,6 +433,27 @@ impl Bridge {
                 None
             }
         }
+    }
+
+    /// What names the dialogs of a call whose answer is reported next.
+    pub fn dialogs(&mut self, key: CallKey, caller: DialogPrint, target: DialogPrint) {
+        self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }));
+    }
+
+    /// A party of a call that a crash had left up hangs up. The first to do so tells its true end.
+    pub fn orphan_ended(&mut self, id: CallId, at: Mono, party: Party, q850: Option<u8>) {
+        if !self.parts.orphans.end(id) {
+            return;
+        }
+        let reason = match party {
+            Party::Caller => Reason::CallerHungUp,
+            Party::Target => Reason::TargetHungUp,
+            Party::System => Reason::NodeRestart,
+        };
+        let (party, q850) = (translate::party(party), q850.map(u16::from));
+        let ended = fact::Ended { party, reason, status: 200, q850 };
+        self.write(id, at, ended, Durability::Durable);
+        self.metrics.orphan_ended();
     }
 
     /// A call is still up at the moment its terms name.

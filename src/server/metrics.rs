@@ -60,6 +60,7 @@ pub const OPEN_RECORDS: &str = "tollbridge_cdr_open";
 pub const JOURNAL_PRESSURE: &str = "tollbridge_journal_pressure";
 pub const FACT_GAP: &str = "tollbridge_fact_gap_total";
 pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
+pub const ORPHANS_ENDED: &str = "tollbridge_orphans_ended_total";
 pub const VIOLATIONS: &str = "tollbridge_invariant_violations_total";
 pub const BUILD: &str = "tollbridge_build_info";
 
@@ -112,6 +113,7 @@ fn describe() {
     );
     describe_counter!(FACT_GAP, "Sequence numbers missing from the journal");
     describe_counter!(ORPHANS, "Calls closed after a crash, by policy");
+    describe_counter!(ORPHANS_ENDED, "Calls closed after a crash whose true end became known");
     describe_counter!(VIOLATIONS, "Invariants found broken; always zero");
     describe_gauge!(BUILD, "Always 1; says the version");
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -239,6 +241,10 @@ impl CallMetrics {
 
     pub fn answered(&mut self, setup: Duration) {
         self.setup.record(setup);
+    }
+
+    pub fn orphan_ended(&self) {
+        counter!(ORPHANS_ENDED).increment(1);
     }
 
     pub fn converted(&mut self) {

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod legs;
 mod limits;
 pub mod metrics;
+mod orphans;
 mod pace;
 pub mod signaling;
 pub mod sources;
@@ -61,6 +62,7 @@ use control::Control;
 use deciding::{Deciding, RENEW_EVERY};
 use limits::{TargetLimits, TrunkLimits};
 use metrics::{CallMetrics, ShardMetrics};
+use orphans::OpenOrphans;
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
 use tls::TlsPlan;
@@ -125,8 +127,12 @@ impl Server {
         let boxes: Vec<_> = (0..shard_count).map(|_| Mailbox::new()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(mailbox, _)| mailbox.clone()).collect();
         let durable = Arc::new(DurableMark::default());
-        let accounting =
+        let mut accounting =
             Accounting::open(&settings, &deciding, Arc::clone(&durable), mailboxes.clone()).await?;
+
+        let awaited = accounting.awaited();
+        let longest = settings.sip.max_call;
+        let adopted = Arc::new(orphans::dialogs(&awaited, clock::mono(), longest));
 
         let steering = Steering::new(shard_count, seed as u64);
         let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -155,6 +161,7 @@ impl Server {
             tls: Arc::new(tls.parties().clone()),
             target_limits: Arc::new(TargetLimits::new(&targets)),
             targets,
+            orphans: Arc::new(OpenOrphans::new(&awaited)),
         };
         let sockets = bind(&settings, shard_count, &tcp, &sources)?;
         let sip_addresses = sockets.addresses.clone();
@@ -167,9 +174,12 @@ impl Server {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             let now = clock::mono();
             let ids = IdSource::new(seed, u8::try_from(index).unwrap_or(u8::MAX));
+            let mut endpoint =
+                Endpoint::new(endpoint_settings.clone(), Arc::clone(&trunks), ids, now);
+            endpoint.adopt(Arc::clone(&adopted));
             let shard = Shard {
                 index,
-                endpoint: Endpoint::new(endpoint_settings.clone(), Arc::clone(&trunks), ids, now),
+                endpoint,
                 bridge: Bridge::new(parts.clone(), mailbox.waiting(), CallMetrics::register(), now),
                 sockets,
                 tcp: Arc::clone(&tcp),

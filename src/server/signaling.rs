@@ -488,6 +488,12 @@ impl Shard {
                     }
                 }
                 Output::AwaitDurable { call } => self.bridge.await_durable(call),
+                Output::Dialogs { call, caller, target } => {
+                    self.bridge.dialogs(call, caller, target);
+                }
+                Output::OrphanEnded { id, at, party, q850 } => {
+                    unharmed((), || self.bridge.orphan_ended(id, at, party, q850));
+                }
                 Output::Report { call, id, at, report } => {
                     let converts_at = unharmed(None, || self.bridge.report(call, id, at, report));
                     if let Some(converts_at) = converts_at {

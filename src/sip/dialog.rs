@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{HeaderName, Headers, NameAddr, Request, Response, Scheme, Uri, Writer};
+use crate::sip::orphan::DialogPrint;
 use crate::sip::transaction::InviteHead;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -182,6 +183,11 @@ impl Dialog {
             cseq: self.local_cseq,
             route,
         }
+    }
+
+    /// What names this dialog in the journal.
+    pub fn print(&self) -> DialogPrint {
+        DialogPrint::of(&self.call_id, &self.local_tag, &self.remote_tag)
     }
 
     pub fn call_id(&self) -> &Bytes {

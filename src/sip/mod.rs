@@ -22,6 +22,7 @@ pub mod flow;
 pub mod ids;
 pub mod leg;
 pub mod message;
+pub mod orphan;
 pub mod policy;
 pub mod transaction;
 pub mod transport;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::cdr::fact::{Fact, FactBody, OrphanClosed, OrphanPolicy, Stamp};
+use crate::cdr::fact::{Dialogs, Fact, FactBody, OrphanClosed, OrphanPolicy, Stamp};
 use crate::cdr::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
 use crate::cdr::journal::{Durability, Entry, Gap, Lsn};
 use crate::cdr::rating::Tariff;
@@ -25,6 +25,7 @@ use crate::cdr::record::{CallRecord, CallState};
 use crate::cdr::store::{Batch, Book, CallFilter, CapUsage, Progress, StoreError, StoredSession};
 use crate::cdr::timeline::{self, Applied};
 use crate::id::CallId;
+use crate::time::Wall;
 
 /// How often windows and sessions that are over are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
@@ -41,6 +42,9 @@ pub struct Settings {
     pub park_after: Duration,
     /// How often the book gets a partial record of a call that goes on.
     pub partial_every: Duration,
+    /// How long after its admission the true end of a call that was closed after a crash may still
+    /// become known: the longest time a call takes.
+    pub orphan_wait: Duration,
 }
 
 impl Settings {
@@ -51,6 +55,7 @@ impl Settings {
             tariff: None,
             park_after: Duration::from_secs(60),
             partial_every: Duration::from_secs(15 * 60),
+            orphan_wait: Duration::from_secs(4 * 3_600),
         }
     }
 }
@@ -72,6 +77,9 @@ pub struct Opening {
     pub replayed: u64,
     /// Calls that were up when their process died, being closed now.
     pub orphans: usize,
+    /// These and those of earlier starts whose end is still not known, with the names of their
+    /// dialogs.
+    pub awaited: Vec<(CallId, Dialogs)>,
     /// Use of every cap window that may be current.
     pub usage: Vec<CapUsage>,
     /// Ping sessions, and with them number leases, that have not expired.
@@ -126,7 +134,7 @@ pub struct Projection {
     /// Parked calls that changed since they were stored.
     changed: BTreeSet<CallId>,
     checkpoint: Option<Lsn>,
-    /// Closed orphans, for a while: their true end may still become known.
+    /// Closed orphans, for as long as their true end may still become known.
     orphans: BTreeMap<CallId, Arc<CallRecord>>,
     progress: Progress,
     /// Taken from the tail, but not yet in the book.
@@ -178,6 +186,8 @@ impl Projection {
         }
         opening.gaps = projection.tail.gaps().to_vec();
         opening.undecodable = projection.tail.undecodable();
+        projection.recall_orphans().await?;
+        opening.awaited = projection.awaited();
         opening.orphans = projection.close_orphans(journal, now)?;
         opening.usage = projection.book.usage().await?;
         opening.sessions = projection.book.sessions(now.wall()).await?;
@@ -204,7 +214,8 @@ impl Projection {
         self.write().await?;
         if self.now.since(self.pruned) >= PRUNE_EVERY {
             self.pruned = self.now;
-            self.orphans.clear();
+            let until = self.awaited_since();
+            self.orphans.retain(|_, record| record.started_at() >= until);
             self.book.prune(self.now.wall()).await?;
         }
         Ok(true)
@@ -220,6 +231,26 @@ impl Projection {
         let mut calls = self.live.calls.lock();
         calls.extend(parked.into_iter().map(|record| (record.call, slot(record))));
         Ok(())
+    }
+
+    /// Calls that earlier starts have closed.
+    async fn recall_orphans(&mut self) -> Result<(), ProjectionError> {
+        let stored = self.book.orphans(self.awaited_since()).await?;
+        self.orphans.extend(stored.into_iter().map(|record| (record.call, Arc::new(record))));
+        Ok(())
+    }
+
+    fn awaited_since(&self) -> Wall {
+        let wait_ms = i64::try_from(self.settings.orphan_wait.as_millis()).unwrap_or(i64::MAX);
+        Wall(self.now.wall_ms.saturating_sub(wait_ms))
+    }
+
+    fn awaited(&self) -> Vec<(CallId, Dialogs)> {
+        let calls = self.live.calls.lock();
+        let open = calls.values().map(|slot| &slot.record);
+        open.chain(self.orphans.values())
+            .filter_map(|record| Some((record.call, record.dialogs?)))
+            .collect()
     }
 
     fn close_orphans(&self, journal: &Journal, now: Stamp) -> Result<usize, AppendError> {

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::cdr::conversion::ConversionState;
-use crate::cdr::fact::{Bucket, Checkpoint, HoldSettled, PingAccepted, SessionConsumed};
+use crate::cdr::fact::{Bucket, Checkpoint, Dialogs, HoldSettled, PingAccepted, SessionConsumed};
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
 use crate::cdr::store::sqlite::SqliteStore;
@@ -117,6 +117,39 @@ async fn the_true_end_of_an_orphan_corrects_its_row() {
     let [row] = &desk.rows().await[..] else { panic!("not one row") };
     assert_eq!((row.state, row.talk_ms), (CallState::Closed, Some(180_000)));
     assert!(row.flags.contains(Flags::ORPHAN_CORRECTED));
+}
+
+/// spec/sip O8.
+#[tokio::test]
+async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, opening) = desk.start().await;
+    assert_eq!(opening.awaited, []);
+    let script = Script::of(1).dial(1).answer_at(1_000);
+    desk.append(&journal, &mut projection, script.facts()).await;
+    desk.append(&journal, &mut projection, talk(2).facts()).await;
+    drop((projection, journal));
+    let dialogs = Dialogs { caller: 1_000, target: 1_001 };
+
+    for closed in [1, 0, 0] {
+        let (journal, mut projection, opening) = desk.start().await;
+        assert_eq!((opening.orphans, &opening.awaited[..]), (closed, &[(call_id(1), dialogs)][..]));
+        // Takes the closing fact; nothing else is there to make the step return.
+        if closed > 0 {
+            assert!(projection.step().await.unwrap());
+        }
+        drop((projection, journal));
+    }
+    let (journal, mut projection, _) = desk.start().await;
+    let end = script.end_at(181_000).facts().split_off(4);
+    desk.append(&journal, &mut projection, end.clone()).await;
+    desk.append(&journal, &mut projection, end).await;
+
+    let row = desk.store.find(call_id(1)).await.unwrap().unwrap();
+    assert_eq!((row.state, row.talk_ms), (CallState::Closed, Some(180_000)));
+    assert!(row.flags.contains(Flags::ORPHAN_CORRECTED));
+    drop((projection, journal));
+    assert_eq!(desk.start().await.2.awaited, []);
 }
 
 #[tokio::test]
@@ -314,6 +347,10 @@ impl Book for FlakyBook {
 
     fn open_calls(&self) -> Answer<'_, Vec<CallRecord>> {
         self.store.open_calls()
+    }
+
+    fn orphans(&self, since: Wall) -> Answer<'_, Vec<CallRecord>> {
+        self.store.orphans(since)
     }
 
     fn usage(&self) -> Answer<'_, Vec<CapUsage>> {

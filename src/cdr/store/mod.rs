@@ -104,6 +104,10 @@ pub trait Book: Send + Sync {
     /// Records of calls that were open at [`Progress::offset`], except those a replay finds.
     fn open_calls(&self) -> Answer<'_, Vec<CallRecord>>;
 
+    /// Records of calls admitted after `since` that were closed after a crash and whose true end is
+    /// not known.
+    fn orphans(&self, since: Wall) -> Answer<'_, Vec<CallRecord>>;
+
     /// Use of every cap window that may still be current.
     fn usage(&self) -> Answer<'_, Vec<CapUsage>>;
 

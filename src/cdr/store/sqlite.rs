@@ -22,7 +22,7 @@ use super::{
     StoredSession,
 };
 use crate::cdr::journal::Lsn;
-use crate::cdr::record::{CallRecord, Outcome};
+use crate::cdr::record::{CallRecord, CallState, Outcome};
 use crate::id::CallId;
 use crate::time::Wall;
 
@@ -152,6 +152,19 @@ impl Book for SqliteStore {
             let query = sqlx::query("SELECT call_id, record FROM open_call ORDER BY call_id");
             let rows = query.fetch_all(&self.readers).await?;
             rows.iter().map(|row| decode(row, "open_call")).collect()
+        })
+    }
+
+    fn orphans(&self, since: Wall) -> Answer<'_, Vec<CallRecord>> {
+        Box::pin(async move {
+            // By the primary key: no more is read than what is younger.
+            let query = "SELECT call_id, record FROM cdr WHERE call_id >= ? AND state = ?";
+            let rows = sqlx::query(query)
+                .bind(first_id_at(since))
+                .bind(CallState::OrphanClosed as i64)
+                .fetch_all(&self.readers)
+                .await?;
+            rows.iter().map(|row| decode(row, "cdr")).collect()
         })
     }
 

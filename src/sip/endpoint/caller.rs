@@ -322,7 +322,7 @@ impl CallEntry {
     }
 
     /// Our dialog with the caller, from the first response that carries our tag.
-    fn open_caller_dialog(&mut self, wire: &Wire) {
+    pub(super) fn open_caller_dialog(&mut self, wire: &Wire) {
         if self.caller.dialog.is_some() {
             return;
         }

@@ -13,6 +13,7 @@
 mod caller;
 mod capture;
 mod counters;
+mod orphans;
 mod rare;
 mod refresh;
 mod relay;
@@ -37,13 +38,14 @@ use crate::reason::Reason;
 use crate::time::{Mono, Wall};
 
 use super::call::plan::{Plan, Refusal};
-use super::call::report::{AttemptNumber, Report};
+use super::call::report::{AttemptNumber, Party, Report};
 use super::call::{self, Call};
 use super::flow::Flow;
 use super::ids::{IdSource, LegNumber};
 use super::leg::event::LegEvent;
 use super::leg::{Leg, LegState};
 use super::message::{Message, Method, Refusal as MalformedRefusal};
+use super::orphan::{DialogPrint, Orphans};
 use super::trunk::{Caller, FailureMap, NumberFault, TrunkIndex, Trunks};
 
 use rare::Rare;
@@ -99,6 +101,20 @@ pub enum Output {
         at: Mono,
         report: Report,
     },
+    /// What names the dialogs of a call whose answer is reported next; to be written with it.
+    Dialogs {
+        call: CallKey,
+        caller: DialogPrint,
+        target: DialogPrint,
+    },
+    /// A party hung up on a call whose process died. Told again if it does so again.
+    OrphanEnded {
+        id: CallId,
+        at: Mono,
+        party: Party,
+        /// Cause of ITU-T Q.850, if the party gave one.
+        q850: Option<u8>,
+    },
 }
 
 /// Who sent a message, judged by its source.
@@ -145,6 +161,8 @@ pub struct Endpoint {
     /// By trunk.
     failures: Vec<Arc<FailureMap>>,
     draining: bool,
+    /// Calls of a process that died.
+    orphans: Option<Arc<Orphans>>,
     /// The call whose event is being handled: the one to end if the handler panics.
     current: Option<CallKey>,
 }
@@ -179,6 +197,7 @@ impl Endpoint {
             trunks,
             failures,
             draining: false,
+            orphans: None,
             current: None,
         }
     }
@@ -242,7 +261,7 @@ impl Endpoint {
         }
         out.append(&mut self.wire.out);
         let report = Report::Ended {
-            party: call::report::Party::System,
+            party: Party::System,
             reason: Reason::InternalError,
             status: Reason::InternalError.status(),
             q850: None,
@@ -367,6 +386,7 @@ impl Endpoint {
                 }
                 call::Output::Report(report) => {
                     let id = entry.id;
+                    entry.name_dialogs(key, &report, &mut self.wire);
                     self.wire.out.push(Output::Report { call: key, id, at: now, report });
                 }
             }

@@ -124,18 +124,7 @@ impl Endpoint {
 
     fn in_dialog(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
         let Some((call, side)) = self.find_dialog(&request) else {
-            if origin == Origin::Stranger {
-                self.wire.counters.strays += 1;
-                return;
-            }
-            // Without state: the INVITE of a lost dialog gets an ACK to its 481 that fits nothing.
-            self.wire.respond_stateless(
-                &request,
-                flow,
-                481,
-                "Call/Transaction Does Not Exist",
-                |_| {},
-            );
+            self.in_no_dialog(request, flow, origin, now);
             return;
         };
         self.current = Some(call);

@@ -351,6 +351,8 @@ impl World {
                         self.tell(self.keys[&call], after, "durable", 0, input);
                     }
                 }
+                Output::Dialogs { .. } => {}
+                Output::OrphanEnded { .. } => unreachable!("no process died before this one"),
                 Output::Report { call, report, .. } => {
                     let now = self.now;
                     let call = self.keys[&call];

@@ -4,6 +4,7 @@
 
 mod bridge;
 mod malformed;
+mod orphans;
 pub(crate) mod peer;
 mod policy;
 pub(crate) mod program;

@@ -20,6 +20,7 @@ use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
 use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener};
 
+mod guards;
 mod policy;
 
 const CARRIER: &str = "192.0.2.1:5060";
@@ -412,6 +413,8 @@ struct Rig {
     other: Vec<Output>,
     reports: Vec<Report>,
     plan: Box<Plan>,
+    dialogs: Vec<[DialogPrint; 2]>,
+    orphans: Vec<(CallId, Party)>,
 }
 
 impl Rig {
@@ -474,6 +477,8 @@ impl Rig {
             other: vec![],
             reports: vec![],
             plan: plan(policy),
+            dialogs: vec![],
+            orphans: vec![],
         }
     }
 
@@ -529,7 +534,10 @@ impl Rig {
                     self.input(Input::Held { call, outcome: Ok(()) });
                 }
                 Output::AwaitDurable { call } => self.input(Input::Durable { call }),
-                Output::Send { .. } | Output::Report { .. } => unreachable!(),
+                Output::Send { .. }
+                | Output::Report { .. }
+                | Output::Dialogs { .. }
+                | Output::OrphanEnded { .. } => unreachable!(),
             }
         }
     }
@@ -581,6 +589,8 @@ impl Rig {
                     self.all.push((flow.peer, text));
                 }
                 Output::Report { report, .. } => self.reports.push(report),
+                Output::Dialogs { caller, target, .. } => self.dialogs.push([caller, target]),
+                Output::OrphanEnded { id, party, .. } => self.orphans.push((id, party)),
                 other @ (Output::Admitted(_)
                 | Output::PlaceHold { .. }
                 | Output::AwaitDurable { .. }) => self.other.insert(0, other),

@@ -1,0 +1,64 @@
+//! Requests in dialogs that this endpoint does not have: 481, unless it is the end of a call whose
+//! process died (spec/sip O8).
+
+use std::sync::Arc;
+
+use crate::sip::call::report::Report;
+use crate::sip::flow::Flow;
+use crate::sip::ids::CallKey;
+use crate::sip::message::{Headers, Method, Request};
+use crate::sip::orphan::{DialogPrint, Orphan, Orphans};
+use crate::time::Mono;
+
+use super::requests::reason_of;
+use super::wire::Wire;
+use super::{CallEntry, Endpoint, Origin, Output};
+
+impl Endpoint {
+    /// Calls that an earlier process left up.
+    pub fn adopt(&mut self, orphans: Arc<Orphans>) {
+        self.orphans = Some(orphans);
+    }
+
+    pub(super) fn in_no_dialog(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
+        match self.orphan_of(&request, now) {
+            Some(Orphan { call, party }) if request.method() == Method::Bye => {
+                let (_, q850) = reason_of(&request);
+                self.wire.reply(request, flow, 200, now);
+                self.wire.out.push(Output::OrphanEnded { id: call, at: now, party, q850 });
+            }
+            None if origin == Origin::Stranger => self.wire.counters.strays += 1,
+            // Without state: the INVITE of a lost dialog gets an ACK to its 481 that fits nothing.
+            Some(_) | None => self.wire.respond_stateless(
+                &request,
+                flow,
+                481,
+                "Call/Transaction Does Not Exist",
+                |_| {},
+            ),
+        }
+    }
+
+    fn orphan_of(&mut self, request: &Headers, now: Mono) -> Option<Orphan> {
+        self.orphans.take_if(|orphans| orphans.is_over(now));
+        let orphans = self.orphans.as_ref()?;
+        let (ours, theirs) = (request.to_tag()?, request.from_tag().unwrap_or_default());
+        orphans.find(DialogPrint::of(request.call_id(), ours, theirs))
+    }
+}
+
+impl CallEntry {
+    /// Tells what names both dialogs, ahead of the report that the call is answered: should the
+    /// process die, the next one knows by it whose BYE comes.
+    pub(super) fn name_dialogs(&mut self, key: CallKey, report: &Report, wire: &mut Wire) {
+        if !matches!(report, Report::Answered { .. }) {
+            return;
+        }
+        self.open_caller_dialog(wire);
+        let target = self.target.as_ref().and_then(|leg| leg.dialog.as_ref());
+        if let (Some(caller), Some(target)) = (&self.caller.dialog, target) {
+            let (caller, target) = (caller.print(), target.print());
+            wire.out.push(Output::Dialogs { call: key, caller, target });
+        }
+    }
+}
