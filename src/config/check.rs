@@ -67,6 +67,7 @@ impl SipSettings {
         let queue = count(tcp.write_queue_bytes);
         ranges.check("sip.tcp.write_queue_bytes", queue, 65_536..=64 << 20, bytes);
         ranges.check_s("sip.tls.reload_s", self.tls.reload, 1..=86_400);
+        self.overload.check(&mut ranges);
         self.check_listeners(findings);
         self.tls.check(&self.listen, findings);
         self.check_user_agent(findings);
@@ -154,10 +155,10 @@ impl ApiSettings {
 }
 
 /// Collects numbers that are out of their range.
-struct Ranges<'a>(&'a mut Vec<Finding>);
+pub(super) struct Ranges<'a>(&'a mut Vec<Finding>);
 
 impl Ranges<'_> {
-    fn check(&mut self, path: &str, value: u64, range: RangeInclusive<u64>, unit: &str) {
+    pub(super) fn check(&mut self, path: &str, value: u64, range: RangeInclusive<u64>, unit: &str) {
         if !range.contains(&value) {
             self.0.push(Finding {
                 path: path.to_owned(),
@@ -168,7 +169,7 @@ impl Ranges<'_> {
         }
     }
 
-    fn check_ms(&mut self, path: &str, value: Duration, range: RangeInclusive<u64>) {
+    pub(super) fn check_ms(&mut self, path: &str, value: Duration, range: RangeInclusive<u64>) {
         let value = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
         self.check(path, value, range, "milliseconds");
     }

@@ -17,6 +17,7 @@ mod check;
 mod explain;
 mod fault;
 mod listen;
+mod overload;
 mod overrides;
 mod secret;
 mod settings;
@@ -32,6 +33,7 @@ pub use fault::{ConfigError, Fault, Origin};
 pub use listen::{
     Advertised, HostPort, ListenAddress, ListenTransport, Listener, ParseAddressError,
 };
+pub use overload::OverloadSettings;
 pub use secret::Secret;
 pub use settings::{
     ApiKey, ApiSettings, CdrSettings, DecisionSettings, JournalSettings, LogFormat, LogSettings,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, format_smolstr};
 
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
+use super::overload::OverloadSettings;
 use super::secret::Secret;
 use super::tls::TlsSettings;
 
@@ -80,6 +81,7 @@ pub struct SipSettings {
     pub max_call: Duration,
     /// Folder of carrier files that replace or join the built-in ones. Default: none.
     pub carrier_dir: Option<PathBuf>,
+    pub overload: OverloadSettings,
     pub tcp: TcpSettings,
     pub tls: TlsSettings,
 }
@@ -245,6 +247,7 @@ impl Default for SipSettings {
             probe_interval: Some(Duration::from_secs(300)),
             max_call: Duration::from_secs(14_400),
             carrier_dir: None,
+            overload: OverloadSettings::default(),
             tcp: TcpSettings::default(),
             tls: TlsSettings::default(),
         }
@@ -329,14 +332,17 @@ impl SipSettings {
 }
 
 /// A duration written as a whole number of milliseconds.
-mod milliseconds {
+pub(super) mod milliseconds {
     use super::{Deserialize, Duration};
 
-    pub(super) fn serialize<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::config) fn serialize<S: serde::Serializer>(
+        d: &Duration,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
         s.serialize_u64(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn deserialize<'de, D>(deserializer: D) -> Result<Duration, D::Error>
+    pub(in crate::config) fn deserialize<'de, D>(deserializer: D) -> Result<Duration, D::Error>
     where
         D: serde::Deserializer<'de>,
     {

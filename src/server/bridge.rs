@@ -22,8 +22,8 @@ use crate::sip::call::plan::{Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Party, Report};
 use crate::sip::endpoint::{Admission, CallKey, Input};
 use crate::sip::flow::Transport;
-use crate::sip::policy::Targets;
 use crate::sip::orphan::DialogPrint;
+use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
@@ -33,8 +33,8 @@ use super::deciding::{Decided, Deciding, RENEW_EVERY};
 use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
-use super::tls::TlsParties;
 use super::orphans::OpenOrphans;
+use super::tls::TlsParties;
 use super::translate;
 
 /// What one shard needs of the rest of the process.

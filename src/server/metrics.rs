@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::id::{TargetId, TrunkId};
 use crate::reason::Reason;
 use crate::routing::hold::HoldLedger;
+use crate::sip::admission::Busy;
 use crate::sip::call::report::Party;
 use crate::sip::endpoint::{COUNTED_METHODS, Counters, INVITE_SIZES};
 use crate::sip::transport::TcpStats;
@@ -47,6 +48,10 @@ pub const TLS_UNVERIFIED: &str = "tollbridge_sip_tls_unverified_total";
 pub const TLS_UNVERIFIED_PEERS: &str = "tollbridge_sip_tls_unverified_peers";
 pub const TLS_EXPIRY: &str = "tollbridge_sip_tls_certificate_expiry_seconds";
 pub const TLS_RELOADS: &str = "tollbridge_sip_tls_reloads_total";
+pub const SIP_REFUSED: &str = "tollbridge_sip_refused_total";
+pub const SIP_BACKLOG: &str = "tollbridge_sip_backlog_seconds";
+pub const HALF_OPEN: &str = "tollbridge_calls_half_open";
+pub const MEMORY: &str = "tollbridge_memory_bytes";
 pub const PANICS: &str = "tollbridge_sip_panics_total";
 pub const REAPED: &str = "tollbridge_sip_reaped_calls_total";
 pub const PINGS: &str = "tollbridge_pings_total";
@@ -96,6 +101,10 @@ fn describe() {
     describe_gauge!(TLS_UNVERIFIED_PEERS, "Peers that are configured not to be verified");
     describe_gauge!(TLS_EXPIRY, "Until a certificate of ours ends; negative once it has");
     describe_counter!(TLS_RELOADS, "Times TLS files changed, by whether they could be used");
+    describe_counter!(SIP_REFUSED, "Requests that would have opened something, by reason");
+    describe_gauge!(SIP_BACKLOG, "For how long a thread has not been done with its work");
+    describe_gauge!(HALF_OPEN, "Calls whose caller has not confirmed an answer yet");
+    describe_gauge!(MEMORY, "Memory in use by the process");
     describe_counter!(PANICS, "Handlers that panicked; each ended one call");
     describe_counter!(REAPED, "Calls that did not end by themselves and were taken away");
     describe_counter!(crate::api::REQUESTS, "API requests, by route, method and status");
@@ -310,6 +319,8 @@ pub struct ShardMetrics {
     responses: [[Counter; 6]; 2],
     retransmissions: [Counter; 2],
     panics: Counter,
+    overload: Counter,
+    refused: [Counter; Busy::ALL.len()],
     reaped: Counter,
     transactions_before: usize,
 }
@@ -336,6 +347,8 @@ impl ShardMetrics {
             }),
             retransmissions: directions.map(|dir| counter!(SIP_RETRANSMISSIONS, "dir" => dir)),
             panics: counter!(PANICS),
+            overload: dropped("overload"),
+            refused: Busy::ALL.map(|busy| counter!(SIP_REFUSED, "reason" => busy.name())),
             reaped: counter!(REAPED),
             transactions_before: 0,
         }
@@ -361,6 +374,17 @@ impl ShardMetrics {
         self.send_fault.increment(count);
     }
 
+    pub fn dropped_overload(&self, count: u64) {
+        self.overload.increment(count);
+    }
+
+    /// How far a shard is behind, and what it has half-open.
+    pub fn strained(&self, shard: u16, standing: Duration, half_open: usize) {
+        let shard = shard.to_string();
+        gauge!(SIP_BACKLOG, "shard" => shard.clone()).set(standing.as_secs_f64());
+        gauge!(HALF_OPEN, "shard" => shard).set(half_open as f64);
+    }
+
     pub fn publish(&mut self, counters: Counters, transactions: usize) {
         let add = |metrics: &[Counter], counts: &[u64]| {
             for (metric, count) in metrics.iter().zip(counts) {
@@ -374,6 +398,7 @@ impl ShardMetrics {
         add(&self.responses[0], &counters.responses_in);
         add(&self.responses[1], &counters.responses_out);
         add(&self.retransmissions, &[counters.retransmissions_in, counters.retransmissions_out]);
+        add(&self.refused, &counters.refused);
         self.panics.increment(counters.panics);
         self.reaped.increment(counters.reaped);
         for (position, count) in counters.invite_sizes.into_iter().enumerate() {

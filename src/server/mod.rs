@@ -20,8 +20,10 @@ mod error;
 pub mod ids;
 pub mod legs;
 mod limits;
+mod machine;
 pub mod metrics;
 mod orphans;
+mod overload;
 mod pace;
 pub mod signaling;
 pub mod sources;
@@ -41,8 +43,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, ListenTransport, Settings};
+use crate::config::{Config, ListenTransport, Settings, SipSettings};
 use crate::routing::{RoutingConfig, RoutingSnapshot};
+use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
 use crate::sip::endpoint::{self, Endpoint, Listener};
 use crate::sip::flow::{ListenerId, Transport};
@@ -63,6 +66,7 @@ use deciding::{Deciding, RENEW_EVERY};
 use limits::{TargetLimits, TrunkLimits};
 use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
+use overload::{Backlog, MemoryFlag};
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
 use tls::TlsPlan;
@@ -78,6 +82,9 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(60);
 
 /// How long requests to the API may go on once all calls are over.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// How often the memory in use is looked at.
+const MEMORY_EVERY: Duration = Duration::from_millis(250);
 
 /// How often counts that nobody pushes are read, and the metrics' samples are condensed.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -167,6 +174,15 @@ impl Server {
         let sip_addresses = sockets.addresses.clone();
         let endpoint_settings =
             endpoint_settings(&settings, &sip_addresses, usize::from(shard_count), seed);
+        let buffers = sockets.by_shard.iter().flat_map(|(_, sockets)| sockets);
+        let granted = buffers.map(|(_, socket)| socket.receive_buffer_bytes()).min();
+        let sockets_max = u64::from(settings.sip.tcp.connections_max)
+            + u64::from(shard_count) * settings.sip.listen.len() as u64;
+        let asked = settings.sip.receive_buffer_bytes;
+        for complaint in machine::complaints(sockets_max, asked, granted) {
+            tracing::warn!("{complaint}");
+        }
+        let memory = Arc::new(MemoryFlag::default());
         let idle_shards = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
         let shards = boxes.into_iter().zip(receivers).zip(sockets.by_shard).enumerate();
@@ -190,6 +206,11 @@ impl Server {
                 sources: Arc::clone(&sources),
                 metrics: ShardMetrics::register(),
                 gather: Duration::from_micros(u64::from(settings.sip.gather_us)),
+                backlog: Backlog::new(
+                    settings.sip.overload.refuse_after,
+                    settings.sip.overload.brake_after,
+                ),
+                memory: Arc::clone(&memory),
                 idle_shards: Arc::clone(&idle_shards),
             };
             let thread = std::thread::Builder::new()
@@ -212,6 +233,7 @@ impl Server {
         let api_address =
             serve_api(&settings, &control, &accounting, ended.clone(), &mut tasks).await?;
         tasks.spawn(sweep(Arc::clone(&deciding), ended.clone()));
+        tasks.spawn(watch_memory(memory, memory_max(&settings), ended.clone()));
         tasks.spawn(resolve(Arc::clone(&deciding), addresses, ended.clone()));
         tasks.spawn(tls::watch(tls, Arc::clone(&tcp), certificates, ended.clone()));
         let tcp_stats = Arc::clone(tcp.stats());
@@ -406,11 +428,24 @@ fn endpoint_settings(
             answer_wait: settings.journal.answer_wait,
             max_call: sip.max_call,
         },
-        calls_max: usize::try_from(sip.calls_max).unwrap_or(usize::MAX).div_ceil(shards),
+        caps: caps(sip, shards),
         probe_interval: sip.probe_interval,
         user_agent: sip.user_agent.clone().map(Bytes::from),
         // Sent to every target, so nothing of the seed may be read out of it.
         loop_token: Bytes::from(format!("{:016x}", IdSource::new(!seed, u8::MAX).random())),
+    }
+}
+
+/// What each of `shards` endpoints may have open: its share.
+fn caps(sip: &SipSettings, shards: usize) -> Caps {
+    let share = |all: u32| usize::try_from(all).unwrap_or(usize::MAX).div_ceil(shards);
+    let shares = u32::try_from(shards).unwrap_or(u32::MAX);
+    Caps {
+        calls_max: share(sip.calls_max),
+        half_open_max: share(sip.overload.half_open_max),
+        half_open_per_source_max: sip.overload.half_open_per_source_max.div_ceil(shares),
+        transactions_max: share(sip.overload.transactions_max),
+        shares,
     }
 }
 
@@ -597,6 +632,30 @@ async fn sweep(deciding: Arc<Deciding>, ended: watch::Receiver<bool>) {
     let mut rounds = Rounds::new(RENEW_EVERY, ended);
     while rounds.next().await {
         deciding.sweep(clock::mono(), clock::wall());
+    }
+}
+
+/// Bytes of memory above which no more calls are taken; `None` if nobody knows.
+fn memory_max(settings: &Settings) -> Option<u64> {
+    match settings.sip.overload.memory_max_mib {
+        0 => machine::memory_given().map(|given| given - given / 10),
+        mib => Some(mib.saturating_mul(1 << 20)),
+    }
+}
+
+/// Has new calls refused while the process uses more memory than it should.
+async fn watch_memory(memory: Arc<MemoryFlag>, max: Option<u64>, ended: watch::Receiver<bool>) {
+    let mut rounds = Rounds::new(MEMORY_EVERY, ended);
+    while rounds.next().await {
+        let Some(used) = machine::memory_used() else { return };
+        ::metrics::gauge!(metrics::MEMORY).set(used as f64);
+        let Some(max) = max else { continue };
+        let was_short = memory.is_short();
+        match (was_short, memory.set(used, max)) {
+            (false, true) => tracing::error!(used, max, "memory is used up: calls are refused"),
+            (true, false) => tracing::info!(used, "memory has become free: calls are taken again"),
+            (false, false) | (true, true) => {}
+        }
     }
 }
 

@@ -20,18 +20,20 @@ use tokio::sync::mpsc;
 
 use crate::id::CallId;
 use crate::reason::Reason;
+use crate::sip::admission::Busy;
 use crate::sip::call::plan::Refusal;
-use crate::sip::endpoint::{CallKey, Endpoint, Input, Origin, Output};
+use crate::sip::endpoint::{CallKey, Endpoint, Input, Origin, Output, SWEEP_EVERY};
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::transport::{
     DatagramKind, RecvBatch, SendFailure, SendFault, SendQueue, Steering, Tcp, TcpEvent, UdpSocket,
-    classify,
+    classify, opens_nothing,
 };
 use crate::time::Mono;
 
 use super::bridge::{Answer, Bridge};
 use super::clock;
 use super::metrics::ShardMetrics;
+use super::overload::{Backlog, Level, MemoryFlag, telling};
 use super::pace::Pace;
 use super::sources::Sources;
 
@@ -74,6 +76,7 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 
 /// Datagrams read from one socket before the others, the mailbox and the deadlines get a turn.
 const BATCHES_PER_TURN: usize = 4;
+const DATAGRAMS_PER_TURN: usize = BATCHES_PER_TURN * RecvBatch::DATAGRAMS_MAX;
 
 /// Turns between two looks at the reactor while messages gather: what only it knows, such as room
 /// in a full socket, waits no longer than that.
@@ -92,6 +95,8 @@ pub struct Mailbox {
     letters: mpsc::Sender<Mail>,
     /// Whether the shard waits for facts to become durable.
     waiting: Arc<AtomicBool>,
+    /// Whether it is so far behind that it wants nothing that opens anything.
+    braked: Arc<AtomicBool>,
 }
 
 pub struct Shard {
@@ -110,6 +115,8 @@ pub struct Shard {
     pub metrics: ShardMetrics,
     /// The longest a message may wait for others to be read with it.
     pub gather: Duration,
+    pub(super) backlog: Backlog,
+    pub(super) memory: Arc<MemoryFlag>,
     /// How many of all shards were told to stop and have nothing left to wait for.
     pub idle_shards: Arc<AtomicUsize>,
 }
@@ -133,6 +140,11 @@ struct Turn {
     eager: u32,
     /// Handled in this turn.
     messages: u64,
+    /// Nothing was left unread.
+    drained: bool,
+    /// Why new calls are refused, as the endpoint was told last.
+    strain: Option<Busy>,
+    sweep_at: Mono,
     /// Set when the shard is to stop: until when it may linger over its last transactions.
     stop_by: Option<Mono>,
     /// Counted among the idle ones.
@@ -148,12 +160,17 @@ enum Waiting {
 impl Mailbox {
     pub fn new() -> (Self, mpsc::Receiver<Mail>) {
         let (letters, mail) = mpsc::channel(MAILBOX_LETTERS);
-        (Self { letters, waiting: Arc::new(AtomicBool::new(false)) }, mail)
+        (Self { letters, waiting: Arc::default(), braked: Arc::default() }, mail)
     }
 
     /// `false` if there was no room.
     pub fn post(&self, mail: Mail) -> bool {
         self.letters.try_send(mail).is_ok()
+    }
+
+    /// Whether this message is to be dropped unread, because the shard is far behind.
+    fn lets_go(&self, message: &[u8]) -> bool {
+        self.braked.load(Ordering::Relaxed) && !opens_nothing(message)
     }
 
     /// Whether the shard has ended.
@@ -197,6 +214,9 @@ impl Shard {
             pace: Pace::new(self.gather, now),
             eager: 0,
             messages: 0,
+            drained: true,
+            strain: None,
+            sweep_at: now + SWEEP_EVERY,
             stop_by: None,
             idle: false,
         };
@@ -282,6 +302,7 @@ impl Shard {
     }
 
     fn turn(&mut self, letter: Option<Letter>, turn: &mut Turn) {
+        turn.drained = true;
         if let Some(letter) = letter {
             self.read_letter(letter, turn);
         }
@@ -293,6 +314,7 @@ impl Shard {
             let Ok(event) = self.tcp_events.try_recv() else { break };
             self.read_letter(Letter::Tcp(event), turn);
         }
+        turn.drained &= self.mail.is_empty() && self.tcp_events.is_empty();
         for index in 0..self.sockets.len() {
             self.read_socket(index, turn);
         }
@@ -309,7 +331,30 @@ impl Shard {
             turn.housekeeping_at = now + HOUSEKEEPING;
             self.housekeep();
         }
+        if turn.sweep_at <= now {
+            turn.sweep_at = now + SWEEP_EVERY;
+            self.feed(Input::Sweep, turn);
+        }
+        self.judge(turn, now);
         self.flush(turn);
+    }
+
+    /// Has new calls refused while the shard is behind, or the process short of memory.
+    fn judge(&mut self, turn: &mut Turn, now: Mono) {
+        let level = self.backlog.turn(turn.drained, now);
+        let braked = &self.shards[usize::from(self.index)].braked;
+        if braked.load(Ordering::Relaxed) != (level == Level::Brake) {
+            braked.store(level == Level::Brake, Ordering::Relaxed);
+        }
+        let strain = if self.memory.is_short() {
+            Some(Busy::Memory)
+        } else {
+            (level >= Level::Refuse).then_some(Busy::Behind)
+        };
+        if strain != turn.strain {
+            turn.strain = strain;
+            self.feed(Input::Strained(strain), turn);
+        }
     }
 
     fn read_letter(&mut self, letter: Letter, turn: &mut Turn) {
@@ -363,6 +408,7 @@ impl Shard {
     }
 
     fn read_socket(&mut self, index: usize, turn: &mut Turn) {
+        let mut left = telling(self.sockets[index].1.receive_buffer_bytes(), DATAGRAMS_PER_TURN);
         for _ in 0..BATCHES_PER_TURN {
             let (listener, socket) = &self.sockets[index];
             let listener = *listener;
@@ -375,6 +421,8 @@ impl Shard {
                 turn.batch = batch;
                 return;
             };
+            left = left.saturating_sub(count);
+            turn.drained &= left > 0;
             let wall = clock::wall();
             for (datagram, peer) in batch.iter() {
                 let flow = Flow::udp(listener, peer);
@@ -394,8 +442,12 @@ impl Shard {
                         continue;
                     }
                 }
-                let message = Bytes::copy_from_slice(datagram);
                 let shard = self.steering.shard_of(datagram);
+                if self.shards[usize::from(shard)].lets_go(datagram) {
+                    self.metrics.dropped_overload(1);
+                    continue;
+                }
+                let message = Bytes::copy_from_slice(datagram);
                 if shard == self.index {
                     self.feed(Input::Received { flow, origin, wall, message }, turn);
                 } else if !self.shards[usize::from(shard)].post(Mail::Datagram {
@@ -579,7 +631,13 @@ impl Shard {
     }
 
     fn housekeep(&mut self) {
-        self.metrics.publish(self.endpoint.take_counters(), self.endpoint.transactions());
+        let counters = self.endpoint.take_counters();
+        if counters.reaped > 0 {
+            tracing::error!(calls = counters.reaped, "ended calls that no deadline had ended");
+        }
+        self.metrics.publish(counters, self.endpoint.transactions());
+        let standing = self.backlog.standing(clock::mono());
+        self.metrics.strained(self.index, standing, self.endpoint.half_open());
         unharmed((), || self.bridge.housekeep(clock::mono()));
     }
 }

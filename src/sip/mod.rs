@@ -14,6 +14,7 @@
 //! receive is acknowledged; every admitted INVITE gets one final response; messages of a call leave
 //! in the order they were made.
 
+pub mod admission;
 pub mod call;
 pub mod deadlines;
 pub mod dialog;

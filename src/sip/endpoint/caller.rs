@@ -1,12 +1,13 @@
 //! The caller's leg: taking its INVITE, answering it, and ending it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::reason::Reason;
+use crate::sip::call::Call;
 use crate::sip::call::report::ReasonValue;
-use crate::sip::call::{Call, RETRY_AFTER_S};
 use crate::sip::dialog::{Dialog, is_secure};
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
@@ -52,6 +53,8 @@ pub(super) struct Onward {
     pub(super) offer: Option<Body>,
     /// Value of the loop header with our token at its end.
     pub(super) loop_tokens: Bytes,
+    /// Where the call came from, until its caller has confirmed the answer.
+    pub(super) half_open: Option<IpAddr>,
 }
 
 /// Why an INVITE is refused before it is a call.
@@ -83,6 +86,11 @@ impl Endpoint {
                 return;
             }
         };
+        let source = flow.peer.ip();
+        if let Err(busy) = self.room_for_call(source, now) {
+            self.refuse_busy(&request, flow, busy);
+            return;
+        }
         let Some(rules) = self.trunks.get(trunk) else { return };
         let caller = caller_of(&request, rules);
         let captured = super::capture::capture(&request, caller, &rules.profile.inbound);
@@ -96,7 +104,9 @@ impl Endpoint {
         let limits = self.wire.settings.call;
         let reap_at = now + limits.max_call + REAP_AFTER_ADMISSION;
         let token = &self.wire.settings.loop_token;
-        let onward = Box::new(Onward::new(&request, caller, rules.dialog, reap_at, token));
+        let onward = Onward::new(&request, caller, rules.dialog, reap_at, token);
+        let onward = Box::new(Onward { half_open: Some(source), ..onward });
+        self.gate.opened(source, now);
         let sip_call_id = Bytes::copy_from_slice(request.call_id());
         let (invite_cseq, takes_update) = (request.cseq().number, takes_update(&request));
 
@@ -162,15 +172,6 @@ impl Endpoint {
         }
         if !matches!(request.contact(), Ok(Some(_))) {
             return Err(Rejection::new(400, "Missing or Malformed Contact"));
-        }
-        if self.draining || self.calls.len() >= self.wire.settings.calls_max {
-            let seconds = Bytes::from(RETRY_AFTER_S.to_string());
-            return Err(Rejection::with(
-                503,
-                "Service Unavailable",
-                HeaderName::RetryAfter,
-                seconds,
-            ));
         }
         Ok(trunk)
     }
@@ -462,6 +463,7 @@ impl Onward {
             display: Bytes::copy_from_slice(request.from().display()),
             offer: super::requests::body_of(request),
             loop_tokens: Bytes::from(tokens.join(&b", "[..])),
+            half_open: None,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::sip::admission::Busy;
+
 /// Methods that are counted by name; the last entry is every other one.
 pub const METHODS: [&str; 11] = [
     "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE", "REGISTER", "REFER", "PRACK",
@@ -30,6 +32,8 @@ pub struct Counters {
     pub malformed: BTreeMap<&'static str, u64>,
     /// Responses and ACKs that belong to nothing.
     pub strays: u64,
+    /// Requests that would have opened something, refused or left without an answer, by [`Busy`].
+    pub refused: [u64; Busy::ALL.len()],
     /// Handlers that panicked; each ended one call.
     pub panics: u64,
     /// Calls that did not end by themselves and were taken away.

@@ -10,11 +10,13 @@
 //! Send, Admitted, PlaceHold, AwaitDurable, Report ◄── caller, target, relay ◄─┘
 //! ```
 
+mod admission;
 mod caller;
 mod capture;
 mod counters;
 mod orphans;
 mod rare;
+mod reaper;
 mod refresh;
 mod relay;
 mod reliable;
@@ -26,6 +28,7 @@ mod target;
 mod tests;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,6 +40,7 @@ use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::time::{Mono, Wall};
 
+use super::admission::{Busy, Gate};
 use super::call::plan::{Plan, Refusal};
 use super::call::report::{AttemptNumber, Party, Report};
 use super::call::{self, Call};
@@ -53,6 +57,7 @@ use wire::{Due, Wire};
 
 pub use super::ids::CallKey;
 pub use counters::{Counters, INVITE_SIZES, METHODS as COUNTED_METHODS};
+pub use reaper::SWEEP_EVERY;
 pub use settings::{Listener, Settings};
 
 /// Something happened.
@@ -74,6 +79,10 @@ pub enum Input {
     End { call: CallKey, reason: Reason },
     /// New calls are refused from now on; live ones go on.
     Drain,
+    /// New calls are refused for this reason until there is none.
+    Strained(Option<Busy>),
+    /// Look for calls that nothing will end; to come every [`SWEEP_EVERY`].
+    Sweep,
 }
 
 /// Something is wanted.
@@ -161,6 +170,10 @@ pub struct Endpoint {
     /// By trunk.
     failures: Vec<Arc<FailureMap>>,
     draining: bool,
+    strain: Option<Busy>,
+    gate: Gate,
+    /// What the last sweep found overdue.
+    suspects: BTreeSet<CallKey>,
     /// Calls of a process that died.
     orphans: Option<Arc<Orphans>>,
     /// The call whose event is being handled: the one to end if the handler panics.
@@ -191,9 +204,15 @@ enum Side {
 impl Endpoint {
     pub fn new(settings: Settings, trunks: Arc<Trunks>, ids: IdSource, now: Mono) -> Self {
         let failures = trunks.iter().map(|(_, trunk)| Arc::new(trunk.failures.clone())).collect();
+        let caps = settings.caps;
+        let mut wire = Wire::new(settings, ids, now);
+        let gate = Gate::new(caps, wire.ids.random());
         Self {
             calls: SlotMap::with_key(),
-            wire: Wire::new(settings, ids, now),
+            wire,
+            strain: None,
+            gate,
+            suspects: BTreeSet::new(),
             trunks,
             failures,
             draining: false,
@@ -254,12 +273,16 @@ impl Endpoint {
 
     /// Drops what [`Endpoint::recover`] could not end. Appends the call's closing report.
     pub fn abandon(&mut self, call: CallKey, now: Mono, out: &mut Vec<Output>) {
-        let Some(entry) = self.calls.remove(call) else { return };
+        self.drop_call(call, now);
+        out.append(&mut self.wire.out);
+    }
+
+    fn drop_call(&mut self, call: CallKey, now: Mono) {
+        let Some(entry) = self.forget(call) else { return };
         if entry.caller.state == LegState::Early {
             let tag = entry.caller.tag.clone();
             self.wire.respond(entry.caller.invite, 500, Some(&tag), |_, _| {}, None, now);
         }
-        out.append(&mut self.wire.out);
         let report = Report::Ended {
             party: Party::System,
             reason: Reason::InternalError,
@@ -267,7 +290,7 @@ impl Endpoint {
             q850: None,
         };
         if !entry.call.is_ended() {
-            out.push(Output::Report { call, id: entry.id, at: now, report });
+            self.wire.out.push(Output::Report { call, id: entry.id, at: now, report });
         }
     }
 
@@ -279,6 +302,11 @@ impl Endpoint {
     /// Calls that are up or being set up, and those that still owe a message.
     pub fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Calls whose caller has not confirmed an answer yet.
+    pub fn half_open(&self) -> usize {
+        self.gate.half_open()
     }
 
     pub fn transactions(&self) -> usize {
@@ -324,6 +352,8 @@ impl Endpoint {
             Input::FlowFailed { flow } => self.flow_failed(flow, now),
             Input::End { call, reason } => self.drive(call, call::Input::End(reason), now),
             Input::Drain => self.draining = true,
+            Input::Strained(strain) => self.strain = strain,
+            Input::Sweep => self.sweep(now),
         }
     }
 
@@ -399,7 +429,7 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(key) else { return };
         let target_settled = entry.target.as_ref().is_none_or(Leg::owes_nothing);
         if entry.call.is_ended() && entry.caller.owes_nothing() && target_settled {
-            self.calls.remove(key);
+            self.forget(key);
             return;
         }
         let deadline = entry.deadline();
@@ -450,7 +480,7 @@ impl Endpoint {
         self.calls.remove(key);
         if !is_ended {
             let reason = Reason::MaxDuration;
-            let (party, status) = (call::report::Party::System, reason.status());
+            let (party, status) = (Party::System, reason.status());
             let report = Report::Ended { party, reason, status, q850: None };
             self.wire.out.push(Output::Report { call: key, id, at: now, report });
         }

@@ -1,5 +1,6 @@
 //! Requests from the wire: retransmission, dialog, or something new.
 
+use crate::sip::admission::Busy;
 use crate::sip::call;
 use crate::sip::call::cause::q850_of;
 use crate::sip::call::report::ReasonValue;
@@ -42,6 +43,9 @@ impl Endpoint {
         }
         if origin == Origin::Stranger {
             self.wire.counters.strays += 1;
+            return;
+        }
+        if request.method() != Method::Cancel && !self.is_within_rate(&request, flow, origin, now) {
             return;
         }
         match request.method() {
@@ -231,9 +235,7 @@ impl Endpoint {
         }
         // Body-less and without state (spec/sip C5). Max-Forwards zero is fine for the last hop.
         if self.draining {
-            self.wire.respond_stateless(&request, flow, 503, "Service Unavailable", |writer| {
-                writer.header_number(HeaderName::RetryAfter, u64::from(call::RETRY_AFTER_S));
-            });
+            self.refuse_busy(&request, flow, Busy::Draining);
         } else if let Some(unsupported) = unsupported(&request, unknown_in_dialog) {
             self.wire.respond_stateless(&request, flow, 420, "Bad Extension", |writer| {
                 writer.header(HeaderName::Unsupported, &unsupported);
@@ -257,6 +259,9 @@ impl Endpoint {
             Some(Reliable::Sent(provisionals)) => provisionals.moved(),
             Some(Reliable::Heard(_)) | None => None,
         };
+        if initial && let Some(ip) = entry.onward.half_open.take() {
+            self.gate.settled(ip);
+        }
         let body = body_of(ack);
         entry.describe(side, None, digest(body.as_ref()));
         entry.release_ack(side.other(), body, &mut self.wire);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::message::Limits;
@@ -18,8 +19,8 @@ pub struct Settings {
     /// In the order of their ids. At least one.
     pub listeners: Vec<Listener>,
     pub call: CallLimits,
-    /// Calls at a time; an INVITE beyond that is refused without state.
-    pub calls_max: usize,
+    /// What may be open at a time; an INVITE beyond that is refused without state.
+    pub caps: Caps,
     /// How often an answered leg is asked whether it still knows the call (spec/sip D15).
     pub probe_interval: Option<Duration>,
     /// Value of Server and User-Agent; neither is sent without it.

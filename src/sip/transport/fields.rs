@@ -10,6 +10,7 @@ pub(super) struct Field {
 }
 
 pub(super) const CALL_ID: Field = Field { name: b"call-id", compact: b'i' };
+pub(super) const TO: Field = Field { name: b"to", compact: b't' };
 pub(super) const CONTENT_LENGTH: Field = Field { name: b"content-length", compact: b'l' };
 
 /// The values of `field` between the start line and the empty line, in order, with folded lines

@@ -25,7 +25,7 @@ mod udp;
 
 pub use bind::{BindCause, BindError};
 pub use stats::{Counter, DatagramDrop, TcpStats, UdpStats};
-pub use steer::{DatagramKind, Steering, classify, has_own_call_id, is_sip_like};
+pub use steer::{DatagramKind, Steering, classify, has_own_call_id, is_sip_like, opens_nothing};
 pub use tcp::{
     CloseCause, Frame, Framer, FramingError, FramingLimits, Keepalive, PeerCheck, SendError,
     SourceCheck, Stranger, Tcp, TcpEvent, TcpOptions, TcpSink,

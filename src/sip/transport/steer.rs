@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use super::fields::{self, CALL_ID};
 
@@ -119,6 +119,27 @@ pub fn has_own_call_id(message: &[u8]) -> bool {
     fields::values(message, CALL_ID).next().is_some_and(|call_id| own_shard(call_id).is_some())
 }
 
+/// Whether the message belongs to something that is going on: a response, an ACK, BYE, CANCEL or
+/// PRACK, or whatever has a tag in To. All else would open something, and may be left unread by
+/// somebody who is far behind (spec/sip O3).
+pub fn opens_nothing(message: &[u8]) -> bool {
+    let blanks = message.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let text = &message[blanks..];
+    let method = &text[..memchr(b' ', text).unwrap_or(text.len())];
+    has_version(text)
+        || [&b"ACK"[..], b"BYE", b"CANCEL", b"PRACK"].contains(&method)
+        || fields::values(message, fields::TO).next().is_some_and(has_tag)
+}
+
+fn has_tag(to: &[u8]) -> bool {
+    let is_tag = |parameter: &[u8]| {
+        let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"tag")
+    };
+    let after = memrchr(b'>', to).map_or(to, |end| &to[end..]);
+    after.split(|byte| *byte == b';').skip(1).any(is_tag)
+}
+
 fn own_shard(call_id: &[u8]) -> Option<u16> {
     let [b't', b'b', high, low, b'-', ..] = *call_id else { return None };
     let digit =
@@ -193,6 +214,25 @@ mod tests {
         assert_eq!(Steering::new(8, 7).shard_of(b"OPTIONS sip:x SIP/2.0\r\n\r\ni: body"), 0);
         assert_eq!(Steering::new(1, 7).shard_of(b"anything"), 0);
         assert_eq!(Steering::new(0, 7).shards(), 1);
+    }
+
+    #[test]
+    fn what_belongs_to_a_call_is_told_from_what_would_open_one() {
+        let with_to = |start: &str, to: &str| {
+            let text = format!("{start}\r\nTo: {to}\r\nCall-ID: x\r\n\r\nv=0\r\nt: y;tag=1\r\n");
+            opens_nothing(text.as_bytes())
+        };
+        for start in
+            ["SIP/2.0 200 OK", "ACK sip:a@b SIP/2.0", "BYE sip:a SIP/2.0", "CANCEL sip:a SIP/2.0"]
+        {
+            assert!(with_to(start, "<sip:a@b>"), "{start}");
+        }
+        for start in ["INVITE sip:a@b SIP/2.0", "OPTIONS sip:a@b SIP/2.0", "ACKS sip:a SIP/2.0"] {
+            assert!(!with_to(start, "<sip:a@b;tag=x>;x=tag"), "{start}: a tag of the URI is none");
+            assert!(with_to(start, "\"A\" <sip:a@b> ; Tag=1"), "{start}");
+        }
+        assert!(opens_nothing(b"\r\nUPDATE sip:a SIP/2.0\r\nt: <sip:a>;tag=1\r\n\r\n"));
+        assert!(!opens_nothing(b""));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::number::NumberRules;
 use super::profile::{CarrierTransport, InboundAuth, Outbound, Profile};
 use super::source::{Ambiguity, Source, Sources};
 use super::{Overrides, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener};
+use crate::sip::admission::Rate;
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::policy::template::Scope;
@@ -121,6 +122,7 @@ impl Entry<'_> {
             queue: Duration::from_millis(queue_ms.into()),
             answers: (!headers.is_empty()).then(|| Arc::new(AnswerPolicy { headers })),
             destinations,
+            requests: self.requests(&profile),
             profile,
         };
         Ok((trunk, claims))
@@ -158,6 +160,17 @@ impl Entry<'_> {
             let value = lookup(&raw, &fault.path).map(Value::to_string).unwrap_or_default();
             self.fault(&fault.path, value, fault.problem, "see carrier-configs/README.md")
         })
+    }
+
+    /// How fast each of the carrier's addresses may ask for something new (spec/sip S2).
+    fn requests(self, profile: &Profile) -> Option<Rate> {
+        let (config, limits) = (self.config, &profile.limits);
+        let per_s = config.max_requests_per_s.or(limits.max_requests_per_s);
+        let burst = config.max_requests_burst.or(limits.max_requests_burst);
+        let per_s = per_s.unwrap_or(Rate::OF_A_TRUNK.per_s);
+        // Four seconds' worth where only the rate is told.
+        let burst = burst.unwrap_or_else(|| per_s.saturating_mul(4));
+        (per_s > 0).then(|| Rate { per_s, burst: burst.max(1) })
     }
 
     fn unknown_carrier(self, name: &SmolStr, carriers: &Carriers) -> TrunkFault {

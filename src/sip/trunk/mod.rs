@@ -28,6 +28,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use smol_str::SmolStr;
 
+use super::admission::Rate;
 use super::flow::{ListenerId, Transport};
 use super::leg::policy::LegPolicy;
 use super::policy::{AnswerPolicy, Destinations};
@@ -62,6 +63,12 @@ pub struct TrunkConfig {
     /// New calls per second; absent for what the carrier file says.
     #[serde(default)]
     pub max_cps: Option<u32>,
+    /// Requests outside calls, each second and at once, from each of the carrier's addresses;
+    /// absent for what the carrier file says. 0 is no limit.
+    #[serde(default)]
+    pub max_requests_per_s: Option<u32>,
+    #[serde(default)]
+    pub max_requests_burst: Option<u32>,
     /// These tables replace the fields of the same name in the carrier file, one by one.
     #[serde(default)]
     pub inbound: Overrides,
@@ -114,6 +121,8 @@ pub struct Trunk {
     pub answers: Option<Arc<AnswerPolicy>>,
     /// Numbers its calls may lead to.
     pub destinations: Destinations,
+    /// Requests outside calls from each address; `None` is no limit.
+    pub requests: Option<Rate>,
     /// The carrier's facts with the overrides of the configuration.
     pub profile: Profile,
 }

@@ -370,6 +370,9 @@ pub struct Limits {
     /// How long a call beyond `max_cps` may wait for its turn, milliseconds, at most 1000.
     /// Default 0: it is refused at once.
     pub queue_ms: Option<u32>,
+    /// Requests outside calls, each second and at once, from each of its addresses; 0 is no limit.
+    pub max_requests_per_s: Option<u32>,
+    pub max_requests_burst: Option<u32>,
 }
 
 /// One INVITE's numbers as the carrier writes them, each without its `sip:` and host, and what

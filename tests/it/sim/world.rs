@@ -12,6 +12,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use smallvec::SmallVec;
 use tollbridge::reason::Reason;
+use tollbridge::sip::admission::Caps;
 use tollbridge::sip::call::CallLimits;
 use tollbridge::sip::call::plan::{Attempt, Destination, Manner, Plan, Refusal};
 use tollbridge::sip::call::report::Report;
@@ -635,7 +636,13 @@ pub(super) fn settings() -> Settings {
             answer_wait: Duration::from_millis(20),
             max_call: Duration::from_secs(55),
         },
-        calls_max: 1_000,
+        caps: Caps {
+            calls_max: 1_000,
+            half_open_max: 1_000,
+            half_open_per_source_max: 1_000,
+            transactions_max: 100_000,
+            shares: 1,
+        },
         probe_interval: Some(Duration::from_secs(7)),
         user_agent: None,
         loop_token: Bytes::from("f00d"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::*;
+use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
 use crate::sip::call::plan::{Attempt, Destination, Manner};
 use crate::sip::call::report::Party;
@@ -453,7 +454,13 @@ impl Rig {
                 answer_wait: Duration::from_millis(20),
                 max_call: Duration::from_secs(14_400),
             },
-            calls_max: 100,
+            caps: Caps {
+                calls_max: 100,
+                half_open_max: 100,
+                half_open_per_source_max: 100,
+                transactions_max: 100_000,
+                shares: 1,
+            },
             probe_interval: Some(Duration::from_secs(300)),
             user_agent: None,
             loop_token: Bytes::from("f00d"),

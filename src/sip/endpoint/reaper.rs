@@ -1,0 +1,51 @@
+//! Calls that nothing will ever end: a safety net under the deadlines (spec/sip O11, X18).
+//!
+//! Every call names its next deadline, and owes something for a while after its end. One that is
+//! found twice, [`SWEEP_EVERY`] apart, beyond both is wedged. It is taken through its exit, so that
+//! its INVITE gets a final response, its legs a BYE and its record an end; what even then does not
+//! go is dropped.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::reason::Reason;
+use crate::sip::call;
+use crate::sip::ids::CallKey;
+use crate::time::Mono;
+
+use super::{CallEntry, Endpoint};
+
+/// How often [`super::Input::Sweep`] is to come: longer than a call may owe anything after its end,
+/// which is an unanswered re-INVITE's three minutes and its CANCEL's half.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
+/// How far a deadline may have been missed before the call is suspect.
+const MISSED: Duration = Duration::from_secs(60);
+
+impl Endpoint {
+    pub(super) fn sweep(&mut self, now: Mono) {
+        let suspects: BTreeSet<CallKey> = self
+            .calls
+            .iter()
+            .filter(|(_, entry)| entry.is_overdue(now))
+            .map(|(key, _)| key)
+            .collect();
+        let wedged: Vec<CallKey> = self.suspects.intersection(&suspects).copied().collect();
+        self.suspects = suspects;
+        for key in wedged {
+            self.wire.counters.reaped += 1;
+            if self.calls.get(key).is_some_and(|entry| entry.call.is_ended()) {
+                self.drop_call(key, now);
+            } else {
+                self.drive(key, call::Input::End(Reason::InternalError), now);
+            }
+        }
+    }
+}
+
+impl CallEntry {
+    fn is_overdue(&self, now: Mono) -> bool {
+        let missed = |deadline: Mono| deadline + MISSED < now;
+        self.call.is_ended() || self.deadline().is_none_or(missed)
+    }
+}
