@@ -27,7 +27,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Takes calls until it is told to stop (SIGTERM, Ctrl-C); told twice, it stops at once
+    /// Takes calls until it is told to stop (SIGTERM, Ctrl-C); told twice, it stops at once. SIGHUP
+    /// has it read the configuration again
     Serve {
         #[command(flatten)]
         config: ConfigArguments,

@@ -75,6 +75,8 @@ codes! {
     PingsFull = "ping.full", TOO_MANY_REQUESTS, "as many sessions are live as may be";
     PingsUnavailable = "ping.unavailable", SERVICE_UNAVAILABLE,
         "pings are not taken at the moment";
+    ConfigRefused = "config.refused", UNPROCESSABLE_ENTITY,
+        "the configuration is not put in force; `errors` says why, and the old one stays";
     StoreUnavailable = "store.unavailable", SERVICE_UNAVAILABLE,
         "the database does not answer at the moment";
     StoreDamaged = "store.damaged", INTERNAL_SERVER_ERROR, "a stored record cannot be read";

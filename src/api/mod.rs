@@ -15,6 +15,7 @@
 
 mod auth;
 mod calls;
+mod configuration;
 mod error;
 mod explain;
 mod health;
@@ -47,6 +48,7 @@ pub struct Services {
     pub calls: Arc<dyn CallStore>,
     pub pings: Arc<dyn PingIntake>,
     pub health: Arc<dyn Health>,
+    pub configuration: Arc<dyn Configuration>,
     /// Who may call; with none, only health is answered.
     pub keys: Vec<ApiKey>,
     /// Signs cursors. 32 random bytes, drawn when the process starts: cursors die with it.
@@ -90,6 +92,16 @@ pub enum PingError {
     #[error("{reason}")]
     Unavailable { reason: String, retry_after_s: u32 },
 }
+
+/// What the process was started with, as far as it can change.
+pub trait Configuration: Send + Sync {
+    /// Reads it again and puts it in force. Returns its revision, or all that is wrong, a sentence
+    /// each; then nothing has changed.
+    fn reload(&self) -> Reload<'_>;
+}
+
+/// What [`Configuration::reload`] returns.
+pub type Reload<'a> = Pin<Box<dyn Future<Output = Result<u64, Vec<String>>> + Send + 'a>>;
 
 /// How the process is doing.
 pub trait Health: Send + Sync {

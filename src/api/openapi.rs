@@ -57,6 +57,7 @@ pub(super) use {faults, open_faults};
     tags(
         (name = "calls", description = "What was called, who answered, why, and what it earned"),
         (name = "pings", description = "What publishers tell about a caller before the call"),
+        (name = "configuration", description = "Who gets calls and who may send them"),
         (name = "health", description = "How the server is doing"),
     ),
 )]

@@ -21,7 +21,7 @@ use super::auth::{Keys, require_key};
 use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
-use super::{Services, calls, explain, health, openapi, pings};
+use super::{Services, calls, configuration, explain, health, openapi, pings};
 
 /// Counts requests, by `route`, `method` and `status`.
 pub const REQUESTS: &str = "tollbridge_api_requests_total";
@@ -47,6 +47,7 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(calls::hang_up))
         .routes(routes!(pings::accept))
         .routes(routes!(pings::show))
+        .routes(routes!(configuration::reload))
         .routes(routes!(health::metrics))
         .routes(routes!(openapi::show));
     let open = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready));

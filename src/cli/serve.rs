@@ -6,10 +6,10 @@ use anyhow::Context;
 use tollbridge::config::Config;
 use tollbridge::server::Server;
 
-use super::stop::StopSignals;
+use super::stop::{StopSignals, Told};
 use super::{Failure, logging};
 
-/// Runs until a signal comes. Live calls get `grace` seconds, unless a second signal comes.
+/// Runs until a signal comes; SIGHUP has the configuration read again. Live calls get `grace` seconds, unless a second signal comes.
 pub(crate) fn run(config: Config, grace: u64) -> Result<(), Failure> {
     logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -42,7 +42,14 @@ async fn serve(config: Config, grace: Duration) -> Result<(), Failure> {
         "ready"
     );
 
-    let signal = signals.next().await;
+    let reloader = server.reloader();
+    let signal = loop {
+        match signals.any().await {
+            Told::Stop(signal) => break signal,
+            // Whatever comes of it is in the log.
+            Told::Reload => drop(reloader.reload().await),
+        }
+    };
     tracing::info!(
         signal,
         live_calls = server.live_calls(),

@@ -1,4 +1,4 @@
-//! Being told to stop.
+//! Being told to stop, or to read the configuration again.
 
 use std::io;
 
@@ -8,6 +8,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// By a signal of this name.
+    Stop(&'static str),
+    Reload,
 }
 
 impl StopSignals {
@@ -16,14 +25,25 @@ impl StopSignals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the next one and gives its name.
+    /// Waits for the next one that ends the process and gives its name.
     pub(crate) async fn next(&mut self) -> &'static str {
+        loop {
+            if let Told::Stop(name) = self.any().await {
+                return name;
+            }
+        }
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn any(&mut self) -> Told {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.hang_up.recv() => Told::Reload,
         }
     }
 }

@@ -19,12 +19,14 @@ mod fault;
 mod listen;
 mod overload;
 mod overrides;
+mod reread;
 mod secret;
 mod settings;
 mod tls;
 mod tree;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -59,6 +61,16 @@ const ROUTING: [&str; 5] = ["publishers", "buyers", "targets", "campaigns", "poo
 pub struct Config {
     pub settings: Settings,
     tree: Tree,
+    /// Absent if there was only text.
+    file: Option<Arc<File>>,
+}
+
+/// Where a configuration was read from, and what goes before it.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    env: Vec<(String, String)>,
+    sets: Vec<String>,
 }
 
 /// How a configuration is written.
@@ -84,7 +96,39 @@ impl Config {
             std::fs::read_to_string(path).map_err(|cause| ConfigError::unreadable(path, cause))?;
         let is_json = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("json"));
         let format = if is_json { Format::Json } else { Format::Toml };
-        Self::parse(&path.display().to_string(), &text, format, env, sets)
+        let env: Vec<_> = env.collect();
+        let name = path.display().to_string();
+        let config = Self::parse(&name, &text, format, env.iter().cloned(), sets)?;
+        let file = File { path: path.to_owned(), env, sets: sets.to_vec() };
+        Ok(Self { file: Some(Arc::new(file)), ..config })
+    }
+
+    /// Reads the file as it is now, with the same overrides.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn read_again(&self) -> Result<Self, ConfigError> {
+        match &self.file {
+            Some(file) => Self::load(&file.path, file.env.iter().cloned(), &file.sets),
+            None => Ok(self.clone()),
+        }
+    }
+
+    /// The settings of the process must be those of `running`.
+    ///
+    /// # Errors
+    /// Each that is not, with its value here.
+    pub fn changed_settings(&self, running: &Self) -> Result<(), ConfigError> {
+        let finding = |(path, value): (String, String)| Finding {
+            path,
+            value,
+            problem: String::from("cannot change while the server runs"),
+            remedy: String::from("set it back, or restart the server"),
+        };
+        let changed = reread::differences(&running.settings, &self.settings);
+        ConfigError::unless_empty(
+            changed.into_iter().map(|it| self.tree.fault(finding(it))).collect(),
+        )
     }
 
     /// Like [`Config::load`] with the text at hand; `name` stands for the file in messages.
@@ -118,7 +162,7 @@ impl Config {
         });
         faults.extend(settings.findings().into_iter().map(|finding| tree.fault(finding)));
         ConfigError::unless_empty(faults)?;
-        Ok(Self { settings, tree })
+        Ok(Self { settings, tree, file: None })
     }
 
     /// Hands out the list of tables of that name, such as `trunks`; it is empty if the file has

@@ -34,6 +34,7 @@ use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
 use super::orphans::OpenOrphans;
+use super::reload::Agreed;
 use super::tls::TlsParties;
 use super::translate;
 
@@ -153,6 +154,14 @@ impl Bridge {
             backlog: VecDeque::new(),
             renew_at: now + RENEW_EVERY,
         }
+    }
+
+    /// What is agreed with trunks and targets about new calls from now on.
+    pub fn configure(&mut self, agreed: Agreed) {
+        let Agreed { trunks, legs, targets, target_limits } = agreed;
+        let parts = &mut self.parts;
+        (parts.trunks, parts.legs) = (trunks, legs);
+        (parts.targets, parts.target_limits) = (targets, target_limits);
     }
 
     /// Journals a new call and decides where it goes.

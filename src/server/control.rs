@@ -21,6 +21,7 @@ use super::clock;
 use super::deciding::Deciding;
 use super::ids::PingIds;
 use super::metrics::{PING_ACK, PINGS, Prometheus};
+use super::reload::Reloader;
 use super::signaling::{Mail, Mailbox};
 
 /// What a publisher whose ping could not be journaled is asked to wait.
@@ -51,7 +52,12 @@ impl Control {
         Self { deciding, appender, live, shards, ids, seed, prometheus, draining }
     }
 
-    pub fn services(self: &Arc<Self>, settings: &Settings, accounting: &Accounting) -> Services {
+    pub fn services(
+        self: &Arc<Self>,
+        settings: &Settings,
+        accounting: &Accounting,
+        reloader: Arc<Reloader>,
+    ) -> Services {
         let mut cursor_secret = [0; 32];
         cursor_secret[..16].copy_from_slice(&self.seed.to_be_bytes());
         cursor_secret[16..].copy_from_slice(&self.seed.rotate_right(29).to_be_bytes());
@@ -60,6 +66,7 @@ impl Control {
             calls: accounting.store(),
             pings: Arc::clone(self) as Arc<dyn PingIntake>,
             health: Arc::clone(self) as Arc<dyn Health>,
+            configuration: Arc::new(reloader),
             keys: settings.api.keys.clone(),
             cursor_secret,
         }

@@ -58,6 +58,13 @@ impl Deciding {
         Self { snapshot: ArcSwap::from_pointee(snapshot), state: Mutex::new(state) }
     }
 
+    /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
+    pub fn configure(&self, snapshot: RoutingSnapshot) {
+        let mut state = self.state.lock();
+        state.desk.configure(&snapshot);
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
     pub fn snapshot(&self) -> Arc<RoutingSnapshot> {
         self.snapshot.load_full()
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use smol_str::SmolStr;
 
 use crate::sip::policy::Targets;
@@ -31,12 +32,15 @@ pub(super) enum Turn {
 
 /// Counts of all trunks, shared by all shards.
 pub(super) struct TrunkLimits {
-    trunks: Vec<Limit>,
+    /// By index; each keeps its counts when its limits change.
+    trunks: ArcSwap<Vec<Limit>>,
 }
 
 /// Counts of all targets that have limits, shared by all shards.
 #[derive(Default)]
 pub(super) struct TargetLimits {
+    /// By what those who share a limit have in common.
+    shared: BTreeMap<SmolStr, Arc<Limit>>,
     by_target: BTreeMap<SmolStr, Arc<Limit>>,
 }
 
@@ -48,6 +52,11 @@ pub(super) struct Limit {
     interval_ns: Option<u64>,
     burst_ns: u64,
     queue_ns: u64,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     live: AtomicU32,
     /// When what was allowed is used up, in nanoseconds of boot time: the theoretical arrival time
     /// of the generic cell rate algorithm.
@@ -56,22 +65,32 @@ pub(super) struct Limit {
 
 impl TrunkLimits {
     pub(super) fn new(trunks: &Trunks) -> Self {
-        let limit = |(_, trunk): (_, &crate::sip::trunk::Trunk)| {
+        let limits = Self { trunks: ArcSwap::default() };
+        limits.configure(trunks);
+        limits
+    }
+
+    /// The limits of these trunks from now on. A trunk with the index of one that was there before
+    /// has its calls.
+    pub(super) fn configure(&self, trunks: &Trunks) {
+        let before = self.trunks.load();
+        let limit = |(index, trunk): (TrunkIndex, &crate::sip::trunk::Trunk)| {
             Limit::new(trunk.channels_max, trunk.cps_max, TRUNK_BURST, trunk.queue)
+                .following(before.get(usize::from(index.0)))
         };
-        Self { trunks: trunks.iter().map(limit).collect() }
+        self.trunks.store(Arc::new(trunks.iter().map(limit).collect()));
     }
 
     /// Counts a call in; it is to be counted out whatever the answer.
     pub(super) fn enter(&self, trunk: TrunkIndex, now: Mono) -> Turn {
-        match self.trunks.get(usize::from(trunk.0)) {
+        match self.trunks.load().get(usize::from(trunk.0)) {
             Some(limit) => limit.enter(now),
             None => Turn::Full,
         }
     }
 
     pub(super) fn leave(&self, trunk: TrunkIndex) {
-        if let Some(limit) = self.trunks.get(usize::from(trunk.0)) {
+        if let Some(limit) = self.trunks.load().get(usize::from(trunk.0)) {
             limit.leave();
         }
     }
@@ -79,17 +98,24 @@ impl TrunkLimits {
 
 impl TargetLimits {
     pub(super) fn new(targets: &Targets) -> Self {
+        Self::following(targets, &Self::default())
+    }
+
+    /// Those who had a limit before keep its counts.
+    pub(super) fn following(targets: &Targets, before: &Self) -> Self {
         let mut shared: BTreeMap<SmolStr, Arc<Limit>> = BTreeMap::new();
         let mut by_target = BTreeMap::new();
         for (id, target) in targets.iter() {
             let Some(limits) = &target.limits else { continue };
             let limit = shared.entry(limits.shared_by.clone()).or_insert_with(|| {
                 let (channels, cps) = (limits.channels_max, limits.cps_max);
-                Arc::new(Limit::new(channels, cps, TARGET_BURST, limits.queue))
+                let limit = Limit::new(channels, cps, TARGET_BURST, limits.queue);
+                let known = before.shared.get(&limits.shared_by);
+                Arc::new(limit.following(known.map(|limit| &**limit)))
             });
             by_target.insert(id.clone(), Arc::clone(limit));
         }
-        Self { by_target }
+        Self { shared, by_target }
     }
 
     /// `None`: a target without limits.
@@ -111,14 +137,19 @@ impl Limit {
             interval_ns: cps_max.map(|cps| 1_000_000_000 / u64::from(cps.max(1))),
             burst_ns: ns(burst),
             queue_ns: ns(queue),
-            live: AtomicU32::new(0),
-            used_up_to_ns: AtomicU64::new(0),
+            counts: Arc::default(),
         }
+    }
+
+    /// Goes on counting where `before` is.
+    fn following(self, before: Option<&Self>) -> Self {
+        let counts = before.map_or(self.counts, |before| Arc::clone(&before.counts));
+        Self { counts, ..self }
     }
 
     /// Counts a call in; it is to be counted out whatever the answer.
     pub(super) fn enter(&self, now: Mono) -> Turn {
-        let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
+        let live = self.counts.live.fetch_add(1, Ordering::Relaxed) + 1;
         if self.channels_max.is_some_and(|max| live > max) {
             return Turn::Full;
         }
@@ -128,7 +159,8 @@ impl Limit {
             let next = used_up_to.max(now.0) + interval;
             (next <= free_until.saturating_add(self.queue_ns)).then_some(next)
         };
-        let entered = self.used_up_to_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+        let used_up_to = &self.counts.used_up_to_ns;
+        let entered = used_up_to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
         match entered.map(|before| before.max(now.0) + interval) {
             Ok(next) if next <= free_until => Turn::Now,
             Ok(next) => Turn::At(now + Duration::from_nanos(next - free_until)),
@@ -137,7 +169,7 @@ impl Limit {
     }
 
     pub(super) fn leave(&self) {
-        self.live.fetch_sub(1, Ordering::Relaxed);
+        self.counts.live.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -67,6 +67,7 @@ pub const FACT_GAP: &str = "tollbridge_fact_gap_total";
 pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
 pub const ORPHANS_ENDED: &str = "tollbridge_orphans_ended_total";
 pub const VIOLATIONS: &str = "tollbridge_invariant_violations_total";
+pub const RELOADS: &str = "tollbridge_config_reloads_total";
 pub const BUILD: &str = "tollbridge_build_info";
 
 /// Buckets of every histogram in seconds: from a decision to a long call.
@@ -124,6 +125,7 @@ fn describe() {
     describe_counter!(ORPHANS, "Calls closed after a crash, by policy");
     describe_counter!(ORPHANS_ENDED, "Calls closed after a crash whose true end became known");
     describe_counter!(VIOLATIONS, "Invariants found broken; always zero");
+    describe_counter!(RELOADS, "Configurations read again, by whether they were put in force");
     describe_gauge!(BUILD, "Always 1; says the version");
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     counter!(FACT_GAP).absolute(0);

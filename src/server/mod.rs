@@ -25,6 +25,7 @@ pub mod metrics;
 mod orphans;
 mod overload;
 mod pace;
+mod reload;
 pub mod signaling;
 pub mod sources;
 pub mod tls;
@@ -43,6 +44,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::api::Services;
 use crate::config::{Config, ListenTransport, Settings, SipSettings};
 use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::admission::Caps;
@@ -67,12 +69,14 @@ use limits::{TargetLimits, TrunkLimits};
 use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
 use overload::{Backlog, MemoryFlag};
+use reload::Running;
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
 use tls::TlsPlan;
 
 pub use error::StartError;
 pub use legs::compile_legs;
+pub use reload::Reloader;
 
 /// Messages of TCP connections that wait for a shard; a connection with more stops reading.
 const TCP_EVENTS: usize = 1024;
@@ -99,6 +103,7 @@ pub struct Server {
     tcp: Arc<Tcp>,
     accounting: Accounting,
     control: Arc<Control>,
+    reloader: Arc<Reloader>,
     /// Set when the process is to end.
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -154,6 +159,8 @@ impl Server {
         tcp.set_tls(tls_settings);
 
         let live = Arc::new(AtomicUsize::new(0));
+        let limits = Arc::new(TrunkLimits::new(&trunks));
+        let target_limits = Arc::new(TargetLimits::new(&targets));
         let parts = Parts {
             deciding: Arc::clone(&deciding),
             addresses: Arc::clone(&addresses),
@@ -164,10 +171,10 @@ impl Server {
             currency: settings.cdr.currency.clone(),
             checkpoint_every: settings.journal.checkpoint_interval,
             live: Arc::clone(&live),
-            limits: Arc::new(TrunkLimits::new(&trunks)),
             tls: Arc::new(tls.parties().clone()),
-            target_limits: Arc::new(TargetLimits::new(&targets)),
+            target_limits: Arc::clone(&target_limits),
             targets,
+            limits: Arc::clone(&limits),
             orphans: Arc::new(OpenOrphans::new(&awaited)),
         };
         let sockets = bind(&settings, shard_count, &tcp, &sources)?;
@@ -230,8 +237,22 @@ impl Server {
             seed,
             prometheus.clone(),
         ));
-        let api_address =
-            serve_api(&settings, &control, &accounting, ended.clone(), &mut tasks).await?;
+        let reloader = Arc::new(Reloader {
+            deciding: Arc::clone(&deciding),
+            addresses: Arc::clone(&addresses),
+            sources,
+            limits,
+            shards: mailboxes.clone(),
+            running: tokio::sync::Mutex::new(Running {
+                config,
+                revision: 1,
+                trunks,
+                target_limits,
+                tls: tls.clone(),
+            }),
+        });
+        let services = control.services(&settings, &accounting, Arc::clone(&reloader));
+        let api_address = serve_api(&settings, services, ended.clone(), &mut tasks).await?;
         tasks.spawn(sweep(Arc::clone(&deciding), ended.clone()));
         tasks.spawn(watch_memory(memory, memory_max(&settings), ended.clone()));
         tasks.spawn(resolve(Arc::clone(&deciding), addresses, ended.clone()));
@@ -249,6 +270,7 @@ impl Server {
             tcp,
             accounting,
             control,
+            reloader,
             ending,
             tasks,
         })
@@ -266,6 +288,11 @@ impl Server {
     /// Calls admitted and not yet over.
     pub fn live_calls(&self) -> usize {
         self.live.load(Ordering::Relaxed)
+    }
+
+    /// Reads the configuration again when asked to.
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
     }
 
     /// Takes no new calls, gives those that are up `grace` to end, ends the rest, and writes
@@ -488,6 +515,10 @@ fn shards_of(settings: &Settings) -> u16 {
 /// # Errors
 /// All faults found, each with its place in the file.
 pub fn compile_routing(config: &Config) -> Result<RoutingSnapshot, StartError> {
+    compile_routing_as(config, 1)
+}
+
+fn compile_routing_as(config: &Config, revision: u64) -> Result<RoutingSnapshot, StartError> {
     let routing: RoutingConfig = config.routing()?;
     let bad_uris: Vec<_> = routing
         .targets
@@ -507,7 +538,7 @@ pub fn compile_routing(config: &Config) -> Result<RoutingSnapshot, StartError> {
     if !bad_uris.is_empty() {
         return Err(config.faults(bad_uris).into());
     }
-    RoutingSnapshot::compile(routing, 1).map_err(|faults| {
+    RoutingSnapshot::compile(routing, revision).map_err(|faults| {
         let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
         config.faults(faults).into()
     })
@@ -603,8 +634,7 @@ fn transport(configured: ListenTransport) -> Transport {
 
 async fn serve_api(
     settings: &Settings,
-    control: &Arc<Control>,
-    accounting: &Accounting,
+    services: Services,
     mut ended: watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<SocketAddr, StartError> {
@@ -614,7 +644,7 @@ async fn serve_api(
         .map_err(|cause| StartError::Api { address: wanted, cause })?;
     let address =
         listener.local_addr().map_err(|cause| StartError::Api { address: wanted, cause })?;
-    let router = crate::api::router(control.services(settings, accounting));
+    let router = crate::api::router(services);
     tasks.spawn(async move {
         let end = async move {
             // An error says that nobody is left to end us, which is an end too.

@@ -35,6 +35,7 @@ use super::clock;
 use super::metrics::ShardMetrics;
 use super::overload::{Backlog, Level, MemoryFlag, telling};
 use super::pace::Pace;
+use super::reload::Agreed;
 use super::sources::Sources;
 
 /// What other threads tell a shard.
@@ -51,6 +52,8 @@ pub enum Mail {
     HangUp {
         call: CallId,
     },
+    /// What is agreed with trunks and targets about new calls from now on.
+    Configure(Box<Agreed>),
     /// Take no more calls.
     Drain,
     /// End the calls that are left, then stop.
@@ -369,6 +372,11 @@ impl Shard {
                 if let Some(call) = self.bridge.find(call) {
                     self.feed(Input::End { call, reason: Reason::HungUpByOperator }, turn);
                 }
+            }
+            Letter::Mail(Mail::Configure(agreed)) => {
+                let trunks = Arc::clone(&agreed.trunks);
+                self.bridge.configure(*agreed);
+                self.feed(Input::Configure(trunks), turn);
             }
             Letter::Mail(Mail::Drain) => self.feed(Input::Drain, turn),
             Letter::Mail(Mail::Stop) => {

@@ -15,7 +15,7 @@ use super::tls::TlsParties;
 
 /// Trunks by their networks or certificates, targets by their addresses.
 pub struct Sources {
-    trunks: Arc<Trunks>,
+    trunks: ArcSwap<Trunks>,
     addresses: Arc<ArcSwap<Addresses>>,
     /// What transport a listener speaks, by its id.
     listeners: Vec<Transport>,
@@ -29,24 +29,29 @@ impl Sources {
         listeners: Vec<Transport>,
         parties: TlsParties,
     ) -> Self {
-        Self { trunks, addresses, listeners, parties }
+        Self { trunks: ArcSwap::new(trunks), addresses, listeners, parties }
+    }
+
+    /// From now on these trunks may call.
+    pub fn configure(&self, trunks: Arc<Trunks>) {
+        self.trunks.store(trunks);
     }
 
     /// `None` is a stranger: nothing it sends is parsed or answered. A message with a Call-ID of
     /// ours is let in from anywhere, because a target may answer from another address than it was
     /// called at; unless it fits a call exactly it gets no answer either.
     pub fn origin(&self, flow: &Flow, message: &[u8]) -> Option<Origin> {
-        let trunk = match flow.transport {
+        let (listener, transport, ip) = (flow.listener, flow.transport, flow.peer.ip());
+        let trunks = self.trunks.load();
+        let trunk = match transport {
             // Found at the handshake.
             Transport::Tls => flow.tls.and_then(|peer| self.parties.trunk(peer)),
-            Transport::Udp | Transport::Tcp => {
-                self.trunks.identify(flow.listener, flow.transport, flow.peer.ip())
-            }
+            Transport::Udp | Transport::Tcp => trunks.identify(listener, transport, ip),
         };
         if let Some(trunk) = trunk {
             return Some(Origin::Trunk(trunk));
         }
-        if self.addresses.load().is_target(flow.peer.ip()) {
+        if self.addresses.load().is_target(ip) || trunks.knew(listener, transport, ip) {
             return Some(Origin::Peer);
         }
         has_own_call_id(message).then_some(Origin::Stranger)
@@ -55,7 +60,9 @@ impl Sources {
     /// Whether a connection is let in, before a byte of it is read.
     pub fn admits(&self, listener: ListenerId, ip: IpAddr) -> bool {
         let transport = self.listeners.get(usize::from(listener.0)).copied();
-        transport.is_some_and(|it| self.trunks.may_connect(listener, it, ip))
+        let trunks = self.trunks.load();
+        transport
+            .is_some_and(|it| trunks.may_connect(listener, it, ip) || trunks.knew(listener, it, ip))
             || self.addresses.load().is_target(ip)
     }
 
@@ -67,11 +74,12 @@ impl Sources {
         ip: IpAddr,
         names: &[String],
     ) -> Option<Option<TlsPeer>> {
+        let trunks = self.trunks.load();
         let by_name = || {
             let names = names.iter().map(String::as_str);
-            self.trunks.identify_certified(listener, ip, names)
+            trunks.identify_certified(listener, ip, names)
         };
-        let by_address = || self.trunks.identify(listener, Transport::Tls, ip);
+        let by_address = || trunks.identify(listener, Transport::Tls, ip);
         let trunk: Option<TrunkIndex> = by_name().or_else(by_address);
         match trunk {
             Some(trunk) => Some(self.parties.peer_of(trunk)),

@@ -34,6 +34,8 @@ pub struct TlsPlan {
     spec: TlsSpec,
     parties: TlsParties,
     settings: config::TlsSettings,
+    /// There is a TLS listener.
+    listens: bool,
 }
 
 /// Who is behind a [`TlsPeer`].
@@ -95,7 +97,15 @@ impl TlsPlan {
                 .map(|path| FileSpec { path, field: String::from("sip.tls.client_ca_file") }),
             peers: draft.peers,
         };
-        Ok(Self { spec, parties: draft.parties, settings })
+        let listens = listens(&config.settings);
+        Ok(Self { spec, parties: draft.parties, settings, listens })
+    }
+
+    /// Whether nothing that TLS is spoken by differs: peers are known by their places.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let speaks = |plan: &Self| plan.listens || !plan.parties.targets.is_empty();
+        let peers = |plan: &Self| format!("{:?} {:?}", plan.spec, plan.parties);
+        (!speaks(self) && !speaks(other)) || peers(self) == peers(other)
     }
 
     pub fn parties(&self) -> &TlsParties {

@@ -495,6 +495,7 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/calls/{id}/explain",
             "GET /v1/pings/{id}",
             "POST /v1/calls/{id}/hangup",
+            "POST /v1/config:reload",
             "POST /v1/pings",
         ];
         ensure!(listed == BTreeSet::from(expected.map(str::to_owned)), "{listed:?}");

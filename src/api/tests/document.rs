@@ -32,6 +32,7 @@ fn it_lists_every_route() {
     get /v1/calls/{id}
     get /v1/calls/{id}/explain
     post /v1/calls/{id}/hangup
+    post /v1/config:reload
     post /v1/pings
     get /v1/pings/{id}
     ");

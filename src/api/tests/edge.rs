@@ -39,7 +39,7 @@ fn everything_but_health_needs_a_key() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 11);
+    assert_eq!(asked, 12);
 }
 
 #[test]
@@ -100,6 +100,20 @@ fn health_tells_the_version_and_readiness_the_reasons() {
         (&errors[0]["detail"], &errors[1]["detail"]),
         (&json!("draining"), &json!("disk full"))
     );
+}
+
+#[test]
+fn the_configuration_is_read_again_or_refused_with_all_its_faults() {
+    let fixture = Fixture::new();
+    let answer = fixture.post("/v1/config:reload", "");
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"revision": 2})));
+
+    fixture.world.state.lock().faults = vec!["t1 is wrong".into(), "t2 is wrong".into()];
+
+    let answer = fixture.post("/v1/config:reload", "");
+    let fault = || (String::new(), String::from("config"));
+    assert_eq!(answer.problem(), (422, String::from("config.refused"), vec![fault(), fault()]));
+    assert_eq!(answer.json()["errors"][1]["detail"], "t2 is wrong");
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn services(world: &Arc<World>) -> Services {
         calls: world.clone(),
         pings: world.clone(),
         health: world.clone(),
+        configuration: world.clone(),
         keys: vec![ApiKey { id: "ops".into(), key: Secret::new(KEY) }],
         cursor_secret: [7; 32],
     }

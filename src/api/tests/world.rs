@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::super::{Health, Intake, LiveCalls, PingError, PingIntake};
+use super::super::{Configuration, Health, Intake, LiveCalls, PingError, PingIntake, Reload};
 use super::CALLER;
 use crate::cdr::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed, Converted,
@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) asked: Vec<CallFilter>,
     pub(super) broken: Option<Broken>,
     pub(super) unready: Vec<String>,
+    /// What is wrong with the configuration.
+    pub(super) faults: Vec<String>,
     pings: u8,
 }
 
@@ -212,6 +214,13 @@ impl PingIntake for World {
 
     fn find(&self, ping: PingId) -> Option<Session> {
         self.desk.lock().by_ping(ping).cloned()
+    }
+}
+
+impl Configuration for World {
+    fn reload(&self) -> Reload<'_> {
+        let faults = self.state.lock().faults.clone();
+        Box::pin(async move { if faults.is_empty() { Ok(2) } else { Err(faults) } })
     }
 }
 

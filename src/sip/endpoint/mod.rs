@@ -81,6 +81,8 @@ pub enum Input {
     Drain,
     /// New calls are refused for this reason until there is none.
     Strained(Option<Busy>),
+    /// The trunks of new calls from now on. Each has the index that its id had before.
+    Configure(Arc<Trunks>),
     /// Look for calls that nothing will end; to come every [`SWEEP_EVERY`].
     Sweep,
 }
@@ -203,7 +205,6 @@ enum Side {
 
 impl Endpoint {
     pub fn new(settings: Settings, trunks: Arc<Trunks>, ids: IdSource, now: Mono) -> Self {
-        let failures = trunks.iter().map(|(_, trunk)| Arc::new(trunk.failures.clone())).collect();
         let caps = settings.caps;
         let mut wire = Wire::new(settings, ids, now);
         let gate = Gate::new(caps, wire.ids.random());
@@ -213,8 +214,8 @@ impl Endpoint {
             strain: None,
             gate,
             suspects: BTreeSet::new(),
+            failures: failures_of(&trunks),
             trunks,
-            failures,
             draining: false,
             orphans: None,
             current: None,
@@ -353,8 +354,14 @@ impl Endpoint {
             Input::End { call, reason } => self.drive(call, call::Input::End(reason), now),
             Input::Drain => self.draining = true,
             Input::Strained(strain) => self.strain = strain,
+            Input::Configure(trunks) => self.configure(trunks),
             Input::Sweep => self.sweep(now),
         }
+    }
+
+    fn configure(&mut self, trunks: Arc<Trunks>) {
+        self.failures = failures_of(&trunks);
+        self.trunks = trunks;
     }
 
     /// Feeds the call and does what it says.
@@ -510,6 +517,10 @@ impl Endpoint {
             }
         }
     }
+}
+
+fn failures_of(trunks: &Trunks) -> Vec<Arc<FailureMap>> {
+    trunks.iter().map(|(_, trunk)| Arc::new(trunk.failures.clone())).collect()
 }
 
 impl CallEntry {

@@ -13,7 +13,7 @@ use super::failure::{FailureMap, MapFault};
 use super::number::NumberRules;
 use super::profile::{CarrierTransport, InboundAuth, Outbound, Profile};
 use super::source::{Ambiguity, Source, Sources};
-use super::{Overrides, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener};
+use super::{Overrides, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener, Trunks};
 use crate::sip::admission::Rate;
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
@@ -27,22 +27,22 @@ pub(super) fn compile(
     configs: &[TrunkConfig],
     listeners: &[TrunkListener],
     carriers: &Carriers,
-) -> Result<(Vec<Trunk>, Sources, Certified), Vec<TrunkFault>> {
+) -> Result<Trunks, Vec<TrunkFault>> {
     let mut faults = repeated_ids(configs);
     let mut trunks = Vec::with_capacity(configs.len());
-    let (mut sources, mut named) = (Vec::new(), Vec::new());
+    let (mut networks, mut named) = (Vec::new(), Vec::new());
     for (position, config) in configs.iter().enumerate() {
         let entry = Entry { config, position };
         match entry.trunk(listeners, carriers) {
             Ok((trunk, claims)) => {
                 trunks.push(trunk);
-                sources.extend(claims.networks);
+                networks.extend(claims.networks);
                 named.extend(claims.names);
             }
             Err(found) => faults.extend(found),
         }
     }
-    let sources = Sources::compile(&sources).unwrap_or_else(|ambiguities| {
+    let sources = Sources::compile(&networks).unwrap_or_else(|ambiguities| {
         faults.extend(ambiguities.iter().map(|it| ambiguous(it, configs, listeners)));
         Sources::default()
     });
@@ -50,7 +50,10 @@ pub(super) fn compile(
         faults.extend(shared.iter().map(|it| shared_name(it, configs, listeners)));
         Certified::default()
     });
-    if faults.is_empty() { Ok((trunks, sources, certified)) } else { Err(faults) }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Trunks { trunks, sources, certified, networks, ..Trunks::default() })
 }
 
 /// By what a trunk is known.

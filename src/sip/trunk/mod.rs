@@ -21,6 +21,7 @@ pub mod profile;
 pub mod source;
 
 mod compile;
+mod succession;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,6 +134,10 @@ pub struct Trunks {
     trunks: Vec<Trunk>,
     sources: Sources,
     certified: Certified,
+    networks: Vec<source::Source>,
+    /// Networks of earlier configurations.
+    left: Vec<source::Source>,
+    former: Sources,
 }
 
 /// What is wrong with a trunk: where, with what, why, and what to write instead.
@@ -157,11 +162,7 @@ impl Trunks {
         listeners: &[TrunkListener],
         carriers: &Carriers,
     ) -> Result<Self, Vec<TrunkFault>> {
-        compile::compile(configs, listeners, carriers).map(|(trunks, sources, certified)| Self {
-            trunks,
-            sources,
-            certified,
-        })
+        compile::compile(configs, listeners, carriers)
     }
 
     /// The trunk that may send from `ip` to `listener`; `None` is a stranger, or one who has to
@@ -196,6 +197,12 @@ impl Trunks {
     ) -> bool {
         self.identify(listener, transport, ip).is_some()
             || (transport == Transport::Tls && self.certified.may_be_at(listener, ip))
+    }
+
+    /// Whether `ip` was a trunk's under an earlier configuration: it takes no new calls, and its old
+    /// ones go on.
+    pub fn knew(&self, listener: ListenerId, transport: Transport, ip: std::net::IpAddr) -> bool {
+        self.former.identify(listener, transport, ip).is_some()
     }
 
     /// `index` comes from [`Trunks::identify`] of the same value.

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "other processes live in real time")]
 
 mod bridge;
+mod guard;
 mod malformed;
 mod orphans;
 pub(crate) mod peer;

@@ -44,9 +44,14 @@ impl Program {
 
     /// SIGTERM, as a service manager would.
     pub(crate) fn terminate(&self) -> Result<()> {
+        self.signal("-TERM")
+    }
+
+    /// `name` is as `kill` takes it.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status()?;
-        ensure!(sent.success(), "kill -TERM {pid}: {sent}");
+        let sent = Command::new("kill").args([name, &pid]).status()?;
+        ensure!(sent.success(), "kill {name} {pid}: {sent}");
         Ok(())
     }
 

@@ -1,0 +1,50 @@
+//! The configuration: it can be read again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth::KeyId;
+use super::error::{Code, Place, Problem};
+use super::openapi::faults;
+use super::router::Api;
+
+/// A configuration was put in force.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Reloaded {
+    /// Counts the configurations of this process; decisions name it.
+    #[schema(example = 2)]
+    revision: u64,
+}
+
+faults!(ReloadFaults: ConfigRefused);
+
+/// Read the configuration again
+///
+/// The file the server was started with is read anew, with the same overrides. It is put in force as
+/// a whole, for the calls that come, or refused as a whole. What the process was started with
+/// (listeners, stores, keys and the other settings) cannot change. SIGHUP does the same.
+#[utoipa::path(
+    post,
+    path = "/v1/config:reload",
+    operation_id = "reload_configuration",
+    tag = "configuration",
+    responses((status = 200, description = "It is in force", body = Reloaded), ReloadFaults),
+)]
+pub(super) async fn reload(
+    State(api): State<Arc<Api>>,
+    axum::Extension(key): axum::Extension<KeyId>,
+) -> Result<Json<Reloaded>, Problem> {
+    tracing::info!(key_id = %key.0, "an operator has the configuration read again");
+    let refused = |faults: Vec<String>| {
+        let problem = Problem::new(Code::ConfigRefused, faults.join("; "));
+        faults
+            .into_iter()
+            .fold(problem, |problem, fault| problem.with(Place::Whole, "config", fault))
+    };
+    let revision = api.services.configuration.reload().await.map_err(refused)?;
+    Ok(Json(Reloaded { revision }))
+}

@@ -1,0 +1,177 @@
+//! The configuration is read again while calls go on (spec/sip O7): all of it or nothing.
+//!
+//! What routes calls and who may send them can change: publishers, buyers, targets, campaigns,
+//! pools, trunks, carrier files. A call goes on with the plan it has; a decision is made on one
+//! snapshot. The settings of the process are what its sockets and files were opened with, and
+//! cannot change; nor can trunks and targets where TLS is spoken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use metrics::counter;
+use tokio::sync::Mutex;
+
+use crate::api::{Configuration, Reload};
+use crate::config::{Config, ConfigError};
+use crate::sip::policy::Targets;
+use crate::sip::trunk::Trunks;
+
+use super::addresses::{self, Addresses};
+use super::deciding::Deciding;
+use super::error::StartError;
+use super::legs::TargetLegs;
+use super::limits::{TargetLimits, TrunkLimits};
+use super::metrics::RELOADS;
+use super::signaling::{Mail, Mailbox};
+use super::sources::Sources;
+use super::tls::TlsPlan;
+use super::{compile_legs, compile_routing_as, compile_targets, compile_trunks};
+
+/// How long names of new targets are looked up; those not found by then come with the next round.
+const LOOK_UP_MAX: Duration = Duration::from_secs(4);
+
+/// Between two tries to reach a shard whose mailbox is full.
+const KNOCK_EVERY: Duration = Duration::from_millis(5);
+
+/// Everything that a new configuration reaches.
+pub struct Reloader {
+    pub(super) deciding: Arc<Deciding>,
+    pub(super) addresses: Arc<ArcSwap<Addresses>>,
+    pub(super) sources: Arc<Sources>,
+    pub(super) limits: Arc<TrunkLimits>,
+    pub(super) shards: Vec<Mailbox>,
+    /// One at a time.
+    pub(super) running: Mutex<Running>,
+}
+
+/// What is in force.
+pub(super) struct Running {
+    pub(super) config: Config,
+    pub(super) revision: u64,
+    pub(super) trunks: Arc<Trunks>,
+    pub(super) target_limits: Arc<TargetLimits>,
+    pub(super) tls: TlsPlan,
+}
+
+/// What a shard needs of a new configuration.
+#[derive(Clone)]
+pub struct Agreed {
+    pub trunks: Arc<Trunks>,
+    pub legs: Arc<TargetLegs>,
+    pub targets: Arc<Targets>,
+    pub(super) target_limits: Arc<TargetLimits>,
+}
+
+impl std::fmt::Debug for Agreed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Agreed")
+    }
+}
+
+impl Reloader {
+    /// Reads the configuration from where it came from, and puts it in force. Returns its revision.
+    ///
+    /// # Errors
+    /// All that is wrong with it, or what cannot change while the server runs. Then nothing has
+    /// changed.
+    pub async fn reload(&self) -> Result<u64, StartError> {
+        let mut running = self.running.lock().await;
+        let outcome = self.replace(&mut running).await;
+        let result = if outcome.is_ok() { "done" } else { "refused" };
+        counter!(RELOADS, "result" => result).increment(1);
+        match &outcome {
+            Ok(()) => tracing::info!(revision = running.revision, "the configuration is in force"),
+            Err(error) => {
+                tracing::error!(%error, "the configuration was not taken; nothing changed")
+            }
+        }
+        outcome.map(|()| running.revision)
+    }
+
+    async fn replace(&self, running: &mut Running) -> Result<(), StartError> {
+        let config = running.config.read_again()?;
+        let revision = running.revision + 1;
+        let routing = compile_routing_as(&config, revision);
+        let trunks = compile_trunks(&config);
+        let (legs, targets) = (compile_legs(&config), compile_targets(&config));
+        let fixed = config.changed_settings(&running.config);
+        let mut faults = Vec::new();
+        let (routing, trunks) = (gathered(routing, &mut faults)?, gathered(trunks, &mut faults)?);
+        let (legs, targets) = (gathered(legs, &mut faults)?, gathered(targets, &mut faults)?);
+        let _: Option<()> = gathered(fixed.map_err(StartError::from), &mut faults)?;
+        let (Some(routing), Some(trunks), Some(legs), Some(targets), true) =
+            (routing, trunks, legs, targets, faults.is_empty())
+        else {
+            return Err(ConfigError::Faults(faults).into());
+        };
+        let tls = TlsPlan::new(&config, &trunks, &routing)?;
+        if !tls.is_as(&running.tls) {
+            let problem = "trunks or targets of TLS cannot change while the server runs";
+            let remedy = "set them back, or restart the server";
+            let fault = (String::from("sip.tls"), String::new(), problem.into(), remedy.into());
+            return Err(config.faults([fault]).into());
+        }
+        let trunks = Arc::new(trunks.following(&running.trunks));
+        let target_limits = Arc::new(TargetLimits::following(&targets, &running.target_limits));
+        let agreed = Agreed {
+            trunks: Arc::clone(&trunks),
+            legs: Arc::new(legs),
+            targets: Arc::new(targets),
+            target_limits: Arc::clone(&target_limits),
+        };
+        let names = addresses::names(&routing);
+        let mut by_name: BTreeMap<_, _> = self.addresses.load().known(&names);
+        let unknown = names.into_iter().filter(|name| !by_name.contains_key(name)).collect();
+        let found = tokio::time::timeout(LOOK_UP_MAX, addresses::look_up(&unknown)).await;
+        by_name.extend(found.unwrap_or_default());
+
+        // Nothing fails from here on. A shard knows a trunk before a message is said to be of it.
+        self.addresses.store(Arc::new(Addresses::new(&routing, by_name)));
+        self.deciding.configure(routing);
+        self.limits.configure(&trunks);
+        let mut knock = tokio::time::interval(KNOCK_EVERY);
+        for shard in &self.shards {
+            while !shard.post(Mail::Configure(Box::new(agreed.clone()))) && !shard.is_gone() {
+                knock.tick().await;
+            }
+        }
+        self.sources.configure(Arc::clone(&trunks));
+        *running = Running { config, revision, trunks, target_limits, tls };
+        Ok(())
+    }
+}
+
+impl Configuration for Arc<Reloader> {
+    fn reload(&self) -> Reload<'_> {
+        let this = Self::clone(self);
+        // A client that goes away must not leave it half done.
+        let done = tokio::spawn(async move { Reloader::reload(&this).await });
+        Box::pin(async move {
+            match done.await {
+                Ok(Ok(revision)) => Ok(revision),
+                Ok(Err(StartError::Config(ConfigError::Faults(faults)))) => {
+                    Err(faults.iter().map(ToString::to_string).collect())
+                }
+                Ok(Err(error)) => Err(vec![error.to_string()]),
+                Err(_) => Err(vec![String::from("reading the configuration panicked")]),
+            }
+        })
+    }
+}
+
+/// Puts the faults of a configuration with the others; what else is wrong is an error.
+fn gathered<T>(
+    found: Result<T, StartError>,
+    faults: &mut Vec<crate::config::Fault>,
+) -> Result<Option<T>, StartError> {
+    match found {
+        Ok(value) => Ok(Some(value)),
+        Err(StartError::Config(ConfigError::Faults(more))) => {
+            faults.extend(more);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
