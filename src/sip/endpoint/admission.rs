@@ -39,7 +39,7 @@ impl Endpoint {
 
     /// Whether there is room for one more call from there.
     pub(super) fn room_for_call(&mut self, ip: IpAddr, now: Mono) -> Result<(), Busy> {
-        let caps = self.gate.caps();
+        let caps = &self.wire.settings.caps;
         if self.draining {
             Err(Busy::Draining)
         } else if let Some(strain) = self.strain {

@@ -276,7 +276,7 @@ fn peers_are_told_the_advertised_address_and_no_other() {
 #[test]
 fn a_full_server_sends_new_calls_away_and_serves_those_it_has() {
     let mut rig = Rig::new();
-    rig.endpoint.wire.settings.calls_max = 1;
+    rig.endpoint.wire.settings.caps.calls_max = 1;
     let (mut caller, mut target) = rig.connected();
 
     let mut late = rig.caller("late");
