@@ -42,6 +42,9 @@ fn a_call_from_tls_is_ended_from_either_side_on_its_connection() {
         target.expect("200 INVITE")?;
         target.send(call.target.ack(&target))?;
         caller.expect("ACK")?;
+        // As above: until that ACK is there, an INVITE from the other side meets glare.
+        target.send(call.target.next(&target, "OPTIONS"))?;
+        target.expect("200 OPTIONS")?;
         caller.send(call.caller.next_with(&caller, "INVITE", &fields, SDP))?;
         let offered = target.expect("INVITE").context("at the target")?;
         target.send(response(&target, &offered, "200 OK", &[], SDP))?;
