@@ -217,7 +217,7 @@ impl Shard {
             }
         }
         self.flush(&mut turn);
-        self.housekeep();
+        self.housekeep(&turn);
     }
 
     /// Whether a shard that was told to stop may. All stop together: the kernel hands a closed
@@ -307,7 +307,7 @@ impl Shard {
         }
         if turn.housekeeping_at <= now {
             turn.housekeeping_at = now + HOUSEKEEPING;
-            self.housekeep();
+            self.housekeep(turn);
         }
         self.flush(turn);
     }
@@ -572,7 +572,11 @@ impl Shard {
         }
     }
 
-    fn housekeep(&mut self) {
+    fn housekeep(&mut self, turn: &Turn) {
+        let (accounted, disk_waits) = self.bridge.sizes();
+        let (calls, deadlines) = (self.endpoint.calls(), self.endpoint.deadlines());
+        let conversions = turn.conversions.len();
+        self.metrics.publish_objects([calls, deadlines, accounted, disk_waits, conversions]);
         self.metrics.publish(self.endpoint.take_counters(), self.endpoint.transactions());
         unharmed((), || self.bridge.housekeep(clock::mono()));
     }
