@@ -87,7 +87,10 @@ fn describe() {
     describe_gauge!(SESSIONS, "Live ping sessions");
     describe_counter!(SIP_MESSAGES, "SIP messages, by direction and method or class");
     describe_gauge!(SIP_TRANSACTIONS, "Transactions in memory");
-    describe_gauge!(OBJECTS, "What the shards hold, by kind; zero at rest");
+    describe_gauge!(
+        OBJECTS,
+        "What the shards hold, by kind; zero at rest, deadlines when they have passed"
+    );
     describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
     describe_counter!(SIP_INVITE_SIZE, "INVITEs sent, by the bytes they have at most");
     describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
