@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::fault::Finding;
 use super::settings::{ApiSettings, Settings, SipSettings};
 
@@ -117,14 +119,51 @@ impl SipSettings {
 
     fn check_user_agent(&self, findings: &mut Vec<Finding>) {
         let Some(text) = &self.user_agent else { return };
-        if text.is_empty() || text.chars().any(char::is_control) {
+        if text.is_empty() {
             findings.push(Finding {
                 path: String::from("sip.user_agent"),
                 value: text.clone(),
-                problem: String::from("is empty or holds a control character"),
+                problem: String::from("is empty"),
                 remedy: String::from("write one line of text, or leave it out to send none"),
             });
         }
+    }
+}
+
+/// Texts and names of fields that hold a control character, a line end first of all. None has a use
+/// for one, and in a header field or a line of the log it would forge another.
+pub(super) fn broken_lines(root: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    look_for_breaks(String::new(), root, &mut findings);
+    findings
+}
+
+fn look_for_breaks(path: String, value: &Value, findings: &mut Vec<Finding>) {
+    let mut look_at = |path: &str, text: &str| {
+        if text.contains(char::is_control) {
+            findings.push(Finding {
+                path: path.to_owned(),
+                value: text.escape_debug().to_string(),
+                problem: String::from("holds a line end or another control character"),
+                remedy: String::from("write one line of plain text"),
+            });
+        }
+    };
+    match value {
+        Value::String(text) => look_at(&path, text),
+        Value::Array(items) => {
+            for (position, item) in items.iter().enumerate() {
+                look_for_breaks(format!("{path}[{position}]"), item, findings);
+            }
+        }
+        Value::Object(fields) => {
+            fields.keys().for_each(|name| look_at(&path, name));
+            for (name, field) in fields {
+                let separator = if path.is_empty() { "" } else { "." };
+                look_for_breaks(format!("{path}{separator}{name}"), field, findings);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -4,8 +4,9 @@
 //! routing entities are handed to their owners through [`Config::section`], which is why nothing
 //! of them is known here but that they are lists of tables with an `id`.
 //!
-//! Invariants: a field nobody knows is an error, wherever it was written; an error names where it
-//! was written, the field, the value and the remedy; a secret is never printed.
+//! Invariants: a field nobody knows is an error, wherever it was written; so is a text with a line
+//! end or another control character in it, whatever it is for; an error names where it was written,
+//! the field, the value and the remedy; a secret is never printed.
 //!
 //! ```text
 //! file ──► tree of values + origin of each ◄── TOLLBRIDGE_A__B=v, --set a.b=v
@@ -156,6 +157,8 @@ impl Config {
                 faults.push(fault);
             }
         }
+        let broken = check::broken_lines(&tree.root);
+        faults.extend(broken.into_iter().map(|finding| tree.fault(finding)));
         let settings = explain::read(&tree, &SETTINGS).unwrap_or_else(|fault| {
             faults.push(fault);
             Settings::default()

@@ -490,6 +490,11 @@ impl Bridge {
     }
 
     /// Renews holds, writes which calls are up, and what had to wait.
+    /// Calls that are remembered, and inputs that wait for the disk.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.calls.len(), self.queue.len())
+    }
+
     pub fn housekeep(&mut self, now: Mono) {
         self.drain_backlog();
         if self.checkpoint_at <= now {

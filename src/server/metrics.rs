@@ -39,6 +39,7 @@ pub const HOLDS_ACTIVE: &str = "tollbridge_holds_active";
 pub const SESSIONS: &str = "tollbridge_sessions_active";
 pub const SIP_MESSAGES: &str = "tollbridge_sip_messages_total";
 pub const SIP_TRANSACTIONS: &str = "tollbridge_sip_transactions_active";
+pub const OBJECTS: &str = "tollbridge_objects_active";
 pub const SIP_RETRANSMISSIONS: &str = "tollbridge_sip_retransmissions_total";
 pub const SIP_INVITE_SIZE: &str = "tollbridge_sip_invite_size_total";
 pub const SIP_PARSE_ERRORS: &str = "tollbridge_sip_parse_errors_total";
@@ -93,6 +94,10 @@ fn describe() {
     describe_gauge!(SESSIONS, "Live ping sessions");
     describe_counter!(SIP_MESSAGES, "SIP messages, by direction and method or class");
     describe_gauge!(SIP_TRANSACTIONS, "Transactions in memory");
+    describe_gauge!(
+        OBJECTS,
+        "What the shards hold, by kind; zero at rest, deadlines when they have passed"
+    );
     describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
     describe_counter!(SIP_INVITE_SIZE, "INVITEs sent, by the bytes they have at most");
     describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
@@ -308,6 +313,10 @@ fn outcome(reason: Reason, answered: bool) -> &'static str {
     }
 }
 
+/// Kinds of [`OBJECTS`]: calls of the endpoint, its deadlines, calls the server accounts for, inputs
+/// that wait for the disk, conversions that are due at some time.
+const OBJECT_KINDS: [&str; 5] = ["call", "deadline", "accounted_call", "disk_wait", "conversion"];
+
 /// What a shard counts of messages. The endpoint counts in plain numbers; they come here once a
 /// second.
 pub struct ShardMetrics {
@@ -317,6 +326,7 @@ pub struct ShardMetrics {
     send_queue: Counter,
     send_fault: Counter,
     transactions: Gauge,
+    objects: [Gauge; OBJECT_KINDS.len()],
     requests: [[Counter; COUNTED_METHODS.len()]; 2],
     responses: [[Counter; 6]; 2],
     retransmissions: [Counter; 2],
@@ -325,6 +335,7 @@ pub struct ShardMetrics {
     refused: [Counter; Busy::ALL.len()],
     reaped: Counter,
     transactions_before: usize,
+    objects_before: [usize; OBJECT_KINDS.len()],
 }
 
 impl ShardMetrics {
@@ -339,6 +350,7 @@ impl ShardMetrics {
             send_queue: dropped("send_queue"),
             send_fault: dropped("send_fault"),
             transactions: gauge!(SIP_TRANSACTIONS),
+            objects: OBJECT_KINDS.map(|kind| gauge!(OBJECTS, "kind" => kind)),
             requests: directions.map(|dir| {
                 COUNTED_METHODS
                     .map(|method| counter!(SIP_MESSAGES, "dir" => dir, "method" => method))
@@ -353,6 +365,7 @@ impl ShardMetrics {
             refused: Busy::ALL.map(|busy| counter!(SIP_REFUSED, "reason" => busy.name())),
             reaped: counter!(REAPED),
             transactions_before: 0,
+            objects_before: [0; OBJECT_KINDS.len()],
         }
     }
 
@@ -385,6 +398,16 @@ impl ShardMetrics {
         let shard = shard.to_string();
         gauge!(SIP_BACKLOG, "shard" => shard.clone()).set(standing.as_secs_f64());
         gauge!(HALF_OPEN, "shard" => shard).set(half_open as f64);
+    }
+
+    /// `counts` are those of [`OBJECT_KINDS`], in that order.
+    pub fn publish_objects(&mut self, counts: [usize; OBJECT_KINDS.len()]) {
+        for ((gauge, count), before) in
+            self.objects.iter().zip(counts).zip(&mut self.objects_before)
+        {
+            gauge.increment(count as f64 - *before as f64);
+            *before = count;
+        }
     }
 
     pub fn publish(&mut self, counters: Counters, transactions: usize) {

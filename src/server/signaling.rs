@@ -240,7 +240,7 @@ impl Shard {
             }
         }
         self.flush(&mut turn);
-        self.housekeep();
+        self.housekeep(&turn);
     }
 
     /// Whether a shard that was told to stop may. All stop together: the kernel hands a closed
@@ -332,7 +332,7 @@ impl Shard {
         }
         if turn.housekeeping_at <= now {
             turn.housekeeping_at = now + HOUSEKEEPING;
-            self.housekeep();
+            self.housekeep(turn);
         }
         if turn.sweep_at <= now {
             turn.sweep_at = now + SWEEP_EVERY;
@@ -638,7 +638,11 @@ impl Shard {
         }
     }
 
-    fn housekeep(&mut self) {
+    fn housekeep(&mut self, turn: &Turn) {
+        let (accounted, disk_waits) = self.bridge.sizes();
+        let (calls, deadlines) = (self.endpoint.calls(), self.endpoint.deadlines());
+        let conversions = turn.conversions.len();
+        self.metrics.publish_objects([calls, deadlines, accounted, disk_waits, conversions]);
         let counters = self.endpoint.take_counters();
         if counters.reaped > 0 {
             tracing::error!(calls = counters.reaped, "ended calls that no deadline had ended");

@@ -56,6 +56,12 @@ impl<K: Copy> Deadlines<K> {
         self.insert(Entry { tick, key });
     }
 
+    /// How many deadlines are armed. Looks into every slot: for a look now and then.
+    pub fn armed(&self) -> usize {
+        let slots = self.levels.iter().flat_map(|level| &level.slots);
+        self.due.len() + slots.map(Vec::len).sum::<usize>()
+    }
+
     /// The next time [`Deadlines::pop`] may have something; `None` when nothing is armed.
     pub fn next(&self) -> Option<Mono> {
         if !self.due.is_empty() {

@@ -314,6 +314,11 @@ impl Endpoint {
         self.wire.transactions.len()
     }
 
+    /// Deadlines that are armed, those of calls that ended before them included.
+    pub fn deadlines(&self) -> usize {
+        self.wire.deadlines.armed()
+    }
+
     /// Counts since the last time this was called.
     pub fn take_counters(&mut self) -> Counters {
         std::mem::take(&mut self.wire.counters)

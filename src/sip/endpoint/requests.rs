@@ -5,7 +5,7 @@ use crate::sip::call;
 use crate::sip::call::cause::q850_of;
 use crate::sip::call::report::ReasonValue;
 use crate::sip::flow::Flow;
-use crate::sip::ids::{self, CallKey};
+use crate::sip::ids::{self, CallKey, TransactionKey};
 use crate::sip::leg::event::{Body, LegEvent};
 use crate::sip::leg::offer_answer::digest;
 use crate::sip::leg::{LegState, Reinvite, Reliable};
@@ -177,12 +177,15 @@ impl Endpoint {
         }
     }
 
-    /// Found by branch, like a retransmission of its INVITE; Call-ID, tag and number are in the
-    /// same key, so a Via that a NAT rewrote does no harm (spec/sip X3).
+    /// Found by branch and Call-ID, like a retransmission of its INVITE, so a Via that a NAT rewrote
+    /// does no harm (spec/sip X3).
     fn cancel(&mut self, cancel: Request, flow: Flow, now: Mono) {
         let invite = self.wire.keys.of_cancelled(&cancel);
-        let Some(transaction) = self.wire.find(invite) else {
-            self.wire.reply(cancel, flow, 481, now);
+        let found = self.wire.find(invite).filter(|it| self.may_cancel(&cancel, flow, *it));
+        let Some(transaction) = found else {
+            // Without state, or a forged CANCEL would stand in the way of the true one.
+            let reason = "Call/Transaction Does Not Exist";
+            self.wire.respond_stateless(&cancel, flow, 481, reason, |_| {});
             return;
         };
         let (why, q850) = reason_of(&cancel);
@@ -222,6 +225,22 @@ impl Endpoint {
             | Owner::Move { .. }
             | Owner::Relay { .. } => {}
         }
+    }
+
+    /// Whether a CANCEL is of the INVITE it names: it has its tag and number (RFC 3261 §9.1), and it
+    /// comes from where that came from, or from another address of the same trunk. Branch and
+    /// Call-ID alone may be guessed by whoever knows how a carrier counts them.
+    fn may_cancel(&self, cancel: &Request, flow: Flow, invite: TransactionKey) -> bool {
+        let Some(entry) = self.wire.transactions.get(invite) else { return false };
+        let trunk =
+            |flow: Flow| self.trunks.identify(flow.listener, flow.transport, flow.peer.ip());
+        let is_near = entry.flow.peer.ip() == flow.peer.ip()
+            || trunk(flow).is_some_and(|it| trunk(entry.flow) == Some(it));
+        let is_meant = entry.request.as_ref().is_none_or(|pending| {
+            pending.request.cseq().number == cancel.cseq().number
+                && pending.request.from_tag() == cancel.from_tag()
+        });
+        is_near && is_meant
     }
 
     fn options(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {

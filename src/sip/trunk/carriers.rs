@@ -66,12 +66,15 @@ impl Carriers {
     /// Adds a file, or replaces the one of that name. `name` is the file's without `.toml`.
     ///
     /// # Errors
-    /// The text is no carrier file, calls itself otherwise, or one of its own samples is not read
-    /// as it says.
+    /// The text is no carrier file, holds a control character, calls itself otherwise, or one of
+    /// its own samples is not read as it says.
     pub fn insert(&mut self, name: &str, text: &str) -> Result<(), CarrierFault> {
         let fault = |problem| CarrierFault { name: SmolStr::new(name), problem };
         let raw: Value =
             toml::from_str(text).map_err(|e| fault(e.to_string().trim_end().to_owned()))?;
+        if let Some(path) = broken_line("", &raw) {
+            return Err(fault(format!("{path}: holds a line end or another control character")));
+        }
         let profile = typed(&raw).map_err(|e| fault(e.to_string()))?;
         if profile.name != name {
             return Err(fault(format!("calls itself `{}`; use its file's name", profile.name)));
@@ -96,6 +99,25 @@ impl Carriers {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &SmolStr> {
         self.files.keys()
+    }
+}
+
+/// The first text that holds a control character: in a header field it would forge another.
+fn broken_line(path: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains(char::is_control).then(|| path.to_owned()),
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(position, item)| broken_line(&format!("{path}[{position}]"), item))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, field)| {
+            let separator = if path.is_empty() { "" } else { "." };
+            if name.contains(char::is_control) {
+                return Some(path.to_owned());
+            }
+            broken_line(&format!("{path}{separator}{name}"), field)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 

@@ -1,7 +1,5 @@
-//! The message layer from outside: torture messages, properties, an independent parser, and every
-//! file of the fuzz corpus.
+//! The message layer from outside: torture messages, properties, an independent parser.
 
-mod corpus;
 mod oracle;
 mod roundtrip;
 mod torture;

@@ -2,6 +2,8 @@
 //! where it likes, or cannot look at closely enough (spec/sip 1.1 and 1.2).
 #![expect(clippy::disallowed_methods, reason = "other processes live in real time")]
 
+mod abuse;
+mod at_rest;
 mod bridge;
 mod guard;
 mod malformed;
@@ -14,4 +16,4 @@ mod stage;
 mod stream;
 mod tls;
 
-pub(crate) use stage::{Call, STRANGERS, Setup, Stage, play, play_with};
+pub(crate) use stage::{Call, Crowd, STRANGERS, Setup, Stage, play, play_with};

@@ -55,6 +55,14 @@ impl Program {
         Ok(())
     }
 
+    /// Bytes of memory it holds.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
     /// How it ended, within `limit`.
     pub(crate) fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
         wait_for("the program to end", limit, || self.has_ended())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::peer::{Dialog, Heard, Line, SDP, response, with_body};
+use super::peer::{Dialog, Heard, Line, SDP, request, response, with_body};
 use super::program::Program;
 use crate::support::server::{PORT_A, PORT_B, repository};
 use crate::support::{api, ports, wait_for};
@@ -150,6 +150,13 @@ impl Stage {
         call.end(&mut caller, &mut target)
     }
 
+    /// Whoever asks gets an answer. Each time another Call-ID is needed.
+    pub(crate) fn is_alive(&self, line: &mut Line, call_id: &str) -> Result<()> {
+        let start = format!("OPTIONS {} SIP/2.0", self.uri("tollbridge"));
+        line.send(request(line, &start, &format!("alive-{call_id}"), &[]))?;
+        line.expect("200 OPTIONS").map(drop).context("the server should be alive")
+    }
+
     /// All calls are over, and no fault was counted.
     pub(crate) fn is_clean(&self) -> Result<()> {
         let metrics = wait_for("no call to be active", Duration::from_secs(4), || {
@@ -226,5 +233,34 @@ impl Call {
         caller.expect("200 BYE").context("at the caller")?;
         let bye = target.expect("BYE").context("at the target")?;
         target.send(response(target, &bye, "200 OK", &[], ""))
+    }
+}
+
+/// Many calls of one caller to one target that are up at the same time.
+pub(crate) struct Crowd {
+    caller: Line,
+    target: Line,
+    calls: Vec<Call>,
+}
+
+impl Crowd {
+    pub(crate) fn up(stage: &Stage, count: usize) -> Result<Self> {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let calls = (0..count)
+            .map(|n| Call::up(stage, &mut caller, &mut target, &format!("crowd{n}"), &[]))
+            .collect::<Result<_>>()?;
+        Ok(Self { caller, target, calls })
+    }
+
+    /// Nobody heard anything since the calls came up, or since this was last asked.
+    pub(crate) fn is_unharmed(&mut self) -> Result<()> {
+        let moment = Duration::from_millis(50);
+        self.caller.expect_silence(moment).context("at the caller of many calls")?;
+        self.target.expect_silence(moment).context("at the target of many calls")
+    }
+
+    /// Each of them is there to be ended.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.calls.into_iter().try_for_each(|call| call.end(&mut self.caller, &mut self.target))
     }
 }

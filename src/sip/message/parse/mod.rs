@@ -362,6 +362,10 @@ impl Draft {
             if let Some(len) = self.checked(HeaderName::ContentLength, len) {
                 match usize::try_from(len) {
                     Ok(len) if len <= raw.len() - body => end = body + len,
+                    // What is too long on a stream is refused before it has come.
+                    Ok(len) if len > limits.body_bytes_max as usize => {
+                        self.blame(Fault::BodyTooLarge);
+                    }
                     _ => self.blame(Fault::BodyShort),
                 }
             }

@@ -164,17 +164,15 @@ impl Framer {
                     [..] => return Err(FramingError::NotSip),
                 },
                 State::InStartLine { scanned } => {
-                    let Some(line) = self.line_end(scanned) else {
-                        let length = self.buffer.len();
-                        if length > self.limits.start_line_bytes_max {
-                            return Err(FramingError::StartLineTooLong);
-                        }
-                        self.state = State::InStartLine { scanned: length };
-                        return Ok(None);
-                    };
-                    if line > self.limits.start_line_bytes_max + LINE_END_BYTES_MAX {
+                    let line = self.line_end(scanned);
+                    let begun = &self.buffer[..line.unwrap_or(self.buffer.len())];
+                    if without_end(begun).len() > self.limits.start_line_bytes_max {
                         return Err(FramingError::StartLineTooLong);
                     }
+                    let Some(line) = line else {
+                        self.state = State::InStartLine { scanned: self.buffer.len() };
+                        return Ok(None);
+                    };
                     if !is_sip_like(&self.buffer[..line]) {
                         return Err(FramingError::NotSip);
                     }
@@ -237,7 +235,11 @@ impl Framer {
     }
 }
 
-const LINE_END_BYTES_MAX: usize = 2;
+/// The line without the end it has, or has begun to have.
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
 
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
