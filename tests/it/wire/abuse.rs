@@ -231,8 +231,8 @@ fn one_address_has_no_more_connections_than_it_may() {
         let connections = (0..30).map(|_| connect(stage)).collect::<Result<Vec<_>>>()?;
         let mut open = vec![];
         for mut stream in connections {
-            stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-            // A ping: whoever is let in is answered.
+            stream.set_read_timeout(Some(PATIENCE))?;
+            // A ping: whoever is let in is answered, whoever is not is closed.
             let answered = stream.write_all(b"\r\n\r\n").and_then(|()| stream.read(&mut [0; 2]));
             if answered.is_ok_and(|length| length == 2) {
                 open.push(stream);
@@ -244,7 +244,7 @@ fn one_address_has_no_more_connections_than_it_may() {
         drop(open);
         wait_for("room for another connection", PATIENCE, || {
             let mut stream = connect(stage)?;
-            stream.set_read_timeout(Some(Duration::from_millis(50)))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
             let answered = stream.write_all(b"\r\n\r\n").and_then(|()| stream.read(&mut [0; 2]));
             Ok(answered.is_ok_and(|length| length == 2).then_some(()))
         })
