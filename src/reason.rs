@@ -83,6 +83,8 @@ reasons! {
     AckMissing = "end.ack_missing", 408, "the caller never confirmed the answer";
     DialogLost = "end.dialog_lost", 481, "a side no longer knew the call";
     PeerUnreachable = "end.peer_unreachable", 408, "a side no longer answered";
+    HandedOver = "end.handed_over", 200, "the carrier was told whom to call";
+    ConnectFailed = "end.connect_failed", 488, "the caller could not be connected to what the target offers";
     HungUpByOperator = "end.operator", 200, "an operator ended the call";
     NodeRestart = "orphan_node_restart", 500, "the server restarted during the call";
     InternalError = "system.error", 500, "an internal error ended the call";

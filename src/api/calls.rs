@@ -32,12 +32,13 @@ const STATES: [(&str, CallState); 3] = [
     ("orphan_closed", CallState::OrphanClosed),
 ];
 
-const OUTCOMES: [(&str, Outcome); 5] = [
+const OUTCOMES: [(&str, Outcome); 6] = [
     ("in_progress", Outcome::InProgress),
     ("converted", Outcome::Converted),
     ("connected", Outcome::Connected),
     ("no_answer", Outcome::NoAnswer),
     ("refused", Outcome::Refused),
+    ("handed_over", Outcome::HandedOver),
 ];
 
 faults!(

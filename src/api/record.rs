@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use crate::cdr::conversion::ConversionState;
-use crate::cdr::fact::Party;
+use crate::cdr::fact::{Means, Party};
 use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
@@ -27,8 +27,8 @@ pub(super) struct CallSummary {
     /// `open`, `closed`, or `orphan_closed`: the server restarted during the call.
     #[schema(value_type = String, example = "closed")]
     state: CallState,
-    /// `in_progress`, `converted`, `connected` (answered, not converted), `no_answer` or
-    /// `refused` (no target was tried).
+    /// `in_progress`, `converted`, `connected` (answered, not converted), `no_answer`, `refused`
+    /// (no target was tried) or `handed_over` (the carrier was told whom to call).
     #[schema(value_type = String, example = "converted")]
     outcome: Outcome,
     #[schema(value_type = Option<String>, example = "cmp_hvac")]
@@ -87,6 +87,11 @@ pub(super) struct CallSummary {
     #[schema(value_type = Option<String>, example = "buy_summit")]
     buyer: Option<BuyerId>,
     attempts: Vec<CallAttempt>,
+    /// Null unless the carrier was told whom to call: then what is known of the call ends there.
+    handover: Option<CallHandover>,
+    /// When this server answered the caller before any target did.
+    #[schema(example = "2026-03-17T15:04:12.402Z")]
+    taken_at: Option<String>,
     money: CallMoney,
     /// `none`, `pending`, `reached` (long enough, still up) or `settled` (the money is due).
     #[schema(value_type = String, example = "settled")]
@@ -106,6 +111,20 @@ pub(super) struct CallSummary {
     flags: Flags,
 }
 
+/// The carrier was told whom to call.
+#[derive(Debug, Serialize, ToSchema)]
+struct CallHandover {
+    /// `refer` or `redirect`.
+    #[schema(value_type = String, example = "refer")]
+    by: Means,
+    /// Whether the carrier told what became of the call.
+    #[schema(example = true)]
+    outcome_known: bool,
+    /// What the target answered, if it did.
+    #[schema(example = 200)]
+    sip_status: Option<u16>,
+}
+
 /// One target that was tried.
 #[derive(Debug, Serialize, ToSchema)]
 struct CallAttempt {
@@ -121,7 +140,8 @@ struct CallAttempt {
     dest: SmolStr,
     #[schema(example = "2026-03-17T15:04:12.327Z")]
     started_at: String,
-    /// `pending`, `answered`, `failed`, or `abandoned`: the call ended while it was tried.
+    /// `pending`, `answered`, `failed`, `handed_over`, or `abandoned`: the call ended while it was
+    /// tried.
     #[schema(value_type = String, example = "answered")]
     result: AttemptResult,
     /// Final SIP status; one that stands for it where the target sent none.
@@ -237,6 +257,12 @@ impl From<&CallRecord> for CallSummary {
             target: attempt.map(|it| it.target.clone()),
             buyer: attempt.map(|it| it.buyer.clone()),
             attempts: record.attempts.iter().map(|it| CallAttempt::new(record, it)).collect(),
+            handover: record.handover.map(|it| CallHandover {
+                by: it.by,
+                outcome_known: it.outcome_known(),
+                sip_status: it.status,
+            }),
+            taken_at: wall(record.taken_ms),
             money: CallMoney::new(record),
             conversion: record.conversion,
             session_id: record.session,
@@ -332,6 +358,7 @@ fn moments(record: &CallRecord) -> Vec<(u64, &'static str, String)> {
     for (at, event, detail) in [
         (record.answered_ms, "call.answered", format!("by {answered_by}")),
         (record.confirmed_ms, "call.confirmed", String::from("the caller's ACK came")),
+        (record.taken_ms, "call.taken", String::from("answered by this server")),
         (record.converted_ms, "conversion.reached", format!("revenue {}", record.revenue)),
     ] {
         moments.extend(at.map(|at| (at, event, detail)));
@@ -356,6 +383,7 @@ fn attempt_moments(attempt: &Attempt, moments: &mut Vec<(u64, &'static str, Stri
     let event = match attempt.result {
         AttemptResult::Failed => "attempt.failed",
         AttemptResult::Abandoned => "attempt.abandoned",
+        AttemptResult::HandedOver => "attempt.handed_over",
         // The answer is told as the call's.
         AttemptResult::Answered | AttemptResult::Pending => return,
     };

@@ -141,6 +141,9 @@ kinds! {
     15 PingAccepted = "ping.accepted";
     16 SessionConsumed = "session.consumed";
     17 NodeStarted = "node.started";
+    18 HandedOver = "call.handed_over";
+    19 Taken = "call.taken";
+    20 Transferred = "call.transferred";
 }
 
 /// An INVITE was accepted as a call. Buffered, but durable before any paid action.
@@ -345,6 +348,40 @@ pub enum Party {
     Target,
     #[n(2)]
     System,
+}
+
+/// The carrier was told whom to call. Durable.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct HandedOver {
+    #[n(0)]
+    pub leg: u16,
+    #[n(1)]
+    pub by: Means,
+    /// What the target answered the carrier, if the carrier said so; absent: nobody knows.
+    #[n(2)]
+    pub status: Option<u16>,
+}
+
+/// How a carrier is told whom to call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
+pub enum Means {
+    #[n(0)]
+    Refer,
+    #[n(1)]
+    Redirect,
+}
+
+/// We answered the caller before any target did: the carrier's clock runs.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Taken {}
+
+/// A target that had answered was replaced at its own wish, by this attempt.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Transferred {
+    #[n(0)]
+    pub leg: u16,
 }
 
 /// The one closing fact of a call. Durable.
@@ -574,6 +611,9 @@ mod tests {
             .into(),
             SessionConsumed { session: SessionId::from_bytes([2; 16]) }.into(),
             NodeStarted { version: "0.1.0".into() }.into(),
+            HandedOver { leg: 1, by: Means::Refer, status: Some(200) }.into(),
+            Taken {}.into(),
+            Transferred { leg: 2 }.into(),
         ]
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use smol_str::SmolStr;
 
 use super::conversion::ConversionState;
-use super::fact::{Dialogs, Party, Stamp, Terms};
+use super::fact::{Dialogs, Means, Party, Stamp, Terms};
 use super::journal::{Entry, Lsn};
 use super::rating::Tariff;
 use crate::codec;
@@ -45,6 +45,8 @@ pub enum Outcome {
     NoAnswer,
     /// No attempt was made.
     Refused,
+    /// The carrier was told whom to call; see [`CallRecord::handover`].
+    HandedOver,
 }
 
 /// What is odd about a record.
@@ -112,6 +114,29 @@ pub enum AttemptResult {
     /// The call ended while this target was tried.
     #[n(3)]
     Abandoned,
+    /// The carrier was told to call it.
+    #[n(4)]
+    HandedOver,
+}
+
+/// A call that the carrier took elsewhere on our word. We saw no answer and no end, so nothing is
+/// earned by it here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Handover {
+    #[n(0)]
+    pub leg: u16,
+    #[n(1)]
+    pub by: Means,
+    /// What the target answered, as the carrier told; absent: the outcome is not known.
+    #[n(2)]
+    pub status: Option<u16>,
+}
+
+impl Handover {
+    /// Whether anybody told what became of the call.
+    pub fn outcome_known(&self) -> bool {
+        self.status.is_some()
+    }
 }
 
 /// One target that was tried.
@@ -271,6 +296,11 @@ pub struct CallRecord {
     #[serde(skip)]
     #[n(43)]
     pub(super) dialogs: Option<Dialogs>,
+    #[n(44)]
+    pub handover: Option<Handover>,
+    /// When we answered the caller before any target did.
+    #[n(45)]
+    pub taken_ms: Option<u64>,
 }
 
 impl CallRecord {
@@ -321,6 +351,8 @@ impl CallRecord {
             captured: Vec::new(),
             carrier_call_id: None,
             dialogs: None,
+            handover: None,
+            taken_ms: None,
         }
     }
 
@@ -371,6 +403,7 @@ impl CallRecord {
     pub fn outcome(&self) -> Outcome {
         match self.conversion {
             _ if self.state == CallState::Open => Outcome::InProgress,
+            _ if self.handover.is_some() => Outcome::HandedOver,
             ConversionState::Reached | ConversionState::Settled => Outcome::Converted,
             ConversionState::None | ConversionState::Pending if self.answered_ms.is_some() => {
                 Outcome::Connected

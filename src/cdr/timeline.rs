@@ -8,10 +8,10 @@
 use super::conversion::{ConversionState, Standing, judge};
 use super::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Decided, Ended, FactBody,
-    OrphanClosed, OrphanPolicy, Party, Stamp,
+    HandedOver, OrphanClosed, OrphanPolicy, Party, Stamp,
 };
 use super::journal::{Entry, Lsn};
-use super::record::{Attempt, AttemptResult, CallRecord, CallState, Flags};
+use super::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Handover};
 use crate::reason::Reason;
 
 /// How far the wall clock may have moved against the boot clock before the record is flagged.
@@ -46,10 +46,17 @@ pub fn apply(record: &mut CallRecord, entry: &Entry) -> Applied {
         FactBody::AttemptStarted(started) => start_attempt(record, started, at),
         FactBody::AttemptFailed(failed) => fail_attempt(record, failed, at),
         FactBody::Answered(answered) => answer(record, answered, at),
+        FactBody::HandedOver(told) => hand_over(record, told, at),
+        FactBody::Transferred(moved) => settle_attempt(record, moved.leg, 200, at),
         FactBody::Converted(_) => convert(record, at),
         FactBody::Ended(ended) => end(record, ended, at),
         FactBody::OrphanClosed(closed) => close_orphan(record, closed),
         FactBody::AttemptProgress(progress) => return ring(record, progress, at),
+        FactBody::Taken(_) => {
+            let now_ms = offset_ms(record, at);
+            record.taken_ms.get_or_insert(now_ms);
+            return Applied::Changed;
+        }
         FactBody::Confirmed(_) => {
             let now_ms = offset_ms(record, at);
             record.confirmed_ms.get_or_insert(now_ms);
@@ -176,6 +183,31 @@ fn answer(record: &mut CallRecord, answered: &Answered, at: Stamp) -> bool {
         None => record.flags.set(Flags::UNRATED),
     }
     settle_money(record);
+    true
+}
+
+/// What we know of the call ends here.
+fn hand_over(record: &mut CallRecord, told: &HandedOver, at: Stamp) -> bool {
+    if record.handover.is_some() {
+        return false;
+    }
+    let now_ms = offset_ms(record, at);
+    record.handover = Some(Handover { leg: told.leg, by: told.by, status: told.status });
+    if let Some(attempt) = pending(record, told.leg) {
+        attempt.result = AttemptResult::HandedOver;
+        attempt.settled_ms = Some(now_ms);
+        attempt.status = told.status;
+    }
+    true
+}
+
+/// The attempt was answered, and took the place of the one that was answered before.
+fn settle_attempt(record: &mut CallRecord, leg: u16, status: u16, at: Stamp) -> bool {
+    let now_ms = offset_ms(record, at);
+    let Some(attempt) = pending(record, leg) else { return false };
+    attempt.result = AttemptResult::Answered;
+    attempt.settled_ms = Some(now_ms);
+    attempt.status = Some(status);
     true
 }
 
@@ -320,7 +352,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cdr::fact::{Checkpoint, Fact, HoldReleased};
+    use crate::cdr::fact::{Checkpoint, Fact, HoldReleased, Means, Transferred};
     use crate::cdr::record::Outcome;
     use crate::cdr::testing::{Script, call_id};
     use crate::id::HoldId;
@@ -423,6 +455,31 @@ mod tests {
         assert_eq!(record.ended_ms, Some(91_000));
         assert_eq!(record.outcome(), Outcome::Converted);
         assert_eq!(record.end_reason, Some(Reason::NodeRestart));
+    }
+
+    #[test]
+    fn a_call_that_was_handed_over_earns_nothing_here_and_says_what_is_known() {
+        for status in [Some(200), None] {
+            let told = HandedOver { leg: 1, by: Means::Refer, status };
+            let record = Script::new().dial(1).then(900, told).end_at(1_000).record();
+
+            assert_eq!(record.outcome(), Outcome::HandedOver);
+            let handover = record.handover.unwrap();
+            assert_eq!((handover.outcome_known(), handover.status), (status.is_some(), status));
+            assert_eq!(record.attempts[0].result, AttemptResult::HandedOver);
+            assert_eq!(record.attempts[0].settled_ms, Some(900));
+            assert_eq!((record.talk_ms, record.revenue), (None, Money::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_replacement_of_the_target_is_an_attempt_and_the_money_stays_with_the_first() {
+        let script = Script::new().dial(1).answer_at(1_000).dial(2);
+        let record = script.then(30_000, Transferred { leg: 2 }).end_at(121_000).record();
+
+        assert_eq!(record.attempts[1].result, AttemptResult::Answered);
+        assert_eq!((record.answered_leg, record.talk_ms), (Some(1), Some(120_000)));
+        assert_eq!(record.conversion, ConversionState::Settled);
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub struct TargetConfig {
     #[serde(default)]
     pub dialog: serde_json::Map<String, serde_json::Value>,
     /// How the SIP side speaks to it; of no interest to routing, and read elsewhere.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[serde(default, skip_serializing)]
     pub sip: serde_json::Map<String, serde_json::Value>,
 }
 

@@ -15,15 +15,21 @@ use crate::sip::message::Uri;
 pub struct Addresses {
     /// Names only; an address in a URI needs no look-up.
     by_name: BTreeMap<String, IpAddr>,
+    /// All that are to be known.
+    names: BTreeSet<String>,
     targets: BTreeSet<IpAddr>,
 }
 
 impl Addresses {
-    /// `by_name` holds what could be resolved of [`names`].
-    pub fn new(snapshot: &RoutingSnapshot, by_name: BTreeMap<String, IpAddr>) -> Self {
+    /// `by_name` holds what could be resolved of `names`.
+    pub fn new(
+        snapshot: &RoutingSnapshot,
+        names: BTreeSet<String>,
+        by_name: BTreeMap<String, IpAddr>,
+    ) -> Self {
         let literals = uris(snapshot).filter_map(|uri| Uri::parse(uri.as_bytes()).ok()?.host_ip());
         let targets = literals.chain(by_name.values().copied()).collect();
-        Self { by_name, targets }
+        Self { by_name, names, targets }
     }
 
     /// The last known addresses of these names.
@@ -34,6 +40,16 @@ impl Addresses {
 
     pub fn is_target(&self, ip: IpAddr) -> bool {
         self.targets.contains(&ip.to_canonical())
+    }
+
+    /// The names that are to be known.
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
+    /// The address of a host name that was asked for.
+    pub fn of_name(&self, name: &str) -> Option<IpAddr> {
+        self.by_name.get(&name.to_ascii_lowercase()).copied()
     }
 
     /// Where a Request-URI leads, but not who must be there; `None` if its name is not known.

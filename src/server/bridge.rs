@@ -18,7 +18,7 @@ use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::hold::{Bucket, BucketRequest, Counts};
 use crate::routing::{PlannedAttempt, RouteRequest};
-use crate::sip::call::plan::{Plan, Refusal};
+use crate::sip::call::plan::{Destination, Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Party, Report};
 use crate::sip::endpoint::{Admission, CallKey, Input};
 use crate::sip::flow::Transport;
@@ -30,6 +30,7 @@ use crate::time::Mono;
 use super::addresses::Addresses;
 use super::clock;
 use super::deciding::{Decided, Deciding, RENEW_EVERY};
+use super::dialing::{Dialing, handover};
 use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
@@ -81,7 +82,7 @@ pub type Admitted = (Result<Box<Plan>, Refusal>, Option<Mono>);
 struct LiveCall {
     id: CallId,
     trunk: TrunkIndex,
-    plan: Box<[PlannedAttempt]>,
+    plan: Vec<PlannedAttempt>,
     /// The latest attempt, or the one that was answered.
     attempt: AttemptNumber,
     /// Of the attempts in progress, or of the one that was answered.
@@ -123,6 +124,7 @@ pub struct Parts {
     pub addresses: Arc<ArcSwap<Addresses>>,
     pub trunks: Arc<Trunks>,
     pub legs: Arc<TargetLegs>,
+    pub dialing: Arc<Dialing>,
     pub appender: Appender,
     pub durable: Arc<DurableMark>,
     pub currency: SmolStr,
@@ -158,9 +160,9 @@ impl Bridge {
 
     /// What is agreed with trunks and targets about new calls from now on.
     pub fn configure(&mut self, agreed: Agreed) {
-        let Agreed { trunks, legs, targets, target_limits } = agreed;
+        let Agreed { trunks, legs, dialing, targets, target_limits } = agreed;
         let parts = &mut self.parts;
-        (parts.trunks, parts.legs) = (trunks, legs);
+        (parts.trunks, parts.legs, parts.dialing) = (trunks, legs, dialing);
         (parts.targets, parts.target_limits) = (targets, target_limits);
     }
 
@@ -174,7 +176,7 @@ impl Bridge {
             LiveCall {
                 id: admission.id,
                 trunk: admission.trunk,
-                plan: Box::default(),
+                plan: Vec::new(),
                 attempt: 0,
                 holds: SmallVec::new(),
                 pinned: None,
@@ -232,13 +234,13 @@ impl Bridge {
         };
         if let Some(live) = self.calls.get_mut(admission.call) {
             live.pinned = decided.pinned;
-            live.plan = decided.decision.plan.into_boxed_slice();
+            live.plan = decided.decision.plan;
         }
         (outcome, told_at)
     }
 
     fn plan(&self, trunk: TrunkIndex, request: &RouteRequest, decided: &Decided) -> Box<Plan> {
-        let Parts { targets, trunks, addresses, legs, tls, .. } = &self.parts;
+        let Parts { targets, trunks, addresses, legs, tls, dialing, .. } = &self.parts;
         let decision = &decided.decision;
         let wants = |planned: &PlannedAttempt| {
             targets.get(planned.target.as_str()).is_some_and(|it| it.wants_variables)
@@ -246,6 +248,10 @@ impl Bridge {
         let wanted = !targets.is_empty() && decision.plan.iter().any(wants);
         let variables = wanted.then(|| translate::variables(request, decision, &decided.tags));
         let (addresses, trunk) = (addresses.load(), trunks.get(trunk));
+        let rules = decision.plan.iter().filter_map(|planned| dialing.rules(&planned.target));
+        let known = rules.flat_map(|rules| rules.host_names());
+        let known = known.filter_map(|name| Some((name.clone(), addresses.of_name(name)?)));
+        let known = known.collect();
         translate::plan(
             decision,
             |planned| {
@@ -257,7 +263,13 @@ impl Bridge {
             },
             |id| legs.of(id),
             |planned| translate::manner(planned, targets, trunk),
+            |planned| {
+                let rules = dialing.rules(&planned.target);
+                let told = trunk.and_then(|it| handover(it, rules.map(Arc::as_ref), &planned.uri));
+                (rules.cloned(), told)
+            },
             variables,
+            known,
         )
     }
 
@@ -276,6 +288,13 @@ impl Bridge {
         let Some(planned) = planned(&live.plan, attempt) else {
             return Answer::Now(Err(Reason::DecisionFailed));
         };
+        if continues(&live.plan, attempt) {
+            // The target sent the call on, and what it took for it is still held.
+            if let Some(held) = live.holds.iter_mut().find(|held| held.attempt + 1 == attempt) {
+                held.attempt = attempt;
+            }
+            return Answer::Now(Ok(()));
+        }
         let channel = self.parts.target_limits.of(planned.target.as_str()).cloned();
         let turn = channel.as_ref().map_or(Turn::Now, |limit| limit.enter(now));
         let reserved = match turn {
@@ -381,7 +400,62 @@ impl Bridge {
                     reason,
                 };
                 self.write(id, at, failed, Durability::Buffered);
-                self.release(key, at, |held| held == attempt);
+                let next = attempt.saturating_add(1);
+                if self.calls.get(key).is_none_or(|live| !continues(&live.plan, next)) {
+                    self.release(key, at, |held| held == attempt);
+                }
+                None
+            }
+            Report::Extended { after, uris } => {
+                let live = self.calls.get_mut(key)?;
+                let planned = planned(&live.plan, after)?.clone();
+                let further = uris.iter().map(|uri| PlannedAttempt {
+                    uri: String::from_utf8_lossy(uri).into_owned(),
+                    ..planned.clone()
+                });
+                let further: Vec<_> = further.collect();
+                let at = usize::from(after).min(live.plan.len());
+                live.plan.splice(at..at, further);
+                None
+            }
+            Report::Taken => {
+                self.write(id, at, fact::Taken {}, Durability::Buffered);
+                None
+            }
+            Report::HandedOver { attempt, by, status } => {
+                let target = self.target(key, attempt);
+                self.metrics.attempt(target.as_ref(), "handed_over", status);
+                let (leg, by) = (u16::from(attempt), translate::means(by));
+                self.write(id, at, fact::HandedOver { leg, by, status }, Durability::Durable);
+                // Whether it was connected is not known. A cap that must not be exceeded counts it.
+                let hold = self.calls.get(key).and_then(|live| live.hold_of(attempt));
+                if let Some(hold) = hold {
+                    self.settle(id, hold, Counts::Connected, at, Durability::Durable);
+                }
+                None
+            }
+            Report::TransferStarted { attempt, uri } => {
+                let live = self.calls.get_mut(key)?;
+                let planned = PlannedAttempt {
+                    uri: String::from_utf8_lossy(&uri).into_owned(),
+                    // What is owed for the call is owed as before.
+                    terms: None,
+                    ..planned(&live.plan, live.attempt)?.clone()
+                };
+                let started = translate::attempt_started(attempt, &planned, &self.parts.currency);
+                live.plan.push(planned);
+                self.write(id, at, started, Durability::Buffered);
+                None
+            }
+            Report::TransferFailed { attempt, status, reason } => {
+                let leg = u16::from(attempt);
+                let failed = fact::AttemptFailed { leg, status, q850: None, reason };
+                self.write(id, at, failed, Durability::Buffered);
+                None
+            }
+            Report::Transferred { attempt } => {
+                let leg = u16::from(attempt);
+                self.write(id, at, fact::Transferred { leg }, Durability::Buffered);
                 None
             }
             Report::Answered { attempt } => {
@@ -483,6 +557,11 @@ impl Bridge {
     /// The key of a call that is up.
     pub fn find(&self, id: CallId) -> Option<CallKey> {
         self.calls.iter().find(|(_, live)| live.id == id).map(|(key, _)| key)
+    }
+
+    /// Where a SIP URI leads.
+    pub fn locate(&self, uri: &[u8]) -> Option<Destination> {
+        self.parts.addresses.load().resolve(std::str::from_utf8(uri).ok()?)
     }
 
     pub fn live(&self) -> Vec<CallKey> {
@@ -607,6 +686,15 @@ impl LiveCall {
     fn hold_of(&self, attempt: AttemptNumber) -> Option<HoldId> {
         self.holds.iter().find(|held| held.attempt == attempt)?.hold
     }
+}
+
+/// Whether an attempt is at a place that the target of the one before it named. A plan never
+/// holds a target twice otherwise.
+fn continues(plan: &[PlannedAttempt], attempt: AttemptNumber) -> bool {
+    let before = attempt.checked_sub(1).and_then(|before| planned(plan, before));
+    before.is_some_and(|before| {
+        planned(plan, attempt).is_some_and(|planned| planned.target == before.target)
+    })
 }
 
 fn planned(plan: &[PlannedAttempt], attempt: AttemptNumber) -> Option<&PlannedAttempt> {

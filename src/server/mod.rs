@@ -16,6 +16,7 @@ pub mod bridge;
 pub mod clock;
 pub mod control;
 pub mod deciding;
+pub mod dialing;
 mod error;
 pub mod ids;
 pub mod legs;
@@ -31,7 +32,7 @@ pub mod sources;
 pub mod tls;
 mod translate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,6 +66,7 @@ use addresses::Addresses;
 use bridge::{Bridge, DurableMark, Parts};
 use control::Control;
 use deciding::{Deciding, RENEW_EVERY};
+use dialing::Dialing;
 use limits::{TargetLimits, TrunkLimits};
 use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
@@ -124,8 +126,10 @@ impl Server {
         let tls_settings = tls.load(&config)?;
         tls.warn_of_unverified();
         let targets = Arc::new(compile_targets(&config)?);
-        let by_name = addresses::look_up(&addresses::names(&snapshot)).await;
-        let addresses = Arc::new(ArcSwap::from_pointee(Addresses::new(&snapshot, by_name)));
+        let dialing = Arc::new(Dialing::compile(&config)?);
+        let names = names_to_resolve(&snapshot, &dialing, &trunks);
+        let by_name = addresses::look_up(&names).await;
+        let addresses = Arc::new(ArcSwap::from_pointee(Addresses::new(&snapshot, names, by_name)));
         let deciding = Arc::new(Deciding::new(snapshot));
         let sources = Arc::new(Sources::new(
             Arc::clone(&trunks),
@@ -166,6 +170,7 @@ impl Server {
             addresses: Arc::clone(&addresses),
             trunks: Arc::clone(&trunks),
             legs,
+            dialing: Arc::clone(&dialing),
             appender: accounting.appender(),
             durable,
             currency: settings.cdr.currency.clone(),
@@ -197,8 +202,9 @@ impl Server {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             let now = clock::mono();
             let ids = IdSource::new(seed, u8::try_from(index).unwrap_or(u8::MAX));
-            let mut endpoint =
-                Endpoint::new(endpoint_settings.clone(), Arc::clone(&trunks), ids, now);
+            let mut endpoint_settings = endpoint_settings.clone();
+            endpoint_settings.registers = index == 0;
+            let mut endpoint = Endpoint::new(endpoint_settings, Arc::clone(&trunks), ids, now);
             endpoint.adopt(Arc::clone(&adopted));
             let shard = Shard {
                 index,
@@ -458,6 +464,7 @@ fn endpoint_settings(
         caps: caps(sip, shards),
         probe_interval: sip.probe_interval,
         user_agent: sip.user_agent.clone().map(Bytes::from),
+        registers: false,
         // Sent to every target, so nothing of the seed may be read out of it.
         loop_token: Bytes::from(format!("{:016x}", IdSource::new(!seed, u8::MAX).random())),
     }
@@ -538,10 +545,28 @@ fn compile_routing_as(config: &Config, revision: u64) -> Result<RoutingSnapshot,
     if !bad_uris.is_empty() {
         return Err(config.faults(bad_uris).into());
     }
+    Dialing::compile(config)?;
     RoutingSnapshot::compile(routing, revision).map_err(|faults| {
         let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
         config.faults(faults).into()
     })
+}
+
+/// Host names of targets, of what targets may send their calls on to, and of registrars.
+fn names_to_resolve(
+    snapshot: &RoutingSnapshot,
+    dialing: &Dialing,
+    trunks: &Trunks,
+) -> BTreeSet<String> {
+    let registrars = trunks.iter().filter_map(|(_, trunk)| trunk.register.as_ref());
+    let registrars = registrars.flat_map(|register| &register.servers).filter_map(|server| {
+        let uri = Uri::parse(server.as_bytes()).ok().filter(|uri| uri.host_ip().is_none())?;
+        std::str::from_utf8(uri.host()).ok().map(str::to_ascii_lowercase)
+    });
+    let mut names = addresses::names(snapshot);
+    names.extend(dialing.host_names());
+    names.extend(registrars);
+    names
 }
 
 /// Compiles the trunks against the carrier files.
@@ -697,14 +722,17 @@ async fn resolve(
 ) {
     let mut rounds = Rounds::new(RESOLVE_EVERY, ended);
     while rounds.next().await {
-        let snapshot = deciding.snapshot();
-        let names = addresses::names(&snapshot);
+        let names = addresses.load().names().clone();
         if names.is_empty() {
             continue;
         }
+        let found = addresses::look_up(&names).await;
+        // The configuration may have changed meanwhile.
+        let names = addresses.load().names().clone();
         let mut by_name: BTreeMap<_, _> = addresses.load().known(&names);
-        by_name.extend(addresses::look_up(&names).await);
-        addresses.store(Arc::new(Addresses::new(&snapshot, by_name)));
+        by_name.extend(found.into_iter().filter(|(name, _)| names.contains(name)));
+        let snapshot = deciding.snapshot();
+        addresses.store(Arc::new(Addresses::new(&snapshot, names, by_name)));
     }
 }
 

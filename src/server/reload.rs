@@ -20,6 +20,7 @@ use crate::sip::trunk::Trunks;
 
 use super::addresses::{self, Addresses};
 use super::deciding::Deciding;
+use super::dialing::Dialing;
 use super::error::StartError;
 use super::legs::TargetLegs;
 use super::limits::{TargetLimits, TrunkLimits};
@@ -27,7 +28,7 @@ use super::metrics::RELOADS;
 use super::signaling::{Mail, Mailbox};
 use super::sources::Sources;
 use super::tls::TlsPlan;
-use super::{compile_legs, compile_routing_as, compile_targets, compile_trunks};
+use super::{compile_legs, compile_routing_as, compile_targets, compile_trunks, names_to_resolve};
 
 /// How long names of new targets are looked up; those not found by then come with the next round.
 const LOOK_UP_MAX: Duration = Duration::from_secs(4);
@@ -60,6 +61,7 @@ pub(super) struct Running {
 pub struct Agreed {
     pub trunks: Arc<Trunks>,
     pub legs: Arc<TargetLegs>,
+    pub dialing: Arc<Dialing>,
     pub targets: Arc<Targets>,
     pub(super) target_limits: Arc<TargetLimits>,
 }
@@ -96,13 +98,15 @@ impl Reloader {
         let routing = compile_routing_as(&config, revision);
         let trunks = compile_trunks(&config);
         let (legs, targets) = (compile_legs(&config), compile_targets(&config));
+        let dialing = Dialing::compile(&config);
         let fixed = config.changed_settings(&running.config);
         let mut faults = Vec::new();
         let (routing, trunks) = (gathered(routing, &mut faults)?, gathered(trunks, &mut faults)?);
         let (legs, targets) = (gathered(legs, &mut faults)?, gathered(targets, &mut faults)?);
+        let dialing = gathered(dialing, &mut faults)?;
         let _: Option<()> = gathered(fixed.map_err(StartError::from), &mut faults)?;
-        let (Some(routing), Some(trunks), Some(legs), Some(targets), true) =
-            (routing, trunks, legs, targets, faults.is_empty())
+        let (Some(routing), Some(trunks), Some(legs), Some(targets), Some(dialing), true) =
+            (routing, trunks, legs, targets, dialing, faults.is_empty())
         else {
             return Err(ConfigError::Faults(faults).into());
         };
@@ -118,17 +122,19 @@ impl Reloader {
         let agreed = Agreed {
             trunks: Arc::clone(&trunks),
             legs: Arc::new(legs),
+            dialing: Arc::new(dialing),
             targets: Arc::new(targets),
             target_limits: Arc::clone(&target_limits),
         };
-        let names = addresses::names(&routing);
+        let names = names_to_resolve(&routing, &agreed.dialing, &trunks);
         let mut by_name: BTreeMap<_, _> = self.addresses.load().known(&names);
-        let unknown = names.into_iter().filter(|name| !by_name.contains_key(name)).collect();
+        let is_unknown = |name: &&String| !by_name.contains_key(*name);
+        let unknown = names.iter().filter(is_unknown).cloned().collect();
         let found = tokio::time::timeout(LOOK_UP_MAX, addresses::look_up(&unknown)).await;
         by_name.extend(found.unwrap_or_default());
 
         // Nothing fails from here on. A shard knows a trunk before a message is said to be of it.
-        self.addresses.store(Arc::new(Addresses::new(&routing, by_name)));
+        self.addresses.store(Arc::new(Addresses::new(&routing, names, by_name)));
         self.deciding.configure(routing);
         self.limits.configure(&trunks);
         let mut knock = tokio::time::interval(KNOCK_EVERY);

@@ -547,6 +547,16 @@ impl Shard {
                         Answer::At(at) => turn.wait(at, Waiting::Held(call)),
                     }
                 }
+                Output::Locate { registration, server } => {
+                    let destination = self.bridge.locate(&server);
+                    turn.answers.push_back(Input::Located { registration, destination });
+                }
+                Output::Registration { trunk, registered: true } => {
+                    tracing::info!(trunk.id = %trunk, "the carrier has registered us");
+                }
+                Output::Registration { trunk, registered: false } => {
+                    tracing::warn!(trunk.id = %trunk, "the carrier has not registered us");
+                }
                 Output::AwaitDurable { call } => self.bridge.await_durable(call),
                 Output::Dialogs { call, caller, target } => {
                     self.bridge.dialogs(call, caller, target);

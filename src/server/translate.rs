@@ -1,6 +1,8 @@
 //! The only place that knows the words of two domains: decisions become plans of a call, reports
 //! of a call become facts. Dull and exhaustive on purpose.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,12 +12,13 @@ use crate::cdr::fact;
 use crate::id::{TargetId, TrunkId};
 use crate::routing::hold::{self, BucketRequest};
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
-use crate::sip::call::plan::{Attempt, Destination, Manner, Plan};
-use crate::sip::call::report::Party;
+use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan};
+use crate::sip::call::report::{Means, Party};
 use crate::sip::endpoint::Admission;
 use crate::sip::flow::Flow;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::policy::{ProgressRules, Targets, Variables, number_of};
+use crate::sip::target::TargetRules;
 use crate::sip::trunk::Trunk;
 
 /// A plan is never empty; a decision without targets is a refusal and has none.
@@ -24,23 +27,33 @@ pub(super) fn plan(
     resolve: impl Fn(&PlannedAttempt) -> Option<Destination>,
     dialog: impl Fn(&TargetId) -> LegPolicy,
     manner: impl Fn(&PlannedAttempt) -> Manner,
+    agreed: impl Fn(&PlannedAttempt) -> (Option<Arc<TargetRules>>, Option<Box<Handover>>),
     variables: Option<Box<Variables>>,
+    known: Vec<(SmolStr, IpAddr)>,
 ) -> Box<Plan> {
     let ms = |ms: u32| Duration::from_millis(u64::from(ms));
-    let attempt = |planned: &PlannedAttempt| Attempt {
-        uri: Bytes::copy_from_slice(planned.uri.as_bytes()),
-        destination: resolve(planned),
-        ring_timeout: ms(planned.ring_timeout_ms),
-        first_response: ms(planned.first_response_ms),
-        max_duration: ms(planned.max_duration_ms),
-        dialog: dialog(&planned.target),
-        manner: manner(planned),
+    let attempt = |planned: &PlannedAttempt| {
+        let (rules, handover) = agreed(planned);
+        Attempt {
+            uri: Bytes::copy_from_slice(planned.uri.as_bytes()),
+            destination: resolve(planned),
+            ring_timeout: ms(planned.ring_timeout_ms),
+            first_response: ms(planned.first_response_ms),
+            max_duration: ms(planned.max_duration_ms),
+            dialog: dialog(&planned.target),
+            manner: manner(planned),
+            rules,
+            handover,
+        }
     };
+    let attempts = decision.plan.iter().map(attempt).collect();
     Box::new(Plan {
-        attempts: decision.plan.iter().map(attempt).collect(),
+        attempts,
         advance_on: decision.rules.advance_on.clone(),
         ring_budget: ms(decision.rules.total_ring_budget_ms),
         variables,
+        known,
+        redirects: 0,
     })
 }
 
@@ -180,6 +193,13 @@ pub(super) fn party(party: Party) -> fact::Party {
         Party::Caller => fact::Party::Caller,
         Party::Target => fact::Party::Target,
         Party::System => fact::Party::System,
+    }
+}
+
+pub(super) fn means(means: Means) -> fact::Means {
+    match means {
+        Means::Refer => fact::Means::Refer,
+        Means::Redirect => fact::Means::Redirect,
     }
 }
 

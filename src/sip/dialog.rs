@@ -5,10 +5,12 @@
 //! datagram alive that it was read from.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use crate::sip::auth::Account;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{HeaderName, Headers, NameAddr, Request, Response, Scheme, Uri, Writer};
 use crate::sip::orphan::DialogPrint;
@@ -30,6 +32,8 @@ pub struct Dialog {
     /// Where our requests go: the connection the dialog lives on while it is open, else the first
     /// route or the remote target (spec/sip T7, T8).
     flow: Flow,
+    /// What the peer's challenges are answered with.
+    account: Option<Arc<Account>>,
 }
 
 /// CSeq stays below 2³¹ (RFC 3261 §8.1.1.5).
@@ -65,6 +69,7 @@ impl Dialog {
             remote_target: text.get(remote_target),
             route_set: routes.into_iter().map(|route| text.get(route)).collect(),
             flow,
+            account: None,
         };
         dialog.flow = dialog.destination(flow);
         Some(dialog)
@@ -98,6 +103,7 @@ impl Dialog {
             remote_target: text.get(remote_target),
             route_set: routes.into_iter().map(|route| text.get(route)).collect(),
             flow,
+            account: None,
         };
         dialog.flow = dialog.destination(flow);
         Some(dialog)
@@ -188,6 +194,26 @@ impl Dialog {
     /// What names this dialog in the journal.
     pub fn print(&self) -> DialogPrint {
         DialogPrint::of(&self.call_id, &self.local_tag, &self.remote_tag)
+    }
+
+    /// The next number of ours, for a request that is sent once more.
+    pub fn next_cseq(&mut self) -> u32 {
+        self.local_cseq = self.local_cseq.wrapping_add(1) & CSEQ_MAX;
+        self.local_cseq
+    }
+
+    /// The Request-URI of our requests.
+    pub fn request_uri(&self) -> Bytes {
+        self.route().0
+    }
+
+    /// From now on challenges of the peer are answered with `account`.
+    pub fn set_account(&mut self, account: Option<Arc<Account>>) {
+        self.account = account;
+    }
+
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref()
     }
 
     pub fn call_id(&self) -> &Bytes {

@@ -15,6 +15,7 @@
 //! in the order they were made.
 
 pub mod admission;
+pub mod auth;
 pub mod call;
 pub mod deadlines;
 pub mod dialog;
@@ -25,6 +26,7 @@ pub mod leg;
 pub mod message;
 pub mod orphan;
 pub mod policy;
+pub mod target;
 pub mod transaction;
 pub mod transport;
 pub mod trunk;

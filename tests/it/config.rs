@@ -411,6 +411,27 @@ fn mistakes_in_the_sections_of_others_are_told_in_the_same_way() {
 }
 
 #[test]
+fn what_is_agreed_with_a_target_is_checked_with_its_place() {
+    let told = |set: &str| {
+        let config = Config::load(Path::new(LOOPBACK), no_env(), &[set.to_owned()]).unwrap();
+        let routing = tollbridge::server::compile_routing(&config).map(drop);
+        let policies = || tollbridge::server::compile_targets(&config).map(drop);
+        routing.and_then(|()| policies()).unwrap_err().to_string()
+    };
+    for (set, place) in [
+        ("targets.second.sip.redirect.max=11", "targets[1].sip.redirect.max = 11"),
+        ("targets.second.sip.refer.hosts=[\"a:1\"]", "targets[1].sip.refer.hosts[0] = a:1"),
+        ("targets.second.sip.redirekt=1", "targets[1].sip.redirekt"),
+        ("targets.second.sip.delivery=pigeon", "targets[1].sip.delivery"),
+    ] {
+        let text = told(set);
+        assert!(text.contains(place), "{text}");
+    }
+    let secret = told("targets.second.sip.credentials={ username = \"u\", password = 77123 }");
+    assert!(!secret.contains("77123"), "{secret}");
+}
+
+#[test]
 fn json_is_read_like_toml_and_keeps_its_lines() {
     let parse = |text: &str| {
         let config = Config::parse("test.json", text, Format::Json, no_env(), &[]);

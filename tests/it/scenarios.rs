@@ -71,6 +71,11 @@ scenarios! {
     a_tel_uri_names_the_number = "tel_uri",
     a_number_without_plus_is_the_same_number = "plain_number",
     of_two_that_ring_the_first_to_answer_has_the_call = "parallel_ring",
+    a_redirected_call_is_answered_elsewhere = "redirect_302",
+    a_target_may_ask_for_proofs = "challenged",
+    a_carrier_may_be_asked_for_a_proof = "digest_trunk",
+    a_referred_call_ends_with_what_the_carrier_says = "refer_notify",
+    a_refused_refer_is_bridged = "refer_refused",
 }
 
 /// `expect.toml`.
@@ -314,6 +319,7 @@ impl<'a> Stage<'a> {
             ports: media,
             limit: Duration::from_secs(self.expect.time_limit_s),
             work: self.work,
+            keys: &[("target_b", SocketAddr::new(loopback(), self.ports.b))],
         }
         .start()
     }

@@ -173,6 +173,8 @@ fn a_call_that_is_over_is_shown_in_full() {
         "match_method": "pool_lease",
         "config_rev": 418,
         "flags": [],
+        "handover": null,
+        "taken_at": null,
         "sip_call_id": "a84b4c76e66710@198.51.100.7",
         "carrier_call_id": "CA17",
         "captured": { "header.x-lead": "7" },

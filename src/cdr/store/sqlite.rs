@@ -290,7 +290,12 @@ fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> Que
         Some(Outcome::Connected) => {
             " AND state <> 0 AND conversion_state < 2 AND talk_ms IS NOT NULL"
         }
-        Some(Outcome::NoAnswer) => " AND state <> 0 AND talk_ms IS NULL AND leg_count > 0",
+        Some(Outcome::NoAnswer) => {
+            " AND state <> 0 AND talk_ms IS NULL AND leg_count > 0 AND end_reason <> 'end.handed_over'"
+        }
+        Some(Outcome::HandedOver) => {
+            " AND state <> 0 AND talk_ms IS NULL AND end_reason = 'end.handed_over'"
+        }
         Some(Outcome::Refused) => " AND state <> 0 AND talk_ms IS NULL AND leg_count = 0",
     });
     if let Some(after) = after {
@@ -377,6 +382,7 @@ mod tests {
             CallFilter { outcome: Some(Outcome::Connected), ..CallFilter::default() },
             CallFilter { outcome: Some(Outcome::NoAnswer), ..CallFilter::default() },
             CallFilter { outcome: Some(Outcome::Refused), ..CallFilter::default() },
+            CallFilter { outcome: Some(Outcome::HandedOver), ..CallFilter::default() },
             CallFilter { since: Some(Wall(START_MS + 5)), ..CallFilter::default() },
             CallFilter { until: Some(Wall(START_MS + 5)), ..CallFilter::default() },
         ];

@@ -16,8 +16,10 @@
 //! there is one [`Report::Ended`], and it is last; no attempt starts after the caller gave up.
 
 pub mod cause;
+mod handover;
 mod parallel;
 pub mod plan;
+pub mod redirect;
 pub mod report;
 mod teardown;
 
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::reason::Reason;
 use crate::sip::leg::event::{Body, Command, LegEvent};
@@ -36,6 +39,7 @@ use crate::time::Mono;
 
 pub(in crate::sip) use teardown::own_reason;
 
+use handover::Phase;
 use parallel::Parallel;
 use plan::{Plan, Refusal};
 use report::{AttemptNumber, Party, ReasonValue, Report};
@@ -52,6 +56,8 @@ pub struct Call {
     last_failure: Option<Box<Failure>>,
     /// What the caller has heard of ringing.
     told: Told,
+    /// The caller was answered before any target, so that it could be referred.
+    taken: bool,
 }
 
 /// Why a call, or an attempt, is not answered.
@@ -150,6 +156,12 @@ enum State {
         progressed: bool,
     },
     Ringing(Box<Parallel>),
+    /// The carrier is told whom to call.
+    Handing {
+        attempt: AttemptNumber,
+        phase: Phase,
+        until: Mono,
+    },
     Answering {
         attempt: AttemptNumber,
         until: Mono,
@@ -175,6 +187,7 @@ impl Call {
             ring_until: now,
             last_failure: None,
             told: Told::default(),
+            taken: false,
         }
     }
 
@@ -205,7 +218,11 @@ impl Call {
                 }
             }
             Input::Durable => self.relay_answer(out),
-            Input::Caller(event) => self.caller(event, out),
+            Input::Caller(event) => {
+                if let Some(event) = self.caller_while_handing(event, now, out) {
+                    self.caller(event, out);
+                }
+            }
             Input::Target(event) => self.target(event, now, out),
             Input::Branch(attempt, event) => self.branch(attempt, event, now, out),
             Input::End(reason) => self.end(Party::System, Failure::of(reason), out),
@@ -216,6 +233,7 @@ impl Call {
         match &self.state {
             State::Deciding { until }
             | State::Holding { until, .. }
+            | State::Handing { until, .. }
             | State::Answering { until, .. } => Some(*until),
             State::Dialing { first_response_by, ring_until, .. } => {
                 Some(first_response_by.map_or(*ring_until, |by| by.min(*ring_until)))
@@ -246,6 +264,10 @@ impl Call {
                 self.attempt_failed(attempt, Failure::of(reason), now, out);
             }
             State::Ringing(_) => self.branches_timeout(now, out),
+            State::Handing { attempt, phase, .. } => {
+                let (attempt, phase) = (*attempt, *phase);
+                self.handing_timed_out(attempt, phase, now, out);
+            }
             State::Answering { .. } => self.relay_answer(out),
             State::Connected { .. } => {
                 self.end(Party::System, Failure::of(Reason::MaxDuration), out);
@@ -277,6 +299,35 @@ impl Call {
     /// What templates of targets' policies may say of the call.
     pub fn variables(&self) -> Option<&Variables> {
         self.plan.as_ref()?.variables.as_deref()
+    }
+
+    /// Where a target may send its call on: the place, if `uri` is allowed, see
+    /// [`plan::Attempt::admits`].
+    pub fn admits(
+        &self,
+        attempt: AttemptNumber,
+        uri: &[u8],
+        hosts: &[SmolStr],
+    ) -> Option<redirect::Moved> {
+        self.attempt(attempt)?.admits(uri, hosts, &self.plan.as_ref()?.known)
+    }
+
+    /// Everything that is or was planned.
+    pub fn attempts(&self) -> impl Iterator<Item = &plan::Attempt> {
+        self.plan.iter().flat_map(|plan| &plan.attempts)
+    }
+
+    /// Plans one more attempt behind all others, like attempt `like` but elsewhere. `None` if
+    /// there are too many.
+    pub fn extend(&mut self, like: AttemptNumber, to: redirect::Moved) -> Option<AttemptNumber> {
+        let like = self.attempt(like)?.clone();
+        let plan = self.plan.as_mut()?;
+        let number = AttemptNumber::try_from(plan.attempts.len() + 1).ok()?;
+        let destination = Some(to.destination);
+        let manner = plan::Manner { beside: false, ..like.manner };
+        let attempt = plan::Attempt { uri: to.uri, destination, handover: None, manner, ..like };
+        plan.attempts.push(attempt);
+        Some(number)
     }
 
     fn decided(&mut self, plan: Box<Plan>, now: Mono, out: &mut Outputs) {
@@ -317,9 +368,18 @@ impl Call {
 
     fn dial(&mut self, now: Mono, out: &mut Outputs) {
         let State::Holding { attempt, .. } = self.state else { return };
-        let Some(planned) = self.attempt(attempt) else { return };
+        if self.hands_over(attempt, now, out) {
+            return;
+        }
         out.push(Output::Report(Report::AttemptStarted { attempt }));
-        let ring_until = (now + planned.ring_timeout).min(self.ring_until);
+        self.ring(attempt, now, out);
+    }
+
+    fn ring(&mut self, attempt: AttemptNumber, now: Mono, out: &mut Outputs) {
+        let Some(planned) = self.attempt(attempt) else { return };
+        // A caller who was answered hears no ringing that could last too long.
+        let most = if self.taken { now + planned.ring_timeout } else { self.ring_until };
+        let ring_until = (now + planned.ring_timeout).min(most);
         let first_response_by = Some(now + planned.first_response);
         self.state = State::Dialing { attempt, first_response_by, ring_until, progressed: false };
         self.told.media = false;
@@ -331,7 +391,7 @@ impl Call {
             LegEvent::Cancelled { why, q850 } => {
                 // Once the target has answered, the answer wins: it is in the journal, and the
                 // caller will end the call it opens (RFC 3261 §9.1, spec/sip X10).
-                if !self.is_answered() {
+                if !self.is_answered() && !self.taken {
                     let failure = Failure { q850, why, ..Failure::of(Reason::CallerAbandoned) };
                     self.end_unanswered(Party::Caller, failure, out);
                 }
@@ -348,7 +408,10 @@ impl Call {
             LegEvent::Trying
             | LegEvent::Progress { .. }
             | LegEvent::Answered { .. }
-            | LegEvent::Refused { .. } => {}
+            | LegEvent::Refused { .. }
+            | LegEvent::Redirected { .. }
+            | LegEvent::ReferAnswered { .. }
+            | LegEvent::Notified { .. } => {}
         }
     }
 
@@ -365,9 +428,16 @@ impl Call {
                 | LegEvent::Answered { .. }
                 | LegEvent::Confirmed
                 | LegEvent::Refused { .. }
+                | LegEvent::Redirected { .. }
+                | LegEvent::ReferAnswered { .. }
+                | LegEvent::Notified { .. }
                 | LegEvent::Cancelled { .. } => {}
             },
-            State::Deciding { .. } | State::Holding { .. } | State::Ringing(_) | State::Ended => {}
+            State::Deciding { .. }
+            | State::Holding { .. }
+            | State::Ringing(_)
+            | State::Handing { .. }
+            | State::Ended => {}
         }
     }
 
@@ -394,7 +464,8 @@ impl Call {
                 if !leaves_progress && (status == 183 || body.is_some()) {
                     *ring_until = budget;
                 }
-                if let Some(shown) = rules.show(status, body.is_some(), &mut self.told) {
+                let shown = rules.show(status, body.is_some(), &mut self.told);
+                if let Some(shown) = shown.filter(|_| !self.taken) {
                     let body = body.filter(|_| shown.with_body);
                     out.push(Output::ToCaller(Command::Progress { status: shown.status, body }));
                 }
@@ -411,6 +482,9 @@ impl Call {
                 let failure = Failure { status: Some(status), reason, q850, why };
                 self.attempt_failed(attempt, failure, now, out);
             }
+            LegEvent::Redirected { status, contacts } => {
+                self.redirected(attempt, status, contacts, now, out);
+            }
             LegEvent::Lost { reason } => {
                 self.attempt_failed(attempt, Failure::of(reason), now, out);
             }
@@ -420,7 +494,10 @@ impl Call {
                 out.push(Output::Abandon { why: None });
                 self.attempt_failed(attempt, Failure::of(Reason::AttemptRejected), now, out);
             }
-            LegEvent::Confirmed | LegEvent::Cancelled { .. } => {}
+            LegEvent::Confirmed
+            | LegEvent::Cancelled { .. }
+            | LegEvent::ReferAnswered { .. }
+            | LegEvent::Notified { .. } => {}
         }
     }
 
@@ -437,9 +514,7 @@ impl Call {
         now: Mono,
         out: &mut Outputs,
     ) {
-        out.push(Output::Report(failure.report(attempt)));
-        // The attempt has had its end, and must not get another one on the way out.
-        self.state = State::Holding { attempt, until: now };
+        self.attempt_over(attempt, &failure, now, out);
         self.move_on(attempt, failure, now, out);
     }
 
@@ -453,6 +528,19 @@ impl Call {
         }
     }
 
+    /// Writes off an attempt; what follows is up to the caller of this.
+    fn attempt_over(
+        &mut self,
+        attempt: AttemptNumber,
+        failure: &Failure,
+        now: Mono,
+        out: &mut Outputs,
+    ) {
+        out.push(Output::Report(failure.report(attempt)));
+        // The attempt has had its end, and must not get another one on the way out.
+        self.state = State::Holding { attempt, until: now };
+    }
+
     /// Whether no other target may be tried after this failure.
     fn stops(&self, failure: &Failure) -> bool {
         failure.status.is_some_and(|status| {
@@ -464,13 +552,18 @@ impl Call {
     fn relay_answer(&mut self, out: &mut Outputs) {
         self.state = match mem::replace(&mut self.state, State::Ended) {
             State::Answering { body, ends_at, .. } => {
-                out.push(Output::ToCaller(Command::Answer { body }));
+                out.push(Output::ToCaller(if self.taken {
+                    Command::Connect { body }
+                } else {
+                    Command::Answer { body }
+                }));
                 State::Connected { ends_at }
             }
             unchanged @ (State::Deciding { .. }
             | State::Holding { .. }
             | State::Dialing { .. }
             | State::Ringing(_)
+            | State::Handing { .. }
             | State::Connected { .. }
             | State::Ended) => unchanged,
         };

@@ -205,7 +205,12 @@ impl Call {
                 out.push(Output::AbandonBranch { attempt, why: None });
                 self.branch_failed(attempt, Failure::of(Reason::AttemptRejected), now, out);
             }
-            LegEvent::Confirmed | LegEvent::Cancelled { .. } => {}
+            // Those are for targets that ring alone, and for callers.
+            LegEvent::Redirected { .. }
+            | LegEvent::ReferAnswered { .. }
+            | LegEvent::Notified { .. }
+            | LegEvent::Confirmed
+            | LegEvent::Cancelled { .. } => {}
         }
     }
 

@@ -1,16 +1,19 @@
 //! What a decision asks of the call: the targets in the order they are tried, and when to move on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::reason::Reason;
+use crate::sip::auth::Account;
 use crate::sip::flow::{TlsPeer, Transport};
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::policy::{ProgressRules, TargetPolicy, Variables};
+use crate::sip::target::{ReferPolicy, TargetRules};
 
 /// An ordered hunt. Empty plans do not exist: a decision without a target is a [`Refusal`].
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +26,10 @@ pub struct Plan {
     pub ring_budget: Duration,
     /// What templates of the attempts' policies may say of the call; absent: none of them asks.
     pub variables: Option<Box<Variables>>,
+    /// Names that targets may send their calls on to, as far as they could be resolved.
+    pub known: Vec<(SmolStr, IpAddr)>,
+    /// Redirections followed so far.
+    pub redirects: u8,
 }
 
 /// One target to try.
@@ -41,6 +48,10 @@ pub struct Attempt {
     /// Session timer and reliable provisional responses on the target's leg.
     pub dialog: LegPolicy,
     pub manner: Manner,
+    /// What is agreed with the target; absent for the defaults.
+    pub rules: Option<Arc<TargetRules>>,
+    /// Set where the carrier is told whom to call; absent where we call.
+    pub handover: Option<Box<Handover>>,
 }
 
 /// What of an attempt is not plain.
@@ -56,6 +67,39 @@ pub struct Manner {
     pub leaves_progress: bool,
     /// It rings at the same time as the attempt before it (spec/sip B22).
     pub beside: bool,
+}
+
+/// How the carrier is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Handover {
+    /// By 302.
+    Redirect,
+    Refer(Referral),
+}
+
+/// A REFER to the carrier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Referral {
+    /// The URI of Refer-To.
+    pub refer_to: Bytes,
+    /// Whether Referred-By names us (RFC 3892).
+    pub referred_by: bool,
+    /// How long the first NOTIFY may take after the REFER was accepted.
+    pub first_notify: Duration,
+    /// How long the outcome may take after a NOTIFY that was not the last.
+    pub final_notify: Duration,
+}
+
+impl Attempt {
+    /// What the target's challenges are answered with.
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.rules.as_ref()?.account.as_ref()
+    }
+
+    /// What is done when the target asks to be replaced.
+    pub fn refer_policy(&self) -> ReferPolicy {
+        self.rules.as_ref().map_or_else(ReferPolicy::default, |rules| rules.refer.policy)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,12 +21,34 @@ pub enum Report {
         q850: Option<u8>,
         reason: Reason,
     },
+    /// The target of attempt `after` named other places. They are attempts of the same target
+    /// from now on, in this order, numbered from `after + 1`; what was planned comes behind them.
+    Extended { after: AttemptNumber, uris: Vec<Bytes> },
+    /// We answered the caller ourselves, and it confirmed.
+    Taken,
+    /// The carrier has the call. `status` is what the target answered it, if it said so; without
+    /// it the outcome is not known, and never will be.
+    HandedOver { attempt: AttemptNumber, by: Means, status: Option<u16> },
+    /// The target asked to be replaced, and the new party at `uri` is called, as an attempt of its
+    /// own behind all that were planned.
+    TransferStarted { attempt: AttemptNumber, uri: Bytes },
+    /// It did not take the call, which goes on as it was.
+    TransferFailed { attempt: AttemptNumber, status: u16, reason: Reason },
+    /// It has taken the target's place.
+    Transferred { attempt: AttemptNumber },
     /// The target answered. Durable before the caller learns of it (spec/data §1.2).
     Answered { attempt: AttemptNumber },
     /// The caller acknowledged the answer.
     Confirmed,
     /// The call is over; nothing follows. `status` is what the caller's INVITE was answered.
     Ended { party: Party, reason: Reason, status: u16, q850: Option<u8> },
+}
+
+/// How a carrier was told whom to call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    Refer,
+    Redirect,
 }
 
 /// Who ended a call.

@@ -9,6 +9,7 @@ use crate::reason::Reason;
 use crate::sip::leg::event::Command;
 use crate::sip::trunk::Cause;
 
+use super::handover::Phase;
 use super::report::{Party, ReasonValue, Report};
 use super::{Call, Failure, Output, Outputs, RETRY_AFTER_S, State};
 
@@ -72,10 +73,26 @@ impl Call {
             State::Ringing(parallel) => {
                 parallel.abandon_all(&Failure::of(reason), to_targets.as_ref(), out);
             }
+            State::Handing { attempt, phase: Phase::Accepted, .. } => {
+                self.handed_over(attempt, None, party, out);
+                return;
+            }
+            State::Handing { attempt, .. } => {
+                out.push(Output::Report(Failure::of(reason).report(attempt)));
+            }
             State::Deciding { .. }
             | State::Holding { .. }
             | State::Answering { .. }
             | State::Connected { .. } => {}
+        }
+        if self.taken {
+            if party != Party::Caller {
+                let told = || status.map(|status| Bytes::from(format!("SIP;cause={status}")));
+                let why = to_caller.or_else(told).or_else(|| Some(own_reason(reason)));
+                out.push(Output::ToCaller(Command::HangUp { why }));
+            }
+            out.push(Output::Report(Report::Ended { party, reason, status: 200, q850 }));
+            return;
         }
         let status = match (reason, status) {
             (Reason::CallerAbandoned, _) => reason.status(),

@@ -373,7 +373,10 @@ proptest! {
         let count = |wanted: fn(&Output) -> bool| seen.iter().filter(|it| wanted(it)).count();
         let finals = count(|it| matches!(
             it,
-            Output::ToCaller(Command::Answer { .. } | Command::Refuse { .. })
+            Output::ToCaller(
+                Command::Answer { .. } | Command::Refuse { .. } | Command::Take
+                    | Command::Redirect { .. }
+            )
         ));
         prop_assert_eq!(finals, 1);
         prop_assert_eq!(count(|it| matches!(it, Output::Report(Report::Ended { .. }))), 1);
@@ -404,7 +407,7 @@ proptest! {
     }
 }
 
-fn new() -> Call {
+pub(super) fn new() -> Call {
     let limits = CallLimits {
         decision: Duration::from_secs(3),
         answer_wait: Duration::from_millis(20),
@@ -421,7 +424,7 @@ fn dialing(attempts: usize) -> (Call, Vec<Output>) {
     (call, vec![])
 }
 
-fn plan(attempts: usize) -> Box<Plan> {
+pub(super) fn plan(attempts: usize) -> Box<Plan> {
     let attempt = Attempt {
         uri: Bytes::from_static(b"sip:192.0.2.9"),
         destination: Some(Destination {
@@ -434,12 +437,16 @@ fn plan(attempts: usize) -> Box<Plan> {
         max_duration: Duration::from_secs(60),
         dialog: LegPolicy::default(),
         manner: Manner::default(),
+        rules: None,
+        handover: None,
     };
     Box::new(Plan {
         attempts: SmallVec::from_elem(attempt, attempts),
         advance_on: Arc::from([408, 480, 486, 500, 503]),
         ring_budget: Duration::from_secs(60),
         variables: None,
+        known: vec![],
+        redirects: 0,
     })
 }
 
@@ -468,13 +475,13 @@ fn any_event() -> impl Strategy<Value = LegEvent> {
     ]
 }
 
-fn feed(call: &mut Call, ms: u64, input: Input, seen: &mut Vec<Output>) {
+pub(super) fn feed(call: &mut Call, ms: u64, input: Input, seen: &mut Vec<Output>) {
     let mut out = Outputs::new();
     call.handle(input, at(ms), &mut out);
     seen.extend(out);
 }
 
-fn timeout(call: &mut Call, ms: u64, seen: &mut Vec<Output>) {
+pub(super) fn timeout(call: &mut Call, ms: u64, seen: &mut Vec<Output>) {
     let mut out = Outputs::new();
     call.handle_timeout(at(ms), &mut out);
     seen.extend(out);
@@ -484,14 +491,14 @@ fn refused(status: u16) -> Input {
     Input::Target(LegEvent::Refused { status, q850: None, why: None })
 }
 
-fn failed(attempt: AttemptNumber, status: Option<u16>, reason: Reason) -> Output {
+pub(super) fn failed(attempt: AttemptNumber, status: Option<u16>, reason: Reason) -> Output {
     Output::Report(Report::AttemptFailed { attempt, status, q850: None, reason })
 }
 
-fn ended(party: Party, reason: Reason, status: u16, q850: Option<u8>) -> Output {
+pub(super) fn ended(party: Party, reason: Reason, status: u16, q850: Option<u8>) -> Output {
     Output::Report(Report::Ended { party, reason, status, q850 })
 }
 
-fn at(ms: u64) -> Mono {
+pub(super) fn at(ms: u64) -> Mono {
     Mono(0) + Duration::from_millis(ms)
 }

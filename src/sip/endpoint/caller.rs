@@ -1,11 +1,13 @@
 //! The caller's leg: taking its INVITE, answering it, and ending it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::reason::Reason;
+use crate::sip::auth::Account;
 use crate::sip::call::Call;
 use crate::sip::call::report::ReasonValue;
 use crate::sip::dialog::{Dialog, is_secure};
@@ -55,6 +57,8 @@ pub(super) struct Onward {
     pub(super) loop_tokens: Bytes,
     /// Where the call came from, until its caller has confirmed the answer.
     pub(super) half_open: Option<IpAddr>,
+    /// What the carrier's challenges are answered with.
+    pub(super) account: Option<Arc<Account>>,
 }
 
 /// Why an INVITE is refused before it is a call.
@@ -92,6 +96,16 @@ impl Endpoint {
             return;
         }
         let Some(rules) = self.trunks.get(trunk) else { return };
+        if let Some(users) = &rules.users
+            && let Err(unauthorized) = self.doorkeeper.admit(users, &request, now)
+        {
+            self.wire.respond_stateless(&request, flow, 401, "Unauthorized", |writer| {
+                for challenge in &unauthorized.challenges {
+                    writer.header(HeaderName::WwwAuthenticate, challenge);
+                }
+            });
+            return;
+        }
         let caller = caller_of(&request, rules);
         let captured = super::capture::capture(&request, caller, &rules.profile.inbound);
         let rare = rules
@@ -105,7 +119,8 @@ impl Endpoint {
         let reap_at = now + limits.max_call + REAP_AFTER_ADMISSION;
         let token = &self.wire.settings.loop_token;
         let onward = Onward::new(&request, caller, rules.dialog, reap_at, token);
-        let onward = Box::new(Onward { half_open: Some(source), ..onward });
+        let onward =
+            Box::new(Onward { half_open: Some(source), account: rules.account.clone(), ..onward });
         self.gate.opened(source, now);
         let sip_call_id = Bytes::copy_from_slice(request.call_id());
         let (invite_cseq, takes_update) = (request.cseq().number, takes_update(&request));
@@ -266,6 +281,11 @@ impl CallEntry {
             Command::HangUp { .. } if self.caller.state == LegState::Early => {
                 self.fail_caller(500, wire, now);
             }
+            // Those are not answers: see `handover`.
+            Command::Redirect { .. }
+            | Command::Take
+            | Command::Refer { .. }
+            | Command::Connect { .. } => {}
             Command::HangUp { why } => {
                 // A BYE may not overtake the ACK to our answer (RFC 3261 §15).
                 match &mut self.caller.confirmation {
@@ -333,6 +353,9 @@ impl CallEntry {
         // Requests in the dialog go to the Contact; the flow says from where and over what.
         let flow = Flow { peer: *source, ..entry.flow };
         self.caller.dialog = Dialog::with_caller(request, &self.caller.tag, flow).map(Box::new);
+        if let Some(dialog) = &mut self.caller.dialog {
+            dialog.set_account(self.onward.account.clone());
+        }
     }
 
     /// Returns the response and the body that went with it.
@@ -464,6 +487,7 @@ impl Onward {
             offer: super::requests::body_of(request),
             loop_tokens: Bytes::from(tokens.join(&b", "[..])),
             half_open: None,
+            account: None,
         }
     }
 }

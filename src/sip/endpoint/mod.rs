@@ -13,11 +13,15 @@
 mod admission;
 mod caller;
 mod capture;
+mod challenge;
 mod counters;
+mod handover;
 mod orphans;
 mod rare;
 mod reaper;
+mod redirect;
 mod refresh;
+mod registrar;
 mod relay;
 mod reliable;
 mod requests;
@@ -26,6 +30,7 @@ mod settings;
 mod target;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -35,24 +40,26 @@ use bytes::Bytes;
 use slotmap::SlotMap;
 use smol_str::SmolStr;
 
-use crate::id::CallId;
+use crate::id::{CallId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::time::{Mono, Wall};
 
 use super::admission::{Busy, Gate};
-use super::call::plan::{Plan, Refusal};
+use super::auth::Doorkeeper;
+use super::call::plan::{Destination, Plan, Refusal};
 use super::call::report::{AttemptNumber, Party, Report};
 use super::call::{self, Call};
 use super::flow::Flow;
 use super::ids::{IdSource, LegNumber};
-use super::leg::event::LegEvent;
+use super::leg::event::{Command, LegEvent};
 use super::leg::{Leg, LegState};
 use super::message::{Message, Method, Refusal as MalformedRefusal};
 use super::orphan::{DialogPrint, Orphans};
 use super::trunk::{Caller, FailureMap, NumberFault, TrunkIndex, Trunks};
 
 use rare::Rare;
+use registrar::Registrar;
 use wire::{Due, Wire};
 
 pub use super::ids::CallKey;
@@ -77,6 +84,8 @@ pub enum Input {
     FlowFailed { flow: Flow },
     /// End this call.
     End { call: CallKey, reason: Reason },
+    /// Where the registrar is that was asked for with [`Output::Locate`].
+    Located { registration: u16, destination: Option<Destination> },
     /// New calls are refused from now on; live ones go on.
     Drain,
     /// New calls are refused for this reason until there is none.
@@ -105,6 +114,16 @@ pub enum Output {
     /// Answer with [`Input::Durable`] once all reports so far are on disk.
     AwaitDurable {
         call: CallKey,
+    },
+    /// Answer with [`Input::Located`]: where this SIP URI leads.
+    Locate {
+        registration: u16,
+        server: Bytes,
+    },
+    /// A registration has come to stand, or failed.
+    Registration {
+        trunk: TrunkId,
+        registered: bool,
     },
     Report {
         call: CallKey,
@@ -178,6 +197,9 @@ pub struct Endpoint {
     suspects: BTreeSet<CallKey>,
     /// Calls of a process that died.
     orphans: Option<Arc<Orphans>>,
+    /// Whom we let in on trunks that ask for a proof.
+    doorkeeper: Box<Doorkeeper>,
+    registrars: Vec<Registrar>,
     /// The call whose event is being handled: the one to end if the handler panics.
     current: Option<CallKey>,
 }
@@ -205,10 +227,14 @@ enum Side {
 
 impl Endpoint {
     pub fn new(settings: Settings, trunks: Arc<Trunks>, ids: IdSource, now: Mono) -> Self {
-        let caps = settings.caps;
+        let (caps, registers) = (settings.caps, settings.registers);
         let mut wire = Wire::new(settings, ids, now);
         let gate = Gate::new(caps, wire.ids.random());
-        Self {
+        let mut key = [0; 32];
+        for part in key.chunks_exact_mut(8) {
+            part.copy_from_slice(&wire.ids.random().to_be_bytes());
+        }
+        let mut endpoint = Self {
             calls: SlotMap::with_key(),
             wire,
             strain: None,
@@ -218,8 +244,14 @@ impl Endpoint {
             trunks,
             draining: false,
             orphans: None,
+            doorkeeper: Box::new(Doorkeeper::new(key)),
+            registrars: Vec::new(),
             current: None,
+        };
+        if registers {
+            endpoint.begin_registrations(now);
         }
+        endpoint
     }
 
     /// Takes one input; appends to `out` what it leads to, in order.
@@ -242,6 +274,7 @@ impl Endpoint {
             match due {
                 Due::Transaction(key) => self.transaction_timeout(key, now),
                 Due::Call(key) => self.call_timeout(key, now),
+                Due::Registration(index) => self.registration_timeout(index, now),
             }
         }
         std::mem::swap(&mut self.wire.out, out);
@@ -357,16 +390,25 @@ impl Endpoint {
             Input::Durable { call } => self.drive(call, call::Input::Durable, now),
             Input::FlowFailed { flow } => self.flow_failed(flow, now),
             Input::End { call, reason } => self.drive(call, call::Input::End(reason), now),
-            Input::Drain => self.draining = true,
+            Input::Located { registration, destination } => {
+                self.registrar_located(registration, destination, now);
+            }
+            Input::Drain => {
+                self.draining = true;
+                self.end_registrations();
+            }
             Input::Strained(strain) => self.strain = strain,
-            Input::Configure(trunks) => self.configure(trunks),
+            Input::Configure(trunks) => self.configure(trunks, now),
             Input::Sweep => self.sweep(now),
         }
     }
 
-    fn configure(&mut self, trunks: Arc<Trunks>) {
+    fn configure(&mut self, trunks: Arc<Trunks>, now: Mono) {
         self.failures = failures_of(&trunks);
-        self.trunks = trunks;
+        let before = std::mem::replace(&mut self.trunks, trunks);
+        if self.wire.settings.registers {
+            self.register_anew(&before, now);
+        }
     }
 
     /// Feeds the call and does what it says.
@@ -417,9 +459,24 @@ impl Endpoint {
                         self.wire.cancel(leg.invite, why, now);
                     }
                 }
-                call::Output::ToCaller(command) => {
-                    entry.command_caller(command, &mut self.wire, now);
-                }
+                call::Output::ToCaller(command) => match command {
+                    Command::Take => consequence = entry.take_caller(&mut self.wire, now),
+                    Command::Refer { attempt } => {
+                        consequence = entry.refer_caller(attempt, key, &mut self.wire, now);
+                    }
+                    Command::Redirect { contacts } => {
+                        entry.redirect_caller(&contacts, &mut self.wire, now);
+                    }
+                    Command::Connect { body } => {
+                        entry.connect_caller(body, key, &mut self.wire, now);
+                    }
+                    command @ (Command::Progress { .. }
+                    | Command::Answer { .. }
+                    | Command::Refuse { .. }
+                    | Command::HangUp { .. }) => {
+                        entry.command_caller(command, &mut self.wire, now);
+                    }
+                },
                 call::Output::ToTarget(command) => {
                     entry.command_target(command, key, &mut self.wire, now);
                 }
@@ -427,6 +484,9 @@ impl Endpoint {
                     self.wire.out.push(Output::AwaitDurable { call: key });
                 }
                 call::Output::Report(report) => {
+                    if entry.rare.is_some() && matches!(report, Report::Ended { .. }) {
+                        entry.rare_ended(&mut self.wire, now);
+                    }
                     let id = entry.id;
                     entry.name_dialogs(key, &report, &mut self.wire);
                     self.wire.out.push(Output::Report { call: key, id, at: now, report });
@@ -440,7 +500,8 @@ impl Endpoint {
     fn settle(&mut self, key: CallKey) {
         let Some(entry) = self.calls.get_mut(key) else { return };
         let target_settled = entry.target.as_ref().is_none_or(Leg::owes_nothing);
-        if entry.call.is_ended() && entry.caller.owes_nothing() && target_settled {
+        let held = entry.rare.as_ref().is_some_and(|rare| rare.holds());
+        if !held && entry.call.is_ended() && entry.caller.owes_nothing() && target_settled {
             self.forget(key);
             return;
         }
@@ -464,6 +525,7 @@ impl Endpoint {
         for side in [Side::Caller, Side::Target] {
             self.leg_timeout(key, side, now);
         }
+        self.rare_timeout(key, now);
         if let Some(entry) = self.calls.get_mut(key) {
             let mut orders = call::Outputs::new();
             entry.call.handle_timeout(now, &mut orders);
@@ -546,7 +608,8 @@ impl CallEntry {
 
     fn deadline(&self) -> Option<Mono> {
         let target = self.target.as_ref().and_then(Leg::deadline);
-        let earlier = [self.call.deadline(), self.caller.deadline(), target];
+        let rare = self.rare.as_ref().and_then(|rare| rare.deadline());
+        let earlier = [self.call.deadline(), self.caller.deadline(), target, rare];
         let earliest = earlier.into_iter().flatten().min();
         Some(earliest.map_or(self.onward.reap_at, |it| it.min(self.onward.reap_at)))
     }

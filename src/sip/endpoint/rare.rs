@@ -1,5 +1,5 @@
-//! What few calls have: policies of the trunk for our responses, of a target for its INVITE, and
-//! targets that ring side by side. All of it costs a plain call one empty pointer.
+//! What few calls have: policies of the trunk for our responses, of a target for its INVITE, targets
+//! that ring side by side, and calls that are handed over or transferred. All of it costs a plain call one empty pointer.
 
 use std::sync::Arc;
 
@@ -13,6 +13,8 @@ use crate::sip::policy::{AnswerPolicy, InviteExtras, Lines, Source, TargetPolicy
 use crate::time::Mono;
 
 use super::CallEntry;
+use super::handover::Connecting;
+use super::transfer::Transfer;
 use super::wire::Wire;
 
 #[derive(Default)]
@@ -22,6 +24,16 @@ pub(super) struct Rare {
     pub(super) answers: Option<Arc<AnswerPolicy>>,
     /// What our next response to the caller says besides what SIP needs.
     pub(super) lines: Lines,
+    /// The number of our newest REFER to the caller.
+    pub(super) refer: Option<u32>,
+    /// Until when a call that is over is kept, because a NOTIFY may still come (spec/sip R6).
+    pub(super) linger_until: Option<Mono>,
+    pub(super) connecting: Option<Connecting>,
+    pub(super) transfer: Option<Box<Transfer>>,
+    /// A REFER of the target was passed on; the carrier's NOTIFYs are passed back.
+    pub(super) relays_refer: bool,
+    /// Replacements of the target that were tried.
+    pub(super) transfers: u8,
 }
 
 impl CallEntry {

@@ -31,8 +31,15 @@ pub(super) const REINVITE_PATIENCE: Duration = Duration::from_secs(60);
 const UPDATE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Header fields that a relayed request takes along.
-const CARRIED: [HeaderName; 3] =
-    [HeaderName::InfoPackage, HeaderName::ContentDisposition, HeaderName::Subject];
+const CARRIED: [HeaderName; 7] = [
+    HeaderName::InfoPackage,
+    HeaderName::ContentDisposition,
+    HeaderName::Subject,
+    HeaderName::ReferTo,
+    HeaderName::ReferredBy,
+    HeaderName::Event,
+    HeaderName::SubscriptionState,
+];
 
 impl Endpoint {
     /// `request` arrived on `side` and fits its dialog.
@@ -272,11 +279,13 @@ impl CallEntry {
         let body = leg.sdp.rewrite_any(body, address);
         let session = leg.session.as_deref();
         let more = |writer: &mut Writer| {
-            if method == Method::Update {
+            if matches!(method, Method::Update | Method::Refer | Method::Notify) {
                 writer.header(HeaderName::Contact, &contact);
-                if let Some(session) = session {
-                    session.timer.write_request(writer);
-                }
+            }
+            if method == Method::Update
+                && let Some(session) = session
+            {
+                session.timer.write_request(writer);
             }
             for (name, value) in &carried {
                 writer.header(*name, value);
@@ -303,10 +312,14 @@ impl CallEntry {
         let contact = wire.contact(flow, dialog.is_secure());
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
         let offer = leg.sdp.rewrite_any(offer, address);
+        let proofs = wire.proofs_in(dialog, Method::Invite);
         let write = |writer: &mut Writer, via: Bytes| {
             dialog.begin_request(Method::Invite.name().as_bytes(), &via, writer);
             writer.header(HeaderName::Contact, &contact);
             writer.header(HeaderName::Allow, ALLOW);
+            for (name, proof) in &proofs {
+                writer.header(*name, proof);
+            }
             if let Some(session) = session {
                 session.timer.write_request(writer);
             }

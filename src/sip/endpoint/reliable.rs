@@ -164,12 +164,18 @@ impl CallEntry {
         let invite_has_offer = self.onward.offer.is_some();
         let caller_answers = !invite_has_offer && self.is_reliable_to_caller(wire);
         let leg = self.target.as_mut()?;
-        let uri = self.call.attempt(leg.number).map(|it| it.uri.clone()).unwrap_or_default();
+        let planned = self.call.attempt(leg.number);
+        let account = planned.and_then(|it| it.account().cloned());
+        let uri = planned.map(|it| it.uri.clone()).unwrap_or_default();
         let (tag, invite_cseq) = (leg.tag.clone(), leg.invite_cseq);
         if leg.reliable.is_none() {
             leg.reliable = Some(Box::new(Reliable::Heard(EarlyDialogs::default())));
         }
-        let open = || early_dialog(uri, &tag, response, flow);
+        let open = || {
+            let mut dialog = early_dialog(uri, &tag, response, flow)?;
+            dialog.set_account(account);
+            Some(dialog)
+        };
         let Heard::New(early) = leg.early()?.hear(rseq, response, open) else { return None };
         if response.has(HeaderName::Allow) {
             early.takes_update = takes_update(response);

@@ -62,12 +62,11 @@ impl Endpoint {
                 };
                 self.wire.reply_with(request, flow, 489, more, now);
             }
-            Method::Register
-            | Method::Refer
-            | Method::Message
-            | Method::Publish
-            | Method::Ack
-            | Method::Other => self.not_allowed(request, flow, now),
+            // Whoever has no call here cannot have us call somebody (spec/sip R12).
+            Method::Refer => self.wire.reply(request, flow, 403, now),
+            Method::Register | Method::Message | Method::Publish | Method::Ack | Method::Other => {
+                self.not_allowed(request, flow, now)
+            }
         }
     }
 
@@ -128,6 +127,7 @@ impl Endpoint {
 
     fn in_dialog(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
         let Some((call, side)) = self.find_dialog(&request) else {
+            let Some(request) = self.referrer_request(request, flow, now) else { return };
             self.in_no_dialog(request, flow, origin, now);
             return;
         };
@@ -162,18 +162,14 @@ impl Endpoint {
             Method::Invite | Method::Update | Method::Info | Method::Message => {
                 self.relay(call, side, request, flow, now);
             }
-            // No subscription lives in our dialogs (RFC 6665 §4.4).
-            Method::Notify if request.line(HeaderName::Event).is_none() => {
-                self.wire.reply(request, flow, 400, now);
-            }
-            Method::Notify | Method::Subscribe => self.wire.reply(request, flow, 489, now),
+            Method::Notify => self.notified(call, side, request, flow, now),
+            Method::Refer => self.referred(call, side, request, flow, now),
+            // Nothing in our dialogs can be subscribed to but by REFER (RFC 6665 §4.4).
+            Method::Subscribe => self.wire.reply(request, flow, 489, now),
             Method::Prack => self.prack(call, side, request, flow, now),
-            Method::Refer
-            | Method::Register
-            | Method::Publish
-            | Method::Ack
-            | Method::Cancel
-            | Method::Other => self.not_allowed(request, flow, now),
+            Method::Register | Method::Publish | Method::Ack | Method::Cancel | Method::Other => {
+                self.not_allowed(request, flow, now)
+            }
         }
     }
 
@@ -200,6 +196,10 @@ impl Endpoint {
             | Owner::Probe { .. }
             | Owner::Refresh { .. }
             | Owner::Move { .. }
+            | Owner::Refer { .. }
+            | Owner::Connect { .. }
+            | Owner::Notify { .. }
+            | Owner::Registration(_)
             | Owner::Relay { .. } => None,
         };
         // Of a call that is over only the transaction is left; a To tag is owed all the same.
@@ -223,6 +223,10 @@ impl Endpoint {
             | Owner::Probe { .. }
             | Owner::Refresh { .. }
             | Owner::Move { .. }
+            | Owner::Refer { .. }
+            | Owner::Connect { .. }
+            | Owner::Notify { .. }
+            | Owner::Registration(_)
             | Owner::Relay { .. } => {}
         }
     }
@@ -304,6 +308,9 @@ impl Endpoint {
         q850: Option<u8>,
         now: Mono,
     ) {
+        if self.referrer_hung_up(call, side, &why, q850, now) {
+            return;
+        }
         let Some(entry) = self.calls.get_mut(call) else { return };
         if side == Side::Caller && entry.caller.state == LegState::Early {
             if entry.call.is_answered() {

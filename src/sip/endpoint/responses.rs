@@ -5,6 +5,7 @@
 //! (spec/sip B9, X8, D10). So a second answer can never be bridged.
 
 use crate::reason::Reason;
+use crate::sip::auth::register::Ending;
 use crate::sip::call;
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::dialog::Dialog;
@@ -16,6 +17,7 @@ use crate::sip::message::{Method, Response};
 use crate::sip::transaction::Outputs as Effects;
 use crate::time::Mono;
 
+use super::redirect::redirection;
 use super::reliable::is_reliable;
 use super::requests::reason_of;
 use super::wire::{Fork, Machine, Owner};
@@ -36,6 +38,7 @@ impl Endpoint {
                 None => return,
             }
         }
+        let refused = self.wire.refused(key, response);
         let Some(entry) = self.wire.transactions.get_mut(key) else { return };
         let owner = entry.owner;
         self.current = owner.call();
@@ -70,7 +73,12 @@ impl Endpoint {
         if !remains.pass_up {
             return;
         }
+        if refused.is_some_and(|refused| self.answer_challenge(&refused, response, now)) {
+            return;
+        }
         match owner {
+            Owner::Attempt { call, .. }
+                if self.transfer_response(call, key, response, flow, now) => {}
             Owner::Attempt { call, attempt } => {
                 let entry = self.calls.get_mut(call);
                 if entry.is_some_and(|entry| entry.attempt_leg(attempt).is_some()) {
@@ -90,6 +98,10 @@ impl Endpoint {
             Owner::Relay { call, side, answer } => {
                 self.relayed_response(call, side, key, answer, response, now);
             }
+            Owner::Refer { call } => self.refer_answered(call, response.status(), now),
+            Owner::Connect { call } => self.connect_answered(call, key, response, now),
+            Owner::Notify { call } => self.referrer_told(call, now),
+            Owner::Registration(index) => self.registration_answered(index, response, now),
             Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody => {}
         }
     }
@@ -105,8 +117,14 @@ impl Endpoint {
                 let entry = self.calls.get_mut(call);
                 if entry.is_some_and(|entry| entry.attempt_leg(attempt).is_some()) {
                     self.attempt_lost(call, attempt, Reason::AttemptNoResponse, now);
+                } else {
+                    self.transfer_lost(call, key, now);
                 }
             }
+            Owner::Refer { call } => self.refer_answered(call, 408, now),
+            Owner::Connect { call } => self.connect_failed(call, now),
+            Owner::Notify { call } => self.referrer_told(call, now),
+            Owner::Registration(index) => self.registration_ended(index, Ending::Failed, now),
             Owner::Bye { call, side } => self.bye_done(call, side),
             Owner::Probe { call, side } => self.lost(call, side, Reason::PeerUnreachable, now),
             Owner::Refresh { call, side } | Owner::Move { call, side } => {
@@ -143,6 +161,10 @@ impl Endpoint {
                 | Owner::Probe { .. }
                 | Owner::Refresh { .. }
                 | Owner::Move { .. }
+                | Owner::Refer { .. }
+                | Owner::Connect { .. }
+                | Owner::Notify { .. }
+                | Owner::Registration(_)
                 | Owner::Relay { .. } => None,
             })
             .collect();
@@ -166,7 +188,7 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.attempt_leg(attempt) else { return };
         leg.heard = true;
-        if response.cseq().number != leg.invite_cseq {
+        if leg.invite != transaction || response.cseq().number != leg.invite_cseq {
             return;
         }
         let is_branch = entry.is_branch(attempt);
@@ -207,9 +229,13 @@ impl Endpoint {
                 return;
             }
             status => {
-                entry.target = None;
+                let leg = entry.target.take();
                 let (why, q850) = reason_of(response);
-                LegEvent::Refused { status, q850, why }
+                // Of those that ring side by side one that is elsewhere has refused.
+                let serial = leg.filter(|_| !is_branch);
+                serial
+                    .and_then(|leg| redirection(&entry.call, leg.number, response))
+                    .unwrap_or(LegEvent::Refused { status, q850, why })
             }
         };
         if !matches!(event, LegEvent::Answered { .. }) {
@@ -257,7 +283,11 @@ impl Endpoint {
         let more = |writer: &mut crate::sip::message::Writer| {
             writer.header(crate::sip::message::HeaderName::Reason, reason);
         };
-        self.wire.request(&mut dialog, Method::Bye, Owner::Nobody, more, None, now);
+        let bye = self.wire.request(&mut dialog, Method::Bye, Owner::Nobody, more, None, now);
+        let account = transaction.and_then(|it| self.wire.challenges.account_of(it)).cloned();
+        if let Some(account) = account {
+            self.wire.challenges.entrust(bye, account);
+        }
     }
 
     /// A side no longer knows the call or no longer answers (spec/sip D7).
@@ -282,6 +312,10 @@ impl Endpoint {
 }
 
 /// What happened on the leg of an attempt, as the call hears it.
-fn attempt_input(attempt: AttemptNumber, is_branch: bool, event: LegEvent) -> call::Input {
+pub(super) fn attempt_input(
+    attempt: AttemptNumber,
+    is_branch: bool,
+    event: LegEvent,
+) -> call::Input {
     if is_branch { call::Input::Branch(attempt, event) } else { call::Input::Target(event) }
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub probe_interval: Option<Duration>,
     /// Value of Server and User-Agent; neither is sent without it.
     pub user_agent: Option<Bytes>,
+    /// Whether this endpoint registers where trunks say so; of a process only one does.
+    pub registers: bool,
     /// Names this node in a request that may come back to it (spec/sip B2). Not guessable.
     pub loop_token: Bytes,
 }

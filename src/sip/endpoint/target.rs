@@ -120,6 +120,7 @@ impl CallEntry {
         }
         let contact = wire.contact(flow, is_secure(&uri));
         let user_agent = wire.settings.user_agent.clone();
+        let proofs = wire.proofs(planned.account(), Method::Invite, &uri);
         let (onward, extras) = (&self.onward, extras.as_ref());
         let write = |writer: &mut Writer, via: Bytes| {
             let head = InviteHead {
@@ -132,6 +133,9 @@ impl CallEntry {
                 route: SmallVec::new(),
             };
             let extensions = |writer: &mut Writer| {
+                for (name, proof) in &proofs {
+                    writer.header(*name, proof);
+                }
                 write_extensions(&policy, leg.min_se_s, writer);
             };
             let fields = Fields { contact: &contact, user_agent, extras };
@@ -157,6 +161,7 @@ impl CallEntry {
         // Where the INVITE went, if the answer names no Contact.
         let planned = self.call.attempt(leg.number);
         let policy = planned.map_or_else(Default::default, |it| it.dialog.session);
+        let account = planned.and_then(|it| it.account().cloned());
         let uri = planned.map(|it| it.uri.clone()).unwrap_or_default();
         let ends_after = planned.map_or(Duration::ZERO, |it| it.max_duration);
         let mut dialog = early_dialog(uri, &leg.tag, response, flow)?;
@@ -178,6 +183,7 @@ impl CallEntry {
         } else {
             wire.acknowledge(transaction, &dialog, cseq, None);
         }
+        dialog.set_account(account);
         leg.dialog = Some(Box::new(dialog));
         let terms = policy.agreed(response);
         if terms.is_some() {
@@ -201,7 +207,13 @@ impl CallEntry {
         match command {
             Command::HangUp { why } => self.say_bye(Side::Target, why, key, wire, now),
             // Only the caller's INVITE is ours to answer.
-            Command::Progress { .. } | Command::Answer { .. } | Command::Refuse { .. } => {}
+            Command::Progress { .. }
+            | Command::Answer { .. }
+            | Command::Redirect { .. }
+            | Command::Take
+            | Command::Refer { .. }
+            | Command::Connect { .. }
+            | Command::Refuse { .. } => {}
         }
     }
 

@@ -19,10 +19,12 @@ use crate::sip::transaction::{
 };
 use crate::time::Mono;
 
+use super::challenge::Challenges;
 use super::{Counters, Output, Settings, Side};
 
 /// Methods we take in a dialog or outside; the value of Allow.
-pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, MESSAGE";
+pub(super) const ALLOW: &[u8] =
+    b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, MESSAGE, REFER, NOTIFY";
 
 pub(super) struct Wire {
     pub(super) settings: Settings,
@@ -33,6 +35,7 @@ pub(super) struct Wire {
     pub(super) writer: Writer,
     pub(super) out: Vec<Output>,
     pub(super) counters: Counters,
+    pub(super) challenges: Challenges,
     /// Server transactions by what their requests carry, and INVITEs by what merged copies share.
     index: HashTable<(ServerKey, TransactionKey)>,
 }
@@ -41,6 +44,7 @@ pub(super) struct Wire {
 pub(super) enum Due {
     Transaction(TransactionKey),
     Call(CallKey),
+    Registration(u16),
 }
 
 pub(super) struct TransactionEntry {
@@ -107,6 +111,20 @@ pub(super) enum Owner {
         call: CallKey,
         side: Side,
     },
+    /// Our REFER to the caller.
+    Refer {
+        call: CallKey,
+    },
+    /// The re-INVITE that connects a caller who was answered before.
+    Connect {
+        call: CallKey,
+    },
+    /// The NOTIFY after which a target that was replaced may go.
+    Notify {
+        call: CallKey,
+    },
+    /// Our REGISTER.
+    Registration(u16),
     /// A request that we passed on to `side`; its answer goes to `answer` on the other leg.
     Relay {
         call: CallKey,
@@ -118,7 +136,7 @@ pub(super) enum Owner {
 impl Owner {
     pub(super) fn call(self) -> Option<CallKey> {
         match self {
-            Self::Nobody => None,
+            Self::Nobody | Self::Registration(_) => None,
             Self::Call(call)
             | Self::Reinvite { call, .. }
             | Self::Attempt { call, .. }
@@ -126,6 +144,9 @@ impl Owner {
             | Self::Probe { call, .. }
             | Self::Refresh { call, .. }
             | Self::Move { call, .. }
+            | Self::Refer { call }
+            | Self::Connect { call }
+            | Self::Notify { call }
             | Self::Relay { call, .. } => Some(call),
         }
     }
@@ -158,6 +179,7 @@ impl Wire {
             writer: Writer::new(),
             out: Vec::new(),
             counters: Counters::default(),
+            challenges: Challenges::default(),
             index: HashTable::new(),
         }
     }
@@ -337,10 +359,14 @@ impl Wire {
         let flow = dialog.flow();
         let flow = self.settings.reach(flow).unwrap_or(flow);
         let timers = self.settings.timers_for(flow);
+        let proofs = self.proofs_in(dialog, method);
         self.open(flow, owner, now, |wire, via, effects| {
             dialog.begin_request(method.name().as_bytes(), &via, &mut wire.writer);
             if let Some(user_agent) = &wire.settings.user_agent {
                 wire.writer.header(HeaderName::UserAgent, user_agent);
+            }
+            for (name, proof) in &proofs {
+                wire.writer.header(*name, proof);
             }
             more(&mut wire.writer);
             let request = match body {
@@ -488,7 +514,7 @@ impl Wire {
         remains
     }
 
-    fn open(
+    pub(super) fn open(
         &mut self,
         flow: Flow,
         owner: Owner,
@@ -536,6 +562,7 @@ impl Wire {
 
     fn remove(&mut self, transaction: TransactionKey) {
         let Some(entry) = self.transactions.remove(transaction) else { return };
+        self.challenges.forget(transaction);
         for key in entry.keys.into_iter().flatten() {
             if let Ok(found) =
                 self.index.find_entry(hash(key), |known| *known == (key, transaction))

@@ -11,6 +11,7 @@ pub mod confirmation;
 pub mod early;
 pub mod event;
 pub mod offer_answer;
+pub mod placeholder;
 pub mod policy;
 pub mod provisional;
 pub mod session_timer;

@@ -19,7 +19,8 @@ use crate::sip::trunk::{Carriers, Overrides, outbound_of};
 pub struct TargetConfig<'a> {
     pub id: &'a str,
     pub buyer: &'a str,
-    /// `carrier` names a carrier file; every other field replaces one of its `outbound` table.
+    /// `carrier` names a carrier file; every other field replaces one of its `outbound` table, but
+    /// those that [`crate::sip::target`] reads.
     pub sip: &'a Overrides,
 }
 
@@ -54,6 +55,9 @@ pub struct Targets {
     by_id: BTreeMap<SmolStr, TargetSettings>,
 }
 
+/// Fields of the `sip` table that are not about policy: [`crate::sip::target`] reads them.
+const AGREED: [&str; 4] = ["credentials", "delivery", "redirect", "refer"];
+
 /// How long a call waits for its turn if nothing else is said, and at most.
 const QUEUE_MS: u32 = 1_000;
 
@@ -70,7 +74,7 @@ impl Targets {
         let mut by_id = BTreeMap::new();
         let mut faults = Vec::new();
         for (position, config) in configs.into_iter().enumerate() {
-            if config.sip.is_empty() {
+            if config.sip.keys().all(|key| AGREED.contains(&key.as_str())) {
                 continue;
             }
             match compile(&config, carriers, contact_bytes) {
@@ -103,6 +107,7 @@ fn compile(
     contact_bytes: usize,
 ) -> Result<TargetSettings, Vec<PolicyFault>> {
     let mut overrides = config.sip.clone();
+    overrides.retain(|key, _| !AGREED.contains(&key.as_str()));
     let carrier = match overrides.remove("carrier") {
         None => None,
         Some(Value::String(name)) => Some(SmolStr::from(name)),

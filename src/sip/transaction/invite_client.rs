@@ -211,6 +211,16 @@ impl InviteClient {
         State::Completed { ack, until: now + self.timers.unless_reliable(linger) }
     }
 
+    /// The request, while it waits for a final answer.
+    pub fn unanswered(&self) -> Option<Bytes> {
+        match &self.state {
+            State::Calling { call, .. } | State::Proceeding { call, .. } => {
+                Some(call.request.clone())
+            }
+            State::Completed { .. } | State::Accepted { .. } | State::Terminated => None,
+        }
+    }
+
     /// Whether nothing more can come: finished, and its linger is up.
     pub fn is_over(&self, now: Mono) -> bool {
         matches!(self.state, State::Completed { until, .. } if until <= now)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::carriers::{self, Carriers};
 use super::certified::{Certified, NamedSource, SharedName};
@@ -15,10 +15,14 @@ use super::profile::{CarrierTransport, InboundAuth, Outbound, Profile};
 use super::source::{Ambiguity, Source, Sources};
 use super::{Overrides, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener, Trunks};
 use crate::sip::admission::Rate;
+use crate::sip::auth::{Account, RegistrationConfig, Users};
+use crate::sip::dialog::transport_of;
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
+use crate::sip::message::{Scheme, Uri};
 use crate::sip::policy::template::Scope;
 use crate::sip::policy::{AnswerPolicy, Destinations, HeaderRules, PolicyFault};
+use crate::sip::target::Delivery;
 
 /// How long a call may wait for its turn at most.
 const QUEUE_MS_MAX: u32 = 1_000;
@@ -114,6 +118,8 @@ impl Entry<'_> {
             return Err(faults);
         }
         let config = self.config;
+        let owner = format_smolstr!("trunk/{}", config.id);
+        let asks = profile.inbound.auth == InboundAuth::Digest;
         let trunk = Trunk {
             id: config.id.clone(),
             name: config.name.clone().unwrap_or_else(|| config.id.0.clone()),
@@ -126,6 +132,10 @@ impl Entry<'_> {
             answers: (!headers.is_empty()).then(|| Arc::new(AnswerPolicy { headers })),
             destinations,
             requests: self.requests(&profile),
+            account: config.credentials.as_ref().map(|it| Arc::new(Account::new(owner, it))),
+            users: config.digest.as_ref().filter(|_| asks).map(|it| Arc::new(Users::new(it))),
+            register: config.register.clone(),
+            delivery: config.delivery,
             profile,
         };
         Ok((trunk, claims))
@@ -187,15 +197,91 @@ impl Entry<'_> {
 
     fn unsupported(self, profile: &Profile) -> Vec<TrunkFault> {
         let mut faults = Vec::new();
-        if profile.inbound.auth == InboundAuth::Digest {
+        let config = self.config;
+        if profile.inbound.auth == InboundAuth::Digest
+            && config
+                .digest
+                .as_ref()
+                .is_none_or(|it| it.users.is_empty() || it.algorithms.is_empty())
+        {
             faults.push(self.fault(
                 "inbound.auth",
                 "digest",
-                "is not offered on calls to this server",
-                "use \"none\" and name the carrier's networks in inbound.cidrs",
+                "asks callers for a proof, but nobody can give one",
+                "add digest = { realm = \"…\", users = [{ username = \"…\", password = \"…\" }] }",
             ));
         }
+        let bad_realm = |realm: &&SmolStr| {
+            realm.is_empty() || realm.contains(['"', '\\']) || realm.contains(char::is_control)
+        };
+        if let Some(realm) = config.digest.as_ref().map(|it| &it.realm).filter(bad_realm) {
+            faults.push(self.fault(
+                "digest.realm",
+                realm.to_string(),
+                "is empty or holds a quote, a backslash or a control character",
+                "write a name such as sip.example.com",
+            ));
+        }
+        let dialog = &profile.dialog;
+        let takes_refer = dialog.refer.as_ref().is_some_and(|refer| refer.send == Some(true));
+        let missing = match config.delivery {
+            Delivery::Refer if !takes_refer => Some("dialog.refer.send"),
+            Delivery::Redirect if dialog.redirect_ok != Some(true) => Some("dialog.redirect_ok"),
+            Delivery::Bridge | Delivery::Refer | Delivery::Redirect => None,
+        };
+        if let Some(missing) = missing {
+            faults.push(self.fault(
+                "delivery",
+                format!("{:?}", config.delivery).to_lowercase(),
+                "is not what the carrier is known to follow",
+                format!("set {missing} = true if it does, or use \"bridge\""),
+            ));
+        }
+        if let Some(register) = &config.register {
+            self.check_registration(register, &mut faults);
+        }
         faults
+    }
+
+    fn check_registration(self, register: &RegistrationConfig, faults: &mut Vec<TrunkFault>) {
+        if self.config.credentials.is_none() {
+            faults.push(self.fault(
+                "register",
+                "",
+                "needs an account",
+                "add credentials = { username = \"…\", password = \"…\" }",
+            ));
+        }
+        if register.servers.is_empty() {
+            let remedy = "name at least one, such as \"sip:sip.example.com\"";
+            faults.push(self.fault("register.servers", "[]", "names no registrar", remedy));
+        }
+        for (position, server) in register.servers.iter().enumerate() {
+            let uri = Uri::parse(server.as_bytes());
+            let usable = uri.is_ok_and(|uri| {
+                // Over TLS it would have to be said whose certificate to trust.
+                uri.scheme() == Scheme::Sip
+                    && uri.user().is_none()
+                    && transport_of(&uri) != Transport::Tls
+            });
+            if !usable {
+                faults.push(self.fault(
+                    &format!("register.servers[{position}]"),
+                    server.to_string(),
+                    "is no SIP URI of a host over UDP or TCP",
+                    "write it as sip:host or sip:host:port;transport=tcp",
+                ));
+            }
+        }
+        if !(60..=86_400).contains(&register.expires_s) {
+            let value = register.expires_s.to_string();
+            faults.push(self.fault(
+                "register.expires_s",
+                value,
+                "is out of range",
+                "write 60 to 86400",
+            ));
+        }
     }
 
     /// The listeners on which the carrier may call.

@@ -30,9 +30,11 @@ use serde::Deserialize;
 use smol_str::SmolStr;
 
 use super::admission::Rate;
+use super::auth::{Account, AccountConfig, DigestConfig, RegistrationConfig, Users};
 use super::flow::{ListenerId, Transport};
 use super::leg::policy::LegPolicy;
 use super::policy::{AnswerPolicy, Destinations};
+use super::target::Delivery;
 use crate::id::TrunkId;
 
 pub use carriers::Carriers;
@@ -70,6 +72,18 @@ pub struct TrunkConfig {
     pub max_requests_per_s: Option<u32>,
     #[serde(default)]
     pub max_requests_burst: Option<u32>,
+    /// What the carrier's challenges are answered with, and its registrar's.
+    #[serde(default)]
+    pub credentials: Option<AccountConfig>,
+    /// Who may call, for `inbound.auth = "digest"`.
+    #[serde(default)]
+    pub digest: Option<DigestConfig>,
+    /// Where to register, so that the carrier finds us; needs `credentials`.
+    #[serde(default)]
+    pub register: Option<RegistrationConfig>,
+    /// How its calls come to targets that do not say it themselves. Default `bridge`.
+    #[serde(default)]
+    pub delivery: Delivery,
     /// These tables replace the fields of the same name in the carrier file, one by one.
     #[serde(default)]
     pub inbound: Overrides,
@@ -124,6 +138,14 @@ pub struct Trunk {
     pub destinations: Destinations,
     /// Requests outside calls from each address; `None` is no limit.
     pub requests: Option<Rate>,
+    /// What its challenges are answered with.
+    pub account: Option<Arc<Account>>,
+    /// Who may call; `None` asks nobody for a proof.
+    pub users: Option<Arc<Users>>,
+    /// Where we register, with the account above.
+    pub register: Option<RegistrationConfig>,
+    /// How calls come to targets that do not say it themselves.
+    pub delivery: Delivery,
     /// The carrier's facts with the overrides of the configuration.
     pub profile: Profile,
 }

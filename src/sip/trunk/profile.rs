@@ -123,7 +123,7 @@ pub enum CarrierTransport {
 pub enum InboundAuth {
     #[default]
     None,
-    /// RFC 3261 §22; not offered by this server yet, so a trunk may not ask for it.
+    /// RFC 7616: its INVITEs are challenged; the trunk's `digest` says who may call.
     Digest,
 }
 
@@ -342,6 +342,12 @@ pub struct Refer {
     pub target_template: Option<SmolStr>,
     /// Whether the transfer may lead to a telephone number.
     pub pstn: Option<bool>,
+    /// Whether it wants to be told who refers (RFC 3892).
+    pub referred_by: Option<bool>,
+    /// How long its first NOTIFY may take after it accepted, milliseconds. Default 5000.
+    pub first_notify_ms: Option<u32>,
+    /// How long the outcome may take after a first NOTIFY, seconds. Default 60.
+    pub final_notify_s: Option<u32>,
     /// What its NOTIFYs are worth.
     pub notify_quality: Option<SmolStr>,
 }

@@ -139,6 +139,14 @@ impl Audit {
         check(!known, || format!("attempt {attempt} has two INVITEs"))
     }
 
+    /// The number of the newest attempt.
+    pub(super) fn last_started(&self) -> Option<AttemptNumber> {
+        self.reports.iter().rev().find_map(|report| match report {
+            Report::AttemptStarted { attempt } => Some(*attempt),
+            _ => None,
+        })
+    }
+
     pub(super) fn granted(&mut self, attempt: AttemptNumber) {
         self.attempts.entry(attempt).or_default().granted = true;
     }
@@ -206,7 +214,14 @@ impl Audit {
                 let state = self.attempts.entry(*attempt).or_default();
                 check(state.started && !state.ended, || String::from("progress of no attempt"))?;
             }
-            Report::AttemptFailed { attempt, .. } => self.end_attempt(*attempt)?,
+            Report::AttemptFailed { attempt, .. } | Report::HandedOver { attempt, .. } => {
+                self.end_attempt(*attempt)?;
+            }
+            Report::Extended { .. }
+            | Report::Taken
+            | Report::TransferStarted { .. }
+            | Report::TransferFailed { .. }
+            | Report::Transferred { .. } => {}
             Report::Answered { attempt } => {
                 self.end_attempt(*attempt)?;
                 check(self.answered_at.is_none(), || String::from("answered twice"))?;

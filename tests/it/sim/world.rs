@@ -340,6 +340,7 @@ impl World {
                     self.decide(admission.call, call);
                 }
                 Output::PlaceHold { call, attempt, .. } => self.hold(call, attempt),
+                Output::Locate { .. } | Output::Registration { .. } => {}
                 Output::AwaitDurable { call } => {
                     let after = match (&self.scene, self.rng.u8(..10)) {
                         (Some(scene), _) => scene.durable,
@@ -394,12 +395,14 @@ impl World {
     /// A target comes into being with its INVITE, whose Request-URI says of which call it is.
     fn meet(&mut self, invite: &Glance, address: SocketAddr) -> Option<usize> {
         let uri = show(&invite.uri());
-        let user = uri.strip_prefix("sip:target-")?.split('@').next()?;
-        let (call, attempt) = user.split_once('-')?;
-        let (call, attempt) = (call.parse::<usize>().ok()?, attempt.parse().ok()?);
+        // A target that was planned, or the place that one of those has named in a 3xx.
+        let user = uri.strip_prefix("sip:target-").or_else(|| uri.strip_prefix("sip:user-bleg"))?;
+        let (call, _) = user.split('@').next()?.split_once('-')?;
+        let call = call.parse::<usize>().ok()?;
         if invite.method() != Some(Method::Invite) {
             return None;
         }
+        let attempt = self.calls.get(call)?.audit.last_started()?;
         self.calls.get_mut(call)?.audit.add_target(attempt, invite, address).ok()?;
         let mut habits = match &self.scene {
             Some(scene) => scene.targets.get(usize::from(attempt) - 1)?.clone(),
@@ -645,6 +648,7 @@ pub(super) fn settings() -> Settings {
         },
         probe_interval: Some(Duration::from_secs(7)),
         user_agent: None,
+        registers: false,
         loop_token: Bytes::from("f00d"),
     }
 }
@@ -674,12 +678,15 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 max_duration: ms(rng, 1_000, 60_000),
                 dialog: LegPolicy::default(),
                 manner: manner(rng, attempt > 1 && together),
+                rules: None,
+                handover: None,
             }
         })
         .collect();
     let all = [300, 302, 404, 408, 480, 486, 500, 503, 600];
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
-    Plan { attempts, advance_on, ring_budget: ms(rng, 2_000, 40_000), variables: None }
+    let ring_budget = ms(rng, 2_000, 40_000);
+    Plan { attempts, advance_on, ring_budget, variables: None, known: vec![], redirects: 0 }
 }
 
 /// How a target is spoken to; most are plain.
@@ -727,12 +734,16 @@ fn plan_of(call: usize, targets: usize) -> Plan {
         max_duration: Duration::from_secs(100),
         dialog: LegPolicy::default(),
         manner: Manner::default(),
+        rules: None,
+        handover: None,
     };
     Plan {
         attempts: (1..=targets).map(attempt).collect(),
         advance_on: Arc::from([486, 503]),
         ring_budget: Duration::from_secs(60),
         variables: None,
+        known: vec![],
+        redirects: 0,
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Party<'a> {
     pub(crate) limit: Duration,
     /// Where its logs go.
     pub(crate) work: &'a Path,
+    /// What `[name]` stands for in the scenario.
+    pub(crate) keys: &'a [(&'a str, SocketAddr)],
 }
 
 pub(crate) struct Running {
@@ -80,6 +82,9 @@ impl Party<'_> {
                 .args(["-r", &self.rate.to_string()]);
         }
         sipp.arg("-sf").arg(self.scenario);
+        for (name, address) in self.keys {
+            sipp.args(["-key", name, &address.to_string()]);
+        }
         sipp.args(["-i", &self.local.ip().to_string(), "-p", &self.local.port().to_string()]);
         sipp.args(["-t", if self.tcp { "t1" } else { "u1" }]);
         sipp.args(["-m", &self.calls.to_string(), "-l", &self.calls.max(10).to_string()]);

@@ -21,8 +21,13 @@ use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
 use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener};
 
+mod challenge;
 mod guards;
+mod handover;
 mod policy;
+mod proof;
+mod redirect;
+mod transfer;
 
 const CARRIER: &str = "192.0.2.1:5060";
 const TARGET: &str = "198.51.100.1:5070";
@@ -413,6 +418,7 @@ struct Rig {
     all: Vec<(SocketAddr, String)>,
     other: Vec<Output>,
     reports: Vec<Report>,
+    /// What is decided for every call.
     plan: Box<Plan>,
     dialogs: Vec<[DialogPrint; 2]>,
     orphans: Vec<(CallId, Party)>,
@@ -425,20 +431,25 @@ impl Rig {
 
     /// `dialog` is that table of the trunk.
     fn with(dialog: serde_json::Value, policy: LegPolicy) -> Self {
-        Self::with_tables(serde_json::json!({}), dialog, policy)
+        Self::begun(serde_json::json!({ "dialog": dialog }), policy, false)
     }
 
     /// `inbound` replaces fields of the trunk's table of that name.
     fn with_trunk(inbound: serde_json::Value) -> Self {
-        Self::with_tables(inbound, serde_json::json!({}), LegPolicy::default())
+        Self::trunk(serde_json::json!({ "inbound": inbound }))
     }
 
-    fn with_tables(
-        mut inbound: serde_json::Value,
-        dialog: serde_json::Value,
-        policy: LegPolicy,
-    ) -> Self {
-        inbound["cidrs"] = serde_json::json!(["192.0.2.0/24"]);
+    /// With more settings of the trunk.
+    fn trunk(more: serde_json::Value) -> Self {
+        Self::begun(more, LegPolicy::default(), false)
+    }
+
+    /// The same, and the endpoint registers.
+    fn registering(more: serde_json::Value) -> Self {
+        Self::begun(more, LegPolicy::default(), true)
+    }
+
+    fn begun(more: serde_json::Value, policy: LegPolicy, registers: bool) -> Self {
         let listener = Listener {
             transport: Transport::Udp,
             local: addr("203.0.113.1:5060"),
@@ -463,12 +474,17 @@ impl Rig {
             },
             probe_interval: Some(Duration::from_secs(300)),
             user_agent: None,
+            registers,
             loop_token: Bytes::from("f00d"),
         };
-        let config: TrunkConfig = serde_json::from_value(serde_json::json!({
-            "id": "trk", "carrier": "loopback", "inbound": inbound, "dialog": dialog,
-        }))
-        .unwrap();
+        let mut config = serde_json::json!({
+            "id": "trk", "carrier": "loopback", "inbound": { "cidrs": ["192.0.2.0/24"] }
+        });
+        for (name, value) in more.as_object().unwrap() {
+            config[name.as_str()] = value.clone();
+        }
+        config["inbound"]["cidrs"] = serde_json::json!(["192.0.2.0/24"]);
+        let config: TrunkConfig = serde_json::from_value(config).unwrap();
         let listeners = [TrunkListener {
             id: ListenerId(0),
             transport: Transport::Udp,
@@ -541,6 +557,10 @@ impl Rig {
                     self.input(Input::Held { call, outcome: Ok(()) });
                 }
                 Output::AwaitDurable { call } => self.input(Input::Durable { call }),
+                kept @ (Output::Locate { .. } | Output::Registration { .. }) => {
+                    self.other.push(kept);
+                    return;
+                }
                 Output::Send { .. }
                 | Output::Report { .. }
                 | Output::Dialogs { .. }
@@ -600,7 +620,9 @@ impl Rig {
                 Output::OrphanEnded { id, party, .. } => self.orphans.push((id, party)),
                 other @ (Output::Admitted(_)
                 | Output::PlaceHold { .. }
-                | Output::AwaitDurable { .. }) => self.other.insert(0, other),
+                | Output::AwaitDurable { .. }
+                | Output::Locate { .. }
+                | Output::Registration { .. }) => self.other.insert(0, other),
             }
         }
     }
@@ -777,14 +799,18 @@ impl Side_ {
             "" => String::new(),
             _ => format!("Content-Type: {}\r\n", self.kind),
         };
+        let contact = if self.fields.contains("Contact: ") {
+            String::new()
+        } else {
+            format!("Contact: <sip:{}>\r\n", self.address)
+        };
         let text = format!(
             "SIP/2.0 {status} Whatever\r\nVia: {}\r\nFrom: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
-             Contact: <sip:{}>\r\n{}{kind}Content-Length: {}\r\n\r\n{body}",
+             {contact}{}{kind}Content-Length: {}\r\n\r\n{body}",
             header(request, "Via"),
             header(request, "From"),
             header(request, "Call-ID"),
             header(request, "CSeq"),
-            self.address,
             self.fields,
             body.len()
         );
@@ -841,12 +867,16 @@ fn plan(dialog: LegPolicy) -> Box<Plan> {
         max_duration: Duration::from_secs(3600),
         dialog,
         manner: Manner::default(),
+        rules: None,
+        handover: None,
     };
     Box::new(Plan {
         attempts: SmallVec::from_iter([attempt(TARGET), attempt(SECOND)]),
         advance_on: Arc::from([486, 503]),
         ring_budget: Duration::from_secs(60),
         variables: None,
+        known: vec![],
+        redirects: 0,
     })
 }
 

@@ -219,7 +219,7 @@ fn wrong_requests_within_a_call_do_not_end_it() {
             ("BYE", &["CSeq: 106 BYE", &other_tag], "", 481),
             ("BYE", &["CSeq: 107 BYE", "To: <sip:a@b>;tag=nobody"], "", 481),
             ("NOVERB", &["CSeq: 108 NOVERB"], "", 405),
-            ("REFER", &["CSeq: 109 REFER", "Refer-To: <sip:x@example.org>"], "", 405),
+            ("REFER", &["CSeq: 109 REFER", "Refer-To: <sip:x@example.org>"], "", 403),
             ("NOTIFY", &["CSeq: 110 NOTIFY"], "", 400),
             ("NOTIFY", &["CSeq: 111 NOTIFY", "Event: talk"], "", 489),
             ("SUBSCRIBE", &["CSeq: 112 SUBSCRIBE", "Event: talk"], "", 489),
