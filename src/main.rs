@@ -11,10 +11,11 @@ use tollbridge::config::{Config, ConfigError};
 use cli::Failure;
 use cli::demo::DemoOptions;
 
-/// Messages and facts are made by one thread and freed by another, which this allocator is good at.
-#[cfg(feature = "mimalloc")]
+/// Calls leave memory behind that is cold when its turn comes again; this allocator hands out first
+/// what was freed last.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A SIP routing server for pay-per-call: takes calls from carriers, finds the buyer of each,
 /// bridges them, and keeps the book.
