@@ -42,6 +42,7 @@ impl SipSettings {
     fn check(&self, findings: &mut Vec<Finding>) {
         let mut ranges = Ranges(findings);
         ranges.check_ms("sip.t1_ms", self.t1, 10..=5000);
+        ranges.check_ms("sip.trying_after_ms", self.trying_after, 0..=200);
         ranges.check_ms("sip.t2_ms", self.t2, 10..=60_000);
         ranges.check_ms("sip.t4_ms", self.t4, 10..=60_000);
         ranges.check("sip.shards", u64::from(self.shards), 0..=256, "threads");

@@ -57,6 +57,10 @@ pub struct SipSettings {
     /// Longest life T4 of a message in the network, milliseconds. Default 5000.
     #[serde(rename = "t4_ms", with = "milliseconds")]
     pub t4: Duration,
+    /// How long an INVITE may go unanswered before it gets 100 (Trying), milliseconds; at most 200,
+    /// RFC 3261 §17.2.1. A target that rings sooner saves the message. Default 100.
+    #[serde(rename = "trying_after_ms", with = "milliseconds")]
+    pub trying_after: Duration,
     /// Kernel receive buffer of each UDP socket, bytes. Default 4 MiB.
     pub receive_buffer_bytes: usize,
     /// Longest a message may wait for others to be read with it, microseconds; only while more
@@ -238,6 +242,7 @@ impl Default for SipSettings {
             t2: Duration::from_millis(4000),
             t4: Duration::from_millis(5000),
             receive_buffer_bytes: 4 << 20,
+            trying_after: Duration::from_millis(100),
             gather_us: 1500,
             message_bytes_max: 65_535,
             header_bytes_max: 16 << 10,

@@ -449,6 +449,7 @@ fn endpoint_settings(
             t4_ms: whole_ms(sip.t4),
             reliable: false,
         },
+        trying_after: sip.trying_after,
         limits: Limits {
             message_bytes_max: bound(sip.message_bytes_max),
             header_bytes_max: bound(sip.header_bytes_max),

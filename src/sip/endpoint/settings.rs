@@ -15,6 +15,8 @@ use crate::sip::transaction::Timers;
 pub struct Settings {
     /// `reliable` is set per flow.
     pub timers: Timers,
+    /// How long an INVITE may go unanswered before it gets 100 (RFC 3261 §17.2.1: 200 ms).
+    pub trying_after: Duration,
     pub limits: Limits,
     /// In the order of their ids. At least one.
     pub listeners: Vec<Listener>,

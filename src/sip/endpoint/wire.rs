@@ -200,7 +200,7 @@ impl Wire {
         self.transactions.get(key).filter(|entry| entry.random == random).map(|_| key)
     }
 
-    /// Takes an INVITE: 100 goes out at once.
+    /// Takes an INVITE, to be answered later.
     pub(super) fn accept_invite(
         &mut self,
         request: Request,
@@ -211,10 +211,9 @@ impl Wire {
     ) -> TransactionKey {
         let source = flow.peer;
         let flow = response_flow(&request, flow);
-        begin_response(&mut self.writer, &request, source, 100, reason_phrase(100), None);
-        let trying = self.writer.finish();
         let mut effects = Effects::new();
-        let machine = InviteServer::new(trying, self.settings.timers_for(flow), &mut effects);
+        let timers = self.settings.timers_for(flow);
+        let machine = InviteServer::new(timers, self.settings.trying_after, now, &mut effects);
         let request = Some(Box::new(Pending { request, source }));
         let machine = Machine::InviteServer(machine);
         let key = self.insert(TransactionEntry {
@@ -490,9 +489,10 @@ impl Wire {
         let mut remains = Remains::default();
         let Some(entry) = self.transactions.get(key) else { return remains };
         let flow = entry.flow;
-        let mut terminated = false;
+        let (mut terminated, mut owes_trying) = (false, false);
         for effect in effects {
             match effect {
+                Effect::SendTrying => owes_trying = true,
                 Effect::Send(message) => self.send(flow, message),
                 Effect::Resend(message) => {
                     self.counters.retransmissions_out += 1;
@@ -511,7 +511,24 @@ impl Wire {
         } else {
             self.arm_from(key, now);
         }
+        if owes_trying {
+            self.respond_trying(key, now);
+        }
         remains
+    }
+
+    fn respond_trying(&mut self, key: TransactionKey, now: Mono) {
+        let Some(entry) = self.transactions.get_mut(key) else { return };
+        let Some(pending) = &entry.request else { return };
+        let Pending { request, source } = &**pending;
+        begin_response(&mut self.writer, request, *source, 100, reason_phrase(100), None);
+        let message = self.writer.finish();
+        let mut effects = Effects::new();
+        if let Machine::InviteServer(machine) = &mut entry.machine {
+            let input = invite_server::Input::Respond { status: 100, message };
+            machine.handle(input, now, &mut effects);
+        }
+        self.apply(key, effects, now);
     }
 
     pub(super) fn open(

@@ -2,8 +2,12 @@
 //!
 //! Answers a retransmitted INVITE and repeats a failure until its ACK arrives. Success responses
 //! are repeated by the caller leg, not here (RFC 3261 §13.3.1.4).
+//!
+//! 100 (Trying) is owed only where nothing else is sent within 200 ms (§17.2.1): it may wait, and
+//! a target that rings by then saves it.
 
 use std::mem;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -30,23 +34,55 @@ pub enum Input {
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
-    Proceeding { last: Bytes },
-    Completed { last: Bytes, resend: Option<Resend>, give_up_at: Mono },
-    Confirmed { until: Mono },
-    Accepted { until: Mono },
+    /// Nothing has been sent; 100 goes out at `trying_at`, if it has not been asked for yet.
+    Silent {
+        trying_at: Option<Mono>,
+    },
+    Proceeding {
+        last: Bytes,
+    },
+    Completed {
+        last: Bytes,
+        resend: Option<Resend>,
+        give_up_at: Mono,
+    },
+    Confirmed {
+        until: Mono,
+    },
+    Accepted {
+        until: Mono,
+    },
     Terminated,
 }
 
 impl InviteServer {
-    /// Sends `trying` at once: the decision may take longer than the 200 ms of §17.2.1.
-    pub fn new(trying: Bytes, timers: Timers, out: &mut Outputs) -> Self {
-        out.push(Output::Send(trying.clone()));
-        Self { state: State::Proceeding { last: trying }, timers }
+    /// Asks for 100 when nothing has been sent for `trying_after`; zero: at once.
+    pub fn new(timers: Timers, trying_after: Duration, now: Mono, out: &mut Outputs) -> Self {
+        let trying_at = (!trying_after.is_zero()).then(|| now + trying_after);
+        if trying_at.is_none() {
+            out.push(Output::SendTrying);
+        }
+        Self { state: State::Silent { trying_at }, timers }
     }
 
     pub fn handle(&mut self, input: Input, now: Mono, out: &mut Outputs) {
         self.state = match mem::replace(&mut self.state, State::Terminated) {
-            State::Proceeding { last } => self.in_proceeding(last, input, now, out),
+            State::Silent { trying_at } => match input {
+                Input::Invite => {
+                    out.push(Output::SendTrying);
+                    State::Silent { trying_at: None }
+                }
+                Input::Ack => State::Silent { trying_at },
+                Input::Respond { status, message } => self.respond(status, message, now, out),
+            },
+            State::Proceeding { last } => match input {
+                Input::Invite => {
+                    out.push(Output::Resend(last.clone()));
+                    State::Proceeding { last }
+                }
+                Input::Ack => State::Proceeding { last },
+                Input::Respond { status, message } => self.respond(status, message, now, out),
+            },
             State::Completed { last, resend, give_up_at } => match input {
                 Input::Invite => {
                     out.push(Output::Resend(last.clone()));
@@ -76,6 +112,7 @@ impl InviteServer {
 
     pub fn deadline(&self) -> Option<Mono> {
         match &self.state {
+            State::Silent { trying_at } => *trying_at,
             State::Proceeding { .. } | State::Terminated => None,
             State::Completed { resend, give_up_at, .. } => {
                 Some(resend.map_or(*give_up_at, |resend| resend.at.min(*give_up_at)))
@@ -89,6 +126,10 @@ impl InviteServer {
             return;
         }
         self.state = match mem::replace(&mut self.state, State::Terminated) {
+            State::Silent { .. } => {
+                out.push(Output::SendTrying);
+                State::Silent { trying_at: None }
+            }
             State::Completed { last, resend: Some(resend), give_up_at } if now < give_up_at => {
                 out.push(Output::Resend(last.clone()));
                 let resend = Some(resend.doubled_up_to(self.timers.t2_ms, now));
@@ -108,28 +149,19 @@ impl InviteServer {
 
     /// Whether a final response is still owed.
     pub fn is_proceeding(&self) -> bool {
-        matches!(self.state, State::Proceeding { .. })
+        matches!(self.state, State::Silent { .. } | State::Proceeding { .. })
     }
 
-    fn in_proceeding(&self, last: Bytes, input: Input, now: Mono, out: &mut Outputs) -> State {
-        match input {
-            Input::Invite => {
-                out.push(Output::Resend(last.clone()));
-                State::Proceeding { last }
-            }
-            Input::Ack => State::Proceeding { last },
-            Input::Respond { status, message } => {
-                out.push(Output::Send(message.clone()));
-                match status {
-                    100..200 => State::Proceeding { last: message },
-                    200..300 => State::Accepted { until: now + self.timers.patience() },
-                    _ => State::Completed {
-                        last: message,
-                        resend: self.timers.first_resend(now),
-                        give_up_at: now + self.timers.patience(),
-                    },
-                }
-            }
+    fn respond(&self, status: u16, message: Bytes, now: Mono, out: &mut Outputs) -> State {
+        out.push(Output::Send(message.clone()));
+        match status {
+            100..200 => State::Proceeding { last: message },
+            200..300 => State::Accepted { until: now + self.timers.patience() },
+            _ => State::Completed {
+                last: message,
+                resend: self.timers.first_resend(now),
+                give_up_at: now + self.timers.patience(),
+            },
         }
     }
 }
@@ -188,6 +220,35 @@ mod tests {
     }
 
     #[test]
+    fn trying_is_sent_when_nothing_else_was_for_a_tenth_of_a_second() {
+        let (mut transaction, mut out) = silent();
+        assert_eq!(transaction.deadline(), Some(at(100)));
+
+        transaction.handle_timeout(at(100), &mut out);
+        transaction.handle(
+            Input::Respond { status: 100, message: bytes("trying") },
+            at(100),
+            &mut out,
+        );
+        transaction.handle(Input::Invite, at(500), &mut out);
+
+        let trying = bytes("trying");
+        let expected = [Output::SendTrying, Output::Send(trying.clone()), Output::Resend(trying)];
+        assert_eq!(out.as_slice(), expected);
+        assert_eq!(transaction.deadline(), None);
+    }
+
+    #[test]
+    fn a_repeated_invite_gets_trying_at_once() {
+        let (mut transaction, mut out) = silent();
+
+        transaction.handle(Input::Invite, at(10), &mut out);
+
+        assert_eq!(out.as_slice(), [Output::SendTrying]);
+        assert_eq!(transaction.deadline(), None);
+    }
+
+    #[test]
     fn after_a_success_invites_are_absorbed_and_acks_handed_on() {
         let (mut transaction, mut out) = after_response(200, "ok", false);
 
@@ -199,12 +260,21 @@ mod tests {
         assert_eq!(transaction.deadline(), Some(at(32_000)));
     }
 
+    fn silent() -> (InviteServer, Outputs) {
+        let mut out = Outputs::new();
+        let after = Duration::from_millis(100);
+        let transaction = InviteServer::new(Timers::default(), after, START, &mut out);
+        assert_eq!(out.as_slice(), []);
+        (transaction, out)
+    }
+
     fn after_response(status: u16, text: &'static str, reliable: bool) -> (InviteServer, Outputs) {
         let mut out = Outputs::new();
         let timers = Timers { reliable, ..Timers::default() };
-        let mut transaction = InviteServer::new(bytes("trying"), timers, &mut out);
+        let after = Duration::from_millis(100);
+        let mut transaction = InviteServer::new(timers, after, START, &mut out);
         transaction.handle(Input::Respond { status, message: bytes(text) }, START, &mut out);
-        assert_eq!(out.as_slice(), [Output::Send(bytes("trying")), Output::Send(bytes(text))]);
+        assert_eq!(out.as_slice(), [Output::Send(bytes(text))]);
         out.clear();
         (transaction, out)
     }

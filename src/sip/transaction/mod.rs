@@ -35,6 +35,8 @@ pub enum Output {
     Send(Bytes),
     /// Put this on the wire once more; it has been sent before.
     Resend(Bytes),
+    /// Nothing has been sent for a while: hand in a 100 (Trying).
+    SendTrying,
     /// The response (or ACK) just handed in is new: the leg wants it.
     PassUp,
     /// A success with a tag of its own: another branch of a fork answered too.

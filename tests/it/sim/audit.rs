@@ -102,11 +102,28 @@ struct Received {
     last: Option<Bytes>,
 }
 
+/// How long an INVITE may be without a response.
+const TRYING_WITHIN: Duration = Duration::from_millis(200);
+
 #[derive(Debug)]
 enum Due {
-    Ack { leg: usize, branch: Bytes, tag: Bytes, sent_before: u32 },
-    Response { leg: usize, branch: Bytes, method: Method },
-    Final { leg: usize, branch: Bytes, method: Method },
+    Ack {
+        leg: usize,
+        branch: Bytes,
+        tag: Bytes,
+        sent_before: u32,
+    },
+    /// Any response to an INVITE, in time (RFC 3261 §17.2.1).
+    Response {
+        leg: usize,
+        branch: Bytes,
+        by: Mono,
+    },
+    Final {
+        leg: usize,
+        branch: Bytes,
+        method: Method,
+    },
     Cancelled,
 }
 
@@ -166,7 +183,9 @@ impl Audit {
         }
         let due = match message.start {
             Start::Request { method: Method::Ack, .. } => self.legs[at].received_ack(message),
-            Start::Request { method, .. } => self.legs[at].received_request(method, message, at),
+            Start::Request { method, .. } => {
+                self.legs[at].received_request(method, message, at, now)
+            }
             Start::Response { status } => self.legs[at].received_response(status, message, at, now),
         };
         self.due.extend(due);
@@ -247,8 +266,8 @@ impl Audit {
         Ok(())
     }
 
-    /// The input at hand has been handled: what had to be done at once must have been done.
-    pub(super) fn handled(&mut self) -> Verdict {
+    /// The input at hand has been handled: what had to be done by now must have been done.
+    pub(super) fn handled(&mut self, now: Mono) -> Verdict {
         for due in std::mem::take(&mut self.due) {
             match due {
                 Due::Ack { leg, branch, tag, sent_before } => {
@@ -256,11 +275,12 @@ impl Audit {
                     let acks = invite.and_then(|it| it.acks.get(&tag)).copied().unwrap_or_default();
                     check(acks > sent_before, || String::from("a final response got no ACK"))?;
                 }
-                Due::Response { leg, branch, method } => {
-                    let request = self.legs[leg].received_by(&branch, method);
-                    check(request.is_none_or(|it| it.responded), || {
-                        format!("{} got no response at once", method.name())
-                    })?;
+                Due::Response { leg, branch, by } => {
+                    let request = self.legs[leg].received_by(&branch, Method::Invite);
+                    if request.is_some_and(|it| !it.responded) {
+                        check(now < by, || String::from("INVITE got no response in time"))?;
+                        self.due.push(Due::Response { leg, branch, by });
+                    }
                 }
                 Due::Final { leg, branch, method } => {
                     let request = self.legs[leg].received_by(&branch, method);
@@ -492,7 +512,13 @@ impl Leg {
         self.received.iter().find(|it| it.method == method && it.message.branch == branch)
     }
 
-    fn received_request(&mut self, method: Method, message: &Glance, at: usize) -> Option<Due> {
+    fn received_request(
+        &mut self,
+        method: Method,
+        message: &Glance,
+        at: usize,
+        now: Mono,
+    ) -> Option<Due> {
         let (branch, leg) = (message.branch.clone(), at);
         if self.received_by(&branch, method).is_none() {
             let is_first = method == Method::Invite
@@ -516,7 +542,7 @@ impl Leg {
             Method::Bye | Method::Cancel | Method::Options => {
                 Some(Due::Final { leg, branch, method })
             }
-            Method::Invite => Some(Due::Response { leg, branch, method }),
+            Method::Invite => Some(Due::Response { leg, branch, by: now + TRYING_WITHIN }),
             _ => None,
         }
     }

@@ -124,6 +124,9 @@ impl World {
         let start = Mono(1_000_000_000_000);
         let ids = IdSource::new(u128::from(rng.u64(..)), 3);
         let weather = Weather::of_the_day(&mut rng);
+        // Planned calls have an even seed: their ladders show each 100.
+        let trying_after = Duration::from_millis(seed % 2 * 100);
+        let settings = Settings { trying_after, ..settings() };
         let mut agenda = Agenda::new();
         for _ in 0..CALLS_PER_WORLD {
             agenda.note(start + ms(&mut rng, 0, 60_000), Event::Caller);
@@ -132,7 +135,7 @@ impl World {
             rng,
             scene: None,
             weather,
-            endpoint: Endpoint::new(settings(), trunks, ids, start),
+            endpoint: Endpoint::new(settings, trunks, ids, start),
             now: start,
             start,
             agenda,
@@ -311,7 +314,10 @@ impl World {
         self.endpoint.handle(input, self.now, &mut self.out);
         self.obey()?;
         match call {
-            Some(call) => self.judge(call, |audit| audit.handled()),
+            Some(call) => {
+                let now = self.now;
+                self.judge(call, |audit| audit.handled(now))
+            }
             None => Ok(()),
         }
     }
@@ -626,6 +632,7 @@ pub(super) fn listeners() -> [TrunkListener; 1] {
 
 pub(super) fn settings() -> Settings {
     Settings {
+        trying_after: Duration::ZERO,
         timers: Timers::default(),
         limits: Limits::default(),
         listeners: vec![Listener {
@@ -685,7 +692,8 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
         .collect();
     let all = [300, 302, 404, 408, 480, 486, 500, 503, 600];
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
-    let ring_budget = ms(rng, 2_000, 40_000);
+    // Shorter than the quiet that ends a world.
+    let ring_budget = ms(rng, 2_000, 30_000);
     Plan { attempts, advance_on, ring_budget, variables: None, known: vec![], redirects: 0 }
 }
 

@@ -112,6 +112,21 @@ fn a_retransmitted_invite_gets_the_same_answer_and_makes_no_second_call() {
 }
 
 #[test]
+fn a_caller_hears_trying_when_nobody_rings_for_a_tenth_of_a_second() {
+    for (rings, statuses) in [(true, [180]), (false, [100])] {
+        let mut rig = Rig::new();
+        rig.endpoint.wire.settings.trying_after = Duration::from_millis(100);
+        let mut caller = rig.invite("a");
+        if rings {
+            rig.target(TARGET).respond(&mut rig, 180, "");
+        }
+        rig.pass(Duration::from_millis(110));
+
+        assert_eq!(caller.statuses(&mut rig), statuses);
+    }
+}
+
+#[test]
 fn a_busy_target_fails_over_and_its_failure_is_acknowledged() {
     let mut rig = Rig::new();
     let mut caller = rig.invite("a");
@@ -458,6 +473,7 @@ impl Rig {
         };
         let settings = Settings {
             timers: Timers::default(),
+            trying_after: Duration::ZERO,
             limits: Limits::default(),
             listeners: vec![listener],
             call: CallLimits {
