@@ -144,6 +144,7 @@ kinds! {
     18 HandedOver = "call.handed_over";
     19 Taken = "call.taken";
     20 Transferred = "call.transferred";
+    21 Referred = "call.referred";
 }
 
 /// An INVITE was accepted as a call. Buffered, but durable before any paid action.
@@ -362,6 +363,14 @@ pub struct HandedOver {
     pub status: Option<u16>,
 }
 
+/// The carrier accepted our REFER: from now on it may call the target, whether or not it ever tells
+/// what became of that.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Referred {
+    #[n(0)]
+    pub leg: u16,
+}
+
 /// How a carrier is told whom to call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -382,6 +391,9 @@ pub struct Taken {}
 pub struct Transferred {
     #[n(0)]
     pub leg: u16,
+    /// What names the dialogs from now on.
+    #[n(1)]
+    pub dialogs: Option<Dialogs>,
 }
 
 /// The one closing fact of a call. Durable.
@@ -613,7 +625,8 @@ mod tests {
             NodeStarted { version: "0.1.0".into() }.into(),
             HandedOver { leg: 1, by: Means::Refer, status: Some(200) }.into(),
             Taken {}.into(),
-            Transferred { leg: 2 }.into(),
+            Transferred { leg: 2, dialogs: Some(Dialogs { caller: 7, target: 9 }) }.into(),
+            Referred { leg: 1 }.into(),
         ]
     }
 }

@@ -8,7 +8,7 @@
 use super::conversion::{ConversionState, Standing, judge};
 use super::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Decided, Ended, FactBody,
-    HandedOver, OrphanClosed, OrphanPolicy, Party, Stamp,
+    HandedOver, Means, OrphanClosed, OrphanPolicy, Party, Referred, Stamp, Transferred,
 };
 use super::journal::{Entry, Lsn};
 use super::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Handover};
@@ -47,7 +47,8 @@ pub fn apply(record: &mut CallRecord, entry: &Entry) -> Applied {
         FactBody::AttemptFailed(failed) => fail_attempt(record, failed, at),
         FactBody::Answered(answered) => answer(record, answered, at),
         FactBody::HandedOver(told) => hand_over(record, told, at),
-        FactBody::Transferred(moved) => settle_attempt(record, moved.leg, 200, at),
+        FactBody::Referred(referred) => refer(record, referred),
+        FactBody::Transferred(moved) => transfer(record, moved, at),
         FactBody::Converted(_) => convert(record, at),
         FactBody::Ended(ended) => end(record, ended, at),
         FactBody::OrphanClosed(closed) => close_orphan(record, closed),
@@ -157,6 +158,7 @@ fn fail_attempt(record: &mut CallRecord, failed: &AttemptFailed, at: Stamp) -> b
     attempt.status = Some(failed.status);
     attempt.q850 = failed.q850;
     attempt.reason = Some(failed.reason);
+    record.handover.take_if(|it| it.leg == failed.leg);
     true
 }
 
@@ -186,28 +188,34 @@ fn answer(record: &mut CallRecord, answered: &Answered, at: Stamp) -> bool {
     true
 }
 
-/// What we know of the call ends here.
-fn hand_over(record: &mut CallRecord, told: &HandedOver, at: Stamp) -> bool {
-    if record.handover.is_some() {
+/// Should nothing more be heard, the call may be up at the carrier.
+fn refer(record: &mut CallRecord, referred: &Referred) -> bool {
+    if pending(record, referred.leg).is_none() {
         return false;
     }
+    record.handover = Some(Handover { leg: referred.leg, by: Means::Refer, status: None });
+    true
+}
+
+/// What we know of the call ends here.
+fn hand_over(record: &mut CallRecord, told: &HandedOver, at: Stamp) -> bool {
     let now_ms = offset_ms(record, at);
+    let Some(attempt) = pending(record, told.leg) else { return false };
+    attempt.result = AttemptResult::HandedOver;
+    attempt.settled_ms = Some(now_ms);
+    attempt.status = told.status;
     record.handover = Some(Handover { leg: told.leg, by: told.by, status: told.status });
-    if let Some(attempt) = pending(record, told.leg) {
-        attempt.result = AttemptResult::HandedOver;
-        attempt.settled_ms = Some(now_ms);
-        attempt.status = told.status;
-    }
     true
 }
 
 /// The attempt was answered, and took the place of the one that was answered before.
-fn settle_attempt(record: &mut CallRecord, leg: u16, status: u16, at: Stamp) -> bool {
+fn transfer(record: &mut CallRecord, moved: &Transferred, at: Stamp) -> bool {
     let now_ms = offset_ms(record, at);
-    let Some(attempt) = pending(record, leg) else { return false };
+    let Some(attempt) = pending(record, moved.leg) else { return false };
     attempt.result = AttemptResult::Answered;
     attempt.settled_ms = Some(now_ms);
-    attempt.status = Some(status);
+    attempt.status = Some(200);
+    record.dialogs = moved.dialogs.or(record.dialogs);
     true
 }
 
@@ -256,8 +264,15 @@ fn close_orphan(record: &mut CallRecord, closed: &OrphanClosed) -> bool {
     record.state = CallState::OrphanClosed;
     record.flags.set(Flags::ORPHAN);
     record.end_party = Some(Party::System);
-    record.end_reason = Some(Reason::NodeRestart);
+    let is_handed_over = record.handover.is_some() && record.answered_ms.is_none();
+    let reason = if is_handed_over { Reason::HandedOver } else { Reason::NodeRestart };
+    record.end_reason = Some(reason);
     record.status = Some(if record.answered_ms.is_some() { 200 } else { 500 });
+    if let Some(leg) = record.handover.map(|it| it.leg)
+        && let Some(attempt) = pending(record, leg)
+    {
+        attempt.result = AttemptResult::HandedOver;
+    }
     give_up_pending(record, Reason::NodeRestart, 500);
     settle_money(record);
     true
@@ -310,8 +325,10 @@ fn settle_money(record: &mut CallRecord) {
         converted: record.converted_ms.is_some(),
         ended,
     };
-    // An answer that the caller never took is worth nothing.
-    let untaken = matches!(record.end_reason, Some(Reason::AckMissing | Reason::PrackMissing));
+    // An answer that the caller never took is worth nothing. One who was answered before the
+    // target takes its answer when it is connected to it.
+    let untaken = record.taken_ms.is_some()
+        || matches!(record.end_reason, Some(Reason::AckMissing | Reason::PrackMissing));
     let taken = !untaken || record.confirmed_ms.is_some();
     let terms = match record.answered_leg.filter(|_| taken) {
         Some(_) => record.attempt().and_then(|attempt| attempt.terms.as_ref()),
@@ -352,7 +369,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cdr::fact::{Checkpoint, Fact, HoldReleased, Means, Transferred};
+    use crate::cdr::fact::{Checkpoint, Confirmed, Dialogs, Fact, HoldReleased, Taken};
     use crate::cdr::record::Outcome;
     use crate::cdr::testing::{Script, call_id};
     use crate::id::HoldId;
@@ -473,10 +490,41 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_after_the_carrier_took_the_refer_leaves_an_outcome_that_is_not_known() {
+        let referred = || Script::new().dial(1).then(800, Referred { leg: 1 });
+        let record = referred().orphan(0).record();
+
+        assert_eq!(record.outcome(), Outcome::HandedOver);
+        assert_eq!(record.handover.map(|it| it.outcome_known()), Some(false));
+        assert_eq!(record.end_reason, Some(Reason::HandedOver));
+        assert_eq!(record.attempts[0].result, AttemptResult::HandedOver);
+        assert_eq!((record.talk_ms, record.revenue), (None, Money::ZERO));
+
+        let failed = referred().fail_at(900, 503, Reason::AttemptCarrierFailed);
+        assert_eq!(failed.clone().orphan(0).record().handover, None, "it has come back");
+        let bridged = failed.dial(2).answer_at(2_000).end_at(121_000).record();
+        assert_eq!(bridged.outcome(), Outcome::Converted);
+    }
+
+    #[test]
+    fn a_caller_that_was_answered_first_owes_nothing_until_it_is_connected() {
+        let script = || Script::new().then(100, Taken {}).dial(1).answer_at(1_000);
+
+        let refused = script().end_at(121_000).record();
+        assert_eq!((refused.conversion, refused.revenue), (ConversionState::None, Money::ZERO));
+        assert_eq!(refused.payout, Money::ZERO);
+        let connected = script().then(1_200, Confirmed {}).end_at(121_000).record();
+        assert_eq!(connected.conversion, ConversionState::Settled);
+    }
+
+    #[test]
     fn a_replacement_of_the_target_is_an_attempt_and_the_money_stays_with_the_first() {
         let script = Script::new().dial(1).answer_at(1_000).dial(2);
-        let record = script.then(30_000, Transferred { leg: 2 }).end_at(121_000).record();
+        let dialogs = Some(Dialogs { caller: 1_000, target: 77 });
+        let moved = Transferred { leg: 2, dialogs };
+        let record = script.then(30_000, moved).end_at(121_000).record();
 
+        assert_eq!(record.dialogs, dialogs, "a BYE after a crash comes from the new one");
         assert_eq!(record.attempts[1].result, AttemptResult::Answered);
         assert_eq!((record.answered_leg, record.talk_ms), (Some(1), Some(120_000)));
         assert_eq!(record.conversion, ConversionState::Settled);

@@ -265,7 +265,11 @@ impl Bridge {
             |planned| translate::manner(planned, targets, trunk),
             |planned| {
                 let rules = dialing.rules(&planned.target);
-                let told = trunk.and_then(|it| handover(it, rules.map(Arc::as_ref), &planned.uri));
+                let limits = || targets.get(planned.target.as_str())?.limits.as_ref();
+                let told = trunk.and_then(|it| {
+                    let counted = !planned.holds.is_empty() || limits().is_some();
+                    handover(it, rules.map(Arc::as_ref), &planned.uri, counted)
+                });
                 (rules.cloned(), told)
             },
             variables,
@@ -290,7 +294,12 @@ impl Bridge {
         };
         if continues(&live.plan, attempt) {
             // The target sent the call on, and what it took for it is still held.
-            if let Some(held) = live.holds.iter_mut().find(|held| held.attempt + 1 == attempt) {
+            let target = &planned.target;
+            let is_its = |held: &&mut Held| {
+                crate::server::bridge::planned(&live.plan, held.attempt)
+                    .is_some_and(|it| it.target == *target)
+            };
+            if let Some(held) = live.holds.iter_mut().find(is_its) {
                 held.attempt = attempt;
             }
             return Answer::Now(Ok(()));
@@ -409,10 +418,8 @@ impl Bridge {
             Report::Extended { after, uris } => {
                 let live = self.calls.get_mut(key)?;
                 let planned = planned(&live.plan, after)?.clone();
-                let further = uris.iter().map(|uri| PlannedAttempt {
-                    uri: String::from_utf8_lossy(uri).into_owned(),
-                    ..planned.clone()
-                });
+                let further =
+                    uris.iter().map(|uri| PlannedAttempt { uri: uri.text(), ..planned.clone() });
                 let further: Vec<_> = further.collect();
                 let at = usize::from(after).min(live.plan.len());
                 live.plan.splice(at..at, further);
@@ -420,6 +427,11 @@ impl Bridge {
             }
             Report::Taken => {
                 self.write(id, at, fact::Taken {}, Durability::Buffered);
+                None
+            }
+            Report::Referred { attempt } => {
+                let leg = u16::from(attempt);
+                self.write(id, at, fact::Referred { leg }, Durability::Buffered);
                 None
             }
             Report::HandedOver { attempt, by, status } => {
@@ -437,7 +449,7 @@ impl Bridge {
             Report::TransferStarted { attempt, uri } => {
                 let live = self.calls.get_mut(key)?;
                 let planned = PlannedAttempt {
-                    uri: String::from_utf8_lossy(&uri).into_owned(),
+                    uri: uri.text(),
                     // What is owed for the call is owed as before.
                     terms: None,
                     ..planned(&live.plan, live.attempt)?.clone()
@@ -455,15 +467,15 @@ impl Bridge {
             }
             Report::Transferred { attempt } => {
                 let leg = u16::from(attempt);
-                self.write(id, at, fact::Transferred { leg }, Durability::Buffered);
+                let dialogs = self.take_dialogs(key);
+                self.write(id, at, fact::Transferred { leg, dialogs }, Durability::Buffered);
                 None
             }
             Report::Answered { attempt } => {
                 let target = self.target(key, attempt);
                 self.metrics.attempt(target.as_ref(), "answered", Some(200));
                 let leg = u16::from(attempt);
-                let named = self.dialogs.take().filter(|(call, _)| *call == key);
-                let dialogs = named.map(|(_, dialogs)| dialogs);
+                let dialogs = self.take_dialogs(key);
                 self.write(id, at, fact::Answered { leg, dialogs }, Durability::Durable);
                 // Of one that was about to ring beside it.
                 self.release(key, at, |held| held > attempt);
@@ -521,6 +533,10 @@ impl Bridge {
     /// What names the dialogs of a call whose answer is reported next.
     pub fn dialogs(&mut self, key: CallKey, caller: DialogPrint, target: DialogPrint) {
         self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }));
+    }
+
+    fn take_dialogs(&mut self, key: CallKey) -> Option<fact::Dialogs> {
+        self.dialogs.take().filter(|(call, _)| *call == key).map(|(_, dialogs)| dialogs)
     }
 
     /// A party of a call that a crash had left up hangs up. The first to do so tells its true end.

@@ -76,18 +76,19 @@ impl Dialing {
 }
 
 /// How the carrier is told to call the target at `uri`, where target and trunk want that and the
-/// carrier can; absent where we call.
+/// carrier can; absent where we call. `counted`: caps or limits count the target's calls.
 pub(super) fn handover(
     trunk: &Trunk,
     rules: Option<&TargetRules>,
     uri: &str,
+    counted: bool,
 ) -> Option<Box<Handover>> {
     let wish = rules.and_then(|rules| rules.delivery).unwrap_or(trunk.delivery);
     let dialog = &trunk.profile.dialog;
     match wish {
         Delivery::Bridge => None,
         Delivery::Redirect => {
-            (dialog.redirect_ok == Some(true)).then(|| Box::new(Handover::Redirect))
+            (dialog.redirect_ok == Some(true)).then(|| Box::new(Handover::Redirect { counted }))
         }
         Delivery::Refer => {
             let refer = dialog.refer.as_ref().filter(|refer| refer.send == Some(true))?;

@@ -17,7 +17,7 @@ use crate::sip::call::report::{Means, Party};
 use crate::sip::endpoint::Admission;
 use crate::sip::flow::Flow;
 use crate::sip::leg::policy::LegPolicy;
-use crate::sip::policy::{ProgressRules, Targets, Variables, number_of};
+use crate::sip::policy::{ProgressRules, Targets, Variables};
 use crate::sip::target::TargetRules;
 use crate::sip::trunk::Trunk;
 
@@ -67,11 +67,8 @@ pub(super) fn manner(planned: &PlannedAttempt, targets: &Targets, trunk: Option<
     let target = targets.get(planned.target.as_str());
     let destinations =
         [target.map(|target| &target.destinations), trunk.map(|trunk| &trunk.destinations)];
-    if destinations.iter().flatten().any(|it| !it.is_open())
-        && let Some(number) = number_of(planned.uri.as_bytes())
-    {
-        manner.barred = !destinations.iter().flatten().all(|it| it.permit(number));
-    }
+    manner.destinations = destinations.map(|it| it.filter(|it| !it.is_open()).cloned());
+    manner.barred = !manner.permits(planned.uri.as_bytes());
     if let Some(target) = target {
         manner.policy.clone_from(&target.policy);
     }

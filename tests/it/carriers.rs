@@ -193,7 +193,8 @@ fn two_trunks_of_one_carrier_need_listeners_of_their_own() {
             path: "trunks[1].inbound.cidrs".into(),
             value: "192.76.120.10/32".into(),
             problem: "also belongs to trunk `east` on udp:192.0.2.1:5060".into(),
-            remedy: "give the trunks different listeners, or a longer prefix to one of them".into(),
+            remedy: "give the trunks different listeners, or a longer prefix to one of them, or ask the \
+                     callers of both for a proof (inbound.auth = \"digest\")".into(),
         }
     );
 

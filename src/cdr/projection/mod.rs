@@ -325,6 +325,7 @@ impl Projection {
             | FactBody::HandedOver(_)
             | FactBody::Taken(_)
             | FactBody::Transferred(_)
+            | FactBody::Referred(_)
             | FactBody::Checkpoint(_)
             | FactBody::OrphanClosed(_)
             | FactBody::PingAccepted(_)
@@ -402,6 +403,7 @@ impl Projection {
             | FactBody::HandedOver(_)
             | FactBody::Taken(_)
             | FactBody::Transferred(_)
+            | FactBody::Referred(_)
             | FactBody::Ended(_)
             | FactBody::OrphanClosed(_)
             | FactBody::NodeStarted(_) => {}

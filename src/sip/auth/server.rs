@@ -69,6 +69,24 @@ impl Users {
             algorithms: config.algorithms.clone(),
         }
     }
+
+    /// Whether the request says that one of them sent it; see [`Doorkeeper::admit`] for a proof.
+    pub fn is_named_in(&self, request: &Request) -> bool {
+        let username =
+            self.credentials(request).and_then(|it| Some(it.get(b"username")?.into_owned()));
+        let username = username.and_then(|name| String::from_utf8(name).ok());
+        username.is_some_and(|name| self.passwords.contains_key(name.as_str()))
+    }
+
+    /// The credentials that are meant for this realm.
+    fn credentials<'r>(&self, request: &'r Request) -> Option<Credentials<'r>> {
+        let fields = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+        fields
+            .into_iter()
+            .flat_map(|field| request.credentials(field))
+            .filter_map(Result::ok)
+            .find(|it| it.get(b"realm").as_deref() == Some(self.realm.as_bytes()))
+    }
 }
 
 impl Doorkeeper {
@@ -87,14 +105,9 @@ impl Doorkeeper {
         request: &Request,
         now: Mono,
     ) -> Result<(), Unauthorized> {
-        let fields = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
-        let realm = users.realm.as_bytes();
-        let meant = fields
-            .into_iter()
-            .flat_map(|field| request.credentials(field))
-            .filter_map(Result::ok)
-            .find(|it| it.get(b"realm").as_deref() == Some(realm));
-        let Some(credentials) = meant else { return Err(self.challenge(users, false, now)) };
+        let Some(credentials) = users.credentials(request) else {
+            return Err(self.challenge(users, false, now));
+        };
         let Some(count) = proven(users, &credentials, request) else {
             return Err(self.challenge(users, false, now));
         };

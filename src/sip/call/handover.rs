@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! Taking ─ ACK ─► Asked ─ 2xx ─► Accepted ─ NOTIFY 2xx, silence, BYE ─► handed over
-//!    │ the carrier       │ refused, silent      │ NOTIFY 3xx–6xx
-//!    │ takes no REFER    ▼                      ▼
-//!    └─────────────► bridged                next attempt
+//!    │ the carrier   │ │ refused, silent        │ NOTIFY 3xx–6xx          ▲
+//!    │ takes no REFER│ ▼                        ▼                         │ 2xx
+//!    └───────────────┼► bridged           next attempt                    │
+//!                    └ BYE ─► Left ───────────────────────────────────────┘
+//! Written ─ on disk ─► 302, handed over
 //! ```
 //!
 //! The outcome is what the last NOTIFY says, not the response to the REFER. Where none comes it is
@@ -30,6 +32,11 @@ pub(super) enum Phase {
     Asked,
     /// The carrier is at it.
     Accepted,
+    /// The caller hung up while the REFER was on its way: whether the carrier took it or the
+    /// caller gave up, the answer to the REFER will tell (spec/sip R5).
+    Left,
+    /// The 302 waits for the fact of it to be on disk.
+    Written,
 }
 
 /// Longer than a transaction lasts: its end comes first.
@@ -44,8 +51,14 @@ impl Call {
         out: &mut Outputs,
     ) -> bool {
         match self.attempt(attempt).and_then(|planned| planned.handover.as_deref()) {
-            Some(Handover::Redirect) if !self.taken => {
-                self.redirect_caller(attempt, out);
+            Some(Handover::Redirect { .. }) if !self.taken => {
+                out.push(Output::Report(Report::AttemptStarted { attempt }));
+                let by = Means::Redirect;
+                out.push(Output::Report(Report::HandedOver { attempt, by, status: None }));
+                // What may occupy a cap is on disk before the carrier can act on it.
+                out.push(Output::AwaitDurable);
+                let until = now + self.limits.answer_wait;
+                self.state = State::Handing { attempt, phase: Phase::Written, until };
                 true
             }
             Some(Handover::Refer(_)) => {
@@ -60,28 +73,29 @@ impl Call {
                 }
                 true
             }
-            Some(Handover::Redirect) | None => false,
+            Some(Handover::Redirect { .. }) | None => false,
         }
     }
 
-    /// 302 with this target and those behind it that get their calls the same way. What becomes of
-    /// the call is not known.
-    fn redirect_caller(&mut self, attempt: AttemptNumber, out: &mut Outputs) {
+    /// 302 with this target and those behind it that get their calls the same way, as far as they
+    /// may be called and nothing counts their calls: holds are placed for the first alone. What
+    /// becomes of the call is not known.
+    pub(super) fn redirect_caller(&mut self, attempt: AttemptNumber, out: &mut Outputs) {
         let is_redirect =
-            |it: &&Attempt| matches!(it.handover.as_deref(), Some(Handover::Redirect));
+            |it: &&Attempt| matches!(it.handover.as_deref(), Some(Handover::Redirect { .. }));
+        let is_free = |it: &&Attempt| {
+            let counted =
+                matches!(it.handover.as_deref(), Some(Handover::Redirect { counted: true }));
+            !counted && !it.manner.barred
+        };
         let from = usize::from(attempt).saturating_sub(1);
         let planned = self.plan.as_ref().map_or(&[][..], |plan| &plan.attempts);
-        let contacts: Vec<Bytes> = planned
-            .iter()
-            .skip(from)
-            .take_while(is_redirect)
-            .map(|planned| planned.uri.clone())
-            .collect();
+        let mut planned = planned.iter().skip(from).take_while(is_redirect);
+        let first = planned.next().into_iter();
+        let contacts: Vec<Bytes> =
+            first.chain(planned.filter(is_free)).map(|planned| planned.uri.clone()).collect();
         self.state = State::Ended;
-        out.push(Output::Report(Report::AttemptStarted { attempt }));
         out.push(Output::ToCaller(Command::Redirect { contacts }));
-        let by = Means::Redirect;
-        out.push(Output::Report(Report::HandedOver { attempt, by, status: None }));
         let reason = Reason::HandedOver;
         let (party, q850) = (Party::System, None);
         out.push(Output::Report(Report::Ended { party, reason, status: 302, q850 }));
@@ -103,8 +117,8 @@ impl Call {
         let State::Handing { attempt, phase, .. } = self.state else { return Some(event) };
         match (phase, event) {
             (Phase::Taking, LegEvent::Confirmed) => {
+                // It has confirmed us, not a target: nothing is owed for that.
                 out.push(Output::Report(Report::Taken));
-                out.push(Output::Report(Report::Confirmed));
                 self.refer(attempt, now, out);
             }
             // Its leg could not even be answered for this.
@@ -114,6 +128,7 @@ impl Call {
             }
             (Phase::Asked, LegEvent::ReferAnswered { status }) => {
                 if (200..300).contains(&status) {
+                    out.push(Output::Report(Report::Referred { attempt }));
                     self.wait_for_notify(attempt, |referral| referral.first_notify, now);
                 } else {
                     self.bridge_instead(attempt, now, out);
@@ -126,6 +141,16 @@ impl Call {
             // The carrier has let go of us: it has the call.
             (Phase::Accepted, LegEvent::HungUp { .. }) => {
                 self.handed_over(attempt, None, Party::Caller, out);
+            }
+            (Phase::Asked, LegEvent::HungUp { .. }) => {
+                self.state = State::Handing { attempt, phase: Phase::Left, until: now + GUARD };
+            }
+            (Phase::Left, LegEvent::ReferAnswered { status: 200..300 })
+            | (Phase::Left, LegEvent::Notified { .. }) => {
+                self.handed_over(attempt, None, Party::Caller, out);
+            }
+            (Phase::Left, _) => {
+                self.end_unanswered(Party::Caller, Failure::of(Reason::CallerAbandoned), out);
             }
             (_, event) => return Some(event),
         }
@@ -164,7 +189,7 @@ impl Call {
         let handover = self.attempt(attempt).and_then(|planned| planned.handover.as_deref());
         let patience = match handover {
             Some(Handover::Refer(referral)) => patience(referral),
-            Some(Handover::Redirect) | None => GUARD,
+            Some(Handover::Redirect { .. }) | None => GUARD,
         };
         self.state = State::Handing { attempt, phase: Phase::Accepted, until: now + patience };
     }
@@ -184,6 +209,10 @@ impl Call {
             Phase::Taking => {
                 self.end_unanswered(Party::System, Failure::of(Reason::AckMissing), out);
             }
+            Phase::Left => {
+                self.end_unanswered(Party::Caller, Failure::of(Reason::CallerAbandoned), out);
+            }
+            Phase::Written => self.redirect_caller(attempt, out),
         }
     }
 
@@ -226,25 +255,63 @@ mod tests {
     #[test]
     fn a_302_names_all_targets_that_are_reached_this_way() {
         let (mut call, mut seen) = (new(), vec![]);
-        let mut plan = plan(3);
-        for planned in &mut plan.attempts[..2] {
-            planned.handover = Some(Box::new(Handover::Redirect));
-        }
-
-        feed(&mut call, 0, Input::Decided(plan), &mut seen);
+        feed(&mut call, 0, Input::Decided(redirecting(2, 3)), &mut seen);
         feed(&mut call, 0, Input::HoldPlaced, &mut seen);
 
-        let uri = Bytes::from_static(b"sip:192.0.2.9");
         assert_eq!(
             seen,
             [
                 Output::PlaceHold { attempt: 1 },
                 Output::Report(Report::AttemptStarted { attempt: 1 }),
-                Output::ToCaller(Command::Redirect { contacts: vec![uri.clone(), uri] }),
                 handed_over(Means::Redirect, None),
-                ended(Party::System, Reason::HandedOver, 302, None),
+                Output::AwaitDurable,
             ]
         );
+        seen.clear();
+        feed(&mut call, 2, Input::Durable, &mut seen);
+        assert_eq!(seen, moved(&["sip:192.0.2.1", "sip:192.0.2.2"]));
+    }
+
+    #[test]
+    fn a_302_waits_for_the_disk_no_longer_than_an_answer_does() {
+        let (mut call, mut seen) = (new(), vec![]);
+        feed(&mut call, 0, Input::Decided(redirecting(1, 1)), &mut seen);
+        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+        let until = call.deadline().unwrap();
+        seen.clear();
+
+        call.handle_timeout(until, &mut Outputs::new());
+        feed(&mut call, 900, Input::Durable, &mut seen);
+        assert!(call.is_ended());
+        assert_eq!(seen, [], "it went when its time was up");
+    }
+
+    #[test]
+    fn a_caller_that_gives_up_while_the_302_is_written_gets_it_all_the_same() {
+        let (mut call, mut seen) = (new(), vec![]);
+        feed(&mut call, 0, Input::Decided(redirecting(1, 1)), &mut seen);
+        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+        seen.clear();
+
+        let cancelled = LegEvent::Cancelled { why: None, q850: None };
+        feed(&mut call, 1, Input::Caller(cancelled), &mut seen);
+
+        assert_eq!(seen, moved(&["sip:192.0.2.1"]), "the record says that it was handed over");
+    }
+
+    #[test]
+    fn a_302_names_nobody_who_may_not_be_called_or_has_no_hold() {
+        let (mut call, mut seen) = (new(), vec![]);
+        let mut plan = redirecting(4, 4);
+        plan.attempts[1].manner.barred = true;
+        plan.attempts[2].handover = Some(Box::new(Handover::Redirect { counted: true }));
+
+        feed(&mut call, 0, Input::Decided(plan), &mut seen);
+        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+        seen.clear();
+        feed(&mut call, 2, Input::Durable, &mut seen);
+
+        assert_eq!(seen, moved(&["sip:192.0.2.1", "sip:192.0.2.4"]));
     }
 
     #[test]
@@ -335,18 +402,45 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_hangs_up_before_is_gone() {
-        let (mut call, mut seen) = asked();
+    fn whether_a_caller_that_hangs_up_first_was_referred_the_answer_to_the_refer_tells() {
         let why: ReasonValue = None;
-        feed(&mut call, 10, Input::Caller(LegEvent::HungUp { why, q850: None }), &mut seen);
+        let left = || {
+            let (mut call, mut seen) = asked();
+            let hung_up = LegEvent::HungUp { why: why.clone(), q850: None };
+            feed(&mut call, 10, Input::Caller(hung_up), &mut seen);
+            assert_eq!(seen, []);
+            (call, seen)
+        };
+        for event in [answered(202), notified(Some(100), false), notified(Some(503), true)] {
+            let (mut call, mut seen) = left();
+            feed(&mut call, 20, event, &mut seen);
+            assert_eq!(seen, &end_of_handover(None, Party::Caller)[1..]);
+        }
 
-        assert_eq!(
-            seen,
-            [
-                failed(1, None, Reason::CallerAbandoned),
-                ended(Party::Caller, Reason::CallerAbandoned, 200, None),
-            ]
-        );
+        let gone = [
+            failed(1, None, Reason::CallerAbandoned),
+            ended(Party::Caller, Reason::CallerAbandoned, 200, None),
+        ];
+        for event in [answered(405), Input::Caller(LegEvent::Lost { reason: Reason::DialogLost })] {
+            let (mut call, mut seen) = left();
+            feed(&mut call, 20, event, &mut seen);
+            assert_eq!(seen, gone);
+        }
+        let (mut call, mut seen) = left();
+        timeout(&mut call, 60_010, &mut seen);
+        assert_eq!(seen, gone);
+    }
+
+    #[test]
+    fn a_caller_is_confirmed_when_it_is_connected_to_its_target_and_not_when_it_was_taken() {
+        let (mut call, mut seen) = asked();
+        feed(&mut call, 10, answered(405), &mut seen);
+        feed(&mut call, 20, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+        feed(&mut call, 20, Input::Durable, &mut seen);
+        assert!(!seen.contains(&Output::Report(Report::Confirmed)));
+
+        feed(&mut call, 30, Input::Caller(LegEvent::Confirmed), &mut seen);
+        assert_eq!(seen.last(), Some(&Output::Report(Report::Confirmed)));
     }
 
     #[test]
@@ -380,11 +474,7 @@ mod tests {
         feed(&mut call, 0, Input::Caller(LegEvent::Confirmed), &mut seen);
         assert_eq!(
             seen,
-            [
-                Output::Report(Report::Taken),
-                Output::Report(Report::Confirmed),
-                Output::ToCaller(Command::Refer { attempt: 1 }),
-            ]
+            [Output::Report(Report::Taken), Output::ToCaller(Command::Refer { attempt: 1 }),]
         );
         (call, vec![])
     }
@@ -392,7 +482,8 @@ mod tests {
     fn accepted() -> (Call, Vec<Output>) {
         let (mut call, mut seen) = asked();
         feed(&mut call, 0, answered(202), &mut seen);
-        (call, seen)
+        assert_eq!(seen, [Output::Report(Report::Referred { attempt: 1 })]);
+        (call, vec![])
     }
 
     /// The first target by REFER, the others bridged.
@@ -405,6 +496,25 @@ mod tests {
             final_notify: Duration::from_secs(60),
         })));
         plan
+    }
+
+    /// The first targets by 302, the others bridged.
+    fn redirecting(by_302: usize, attempts: usize) -> Box<Plan> {
+        let mut plan = plan(attempts);
+        for (position, planned) in plan.attempts.iter_mut().enumerate() {
+            planned.uri = Bytes::from(format!("sip:192.0.2.{}", position + 1));
+            let handover = Box::new(Handover::Redirect { counted: position == 0 });
+            planned.handover = (position < by_302).then_some(handover);
+        }
+        plan
+    }
+
+    fn moved(uris: &[&'static str]) -> Vec<Output> {
+        let contacts = uris.iter().map(|uri| Bytes::from_static(uri.as_bytes())).collect();
+        vec![
+            Output::ToCaller(Command::Redirect { contacts }),
+            ended(Party::System, Reason::HandedOver, 302, None),
+        ]
     }
 
     fn end_of_handover(status: Option<u16>, party: Party) -> Vec<Output> {

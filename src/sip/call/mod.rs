@@ -217,7 +217,13 @@ impl Call {
                     self.deny_branch(reason, now, out);
                 }
             }
-            Input::Durable => self.relay_answer(out),
+            Input::Durable => {
+                if let State::Handing { attempt, phase: Phase::Written, .. } = self.state {
+                    self.redirect_caller(attempt, out);
+                } else {
+                    self.relay_answer(out);
+                }
+            }
             Input::Caller(event) => {
                 if let Some(event) = self.caller_while_handing(event, now, out) {
                     self.caller(event, out);

@@ -12,7 +12,8 @@ use crate::reason::Reason;
 use crate::sip::auth::Account;
 use crate::sip::flow::{TlsPeer, Transport};
 use crate::sip::leg::policy::LegPolicy;
-use crate::sip::policy::{ProgressRules, TargetPolicy, Variables};
+use crate::sip::message::Uri;
+use crate::sip::policy::{Destinations, ProgressRules, TargetPolicy, Variables, number_of};
 use crate::sip::target::{ReferPolicy, TargetRules};
 
 /// An ordered hunt. Empty plans do not exist: a decision without a target is a [`Refusal`].
@@ -62,6 +63,9 @@ pub struct Manner {
     pub progress: ProgressRules,
     /// The number it would call may not be called (spec/sip S10).
     pub barred: bool,
+    /// Which numbers may be called at all: what the target says, and the caller's trunk. Absent
+    /// where that is all of them.
+    pub destinations: [Option<Arc<Destinations>>; 2],
     /// Its ring time also ends an attempt that has shown progress (183, or early media). Else
     /// such a one rings on as long as all attempts together may (spec/sip B8).
     pub leaves_progress: bool,
@@ -69,11 +73,29 @@ pub struct Manner {
     pub beside: bool,
 }
 
+impl Manner {
+    /// Whether the number in this URI, if it has one, may be called.
+    pub fn permits(&self, uri: &[u8]) -> bool {
+        let mut lists = self.destinations.iter().flatten().peekable();
+        // Most calls may go anywhere, and nobody has to look for a number.
+        lists.peek().is_none()
+            || number_of(uri).is_none_or(|number| lists.all(|list| list.permit(number)))
+    }
+
+    /// The same of a URI that a party has named.
+    pub fn permits_named(&self, uri: &Uri<'_>) -> bool {
+        self.destinations.iter().flatten().all(|list| list.permit_named(uri))
+    }
+}
+
 /// How the carrier is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Handover {
     /// By 302.
-    Redirect,
+    Redirect {
+        /// Caps or limits count its calls, so that it needs a hold to be named.
+        counted: bool,
+    },
     Refer(Referral),
 }
 

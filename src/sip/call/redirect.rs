@@ -16,7 +16,7 @@ use crate::sip::target::{RedirectConfig, same_host};
 use crate::time::Mono;
 
 use super::plan::{Attempt, Destination, Manner};
-use super::report::{AttemptNumber, Report};
+use super::report::{AttemptNumber, Place, Report};
 use super::{Call, Failure, Output, Outputs};
 
 /// Contacts of one redirection that are tried.
@@ -44,6 +44,9 @@ impl Attempt {
         if !is_sip || parsed.headers().is_some() || parsed.params().has(b"method") {
             return None;
         }
+        if !self.manner.permits_named(&parsed) {
+            return None;
+        }
         let own = Uri::parse(&self.uri).ok()?;
         let own_ip = self.destination.map(|it| it.peer.ip());
         let host = parsed.host();
@@ -63,7 +66,9 @@ impl Attempt {
         // Over TLS only whoever the target itself has to be is known; and a call that asked for
         // TLS is not sent on without.
         let tls = self.destination.and_then(|it| it.tls).filter(|_| is_own);
+        let was_tls = self.destination.is_some_and(|it| it.transport == Transport::Tls);
         if (transport == Transport::Tls && tls.is_none())
+            || (transport != Transport::Tls && was_tls)
             || (own.scheme() == Scheme::Sips && parsed.scheme() != Scheme::Sips)
         {
             return None;
@@ -101,6 +106,7 @@ impl Call {
             return;
         }
         // Before the failure: it tells whether the target's hold is still needed.
+        let uris = uris.into_iter().map(Place).collect();
         out.push(Output::Report(Report::Extended { after: attempt, uris }));
         self.attempt_over(attempt, &failure, now, out);
         self.last_failure = Some(Box::new(failure));
@@ -121,7 +127,8 @@ impl Call {
         let mut uris: Vec<Bytes> = Vec::new();
         for Moved { uri, destination } in contacts.into_iter().take(CONTACTS_MAX) {
             let end = at + uris.len();
-            if !plan.attempts[..end].iter().any(|tried| same_uri(&tried.uri, &uri)) {
+            let has_number = plan.attempts.len() < usize::from(AttemptNumber::MAX);
+            if has_number && !plan.attempts[..end].iter().any(|tried| same_uri(&tried.uri, &uri)) {
                 let next = Attempt {
                     uri: uri.clone(),
                     destination: Some(destination),
@@ -153,6 +160,8 @@ mod tests {
     use super::*;
     use crate::sip::flow::{TlsPeer, Transport};
     use crate::sip::leg::policy::LegPolicy;
+    use crate::sip::policy::Destinations;
+    use crate::sip::policy::config::DestinationPolicy;
     use crate::sip::target::{TargetConfig, TargetRules};
 
     #[test]
@@ -200,7 +209,40 @@ mod tests {
         let expected = Destination { transport: Transport::Tls, peer, tls };
         assert_eq!(leads("sips:x@buyer.example"), Some(expected));
         assert_eq!(leads("sip:x@buyer.example"), None, "no less secure than was asked for");
+        assert_eq!(leads("sip:x@buyer.example;transport=tcp"), None);
         assert_eq!(leads("sips:x@192.0.2.77"), None, "whose certificate would that be?");
+    }
+
+    #[test]
+    fn a_call_over_tls_does_not_go_on_in_clear() {
+        let tls = Some(TlsPeer(3));
+        let own =
+            attempt().destination.map(|it| Destination { transport: Transport::Tls, tls, ..it });
+        let uri = Bytes::from_static(b"sip:q@buyer.example;transport=tls");
+        let attempt = Attempt { uri, destination: own, ..attempt() };
+        let leads = |uri: &str| attempt.admits(uri.as_bytes(), &[], &[]).is_some();
+
+        assert!(leads("sip:x@buyer.example:5071;transport=tls"));
+        assert!(!leads("sip:x@buyer.example:5071"));
+    }
+
+    #[test]
+    fn a_number_that_may_not_be_called_may_not_be_named_either() {
+        let of_trunk = DestinationPolicy { deny: vec!["premium".into()], ..Default::default() };
+        let of_target = DestinationPolicy { allow: vec!["+1".into()], ..Default::default() };
+        let lists = [of_trunk, of_target];
+        let destinations =
+            lists.map(|policy| Some(Arc::new(Destinations::compile(&policy).unwrap())));
+        let attempt = Attempt { manner: Manner { destinations, ..Manner::default() }, ..attempt() };
+        let leads = |user: &str| {
+            attempt.admits(format!("sip:{user}@buyer.example").as_bytes(), &[], &[]).is_some()
+        };
+
+        assert!(leads("+16145550163"));
+        assert!(leads("queue"), "that is no number");
+        assert!(!leads("+19005550163"), "the trunk bars it");
+        assert!(!leads("+447911123456"), "the target does not list it");
+        assert!(!leads("+447911123456;phone-context=x"));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What a call tells about itself. The server turns each report into a fact.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::reason::Reason;
+use crate::sip::message::Uri;
 
 /// Attempts are numbered from 1 in the order they are made; the number is also the leg's.
 pub type AttemptNumber = u8;
@@ -23,15 +26,17 @@ pub enum Report {
     },
     /// The target of attempt `after` named other places. They are attempts of the same target
     /// from now on, in this order, numbered from `after + 1`; what was planned comes behind them.
-    Extended { after: AttemptNumber, uris: Vec<Bytes> },
+    Extended { after: AttemptNumber, uris: Vec<Place> },
     /// We answered the caller ourselves, and it confirmed.
     Taken,
+    /// The carrier accepted our REFER.
+    Referred { attempt: AttemptNumber },
     /// The carrier has the call. `status` is what the target answered it, if it said so; without
     /// it the outcome is not known, and never will be.
     HandedOver { attempt: AttemptNumber, by: Means, status: Option<u16> },
     /// The target asked to be replaced, and the new party at `uri` is called, as an attempt of its
     /// own behind all that were planned.
-    TransferStarted { attempt: AttemptNumber, uri: Bytes },
+    TransferStarted { attempt: AttemptNumber, uri: Place },
     /// It did not take the call, which goes on as it was.
     TransferFailed { attempt: AttemptNumber, status: u16, reason: Reason },
     /// It has taken the target's place.
@@ -42,6 +47,25 @@ pub enum Report {
     Confirmed,
     /// The call is over; nothing follows. `status` is what the caller's INVITE was answered.
     Ended { party: Party, reason: Reason, status: u16, q850: Option<u8> },
+}
+
+/// A URI that a party has named. `Debug` hides whom: it may be a caller.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Place(pub Bytes);
+
+impl Place {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Uri::parse(&self.0) {
+            Ok(uri) => uri.fmt(f),
+            Err(_) => f.write_str("Place(…)"),
+        }
+    }
 }
 
 /// How a carrier was told whom to call.
@@ -61,3 +85,19 @@ pub enum Party {
 
 /// The value of a Reason header field that goes along to the other leg (RFC 3326, spec/sip B6).
 pub type ReasonValue = Option<Bytes>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_a_place_does_not_print_who_is_called() {
+        let place = |text: &'static str| Place(Bytes::from_static(text.as_bytes()));
+        let uris = vec![place("sip:+12125550111@buyer.example"), place("+12125550111")];
+        let started = Report::TransferStarted { attempt: 2, uri: uris[0].clone() };
+
+        let printed = format!("{:?} {started:?}", Report::Extended { after: 1, uris });
+
+        assert!(!printed.contains("5550111") && printed.contains("buyer.example"), "{printed}");
+    }
+}

@@ -77,6 +77,10 @@ impl Call {
                 self.handed_over(attempt, None, party, out);
                 return;
             }
+            State::Handing { attempt, phase: Phase::Written, .. } => {
+                self.redirect_caller(attempt, out);
+                return;
+            }
             State::Handing { attempt, .. } => {
                 out.push(Output::Report(Failure::of(reason).report(attempt)));
             }

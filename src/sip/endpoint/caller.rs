@@ -95,7 +95,12 @@ impl Endpoint {
             self.refuse_busy(&request, flow, busy);
             return;
         }
-        let Some(rules) = self.trunks.get(trunk) else { return };
+        let Some(mut rules) = self.trunks.get(trunk) else { return };
+        let mut trunk = trunk;
+        if rules.users.is_some() {
+            trunk = self.trunks.claimed(trunk, flow, &request);
+            rules = self.trunks.get(trunk).unwrap_or(rules);
+        }
         if let Some(users) = &rules.users
             && let Err(unauthorized) = self.doorkeeper.admit(users, &request, now)
         {

@@ -177,7 +177,7 @@ impl Endpoint {
                 self.calls.get(call)?.call.attempt(attempt)?.account().cloned()
             }
             Owner::Registration(index) => {
-                Some(self.registrars.get(usize::from(index))?.machine.account.clone())
+                Some(self.registrars.get(&index)?.machine.account.clone())
             }
             Owner::Nobody
             | Owner::Call(_)
@@ -239,7 +239,7 @@ impl Endpoint {
     /// RFC 3261 §22.2: the number rises. In a dialog others may have been used since.
     fn next_cseq(&mut self, owner: Owner, request: &Request) -> u32 {
         if let Owner::Registration(index) = owner
-            && let Some(registrar) = self.registrars.get_mut(usize::from(index))
+            && let Some(registrar) = self.registrars.get_mut(&index)
         {
             registrar.cseq += 1;
             return registrar.cseq;

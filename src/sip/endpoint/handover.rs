@@ -97,7 +97,7 @@ impl Endpoint {
             return;
         }
         let rare = self.calls.get(call).and_then(|entry| entry.rare.as_ref());
-        if side == Side::Caller && rare.is_some_and(|rare| rare.relays_refer) {
+        if side == Side::Caller && rare.is_some_and(|rare| rare.relayed_refer.is_some()) {
             self.relay(call, side, request, flow, now);
             return;
         }
@@ -147,6 +147,11 @@ impl Endpoint {
                 entry.describe(Side::Caller, None, digest(body_of(response).as_ref()));
             }
             entry.release_ack(Side::Target, body_of(response), &mut self.wire);
+            if entry.new_call_connected() {
+                // Only now has the caller taken what its target answered.
+                self.drive(call, call::Input::Caller(LegEvent::Confirmed), now);
+                return;
+            }
             self.transferred(call, now);
             self.settle(call);
             return;
@@ -182,6 +187,11 @@ impl Endpoint {
 impl CallEntry {
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// Whether the re-INVITE connected the call's first target, and not one that replaces it.
+    fn new_call_connected(&self) -> bool {
+        self.rare.as_ref().is_none_or(|rare| rare.transfer.is_none())
     }
 
     /// The call has ended: what a REFER left behind is waited for, what is being set up is not.

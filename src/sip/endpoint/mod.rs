@@ -33,7 +33,7 @@ mod tests;
 mod transfer;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -199,7 +199,8 @@ pub struct Endpoint {
     orphans: Option<Arc<Orphans>>,
     /// Whom we let in on trunks that ask for a proof.
     doorkeeper: Box<Doorkeeper>,
-    registrars: Vec<Registrar>,
+    /// By number; those that were taken back stay until nothing is awaited of them.
+    registrars: BTreeMap<u16, Registrar>,
     /// The call whose event is being handled: the one to end if the handler panics.
     current: Option<CallKey>,
 }
@@ -245,7 +246,7 @@ impl Endpoint {
             draining: false,
             orphans: None,
             doorkeeper: Box::new(Doorkeeper::new(key)),
-            registrars: Vec::new(),
+            registrars: BTreeMap::new(),
             current: None,
         };
         if registers {
@@ -395,7 +396,7 @@ impl Endpoint {
             }
             Input::Drain => {
                 self.draining = true;
-                self.end_registrations();
+                self.end_registrations(now);
             }
             Input::Strained(strain) => self.strain = strain,
             Input::Configure(trunks) => self.configure(trunks, now),
@@ -405,9 +406,9 @@ impl Endpoint {
 
     fn configure(&mut self, trunks: Arc<Trunks>, now: Mono) {
         self.failures = failures_of(&trunks);
-        let before = std::mem::replace(&mut self.trunks, trunks);
+        self.trunks = trunks;
         if self.wire.settings.registers {
-            self.register_anew(&before, now);
+            self.register_anew(now);
         }
     }
 

@@ -51,7 +51,7 @@ impl CallEntry {
     /// Tells what names both dialogs, ahead of the report that the call is answered: should the
     /// process die, the next one knows by it whose BYE comes.
     pub(super) fn name_dialogs(&mut self, key: CallKey, report: &Report, wire: &mut Wire) {
-        if !matches!(report, Report::Answered { .. }) {
+        if !matches!(report, Report::Answered { .. } | Report::Transferred { .. }) {
             return;
         }
         self.open_caller_dialog(wire);

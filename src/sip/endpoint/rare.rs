@@ -1,5 +1,6 @@
 //! What few calls have: policies of the trunk for our responses, of a target for its INVITE, targets
-//! that ring side by side, and calls that are handed over or transferred. All of it costs a plain call one empty pointer.
+//! that ring side by side, and calls that are handed over or transferred. All of it costs a plain
+//! call one empty pointer.
 
 use std::sync::Arc;
 
@@ -30,8 +31,8 @@ pub(super) struct Rare {
     pub(super) linger_until: Option<Mono>,
     pub(super) connecting: Option<Connecting>,
     pub(super) transfer: Option<Box<Transfer>>,
-    /// A REFER of the target was passed on; the carrier's NOTIFYs are passed back.
-    pub(super) relays_refer: bool,
+    /// The number of the target's REFER that was passed on; the carrier's NOTIFYs are passed back.
+    pub(super) relayed_refer: Option<u32>,
     /// Replacements of the target that were tried.
     pub(super) transfers: u8,
 }

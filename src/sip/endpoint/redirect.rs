@@ -6,12 +6,15 @@ use crate::sip::call::report::AttemptNumber;
 use crate::sip::leg::event::LegEvent;
 use crate::sip::message::{HeaderName, NameAddr, Response};
 
+use super::Settings;
+
 /// What the 3xx of a target means to its call. 305 and 380 are refusals: what their Contacts are
 /// is not an address of the target (RFC 3261 §21.3.4, §21.3.5).
 pub(super) fn redirection(
     call: &Call,
     attempt: AttemptNumber,
     response: &Response,
+    settings: &Settings,
 ) -> Option<LegEvent> {
     let status = response.status();
     if !matches!(status, 300..=302) {
@@ -26,7 +29,11 @@ pub(super) fn redirection(
         response.addresses(HeaderName::Contact).filter_map(Result::ok).collect();
     // The sort is stable: of two that are liked equally the first comes first.
     contacts.sort_by_key(|contact| std::cmp::Reverse(preference(contact)));
-    let allowed = |contact: &NameAddr<'_>| call.admits(attempt, contact.uri(), hosts);
+    // A target on this machine may not send its call back to us.
+    let allowed = |contact: &NameAddr<'_>| {
+        let moved = call.admits(attempt, contact.uri(), hosts)?;
+        (!settings.is_ours(&moved.destination)).then_some(moved)
+    };
     let contacts: Vec<Moved> = contacts.iter().filter_map(allowed).take(CONTACTS_MAX).collect();
     Some(LegEvent::Redirected { status, contacts })
 }

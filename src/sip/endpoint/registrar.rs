@@ -4,13 +4,14 @@
 use bytes::Bytes;
 
 use crate::id::TrunkId;
-use crate::sip::auth::Registration;
+use crate::sip::auth::client::ROUNDS_MAX;
 use crate::sip::auth::register::{Ask, Ending};
+use crate::sip::auth::{Registration, RegistrationConfig};
 use crate::sip::call::plan::Destination;
 use crate::sip::flow::{Flow, ListenerId};
 use crate::sip::message::{HeaderName, Method, NameAddr, Response, Uri};
 use crate::sip::transaction::Client;
-use crate::sip::trunk::{Trunk, Trunks};
+use crate::sip::trunk::Trunk;
 use crate::time::Mono;
 
 use super::wire::{Due, Machine, Owner};
@@ -20,6 +21,7 @@ use super::{Endpoint, Output};
 pub(super) struct Registrar {
     pub(super) machine: Registration,
     trunk: TrunkId,
+    config: RegistrationConfig,
     call_id: Bytes,
     tag: Bytes,
     pub(super) cseq: u32,
@@ -29,47 +31,62 @@ pub(super) struct Registrar {
     contact: Bytes,
     /// Whether it was said that it is registered.
     told: bool,
+    /// When no answer to it can come any more, once it was taken back.
+    gone_at: Option<Mono>,
 }
 
 impl Endpoint {
-    /// Begins to register wherever a trunk says so. Of several endpoints one does.
+    /// Begins to register wherever a trunk says so and it is not done yet. Of several endpoints one
+    /// does.
     pub(super) fn begin_registrations(&mut self, now: Mono) {
         for (_, trunk) in self.trunks.clone().iter() {
             let (Some(config), Some(account)) = (&trunk.register, &trunk.account) else { continue };
+            let free = (0..u16::MAX).find(|it| !self.registrars.contains_key(it));
+            let Some(index) = free.filter(|_| !self.registers(trunk)) else { continue };
             let servers = config.servers.iter().map(|it| Bytes::copy_from_slice(it.as_bytes()));
             let (account, servers) = (account.clone(), servers.collect());
             let chance = self.wire.ids.random();
             let machine = Registration::new(account, servers, config.expires_s, chance, now);
-            let tag = Bytes::from(format!("{:016x}", self.wire.ids.random()));
-            self.registrars.push(Registrar {
+            let registrar = Registrar {
                 machine,
                 trunk: trunk.id.clone(),
+                config: config.clone(),
                 call_id: self.wire.ids.sip_call_id(),
-                tag,
+                tag: Bytes::from(format!("{:016x}", self.wire.ids.random())),
                 cseq: 0,
                 asked: None,
                 contact: Bytes::new(),
                 told: false,
-            });
-            self.arm_registration(self.registrars.len() - 1);
+                gone_at: None,
+            };
+            self.registrars.insert(index, registrar);
+            self.arm_registration(index);
         }
     }
 
-    /// The trunks are others: where a registration is, what there was is taken back and begun anew.
-    /// The old ones stay in their places, so that a late answer finds whom it is for.
-    pub(super) fn register_anew(&mut self, before: &Trunks, now: Mono) {
-        let wanted = |trunks: &Trunks| -> Vec<_> {
-            let of = |trunk: &Trunk| Some((trunk.register.clone()?, trunk.account.clone()));
-            trunks.iter().filter_map(|(_, trunk)| of(trunk)).collect()
-        };
-        if wanted(before) != wanted(&self.trunks) {
-            self.end_registrations();
+    /// Whether the trunk's registration is looked after.
+    fn registers(&self, trunk: &Trunk) -> bool {
+        self.registrars.values().any(|it| !it.machine.is_stopped() && it.is_of(trunk))
+    }
+
+    /// The trunks are others: registrations that are not wanted any more are taken back, and new
+    /// ones begun. The old ones stay for a while, so that a late answer finds whom it is for.
+    pub(super) fn register_anew(&mut self, now: Mono) {
+        self.registrars.retain(|_, it| it.gone_at.is_none_or(|gone_at| now < gone_at));
+        let trunks = self.trunks.clone();
+        let wanted = |it: &Registrar| trunks.iter().any(|(_, trunk)| it.is_of(trunk));
+        let unwanted = self.registrars.iter().filter(|(_, it)| !wanted(it));
+        let unwanted: Vec<u16> = unwanted.map(|(index, _)| *index).collect();
+        for index in unwanted {
+            self.end_registration(index, now);
+        }
+        if !self.draining {
             self.begin_registrations(now);
         }
     }
 
     pub(super) fn registration_timeout(&mut self, index: u16, now: Mono) {
-        let registrar = self.registrars.get_mut(usize::from(index));
+        let registrar = self.registrars.get_mut(&index);
         let ask = registrar.and_then(|it| it.machine.handle_timeout(now));
         self.ask_registrar(index, ask);
     }
@@ -81,7 +98,7 @@ impl Endpoint {
         destination: Option<Destination>,
         now: Mono,
     ) {
-        let Some(registrar) = self.registrars.get_mut(usize::from(index)) else { return };
+        let Some(registrar) = self.registrars.get_mut(&index) else { return };
         let Some(ask) = registrar.asked.take() else { return };
         let flow = destination.and_then(|destination| {
             let Destination { transport, peer, tls } = destination;
@@ -95,7 +112,7 @@ impl Endpoint {
     }
 
     pub(super) fn registration_answered(&mut self, index: u16, response: &Response, now: Mono) {
-        let Some(registrar) = self.registrars.get(usize::from(index)) else { return };
+        let Some(registrar) = self.registrars.get(&index) else { return };
         let ending = match response.status() {
             ..200 => return,
             200..300 => Ending::Accepted { expires_s: registrar.granted(response) },
@@ -110,7 +127,7 @@ impl Endpoint {
 
     pub(super) fn registration_ended(&mut self, index: u16, ending: Ending, now: Mono) {
         let chance = self.wire.ids.random();
-        let Some(registrar) = self.registrars.get_mut(usize::from(index)) else { return };
+        let Some(registrar) = self.registrars.get_mut(&index) else { return };
         let ask = registrar.machine.ended(ending, chance, now);
         let registered = registrar.machine.is_registered();
         let is_news = std::mem::replace(&mut registrar.told, registered) != registered;
@@ -122,31 +139,42 @@ impl Endpoint {
     }
 
     /// New calls are not wanted any more.
-    pub(super) fn end_registrations(&mut self) {
-        for index in 0..u16::try_from(self.registrars.len()).unwrap_or(u16::MAX) {
-            let ask = self.registrars[usize::from(index)].machine.stop();
-            self.ask_registrar(index, ask);
+    pub(super) fn end_registrations(&mut self, now: Mono) {
+        let indexes: Vec<u16> = self.registrars.keys().copied().collect();
+        for index in indexes {
+            self.end_registration(index, now);
         }
+    }
+
+    fn end_registration(&mut self, index: u16, now: Mono) {
+        // Longer than a request and its repetitions after challenges can last.
+        let patience = self.wire.settings.timers.patience() * (u32::from(ROUNDS_MAX) + 2);
+        let Some(registrar) = self.registrars.get_mut(&index) else { return };
+        registrar.gone_at.get_or_insert(now + patience);
+        let ask = registrar.machine.stop();
+        self.ask_registrar(index, ask);
     }
 
     fn ask_registrar(&mut self, index: u16, ask: Option<Ask>) {
-        if let Some(ask) = ask {
+        if let Some(ask) = ask
+            && let Some(registrar) = self.registrars.get_mut(&index)
+        {
             let server = ask.server.clone();
-            self.registrars[usize::from(index)].asked = Some(ask);
+            registrar.asked = Some(ask);
             self.wire.out.push(Output::Locate { registration: index, server });
         }
-        self.arm_registration(usize::from(index));
+        self.arm_registration(index);
     }
 
-    fn arm_registration(&mut self, index: usize) {
-        let deadline = self.registrars.get(index).and_then(|it| it.machine.deadline());
-        if let (Some(deadline), Ok(index)) = (deadline, u16::try_from(index)) {
+    fn arm_registration(&mut self, index: u16) {
+        let deadline = self.registrars.get(&index).and_then(|it| it.machine.deadline());
+        if let Some(deadline) = deadline {
             self.wire.deadlines.arm(deadline, Due::Registration(index));
         }
     }
 
     fn register(&mut self, index: u16, ask: &Ask, flow: Flow, now: Mono) {
-        let Some(registrar) = self.registrars.get_mut(usize::from(index)) else { return };
+        let Some(registrar) = self.registrars.get_mut(&index) else { return };
         let wire = &mut self.wire;
         registrar.cseq += 1;
         let account = registrar.machine.account.clone();
@@ -183,6 +211,13 @@ impl Endpoint {
 }
 
 impl Registrar {
+    /// Whether the trunk still wants this registration.
+    fn is_of(&self, trunk: &Trunk) -> bool {
+        self.trunk == trunk.id
+            && trunk.register.as_ref() == Some(&self.config)
+            && trunk.account.as_ref() == Some(&self.machine.account)
+    }
+
     /// How long the registration lasts: what the server says of our Contact, else of all.
     fn granted(&self, response: &Response) -> Option<u32> {
         let ours = NameAddr::parse(&self.contact).ok()?;

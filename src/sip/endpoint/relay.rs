@@ -22,6 +22,7 @@ use crate::time::Mono;
 
 use super::caller::is_session;
 use super::requests::body_of;
+use super::transfer::refer_along;
 use super::wire::{ALLOW, Machine, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};
 
@@ -31,15 +32,8 @@ pub(super) const REINVITE_PATIENCE: Duration = Duration::from_secs(60);
 const UPDATE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Header fields that a relayed request takes along.
-const CARRIED: [HeaderName; 7] = [
-    HeaderName::InfoPackage,
-    HeaderName::ContentDisposition,
-    HeaderName::Subject,
-    HeaderName::ReferTo,
-    HeaderName::ReferredBy,
-    HeaderName::Event,
-    HeaderName::SubscriptionState,
-];
+const CARRIED: [HeaderName; 3] =
+    [HeaderName::InfoPackage, HeaderName::ContentDisposition, HeaderName::Subject];
 
 impl Endpoint {
     /// `request` arrived on `side` and fits its dialog.
@@ -257,6 +251,7 @@ impl CallEntry {
         wire: &mut Wire,
         now: Mono,
     ) {
+        let referred = self.rare.as_ref().and_then(|rare| rare.relayed_refer);
         let Some(leg) = self.leg(to) else { return };
         let pending = wire.transactions.get(answer).and_then(|entry| entry.request.as_ref());
         let Some(request) = pending.map(|pending| &pending.request) else { return };
@@ -269,10 +264,11 @@ impl CallEntry {
             self.send_reinvite(to, body, owner, patience, wire, now);
             return;
         }
-        let carried: Vec<(HeaderName, Bytes)> = CARRIED
+        let mut carried: Vec<(HeaderName, Bytes)> = CARRIED
             .iter()
             .filter_map(|name| Some((*name, Bytes::copy_from_slice(request.line(*name)?))))
             .collect();
+        let body = refer_along(request, referred, &mut carried, body);
         let Some(dialog) = &mut leg.dialog else { return };
         let contact = wire.contact(dialog.flow(), dialog.is_secure());
         let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);

@@ -234,7 +234,9 @@ impl Endpoint {
                 // Of those that ring side by side one that is elsewhere has refused.
                 let serial = leg.filter(|_| !is_branch);
                 serial
-                    .and_then(|leg| redirection(&entry.call, leg.number, response))
+                    .and_then(|leg| {
+                        redirection(&entry.call, leg.number, response, &self.wire.settings)
+                    })
                     .unwrap_or(LegEvent::Refused { status, q850, why })
             }
         };

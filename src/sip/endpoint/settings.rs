@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
+use crate::sip::call::plan::Destination;
 use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
@@ -51,6 +52,18 @@ impl Settings {
 
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
         self.listeners.get(usize::from(id.0))
+    }
+
+    /// Whether a request sent there would come back to one of our own listeners.
+    pub fn is_ours(&self, destination: &Destination) -> bool {
+        let (ip, port) = (destination.peer.ip().to_canonical(), destination.peer.port());
+        self.listeners.iter().any(|listener| {
+            let local = listener.local.ip().to_canonical();
+            let is_here = ip == local
+                || ip == listener.address.to_canonical()
+                || (local.is_unspecified() && ip.is_loopback());
+            listener.transport == destination.transport && listener.local.port() == port && is_here
+        })
     }
 
     /// The flow from a listener that can reach the peer: its own if that fits, else the first that

@@ -18,11 +18,11 @@ use bytes::Bytes;
 use crate::reason::Reason;
 use crate::sip::call;
 use crate::sip::call::redirect::same_uri;
-use crate::sip::call::report::{ReasonValue, Report};
+use crate::sip::call::report::{Place, ReasonValue, Report};
 use crate::sip::dialog::is_secure;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey, TransactionKey};
-use crate::sip::leg::event::LegEvent;
+use crate::sip::leg::event::{Body, LegEvent};
 use crate::sip::leg::{Leg, LegState};
 use crate::sip::message::reason_phrase;
 use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, Uri, Writer};
@@ -74,10 +74,11 @@ impl Endpoint {
         match self.screen_refer(call, side, &request) {
             Err(status) => self.wire.reply(request, flow, status, now),
             Ok(ReferPolicy::Relay) => {
-                if let Some(entry) = self.calls.get_mut(call) {
-                    entry.rare().relays_refer = true;
-                }
+                let cseq = request.cseq().number;
                 self.relay(call, side, request, flow, now);
+                if let Some(entry) = self.calls.get_mut(call) {
+                    entry.rare().relayed_refer = Some(cseq);
+                }
             }
             Ok(ReferPolicy::Accept | ReferPolicy::Reject) => {
                 self.transfer(call, request, flow, now);
@@ -85,7 +86,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether a REFER is followed.
+    /// Whether a REFER is followed, and how.
     fn screen_refer(
         &self,
         call: CallKey,
@@ -117,7 +118,8 @@ impl Endpoint {
         let allowed = entry.call.admits(target.number, refer_to.uri(), &rules.refer.hosts);
         let tried = entry.call.attempts().any(|it| same_uri(&it.uri, refer_to.uri()));
         let spent = rare.is_some_and(|rare| rare.transfers >= TRANSFERS_MAX);
-        if allowed.is_none() || tried || spent {
+        let is_elsewhere = allowed.is_some_and(|it| !self.wire.settings.is_ours(&it.destination));
+        if !is_elsewhere || tried || spent {
             return Err(403);
         }
         Ok(rules.refer.policy)
@@ -135,7 +137,7 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(number) = entry.extend_plan(&uri) else { return };
         let id = entry.id;
-        let report = Report::TransferStarted { attempt: number, uri };
+        let report = Report::TransferStarted { attempt: number, uri: Place(uri) };
         self.wire.out.push(Output::Report { call, id, at: now, report });
         let ring = entry.call.attempt(number).map(|it| it.ring_timeout);
         let leg = entry.dial(call, number, &mut self.wire, now).ok();
@@ -227,6 +229,7 @@ impl Endpoint {
         let (id, attempt) = (entry.id, transfer.number);
         let told = transfer.referrer.is_some();
         let report = Report::Transferred { attempt };
+        entry.name_dialogs(call, &report, &mut self.wire);
         self.wire.out.push(Output::Report { call, id, at: now, report });
         if told {
             entry.tell_referrer(call, 200, &mut self.wire, now);
@@ -387,7 +390,7 @@ impl CallEntry {
             writer.header(HeaderName::SubscriptionState, state.as_bytes());
             writer.header(HeaderName::Contact, &contact);
         };
-        let body = crate::sip::leg::event::Body {
+        let body = Body {
             content_type: Bytes::from_static(b"message/sipfrag;version=2.0"),
             bytes: Bytes::from(fragment),
         };
@@ -399,6 +402,33 @@ impl CallEntry {
             wire.challenges.entrust(notify, account);
         }
     }
+}
+
+/// What a relayed REFER, or a NOTIFY of it, takes along. `referred` is the number of the REFER in
+/// the dialog of who asked, by which that one knows it. Of the carrier's own signalling a NOTIFY
+/// may tell nothing but the status (spec/sip S8).
+pub(super) fn refer_along(
+    request: &Request,
+    referred: Option<u32>,
+    carried: &mut Vec<(HeaderName, Bytes)>,
+    body: Option<Body>,
+) -> Option<Body> {
+    let line = |name| Some((name, Bytes::copy_from_slice(request.line(name)?)));
+    if request.method() == Method::Refer {
+        carried.extend(line(HeaderName::ReferTo));
+    }
+    if request.method() != Method::Notify {
+        return body;
+    }
+    let event = referred.map_or_else(|| "refer".into(), |cseq| format!("refer;id={cseq}"));
+    carried.push((HeaderName::Event, Bytes::from(event)));
+    carried.extend(line(HeaderName::SubscriptionState));
+    let status_line = |body: Body| {
+        let end = body.bytes.iter().position(|byte| b"\r\n".contains(byte));
+        let line = &body.bytes[..end.unwrap_or(body.bytes.len())];
+        Body { bytes: Bytes::from([line, b"\r\n"].concat()), ..body }
+    };
+    body.map(status_line)
 }
 
 /// BYE on a leg that is no part of its call any more.

@@ -1,7 +1,8 @@
 //! Which telephone numbers may be called (spec/sip S10). The longest beginning that is listed
 //! decides; what no list names may be called if nothing is listed as allowed.
 
-use crate::phone::PhoneNumber;
+use crate::phone::{ParseNumberError, PhoneNumber};
+use crate::sip::message::{Uri, unescape};
 
 use super::PolicyFault;
 use super::config::DestinationPolicy;
@@ -88,6 +89,30 @@ impl Destinations {
         let listed = self.prefixes.iter().find(|(prefix, _)| digits.starts_with(&**prefix));
         listed.map_or(!self.closed, |(_, allowed)| *allowed)
     }
+
+    /// The same of a URI that a party has named, and may have spelt so that its number passes for
+    /// something else: what looks like a number and is none is not permitted.
+    pub fn permit_named(&self, uri: &Uri<'_>) -> bool {
+        let Some(user) = uri.user_part().filter(|_| !self.is_open()) else { return true };
+        let params = uri.user_params();
+        if params.has(b"phone-context") || params.has(b"rn") {
+            return false;
+        }
+        let user = unescape(user);
+        let is_like_a_number =
+            user.iter().all(|byte| byte.is_ascii_digit() || b"+-.() *#".contains(byte));
+        match PhoneNumber::from_bytes(&user) {
+            Ok(number) => {
+                // Ten digits are a number of the North American plan to those who dial like that.
+                let national = Some(number.digits())
+                    .filter(|digits| user.first() != Some(&b'+') && *digits < 10_000_000_000)
+                    .and_then(|digits| PhoneNumber::from_digits(10_000_000_000 + digits));
+                self.permit(number) && national.is_none_or(|number| self.permit(number))
+            }
+            Err(ParseNumberError::Length(digits)) if digits < 7 => true,
+            Err(_) => !is_like_a_number,
+        }
+    }
 }
 
 fn beginnings(entry: &str) -> Option<Vec<String>> {
@@ -114,6 +139,36 @@ mod tests {
     fn nothing_listed_permits_everything() {
         let all = compile(&[], &[]).unwrap();
         assert!(all.permit(number("+18005550100")) && all.permit(number("+9791234567")));
+    }
+
+    #[test]
+    fn a_number_that_somebody_names_does_not_pass_by_its_spelling() {
+        let lists = compile(&["+1"], &["premium"]).unwrap();
+        let named = |user: &str| {
+            let uri = format!("sip:{user}@buyer.example");
+            lists.permit_named(&Uri::parse(uri.as_bytes()).unwrap())
+        };
+
+        for user in ["+16145550163", "16145550163", "queue", "5001", "a19005550163"] {
+            assert!(named(user), "{user}");
+        }
+        for user in [
+            "+19005550163",
+            "19005550163",
+            "9005550163",
+            // Of Ohio or of Australia?
+            "6145550163",
+            "%2B19005550163",
+            "+1-900-555-0163",
+            "+447911123456",
+            "011447911123456",
+            "*67+19005550163",
+            "5550163;phone-context=+1900",
+            "+16145550163;rn=+19005550163",
+        ] {
+            assert!(!named(user), "{user}");
+        }
+        assert!(compile(&[], &[]).unwrap().permit_named(&Uri::parse(b"sip:*67@a").unwrap()));
     }
 
     #[test]

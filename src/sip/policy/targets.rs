@@ -30,7 +30,7 @@ pub struct TargetSettings {
     /// Absent: a plain INVITE.
     pub policy: Option<Arc<TargetPolicy>>,
     pub progress: ProgressPolicy,
-    pub destinations: Destinations,
+    pub destinations: Arc<Destinations>,
     pub limits: Option<OutboundLimits>,
     /// Whether a template speaks of what only the server knows.
     pub wants_variables: bool,
@@ -161,7 +161,7 @@ fn compile(
     Ok(TargetSettings {
         policy: (!is_plain).then(|| Arc::new(TargetPolicy { headers, identity, body_parts })),
         progress: outbound.progress,
-        destinations,
+        destinations: Arc::new(destinations),
         limits: limited.then(|| OutboundLimits {
             shared_by: match carrier {
                 Some(carrier) => smol_str::format_smolstr!("carrier/{carrier}"),

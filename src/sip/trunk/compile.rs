@@ -12,6 +12,7 @@ use super::certified::{Certified, NamedSource, SharedName};
 use super::failure::{FailureMap, MapFault};
 use super::number::NumberRules;
 use super::profile::{CarrierTransport, InboundAuth, Outbound, Profile};
+use super::shared;
 use super::source::{Ambiguity, Source, Sources};
 use super::{Overrides, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener, Trunks};
 use crate::sip::admission::Rate;
@@ -54,6 +55,9 @@ pub(super) fn compile(
         faults.extend(shared.iter().map(|it| shared_name(it, configs, listeners)));
         Certified::default()
     });
+    if faults.is_empty() {
+        faults.extend(shared::faults(&sources, configs));
+    }
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -130,7 +134,7 @@ impl Entry<'_> {
             cps_max: config.max_cps.or(profile.limits.max_cps),
             queue: Duration::from_millis(queue_ms.into()),
             answers: (!headers.is_empty()).then(|| Arc::new(AnswerPolicy { headers })),
-            destinations,
+            destinations: Arc::new(destinations),
             requests: self.requests(&profile),
             account: config.credentials.as_ref().map(|it| Arc::new(Account::new(owner, it))),
             users: config.digest.as_ref().filter(|_| asks).map(|it| Arc::new(Users::new(it))),
@@ -360,6 +364,7 @@ impl Entry<'_> {
                 listener: listener.id,
                 transport: listener.transport,
                 network: cidr.0,
+                proves: inbound.auth == InboundAuth::Digest,
             }));
         }
         claims
@@ -456,7 +461,8 @@ fn ambiguous(
         "inbound.cidrs",
         ambiguity.network.to_string(),
         format!("also belongs to trunk `{}` on {listener}", id(ambiguity.first)),
-        "give the trunks different listeners, or a longer prefix to one of them",
+        "give the trunks different listeners, or a longer prefix to one of them, or ask the \
+         callers of both for a proof (inbound.auth = \"digest\")",
     )
 }
 

@@ -21,6 +21,7 @@ pub mod profile;
 pub mod source;
 
 mod compile;
+mod shared;
 mod succession;
 
 use std::sync::Arc;
@@ -135,7 +136,7 @@ pub struct Trunk {
     /// What our responses say besides what SIP needs; absent: nothing.
     pub answers: Option<Arc<AnswerPolicy>>,
     /// Numbers its calls may lead to.
-    pub destinations: Destinations,
+    pub destinations: Arc<Destinations>,
     /// Requests outside calls from each address; `None` is no limit.
     pub requests: Option<Rate>,
     /// What its challenges are answered with.

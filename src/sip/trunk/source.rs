@@ -14,6 +14,18 @@ use crate::sip::flow::{ListenerId, Transport};
 pub struct Sources {
     /// By listener id, then UDP, TCP, TLS.
     tables: Vec<[Table; 3]>,
+    /// Networks of several trunks whose callers prove whose they are. The table names the first.
+    shared: Vec<Shared>,
+}
+
+/// A network that several trunks send from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    pub listener: ListenerId,
+    pub transport: Transport,
+    pub network: IpNet,
+    /// At least two.
+    pub trunks: Vec<TrunkIndex>,
 }
 
 /// A network a trunk sends from.
@@ -23,6 +35,8 @@ pub struct Source {
     pub listener: ListenerId,
     pub transport: Transport,
     pub network: IpNet,
+    /// The trunk's callers prove whose they are, so others of that kind may send from there too.
+    pub proves: bool,
 }
 
 /// Two trunks claim the same network on the same listener, so no packet tells whose it is.
@@ -52,15 +66,25 @@ impl Sources {
     /// The longest prefix wins where networks nest.
     ///
     /// # Errors
-    /// Every network that two trunks claim on one listener and transport.
+    /// Every network that two trunks claim on one listener and transport, unless both ask for a
+    /// proof.
     pub fn compile(sources: &[Source]) -> Result<Self, Vec<Ambiguity>> {
         let mut claims = BTreeMap::new();
         let mut ambiguities = Vec::new();
+        let mut shared = BTreeMap::<_, Vec<TrunkIndex>>::new();
         for source in sources {
             let network = unmapped(source.network);
             let key = (source.listener, source.transport, network);
-            let first = *claims.entry(key).or_insert(source.trunk);
-            if first != source.trunk {
+            let (first, proves) = *claims.entry(key).or_insert((source.trunk, source.proves));
+            if first == source.trunk {
+                continue;
+            }
+            if proves && source.proves {
+                let trunks = shared.entry(key).or_insert_with(|| vec![first]);
+                if !trunks.contains(&source.trunk) {
+                    trunks.push(source.trunk);
+                }
+            } else {
                 let (second, listener) = (source.trunk, source.listener);
                 ambiguities.push(Ambiguity { first, second, listener, network });
             }
@@ -70,7 +94,7 @@ impl Sources {
         }
 
         let mut grouped = BTreeMap::<_, Vec<(IpNet, TrunkIndex)>>::new();
-        for ((listener, transport, network), trunk) in claims {
+        for ((listener, transport, network), (trunk, _)) in claims {
             grouped.entry((listener, transport)).or_default().push((network, trunk));
         }
         let listeners = grouped.keys().map(|(listener, _)| usize::from(listener.0) + 1).max();
@@ -81,7 +105,39 @@ impl Sources {
             tables[usize::from(listener.0)][position(transport)] =
                 Table { v4: Steps::of(&v4), v6: Steps::of(&v6) };
         }
-        Ok(Self { tables })
+        let shared = shared.into_iter().map(|((listener, transport, network), trunks)| Shared {
+            listener,
+            transport,
+            network,
+            trunks,
+        });
+        Ok(Self { tables, shared: shared.collect() })
+    }
+
+    /// Networks that several trunks send from.
+    pub fn shared(&self) -> &[Shared] {
+        &self.shared
+    }
+
+    /// Whose a message may be that was taken for one of `trunk`: those that share its network.
+    /// Empty if it can only be of that one.
+    pub fn sharers(
+        &self,
+        listener: ListenerId,
+        transport: Transport,
+        ip: IpAddr,
+        trunk: TrunkIndex,
+    ) -> &[TrunkIndex] {
+        let ip = ip.to_canonical();
+        let is_here = |it: &&Shared| {
+            it.listener == listener
+                && it.transport == transport
+                && it.network.contains(&ip)
+                && it.trunks.contains(&trunk)
+        };
+        let here = self.shared.iter().filter(is_here);
+        let nearest = here.max_by_key(|it| it.network.prefix_len());
+        nearest.map_or(&[], |it| &it.trunks)
     }
 
     /// The trunk that sends from `ip`, which may be an IPv4 address in IPv6 form (RFC 4291
@@ -203,7 +259,13 @@ mod tests {
     fn a_trunk_is_known_only_on_its_listener_and_transport() {
         let listener = ListenerId(3);
         let network = "192.0.2.0/24".parse().unwrap();
-        let source = Source { trunk: TrunkIndex(5), listener, transport: Transport::Tcp, network };
+        let source = Source {
+            trunk: TrunkIndex(5),
+            listener,
+            transport: Transport::Tcp,
+            network,
+            proves: false,
+        };
         let sources = Sources::compile(&[source]).unwrap();
         let ip = "192.0.2.1".parse().unwrap();
 
@@ -253,6 +315,7 @@ mod tests {
                 listener,
                 transport,
                 network: *network,
+                proves: false,
             };
             let sources =
                 Sources::compile(&networks.iter().map(source).collect::<Vec<_>>()).unwrap();
@@ -285,6 +348,7 @@ mod tests {
             listener: ListenerId(0),
             transport: Transport::Udp,
             network: network.parse().unwrap(),
+            proves: false,
         }
     }
 

@@ -238,6 +238,7 @@ impl Audit {
             }
             Report::Extended { .. }
             | Report::Taken
+            | Report::Referred { .. }
             | Report::TransferStarted { .. }
             | Report::TransferFailed { .. }
             | Report::Transferred { .. } => {}

@@ -723,6 +723,7 @@ fn manner(rng: &mut Rng, beside: bool) -> Manner {
         policy: one_in(rng, 4).then(|| policy.clone()),
         progress: ProgressRules::new(&progress, &ProgressPolicy::default()),
         barred: one_in(rng, 40),
+        destinations: [None, None],
         leaves_progress: rng.bool(),
         beside,
     }

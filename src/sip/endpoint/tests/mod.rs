@@ -437,6 +437,8 @@ struct Rig {
     plan: Box<Plan>,
     dialogs: Vec<[DialogPrint; 2]>,
     orphans: Vec<(CallId, Party)>,
+    /// Whose calls they were.
+    admitted: Vec<TrunkIndex>,
 }
 
 impl Rig {
@@ -493,20 +495,7 @@ impl Rig {
             registers,
             loop_token: Bytes::from("f00d"),
         };
-        let mut config = serde_json::json!({
-            "id": "trk", "carrier": "loopback", "inbound": { "cidrs": ["192.0.2.0/24"] }
-        });
-        for (name, value) in more.as_object().unwrap() {
-            config[name.as_str()] = value.clone();
-        }
-        config["inbound"]["cidrs"] = serde_json::json!(["192.0.2.0/24"]);
-        let config: TrunkConfig = serde_json::from_value(config).unwrap();
-        let listeners = [TrunkListener {
-            id: ListenerId(0),
-            transport: Transport::Udp,
-            name: "udp:203.0.113.1:5060".into(),
-        }];
-        let trunks = Trunks::compile(&[config], &listeners, &Carriers::built_in()).unwrap();
+        let trunks = trunks_of(&[more]);
         let now = Mono(1_000_000_000);
         Self {
             endpoint: Endpoint::new(settings, Arc::new(trunks), IdSource::new(7, 0), now),
@@ -518,6 +507,7 @@ impl Rig {
             plan: plan(policy),
             dialogs: vec![],
             orphans: vec![],
+            admitted: vec![],
         }
     }
 
@@ -562,6 +552,7 @@ impl Rig {
         while let Some(output) = self.other.pop() {
             match output {
                 Output::Admitted(admission) => {
+                    self.admitted.push(admission.trunk);
                     assert_eq!(
                         admission.number.map(|it| it.to_e164()).as_deref(),
                         Ok("+18005550100")
@@ -908,4 +899,24 @@ fn tag_of(value: &str) -> String {
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
+}
+
+/// Trunks that all send from the carrier's network, with more than that each. The first is `trk`.
+fn trunks_of(all: &[serde_json::Value]) -> Trunks {
+    let config = |(position, more): (usize, &serde_json::Value)| -> TrunkConfig {
+        let id = if position == 0 { "trk".into() } else { format!("trk{position}") };
+        let mut config = serde_json::json!({ "id": id, "carrier": "loopback", "inbound": {} });
+        for (name, value) in more.as_object().unwrap() {
+            config[name.as_str()] = value.clone();
+        }
+        config["inbound"]["cidrs"] = serde_json::json!(["192.0.2.0/24"]);
+        serde_json::from_value(config).unwrap()
+    };
+    let configs: Vec<TrunkConfig> = all.iter().enumerate().map(config).collect();
+    let listeners = [TrunkListener {
+        id: ListenerId(0),
+        transport: Transport::Udp,
+        name: "udp:203.0.113.1:5060".into(),
+    }];
+    Trunks::compile(&configs, &listeners, &Carriers::built_in()).unwrap()
 }

@@ -44,6 +44,25 @@ fn a_wrong_password_is_challenged_again_and_not_called_stale() {
 }
 
 #[test]
+fn trunks_of_one_network_are_told_apart_by_who_proves_to_call() {
+    let of = |user: &str| {
+        serde_json::json!({
+            "inbound": { "auth": "digest" },
+            "digest": { "realm": "edge", "users": [{ "username": user, "password": "secret" }] }
+        })
+    };
+    let mut rig = Rig::new();
+    rig.input(Input::Configure(Arc::new(trunks_of(&[of("somebody"), of("carrier")]))));
+    let caller = rig.caller("a");
+    let invite = caller.invite_like("INVITE");
+    rig.receive(CARRIER, &invite);
+    let challenge = rig.to(CARRIER).pop().unwrap();
+    rig.receive(CARRIER, &proven(&invite, &challenge, "secret"));
+
+    assert_eq!(rig.admitted, [TrunkIndex(1)]);
+}
+
+#[test]
 fn a_trunk_is_registered_with_its_account_and_taken_back_at_the_end() {
     let mut rig = registering();
     rig.pass(Duration::from_secs(3));
@@ -76,6 +95,34 @@ fn a_trunk_is_registered_with_its_account_and_taken_back_at_the_end() {
 }
 
 #[test]
+fn a_new_configuration_touches_only_registrations_that_it_changes_and_none_pile_up() {
+    let mut rig = registering();
+    rig.pass(Duration::from_secs(3));
+    located(&mut rig);
+    let register = rig.to(CARRIER).pop().unwrap();
+    answer(&mut rig, &register, 200, "Expires: 300\r\n");
+    rig.other.clear();
+
+    configure(&mut rig, "harbor");
+    rig.pass(Duration::from_secs(3));
+    assert!(rig.other.is_empty(), "{:?}", rig.other);
+
+    configure(&mut rig, "pier");
+    located(&mut rig);
+    let back = rig.to(CARRIER).pop().unwrap();
+    assert_eq!((header(&back, "Expires"), header(&back, "To")), ("0", "<sip:harbor@192.0.2.1>"));
+    rig.pass(Duration::from_secs(3));
+    located(&mut rig);
+    assert_eq!(header(&rig.to(CARRIER).pop().unwrap(), "To"), "<sip:pier@192.0.2.1>");
+    for n in 0..100 {
+        configure(&mut rig, &format!("pier{n}"));
+        rig.pass(Duration::from_secs(200));
+        rig.other.clear();
+    }
+    assert!(rig.endpoint.registrars.len() <= 2, "{}", rig.endpoint.registrars.len());
+}
+
+#[test]
 fn a_registrar_that_cannot_be_found_is_followed_by_the_next() {
     let mut rig = registering();
     rig.pass(Duration::from_secs(3));
@@ -94,12 +141,22 @@ fn asking() -> Rig {
 }
 
 fn registering() -> Rig {
-    let mut rig = Rig::registering(serde_json::json!({
-        "credentials": { "username": "harbor", "password": "hunter2" },
-        "register": { "servers": ["sip:192.0.2.1", "sip:192.0.2.2"] }
-    }));
+    let mut rig = Rig::registering(registered_as("harbor"));
     rig.other.clear();
     rig
+}
+
+fn registered_as(user: &str) -> serde_json::Value {
+    serde_json::json!({
+        "credentials": { "username": user, "password": "hunter2" },
+        "register": { "servers": ["sip:192.0.2.1", "sip:192.0.2.2"] }
+    })
+}
+
+/// The same trunk, registered as somebody.
+fn configure(rig: &mut Rig, user: &str) {
+    let trunks = trunks_of(&[registered_as(user)]);
+    rig.input(Input::Configure(Arc::new(trunks)));
 }
 
 /// Answers the question where the registrar is; returns which.

@@ -1,6 +1,7 @@
 //! Targets that say that they are elsewhere (spec/sip B23).
 
 use super::*;
+use crate::sip::call::report::Place;
 use crate::sip::target::{TargetConfig, TargetRules};
 
 const ELSEWHERE: &str = "198.51.100.1:5099";
@@ -29,7 +30,7 @@ fn a_redirected_call_goes_to_the_places_named_in_the_order_of_their_preference()
         rig.reports(),
         [
             Report::AttemptStarted { attempt: 1 },
-            Report::Extended { after: 1, uris: uris.map(Bytes::from).to_vec() },
+            Report::Extended { after: 1, uris: uris.map(|uri| Place(uri.into())).to_vec() },
             failed(1, 302, Reason::AttemptRedirected),
             Report::AttemptStarted { attempt: 2 },
             failed(2, 486, Reason::AttemptBusy),
@@ -64,6 +65,20 @@ fn a_target_that_redirects_to_itself_has_refused() {
     redirect(&mut rig, TARGET, "Contact: <sip:+18005550100@198.51.100.1:5070>\r\n");
 
     assert_eq!(caller.statuses(&mut rig), [100, 480]);
+}
+
+#[test]
+fn a_target_may_not_send_its_call_back_to_us() {
+    for (contact, status) in [("203.0.113.1", 480), ("203.0.113.1:5060;transport=udp", 480)] {
+        let mut rig = Rig::new();
+        rule(&mut rig, serde_json::json!({ "redirect": { "hosts": ["203.0.113.1"] } }));
+        let mut caller = rig.invite("a");
+        let line = format!("Contact: <sip:+18005550100@{contact}>\r\n");
+        redirect(&mut rig, TARGET, line.leak());
+
+        assert_eq!(caller.statuses(&mut rig), [100, status], "{contact}");
+        assert!(rig.to("203.0.113.1:5060").is_empty());
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Targets that ask to be replaced (spec/sip R8 to R12, bug 30).
 
 use super::*;
+use crate::sip::call::report::Place;
+use crate::sip::policy::Destinations;
+use crate::sip::policy::config::DestinationPolicy;
 use crate::sip::target::{TargetConfig, TargetRules};
 
 const NEW: &str = "198.51.100.1:5099";
@@ -43,7 +46,7 @@ fn a_target_is_replaced_and_leaves_only_after_it_has_heard_so() {
         [
             Report::TransferStarted {
                 attempt: 3,
-                uri: Bytes::from("sip:colleague@198.51.100.1:5099")
+                uri: Place("sip:colleague@198.51.100.1:5099".into())
             },
             Report::Transferred { attempt: 3 },
             Report::Ended {
@@ -226,6 +229,18 @@ fn a_refer_to_anywhere_is_refused() {
 }
 
 #[test]
+fn a_refer_to_ourselves_or_to_a_barred_number_is_refused() {
+    for user in ["x@203.0.113.1", "+19005550163@198.51.100.1:5099"] {
+        let (mut rig, _, mut target) = connected_as(serde_json::json!({
+            "refer": { "policy": "accept", "hosts": ["203.0.113.1"] }
+        }));
+        refer(&mut target, &mut rig, &format!("Refer-To: <sip:{user}>\r\n"));
+
+        assert_eq!(target.statuses(&mut rig), [403], "{user}");
+    }
+}
+
+#[test]
 fn who_may_refer_is_said_by_the_target_s_rules() {
     let (mut rig, mut caller, mut target) = connected("reject");
     refer(&mut target, &mut rig, REFER_TO);
@@ -254,28 +269,41 @@ fn a_second_refer_waits_for_the_first() {
 #[test]
 fn a_relayed_refer_and_its_notifies_pass_from_leg_to_leg() {
     let (mut rig, mut caller, mut target) = connected("relay");
-    refer(&mut target, &mut rig, REFER_TO);
+    target.cseq = 40;
+    refer(&mut target, &mut rig, &format!("{REFER_TO}Referred-By: <sip:agent@10.0.0.7>\r\n"));
     assert_eq!(caller.requests(&mut rig), ["REFER"]);
     let relayed = rig.to(CARRIER).pop().unwrap();
     assert_eq!(header(&relayed, "Refer-To"), "<sip:colleague@198.51.100.1:5099>");
+    assert!(!relayed.contains("agent@10.0.0.7"), "the carrier is not told who asked: {relayed}");
     caller.respond(&mut rig, 202, "");
     assert_eq!(target.statuses(&mut rig), [202]);
 
-    let lines = "Event: refer\r\nSubscription-State: terminated\r\nContact:";
-    let notify = caller.text("NOTIFY", "SIP/2.0 200 OK\r\n").replace("Contact:", lines);
+    let lines = "Event: refer;id=1\r\nSubscription-State: terminated\r\nContact:";
+    let fragment = "SIP/2.0 200 OK\r\nCall-ID: the-carriers-own\r\n";
+    let notify = caller.text("NOTIFY", fragment).replace("Contact:", lines);
     caller.cseq += 1;
     rig.receive(CARRIER, &notify);
     assert_eq!(target.requests(&mut rig), ["NOTIFY"]);
-    assert_eq!(header(&rig.to(TARGET).pop().unwrap(), "Event"), "refer");
+    let relayed = rig.to(TARGET).pop().unwrap();
+    assert_eq!(header(&relayed, "Event"), "refer;id=41", "as who asked knows it");
+    assert!(relayed.ends_with("\r\n\r\nSIP/2.0 200 OK\r\n"), "{relayed}");
     target.respond(&mut rig, 200, "");
     assert_eq!(caller.statuses(&mut rig), [200]);
 }
 
 fn connected(policy: &str) -> (Rig, Side_, Side_) {
+    connected_as(serde_json::json!({ "refer": { "policy": policy } }))
+}
+
+/// Numbers of premium services are barred.
+fn connected_as(config: serde_json::Value) -> (Rig, Side_, Side_) {
     let mut rig = Rig::new();
-    let config: TargetConfig =
-        serde_json::from_value(serde_json::json!({ "refer": { "policy": policy } })).unwrap();
-    rig.plan.attempts[0].rules = Some(Arc::new(TargetRules::compile("t", &config).unwrap()));
+    let config: TargetConfig = serde_json::from_value(config).unwrap();
+    let planned = &mut rig.plan.attempts[0];
+    planned.rules = Some(Arc::new(TargetRules::compile("t", &config).unwrap()));
+    let barred = DestinationPolicy { deny: vec!["premium".into()], ..Default::default() };
+    let barred = Arc::new(Destinations::compile(&barred).unwrap());
+    planned.manner.destinations = [Some(barred), None];
     let (caller, target) = rig.connected();
     (rig, caller, target)
 }
