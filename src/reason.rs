@@ -48,6 +48,7 @@ reasons! {
     // Target state, schedule, filters.
     TargetPaused = "target.paused", 480, "the target is paused";
     TargetDrained = "target.drained", 480, "the target's weight is zero";
+    TargetDown = "target.down", 480, "no address of the target answers probes";
     ScheduleClosed = "schedule.closed", 480, "the target is closed at this hour";
     ScheduleHoliday = "schedule.holiday", 480, "the target is closed on this day";
     ScheduleClosingSoon = "schedule.closing_soon", 480, "the target closes in a moment";

@@ -218,8 +218,8 @@ pub(super) struct CallEvent {
     #[schema(example = "2026-03-17T15:04:12.871Z")]
     at: String,
     /// `call.admitted`, `route.decided`, `attempt.started`, `attempt.ringing`, `attempt.failed`,
-    /// `attempt.abandoned`, `call.answered`, `call.confirmed`, `conversion.reached`, `call.ended`
-    /// or `call.orphan_closed`.
+    /// `attempt.address_failed`, `attempt.abandoned`, `call.answered`, `call.confirmed`,
+    /// `conversion.reached`, `call.ended` or `call.orphan_closed`.
     #[schema(value_type = String, example = "attempt.ringing")]
     event: &'static str,
     /// For people.
@@ -380,6 +380,11 @@ fn attempt_moments(attempt: &Attempt, moments: &mut Vec<(u64, &'static str, Stri
     let started = format!("number {} to {target}", attempt.leg);
     moments.push((attempt.started_ms, "attempt.started", started));
     moments.extend(attempt.ringing_ms.map(|at| (at, "attempt.ringing", format!("{target} rings"))));
+    for left in &attempt.left {
+        let status = left.status.map_or_else(String::new, |status| format!(" {status};"));
+        let detail = format!("{target} at {}:{status} {}", left.address, cause(left.reason));
+        moments.push((left.at_ms, "attempt.address_failed", detail));
+    }
     let event = match attempt.result {
         AttemptResult::Failed => "attempt.failed",
         AttemptResult::Abandoned => "attempt.abandoned",

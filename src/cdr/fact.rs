@@ -145,6 +145,7 @@ kinds! {
     19 Taken = "call.taken";
     20 Transferred = "call.transferred";
     21 Referred = "call.referred";
+    22 AddressFailed = "attempt.address_failed";
 }
 
 /// An INVITE was accepted as a call. Buffered, but durable before any paid action.
@@ -303,6 +304,21 @@ pub struct AttemptFailed {
     /// Cause of a Q.850 `Reason` header (RFC 6432).
     #[n(2)]
     pub q850: Option<u16>,
+    #[n(3)]
+    pub reason: Reason,
+}
+
+/// An attempt went on at the next address of its target.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct AddressFailed {
+    #[n(0)]
+    pub leg: u16,
+    /// Transport and address that were left, such as `udp:192.0.2.7:5060`.
+    #[cbor(n(1), with = "codec::text")]
+    pub address: SmolStr,
+    /// What was answered there, if anything was.
+    #[n(2)]
+    pub status: Option<u16>,
     #[n(3)]
     pub reason: Reason,
 }
@@ -594,6 +610,13 @@ mod tests {
             }
             .into(),
             AttemptProgress { leg: 1, status: 180 }.into(),
+            AddressFailed {
+                leg: 1,
+                address: "udp:192.0.2.7:5060".into(),
+                status: Some(503),
+                reason: Reason::AttemptCarrierFailed,
+            }
+            .into(),
             AttemptFailed { leg: 1, status: 486, q850: Some(17), reason: Reason::AttemptBusy }
                 .into(),
             Answered { leg: 2, dialogs: Some(Dialogs { caller: u64::MAX, target: 7 }) }.into(),

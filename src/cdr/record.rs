@@ -172,6 +172,25 @@ pub struct Attempt {
     pub q850: Option<u16>,
     #[n(11)]
     pub reason: Option<Reason>,
+    /// Addresses of the target at which it could not be reached, in order.
+    #[cbor(n(12), default)]
+    pub left: Vec<LeftAddress>,
+}
+
+/// An address that an attempt left for the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct LeftAddress {
+    /// With its transport, such as `udp:192.0.2.7:5060`.
+    #[cbor(n(0), with = "codec::text")]
+    pub address: SmolStr,
+    /// Milliseconds since admission.
+    #[n(1)]
+    pub at_ms: u64,
+    /// What was answered, if anything was.
+    #[n(2)]
+    pub status: Option<u16>,
+    #[n(3)]
+    pub reason: Reason,
 }
 
 impl Attempt {

@@ -7,11 +7,12 @@
 
 use super::conversion::{ConversionState, Standing, judge};
 use super::fact::{
-    Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Decided, Ended, FactBody,
-    HandedOver, Means, OrphanClosed, OrphanPolicy, Party, Referred, Stamp, Transferred,
+    AddressFailed, Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Decided,
+    Ended, FactBody, HandedOver, Means, OrphanClosed, OrphanPolicy, Party, Referred, Stamp,
+    Transferred,
 };
 use super::journal::{Entry, Lsn};
-use super::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Handover};
+use super::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Handover, LeftAddress};
 use crate::reason::Reason;
 
 /// How far the wall clock may have moved against the boot clock before the record is flagged.
@@ -45,6 +46,7 @@ pub fn apply(record: &mut CallRecord, entry: &Entry) -> Applied {
         FactBody::Decided(decided) => decide(record, decided, at, entry.lsn),
         FactBody::AttemptStarted(started) => start_attempt(record, started, at),
         FactBody::AttemptFailed(failed) => fail_attempt(record, failed, at),
+        FactBody::AddressFailed(failed) => return leave_address(record, failed, at),
         FactBody::Answered(answered) => answer(record, answered, at),
         FactBody::HandedOver(told) => hand_over(record, told, at),
         FactBody::Referred(referred) => refer(record, referred),
@@ -131,6 +133,7 @@ fn start_attempt(record: &mut CallRecord, started: &AttemptStarted, at: Stamp) -
         status: None,
         q850: None,
         reason: None,
+        left: Vec::new(),
     });
     true
 }
@@ -160,6 +163,14 @@ fn fail_attempt(record: &mut CallRecord, failed: &AttemptFailed, at: Stamp) -> b
     attempt.reason = Some(failed.reason);
     record.handover.take_if(|it| it.leg == failed.leg);
     true
+}
+
+fn leave_address(record: &mut CallRecord, failed: &AddressFailed, at: Stamp) -> Applied {
+    let at_ms = offset_ms(record, at);
+    let Some(attempt) = pending(record, failed.leg) else { return Applied::Nothing };
+    let AddressFailed { address, status, reason, .. } = failed.clone();
+    attempt.left.push(LeftAddress { address, at_ms, status, reason });
+    Applied::Changed
 }
 
 /// The first answer counts; others are ended by whoever got them.

@@ -71,6 +71,8 @@ impl SipSettings {
         ranges.check("sip.tcp.write_queue_bytes", queue, 65_536..=64 << 20, bytes);
         ranges.check_s("sip.tls.reload_s", self.tls.reload, 1..=86_400);
         self.overload.check(&mut ranges);
+        self.dns.check(&mut ranges);
+        self.health.check(&mut ranges);
         self.check_listeners(findings);
         self.tls.check(&self.listen, findings);
         self.check_user_agent(findings);
@@ -214,7 +216,7 @@ impl Ranges<'_> {
         self.check(path, value, range, "milliseconds");
     }
 
-    fn check_s(&mut self, path: &str, value: Duration, range: RangeInclusive<u64>) {
+    pub(super) fn check_s(&mut self, path: &str, value: Duration, range: RangeInclusive<u64>) {
         self.check(path, value.as_secs(), range, "seconds");
     }
 }

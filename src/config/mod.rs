@@ -15,6 +15,7 @@
 //! ```
 
 mod check;
+mod dns;
 mod explain;
 mod fault;
 mod listen;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use dns::{DnsSettings, HealthSettings};
 pub use fault::{ConfigError, Fault, Origin};
 pub use listen::{
     Advertised, HostPort, ListenAddress, ListenTransport, Listener, ParseAddressError,

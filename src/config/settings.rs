@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::dns::{DnsSettings, HealthSettings};
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
 use super::overload::OverloadSettings;
 use super::secret::Secret;
@@ -86,6 +87,8 @@ pub struct SipSettings {
     /// Folder of carrier files that replace or join the built-in ones. Default: none.
     pub carrier_dir: Option<PathBuf>,
     pub overload: OverloadSettings,
+    pub dns: DnsSettings,
+    pub health: HealthSettings,
     pub tcp: TcpSettings,
     pub tls: TlsSettings,
 }
@@ -253,6 +256,8 @@ impl Default for SipSettings {
             max_call: Duration::from_secs(14_400),
             carrier_dir: None,
             overload: OverloadSettings::default(),
+            dns: DnsSettings::default(),
+            health: HealthSettings::default(),
             tcp: TcpSettings::default(),
             tls: TlsSettings::default(),
         }

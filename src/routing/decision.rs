@@ -152,6 +152,9 @@ pub enum Check {
     Concurrency,
     #[n(10)]
     Selection,
+    /// What probes say of the target.
+    #[n(11)]
+    Health,
 }
 
 #[derive(
@@ -180,6 +183,9 @@ pub struct Readings {
     /// The rotation counters as they were before.
     #[n(1)]
     pub rotation: Vec<RotationReading>,
+    /// Targets that probes said were not there.
+    #[cbor(n(2), default)]
+    pub down: Vec<TargetId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -110,6 +110,7 @@ fn facts(step: &Step) -> String {
         | Check::Campaign
         | Check::Publisher
         | Check::State
-        | Check::Weight => format!(": {want}"),
+        | Check::Weight
+        | Check::Health => format!(": {want}"),
     }
 }

@@ -7,10 +7,12 @@ use minicbor::{Decode, Encode};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::id::TargetId;
+
 use super::decider::decide;
 use super::decision::Decision;
 use super::hold::Bucket;
-use super::request::{RouteRequest, SessionReading, Usage};
+use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
 use super::snapshot::RoutingSnapshot;
 
@@ -123,21 +125,34 @@ impl fmt::Display for Digest {
 /// it is what the change of configuration would have changed.
 pub fn replay(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Replay {
     let recorded = &record.decision;
-    let usage: BTreeMap<Bucket, Usage> = recorded
-        .readings
-        .usage
-        .iter()
-        .map(|reading| (reading.bucket.clone(), reading.usage))
-        .collect();
+    let usage = recorded.readings.usage.iter();
+    let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
+    let readings = Recorded { usage, down: &recorded.readings.down };
     let mut rotation = match &recorded.attribution {
         Some(attribution) => {
             Rotation::from_readings(&attribution.campaign, &recorded.readings.rotation)
         }
         None => Rotation::default(),
     };
-    let decision = decide(snapshot, &record.request, &record.sessions, &usage, &mut rotation);
+    let decision = decide(snapshot, &record.request, &record.sessions, &readings, &mut rotation);
     let difference = first_difference(recorded, &decision);
     Replay { decision, difference }
+}
+
+/// What was read then.
+struct Recorded<'a> {
+    usage: BTreeMap<Bucket, Usage>,
+    down: &'a [TargetId],
+}
+
+impl UsageReader for Recorded<'_> {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        self.usage.usage(bucket)
+    }
+
+    fn is_down(&self, target: &TargetId) -> bool {
+        self.down.contains(target)
+    }
 }
 
 fn first_difference(recorded: &Decision, recomputed: &Decision) -> Option<Difference> {

@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
 use crate::codec;
-use crate::id::{CallId, CampaignId, PingId, PublisherId, SessionId, TrunkId};
+use crate::id::{CallId, CampaignId, PingId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
@@ -75,6 +75,11 @@ pub struct Usage {
 pub trait UsageReader {
     /// Zero for a bucket nothing was ever placed in.
     fn usage(&self, bucket: &Bucket) -> Usage;
+
+    /// Whether probes say that the target is not there. It is then tried for want of any other.
+    fn is_down(&self, _target: &TargetId) -> bool {
+        false
+    }
 }
 
 impl UsageReader for BTreeMap<Bucket, Usage> {

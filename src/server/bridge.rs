@@ -20,14 +20,17 @@ use crate::routing::hold::{Bucket, BucketRequest, Counts};
 use crate::routing::{PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Destination, Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Party, Report};
-use crate::sip::endpoint::{Admission, CallKey, Input};
+use crate::sip::endpoint::{Admission, CallKey, Input, ProbeTarget};
 use crate::sip::flow::Transport;
+use crate::sip::locate::Failing;
+use crate::sip::locate::choice::draw;
+use crate::sip::locate::probe::Verdict;
 use crate::sip::orphan::DialogPrint;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, Place};
 use super::clock;
 use super::deciding::{Decided, Deciding, RENEW_EVERY};
 use super::dialing::{Dialing, handover};
@@ -35,7 +38,9 @@ use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
 use super::orphans::OpenOrphans;
+use super::probing;
 use super::reload::Agreed;
+use super::standing::{self, Address, Standing};
 use super::tls::TlsParties;
 use super::translate;
 
@@ -54,6 +59,8 @@ pub struct Bridge {
     backlog: VecDeque<(Fact, Durability)>,
     renew_at: Mono,
     checkpoint_at: Mono,
+    /// Addresses that are probed, if this shard sees to that.
+    probing: Vec<ProbeTarget>,
 }
 
 /// Up to where the journal is on stable storage.
@@ -122,6 +129,7 @@ impl DurableMark {
 pub struct Parts {
     pub deciding: Arc<Deciding>,
     pub addresses: Arc<ArcSwap<Addresses>>,
+    pub(super) standing: Arc<Standing>,
     pub trunks: Arc<Trunks>,
     pub legs: Arc<TargetLegs>,
     pub dialing: Arc<Dialing>,
@@ -155,6 +163,7 @@ impl Bridge {
             dialogs: None,
             backlog: VecDeque::new(),
             renew_at: now + RENEW_EVERY,
+            probing: Vec::new(),
         }
     }
 
@@ -240,7 +249,7 @@ impl Bridge {
     }
 
     fn plan(&self, trunk: TrunkIndex, request: &RouteRequest, decided: &Decided) -> Box<Plan> {
-        let Parts { targets, trunks, addresses, legs, tls, dialing, .. } = &self.parts;
+        let Parts { targets, trunks, addresses, standing, legs, tls, dialing, .. } = &self.parts;
         let decision = &decided.decision;
         let wants = |planned: &PlannedAttempt| {
             targets.get(planned.target.as_str()).is_some_and(|it| it.wants_variables)
@@ -255,11 +264,19 @@ impl Bridge {
         translate::plan(
             decision,
             |planned| {
-                let mut destination = addresses.resolve(&planned.uri)?;
-                if destination.transport == Transport::Tls {
-                    destination.tls = tls.target(&planned.target);
+                let (mut first, mut further) = match addresses.find(&planned.uri)? {
+                    Place::Here(destination) => (destination, None),
+                    Place::There(locations) => {
+                        let draw = draw(decision.call, planned.target.as_str());
+                        standing::places(&standing.order(locations, draw, clock::mono()))?
+                    }
+                };
+                for place in further.iter_mut().flatten().chain([&mut first]) {
+                    if place.transport == Transport::Tls {
+                        place.tls = tls.target(&planned.target);
+                    }
                 }
-                Some(destination)
+                Some((first, further))
             },
             |id| legs.of(id),
             |planned| translate::manner(planned, targets, trunk),
@@ -413,6 +430,11 @@ impl Bridge {
                 if self.calls.get(key).is_none_or(|live| !continues(&live.plan, next)) {
                     self.release(key, at, |held| held == attempt);
                 }
+                None
+            }
+            Report::AddressFailed { attempt, at: place, status, reason } => {
+                let failed = translate::address_failed(attempt, place, status, reason);
+                self.write(id, at, failed, Durability::Buffered);
                 None
             }
             Report::Extended { after, uris } => {
@@ -573,6 +595,36 @@ impl Bridge {
     /// The key of a call that is up.
     pub fn find(&self, id: CallId) -> Option<CallKey> {
         self.calls.iter().find(|(_, live)| live.id == id).map(|(key, _)| key)
+    }
+
+    /// Whom to probe from now on, if that has changed since the last time.
+    pub(super) fn probes(&mut self) -> Option<Vec<ProbeTarget>> {
+        let Parts { deciding, addresses, targets, tls, standing, .. } = &self.parts;
+        let (snapshot, addresses) = (deciding.snapshot(), addresses.load());
+        let wants_none = targets.iter().all(|(_, target)| target.probe.is_none());
+        if wants_none && self.probing.is_empty() {
+            return None;
+        }
+        let (probing, where_) = probing::targets(&snapshot, &addresses, targets, tls);
+        if probing == self.probing {
+            return None;
+        }
+        standing.watch(where_);
+        deciding.set_down(standing.down());
+        self.probing.clone_from(&probing);
+        Some(probing)
+    }
+
+    /// What a probe has found.
+    pub(super) fn probed(&self, address: Address, verdict: Verdict) {
+        let Parts { standing, deciding, .. } = &self.parts;
+        standing.probed(address, verdict == Verdict::Up);
+        deciding.set_down(standing.down());
+    }
+
+    /// What was learnt of an address.
+    pub(super) fn rate(&self, address: Address, how: Result<(), Failing>, now: Mono) {
+        self.parts.standing.rate(address, how, now);
     }
 
     /// Where a SIP URI leads.

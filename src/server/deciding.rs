@@ -1,13 +1,14 @@
 //! Runs the pure routing domain for the shards and the API: one configuration, one ledger of
 //! holds, one desk of sessions per process.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-use crate::id::{CallId, HoldId, PingId};
+use crate::id::{CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
@@ -16,7 +17,8 @@ use crate::routing::ping::{
 };
 use crate::routing::replay::record_bytes;
 use crate::routing::{
-    Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags, decide,
+    Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, UsageReader,
+    decide,
 };
 use crate::time::{Mono, Wall};
 
@@ -27,6 +29,8 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(20);
 /// The routing state of the process. The lock is held for microseconds: nothing under it waits.
 pub struct Deciding {
     snapshot: ArcSwap<RoutingSnapshot>,
+    /// Targets that probes find nowhere.
+    down: ArcSwap<BTreeSet<TargetId>>,
     state: Mutex<State>,
 }
 
@@ -49,13 +53,30 @@ pub struct Decided {
     pub tags: Tags,
 }
 
+/// What a decision reads besides the configuration.
+struct Read<'a> {
+    ledger: &'a HoldLedger,
+    down: &'a BTreeSet<TargetId>,
+}
+
+impl UsageReader for Read<'_> {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        self.ledger.usage(bucket)
+    }
+
+    fn is_down(&self, target: &TargetId) -> bool {
+        self.down.contains(target)
+    }
+}
+
 impl Deciding {
     pub fn new(snapshot: RoutingSnapshot) -> Self {
         let mut desk = Desk::new(DeskLimits::default());
         desk.configure(&snapshot);
         let ledger = HoldLedger::new(LedgerLimits::default());
         let state = State { ledger, desk, rotation: Rotation::default() };
-        Self { snapshot: ArcSwap::from_pointee(snapshot), state: Mutex::new(state) }
+        let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
+        Self { snapshot, down, state: Mutex::new(state) }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
@@ -63,6 +84,11 @@ impl Deciding {
         let mut state = self.state.lock();
         state.desk.configure(&snapshot);
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Probes find these targets nowhere, and no others.
+    pub fn set_down(&self, down: BTreeSet<TargetId>) {
+        self.down.store(Arc::new(down));
     }
 
     pub fn snapshot(&self) -> Arc<RoutingSnapshot> {
@@ -89,7 +115,9 @@ impl Deciding {
         let mut state = self.state.lock();
         let State { ledger, desk, rotation } = &mut *state;
         let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
-        let decision = decide(&snapshot, request, &sessions, ledger, rotation);
+        let down = self.down.load();
+        let read = Read { ledger, down: &down };
+        let decision = decide(&snapshot, request, &sessions, &read, rotation);
         let session = decision.attribution.as_ref().and_then(|it| it.session);
         let consumed =
             session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);

@@ -49,6 +49,12 @@ pub const TLS_UNVERIFIED: &str = "tollbridge_sip_tls_unverified_total";
 pub const TLS_UNVERIFIED_PEERS: &str = "tollbridge_sip_tls_unverified_peers";
 pub const TLS_EXPIRY: &str = "tollbridge_sip_tls_certificate_expiry_seconds";
 pub const TLS_RELOADS: &str = "tollbridge_sip_tls_reloads_total";
+pub const DNS_LOOKUPS: &str = "tollbridge_dns_lookups_total";
+pub const DNS_UNANSWERED: &str = "tollbridge_dns_unanswered_questions";
+pub const DNS_LOST: &str = "tollbridge_dns_lost_names";
+pub const ADDRESS_FAILURES: &str = "tollbridge_target_address_failures_total";
+pub const ADDRESSES_DOWN: &str = "tollbridge_target_addresses_down";
+pub const TARGET_ADDRESSES_UP: &str = "tollbridge_target_addresses_up";
 pub const SIP_REFUSED: &str = "tollbridge_sip_refused_total";
 pub const SIP_BACKLOG: &str = "tollbridge_sip_backlog_seconds";
 pub const HALF_OPEN: &str = "tollbridge_calls_half_open";
@@ -107,6 +113,15 @@ fn describe() {
     describe_gauge!(TLS_UNVERIFIED_PEERS, "Peers that are configured not to be verified");
     describe_gauge!(TLS_EXPIRY, "Until a certificate of ours ends; negative once it has");
     describe_counter!(TLS_RELOADS, "Times TLS files changed, by whether they could be used");
+    describe_counter!(DNS_LOOKUPS, "Names looked up, by result");
+    describe_gauge!(DNS_UNANSWERED, "Questions to DNS whose last answer was none");
+    describe_gauge!(DNS_LOST, "Names of targets that lead nowhere");
+    describe_counter!(
+        ADDRESS_FAILURES,
+        "Calls that failed at one of several addresses of a target"
+    );
+    describe_gauge!(ADDRESSES_DOWN, "Addresses of targets that are tried after all others");
+    describe_gauge!(TARGET_ADDRESSES_UP, "Addresses of a target that answer probes, by target");
     describe_counter!(SIP_REFUSED, "Requests that would have opened something, by reason");
     describe_gauge!(SIP_BACKLOG, "For how long a thread has not been done with its work");
     describe_gauge!(HALF_OPEN, "Calls whose caller has not confirmed an answer yet");

@@ -26,20 +26,21 @@ pub mod metrics;
 mod orphans;
 mod overload;
 mod pace;
+mod probing;
 mod reload;
+mod resolver;
 pub mod signaling;
 pub mod sources;
+mod standing;
 pub mod tls;
 mod translate;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -53,6 +54,7 @@ use crate::sip::call::CallLimits;
 use crate::sip::endpoint::{self, Endpoint, Listener};
 use crate::sip::flow::{ListenerId, Transport};
 use crate::sip::ids::IdSource;
+use crate::sip::locate::{HealthRules, Speaks};
 use crate::sip::message::{Limits, Uri};
 use crate::sip::policy::{TargetConfig, Targets};
 use crate::sip::transaction::Timers;
@@ -62,7 +64,7 @@ use crate::sip::transport::{
 use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
 
 use accounting::Accounting;
-use addresses::Addresses;
+use addresses::Wanted;
 use bridge::{Bridge, DurableMark, Parts};
 use control::Control;
 use deciding::{Deciding, RENEW_EVERY};
@@ -72,8 +74,10 @@ use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
 use overload::{Backlog, MemoryFlag};
 use reload::Running;
+use resolver::Resolver;
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
+use standing::Standing;
 use tls::TlsPlan;
 
 pub use error::StartError;
@@ -82,9 +86,6 @@ pub use reload::Reloader;
 
 /// Messages of TCP connections that wait for a shard; a connection with more stops reading.
 const TCP_EVENTS: usize = 1024;
-
-/// How often host names of targets are looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(60);
 
 /// How long requests to the API may go on once all calls are over.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -127,9 +128,15 @@ impl Server {
         tls.warn_of_unverified();
         let targets = Arc::new(compile_targets(&config)?);
         let dialing = Arc::new(Dialing::compile(&config)?);
-        let names = names_to_resolve(&snapshot, &dialing, &trunks);
-        let by_name = addresses::look_up(&names).await;
-        let addresses = Arc::new(ArcSwap::from_pointee(Addresses::new(&snapshot, names, by_name)));
+        let (ending, ended) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let resolver = Arc::new(Resolver::new(&settings.sip.dns, speaks(&settings)));
+        tasks.spawn(Arc::clone(&resolver).run(ended.clone()));
+        let wanted = Wanted::of(&snapshot, &dialing, &trunks);
+        resolver.prepare(&wanted).await;
+        resolver.configure(wanted);
+        let addresses = resolver.addresses();
+        let standing = Arc::new(Standing::new(health_rules(&settings)));
         let deciding = Arc::new(Deciding::new(snapshot));
         let sources = Arc::new(Sources::new(
             Arc::clone(&trunks),
@@ -168,6 +175,7 @@ impl Server {
         let parts = Parts {
             deciding: Arc::clone(&deciding),
             addresses: Arc::clone(&addresses),
+            standing: Arc::clone(&standing),
             trunks: Arc::clone(&trunks),
             legs,
             dialing: Arc::clone(&dialing),
@@ -233,8 +241,6 @@ impl Server {
             threads.push(thread);
         }
 
-        let (ending, ended) = watch::channel(false);
-        let mut tasks = JoinSet::new();
         let control = Arc::new(Control::new(
             Arc::clone(&deciding),
             accounting.appender(),
@@ -245,7 +251,7 @@ impl Server {
         ));
         let reloader = Arc::new(Reloader {
             deciding: Arc::clone(&deciding),
-            addresses: Arc::clone(&addresses),
+            resolver,
             sources,
             limits,
             shards: mailboxes.clone(),
@@ -259,9 +265,8 @@ impl Server {
         });
         let services = control.services(&settings, &accounting, Arc::clone(&reloader));
         let api_address = serve_api(&settings, services, ended.clone(), &mut tasks).await?;
-        tasks.spawn(sweep(Arc::clone(&deciding), ended.clone()));
+        tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         tasks.spawn(watch_memory(memory, memory_max(&settings), ended.clone()));
-        tasks.spawn(resolve(Arc::clone(&deciding), addresses, ended.clone()));
         tasks.spawn(tls::watch(tls, Arc::clone(&tcp), certificates, ended.clone()));
         let tcp_stats = Arc::clone(tcp.stats());
         let upkeep =
@@ -553,23 +558,6 @@ fn compile_routing_as(config: &Config, revision: u64) -> Result<RoutingSnapshot,
     })
 }
 
-/// Host names of targets, of what targets may send their calls on to, and of registrars.
-fn names_to_resolve(
-    snapshot: &RoutingSnapshot,
-    dialing: &Dialing,
-    trunks: &Trunks,
-) -> BTreeSet<String> {
-    let registrars = trunks.iter().filter_map(|(_, trunk)| trunk.register.as_ref());
-    let registrars = registrars.flat_map(|register| &register.servers).filter_map(|server| {
-        let uri = Uri::parse(server.as_bytes()).ok().filter(|uri| uri.host_ip().is_none())?;
-        std::str::from_utf8(uri.host()).ok().map(str::to_ascii_lowercase)
-    });
-    let mut names = addresses::names(snapshot);
-    names.extend(dialing.host_names());
-    names.extend(registrars);
-    names
-}
-
 /// Compiles the trunks against the carrier files.
 ///
 /// # Errors
@@ -650,6 +638,17 @@ fn contact_bytes(settings: &Settings) -> usize {
     "<sips::65535;transport=tls>".len() + hosts.max().unwrap_or(0)
 }
 
+fn health_rules(settings: &Settings) -> HealthRules {
+    let health = &settings.sip.health;
+    HealthRules { penalty: health.penalty, penalty_max: health.penalty_max }
+}
+
+/// What we can send over.
+fn speaks(settings: &Settings) -> Speaks {
+    let listeners = settings.sip.listen.iter();
+    Speaks::new(listeners.map(|it| (transport(it.transport), it.address)))
+}
+
 fn transport(configured: ListenTransport) -> Transport {
     match configured {
         ListenTransport::Udp => Transport::Udp,
@@ -683,11 +682,12 @@ async fn serve_api(
     Ok(address)
 }
 
-/// Clears away expired holds and sessions.
-async fn sweep(deciding: Arc<Deciding>, ended: watch::Receiver<bool>) {
+/// Clears away expired holds and sessions, and what was thought of addresses long ago.
+async fn sweep(deciding: Arc<Deciding>, standing: Arc<Standing>, ended: watch::Receiver<bool>) {
     let mut rounds = Rounds::new(RENEW_EVERY, ended);
     while rounds.next().await {
         deciding.sweep(clock::mono(), clock::wall());
+        standing.sweep(clock::mono());
     }
 }
 
@@ -712,28 +712,6 @@ async fn watch_memory(memory: Arc<MemoryFlag>, max: Option<u64>, ended: watch::R
             (true, false) => tracing::info!(used, "memory has become free: calls are taken again"),
             (false, false) | (true, true) => {}
         }
-    }
-}
-
-/// Looks names of targets up again. A name that cannot be resolved keeps its last address.
-async fn resolve(
-    deciding: Arc<Deciding>,
-    addresses: Arc<ArcSwap<Addresses>>,
-    ended: watch::Receiver<bool>,
-) {
-    let mut rounds = Rounds::new(RESOLVE_EVERY, ended);
-    while rounds.next().await {
-        let names = addresses.load().names().clone();
-        if names.is_empty() {
-            continue;
-        }
-        let found = addresses::look_up(&names).await;
-        // The configuration may have changed meanwhile.
-        let names = addresses.load().names().clone();
-        let mut by_name: BTreeMap<_, _> = addresses.load().known(&names);
-        by_name.extend(found.into_iter().filter(|(name, _)| names.contains(name)));
-        let snapshot = deciding.snapshot();
-        addresses.store(Arc::new(Addresses::new(&snapshot, names, by_name)));
     }
 }
 

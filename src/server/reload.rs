@@ -5,11 +5,9 @@
 //! snapshot. The settings of the process are what its sockets and files were opened with, and
 //! cannot change; nor can trunks and targets where TLS is spoken.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use metrics::counter;
 use tokio::sync::Mutex;
 
@@ -18,20 +16,18 @@ use crate::config::{Config, ConfigError};
 use crate::sip::policy::Targets;
 use crate::sip::trunk::Trunks;
 
-use super::addresses::{self, Addresses};
+use super::addresses::Wanted;
 use super::deciding::Deciding;
 use super::dialing::Dialing;
 use super::error::StartError;
 use super::legs::TargetLegs;
 use super::limits::{TargetLimits, TrunkLimits};
 use super::metrics::RELOADS;
+use super::resolver::Resolver;
 use super::signaling::{Mail, Mailbox};
 use super::sources::Sources;
 use super::tls::TlsPlan;
-use super::{compile_legs, compile_routing_as, compile_targets, compile_trunks, names_to_resolve};
-
-/// How long names of new targets are looked up; those not found by then come with the next round.
-const LOOK_UP_MAX: Duration = Duration::from_secs(4);
+use super::{compile_legs, compile_routing_as, compile_targets, compile_trunks};
 
 /// Between two tries to reach a shard whose mailbox is full.
 const KNOCK_EVERY: Duration = Duration::from_millis(5);
@@ -39,7 +35,7 @@ const KNOCK_EVERY: Duration = Duration::from_millis(5);
 /// Everything that a new configuration reaches.
 pub struct Reloader {
     pub(super) deciding: Arc<Deciding>,
-    pub(super) addresses: Arc<ArcSwap<Addresses>>,
+    pub(super) resolver: Arc<Resolver>,
     pub(super) sources: Arc<Sources>,
     pub(super) limits: Arc<TrunkLimits>,
     pub(super) shards: Vec<Mailbox>,
@@ -126,15 +122,11 @@ impl Reloader {
             targets: Arc::new(targets),
             target_limits: Arc::clone(&target_limits),
         };
-        let names = names_to_resolve(&routing, &agreed.dialing, &trunks);
-        let mut by_name: BTreeMap<_, _> = self.addresses.load().known(&names);
-        let is_unknown = |name: &&String| !by_name.contains_key(*name);
-        let unknown = names.iter().filter(is_unknown).cloned().collect();
-        let found = tokio::time::timeout(LOOK_UP_MAX, addresses::look_up(&unknown)).await;
-        by_name.extend(found.unwrap_or_default());
+        let wanted = Wanted::of(&routing, &agreed.dialing, &trunks);
+        self.resolver.prepare(&wanted).await;
 
         // Nothing fails from here on. A shard knows a trunk before a message is said to be of it.
-        self.addresses.store(Arc::new(Addresses::new(&routing, names, by_name)));
+        self.resolver.configure(wanted);
         self.deciding.configure(routing);
         self.limits.configure(&trunks);
         let mut knock = tokio::time::interval(KNOCK_EVERY);

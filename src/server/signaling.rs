@@ -47,6 +47,10 @@ pub enum Mail {
         origin: Origin,
         message: Bytes,
     },
+    /// Datagrams do not arrive there, as another shard was told.
+    Unreachable {
+        flow: Flow,
+    },
     /// Facts this shard waits for are on disk.
     Durable,
     HangUp {
@@ -333,6 +337,12 @@ impl Shard {
         if turn.housekeeping_at <= now {
             turn.housekeeping_at = now + HOUSEKEEPING;
             self.housekeep(turn);
+            // One shard asks for all.
+            if self.index == 0
+                && let Some(targets) = self.bridge.probes()
+            {
+                self.feed(Input::Probe(targets), turn);
+            }
         }
         if turn.sweep_at <= now {
             turn.sweep_at = now + SWEEP_EVERY;
@@ -365,6 +375,9 @@ impl Shard {
             Letter::Mail(Mail::Datagram { flow, origin, message }) => {
                 let wall = clock::wall();
                 self.feed(Input::Received { flow, origin, wall, message }, turn);
+            }
+            Letter::Mail(Mail::Unreachable { flow }) => {
+                self.feed(Input::FlowFailed { flow }, turn);
             }
             // Every turn looks at what is durable.
             Letter::Mail(Mail::Durable) => {}
@@ -470,13 +483,24 @@ impl Shard {
             let full = count == RecvBatch::DATAGRAMS_MAX;
             turn.batch = batch;
             for peer in unreachable {
-                let flow = Flow::udp(listener, peer);
-                self.feed(Input::FlowFailed { flow }, turn);
+                self.unreachable(Flow::udp(listener, peer), turn);
             }
             if !full {
                 return;
             }
         }
+    }
+
+    /// Nobody is there. Which shard's datagram did not arrive cannot be told: the kernel gives an
+    /// ICMP error to any of the sockets that share the port.
+    fn unreachable(&mut self, flow: Flow, turn: &mut Turn) {
+        for (index, shard) in self.shards.iter().enumerate() {
+            if index != usize::from(self.index) {
+                // One whose box is full learns of it by the silence.
+                shard.post(Mail::Unreachable { flow });
+            }
+        }
+        self.feed(Input::FlowFailed { flow }, turn);
     }
 
     /// Feeds the endpoint, does what it wants, and feeds it the answers.
@@ -556,6 +580,12 @@ impl Shard {
                 }
                 Output::Registration { trunk, registered: false } => {
                     tracing::warn!(trunk.id = %trunk, "the carrier has not registered us");
+                }
+                Output::Probed { transport, peer, verdict } => {
+                    self.bridge.probed((transport, peer), verdict);
+                }
+                Output::Rated { transport, peer, how } => {
+                    self.bridge.rate((transport, peer), how, now);
                 }
                 Output::AwaitDurable { call } => self.bridge.await_durable(call),
                 Output::Dialogs { call, caller, target } => {
@@ -643,7 +673,7 @@ impl Shard {
                 return;
             }
             for flow in failed {
-                self.feed(Input::FlowFailed { flow }, turn);
+                self.unreachable(flow, turn);
             }
         }
     }

@@ -10,6 +10,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::cdr::fact;
 use crate::id::{TargetId, TrunkId};
+use crate::reason::Reason;
 use crate::routing::hold::{self, BucketRequest};
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan};
@@ -24,7 +25,7 @@ use crate::sip::trunk::Trunk;
 /// A plan is never empty; a decision without targets is a refusal and has none.
 pub(super) fn plan(
     decision: &Decision,
-    resolve: impl Fn(&PlannedAttempt) -> Option<Destination>,
+    resolve: impl Fn(&PlannedAttempt) -> Option<(Destination, Option<Vec<Destination>>)>,
     dialog: impl Fn(&TargetId) -> LegPolicy,
     manner: impl Fn(&PlannedAttempt) -> Manner,
     agreed: impl Fn(&PlannedAttempt) -> (Option<Arc<TargetRules>>, Option<Box<Handover>>),
@@ -34,9 +35,11 @@ pub(super) fn plan(
     let ms = |ms: u32| Duration::from_millis(u64::from(ms));
     let attempt = |planned: &PlannedAttempt| {
         let (rules, handover) = agreed(planned);
+        let (destination, further) = resolve(planned).unzip();
         Attempt {
             uri: Bytes::copy_from_slice(planned.uri.as_bytes()),
-            destination: resolve(planned),
+            destination,
+            further: further.flatten(),
             ring_timeout: ms(planned.ring_timeout_ms),
             first_response: ms(planned.first_response_ms),
             max_duration: ms(planned.max_duration_ms),
@@ -170,6 +173,16 @@ pub(super) fn attempt_started(
             currency: currency.clone(),
         }),
     }
+}
+
+pub(super) fn address_failed(
+    leg: u8,
+    at: Destination,
+    status: Option<u16>,
+    reason: Reason,
+) -> fact::AddressFailed {
+    let address = format_smolstr!("{}:{}", at.transport.name(), at.peer);
+    fact::AddressFailed { leg: u16::from(leg), address, status, reason }
 }
 
 pub(super) fn bucket(request: &BucketRequest) -> fact::Bucket {

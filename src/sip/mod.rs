@@ -23,6 +23,7 @@ pub mod endpoint;
 pub mod flow;
 pub mod ids;
 pub mod leg;
+pub mod locate;
 pub mod message;
 pub mod orphan;
 pub mod policy;

@@ -11,7 +11,7 @@ use super::eligibility::Eligibility;
 use super::hold::BucketRequest;
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::selection::Rotation;
-use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target};
+use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier};
 
 /// Decides who gets a call. The same arguments give the same decision.
 ///
@@ -91,6 +91,7 @@ fn route<U: UsageReader + ?Sized>(
         readings: vec![],
     };
     let mut refusals = vec![];
+    let mut down = vec![];
     let payout = owner.publisher.payouts.get(&campaign.id);
     for tier in &campaign.tiers {
         let mut eligible: Vec<Option<Candidate<'_>>> = vec![];
@@ -98,7 +99,12 @@ fn route<U: UsageReader + ?Sized>(
             let target = &snapshot.targets[member.target];
             match eligibility.check(target, member.weight) {
                 Ok(holds) => {
-                    eligible.push(Some(Candidate { target, weight: member.weight, holds }));
+                    let candidate = Candidate { target, weight: member.weight, holds };
+                    if usage.is_down(&target.id) {
+                        down.push((tier, candidate));
+                    } else {
+                        eligible.push(Some(candidate));
+                    }
                 }
                 Err(reason) => refusals.push(reason),
             }
@@ -113,13 +119,18 @@ fn route<U: UsageReader + ?Sized>(
         for index in order {
             let Some(candidate) = eligible[index].take() else { continue };
             eligibility.steps.push(place(candidate.target, campaign, decision.plan.len()));
-            if decision.plan.len() < usize::from(campaign.max_attempts) {
-                let same_tier = |planned: &PlannedAttempt| planned.tier == tier.tier;
-                let beside =
-                    tier.ring == Ring::Parallel && decision.plan.last().is_some_and(same_tier);
-                let planned = candidate.planned(request, tier.tier, payout);
-                decision.plan.push(PlannedAttempt { beside, ..planned });
-            }
+            candidate.join(decision, request, campaign, tier, payout);
+        }
+    }
+    // Probes may be wrong, and a call that fails is no worse than one that is not tried.
+    let for_want_of_others = decision.plan.is_empty();
+    for (tier, candidate) in down {
+        let target = candidate.target;
+        decision.readings.down.push(target.id.clone());
+        eligibility.steps.push(not_there(target, for_want_of_others));
+        if for_want_of_others {
+            eligibility.steps.push(place(target, campaign, decision.plan.len()));
+            candidate.join(decision, request, campaign, tier, payout);
         }
     }
     decision.steps = eligibility.steps;
@@ -137,6 +148,24 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
+    /// Takes the next place of the plan, if there is one left.
+    fn join(
+        self,
+        decision: &mut Decision,
+        request: &RouteRequest,
+        campaign: &Campaign,
+        tier: &Tier,
+        payout: Option<&Payout>,
+    ) {
+        if decision.plan.len() >= usize::from(campaign.max_attempts) {
+            return;
+        }
+        let same_tier = |planned: &PlannedAttempt| planned.tier == tier.tier;
+        let beside = tier.ring == Ring::Parallel && decision.plan.last().is_some_and(same_tier);
+        let planned = self.planned(request, tier.tier, payout);
+        decision.plan.push(PlannedAttempt { beside, ..planned });
+    }
+
     fn planned(self, request: &RouteRequest, tier: i32, payout: Option<&Payout>) -> PlannedAttempt {
         let target = self.target;
         PlannedAttempt {
@@ -152,6 +181,24 @@ impl Candidate<'_> {
             terms: terms(target, payout),
             holds: self.holds,
         }
+    }
+}
+
+/// What probes say, and whether that decides.
+fn not_there(target: &Target, is_tried: bool) -> Step {
+    let (verdict, reason) = if is_tried {
+        (Verdict::Passed, None)
+    } else {
+        (Verdict::Refused, Some(Reason::TargetDown))
+    };
+    Step {
+        target: Some(target.id.clone()),
+        check: Check::Health,
+        subject: None,
+        verdict,
+        reason,
+        have: Some(SmolStr::new_static("down")),
+        want: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::id::{CallId, PingId, SessionId};
+use crate::id::{CallId, PingId, SessionId, TargetId};
 use crate::routing::config::RoutingConfig;
 use crate::routing::hold::{Bucket, HoldLedger, LedgerLimits};
 use crate::routing::replay::{DecisionRecord, RecordError, record_bytes, replay};
@@ -308,6 +308,55 @@ fn over_many_calls_each_target_gets_its_share() {
         *firsts.entry(decision.plan[0].target.clone()).or_default() += 1;
     }
     assert_eq!(firsts, [("tgt_cool".into(), 300), ("tgt_summit".into(), 700)].into());
+}
+
+/// Nothing is used, and these targets are nowhere.
+struct Down(&'static [&'static str]);
+
+impl UsageReader for Down {
+    fn usage(&self, _bucket: &Bucket) -> Usage {
+        Usage::default()
+    }
+
+    fn is_down(&self, target: &TargetId) -> bool {
+        self.0.contains(&target.as_str())
+    }
+}
+
+#[test]
+fn a_target_that_probes_find_nowhere_is_passed_over_with_its_reason() {
+    let snapshot = snapshot(CONFIG);
+    let down = Down(&["tgt_cool"]);
+
+    let request = request("+18005550100");
+    let decision = decide(&snapshot, &request, &[], &down, &mut Rotation::default());
+
+    assert_eq!(targets_of(&decision), ["tgt_summit", "tgt_last"]);
+    let outcome = decision.outcomes(2).into_iter().find(|it| it.target.as_str() == "tgt_cool");
+    let outcome = outcome.expect("it is accounted for");
+    assert_eq!((outcome.rank, outcome.reason), (None, Some(Reason::TargetDown)));
+    let record = record_bytes(&request, &[], &decision);
+    let record = DecisionRecord::from_bytes(&record).unwrap();
+    assert_eq!(replay(&snapshot, &record).difference, None, "it was read, so it is known again");
+}
+
+#[test]
+fn targets_that_are_nowhere_are_tried_where_there_is_no_other() {
+    let snapshot = snapshot(CONFIG);
+    let down = Down(&["tgt_summit", "tgt_cool", "tgt_last"]);
+
+    let request = request("+18005550100");
+    let decision = decide(&snapshot, &request, &[], &down, &mut Rotation::default());
+
+    assert_eq!(targets_of(&decision), ["tgt_summit", "tgt_cool", "tgt_last"]);
+    assert_eq!(decision.refused, None);
+    let record = record_bytes(&request, &[], &decision);
+    let record = DecisionRecord::from_bytes(&record).unwrap();
+    assert_eq!(replay(&snapshot, &record).difference, None);
+}
+
+fn targets_of(decision: &Decision) -> Vec<&str> {
+    decision.plan.iter().map(|planned| planned.target.as_str()).collect()
 }
 
 fn decide_with(config: &str, request: &RouteRequest, usage: &BTreeMap<Bucket, Usage>) -> Decision {

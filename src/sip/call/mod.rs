@@ -15,6 +15,7 @@
 //! Invariants, whatever arrives in whatever order: the caller's INVITE gets one final response;
 //! there is one [`Report::Ended`], and it is last; no attempt starts after the caller gave up.
 
+mod addresses;
 pub mod cause;
 mod handover;
 mod parallel;
@@ -331,7 +332,8 @@ impl Call {
         let number = AttemptNumber::try_from(plan.attempts.len() + 1).ok()?;
         let destination = Some(to.destination);
         let manner = plan::Manner { beside: false, ..like.manner };
-        let attempt = plan::Attempt { uri: to.uri, destination, handover: None, manner, ..like };
+        let (uri, further, handover) = (to.uri, None, None);
+        let attempt = plan::Attempt { uri, destination, further, handover, manner, ..like };
         plan.attempts.push(attempt);
         Some(number)
     }
@@ -520,6 +522,10 @@ impl Call {
         now: Mono,
         out: &mut Outputs,
     ) {
+        if self.moves_on_to_next_address(attempt, &failure, now, out) {
+            self.ring(attempt, now, out);
+            return;
+        }
         self.attempt_over(attempt, &failure, now, out);
         self.move_on(attempt, failure, now, out);
     }

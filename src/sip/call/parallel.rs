@@ -119,21 +119,25 @@ impl Call {
 
     /// The hold asked for stands.
     pub(super) fn dial_branch(&mut self, now: Mono, out: &mut Outputs) {
-        let budget = self.ring_until;
         let State::Ringing(parallel) = &mut self.state else { return };
         let Some((attempt, _)) = parallel.holding.take() else { return };
-        let planned = self.plan.as_ref().and_then(|plan| plan.attempts.get(index(attempt)));
-        if let Some(planned) = planned {
-            parallel.branches.push(Branch {
-                attempt,
-                first_response_by: Some(now + planned.first_response),
-                ring_until: (now + planned.ring_timeout).min(budget),
-                progressed: false,
-            });
-            out.push(Output::Report(Report::AttemptStarted { attempt }));
-            out.push(Output::DialBranch { attempt });
-        }
+        out.push(Output::Report(Report::AttemptStarted { attempt }));
+        self.ring_branch(attempt, now, out);
         self.hold_branch(attempt + 1, now, out);
+    }
+
+    fn ring_branch(&mut self, attempt: AttemptNumber, now: Mono, out: &mut Outputs) {
+        let budget = self.ring_until;
+        let State::Ringing(parallel) = &mut self.state else { return };
+        let planned = self.plan.as_ref().and_then(|plan| plan.attempts.get(index(attempt)));
+        let Some(planned) = planned else { return };
+        parallel.branches.push(Branch {
+            attempt,
+            first_response_by: Some(now + planned.first_response),
+            ring_until: (now + planned.ring_timeout).min(budget),
+            progressed: false,
+        });
+        out.push(Output::DialBranch { attempt });
     }
 
     /// The hold asked for does not stand.
@@ -242,6 +246,13 @@ impl Call {
         now: Mono,
         out: &mut Outputs,
     ) {
+        if self.moves_on_to_next_address(attempt, &failure, now, out) {
+            if let State::Ringing(parallel) = &mut self.state {
+                parallel.branches.retain(|branch| branch.attempt != attempt);
+            }
+            self.ring_branch(attempt, now, out);
+            return;
+        }
         out.push(Output::Report(failure.report(attempt)));
         let stops = self.stops(&failure);
         let speaks_for_all = stops && failure.status.is_some_and(|status| status >= 600);

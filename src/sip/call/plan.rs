@@ -40,6 +40,9 @@ pub struct Attempt {
     pub uri: Bytes,
     /// Where that is; `None` when its name could not be resolved (spec/sip B11).
     pub destination: Option<Destination>,
+    /// Where it is besides, the next one last (RFC 3263 §4.3). Absent where there is one address
+    /// only: then nobody need know how well it does.
+    pub further: Option<Vec<Destination>>,
     /// From our INVITE to the answer.
     pub ring_timeout: Duration,
     /// From our INVITE to any response at all.

@@ -132,6 +132,7 @@ impl Call {
                 let next = Attempt {
                     uri: uri.clone(),
                     destination: Some(destination),
+                    further: None,
                     handover: None,
                     manner: Manner { beside: false, ..planned.manner.clone() },
                     ..planned.clone()
@@ -262,6 +263,7 @@ mod tests {
                 peer: "192.0.2.9:5060".parse().unwrap(),
                 tls: None,
             }),
+            further: None,
             ring_timeout: Duration::from_secs(6),
             first_response: Duration::from_secs(2),
             max_duration: Duration::from_secs(60),

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use crate::reason::Reason;
 use crate::sip::message::Uri;
 
+use super::plan::Destination;
+
 /// Attempts are numbered from 1 in the order they are made; the number is also the leg's.
 pub type AttemptNumber = u8;
 
@@ -24,6 +26,9 @@ pub enum Report {
         q850: Option<u8>,
         reason: Reason,
     },
+    /// The target could not be reached there; the attempt goes on at its next address. `status` is
+    /// what was answered, if anything was.
+    AddressFailed { attempt: AttemptNumber, at: Destination, status: Option<u16>, reason: Reason },
     /// The target of attempt `after` named other places. They are attempts of the same target
     /// from now on, in this order, numbered from `after + 1`; what was planned comes behind them.
     Extended { after: AttemptNumber, uris: Vec<Place> },

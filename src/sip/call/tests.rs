@@ -432,6 +432,7 @@ pub(super) fn plan(attempts: usize) -> Box<Plan> {
             peer: "192.0.2.9:5060".parse().unwrap(),
             tls: None,
         }),
+        further: None,
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(60),

@@ -179,7 +179,8 @@ impl Endpoint {
             Owner::Registration(index) => {
                 Some(self.registrars.get(&index)?.machine.account.clone())
             }
-            Owner::Nobody
+            Owner::Prober(_)
+            | Owner::Nobody
             | Owner::Call(_)
             | Owner::Notify { .. }
             | Owner::Refer { .. }
@@ -207,7 +208,8 @@ impl Endpoint {
             | Owner::Call(_)
             | Owner::Attempt { .. }
             | Owner::Notify { .. }
-            | Owner::Registration(_) => return None,
+            | Owner::Registration(_)
+            | Owner::Prober(_) => return None,
         };
         let entry = self.calls.get_mut(owner.call()?)?;
         entry.leg(side)?.dialog.as_deref_mut()
@@ -232,6 +234,7 @@ impl Endpoint {
             | Owner::Connect { .. }
             | Owner::Notify { .. }
             | Owner::Registration(_)
+            | Owner::Prober(_)
             | Owner::Relay { .. } => true,
         }
     }
@@ -295,7 +298,8 @@ impl Endpoint {
             | Owner::Bye { .. }
             | Owner::Probe { .. }
             | Owner::Notify { .. }
-            | Owner::Registration(_) => {}
+            | Owner::Registration(_)
+            | Owner::Prober(_) => {}
         }
     }
 }

@@ -17,7 +17,9 @@ mod challenge;
 mod counters;
 mod handover;
 mod orphans;
+mod prober;
 mod rare;
+mod rating;
 mod reaper;
 mod redirect;
 mod refresh;
@@ -34,6 +36,7 @@ mod transfer;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,20 +53,24 @@ use super::auth::Doorkeeper;
 use super::call::plan::{Destination, Plan, Refusal};
 use super::call::report::{AttemptNumber, Party, Report};
 use super::call::{self, Call};
-use super::flow::Flow;
+use super::flow::{Flow, Transport};
 use super::ids::{IdSource, LegNumber};
 use super::leg::event::{Command, LegEvent};
 use super::leg::{Leg, LegState};
+use super::locate::Failing;
+use super::locate::probe::Verdict;
 use super::message::{Message, Method, Refusal as MalformedRefusal};
 use super::orphan::{DialogPrint, Orphans};
 use super::trunk::{Caller, FailureMap, NumberFault, TrunkIndex, Trunks};
 
+use prober::Prober;
 use rare::Rare;
 use registrar::Registrar;
 use wire::{Due, Wire};
 
 pub use super::ids::CallKey;
 pub use counters::{Counters, INVITE_SIZES, METHODS as COUNTED_METHODS};
+pub use prober::ProbeTarget;
 pub use reaper::SWEEP_EVERY;
 pub use settings::{Listener, Settings};
 
@@ -92,6 +99,8 @@ pub enum Input {
     Strained(Option<Busy>),
     /// The trunks of new calls from now on. Each has the index that its id had before.
     Configure(Arc<Trunks>),
+    /// Ask these addresses now and then whether they are there, and no others.
+    Probe(Vec<ProbeTarget>),
     /// Look for calls that nothing will end; to come every [`SWEEP_EVERY`].
     Sweep,
 }
@@ -130,6 +139,19 @@ pub enum Output {
         id: CallId,
         at: Mono,
         report: Report,
+    },
+    /// What was learnt of an address that a target has besides others: a response came from it, or
+    /// how it failed.
+    Rated {
+        transport: Transport,
+        peer: SocketAddr,
+        how: Result<(), Failing>,
+    },
+    /// What an address that is probed is thought to be from now on.
+    Probed {
+        transport: Transport,
+        peer: SocketAddr,
+        verdict: Verdict,
     },
     /// What names the dialogs of a call whose answer is reported next; to be written with it.
     Dialogs {
@@ -201,6 +223,9 @@ pub struct Endpoint {
     doorkeeper: Box<Doorkeeper>,
     /// By number; those that were taken back stay until nothing is awaited of them.
     registrars: BTreeMap<u16, Registrar>,
+    /// Addresses of targets that are probed, by a number that is used once.
+    probers: BTreeMap<u32, Prober>,
+    next_prober: u32,
     /// The call whose event is being handled: the one to end if the handler panics.
     current: Option<CallKey>,
 }
@@ -247,6 +272,8 @@ impl Endpoint {
             orphans: None,
             doorkeeper: Box::new(Doorkeeper::new(key)),
             registrars: BTreeMap::new(),
+            probers: BTreeMap::new(),
+            next_prober: 0,
             current: None,
         };
         if registers {
@@ -276,6 +303,7 @@ impl Endpoint {
                 Due::Transaction(key) => self.transaction_timeout(key, now),
                 Due::Call(key) => self.call_timeout(key, now),
                 Due::Registration(index) => self.registration_timeout(index, now),
+                Due::Prober(id) => self.prober_timeout(id, now),
             }
         }
         std::mem::swap(&mut self.wire.out, out);
@@ -397,9 +425,11 @@ impl Endpoint {
             Input::Drain => {
                 self.draining = true;
                 self.end_registrations(now);
+                self.probe(Vec::new(), now);
             }
             Input::Strained(strain) => self.strain = strain,
             Input::Configure(trunks) => self.configure(trunks, now),
+            Input::Probe(targets) => self.probe(targets, now),
             Input::Sweep => self.sweep(now),
         }
     }
@@ -490,6 +520,7 @@ impl Endpoint {
                     }
                     let id = entry.id;
                     entry.name_dialogs(key, &report, &mut self.wire);
+                    entry.rate_report(&report, &mut self.wire);
                     self.wire.out.push(Output::Report { call: key, id, at: now, report });
                 }
             }

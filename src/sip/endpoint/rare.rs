@@ -15,11 +15,14 @@ use crate::time::Mono;
 
 use super::CallEntry;
 use super::handover::Connecting;
+use super::rating::Names;
 use super::transfer::Transfer;
 use super::wire::Wire;
 
 #[derive(Default)]
 pub(super) struct Rare {
+    /// Of attempts at targets with several addresses.
+    pub(super) names: Vec<Names>,
     /// Legs of attempts that ring side by side, until one has answered.
     pub(super) branches: Vec<Leg>,
     pub(super) answers: Option<Arc<AnswerPolicy>>,

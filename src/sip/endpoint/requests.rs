@@ -200,6 +200,7 @@ impl Endpoint {
             | Owner::Connect { .. }
             | Owner::Notify { .. }
             | Owner::Registration(_)
+            | Owner::Prober(_)
             | Owner::Relay { .. } => None,
         };
         // Of a call that is over only the transaction is left; a To tag is owed all the same.
@@ -227,6 +228,7 @@ impl Endpoint {
             | Owner::Connect { .. }
             | Owner::Notify { .. }
             | Owner::Registration(_)
+            | Owner::Prober(_)
             | Owner::Relay { .. } => {}
         }
     }

@@ -11,8 +11,8 @@ use crate::sip::call::report::AttemptNumber;
 use crate::sip::dialog::Dialog;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{CallKey, TransactionKey};
-use crate::sip::leg::LegState;
 use crate::sip::leg::event::LegEvent;
+use crate::sip::leg::{Leg, LegState};
 use crate::sip::message::{Method, Response};
 use crate::sip::transaction::Outputs as Effects;
 use crate::time::Mono;
@@ -80,8 +80,7 @@ impl Endpoint {
             Owner::Attempt { call, .. }
                 if self.transfer_response(call, key, response, flow, now) => {}
             Owner::Attempt { call, attempt } => {
-                let entry = self.calls.get_mut(call);
-                if entry.is_some_and(|entry| entry.attempt_leg(attempt).is_some()) {
+                if self.is_made_by(call, attempt, key) {
                     self.attempt_response(call, attempt, key, response, flow, now);
                 } else if (200..300).contains(&response.status()) {
                     self.refuse_answer(Some(key), response, flow, now);
@@ -102,6 +101,7 @@ impl Endpoint {
             Owner::Connect { call } => self.connect_answered(call, key, response, now),
             Owner::Notify { call } => self.referrer_told(call, now),
             Owner::Registration(index) => self.registration_answered(index, response, now),
+            Owner::Prober(id) => self.probe_answered(id, key, Some(response.status())),
             Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody => {}
         }
     }
@@ -114,8 +114,7 @@ impl Endpoint {
         }
         match owner {
             Owner::Attempt { call, attempt } => {
-                let entry = self.calls.get_mut(call);
-                if entry.is_some_and(|entry| entry.attempt_leg(attempt).is_some()) {
+                if self.is_made_by(call, attempt, key) {
                     self.attempt_lost(call, attempt, Reason::AttemptNoResponse, now);
                 } else {
                     self.transfer_lost(call, key, now);
@@ -125,6 +124,7 @@ impl Endpoint {
             Owner::Connect { call } => self.connect_failed(call, now),
             Owner::Notify { call } => self.referrer_told(call, now),
             Owner::Registration(index) => self.registration_ended(index, Ending::Failed, now),
+            Owner::Prober(id) => self.probe_answered(id, key, None),
             Owner::Bye { call, side } => self.bye_done(call, side),
             Owner::Probe { call, side } => self.lost(call, side, Reason::PeerUnreachable, now),
             Owner::Refresh { call, side } | Owner::Move { call, side } => {
@@ -144,16 +144,17 @@ impl Endpoint {
         if flow.connection.is_some() {
             self.wire.resend_elsewhere(flow);
         }
+        self.probes_failed(flow);
         let hit: Vec<_> = self
             .wire
             .transactions
-            .values()
-            .filter(|entry| {
+            .iter()
+            .filter(|(_, entry)| {
                 let other = entry.flow;
                 (other.peer, other.transport, other.tls) == (flow.peer, flow.transport, flow.tls)
             })
-            .filter_map(|entry| match entry.owner {
-                Owner::Attempt { call, attempt } => Some((call, attempt)),
+            .filter_map(|(key, entry)| match entry.owner {
+                Owner::Attempt { call, attempt } => Some((key, call, attempt)),
                 Owner::Nobody
                 | Owner::Call(_)
                 | Owner::Reinvite { .. }
@@ -165,15 +166,23 @@ impl Endpoint {
                 | Owner::Connect { .. }
                 | Owner::Notify { .. }
                 | Owner::Registration(_)
+                | Owner::Prober(_)
                 | Owner::Relay { .. } => None,
             })
             .collect();
-        for (call, attempt) in hit {
+        for (key, call, attempt) in hit {
             let leg = self.calls.get_mut(call).and_then(|entry| entry.attempt_leg(attempt));
-            if leg.is_some_and(|leg| leg.state == LegState::Early && !leg.heard) {
+            let waits = |leg: &Leg| leg.state == LegState::Early && !leg.heard && leg.invite == key;
+            if leg.is_some_and(|leg| waits(leg)) {
                 self.attempt_lost(call, attempt, Reason::AttemptCarrierFailed, now);
             }
         }
+    }
+
+    /// Whether the attempt is made by this transaction: not by one at an address that was left.
+    fn is_made_by(&mut self, call: CallKey, attempt: AttemptNumber, key: TransactionKey) -> bool {
+        let leg = self.calls.get_mut(call).and_then(|entry| entry.attempt_leg(attempt));
+        leg.is_some_and(|leg| leg.invite == key)
     }
 
     fn attempt_response(
@@ -188,9 +197,10 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.attempt_leg(attempt) else { return };
         leg.heard = true;
-        if leg.invite != transaction || response.cseq().number != leg.invite_cseq {
+        if response.cseq().number != leg.invite_cseq {
             return;
         }
+        entry.rate_response(attempt, response, &mut self.wire);
         let is_branch = entry.is_branch(attempt);
         if (101..300).contains(&response.status()) {
             entry.keep_lines(response);

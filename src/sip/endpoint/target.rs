@@ -33,7 +33,7 @@ const CSEQ_LAST: u32 = FIRST_CSEQ + 3;
 
 impl CallEntry {
     /// Sends the INVITE of an attempt; returns its leg. Everything that names it is new (spec/sip
-    /// B1).
+    /// B1), or as it was at another address of the same target.
     pub(super) fn dial(
         &mut self,
         key: CallKey,
@@ -41,11 +41,16 @@ impl CallEntry {
         wire: &mut Wire,
         now: Mono,
     ) -> Result<Leg, Reason> {
-        let tag = ids::tag(key, attempt, wire.ids.random());
         let sdp = SdpOrigin::new(wire.ids.random());
-        let call_id = wire.ids.sip_call_id();
-        let nothing = (TransactionKey::default(), FIRST_CSEQ);
-        let mut leg = Leg::new(attempt, nothing, tag, sdp);
+        let (call_id, tag, cseq) = match self.names_of(attempt) {
+            Some(names) => (names.call_id.clone(), names.tag.clone(), names.cseq),
+            None => {
+                let tag = ids::tag(key, attempt, wire.ids.random());
+                (wire.ids.sip_call_id(), tag, FIRST_CSEQ)
+            }
+        };
+        self.keep_names(attempt, &call_id, &tag, cseq);
+        let mut leg = Leg::new(attempt, (TransactionKey::default(), cseq), tag, sdp);
         leg.invite = self.send_invite(key, &mut leg, call_id, wire, now)?;
         Ok(leg)
     }

@@ -45,6 +45,7 @@ pub(super) enum Due {
     Transaction(TransactionKey),
     Call(CallKey),
     Registration(u16),
+    Prober(u32),
 }
 
 pub(super) struct TransactionEntry {
@@ -125,6 +126,8 @@ pub(super) enum Owner {
     },
     /// Our REGISTER.
     Registration(u16),
+    /// Our OPTIONS to an address of a target, outside of calls.
+    Prober(u32),
     /// A request that we passed on to `side`; its answer goes to `answer` on the other leg.
     Relay {
         call: CallKey,
@@ -136,7 +139,7 @@ pub(super) enum Owner {
 impl Owner {
     pub(super) fn call(self) -> Option<CallKey> {
         match self {
-            Self::Nobody | Self::Registration(_) => None,
+            Self::Nobody | Self::Registration(_) | Self::Prober(_) => None,
             Self::Call(call)
             | Self::Reinvite { call, .. }
             | Self::Attempt { call, .. }
@@ -575,6 +578,11 @@ impl Wire {
         if let Some(entry) = self.transactions.get_mut(cancel) {
             entry.keys[0] = Some(key);
         }
+    }
+
+    /// Nobody waits for the answer any more, and none is acknowledged.
+    pub(super) fn forget(&mut self, transaction: TransactionKey) {
+        self.remove(transaction);
     }
 
     fn remove(&mut self, transaction: TransactionKey) {

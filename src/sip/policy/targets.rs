@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 use super::config::{NumberHeader, ProgressPolicy};
 use super::template::Scope;
 use super::{Destinations, HeaderRules, IdentityRules, PolicyFault, TargetPolicy};
+use crate::sip::locate::ProbeRules;
 use crate::sip::message::HeaderName;
 use crate::sip::trunk::profile::{CliHeader, Outbound};
 use crate::sip::trunk::{Carriers, Overrides, outbound_of};
@@ -32,6 +33,8 @@ pub struct TargetSettings {
     pub progress: ProgressPolicy,
     pub destinations: Arc<Destinations>,
     pub limits: Option<OutboundLimits>,
+    /// Absent: it is not probed.
+    pub probe: Option<ProbeRules>,
     /// Whether a template speaks of what only the server knows.
     pub wants_variables: bool,
 }
@@ -171,6 +174,12 @@ fn compile(
             channels_max: outbound.max_channels,
             queue: Duration::from_millis(outbound.queue_ms.unwrap_or(QUEUE_MS).into()),
         }),
+        probe: outbound.probe.map(|probe| ProbeRules {
+            interval: Duration::from_secs(probe.interval_s.into()),
+            timeout: Duration::from_millis(probe.timeout_ms.into()),
+            down_after: probe.down_after,
+            up_after: probe.up_after,
+        }),
         wants_variables,
     })
 }
@@ -197,6 +206,21 @@ fn checks(outbound: &Outbound, contact_bytes: usize) -> Vec<PolicyFault> {
         if limit == Some(0) {
             let remedy = "write 1 or more, or leave it out for no limit";
             faults.push(PolicyFault::new(field, "0", "lets nothing through", remedy));
+        }
+    }
+    if let Some(probe) = &outbound.probe {
+        let most_ms = probe.interval_s.saturating_mul(1000).min(32_000);
+        for (field, value, least, most) in [
+            ("interval_s", probe.interval_s, 1, 3600),
+            ("timeout_ms", probe.timeout_ms, 50, most_ms.max(50)),
+            ("down_after", probe.down_after.into(), 1, 100),
+            ("up_after", probe.up_after.into(), 1, 100),
+        ] {
+            if !(least..=most).contains(&value) {
+                let (field, remedy) =
+                    (format!("probe.{field}"), format!("write {least} to {most}"));
+                faults.push(PolicyFault::new(field, value.to_string(), "is out of range", remedy));
+            }
         }
     }
     for (position, kind) in outbound.body_parts.iter().enumerate() {

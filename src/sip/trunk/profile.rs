@@ -206,6 +206,29 @@ pub struct Outbound {
     pub destinations: DestinationPolicy,
     /// Content types of parts of a multipart body that go on beside the session description.
     pub body_parts: Vec<SmolStr>,
+    /// OPTIONS to each of its addresses, outside of calls. Default: none, since some carriers drop
+    /// them.
+    pub probe: Option<ProbeConfig>,
+}
+
+/// How an address is asked whether it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeConfig {
+    /// From one OPTIONS to the next, seconds. Default 30.
+    pub interval_s: u32,
+    /// How long its answer may take, milliseconds. Default 2000.
+    pub timeout_ms: u32,
+    /// Failures in a row after which it is down. Default 3.
+    pub down_after: u8,
+    /// Answers in a row after which it is up again. Default 2.
+    pub up_after: u8,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self { interval_s: 30, timeout_ms: 2000, down_after: 3, up_after: 2 }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -236,6 +236,10 @@ impl Audit {
             Report::AttemptFailed { attempt, .. } | Report::HandedOver { attempt, .. } => {
                 self.end_attempt(*attempt)?;
             }
+            Report::AddressFailed { attempt, .. } => {
+                let state = self.attempts.entry(*attempt).or_default();
+                check(state.started && !state.ended, || String::from("an address of no attempt"))?;
+            }
             Report::Extended { .. }
             | Report::Taken
             | Report::Referred { .. }

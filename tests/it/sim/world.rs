@@ -346,7 +346,10 @@ impl World {
                     self.decide(admission.call, call);
                 }
                 Output::PlaceHold { call, attempt, .. } => self.hold(call, attempt),
-                Output::Locate { .. } | Output::Registration { .. } => {}
+                Output::Locate { .. }
+                | Output::Registration { .. }
+                | Output::Rated { .. }
+                | Output::Probed { .. } => {}
                 Output::AwaitDurable { call } => {
                     let after = match (&self.scene, self.rng.u8(..10)) {
                         (Some(scene), _) => scene.durable,
@@ -675,11 +678,8 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
             };
             Attempt {
                 uri: Bytes::from(format!("sip:target-{call}-{attempt}@198.51.100.7")),
-                destination: address.map(|peer| Destination {
-                    transport: Transport::Udp,
-                    peer,
-                    tls: None,
-                }),
+                destination: address.map(place),
+                further: None,
                 ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
@@ -733,11 +733,8 @@ fn manner(rng: &mut Rng, beside: bool) -> Manner {
 fn plan_of(call: usize, targets: usize) -> Plan {
     let attempt = |number: usize| Attempt {
         uri: Bytes::from(format!("sip:target-{call}-{number}@198.51.100.7")),
-        destination: Some(Destination {
-            transport: Transport::Udp,
-            peer: SocketAddr::from(([198, 51, 100, 7], 5060)),
-            tls: None,
-        }),
+        destination: Some(place(SocketAddr::from(([198, 51, 100, 7], 5060)))),
+        further: None,
         ring_timeout: Duration::from_secs(30),
         first_response: Duration::from_secs(4),
         max_duration: Duration::from_secs(100),
@@ -754,6 +751,10 @@ fn plan_of(call: usize, targets: usize) -> Plan {
         known: vec![],
         redirects: 0,
     }
+}
+
+fn place(peer: SocketAddr) -> Destination {
+    Destination { transport: Transport::Udp, peer, tls: None }
 }
 
 fn nowhere() -> SocketAddr {

@@ -5,6 +5,7 @@
 
 pub(crate) mod api;
 pub(crate) mod authority;
+pub(crate) mod dns;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod ports;

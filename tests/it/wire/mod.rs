@@ -7,6 +7,7 @@ mod at_rest;
 mod bridge;
 mod guard;
 mod malformed;
+mod names;
 mod orphans;
 pub(crate) mod peer;
 mod policy;

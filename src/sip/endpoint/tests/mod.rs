@@ -17,14 +17,18 @@ use crate::sip::call::plan::{Attempt, Destination, Manner};
 use crate::sip::call::report::Party;
 use crate::sip::flow::{ListenerId, Transport};
 use crate::sip::leg::policy::LegPolicy;
+use crate::sip::locate::Failing;
+use crate::sip::locate::probe::Verdict;
 use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
 use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener};
 
+mod addresses;
 mod challenge;
 mod guards;
 mod handover;
 mod policy;
+mod probes;
 mod proof;
 mod redirect;
 mod transfer;
@@ -439,6 +443,8 @@ struct Rig {
     orphans: Vec<(CallId, Party)>,
     /// Whose calls they were.
     admitted: Vec<TrunkIndex>,
+    rated: Vec<(SocketAddr, Result<(), Failing>)>,
+    verdicts: Vec<(SocketAddr, Verdict)>,
 }
 
 impl Rig {
@@ -508,6 +514,8 @@ impl Rig {
             dialogs: vec![],
             orphans: vec![],
             admitted: vec![],
+            rated: vec![],
+            verdicts: vec![],
         }
     }
 
@@ -569,6 +577,8 @@ impl Rig {
                     return;
                 }
                 Output::Send { .. }
+                | Output::Rated { .. }
+                | Output::Probed { .. }
                 | Output::Report { .. }
                 | Output::Dialogs { .. }
                 | Output::OrphanEnded { .. } => unreachable!(),
@@ -623,6 +633,8 @@ impl Rig {
                     self.all.push((flow.peer, text));
                 }
                 Output::Report { report, .. } => self.reports.push(report),
+                Output::Rated { peer, how, .. } => self.rated.push((peer, how)),
+                Output::Probed { peer, verdict, .. } => self.verdicts.push((peer, verdict)),
                 Output::Dialogs { caller, target, .. } => self.dialogs.push([caller, target]),
                 Output::OrphanEnded { id, party, .. } => self.orphans.push((id, party)),
                 other @ (Output::Admitted(_)
@@ -869,6 +881,7 @@ fn plan(dialog: LegPolicy) -> Box<Plan> {
             peer: addr(address),
             tls: None,
         }),
+        further: None,
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(3600),
