@@ -50,6 +50,8 @@ impl SipSettings {
         ranges.check_s("sip.max_call_s", self.max_call, 1..=604_800);
         let bytes = "bytes";
         ranges.check("sip.message_bytes_max", count(self.message_bytes_max), 1500..=65_535, bytes);
+        let datagram = count(self.udp_request_bytes_max);
+        ranges.check("sip.udp_request_bytes_max", datagram, 500..=65_535, bytes);
         ranges.check("sip.header_bytes_max", count(self.header_bytes_max), 1024..=65_535, bytes);
         ranges.check("sip.gather_us", u64::from(self.gather_us), 0..=20_000, "microseconds");
         let buffer = count(self.receive_buffer_bytes);

@@ -69,6 +69,9 @@ pub struct SipSettings {
     pub gather_us: u32,
     /// Longest message read, bytes. Default 65535.
     pub message_bytes_max: usize,
+    /// Longest request that is sent as a datagram to a peer that takes TCP too, bytes: what the
+    /// path takes in one piece, less 200. Default 1300.
+    pub udp_request_bytes_max: usize,
     /// Longest single header field, bytes. Default 16384.
     pub header_bytes_max: usize,
     /// Most header fields of one message. Default 256.
@@ -248,6 +251,7 @@ impl Default for SipSettings {
             trying_after: Duration::from_millis(100),
             gather_us: 1500,
             message_bytes_max: 65_535,
+            udp_request_bytes_max: 1300,
             header_bytes_max: 16 << 10,
             headers_max: 256,
             user_agent: None,

@@ -85,7 +85,7 @@ impl Addresses {
         let transport = transport_of(&uri);
         let port = uri.port().unwrap_or_else(|| transport.default_port());
         let peer = SocketAddr::new(ip, port);
-        Some(Place::Here(Destination { transport, peer, tls: None }))
+        Some(Place::Here(Destination { transport, peer, tls: None, tcp_port: None }))
     }
 
     /// The first of all places a URI leads to, but not who must be there.
@@ -99,7 +99,8 @@ impl Addresses {
 
 /// A location as a place to send to, but not who must be there.
 pub(super) fn destination(location: &Location) -> Destination {
-    Destination { transport: location.transport, peer: location.peer, tls: None }
+    let Location { transport, peer, tcp_port, .. } = *location;
+    Destination { transport, peer, tls: None, tcp_port }
 }
 
 /// A URI of every target; which number is dialled does not change its host.

@@ -271,9 +271,16 @@ impl Bridge {
                         standing::places(&standing.order(locations, draw, clock::mono()))?
                     }
                 };
+                let long = targets.get(planned.target.as_str()).and_then(|it| it.long_over_tcp);
                 for place in further.iter_mut().flatten().chain([&mut first]) {
-                    if place.transport == Transport::Tls {
-                        place.tls = tls.target(&planned.target);
+                    match (place.transport, long) {
+                        (Transport::Tls, _) => place.tls = tls.target(&planned.target),
+                        (Transport::Udp, Some(true)) => {
+                            let port = place.peer.port();
+                            place.tcp_port.get_or_insert(port);
+                        }
+                        (Transport::Udp, Some(false)) => place.tcp_port = None,
+                        (Transport::Udp, None) | (Transport::Tcp, _) => {}
                     }
                 }
                 Some((first, further))
@@ -613,6 +620,20 @@ impl Bridge {
         deciding.set_down(standing.down());
         self.probing.clone_from(&probing);
         Some(probing)
+    }
+
+    /// A request is too long for its way: its target is named once.
+    pub(super) fn fragmented(&self, call: CallKey, attempt: AttemptNumber, bytes: usize) {
+        if let Some(target) = self.target(call, attempt)
+            && self.parts.standing.is_first_long(&target)
+        {
+            tracing::warn!(
+                target.id = %target,
+                bytes,
+                "INVITEs to a target are too long for a datagram, and leave in fragments that may be \
+                 lost; if it takes TCP set sip.long_over_tcp for it, else shorten what it is sent"
+            );
+        }
     }
 
     /// What a probe has found.

@@ -19,7 +19,7 @@ use crate::reason::Reason;
 use crate::routing::hold::HoldLedger;
 use crate::sip::admission::Busy;
 use crate::sip::call::report::Party;
-use crate::sip::endpoint::{COUNTED_METHODS, Counters, INVITE_SIZES};
+use crate::sip::endpoint::{COUNTED_METHODS, Counters, INVITE_SIZES, LONG_WAYS};
 use crate::sip::transport::TcpStats;
 
 use super::deciding::Deciding;
@@ -42,6 +42,7 @@ pub const SIP_TRANSACTIONS: &str = "tollbridge_sip_transactions_active";
 pub const OBJECTS: &str = "tollbridge_objects_active";
 pub const SIP_RETRANSMISSIONS: &str = "tollbridge_sip_retransmissions_total";
 pub const SIP_INVITE_SIZE: &str = "tollbridge_sip_invite_size_total";
+pub const SIP_LONG_REQUESTS: &str = "tollbridge_sip_long_requests_total";
 pub const SIP_PARSE_ERRORS: &str = "tollbridge_sip_parse_errors_total";
 pub const SIP_DROPPED: &str = "tollbridge_sip_dropped_total";
 pub const TLS_HANDSHAKES: &str = "tollbridge_sip_tls_handshakes_total";
@@ -106,6 +107,10 @@ fn describe() {
     );
     describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
     describe_counter!(SIP_INVITE_SIZE, "INVITEs sent, by the bytes they have at most");
+    describe_counter!(
+        SIP_LONG_REQUESTS,
+        "Requests too long for a datagram, by what became of them"
+    );
     describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
     describe_counter!(SIP_DROPPED, "Datagrams and messages dropped, by reason");
     describe_counter!(TLS_HANDSHAKES, "TLS handshakes, by our side of them and result");
@@ -446,6 +451,11 @@ impl ShardMetrics {
                 let most =
                     INVITE_SIZES.get(position).map_or_else(|| "more".into(), usize::to_string);
                 counter!(SIP_INVITE_SIZE, "bytes" => most).increment(count);
+            }
+        }
+        for (way, count) in LONG_WAYS.into_iter().zip(counters.long_requests) {
+            if count > 0 {
+                counter!(SIP_LONG_REQUESTS, "way" => way).increment(count);
             }
         }
         for (fault, count) in counters.malformed {

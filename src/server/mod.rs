@@ -461,6 +461,7 @@ fn endpoint_settings(
             headers_max: bound(sip.headers_max),
             ..Limits::default()
         },
+        udp_request_bytes_max: sip.udp_request_bytes_max,
         listeners,
         call: CallLimits {
             decision: settings.decision.deadline,

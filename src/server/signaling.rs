@@ -581,6 +581,9 @@ impl Shard {
                 Output::Registration { trunk, registered: false } => {
                     tracing::warn!(trunk.id = %trunk, "the carrier has not registered us");
                 }
+                Output::Fragmented { call, attempt, bytes } => {
+                    self.bridge.fragmented(call, attempt, bytes);
+                }
                 Output::Probed { transport, peer, verdict } => {
                     self.bridge.probed((transport, peer), verdict);
                 }

@@ -24,6 +24,8 @@ pub(super) struct Standing {
     rated: Mutex<BTreeMap<Address, Health>>,
     /// Where each target is that is probed.
     probed: Mutex<BTreeMap<TargetId, Vec<Address>>>,
+    /// Targets whose requests were found too long for a datagram.
+    long: Mutex<BTreeSet<TargetId>>,
     /// How many `rated` holds, so that a call need not look into it when it holds none.
     count: AtomicUsize,
 }
@@ -36,7 +38,7 @@ const RATED_MAX: usize = 65_536;
 impl Standing {
     pub(super) fn new(rules: HealthRules) -> Self {
         let (rated, probed) = (Mutex::default(), Mutex::default());
-        Self { rules, rated, probed, count: AtomicUsize::new(0) }
+        Self { rules, rated, probed, long: Mutex::default(), count: AtomicUsize::new(0) }
     }
 
     /// The order in which a call tries the addresses of its target.
@@ -79,6 +81,12 @@ impl Standing {
         rated.retain(|_, health| !health.is_spotless());
         self.count.store(rated.len(), Ordering::Relaxed);
         *self.probed.lock() = probed;
+    }
+
+    /// Whether it is the first time that a request to this target is too long. There are no more of
+    /// them than targets.
+    pub(super) fn is_first_long(&self, target: &TargetId) -> bool {
+        self.long.lock().insert(target.clone())
     }
 
     /// What probes have found of an address.

@@ -35,6 +35,17 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Nobody takes TCP where an attempt is made.
+    pub fn has_no_tcp(&mut self, attempt: AttemptNumber) {
+        let at = usize::from(attempt).wrapping_sub(1);
+        let planned = self.plan.as_mut().and_then(|plan| plan.attempts.get_mut(at));
+        if let Some(Attempt { destination: Some(destination), .. }) = planned {
+            destination.tcp_port = None;
+        }
+    }
+}
+
 /// RFC 3263 §4.3: the transport failed, nothing was heard in time, or 503.
 fn is_of_the_address(failure: &Failure) -> bool {
     match failure.status {
@@ -175,7 +186,7 @@ mod tests {
 
     fn place(host: u8) -> Destination {
         let peer = SocketAddr::from(([192, 0, 2, host], 5060));
-        Destination { transport: Transport::Udp, peer, tls: None }
+        Destination { transport: Transport::Udp, peer, tls: None, tcp_port: None }
     }
 
     fn here(call: &Call) -> Option<Destination> {

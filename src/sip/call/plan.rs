@@ -133,6 +133,8 @@ pub struct Destination {
     pub peer: SocketAddr,
     /// Who must be there, if the transport is TLS.
     pub tls: Option<TlsPeer>,
+    /// Where the same host takes TCP, if the transport is UDP and it does (RFC 3261 §18.1.1).
+    pub tcp_port: Option<u16>,
 }
 
 /// The call is not routed.

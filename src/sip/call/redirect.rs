@@ -75,7 +75,7 @@ impl Attempt {
         }
         let peer = SocketAddr::new(ip, parsed.port().unwrap_or_else(|| transport.default_port()));
         let tls = tls.filter(|_| transport == Transport::Tls);
-        let destination = Destination { transport, peer, tls };
+        let destination = Destination { transport, peer, tls, tcp_port: None };
         Some(Moved { uri: Bytes::copy_from_slice(uri), destination })
     }
 
@@ -207,7 +207,7 @@ mod tests {
             |uri: &str| attempt.admits(uri.as_bytes(), &hosts, &[]).map(|it| it.destination);
 
         let peer = "192.0.2.9:5061".parse().unwrap();
-        let expected = Destination { transport: Transport::Tls, peer, tls };
+        let expected = Destination { transport: Transport::Tls, peer, tls, tcp_port: None };
         assert_eq!(leads("sips:x@buyer.example"), Some(expected));
         assert_eq!(leads("sip:x@buyer.example"), None, "no less secure than was asked for");
         assert_eq!(leads("sip:x@buyer.example;transport=tcp"), None);
@@ -262,6 +262,7 @@ mod tests {
                 transport: Transport::Udp,
                 peer: "192.0.2.9:5060".parse().unwrap(),
                 tls: None,
+                tcp_port: None,
             }),
             further: None,
             ring_timeout: Duration::from_secs(6),

@@ -431,6 +431,7 @@ pub(super) fn plan(attempts: usize) -> Box<Plan> {
             transport: Transport::Udp,
             peer: "192.0.2.9:5060".parse().unwrap(),
             tls: None,
+            tcp_port: None,
         }),
         further: None,
         ring_timeout: Duration::from_secs(6),

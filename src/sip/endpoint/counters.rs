@@ -14,6 +14,15 @@ pub const METHODS: [&str; 11] = [
 /// [`Counters::invite_sizes`] is the larger ones. A datagram above 1300 is at risk (RFC 3261 §18.1.1).
 pub const INVITE_SIZES: [usize; 5] = [600, 900, 1_300, 1_500, 4_000];
 
+/// What becomes of requests that are too long for a datagram: sent over TCP, sent as a datagram in
+/// fragments, or sent so after nobody took TCP.
+pub const LONG_WAYS: [&str; 3] = ["tcp", "fragments", "tcp_refused"];
+
+/// Places in [`LONG_WAYS`].
+pub(super) const OVER_TCP: usize = 0;
+pub(super) const IN_FRAGMENTS: usize = 1;
+pub(super) const TCP_REFUSED: usize = 2;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Requests by [`METHODS`].
@@ -24,6 +33,8 @@ pub struct Counters {
     pub responses_out: [u64; 6],
     /// INVITEs sent, by [`INVITE_SIZES`] (spec/sip T10).
     pub invite_sizes: [u64; INVITE_SIZES.len() + 1],
+    /// Requests too long for a datagram, by [`LONG_WAYS`] (spec/sip T9).
+    pub long_requests: [u64; LONG_WAYS.len()],
     /// Messages that were sent before.
     pub retransmissions_out: u64,
     /// Requests that had been received before.

@@ -16,6 +16,7 @@ mod capture;
 mod challenge;
 mod counters;
 mod handover;
+mod long;
 mod orphans;
 mod prober;
 mod rare;
@@ -69,7 +70,7 @@ use registrar::Registrar;
 use wire::{Due, Wire};
 
 pub use super::ids::CallKey;
-pub use counters::{Counters, INVITE_SIZES, METHODS as COUNTED_METHODS};
+pub use counters::{Counters, INVITE_SIZES, LONG_WAYS, METHODS as COUNTED_METHODS};
 pub use prober::ProbeTarget;
 pub use reaper::SWEEP_EVERY;
 pub use settings::{Listener, Settings};
@@ -146,6 +147,12 @@ pub enum Output {
         transport: Transport,
         peer: SocketAddr,
         how: Result<(), Failing>,
+    },
+    /// The INVITE of an attempt left as a datagram that is too long for one.
+    Fragmented {
+        call: CallKey,
+        attempt: AttemptNumber,
+        bytes: usize,
     },
     /// What an address that is probed is thought to be from now on.
     Probed {

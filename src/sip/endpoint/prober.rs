@@ -122,7 +122,7 @@ impl Endpoint {
 
     fn ask_whether_there(&mut self, id: u32, now: Mono) {
         let Some(prober) = self.probers.get_mut(&id) else { return };
-        let Destination { transport, peer, tls } = prober.target.at;
+        let Destination { transport, peer, tls, .. } = prober.target.at;
         let listener = ListenerId(0);
         let flow = Flow { listener, transport, peer, connection: None, tls };
         let Some(flow) = self.wire.settings.reach(flow) else {

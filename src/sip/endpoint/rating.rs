@@ -39,7 +39,9 @@ impl CallEntry {
         tag: &Bytes,
         cseq: u32,
     ) {
-        let elsewhere = self.call.attempt(attempt).is_some_and(|it| it.further.is_some());
+        let elsewhere = self.call.attempt(attempt).is_some_and(|it| {
+            it.further.is_some() || it.destination.is_some_and(|it| it.tcp_port.is_some())
+        });
         if elsewhere && self.names_of(attempt).is_none() {
             let (call_id, tag) = (call_id.clone(), tag.clone());
             self.rare().names.push(Names { attempt, call_id, tag, cseq });

@@ -101,7 +101,7 @@ impl Endpoint {
         let Some(registrar) = self.registrars.get_mut(&index) else { return };
         let Some(ask) = registrar.asked.take() else { return };
         let flow = destination.and_then(|destination| {
-            let Destination { transport, peer, tls } = destination;
+            let Destination { transport, peer, tls, .. } = destination;
             let listener = ListenerId(0);
             self.wire.settings.reach(Flow { listener, transport, peer, connection: None, tls })
         });

@@ -173,7 +173,9 @@ impl Endpoint {
         for (key, call, attempt) in hit {
             let leg = self.calls.get_mut(call).and_then(|entry| entry.attempt_leg(attempt));
             let waits = |leg: &Leg| leg.state == LegState::Early && !leg.heard && leg.invite == key;
-            if leg.is_some_and(|leg| waits(leg)) {
+            if leg.is_some_and(|leg| waits(leg))
+                && !self.falls_back_to_udp(call, attempt, key, flow, now)
+            {
                 self.attempt_lost(call, attempt, Reason::AttemptCarrierFailed, now);
             }
         }

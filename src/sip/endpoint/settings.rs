@@ -19,6 +19,8 @@ pub struct Settings {
     /// How long an INVITE may go unanswered before it gets 100 (RFC 3261 §17.2.1: 200 ms).
     pub trying_after: Duration,
     pub limits: Limits,
+    /// The longest request that is not better sent over TCP (RFC 3261 §18.1.1), bytes.
+    pub udp_request_bytes_max: usize,
     /// In the order of their ids. At least one.
     pub listeners: Vec<Listener>,
     pub call: CallLimits,

@@ -21,6 +21,7 @@ use crate::sip::trunk::profile::Support;
 use crate::time::Mono;
 
 use super::caller::{LOOP_HEADER, Onward, REAP_AFTER_END};
+use super::long::Parts;
 use super::requests::body_of;
 use super::wire::{ALLOW, Owner, Wire};
 use super::{CallEntry, Side};
@@ -103,6 +104,20 @@ impl CallEntry {
             tls: destination.tls,
         };
         let flow = wire.settings.reach(flow).ok_or(Reason::AttemptUnresolved)?;
+        self.send_invite_on(flow, key, leg, call_id, wire, now)
+    }
+
+    fn send_invite_on(
+        &self,
+        flow: Flow,
+        key: CallKey,
+        leg: &mut Leg,
+        call_id: Bytes,
+        wire: &mut Wire,
+        now: Mono,
+    ) -> Result<TransactionKey, Reason> {
+        let attempt = leg.number;
+        let planned = self.call.attempt(attempt).ok_or(Reason::DecisionFailed)?;
         let listener = wire.settings.listener(flow.listener).ok_or(Reason::AttemptUnresolved)?;
         let (advertised, address) = (listener.advertised.clone(), listener.address);
         let mut offer = self.onward.offer.clone().map(|body| leg.sdp.rewrite(body, address));
@@ -123,10 +138,23 @@ impl CallEntry {
                 uri = changed;
             }
         }
+        if let Some(destination) = planned.destination.filter(|it| it.tcp_port.is_some()) {
+            let parts = Parts {
+                uri: &uri,
+                own_host: &advertised,
+                extras: extras.as_ref(),
+                offer: offer.as_ref(),
+                has_proof: planned.account().is_some(),
+            };
+            if let Some(flow) = self.onward.long_way(flow, destination, &parts, wire) {
+                return self.send_invite_on(flow, key, leg, call_id, wire, now);
+            }
+        }
         let contact = wire.contact(flow, is_secure(&uri));
         let user_agent = wire.settings.user_agent.clone();
         let proofs = wire.proofs(planned.account(), Method::Invite, &uri);
         let (onward, extras) = (&self.onward, extras.as_ref());
+        let mut bytes = 0;
         let write = |writer: &mut Writer, via: Bytes| {
             let head = InviteHead {
                 to: Bytes::from([b"<", &uri[..], b">"].concat()),
@@ -145,9 +173,12 @@ impl CallEntry {
             };
             let fields = Fields { contact: &contact, user_agent, extras };
             let request = onward.write_invite(writer, &head, fields, extensions, offer.as_ref());
+            bytes = request.len();
             (head, request)
         };
-        Ok(wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now))
+        let invite = wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now);
+        Self::note_length(key, attempt, flow, bytes, wire);
+        Ok(invite)
     }
 
     /// The target answered. Opens the dialog and acknowledges, at once unless the caller's ACK has

@@ -20,6 +20,7 @@ use crate::sip::transaction::{
 use crate::time::Mono;
 
 use super::challenge::Challenges;
+use super::counters::IN_FRAGMENTS;
 use super::{Counters, Output, Settings, Side};
 
 /// Methods we take in a dialog or outside; the value of Allow.
@@ -190,6 +191,12 @@ impl Wire {
     /// Sends without a transaction.
     pub(super) fn send(&mut self, flow: Flow, message: Bytes) {
         self.counters.sent(&message);
+        if message.len() > self.settings.udp_request_bytes_max
+            && flow.transport == Transport::Udp
+            && !message.starts_with(b"SIP/2.0 ")
+        {
+            self.counters.long_requests[IN_FRAGMENTS] += 1;
+        }
         self.out.push(Output::Send { flow, message });
     }
 

@@ -33,6 +33,8 @@ pub struct TargetSettings {
     pub progress: ProgressPolicy,
     pub destinations: Arc<Destinations>,
     pub limits: Option<OutboundLimits>,
+    /// Whether requests too long for a datagram go over TCP; absent: where DNS says that it has it.
+    pub long_over_tcp: Option<bool>,
     /// Absent: it is not probed.
     pub probe: Option<ProbeRules>,
     /// Whether a template speaks of what only the server knows.
@@ -174,6 +176,7 @@ fn compile(
             channels_max: outbound.max_channels,
             queue: Duration::from_millis(outbound.queue_ms.unwrap_or(QUEUE_MS).into()),
         }),
+        long_over_tcp: outbound.long_over_tcp,
         probe: outbound.probe.map(|probe| ProbeRules {
             interval: Duration::from_secs(probe.interval_s.into()),
             timeout: Duration::from_millis(probe.timeout_ms.into()),

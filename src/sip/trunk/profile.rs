@@ -206,6 +206,9 @@ pub struct Outbound {
     pub destinations: DestinationPolicy,
     /// Content types of parts of a multipart body that go on beside the session description.
     pub body_parts: Vec<SmolStr>,
+    /// Whether it takes TCP, at the address and port of UDP, for requests that are too long for a
+    /// datagram. Default: as DNS says (SRV records for both), else no.
+    pub long_over_tcp: Option<bool>,
     /// OPTIONS to each of its addresses, outside of calls. Default: none, since some carriers drop
     /// them.
     pub probe: Option<ProbeConfig>,

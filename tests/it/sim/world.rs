@@ -349,7 +349,8 @@ impl World {
                 Output::Locate { .. }
                 | Output::Registration { .. }
                 | Output::Rated { .. }
-                | Output::Probed { .. } => {}
+                | Output::Probed { .. }
+                | Output::Fragmented { .. } => {}
                 Output::AwaitDurable { call } => {
                     let after = match (&self.scene, self.rng.u8(..10)) {
                         (Some(scene), _) => scene.durable,
@@ -638,6 +639,7 @@ pub(super) fn settings() -> Settings {
         trying_after: Duration::ZERO,
         timers: Timers::default(),
         limits: Limits::default(),
+        udp_request_bytes_max: 1300,
         listeners: vec![Listener {
             transport: Transport::Udp,
             local: SocketAddr::from(([203, 0, 113, 1], 5060)),
@@ -754,7 +756,7 @@ fn plan_of(call: usize, targets: usize) -> Plan {
 }
 
 fn place(peer: SocketAddr) -> Destination {
-    Destination { transport: Transport::Udp, peer, tls: None }
+    Destination { transport: Transport::Udp, peer, tls: None, tcp_port: None }
 }
 
 fn nowhere() -> SocketAddr {

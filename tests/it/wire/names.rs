@@ -1,7 +1,7 @@
 //! Targets that are names: where their calls go, told by a name server of the test (spec/sip T15,
 //! T16, T17, C6, T9). Hosts are addresses of 127.0.0.0/8.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -253,6 +253,63 @@ fn a_target_that_fails_its_probes_is_passed_over_until_it_answers_them_again() {
         })?;
         Ok(())
     });
+}
+
+#[test]
+fn an_invite_too_long_for_a_datagram_goes_over_tcp_where_the_target_takes_it() {
+    play(&["targets.alone.sip={ long_over_tcp = true }"], |stage| {
+        let mut caller = stage.udp()?;
+        let target = stage.target()?;
+        let listener = TcpListener::bind(target.local)?;
+        caller.send(with_body(&caller, &stage.invite(), "long", &[], &long_body()))?;
+        let mut over_tcp = Line::accepted(&listener, stage.sip)?;
+        let call = Call::answered(&mut caller, &mut over_tcp)?;
+        let invite = &call.offered;
+        ensure!(invite.text.len() > 1_300, "{}", invite.text);
+        ensure!(invite.header("Via").is_some_and(|via| via.starts_with("SIP/2.0/TCP ")));
+        ensure!(invite.header("Contact").is_some_and(|it| it.ends_with(";transport=tcp>")));
+        call.end(&mut caller, &mut over_tcp)?;
+
+        let (mut caller, mut target) = (stage.udp()?, target);
+        Call::up(stage, &mut caller, &mut target, "short", &[])?.end(&mut caller, &mut target)?;
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn where_nobody_takes_tcp_a_long_invite_is_a_datagram_after_all() {
+    play(&["targets.alone.sip={ long_over_tcp = true }"], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        caller.send(with_body(&caller, &stage.invite(), "refused", &[], &long_body()))?;
+        let call = Call::answered(&mut caller, &mut target)?;
+        ensure!(call.offered.header("Via").is_some_and(|via| via.starts_with("SIP/2.0/UDP ")));
+        call.end(&mut caller, &mut target)?;
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_target_that_long_invites_go_to_as_datagrams_is_named_once() {
+    play(&[], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        for id in ["long-a", "long-b"] {
+            caller.send(with_body(&caller, &stage.invite(), id, &[], &long_body()))?;
+            Call::answered(&mut caller, &mut target)?.end(&mut caller, &mut target)?;
+        }
+        let told = stage.log().matches("are too long for a datagram").count();
+        ensure!(told == 1, "told {told} times: {}", stage.log());
+        wait_for("the count", Duration::from_secs(3), || {
+            let counted =
+                api::metrics(stage.api)?.get("tollbridge_sip_long_requests_total").copied();
+            Ok((counted == Some(2.0)).then_some(()))
+        })?;
+        stage.is_clean()
+    });
+}
+
+/// A session description of more than a datagram should hold.
+fn long_body() -> String {
+    format!("{SDP}{}", "a=x-padding:0123456789abcdef\r\n".repeat(50))
 }
 
 /// `b.test` is at 127.0.0.2, .3 and .4, in this order.

@@ -106,16 +106,10 @@ fn when_all_addresses_are_gone_the_hunt_goes_on() {
     rig.target(THIRD).respond(&mut rig, 200, SDP_B);
 
     assert_eq!(caller.statuses(&mut rig), [100, 200]);
-    let failures: Vec<_> = rig
-        .reports()
-        .iter()
-        .filter_map(|it| match it {
-            Report::AddressFailed { at, .. } => Some(at.peer),
-            Report::AttemptFailed { attempt: 1, .. } => Some(addr("0.0.0.0:0")),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(failures, [addr(TARGET), addr("0.0.0.0:0")]);
+    let at_address = |it: &&Report| matches!(it, Report::AddressFailed { .. });
+    let of_attempt = |it: &&Report| matches!(it, Report::AttemptFailed { attempt: 1, .. });
+    assert_eq!(rig.reports().iter().filter(at_address).count(), 1, "the first of two");
+    assert_eq!(rig.reports().iter().filter(of_attempt).count(), 1, "then both");
 }
 
 #[test]
@@ -136,7 +130,7 @@ fn rig(further: &[&str]) -> Rig {
 }
 
 fn place(address: &str) -> Destination {
-    Destination { transport: Transport::Udp, peer: addr(address), tls: None }
+    Destination { transport: Transport::Udp, peer: addr(address), tls: None, tcp_port: None }
 }
 
 fn rated(address: &str, how: Result<(), Failing>) -> (SocketAddr, Result<(), Failing>) {

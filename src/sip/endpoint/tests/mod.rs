@@ -27,6 +27,7 @@ mod addresses;
 mod challenge;
 mod guards;
 mod handover;
+mod long;
 mod policy;
 mod probes;
 mod proof;
@@ -445,6 +446,9 @@ struct Rig {
     admitted: Vec<TrunkIndex>,
     rated: Vec<(SocketAddr, Result<(), Failing>)>,
     verdicts: Vec<(SocketAddr, Verdict)>,
+    fragmented: Vec<usize>,
+    /// Over what each of `all` was sent.
+    transports: Vec<Transport>,
 }
 
 impl Rig {
@@ -483,7 +487,8 @@ impl Rig {
             timers: Timers::default(),
             trying_after: Duration::ZERO,
             limits: Limits::default(),
-            listeners: vec![listener],
+            udp_request_bytes_max: 1300,
+            listeners: vec![listener.clone(), Listener { transport: Transport::Tcp, ..listener }],
             call: CallLimits {
                 decision: Duration::from_secs(3),
                 answer_wait: Duration::from_millis(20),
@@ -516,6 +521,8 @@ impl Rig {
             admitted: vec![],
             rated: vec![],
             verdicts: vec![],
+            fragmented: vec![],
+            transports: vec![],
         }
     }
 
@@ -579,6 +586,7 @@ impl Rig {
                 Output::Send { .. }
                 | Output::Rated { .. }
                 | Output::Probed { .. }
+                | Output::Fragmented { .. }
                 | Output::Report { .. }
                 | Output::Dialogs { .. }
                 | Output::OrphanEnded { .. } => unreachable!(),
@@ -631,9 +639,11 @@ impl Rig {
                 Output::Send { flow, message } => {
                     let text = String::from_utf8(message.to_vec()).unwrap();
                     self.all.push((flow.peer, text));
+                    self.transports.push(flow.transport);
                 }
                 Output::Report { report, .. } => self.reports.push(report),
                 Output::Rated { peer, how, .. } => self.rated.push((peer, how)),
+                Output::Fragmented { bytes, .. } => self.fragmented.push(bytes),
                 Output::Probed { peer, verdict, .. } => self.verdicts.push((peer, verdict)),
                 Output::Dialogs { caller, target, .. } => self.dialogs.push([caller, target]),
                 Output::OrphanEnded { id, party, .. } => self.orphans.push((id, party)),
@@ -880,6 +890,7 @@ fn plan(dialog: LegPolicy) -> Box<Plan> {
             transport: Transport::Udp,
             peer: addr(address),
             tls: None,
+            tcp_port: None,
         }),
         further: None,
         ring_timeout: Duration::from_secs(6),

@@ -114,7 +114,8 @@ fn probing(addresses: &[&str]) -> Rig {
 }
 
 fn target(address: &str) -> ProbeTarget {
-    let at = Destination { transport: Transport::Udp, peer: addr(address), tls: None };
+    let at =
+        Destination { transport: Transport::Udp, peer: addr(address), tls: None, tcp_port: None };
     ProbeTarget { at, uri: Bytes::from_static(b"sip:b.example"), rules: RULES }
 }
 

@@ -168,7 +168,8 @@ fn located(rig: &mut Rig) -> String {
     };
     let server = String::from_utf8(server.to_vec()).unwrap();
     let peer = addr(&format!("{}:5060", server.strip_prefix("sip:").unwrap()));
-    let destination = Some(Destination { transport: Transport::Udp, peer, tls: None });
+    let destination =
+        Some(Destination { transport: Transport::Udp, peer, tls: None, tcp_port: None });
     rig.input(Input::Located { registration, destination });
     server
 }
