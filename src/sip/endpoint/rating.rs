@@ -90,6 +90,7 @@ impl CallEntry {
             | Report::AttemptProgress { .. }
             | Report::Extended { .. }
             | Report::Taken
+            | Report::Referred { .. }
             | Report::HandedOver { .. }
             | Report::TransferStarted { .. }
             | Report::TransferFailed { .. }
