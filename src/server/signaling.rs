@@ -564,8 +564,9 @@ impl Shard {
                 Output::OrphanEnded { id, at, party, q850 } => {
                     unharmed((), || self.bridge.orphan_ended(id, at, party, q850));
                 }
-                Output::Report { call, id, at, report } => {
-                    let converts_at = unharmed(None, || self.bridge.report(call, id, at, report));
+                Output::Report { call, id, at, report, last_heard } => {
+                    let tell = || self.bridge.report(call, id, at, report, last_heard);
+                    let converts_at = unharmed(None, tell);
                     if let Some(converts_at) = converts_at {
                         turn.conversions.push(Reverse((converts_at, call)));
                     }

@@ -16,6 +16,7 @@ mod capture;
 mod challenge;
 mod counters;
 mod handover;
+mod life;
 mod orphans;
 mod rare;
 mod reaper;
@@ -130,6 +131,8 @@ pub enum Output {
         id: CallId,
         at: Mono,
         report: Report,
+        /// Of an end that is only inferred: when the party that is gone was last heard.
+        last_heard: Option<Mono>,
     },
     /// What names the dialogs of a call whose answer is reported next; to be written with it.
     Dialogs {
@@ -324,7 +327,8 @@ impl Endpoint {
             q850: None,
         };
         if !entry.call.is_ended() {
-            self.wire.out.push(Output::Report { call, id: entry.id, at: now, report });
+            let id = entry.id;
+            self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });
         }
     }
 
@@ -489,7 +493,9 @@ impl Endpoint {
                     }
                     let id = entry.id;
                     entry.name_dialogs(key, &report, &mut self.wire);
-                    self.wire.out.push(Output::Report { call: key, id, at: now, report });
+                    let last_heard = entry.last_heard_before(&report);
+                    let told = Output::Report { call: key, id, at: now, report, last_heard };
+                    self.wire.out.push(told);
                 }
             }
         }
@@ -541,6 +547,7 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(key) else { return };
         self.wire.counters.reaped += 1;
         let (id, is_ended) = (entry.id, entry.call.is_ended());
+        let last_heard = entry.both_last_heard();
         if entry.caller.state == LegState::Early {
             entry.fail_caller(500, &mut self.wire, now);
         }
@@ -556,7 +563,8 @@ impl Endpoint {
             let reason = Reason::MaxDuration;
             let (party, status) = (Party::System, reason.status());
             let report = Report::Ended { party, reason, status, q850: None };
-            self.wire.out.push(Output::Report { call: key, id, at: now, report });
+            let told = Output::Report { call: key, id, at: now, report, last_heard };
+            self.wire.out.push(told);
         }
     }
 

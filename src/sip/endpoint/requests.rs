@@ -134,6 +134,7 @@ impl Endpoint {
         self.current = Some(call);
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.leg(side) else { return };
+        leg.last_heard = now;
         let number = request.cseq().number;
         if let Some(dialog) = leg.dialog_of(&request) {
             if dialog.take_cseq(number).is_err() {
@@ -274,6 +275,7 @@ impl Endpoint {
         self.current = Some(call);
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.leg(side) else { return };
+        leg.last_heard = now;
         let number = ack.cseq().number;
         let Some(confirmation) = leg.confirmation.take_if(|it| it.cseq == number) else { return };
         leg.reinvite.take_if(|reinvite| matches!(reinvite, Reinvite::Theirs(_)));

@@ -73,6 +73,7 @@ impl Endpoint {
         if !remains.pass_up {
             return;
         }
+        self.heard_of(owner, response.status(), now);
         if refused.is_some_and(|refused| self.answer_challenge(&refused, response, now)) {
             return;
         }
@@ -290,13 +291,14 @@ impl Endpoint {
         }
     }
 
-    /// A side no longer knows the call or no longer answers (spec/sip D7).
+    /// A side no longer knows the call, or no longer answers or refreshes (spec/sip D7).
     pub(super) fn lost(&mut self, call: CallKey, side: Side, reason: Reason, now: Mono) {
         self.current = Some(call);
-        if let Some(entry) = self.calls.get_mut(call)
-            && reason == Reason::DialogLost
-        {
-            entry.end_by_peer(side, &mut self.wire, now);
+        if let Some(entry) = self.calls.get_mut(call) {
+            entry.presume_gone(side);
+            if reason == Reason::DialogLost {
+                entry.end_by_peer(side, &mut self.wire, now);
+            }
         }
         self.drive(call, side.event(LegEvent::Lost { reason }), now);
     }

@@ -174,6 +174,7 @@ impl CallEntry {
             body = body.or(early.described);
         }
         leg.state = LegState::Answered;
+        leg.last_heard = now;
         leg.takes_update = takes_update(response);
         leg.probe_at = wire.settings.probe_interval.map(|every| now + every);
         let late_offer = self.onward.offer.is_none() && body.is_some() && !described;

@@ -152,6 +152,26 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// The leg on which we asked something within the call, and go on with it.
+    pub(super) fn within_call(self) -> Option<(CallKey, Side)> {
+        match self {
+            Self::Probe { call, side }
+            | Self::Refresh { call, side }
+            | Self::Move { call, side }
+            | Self::Relay { call, side, .. } => Some((call, side)),
+            Self::Refer { call } | Self::Connect { call } => Some((call, Side::Caller)),
+            Self::Nobody
+            | Self::Call(_)
+            | Self::Reinvite { .. }
+            | Self::Attempt { .. }
+            | Self::Bye { .. }
+            | Self::Notify { .. }
+            | Self::Registration(_) => None,
+        }
+    }
+}
+
 /// What a machine left for the endpoint to do.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Remains {

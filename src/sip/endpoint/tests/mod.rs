@@ -1,6 +1,7 @@
 //! A carrier and targets made of text, a clock made of numbers.
 
 mod bugs;
+mod life;
 mod reliable;
 mod timers;
 
@@ -418,6 +419,8 @@ struct Rig {
     all: Vec<(SocketAddr, String)>,
     other: Vec<Output>,
     reports: Vec<Report>,
+    /// Of the newest end that was inferred.
+    last_heard: Option<Mono>,
     /// What is decided for every call.
     plan: Box<Plan>,
     dialogs: Vec<[DialogPrint; 2]>,
@@ -499,6 +502,7 @@ impl Rig {
             all: vec![],
             other: vec![],
             reports: vec![],
+            last_heard: None,
             plan: plan(policy),
             dialogs: vec![],
             orphans: vec![],
@@ -615,7 +619,10 @@ impl Rig {
                     let text = String::from_utf8(message.to_vec()).unwrap();
                     self.all.push((flow.peer, text));
                 }
-                Output::Report { report, .. } => self.reports.push(report),
+                Output::Report { report, last_heard, .. } => {
+                    self.reports.push(report);
+                    self.last_heard = last_heard.or(self.last_heard);
+                }
                 Output::Dialogs { caller, target, .. } => self.dialogs.push([caller, target]),
                 Output::OrphanEnded { id, party, .. } => self.orphans.push((id, party)),
                 other @ (Output::Admitted(_)
