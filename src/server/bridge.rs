@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 
 use crate::cdr::fact::{self, Fact, FactBody, Stamp};
 use crate::cdr::journal::{Durability, Lsn, Pressure, file::Appender};
-use crate::id::{CallId, HoldId, TargetId};
+use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::hold::{Bucket, BucketRequest, Counts};
@@ -578,12 +578,16 @@ impl Bridge {
         self.calls.keys().collect()
     }
 
-    /// Renews holds, writes which calls are up, and what had to wait.
+    pub fn trunk_name(&self, trunk: TrunkIndex) -> Option<TrunkId> {
+        self.parts.trunks.get(trunk).map(|trunk| trunk.id.clone())
+    }
+
     /// Calls that are remembered, and inputs that wait for the disk.
     pub fn sizes(&self) -> (usize, usize) {
         (self.calls.len(), self.queue.len())
     }
 
+    /// Renews holds, writes which calls are up, and what had to wait.
     pub fn housekeep(&mut self, now: Mono) {
         self.drain_backlog();
         if self.checkpoint_at <= now {

@@ -21,6 +21,7 @@ use crate::sip::admission::Busy;
 use crate::sip::call::report::Party;
 use crate::sip::endpoint::{COUNTED_METHODS, Counters, INVITE_SIZES};
 use crate::sip::transport::TcpStats;
+use crate::sip::trunk::TrunkIndex;
 
 use super::deciding::Deciding;
 
@@ -99,7 +100,10 @@ fn describe() {
         "What the shards hold, by kind; zero at rest, deadlines when they have passed"
     );
     describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
-    describe_counter!(SIP_INVITE_SIZE, "INVITEs sent, by the bytes they have at most");
+    describe_counter!(
+        SIP_INVITE_SIZE,
+        "INVITEs that were sent to targets, by trunk of the call and the bytes they have at most"
+    );
     describe_counter!(SIP_PARSE_ERRORS, "Messages that could not be parsed, by fault");
     describe_counter!(SIP_DROPPED, "Datagrams and messages dropped, by reason");
     describe_counter!(TLS_HANDSHAKES, "TLS handshakes, by our side of them and result");
@@ -410,7 +414,13 @@ impl ShardMetrics {
         }
     }
 
-    pub fn publish(&mut self, counters: Counters, transactions: usize) {
+    /// `trunk` names a trunk.
+    pub fn publish(
+        &mut self,
+        counters: Counters,
+        transactions: usize,
+        trunk: impl Fn(TrunkIndex) -> Option<TrunkId>,
+    ) {
         let add = |metrics: &[Counter], counts: &[u64]| {
             for (metric, count) in metrics.iter().zip(counts) {
                 if *count > 0 {
@@ -426,11 +436,14 @@ impl ShardMetrics {
         add(&self.refused, &counters.refused);
         self.panics.increment(counters.panics);
         self.reaped.increment(counters.reaped);
-        for (position, count) in counters.invite_sizes.into_iter().enumerate() {
-            if count > 0 {
+        for (index, sizes) in counters.invite_sizes.iter().enumerate() {
+            let trunk = u16::try_from(index).ok().and_then(|index| trunk(TrunkIndex(index)));
+            let trunk = trunk.map(|id| id.to_string()).unwrap_or_default();
+            for (position, count) in sizes.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let most =
                     INVITE_SIZES.get(position).map_or_else(|| "more".into(), usize::to_string);
-                counter!(SIP_INVITE_SIZE, "bytes" => most).increment(count);
+                let labels = [("trunk", trunk.clone()), ("bytes", most)];
+                counter!(SIP_INVITE_SIZE, &labels).increment(*count);
             }
         }
         for (fault, count) in counters.malformed {

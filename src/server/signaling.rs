@@ -658,7 +658,8 @@ impl Shard {
         if counters.reaped > 0 {
             tracing::error!(calls = counters.reaped, "ended calls that no deadline had ended");
         }
-        self.metrics.publish(counters, self.endpoint.transactions());
+        let trunk = |index| self.bridge.trunk_name(index);
+        self.metrics.publish(counters, self.endpoint.transactions(), trunk);
         let standing = self.backlog.standing(clock::mono());
         self.metrics.strained(self.index, standing, self.endpoint.half_open());
         unharmed((), || self.bridge.housekeep(clock::mono()));

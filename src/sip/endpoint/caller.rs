@@ -24,7 +24,7 @@ use crate::sip::message::{HeaderName, Headers, Method, NameAddr, Request, Scheme
 use crate::sip::policy::write_lines;
 use crate::sip::transaction::ServerKey;
 use crate::sip::trunk::profile::Support;
-use crate::sip::trunk::{Caller, Identity, IdentityHeader, Trunk};
+use crate::sip::trunk::{Caller, Identity, IdentityHeader, Trunk, TrunkIndex};
 use crate::time::{Mono, Wall};
 
 use super::rare::{Rare, session_part};
@@ -55,6 +55,8 @@ pub(super) struct Onward {
     pub(super) offer: Option<Body>,
     /// Value of the loop header with our token at its end.
     pub(super) loop_tokens: Bytes,
+    /// Whose call it is.
+    pub(super) trunk: TrunkIndex,
     /// Where the call came from, until its caller has confirmed the answer.
     pub(super) half_open: Option<IpAddr>,
     /// What the carrier's challenges are answered with.
@@ -106,6 +108,7 @@ impl Endpoint {
             });
             return;
         }
+        let flow = Flow { pace: self.wire.paces.of(rules.dialog.timers), ..flow };
         let caller = caller_of(&request, rules);
         let captured = super::capture::capture(&request, caller, &rules.profile.inbound);
         let rare = rules
@@ -118,7 +121,7 @@ impl Endpoint {
         let limits = self.wire.settings.call;
         let reap_at = now + limits.max_call + REAP_AFTER_ADMISSION;
         let token = &self.wire.settings.loop_token;
-        let onward = Onward::new(&request, caller, rules.dialog, reap_at, token);
+        let onward = Onward::new(&request, caller, (trunk, rules.dialog), reap_at, token);
         let onward =
             Box::new(Onward { half_open: Some(source), account: rules.account.clone(), ..onward });
         self.gate.opened(source, now);
@@ -162,7 +165,7 @@ impl Endpoint {
     }
 
     /// RFC 3261 §8.2, in its order, then our own limits.
-    fn screen(&self, request: &Request, origin: Origin) -> Result<super::TrunkIndex, Rejection> {
+    fn screen(&self, request: &Request, origin: Origin) -> Result<TrunkIndex, Rejection> {
         let Origin::Trunk(trunk) = origin else {
             return Err(Rejection::new(403, "Forbidden"));
         };
@@ -195,13 +198,16 @@ impl Endpoint {
     pub(super) fn leg_timeout(&mut self, key: CallKey, side: Side, now: Mono) {
         let Some(entry) = self.calls.get_mut(key) else { return };
         let Some(leg) = entry.leg(side) else { return };
-        let timers = self.wire.settings.timers;
         if leg.reliable.is_some() && self.provisional_timeout(key, side, now) {
             return;
         }
         let Some(entry) = self.calls.get_mut(key) else { return };
         let Some(leg) = entry.leg(side) else { return };
-        let overdue = leg.confirmation.as_mut().and_then(|it| it.handle_timeout(timers, now));
+        let paces = &self.wire.paces;
+        let overdue = leg.confirmation.as_mut().and_then(|it| {
+            let timers = paces.timers_for(it.flow);
+            it.handle_timeout(timers, now)
+        });
         match overdue {
             Some(Overdue::Resend) => {
                 if let Some(confirmation) = &leg.confirmation {
@@ -319,7 +325,7 @@ impl CallEntry {
         self.caller.probe_at = wire.settings.probe_interval.map(|every| now + every);
         let (ok, sent) = ok.map_or((None, None), |(ok, body)| (Some(ok), body));
         if let Some(ok) = ok {
-            let timers = wire.settings.timers;
+            let timers = wire.paces.timers_for(flow);
             let confirmation = Confirmation::new(self.caller.invite_cseq, ok, flow, timers, now);
             self.caller.confirmation = Some(Box::new(confirmation));
         }
@@ -471,7 +477,7 @@ impl Onward {
     fn new(
         request: &Request,
         caller: Caller,
-        policy: LegPolicy,
+        (trunk, policy): (TrunkIndex, LegPolicy),
         reap_at: Mono,
         own_token: &[u8],
     ) -> Self {
@@ -486,6 +492,7 @@ impl Onward {
             display: Bytes::copy_from_slice(request.from().display()),
             offer: super::requests::body_of(request),
             loop_tokens: Bytes::from(tokens.join(&b", "[..])),
+            trunk,
             half_open: None,
             account: None,
         }

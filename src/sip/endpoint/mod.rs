@@ -18,6 +18,7 @@ mod counters;
 mod handover;
 mod life;
 mod orphans;
+mod pace;
 mod rare;
 mod reaper;
 mod redirect;

@@ -234,7 +234,8 @@ impl CallEntry {
             && let Some(leg) = self.leg(side)
         {
             leg.reinvite = Some(Reinvite::Theirs(answer));
-            let confirmation = Confirmation::new(cseq, ok, flow, wire.settings.timers, now);
+            let timers = wire.paces.timers_for(flow);
+            let confirmation = Confirmation::new(cseq, ok, flow, timers, now);
             leg.confirmation = Some(Box::new(confirmation));
         }
     }

@@ -458,7 +458,7 @@ impl CallEntry {
             leg.reinvite = None;
         }
         if let Some(ok) = message.filter(|_| status < 300) {
-            let timers = wire.settings.timers;
+            let timers = wire.paces.timers_for(flow);
             leg.confirmation = Some(Box::new(Confirmation::new(cseq, ok, flow, timers, now)));
         }
     }

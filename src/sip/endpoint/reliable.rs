@@ -130,7 +130,7 @@ impl CallEntry {
         };
         let Provisional { status, body } = provisional;
         let sent = self.respond_to_caller(status, body, more, wire, now);
-        let timers = wire.settings.timers;
+        let timers = wire.paces.timers_for(flow);
         if let Some((message, body)) = sent
             && let Some(provisionals) = self.caller.provisionals_mut()
         {

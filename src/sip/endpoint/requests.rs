@@ -125,7 +125,7 @@ impl Endpoint {
         entry.leg(side)?.dialog_of(request).map(|_| (call, side))
     }
 
-    fn in_dialog(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
+    fn in_dialog(&mut self, request: Request, mut flow: Flow, origin: Origin, now: Mono) {
         let Some((call, side)) = self.find_dialog(&request) else {
             let Some(request) = self.referrer_request(request, flow, now) else { return };
             self.in_no_dialog(request, flow, origin, now);
@@ -142,6 +142,7 @@ impl Endpoint {
                 return;
             }
             dialog.heard_on(flow);
+            flow.pace = dialog.flow().pace;
         }
         // RFC 3261 §8.2.2.3. Not of a BYE: what ends a call ends it.
         if request.method() != Method::Bye

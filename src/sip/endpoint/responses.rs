@@ -55,6 +55,7 @@ impl Endpoint {
             Machine::InviteServer(_) | Machine::Server(_) => return,
         }
         let sent_to = entry.flow;
+        let flow = Flow { pace: sent_to.pace, ..flow };
         let remains = self.wire.apply(key, effects, now);
         if let Some(due) = held_cancel {
             self.wire.send_cancel(&due, sent_to, now);

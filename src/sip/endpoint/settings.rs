@@ -13,7 +13,7 @@ use crate::sip::transaction::Timers;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `reliable` is set per flow.
+    /// Where nothing else was agreed with a peer; `reliable` is set per flow.
     pub timers: Timers,
     pub limits: Limits,
     /// In the order of their ids. At least one.
@@ -43,10 +43,6 @@ pub struct Listener {
 }
 
 impl Settings {
-    pub fn timers_for(&self, flow: Flow) -> Timers {
-        Timers { reliable: flow.transport.is_reliable(), ..self.timers }
-    }
-
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
         self.listeners.get(usize::from(id.0))
     }

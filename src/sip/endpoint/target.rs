@@ -91,11 +91,9 @@ impl CallEntry {
         let planned = self.call.attempt(attempt).ok_or(Reason::DecisionFailed)?;
         let destination = planned.destination.ok_or(Reason::AttemptUnresolved)?;
         let flow = Flow {
-            listener: ListenerId(0),
-            transport: destination.transport,
-            peer: destination.peer,
-            connection: None,
             tls: destination.tls,
+            pace: wire.paces.of(planned.dialog.timers),
+            ..Flow::new(ListenerId(0), destination.transport, destination.peer)
         };
         let flow = wire.settings.reach(flow).ok_or(Reason::AttemptUnresolved)?;
         let listener = wire.settings.listener(flow.listener).ok_or(Reason::AttemptUnresolved)?;
@@ -122,6 +120,7 @@ impl CallEntry {
         let user_agent = wire.settings.user_agent.clone();
         let proofs = wire.proofs(planned.account(), Method::Invite, &uri);
         let (onward, extras) = (&self.onward, extras.as_ref());
+        let mut bytes = 0;
         let write = |writer: &mut Writer, via: Bytes| {
             let head = InviteHead {
                 to: Bytes::from([b"<", &uri[..], b">"].concat()),
@@ -140,9 +139,12 @@ impl CallEntry {
             };
             let fields = Fields { contact: &contact, user_agent, extras };
             let request = onward.write_invite(writer, &head, fields, extensions, offer.as_ref());
+            bytes = request.len();
             (head, request)
         };
-        Ok(wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now))
+        let invite = wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now);
+        wire.counters.invite_sent(onward.trunk, bytes);
+        Ok(invite)
     }
 
     /// The target answered. Opens the dialog and acknowledges, at once unless the caller's ACK has

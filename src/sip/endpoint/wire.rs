@@ -20,6 +20,7 @@ use crate::sip::transaction::{
 use crate::time::Mono;
 
 use super::challenge::Challenges;
+use super::pace::Paces;
 use super::{Counters, Output, Settings, Side};
 
 /// Methods we take in a dialog or outside; the value of Allow.
@@ -28,6 +29,7 @@ pub(super) const ALLOW: &[u8] =
 
 pub(super) struct Wire {
     pub(super) settings: Settings,
+    pub(super) paces: Paces,
     pub(super) transactions: SlotMap<TransactionKey, TransactionEntry>,
     pub(super) deadlines: Deadlines<Due>,
     pub(super) ids: IdSource,
@@ -191,6 +193,7 @@ impl Wire {
     pub(super) fn new(settings: Settings, mut ids: IdSource, now: Mono) -> Self {
         let secret = u128::from(ids.random()) << 64 | u128::from(ids.random());
         Self {
+            paces: Paces::new(settings.timers),
             settings,
             transactions: SlotMap::with_key(),
             deadlines: Deadlines::new(now),
@@ -234,7 +237,7 @@ impl Wire {
         begin_response(&mut self.writer, &request, source, 100, reason_phrase(100), None);
         let trying = self.writer.finish();
         let mut effects = Effects::new();
-        let machine = InviteServer::new(trying, self.settings.timers_for(flow), &mut effects);
+        let machine = InviteServer::new(trying, self.paces.timers_for(flow), &mut effects);
         let request = Some(Box::new(Pending { request, source }));
         let machine = Machine::InviteServer(machine);
         let key = self.insert(TransactionEntry {
@@ -255,7 +258,7 @@ impl Wire {
         let key = self.keys.of(&request, request.method(), request.method_bytes());
         let source = flow.peer;
         let flow = response_flow(&request, flow);
-        let machine = Machine::Server(Server::new(self.settings.timers_for(flow), now));
+        let machine = Machine::Server(Server::new(self.paces.timers_for(flow), now));
         let entry = TransactionEntry {
             machine,
             owner: Owner::Nobody,
@@ -359,7 +362,7 @@ impl Wire {
         write: impl FnOnce(&mut Writer, Bytes) -> (InviteHead, Bytes),
         now: Mono,
     ) -> TransactionKey {
-        let timers = self.settings.timers_for(flow);
+        let timers = self.paces.timers_for(flow);
         self.open(flow, owner, now, |wire, via, effects| {
             let (head, request) = write(&mut wire.writer, via);
             Machine::InviteClient(InviteClient::new(head, request, timers, now, effects))
@@ -378,7 +381,7 @@ impl Wire {
     ) -> TransactionKey {
         let flow = dialog.flow();
         let flow = self.settings.reach(flow).unwrap_or(flow);
-        let timers = self.settings.timers_for(flow);
+        let timers = self.paces.timers_for(flow);
         let proofs = self.proofs_in(dialog, method);
         self.open(flow, owner, now, |wire, via, effects| {
             dialog.begin_request(method.name().as_bytes(), &via, &mut wire.writer);
@@ -459,7 +462,7 @@ impl Wire {
         let DueCancel { head, why } = due;
         let request = head.cancel(why.as_deref(), &mut self.writer);
         let mut effects = Effects::new();
-        let timers = self.settings.timers_for(flow);
+        let timers = self.paces.timers_for(flow);
         let machine = Machine::Client(Client::new(request, timers, now, &mut effects));
         let entry = TransactionEntry {
             machine,

@@ -298,9 +298,23 @@ pub struct Dialog {
     /// Reliable provisional responses, RFC 3262.
     #[serde(rename = "100rel")]
     pub reliable_provisionals: Option<Support>,
+    /// Of transactions with it; absent: those of the process.
+    pub timers: Option<Timers>,
     pub refer: Option<Refer>,
     /// Whether it follows a 302.
     pub redirect_ok: Option<bool>,
+}
+
+/// RFC 3261 §17, milliseconds; absent: those of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timers {
+    /// Estimated round-trip time.
+    pub t1_ms: Option<u32>,
+    /// Longest interval between repeats.
+    pub t2_ms: Option<u32>,
+    /// How long a message stays in the network.
+    pub t4_ms: Option<u32>,
 }
 
 /// RFC 4028.

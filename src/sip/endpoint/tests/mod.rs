@@ -2,6 +2,7 @@
 
 mod bugs;
 mod life;
+mod pace;
 mod reliable;
 mod timers;
 

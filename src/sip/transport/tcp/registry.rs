@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::options::TcpOptions;
 use super::outbox::Outbox;
-use crate::sip::flow::{ConnectionId, Flow, ListenerId, TlsPeer, Transport};
+use crate::sip::flow::{ConnectionId, Flow, ListenerId, Pace, TlsPeer, Transport};
 
 /// One connection, being opened or open.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ impl Connection {
             peer: self.peer,
             connection: Some(self.id),
             tls: self.tls.get().copied(),
+            pace: Pace::default(),
         }
     }
 }

@@ -400,13 +400,7 @@ impl Node {
     }
 
     fn flow(&self, peer: SocketAddr) -> Flow {
-        Flow {
-            listener: ListenerId(0),
-            transport: Transport::Tcp,
-            peer,
-            connection: None,
-            tls: None,
-        }
+        Flow::new(ListenerId(0), Transport::Tcp, peer)
     }
 
     fn flow_to(&self, other: &Self) -> Flow {

@@ -614,13 +614,7 @@ impl Node {
 
     /// To its first peer.
     fn flow(&self, peer: SocketAddr) -> Flow {
-        Flow {
-            listener: ListenerId(0),
-            transport: Transport::Tls,
-            peer,
-            connection: None,
-            tls: Some(TlsPeer(0)),
-        }
+        Flow { tls: Some(TlsPeer(0)), ..Flow::new(ListenerId(0), Transport::Tls, peer) }
     }
 
     fn flow_to(&self, other: &Self) -> Flow {
