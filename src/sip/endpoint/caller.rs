@@ -14,8 +14,9 @@ use crate::sip::dialog::{Dialog, is_secure};
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
 use crate::sip::leg::confirmation::{Confirmation, Overdue};
+use crate::sip::leg::description;
 use crate::sip::leg::event::{Body, Command, LegEvent};
-use crate::sip::leg::offer_answer::{SdpOrigin, digest};
+use crate::sip::leg::offer_answer::{SdpOrigin, digest, is_sdp};
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::leg::provisional::{Provisional, Provisionals};
 use crate::sip::leg::session_timer::TooShort;
@@ -184,10 +185,7 @@ impl Endpoint {
         if let Some(rules) = self.trunks.get(trunk) {
             screen_extensions(request, &rules.dialog)?;
         }
-        if !is_session(request) {
-            let accept = Bytes::from_static(b"application/sdp");
-            return Err(Rejection::with(415, "Unsupported Media Type", HeaderName::Accept, accept));
-        }
+        check_body(request)?;
         if !matches!(request.contact(), Ok(Some(_))) {
             return Err(Rejection::new(400, "Missing or Malformed Contact"));
         }
@@ -561,12 +559,45 @@ pub(super) fn unknown_in_dialog(tag: &[u8]) -> bool {
 
 /// No body, or one that describes a session, alone or among other parts. Those go nowhere unless a
 /// policy says so: they may hold the caller's number, or where it is.
-pub(super) fn is_session(request: &Headers) -> bool {
+fn is_session(request: &Headers) -> bool {
     let Some(content_type) = request.content_type().filter(|_| !request.body().is_empty()) else {
         return true;
     };
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     essence.eq_ignore_ascii_case(b"application/sdp") || session_part(request).is_some()
+}
+
+/// Whether the body that comes with an offer describes a session, and one that somebody could use
+/// (spec/sip P15).
+fn check_body(request: &Headers) -> Result<(), Rejection> {
+    if !is_session(request) {
+        let accept = Bytes::from_static(b"application/sdp");
+        return Err(Rejection::with(415, "Unsupported Media Type", HeaderName::Accept, accept));
+    }
+    let described = super::requests::body_of(request).filter(|body| is_sdp(&body.content_type));
+    if let Some(Err(unusable)) = described.map(|body| description::check(&body.bytes)) {
+        // RFC 3261 §20.43; who warns is nobody's business.
+        let warning = Bytes::from(format!("399 - \"the session description {unusable}\""));
+        return Err(Rejection::with(488, "Not Acceptable Here", HeaderName::Warning, warning));
+    }
+    Ok(())
+}
+
+/// [`check_body`] of a request within a call, which is refused if it has to be.
+pub(super) fn screen_body(
+    request: Request,
+    flow: Flow,
+    wire: &mut Wire,
+    now: Mono,
+) -> Option<Request> {
+    let Err(Rejection { status, header, .. }) = check_body(&request) else { return Some(request) };
+    let more = |writer: &mut Writer| {
+        if let Some((name, value)) = &header {
+            writer.header(*name, value);
+        }
+    };
+    wire.reply_with(request, flow, status, more, now);
+    None
 }
 
 /// The dialled user part, and the number the trunk's rules read out of it.

@@ -20,7 +20,7 @@ use crate::sip::message::{HeaderName, Method, Request, Response, Writer};
 use crate::sip::trunk::failure::relayed;
 use crate::time::Mono;
 
-use super::caller::is_session;
+use super::caller::screen_body;
 use super::requests::body_of;
 use super::wire::{ALLOW, Machine, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};
@@ -100,11 +100,7 @@ impl Endpoint {
             wire.reply_with(request, flow, status, more, now);
             return;
         }
-        if !is_session(&request) {
-            let more = |writer: &mut Writer| writer.header(HeaderName::Accept, b"application/sdp");
-            wire.reply_with(request, flow, 415, more, now);
-            return;
-        }
+        let Some(request) = screen_body(request, flow, wire, now) else { return };
         if request.has(HeaderName::Allow)
             && let Some(leg) = entry.leg(side)
         {

@@ -8,6 +8,7 @@
 //! Invariant: a leg is settled once, and then nothing but ACK, BYE and final responses leaves it.
 
 pub mod confirmation;
+pub mod description;
 pub mod early;
 pub mod event;
 pub mod offer_answer;

@@ -1,6 +1,7 @@
 //! A carrier and targets made of text, a clock made of numbers.
 
 mod bugs;
+mod descriptions;
 mod life;
 mod pace;
 mod reliable;
