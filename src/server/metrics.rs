@@ -55,6 +55,7 @@ pub const SIP_BACKLOG: &str = "tollbridge_sip_backlog_seconds";
 pub const HALF_OPEN: &str = "tollbridge_calls_half_open";
 pub const MEMORY: &str = "tollbridge_memory_bytes";
 pub const PANICS: &str = "tollbridge_sip_panics_total";
+pub const LATENESS: &str = "tollbridge_sip_timer_lateness_seconds";
 pub const REAPED: &str = "tollbridge_sip_reaped_calls_total";
 pub const PINGS: &str = "tollbridge_pings_total";
 pub const PING_ACK: &str = "tollbridge_ping_ack_seconds";
@@ -87,6 +88,10 @@ fn describe() {
     describe_histogram!(TALK, "From the answer to the end");
     describe_counter!(ATTEMPTS, "INVITEs to targets, by target, result and status class");
     describe_counter!(CONVERSIONS, "Calls that lasted as long as their terms ask");
+    describe_histogram!(
+        LATENESS,
+        "From the tick of a timer to its handling; of timers that are handled together, the first"
+    );
     describe_histogram!(DECISION, "Making and recording a routing decision");
     describe_counter!(NO_MATCH, "Calls that were not routed, by reason");
     describe_counter!(CAP_DENIED, "Holds that were denied when an attempt was to start");
@@ -338,6 +343,7 @@ pub struct ShardMetrics {
     overload: Counter,
     refused: [Counter; Busy::ALL.len()],
     reaped: Counter,
+    lateness: Histogram,
     transactions_before: usize,
     objects_before: [usize; OBJECT_KINDS.len()],
 }
@@ -368,6 +374,7 @@ impl ShardMetrics {
             overload: dropped("overload"),
             refused: Busy::ALL.map(|busy| counter!(SIP_REFUSED, "reason" => busy.name())),
             reaped: counter!(REAPED),
+            lateness: histogram!(LATENESS),
             transactions_before: 0,
             objects_before: [0; OBJECT_KINDS.len()],
         }
@@ -395,6 +402,11 @@ impl ShardMetrics {
 
     pub fn dropped_overload(&self, count: u64) {
         self.overload.increment(count);
+    }
+
+    /// What is due now has been due for so long; of several the first.
+    pub fn timers_late(&self, by: Duration) {
+        self.lateness.record(by);
     }
 
     /// How far a shard is behind, and what it has half-open.

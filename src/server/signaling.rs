@@ -322,7 +322,8 @@ impl Shard {
             self.read_socket(index, turn);
         }
         let now = clock::mono();
-        if self.endpoint.deadline().is_some_and(|deadline| deadline <= now) {
+        if let Some(deadline) = self.endpoint.deadline().filter(|deadline| *deadline <= now) {
+            self.metrics.timers_late(now.since(deadline));
             self.guarded(turn, now, |endpoint, now, out| endpoint.handle_timeouts(now, out));
         }
         self.convert(turn, now);

@@ -16,6 +16,7 @@ mod capture;
 mod challenge;
 mod counters;
 mod handover;
+mod informing;
 mod life;
 mod orphans;
 mod pace;

@@ -161,9 +161,8 @@ impl Endpoint {
                 self.hung_up(call, side, why, q850, now);
             }
             Method::Options => self.wire.reply_with(request, flow, 200, capabilities, now),
-            Method::Invite | Method::Update | Method::Info | Method::Message => {
-                self.relay(call, side, request, flow, now);
-            }
+            Method::Invite | Method::Update => self.relay(call, side, request, flow, now),
+            Method::Info | Method::Message => self.inform(call, side, request, flow, now),
             Method::Notify => self.notified(call, side, request, flow, now),
             Method::Refer => self.referred(call, side, request, flow, now),
             // Nothing in our dialogs can be subscribed to but by REFER (RFC 6665 §4.4).

@@ -7,7 +7,7 @@
 use super::session_timer::{self, INTERVAL_MIN_S};
 use crate::sip::message::Refresher;
 use crate::sip::transaction::Timers;
-use crate::sip::trunk::profile::{self, Dialog, Support};
+use crate::sip::trunk::profile::{self, Dialog, InfoPassage, Passage, Support};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LegPolicy {
@@ -19,6 +19,33 @@ pub struct LegPolicy {
     pub reliable: Option<Support>,
     /// Of transactions with the peer; absent: those of the process.
     pub timers: Option<PeerTimers>,
+    pub passages: Passages,
+}
+
+/// What becomes of what one party tells the other beside the call (spec/sip B18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passages {
+    pub info: InfoPassage,
+    pub message: Passage,
+    /// Of NOTIFYs that are no REFER's.
+    pub notify: Passage,
+}
+
+impl Default for Passages {
+    fn default() -> Self {
+        Self { info: InfoPassage::Pass, message: Passage::Pass, notify: Passage::Refuse }
+    }
+}
+
+impl Passages {
+    fn compile(wanted: &profile::Relay) -> Self {
+        let default = Self::default();
+        Self {
+            info: wanted.info.unwrap_or(default.info),
+            message: wanted.message.unwrap_or(default.message),
+            notify: wanted.notify.unwrap_or(default.notify),
+        }
+    }
 }
 
 /// T1, T2 and T4 of RFC 3261 §17 for a peer that is nearer or farther than most (spec/sip X1), in
@@ -111,7 +138,8 @@ impl LegPolicy {
             };
         }
         let timers = dialog.timers.as_ref().map(PeerTimers::compile).transpose()?;
-        Ok(Self { session, reliable: dialog.reliable_provisionals, timers })
+        let passages = dialog.relay.as_ref().map(Passages::compile).unwrap_or_default();
+        Ok(Self { session, reliable: dialog.reliable_provisionals, timers, passages })
     }
 }
 
@@ -137,7 +165,9 @@ mod tests {
 
         let session =
             session_timer::Policy { supported: true, interval_s: None, min_s: 90, refresher: None };
-        assert_eq!(policy, LegPolicy { session, reliable: None, timers: None });
+        let passages =
+            Passages { info: InfoPassage::Pass, message: Passage::Pass, notify: Passage::Refuse };
+        assert_eq!(policy, LegPolicy { session, reliable: None, timers: None, passages });
     }
 
     #[test]

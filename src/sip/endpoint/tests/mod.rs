@@ -2,6 +2,7 @@
 
 mod bugs;
 mod descriptions;
+mod informing;
 mod life;
 mod pace;
 mod reliable;
