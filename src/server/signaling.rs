@@ -408,7 +408,7 @@ impl Shard {
                     );
                 }
             }
-            Letter::Tcp(TcpEvent::SendFailed { flow, .. }) => {
+            Letter::Tcp(TcpEvent::SendFailed { flow, .. } | TcpEvent::Unheard { flow, .. }) => {
                 self.feed(Input::FlowFailed { flow }, turn);
             }
             // Dialogs keep the connection's id; the next request opens a new one (spec/sip T8).
