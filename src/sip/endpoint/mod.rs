@@ -11,6 +11,7 @@
 //! ```
 
 mod admission;
+mod branches;
 mod caller;
 mod capture;
 mod challenge;

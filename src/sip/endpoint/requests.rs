@@ -127,6 +127,7 @@ impl Endpoint {
 
     fn in_dialog(&mut self, request: Request, mut flow: Flow, origin: Origin, now: Mono) {
         let Some((call, side)) = self.find_dialog(&request) else {
+            let Some(request) = self.branch_request(request, flow, now) else { return };
             let Some(request) = self.referrer_request(request, flow, now) else { return };
             self.in_no_dialog(request, flow, origin, now);
             return;

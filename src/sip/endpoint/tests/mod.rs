@@ -1,5 +1,6 @@
 //! A carrier and targets made of text, a clock made of numbers.
 
+mod branches;
 mod bugs;
 mod descriptions;
 mod informing;

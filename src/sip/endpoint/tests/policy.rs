@@ -306,7 +306,11 @@ fn a_refusal_for_all_ends_the_race() {
 
 /// Three targets at once.
 fn side_by_side() -> Box<Plan> {
-    let mut plan = plan(LegPolicy::default());
+    side_by_side_with(LegPolicy::default())
+}
+
+pub(super) fn side_by_side_with(dialog: LegPolicy) -> Box<Plan> {
+    let mut plan = plan(dialog);
     let mut third = plan.attempts[1].clone();
     third.destination =
         plan.attempts[1].destination.map(|it| Destination { peer: addr(THIRD), ..it });
