@@ -106,7 +106,8 @@ pub(super) struct CallSummary {
     #[schema(example = 418)]
     config_rev: Option<u64>,
     /// What is odd about the record: `clock_skew`, `orphan`, `orphan_corrected`, `unrated`,
-    /// `incomplete`.
+    /// `incomplete`, `end_inferred` (nobody said that the call was over: it ends with the last proof
+    /// that it was up).
     #[schema(value_type = Vec<String>, example = json!([]))]
     flags: Flags,
 }

@@ -424,6 +424,10 @@ pub struct Ended {
     pub status: u16,
     #[n(3)]
     pub q850: Option<u16>,
+    /// Of an end that is only inferred, because a party was found to be gone: milliseconds from the
+    /// answer until that party was last heard. Absent: the call talked until now.
+    #[n(4)]
+    pub talk_ms: Option<u64>,
 }
 
 /// Proof of life of every answered call, written every 30 s.
@@ -546,8 +550,8 @@ mod tests {
 
         let read = FactBody::decode(12, &bytes).unwrap();
 
-        let ended =
-            Ended { party: Party::Caller, reason: Reason::InternalError, status: 500, q850: None };
+        let (party, reason) = (Party::Caller, Reason::InternalError);
+        let ended = Ended { party, reason, status: 500, q850: None, talk_ms: None };
         assert_eq!(read, ended.into());
     }
 
@@ -627,6 +631,7 @@ mod tests {
                 reason: Reason::TargetHungUp,
                 status: 200,
                 q850: Some(16),
+                talk_ms: Some(12_000),
             }
             .into(),
             Checkpoint { live: vec![(call, 30_000), (CallId::from_bytes([9; 16]), 0)] }.into(),

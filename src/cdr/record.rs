@@ -65,13 +65,16 @@ impl Flags {
     pub const UNRATED: Self = Self(8);
     /// The admission is missing in the journal.
     pub const INCOMPLETE: Self = Self(16);
+    /// Nobody said that the call was over: it ends with the last proof that it was up.
+    pub const END_INFERRED: Self = Self(32);
 
-    const NAMES: [(Self, &'static str); 5] = [
+    const NAMES: [(Self, &'static str); 6] = [
         (Self::CLOCK_SKEW, "clock_skew"),
         (Self::ORPHAN, "orphan"),
         (Self::ORPHAN_CORRECTED, "orphan_corrected"),
         (Self::UNRATED, "unrated"),
         (Self::INCOMPLETE, "incomplete"),
+        (Self::END_INFERRED, "end_inferred"),
     ];
 
     pub fn contains(self, flag: Self) -> bool {

@@ -91,13 +91,19 @@ impl Script {
     }
 
     pub(crate) fn end_at(self, ms: u64) -> Self {
-        let reason = Reason::CallerHungUp;
-        self.then(ms, Ended { party: Party::Caller, reason, status: 200, q850: Some(16) })
+        let (party, reason) = (Party::Caller, Reason::CallerHungUp);
+        self.then(ms, Ended { party, reason, status: 200, q850: Some(16), talk_ms: None })
+    }
+
+    /// Found at `ms` without a party that was last heard `talk_ms` after the answer.
+    pub(crate) fn lose_at(self, ms: u64, talk_ms: u64) -> Self {
+        let (party, reason) = (Party::System, Reason::PeerUnreachable);
+        self.then(ms, Ended { party, reason, status: 200, q850: None, talk_ms: Some(talk_ms) })
     }
 
     pub(crate) fn abandon_at(self, ms: u64) -> Self {
-        let reason = Reason::CallerAbandoned;
-        self.then(ms, Ended { party: Party::Caller, reason, status: 487, q850: Some(16) })
+        let (party, reason) = (Party::Caller, Reason::CallerAbandoned);
+        self.then(ms, Ended { party, reason, status: 487, q850: Some(16), talk_ms: None })
     }
 
     pub(crate) fn orphan(self, talk_ms: u64) -> Self {

@@ -243,6 +243,7 @@ fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
     let is_orphan = record.state == CallState::OrphanClosed;
     if is_orphan {
         record.flags.set(Flags::ORPHAN_CORRECTED);
+        record.flags.clear(Flags::END_INFERRED);
     }
     note_skew(record, at);
     let by_boot = at.boot_ns.checked_sub(record.answered_boot_ns).map(|ns| ns / 1_000_000);
@@ -250,6 +251,14 @@ fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
     let talk_ms = match by_boot {
         Some(talk_ms) if !is_orphan || !record.flags.contains(Flags::CLOCK_SKEW) => talk_ms,
         Some(_) | None => wall_talk_ms(record, at),
+    };
+    let talk_ms = match ended.talk_ms.filter(|_| record.answered_ms.is_some()) {
+        Some(proven_ms) => {
+            record.flags.set(Flags::END_INFERRED);
+            take_back_conversion(record, proven_ms.min(talk_ms));
+            proven_ms.min(talk_ms)
+        }
+        None => talk_ms,
     };
     close(record, talk_ms, offset_ms(record, at));
     record.state = CallState::Closed;
@@ -260,6 +269,12 @@ fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
     give_up_pending(record, ended.reason, ended.status);
     settle_money(record);
     true
+}
+
+/// A call that was counted as up at its threshold turns out to have been over.
+fn take_back_conversion(record: &mut CallRecord, talk_ms: u64) {
+    let ended_ms = record.answered_ms.map(|from| from.saturating_add(talk_ms));
+    record.converted_ms = record.converted_ms.filter(|at| ended_ms.is_some_and(|end| *at <= end));
 }
 
 fn close_orphan(record: &mut CallRecord, closed: &OrphanClosed) -> bool {
@@ -274,6 +289,9 @@ fn close_orphan(record: &mut CallRecord, closed: &OrphanClosed) -> bool {
     close(record, closed.talk_ms, last_known_ms.unwrap_or(0));
     record.state = CallState::OrphanClosed;
     record.flags.set(Flags::ORPHAN);
+    if record.answered_ms.is_some() {
+        record.flags.set(Flags::END_INFERRED);
+    }
     record.end_party = Some(Party::System);
     let is_handed_over = record.handover.is_some() && record.answered_ms.is_none();
     let reason = if is_handed_over { Reason::HandedOver } else { Reason::NodeRestart };
@@ -555,6 +573,28 @@ mod tests {
     }
 
     #[test]
+    fn a_call_whose_party_was_found_gone_ends_when_that_was_last_heard() {
+        let script = Script::new().dial(1).answer_at(1_000);
+        let lost = script.clone().lose_at(333_000, 240_000).record();
+        let early = script.convert_at(91_000).lose_at(333_000, 12_000).record();
+
+        assert_eq!((lost.talk_ms, lost.ended_ms), (Some(240_000), Some(241_000)));
+        assert!(lost.flags.contains(Flags::END_INFERRED));
+        assert_eq!(lost.conversion, ConversionState::Settled);
+        assert_eq!(early.talk_ms, Some(12_000));
+        assert_eq!((early.conversion, early.converted_ms), (ConversionState::None, None));
+        assert_eq!((early.revenue, early.payout), (Money::ZERO, Money::ZERO));
+    }
+
+    #[test]
+    fn the_end_of_an_orphan_is_inferred_until_its_true_end_is_told() {
+        let script = Script::new().dial(1).answer_at(1_000).orphan(30_000);
+
+        assert!(script.record().flags.contains(Flags::END_INFERRED));
+        assert!(!script.end_at(121_000).record().flags.contains(Flags::END_INFERRED));
+    }
+
+    #[test]
     fn facts_that_do_not_bear_on_billing_raise_no_revision() {
         let script = Script::new().dial(1).ring_at(100);
         let hold = HoldId::of(call_id(1), 1, "x");
@@ -581,7 +621,7 @@ mod tests {
         /// I4, for every prefix of every order of facts, also of absurd ones.
         #[test]
         fn any_prefix_gives_a_record_that_adds_up(
-            steps in proptest::collection::vec((0_usize..8, 0_u64..100_000), 0..20),
+            steps in proptest::collection::vec((0_usize..9, 0_u64..100_000), 0..20),
         ) {
             let mut script = Script::new();
             let mut at = 0;
@@ -594,6 +634,7 @@ mod tests {
                     4 => script.answer_at(at),
                     5 => script.convert_at(at),
                     6 => script.end_at(at),
+                    7 => script.lose_at(at, after_ms),
                     _ => script.orphan(at),
                 };
                 let record = script.record();

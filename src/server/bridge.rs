@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 
 use crate::cdr::fact::{self, Fact, FactBody, Stamp};
 use crate::cdr::journal::{Durability, Lsn, Pressure, file::Appender};
-use crate::id::{CallId, HoldId, TargetId};
+use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::hold::{Bucket, BucketRequest, Counts};
@@ -405,8 +405,15 @@ impl Bridge {
     }
 
     /// Turns a report into facts. Returns when the call converts, if it has just been answered and
-    /// will.
-    pub fn report(&mut self, key: CallKey, id: CallId, at: Mono, report: Report) -> Option<Mono> {
+    /// will. `last_heard` comes with an end that is only inferred.
+    pub fn report(
+        &mut self,
+        key: CallKey,
+        id: CallId,
+        at: Mono,
+        report: Report,
+        last_heard: Option<Mono>,
+    ) -> Option<Mono> {
         let _span = tracing::debug_span!("call", call_id = %id).entered();
         tracing::debug!(?report, "the call goes on");
         match report {
@@ -533,16 +540,19 @@ impl Bridge {
             }
             Report::Ended { party, reason, status, q850 } => {
                 // The end and the threshold may be handled in one turn, in this order.
+                let over = last_heard.unwrap_or(at);
                 let due = self.calls.get(key).and_then(|live| live.converts_at);
-                if let Some(due) = due.filter(|due| *due <= at) {
+                if let Some(due) = due.filter(|due| *due <= over) {
                     self.converted(key, due);
                 }
                 self.release(key, at, |_| true);
+                let answered = self.calls.get(key).and_then(|live| live.answered);
                 let ended = fact::Ended {
                     party: translate::party(party),
                     reason,
                     status,
                     q850: q850.map(u16::from),
+                    talk_ms: answered.zip(last_heard).map(|(from, to)| to.ms_since(from)),
                 };
                 self.write(id, at, ended, Durability::Durable);
                 if let Some(live) = self.calls.remove(key) {
@@ -551,7 +561,7 @@ impl Bridge {
                     if let Some(number) = live.pinned {
                         self.parts.deciding.call_ended(number, clock::wall());
                     }
-                    let talk = live.answered.map(|answered| at.since(answered));
+                    let talk = live.answered.map(|answered| over.since(answered));
                     self.metrics.ended(party, reason, talk);
                 }
                 None
@@ -579,7 +589,7 @@ impl Bridge {
             Party::System => Reason::NodeRestart,
         };
         let (party, q850) = (translate::party(party), q850.map(u16::from));
-        let ended = fact::Ended { party, reason, status: 200, q850 };
+        let ended = fact::Ended { party, reason, status: 200, q850, talk_ms: None };
         self.write(id, at, ended, Durability::Durable);
         self.metrics.orphan_ended();
     }
@@ -657,12 +667,16 @@ impl Bridge {
         self.calls.keys().collect()
     }
 
-    /// Renews holds, writes which calls are up, and what had to wait.
+    pub fn trunk_name(&self, trunk: TrunkIndex) -> Option<TrunkId> {
+        self.parts.trunks.get(trunk).map(|trunk| trunk.id.clone())
+    }
+
     /// Calls that are remembered, and inputs that wait for the disk.
     pub fn sizes(&self) -> (usize, usize) {
         (self.calls.len(), self.queue.len())
     }
 
+    /// Renews holds, writes which calls are up, and what had to wait.
     pub fn housekeep(&mut self, now: Mono) {
         self.drain_backlog();
         if self.checkpoint_at <= now {

@@ -21,6 +21,7 @@ use crate::sip::admission::Busy;
 use crate::sip::call::report::Party;
 use crate::sip::endpoint::{COUNTED_METHODS, Counters, INVITE_SIZES, LONG_WAYS};
 use crate::sip::transport::TcpStats;
+use crate::sip::trunk::TrunkIndex;
 
 use super::deciding::Deciding;
 
@@ -61,6 +62,7 @@ pub const SIP_BACKLOG: &str = "tollbridge_sip_backlog_seconds";
 pub const HALF_OPEN: &str = "tollbridge_calls_half_open";
 pub const MEMORY: &str = "tollbridge_memory_bytes";
 pub const PANICS: &str = "tollbridge_sip_panics_total";
+pub const LATENESS: &str = "tollbridge_sip_timer_lateness_seconds";
 pub const REAPED: &str = "tollbridge_sip_reaped_calls_total";
 pub const PINGS: &str = "tollbridge_pings_total";
 pub const PING_ACK: &str = "tollbridge_ping_ack_seconds";
@@ -93,6 +95,10 @@ fn describe() {
     describe_histogram!(TALK, "From the answer to the end");
     describe_counter!(ATTEMPTS, "INVITEs to targets, by target, result and status class");
     describe_counter!(CONVERSIONS, "Calls that lasted as long as their terms ask");
+    describe_histogram!(
+        LATENESS,
+        "From the tick of a timer to its handling; of timers that are handled together, the first"
+    );
     describe_histogram!(DECISION, "Making and recording a routing decision");
     describe_counter!(NO_MATCH, "Calls that were not routed, by reason");
     describe_counter!(CAP_DENIED, "Holds that were denied when an attempt was to start");
@@ -106,7 +112,10 @@ fn describe() {
         "What the shards hold, by kind; zero at rest, deadlines when they have passed"
     );
     describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
-    describe_counter!(SIP_INVITE_SIZE, "INVITEs sent, by the bytes they have at most");
+    describe_counter!(
+        SIP_INVITE_SIZE,
+        "INVITEs that were sent to targets, by trunk of the call and the bytes they have at most"
+    );
     describe_counter!(
         SIP_LONG_REQUESTS,
         "Requests too long for a datagram, by what became of them"
@@ -354,6 +363,7 @@ pub struct ShardMetrics {
     overload: Counter,
     refused: [Counter; Busy::ALL.len()],
     reaped: Counter,
+    lateness: Histogram,
     transactions_before: usize,
     objects_before: [usize; OBJECT_KINDS.len()],
 }
@@ -384,6 +394,7 @@ impl ShardMetrics {
             overload: dropped("overload"),
             refused: Busy::ALL.map(|busy| counter!(SIP_REFUSED, "reason" => busy.name())),
             reaped: counter!(REAPED),
+            lateness: histogram!(LATENESS),
             transactions_before: 0,
             objects_before: [0; OBJECT_KINDS.len()],
         }
@@ -413,6 +424,11 @@ impl ShardMetrics {
         self.overload.increment(count);
     }
 
+    /// What is due now has been due for so long; of several the first.
+    pub fn timers_late(&self, by: Duration) {
+        self.lateness.record(by);
+    }
+
     /// How far a shard is behind, and what it has half-open.
     pub fn strained(&self, shard: u16, standing: Duration, half_open: usize) {
         let shard = shard.to_string();
@@ -430,7 +446,13 @@ impl ShardMetrics {
         }
     }
 
-    pub fn publish(&mut self, counters: Counters, transactions: usize) {
+    /// `trunk` names a trunk.
+    pub fn publish(
+        &mut self,
+        counters: Counters,
+        transactions: usize,
+        trunk: impl Fn(TrunkIndex) -> Option<TrunkId>,
+    ) {
         let add = |metrics: &[Counter], counts: &[u64]| {
             for (metric, count) in metrics.iter().zip(counts) {
                 if *count > 0 {
@@ -446,11 +468,14 @@ impl ShardMetrics {
         add(&self.refused, &counters.refused);
         self.panics.increment(counters.panics);
         self.reaped.increment(counters.reaped);
-        for (position, count) in counters.invite_sizes.into_iter().enumerate() {
-            if count > 0 {
+        for (index, sizes) in counters.invite_sizes.iter().enumerate() {
+            let trunk = u16::try_from(index).ok().and_then(|index| trunk(TrunkIndex(index)));
+            let trunk = trunk.map(|id| id.to_string()).unwrap_or_default();
+            for (position, count) in sizes.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let most =
                     INVITE_SIZES.get(position).map_or_else(|| "more".into(), usize::to_string);
-                counter!(SIP_INVITE_SIZE, "bytes" => most).increment(count);
+                let labels = [("trunk", trunk.clone()), ("bytes", most)];
+                counter!(SIP_INVITE_SIZE, &labels).increment(*count);
             }
         }
         for (way, count) in LONG_WAYS.into_iter().zip(counters.long_requests) {

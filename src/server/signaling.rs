@@ -326,7 +326,8 @@ impl Shard {
             self.read_socket(index, turn);
         }
         let now = clock::mono();
-        if self.endpoint.deadline().is_some_and(|deadline| deadline <= now) {
+        if let Some(deadline) = self.endpoint.deadline().filter(|deadline| *deadline <= now) {
+            self.metrics.timers_late(now.since(deadline));
             self.guarded(turn, now, |endpoint, now, out| endpoint.handle_timeouts(now, out));
         }
         self.convert(turn, now);
@@ -420,7 +421,7 @@ impl Shard {
                     );
                 }
             }
-            Letter::Tcp(TcpEvent::SendFailed { flow, .. }) => {
+            Letter::Tcp(TcpEvent::SendFailed { flow, .. } | TcpEvent::Unheard { flow, .. }) => {
                 self.feed(Input::FlowFailed { flow }, turn);
             }
             // Dialogs keep the connection's id; the next request opens a new one (spec/sip T8).
@@ -597,8 +598,9 @@ impl Shard {
                 Output::OrphanEnded { id, at, party, q850 } => {
                     unharmed((), || self.bridge.orphan_ended(id, at, party, q850));
                 }
-                Output::Report { call, id, at, report } => {
-                    let converts_at = unharmed(None, || self.bridge.report(call, id, at, report));
+                Output::Report { call, id, at, report, last_heard } => {
+                    let tell = || self.bridge.report(call, id, at, report, last_heard);
+                    let converts_at = unharmed(None, tell);
                     if let Some(converts_at) = converts_at {
                         turn.conversions.push(Reverse((converts_at, call)));
                     }
@@ -690,7 +692,8 @@ impl Shard {
         if counters.reaped > 0 {
             tracing::error!(calls = counters.reaped, "ended calls that no deadline had ended");
         }
-        self.metrics.publish(counters, self.endpoint.transactions());
+        let trunk = |index| self.bridge.trunk_name(index);
+        self.metrics.publish(counters, self.endpoint.transactions(), trunk);
         let standing = self.backlog.standing(clock::mono());
         self.metrics.strained(self.index, standing, self.endpoint.half_open());
         unharmed((), || self.bridge.housekeep(clock::mono()));

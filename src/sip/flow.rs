@@ -25,6 +25,11 @@ pub enum Transport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TlsPeer(pub u16);
 
+/// The timers that were agreed for a peer, by their position in the endpoint's table of them; the
+/// first are those of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pace(pub u8);
+
 /// A listener and a peer, over a datagram or a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
@@ -39,6 +44,9 @@ pub struct Flow {
     /// Who it is at the other end of a TLS connection, and, where one is still to be opened, who
     /// it must be. `None` on other transports, and for a peer that did not have to say.
     pub tls: Option<TlsPeer>,
+    /// How patient transactions with the peer are. The endpoint's business alone: transports give
+    /// the process's own and look at none.
+    pub pace: Pace,
 }
 
 impl Transport {
@@ -83,9 +91,14 @@ impl Transport {
 }
 
 impl Flow {
+    /// Between a listener and a peer, over no connection yet.
+    pub fn new(listener: ListenerId, transport: Transport, peer: SocketAddr) -> Self {
+        Self { listener, transport, peer, connection: None, tls: None, pace: Pace::default() }
+    }
+
     /// Datagrams between a listener and a peer.
     pub fn udp(listener: ListenerId, peer: SocketAddr) -> Self {
-        Self { listener, transport: Transport::Udp, peer, connection: None, tls: None }
+        Self::new(listener, Transport::Udp, peer)
     }
 }
 

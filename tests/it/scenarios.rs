@@ -152,6 +152,8 @@ struct ExpectCdr {
     outcome: OneOf,
     talk_ms: Option<(i64, i64)>,
     ring_ms: Option<(i64, i64)>,
+    #[serde(default)]
+    flags: Vec<String>,
     attempts: Option<Vec<ExpectAttempt>>,
 }
 
@@ -468,6 +470,7 @@ impl ExpectCdr {
             && self.outcome.admits(call.outcome.as_deref())
             && within(self.talk_ms, call.talk_ms)
             && within(self.ring_ms, call.ring_ms)
+            && self.flags.iter().all(|flag| call.flags.contains(flag))
             && self.attempts.as_ref().is_none_or(|expected| {
                 expected.len() == call.attempts.len()
                     && expected.iter().zip(&call.attempts).all(|(e, found)| e.fits(found))

@@ -320,8 +320,8 @@ pub(super) fn answered() -> Vec<(u64, FactBody)> {
 
 /// The same call, converted and over.
 pub(super) fn ended() -> Vec<(u64, FactBody)> {
-    let ended =
-        Ended { party: Party::Caller, reason: Reason::CallerHungUp, status: 200, q850: Some(16) };
+    let (party, reason) = (Party::Caller, Reason::CallerHungUp);
+    let ended = Ended { party, reason, status: 200, q850: Some(16), talk_ms: None };
     let mut facts = answered();
     facts.extend([(94_100, Converted { leg: 2 }.into()), (293_568, ended.into())]);
     facts

@@ -14,8 +14,9 @@ use crate::sip::dialog::{Dialog, is_secure};
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
 use crate::sip::leg::confirmation::{Confirmation, Overdue};
+use crate::sip::leg::description;
 use crate::sip::leg::event::{Body, Command, LegEvent};
-use crate::sip::leg::offer_answer::{SdpOrigin, digest};
+use crate::sip::leg::offer_answer::{SdpOrigin, digest, is_sdp};
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::leg::provisional::{Provisional, Provisionals};
 use crate::sip::leg::session_timer::TooShort;
@@ -24,7 +25,7 @@ use crate::sip::message::{HeaderName, Headers, Method, NameAddr, Request, Scheme
 use crate::sip::policy::write_lines;
 use crate::sip::transaction::ServerKey;
 use crate::sip::trunk::profile::Support;
-use crate::sip::trunk::{Caller, Identity, IdentityHeader, Trunk};
+use crate::sip::trunk::{Caller, Identity, IdentityHeader, Trunk, TrunkIndex};
 use crate::time::{Mono, Wall};
 
 use super::rare::{Rare, session_part};
@@ -55,6 +56,8 @@ pub(super) struct Onward {
     pub(super) offer: Option<Body>,
     /// Value of the loop header with our token at its end.
     pub(super) loop_tokens: Bytes,
+    /// Whose call it is.
+    pub(super) trunk: TrunkIndex,
     /// Where the call came from, until its caller has confirmed the answer.
     pub(super) half_open: Option<IpAddr>,
     /// What the carrier's challenges are answered with.
@@ -111,6 +114,7 @@ impl Endpoint {
             });
             return;
         }
+        let flow = Flow { pace: self.wire.paces.of(rules.dialog.timers), ..flow };
         let caller = caller_of(&request, rules);
         let captured = super::capture::capture(&request, caller, &rules.profile.inbound);
         let rare = rules
@@ -123,7 +127,7 @@ impl Endpoint {
         let limits = self.wire.settings.call;
         let reap_at = now + limits.max_call + REAP_AFTER_ADMISSION;
         let token = &self.wire.settings.loop_token;
-        let onward = Onward::new(&request, caller, rules.dialog, reap_at, token);
+        let onward = Onward::new(&request, caller, (trunk, rules.dialog), reap_at, token);
         let onward =
             Box::new(Onward { half_open: Some(source), account: rules.account.clone(), ..onward });
         self.gate.opened(source, now);
@@ -167,7 +171,7 @@ impl Endpoint {
     }
 
     /// RFC 3261 §8.2, in its order, then our own limits.
-    fn screen(&self, request: &Request, origin: Origin) -> Result<super::TrunkIndex, Rejection> {
+    fn screen(&self, request: &Request, origin: Origin) -> Result<TrunkIndex, Rejection> {
         let Origin::Trunk(trunk) = origin else {
             return Err(Rejection::new(403, "Forbidden"));
         };
@@ -186,10 +190,7 @@ impl Endpoint {
         if let Some(rules) = self.trunks.get(trunk) {
             screen_extensions(request, &rules.dialog)?;
         }
-        if !is_session(request) {
-            let accept = Bytes::from_static(b"application/sdp");
-            return Err(Rejection::with(415, "Unsupported Media Type", HeaderName::Accept, accept));
-        }
+        check_body(request)?;
         if !matches!(request.contact(), Ok(Some(_))) {
             return Err(Rejection::new(400, "Missing or Malformed Contact"));
         }
@@ -200,13 +201,16 @@ impl Endpoint {
     pub(super) fn leg_timeout(&mut self, key: CallKey, side: Side, now: Mono) {
         let Some(entry) = self.calls.get_mut(key) else { return };
         let Some(leg) = entry.leg(side) else { return };
-        let timers = self.wire.settings.timers;
         if leg.reliable.is_some() && self.provisional_timeout(key, side, now) {
             return;
         }
         let Some(entry) = self.calls.get_mut(key) else { return };
         let Some(leg) = entry.leg(side) else { return };
-        let overdue = leg.confirmation.as_mut().and_then(|it| it.handle_timeout(timers, now));
+        let paces = &self.wire.paces;
+        let overdue = leg.confirmation.as_mut().and_then(|it| {
+            let timers = paces.timers_for(it.flow);
+            it.handle_timeout(timers, now)
+        });
         match overdue {
             Some(Overdue::Resend) => {
                 if let Some(confirmation) = &leg.confirmation {
@@ -324,7 +328,7 @@ impl CallEntry {
         self.caller.probe_at = wire.settings.probe_interval.map(|every| now + every);
         let (ok, sent) = ok.map_or((None, None), |(ok, body)| (Some(ok), body));
         if let Some(ok) = ok {
-            let timers = wire.settings.timers;
+            let timers = wire.paces.timers_for(flow);
             let confirmation = Confirmation::new(self.caller.invite_cseq, ok, flow, timers, now);
             self.caller.confirmation = Some(Box::new(confirmation));
         }
@@ -476,7 +480,7 @@ impl Onward {
     fn new(
         request: &Request,
         caller: Caller,
-        policy: LegPolicy,
+        (trunk, policy): (TrunkIndex, LegPolicy),
         reap_at: Mono,
         own_token: &[u8],
     ) -> Self {
@@ -491,6 +495,7 @@ impl Onward {
             display: Bytes::copy_from_slice(request.from().display()),
             offer: super::requests::body_of(request),
             loop_tokens: Bytes::from(tokens.join(&b", "[..])),
+            trunk,
             half_open: None,
             account: None,
         }
@@ -559,12 +564,45 @@ pub(super) fn unknown_in_dialog(tag: &[u8]) -> bool {
 
 /// No body, or one that describes a session, alone or among other parts. Those go nowhere unless a
 /// policy says so: they may hold the caller's number, or where it is.
-pub(super) fn is_session(request: &Headers) -> bool {
+fn is_session(request: &Headers) -> bool {
     let Some(content_type) = request.content_type().filter(|_| !request.body().is_empty()) else {
         return true;
     };
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     essence.eq_ignore_ascii_case(b"application/sdp") || session_part(request).is_some()
+}
+
+/// Whether the body that comes with an offer describes a session, and one that somebody could use
+/// (spec/sip P15).
+fn check_body(request: &Headers) -> Result<(), Rejection> {
+    if !is_session(request) {
+        let accept = Bytes::from_static(b"application/sdp");
+        return Err(Rejection::with(415, "Unsupported Media Type", HeaderName::Accept, accept));
+    }
+    let described = super::requests::body_of(request).filter(|body| is_sdp(&body.content_type));
+    if let Some(Err(unusable)) = described.map(|body| description::check(&body.bytes)) {
+        // RFC 3261 §20.43; who warns is nobody's business.
+        let warning = Bytes::from(format!("399 - \"the session description {unusable}\""));
+        return Err(Rejection::with(488, "Not Acceptable Here", HeaderName::Warning, warning));
+    }
+    Ok(())
+}
+
+/// [`check_body`] of a request within a call, which is refused if it has to be.
+pub(super) fn screen_body(
+    request: Request,
+    flow: Flow,
+    wire: &mut Wire,
+    now: Mono,
+) -> Option<Request> {
+    let Err(Rejection { status, header, .. }) = check_body(&request) else { return Some(request) };
+    let more = |writer: &mut Writer| {
+        if let Some((name, value)) = &header {
+            writer.header(*name, value);
+        }
+    };
+    wire.reply_with(request, flow, status, more, now);
+    None
 }
 
 /// The dialled user part, and the number the trunk's rules read out of it.

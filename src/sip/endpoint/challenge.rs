@@ -127,7 +127,7 @@ impl Wire {
             };
             return self.invite(flow, owner, write, now);
         }
-        let timers = self.settings.timers_for(flow);
+        let timers = self.paces.timers_for(flow);
         self.open(flow, owner, now, |wire, via, effects| {
             let message = rewrite(&mut wire.writer, request, &via, cseq, proofs);
             Machine::Client(Client::new(message, timers, now, effects))

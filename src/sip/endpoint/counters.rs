@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::sip::admission::Busy;
+use crate::sip::trunk::TrunkIndex;
 
 /// Methods that are counted by name; the last entry is every other one.
 pub const METHODS: [&str; 11] = [
@@ -31,8 +32,9 @@ pub struct Counters {
     /// Responses by class, 1xx to 6xx.
     pub responses_in: [u64; 6],
     pub responses_out: [u64; 6],
-    /// INVITEs sent, by [`INVITE_SIZES`] (spec/sip T10).
-    pub invite_sizes: [u64; INVITE_SIZES.len() + 1],
+    /// INVITEs that opened a leg, by [`INVITE_SIZES`] (spec/sip T10), each under the position of the
+    /// trunk whose call it is.
+    pub invite_sizes: Vec<[u64; INVITE_SIZES.len() + 1]>,
     /// Requests too long for a datagram, by [`LONG_WAYS`] (spec/sip T9).
     pub long_requests: [u64; LONG_WAYS.len()],
     /// Messages that were sent before.
@@ -74,18 +76,20 @@ impl Counters {
             }
         } else {
             let end = memchr::memchr(b' ', message).unwrap_or(0);
-            let method = method_index(&message[..end]);
-            self.requests_out[method] += 1;
-            if method == INVITE {
-                let class = INVITE_SIZES.iter().position(|most| message.len() <= *most);
-                self.invite_sizes[class.unwrap_or(INVITE_SIZES.len())] += 1;
-            }
+            self.requests_out[method_index(&message[..end])] += 1;
         }
     }
-}
 
-/// Where [`METHODS`] has INVITE.
-const INVITE: usize = 0;
+    /// An INVITE of so many bytes was sent for a call of this trunk.
+    pub(super) fn invite_sent(&mut self, trunk: TrunkIndex, bytes: usize) {
+        let trunk = usize::from(trunk.0);
+        if self.invite_sizes.len() <= trunk {
+            self.invite_sizes.resize(trunk + 1, Default::default());
+        }
+        let class = INVITE_SIZES.iter().position(|most| bytes <= *most);
+        self.invite_sizes[trunk][class.unwrap_or(INVITE_SIZES.len())] += 1;
+    }
+}
 
 fn method_index(method: &[u8]) -> usize {
     let other = METHODS.len() - 1;
@@ -97,15 +101,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invites_are_counted_by_their_size() {
+    fn invites_are_counted_by_their_size_and_the_trunk_of_their_call() {
         let mut counters = Counters::default();
         for size in [10, 600, 601, 1_300, 1_301, 9_000] {
-            let mut message = b"INVITE sip:a SIP/2.0\r\n".to_vec();
-            message.resize(size.max(message.len()), b' ');
-            counters.sent(&message);
+            counters.invite_sent(TrunkIndex(2), size);
         }
-        counters.sent(b"ACK sip:a SIP/2.0\r\n\r\n");
+        counters.invite_sent(TrunkIndex(0), 1_000);
 
-        assert_eq!(counters.invite_sizes, [2, 1, 1, 1, 0, 1]);
+        assert_eq!(counters.invite_sizes, [[0, 0, 1, 0, 0, 0], [0; 6], [2, 1, 1, 1, 0, 1]]);
     }
 }

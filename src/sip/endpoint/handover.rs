@@ -92,8 +92,7 @@ impl Endpoint {
             }
         };
         if !event.token.eq_ignore_ascii_case(b"refer") {
-            let more = |writer: &mut Writer| writer.header(HeaderName::AllowEvents, b"refer");
-            self.wire.reply_with(request, flow, 489, more, now);
+            self.inform(call, side, request, flow, now);
             return;
         }
         let rare = self.calls.get(call).and_then(|entry| entry.rare.as_ref());

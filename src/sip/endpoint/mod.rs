@@ -11,13 +11,17 @@
 //! ```
 
 mod admission;
+mod branches;
 mod caller;
 mod capture;
 mod challenge;
 mod counters;
 mod handover;
+mod informing;
+mod life;
 mod long;
 mod orphans;
+mod pace;
 mod prober;
 mod rare;
 mod rating;
@@ -140,6 +144,8 @@ pub enum Output {
         id: CallId,
         at: Mono,
         report: Report,
+        /// Of an end that is only inferred: when the party that is gone was last heard.
+        last_heard: Option<Mono>,
     },
     /// What was learnt of an address that a target has besides others: a response came from it, or
     /// how it failed.
@@ -360,7 +366,8 @@ impl Endpoint {
             q850: None,
         };
         if !entry.call.is_ended() {
-            self.wire.out.push(Output::Report { call, id: entry.id, at: now, report });
+            let id = entry.id;
+            self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });
         }
     }
 
@@ -528,7 +535,9 @@ impl Endpoint {
                     let id = entry.id;
                     entry.name_dialogs(key, &report, &mut self.wire);
                     entry.rate_report(&report, &mut self.wire);
-                    self.wire.out.push(Output::Report { call: key, id, at: now, report });
+                    let last_heard = entry.last_heard_before(&report);
+                    let told = Output::Report { call: key, id, at: now, report, last_heard };
+                    self.wire.out.push(told);
                 }
             }
         }
@@ -580,6 +589,7 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(key) else { return };
         self.wire.counters.reaped += 1;
         let (id, is_ended) = (entry.id, entry.call.is_ended());
+        let last_heard = entry.both_last_heard();
         if entry.caller.state == LegState::Early {
             entry.fail_caller(500, &mut self.wire, now);
         }
@@ -595,7 +605,8 @@ impl Endpoint {
             let reason = Reason::MaxDuration;
             let (party, status) = (Party::System, reason.status());
             let report = Report::Ended { party, reason, status, q850: None };
-            self.wire.out.push(Output::Report { call: key, id, at: now, report });
+            let told = Output::Report { call: key, id, at: now, report, last_heard };
+            self.wire.out.push(told);
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Rare {
     pub(super) relayed_refer: Option<u32>,
     /// Replacements of the target that were tried.
     pub(super) transfers: u8,
+    /// When the party was last heard whose silence ends the call.
+    pub(super) last_heard: Option<Mono>,
 }
 
 impl CallEntry {

@@ -34,9 +34,11 @@ impl Endpoint {
         self.suspects = suspects;
         for key in wedged {
             self.wire.counters.reaped += 1;
-            if self.calls.get(key).is_some_and(|entry| entry.call.is_ended()) {
+            let Some(entry) = self.calls.get_mut(key) else { continue };
+            if entry.call.is_ended() {
                 self.drop_call(key, now);
             } else {
+                entry.presume_stuck();
                 self.drive(key, call::Input::End(Reason::InternalError), now);
             }
         }

@@ -9,7 +9,7 @@ use crate::sip::dialog::is_secure;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{CallKey, LegNumber, TransactionKey};
 use crate::sip::leg::confirmation::Confirmation;
-use crate::sip::leg::event::{Body, LegEvent};
+use crate::sip::leg::event::Body;
 use crate::sip::leg::offer_answer::digest;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::leg::session_timer::{Due, Session, SessionTimer, Terms, TooShort};
@@ -35,10 +35,7 @@ impl Endpoint {
         let due = leg.session.as_mut().and_then(|session| session.timer.handle_timeout(now));
         match due {
             Some(Due::Refresh) => entry.refresh(key, side, &mut self.wire, now),
-            Some(Due::Expired) => {
-                let lost = LegEvent::Lost { reason: Reason::SessionExpired };
-                self.drive(key, side.event(lost), now);
-            }
+            Some(Due::Expired) => self.lost(key, side, Reason::SessionExpired, now),
             None => {}
         }
     }
@@ -237,7 +234,8 @@ impl CallEntry {
             && let Some(leg) = self.leg(side)
         {
             leg.reinvite = Some(Reinvite::Theirs(answer));
-            let confirmation = Confirmation::new(cseq, ok, flow, wire.settings.timers, now);
+            let timers = wire.paces.timers_for(flow);
+            let confirmation = Confirmation::new(cseq, ok, flow, timers, now);
             leg.confirmation = Some(Box::new(confirmation));
         }
     }

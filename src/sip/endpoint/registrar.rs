@@ -103,7 +103,7 @@ impl Endpoint {
         let flow = destination.and_then(|destination| {
             let Destination { transport, peer, tls, .. } = destination;
             let listener = ListenerId(0);
-            self.wire.settings.reach(Flow { listener, transport, peer, connection: None, tls })
+            self.wire.settings.reach(Flow { tls, ..Flow::new(listener, transport, peer) })
         });
         match flow {
             Some(flow) => self.register(index, &ask, flow, now),
@@ -186,7 +186,7 @@ impl Endpoint {
         let domain = Uri::parse(&ask.server).map(|uri| uri.host().to_vec()).unwrap_or_default();
         let aor = [b"<sip:", &user[..], b"@", &domain[..], b">"].concat();
         let proofs = wire.proofs(Some(&account), Method::Register, &ask.server);
-        let timers = wire.settings.timers_for(flow);
+        let timers = wire.paces.timers_for(flow);
         let owner = Owner::Registration(index);
         wire.open(flow, owner, now, |wire, via, effects| {
             let writer = &mut wire.writer;

@@ -20,7 +20,7 @@ use crate::sip::message::{HeaderName, Method, Request, Response, Writer};
 use crate::sip::trunk::failure::relayed;
 use crate::time::Mono;
 
-use super::caller::is_session;
+use super::caller::screen_body;
 use super::requests::body_of;
 use super::transfer::refer_along;
 use super::wire::{ALLOW, Machine, Owner, Wire};
@@ -94,11 +94,7 @@ impl Endpoint {
             wire.reply_with(request, flow, status, more, now);
             return;
         }
-        if !is_session(&request) {
-            let more = |writer: &mut Writer| writer.header(HeaderName::Accept, b"application/sdp");
-            wire.reply_with(request, flow, 415, more, now);
-            return;
-        }
+        let Some(request) = screen_body(request, flow, wire, now) else { return };
         if request.has(HeaderName::Allow)
             && let Some(leg) = entry.leg(side)
         {
@@ -454,7 +450,7 @@ impl CallEntry {
             leg.reinvite = None;
         }
         if let Some(ok) = message.filter(|_| status < 300) {
-            let timers = wire.settings.timers;
+            let timers = wire.paces.timers_for(flow);
             leg.confirmation = Some(Box::new(Confirmation::new(cseq, ok, flow, timers, now)));
         }
     }

@@ -21,7 +21,7 @@ use crate::sip::message::{HeaderName, Headers, Method, Request, Response, Writer
 use crate::sip::trunk::profile::Support;
 use crate::time::Mono;
 
-use super::caller::is_session;
+use super::caller::screen_body;
 use super::requests::body_of;
 use super::target::early_dialog;
 use super::wire::{Owner, Wire};
@@ -130,7 +130,7 @@ impl CallEntry {
         };
         let Provisional { status, body } = provisional;
         let sent = self.respond_to_caller(status, body, more, wire, now);
-        let timers = wire.settings.timers;
+        let timers = wire.paces.timers_for(flow);
         if let Some((message, body)) = sent
             && let Some(provisionals) = self.caller.provisionals_mut()
         {
@@ -228,11 +228,7 @@ impl CallEntry {
         wire: &mut Wire,
         now: Mono,
     ) {
-        if !is_session(&request) {
-            let more = |writer: &mut Writer| writer.header(HeaderName::Accept, b"application/sdp");
-            wire.reply_with(request, flow, 415, more, now);
-            return;
-        }
+        let Some(request) = screen_body(request, flow, wire, now) else { return };
         let from_current = match side {
             Side::Caller => true,
             Side::Target => {

@@ -125,8 +125,9 @@ impl Endpoint {
         entry.leg(side)?.dialog_of(request).map(|_| (call, side))
     }
 
-    fn in_dialog(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
+    fn in_dialog(&mut self, request: Request, mut flow: Flow, origin: Origin, now: Mono) {
         let Some((call, side)) = self.find_dialog(&request) else {
+            let Some(request) = self.branch_request(request, flow, now) else { return };
             let Some(request) = self.referrer_request(request, flow, now) else { return };
             self.in_no_dialog(request, flow, origin, now);
             return;
@@ -134,6 +135,7 @@ impl Endpoint {
         self.current = Some(call);
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.leg(side) else { return };
+        leg.last_heard = now;
         let number = request.cseq().number;
         if let Some(dialog) = leg.dialog_of(&request) {
             if dialog.take_cseq(number).is_err() {
@@ -141,6 +143,7 @@ impl Endpoint {
                 return;
             }
             dialog.heard_on(flow);
+            flow.pace = dialog.flow().pace;
         }
         // RFC 3261 §8.2.2.3. Not of a BYE: what ends a call ends it.
         if request.method() != Method::Bye
@@ -159,9 +162,8 @@ impl Endpoint {
                 self.hung_up(call, side, why, q850, now);
             }
             Method::Options => self.wire.reply_with(request, flow, 200, capabilities, now),
-            Method::Invite | Method::Update | Method::Info | Method::Message => {
-                self.relay(call, side, request, flow, now);
-            }
+            Method::Invite | Method::Update => self.relay(call, side, request, flow, now),
+            Method::Info | Method::Message => self.inform(call, side, request, flow, now),
             Method::Notify => self.notified(call, side, request, flow, now),
             Method::Refer => self.referred(call, side, request, flow, now),
             // Nothing in our dialogs can be subscribed to but by REFER (RFC 6665 §4.4).
@@ -276,6 +278,7 @@ impl Endpoint {
         self.current = Some(call);
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.leg(side) else { return };
+        leg.last_heard = now;
         let number = ack.cseq().number;
         let Some(confirmation) = leg.confirmation.take_if(|it| it.cseq == number) else { return };
         leg.reinvite.take_if(|reinvite| matches!(reinvite, Reinvite::Theirs(_)));

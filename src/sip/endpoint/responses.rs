@@ -55,6 +55,7 @@ impl Endpoint {
             Machine::InviteServer(_) | Machine::Server(_) => return,
         }
         let sent_to = entry.flow;
+        let flow = Flow { pace: sent_to.pace, ..flow };
         let remains = self.wire.apply(key, effects, now);
         if let Some(due) = held_cancel {
             self.wire.send_cancel(&due, sent_to, now);
@@ -73,6 +74,7 @@ impl Endpoint {
         if !remains.pass_up {
             return;
         }
+        self.heard_of(owner, response.status(), now);
         if refused.is_some_and(|refused| self.answer_challenge(&refused, response, now)) {
             return;
         }
@@ -304,13 +306,14 @@ impl Endpoint {
         }
     }
 
-    /// A side no longer knows the call or no longer answers (spec/sip D7).
+    /// A side no longer knows the call, or no longer answers or refreshes (spec/sip D7).
     pub(super) fn lost(&mut self, call: CallKey, side: Side, reason: Reason, now: Mono) {
         self.current = Some(call);
-        if let Some(entry) = self.calls.get_mut(call)
-            && reason == Reason::DialogLost
-        {
-            entry.end_by_peer(side, &mut self.wire, now);
+        if let Some(entry) = self.calls.get_mut(call) {
+            entry.presume_gone(side);
+            if reason == Reason::DialogLost {
+                entry.end_by_peer(side, &mut self.wire, now);
+            }
         }
         self.drive(call, side.event(LegEvent::Lost { reason }), now);
     }

@@ -14,7 +14,7 @@ use crate::sip::transaction::Timers;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `reliable` is set per flow.
+    /// Where nothing else was agreed with a peer; `reliable` is set per flow.
     pub timers: Timers,
     /// How long an INVITE may go unanswered before it gets 100 (RFC 3261 §17.2.1: 200 ms).
     pub trying_after: Duration,
@@ -48,10 +48,6 @@ pub struct Listener {
 }
 
 impl Settings {
-    pub fn timers_for(&self, flow: Flow) -> Timers {
-        Timers { reliable: flow.transport.is_reliable(), ..self.timers }
-    }
-
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
         self.listeners.get(usize::from(id.0))
     }

@@ -97,11 +97,9 @@ impl CallEntry {
         let planned = self.call.attempt(attempt).ok_or(Reason::DecisionFailed)?;
         let destination = planned.destination.ok_or(Reason::AttemptUnresolved)?;
         let flow = Flow {
-            listener: ListenerId(0),
-            transport: destination.transport,
-            peer: destination.peer,
-            connection: None,
             tls: destination.tls,
+            pace: wire.paces.of(planned.dialog.timers),
+            ..Flow::new(ListenerId(0), destination.transport, destination.peer)
         };
         let flow = wire.settings.reach(flow).ok_or(Reason::AttemptUnresolved)?;
         self.send_invite_on(flow, key, leg, call_id, wire, now)
@@ -178,6 +176,7 @@ impl CallEntry {
         };
         let invite = wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now);
         Self::note_length(key, attempt, flow, bytes, wire);
+        wire.counters.invite_sent(onward.trunk, bytes);
         Ok(invite)
     }
 
@@ -210,6 +209,7 @@ impl CallEntry {
             body = body.or(early.described);
         }
         leg.state = LegState::Answered;
+        leg.last_heard = now;
         leg.takes_update = takes_update(response);
         leg.probe_at = wire.settings.probe_interval.map(|every| now + every);
         let late_offer = self.onward.offer.is_none() && body.is_some() && !described;

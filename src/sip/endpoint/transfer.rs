@@ -138,7 +138,7 @@ impl Endpoint {
         let Some(number) = entry.extend_plan(&uri) else { return };
         let id = entry.id;
         let report = Report::TransferStarted { attempt: number, uri: Place(uri) };
-        self.wire.out.push(Output::Report { call, id, at: now, report });
+        self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });
         let ring = entry.call.attempt(number).map(|it| it.ring_timeout);
         let leg = entry.dial(call, number, &mut self.wire, now).ok();
         let failed = leg.is_none();
@@ -230,7 +230,7 @@ impl Endpoint {
         let told = transfer.referrer.is_some();
         let report = Report::Transferred { attempt };
         entry.name_dialogs(call, &report, &mut self.wire);
-        self.wire.out.push(Output::Report { call, id, at: now, report });
+        self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });
         if told {
             entry.tell_referrer(call, 200, &mut self.wire, now);
         } else if let Some(rare) = &mut entry.rare {
@@ -265,7 +265,7 @@ impl Endpoint {
         }
         let (id, attempt) = (entry.id, transfer.number);
         let report = Report::TransferFailed { attempt, status, reason };
-        self.wire.out.push(Output::Report { call, id, at: now, report });
+        self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });
         let gone = transfer.gone.take();
         entry.rare().transfer = Some(transfer);
         entry.tell_referrer(call, status, &mut self.wire, now);

@@ -21,6 +21,7 @@ use crate::time::Mono;
 
 use super::challenge::Challenges;
 use super::counters::IN_FRAGMENTS;
+use super::pace::Paces;
 use super::{Counters, Output, Settings, Side};
 
 /// Methods we take in a dialog or outside; the value of Allow.
@@ -29,6 +30,7 @@ pub(super) const ALLOW: &[u8] =
 
 pub(super) struct Wire {
     pub(super) settings: Settings,
+    pub(super) paces: Paces,
     pub(super) transactions: SlotMap<TransactionKey, TransactionEntry>,
     pub(super) deadlines: Deadlines<Due>,
     pub(super) ids: IdSource,
@@ -156,6 +158,26 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// The leg on which we asked something within the call, and go on with it.
+    pub(super) fn within_call(self) -> Option<(CallKey, Side)> {
+        match self {
+            Self::Probe { call, side }
+            | Self::Refresh { call, side }
+            | Self::Move { call, side }
+            | Self::Relay { call, side, .. } => Some((call, side)),
+            Self::Refer { call } | Self::Connect { call } => Some((call, Side::Caller)),
+            Self::Nobody
+            | Self::Call(_)
+            | Self::Reinvite { .. }
+            | Self::Attempt { .. }
+            | Self::Bye { .. }
+            | Self::Notify { .. }
+            | Self::Registration(_) => None,
+        }
+    }
+}
+
 /// What a machine left for the endpoint to do.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Remains {
@@ -175,6 +197,7 @@ impl Wire {
     pub(super) fn new(settings: Settings, mut ids: IdSource, now: Mono) -> Self {
         let secret = u128::from(ids.random()) << 64 | u128::from(ids.random());
         Self {
+            paces: Paces::new(settings.timers),
             settings,
             transactions: SlotMap::with_key(),
             deadlines: Deadlines::new(now),
@@ -222,7 +245,7 @@ impl Wire {
         let source = flow.peer;
         let flow = response_flow(&request, flow);
         let mut effects = Effects::new();
-        let timers = self.settings.timers_for(flow);
+        let timers = self.paces.timers_for(flow);
         let machine = InviteServer::new(timers, self.settings.trying_after, now, &mut effects);
         let request = Some(Box::new(Pending { request, source }));
         let machine = Machine::InviteServer(machine);
@@ -244,7 +267,7 @@ impl Wire {
         let key = self.keys.of(&request, request.method(), request.method_bytes());
         let source = flow.peer;
         let flow = response_flow(&request, flow);
-        let machine = Machine::Server(Server::new(self.settings.timers_for(flow), now));
+        let machine = Machine::Server(Server::new(self.paces.timers_for(flow), now));
         let entry = TransactionEntry {
             machine,
             owner: Owner::Nobody,
@@ -348,7 +371,7 @@ impl Wire {
         write: impl FnOnce(&mut Writer, Bytes) -> (InviteHead, Bytes),
         now: Mono,
     ) -> TransactionKey {
-        let timers = self.settings.timers_for(flow);
+        let timers = self.paces.timers_for(flow);
         self.open(flow, owner, now, |wire, via, effects| {
             let (head, request) = write(&mut wire.writer, via);
             Machine::InviteClient(InviteClient::new(head, request, timers, now, effects))
@@ -367,7 +390,7 @@ impl Wire {
     ) -> TransactionKey {
         let flow = dialog.flow();
         let flow = self.settings.reach(flow).unwrap_or(flow);
-        let timers = self.settings.timers_for(flow);
+        let timers = self.paces.timers_for(flow);
         let proofs = self.proofs_in(dialog, method);
         self.open(flow, owner, now, |wire, via, effects| {
             dialog.begin_request(method.name().as_bytes(), &via, &mut wire.writer);
@@ -448,7 +471,7 @@ impl Wire {
         let DueCancel { head, why } = due;
         let request = head.cancel(why.as_deref(), &mut self.writer);
         let mut effects = Effects::new();
-        let timers = self.settings.timers_for(flow);
+        let timers = self.paces.timers_for(flow);
         let machine = Machine::Client(Client::new(request, timers, now, &mut effects));
         let entry = TransactionEntry {
             machine,

@@ -8,6 +8,7 @@
 //! Invariant: a leg is settled once, and then nothing but ACK, BYE and final responses leaves it.
 
 pub mod confirmation;
+pub mod description;
 pub mod early;
 pub mod event;
 pub mod offer_answer;
@@ -56,6 +57,9 @@ pub struct Leg {
     pub offered: bool,
     /// The peer has given a sign of life.
     pub heard: bool,
+    /// Of a leg that was answered: when its peer last was, beyond doubt, there. A call that is found
+    /// without one of its parties was over then (spec/sip §3, bug 13).
+    pub last_heard: Mono,
     /// The peer takes UPDATE (RFC 3311 §4).
     pub takes_update: bool,
     pub sdp: SdpOrigin,
@@ -125,6 +129,7 @@ impl Leg {
             reinvite_until: None,
             offered: false,
             heard: false,
+            last_heard: Mono::default(),
             takes_update: false,
             sdp,
             probe_at: None,

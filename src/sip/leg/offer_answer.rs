@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 
+use super::description;
 use super::event::Body;
 use crate::sip::message::append_ip;
 
@@ -39,11 +40,16 @@ impl SdpOrigin {
         }
     }
 
-    /// The body as it leaves on this leg, from `address`. What is not SDP passes untouched.
+    /// The body as it leaves on this leg, from `address`, mended where it lacks what strict readers
+    /// want. What is not SDP passes untouched.
     pub fn rewrite(&mut self, body: Body, address: IpAddr) -> Body {
         if !is_sdp(&body.content_type) {
             return body;
         }
+        let body = match description::mend(&body.bytes) {
+            Some(bytes) => Body { bytes, ..body },
+            None => body,
+        };
         let Some((start, end)) = origin_line(&body.bytes) else { return body };
         let (before, after) = (&body.bytes[..start], &body.bytes[end..]);
         let mut hasher = FixedState::with_seed(self.session).build_hasher();
@@ -77,7 +83,7 @@ pub fn digest(body: Option<&Body>) -> Option<u64> {
     Some(hasher.finish())
 }
 
-fn is_sdp(content_type: &[u8]) -> bool {
+pub fn is_sdp(content_type: &[u8]) -> bool {
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/sdp")
 }
@@ -102,13 +108,13 @@ mod tests {
             String::from_utf8(body.bytes.to_vec()).unwrap()
         };
 
-        let first = write("v=0\r\no=carrier 7 9 IN IP4 10.0.0.1\r\ns=-\r\n");
-        let same = write("v=0\r\no=carrier 7 10 IN IP4 10.0.0.1\r\ns=-\r\n");
-        let changed = write("v=0\r\no=carrier 7 11 IN IP4 10.0.0.1\r\ns=x\r\n");
+        let first = write("v=0\r\no=carrier 7 9 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\n");
+        let same = write("v=0\r\no=carrier 7 10 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\n");
+        let changed = write("v=0\r\no=carrier 7 11 IN IP4 10.0.0.1\r\ns=x\r\nt=0 0\r\n");
 
-        assert_eq!(first, "v=0\r\no=- 100 1 IN IP4 192.0.2.1\r\ns=-\r\n");
+        assert_eq!(first, "v=0\r\no=- 100 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n");
         assert_eq!(same, first);
-        assert_eq!(changed, "v=0\r\no=- 100 2 IN IP4 192.0.2.1\r\ns=x\r\n");
+        assert_eq!(changed, "v=0\r\no=- 100 2 IN IP4 192.0.2.1\r\ns=x\r\nt=0 0\r\n");
     }
 
     #[test]
@@ -126,11 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_sdp_or_has_no_origin_passes_untouched() {
-        let mut origin = SdpOrigin::new(1);
-        for (content_type, text) in [("text/plain", "o=x"), ("application/sdp", "v=0\r\n")] {
+    fn what_is_not_sdp_passes_untouched_and_what_has_no_origin_gets_ours() {
+        let mut origin = SdpOrigin::new(400);
+        let mut write = |content_type: &'static str, text: &'static str| {
             let body = Body { content_type: content_type.into(), bytes: text.into() };
-            assert_eq!(origin.rewrite(body.clone(), "::1".parse().unwrap()), body);
-        }
+            origin.rewrite(body, "192.0.2.1".parse().unwrap()).bytes
+        };
+
+        assert_eq!(write("text/plain", "o=x"), "o=x");
+        assert_eq!(write("application/sdp", "hello"), "hello");
+        let ours = "v=0\r\no=- 100 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n";
+        assert_eq!(write("application/sdp", "v=0\r\n"), ours);
     }
 }

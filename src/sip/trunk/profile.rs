@@ -324,9 +324,59 @@ pub struct Dialog {
     /// Reliable provisional responses, RFC 3262.
     #[serde(rename = "100rel")]
     pub reliable_provisionals: Option<Support>,
+    /// Of transactions with it; absent: those of the process.
+    pub timers: Option<Timers>,
+    /// What the other party is told of what it says, and it of what the other party says.
+    pub relay: Option<Relay>,
     pub refer: Option<Refer>,
     /// Whether it follows a 302.
     pub redirect_ok: Option<bool>,
+}
+
+/// What passes beside the call, in both directions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Relay {
+    /// Default `pass`.
+    pub info: Option<InfoPassage>,
+    /// Default `pass`.
+    pub message: Option<Passage>,
+    /// Of events other than REFER's. Default `refuse`.
+    pub notify: Option<Passage>,
+}
+
+/// The stricter, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Passage {
+    Pass,
+    /// Answered with 200 and not passed on.
+    Absorb,
+    Refuse,
+}
+
+/// The stricter, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InfoPassage {
+    Pass,
+    /// Only that a key was pressed.
+    Dtmf,
+    /// Answered with 200 and not passed on.
+    Absorb,
+    Refuse,
+}
+
+/// RFC 3261 §17, milliseconds; absent: those of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timers {
+    /// Estimated round-trip time.
+    pub t1_ms: Option<u32>,
+    /// Longest interval between repeats.
+    pub t2_ms: Option<u32>,
+    /// How long a message stays in the network.
+    pub t4_ms: Option<u32>,
 }
 
 /// RFC 4028.

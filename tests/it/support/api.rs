@@ -27,6 +27,9 @@ pub(crate) struct Call {
     pub(crate) talk_ms: Option<i64>,
     pub(crate) answered_at: Option<String>,
     pub(crate) ended_at: Option<String>,
+    /// What is odd about the record.
+    #[serde(default)]
+    pub(crate) flags: Vec<String>,
     #[serde(default)]
     pub(crate) attempts: Vec<Attempt>,
 }

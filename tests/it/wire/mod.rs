@@ -14,6 +14,7 @@ mod policy;
 pub(crate) mod program;
 mod responses;
 mod stage;
+mod strain;
 mod stream;
 mod tls;
 

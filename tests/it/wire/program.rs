@@ -55,12 +55,25 @@ impl Program {
         Ok(())
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Bytes of memory it holds.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        self.bytes("VmRSS:")
+    }
+
+    /// Bytes of addresses it has taken, with memory behind them or not.
+    pub(crate) fn reserved_bytes(&self) -> Result<u64> {
+        self.bytes("VmSize:")
+    }
+
+    fn bytes(&self, field: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-        Ok(kib.parse::<u64>()? * 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.with_context(|| format!("no {field}"))?.parse::<u64>()? * 1024)
     }
 
     /// How it ended, within `limit`.

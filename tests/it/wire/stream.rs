@@ -2,7 +2,7 @@
 //! (spec/sip T4 to T8).
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
@@ -124,5 +124,29 @@ fn a_stranger_is_closed_before_it_can_speak() {
         let Ok(mut line) = stage.tcp() else { return Ok(()) };
         let _ = line.send(request(&line, &stage.invite(), "stranger", &[]));
         line.expect_end()
+    });
+}
+
+#[test]
+fn a_target_that_takes_a_connection_and_closes_it_is_passed_over_at_once() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let first = format!("targets.first.dial.uri=sip:127.0.0.1:{port};transport=tcp");
+    play(&[&first, "targets.first.first_response_ms=4000"], |stage| {
+        let mut caller = stage.udp()?;
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, stage.spare_port))?;
+        let mut second = Line::udp(socket, stage.sip)?;
+        let start = stage.invite_to("+18005550100");
+        let began = Instant::now();
+        caller.send(with_body(&caller, &start, "closed-on", &[], SDP))?;
+        let mut silent = Line::accepted(&listener, stage.sip)?;
+        silent.expect("INVITE")?;
+        drop(silent);
+        let offered = second.expect("INVITE").context("at the second target")?;
+        ensure!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+        second.send(response(&second, &offered, "486 Busy Here", &[], ""))?;
+        second.expect("ACK")?;
+        caller.expect("486 INVITE")?;
+        stage.is_clean()
     });
 }

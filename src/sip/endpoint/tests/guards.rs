@@ -151,7 +151,7 @@ fn a_wedged_call_is_ended_through_its_exit_at_the_second_look() {
     let text = waiting.invite_like("INVITE");
     let peer = addr(CARRIER);
     let (listener, transport) = (ListenerId(0), Transport::Udp);
-    let flow = Flow { listener, transport, peer, connection: None, tls: None };
+    let flow = Flow::new(listener, transport, peer);
     let origin = rig.origin;
     // Nobody ever decides.
     rig.input(Input::Received { flow, origin, wall: Wall(1_000), message: Bytes::from(text) });

@@ -1,6 +1,11 @@
 //! A carrier and targets made of text, a clock made of numbers.
 
+mod branches;
 mod bugs;
+mod descriptions;
+mod informing;
+mod life;
+mod pace;
 mod reliable;
 mod timers;
 
@@ -438,6 +443,8 @@ struct Rig {
     all: Vec<(SocketAddr, String)>,
     other: Vec<Output>,
     reports: Vec<Report>,
+    /// Of the newest end that was inferred.
+    last_heard: Option<Mono>,
     /// What is decided for every call.
     plan: Box<Plan>,
     dialogs: Vec<[DialogPrint; 2]>,
@@ -515,6 +522,7 @@ impl Rig {
             all: vec![],
             other: vec![],
             reports: vec![],
+            last_heard: None,
             plan: plan(policy),
             dialogs: vec![],
             orphans: vec![],
@@ -641,7 +649,10 @@ impl Rig {
                     self.all.push((flow.peer, text));
                     self.transports.push(flow.transport);
                 }
-                Output::Report { report, .. } => self.reports.push(report),
+                Output::Report { report, last_heard, .. } => {
+                    self.reports.push(report);
+                    self.last_heard = last_heard.or(self.last_heard);
+                }
                 Output::Rated { peer, how, .. } => self.rated.push((peer, how)),
                 Output::Fragmented { bytes, .. } => self.fragmented.push(bytes),
                 Output::Probed { peer, verdict, .. } => self.verdicts.push((peer, verdict)),

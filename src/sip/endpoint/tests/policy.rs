@@ -80,13 +80,7 @@ fn what_the_trunk_wants_kept_is_kept() {
     caller.extra = "X-Twilio-CallSid: CA17\r\nx-lead: 7\r\n\
         P-Asserted-Identity: <sip:+12125550111;verstat=No-TN-Validation@192.0.2.1>\r\n";
     let invite = caller.invite_like("INVITE");
-    let flow = Flow {
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        peer: addr(CARRIER),
-        connection: None,
-        tls: None,
-    };
+    let flow = Flow::udp(ListenerId(0), addr(CARRIER));
     let origin = Origin::Trunk(TrunkIndex(0));
     rig.input(Input::Received { flow, origin, wall: Wall(1), message: invite.into() });
 
@@ -312,7 +306,11 @@ fn a_refusal_for_all_ends_the_race() {
 
 /// Three targets at once.
 fn side_by_side() -> Box<Plan> {
-    let mut plan = plan(LegPolicy::default());
+    side_by_side_with(LegPolicy::default())
+}
+
+pub(super) fn side_by_side_with(dialog: LegPolicy) -> Box<Plan> {
+    let mut plan = plan(dialog);
     let mut third = plan.attempts[1].clone();
     third.destination =
         plan.attempts[1].destination.map(|it| Destination { peer: addr(THIRD), ..it });

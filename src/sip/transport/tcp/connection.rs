@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -255,6 +256,9 @@ async fn finish(
             let flow = connection.flow();
             shared.sink.deliver(TcpEvent::SendFailed { flow, message, cause }).await;
         }
+        if connection.was_unheard() && cause != CloseCause::Shutdown {
+            shared.sink.deliver(TcpEvent::Unheard { flow: connection.flow(), cause }).await;
+        }
         shared.sink.deliver(TcpEvent::Closed { connection: id, peer, cause }).await;
     };
     select! {
@@ -288,7 +292,10 @@ async fn read(shared: &Shared, connection: &Connection, stream: &Stream) -> Clos
             Err(_) => return CloseCause::Reset,
         }
         match deliver_frames(shared, connection, &mut framer).await {
-            Ok(any) => liveness.heard(Instant::now(), any, framer.is_inside_message()),
+            Ok(any) => {
+                connection.has_heard.fetch_or(any, Ordering::Relaxed);
+                liveness.heard(Instant::now(), any, framer.is_inside_message());
+            }
             Err(cause) => return cause,
         }
         framer.release();
@@ -379,6 +386,7 @@ async fn write(shared: &Shared, connection: &Connection, stream: &Stream) -> Clo
         match stream.try_write_vectored(&outbox::slices(&front)) {
             Ok(count) => {
                 let written = connection.outbox.consume(count);
+                connection.has_told.fetch_or(written.messages > 0, Ordering::Relaxed);
                 shared.stats.messages_out.add(written.messages);
                 shared.stats.bytes_out.add(written.bytes);
             }

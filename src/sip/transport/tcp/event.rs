@@ -22,6 +22,10 @@ pub enum TcpEvent {
     /// A message accepted by [`Tcp::send`](super::Tcp::send) did not leave, or not whole.
     /// `flow.connection` is the one it was queued on.
     SendFailed { flow: Flow, message: Bytes, cause: CloseCause },
+    /// A connection that we opened is gone, and its peer never said a word: what was written to it
+    /// was not taken. With TLS 1.3 a client is refused that way (RFC 8446 §4.4.2.4). Told to every
+    /// shard, before `Closed`.
+    Unheard { flow: Flow, cause: CloseCause },
     /// The connection is gone, and with it whatever was under way on it. Told once to every shard,
     /// for every connection that was opened or named by `send`.
     Closed { connection: ConnectionId, peer: SocketAddr, cause: CloseCause },
@@ -120,7 +124,7 @@ impl TcpSink {
                 Some(head) => head,
                 None => return self.deliver_to(0, event).await,
             },
-            TcpEvent::Closed { .. } => {
+            TcpEvent::Unheard { .. } | TcpEvent::Closed { .. } => {
                 for shard in 1..self.shards.len() {
                     self.deliver_to(shard, event.clone()).await;
                 }

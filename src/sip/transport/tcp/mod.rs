@@ -273,7 +273,7 @@ fn admit(shared: &Arc<Shared>, listening: &Listening, stream: TcpStream, peer: S
     let stats = &shared.stats;
     let Listening { listener, transport, .. } = *listening;
     let refusal = if (shared.source_check)(listener, peer.ip()) {
-        let flow = Flow { listener, transport, peer, connection: None, tls: None };
+        let flow = Flow::new(listener, transport, peer);
         let added = shared.registry.lock().add(&flow, Origin::Accepted, &shared.options);
         match added {
             Ok(connection) => {

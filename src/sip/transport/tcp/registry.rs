@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::options::TcpOptions;
 use super::outbox::Outbox;
-use crate::sip::flow::{ConnectionId, Flow, ListenerId, TlsPeer, Transport};
+use crate::sip::flow::{ConnectionId, Flow, ListenerId, Pace, TlsPeer, Transport};
 
 /// One connection, being opened or open.
 #[derive(Debug)]
@@ -19,6 +20,10 @@ pub(super) struct Connection {
     /// Who it is at the other end, once that is known.
     pub tls: OnceLock<TlsPeer>,
     pub outbox: Outbox,
+    /// A message was written to it.
+    pub has_told: AtomicBool,
+    /// Anything whole came from it.
+    pub has_heard: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,12 @@ pub(super) enum OverLimit {
 }
 
 impl Connection {
+    /// Whether what was written to it has certainly led to nothing: nobody was there who took it.
+    pub(super) fn was_unheard(&self) -> bool {
+        let [told, heard] = [&self.has_told, &self.has_heard].map(|it| it.load(Ordering::Relaxed));
+        self.origin == Origin::Opened && told && !heard
+    }
+
     /// The flow of what arrives on it, and of answers to that.
     pub(super) fn flow(&self) -> Flow {
         Flow {
@@ -52,6 +63,7 @@ impl Connection {
             peer: self.peer,
             connection: Some(self.id),
             tls: self.tls.get().copied(),
+            pace: Pace::default(),
         }
     }
 }
@@ -79,8 +91,10 @@ impl Registry {
         let id = ConnectionId(self.next_id);
         let outbox = Outbox::new(options.queue_bytes_max);
         let tls = flow.tls.map_or_else(OnceLock::new, OnceLock::from);
+        let (has_told, has_heard) = Default::default();
         let connection =
-            Arc::new(Connection { id, listener, peer, origin, transport, tls, outbox });
+            Connection { id, listener, peer, origin, transport, tls, outbox, has_told, has_heard };
+        let connection = Arc::new(connection);
         self.connections.insert(id, Arc::clone(&connection));
         self.by_peer.insert((listener, peer, id));
         Ok(connection)

@@ -49,11 +49,14 @@ async fn a_flow_whose_connection_is_gone_is_opened_again() {
     let port = bob.address;
     bob.message().await;
     bob.tcp.shutdown(PATIENCE).await;
-    let closed = TcpEvent::Closed { connection: first, peer: port, cause: CloseCause::Peer };
+    let flow = Flow { connection: Some(first), ..alice.flow_to(&bob) };
+    // It never said a word.
+    let cause = CloseCause::Peer;
+    assert_eq!(alice.event().await, TcpEvent::Unheard { flow, cause });
+    let closed = TcpEvent::Closed { connection: first, peer: port, cause };
     assert_eq!(alice.event().await, closed);
 
     let mut bob = Node::new(port);
-    let flow = Flow { connection: Some(first), ..alice.flow_to(&bob) };
     let second = alice.tcp.send(&flow, message("2", 0)).unwrap();
 
     assert_ne!(first, second);
@@ -125,6 +128,8 @@ async fn a_slow_reader_is_closed_while_another_connection_goes_on() {
                 assert_eq!((closed, cause), (connection, CloseCause::Slow));
                 break;
             }
+            // Its peer has not read a word yet, let alone said one.
+            TcpEvent::Unheard { .. } => {}
             event @ (TcpEvent::Message { .. } | TcpEvent::Unframed { .. }) => panic!("{event:?}"),
         }
     }
@@ -400,13 +405,7 @@ impl Node {
     }
 
     fn flow(&self, peer: SocketAddr) -> Flow {
-        Flow {
-            listener: ListenerId(0),
-            transport: Transport::Tcp,
-            peer,
-            connection: None,
-            tls: None,
-        }
+        Flow::new(ListenerId(0), Transport::Tcp, peer)
     }
 
     fn flow_to(&self, other: &Self) -> Flow {

@@ -266,13 +266,37 @@ async fn a_client_is_known_by_the_names_in_its_certificate() {
         client.tcp.send(&client.flow_to(&server), message("1", 0)).unwrap();
         let found = match server.event().await {
             TcpEvent::Message { flow, .. } => Some(flow.tls),
-            TcpEvent::Unframed { .. } | TcpEvent::SendFailed { .. } | TcpEvent::Closed { .. } => {
-                None
-            }
+            TcpEvent::Unframed { .. }
+            | TcpEvent::SendFailed { .. }
+            | TcpEvent::Unheard { .. }
+            | TcpEvent::Closed { .. } => None,
         };
         assert_eq!(found, expected);
         assert_eq!(server.tcp.stats().refused_source.value(), u64::from(expected.is_none()));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_after_its_handshake_learns_that_nothing_was_taken() {
+    let world = World::new();
+    let spec = TlsSpec {
+        client_auth: ClientAuth::Required,
+        client_ca: Some(file(&world.authority.file)),
+        ..world.shows("carrier.example")
+    };
+    let server = world.server(&spec);
+    let mut client = world.client(peer("carrier.example", &world));
+    let flow = client.flow_to(&server);
+    let connection = client.tcp.send(&flow, message("1", 0)).unwrap();
+
+    let event = client.event().await;
+
+    let told = Flow { connection: Some(connection), ..flow };
+    let was_told = match &event {
+        TcpEvent::Unheard { flow, .. } | TcpEvent::SendFailed { flow, .. } => *flow == told,
+        TcpEvent::Message { .. } | TcpEvent::Unframed { .. } | TcpEvent::Closed { .. } => false,
+    };
+    assert!(was_told, "{event:?}");
 }
 
 #[tokio::test]
@@ -355,7 +379,9 @@ async fn a_slow_reader_is_closed_and_another_is_not_held_up() {
                 lost += 1;
             }
             TcpEvent::Closed { cause, .. } => break assert_eq!(cause, CloseCause::Slow),
-            event @ (TcpEvent::Message { .. } | TcpEvent::Unframed { .. }) => panic!("{event:?}"),
+            event @ (TcpEvent::Message { .. }
+            | TcpEvent::Unframed { .. }
+            | TcpEvent::Unheard { .. }) => panic!("{event:?}"),
         }
     }
     assert!((1..=9).contains(&lost), "256 KiB hold at most 8 messages and a part: {lost}");
@@ -614,13 +640,7 @@ impl Node {
 
     /// To its first peer.
     fn flow(&self, peer: SocketAddr) -> Flow {
-        Flow {
-            listener: ListenerId(0),
-            transport: Transport::Tls,
-            peer,
-            connection: None,
-            tls: Some(TlsPeer(0)),
-        }
+        Flow { tls: Some(TlsPeer(0)), ..Flow::new(ListenerId(0), Transport::Tls, peer) }
     }
 
     fn flow_to(&self, other: &Self) -> Flow {
@@ -652,7 +672,9 @@ async fn connects(mut client: Node, mut server: Node) -> bool {
             assert_eq!(client.tcp.stats().tls_connect_failed.value(), 1);
             false
         }
-        event @ (TcpEvent::Unframed { .. } | TcpEvent::SendFailed { .. }) => panic!("{event:?}"),
+        event @ (TcpEvent::Unframed { .. }
+        | TcpEvent::SendFailed { .. }
+        | TcpEvent::Unheard { .. }) => panic!("{event:?}"),
     }
 }
 
