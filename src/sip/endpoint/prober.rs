@@ -124,7 +124,7 @@ impl Endpoint {
         let Some(prober) = self.probers.get_mut(&id) else { return };
         let Destination { transport, peer, tls, .. } = prober.target.at;
         let listener = ListenerId(0);
-        let flow = Flow { listener, transport, peer, connection: None, tls };
+        let flow = Flow { tls, ..Flow::new(listener, transport, peer) };
         let Some(flow) = self.wire.settings.reach(flow) else {
             let verdict = prober.probe.answered(None);
             self.tell_verdict(id, verdict);
@@ -133,7 +133,7 @@ impl Endpoint {
         prober.cseq += 1;
         let contact = self.wire.contact(flow, false);
         let own = contact.clone();
-        let timers = self.wire.settings.timers_for(flow);
+        let timers = self.wire.paces.timers_for(flow);
         let key = self.wire.open(flow, Owner::Prober(id), now, |wire, via, effects| {
             let user_agent = wire.settings.user_agent.clone();
             let writer = &mut wire.writer;

@@ -173,6 +173,7 @@ impl Owner {
             | Self::Attempt { .. }
             | Self::Bye { .. }
             | Self::Notify { .. }
+            | Self::Prober(_)
             | Self::Registration(_) => None,
         }
     }
