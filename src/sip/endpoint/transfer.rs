@@ -404,8 +404,8 @@ impl CallEntry {
     }
 }
 
-/// What a relayed REFER, or a NOTIFY of it, takes along. `referred` is the number of the REFER in
-/// the dialog of who asked, by which that one knows it. Of the carrier's own signalling a NOTIFY
+/// What a relayed REFER or NOTIFY takes along. `referred` is the number of the REFER in the dialog
+/// of who asked, by which that one knows it. Of the carrier's own signalling a NOTIFY of a REFER
 /// may tell nothing but the status (spec/sip S8).
 pub(super) fn refer_along(
     request: &Request,
@@ -420,6 +420,11 @@ pub(super) fn refer_along(
     if request.method() != Method::Notify {
         return body;
     }
+    if !is_of_refer(request) {
+        carried.extend(line(HeaderName::Event));
+        carried.extend(line(HeaderName::SubscriptionState));
+        return body;
+    }
     let event = referred.map_or_else(|| "refer".into(), |cseq| format!("refer;id={cseq}"));
     carried.push((HeaderName::Event, Bytes::from(event)));
     carried.extend(line(HeaderName::SubscriptionState));
@@ -429,6 +434,12 @@ pub(super) fn refer_along(
         Body { bytes: Bytes::from([line, b"\r\n"].concat()), ..body }
     };
     body.map(status_line)
+}
+
+fn is_of_refer(notify: &Request) -> bool {
+    let event = notify.line(HeaderName::Event).unwrap_or_default();
+    let package = event.split(|byte| *byte == b';').next().unwrap_or_default();
+    package.trim_ascii().eq_ignore_ascii_case(b"refer")
 }
 
 /// BYE on a leg that is no part of its call any more.

@@ -228,7 +228,8 @@ fn who_never_ends_a_message_is_closed_and_delays_nobody() {
 #[test]
 fn one_address_has_no_more_connections_than_it_may() {
     play(&["sip.tcp.connections_per_source_max=5"], |stage| {
-        let connections = (0..30).map(|_| connect(stage)).collect::<Result<Vec<_>>>()?;
+        // Whoever is closed at once may learn it while it still connects.
+        let connections: Vec<_> = (0..30).filter_map(|_| connect(stage).ok()).collect();
         let mut open = vec![];
         for mut stream in connections {
             stream.set_read_timeout(Some(PATIENCE))?;
@@ -243,7 +244,7 @@ fn one_address_has_no_more_connections_than_it_may() {
         Call::up(stage, &mut caller, &mut target, "beside", &[])?.end(&mut caller, &mut target)?;
         drop(open);
         wait_for("room for another connection", PATIENCE, || {
-            let mut stream = connect(stage)?;
+            let Ok(mut stream) = connect(stage) else { return Ok(None) };
             stream.set_read_timeout(Some(PATIENCE))?;
             let answered = stream.write_all(b"\r\n\r\n").and_then(|()| stream.read(&mut [0; 2]));
             Ok(answered.is_ok_and(|length| length == 2).then_some(()))
