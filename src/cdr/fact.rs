@@ -146,6 +146,7 @@ kinds! {
     20 Transferred = "call.transferred";
     21 Referred = "call.referred";
     22 AddressFailed = "attempt.address_failed";
+    23 Farewells = "call.farewells";
 }
 
 /// An INVITE was accepted as a call. Buffered, but durable before any paid action.
@@ -341,6 +342,26 @@ pub struct Dialogs {
     pub caller: u64,
     #[n(1)]
     pub target: u64,
+}
+
+/// What the next process sends to both ends of the call, should this one die. Written with the
+/// answer, and only where the configuration asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Farewells {
+    #[n(0)]
+    pub caller: Farewell,
+    #[n(1)]
+    pub target: Farewell,
+}
+
+/// A message and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Farewell {
+    /// Transport and address, such as `udp:192.0.2.7:5060`.
+    #[cbor(n(0), with = "codec::text")]
+    pub to: SmolStr,
+    #[cbor(n(1), with = "codec::blob")]
+    pub message: Bytes,
 }
 
 /// The caller's ACK arrived.
@@ -625,6 +646,11 @@ mod tests {
                 .into(),
             Answered { leg: 2, dialogs: Some(Dialogs { caller: u64::MAX, target: 7 }) }.into(),
             Confirmed {}.into(),
+            Farewells {
+                caller: Farewell { to: "udp:192.0.2.1:5060".into(), message: "BYE a".into() },
+                target: Farewell { to: "tls:[::1]:5061".into(), message: "BYE b".into() },
+            }
+            .into(),
             Converted { leg: 2 }.into(),
             Ended {
                 party: Party::Target,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use smol_str::SmolStr;
 
 use super::conversion::ConversionState;
-use super::fact::{Dialogs, Means, Party, Stamp, Terms};
+use super::fact::{Dialogs, Farewells, Means, Party, Stamp, Terms};
 use super::journal::{Entry, Lsn};
 use super::rating::Tariff;
 use crate::codec;
@@ -323,6 +323,10 @@ pub struct CallRecord {
     /// When we answered the caller before any target did.
     #[n(45)]
     pub taken_ms: Option<u64>,
+    /// Until the call is over.
+    #[serde(skip)]
+    #[n(46)]
+    pub(super) farewells: Option<Farewells>,
 }
 
 impl CallRecord {
@@ -373,6 +377,7 @@ impl CallRecord {
             captured: Vec::new(),
             carrier_call_id: None,
             dialogs: None,
+            farewells: None,
             handover: None,
             taken_ms: None,
         }

@@ -60,6 +60,10 @@ pub fn apply(record: &mut CallRecord, entry: &Entry) -> Applied {
             record.taken_ms.get_or_insert(now_ms);
             return Applied::Changed;
         }
+        FactBody::Farewells(farewells) => {
+            record.farewells = Some(farewells.clone());
+            return Applied::Changed;
+        }
         FactBody::Confirmed(_) => {
             let now_ms = offset_ms(record, at);
             record.confirmed_ms.get_or_insert(now_ms);
@@ -328,6 +332,7 @@ pub fn orphan_talk_ms(record: &CallRecord, policy: OrphanPolicy, now: Stamp) -> 
 
 /// Sets the end so that it is the answer plus the talk, by construction (I4).
 fn close(record: &mut CallRecord, talk_ms: u64, ended_unanswered_ms: u64) {
+    record.farewells = None;
     record.talk_ms = record.answered_ms.map(|_| talk_ms);
     record.ended_ms = Some(match record.answered_ms {
         Some(answered_ms) => answered_ms.saturating_add(talk_ms),

@@ -189,6 +189,8 @@ pub struct DecisionSettings {
 pub struct CdrSettings {
     /// Default `checkpoint`.
     pub orphan_bill: OrphanBill,
+    /// Whether the next process sends BYE to both ends of calls that were up. Default false.
+    pub orphan_bye: bool,
     /// Currency of all amounts, ISO 4217. Default `USD`.
     pub currency: SmolStr,
 }
@@ -316,7 +318,11 @@ impl Default for DecisionSettings {
 
 impl Default for CdrSettings {
     fn default() -> Self {
-        Self { orphan_bill: OrphanBill::default(), currency: SmolStr::new_static("USD") }
+        Self {
+            orphan_bill: OrphanBill::default(),
+            orphan_bye: false,
+            currency: SmolStr::new_static("USD"),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::cdr::fact::{Dialogs, Fact, NodeStarted, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Pressure};
-use crate::cdr::projection::{self, Live, Projection};
+use crate::cdr::projection::{self, Live, Opening, Parting, Projection};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{Book, CallStore, CapUsage, StoredSession};
 use crate::config::{OrphanBill, Settings};
@@ -38,6 +38,7 @@ pub struct Accounting {
     live: Live,
     task: JoinHandle<()>,
     awaited: Vec<(CallId, Dialogs)>,
+    partings: Vec<Parting>,
 }
 
 /// Counts of the journal that are read, not pushed.
@@ -110,18 +111,21 @@ impl Accounting {
         for gap in &opening.gaps {
             tracing::error!(first = gap.first_seq, count = gap.count, "facts are missing");
         }
-        deciding.restore(
-            opening.sessions.into_iter().map(session),
-            opening.usage.into_iter().filter_map(usage),
-        );
+        let Opening { awaited, farewells: partings, sessions, usage: used, .. } = opening;
+        deciding.restore(sessions.into_iter().map(session), used.into_iter().filter_map(usage));
         let live = projection.live();
         let task = tokio::spawn(follow(projection));
-        Ok(Self { journal, store, live, task, awaited: opening.awaited })
+        Ok(Self { journal, store, live, task, awaited, partings })
     }
 
     /// Calls that a crash left up and whose end is not known, with the names of their dialogs.
     pub fn awaited(&mut self) -> Vec<(CallId, Dialogs)> {
         std::mem::take(&mut self.awaited)
+    }
+
+    /// How both ends of calls are told that a crash has cut off.
+    pub fn partings(&mut self) -> Vec<Parting> {
+        std::mem::take(&mut self.partings)
     }
 
     pub fn appender(&self) -> Appender {

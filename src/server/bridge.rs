@@ -25,7 +25,7 @@ use crate::sip::flow::Transport;
 use crate::sip::locate::Failing;
 use crate::sip::locate::choice::draw;
 use crate::sip::locate::probe::Verdict;
-use crate::sip::orphan::DialogPrint;
+use crate::sip::orphan::{DialogPrint, Farewell};
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
@@ -576,6 +576,14 @@ impl Bridge {
 
     fn take_dialogs(&mut self, key: CallKey) -> Option<fact::Dialogs> {
         self.dialogs.take().filter(|(call, _)| *call == key).map(|(_, dialogs)| dialogs)
+    }
+
+    /// What the next process says to both ends of that call, should this one die.
+    pub fn farewells(&mut self, key: CallKey, farewells: &[Farewell; 2], now: Mono) {
+        let Some(live) = self.calls.get(key) else { return };
+        let [caller, target] = farewells.each_ref().map(translate::farewell);
+        let fact = fact::Farewells { caller, target };
+        self.write(live.id, now, fact, Durability::Buffered);
     }
 
     /// A party of a call that a crash had left up hangs up. The first to do so tells its true end.

@@ -214,6 +214,9 @@ impl Server {
             endpoint_settings.registers = index == 0;
             let mut endpoint = Endpoint::new(endpoint_settings, Arc::clone(&trunks), ids, now);
             endpoint.adopt(Arc::clone(&adopted));
+            if settings.cdr.orphan_bye {
+                endpoint.write_farewells();
+            }
             let shard = Shard {
                 index,
                 endpoint,
@@ -239,6 +242,19 @@ impl Server {
                 .spawn(move || runtime.block_on(shard.run()))
                 .map_err(StartError::Thread)?;
             threads.push(thread);
+        }
+
+        let farewells = orphans::farewells(&accounting.partings(), &trunks, tls.parties());
+        if !farewells.is_empty() {
+            tracing::info!(
+                dialogs = farewells.len(),
+                "ending the dialogs that a crash had left up"
+            );
+        }
+        for (flow, bye) in farewells {
+            // Where its answer will be read.
+            let shard = usize::from(steering.shard_of(&bye));
+            mailboxes[shard].post(Mail::Farewell { flow, bye });
         }
 
         let control = Arc::new(Control::new(

@@ -4,13 +4,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::cdr::fact::Dialogs;
+use crate::cdr::projection::Parting;
 use crate::id::CallId;
 use crate::sip::call::report::Party;
+use crate::sip::flow::{Flow, ListenerId, Transport};
 use crate::sip::orphan::{DialogPrint, Orphan, Orphans};
+use crate::sip::trunk::Trunks;
 use crate::time::Mono;
+
+use super::tls::TlsParties;
 
 /// Those of which nobody has hung up yet. Both parties do, and on different shards; the end is
 /// written once.
@@ -42,6 +48,36 @@ pub(super) fn dialogs(awaited: &[(CallId, Dialogs)], now: Mono, longest: Duratio
     Orphans::new(both, now + longest)
 }
 
+/// Messages to both ends of calls that a crash has cut off, and where they go.
+pub(super) fn farewells(
+    partings: &[Parting],
+    trunks: &Trunks,
+    tls: &TlsParties,
+) -> Vec<(Flow, Bytes)> {
+    let mut found = Vec::new();
+    for Parting { trunk, target, farewells } in partings {
+        let index = trunks.iter().find(|(_, known)| Some(&known.id) == trunk.as_ref());
+        let caller = index.and_then(|(index, _)| tls.peer_of(index));
+        let target = target.as_ref().and_then(|id| tls.target(id));
+        for (farewell, peer) in [(&farewells.caller, caller), (&farewells.target, target)] {
+            let flow = flow_to(&farewell.to).map(|flow| match flow.transport {
+                Transport::Tls => Flow { tls: peer, ..flow },
+                Transport::Udp | Transport::Tcp => flow,
+            });
+            found.extend(flow.map(|flow| (flow, farewell.message.clone())));
+        }
+    }
+    found
+}
+
+/// Reads `udp:192.0.2.7:5060`.
+fn flow_to(text: &str) -> Option<Flow> {
+    let (transport, peer) = text.split_once(':')?;
+    let known = [Transport::Udp, Transport::Tcp, Transport::Tls];
+    let transport = known.into_iter().find(|known| known.name() == transport)?;
+    Some(Flow::new(ListenerId(0), transport, peer.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +96,17 @@ mod tests {
         assert!(!open.end(call));
         assert!(!dialogs.is_over(Mono(59_999_999_999)));
         assert!(dialogs.is_over(Mono(60_000_000_000)));
+    }
+
+    #[test]
+    fn a_farewell_goes_where_its_dialog_went() {
+        let flow = flow_to("tcp:[2001:db8::1]:5060").unwrap();
+
+        assert_eq!(
+            (flow.transport, flow.peer),
+            (Transport::Tcp, "[2001:db8::1]:5060".parse().unwrap())
+        );
+        assert_eq!(flow_to("udp:nowhere"), None);
+        assert_eq!(flow_to("sctp:192.0.2.1:5060"), None);
     }
 }

@@ -58,6 +58,11 @@ pub enum Mail {
     },
     /// What is agreed with trunks and targets about new calls from now on.
     Configure(Box<Agreed>),
+    /// Send the BYE that a process left behind which died.
+    Farewell {
+        flow: Flow,
+        bye: Bytes,
+    },
     /// Take no more calls.
     Drain,
     /// End the calls that are left, then stop.
@@ -392,6 +397,9 @@ impl Shard {
                 self.bridge.configure(*agreed);
                 self.feed(Input::Configure(trunks), turn);
             }
+            Letter::Mail(Mail::Farewell { flow, bye }) => {
+                self.feed(Input::Farewell { flow, bye }, turn);
+            }
             Letter::Mail(Mail::Drain) => self.feed(Input::Drain, turn),
             Letter::Mail(Mail::Stop) => {
                 self.feed(Input::Drain, turn);
@@ -592,8 +600,12 @@ impl Shard {
                     self.bridge.rate((transport, peer), how, now);
                 }
                 Output::AwaitDurable { call } => self.bridge.await_durable(call),
-                Output::Dialogs { call, caller, target } => {
+                Output::Dialogs { call, caller, target, farewells } => {
                     self.bridge.dialogs(call, caller, target);
+                    if let Some(farewells) = farewells {
+                        let now = clock::mono();
+                        unharmed((), || self.bridge.farewells(call, &farewells, now));
+                    }
                 }
                 Output::OrphanEnded { id, at, party, q850 } => {
                     unharmed((), || self.bridge.orphan_ended(id, at, party, q850));

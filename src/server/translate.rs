@@ -18,6 +18,7 @@ use crate::sip::call::report::{Means, Party};
 use crate::sip::endpoint::Admission;
 use crate::sip::flow::Flow;
 use crate::sip::leg::policy::LegPolicy;
+use crate::sip::orphan::Farewell;
 use crate::sip::policy::{ProgressRules, Targets, Variables};
 use crate::sip::target::TargetRules;
 use crate::sip::trunk::Trunk;
@@ -211,6 +212,11 @@ pub(super) fn means(means: Means) -> fact::Means {
         Means::Refer => fact::Means::Refer,
         Means::Redirect => fact::Means::Redirect,
     }
+}
+
+pub(super) fn farewell(farewell: &Farewell) -> fact::Farewell {
+    let Farewell { transport, peer, bye } = farewell;
+    fact::Farewell { to: format_smolstr!("{}:{peer}", transport.name()), message: bye.clone() }
 }
 
 /// `udp:192.0.2.7:5060`

@@ -172,6 +172,11 @@ impl Dialog {
         self.begin(method, self.local_cseq, via, writer);
     }
 
+    /// Begins a request that may be sent after others, which are fewer than `ahead`.
+    pub fn begin_ahead(&self, method: &[u8], ahead: u32, via: &[u8], writer: &mut Writer) {
+        self.begin(method, self.local_cseq.wrapping_add(ahead) & CSEQ_MAX, via, writer);
+    }
+
     /// Begins the ACK to a success; it has the number of its INVITE (RFC 3261 §13.2.2.4).
     pub fn begin_ack(&self, invite_cseq: u32, via: &[u8], writer: &mut Writer) {
         self.begin(b"ACK", invite_cseq, via, writer);

@@ -3,11 +3,15 @@
 //! and one of them will hang up.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
 
 use crate::id::CallId;
 use crate::time::Mono;
 
 use super::call::report::Party;
+use super::flow::Transport;
 
 /// What names a dialog, in 64 bits that stay the same from version to version: FNV-1a over Call-ID
 /// and both tags. Our tag is in it, and 64 bits of that nobody can guess.
@@ -24,6 +28,14 @@ impl DialogPrint {
         let parts = [call_id, b"\n", ours, b"\n", theirs];
         Self(parts.into_iter().flatten().fold(OFFSET, step))
     }
+}
+
+/// The BYE that ends a dialog, to be sent should its process die, with another Via.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    pub transport: Transport,
+    pub peer: SocketAddr,
+    pub bye: Bytes,
 }
 
 /// A dialog of a dead process.

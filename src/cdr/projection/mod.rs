@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::cdr::fact::{Dialogs, Fact, FactBody, OrphanClosed, OrphanPolicy, Stamp};
+use crate::cdr::fact::{Dialogs, Fact, FactBody, Farewells, OrphanClosed, OrphanPolicy, Stamp};
 use crate::cdr::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
 use crate::cdr::journal::{Durability, Entry, Gap, Lsn};
 use crate::cdr::rating::Tariff;
 use crate::cdr::record::{CallRecord, CallState};
 use crate::cdr::store::{Batch, Book, CallFilter, CapUsage, Progress, StoreError, StoredSession};
 use crate::cdr::timeline::{self, Applied};
-use crate::id::CallId;
+use crate::id::{CallId, TargetId, TrunkId};
 use crate::time::Wall;
 
 /// How often windows and sessions that are over are forgotten.
@@ -80,6 +80,8 @@ pub struct Opening {
     /// These and those of earlier starts whose end is still not known, with the names of their
     /// dialogs.
     pub awaited: Vec<(CallId, Dialogs)>,
+    /// What is to be sent to the ends of those that are closed now.
+    pub farewells: Vec<Parting>,
     /// Use of every cap window that may be current.
     pub usage: Vec<CapUsage>,
     /// Ping sessions, and with them number leases, that have not expired.
@@ -88,6 +90,15 @@ pub struct Opening {
     pub gaps: Vec<Gap>,
     /// Records this version cannot read.
     pub undecodable: u64,
+}
+
+/// A call that is closed because its process died, and how its ends are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parting {
+    pub trunk: Option<TrunkId>,
+    /// The target that answered.
+    pub target: Option<TargetId>,
+    pub farewells: Farewells,
 }
 
 /// Open calls, for whoever wants to look. Cheap to clone.
@@ -188,6 +199,7 @@ impl Projection {
         opening.undecodable = projection.tail.undecodable();
         projection.recall_orphans().await?;
         opening.awaited = projection.awaited();
+        opening.farewells = projection.farewells(journal);
         opening.orphans = projection.close_orphans(journal, now)?;
         opening.usage = projection.book.usage().await?;
         opening.sessions = projection.book.sessions(now.wall()).await?;
@@ -250,6 +262,21 @@ impl Projection {
         let open = calls.values().map(|slot| &slot.record);
         open.chain(self.orphans.values())
             .filter_map(|record| Some((record.call, record.dialogs?)))
+            .collect()
+    }
+
+    fn farewells(&self, journal: &Journal) -> Vec<Parting> {
+        let calls = self.live.calls.lock();
+        let records = calls.values().map(|slot| &slot.record);
+        records
+            .filter(|record| record.first.epoch < journal.epoch())
+            .filter_map(|record| {
+                Some(Parting {
+                    trunk: record.trunk.clone(),
+                    target: record.attempt().map(|attempt| attempt.target.clone()),
+                    farewells: record.farewells.clone()?,
+                })
+            })
             .collect()
     }
 
@@ -330,6 +357,7 @@ impl Projection {
             | FactBody::Checkpoint(_)
             | FactBody::OrphanClosed(_)
             | FactBody::PingAccepted(_)
+            | FactBody::Farewells(_)
             | FactBody::NodeStarted(_) => false,
         };
         if begins && !calls.contains_key(&call) {
@@ -408,6 +436,7 @@ impl Projection {
             | FactBody::Referred(_)
             | FactBody::Ended(_)
             | FactBody::OrphanClosed(_)
+            | FactBody::Farewells(_)
             | FactBody::NodeStarted(_) => {}
         }
     }

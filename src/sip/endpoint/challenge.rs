@@ -313,7 +313,7 @@ const WRITTEN_ANEW: [HeaderName; 4] = [
 ];
 
 /// The request with another branch, number and proofs; the rest as it was.
-fn rewrite(
+pub(super) fn rewrite(
     writer: &mut Writer,
     request: &Request,
     via: &[u8],

@@ -16,6 +16,7 @@ mod caller;
 mod capture;
 mod challenge;
 mod counters;
+mod farewell;
 mod handover;
 mod informing;
 mod life;
@@ -65,7 +66,7 @@ use super::leg::{Leg, LegState};
 use super::locate::Failing;
 use super::locate::probe::Verdict;
 use super::message::{Message, Method, Refusal as MalformedRefusal};
-use super::orphan::{DialogPrint, Orphans};
+use super::orphan::{DialogPrint, Farewell, Orphans};
 use super::trunk::{Caller, FailureMap, NumberFault, TrunkIndex, Trunks};
 
 use prober::Prober;
@@ -106,6 +107,8 @@ pub enum Input {
     Configure(Arc<Trunks>),
     /// Ask these addresses now and then whether they are there, and no others.
     Probe(Vec<ProbeTarget>),
+    /// Send the BYE that a process left behind which died.
+    Farewell { flow: Flow, bye: Bytes },
     /// Look for calls that nothing will end; to come every [`SWEEP_EVERY`].
     Sweep,
 }
@@ -171,6 +174,8 @@ pub enum Output {
         call: CallKey,
         caller: DialogPrint,
         target: DialogPrint,
+        /// The caller's and the target's, if [`Endpoint::write_farewells`] was called.
+        farewells: Option<Box<[Farewell; 2]>>,
     },
     /// A party hung up on a call whose process died. Told again if it does so again.
     OrphanEnded {
@@ -444,6 +449,7 @@ impl Endpoint {
             Input::Strained(strain) => self.strain = strain,
             Input::Configure(trunks) => self.configure(trunks, now),
             Input::Probe(targets) => self.probe(targets, now),
+            Input::Farewell { flow, bye } => self.farewell(flow, bye, now),
             Input::Sweep => self.sweep(now),
         }
     }

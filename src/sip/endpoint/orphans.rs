@@ -57,8 +57,11 @@ impl CallEntry {
         self.open_caller_dialog(wire);
         let target = self.target.as_ref().and_then(|leg| leg.dialog.as_ref());
         if let (Some(caller), Some(target)) = (&self.caller.dialog, target) {
+            let farewells = wire
+                .writes_farewells
+                .then(|| Box::new([caller, target].map(|dialog| wire.write_farewell(dialog))));
             let (caller, target) = (caller.print(), target.print());
-            wire.out.push(Output::Dialogs { call: key, caller, target });
+            wire.out.push(Output::Dialogs { call: key, caller, target, farewells });
         }
     }
 }

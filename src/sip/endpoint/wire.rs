@@ -38,6 +38,7 @@ pub(super) struct Wire {
     pub(super) writer: Writer,
     pub(super) out: Vec<Output>,
     pub(super) counters: Counters,
+    pub(super) writes_farewells: bool,
     pub(super) challenges: Challenges,
     /// Server transactions by what their requests carry, and INVITEs by what merged copies share.
     index: HashTable<(ServerKey, TransactionKey)>,
@@ -207,6 +208,7 @@ impl Wire {
             writer: Writer::new(),
             out: Vec::new(),
             counters: Counters::default(),
+            writes_farewells: false,
             challenges: Challenges::default(),
             index: HashTable::new(),
         }

@@ -1,9 +1,11 @@
 //! What the parties of a call hear of the process that follows the one that died (spec/sip O8).
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::ensure;
 
+use super::peer::{Line, response};
 use super::program::Program;
 use super::{Call, play};
 use crate::support::{api, wait_for};
@@ -50,6 +52,37 @@ fn after_a_crash_whoever_hangs_up_is_answered_and_the_record_has_the_true_end() 
         ensure!(calls.len() == 3, "{calls:?}");
         let ended = api::metrics(stage.api)?.get("tollbridge_orphans_ended_total").copied();
         ensure!(ended == Some(2.0), "{ended:?}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn after_a_crash_both_ends_are_told_if_that_is_configured() {
+    play(&["cdr.orphan_bye=true", "cdr.orphan_bill=zero"], |stage| {
+        let (mut caller, mut target) = (stage.tcp()?, stage.target()?);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let contact = format!("Contact: <sip:127.0.0.1:{port};transport=tcp>");
+        let call = Call::up(stage, &mut caller, &mut target, "left-up", &[&contact])?;
+        let mut over = stage.udp()?;
+        let ended = Call::up(stage, &mut over, &mut target, "over", &[])?;
+        ended.end(&mut over, &mut target)?;
+        std::thread::sleep(Duration::from_millis(300));
+
+        stage.restart(Program::kill)?;
+        let bye = target.expect("BYE")?;
+        ensure!(bye.header("Call-ID") == call.offered.header("Call-ID"), "{}", bye.text);
+        ensure!(bye.text.contains("Reason: Q.850;cause=41"), "{}", bye.text);
+        target.send(response(&target, &bye, "200 OK", &[], ""))?;
+        // The connection has died with the process: a new one leads to the Contact.
+        let mut caller = Line::accepted(&listener, stage.sip)?;
+        let bye = caller.expect("BYE")?;
+        ensure!(bye.header("Call-ID") == Some("left-up"), "{}", bye.text);
+        caller.send(response(&caller, &bye, "200 OK", &[], ""))?;
+
+        // Once is enough.
+        stage.restart(Program::kill)?;
+        target.expect_silence(Duration::from_millis(500))?;
         stage.is_clean()
     });
 }

@@ -3,6 +3,7 @@
 mod branches;
 mod bugs;
 mod descriptions;
+mod farewell;
 mod informing;
 mod life;
 mod pace;
@@ -448,6 +449,7 @@ struct Rig {
     /// What is decided for every call.
     plan: Box<Plan>,
     dialogs: Vec<[DialogPrint; 2]>,
+    farewells: Vec<[Farewell; 2]>,
     orphans: Vec<(CallId, Party)>,
     /// Whose calls they were.
     admitted: Vec<TrunkIndex>,
@@ -525,6 +527,7 @@ impl Rig {
             last_heard: None,
             plan: plan(policy),
             dialogs: vec![],
+            farewells: vec![],
             orphans: vec![],
             admitted: vec![],
             rated: vec![],
@@ -656,7 +659,10 @@ impl Rig {
                 Output::Rated { peer, how, .. } => self.rated.push((peer, how)),
                 Output::Fragmented { bytes, .. } => self.fragmented.push(bytes),
                 Output::Probed { peer, verdict, .. } => self.verdicts.push((peer, verdict)),
-                Output::Dialogs { caller, target, .. } => self.dialogs.push([caller, target]),
+                Output::Dialogs { caller, target, farewells, .. } => {
+                    self.dialogs.push([caller, target]);
+                    self.farewells.extend(farewells.map(|both| *both));
+                }
                 Output::OrphanEnded { id, party, .. } => self.orphans.push((id, party)),
                 other @ (Output::Admitted(_)
                 | Output::PlaceHold { .. }
