@@ -6,11 +6,12 @@ set -euo pipefail
 # command or file -> package that has it
 wanted=(
   "sipp sip-tester"
+  "baresip baresip-core"
+  "kamailio kamailio"
   "cc gcc"
 )
 if [[ "${1:-}" == --bench ]]; then
   wanted+=(
-    "kamailio kamailio"
     "/usr/lib/*/kamailio/modules/ndb_redis.so kamailio-redis-modules"
     "/usr/lib/*/kamailio/modules/tmx.so kamailio-extra-modules"
     "redis-server redis-server"
@@ -45,9 +46,9 @@ else
   exit 1
 fi
 
-# Kamailio and Redis must not start by themselves and take the ports of the benchmark.
+# Kamailio and Redis must not start by themselves and take the ports of SIP and of the benchmark.
 policy=/usr/sbin/policy-rc.d
-if [[ "${1:-}" == --bench && ! -e $policy ]]; then
+if [[ ! -e $policy ]]; then
   printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
   "${as_root[@]}" chmod +x "$policy"
   trap '"${as_root[@]}" rm -f "$policy"' EXIT

@@ -12,8 +12,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::support::api::{self, Call};
+use crate::support::kamailio::Proxy;
 use crate::support::server::{PORT_A, PORT_B, Server, Setup, example, repository};
 use crate::support::sipp::{self, Party, Running, Verdict};
+use crate::support::software::Software;
 use crate::support::{ports, wait_for, wire};
 
 /// One test per folder, and one that no folder is forgotten.
@@ -65,6 +67,8 @@ scenarios! {
     a_concurrency_limit_of_one_lets_one_call_through = "cap_concurrency",
     five_hundred_calls_are_up_at_once = "500_concurrent",
     each_leg_keeps_its_own_route_set = "route_set",
+    what_is_said_within_a_call_passes_the_proxy_of_its_leg = "proxies",
+    a_proxy_that_changes_transports_is_on_the_route_twice = "proxies_tcp",
     each_leg_refreshes_its_own_session = "session_timer",
     each_leg_confirms_its_own_ringing = "prack",
     ringing_is_confirmed_on_one_leg_only = "prack_caller_only",
@@ -107,6 +111,8 @@ struct ExpectParty {
     dial: String,
     #[serde(default)]
     transport: PartyTransport,
+    /// Kamailio, between the party and the server; the second target has none.
+    proxy: Option<ExpectProxy>,
     #[serde(default = "loopback")]
     address: IpAddr,
     #[serde(default = "one")]
@@ -129,7 +135,15 @@ struct ExpectParty {
     concurrent_min: u64,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+/// `harbor` before the carrier, `polaris` before the target: see `support/kamailio.cfg`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectProxy {
+    /// How it passes the call on; it is reached over UDP.
+    next: PartyTransport,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum PartyTransport {
     #[default]
@@ -199,6 +213,7 @@ fn try_run(folder: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
     let stage = Stage { folder: &folder, work: work.path(), expect: &expect, ports: Ports::new()? };
 
+    let _proxies = stage.start_proxies()?;
     let target_a = stage.start_target("target_a", &expect.target_a, "uas.xml", stage.ports.a)?;
     let target_b = stage.start_target("target_b", &expect.target_b, "uas2.xml", stage.ports.b)?;
     let server = Server::start(&stage.setup()?)?;
@@ -222,6 +237,9 @@ struct Ports {
     carrier: u16,
     a: u16,
     b: u16,
+    /// Of the proxies before the carrier and before the first target.
+    harbor: u16,
+    polaris: u16,
     /// First of three blocks for SIPp's own use.
     media: u16,
 }
@@ -244,9 +262,9 @@ enum Target<'a> {
 
 impl Ports {
     fn new() -> Result<Self> {
-        let sip = ports::block(5 + 3 * sipp::PORTS)?;
-        let [api, carrier, a, b, media] = [1, 2, 3, 4, 5].map(|n| sip + n);
-        Ok(Self { sip, api, carrier, a, b, media })
+        let sip = ports::block(7 + 3 * sipp::PORTS)?;
+        let [api, carrier, a, b, harbor, polaris, media] = [1, 2, 3, 4, 5, 6, 7].map(|n| sip + n);
+        Ok(Self { sip, api, carrier, a, b, harbor, polaris, media })
     }
 }
 
@@ -259,7 +277,8 @@ impl<'a> Stage<'a> {
         ];
         for (example_port, port, party) in addresses {
             let ip = party.as_ref().map_or_else(loopback, |party| party.address);
-            let address = SocketAddr::new(ip, port);
+            let has_proxy = party.as_ref().is_some_and(|party| party.proxy.is_some());
+            let address = SocketAddr::new(ip, if has_proxy { self.ports.polaris } else { port });
             for target in example()?.targets_at(example_port) {
                 set.push(format!("targets.{target}.dial.uri=sip:{address}"));
             }
@@ -280,6 +299,23 @@ impl<'a> Stage<'a> {
             api_port: self.ports.api,
             set,
         })
+    }
+
+    fn start_proxies(&self) -> Result<Vec<Software>> {
+        let Ports { sip, a, harbor, polaris, .. } = self.ports;
+        let target_a = self.expect.target_a.as_ref();
+        let places = [
+            ("harbor", harbor, sip, Some(&self.expect.carrier)),
+            ("polaris", polaris, a, target_a),
+        ];
+        let mut started = Vec::new();
+        for (name, port, next, party) in places {
+            let Some(proxy) = party.and_then(|party| party.proxy.as_ref()) else { continue };
+            let next = SocketAddr::new(loopback(), next);
+            let tcp = proxy.next == PartyTransport::Tcp;
+            started.push(Proxy { name, port, next, tcp, work: self.work }.start()?);
+        }
+        Ok(started)
     }
 
     fn start_target<'p>(
@@ -331,8 +367,9 @@ impl<'a> Stage<'a> {
         let carrier = &self.expect.carrier;
         // A stranger on another loopback address still calls the server where it listens.
         let ip = if carrier.address.is_ipv6() { carrier.address } else { loopback() };
-        let remote = Some(SocketAddr::new(ip, self.ports.sip));
-        let Ports { carrier: port, media, .. } = self.ports;
+        let Ports { sip, harbor, carrier: port, media, .. } = self.ports;
+        let first = if carrier.proxy.is_some() { harbor } else { sip };
+        let remote = Some(SocketAddr::new(ip, first));
         let running = self.start_sipp("carrier", carrier, "uac.xml", port, media, remote)?;
         let seen_by_carrier = running.finish()?;
         let seen_by_a = target_a.finish();

@@ -5,12 +5,15 @@
 
 pub(crate) mod api;
 pub(crate) mod authority;
+pub(crate) mod baresip;
 pub(crate) mod dns;
 pub(crate) mod http;
+pub(crate) mod kamailio;
 pub(crate) mod load;
 pub(crate) mod ports;
 pub(crate) mod server;
 pub(crate) mod sipp;
+pub(crate) mod software;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};

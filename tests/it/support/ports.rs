@@ -1,9 +1,13 @@
 //! Free loopback ports for processes that bind them later.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
+
+use super::wait_for;
 
 /// Below the range the kernel gives to outgoing sockets (32768 on Linux), so that nothing takes a
 /// port between our look and its use.
@@ -33,4 +37,18 @@ fn is_free(port: u16) -> bool {
     [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
         .iter()
         .all(|&ip| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok())
+}
+
+/// Waits until somebody, called `name` in the failure, has a socket at `local`.
+pub(crate) fn wait_until_bound(name: &str, local: SocketAddr, tcp: bool) -> Result<()> {
+    let table = match (local.ip(), tcp) {
+        (IpAddr::V4(_), false) => "/proc/net/udp",
+        (IpAddr::V4(_), true) => "/proc/net/tcp",
+        (IpAddr::V6(_), false) => "/proc/net/udp6",
+        (IpAddr::V6(_), true) => "/proc/net/tcp6",
+    };
+    let socket = format!(":{:04X} ", local.port());
+    wait_for(&format!("{name} at {local}"), Duration::from_secs(5), || {
+        Ok(fs::read_to_string(table)?.contains(&socket).then_some(()))
+    })
 }

@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::wait_for;
 use super::wire::Message;
+use super::{ports, wait_for};
 
 /// Ports of one SIPp process: its media sockets and its control socket.
 pub(crate) const PORTS: u16 = 10;
@@ -108,26 +108,13 @@ impl Party<'_> {
         let running = Running { child, name: self.name.to_owned(), limit: self.limit, files };
         // A caller over TCP binds no listening socket to wait for.
         if self.remote.is_none() || !self.tcp {
-            running.wait_until_bound(self.local, self.tcp)?;
+            ports::wait_until_bound(self.name, self.local, self.tcp)?;
         }
         Ok(running)
     }
 }
 
 impl Running {
-    fn wait_until_bound(&self, local: SocketAddr, tcp: bool) -> Result<()> {
-        let table = match (local.ip(), tcp) {
-            (IpAddr::V4(_), false) => "/proc/net/udp",
-            (IpAddr::V4(_), true) => "/proc/net/tcp",
-            (IpAddr::V6(_), false) => "/proc/net/udp6",
-            (IpAddr::V6(_), true) => "/proc/net/tcp6",
-        };
-        let socket = format!(":{:04X} ", local.port());
-        wait_for(&format!("{} at {local}", self.name), Duration::from_secs(5), || {
-            Ok(fs::read_to_string(table)?.contains(&socket).then_some(()))
-        })
-    }
-
     /// Waits for the end, which SIPp's own time limit brings about in any case.
     pub(crate) fn finish(mut self) -> Result<Verdict> {
         let limit = self.limit + Duration::from_secs(5);

@@ -10,6 +10,7 @@ mod malformed;
 mod names;
 mod orphans;
 pub(crate) mod peer;
+mod phones;
 mod policy;
 pub(crate) mod program;
 mod responses;
