@@ -26,6 +26,7 @@ pub mod metrics;
 mod orphans;
 mod overload;
 mod pace;
+pub mod rehearsal;
 mod reload;
 pub mod signaling;
 pub mod sources;
@@ -64,6 +65,7 @@ use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
 use accounting::Accounting;
 use addresses::Addresses;
 use bridge::{Bridge, DurableMark, Parts};
+use clock::Clock;
 use control::Control;
 use deciding::{Deciding, RENEW_EVERY};
 use dialing::Dialing;
@@ -172,6 +174,7 @@ impl Server {
             legs,
             dialing: Arc::clone(&dialing),
             appender: accounting.appender(),
+            clock: Clock::Machine,
             durable,
             currency: settings.cdr.currency.clone(),
             checkpoint_every: settings.journal.checkpoint_interval,
