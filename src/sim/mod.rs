@@ -18,6 +18,7 @@
 )]
 
 mod audit;
+mod edge;
 mod faults;
 mod habits;
 mod ladder;
@@ -53,7 +54,7 @@ pub struct Course {
     /// How long new calls come, in minutes of virtual time; ten a minute.
     pub minutes: u32,
     pub faults: Faults,
-    /// Only these calls, by number from 0, each as it goes when all are there.
+    /// Only these calls, by number from 0, each with the luck that it has when all are there.
     pub only: Option<Vec<usize>>,
     /// A rule that is broken on purpose.
     pub sabotage: Option<Sabotage>,

@@ -34,11 +34,21 @@ pub enum Sabotage {
     ChangedRepeat,
     /// The first INVITE that is a second attempt goes out twice, on two branches.
     SecondInvite,
+    /// The disk loses the end of what it had synced.
+    LostFact,
+    /// A cap is used beyond its limit.
+    OverReserved,
+    /// The end of a call is told to nobody.
+    LostEnd,
+    /// The book does not keep a record that it took.
+    LostRecord,
+    /// The book counts each batch twice.
+    DoubledBatch,
 }
 
 impl Sabotage {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::LostAck,
         Self::LostFinal,
         Self::SecondFinal,
@@ -49,6 +59,11 @@ impl Sabotage {
         Self::Leak,
         Self::ChangedRepeat,
         Self::SecondInvite,
+        Self::LostFact,
+        Self::OverReserved,
+        Self::LostEnd,
+        Self::LostRecord,
+        Self::DoubledBatch,
     ];
 
     /// As a person types it.
@@ -64,6 +79,11 @@ impl Sabotage {
             Self::Leak => "leak",
             Self::ChangedRepeat => "changed-repeat",
             Self::SecondInvite => "second-invite",
+            Self::LostFact => "lost-fact",
+            Self::OverReserved => "over-reserved",
+            Self::LostEnd => "lost-end",
+            Self::LostRecord => "lost-record",
+            Self::DoubledBatch => "doubled-batch",
         }
     }
 
@@ -80,6 +100,11 @@ impl Sabotage {
             Self::Leak => "it names the other side",
             Self::ChangedRepeat => "two different final responses",
             Self::SecondInvite => "two INVITEs",
+            Self::LostFact => "was durable",
+            Self::OverReserved => "I5: ",
+            Self::LostEnd => "I3: 0 ends",
+            Self::LostRecord => "I3: its record is None",
+            Self::DoubledBatch => "I11: the book says",
         }
     }
 

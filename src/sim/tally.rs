@@ -26,6 +26,8 @@ pub struct Tally {
     pub late_answers: u64,
     /// Of a parallel tier, another was faster.
     pub answered_elsewhere: u64,
+    /// Times the edge was killed and started again.
+    pub crashes: u64,
 }
 
 impl Tally {
@@ -53,7 +55,7 @@ impl Tally {
     /// For runs of thousands of calls with all faults.
     pub fn gaps(&self) -> Vec<String> {
         let Self { calls, answered, refused, cancelled, failed_over, .. } = *self;
-        let Self { never_confirmed, late_answers, answered_elsewhere, .. } = *self;
+        let Self { never_confirmed, late_answers, answered_elsewhere, crashes, .. } = *self;
         [
             ("answered", answered, 4),
             ("refused", refused, 20),
@@ -62,6 +64,7 @@ impl Tally {
             ("never confirmed", never_confirmed, 1000),
             ("late answers", late_answers, 200),
             ("answered elsewhere", answered_elsewhere, 50),
+            ("crashes", crashes, 200),
         ]
         .into_iter()
         .filter(|(_, count, of)| count * of <= calls)
@@ -85,6 +88,7 @@ impl Add for Tally {
             never_confirmed: self.never_confirmed + other.never_confirmed,
             late_answers: self.late_answers + other.late_answers,
             answered_elsewhere: self.answered_elsewhere + other.answered_elsewhere,
+            crashes: self.crashes + other.crashes,
         }
     }
 }

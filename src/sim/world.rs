@@ -1,6 +1,6 @@
 //! One endpoint, its parties, and time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,8 +10,10 @@ use bytes::Bytes;
 use fastrand::Rng;
 use foldhash::fast::FixedState;
 
+use crate::id::CallId;
 use crate::reason::Reason;
-use crate::sip::endpoint::{CallKey, Endpoint, Input, Origin, Output, Settings};
+use crate::sip::call::report::Report;
+use crate::sip::endpoint::{Admission, CallKey, Endpoint, Input, Origin, Output, Settings};
 use crate::sip::flow::Flow;
 use crate::sip::ids::IdSource;
 use crate::sip::message::Method;
@@ -22,6 +24,7 @@ use super::Course;
 #[cfg(test)]
 use super::Faults;
 use super::audit::Audit;
+use super::edge::{self, Edge, Mishap};
 use super::habits::{Habits, ms, one_in};
 use super::ladder::{Ladder, Rung};
 use super::mind;
@@ -54,6 +57,12 @@ pub(crate) struct World {
     serials: Serials,
     out: Vec<Output>,
     acts: Vec<Act>,
+    /// What the endpoint asked and was answered at once, to be fed when all it wants is done.
+    answers: VecDeque<Input>,
+    /// Which attempt a call last asked room for.
+    asked: BTreeMap<CallKey, u8>,
+    /// The process is dead.
+    is_down: bool,
     /// When the endpoint last did something that can be seen.
     last_sign: Mono,
     tally: Tally,
@@ -63,6 +72,7 @@ pub(crate) struct World {
 /// Who decides, holds and writes.
 enum Mind {
     Drawn,
+    Real(Box<Edge>),
     #[cfg(test)]
     Planned(Box<mind::Scene>),
 }
@@ -75,12 +85,16 @@ struct Watched {
     address: SocketAddr,
     audit: Audit,
     ladder: Ladder,
+    has_begun: bool,
+    /// Its caller got 200 after the answer was on disk.
+    answered: Option<CallId>,
 }
 
 #[derive(Debug)]
 enum Event {
     Caller { call: usize },
     Operator { call: usize },
+    Mishap(Mishap),
     ToEndpoint { party: usize, message: Bytes },
     ToParty { party: usize, message: Rc<Glance> },
     Deed { party: usize, deed: Deed },
@@ -113,6 +127,10 @@ impl World {
         let trying_after = Duration::from_millis(course.seed % 2 * 100);
         let settings = Settings { trying_after, ..stage::settings() };
         let answer_wait = stage::settings().call.answer_wait;
+        let is_real = !one_in(&mut rng, 4) || course.sabotage.is_some();
+        let span = Duration::from_secs(60) * course.minutes;
+        let rng_of_edge = Rng::with_seed(rng.u64(..));
+        let (edge, mishaps) = Edge::new(course.faults, course.sabotage, rng_of_edge, start, span);
         let span_ms = u64::from(course.minutes) * 60_000;
         let mut agenda = Agenda::new();
         let mut calls = vec![];
@@ -124,12 +142,27 @@ impl World {
             }
             let address = SocketAddr::from(([192, 0, 2, rng.u8(1..5)], 5060));
             let audit = Audit::new(party::call_id_of(call, address), address, answer_wait);
-            calls.push(Watched { rng, address, audit, ladder: Ladder::default() });
+            calls.push(Watched {
+                rng,
+                address,
+                audit,
+                ladder: Ladder::default(),
+                has_begun: false,
+                answered: None,
+            });
+        }
+        if is_real {
+            for (at, mishap) in mishaps {
+                agenda.note(at, Event::Mishap(mishap));
+            }
         }
         Self {
             weather,
             endpoint: Endpoint::new(settings, stage::trunks(), ids, start),
-            mind: Mind::Drawn,
+            mind: if is_real { Mind::Real(Box::new(edge)) } else { Mind::Drawn },
+            answers: VecDeque::new(),
+            asked: BTreeMap::new(),
+            is_down: false,
             now: start,
             start,
             agenda,
@@ -178,27 +211,83 @@ impl World {
     }
 
     fn run(&mut self) -> Result<(), Breach> {
+        if matches!(self.mind, Mind::Real(_)) {
+            self.befall(Mishap::Start)?;
+        }
         let end = self.start + Duration::from_secs(60) * self.course.minutes + LONGEST;
-        loop {
-            let (event, deadline) = (self.agenda.next(), self.endpoint.deadline());
-            let silence = if self.endpoint.calls() > 0 { PATIENT_SILENCE } else { SILENCE };
-            let quiet = event.is_none() && self.now.since(self.last_sign) > silence;
-            let Some(next) = event.into_iter().chain(deadline).min().filter(|_| !quiet) else {
-                return Ok(());
-            };
+        while let Some(next) = self.next() {
             if next > end {
                 return Err(Breach::of_all("it does not end"));
             }
             self.now = self.now.max(next);
-            if deadline == Some(next) {
+            self.tell_time();
+            if self.endpoint.deadline().is_some_and(|deadline| deadline <= self.now) {
                 self.endpoint.handle_timeouts(self.now, &mut self.out);
                 self.obey()?;
-                continue;
-            }
-            if let Some(event) = self.agenda.pop() {
+            } else if self.edge_deadline().is_some_and(|deadline| deadline <= self.now) {
+                self.turn_edge()?;
+            } else if let Some(event) = self.agenda.pop() {
                 self.happen(event)?;
             }
+            self.answer()?;
         }
+        Ok(())
+    }
+
+    /// When the next thing happens; `None` once nothing will.
+    fn next(&self) -> Option<Mono> {
+        let (event, deadline) = (self.agenda.next(), self.endpoint.deadline());
+        let silence = if self.endpoint.calls() > 0 { PATIENT_SILENCE } else { SILENCE };
+        let is_busy = matches!(&self.mind, Mind::Real(edge) if edge.is_busy());
+        let quiet = event.is_none() && !is_busy && self.now.since(self.last_sign) > silence;
+        [event, deadline, self.edge_deadline()].into_iter().flatten().min().filter(|_| !quiet)
+    }
+
+    fn edge_deadline(&self) -> Option<Mono> {
+        match &self.mind {
+            Mind::Real(edge) => edge.deadline(),
+            Mind::Drawn => None,
+            #[cfg(test)]
+            Mind::Planned(_) => None,
+        }
+    }
+
+    fn tell_time(&mut self) {
+        if let Mind::Real(edge) = &mut self.mind {
+            edge.set_clock(self.now);
+        }
+    }
+
+    fn turn_edge(&mut self) -> Result<(), Breach> {
+        if let Mind::Real(edge) = &mut self.mind {
+            self.answers.extend(edge.handle_timeouts(self.now));
+        }
+        self.answer()
+    }
+
+    /// Feeds the endpoint what it asked for, and sees to what follows.
+    fn answer(&mut self) -> Result<(), Breach> {
+        while let Some(input) = self.answers.pop_front() {
+            let told = match &input {
+                Input::Decided { call, .. } => Some((*call, "decided", 0)),
+                Input::Held { call, outcome } => {
+                    let attempt = self.asked.get(call).copied().unwrap_or_default();
+                    Some((*call, if outcome.is_ok() { "granted" } else { "denied" }, attempt))
+                }
+                Input::Durable { call } => Some((*call, "durable", 0)),
+                _ => None,
+            };
+            let call = told.and_then(|(key, ..)| self.keys.get(&key).copied());
+            match (told, call) {
+                (Some((_, word, number)), Some(call)) => self.hear(call, word, number, input)?,
+                _ => self.handle(input, call)?,
+            }
+        }
+        if let Mind::Real(edge) = &mut self.mind {
+            edge.plan_commit(self.now);
+            edge.caps_hold().map_err(|(id, what)| breach(edge, id, what))?;
+        }
+        Ok(())
     }
 
     /// Nothing is left, and nothing more comes.
@@ -218,6 +307,11 @@ impl World {
             if !self.out.is_empty() {
                 return Err(Breach::of_all(format!("it stirs again: {:?}", self.out)));
             }
+        }
+        let answered: Vec<_> = self.calls.iter().filter_map(|call| call.answered).collect();
+        if let Mind::Real(edge) = &mut self.mind {
+            edge.at_rest(self.now, &answered).map_err(|(id, what)| breach(edge, id, what))?;
+            self.tally.crashes += edge.starts() - 1;
         }
         Ok(())
     }
@@ -248,6 +342,7 @@ impl World {
                 let input = Input::End { call: key, reason: Reason::HungUpByOperator };
                 self.handle(input, Some(call))
             }
+            Event::Mishap(mishap) => self.befall(mishap),
             Event::ToParty { party, message } => {
                 let mut acts = std::mem::take(&mut self.acts);
                 self.parties[party].hear(&message, &mut self.serials, self.now, &mut acts);
@@ -261,25 +356,80 @@ impl World {
                 Ok(())
             }
             Event::ToEndpoint { party, message } => self.deliver(party, message),
-            Event::Tell { call, word, number, input } => {
-                let watched = &mut self.calls[call];
-                watched.ladder.add(self.now, Rung::Word(word, number));
-                if matches!(input, Input::Durable { .. }) {
-                    watched.audit.made_durable();
-                }
-                if matches!(input, Input::Held { outcome: Ok(()), .. }) {
-                    watched.audit.granted(number);
-                }
-                self.handle(input, Some(call))
-            }
+            Event::Tell { call, word, number, input } => self.hear(call, word, number, input),
         }
+    }
+
+    /// The endpoint hears of those behind it.
+    fn hear(
+        &mut self,
+        call: usize,
+        word: &'static str,
+        number: u8,
+        input: Input,
+    ) -> Result<(), Breach> {
+        let watched = &mut self.calls[call];
+        watched.ladder.add(self.now, Rung::Word(word, number));
+        if matches!(input, Input::Durable { .. }) {
+            watched.audit.made_durable();
+        }
+        if matches!(input, Input::Held { outcome: Ok(()), .. }) {
+            watched.audit.granted(number);
+        }
+        self.handle(input, Some(call))
+    }
+
+    fn befall(&mut self, mishap: Mishap) -> Result<(), Breach> {
+        let Mind::Real(edge) = &mut self.mind else { return Ok(()) };
+        let word = match mishap {
+            Mishap::Kill => "killed",
+            Mishap::Start => "started again",
+            Mishap::DiskFull(true) => "the disk is full",
+            Mishap::DiskFull(false) => "the disk has room",
+            Mishap::BadSyncs(_) => "syncs will fail",
+            Mishap::BookRefuses(true) => "the book refuses",
+            Mishap::BookRefuses(false) => "the book takes",
+            Mishap::WallStep(_) => "the wall clock is set",
+        };
+        match mishap {
+            Mishap::Kill => {
+                edge.kill(self.now);
+                self.is_down = true;
+                let ids = IdSource::new(0, 0);
+                self.endpoint = Endpoint::new(stage::settings(), stage::trunks(), ids, self.now);
+                self.keys.clear();
+                self.asked.clear();
+                self.answers.clear();
+                for call in self.calls.iter_mut().filter(|call| call.has_begun) {
+                    call.audit.process_died();
+                }
+            }
+            Mishap::Start => match edge.start(self.now).map_err(Breach::of_all)? {
+                Some(endpoint) => {
+                    self.endpoint = endpoint;
+                    self.is_down = false;
+                }
+                // Whoever looks after the process tries again.
+                None => {
+                    let again = self.now + Duration::from_secs(1);
+                    self.agenda.note(again, Event::Mishap(Mishap::Start));
+                    return Ok(());
+                }
+            },
+            _ => edge.befall(mishap),
+        }
+        for call in self.calls.iter_mut().filter(|call| call.has_begun) {
+            call.ladder.add(self.now, Rung::Word(word, 0));
+        }
+        Ok(())
     }
 
     fn begin(&mut self, call: usize) {
         let Watched { rng, address, .. } = &mut self.calls[call];
         let address = *address;
+        let number = edge::number(rng);
         let habits = match &self.mind {
-            Mind::Drawn => {
+            Mind::Drawn | Mind::Real(_) => {
                 if one_in(rng, 40) {
                     let at = self.now + ms(rng, 0, 10_000);
                     self.agenda.note(at, Event::Operator { call });
@@ -289,14 +439,18 @@ impl World {
             #[cfg(test)]
             Mind::Planned(scene) => scene.caller.clone(),
         };
+        self.calls[call].has_begun = true;
         let mut acts = std::mem::take(&mut self.acts);
-        let party = Party::caller(call, address, habits, &mut acts);
+        let party = Party::caller(call, address, number, habits, &mut acts);
         self.by_call_id.insert(Bytes::from(party.call_id.clone()), self.parties.len());
         self.parties.push(party);
         self.carry_out(self.parties.len() - 1, acts);
     }
 
     fn deliver(&mut self, party: usize, message: Bytes) -> Result<(), Breach> {
+        if self.is_down {
+            return Ok(());
+        }
         let Party { role, call, address, .. } = self.parties[party];
         let glance = Glance::read(&message).expect("a party writes well-formed messages");
         self.note(&message);
@@ -307,8 +461,12 @@ impl World {
             Role::Caller => Origin::Trunk(TrunkIndex(0)),
             Role::Target => Origin::Peer,
         };
-        let since_start = i64::try_from(self.now.ms_since(self.start)).unwrap_or(i64::MAX);
-        let wall = Wall(1_700_000_000_000 + since_start);
+        let wall = match &self.mind {
+            Mind::Real(edge) => edge.wall(self.now),
+            Mind::Drawn => Wall(1_700_000_000_000),
+            #[cfg(test)]
+            Mind::Planned(_) => Wall(1_700_000_000_000),
+        };
         self.tally.messages += 1;
         let flow = stage::flow(address);
         self.handle(Input::Received { flow, origin, wall, message }, Some(call))
@@ -343,23 +501,56 @@ impl World {
                     let call = self.parties[party].call;
                     self.keys.insert(admission.call, call);
                     self.judge(call, Audit::admitted)?;
-                    self.decide(admission.call, call);
+                    self.decide(&admission, call);
                 }
-                Output::PlaceHold { call, attempt, .. } => self.hold(call, attempt),
-                Output::AwaitDurable { call } => self.await_durable(call),
-                Output::Dialogs { .. } | Output::Locate { .. } | Output::Registration { .. } => {}
-                Output::OrphanEnded { .. } => {
-                    return Err(Breach::of_all("an orphan, but no process has died"));
-                }
-                Output::Report { call, report, .. } => {
+                Output::PlaceHold { call, id, attempt } => self.hold(call, id, attempt),
+                Output::Report { call: key, id, ref report, .. } => {
                     let now = self.now;
-                    let call = self.keys[&call];
+                    let call = self.keys[&key];
                     self.calls[call].ladder.add(now, Rung::Report(report.clone()));
+                    let report = report.clone();
                     self.judge(call, |audit| audit.reported(&report, now))?;
+                    self.follow_answer(call, id, &report);
+                    self.pass_on(output)?;
                 }
+                Output::Locate { .. } | Output::Registration { .. } => {}
+                Output::AwaitDurable { .. }
+                | Output::Dialogs { .. }
+                | Output::OrphanEnded { .. } => self.pass_on(output)?,
             }
         }
         Ok(())
+    }
+
+    /// A call that ends as answered, and whose answer was on disk when the caller heard of it, is
+    /// in the journal whatever comes.
+    fn follow_answer(&mut self, call: usize, id: CallId, report: &Report) {
+        let watched = &mut self.calls[call];
+        if matches!(report, Report::Confirmed | Report::Ended { .. })
+            && watched.audit.is_answered_durably()
+        {
+            watched.answered = Some(id);
+        }
+    }
+
+    /// What those behind the endpoint are to know.
+    fn pass_on(&mut self, output: Output) -> Result<(), Breach> {
+        match &mut self.mind {
+            Mind::Real(edge) => {
+                edge.obey(output);
+                Ok(())
+            }
+            _ => match output {
+                Output::AwaitDurable { call } => {
+                    self.await_durable(call);
+                    Ok(())
+                }
+                Output::OrphanEnded { .. } => {
+                    Err(Breach::of_all("an orphan, but no process has died"))
+                }
+                _ => Ok(()),
+            },
+        }
     }
 
     fn sent(&mut self, flow: Flow, message: Bytes) -> Result<(), Breach> {
@@ -395,7 +586,8 @@ impl World {
         let uri = show(&invite.uri());
         // A target that was planned, or the place that one of those has named in a 3xx.
         let planned = uri.strip_prefix("sip:target-").or_else(|| uri.strip_prefix("sip:user-bleg"));
-        let named = planned.and_then(|user| user.split('@').next()?.split_once('-')?.0.parse().ok());
+        let named =
+            planned.and_then(|user| user.split('@').next()?.split_once('-')?.0.parse().ok());
         let call: usize = named.ok_or_else(nobody)?;
         if invite.method() != Some(Method::Invite) || call >= self.calls.len() {
             return Err(nobody());
@@ -403,9 +595,11 @@ impl World {
         let attempt = self.calls[call].audit.last_started().ok_or_else(nobody)?;
         self.judge(call, |audit| audit.add_target(attempt, invite, address))?;
         let mut habits = match &self.mind {
-            Mind::Drawn => Habits::of_a_target(&mut self.calls[call].rng),
+            Mind::Drawn | Mind::Real(_) => Habits::of_a_target(&mut self.calls[call].rng),
             #[cfg(test)]
-            Mind::Planned(scene) => scene.targets.get(usize::from(attempt) - 1).cloned().unwrap_or_default(),
+            Mind::Planned(scene) => {
+                scene.targets.get(usize::from(attempt) - 1).cloned().unwrap_or_default()
+            }
         };
         if address == NOWHERE {
             habits.vanish = Some(Duration::ZERO);
@@ -435,8 +629,9 @@ impl World {
         self.acts = acts;
     }
 
-    fn decide(&mut self, key: CallKey, call: usize) {
-        let answer = match &self.mind {
+    fn decide(&mut self, admission: &Admission, call: usize) {
+        let answer = match &mut self.mind {
+            Mind::Real(edge) => return self.answers.extend(edge.admit(call, admission)),
             Mind::Drawn => mind::decision(call, &mut self.calls[call].rng),
             #[cfg(test)]
             Mind::Planned(scene) => {
@@ -444,13 +639,18 @@ impl World {
             }
         };
         if let Some((after, outcome)) = answer {
-            self.tell(call, after, "decided", 0, Input::Decided { call: key, outcome });
+            let input = Input::Decided { call: admission.call, outcome };
+            self.tell(call, after, "decided", 0, input);
         }
     }
 
-    fn hold(&mut self, key: CallKey, attempt: u8) {
+    fn hold(&mut self, key: CallKey, id: CallId, attempt: u8) {
         let call = self.keys[&key];
-        let answer = match &self.mind {
+        let answer = match &mut self.mind {
+            Mind::Real(edge) => {
+                self.asked.insert(key, attempt);
+                return self.answers.extend(edge.place_hold(key, id, attempt, self.now));
+            }
             Mind::Drawn => mind::hold(&mut self.calls[call].rng),
             #[cfg(test)]
             Mind::Planned(scene) => scene.held.map(|after| (after, Ok(()))),
@@ -464,6 +664,7 @@ impl World {
     fn await_durable(&mut self, key: CallKey) {
         let call = self.keys[&key];
         let answer = match &self.mind {
+            Mind::Real(_) => None,
             Mind::Drawn => mind::durable(&mut self.calls[call].rng),
             #[cfg(test)]
             Mind::Planned(scene) => scene.durable.map(|after| (after, ())),
@@ -491,8 +692,11 @@ impl World {
     }
 
     fn with_ladder(&self, breach: Breach) -> Breach {
-        let ladder = breach.call.map(|call| self.calls[call].ladder.text(&self.parties));
-        Breach { ladder: ladder.unwrap_or_default(), ..breach }
+        let alone = self.course.only.as_deref().filter(|only| only.len() == 1);
+        let call = breach.call.or_else(|| alone.and_then(|only| only.first().copied()));
+        let ladder = call.and_then(|call| self.calls.get(call));
+        let ladder = ladder.map(|call| call.ladder.text(&self.parties)).unwrap_or_default();
+        Breach { ladder, ..breach }
     }
 }
 
@@ -504,4 +708,8 @@ impl Breach {
     fn of_all(what: impl Into<String>) -> Self {
         Self { call: None, what: what.into(), ladder: String::new() }
     }
+}
+
+fn breach(edge: &Edge, id: Option<CallId>, what: String) -> Breach {
+    Breach { call: id.and_then(|id| edge.call_of(id)), ..Breach::of_all(what) }
 }

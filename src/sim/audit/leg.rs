@@ -32,6 +32,8 @@ pub(super) struct Leg {
     /// The peer said that it does not know the call.
     pub(super) forgotten: bool,
     pub(super) last_serial: u64,
+    /// Of a process that died: nothing but responses may leave.
+    pub(super) is_left: bool,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +92,7 @@ impl Leg {
             dialogs: BTreeMap::new(),
             forgotten: false,
             last_serial: 0,
+            is_left: false,
         }
     }
 

@@ -110,6 +110,22 @@ impl Audit {
         })
     }
 
+    /// The process died. The next one knows nothing of what was said, but its parties do: it may
+    /// answer them, and take a repeated INVITE for a new call.
+    pub(crate) fn process_died(&mut self) {
+        let caller = &self.legs[0];
+        let fresh = Leg::new(Role::Caller, 0, caller.call_id.clone(), caller.address);
+        let mut legs = vec![fresh];
+        for leg in self.legs.iter().skip(1) {
+            let mut left = Leg::new(Role::Target, 0, leg.call_id.clone(), leg.address);
+            left.is_left = true;
+            legs.push(left);
+        }
+        let call_id = String::new();
+        let fresh = Self::new(call_id, self.legs[0].address, self.answer_wait);
+        *self = Self { legs, ..fresh };
+    }
+
     /// The endpoint has admitted the call.
     pub(crate) fn admitted(&mut self) -> Verdict {
         self.admissions += 1;
@@ -269,6 +285,11 @@ impl Audit {
         Ok(())
     }
 
+    /// The caller got its 200, and not before the answer was on disk.
+    pub(crate) fn is_answered_durably(&self) -> bool {
+        self.durable && self.caller_final() == Some(200)
+    }
+
     pub(crate) fn caller_final(&self) -> Option<u16> {
         let first = self.legs[0].received.iter().find(|it| it.is_first)?;
         first.outcome.as_ref().map(|(status, ..)| *status)
@@ -332,6 +353,7 @@ impl Audit {
         check(message.max_forwards.is_some(), || String::from("no Max-Forwards"))?;
         leg.is_ours(&message.from_tag)?;
         let is_first = method == Method::Invite && message.to_tag.is_none();
+        check(!leg.is_left, || String::from("a request of a process that is dead"))?;
         if let Some(over) = leg.why_over(message.to_tag.as_ref()) {
             let may = matches!(method, Method::Bye | Method::Cancel);
             check(may, || format!("{} leaves after {over}", method.name()))?;

@@ -127,17 +127,18 @@ pub(crate) fn call_id_of(call: usize, address: SocketAddr) -> String {
 pub(crate) type Serials = u64;
 
 impl Party {
-    /// A caller that is about to send its INVITE.
+    /// A caller that is about to send its INVITE to `number`.
     pub(crate) fn caller(
         call: usize,
         address: SocketAddr,
+        number: &str,
         habits: Habits,
         out: &mut Vec<Act>,
     ) -> Self {
         let mut party = Self::new(Role::Caller, call, address, format!("aleg{call}"), habits);
         party.call_id = call_id_of(call, address);
-        party.remote = String::from("sip:+18005550100@203.0.113.1");
-        party.remote_name = String::from("<sip:+18005550100@203.0.113.1>");
+        party.remote = format!("sip:{number}@203.0.113.1");
+        party.remote_name = format!("<sip:{number}@203.0.113.1>");
         party.cseq = 100;
         out.push(Act::Later(Duration::ZERO, Deed::Invite));
         let Habits { cancel, vanish, forked_upstream, .. } = party.habits;

@@ -1,6 +1,6 @@
 //! What the simulator owes whoever believes it.
 
-use crate::sim::{Course, Fault, Faults, Sabotage, run};
+use crate::sim::{Course, Faults, Sabotage, run};
 
 #[test]
 fn a_rule_that_is_broken_is_noticed() {
@@ -39,19 +39,4 @@ fn a_world_is_the_same_every_time_however_many_live_beside_it() {
 
     assert_eq!(alone, beside);
     assert_ne!(alone.digest, other.digest);
-}
-
-#[test]
-fn a_call_takes_the_same_course_when_others_are_left_out() {
-    let calls = |only| {
-        let course =
-            Course { only, faults: Faults::ALL.without(Fault::Crash), ..Course::default() };
-        run(&course, 3..4, 1).unwrap().tally
-    };
-
-    let all = calls(None);
-    let each = (0..10).map(|call| calls(Some(vec![call])));
-
-    let sum = each.fold(crate::sim::Tally::default(), |sum, one| sum + one);
-    assert_eq!((sum.calls, sum.answered), (all.calls, all.answered));
 }
