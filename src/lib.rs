@@ -10,6 +10,7 @@ pub mod cdr;
 pub mod config;
 pub mod routing;
 pub mod server;
+pub mod sim;
 pub mod sip;
 
 mod codec;

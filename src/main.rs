@@ -10,6 +10,7 @@ use tollbridge::config::{Config, ConfigError};
 
 use cli::Failure;
 use cli::demo::DemoOptions;
+use cli::sim::SimOptions;
 
 /// Calls leave memory behind that is cold when its turn comes again; this allocator hands out first
 /// what was freed last.
@@ -59,6 +60,12 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigArguments,
+    },
+    /// Plays the edge among scripted carriers and buyers in virtual time, with a network, a disk and
+    /// clocks that fail, and watches every rule; the same seed is the same run
+    Sim {
+        #[command(flatten)]
+        options: SimOptions,
     },
     /// Looks at the journal, the book of record
     Journal {
@@ -111,6 +118,7 @@ fn run(command: Command) -> Result<(), Failure> {
             cli::demo::run(DemoOptions { once, json, sip, api, data })
         }
         Command::Check { config } => cli::check::run(&config.config, &config.load()?),
+        Command::Sim { options } => cli::sim::run(&options),
         Command::Journal { command: JournalCommand::Inspect { dir } } => cli::journal::run(&dir),
     }
 }

@@ -359,11 +359,13 @@ fn settle_money(record: &mut CallRecord) {
         converted: record.converted_ms.is_some(),
         ended,
     };
-    // An answer that the caller never took is worth nothing. One who was answered before the
-    // target takes its answer when it is connected to it.
-    let untaken = record.taken_ms.is_some()
-        || matches!(record.end_reason, Some(Reason::AckMissing | Reason::PrackMissing));
-    let taken = !untaken || record.confirmed_ms.is_some();
+    // An answer that the caller never took is worth nothing. That it did is said by its ACK or its
+    // BYE; of a call whose process died the ACK may have come to nobody. One who was answered before
+    // the target takes its answer when it is connected to it, and not before.
+    let ended_as_taken = !ended
+        || record.end_party == Some(Party::Caller)
+        || record.flags.contains(Flags::ORPHAN);
+    let taken = record.confirmed_ms.is_some() || (record.taken_ms.is_none() && ended_as_taken);
     let terms = match record.answered_leg.filter(|_| taken) {
         Some(_) => record.attempt().and_then(|attempt| attempt.terms.as_ref()),
         None => None,
@@ -425,6 +427,25 @@ mod tests {
         assert_eq!((attempt.pdd_ms(), attempt.ring_ms()), (Some(537), Some(3_580)));
         assert_eq!(attempt.result, AttemptResult::Answered);
         assert_eq!(record.flags, Flags::default());
+    }
+
+    #[test]
+    fn nobody_pays_for_an_answer_that_the_caller_never_took() {
+        let talk = || Script::new().dial(1).answer_at(1_000);
+        let by = |party, reason| Ended { party, reason, status: 200, q850: None };
+        let by_target = || by(Party::Target, Reason::TargetHungUp);
+
+        let never_taken = talk().then(181_000, by(Party::System, Reason::MaxDuration)).record();
+        let of_target = talk().then(181_000, by_target()).record();
+        let confirmed = talk().then(2_000, Confirmed {}).then(181_000, by_target()).record();
+        // Its ACK was lost; its BYE says that it had the answer.
+        let of_caller = talk().end_at(181_000).record();
+
+        assert_eq!((never_taken.revenue, never_taken.payout), (Money::ZERO, Money::ZERO));
+        assert_eq!(of_target.revenue, Money::ZERO);
+        assert_eq!(confirmed.revenue, Money(20_000_000));
+        assert_eq!(of_caller.revenue, Money(20_000_000));
+        assert_eq!(never_taken.conversion, ConversionState::None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod journal;
 mod logging;
 pub(crate) mod serve;
+pub(crate) mod sim;
 mod stop;
 
 use std::io::{self, Write};

@@ -13,7 +13,7 @@ use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::{self, Live, Opening, Parting, Projection};
 use crate::cdr::store::sqlite::SqliteStore;
-use crate::cdr::store::{Book, CallStore, CapUsage, StoredSession};
+use crate::cdr::store::{Book, CallStore, CapUsage, Progress, StoredSession};
 use crate::config::{OrphanBill, Settings};
 use crate::id::CallId;
 use crate::routing::hold::Bucket;
@@ -69,32 +69,14 @@ impl Accounting {
         let store = Arc::new(store);
         let progress = store.progress().await.map_err(|cause| StartError::Store { path, cause })?;
 
-        let journal_settings = file::Settings {
-            linger: settings.journal.linger,
-            // Leaves the sync time to be done within the wait for it.
-            pace: (settings.journal.answer_wait * 3 / 4).min(PACE_MAX),
-            segment_bytes: settings.journal.segment_bytes,
-            segment_age: settings.journal.segment_age,
-            low_water_bytes: settings.journal.low_water_bytes,
-            reserve_water_bytes: settings.journal.reserve_water_bytes,
-            resume: progress.map(|progress| progress.offset),
-            ..file::Settings::default()
-        };
+        let journal_settings = journal_settings(settings, progress);
         let hooks = hooks(durable, shards);
         let node = settings.node.id;
         let (journal, recovery) =
             Journal::open(&dir.join("journal"), node, journal_settings, hooks)?;
         report(&recovery);
 
-        let projection_settings = projection::Settings {
-            orphans: match settings.cdr.orphan_bill {
-                OrphanBill::Checkpoint => OrphanPolicy::Checkpoint,
-                OrphanBill::Zero => OrphanPolicy::Zero,
-                OrphanBill::UntilRestart => OrphanPolicy::UntilRestart,
-            },
-            orphan_wait: settings.sip.max_call,
-            ..projection::Settings::new(node)
-        };
+        let projection_settings = projection_settings(settings);
         let book: Arc<dyn Book> = Arc::clone(&store) as Arc<dyn Book>;
         let (projection, opening) =
             Projection::open(book, &journal, projection_settings, stamp()).await?;
@@ -111,8 +93,8 @@ impl Accounting {
         for gap in &opening.gaps {
             tracing::error!(first = gap.first_seq, count = gap.count, "facts are missing");
         }
-        let Opening { awaited, farewells: partings, sessions, usage: used, .. } = opening;
-        deciding.restore(sessions.into_iter().map(session), used.into_iter().filter_map(usage));
+        let Opening { awaited, farewells: partings, sessions, usage, .. } = opening;
+        give_back(deciding, sessions, usage);
         let live = projection.live();
         let task = tokio::spawn(follow(projection));
         Ok(Self { journal, store, live, task, awaited, partings })
@@ -176,6 +158,38 @@ impl Gauges {
         gauge!(names::JOURNAL_PRESSURE).set(f64::from(self.appender.pressure() as u8));
         gauge!(names::OPEN_RECORDS).set(self.live.count() as f64);
     }
+}
+
+/// `progress` is that of the book.
+pub(super) fn journal_settings(settings: &Settings, progress: Option<Progress>) -> file::Settings {
+    file::Settings {
+        linger: settings.journal.linger,
+        // Leaves the sync time to be done within the wait for it.
+        pace: (settings.journal.answer_wait * 3 / 4).min(PACE_MAX),
+        segment_bytes: settings.journal.segment_bytes,
+        segment_age: settings.journal.segment_age,
+        low_water_bytes: settings.journal.low_water_bytes,
+        reserve_water_bytes: settings.journal.reserve_water_bytes,
+        resume: progress.map(|progress| progress.offset),
+        ..file::Settings::default()
+    }
+}
+
+pub(super) fn projection_settings(settings: &Settings) -> projection::Settings {
+    projection::Settings {
+        orphans: match settings.cdr.orphan_bill {
+            OrphanBill::Checkpoint => OrphanPolicy::Checkpoint,
+            OrphanBill::Zero => OrphanPolicy::Zero,
+            OrphanBill::UntilRestart => OrphanPolicy::UntilRestart,
+        },
+        orphan_wait: settings.sip.max_call,
+        ..projection::Settings::new(settings.node.id)
+    }
+}
+
+/// Tells routing what it knew before the restart.
+pub(super) fn give_back(deciding: &Deciding, sessions: Vec<StoredSession>, usage: Vec<CapUsage>) {
+    deciding.restore(sessions.into_iter().map(session), usage.into_iter().filter_map(self::usage));
 }
 
 fn hooks(durable: Arc<DurableMark>, shards: Vec<Mailbox>) -> Hooks {

@@ -31,7 +31,7 @@ use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
 use super::addresses::{Addresses, Place};
-use super::clock;
+use super::clock::Clock;
 use super::deciding::{Decided, Deciding, RENEW_EVERY};
 use super::dialing::{Dialing, handover};
 use super::legs::TargetLegs;
@@ -134,6 +134,7 @@ pub struct Parts {
     pub legs: Arc<TargetLegs>,
     pub dialing: Arc<Dialing>,
     pub appender: Appender,
+    pub clock: Clock,
     pub durable: Arc<DurableMark>,
     pub currency: SmolStr,
     /// How often the calls that are up are written down (spec/data §1.3).
@@ -211,11 +212,11 @@ impl Bridge {
             Turn::Full => return refuse(Reason::TrunkFull),
         };
         let Ok(number) = admission.number else { return refuse(Reason::NumberMalformed) };
-        let started = clock::mono();
+        let started = self.parts.clock.mono();
         let request = translate::route_request(admission, number, trunk);
         let decided = self.parts.deciding.decide(&request);
         let decision = &decided.decision;
-        let now = clock::mono();
+        let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));
         self.write(
             admission.id,
@@ -268,7 +269,7 @@ impl Bridge {
                     Place::Here(destination) => (destination, None),
                     Place::There(locations) => {
                         let draw = draw(decision.call, planned.target.as_str());
-                        standing::places(&standing.order(locations, draw, clock::mono()))?
+                        standing::places(&standing.order(locations, draw, self.parts.clock.mono()))?
                     }
                 };
                 let long = targets.get(planned.target.as_str()).and_then(|it| it.long_over_tcp);
@@ -333,7 +334,8 @@ impl Bridge {
         let reserved = match turn {
             Turn::Full => Err(Reason::AttemptRateFull),
             Turn::Now | Turn::At(_) => {
-                self.parts.deciding.reserve(id, attempt, planned, now, clock::wall())
+                let wall = self.parts.clock.wall();
+                self.parts.deciding.reserve(id, attempt, planned, now, wall)
             }
         };
         let reserved = match reserved {
@@ -541,7 +543,12 @@ impl Bridge {
             Report::Ended { party, reason, status, q850 } => {
                 // The end and the threshold may be handled in one turn, in this order.
                 let over = last_heard.unwrap_or(at);
-                let due = self.calls.get(key).and_then(|live| live.converts_at);
+                let live = self.calls.get_mut(key);
+                let due = live.and_then(|live| {
+                    // Whoever hangs up took the answer, though its ACK was lost.
+                    live.confirmed |= party == Party::Caller;
+                    live.converts_at
+                });
                 if let Some(due) = due.filter(|due| *due <= over) {
                     self.converted(key, due);
                 }
@@ -559,7 +566,7 @@ impl Bridge {
                     self.parts.live.fetch_sub(1, Ordering::Relaxed);
                     self.parts.limits.leave(live.trunk);
                     if let Some(number) = live.pinned {
-                        self.parts.deciding.call_ended(number, clock::wall());
+                        self.parts.deciding.call_ended(number, self.parts.clock.wall());
                     }
                     let talk = live.answered.map(|answered| over.since(answered));
                     self.metrics.ended(party, reason, talk);
@@ -705,7 +712,7 @@ impl Bridge {
         };
         let live: Vec<_> = self.calls.values().filter_map(elapsed).collect();
         if !live.is_empty() {
-            let stamp = Stamp::new(clock::wall(), now);
+            let stamp = Stamp::new(self.parts.clock.wall(), now);
             self.append(Fact::of_node(stamp, fact::Checkpoint { live }), Durability::Buffered);
         }
     }
@@ -751,7 +758,7 @@ impl Bridge {
     }
 
     fn write(&mut self, call: CallId, at: Mono, body: impl Into<FactBody>, durability: Durability) {
-        self.append(Fact::of_call(call, Stamp::new(clock::wall(), at), body), durability);
+        self.append(Fact::of_call(call, Stamp::new(self.parts.clock.wall(), at), body), durability);
     }
 
     /// Facts keep their order: while one waits, all wait.

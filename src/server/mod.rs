@@ -27,6 +27,7 @@ mod orphans;
 mod overload;
 mod pace;
 mod probing;
+pub mod rehearsal;
 mod reload;
 mod resolver;
 pub mod signaling;
@@ -66,6 +67,7 @@ use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
 use accounting::Accounting;
 use addresses::Wanted;
 use bridge::{Bridge, DurableMark, Parts};
+use clock::Clock;
 use control::Control;
 use deciding::{Deciding, RENEW_EVERY};
 use dialing::Dialing;
@@ -180,6 +182,7 @@ impl Server {
             legs,
             dialing: Arc::clone(&dialing),
             appender: accounting.appender(),
+            clock: Clock::Machine,
             durable,
             currency: settings.cdr.currency.clone(),
             checkpoint_every: settings.journal.checkpoint_interval,

@@ -12,6 +12,7 @@ const SHELL: &[&str] = &[
     "src/cli",
     "src/config",
     "src/server",
+    "src/sim",
     "src/api",
     "src/sip/transport",
     "src/cdr/export",
@@ -116,7 +117,8 @@ fn may_import(importer: &str, import: &str) -> bool {
             "lib" | "main" => true,
             "server" => DOMAINS.contains(&import) || ["api", "config"].contains(&import),
             "api" => ["routing", "cdr", "config"].contains(&import),
-            "cli" => ["config", "server", "cli"].contains(&import),
+            "sim" => DOMAINS.contains(&import) || ["config", "server"].contains(&import),
+            "cli" => ["config", "server", "sim", "cli"].contains(&import),
             _ => false,
         }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+use super::disk::Disk;
 use super::tail::{Subscriber, Tail};
 use super::{Settings, Stats, count};
 use crate::cdr::fact::Fact;
@@ -203,10 +204,10 @@ impl Shared {
     /// emptied buffers to be filled next.
     pub(super) fn collect(&self, tick: Duration, linger: Duration, spare: Pending) -> Work {
         let mut pending = self.pending.lock();
-        if pending.is_empty() && !pending.closed {
+        if pending.is_empty() && !pending.closed && !tick.is_zero() {
             self.wake.wait_for(&mut pending, tick);
         }
-        if !pending.is_empty() && !pending.closed && !self.full(&pending) {
+        if !linger.is_zero() && !pending.is_empty() && !pending.closed && !self.full(&pending) {
             self.wake.wait_for(&mut pending, linger);
         }
         if pending.is_empty() && !pending.closed {
@@ -222,6 +223,11 @@ impl Shared {
         count(&self.stats.unsynced_bytes, pending.bytes.len());
         let taken = std::mem::replace(&mut *pending, next);
         if taken.closed { Work::Close(taken) } else { Work::Batch(taken) }
+    }
+
+    /// Whether something waits for the committer.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.lock().is_empty()
     }
 
     pub(super) fn close(&self) {
@@ -266,10 +272,10 @@ impl Shared {
     }
 
     /// A tail that gets everything after `after` from disk or from later hand-overs.
-    pub(super) fn subscribe(&self, dir: &Path, node: u32, after: Lsn) -> Tail {
+    pub(super) fn subscribe(&self, disk: Arc<dyn Disk>, dir: &Path, node: u32, after: Lsn) -> Tail {
         let mut tails = self.tails.lock();
         let (subscriber, tail) =
-            super::tail::channel(self.tail_batches, dir, node, after, tails.handed);
+            super::tail::channel(self.tail_batches, disk, dir, node, after, tails.handed);
         tails.subscribers.push(subscriber);
         tail
     }

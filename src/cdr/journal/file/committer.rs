@@ -100,14 +100,13 @@ struct OpenSegment {
 }
 
 impl Committer {
-    /// Starts the thread; it ends when the journal is closed.
-    pub(super) fn start(
+    pub(super) fn new(
         place: Place,
         settings: Settings,
         hooks: Hooks,
         shared: Arc<Shared>,
         recovered: Recovered,
-    ) -> Result<JoinHandle<Result<(), JournalError>>, JournalError> {
+    ) -> Self {
         let now = (hooks.clock)();
         let mut committer = Self {
             place,
@@ -133,11 +132,16 @@ impl Committer {
             pressure: Pressure::None,
         };
         committer.watch_space();
+        committer
+    }
+
+    /// Starts the thread; it ends when the journal is closed.
+    pub(super) fn start(self) -> Result<JoinHandle<Result<(), JournalError>>, JournalError> {
         thread::Builder::new()
             .name("journal".into())
             .spawn(move || {
-                let _end = EndOfWrites(Arc::clone(&committer.shared));
-                committer.run()
+                let _end = EndOfWrites(Arc::clone(&self.shared));
+                self.run()
             })
             .map_err(JournalError::Thread)
     }
@@ -149,27 +153,53 @@ impl Committer {
             let pace = self.settings.pace.saturating_sub(now.since(self.committed));
             let linger = self.settings.linger.max(pace);
             let work = self.shared.collect(self.tick(now), linger, spare);
-            let now = (self.hooks.clock)();
-            match work {
-                Work::Batch(batch) => {
-                    self.take(batch, now);
-                    self.commit(now, false);
-                }
-                Work::Tick => self.commit(now, false),
-                Work::Close(rest) => {
-                    self.take(rest, now);
-                    self.commit(now, true);
-                    return self.end(now);
-                }
-            }
-            self.hand_over(now, false);
-            if now.since(self.housekept) >= HOUSEKEEPING {
-                self.housekept = now;
-                self.watch_space();
-                self.roll_if_old(now);
-                self.delete_consumed(now);
+            if let Some(end) = self.turn(work) {
+                return end;
             }
         }
+    }
+
+    /// One turn without waiting for anything.
+    pub(super) fn step(&mut self) {
+        let spare = self.spares.pop().unwrap_or_default();
+        let work = self.shared.collect(Duration::ZERO, Duration::ZERO, spare);
+        // Whoever steps never closes.
+        let _end = self.turn(work);
+    }
+
+    /// How long until [`Committer::step`] has something to do.
+    pub(super) fn next_step(&self) -> Duration {
+        let now = (self.hooks.clock)();
+        if self.shared.has_pending() {
+            let pace = self.settings.pace.saturating_sub(now.since(self.committed));
+            return self.settings.linger.max(pace);
+        }
+        self.tick(now)
+    }
+
+    /// The outcome of all, if this is the end.
+    fn turn(&mut self, work: Work) -> Option<Result<(), JournalError>> {
+        let now = (self.hooks.clock)();
+        match work {
+            Work::Batch(batch) => {
+                self.take(batch, now);
+                self.commit(now, false);
+            }
+            Work::Tick => self.commit(now, false),
+            Work::Close(rest) => {
+                self.take(rest, now);
+                self.commit(now, true);
+                return Some(self.end(now));
+            }
+        }
+        self.hand_over(now, false);
+        if now.since(self.housekept) >= HOUSEKEEPING {
+            self.housekept = now;
+            self.watch_space();
+            self.roll_if_old(now);
+            self.delete_consumed(now);
+        }
+        None
     }
 
     /// How long there is nothing to do unless something is appended.
@@ -404,7 +434,7 @@ impl Committer {
         }
     }
 
-    fn end(mut self, now: Stamp) -> Result<(), JournalError> {
+    fn end(&mut self, now: Stamp) -> Result<(), JournalError> {
         if self.unsynced.is_empty()
             && let Err(error) = self.close_segment(Closure::Shutdown, now)
         {

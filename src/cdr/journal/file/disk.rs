@@ -1,4 +1,4 @@
-//! What the journal asks of a disk, so that tests can give it one that fails.
+//! What the journal asks of a disk, so that tests and simulations can give it one that fails.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -8,8 +8,24 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
-/// A file system as the committer sees it.
+use super::JournalError;
+use super::epoch::Lock;
+
+/// A file system as the journal sees it.
 pub trait Disk: Send + Sync {
+    /// Makes `dir` if it is missing, and keeps other processes out of it for as long as the value
+    /// lives. Fails with [`JournalError::InUse`] if another has it.
+    fn claim(&self, dir: &Path) -> Result<Box<dyn Send + Sync>, JournalError>;
+
+    /// Names of the files in `dir`, in any order; those that are no text are left out.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// The whole of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Opens an existing file for reading, also while it is written.
+    fn reader(&self, path: &Path) -> io::Result<Box<dyn DiskReader>>;
+
     /// Creates `path`, which must not exist, and reserves `preallocate` bytes of zeros.
     fn create(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn DiskFile>>;
 
@@ -37,6 +53,14 @@ pub trait DiskFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// An open file of a [`Disk`] for reading.
+pub trait DiskReader: Send {
+    /// Reads at most as many bytes as `buffer` has, from `at` on; none at the end.
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+
+    fn size(&self) -> io::Result<u64>;
+}
+
 /// Room on a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
@@ -49,6 +73,26 @@ pub struct Space {
 pub struct RealDisk;
 
 impl Disk for RealDisk {
+    fn claim(&self, dir: &Path) -> Result<Box<dyn Send + Sync>, JournalError> {
+        fs::create_dir_all(dir).map_err(JournalError::io("create", dir))?;
+        Ok(Box::new(Lock::take(dir)?))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<fs::DirEntry>| {
+            entry.map(|it| it.file_name().into_string().ok()).transpose()
+        };
+        fs::read_dir(dir)?.filter_map(name).collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn reader(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
     fn create(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn DiskFile>> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         if let Err(error) = reserve(&file, preallocate) {
@@ -92,6 +136,16 @@ impl DiskFile for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+impl DiskReader for File {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, at)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The counter of process starts, and the lock that keeps a second process out.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use super::JournalError;
@@ -9,9 +9,10 @@ use super::disk::Disk;
 /// Begins the epoch after the stored one and after `seen`, the highest found elsewhere, and makes
 /// that durable.
 pub(super) fn bump(disk: &dyn Disk, dir: &Path, seen: u64) -> Result<u64, JournalError> {
-    let epoch = stored(dir).unwrap_or(0).max(seen) + 1;
+    let epoch = stored(disk, dir).unwrap_or(0).max(seen) + 1;
     let (path, tmp) = (dir.join("EPOCH"), dir.join("EPOCH.tmp"));
-    if fs::exists(&tmp).map_err(JournalError::io("look for", &tmp))? {
+    let names = disk.list(dir).map_err(JournalError::io("list", dir))?;
+    if names.iter().any(|name| name == "EPOCH.tmp") {
         disk.remove(&tmp).map_err(JournalError::io("remove", &tmp))?;
     }
     let mut file = disk.create(&tmp, 12).map_err(JournalError::io("create", &tmp))?;
@@ -27,8 +28,8 @@ pub(super) fn bump(disk: &dyn Disk, dir: &Path, seen: u64) -> Result<u64, Journa
 }
 
 /// `None` if the file is absent or damaged; the segments' names then tell the epoch.
-fn stored(dir: &Path) -> Option<u64> {
-    let bytes: [u8; 12] = fs::read(dir.join("EPOCH")).ok()?.try_into().ok()?;
+fn stored(disk: &dyn Disk, dir: &Path) -> Option<u64> {
+    let bytes: [u8; 12] = disk.read(&dir.join("EPOCH")).ok()?.try_into().ok()?;
     let (number, crc) = bytes.split_first_chunk::<8>()?;
     (crc32c::crc32c(number).to_le_bytes() == crc).then(|| u64::from_le_bytes(*number))
 }

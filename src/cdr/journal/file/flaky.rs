@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::disk::{Disk, DiskFile, RealDisk, Space};
+use super::JournalError;
+use super::disk::{Disk, DiskFile, DiskReader, RealDisk, Space};
 
 #[derive(Clone, Default)]
 pub(crate) struct FlakyDisk {
@@ -67,6 +68,22 @@ impl FlakyDisk {
 }
 
 impl Disk for FlakyDisk {
+    fn claim(&self, dir: &Path) -> Result<Box<dyn Send + Sync>, JournalError> {
+        RealDisk.claim(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        RealDisk.read(path)
+    }
+
+    fn reader(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
+        RealDisk.reader(path)
+    }
+
     fn create(&self, path: &Path, preallocate: u64) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state.lock();
         if state.full || state.room.is_some_and(|room| room < preallocate) {

@@ -47,7 +47,6 @@ pub use tail::Tail;
 use append::Shared;
 use committer::Committer;
 use disk::{Disk, RealDisk};
-use epoch::Lock;
 
 /// Reads both clocks. The server passes its own, tests a made-up one.
 pub type Clock = Arc<dyn Fn() -> Stamp + Send + Sync>;
@@ -214,11 +213,13 @@ impl JournalError {
 
 /// An open journal. Dropping it closes it, like [`Journal::close`].
 pub struct Journal {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     node: u32,
     shared: Arc<Shared>,
+    /// Absent if it has no thread, or has ended.
     committer: Option<JoinHandle<Result<(), JournalError>>>,
-    _lock: Lock,
+    _claim: Box<dyn Send + Sync>,
 }
 
 impl Journal {
@@ -241,23 +242,41 @@ impl Journal {
         settings: Settings,
         hooks: Hooks,
     ) -> Result<(Self, Recovery), JournalError> {
-        std::fs::create_dir_all(dir).map_err(JournalError::io("create", dir))?;
-        let lock = Lock::take(dir)?;
+        let (mut journal, committer, report) = Self::recover_on(disk, dir, node, settings, hooks)?;
+        journal.committer = Some(committer.start()?);
+        Ok((journal, report))
+    }
+
+    /// [`Journal::open_on`] without a thread: whoever opens it commits, by [`Steps::turn`].
+    pub fn stepped(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        node: u32,
+        settings: Settings,
+        hooks: Hooks,
+    ) -> Result<(Self, Steps, Recovery), JournalError> {
+        let (journal, committer, report) = Self::recover_on(disk, dir, node, settings, hooks)?;
+        Ok((journal, Steps { committer }, report))
+    }
+
+    fn recover_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        node: u32,
+        settings: Settings,
+        hooks: Hooks,
+    ) -> Result<(Self, Committer, Recovery), JournalError> {
+        let claim = disk.claim(dir)?;
         let mut recovered = recover::recover(&*disk, dir, node, settings.resume)?;
         let epoch = epoch::bump(&*disk, dir, recovered.epoch_seen)?;
         recovered.report.epoch = epoch;
         let report = recovered.report.clone();
 
         let shared = Arc::new(Shared::new(epoch, report.next_seq, &settings));
-        let committer = Committer::start(
-            committer::Place { disk, dir: dir.to_owned(), node, epoch },
-            settings,
-            hooks,
-            Arc::clone(&shared),
-            recovered,
-        )?;
         let dir = dir.to_owned();
-        Ok((Self { dir, node, shared, committer: Some(committer), _lock: lock }, report))
+        let place = committer::Place { disk: Arc::clone(&disk), dir: dir.clone(), node, epoch };
+        let committer = Committer::new(place, settings, hooks, Arc::clone(&shared), recovered);
+        Ok((Self { disk, dir, node, shared, committer: None, _claim: claim }, committer, report))
     }
 
     /// Epoch of this process.
@@ -271,12 +290,12 @@ impl Journal {
 
     /// Follows the journal from just after `after`: first what is on disk, then what is written.
     pub fn tail(&self, after: Lsn) -> Tail {
-        self.shared.subscribe(&self.dir, self.node, after)
+        self.shared.subscribe(Arc::clone(&self.disk), &self.dir, self.node, after)
     }
 
     /// Reads what is on disk after `after`.
     pub fn reader(&self, after: Lsn) -> Reader {
-        Reader::new(&self.dir, self.node, after)
+        Reader::new(Arc::clone(&self.disk), &self.dir, self.node, after)
     }
 
     pub fn stats(&self) -> &Stats {
@@ -315,6 +334,24 @@ impl Drop for Journal {
         if let Err(error) = self.finish() {
             tracing::error!(%error, "failed to close the journal");
         }
+    }
+}
+
+/// The committer of a journal without a thread. Dropped, it is a process that was killed.
+pub struct Steps {
+    committer: Committer,
+}
+
+impl Steps {
+    /// Commits what was appended, and what else is due now. Calls the hooks.
+    pub fn turn(&mut self) {
+        self.committer.step();
+    }
+
+    /// How long from now until [`Steps::turn`] has something to do: the linger of a commit if
+    /// something was appended.
+    pub fn next(&self) -> Duration {
+        self.committer.next_step()
     }
 }
 

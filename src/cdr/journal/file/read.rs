@@ -1,12 +1,12 @@
 //! Reading segments back: in order, each fact once, around damage.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::JournalError;
+use super::disk::{Disk, DiskReader};
 use super::segment::{self, SegmentName};
 use crate::cdr::journal::format::{self, HEADER_LEN, Parsed};
 use crate::cdr::journal::{Entry, Gap, Lsn};
@@ -25,6 +25,7 @@ pub enum ReadError {
 
 /// Reads facts from segments, also while the journal is being written.
 pub struct Reader {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     node: u32,
     /// Last fact given out.
@@ -37,8 +38,9 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(dir: &Path, node: u32, after: Lsn) -> Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, node: u32, after: Lsn) -> Self {
         Self {
+            disk,
             dir: dir.to_owned(),
             node,
             position: after,
@@ -84,6 +86,12 @@ impl Reader {
             }
             if lsn > self.position {
                 let expected = self.position.seq + 1;
+                let repeats = |next: &SegmentName| next.rewrite > 0 && next.first_seq <= expected;
+                if lsn.seq > expected && self.queue.front().is_some_and(repeats) {
+                    // What is missing here is there, and so is what follows.
+                    self.current = None;
+                    continue;
+                }
                 if lsn.seq > expected && self.position != Lsn::default() {
                     self.gaps.push(Gap { first_seq: expected, count: lsn.seq - expected });
                 }
@@ -117,7 +125,7 @@ impl Reader {
     fn open_next(&mut self) -> Result<(), ReadError> {
         let Some(name) = self.queue.pop_front() else { return Ok(()) };
         let path = name.path(&self.dir, self.node);
-        match Cursor::open(&path) {
+        match Cursor::open(&*self.disk, &path) {
             Ok(cursor) => self.current = Some((name, cursor)),
             // Consumed by every projection and deleted meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -128,7 +136,7 @@ impl Reader {
 
     /// Segments that may hold something after the position and up to `until`.
     fn unread(&self, until: Lsn) -> Result<Vec<SegmentName>, ReadError> {
-        let mut segments = segment::list(&self.dir, self.node)?;
+        let mut segments = segment::list(&*self.disk, &self.dir, self.node)?;
         let begin = |name: &SegmentName| Lsn { epoch: name.epoch, seq: name.first_seq };
         segments.retain(|name| begin(name) <= until);
         let next = Lsn { seq: self.position.seq + 1, ..self.position };
@@ -146,7 +154,7 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ReadError {
 /// A place in a segment.
 struct Cursor {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskReader>,
     /// Where in the file `window` begins.
     offset: u64,
     window: Vec<u8>,
@@ -156,8 +164,8 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+    fn open(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+        let file = disk.reader(path)?;
         let offset = HEADER_LEN as u64;
         let path = path.to_owned();
         Ok(Self { path, file, offset, window: Vec::new(), at: 0, whole: false })
@@ -179,7 +187,7 @@ impl Cursor {
                 }
                 Parsed::End if !damaged => return Ok(None),
                 Parsed::End | Parsed::Damaged => {
-                    let rest = self.file.metadata()?.len().saturating_sub(self.offset);
+                    let rest = self.file.size()?.saturating_sub(self.offset);
                     self.fill(usize::try_from(rest).unwrap_or(usize::MAX).max(WINDOW))?;
                     match format::resync(&self.window, 1, after_seq) {
                         Some(at) => self.at = at,

@@ -1,6 +1,6 @@
 //! What a process that died left behind: checked, cut to whole records, and accounted for.
 
-use std::fs;
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -41,9 +41,9 @@ pub(super) fn recover(
     resume: Option<Lsn>,
 ) -> Result<Recovered, JournalError> {
     let mut found = Vec::new();
-    for name in segment::list(dir, node)? {
+    for name in segment::list(disk, dir, node)? {
         let path = name.path(dir, node);
-        found.push(Found::read(name, path, resume)?);
+        found.push(Found::read(disk, name, path, resume)?);
     }
 
     let mut report = Recovery { segments: found.len(), ..Recovery::default() };
@@ -106,11 +106,16 @@ struct Found {
 impl Found {
     /// Reads a segment. One that is closed and not newer than `resume` is taken at its footer's
     /// word: every projection is past it.
-    fn read(name: SegmentName, path: PathBuf, resume: Option<Lsn>) -> Result<Self, JournalError> {
-        if let Some(found) = Self::at_its_word(&name, &path, resume)? {
+    fn read(
+        disk: &dyn Disk,
+        name: SegmentName,
+        path: PathBuf,
+        resume: Option<Lsn>,
+    ) -> Result<Self, JournalError> {
+        if let Some(found) = Self::at_its_word(disk, &name, &path, resume)? {
             return Ok(found);
         }
-        let bytes = fs::read(&path).map_err(JournalError::io("read", &path))?;
+        let bytes = disk.read(&path).map_err(JournalError::io("read", &path))?;
         Ok(Self::verified(name, path, &bytes))
     }
 
@@ -137,11 +142,13 @@ impl Found {
     }
 
     fn at_its_word(
+        disk: &dyn Disk,
         name: &SegmentName,
         path: &Path,
         resume: Option<Lsn>,
     ) -> Result<Option<Self>, JournalError> {
-        let Some((header, footer)) = ends(path).map_err(JournalError::io("read", path))? else {
+        let Some((header, footer)) = ends(disk, path).map_err(JournalError::io("read", path))?
+        else {
             return Ok(None);
         };
         let last = Lsn { epoch: name.epoch, seq: footer.last_seq };
@@ -266,17 +273,18 @@ impl Found {
 }
 
 /// Header and footer of a segment that was closed in order.
-fn ends(path: &Path) -> std::io::Result<Option<(SegmentHeader, SegmentFooter)>> {
-    use std::os::unix::fs::FileExt;
-
-    let file = fs::File::open(path)?;
-    let len = file.metadata()?.len();
+fn ends(disk: &dyn Disk, path: &Path) -> io::Result<Option<(SegmentHeader, SegmentFooter)>> {
+    let file = disk.reader(path)?;
+    let len = file.size()?;
     if len < (HEADER_LEN + FOOTER_LEN) as u64 {
         return Ok(None);
     }
     let (mut header, mut footer) = ([0; HEADER_LEN], [0; FOOTER_LEN]);
-    file.read_exact_at(&mut header, 0)?;
-    file.read_exact_at(&mut footer, len - FOOTER_LEN as u64)?;
+    let whole = file.read_at(&mut header, 0)? == HEADER_LEN
+        && file.read_at(&mut footer, len - FOOTER_LEN as u64)? == FOOTER_LEN;
+    if !whole {
+        return Ok(None);
+    }
     Ok(SegmentHeader::read(&header).zip(SegmentFooter::read(&footer)))
 }
 
@@ -284,25 +292,26 @@ fn ends(path: &Path) -> std::io::Result<Option<(SegmentHeader, SegmentFooter)>> 
 fn missing(found: &[Found], resume: Option<Lsn>) -> Vec<Gap> {
     let first = found.first().map(|segment| segment.name.first_seq);
     let Some(mut expected) = resume.map(|lsn| lsn.seq + 1).or(first) else { return Vec::new() };
+    // In the order of their numbers: a segment may hold what is damaged in the one it repeats.
+    let mut ranges: Vec<_> = found.iter().flat_map(|segment| segment.ranges.clone()).collect();
+    ranges.sort_unstable_by_key(|range| *range.start());
+    // What a segment's name or footer promises is missed even if nothing in it can be read.
+    let promised = found.iter().flat_map(|segment| {
+        let by_footer = segment.footer.as_ref().map(|footer| footer.last_seq + 1);
+        [Some(segment.name.first_seq), by_footer]
+    });
+    let end = promised.flatten().max().unwrap_or(expected);
     let mut gaps = Vec::new();
     let mut note = |expected: u64, next: u64| {
         if next > expected {
             gaps.push(Gap { first_seq: expected, count: next - expected });
         }
     };
-    for segment in found {
-        // What a segment's name promises is missed even if nothing in it can be read.
-        note(expected, segment.name.first_seq);
-        expected = expected.max(segment.name.first_seq);
-        for range in &segment.ranges {
-            note(expected, *range.start());
-            expected = expected.max(*range.end() + 1);
-        }
-        if let Some(footer) = &segment.footer {
-            note(expected, footer.last_seq + 1);
-            expected = expected.max(footer.last_seq + 1);
-        }
+    for range in ranges.iter().filter(|range| !range.is_empty()) {
+        note(expected, *range.start());
+        expected = expected.max(*range.end() + 1);
     }
+    note(expected, end);
     gaps
 }
 

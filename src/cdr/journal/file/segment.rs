@@ -1,9 +1,9 @@
 //! Names of segments, and which there are.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
+use super::disk::Disk;
 
 /// Suffix of a segment that was set aside.
 pub(super) const QUARANTINED: &str = ".quarantined";
@@ -46,13 +46,14 @@ impl SegmentName {
 }
 
 /// The segments of `node` in `dir`, in order.
-pub(super) fn list(dir: &Path, node: u32) -> Result<Vec<SegmentName>, JournalError> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(dir).map_err(JournalError::io("list", dir))? {
-        let entry = entry.map_err(JournalError::io("list", dir))?;
-        let name = entry.file_name();
-        segments.extend(name.to_str().and_then(|name| SegmentName::parse(name, node)));
-    }
+pub(super) fn list(
+    disk: &dyn Disk,
+    dir: &Path,
+    node: u32,
+) -> Result<Vec<SegmentName>, JournalError> {
+    let names = disk.list(dir).map_err(JournalError::io("list", dir))?;
+    let mut segments: Vec<_> =
+        names.iter().filter_map(|name| SegmentName::parse(name, node)).collect();
     segments.sort();
     Ok(segments)
 }

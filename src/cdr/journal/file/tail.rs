@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
+use super::disk::Disk;
 use super::read::{ReadError, Reader};
 use crate::cdr::journal::{Entry, Gap, Lsn};
 
@@ -105,6 +106,7 @@ impl Subscriber {
 
 pub(super) fn channel(
     batches: usize,
+    disk: Arc<dyn Disk>,
     dir: &Path,
     node: u32,
     after: Lsn,
@@ -112,7 +114,7 @@ pub(super) fn channel(
 ) -> (Subscriber, Tail) {
     let (sender, receiver) = mpsc::channel(batches);
     let on_disk = Arc::new(Mutex::new(written));
-    let reader = Reader::new(dir, node, after);
+    let reader = Reader::new(disk, dir, node, after);
     let subscriber = Subscriber { batches: sender, on_disk: Arc::clone(&on_disk) };
     (subscriber, Tail { batches: receiver, position: after, on_disk, reader })
 }

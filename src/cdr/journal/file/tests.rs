@@ -288,6 +288,30 @@ async fn after_a_failed_sync_the_same_numbers_are_written_to_another_segment() {
     assert_eq!((recovery.lost(), recovery.quarantined.len()), (0, 0));
 }
 
+/// Of what a disk could not sync it may keep the later half: the segment that repeats it counts.
+#[tokio::test]
+async fn what_is_left_of_a_failed_sync_does_not_hide_what_was_written_again() {
+    let desk = Desk::new();
+    let (journal, _) = desk.open();
+    let first = desk.append(&journal, 1..=3, Durability::Durable);
+    journal.appender().wait(first).await.unwrap();
+    desk.disk.fail_syncs(1);
+    let second = desk.append(&journal, 4..=6, Durability::Durable);
+    journal.appender().wait(second).await.unwrap();
+    journal.close().unwrap();
+
+    let suspect = desk.segments()[0].path(desk.dir.path(), 1);
+    let record_len = (desk.written_len(&suspect) - HEADER_LEN) / 6;
+    let mut bytes = fs::read(&suspect).unwrap();
+    bytes[HEADER_LEN + 3 * record_len..HEADER_LEN + 5 * record_len].fill(0xAA);
+    fs::write(&suspect, bytes).unwrap();
+
+    assert_eq!(seqs(&read_all(desk.dir.path())), [1, 2, 3, 4, 5, 6]);
+    let (journal, recovery) = desk.open();
+    assert_eq!(seqs(&desk.read(&journal)), [1, 2, 3, 4, 5, 6]);
+    assert_eq!((recovery.lost(), recovery.quarantined.len()), (0, 0));
+}
+
 #[tokio::test]
 async fn while_the_disk_fails_facts_are_kept_and_written_once_it_works() {
     let desk = Desk::new();
@@ -532,7 +556,7 @@ impl Desk {
     }
 
     fn segments(&self) -> Vec<SegmentName> {
-        segment::list(self.dir.path(), 1).unwrap()
+        segment::list(&RealDisk, self.dir.path(), 1).unwrap()
     }
 
     fn only_segment(&self) -> PathBuf {
@@ -597,7 +621,9 @@ fn seqs(entries: &[Entry]) -> Vec<u64> {
 
 fn read_all(dir: &Path) -> Vec<Entry> {
     let mut entries = Vec::new();
-    Reader::new(dir, 1, Lsn::default()).read(usize::MAX, MAX, &mut entries).unwrap();
+    Reader::new(Arc::new(RealDisk), dir, 1, Lsn::default())
+        .read(usize::MAX, MAX, &mut entries)
+        .unwrap();
     entries
 }
 

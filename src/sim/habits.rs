@@ -2,50 +2,50 @@
 
 use std::time::Duration;
 
+use crate::sip::message::Method;
 use fastrand::Rng;
-use tollbridge::sip::message::Method;
 
 /// How a party behaves once its INVITE, sent or received, is there.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Habits {
+pub(crate) struct Habits {
     /// From the INVITE; the caller's CANCEL, whether or not it is still of use.
-    pub(super) cancel: Option<Duration>,
+    pub(crate) cancel: Option<Duration>,
     /// From the first response that rings: the caller's CANCEL.
-    pub(super) cancel_when_ringing: Option<Duration>,
+    pub(crate) cancel_when_ringing: Option<Duration>,
     /// From the first response that rings: the caller's BYE.
-    pub(super) bye_when_ringing: Option<Duration>,
+    pub(crate) bye_when_ringing: Option<Duration>,
     /// The CANCEL comes through another NAT binding than its INVITE.
-    pub(super) cancels_through_nat: bool,
-    pub(super) late_offer: bool,
+    pub(crate) cancels_through_nat: bool,
+    pub(crate) late_offer: bool,
     /// The caller sends its INVITE a second time on another branch.
-    pub(super) forked_upstream: bool,
+    pub(crate) forked_upstream: bool,
     /// How many proxies on the way want to stay on it.
-    pub(super) proxies: u8,
+    pub(crate) proxies: u8,
     /// From the success to the ACK; `None`: never.
-    pub(super) ack: Option<Duration>,
+    pub(crate) ack: Option<Duration>,
     /// From the answer (caller) or its ACK (target) to the BYE; `None`: the other side's business.
-    pub(super) talk: Option<Duration>,
+    pub(crate) talk: Option<Duration>,
     /// Requests within the call, from the answer.
-    pub(super) says: Vec<(Duration, Method)>,
+    pub(crate) says: Vec<(Duration, Method)>,
     /// From the INVITE to the moment it falls silent for ever.
-    pub(super) vanish: Option<Duration>,
+    pub(crate) vanish: Option<Duration>,
     /// Responses to the INVITE by the time since it, until a final one (target).
-    pub(super) steps: Vec<(Duration, u16)>,
-    pub(super) on_cancel: OnCancel,
+    pub(crate) steps: Vec<(Duration, u16)>,
+    pub(crate) on_cancel: OnCancel,
     /// From the answer to a second one with another tag (target).
-    pub(super) second_answer: Option<Duration>,
+    pub(crate) second_answer: Option<Duration>,
     /// The answer carries another tag than the ringing (target).
-    pub(super) changes_tag: bool,
+    pub(crate) changes_tag: bool,
     /// How often the answer is sent again although it was acknowledged (target).
-    pub(super) repeats_answer: u8,
-    pub(super) on_bye: Reply,
-    pub(super) on_reinvite: Reply,
-    pub(super) on_request: Reply,
+    pub(crate) repeats_answer: u8,
+    pub(crate) on_bye: Reply,
+    pub(crate) on_reinvite: Reply,
+    pub(crate) on_request: Reply,
 }
 
 /// What a target does about a CANCEL.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) enum OnCancel {
+pub(crate) enum OnCancel {
     /// 200 and, after a while, 487.
     Obey(Duration),
     /// 200 and, after a while, an answer all the same.
@@ -60,7 +60,7 @@ pub(super) enum OnCancel {
 
 /// What a party answers to a request within the call.
 #[derive(Clone, Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Silence,
     /// Each after the one before.
     With(Vec<(Duration, u16)>),
@@ -73,7 +73,7 @@ impl Default for Reply {
 }
 
 impl Habits {
-    pub(super) fn of_a_caller(rng: &mut Rng) -> Self {
+    pub(crate) fn of_a_caller(rng: &mut Rng) -> Self {
         let mut habits = Self {
             cancels_through_nat: one_in(rng, 4),
             late_offer: one_in(rng, 12),
@@ -97,7 +97,7 @@ impl Habits {
         habits
     }
 
-    pub(super) fn of_a_target(rng: &mut Rng) -> Self {
+    pub(crate) fn of_a_target(rng: &mut Rng) -> Self {
         let mut habits = Self {
             proxies: if one_in(rng, 4) { rng.u8(1..3) } else { 0 },
             second_answer: one_in(rng, 20).then(|| ms(rng, 0, 600)),
@@ -182,10 +182,10 @@ impl Habits {
     }
 }
 
-pub(super) fn one_in(rng: &mut Rng, n: u32) -> bool {
+pub(crate) fn one_in(rng: &mut Rng, n: u32) -> bool {
     rng.u32(..n) == 0
 }
 
-pub(super) fn ms(rng: &mut Rng, least: u64, most: u64) -> Duration {
+pub(crate) fn ms(rng: &mut Rng, least: u64, most: u64) -> Duration {
     Duration::from_micros(rng.u64(least * 1000..=most * 1000))
 }

@@ -1,41 +1,41 @@
 //! Messages as the parties of the simulation write and read them. The reader is not the one under
 //! test: it knows just enough of what this simulation sends, and checks what it reads.
 
+use crate::sip::message::Method;
 use bytes::Bytes;
-use tollbridge::sip::message::Method;
 
 /// What the parties look at in a message. Slices share the message's buffer.
 #[derive(Clone, Debug)]
-pub(super) struct Glance {
-    pub(super) raw: Bytes,
-    pub(super) start: Start,
+pub(crate) struct Glance {
+    pub(crate) raw: Bytes,
+    pub(crate) start: Start,
     /// Every Via value as written.
-    pub(super) vias: Vec<Bytes>,
-    pub(super) branch: Bytes,
-    pub(super) from: Bytes,
-    pub(super) from_tag: Bytes,
-    pub(super) to: Bytes,
-    pub(super) to_tag: Option<Bytes>,
-    pub(super) call_id: Bytes,
-    pub(super) cseq: u32,
-    pub(super) cseq_method: Method,
+    pub(crate) vias: Vec<Bytes>,
+    pub(crate) branch: Bytes,
+    pub(crate) from: Bytes,
+    pub(crate) from_tag: Bytes,
+    pub(crate) to: Bytes,
+    pub(crate) to_tag: Option<Bytes>,
+    pub(crate) call_id: Bytes,
+    pub(crate) cseq: u32,
+    pub(crate) cseq_method: Method,
     /// The URI in Contact.
-    pub(super) contact: Option<Bytes>,
-    pub(super) routes: Vec<Bytes>,
-    pub(super) record_routes: Vec<Bytes>,
-    pub(super) max_forwards: Option<u32>,
-    pub(super) body: Bytes,
+    pub(crate) contact: Option<Bytes>,
+    pub(crate) routes: Vec<Bytes>,
+    pub(crate) record_routes: Vec<Bytes>,
+    pub(crate) max_forwards: Option<u32>,
+    pub(crate) body: Bytes,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Start {
+pub(crate) enum Start {
     Request { method: Method, uri: Bytes },
     Response { status: u16 },
 }
 
 impl Glance {
     /// Fails with what is wrong, in words, if a field is missing, doubled or not as it must be.
-    pub(super) fn read(raw: &Bytes) -> Result<Self, String> {
+    pub(crate) fn read(raw: &Bytes) -> Result<Self, String> {
         let end = memchr::memmem::find(raw, b"\r\n\r\n").ok_or("no end of the header")?;
         let body = raw.slice(end + 4..);
         let mut lines = Lines { raw, at: 0, end };
@@ -103,14 +103,14 @@ impl Glance {
         })
     }
 
-    pub(super) fn method(&self) -> Option<Method> {
+    pub(crate) fn method(&self) -> Option<Method> {
         match self.start {
             Start::Request { method, .. } => Some(method),
             Start::Response { .. } => None,
         }
     }
 
-    pub(super) fn uri(&self) -> Bytes {
+    pub(crate) fn uri(&self) -> Bytes {
         match &self.start {
             Start::Request { uri, .. } => uri.clone(),
             Start::Response { .. } => Bytes::new(),
@@ -118,7 +118,7 @@ impl Glance {
     }
 
     /// The number a party put into the body, so that its way can be followed.
-    pub(super) fn serial(&self) -> Option<u64> {
+    pub(crate) fn serial(&self) -> Option<u64> {
         let at = memchr::memmem::find(&self.body, b"serial-")? + b"serial-".len();
         let digits = self.body[at..].iter().take_while(|byte| byte.is_ascii_digit());
         Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
@@ -127,22 +127,22 @@ impl Glance {
 
 /// A request that a party writes.
 #[derive(Debug)]
-pub(super) struct Request<'a> {
-    pub(super) method: Method,
-    pub(super) uri: &'a str,
-    pub(super) host: &'a str,
-    pub(super) branch: &'a str,
-    pub(super) from: &'a str,
-    pub(super) to: &'a str,
-    pub(super) call_id: &'a str,
-    pub(super) cseq: u32,
-    pub(super) contact: &'a str,
-    pub(super) record_routes: &'a [String],
-    pub(super) body: &'a str,
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) uri: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) branch: &'a str,
+    pub(crate) from: &'a str,
+    pub(crate) to: &'a str,
+    pub(crate) call_id: &'a str,
+    pub(crate) cseq: u32,
+    pub(crate) contact: &'a str,
+    pub(crate) record_routes: &'a [String],
+    pub(crate) body: &'a str,
 }
 
 impl Request<'_> {
-    pub(super) fn write(&self) -> Bytes {
+    pub(crate) fn write(&self) -> Bytes {
         let Self { uri, host, branch, from, to, call_id, cseq, contact, body, .. } = self;
         let method = self.method.name();
         let record_routes = routes(self.record_routes);
@@ -158,7 +158,7 @@ impl Request<'_> {
 }
 
 /// A response that a party writes.
-pub(super) fn respond(
+pub(crate) fn respond(
     to: &Glance,
     status: u16,
     tag: &str,
@@ -186,14 +186,14 @@ pub(super) fn respond(
 }
 
 /// A session description whose origin and serial name who made it.
-pub(super) fn sdp(who: &str, serial: u64) -> String {
+pub(crate) fn sdp(who: &str, serial: u64) -> String {
     format!(
         "v=0\r\no={who} 1 {serial} IN IP4 10.9.9.9\r\ns=serial-{serial}\r\nc=IN IP4 203.0.113.77\r\n\
          t=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
     )
 }
 
-pub(super) fn show(bytes: &[u8]) -> String {
+pub(crate) fn show(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -5,33 +5,35 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::sip::message::Method;
+use crate::time::Mono;
 use bytes::Bytes;
-use tollbridge::sip::message::Method;
-use tollbridge::time::Mono;
 
-use super::habits::{Habits, OnCancel, Reply};
+use super::habits::Habits;
 use super::text::{self, Glance, Request};
+
+mod answers;
 
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
-pub(super) const PATIENCE: Duration = Duration::from_secs(32);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Caller,
     Target,
 }
 
 /// What a party wants.
 #[derive(Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Send(Bytes),
     /// Call [`Party::act`] with this, then.
     Later(Duration, Deed),
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     Repeat(u32),
     Invite,
     Cancel,
@@ -50,12 +52,12 @@ pub(super) enum Deed {
 }
 
 #[derive(Debug)]
-pub(super) struct Party {
-    pub(super) role: Role,
-    pub(super) call: usize,
-    pub(super) address: SocketAddr,
-    pub(super) call_id: String,
-    pub(super) tag: String,
+pub(crate) struct Party {
+    pub(crate) role: Role,
+    pub(crate) call: usize,
+    pub(crate) address: SocketAddr,
+    pub(crate) call_id: String,
+    pub(crate) tag: String,
     host: String,
     /// In every identifier this party makes: it must not be seen by the other side.
     name: String,
@@ -116,21 +118,27 @@ enum Awaits {
     Ack { cseq: u32, tag: String },
 }
 
+/// The Call-ID that the caller of a call uses.
+pub(crate) fn call_id_of(call: usize, address: SocketAddr) -> String {
+    format!("callid-aleg{call}@{address}")
+}
+
 /// Numbers that are given once in a world.
-pub(super) type Serials = u64;
+pub(crate) type Serials = u64;
 
 impl Party {
-    /// A caller that is about to send its INVITE.
-    pub(super) fn caller(
+    /// A caller that is about to send its INVITE to `number`.
+    pub(crate) fn caller(
         call: usize,
         address: SocketAddr,
+        number: &str,
         habits: Habits,
         out: &mut Vec<Act>,
     ) -> Self {
         let mut party = Self::new(Role::Caller, call, address, format!("aleg{call}"), habits);
-        party.call_id = format!("callid-{}@{}", party.name, party.host);
-        party.remote = String::from("sip:+18005550100@203.0.113.1");
-        party.remote_name = String::from("<sip:+18005550100@203.0.113.1>");
+        party.call_id = call_id_of(call, address);
+        party.remote = format!("sip:{number}@203.0.113.1");
+        party.remote_name = format!("<sip:{number}@203.0.113.1>");
         party.cseq = 100;
         out.push(Act::Later(Duration::ZERO, Deed::Invite));
         let Habits { cancel, vanish, forked_upstream, .. } = party.habits;
@@ -147,7 +155,7 @@ impl Party {
     }
 
     /// A target that is about to get this INVITE.
-    pub(super) fn target(
+    pub(crate) fn target(
         call: usize,
         attempt: u8,
         address: SocketAddr,
@@ -191,12 +199,12 @@ impl Party {
         }
     }
 
-    pub(super) fn contact(&self) -> String {
+    pub(crate) fn contact(&self) -> String {
         format!("sip:user-{}@{}", self.name, self.host)
     }
 
     /// The proxies that this side's messages have passed, nearest to the endpoint first.
-    pub(super) fn record_routes(&self) -> Vec<String> {
+    pub(crate) fn record_routes(&self) -> Vec<String> {
         let ip = self.address.ip();
         (0..self.habits.proxies)
             .rev()
@@ -204,7 +212,7 @@ impl Party {
             .collect()
     }
 
-    pub(super) fn hear(
+    pub(crate) fn hear(
         &mut self,
         message: &Rc<Glance>,
         serials: &mut Serials,
@@ -224,7 +232,7 @@ impl Party {
         }
     }
 
-    pub(super) fn act(&mut self, deed: Deed, serials: &mut Serials, now: Mono, out: &mut Vec<Act>) {
+    pub(crate) fn act(&mut self, deed: Deed, serials: &mut Serials, now: Mono, out: &mut Vec<Act>) {
         if self.gone {
             return;
         }
@@ -438,188 +446,6 @@ impl Party {
         let ack = self.request(Method::Ack, cseq, &branch, &answer);
         self.invites[at].ack = Some(ack.clone());
         out.push(Act::Send(ack));
-    }
-
-    fn hear_request(
-        &mut self,
-        request: &Rc<Glance>,
-        method: Method,
-        serials: &mut Serials,
-        now: Mono,
-        out: &mut Vec<Act>,
-    ) {
-        if method == Method::Ack {
-            self.hear_ack(request, out);
-            return;
-        }
-        let known = |(branch, of, _): &&(Bytes, Method, Option<Bytes>)| {
-            *branch == request.branch && *of == method
-        };
-        if let Some((_, _, reply)) = self.replies.iter().find(known) {
-            out.extend(reply.clone().map(Act::Send));
-            return;
-        }
-        self.replies.push((request.branch.clone(), method, None));
-        let then = |steps: &[(Duration, u16)], out: &mut Vec<Act>| {
-            let mut at = Duration::ZERO;
-            for (wait, status) in steps {
-                at += *wait;
-                out.push(Act::Later(at, Deed::Reply(request.clone(), *status)));
-            }
-        };
-        match method {
-            Method::Cancel => self.hear_cancel(request, serials, now, out),
-            Method::Bye => {
-                self.phase = Phase::Over;
-                let tag = request.to_tag.as_deref().map(text::show).unwrap_or_default();
-                self.repeats
-                    .retain(|it| !matches!(&it.awaits, Awaits::Ack { tag: of, .. } if *of == tag));
-                if let Reply::With(steps) = self.habits.on_bye.clone() {
-                    then(&steps, out);
-                }
-            }
-            Method::Invite if request.to_tag.is_none() => {
-                let Habits { steps, vanish, .. } = &self.habits;
-                out.extend(steps.iter().map(|(at, status)| Act::Later(*at, Deed::Step(*status))));
-                out.extend(vanish.map(|at| Act::Later(at, Deed::Vanish)));
-            }
-            _ if self.phase == Phase::Over => then(&[(Duration::ZERO, 481)], out),
-            Method::Invite => {
-                if let Reply::With(steps) = self.habits.on_reinvite.clone() {
-                    then(&steps, out);
-                }
-            }
-            _ => {
-                if let Reply::With(steps) = self.habits.on_request.clone() {
-                    then(&steps, out);
-                }
-            }
-        }
-    }
-
-    fn hear_ack(&mut self, ack: &Glance, out: &mut Vec<Act>) {
-        let tag = ack.to_tag.as_deref().map(text::show).unwrap_or_default();
-        let awaits = Awaits::Ack { cseq: ack.cseq, tag };
-        let awaited = self.repeats.len();
-        self.repeats.retain(|it| it.awaits != awaits);
-        if self.repeats.len() == awaited || self.phase != Phase::Answered {
-            return;
-        }
-        self.phase = Phase::Up;
-        for n in 0..self.habits.repeats_answer {
-            out.push(Act::Later(T1 * u32::from(n), Deed::AnswerAgain));
-        }
-        self.begin_talk(out);
-    }
-
-    fn hear_cancel(
-        &mut self,
-        cancel: &Rc<Glance>,
-        serials: &mut Serials,
-        now: Mono,
-        out: &mut Vec<Act>,
-    ) {
-        let is_ours = self.invite.as_ref().is_some_and(|invite| invite.branch == cancel.branch);
-        if !is_ours || self.habits.on_cancel == OnCancel::Deny {
-            self.reply(cancel, 481, serials, now, out);
-            return;
-        }
-        if self.habits.on_cancel == OnCancel::Ignore {
-            return;
-        }
-        if self.phase == Phase::Early {
-            // From now on the plan is another.
-            self.cancelled = true;
-        }
-        match self.habits.on_cancel {
-            OnCancel::Answer(wait) if wait.is_zero() => self.answer(200, serials, now, out),
-            OnCancel::Answer(wait) => out.push(Act::Later(wait, Deed::Step(200))),
-            OnCancel::Obey(wait) => out.push(Act::Later(wait, Deed::Step(487))),
-            OnCancel::Acknowledge | OnCancel::Deny | OnCancel::Ignore => {}
-        }
-        self.reply(cancel, 200, serials, now, out);
-    }
-
-    /// The next response to the INVITE, unless a CANCEL has changed the plan.
-    fn step(&mut self, status: u16, serials: &mut Serials, now: Mono, out: &mut Vec<Act>) {
-        let planned = self.habits.steps.iter().any(|(_, step)| *step == status);
-        let overtaken = self.cancelled
-            && match self.habits.on_cancel {
-                OnCancel::Answer(_) => status != 200,
-                OnCancel::Obey(_) => status != 487,
-                OnCancel::Acknowledge => true,
-                OnCancel::Deny | OnCancel::Ignore => !planned,
-            };
-        if !overtaken {
-            self.answer(status, serials, now, out);
-        }
-    }
-
-    fn answer(&mut self, status: u16, serials: &mut Serials, now: Mono, out: &mut Vec<Act>) {
-        let Some(invite) = self.invite.clone().filter(|_| self.phase == Phase::Early) else {
-            return;
-        };
-        if status >= 200 && self.habits.changes_tag {
-            self.tag.push_str("-changed");
-        }
-        // Early media comes with every second 18x that is not 180.
-        let body = if status == 183 || status == 200 { self.sdp(serials) } else { String::new() };
-        let message = self.response(&invite, status, &self.tag, &body);
-        self.keep_reply(&invite, &message);
-        out.push(Act::Send(message.clone()));
-        if status < 200 {
-            return;
-        }
-        self.phase = if status < 300 { Phase::Answered } else { Phase::Over };
-        self.keep(Awaits::Ack { cseq: invite.cseq, tag: self.tag.clone() }, message, now, out);
-        if status < 300
-            && let Some(wait) = self.habits.second_answer
-        {
-            out.push(Act::Later(wait, Deed::SecondAnswer));
-        }
-    }
-
-    fn answer_again(&self, out: &mut Vec<Act>) {
-        let invite = self.replies.iter().find(|(_, method, _)| *method == Method::Invite);
-        out.extend(invite.and_then(|(.., answer)| answer.clone()).map(Act::Send));
-    }
-
-    /// Another branch of a fork answers too.
-    fn second_answer(&mut self, serials: &mut Serials, now: Mono, out: &mut Vec<Act>) {
-        let Some(invite) = self.invite.clone() else { return };
-        let tag = format!("tag-{}-fork", self.name);
-        let body = self.sdp(serials);
-        let message = self.response(&invite, 200, &tag, &body);
-        out.push(Act::Send(message.clone()));
-        self.keep(Awaits::Ack { cseq: invite.cseq, tag }, message, now, out);
-    }
-
-    fn reply(
-        &mut self,
-        request: &Rc<Glance>,
-        status: u16,
-        serials: &mut Serials,
-        now: Mono,
-        out: &mut Vec<Act>,
-    ) {
-        let method = request.cseq_method;
-        let negotiates = matches!(method, Method::Invite | Method::Update);
-        let body = if status == 200 && negotiates { self.sdp(serials) } else { String::new() };
-        let message = self.response(request, status, &self.tag, &body);
-        self.keep_reply(request, &message);
-        out.push(Act::Send(message.clone()));
-        if method == Method::Invite && status >= 200 {
-            let tag = request.to_tag.as_deref().map(text::show).unwrap_or_default();
-            self.keep(Awaits::Ack { cseq: request.cseq, tag }, message, now, out);
-        }
-    }
-
-    fn keep_reply(&mut self, request: &Glance, message: &Bytes) {
-        let method = request.cseq_method;
-        let asked = self.replies.iter_mut().find(|it| it.0 == request.branch && it.1 == method);
-        if let Some((.., last)) = asked {
-            *last = Some(message.clone());
-        }
     }
 
     /// Sends again until what it awaits has come.

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use tollbridge::sip::message::Method;
+use crate::sip::message::Method;
 
-use super::habits::{Habits, OnCancel, Reply};
-use super::net::Weather;
-use super::world::{Scene, World, trunks};
+use crate::sim::habits::{Habits, OnCancel, Reply};
+use crate::sim::mind::Scene;
+use crate::sim::net::Weather;
+use crate::sim::world::World;
 
 #[test]
 fn a_cancel_right_behind_its_invite_is_not_lost_and_no_target_rings() {
@@ -318,5 +319,5 @@ fn scene<const N: usize>(targets: [Habits; N]) -> Scene {
 
 /// What passes the endpoint, in order.
 fn play(scene: Scene) -> Vec<String> {
-    World::of(scene, trunks()).play().unwrap_or_else(|failure| panic!("{failure}"))
+    World::of(scene).play().unwrap_or_else(|breach| panic!("{}\n{}", breach.what, breach.ladder))
 }

@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::sip::endpoint::{Endpoint, Input, Origin, Output};
+use crate::sip::flow::{Flow, ListenerId, Transport};
+use crate::sip::ids::IdSource;
+use crate::sip::trunk::profile::{Profile, Sample};
+use crate::sip::trunk::{Carriers, Trunks};
+use crate::time::{Mono, Wall};
 use bytes::Bytes;
-use tollbridge::sip::endpoint::{Endpoint, Input, Origin, Output};
-use tollbridge::sip::flow::{Flow, ListenerId, Transport};
-use tollbridge::sip::ids::IdSource;
-use tollbridge::sip::trunk::profile::{Profile, Sample};
-use tollbridge::sip::trunk::{Carriers, Trunks};
-use tollbridge::time::{Mono, Wall};
 
-use super::world::{flow, listeners, settings};
+use crate::sim::stage::{flow, listeners, settings};
 
 /// Stands for the network of a carrier that has no public one.
 const ACCOUNT: &str = "192.0.2.8/30";

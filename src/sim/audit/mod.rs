@@ -6,25 +6,29 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::sip::call::report::{AttemptNumber, Report};
+use crate::sip::message::{Limits, Message, Method};
+use crate::time::Mono;
 use bytes::Bytes;
-use tollbridge::sip::call::report::{AttemptNumber, Report};
-use tollbridge::sip::message::{Limits, Message, Method};
-use tollbridge::time::Mono;
 
-use super::party::{PATIENCE, Role};
-use super::text::{Glance, Start, show};
+use crate::sim::party::Role;
+use crate::sim::text::{Glance, Start};
+
+mod leg;
+
+use leg::{Leg, Sent};
 
 /// The wheel's resolution, and some more.
 const SLACK: Duration = Duration::from_millis(20);
 
 /// What is wrong, in words.
-pub(super) type Verdict = Result<(), String>;
+pub(crate) type Verdict = Result<(), String>;
 
 /// A call as it is seen from outside.
 #[derive(Debug)]
-pub(super) struct Audit {
-    pub(super) admissions: u32,
-    pub(super) reports: Vec<Report>,
+pub(crate) struct Audit {
+    admissions: u32,
+    pub(crate) reports: Vec<Report>,
     /// The caller's leg first, then one for each INVITE to a target.
     legs: Vec<Leg>,
     attempts: BTreeMap<AttemptNumber, Attempt>,
@@ -46,64 +50,6 @@ struct Attempt {
     started: bool,
     ended: bool,
 }
-
-#[derive(Debug)]
-struct Leg {
-    role: Role,
-    attempt: AttemptNumber,
-    call_id: Bytes,
-    address: SocketAddr,
-    our_tag: Option<Bytes>,
-    sent: Vec<Sent>,
-    received: Vec<Received>,
-    /// Why nothing but ACK, BYE and final responses may leave any more.
-    over: Option<&'static str>,
-    /// By the tag of the peer: the routes our requests need, and our last number.
-    dialogs: BTreeMap<Bytes, Dialog>,
-    /// The peer said that it does not know the call.
-    forgotten: bool,
-    last_serial: u64,
-}
-
-#[derive(Debug, Default)]
-struct Dialog {
-    routes: Vec<Bytes>,
-    cseq: u32,
-    answered: bool,
-    ended: bool,
-}
-
-/// A request of ours.
-#[derive(Debug)]
-struct Sent {
-    method: Method,
-    message: Glance,
-    at: Mono,
-    /// It made the leg.
-    is_first: bool,
-    provisional: bool,
-    outcome: Option<(u16, Mono)>,
-    cancelled_at: Option<Mono>,
-    /// ACKs by the tag they were for.
-    acks: BTreeMap<Bytes, u32>,
-    /// Successes that wait for the other side's ACK with the answer to their offer.
-    held: Vec<Bytes>,
-}
-
-/// A request of the peer.
-#[derive(Debug)]
-struct Received {
-    method: Method,
-    message: Glance,
-    is_first: bool,
-    responded: bool,
-    outcome: Option<(u16, Mono, Bytes)>,
-    acked: bool,
-    last: Option<Bytes>,
-}
-
-/// How long an INVITE may be without a response.
-const TRYING_WITHIN: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 enum Due {
@@ -128,11 +74,11 @@ enum Due {
 }
 
 impl Audit {
-    pub(super) fn new(call_id: &str, address: SocketAddr, answer_wait: Duration) -> Self {
+    pub(crate) fn new(call_id: String, address: SocketAddr, answer_wait: Duration) -> Self {
         Self {
             admissions: 0,
             reports: vec![],
-            legs: vec![Leg::new(Role::Caller, 0, Bytes::from(call_id.to_owned()), address)],
+            legs: vec![Leg::new(Role::Caller, 0, Bytes::from(call_id), address)],
             attempts: BTreeMap::new(),
             given_up: false,
             answered_at: None,
@@ -145,7 +91,7 @@ impl Audit {
     }
 
     /// The call's first INVITE to this target is about to be judged.
-    pub(super) fn add_target(
+    pub(crate) fn add_target(
         &mut self,
         attempt: AttemptNumber,
         invite: &Glance,
@@ -157,23 +103,45 @@ impl Audit {
     }
 
     /// The number of the newest attempt.
-    pub(super) fn last_started(&self) -> Option<AttemptNumber> {
+    pub(crate) fn last_started(&self) -> Option<AttemptNumber> {
         self.reports.iter().rev().find_map(|report| match report {
             Report::AttemptStarted { attempt } => Some(*attempt),
             _ => None,
         })
     }
 
-    pub(super) fn granted(&mut self, attempt: AttemptNumber) {
+    /// The process died. The next one knows nothing of what was said, but its parties do: it may
+    /// answer them, and take a repeated INVITE for a new call.
+    pub(crate) fn process_died(&mut self) {
+        let caller = &self.legs[0];
+        let fresh = Leg::new(Role::Caller, 0, caller.call_id.clone(), caller.address);
+        let mut legs = vec![fresh];
+        for leg in self.legs.iter().skip(1) {
+            let mut left = Leg::new(Role::Target, 0, leg.call_id.clone(), leg.address);
+            left.is_left = true;
+            legs.push(left);
+        }
+        let call_id = String::new();
+        let fresh = Self::new(call_id, self.legs[0].address, self.answer_wait);
+        *self = Self { legs, ..fresh };
+    }
+
+    /// The endpoint has admitted the call.
+    pub(crate) fn admitted(&mut self) -> Verdict {
+        self.admissions += 1;
+        check(self.admissions == 1, || String::from("admitted twice"))
+    }
+
+    pub(crate) fn granted(&mut self, attempt: AttemptNumber) {
         self.attempts.entry(attempt).or_default().granted = true;
     }
 
-    pub(super) fn made_durable(&mut self) {
+    pub(crate) fn made_durable(&mut self) {
         self.durable = true;
     }
 
     /// The endpoint is about to handle this.
-    pub(super) fn received(&mut self, message: &Glance, now: Mono) {
+    pub(crate) fn received(&mut self, message: &Glance, now: Mono) {
         let Some(at) = self.legs.iter().position(|leg| leg.call_id == message.call_id) else {
             return;
         };
@@ -192,7 +160,7 @@ impl Audit {
     }
 
     /// The endpoint sends this.
-    pub(super) fn sent(&mut self, message: &Glance, to: SocketAddr, now: Mono) -> Verdict {
+    pub(crate) fn sent(&mut self, message: &Glance, to: SocketAddr, now: Mono) -> Verdict {
         if let Err(malformed) = Message::parse(message.raw.clone(), &Limits::default()) {
             return Err(format!("it does not parse: {malformed:?}"));
         }
@@ -213,7 +181,7 @@ impl Audit {
         Ok(())
     }
 
-    pub(super) fn reported(&mut self, report: &Report, now: Mono) -> Verdict {
+    pub(crate) fn reported(&mut self, report: &Report, now: Mono) -> Verdict {
         let over = matches!(self.reports.last(), Some(Report::Ended { .. }));
         self.reports.push(report.clone());
         check(!over, || String::from("a report after Ended"))?;
@@ -272,7 +240,7 @@ impl Audit {
     }
 
     /// The input at hand has been handled: what had to be done by now must have been done.
-    pub(super) fn handled(&mut self, now: Mono) -> Verdict {
+    pub(crate) fn handled(&mut self, now: Mono) -> Verdict {
         for due in std::mem::take(&mut self.due) {
             match due {
                 Due::Ack { leg, branch, tag, sent_before } => {
@@ -302,7 +270,7 @@ impl Audit {
     }
 
     /// Nothing can happen any more.
-    pub(super) fn at_rest(&self) -> Verdict {
+    pub(crate) fn at_rest(&self) -> Verdict {
         if self.admissions > 0 {
             check(self.caller_final().is_some(), || {
                 String::from("the INVITE has no final response")
@@ -322,13 +290,18 @@ impl Audit {
         Ok(())
     }
 
-    pub(super) fn caller_final(&self) -> Option<u16> {
+    /// The caller got its 200, and not before the answer was on disk.
+    pub(crate) fn is_answered_durably(&self) -> bool {
+        self.durable && self.caller_final() == Some(200)
+    }
+
+    pub(crate) fn caller_final(&self) -> Option<u16> {
         let first = self.legs[0].received.iter().find(|it| it.is_first)?;
         first.outcome.as_ref().map(|(status, ..)| *status)
     }
 
     /// Whether a request still waits for its response, or its sender for an end.
-    pub(super) fn has_open_transaction(&self) -> bool {
+    pub(crate) fn has_open_transaction(&self) -> bool {
         let open = |leg: &Leg| {
             leg.sent.iter().any(|it| it.outcome.is_none())
                 || leg.received.iter().any(|it| it.method == Method::Invite && it.outcome.is_none())
@@ -337,7 +310,7 @@ impl Audit {
     }
 
     /// Answers of targets that were not bridged.
-    pub(super) fn late_answers(&self) -> u64 {
+    pub(crate) fn late_answers(&self) -> u64 {
         let bridged = u64::from(self.answered_at.is_some());
         let dialogs = self.legs.iter().skip(1).flat_map(|leg| leg.dialogs.values());
         (dialogs.filter(|dialog| dialog.answered).count() as u64).saturating_sub(bridged)
@@ -385,6 +358,7 @@ impl Audit {
         check(message.max_forwards.is_some(), || String::from("no Max-Forwards"))?;
         leg.is_ours(&message.from_tag)?;
         let is_first = method == Method::Invite && message.to_tag.is_none();
+        check(!leg.is_left, || String::from("a request of a process that is dead"))?;
         if let Some(over) = leg.why_over(message.to_tag.as_ref()) {
             let may = matches!(method, Method::Bye | Method::Cancel);
             check(may, || format!("{} leaves after {over}", method.name()))?;
@@ -406,17 +380,7 @@ impl Audit {
         if method == Method::Bye {
             leg.end_dialog(message.to_tag.as_ref());
         }
-        leg.sent.push(Sent {
-            method,
-            message: message.clone(),
-            at: now,
-            is_first,
-            provisional: false,
-            outcome: None,
-            cancelled_at: None,
-            acks: BTreeMap::new(),
-            held: vec![],
-        });
+        leg.sent.push(Sent::new(method, message.clone(), is_first, now));
         Ok(true)
     }
 
@@ -489,273 +453,6 @@ impl Audit {
             self.due.push(Due::Cancelled);
         }
         Ok(true)
-    }
-}
-
-impl Leg {
-    fn new(role: Role, attempt: AttemptNumber, call_id: Bytes, address: SocketAddr) -> Self {
-        Self {
-            role,
-            attempt,
-            call_id,
-            address,
-            our_tag: None,
-            sent: vec![],
-            received: vec![],
-            over: None,
-            dialogs: BTreeMap::new(),
-            forgotten: false,
-            last_serial: 0,
-        }
-    }
-
-    fn sent_by(&self, branch: &[u8], method: Method) -> Option<&Sent> {
-        self.sent.iter().find(|it| it.method == method && it.message.branch == branch)
-    }
-
-    fn received_by(&self, branch: &[u8], method: Method) -> Option<&Received> {
-        self.received.iter().find(|it| it.method == method && it.message.branch == branch)
-    }
-
-    fn received_request(
-        &mut self,
-        method: Method,
-        message: &Glance,
-        at: usize,
-        now: Mono,
-    ) -> Option<Due> {
-        let (branch, leg) = (message.branch.clone(), at);
-        if self.received_by(&branch, method).is_none() {
-            let is_first = method == Method::Invite
-                && message.to_tag.is_none()
-                && !self.received.iter().any(|it| it.is_first);
-            if is_first {
-                let dialog = self.dialogs.entry(message.from_tag.clone()).or_default();
-                dialog.routes.clone_from(&message.record_routes);
-            }
-            self.received.push(Received {
-                method,
-                message: message.clone(),
-                is_first,
-                responded: false,
-                outcome: None,
-                acked: false,
-                last: None,
-            });
-        }
-        match method {
-            Method::Bye | Method::Cancel | Method::Options => {
-                Some(Due::Final { leg, branch, method })
-            }
-            Method::Invite => Some(Due::Response { leg, branch, by: now + TRYING_WITHIN }),
-            _ => None,
-        }
-    }
-
-    fn received_ack(&mut self, ack: &Glance) -> Option<Due> {
-        let mut invites = self.received.iter_mut().filter(|it| it.method == Method::Invite);
-        let invite = invites.find(|it| it.message.cseq == ack.cseq && it.outcome.is_some())?;
-        if invite.is_first && ack.to_tag != self.our_tag {
-            return None;
-        }
-        invite.acked = true;
-        None
-    }
-
-    fn received_response(
-        &mut self,
-        status: u16,
-        message: &Glance,
-        at: usize,
-        now: Mono,
-    ) -> Option<Due> {
-        let method = message.cseq_method;
-        let sent = self
-            .sent
-            .iter_mut()
-            .find(|it| it.method == method && it.message.branch == message.branch)?;
-        if status < 200 {
-            sent.provisional |= sent.waits_at(now);
-            return None;
-        }
-        if matches!(status, 481 | 408) && method != Method::Bye && method != Method::Cancel {
-            self.forgotten = true;
-        }
-        let before = sent.outcome;
-        if !sent.waits_at(now) {
-            return None;
-        }
-        sent.outcome.get_or_insert((status, now));
-        if method != Method::Invite {
-            return None;
-        }
-        let tag = message.to_tag.clone().unwrap_or_default();
-        let sent_before = sent.acks.get(&tag).copied().unwrap_or_default();
-        if status >= 300 {
-            if before.is_some_and(|(status, _)| status < 300) {
-                return None;
-            }
-            if sent.is_first {
-                self.over.get_or_insert("the target's final response");
-            }
-        } else {
-            if before.is_some_and(|(status, _)| status >= 300) {
-                return None;
-            }
-            let is_offer = sent.message.body.is_empty() && !message.body.is_empty();
-            if sent.is_first {
-                let dialog = self.dialogs.entry(tag.clone()).or_default();
-                dialog.routes = message.record_routes.iter().rev().cloned().collect();
-                dialog.cseq = dialog.cseq.max(sent.message.cseq);
-                dialog.answered = true;
-            }
-            if is_offer && sent_before == 0 {
-                sent.held.push(tag);
-                return None;
-            }
-        }
-        Some(Due::Ack { leg: at, branch: message.branch.clone(), tag, sent_before })
-    }
-
-    fn sent_ack(&mut self, ack: &Glance, now: Mono) -> Result<bool, String> {
-        let tag = ack.to_tag.clone().ok_or("an ACK without a tag")?;
-        check(ack.max_forwards.is_some(), || String::from("no Max-Forwards"))?;
-        let invites = self.sent.iter_mut().filter(|it| it.method == Method::Invite);
-        let Some(invite) = invites.rev().find(|it| it.message.cseq == ack.cseq) else {
-            return Err(String::from("an ACK to no INVITE"));
-        };
-        let Some((status, at)) = invite.outcome else {
-            return Err(String::from("an ACK before the final response"));
-        };
-        check(now >= at, || String::from("an ACK before its time"))?;
-        let count = invite.acks.entry(tag.clone()).or_default();
-        *count += 1;
-        let is_new = *count == 1;
-        invite.held.retain(|held| *held != tag);
-        if status >= 300 {
-            check(ack.branch == invite.message.branch, || String::from("another branch"))?;
-            check(ack.uri() == invite.message.uri(), || String::from("another Request-URI"))?;
-            check(ack.routes == invite.message.routes, || String::from("another Route"))?;
-        } else {
-            check(ack.branch != invite.message.branch, || String::from("the INVITE's branch"))?;
-            self.has_routes(ack)?;
-        }
-        self.is_ours(&ack.from_tag)?;
-        Ok(is_new)
-    }
-
-    fn is_ours(&mut self, tag: &Bytes) -> Verdict {
-        let ours = self.our_tag.get_or_insert_with(|| tag.clone());
-        check(ours == tag, || String::from("not our tag in From"))
-    }
-
-    /// RFC 3261 §9.1.
-    fn may_cancel(&mut self, message: &Glance, now: Mono) -> Verdict {
-        let mut sent = self.sent.iter_mut();
-        let invite =
-            sent.find(|it| it.method == Method::Invite && it.message.branch == message.branch);
-        let invite = invite.ok_or("a CANCEL of no INVITE")?;
-        check(invite.provisional, || String::from("a CANCEL before any response"))?;
-        check(invite.outcome.is_none(), || String::from("a CANCEL after the final response"))?;
-        check(invite.message.uri() == message.uri(), || String::from("another Request-URI"))?;
-        check(invite.message.to == message.to, || String::from("another To"))?;
-        check(message.routes == invite.message.routes, || String::from("another Route"))?;
-        invite.cancelled_at = Some(now);
-        if invite.is_first {
-            self.over.get_or_insert("our CANCEL");
-        }
-        Ok(())
-    }
-
-    /// RFC 3261 §15: not from the UAS side before the ACK, or 64·T1.
-    fn may_bye(&self, now: Mono) -> Verdict {
-        let first = self.received.iter().find(|it| it.is_first);
-        let Some((_, at, _)) = first.filter(|it| !it.acked).and_then(|it| it.outcome.as_ref())
-        else {
-            return Ok(());
-        };
-        check(now.since(*at) >= PATIENCE, || String::from("a BYE before the ACK"))
-    }
-
-    fn in_dialog(&mut self, message: &Glance) -> Verdict {
-        let tag = message.to_tag.as_ref().ok_or("no To tag in a dialog")?;
-        self.has_routes(message)?;
-        let dialog = self.dialogs.entry(tag.clone()).or_default();
-        let last = std::mem::replace(&mut dialog.cseq, message.cseq);
-        check(last < message.cseq, || format!("number {} after {last}", message.cseq))
-    }
-
-    /// Every request in a dialog carries its route set (spec/sip D1).
-    fn has_routes(&self, message: &Glance) -> Verdict {
-        let dialog = message.to_tag.as_ref().and_then(|tag| self.dialogs.get(tag));
-        let dialog = dialog.ok_or("a request in no dialog")?;
-        check(message.routes == dialog.routes, || {
-            format!("routes {:?}, not {:?}", message.routes, dialog.routes)
-        })
-    }
-
-    fn why_over(&self, tag: Option<&Bytes>) -> Option<&'static str> {
-        let ended = tag.and_then(|tag| self.dialogs.get(tag)).is_some_and(|dialog| dialog.ended);
-        self.over.or_else(|| ended.then_some("the BYE"))
-    }
-
-    fn end_dialog(&mut self, tag: Option<&Bytes>) {
-        if let Some(tag) = tag {
-            self.dialogs.entry(tag.clone()).or_default().ended = true;
-        }
-    }
-
-    fn at_rest(&self) -> Verdict {
-        for received in &self.received {
-            let method = received.method;
-            check(method != Method::Invite || received.outcome.is_some(), || {
-                format!("INVITE {} has no final response", received.message.cseq)
-            })?;
-        }
-        for sent in &self.sent {
-            check(sent.held.is_empty(), || String::from("a success was never acknowledged"))?;
-        }
-        for (tag, dialog) in &self.dialogs {
-            check(!dialog.answered || dialog.ended || self.forgotten, || {
-                format!("the dialog with {} has no BYE", show(tag))
-            })?;
-        }
-        Ok(())
-    }
-}
-
-impl Sent {
-    /// Whether the client transaction is still there: timers B, D and M, and a CANCEL that nobody
-    /// heeds.
-    fn waits_at(&self, now: Mono) -> bool {
-        let since = match (self.outcome, self.cancelled_at) {
-            (Some((_, at)), _) => at,
-            (None, Some(at)) => at,
-            (None, None) if self.provisional => return true,
-            (None, None) => self.at,
-        };
-        now.since(since) + SLACK < PATIENCE
-    }
-}
-
-impl Received {
-    /// RFC 3261 §8.2.6.2, §12.1.1.
-    fn mirrors(&self, status: u16, response: &Glance) -> Verdict {
-        let request = &self.message;
-        check(response.from == request.from, || String::from("another From"))?;
-        check(response.cseq == request.cseq, || String::from("another CSeq"))?;
-        check(response.to.starts_with(&request.to), || String::from("another To"))?;
-        check(response.vias.len() == request.vias.len(), || String::from("other Vias"))?;
-        check(status == 100 || response.to_tag.is_some(), || String::from("no To tag"))?;
-        if self.method == Method::Invite && (200..300).contains(&status) {
-            check(response.contact.is_some(), || String::from("no Contact"))?;
-        }
-        if self.is_first && (101..300).contains(&status) {
-            check(response.record_routes == request.record_routes, || {
-                String::from("other Record-Routes")
-            })?;
-        }
-        Ok(())
     }
 }
 

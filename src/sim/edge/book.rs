@@ -1,0 +1,126 @@
+//! A book in memory that keeps what the SQL one keeps, and refuses when it is told to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use smol_str::SmolStr;
+
+use crate::cdr::record::{CallRecord, CallState};
+use crate::cdr::store::{Answer, Batch, Book, CapUsage, Progress, StoreError, StoredSession};
+use crate::id::CallId;
+use crate::time::Wall;
+
+#[derive(Debug, Default)]
+pub(crate) struct MemoryBook {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    refuses: bool,
+    /// Takes every batch twice.
+    doubles: bool,
+    /// Loses the next closed record.
+    loses: bool,
+    progress: Option<Progress>,
+    calls: BTreeMap<CallId, CallRecord>,
+    open: BTreeMap<CallId, CallRecord>,
+    used: BTreeMap<(SmolStr, SmolStr), i64>,
+}
+
+impl MemoryBook {
+    pub(crate) fn set_refusing(&self, refuses: bool) {
+        self.state.lock().refuses = refuses;
+    }
+
+    pub(crate) fn double_batches(&self) {
+        self.state.lock().doubles = true;
+    }
+
+    pub(crate) fn lose_a_record(&self) {
+        self.state.lock().loses = true;
+    }
+
+    pub(crate) fn records(&self) -> Vec<CallRecord> {
+        self.state.lock().calls.values().cloned().collect()
+    }
+
+    pub(crate) fn used(&self) -> BTreeMap<(SmolStr, SmolStr), i64> {
+        self.state.lock().used.clone()
+    }
+}
+
+impl State {
+    fn take(&mut self, batch: &Batch) {
+        for record in &batch.calls {
+            let known = self.calls.get(&record.call);
+            let is_news = known.is_none_or(|known| record.rev > known.rev);
+            if is_news && !std::mem::take(&mut self.loses) {
+                self.calls.insert(record.call, CallRecord::clone(record));
+            }
+        }
+        let parked = batch.parked.iter().map(|record| (record.call, CallRecord::clone(record)));
+        self.open.extend(parked);
+        for call in &batch.unparked {
+            self.open.remove(call);
+        }
+        for (bucket, amount) in &batch.used {
+            *self.used.entry(bucket.clone()).or_default() += amount;
+        }
+        self.progress = batch.progress.or(self.progress);
+    }
+}
+
+/// An answer that is there at once.
+fn now<'a, T: Send + 'a>(answer: Result<T, StoreError>) -> Answer<'a, T> {
+    Box::pin(std::future::ready(answer))
+}
+
+impl Book for MemoryBook {
+    fn progress(&self) -> Answer<'_, Option<Progress>> {
+        now(Ok(self.state.lock().progress))
+    }
+
+    fn open_calls(&self) -> Answer<'_, Vec<CallRecord>> {
+        now(Ok(self.state.lock().open.values().cloned().collect()))
+    }
+
+    fn orphans(&self, since: Wall) -> Answer<'_, Vec<CallRecord>> {
+        let state = self.state.lock();
+        let is_orphan = |record: &&CallRecord| {
+            record.state == CallState::OrphanClosed && record.started_at() >= since
+        };
+        now(Ok(state.calls.values().filter(is_orphan).cloned().collect()))
+    }
+
+    fn usage(&self) -> Answer<'_, Vec<CapUsage>> {
+        let state = self.state.lock();
+        let usage = |((cap, window), used): (&(SmolStr, SmolStr), &i64)| CapUsage {
+            cap: cap.clone(),
+            window: window.clone(),
+            used: *used,
+        };
+        now(Ok(state.used.iter().map(usage).collect()))
+    }
+
+    fn sessions(&self, _: Wall) -> Answer<'_, Vec<StoredSession>> {
+        now(Ok(vec![]))
+    }
+
+    fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {
+        let mut state = self.state.lock();
+        if state.refuses {
+            return now(Err(StoreError::Database(String::from("the disk is full"))));
+        }
+        state.take(&batch);
+        if state.doubles {
+            state.take(&batch);
+        }
+        now(Ok(()))
+    }
+
+    fn prune(&self, _: Wall) -> Answer<'_, ()> {
+        now(Ok(()))
+    }
+}

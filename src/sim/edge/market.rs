@@ -1,0 +1,144 @@
+//! What simulated edges are configured with: campaigns, buyers and caps, so tight that calls meet
+//! at them. A few configurations, compiled once.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+
+use crate::config::{Config, Format};
+use crate::server::rehearsal::Blueprint;
+use crate::sim::habits::one_in;
+use crate::sim::stage::NOWHERE;
+use crate::time::Wall;
+
+/// How many there are.
+const MARKETS: usize = 8;
+
+/// Numbers of campaigns, of none, and one that is too long to be one.
+const NUMBERS: [&str; 6] = [
+    "+18005550100",
+    "+18005550101",
+    "+18005550102",
+    "+18005550103",
+    "+18005550999",
+    "+180055501001234567",
+];
+
+pub(crate) struct Market {
+    pub(crate) blueprint: Blueprint,
+    /// The limit of every cap and concurrency, by its name.
+    pub(crate) limits: BTreeMap<SmolStr, u64>,
+}
+
+/// One of them, by any number.
+pub(crate) fn market(number: usize) -> &'static Market {
+    static ALL: [OnceLock<Market>; MARKETS] = [const { OnceLock::new() }; MARKETS];
+    ALL[number % MARKETS].get_or_init(|| Market::new(number % MARKETS))
+}
+
+/// What a caller dials: mostly what is advertised.
+pub(crate) fn number(rng: &mut Rng) -> &'static str {
+    let known = if one_in(rng, 20) { NUMBERS.len() } else { 4 };
+    NUMBERS[rng.usize(..known)]
+}
+
+impl Market {
+    fn new(number: usize) -> Self {
+        let text = configuration(number).to_string();
+        let config = Config::parse("market", &text, Format::Json, std::iter::empty(), &[])
+            .unwrap_or_else(|faults| panic!("market {number}: {faults}"));
+        let blueprint =
+            Blueprint::new(&config).unwrap_or_else(|faults| panic!("market {number}: {faults}"));
+        let snapshot = blueprint.snapshot();
+        let holds =
+            snapshot.targets().iter().flat_map(|target| snapshot.holds(&target.id, Wall(0)));
+        let limits = holds.map(|request| (request.bucket.cap, request.limit)).collect();
+        Self { blueprint, limits }
+    }
+}
+
+fn configuration(number: usize) -> Value {
+    let rng = &mut Rng::with_seed(number as u64);
+    let targets: Vec<_> = (1..=9).map(|n| target(n, rng)).collect();
+    let mut campaigns = vec![];
+    for (n, number) in NUMBERS.iter().enumerate().take(4) {
+        let ring = if n == 1 || one_in(rng, 4) { "parallel" } else { "serial" };
+        let mut left: Vec<u64> = (1..=9).collect();
+        rng.shuffle(&mut left);
+        let tiers: Vec<_> = (1..=rng.i32(1..4))
+            .map(|tier| {
+                let targets: Vec<_> = (0..rng.u8(1..4))
+                    .filter_map(|_| left.pop())
+                    .map(|n| json!({ "target": format!("tgt_{n}"), "weight": rng.u32(1..100) }))
+                    .collect();
+                json!({ "tier": tier, "ring": ring, "targets": targets })
+            })
+            .collect();
+        let codes = [300, 302, 404, 408, 480, 486, 500, 503, 600];
+        let advance_on: Vec<_> = codes.into_iter().filter(|_| rng.bool()).collect();
+        campaigns.push(json!({
+            "id": format!("cmp_{n}"), "publisher": "pub", "numbers": [number],
+            "routing": { "tiers": tiers }, "advance_on": advance_on,
+            "max_attempts": rng.u8(1..5), "total_ring_budget_s": rng.u8(2..40),
+        }));
+    }
+    let payouts: Vec<_> = (0..4)
+        .map(|n| json!({ "campaign": format!("cmp_{n}"), "model": "fixed", "amount": "12.00" }))
+        .collect();
+    json!({
+        "node": { "id": 1, "name": "sim" },
+        "sip": {
+            "listen": ["udp:203.0.113.1:5060"], "shards": 1, "probe_interval_s": 10,
+            "max_call_s": 60, "trying_after_ms": number % 2 * 100,
+        },
+        "journal": {
+            "segment_bytes": 1 << 20, "segment_age_s": rng.u8(5..30), "checkpoint_interval_s": 5,
+            "low_water_bytes": 1 << 20, "reserve_water_bytes": 1 << 20,
+        },
+        "trunks": [{
+            "id": "sim", "carrier": "loopback",
+            "inbound": { "cidrs": ["192.0.2.0/24"], "headers": { "pass": ["X-Pass"] } },
+        }],
+        "publishers": [{ "id": "pub", "payouts": payouts }],
+        "buyers": [{ "id": "buyer" }],
+        "targets": targets,
+        "campaigns": campaigns,
+    })
+}
+
+fn target(n: u8, rng: &mut Rng) -> Value {
+    let host = if n == 9 { NOWHERE.ip().to_string() } else { format!("198.51.100.{n}") };
+    let mut target = json!({
+        "id": format!("tgt_{n}"), "buyer": "buyer",
+        "dial": { "kind": "sip", "uri": format!("sip:{{number}}@{host}:5060") },
+        "ring_timeout_s": rng.u8(1..20), "first_response_ms": rng.u32(300..3_000),
+        "ring_timeout_covers_progress": rng.bool(), "max_duration_s": rng.u8(1..60),
+    });
+    let mut caps = vec![];
+    for metric in ["attempted", "connected", "converted"] {
+        if one_in(rng, 3) {
+            let window = ["minute", "hourly", "daily", "total"][rng.usize(..4)];
+            caps.push(json!({ "metric": metric, "window": window, "limit": rng.u32(1..8) }));
+        }
+    }
+    target["caps"] = caps.into();
+    if rng.bool() {
+        target["concurrency"] = json!({ "limit": rng.u32(1..4) });
+    }
+    if one_in(rng, 4) {
+        target["sip"] = json!({
+            "headers": { "pass": ["X-Pass"], "add": { "X-Caller": "{caller.number}" } },
+            "identity": { "caller": ["pai", "rpid", "from"], "diversion": "pass" },
+        });
+    }
+    if !one_in(rng, 4) {
+        target["conversion"] = json!({
+            "on": "call_length", "start": "on_answer", "seconds": rng.u32(1..6),
+            "revenue": "20.00",
+        });
+    }
+    target
+}

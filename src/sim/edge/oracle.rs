@@ -1,0 +1,368 @@
+//! What must hold of facts, records and caps (spec/data §0.4), held against what the process wrote.
+//! Written a second time: it counts facts and does not ask the projection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use smol_str::SmolStr;
+
+use super::Verdict;
+use crate::cdr::fact::FactBody;
+use crate::cdr::journal::file::Recovery;
+use crate::cdr::journal::{Entry, Gap, Lsn};
+use crate::cdr::projection::Opening;
+use crate::cdr::record::{CallRecord, CallState, Flags};
+use crate::id::{CallId, HoldId};
+use crate::routing::hold::HoldLedger;
+
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// Which call of the world each is.
+    calls: BTreeMap<CallId, usize>,
+    /// Everything up to here was announced as durable by processes that are dead.
+    promised: Lsn,
+    starts: u64,
+    /// Facts that were written and not promised when their process died.
+    unpromised: BTreeSet<u64>,
+    /// A window that was over and forgotten may begin anew.
+    clock_was_set: bool,
+    /// A power cut took facts from the end that are in the book.
+    book_is_ahead: bool,
+    /// Use of each window as it was last seen.
+    used: BTreeMap<(SmolStr, SmolStr), u64>,
+}
+
+/// What is there when all calls are over.
+pub(crate) struct Told<'a> {
+    /// All facts of the journal.
+    pub(crate) entries: &'a [Entry],
+    pub(crate) gaps: &'a [Gap],
+    pub(crate) undecodable: u64,
+    /// Of the book.
+    pub(crate) records: Vec<CallRecord>,
+    pub(crate) used: BTreeMap<(SmolStr, SmolStr), i64>,
+    /// Calls that the projection takes for open.
+    pub(crate) live_records: usize,
+    /// Of the process that is up.
+    pub(crate) epoch: u64,
+    /// Calls whose caller got 200 after the answer was on disk.
+    pub(crate) answered: &'a [CallId],
+}
+
+/// What the facts say of a call.
+#[derive(Debug, Default)]
+struct Course {
+    admitted: u32,
+    answered: u32,
+    confirmed: u32,
+    converted: u32,
+    ended: u32,
+    orphaned: u32,
+}
+
+/// What the facts say of a hold.
+#[derive(Debug)]
+struct Hold {
+    call: Option<CallId>,
+    epoch: u64,
+    buckets: BTreeSet<(SmolStr, SmolStr)>,
+    settled: BTreeSet<(SmolStr, SmolStr)>,
+    released: u32,
+}
+
+impl Oracle {
+    pub(crate) fn admitted(&mut self, id: CallId, call: usize) {
+        self.calls.insert(id, call);
+    }
+
+    pub(crate) fn call_of(&self, id: CallId) -> Option<usize> {
+        self.calls.get(&id).copied()
+    }
+
+    pub(crate) fn starts(&self) -> u64 {
+        self.starts
+    }
+
+    /// The process is dead; it had promised everything up to here.
+    pub(crate) fn died(&mut self, durable: Lsn) {
+        self.promised = self.promised.max(durable);
+        // What was held and not used is free again; what was used is restored from facts.
+        self.used.clear();
+    }
+
+    /// The wall clock was set.
+    pub(crate) fn clock_was_set(&mut self) {
+        self.clock_was_set = true;
+    }
+
+    /// I1, I2: what was promised is there. What was never promised may be lost with the power, also
+    /// from between facts that are left; the book may know of it all the same.
+    pub(crate) fn started(&mut self, found: &Recovery, opening: &Opening) -> Result<(), String> {
+        self.starts += 1;
+        let promised = self.promised.seq;
+        if found.next_seq <= promised {
+            let last = found.next_seq - 1;
+            return Err(format!("I1: fact {promised} was durable, and the last is {last}"));
+        }
+        self.unpromised.extend(promised + 1..found.next_seq);
+        if let Some(gap) = found.missing.iter().chain(&opening.gaps).find(|gap| self.is_loss(gap)) {
+            return Err(format!("I1: {gap:?} is missing, and {promised} was durable"));
+        }
+        self.book_is_ahead |= found.behind_projection > 0;
+        Ok(())
+    }
+
+    /// Whether something is missing that was promised once.
+    fn is_loss(&self, gap: &Gap) -> bool {
+        (gap.first_seq..gap.first_seq + gap.count).any(|seq| !self.unpromised.contains(&seq))
+    }
+
+    /// I5: no cap is over its limit, nor does its use become less. I6: nor any concurrency.
+    pub(crate) fn caps(&mut self, ledger: &HoldLedger, limits: &BTreeMap<SmolStr, u64>) -> Verdict {
+        for reading in ledger.readings() {
+            let (bucket, usage) = (reading.bucket, reading.usage);
+            let limit = limits.get(&bucket.cap).copied().unwrap_or_default();
+            let late = ledger.counters().overshoots;
+            if usage.used + usage.held > limit + late {
+                let what = format!(
+                    "I5: {} in {}: {} used and {} held of {limit}",
+                    bucket.cap, bucket.window, usage.used, usage.held
+                );
+                return Err((None, what));
+            }
+            let before = self.used.insert((bucket.cap.clone(), bucket.window), usage.used);
+            let is_less = before.is_some_and(|before| usage.used < before);
+            if is_less && !self.clock_was_set {
+                return Err((None, format!("I5: the use of {} became less", bucket.cap)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn at_rest(&self, told: &Told<'_>, ledger: &HoldLedger) -> Verdict {
+        self.journal_is_whole(told)?;
+        // Where facts are missing that nobody promised, the rest need not tell whole stories.
+        let is_torn = self.book_is_ahead || !told.gaps.is_empty();
+        let (calls, holds) = match read(told.entries) {
+            Err(_) if is_torn => return Ok(()),
+            read => read?,
+        };
+        if !is_torn {
+            calls_are_closed(&calls, told)?;
+            records_make_sense(&calls, told)?;
+            usage_is_the_same(told, (!self.clock_was_set).then_some(ledger))?;
+        }
+        for id in told.answered {
+            let answered = calls.get(id).is_some_and(|course| course.answered == 1);
+            check(answered, *id, || {
+                String::from("I1: the caller has a 200, the journal no answer")
+            })?;
+        }
+        holds_ended(&holds, told)?;
+        check_all(ledger.live() == 0, || {
+            format!("I6: {} holds are live, and no call is up", ledger.live())
+        })?;
+        for reading in ledger.readings() {
+            check_all(reading.usage.held == 0, || {
+                format!("I6: {} is held, and no call is up", reading.bucket.cap)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// I2.
+    fn journal_is_whole(&self, told: &Told<'_>) -> Verdict {
+        let gap = told.gaps.iter().find(|gap| self.is_loss(gap));
+        check_all(gap.is_none() && told.undecodable == 0, || {
+            format!("I2: the journal has a gap: {gap:?}, {} undecodable", told.undecodable)
+        })?;
+        let mut expected = 1;
+        for entry in told.entries {
+            while self.unpromised.contains(&expected) && entry.lsn.seq > expected {
+                expected += 1;
+            }
+            check_all(entry.lsn.seq == expected, || {
+                format!("I2: fact {} stands where {expected} should", entry.lsn.seq)
+            })?;
+            expected += 1;
+        }
+        Ok(())
+    }
+}
+
+type Facts = (BTreeMap<CallId, Course>, BTreeMap<HoldId, Hold>);
+
+fn read(entries: &[Entry]) -> Result<Facts, (Option<CallId>, String)> {
+    let mut calls: BTreeMap<CallId, Course> = BTreeMap::new();
+    let mut holds: BTreeMap<HoldId, Hold> = BTreeMap::new();
+    for Entry { lsn, fact } in entries {
+        let Some(call) = fact.call else { continue };
+        let course = calls.entry(call).or_default();
+        check(course.ended == 0 || matches!(fact.body, FactBody::HoldReleased(_)), call, || {
+            format!("I3: {} after the end of the call", fact.body.name())
+        })?;
+        match &fact.body {
+            FactBody::Admitted(_) => course.admitted += 1,
+            FactBody::Answered(_) => course.answered += 1,
+            FactBody::Confirmed(_) => course.confirmed += 1,
+            FactBody::Converted(_) => course.converted += 1,
+            FactBody::Ended(_) => course.ended += 1,
+            FactBody::OrphanClosed(_) => course.orphaned += 1,
+            FactBody::HoldPlaced(placed) => {
+                let names = placed.buckets.iter();
+                let hold = Hold {
+                    call: Some(call),
+                    epoch: lsn.epoch,
+                    buckets: names.map(|it| (it.cap.clone(), it.window.clone())).collect(),
+                    settled: BTreeSet::new(),
+                    released: 0,
+                };
+                let twice = holds.insert(placed.hold, hold).is_some();
+                check(!twice, call, || String::from("I7: a hold is placed twice"))?;
+            }
+            FactBody::HoldSettled(settled) => {
+                let hold = holds.get_mut(&settled.hold);
+                let hold = hold.ok_or_else(|| unknown_hold(call))?;
+                check(hold.released == 0, call, || {
+                    String::from("I7: a hold is settled after it was released")
+                })?;
+                for bucket in &settled.buckets {
+                    let bucket = (bucket.cap.clone(), bucket.window.clone());
+                    check(hold.buckets.contains(&bucket), call, || {
+                        format!("I7: {} is settled and was not held", bucket.0)
+                    })?;
+                    check(hold.settled.insert(bucket.clone()), call, || {
+                        format!("I7: {} is settled twice", bucket.0)
+                    })?;
+                }
+            }
+            FactBody::HoldReleased(released) => {
+                let hold = holds.get_mut(&released.hold);
+                let hold = hold.ok_or_else(|| unknown_hold(call))?;
+                hold.released += 1;
+                check(hold.released == 1, call, || String::from("I7: a hold is released twice"))?;
+            }
+            FactBody::Decided(_)
+            | FactBody::AttemptStarted(_)
+            | FactBody::AttemptProgress(_)
+            | FactBody::AttemptFailed(_)
+            | FactBody::Checkpoint(_)
+            | FactBody::PingAccepted(_)
+            | FactBody::SessionConsumed(_)
+            | FactBody::HandedOver(_)
+            | FactBody::Taken(_)
+            | FactBody::Transferred(_)
+            | FactBody::NodeStarted(_) => {}
+        }
+    }
+    Ok((calls, holds))
+}
+
+/// I3: one record for each call, and one closing fact.
+fn calls_are_closed(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verdict {
+    let records: BTreeMap<CallId, &CallRecord> =
+        told.records.iter().map(|record| (record.call, record)).collect();
+    for (call, course) in calls {
+        let Course { admitted, answered, converted, ended, orphaned, .. } = course;
+        check(*admitted == 1, *call, || format!("I3: {admitted} admissions"))?;
+        check(*answered <= 1, *call, || format!("I3: {answered} answers"))?;
+        check(*converted <= 1, *call, || format!("I10: converted {converted} times"))?;
+        check(*ended <= 1 && *orphaned <= 1 && ended + orphaned > 0, *call, || {
+            format!("I3: {ended} ends, closed {orphaned} times as an orphan")
+        })?;
+        let state = records.get(call).map(|record| record.state);
+        let expected = if *ended > 0 { CallState::Closed } else { CallState::OrphanClosed };
+        check(state == Some(expected), *call, || {
+            format!("I3: its record is {state:?}, the facts say {expected:?}")
+        })?;
+    }
+    check_all(records.len() == calls.len(), || {
+        format!("I3: {} records of {} calls", records.len(), calls.len())
+    })?;
+    check_all(told.live_records == 0, || {
+        format!("I3: {} records are open, and no call is up", told.live_records)
+    })
+}
+
+/// I4, and I10: times are in order, and nobody pays for a call that did not convert.
+fn records_make_sense(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verdict {
+    for record in &told.records {
+        let call = record.call;
+        let answered = calls.get(&call).is_some_and(|course| course.answered > 0);
+        check(record.answered_ms.is_some() == answered, call, || {
+            String::from("I4: the record and the facts differ about the answer")
+        })?;
+        check(record.talk_ms.is_some() == answered, call, || {
+            format!("I4: answered is {answered}, talk is {:?}", record.talk_ms)
+        })?;
+        if let (Some(from), Some(to), Some(talk), CallState::Closed) =
+            (record.answered_ms, record.ended_ms, record.talk_ms, record.state)
+        {
+            check(to.checked_sub(from) == Some(talk), call, || {
+                format!("I4: from {from} to {to} is not a talk of {talk}")
+            })?;
+        }
+        // The end is the answer and the talk, each rounded down: a millisecond may be lost.
+        let ended_ms = record.ended_ms.map(|at| at + 1);
+        // An orphan ends where it was last known to be up.
+        let is_orphan = record.flags.contains(Flags::ORPHAN);
+        let confirmed_ms = record.confirmed_ms.filter(|_| !is_orphan);
+        let order = [record.decided_ms, record.answered_ms, confirmed_ms, ended_ms];
+        let in_order = order.iter().flatten().is_sorted();
+        check(in_order, call, || format!("I4: times out of order: {order:?}"))?;
+        let converted = calls.get(&call).is_some_and(|course| course.converted > 0);
+        let earned = record.revenue.0 > 0 || record.payout.0 > 0;
+        // What an orphan earned by a later end was no fact of the process that died.
+        check(converted == earned || is_orphan, call, || {
+            format!("I10: converted is {converted}, revenue {}", record.revenue.0)
+        })?;
+        check(record.payout <= record.revenue, call, || {
+            String::from("I10: more is paid than earned")
+        })?;
+    }
+    Ok(())
+}
+
+/// I7: what the process that is up has placed has ended.
+fn holds_ended(holds: &BTreeMap<HoldId, Hold>, told: &Told<'_>) -> Verdict {
+    for hold in holds.values().filter(|hold| hold.epoch == told.epoch) {
+        if hold.released == 0 && hold.settled != hold.buckets {
+            let what = String::from("I7: a hold was neither settled nor released");
+            return Err((hold.call, what));
+        }
+    }
+    Ok(())
+}
+
+/// I11: journal and book count the same, and so does the ledger if it is given.
+fn usage_is_the_same(told: &Told<'_>, ledger: Option<&HoldLedger>) -> Verdict {
+    let mut facts: BTreeMap<(SmolStr, SmolStr), i64> = BTreeMap::new();
+    for entry in told.entries {
+        let FactBody::HoldSettled(settled) = &entry.fact.body else { continue };
+        for bucket in settled.buckets.iter().filter(|bucket| !bucket.window.is_empty()) {
+            *facts.entry((bucket.cap.clone(), bucket.window.clone())).or_default() += bucket.amount;
+        }
+    }
+    check_all(told.used == facts, || {
+        format!("I11: the book says {:?} are used, the facts {facts:?}", told.used)
+    })?;
+    for reading in ledger.into_iter().flat_map(HoldLedger::readings) {
+        let bucket = (reading.bucket.cap, reading.bucket.window);
+        let counted = facts.get(&bucket).copied().unwrap_or_default();
+        check_all(i64::try_from(reading.usage.used) == Ok(counted), || {
+            format!("I5: the ledger counts {} in {bucket:?}, facts {counted}", reading.usage.used)
+        })?;
+    }
+    Ok(())
+}
+
+fn unknown_hold(call: CallId) -> (Option<CallId>, String) {
+    (Some(call), String::from("I7: no such hold is placed"))
+}
+
+fn check(holds: bool, call: CallId, what: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err((Some(call), what())) }
+}
+
+fn check_all(holds: bool, what: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err((None, what())) }
+}

@@ -1,0 +1,178 @@
+//! Those who decide, hold and write for the edge, where they are not the real ones: drawn by
+//! chance, late and silent too, or as a scene has them.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use smallvec::SmallVec;
+
+use crate::reason::Reason;
+use crate::sip::call::plan::{Attempt, Destination, Manner, Plan, Refusal};
+use crate::sip::flow::Transport;
+use crate::sip::leg::policy::LegPolicy;
+use crate::sip::policy::config::{EarlyMedia, EmptyProgress, PassOrDrop, ProgressPolicy};
+use crate::sip::policy::{ProgressRules, TargetConfig, TargetPolicy, Targets};
+use crate::sip::trunk::Carriers;
+
+use super::habits::{ms, one_in};
+use super::stage::NOWHERE;
+
+/// What comes, and after how long; `None`: never.
+pub(crate) type Answer<T> = Option<(Duration, T)>;
+
+/// The routing decision on a call.
+pub(crate) fn decision(call: usize, rng: &mut Rng) -> Answer<Result<Box<Plan>, Refusal>> {
+    let after = match rng.u8(..30) {
+        0 => None,
+        1 => Some(ms(rng, 2_500, 4_000)),
+        2..6 => Some(Duration::ZERO),
+        _ => Some(ms(rng, 0, 300)),
+    };
+    let outcome = match rng.u8(..25) {
+        0 => Err(Refusal { reason: Reason::NoneEligible }),
+        _ => Ok(Box::new(plan(call, rng))),
+    };
+    after.map(|after| (after, outcome))
+}
+
+/// Whether an attempt may be made.
+pub(crate) fn hold(rng: &mut Rng) -> Answer<Result<(), Reason>> {
+    let after = match rng.u8(..40) {
+        0 => None,
+        1..4 => Some(ms(rng, 0, 2_000)),
+        _ => Some(ms(rng, 0, 20)),
+    };
+    let outcome = match rng.u8(..12) {
+        0 => Err(Reason::ConcurrencyFull),
+        _ => Ok(()),
+    };
+    after.map(|after| (after, outcome))
+}
+
+/// That the answer is on disk.
+pub(crate) fn durable(rng: &mut Rng) -> Answer<()> {
+    match rng.u8(..10) {
+        0 => Some((ms(rng, 20, 500), ())),
+        1 => None,
+        _ => Some((ms(rng, 0, 15), ())),
+    }
+}
+
+/// Names a target so that its INVITE tells of which call and attempt it is.
+pub(crate) fn target_uri(call: usize, attempt: usize) -> Bytes {
+    Bytes::from(format!("sip:target-{call}-{attempt}@198.51.100.7"))
+}
+
+fn plan(call: usize, rng: &mut Rng) -> Plan {
+    let together = one_in(rng, 4);
+    let attempts: SmallVec<[Attempt; 2]> = (1..=rng.usize(1..4))
+        .map(|attempt| {
+            let address = match rng.u8(..20) {
+                0 => None,
+                1 => Some(NOWHERE),
+                _ => Some(SocketAddr::from(([198, 51, 100, rng.u8(1..10)], 5060))),
+            };
+            Attempt {
+                uri: target_uri(call, attempt),
+                destination: address.map(to),
+                further: None,
+                ring_timeout: ms(rng, 500, 20_000),
+                first_response: ms(rng, 300, 3_000),
+                max_duration: ms(rng, 1_000, 60_000),
+                dialog: LegPolicy::default(),
+                manner: manner(rng, attempt > 1 && together),
+                rules: None,
+                handover: None,
+            }
+        })
+        .collect();
+    let all = [300, 302, 404, 408, 480, 486, 500, 503, 600];
+    let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
+    let ring_budget = ms(rng, 2_000, 40_000);
+    Plan { attempts, advance_on, ring_budget, variables: None, known: vec![], redirects: 0 }
+}
+
+fn to(peer: SocketAddr) -> Destination {
+    Destination { transport: Transport::Udp, peer, tls: None, tcp_port: None }
+}
+
+/// How a target is spoken to; most are plain.
+fn manner(rng: &mut Rng, beside: bool) -> Manner {
+    static POLICY: OnceLock<Arc<TargetPolicy>> = OnceLock::new();
+    let policy = POLICY.get_or_init(|| {
+        let serde_json::Value::Object(sip) = serde_json::json!({
+            "headers": { "pass": ["X-Pass"], "add": { "X-Caller": "{caller.number}" } },
+            "identity": { "caller": ["pai", "rpid", "from"], "diversion": "pass" },
+        }) else {
+            unreachable!("a table")
+        };
+        let config = TargetConfig { id: "t", buyer: "b", sip: &sip };
+        let targets = Targets::compile([config], &Carriers::built_in(), 48);
+        let targets = targets.expect("the simulated target has no faults");
+        let policy = targets.get("t").and_then(|target| target.policy.clone());
+        policy.expect("the simulated target has a policy")
+    });
+    let progress: ProgressPolicy = match rng.u8(..8) {
+        0 => ProgressPolicy { early_media: Some(EarlyMedia::Ringing), ..Default::default() },
+        1 => ProgressPolicy {
+            empty_progress: Some(EmptyProgress::Drop),
+            ringing_after_media: Some(PassOrDrop::Drop),
+            other: Some(PassOrDrop::Drop),
+            ..Default::default()
+        },
+        _ => ProgressPolicy::default(),
+    };
+    Manner {
+        policy: one_in(rng, 4).then(|| policy.clone()),
+        progress: ProgressRules::new(&progress, &ProgressPolicy::default()),
+        barred: one_in(rng, 40),
+        destinations: [None, None],
+        leaves_progress: rng.bool(),
+        beside,
+    }
+}
+
+/// One call that is planned from beginning to end.
+#[cfg(test)]
+pub(crate) struct Scene {
+    pub(crate) caller: super::habits::Habits,
+    /// One attempt each.
+    pub(crate) targets: Vec<super::habits::Habits>,
+    /// From the question to its answer; `None`: never.
+    pub(crate) decided: Option<Duration>,
+    pub(crate) held: Option<Duration>,
+    pub(crate) durable: Option<Duration>,
+    pub(crate) weather: super::net::Weather,
+    /// All targets ring at once.
+    pub(crate) together: bool,
+}
+
+#[cfg(test)]
+impl Scene {
+    /// Patient, so that the parties decide what happens.
+    pub(crate) fn plan(&self, call: usize) -> Plan {
+        let attempt = |number: usize| Attempt {
+            uri: target_uri(call, number),
+            destination: Some(to(SocketAddr::from(([198, 51, 100, 7], 5060)))),
+            further: None,
+            ring_timeout: Duration::from_secs(30),
+            first_response: Duration::from_secs(4),
+            max_duration: Duration::from_secs(100),
+            dialog: LegPolicy::default(),
+            manner: Manner { beside: self.together && number > 1, ..Manner::default() },
+            rules: None,
+            handover: None,
+        };
+        Plan {
+            attempts: (1..=self.targets.len()).map(attempt).collect(),
+            advance_on: Arc::from([486, 503]),
+            ring_budget: Duration::from_secs(60),
+            variables: None,
+            known: vec![],
+            redirects: 0,
+        }
+    }
+}

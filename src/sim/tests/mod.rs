@@ -1,0 +1,3 @@
+mod carriers;
+mod races;
+mod rules;

@@ -1,0 +1,719 @@
+//! One endpoint, its parties, and time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hasher as _;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use foldhash::fast::FixedState;
+
+use crate::id::CallId;
+use crate::reason::Reason;
+use crate::sip::call::report::Report;
+use crate::sip::endpoint::{Admission, CallKey, Endpoint, Input, Origin, Output, Settings};
+use crate::sip::flow::Flow;
+use crate::sip::ids::IdSource;
+use crate::sip::message::Method;
+use crate::sip::trunk::TrunkIndex;
+use crate::time::{Mono, Wall};
+
+use super::Course;
+#[cfg(test)]
+use super::Faults;
+use super::audit::Audit;
+use super::edge::{self, Edge, Mishap};
+use super::habits::{Habits, ms, one_in};
+use super::ladder::{Ladder, Rung};
+use super::mind;
+use super::net::{Agenda, Weather};
+use super::party::{self, Act, Deed, PATIENCE, Party, Role, Serials};
+use super::stage::{self, NOWHERE};
+use super::tally::Tally;
+use super::text::{Glance, show};
+
+/// After the last call has begun. What still moves then moves for ever.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// What is left of a call that is over does not stir later than this…
+const SILENCE: Duration = PATIENCE.saturating_add(Duration::from_millis(100));
+/// …and a call that nobody speaks in ends before this.
+const PATIENT_SILENCE: Duration = Duration::from_secs(100);
+
+pub(crate) struct World {
+    course: Course,
+    weather: Weather,
+    endpoint: Endpoint,
+    mind: Mind,
+    now: Mono,
+    start: Mono,
+    agenda: Agenda<Event>,
+    parties: Vec<Party>,
+    by_call_id: BTreeMap<Bytes, usize>,
+    calls: Vec<Watched>,
+    keys: BTreeMap<CallKey, usize>,
+    serials: Serials,
+    out: Vec<Output>,
+    acts: Vec<Act>,
+    /// What the endpoint asked and was answered at once, to be fed when all it wants is done.
+    answers: VecDeque<Input>,
+    /// Which attempt a call last asked room for.
+    asked: BTreeMap<CallKey, u8>,
+    /// The process is dead.
+    is_down: bool,
+    /// When the endpoint last did something that can be seen.
+    last_sign: Mono,
+    tally: Tally,
+    digest: <FixedState as std::hash::BuildHasher>::Hasher,
+}
+
+/// Who decides, holds and writes.
+enum Mind {
+    Drawn,
+    Real(Box<Edge>),
+    #[cfg(test)]
+    Planned(Box<mind::Scene>),
+}
+
+/// A call, whether or not it has begun.
+struct Watched {
+    /// All luck of this call, so that it takes the same course when others are left out.
+    rng: Rng,
+    /// Of its caller.
+    address: SocketAddr,
+    audit: Audit,
+    ladder: Ladder,
+    has_begun: bool,
+    /// Its caller got 200 after the answer was on disk.
+    answered: Option<CallId>,
+}
+
+#[derive(Debug)]
+enum Event {
+    Caller { call: usize },
+    Operator { call: usize },
+    Mishap(Mishap),
+    ToEndpoint { party: usize, message: Bytes },
+    ToParty { party: usize, message: Rc<Glance> },
+    Deed { party: usize, deed: Deed },
+    Tell { call: usize, word: &'static str, number: u8, input: Input },
+}
+
+/// A rule that was broken, the call that is to blame, if one is, and what it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Breach {
+    pub(crate) call: Option<usize>,
+    pub(crate) what: String,
+    pub(crate) ladder: String,
+}
+
+/// What a world came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) tally: Tally,
+    /// Of every byte that passed the endpoint, and when.
+    pub(crate) digest: u64,
+}
+
+impl World {
+    pub(crate) fn new(course: Course) -> Self {
+        let mut rng = Rng::with_seed(course.seed);
+        let start = Mono(1_000_000_000_000);
+        let ids = IdSource::new(u128::from(rng.u64(..)), 3);
+        let weather = Weather::of_the_day(&mut rng, course.faults);
+        // Planned calls have an even seed: their ladders show each 100.
+        let trying_after = Duration::from_millis(course.seed % 2 * 100);
+        let settings = Settings { trying_after, ..stage::settings() };
+        let answer_wait = stage::settings().call.answer_wait;
+        let is_real = !one_in(&mut rng, 4) || course.sabotage.is_some();
+        let span = Duration::from_secs(60) * course.minutes;
+        let rng_of_edge = Rng::with_seed(rng.u64(..));
+        let (edge, mishaps) = Edge::new(course.faults, course.sabotage, rng_of_edge, start, span);
+        let span_ms = u64::from(course.minutes) * 60_000;
+        let mut agenda = Agenda::new();
+        let mut calls = vec![];
+        for call in 0..course.calls() {
+            let mut rng = Rng::with_seed(rng.u64(..));
+            let begins = start + ms(&mut rng, 0, span_ms);
+            if course.has(call) {
+                agenda.note(begins, Event::Caller { call });
+            }
+            let address = SocketAddr::from(([192, 0, 2, rng.u8(1..5)], 5060));
+            let audit = Audit::new(party::call_id_of(call, address), address, answer_wait);
+            calls.push(Watched {
+                rng,
+                address,
+                audit,
+                ladder: Ladder::default(),
+                has_begun: false,
+                answered: None,
+            });
+        }
+        if is_real {
+            for (at, mishap) in mishaps {
+                agenda.note(at, Event::Mishap(mishap));
+            }
+        }
+        Self {
+            weather,
+            endpoint: Endpoint::new(settings, stage::trunks(), ids, start),
+            mind: if is_real { Mind::Real(Box::new(edge)) } else { Mind::Drawn },
+            answers: VecDeque::new(),
+            asked: BTreeMap::new(),
+            is_down: false,
+            now: start,
+            start,
+            agenda,
+            parties: vec![],
+            by_call_id: BTreeMap::new(),
+            calls,
+            keys: BTreeMap::new(),
+            serials: 0,
+            out: vec![],
+            acts: vec![],
+            last_sign: start,
+            tally: Tally::default(),
+            digest: std::hash::BuildHasher::build_hasher(&FixedState::with_seed(1)),
+            course,
+        }
+    }
+
+    /// A world with one planned call in it.
+    #[cfg(test)]
+    pub(crate) fn of(scene: mind::Scene) -> Self {
+        let mut world = Self::new(Course { seed: 0, faults: Faults::NONE, ..Course::default() });
+        world.agenda = Agenda::new();
+        world.agenda.note(world.start, Event::Caller { call: 0 });
+        world.weather = scene.weather;
+        world.mind = Mind::Planned(Box::new(scene));
+        world
+    }
+
+    /// Like [`World::live`], and tells what passed the endpoint.
+    #[cfg(test)]
+    pub(crate) fn play(mut self) -> Result<Vec<String>, Breach> {
+        self.run().and_then(|()| self.rest()).map_err(|breach| self.with_ladder(breach))?;
+        Ok(self.calls[0].ladder.lines(&self.parties, |call_id| self.by_call_id[call_id]))
+    }
+
+    /// From the first call to the last trace of it. Fails with the rule that was broken and the
+    /// ladder of the call that broke it.
+    pub(crate) fn live(mut self) -> Result<Life, Breach> {
+        self.run().and_then(|()| self.rest()).map_err(|breach| self.with_ladder(breach))?;
+        for (number, call) in self.calls.iter().enumerate() {
+            if self.course.has(number) {
+                self.tally.count(&call.audit);
+            }
+        }
+        Ok(Life { tally: self.tally, digest: self.digest.finish() })
+    }
+
+    fn run(&mut self) -> Result<(), Breach> {
+        if matches!(self.mind, Mind::Real(_)) {
+            self.befall(Mishap::Start)?;
+        }
+        let end = self.start + Duration::from_secs(60) * self.course.minutes + LONGEST;
+        while let Some(next) = self.next() {
+            if next > end {
+                return Err(Breach::of_all("it does not end"));
+            }
+            self.now = self.now.max(next);
+            self.tell_time();
+            if self.endpoint.deadline().is_some_and(|deadline| deadline <= self.now) {
+                self.endpoint.handle_timeouts(self.now, &mut self.out);
+                self.obey()?;
+            } else if self.edge_deadline().is_some_and(|deadline| deadline <= self.now) {
+                self.turn_edge()?;
+            } else if let Some(event) = self.agenda.pop() {
+                self.happen(event)?;
+            }
+            self.answer()?;
+        }
+        Ok(())
+    }
+
+    /// When the next thing happens; `None` once nothing will.
+    fn next(&self) -> Option<Mono> {
+        let (event, deadline) = (self.agenda.next(), self.endpoint.deadline());
+        let silence = if self.endpoint.calls() > 0 { PATIENT_SILENCE } else { SILENCE };
+        let is_busy = matches!(&self.mind, Mind::Real(edge) if edge.is_busy());
+        let quiet = event.is_none() && !is_busy && self.now.since(self.last_sign) > silence;
+        [event, deadline, self.edge_deadline()].into_iter().flatten().min().filter(|_| !quiet)
+    }
+
+    fn edge_deadline(&self) -> Option<Mono> {
+        match &self.mind {
+            Mind::Real(edge) => edge.deadline(),
+            Mind::Drawn => None,
+            #[cfg(test)]
+            Mind::Planned(_) => None,
+        }
+    }
+
+    fn tell_time(&mut self) {
+        if let Mind::Real(edge) = &mut self.mind {
+            edge.set_clock(self.now);
+        }
+    }
+
+    fn turn_edge(&mut self) -> Result<(), Breach> {
+        if let Mind::Real(edge) = &mut self.mind {
+            self.answers.extend(edge.handle_timeouts(self.now));
+        }
+        self.answer()
+    }
+
+    /// Feeds the endpoint what it asked for, and sees to what follows.
+    fn answer(&mut self) -> Result<(), Breach> {
+        while let Some(input) = self.answers.pop_front() {
+            let told = match &input {
+                Input::Decided { call, .. } => Some((*call, "decided", 0)),
+                Input::Held { call, outcome } => {
+                    let attempt = self.asked.get(call).copied().unwrap_or_default();
+                    Some((*call, if outcome.is_ok() { "granted" } else { "denied" }, attempt))
+                }
+                Input::Durable { call } => Some((*call, "durable", 0)),
+                _ => None,
+            };
+            let call = told.and_then(|(key, ..)| self.keys.get(&key).copied());
+            match (told, call) {
+                (Some((_, word, number)), Some(call)) => self.hear(call, word, number, input)?,
+                _ => self.handle(input, call)?,
+            }
+        }
+        if let Mind::Real(edge) = &mut self.mind {
+            edge.plan_commit(self.now);
+            edge.caps_hold().map_err(|(id, what)| breach(edge, id, what))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is left, and nothing more comes.
+    fn rest(&mut self) -> Result<(), Breach> {
+        for (number, call) in self.calls.iter().enumerate() {
+            call.audit.at_rest().map_err(|what| Breach::of(number, what))?;
+        }
+        let left = (self.endpoint.calls(), self.endpoint.transactions());
+        if left != (0, 0) {
+            let what = format!("calls and transactions are left: {left:?}");
+            let call = self.left_behind();
+            return Err(Breach { call, ..Breach::of_all(what) });
+        }
+        while let Some(deadline) = self.endpoint.deadline() {
+            self.now = self.now.max(deadline);
+            self.endpoint.handle_timeouts(self.now, &mut self.out);
+            if !self.out.is_empty() {
+                return Err(Breach::of_all(format!("it stirs again: {:?}", self.out)));
+            }
+        }
+        let answered: Vec<_> = self.calls.iter().filter_map(|call| call.answered).collect();
+        if let Mind::Real(edge) = &mut self.mind {
+            edge.at_rest(self.now, &answered).map_err(|(id, what)| breach(edge, id, what))?;
+            self.tally.crashes += edge.starts() - 1;
+        }
+        Ok(())
+    }
+
+    /// A call that the endpoint still has, else one whose audit misses a response.
+    fn left_behind(&mut self) -> Option<usize> {
+        for (key, call) in &self.keys {
+            let before = self.endpoint.calls();
+            self.endpoint.abandon(*key, self.now, &mut self.out);
+            if self.endpoint.calls() < before {
+                return Some(*call);
+            }
+        }
+        self.calls.iter().position(|call| call.audit.has_open_transaction())
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Breach> {
+        match event {
+            Event::Caller { call } => {
+                self.begin(call);
+                Ok(())
+            }
+            Event::Operator { call } => {
+                let key =
+                    self.keys.iter().find(|(_, number)| **number == call).map(|(key, _)| *key);
+                let Some(key) = key else { return Ok(()) };
+                self.calls[call].ladder.add(self.now, Rung::Word("ended by operator", 0));
+                let input = Input::End { call: key, reason: Reason::HungUpByOperator };
+                self.handle(input, Some(call))
+            }
+            Event::Mishap(mishap) => self.befall(mishap),
+            Event::ToParty { party, message } => {
+                let mut acts = std::mem::take(&mut self.acts);
+                self.parties[party].hear(&message, &mut self.serials, self.now, &mut acts);
+                self.carry_out(party, acts);
+                Ok(())
+            }
+            Event::Deed { party, deed } => {
+                let mut acts = std::mem::take(&mut self.acts);
+                self.parties[party].act(deed, &mut self.serials, self.now, &mut acts);
+                self.carry_out(party, acts);
+                Ok(())
+            }
+            Event::ToEndpoint { party, message } => self.deliver(party, message),
+            Event::Tell { call, word, number, input } => self.hear(call, word, number, input),
+        }
+    }
+
+    /// The endpoint hears of those behind it.
+    fn hear(
+        &mut self,
+        call: usize,
+        word: &'static str,
+        number: u8,
+        input: Input,
+    ) -> Result<(), Breach> {
+        let watched = &mut self.calls[call];
+        watched.ladder.add(self.now, Rung::Word(word, number));
+        if matches!(input, Input::Durable { .. }) {
+            watched.audit.made_durable();
+        }
+        if matches!(input, Input::Held { outcome: Ok(()), .. }) {
+            watched.audit.granted(number);
+        }
+        self.handle(input, Some(call))
+    }
+
+    fn befall(&mut self, mishap: Mishap) -> Result<(), Breach> {
+        let Mind::Real(edge) = &mut self.mind else { return Ok(()) };
+        let word = match mishap {
+            Mishap::Kill => "killed",
+            Mishap::Start => "started again",
+            Mishap::DiskFull(true) => "the disk is full",
+            Mishap::DiskFull(false) => "the disk has room",
+            Mishap::BadSyncs(_) => "syncs will fail",
+            Mishap::BookRefuses(true) => "the book refuses",
+            Mishap::BookRefuses(false) => "the book takes",
+            Mishap::WallStep(_) => "the wall clock is set",
+        };
+        match mishap {
+            Mishap::Kill => {
+                edge.kill(self.now);
+                self.is_down = true;
+                let ids = IdSource::new(0, 0);
+                self.endpoint = Endpoint::new(stage::settings(), stage::trunks(), ids, self.now);
+                self.keys.clear();
+                self.asked.clear();
+                self.answers.clear();
+                for call in self.calls.iter_mut().filter(|call| call.has_begun) {
+                    call.audit.process_died();
+                }
+            }
+            Mishap::Start => match edge.start(self.now).map_err(Breach::of_all)? {
+                Some(endpoint) => {
+                    self.endpoint = endpoint;
+                    self.is_down = false;
+                }
+                // Whoever looks after the process tries again.
+                None => {
+                    let again = self.now + Duration::from_secs(1);
+                    self.agenda.note(again, Event::Mishap(Mishap::Start));
+                    return Ok(());
+                }
+            },
+            _ => edge.befall(mishap),
+        }
+        for call in self.calls.iter_mut().filter(|call| call.has_begun) {
+            call.ladder.add(self.now, Rung::Word(word, 0));
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, call: usize) {
+        let Watched { rng, address, .. } = &mut self.calls[call];
+        let address = *address;
+        let number = edge::number(rng);
+        let habits = match &self.mind {
+            Mind::Drawn | Mind::Real(_) => {
+                if one_in(rng, 40) {
+                    let at = self.now + ms(rng, 0, 10_000);
+                    self.agenda.note(at, Event::Operator { call });
+                }
+                Habits::of_a_caller(rng)
+            }
+            #[cfg(test)]
+            Mind::Planned(scene) => scene.caller.clone(),
+        };
+        self.calls[call].has_begun = true;
+        let mut acts = std::mem::take(&mut self.acts);
+        let party = Party::caller(call, address, number, habits, &mut acts);
+        self.by_call_id.insert(Bytes::from(party.call_id.clone()), self.parties.len());
+        self.parties.push(party);
+        self.carry_out(self.parties.len() - 1, acts);
+    }
+
+    fn deliver(&mut self, party: usize, message: Bytes) -> Result<(), Breach> {
+        if self.is_down {
+            return Ok(());
+        }
+        let Party { role, call, address, .. } = self.parties[party];
+        let glance = Glance::read(&message).expect("a party writes well-formed messages");
+        self.note(&message);
+        let watched = &mut self.calls[call];
+        watched.ladder.add(self.now, Rung::In { party, message: message.clone() });
+        watched.audit.received(&glance, self.now);
+        let origin = match role {
+            Role::Caller => Origin::Trunk(TrunkIndex(0)),
+            Role::Target => Origin::Peer,
+        };
+        let wall = match &self.mind {
+            Mind::Real(edge) => edge.wall(self.now),
+            Mind::Drawn => Wall(1_700_000_000_000),
+            #[cfg(test)]
+            Mind::Planned(_) => Wall(1_700_000_000_000),
+        };
+        self.tally.messages += 1;
+        let flow = stage::flow(address);
+        self.handle(Input::Received { flow, origin, wall, message }, Some(call))
+    }
+
+    fn handle(&mut self, input: Input, call: Option<usize>) -> Result<(), Breach> {
+        self.endpoint.handle(input, self.now, &mut self.out);
+        self.obey()?;
+        match call {
+            Some(call) => {
+                let now = self.now;
+                self.judge(call, |audit| audit.handled(now))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Carries out and judges what the endpoint wants.
+    fn obey(&mut self) -> Result<(), Breach> {
+        let mut out = std::mem::take(&mut self.out);
+        if !out.is_empty() {
+            self.last_sign = self.now;
+        }
+        if let Some(sabotage) = self.course.sabotage {
+            sabotage.tamper(&mut out);
+        }
+        for output in out {
+            match output {
+                Output::Send { flow, message } => self.sent(flow, message)?,
+                Output::Admitted(admission) => {
+                    let party = self.by_call_id[&admission.sip_call_id];
+                    let call = self.parties[party].call;
+                    self.keys.insert(admission.call, call);
+                    self.judge(call, Audit::admitted)?;
+                    self.decide(&admission, call);
+                }
+                Output::PlaceHold { call, id, attempt } => self.hold(call, id, attempt),
+                Output::Report { call: key, id, ref report, .. } => {
+                    let now = self.now;
+                    let call = self.keys[&key];
+                    self.calls[call].ladder.add(now, Rung::Report(report.clone()));
+                    let report = report.clone();
+                    self.judge(call, |audit| audit.reported(&report, now))?;
+                    self.follow_answer(call, id, &report);
+                    self.pass_on(output)?;
+                }
+                Output::Locate { .. }
+                | Output::Registration { .. }
+                | Output::Rated { .. }
+                | Output::Probed { .. }
+                | Output::Fragmented { .. } => {}
+                Output::AwaitDurable { .. }
+                | Output::Dialogs { .. }
+                | Output::OrphanEnded { .. } => self.pass_on(output)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A call that ends as answered, and whose answer was on disk when the caller heard of it, is
+    /// in the journal whatever comes.
+    fn follow_answer(&mut self, call: usize, id: CallId, report: &Report) {
+        let watched = &mut self.calls[call];
+        if matches!(report, Report::Confirmed | Report::Ended { .. })
+            && watched.audit.is_answered_durably()
+        {
+            watched.answered = Some(id);
+        }
+    }
+
+    /// What those behind the endpoint are to know.
+    fn pass_on(&mut self, output: Output) -> Result<(), Breach> {
+        match &mut self.mind {
+            Mind::Real(edge) => {
+                edge.obey(output);
+                Ok(())
+            }
+            _ => match output {
+                Output::AwaitDurable { call } => {
+                    self.await_durable(call);
+                    Ok(())
+                }
+                Output::OrphanEnded { .. } => {
+                    Err(Breach::of_all("an orphan, but no process has died"))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn sent(&mut self, flow: Flow, message: Bytes) -> Result<(), Breach> {
+        let glance = Glance::read(&message)
+            .map_err(|what| Breach::of_all(format!("{what} in {}", show(&message))))?;
+        self.tally.messages += 1;
+        self.note(&message);
+        let (now, to) = (self.now, flow.peer);
+        let known = self.by_call_id.get(&glance.call_id).copied();
+        let party = match known {
+            Some(party) => party,
+            None => self.meet(&glance, to)?,
+        };
+        let call = self.parties[party].call;
+        self.calls[call].ladder.add(now, Rung::Out { to, message });
+        self.judge(call, |audit| audit.sent(&glance, to, now))?;
+        if to == NOWHERE {
+            let input = Input::FlowFailed { flow };
+            self.tell(call, Duration::from_millis(2), "unreachable", 0, input);
+            return Ok(());
+        }
+        let glance = Rc::new(glance);
+        for delay in self.weather.carry(&mut self.calls[call].rng) {
+            let message = glance.clone();
+            self.agenda.note(now + delay, Event::ToParty { party, message });
+        }
+        Ok(())
+    }
+
+    /// A target comes into being with its INVITE, whose Request-URI says of which call it is.
+    fn meet(&mut self, invite: &Glance, address: SocketAddr) -> Result<usize, Breach> {
+        let nobody = || Breach::of_all(format!("a message to nobody: {}", show(&invite.raw)));
+        let uri = show(&invite.uri());
+        // A target that was planned, or the place that one of those has named in a 3xx.
+        let planned = uri.strip_prefix("sip:target-").or_else(|| uri.strip_prefix("sip:user-bleg"));
+        let named =
+            planned.and_then(|user| user.split('@').next()?.split_once('-')?.0.parse().ok());
+        let call: usize = named.ok_or_else(nobody)?;
+        if invite.method() != Some(Method::Invite) || call >= self.calls.len() {
+            return Err(nobody());
+        }
+        let attempt = self.calls[call].audit.last_started().ok_or_else(nobody)?;
+        self.judge(call, |audit| audit.add_target(attempt, invite, address))?;
+        let mut habits = match &self.mind {
+            Mind::Drawn | Mind::Real(_) => Habits::of_a_target(&mut self.calls[call].rng),
+            #[cfg(test)]
+            Mind::Planned(scene) => {
+                scene.targets.get(usize::from(attempt) - 1).cloned().unwrap_or_default()
+            }
+        };
+        if address == NOWHERE {
+            habits.vanish = Some(Duration::ZERO);
+        }
+        let party = self.parties.len();
+        let invite = Rc::new(invite.clone());
+        self.parties.push(Party::target(call, attempt, address, habits, &invite));
+        self.by_call_id.insert(invite.call_id.clone(), party);
+        Ok(party)
+    }
+
+    fn carry_out(&mut self, party: usize, mut acts: Vec<Act>) {
+        let call = self.parties[party].call;
+        for act in acts.drain(..) {
+            match act {
+                Act::Send(message) => {
+                    for delay in self.weather.carry(&mut self.calls[call].rng) {
+                        let message = message.clone();
+                        self.agenda.note(self.now + delay, Event::ToEndpoint { party, message });
+                    }
+                }
+                Act::Later(after, deed) => {
+                    self.agenda.note(self.now + after, Event::Deed { party, deed });
+                }
+            }
+        }
+        self.acts = acts;
+    }
+
+    fn decide(&mut self, admission: &Admission, call: usize) {
+        let answer = match &mut self.mind {
+            Mind::Real(edge) => return self.answers.extend(edge.admit(call, admission)),
+            Mind::Drawn => mind::decision(call, &mut self.calls[call].rng),
+            #[cfg(test)]
+            Mind::Planned(scene) => {
+                scene.decided.map(|after| (after, Ok(Box::new(scene.plan(call)))))
+            }
+        };
+        if let Some((after, outcome)) = answer {
+            let input = Input::Decided { call: admission.call, outcome };
+            self.tell(call, after, "decided", 0, input);
+        }
+    }
+
+    fn hold(&mut self, key: CallKey, id: CallId, attempt: u8) {
+        let call = self.keys[&key];
+        let answer = match &mut self.mind {
+            Mind::Real(edge) => {
+                self.asked.insert(key, attempt);
+                return self.answers.extend(edge.place_hold(key, id, attempt, self.now));
+            }
+            Mind::Drawn => mind::hold(&mut self.calls[call].rng),
+            #[cfg(test)]
+            Mind::Planned(scene) => scene.held.map(|after| (after, Ok(()))),
+        };
+        if let Some((after, outcome)) = answer {
+            let word = if outcome.is_ok() { "granted" } else { "denied" };
+            self.tell(call, after, word, attempt, Input::Held { call: key, outcome });
+        }
+    }
+
+    fn await_durable(&mut self, key: CallKey) {
+        let call = self.keys[&key];
+        let answer = match &self.mind {
+            Mind::Real(_) => None,
+            Mind::Drawn => mind::durable(&mut self.calls[call].rng),
+            #[cfg(test)]
+            Mind::Planned(scene) => scene.durable.map(|after| (after, ())),
+        };
+        if let Some((after, ())) = answer {
+            self.tell(call, after, "durable", 0, Input::Durable { call: key });
+        }
+    }
+
+    fn tell(&mut self, call: usize, after: Duration, word: &'static str, number: u8, input: Input) {
+        self.agenda.note(self.now + after, Event::Tell { call, word, number, input });
+    }
+
+    fn judge(
+        &mut self,
+        call: usize,
+        rule: impl FnOnce(&mut Audit) -> Result<(), String>,
+    ) -> Result<(), Breach> {
+        rule(&mut self.calls[call].audit).map_err(|what| Breach::of(call, what))
+    }
+
+    fn note(&mut self, message: &Bytes) {
+        self.digest.write_u64(self.now.0);
+        self.digest.write(message);
+    }
+
+    fn with_ladder(&self, breach: Breach) -> Breach {
+        let alone = self.course.only.as_deref().filter(|only| only.len() == 1);
+        let call = breach.call.or_else(|| alone.and_then(|only| only.first().copied()));
+        let ladder = call.and_then(|call| self.calls.get(call));
+        let ladder = ladder.map(|call| call.ladder.text(&self.parties)).unwrap_or_default();
+        Breach { ladder, ..breach }
+    }
+}
+
+impl Breach {
+    fn of(call: usize, what: impl Into<String>) -> Self {
+        Self { call: Some(call), what: what.into(), ladder: String::new() }
+    }
+
+    fn of_all(what: impl Into<String>) -> Self {
+        Self { call: None, what: what.into(), ladder: String::new() }
+    }
+}
+
+fn breach(edge: &Edge, id: Option<CallId>, what: String) -> Breach {
+    Breach { call: id.and_then(|id| edge.call_of(id)), ..Breach::of_all(what) }
+}
