@@ -362,9 +362,8 @@ fn settle_money(record: &mut CallRecord) {
     // An answer that the caller never took is worth nothing. That it did is said by its ACK or its
     // BYE; of a call whose process died the ACK may have come to nobody. One who was answered before
     // the target takes its answer when it is connected to it, and not before.
-    let ended_as_taken = !ended
-        || record.end_party == Some(Party::Caller)
-        || record.flags.contains(Flags::ORPHAN);
+    let ended_as_taken =
+        !ended || record.end_party == Some(Party::Caller) || record.flags.contains(Flags::ORPHAN);
     let taken = record.confirmed_ms.is_some() || (record.taken_ms.is_none() && ended_as_taken);
     let terms = match record.answered_leg.filter(|_| taken) {
         Some(_) => record.attempt().and_then(|attempt| attempt.terms.as_ref()),
@@ -432,7 +431,7 @@ mod tests {
     #[test]
     fn nobody_pays_for_an_answer_that_the_caller_never_took() {
         let talk = || Script::new().dial(1).answer_at(1_000);
-        let by = |party, reason| Ended { party, reason, status: 200, q850: None };
+        let by = |party, reason| Ended { party, reason, status: 200, q850: None, talk_ms: None };
         let by_target = || by(Party::Target, Reason::TargetHungUp);
 
         let never_taken = talk().then(181_000, by(Party::System, Reason::MaxDuration)).record();

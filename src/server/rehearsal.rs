@@ -1,7 +1,7 @@
 //! A process without sockets, threads and a clock of its own, for whoever turns it by hand: the
 //! simulator. It is started as a server is, and made of the same parts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -24,7 +24,7 @@ use crate::sip::policy::Targets;
 use crate::sip::trunk::Trunks;
 
 use super::accounting::{give_back, journal_settings, projection_settings};
-use super::addresses::Addresses;
+use super::addresses::{Addresses, Wanted};
 use super::bridge::{Bridge, DurableMark, Parts};
 use super::clock::{Clock, SetClock};
 use super::deciding::Deciding;
@@ -34,9 +34,11 @@ use super::legs::TargetLegs;
 use super::limits::{TargetLimits, TrunkLimits};
 use super::metrics::CallMetrics;
 use super::orphans::{self, OpenOrphans};
+use super::standing::Standing;
 use super::tls::TlsParties;
 use super::{
-    compile_legs, compile_routing, compile_targets, compile_trunks, endpoint_settings, transport,
+    compile_legs, compile_routing, compile_targets, compile_trunks, endpoint_settings,
+    health_rules, transport,
 };
 
 /// A compiled configuration, from which processes are started.
@@ -92,12 +94,15 @@ impl Blueprint {
     /// All faults of the configuration.
     pub fn new(config: &Config) -> Result<Self, StartError> {
         let snapshot = compile_routing(config)?;
-        let addresses = Addresses::new(&snapshot, BTreeSet::new(), BTreeMap::new());
+        let trunks = Arc::new(compile_trunks(config)?);
+        let dialing = Arc::new(Dialing::compile(config)?);
+        let wanted = Wanted::of(&snapshot, &dialing, &trunks);
+        let addresses = Addresses::new(&wanted.literals, BTreeMap::new());
         Ok(Self {
             settings: config.settings.clone(),
-            trunks: Arc::new(compile_trunks(config)?),
+            trunks,
             legs: Arc::new(compile_legs(config)?),
-            dialing: Arc::new(Dialing::compile(config)?),
+            dialing,
             targets: Arc::new(compile_targets(config)?),
             addresses: Arc::new(ArcSwap::from_pointee(addresses)),
             snapshot,
@@ -164,6 +169,7 @@ impl Blueprint {
         let parts = Parts {
             deciding: Arc::clone(&deciding),
             addresses: Arc::clone(&self.addresses),
+            standing: Arc::new(Standing::new(health_rules(settings))),
             trunks: Arc::clone(trunks),
             legs: Arc::clone(&self.legs),
             dialing: Arc::clone(&self.dialing),

@@ -18,7 +18,7 @@ use crate::cdr::projection::Projection;
 use crate::id::CallId;
 use crate::routing::hold::Bucket;
 use crate::server::bridge::{Answer, Bridge, DurableMark};
-use crate::server::clock::SetClock;
+use crate::server::clock::{Clock, SetClock};
 use crate::server::deciding::Deciding;
 use crate::server::rehearsal::{Ground, Rehearsal, at_once};
 use crate::sip::call::plan::{Plan, Refusal};
@@ -280,16 +280,22 @@ impl Edge {
         let bridge = &mut process.bridge;
         match output {
             Output::AwaitDurable { call } => bridge.await_durable(call),
-            Output::Dialogs { call, caller, target } => bridge.dialogs(call, caller, target),
+            Output::Dialogs { call, caller, target, farewells } => {
+                bridge.dialogs(call, caller, target);
+                if let Some(farewells) = farewells {
+                    let now = Clock::Set(Arc::clone(&self.clock)).mono();
+                    bridge.farewells(call, &farewells, now);
+                }
+            }
             Output::OrphanEnded { id, at, party, q850 } => {
                 bridge.orphan_ended(id, at, party, q850);
             }
-            Output::Report { call, id, at, report } => {
+            Output::Report { call, id, at, report, last_heard } => {
                 let ends = matches!(report, Report::Ended { .. });
                 if ends && self.sabotage == Some(Sabotage::LostEnd) {
                     return;
                 }
-                let converts_at = bridge.report(call, id, at, report);
+                let converts_at = bridge.report(call, id, at, report, last_heard);
                 process.conversions.extend(converts_at.map(|at| Reverse((at, call))));
             }
             Output::Send { .. }

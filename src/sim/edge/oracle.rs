@@ -249,6 +249,9 @@ fn read(entries: &[Entry]) -> Result<Facts, (Option<CallId>, String)> {
             | FactBody::PingAccepted(_)
             | FactBody::SessionConsumed(_)
             | FactBody::HandedOver(_)
+            | FactBody::Referred(_)
+            | FactBody::AddressFailed(_)
+            | FactBody::Farewells(_)
             | FactBody::Taken(_)
             | FactBody::Transferred(_)
             | FactBody::NodeStarted(_) => {}
