@@ -599,7 +599,7 @@ mod tests {
 
     #[test]
     fn a_call_whose_party_was_found_gone_ends_when_that_was_last_heard() {
-        let script = Script::new().dial(1).answer_at(1_000);
+        let script = Script::new().dial(1).answer_at(1_000).then(1_200, Confirmed {});
         let lost = script.clone().lose_at(333_000, 240_000).record();
         let early = script.convert_at(91_000).lose_at(333_000, 12_000).record();
 

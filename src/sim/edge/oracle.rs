@@ -315,7 +315,11 @@ fn records_make_sense(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verd
         let converted = calls.get(&call).is_some_and(|course| course.converted > 0);
         let earned = record.revenue.0 > 0 || record.payout.0 > 0;
         // What an orphan earned by a later end was no fact of the process that died.
-        check(converted == earned || is_orphan, call, || {
+        // Of a party that is found gone a conversion is taken back if it came after its last word.
+        let taken_back =
+            record.flags.contains(Flags::END_INFERRED) && record.converted_ms.is_none();
+        let as_told = converted == earned || (taken_back && !earned);
+        check(as_told || is_orphan, call, || {
             format!("I10: converted is {converted}, revenue {}", record.revenue.0)
         })?;
         check(record.payout <= record.revenue, call, || {

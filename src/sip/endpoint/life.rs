@@ -42,7 +42,13 @@ impl CallEntry {
     }
 
     /// What goes with a report: of the end of a call that was presumed gone, when it really ended.
-    pub(super) fn last_heard_before(&mut self, report: &Report) -> Option<Mono> {
+    /// No call ends before the caller took its answer, however long ago the target gave it.
+    pub(super) fn last_heard_before(&mut self, report: &Report, now: Mono) -> Option<Mono> {
+        if matches!(report, Report::Confirmed)
+            && let Some(target) = &mut self.target
+        {
+            target.last_heard = target.last_heard.max(now);
+        }
         let is_end = matches!(report, Report::Ended { .. });
         self.rare.as_mut().filter(|_| is_end)?.last_heard.take()
     }

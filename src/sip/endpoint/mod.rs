@@ -541,7 +541,7 @@ impl Endpoint {
                     let id = entry.id;
                     entry.name_dialogs(key, &report, &mut self.wire);
                     entry.rate_report(&report, &mut self.wire);
-                    let last_heard = entry.last_heard_before(&report);
+                    let last_heard = entry.last_heard_before(&report, now);
                     let told = Output::Report { call: key, id, at: now, report, last_heard };
                     self.wire.out.push(told);
                 }
