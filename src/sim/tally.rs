@@ -31,9 +31,9 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn count(&mut self, audit: &Audit) {
+    /// What became of a call, as far as one process has seen it.
+    pub(crate) fn note(&mut self, audit: &Audit) {
         let final_status = audit.caller_final();
-        self.calls += 1;
         self.answered += u64::from(final_status == Some(200));
         self.cancelled += u64::from(final_status == Some(487));
         self.refused += u64::from(final_status.is_some_and(|status| status > 200 && status != 487));

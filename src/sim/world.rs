@@ -204,7 +204,8 @@ impl World {
         self.run().and_then(|()| self.rest()).map_err(|breach| self.with_ladder(breach))?;
         for (number, call) in self.calls.iter().enumerate() {
             if self.course.has(number) {
-                self.tally.count(&call.audit);
+                self.tally.calls += 1;
+                self.tally.note(&call.audit);
             }
         }
         Ok(Life { tally: self.tally, digest: self.digest.finish() })
@@ -400,7 +401,9 @@ impl World {
                 self.keys.clear();
                 self.asked.clear();
                 self.answers.clear();
-                for call in self.calls.iter_mut().filter(|call| call.has_begun) {
+                let begun = self.calls.iter_mut().filter(|call| call.has_begun);
+                for call in begun {
+                    self.tally.note(&call.audit);
                     call.audit.process_died();
                 }
             }
