@@ -156,11 +156,10 @@ pub fn same_uri(one: &[u8], other: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
+    use super::super::tests::plan;
     use super::*;
     use crate::sip::flow::{TlsPeer, Transport};
-    use crate::sip::leg::policy::LegPolicy;
     use crate::sip::policy::Destinations;
     use crate::sip::policy::config::DestinationPolicy;
     use crate::sip::target::{TargetConfig, TargetRules};
@@ -256,22 +255,7 @@ mod tests {
     }
 
     fn attempt() -> Attempt {
-        Attempt {
-            uri: Bytes::from_static(b"sip:q@buyer.example"),
-            destination: Some(Destination {
-                transport: Transport::Udp,
-                peer: "192.0.2.9:5060".parse().unwrap(),
-                tls: None,
-                tcp_port: None,
-            }),
-            further: None,
-            ring_timeout: Duration::from_secs(6),
-            first_response: Duration::from_secs(2),
-            max_duration: Duration::from_secs(60),
-            dialog: LegPolicy::default(),
-            manner: Manner::default(),
-            rules: None,
-            handover: None,
-        }
+        let planned = plan(1).attempts.remove(0);
+        Attempt { uri: Bytes::from_static(b"sip:q@buyer.example"), ..planned }
     }
 }

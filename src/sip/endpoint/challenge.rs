@@ -217,26 +217,12 @@ impl Endpoint {
 
     /// Nobody waits for an attempt that was given up.
     fn still_wanted(&mut self, refused: &Refused) -> bool {
-        match refused.owner {
-            Owner::Attempt { call, attempt } => self.calls.get_mut(call).is_some_and(|entry| {
-                let is_its = |leg: &Leg| leg.invite == refused.transaction;
-                entry.new_party().is_some_and(is_its)
-                    || entry.attempt_leg(attempt).is_some_and(|leg| is_its(leg))
-            }),
-            Owner::Nobody
-            | Owner::Call(_)
-            | Owner::Reinvite { .. }
-            | Owner::Bye { .. }
-            | Owner::Probe { .. }
-            | Owner::Refresh { .. }
-            | Owner::Move { .. }
-            | Owner::Refer { .. }
-            | Owner::Connect { .. }
-            | Owner::Notify { .. }
-            | Owner::Registration(_)
-            | Owner::Prober(_)
-            | Owner::Relay { .. } => true,
-        }
+        let Some((call, attempt)) = refused.owner.attempt() else { return true };
+        self.calls.get_mut(call).is_some_and(|entry| {
+            let is_its = |leg: &Leg| leg.invite == refused.transaction;
+            entry.new_party().is_some_and(is_its)
+                || entry.attempt_leg(attempt).is_some_and(|leg| is_its(leg))
+        })
     }
 
     /// RFC 3261 §22.2: the number rises. In a dialog others may have been used since.

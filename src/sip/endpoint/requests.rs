@@ -189,22 +189,8 @@ impl Endpoint {
         let (why, q850) = reason_of(&cancel);
         let entry = self.wire.transactions.get(transaction);
         let owner = entry.map_or(Owner::Nobody, |entry| entry.owner);
-        let tag = match owner {
-            Owner::Call(call) => self.calls.get(call).map(|entry| entry.caller.tag.clone()),
-            Owner::Nobody
-            | Owner::Reinvite { .. }
-            | Owner::Attempt { .. }
-            | Owner::Bye { .. }
-            | Owner::Probe { .. }
-            | Owner::Refresh { .. }
-            | Owner::Move { .. }
-            | Owner::Refer { .. }
-            | Owner::Connect { .. }
-            | Owner::Notify { .. }
-            | Owner::Registration(_)
-            | Owner::Prober(_)
-            | Owner::Relay { .. } => None,
-        };
+        let called = if let Owner::Call(call) = owner { self.calls.get(call) } else { None };
+        let tag = called.map(|entry| entry.caller.tag.clone());
         // Of a call that is over only the transaction is left; a To tag is owed all the same.
         let tag = tag.unwrap_or_else(|| self.wire.stateless_tag(&cancel));
         let answer = self.wire.accept(cancel, flow, now);

@@ -155,24 +155,9 @@ impl Endpoint {
                 let other = entry.flow;
                 (other.peer, other.transport, other.tls) == (flow.peer, flow.transport, flow.tls)
             })
-            .filter_map(|(key, entry)| match entry.owner {
-                Owner::Attempt { call, attempt } => Some((key, call, attempt)),
-                Owner::Nobody
-                | Owner::Call(_)
-                | Owner::Reinvite { .. }
-                | Owner::Bye { .. }
-                | Owner::Probe { .. }
-                | Owner::Refresh { .. }
-                | Owner::Move { .. }
-                | Owner::Refer { .. }
-                | Owner::Connect { .. }
-                | Owner::Notify { .. }
-                | Owner::Registration(_)
-                | Owner::Prober(_)
-                | Owner::Relay { .. } => None,
-            })
+            .filter_map(|(key, entry)| Some((key, entry.owner.attempt()?)))
             .collect();
-        for (key, call, attempt) in hit {
+        for (key, (call, attempt)) in hit {
             let leg = self.calls.get_mut(call).and_then(|entry| entry.attempt_leg(attempt));
             let waits = |leg: &Leg| leg.state == LegState::Early && !leg.heard && leg.invite == key;
             if leg.is_some_and(|leg| waits(leg))

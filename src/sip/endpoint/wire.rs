@@ -160,6 +160,12 @@ impl Owner {
 }
 
 impl Owner {
+    /// The attempt whose INVITE it is.
+    pub(super) fn attempt(self) -> Option<(CallKey, AttemptNumber)> {
+        let Self::Attempt { call, attempt } = self else { return None };
+        Some((call, attempt))
+    }
+
     /// The leg on which we asked something within the call, and go on with it.
     pub(super) fn within_call(self) -> Option<(CallKey, Side)> {
         match self {

@@ -270,13 +270,7 @@ async fn numbering_goes_on_after_the_projection_if_the_directory_is_lost() {
 #[tokio::test]
 async fn after_a_failed_sync_the_same_numbers_are_written_to_another_segment() {
     let desk = Desk::new();
-    let (journal, _) = desk.open();
-    let first = desk.append(&journal, 1..=3, Durability::Durable);
-    journal.appender().wait(first).await.unwrap();
-    desk.disk.fail_syncs(1);
-
-    let second = desk.append(&journal, 4..=6, Durability::Durable);
-    journal.appender().wait(second).await.unwrap();
+    let journal = desk.open_and_fail_a_sync().await;
 
     assert_eq!(journal.stats().errors.load(Ordering::Relaxed), 1);
     assert_eq!(journal.appender().pressure(), Pressure::None);
@@ -292,12 +286,7 @@ async fn after_a_failed_sync_the_same_numbers_are_written_to_another_segment() {
 #[tokio::test]
 async fn what_is_left_of_a_failed_sync_does_not_hide_what_was_written_again() {
     let desk = Desk::new();
-    let (journal, _) = desk.open();
-    let first = desk.append(&journal, 1..=3, Durability::Durable);
-    journal.appender().wait(first).await.unwrap();
-    desk.disk.fail_syncs(1);
-    let second = desk.append(&journal, 4..=6, Durability::Durable);
-    journal.appender().wait(second).await.unwrap();
+    let journal = desk.open_and_fail_a_sync().await;
     journal.close().unwrap();
 
     let suspect = desk.segments()[0].path(desk.dir.path(), 1);
@@ -492,6 +481,17 @@ struct Desk {
 }
 
 impl Desk {
+    /// Facts 1 to 3 are durable at once, 4 to 6 after a sync that failed.
+    async fn open_and_fail_a_sync(&self) -> Journal {
+        let (journal, _) = self.open();
+        let first = self.append(&journal, 1..=3, Durability::Durable);
+        journal.appender().wait(first).await.unwrap();
+        self.disk.fail_syncs(1);
+        let second = self.append(&journal, 4..=6, Durability::Durable);
+        journal.appender().wait(second).await.unwrap();
+        journal
+    }
+
     fn new() -> Self {
         let now_ms = Arc::new(AtomicI64::new(START_MS));
         Self { dir: TempDir::new().unwrap(), disk: FlakyDisk::default(), now_ms }

@@ -75,6 +75,25 @@ fn a_request_that_the_other_party_no_longer_knows_ends_the_call_when_that_was_la
 }
 
 #[test]
+fn no_call_ends_before_its_caller_took_the_answer() {
+    let mut rig = Rig::new();
+    let mut caller = rig.invite("a");
+    let mut target = rig.target(TARGET);
+    target.respond(&mut rig, 200, SDP_B);
+    caller.statuses(&mut rig);
+    rig.pass(2 * S);
+    caller.ack(&mut rig);
+    let taken = rig.now;
+    target.requests(&mut rig);
+    rig.pass(10 * S);
+    caller.request(&mut rig, "INFO", "Signal=1");
+    target.respond(&mut rig, 481, "");
+
+    assert_eq!(ended(&rig), Some(Reason::DialogLost));
+    assert_eq!(rig.last_heard, Some(taken));
+}
+
+#[test]
 fn an_end_that_somebody_told_is_not_inferred() {
     let mut rig = Rig::new();
     let (mut caller, _) = rig.connected();
