@@ -45,8 +45,8 @@ fn a_challenge_is_answered_or_not(request: &Message, response: &Message) {
     let account = Account::new("fuzz".into(), &config);
     let mut nonces = Nonces::default();
     nonces.challenged(&account, request.headers(), response.headers(), 0);
-    for proof in nonces.proofs(&account, b"INVITE", b"sip:a@b", 7) {
-        assert!(!format!("{proof:?}").contains(['\r', '\n']));
+    for (_, proof) in nonces.proofs(&account, b"INVITE", b"sip:a@b", 7) {
+        assert!(!proof.iter().any(|byte| b"\r\n".contains(byte)));
     }
 }
 

@@ -47,10 +47,18 @@ impl Standing {
             return order(locations, draw, |_| false);
         }
         let mut rated = self.rated.lock();
-        order(locations, draw, |location| {
-            let health = rated.get_mut(&(location.transport, location.peer));
-            health.is_some_and(|health| health.is_passed_over(now))
-        })
+        let address = |location: &Location| (location.transport, location.peer);
+        let chosen = order(locations, draw, |location| {
+            rated.get(&address(location)).is_some_and(|health| health.is_down(now))
+        });
+        // Only where the call begins: the others may never be tried.
+        if let [first, _, ..] = &chosen[..]
+            && let Some(health) = rated.get_mut(&address(first))
+            && !health.is_down(now)
+        {
+            health.begin_trial(now);
+        }
+        chosen
     }
 
     /// What a call has learnt of an address.
@@ -153,6 +161,25 @@ mod tests {
 
     const RULES: HealthRules =
         HealthRules { penalty: Duration::from_secs(30), penalty_max: Duration::from_secs(300) };
+
+    #[test]
+    fn calls_that_begin_elsewhere_leave_an_address_its_trial() {
+        let standing = Standing::new(RULES);
+        let second = Location { rank: 1, entry: 2, ..at(2) };
+        let locations = [at(1), second];
+        let address = |location: &Location| (location.transport, location.peer);
+        standing.rate(address(&locations[1]), Err(Failing::Gone), Mono(0));
+        let over = Mono(0) + RULES.penalty;
+
+        for draw in 0..10 {
+            standing.order(&locations, draw, over);
+        }
+        assert!(!standing.rated.lock()[&address(&locations[1])].is_down(over));
+
+        standing.rate(address(&locations[0]), Err(Failing::Gone), over);
+        assert_eq!(standing.order(&locations, 1, over)[0].peer, locations[1].peer, "its trial");
+        assert!(standing.rated.lock()[&address(&locations[1])].is_down(over));
+    }
 
     #[test]
     fn an_address_that_failed_is_tried_last_by_all_and_its_neighbours_as_before() {

@@ -10,6 +10,8 @@ use crate::sim::mind::Scene;
 use crate::sim::net::Weather;
 use crate::sim::world::World;
 
+const MS: Duration = Duration::from_millis(1);
+
 #[test]
 fn a_cancel_right_behind_its_invite_is_not_lost_and_no_target_rings() {
     let caller = Habits { cancel: Some(MS), ..caller() };
@@ -273,9 +275,6 @@ fn the_answer_to_a_late_offer_is_not_owed_beyond_the_call() {
     assert_eq!(lines[acknowledged + 1], "-> target 1: BYE");
 }
 
-const MS: Duration = Duration::from_millis(1);
-
-/// One who waits for the answer and says nothing.
 #[test]
 fn of_two_that_answer_at_once_one_has_the_call_and_the_other_a_bye() {
     let answers = |at| Habits { steps: vec![(MS, 180), (at, 200)], ..Habits::default() };
@@ -292,6 +291,7 @@ fn of_two_that_answer_at_once_one_has_the_call_and_the_other_a_bye() {
     assert_eq!(lines.iter().filter(|line| **line == "-> caller: 200 INVITE").count(), 1);
 }
 
+/// One who waits for the answer and says nothing.
 fn caller() -> Habits {
     Habits { ack: Some(Duration::ZERO), ..Habits::default() }
 }

@@ -16,7 +16,7 @@ pub type Order<'a> = SmallVec<[&'a Location; 4]>;
 pub fn order<'a>(
     locations: &'a [Location],
     draw: u64,
-    mut is_down: impl FnMut(&Location) -> bool,
+    is_down: impl Fn(&Location) -> bool,
 ) -> Order<'a> {
     let mut chance = Chance(draw);
     let mut chosen = Order::new();

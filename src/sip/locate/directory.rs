@@ -88,7 +88,14 @@ impl Directory {
         for entry in self.questions.values_mut() {
             entry.users.clear();
         }
-        self.wanted = services.into_iter().map(Wanted::new).collect();
+        let before = std::mem::take(&mut self.wanted).into_iter();
+        let mut before: BTreeMap<Service, Arc<[Location]>> =
+            before.map(|wanted| (wanted.service, wanted.locations)).collect();
+        let again = |service: Service| {
+            let locations = before.remove(&service).unwrap_or_default();
+            Wanted { locations, ..Wanted::new(service) }
+        };
+        self.wanted = services.into_iter().map(again).collect();
         for position in 0..self.wanted.len() {
             self.evaluate(position, now);
         }
@@ -399,6 +406,8 @@ mod tests {
 
         answer(&mut directory, &after, "_sip._udp.b.example", Kind::Srv, 60, 60);
         assert_eq!(peers(&directory), ["192.0.2.1:5070"], "two.example is being asked for");
+        directory.want([service("sip:b.example")], at(60));
+        assert_eq!(peers(&directory), ["192.0.2.1:5070"], "also after a new configuration");
         answer_all(&mut directory, &after, &[], 60);
         assert_eq!(peers(&directory), ["192.0.2.2:5080"]);
         let left = directory.ask(64, at(1_000_000));

@@ -51,23 +51,15 @@ const UNAVAILABLE_MAX: u8 = 3;
 const TRIAL: Duration = Duration::from_secs(5);
 
 impl Health {
-    /// Whether it is to be tried after all others. One that was down for its time is tried by the
-    /// first call that asks: for others it stays down until that has heard of it.
-    pub fn is_passed_over(&mut self, now: Mono) -> bool {
-        if self.probed_down {
-            return true;
-        }
-        match self.down_until {
-            None => false,
-            Some(until) if now < until => true,
-            Some(_) => {
-                self.down_until = Some(now + TRIAL);
-                false
-            }
+    /// A call goes there first. If it was down, its time is over: for other calls it stays down until
+    /// this one has heard of it.
+    pub fn begin_trial(&mut self, now: Mono) {
+        if self.down_until.is_some_and(|until| until <= now) {
+            self.down_until = Some(now + TRIAL);
         }
     }
 
-    /// Whether it is down; asking changes nothing.
+    /// Whether it is to be tried after all others.
     pub fn is_down(&self, now: Mono) -> bool {
         self.probed_down || self.down_until.is_some_and(|until| now < until)
     }
@@ -129,17 +121,26 @@ mod tests {
     const RULES: HealthRules =
         HealthRules { penalty: Duration::from_secs(30), penalty_max: Duration::from_secs(300) };
 
+    /// Whether a call that asks goes elsewhere first.
+    fn passes_over(health: &mut Health, now: Mono) -> bool {
+        let is_down = health.is_down(now);
+        if !is_down {
+            health.begin_trial(now);
+        }
+        is_down
+    }
+
     #[test]
     fn a_failure_rates_it_down_for_a_while_and_then_one_call_tries_it() {
         let mut health = Health::default();
 
         health.failed(Failing::Gone, &RULES, at(0));
 
-        assert!(health.is_passed_over(at(29)));
-        assert!(!health.is_passed_over(at(30)), "the first call tries it");
-        assert!(health.is_passed_over(at(30)), "the next does not, until it is known");
+        assert!(passes_over(&mut health, at(29)));
+        assert!(!passes_over(&mut health, at(30)), "the first call tries it");
+        assert!(passes_over(&mut health, at(30)), "the next does not, until it is known");
         health.answered();
-        assert!(!health.is_passed_over(at(31)));
+        assert!(!passes_over(&mut health, at(31)));
         assert!(health.is_spotless());
     }
 
@@ -148,9 +149,9 @@ mod tests {
         let mut health = Health::default();
         health.failed(Failing::Gone, &RULES, at(0));
 
-        assert!(!health.is_passed_over(at(30)));
-        assert!(health.is_passed_over(at(34)));
-        assert!(!health.is_passed_over(at(35)));
+        assert!(!passes_over(&mut health, at(30)));
+        assert!(passes_over(&mut health, at(34)));
+        assert!(!passes_over(&mut health, at(35)));
     }
 
     #[test]
@@ -185,7 +186,7 @@ mod tests {
         for now in [0, 1] {
             health.failed(busy, &RULES, at(now));
             for _ in 0..2 {
-                assert!(!health.is_passed_over(at(now)), "by none of the calls that ask");
+                assert!(!passes_over(&mut health, at(now)), "by none of the calls that ask");
             }
         }
         health.failed(busy, &RULES, at(2));
@@ -198,7 +199,7 @@ mod tests {
 
         health.probed(false);
         health.answered();
-        assert!(health.is_passed_over(at(1_000_000)));
+        assert!(passes_over(&mut health, at(1_000_000)));
         health.failed(Failing::Gone, &RULES, at(0));
         health.probed(true);
         assert!(health.is_spotless());

@@ -233,7 +233,7 @@ impl Trunks {
         self.trunks.get(usize::from(index.0))
     }
 
-    /// In the order of the configuration, which is the order of the indexes.
+    /// In the order of the indexes. Trunks of earlier configurations are among them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (TrunkIndex, &Trunk)> {
         let index = |position| TrunkIndex(u16::try_from(position).unwrap_or(u16::MAX));
         self.trunks.iter().enumerate().map(move |(position, trunk)| (index(position), trunk))

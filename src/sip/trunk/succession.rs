@@ -12,6 +12,8 @@ impl Trunks {
     /// calls, see [`Trunks::knew`].
     pub fn following(self, before: &Self) -> Self {
         let mut trunks: Vec<Trunk> = before.trunks.clone();
+        // Whoever is gone keeps its place for the calls it has, and registers no more.
+        trunks.iter_mut().for_each(|trunk| trunk.register = None);
         let place_of: BTreeMap<TrunkId, usize> =
             trunks.iter().enumerate().map(|(place, trunk)| (trunk.id.clone(), place)).collect();
         let mut places = Vec::with_capacity(self.trunks.len());
@@ -35,7 +37,9 @@ impl Trunks {
         let networks: Vec<Source> = networks.collect();
         let mut left: Vec<Source> = before.left.iter().chain(&before.networks).cloned().collect();
         // Which trunk it was of does not matter any more, only that it was one's.
-        left.iter_mut().for_each(|source| source.trunk = TrunkIndex(0));
+        left.iter_mut().for_each(|source| {
+            (source.trunk, source.proves) = (TrunkIndex(0), false);
+        });
         left.sort_by_key(|source| (source.listener, source.transport, source.network));
         left.dedup();
         Self {

@@ -245,6 +245,8 @@ impl Phones {
     fn leave(self) -> Result<()> {
         let (caller, callee) = (self.caller.leave()?, self.callee.leave()?);
         for messages in [&caller, &callee] {
+            let is_read = messages.iter().any(|it| it.direction == Direction::Received);
+            ensure!(is_read, "no message was read from the trace");
             wire::is_well_formed(messages)?;
             let (held, open) = (offers(messages, "a=sendonly"), offers(messages, "a=sendrecv"));
             ensure!(held <= open, "{held} offers to hold, {open} to speak");

@@ -137,8 +137,10 @@ const MIB: u64 = 1 << 20;
 const MARGIN_MIB: u64 = 64;
 
 /// Whose calls stay up as long as the test.
-const PATIENT: [&str; 8] = [
+const PATIENT: [&str; 10] = [
     "sip.overload.memory_max_mib=128",
+    "sip.overload.refuse_after_ms=10000",
+    "sip.overload.brake_after_ms=60000",
     "sip.overload.half_open_max=1000000",
     "sip.overload.half_open_per_source_max=1000000",
     "sip.calls_max=1000000",
@@ -163,6 +165,12 @@ fn a_server_short_of_memory_refuses_calls_and_keeps_those_it_has() {
         let used = stage.server()?.resident_bytes()?;
         ensure!(used < (MEMORY_MIB + MARGIN_MIB) * MIB, "{} MiB are used", used / MIB);
         ensure!(refused_at > 100, "call {refused_at} was refused already");
+        wait_for("a call to be counted as refused for memory", SOON * 50, || {
+            let metrics = http::get(stage.api, "/metrics")?.body;
+            let for_memory = "tollbridge_sip_refused_total{reason=\"memory\"}";
+            let line = metrics.lines().find(|line| line.starts_with(for_memory));
+            Ok(line.filter(|line| !line.ends_with(" 0")).map(drop))
+        })?;
         // However many still come.
         flood(stage, refused_at, refused_at + 2_000)?;
         let after = stage.server()?.resident_bytes()?;

@@ -123,6 +123,22 @@ fn a_new_configuration_touches_only_registrations_that_it_changes_and_none_pile_
 }
 
 #[test]
+fn a_trunk_that_is_gone_is_registered_no_more() {
+    let mut rig = registering();
+    rig.pass(Duration::from_secs(3));
+    located(&mut rig);
+    let register = rig.to(CARRIER).pop().unwrap();
+    answer(&mut rig, &register, 200, "Expires: 300\r\n");
+    rig.other.clear();
+
+    let another = serde_json::json!({ "id": "new", "inbound": { "cidrs": ["203.0.113.0/24"] } });
+    configure_all(&mut rig, &[another]);
+    located(&mut rig);
+
+    assert_eq!(header(&rig.to(CARRIER).pop().unwrap(), "Expires"), "0");
+}
+
+#[test]
 fn a_registrar_that_cannot_be_found_is_followed_by_the_next() {
     let mut rig = registering();
     rig.pass(Duration::from_secs(3));
@@ -155,7 +171,11 @@ fn registered_as(user: &str) -> serde_json::Value {
 
 /// The same trunk, registered as somebody.
 fn configure(rig: &mut Rig, user: &str) {
-    let trunks = trunks_of(&[registered_as(user)]);
+    configure_all(rig, &[registered_as(user)]);
+}
+
+fn configure_all(rig: &mut Rig, trunks: &[serde_json::Value]) {
+    let trunks = trunks_of(trunks).following(&rig.endpoint.trunks);
     rig.input(Input::Configure(Arc::new(trunks)));
 }
 
