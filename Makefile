@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help run demo test bench lint soak bench-sip fuzz deps
+.PHONY: help run demo test bench lint soak release bench-sip fuzz deps
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,10 +36,13 @@ soak: ## Many more crashes: TOLLBRIDGE_CRASH_ROUNDS, default 200.
 	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \
 	  $(CARGO) test --locked --test it crash -- --nocapture
 
-bench-sip: ## Calls through tollbridge and through Kamailio on this machine, in turn.
+release: ## The binary to ship, target/dist/tollbridge: compiled with the profile of a run.
 	scripts/install-test-deps.sh --bench
-	$(CARGO) build --release --locked
-	benches/sip/bench.py $(ARGS)
+	scripts/release.sh
+
+bench-sip: ## Calls through tollbridge and through Kamailio on this machine, in turn.
+	$(MAKE) release
+	BENCH_BINARY=target/dist/tollbridge benches/sip/bench.py $(ARGS)
 
 fuzz: ## A minute on each fuzz target (cargo-fuzz, nightly); SECONDS_EACH=N for longer.
 	for target in fuzz/fuzz_targets/*.rs; do \

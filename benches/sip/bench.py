@@ -32,6 +32,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORK = ROOT / "target" / "bench-sip"
+BINARY = Path(os.environ.get("BENCH_BINARY", ROOT / "target" / "release" / "tollbridge")).resolve()
 
 SIP, TARGET, CARRIER, PROBE, API, REDIS = 25060, 25070, 25100, 25120, 25080, 25379
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -102,10 +103,9 @@ class Tollbridge(Server):
     name = "tollbridge"
 
     def command(self, memory):
-        binary = ROOT / "target" / "release" / "tollbridge"
-        if not binary.exists():
-            raise Failure(f"{binary} is missing: cargo build --release")
-        return [str(binary), "serve", "--config", str(HERE / "tollbridge.toml"),
+        if not BINARY.exists():
+            raise Failure(f"{BINARY} is missing: make release")
+        return [str(BINARY), "serve", "--config", str(HERE / "tollbridge.toml"),
                 "--set", f"store.dir={WORK / 'data'}"]
 
     def prepare(self):
@@ -435,6 +435,19 @@ def highest_clean_rate(server, args):
     return low
 
 
+def train(seconds, args):
+    """Load for a binary that writes a profile of it when it ends (scripts/release.sh)."""
+    server = Tollbridge()
+    server.start()
+    try:
+        with Load("train") as load:
+            outcome, _ = load.call(300, int(300 * seconds), args.talk_ms, 1)
+    finally:
+        server.stop()
+    if outcome.failed:
+        raise Failure(f"{outcome.failed} of {outcome.made} calls failed; see {WORK}/tollbridge.log")
+
+
 def memory_per_call(server, args):
     """PSS with args.hold calls up, less PSS before, in bytes per call."""
     calls, rate = args.hold, 500
@@ -583,6 +596,8 @@ def main():
                         help="look for the highest clean rate")
     parser.add_argument("--search-from", type=float, default=1000)
     parser.add_argument("--search-seconds", type=float, default=10)
+    parser.add_argument("--train", type=float, metavar="SECONDS",
+                        help="only make calls, for the profile of scripts/release.sh")
     args = parser.parse_args()
 
     if os.cpu_count() < 2:
@@ -595,6 +610,9 @@ def main():
     WORK.mkdir(parents=True, exist_ok=True)
     (WORK / "numbers.csv").write_text(
         "SEQUENTIAL\n" + "".join(f"{number(n)};{caller(n)}\n" for n in range(SESSIONS)))
+    if args.train:
+        train(args.train, args)
+        return
     servers = [SERVERS[name]() for name in args.servers.split(",")]
     summary = {server.name: {"at": {}} for server in servers}
 
