@@ -448,6 +448,8 @@ impl Endpoint {
             }
             Input::Strained(strain) => self.strain = strain,
             Input::Configure(trunks) => self.configure(trunks, now),
+            // Of a process that takes no calls nobody is asked whether he is there.
+            Input::Probe(_) if self.draining => {}
             Input::Probe(targets) => self.probe(targets, now),
             Input::Farewell { flow, bye } => self.farewell(flow, bye, now),
             Input::Sweep => self.sweep(now),
@@ -560,9 +562,7 @@ impl Endpoint {
             return;
         }
         let deadline = entry.deadline();
-        if let Some(deadline) = deadline
-            && entry.armed.is_none_or(|armed| deadline < armed)
-        {
+        if entry.armed.is_none_or(|armed| deadline < armed) {
             entry.armed = Some(deadline);
             self.wire.deadlines.arm(deadline, Due::Call(key));
         }
@@ -600,13 +600,16 @@ impl Endpoint {
             entry.fail_caller(500, &mut self.wire, now);
         }
         let why = call::own_reason(Reason::MaxDuration);
+        entry.end_transfer(&mut self.wire, now);
         for side in [Side::Caller, Side::Target] {
             entry.say_bye(side, Some(why.clone()), key, &mut self.wire, now);
         }
-        if let Some(leg) = entry.target.take().filter(|leg| leg.state == LegState::Early) {
-            self.wire.cancel(leg.invite, Some(why), now);
+        let branches = entry.rare.as_mut().map(|rare| std::mem::take(&mut rare.branches));
+        let ringing = entry.target.take().filter(|leg| leg.state == LegState::Early);
+        for leg in ringing.into_iter().chain(branches.into_iter().flatten()) {
+            self.wire.cancel(leg.invite, Some(why.clone()), now);
         }
-        self.calls.remove(key);
+        drop(self.forget(key));
         if !is_ended {
             let reason = Reason::MaxDuration;
             let (party, status) = (Party::System, reason.status());
@@ -662,12 +665,11 @@ impl CallEntry {
         }
     }
 
-    fn deadline(&self) -> Option<Mono> {
+    fn deadline(&self) -> Mono {
         let target = self.target.as_ref().and_then(Leg::deadline);
         let rare = self.rare.as_ref().and_then(|rare| rare.deadline());
         let earlier = [self.call.deadline(), self.caller.deadline(), target, rare];
-        let earliest = earlier.into_iter().flatten().min();
-        Some(earliest.map_or(self.onward.reap_at, |it| it.min(self.onward.reap_at)))
+        earlier.into_iter().flatten().fold(self.onward.reap_at, Mono::min)
     }
 
     fn both_answered(&self) -> bool {
