@@ -222,13 +222,23 @@ impl Wire {
 
     /// Sends without a transaction.
     pub(super) fn send(&mut self, flow: Flow, message: Bytes) {
-        self.counters.sent(&message);
         if message.len() > self.settings.udp_request_bytes_max
             && flow.transport == Transport::Udp
             && !message.starts_with(b"SIP/2.0 ")
         {
             self.counters.long_requests[IN_FRAGMENTS] += 1;
         }
+        self.put_out(flow, message);
+    }
+
+    /// Sends what was sent before.
+    pub(super) fn resend(&mut self, flow: Flow, message: Bytes) {
+        self.counters.retransmissions_out += 1;
+        self.put_out(flow, message);
+    }
+
+    fn put_out(&mut self, flow: Flow, message: Bytes) {
+        self.counters.sent(&message);
         self.out.push(Output::Send { flow, message });
     }
 
@@ -536,10 +546,7 @@ impl Wire {
             match effect {
                 Effect::SendTrying => owes_trying = true,
                 Effect::Send(message) => self.send(flow, message),
-                Effect::Resend(message) => {
-                    self.counters.retransmissions_out += 1;
-                    self.send(flow, message);
-                }
+                Effect::Resend(message) => self.resend(flow, message),
                 Effect::PassUp => remains.pass_up = true,
                 Effect::Forked => remains.forked = Some(Fork::New),
                 Effect::ForkedAgain => remains.forked = Some(Fork::Known),

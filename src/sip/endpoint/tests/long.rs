@@ -51,8 +51,11 @@ fn to_a_target_without_tcp_it_is_a_datagram_that_is_counted_and_told_of() {
 
     let (transport, _, text) = last_invite(&rig);
     assert_eq!(transport, Transport::Udp);
+    rig.pass(Duration::from_millis(1_600));
     assert_eq!(rig.fragmented, [text.len()]);
-    assert_eq!(rig.endpoint.take_counters().long_requests, [0, 1, 0]);
+    let counters = rig.endpoint.take_counters();
+    assert_eq!(counters.retransmissions_out, 2);
+    assert_eq!(counters.long_requests, [0, 1, 0], "once, however often it is repeated");
 }
 
 /// The first target takes TCP at this port.
