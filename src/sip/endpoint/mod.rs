@@ -537,15 +537,7 @@ impl Endpoint {
                     self.wire.out.push(Output::AwaitDurable { call: key });
                 }
                 call::Output::Report(report) => {
-                    if entry.rare.is_some() && matches!(report, Report::Ended { .. }) {
-                        entry.rare_ended(&mut self.wire, now);
-                    }
-                    let id = entry.id;
-                    entry.name_dialogs(key, &report, &mut self.wire);
-                    entry.rate_report(&report, &mut self.wire);
-                    let last_heard = entry.last_heard_before(&report, now);
-                    let told = Output::Report { call: key, id, at: now, report, last_heard };
-                    self.wire.out.push(told);
+                    entry.tell(key, report, &mut self.wire, now);
                 }
             }
         }
@@ -594,13 +586,17 @@ impl Endpoint {
     fn reap(&mut self, key: CallKey, now: Mono) {
         let Some(entry) = self.calls.get_mut(key) else { return };
         self.wire.counters.reaped += 1;
-        let (id, is_ended) = (entry.id, entry.call.is_ended());
-        let last_heard = entry.both_last_heard();
+        if !entry.call.is_ended() {
+            entry.presume_stuck();
+            let reason = Reason::MaxDuration;
+            let (party, status) = (Party::System, reason.status());
+            let ended = Report::Ended { party, reason, status, q850: None };
+            entry.tell(key, ended, &mut self.wire, now);
+        }
         if entry.caller.state == LegState::Early {
             entry.fail_caller(500, &mut self.wire, now);
         }
         let why = call::own_reason(Reason::MaxDuration);
-        entry.end_transfer(&mut self.wire, now);
         for side in [Side::Caller, Side::Target] {
             entry.say_bye(side, Some(why.clone()), key, &mut self.wire, now);
         }
@@ -610,13 +606,6 @@ impl Endpoint {
             self.wire.cancel(leg.invite, Some(why.clone()), now);
         }
         drop(self.forget(key));
-        if !is_ended {
-            let reason = Reason::MaxDuration;
-            let (party, status) = (Party::System, reason.status());
-            let report = Report::Ended { party, reason, status, q850: None };
-            let told = Output::Report { call: key, id, at: now, report, last_heard };
-            self.wire.out.push(told);
-        }
     }
 
     fn refuse_malformed(&mut self, refusal: &MalformedRefusal, flow: Flow, origin: Origin) {
@@ -655,6 +644,17 @@ impl CallEntry {
             Side::Caller => Some(&mut self.caller),
             Side::Target => self.target.as_mut(),
         }
+    }
+
+    /// Reports what became of the call.
+    fn tell(&mut self, key: CallKey, report: Report, wire: &mut Wire, now: Mono) {
+        if self.rare.is_some() && matches!(report, Report::Ended { .. }) {
+            self.rare_ended(wire, now);
+        }
+        self.name_dialogs(key, &report, wire);
+        self.rate_report(&report, wire);
+        let (id, last_heard) = (self.id, self.last_heard_before(&report, now));
+        wire.out.push(Output::Report { call: key, id, at: now, report, last_heard });
     }
 
     /// The side of a leg number, if that leg is still of this call.

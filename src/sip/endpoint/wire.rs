@@ -411,7 +411,7 @@ impl Wire {
         let flow = self.settings.reach(flow).unwrap_or(flow);
         let timers = self.paces.timers_for(flow);
         let proofs = self.proofs_in(dialog, method);
-        self.open(flow, owner, now, |wire, via, effects| {
+        let key = self.open(flow, owner, now, |wire, via, effects| {
             dialog.begin_request(method.name().as_bytes(), &via, &mut wire.writer);
             if let Some(user_agent) = &wire.settings.user_agent {
                 wire.writer.header(HeaderName::UserAgent, user_agent);
@@ -425,7 +425,9 @@ impl Wire {
                 None => wire.writer.finish(),
             };
             Machine::Client(Client::new(request, timers, now, effects))
-        })
+        });
+        self.challenges.entrust(key, dialog.account());
+        key
     }
 
     /// Sends requests again that wait for an answer on a connection that is gone. Their new flow
