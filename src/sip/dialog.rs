@@ -138,6 +138,13 @@ impl Dialog {
             && request.from_tag().unwrap_or_default() == self.remote_tag
     }
 
+    /// Whether a request of ours was made here.
+    pub fn has_made(&self, request: &Headers) -> bool {
+        request.call_id() == self.call_id
+            && request.from_tag() == Some(&self.local_tag[..])
+            && request.to_tag().unwrap_or_default() == self.remote_tag
+    }
+
     /// Numbers of the peer's requests must rise; gaps are fine (RFC 3261 §12.2.2).
     pub fn take_cseq(&mut self, number: u32) -> Result<(), StaleCSeq> {
         if self.remote_cseq.is_some_and(|last| number <= last) {

@@ -142,10 +142,7 @@ impl Doorkeeper {
     }
 
     fn is_fresh(&self, users: &Users, nonce: &[u8], now: Mono) -> bool {
-        let made = nonce.get(..16).and_then(|digits| std::str::from_utf8(digits).ok());
-        let Some(ms) = made.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
-            return false;
-        };
+        let Some(ms) = made_ms(nonce) else { return false };
         let age = millis(now).checked_sub(ms);
         let in_time = age.is_some_and(|age| age <= NONCE_LIFE.as_millis() as u64);
         in_time && ms > self.forgotten && bool::from(self.nonce(users, ms).ct_eq(nonce))
@@ -154,13 +151,14 @@ impl Doorkeeper {
     /// `false` if the nonce was used with this count before.
     fn use_up(&mut self, nonce: &[u8], count: u32, now: Mono) -> bool {
         let oldest = millis(now).saturating_sub(NONCE_LIFE.as_millis() as u64);
-        let live = self.used.split_off(&hex(&oldest.to_be_bytes()));
-        self.used = live;
+        let is_over = |nonce: &Vec<u8>| made_ms(nonce) < Some(oldest);
+        while self.used.first_key_value().is_some_and(|(nonce, _)| is_over(nonce)) {
+            self.used.pop_first();
+        }
         while self.used.len() >= NONCES_MAX
-            && let Some((oldest, _)) = self.used.pop_first()
+            && let Some((nonce, _)) = self.used.pop_first()
         {
-            let made = oldest.get(..16).and_then(|digits| std::str::from_utf8(digits).ok());
-            self.forgotten = made.and_then(|it| u64::from_str_radix(it, 16).ok()).unwrap_or(0);
+            self.forgotten = made_ms(&nonce).unwrap_or(0);
         }
         self.used.entry(nonce.to_vec()).or_default().take(count)
     }
@@ -228,6 +226,12 @@ fn proven(users: &Users, credentials: &Credentials<'_>, request: &Request) -> Op
     // The URI need not be that of the request, which a proxy may have changed (RFC 3261 §22.4); a
     // proof is good once in any case. Without a count a nonce serves once.
     (right && known.is_some()).then(|| count.unwrap_or(1))
+}
+
+/// When a nonce was made, as it says itself.
+fn made_ms(nonce: &[u8]) -> Option<u64> {
+    let digits = nonce.get(..16).and_then(|digits| std::str::from_utf8(digits).ok())?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 fn millis(now: Mono) -> u64 {

@@ -359,6 +359,18 @@ mod tests {
     }
 
     #[test]
+    fn a_taken_caller_s_target_keeps_its_ring_time_though_it_shows_progress_late() {
+        let (mut call, mut seen) = accepted();
+        feed(&mut call, 100, notified(Some(100), false), &mut seen);
+        feed(&mut call, 59_000, notified(Some(503), true), &mut seen);
+        feed(&mut call, 59_000, Input::HoldPlaced, &mut seen);
+        let progress = LegEvent::Progress { status: 183, body: None };
+        feed(&mut call, 60_500, Input::Target(progress), &mut seen);
+
+        assert_eq!(call.deadline(), Some(at(65_000)), "the budget of all ringing is long over");
+    }
+
+    #[test]
     fn a_carrier_that_takes_no_refer_is_not_answered_before_the_target() {
         let (mut call, mut seen) = taking();
         feed(&mut call, 0, answered(405), &mut seen);

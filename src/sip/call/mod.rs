@@ -385,9 +385,9 @@ impl Call {
 
     fn ring(&mut self, attempt: AttemptNumber, now: Mono, out: &mut Outputs) {
         let Some(planned) = self.attempt(attempt) else { return };
+        let rings_out = now + planned.ring_timeout;
         // A caller who was answered hears no ringing that could last too long.
-        let most = if self.taken { now + planned.ring_timeout } else { self.ring_until };
-        let ring_until = (now + planned.ring_timeout).min(most);
+        let ring_until = if self.taken { rings_out } else { rings_out.min(self.ring_until) };
         let first_response_by = Some(now + planned.first_response);
         self.state = State::Dialing { attempt, first_response_by, ring_until, progressed: false };
         self.told.media = false;
@@ -470,7 +470,7 @@ impl Call {
                     .map(|planned| (planned.manner.progress, planned.manner.leaves_progress));
                 let (rules, leaves_progress) = manner.unwrap_or_default();
                 if !leaves_progress && (status == 183 || body.is_some()) {
-                    *ring_until = budget;
+                    *ring_until = budget.max(*ring_until);
                 }
                 let shown = rules.show(status, body.is_some(), &mut self.told);
                 if let Some(shown) = shown.filter(|_| !self.taken) {

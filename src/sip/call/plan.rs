@@ -14,7 +14,7 @@ use crate::sip::flow::{TlsPeer, Transport};
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::message::Uri;
 use crate::sip::policy::{Destinations, ProgressRules, TargetPolicy, Variables, number_of};
-use crate::sip::target::{ReferPolicy, TargetRules};
+use crate::sip::target::TargetRules;
 
 /// An ordered hunt. Empty plans do not exist: a decision without a target is a [`Refusal`].
 #[derive(Clone, Debug, PartialEq)]
@@ -119,11 +119,6 @@ impl Attempt {
     /// What the target's challenges are answered with.
     pub fn account(&self) -> Option<&Arc<Account>> {
         self.rules.as_ref()?.account.as_ref()
-    }
-
-    /// What is done when the target asks to be replaced.
-    pub fn refer_policy(&self) -> ReferPolicy {
-        self.rules.as_ref().map_or_else(ReferPolicy::default, |rules| rules.refer.policy)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey};
 use crate::sip::leg::confirmation::{Confirmation, Overdue};
 use crate::sip::leg::description;
-use crate::sip::leg::event::{Body, Command, LegEvent};
+use crate::sip::leg::event::{Body, Command};
 use crate::sip::leg::offer_answer::{SdpOrigin, digest, is_sdp};
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::leg::provisional::{Provisional, Provisionals};
@@ -83,13 +83,8 @@ impl Endpoint {
     ) {
         let trunk = match self.screen(&request, origin) {
             Ok(trunk) => trunk,
-            Err(Rejection { status, reason, header }) => {
-                // No state for what is refused (spec/sip S5); its ACK is absorbed.
-                self.wire.respond_stateless(&request, flow, status, reason, |writer| {
-                    if let Some((name, value)) = &header {
-                        writer.header(*name, value);
-                    }
-                });
+            Err(rejection) => {
+                self.wire.reject(&request, flow, &rejection);
                 return;
             }
         };
@@ -98,12 +93,9 @@ impl Endpoint {
             self.refuse_busy(&request, flow, busy);
             return;
         }
-        let Some(mut rules) = self.trunks.get(trunk) else { return };
-        let mut trunk = trunk;
-        if rules.users.is_some() {
-            trunk = self.trunks.claimed(trunk, flow, &request);
-            rules = self.trunks.get(trunk).unwrap_or(rules);
-        }
+        // Whose call it is comes before what they may ask for.
+        let trunk = self.trunks.claimed(trunk, flow, &request);
+        let Some(rules) = self.trunks.get(trunk) else { return };
         if let Some(users) = &rules.users
             && let Err(unauthorized) = self.doorkeeper.admit(users, &request, now)
         {
@@ -112,6 +104,10 @@ impl Endpoint {
                     writer.header(HeaderName::WwwAuthenticate, challenge);
                 }
             });
+            return;
+        }
+        if let Err(rejection) = screen_content(&request, &rules.dialog) {
+            self.wire.reject(&request, flow, &rejection);
             return;
         }
         let flow = Flow { pace: self.wire.paces.of(rules.dialog.timers), ..flow };
@@ -125,11 +121,18 @@ impl Endpoint {
         let id = self.wire.ids.call_id(wall);
         let merged = self.wire.keys.of_merged(&request);
         let limits = self.wire.settings.call;
-        let reap_at = now + limits.max_call + REAP_AFTER_ADMISSION;
-        let token = &self.wire.settings.loop_token;
-        let onward = Onward::new(&request, caller, (trunk, rules.dialog), reap_at, token);
-        let onward =
-            Box::new(Onward { half_open: Some(source), account: rules.account.clone(), ..onward });
+        let onward = Box::new(Onward {
+            policy: rules.dialog,
+            reap_at: now + limits.max_call + REAP_AFTER_ADMISSION,
+            max_forwards: request.max_forwards().unwrap_or(70) - 1,
+            caller,
+            display: Bytes::copy_from_slice(request.from().display()),
+            offer: super::requests::body_of(&request),
+            loop_tokens: with_loop_token(&request, &self.wire.settings.loop_token),
+            trunk,
+            half_open: Some(source),
+            account: rules.account.clone(),
+        });
         self.gate.opened(source, now);
         let sip_call_id = Bytes::copy_from_slice(request.call_id());
         let (invite_cseq, takes_update) = (request.cseq().number, takes_update(&request));
@@ -170,7 +173,7 @@ impl Endpoint {
         self.settle(key);
     }
 
-    /// RFC 3261 §8.2, in its order, then our own limits.
+    /// What is refused whoever sends it, in the order of RFC 3261 §8.2.
     fn screen(&self, request: &Request, origin: Origin) -> Result<TrunkIndex, Rejection> {
         let Origin::Trunk(trunk) = origin else {
             return Err(Rejection::new(403, "Forbidden"));
@@ -186,13 +189,6 @@ impl Endpoint {
         }
         if self.wire.find(self.wire.keys.of_merged(request)).is_some() {
             return Err(Rejection::new(482, "Loop Detected"));
-        }
-        if let Some(rules) = self.trunks.get(trunk) {
-            screen_extensions(request, &rules.dialog)?;
-        }
-        check_body(request)?;
-        if !matches!(request.contact(), Ok(Some(_))) {
-            return Err(Rejection::new(400, "Missing or Malformed Contact"));
         }
         Ok(trunk)
     }
@@ -214,8 +210,7 @@ impl Endpoint {
         match overdue {
             Some(Overdue::Resend) => {
                 if let Some(confirmation) = &leg.confirmation {
-                    self.wire.counters.retransmissions_out += 1;
-                    self.wire.send(confirmation.flow, confirmation.ok.clone());
+                    self.wire.resend(confirmation.flow, confirmation.ok.clone());
                 }
             }
             Some(Overdue::GiveUp) => {
@@ -223,11 +218,7 @@ impl Endpoint {
                 match hang_up {
                     Some(why) => entry.say_bye(side, why, key, &mut self.wire, now),
                     None => {
-                        self.drive(
-                            key,
-                            side.event(LegEvent::Lost { reason: Reason::AckMissing }),
-                            now,
-                        );
+                        self.lost(key, side, Reason::AckMissing, now);
                         return;
                     }
                 }
@@ -325,6 +316,7 @@ impl CallEntry {
         };
         let ok = self.respond_to_caller(200, body, more, wire, now);
         self.caller.state = LegState::Answered;
+        self.caller.last_heard = now;
         self.caller.probe_at = wire.settings.probe_interval.map(|every| now + every);
         let (ok, sent) = ok.map_or((None, None), |(ok, body)| (Some(ok), body));
         if let Some(ok) = ok {
@@ -476,29 +468,15 @@ impl CallEntry {
     }
 }
 
-impl Onward {
-    fn new(
-        request: &Request,
-        caller: Caller,
-        (trunk, policy): (TrunkIndex, LegPolicy),
-        reap_at: Mono,
-        own_token: &[u8],
-    ) -> Self {
-        let mut tokens: Vec<&[u8]> = loop_tokens(request).collect();
-        tokens.truncate(LOOP_TOKENS_MAX - 1);
-        tokens.push(own_token);
-        Self {
-            policy,
-            reap_at,
-            max_forwards: request.max_forwards().unwrap_or(70) - 1,
-            caller,
-            display: Bytes::copy_from_slice(request.from().display()),
-            offer: super::requests::body_of(request),
-            loop_tokens: Bytes::from(tokens.join(&b", "[..])),
-            trunk,
-            half_open: None,
-            account: None,
-        }
+impl Wire {
+    /// Refuses an INVITE. No state for what is refused (spec/sip S5); its ACK is absorbed.
+    fn reject(&mut self, request: &Request, flow: Flow, rejection: &Rejection) {
+        let Rejection { status, reason, header } = rejection;
+        self.respond_stateless(request, flow, *status, reason, |writer| {
+            if let Some((name, value)) = header {
+                writer.header(*name, value);
+            }
+        });
     }
 }
 
@@ -522,6 +500,24 @@ fn loop_tokens(request: &Headers) -> impl Iterator<Item = &[u8]> {
             *name == HeaderName::Other && written.eq_ignore_ascii_case(LOOP_HEADER)
         })
         .flat_map(|(_, _, value)| value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii))
+}
+
+/// The value of the loop header with our token at its end.
+fn with_loop_token(request: &Headers, own: &[u8]) -> Bytes {
+    let mut tokens: Vec<&[u8]> = loop_tokens(request).collect();
+    tokens.truncate(LOOP_TOKENS_MAX - 1);
+    tokens.push(own);
+    Bytes::from(tokens.join(&b", "[..]))
+}
+
+/// What its trunk takes no INVITE with, or nobody.
+fn screen_content(request: &Request, policy: &LegPolicy) -> Result<(), Rejection> {
+    screen_extensions(request, policy)?;
+    check_body(request)?;
+    if !matches!(request.contact(), Ok(Some(_))) {
+        return Err(Rejection::new(400, "Missing or Malformed Contact"));
+    }
+    Ok(())
 }
 
 /// What an INVITE asks for and its trunk does not allow (RFC 3262 §3, RFC 4028 §9).
@@ -568,8 +564,7 @@ fn is_session(request: &Headers) -> bool {
     let Some(content_type) = request.content_type().filter(|_| !request.body().is_empty()) else {
         return true;
     };
-    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    essence.eq_ignore_ascii_case(b"application/sdp") || session_part(request).is_some()
+    is_sdp(content_type) || session_part(request).is_some()
 }
 
 /// Whether the body that comes with an offer describes a session, and one that somebody could use

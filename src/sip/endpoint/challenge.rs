@@ -15,28 +15,28 @@ use crate::sip::auth::client::Proofs;
 use crate::sip::auth::{Account, Nonces};
 use crate::sip::dialog::Dialog;
 use crate::sip::flow::Flow;
-use crate::sip::ids::TransactionKey;
+use crate::sip::ids::{self, TransactionKey};
 use crate::sip::leg::event::LegEvent;
 use crate::sip::leg::{Leg, Reinvite};
 use crate::sip::message::{HeaderName, Message, Method, Request, Response, Writer};
 use crate::sip::transaction::{Client, InviteHead};
 use crate::time::Mono;
 
+use super::Endpoint;
 use super::responses::attempt_input;
 use super::wire::{Machine, Owner, Wire};
-use super::{Endpoint, Side};
 
-/// What was asked of us, and which requests answered it.
+/// What was asked of us, and what it may be asked of.
 #[derive(Default)]
 pub(super) struct Challenges {
     nonces: Nonces,
-    /// Requests that were sent again, or that nobody else knows the account of.
-    answered: BTreeMap<TransactionKey, Answered>,
+    /// Requests to those who know us.
+    entrusted: BTreeMap<TransactionKey, Entrusted>,
 }
 
-/// A request in a row of challenges.
+/// A request whose challenges are answered.
 #[derive(Clone)]
-pub(super) struct Answered {
+struct Entrusted {
     account: Arc<Account>,
     /// How often it was sent again.
     rounds: u8,
@@ -49,24 +49,27 @@ pub(super) struct Refused {
     /// As it was sent.
     pub(super) request: Bytes,
     pub(super) flow: Flow,
-    answered: Option<Answered>,
+    entrusted: Entrusted,
 }
 
 impl Challenges {
     pub(super) fn forget(&mut self, transaction: TransactionKey) {
-        if !self.answered.is_empty() {
-            self.answered.remove(&transaction);
+        if !self.entrusted.is_empty() {
+            self.entrusted.remove(&transaction);
         }
     }
 
-    /// The account that a request was sent with, if it was challenged.
+    /// The account that challenges of a request are answered with.
     pub(super) fn account_of(&self, transaction: TransactionKey) -> Option<&Arc<Account>> {
-        self.answered.get(&transaction).map(|it| &it.account)
+        self.entrusted.get(&transaction).map(|it| &it.account)
     }
 
-    /// Challenges of this request are answered with `account`, although no leg says so.
-    pub(super) fn entrust(&mut self, transaction: TransactionKey, account: Arc<Account>) {
-        self.answered.insert(transaction, Answered { account, rounds: 0 });
+    /// Challenges of this request are answered with `account`; without one they are refusals.
+    pub(super) fn entrust(&mut self, transaction: TransactionKey, account: Option<&Arc<Account>>) {
+        if let Some(account) = account {
+            let entrusted = Entrusted { account: Arc::clone(account), rounds: 0 };
+            self.entrusted.insert(transaction, entrusted);
+        }
     }
 }
 
@@ -100,14 +103,14 @@ impl Wire {
         if !matches!(response.status(), 401 | 407) {
             return None;
         }
+        let entrusted = self.challenges.entrusted.get(&transaction)?.clone();
         let entry = self.transactions.get(transaction)?;
         let request = match &entry.machine {
             Machine::InviteClient(machine) => machine.unanswered()?,
             Machine::Client(machine) => machine.unanswered()?,
             Machine::InviteServer(_) | Machine::Server(_) => return None,
         };
-        let answered = self.challenges.answered.get(&transaction).cloned();
-        Some(Refused { transaction, owner: entry.owner, request, flow: entry.flow, answered })
+        Some(Refused { transaction, owner: entry.owner, request, flow: entry.flow, entrusted })
     }
 
     /// Sends a request once more, with another number and proofs.
@@ -144,16 +147,11 @@ impl Endpoint {
         response: &Response,
         now: Mono,
     ) -> bool {
-        let account = match &refused.answered {
-            Some(answered) => Some(Arc::clone(&answered.account)),
-            None => self.account_of(refused.owner),
-        };
-        let Some(account) = account else { return false };
+        let Entrusted { account, rounds } = refused.entrusted.clone();
         let limits = &self.wire.settings.limits;
         let Ok(Message::Request(request)) = Message::parse(refused.request.clone(), limits) else {
             return false;
         };
-        let rounds = refused.answered.as_ref().map_or(0, |it| it.rounds);
         if !self.still_wanted(refused) {
             return false;
         }
@@ -164,55 +162,17 @@ impl Endpoint {
         let cseq = self.next_cseq(refused.owner, &request);
         let proofs = self.wire.proofs(Some(&account), request.method(), request.uri());
         let again = self.wire.send_again(&request, cseq, &proofs, refused, now);
-        let answered = Answered { account, rounds: rounds + 1 };
-        self.wire.challenges.answered.insert(again, answered);
+        let entrusted = Entrusted { account, rounds: rounds + 1 };
+        self.wire.challenges.entrusted.insert(again, entrusted);
         self.replaced(refused, again, cseq, now);
         true
     }
 
-    /// The account of whoever made the request.
-    fn account_of(&mut self, owner: Owner) -> Option<Arc<Account>> {
-        match owner {
-            Owner::Attempt { call, attempt } => {
-                self.calls.get(call)?.call.attempt(attempt)?.account().cloned()
-            }
-            Owner::Registration(index) => {
-                Some(self.registrars.get(&index)?.machine.account.clone())
-            }
-            Owner::Prober(_)
-            | Owner::Nobody
-            | Owner::Call(_)
-            | Owner::Notify { .. }
-            | Owner::Refer { .. }
-            | Owner::Connect { .. }
-            | Owner::Reinvite { .. }
-            | Owner::Bye { .. }
-            | Owner::Probe { .. }
-            | Owner::Refresh { .. }
-            | Owner::Move { .. }
-            | Owner::Relay { .. } => self.dialog_of(owner)?.account().cloned(),
-        }
-    }
-
-    /// The dialog that a request of ours is part of.
-    fn dialog_of(&mut self, owner: Owner) -> Option<&mut Dialog> {
-        let side = match owner {
-            Owner::Refer { .. } | Owner::Connect { .. } => Side::Caller,
-            Owner::Reinvite { side, .. }
-            | Owner::Bye { side, .. }
-            | Owner::Probe { side, .. }
-            | Owner::Refresh { side, .. }
-            | Owner::Move { side, .. }
-            | Owner::Relay { side, .. } => side,
-            Owner::Nobody
-            | Owner::Call(_)
-            | Owner::Attempt { .. }
-            | Owner::Notify { .. }
-            | Owner::Registration(_)
-            | Owner::Prober(_) => return None,
-        };
-        let entry = self.calls.get_mut(owner.call()?)?;
-        entry.leg(side)?.dialog.as_deref_mut()
+    /// The dialog that a request of ours was made in, as long as its call is there. Our tag names
+    /// the call.
+    fn dialog_that_made(&mut self, request: &Request) -> Option<&mut Dialog> {
+        let (call, _) = ids::read_tag(request.from_tag()?)?;
+        self.calls.get_mut(call)?.legs_mut().find_map(|leg| leg.dialog_that_made(request))
     }
 
     /// Nobody waits for an attempt that was given up.
@@ -233,7 +193,7 @@ impl Endpoint {
             registrar.cseq += 1;
             return registrar.cseq;
         }
-        match self.dialog_of(owner) {
+        match self.dialog_that_made(request) {
             Some(dialog) => dialog.next_cseq(),
             None => request.cseq().number + 1,
         }
@@ -274,8 +234,7 @@ impl Endpoint {
             }
             Owner::Refer { call } => {
                 if let Some(entry) = self.calls.get_mut(call) {
-                    let cseq = entry.caller.dialog.as_ref().map(|dialog| dialog.local_cseq());
-                    entry.rare().refer = cseq;
+                    entry.rare().refer = Some(cseq);
                 }
             }
             Owner::Nobody

@@ -82,14 +82,10 @@ impl Endpoint {
         }
         self.wire.counters.long_requests[TCP_REFUSED] += 1;
         entry.call.has_no_tcp(attempt);
-        let is_branch = entry.is_branch(attempt);
-        drop(entry.take_leg(attempt));
-        self.wire.cancel(invite, None, now);
         let Ok(leg) = entry.dial(call, attempt, &mut self.wire, now) else { return false };
-        if is_branch {
-            entry.add_branch(leg);
-        } else {
-            entry.target = Some(leg);
+        self.wire.cancel(invite, None, now);
+        if let Some(place) = entry.attempt_leg(attempt) {
+            *place = leg;
         }
         true
     }

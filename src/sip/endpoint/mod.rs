@@ -448,6 +448,8 @@ impl Endpoint {
             }
             Input::Strained(strain) => self.strain = strain,
             Input::Configure(trunks) => self.configure(trunks, now),
+            // Of a process that takes no calls nobody is asked whether he is there.
+            Input::Probe(_) if self.draining => {}
             Input::Probe(targets) => self.probe(targets, now),
             Input::Farewell { flow, bye } => self.farewell(flow, bye, now),
             Input::Sweep => self.sweep(now),
@@ -535,15 +537,7 @@ impl Endpoint {
                     self.wire.out.push(Output::AwaitDurable { call: key });
                 }
                 call::Output::Report(report) => {
-                    if entry.rare.is_some() && matches!(report, Report::Ended { .. }) {
-                        entry.rare_ended(&mut self.wire, now);
-                    }
-                    let id = entry.id;
-                    entry.name_dialogs(key, &report, &mut self.wire);
-                    entry.rate_report(&report, &mut self.wire);
-                    let last_heard = entry.last_heard_before(&report, now);
-                    let told = Output::Report { call: key, id, at: now, report, last_heard };
-                    self.wire.out.push(told);
+                    entry.tell(key, report, &mut self.wire, now);
                 }
             }
         }
@@ -560,9 +554,7 @@ impl Endpoint {
             return;
         }
         let deadline = entry.deadline();
-        if let Some(deadline) = deadline
-            && entry.armed.is_none_or(|armed| deadline < armed)
-        {
+        if entry.armed.is_none_or(|armed| deadline < armed) {
             entry.armed = Some(deadline);
             self.wire.deadlines.arm(deadline, Due::Call(key));
         }
@@ -594,8 +586,13 @@ impl Endpoint {
     fn reap(&mut self, key: CallKey, now: Mono) {
         let Some(entry) = self.calls.get_mut(key) else { return };
         self.wire.counters.reaped += 1;
-        let (id, is_ended) = (entry.id, entry.call.is_ended());
-        let last_heard = entry.both_last_heard();
+        if !entry.call.is_ended() {
+            entry.presume_stuck();
+            let reason = Reason::MaxDuration;
+            let (party, status) = (Party::System, reason.status());
+            let ended = Report::Ended { party, reason, status, q850: None };
+            entry.tell(key, ended, &mut self.wire, now);
+        }
         if entry.caller.state == LegState::Early {
             entry.fail_caller(500, &mut self.wire, now);
         }
@@ -603,17 +600,12 @@ impl Endpoint {
         for side in [Side::Caller, Side::Target] {
             entry.say_bye(side, Some(why.clone()), key, &mut self.wire, now);
         }
-        if let Some(leg) = entry.target.take().filter(|leg| leg.state == LegState::Early) {
-            self.wire.cancel(leg.invite, Some(why), now);
+        let branches = entry.rare.as_mut().map(|rare| std::mem::take(&mut rare.branches));
+        let ringing = entry.target.take().filter(|leg| leg.state == LegState::Early);
+        for leg in ringing.into_iter().chain(branches.into_iter().flatten()) {
+            self.wire.cancel(leg.invite, Some(why.clone()), now);
         }
-        self.calls.remove(key);
-        if !is_ended {
-            let reason = Reason::MaxDuration;
-            let (party, status) = (Party::System, reason.status());
-            let report = Report::Ended { party, reason, status, q850: None };
-            let told = Output::Report { call: key, id, at: now, report, last_heard };
-            self.wire.out.push(told);
-        }
+        drop(self.forget(key));
     }
 
     fn refuse_malformed(&mut self, refusal: &MalformedRefusal, flow: Flow, origin: Origin) {
@@ -654,6 +646,17 @@ impl CallEntry {
         }
     }
 
+    /// Reports what became of the call.
+    fn tell(&mut self, key: CallKey, report: Report, wire: &mut Wire, now: Mono) {
+        if self.rare.is_some() && matches!(report, Report::Ended { .. }) {
+            self.rare_ended(wire, now);
+        }
+        self.name_dialogs(key, &report, wire);
+        self.rate_report(&report, wire);
+        let (id, last_heard) = (self.id, self.last_heard_before(&report, now));
+        wire.out.push(Output::Report { call: key, id, at: now, report, last_heard });
+    }
+
     /// The side of a leg number, if that leg is still of this call.
     fn side_of(&self, number: LegNumber) -> Option<Side> {
         match number {
@@ -662,12 +665,11 @@ impl CallEntry {
         }
     }
 
-    fn deadline(&self) -> Option<Mono> {
+    fn deadline(&self) -> Mono {
         let target = self.target.as_ref().and_then(Leg::deadline);
         let rare = self.rare.as_ref().and_then(|rare| rare.deadline());
         let earlier = [self.call.deadline(), self.caller.deadline(), target, rare];
-        let earliest = earlier.into_iter().flatten().min();
-        Some(earliest.map_or(self.onward.reap_at, |it| it.min(self.onward.reap_at)))
+        earlier.into_iter().flatten().fold(self.onward.reap_at, Mono::min)
     }
 
     fn both_answered(&self) -> bool {

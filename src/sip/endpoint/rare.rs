@@ -2,6 +2,7 @@
 //! that ring side by side, and calls that are handed over or transferred. All of it costs a plain
 //! call one empty pointer.
 
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -48,6 +49,18 @@ impl CallEntry {
         let branches = self.rare.as_mut().map(|rare| &mut rare.branches);
         let mut legs = self.target.iter_mut().chain(branches.into_iter().flatten());
         legs.find(|leg| leg.number == attempt)
+    }
+
+    /// Every leg that there is a dialog on.
+    pub(super) fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
+        let rare = self.rare.as_deref_mut();
+        let rare = rare.map(|rare| (&mut rare.branches, rare.transfer.as_deref_mut()));
+        let (branches, transfer) = rare.unzip();
+        let transfer = transfer.flatten().map(Transfer::legs_mut);
+        iter::once(&mut self.caller)
+            .chain(&mut self.target)
+            .chain(branches.into_iter().flatten())
+            .chain(transfer.into_iter().flatten())
     }
 
     /// Whether this attempt rings beside others.

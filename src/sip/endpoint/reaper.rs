@@ -47,7 +47,6 @@ impl Endpoint {
 
 impl CallEntry {
     fn is_overdue(&self, now: Mono) -> bool {
-        let missed = |deadline: Mono| deadline + MISSED < now;
-        self.call.is_ended() || self.deadline().is_none_or(missed)
+        self.call.is_ended() || self.deadline() + MISSED < now
     }
 }

@@ -188,7 +188,7 @@ impl Endpoint {
         let proofs = wire.proofs(Some(&account), Method::Register, &ask.server);
         let timers = wire.paces.timers_for(flow);
         let owner = Owner::Registration(index);
-        wire.open(flow, owner, now, |wire, via, effects| {
+        let request = wire.open(flow, owner, now, |wire, via, effects| {
             let writer = &mut wire.writer;
             writer.request(Method::Register.name().as_bytes(), &ask.server);
             writer.header(HeaderName::Via, &via);
@@ -207,6 +207,7 @@ impl Endpoint {
             let request = writer.finish();
             Machine::Client(Client::new(request, timers, now, effects))
         });
+        wire.challenges.entrust(request, Some(&account));
     }
 }
 

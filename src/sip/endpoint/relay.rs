@@ -322,6 +322,7 @@ impl CallEntry {
             (dialog.invite_head(via), request)
         };
         let ours = wire.invite(flow, owner, write, now);
+        wire.challenges.entrust(ours, dialog.account());
         leg.offered = has_offer;
         leg.reinvite = Some(Reinvite::Ours(ours));
         leg.reinvite_until = Some(now + patience);

@@ -73,8 +73,7 @@ impl Endpoint {
         match provisionals.handle_timeout(now) {
             Some(Overdue::Resend) => {
                 if let Some((flow, message)) = provisionals.unacknowledged() {
-                    self.wire.counters.retransmissions_out += 1;
-                    self.wire.send(flow, message);
+                    self.wire.resend(flow, message);
                 }
                 false
             }

@@ -158,9 +158,11 @@ impl Endpoint {
             .filter_map(|(key, entry)| Some((key, entry.owner.attempt()?)))
             .collect();
         for (key, (call, attempt)) in hit {
-            let leg = self.calls.get_mut(call).and_then(|entry| entry.attempt_leg(attempt));
+            let Some(entry) = self.calls.get_mut(call) else { continue };
             let waits = |leg: &Leg| leg.state == LegState::Early && !leg.heard && leg.invite == key;
-            if leg.is_some_and(|leg| waits(leg))
+            if entry.new_party().is_some_and(waits) {
+                self.transfer_failed(call, 503, Reason::AttemptCarrierFailed, now);
+            } else if entry.attempt_leg(attempt).is_some_and(|leg| waits(leg))
                 && !self.falls_back_to_udp(call, attempt, key, flow, now)
             {
                 self.attempt_lost(call, attempt, Reason::AttemptCarrierFailed, now);
@@ -280,15 +282,13 @@ impl Endpoint {
         let Some(mut dialog) = Dialog::with_late_answer(response, flow) else { return };
         let cseq = response.cseq().number;
         self.wire.acknowledge(transaction.unwrap_or_default(), &dialog, cseq, None);
+        let account = transaction.and_then(|it| self.wire.challenges.account_of(it)).cloned();
+        dialog.set_account(account);
         let reason: &[u8] = b"SIP;cause=487;text=\"Request Terminated\"";
         let more = |writer: &mut crate::sip::message::Writer| {
             writer.header(crate::sip::message::HeaderName::Reason, reason);
         };
-        let bye = self.wire.request(&mut dialog, Method::Bye, Owner::Nobody, more, None, now);
-        let account = transaction.and_then(|it| self.wire.challenges.account_of(it)).cloned();
-        if let Some(account) = account {
-            self.wire.challenges.entrust(bye, account);
-        }
+        self.wire.request(&mut dialog, Method::Bye, Owner::Nobody, more, None, now);
     }
 
     /// A side no longer knows the call, or no longer answers or refreshes (spec/sip D7).

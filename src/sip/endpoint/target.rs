@@ -175,6 +175,7 @@ impl CallEntry {
             (head, request)
         };
         let invite = wire.invite(flow, Owner::Attempt { call: key, attempt }, write, now);
+        wire.challenges.entrust(invite, planned.account());
         Self::note_length(key, attempt, flow, bytes, wire);
         wire.counters.invite_sent(onward.trunk, bytes);
         Ok(invite)

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use crate::reason::Reason;
 use crate::sip::call;
-use crate::sip::call::redirect::same_uri;
+use crate::sip::call::redirect::{Moved, same_uri};
 use crate::sip::call::report::{Place, ReasonValue, Report};
 use crate::sip::dialog::is_secure;
 use crate::sip::flow::Flow;
@@ -31,7 +31,7 @@ use crate::time::Mono;
 
 use super::requests::reason_of;
 use super::wire::{Owner, Wire};
-use super::{CallEntry, Endpoint, Output, Side};
+use super::{CallEntry, Endpoint, Side};
 
 /// Replacements tried in one call.
 const TRANSFERS_MAX: u8 = 3;
@@ -55,9 +55,21 @@ pub(super) struct Transfer {
     ring_until: Option<Mono>,
 }
 
+/// How a REFER is followed.
+enum Following {
+    /// The carrier is asked instead.
+    Relay,
+    /// We call whom it names.
+    Call(Moved),
+}
+
 impl Transfer {
     pub(super) fn deadline(&self) -> Option<Mono> {
         self.ring_until
+    }
+
+    pub(super) fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
+        self.leg.iter_mut().chain(&mut self.referrer)
     }
 }
 
@@ -73,26 +85,19 @@ impl Endpoint {
     ) {
         match self.screen_refer(call, side, &request) {
             Err(status) => self.wire.reply(request, flow, status, now),
-            Ok(ReferPolicy::Relay) => {
+            Ok(Following::Relay) => {
                 let cseq = request.cseq().number;
                 self.relay(call, side, request, flow, now);
                 if let Some(entry) = self.calls.get_mut(call) {
                     entry.rare().relayed_refer = Some(cseq);
                 }
             }
-            Ok(ReferPolicy::Accept | ReferPolicy::Reject) => {
-                self.transfer(call, request, flow, now);
-            }
+            Ok(Following::Call(moved)) => self.transfer(call, request, moved, flow, now),
         }
     }
 
     /// Whether a REFER is followed, and how.
-    fn screen_refer(
-        &self,
-        call: CallKey,
-        side: Side,
-        request: &Request,
-    ) -> Result<ReferPolicy, u16> {
+    fn screen_refer(&self, call: CallKey, side: Side, request: &Request) -> Result<Following, u16> {
         let entry = self.calls.get(call).ok_or(481_u16)?;
         let target = entry.target.as_ref().filter(|_| side == Side::Target).ok_or(403_u16)?;
         let planned = entry.call.attempt(target.number).ok_or(403_u16)?;
@@ -118,27 +123,27 @@ impl Endpoint {
         let allowed = entry.call.admits(target.number, refer_to.uri(), &rules.refer.hosts);
         let tried = entry.call.attempts().any(|it| same_uri(&it.uri, refer_to.uri()));
         let spent = rare.is_some_and(|rare| rare.transfers >= TRANSFERS_MAX);
-        let is_elsewhere = allowed.is_some_and(|it| !self.wire.settings.is_ours(&it.destination));
-        if !is_elsewhere || tried || spent {
-            return Err(403);
-        }
-        Ok(rules.refer.policy)
+        let elsewhere = allowed.filter(|it| !self.wire.settings.is_ours(&it.destination));
+        let moved = elsewhere.filter(|_| !tried && !spent).ok_or(403_u16)?;
+        Ok(match rules.refer.policy {
+            ReferPolicy::Relay => Following::Relay,
+            ReferPolicy::Accept | ReferPolicy::Reject => Following::Call(moved),
+        })
     }
 
     /// Calls the new party. The 202 goes out first (spec/sip R8).
-    fn transfer(&mut self, call: CallKey, request: Request, flow: Flow, now: Mono) {
+    fn transfer(&mut self, call: CallKey, request: Request, moved: Moved, flow: Flow, now: Mono) {
         let cseq = request.cseq().number;
-        let uri = request.refer_to().ok().flatten();
-        let uri = uri.map(|it| Bytes::copy_from_slice(it.uri())).unwrap_or_default();
         let contact = self.wire.contact(flow, is_secure(request.uri()));
         let more = |writer: &mut Writer| writer.header(HeaderName::Contact, &contact);
         self.wire.reply_with(request, flow, 202, more, now);
 
         let Some(entry) = self.calls.get_mut(call) else { return };
-        let Some(number) = entry.extend_plan(&uri) else { return };
-        let id = entry.id;
-        let report = Report::TransferStarted { attempt: number, uri: Place(uri) };
-        self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });
+        let Some(target) = entry.target.as_ref().map(|leg| leg.number) else { return };
+        let uri = Place(moved.uri.clone());
+        let Some(number) = entry.call.extend(target, moved) else { return };
+        let report = Report::TransferStarted { attempt: number, uri };
+        entry.tell(call, report, &mut self.wire, now);
         let ring = entry.call.attempt(number).map(|it| it.ring_timeout);
         let leg = entry.dial(call, number, &mut self.wire, now).ok();
         let failed = leg.is_none();
@@ -173,9 +178,10 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return false };
         let transfer = entry.rare.as_mut().and_then(|rare| rare.transfer.as_mut());
         let Some(transfer) = transfer else { return false };
-        let Some(leg) = transfer.leg.take_if(|leg| leg.invite == transaction) else {
+        let Some(mut leg) = transfer.leg.take_if(|leg| leg.invite == transaction) else {
             return false;
         };
+        leg.heard = true;
         self.current = Some(call);
         let status = response.status();
         if !(200..300).contains(&status) {
@@ -226,12 +232,9 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let transfer = entry.rare.as_mut().and_then(|rare| rare.transfer.as_mut());
         let Some(transfer) = transfer.filter(|it| it.leg.is_none()) else { return };
-        let (id, attempt) = (entry.id, transfer.number);
-        let told = transfer.referrer.is_some();
-        let report = Report::Transferred { attempt };
-        entry.name_dialogs(call, &report, &mut self.wire);
-        self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });
-        if told {
+        let (attempt, waits) = (transfer.number, transfer.referrer.is_some());
+        entry.tell(call, Report::Transferred { attempt }, &mut self.wire, now);
+        if waits {
             entry.tell_referrer(call, 200, &mut self.wire, now);
         } else if let Some(rare) = &mut entry.rare {
             rare.transfer = None;
@@ -263,9 +266,8 @@ impl Endpoint {
             }
             None => {}
         }
-        let (id, attempt) = (entry.id, transfer.number);
-        let report = Report::TransferFailed { attempt, status, reason };
-        self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });
+        let report = Report::TransferFailed { attempt: transfer.number, status, reason };
+        entry.tell(call, report, &mut self.wire, now);
         let gone = transfer.gone.take();
         entry.rare().transfer = Some(transfer);
         entry.tell_referrer(call, status, &mut self.wire, now);
@@ -358,14 +360,6 @@ impl CallEntry {
         self.rare.as_mut()?.transfer.as_mut()?.leg.as_mut()
     }
 
-    /// Plans one more attempt, at `uri`, as the target's own.
-    fn extend_plan(&mut self, uri: &[u8]) -> Option<u8> {
-        let target = self.target.as_ref()?.number;
-        let hosts = self.call.attempt(target)?.rules.as_ref()?.refer.hosts.clone();
-        let moved = self.call.admits(target, uri, &hosts)?;
-        self.call.extend(target, moved)
-    }
-
     /// NOTIFY with a status, once each (spec/sip R8).
     fn tell_referrer(&mut self, key: CallKey, status: u16, wire: &mut Wire, now: Mono) {
         let Some(transfer) = self.rare.as_mut().and_then(|rare| rare.transfer.as_mut()) else {
@@ -396,11 +390,7 @@ impl CallEntry {
         };
         let last = status == 200;
         let owner = if last { Owner::Notify { call: key } } else { Owner::Nobody };
-        let account = dialog.account().cloned();
-        let notify = wire.request(dialog, Method::Notify, owner, more, Some(&body), now);
-        if let Some(account) = account {
-            wire.challenges.entrust(notify, account);
-        }
+        wire.request(dialog, Method::Notify, owner, more, Some(&body), now);
     }
 }
 
@@ -420,7 +410,8 @@ pub(super) fn refer_along(
     if request.method() != Method::Notify {
         return body;
     }
-    if !is_of_refer(request) {
+    let event = request.event().ok().flatten();
+    if !event.is_some_and(|event| event.token.eq_ignore_ascii_case(b"refer")) {
         carried.extend(line(HeaderName::Event));
         carried.extend(line(HeaderName::SubscriptionState));
         return body;
@@ -436,22 +427,12 @@ pub(super) fn refer_along(
     body.map(status_line)
 }
 
-fn is_of_refer(notify: &Request) -> bool {
-    let event = notify.line(HeaderName::Event).unwrap_or_default();
-    let package = event.split(|byte| *byte == b';').next().unwrap_or_default();
-    package.trim_ascii().eq_ignore_ascii_case(b"refer")
-}
-
 /// BYE on a leg that is no part of its call any more.
 fn hang_up(leg: &mut Leg, wire: &mut Wire, now: Mono) {
     let Some(dialog) = leg.dialog.as_mut().filter(|_| leg.state == LegState::Answered) else {
         return;
     };
-    let account = dialog.account().cloned();
-    let bye = wire.request(dialog, Method::Bye, Owner::Nobody, |_| {}, None, now);
-    if let Some(account) = account {
-        wire.challenges.entrust(bye, account);
-    }
+    wire.request(dialog, Method::Bye, Owner::Nobody, |_| {}, None, now);
 }
 
 /// Whether a Refer-To asks to replace a call, which is not done (RFC 3891).

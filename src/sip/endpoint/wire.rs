@@ -222,13 +222,23 @@ impl Wire {
 
     /// Sends without a transaction.
     pub(super) fn send(&mut self, flow: Flow, message: Bytes) {
-        self.counters.sent(&message);
         if message.len() > self.settings.udp_request_bytes_max
             && flow.transport == Transport::Udp
             && !message.starts_with(b"SIP/2.0 ")
         {
             self.counters.long_requests[IN_FRAGMENTS] += 1;
         }
+        self.put_out(flow, message);
+    }
+
+    /// Sends what was sent before.
+    pub(super) fn resend(&mut self, flow: Flow, message: Bytes) {
+        self.counters.retransmissions_out += 1;
+        self.put_out(flow, message);
+    }
+
+    fn put_out(&mut self, flow: Flow, message: Bytes) {
+        self.counters.sent(&message);
         self.out.push(Output::Send { flow, message });
     }
 
@@ -401,7 +411,7 @@ impl Wire {
         let flow = self.settings.reach(flow).unwrap_or(flow);
         let timers = self.paces.timers_for(flow);
         let proofs = self.proofs_in(dialog, method);
-        self.open(flow, owner, now, |wire, via, effects| {
+        let key = self.open(flow, owner, now, |wire, via, effects| {
             dialog.begin_request(method.name().as_bytes(), &via, &mut wire.writer);
             if let Some(user_agent) = &wire.settings.user_agent {
                 wire.writer.header(HeaderName::UserAgent, user_agent);
@@ -415,7 +425,9 @@ impl Wire {
                 None => wire.writer.finish(),
             };
             Machine::Client(Client::new(request, timers, now, effects))
-        })
+        });
+        self.challenges.entrust(key, dialog.account());
+        key
     }
 
     /// Sends requests again that wait for an answer on a connection that is gone. Their new flow
@@ -536,10 +548,7 @@ impl Wire {
             match effect {
                 Effect::SendTrying => owes_trying = true,
                 Effect::Send(message) => self.send(flow, message),
-                Effect::Resend(message) => {
-                    self.counters.retransmissions_out += 1;
-                    self.send(flow, message);
-                }
+                Effect::Resend(message) => self.resend(flow, message),
                 Effect::PassUp => remains.pass_up = true,
                 Effect::Forked => remains.forked = Some(Fork::New),
                 Effect::ForkedAgain => remains.forked = Some(Fork::Known),

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::event::Body;
 use crate::sip::dialog::Dialog;
-use crate::sip::message::{Headers, Response};
+use crate::sip::message::Response;
 
 /// More early dialogs of one INVITE are not followed.
 const DIALOGS_MAX: usize = 8;
@@ -74,9 +74,9 @@ impl EarlyDialogs {
         Heard::New(early)
     }
 
-    /// The dialog a request of the peer belongs to.
-    pub fn find(&mut self, request: &Headers) -> Option<&mut EarlyDialog> {
-        self.dialogs.iter_mut().find(|early| early.dialog.matches(request))
+    /// The one that `is_wanted`.
+    pub fn find(&mut self, is_wanted: impl Fn(&Dialog) -> bool) -> Option<&mut Dialog> {
+        self.dialogs.iter_mut().map(|early| &mut early.dialog).find(|dialog| is_wanted(dialog))
     }
 
     /// The dialog the peer spoke in last.

@@ -150,10 +150,19 @@ impl Leg {
 
     /// The dialog that a request of the peer belongs to: the leg's, or an early one.
     pub fn dialog_of(&mut self, request: &Headers) -> Option<&mut Dialog> {
+        self.find_dialog(|dialog| dialog.matches(request))
+    }
+
+    /// The same of a request of ours.
+    pub fn dialog_that_made(&mut self, request: &Headers) -> Option<&mut Dialog> {
+        self.find_dialog(|dialog| dialog.has_made(request))
+    }
+
+    fn find_dialog(&mut self, is_wanted: impl Fn(&Dialog) -> bool) -> Option<&mut Dialog> {
         match &mut self.dialog {
-            Some(dialog) => Some(&mut **dialog).filter(|dialog| dialog.matches(request)),
+            Some(dialog) => Some(&mut **dialog).filter(|dialog| is_wanted(dialog)),
             None => match self.reliable.as_deref_mut()? {
-                Reliable::Heard(early) => Some(&mut early.find(request)?.dialog),
+                Reliable::Heard(early) => early.find(is_wanted),
                 Reliable::Sent(_) => None,
             },
         }

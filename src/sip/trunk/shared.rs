@@ -12,6 +12,10 @@ impl Trunks {
     /// Whose an INVITE is that came from where `trunk` sends from: of those that share the place,
     /// the one whose user it names. Whether it is that user has to be proven.
     pub fn claimed(&self, trunk: TrunkIndex, flow: Flow, request: &Request) -> TrunkIndex {
+        if self.get(trunk).is_none_or(|trunk| trunk.users.is_none()) {
+            // Those that ask for no proof share no place.
+            return trunk;
+        }
         let (listener, transport) = (flow.listener, flow.transport);
         let sharers = self.sources.sharers(listener, transport, flow.peer.ip(), trunk);
         let names = |it: &&TrunkIndex| {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sip::target::{TargetConfig, TargetRules};
+use crate::sip::trunk::profile::Support;
 
 const WWW: &str = "WWW-Authenticate: Digest realm=\"a\", nonce=\"n1\", qop=\"auth\"\r\n";
 const STALE: &str =
@@ -139,6 +140,31 @@ fn every_request_in_the_dialog_is_sent_again_when_challenged() {
             assert_eq!(target.requests(&mut rig), ["ACK"]);
         }
     }
+}
+
+#[test]
+fn a_challenged_prack_is_sent_again_and_the_dialog_counts_on() {
+    let mut rig = rig();
+    for attempt in &mut rig.plan.attempts {
+        attempt.dialog.reliable = Some(Support::Supported);
+    }
+    let mut caller = rig.invite("a");
+    let mut target = rig.target(TARGET);
+    target.fields = String::from("Require: 100rel\r\nRSeq: 7\r\n");
+    target.respond(&mut rig, 183, SDP_B);
+    challenge(&mut target, &mut rig, 401, WWW);
+    assert_eq!(target.requests(&mut rig), ["PRACK", "PRACK"]);
+    let again = rig.to(TARGET).pop().unwrap();
+    assert!(header(&again, "Authorization").contains("nc=00000001"), "{again}");
+    assert_eq!((header(&again, "CSeq"), header(&again, "RAck")), ("3 PRACK", "7 1 INVITE"));
+    target.respond(&mut rig, 200, "");
+    target.respond_to_invite(&mut rig, 200, SDP_B);
+    caller.statuses(&mut rig);
+    caller.ack(&mut rig);
+    caller.request(&mut rig, "BYE", "");
+
+    assert_eq!(target.requests(&mut rig), ["ACK", "BYE"]);
+    assert_eq!(header(&rig.to(TARGET).pop().unwrap(), "CSeq"), "4 BYE");
 }
 
 #[test]

@@ -75,6 +75,31 @@ fn a_request_that_the_other_party_no_longer_knows_ends_the_call_when_that_was_la
 }
 
 #[test]
+fn a_party_that_never_confirms_an_answer_was_there_when_it_asked_for_it() {
+    let mut rig = Rig::new();
+    rig.invite("a");
+    rig.target(TARGET).respond(&mut rig, 200, SDP_B);
+    let answered = rig.now;
+    rig.pass(33 * S);
+
+    assert_eq!(ended(&rig), Some(Reason::AckMissing));
+    assert_eq!(rig.last_heard, Some(answered));
+
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    rig.pass(100 * S);
+    caller.request(&mut rig, "INVITE", SDP_A);
+    let asked = rig.now;
+    rig.pass(S);
+    target.respond(&mut rig, 200, SDP_B);
+    assert_eq!(caller.statuses(&mut rig), [100, 200]);
+    rig.pass(33 * S);
+
+    assert_eq!(ended(&rig), Some(Reason::AckMissing));
+    assert_eq!(rig.last_heard, Some(asked), "nobody pays for our patience");
+}
+
+#[test]
 fn no_call_ends_before_its_caller_took_the_answer() {
     let mut rig = Rig::new();
     let mut caller = rig.invite("a");

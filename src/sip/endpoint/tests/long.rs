@@ -45,14 +45,33 @@ fn where_nobody_takes_tcp_it_becomes_a_datagram_within_the_same_attempt() {
 }
 
 #[test]
+fn one_of_those_that_ring_side_by_side_that_cannot_become_a_datagram_has_failed() {
+    let mut rig = rig(Some(5070));
+    rig.plan.attempts[1].manner.beside = true;
+    invite(&mut rig, 1_600);
+
+    // Nothing of ours sends datagrams any more.
+    rig.endpoint.wire.settings.listeners[0].transport = Transport::Tcp;
+    let flow = Flow { transport: Transport::Tcp, ..Flow::udp(ListenerId(1), addr(TARGET)) };
+    rig.input(Input::FlowFailed { flow });
+
+    let (status, q850, reason) = (None, None, Reason::AttemptCarrierFailed);
+    let failed = Report::AttemptFailed { attempt: 1, status, q850, reason };
+    assert_eq!(rig.reports().last(), Some(&failed));
+}
+
+#[test]
 fn to_a_target_without_tcp_it_is_a_datagram_that_is_counted_and_told_of() {
     let mut rig = rig(None);
     invite(&mut rig, 1_600);
 
     let (transport, _, text) = last_invite(&rig);
     assert_eq!(transport, Transport::Udp);
+    rig.pass(Duration::from_millis(1_600));
     assert_eq!(rig.fragmented, [text.len()]);
-    assert_eq!(rig.endpoint.take_counters().long_requests, [0, 1, 0]);
+    let counters = rig.endpoint.take_counters();
+    assert_eq!(counters.retransmissions_out, 2);
+    assert_eq!(counters.long_requests, [0, 1, 0], "once, however often it is repeated");
 }
 
 /// The first target takes TCP at this port.

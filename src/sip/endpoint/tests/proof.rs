@@ -45,21 +45,22 @@ fn a_wrong_password_is_challenged_again_and_not_called_stale() {
 
 #[test]
 fn trunks_of_one_network_are_told_apart_by_who_proves_to_call() {
-    let of = |user: &str| {
-        serde_json::json!({
-            "inbound": { "auth": "digest" },
-            "digest": { "realm": "edge", "users": [{ "username": user, "password": "secret" }] }
-        })
-    };
-    let mut rig = Rig::new();
-    rig.input(Input::Configure(Arc::new(trunks_of(&[of("somebody"), of("carrier")]))));
-    let caller = rig.caller("a");
-    let invite = caller.invite_like("INVITE");
-    rig.receive(CARRIER, &invite);
-    let challenge = rig.to(CARRIER).pop().unwrap();
-    rig.receive(CARRIER, &proven(&invite, &challenge, "secret"));
+    let mut rig = sharing(["supported", "supported"]);
+    prove_to_call(&mut rig);
 
     assert_eq!(rig.admitted, [TrunkIndex(1)]);
+}
+
+#[test]
+fn of_trunks_of_one_network_the_rules_of_the_one_that_calls_are_in_force() {
+    let mut rig = sharing(["required", "no"]);
+    prove_to_call(&mut rig);
+    assert_eq!(rig.admitted, [TrunkIndex(1)]);
+
+    let mut rig = sharing(["no", "required"]);
+    prove_to_call(&mut rig);
+    assert_eq!(rig.admitted, []);
+    assert!(rig.to(CARRIER).pop().unwrap().starts_with("SIP/2.0 421 "));
 }
 
 #[test]
@@ -154,6 +155,31 @@ fn asking() -> Rig {
         "inbound": { "cidrs": ["192.0.2.0/24"], "auth": "digest" },
         "digest": { "realm": "edge", "users": [{ "username": "carrier", "password": "secret" }] }
     }))
+}
+
+/// The first trunk is somebody's, the second, in the same network, the carrier's. Each with its rule
+/// for reliable provisional responses.
+fn sharing(reliable: [&str; 2]) -> Rig {
+    let of = |user: &str, reliable: &str| {
+        serde_json::json!({
+            "inbound": { "auth": "digest" },
+            "digest": { "realm": "edge", "users": [{ "username": user, "password": "secret" }] },
+            "dialog": { "100rel": reliable }
+        })
+    };
+    let mut rig = Rig::new();
+    let trunks = [of("somebody", reliable[0]), of("carrier", reliable[1])];
+    rig.input(Input::Configure(Arc::new(trunks_of(&trunks))));
+    rig
+}
+
+/// The carrier calls, and proves that it does when it is asked to.
+fn prove_to_call(rig: &mut Rig) {
+    let invite = rig.caller("a").invite_like("INVITE");
+    rig.receive(CARRIER, &invite);
+    let challenge = rig.to(CARRIER).pop().unwrap();
+    assert!(challenge.starts_with("SIP/2.0 401 "), "{challenge}");
+    rig.receive(CARRIER, &proven(&invite, &challenge, "secret"));
 }
 
 fn registering() -> Rig {

@@ -597,13 +597,8 @@ fn a_wedged_call_is_taken_away_and_both_sides_are_told() {
     let mut rig = Rig::new();
     let (mut caller, mut target) = rig.connected();
     // A call that has forgotten when it ends.
+    wedge(&mut rig);
     let (_, entry) = rig.endpoint.calls.iter_mut().next().unwrap();
-    let never = CallLimits {
-        decision: Duration::from_secs(1_000_000),
-        answer_wait: Duration::from_secs(1),
-        max_call: Duration::from_secs(1_000_000),
-    };
-    entry.call = Call::new(never, Arc::new(FailureMap::default()), rig.now);
     rig.endpoint.wire.settings.probe_interval = None;
     entry.caller.probe_at = None;
     entry.target.as_mut().unwrap().probe_at = None;
@@ -621,6 +616,44 @@ fn a_wedged_call_is_taken_away_and_both_sides_are_told() {
     let ended = Report::Ended { party: Party::System, reason, status: 200, q850: None };
     assert_eq!(rig.reports().last(), Some(&ended));
     assert_eq!(rig.endpoint.take_counters().reaped, 1);
+}
+
+#[test]
+fn a_wedged_call_that_nobody_answered_leaves_no_ringing_target_and_no_place_behind() {
+    for beside in [false, true] {
+        let mut rig = Rig::new();
+        rig.plan.attempts[1].manner.beside = beside;
+        let mut caller = rig.invite("a");
+        let addresses = if beside { &[TARGET, SECOND][..] } else { &[TARGET] };
+        for address in addresses {
+            rig.target(address).respond(&mut rig, 180, "");
+        }
+        wedge(&mut rig);
+        assert_eq!(rig.endpoint.half_open(), 1);
+
+        rig.pass(Duration::from_secs(14_400 + 3_601));
+
+        assert_eq!((rig.endpoint.calls(), rig.endpoint.half_open()), (0, 0));
+        assert_eq!(caller.statuses(&mut rig).last(), Some(&500));
+        for address in addresses {
+            let last = rig.to(address).into_iter().find(|text| text.starts_with("CANCEL "));
+            assert!(
+                last.is_some_and(|text| text.contains("Reason: Q.850;cause=102;")),
+                "{address}"
+            );
+        }
+    }
+}
+
+/// The only call forgets when it ends.
+fn wedge(rig: &mut Rig) {
+    let (_, entry) = rig.endpoint.calls.iter_mut().next().unwrap();
+    let never = CallLimits {
+        decision: Duration::from_secs(1_000_000),
+        answer_wait: Duration::from_secs(1),
+        max_call: Duration::from_secs(1_000_000),
+    };
+    entry.call = Call::new(never, Arc::new(FailureMap::default()), rig.now);
 }
 
 /// Two endpoints: the second is the first one's target.

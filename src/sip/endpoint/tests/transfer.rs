@@ -112,6 +112,60 @@ fn a_new_party_that_rings_out_or_is_dead_leaves_the_call_as_it_was() {
 }
 
 #[test]
+fn a_new_party_to_whom_nothing_can_be_sent_leaves_the_call_as_it_was_at_once() {
+    let (mut rig, _, mut target) = connected("accept");
+    refer(&mut target, &mut rig, REFER_TO);
+    target.statuses(&mut rig);
+    rig.input(Input::FlowFailed { flow: Flow::udp(ListenerId(0), addr(NEW)) });
+
+    assert_eq!(notified(&mut target, &mut rig), ["100", "503"]);
+    let (attempt, status, reason) = (3, 503, Reason::AttemptCarrierFailed);
+    let failed = Report::TransferFailed { attempt, status, reason };
+    assert_eq!(rig.reports().last(), Some(&failed));
+
+    let (mut rig, _, mut target) = connected("accept");
+    refer(&mut target, &mut rig, REFER_TO);
+    target.statuses(&mut rig);
+    rig.target(NEW).respond(&mut rig, 180, "");
+    rig.input(Input::FlowFailed { flow: Flow::udp(ListenerId(0), addr(NEW)) });
+
+    assert_eq!(notified(&mut target, &mut rig), ["100", "180"], "it is there");
+}
+
+#[test]
+fn a_challenged_notify_is_sent_again_and_what_follows_counts_on() {
+    let (mut rig, mut caller, mut target) = connected_as(serde_json::json!({
+        "refer": { "policy": "accept" },
+        "credentials": { "username": "harbor", "password": "hunter2" }
+    }));
+    refer(&mut target, &mut rig, REFER_TO);
+    target.statuses(&mut rig);
+    let challenge = "WWW-Authenticate: Digest realm=\"a\", nonce=\"n1\", qop=\"auth\"\r\n";
+    target.fields = challenge.to_owned();
+    target.respond(&mut rig, 401, "");
+    target.fields = challenge.replace("n1", "n2").replace("qop", "stale=true, qop");
+    let mut new = rig.target(NEW);
+    new.respond(&mut rig, 180, "");
+    new.respond_to_invite(&mut rig, 200, SDP_C);
+    caller.respond(&mut rig, 200, SDP_A);
+    target.respond(&mut rig, 401, "");
+    target.fields.clear();
+    target.respond(&mut rig, 200, "");
+
+    let sent: Vec<String> = target
+        .news(&mut rig, 1)
+        .iter()
+        .filter(|text| !text.starts_with("SIP/2.0") && !text.starts_with("ACK"))
+        .map(|text| {
+            let fragment = text.split("\r\n\r\nSIP/2.0 ").nth(1);
+            format!("{} {}", header(text, "CSeq"), fragment.map_or("", |it| &it[..3]))
+        })
+        .collect();
+    let notifies = ["2 NOTIFY 100", "3 NOTIFY 100", "4 NOTIFY 180", "5 NOTIFY 200", "6 NOTIFY 200"];
+    assert_eq!(sent, [&notifies[..], &["7 BYE "]].concat());
+}
+
+#[test]
 fn a_caller_that_refuses_the_new_session_stays_with_the_target() {
     let (mut rig, mut caller, mut target) = connected("accept");
     refer(&mut target, &mut rig, REFER_TO);
