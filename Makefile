@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help run demo test bench lint soak release bench-sip fuzz deps
+.PHONY: help run demo test bench lint soak stress release bench-sip fuzz deps
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,9 +32,17 @@ test: deps lint ## Everything CI checks.
 bench: ## Micro-benchmarks.
 	$(CARGO) bench --locked --benches
 
-soak: ## Many more crashes: TOLLBRIDGE_CRASH_ROUNDS, default 200.
+soak: ## TOLLBRIDGE_CRASH_ROUNDS crashes (200), then SOAK_MINUTES of steady calls (60).
 	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \
 	  $(CARGO) test --locked --test it crash -- --nocapture
+	scripts/install-test-deps.sh --bench
+	$(CARGO) build --release --locked
+	benches/sip/stress.py --soak $${SOAK_MINUTES:-60}
+
+stress: ## Three times too many calls, and 50,000 junk messages a second.
+	scripts/install-test-deps.sh --bench
+	$(CARGO) build --release --locked
+	benches/sip/stress.py $(or $(ARGS),--overload --junk 50000)
 
 release: ## The binary to ship, target/dist/tollbridge: compiled with the profile of a run.
 	scripts/install-test-deps.sh --bench

@@ -101,12 +101,14 @@ class Server:
 
 class Tollbridge(Server):
     name = "tollbridge"
+    settings = ()
 
     def command(self, memory):
         if not BINARY.exists():
-            raise Failure(f"{BINARY} is missing: make release")
+            raise Failure(f"{BINARY} is missing: make release, or cargo build --release")
+        sets = [word for item in self.settings for word in ("--set", item)]
         return [str(BINARY), "serve", "--config", str(HERE / "tollbridge.toml"),
-                "--set", f"store.dir={WORK / 'data'}"]
+                "--set", f"store.dir={WORK / 'data'}", *sets]
 
     def prepare(self):
         wait_for("the API", lambda: connects(API) and self.is_ready())
@@ -114,9 +116,13 @@ class Tollbridge(Server):
             list(publishers.map(self.ping, [range(n, SESSIONS, 8) for n in range(8)]))
 
     def is_ready(self):
+        return self.ask("/readyz").status == 200
+
+    def ask(self, path):
+        """The answer of the API, to be read."""
         api = http.client.HTTPConnection("127.0.0.1", API, timeout=5)
-        api.request("GET", "/readyz")
-        return api.getresponse().status == 200
+        api.request("GET", path, headers={"Authorization": "Bearer dev"})
+        return api.getresponse()
 
     def ping(self, numbers):
         """A session for each caller, on one connection."""
@@ -132,10 +138,11 @@ class Tollbridge(Server):
             if reply.status != 202:
                 raise Failure(f"a ping was refused: {reply.status} {text.decode()}")
 
-    def records(self):
+    def records(self, which="1"):
+        """Records of the book for which `which` is true, in SQL."""
         database = next(file for file in (WORK / "data").rglob("*") if is_sqlite(file))
         with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
-            return store.execute("SELECT count(*) FROM cdr").fetchone()[0]
+            return store.execute(f"SELECT count(*) FROM cdr WHERE {which}").fetchone()[0]
 
 
 class KamailioPayPerCall(Server):
@@ -234,17 +241,17 @@ class Load:
         self.processes.append(process)
         return process
 
-    def call(self, rate, calls, talk_ms, carriers, while_up=None):
-        """Makes `calls` calls at `rate` a second and waits for their end."""
+    def call(self, rate, calls, talk_ms, carriers, while_up=None, scenario="uac.xml", grace_s=40):
+        """Makes `calls` calls at `rate` a second and waits for their end, `grace_s` at most."""
         started = time.monotonic()
         running = []
         for n in range(carriers):
             share = calls // carriers
             running.append(self.sipp(f"uac{n}", [
-                f"127.0.0.1:{SIP}", "-sf", str(HERE / "uac.xml"), "-p", str(CARRIER + n),
+                f"127.0.0.1:{SIP}", "-sf", str(HERE / scenario), "-p", str(CARRIER + n),
                 "-inf", str(WORK / "numbers.csv"), "-r", str(max(1, round(rate / carriers))),
                 "-m", str(share), "-d", str(talk_ms)]))
-        limit = started + calls / rate + talk_ms / 1000 + 40
+        limit = started + calls / rate + talk_ms / 1000 + grace_s
         seen = None
         while any(process.poll() is None for process in running):
             if time.monotonic() > limit:
@@ -334,13 +341,21 @@ class Outcome:
         rows.append(self.last_row(WORK / f"{tag}.uas.csv"))
         self.repeated = sum(int(row["Retransmissions(C)"]) for row in rows)
 
+    @classmethod
+    def last_row(cls, path):
+        rows = cls.rows(path)
+        if not rows:
+            raise Failure(f"sipp left no statistics in {path}")
+        return rows[-1]
+
     @staticmethod
-    def last_row(path):
+    def rows(path):
+        """One for each second."""
         try:
             with path.open() as lines:
-                rows = list(csv.reader(lines, delimiter=";"))
-            return dict(zip(rows[0], rows[-1]))
-        except (OSError, IndexError):
+                names, *rows = csv.reader(lines, delimiter=";")
+            return [dict(zip(names, row)) for row in rows]
+        except (OSError, ValueError):
             raise Failure(f"sipp left no statistics in {path}") from None
 
 
@@ -567,6 +582,20 @@ def wait_for(what, is_so, process=None, seconds=20):
         time.sleep(0.05)
 
 
+def settle_in():
+    """This process and the load on their core, ports free, files there."""
+    if os.cpu_count() < 2:
+        raise Failure("two cores are needed: one for the server, one for the load")
+    for port in (SIP, TARGET, CARRIER, PROBE):
+        if is_bound(port):
+            raise Failure(f"UDP port {port} is in use")
+    own_scheduling_group()
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
+    WORK.mkdir(parents=True, exist_ok=True)
+    (WORK / "numbers.csv").write_text(
+        "SEQUENTIAL\n" + "".join(f"{number(n)};{caller(n)}\n" for n in range(SESSIONS)))
+
+
 def own_scheduling_group():
     """A session of its own and a better share, so that other work disturbs less."""
     try:
@@ -600,16 +629,7 @@ def main():
                         help="only make calls, for the profile of scripts/release.sh")
     args = parser.parse_args()
 
-    if os.cpu_count() < 2:
-        raise Failure("two cores are needed: one for the server, one for the load")
-    for port in (SIP, TARGET, CARRIER, PROBE):
-        if is_bound(port):
-            raise Failure(f"UDP port {port} is in use")
-    own_scheduling_group()
-    os.sched_setaffinity(0, {int(LOAD_CORE)})
-    WORK.mkdir(parents=True, exist_ok=True)
-    (WORK / "numbers.csv").write_text(
-        "SEQUENTIAL\n" + "".join(f"{number(n)};{caller(n)}\n" for n in range(SESSIONS)))
+    settle_in()
     if args.train:
         train(args.train, args)
         return

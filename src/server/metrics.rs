@@ -109,7 +109,7 @@ fn describe() {
     describe_gauge!(SIP_TRANSACTIONS, "Transactions in memory");
     describe_gauge!(
         OBJECTS,
-        "What the shards hold, by kind; zero at rest, deadlines when they have passed"
+        "What the shards hold, by kind; zero at rest, deadlines half a minute after it"
     );
     describe_counter!(SIP_RETRANSMISSIONS, "Messages sent or received again");
     describe_counter!(

@@ -44,6 +44,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use slotmap::SlotMap;
@@ -247,6 +248,10 @@ pub struct Endpoint {
     /// The call whose event is being handled: the one to end if the handler panics.
     current: Option<CallKey>,
 }
+
+/// A call that has nothing to do for hours is looked at so often all the same: what is armed stays in
+/// the wheel after the call has ended, until it has passed.
+const LOOK_AGAIN: Duration = Duration::from_secs(32);
 
 /// A call and its legs.
 struct CallEntry {
@@ -553,7 +558,7 @@ impl Endpoint {
             self.forget(key);
             return;
         }
-        let deadline = entry.deadline();
+        let deadline = entry.deadline().min(self.wire.deadlines.reached() + LOOK_AGAIN);
         if entry.armed.is_none_or(|armed| deadline < armed) {
             entry.armed = Some(deadline);
             self.wire.deadlines.arm(deadline, Due::Call(key));

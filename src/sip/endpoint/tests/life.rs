@@ -1,8 +1,23 @@
-//! A call whose party is gone ends when that was last heard (spec/sip §3, bug 13).
+//! How long a call lives: one whose party is gone ends when that was last heard (spec/sip §3, bug
+//! 13), and nothing of one that is over lasts.
 
 use super::*;
 
 const S: Duration = Duration::from_secs(1);
+
+/// spec/sip O12.
+#[test]
+fn a_call_that_is_over_leaves_no_deadline_that_outlasts_its_transactions() {
+    let mut rig = Rig::new();
+    let (mut caller, mut target) = rig.connected();
+    rig.pass(1000 * S);
+    caller.request(&mut rig, "BYE", "");
+    target.respond(&mut rig, 200, "");
+    rig.pass(33 * S);
+
+    let endpoint = &rig.endpoint;
+    assert_eq!((endpoint.calls(), endpoint.transactions(), endpoint.deadlines()), (0, 0, 0));
+}
 
 #[test]
 fn a_party_that_answers_no_probe_was_there_until_it_was_last_heard() {
