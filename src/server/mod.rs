@@ -257,7 +257,7 @@ impl Server {
         for (flow, bye) in farewells {
             // Where its answer will be read.
             let shard = usize::from(steering.shard_of(&bye));
-            mailboxes[shard].post(Mail::Farewell { flow, bye });
+            mailboxes[shard].deliver(Mail::Farewell { flow, bye }).await;
         }
 
         let control = Arc::new(Control::new(
@@ -330,7 +330,7 @@ impl Server {
     pub async fn drain_and_stop(mut self, grace: Duration) {
         self.control.drain();
         for shard in &self.shards {
-            shard.post(Mail::Drain);
+            shard.deliver(Mail::Drain).await;
         }
         let patience = tokio::time::Instant::now() + grace;
         let mut look = tokio::time::interval(Duration::from_millis(50));
@@ -338,10 +338,7 @@ impl Server {
             look.tick().await;
         }
         for shard in &self.shards {
-            // A full box is being read; a shard that is gone needs no letter.
-            while !shard.post(Mail::Stop) && !shard.is_gone() {
-                look.tick().await;
-            }
+            shard.deliver(Mail::Stop).await;
         }
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || {

@@ -6,7 +6,6 @@
 //! cannot change; nor can trunks and targets where TLS is spoken.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use metrics::counter;
 use tokio::sync::Mutex;
@@ -28,9 +27,6 @@ use super::signaling::{Mail, Mailbox};
 use super::sources::Sources;
 use super::tls::TlsPlan;
 use super::{compile_legs, compile_routing_as, compile_targets, compile_trunks};
-
-/// Between two tries to reach a shard whose mailbox is full.
-const KNOCK_EVERY: Duration = Duration::from_millis(5);
 
 /// Everything that a new configuration reaches.
 pub struct Reloader {
@@ -129,11 +125,8 @@ impl Reloader {
         self.resolver.configure(wanted);
         self.deciding.configure(routing);
         self.limits.configure(&trunks);
-        let mut knock = tokio::time::interval(KNOCK_EVERY);
         for shard in &self.shards {
-            while !shard.post(Mail::Configure(Box::new(agreed.clone()))) && !shard.is_gone() {
-                knock.tick().await;
-            }
+            shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
         self.sources.configure(Arc::clone(&trunks));
         *running = Running { config, revision, trunks, target_limits, tls };
