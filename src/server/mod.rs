@@ -18,6 +18,7 @@ pub mod control;
 pub mod deciding;
 pub mod dialing;
 mod error;
+mod hosts;
 pub mod ids;
 pub mod legs;
 mod limits;
