@@ -36,10 +36,7 @@ use super::metrics::CallMetrics;
 use super::orphans::{self, OpenOrphans};
 use super::standing::Standing;
 use super::tls::TlsParties;
-use super::{
-    compile_legs, compile_routing, compile_targets, compile_trunks, endpoint_settings,
-    health_rules, transport,
-};
+use super::{Compiled, compile, endpoint_settings, health_rules, transport};
 
 /// A compiled configuration, from which processes are started.
 pub struct Blueprint {
@@ -93,19 +90,18 @@ impl Blueprint {
     /// # Errors
     /// All faults of the configuration.
     pub fn new(config: &Config) -> Result<Self, StartError> {
-        let snapshot = compile_routing(config)?;
-        let trunks = Arc::new(compile_trunks(config)?);
-        let dialing = Arc::new(Dialing::compile(config)?);
+        let Compiled { routing: snapshot, trunks, legs, targets, dialing, .. } =
+            compile(config, 1)?;
         let wanted = Wanted::of(&snapshot, &dialing, &trunks);
         let addresses = Addresses::new(&wanted.literals, BTreeMap::new());
         Ok(Self {
             settings: config.settings.clone(),
-            trunks,
-            legs: Arc::new(compile_legs(config)?),
-            dialing,
-            targets: Arc::new(compile_targets(config)?),
-            addresses: Arc::new(ArcSwap::from_pointee(addresses)),
             snapshot,
+            trunks: Arc::new(trunks),
+            legs: Arc::new(legs),
+            dialing: Arc::new(dialing),
+            targets: Arc::new(targets),
+            addresses: Arc::new(ArcSwap::from_pointee(addresses)),
         })
     }
 
