@@ -18,7 +18,7 @@ use crate::cdr::projection::{Opening, Projection, ProjectionError};
 use crate::cdr::store::{Book, StoreError};
 use crate::config::{Config, Settings};
 use crate::routing::RoutingSnapshot;
-use crate::sip::endpoint::Endpoint;
+use crate::sip::endpoint::{Endpoint, Input};
 use crate::sip::ids::IdSource;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::Trunks;
@@ -69,6 +69,8 @@ pub struct Rehearsal {
     pub recovery: Recovery,
     /// …and in the book. Its sessions and usage were given back to routing.
     pub opening: Opening,
+    /// What the endpoint is to hear first: how the ends of calls are told that a crash cut off.
+    pub farewells: Vec<Input>,
 }
 
 /// Why a process could not be started.
@@ -162,6 +164,12 @@ impl Blueprint {
             now.mono(),
         );
         endpoint.adopt(Arc::new(adopted));
+        let farewells = orphans::farewells(&opening.farewells, trunks, &TlsParties::default());
+        let farewells =
+            farewells.into_iter().map(|(flow, bye)| Input::Farewell { flow, bye }).collect();
+        if settings.cdr.orphan_bye {
+            endpoint.write_farewells();
+        }
         let parts = Parts {
             deciding: Arc::clone(&deciding),
             addresses: Arc::clone(&self.addresses),
@@ -192,6 +200,7 @@ impl Blueprint {
             journal,
             recovery,
             opening,
+            farewells,
         })
     }
 }
