@@ -219,8 +219,9 @@ pub(super) struct CallEvent {
     #[schema(example = "2026-03-17T15:04:12.871Z")]
     at: String,
     /// `call.admitted`, `route.decided`, `attempt.started`, `attempt.ringing`, `attempt.failed`,
-    /// `attempt.address_failed`, `attempt.abandoned`, `call.answered`, `call.confirmed`,
-    /// `conversion.reached`, `call.ended` or `call.orphan_closed`.
+    /// `attempt.address_failed`, `attempt.abandoned`, `attempt.handed_over`, `call.taken`,
+    /// `call.answered`, `call.confirmed`, `call.transferred`, `conversion.reached`, `call.ended` or
+    /// `call.orphan_closed`.
     #[schema(value_type = String, example = "attempt.ringing")]
     event: &'static str,
     /// For people.
@@ -353,7 +354,8 @@ fn moments(record: &CallRecord) -> Vec<(u64, &'static str, String)> {
         moments.push((at, "route.decided", detail));
     }
     for attempt in &record.attempts {
-        attempt_moments(attempt, &mut moments);
+        let is_transfer = record.answered_leg.is_some_and(|leg| leg != attempt.leg);
+        attempt_moments(attempt, is_transfer, &mut moments);
     }
     let answered_by = record.attempt().map_or("the target", |it| it.target.as_str());
     for (at, event, detail) in [
@@ -376,7 +378,12 @@ fn moments(record: &CallRecord) -> Vec<(u64, &'static str, String)> {
     moments
 }
 
-fn attempt_moments(attempt: &Attempt, moments: &mut Vec<(u64, &'static str, String)>) {
+/// `is_transfer`: another attempt was answered, so if this one was, it took its place.
+fn attempt_moments(
+    attempt: &Attempt,
+    is_transfer: bool,
+    moments: &mut Vec<(u64, &'static str, String)>,
+) {
     let target = &attempt.target;
     let started = format!("number {} to {target}", attempt.leg);
     moments.push((attempt.started_ms, "attempt.started", started));
@@ -390,14 +397,58 @@ fn attempt_moments(attempt: &Attempt, moments: &mut Vec<(u64, &'static str, Stri
         AttemptResult::Failed => "attempt.failed",
         AttemptResult::Abandoned => "attempt.abandoned",
         AttemptResult::HandedOver => "attempt.handed_over",
+        AttemptResult::Answered if is_transfer => "call.transferred",
         // The answer is told as the call's.
         AttemptResult::Answered | AttemptResult::Pending => return,
     };
     let status = attempt.status.map_or_else(String::new, |status| format!(" {status};"));
-    let why = attempt.reason.map_or_else(|| String::from("the call ended"), cause);
+    let why = match (attempt.result, attempt.reason) {
+        (AttemptResult::HandedOver, None) => cause(Reason::HandedOver),
+        (AttemptResult::Answered, None) => format!("to {}", attempt.uri),
+        (_, Some(reason)) => cause(reason),
+        (_, None) => String::from("the call ended"),
+    };
     moments.extend(attempt.settled_ms.map(|at| (at, event, format!("{target}:{status} {why}"))));
 }
 
 fn cause(reason: Reason) -> String {
     format!("{} ({})", reason.text(), reason.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cdr::fact::{HandedOver, Taken, Transferred};
+    use crate::cdr::testing::Script;
+
+    #[test]
+    fn a_transfer_is_told_with_where_it_led() {
+        let script = Script::new().then(100, Taken {}).dial(1).answer_at(1_000).dial(2);
+        let script = script.then(30_000, Transferred { leg: 2, dialogs: None }).end_at(40_000);
+
+        let told = told(&script.record());
+
+        assert_eq!(told.iter().filter(|(event, _)| *event == "call.answered").count(), 1);
+        assert!(told.contains(&("call.taken", String::from("answered by this server"))));
+        let transferred = String::from("tgt_summit: 200; to sip:+18005550101@192.0.2.9");
+        assert_eq!(told[told.len() - 2], ("call.transferred", transferred));
+    }
+
+    #[test]
+    fn an_attempt_that_was_handed_over_says_so() {
+        for (status, answered) in [(Some(200), " 200;"), (None, "")] {
+            let over = HandedOver { leg: 1, by: Means::Refer, status };
+            let record = Script::new().dial(1).then(900, over).end_at(1_000).record();
+
+            let told = told(&record);
+
+            let why = "the carrier was told whom to call (end.handed_over)";
+            let expected = ("attempt.handed_over", format!("tgt_summit:{answered} {why}"));
+            assert_eq!(told[told.len() - 2], expected);
+        }
+    }
+
+    fn told(record: &CallRecord) -> Vec<(&'static str, String)> {
+        timeline(record).into_iter().map(|it| (it.event, it.detail)).collect()
+    }
 }

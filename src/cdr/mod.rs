@@ -19,5 +19,5 @@ pub mod rating;
 pub mod record;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod timeline;

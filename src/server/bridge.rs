@@ -38,7 +38,7 @@ use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
 use super::orphans::OpenOrphans;
-use super::probing;
+use super::probing::{Known, Probing};
 use super::reload::Agreed;
 use super::standing::{self, Address, Standing};
 use super::tls::TlsParties;
@@ -59,8 +59,8 @@ pub struct Bridge {
     backlog: VecDeque<(Fact, Durability)>,
     renew_at: Mono,
     checkpoint_at: Mono,
-    /// Addresses that are probed, if this shard sees to that.
-    probing: Vec<ProbeTarget>,
+    /// Of the shard that sees to that.
+    probing: Probing,
 }
 
 /// Up to where the journal is on stable storage.
@@ -164,7 +164,7 @@ impl Bridge {
             dialogs: None,
             backlog: VecDeque::new(),
             renew_at: now + RENEW_EVERY,
-            probing: Vec::new(),
+            probing: Probing::default(),
         }
     }
 
@@ -632,19 +632,13 @@ impl Bridge {
     /// Whom to probe from now on, if that has changed since the last time.
     pub(super) fn probes(&mut self) -> Option<Vec<ProbeTarget>> {
         let Parts { deciding, addresses, targets, tls, standing, .. } = &self.parts;
-        let (snapshot, addresses) = (deciding.snapshot(), addresses.load());
-        let wants_none = targets.iter().all(|(_, target)| target.probe.is_none());
-        if wants_none && self.probing.is_empty() {
-            return None;
-        }
-        let (probing, where_) = probing::targets(&snapshot, &addresses, targets, tls);
-        if probing == self.probing {
-            return None;
-        }
-        standing.watch(where_);
-        deciding.set_down(standing.down());
-        self.probing.clone_from(&probing);
-        Some(probing)
+        let known = Known {
+            snapshot: deciding.snapshot(),
+            addresses: addresses.load_full(),
+            targets: Arc::clone(targets),
+            tls: Arc::clone(tls),
+        };
+        self.probing.follow(known, standing, deciding)
     }
 
     /// A request is too long for its way: its target is named once.

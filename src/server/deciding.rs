@@ -43,7 +43,7 @@ struct State {
 /// A decision and what it took along.
 pub struct Decided {
     pub decision: Decision,
-    /// The decision with everything it was made from, as JSON.
+    /// The decision with everything it was made from, as CBOR.
     pub record: Vec<u8>,
     /// The dialled pool number, which stays with its session until the call ends.
     pub pinned: Option<PhoneNumber>,
@@ -89,6 +89,12 @@ impl Deciding {
     /// Probes find these targets nowhere, and no others.
     pub fn set_down(&self, down: BTreeSet<TargetId>) {
         self.down.store(Arc::new(down));
+    }
+
+    /// Targets that probes find nowhere.
+    #[cfg(test)]
+    pub(super) fn down(&self) -> Arc<BTreeSet<TargetId>> {
+        self.down.load_full()
     }
 
     pub fn snapshot(&self) -> Arc<RoutingSnapshot> {

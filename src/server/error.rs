@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::cdr::journal::file::JournalError;
 use crate::cdr::projection::ProjectionError;
 use crate::cdr::store::StoreError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Fault};
 use crate::sip::transport::BindError;
 use crate::sip::trunk::carriers::CarrierFault;
 
@@ -47,4 +47,38 @@ pub enum StartError {
     Thread(io::Error),
     #[error("cannot read random numbers from /dev/urandom: {0}")]
     Random(io::Error),
+}
+
+/// Faults of a configuration, until all of it was looked at.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Puts faults with the others, each once; `None` if there were any.
+    ///
+    /// # Errors
+    /// What else is wrong.
+    pub fn keep<T>(
+        &mut self,
+        found: Result<T, impl Into<StartError>>,
+    ) -> Result<Option<T>, StartError> {
+        match found.map_err(Into::into) {
+            Ok(value) => Ok(Some(value)),
+            Err(StartError::Config(ConfigError::Faults(more))) => {
+                for fault in more {
+                    if !self.0.contains(&fault) {
+                        self.0.push(fault);
+                    }
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// # Errors
+    /// All of them, if there are any.
+    pub fn none(self) -> Result<(), StartError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ConfigError::Faults(self.0).into()) }
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::id::TargetId;
+use crate::routing::RoutingConfig;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::trunk::profile::Dialog;
 
@@ -19,32 +20,31 @@ pub struct TargetLegs {
 }
 
 impl TargetLegs {
+    /// Reads `targets[].dialog`.
+    ///
+    /// # Errors
+    /// All fields that are not as they must be.
+    pub fn compile(config: &Config, routing: &RoutingConfig) -> Result<Self, StartError> {
+        let mut legs = Self::default();
+        let mut faults = Vec::new();
+        for (position, target) in routing.targets.iter().enumerate() {
+            match read(&Value::Object(target.dialog.clone())) {
+                Ok(policy) if policy == LegPolicy::default() => {}
+                Ok(policy) => {
+                    legs.by_target.insert(target.id.clone(), policy);
+                }
+                Err(Fault { field, value, problem, remedy }) => {
+                    let path = format!("targets[{position}].dialog.{field}");
+                    faults.push((path, value, problem, remedy));
+                }
+            }
+        }
+        if faults.is_empty() { Ok(legs) } else { Err(config.faults(faults).into()) }
+    }
+
     pub fn of(&self, target: &TargetId) -> LegPolicy {
         self.by_target.get(target).copied().unwrap_or_default()
     }
-}
-
-/// Reads `targets[].dialog`.
-///
-/// # Errors
-/// All fields that are not as they must be.
-pub fn compile_legs(config: &Config) -> Result<TargetLegs, StartError> {
-    let routing: crate::routing::RoutingConfig = config.routing()?;
-    let mut legs = TargetLegs::default();
-    let mut faults = Vec::new();
-    for (position, target) in routing.targets.into_iter().enumerate() {
-        match read(&Value::Object(target.dialog)) {
-            Ok(policy) if policy == LegPolicy::default() => {}
-            Ok(policy) => {
-                legs.by_target.insert(target.id, policy);
-            }
-            Err(Fault { field, value, problem, remedy }) => {
-                let path = format!("targets[{position}].dialog.{field}");
-                faults.push((path, value, problem, remedy));
-            }
-        }
-    }
-    if faults.is_empty() { Ok(legs) } else { Err(config.faults(faults).into()) }
 }
 
 struct Fault {

@@ -329,6 +329,8 @@ fn outcome(reason: Reason, answered: bool) -> &'static str {
     let is_ours = |kind: &&str| reason.code().starts_with(*kind);
     if reason == Reason::CallerAbandoned {
         "caller_abandon"
+    } else if reason == Reason::HandedOver {
+        "handed_over"
     } else if reason == Reason::AttemptBusy {
         "busy"
     } else if is_one_of(&[Reason::AttemptNoAnswer, Reason::AttemptNoResponse]) {
@@ -490,5 +492,25 @@ impl ShardMetrics {
         let change = transactions as f64 - self.transactions_before as f64;
         self.transactions.increment(change);
         self.transactions_before = transactions;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_the_carrier_was_told_to_make_is_none_without_a_route() {
+        let cases = [
+            (Reason::HandedOver, false, "handed_over"),
+            (Reason::CallerAbandoned, false, "caller_abandon"),
+            (Reason::AttemptBusy, false, "busy"),
+            (Reason::AttemptUnresolved, false, "system_error"),
+            (Reason::NoneEligible, false, "no_route"),
+            (Reason::CallerHungUp, true, "ok"),
+        ];
+        for (reason, answered, expected) in cases {
+            assert_eq!(outcome(reason, answered), expected, "{reason:?}");
+        }
     }
 }

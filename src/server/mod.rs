@@ -14,10 +14,12 @@ pub mod accounting;
 pub mod addresses;
 pub mod bridge;
 pub mod clock;
+mod compile;
 pub mod control;
 pub mod deciding;
 pub mod dialing;
 mod error;
+mod hosts;
 pub mod ids;
 pub mod legs;
 mod limits;
@@ -49,20 +51,17 @@ use tokio::task::JoinSet;
 
 use crate::api::Services;
 use crate::config::{Config, ListenTransport, Settings, SipSettings};
-use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
 use crate::sip::endpoint::{self, Endpoint, Listener};
 use crate::sip::flow::{ListenerId, Transport};
 use crate::sip::ids::IdSource;
 use crate::sip::locate::{HealthRules, Speaks};
-use crate::sip::message::{Limits, Uri};
-use crate::sip::policy::{TargetConfig, Targets};
+use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
 use crate::sip::transport::{
     FramingLimits, Keepalive, Steering, Tcp, TcpOptions, TcpSink, TcpStats, UdpOptions, UdpSocket,
 };
-use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
 
 use accounting::Accounting;
 use addresses::Wanted;
@@ -70,7 +69,6 @@ use bridge::{Bridge, DurableMark, Parts};
 use clock::Clock;
 use control::Control;
 use deciding::{Deciding, RENEW_EVERY};
-use dialing::Dialing;
 use limits::{TargetLimits, TrunkLimits};
 use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
@@ -80,10 +78,9 @@ use resolver::Resolver;
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
 use standing::Standing;
-use tls::TlsPlan;
 
-pub use error::StartError;
-pub use legs::compile_legs;
+pub use compile::{Compiled, compile};
+pub use error::{Faults, StartError};
 pub use reload::Reloader;
 
 /// Messages of TCP connections that wait for a shard; a connection with more stops reading.
@@ -122,14 +119,11 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let settings = config.settings.clone();
         let prometheus = metrics::install();
-        let snapshot = compile_routing(&config)?;
-        let trunks = Arc::new(compile_trunks(&config)?);
-        let legs = Arc::new(compile_legs(&config)?);
-        let tls = TlsPlan::new(&config, &trunks, &snapshot)?;
-        let tls_settings = tls.load(&config)?;
+        let Compiled { routing: snapshot, trunks, legs, targets, dialing, tls, tls_files } =
+            compile(&config, 1)?;
         tls.warn_of_unverified();
-        let targets = Arc::new(compile_targets(&config)?);
-        let dialing = Arc::new(Dialing::compile(&config)?);
+        let (trunks, legs) = (Arc::new(trunks), Arc::new(legs));
+        let (targets, dialing) = (Arc::new(targets), Arc::new(dialing));
         let (ending, ended) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let resolver = Arc::new(Resolver::new(&settings.sip.dns, speaks(&settings)));
@@ -168,8 +162,8 @@ impl Server {
             Arc::new(move |listener, ip| admits.admits(listener, ip)),
             TcpSink::new(steering, senders),
         ));
-        let certificates = tls_settings.certificates().to_vec();
-        tcp.set_tls(tls_settings);
+        let certificates = tls_files.certificates().to_vec();
+        tcp.set_tls(tls_files);
 
         let live = Arc::new(AtomicUsize::new(0));
         let limits = Arc::new(TrunkLimits::new(&trunks));
@@ -257,7 +251,7 @@ impl Server {
         for (flow, bye) in farewells {
             // Where its answer will be read.
             let shard = usize::from(steering.shard_of(&bye));
-            mailboxes[shard].post(Mail::Farewell { flow, bye });
+            mailboxes[shard].deliver(Mail::Farewell { flow, bye }).await;
         }
 
         let control = Arc::new(Control::new(
@@ -330,7 +324,7 @@ impl Server {
     pub async fn drain_and_stop(mut self, grace: Duration) {
         self.control.drain();
         for shard in &self.shards {
-            shard.post(Mail::Drain);
+            shard.deliver(Mail::Drain).await;
         }
         let patience = tokio::time::Instant::now() + grace;
         let mut look = tokio::time::interval(Duration::from_millis(50));
@@ -338,10 +332,7 @@ impl Server {
             look.tick().await;
         }
         for shard in &self.shards {
-            // A full box is being read; a shard that is gone needs no letter.
-            while !shard.post(Mail::Stop) && !shard.is_gone() {
-                look.tick().await;
-            }
+            shard.deliver(Mail::Stop).await;
         }
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || {
@@ -540,122 +531,6 @@ fn shards_of(settings: &Settings) -> u16 {
         shards => shards,
     };
     wanted.clamp(1, Steering::SHARDS_MAX)
-}
-
-/// Compiles what routing is told, and checks what routing cannot know: that targets' addresses are
-/// SIP URIs.
-///
-/// # Errors
-/// All faults found, each with its place in the file.
-pub fn compile_routing(config: &Config) -> Result<RoutingSnapshot, StartError> {
-    compile_routing_as(config, 1)
-}
-
-fn compile_routing_as(config: &Config, revision: u64) -> Result<RoutingSnapshot, StartError> {
-    let routing: RoutingConfig = config.routing()?;
-    let bad_uris: Vec<_> = routing
-        .targets
-        .iter()
-        .enumerate()
-        .filter_map(|(position, target)| {
-            let example = target.dial.uri.replace("{number}", "18005550100");
-            let fault = Uri::parse(example.as_bytes()).err()?;
-            Some((
-                format!("targets[{position}].dial.uri"),
-                target.dial.uri.to_string(),
-                format!("is no SIP URI: it {fault}"),
-                String::from("write it as sip:host:port or sip:user@host"),
-            ))
-        })
-        .collect();
-    if !bad_uris.is_empty() {
-        return Err(config.faults(bad_uris).into());
-    }
-    Dialing::compile(config)?;
-    RoutingSnapshot::compile(routing, revision).map_err(|faults| {
-        let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
-        config.faults(faults).into()
-    })
-}
-
-/// Compiles the trunks against the carrier files.
-///
-/// # Errors
-/// All faults found, each with its place in the file.
-pub fn compile_trunks(config: &Config) -> Result<Trunks, StartError> {
-    let settings = &config.settings;
-    let carriers = carriers(settings)?;
-    let listeners: Vec<_> = settings
-        .sip
-        .listeners()
-        .iter()
-        .enumerate()
-        .map(|(position, listener)| TrunkListener {
-            id: ListenerId(u16::try_from(position).unwrap_or(u16::MAX)),
-            transport: transport(listener.address.transport),
-            name: listener.address.to_string().into(),
-        })
-        .collect();
-    let configs: Vec<TrunkConfig> = config.section("trunks")?;
-    let trunks = Trunks::compile(&configs, &listeners, &carriers).map_err(|faults| {
-        let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
-        StartError::from(config.faults(faults))
-    })?;
-    let ours = contact_bytes(settings);
-    let too_long: Vec<_> = trunks
-        .iter()
-        .enumerate()
-        .filter_map(|(position, (_, trunk))| {
-            let max = trunk.profile.inbound.contact_bytes_max?;
-            (usize::try_from(max).unwrap_or(usize::MAX) < ours).then(|| {
-                (
-                    format!("trunks[{position}].inbound.contact_bytes_max"),
-                    max.to_string(),
-                    format!("is less than our Contact has, {ours} bytes"),
-                    String::from("give the listener a shorter name in sip.advertise"),
-                )
-            })
-        })
-        .collect();
-    if too_long.is_empty() { Ok(trunks) } else { Err(config.faults(too_long).into()) }
-}
-
-/// Compiles how targets are spoken to.
-///
-/// # Errors
-/// All faults found, each with its place in the file.
-pub fn compile_targets(config: &Config) -> Result<Targets, StartError> {
-    let settings = &config.settings;
-    let routing: RoutingConfig = config.routing()?;
-    let targets = routing.targets.iter().map(|target| TargetConfig {
-        id: target.id.as_str(),
-        buyer: target.buyer.as_str(),
-        sip: &target.sip,
-    });
-    Targets::compile(targets, &carriers(settings)?, contact_bytes(settings)).map_err(|faults| {
-        let faults = faults.into_iter().map(|(position, it)| {
-            (format!("targets[{position}].sip.{}", it.field), it.value, it.problem, it.remedy)
-        });
-        config.faults(faults).into()
-    })
-}
-
-/// The built-in carrier files and those of the configuration.
-fn carriers(settings: &Settings) -> Result<Carriers, StartError> {
-    let mut carriers = Carriers::built_in();
-    if let Some(dir) = &settings.sip.carrier_dir {
-        for (name, text) in crate::config::read_carrier_files(dir)? {
-            carriers.insert(&name, &text)?;
-        }
-    }
-    Ok(carriers)
-}
-
-/// Length of our longest Contact, `<sips:HOST:PORT;transport=tls>`.
-fn contact_bytes(settings: &Settings) -> usize {
-    let listeners = settings.sip.listeners();
-    let hosts = listeners.iter().map(|listener| listener.advertised.host.len());
-    "<sips::65535;transport=tls>".len() + hosts.max().unwrap_or(0)
 }
 
 fn health_rules(settings: &Settings) -> HealthRules {

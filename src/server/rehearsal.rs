@@ -18,7 +18,7 @@ use crate::cdr::projection::{Opening, Projection, ProjectionError};
 use crate::cdr::store::{Book, StoreError};
 use crate::config::{Config, Settings};
 use crate::routing::RoutingSnapshot;
-use crate::sip::endpoint::Endpoint;
+use crate::sip::endpoint::{Endpoint, Input};
 use crate::sip::ids::IdSource;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::Trunks;
@@ -36,10 +36,7 @@ use super::metrics::CallMetrics;
 use super::orphans::{self, OpenOrphans};
 use super::standing::Standing;
 use super::tls::TlsParties;
-use super::{
-    compile_legs, compile_routing, compile_targets, compile_trunks, endpoint_settings,
-    health_rules, transport,
-};
+use super::{Compiled, compile, endpoint_settings, health_rules, transport};
 
 /// A compiled configuration, from which processes are started.
 pub struct Blueprint {
@@ -72,6 +69,8 @@ pub struct Rehearsal {
     pub recovery: Recovery,
     /// …and in the book. Its sessions and usage were given back to routing.
     pub opening: Opening,
+    /// What the endpoint is to hear first: how the ends of calls are told that a crash cut off.
+    pub farewells: Vec<Input>,
 }
 
 /// Why a process could not be started.
@@ -93,19 +92,18 @@ impl Blueprint {
     /// # Errors
     /// All faults of the configuration.
     pub fn new(config: &Config) -> Result<Self, StartError> {
-        let snapshot = compile_routing(config)?;
-        let trunks = Arc::new(compile_trunks(config)?);
-        let dialing = Arc::new(Dialing::compile(config)?);
+        let Compiled { routing: snapshot, trunks, legs, targets, dialing, .. } =
+            compile(config, 1)?;
         let wanted = Wanted::of(&snapshot, &dialing, &trunks);
         let addresses = Addresses::new(&wanted.literals, BTreeMap::new());
         Ok(Self {
             settings: config.settings.clone(),
-            trunks,
-            legs: Arc::new(compile_legs(config)?),
-            dialing,
-            targets: Arc::new(compile_targets(config)?),
-            addresses: Arc::new(ArcSwap::from_pointee(addresses)),
             snapshot,
+            trunks: Arc::new(trunks),
+            legs: Arc::new(legs),
+            dialing: Arc::new(dialing),
+            targets: Arc::new(targets),
+            addresses: Arc::new(ArcSwap::from_pointee(addresses)),
         })
     }
 
@@ -166,6 +164,12 @@ impl Blueprint {
             now.mono(),
         );
         endpoint.adopt(Arc::new(adopted));
+        let farewells = orphans::farewells(&opening.farewells, trunks, &TlsParties::default());
+        let farewells =
+            farewells.into_iter().map(|(flow, bye)| Input::Farewell { flow, bye }).collect();
+        if settings.cdr.orphan_bye {
+            endpoint.write_farewells();
+        }
         let parts = Parts {
             deciding: Arc::clone(&deciding),
             addresses: Arc::clone(&self.addresses),
@@ -196,6 +200,7 @@ impl Blueprint {
             journal,
             recovery,
             opening,
+            farewells,
         })
     }
 }

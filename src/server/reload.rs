@@ -6,7 +6,6 @@
 //! cannot change; nor can trunks and targets where TLS is spoken.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use metrics::counter;
 use tokio::sync::Mutex;
@@ -19,7 +18,7 @@ use crate::sip::trunk::Trunks;
 use super::addresses::Wanted;
 use super::deciding::Deciding;
 use super::dialing::Dialing;
-use super::error::StartError;
+use super::error::{Faults, StartError};
 use super::legs::TargetLegs;
 use super::limits::{TargetLimits, TrunkLimits};
 use super::metrics::RELOADS;
@@ -27,10 +26,7 @@ use super::resolver::Resolver;
 use super::signaling::{Mail, Mailbox};
 use super::sources::Sources;
 use super::tls::TlsPlan;
-use super::{compile_legs, compile_routing_as, compile_targets, compile_trunks};
-
-/// Between two tries to reach a shard whose mailbox is full.
-const KNOCK_EVERY: Duration = Duration::from_millis(5);
+use super::{Compiled, compile};
 
 /// Everything that a new configuration reaches.
 pub struct Reloader {
@@ -91,22 +87,12 @@ impl Reloader {
     async fn replace(&self, running: &mut Running) -> Result<(), StartError> {
         let config = running.config.read_again()?;
         let revision = running.revision + 1;
-        let routing = compile_routing_as(&config, revision);
-        let trunks = compile_trunks(&config);
-        let (legs, targets) = (compile_legs(&config), compile_targets(&config));
-        let dialing = Dialing::compile(&config);
-        let fixed = config.changed_settings(&running.config);
-        let mut faults = Vec::new();
-        let (routing, trunks) = (gathered(routing, &mut faults)?, gathered(trunks, &mut faults)?);
-        let (legs, targets) = (gathered(legs, &mut faults)?, gathered(targets, &mut faults)?);
-        let dialing = gathered(dialing, &mut faults)?;
-        let _: Option<()> = gathered(fixed.map_err(StartError::from), &mut faults)?;
-        let (Some(routing), Some(trunks), Some(legs), Some(targets), Some(dialing), true) =
-            (routing, trunks, legs, targets, dialing, faults.is_empty())
-        else {
-            return Err(ConfigError::Faults(faults).into());
-        };
-        let tls = TlsPlan::new(&config, &trunks, &routing)?;
+        let mut faults = Faults::default();
+        faults.keep(config.changed_settings(&running.config))?;
+        let compiled = faults.keep(compile(&config, revision))?;
+        faults.none()?;
+        let Compiled { routing, trunks, legs, targets, dialing, tls, .. } =
+            compiled.expect("what is not compiled has told its faults");
         if !tls.is_as(&running.tls) {
             let problem = "trunks or targets of TLS cannot change while the server runs";
             let remedy = "set them back, or restart the server";
@@ -129,11 +115,8 @@ impl Reloader {
         self.resolver.configure(wanted);
         self.deciding.configure(routing);
         self.limits.configure(&trunks);
-        let mut knock = tokio::time::interval(KNOCK_EVERY);
         for shard in &self.shards {
-            while !shard.post(Mail::Configure(Box::new(agreed.clone()))) && !shard.is_gone() {
-                knock.tick().await;
-            }
+            shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
         self.sources.configure(Arc::clone(&trunks));
         *running = Running { config, revision, trunks, target_limits, tls };
@@ -156,20 +139,5 @@ impl Configuration for Arc<Reloader> {
                 Err(_) => Err(vec![String::from("reading the configuration panicked")]),
             }
         })
-    }
-}
-
-/// Puts the faults of a configuration with the others; what else is wrong is an error.
-fn gathered<T>(
-    found: Result<T, StartError>,
-    faults: &mut Vec<crate::config::Fault>,
-) -> Result<Option<T>, StartError> {
-    match found {
-        Ok(value) => Ok(Some(value)),
-        Err(StartError::Config(ConfigError::Faults(more))) => {
-            faults.extend(more);
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }

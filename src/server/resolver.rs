@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::{Query, ResponseCode};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::{Hosts, TokioResolver};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use smol_str::{SmolStr, ToSmolStr};
@@ -28,6 +28,7 @@ use crate::sip::locate::{
 };
 
 use super::addresses::{Addresses, Wanted};
+use super::hosts::HostsFile;
 use super::{clock, metrics as names};
 
 /// Questions that wait for their answers at a time.
@@ -38,9 +39,6 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// How long a start or a new configuration waits for names; those not found by then follow.
 const LOOK_UP_MAX: Duration = Duration::from_secs(4);
-
-/// How long an entry of the hosts file is used before the file is read again.
-const HOSTS_TTL: Duration = Duration::from_secs(60);
 
 /// The names of the configuration in force, and where they lead.
 pub(super) struct Resolver {
@@ -203,6 +201,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 
 /// Asks one question at a time: the hosts file first, then the resolvers.
 struct Client {
+    hosts: HostsFile,
     /// An error: the system names no resolver.
     resolver: Result<TokioResolver, NetError>,
     /// That there is none was said.
@@ -228,11 +227,12 @@ impl Client {
             builder.build()
         });
         let patience = settings.timeout * (u32::from(settings.attempts) + 1) * 2;
-        Self { resolver, told: AtomicBool::new(false), patience }
+        let hosts = HostsFile::new("/etc/hosts");
+        Self { hosts, resolver, told: AtomicBool::new(false), patience }
     }
 
     async fn ask(&self, question: &Question) -> Answer {
-        if let Some(answer) = answer_at_home(question).await {
+        if let Some(answer) = self.hosts.answer(question, clock::mono()).await {
             return answer;
         }
         let resolver = match &self.resolver {
@@ -291,37 +291,6 @@ fn set_options(options: &mut ResolverOpts, timeout: Duration, attempts: usize) {
     options.num_concurrent_reqs = 1;
 }
 
-/// What the hosts file says of a name: then that is all there is of it.
-async fn answer_at_home(question: &Question) -> Option<Answer> {
-    let host = match question.kind {
-        Kind::Srv => question.name.splitn(3, '.').nth(2)?,
-        Kind::Naptr | Kind::A | Kind::Aaaa => &question.name,
-    };
-    let file = tokio::fs::read("/etc/hosts").await.unwrap_or_default();
-    let mut hosts = Hosts::default();
-    hosts.read_hosts_conf(&file[..]).ok()?;
-    let at_home = |kind| {
-        let mut name = Name::from_ascii(host).ok()?;
-        name.set_fqdn(true);
-        hosts.lookup_static_host(&Query::query(name, kind))
-    };
-    let (v4, v6) = (at_home(RecordType::A), at_home(RecordType::AAAA));
-    let found = match question.kind {
-        Kind::A => v4.as_ref(),
-        Kind::Aaaa => v6.as_ref(),
-        Kind::Naptr | Kind::Srv => None,
-    };
-    if v4.is_none() && v6.is_none() {
-        return None;
-    }
-    Some(match found.map(|found| read(question.kind, found.answers())) {
-        Some(Answer::Found { records, .. }) => Answer::Found { records, ttl: HOSTS_TTL },
-        Some(Answer::Nothing { .. } | Answer::Failed) | None => {
-            Answer::Nothing { ttl: Some(HOSTS_TTL) }
-        }
-    })
-}
-
 fn record_type(kind: Kind) -> RecordType {
     match kind {
         Kind::Naptr => RecordType::NAPTR,
@@ -332,7 +301,7 @@ fn record_type(kind: Kind) -> RecordType {
 }
 
 /// The records of the kind that was asked for; an answer may hold others beside them.
-fn read(kind: Kind, answers: &[Record]) -> Answer {
+pub(super) fn read(kind: Kind, answers: &[Record]) -> Answer {
     let mut records = kind.none();
     let mut ttl = None;
     for record in answers {

@@ -180,14 +180,14 @@ impl Mailbox {
         self.letters.try_send(mail).is_ok()
     }
 
+    /// Waits for room: for what nobody would send again. A shard that has ended needs no letter.
+    pub async fn deliver(&self, mail: Mail) {
+        let _ended = self.letters.send(mail).await;
+    }
+
     /// Whether this message is to be dropped unread, because the shard is far behind.
     fn lets_go(&self, message: &[u8]) -> bool {
         self.braked.load(Ordering::Relaxed) && !opens_nothing(message)
-    }
-
-    /// Whether the shard has ended.
-    pub fn is_gone(&self) -> bool {
-        self.letters.is_closed()
     }
 
     /// Facts became durable: wakes the shard if it waits for some. Without room for the letter the
@@ -752,4 +752,27 @@ fn dead_peers(failures: &[SendFailure]) -> BTreeSet<SocketAddr> {
 enum Letter {
     Mail(Mail),
     Tcp(TcpEvent),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_would_send_again_waits_for_room_in_the_box() {
+        let (mailbox, mut mail) = Mailbox::new();
+        while mailbox.post(Mail::Durable) {}
+
+        let mut delivery = pin!(mailbox.deliver(Mail::Stop));
+        let is_there = poll_fn(|context| Poll::Ready(delivery.as_mut().poll(context).is_ready()));
+        assert!(!is_there.await, "the box is full");
+        for _ in 0..MAILBOX_LETTERS {
+            assert!(matches!(mail.recv().await, Some(Mail::Durable)));
+        }
+        delivery.await;
+        assert!(matches!(mail.recv().await, Some(Mail::Stop)));
+
+        drop(mail);
+        mailbox.deliver(Mail::Stop).await;
+    }
 }

@@ -421,6 +421,8 @@ fn seconds_left(certificate: &OwnCertificate) -> f64 {
 mod tests {
     use super::*;
     use crate::config::Format;
+    use crate::server::compile;
+    use crate::sip::trunk::Carriers;
 
     #[test]
     fn a_target_has_to_be_who_its_uri_names_and_alike_targets_share_a_peer() {
@@ -508,8 +510,8 @@ mod tests {
     fn compiled(text: &str, sets: &[String]) -> Result<TlsPlan, StartError> {
         let none = std::iter::empty();
         let config = Config::parse("test.toml", text, Format::Toml, none, sets).unwrap();
-        let trunks = super::super::compile_trunks(&config).unwrap();
-        let routing = super::super::compile_routing(&config).unwrap();
+        let trunks = compile::trunks(&config, &Carriers::built_in()).unwrap();
+        let routing = compile::routing(&config, config.routing().unwrap(), 1).unwrap();
         TlsPlan::new(&config, &trunks, &routing)
     }
 }

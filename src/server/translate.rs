@@ -141,7 +141,7 @@ pub(super) fn admitted(admission: &Admission, trunk: TrunkId) -> fact::Admitted 
     }
 }
 
-/// `record` is the decision as JSON.
+/// `record` is the decision as CBOR.
 pub(super) fn decided(decision: &Decision, record: Bytes) -> fact::Decided {
     let attribution = decision.attribution.as_ref();
     fact::Decided {

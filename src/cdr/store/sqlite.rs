@@ -22,7 +22,7 @@ use super::{
     StoredSession,
 };
 use crate::cdr::journal::Lsn;
-use crate::cdr::record::{CallRecord, CallState, Outcome};
+use crate::cdr::record::{CallRecord, Outcome};
 use crate::id::CallId;
 use crate::time::Wall;
 
@@ -30,6 +30,9 @@ use crate::time::Wall;
 const PROJECTION: &str = "cdr";
 
 const READERS: u32 = 2;
+
+/// The state is not bound, or the index of orphans would not be used.
+const ORPHANS: &str = "SELECT call_id, record FROM cdr WHERE state = 2 AND call_id >= ?";
 
 /// How long a session is kept after it expired.
 const SESSION_HISTORY_DAYS: i64 = 7;
@@ -157,13 +160,8 @@ impl Book for SqliteStore {
 
     fn orphans(&self, since: Wall) -> Answer<'_, Vec<CallRecord>> {
         Box::pin(async move {
-            // By the primary key: no more is read than what is younger.
-            let query = "SELECT call_id, record FROM cdr WHERE call_id >= ? AND state = ?";
-            let rows = sqlx::query(query)
-                .bind(first_id_at(since))
-                .bind(CallState::OrphanClosed as i64)
-                .fetch_all(&self.readers)
-                .await?;
+            let query = sqlx::query(ORPHANS).bind(first_id_at(since));
+            let rows = query.fetch_all(&self.readers).await?;
             rows.iter().map(|row| decode(row, "cdr")).collect()
         })
     }
@@ -402,14 +400,22 @@ mod tests {
         let filter = CallFilter { campaign: Some("cmp_hvac".into()), ..CallFilter::default() };
         let sql = select_calls(&filter, Some(call_id(9)), 50).sql().as_str().to_owned();
 
-        let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
-            .fetch_all(&store.readers)
-            .await
-            .unwrap();
+        let steps = plan_of(&store, &sql).await;
 
-        let steps: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let expected = "SEARCH cdr USING INDEX cdr_campaign (campaign_id=? AND call_id<?)";
         assert_eq!(steps, [expected]);
+    }
+
+    #[tokio::test]
+    async fn a_start_finds_orphans_without_a_look_at_other_calls() {
+        let (_dir, store) = with_calls(10).await;
+
+        let steps = plan_of(&store, ORPHANS).await;
+        let orphans = store.orphans(Wall(0)).await.unwrap();
+
+        assert_eq!(steps, ["SEARCH cdr USING INDEX cdr_orphan (call_id>?)"]);
+        let states: Vec<_> = orphans.iter().map(|record| record.state).collect();
+        assert_eq!(states, [CallState::OrphanClosed; 2]);
     }
 
     #[tokio::test]
@@ -439,6 +445,15 @@ mod tests {
         let store = SqliteStore::open(&dir.path().join("book.db")).await.unwrap();
 
         assert_eq!(store.list(CallFilter::default(), None, 200).await.unwrap(), before);
+    }
+
+    /// How the database goes about it.
+    async fn plan_of(store: &SqliteStore, sql: &str) -> Vec<String> {
+        let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+            .fetch_all(&store.readers)
+            .await
+            .unwrap();
+        plan.iter().map(|row| row.get("detail")).collect()
     }
 
     /// A book of calls of every outcome.

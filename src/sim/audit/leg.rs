@@ -32,8 +32,10 @@ pub(super) struct Leg {
     /// The peer said that it does not know the call.
     pub(super) forgotten: bool,
     pub(super) last_serial: u64,
-    /// Of a process that died: nothing but responses may leave.
+    /// Of a process that died: nothing but responses may leave, and a farewell.
     pub(super) is_left: bool,
+    /// Dialogs of processes that died, by our tag and the peer's.
+    bereaved: BTreeMap<(Bytes, Bytes), Dialog>,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +95,27 @@ impl Leg {
             forgotten: false,
             last_serial: 0,
             is_left: false,
+            bereaved: BTreeMap::new(),
         }
+    }
+
+    /// Takes over the dialogs of a leg whose process died.
+    pub(super) fn mourn(&mut self, dead: &mut Self) {
+        self.bereaved = std::mem::take(&mut dead.bereaved);
+        let Some(ours) = &dead.our_tag else { return };
+        let dialogs = std::mem::take(&mut dead.dialogs).into_iter();
+        self.bereaved.extend(dialogs.map(|(theirs, it)| ((ours.clone(), theirs), it)));
+    }
+
+    /// Whether this is the BYE that a dead process left for the next one to send (spec/sip O8).
+    pub(super) fn is_farewell(&self, message: &Glance) -> Result<bool, String> {
+        let Some(tag) = &message.to_tag else { return Ok(false) };
+        let tags = (message.from_tag.clone(), tag.clone());
+        let Some(dialog) = self.bereaved.get(&tags) else { return Ok(false) };
+        check(dialog.answered, || String::from("a farewell without an answer"))?;
+        check(message.routes == dialog.routes, || String::from("a farewell on another route"))?;
+        check(dialog.cseq < message.cseq, || String::from("a farewell with an old number"))?;
+        Ok(true)
     }
 
     pub(super) fn sent_by(&self, branch: &[u8], method: Method) -> Option<&Sent> {

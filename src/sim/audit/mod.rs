@@ -113,14 +113,13 @@ impl Audit {
     /// The process died. The next one knows nothing of what was said, but its parties do: it may
     /// answer them, and take a repeated INVITE for a new call.
     pub(crate) fn process_died(&mut self) {
-        let caller = &self.legs[0];
-        let fresh = Leg::new(Role::Caller, 0, caller.call_id.clone(), caller.address);
-        let mut legs = vec![fresh];
-        for leg in self.legs.iter().skip(1) {
-            let mut left = Leg::new(Role::Target, 0, leg.call_id.clone(), leg.address);
-            left.is_left = true;
-            legs.push(left);
-        }
+        let legs = self.legs.iter_mut().enumerate().map(|(at, dead)| {
+            let mut leg = Leg::new(dead.role, 0, dead.call_id.clone(), dead.address);
+            leg.is_left = at > 0;
+            leg.mourn(dead);
+            leg
+        });
+        let legs = legs.collect();
         let call_id = String::new();
         let fresh = Self::new(call_id, self.legs[0].address, self.answer_wait);
         *self = Self { legs, ..fresh };
@@ -356,6 +355,10 @@ impl Audit {
             return Ok(false);
         }
         check(message.max_forwards.is_some(), || String::from("no Max-Forwards"))?;
+        if method == Method::Bye && leg.is_farewell(message)? {
+            leg.sent.push(Sent::new(method, message.clone(), false, now));
+            return Ok(true);
+        }
         leg.is_ours(&message.from_tag)?;
         let is_first = method == Method::Invite && message.to_tag.is_none();
         check(!leg.is_left, || String::from("a request of a process that is dead"))?;

@@ -98,6 +98,7 @@ fn configuration(number: usize) -> Value {
             "segment_bytes": 1 << 20, "segment_age_s": rng.u8(5..30), "checkpoint_interval_s": 5,
             "low_water_bytes": 1 << 20, "reserve_water_bytes": 1 << 20,
         },
+        "cdr": { "orphan_bye": number % 2 == 1 },
         "trunks": [{
             "id": "sim", "carrier": "loopback",
             "inbound": { "cidrs": ["192.0.2.0/24"], "headers": { "pass": ["X-Pass"] } },

@@ -146,11 +146,12 @@ impl Edge {
         (edge, mishaps)
     }
 
-    /// Starts the process on what the last one left; `None` if the disk or the book did not let it.
+    /// Starts the process on what the last one left, and says what the endpoint is to hear first;
+    /// `None` if the disk or the book did not let it.
     ///
     /// # Errors
     /// What the last process left is not what it promised.
-    pub(crate) fn start(&mut self, now: Mono) -> Result<Option<Endpoint>, String> {
+    pub(crate) fn start(&mut self, now: Mono) -> Result<Option<(Endpoint, Vec<Input>)>, String> {
         self.set_clock(now);
         let seed = u128::from(self.rng.u64(..));
         let started = self.market.blueprint.start(&self.ground, Path::new(DIR), seed);
@@ -165,6 +166,7 @@ impl Edge {
             journal,
             recovery,
             opening,
+            farewells,
         } = started;
         self.oracle.started(&recovery, &opening)?;
         self.process = Some(Process {
@@ -182,7 +184,7 @@ impl Edge {
             sweep_at: now + SWEEP,
         });
         self.plan_commit(now);
-        Ok(Some(endpoint))
+        Ok(Some((endpoint, farewells)))
     }
 
     /// Ends the process as `kill -9` or a power cut do, in the middle of a write perhaps.

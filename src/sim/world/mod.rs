@@ -408,9 +408,13 @@ impl World {
                 }
             }
             Mishap::Start => match edge.start(self.now).map_err(Breach::of_all)? {
-                Some(endpoint) => {
+                Some((endpoint, farewells)) => {
                     self.endpoint = endpoint;
                     self.is_down = false;
+                    for farewell in farewells {
+                        self.endpoint.handle(farewell, self.now, &mut self.out);
+                    }
+                    self.obey()?;
                 }
                 // Whoever looks after the process tries again.
                 None => {

@@ -50,6 +50,7 @@ pub(crate) struct Ledger {
 
 /// A load that is running on threads of its own.
 pub(crate) struct Load {
+    calm: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     signaling: JoinHandle<Result<Ledger>>,
     pinging: JoinHandle<Vec<String>>,
@@ -57,17 +58,22 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn start(plan: &Plan) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (calm, stop) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let mut players = Players::new(plan.clone())?;
         let signaling = std::thread::spawn({
-            let stop = Arc::clone(&stop);
-            move || players.play(&stop)
+            let (calm, stop) = (Arc::clone(&calm), Arc::clone(&stop));
+            move || players.play(&calm, &stop)
         });
         let pinging = std::thread::spawn({
             let (stop, plan) = (Arc::clone(&stop), plan.clone());
             move || ping_until(&stop, &plan)
         });
-        Ok(Self { stop, signaling, pinging })
+        Ok(Self { calm, stop, signaling, pinging })
+    }
+
+    /// Begins no more calls, and goes on with those that are up.
+    pub(crate) fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
     }
 
     /// Ends the load and gives what was acknowledged to it.
@@ -142,11 +148,13 @@ impl Players {
         })
     }
 
-    fn play(&mut self, stop: &AtomicBool) -> Result<Ledger> {
+    fn play(&mut self, calm: &AtomicBool, stop: &AtomicBool) -> Result<Ledger> {
         let begin = Instant::now();
         let interval = Duration::from_secs(1) / self.plan.calls_per_second;
         while !stop.load(Ordering::Relaxed) {
-            while begin + interval * u32::try_from(self.ledger.offered)? <= Instant::now() {
+            while !calm.load(Ordering::Relaxed)
+                && begin + interval * u32::try_from(self.ledger.offered)? <= Instant::now()
+            {
                 self.call()?;
             }
             self.hang_up()?;

@@ -13,6 +13,7 @@ pub(crate) mod peer;
 mod phones;
 mod policy;
 pub(crate) mod program;
+mod regions;
 mod responses;
 mod stage;
 mod strain;

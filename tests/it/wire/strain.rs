@@ -1,7 +1,7 @@
 //! A server whose disk, peers and memory fail it, while calls go on (spec/sip T19, X17, S13).
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket, Type};
 
 use super::peer::{SDP, request, with_body};
-use super::{Call, Stage, play};
-use crate::support::{http, wait_for};
+use super::{Call, Setup, Stage, play, play_with};
+use crate::support::load::{Ledger, Load, Plan};
+use crate::support::{http, ports, wait_for};
 
 const CALLS: usize = 100;
 /// Of [`CALLS`], the slowest may be the machine's fault.
@@ -27,9 +28,38 @@ const AT_ONCE: &str = "sip.trying_after_ms=0";
 /// Facts are on disk a second after they were written, and nobody waits for them so long.
 const SLOW_DISK: [&str; 3] = ["journal.linger_ms=1000", "journal.answer_wait_ms=5", AT_ONCE];
 
+/// Targets whose names are all asked for at a time; as many questions as may wait at once.
+const NAMES: usize = 40;
+const CALLS_PER_SECOND: u32 = 200;
+
 #[test]
 fn no_disk_and_no_peer_holds_up_a_call() {
-    play(&SLOW_DISK, |stage| {
+    // It is asked, and never answers.
+    let name_server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = name_server.local_addr().unwrap();
+    let dns = format!("sip.dns={{servers=[\"{address}\"],timeout_ms=1000,attempts=2}}");
+    let named = (0..NAMES).map(|n| {
+        format!(
+            "[[targets]]\nid = \"named{n}\"\nbuyer = \"tests\"\n\
+             dial = {{ kind = \"sip\", uri = \"sip:host{n}.test\" }}\n"
+        )
+    });
+    let more: String = named.collect();
+    let set = [&SLOW_DISK[..], &[&dns, "targets.first.dial.uri=sip:first.test"]].concat();
+    play_with(Setup { set: &set, more: &more, ..Setup::default() }, |stage| {
+        let load = Load::start(&Plan {
+            name: String::from("strain"),
+            seed: 1,
+            server: stage.sip,
+            api: stage.api,
+            carrier_port: ports::block(1)?,
+            advertiser_port: stage.spare_port,
+            // First to a name that nobody knows, then to the advertiser.
+            numbers: vec!["+18005550100"],
+            calls_per_second: CALLS_PER_SECOND,
+            pings_per_second: 5,
+            talk: (Duration::from_millis(10), Duration::from_millis(50)),
+        })?;
         let deaf = (0..5).map(|n| Deaf::ask(stage, n)).collect::<Result<Vec<_>>>()?;
         let dripping = (0..20).map(|_| half_a_question(stage)).collect::<Result<Vec<_>>>()?;
         let (mut caller, mut target) = (stage.udp()?, stage.target()?);
@@ -47,7 +77,13 @@ fn no_disk_and_no_peer_holds_up_a_call() {
         let slowest = waits[CALLS - 1 - OUTLIERS];
         ensure!(slowest < SOON, "100 came after {slowest:?}");
         drop((deaf, dripping));
-        stage.is_clean()
+        load.calm_down();
+        stage.is_clean()?;
+        let Ledger { offered, answered, .. } = load.stop()?;
+        ensure!(offered >= 100 && answered.len() as u64 * 10 >= offered * 9, "of {offered} calls");
+        name_server.set_nonblocking(true)?;
+        ensure!(name_server.recv(&mut [0; 512]).is_ok(), "nobody asked the name server");
+        Ok(())
     });
 }
 

@@ -1,0 +1,201 @@
+//! The configuration as what the server runs on: all of it, or all that is wrong with it.
+
+use crate::config::{Config, Settings};
+use crate::routing::{RoutingConfig, RoutingSnapshot};
+use crate::sip::flow::ListenerId;
+use crate::sip::message::Uri;
+use crate::sip::policy::{TargetConfig, Targets};
+use crate::sip::transport::TlsSettings;
+use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
+
+use super::dialing::Dialing;
+use super::error::{Faults, StartError};
+use super::legs::TargetLegs;
+use super::tls::TlsPlan;
+use super::transport;
+
+/// What each part of the server needs of the configuration.
+pub struct Compiled {
+    pub routing: RoutingSnapshot,
+    pub trunks: Trunks,
+    pub legs: TargetLegs,
+    /// How targets are spoken to.
+    pub targets: Targets,
+    pub dialing: Dialing,
+    pub tls: TlsPlan,
+    /// The files that `tls` names, as they are now.
+    pub tls_files: TlsSettings,
+}
+
+/// Compiles the configuration and reads the files it names.
+///
+/// # Errors
+/// All faults found, each once and with its place in the file.
+pub fn compile(config: &Config, revision: u64) -> Result<Compiled, StartError> {
+    let mut faults = Faults::default();
+    let carriers = carriers(&config.settings)?;
+    let trunks = faults.keep(trunks(config, &carriers))?;
+    let dialing = faults.keep(Dialing::compile(config))?;
+    let (mut legs, mut targets, mut routing) = (None, None, None);
+    if let Some(written) = faults.keep(config.routing::<RoutingConfig>())? {
+        legs = faults.keep(TargetLegs::compile(config, &written))?;
+        targets = faults.keep(self::targets(config, &written, &carriers))?;
+        routing = faults.keep(self::routing(config, written, revision))?;
+    }
+    let mut tls = None;
+    if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
+        tls = faults.keep(TlsPlan::new(config, trunks, routing))?;
+    }
+    let mut tls_files = None;
+    if let Some(tls) = &tls {
+        tls_files = faults.keep(tls.load(config))?;
+    }
+    faults.none()?;
+    let part = "a part that is not there has told its faults";
+    Ok(Compiled {
+        routing: routing.expect(part),
+        trunks: trunks.expect(part),
+        legs: legs.expect(part),
+        targets: targets.expect(part),
+        dialing: dialing.expect(part),
+        tls: tls.expect(part),
+        tls_files: tls_files.expect(part),
+    })
+}
+
+/// What routing is told, and what routing cannot know: that targets' addresses are SIP URIs.
+pub(super) fn routing(
+    config: &Config,
+    written: RoutingConfig,
+    revision: u64,
+) -> Result<RoutingSnapshot, StartError> {
+    let bad_uris: Vec<_> = written
+        .targets
+        .iter()
+        .enumerate()
+        .filter_map(|(position, target)| {
+            let example = target.dial.uri.replace("{number}", "18005550100");
+            let fault = Uri::parse(example.as_bytes()).err()?;
+            Some((
+                format!("targets[{position}].dial.uri"),
+                target.dial.uri.to_string(),
+                format!("is no SIP URI: it {fault}"),
+                String::from("write it as sip:host:port or sip:user@host"),
+            ))
+        })
+        .collect();
+    if !bad_uris.is_empty() {
+        return Err(config.faults(bad_uris).into());
+    }
+    RoutingSnapshot::compile(written, revision).map_err(|faults| {
+        let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
+        config.faults(faults).into()
+    })
+}
+
+/// The trunks with what their carrier files say.
+pub(super) fn trunks(config: &Config, carriers: &Carriers) -> Result<Trunks, StartError> {
+    let settings = &config.settings;
+    let listeners: Vec<_> = settings
+        .sip
+        .listeners()
+        .iter()
+        .enumerate()
+        .map(|(position, listener)| TrunkListener {
+            id: ListenerId(u16::try_from(position).unwrap_or(u16::MAX)),
+            transport: transport(listener.address.transport),
+            name: listener.address.to_string().into(),
+        })
+        .collect();
+    let configs: Vec<TrunkConfig> = config.section("trunks")?;
+    let trunks = Trunks::compile(&configs, &listeners, carriers).map_err(|faults| {
+        let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
+        StartError::from(config.faults(faults))
+    })?;
+    let ours = contact_bytes(settings);
+    let too_long: Vec<_> = trunks
+        .iter()
+        .enumerate()
+        .filter_map(|(position, (_, trunk))| {
+            let max = trunk.profile.inbound.contact_bytes_max?;
+            (usize::try_from(max).unwrap_or(usize::MAX) < ours).then(|| {
+                (
+                    format!("trunks[{position}].inbound.contact_bytes_max"),
+                    max.to_string(),
+                    format!("is less than our Contact has, {ours} bytes"),
+                    String::from("give the listener a shorter name in sip.advertise"),
+                )
+            })
+        })
+        .collect();
+    if too_long.is_empty() { Ok(trunks) } else { Err(config.faults(too_long).into()) }
+}
+
+/// How targets are spoken to.
+fn targets(
+    config: &Config,
+    written: &RoutingConfig,
+    carriers: &Carriers,
+) -> Result<Targets, StartError> {
+    let targets = written.targets.iter().map(|target| TargetConfig {
+        id: target.id.as_str(),
+        buyer: target.buyer.as_str(),
+        sip: &target.sip,
+    });
+    Targets::compile(targets, carriers, contact_bytes(&config.settings)).map_err(|faults| {
+        let faults = faults.into_iter().map(|(position, it)| {
+            (format!("targets[{position}].sip.{}", it.field), it.value, it.problem, it.remedy)
+        });
+        config.faults(faults).into()
+    })
+}
+
+/// The built-in carrier files and those of the configuration.
+fn carriers(settings: &Settings) -> Result<Carriers, StartError> {
+    let mut carriers = Carriers::built_in();
+    if let Some(dir) = &settings.sip.carrier_dir {
+        for (name, text) in crate::config::read_carrier_files(dir)? {
+            carriers.insert(&name, &text)?;
+        }
+    }
+    Ok(carriers)
+}
+
+/// Length of our longest Contact, `<sips:HOST:PORT;transport=tls>`.
+fn contact_bytes(settings: &Settings) -> usize {
+    let listeners = settings.sip.listeners();
+    let hosts = listeners.iter().map(|listener| listener.advertised.host.len());
+    "<sips::65535;transport=tls>".len() + hosts.max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Format;
+
+    #[test]
+    fn a_fault_is_told_once_and_with_it_those_of_all_other_parts() {
+        assert_eq!(
+            told(
+                "[[trunks]]\nid = \"t\"\ncarrier = \"nobody\"\n\
+                 [[targets]]\nid = \"a\"\nnonsense = 1\nsip = { delivery = \"pigeon\" }\n"
+            ),
+            [
+                "trunks[0].carrier = nobody",
+                "targets[0].sip.delivery = \"pigeon\"",
+                "targets[0].nonsense = 1"
+            ]
+        );
+        // Two parts read it.
+        assert_eq!(told("[[targets]]\nid = 1\n"), ["targets[0].id = 1"]);
+    }
+
+    /// Where each fault is said to be.
+    fn told(entities: &str) -> Vec<String> {
+        let text = format!("[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n{entities}");
+        let none = std::iter::empty();
+        let config = Config::parse("c.toml", &text, Format::Toml, none, &[]).unwrap();
+        let faults = compile(&config, 1).err().unwrap().to_string();
+        faults.lines().filter_map(|line| line.split(": ").nth(1)).map(str::to_owned).collect()
+    }
+}
