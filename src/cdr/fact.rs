@@ -214,9 +214,30 @@ pub struct Bucket {
     /// window, the empty text: such buckets are never counted as used.
     #[cbor(n(1), with = "codec::text")]
     pub window: SmolStr,
-    /// Calls, or micros where money is capped.
+    /// Calls; micros where money is capped, milliseconds where talk time is.
     #[n(2)]
     pub amount: i64,
+    /// What of the record of the call counts, when it is over. Absent: it is settled by a fact.
+    #[n(3)]
+    pub at_end: Option<AtEnd>,
+}
+
+/// What a cap counts of a call that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum AtEnd {
+    /// That the carrier took it to the target on our word.
+    #[n(0)]
+    HandedOver,
+    /// That it converted.
+    #[n(1)]
+    Converted,
+    #[n(2)]
+    Revenue,
+    #[n(3)]
+    Payout,
+    #[n(4)]
+    Talk,
 }
 
 /// Part of caps was reserved for an attempt.
@@ -231,7 +252,8 @@ pub struct HoldPlaced {
 }
 
 /// The counted event happened: these buckets of a hold are used for good. Append it together
-/// with the fact that counts (attempt, answer, conversion), so that both survive or neither.
+/// with the fact that counts (attempt, answer), so that both survive or neither. What only the end of
+/// a call tells is counted from its record.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct HoldSettled {
     #[n(0)]
@@ -406,6 +428,11 @@ pub struct HandedOver {
 pub struct Referred {
     #[n(0)]
     pub leg: u16,
+    /// What its hold keeps for a connection: used if nothing else becomes of the call.
+    #[n(1)]
+    pub hold: Option<HoldId>,
+    #[cbor(n(2), default)]
+    pub buckets: Vec<Bucket>,
 }
 
 /// How a carrier is told whom to call.
@@ -593,6 +620,7 @@ mod tests {
             cap: "target/tgt_summit/connected".into(),
             window: "d:2026-03-17".into(),
             amount: 1,
+            at_end: None,
         };
         vec![
             Admitted {
@@ -618,7 +646,7 @@ mod tests {
             }
             .into(),
             HoldPlaced { hold, target: "tgt_summit".into(), buckets: vec![bucket.clone()] }.into(),
-            HoldSettled { hold, buckets: vec![bucket] }.into(),
+            HoldSettled { hold, buckets: vec![bucket.clone()] }.into(),
             HoldReleased { hold }.into(),
             AttemptStarted {
                 leg: 1,
@@ -680,7 +708,12 @@ mod tests {
             HandedOver { leg: 1, by: Means::Refer, status: Some(200) }.into(),
             Taken {}.into(),
             Transferred { leg: 2, dialogs: Some(Dialogs { caller: 7, target: 9 }) }.into(),
-            Referred { leg: 1 }.into(),
+            Referred {
+                leg: 1,
+                hold: Some(hold),
+                buckets: vec![Bucket { at_end: Some(AtEnd::HandedOver), ..bucket }],
+            }
+            .into(),
         ]
     }
 }
