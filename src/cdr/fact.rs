@@ -214,9 +214,30 @@ pub struct Bucket {
     /// window, the empty text: such buckets are never counted as used.
     #[cbor(n(1), with = "codec::text")]
     pub window: SmolStr,
-    /// Calls, or micros where money is capped.
+    /// Calls; micros where money is capped, milliseconds where talk time is.
     #[n(2)]
     pub amount: i64,
+    /// What of the record of the call counts, when it is over. Absent: it is settled by a fact.
+    #[n(3)]
+    pub at_end: Option<AtEnd>,
+}
+
+/// What a cap counts of a call that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum AtEnd {
+    /// That the carrier took it to the target on our word.
+    #[n(0)]
+    HandedOver,
+    /// That it converted.
+    #[n(1)]
+    Converted,
+    #[n(2)]
+    Revenue,
+    #[n(3)]
+    Payout,
+    #[n(4)]
+    Talk,
 }
 
 /// Part of caps was reserved for an attempt.
@@ -231,7 +252,8 @@ pub struct HoldPlaced {
 }
 
 /// The counted event happened: these buckets of a hold are used for good. Append it together
-/// with the fact that counts (attempt, answer, conversion), so that both survive or neither.
+/// with the fact that counts (attempt, answer), so that both survive or neither. What only the end of
+/// a call tells is counted from its record.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct HoldSettled {
     #[n(0)]
@@ -332,6 +354,10 @@ pub struct Answered {
     /// Absent where an older version wrote it.
     #[n(1)]
     pub dialogs: Option<Dialogs>,
+    /// What is spoken on both legs, such as `PCMU/8000`. Absent where the target's answer does not
+    /// say it.
+    #[cbor(n(2), with = "codec::optional_text", has_nil)]
+    pub codec: Option<SmolStr>,
 }
 
 /// What names the two dialogs of an answered call, 64 bits each: by it the next process knows whose
@@ -406,6 +432,11 @@ pub struct HandedOver {
 pub struct Referred {
     #[n(0)]
     pub leg: u16,
+    /// What its hold keeps for a connection: used if nothing else becomes of the call.
+    #[n(1)]
+    pub hold: Option<HoldId>,
+    #[cbor(n(2), default)]
+    pub buckets: Vec<Bucket>,
 }
 
 /// How a carrier is told whom to call.
@@ -555,14 +586,16 @@ mod tests {
             #[n(1)]
             dialogs: Option<Dialogs>,
             #[n(2)]
-            codec: &'static str,
+            codec: Option<&'static str>,
+            #[n(3)]
+            more: &'static str,
         }
-        let bytes =
-            minicbor::to_vec(AnsweredLater { leg: 2, dialogs: None, codec: "PCMU" }).unwrap();
+        let later = AnsweredLater { leg: 2, dialogs: None, codec: None, more: "unknown" };
+        let bytes = minicbor::to_vec(later).unwrap();
 
         let read = FactBody::decode(9, &bytes).unwrap();
 
-        assert_eq!(read, Answered { leg: 2, dialogs: None }.into());
+        assert_eq!(read, Answered { leg: 2, dialogs: None, codec: None }.into());
     }
 
     #[test]
@@ -593,6 +626,7 @@ mod tests {
             cap: "target/tgt_summit/connected".into(),
             window: "d:2026-03-17".into(),
             amount: 1,
+            at_end: None,
         };
         vec![
             Admitted {
@@ -618,7 +652,7 @@ mod tests {
             }
             .into(),
             HoldPlaced { hold, target: "tgt_summit".into(), buckets: vec![bucket.clone()] }.into(),
-            HoldSettled { hold, buckets: vec![bucket] }.into(),
+            HoldSettled { hold, buckets: vec![bucket.clone()] }.into(),
             HoldReleased { hold }.into(),
             AttemptStarted {
                 leg: 1,
@@ -644,7 +678,12 @@ mod tests {
             .into(),
             AttemptFailed { leg: 1, status: 486, q850: Some(17), reason: Reason::AttemptBusy }
                 .into(),
-            Answered { leg: 2, dialogs: Some(Dialogs { caller: u64::MAX, target: 7 }) }.into(),
+            Answered {
+                leg: 2,
+                dialogs: Some(Dialogs { caller: u64::MAX, target: 7 }),
+                codec: Some("PCMU/8000".into()),
+            }
+            .into(),
             Confirmed {}.into(),
             Farewells {
                 caller: Farewell { to: "udp:192.0.2.1:5060".into(), message: "BYE a".into() },
@@ -680,7 +719,12 @@ mod tests {
             HandedOver { leg: 1, by: Means::Refer, status: Some(200) }.into(),
             Taken {}.into(),
             Transferred { leg: 2, dialogs: Some(Dialogs { caller: 7, target: 9 }) }.into(),
-            Referred { leg: 1 }.into(),
+            Referred {
+                leg: 1,
+                hold: Some(hold),
+                buckets: vec![Bucket { at_end: Some(AtEnd::HandedOver), ..bucket }],
+            }
+            .into(),
         ]
     }
 }

@@ -12,6 +12,7 @@
 //! `store` do the I/O. All money is integer micros.
 
 pub mod conversion;
+pub mod due;
 pub mod fact;
 pub mod journal;
 pub mod projection;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use smol_str::SmolStr;
 
 use super::conversion::ConversionState;
+use super::due::CapDue;
 use super::fact::{Dialogs, Farewells, Means, Party, Stamp, Terms};
 use super::journal::{Entry, Lsn};
 use super::rating::Tariff;
@@ -327,6 +328,13 @@ pub struct CallRecord {
     #[serde(skip)]
     #[n(46)]
     pub(super) farewells: Option<Farewells>,
+    /// Caps in which it counts when it is over.
+    #[serde(skip)]
+    #[cbor(n(47), default)]
+    pub(super) dues: Vec<CapDue>,
+    /// What was spoken on both legs when it was answered, such as `PCMU/8000`; absent: not known.
+    #[cbor(n(48), with = "codec::optional_text", has_nil)]
+    pub codec: Option<SmolStr>,
 }
 
 impl CallRecord {
@@ -380,6 +388,8 @@ impl CallRecord {
             farewells: None,
             handover: None,
             taken_ms: None,
+            dues: Vec::new(),
+            codec: None,
         }
     }
 

@@ -6,13 +6,15 @@
 //! ```
 
 use super::conversion::{ConversionState, Standing, judge};
+use super::due::CapDue;
 use super::fact::{
-    AddressFailed, Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Decided,
-    Ended, FactBody, HandedOver, Means, OrphanClosed, OrphanPolicy, Party, Referred, Stamp,
-    Transferred,
+    AddressFailed, Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Bucket,
+    Decided, Ended, Fact, FactBody, HandedOver, Means, OrphanClosed, OrphanPolicy, Party, Referred,
+    Stamp, Transferred,
 };
 use super::journal::{Entry, Lsn};
 use super::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Handover, LeftAddress};
+use crate::id::{HoldId, TargetId};
 use crate::reason::Reason;
 
 /// How far the wall clock may have moved against the boot clock before the record is flagged.
@@ -31,11 +33,21 @@ pub enum Applied {
 /// Folds the next fact of its call into `record`. Facts that were applied before, and facts that
 /// come after the end, change nothing.
 pub fn apply(record: &mut CallRecord, entry: &Entry) -> Applied {
-    if entry.lsn <= record.last {
+    fold(record, entry.lsn, &entry.fact)
+}
+
+/// Folds a fact that has yet to be written: it comes after all that are known.
+pub fn foresee(record: &mut CallRecord, fact: &Fact) -> Applied {
+    let lsn = Lsn { seq: record.last.seq.saturating_add(1), ..record.last };
+    fold(record, lsn, fact)
+}
+
+fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
+    if lsn <= record.last {
         return Applied::Nothing;
     }
-    record.last = entry.lsn;
-    let (at, body) = (entry.fact.at, &entry.fact.body);
+    record.last = lsn;
+    let (at, body) = (fact.at, &fact.body);
     match record.state {
         CallState::Open => {}
         CallState::OrphanClosed if matches!(body, FactBody::Ended(_)) => {}
@@ -43,7 +55,7 @@ pub fn apply(record: &mut CallRecord, entry: &Entry) -> Applied {
     }
     let bears_on_billing = match body {
         FactBody::Admitted(admitted) => admit(record, admitted, at),
-        FactBody::Decided(decided) => decide(record, decided, at, entry.lsn),
+        FactBody::Decided(decided) => decide(record, decided, at, lsn),
         FactBody::AttemptStarted(started) => start_attempt(record, started, at),
         FactBody::AttemptFailed(failed) => fail_attempt(record, failed, at),
         FactBody::AddressFailed(failed) => return leave_address(record, failed, at),
@@ -69,8 +81,10 @@ pub fn apply(record: &mut CallRecord, entry: &Entry) -> Applied {
             record.confirmed_ms.get_or_insert(now_ms);
             return Applied::Changed;
         }
-        FactBody::HoldPlaced(_)
-        | FactBody::HoldSettled(_)
+        FactBody::HoldPlaced(placed) => {
+            return reserve(record, placed.hold, &placed.target, &placed.buckets);
+        }
+        FactBody::HoldSettled(_)
         | FactBody::HoldReleased(_)
         | FactBody::Checkpoint(_)
         | FactBody::PingAccepted(_)
@@ -142,6 +156,18 @@ fn start_attempt(record: &mut CallRecord, started: &AttemptStarted, at: Stamp) -
     true
 }
 
+fn reserve(
+    record: &mut CallRecord,
+    hold: HoldId,
+    target: &TargetId,
+    buckets: &[Bucket],
+) -> Applied {
+    let known = record.dues.len();
+    let dues = buckets.iter().filter_map(|bucket| CapDue::new(hold, target, bucket));
+    record.dues.extend(dues);
+    if record.dues.len() > known { Applied::Changed } else { Applied::Nothing }
+}
+
 fn ring(record: &mut CallRecord, progress: &AttemptProgress, at: Stamp) -> Applied {
     let now_ms = offset_ms(record, at);
     match pending(record, progress.leg) {
@@ -186,6 +212,7 @@ fn answer(record: &mut CallRecord, answered: &Answered, at: Stamp) -> bool {
     let now_ms = offset_ms(record, at);
     let leg = answered.leg;
     record.dialogs = answered.dialogs;
+    record.codec = answered.codec.clone();
     record.answered_leg = Some(leg);
     record.answered_ms = Some(now_ms);
     record.answered_boot_ns = at.boot_ns;
@@ -205,8 +232,10 @@ fn answer(record: &mut CallRecord, answered: &Answered, at: Stamp) -> bool {
 
 /// Should nothing more be heard, the call may be up at the carrier.
 fn refer(record: &mut CallRecord, referred: &Referred) -> bool {
-    if pending(record, referred.leg).is_none() {
-        return false;
+    let Some(attempt) = pending(record, referred.leg) else { return false };
+    let target = attempt.target.clone();
+    if let Some(hold) = referred.hold {
+        reserve(record, hold, &target, &referred.buckets);
     }
     record.handover = Some(Handover { leg: referred.leg, by: Means::Refer, status: None });
     true
@@ -420,6 +449,7 @@ mod tests {
         assert_eq!((record.revenue, record.payout), (Money(20_000_000), Money(10_000_000)));
         assert_eq!(record.setup_ms(), Some(4_124));
         assert_eq!(record.talk_ms, Some(289_468));
+        assert_eq!(record.codec.as_deref(), Some("PCMU/8000"));
         assert_eq!(record.ended_ms, Some(293_592));
         assert_eq!(record.converted_ms, Some(4_124 + 90_000));
         let attempt = record.attempt().unwrap();
@@ -545,7 +575,10 @@ mod tests {
 
     #[test]
     fn a_crash_after_the_carrier_took_the_refer_leaves_an_outcome_that_is_not_known() {
-        let referred = || Script::new().dial(1).then(800, Referred { leg: 1 });
+        let referred = || {
+            let referred = Referred { leg: 1, hold: None, buckets: Vec::new() };
+            Script::new().dial(1).then(800, referred)
+        };
         let record = referred().orphan(0).record();
 
         assert_eq!(record.outcome(), Outcome::HandedOver);

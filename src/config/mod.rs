@@ -57,7 +57,7 @@ const SETTINGS: [&str; 8] = ["node", "sip", "api", "store", "journal", "decision
 const ENTITIES: [&str; 6] = ["trunks", "publishers", "buyers", "targets", "campaigns", "pools"];
 
 /// Those of [`ENTITIES`] that belong to routing.
-const ROUTING: [&str; 5] = ["publishers", "buyers", "targets", "campaigns", "pools"];
+const ROUTING: [&str; 6] = ["publishers", "buyers", "targets", "campaigns", "pools", "trunks"];
 
 /// What configures the process.
 #[derive(Clone, Debug)]
@@ -189,7 +189,8 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`.
+    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, and `trunks` for what of them
+    /// concerns it.
     ///
     /// # Errors
     /// The first field that does not fit `T`.

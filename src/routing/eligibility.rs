@@ -8,9 +8,9 @@ use crate::time::Wall;
 
 use super::decision::{Check, Step, UsageReading, Verdict};
 use super::filter::{Filter, Match};
-use super::hold::{BucketRequest, Counts};
+use super::hold::{BucketRequest, Counts, Stake};
 use super::request::{Tags, Usage, UsageReader};
-use super::snapshot::{Target, Windows};
+use super::snapshot::{Cap, Target, Windows};
 
 /// Bytes of a tag's value that an explanation shows.
 const SHOWN_BYTES_MAX: usize = 64;
@@ -21,6 +21,8 @@ pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) tags: &'a Tags,
     pub(super) usage: &'a U,
     pub(super) windows: Windows<'a>,
+    /// Caps of the call, whichever target takes it.
+    pub(super) caps: [&'a [Cap]; 3],
     pub(super) steps: Vec<Step>,
     pub(super) readings: Vec<UsageReading>,
 }
@@ -40,6 +42,7 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         &mut self,
         target: &Target,
         weight: u32,
+        stake: &Stake,
     ) -> Result<Vec<BucketRequest>, Reason> {
         if target.paused {
             return self.refuse(target, Check::State, Reason::TargetPaused, Finding::default());
@@ -50,7 +53,7 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         self.pass(target, Check::State, Finding::default());
         self.schedule(target)?;
         self.filters(target)?;
-        self.room(target)
+        self.room(target, stake)
     }
 
     fn schedule(&mut self, target: &Target) -> Result<(), Reason> {
@@ -104,10 +107,10 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
     }
 
     /// Caps, then concurrency.
-    fn room(&mut self, target: &Target) -> Result<Vec<BucketRequest>, Reason> {
-        let holds = target.holds(&mut self.windows);
-        let labels = target.caps.iter().map(|cap| Some(cap.label.clone()));
-        for (hold, label) in holds.iter().zip(labels.chain([None])) {
+    fn room(&mut self, target: &Target, stake: &Stake) -> Result<Vec<BucketRequest>, Reason> {
+        let holds = target.holds(self.caps, stake, &mut self.windows);
+        let mut caps = target.caps.iter().chain(self.caps.into_iter().flatten());
+        for hold in &holds {
             let usage = self.usage.usage(&hold.bucket);
             if usage != Usage::default() {
                 self.readings.push(UsageReading { bucket: hold.bucket.clone(), usage });
@@ -115,17 +118,25 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
             let room = usage.used.saturating_add(usage.held).saturating_add(hold.amount);
             let live = hold.counts == Counts::Live;
             let check = if live { Check::Concurrency } else { Check::Cap };
+            // Holds stand in the order of the caps, some of which ask for nothing.
+            let label = caps.find(|cap| cap.key == hold.bucket.cap).map(|cap| cap.label.clone());
             if room <= hold.limit {
                 self.pass(target, check, Finding { subject: label, ..Finding::default() });
                 continue;
             }
+            let show = |amount| hold.counts.show(amount);
             let (reason, have) = if live {
                 (Reason::ConcurrencyFull, format_smolstr!("{} live", usage.held))
             } else {
-                let have = format_smolstr!("{} used, {} held", usage.used, usage.held);
+                let have = format_smolstr!("{} used, {} held", show(usage.used), show(usage.held));
                 (Reason::CapFull, have)
             };
-            let want = format_smolstr!("at most {}", hold.limit);
+            let want = match hold.amount {
+                1 => format_smolstr!("at most {}", show(hold.limit)),
+                asked => {
+                    format_smolstr!("at most {} with {} more", show(hold.limit), show(asked))
+                }
+            };
             let finding = Finding { subject: label, have: Some(have), want: Some(want) };
             return self.refuse(target, check, reason, finding);
         }

@@ -41,4 +41,4 @@ pub use decider::decide;
 pub use decision::{Decision, PlannedAttempt, Step};
 pub use request::{RouteRequest, SessionReading, Tags, Usage, UsageReader};
 pub use selection::Rotation;
-pub use snapshot::RoutingSnapshot;
+pub use snapshot::{CallScope, RoutingSnapshot};

@@ -9,18 +9,17 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use smol_str::SmolStr;
 
-use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId};
+use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 use super::compile;
-use super::config::{
-    Confidence, ConfigFault, DialTlsConfig, Metric, Ring, RoutingConfig, WindowKind,
-};
+use super::config::{Confidence, ConfigFault, DialTlsConfig, Ring, RoutingConfig, WindowKind};
+use super::decision::{PlannedAttempt, Terms};
 use super::dial::DialTemplate;
 use super::filter::Filters;
-use super::hold::{Bucket, BucketRequest, Counts};
+use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::schedule::Schedule;
 use super::window::Window;
 
@@ -40,6 +39,9 @@ pub struct RoutingSnapshot {
     pub(super) target_index: BTreeMap<TargetId, usize>,
     pub(super) campaign_index: BTreeMap<CampaignId, usize>,
     pub(super) pool_index: BTreeMap<PoolId, usize>,
+    /// Of trunks that have any.
+    pub(super) trunk_caps: BTreeMap<TrunkId, Vec<Cap>>,
+    pub(super) caps_calls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +50,7 @@ pub struct Publisher {
     pub name: String,
     pub paused: bool,
     pub payouts: BTreeMap<CampaignId, Payout>,
+    pub caps: Vec<Cap>,
 }
 
 /// What a publisher is owed for a call of one campaign.
@@ -79,22 +82,24 @@ pub struct Target {
     pub paused: bool,
     /// Absent: always open.
     pub schedule: Option<Schedule>,
+    /// Its own, then its buyer's.
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
     pub filters: Filters,
     pub conversion: Option<Conversion>,
-    pub(super) zone: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cap {
-    pub metric: Metric,
+    pub counts: Counts,
     pub window: WindowKind,
+    /// In the unit of `counts`.
     pub limit: u64,
     /// The bucket's cap, such as `target/tgt_summit/connected/daily`.
     pub key: SmolStr,
-    /// The last two parts of `key`.
+    /// What a decision calls it: of a target's own cap the last two parts of `key`, else all.
     pub label: SmolStr,
+    pub(super) zone: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +128,15 @@ pub struct Campaign {
     pub max_attempts: u16,
     pub total_ring_budget_ms: u32,
     pub min_match_confidence: Confidence,
+    pub caps: Vec<Cap>,
+}
+
+/// Whose caps a call counts in besides those of its target and buyer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallScope {
+    pub campaign: CampaignId,
+    pub publisher: PublisherId,
+    pub trunk: TrunkId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,11 +249,43 @@ impl RoutingSnapshot {
         &self.pools
     }
 
-    /// What an attempt at the target must reserve when it starts at `at`. The plan of a decision
-    /// has this for the instant of the decision; a later attempt may fall into another window.
-    pub fn holds(&self, target: &TargetId, at: Wall) -> Vec<BucketRequest> {
-        let mut windows = self.windows(at);
-        self.target(target).map(|target| target.holds(&mut windows)).unwrap_or_default()
+    /// What an attempt must reserve when it starts at `at`. The plan of a decision has this for the
+    /// instant of the decision; a later attempt may fall into another window. `scope` may be absent
+    /// where nothing of it has caps.
+    pub fn holds(
+        &self,
+        planned: &PlannedAttempt,
+        scope: Option<&CallScope>,
+        at: Wall,
+    ) -> Vec<BucketRequest> {
+        let Some(target) = self.target(&planned.target) else { return vec![] };
+        let stake = Stake::new(planned.terms, planned.max_duration_ms);
+        let caps = scope.map(|scope| self.call_caps(scope)).unwrap_or_default();
+        target.holds(caps, &stake, &mut self.windows(at))
+    }
+
+    /// The caps of all, with whom they belong to as the first part of their keys.
+    pub fn caps(&self) -> impl Iterator<Item = &Cap> {
+        let of_targets = self.targets.iter().map(|it| &it.caps);
+        let of_publishers = self.publishers.iter().map(|it| &it.caps);
+        let of_campaigns = self.campaigns.iter().map(|it| &it.caps);
+        let all = of_targets.chain(of_publishers).chain(of_campaigns);
+        all.chain(self.trunk_caps.values()).flatten()
+    }
+
+    /// Whether a campaign, a publisher or a trunk has caps.
+    pub fn caps_calls(&self) -> bool {
+        self.caps_calls
+    }
+
+    fn call_caps(&self, scope: &CallScope) -> [&[Cap]; 3] {
+        let campaign = self.campaign(&scope.campaign).map(|it| &it.caps[..]);
+        let publisher = self.publisher(&scope.publisher).map(|it| &it.caps[..]);
+        [campaign, publisher, Some(self.trunk_caps(&scope.trunk))].map(Option::unwrap_or_default)
+    }
+
+    pub(super) fn trunk_caps(&self, trunk: &TrunkId) -> &[Cap] {
+        self.trunk_caps.get(trunk).map(|caps| &caps[..]).unwrap_or_default()
     }
 
     pub(super) fn windows(&self, at: Wall) -> Windows<'_> {
@@ -248,17 +294,24 @@ impl RoutingSnapshot {
 }
 
 impl Target {
-    /// Caps first, then concurrency: the order in which they are checked.
-    pub(super) fn holds(&self, windows: &mut Windows<'_>) -> Vec<BucketRequest> {
-        let caps = self.caps.iter().map(|cap| {
-            let window = windows.get(self.zone, cap.window);
-            BucketRequest {
+    /// Caps first, then concurrency: the order in which they are checked. `further` are the caps of
+    /// the call. What the call cannot count in is left out.
+    pub(super) fn holds(
+        &self,
+        further: [&[Cap]; 3],
+        stake: &Stake,
+        windows: &mut Windows<'_>,
+    ) -> Vec<BucketRequest> {
+        let caps = self.caps.iter().chain(further.into_iter().flatten()).filter_map(|cap| {
+            let amount = Some(cap.counts.room(stake)).filter(|amount| *amount > 0)?;
+            let window = windows.get(cap.zone, cap.window);
+            Some(BucketRequest {
                 bucket: Bucket { cap: cap.key.clone(), window: window.id.clone() },
-                counts: Counts::from(cap.metric),
+                counts: cap.counts,
                 limit: cap.limit,
-                amount: 1,
+                amount,
                 ends_at: window.ends_at,
-            }
+            })
         });
         let concurrency = self.concurrency.iter().map(|concurrency| BucketRequest {
             bucket: Bucket { cap: concurrency.key.clone(), window: SmolStr::new_static("live") },
@@ -268,6 +321,13 @@ impl Target {
             ends_at: None,
         });
         caps.chain(concurrency).collect()
+    }
+}
+
+impl Stake {
+    pub(super) fn new(terms: Option<Terms>, max_duration_ms: u32) -> Self {
+        let (revenue, payout) = terms.map(|it| (it.revenue, it.payout)).unwrap_or_default();
+        Self { revenue, payout, talk_ms: max_duration_ms }
     }
 }
 

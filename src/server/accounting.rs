@@ -8,22 +8,24 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tokio::task::JoinHandle;
 
+use crate::cdr::due::HeldBack;
 use crate::cdr::fact::{Dialogs, Fact, NodeStarted, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Pressure};
-use crate::cdr::projection::{self, Live, Opening, Parting, Projection};
+use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projection};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{Book, CallStore, CapUsage, Progress, StoredSession};
 use crate::config::{OrphanBill, Settings};
 use crate::id::CallId;
 use crate::routing::hold::Bucket;
 use crate::routing::ping::Session;
+use crate::time::{Mono, Wall};
 
 use super::bridge::DurableMark;
 use super::deciding::Deciding;
 use super::error::StartError;
 use super::signaling::Mailbox;
-use super::{clock, metrics as names};
+use super::{clock, metrics as names, translate};
 
 /// Commits under load are no farther apart than this, however long an answer may wait: pings wait
 /// for them too.
@@ -55,7 +57,7 @@ impl Accounting {
     /// it knew.
     pub async fn open(
         settings: &Settings,
-        deciding: &Deciding,
+        deciding: &Arc<Deciding>,
         durable: Arc<DurableMark>,
         shards: Vec<Mailbox>,
     ) -> Result<Self, StartError> {
@@ -93,10 +95,11 @@ impl Accounting {
         for gap in &opening.gaps {
             tracing::error!(first = gap.first_seq, count = gap.count, "facts are missing");
         }
-        let Opening { awaited, farewells: partings, sessions, usage, .. } = opening;
+        let Opening { awaited, farewells: partings, sessions, usage, held_back, .. } = opening;
         give_back(deciding, sessions, usage);
+        keep_room(deciding, &held_back, stamp());
         let live = projection.live();
-        let task = tokio::spawn(follow(projection));
+        let task = tokio::spawn(follow(projection, Arc::clone(deciding)));
         Ok(Self { journal, store, live, task, awaited, partings })
     }
 
@@ -192,6 +195,22 @@ pub(super) fn give_back(deciding: &Deciding, sessions: Vec<StoredSession>, usage
     deciding.restore(sessions.into_iter().map(session), usage.into_iter().filter_map(self::usage));
 }
 
+/// Keeps room for calls that a crash left up, for as long as their end may become known.
+pub(super) fn keep_room(deciding: &Deciding, held_back: &[(HeldBack, Wall)], now: Stamp) {
+    for (held, until) in held_back {
+        let left_ms = u64::try_from(until.0.saturating_sub(now.wall_ms)).unwrap_or(0);
+        let until = now.boot() + Duration::from_millis(left_ms);
+        deciding.adopt(held.hold, translate::awaited(held), until);
+    }
+}
+
+/// Tells routing what became of them.
+pub(super) fn correct(deciding: &Deciding, corrections: Vec<Correction>, now: Mono) {
+    for Correction { hold, counts } in corrections {
+        deciding.conclude(hold, &translate::used(&counts), now);
+    }
+}
+
 fn hooks(durable: Arc<DurableMark>, shards: Vec<Mailbox>) -> Hooks {
     let commit_seconds = histogram!(names::JOURNAL_COMMIT);
     let batch_records = histogram!(names::JOURNAL_BATCH);
@@ -222,9 +241,11 @@ fn hooks(durable: Arc<DurableMark>, shards: Vec<Mailbox>) -> Hooks {
     }
 }
 
-async fn follow(mut projection: Projection) {
+async fn follow(mut projection: Projection, deciding: Arc<Deciding>) {
     loop {
-        match projection.step().await {
+        let stepped = projection.step().await;
+        correct(&deciding, projection.take_corrections(), clock::mono());
+        match stepped {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
@@ -283,12 +304,12 @@ fn session(stored: StoredSession) -> Session {
         tags: tags.into_iter().collect(),
         request_id,
         created_at: accepted_at,
-        expires_at: crate::time::Wall(expires_at_ms),
+        expires_at: Wall(expires_at_ms),
         consumed_at,
     }
 }
 
-fn usage(usage: CapUsage) -> Option<(Bucket, u64, Option<crate::time::Wall>)> {
+fn usage(usage: CapUsage) -> Option<(Bucket, u64, Option<Wall>)> {
     let used = u64::try_from(usage.used).ok()?;
     Some((Bucket { cap: usage.cap, window: usage.window }, used, None))
 }

@@ -17,7 +17,7 @@ use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::hold::{Bucket, BucketRequest, Counts};
-use crate::routing::{PlannedAttempt, RouteRequest};
+use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Destination, Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Party, Report};
 use crate::sip::endpoint::{Admission, CallKey, Input, ProbeTarget};
@@ -38,6 +38,7 @@ use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
 use super::orphans::OpenOrphans;
+use super::outcomes::Outcomes;
 use super::probing::{Known, Probing};
 use super::reload::Agreed;
 use super::standing::{self, Address, Standing};
@@ -53,10 +54,11 @@ pub struct Bridge {
     /// What waits for the disk, in the order of what it waits for.
     queue: VecDeque<(Lsn, Input)>,
     last: Lsn,
-    /// What names the dialogs of a call whose answer is reported next.
-    dialogs: Option<(CallKey, fact::Dialogs)>,
+    /// What names the dialogs of a call whose answer is reported next, and what is spoken in it.
+    dialogs: Option<(CallKey, fact::Dialogs, Option<SmolStr>)>,
     /// Facts the journal had no room for. They go first when it has.
     backlog: VecDeque<(Fact, Durability)>,
+    outcomes: Outcomes,
     renew_at: Mono,
     checkpoint_at: Mono,
     /// Of the shard that sees to that.
@@ -90,6 +92,7 @@ struct LiveCall {
     id: CallId,
     trunk: TrunkIndex,
     plan: Vec<PlannedAttempt>,
+    scope: Option<Box<CallScope>>,
     /// The latest attempt, or the one that was answered.
     attempt: AttemptNumber,
     /// Of the attempts in progress, or of the one that was answered.
@@ -163,6 +166,7 @@ impl Bridge {
             last: Lsn::default(),
             dialogs: None,
             backlog: VecDeque::new(),
+            outcomes: Outcomes::default(),
             renew_at: now + RENEW_EVERY,
             probing: Probing::default(),
         }
@@ -187,6 +191,7 @@ impl Bridge {
                 id: admission.id,
                 trunk: admission.trunk,
                 plan: Vec::new(),
+                scope: None,
                 attempt: 0,
                 holds: SmallVec::new(),
                 pinned: None,
@@ -244,6 +249,7 @@ impl Bridge {
         };
         if let Some(live) = self.calls.get_mut(admission.call) {
             live.pinned = decided.pinned;
+            live.scope = decided.scope;
             live.plan = decided.decision.plan;
         }
         (outcome, told_at)
@@ -335,7 +341,7 @@ impl Bridge {
             Turn::Full => Err(Reason::AttemptRateFull),
             Turn::Now | Turn::At(_) => {
                 let wall = self.parts.clock.wall();
-                self.parts.deciding.reserve(id, attempt, planned, now, wall)
+                self.parts.deciding.reserve(id, attempt, planned, live.scope.as_deref(), now, wall)
             }
         };
         let reserved = match reserved {
@@ -355,6 +361,10 @@ impl Bridge {
             live.holds.push(Held { attempt, hold, channel, durable });
         }
         if let Some((hold, holds)) = reserved {
+            if holds.iter().any(|request| request.counts.is_known_at_end()) {
+                let admitted = Stamp::new(self.parts.clock.wall(), live.admitted);
+                self.outcomes.follow(id, admitted);
+            }
             let buckets = holds.iter().map(translate::bucket).collect();
             let placed = fact::HoldPlaced { hold, target: planned.target.clone(), buckets };
             self.write(id, now, placed, Durability::Buffered);
@@ -468,8 +478,7 @@ impl Bridge {
                 None
             }
             Report::Referred { attempt } => {
-                let leg = u16::from(attempt);
-                self.write(id, at, fact::Referred { leg }, Durability::Buffered);
+                self.referred(key, attempt, at);
                 None
             }
             Report::HandedOver { attempt, by, status } => {
@@ -477,9 +486,11 @@ impl Bridge {
                 self.metrics.attempt(target.as_ref(), "handed_over", status);
                 let (leg, by) = (u16::from(attempt), translate::means(by));
                 self.write(id, at, fact::HandedOver { leg, by, status }, Durability::Durable);
-                // Whether it was connected is not known. A cap that must not be exceeded counts it.
+                // Whether it was connected is not known. A cap that must not be exceeded counts it,
+                // unless that waits for the end of the call.
                 let hold = self.calls.get(key).and_then(|live| live.hold_of(attempt));
-                if let Some(hold) = hold {
+                let waits = self.outcomes.has_connection_due(id);
+                if let Some(hold) = hold.filter(|_| !waits) {
                     self.settle(id, hold, Counts::Connected, at, Durability::Durable);
                 }
                 None
@@ -505,7 +516,7 @@ impl Bridge {
             }
             Report::Transferred { attempt } => {
                 let leg = u16::from(attempt);
-                let dialogs = self.take_dialogs(key);
+                let (dialogs, _) = self.take_dialogs(key);
                 self.write(id, at, fact::Transferred { leg, dialogs }, Durability::Buffered);
                 None
             }
@@ -513,8 +524,8 @@ impl Bridge {
                 let target = self.target(key, attempt);
                 self.metrics.attempt(target.as_ref(), "answered", Some(200));
                 let leg = u16::from(attempt);
-                let dialogs = self.take_dialogs(key);
-                self.write(id, at, fact::Answered { leg, dialogs }, Durability::Durable);
+                let (dialogs, codec) = self.take_dialogs(key);
+                self.write(id, at, fact::Answered { leg, dialogs, codec }, Durability::Durable);
                 // Of one that was about to ring beside it.
                 self.release(key, at, |held| held > attempt);
                 let live = self.calls.get_mut(key)?;
@@ -552,7 +563,6 @@ impl Bridge {
                 if let Some(due) = due.filter(|due| *due <= over) {
                     self.converted(key, due);
                 }
-                self.release(key, at, |_| true);
                 let answered = self.calls.get(key).and_then(|live| live.answered);
                 let ended = fact::Ended {
                     party: translate::party(party),
@@ -561,6 +571,8 @@ impl Bridge {
                     q850: q850.map(u16::from),
                     talk_ms: answered.zip(last_heard).map(|(from, to)| to.ms_since(from)),
                 };
+                self.conclude(id, at, &ended);
+                self.release(key, at, |_| true);
                 self.write(id, at, ended, Durability::Durable);
                 if let Some(live) = self.calls.remove(key) {
                     self.parts.live.fetch_sub(1, Ordering::Relaxed);
@@ -576,13 +588,22 @@ impl Bridge {
         }
     }
 
-    /// What names the dialogs of a call whose answer is reported next.
-    pub fn dialogs(&mut self, key: CallKey, caller: DialogPrint, target: DialogPrint) {
-        self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }));
+    /// What names the dialogs of a call whose answer is reported next, and what is spoken in it.
+    pub fn dialogs(
+        &mut self,
+        key: CallKey,
+        caller: DialogPrint,
+        target: DialogPrint,
+        codec: Option<SmolStr>,
+    ) {
+        self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }, codec));
     }
 
-    fn take_dialogs(&mut self, key: CallKey) -> Option<fact::Dialogs> {
-        self.dialogs.take().filter(|(call, _)| *call == key).map(|(_, dialogs)| dialogs)
+    fn take_dialogs(&mut self, key: CallKey) -> (Option<fact::Dialogs>, Option<SmolStr>) {
+        match self.dialogs.take() {
+            Some((call, dialogs, codec)) if call == key => (Some(dialogs), codec),
+            Some(_) | None => (None, None),
+        }
     }
 
     /// What the next process says to both ends of that call, should this one die.
@@ -616,11 +637,8 @@ impl Bridge {
         if !live.confirmed || live.converts_at.take_if(|due| *due <= at).is_none() {
             return;
         }
-        let (id, leg, hold) = (live.id, u16::from(live.attempt), live.hold_of(live.attempt));
+        let (id, leg) = (live.id, u16::from(live.attempt));
         self.write(id, at, fact::Converted { leg }, Durability::Durable);
-        if let Some(hold) = hold {
-            self.settle(id, hold, Counts::Converted, at, Durability::Durable);
-        }
         self.metrics.converted();
     }
 
@@ -727,10 +745,43 @@ impl Bridge {
         if settled.is_empty() {
             return;
         }
-        let bucket =
-            |bucket: Bucket| fact::Bucket { cap: bucket.cap, window: bucket.window, amount: 1 };
+        let bucket = |bucket: Bucket| fact::Bucket {
+            cap: bucket.cap,
+            window: bucket.window,
+            amount: 1,
+            at_end: None,
+        };
         let buckets = settled.into_iter().map(bucket).collect();
         self.write(id, now, fact::HoldSettled { hold, buckets }, durability);
+    }
+
+    /// The carrier may call the target from now on, whether or not it ever tells what became of that:
+    /// the end of the call, or the next process, says if it counts as connected.
+    fn referred(&mut self, key: CallKey, attempt: AttemptNumber, at: Mono) {
+        let Some(live) = self.calls.get(key) else { return };
+        let Some(planned) = planned(&live.plan, attempt) else { return };
+        let Parts { deciding, clock, currency, .. } = &self.parts;
+        let (id, hold) = (live.id, live.hold_of(attempt));
+        let waiting = hold.map(|hold| deciding.waiting_for(hold, Counts::Connected));
+        let buckets: Vec<_> = waiting.iter().flatten().map(translate::connection).collect();
+        let hold = hold.filter(|_| !buckets.is_empty());
+        if hold.is_some() && self.outcomes.follow(id, Stamp::new(clock.wall(), live.admitted)) {
+            let started = translate::attempt_started(attempt, planned, currency);
+            self.outcomes.note(&Fact::of_call(id, Stamp::new(clock.wall(), at), started));
+        }
+        let referred = fact::Referred { leg: u16::from(attempt), hold, buckets };
+        self.write(id, at, referred, Durability::Buffered);
+    }
+
+    /// The call is over: its record says what its caps count.
+    fn conclude(&mut self, id: CallId, at: Mono, ended: &fact::Ended) {
+        let stamp = Stamp::new(self.parts.clock.wall(), at);
+        let ended = Fact::of_call(id, stamp, ended.clone());
+        for (hold, counts) in self.outcomes.end(&ended) {
+            if self.parts.deciding.conclude(hold, &translate::used(&counts), at) {
+                self.write(id, at, fact::HoldReleased { hold }, Durability::Buffered);
+            }
+        }
     }
 
     /// Gives back what attempts occupy that are over.
@@ -752,7 +803,9 @@ impl Bridge {
     }
 
     fn write(&mut self, call: CallId, at: Mono, body: impl Into<FactBody>, durability: Durability) {
-        self.append(Fact::of_call(call, Stamp::new(self.parts.clock.wall(), at), body), durability);
+        let fact = Fact::of_call(call, Stamp::new(self.parts.clock.wall(), at), body);
+        self.outcomes.note(&fact);
+        self.append(fact, durability);
     }
 
     /// Facts keep their order: while one waits, all wait.

@@ -17,8 +17,8 @@ use crate::routing::ping::{
 };
 use crate::routing::replay::record_bytes;
 use crate::routing::{
-    Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, UsageReader,
-    decide,
+    CallScope, Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage,
+    UsageReader, decide,
 };
 use crate::time::{Mono, Wall};
 
@@ -51,6 +51,8 @@ pub struct Decided {
     pub consumed: bool,
     /// What is known of the call by its session.
     pub tags: Tags,
+    /// Present if more than targets and buyers have caps.
+    pub scope: Option<Box<CallScope>>,
 }
 
 /// What a decision reads besides the configuration.
@@ -132,7 +134,12 @@ impl Deciding {
         let record = record_bytes(request, &sessions, &decision);
         let used = sessions.into_iter().find(|reading| Some(reading.session) == session);
         let tags = used.map(|reading| reading.tags).unwrap_or_default();
-        Decided { decision, record, pinned, consumed, tags }
+        let scope = snapshot.caps_calls().then_some(decision.attribution.as_ref()).flatten();
+        let scope = scope.map(|it| {
+            let (campaign, publisher) = (it.campaign.clone(), it.publisher.clone());
+            Box::new(CallScope { campaign, publisher, trunk: request.trunk.clone() })
+        });
+        Decided { decision, record, pinned, consumed, tags, scope }
     }
 
     /// Takes room for an attempt, all or nothing.
@@ -141,11 +148,12 @@ impl Deciding {
         call: CallId,
         leg: u8,
         planned: &PlannedAttempt,
+        scope: Option<&CallScope>,
         now: Mono,
         wall: Wall,
     ) -> Result<Option<(HoldId, Vec<BucketRequest>)>, Reason> {
         // Not the holds of the plan: a window may have ended since the decision.
-        let holds = self.snapshot.load().holds(&planned.target, wall);
+        let holds = self.snapshot.load().holds(planned, scope, wall);
         if holds.is_empty() {
             return Ok(None);
         }
@@ -154,7 +162,12 @@ impl Deciding {
             Ok(_) => Ok(Some((hold, holds))),
             Err(Refused::Full(denied)) => Err(match denied.counts {
                 Counts::Live => Reason::ConcurrencyFull,
-                Counts::Attempted | Counts::Connected | Counts::Converted => Reason::CapFull,
+                Counts::Attempted
+                | Counts::Connected
+                | Counts::Converted
+                | Counts::Revenue
+                | Counts::Payout
+                | Counts::Talk => Reason::CapFull,
             }),
             Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed),
         }
@@ -163,6 +176,21 @@ impl Deciding {
     /// The counted event happened. Returns the buckets in which it counts.
     pub fn settle(&self, hold: HoldId, event: Counts, now: Mono) -> Vec<Bucket> {
         self.state.lock().ledger.settle(hold, event, now).buckets
+    }
+
+    /// The call of this hold is over, and came to so much. Whether the hold was live.
+    pub fn conclude(&self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
+        self.state.lock().ledger.conclude(hold, came_to, now)
+    }
+
+    /// Keeps room for a call that a crash left up.
+    pub fn adopt(&self, hold: HoldId, held: Vec<BucketRequest>, until: Mono) {
+        self.state.lock().ledger.adopt(hold, held, until);
+    }
+
+    /// Buckets in which a live hold waits for `event`.
+    pub fn waiting_for(&self, hold: HoldId, event: Counts) -> Vec<BucketRequest> {
+        self.state.lock().ledger.waiting_for(hold, event)
     }
 
     pub fn release(&self, hold: HoldId) -> bool {

@@ -26,6 +26,7 @@ mod limits;
 mod machine;
 pub mod metrics;
 mod orphans;
+mod outcomes;
 mod overload;
 mod pace;
 mod probing;

@@ -22,8 +22,9 @@ use crate::sip::endpoint::{Endpoint, Input};
 use crate::sip::ids::IdSource;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::Trunks;
+use crate::time::Mono;
 
-use super::accounting::{give_back, journal_settings, projection_settings};
+use super::accounting::{correct, give_back, journal_settings, keep_room, projection_settings};
 use super::addresses::{Addresses, Wanted};
 use super::bridge::{Bridge, DurableMark, Parts};
 use super::clock::{Clock, SetClock};
@@ -152,6 +153,7 @@ impl Blueprint {
         let (sessions, usage) =
             (std::mem::take(&mut opening.sessions), std::mem::take(&mut opening.usage));
         give_back(&deciding, sessions, usage);
+        keep_room(&deciding, &opening.held_back, stamp());
 
         let awaited = &opening.awaited;
         let adopted = orphans::dialogs(awaited, now.mono(), settings.sip.max_call);
@@ -203,6 +205,13 @@ impl Blueprint {
             farewells,
         })
     }
+}
+
+/// Writes to the book what the journal has, as far as both let it, and tells routing what became of
+/// calls that a crash had left up.
+pub fn keep_book(projection: &mut Projection, deciding: &Deciding, now: Mono) {
+    while let Some(Ok(true)) = at_once(projection.step()) {}
+    correct(deciding, projection.take_corrections(), now);
 }
 
 /// What `future` gives without waiting; `None` if it would wait.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
+use crate::cdr::due::{CapCount, CapDue, HeldBack};
 use crate::cdr::fact;
 use crate::id::{TargetId, TrunkId};
 use crate::reason::Reason;
@@ -191,12 +192,54 @@ pub(super) fn bucket(request: &BucketRequest) -> fact::Bucket {
         cap: request.bucket.cap.clone(),
         window: match request.counts {
             hold::Counts::Live => SmolStr::default(),
-            hold::Counts::Attempted | hold::Counts::Connected | hold::Counts::Converted => {
-                request.bucket.window.clone()
-            }
+            hold::Counts::Attempted
+            | hold::Counts::Connected
+            | hold::Counts::Converted
+            | hold::Counts::Revenue
+            | hold::Counts::Payout
+            | hold::Counts::Talk => request.bucket.window.clone(),
         },
         amount: i64::try_from(request.amount).unwrap_or(i64::MAX),
+        at_end: match request.counts {
+            hold::Counts::Live | hold::Counts::Attempted | hold::Counts::Connected => None,
+            hold::Counts::Converted => Some(fact::AtEnd::Converted),
+            hold::Counts::Revenue => Some(fact::AtEnd::Revenue),
+            hold::Counts::Payout => Some(fact::AtEnd::Payout),
+            hold::Counts::Talk => Some(fact::AtEnd::Talk),
+        },
     }
+}
+
+/// Room that is used if the carrier takes the call to the target on our word.
+pub(super) fn connection(request: &BucketRequest) -> fact::Bucket {
+    fact::Bucket { at_end: Some(fact::AtEnd::HandedOver), ..bucket(request) }
+}
+
+/// What a call that a crash left up may still come to.
+pub(super) fn awaited(held: &HeldBack) -> Vec<BucketRequest> {
+    let request = |(due, amount): &(CapDue, u64)| BucketRequest {
+        bucket: hold::Bucket { cap: due.cap.clone(), window: due.window.clone() },
+        counts: match due.at_end {
+            fact::AtEnd::HandedOver => hold::Counts::Connected,
+            fact::AtEnd::Converted => hold::Counts::Converted,
+            fact::AtEnd::Revenue => hold::Counts::Revenue,
+            fact::AtEnd::Payout => hold::Counts::Payout,
+            fact::AtEnd::Talk => hold::Counts::Talk,
+        },
+        // It was within the limit when it was granted.
+        limit: u64::MAX,
+        amount: *amount,
+        ends_at: None,
+    };
+    held.dues.iter().map(request).collect()
+}
+
+/// What became used, in routing's words.
+pub(super) fn used(counted: &[CapCount]) -> Vec<(hold::Bucket, i64)> {
+    let used = |it: &CapCount| {
+        (hold::Bucket { cap: it.cap.clone(), window: it.window.clone() }, it.amount)
+    };
+    counted.iter().map(used).collect()
 }
 
 pub(super) fn party(party: Party) -> fact::Party {

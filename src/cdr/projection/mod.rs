@@ -17,14 +17,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::cdr::due::{CapCount, HeldBack};
 use crate::cdr::fact::{Dialogs, Fact, FactBody, Farewells, OrphanClosed, OrphanPolicy, Stamp};
 use crate::cdr::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
 use crate::cdr::journal::{Durability, Entry, Gap, Lsn};
 use crate::cdr::rating::Tariff;
-use crate::cdr::record::{CallRecord, CallState};
+use crate::cdr::record::{CallRecord, CallState, Flags};
 use crate::cdr::store::{Batch, Book, CallFilter, CapUsage, Progress, StoreError, StoredSession};
 use crate::cdr::timeline::{self, Applied};
-use crate::id::{CallId, TargetId, TrunkId};
+use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::time::Wall;
 
 /// How often windows and sessions that are over are forgotten.
@@ -82,8 +83,10 @@ pub struct Opening {
     pub awaited: Vec<(CallId, Dialogs)>,
     /// What is to be sent to the ends of those that are closed now.
     pub farewells: Vec<Parting>,
-    /// Use of every cap window that may be current.
+    /// Use of every cap window that may be current, with what the calls that are closed now count.
     pub usage: Vec<CapUsage>,
+    /// What calls whose end is not known may yet come to, and when that cannot be any more.
+    pub held_back: Vec<(HeldBack, Wall)>,
     /// Ping sessions, and with them number leases, that have not expired.
     pub sessions: Vec<StoredSession>,
     /// Facts that were missing on the way.
@@ -155,6 +158,16 @@ pub struct Projection {
     pruned: Stamp,
     /// A batch the book did not take.
     failed: Option<Arc<Batch>>,
+    /// What calls came to that a crash had left up, since that was last asked for.
+    corrections: Vec<Correction>,
+}
+
+/// The true end of a call that a crash had left up has become known: nothing is held for it any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correction {
+    pub hold: HoldId,
+    /// By how much more, or less, than was counted at the restart its caps are used.
+    pub counts: Vec<CapCount>,
 }
 
 impl Projection {
@@ -183,6 +196,7 @@ impl Projection {
             now,
             pruned: now,
             failed: None,
+            corrections: Vec::new(),
             book,
         };
         let mut opening = Opening::default();
@@ -200,8 +214,12 @@ impl Projection {
         projection.recall_orphans().await?;
         opening.awaited = projection.awaited();
         opening.farewells = projection.farewells(journal);
-        opening.orphans = projection.close_orphans(journal, now)?;
+        let (orphans, closed) = projection.close_orphans(journal, now)?;
+        opening.orphans = orphans;
         opening.usage = projection.book.usage().await?;
+        opening.held_back = projection.hold_back(closed, &mut opening.usage);
+        // They are in the book.
+        projection.corrections.clear();
         opening.sessions = projection.book.sessions(now.wall()).await?;
         Ok((projection, opening))
     }
@@ -231,6 +249,11 @@ impl Projection {
             self.book.prune(self.now.wall()).await?;
         }
         Ok(true)
+    }
+
+    /// What has become known of calls that a crash had left up.
+    pub fn take_corrections(&mut self) -> Vec<Correction> {
+        std::mem::take(&mut self.corrections)
     }
 
     async fn unpark(&mut self) -> Result<(), ProjectionError> {
@@ -280,7 +303,12 @@ impl Projection {
             .collect()
     }
 
-    fn close_orphans(&self, journal: &Journal, now: Stamp) -> Result<usize, AppendError> {
+    /// Writes their end, and returns how many there are and what becomes of those that count in caps.
+    fn close_orphans(
+        &self,
+        journal: &Journal,
+        now: Stamp,
+    ) -> Result<(usize, Vec<CallRecord>), AppendError> {
         let policy = self.settings.orphans;
         let calls = self.live.calls.lock();
         let orphans = calls.values().filter(|slot| slot.record.first.epoch < journal.epoch());
@@ -291,8 +319,40 @@ impl Projection {
             })
             .collect();
         let count = facts.len();
+        let counting = facts.iter().filter_map(|fact| {
+            let mut record = CallRecord::clone(&calls.get(&fact.call?)?.record);
+            record.counts_in_caps().then(|| timeline::foresee(&mut record, fact))?;
+            Some(record)
+        });
+        let closed = counting.collect();
         journal.appender().append_all(facts, Durability::Durable)?;
-        Ok(count)
+        Ok((count, closed))
+    }
+
+    /// Counts the calls that are being closed, and says what these and others may yet come to.
+    fn hold_back(
+        &self,
+        closed: Vec<CallRecord>,
+        usage: &mut Vec<CapUsage>,
+    ) -> Vec<(HeldBack, Wall)> {
+        let mut held_back = Vec::new();
+        let wait_ms = i64::try_from(self.settings.orphan_wait.as_millis()).unwrap_or(i64::MAX);
+        let mut keep = |record: &CallRecord| {
+            let until = Wall(record.started_at().0.saturating_add(wait_ms));
+            held_back.extend(record.held_back().map(|held| (held, until)));
+        };
+        for mut record in closed {
+            for CapCount { cap, window, amount, .. } in record.count_caps() {
+                let known = usage.iter_mut().find(|it| it.cap == cap && it.window == window);
+                match known {
+                    Some(known) => known.used += amount,
+                    None => usage.push(CapUsage { cap, window, used: amount }),
+                }
+            }
+            keep(&record);
+        }
+        self.orphans.values().for_each(|record| keep(record));
+        held_back
     }
 
     fn absorb(&mut self, entries: Vec<Entry>) {
@@ -337,7 +397,13 @@ impl Projection {
                 }
                 return;
             }
-            FactBody::HoldPlaced(_) | FactBody::HoldReleased(_) => return,
+            FactBody::HoldPlaced(placed) => {
+                if placed.buckets.iter().all(|bucket| bucket.at_end.is_none()) {
+                    return;
+                }
+                false
+            }
+            FactBody::HoldReleased(_) => return,
             FactBody::SessionConsumed(consumed) => {
                 if counts {
                     self.batch.consumed.push((consumed.session, entry.fact.at.wall()));
@@ -385,6 +451,9 @@ impl Projection {
                 if slot.parked {
                     self.batch.unparked.push(call);
                 }
+                if slot.record.counts_in_caps() {
+                    self.count_caps(Arc::make_mut(&mut slot.record), counts);
+                }
                 if slot.record.state == CallState::OrphanClosed {
                     self.orphans.insert(call, Arc::clone(&slot.record));
                 }
@@ -392,6 +461,22 @@ impl Projection {
                     self.batch.calls.push(slot.record);
                 }
             }
+        }
+    }
+
+    /// A call is over that counts in caps.
+    fn count_caps(&mut self, record: &mut CallRecord, counts: bool) {
+        let holds = record.conclude();
+        if !counts {
+            return;
+        }
+        for change in holds.iter().flat_map(|(_, changes)| changes) {
+            let key = (change.cap.clone(), change.window.clone());
+            *self.batch.used.entry(key).or_default() += change.amount;
+        }
+        if record.flags.contains(Flags::ORPHAN_CORRECTED) {
+            let corrections = holds.into_iter().map(|(hold, counts)| Correction { hold, counts });
+            self.corrections.extend(corrections);
         }
     }
 

@@ -4,7 +4,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::cdr::conversion::ConversionState;
-use crate::cdr::fact::{Bucket, Checkpoint, Dialogs, HoldSettled, PingAccepted, SessionConsumed};
+use crate::cdr::fact::{
+    AtEnd, Bucket, Checkpoint, Dialogs, HoldPlaced, HoldSettled, PingAccepted, SessionConsumed,
+};
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
 use crate::cdr::store::sqlite::SqliteStore;
@@ -120,6 +122,67 @@ async fn the_true_end_of_an_orphan_corrects_its_row() {
 }
 
 /// spec/sip O8.
+/// I5 over a crash: what was counted and what is held are never more than what was held before it.
+#[tokio::test]
+async fn what_a_call_may_yet_come_to_is_held_over_restarts_until_its_true_end_is_known() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let revenue = reserved(AtEnd::Revenue, 20_000_000);
+    let talk = reserved(AtEnd::Talk, 600_000);
+    let hold = HoldId::of(call_id(1), 1, "target/tgt_summit");
+    let placed =
+        HoldPlaced { hold, target: "tgt_summit".into(), buckets: vec![revenue, talk.clone()] };
+    let script = Script::of(1).then(8, placed).dial(1).answer_at(1_000);
+    desk.append(&journal, &mut projection, script.facts()).await;
+    let live = vec![(call_id(1), 30_000)];
+    let checkpoint = Fact::of_node(stamp(START_MS + 31_000), Checkpoint { live });
+    desk.append(&journal, &mut projection, vec![checkpoint]).await;
+    drop((projection, journal));
+
+    for _ in 0..2 {
+        let (journal, mut projection, opening) = desk.start().await;
+        assert_eq!(used_of(&opening.usage), [("Talk", 30_000)], "as closed by its checkpoint");
+        let [(held, until)] = &opening.held_back[..] else { panic!("one call is held for") };
+        let rest: Vec<_> = held.dues.iter().map(|(due, rest)| (due.at_end, *rest)).collect();
+        assert_eq!(
+            (held.hold, rest),
+            (hold, vec![(AtEnd::Revenue, 20_000_000), (AtEnd::Talk, 570_000)])
+        );
+        assert_eq!(*until, Wall(START_MS + 1 + 4 * 3_600_000));
+        desk.append(&journal, &mut projection, vec![]).await;
+        assert_eq!(projection.take_corrections(), []);
+        assert_eq!(used_of(&desk.store.usage().await.unwrap()), [("Talk", 30_000)]);
+    }
+
+    let (journal, mut projection, _) = desk.start().await;
+    let end = script.end_at(181_000).facts().split_off(5);
+    desk.append(&journal, &mut projection, end).await;
+
+    let [correction] = &projection.take_corrections()[..] else { panic!("one call is corrected") };
+    let counts: Vec<_> = correction.counts.iter().map(|it| (&it.cap[..], it.amount)).collect();
+    assert_eq!((correction.hold, counts), (hold, vec![("Revenue", 20_000_000), ("Talk", 150_000)]));
+    let usage = desk.store.usage().await.unwrap();
+    let used = used_of(&usage);
+    assert_eq!(used, [("Revenue", 20_000_000), ("Talk", 180_000)]);
+    drop((projection, journal));
+    let (_, _, opening) = desk.start().await;
+    assert_eq!(opening.held_back, []);
+    assert_eq!(used_of(&opening.usage), used);
+}
+
+fn reserved(at_end: AtEnd, amount: i64) -> Bucket {
+    Bucket {
+        cap: format!("{at_end:?}").into(),
+        window: "total".into(),
+        amount,
+        at_end: Some(at_end),
+    }
+}
+
+fn used_of(usage: &[CapUsage]) -> Vec<(&str, i64)> {
+    usage.iter().map(|usage| (&usage.cap[..], usage.used)).collect()
+}
+
 #[tokio::test]
 async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
     let desk = Desk::new().await;
@@ -382,8 +445,12 @@ fn talk(n: u64) -> Script {
 
 fn used(n: u64) -> Fact {
     let hold = HoldId::of(call_id(n), 1, "target/tgt_summit");
-    let bucket =
-        |cap: &str, window: &str| Bucket { cap: cap.into(), window: window.into(), amount: 1 };
+    let bucket = |cap: &str, window: &str| Bucket {
+        cap: cap.into(),
+        window: window.into(),
+        amount: 1,
+        at_end: None,
+    };
     let buckets = vec![
         bucket("target/tgt_summit/connected", "d:2026-03-17"),
         bucket("target/tgt_summit/concurrency", ""),

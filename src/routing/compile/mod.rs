@@ -1,5 +1,7 @@
 //! From the configuration as written to the snapshot; finds every fault on the way.
 
+mod caps;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -33,13 +35,18 @@ pub(super) fn compile(
     let publishers = compiler.publishers(&config.publishers);
     let buyers = config.buyers.iter();
     let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
-    let targets = compiler.targets(&config.targets);
+    let buyer_caps = compiler.buyer_caps(&config.buyers);
+    let targets = compiler.targets(&config.targets, &buyer_caps);
     let campaigns = compiler.campaigns(&config.campaigns);
     let pools = compiler.pools(&config.pools);
+    let trunk_caps = compiler.trunk_caps(&config.trunks);
     let numbers = compiler.sorted_numbers();
     if !compiler.faults.is_empty() {
         return Err(compiler.faults);
     }
+    let caps_calls = !trunk_caps.is_empty()
+        || publishers.iter().any(|it| !it.caps.is_empty())
+        || campaigns.iter().any(|it| !it.caps.is_empty());
     Ok(RoutingSnapshot {
         revision,
         publishers,
@@ -53,6 +60,8 @@ pub(super) fn compile(
         target_index: owned(compiler.target_index),
         campaign_index: owned(compiler.campaign_index),
         pool_index: owned(compiler.pool_index),
+        trunk_caps,
+        caps_calls,
     })
 }
 
@@ -119,22 +128,34 @@ impl<'a> Compiler<'a> {
                 name: named(&config.name, config.id.as_str()),
                 paused: config.paused,
                 payouts,
+                caps: self.caps(
+                    &format!("publishers[{p}]"),
+                    &format!("publisher/{}", config.id),
+                    &config.caps,
+                    0,
+                ),
             });
         }
         publishers
     }
 
-    fn targets(&mut self, configs: &[TargetConfig]) -> Vec<Target> {
+    fn targets(&mut self, configs: &[TargetConfig], buyer_caps: &[Vec<Cap>]) -> Vec<Target> {
         configs
             .iter()
             .enumerate()
-            .filter_map(|(t, config)| self.target(&format!("targets[{t}]"), config))
+            .filter_map(|(t, config)| self.target(&format!("targets[{t}]"), config, buyer_caps))
             .collect()
     }
 
     /// `None` only together with a fault.
-    fn target(&mut self, path: &str, config: &TargetConfig) -> Option<Target> {
-        if !self.buyer_index.contains_key(config.buyer.as_str()) {
+    fn target(
+        &mut self,
+        path: &str,
+        config: &TargetConfig,
+        buyer_caps: &[Vec<Cap>],
+    ) -> Option<Target> {
+        let buyer = self.buyer_index.get(config.buyer.as_str()).copied();
+        if buyer.is_none() {
             self.dangling(&format!("{path}.buyer"), "buyer", config.buyer.as_str());
         }
         self.within(path, "ring_timeout_s", config.ring_timeout_s, 1..=300);
@@ -151,7 +172,8 @@ impl<'a> Compiler<'a> {
             Schedule::compile(schedule, &format!("{path}.schedule"), &mut self.faults)
         });
         let zone = schedule.as_ref().map_or(0, |schedule| self.zones.intern(schedule.zone()));
-        let caps = self.caps(path, config);
+        let mut caps = self.target_caps(path, config, zone);
+        caps.extend(buyer.into_iter().flat_map(|buyer| buyer_caps[buyer].iter().cloned()));
         let concurrency = config.concurrency.as_ref().map(|concurrency| {
             self.within(path, "concurrency.limit", concurrency.limit, 1..=u32::MAX);
             let key = format_smolstr!("target/{}/concurrency", config.id);
@@ -183,25 +205,7 @@ impl<'a> Compiler<'a> {
             concurrency,
             filters,
             conversion,
-            zone,
         })
-    }
-
-    fn caps(&mut self, path: &str, config: &TargetConfig) -> Vec<Cap> {
-        let mut caps: Vec<Cap> = vec![];
-        for (c, cap) in config.caps.iter().enumerate() {
-            let path = format!("{path}.caps[{c}]");
-            self.within(&path, "limit", cap.limit, 1..=u32::MAX);
-            let label = format_smolstr!("{}/{}", cap.metric.name(), cap.window.name());
-            if caps.iter().any(|known| known.label == label) {
-                let problem = "is capped already for this metric";
-                self.fault(&path, "window", cap.window.name(), problem, "keep one of the two");
-            }
-            let key = format_smolstr!("target/{}/{label}", config.id);
-            let (metric, window) = (cap.metric, cap.window);
-            caps.push(Cap { metric, window, limit: cap.limit.into(), key, label });
-        }
-        caps
     }
 
     fn campaigns(&mut self, configs: &[CampaignConfig]) -> Vec<Campaign> {
@@ -229,6 +233,7 @@ impl<'a> Compiler<'a> {
                 max_attempts: config.max_attempts,
                 total_ring_budget_ms: ms(config.total_ring_budget_s),
                 min_match_confidence: config.min_match_confidence,
+                caps: self.caps(&path, &format!("campaign/{}", config.id), &config.caps, 0),
             });
         }
         campaigns

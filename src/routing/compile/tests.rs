@@ -2,6 +2,13 @@
 
 use super::*;
 use crate::id::{CampaignId, PublisherId};
+use crate::routing::decision::{PlannedAttempt, Terms};
+use crate::routing::hold::Counts;
+use crate::routing::snapshot::CallScope;
+use crate::time::Wall;
+
+/// 2026-11-22T03:16:30Z: still the 21st in New York.
+const EVENING: Wall = Wall(1_795_317_390_000);
 
 const SOUND: &str = r#"
     publishers = [
@@ -77,8 +84,7 @@ fn tiers_stand_in_their_order_and_payouts_by_campaign() {
 #[test]
 fn a_target_asks_for_room_in_the_windows_of_its_zone() {
     let snapshot = RoutingSnapshot::compile(config(SOUND), 1).unwrap();
-    // 2026-11-22T03:16:30Z is still the 21st in New York.
-    let holds = snapshot.holds(&"tgt_a".into(), crate::time::Wall(1_795_317_390_000));
+    let holds = snapshot.holds(&attempt("tgt_a"), None, EVENING);
     let buckets: Vec<_> =
         holds.iter().map(|h| (h.bucket.cap.as_str(), h.bucket.window.as_str(), h.limit)).collect();
     assert_eq!(
@@ -177,6 +183,114 @@ fn a_number_that_belongs_to_no_publisher_is_a_fault() {
     let faults = RoutingSnapshot::compile(config(&text), 1).unwrap_err();
     assert_eq!(faults[0].path, "campaigns[0].numbers[0]");
     assert_eq!(faults[0].problem, "belongs to no publisher");
+}
+
+#[test]
+fn a_call_asks_for_the_most_it_may_come_to_wherever_it_counts() {
+    let text = SOUND
+        .replace("{ id = \"buy\" }", "{ id = \"buy\", caps = [REVENUE] }")
+        .replace("{ id = \"pub_b\" }", "{ id = \"pub_b\", caps = [PAYOUT] }")
+        .replace("id = \"cmp\"\n", "id = \"cmp\"\ncaps = [MINUTES]\n")
+        + "[[trunks]]\nid = \"trk\"\nmax_cps = 5\ncaps = [CONVERTED]";
+    let text = text
+        .replace("REVENUE", "{ metric = 'revenue', window = 'daily', limit = '6000.00' }")
+        .replace("PAYOUT", "{ metric = 'payout', window = 'monthly', limit = '150.00' }")
+        .replace("CONVERTED", "{ metric = 'converted', window = 'total', limit = 9 }")
+        .replace(
+            "MINUTES",
+            "{ metric = 'minutes', window = 'daily', limit = 600, time_zone = 'America/New_York' }",
+        );
+    let snapshot = RoutingSnapshot::compile(config(&text), 1).unwrap();
+    let scope =
+        CallScope { campaign: "cmp".into(), publisher: "pub_b".into(), trunk: "trk".into() };
+
+    let holds = snapshot.holds(&attempt("tgt_b"), Some(&scope), EVENING);
+
+    let asked: Vec<_> = holds
+        .iter()
+        .map(|it| {
+            (it.bucket.cap.as_str(), it.bucket.window.as_str(), it.counts, it.limit, it.amount)
+        })
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            ("buyer/buy/revenue/daily", "d:2026-11-22", Counts::Revenue, 6_000_000_000, 42_000_000),
+            ("campaign/cmp/minutes/daily", "d:2026-11-21", Counts::Talk, 36_000_000, 90_000),
+            (
+                "publisher/pub_b/payout/monthly",
+                "m:2026-11",
+                Counts::Payout,
+                150_000_000,
+                24_000_000
+            ),
+            ("trunk/trk/converted/total", "total", Counts::Converted, 9, 1),
+        ]
+    );
+    let owes_nothing = PlannedAttempt { terms: None, ..attempt("tgt_b") };
+    let holds = snapshot.holds(&owes_nothing, Some(&scope), EVENING);
+    assert!(holds.iter().all(|it| matches!(it.counts, Counts::Talk | Counts::Converted)));
+    assert!(snapshot.caps_calls());
+}
+
+#[test]
+fn a_cap_that_cannot_be_meant_is_a_fault_with_its_remedy() {
+    let cases = [
+        (
+            "'revenue'",
+            "6000",
+            "limit = 6000: is no amount of money; write it in quotes, as \"6000.00\"",
+        ),
+        ("'revenue'", "'0.00'", "limit = 0.00: is out of range"),
+        ("'revenue'", "'41.99'", "limit = 41.99: is less than one call earns, 42.00; write 42.00"),
+        (
+            "'minutes'",
+            "'9.50'",
+            "limit = 9.50: is an amount of money; write a whole number of minutes",
+        ),
+        ("'converted'", "'9.50'", "write a whole number of calls"),
+        ("'minutes'", "0", "limit = 0: is out of range"),
+        ("'minutes'", "239", "limit = 239: is less than the longest call takes, 240 minutes"),
+        ("'minutes'", "240, time_zone = 'Mars'", "time_zone = Mars: is no known time zone"),
+    ];
+    for (metric, limit, says) in cases {
+        let cap = format!("{{ metric = {metric}, window = \"daily\", limit = {limit} }}");
+        let text =
+            SOUND.replace("{ metric = \"connected\", window = \"daily\", limit = 80 }", &cap);
+        let faults = RoutingSnapshot::compile(config(&text), 1).expect_err(&cap);
+        let fault = faults[0].to_string();
+        assert!(fault.starts_with("targets[0].caps[0].") && fault.contains(says), "{fault}");
+    }
+    let text = SOUND.replace(
+        "\"connected\", window = \"daily\", limit = 80",
+        "\"revenue\", window = \"daily\", limit = \"80.00\"",
+    );
+    let text = text.replace("    conversion = { on = \"call_length\", start = \"on_answer\", seconds = 60, revenue = \"42.00\" }\n", "");
+    let faults = RoutingSnapshot::compile(config(&text), 1).unwrap_err();
+    assert_eq!(faults[0].problem, "is not counted for a target without `conversion`");
+}
+
+/// With everything a call may come to.
+fn attempt(target: &str) -> PlannedAttempt {
+    let money = |amount: &str| amount.parse().unwrap();
+    PlannedAttempt {
+        target: target.into(),
+        buyer: "buy".into(),
+        tier: 1,
+        uri: String::new(),
+        ring_timeout_ms: 0,
+        first_response_ms: 0,
+        max_duration_ms: 90_000,
+        terms: Some(Terms {
+            seconds: 60,
+            revenue: money("42.00"),
+            payout_seconds: 60,
+            payout: money("24.00"),
+        }),
+        holds: vec![],
+        ring_timeout_covers_progress: false,
+        beside: false,
+    }
 }
 
 fn config(text: &str) -> RoutingConfig {

@@ -8,7 +8,7 @@ use super::attribution::{Attribution, attribute};
 use super::config::Ring;
 use super::decision::{Check, Decision, HuntRules, PlannedAttempt, Readings, Step, Terms, Verdict};
 use super::eligibility::Eligibility;
-use super::hold::BucketRequest;
+use super::hold::{BucketRequest, Stake};
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::selection::Rotation;
 use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier};
@@ -87,6 +87,7 @@ fn route<U: UsageReader + ?Sized>(
         tags,
         usage,
         windows: snapshot.windows(request.at),
+        caps: [&campaign.caps, &owner.publisher.caps, snapshot.trunk_caps(&request.trunk)],
         steps: std::mem::take(&mut decision.steps),
         readings: vec![],
     };
@@ -97,9 +98,11 @@ fn route<U: UsageReader + ?Sized>(
         let mut eligible: Vec<Option<Candidate<'_>>> = vec![];
         for member in &tier.members {
             let target = &snapshot.targets[member.target];
-            match eligibility.check(target, member.weight) {
+            let terms = terms(target, payout);
+            let stake = Stake::new(terms, target.max_duration_ms);
+            match eligibility.check(target, member.weight, &stake) {
                 Ok(holds) => {
-                    let candidate = Candidate { target, weight: member.weight, holds };
+                    let candidate = Candidate { target, weight: member.weight, terms, holds };
                     if usage.is_down(&target.id) {
                         down.push((tier, candidate));
                     } else {
@@ -119,7 +122,7 @@ fn route<U: UsageReader + ?Sized>(
         for index in order {
             let Some(candidate) = eligible[index].take() else { continue };
             eligibility.steps.push(place(candidate.target, campaign, decision.plan.len()));
-            candidate.join(decision, request, campaign, tier, payout);
+            candidate.join(decision, request, campaign, tier);
         }
     }
     // Probes may be wrong, and a call that fails is no worse than one that is not tried.
@@ -130,7 +133,7 @@ fn route<U: UsageReader + ?Sized>(
         eligibility.steps.push(not_there(target, for_want_of_others));
         if for_want_of_others {
             eligibility.steps.push(place(target, campaign, decision.plan.len()));
-            candidate.join(decision, request, campaign, tier, payout);
+            candidate.join(decision, request, campaign, tier);
         }
     }
     decision.steps = eligibility.steps;
@@ -144,6 +147,7 @@ fn route<U: UsageReader + ?Sized>(
 struct Candidate<'a> {
     target: &'a Target,
     weight: u32,
+    terms: Option<Terms>,
     holds: Vec<BucketRequest>,
 }
 
@@ -155,18 +159,17 @@ impl Candidate<'_> {
         request: &RouteRequest,
         campaign: &Campaign,
         tier: &Tier,
-        payout: Option<&Payout>,
     ) {
         if decision.plan.len() >= usize::from(campaign.max_attempts) {
             return;
         }
         let same_tier = |planned: &PlannedAttempt| planned.tier == tier.tier;
         let beside = tier.ring == Ring::Parallel && decision.plan.last().is_some_and(same_tier);
-        let planned = self.planned(request, tier.tier, payout);
+        let planned = self.planned(request, tier.tier);
         decision.plan.push(PlannedAttempt { beside, ..planned });
     }
 
-    fn planned(self, request: &RouteRequest, tier: i32, payout: Option<&Payout>) -> PlannedAttempt {
+    fn planned(self, request: &RouteRequest, tier: i32) -> PlannedAttempt {
         let target = self.target;
         PlannedAttempt {
             target: target.id.clone(),
@@ -178,7 +181,7 @@ impl Candidate<'_> {
             ring_timeout_covers_progress: target.ring_timeout_covers_progress,
             beside: false,
             max_duration_ms: target.max_duration_ms,
-            terms: terms(target, payout),
+            terms: self.terms,
             holds: self.holds,
         }
     }

@@ -310,6 +310,64 @@ fn over_many_calls_each_target_gets_its_share() {
     assert_eq!(firsts, [("tgt_cool".into(), 300), ("tgt_summit".into(), 700)].into());
 }
 
+#[test]
+fn a_money_cap_refuses_with_what_is_used_held_and_asked() {
+    let capped = CONFIG.replace(
+        "id = \"tgt_cool\"\n",
+        "id = \"tgt_cool\"\ncaps = [{ metric = \"revenue\", window = \"daily\", limit = \"600.00\" }]\n",
+    );
+    let cap = "target/tgt_cool/revenue/daily";
+    let day = Bucket { cap: cap.into(), window: "d:2026-03-17".into() };
+    let usage = |used, held| BTreeMap::from([(day.clone(), Usage { used, held })]);
+    let request = request("+18005550198");
+
+    let last = decide_with(&capped, &request, &usage(530_000_000, 35_000_000));
+    assert_eq!(targets_of(&last), ["tgt_cool"], "35.00 of 35.00 that are left");
+    assert_eq!(last.plan[0].holds[0].amount, 35_000_000);
+
+    let full = decide_with(&capped, &request, &usage(530_000_001, 35_000_000));
+    assert_eq!(full.refused, Some(Reason::CapFull));
+    assert_snapshot!(full.explain(0).join("\n"), @r"
+    campaign cmp_single, publisher pub_bright; no session
+    tgt_cool: not dialled; the cap is used up for this window (cap.full): revenue/daily has 530.000001 used, 35.00 held, at most 600.00 with 35.00 more
+    refused with 486; the cap is used up for this window (cap.full)
+    ");
+    let record = DecisionRecord::from_bytes(&record_bytes(&request, &[], &full)).unwrap();
+    assert_eq!(replay(&snapshot(&capped), &record).difference, None);
+}
+
+#[test]
+fn caps_of_campaign_publisher_buyer_and_trunk_refuse_as_those_of_targets_do() {
+    let minutes = |of: &str| (format!("{of}/minutes/total"), "total");
+    let cap = "caps = [{ metric = \"minutes\", window = \"total\", limit = 600 }]";
+    for (owner, from, to) in [
+        ("campaign/cmp_single", "id = \"cmp_single\"\n", format!("id = \"cmp_single\"\n{cap}\n")),
+        (
+            "publisher/pub_bright",
+            "{ id = \"pub_bright\",",
+            format!("{{ id = \"pub_bright\", {cap},"),
+        ),
+        ("buyer/buy_cool", "{ id = \"buy_cool\" }", format!("{{ id = \"buy_cool\", {cap} }}")),
+        ("trunk/trk", "[[campaigns]]", format!("[[trunks]]\nid = \"trk\"\n{cap}\n[[campaigns]]")),
+    ] {
+        let config = CONFIG.replacen(from, &to, 1);
+        let (cap, window) = minutes(owner);
+        let used = Usage { used: 360 * 60_000 + 1, held: 0 };
+        let usage =
+            BTreeMap::from([(Bucket { cap: cap.clone().into(), window: window.into() }, used)]);
+
+        assert_eq!(decide_with(&config, &request("+18005550198"), &nothing_used()).refused, None);
+        let decision = decide_with(&config, &request("+18005550198"), &usage);
+
+        assert_eq!(decision.refused, Some(Reason::CapFull), "{owner}");
+        let step = decision.steps.last().unwrap();
+        let have = "360:01 min used, 0:00 min held";
+        let want = "at most 600:00 min with 240:00 min more";
+        assert_eq!(step.subject.as_deref(), Some(cap.as_str()));
+        assert_eq!((step.have.as_deref(), step.want.as_deref()), (Some(have), Some(want)));
+    }
+}
+
 /// Nothing is used, and these targets are nowhere.
 struct Down(&'static [&'static str]);
 

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use crate::config::{Config, Format};
+use crate::money::Money;
+use crate::routing::hold::Stake;
 use crate::server::rehearsal::Blueprint;
 use crate::sim::habits::one_in;
 use crate::sim::stage::NOWHERE;
-use crate::time::Wall;
 
 /// How many there are.
 const MARKETS: usize = 8;
@@ -29,9 +30,21 @@ const NUMBERS: [&str; 6] = [
 
 pub(crate) struct Market {
     pub(crate) blueprint: Blueprint,
-    /// The limit of every cap and concurrency, by its name.
-    pub(crate) limits: BTreeMap<SmolStr, u64>,
+    /// Of every cap and concurrency, by its name.
+    pub(crate) limits: BTreeMap<SmolStr, Limit>,
 }
+
+/// In the unit of the cap.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limit {
+    pub(crate) max: u64,
+    /// The most that one call adds.
+    pub(crate) of_a_call: u64,
+}
+
+/// The most that calls come to in any of them.
+const STAKE: Stake =
+    Stake { revenue: Money(20_000_000), payout: Money(12_000_000), talk_ms: 60_000 };
 
 /// One of them, by any number.
 pub(crate) fn market(number: usize) -> &'static Market {
@@ -53,9 +66,14 @@ impl Market {
         let blueprint =
             Blueprint::new(&config).unwrap_or_else(|faults| panic!("market {number}: {faults}"));
         let snapshot = blueprint.snapshot();
-        let holds =
-            snapshot.targets().iter().flat_map(|target| snapshot.holds(&target.id, Wall(0)));
-        let limits = holds.map(|request| (request.bucket.cap, request.limit)).collect();
+        let caps = snapshot.caps().map(|cap| {
+            let limit = Limit { max: cap.limit, of_a_call: cap.counts.room(&STAKE) };
+            (cap.key.clone(), limit)
+        });
+        let concurrency = snapshot.targets().iter().filter_map(|it| it.concurrency.as_ref());
+        let concurrency =
+            concurrency.map(|it| (it.key.clone(), Limit { max: it.limit, of_a_call: 1 }));
+        let limits = caps.chain(concurrency).collect();
         Self { blueprint, limits }
     }
 }
@@ -88,7 +106,7 @@ fn configuration(number: usize) -> Value {
     let payouts: Vec<_> = (0..4)
         .map(|n| json!({ "campaign": format!("cmp_{n}"), "model": "fixed", "amount": "12.00" }))
         .collect();
-    json!({
+    let mut market = json!({
         "node": { "id": 1, "name": "sim" },
         "sip": {
             "listen": ["udp:203.0.113.1:5060"], "shards": 1, "probe_interval_s": 10,
@@ -107,7 +125,39 @@ fn configuration(number: usize) -> Value {
         "buyers": [{ "id": "buyer" }],
         "targets": targets,
         "campaigns": campaigns,
-    })
+    });
+    if number % 2 == 1 {
+        spend(&mut market, number);
+    }
+    market
+}
+
+/// Caps on money and minutes, for whoever may have some. Drawn apart, so that the rest of a market is
+/// the same without them.
+fn spend(market: &mut Value, number: usize) {
+    let rng = &mut Rng::with_seed(1_000 + number as u64);
+    let amount = |rng: &mut Rng, of_a_call: u32| format!("{}.00", of_a_call * rng.u32(1..8));
+    let mut cap = |metric: &str| {
+        let limit = match metric {
+            "revenue" => json!(amount(rng, 20)),
+            "payout" => json!(amount(rng, 12)),
+            _ => json!(rng.u8(1..6)),
+        };
+        let window = ["minute", "hourly", "daily", "total"][rng.usize(..4)];
+        one_in(rng, 3).then(|| json!({ "metric": metric, "window": window, "limit": limit }))
+    };
+    for target in market["targets"].as_array_mut().into_iter().flatten() {
+        let converts = target.get("conversion").is_some();
+        let metrics = ["payout", "minutes"].into_iter().chain(converts.then_some("revenue"));
+        let caps = metrics.filter_map(&mut cap).collect::<Vec<_>>();
+        target["caps"].as_array_mut().into_iter().for_each(|known| known.extend(caps.clone()));
+    }
+    for section in ["buyers", "publishers", "campaigns", "trunks"] {
+        for owner in market[section].as_array_mut().into_iter().flatten() {
+            let metrics = ["revenue", "payout", "minutes", "converted", "connected"];
+            owner["caps"] = metrics.into_iter().filter_map(&mut cap).collect();
+        }
+    }
 }
 
 fn target(n: u8, rng: &mut Rng) -> Value {

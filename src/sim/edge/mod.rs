@@ -20,7 +20,7 @@ use crate::routing::hold::Bucket;
 use crate::server::bridge::{Answer, Bridge, DurableMark};
 use crate::server::clock::{Clock, SetClock};
 use crate::server::deciding::Deciding;
-use crate::server::rehearsal::{Ground, Rehearsal, at_once};
+use crate::server::rehearsal::{Ground, Rehearsal, keep_book};
 use crate::sip::call::plan::{Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Report};
 use crate::sip::endpoint::{Admission, CallKey, Endpoint, Input, Output};
@@ -282,8 +282,8 @@ impl Edge {
         let bridge = &mut process.bridge;
         match output {
             Output::AwaitDurable { call } => bridge.await_durable(call),
-            Output::Dialogs { call, caller, target, farewells } => {
-                bridge.dialogs(call, caller, target);
+            Output::Dialogs { call, caller, target, codec, farewells } => {
+                bridge.dialogs(call, caller, target, codec);
                 if let Some(farewells) = farewells {
                     let now = Clock::Set(Arc::clone(&self.clock)).mono();
                     bridge.farewells(call, &farewells, now);
@@ -364,7 +364,7 @@ impl Edge {
             process.commit_at = None;
             process.steps.turn();
             // What it cannot write now it tries again at the next turn.
-            while let Some(Ok(true)) = at_once(process.projection.step()) {}
+            keep_book(&mut process.projection, &process.deciding, now);
         }
         while let Some(input) = process.bridge.next_durable() {
             inputs.push(input);
@@ -447,7 +447,7 @@ impl Edge {
         let Some(process) = &self.process else { return };
         let Some((cap, limit)) = self.market.limits.first_key_value() else { return };
         let bucket = Bucket { cap: cap.clone(), window: "total".into() };
-        process.deciding.restore([], [(bucket, limit + 1, None)]);
+        process.deciding.restore([], [(bucket, limit.max + 1, None)]);
     }
 }
 

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use smol_str::SmolStr;
 
 use super::Verdict;
-use crate::cdr::fact::FactBody;
+use super::market::Limit;
+use crate::cdr::conversion::ConversionState;
+use crate::cdr::fact::{AtEnd, Bucket, FactBody};
 use crate::cdr::journal::file::Recovery;
 use crate::cdr::journal::{Entry, Gap, Lsn};
 use crate::cdr::projection::Opening;
 use crate::cdr::record::{CallRecord, CallState, Flags};
-use crate::id::{CallId, HoldId};
+use crate::id::{CallId, HoldId, TargetId};
 use crate::routing::hold::HoldLedger;
 
 #[derive(Debug, Default)]
@@ -117,15 +119,19 @@ impl Oracle {
     }
 
     /// I5: no cap is over its limit, nor does its use become less. I6: nor any concurrency.
-    pub(crate) fn caps(&mut self, ledger: &HoldLedger, limits: &BTreeMap<SmolStr, u64>) -> Verdict {
+    pub(crate) fn caps(
+        &mut self,
+        ledger: &HoldLedger,
+        limits: &BTreeMap<SmolStr, Limit>,
+    ) -> Verdict {
         for reading in ledger.readings() {
             let (bucket, usage) = (reading.bucket, reading.usage);
             let limit = limits.get(&bucket.cap).copied().unwrap_or_default();
-            let late = ledger.counters().overshoots;
-            if usage.used + usage.held > limit + late {
+            let late = ledger.counters().overshoots * limit.of_a_call;
+            if usage.used + usage.held > limit.max + late {
                 let what = format!(
-                    "I5: {} in {}: {} used and {} held of {limit}",
-                    bucket.cap, bucket.window, usage.used, usage.held
+                    "I5: {} in {}: {} used and {} held of {}",
+                    bucket.cap, bucket.window, usage.used, usage.held, limit.max
                 );
                 return Err((None, what));
             }
@@ -158,11 +164,12 @@ impl Oracle {
             })?;
         }
         holds_ended(&holds, told)?;
-        check_all(ledger.live() == 0, || {
+        // What was up at a crash may be up, until its time is over.
+        check_all(ledger.live() == ledger.awaited(), || {
             format!("I6: {} holds are live, and no call is up", ledger.live())
         })?;
         for reading in ledger.readings() {
-            check_all(reading.usage.held == 0, || {
+            check_all(reading.usage.held == reading.awaited, || {
                 format!("I6: {} is held, and no call is up", reading.bucket.cap)
             })?;
         }
@@ -340,26 +347,65 @@ fn holds_ended(holds: &BTreeMap<HoldId, Hold>, told: &Told<'_>) -> Verdict {
     Ok(())
 }
 
-/// I11: journal and book count the same, and so does the ledger if it is given.
+/// I11: journal and book count the same, and so does the ledger if it is given. What counts at once
+/// is in facts; what a call comes to when it is over is what its record says.
 fn usage_is_the_same(told: &Told<'_>, ledger: Option<&HoldLedger>) -> Verdict {
-    let mut facts: BTreeMap<(SmolStr, SmolStr), i64> = BTreeMap::new();
+    let mut counted: BTreeMap<(SmolStr, SmolStr), i64> = BTreeMap::new();
+    let records: BTreeMap<CallId, &CallRecord> =
+        told.records.iter().map(|record| (record.call, record)).collect();
     for entry in told.entries {
-        let FactBody::HoldSettled(settled) = &entry.fact.body else { continue };
-        for bucket in settled.buckets.iter().filter(|bucket| !bucket.window.is_empty()) {
-            *facts.entry((bucket.cap.clone(), bucket.window.clone())).or_default() += bucket.amount;
+        let record = entry.fact.call.and_then(|call| records.get(&call));
+        let amounts: Vec<(&Bucket, i64)> = match &entry.fact.body {
+            FactBody::HoldSettled(settled) => {
+                let windows = settled.buckets.iter().filter(|bucket| !bucket.window.is_empty());
+                windows.map(|bucket| (bucket, bucket.amount)).collect()
+            }
+            FactBody::HoldPlaced(placed) => {
+                let came_to = |bucket| record.map_or(0, |it| came_to(it, &placed.target, bucket));
+                placed.buckets.iter().map(|bucket| (bucket, came_to(bucket))).collect()
+            }
+            FactBody::Referred(referred) => {
+                let told = record.filter(|record| record.answered_ms.is_none());
+                let told = told.and_then(|record| record.handover).map(|handover| handover.leg);
+                let amount = i64::from(told == Some(referred.leg));
+                referred.buckets.iter().map(|bucket| (bucket, amount)).collect()
+            }
+            _ => continue,
+        };
+        for (bucket, amount) in amounts {
+            *counted.entry((bucket.cap.clone(), bucket.window.clone())).or_default() += amount;
         }
     }
-    check_all(told.used == facts, || {
-        format!("I11: the book says {:?} are used, the facts {facts:?}", told.used)
+    counted.retain(|_, amount| *amount != 0);
+    check_all(told.used == counted, || {
+        format!("I11: the book says {:?} are used, facts and records {counted:?}", told.used)
     })?;
     for reading in ledger.into_iter().flat_map(HoldLedger::readings) {
         let bucket = (reading.bucket.cap, reading.bucket.window);
-        let counted = facts.get(&bucket).copied().unwrap_or_default();
+        let counted = counted.get(&bucket).copied().unwrap_or_default();
         check_all(i64::try_from(reading.usage.used) == Ok(counted), || {
-            format!("I5: the ledger counts {} in {bucket:?}, facts {counted}", reading.usage.used)
+            let used = reading.usage.used;
+            format!("I5: the ledger counts {used} in {bucket:?}, facts and records {counted}")
         })?;
     }
     Ok(())
+}
+
+/// What a call comes to that is over, with the target it was held for.
+fn came_to(record: &CallRecord, target: &TargetId, bucket: &Bucket) -> i64 {
+    let answered = record.answered_leg.and_then(|_| record.attempt());
+    if answered.is_none_or(|attempt| attempt.target != *target) {
+        return 0;
+    }
+    let talk_ms = record.talk_ms.unwrap_or_default();
+    match bucket.at_end {
+        None | Some(AtEnd::HandedOver) => 0,
+        Some(AtEnd::Converted) => i64::from(record.conversion == ConversionState::Settled),
+        Some(AtEnd::Revenue) => record.revenue.0,
+        Some(AtEnd::Payout) => record.payout.0,
+        // The longest call may last a moment longer than it was to.
+        Some(AtEnd::Talk) => i64::try_from(talk_ms).unwrap_or(i64::MAX).min(bucket.amount),
+    }
 }
 
 fn unknown_hold(call: CallId) -> (Option<CallId>, String) {

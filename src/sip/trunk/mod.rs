@@ -98,6 +98,9 @@ pub struct TrunkConfig {
     pub failover: Overrides,
     #[serde(default)]
     pub limits: Overrides,
+    /// Caps on its calls; of no interest here, and read elsewhere.
+    #[serde(default)]
+    pub caps: serde::de::IgnoredAny,
 }
 
 /// Fields that replace those of a carrier file.

@@ -15,6 +15,7 @@ mod policy;
 pub(crate) mod program;
 mod regions;
 mod responses;
+mod spend;
 mod stage;
 mod strain;
 mod stream;

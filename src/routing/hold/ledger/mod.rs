@@ -1,7 +1,8 @@
 //! The in-process ledger of holds.
 //!
 //! A hold asks for room in several buckets and gets all or nothing. Each bucket of a hold then
-//! ends once: settled (the counted event happened), released, or expired.
+//! ends once: settled (the counted event happened), concluded with what the call came to, released,
+//! or expired.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -89,7 +90,7 @@ pub struct LedgerCounters {
     pub released: u64,
     pub expired: u64,
     pub late_settles: u64,
-    /// Late settles that took `used + held` over the limit of their time.
+    /// Late settles and conclusions that took `used + held` over the limit of their time.
     pub overshoots: u64,
 }
 
@@ -98,6 +99,8 @@ pub struct LedgerCounters {
 pub struct BucketReading {
     pub bucket: Bucket,
     pub usage: Usage,
+    /// How much of what is held is held for calls that a crash left up.
+    pub awaited: u64,
     pub ends_at: Option<Wall>,
 }
 
@@ -114,6 +117,8 @@ struct Tally {
 struct Hold {
     requests: Vec<BucketRequest>,
     expires_at: Mono,
+    /// Of a call that a crash left up.
+    awaited: bool,
 }
 
 /// Ended holds, the oldest forgotten first.
@@ -169,7 +174,7 @@ impl HoldLedger {
             *tally.leases.entry(hold).or_default() += request.amount;
         }
         let expires_at = now + self.limits.lease;
-        self.live.insert(hold, Hold { requests: requests.to_vec(), expires_at });
+        self.live.insert(hold, Hold { requests: requests.to_vec(), expires_at, awaited: false });
         self.expiries.insert((expires_at, hold));
         self.counters.placed += 1;
         Ok(Placed { expires_at, repeated: false })
@@ -205,6 +210,53 @@ impl HoldLedger {
             }
         }
         Settled::of(&due, !due.is_empty())
+    }
+
+    /// The call is over: of what the hold keeps for its outcome so much is used, and nothing is held
+    /// any more. What it came to counts also if nothing was held for it any more. A negative amount
+    /// takes back what was counted before a restart. False if the hold was not live.
+    pub fn conclude(&mut self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
+        self.expire(now);
+        let live = self.live.get(&hold).map(|live| &live.requests);
+        let kept = live.or_else(|| self.ended.unsettled.get(&hold)).cloned().unwrap_or_default();
+        let is_live = self.end(hold).is_some();
+        for (bucket, amount) in came_to {
+            let request = kept.iter().find(|request| request.bucket == *bucket);
+            let tally = self.buckets.entry(bucket.clone()).or_default();
+            tally.used = tally.used.saturating_add_signed(*amount);
+            tally.ends_at = request.map_or(tally.ends_at, |request| request.ends_at);
+            if !is_live {
+                self.counters.late_settles += 1;
+                let limit = request.map_or(u64::MAX, |request| request.limit);
+                self.counters.overshoots += u64::from(tally.used + tally.held > limit);
+            }
+        }
+        if is_live {
+            self.remember(hold, vec![]);
+            self.counters.released += 1;
+        } else if let Some(unsettled) = self.ended.unsettled.get_mut(&hold) {
+            unsettled.clear();
+        }
+        is_live
+    }
+
+    /// Keeps room for a call that a crash left up, until its end is known or cannot come any more.
+    /// It had been granted before, so no limit is asked.
+    pub fn adopt(&mut self, hold: HoldId, held: Vec<BucketRequest>, until: Mono) {
+        for request in &held {
+            let tally = self.buckets.entry(request.bucket.clone()).or_default();
+            tally.held += request.amount;
+            *tally.leases.entry(hold).or_default() += request.amount;
+        }
+        self.live.insert(hold, Hold { requests: held, expires_at: until, awaited: true });
+        self.expiries.insert((until, hold));
+        self.counters.placed += 1;
+    }
+
+    /// Buckets in which a live hold waits for `event`.
+    pub fn waiting_for(&self, hold: HoldId, event: Counts) -> Vec<BucketRequest> {
+        let requests = self.live.get(&hold).map(|live| &live.requests).into_iter().flatten();
+        requests.filter(|request| request.counts == event).cloned().collect()
     }
 
     /// Gives back what is still held. False if the hold was not live: then nothing changed.
@@ -273,6 +325,11 @@ impl HoldLedger {
         self.live.len()
     }
 
+    /// Those of them for calls that a crash left up.
+    pub fn awaited(&self) -> usize {
+        self.live.values().filter(|live| live.awaited).count()
+    }
+
     pub fn counters(&self) -> LedgerCounters {
         self.counters
     }
@@ -282,6 +339,12 @@ impl HoldLedger {
         self.buckets.iter().map(|(bucket, tally)| BucketReading {
             bucket: bucket.clone(),
             usage: tally.usage(),
+            awaited: tally
+                .leases
+                .iter()
+                .filter(|(hold, _)| self.live.get(hold).is_some_and(|live| live.awaited))
+                .map(|(_, amount)| amount)
+                .sum(),
             ends_at: tally.ends_at,
         })
     }
@@ -301,7 +364,7 @@ impl HoldLedger {
                 .filter(|other| other.bucket == request.bucket)
                 .map(|other| other.amount)
                 .sum();
-            if usage.used + usage.held + asked > request.limit {
+            if usage.used.saturating_add(usage.held).saturating_add(asked) > request.limit {
                 self.counters.denied += 1;
                 return Err(Refused::Full(Denied {
                     bucket: request.bucket.clone(),

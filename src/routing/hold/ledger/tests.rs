@@ -101,6 +101,71 @@ fn a_hold_that_is_not_renewed_expires_and_a_late_settle_is_counted() {
 }
 
 #[test]
+fn of_thirty_calls_on_money_for_one_exactly_one_is_granted() {
+    let mut ledger = ledger();
+    let bid = spend("a", 20_000_000, 39_999_999);
+    let granted = (0..30)
+        .filter(|n| ledger.reserve(hold(*n), std::slice::from_ref(&bid), Mono(0)).is_ok())
+        .count();
+    assert_eq!(granted, 1);
+    assert_eq!(ledger.usage(&bid.bucket), Usage { used: 0, held: 20_000_000 });
+
+    let denied = ledger.reserve(hold(30), std::slice::from_ref(&bid), Mono(0)).unwrap_err();
+
+    let (counts, limit) = (Counts::Revenue, 39_999_999);
+    let denied_by = Denied { bucket: bid.bucket, counts, used: 0, held: 20_000_000, limit };
+    assert_eq!(denied, Refused::Full(denied_by));
+}
+
+#[test]
+fn what_a_call_came_to_is_used_and_the_rest_of_what_was_held_is_free() {
+    let mut ledger = ledger();
+    let (money, talk) = (spend("a", 20, 50), spend("b", 600, 1_000));
+    ledger.reserve(hold(1), &[money.clone(), talk.clone(), live(3)], Mono(0)).unwrap();
+
+    assert!(ledger.conclude(hold(1), &[(talk.bucket.clone(), 90)], Mono(1)));
+
+    assert_eq!(ledger.usage(&money.bucket), Usage::default());
+    assert_eq!(ledger.usage(&talk.bucket), Usage { used: 90, held: 0 });
+    assert_eq!(ledger.usage(&live(3).bucket), Usage::default());
+    let reading = ledger.readings().next().unwrap();
+    assert_eq!(reading.ends_at, talk.ends_at, "its window is known");
+    assert!(!ledger.release(hold(1)));
+    assert_eq!(ledger.reserve(hold(1), &[money], Mono(2)), Err(Refused::Ended));
+}
+
+#[test]
+fn money_that_was_spent_counts_also_when_its_hold_had_expired() {
+    let mut ledger = ledger();
+    let bid = spend("a", 20, 30);
+    ledger.reserve(hold(1), std::slice::from_ref(&bid), Mono(0)).unwrap();
+    ledger.reserve(hold(2), std::slice::from_ref(&bid), Mono(0) + LEASE).unwrap();
+
+    assert!(!ledger.conclude(hold(1), &[(bid.bucket.clone(), 20)], Mono(0) + LEASE));
+
+    assert_eq!(ledger.usage(&bid.bucket), Usage { used: 20, held: 20 });
+    let LedgerCounters { late_settles, overshoots, .. } = ledger.counters();
+    assert_eq!((late_settles, overshoots), (1, 1));
+}
+
+#[test]
+fn room_for_a_call_that_a_crash_left_up_is_kept_until_its_time_is_over() {
+    let mut ledger = ledger();
+    let bid = spend("a", 20, 30);
+    ledger.adopt(
+        hold(1),
+        vec![BucketRequest { limit: u64::MAX, ..bid.clone() }],
+        Mono(0) + LEASE * 9,
+    );
+
+    assert!(ledger.reserve(hold(2), std::slice::from_ref(&bid), Mono(0) + LEASE * 8).is_err());
+    assert_eq!((ledger.live(), ledger.awaited()), (1, 1));
+    assert_eq!(ledger.readings().next().unwrap().awaited, 20);
+    assert!(ledger.reserve(hold(3), &[bid], Mono(0) + LEASE * 9).is_ok());
+    assert_eq!(ledger.awaited(), 0);
+}
+
+#[test]
 fn a_lowered_limit_takes_nothing_back_and_grants_nothing_more() {
     let mut ledger = ledger();
     for n in 0..5 {
@@ -252,6 +317,94 @@ proptest! {
     }
 }
 
+/// What befalls calls on money: one begins, one ends, or the process dies and the next one knows
+/// from its journal what was used and which calls may be up.
+#[derive(Clone, Debug)]
+enum Spending {
+    Begin {
+        stakes: [u64; 2],
+    },
+    /// The `nth` of those that are up ends, and came to so many hundredths of its stakes.
+    End {
+        nth: usize,
+        percent: u64,
+    },
+    Crash,
+    Wait {
+        seconds: u64,
+    },
+}
+
+fn spending() -> impl Strategy<Value = Spending> {
+    prop_oneof![
+        6 => [0_u64..40, 1_u64..40].prop_map(|stakes| Spending::Begin { stakes }),
+        5 => (0_usize..9, 0_u64..=100).prop_map(|(nth, percent)| Spending::End { nth, percent }),
+        1 => Just(Spending::Crash),
+        1 => (1_u64..40).prop_map(|seconds| Spending::Wait { seconds }),
+    ]
+}
+
+proptest! {
+    /// I5 for money, at any interleaving of calls and crashes.
+    #[test]
+    fn money_is_never_used_or_held_beyond_its_limit(
+        limits in [50_u64..120, 50_u64..120],
+        events in prop::collection::vec(spending(), 1..200),
+    ) {
+        let names = ["a", "b"];
+        let mut ledger = ledger();
+        let (mut now, mut begun) = (Mono(0), 0);
+        let mut used = [0_u64; 2];
+        let mut up: Vec<(HoldId, [u64; 2])> = vec![];
+        for event in events {
+            match event {
+                Spending::Begin { stakes } => {
+                    begun += 1;
+                    let requests: Vec<_> =
+                        (0..2).map(|n| spend(names[n], stakes[n], limits[n])).collect();
+                    if ledger.reserve(hold(begun), &requests, now).is_ok() {
+                        up.push((hold(begun), stakes));
+                    }
+                }
+                Spending::End { nth, percent } => {
+                    if nth < up.len() {
+                        let (hold, stakes) = up.remove(nth);
+                        let came_to = stakes.map(|stake| stake * percent / 100);
+                        let counts = (0..2)
+                            .map(|n| (cap(names[n], 0).bucket, i64::try_from(came_to[n]).unwrap()));
+                        prop_assert!(ledger.conclude(hold, &counts.collect::<Vec<_>>(), now));
+                        used = [used[0] + came_to[0], used[1] + came_to[1]];
+                    }
+                }
+                Spending::Crash => {
+                    ledger = self::ledger();
+                    for (n, name) in names.into_iter().enumerate() {
+                        ledger.restore(cap(name, 0).bucket, used[n], None);
+                    }
+                    for (hold, stakes) in &up {
+                        let held = (0..2).map(|n| spend(names[n], stakes[n], u64::MAX));
+                        ledger.adopt(*hold, held.collect(), now + LEASE * 100);
+                    }
+                }
+                Spending::Wait { seconds } => {
+                    now = now + Duration::from_secs(seconds);
+                    for (hold, _) in &up {
+                        ledger.renew(*hold, now);
+                    }
+                    ledger.expire(now);
+                }
+            }
+            for n in 0..2 {
+                let held: u64 = up.iter().map(|(_, stakes)| stakes[n]).sum();
+                let usage = ledger.usage(&cap(names[n], 0).bucket);
+                prop_assert_eq!(usage, Usage { used: used[n], held });
+                prop_assert!(usage.used + usage.held <= limits[n]);
+            }
+            prop_assert_eq!(ledger.live(), up.len());
+        }
+    }
+}
+
 fn ledger() -> HoldLedger {
     HoldLedger::new(LedgerLimits { lease: LEASE, ..LedgerLimits::default() })
 }
@@ -268,6 +421,11 @@ fn cap(name: &str, limit: u64) -> BucketRequest {
         amount: 1,
         ends_at: Some(Wall(1_000)),
     }
+}
+
+/// Money, or any other thing that is counted at the end.
+fn spend(name: &str, amount: u64, limit: u64) -> BucketRequest {
+    BucketRequest { counts: Counts::Revenue, amount, ..cap(name, limit) }
 }
 
 fn live(limit: u64) -> BucketRequest {

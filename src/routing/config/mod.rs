@@ -3,16 +3,22 @@
 //! Unknown fields are refused. What the fields mean together is checked by
 //! [`RoutingSnapshot::compile`](super::snapshot::RoutingSnapshot::compile).
 
-use std::fmt;
+mod caps;
+mod values;
+
 use std::path::PathBuf;
 
-use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use smol_str::{SmolStr, ToSmolStr};
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
+
+pub use caps::{
+    CapConfig, CapLimit, CapMode, ConcurrencyConfig, CountFrom, Metric, TrunkCapsConfig, WindowKind,
+};
+pub use values::{Confidence, FilterValue, NumberConfig};
 
 /// Everything that decides who gets a call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +29,7 @@ pub struct RoutingConfig {
     pub targets: Vec<TargetConfig>,
     pub campaigns: Vec<CampaignConfig>,
     pub pools: Vec<PoolConfig>,
+    pub trunks: Vec<TrunkCapsConfig>,
 }
 
 /// Something in the configuration that cannot be carried out.
@@ -50,6 +57,9 @@ pub struct PublisherConfig {
     pub paused: bool,
     #[serde(default)]
     pub payouts: Vec<PayoutConfig>,
+    /// On all its calls together.
+    #[serde(default)]
+    pub caps: Vec<CapConfig>,
 }
 
 /// What a publisher is paid for a converted call of one campaign.
@@ -81,6 +91,9 @@ pub struct BuyerConfig {
     pub id: BuyerId,
     #[serde(default)]
     pub name: String,
+    /// On the calls of all its targets together.
+    #[serde(default)]
+    pub caps: Vec<CapConfig>,
 }
 
 /// Where a buyer takes calls.
@@ -220,68 +233,6 @@ pub enum Day {
     Sun,
 }
 
-/// How many of something a target takes per window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CapConfig {
-    pub metric: Metric,
-    pub window: WindowKind,
-    pub limit: u32,
-    #[serde(default)]
-    pub mode: CapMode,
-}
-
-/// The event a cap counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// An INVITE was sent.
-    Attempted,
-    /// The target answered.
-    Connected,
-    /// The conversion threshold passed.
-    Converted,
-}
-
-/// The span a cap counts in, by the wall clock of the target's zone. A week begins on Monday.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WindowKind {
-    Minute,
-    Hourly,
-    Daily,
-    Weekly,
-    Monthly,
-    Yearly,
-    /// All time.
-    Total,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CapMode {
-    /// Never over: every call in flight that may still count is held against the limit.
-    #[default]
-    Strict,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConcurrencyConfig {
-    /// Calls at once, from 1.
-    pub limit: u32,
-    #[serde(default)]
-    pub count_from: CountFrom,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CountFrom {
-    /// A call counts from the INVITE to the target.
-    #[default]
-    Invite,
-}
-
 /// What a call's tags must say: every rule of `all` and, if there are any, one of `any`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -310,13 +261,6 @@ pub enum FilterOp {
     Lt,
     /// From the first to the second of two numbers, both included.
     Between,
-}
-
-/// One value or several. Numbers and booleans are compared as they are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FilterValue {
-    One(SmolStr),
-    Many(Vec<SmolStr>),
 }
 
 /// When a buyer owes for a call, and how much.
@@ -376,6 +320,9 @@ pub struct CampaignConfig {
     pub min_match_confidence: Confidence,
     #[serde(default)]
     pub recording: Recording,
+    /// On all its calls together.
+    #[serde(default)]
+    pub caps: Vec<CapConfig>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -383,15 +330,6 @@ pub struct CampaignConfig {
 pub enum Recording {
     #[default]
     None,
-}
-
-/// One number or an inclusive range: `"+18005550100-+18005550149"`, or a table
-/// `{ number = "…", publisher = "…" }` to name its publisher.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct NumberConfig {
-    pub number: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub publisher: Option<PublisherId>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -446,141 +384,6 @@ pub struct PoolConfig {
     /// How long a returned number rests before it is lent again, at most 604,800 s.
     #[serde(default = "defaults::quarantine_s")]
     pub quarantine_s: u32,
-}
-
-/// How sure a match is, in hundredths. Written as a fraction such as `0.9`.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, minicbor::Encode, minicbor::Decode,
-)]
-#[cbor(transparent)]
-pub struct Confidence(#[n(0)] pub u8);
-
-impl Default for Confidence {
-    fn default() -> Self {
-        Self(90)
-    }
-}
-
-impl Serialize for Confidence {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(f64::from(self.0) / 100.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Confidence {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fraction = f64::deserialize(deserializer)?;
-        if !(0.0..=1.0).contains(&fraction) {
-            return Err(de::Error::custom(format!("{fraction} is no fraction from 0 to 1")));
-        }
-        // In range by the check above, so the cast only rounds.
-        Ok(Self((fraction * 100.0).round() as u8))
-    }
-}
-
-impl<'de> Deserialize<'de> for NumberConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Table {
-            number: String,
-            #[serde(default)]
-            publisher: Option<PublisherId>,
-        }
-
-        struct TextOrTable;
-
-        impl<'de> Visitor<'de> for TextOrTable {
-            type Value = NumberConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a number, a range of numbers, or a table with `number` and `publisher`",
-                )
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<NumberConfig, E> {
-                Ok(NumberConfig { number: text.to_owned(), publisher: None })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NumberConfig, A::Error> {
-                let Table { number, publisher } =
-                    Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(NumberConfig { number, publisher })
-            }
-        }
-
-        deserializer.deserialize_any(TextOrTable)
-    }
-}
-
-impl Metric {
-    /// As in the configuration, such as `connected`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Attempted => "attempted",
-            Self::Connected => "connected",
-            Self::Converted => "converted",
-        }
-    }
-}
-
-impl Serialize for FilterValue {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::One(text) => text.serialize(serializer),
-            Self::Many(texts) => texts.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for FilterValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMany;
-
-        impl<'de> Visitor<'de> for OneOrMany {
-            type Value = FilterValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, a number, a boolean, or a list of them")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<FilterValue, E> {
-                Ok(FilterValue::One(SmolStr::new(text)))
-            }
-
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<FilterValue, E> {
-                Ok(FilterValue::One(value.to_smolstr()))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<FilterValue, E> {
-                Ok(FilterValue::One(value.to_smolstr()))
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<FilterValue, E> {
-                Ok(FilterValue::One(value.to_smolstr()))
-            }
-
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<FilterValue, E> {
-                Ok(FilterValue::One(value.to_smolstr()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FilterValue, A::Error> {
-                let mut texts = vec![];
-                while let Some(value) = seq.next_element()? {
-                    match value {
-                        FilterValue::One(text) => texts.push(text),
-                        FilterValue::Many(_) => {
-                            return Err(de::Error::custom("a list within a list"));
-                        }
-                    }
-                }
-                Ok(FilterValue::Many(texts))
-            }
-        }
-
-        deserializer.deserialize_any(OneOrMany)
-    }
 }
 
 /// What a field is when it is not written (spec/domain §2.3, §2.5, §2.11).
@@ -658,14 +461,5 @@ mod tests {
         );
         assert_eq!(campaign.min_match_confidence, Confidence(95));
         assert_eq!(campaign.routing.tiers[0].targets[0].weight, 100);
-    }
-
-    #[test]
-    fn a_filter_value_may_be_one_or_several_of_any_kind() {
-        let read = |text| serde_json::from_str::<FilterValue>(text).unwrap();
-        assert_eq!(read("\"OH\""), FilterValue::One("OH".into()));
-        assert_eq!(read("true"), FilterValue::One("true".into()));
-        assert_eq!(read("[50, 80.5]"), FilterValue::Many(vec!["50".into(), "80.5".into()]));
-        assert!(serde_json::from_str::<FilterValue>("[[1]]").is_err());
     }
 }

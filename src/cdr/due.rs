@@ -1,0 +1,266 @@
+//! What caps count of a call when it is over. The record alone says how much, whoever asks: the book
+//! that counts it, the process that holds room for it, and the one after a crash.
+
+use minicbor::{Decode, Encode};
+use smol_str::SmolStr;
+
+use super::conversion::ConversionState;
+use super::fact::{AtEnd, Bucket};
+use super::record::{CallRecord, CallState};
+use crate::codec;
+use crate::id::{HoldId, TargetId};
+
+/// Part of a cap that was reserved for what a call may come to with one target.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CapDue {
+    #[n(0)]
+    pub hold: HoldId,
+    #[n(1)]
+    pub target: TargetId,
+    #[cbor(n(2), with = "codec::text")]
+    pub cap: SmolStr,
+    #[cbor(n(3), with = "codec::text")]
+    pub window: SmolStr,
+    #[n(4)]
+    pub at_end: AtEnd,
+    /// The most it may come to, in the unit of the cap.
+    #[n(5)]
+    pub held: i64,
+    /// How much has been counted; zero before the call is over.
+    #[n(6)]
+    pub counted: i64,
+}
+
+/// A change of what a cap has used in a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapCount {
+    pub hold: HoldId,
+    pub cap: SmolStr,
+    pub window: SmolStr,
+    /// Negative if more had been counted before than it came to.
+    pub amount: i64,
+}
+
+/// Room to be kept for a call that a crash left up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    pub hold: HoldId,
+    /// Each with how much more it may come to.
+    pub dues: Vec<(CapDue, u64)>,
+}
+
+impl CapDue {
+    pub(super) fn new(hold: HoldId, target: &TargetId, bucket: &Bucket) -> Option<Self> {
+        Some(Self {
+            hold,
+            target: target.clone(),
+            cap: bucket.cap.clone(),
+            window: bucket.window.clone(),
+            at_end: bucket.at_end?,
+            held: bucket.amount,
+            counted: 0,
+        })
+    }
+}
+
+impl CallRecord {
+    /// Counts the call in its caps if it is over. Says what has changed: nothing the second time.
+    pub fn count_caps(&mut self) -> Vec<CapCount> {
+        let mut dues = std::mem::take(&mut self.dues);
+        let mut counted = Vec::new();
+        for due in &mut dues {
+            let amount = self.comes_to(due) - due.counted;
+            if amount != 0 {
+                due.counted += amount;
+                let CapDue { hold, cap, window, .. } = due.clone();
+                counted.push(CapCount { hold, cap, window, amount });
+            }
+        }
+        self.dues = dues;
+        counted
+    }
+
+    /// What the call may yet come to, should its true end become known.
+    pub fn held_back(&self) -> Option<HeldBack> {
+        self.dialogs?;
+        let leg = self.answered_leg?;
+        let dues = self.dues.iter().filter(|due| self.is_at(leg, due)).filter_map(|due| {
+            let amount = u64::try_from(due.held - due.counted).ok().filter(|it| *it > 0)?;
+            Some((due.clone(), amount))
+        });
+        let dues: Vec<_> = dues.collect();
+        Some(HeldBack { hold: dues.first()?.0.hold, dues })
+    }
+
+    /// Whether it counts in caps when it is over.
+    pub fn counts_in_caps(&self) -> bool {
+        !self.dues.is_empty()
+    }
+
+    /// Whether the end of the call says if it counts as connected.
+    pub fn has_connection_due(&self) -> bool {
+        self.dues.iter().any(|due| due.at_end == AtEnd::HandedOver)
+    }
+
+    /// Counts the call in its caps: each of its holds, and what has changed by it.
+    pub fn conclude(&mut self) -> Vec<(HoldId, Vec<CapCount>)> {
+        let mut holds: Vec<(HoldId, Vec<CapCount>)> = Vec::new();
+        for due in &self.dues {
+            if holds.iter().all(|(hold, _)| *hold != due.hold) {
+                holds.push((due.hold, Vec::new()));
+            }
+        }
+        for count in self.count_caps() {
+            let known = holds.iter_mut().find(|(hold, _)| *hold == count.hold);
+            known.expect("counts are those of the dues").1.push(count);
+        }
+        holds
+    }
+
+    fn comes_to(&self, due: &CapDue) -> i64 {
+        if self.state == CallState::Open {
+            return 0;
+        }
+        let is_answered = self.answered_leg.is_some_and(|leg| self.is_at(leg, due));
+        if !is_answered && due.at_end != AtEnd::HandedOver {
+            return 0;
+        }
+        let amount = match due.at_end {
+            AtEnd::HandedOver => {
+                let told = self.handover.filter(|_| self.answered_leg.is_none());
+                i64::from(told.is_some_and(|told| self.is_at(told.leg, due)))
+            }
+            AtEnd::Converted => match self.conversion {
+                ConversionState::Reached | ConversionState::Settled => 1,
+                ConversionState::None | ConversionState::Pending => 0,
+            },
+            AtEnd::Revenue => self.revenue.0,
+            AtEnd::Payout => self.payout.0,
+            AtEnd::Talk => i64::try_from(self.talk_ms.unwrap_or(0)).unwrap_or(i64::MAX),
+        };
+        amount.clamp(0, due.held.max(0))
+    }
+
+    fn is_at(&self, leg: u16, due: &CapDue) -> bool {
+        self.attempts.iter().any(|attempt| attempt.leg == leg && attempt.target == due.target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cdr::fact::{HandedOver, HoldPlaced, Means, Referred};
+    use crate::cdr::testing::{Script, call_id};
+    use crate::reason::Reason;
+
+    const HELD: [(AtEnd, i64); 4] = [
+        (AtEnd::Converted, 1),
+        (AtEnd::Revenue, 20_000_000),
+        (AtEnd::Payout, 10_000_000),
+        (AtEnd::Talk, 600_000),
+    ];
+
+    #[test]
+    fn a_call_counts_what_its_record_says_when_it_is_over_and_once() {
+        let call = held().dial(1).answer_at(1_000);
+        assert_eq!(amounts(&mut call.clone().convert_at(91_000).record()), [], "not over");
+
+        let mut record = call.end_at(121_000).record();
+
+        let talked = (AtEnd::Talk, 120_000);
+        let [converted, revenue, payout, _] = HELD;
+        assert_eq!(amounts(&mut record), [converted, revenue, payout, talked]);
+        assert_eq!(amounts(&mut record), [], "the second time nothing is new");
+    }
+
+    #[test]
+    fn a_call_that_comes_to_nothing_counts_nothing() {
+        let short = held().dial(1).answer_at(1_000).end_at(31_000);
+        assert_eq!(amounts(&mut short.record()), [(AtEnd::Talk, 30_000)]);
+        let busy = held().dial(1).fail_at(900, 486, Reason::AttemptBusy).abandon_at(1_000);
+        assert_eq!(amounts(&mut busy.record()), []);
+        let elsewhere = Script::new().then(0, placed("tgt_other")).dial(1).answer_at(1_000);
+        assert_eq!(amounts(&mut elsewhere.end_at(121_000).record()), []);
+    }
+
+    #[test]
+    fn a_conversion_that_is_taken_back_is_not_counted() {
+        let call = held().dial(1).answer_at(1_000).convert_at(91_000).lose_at(121_000, 80_000);
+
+        assert_eq!(amounts(&mut call.record()), [(AtEnd::Talk, 80_000)]);
+    }
+
+    #[test]
+    fn a_call_counts_no_more_than_was_held_for_it() {
+        let call = held().dial(1).answer_at(1_000).end_at(1_601_007);
+
+        assert_eq!(amounts(&mut call.record()).last(), Some(&(AtEnd::Talk, 600_000)));
+    }
+
+    #[test]
+    fn of_a_call_that_a_crash_left_up_the_rest_is_held_until_its_true_end() {
+        let orphan = held().dial(1).answer_at(1_000).orphan(30_000);
+        let mut record = orphan.record();
+        assert_eq!(amounts(&mut record), [(AtEnd::Talk, 30_000)]);
+        let held = record.held_back().unwrap();
+        let rest: Vec<_> = held.dues.iter().map(|(due, rest)| (due.at_end, *rest)).collect();
+        let [converted, revenue, payout, _] = HELD.map(|(at_end, held)| (at_end, held as u64));
+        assert_eq!(rest, [converted, revenue, payout, (AtEnd::Talk, 570_000)]);
+
+        let ended = orphan.end_at(121_000);
+        crate::cdr::timeline::apply(&mut record, ended.entries().last().unwrap());
+
+        let [converted, revenue, payout, _] = HELD;
+        assert_eq!(amounts(&mut record), [converted, revenue, payout, (AtEnd::Talk, 90_000)]);
+    }
+
+    #[test]
+    fn a_crash_between_the_202_and_the_outcome_of_a_transfer_counts_it_as_connected() {
+        let referred = || Script::new().dial(1).then(800, referred());
+        let cut_off = referred().orphan(0);
+        assert_eq!(amounts(&mut cut_off.record()), [(AtEnd::HandedOver, 1)]);
+        let told = HandedOver { leg: 1, by: Means::Refer, status: Some(200) };
+        let told = referred().then(3_000, told).abandon_at(3_000);
+        assert_eq!(amounts(&mut told.record()), [(AtEnd::HandedOver, 1)]);
+        let busy = referred().fail_at(3_000, 486, Reason::AttemptBusy).abandon_at(3_100);
+        assert_eq!(amounts(&mut busy.record()), []);
+        let bridged = referred().answer_at(3_000).end_at(9_000);
+        assert_eq!(amounts(&mut bridged.record()), [], "the answer was settled by its own fact");
+    }
+
+    #[test]
+    fn what_is_due_survives_being_stored() {
+        let record = held().dial(1).answer_at(1_000).record();
+        let mut bytes = Vec::new();
+        minicbor::encode(&record, &mut bytes).unwrap();
+
+        assert_eq!(minicbor::decode::<CallRecord>(&bytes).unwrap(), record);
+    }
+
+    /// A call that holds room with the target that [`Script::dial`] calls.
+    fn held() -> Script {
+        Script::new().then(8, placed("tgt_summit"))
+    }
+
+    fn placed(target: &str) -> HoldPlaced {
+        let buckets = HELD.map(|(at_end, amount)| bucket(at_end, amount)).to_vec();
+        let hold = HoldId::of(call_id(1), 1, target);
+        HoldPlaced { hold, target: target.into(), buckets }
+    }
+
+    fn referred() -> Referred {
+        let hold = Some(HoldId::of(call_id(1), 1, "tgt_summit"));
+        Referred { leg: 1, hold, buckets: vec![bucket(AtEnd::HandedOver, 1)] }
+    }
+
+    fn bucket(at_end: AtEnd, amount: i64) -> Bucket {
+        let cap = format!("target/tgt_summit/{at_end:?}").into();
+        Bucket { cap, window: "d:2026-03-17".into(), amount, at_end: Some(at_end) }
+    }
+
+    fn amounts(record: &mut CallRecord) -> Vec<(AtEnd, i64)> {
+        let dues = record.dues.clone();
+        let at_end = |cap: &SmolStr| dues.iter().find(|due| due.cap == *cap).unwrap().at_end;
+        record.count_caps().iter().map(|count| (at_end(&count.cap), count.amount)).collect()
+    }
+}

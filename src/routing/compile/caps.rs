@@ -1,0 +1,168 @@
+//! Caps of whoever has some.
+
+use std::collections::BTreeMap;
+
+use smol_str::format_smolstr;
+
+use crate::id::TrunkId;
+use crate::money::Money;
+
+use super::Compiler;
+use crate::routing::config::{
+    BuyerConfig, CapConfig, CapLimit, Metric, TargetConfig, TrunkCapsConfig,
+};
+use crate::routing::hold::Counts;
+use crate::routing::schedule::bundled_zone;
+use crate::routing::snapshot::Cap;
+
+const MINUTE_MS: u64 = 60_000;
+
+impl Compiler<'_> {
+    /// A target's own caps. `zone` is that of its schedule.
+    pub(super) fn target_caps(
+        &mut self,
+        path: &str,
+        config: &TargetConfig,
+        zone: usize,
+    ) -> Vec<Cap> {
+        let owner = format!("target/{}", config.id);
+        let mut caps = self.caps(path, &owner, &config.caps, zone);
+        for (c, cap) in config.caps.iter().enumerate() {
+            self.leaves_room(&format!("{path}.caps[{c}]"), cap, config);
+        }
+        for cap in &mut caps {
+            cap.label = cap.key[owner.len() + 1..].into();
+        }
+        caps
+    }
+
+    /// Those of each buyer, in their order.
+    pub(super) fn buyer_caps(&mut self, configs: &[BuyerConfig]) -> Vec<Vec<Cap>> {
+        let caps = configs.iter().enumerate().map(|(b, config)| {
+            self.caps(&format!("buyers[{b}]"), &format!("buyer/{}", config.id), &config.caps, 0)
+        });
+        caps.collect()
+    }
+
+    pub(super) fn trunk_caps(
+        &mut self,
+        configs: &[TrunkCapsConfig],
+    ) -> BTreeMap<TrunkId, Vec<Cap>> {
+        let mut of_trunks = BTreeMap::new();
+        for (t, config) in configs.iter().enumerate().filter(|(_, it)| !it.caps.is_empty()) {
+            let owner = format!("trunk/{}", config.id);
+            let caps = self.caps(&format!("trunks[{t}]"), &owner, &config.caps, 0);
+            of_trunks.insert(config.id.clone(), caps);
+        }
+        of_trunks
+    }
+
+    /// The caps of `owner`, such as `campaign/cmp_hvac`, at `path`; in `zone` unless they say another.
+    pub(super) fn caps(
+        &mut self,
+        path: &str,
+        owner: &str,
+        configs: &[CapConfig],
+        zone: usize,
+    ) -> Vec<Cap> {
+        let mut caps: Vec<Cap> = vec![];
+        for (c, config) in configs.iter().enumerate() {
+            let path = format!("{path}.caps[{c}]");
+            let (metric, window) = (config.metric.name(), config.window.name());
+            let key = format_smolstr!("{owner}/{metric}/{window}");
+            if caps.iter().any(|known| known.key == key) {
+                let problem = "is capped already for this metric";
+                self.fault(&path, "window", window, problem, "keep one of the two");
+            }
+            let zone = match &config.time_zone {
+                None => zone,
+                Some(name) => self.cap_zone(&path, name),
+            };
+            let (counts, window) = (Counts::from(config.metric), config.window);
+            let limit = self.cap_limit(&path, config);
+            caps.push(Cap { counts, window, limit, label: key.clone(), key, zone });
+        }
+        caps
+    }
+
+    fn cap_zone(&mut self, path: &str, name: &str) -> usize {
+        if let Some(zone) = bundled_zone(name) {
+            return self.zones.intern(&zone);
+        }
+        let remedy = "write an IANA name such as America/New_York";
+        self.fault(path, "time_zone", name, "is no known time zone", remedy);
+        0
+    }
+
+    fn cap_limit(&mut self, path: &str, config: &CapConfig) -> u64 {
+        match (config.metric, config.limit) {
+            (Metric::Revenue | Metric::Payout, CapLimit::Money(money)) => {
+                if money <= Money::ZERO {
+                    let remedy = "write 0.01 or more, or leave it out for no limit";
+                    self.fault(path, "limit", money, "is out of range", remedy);
+                }
+                u64::try_from(money.0).unwrap_or(0)
+            }
+            (Metric::Revenue | Metric::Payout, CapLimit::Count(count)) => {
+                let remedy = format!("write it in quotes, as \"{count}.00\"");
+                self.fault(path, "limit", count, "is no amount of money", &remedy);
+                0
+            }
+            (
+                Metric::Attempted | Metric::Connected | Metric::Converted | Metric::Minutes,
+                CapLimit::Money(money),
+            ) => {
+                let unit = if config.metric == Metric::Minutes { "minutes" } else { "calls" };
+                let remedy = format!("write a whole number of {unit}, without quotes");
+                self.fault(path, "limit", money, "is an amount of money", &remedy);
+                0
+            }
+            (metric, CapLimit::Count(count)) => {
+                self.within(path, "limit", count, 1..=u32::MAX);
+                let unit = if metric == Metric::Minutes { MINUTE_MS } else { 1 };
+                u64::from(count) * unit
+            }
+        }
+    }
+
+    /// A cap into which not one call fits keeps a target from all calls.
+    fn leaves_room(&mut self, path: &str, cap: &CapConfig, target: &TargetConfig) {
+        match (cap.metric, cap.limit) {
+            (Metric::Minutes, CapLimit::Count(minutes)) => {
+                let longest = target.max_duration_s.div_ceil(60);
+                if (1..longest).contains(&minutes) {
+                    let problem = format!("is less than the longest call takes, {longest} minutes");
+                    let remedy = format!("write {longest} or more, or a lower max_duration_s");
+                    self.fault(path, "limit", minutes, &problem, &remedy);
+                }
+            }
+            (Metric::Revenue, limit) => match &target.conversion {
+                None => {
+                    let problem = "is not counted for a target without `conversion`";
+                    self.fault(path, "metric", "revenue", problem, "add one, or leave the cap out");
+                }
+                Some(conversion) => {
+                    let revenue = conversion.revenue;
+                    if matches!(limit, CapLimit::Money(it) if Money::ZERO < it && it < revenue) {
+                        let problem = format!("is less than one call earns, {revenue}");
+                        self.fault(
+                            path,
+                            "limit",
+                            limit,
+                            &problem,
+                            &format!("write {revenue} or more"),
+                        );
+                    }
+                }
+            },
+            (
+                Metric::Attempted
+                | Metric::Connected
+                | Metric::Converted
+                | Metric::Payout
+                | Metric::Minutes,
+                _,
+            ) => {}
+        }
+    }
+}
