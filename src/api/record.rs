@@ -72,6 +72,9 @@ pub(super) struct CallSummary {
     /// From the answer to the end.
     #[schema(example = 289_468)]
     talk_ms: Option<u64>,
+    /// What was spoken when the call was answered, as the target's answer says; null: it does not.
+    #[schema(value_type = Option<String>, example = "PCMU/8000")]
+    codec: Option<SmolStr>,
     /// `caller`, `target` or `system`.
     #[schema(value_type = Option<String>, example = "caller")]
     end_party: Option<Party>,
@@ -252,6 +255,7 @@ impl From<&CallRecord> for CallSummary {
             pdd_ms: attempt.and_then(Attempt::pdd_ms),
             ring_ms: attempt.and_then(Attempt::ring_ms),
             talk_ms: record.talk_ms,
+            codec: record.codec.clone(),
             end_party: record.end_party,
             end_reason: record.end_reason,
             sip_status: record.status,

@@ -354,6 +354,10 @@ pub struct Answered {
     /// Absent where an older version wrote it.
     #[n(1)]
     pub dialogs: Option<Dialogs>,
+    /// What is spoken on both legs, such as `PCMU/8000`. Absent where the target's answer does not
+    /// say it.
+    #[cbor(n(2), with = "codec::optional_text", has_nil)]
+    pub codec: Option<SmolStr>,
 }
 
 /// What names the two dialogs of an answered call, 64 bits each: by it the next process knows whose
@@ -582,14 +586,16 @@ mod tests {
             #[n(1)]
             dialogs: Option<Dialogs>,
             #[n(2)]
-            codec: &'static str,
+            codec: Option<&'static str>,
+            #[n(3)]
+            more: &'static str,
         }
-        let bytes =
-            minicbor::to_vec(AnsweredLater { leg: 2, dialogs: None, codec: "PCMU" }).unwrap();
+        let later = AnsweredLater { leg: 2, dialogs: None, codec: None, more: "unknown" };
+        let bytes = minicbor::to_vec(later).unwrap();
 
         let read = FactBody::decode(9, &bytes).unwrap();
 
-        assert_eq!(read, Answered { leg: 2, dialogs: None }.into());
+        assert_eq!(read, Answered { leg: 2, dialogs: None, codec: None }.into());
     }
 
     #[test]
@@ -672,7 +678,12 @@ mod tests {
             .into(),
             AttemptFailed { leg: 1, status: 486, q850: Some(17), reason: Reason::AttemptBusy }
                 .into(),
-            Answered { leg: 2, dialogs: Some(Dialogs { caller: u64::MAX, target: 7 }) }.into(),
+            Answered {
+                leg: 2,
+                dialogs: Some(Dialogs { caller: u64::MAX, target: 7 }),
+                codec: Some("PCMU/8000".into()),
+            }
+            .into(),
             Confirmed {}.into(),
             Farewells {
                 caller: Farewell { to: "udp:192.0.2.1:5060".into(), message: "BYE a".into() },

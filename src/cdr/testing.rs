@@ -82,7 +82,7 @@ impl Script {
     pub(crate) fn answer_at(self, ms: u64) -> Self {
         let leg = self.last_leg;
         let dialogs = Some(Dialogs { caller: ms, target: ms + 1 });
-        self.then(ms, Answered { leg, dialogs })
+        self.then(ms, Answered { leg, dialogs, codec: Some("PCMU/8000".into()) })
     }
 
     pub(crate) fn convert_at(self, ms: u64) -> Self {

@@ -212,6 +212,7 @@ fn answer(record: &mut CallRecord, answered: &Answered, at: Stamp) -> bool {
     let now_ms = offset_ms(record, at);
     let leg = answered.leg;
     record.dialogs = answered.dialogs;
+    record.codec = answered.codec.clone();
     record.answered_leg = Some(leg);
     record.answered_ms = Some(now_ms);
     record.answered_boot_ns = at.boot_ns;
@@ -448,6 +449,7 @@ mod tests {
         assert_eq!((record.revenue, record.payout), (Money(20_000_000), Money(10_000_000)));
         assert_eq!(record.setup_ms(), Some(4_124));
         assert_eq!(record.talk_ms, Some(289_468));
+        assert_eq!(record.codec.as_deref(), Some("PCMU/8000"));
         assert_eq!(record.ended_ms, Some(293_592));
         assert_eq!(record.converted_ms, Some(4_124 + 90_000));
         let attempt = record.attempt().unwrap();

@@ -54,8 +54,8 @@ pub struct Bridge {
     /// What waits for the disk, in the order of what it waits for.
     queue: VecDeque<(Lsn, Input)>,
     last: Lsn,
-    /// What names the dialogs of a call whose answer is reported next.
-    dialogs: Option<(CallKey, fact::Dialogs)>,
+    /// What names the dialogs of a call whose answer is reported next, and what is spoken in it.
+    dialogs: Option<(CallKey, fact::Dialogs, Option<SmolStr>)>,
     /// Facts the journal had no room for. They go first when it has.
     backlog: VecDeque<(Fact, Durability)>,
     outcomes: Outcomes,
@@ -516,7 +516,7 @@ impl Bridge {
             }
             Report::Transferred { attempt } => {
                 let leg = u16::from(attempt);
-                let dialogs = self.take_dialogs(key);
+                let (dialogs, _) = self.take_dialogs(key);
                 self.write(id, at, fact::Transferred { leg, dialogs }, Durability::Buffered);
                 None
             }
@@ -524,8 +524,8 @@ impl Bridge {
                 let target = self.target(key, attempt);
                 self.metrics.attempt(target.as_ref(), "answered", Some(200));
                 let leg = u16::from(attempt);
-                let dialogs = self.take_dialogs(key);
-                self.write(id, at, fact::Answered { leg, dialogs }, Durability::Durable);
+                let (dialogs, codec) = self.take_dialogs(key);
+                self.write(id, at, fact::Answered { leg, dialogs, codec }, Durability::Durable);
                 // Of one that was about to ring beside it.
                 self.release(key, at, |held| held > attempt);
                 let live = self.calls.get_mut(key)?;
@@ -588,13 +588,22 @@ impl Bridge {
         }
     }
 
-    /// What names the dialogs of a call whose answer is reported next.
-    pub fn dialogs(&mut self, key: CallKey, caller: DialogPrint, target: DialogPrint) {
-        self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }));
+    /// What names the dialogs of a call whose answer is reported next, and what is spoken in it.
+    pub fn dialogs(
+        &mut self,
+        key: CallKey,
+        caller: DialogPrint,
+        target: DialogPrint,
+        codec: Option<SmolStr>,
+    ) {
+        self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }, codec));
     }
 
-    fn take_dialogs(&mut self, key: CallKey) -> Option<fact::Dialogs> {
-        self.dialogs.take().filter(|(call, _)| *call == key).map(|(_, dialogs)| dialogs)
+    fn take_dialogs(&mut self, key: CallKey) -> (Option<fact::Dialogs>, Option<SmolStr>) {
+        match self.dialogs.take() {
+            Some((call, dialogs, codec)) if call == key => (Some(dialogs), codec),
+            Some(_) | None => (None, None),
+        }
     }
 
     /// What the next process says to both ends of that call, should this one die.

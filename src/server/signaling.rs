@@ -600,8 +600,8 @@ impl Shard {
                     self.bridge.rate((transport, peer), how, now);
                 }
                 Output::AwaitDurable { call } => self.bridge.await_durable(call),
-                Output::Dialogs { call, caller, target, farewells } => {
-                    self.bridge.dialogs(call, caller, target);
+                Output::Dialogs { call, caller, target, codec, farewells } => {
+                    self.bridge.dialogs(call, caller, target, codec);
                     if let Some(farewells) = farewells {
                         let now = clock::mono();
                         unharmed((), || self.bridge.farewells(call, &farewells, now));

@@ -470,6 +470,10 @@ mod tests {
     /// All of one length.
     fn answered(n: u64) -> Fact {
         let at = Stamp { wall_ms: 1_773_759_852_318, boot_ns: n };
-        Fact::of_call(CallId::from_bytes([5; 16]), at, Answered { leg: 1, dialogs: None })
+        Fact::of_call(
+            CallId::from_bytes([5; 16]),
+            at,
+            Answered { leg: 1, dialogs: None, codec: None },
+        )
     }
 }

@@ -280,8 +280,8 @@ impl Edge {
         let bridge = &mut process.bridge;
         match output {
             Output::AwaitDurable { call } => bridge.await_durable(call),
-            Output::Dialogs { call, caller, target, farewells } => {
-                bridge.dialogs(call, caller, target);
+            Output::Dialogs { call, caller, target, codec, farewells } => {
+                bridge.dialogs(call, caller, target, codec);
                 if let Some(farewells) = farewells {
                     let now = Clock::Set(Arc::clone(&self.clock)).mono();
                     bridge.farewells(call, &farewells, now);

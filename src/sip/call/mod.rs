@@ -292,6 +292,20 @@ impl Call {
         matches!(self.state, State::Answering { .. } | State::Connected { .. })
     }
 
+    /// What the target said with its answer, while the caller has yet to hear it.
+    pub fn answer(&self) -> Option<&Body> {
+        match &self.state {
+            State::Answering { body, .. } => body.as_ref(),
+            State::Deciding { .. }
+            | State::Holding { .. }
+            | State::Dialing { .. }
+            | State::Ringing(_)
+            | State::Handing { .. }
+            | State::Connected { .. }
+            | State::Ended => None,
+        }
+    }
+
     /// The plan's entry of an attempt.
     pub fn attempt(&self, attempt: AttemptNumber) -> Option<&plan::Attempt> {
         self.plan.as_ref()?.attempts.get(usize::from(attempt).checked_sub(1)?)

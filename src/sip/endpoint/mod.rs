@@ -174,6 +174,8 @@ pub enum Output {
         call: CallKey,
         caller: DialogPrint,
         target: DialogPrint,
+        /// What they speak, if the answer to the caller's offer is known by then.
+        codec: Option<SmolStr>,
         /// The caller's and the target's, if [`Endpoint::write_farewells`] was called.
         farewells: Option<Box<[Farewell; 2]>>,
     },

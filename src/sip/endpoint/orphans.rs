@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use crate::sip::call::report::Report;
 use crate::sip::flow::Flow;
 use crate::sip::ids::CallKey;
+use crate::sip::leg::description;
+use crate::sip::leg::offer_answer::is_sdp;
 use crate::sip::message::{Headers, Method, Request};
 use crate::sip::orphan::{DialogPrint, Orphan, Orphans};
 use crate::time::Mono;
@@ -61,7 +65,15 @@ impl CallEntry {
                 .writes_farewells
                 .then(|| Box::new([caller, target].map(|dialog| wire.write_farewell(dialog))));
             let (caller, target) = (caller.print(), target.print());
-            wire.out.push(Output::Dialogs { call: key, caller, target, farewells });
+            let codec = self.codec();
+            wire.out.push(Output::Dialogs { call: key, caller, target, codec, farewells });
         }
+    }
+
+    /// What the target's answer says is spoken, on both legs: media goes from end to end. An answer to
+    /// a target's own offer comes with the caller's ACK.
+    fn codec(&self) -> Option<SmolStr> {
+        let answer = self.call.answer().filter(|_| self.onward.offer.is_some())?;
+        is_sdp(&answer.content_type).then(|| description::codec(&answer.bytes))?
     }
 }

@@ -7,6 +7,7 @@
 //! answered by us, with its reason, before a target rings for it.
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 /// Why nobody can use a description. Completes "the session description …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +62,49 @@ pub fn check(sdp: &[u8]) -> Result<(), Unusable> {
         return Err(Unusable::Origins);
     }
     stream.close(has_address)
+}
+
+/// What the first stream of an answer is spoken in, such as `PCMU/8000`: of those that the parties
+/// have in common the one that both prefer (RFC 3264 §6.1). Of a stream that is not RTP its format,
+/// such as `t38`. `None` if there is no stream, it is refused, or its format has no name.
+pub fn codec(sdp: &[u8]) -> Option<SmolStr> {
+    let at = memchr::memmem::find(sdp, b"\nm=")? + 1;
+    let stream = lines(&sdp[at..]).next()?;
+    let mut parts = words(&stream[2..]);
+    let (_media, port, _protocol) = (parts.next()?, parts.next()?, parts.next()?);
+    let format = parts.next().filter(|_| port != b"0")?;
+    let mapped = lines(&sdp[at..])
+        .skip(1)
+        .take_while(|line| !line.starts_with(b"m="))
+        .filter_map(|line| line.strip_prefix(b"a=rtpmap:"))
+        .find_map(|map| {
+            let mut parts = words(map);
+            (parts.next()? == format).then(|| parts.next())?
+        });
+    let name = mapped.or_else(|| well_known(format)).or_else(|| {
+        let is_number = format.iter().all(u8::is_ascii_digit);
+        (!is_number).then_some(format)
+    })?;
+    let name = std::str::from_utf8(name).ok()?;
+    (name.len() <= CODEC_BYTES_MAX && name.bytes().all(|it| it.is_ascii_graphic()))
+        .then(|| SmolStr::new(name))
+}
+
+/// A longer name is none.
+const CODEC_BYTES_MAX: usize = 32;
+
+/// Payload types that need no rtpmap (RFC 3551 §6).
+fn well_known(format: &[u8]) -> Option<&'static [u8]> {
+    Some(match format {
+        b"0" => b"PCMU/8000",
+        b"3" => b"GSM/8000",
+        b"4" => b"G723/8000",
+        b"8" => b"PCMA/8000",
+        b"9" => b"G722/8000",
+        b"15" => b"G728/8000",
+        b"18" => b"G729/8000",
+        _ => return None,
+    })
 }
 
 /// What is missing that strict readers want, and line ends as they want them; `None` if there is
@@ -211,6 +255,36 @@ mod tests {
             let mended = mend(sdp.as_bytes()).unwrap_or_else(|| sdp.as_bytes().to_vec().into());
             assert_eq!(check(&mended), Ok(()), "{sdp}");
             assert_eq!(mend(&mended), None, "{sdp}");
+        }
+    }
+
+    #[test]
+    fn the_codec_is_that_of_the_first_format_of_the_first_stream() {
+        let sdp = |streams: &str| {
+            format!("v=0\r\no=-\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{streams}\r\n")
+        };
+        for (streams, name) in [
+            (
+                "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000",
+                Some("PCMU/8000"),
+            ),
+            ("m=audio 4000 RTP/AVP 8", Some("PCMA/8000")),
+            (
+                "m=audio 4000 RTP/AVP 96 0\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:96 opus/48000/2",
+                Some("opus/48000/2"),
+            ),
+            ("m=audio 4000 RTP/AVP 18\r\na=rtpmap:18 G729a/8000", Some("G729a/8000")),
+            ("m=audio 4000 RTP/AVP 97\r\nm=video 4002 RTP/AVP 97\r\na=rtpmap:97 H264/90000", None),
+            ("m=audio 4000 RTP/AVP 97", None),
+            ("m=image 4002 udptl t38", Some("t38")),
+            ("m=audio 0 RTP/AVP 0", None),
+            ("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 \u{e9}/8000", None),
+            ("m=audio", None),
+            ("a=sendrecv", None),
+        ] {
+            assert_eq!(codec(sdp(streams).as_bytes()).as_deref(), name, "{streams}");
+            let feeds_alone = sdp(streams).replace("\r\n", "\n");
+            assert_eq!(codec(feeds_alone.as_bytes()).as_deref(), name, "{streams}");
         }
     }
 

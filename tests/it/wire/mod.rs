@@ -14,6 +14,7 @@ mod phones;
 mod policy;
 pub(crate) mod program;
 mod responses;
+mod spend;
 mod stage;
 mod strain;
 mod stream;

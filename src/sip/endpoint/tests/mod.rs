@@ -61,6 +61,8 @@ struct Rig {
     plan: Box<Plan>,
     dialogs: Vec<[DialogPrint; 2]>,
     farewells: Vec<[Farewell; 2]>,
+    /// What was told to be spoken, answer by answer.
+    codecs: Vec<Option<SmolStr>>,
     orphans: Vec<(CallId, Party)>,
     /// Whose calls they were.
     admitted: Vec<TrunkIndex>,
@@ -139,6 +141,7 @@ impl Rig {
             plan: plan(policy),
             dialogs: vec![],
             farewells: vec![],
+            codecs: vec![],
             orphans: vec![],
             admitted: vec![],
             rated: vec![],
@@ -270,8 +273,9 @@ impl Rig {
                 Output::Rated { peer, how, .. } => self.rated.push((peer, how)),
                 Output::Fragmented { bytes, .. } => self.fragmented.push(bytes),
                 Output::Probed { peer, verdict, .. } => self.verdicts.push((peer, verdict)),
-                Output::Dialogs { caller, target, farewells, .. } => {
+                Output::Dialogs { caller, target, codec, farewells, .. } => {
                     self.dialogs.push([caller, target]);
+                    self.codecs.push(codec);
                     self.farewells.extend(farewells.map(|both| *both));
                 }
                 Output::OrphanEnded { id, party, .. } => self.orphans.push((id, party)),

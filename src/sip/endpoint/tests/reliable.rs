@@ -27,6 +27,28 @@ fn a_target_s_reliable_response_is_confirmed_in_its_early_dialog() {
 }
 
 #[test]
+fn what_is_spoken_is_told_with_the_answer_that_says_it() {
+    let spoken = [Some(SmolStr::new_static("PCMU/8000"))];
+    let mut rig = Rig::new();
+    rig.connected();
+    assert_eq!(rig.codecs, spoken);
+
+    let (mut rig, _, mut target) = offering(Support::Supported);
+    progress(&mut rig, &mut target, 1, SDP_B);
+    target.fields = String::new();
+    target.respond_to_invite(&mut rig, 200, "");
+    assert_eq!(rig.codecs, spoken, "it had been said before");
+
+    let mut rig = Rig::new();
+    let mut caller = rig.caller("a");
+    caller.offer = "";
+    caller.send_invite(&mut rig);
+    rig.route();
+    rig.target(TARGET).respond(&mut rig, 200, SDP_B);
+    assert_eq!(rig.codecs, [None], "that is an offer, and the answer is yet to come");
+}
+
+#[test]
 fn requests_after_the_answer_count_on_from_the_pracks() {
     let (mut rig, mut caller, mut target) = offering(Support::Supported);
     for rseq in [1, 2, 3] {
