@@ -137,6 +137,7 @@ fn a_call_that_is_over_is_shown_in_full() {
     let mut shown = fixture.get(&format!("/v1/calls/{}", call_id(0))).json();
     let mut take = |name| shown.as_object_mut().unwrap().remove(name).unwrap();
     let (attempts, timeline) = (take("attempts"), take("timeline"));
+    assert_eq!(take("codec"), "PCMU/8000");
 
     let expected = json!({
         "call_id": "cal_019cfc536f1e70008000000000000000",
