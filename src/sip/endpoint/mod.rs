@@ -11,6 +11,8 @@
 //! ```
 
 mod admission;
+mod answering;
+mod asking;
 mod branches;
 mod caller;
 mod capture;
