@@ -680,6 +680,11 @@ impl Bridge {
         deciding.set_down(standing.down());
     }
 
+    /// A call goes to an address.
+    pub(super) fn tried(&self, address: Address, now: Mono) {
+        self.parts.standing.tried(address, now);
+    }
+
     /// What was learnt of an address.
     pub(super) fn rate(&self, address: Address, how: Result<(), Failing>, now: Mono) {
         self.parts.standing.rate(address, how, now);

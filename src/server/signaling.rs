@@ -596,6 +596,7 @@ impl Shard {
                 Output::Probed { transport, peer, verdict } => {
                     self.bridge.probed((transport, peer), verdict);
                 }
+                Output::Tried { transport, peer } => self.bridge.tried((transport, peer), now),
                 Output::Rated { transport, peer, how } => {
                     self.bridge.rate((transport, peer), how, now);
                 }

@@ -304,6 +304,7 @@ impl Edge {
             | Output::Admitted(_)
             | Output::PlaceHold { .. }
             | Output::Locate { .. }
+            | Output::Tried { .. }
             | Output::Rated { .. }
             | Output::Probed { .. }
             | Output::Fragmented { .. }

@@ -522,6 +522,7 @@ impl World {
                 }
                 Output::Locate { .. }
                 | Output::Registration { .. }
+                | Output::Tried { .. }
                 | Output::Rated { .. }
                 | Output::Probed { .. }
                 | Output::Fragmented { .. } => {}

@@ -13,7 +13,7 @@ use crate::sip::message::{HeaderName, Method, Request, Writer};
 use crate::time::Mono;
 
 use super::Endpoint;
-use super::caller::{screen_body, unknown_in_dialog, unsupported};
+use super::caller::screen_body;
 use super::requests::{capabilities, reason_of};
 use super::wire::ALLOW;
 
@@ -22,7 +22,7 @@ impl Endpoint {
     pub(super) fn branch_request(
         &mut self,
         request: Request,
-        mut flow: Flow,
+        flow: Flow,
         now: Mono,
     ) -> Option<Request> {
         let named = request.to_tag().and_then(ids::read_tag);
@@ -33,23 +33,13 @@ impl Endpoint {
             return Some(request);
         };
         self.current = Some(call);
-        flow.pace = dialog.flow().pace;
-        if dialog.take_cseq(request.cseq().number).is_err() {
-            self.wire.reply(request, flow, 500, now);
-            return None;
-        }
-        dialog.heard_on(flow);
+        let (request, flow) = self.wire.take_in_dialog(request, flow, dialog, now)?;
         if request.method() == Method::Bye {
             // RFC 3261 §15 allows it only to the caller of a dialog, but it happens.
             let (why, q850) = reason_of(&request);
             self.wire.reply(request, flow, 200, now);
             let hung_up = LegEvent::HungUp { why, q850 };
             self.drive(call, call::Input::Branch(number, hung_up), now);
-            return None;
-        }
-        if let Some(unsupported) = unsupported(&request, unknown_in_dialog) {
-            let more = |writer: &mut Writer| writer.header(HeaderName::Unsupported, &unsupported);
-            self.wire.reply_with(request, flow, 420, more, now);
             return None;
         }
         match request.method() {

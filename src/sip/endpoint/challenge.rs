@@ -190,8 +190,7 @@ impl Endpoint {
         if let Owner::Registration(index) = owner
             && let Some(registrar) = self.registrars.get_mut(&index)
         {
-            registrar.cseq += 1;
-            return registrar.cseq;
+            return registrar.row.next_cseq();
         }
         match self.dialog_that_made(request) {
             Some(dialog) => dialog.next_cseq(),

@@ -14,7 +14,6 @@ use crate::sip::flow::Flow;
 use crate::sip::ids::{CallKey, TransactionKey};
 use crate::sip::leg::LegState;
 use crate::sip::leg::event::{Body, LegEvent};
-use crate::sip::leg::offer_answer::digest;
 use crate::sip::leg::placeholder::placeholder;
 use crate::sip::message::{HeaderName, Method, Request, Response, Writer};
 use crate::time::Mono;
@@ -140,11 +139,7 @@ impl Endpoint {
             if let Some(rare) = &mut entry.rare {
                 rare.connecting = None;
             }
-            if entry.caller.state == LegState::Answered {
-                let terms = entry.onward.policy.session.agreed(response);
-                entry.agree(Side::Caller, terms, &self.wire, now);
-                entry.describe(Side::Caller, None, digest(body_of(response).as_ref()));
-            }
+            entry.took_effect(Side::Caller, response, &self.wire, now);
             entry.release_ack(Side::Target, body_of(response), &mut self.wire);
             if entry.new_call_connected() {
                 // Only now has the caller taken what its target answered.

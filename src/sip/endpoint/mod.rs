@@ -11,6 +11,8 @@
 //! ```
 
 mod admission;
+mod answering;
+mod asking;
 mod branches;
 mod caller;
 mod capture;
@@ -157,6 +159,11 @@ pub enum Output {
         transport: Transport,
         peer: SocketAddr,
         how: Result<(), Failing>,
+    },
+    /// A call is made to an address that a target has besides others.
+    Tried {
+        transport: Transport,
+        peer: SocketAddr,
     },
     /// The INVITE of an attempt left as a datagram that is too long for one.
     Fragmented {

@@ -8,11 +8,11 @@ use crate::sip::flow::{Flow, ListenerId};
 use crate::sip::ids::TransactionKey;
 use crate::sip::locate::probe::{Step, Verdict};
 use crate::sip::locate::{Probe, ProbeRules};
-use crate::sip::message::{HeaderName, Method};
-use crate::sip::transaction::Client;
+use crate::sip::message::{HeaderName, Method, Writer};
 use crate::time::Mono;
 
-use super::wire::{Due, Machine, Owner};
+use super::asking::{Head, Row};
+use super::wire::{Due, Owner};
 use super::{Endpoint, Output};
 
 /// An address that is to be asked now and then whether it is there.
@@ -28,9 +28,7 @@ pub struct ProbeTarget {
 pub(super) struct Prober {
     target: ProbeTarget,
     probe: Probe,
-    call_id: Bytes,
-    tag: Bytes,
-    cseq: u32,
+    row: Row,
     /// The OPTIONS that waits for its answer.
     asked: Option<TransactionKey>,
 }
@@ -52,9 +50,8 @@ impl Endpoint {
                 continue;
             }
             let probe = Probe::new(target.rules, self.wire.ids.random(), now);
-            let call_id = self.wire.ids.sip_call_id();
-            let tag = Bytes::from(format!("{:016x}", self.wire.ids.random()));
-            let prober = Prober { target, probe, call_id, tag, cseq: 0, asked: None };
+            let row = Row::new(&mut self.wire.ids);
+            let prober = Prober { target, probe, row, asked: None };
             // Never used again, so that a late answer is taken for nobody else's.
             self.next_prober = self.next_prober.wrapping_add(1);
             self.wire.deadlines.arm(prober.probe.deadline(), Due::Prober(self.next_prober));
@@ -130,32 +127,12 @@ impl Endpoint {
             self.tell_verdict(id, verdict);
             return;
         };
-        prober.cseq += 1;
-        let contact = self.wire.contact(flow, false);
-        let own = contact.clone();
-        let timers = self.wire.paces.timers_for(flow);
-        let key = self.wire.open(flow, Owner::Prober(id), now, |wire, via, effects| {
-            let user_agent = wire.settings.user_agent.clone();
-            let writer = &mut wire.writer;
-            writer.request(Method::Options.name().as_bytes(), &prober.target.uri);
-            writer.header(HeaderName::Via, &via);
-            writer.header(HeaderName::MaxForwards, b"70");
-            writer.header_parts(HeaderName::From, &[&own, b";tag=", &prober.tag]);
-            writer.header_parts(HeaderName::To, &[b"<", &prober.target.uri, b">"]);
-            writer.header(HeaderName::CallId, &prober.call_id);
-            let mut number = itoa::Buffer::new();
-            let number = number.format(prober.cseq).as_bytes();
-            writer.header_parts(HeaderName::CSeq, &[number, b" OPTIONS"]);
-            writer.header(HeaderName::Contact, &contact);
-            writer.header(HeaderName::Accept, b"application/sdp");
-            if let Some(user_agent) = user_agent {
-                writer.header(HeaderName::UserAgent, &user_agent);
-            }
-            let request = writer.finish();
-            Machine::Client(Client::new(request, timers, now, effects))
-        });
-        if let Some(prober) = self.probers.get_mut(&id) {
-            prober.asked = Some(key);
-        }
+        let own = self.wire.contact(flow, false);
+        let uri = &prober.target.uri[..];
+        let to = [b"<", uri, b">"].concat();
+        let head = Head { method: Method::Options, uri, from: &own, to: &to, contact: &own };
+        let more = |writer: &mut Writer| writer.header(HeaderName::Accept, b"application/sdp");
+        let owner = Owner::Prober(id);
+        prober.asked = Some(self.wire.ask(flow, owner, &mut prober.row, &head, more, now));
     }
 }

@@ -48,6 +48,13 @@ impl CallEntry {
         }
     }
 
+    /// The call goes to the address an attempt is made at.
+    pub(super) fn tell_trial(&self, attempt: AttemptNumber, wire: &mut Wire) {
+        if let Some(Destination { transport, peer, .. }) = self.rated(attempt) {
+            wire.out.push(Output::Tried { transport, peer });
+        }
+    }
+
     /// A response came from the address an attempt is made at.
     pub(super) fn rate_response(
         &mut self,

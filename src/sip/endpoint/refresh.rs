@@ -88,14 +88,8 @@ impl Endpoint {
             self.lost(call, side, Reason::DialogLost, now);
             return;
         }
-        if (200..300).contains(&status)
-            && let Some(leg) = entry.leg(side)
-            && leg.state == LegState::Answered
-        {
-            let number = leg.number;
-            let terms = entry.policy_of(number).session.agreed(response);
-            entry.agree(side, terms, &self.wire, now);
-            entry.describe(side, None, digest(body_of(response).as_ref()));
+        if (200..300).contains(&status) {
+            entry.took_effect(side, response, &self.wire, now);
         }
         self.settle(call);
     }
@@ -300,12 +294,10 @@ impl CallEntry {
             {
                 dialog.refresh_target(response);
             }
-            let terms = session.timer.policy().agreed(response);
             let described = body_of(response);
             let heard = digest(described.as_ref());
             let has_moved = heard.is_some() && session.heard.is_some() && session.heard != heard;
-            self.agree(side, terms, wire, now);
-            self.describe(side, None, heard);
+            self.took_effect(side, response, wire, now);
             if let Some(described) = described.filter(|_| has_moved) {
                 self.tell_of_move(call, side.other(), described, wire, now);
             }

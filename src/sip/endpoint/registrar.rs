@@ -9,12 +9,12 @@ use crate::sip::auth::register::{Ask, Ending};
 use crate::sip::auth::{Registration, RegistrationConfig};
 use crate::sip::call::plan::Destination;
 use crate::sip::flow::{Flow, ListenerId};
-use crate::sip::message::{HeaderName, Method, NameAddr, Response, Uri};
-use crate::sip::transaction::Client;
+use crate::sip::message::{HeaderName, Method, NameAddr, Response, Uri, Writer};
 use crate::sip::trunk::Trunk;
 use crate::time::Mono;
 
-use super::wire::{Due, Machine, Owner};
+use super::asking::{Head, Row};
+use super::wire::{Due, Owner};
 use super::{Endpoint, Output};
 
 /// One account at one carrier.
@@ -22,9 +22,7 @@ pub(super) struct Registrar {
     pub(super) machine: Registration,
     trunk: TrunkId,
     config: RegistrationConfig,
-    call_id: Bytes,
-    tag: Bytes,
-    pub(super) cseq: u32,
+    pub(super) row: Row,
     /// What waits for the server's address.
     asked: Option<Ask>,
     /// The Contact last registered.
@@ -51,9 +49,7 @@ impl Endpoint {
                 machine,
                 trunk: trunk.id.clone(),
                 config: config.clone(),
-                call_id: self.wire.ids.sip_call_id(),
-                tag: Bytes::from(format!("{:016x}", self.wire.ids.random())),
-                cseq: 0,
+                row: Row::new(&mut self.wire.ids),
                 asked: None,
                 contact: Bytes::new(),
                 told: false,
@@ -176,7 +172,6 @@ impl Endpoint {
     fn register(&mut self, index: u16, ask: &Ask, flow: Flow, now: Mono) {
         let Some(registrar) = self.registrars.get_mut(&index) else { return };
         let wire = &mut self.wire;
-        registrar.cseq += 1;
         let account = registrar.machine.account.clone();
         let user = escaped(account.username.as_bytes());
         let contact = wire.contact(flow, false);
@@ -186,27 +181,16 @@ impl Endpoint {
         let domain = Uri::parse(&ask.server).map(|uri| uri.host().to_vec()).unwrap_or_default();
         let aor = [b"<sip:", &user[..], b"@", &domain[..], b">"].concat();
         let proofs = wire.proofs(Some(&account), Method::Register, &ask.server);
-        let timers = wire.paces.timers_for(flow);
-        let owner = Owner::Registration(index);
-        let request = wire.open(flow, owner, now, |wire, via, effects| {
-            let writer = &mut wire.writer;
-            writer.request(Method::Register.name().as_bytes(), &ask.server);
-            writer.header(HeaderName::Via, &via);
-            writer.header(HeaderName::MaxForwards, b"70");
-            writer.header_parts(HeaderName::From, &[&aor, b";tag=", &registrar.tag]);
-            writer.header(HeaderName::To, &aor);
-            writer.header(HeaderName::CallId, &registrar.call_id);
-            let mut number = itoa::Buffer::new();
-            let number = number.format(registrar.cseq).as_bytes();
-            writer.header_parts(HeaderName::CSeq, &[number, b" REGISTER"]);
-            writer.header(HeaderName::Contact, &registrar.contact);
+        let (method, uri, contact) = (Method::Register, &ask.server[..], &registrar.contact[..]);
+        let head = Head { method, uri, from: &aor, to: &aor, contact };
+        let more = |writer: &mut Writer| {
             writer.header_number(HeaderName::Expires, u64::from(ask.expires_s));
             for (name, proof) in &proofs {
                 writer.header(*name, proof);
             }
-            let request = writer.finish();
-            Machine::Client(Client::new(request, timers, now, effects))
-        });
+        };
+        let owner = Owner::Registration(index);
+        let request = wire.ask(flow, owner, &mut registrar.row, &head, more, now);
         wire.challenges.entrust(request, Some(&account));
     }
 }

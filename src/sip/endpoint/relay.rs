@@ -14,7 +14,7 @@ use crate::sip::ids::{CallKey, TransactionKey};
 use crate::sip::leg::confirmation::Confirmation;
 use crate::sip::leg::event::Body;
 use crate::sip::leg::offer_answer::digest;
-use crate::sip::leg::session_timer::TooShort;
+use crate::sip::leg::session_timer::{Terms, TooShort};
 use crate::sip::leg::{HeldAck, LegState, Reinvite, takes_update};
 use crate::sip::message::{HeaderName, Method, Request, Response, Writer};
 use crate::sip::trunk::failure::relayed;
@@ -151,7 +151,7 @@ impl Endpoint {
             && matches!(method, Method::Invite | Method::Update)
             && !is_early
         {
-            entry.relayed_with_success(side, answer, response, &mut self.wire, now);
+            entry.relayed_with_success(side, answer, response, &self.wire, now);
         }
         let shown = if status < 300 { status } else { relayed(status) };
         entry.relay_response(side.other(), answer, shown, body_of(response), &mut self.wire, now);
@@ -328,27 +328,36 @@ impl CallEntry {
         leg.reinvite_until = Some(now + patience);
     }
 
-    /// What we passed on to `side` succeeded there: its session is refreshed, and the description
-    /// that went with it is in force.
-    fn relayed_with_success(
+    /// What we asked of `side` succeeded there: its session is refreshed on the terms returned, and
+    /// what it describes is in force. `None`: it has no session timer, or is over.
+    pub(super) fn took_effect(
         &mut self,
         side: Side,
-        answer: TransactionKey,
         response: &Response,
-        wire: &mut Wire,
+        wire: &Wire,
         now: Mono,
-    ) {
-        let Some(leg) = self.leg(side) else { return };
-        if leg.state != LegState::Answered {
-            return;
-        }
+    ) -> Option<Terms> {
+        let leg = self.leg(side).filter(|leg| leg.state == LegState::Answered)?;
         if response.has(HeaderName::Allow) {
             leg.takes_update = takes_update(response);
         }
         let number = leg.number;
         let terms = self.policy_of(number).session.agreed(response);
         self.agree(side, terms, wire, now);
-        if terms.is_none() {
+        self.describe(side, None, digest(body_of(response).as_ref()));
+        terms
+    }
+
+    /// The same of what we passed on to `side`: what it was offered is in force, too.
+    fn relayed_with_success(
+        &mut self,
+        side: Side,
+        answer: TransactionKey,
+        response: &Response,
+        wire: &Wire,
+        now: Mono,
+    ) {
+        if self.took_effect(side, response, wire, now).is_none() {
             return;
         }
         let pending = wire.transactions.get(answer).and_then(|entry| entry.request.as_ref());
@@ -357,7 +366,7 @@ impl CallEntry {
         let flow = leg.dialog.as_ref().map(|dialog| dialog.flow());
         let address = flow.and_then(|flow| wire.settings.listener(flow.listener));
         let sent = leg.sdp.rewrite_any(offer, address.map(|it| it.address));
-        self.describe(side, sent, digest(body_of(response).as_ref()));
+        self.describe(side, sent, None);
     }
 
     /// Our re-INVITE on `side` has its final response.

@@ -4,19 +4,20 @@ use crate::sip::admission::Busy;
 use crate::sip::call;
 use crate::sip::call::cause::q850_of;
 use crate::sip::call::report::ReasonValue;
+use crate::sip::dialog::Dialog;
 use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey, TransactionKey};
 use crate::sip::leg::event::{Body, LegEvent};
 use crate::sip::leg::offer_answer::digest;
 use crate::sip::leg::{LegState, Reinvite, Reliable};
-use crate::sip::message::{HeaderName, Headers, Method, Reason, Request, Scheme};
+use crate::sip::message::{HeaderName, Headers, Method, Reason, Request, Scheme, Writer};
 use crate::sip::transaction::{Outputs as Effects, ServerKey, invite_server, server};
 use crate::sip::trunk::profile::OptionsPolicy;
 use crate::time::{Mono, Wall};
 
 use super::caller::{unknown_in_dialog, unsupported};
 use super::rare::session_part;
-use super::wire::{ALLOW, Machine, Owner};
+use super::wire::{ALLOW, Machine, Owner, Wire};
 use super::{Endpoint, Origin, Side};
 
 impl Endpoint {
@@ -57,7 +58,7 @@ impl Endpoint {
                 self.wire.reply(request, flow, 481, now);
             }
             Method::Subscribe => {
-                let more = |writer: &mut crate::sip::message::Writer| {
+                let more = |writer: &mut Writer| {
                     writer.header(HeaderName::AllowEvents, b"");
                 };
                 self.wire.reply_with(request, flow, 489, more, now);
@@ -71,7 +72,7 @@ impl Endpoint {
     }
 
     pub(super) fn not_allowed(&mut self, request: Request, flow: Flow, now: Mono) {
-        let more = |writer: &mut crate::sip::message::Writer| {
+        let more = |writer: &mut Writer| {
             writer.header(HeaderName::Allow, ALLOW);
         };
         self.wire.reply_with(request, flow, 405, more, now);
@@ -125,7 +126,7 @@ impl Endpoint {
         entry.leg(side)?.dialog_of(request).map(|_| (call, side))
     }
 
-    fn in_dialog(&mut self, request: Request, mut flow: Flow, origin: Origin, now: Mono) {
+    fn in_dialog(&mut self, request: Request, flow: Flow, origin: Origin, now: Mono) {
         let Some((call, side)) = self.find_dialog(&request) else {
             let Some(request) = self.branch_request(request, flow, now) else { return };
             let Some(request) = self.referrer_request(request, flow, now) else { return };
@@ -136,25 +137,9 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         let Some(leg) = entry.leg(side) else { return };
         leg.last_heard = now;
-        let number = request.cseq().number;
-        if let Some(dialog) = leg.dialog_of(&request) {
-            if dialog.take_cseq(number).is_err() {
-                self.wire.reply(request, flow, 500, now);
-                return;
-            }
-            dialog.heard_on(flow);
-            flow.pace = dialog.flow().pace;
-        }
-        // RFC 3261 §8.2.2.3. Not of a BYE: what ends a call ends it.
-        if request.method() != Method::Bye
-            && let Some(unsupported) = unsupported(&request, unknown_in_dialog)
-        {
-            let more = |writer: &mut crate::sip::message::Writer| {
-                writer.header(HeaderName::Unsupported, &unsupported);
-            };
-            self.wire.reply_with(request, flow, 420, more, now);
-            return;
-        }
+        let Some(dialog) = leg.dialog_of(&request) else { return };
+        let taken = self.wire.take_in_dialog(request, flow, dialog, now);
+        let Some((request, flow)) = taken else { return };
         match request.method() {
             Method::Bye => {
                 let (why, q850) = reason_of(&request);
@@ -327,8 +312,36 @@ impl Endpoint {
     }
 }
 
+impl Wire {
+    /// A request of this dialog. Its number must rise, and it may not want what we do not take
+    /// (RFC 3261 §8.2.2.3, §12.2.2): else it is refused, and nothing is returned.
+    pub(super) fn take_in_dialog(
+        &mut self,
+        request: Request,
+        mut flow: Flow,
+        dialog: &mut Dialog,
+        now: Mono,
+    ) -> Option<(Request, Flow)> {
+        flow.pace = dialog.flow().pace;
+        if dialog.take_cseq(request.cseq().number).is_err() {
+            self.reply(request, flow, 500, now);
+            return None;
+        }
+        dialog.heard_on(flow);
+        // What ends a call ends it.
+        if request.method() != Method::Bye
+            && let Some(unsupported) = unsupported(&request, unknown_in_dialog)
+        {
+            let more = |writer: &mut Writer| writer.header(HeaderName::Unsupported, &unsupported);
+            self.reply_with(request, flow, 420, more, now);
+            return None;
+        }
+        Some((request, flow))
+    }
+}
+
 /// What we answer to OPTIONS.
-pub(super) fn capabilities(writer: &mut crate::sip::message::Writer) {
+pub(super) fn capabilities(writer: &mut Writer) {
     writer.header(HeaderName::Allow, ALLOW);
     writer.header(HeaderName::Accept, b"application/sdp");
     writer.header(HeaderName::Supported, b"timer, 100rel");

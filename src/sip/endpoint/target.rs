@@ -53,6 +53,7 @@ impl CallEntry {
         self.keep_names(attempt, &call_id, &tag, cseq);
         let mut leg = Leg::new(attempt, (TransactionKey::default(), cseq), tag, sdp);
         leg.invite = self.send_invite(key, &mut leg, call_id, wire, now)?;
+        self.tell_trial(attempt, wire);
         Ok(leg)
     }
 

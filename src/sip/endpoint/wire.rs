@@ -8,14 +8,12 @@ use slotmap::SlotMap;
 
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::deadlines::Deadlines;
-use crate::sip::dialog::Dialog;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::ids::{self, CallKey, IdSource, TransactionKey};
-use crate::sip::message::{HeaderName, Headers, Method, Request, Writer, reason_phrase};
+use crate::sip::message::{Request, Writer};
 use crate::sip::transaction::key::KeyMaker;
 use crate::sip::transaction::{
-    Client, DueCancel, InviteClient, InviteHead, InviteServer, Output as Effect,
-    Outputs as Effects, Server, ServerKey, invite_server, server,
+    Client, InviteClient, InviteServer, Output as Effect, Outputs as Effects, Server, ServerKey,
 };
 use crate::time::Mono;
 
@@ -63,6 +61,18 @@ pub(super) struct TransactionEntry {
     keys: [Option<ServerKey>; 2],
     /// When the wheel will ask; [`NEVER`]: not at all.
     armed: Mono,
+}
+
+impl TransactionEntry {
+    pub(super) fn new(machine: Machine, owner: Owner, flow: Flow) -> Self {
+        let (request, keys) = (None, [None, None]);
+        Self { machine, owner, flow, request, random: 0, keys, armed: NEVER }
+    }
+
+    /// One that is to answer this request, and is found by these.
+    pub(super) fn with_request(self, pending: Pending, keys: [Option<ServerKey>; 2]) -> Self {
+        Self { request: Some(Box::new(pending)), keys, ..self }
+    }
 }
 
 const NEVER: Mono = Mono(u64::MAX);
@@ -252,290 +262,9 @@ impl Wire {
         self.transactions.get(key).filter(|entry| entry.random == random).map(|_| key)
     }
 
-    /// Takes an INVITE, to be answered later.
-    pub(super) fn accept_invite(
-        &mut self,
-        request: Request,
-        flow: Flow,
-        owner: Owner,
-        keys: [Option<ServerKey>; 2],
-        now: Mono,
-    ) -> TransactionKey {
-        let source = flow.peer;
-        let flow = response_flow(&request, flow);
-        let mut effects = Effects::new();
-        let timers = self.paces.timers_for(flow);
-        let machine = InviteServer::new(timers, self.settings.trying_after, now, &mut effects);
-        let request = Some(Box::new(Pending { request, source }));
-        let machine = Machine::InviteServer(machine);
-        let key = self.insert(TransactionEntry {
-            machine,
-            owner,
-            flow,
-            request,
-            random: 0,
-            keys,
-            armed: NEVER,
-        });
-        self.apply(key, effects, now);
-        key
-    }
-
-    /// Takes a request of another method, to be answered later.
-    pub(super) fn accept(&mut self, request: Request, flow: Flow, now: Mono) -> TransactionKey {
-        let key = self.keys.of(&request, request.method(), request.method_bytes());
-        let source = flow.peer;
-        let flow = response_flow(&request, flow);
-        let machine = Machine::Server(Server::new(self.paces.timers_for(flow), now));
-        let entry = TransactionEntry {
-            machine,
-            owner: Owner::Nobody,
-            flow,
-            request: Some(Box::new(Pending { request, source })),
-            random: 0,
-            keys: [Some(key), None],
-            armed: NEVER,
-        };
-        let key = self.insert(entry);
-        self.arm(key);
-        key
-    }
-
-    /// Writes and sends the response to a request we took. `more` adds header fields; the body, if
-    /// any, is what `body` holds. The final response lets go of the request.
-    pub(super) fn respond(
-        &mut self,
-        key: TransactionKey,
-        status: u16,
-        to_tag: Option<&[u8]>,
-        more: impl FnOnce(&mut Writer, &Request),
-        body: Option<&crate::sip::leg::event::Body>,
-        now: Mono,
-    ) -> Option<Bytes> {
-        let entry = self.transactions.get_mut(key)?;
-        let Pending { request, source } = &**entry.request.as_ref()?;
-        begin_response(&mut self.writer, request, *source, status, reason_phrase(status), to_tag);
-        if let Some(user_agent) = &self.settings.user_agent {
-            self.writer.header(HeaderName::Server, user_agent);
-        }
-        more(&mut self.writer, request);
-        let message = match body {
-            Some(body) => self.writer.finish_with(&body.content_type, &body.bytes),
-            None => self.writer.finish(),
-        };
-        if status >= 200 {
-            entry.request = None;
-        }
-        let mut effects = Effects::new();
-        let input = message.clone();
-        match &mut entry.machine {
-            Machine::InviteServer(machine) => machine.handle(
-                invite_server::Input::Respond { status, message: input },
-                now,
-                &mut effects,
-            ),
-            Machine::Server(machine) => {
-                machine.handle(
-                    server::Input::Respond { status, message: input },
-                    now,
-                    &mut effects,
-                );
-            }
-            Machine::InviteClient(_) | Machine::Client(_) => {}
-        }
-        self.apply(key, effects, now);
-        Some(message)
-    }
-
-    /// Takes a request and answers it in one go.
-    pub(super) fn reply(&mut self, request: Request, flow: Flow, status: u16, now: Mono) {
-        self.reply_with(request, flow, status, |_| {}, now);
-    }
-
-    pub(super) fn reply_with(
-        &mut self,
-        request: Request,
-        flow: Flow,
-        status: u16,
-        more: impl FnOnce(&mut Writer),
-        now: Mono,
-    ) {
-        let tag = self.stateless_tag(&request);
-        let key = self.accept(request, flow, now);
-        self.respond(key, status, Some(&tag), |writer, _| more(writer), None, now);
-    }
-
-    /// Answers and forgets: the same request gets the same answer (RFC 3261 §8.2.7).
-    pub(super) fn respond_stateless(
-        &mut self,
-        request: &Headers,
-        flow: Flow,
-        status: u16,
-        reason: &str,
-        more: impl FnOnce(&mut Writer),
-    ) {
-        let tag = self.stateless_tag(request);
-        begin_response(&mut self.writer, request, flow.peer, status, reason, Some(&tag));
-        more(&mut self.writer);
-        let message = self.writer.finish();
-        self.send(response_flow(request, flow), message);
-    }
-
-    /// Opens an INVITE client transaction. `write` gets the head, with the Via in it, and writes
-    /// the request.
-    pub(super) fn invite(
-        &mut self,
-        flow: Flow,
-        owner: Owner,
-        write: impl FnOnce(&mut Writer, Bytes) -> (InviteHead, Bytes),
-        now: Mono,
-    ) -> TransactionKey {
-        let timers = self.paces.timers_for(flow);
-        self.open(flow, owner, now, |wire, via, effects| {
-            let (head, request) = write(&mut wire.writer, via);
-            Machine::InviteClient(InviteClient::new(head, request, timers, now, effects))
-        })
-    }
-
-    /// Sends a request in a dialog. `more` adds header fields.
-    pub(super) fn request(
-        &mut self,
-        dialog: &mut Dialog,
-        method: Method,
-        owner: Owner,
-        more: impl FnOnce(&mut Writer),
-        body: Option<&crate::sip::leg::event::Body>,
-        now: Mono,
-    ) -> TransactionKey {
-        let flow = dialog.flow();
-        let flow = self.settings.reach(flow).unwrap_or(flow);
-        let timers = self.paces.timers_for(flow);
-        let proofs = self.proofs_in(dialog, method);
-        let key = self.open(flow, owner, now, |wire, via, effects| {
-            dialog.begin_request(method.name().as_bytes(), &via, &mut wire.writer);
-            if let Some(user_agent) = &wire.settings.user_agent {
-                wire.writer.header(HeaderName::UserAgent, user_agent);
-            }
-            for (name, proof) in &proofs {
-                wire.writer.header(*name, proof);
-            }
-            more(&mut wire.writer);
-            let request = match body {
-                Some(body) => wire.writer.finish_with(&body.content_type, &body.bytes),
-                None => wire.writer.finish(),
-            };
-            Machine::Client(Client::new(request, timers, now, effects))
-        });
-        self.challenges.entrust(key, dialog.account());
-        key
-    }
-
-    /// Sends requests again that wait for an answer on a connection that is gone. Their new flow
-    /// names no connection, so this happens to each of them once.
-    pub(super) fn resend_elsewhere(&mut self, broken: Flow) {
-        let lost: Vec<(TransactionKey, Bytes)> = self
-            .transactions
-            .iter()
-            .filter(|(_, entry)| entry.flow.connection == broken.connection)
-            .filter_map(|(key, entry)| match &entry.machine {
-                Machine::Client(machine) => Some((key, machine.unanswered()?)),
-                Machine::InviteServer(_) | Machine::Server(_) | Machine::InviteClient(_) => None,
-            })
-            .collect();
-        for (key, request) in lost {
-            let Some(entry) = self.transactions.get_mut(key) else { continue };
-            entry.flow.connection = None;
-            let flow = entry.flow;
-            self.send(flow, request);
-        }
-    }
-
-    /// Sends the ACK to a success and leaves it with the transaction for repeats.
-    pub(super) fn acknowledge(
-        &mut self,
-        transaction: TransactionKey,
-        dialog: &Dialog,
-        cseq: u32,
-        body: Option<&crate::sip::leg::event::Body>,
-    ) {
-        let flow = dialog.flow();
-        let flow = self.settings.reach(flow).unwrap_or(flow);
-        let random = self.ids.random();
-        let via = self.via(flow, &ids::branch(transaction, random));
-        dialog.begin_ack(cseq, &via, &mut self.writer);
-        let ack = match body {
-            Some(body) => self.writer.finish_with(&body.content_type, &body.bytes),
-            None => self.writer.finish(),
-        };
-        if let Some(entry) = self.transactions.get_mut(transaction)
-            && let Machine::InviteClient(machine) = &mut entry.machine
-        {
-            machine.acknowledged(ack.clone());
-            entry.flow = flow;
-        }
-        self.send(flow, ack);
-    }
-
-    /// Gives up an INVITE of ours: CANCEL goes out now or with the first provisional response.
-    pub(super) fn cancel(&mut self, key: TransactionKey, why: Option<Bytes>, now: Mono) {
-        let Some(entry) = self.transactions.get_mut(key) else { return };
-        let Machine::InviteClient(machine) = &mut entry.machine else { return };
-        let (due, flow) = (machine.cancel(why, now), entry.flow);
-        self.arm(key);
-        if let Some(due) = due {
-            self.send_cancel(&due, flow, now);
-        }
-    }
-
-    /// CANCEL is a transaction of its own on the branch of its INVITE (RFC 3261 §9.1).
-    pub(super) fn send_cancel(&mut self, due: &DueCancel, flow: Flow, now: Mono) {
-        let DueCancel { head, why } = due;
-        let request = head.cancel(why.as_deref(), &mut self.writer);
-        let mut effects = Effects::new();
-        let timers = self.paces.timers_for(flow);
-        let machine = Machine::Client(Client::new(request, timers, now, &mut effects));
-        let entry = TransactionEntry {
-            machine,
-            owner: Owner::Nobody,
-            flow,
-            request: None,
-            random: 0,
-            keys: [None, None],
-            armed: NEVER,
-        };
-        let key = self.insert(entry);
-        // Its responses carry the INVITE's branch, so the INVITE's entry leads to it.
-        if let Some((invite, _)) = head.branch().and_then(ids::read_branch) {
-            self.index_cancel(invite, key);
-        }
-        self.apply(key, effects, now);
-    }
-
     /// The CANCEL that was sent for this INVITE.
     pub(super) fn cancel_of(&self, invite: TransactionKey) -> Option<TransactionKey> {
         self.find(cancel_key(invite))
-    }
-
-    /// `SIP/2.0/UDP host:port;rport;branch=…`
-    pub(super) fn via(&self, flow: Flow, branch: &[u8]) -> Bytes {
-        let sent_by = self.settings.listener(flow.listener).map(|it| &it.advertised[..]);
-        let transport = flow.transport.via_token().as_bytes();
-        let sent_by = sent_by.unwrap_or_default();
-        Bytes::from([b"SIP/2.0/", transport, b" ", sent_by, b";rport;branch=", branch].concat())
-    }
-
-    /// `<sip:host:port>`, with the transport where it is not UDP; `secure` where the leg is one of
-    /// `sips:` URIs, which need none (RFC 5630 §3.3, §4). No user part: requests find their call by
-    /// its tags, and a number would tell one party about the other.
-    pub(super) fn contact(&self, flow: Flow, secure: bool) -> Bytes {
-        let host = self.settings.listener(flow.listener).map(|it| &it.advertised[..]);
-        let (scheme, transport): (&[u8], &[u8]) = match flow.transport {
-            Transport::Udp => (b"<sip:", b""),
-            Transport::Tcp => (b"<sip:", b";transport=tcp"),
-            Transport::Tls if secure => (b"<sips:", b""),
-            Transport::Tls => (b"<sip:", b";transport=tls"),
-        };
-        Bytes::from([scheme, host.unwrap_or_default(), transport, b">"].concat())
     }
 
     /// Does what a machine asked for and sees to its next deadline.
@@ -568,20 +297,6 @@ impl Wire {
         remains
     }
 
-    fn respond_trying(&mut self, key: TransactionKey, now: Mono) {
-        let Some(entry) = self.transactions.get_mut(key) else { return };
-        let Some(pending) = &entry.request else { return };
-        let Pending { request, source } = &**pending;
-        begin_response(&mut self.writer, request, *source, 100, reason_phrase(100), None);
-        let message = self.writer.finish();
-        let mut effects = Effects::new();
-        if let Machine::InviteServer(machine) = &mut entry.machine {
-            let input = invite_server::Input::Respond { status: 100, message };
-            machine.handle(input, now, &mut effects);
-        }
-        self.apply(key, effects, now);
-    }
-
     pub(super) fn open(
         &mut self,
         flow: Flow,
@@ -590,15 +305,8 @@ impl Wire {
         make: impl FnOnce(&mut Self, Bytes, &mut Effects) -> Machine,
     ) -> TransactionKey {
         let random = self.ids.random();
-        let entry = TransactionEntry {
-            machine: Machine::Server(Server::new(self.settings.timers, now)),
-            owner,
-            flow,
-            request: None,
-            random,
-            keys: [None, None],
-            armed: NEVER,
-        };
+        let machine = Machine::Server(Server::new(self.settings.timers, now));
+        let entry = TransactionEntry { random, ..TransactionEntry::new(machine, owner, flow) };
         // The branch names the entry, so the entry comes first and its machine second.
         let key = self.insert(entry);
         let via = self.via(flow, &ids::branch(key, random));
@@ -611,7 +319,7 @@ impl Wire {
         key
     }
 
-    fn insert(&mut self, entry: TransactionEntry) -> TransactionKey {
+    pub(super) fn insert(&mut self, entry: TransactionEntry) -> TransactionKey {
         let keys = entry.keys;
         let transaction = self.transactions.insert(entry);
         for key in keys.into_iter().flatten() {
@@ -620,7 +328,7 @@ impl Wire {
         transaction
     }
 
-    fn index_cancel(&mut self, invite: TransactionKey, cancel: TransactionKey) {
+    pub(super) fn index_cancel(&mut self, invite: TransactionKey, cancel: TransactionKey) {
         let key = cancel_key(invite);
         self.index.insert_unique(hash(key), (key, cancel), |(key, _)| hash(*key));
         if let Some(entry) = self.transactions.get_mut(cancel) {
@@ -645,7 +353,7 @@ impl Wire {
         }
     }
 
-    fn arm(&mut self, key: TransactionKey) {
+    pub(super) fn arm(&mut self, key: TransactionKey) {
         let Some(entry) = self.transactions.get_mut(key) else { return };
         if let Some(deadline) = entry.machine.deadline()
             && deadline < entry.armed
@@ -680,12 +388,6 @@ impl Wire {
         }
         Some((owner, self.apply(key, effects, now)))
     }
-
-    /// A tag for a response that leaves no state: the same for the same request.
-    pub(super) fn stateless_tag(&self, request: &Headers) -> Bytes {
-        let digest = self.keys.of_merged(request).low64();
-        Bytes::from(format!("{digest:016x}"))
-    }
 }
 
 impl Machine {
@@ -708,53 +410,6 @@ impl Machine {
             Self::Client(machine) => machine.is_over(now),
         }
     }
-}
-
-impl InviteHead {
-    /// The branch of our Via.
-    fn branch(&self) -> Option<&[u8]> {
-        let at = memchr::memmem::rfind(&self.via, b"branch=")?;
-        Some(&self.via[at + b"branch=".len()..])
-    }
-}
-
-/// Begins a response: everything RFC 3261 §8.2.6 copies from the request.
-pub(super) fn begin_response(
-    writer: &mut Writer,
-    request: &Headers,
-    source: SocketAddr,
-    status: u16,
-    reason: &str,
-    to_tag: Option<&[u8]>,
-) {
-    writer.response(status, reason.as_bytes());
-    writer.vias_for_response(request, source);
-    if (101..300).contains(&status) {
-        writer.copy_all(HeaderName::RecordRoute, request);
-    }
-    writer.copy_all(HeaderName::From, request);
-    match (request.line(HeaderName::To), to_tag.filter(|_| request.to_tag().is_none())) {
-        (Some(to), Some(tag)) => writer.header_parts(HeaderName::To, &[to, b";tag=", tag]),
-        (Some(to), None) => writer.header(HeaderName::To, to),
-        (None, _) => {}
-    }
-    writer.copy_all(HeaderName::CallId, request);
-    writer.copy_all(HeaderName::CSeq, request);
-}
-
-/// Where a response goes: back on the connection, or to the source address and, unless `rport` was
-/// asked for, the port of the Via (RFC 3261 §18.2.2, RFC 3581 §4). `maddr` is not followed: it
-/// would let a request send its answer to somebody else.
-fn response_flow(request: &Headers, flow: Flow) -> Flow {
-    let via = request.via();
-    let peer = match flow.transport {
-        Transport::Udp if via.rport().is_some() => flow.peer,
-        Transport::Udp | Transport::Tcp | Transport::Tls => {
-            let port = via.port().unwrap_or_else(|| flow.transport.default_port());
-            SocketAddr::new(flow.peer.ip(), port)
-        }
-    };
-    Flow { peer, ..flow }
 }
 
 /// Where a CANCEL of ours is found by its INVITE.

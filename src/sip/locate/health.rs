@@ -51,7 +51,7 @@ const UNAVAILABLE_MAX: u8 = 3;
 const TRIAL: Duration = Duration::from_secs(5);
 
 impl Health {
-    /// A call goes there first. If it was down, its time is over: for other calls it stays down until
+    /// A call goes there. If it was down, its time is over: for other calls it stays down until
     /// this one has heard of it.
     pub fn begin_trial(&mut self, now: Mono) {
         if self.down_until.is_some_and(|until| until <= now) {

@@ -113,13 +113,26 @@ fn when_all_addresses_are_gone_the_hunt_goes_on() {
 }
 
 #[test]
+fn an_address_is_tried_when_it_is_called_and_not_when_that_is_planned() {
+    let mut rig = rig(&[THIRD]);
+    rig.plan.attempts[1].further = Some(vec![place(THIRD)]);
+    rig.invite("a");
+    assert_eq!(rig.tried, [addr(TARGET)]);
+
+    rig.target(TARGET).respond(&mut rig, 503, "");
+    assert_eq!(rig.tried, [TARGET, THIRD].map(addr));
+    rig.target(THIRD).respond(&mut rig, 486, "");
+    assert_eq!(rig.tried, [TARGET, THIRD, SECOND].map(addr));
+}
+
+#[test]
 fn a_target_with_one_address_is_not_rated() {
     let mut rig = Rig::new();
     rig.invite("a");
 
     rig.target(TARGET).respond(&mut rig, 503, "");
 
-    assert_eq!(rig.rated, []);
+    assert_eq!((rig.rated, rig.tried), (vec![], vec![]));
 }
 
 /// The first target is at these addresses, too.

@@ -67,6 +67,7 @@ struct Rig {
     /// Whose calls they were.
     admitted: Vec<TrunkIndex>,
     rated: Vec<(SocketAddr, Result<(), Failing>)>,
+    tried: Vec<SocketAddr>,
     verdicts: Vec<(SocketAddr, Verdict)>,
     fragmented: Vec<usize>,
     /// Over what each of `all` was sent.
@@ -145,6 +146,7 @@ impl Rig {
             orphans: vec![],
             admitted: vec![],
             rated: vec![],
+            tried: vec![],
             verdicts: vec![],
             fragmented: vec![],
             transports: vec![],
@@ -209,6 +211,7 @@ impl Rig {
                     return;
                 }
                 Output::Send { .. }
+                | Output::Tried { .. }
                 | Output::Rated { .. }
                 | Output::Probed { .. }
                 | Output::Fragmented { .. }
@@ -271,6 +274,7 @@ impl Rig {
                     self.last_heard = last_heard.or(self.last_heard);
                 }
                 Output::Rated { peer, how, .. } => self.rated.push((peer, how)),
+                Output::Tried { peer, .. } => self.tried.push(peer),
                 Output::Fragmented { bytes, .. } => self.fragmented.push(bytes),
                 Output::Probed { peer, verdict, .. } => self.verdicts.push((peer, verdict)),
                 Output::Dialogs { caller, target, codec, farewells, .. } => {

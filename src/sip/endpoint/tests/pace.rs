@@ -65,6 +65,16 @@ fn requests_of_a_peer_linger_by_its_own_timers() {
     assert_eq!(rig.endpoint.transactions(), before + 2);
     rig.pass(Duration::from_millis(64 * 50 + 20));
     assert_eq!(rig.endpoint.transactions(), before + 1, "the target's has the usual timers");
+    rig.pass(Duration::from_secs(40));
+    caller.statuses(&mut rig);
+
+    // One that is out of its turn, too.
+    caller.cseq -= 2;
+    caller.request(&mut rig, "INFO", "Signal=1");
+    assert_eq!(caller.statuses(&mut rig), [500]);
+    assert_eq!(rig.endpoint.transactions(), before + 1);
+    rig.pass(Duration::from_millis(64 * 50 + 20));
+    assert_eq!(rig.endpoint.transactions(), before);
 }
 
 /// When messages that begin so were sent to this party in the next `seconds`, in milliseconds since
