@@ -178,7 +178,6 @@ fn a_call_that_is_over_is_shown_in_full() {
         "taken_at": null,
         "sip_call_id": "a84b4c76e66710@198.51.100.7",
         "carrier_call_id": "CA17",
-        "codec": "PCMU/8000",
         "captured": { "header.x-lead": "7" },
         "source": "udp:198.51.100.7:5060",
         "confidence": 0.99,
