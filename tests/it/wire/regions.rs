@@ -28,7 +28,8 @@ fn lose_one(east: &mut Stage, west: &mut Stage) -> Result<()> {
     let (mut easts, mut wests) = (east.target()?, west.target()?);
     Call::up(east, &mut carrier.east, &mut easts, "in-east", &[])?;
     let in_west = Call::up(west, &mut carrier.west, &mut wests, "in-west", &[])?;
-    ensure!(live(east.api)? == ["in-east"] && live(west.api)? == ["in-west"], "a call is shared");
+    are_live(east.api, &["in-east"])?;
+    are_live(west.api, &["in-west"])?;
 
     // Taken out of service, it sends the carrier away, and its health says so; the other's does not.
     east.server()?.terminate()?;
@@ -42,7 +43,7 @@ fn lose_one(east: &mut Stage, west: &mut Stage) -> Result<()> {
     east.end(Program::kill)?;
     let failed_over = carrier.call(east, west, &mut wests, "failed-over")?;
     ensure!(http::get(west.api, "/readyz")?.status == 200, "it has lost nothing");
-    ensure!(live(west.api)?.len() == 3, "{:?}", live(west.api)?);
+    are_live(west.api, &["failed-over", "in-west", "sent-away"])?;
 
     // When it is back it closes what it had and knows of nothing else.
     east.serve()?;
@@ -92,12 +93,15 @@ impl Carrier {
     }
 }
 
-/// Call-IDs of the calls that are up, in alphabetical order.
-fn live(api: SocketAddr) -> Result<Vec<String>> {
-    let calls: serde_json::Value = http::get(api, "/v1/calls/live")?.json()?;
-    let calls = calls["calls"].as_array().context("no list")?;
-    let mut ids: Vec<_> =
-        calls.iter().filter_map(|call| Some(call["sip_call_id"].as_str()?.to_owned())).collect();
-    ids.sort();
-    Ok(ids)
+/// These Call-IDs, in alphabetical order, are those of the calls that are up, soon.
+fn are_live(api: SocketAddr, expected: &[&str]) -> Result<()> {
+    let what = format!("{expected:?} to be live");
+    wait_for(&what, Duration::from_secs(3), || {
+        let calls: serde_json::Value = http::get(api, "/v1/calls/live")?.json()?;
+        let calls = calls["calls"].as_array().context("no list")?;
+        let mut ids: Vec<_> =
+            calls.iter().filter_map(|call| call["sip_call_id"].as_str()).collect();
+        ids.sort_unstable();
+        Ok((ids == expected).then_some(()))
+    })
 }
