@@ -174,10 +174,10 @@ impl Bridge {
 
     /// What is agreed with trunks and targets about new calls from now on.
     pub fn configure(&mut self, agreed: Agreed) {
-        let Agreed { trunks, legs, dialing, targets, target_limits } = agreed;
+        let Agreed { trunks, legs, dialing, targets, target_limits, tls } = agreed;
         let parts = &mut self.parts;
         (parts.trunks, parts.legs, parts.dialing) = (trunks, legs, dialing);
-        (parts.targets, parts.target_limits) = (targets, target_limits);
+        (parts.targets, parts.target_limits, parts.tls) = (targets, target_limits, tls);
     }
 
     /// Journals a new call and decides where it goes.

@@ -79,6 +79,7 @@ use resolver::Resolver;
 use signaling::{Mail, Mailbox, Shard};
 use sources::Sources;
 use standing::Standing;
+use tls::TlsInForce;
 
 pub use compile::{Compiled, compile};
 pub use error::{Faults, StartError};
@@ -122,7 +123,7 @@ impl Server {
         let prometheus = metrics::install();
         let Compiled { routing: snapshot, trunks, legs, targets, dialing, tls, tls_files } =
             compile(&config, 1)?;
-        tls.warn_of_unverified();
+        let parties = Arc::new(tls.parties().clone());
         let (trunks, legs) = (Arc::new(trunks), Arc::new(legs));
         let (targets, dialing) = (Arc::new(targets), Arc::new(dialing));
         let (ending, ended) = watch::channel(false);
@@ -139,7 +140,7 @@ impl Server {
             Arc::clone(&trunks),
             Arc::clone(&addresses),
             settings.sip.listen.iter().map(|it| transport(it.transport)).collect(),
-            tls.parties().clone(),
+            Arc::clone(&parties),
         ));
         let seed = ids::seed().map_err(StartError::Random)?;
 
@@ -163,8 +164,7 @@ impl Server {
             Arc::new(move |listener, ip| admits.admits(listener, ip)),
             TcpSink::new(steering, senders),
         ));
-        let certificates = tls_files.certificates().to_vec();
-        tcp.set_tls(tls_files);
+        let tls = Arc::new(TlsInForce::new(Arc::clone(&tcp), tls, tls_files));
 
         let live = Arc::new(AtomicUsize::new(0));
         let limits = Arc::new(TrunkLimits::new(&trunks));
@@ -182,7 +182,7 @@ impl Server {
             currency: settings.cdr.currency.clone(),
             checkpoint_every: settings.journal.checkpoint_interval,
             live: Arc::clone(&live),
-            tls: Arc::new(tls.parties().clone()),
+            tls: Arc::clone(&parties),
             target_limits: Arc::clone(&target_limits),
             targets,
             limits: Arc::clone(&limits),
@@ -242,7 +242,7 @@ impl Server {
             threads.push(thread);
         }
 
-        let farewells = orphans::farewells(&accounting.partings(), &trunks, tls.parties());
+        let farewells = orphans::farewells(&accounting.partings(), &trunks, &parties);
         if !farewells.is_empty() {
             tracing::info!(
                 dialogs = farewells.len(),
@@ -268,20 +268,20 @@ impl Server {
             resolver,
             sources,
             limits,
+            tls: Arc::clone(&tls),
             shards: mailboxes.clone(),
             running: tokio::sync::Mutex::new(Running {
                 config,
                 revision: 1,
                 trunks,
                 target_limits,
-                tls: tls.clone(),
             }),
         });
         let services = control.services(&settings, &accounting, Arc::clone(&reloader));
         let api_address = serve_api(&settings, services, ended.clone(), &mut tasks).await?;
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         tasks.spawn(watch_memory(memory, memory_max(&settings), ended.clone()));
-        tasks.spawn(tls::watch(tls, Arc::clone(&tcp), certificates, ended.clone()));
+        tasks.spawn(tls.watch(ended.clone()));
         let tcp_stats = Arc::clone(tcp.stats());
         let upkeep =
             upkeep(prometheus, Arc::clone(&deciding), accounting.gauges(), tcp_stats, ended);

@@ -1,10 +1,11 @@
 //! The configuration is read again while calls go on (spec/sip O7): all of it or nothing.
 //!
 //! What routes calls and who may send them can change: publishers, buyers, targets, campaigns,
-//! pools, trunks, carrier files. A call goes on with the plan it has; a decision is made on one
-//! snapshot. The settings of the process are what its sockets and files were opened with, and
-//! cannot change; nor can trunks and targets where TLS is spoken.
+//! pools, trunks, carrier files, and whom TLS is spoken with and how. A call goes on with the plan
+//! it has, a connection with the handshake it made; a decision is made on one snapshot. The settings
+//! of the process are what its sockets and files were opened with, and cannot change.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use metrics::counter;
@@ -12,8 +13,9 @@ use tokio::sync::Mutex;
 
 use crate::api::{Configuration, Reload};
 use crate::config::{Config, ConfigError};
+use crate::id::TrunkId;
 use crate::sip::policy::Targets;
-use crate::sip::trunk::Trunks;
+use crate::sip::trunk::{TrunkIndex, Trunks};
 
 use super::addresses::Wanted;
 use super::deciding::Deciding;
@@ -25,7 +27,7 @@ use super::metrics::RELOADS;
 use super::resolver::Resolver;
 use super::signaling::{Mail, Mailbox};
 use super::sources::Sources;
-use super::tls::TlsPlan;
+use super::tls::{TlsInForce, TlsParties};
 use super::{Compiled, compile};
 
 /// Everything that a new configuration reaches.
@@ -34,6 +36,7 @@ pub struct Reloader {
     pub(super) resolver: Arc<Resolver>,
     pub(super) sources: Arc<Sources>,
     pub(super) limits: Arc<TrunkLimits>,
+    pub(super) tls: Arc<TlsInForce>,
     pub(super) shards: Vec<Mailbox>,
     /// One at a time.
     pub(super) running: Mutex<Running>,
@@ -45,7 +48,6 @@ pub(super) struct Running {
     pub(super) revision: u64,
     pub(super) trunks: Arc<Trunks>,
     pub(super) target_limits: Arc<TargetLimits>,
-    pub(super) tls: TlsPlan,
 }
 
 /// What a shard needs of a new configuration.
@@ -56,6 +58,7 @@ pub struct Agreed {
     pub dialing: Arc<Dialing>,
     pub targets: Arc<Targets>,
     pub(super) target_limits: Arc<TargetLimits>,
+    pub(super) tls: Arc<TlsParties>,
 }
 
 impl std::fmt::Debug for Agreed {
@@ -93,13 +96,13 @@ impl Reloader {
         faults.none()?;
         let Compiled { routing, trunks, legs, targets, dialing, tls, .. } =
             compiled.expect("what is not compiled has told its faults");
-        if !tls.is_as(&running.tls) {
-            let problem = "trunks or targets of TLS cannot change while the server runs";
-            let remedy = "set them back, or restart the server";
-            let fault = (String::from("sip.tls"), String::new(), problem.into(), remedy.into());
-            return Err(config.faults([fault]).into());
-        }
+        let ids: Vec<TrunkId> = trunks.iter().map(|(_, trunk)| trunk.id.clone()).collect();
         let trunks = Arc::new(trunks.following(&running.trunks));
+        let places: BTreeMap<&TrunkId, TrunkIndex> =
+            trunks.iter().map(|(index, trunk)| (&trunk.id, index)).collect();
+        let place = |TrunkIndex(position)| places[&ids[usize::from(position)]];
+        let tls = self.tls.follow(&config, tls, place).await?;
+        let parties = Arc::new(tls.parties().clone());
         let target_limits = Arc::new(TargetLimits::following(&targets, &running.target_limits));
         let agreed = Agreed {
             trunks: Arc::clone(&trunks),
@@ -107,6 +110,7 @@ impl Reloader {
             dialing: Arc::new(dialing),
             targets: Arc::new(targets),
             target_limits: Arc::clone(&target_limits),
+            tls: Arc::clone(&parties),
         };
         let wanted = Wanted::of(&routing, &agreed.dialing, &trunks);
         self.resolver.prepare(&wanted).await;
@@ -115,11 +119,12 @@ impl Reloader {
         self.resolver.configure(wanted);
         self.deciding.configure(routing);
         self.limits.configure(&trunks);
+        self.tls.replace(tls).await;
         for shard in &self.shards {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
-        self.sources.configure(Arc::clone(&trunks));
-        *running = Running { config, revision, trunks, target_limits, tls };
+        self.sources.configure(Arc::clone(&trunks), parties);
+        *running = Running { config, revision, trunks, target_limits };
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ pub struct Sources {
     addresses: Arc<ArcSwap<Addresses>>,
     /// What transport a listener speaks, by its id.
     listeners: Vec<Transport>,
-    parties: TlsParties,
+    parties: ArcSwap<TlsParties>,
 }
 
 impl Sources {
@@ -27,14 +27,16 @@ impl Sources {
         trunks: Arc<Trunks>,
         addresses: Arc<ArcSwap<Addresses>>,
         listeners: Vec<Transport>,
-        parties: TlsParties,
+        parties: Arc<TlsParties>,
     ) -> Self {
-        Self { trunks: ArcSwap::new(trunks), addresses, listeners, parties }
+        let (trunks, parties) = (ArcSwap::new(trunks), ArcSwap::new(parties));
+        Self { trunks, addresses, listeners, parties }
     }
 
     /// From now on these trunks may call.
-    pub fn configure(&self, trunks: Arc<Trunks>) {
+    pub fn configure(&self, trunks: Arc<Trunks>, parties: Arc<TlsParties>) {
         self.trunks.store(trunks);
+        self.parties.store(parties);
     }
 
     /// `None` is a stranger: nothing it sends is parsed or answered. A message with a Call-ID of
@@ -45,7 +47,7 @@ impl Sources {
         let trunks = self.trunks.load();
         let trunk = match transport {
             // Found at the handshake.
-            Transport::Tls => flow.tls.and_then(|peer| self.parties.trunk(peer)),
+            Transport::Tls => flow.tls.and_then(|peer| self.parties.load().trunk(peer)),
             Transport::Udp | Transport::Tcp => trunks.identify(listener, transport, ip),
         };
         if let Some(trunk) = trunk {
@@ -82,7 +84,7 @@ impl Sources {
         let by_address = || trunks.identify(listener, Transport::Tls, ip);
         let trunk: Option<TrunkIndex> = by_name().or_else(by_address);
         match trunk {
-            Some(trunk) => Some(self.parties.peer_of(trunk)),
+            Some(trunk) => Some(self.parties.load().peer_of(trunk)),
             None => self.addresses.load().is_target(ip).then_some(None),
         }
     }

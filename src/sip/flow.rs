@@ -21,7 +21,7 @@ pub enum Transport {
 }
 
 /// Whose certificate the other end of a TLS connection has, or must have: a trunk or a target, by
-/// its position in the transport's table of such peers.
+/// its number in the transport's table of such peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TlsPeer(pub u16);
 

@@ -58,6 +58,14 @@ impl Certified {
         if shared.is_empty() { Ok(Self { by_name }) } else { Err(shared) }
     }
 
+    /// The same of trunks that have other places.
+    pub(super) fn moved(mut self, place: impl Fn(TrunkIndex) -> TrunkIndex) -> Self {
+        for claim in self.by_name.values_mut().flatten() {
+            claim.trunk = place(claim.trunk);
+        }
+        self
+    }
+
     /// The trunk whose certificate has these names and which may be at `ip`. `None` if there is
     /// none, or if the names are those of several.
     pub fn identify<'n>(

@@ -43,8 +43,7 @@ impl Trunks {
         left.sort_by_key(|source| (source.listener, source.transport, source.network));
         left.dedup();
         Self {
-            // Where TLS is spoken, trunks do not change their places.
-            certified: self.certified,
+            certified: self.certified.moved(|trunk| index(places[usize::from(trunk.0)])),
             sources: Sources::compile(&networks)
                 .expect("the trunks were compiled without conflict"),
             former: Sources::compile(&left).expect("all networks are of one trunk"),

@@ -160,10 +160,10 @@ id = "guest"
 inbound = { cidrs = ["198.51.100.0/24"] }
 "#;
 
-fn config(stage: &Stage) -> Result<String> {
+pub(super) fn config(stage: &Stage) -> Result<String> {
     Ok(fs::read_to_string(stage.work.path().join("config.toml"))?)
 }
 
-fn write(stage: &Stage, text: &str) -> Result<()> {
+pub(super) fn write(stage: &Stage, text: &str) -> Result<()> {
     Ok(fs::write(stage.work.path().join("config.toml"), text)?)
 }

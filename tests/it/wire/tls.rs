@@ -12,10 +12,11 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 
+use super::guard::{config, write};
 use super::peer::{Line, SDP, request, response, with_body};
 use super::{Call, Setup, Stage, play_with};
 use crate::support::authority::{Authority, Issued};
-use crate::support::{api, ports, wait_for};
+use crate::support::{api, http, ports, wait_for};
 
 #[test]
 fn a_call_from_tls_is_ended_from_either_side_on_its_connection() {
@@ -235,6 +236,60 @@ fn a_new_certificate_is_shown_without_a_restart_and_a_bad_one_never() {
         ensure!(shown == CertificateDer::from_pem_file(&renewed.chain)?, "the old one is shown");
         before.send(request(&before, &start, "before", &[]))?;
         before.expect("200 OPTIONS").map(drop)
+    });
+}
+
+#[test]
+fn whom_tls_is_spoken_with_and_how_changes_without_a_restart_and_calls_go_on() {
+    let world = World::new();
+    let vouches = format!("sip.tls.client_ca_file={}", world.authority.file.display());
+    world.play(&[TO_TLS, "sip.tls.client_auth=optional", &vouches], |stage, world| {
+        let text = config(stage)?;
+        let reload = |text: &str| {
+            write(stage, text)?;
+            let reply = http::post(stage.api, "/v1/config:reload", "")?;
+            ensure!(reply.status == 200, "{} {}", reply.status, reply.body);
+            Ok(())
+        };
+        let mut caller = stage.udp()?;
+        caller.send(with_body(&caller, &stage.invite(), "before", &[], SDP))?;
+        let mut target = world.called()?;
+        let mut before = Call::answered(&mut caller, &mut target)?;
+
+        // From now on another key is wanted of it, and a trunk is known by its certificate.
+        let dial = "dial = { kind = \"sip\", uri = \"sip:127.0.0.1:5070\"";
+        let at = text.find("id = \"alone\"").context("a target")?;
+        let (others, alone) = text.split_at(at);
+        let pin = "0".repeat(64);
+        let alone = alone.replacen(dial, &format!("{dial}, tls = {{ pins = [\"{pin}\"] }}"), 1);
+        let named = "[[trunks]]\nid = \"named\"\n\
+                     inbound = { tls_san = [\"sip:carrier.example\"], transports = [\"tls\"] }\n";
+        let others = others.replacen("[[trunks]]", &format!("{named}\n[[trunks]]"), 1);
+        reload(&format!("{others}{alone}"))?;
+
+        let known = world.authority.issue(&["sip:carrier.example"]);
+        let mut carrier = world.line(stage.tls, Some(&known))?;
+        carrier.send(with_body(&carrier, &stage.invite(), "pinned", &[], SDP))?;
+        ensure!(world.called().is_err(), "a key that is not wanted was believed");
+        let refused = carrier.expect("500 INVITE")?;
+        let to = format!("To: {}", refused.header("To").unwrap_or_default());
+        let ack = stage.invite().replace("INVITE", "ACK");
+        carrier.send(request(&carrier, &ack, "pinned", &[&to]))?;
+        let record = wait_for("its record", Duration::from_secs(3), || {
+            let calls: serde_json::Value = http::get(stage.api, "/v1/calls?trunk=named")?.json()?;
+            Ok(calls["calls"].get(0).cloned())
+        })?;
+        ensure!(record["sip_call_id"] == "pinned", "{record:#}");
+        // What is up is ended on the connection that it was made on.
+        target.send(before.target.next(&target, "BYE"))?;
+        target.expect("200 BYE")?;
+        let bye = caller.expect("BYE")?;
+        caller.send(response(&caller, &bye, "200 OK", &[], ""))?;
+
+        // As at the start, it is called on the connection of the start.
+        reload(&text)?;
+        Call::up(stage, &mut caller, &mut target, "after", &[])?.end(&mut caller, &mut target)?;
+        stage.is_clean()
     });
 }
 

@@ -100,9 +100,11 @@ impl Tcp {
         self.listen_as(listener, address, Transport::Tls, Some(peer_check))
     }
 
-    /// How TLS connections are made from now on; those that are open keep what they have.
+    /// How TLS connections are made from now on; those that are open keep what they have, and a
+    /// peer that is not named any more is called as before.
     pub fn set_tls(&self, settings: TlsSettings) {
-        self.shared.tls.store(Arc::new(settings));
+        let before = self.shared.tls.load();
+        self.shared.tls.store(Arc::new(settings.following(&before)));
     }
 
     fn listen_as(

@@ -20,7 +20,7 @@ use super::files::Files;
 use super::{PeerSpec, TlsFault, TlsVersion};
 
 /// How connections to one peer are made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PeerConfig {
     config: Arc<ClientConfig>,
     /// Who is asked for; without it the address.

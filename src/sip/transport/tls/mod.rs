@@ -17,6 +17,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +46,8 @@ pub struct TlsSpec {
     pub client_auth: ClientAuth,
     /// Who vouches for clients; without it the system's authorities do.
     pub client_ca: Option<FileSpec>,
-    /// By [`TlsPeer`].
-    pub peers: Vec<PeerSpec>,
+    /// By numbers, among which there may be gaps.
+    pub peers: BTreeMap<TlsPeer, PeerSpec>,
 }
 
 /// A certificate chain, the leaf first, and the key of the leaf; both PEM.
@@ -116,7 +117,7 @@ pub struct TlsFault {
 #[derive(Debug, Default)]
 pub struct TlsSettings {
     server: Option<Arc<ServerConfig>>,
-    peers: Vec<PeerConfig>,
+    peers: BTreeMap<TlsPeer, PeerConfig>,
     /// For a flow that names no peer.
     anyone: Option<PeerConfig>,
     certificates: Vec<OwnCertificate>,
@@ -141,14 +142,14 @@ impl TlsSpec {
             cipher_suites: Vec::new(),
             client_auth: ClientAuth::None,
             client_ca: None,
-            peers: Vec::new(),
+            peers: BTreeMap::new(),
         }
     }
 
     /// What all its files look like from outside; another value tells that one has changed.
     pub fn stamp(&self) -> Stamp {
         let pair = |pair: &CertificateFiles| [pair.chain.path.clone(), pair.key.path.clone()];
-        let of_peers = self.peers.iter().flat_map(|peer| {
+        let of_peers = self.peers.values().flat_map(|peer| {
             let shown = peer.client_certificate.iter().flat_map(pair);
             peer.extra_ca.iter().map(|file| file.path.clone()).chain(shown)
         });
@@ -177,8 +178,11 @@ impl TlsSettings {
         let peers = spec
             .peers
             .iter()
-            .map(|peer| client::config(peer, spec.version_min, &provider, &mut files))
-            .collect::<Option<Vec<_>>>();
+            .map(|(number, peer)| {
+                let config = client::config(peer, spec.version_min, &provider, &mut files)?;
+                Some((*number, config))
+            })
+            .collect::<Option<BTreeMap<_, _>>>();
         // Its roots are read only when they are needed: most processes never do.
         let anyone = PeerConfig::by_address(spec.version_min, &provider);
         let (certificates, faults) = files.finish();
@@ -186,6 +190,14 @@ impl TlsSettings {
             (true, Some(peers)) => Ok(Self { server, peers, anyone, certificates }),
             _ => Err(faults),
         }
+    }
+
+    /// These, and for peers that are not among them what there was before: calls to them go on.
+    pub(in crate::sip::transport) fn following(mut self, before: &Self) -> Self {
+        for (peer, config) in &before.peers {
+            self.peers.entry(*peer).or_insert_with(|| config.clone());
+        }
+        self
     }
 
     /// Our certificates, also those we show as a client.
@@ -206,7 +218,7 @@ impl TlsSettings {
         address: std::net::IpAddr,
     ) -> Option<(ClientConnection, bool)> {
         let peer = match peer {
-            Some(TlsPeer(index)) => self.peers.get(usize::from(index))?,
+            Some(peer) => self.peers.get(&peer)?,
             None => self.anyone.as_ref()?,
         };
         peer.connect(address)

@@ -304,7 +304,7 @@ async fn peers_that_share_an_address_do_not_share_a_connection() {
     let world = World::new();
     let mut server = world.server(&world.shows_all(&["a.example", "b.example"]));
     let spec = TlsSpec {
-        peers: vec![peer("a.example", &world), peer("b.example", &world)],
+        peers: numbered([peer("a.example", &world), peer("b.example", &world)]),
         ..TlsSpec::nothing()
     };
     let client = Node::new(&spec, None, TcpOptions::default());
@@ -431,7 +431,7 @@ async fn a_handshake_that_goes_nowhere_is_given_up() {
 
     let mute = TcpListener::bind(LOCAL).await.unwrap();
     let options = TcpOptions { connect_timeout: SOON, ..TcpOptions::default() };
-    let spec = TlsSpec { peers: vec![peer("carrier.example", &world)], ..TlsSpec::nothing() };
+    let spec = TlsSpec { peers: numbered([peer("carrier.example", &world)]), ..TlsSpec::nothing() };
     let mut client = Node::new(&spec, None, options);
     client.tcp.send(&client.flow(mute.local_addr().unwrap()), message("1", 0)).unwrap();
     let event = client.event().await;
@@ -552,7 +552,7 @@ impl World {
 
     /// Calls one peer.
     fn client(&self, peer: PeerSpec) -> Node {
-        let spec = TlsSpec { peers: vec![peer], ..TlsSpec::nothing() };
+        let spec = TlsSpec { peers: numbered([peer]), ..TlsSpec::nothing() };
         Node::new(&spec, None, TcpOptions::default())
     }
 
@@ -683,6 +683,10 @@ fn anybody() -> PeerCheck {
 }
 
 /// One that is verified by `name` and the world's authority.
+fn numbered(peers: impl IntoIterator<Item = PeerSpec>) -> BTreeMap<TlsPeer, PeerSpec> {
+    (0..).map(TlsPeer).zip(peers).collect()
+}
+
 fn peer(name: &str, world: &World) -> PeerSpec {
     PeerSpec {
         field: String::from("peer"),

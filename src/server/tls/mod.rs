@@ -1,14 +1,14 @@
-//! TLS: from the configuration to what the transport takes, and the watch over its files.
+//! TLS: from the configuration to what the transport takes.
+
+mod force;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use metrics::{counter, gauge};
+use metrics::gauge;
 use smol_str::{SmolStr, ToSmolStr};
-use tokio::sync::watch;
 
 use crate::config::{self, Config, ListenTransport, Settings};
 use crate::id::TargetId;
@@ -19,14 +19,16 @@ use crate::sip::dialog::transport_of;
 use crate::sip::flow::{ListenerId, TlsPeer, Transport};
 use crate::sip::message::Uri;
 use crate::sip::transport::{
-    CertificateFiles, ClientAuth, FileSpec, OwnCertificate, PeerCheck, PeerSpec, Pin, Stranger,
-    Tcp, TlsFault, TlsSettings, TlsSpec, TlsVersion,
+    CertificateFiles, ClientAuth, FileSpec, PeerCheck, PeerSpec, Pin, Stranger, TlsFault,
+    TlsSettings, TlsSpec, TlsVersion,
 };
 use crate::sip::trunk::profile::{CarrierTransport, OutboundTls};
 use crate::sip::trunk::{TrunkIndex, Trunks};
 
 use super::sources::Sources;
-use super::{Rounds, StartError, clock, metrics as names};
+use super::{StartError, metrics as names};
+
+pub(super) use force::TlsInForce;
 
 /// What the configuration says about TLS.
 #[derive(Clone, Debug)]
@@ -34,15 +36,22 @@ pub struct TlsPlan {
     spec: TlsSpec,
     parties: TlsParties,
     settings: config::TlsSettings,
-    /// There is a TLS listener.
-    listens: bool,
+    /// Every peer there has been since the start, in the order of their numbers.
+    known: Vec<Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    spec: PeerSpec,
+    /// Absent for a target.
+    trunk: Option<TrunkIndex>,
 }
 
 /// Who is behind a [`TlsPeer`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsParties {
-    /// So many peers are trunks, in their order.
-    trunks: u16,
+    trunks: BTreeMap<TlsPeer, TrunkIndex>,
+    peers: BTreeMap<TrunkIndex, TlsPeer>,
     targets: BTreeMap<TargetId, TlsPeer>,
 }
 
@@ -53,12 +62,12 @@ impl TlsParties {
     }
 
     pub fn trunk(&self, peer: TlsPeer) -> Option<TrunkIndex> {
-        (peer.0 < self.trunks).then_some(TrunkIndex(peer.0))
+        self.trunks.get(&peer).copied()
     }
 
     /// What a trunk is called on the connections it opens.
     pub fn peer_of(&self, trunk: TrunkIndex) -> Option<TlsPeer> {
-        (trunk.0 < self.trunks).then_some(TlsPeer(trunk.0))
+        self.peers.get(&trunk).copied()
     }
 }
 
@@ -95,17 +104,51 @@ impl TlsPlan {
                 .client_ca_file
                 .clone()
                 .map(|path| FileSpec { path, field: String::from("sip.tls.client_ca_file") }),
-            peers: draft.peers,
+            peers: (0..).map(TlsPeer).zip(draft.peers).collect(),
         };
-        let listens = listens(&config.settings);
-        Ok(Self { spec, parties: draft.parties, settings, listens })
+        let parties = draft.parties;
+        let known = spec.peers.iter().map(|(peer, spec)| {
+            let trunk = parties.trunk(*peer);
+            Known { spec: spec.clone(), trunk }
+        });
+        let known = known.collect();
+        Ok(Self { spec, parties, settings, known })
     }
 
-    /// Whether nothing that TLS is spoken by differs: peers are known by their places.
-    pub(super) fn is_as(&self, other: &Self) -> bool {
-        let speaks = |plan: &Self| plan.listens || !plan.parties.targets.is_empty();
-        let peers = |plan: &Self| format!("{:?} {:?}", plan.spec, plan.parties);
-        (!speaks(self) && !speaks(other)) || peers(self) == peers(other)
+    /// This plan in a process that had `before`: a peer that is as it was keeps its number and with
+    /// it its connections, all others get new ones. `place` tells the index of a trunk there. `None`
+    /// once there have been more peers than can be numbered.
+    pub(super) fn following(
+        self,
+        before: &Self,
+        place: impl Fn(TrunkIndex) -> TrunkIndex,
+    ) -> Option<Self> {
+        let mut known = before.known.clone();
+        let (mut numbers, mut peers) = (BTreeMap::new(), BTreeMap::new());
+        for (number, spec) in self.spec.peers {
+            let trunk = self.parties.trunk(number).map(&place);
+            let same = |it: &Known| it.trunk == trunk && is_alike(&it.spec, &spec);
+            let index = known.iter().position(same).unwrap_or(known.len());
+            if index == known.len() {
+                known.push(Known { spec: spec.clone(), trunk });
+            }
+            let peer = TlsPeer(u16::try_from(index).ok()?);
+            numbers.insert(number, peer);
+            peers.insert(peer, spec);
+        }
+        let TlsParties { peers: peer_of, targets, .. } = self.parties;
+        let peer_of: BTreeMap<_, _> =
+            peer_of.into_iter().map(|(trunk, peer)| (place(trunk), numbers[&peer])).collect();
+        let targets = targets.into_iter().map(|(id, peer)| (id, numbers[&peer])).collect();
+        // A connection that was made before is still the trunk's if its names are.
+        let of_trunks = (0..).map(TlsPeer).zip(&known).filter_map(|(peer, it)| {
+            let trunk = it.trunk?;
+            (peers[peer_of.get(&trunk)?].names == it.spec.names).then_some((peer, trunk))
+        });
+        let trunks = of_trunks.collect();
+        let parties = TlsParties { trunks, peers: peer_of, targets };
+        let spec = TlsSpec { peers, ..self.spec };
+        Some(Self { spec, parties, known, ..self })
     }
 
     pub fn parties(&self) -> &TlsParties {
@@ -125,7 +168,7 @@ impl TlsPlan {
 
     /// Tells loudly, once, whom nobody will check.
     pub fn warn_of_unverified(&self) {
-        let unverified = self.spec.peers.iter().filter(|peer| peer.is_unverified());
+        let unverified = self.spec.peers.values().filter(|peer| peer.is_unverified());
         gauge!(names::TLS_UNVERIFIED_PEERS).set(unverified.clone().count() as f64);
         for peer in unverified {
             tracing::warn!(
@@ -183,7 +226,7 @@ impl Draft {
             let tls = trunk.profile.outbound.tls.as_ref().unwrap_or(&none);
             let path = |name: &SmolStr| PathBuf::from(name.as_str());
             let names = inbound.tls_san.iter().map(|name| domain(name)).collect();
-            self.add(
+            let peer = self.add(
                 names,
                 &Said {
                     field: &format!("trunks[{position}].outbound.tls"),
@@ -195,7 +238,8 @@ impl Draft {
                     client_key: tls.client_key.as_ref().map(path),
                 },
             );
-            self.parties.trunks += 1;
+            self.parties.trunks.insert(peer, index);
+            self.parties.peers.insert(index, peer);
         }
     }
 
@@ -276,7 +320,7 @@ impl Draft {
             client_certificate,
         };
         // A trunk is a peer of its own.
-        let trunks = usize::from(self.parties.trunks);
+        let trunks = self.parties.trunks.len();
         let alike = self.peers.iter().skip(trunks).position(|known| is_alike(known, &peer));
         let index = alike.map_or_else(
             || {
@@ -348,75 +392,6 @@ pub(super) fn peer_check(sources: Arc<Sources>) -> PeerCheck {
     })
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// Reads files again when they change, and says when a certificate is about to end. What cannot be
-/// used changes nothing.
-pub(super) async fn watch(
-    plan: TlsPlan,
-    tcp: Arc<Tcp>,
-    mut certificates: Vec<OwnCertificate>,
-    ended: watch::Receiver<bool>,
-) {
-    let mut rounds = Rounds::new(plan.settings.reload, ended);
-    let warning = DAY * plan.settings.expiry_warning_days;
-    let mut stamp = plan.spec.stamp();
-    let mut warned_at = None;
-    let (read_again, refused) = reload_counters();
-    while rounds.next().await {
-        // Taken before the files are read: one that changes meanwhile is seen in the next round.
-        let current = plan.spec.stamp();
-        if current != stamp {
-            stamp = current;
-            let spec = plan.spec.clone();
-            match tokio::task::spawn_blocking(move || TlsSettings::load(&spec)).await {
-                Ok(Ok(settings)) => {
-                    certificates = settings.certificates().to_vec();
-                    tcp.set_tls(settings);
-                    warned_at = None;
-                    read_again.increment(1);
-                    tracing::info!("TLS files changed; new connections use them");
-                }
-                Ok(Err(faults)) => {
-                    refused.increment(1);
-                    for fault in faults {
-                        tracing::error!(%fault, "a changed TLS file cannot be used; the old ones stay");
-                    }
-                }
-                Err(_) => tracing::error!("reading TLS files panicked; the old ones stay"),
-            }
-        }
-        let now = clock::mono();
-        let is_due = warned_at.is_none_or(|at| now.since(at) >= DAY);
-        for certificate in &certificates {
-            let left = seconds_left(certificate);
-            let file = certificate.file.display().to_string();
-            gauge!(names::TLS_EXPIRY, "certificate" => file.clone()).set(left);
-            if is_due && left < warning.as_secs_f64() {
-                tracing::warn!(
-                    name = certificate.name,
-                    file,
-                    days_left = (left / DAY.as_secs_f64()).floor(),
-                    "a TLS certificate ends soon; put a new one in its place"
-                );
-            }
-        }
-        if is_due {
-            warned_at = Some(now);
-        }
-    }
-}
-
-fn reload_counters() -> (metrics::Counter, metrics::Counter) {
-    let count = |result: &'static str| counter!(names::TLS_RELOADS, "result" => result);
-    (count("ok"), count("refused"))
-}
-
-/// Negative once it has ended.
-fn seconds_left(certificate: &OwnCertificate) -> f64 {
-    certificate.not_after.as_secs_f64() - clock::wall().0 as f64 / 1000.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,7 +415,7 @@ mod tests {
 
         // The first peer is the trunk.
         let peers: Vec<_> =
-            plan.spec.peers.iter().map(|it| (it.names.join(" "), it.verify)).collect();
+            plan.spec.peers.values().map(|it| (it.names.join(" "), it.verify)).collect();
         assert_eq!(
             peers,
             [
@@ -456,6 +431,69 @@ mod tests {
         assert_eq!(target("d"), None);
         assert_eq!(plan.parties().trunk(TlsPeer(0)), Some(TrunkIndex(0)));
         assert_eq!(plan.parties().trunk(TlsPeer(1)), None);
+    }
+
+    #[test]
+    fn who_is_as_before_keeps_its_number_and_who_is_not_gets_one_that_nobody_had() {
+        let target = |id: &str, host: &str| {
+            format!(
+                "[[targets]]\nid = \"{id}\"\nbuyer = \"b\"\n\
+                 dial = {{ kind = \"sip\", uri = \"sips:{host}.example\" }}\n"
+            )
+        };
+        let (a, b, c) = (target("a", "one"), target("b", "two"), target("c", "three"));
+        let first = plan(&format!("{a}{b}")).unwrap();
+        let same = |trunk: TrunkIndex| trunk;
+
+        let moved = target("a", "other");
+        let second = plan(&format!("{c}{moved}{b}")).unwrap().following(&first, same).unwrap();
+        let of = |plan: &TlsPlan, id: &str| plan.parties().target(&id.into()).map(|it| it.0);
+        assert_eq!((of(&first, "a"), of(&first, "b")), (Some(1), Some(2)));
+        assert_eq!(of(&second, "b"), Some(2));
+        assert_eq!((of(&second, "c"), of(&second, "a")), (Some(3), Some(4)));
+        let needed: Vec<u16> = second.spec.peers.keys().map(|peer| peer.0).collect();
+        assert_eq!(needed, [0, 2, 3, 4], "nobody asks for the files of the others");
+
+        let third = plan(&format!("{a}{b}")).unwrap().following(&second, same).unwrap();
+        assert_eq!((of(&third, "a"), of(&third, "c")), (Some(1), None), "as at the start");
+        assert_eq!(third.parties().peer_of(TrunkIndex(0)), Some(TlsPeer(0)));
+    }
+
+    #[test]
+    fn a_connection_stays_its_trunks_as_long_as_the_trunk_has_the_names() {
+        let trunk = |more: &str| {
+            compiled(
+                &format!(
+                    "[sip]\nlisten = [\"tls:127.0.0.1:5061\"]\n[sip.tls]\n\
+                     certificates = [{{ chain_file = \"a\", key_file = \"b\" }}]\n{more}"
+                ),
+                &[String::from("sip.tls.client_auth=optional")],
+            )
+            .unwrap()
+        };
+        let named = |id: &str, name: &str, more: &str| {
+            format!("[[trunks]]\nid = \"{id}\"\ninbound = {{ tls_san = [\"{name}\"] }}\n{more}")
+        };
+        let before = trunk(&named("t", "a.example", ""));
+        // Another trunk stands before it, and its place in the process is what it was.
+        let place = |TrunkIndex(index)| TrunkIndex(1 - index);
+        let follow = |name: &str, more: &str| {
+            let text = named("new", "new.example", "") + &named("t", name, more);
+            trunk(&text).following(&before, place).unwrap()
+        };
+        let (old, t) = (TlsPeer(0), TrunkIndex(0));
+
+        let same = follow("a.example", "");
+        assert_eq!((same.parties().peer_of(t), same.parties().trunk(old)), (Some(old), Some(t)));
+        let new = same.parties().peer_of(TrunkIndex(1)).unwrap();
+        assert_eq!((new, same.parties().trunk(new)), (TlsPeer(1), Some(TrunkIndex(1))));
+
+        let called_otherwise = follow("a.example", "outbound = { tls = { verify = false } }\n");
+        let now = called_otherwise.parties().peer_of(t);
+        assert_eq!((now, called_otherwise.parties().trunk(old)), (Some(TlsPeer(2)), Some(t)));
+
+        let other_names = follow("b.example", "");
+        assert_eq!(other_names.parties().trunk(old), None);
     }
 
     #[test]
