@@ -24,7 +24,7 @@ use crate::time::{Mono, Wall};
 use super::bridge::DurableMark;
 use super::deciding::Deciding;
 use super::error::StartError;
-use super::signaling::Mailbox;
+use super::mailbox::Mailbox;
 use super::{clock, metrics as names, translate};
 
 /// Commits under load are no farther apart than this, however long an answer may wait: pings wait

@@ -11,8 +11,8 @@ use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
 use super::legs::TargetLegs;
+use super::settings::transport;
 use super::tls::TlsPlan;
-use super::transport;
 
 /// What each part of the server needs of the configuration.
 pub struct Compiled {

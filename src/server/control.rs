@@ -20,9 +20,9 @@ use super::accounting::{Accounting, stamp};
 use super::clock;
 use super::deciding::Deciding;
 use super::ids::PingIds;
+use super::mailbox::{Mail, Mailbox};
 use super::metrics::{PING_ACK, PINGS, Prometheus};
 use super::reload::Reloader;
-use super::signaling::{Mail, Mailbox};
 
 /// What a publisher whose ping could not be journaled is asked to wait.
 const PING_RETRY_AFTER_S: u32 = 5;

@@ -24,6 +24,7 @@ pub mod ids;
 pub mod legs;
 mod limits;
 mod machine;
+pub mod mailbox;
 pub mod metrics;
 mod orphans;
 mod outcomes;
@@ -33,11 +34,14 @@ mod probing;
 pub mod rehearsal;
 mod reload;
 mod resolver;
+mod settings;
 pub mod signaling;
+mod sockets;
 pub mod sources;
 mod standing;
 pub mod tls;
 mod translate;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,41 +49,38 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::api::Services;
-use crate::config::{Config, ListenTransport, Settings, SipSettings};
-use crate::sip::admission::Caps;
-use crate::sip::call::CallLimits;
-use crate::sip::endpoint::{self, Endpoint, Listener};
-use crate::sip::flow::{ListenerId, Transport};
+use crate::config::{Config, Settings};
+use crate::sip::endpoint::Endpoint;
+use crate::sip::flow::Transport;
 use crate::sip::ids::IdSource;
-use crate::sip::locate::{HealthRules, Speaks};
-use crate::sip::message::Limits;
-use crate::sip::transaction::Timers;
-use crate::sip::transport::{
-    FramingLimits, Keepalive, Steering, Tcp, TcpOptions, TcpSink, TcpStats, UdpOptions, UdpSocket,
-};
+use crate::sip::transport::{Steering, Tcp, TcpSink};
 
 use accounting::Accounting;
 use addresses::Wanted;
 use bridge::{Bridge, DurableMark, Parts};
 use clock::Clock;
 use control::Control;
-use deciding::{Deciding, RENEW_EVERY};
+use deciding::Deciding;
 use limits::{TargetLimits, TrunkLimits};
+use mailbox::{Mail, Mailbox};
 use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
 use overload::{Backlog, MemoryFlag};
 use reload::Running;
 use resolver::Resolver;
-use signaling::{Mail, Mailbox, Shard};
+use settings::{
+    endpoint_settings, health_rules, memory_max, shards_of, speaks, tcp_options, transport,
+};
+use signaling::Shard;
 use sources::Sources;
 use standing::Standing;
 use tls::TlsInForce;
+use upkeep::{sweep, upkeep, watch_memory};
 
 pub use compile::{Compiled, compile};
 pub use error::{Faults, StartError};
@@ -90,12 +91,6 @@ const TCP_EVENTS: usize = 1024;
 
 /// How long requests to the API may go on once all calls are over.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
-
-/// How often the memory in use is looked at.
-const MEMORY_EVERY: Duration = Duration::from_millis(250);
-
-/// How often counts that nobody pushes are read, and the metrics' samples are condensed.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// A running server.
 pub struct Server {
@@ -188,7 +183,7 @@ impl Server {
             limits: Arc::clone(&limits),
             orphans: Arc::new(OpenOrphans::new(&awaited)),
         };
-        let sockets = bind(&settings, shard_count, &tcp, &sources)?;
+        let sockets = sockets::bind(&settings, shard_count, &tcp, &sources)?;
         let sip_addresses = sockets.addresses.clone();
         let endpoint_settings =
             endpoint_settings(&settings, &sip_addresses, usize::from(shard_count), seed);
@@ -353,206 +348,6 @@ impl Server {
     }
 }
 
-/// UDP sockets by shard, each set in the runtime that will poll it.
-struct Sockets {
-    addresses: Vec<(Transport, SocketAddr)>,
-    by_shard: Vec<ShardSockets>,
-}
-
-fn bind(
-    settings: &Settings,
-    shards: u16,
-    tcp: &Tcp,
-    sources: &Arc<Sources>,
-) -> Result<Sockets, StartError> {
-    let mut by_shard = Vec::new();
-    let bound = bind_all(settings, shards, tcp, sources, &mut by_shard);
-    if bound.is_err() {
-        for (runtime, sockets) in by_shard.drain(..) {
-            drop(sockets);
-            // Dropping it would block, which is not allowed here.
-            tokio::runtime::Runtime::shutdown_background(runtime);
-        }
-    }
-    bound.map(|addresses| Sockets { addresses, by_shard })
-}
-
-type ShardSockets = (tokio::runtime::Runtime, Vec<(ListenerId, UdpSocket)>);
-
-fn bind_all(
-    settings: &Settings,
-    shards: u16,
-    tcp: &Tcp,
-    sources: &Arc<Sources>,
-    by_shard: &mut Vec<ShardSockets>,
-) -> Result<Vec<(Transport, SocketAddr)>, StartError> {
-    for _ in 0..shards {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
-        by_shard.push((runtime, Vec::new()));
-    }
-    let mut addresses = Vec::new();
-    for (position, listener) in settings.sip.listeners().iter().enumerate() {
-        let id = ListenerId(u16::try_from(position).unwrap_or(u16::MAX));
-        let wanted = listener.address.address;
-        match listener.address.transport {
-            ListenTransport::Udp => {
-                // Port 0 is the system's choice, made once; the other shards share it.
-                let mut address = wanted;
-                if shards > 1 && wanted.port() != 0 {
-                    // The shards share the port, and so could a second server, unnoticed.
-                    let alone = UdpOptions { reuse_port: false, ..UdpOptions::default() };
-                    drop(UdpSocket::bind(wanted, alone)?);
-                }
-                for (runtime, sockets) in by_shard.iter_mut() {
-                    let _inside = runtime.enter();
-                    let options = UdpOptions {
-                        receive_buffer_bytes: settings.sip.receive_buffer_bytes,
-                        send_buffer_bytes: settings.sip.receive_buffer_bytes,
-                        reuse_port: shards > 1,
-                    };
-                    let socket = UdpSocket::bind(address, options)?;
-                    address = socket.local_addr();
-                    sockets.push((id, socket));
-                }
-                addresses.push((Transport::Udp, address));
-            }
-            ListenTransport::Tcp => {
-                addresses.push((Transport::Tcp, tcp.listen(id, wanted)?));
-            }
-            ListenTransport::Tls => {
-                let check = tls::peer_check(Arc::clone(sources));
-                addresses.push((Transport::Tls, tcp.listen_tls(id, wanted, check)?));
-            }
-        }
-    }
-    Ok(addresses)
-}
-
-fn whole_ms(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-fn endpoint_settings(
-    settings: &Settings,
-    addresses: &[(Transport, SocketAddr)],
-    shards: usize,
-    seed: u128,
-) -> endpoint::Settings {
-    let sip = &settings.sip;
-    let listeners = sip
-        .listeners()
-        .iter()
-        .zip(addresses)
-        .map(|(listener, (transport, local))| {
-            let told = &listener.advertised;
-            let port = if told.port == 0 { local.port() } else { told.port };
-            let address = told.host.trim_matches(['[', ']']).parse().unwrap_or_else(|_| local.ip());
-            Listener {
-                transport: *transport,
-                local: *local,
-                advertised: Bytes::from(format!("{}:{port}", told.host)),
-                address,
-            }
-        })
-        .collect();
-    endpoint::Settings {
-        timers: Timers {
-            t1_ms: whole_ms(sip.t1),
-            t2_ms: whole_ms(sip.t2),
-            t4_ms: whole_ms(sip.t4),
-            reliable: false,
-        },
-        trying_after: sip.trying_after,
-        limits: Limits {
-            message_bytes_max: bound(sip.message_bytes_max),
-            header_bytes_max: bound(sip.header_bytes_max),
-            headers_max: bound(sip.headers_max),
-            ..Limits::default()
-        },
-        udp_request_bytes_max: sip.udp_request_bytes_max,
-        listeners,
-        call: CallLimits {
-            decision: settings.decision.deadline,
-            answer_wait: settings.journal.answer_wait,
-            max_call: sip.max_call,
-        },
-        caps: caps(sip, shards),
-        probe_interval: sip.probe_interval,
-        user_agent: sip.user_agent.clone().map(Bytes::from),
-        registers: false,
-        // Sent to every target, so nothing of the seed may be read out of it.
-        loop_token: Bytes::from(format!("{:016x}", IdSource::new(!seed, u8::MAX).random())),
-    }
-}
-
-/// What each of `shards` endpoints may have open: its share.
-fn caps(sip: &SipSettings, shards: usize) -> Caps {
-    let share = |all: u32| usize::try_from(all).unwrap_or(usize::MAX).div_ceil(shards);
-    let shares = u32::try_from(shards).unwrap_or(u32::MAX);
-    Caps {
-        calls_max: share(sip.calls_max),
-        half_open_max: share(sip.overload.half_open_max),
-        half_open_per_source_max: sip.overload.half_open_per_source_max.div_ceil(shares),
-        transactions_max: share(sip.overload.transactions_max),
-        shares,
-    }
-}
-
-fn bound(limit: usize) -> u32 {
-    u32::try_from(limit).unwrap_or(u32::MAX)
-}
-
-fn tcp_options(settings: &Settings) -> TcpOptions {
-    let (sip, tcp) = (&settings.sip, &settings.sip.tcp);
-    TcpOptions {
-        framing: FramingLimits {
-            body_bytes_max: sip.message_bytes_max,
-            ..FramingLimits::default()
-        },
-        message_timeout: tcp.header_timeout,
-        idle_timeout: tcp.idle,
-        keepalive: tcp.keepalive.map(|interval| Keepalive { interval, pong_timeout: None }),
-        connect_timeout: tcp.connect_timeout,
-        queue_bytes_max: tcp.write_queue_bytes,
-        connections_max: usize::try_from(tcp.connections_max).unwrap_or(usize::MAX),
-        connections_per_source_max: usize::try_from(tcp.connections_per_source_max)
-            .unwrap_or(usize::MAX),
-        ..TcpOptions::default()
-    }
-}
-
-/// One per core, unless the configuration says otherwise.
-fn shards_of(settings: &Settings) -> u16 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = match settings.sip.shards {
-        0 => u16::try_from(cores).unwrap_or(Steering::SHARDS_MAX),
-        shards => shards,
-    };
-    wanted.clamp(1, Steering::SHARDS_MAX)
-}
-
-fn health_rules(settings: &Settings) -> HealthRules {
-    let health = &settings.sip.health;
-    HealthRules { penalty: health.penalty, penalty_max: health.penalty_max }
-}
-
-/// What we can send over.
-fn speaks(settings: &Settings) -> Speaks {
-    let listeners = settings.sip.listen.iter();
-    Speaks::new(listeners.map(|it| (transport(it.transport), it.address)))
-}
-
-fn transport(configured: ListenTransport) -> Transport {
-    match configured {
-        ListenTransport::Udp => Transport::Udp,
-        ListenTransport::Tcp => Transport::Tcp,
-        ListenTransport::Tls => Transport::Tls,
-    }
-}
-
 async fn serve_api(
     settings: &Settings,
     services: Services,
@@ -576,75 +371,4 @@ async fn serve_api(
         }
     });
     Ok(address)
-}
-
-/// Clears away expired holds and sessions, and what was thought of addresses long ago.
-async fn sweep(deciding: Arc<Deciding>, standing: Arc<Standing>, ended: watch::Receiver<bool>) {
-    let mut rounds = Rounds::new(RENEW_EVERY, ended);
-    while rounds.next().await {
-        deciding.sweep(clock::mono(), clock::wall());
-        standing.sweep(clock::mono());
-    }
-}
-
-/// Bytes of memory above which no more calls are taken; `None` if nobody knows.
-fn memory_max(settings: &Settings) -> Option<u64> {
-    match settings.sip.overload.memory_max_mib {
-        0 => machine::memory_given().map(|given| given - given / 10),
-        mib => Some(mib.saturating_mul(1 << 20)),
-    }
-}
-
-/// Has new calls refused while the process uses more memory than it should.
-async fn watch_memory(memory: Arc<MemoryFlag>, max: Option<u64>, ended: watch::Receiver<bool>) {
-    let mut rounds = Rounds::new(MEMORY_EVERY, ended);
-    while rounds.next().await {
-        let Some(used) = machine::memory_used() else { return };
-        ::metrics::gauge!(metrics::MEMORY).set(used as f64);
-        let Some(max) = max else { continue };
-        let was_short = memory.is_short();
-        match (was_short, memory.set(used, max)) {
-            (false, true) => tracing::error!(used, max, "memory is used up: calls are refused"),
-            (true, false) => tracing::info!(used, "memory has become free: calls are taken again"),
-            (false, false) | (true, true) => {}
-        }
-    }
-}
-
-async fn upkeep(
-    prometheus: metrics::Prometheus,
-    deciding: Arc<Deciding>,
-    gauges: accounting::Gauges,
-    tcp: Arc<TcpStats>,
-    ended: watch::Receiver<bool>,
-) {
-    let mut rounds = Rounds::new(UPKEEP_EVERY, ended);
-    while rounds.next().await {
-        prometheus.condense();
-        metrics::routing(&deciding);
-        gauges.publish();
-        metrics::tls(&tcp);
-    }
-}
-
-/// A task's turns, until the process ends.
-struct Rounds {
-    tick: tokio::time::Interval,
-    ended: watch::Receiver<bool>,
-}
-
-impl Rounds {
-    fn new(period: Duration, ended: watch::Receiver<bool>) -> Self {
-        let mut tick = tokio::time::interval(period);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        Self { tick, ended }
-    }
-
-    /// `false` once the process ends.
-    async fn next(&mut self) -> bool {
-        tokio::select! {
-            _ = self.tick.tick() => true,
-            _ = self.ended.changed() => false,
-        }
-    }
 }

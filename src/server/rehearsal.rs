@@ -35,9 +35,10 @@ use super::legs::TargetLegs;
 use super::limits::{TargetLimits, TrunkLimits};
 use super::metrics::CallMetrics;
 use super::orphans::{self, OpenOrphans};
+use super::settings::{endpoint_settings, health_rules, transport};
 use super::standing::Standing;
 use super::tls::TlsParties;
-use super::{Compiled, compile, endpoint_settings, health_rules, transport};
+use super::{Compiled, compile};
 
 /// A compiled configuration, from which processes are started.
 pub struct Blueprint {

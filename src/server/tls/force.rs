@@ -11,7 +11,8 @@ use crate::sip::transport::{OwnCertificate, Stamp, Tcp, TlsSettings};
 use crate::sip::trunk::TrunkIndex;
 use crate::time::Mono;
 
-use super::super::{Rounds, StartError, clock, metrics as names};
+use super::super::upkeep::Rounds;
+use super::super::{StartError, clock, metrics as names};
 use super::{TlsParties, TlsPlan};
 
 const DAY: Duration = Duration::from_secs(86_400);

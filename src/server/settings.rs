@@ -1,0 +1,149 @@
+//! What the parts of the server are given of the settings of the process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::{ListenTransport, Settings, SipSettings};
+use crate::sip::admission::Caps;
+use crate::sip::call::CallLimits;
+use crate::sip::endpoint::{self, Listener};
+use crate::sip::flow::Transport;
+use crate::sip::ids::IdSource;
+use crate::sip::locate::{HealthRules, Speaks};
+use crate::sip::message::Limits;
+use crate::sip::transaction::Timers;
+use crate::sip::transport::{FramingLimits, Keepalive, Steering, TcpOptions};
+
+use super::machine;
+
+fn whole_ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn endpoint_settings(
+    settings: &Settings,
+    addresses: &[(Transport, SocketAddr)],
+    shards: usize,
+    seed: u128,
+) -> endpoint::Settings {
+    let sip = &settings.sip;
+    let listeners = sip
+        .listeners()
+        .iter()
+        .zip(addresses)
+        .map(|(listener, (transport, local))| {
+            let told = &listener.advertised;
+            let port = if told.port == 0 { local.port() } else { told.port };
+            let address = told.host.trim_matches(['[', ']']).parse().unwrap_or_else(|_| local.ip());
+            Listener {
+                transport: *transport,
+                local: *local,
+                advertised: Bytes::from(format!("{}:{port}", told.host)),
+                address,
+            }
+        })
+        .collect();
+    endpoint::Settings {
+        timers: Timers {
+            t1_ms: whole_ms(sip.t1),
+            t2_ms: whole_ms(sip.t2),
+            t4_ms: whole_ms(sip.t4),
+            reliable: false,
+        },
+        trying_after: sip.trying_after,
+        limits: Limits {
+            message_bytes_max: bound(sip.message_bytes_max),
+            header_bytes_max: bound(sip.header_bytes_max),
+            headers_max: bound(sip.headers_max),
+            ..Limits::default()
+        },
+        udp_request_bytes_max: sip.udp_request_bytes_max,
+        listeners,
+        call: CallLimits {
+            decision: settings.decision.deadline,
+            answer_wait: settings.journal.answer_wait,
+            max_call: sip.max_call,
+        },
+        caps: caps(sip, shards),
+        probe_interval: sip.probe_interval,
+        user_agent: sip.user_agent.clone().map(Bytes::from),
+        registers: false,
+        // Sent to every target, so nothing of the seed may be read out of it.
+        loop_token: Bytes::from(format!("{:016x}", IdSource::new(!seed, u8::MAX).random())),
+    }
+}
+
+/// What each of `shards` endpoints may have open: its share.
+fn caps(sip: &SipSettings, shards: usize) -> Caps {
+    let share = |all: u32| usize::try_from(all).unwrap_or(usize::MAX).div_ceil(shards);
+    let shares = u32::try_from(shards).unwrap_or(u32::MAX);
+    Caps {
+        calls_max: share(sip.calls_max),
+        half_open_max: share(sip.overload.half_open_max),
+        half_open_per_source_max: sip.overload.half_open_per_source_max.div_ceil(shares),
+        transactions_max: share(sip.overload.transactions_max),
+        shares,
+    }
+}
+
+fn bound(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
+pub(super) fn tcp_options(settings: &Settings) -> TcpOptions {
+    let (sip, tcp) = (&settings.sip, &settings.sip.tcp);
+    TcpOptions {
+        framing: FramingLimits {
+            body_bytes_max: sip.message_bytes_max,
+            ..FramingLimits::default()
+        },
+        message_timeout: tcp.header_timeout,
+        idle_timeout: tcp.idle,
+        keepalive: tcp.keepalive.map(|interval| Keepalive { interval, pong_timeout: None }),
+        connect_timeout: tcp.connect_timeout,
+        queue_bytes_max: tcp.write_queue_bytes,
+        connections_max: usize::try_from(tcp.connections_max).unwrap_or(usize::MAX),
+        connections_per_source_max: usize::try_from(tcp.connections_per_source_max)
+            .unwrap_or(usize::MAX),
+        ..TcpOptions::default()
+    }
+}
+
+/// One per core, unless the configuration says otherwise.
+pub(super) fn shards_of(settings: &Settings) -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = match settings.sip.shards {
+        0 => u16::try_from(cores).unwrap_or(Steering::SHARDS_MAX),
+        shards => shards,
+    };
+    wanted.clamp(1, Steering::SHARDS_MAX)
+}
+
+pub(super) fn health_rules(settings: &Settings) -> HealthRules {
+    let health = &settings.sip.health;
+    HealthRules { penalty: health.penalty, penalty_max: health.penalty_max }
+}
+
+/// What we can send over.
+pub(super) fn speaks(settings: &Settings) -> Speaks {
+    let listeners = settings.sip.listen.iter();
+    Speaks::new(listeners.map(|it| (transport(it.transport), it.address)))
+}
+
+pub(super) fn transport(configured: ListenTransport) -> Transport {
+    match configured {
+        ListenTransport::Udp => Transport::Udp,
+        ListenTransport::Tcp => Transport::Tcp,
+        ListenTransport::Tls => Transport::Tls,
+    }
+}
+
+/// Bytes of memory above which no more calls are taken; `None` if nobody knows.
+pub(super) fn memory_max(settings: &Settings) -> Option<u64> {
+    match settings.sip.overload.memory_max_mib {
+        0 => machine::memory_given().map(|given| given - given / 10),
+        mib => Some(mib.saturating_mul(1 << 20)),
+    }
+}

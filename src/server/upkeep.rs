@@ -1,0 +1,90 @@
+//! What is done now and then, whatever calls do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::sip::transport::TcpStats;
+
+use super::deciding::{Deciding, RENEW_EVERY};
+use super::overload::MemoryFlag;
+use super::standing::Standing;
+use super::{accounting, clock, machine, metrics};
+
+/// How often the memory in use is looked at.
+const MEMORY_EVERY: Duration = Duration::from_millis(250);
+
+/// How often counts that nobody pushes are read, and the metrics' samples are condensed.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Clears away expired holds and sessions, and what was thought of addresses long ago.
+pub(super) async fn sweep(
+    deciding: Arc<Deciding>,
+    standing: Arc<Standing>,
+    ended: watch::Receiver<bool>,
+) {
+    let mut rounds = Rounds::new(RENEW_EVERY, ended);
+    while rounds.next().await {
+        deciding.sweep(clock::mono(), clock::wall());
+        standing.sweep(clock::mono());
+    }
+}
+
+/// Has new calls refused while the process uses more memory than it should.
+pub(super) async fn watch_memory(
+    memory: Arc<MemoryFlag>,
+    max: Option<u64>,
+    ended: watch::Receiver<bool>,
+) {
+    let mut rounds = Rounds::new(MEMORY_EVERY, ended);
+    while rounds.next().await {
+        let Some(used) = machine::memory_used() else { return };
+        ::metrics::gauge!(metrics::MEMORY).set(used as f64);
+        let Some(max) = max else { continue };
+        let was_short = memory.is_short();
+        match (was_short, memory.set(used, max)) {
+            (false, true) => tracing::error!(used, max, "memory is used up: calls are refused"),
+            (true, false) => tracing::info!(used, "memory has become free: calls are taken again"),
+            (false, false) | (true, true) => {}
+        }
+    }
+}
+
+pub(super) async fn upkeep(
+    prometheus: metrics::Prometheus,
+    deciding: Arc<Deciding>,
+    gauges: accounting::Gauges,
+    tcp: Arc<TcpStats>,
+    ended: watch::Receiver<bool>,
+) {
+    let mut rounds = Rounds::new(UPKEEP_EVERY, ended);
+    while rounds.next().await {
+        prometheus.condense();
+        metrics::routing(&deciding);
+        gauges.publish();
+        metrics::tls(&tcp);
+    }
+}
+
+/// A task's turns, until the process ends.
+pub(super) struct Rounds {
+    tick: tokio::time::Interval,
+    ended: watch::Receiver<bool>,
+}
+
+impl Rounds {
+    pub(super) fn new(period: Duration, ended: watch::Receiver<bool>) -> Self {
+        let mut tick = tokio::time::interval(period);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Self { tick, ended }
+    }
+
+    /// `false` once the process ends.
+    pub(super) async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.tick.tick() => true,
+            _ = self.ended.changed() => false,
+        }
+    }
+}
