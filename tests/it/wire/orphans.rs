@@ -80,7 +80,11 @@ fn after_a_crash_both_ends_are_told_if_that_is_configured() {
         ensure!(bye.header("Call-ID") == Some("left-up"), "{}", bye.text);
         caller.send(response(&caller, &bye, "200 OK", &[], ""))?;
 
-        // Once is enough.
+        // Once is enough, if that it was done is on disk.
+        wait_for("the record of the orphan", Duration::from_secs(3), || {
+            let calls = api::calls(stage.api)?;
+            Ok(calls.iter().any(|call| call.state == "orphan_closed").then_some(()))
+        })?;
         stage.restart(Program::kill)?;
         target.expect_silence(Duration::from_millis(500))?;
         stage.is_clean()
