@@ -1,0 +1,384 @@
+//! Where the domains meet on a shard's thread: calls ask, routing decides, facts are written.
+
+mod holding;
+mod telling;
+mod writing;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use slotmap::SecondaryMap;
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
+use crate::cdr::fact::{self, Fact};
+use crate::cdr::journal::file::Appender;
+use crate::cdr::journal::{Durability, Lsn, Pressure};
+use crate::id::{CallId, HoldId, TrunkId};
+use crate::phone::PhoneNumber;
+use crate::reason::Reason;
+use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
+use crate::sip::call::plan::{Destination, Plan, Refusal};
+use crate::sip::call::report::AttemptNumber;
+use crate::sip::endpoint::{Admission, CallKey, Input, ProbeTarget};
+use crate::sip::flow::Transport;
+use crate::sip::locate::Failing;
+use crate::sip::locate::choice::draw;
+use crate::sip::locate::probe::Verdict;
+use crate::sip::policy::Targets;
+use crate::sip::trunk::{TrunkIndex, Trunks};
+use crate::time::Mono;
+
+use super::addresses::{Addresses, Place};
+use super::clock::Clock;
+use super::deciding::{Decided, Deciding, RENEW_EVERY};
+use super::dialing::{Dialing, handover};
+use super::legs::TargetLegs;
+use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
+use super::metrics::CallMetrics;
+use super::orphans::OpenOrphans;
+use super::outcomes::Outcomes;
+use super::probing::{Known, Probing};
+use super::reload::Agreed;
+use super::standing::{self, Address, Standing};
+use super::tls::TlsParties;
+use super::translate;
+
+pub use writing::DurableMark;
+
+/// What one shard needs of the rest of the process.
+pub struct Bridge {
+    parts: Parts,
+    waiting: Arc<AtomicBool>,
+    metrics: CallMetrics,
+    calls: SecondaryMap<CallKey, LiveCall>,
+    /// What waits for the disk, in the order of what it waits for.
+    queue: VecDeque<(Lsn, Input)>,
+    last: Lsn,
+    /// What names the dialogs of a call whose answer is reported next, and what is spoken in it.
+    dialogs: Option<(CallKey, fact::Dialogs, Option<SmolStr>)>,
+    /// Facts the journal had no room for. They go first when it has.
+    backlog: VecDeque<(Fact, Durability)>,
+    outcomes: Outcomes,
+    renew_at: Mono,
+    checkpoint_at: Mono,
+    /// Of the shard that sees to that.
+    probing: Probing,
+}
+
+/// How a question of the endpoint is answered.
+pub enum Answer {
+    Now(Result<(), Reason>),
+    /// By [`Bridge::next_durable`].
+    WhenDurable,
+    /// Its turn comes then; [`Bridge::turn_came`] is to be told.
+    At(Mono),
+}
+
+/// A new call's plan, and when it may be told if not at once.
+pub type Admitted = (Result<Box<Plan>, Refusal>, Option<Mono>);
+
+/// What the server remembers of a call.
+struct LiveCall {
+    id: CallId,
+    trunk: TrunkIndex,
+    plan: Vec<PlannedAttempt>,
+    scope: Option<Box<CallScope>>,
+    /// The latest attempt, or the one that was answered.
+    attempt: AttemptNumber,
+    /// Of the attempts in progress, or of the one that was answered.
+    holds: SmallVec<[Held; 1]>,
+    pinned: Option<PhoneNumber>,
+    admitted: Mono,
+    answered: Option<Mono>,
+    /// The caller acknowledged the answer.
+    confirmed: bool,
+    /// When the call converts, until it has.
+    converts_at: Option<Mono>,
+}
+
+/// What an attempt occupies until it is over.
+struct Held {
+    attempt: AttemptNumber,
+    hold: Option<HoldId>,
+    /// A place under the target's limits.
+    channel: Option<Arc<Limit>>,
+    /// Counts attempts: on disk before the INVITE leaves.
+    durable: bool,
+}
+
+/// The shared parts a [`Bridge`] is made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub deciding: Arc<Deciding>,
+    pub addresses: Arc<ArcSwap<Addresses>>,
+    pub(super) standing: Arc<Standing>,
+    pub trunks: Arc<Trunks>,
+    pub legs: Arc<TargetLegs>,
+    pub dialing: Arc<Dialing>,
+    pub appender: Appender,
+    pub clock: Clock,
+    pub durable: Arc<DurableMark>,
+    pub currency: SmolStr,
+    /// How often the calls that are up are written down (spec/data §1.3).
+    pub checkpoint_every: Duration,
+    /// Counts the calls of all shards.
+    pub live: Arc<AtomicUsize>,
+    pub(super) limits: Arc<TrunkLimits>,
+    pub tls: Arc<TlsParties>,
+    pub(super) target_limits: Arc<TargetLimits>,
+    /// How targets are spoken to.
+    pub targets: Arc<Targets>,
+    pub(super) orphans: Arc<OpenOrphans>,
+}
+
+impl Bridge {
+    /// `waiting` is set while the shard waits for the disk.
+    pub fn new(parts: Parts, waiting: Arc<AtomicBool>, metrics: CallMetrics, now: Mono) -> Self {
+        let checkpoint_at = now + parts.checkpoint_every;
+        Self {
+            parts,
+            waiting,
+            metrics,
+            checkpoint_at,
+            calls: SecondaryMap::new(),
+            queue: VecDeque::new(),
+            last: Lsn::default(),
+            dialogs: None,
+            backlog: VecDeque::new(),
+            outcomes: Outcomes::default(),
+            renew_at: now + RENEW_EVERY,
+            probing: Probing::default(),
+        }
+    }
+
+    /// What is agreed with trunks and targets about new calls from now on.
+    pub fn configure(&mut self, agreed: Agreed) {
+        let Agreed { trunks, legs, dialing, targets, target_limits, tls } = agreed;
+        let parts = &mut self.parts;
+        (parts.trunks, parts.legs, parts.dialing) = (trunks, legs, dialing);
+        (parts.targets, parts.target_limits, parts.tls) = (targets, target_limits, tls);
+    }
+
+    /// Journals a new call and decides where it goes.
+    pub fn admit(&mut self, admission: &Admission) -> Admitted {
+        let _span = tracing::debug_span!("call", call_id = %admission.id).entered();
+        let trunk = self.parts.trunks.get(admission.trunk).map(|trunk| trunk.id.clone());
+        let trunk = trunk.unwrap_or_default();
+        self.calls.insert(
+            admission.call,
+            LiveCall {
+                id: admission.id,
+                trunk: admission.trunk,
+                plan: Vec::new(),
+                scope: None,
+                attempt: 0,
+                holds: SmallVec::new(),
+                pinned: None,
+                admitted: admission.at,
+                answered: None,
+                confirmed: false,
+                converts_at: None,
+            },
+        );
+        self.parts.live.fetch_add(1, Ordering::Relaxed);
+        let turn = self.parts.limits.enter(admission.trunk, admission.at);
+        self.metrics.admitted(&trunk);
+        let fact = translate::admitted(admission, trunk.clone());
+        self.write(admission.id, admission.at, fact, Durability::Buffered);
+
+        let refuse = |reason| (Err(Refusal { reason }), None);
+        if self.parts.appender.pressure() >= Pressure::Reserve || !self.backlog.is_empty() {
+            return refuse(Reason::JournalFull);
+        }
+        let told_at = match turn {
+            Turn::Now => None,
+            Turn::At(at) => Some(at),
+            Turn::Full => return refuse(Reason::TrunkFull),
+        };
+        let Ok(number) = admission.number else { return refuse(Reason::NumberMalformed) };
+        let started = self.parts.clock.mono();
+        let request = translate::route_request(admission, number, trunk);
+        let decided = self.parts.deciding.decide(&request);
+        let decision = &decided.decision;
+        let now = self.parts.clock.mono();
+        self.metrics.decided(now.since(started));
+        self.write(
+            admission.id,
+            now,
+            translate::decided(decision, Bytes::copy_from_slice(&decided.record)),
+            Durability::Buffered,
+        );
+        if decided.consumed
+            && let Some(session) = decision.attribution.as_ref().and_then(|it| it.session)
+        {
+            self.write(admission.id, now, fact::SessionConsumed { session }, Durability::Buffered);
+        }
+        tracing::debug!(
+            trunk = %request.trunk,
+            targets = decision.plan.len(),
+            refused = ?decision.refused,
+            "the call is routed"
+        );
+        let outcome = match decision.refused {
+            Some(reason) => {
+                self.metrics.no_route(reason);
+                Err(Refusal { reason })
+            }
+            None => Ok(self.plan(admission.trunk, &request, &decided)),
+        };
+        if let Some(live) = self.calls.get_mut(admission.call) {
+            live.pinned = decided.pinned;
+            live.scope = decided.scope;
+            live.plan = decided.decision.plan;
+        }
+        (outcome, told_at)
+    }
+
+    fn plan(&self, trunk: TrunkIndex, request: &RouteRequest, decided: &Decided) -> Box<Plan> {
+        let Parts { targets, trunks, addresses, standing, legs, tls, dialing, .. } = &self.parts;
+        let decision = &decided.decision;
+        let wants = |planned: &PlannedAttempt| {
+            targets.get(planned.target.as_str()).is_some_and(|it| it.wants_variables)
+        };
+        let wanted = !targets.is_empty() && decision.plan.iter().any(wants);
+        let variables = wanted.then(|| translate::variables(request, decision, &decided.tags));
+        let (addresses, trunk) = (addresses.load(), trunks.get(trunk));
+        let rules = decision.plan.iter().filter_map(|planned| dialing.rules(&planned.target));
+        let known = rules.flat_map(|rules| rules.host_names());
+        let known = known.filter_map(|name| Some((name.clone(), addresses.of_name(name)?)));
+        let known = known.collect();
+        translate::plan(
+            decision,
+            |planned| {
+                let (mut first, mut further) = match addresses.find(&planned.uri)? {
+                    Place::Here(destination) => (destination, None),
+                    Place::There(locations) => {
+                        let draw = draw(decision.call, planned.target.as_str());
+                        standing::places(&standing.order(locations, draw, self.parts.clock.mono()))?
+                    }
+                };
+                let long = targets.get(planned.target.as_str()).and_then(|it| it.long_over_tcp);
+                for place in further.iter_mut().flatten().chain([&mut first]) {
+                    match (place.transport, long) {
+                        (Transport::Tls, _) => place.tls = tls.target(&planned.target),
+                        (Transport::Udp, Some(true)) => {
+                            let port = place.peer.port();
+                            place.tcp_port.get_or_insert(port);
+                        }
+                        (Transport::Udp, Some(false)) => place.tcp_port = None,
+                        (Transport::Udp, None) | (Transport::Tcp, _) => {}
+                    }
+                }
+                Some((first, further))
+            },
+            |id| legs.of(id),
+            |planned| translate::manner(planned, targets, trunk),
+            |planned| {
+                let rules = dialing.rules(&planned.target);
+                let limits = || targets.get(planned.target.as_str())?.limits.as_ref();
+                let told = trunk.and_then(|it| {
+                    let counted = !planned.holds.is_empty() || limits().is_some();
+                    handover(it, rules.map(Arc::as_ref), &planned.uri, counted)
+                });
+                (rules.cloned(), told)
+            },
+            variables,
+            known,
+        )
+    }
+
+    /// The key of a call that is up.
+    pub fn find(&self, id: CallId) -> Option<CallKey> {
+        self.calls.iter().find(|(_, live)| live.id == id).map(|(key, _)| key)
+    }
+
+    /// Whom to probe from now on, if that has changed since the last time.
+    pub(super) fn probes(&mut self) -> Option<Vec<ProbeTarget>> {
+        let Parts { deciding, addresses, targets, tls, standing, .. } = &self.parts;
+        let known = Known {
+            snapshot: deciding.snapshot(),
+            addresses: addresses.load_full(),
+            targets: Arc::clone(targets),
+            tls: Arc::clone(tls),
+        };
+        self.probing.follow(known, standing, deciding)
+    }
+
+    /// A request is too long for its way: its target is named once.
+    pub(super) fn fragmented(&self, call: CallKey, attempt: AttemptNumber, bytes: usize) {
+        if let Some(target) = self.target(call, attempt)
+            && self.parts.standing.is_first_long(&target)
+        {
+            tracing::warn!(
+                target.id = %target,
+                bytes,
+                "INVITEs to a target are too long for a datagram, and leave in fragments that may be \
+                 lost; if it takes TCP set sip.long_over_tcp for it, else shorten what it is sent"
+            );
+        }
+    }
+
+    /// What a probe has found.
+    pub(super) fn probed(&self, address: Address, verdict: Verdict) {
+        let Parts { standing, deciding, .. } = &self.parts;
+        standing.probed(address, verdict == Verdict::Up);
+        deciding.set_down(standing.down());
+    }
+
+    /// A call goes to an address.
+    pub(super) fn tried(&self, address: Address, now: Mono) {
+        self.parts.standing.tried(address, now);
+    }
+
+    /// What was learnt of an address.
+    pub(super) fn rate(&self, address: Address, how: Result<(), Failing>, now: Mono) {
+        self.parts.standing.rate(address, how, now);
+    }
+
+    /// Where a SIP URI leads.
+    pub fn locate(&self, uri: &[u8]) -> Option<Destination> {
+        self.parts.addresses.load().resolve(std::str::from_utf8(uri).ok()?)
+    }
+
+    pub fn live(&self) -> Vec<CallKey> {
+        self.calls.keys().collect()
+    }
+
+    pub fn trunk_name(&self, trunk: TrunkIndex) -> Option<TrunkId> {
+        self.parts.trunks.get(trunk).map(|trunk| trunk.id.clone())
+    }
+
+    /// Calls that are remembered, and inputs that wait for the disk.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.calls.len(), self.queue.len())
+    }
+
+    /// Renews holds, writes which calls are up, and what had to wait.
+    pub fn housekeep(&mut self, now: Mono) {
+        self.drain_backlog();
+        if self.checkpoint_at <= now {
+            self.checkpoint_at = now + self.parts.checkpoint_every;
+            self.checkpoint(now);
+        }
+        if self.renew_at <= now {
+            self.renew_at = now + RENEW_EVERY;
+            let holds = self.calls.values().flat_map(|live| &live.holds);
+            self.parts.deciding.renew(holds.filter_map(|held| held.hold), now);
+        }
+    }
+}
+
+impl LiveCall {
+    fn hold_of(&self, attempt: AttemptNumber) -> Option<HoldId> {
+        self.holds.iter().find(|held| held.attempt == attempt)?.hold
+    }
+}
+
+fn planned(plan: &[PlannedAttempt], attempt: AttemptNumber) -> Option<&PlannedAttempt> {
+    plan.get(usize::from(attempt).checked_sub(1)?)
+}

@@ -1,0 +1,282 @@
+//! What calls report becomes facts.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+use crate::cdr::fact::{self, Fact, Stamp};
+use crate::cdr::journal::Durability;
+use crate::id::{CallId, TargetId};
+use crate::reason::Reason;
+use crate::routing::PlannedAttempt;
+use crate::routing::hold::Counts;
+use crate::sip::call::report::{AttemptNumber, Party, Report};
+use crate::sip::endpoint::CallKey;
+use crate::sip::orphan::{DialogPrint, Farewell};
+use crate::time::Mono;
+
+use super::super::translate;
+use super::holding::continues;
+use super::{Bridge, Parts, planned};
+
+impl Bridge {
+    /// Turns a report into facts. Returns when the call converts, if it has just been answered and
+    /// will. `last_heard` comes with an end that is only inferred.
+    pub fn report(
+        &mut self,
+        key: CallKey,
+        id: CallId,
+        at: Mono,
+        report: Report,
+        last_heard: Option<Mono>,
+    ) -> Option<Mono> {
+        let _span = tracing::debug_span!("call", call_id = %id).entered();
+        tracing::debug!(?report, "the call goes on");
+        match report {
+            Report::AttemptStarted { attempt } => {
+                let live = self.calls.get_mut(key)?;
+                live.attempt = attempt;
+                let planned = planned(&live.plan, attempt)?;
+                let started = translate::attempt_started(attempt, planned, &self.parts.currency);
+                self.write(id, at, started, Durability::Buffered);
+                None
+            }
+            Report::AttemptProgress { attempt, status } => {
+                let leg = u16::from(attempt);
+                self.write(id, at, fact::AttemptProgress { leg, status }, Durability::Buffered);
+                None
+            }
+            Report::AttemptFailed { attempt, status, q850, reason } => {
+                let target = self.target(key, attempt);
+                self.metrics.attempt(target.as_ref(), reason.code(), status);
+                let failed = fact::AttemptFailed {
+                    leg: u16::from(attempt),
+                    status: status.unwrap_or_else(|| reason.status()),
+                    q850: q850.map(u16::from),
+                    reason,
+                };
+                self.write(id, at, failed, Durability::Buffered);
+                let next = attempt.saturating_add(1);
+                if self.calls.get(key).is_none_or(|live| !continues(&live.plan, next)) {
+                    self.release(key, at, |held| held == attempt);
+                }
+                None
+            }
+            Report::AddressFailed { attempt, at: place, status, reason } => {
+                let failed = translate::address_failed(attempt, place, status, reason);
+                self.write(id, at, failed, Durability::Buffered);
+                None
+            }
+            Report::Extended { after, uris } => {
+                let live = self.calls.get_mut(key)?;
+                let planned = planned(&live.plan, after)?.clone();
+                let further =
+                    uris.iter().map(|uri| PlannedAttempt { uri: uri.text(), ..planned.clone() });
+                let further: Vec<_> = further.collect();
+                let at = usize::from(after).min(live.plan.len());
+                live.plan.splice(at..at, further);
+                None
+            }
+            Report::Taken => {
+                self.write(id, at, fact::Taken {}, Durability::Buffered);
+                None
+            }
+            Report::Referred { attempt } => {
+                self.referred(key, attempt, at);
+                None
+            }
+            Report::HandedOver { attempt, by, status } => {
+                let target = self.target(key, attempt);
+                self.metrics.attempt(target.as_ref(), "handed_over", status);
+                let (leg, by) = (u16::from(attempt), translate::means(by));
+                self.write(id, at, fact::HandedOver { leg, by, status }, Durability::Durable);
+                // Whether it was connected is not known. A cap that must not be exceeded counts it,
+                // unless that waits for the end of the call.
+                let hold = self.calls.get(key).and_then(|live| live.hold_of(attempt));
+                let waits = self.outcomes.has_connection_due(id);
+                if let Some(hold) = hold.filter(|_| !waits) {
+                    self.settle(id, hold, Counts::Connected, at, Durability::Durable);
+                }
+                None
+            }
+            Report::TransferStarted { attempt, uri } => {
+                let live = self.calls.get_mut(key)?;
+                let planned = PlannedAttempt {
+                    uri: uri.text(),
+                    // What is owed for the call is owed as before.
+                    terms: None,
+                    ..planned(&live.plan, live.attempt)?.clone()
+                };
+                let started = translate::attempt_started(attempt, &planned, &self.parts.currency);
+                live.plan.push(planned);
+                self.write(id, at, started, Durability::Buffered);
+                None
+            }
+            Report::TransferFailed { attempt, status, reason } => {
+                let leg = u16::from(attempt);
+                let failed = fact::AttemptFailed { leg, status, q850: None, reason };
+                self.write(id, at, failed, Durability::Buffered);
+                None
+            }
+            Report::Transferred { attempt } => {
+                let leg = u16::from(attempt);
+                let (dialogs, _) = self.take_dialogs(key);
+                self.write(id, at, fact::Transferred { leg, dialogs }, Durability::Buffered);
+                None
+            }
+            Report::Answered { attempt } => {
+                let target = self.target(key, attempt);
+                self.metrics.attempt(target.as_ref(), "answered", Some(200));
+                let leg = u16::from(attempt);
+                let (dialogs, codec) = self.take_dialogs(key);
+                self.write(id, at, fact::Answered { leg, dialogs, codec }, Durability::Durable);
+                // Of one that was about to ring beside it.
+                self.release(key, at, |held| held > attempt);
+                let live = self.calls.get_mut(key)?;
+                live.answered = Some(at);
+                live.attempt = attempt;
+                let admitted = live.admitted;
+                let terms = planned(&live.plan, attempt).and_then(|planned| planned.terms);
+                if let Some(hold) = live.hold_of(attempt) {
+                    self.settle(id, hold, Counts::Connected, at, Durability::Durable);
+                }
+                self.metrics.answered(at.since(admitted));
+                let converts_at =
+                    terms.map(|terms| at + Duration::from_secs(u64::from(terms.seconds)));
+                if let Some(live) = self.calls.get_mut(key) {
+                    live.converts_at = converts_at;
+                }
+                converts_at
+            }
+            Report::Confirmed => {
+                self.write(id, at, fact::Confirmed {}, Durability::Buffered);
+                let live = self.calls.get_mut(key)?;
+                live.confirmed = true;
+                // An ACK that came after the threshold: the timer has gone by without effect.
+                live.converts_at.filter(|due| *due <= at)
+            }
+            Report::Ended { party, reason, status, q850 } => {
+                // The end and the threshold may be handled in one turn, in this order.
+                let over = last_heard.unwrap_or(at);
+                let live = self.calls.get_mut(key);
+                let due = live.and_then(|live| {
+                    // Whoever hangs up took the answer, though its ACK was lost.
+                    live.confirmed |= party == Party::Caller;
+                    live.converts_at
+                });
+                if let Some(due) = due.filter(|due| *due <= over) {
+                    self.converted(key, due);
+                }
+                let answered = self.calls.get(key).and_then(|live| live.answered);
+                let ended = fact::Ended {
+                    party: translate::party(party),
+                    reason,
+                    status,
+                    q850: q850.map(u16::from),
+                    talk_ms: answered.zip(last_heard).map(|(from, to)| to.ms_since(from)),
+                };
+                self.conclude(id, at, &ended);
+                self.release(key, at, |_| true);
+                self.write(id, at, ended, Durability::Durable);
+                if let Some(live) = self.calls.remove(key) {
+                    self.parts.live.fetch_sub(1, Ordering::Relaxed);
+                    self.parts.limits.leave(live.trunk);
+                    if let Some(number) = live.pinned {
+                        self.parts.deciding.call_ended(number, self.parts.clock.wall());
+                    }
+                    let talk = live.answered.map(|answered| over.since(answered));
+                    self.metrics.ended(party, reason, talk);
+                }
+                None
+            }
+        }
+    }
+
+    /// What names the dialogs of a call whose answer is reported next, and what is spoken in it.
+    pub fn dialogs(
+        &mut self,
+        key: CallKey,
+        caller: DialogPrint,
+        target: DialogPrint,
+        codec: Option<SmolStr>,
+    ) {
+        self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }, codec));
+    }
+
+    fn take_dialogs(&mut self, key: CallKey) -> (Option<fact::Dialogs>, Option<SmolStr>) {
+        match self.dialogs.take() {
+            Some((call, dialogs, codec)) if call == key => (Some(dialogs), codec),
+            Some(_) | None => (None, None),
+        }
+    }
+
+    /// What the next process says to both ends of that call, should this one die.
+    pub fn farewells(&mut self, key: CallKey, farewells: &[Farewell; 2], now: Mono) {
+        let Some(live) = self.calls.get(key) else { return };
+        let [caller, target] = farewells.each_ref().map(translate::farewell);
+        let fact = fact::Farewells { caller, target };
+        self.write(live.id, now, fact, Durability::Buffered);
+    }
+
+    /// A party of a call that a crash had left up hangs up. The first to do so tells its true end.
+    pub fn orphan_ended(&mut self, id: CallId, at: Mono, party: Party, q850: Option<u8>) {
+        if !self.parts.orphans.end(id) {
+            return;
+        }
+        let reason = match party {
+            Party::Caller => Reason::CallerHungUp,
+            Party::Target => Reason::TargetHungUp,
+            Party::System => Reason::NodeRestart,
+        };
+        let (party, q850) = (translate::party(party), q850.map(u16::from));
+        let ended = fact::Ended { party, reason, status: 200, q850, talk_ms: None };
+        self.write(id, at, ended, Durability::Durable);
+        self.metrics.orphan_ended();
+    }
+
+    /// A call is still up at the moment its terms name.
+    pub fn converted(&mut self, key: CallKey, at: Mono) {
+        let Some(live) = self.calls.get_mut(key) else { return };
+        // Nobody pays for a call that its caller never took.
+        if !live.confirmed || live.converts_at.take_if(|due| *due <= at).is_none() {
+            return;
+        }
+        let (id, leg) = (live.id, u16::from(live.attempt));
+        self.write(id, at, fact::Converted { leg }, Durability::Durable);
+        self.metrics.converted();
+    }
+
+    /// The carrier may call the target from now on, whether or not it ever tells what became of that:
+    /// the end of the call, or the next process, says if it counts as connected.
+    fn referred(&mut self, key: CallKey, attempt: AttemptNumber, at: Mono) {
+        let Some(live) = self.calls.get(key) else { return };
+        let Some(planned) = planned(&live.plan, attempt) else { return };
+        let Parts { deciding, clock, currency, .. } = &self.parts;
+        let (id, hold) = (live.id, live.hold_of(attempt));
+        let waiting = hold.map(|hold| deciding.waiting_for(hold, Counts::Connected));
+        let buckets: Vec<_> = waiting.iter().flatten().map(translate::connection).collect();
+        let hold = hold.filter(|_| !buckets.is_empty());
+        if hold.is_some() && self.outcomes.follow(id, Stamp::new(clock.wall(), live.admitted)) {
+            let started = translate::attempt_started(attempt, planned, currency);
+            self.outcomes.note(&Fact::of_call(id, Stamp::new(clock.wall(), at), started));
+        }
+        let referred = fact::Referred { leg: u16::from(attempt), hold, buckets };
+        self.write(id, at, referred, Durability::Buffered);
+    }
+
+    /// The call is over: its record says what its caps count.
+    fn conclude(&mut self, id: CallId, at: Mono, ended: &fact::Ended) {
+        let stamp = Stamp::new(self.parts.clock.wall(), at);
+        let ended = Fact::of_call(id, stamp, ended.clone());
+        for (hold, counts) in self.outcomes.end(&ended) {
+            if self.parts.deciding.conclude(hold, &translate::used(&counts), at) {
+                self.write(id, at, fact::HoldReleased { hold }, Durability::Buffered);
+            }
+        }
+    }
+
+    pub(super) fn target(&self, key: CallKey, attempt: AttemptNumber) -> Option<TargetId> {
+        Some(planned(&self.calls.get(key)?.plan, attempt)?.target.clone())
+    }
+}
