@@ -131,6 +131,12 @@ impl Dialog {
         self.remote_cseq = early.remote_cseq;
     }
 
+    /// Leaves room for requests that were sent here before, fewer than `count`, of which nothing is
+    /// known any more.
+    pub fn pass_over(&mut self, count: u32) {
+        self.local_cseq = self.local_cseq.wrapping_add(count) & CSEQ_MAX;
+    }
+
     /// Whether a request belongs here: Call-ID and both tags (RFC 3261 §12.2.2).
     pub fn matches(&self, request: &Headers) -> bool {
         request.call_id() == self.call_id

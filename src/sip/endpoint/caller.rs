@@ -49,6 +49,8 @@ pub(super) struct Onward {
     pub(super) policy: LegPolicy,
     /// When the call is taken away whatever state it is in (spec/sip D16).
     pub(super) reap_at: Mono,
+    /// What the caller was told though its call was answered: the answer waited for its PRACK.
+    pub(super) failed: Option<u16>,
     pub(super) max_forwards: u8,
     pub(super) caller: Caller,
     /// Display name of From as written, with its quotes.
@@ -124,6 +126,7 @@ impl Endpoint {
         let onward = Box::new(Onward {
             policy: rules.dialog,
             reap_at: now + limits.max_call + REAP_AFTER_ADMISSION,
+            failed: None,
             max_forwards: request.max_forwards().unwrap_or(70) - 1,
             caller,
             display: Bytes::copy_from_slice(request.from().display()),
@@ -339,6 +342,7 @@ impl CallEntry {
     /// answer was held back, and now it is too late for it.
     pub(super) fn fail_caller(&mut self, status: u16, wire: &mut Wire, now: Mono) {
         wire.respond(self.caller.invite, status, Some(&self.caller.tag), |_, _| {}, None, now);
+        self.onward.failed = Some(status);
         self.caller.state = LegState::Settled;
         self.caller.rest();
     }

@@ -661,7 +661,10 @@ impl CallEntry {
     }
 
     /// Reports what became of the call.
-    fn tell(&mut self, key: CallKey, report: Report, wire: &mut Wire, now: Mono) {
+    fn tell(&mut self, key: CallKey, mut report: Report, wire: &mut Wire, now: Mono) {
+        if let (Report::Ended { status, .. }, Some(failed)) = (&mut report, self.onward.failed) {
+            *status = failed;
+        }
         if self.rare.is_some() && matches!(report, Report::Ended { .. }) {
             self.rare_ended(wire, now);
         }

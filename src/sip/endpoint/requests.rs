@@ -9,6 +9,7 @@ use crate::sip::flow::Flow;
 use crate::sip::ids::{self, CallKey, TransactionKey};
 use crate::sip::leg::event::{Body, LegEvent};
 use crate::sip::leg::offer_answer::digest;
+use crate::sip::leg::provisional::Provisionals;
 use crate::sip::leg::{LegState, Reinvite, Reliable};
 use crate::sip::message::{HeaderName, Headers, Method, Reason, Request, Scheme, Writer};
 use crate::sip::transaction::{Outputs as Effects, ServerKey, invite_server, server};
@@ -290,16 +291,16 @@ impl Endpoint {
         let Some(entry) = self.calls.get_mut(call) else { return };
         if side == Side::Caller && entry.caller.state == LegState::Early {
             if entry.call.is_answered() {
+                if entry.caller.provisionals().is_some_and(Provisionals::holds_answers) {
+                    // The answer cannot be told: a PRACK is missing.
+                    entry.fail_caller(487, &mut self.wire, now);
+                }
                 // The answer is in the journal: the caller is told, and the BYE that ends what it
                 // opened waits for the ACK.
                 self.drive(call, side.event(LegEvent::HungUp { why, q850 }), now);
                 let Some(entry) = self.calls.get_mut(call) else { return };
                 if let Some(confirmation) = entry.caller.confirmation.as_mut() {
                     confirmation.hang_up = Some(None);
-                } else if entry.caller.state == LegState::Early {
-                    // It was not told yet: a PRACK was missing.
-                    entry.fail_caller(487, &mut self.wire, now);
-                    self.settle(call);
                 }
                 return;
             }

@@ -23,6 +23,10 @@ use super::requests::reason_of;
 use super::wire::{Fork, Machine, Owner};
 use super::{Endpoint, Side};
 
+/// More than we send in an early dialog, of which nothing is left when its answer comes too late: the
+/// BYE has a higher number than each PRACK. Gaps are fine (RFC 3261 §12.2.2).
+const EARLY_REQUESTS: u32 = 1 << 10;
+
 impl Endpoint {
     pub(super) fn response(&mut self, response: &Response, flow: Flow, now: Mono) {
         self.wire.counters.response_in(response.status());
@@ -284,6 +288,7 @@ impl Endpoint {
         self.wire.acknowledge(transaction.unwrap_or_default(), &dialog, cseq, None);
         let account = transaction.and_then(|it| self.wire.challenges.account_of(it)).cloned();
         dialog.set_account(account);
+        dialog.pass_over(EARLY_REQUESTS);
         let reason: &[u8] = b"SIP;cause=487;text=\"Request Terminated\"";
         let more = |writer: &mut crate::sip::message::Writer| {
             writer.header(crate::sip::message::HeaderName::Reason, reason);

@@ -140,12 +140,17 @@ impl Provisionals {
     /// [`Provisionals::held_answer`]. What has not been said before the answer is not said.
     pub fn answer(&mut self, body: Option<Body>) -> Option<Option<Body>> {
         self.waiting.clear();
-        if self.unacknowledged.as_ref().is_some_and(|it| it.has_body) {
+        if self.holds_answers() {
             self.held_answer = Some(body);
             return None;
         }
         self.is_over = true;
         Some(body)
+    }
+
+    /// Whether an answer would have to wait.
+    pub fn holds_answers(&self) -> bool {
+        self.unacknowledged.as_ref().is_some_and(|it| it.has_body)
     }
 
     /// The answer, once it may be sent.

@@ -63,8 +63,9 @@ pub struct Targets {
 /// Fields of the `sip` table that are not about policy: [`crate::sip::target`] reads them.
 const AGREED: [&str; 4] = ["credentials", "delivery", "redirect", "refer"];
 
-/// How long a call waits for its turn if nothing else is said, and at most.
-const QUEUE_MS: u32 = 1_000;
+/// How long a call may wait for its turn at most, under a carrier's limits too. A target's calls
+/// wait so long if nothing else is said.
+pub(crate) const QUEUE_MS_MAX: u32 = 1_000;
 
 impl Targets {
     /// `contact_bytes` is the length of our longest Contact.
@@ -174,7 +175,7 @@ fn compile(
             },
             cps_max: outbound.max_cps_per_ip,
             channels_max: outbound.max_channels,
-            queue: Duration::from_millis(outbound.queue_ms.unwrap_or(QUEUE_MS).into()),
+            queue: Duration::from_millis(outbound.queue_ms.unwrap_or(QUEUE_MS_MAX).into()),
         }),
         long_over_tcp: outbound.long_over_tcp,
         probe: outbound.probe.map(|probe| ProbeRules {
@@ -198,9 +199,9 @@ fn checks(outbound: &Outbound, contact_bytes: usize) -> Vec<PolicyFault> {
             "give the listener a shorter name in sip.advertise",
         ));
     }
-    if outbound.queue_ms.is_some_and(|ms| ms > QUEUE_MS) {
+    if outbound.queue_ms.is_some_and(|ms| ms > QUEUE_MS_MAX) {
         let value = outbound.queue_ms.unwrap_or_default().to_string();
-        let remedy = format!("write 0 to {QUEUE_MS} milliseconds");
+        let remedy = format!("write 0 to {QUEUE_MS_MAX} milliseconds");
         faults.push(PolicyFault::new("queue_ms", value, "is longer than a caller waits", remedy));
     }
     for (field, limit) in

@@ -11,7 +11,7 @@ use super::carriers::{self, Carriers};
 use super::certified::{Certified, NamedSource, SharedName};
 use super::failure::{FailureMap, MapFault};
 use super::number::NumberRules;
-use super::profile::{CarrierTransport, InboundAuth, Outbound, Profile};
+use super::profile::{CarrierTransport, InboundAuth, Limits, Outbound, Profile};
 use super::shared;
 use super::source::{Ambiguity, Source, Sources};
 use super::{Overrides, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener, Trunks};
@@ -21,12 +21,10 @@ use crate::sip::dialog::transport_of;
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::message::{Scheme, Uri};
+use crate::sip::policy::targets::QUEUE_MS_MAX;
 use crate::sip::policy::template::Scope;
 use crate::sip::policy::{AnswerPolicy, Destinations, HeaderRules, PolicyFault};
 use crate::sip::target::Delivery;
-
-/// How long a call may wait for its turn at most.
-const QUEUE_MS_MAX: u32 = 1_000;
 
 pub(super) fn compile(
     configs: &[TrunkConfig],
@@ -135,7 +133,7 @@ impl Entry<'_> {
             queue: Duration::from_millis(queue_ms.into()),
             answers: (!headers.is_empty()).then(|| Arc::new(AnswerPolicy { headers })),
             destinations: Arc::new(destinations),
-            requests: self.requests(&profile),
+            requests: requests(&profile.limits),
             account: config.credentials.as_ref().map(|it| Arc::new(Account::new(owner, it))),
             users: config.digest.as_ref().filter(|_| asks).map(|it| Arc::new(Users::new(it))),
             register: config.register.clone(),
@@ -177,17 +175,6 @@ impl Entry<'_> {
             let value = lookup(&raw, &fault.path).map(Value::to_string).unwrap_or_default();
             self.fault(&fault.path, value, fault.problem, "see carrier-configs/README.md")
         })
-    }
-
-    /// How fast each of the carrier's addresses may ask for something new (spec/sip S2).
-    fn requests(self, profile: &Profile) -> Option<Rate> {
-        let (config, limits) = (self.config, &profile.limits);
-        let per_s = config.max_requests_per_s.or(limits.max_requests_per_s);
-        let burst = config.max_requests_burst.or(limits.max_requests_burst);
-        let per_s = per_s.unwrap_or(Rate::OF_A_TRUNK.per_s);
-        // Four seconds' worth where only the rate is told.
-        let burst = burst.unwrap_or_else(|| per_s.saturating_mul(4));
-        (per_s > 0).then(|| Rate { per_s, burst: burst.max(1) })
     }
 
     fn unknown_carrier(self, name: &SmolStr, carriers: &Carriers) -> TrunkFault {
@@ -499,6 +486,14 @@ fn merge(base: &mut Value, overrides: &serde_json::Map<String, Value>) {
             }
         }
     }
+}
+
+/// How fast each of the carrier's addresses may ask for something new (spec/sip S2).
+fn requests(limits: &Limits) -> Option<Rate> {
+    let per_s = limits.max_requests_per_s.unwrap_or(Rate::OF_A_TRUNK.per_s);
+    // Four seconds' worth where only the rate is told.
+    let burst = limits.max_requests_burst.unwrap_or_else(|| per_s.saturating_mul(4));
+    (per_s > 0).then(|| Rate { per_s, burst: burst.max(1) })
 }
 
 /// The value at a path such as `inbound.cidrs[0]`.

@@ -67,12 +67,6 @@ pub struct TrunkConfig {
     /// New calls per second; absent for what the carrier file says.
     #[serde(default)]
     pub max_cps: Option<u32>,
-    /// Requests outside calls, each second and at once, from each of the carrier's addresses;
-    /// absent for what the carrier file says. 0 is no limit.
-    #[serde(default)]
-    pub max_requests_per_s: Option<u32>,
-    #[serde(default)]
-    pub max_requests_burst: Option<u32>,
     /// What the carrier's challenges are answered with, and its registrar's.
     #[serde(default)]
     pub credentials: Option<AccountConfig>,

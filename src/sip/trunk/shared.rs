@@ -90,13 +90,16 @@ mod tests {
 
     #[test]
     fn trunks_that_ask_for_a_proof_may_share_a_network() {
-        let trunks = compile(&[trunk("a", "alice"), trunk("b", "bob")]).unwrap();
-        let identify =
-            |ip: &str| trunks.identify(ListenerId(0), Transport::Udp, ip.parse().unwrap());
+        let before = compile(&[trunk("a", "alice"), trunk("b", "bob")]).unwrap();
+        let after = compile(&[trunk("c", "carol"), trunk("b", "bob")]).unwrap().following(&before);
 
-        assert_eq!(identify("192.0.2.7"), Some(TrunkIndex(0)), "the first asks");
-        let again = compile(&[trunk("c", "carol"), trunk("a", "alice"), trunk("b", "bob")]);
-        assert_eq!(again.unwrap().following(&trunks).iter().len(), 3, "after a reload too");
+        let (listener, udp, ip) = (ListenerId(0), Transport::Udp, [192, 0, 2, 7].into());
+        let sharers = |trunks: &Trunks, asks: u16| {
+            assert_eq!(trunks.identify(listener, udp, ip), Some(TrunkIndex(asks)));
+            trunks.sources.sharers(listener, udp, ip, TrunkIndex(asks)).to_vec()
+        };
+        assert_eq!(sharers(&before, 0), [TrunkIndex(0), TrunkIndex(1)]);
+        assert_eq!(sharers(&after, 2), [TrunkIndex(2), TrunkIndex(1)], "a is gone, c is new");
     }
 
     #[test]

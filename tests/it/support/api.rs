@@ -140,15 +140,21 @@ pub(crate) fn knows_ping(api: SocketAddr, ping_id: &str) -> Result<bool> {
 
 /// The sum over all label sets of each metric.
 pub(crate) fn metrics(api: SocketAddr) -> Result<BTreeMap<String, f64>> {
-    let reply = http::get(api, "/metrics")?;
-    ensure!(reply.status == 200, "GET /metrics: {} {}", reply.status, reply.body);
     let mut sums = BTreeMap::new();
-    for line in reply.body.lines().filter(|line| !line.starts_with('#')) {
-        let Some((series, value)) = line.rsplit_once(' ') else { continue };
-        let name = series.split('{').next().unwrap_or(series);
-        *sums.entry(name.to_owned()).or_insert(0.0) += value.parse::<f64>()?;
+    for (series, value) in series(api)? {
+        let name = series.split('{').next().unwrap_or(&series);
+        *sums.entry(name.to_owned()).or_insert(0.0) += value;
     }
     Ok(sums)
+}
+
+/// Each metric with its labels, as it is written.
+pub(crate) fn series(api: SocketAddr) -> Result<BTreeMap<String, f64>> {
+    let reply = http::get(api, "/metrics")?;
+    ensure!(reply.status == 200, "GET /metrics: {} {}", reply.status, reply.body);
+    let lines = reply.body.lines().filter(|line| !line.starts_with('#'));
+    let series = lines.filter_map(|line| line.rsplit_once(' '));
+    series.map(|(series, value)| Ok((series.to_owned(), value.parse()?))).collect()
 }
 
 /// Counters that stay at zero as long as all is well.

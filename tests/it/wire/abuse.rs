@@ -130,6 +130,8 @@ const FLOOD: usize = 50_000;
 /// More than the server may grow by in a flood: about a third of the 150 MB that are sent.
 const GROWTH_MAX: u64 = 48 << 20;
 
+const DROPPED_BY_SOURCE: &str = r#"tollbridge_sip_dropped_total{reason="acl"}"#;
+
 /// Sends a flood while calls are up; somebody else is answered all the while.
 fn flood(stage: &mut Stage, mut source: Line) -> Result<Line> {
     let mut crowd = Crowd::up(stage, 20)?;
@@ -158,7 +160,14 @@ fn flood(stage: &mut Stage, mut source: Line) -> Result<Line> {
 fn a_flood_from_a_stranger_costs_no_byte_and_no_call() {
     play(&[ONE_ADDRESS], |stage| {
         let mut source = flood(stage, from_elsewhere(stage)?)?;
-        source.expect_silence(Duration::from_millis(100)).context("at the stranger")?;
+        // Nor does who writes without a fault, or names what may be a call of ours.
+        for n in 0..1_000 {
+            let id = if n % 2 == 0 { format!("whole{n}") } else { format!("tb00-{n:016x}") };
+            source.send(with_body(&source, &stage.invite(), &id, &[], SDP))?;
+        }
+        source.expect_silence(Duration::from_millis(300)).context("at the stranger")?;
+        let dropped = api::series(stage.api)?[DROPPED_BY_SOURCE];
+        ensure!(dropped > 500.0, "{dropped} dropped as a stranger's");
         stage.is_well("after-flood")?;
         stage.is_clean()
     });

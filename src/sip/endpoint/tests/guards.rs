@@ -72,7 +72,7 @@ fn new_calls_are_refused_while_behind_and_come_back_at_different_times() {
 #[test]
 fn a_trunk_over_its_rate_hears_503_a_few_times_and_is_never_cut_off() {
     let limits = serde_json::json!({ "max_requests_per_s": 10, "max_requests_burst": 20 });
-    let mut rig = rig_with(|_| {}, limits);
+    let mut rig = rig_with(|_| {}, serde_json::json!({ "limits": limits }));
     let (mut caller, mut target) = rig.connected();
     let transactions = rig.endpoint.transactions();
     let mut sent = 0;

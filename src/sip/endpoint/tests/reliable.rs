@@ -67,6 +67,24 @@ fn requests_after_the_answer_count_on_from_the_pracks() {
 }
 
 #[test]
+fn the_bye_to_an_answer_that_comes_too_late_counts_on_from_the_pracks() {
+    let (mut rig, mut caller, mut target) = offering(Support::Supported);
+    for rseq in [1, 2, 3] {
+        progress(&mut rig, &mut target, rseq, "");
+    }
+    caller.cancel(&mut rig);
+    target.news(&mut rig, 1);
+    target.fields = String::new();
+    target.respond_to_invite(&mut rig, 200, SDP_B);
+
+    let requests = target.news(&mut rig, 1);
+    let [ack, bye] = &requests[..] else { panic!("{requests:?}") };
+    assert_eq!(header(ack, "CSeq"), "1 ACK");
+    let number = header(bye, "CSeq").strip_suffix(" BYE").unwrap();
+    assert!(number.parse::<u32>().unwrap() > 4, "{bye}");
+}
+
+#[test]
 fn a_repeated_response_is_neither_confirmed_nor_passed_on_again() {
     let (mut rig, mut caller, mut target) = offering(Support::Supported);
     progress(&mut rig, &mut target, 5, "");
@@ -204,8 +222,8 @@ fn an_unconfirmed_response_is_repeated_and_at_last_the_call_refused() {
     assert_eq!(statuses[6], 500);
     assert_eq!(target.requests(&mut rig)[..1], ["BYE"]);
     let reason = Reason::PrackMissing;
-    let ended = Report::Ended { party: Party::System, reason, status: 200, q850: None };
-    assert_eq!(rig.reports().last(), Some(&ended));
+    let ended = Report::Ended { party: Party::System, reason, status: 500, q850: None };
+    assert_eq!(rig.reports().last(), Some(&ended), "what the caller heard");
 }
 
 #[test]
@@ -303,12 +321,30 @@ fn a_caller_who_leaves_while_the_answer_waits_is_answered_all_the_same() {
         rig.pass(40 * S);
 
         let statuses = caller.statuses(&mut rig);
-        assert!(statuses.iter().any(|it| matches!(it, 487 | 500)), "{method}: {statuses:?}");
+        let heard = statuses.iter().find(|it| matches!(it, 487 | 500));
+        assert!(heard.is_some(), "{method}: {statuses:?}");
+        let Some(Report::Ended { status: told, .. }) = rig.reports().last() else {
+            panic!("{method}: {:?}", rig.reports())
+        };
+        assert_eq!(Some(told), heard, "{method}");
         assert!(target.requests(&mut rig).contains(&String::from("BYE")), "{method}");
         target.respond_to_all(&mut rig, 200);
         rig.pass(80 * S);
         assert_eq!((rig.endpoint.calls(), rig.endpoint.transactions()), (0, 0), "{method}");
     }
+}
+
+#[test]
+fn a_target_that_hangs_up_while_the_answer_waits_leaves_a_call_that_was_refused() {
+    let (mut rig, mut caller, mut target) = required_by_caller();
+    target.respond(&mut rig, 183, SDP_B);
+    target.respond_to_invite(&mut rig, 200, SDP_B);
+    target.request(&mut rig, "BYE", "");
+
+    assert_eq!(caller.statuses(&mut rig), [100, 183, 500]);
+    let (party, reason) = (Party::Target, Reason::TargetHungUp);
+    let ended = Report::Ended { party, reason, status: 500, q850: None };
+    assert_eq!(rig.reports().last(), Some(&ended));
 }
 
 #[test]
