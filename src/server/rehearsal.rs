@@ -58,9 +58,8 @@ pub struct Ground {
     pub clock: Arc<SetClock>,
 }
 
-/// A process that does nothing by itself. Dropped, it was killed.
+/// A process that does nothing by itself, but for its endpoint. Dropped, it was killed.
 pub struct Rehearsal {
-    pub endpoint: Endpoint,
     pub bridge: Bridge,
     pub deciding: Arc<Deciding>,
     pub durable: Arc<DurableMark>,
@@ -122,7 +121,7 @@ impl Blueprint {
         ground: &Ground,
         dir: &Path,
         seed: u128,
-    ) -> Result<Rehearsal, RehearsalError> {
+    ) -> Result<(Endpoint, Rehearsal), RehearsalError> {
         let Self { settings, trunks, targets, .. } = self;
         let Ground { disk, book, clock } = ground;
         let now = Clock::Set(Arc::clone(clock));
@@ -193,8 +192,7 @@ impl Blueprint {
             orphans: Arc::new(OpenOrphans::new(awaited)),
         };
         let bridge = Bridge::new(parts, Arc::default(), CallMetrics::register(), now.mono());
-        Ok(Rehearsal {
-            endpoint,
+        let process = Rehearsal {
             bridge,
             deciding,
             durable,
@@ -204,7 +202,8 @@ impl Blueprint {
             recovery,
             opening,
             farewells,
-        })
+        };
+        Ok((endpoint, process))
     }
 }
 

@@ -38,6 +38,14 @@ pub(crate) struct Habits {
     pub(crate) changes_tag: bool,
     /// How often the answer is sent again although it was acknowledged (target).
     pub(crate) repeats_answer: u8,
+    /// It uses reliable provisional responses (RFC 3262): the caller says so in its INVITE and sends
+    /// its PRACK after so long, the target makes its responses reliable where it may.
+    pub(crate) reliable: Option<Duration>,
+    /// The caller takes no provisional responses but reliable ones.
+    pub(crate) insists_on_reliable: bool,
+    /// What the caller's INVITE, or a target's answer to one that knows session timers, says of the
+    /// session (RFC 4028): header lines.
+    pub(crate) session: &'static str,
     pub(crate) on_bye: Reply,
     pub(crate) on_reinvite: Reply,
     pub(crate) on_request: Reply,
@@ -89,6 +97,18 @@ impl Habits {
             6 => habits.bye_when_ringing = Some(ms(rng, 0, 1_000)),
             _ => {}
         }
+        if one_in(rng, 3) {
+            habits.reliable = Some(if one_in(rng, 4) { ms(rng, 0, 3_000) } else { Duration::ZERO });
+            habits.insists_on_reliable = one_in(rng, 4);
+        }
+        habits.session = match rng.u8(..12) {
+            0 => "Supported: timer\r\n",
+            1 => "Supported: timer\r\nSession-Expires: 1800\r\n",
+            2 => "Supported: timer\r\nSession-Expires: 90;refresher=uas\r\nMin-SE: 90\r\n",
+            3 => "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n",
+            4 => "Supported: timer\r\nSession-Expires: 60\r\n",
+            _ => "",
+        };
         match rng.u8(..20) {
             0..2 => habits.ack = None,
             2..5 => habits.ack = Some(ms(rng, 0, 12_000)),
@@ -112,6 +132,12 @@ impl Habits {
                 _ => OnCancel::Ignore,
             },
             ..Self::in_a_call(rng)
+        };
+        habits.reliable = (!one_in(rng, 3)).then_some(Duration::ZERO);
+        habits.session = match rng.u8(..3) {
+            0 => "Require: timer\r\nSession-Expires: 90;refresher=uac\r\n",
+            1 => "Session-Expires: 90;refresher=uas\r\n",
+            _ => "",
         };
         if one_in(rng, 12) {
             return Self { vanish: Some(Duration::ZERO), ..habits };

@@ -16,6 +16,7 @@ use crate::sip::leg::policy::LegPolicy;
 use crate::sip::policy::config::{EarlyMedia, EmptyProgress, PassOrDrop, ProgressPolicy};
 use crate::sip::policy::{ProgressRules, TargetConfig, TargetPolicy, Targets};
 use crate::sip::trunk::Carriers;
+use crate::sip::trunk::profile::Support;
 
 use super::habits::{ms, one_in};
 use super::stage::NOWHERE;
@@ -82,7 +83,10 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
-                dialog: LegPolicy::default(),
+                dialog: LegPolicy {
+                    reliable: rng.bool().then_some(Support::Supported),
+                    ..LegPolicy::default()
+                },
                 manner: manner(rng, attempt > 1 && together),
                 rules: None,
                 handover: None,

@@ -34,6 +34,18 @@ pub enum Sabotage {
     ChangedRepeat,
     /// The first INVITE that is a second attempt goes out twice, on two branches.
     SecondInvite,
+    /// The first confirmation of a provisional response is swallowed.
+    LostPrack,
+    /// A reliable provisional response is followed by another before its PRACK.
+    SecondReliable,
+    /// Reliable provisional responses leave out a number.
+    SkippedRseq,
+    /// A provisional response is reliable that need not be.
+    UnaskedReliable,
+    /// UPDATE leaves before the first PRACK.
+    EarlyUpdate,
+    /// An INVITE to a target asks for a session of ten seconds.
+    ShortSession,
     /// The disk loses the end of what it had synced.
     LostFact,
     /// A cap is used beyond its limit.
@@ -48,7 +60,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All there are.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::LostAck,
         Self::LostFinal,
         Self::SecondFinal,
@@ -59,6 +71,12 @@ impl Sabotage {
         Self::Leak,
         Self::ChangedRepeat,
         Self::SecondInvite,
+        Self::LostPrack,
+        Self::SecondReliable,
+        Self::SkippedRseq,
+        Self::UnaskedReliable,
+        Self::EarlyUpdate,
+        Self::ShortSession,
         Self::LostFact,
         Self::OverReserved,
         Self::LostEnd,
@@ -79,6 +97,12 @@ impl Sabotage {
             Self::Leak => "leak",
             Self::ChangedRepeat => "changed-repeat",
             Self::SecondInvite => "second-invite",
+            Self::LostPrack => "lost-prack",
+            Self::SecondReliable => "second-reliable",
+            Self::SkippedRseq => "skipped-rseq",
+            Self::UnaskedReliable => "unasked-reliable",
+            Self::EarlyUpdate => "early-update",
+            Self::ShortSession => "short-session",
             Self::LostFact => "lost-fact",
             Self::OverReserved => "over-reserved",
             Self::LostEnd => "lost-end",
@@ -87,8 +111,13 @@ impl Sabotage {
         }
     }
 
-    /// What of the verdict on it tells that it was this that was noticed.
-    pub fn verdict(self) -> &'static str {
+    /// Whether a verdict tells that it was this that was noticed.
+    pub fn is_told_by(self, verdict: &str) -> bool {
+        self.telling().split('|').any(|telling| verdict.contains(telling))
+    }
+
+    /// What of the verdict tells it; one of several.
+    fn telling(self) -> &'static str {
         match self {
             Self::LostAck => "a final response got no ACK",
             Self::LostFinal => "the caller was answered None",
@@ -98,9 +127,16 @@ impl Sabotage {
             Self::OldNumber => "number 1 after",
             Self::LostRoute => "routes [], not",
             Self::Leak => "it names the other side",
-            Self::ChangedRepeat => "two different final responses",
+            Self::ChangedRepeat => "a final response is repeated with a change",
             Self::SecondInvite => "two INVITEs",
-            Self::LostFact => "was durable",
+            Self::LostPrack => "a reliable response got no PRACK",
+            Self::SecondReliable => "before the last one's PRACK",
+            Self::SkippedRseq => " after Some(",
+            Self::UnaskedReliable => "a reliable response to one that takes none",
+            Self::EarlyUpdate => "an UPDATE before the first PRACK",
+            Self::ShortSession => "a session of 10 s",
+            // Whether it had been announced as durable when the process died is a matter of luck.
+            Self::LostFact => "I1: |I2: the journal has a gap",
             Self::OverReserved => "I5: ",
             Self::LostEnd => "I3: 0 ends",
             Self::LostRecord => "I3: its record is None",
@@ -174,9 +210,35 @@ impl Sabotage {
                 let call_id = show(&glance.call_id);
                 followed(text.replace(&call_id, &format!("again-{call_id}")))
             }
+            (Self::LostPrack, Start::Request { method: Method::Prack, .. }) => (None, None, None),
+            (Self::SecondReliable, Start::Response { .. }) if glance.rseq.is_some() => {
+                followed(numbered(&text, glance.rseq, 1))
+            }
+            (Self::SkippedRseq, Start::Response { .. }) if glance.rseq.is_some() => {
+                followed(numbered(&text, glance.rseq, 2))
+            }
+            (Self::UnaskedReliable, Start::Response { status: 180 }) if glance.rseq.is_none() => {
+                with(text.replacen("\r\n", "\r\nRequire: 100rel\r\nRSeq: 7\r\n", 1))
+            }
+            (Self::EarlyUpdate, Start::Request { method: Method::Prack, .. }) => {
+                let lines = text.split("\r\n").filter(|line| !line.starts_with("RAck:"));
+                let update = lines.collect::<Vec<_>>().join("\r\n").replace("PRACK", "UPDATE");
+                (Some(Bytes::from(update)), Some(message.clone()), None)
+            }
+            (Self::ShortSession, Start::Request { .. }) if new_invite => {
+                let lines = text.split("\r\n").filter(|line| !line.starts_with("Session-Expires:"));
+                let text = lines.collect::<Vec<_>>().join("\r\n");
+                with(text.replacen("\r\n", "\r\nSession-Expires: 10\r\n", 1))
+            }
             _ => as_it_is,
         }
     }
+}
+
+/// The same response with a later RSeq.
+fn numbered(text: &str, rseq: Option<u32>, later: u32) -> String {
+    let rseq = rseq.unwrap_or_default();
+    text.replacen(&format!("RSeq: {rseq}"), &format!("RSeq: {}", rseq + later), 1)
 }
 
 /// The header of a message, with an empty body announced.

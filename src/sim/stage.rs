@@ -24,7 +24,8 @@ pub(crate) fn trunks() -> Arc<Trunks> {
     let trunks = TRUNKS.get_or_init(|| {
         let config: TrunkConfig = serde_json::from_value(serde_json::json!({
             "id": "sim", "carrier": "loopback",
-            "inbound": { "cidrs": ["192.0.2.0/24"], "headers": { "pass": ["X-Pass"] } }
+            "inbound": { "cidrs": ["192.0.2.0/24"], "headers": { "pass": ["X-Pass"] } },
+            "dialog": { "100rel": "supported" },
         }))
         .expect("the simulated trunk is well formed");
         let trunks = Trunks::compile(&[config], &listeners(), &Carriers::built_in());

@@ -24,6 +24,14 @@ pub(crate) struct Glance {
     pub(crate) routes: Vec<Bytes>,
     pub(crate) record_routes: Vec<Bytes>,
     pub(crate) max_forwards: Option<u32>,
+    /// What Supported and Require name.
+    pub(crate) supported: Vec<Bytes>,
+    pub(crate) required: Vec<Bytes>,
+    pub(crate) rseq: Option<u32>,
+    /// The RSeq that RAck names.
+    pub(crate) rack: Option<u32>,
+    pub(crate) session_s: Option<u32>,
+    pub(crate) min_session_s: Option<u32>,
     pub(crate) body: Bytes,
 }
 
@@ -44,6 +52,8 @@ impl Glance {
         let (mut routes, mut record_routes) = (vec![], vec![]);
         let (mut from, mut to, mut call_id, mut cseq) = (None, None, None, None);
         let (mut contact, mut max_forwards, mut length) = (None, None, None);
+        let (mut supported, mut required) = (vec![], vec![]);
+        let (mut rseq, mut rack, mut session, mut min_session) = (None, None, None, None);
         for line in lines {
             let colon = memchr::memchr(b':', &line).ok_or("a line without a colon")?;
             let value = trim(&line.slice(colon + 1..));
@@ -60,6 +70,12 @@ impl Glance {
                 b"Contact" => once(&mut contact, value)?,
                 b"Max-Forwards" => once(&mut max_forwards, value)?,
                 b"Content-Length" => once(&mut length, value)?,
+                b"RSeq" => once(&mut rseq, value)?,
+                b"RAck" => once(&mut rack, value)?,
+                b"Session-Expires" => once(&mut session, value)?,
+                b"Min-SE" => once(&mut min_session, value)?,
+                b"Supported" => supported.extend(list(&value)),
+                b"Require" => required.extend(list(&value)),
                 b"Route" => routes.push(value),
                 b"Record-Route" => record_routes.push(value),
                 _ => {}
@@ -99,8 +115,23 @@ impl Glance {
             routes,
             record_routes,
             max_forwards: max_forwards.map(|value| number(&value)).transpose()?,
+            supported,
+            required,
+            rseq: rseq.map(|value| number(&value)).transpose()?,
+            rack: rack.map(|value| number(first_word(&value))).transpose()?,
+            session_s: session.map(|value| number(first_word(&value))).transpose()?,
+            min_session_s: min_session.map(|value| number(first_word(&value))).transpose()?,
             body,
         })
+    }
+
+    /// Whether its sender takes reliable provisional responses (RFC 3262).
+    pub(crate) fn takes_reliable(&self) -> bool {
+        self.supported.iter().chain(&self.required).any(|option| option == "100rel")
+    }
+
+    pub(crate) fn requires(&self, option: &str) -> bool {
+        self.required.iter().any(|required| required == option)
     }
 
     pub(crate) fn method(&self) -> Option<Method> {
@@ -138,12 +169,14 @@ pub(crate) struct Request<'a> {
     pub(crate) cseq: u32,
     pub(crate) contact: &'a str,
     pub(crate) record_routes: &'a [String],
+    /// More header lines, each with its end.
+    pub(crate) more: &'a str,
     pub(crate) body: &'a str,
 }
 
 impl Request<'_> {
     pub(crate) fn write(&self) -> Bytes {
-        let Self { uri, host, branch, from, to, call_id, cseq, contact, body, .. } = self;
+        let Self { uri, host, branch, from, to, call_id, cseq, contact, more, body, .. } = self;
         let method = self.method.name();
         let record_routes = routes(self.record_routes);
         let kind = kind_of(body);
@@ -152,7 +185,7 @@ impl Request<'_> {
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {host};rport;branch={branch}\r\n{record_routes}\
              Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
              CSeq: {cseq} {method}\r\nContact: <{contact}>\r\nUser-Agent: agent-of-{contact}\r\n\
-             X-Pass: ok\r\nX-Own: {contact}\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+             X-Pass: ok\r\nX-Own: {contact}\r\n{more}{kind}Content-Length: {length}\r\n\r\n{body}"
         ))
     }
 }
@@ -164,6 +197,7 @@ pub(crate) fn respond(
     tag: &str,
     contact: &str,
     record_routes: &[String],
+    more: &str,
     body: &str,
 ) -> Bytes {
     let mut text = format!("SIP/2.0 {status} Whatever\r\n");
@@ -179,7 +213,7 @@ pub(crate) fn respond(
     let (kind, length) = (kind_of(body), body.len());
     text.push_str(&format!(
         "\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <{contact}>\r\nServer: agent-of-{contact}\r\n\
-         X-Pass: ok\r\nX-Own: {contact}\r\n{kind}Content-Length: {length}\r\n\r\n{body}",
+         X-Pass: ok\r\nX-Own: {contact}\r\n{more}{kind}Content-Length: {length}\r\n\r\n{body}",
         show(&to.call_id)
     ));
     Bytes::from(text)
@@ -241,6 +275,17 @@ impl Iterator for Lines<'_> {
 
 fn trim(value: &Bytes) -> Bytes {
     value.slice_ref(value.trim_ascii())
+}
+
+/// The entries of a list.
+fn list(value: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
+    value.split(|byte| *byte == b',').map(|entry| value.slice_ref(entry.trim_ascii()))
+}
+
+/// Up to the first space or parameter.
+fn first_word(value: &Bytes) -> &[u8] {
+    let end = memchr::memchr2(b' ', b';', value).unwrap_or(value.len());
+    &value[..end]
 }
 
 /// What follows `mark`, up to the next parameter.

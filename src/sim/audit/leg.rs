@@ -1,6 +1,6 @@
 //! One side of a call as its messages show it: what we sent, what came, and what that allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) struct Leg {
     /// The peer said that it does not know the call.
     pub(super) forgotten: bool,
     pub(super) last_serial: u64,
+    /// Serials of the descriptions that were sent.
+    pub(super) described: BTreeSet<u64>,
     /// Of a process that died: nothing but responses may leave, and a farewell.
     pub(super) is_left: bool,
     /// Dialogs of processes that died, by our tag and the peer's.
@@ -44,6 +46,12 @@ pub(super) struct Dialog {
     pub(super) cseq: u32,
     pub(super) answered: bool,
     pub(super) ended: bool,
+    /// Of the last reliable provisional response in this dialog, heard or sent, and of the last that
+    /// was confirmed.
+    pub(super) rseq: Option<u32>,
+    pub(super) pracked: Option<u32>,
+    /// The one with that number has a description.
+    pub(super) describes: bool,
 }
 
 /// A request of ours.
@@ -94,6 +102,7 @@ impl Leg {
             dialogs: BTreeMap::new(),
             forgotten: false,
             last_serial: 0,
+            described: BTreeSet::new(),
             is_left: false,
             bereaved: BTreeMap::new(),
         }
@@ -152,6 +161,9 @@ impl Leg {
                 last: None,
             });
         }
+        if method == Method::Prack {
+            self.received_prack(message);
+        }
         match method {
             Method::Bye | Method::Cancel | Method::Options => {
                 Some(Due::Final { leg, branch, method })
@@ -185,7 +197,9 @@ impl Leg {
             .find(|it| it.method == method && it.message.branch == message.branch)?;
         if status < 200 {
             sent.provisional |= sent.waits_at(now);
-            return None;
+            let is_reliable = sent.is_first && sent.waits_at(now) && sent.outcome.is_none();
+            let offered = !sent.message.body.is_empty();
+            return if is_reliable { self.heard_reliable(message, offered, at) } else { None };
         }
         if matches!(status, 481 | 408) && method != Method::Bye && method != Method::Cancel {
             self.forgotten = true;

@@ -15,6 +15,7 @@ use crate::sim::party::Role;
 use crate::sim::text::{Glance, Start};
 
 mod leg;
+mod reliable;
 
 use leg::{Leg, Sent};
 
@@ -71,6 +72,12 @@ enum Due {
         method: Method,
     },
     Cancelled,
+    /// Of a reliable provisional response.
+    Prack {
+        leg: usize,
+        tag: Bytes,
+        rseq: u32,
+    },
 }
 
 impl Audit {
@@ -173,9 +180,19 @@ impl Audit {
             Start::Request { method, .. } => self.sent_request(at, method, message, now)?,
             Start::Response { status } => self.sent_response(at, status, message, now)?,
         };
-        if is_new && let Some(order) = message.serial().and_then(|it| self.serials.get(&it)) {
-            let last = std::mem::replace(&mut self.legs[at].last_serial, *order);
-            check(last < *order, || String::from("it is passed on after one that came later"))?;
+        if let Some(serial) = message.serial().filter(|_| is_new)
+            && let Some(order) = self.serials.get(&serial)
+        {
+            let leg = &mut self.legs[at];
+            // Descriptions are said again: after a reliable 183, and where a session is refreshed.
+            let describes = message.body.starts_with(b"v=");
+            let is_again = describes && !leg.described.insert(serial);
+            // One that is another than that of the 183 is offered after the ACK, however late.
+            let moves = describes && leg.dialogs.values().any(|dialog| dialog.rseq.is_some());
+            if !is_again && !moves {
+                let last = std::mem::replace(&mut leg.last_serial, *order);
+                check(last < *order, || String::from("it is passed on after one that came later"))?;
+            }
         }
         Ok(())
     }
@@ -260,6 +277,13 @@ impl Audit {
                         format!("{} got no final response at once", method.name())
                     })?;
                 }
+                Due::Prack { leg, tag, rseq } => {
+                    let leg = &self.legs[leg];
+                    let pracked = leg.dialogs.get(&tag).and_then(|dialog| dialog.pracked);
+                    check(pracked == Some(rseq) || leg.over.is_some(), || {
+                        String::from("a reliable response got no PRACK")
+                    })?;
+                }
                 Due::Cancelled => check(self.caller_final() == Some(487), || {
                     String::from("the CANCEL got 200 but the INVITE no 487")
                 })?,
@@ -278,7 +302,9 @@ impl Audit {
                 String::from("the call was never reported as ended")
             })?;
         }
-        if self.answered_at.is_some() {
+        let caller = &self.legs[0];
+        let is_barred = caller.dialogs.values().any(reliable::bars_answer);
+        if self.answered_at.is_some() && !is_barred {
             check(self.caller_final() == Some(200), || {
                 String::from("answered, but no 200 was sent")
             })?;
@@ -355,6 +381,7 @@ impl Audit {
             return Ok(false);
         }
         check(message.max_forwards.is_some(), || String::from("no Max-Forwards"))?;
+        session_is_long(message)?;
         if method == Method::Bye && leg.is_farewell(message)? {
             leg.sent.push(Sent::new(method, message.clone(), false, now));
             return Ok(true);
@@ -363,12 +390,14 @@ impl Audit {
         let is_first = method == Method::Invite && message.to_tag.is_none();
         check(!leg.is_left, || String::from("a request of a process that is dead"))?;
         if let Some(over) = leg.why_over(message.to_tag.as_ref()) {
-            let may = matches!(method, Method::Bye | Method::Cancel);
+            let may = matches!(method, Method::Bye | Method::Cancel | Method::Prack);
             check(may, || format!("{} leaves after {over}", method.name()))?;
         }
         match method {
             Method::Cancel => leg.may_cancel(message, now)?,
             Method::Bye => leg.may_bye(now)?,
+            Method::Prack => leg.may_prack(message)?,
+            Method::Update => leg.may_update(message)?,
             Method::Invite => check(message.contact.is_some(), || String::from("no Contact"))?,
             _ => {}
         }
@@ -406,13 +435,18 @@ impl Audit {
             return Err(String::from("a response to nothing"));
         };
         request.mirrors(status, message)?;
+        session_is_long(message)?;
+        check(status != 422 || message.min_session_s.is_some(), || {
+            String::from("422 without Min-SE (RFC 4028 §6)")
+        })?;
         request.responded = true;
-        if let Some((_, _, outcome)) = &request.outcome {
+        if let Some((first, _, outcome)) = &request.outcome {
             // A CANCEL that overtakes its INVITE is refused without state (RFC 3261 §8.2.7, §9.2).
             // Its repeat finds the INVITE, and has to: the call would ring on.
             let overtook = method == Method::Cancel && outcome.starts_with(b"SIP/2.0 481");
+            check(overtook || *first == status, || String::from("two different final responses"))?;
             check(overtook || *outcome == message.raw, || {
-                String::from("two different final responses")
+                String::from("a final response is repeated with a change")
             })?;
             return Ok(false);
         }
@@ -421,8 +455,12 @@ impl Audit {
                 request.last.replace(message.raw.clone()).is_none_or(|last| last != message.raw);
             let may = over.is_none() || !is_new;
             check(may, || format!("{status} leaves after {}", over.unwrap_or_default()))?;
-            if status > 100 && request.is_first {
+            let is_first = request.is_first;
+            if status > 100 && is_first {
                 leg.our_tag.clone_from(&message.to_tag);
+                if is_new {
+                    leg.sent_provisional(message)?;
+                }
             }
             return Ok(is_new);
         }
@@ -431,6 +469,9 @@ impl Audit {
         })?;
         request.outcome = Some((status, now, message.raw.clone()));
         let is_first = request.is_first;
+        if is_first && status < 300 {
+            leg.may_answer(&message.from_tag)?;
+        }
         if is_first && status < 300 {
             let answered_at = answered_at.ok_or("200 without an Answered report")?;
             check(durable || now.since(answered_at) + SLACK >= wait, || {
@@ -442,8 +483,7 @@ impl Audit {
             if status >= 300 {
                 leg.over.get_or_insert("the final response");
             } else {
-                let tag = request.message.from_tag.clone();
-                leg.dialogs.entry(tag).or_default().answered = true;
+                leg.dialogs.entry(message.from_tag.clone()).or_default().answered = true;
             }
         }
         if method == Method::Bye && status == 200 {
@@ -457,6 +497,14 @@ impl Audit {
         }
         Ok(true)
     }
+}
+
+/// RFC 4028 §5.
+fn session_is_long(message: &Glance) -> Verdict {
+    let shortest = message.session_s.into_iter().chain(message.min_session_s).min();
+    check(shortest.is_none_or(|it| it >= 90), || {
+        format!("a session of {} s", shortest.unwrap_or_default())
+    })
 }
 
 fn check(holds: bool, what: impl FnOnce() -> String) -> Verdict {

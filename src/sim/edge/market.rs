@@ -120,6 +120,7 @@ fn configuration(number: usize) -> Value {
         "trunks": [{
             "id": "sim", "carrier": "loopback",
             "inbound": { "cidrs": ["192.0.2.0/24"], "headers": { "pass": ["X-Pass"] } },
+            "dialog": { "100rel": if number < 6 { "supported" } else { "no" } },
         }],
         "publishers": [{ "id": "pub", "payouts": payouts }],
         "buyers": [{ "id": "buyer" }],
@@ -184,6 +185,12 @@ fn target(n: u8, rng: &mut Rng) -> Value {
             "headers": { "pass": ["X-Pass"], "add": { "X-Caller": "{caller.number}" } },
             "identity": { "caller": ["pai", "rpid", "from"], "diversion": "pass" },
         });
+    }
+    if rng.bool() {
+        target["dialog"] = json!({ "100rel": "supported" });
+    }
+    if one_in(rng, 3) {
+        target["dialog"]["session_timer"] = json!({ "se_s": 90 });
     }
     if !one_in(rng, 4) {
         target["conversion"] = json!({

@@ -13,13 +13,10 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::cdr::journal::Lsn;
-use crate::cdr::journal::file::{Journal, Steps};
-use crate::cdr::projection::Projection;
 use crate::id::CallId;
 use crate::routing::hold::Bucket;
-use crate::server::bridge::{Answer, Bridge, DurableMark};
+use crate::server::bridge::Answer;
 use crate::server::clock::{Clock, SetClock};
-use crate::server::deciding::Deciding;
 use crate::server::rehearsal::{Ground, Rehearsal, keep_book};
 use crate::sip::call::plan::{Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Report};
@@ -81,12 +78,7 @@ pub(crate) struct Edge {
 }
 
 struct Process {
-    bridge: Bridge,
-    deciding: Arc<Deciding>,
-    durable: Arc<DurableMark>,
-    steps: Steps,
-    projection: Projection,
-    journal: Journal,
+    parts: Rehearsal,
     /// Answers to calls that wait for their turn, by when it comes.
     waiting: BTreeMap<(Mono, u64), Waiting>,
     waited: u64,
@@ -155,27 +147,11 @@ impl Edge {
         self.set_clock(now);
         let seed = u128::from(self.rng.u64(..));
         let started = self.market.blueprint.start(&self.ground, Path::new(DIR), seed);
-        let Ok(started) = started else { return Ok(None) };
-        let Rehearsal {
-            endpoint,
-            bridge,
-            deciding,
-            durable,
-            steps,
-            projection,
-            journal,
-            recovery,
-            opening,
-            farewells,
-        } = started;
-        self.oracle.started(&recovery, &opening)?;
+        let Ok((endpoint, mut parts)) = started else { return Ok(None) };
+        self.oracle.started(&parts.recovery, &parts.opening)?;
+        let farewells = std::mem::take(&mut parts.farewells);
         self.process = Some(Process {
-            bridge,
-            deciding,
-            durable,
-            steps,
-            projection,
-            journal,
+            parts,
             waiting: BTreeMap::new(),
             waited: 0,
             conversions: BinaryHeap::new(),
@@ -191,11 +167,11 @@ impl Edge {
     pub(crate) fn kill(&mut self, now: Mono) {
         self.set_clock(now);
         let Some(mut process) = self.process.take() else { return };
-        self.oracle.died(process.durable.get());
+        self.oracle.died(process.parts.durable.get());
         let power_is_cut = self.faults.has(Fault::Disk) && self.rng.bool();
         if power_is_cut {
             self.disk.stop_after(self.rng.usize(..2_000));
-            process.steps.turn();
+            process.parts.steps.turn();
         }
         drop(process);
         if power_is_cut {
@@ -206,6 +182,11 @@ impl Edge {
         if self.sabotage == Some(Sabotage::LostFact) {
             self.disk.forget_synced(400);
         }
+    }
+
+    /// Whether there is a process.
+    pub(crate) fn is_up(&self) -> bool {
+        self.process.is_some()
     }
 
     /// All but [`Mishap::Kill`] and [`Mishap::Start`], which the world sees to.
@@ -238,7 +219,7 @@ impl Edge {
         let process = self.process.as_mut()?;
         self.oracle.admitted(admission.id, call);
         let (mut outcome, told_at): (Result<Box<Plan>, Refusal>, _) =
-            process.bridge.admit(admission);
+            process.parts.bridge.admit(admission);
         if let Ok(plan) = &mut outcome {
             for (n, attempt) in plan.attempts.iter_mut().enumerate() {
                 attempt.uri = mind::target_uri(call, n + 1);
@@ -262,7 +243,7 @@ impl Edge {
         now: Mono,
     ) -> Option<Input> {
         let process = self.process.as_mut()?;
-        let answer = match process.bridge.place_hold(key, id, attempt, now) {
+        let answer = match process.parts.bridge.place_hold(key, id, attempt, now) {
             Answer::Now(outcome) => Some(Input::Held { call: key, outcome }),
             Answer::WhenDurable => None,
             Answer::At(at) => {
@@ -279,7 +260,7 @@ impl Edge {
     /// What else the endpoint wants of those behind it.
     pub(crate) fn obey(&mut self, output: Output) {
         let Some(process) = self.process.as_mut() else { return };
-        let bridge = &mut process.bridge;
+        let bridge = &mut process.parts.bridge;
         match output {
             Output::AwaitDurable { call } => bridge.await_durable(call),
             Output::Dialogs { call, caller, target, codec, farewells } => {
@@ -336,24 +317,24 @@ impl Edge {
             && at <= now
         {
             process.conversions.pop();
-            process.bridge.converted(call, at);
+            process.parts.bridge.converted(call, at);
         }
         while let Some(entry) = process.waiting.first_entry()
             && entry.key().0 <= now
         {
             match entry.remove() {
                 Waiting::Decided(input) => inputs.push(input),
-                Waiting::Held(call) => inputs.extend(process.bridge.turn_came(call)),
+                Waiting::Held(call) => inputs.extend(process.parts.bridge.turn_came(call)),
             }
         }
         if process.upkeep_at <= now {
             process.upkeep_at = now + UPKEEP;
-            process.bridge.housekeep(now);
+            process.parts.bridge.housekeep(now);
             process.commit_at = Some(now);
         }
         if process.sweep_at <= now {
             process.sweep_at = now + SWEEP;
-            process.deciding.sweep(now, wall);
+            process.parts.deciding.sweep(now, wall);
         }
         self.commit(now, &mut inputs);
         inputs
@@ -363,11 +344,12 @@ impl Edge {
         let Some(process) = self.process.as_mut() else { return };
         if process.commit_at.is_some_and(|at| at <= now) {
             process.commit_at = None;
-            process.steps.turn();
+            process.parts.steps.turn();
             // What it cannot write now it tries again at the next turn.
-            keep_book(&mut process.projection, &process.deciding, now);
+            let Rehearsal { projection, deciding, .. } = &mut process.parts;
+            keep_book(projection, deciding, now);
         }
-        while let Some(input) = process.bridge.next_durable() {
+        while let Some(input) = process.parts.bridge.next_durable() {
             inputs.push(input);
         }
     }
@@ -378,7 +360,7 @@ impl Edge {
         if process.commit_at.is_some() {
             return;
         }
-        let next = process.steps.next();
+        let next = process.parts.steps.next();
         if next < UPKEEP {
             let slow = self.faults.has(Fault::Disk) && one_in(&mut self.rng, 30);
             let sync = ms(&mut self.rng, 1, if slow { 400 } else { 8 });
@@ -389,7 +371,7 @@ impl Edge {
     /// I5, I6: what caps hold at any instant.
     pub(crate) fn caps_hold(&mut self) -> Verdict {
         let Some(process) = &self.process else { return Ok(()) };
-        process.deciding.ledger(|ledger| self.oracle.caps(ledger, &self.market.limits))
+        process.parts.deciding.ledger(|ledger| self.oracle.caps(ledger, &self.market.limits))
     }
 
     /// All calls are over: the book, the journal and the ledger say the same. `answered` are calls
@@ -404,13 +386,13 @@ impl Edge {
             now = now + Duration::from_millis(1_100);
             self.set_clock(now);
             if let Some(process) = &mut self.process {
-                process.bridge.housekeep(now);
+                process.parts.bridge.housekeep(now);
                 process.commit_at = Some(now);
             }
             self.commit(now, &mut vec![]);
         }
         let Some(process) = &self.process else { return Ok(()) };
-        let Process { deciding, projection, journal, .. } = process;
+        let Rehearsal { deciding, projection, journal, .. } = &process.parts;
         let mut entries = vec![];
         let end = Lsn { epoch: u64::MAX, seq: u64::MAX };
         let mut reader = journal.reader(Lsn::default());
@@ -448,7 +430,7 @@ impl Edge {
         let Some(process) = &self.process else { return };
         let Some((cap, limit)) = self.market.limits.first_key_value() else { return };
         let bucket = Bucket { cap: cap.clone(), window: "total".into() };
-        process.deciding.restore([], [(bucket, limit.max + 1, None)]);
+        process.parts.deciding.restore([], [(bucket, limit.max + 1, None)]);
     }
 }
 

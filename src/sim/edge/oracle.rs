@@ -148,11 +148,11 @@ impl Oracle {
         self.journal_is_whole(told)?;
         // Where facts are missing that nobody promised, the rest need not tell whole stories.
         let is_torn = self.book_is_ahead || !told.gaps.is_empty();
-        let (calls, holds) = match read(told.entries) {
-            Err(_) if is_torn => return Ok(()),
-            read => read?,
-        };
+        let mut facts = Facts::default();
+        let in_order = facts.read(told.entries);
+        let Facts { calls, holds } = facts;
         if !is_torn {
+            in_order?;
             calls_are_closed(&calls, told)?;
             records_make_sense(&calls, told)?;
             usage_is_the_same(told, (!self.clock_was_set).then_some(ledger))?;
@@ -196,17 +196,24 @@ impl Oracle {
     }
 }
 
-type Facts = (BTreeMap<CallId, Course>, BTreeMap<HoldId, Hold>);
+/// What the facts say.
+#[derive(Debug, Default)]
+struct Facts {
+    calls: BTreeMap<CallId, Course>,
+    holds: BTreeMap<HoldId, Hold>,
+}
 
-fn read(entries: &[Entry]) -> Result<Facts, (Option<CallId>, String)> {
-    let mut calls: BTreeMap<CallId, Course> = BTreeMap::new();
-    let mut holds: BTreeMap<HoldId, Hold> = BTreeMap::new();
-    for Entry { lsn, fact } in entries {
-        let Some(call) = fact.call else { continue };
-        let course = calls.entry(call).or_default();
-        check(course.ended == 0 || matches!(fact.body, FactBody::HoldReleased(_)), call, || {
-            format!("I3: {} after the end of the call", fact.body.name())
-        })?;
+impl Facts {
+    /// Counts all of them. Fails with the first that does not fit those before it.
+    fn read(&mut self, entries: &[Entry]) -> Verdict {
+        let verdicts: Vec<Verdict> = entries.iter().map(|entry| self.take(entry)).collect();
+        verdicts.into_iter().collect()
+    }
+
+    fn take(&mut self, Entry { lsn, fact }: &Entry) -> Verdict {
+        let Some(call) = fact.call else { return Ok(()) };
+        let course = self.calls.entry(call).or_default();
+        let is_late = course.ended > 0 && !matches!(fact.body, FactBody::HoldReleased(_));
         match &fact.body {
             FactBody::Admitted(_) => course.admitted += 1,
             FactBody::Answered(_) => course.answered += 1,
@@ -223,11 +230,11 @@ fn read(entries: &[Entry]) -> Result<Facts, (Option<CallId>, String)> {
                     settled: BTreeSet::new(),
                     released: 0,
                 };
-                let twice = holds.insert(placed.hold, hold).is_some();
+                let twice = self.holds.insert(placed.hold, hold).is_some();
                 check(!twice, call, || String::from("I7: a hold is placed twice"))?;
             }
             FactBody::HoldSettled(settled) => {
-                let hold = holds.get_mut(&settled.hold);
+                let hold = self.holds.get_mut(&settled.hold);
                 let hold = hold.ok_or_else(|| unknown_hold(call))?;
                 check(hold.released == 0, call, || {
                     String::from("I7: a hold is settled after it was released")
@@ -243,7 +250,7 @@ fn read(entries: &[Entry]) -> Result<Facts, (Option<CallId>, String)> {
                 }
             }
             FactBody::HoldReleased(released) => {
-                let hold = holds.get_mut(&released.hold);
+                let hold = self.holds.get_mut(&released.hold);
                 let hold = hold.ok_or_else(|| unknown_hold(call))?;
                 hold.released += 1;
                 check(hold.released == 1, call, || String::from("I7: a hold is released twice"))?;
@@ -263,8 +270,8 @@ fn read(entries: &[Entry]) -> Result<Facts, (Option<CallId>, String)> {
             | FactBody::Transferred(_)
             | FactBody::NodeStarted(_) => {}
         }
+        check(!is_late, call, || format!("I3: {} after the end of the call", fact.body.name()))
     }
-    Ok((calls, holds))
 }
 
 /// I3: one record for each call, and one closing fact.

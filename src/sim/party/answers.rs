@@ -41,6 +41,7 @@ impl Party {
         };
         match method {
             Method::Cancel => self.hear_cancel(request, serials, now, out),
+            Method::Prack => self.hear_prack(request, serials, now, out),
             Method::Bye => {
                 self.phase = Phase::Over;
                 let tag = request.to_tag.as_deref().map(text::show).unwrap_or_default();
@@ -128,9 +129,14 @@ impl Party {
                 OnCancel::Acknowledge => true,
                 OnCancel::Deny | OnCancel::Ignore => !planned,
             };
-        if !overtaken {
-            self.answer(status, serials, now, out);
+        if overtaken {
+            return;
         }
+        if self.must_wait(status) {
+            out.push(Act::Later(Duration::from_millis(100), Deed::Step(status)));
+            return;
+        }
+        self.answer(status, serials, now, out);
     }
 
     pub(super) fn answer(
@@ -146,14 +152,22 @@ impl Party {
         if status >= 200 && self.habits.changes_tag {
             self.tag.push_str("-changed");
         }
+        if self.is_reliable(&invite, status) {
+            self.progress_reliably(&invite, status, serials, now, out);
+            return;
+        }
+        // What was described reliably is not described again, but for another dialog.
+        let is_told = self.described && !self.habits.changes_tag;
         // Early media comes with every second 18x that is not 180.
-        let body = if status == 183 || status == 200 { self.sdp(serials) } else { String::new() };
+        let describes = status == 183 || (status == 200 && !is_told);
+        let body = if describes { self.sdp(serials) } else { String::new() };
         let message = self.response(&invite, status, &self.tag, &body);
         self.keep_reply(&invite, &message);
         out.push(Act::Send(message.clone()));
         if status < 200 {
             return;
         }
+        self.repeats.retain(|it| !matches!(it.awaits, Awaits::Prack { .. }));
         self.phase = if status < 300 { Phase::Answered } else { Phase::Over };
         self.keep(Awaits::Ack { cseq: invite.cseq, tag: self.tag.clone() }, message, now, out);
         if status < 300

@@ -13,6 +13,7 @@ use super::habits::Habits;
 use super::text::{self, Glance, Request};
 
 mod answers;
+mod reliable;
 
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
@@ -40,6 +41,11 @@ pub(crate) enum Deed {
     HangUp,
     Acknowledge {
         cseq: u32,
+    },
+    /// Confirm a provisional response; one that offers something is answered.
+    Prack {
+        rseq: u32,
+        answers: bool,
     },
     Say(Method),
     /// Answer the INVITE that made the call.
@@ -77,6 +83,10 @@ pub(crate) struct Party {
     rang: bool,
     repeats: Vec<Repeat>,
     repeat_number: u32,
+    /// Of the last reliable provisional response, sent (target) or heard (caller).
+    rseq: Option<u32>,
+    /// One of those that were sent had a description.
+    described: bool,
     /// What was answered to what; a request that comes again gets it again.
     replies: Vec<(Bytes, Method, Option<Bytes>)>,
 }
@@ -116,6 +126,7 @@ struct Repeat {
 enum Awaits {
     Response { cseq: u32, method: Method },
     Ack { cseq: u32, tag: String },
+    Prack { rseq: u32 },
 }
 
 /// The Call-ID that the caller of a call uses.
@@ -195,6 +206,8 @@ impl Party {
             rang: false,
             repeats: vec![],
             repeat_number: 0,
+            rseq: None,
+            described: false,
             replies: vec![],
         }
     }
@@ -242,6 +255,7 @@ impl Party {
             Deed::Cancel => self.send_cancel(now, out),
             Deed::HangUp => self.hang_up(serials, now, out),
             Deed::Acknowledge { cseq } => self.acknowledge(cseq, serials, out),
+            Deed::Prack { rseq, answers } => self.prack(rseq, answers, serials, now, out),
             Deed::Say(method) => self.say(method, serials, now, out),
             Deed::Step(status) => self.step(status, serials, now, out),
             Deed::AnswerAgain => self.answer_again(out),
@@ -293,6 +307,7 @@ impl Party {
             cseq: invite.cseq,
             contact: &self.contact(),
             record_routes: &[],
+            more: "",
             body: "",
         }
         .write();
@@ -345,6 +360,7 @@ impl Party {
         self.repeats.iter().any(|repeat| match &repeat.awaits {
             Awaits::Response { method, .. } => *method == Method::Invite,
             Awaits::Ack { .. } => true,
+            Awaits::Prack { .. } => false,
         })
     }
 
@@ -381,6 +397,7 @@ impl Party {
                 cseq,
                 contact: &self.contact(),
                 record_routes: &[],
+                more: "",
                 body: "",
             };
             out.push(Act::Send(ack.write()));
@@ -397,6 +414,7 @@ impl Party {
             }
         }
         if status < 200 {
+            self.hear_reliable(response, out);
             if is_first && status > 100 && !std::mem::replace(&mut self.rang, true) {
                 let habits = &self.habits;
                 out.extend(habits.cancel_when_ringing.map(|at| Act::Later(at, Deed::Cancel)));
@@ -466,6 +484,7 @@ impl Party {
         let repeat = &mut self.repeats[at];
         repeat.interval = match repeat.awaits {
             Awaits::Response { method: Method::Invite, .. } => repeat.interval * 2,
+            Awaits::Prack { .. } => repeat.interval * 2,
             Awaits::Response { .. } | Awaits::Ack { .. } => (repeat.interval * 2).min(T2),
         };
         out.push(Act::Send(repeat.message.clone()));
@@ -496,6 +515,24 @@ impl Party {
     fn request(&self, method: Method, cseq: u32, branch: &str, body: &str) -> Bytes {
         let is_first = self.role == Role::Caller && method == Method::Invite && cseq == 100;
         let record_routes = if is_first { self.record_routes() } else { vec![] };
+        let more = match (is_first, self.habits.reliable, self.habits.insists_on_reliable) {
+            (true, Some(_), true) => format!("Require: 100rel\r\n{}", self.habits.session),
+            (true, Some(_), false) => format!("Supported: 100rel\r\n{}", self.habits.session),
+            (true, None, _) => self.habits.session.to_owned(),
+            (false, ..) => String::new(),
+        };
+        self.request_with(method, cseq, branch, &record_routes, &more, body)
+    }
+
+    fn request_with(
+        &self,
+        method: Method,
+        cseq: u32,
+        branch: &str,
+        record_routes: &[String],
+        more: &str,
+        body: &str,
+    ) -> Bytes {
         Request {
             method,
             uri: &self.remote,
@@ -506,7 +543,8 @@ impl Party {
             call_id: &self.call_id,
             cseq,
             contact: &self.contact(),
-            record_routes: &record_routes,
+            record_routes,
+            more,
             body,
         }
         .write()
@@ -514,7 +552,22 @@ impl Party {
 
     fn response(&self, request: &Glance, status: u16, tag: &str, body: &str) -> Bytes {
         let is_first = self.invite.as_ref().is_some_and(|it| it.branch == request.branch);
+        let is_timed = is_first && (200..300).contains(&status);
+        let is_timed = is_timed && request.supported.iter().any(|option| option == "timer");
+        let more = if is_timed { self.habits.session } else { "" };
+        self.response_with(request, status, tag, more, body)
+    }
+
+    fn response_with(
+        &self,
+        request: &Glance,
+        status: u16,
+        tag: &str,
+        more: &str,
+        body: &str,
+    ) -> Bytes {
+        let is_first = self.invite.as_ref().is_some_and(|it| it.branch == request.branch);
         let record_routes = if is_first && status > 100 { self.record_routes() } else { vec![] };
-        text::respond(request, status, tag, &self.contact(), &record_routes, body)
+        text::respond(request, status, tag, &self.contact(), &record_routes, more, body)
     }
 }

@@ -8,7 +8,7 @@ fn a_rule_that_is_broken_is_noticed() {
         let course = Course { sabotage: Some(sabotage), ..Course::default() };
         let violation = run(&course, 1..30, 1).expect_err(sabotage.name());
         let rule = &violation.rule;
-        assert!(rule.contains(sabotage.verdict()), "{sabotage}: {violation}");
+        assert!(sabotage.is_told_by(rule), "{sabotage}: {violation}");
     }
 }
 

@@ -1,4 +1,7 @@
 //! One endpoint, its parties, and time.
+//!
+//! Here a world begins, goes from one thing that happens to the next, and is at rest. What passes
+//! between the endpoint and the parties is in `messages`, what it asks of those behind it in `behind`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher as _;
@@ -12,27 +15,25 @@ use foldhash::fast::FixedState;
 
 use crate::id::CallId;
 use crate::reason::Reason;
-use crate::sip::call::report::Report;
-use crate::sip::endpoint::{Admission, CallKey, Endpoint, Input, Origin, Output, Settings};
-use crate::sip::flow::Flow;
+use crate::sip::endpoint::{CallKey, Endpoint, Input, Output, Settings};
 use crate::sip::ids::IdSource;
-use crate::sip::message::Method;
-use crate::sip::trunk::TrunkIndex;
-use crate::time::{Mono, Wall};
+use crate::time::Mono;
 
 use super::Course;
-#[cfg(test)]
-use super::Faults;
 use super::audit::Audit;
 use super::edge::{self, Edge, Mishap};
 use super::habits::{Habits, ms, one_in};
 use super::ladder::{Ladder, Rung};
-use super::mind;
 use super::net::{Agenda, Weather};
-use super::party::{self, Act, Deed, PATIENCE, Party, Role, Serials};
-use super::stage::{self, NOWHERE};
+use super::party::{self, Act, Deed, PATIENCE, Party, Serials};
+use super::stage;
 use super::tally::Tally;
-use super::text::{Glance, show};
+use super::text::Glance;
+#[cfg(test)]
+use super::{Faults, mind};
+
+mod behind;
+mod messages;
 
 /// After the last call has begun. What still moves then moves for ever.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -61,8 +62,6 @@ pub(crate) struct World {
     answers: VecDeque<Input>,
     /// Which attempt a call last asked room for.
     asked: BTreeMap<CallKey, u8>,
-    /// The process is dead.
-    is_down: bool,
     /// When the endpoint last did something that can be seen.
     last_sign: Mono,
     tally: Tally,
@@ -162,7 +161,6 @@ impl World {
             mind: if is_real { Mind::Real(Box::new(edge)) } else { Mind::Drawn },
             answers: VecDeque::new(),
             asked: BTreeMap::new(),
-            is_down: false,
             now: start,
             start,
             agenda,
@@ -244,53 +242,6 @@ impl World {
         [event, deadline, self.edge_deadline()].into_iter().flatten().min().filter(|_| !quiet)
     }
 
-    fn edge_deadline(&self) -> Option<Mono> {
-        match &self.mind {
-            Mind::Real(edge) => edge.deadline(),
-            Mind::Drawn => None,
-            #[cfg(test)]
-            Mind::Planned(_) => None,
-        }
-    }
-
-    fn tell_time(&mut self) {
-        if let Mind::Real(edge) = &mut self.mind {
-            edge.set_clock(self.now);
-        }
-    }
-
-    fn turn_edge(&mut self) -> Result<(), Breach> {
-        if let Mind::Real(edge) = &mut self.mind {
-            self.answers.extend(edge.handle_timeouts(self.now));
-        }
-        self.answer()
-    }
-
-    /// Feeds the endpoint what it asked for, and sees to what follows.
-    fn answer(&mut self) -> Result<(), Breach> {
-        while let Some(input) = self.answers.pop_front() {
-            let told = match &input {
-                Input::Decided { call, .. } => Some((*call, "decided", 0)),
-                Input::Held { call, outcome } => {
-                    let attempt = self.asked.get(call).copied().unwrap_or_default();
-                    Some((*call, if outcome.is_ok() { "granted" } else { "denied" }, attempt))
-                }
-                Input::Durable { call } => Some((*call, "durable", 0)),
-                _ => None,
-            };
-            let call = told.and_then(|(key, ..)| self.keys.get(&key).copied());
-            match (told, call) {
-                (Some((_, word, number)), Some(call)) => self.hear(call, word, number, input)?,
-                _ => self.handle(input, call)?,
-            }
-        }
-        if let Mind::Real(edge) = &mut self.mind {
-            edge.plan_commit(self.now);
-            edge.caps_hold().map_err(|(id, what)| breach(edge, id, what))?;
-        }
-        Ok(())
-    }
-
     /// Nothing is left, and nothing more comes.
     fn rest(&mut self) -> Result<(), Breach> {
         for (number, call) in self.calls.iter().enumerate() {
@@ -361,25 +312,6 @@ impl World {
         }
     }
 
-    /// The endpoint hears of those behind it.
-    fn hear(
-        &mut self,
-        call: usize,
-        word: &'static str,
-        number: u8,
-        input: Input,
-    ) -> Result<(), Breach> {
-        let watched = &mut self.calls[call];
-        watched.ladder.add(self.now, Rung::Word(word, number));
-        if matches!(input, Input::Durable { .. }) {
-            watched.audit.made_durable();
-        }
-        if matches!(input, Input::Held { outcome: Ok(()), .. }) {
-            watched.audit.granted(number);
-        }
-        self.handle(input, Some(call))
-    }
-
     fn befall(&mut self, mishap: Mishap) -> Result<(), Breach> {
         let Mind::Real(edge) = &mut self.mind else { return Ok(()) };
         let word = match mishap {
@@ -395,7 +327,6 @@ impl World {
         match mishap {
             Mishap::Kill => {
                 edge.kill(self.now);
-                self.is_down = true;
                 let ids = IdSource::new(0, 0);
                 self.endpoint = Endpoint::new(stage::settings(), stage::trunks(), ids, self.now);
                 self.keys.clear();
@@ -410,7 +341,6 @@ impl World {
             Mishap::Start => match edge.start(self.now).map_err(Breach::of_all)? {
                 Some((endpoint, farewells)) => {
                     self.endpoint = endpoint;
-                    self.is_down = false;
                     for farewell in farewells {
                         self.endpoint.handle(farewell, self.now, &mut self.out);
                     }
@@ -454,253 +384,12 @@ impl World {
         self.carry_out(self.parties.len() - 1, acts);
     }
 
-    fn deliver(&mut self, party: usize, message: Bytes) -> Result<(), Breach> {
-        if self.is_down {
-            return Ok(());
-        }
-        let Party { role, call, address, .. } = self.parties[party];
-        let glance = Glance::read(&message).expect("a party writes well-formed messages");
-        self.note(&message);
-        let watched = &mut self.calls[call];
-        watched.ladder.add(self.now, Rung::In { party, message: message.clone() });
-        watched.audit.received(&glance, self.now);
-        let origin = match role {
-            Role::Caller => Origin::Trunk(TrunkIndex(0)),
-            Role::Target => Origin::Peer,
-        };
-        let wall = match &self.mind {
-            Mind::Real(edge) => edge.wall(self.now),
-            Mind::Drawn => Wall(1_700_000_000_000),
-            #[cfg(test)]
-            Mind::Planned(_) => Wall(1_700_000_000_000),
-        };
-        self.tally.messages += 1;
-        let flow = stage::flow(address);
-        self.handle(Input::Received { flow, origin, wall, message }, Some(call))
-    }
-
-    fn handle(&mut self, input: Input, call: Option<usize>) -> Result<(), Breach> {
-        self.endpoint.handle(input, self.now, &mut self.out);
-        self.obey()?;
-        match call {
-            Some(call) => {
-                let now = self.now;
-                self.judge(call, |audit| audit.handled(now))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Carries out and judges what the endpoint wants.
-    fn obey(&mut self) -> Result<(), Breach> {
-        let mut out = std::mem::take(&mut self.out);
-        if !out.is_empty() {
-            self.last_sign = self.now;
-        }
-        if let Some(sabotage) = self.course.sabotage {
-            sabotage.tamper(&mut out);
-        }
-        for output in out {
-            match output {
-                Output::Send { flow, message } => self.sent(flow, message)?,
-                Output::Admitted(admission) => {
-                    let party = self.by_call_id[&admission.sip_call_id];
-                    let call = self.parties[party].call;
-                    self.keys.insert(admission.call, call);
-                    self.judge(call, Audit::admitted)?;
-                    self.decide(&admission, call);
-                }
-                Output::PlaceHold { call, id, attempt } => self.hold(call, id, attempt),
-                Output::Report { call: key, id, ref report, .. } => {
-                    let now = self.now;
-                    let call = self.keys[&key];
-                    self.calls[call].ladder.add(now, Rung::Report(report.clone()));
-                    let report = report.clone();
-                    self.judge(call, |audit| audit.reported(&report, now))?;
-                    self.follow_answer(call, id, &report);
-                    self.pass_on(output)?;
-                }
-                Output::Locate { .. }
-                | Output::Registration { .. }
-                | Output::Tried { .. }
-                | Output::Rated { .. }
-                | Output::Probed { .. }
-                | Output::Fragmented { .. } => {}
-                Output::AwaitDurable { .. }
-                | Output::Dialogs { .. }
-                | Output::OrphanEnded { .. } => self.pass_on(output)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// A call that ends as answered, and whose answer was on disk when the caller heard of it, is
-    /// in the journal whatever comes.
-    fn follow_answer(&mut self, call: usize, id: CallId, report: &Report) {
-        let watched = &mut self.calls[call];
-        if matches!(report, Report::Confirmed | Report::Ended { .. })
-            && watched.audit.is_answered_durably()
-        {
-            watched.answered = Some(id);
-        }
-    }
-
-    /// What those behind the endpoint are to know.
-    fn pass_on(&mut self, output: Output) -> Result<(), Breach> {
-        match &mut self.mind {
-            Mind::Real(edge) => {
-                edge.obey(output);
-                Ok(())
-            }
-            _ => match output {
-                Output::AwaitDurable { call } => {
-                    self.await_durable(call);
-                    Ok(())
-                }
-                Output::OrphanEnded { .. } => {
-                    Err(Breach::of_all("an orphan, but no process has died"))
-                }
-                _ => Ok(()),
-            },
-        }
-    }
-
-    fn sent(&mut self, flow: Flow, message: Bytes) -> Result<(), Breach> {
-        let glance = Glance::read(&message)
-            .map_err(|what| Breach::of_all(format!("{what} in {}", show(&message))))?;
-        self.tally.messages += 1;
-        self.note(&message);
-        let (now, to) = (self.now, flow.peer);
-        let known = self.by_call_id.get(&glance.call_id).copied();
-        let party = match known {
-            Some(party) => party,
-            None => self.meet(&glance, to)?,
-        };
-        let call = self.parties[party].call;
-        self.calls[call].ladder.add(now, Rung::Out { to, message });
-        self.judge(call, |audit| audit.sent(&glance, to, now))?;
-        if to == NOWHERE {
-            let input = Input::FlowFailed { flow };
-            self.tell(call, Duration::from_millis(2), "unreachable", 0, input);
-            return Ok(());
-        }
-        let glance = Rc::new(glance);
-        for delay in self.weather.carry(&mut self.calls[call].rng) {
-            let message = glance.clone();
-            self.agenda.note(now + delay, Event::ToParty { party, message });
-        }
-        Ok(())
-    }
-
-    /// A target comes into being with its INVITE, whose Request-URI says of which call it is.
-    fn meet(&mut self, invite: &Glance, address: SocketAddr) -> Result<usize, Breach> {
-        let nobody = || Breach::of_all(format!("a message to nobody: {}", show(&invite.raw)));
-        let uri = show(&invite.uri());
-        // A target that was planned, or the place that one of those has named in a 3xx.
-        let planned = uri.strip_prefix("sip:target-").or_else(|| uri.strip_prefix("sip:user-bleg"));
-        let named =
-            planned.and_then(|user| user.split('@').next()?.split_once('-')?.0.parse().ok());
-        let call: usize = named.ok_or_else(nobody)?;
-        if invite.method() != Some(Method::Invite) || call >= self.calls.len() {
-            return Err(nobody());
-        }
-        let attempt = self.calls[call].audit.last_started().ok_or_else(nobody)?;
-        self.judge(call, |audit| audit.add_target(attempt, invite, address))?;
-        let mut habits = match &self.mind {
-            Mind::Drawn | Mind::Real(_) => Habits::of_a_target(&mut self.calls[call].rng),
-            #[cfg(test)]
-            Mind::Planned(scene) => {
-                scene.targets.get(usize::from(attempt) - 1).cloned().unwrap_or_default()
-            }
-        };
-        if address == NOWHERE {
-            habits.vanish = Some(Duration::ZERO);
-        }
-        let party = self.parties.len();
-        let invite = Rc::new(invite.clone());
-        self.parties.push(Party::target(call, attempt, address, habits, &invite));
-        self.by_call_id.insert(invite.call_id.clone(), party);
-        Ok(party)
-    }
-
-    fn carry_out(&mut self, party: usize, mut acts: Vec<Act>) {
-        let call = self.parties[party].call;
-        for act in acts.drain(..) {
-            match act {
-                Act::Send(message) => {
-                    for delay in self.weather.carry(&mut self.calls[call].rng) {
-                        let message = message.clone();
-                        self.agenda.note(self.now + delay, Event::ToEndpoint { party, message });
-                    }
-                }
-                Act::Later(after, deed) => {
-                    self.agenda.note(self.now + after, Event::Deed { party, deed });
-                }
-            }
-        }
-        self.acts = acts;
-    }
-
-    fn decide(&mut self, admission: &Admission, call: usize) {
-        let answer = match &mut self.mind {
-            Mind::Real(edge) => return self.answers.extend(edge.admit(call, admission)),
-            Mind::Drawn => mind::decision(call, &mut self.calls[call].rng),
-            #[cfg(test)]
-            Mind::Planned(scene) => {
-                scene.decided.map(|after| (after, Ok(Box::new(scene.plan(call)))))
-            }
-        };
-        if let Some((after, outcome)) = answer {
-            let input = Input::Decided { call: admission.call, outcome };
-            self.tell(call, after, "decided", 0, input);
-        }
-    }
-
-    fn hold(&mut self, key: CallKey, id: CallId, attempt: u8) {
-        let call = self.keys[&key];
-        let answer = match &mut self.mind {
-            Mind::Real(edge) => {
-                self.asked.insert(key, attempt);
-                return self.answers.extend(edge.place_hold(key, id, attempt, self.now));
-            }
-            Mind::Drawn => mind::hold(&mut self.calls[call].rng),
-            #[cfg(test)]
-            Mind::Planned(scene) => scene.held.map(|after| (after, Ok(()))),
-        };
-        if let Some((after, outcome)) = answer {
-            let word = if outcome.is_ok() { "granted" } else { "denied" };
-            self.tell(call, after, word, attempt, Input::Held { call: key, outcome });
-        }
-    }
-
-    fn await_durable(&mut self, key: CallKey) {
-        let call = self.keys[&key];
-        let answer = match &self.mind {
-            Mind::Real(_) => None,
-            Mind::Drawn => mind::durable(&mut self.calls[call].rng),
-            #[cfg(test)]
-            Mind::Planned(scene) => scene.durable.map(|after| (after, ())),
-        };
-        if let Some((after, ())) = answer {
-            self.tell(call, after, "durable", 0, Input::Durable { call: key });
-        }
-    }
-
-    fn tell(&mut self, call: usize, after: Duration, word: &'static str, number: u8, input: Input) {
-        self.agenda.note(self.now + after, Event::Tell { call, word, number, input });
-    }
-
     fn judge(
         &mut self,
         call: usize,
         rule: impl FnOnce(&mut Audit) -> Result<(), String>,
     ) -> Result<(), Breach> {
         rule(&mut self.calls[call].audit).map_err(|what| Breach::of(call, what))
-    }
-
-    fn note(&mut self, message: &Bytes) {
-        self.digest.write_u64(self.now.0);
-        self.digest.write(message);
     }
 
     fn with_ladder(&self, breach: Breach) -> Breach {
