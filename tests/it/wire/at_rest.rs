@@ -91,7 +91,8 @@ fn orderly(stage: &Stage, round: usize) -> Result<()> {
     caller.expect("180 INVITE")?;
     let cancel = stage.invite_to(SINGLE).replace("INVITE", "CANCEL");
     caller.send(request(&caller, &cancel, &call_id, &[]))?;
-    target.expect("CANCEL")?;
+    let cancelled = target.expect("CANCEL")?;
+    target.send(response(&target, &cancelled, "200 OK", &[], ""))?;
     target.send(response(&target, &offered, "487 Request Terminated", &[], ""))?;
     target.expect("ACK").map(drop)
 }
