@@ -10,7 +10,7 @@ const S: Duration = Duration::from_secs(1);
 fn a_call_that_is_over_leaves_no_deadline_that_outlasts_its_transactions() {
     let mut rig = Rig::new();
     let (mut caller, mut target) = rig.connected();
-    rig.pass(1000 * S);
+    rig.pass(10 * S);
     caller.request(&mut rig, "BYE", "");
     target.respond(&mut rig, 200, "");
     rig.pass(33 * S);
