@@ -110,10 +110,7 @@ fn a_hold_that_nobody_decides_is_answered_in_time() {
 
 #[test]
 fn a_target_that_heeds_no_cancel_is_forgotten_all_the_same() {
-    let target = Habits { on_cancel: OnCancel::Acknowledge, ..rings(60_000 * MS) };
-    let caller = Habits { cancel: Some(2_000 * MS), ..caller() };
-
-    let lines = play(Scene { caller, ..scene([target]) });
+    let lines = give_up_on(Habits { on_cancel: OnCancel::Acknowledge, ..rings(60_000 * MS) });
 
     assert_eq!(
         lines[5..],
@@ -130,10 +127,8 @@ fn a_target_that_heeds_no_cancel_is_forgotten_all_the_same() {
 
 #[test]
 fn an_answer_to_the_cancel_itself_is_acknowledged_and_ended() {
-    let target = Habits { on_cancel: OnCancel::Answer(Duration::ZERO), ..rings(60_000 * MS) };
-    let caller = Habits { cancel: Some(2_000 * MS), ..caller() };
-
-    let lines = play(Scene { caller, ..scene([target]) });
+    let lines =
+        give_up_on(Habits { on_cancel: OnCancel::Answer(Duration::ZERO), ..rings(60_000 * MS) });
 
     assert_eq!(
         lines[5..],
@@ -315,6 +310,12 @@ fn scene<const N: usize>(targets: [Habits; N]) -> Scene {
         weather: Weather::FAIR,
         together: false,
     }
+}
+
+/// The caller gives up after two seconds of ringing.
+fn give_up_on(target: Habits) -> Vec<String> {
+    let caller = Habits { cancel: Some(2_000 * MS), ..caller() };
+    play(Scene { caller, ..scene([target]) })
 }
 
 /// What passes the endpoint, in order.

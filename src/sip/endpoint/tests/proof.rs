@@ -97,12 +97,7 @@ fn a_trunk_is_registered_with_its_account_and_taken_back_at_the_end() {
 
 #[test]
 fn a_new_configuration_touches_only_registrations_that_it_changes_and_none_pile_up() {
-    let mut rig = registering();
-    rig.pass(Duration::from_secs(3));
-    located(&mut rig);
-    let register = rig.to(CARRIER).pop().unwrap();
-    answer(&mut rig, &register, 200, "Expires: 300\r\n");
-    rig.other.clear();
+    let mut rig = registered();
 
     configure(&mut rig, "harbor");
     rig.pass(Duration::from_secs(3));
@@ -125,12 +120,7 @@ fn a_new_configuration_touches_only_registrations_that_it_changes_and_none_pile_
 
 #[test]
 fn a_trunk_that_is_gone_is_registered_no_more() {
-    let mut rig = registering();
-    rig.pass(Duration::from_secs(3));
-    located(&mut rig);
-    let register = rig.to(CARRIER).pop().unwrap();
-    answer(&mut rig, &register, 200, "Expires: 300\r\n");
-    rig.other.clear();
+    let mut rig = registered();
 
     let another = serde_json::json!({ "id": "new", "inbound": { "cidrs": ["203.0.113.0/24"] } });
     configure_all(&mut rig, &[another]);
@@ -184,6 +174,17 @@ fn prove_to_call(rig: &mut Rig) {
 
 fn registering() -> Rig {
     let mut rig = Rig::registering(registered_as("harbor"));
+    rig.other.clear();
+    rig
+}
+
+/// Registered for 300 s.
+fn registered() -> Rig {
+    let mut rig = registering();
+    rig.pass(Duration::from_secs(3));
+    located(&mut rig);
+    let register = rig.to(CARRIER).pop().unwrap();
+    answer(&mut rig, &register, 200, "Expires: 300\r\n");
     rig.other.clear();
     rig
 }
