@@ -56,11 +56,6 @@ impl<K: Copy> Deadlines<K> {
         self.insert(Entry { tick, key });
     }
 
-    /// The time that [`Deadlines::pop`] was last given, or before it where nothing was due.
-    pub fn reached(&self) -> Mono {
-        Mono(self.elapsed << TICK_SHIFT)
-    }
-
     /// How many deadlines are armed. Looks into every slot: for a look now and then.
     pub fn armed(&self) -> usize {
         let slots = self.levels.iter().flat_map(|level| &level.slots);

@@ -173,7 +173,7 @@ impl Endpoint {
             flow,
             captured,
         })));
-        self.settle(key);
+        self.settle(key, now);
     }
 
     /// What is refused whoever sends it, in the order of RFC 3261 §8.2.
@@ -475,12 +475,8 @@ impl CallEntry {
 impl Wire {
     /// Refuses an INVITE. No state for what is refused (spec/sip S5); its ACK is absorbed.
     fn reject(&mut self, request: &Request, flow: Flow, rejection: &Rejection) {
-        let Rejection { status, reason, header } = rejection;
-        self.respond_stateless(request, flow, *status, reason, |writer| {
-            if let Some((name, value)) = header {
-                writer.header(*name, value);
-            }
-        });
+        let Rejection { status, reason, .. } = *rejection;
+        self.respond_stateless(request, flow, status, reason, |writer| rejection.explain(writer));
     }
 }
 
@@ -490,6 +486,13 @@ const LOOP_TOKENS_MAX: usize = 16;
 impl Rejection {
     fn new(status: u16, reason: &'static str) -> Self {
         Self { status, reason, header: None }
+    }
+
+    /// Writes the header field that says what would be taken.
+    fn explain(&self, writer: &mut Writer) {
+        if let Some((name, value)) = &self.header {
+            writer.header(*name, value);
+        }
     }
 
     fn with(status: u16, reason: &'static str, name: HeaderName, value: Bytes) -> Self {
@@ -594,13 +597,9 @@ pub(super) fn screen_body(
     wire: &mut Wire,
     now: Mono,
 ) -> Option<Request> {
-    let Err(Rejection { status, header, .. }) = check_body(&request) else { return Some(request) };
-    let more = |writer: &mut Writer| {
-        if let Some((name, value)) = &header {
-            writer.header(*name, value);
-        }
-    };
-    wire.reply_with(request, flow, status, more, now);
+    let Err(rejection) = check_body(&request) else { return Some(request) };
+    let more = |writer: &mut Writer| rejection.explain(writer);
+    wire.reply_with(request, flow, rejection.status, more, now);
     None
 }
 

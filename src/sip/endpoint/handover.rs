@@ -147,7 +147,7 @@ impl Endpoint {
                 return;
             }
             self.transferred(call, now);
-            self.settle(call);
+            self.settle(call, now);
             return;
         }
         let connecting = entry.rare.as_mut().and_then(|rare| rare.connecting.as_mut());
@@ -155,7 +155,7 @@ impl Endpoint {
             (491, Some(connecting)) if connecting.glares < GLARES_MAX => {
                 connecting.glares += 1;
                 connecting.again_at = Some(now + GLARE_PAUSE);
-                self.settle(call);
+                self.settle(call, now);
             }
             (481 | 408, _) => self.lost(call, Side::Caller, Reason::DialogLost, now),
             _ => self.connect_failed(call, now),

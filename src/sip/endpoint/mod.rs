@@ -352,7 +352,7 @@ impl Endpoint {
         self.handle(Input::End { call, reason: Reason::InternalError }, now, out);
         // The call may have ended in the handler that fell, before the caller was told.
         self.answer_invite(call, now);
-        self.settle(call);
+        self.settle(call, now);
         out.append(&mut self.wire.out);
     }
 
@@ -488,7 +488,7 @@ impl Endpoint {
             entry.call.handle(input, now, &mut orders);
             next = self.obey(key, orders, now);
         }
-        self.settle(key);
+        self.settle(key, now);
     }
 
     /// Does what the call says. Returns what the call must hear of at once.
@@ -559,7 +559,7 @@ impl Endpoint {
     }
 
     /// Drops a call that is over and owes nothing, else sees to its next deadline.
-    fn settle(&mut self, key: CallKey) {
+    fn settle(&mut self, key: CallKey, now: Mono) {
         let Some(entry) = self.calls.get_mut(key) else { return };
         let target_settled = entry.target.as_ref().is_none_or(Leg::owes_nothing);
         let held = entry.rare.as_ref().is_some_and(|rare| rare.holds());
@@ -567,7 +567,7 @@ impl Endpoint {
             self.forget(key);
             return;
         }
-        let deadline = entry.deadline().min(self.wire.deadlines.reached() + LOOK_AGAIN);
+        let deadline = entry.deadline().min(now + LOOK_AGAIN);
         if entry.armed.is_none_or(|armed| deadline < armed) {
             entry.armed = Some(deadline);
             self.wire.deadlines.arm(deadline, Due::Call(key));
@@ -577,6 +577,10 @@ impl Endpoint {
     fn call_timeout(&mut self, key: CallKey, now: Mono) {
         self.current = Some(key);
         let Some(entry) = self.calls.get_mut(key) else { return };
+        // Armed again since, for an earlier time that has passed: the later one has its own turn.
+        if entry.armed.is_some_and(|armed| now < armed) {
+            return;
+        }
         entry.armed = None;
         if entry.onward.reap_at <= now {
             self.reap(key, now);
@@ -593,22 +597,22 @@ impl Endpoint {
                 self.drive(key, consequence, now);
             }
         }
-        self.settle(key);
+        self.settle(key, now);
     }
 
     /// Takes away a call that should have ended by itself, and tells both sides (spec/sip D16).
     fn reap(&mut self, key: CallKey, now: Mono) {
         let Some(entry) = self.calls.get_mut(key) else { return };
         self.wire.counters.reaped += 1;
+        if entry.caller.state == LegState::Early {
+            entry.fail_caller(500, &mut self.wire, now);
+        }
         if !entry.call.is_ended() {
             entry.presume_stuck();
             let reason = Reason::MaxDuration;
             let (party, status) = (Party::System, reason.status());
             let ended = Report::Ended { party, reason, status, q850: None };
             entry.tell(key, ended, &mut self.wire, now);
-        }
-        if entry.caller.state == LegState::Early {
-            entry.fail_caller(500, &mut self.wire, now);
         }
         let why = call::own_reason(Reason::MaxDuration);
         for side in [Side::Caller, Side::Target] {

@@ -65,7 +65,7 @@ impl Endpoint {
         if entry.leg(side).is_some_and(|leg| leg.state == LegState::Answered) {
             entry.refresh_answered(call, side, method, response, &mut self.wire, now);
         }
-        self.settle(call);
+        self.settle(call, now);
     }
 
     /// The peer answered our re-INVITE with the other party's new description. A refusal changes
@@ -91,7 +91,7 @@ impl Endpoint {
         if (200..300).contains(&status) {
             entry.took_effect(side, response, &self.wire, now);
         }
-        self.settle(call);
+        self.settle(call, now);
     }
 
     /// RFC 4028 §10: a refresh that nobody answers ends the session.

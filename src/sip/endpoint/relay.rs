@@ -60,7 +60,7 @@ impl Endpoint {
             // Before the answer there is nobody to inform.
             self.wire.reply(request, flow, 480, now);
         }
-        self.settle(call);
+        self.settle(call, now);
     }
 
     /// A re-INVITE or UPDATE: a refresh of its leg, or an offer for the other one.
@@ -144,7 +144,7 @@ impl Endpoint {
         };
         if let Some(method) = again {
             entry.forward(call, side, answer, method, &mut self.wire, now);
-            self.settle(call);
+            self.settle(call, now);
             return;
         }
         if (200..300).contains(&status)
@@ -158,7 +158,7 @@ impl Endpoint {
         if matches!(status, 481 | 408) && !is_early {
             self.lost(call, side, Reason::DialogLost, now);
         } else {
-            self.settle(call);
+            self.settle(call, now);
         }
     }
 

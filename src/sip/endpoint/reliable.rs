@@ -60,7 +60,7 @@ impl Endpoint {
             entry.offer_early(call, side, request, flow, &mut self.wire, now);
         }
         entry.go_on_after_prack(&mut self.wire, now);
-        self.settle(call);
+        self.settle(call, now);
     }
 
     /// Repeats a provisional response, or gives the call up that nobody confirms (RFC 3262 §3).

@@ -273,7 +273,7 @@ impl Endpoint {
         if initial {
             self.drive(call, call::Input::Caller(LegEvent::Confirmed), now);
         } else {
-            self.settle(call);
+            self.settle(call, now);
         }
     }
 

@@ -65,7 +65,7 @@ impl Endpoint {
             self.wire.send_cancel(&due, sent_to, now);
         }
         match remains.forked {
-            Some(Fork::New) => self.refuse_answer(None, response, flow, now),
+            Some(Fork::New) => self.refuse_answer(key, true, response, flow, now),
             // Its BYE is on its way; the ACK may have been lost.
             Some(Fork::Known) => {
                 if let Some(dialog) = Dialog::with_late_answer(response, flow) {
@@ -89,10 +89,10 @@ impl Endpoint {
                 if self.is_made_by(call, attempt, key) {
                     self.attempt_response(call, attempt, key, response, flow, now);
                 } else if (200..300).contains(&response.status()) {
-                    self.refuse_answer(Some(key), response, flow, now);
+                    self.refuse_answer(key, false, response, flow, now);
                 }
             }
-            Owner::Bye { call, side } => self.bye_done(call, side),
+            Owner::Bye { call, side } => self.bye_done(call, side, now),
             Owner::Probe { call, side } => {
                 if matches!(response.status(), 481 | 408) {
                     self.lost(call, side, Reason::DialogLost, now);
@@ -131,7 +131,7 @@ impl Endpoint {
             Owner::Notify { call } => self.referrer_told(call, now),
             Owner::Registration(index) => self.registration_ended(index, Ending::Failed, now),
             Owner::Prober(id) => self.probe_answered(id, key, None),
-            Owner::Bye { call, side } => self.bye_done(call, side),
+            Owner::Bye { call, side } => self.bye_done(call, side, now),
             Owner::Probe { call, side } => self.lost(call, side, Reason::PeerUnreachable, now),
             Owner::Refresh { call, side } | Owner::Move { call, side } => {
                 self.refresh_timed_out(call, side, key, now);
@@ -274,20 +274,21 @@ impl Endpoint {
         self.drive(call, attempt_input(attempt, is_branch, event), now);
     }
 
-    /// Acknowledges and ends an answer that nobody waits for any more. `transaction` keeps the ACK
-    /// for repeats of the answer; a fork's repeats get a new ACK each.
+    /// Acknowledges and ends an answer to `invite` that nobody waits for any more. The transaction
+    /// keeps the ACK for repeats of the answer; a fork's repeats get a new ACK each.
     fn refuse_answer(
         &mut self,
-        transaction: Option<TransactionKey>,
+        invite: TransactionKey,
+        is_fork: bool,
         response: &Response,
         flow: Flow,
         now: Mono,
     ) {
         let Some(mut dialog) = Dialog::with_late_answer(response, flow) else { return };
         let cseq = response.cseq().number;
-        self.wire.acknowledge(transaction.unwrap_or_default(), &dialog, cseq, None);
-        let account = transaction.and_then(|it| self.wire.challenges.account_of(it)).cloned();
-        dialog.set_account(account);
+        let keeper = if is_fork { TransactionKey::default() } else { invite };
+        self.wire.acknowledge(keeper, &dialog, cseq, None);
+        dialog.set_account(self.wire.challenges.account_of(invite).cloned());
         dialog.pass_over(EARLY_REQUESTS);
         let reason: &[u8] = b"SIP;cause=487;text=\"Request Terminated\"";
         let more = |writer: &mut crate::sip::message::Writer| {
@@ -308,13 +309,13 @@ impl Endpoint {
         self.drive(call, side.event(LegEvent::Lost { reason }), now);
     }
 
-    fn bye_done(&mut self, call: CallKey, side: Side) {
+    fn bye_done(&mut self, call: CallKey, side: Side, now: Mono) {
         if let Some(entry) = self.calls.get_mut(call)
             && let Some(leg) = entry.leg(side)
         {
             leg.state = LegState::Settled;
         }
-        self.settle(call);
+        self.settle(call, now);
     }
 }
 

@@ -162,7 +162,7 @@ impl Endpoint {
         if failed {
             self.transfer_failed(call, 503, Reason::AttemptUnresolved, now);
         } else {
-            self.settle(call);
+            self.settle(call, now);
         }
     }
 
@@ -205,7 +205,7 @@ impl Endpoint {
         } else {
             self.transfer_failed(call, 488, Reason::AttemptRejected, now);
         }
-        self.settle(call);
+        self.settle(call, now);
         true
     }
 
@@ -276,7 +276,7 @@ impl Endpoint {
             Some((why, q850)) => {
                 self.drive(call, call::Input::Target(LegEvent::HungUp { why, q850 }), now);
             }
-            None => self.settle(call),
+            None => self.settle(call, now),
         }
     }
 
@@ -296,7 +296,7 @@ impl Endpoint {
         let Some(transfer) = ringing else { return false };
         transfer.gone = Some((why.clone(), q850));
         entry.end_by_peer(Side::Target, &mut self.wire, now);
-        self.settle(call);
+        self.settle(call, now);
         true
     }
 
@@ -332,7 +332,7 @@ impl Endpoint {
     pub(super) fn referrer_told(&mut self, call: CallKey, now: Mono) {
         let Some(entry) = self.calls.get_mut(call) else { return };
         entry.end_transfer(&mut self.wire, now);
-        self.settle(call);
+        self.settle(call, now);
     }
 }
 

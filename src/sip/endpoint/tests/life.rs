@@ -20,6 +20,16 @@ fn a_call_that_is_over_leaves_no_deadline_that_outlasts_its_transactions() {
 }
 
 #[test]
+fn a_call_has_one_deadline_however_often_it_was_armed() {
+    let mut rig = Rig::new();
+    let _parties = rig.connected();
+
+    rig.pass(100 * S);
+
+    assert_eq!((rig.endpoint.transactions(), rig.endpoint.deadlines()), (0, 1));
+}
+
+#[test]
 fn a_party_that_answers_no_probe_was_there_until_it_was_last_heard() {
     let mut rig = Rig::new();
     let (mut caller, mut target) = rig.connected();

@@ -635,6 +635,8 @@ fn a_wedged_call_that_nobody_answered_leaves_no_ringing_target_and_no_place_behi
 
         assert_eq!((rig.endpoint.calls(), rig.endpoint.half_open()), (0, 0));
         assert_eq!(caller.statuses(&mut rig).last(), Some(&500));
+        let Some(Report::Ended { status, .. }) = rig.reports.last() else { panic!("no end") };
+        assert_eq!(*status, 500, "as the caller was told");
         for address in addresses {
             let last = rig.to(address).into_iter().find(|text| text.starts_with("CANCEL "));
             assert!(
