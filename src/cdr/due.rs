@@ -97,9 +97,9 @@ impl CallRecord {
         !self.dues.is_empty()
     }
 
-    /// Whether the end of the call says if it counts as connected.
-    pub fn has_connection_due(&self) -> bool {
-        self.dues.iter().any(|due| due.at_end == AtEnd::HandedOver)
+    /// Whether the end of the call says if it counts as connected for this hold.
+    pub fn has_connection_due(&self, hold: HoldId) -> bool {
+        self.dues.iter().any(|due| due.hold == hold && due.at_end == AtEnd::HandedOver)
     }
 
     /// Counts the call in its caps: each of its holds, and what has changed by it.
@@ -217,6 +217,9 @@ mod tests {
     #[test]
     fn a_crash_between_the_202_and_the_outcome_of_a_transfer_counts_it_as_connected() {
         let referred = || Script::new().dial(1).then(800, referred());
+        let of = |target| HoldId::of(call_id(1), 1, target);
+        assert!(referred().record().has_connection_due(of("tgt_summit")));
+        assert!(!referred().record().has_connection_due(of("tgt_other")), "the next is settled");
         let cut_off = referred().orphan(0);
         assert_eq!(amounts(&mut cut_off.record()), [(AtEnd::HandedOver, 1)]);
         let told = HandedOver { leg: 1, by: Means::Refer, status: Some(200) };

@@ -39,9 +39,9 @@ impl Outcomes {
         }
     }
 
-    /// Whether the end of the call says if it counts as connected.
-    pub(super) fn has_connection_due(&self, call: CallId) -> bool {
-        self.records.get(&call).is_some_and(CallRecord::has_connection_due)
+    /// Whether the end of the call says if it counts as connected for this hold.
+    pub(super) fn has_connection_due(&self, call: CallId, hold: HoldId) -> bool {
+        self.records.get(&call).is_some_and(|record| record.has_connection_due(hold))
     }
 
     /// The call is over by this fact: what its holds came to.

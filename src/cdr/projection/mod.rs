@@ -382,7 +382,8 @@ impl Projection {
         let begins = match &entry.fact.body {
             FactBody::Admitted(_) => true,
             // Money is not lost because an admission is; the record is flagged.
-            FactBody::Answered(_) | FactBody::Ended(_) => counts,
+            FactBody::Answered(_) => counts,
+            FactBody::Ended(_) => counts || self.orphans.contains_key(&call),
             FactBody::Decided(decided) => {
                 if counts && !decided.record.is_empty() {
                     self.batch.decisions.push((entry.lsn.key(), decided.record.clone()));

@@ -121,7 +121,6 @@ async fn the_true_end_of_an_orphan_corrects_its_row() {
     assert!(row.flags.contains(Flags::ORPHAN_CORRECTED));
 }
 
-/// spec/sip O8.
 /// I5 over a crash: what was counted and what is held are never more than what was held before it.
 #[tokio::test]
 async fn what_a_call_may_yet_come_to_is_held_over_restarts_until_its_true_end_is_known() {
@@ -170,6 +169,30 @@ async fn what_a_call_may_yet_come_to_is_held_over_restarts_until_its_true_end_is
     assert_eq!(used_of(&opening.usage), used);
 }
 
+/// Its checkpoint came before it, so each start reads it from its admission on.
+#[tokio::test]
+async fn nothing_is_held_for_a_call_whose_true_end_is_read_again() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let hold = HoldId::of(call_id(1), 1, "target/tgt_summit");
+    let buckets = vec![reserved(AtEnd::Revenue, 20_000_000)];
+    let placed = HoldPlaced { hold, target: "tgt_summit".into(), buckets };
+    let script = Script::of(1).then(8, placed).dial(1).answer_at(1_000);
+    let checkpoint = Fact::of_node(stamp(START_MS), Checkpoint { live: Vec::new() });
+    desk.append(&journal, &mut projection, vec![checkpoint]).await;
+    desk.append(&journal, &mut projection, script.facts()).await;
+    drop((projection, journal));
+    let (journal, mut projection, opening) = desk.start().await;
+    assert_eq!(opening.held_back.len(), 1);
+    desk.append(&journal, &mut projection, script.end_at(181_000).facts().split_off(5)).await;
+    drop((projection, journal));
+
+    let (_, _, opening) = desk.start().await;
+
+    assert_eq!(opening.held_back, []);
+    assert_eq!(used_of(&opening.usage), [("Revenue", 20_000_000)]);
+}
+
 fn reserved(at_end: AtEnd, amount: i64) -> Bucket {
     Bucket {
         cap: format!("{at_end:?}").into(),
@@ -183,6 +206,7 @@ fn used_of(usage: &[CapUsage]) -> Vec<(&str, i64)> {
     usage.iter().map(|usage| (&usage.cap[..], usage.used)).collect()
 }
 
+/// spec/sip O8.
 #[tokio::test]
 async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
     let desk = Desk::new().await;

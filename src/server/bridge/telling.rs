@@ -94,8 +94,7 @@ impl Bridge {
                 // Whether it was connected is not known. A cap that must not be exceeded counts it,
                 // unless that waits for the end of the call.
                 let hold = self.calls.get(key).and_then(|live| live.hold_of(attempt));
-                let waits = self.outcomes.has_connection_due(id);
-                if let Some(hold) = hold.filter(|_| !waits) {
+                if let Some(hold) = hold.filter(|it| !self.outcomes.has_connection_due(id, *it)) {
                     self.settle(id, hold, Counts::Connected, at, Durability::Durable);
                 }
                 None

@@ -224,7 +224,7 @@ impl HoldLedger {
             let request = kept.iter().find(|request| request.bucket == *bucket);
             let tally = self.buckets.entry(bucket.clone()).or_default();
             tally.used = tally.used.saturating_add_signed(*amount);
-            tally.ends_at = request.map_or(tally.ends_at, |request| request.ends_at);
+            tally.ends_at = request.and_then(|request| request.ends_at).or(tally.ends_at);
             if !is_live {
                 self.counters.late_settles += 1;
                 let limit = request.map_or(u64::MAX, |request| request.limit);
