@@ -41,6 +41,10 @@ reasons! {
     NumberMalformed = "gate.number_malformed", 404, "the dialled user part is no telephone number";
     CampaignPaused = "gate.campaign_paused", 480, "the campaign is paused";
     PublisherPaused = "gate.publisher_paused", 480, "the publisher is paused";
+    PublisherCapped = "gate.publisher_capped", 480, "the publisher's cap leaves no room for any call";
+    RepeatTooSoon = "gate.repeat_too_soon", 486, "the caller called a moment ago";
+    AttestationBelow = "gate.attestation_below", 403, "the carrier is not sure enough of the caller's number";
+    AnonymousCaller = "gate.anonymous", 433, "callers have to show their number";
     TrunkFull = "gate.trunk_full", 503, "the trunk has as many calls as it may have";
     Overloaded = "gate.overloaded", 503, "this server takes no new calls at the moment";
     Draining = "gate.draining", 503, "this server is being taken out of service";
@@ -54,6 +58,13 @@ reasons! {
     ScheduleClosingSoon = "schedule.closing_soon", 480, "the target closes in a moment";
     FilterMismatch = "filter.mismatch", 480, "the call's tags are not what the target wants";
     FilterMissingTag = "filter.missing_tag", 480, "a tag the target asks for is missing";
+    // The caller's earlier calls.
+    DedupeBuyerConnected = "dedupe.buyer.connected", 480, "the caller has talked to the buyer before";
+    DedupeBuyerConverted = "dedupe.buyer.converted", 480, "the caller has been paid for by the buyer before";
+    DedupeTargetConnected = "dedupe.target.connected", 480, "the caller has talked to the target before";
+    DedupeTargetConverted = "dedupe.target.converted", 480, "the caller has been paid for by the target before";
+    DuplicateElsewhere = "dedupe.original_only", 480, "a duplicate goes to the target it had before";
+    DuplicateAgain = "dedupe.different_only", 480, "a duplicate goes to another target than before";
     // Caps and concurrency.
     CapFull = "cap.full", 486, "the cap is used up for this window";
     ConcurrencyFull = "concurrency.full", 486, "the target has as many calls as it takes";

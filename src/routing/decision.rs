@@ -125,7 +125,7 @@ pub struct Step {
     pub want: Option<SmolStr>,
 }
 
-/// The checks, in their order (spec/domain §2.4).
+/// The checks (spec/domain §2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]
@@ -155,6 +155,15 @@ pub enum Check {
     /// What probes say of the target.
     #[n(11)]
     Health,
+    /// Who calls, and how soon again.
+    #[n(12)]
+    Caller,
+    /// Whether the call is a duplicate, and what follows.
+    #[n(13)]
+    Duplicate,
+    /// Whether the target takes the caller again.
+    #[n(14)]
+    History,
 }
 
 #[derive(
@@ -207,6 +216,42 @@ pub struct Outcome {
     /// Why it was not dialled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+}
+
+/// What a check found, for its step. Checks that pass say little: what was read is among the
+/// readings, and a record is written for every call.
+#[derive(Debug, Default)]
+pub(super) struct Finding {
+    pub(super) subject: Option<SmolStr>,
+    pub(super) have: Option<SmolStr>,
+    pub(super) want: Option<SmolStr>,
+}
+
+impl Finding {
+    pub(super) fn have(have: SmolStr) -> Self {
+        Self { have: Some(have), ..Self::default() }
+    }
+}
+
+impl Decision {
+    /// Writes down that the call passed a check.
+    pub(super) fn pass_call(&mut self, check: Check, finding: Finding) {
+        self.steps.push(Step::of_call(check, Verdict::Passed, None, finding));
+    }
+
+    /// Writes down that the call goes nowhere. Returns the reason.
+    pub(super) fn refuse_call(&mut self, check: Check, reason: Reason, finding: Finding) -> Reason {
+        self.steps.push(Step::of_call(check, Verdict::Refused, Some(reason), finding));
+        self.refused = Some(reason);
+        reason
+    }
+}
+
+impl Step {
+    fn of_call(check: Check, verdict: Verdict, reason: Option<Reason>, finding: Finding) -> Self {
+        let Finding { subject, have, want } = finding;
+        Self { target: None, check, subject, verdict, reason, have, want }
+    }
 }
 
 impl PlannedAttempt {

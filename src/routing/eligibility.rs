@@ -3,11 +3,13 @@
 
 use smol_str::{SmolStr, format_smolstr};
 
+use crate::id::CampaignId;
 use crate::reason::Reason;
 use crate::time::Wall;
 
-use super::decision::{Check, Step, UsageReading, Verdict};
+use super::decision::{Check, Finding, Step, UsageReading, Verdict};
 use super::filter::{Filter, Match};
+use super::history::PastCall;
 use super::hold::{BucketRequest, Counts, Stake};
 use super::request::{Tags, Usage, UsageReader};
 use super::snapshot::{Cap, Target, Windows};
@@ -19,21 +21,15 @@ const SHOWN_BYTES_MAX: usize = 64;
 pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) at: Wall,
     pub(super) tags: &'a Tags,
+    pub(super) campaign: &'a CampaignId,
+    /// The caller's earlier calls, the latest first.
+    pub(super) calls: &'a [PastCall],
     pub(super) usage: &'a U,
     pub(super) windows: Windows<'a>,
     /// Caps of the call, whichever target takes it.
     pub(super) caps: [&'a [Cap]; 3],
     pub(super) steps: Vec<Step>,
     pub(super) readings: Vec<UsageReading>,
-}
-
-/// What a check found, for its step. Checks that pass say little: what was read is among the
-/// readings, and a record is written for every call.
-#[derive(Default)]
-struct Finding {
-    subject: Option<SmolStr>,
-    have: Option<SmolStr>,
-    want: Option<SmolStr>,
 }
 
 impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
@@ -53,7 +49,20 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         self.pass(target, Check::State, Finding::default());
         self.schedule(target)?;
         self.filters(target)?;
+        self.history(target)?;
         self.room(target, stake)
+    }
+
+    /// Whether the target takes the caller again.
+    fn history(&mut self, target: &Target) -> Result<(), Reason> {
+        let Some(dedupe) = &target.dedupe else { return Ok(()) };
+        match dedupe.check(target, self.campaign, self.calls, self.at) {
+            Ok(()) => {
+                self.pass(target, Check::History, Finding::default());
+                Ok(())
+            }
+            Err((reason, finding)) => self.refuse(target, Check::History, reason, finding),
+        }
     }
 
     fn schedule(&mut self, target: &Target) -> Result<(), Reason> {
@@ -151,11 +160,11 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         }
     }
 
-    fn pass(&mut self, target: &Target, check: Check, finding: Finding) {
+    pub(super) fn pass(&mut self, target: &Target, check: Check, finding: Finding) {
         self.step(target, check, Verdict::Passed, None, finding);
     }
 
-    fn refuse<T>(
+    pub(super) fn refuse<T>(
         &mut self,
         target: &Target,
         check: Check,

@@ -101,16 +101,16 @@ fn facts(step: &Step) -> String {
     let Some(want) = &step.want else { return String::new() };
     match step.check {
         Check::Filter => format!(": {subject} is {have}, wanted {want}"),
-        Check::Cap => format!(": {subject} has {have}, {want}"),
+        Check::Cap | Check::Publisher => format!(": {subject} has {have}, {want}"),
         Check::Schedule => format!(": it is {have}, {want}"),
-        Check::Concurrency => format!(": {have}, {want}"),
+        Check::Concurrency | Check::Caller | Check::History => format!(": {have}, {want}"),
         Check::Selection
         | Check::Number
         | Check::Session
         | Check::Campaign
-        | Check::Publisher
         | Check::State
         | Check::Weight
+        | Check::Duplicate
         | Check::Health => format!(": {want}"),
     }
 }

@@ -16,14 +16,18 @@
 //! Invariants: a target that is not dialled has exactly one reason; for every strict cap
 //! `used + held ≤ limit` whenever something is granted; a number is lent to one session at a time.
 
+mod attestation;
 pub mod attribution;
 pub mod config;
 pub mod decider;
 pub mod decision;
 pub mod dial;
+mod duplicate;
 mod eligibility;
 pub mod explain;
 pub mod filter;
+mod gate;
+pub mod history;
 pub mod hold;
 pub mod ping;
 pub mod pool;
@@ -37,7 +41,7 @@ pub mod window;
 mod compile;
 
 pub use config::{ConfigFault, RoutingConfig};
-pub use decider::decide;
+pub use decider::{Known, decide};
 pub use decision::{Decision, PlannedAttempt, Step};
 pub use request::{RouteRequest, SessionReading, Tags, Usage, UsageReader};
 pub use selection::Rotation;

@@ -9,8 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::id::TargetId;
 
-use super::decider::decide;
+use super::decider::{Known, decide};
 use super::decision::Decision;
+use super::history::PastCall;
 use super::hold::Bucket;
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
@@ -22,6 +23,8 @@ use super::snapshot::RoutingSnapshot;
 pub struct DecisionRecord {
     pub request: RouteRequest,
     pub sessions: Vec<SessionReading>,
+    /// The caller's earlier calls, the latest first.
+    pub calls: Vec<PastCall>,
     pub decision: Decision,
     pub digest: Digest,
 }
@@ -50,6 +53,8 @@ struct Body {
     sessions: Vec<SessionReading>,
     #[n(2)]
     decision: Decision,
+    #[cbor(n(3), default)]
+    calls: Vec<PastCall>,
 }
 
 /// [`Body`] before it is written.
@@ -61,6 +66,8 @@ struct BodyRef<'a> {
     sessions: &'a [SessionReading],
     #[n(2)]
     decision: &'a Decision,
+    #[n(3)]
+    calls: &'a [PastCall],
 }
 
 /// A decision made again.
@@ -82,14 +89,11 @@ pub struct Difference {
 }
 
 /// Writes a [`DecisionRecord`]: CBOR, then its digest. This is done for every call.
-pub fn record_bytes(
-    request: &RouteRequest,
-    sessions: &[SessionReading],
-    decision: &Decision,
-) -> Vec<u8> {
+pub fn record_bytes(request: &RouteRequest, known: Known<'_>, decision: &Decision) -> Vec<u8> {
     // Typical records have half a KiB to two.
     let mut bytes = Vec::with_capacity(2_048);
-    minicbor::encode(BodyRef { request, sessions, decision }, &mut bytes)
+    let Known { sessions, calls } = known;
+    minicbor::encode(BodyRef { request, sessions, decision, calls }, &mut bytes)
         .expect("writing to memory does not fail");
     let Digest(digest) = Digest::of(&bytes);
     bytes.extend_from_slice(&digest);
@@ -104,8 +108,8 @@ impl DecisionRecord {
         if Digest::of(body) != digest {
             return Err(RecordError::Altered);
         }
-        let Body { request, sessions, decision } = minicbor::decode(body)?;
-        Ok(Self { request, sessions, decision, digest })
+        let Body { request, sessions, decision, calls } = minicbor::decode(body)?;
+        Ok(Self { request, sessions, calls, decision, digest })
     }
 }
 
@@ -134,7 +138,8 @@ pub fn replay(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Replay {
         }
         None => Rotation::default(),
     };
-    let decision = decide(snapshot, &record.request, &record.sessions, &readings, &mut rotation);
+    let known = Known { sessions: &record.sessions, calls: &record.calls };
+    let decision = decide(snapshot, &record.request, known, &readings, &mut rotation);
     let difference = first_difference(recorded, &decision);
     Replay { decision, difference }
 }

@@ -15,11 +15,17 @@ use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 use super::compile;
-use super::config::{Confidence, ConfigFault, DialTlsConfig, Ring, RoutingConfig, WindowKind};
+use super::config::{
+    Anonymous, CallersConfig, Confidence, ConfigFault, DialTlsConfig, PayDuplicates, Ring,
+    RoutingConfig, Span, WindowKind,
+};
 use super::decision::{PlannedAttempt, Terms};
 use super::dial::DialTemplate;
+use super::duplicate::Dedupe;
 use super::filter::Filters;
+use super::history::Caller;
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
+use super::request::RouteRequest;
 use super::schedule::Schedule;
 use super::window::Window;
 
@@ -42,6 +48,8 @@ pub struct RoutingSnapshot {
     /// Of trunks that have any.
     pub(super) trunk_caps: BTreeMap<TrunkId, Vec<Cap>>,
     pub(super) caps_calls: bool,
+    /// How far back rules look at a caller's earlier calls; absent: none does.
+    pub(super) history: Option<Span>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +67,7 @@ pub struct Payout {
     pub amount: Money,
     /// Seconds after the answer; absent: when the call converts for the buyer.
     pub seconds: Option<u32>,
+    pub duplicates: PayDuplicates,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +95,8 @@ pub struct Target {
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
     pub filters: Filters,
+    /// Its own, else its buyer's.
+    pub dedupe: Option<Dedupe>,
     pub conversion: Option<Conversion>,
 }
 
@@ -114,6 +125,7 @@ pub struct Concurrency {
 pub struct Conversion {
     pub seconds: u32,
     pub revenue: Money,
+    pub duplicates: PayDuplicates,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +141,7 @@ pub struct Campaign {
     pub total_ring_budget_ms: u32,
     pub min_match_confidence: Confidence,
     pub caps: Vec<Cap>,
+    pub callers: CallersConfig,
 }
 
 /// Whose caps a call counts in besides those of its target and buyer.
@@ -273,6 +286,27 @@ impl RoutingSnapshot {
         all.chain(self.trunk_caps.values()).flatten()
     }
 
+    /// Whose earlier calls a decision about this call reads, and how far back; `None`: nobody's.
+    pub fn remembered(&self, request: &RouteRequest) -> Option<(Caller, Span)> {
+        let span = self.history?;
+        let owner = self.number(request.dialed)?;
+        Some((self.caller(request.caller, &owner.campaign.id)?, span))
+    }
+
+    /// Whose call of a campaign it is; `None`: of someone who is not known again.
+    pub fn caller(&self, number: Option<PhoneNumber>, campaign: &CampaignId) -> Option<Caller> {
+        if let Some(number) = number {
+            return Some(Caller::Number(number));
+        }
+        let as_one = self.campaign(campaign)?.callers.anonymous == Anonymous::AsOne;
+        as_one.then(|| Caller::AnonymousOf(campaign.clone()))
+    }
+
+    /// How far back rules look at a caller's earlier calls; `None`: none does.
+    pub fn history(&self) -> Option<Span> {
+        self.history
+    }
+
     /// Whether a campaign, a publisher or a trunk has caps.
     pub fn caps_calls(&self) -> bool {
         self.caps_calls
@@ -306,7 +340,7 @@ impl Target {
             let amount = Some(cap.counts.room(stake)).filter(|amount| *amount > 0)?;
             let window = windows.get(cap.zone, cap.window);
             Some(BucketRequest {
-                bucket: Bucket { cap: cap.key.clone(), window: window.id.clone() },
+                bucket: cap.bucket(window),
                 counts: cap.counts,
                 limit: cap.limit,
                 amount,
@@ -321,6 +355,12 @@ impl Target {
             ends_at: None,
         });
         caps.chain(concurrency).collect()
+    }
+}
+
+impl Cap {
+    fn bucket(&self, window: &Window) -> Bucket {
+        Bucket { cap: self.key.clone(), window: window.id.clone() }
     }
 }
 
@@ -345,6 +385,10 @@ impl Zones {
 }
 
 impl Windows<'_> {
+    pub(super) fn bucket(&mut self, cap: &Cap) -> Bucket {
+        cap.bucket(self.get(cap.zone, cap.window))
+    }
+
     fn get(&mut self, zone: usize, kind: WindowKind) -> &Window {
         let known = self.known.iter().position(|(key, _)| *key == (zone, kind));
         let index = known.unwrap_or_else(|| {

@@ -14,7 +14,9 @@ use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projection};
 use crate::cdr::store::sqlite::SqliteStore;
-use crate::cdr::store::{Book, CallStore, CapUsage, Progress, StoredSession};
+use crate::cdr::store::{
+    Book, CallFilter, CallStore, CapUsage, EarlierCall, Progress, StoreError, StoredSession,
+};
 use crate::config::{OrphanBill, Settings};
 use crate::id::CallId;
 use crate::routing::hold::Bucket;
@@ -30,6 +32,10 @@ use super::{clock, metrics as names, translate};
 /// Commits under load are no farther apart than this, however long an answer may wait: pings wait
 /// for them too.
 const PACE_MAX: Duration = Duration::from_millis(15);
+
+/// Calls that are told to routing at the start, and at a time.
+const REMEMBERED_MAX: usize = 4_000_000;
+const REMEMBERED_PAGE: u32 = 10_000;
 
 /// How long the projection waits after the book refused a batch.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -69,7 +75,10 @@ impl Accounting {
             .await
             .map_err(|cause| StartError::Store { path: path.clone(), cause })?;
         let store = Arc::new(store);
-        let progress = store.progress().await.map_err(|cause| StartError::Store { path, cause })?;
+        let progress = store
+            .progress()
+            .await
+            .map_err(|cause| StartError::Store { path: path.clone(), cause })?;
 
         let journal_settings = journal_settings(settings, progress);
         let hooks = hooks(durable, shards);
@@ -99,6 +108,9 @@ impl Accounting {
         give_back(deciding, sessions, usage);
         keep_room(deciding, &held_back, stamp());
         let live = projection.live();
+        remember(deciding, store.as_ref(), &live)
+            .await
+            .map_err(|cause| StartError::Store { path, cause })?;
         let task = tokio::spawn(follow(projection, Arc::clone(deciding)));
         Ok(Self { journal, store, live, task, awaited, partings })
     }
@@ -193,6 +205,32 @@ pub(super) fn projection_settings(settings: &Settings) -> projection::Settings {
 /// Tells routing what it knew before the restart.
 pub(super) fn give_back(deciding: &Deciding, sessions: Vec<StoredSession>, usage: Vec<CapUsage>) {
     deciding.restore(sessions.into_iter().map(session), usage.into_iter().filter_map(self::usage));
+}
+
+/// Tells routing of the calls its rules look back at: those in the book, and those on their way
+/// there.
+///
+/// # Errors
+/// The book cannot be read.
+pub(super) async fn remember(
+    deciding: &Deciding,
+    book: &dyn Book,
+    live: &Live,
+) -> Result<(), StoreError> {
+    let Some(span) = deciding.history() else { return Ok(()) };
+    let open = live.list(&CallFilter::default(), usize::MAX);
+    let open = open.iter().filter_map(|record| EarlierCall::of(record));
+    deciding.remember(open.map(translate::past_call));
+    let since = span.begins(stamp().wall()).unwrap_or_default();
+    let (mut before, mut read) = (None, 0);
+    while read < REMEMBERED_MAX {
+        let page = book.earlier_calls(since, before, REMEMBERED_PAGE).await?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.call);
+        read += page.len();
+        deciding.remember(page.into_iter().map(translate::past_call));
+    }
+    Ok(())
 }
 
 /// Keeps room for calls that a crash left up, for as long as their end may become known.

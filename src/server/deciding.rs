@@ -11,20 +11,24 @@ use std::sync::Arc;
 use crate::id::{CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::config::Span;
+use crate::routing::history::{CallerHistory, HistoryLimits, PastCall};
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
 use crate::routing::ping::{
     Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRequest, Session,
 };
 use crate::routing::replay::record_bytes;
 use crate::routing::{
-    CallScope, Decision, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage,
-    UsageReader, decide,
+    CallScope, Decision, Known, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags,
+    Usage, UsageReader, decide,
 };
 use crate::time::{Mono, Wall};
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
 /// times that and more (spec/data §1.7).
 pub const RENEW_EVERY: Duration = Duration::from_secs(20);
+
+const DAY_MS: i64 = 86_400_000;
 
 /// The routing state of the process. The lock is held for microseconds: nothing under it waits.
 pub struct Deciding {
@@ -38,6 +42,7 @@ struct State {
     ledger: HoldLedger,
     desk: Desk,
     rotation: Rotation,
+    history: CallerHistory,
 }
 
 /// A decision and what it took along.
@@ -76,7 +81,8 @@ impl Deciding {
         let mut desk = Desk::new(DeskLimits::default());
         desk.configure(&snapshot);
         let ledger = HoldLedger::new(LedgerLimits::default());
-        let state = State { ledger, desk, rotation: Rotation::default() };
+        let history = CallerHistory::new(HistoryLimits::default());
+        let state = State { ledger, desk, rotation: Rotation::default(), history };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         Self { snapshot, down, state: Mutex::new(state) }
     }
@@ -85,7 +91,49 @@ impl Deciding {
     pub fn configure(&self, snapshot: RoutingSnapshot) {
         let mut state = self.state.lock();
         state.desk.configure(&snapshot);
+        if snapshot.history().is_none() {
+            state.history = CallerHistory::new(HistoryLimits::default());
+        }
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// How far back earlier calls of callers have to be known.
+    pub fn history(&self) -> Option<Span> {
+        self.snapshot.load().history()
+    }
+
+    /// Puts back calls of before, with their callers; `None`: an anonymous one.
+    pub fn remember(&self, calls: impl IntoIterator<Item = (Option<PhoneNumber>, PastCall)>) {
+        let snapshot = self.snapshot.load();
+        let mut state = self.state.lock();
+        for (number, call) in calls {
+            if let Some(caller) = snapshot.caller(number, &call.campaign) {
+                state.history.restore(&caller, call);
+            }
+        }
+    }
+
+    /// A target has answered the call.
+    pub fn call_answered(&self, call: CallId, planned: &PlannedAttempt, at: Wall) {
+        if self.history().is_some() {
+            let history = &mut self.state.lock().history;
+            history.connected(call, &planned.target, &planned.buyer, at);
+        }
+    }
+
+    /// The buyer owes for the call.
+    pub fn call_converted(&self, call: CallId, at: Wall) {
+        if self.history().is_some() {
+            self.state.lock().history.converted(call, at);
+        }
+    }
+
+    /// The call is over, after so long a talk if it was answered.
+    pub fn call_over(&self, call: CallId, talk: Option<Duration>) {
+        if self.history().is_some() {
+            let talk_ms = talk.map(|talk| u64::try_from(talk.as_millis()).unwrap_or(u64::MAX));
+            self.state.lock().history.ended(call, talk_ms);
+        }
     }
 
     /// Probes find these targets nowhere, and no others.
@@ -121,17 +169,31 @@ impl Deciding {
     pub fn decide(&self, request: &RouteRequest) -> Decided {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
-        let State { ledger, desk, rotation } = &mut *state;
+        let State { ledger, desk, rotation, history } = &mut *state;
         let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
         let down = self.down.load();
         let read = Read { ledger, down: &down };
-        let decision = decide(&snapshot, request, &sessions, &read, rotation);
+        let remembered = snapshot.remembered(request);
+        let calls = remembered.as_ref().map(|(caller, span)| {
+            // A call may have been answered, or owed for, long after it came in.
+            let since = span.begins(request.at).map(|at| Wall(at.0.saturating_sub(DAY_MS)));
+            history.calls(caller, since)
+        });
+        let calls = calls.unwrap_or_default();
+        let known = Known { sessions: &sessions, calls: &calls };
+        let decision = decide(&snapshot, request, known, &read, rotation);
+        if let Some((caller, _)) = &remembered
+            && let Some(call) = PastCall::of(request, &decision)
+        {
+            history.begin(caller, call);
+        }
         let session = decision.attribution.as_ref().and_then(|it| it.session);
         let consumed =
             session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);
         let pinned = desk.call_started(request.dialed).then_some(request.dialed);
         drop(state);
-        let record = record_bytes(request, &sessions, &decision);
+        let known = Known { sessions: &sessions, calls: &calls };
+        let record = record_bytes(request, known, &decision);
         let used = sessions.into_iter().find(|reading| Some(reading.session) == session);
         let tags = used.map(|reading| reading.tags).unwrap_or_default();
         let scope = snapshot.caps_calls().then_some(decision.attribution.as_ref()).flatten();
@@ -234,6 +296,9 @@ impl Deciding {
         state.ledger.expire(now);
         state.ledger.drop_windows(wall);
         state.desk.expire(wall);
+        if let Some(since) = self.history().and_then(|span| span.begins(wall)) {
+            state.history.forget(Wall(since.0.saturating_sub(DAY_MS)));
+        }
     }
 
     /// Live holds and sessions, for metrics.

@@ -10,8 +10,11 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::cdr::due::{CapCount, CapDue, HeldBack};
 use crate::cdr::fact;
+use crate::cdr::store::EarlierCall;
 use crate::id::{TargetId, TrunkId};
+use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::history::{Connected, PastCall};
 use crate::routing::hold::{self, BucketRequest};
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan};
@@ -111,7 +114,7 @@ pub(super) fn variables(
 
 pub(super) fn route_request(
     admission: &Admission,
-    number: crate::phone::PhoneNumber,
+    number: PhoneNumber,
     trunk: TrunkId,
 ) -> RouteRequest {
     RouteRequest {
@@ -140,6 +143,23 @@ pub(super) fn admitted(admission: &Admission, trunk: TrunkId) -> fact::Admitted 
         captured: captured.map(|it| it.tags.clone()).unwrap_or_default(),
         carrier_call_id: captured.and_then(|it| it.carrier_call_id.clone()),
     }
+}
+
+/// An earlier call as routing remembers it, and its caller.
+pub(super) fn past_call(earlier: EarlierCall) -> (Option<PhoneNumber>, PastCall) {
+    let EarlierCall { call, at, caller, dialed, campaign, publisher, answered, .. } = earlier;
+    let answered_at = answered.as_ref().map(|(_, _, at)| *at);
+    let past = PastCall {
+        call,
+        at,
+        dialed,
+        campaign,
+        publisher,
+        connected: answered.map(|(target, buyer, at)| Connected { target, buyer, at }),
+        converted_at: answered_at.filter(|_| earlier.converted),
+        talk_ms: earlier.talk_ms,
+    };
+    (caller, past)
 }
 
 /// `record` is the decision as CBOR.

@@ -15,7 +15,7 @@ use tollbridge::id::{CallId, CampaignId, PoolId};
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::hold::Bucket;
 use tollbridge::routing::{
-    Decision, Rotation, RouteRequest, RoutingConfig, RoutingSnapshot, Tags, Usage, decide,
+    Decision, Known, Rotation, RouteRequest, RoutingConfig, RoutingSnapshot, Tags, Usage, decide,
 };
 use tollbridge::sip::flow::{ListenerId, Transport};
 use tollbridge::sip::trunk::{Carriers, TrunkConfig, TrunkIndex, TrunkListener, Trunks};
@@ -506,7 +506,7 @@ fn decision(snapshot: &RoutingSnapshot, dialed: PhoneNumber) -> Decision {
         tags: Tags::new(),
     };
     let unused = BTreeMap::<Bucket, Usage>::new();
-    decide(snapshot, &request, &[], &unused, &mut Rotation::default())
+    decide(snapshot, &request, Known::default(), &unused, &mut Rotation::default())
 }
 
 /// The URI without the dialled number, which routing puts in front of the host.

@@ -22,7 +22,7 @@ use crate::reason::Reason;
 use crate::routing::config::RoutingConfig;
 use crate::routing::ping::{Desk, DeskLimits, NewIds, PingRequest, Session};
 use crate::routing::replay::record_bytes;
-use crate::routing::{Rotation, RouteRequest, RoutingSnapshot, Tags, decide};
+use crate::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Tags, decide};
 use crate::time::{Mono, Wall};
 
 /// 2026-03-17T15:04:12.318Z.
@@ -113,9 +113,14 @@ impl World {
             tags,
         };
         let nothing_used = BTreeMap::new();
-        let decision =
-            decide(&self.snapshot, &request, &[], &nothing_used, &mut Rotation::default());
-        let stored = Bytes::from(record_bytes(&request, &[], &decision));
+        let decision = decide(
+            &self.snapshot,
+            &request,
+            Known::default(),
+            &nothing_used,
+            &mut Rotation::default(),
+        );
+        let stored = Bytes::from(record_bytes(&request, Known::default(), &decision));
         self.state.lock().decisions.insert(11, stored);
     }
 

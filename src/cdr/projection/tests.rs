@@ -10,7 +10,7 @@ use crate::cdr::fact::{
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
 use crate::cdr::store::sqlite::SqliteStore;
-use crate::cdr::store::{Answer, CallStore};
+use crate::cdr::store::{Answer, CallStore, EarlierCall};
 use crate::cdr::testing::{START_MS, Script, call_id, stamp};
 use crate::id::{HoldId, PingId, SessionId};
 use crate::money::Money;
@@ -446,6 +446,15 @@ impl Book for FlakyBook {
 
     fn sessions(&self, now: Wall) -> Answer<'_, Vec<StoredSession>> {
         self.store.sessions(now)
+    }
+
+    fn earlier_calls(
+        &self,
+        since: Wall,
+        before: Option<CallId>,
+        limit: u32,
+    ) -> Answer<'_, Vec<EarlierCall>> {
+        self.store.earlier_calls(since, before, limit)
     }
 
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {

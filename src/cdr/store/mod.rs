@@ -114,6 +114,15 @@ pub trait Book: Send + Sync {
     /// Ping sessions that expire after `now`, oldest first.
     fn sessions(&self, now: Wall) -> Answer<'_, Vec<StoredSession>>;
 
+    /// Calls of a campaign admitted at `since` or later and before the call `before`, newest first, at
+    /// most `limit`.
+    fn earlier_calls(
+        &self,
+        since: Wall,
+        before: Option<CallId>,
+        limit: u32,
+    ) -> Answer<'_, Vec<EarlierCall>>;
+
     /// Writes all of `batch` or nothing.
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()>;
 
@@ -136,6 +145,43 @@ pub struct CapUsage {
     pub cap: SmolStr,
     pub window: SmolStr,
     pub used: i64,
+}
+
+/// What of a call concerns later ones of its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierCall {
+    pub call: CallId,
+    pub at: Wall,
+    /// Absent: the caller was anonymous.
+    pub caller: Option<PhoneNumber>,
+    pub dialed: PhoneNumber,
+    pub campaign: CampaignId,
+    pub publisher: PublisherId,
+    /// Who answered and when; absent: nobody.
+    pub answered: Option<(TargetId, BuyerId, Wall)>,
+    /// The buyer owed for it; exact times are in the record.
+    pub converted: bool,
+    pub talk_ms: Option<u64>,
+}
+
+impl EarlierCall {
+    /// `None`: the call was of no campaign.
+    pub fn of(record: &CallRecord) -> Option<Self> {
+        let attempt = record.attempt();
+        Some(Self {
+            call: record.call,
+            at: record.started_at(),
+            caller: record.caller,
+            dialed: record.did?,
+            campaign: record.campaign.clone()?,
+            publisher: record.publisher.clone()?,
+            answered: record.answered_ms.zip(attempt).map(|(ms, attempt)| {
+                (attempt.target.clone(), attempt.buyer.clone(), record.wall(ms))
+            }),
+            converted: record.converted_ms.is_some(),
+            talk_ms: record.talk_ms,
+        })
+    }
 }
 
 /// A ping session as it was accepted, and whether a call used it up.

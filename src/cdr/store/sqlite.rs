@@ -18,12 +18,13 @@ use tokio::sync::Mutex;
 
 use super::rows::{self, Tables};
 use super::{
-    Answer, Batch, Book, CallFilter, CallStore, CapUsage, PAGE_MAX, Progress, StoreError,
-    StoredSession,
+    Answer, Batch, Book, CallFilter, CallStore, CapUsage, EarlierCall, PAGE_MAX, Progress,
+    StoreError, StoredSession,
 };
 use crate::cdr::journal::Lsn;
 use crate::cdr::record::{CallRecord, Outcome};
 use crate::id::CallId;
+use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 /// Name of the row that holds this projection's progress.
@@ -132,6 +133,13 @@ impl CallStore for SqliteStore {
     }
 }
 
+/// Bound: the least id, the id before which they lie, how many.
+const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_id, publisher_id, \
+     target_id, buyer_id, setup_ms, talk_ms, conversion_state
+     FROM cdr WHERE call_id >= ? AND call_id < ?
+         AND did IS NOT NULL AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
+     ORDER BY call_id DESC LIMIT ?";
+
 impl Book for SqliteStore {
     fn progress(&self) -> Answer<'_, Option<Progress>> {
         Box::pin(async move {
@@ -200,6 +208,24 @@ impl Book for SqliteStore {
                     })
                 })
                 .collect()
+        })
+    }
+
+    fn earlier_calls(
+        &self,
+        since: Wall,
+        before: Option<CallId>,
+        limit: u32,
+    ) -> Answer<'_, Vec<EarlierCall>> {
+        Box::pin(async move {
+            let before = before.map_or_else(|| vec![u8::MAX; 16], |it| it.as_bytes().to_vec());
+            let rows = sqlx::query(EARLIER_CALLS)
+                .bind(first_id_at(since))
+                .bind(before)
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
+            rows.iter().map(earlier_call).collect()
         })
     }
 
@@ -307,6 +333,44 @@ fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> Que
 fn first_id_at(at: Wall) -> Vec<u8> {
     let ms = u64::try_from(at.0).unwrap_or(0) << 16;
     [&ms.to_be_bytes()[..6], &[0; 10]].concat()
+}
+
+fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
+    let id: [u8; 16] =
+        row.try_get::<&[u8], _>("call_id")?.try_into().map_err(|_| StoreError::Damaged {
+            table: "cdr",
+            row: String::from("?"),
+            detail: String::from("its call_id has not 16 bytes"),
+        })?;
+    let call = CallId::from_bytes(id);
+    let number = |column: &str| -> Result<Option<PhoneNumber>, StoreError> {
+        let digits: Option<i64> = row.try_get(column)?;
+        Ok(digits.and_then(|it| PhoneNumber::from_digits(u64::try_from(it).ok()?)))
+    };
+    let dialed = number("did")?.ok_or_else(|| StoreError::Damaged {
+        table: "cdr",
+        row: call.to_string(),
+        detail: String::from("its did is no telephone number"),
+    })?;
+    let at = Wall(row.try_get("started_at")?);
+    let talk_ms: Option<i64> = row.try_get("talk_ms")?;
+    let setup_ms: i64 = row.try_get::<Option<i64>, _>("setup_ms")?.unwrap_or(0);
+    let target: Option<&str> = row.try_get("target_id")?;
+    let buyer: Option<&str> = row.try_get("buyer_id")?;
+    let answered = talk_ms
+        .and(target.zip(buyer))
+        .map(|(target, buyer)| (target.into(), buyer.into(), Wall(at.0.saturating_add(setup_ms))));
+    Ok(EarlierCall {
+        call,
+        at,
+        caller: number("caller")?,
+        dialed,
+        campaign: row.try_get::<&str, _>("campaign_id")?.into(),
+        publisher: row.try_get::<&str, _>("publisher_id")?.into(),
+        answered,
+        converted: row.try_get::<i64, _>("conversion_state")? >= 2,
+        talk_ms: talk_ms.and_then(|ms| u64::try_from(ms).ok()),
+    })
 }
 
 fn decode<T>(row: &SqliteRow, table: &'static str) -> Result<T, StoreError>

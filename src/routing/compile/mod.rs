@@ -1,5 +1,6 @@
 //! From the configuration as written to the snapshot; finds every fault on the way.
 
+mod callers;
 mod caps;
 
 use std::collections::BTreeMap;
@@ -12,8 +13,8 @@ use smol_str::format_smolstr;
 use crate::phone::PhoneNumber;
 
 use super::config::{
-    CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig, Ring, RoutingConfig,
-    TargetConfig, TierConfig,
+    BuyerConfig, CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig, Ring,
+    RoutingConfig, TargetConfig, TierConfig,
 };
 use super::dial::DialTemplate;
 use super::filter::Filters;
@@ -36,7 +37,13 @@ pub(super) fn compile(
     let buyers = config.buyers.iter();
     let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
     let buyer_caps = compiler.buyer_caps(&config.buyers);
-    let targets = compiler.targets(&config.targets, &buyer_caps);
+    for (b, buyer) in config.buyers.iter().enumerate() {
+        if let Some(dedupe) = &buyer.dedupe {
+            compiler.window(&format!("buyers[{b}].dedupe"), dedupe.window_s);
+        }
+    }
+    compiler.unpaid_duplicates(config);
+    let targets = compiler.targets(config, &buyer_caps);
     let campaigns = compiler.campaigns(&config.campaigns);
     let pools = compiler.pools(&config.pools);
     let trunk_caps = compiler.trunk_caps(&config.trunks);
@@ -62,6 +69,7 @@ pub(super) fn compile(
         pool_index: owned(compiler.pool_index),
         trunk_caps,
         caps_calls,
+        history: callers::history(config),
     })
 }
 
@@ -112,7 +120,11 @@ impl<'a> Compiler<'a> {
                 if payout.amount.0 < 0 {
                     self.fault(&path, "amount", payout.amount, "is negative", "write 0.00 or more");
                 }
-                let terms = Payout { amount: payout.amount, seconds: payout.seconds };
+                let terms = Payout {
+                    amount: payout.amount,
+                    seconds: payout.seconds,
+                    duplicates: payout.duplicates,
+                };
                 if payouts.insert(payout.campaign.clone(), terms).is_some() {
                     self.fault(
                         &path,
@@ -139,11 +151,12 @@ impl<'a> Compiler<'a> {
         publishers
     }
 
-    fn targets(&mut self, configs: &[TargetConfig], buyer_caps: &[Vec<Cap>]) -> Vec<Target> {
-        configs
-            .iter()
-            .enumerate()
-            .filter_map(|(t, config)| self.target(&format!("targets[{t}]"), config, buyer_caps))
+    fn targets(&mut self, config: &RoutingConfig, buyer_caps: &[Vec<Cap>]) -> Vec<Target> {
+        let targets = config.targets.iter().enumerate();
+        targets
+            .filter_map(|(t, target)| {
+                self.target(&format!("targets[{t}]"), target, &config.buyers, buyer_caps)
+            })
             .collect()
     }
 
@@ -152,6 +165,7 @@ impl<'a> Compiler<'a> {
         &mut self,
         path: &str,
         config: &TargetConfig,
+        buyers: &[BuyerConfig],
         buyer_caps: &[Vec<Cap>],
     ) -> Option<Target> {
         let buyer = self.buyer_index.get(config.buyer.as_str()).copied();
@@ -185,8 +199,14 @@ impl<'a> Compiler<'a> {
                 let remedy = "write 0.00 or more";
                 self.fault(path, "conversion.revenue", revenue, "is negative", remedy);
             }
-            Conversion { seconds: conversion.seconds, revenue: conversion.revenue }
+            Conversion {
+                seconds: conversion.seconds,
+                revenue: conversion.revenue,
+                duplicates: conversion.duplicates,
+            }
         });
+        let of_buyer = buyer.and_then(|buyer| buyers[buyer].dedupe.as_ref());
+        let dedupe = self.target_dedupe(path, config, of_buyer);
         let filters =
             Filters::compile(&config.filters, &format!("{path}.filters"), &mut self.faults);
         Some(Target {
@@ -204,6 +224,7 @@ impl<'a> Compiler<'a> {
             caps,
             concurrency,
             filters,
+            dedupe,
             conversion,
         })
     }
@@ -234,6 +255,7 @@ impl<'a> Compiler<'a> {
                 total_ring_budget_ms: ms(config.total_ring_budget_s),
                 min_match_confidence: config.min_match_confidence,
                 caps: self.caps(&path, &format!("campaign/{}", config.id), &config.caps, 0),
+                callers: self.callers(&path, &config.callers),
             });
         }
         campaigns

@@ -3,6 +3,7 @@
 //! Unknown fields are refused. What the fields mean together is checked by
 //! [`RoutingSnapshot::compile`](super::snapshot::RoutingSnapshot::compile).
 
+mod callers;
 mod caps;
 mod values;
 
@@ -15,6 +16,10 @@ use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 
+pub use callers::{
+    Anonymous, Attestation, CallersConfig, DedupeAfter, DedupeBy, DedupeCampaigns, DedupeConfig,
+    DuplicateRoute, DuplicatesConfig, DuplicatesWithin, MarkOn, PayDuplicates, Span, Unattested,
+};
 pub use caps::{
     CapConfig, CapLimit, CapMode, ConcurrencyConfig, CountFrom, Metric, TrunkCapsConfig, WindowKind,
 };
@@ -74,6 +79,9 @@ pub struct PayoutConfig {
     /// the buyer.
     #[serde(default)]
     pub seconds: Option<u32>,
+    /// Whether it is paid for duplicates.
+    #[serde(default)]
+    pub duplicates: PayDuplicates,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +102,9 @@ pub struct BuyerConfig {
     /// On the calls of all its targets together.
     #[serde(default)]
     pub caps: Vec<CapConfig>,
+    /// Which callers its targets do not take again.
+    #[serde(default)]
+    pub dedupe: Option<DedupeConfig>,
 }
 
 /// Where a buyer takes calls.
@@ -130,6 +141,9 @@ pub struct TargetConfig {
     pub concurrency: Option<ConcurrencyConfig>,
     #[serde(default)]
     pub filters: FiltersConfig,
+    /// Which callers it does not take again; goes before what its buyer says.
+    #[serde(default)]
+    pub dedupe: Option<DedupeConfig>,
     /// Absent: the buyer owes nothing for a call.
     #[serde(default)]
     pub conversion: Option<ConversionConfig>,
@@ -274,6 +288,9 @@ pub struct ConversionConfig {
     /// The call converts when it is still up this many seconds after its start.
     pub seconds: u32,
     pub revenue: Money,
+    /// Whether it owes for duplicates.
+    #[serde(default)]
+    pub duplicates: PayDuplicates,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -323,6 +340,9 @@ pub struct CampaignConfig {
     /// On all its calls together.
     #[serde(default)]
     pub caps: Vec<CapConfig>,
+    /// Which callers it takes.
+    #[serde(default)]
+    pub callers: CallersConfig,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,12 +2,17 @@
 
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
+use crate::money::Money;
 use crate::reason::Reason;
 
 use super::attribution::{Attribution, attribute};
-use super::config::Ring;
-use super::decision::{Check, Decision, HuntRules, PlannedAttempt, Readings, Step, Terms, Verdict};
+use super::config::{PayDuplicates, Ring};
+use super::decision::{
+    Check, Decision, Finding, HuntRules, PlannedAttempt, Readings, Step, Terms, Verdict,
+};
+use super::duplicate::{Duplicate, Way};
 use super::eligibility::Eligibility;
+use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::selection::Rotation;
@@ -15,12 +20,12 @@ use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Ti
 
 /// Decides who gets a call. The same arguments give the same decision.
 ///
-/// `sessions` are those the call may belong to, `usage` is how full caps and concurrency are, and
+/// `known` is what is remembered of the caller, `usage` is how full caps and concurrency are, and
 /// `rotation` is moved on by one call.
 pub fn decide<U: UsageReader + ?Sized>(
     snapshot: &RoutingSnapshot,
     request: &RouteRequest,
-    sessions: &[SessionReading],
+    known: Known<'_>,
     usage: &U,
     rotation: &mut Rotation,
 ) -> Decision {
@@ -37,38 +42,50 @@ pub fn decide<U: UsageReader + ?Sized>(
     };
     match snapshot.number(request.dialed) {
         None => {
-            decision.refuse_call(Check::Number, Reason::NumberUnknown);
+            decision.refuse_call(Check::Number, Reason::NumberUnknown, Finding::default());
         }
         Some(owner) => {
-            route(snapshot, request, sessions, usage, rotation, owner, &mut decision);
+            // What stops the call is written down where it is found.
+            let _ = route(snapshot, request, known, usage, rotation, owner, &mut decision);
         }
     }
     decision
 }
 
+/// `Err`: the call was stopped before any target was looked at.
 fn route<U: UsageReader + ?Sized>(
     snapshot: &RoutingSnapshot,
     request: &RouteRequest,
-    sessions: &[SessionReading],
+    known: Known<'_>,
     usage: &U,
     rotation: &mut Rotation,
     owner: NumberOwner<'_>,
     decision: &mut Decision,
-) {
+) -> Result<(), Reason> {
     let campaign = owner.campaign;
     decision.rules = HuntRules {
         advance_on: campaign.advance_on.clone(),
         total_ring_budget_ms: campaign.total_ring_budget_ms,
     };
-    let (attribution, session) = attribute(&owner, request, sessions);
-    decision.pass_call(Check::Number, Some(campaign.id.0.clone()));
-    decision.pass_call(Check::Session, Some(session_found(&attribution)));
+    let (attribution, session) = attribute(&owner, request, known.sessions);
+    decision.pass_call(Check::Number, Finding::have(campaign.id.0.clone()));
+    decision.pass_call(Check::Session, Finding::have(session_found(&attribution)));
     decision.attribution = Some(attribution);
     if campaign.paused {
-        return decision.refuse_call(Check::Campaign, Reason::CampaignPaused);
+        let paused = Reason::CampaignPaused;
+        return Err(decision.refuse_call(Check::Campaign, paused, Finding::default()));
     }
     if owner.publisher.paused {
-        return decision.refuse_call(Check::Publisher, Reason::PublisherPaused);
+        let paused = Reason::PublisherPaused;
+        return Err(decision.refuse_call(Check::Publisher, paused, Finding::default()));
+    }
+    let mut windows = snapshot.windows(request.at);
+    decision.check_publisher(owner.publisher, usage, &mut windows)?;
+    decision.check_caller(campaign, request, known.calls)?;
+    let rule = campaign.callers.duplicates.as_ref();
+    let duplicate = rule.and_then(|rule| Duplicate::find(rule, &owner, request, known.calls));
+    if let Some(duplicate) = &duplicate {
+        decision.pass_call(Check::Duplicate, duplicate.finding(request.at));
     }
 
     let merged;
@@ -85,62 +102,76 @@ fn route<U: UsageReader + ?Sized>(
     let mut eligibility = Eligibility {
         at: request.at,
         tags,
+        campaign: &campaign.id,
+        calls: known.calls,
         usage,
-        windows: snapshot.windows(request.at),
+        windows,
         caps: [&campaign.caps, &owner.publisher.caps, snapshot.trunk_caps(&request.trunk)],
         steps: std::mem::take(&mut decision.steps),
         readings: vec![],
     };
-    let mut refusals = vec![];
-    let mut down = vec![];
+    let mut pool = Pool { tiers: vec![], down: vec![], refusals: vec![] };
     let payout = owner.publisher.payouts.get(&campaign.id);
+    let way = Way::of(rule, duplicate.as_ref());
     for tier in &campaign.tiers {
-        let mut eligible: Vec<Option<Candidate<'_>>> = vec![];
+        let mut eligible = vec![];
         for member in &tier.members {
             let target = &snapshot.targets[member.target];
-            let terms = terms(target, payout);
+            let terms = terms(target, payout, duplicate.is_some());
             let stake = Stake::new(terms, target.max_duration_ms);
-            match eligibility.check(target, member.weight, &stake) {
+            let checked = way.check(target, &mut eligibility);
+            match checked.and_then(|()| eligibility.check(target, member.weight, &stake)) {
                 Ok(holds) => {
                     let candidate = Candidate { target, weight: member.weight, terms, holds };
                     if usage.is_down(&target.id) {
-                        down.push((tier, candidate));
+                        pool.down.push((tier, candidate));
                     } else {
-                        eligible.push(Some(candidate));
+                        eligible.push(candidate);
                     }
                 }
-                Err(reason) => refusals.push(reason),
+                Err(reason) => pool.refusals.push(reason),
             }
         }
-        let weights: Vec<_> = eligible.iter().flatten().map(|c| (&c.target.id, c.weight)).collect();
-        let order = if decision.plan.len() < usize::from(campaign.max_attempts) {
-            rotation.order(&campaign.id, tier.tier, &weights, &mut decision.readings.rotation)
-        } else {
-            // Nothing of this tier will be tried, so its rotation stands still.
-            (0..eligible.len()).collect()
-        };
-        for index in order {
-            let Some(candidate) = eligible[index].take() else { continue };
-            eligibility.steps.push(place(candidate.target, campaign, decision.plan.len()));
-            candidate.join(decision, request, campaign, tier);
-        }
+        pool.tiers.push((tier, eligible));
     }
-    // Probes may be wrong, and a call that fails is no worse than one that is not tried.
-    let for_want_of_others = decision.plan.is_empty();
-    for (tier, candidate) in down {
-        let target = candidate.target;
-        decision.readings.down.push(target.id.clone());
-        eligibility.steps.push(not_there(target, for_want_of_others));
-        if for_want_of_others {
-            eligibility.steps.push(place(target, campaign, decision.plan.len()));
-            candidate.join(decision, request, campaign, tier);
-        }
-    }
+    let mut planner =
+        Planner { decision, request, campaign, steps: &mut eligibility.steps, ringing: None };
+    planner.plan(pool.tiers, &way, rotation);
+    planner.plan_down(pool.down);
     decision.steps = eligibility.steps;
-    decision.readings.usage = eligibility.readings;
+    decision.readings.usage.append(&mut eligibility.readings);
     if decision.plan.is_empty() {
-        decision.refused = Some(common(&refusals));
+        decision.refused = Some(common(&pool.refusals));
     }
+    Ok(())
+}
+
+/// What is remembered of a caller.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// Sessions the call may belong to.
+    pub sessions: &'a [SessionReading],
+    /// The caller's earlier calls, the latest first.
+    pub calls: &'a [PastCall],
+}
+
+/// The targets of a campaign, checked.
+struct Pool<'a> {
+    /// Those that can take the call.
+    tiers: Vec<(&'a Tier, Vec<Candidate<'a>>)>,
+    /// And those of which probes say that they are not there.
+    down: Vec<(&'a Tier, Candidate<'a>)>,
+    refusals: Vec<Reason>,
+}
+
+/// Puts targets that can take the call in the order in which they are tried.
+struct Planner<'p, 'a> {
+    decision: &'p mut Decision,
+    request: &'p RouteRequest,
+    campaign: &'a Campaign,
+    steps: &'p mut Vec<Step>,
+    /// The tier of which the next target rings beside the last.
+    ringing: Option<i32>,
 }
 
 /// A target that can take the call.
@@ -151,24 +182,91 @@ struct Candidate<'a> {
     holds: Vec<BucketRequest>,
 }
 
-impl Candidate<'_> {
-    /// Takes the next place of the plan, if there is one left.
-    fn join(
-        self,
-        decision: &mut Decision,
-        request: &RouteRequest,
-        campaign: &Campaign,
-        tier: &Tier,
+impl<'a> Planner<'_, 'a> {
+    fn plan(
+        &mut self,
+        tiers: Vec<(&'a Tier, Vec<Candidate<'a>>)>,
+        way: &Way<'_>,
+        rotation: &mut Rotation,
     ) {
-        if decision.plan.len() >= usize::from(campaign.max_attempts) {
-            return;
+        let mut tiers = tiers;
+        if let Some(original) = way.first() {
+            for (tier, eligible) in &mut tiers {
+                if let Some(index) = eligible.iter().position(|it| it.target.id == *original) {
+                    self.join(tier, eligible.remove(index));
+                }
+            }
+            // Whoever comes next does not ring beside it.
+            self.ringing = None;
         }
-        let same_tier = |planned: &PlannedAttempt| planned.tier == tier.tier;
-        let beside = tier.ring == Ring::Parallel && decision.plan.last().is_some_and(same_tier);
-        let planned = self.planned(request, tier.tier);
-        decision.plan.push(PlannedAttempt { beside, ..planned });
+        let mut last = None;
+        for (tier, eligible) in tiers {
+            let mut eligible: Vec<_> = eligible.into_iter().map(Some).collect();
+            if let Some(original) = way.last() {
+                let is_original = |it: &Option<Candidate<'_>>| {
+                    it.as_ref().is_some_and(|it| it.target.id == *original)
+                };
+                if let Some(index) = eligible.iter().position(is_original) {
+                    last = eligible.remove(index).map(|candidate| (tier, candidate));
+                }
+            }
+            for index in self.order(tier, &eligible, rotation) {
+                if let Some(candidate) = eligible[index].take() {
+                    self.join(tier, candidate);
+                }
+            }
+        }
+        if let Some((tier, candidate)) = last {
+            self.ringing = None;
+            self.join(tier, candidate);
+        }
     }
 
+    fn order(
+        &mut self,
+        tier: &Tier,
+        eligible: &[Option<Candidate<'_>>],
+        rotation: &mut Rotation,
+    ) -> Vec<usize> {
+        if self.is_full() {
+            // Nothing of this tier will be tried, so its rotation stands still.
+            return (0..eligible.len()).collect();
+        }
+        let weights: Vec<_> = eligible.iter().flatten().map(|c| (&c.target.id, c.weight)).collect();
+        let readings = &mut self.decision.readings.rotation;
+        rotation.order(&self.campaign.id, tier.tier, &weights, readings)
+    }
+
+    /// Probes may be wrong, and a call that fails is no worse than one that is not tried.
+    fn plan_down(&mut self, down: Vec<(&'a Tier, Candidate<'a>)>) {
+        let for_want_of_others = self.decision.plan.is_empty();
+        for (tier, candidate) in down {
+            self.decision.readings.down.push(candidate.target.id.clone());
+            self.steps.push(not_there(candidate.target, for_want_of_others));
+            if for_want_of_others {
+                self.join(tier, candidate);
+            }
+        }
+    }
+
+    /// Takes the next place of the plan, if there is one left.
+    fn join(&mut self, tier: &Tier, candidate: Candidate<'_>) {
+        self.steps.push(place(candidate.target, self.campaign, self.decision.plan.len()));
+        if self.is_full() {
+            return;
+        }
+        let beside = tier.ring == Ring::Parallel && self.ringing == Some(tier.tier);
+        let planned = candidate.planned(self.request, tier.tier);
+        self.decision.plan.push(PlannedAttempt { beside, ..planned });
+        self.ringing = Some(tier.tier);
+    }
+
+    fn is_full(&self) -> bool {
+        self.decision.plan.len() >= usize::from(self.campaign.max_attempts)
+    }
+}
+
+impl Candidate<'_> {
     fn planned(self, request: &RouteRequest, tier: i32) -> PlannedAttempt {
         let target = self.target;
         PlannedAttempt {
@@ -226,14 +324,19 @@ fn place(target: &Target, campaign: &Campaign, planned: usize) -> Step {
 }
 
 /// A payout that does not say after how many seconds falls due with the buyer's conversion.
-fn terms(target: &Target, payout: Option<&Payout>) -> Option<Terms> {
-    let seconds = target.conversion.map(|conversion| conversion.seconds);
+fn terms(target: &Target, payout: Option<&Payout>, is_duplicate: bool) -> Option<Terms> {
+    let owed = |amount, duplicates| match duplicates {
+        PayDuplicates::Never if is_duplicate => Money::default(),
+        PayDuplicates::Never | PayDuplicates::Always => amount,
+    };
+    let conversion = target.conversion;
+    let seconds = conversion.map(|conversion| conversion.seconds);
     let payout_seconds = payout.and_then(|payout| payout.seconds).or(seconds)?;
     Some(Terms {
         seconds: seconds.unwrap_or(payout_seconds),
-        revenue: target.conversion.map(|conversion| conversion.revenue).unwrap_or_default(),
+        revenue: conversion.map(|it| owed(it.revenue, it.duplicates)).unwrap_or_default(),
         payout_seconds,
-        payout: payout.map(|payout| payout.amount).unwrap_or_default(),
+        payout: payout.map(|it| owed(it.amount, it.duplicates)).unwrap_or_default(),
     })
 }
 
@@ -249,28 +352,6 @@ fn session_found(attribution: &Attribution) -> SmolStr {
     match attribution.session {
         Some(session) => format_smolstr!("{} of {session}", attribution.method.name()),
         None => attribution.method.name().to_smolstr(),
-    }
-}
-
-impl Decision {
-    fn pass_call(&mut self, check: Check, have: Option<SmolStr>) {
-        self.steps.push(Step::of_call(check, Verdict::Passed, None, have));
-    }
-
-    fn refuse_call(&mut self, check: Check, reason: Reason) {
-        self.steps.push(Step::of_call(check, Verdict::Refused, Some(reason), None));
-        self.refused = Some(reason);
-    }
-}
-
-impl Step {
-    fn of_call(
-        check: Check,
-        verdict: Verdict,
-        reason: Option<Reason>,
-        have: Option<SmolStr>,
-    ) -> Self {
-        Self { target: None, check, subject: None, verdict, reason, have, want: None }
     }
 }
 

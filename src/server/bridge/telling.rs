@@ -136,7 +136,11 @@ impl Bridge {
                 live.answered = Some(at);
                 live.attempt = attempt;
                 let admitted = live.admitted;
-                let terms = planned(&live.plan, attempt).and_then(|planned| planned.terms);
+                let planned = planned(&live.plan, attempt);
+                let terms = planned.and_then(|planned| planned.terms);
+                if let Some(planned) = planned {
+                    self.parts.deciding.call_answered(id, planned, self.parts.clock.wall());
+                }
                 if let Some(hold) = live.hold_of(attempt) {
                     self.settle(id, hold, Counts::Connected, at, Durability::Durable);
                 }
@@ -185,6 +189,7 @@ impl Bridge {
                         self.parts.deciding.call_ended(number, self.parts.clock.wall());
                     }
                     let talk = live.answered.map(|answered| over.since(answered));
+                    self.parts.deciding.call_over(id, talk);
                     self.metrics.ended(party, reason, talk);
                 }
                 None
@@ -243,6 +248,7 @@ impl Bridge {
         }
         let (id, leg) = (live.id, u16::from(live.attempt));
         self.write(id, at, fact::Converted { leg }, Durability::Durable);
+        self.parts.deciding.call_converted(id, self.parts.clock.wall());
         self.metrics.converted();
     }
 

@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use crate::cdr::record::{CallRecord, CallState};
-use crate::cdr::store::{Answer, Batch, Book, CapUsage, Progress, StoreError, StoredSession};
+use crate::cdr::store::{
+    Answer, Batch, Book, CapUsage, EarlierCall, Progress, StoreError, StoredSession,
+};
 use crate::id::CallId;
 use crate::time::Wall;
 
@@ -106,6 +108,20 @@ impl Book for MemoryBook {
 
     fn sessions(&self, _: Wall) -> Answer<'_, Vec<StoredSession>> {
         now(Ok(vec![]))
+    }
+
+    fn earlier_calls(
+        &self,
+        since: Wall,
+        before: Option<CallId>,
+        limit: u32,
+    ) -> Answer<'_, Vec<EarlierCall>> {
+        let state = self.state.lock();
+        let is_before = |record: &&CallRecord| {
+            record.started_at() >= since && before.is_none_or(|before| record.call < before)
+        };
+        let calls = state.calls.values().rev().filter(is_before).filter_map(EarlierCall::of);
+        now(Ok(calls.take(limit as usize).collect()))
     }
 
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {

@@ -5,6 +5,7 @@
 mod abuse;
 mod at_rest;
 mod bridge;
+mod callers;
 mod guard;
 mod malformed;
 mod names;

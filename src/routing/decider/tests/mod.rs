@@ -1,5 +1,7 @@
 //! Decisions over a small business: two campaigns, three targets in two tiers.
 
+mod callers;
+
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
@@ -116,7 +118,10 @@ fn tags_of_the_call_go_before_those_of_its_session() {
     let first = |request: &RouteRequest| {
         let mut rotation = Rotation::default();
         let sessions = std::slice::from_ref(&session);
-        decide(&snapshot, request, sessions, &nothing_used(), &mut rotation).plan[0].target.clone()
+        decide(&snapshot, request, Known { sessions, calls: &[] }, &nothing_used(), &mut rotation)
+            .plan[0]
+            .target
+            .clone()
     };
     assert_eq!(first(&request).as_str(), "tgt_summit");
     request.tags.clear();
@@ -155,8 +160,13 @@ fn the_reason_all_targets_share_is_that_of_the_call() {
 fn targets_of_a_parallel_tier_ring_beside_one_another() {
     let config = CONFIG.replace("    tier = 1\n", "    tier = 1\n    ring = \"parallel\"\n");
     let request = request("+18005550100");
-    let decision =
-        decide(&snapshot(&config), &request, &[], &nothing_used(), &mut Rotation::default());
+    let decision = decide(
+        &snapshot(&config),
+        &request,
+        Known::default(),
+        &nothing_used(),
+        &mut Rotation::default(),
+    );
     let beside: Vec<_> =
         decision.plan.iter().map(|it| (it.target.as_str(), it.tier, it.beside)).collect();
     assert_eq!(beside, [("tgt_summit", 1, false), ("tgt_cool", 1, true), ("tgt_last", 2, false)]);
@@ -257,12 +267,14 @@ fn a_decision_survives_being_stored_and_is_replayed_the_same() {
     let mut rotation = Rotation::default();
     for leg in 1..=5 {
         let request = request("+18005550100");
-        let decision = decide(&snapshot, &request, &[], &ledger, &mut rotation);
+        let decision = decide(&snapshot, &request, Known::default(), &ledger, &mut rotation);
         if let Some(first) = decision.plan.first() {
             let hold = first.hold_id(request.call, leg);
             ledger.reserve(hold, &first.holds, Mono(0)).unwrap();
         }
-        let record = DecisionRecord::from_bytes(&record_bytes(&request, &[], &decision)).unwrap();
+        let record =
+            DecisionRecord::from_bytes(&record_bytes(&request, Known::default(), &decision))
+                .unwrap();
         assert_eq!((&record.request, &record.decision), (&request, &decision));
         let again = replay(&snapshot, &record);
         assert_eq!((again.difference, again.decision), (None, decision));
@@ -273,7 +285,7 @@ fn a_decision_survives_being_stored_and_is_replayed_the_same() {
 fn an_altered_record_is_found_out() {
     let request = request("+18005550100");
     let decision = decide_with(CONFIG, &request, &nothing_used());
-    let stored = record_bytes(&request, &[], &decision);
+    let stored = record_bytes(&request, Known::default(), &decision);
 
     let mut altered = stored.clone();
     let at = altered.windows(8).position(|it| it == b"tgt_cool").unwrap();
@@ -288,7 +300,8 @@ fn an_altered_record_is_found_out() {
 fn a_replay_shows_the_first_step_that_differs() {
     let request = request("+18005550100");
     let decision = decide_with(CONFIG, &request, &nothing_used());
-    let record = DecisionRecord::from_bytes(&record_bytes(&request, &[], &decision)).unwrap();
+    let record =
+        DecisionRecord::from_bytes(&record_bytes(&request, Known::default(), &decision)).unwrap();
 
     let tightened = CONFIG.replace("\"430\", \"432\"", "\"430\"");
     let changed = RoutingSnapshot::compile(toml::from_str(&tightened).unwrap(), 2).unwrap();
@@ -304,7 +317,8 @@ fn over_many_calls_each_target_gets_its_share() {
     let mut firsts: BTreeMap<_, u32> = BTreeMap::new();
     for _ in 0..1_000 {
         let request = request("+18005550100");
-        let decision = decide(&snapshot, &request, &[], &nothing_used(), &mut rotation);
+        let decision =
+            decide(&snapshot, &request, Known::default(), &nothing_used(), &mut rotation);
         *firsts.entry(decision.plan[0].target.clone()).or_default() += 1;
     }
     assert_eq!(firsts, [("tgt_cool".into(), 300), ("tgt_summit".into(), 700)].into());
@@ -332,7 +346,8 @@ fn a_money_cap_refuses_with_what_is_used_held_and_asked() {
     tgt_cool: not dialled; the cap is used up for this window (cap.full): revenue/daily has 530.000001 used, 35.00 held, at most 600.00 with 35.00 more
     refused with 486; the cap is used up for this window (cap.full)
     ");
-    let record = DecisionRecord::from_bytes(&record_bytes(&request, &[], &full)).unwrap();
+    let record =
+        DecisionRecord::from_bytes(&record_bytes(&request, Known::default(), &full)).unwrap();
     assert_eq!(replay(&snapshot(&capped), &record).difference, None);
 }
 
@@ -387,13 +402,13 @@ fn a_target_that_probes_find_nowhere_is_passed_over_with_its_reason() {
     let down = Down(&["tgt_cool"]);
 
     let request = request("+18005550100");
-    let decision = decide(&snapshot, &request, &[], &down, &mut Rotation::default());
+    let decision = decide(&snapshot, &request, Known::default(), &down, &mut Rotation::default());
 
     assert_eq!(targets_of(&decision), ["tgt_summit", "tgt_last"]);
     let outcome = decision.outcomes(2).into_iter().find(|it| it.target.as_str() == "tgt_cool");
     let outcome = outcome.expect("it is accounted for");
     assert_eq!((outcome.rank, outcome.reason), (None, Some(Reason::TargetDown)));
-    let record = record_bytes(&request, &[], &decision);
+    let record = record_bytes(&request, Known::default(), &decision);
     let record = DecisionRecord::from_bytes(&record).unwrap();
     assert_eq!(replay(&snapshot, &record).difference, None, "it was read, so it is known again");
 }
@@ -404,11 +419,11 @@ fn targets_that_are_nowhere_are_tried_where_there_is_no_other() {
     let down = Down(&["tgt_summit", "tgt_cool", "tgt_last"]);
 
     let request = request("+18005550100");
-    let decision = decide(&snapshot, &request, &[], &down, &mut Rotation::default());
+    let decision = decide(&snapshot, &request, Known::default(), &down, &mut Rotation::default());
 
     assert_eq!(targets_of(&decision), ["tgt_summit", "tgt_cool", "tgt_last"]);
     assert_eq!(decision.refused, None);
-    let record = record_bytes(&request, &[], &decision);
+    let record = record_bytes(&request, Known::default(), &decision);
     let record = DecisionRecord::from_bytes(&record).unwrap();
     assert_eq!(replay(&snapshot, &record).difference, None);
 }
@@ -418,7 +433,7 @@ fn targets_of(decision: &Decision) -> Vec<&str> {
 }
 
 fn decide_with(config: &str, request: &RouteRequest, usage: &BTreeMap<Bucket, Usage>) -> Decision {
-    decide(&snapshot(config), request, &[], usage, &mut Rotation::default())
+    decide(&snapshot(config), request, Known::default(), usage, &mut Rotation::default())
 }
 
 fn snapshot(config: &str) -> RoutingSnapshot {

@@ -1,0 +1,114 @@
+//! What callers have to be, and what their earlier calls mean.
+
+use super::Compiler;
+use crate::routing::config::{
+    CallersConfig, CampaignConfig, DedupeAfter, DedupeBy, DedupeConfig, MarkOn, PayDuplicates,
+    PublisherConfig, RoutingConfig, Span, TargetConfig, Unattested,
+};
+use crate::routing::duplicate::Dedupe;
+
+const REPEAT_S_MAX: u32 = 3_600;
+
+impl Compiler<'_> {
+    pub(super) fn callers(&mut self, path: &str, config: &CallersConfig) -> CallersConfig {
+        let path = format!("{path}.callers");
+        self.within(&path, "repeat_after_s", config.repeat_after_s, 0..=REPEAT_S_MAX);
+        if config.unattested == Unattested::Refuse && config.min_attestation.is_none() {
+            let problem = "is said without `min_attestation`";
+            let remedy = "add min_attestation = \"A\", \"B\" or \"C\"";
+            self.fault(&path, "unattested", "refuse", problem, remedy);
+        }
+        if let Some(duplicates) = &config.duplicates {
+            let path = format!("{path}.duplicates");
+            self.window(&path, duplicates.window_s);
+            let (talk_s, talked) = (duplicates.talk_s, duplicates.mark_on == MarkOn::Talked);
+            match (talked, talk_s) {
+                (true, 0) => {
+                    let problem = "is no length of talk";
+                    let remedy = "write how many seconds mark a duplicate";
+                    self.fault(&path, "talk_s", talk_s, problem, remedy);
+                }
+                (false, 1..) => {
+                    let problem = "is read only with mark_on = \"talked\"";
+                    self.fault(&path, "talk_s", talk_s, problem, "say so, or leave it out");
+                }
+                (true, 1..) | (false, 0) => {}
+            }
+        }
+        config.clone()
+    }
+
+    /// The rule of a target, where it has none that of its buyer.
+    pub(super) fn target_dedupe(
+        &mut self,
+        path: &str,
+        config: &TargetConfig,
+        of_buyer: Option<&DedupeConfig>,
+    ) -> Option<Dedupe> {
+        if let Some(own) = &config.dedupe {
+            self.window(&format!("{path}.dedupe"), own.window_s);
+        }
+        let (rule, by) = match (&config.dedupe, of_buyer) {
+            (Some(own), _) => (own, DedupeBy::Target),
+            (None, Some(of_buyer)) => (of_buyer, DedupeBy::Buyer),
+            (None, None) => return None,
+        };
+        (rule.after != DedupeAfter::Off).then(|| Dedupe {
+            after: rule.after,
+            by: rule.by.unwrap_or(by),
+            window: rule.window_s,
+            campaigns: rule.campaigns,
+        })
+    }
+
+    /// That a call can be a duplicate where one is not to be paid for.
+    pub(super) fn unpaid_duplicates(&mut self, config: &RoutingConfig) {
+        let marks = |it: &CampaignConfig| it.callers.duplicates.is_some();
+        let problem = "is asked for, and nothing marks a call as a duplicate";
+        for (p, publisher) in config.publishers.iter().enumerate() {
+            let PublisherConfig { payouts, .. } = publisher;
+            for (n, payout) in payouts.iter().enumerate() {
+                let campaign = config.campaigns.iter().find(|it| it.id == payout.campaign);
+                if payout.duplicates == PayDuplicates::Never
+                    && campaign.is_some_and(|campaign| !marks(campaign))
+                {
+                    let path = format!("publishers[{p}].payouts[{n}]");
+                    let remedy =
+                        format!("give campaign `{}` a table callers.duplicates", payout.campaign);
+                    self.fault(&path, "duplicates", "never", problem, &remedy);
+                }
+            }
+        }
+        if config.campaigns.iter().any(marks) {
+            return;
+        }
+        for (t, target) in config.targets.iter().enumerate() {
+            let never = |it: &crate::routing::config::ConversionConfig| {
+                it.duplicates == PayDuplicates::Never
+            };
+            if target.conversion.as_ref().is_some_and(never) {
+                let path = format!("targets[{t}].conversion");
+                let remedy = "give its campaign a table callers.duplicates";
+                self.fault(&path, "duplicates", "never", problem, remedy);
+            }
+        }
+    }
+
+    pub(super) fn window(&mut self, path: &str, window: Span) {
+        if window == Span::Seconds(0) {
+            let remedy = "write the seconds to look back, or \"forever\"";
+            self.fault(path, "window_s", 0, "looks back at nothing", remedy);
+        }
+    }
+}
+
+/// How far back any rule looks; `None`: there is no such rule.
+pub(super) fn history(config: &RoutingConfig) -> Option<Span> {
+    let repeats = config.campaigns.iter().map(|it| it.callers.repeat_after_s);
+    let repeats = repeats.filter(|seconds| *seconds > 0).map(Span::Seconds);
+    let duplicates = config.campaigns.iter().filter_map(|it| it.callers.duplicates.as_ref());
+    let of_buyers = config.buyers.iter().filter_map(|it| it.dedupe.as_ref());
+    let of_targets = config.targets.iter().filter_map(|it| it.dedupe.as_ref());
+    let dedupes = of_buyers.chain(of_targets).filter(|it| it.after != DedupeAfter::Off);
+    repeats.chain(duplicates.map(|it| it.window_s)).chain(dedupes.map(|it| it.window_s)).max()
+}

@@ -1,0 +1,367 @@
+//! Who calls, and has called before.
+
+use super::*;
+use crate::routing::history::{Connected, PastCall};
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// Two targets of one buyer, one of another.
+fn business(of_campaign: &str, of_summit: &str) -> RoutingSnapshot {
+    snapshot(&format!(
+        r#"
+        publishers = [{{ id = "pub", payouts = [{{ campaign = "cmp", amount = "24.00" }}] }}]
+        buyers = [{{ id = "buy_summit" }}, {{ id = "buy_cool" }}]
+        targets = [
+            {{ id = "summit_1", buyer = "buy_summit", dial = {{ kind = "sip", uri = "sip:a" }}{of_summit} }},
+            {{ id = "summit_2", buyer = "buy_summit", dial = {{ kind = "sip", uri = "sip:b" }} }},
+            {{ id = "cool", buyer = "buy_cool", dial = {{ kind = "sip", uri = "sip:c" }} }},
+        ]
+        [[campaigns]]
+        id = "cmp"
+        publisher = "pub"
+        numbers = ["+18005550100", "+18005550101"]
+        routing = {{ tiers = [
+            {{ tier = 1, targets = [{{ target = "summit_1" }}] }},
+            {{ tier = 2, targets = [{{ target = "summit_2" }}] }},
+            {{ tier = 3, targets = [{{ target = "cool" }}] }},
+        ] }}
+        {of_campaign}
+        "#
+    ))
+}
+
+#[test]
+fn a_caller_who_calls_again_at_once_is_refused() {
+    let rules = business("callers = { repeat_after_s = 2 }", "");
+    let past = |ago_ms| PastCall { at: Wall(OPEN.0 - ago_ms), ..nobody_answered(1) };
+
+    let again = decided(&rules, &[past(1_999)]);
+    assert_eq!(again.refused, Some(Reason::RepeatTooSoon));
+    assert_eq!(facts(&again), ("called 1999 ms ago", "no sooner than 2 s"));
+    assert_eq!(decided(&rules, &[past(2_000)]).refused, None);
+
+    let elsewhere = PastCall { dialed: "+18005550101".parse().unwrap(), ..past(500) };
+    assert_eq!(decided(&rules, &[elsewhere]).refused, None, "that was another number");
+}
+
+#[test]
+fn a_call_is_refused_whose_carrier_is_not_sure_enough() {
+    let least_b = r#"callers = { min_attestation = "B" }"#;
+    let all_attested = r#"callers = { min_attestation = "B", unattested = "refuse" }"#;
+    for (rules, verstat, refused) in [
+        (least_b, Some("TN-Validation-Passed-A"), false),
+        (least_b, Some("TN-Validation-Passed-B"), false),
+        (least_b, Some("TN-Validation-Passed-C"), true),
+        (least_b, Some("TN-Validation-Failed"), true),
+        (least_b, None, false),
+        (all_attested, None, true),
+    ] {
+        let mut request = call();
+        request.tags = verstat.map(|it| ("caller.verstat".into(), it.into())).into_iter().collect();
+        let decision = decide_of(&business(rules, ""), &request, &[]);
+        let reason = refused.then_some(Reason::AttestationBelow);
+        assert_eq!(decision.refused, reason, "{rules} {verstat:?}");
+    }
+}
+
+#[test]
+fn an_anonymous_caller_is_refused_where_numbers_have_to_be_shown() {
+    let anonymous = RouteRequest { caller: None, ..call() };
+    let refuse = business(r#"callers = { anonymous = "refuse" }"#, "");
+    assert_eq!(decide_of(&refuse, &anonymous, &[]).refused, Some(Reason::AnonymousCaller));
+    assert_eq!(decide_of(&refuse, &call(), &[]).refused, None);
+    assert_eq!(decide_of(&business("", ""), &anonymous, &[]).refused, None);
+}
+
+#[test]
+fn a_publisher_whose_cap_is_full_is_refused_before_any_target() {
+    let rules = CONFIG.replace(
+        r#"{ id = "pub_bright", payouts"#,
+        r#"{ id = "pub_bright", caps = [{ metric = "connected", window = "daily", limit = 5 }], payouts"#,
+    );
+    let bucket = Bucket {
+        cap: "publisher/pub_bright/connected/daily".into(),
+        window: "d:2026-03-17".into(),
+    };
+    let decision = decide_with(
+        &rules,
+        &request("+18005550100"),
+        &[(bucket, Usage { used: 3, held: 2 })].into(),
+    );
+    assert_eq!(decision.refused, Some(Reason::PublisherCapped));
+    assert_eq!(facts(&decision), ("3 used, 2 held", "less than 5"));
+    assert!(decision.steps.iter().all(|step| step.target.is_none()));
+}
+
+#[test]
+fn a_target_does_not_take_a_caller_again_within_its_window() {
+    let rule = |rule: &str| business("", &format!(", dedupe = {{ {rule} }}"));
+    let connected = talked_to("summit_1", "buy_summit", 10 * DAY_MS);
+    let converted = PastCall { converted_at: Some(connected.at), ..connected.clone() };
+    let to_other = talked_to("summit_2", "buy_summit", 10 * DAY_MS);
+    let of_other_campaign = PastCall { campaign: "other".into(), ..connected.clone() };
+    for (rules, past, reason) in [
+        (r#"after = "connected""#, &connected, Some(Reason::DedupeTargetConnected)),
+        (
+            r#"after = "connected", window_s = 864000"#,
+            &connected,
+            Some(Reason::DedupeTargetConnected),
+        ),
+        (r#"after = "connected", window_s = 863999"#, &connected, None),
+        (r#"after = "connected""#, &to_other, None),
+        (r#"after = "connected", by = "buyer""#, &to_other, Some(Reason::DedupeBuyerConnected)),
+        (r#"after = "converted""#, &connected, None),
+        (
+            r#"after = "converted", window_s = "forever""#,
+            &converted,
+            Some(Reason::DedupeTargetConverted),
+        ),
+        (r#"after = "connected""#, &of_other_campaign, None),
+        (
+            r#"after = "connected", campaigns = "all""#,
+            &of_other_campaign,
+            Some(Reason::DedupeTargetConnected),
+        ),
+    ] {
+        let decision = decided(&rule(rules), std::slice::from_ref(past));
+        let of_summit =
+            decision.outcomes(3).into_iter().find(|it| it.target.as_str() == "summit_1");
+        assert_eq!(of_summit.unwrap().reason, reason, "{rules}");
+        let others = &targets_of(&decision)[usize::from(reason.is_none())..];
+        assert_eq!(others, ["summit_2", "cool"], "{rules}");
+    }
+}
+
+#[test]
+fn a_target_s_rule_goes_before_that_of_its_buyer() {
+    let of_buyer = |of_target: &str| {
+        let text = format!(
+            r#"
+            publishers = [{{ id = "pub" }}]
+            buyers = [{{ id = "buy", dedupe = {{ after = "connected" }} }}]
+            targets = [
+                {{ id = "t1", buyer = "buy", dial = {{ kind = "sip", uri = "sip:a" }}{of_target} }},
+                {{ id = "t2", buyer = "buy", dial = {{ kind = "sip", uri = "sip:b" }} }},
+            ]
+            [[campaigns]]
+            id = "cmp"
+            publisher = "pub"
+            numbers = ["+18005550100"]
+            routing = {{ tiers = [{{ targets = [{{ target = "t1" }}, {{ target = "t2" }}] }}] }}
+            "#
+        );
+        decided(&snapshot(&text), &[talked_to("t2", "buy", DAY_MS)])
+    };
+    assert_eq!(of_buyer("").refused, Some(Reason::DedupeBuyerConnected));
+    assert_eq!(targets_of(&of_buyer(r#", dedupe = { after = "off" }"#)), ["t1"]);
+    assert_eq!(targets_of(&of_buyer(r#", dedupe = { after = "connected" }"#)), ["t1"]);
+}
+
+#[test]
+fn a_duplicate_goes_where_the_campaign_says() {
+    let past = [talked_to("summit_2", "buy_summit", DAY_MS)];
+    for (rule, strict, plan) in [
+        ("normal", false, vec!["summit_1", "summit_2", "cool"]),
+        ("original", false, vec!["summit_2", "summit_1", "cool"]),
+        ("original", true, vec!["summit_2"]),
+        ("different", false, vec!["summit_1", "cool", "summit_2"]),
+        ("different", true, vec!["summit_1", "cool"]),
+    ] {
+        let rules =
+            format!(r#"callers = {{ duplicates = {{ route = "{rule}", strict = {strict} }} }}"#);
+        let decision = decided(&business(&rules, ""), &past);
+        assert_eq!(targets_of(&decision), plan, "{rule} {strict}");
+        let reasons: Vec<_> = decision.outcomes(3).into_iter().filter_map(|it| it.reason).collect();
+        let refused = match (rule, strict) {
+            ("original", true) => vec![Reason::DuplicateElsewhere; 2],
+            ("different", true) => vec![Reason::DuplicateAgain],
+            _ => vec![],
+        };
+        assert_eq!(reasons, refused, "{rule} {strict}");
+    }
+}
+
+#[test]
+fn the_original_target_does_not_ring_beside_others() {
+    // All of one tier, at the same time.
+    let text = CONFIG.replace("tier = 1\n", "tier = 1\n    ring = \"parallel\"\n").replace(
+        "max_attempts = 3",
+        "max_attempts = 3\n    callers = { duplicates = { route = \"original\" } }",
+    );
+    let decision = decide_of(
+        &snapshot(&text),
+        &RouteRequest { caller: call().caller, ..request("+18005550100") },
+        &[PastCall {
+            campaign: "cmp_hvac".into(),
+            publisher: "pub_bright".into(),
+            ..talked_to("tgt_cool", "buy_cool", DAY_MS)
+        }],
+    );
+    let plan: Vec<_> = decision.plan.iter().map(|it| (it.target.as_str(), it.beside)).collect();
+    assert_eq!(plan, [("tgt_cool", false), ("tgt_summit", false), ("tgt_last", false)]);
+}
+
+#[test]
+fn what_marks_a_duplicate_is_how_far_the_earlier_call_came() {
+    let incoming = nobody_answered(DAY_MS);
+    let talked = talked_to("cool", "buy_cool", DAY_MS);
+    let converted = PastCall { converted_at: Some(talked.at), ..talked.clone() };
+    let still_up = PastCall { talk_ms: None, ..talked_to("cool", "buy_cool", MINUTE_MS) };
+    for (rule, past, is_duplicate) in [
+        ("", &incoming, false),
+        ("", &talked, true),
+        (r#"mark_on = "incoming""#, &incoming, true),
+        (r#"mark_on = "talked", talk_s = 90"#, &talked, true),
+        (r#"mark_on = "talked", talk_s = 91"#, &talked, false),
+        (r#"mark_on = "talked", talk_s = 60"#, &still_up, true),
+        (r#"mark_on = "talked", talk_s = 61"#, &still_up, false),
+        (r#"mark_on = "converted""#, &talked, false),
+        (r#"mark_on = "converted""#, &converted, true),
+        ("window_s = 86399", &talked, false),
+        ("window_s = 86400", &talked, true),
+    ] {
+        let rules = business(&format!("callers = {{ duplicates = {{ {rule} }} }}"), "");
+        let decision = decided(&rules, std::slice::from_ref(past));
+        let marked = decision.steps.iter().any(|step| step.check == Check::Duplicate);
+        assert_eq!(marked, is_duplicate, "{rule}");
+    }
+}
+
+#[test]
+fn a_call_is_a_duplicate_of_those_within_the_stated_bounds() {
+    let talked = talked_to("cool", "buy_cool", DAY_MS);
+    let other_number = PastCall { dialed: "+18005550101".parse().unwrap(), ..talked.clone() };
+    let other_campaign = PastCall { campaign: "other".into(), ..other_number.clone() };
+    let other_publisher = PastCall { publisher: "other".into(), ..other_campaign.clone() };
+    for (within, marks) in [
+        ("number", [true, false, false, false]),
+        ("campaign", [true, true, false, false]),
+        ("publisher", [true, true, true, false]),
+        ("account", [true, true, true, true]),
+    ] {
+        let rules = format!(r#"callers = {{ duplicates = {{ within = "{within}" }} }}"#);
+        let rules = business(&rules, "");
+        let past = [&talked, &other_number, &other_campaign, &other_publisher];
+        let marked = past.map(|past| {
+            let decision = decided(&rules, std::slice::from_ref(past));
+            decision.steps.iter().any(|step| step.check == Check::Duplicate)
+        });
+        assert_eq!(marked, marks, "{within}");
+    }
+}
+
+#[test]
+fn for_a_duplicate_only_those_pay_who_pay_for_duplicates() {
+    let rules = |payout: &str, revenue: &str| {
+        let text = format!(
+            r#"
+            buyers = [{{ id = "buy" }}]
+            [[publishers]]
+            id = "pub"
+            payouts = [{{ campaign = "cmp", amount = "24.00", duplicates = "{payout}" }}]
+            [[targets]]
+            id = "t"
+            buyer = "buy"
+            dial = {{ kind = "sip", uri = "sip:a" }}
+            conversion = {{ seconds = 60, revenue = "42.00", duplicates = "{revenue}" }}
+            [[campaigns]]
+            id = "cmp"
+            publisher = "pub"
+            numbers = ["+18005550100"]
+            routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
+            callers = {{ duplicates = {{}} }}
+            "#
+        );
+        snapshot(&text)
+    };
+    let owed = |rules: &RoutingSnapshot, past: &[PastCall]| {
+        let terms = decided(rules, past).plan[0].terms.unwrap();
+        (terms.revenue.to_string(), terms.payout.to_string())
+    };
+    let past = [talked_to("t", "buy", DAY_MS)];
+    let all = |revenue: &str, payout: &str| (revenue.to_owned(), payout.to_owned());
+    assert_eq!(owed(&rules("never", "never"), &[]), all("42.00", "24.00"));
+    assert_eq!(owed(&rules("never", "never"), &past), all("0.00", "0.00"));
+    assert_eq!(owed(&rules("never", "always"), &past), all("42.00", "0.00"));
+    assert_eq!(owed(&rules("always", "always"), &past), all("42.00", "24.00"));
+}
+
+#[test]
+fn a_decision_about_a_caller_with_a_past_is_made_again_the_same() {
+    let rules = business(
+        r#"callers = { repeat_after_s = 2, duplicates = { route = "original" } }"#,
+        r#", dedupe = { after = "connected" }"#,
+    );
+    let past = [
+        talked_to("summit_2", "buy_summit", DAY_MS),
+        talked_to("summit_1", "buy_summit", 2 * DAY_MS),
+    ];
+    let decision = decided(&rules, &past);
+    assert_eq!(targets_of(&decision), ["summit_2", "cool"]);
+    let known = Known { sessions: &[], calls: &past };
+
+    let record = DecisionRecord::from_bytes(&record_bytes(&call(), known, &decision)).unwrap();
+
+    assert_eq!(record.calls, past);
+    assert_eq!(replay(&rules, &record).difference, None);
+    let mut without = record.clone();
+    without.calls.clear();
+    assert!(replay(&rules, &without).difference.is_some(), "the past is what it was made from");
+}
+
+#[test]
+fn how_far_back_is_read_is_what_the_rules_look_at() {
+    let history = |of_campaign: &str, of_summit: &str| {
+        business(of_campaign, of_summit).history().map(|span| span.to_string())
+    };
+    assert_eq!(history("", ""), None);
+    assert_eq!(history("callers = { repeat_after_s = 2 }", "").as_deref(), Some("2 s"));
+    let dedupe = r#", dedupe = { after = "connected", window_s = 7200 }"#;
+    assert_eq!(history("callers = { repeat_after_s = 2 }", dedupe).as_deref(), Some("7200 s"));
+    let duplicates = r#"callers = { duplicates = { window_s = "forever" } }"#;
+    assert_eq!(history(duplicates, dedupe).as_deref(), Some("ever"));
+}
+
+fn decided(rules: &RoutingSnapshot, calls: &[PastCall]) -> Decision {
+    decide_of(rules, &call(), calls)
+}
+
+fn decide_of(rules: &RoutingSnapshot, request: &RouteRequest, calls: &[PastCall]) -> Decision {
+    let known = Known { sessions: &[], calls };
+    decide(rules, request, known, &nothing_used(), &mut Rotation::default())
+}
+
+/// Of the step that refused the call.
+fn facts(decision: &Decision) -> (&str, &str) {
+    let step = decision.steps.last().unwrap();
+    (step.have.as_deref().unwrap(), step.want.as_deref().unwrap())
+}
+
+fn call() -> RouteRequest {
+    RouteRequest {
+        caller: "+16145550163".parse().ok(),
+        tags: Tags::new(),
+        ..request("+18005550100")
+    }
+}
+
+fn nobody_answered(ago_ms: i64) -> PastCall {
+    PastCall {
+        call: CallId::from_bytes([1; 16]),
+        at: Wall(OPEN.0 - ago_ms),
+        dialed: "+18005550100".parse().unwrap(),
+        campaign: "cmp".into(),
+        publisher: "pub".into(),
+        connected: None,
+        converted_at: None,
+        talk_ms: None,
+    }
+}
+
+/// For 90 s.
+fn talked_to(target: &str, buyer: &str, ago_ms: i64) -> PastCall {
+    let past = nobody_answered(ago_ms);
+    let connected = Connected { target: target.into(), buyer: buyer.into(), at: past.at };
+    PastCall { connected: Some(connected), talk_ms: Some(90_000), ..past }
+}

@@ -1,0 +1,218 @@
+//! Calls of a caller that has called before: which are duplicates, and who does not take them
+//! (spec/domain §2.8).
+
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::id::{CampaignId, TargetId};
+use crate::reason::Reason;
+use crate::time::Wall;
+
+use super::config::{
+    DedupeAfter, DedupeBy, DedupeCampaigns, DuplicateRoute, DuplicatesConfig, DuplicatesWithin,
+    MarkOn, Span,
+};
+use super::decision::{Check, Finding};
+use super::eligibility::Eligibility;
+use super::history::{Connected, PastCall};
+use super::request::{RouteRequest, UsageReader};
+use super::snapshot::{NumberOwner, Target};
+
+/// What makes a call a duplicate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Duplicate<'a> {
+    /// The latest call that does.
+    pub(super) of: &'a PastCall,
+    /// Whom the caller last talked to.
+    pub(super) original: Option<&'a TargetId>,
+}
+
+/// A buyer's or a target's rule, whichever holds for the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dedupe {
+    pub after: DedupeAfter,
+    pub by: DedupeBy,
+    pub window: Span,
+    pub campaigns: DedupeCampaigns,
+}
+
+/// Where a duplicate is to go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way<'a> {
+    Any,
+    First(&'a TargetId),
+    Only(&'a TargetId),
+    Last(&'a TargetId),
+    Not(&'a TargetId),
+}
+
+impl<'a> Way<'a> {
+    pub(super) fn of(rule: Option<&DuplicatesConfig>, duplicate: Option<&Duplicate<'a>>) -> Self {
+        let Some(rule) = rule else { return Self::Any };
+        let Some(original) = duplicate.and_then(|it| it.original) else { return Self::Any };
+        match (rule.route, rule.strict) {
+            (DuplicateRoute::Normal, _) => Self::Any,
+            (DuplicateRoute::Original, false) => Self::First(original),
+            (DuplicateRoute::Original, true) => Self::Only(original),
+            (DuplicateRoute::Different, false) => Self::Last(original),
+            (DuplicateRoute::Different, true) => Self::Not(original),
+        }
+    }
+
+    /// Who is tried before all others.
+    pub(super) fn first(&self) -> Option<&'a TargetId> {
+        match self {
+            Self::First(original) | Self::Only(original) => Some(original),
+            Self::Any | Self::Last(_) | Self::Not(_) => None,
+        }
+    }
+
+    /// Who is tried after all others.
+    pub(super) fn last(&self) -> Option<&'a TargetId> {
+        match self {
+            Self::Last(original) => Some(original),
+            Self::Any | Self::First(_) | Self::Only(_) | Self::Not(_) => None,
+        }
+    }
+
+    /// Whether the target is one it may go to.
+    pub(super) fn check<U: UsageReader + ?Sized>(
+        &self,
+        target: &Target,
+        eligibility: &mut Eligibility<'_, U>,
+    ) -> Result<(), Reason> {
+        let (reason, original) = match self {
+            Self::Only(original) if target.id != **original => {
+                (Reason::DuplicateElsewhere, original)
+            }
+            Self::Not(original) if target.id == **original => (Reason::DuplicateAgain, original),
+            Self::Any | Self::First(_) | Self::Only(_) | Self::Last(_) | Self::Not(_) => {
+                return Ok(());
+            }
+        };
+        let want = match reason {
+            Reason::DuplicateElsewhere => format_smolstr!("only {original}"),
+            _ => format_smolstr!("not {original}"),
+        };
+        let finding = Finding { want: Some(want), ..Finding::default() };
+        eligibility.refuse(target, Check::Duplicate, reason, finding)
+    }
+}
+
+impl<'a> Duplicate<'a> {
+    /// `calls` are the caller's earlier ones, the latest first.
+    pub(super) fn find(
+        rule: &DuplicatesConfig,
+        owner: &NumberOwner<'_>,
+        request: &RouteRequest,
+        calls: &'a [PastCall],
+    ) -> Option<Self> {
+        let counts = |past: &&'a PastCall| {
+            rule.window_s.reaches(past.at, request.at)
+                && match rule.within {
+                    DuplicatesWithin::Number => past.dialed == request.dialed,
+                    DuplicatesWithin::Campaign => past.campaign == owner.campaign.id,
+                    DuplicatesWithin::Publisher => past.publisher == owner.publisher.id,
+                    DuplicatesWithin::Account => true,
+                }
+        };
+        let came_far_enough = |past: &&'a PastCall| match rule.mark_on {
+            MarkOn::Incoming => true,
+            MarkOn::Connected => past.connected.is_some(),
+            MarkOn::Talked => {
+                past.talk_ms(request.at).is_some_and(|ms| ms >= u64::from(rule.talk_s) * 1_000)
+            }
+            MarkOn::Converted => past.converted_at.is_some(),
+        };
+        let of = calls.iter().filter(counts).find(came_far_enough)?;
+        let original = calls.iter().filter(counts).find_map(|past| past.connected.as_ref());
+        Some(Self { of, original: original.map(|connected| &connected.target) })
+    }
+
+    pub(super) fn finding(&self, now: Wall) -> Finding {
+        let ago = Ago(now.0.saturating_sub(self.of.at.0));
+        let original = self.original.map(TargetId::as_str).unwrap_or("nobody");
+        Finding {
+            subject: Some(SmolStr::new_static("duplicate")),
+            have: Some(format_smolstr!("{} {ago} ago, talked to {original}", self.of.call)),
+            want: None,
+        }
+    }
+}
+
+impl Dedupe {
+    /// Why the target does not take the caller again.
+    pub(super) fn check(
+        &self,
+        target: &Target,
+        campaign: &CampaignId,
+        calls: &[PastCall],
+        now: Wall,
+    ) -> Result<(), (Reason, Finding)> {
+        let is_of_mine = |connected: &Connected| match self.by {
+            DedupeBy::Buyer => connected.buyer == target.buyer,
+            DedupeBy::Target => connected.target == target.id,
+        };
+        let since = |past: &PastCall| {
+            let connected = past.connected.as_ref().filter(|it| is_of_mine(it))?;
+            match self.after {
+                DedupeAfter::Off => None,
+                DedupeAfter::Connected => Some(connected.at),
+                DedupeAfter::Converted => past.converted_at,
+            }
+        };
+        let latest = calls
+            .iter()
+            .filter(|past| self.campaigns == DedupeCampaigns::All || past.campaign == *campaign)
+            .filter_map(|past| since(past).filter(|at| self.window.reaches(*at, now)))
+            .max();
+        let Some(latest) = latest else { return Ok(()) };
+        let (reason, what) = match (self.by, self.after) {
+            (DedupeBy::Buyer, DedupeAfter::Converted) => {
+                (Reason::DedupeBuyerConverted, "converted")
+            }
+            (DedupeBy::Buyer, DedupeAfter::Connected | DedupeAfter::Off) => {
+                (Reason::DedupeBuyerConnected, "connected")
+            }
+            (DedupeBy::Target, DedupeAfter::Converted) => {
+                (Reason::DedupeTargetConverted, "converted")
+            }
+            (DedupeBy::Target, DedupeAfter::Connected | DedupeAfter::Off) => {
+                (Reason::DedupeTargetConnected, "connected")
+            }
+        };
+        let ago = Ago(now.0.saturating_sub(latest.0));
+        let want = match self.window {
+            Span::Seconds(_) => format_smolstr!("not within {}", self.window),
+            Span::Forever => SmolStr::new_static("never before"),
+        };
+        let have = format_smolstr!("{what} {ago} ago");
+        Err((reason, Finding { subject: None, have: Some(have), want: Some(want) }))
+    }
+}
+
+impl PastCall {
+    /// How long it talked, or has talked by `now` if it is up; absent: nobody answered.
+    fn talk_ms(&self, now: Wall) -> Option<u64> {
+        let connected = self.connected.as_ref()?;
+        Some(
+            self.talk_ms.unwrap_or_else(|| {
+                u64::try_from(now.0.saturating_sub(connected.at.0)).unwrap_or(0)
+            }),
+        )
+    }
+}
+
+/// Milliseconds for people, such as `3 d`, `2 h`, `40 s`.
+struct Ago(i64);
+
+impl std::fmt::Display for Ago {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.0 / 1_000;
+        match seconds {
+            0..60 => write!(f, "{seconds} s"),
+            60..3_600 => write!(f, "{} min", seconds / 60),
+            3_600..86_400 => write!(f, "{} h", seconds / 3_600),
+            _ => write!(f, "{} d", seconds / 86_400),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What stops a call before any target is looked at because of who calls (spec/domain §2.4).
+
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+
+use crate::reason::Reason;
+
+use super::attestation::Attested;
+use super::config::{Anonymous, Unattested};
+use super::decision::{Check, Decision, Finding, UsageReading};
+use super::history::PastCall;
+use super::request::{RouteRequest, Usage, UsageReader};
+use super::snapshot::{Campaign, Cap, Publisher, Windows};
+
+impl Decision {
+    /// Whether the publisher's caps leave no room for any call.
+    pub(super) fn check_publisher<U: UsageReader + ?Sized>(
+        &mut self,
+        publisher: &Publisher,
+        usage: &U,
+        windows: &mut Windows<'_>,
+    ) -> Result<(), Reason> {
+        for cap in &publisher.caps {
+            let bucket = windows.bucket(cap);
+            let reading = usage.usage(&bucket);
+            if reading.used.saturating_add(reading.held) < cap.limit {
+                continue;
+            }
+            self.readings.usage.push(UsageReading { bucket, usage: reading });
+            let finding = full(cap, reading);
+            return Err(self.refuse_call(Check::Publisher, Reason::PublisherCapped, finding));
+        }
+        Ok(())
+    }
+
+    /// Whether the campaign takes this caller. `calls` are the caller's earlier ones, the latest
+    /// first.
+    pub(super) fn check_caller(
+        &mut self,
+        campaign: &Campaign,
+        request: &RouteRequest,
+        calls: &[PastCall],
+    ) -> Result<(), Reason> {
+        let rules = &campaign.callers;
+        if rules.repeat_after_s > 0 {
+            let again = calls.iter().find(|past| past.dialed == request.dialed);
+            let ago_ms = again.map(|past| request.at.0.saturating_sub(past.at.0));
+            let finding = Finding {
+                subject: Some(SmolStr::new_static("repeat")),
+                have: ago_ms.map(|ms| format_smolstr!("called {ms} ms ago")),
+                want: Some(format_smolstr!("no sooner than {} s", rules.repeat_after_s)),
+            };
+            if ago_ms.is_some_and(|ms| ms < i64::from(rules.repeat_after_s) * 1_000) {
+                return Err(self.refuse_call(Check::Caller, Reason::RepeatTooSoon, finding));
+            }
+            self.pass_call(Check::Caller, finding);
+        }
+        if let Some(least) = rules.min_attestation {
+            let attested = Attested::of(&request.tags);
+            let finding = Finding {
+                subject: Some(SmolStr::new_static("attestation")),
+                have: Some(attested.name()),
+                want: Some(format_smolstr!("at least {}", least.name())),
+            };
+            let is_enough = match attested {
+                Attested::As(level) => level >= least,
+                Attested::Failed => false,
+                Attested::Nothing => rules.unattested == Unattested::Allow,
+            };
+            if !is_enough {
+                return Err(self.refuse_call(Check::Caller, Reason::AttestationBelow, finding));
+            }
+            self.pass_call(Check::Caller, finding);
+        }
+        if request.caller.is_none() && rules.anonymous == Anonymous::Refuse {
+            let finding = Finding {
+                subject: Some(SmolStr::new_static("anonymous")),
+                have: Some(SmolStr::new_static("withheld")),
+                want: Some(SmolStr::new_static("a number")),
+            };
+            return Err(self.refuse_call(Check::Caller, Reason::AnonymousCaller, finding));
+        }
+        Ok(())
+    }
+}
+
+fn full(cap: &Cap, usage: Usage) -> Finding {
+    let show = |amount| cap.counts.show(amount);
+    Finding {
+        subject: Some(cap.label.clone()),
+        have: Some(format_smolstr!("{} used, {} held", show(usage.used), show(usage.held))),
+        want: Some(format_smolstr!("less than {}", show(cap.limit)).to_smolstr()),
+    }
+}

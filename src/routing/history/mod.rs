@@ -1,0 +1,321 @@
+//! What is remembered of callers, so that one who calls again is known (spec/domain §2.8).
+//!
+//! Owns: the earlier calls of each caller, as far back as the configuration looks. Does not own:
+//! what follows from them; that is the decider's, which is given them as a value. Kept only while a
+//! rule asks for it, and put back from the CDRs after a restart.
+
+mod names;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::{Decode, Encode};
+
+use crate::id::{BuyerId, CallId, CampaignId, PublisherId, TargetId};
+use crate::phone::PhoneNumber;
+use crate::time::Wall;
+
+use super::decision::Decision;
+use super::request::RouteRequest;
+
+use names::{Name, Names};
+
+/// An earlier call of a caller, as it was read at a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PastCall {
+    #[n(0)]
+    pub call: CallId,
+    /// When it was admitted.
+    #[n(1)]
+    pub at: Wall,
+    #[n(2)]
+    pub dialed: PhoneNumber,
+    #[n(3)]
+    pub campaign: CampaignId,
+    #[n(4)]
+    pub publisher: PublisherId,
+    /// Absent: nobody answered it.
+    #[n(5)]
+    pub connected: Option<Connected>,
+    /// When the buyer came to owe for it.
+    #[n(6)]
+    pub converted_at: Option<Wall>,
+    /// Absent: it is up, or nobody answered it.
+    #[n(7)]
+    pub talk_ms: Option<u64>,
+}
+
+/// Who answered a call, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Connected {
+    #[n(0)]
+    pub target: TargetId,
+    #[n(1)]
+    pub buyer: BuyerId,
+    #[n(2)]
+    pub at: Wall,
+}
+
+/// Whose calls belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    Number(PhoneNumber),
+    /// All callers of this campaign who withhold theirs.
+    AnonymousOf(CampaignId),
+}
+
+/// What bounds the memory of a [`CallerHistory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// Callers remembered; beyond that the one is forgotten who has not called for longest.
+    pub callers_max: usize,
+    /// Calls remembered of each; see [`CallerHistory::begin`].
+    pub calls_max: usize,
+}
+
+/// The earlier calls of every caller.
+#[derive(Clone, Debug)]
+pub struct CallerHistory {
+    limits: HistoryLimits,
+    callers: BTreeMap<Key, Remembered>,
+    /// Who has not called for longest comes first.
+    order: BTreeSet<(Wall, Key)>,
+    /// Calls that are up.
+    live: BTreeMap<CallId, Key>,
+    names: Names,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Number(PhoneNumber),
+    AnonymousOf(Name),
+}
+
+/// Oldest first, and at least one.
+#[derive(Clone, Debug)]
+struct Remembered {
+    calls: Vec<Compact>,
+    /// As in [`CallerHistory::order`].
+    last_at: Wall,
+}
+
+/// A [`PastCall`] in less than half the room.
+#[derive(Clone, Copy, Debug)]
+struct Compact {
+    call: CallId,
+    at: Wall,
+    dialed: PhoneNumber,
+    campaign: Name,
+    publisher: Name,
+    connected: Option<(Name, Name, Wall)>,
+    converted_at: Option<Wall>,
+    talk_ms: Option<u32>,
+}
+
+impl PastCall {
+    /// What later calls see of a call that has just been decided; `None`: it is of no campaign.
+    pub fn of(request: &RouteRequest, decision: &Decision) -> Option<Self> {
+        let attribution = decision.attribution.as_ref()?;
+        Some(Self {
+            call: request.call,
+            at: request.at,
+            dialed: request.dialed,
+            campaign: attribution.campaign.clone(),
+            publisher: attribution.publisher.clone(),
+            connected: None,
+            converted_at: None,
+            talk_ms: None,
+        })
+    }
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self { callers_max: 1_000_000, calls_max: 32 }
+    }
+}
+
+impl CallerHistory {
+    pub fn new(limits: HistoryLimits) -> Self {
+        Self {
+            limits,
+            callers: BTreeMap::new(),
+            order: BTreeSet::new(),
+            live: BTreeMap::new(),
+            names: Names::default(),
+        }
+    }
+
+    /// The caller's calls that began at `since` or later, the latest first.
+    pub fn calls(&self, caller: &Caller, since: Option<Wall>) -> Vec<PastCall> {
+        let Some(remembered) = self.known_key(caller).and_then(|key| self.callers.get(&key)) else {
+            return vec![];
+        };
+        let calls = remembered.calls.iter().rev();
+        let calls = calls.filter(|past| since.is_none_or(|since| past.at >= since));
+        calls.map(|past| past.full(&self.names)).collect()
+    }
+
+    /// A call comes in. Of a caller with too many calls one is forgotten that nobody answered, else
+    /// one that a later call of the same target stands for, else the oldest.
+    pub fn begin(&mut self, caller: &Caller, call: PastCall) {
+        let id = call.call;
+        let key = self.put(caller, call);
+        self.live.insert(id, key);
+    }
+
+    /// Puts back a call that is over.
+    pub fn restore(&mut self, caller: &Caller, call: PastCall) {
+        self.put(caller, call);
+    }
+
+    /// A target has answered the call.
+    pub fn connected(&mut self, call: CallId, target: &TargetId, buyer: &BuyerId, at: Wall) {
+        let connected = (self.names.of(&target.0), self.names.of(&buyer.0), at);
+        if let Some(past) = self.find(call) {
+            past.connected = Some(connected);
+        }
+    }
+
+    /// The buyer owes for the call.
+    pub fn converted(&mut self, call: CallId, at: Wall) {
+        if let Some(past) = self.find(call) {
+            past.converted_at = Some(at);
+        }
+    }
+
+    /// The call is over, after so long a talk if it was answered.
+    pub fn ended(&mut self, call: CallId, talk_ms: Option<u64>) {
+        if let Some(past) = self.find(call) {
+            past.talk_ms = talk_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX));
+        }
+        self.live.remove(&call);
+    }
+
+    /// Forgets callers whose last call was before `since`.
+    pub fn forget(&mut self, since: Wall) {
+        while let Some(&(last_at, key)) = self.order.first()
+            && last_at < since
+        {
+            self.order.remove(&(last_at, key));
+            self.callers.remove(&key);
+        }
+    }
+
+    /// How many callers are remembered.
+    pub fn len(&self) -> usize {
+        self.callers.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.callers.is_empty()
+    }
+
+    fn put(&mut self, caller: &Caller, call: PastCall) -> Key {
+        let key = match caller {
+            Caller::Number(number) => Key::Number(*number),
+            Caller::AnonymousOf(campaign) => Key::AnonymousOf(self.names.of(&campaign.0)),
+        };
+        let compact = Compact::of(&call, &mut self.names);
+        match self.callers.get_mut(&key) {
+            Some(remembered) => {
+                // What was put back may stand here already.
+                if !remembered.calls.iter().any(|past| past.call == call.call) {
+                    let at = remembered.calls.partition_point(|past| past.at <= call.at);
+                    remembered.calls.insert(at, compact);
+                    if remembered.calls.len() > self.limits.calls_max {
+                        remembered.shrink();
+                    }
+                }
+                if remembered.last_at < call.at {
+                    self.order.remove(&(remembered.last_at, key));
+                    self.order.insert((call.at, key));
+                    remembered.last_at = call.at;
+                }
+            }
+            None => {
+                self.callers.insert(key, Remembered { calls: vec![compact], last_at: call.at });
+                self.order.insert((call.at, key));
+                if self.callers.len() > self.limits.callers_max
+                    && let Some((_, longest_ago)) = self.order.pop_first()
+                {
+                    self.callers.remove(&longest_ago);
+                }
+            }
+        }
+        key
+    }
+
+    fn known_key(&self, caller: &Caller) -> Option<Key> {
+        match caller {
+            Caller::Number(number) => Some(Key::Number(*number)),
+            Caller::AnonymousOf(campaign) => self.names.find(&campaign.0).map(Key::AnonymousOf),
+        }
+    }
+
+    /// A call that is up.
+    fn find(&mut self, call: CallId) -> Option<&mut Compact> {
+        let key = self.live.get(&call)?;
+        // It is among the latest.
+        self.callers.get_mut(key)?.calls.iter_mut().rev().find(|past| past.call == call)
+    }
+}
+
+impl Remembered {
+    fn shrink(&mut self) {
+        let stands_for = |later: &Compact, past: &Compact| {
+            let of_same_target = match (later.connected, past.connected) {
+                (Some((later, ..)), Some((past, ..))) => later == past,
+                (_, None) | (None, Some(_)) => false,
+            };
+            of_same_target
+                && later.campaign == past.campaign
+                && later.converted_at.is_some() >= past.converted_at.is_some()
+        };
+        // The latest has only just begun.
+        let earlier = &self.calls[..self.calls.len().saturating_sub(1)];
+        let unanswered = earlier.iter().position(|past| past.connected.is_none());
+        let outdone = || {
+            earlier.iter().enumerate().position(|(index, past)| {
+                earlier[index + 1..].iter().any(|later| stands_for(later, past))
+            })
+        };
+        let index = unanswered.or_else(outdone).unwrap_or(0);
+        self.calls.remove(index);
+    }
+}
+
+impl Compact {
+    fn of(call: &PastCall, names: &mut Names) -> Self {
+        let connected = call.connected.as_ref();
+        Self {
+            call: call.call,
+            at: call.at,
+            dialed: call.dialed,
+            campaign: names.of(&call.campaign.0),
+            publisher: names.of(&call.publisher.0),
+            connected: connected.map(|it| (names.of(&it.target.0), names.of(&it.buyer.0), it.at)),
+            converted_at: call.converted_at,
+            talk_ms: call.talk_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX)),
+        }
+    }
+
+    fn full(&self, names: &Names) -> PastCall {
+        PastCall {
+            call: self.call,
+            at: self.at,
+            dialed: self.dialed,
+            campaign: CampaignId(names.text(self.campaign)),
+            publisher: PublisherId(names.text(self.publisher)),
+            connected: self.connected.map(|(target, buyer, at)| Connected {
+                target: TargetId(names.text(target)),
+                buyer: BuyerId(names.text(buyer)),
+                at,
+            }),
+            converted_at: self.converted_at,
+            talk_ms: self.talk_ms.map(u64::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

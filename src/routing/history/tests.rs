@@ -1,0 +1,118 @@
+use super::*;
+
+const ALICE: u64 = 16_145_550_163;
+const BOB: u64 = 16_145_550_164;
+
+#[test]
+fn a_caller_is_known_by_the_calls_it_made_the_latest_first() {
+    let mut history = CallerHistory::new(HistoryLimits::default());
+    history.begin(&number(ALICE), call(1, 1_000));
+    history.begin(&number(BOB), call(2, 1_500));
+    history.begin(&number(ALICE), call(3, 2_000));
+
+    assert_eq!(history.calls(&number(ALICE), None), [call(3, 2_000), call(1, 1_000)]);
+    assert_eq!(history.calls(&number(ALICE), Some(Wall(1_001))), [call(3, 2_000)]);
+    assert_eq!(history.len(), 2);
+}
+
+#[test]
+fn what_becomes_of_a_call_is_remembered_until_it_is_over() {
+    let mut history = CallerHistory::new(HistoryLimits::default());
+    history.begin(&number(ALICE), call(1, 1_000));
+
+    history.connected(id(1), &"t".into(), &"b".into(), Wall(5_000));
+    history.converted(id(1), Wall(95_000));
+    history.ended(id(1), Some(100_000));
+    // It is over: nothing changes any more.
+    history.connected(id(1), &"other".into(), &"b".into(), Wall(200_000));
+
+    let past = PastCall {
+        connected: Some(Connected { target: "t".into(), buyer: "b".into(), at: Wall(5_000) }),
+        converted_at: Some(Wall(95_000)),
+        talk_ms: Some(100_000),
+        ..call(1, 1_000)
+    };
+    assert_eq!(history.calls(&number(ALICE), None), [past]);
+    assert!(history.live.is_empty());
+}
+
+#[test]
+fn the_anonymous_callers_of_a_campaign_are_one() {
+    let mut history = CallerHistory::new(HistoryLimits::default());
+    let of = |campaign: &str| Caller::AnonymousOf(campaign.into());
+    history.begin(&of("hvac"), call(1, 1_000));
+
+    assert_eq!(history.calls(&of("hvac"), None).len(), 1);
+    assert!(history.calls(&of("roofing"), None).is_empty());
+}
+
+#[test]
+fn who_has_not_called_for_longest_is_forgotten_first() {
+    let mut history = CallerHistory::new(HistoryLimits { callers_max: 2, calls_max: 32 });
+    history.begin(&number(ALICE), call(1, 1_000));
+    history.begin(&number(BOB), call(2, 2_000));
+    history.begin(&number(ALICE), call(3, 3_000));
+    history.begin(&number(3_333_333_333), call(4, 4_000));
+
+    assert!(history.calls(&number(BOB), None).is_empty());
+    assert_eq!(history.calls(&number(ALICE), None).len(), 2);
+
+    history.forget(Wall(3_001));
+    assert_eq!(history.len(), 1);
+    assert_eq!(history.order.len(), 1);
+}
+
+#[test]
+fn of_too_many_calls_those_go_first_that_say_nothing() {
+    let mut history = CallerHistory::new(HistoryLimits { callers_max: 9, calls_max: 3 });
+    let mut answered = |n: u8, at: i64, target: &str| {
+        history.begin(&number(ALICE), call(n, at));
+        history.connected(id(n), &target.into(), &"b".into(), Wall(at + 1));
+    };
+    answered(1, 1_000, "first");
+    answered(2, 2_000, "second");
+    history.begin(&number(ALICE), call(3, 3_000));
+
+    let ids = |history: &CallerHistory| -> Vec<_> {
+        history.calls(&number(ALICE), None).into_iter().map(|past| past.call).collect()
+    };
+    history.begin(&number(ALICE), call(4, 4_000));
+    assert_eq!(ids(&history), [id(4), id(2), id(1)], "nobody answered the third");
+
+    history.connected(id(4), &"first".into(), &"b".into(), Wall(4_001));
+    history.begin(&number(ALICE), call(5, 5_000));
+    history.connected(id(5), &"third".into(), &"b".into(), Wall(5_001));
+    assert_eq!(ids(&history), [id(5), id(4), id(2)], "the fourth stands for the first");
+}
+
+#[test]
+fn what_is_put_back_twice_counts_once_and_stands_in_its_place() {
+    let mut history = CallerHistory::new(HistoryLimits::default());
+    history.begin(&number(ALICE), call(2, 2_000));
+    for _ in 0..2 {
+        history.restore(&number(ALICE), call(1, 1_000));
+    }
+    assert_eq!(history.calls(&number(ALICE), None), [call(2, 2_000), call(1, 1_000)]);
+    assert_eq!(history.order.len(), 1);
+}
+
+fn number(digits: u64) -> Caller {
+    Caller::Number(PhoneNumber::from_digits(digits).unwrap())
+}
+
+fn id(n: u8) -> CallId {
+    CallId::from_bytes([n; 16])
+}
+
+fn call(n: u8, at: i64) -> PastCall {
+    PastCall {
+        call: id(n),
+        at: Wall(at),
+        dialed: PhoneNumber::from_digits(18_005_550_100).unwrap(),
+        campaign: "cmp".into(),
+        publisher: "pub".into(),
+        connected: None,
+        converted_at: None,
+        talk_ms: None,
+    }
+}
