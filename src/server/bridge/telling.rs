@@ -18,7 +18,7 @@ use crate::time::Mono;
 
 use super::super::translate;
 use super::holding::continues;
-use super::{Bridge, Parts, planned};
+use super::{Bridge, planned};
 
 impl Bridge {
     /// Turns a report into facts. Returns when the call converts, if it has just been answered and
@@ -175,9 +175,7 @@ impl Bridge {
                     q850: q850.map(u16::from),
                     talk_ms: answered.zip(last_heard).map(|(from, to)| to.ms_since(from)),
                 };
-                self.conclude(id, at, &ended);
-                self.release(key, at, |_| true);
-                self.write(id, at, ended, Durability::Durable);
+                self.conclude(key, id, at, ended);
                 if let Some(live) = self.calls.remove(key) {
                     self.parts.live.fetch_sub(1, Ordering::Relaxed);
                     self.parts.limits.leave(live.trunk);
@@ -250,29 +248,25 @@ impl Bridge {
     /// the end of the call, or the next process, says if it counts as connected.
     fn referred(&mut self, key: CallKey, attempt: AttemptNumber, at: Mono) {
         let Some(live) = self.calls.get(key) else { return };
-        let Some(planned) = planned(&live.plan, attempt) else { return };
-        let Parts { deciding, clock, currency, .. } = &self.parts;
         let (id, hold) = (live.id, live.hold_of(attempt));
-        let waiting = hold.map(|hold| deciding.waiting_for(hold, Counts::Connected));
-        let buckets: Vec<_> = waiting.iter().flatten().map(translate::connection).collect();
+        let waiting = |hold| self.parts.deciding.waiting_for(hold, Counts::Connected);
+        let waiting = hold.map(waiting).unwrap_or_default();
+        let buckets: Vec<_> = waiting.iter().map(translate::connection).collect();
         let hold = hold.filter(|_| !buckets.is_empty());
-        if hold.is_some() && self.outcomes.follow(id, Stamp::new(clock.wall(), live.admitted)) {
-            let started = translate::attempt_started(attempt, planned, currency);
-            self.outcomes.note(&Fact::of_call(id, Stamp::new(clock.wall(), at), started));
-        }
         let referred = fact::Referred { leg: u16::from(attempt), hold, buckets };
         self.write(id, at, referred, Durability::Buffered);
     }
 
-    /// The call is over: its record says what its caps count.
-    fn conclude(&mut self, id: CallId, at: Mono, ended: &fact::Ended) {
-        let stamp = Stamp::new(self.parts.clock.wall(), at);
-        let ended = Fact::of_call(id, stamp, ended.clone());
+    /// The call is over: its record says what its caps count, and the rest is given back.
+    fn conclude(&mut self, key: CallKey, id: CallId, at: Mono, ended: fact::Ended) {
+        let ended = Fact::of_call(id, Stamp::new(self.parts.clock.wall(), at), ended);
         for (hold, counts) in self.outcomes.end(&ended) {
             if self.parts.deciding.conclude(hold, &translate::used(&counts), at) {
                 self.write(id, at, fact::HoldReleased { hold }, Durability::Buffered);
             }
         }
+        self.release(key, at, |_| true);
+        self.append(ended, Durability::Durable);
     }
 
     pub(super) fn target(&self, key: CallKey, attempt: AttemptNumber) -> Option<TargetId> {
