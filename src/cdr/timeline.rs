@@ -279,6 +279,9 @@ fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
         record.flags.clear(Flags::END_INFERRED);
     }
     note_skew(record, at);
+    if ended.status >= 300 {
+        take_back_answer(record, ended.reason);
+    }
     let by_boot = at.boot_ns.checked_sub(record.answered_boot_ns).map(|ns| ns / 1_000_000);
     // An orphan's true end may be told after the machine restarted: its boot clock tells nothing.
     let talk_ms = match by_boot {
@@ -302,6 +305,23 @@ fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
     give_up_pending(record, ended.reason, ended.status);
     settle_money(record);
     true
+}
+
+/// The target answered, and the caller was told of a failure: to nobody who pays was it connected
+/// (spec/sip §3, bug 12).
+fn take_back_answer(record: &mut CallRecord, reason: Reason) {
+    let Some(leg) = record.answered_leg.take() else { return };
+    record.answered_ms = None;
+    record.answered_boot_ns = 0;
+    record.alive_ms = 0;
+    record.converted_ms = None;
+    record.dialogs = None;
+    record.codec = None;
+    record.flags.clear(Flags::UNRATED);
+    if let Some(attempt) = record.attempts.iter_mut().find(|attempt| attempt.leg == leg) {
+        attempt.result = AttemptResult::Abandoned;
+        attempt.reason = Some(reason);
+    }
 }
 
 /// A call that was counted as up at its threshold turns out to have been over.
@@ -466,7 +486,8 @@ mod tests {
 
         let never_taken = talk().then(181_000, by(Party::System, Reason::MaxDuration)).record();
         let of_target = talk().then(181_000, by_target()).record();
-        let confirmed = talk().then(2_000, Confirmed {}).then(181_000, by_target()).record();
+        let confirmed =
+            talk().then(2_000, Confirmed {}).then(181_000, by_target()).record();
         // Its ACK was lost; its BYE says that it had the answer.
         let of_caller = talk().end_at(181_000).record();
 
@@ -475,6 +496,29 @@ mod tests {
         assert_eq!(confirmed.revenue, Money(20_000_000));
         assert_eq!(of_caller.revenue, Money(20_000_000));
         assert_eq!(never_taken.conversion, ConversionState::None);
+    }
+
+    #[test]
+    fn a_caller_that_never_heard_the_answer_was_not_connected() {
+        let by = |party, reason, status| Ended { party, reason, status, q850: None, talk_ms: None };
+        for ended in [
+            by(Party::System, Reason::PrackMissing, 500),
+            by(Party::Caller, Reason::CallerHungUp, 487),
+            by(Party::Target, Reason::TargetHungUp, 500),
+        ] {
+            let record =
+                Script::new().dial(1).ring_at(500).answer_at(1_000).then(181_000, ended).record();
+
+            assert_eq!(record.outcome(), Outcome::NoAnswer);
+            assert_eq!((record.answered_ms, record.answered_leg), (None, None));
+            assert_eq!((record.talk_ms, record.ended_ms), (None, Some(181_000)));
+            assert_eq!((record.conversion, record.revenue), (ConversionState::None, Money::ZERO));
+            assert_eq!((record.payout, record.codec.as_deref()), (Money::ZERO, None));
+            let attempt = &record.attempts[0];
+            assert_eq!(attempt.result, AttemptResult::Abandoned);
+            assert_eq!((attempt.status, attempt.settled_ms), (Some(200), Some(1_000)), "it did");
+            assert_eq!(attempt.reason, record.end_reason);
+        }
     }
 
     #[test]

@@ -160,8 +160,8 @@ impl Bridge {
                 let over = last_heard.unwrap_or(at);
                 let live = self.calls.get_mut(key);
                 let due = live.and_then(|live| {
-                    // Whoever hangs up took the answer, though its ACK was lost.
-                    live.confirmed |= party == Party::Caller;
+                    // Whoever hangs up took the answer, though its ACK was lost; unless it never left.
+                    live.confirmed |= party == Party::Caller && status < 300;
                     live.converts_at
                 });
                 if let Some(due) = due.filter(|due| *due <= over) {
@@ -182,7 +182,8 @@ impl Bridge {
                     if let Some(number) = live.pinned {
                         self.parts.deciding.call_ended(number, self.parts.clock.wall());
                     }
-                    let talk = live.answered.map(|answered| over.since(answered));
+                    let heard = live.answered.filter(|_| status < 300);
+                    let talk = heard.map(|answered| over.since(answered));
                     self.metrics.ended(party, reason, talk);
                 }
                 None
