@@ -76,9 +76,10 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
             record.farewells = Some(farewells.clone());
             return Applied::Changed;
         }
-        FactBody::Confirmed(_) => {
+        FactBody::Confirmed(confirmed) => {
             let now_ms = offset_ms(record, at);
             record.confirmed_ms.get_or_insert(now_ms);
+            record.codec = record.codec.take().or_else(|| confirmed.codec.clone());
             return Applied::Changed;
         }
         FactBody::HoldPlaced(placed) => {
@@ -487,7 +488,7 @@ mod tests {
         let never_taken = talk().then(181_000, by(Party::System, Reason::MaxDuration)).record();
         let of_target = talk().then(181_000, by_target()).record();
         let confirmed =
-            talk().then(2_000, Confirmed {}).then(181_000, by_target()).record();
+            talk().then(2_000, Confirmed::default()).then(181_000, by_target()).record();
         // Its ACK was lost; its BYE says that it had the answer.
         let of_caller = talk().end_at(181_000).record();
 
@@ -603,6 +604,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_spoken_is_what_the_answer_says_or_else_the_ack() {
+        let answered = |codec| Answered { leg: 1, dialogs: None, codec };
+        let spoken = |answered, confirmed| {
+            let script = Script::new().dial(1).then(1_000, answered);
+            script.then(1_200, Confirmed { codec: confirmed }).end_at(5_000).record().codec
+        };
+
+        let alaw = || Some("PCMA/8000".into());
+        assert_eq!(spoken(answered(None), alaw()), alaw());
+        assert_eq!(spoken(answered(alaw()), Some("PCMU/8000".into())), alaw());
+    }
+
+    #[test]
     fn a_call_that_was_handed_over_earns_nothing_here_and_says_what_is_known() {
         for status in [Some(200), None] {
             let told = HandedOver { leg: 1, by: Means::Refer, status };
@@ -644,7 +658,7 @@ mod tests {
         let refused = script().end_at(121_000).record();
         assert_eq!((refused.conversion, refused.revenue), (ConversionState::None, Money::ZERO));
         assert_eq!(refused.payout, Money::ZERO);
-        let connected = script().then(1_200, Confirmed {}).end_at(121_000).record();
+        let connected = script().then(1_200, Confirmed::default()).end_at(121_000).record();
         assert_eq!(connected.conversion, ConversionState::Settled);
     }
 
@@ -676,7 +690,7 @@ mod tests {
 
     #[test]
     fn a_call_whose_party_was_found_gone_ends_when_that_was_last_heard() {
-        let script = Script::new().dial(1).answer_at(1_000).then(1_200, Confirmed {});
+        let script = Script::new().dial(1).answer_at(1_000).then(1_200, Confirmed::default());
         let lost = script.clone().lose_at(333_000, 240_000).record();
         let early = script.convert_at(91_000).lose_at(333_000, 12_000).record();
 

@@ -61,6 +61,8 @@ pub struct Bridge {
     last: Lsn,
     /// What names the dialogs of a call whose answer is reported next, and what is spoken in it.
     dialogs: Option<(CallKey, fact::Dialogs, Option<SmolStr>)>,
+    /// What a call speaks whose confirmation is reported next.
+    spoken: Option<(CallKey, SmolStr)>,
     /// Facts the journal had no room for. They go first when it has.
     backlog: VecDeque<(Fact, Durability)>,
     outcomes: Outcomes,
@@ -149,6 +151,7 @@ impl Bridge {
             queue: VecDeque::new(),
             last: Lsn::default(),
             dialogs: None,
+            spoken: None,
             backlog: VecDeque::new(),
             outcomes: Outcomes::default(),
             renew_at: now + RENEW_EVERY,

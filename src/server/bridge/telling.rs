@@ -149,7 +149,9 @@ impl Bridge {
                 converts_at
             }
             Report::Confirmed => {
-                self.write(id, at, fact::Confirmed {}, Durability::Buffered);
+                let spoken = self.spoken.take().filter(|(call, _)| *call == key);
+                let codec = spoken.map(|(_, codec)| codec);
+                self.write(id, at, fact::Confirmed { codec }, Durability::Buffered);
                 let live = self.calls.get_mut(key)?;
                 live.confirmed = true;
                 // An ACK that came after the threshold: the timer has gone by without effect.
@@ -200,6 +202,11 @@ impl Bridge {
         codec: Option<SmolStr>,
     ) {
         self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }, codec));
+    }
+
+    /// What a call speaks whose confirmation is reported next.
+    pub fn spoken(&mut self, key: CallKey, codec: SmolStr) {
+        self.spoken = Some((key, codec));
     }
 
     fn take_dialogs(&mut self, key: CallKey) -> (Option<fact::Dialogs>, Option<SmolStr>) {

@@ -187,6 +187,11 @@ pub enum Output {
         /// The caller's and the target's, if [`Endpoint::write_farewells`] was called.
         farewells: Option<Box<[Farewell; 2]>>,
     },
+    /// What a call speaks whose confirmation is reported next, where the caller's ACK said it.
+    Spoken {
+        call: CallKey,
+        codec: SmolStr,
+    },
     /// A party hung up on a call whose process died. Told again if it does so again.
     OrphanEnded {
         id: CallId,
