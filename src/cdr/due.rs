@@ -149,7 +149,7 @@ impl CallRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cdr::fact::{HandedOver, HoldPlaced, Means, Referred};
+    use crate::cdr::fact::{Ended, HandedOver, HoldPlaced, Means, Party, Referred};
     use crate::cdr::testing::{Script, call_id};
     use crate::reason::Reason;
 
@@ -181,6 +181,15 @@ mod tests {
         assert_eq!(amounts(&mut busy.record()), []);
         let elsewhere = Script::new().then(0, placed("tgt_other")).dial(1).answer_at(1_000);
         assert_eq!(amounts(&mut elsewhere.end_at(121_000).record()), []);
+    }
+
+    #[test]
+    fn a_call_whose_caller_never_heard_the_answer_counts_nothing() {
+        let (party, reason) = (Party::System, Reason::PrackMissing);
+        let unheard = Ended { party, reason, status: 500, q850: None, talk_ms: None };
+        let call = held().dial(1).answer_at(1_000).then(181_000, unheard);
+
+        assert_eq!(amounts(&mut call.record()), []);
     }
 
     #[test]

@@ -391,8 +391,12 @@ pub struct Farewell {
 }
 
 /// The caller's ACK arrived.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Confirmed {}
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct Confirmed {
+    /// What is spoken on both legs. Absent where the ACK does not say it.
+    #[cbor(n(0), with = "codec::optional_text", has_nil)]
+    pub codec: Option<SmolStr>,
+}
 
 /// The call passed the conversion threshold of its terms while up. Durable.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -684,7 +688,8 @@ mod tests {
                 codec: Some("PCMU/8000".into()),
             }
             .into(),
-            Confirmed {}.into(),
+            Confirmed::default().into(),
+            Confirmed { codec: Some("PCMA/8000".into()) }.into(),
             Farewells {
                 caller: Farewell { to: "udp:192.0.2.1:5060".into(), message: "BYE a".into() },
                 target: Farewell { to: "tls:[::1]:5061".into(), message: "BYE b".into() },

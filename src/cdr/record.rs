@@ -332,7 +332,7 @@ pub struct CallRecord {
     #[serde(skip)]
     #[cbor(n(47), default)]
     pub(super) dues: Vec<CapDue>,
-    /// What was spoken on both legs when it was answered, such as `PCMU/8000`; absent: not known.
+    /// What was spoken on both legs at first, such as `PCMU/8000`; absent: not known.
     #[cbor(n(48), with = "codec::optional_text", has_nil)]
     pub codec: Option<SmolStr>,
 }

@@ -76,9 +76,10 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
             record.farewells = Some(farewells.clone());
             return Applied::Changed;
         }
-        FactBody::Confirmed(_) => {
+        FactBody::Confirmed(confirmed) => {
             let now_ms = offset_ms(record, at);
             record.confirmed_ms.get_or_insert(now_ms);
+            record.codec = record.codec.take().or_else(|| confirmed.codec.clone());
             return Applied::Changed;
         }
         FactBody::HoldPlaced(placed) => {
@@ -279,6 +280,9 @@ fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
         record.flags.clear(Flags::END_INFERRED);
     }
     note_skew(record, at);
+    if ended.status >= 300 {
+        take_back_answer(record, ended.reason);
+    }
     let by_boot = at.boot_ns.checked_sub(record.answered_boot_ns).map(|ns| ns / 1_000_000);
     // An orphan's true end may be told after the machine restarted: its boot clock tells nothing.
     let talk_ms = match by_boot {
@@ -302,6 +306,23 @@ fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
     give_up_pending(record, ended.reason, ended.status);
     settle_money(record);
     true
+}
+
+/// The target answered, and the caller was told of a failure: to nobody who pays was it connected
+/// (spec/sip §3, bug 12).
+fn take_back_answer(record: &mut CallRecord, reason: Reason) {
+    let Some(leg) = record.answered_leg.take() else { return };
+    record.answered_ms = None;
+    record.answered_boot_ns = 0;
+    record.alive_ms = 0;
+    record.converted_ms = None;
+    record.dialogs = None;
+    record.codec = None;
+    record.flags.clear(Flags::UNRATED);
+    if let Some(attempt) = record.attempts.iter_mut().find(|attempt| attempt.leg == leg) {
+        attempt.result = AttemptResult::Abandoned;
+        attempt.reason = Some(reason);
+    }
 }
 
 /// A call that was counted as up at its threshold turns out to have been over.
@@ -466,7 +487,8 @@ mod tests {
 
         let never_taken = talk().then(181_000, by(Party::System, Reason::MaxDuration)).record();
         let of_target = talk().then(181_000, by_target()).record();
-        let confirmed = talk().then(2_000, Confirmed {}).then(181_000, by_target()).record();
+        let confirmed =
+            talk().then(2_000, Confirmed::default()).then(181_000, by_target()).record();
         // Its ACK was lost; its BYE says that it had the answer.
         let of_caller = talk().end_at(181_000).record();
 
@@ -475,6 +497,29 @@ mod tests {
         assert_eq!(confirmed.revenue, Money(20_000_000));
         assert_eq!(of_caller.revenue, Money(20_000_000));
         assert_eq!(never_taken.conversion, ConversionState::None);
+    }
+
+    #[test]
+    fn a_caller_that_never_heard_the_answer_was_not_connected() {
+        let by = |party, reason, status| Ended { party, reason, status, q850: None, talk_ms: None };
+        for ended in [
+            by(Party::System, Reason::PrackMissing, 500),
+            by(Party::Caller, Reason::CallerHungUp, 487),
+            by(Party::Target, Reason::TargetHungUp, 500),
+        ] {
+            let record =
+                Script::new().dial(1).ring_at(500).answer_at(1_000).then(181_000, ended).record();
+
+            assert_eq!(record.outcome(), Outcome::NoAnswer);
+            assert_eq!((record.answered_ms, record.answered_leg), (None, None));
+            assert_eq!((record.talk_ms, record.ended_ms), (None, Some(181_000)));
+            assert_eq!((record.conversion, record.revenue), (ConversionState::None, Money::ZERO));
+            assert_eq!((record.payout, record.codec.as_deref()), (Money::ZERO, None));
+            let attempt = &record.attempts[0];
+            assert_eq!(attempt.result, AttemptResult::Abandoned);
+            assert_eq!((attempt.status, attempt.settled_ms), (Some(200), Some(1_000)), "it did");
+            assert_eq!(attempt.reason, record.end_reason);
+        }
     }
 
     #[test]
@@ -559,6 +604,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_spoken_is_what_the_answer_says_or_else_the_ack() {
+        let answered = |codec| Answered { leg: 1, dialogs: None, codec };
+        let spoken = |answered, confirmed| {
+            let script = Script::new().dial(1).then(1_000, answered);
+            script.then(1_200, Confirmed { codec: confirmed }).end_at(5_000).record().codec
+        };
+
+        let alaw = || Some("PCMA/8000".into());
+        assert_eq!(spoken(answered(None), alaw()), alaw());
+        assert_eq!(spoken(answered(alaw()), Some("PCMU/8000".into())), alaw());
+    }
+
+    #[test]
     fn a_call_that_was_handed_over_earns_nothing_here_and_says_what_is_known() {
         for status in [Some(200), None] {
             let told = HandedOver { leg: 1, by: Means::Refer, status };
@@ -600,7 +658,7 @@ mod tests {
         let refused = script().end_at(121_000).record();
         assert_eq!((refused.conversion, refused.revenue), (ConversionState::None, Money::ZERO));
         assert_eq!(refused.payout, Money::ZERO);
-        let connected = script().then(1_200, Confirmed {}).end_at(121_000).record();
+        let connected = script().then(1_200, Confirmed::default()).end_at(121_000).record();
         assert_eq!(connected.conversion, ConversionState::Settled);
     }
 
@@ -632,7 +690,7 @@ mod tests {
 
     #[test]
     fn a_call_whose_party_was_found_gone_ends_when_that_was_last_heard() {
-        let script = Script::new().dial(1).answer_at(1_000).then(1_200, Confirmed {});
+        let script = Script::new().dial(1).answer_at(1_000).then(1_200, Confirmed::default());
         let lost = script.clone().lose_at(333_000, 240_000).record();
         let early = script.convert_at(91_000).lose_at(333_000, 12_000).record();
 

@@ -78,6 +78,13 @@ pub struct PlannedAttempt {
     pub beside: bool,
 }
 
+impl PlannedAttempt {
+    /// Whether a cap counts of it what only the end of the call tells.
+    pub fn is_counted_at_end(&self) -> bool {
+        self.holds.iter().any(|request| request.counts.is_known_at_end())
+    }
+}
+
 /// What a call is worth. Seconds count from the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Terms {

@@ -128,7 +128,7 @@ impl Deciding {
         }
     }
 
-    /// The call is over, after so long a talk if it was answered.
+    /// The call is over, after so long a talk; `None`: its caller was connected to nobody.
     pub fn call_over(&self, call: CallId, talk: Option<Duration>) {
         if self.history().is_some() {
             let talk_ms = talk.map(|talk| u64::try_from(talk.as_millis()).unwrap_or(u64::MAX));
@@ -215,7 +215,12 @@ impl Deciding {
         wall: Wall,
     ) -> Result<Option<(HoldId, Vec<BucketRequest>)>, Reason> {
         // Not the holds of the plan: a window may have ended since the decision.
-        let holds = self.snapshot.load().holds(planned, scope, wall);
+        let mut holds = self.snapshot.load().holds(planned, scope, wall);
+        // A cap that came since is met by calls that were planned with it: what becomes of this one
+        // nobody follows, and it may be handed over.
+        if !planned.is_counted_at_end() {
+            holds.retain(|request| !request.counts.is_known_at_end());
+        }
         if holds.is_empty() {
             return Ok(None);
         }
@@ -311,4 +316,58 @@ impl Deciding {
     pub fn ledger<T>(&self, read: impl FnOnce(&HoldLedger) -> T) -> T {
         read(&self.state.lock().ledger)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::hold::Counts;
+
+    /// It has no record that would say what it came to.
+    #[test]
+    fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
+        let config = toml::from_str(CONFIG).unwrap();
+        let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
+        let request = RouteRequest {
+            call: CallId::from_bytes([9; 16]),
+            at: Wall(1_785_000_000_000),
+            dialed: "+18005550100".parse().unwrap(),
+            caller: None,
+            trunk: "trk".into(),
+            tags: Tags::default(),
+        };
+        let mut decided = deciding.decide(&request);
+        let planned = &mut decided.decision.plan[0];
+        let counted = |planned: &PlannedAttempt, leg| {
+            let room = deciding.reserve(request.call, leg, planned, None, Mono(1), request.at);
+            let holds = room.unwrap().map(|(_, holds)| holds).unwrap_or_default();
+            holds.iter().map(|hold| hold.counts).collect::<Vec<_>>()
+        };
+
+        assert_eq!(counted(planned, 1), [Counts::Connected, Counts::Talk]);
+        planned.holds.retain(|hold| hold.counts == Counts::Connected);
+        assert_eq!(counted(planned, 2), [Counts::Connected]);
+    }
+
+    const CONFIG: &str = r#"
+        publishers = [{ id = "p", name = "P" }]
+        buyers = [{ id = "b", name = "B" }]
+        [[targets]]
+        id = "t"
+        name = "T"
+        buyer = "b"
+        dial = { kind = "sip", uri = "sip:192.0.2.1" }
+        ring_timeout_s = 6
+        first_response_ms = 2000
+        caps = [
+          { metric = "connected", window = "total", limit = 9 },
+          { metric = "minutes", window = "total", limit = 6000 },
+        ]
+        [[campaigns]]
+        id = "c"
+        name = "C"
+        publisher = "p"
+        numbers = ["+18005550100"]
+        routing = { tiers = [{ tier = 1, targets = [{ target = "t" }] }] }
+    "#;
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::cdr::due::CapCount;
-use crate::cdr::fact::{Checkpoint, Fact, Stamp};
+use crate::cdr::fact::Fact;
 use crate::cdr::journal::{Entry, Lsn};
 use crate::cdr::record::CallRecord;
 use crate::cdr::timeline;
@@ -17,16 +17,12 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    /// Facts of this call are folded from now on. False if they were already.
-    pub(super) fn follow(&mut self, call: CallId, admitted: Stamp) -> bool {
-        let is_new = !self.records.contains_key(&call);
-        if is_new {
-            // Of no call, so it says nothing but when.
-            let nothing = Fact::of_node(admitted, Checkpoint { live: Vec::new() });
-            let first = Entry { lsn: Lsn::default(), fact: nothing };
-            self.records.insert(call, CallRecord::begin(call, &first));
-        }
-        is_new
+    /// Facts of a call are folded from its first one on.
+    pub(super) fn follow(&mut self, call: CallId, admitted: Fact) {
+        let first = Entry { lsn: Lsn::default(), fact: admitted };
+        let mut record = CallRecord::begin(call, &first);
+        timeline::foresee(&mut record, &first.fact);
+        self.records.insert(call, record);
     }
 
     /// A fact is about to be written.
@@ -44,7 +40,7 @@ impl Outcomes {
         self.records.get(&call).is_some_and(|record| record.has_connection_due(hold))
     }
 
-    /// The call is over by this fact: what its holds came to.
+    /// The call is over by this fact: what its holds came to. Nothing of one that is not followed.
     pub(super) fn end(&mut self, ended: &Fact) -> Vec<(HoldId, Vec<CapCount>)> {
         let Some(mut record) = ended.call.and_then(|call| self.records.remove(&call)) else {
             return Vec::new();

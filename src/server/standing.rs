@@ -26,6 +26,8 @@ pub(super) struct Standing {
     probed: Mutex<BTreeMap<TargetId, Vec<Address>>>,
     /// Targets whose requests were found too long for a datagram.
     long: Mutex<BTreeSet<TargetId>>,
+    /// Targets whose calls were bridged, though their delivery is another.
+    bridged: Mutex<BTreeSet<TargetId>>,
     /// How many `rated` holds, so that a call need not look into it when it holds none.
     count: AtomicUsize,
 }
@@ -38,7 +40,8 @@ const RATED_MAX: usize = 65_536;
 impl Standing {
     pub(super) fn new(rules: HealthRules) -> Self {
         let (rated, probed) = (Mutex::default(), Mutex::default());
-        Self { rules, rated, probed, long: Mutex::default(), count: AtomicUsize::new(0) }
+        let (long, bridged) = <(Mutex<_>, Mutex<_>)>::default();
+        Self { rules, rated, probed, long, bridged, count: AtomicUsize::new(0) }
     }
 
     /// The order in which a call tries the addresses of its target.
@@ -98,6 +101,11 @@ impl Standing {
     /// them than targets.
     pub(super) fn is_first_long(&self, target: &TargetId) -> bool {
         self.long.lock().insert(target.clone())
+    }
+
+    /// Whether it is the first time that a call to this target is bridged against its delivery.
+    pub(super) fn is_first_bridged(&self, target: &TargetId) -> bool {
+        self.bridged.lock().insert(target.clone())
     }
 
     /// What probes have found of an address.

@@ -318,7 +318,7 @@ pub(super) fn answered() -> Vec<(u64, FactBody)> {
         (501, started(2, "tgt_cool", "buy_cool").into()),
         (1_001, AttemptProgress { leg: 2, status: 180 }.into()),
         (4_100, Answered { leg: 2, dialogs: None, codec: Some("PCMU/8000".into()) }.into()),
-        (4_150, Confirmed {}.into()),
+        (4_150, Confirmed::default().into()),
     ]);
     facts
 }

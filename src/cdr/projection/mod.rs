@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 
 use crate::cdr::due::{CapCount, HeldBack};
 use crate::cdr::fact::{Dialogs, Fact, FactBody, Farewells, OrphanClosed, OrphanPolicy, Stamp};
@@ -341,16 +342,18 @@ impl Projection {
             let until = Wall(record.started_at().0.saturating_add(wait_ms));
             held_back.extend(record.held_back().map(|held| (held, until)));
         };
+        let mut used: BTreeMap<(SmolStr, SmolStr), i64> = BTreeMap::new();
         for mut record in closed {
             for CapCount { cap, window, amount, .. } in record.count_caps() {
-                let known = usage.iter_mut().find(|it| it.cap == cap && it.window == window);
-                match known {
-                    Some(known) => known.used += amount,
-                    None => usage.push(CapUsage { cap, window, used: amount }),
-                }
+                *used.entry((cap, window)).or_default() += amount;
             }
             keep(&record);
         }
+        for known in usage.iter_mut() {
+            let more = used.remove(&(known.cap.clone(), known.window.clone()));
+            known.used += more.unwrap_or_default();
+        }
+        usage.extend(used.into_iter().map(|((cap, window), used)| CapUsage { cap, window, used }));
         self.orphans.values().for_each(|record| keep(record));
         held_back
     }

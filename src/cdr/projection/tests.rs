@@ -169,6 +169,29 @@ async fn what_a_call_may_yet_come_to_is_held_over_restarts_until_its_true_end_is
     assert_eq!(used_of(&opening.usage), used);
 }
 
+#[tokio::test]
+async fn what_calls_that_were_left_up_come_to_is_added_to_what_the_book_has() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let up = |n| {
+        let hold = HoldId::of(call_id(n), 1, "target/tgt_summit");
+        let buckets = vec![reserved(AtEnd::Talk, 600_000)];
+        let placed = HoldPlaced { hold, target: "tgt_summit".into(), buckets };
+        Script::of(n).then(8, placed).dial(1).answer_at(1_000)
+    };
+    desk.append(&journal, &mut projection, up(1).end_at(21_000).facts()).await;
+    desk.append(&journal, &mut projection, up(2).facts()).await;
+    desk.append(&journal, &mut projection, up(3).facts()).await;
+    let live = vec![(call_id(2), 30_000), (call_id(3), 40_000)];
+    let checkpoint = Fact::of_node(stamp(START_MS + 41_000), Checkpoint { live });
+    desk.append(&journal, &mut projection, vec![checkpoint]).await;
+    drop((projection, journal));
+
+    let (_, _, opening) = desk.start().await;
+
+    assert_eq!(used_of(&opening.usage), [("Talk", 20_000 + 30_000 + 40_000)]);
+}
+
 /// Its checkpoint came before it, so each start reads it from its admission on.
 #[tokio::test]
 async fn nothing_is_held_for_a_call_whose_true_end_is_read_again() {

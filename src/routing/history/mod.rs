@@ -183,10 +183,11 @@ impl CallerHistory {
         }
     }
 
-    /// The call is over, after so long a talk if it was answered.
+    /// The call is over, after so long a talk; `None`: its caller was connected to nobody.
     pub fn ended(&mut self, call: CallId, talk_ms: Option<u64>) {
         if let Some(past) = self.find(call) {
             past.talk_ms = talk_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX));
+            past.connected = past.connected.filter(|_| talk_ms.is_some());
         }
         self.live.remove(&call);
     }

@@ -37,6 +37,15 @@ fn what_becomes_of_a_call_is_remembered_until_it_is_over() {
 }
 
 #[test]
+fn a_caller_who_never_heard_the_answer_was_connected_to_nobody() {
+    let mut history = CallerHistory::new(HistoryLimits::default());
+    history.begin(&number(ALICE), call(1, 1_000));
+    history.connected(id(1), &"t".into(), &"b".into(), Wall(5_000));
+    history.ended(id(1), None);
+    assert_eq!(history.calls(&number(ALICE), None), [call(1, 1_000)]);
+}
+
+#[test]
 fn the_anonymous_callers_of_a_campaign_are_one() {
     let mut history = CallerHistory::new(HistoryLimits::default());
     let of = |campaign: &str| Caller::AnonymousOf(campaign.into());

@@ -1,6 +1,6 @@
 //! What attempts occupy: caps, and places under limits.
 
-use crate::cdr::fact::{self, Stamp};
+use crate::cdr::fact;
 use crate::cdr::journal::Durability;
 use crate::id::{CallId, HoldId};
 use crate::reason::Reason;
@@ -67,10 +67,6 @@ impl Bridge {
             live.holds.push(Held { attempt, hold, channel, durable });
         }
         if let Some((hold, holds)) = reserved {
-            if holds.iter().any(|request| request.counts.is_known_at_end()) {
-                let admitted = Stamp::new(self.parts.clock.wall(), live.admitted);
-                self.outcomes.follow(id, admitted);
-            }
             let buckets = holds.iter().map(translate::bucket).collect();
             let placed = fact::HoldPlaced { hold, target: planned.target.clone(), buckets };
             self.write(id, now, placed, Durability::Buffered);

@@ -15,14 +15,14 @@ use slotmap::SecondaryMap;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use crate::cdr::fact::{self, Fact};
+use crate::cdr::fact::{self, Fact, Stamp};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Lsn, Pressure};
-use crate::id::{CallId, HoldId, TrunkId};
+use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
-use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
-use crate::sip::call::plan::{Destination, Plan, Refusal};
+use crate::routing::{CallScope, Decision, PlannedAttempt, RouteRequest};
+use crate::sip::call::plan::{Attempt, Destination, Handover, Plan, Refusal};
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::endpoint::{Admission, CallKey, Input, ProbeTarget};
 use crate::sip::flow::Transport;
@@ -61,6 +61,8 @@ pub struct Bridge {
     last: Lsn,
     /// What names the dialogs of a call whose answer is reported next, and what is spoken in it.
     dialogs: Option<(CallKey, fact::Dialogs, Option<SmolStr>)>,
+    /// What a call speaks whose confirmation is reported next.
+    spoken: Option<(CallKey, SmolStr)>,
     /// Facts the journal had no room for. They go first when it has.
     backlog: VecDeque<(Fact, Durability)>,
     outcomes: Outcomes,
@@ -149,6 +151,7 @@ impl Bridge {
             queue: VecDeque::new(),
             last: Lsn::default(),
             dialogs: None,
+            spoken: None,
             backlog: VecDeque::new(),
             outcomes: Outcomes::default(),
             renew_at: now + RENEW_EVERY,
@@ -188,8 +191,10 @@ impl Bridge {
         self.parts.live.fetch_add(1, Ordering::Relaxed);
         let turn = self.parts.limits.enter(admission.trunk, admission.at);
         self.metrics.admitted(&trunk);
-        let fact = translate::admitted(admission, trunk.clone());
-        self.write(admission.id, admission.at, fact, Durability::Buffered);
+        let stamp = Stamp::new(self.parts.clock.wall(), admission.at);
+        let admitted =
+            |trunk| Fact::of_call(admission.id, stamp, translate::admitted(admission, trunk));
+        self.append(admitted(trunk.clone()), Durability::Buffered);
 
         let refuse = |reason| (Err(Refusal { reason }), None);
         if self.parts.appender.pressure() >= Pressure::Reserve || !self.backlog.is_empty() {
@@ -207,6 +212,13 @@ impl Bridge {
         let decision = &decided.decision;
         let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));
+        let outcome = match decision.refused {
+            Some(reason) => Err(Refusal { reason }),
+            None => Ok(self.plan(admission.trunk, &request, &decided)),
+        };
+        if outcome.as_ref().is_ok_and(|plan| is_told_by_its_end(decision, plan)) {
+            self.outcomes.follow(admission.id, admitted(request.trunk.clone()));
+        }
         self.write(
             admission.id,
             now,
@@ -224,13 +236,9 @@ impl Bridge {
             refused = ?decision.refused,
             "the call is routed"
         );
-        let outcome = match decision.refused {
-            Some(reason) => {
-                self.metrics.no_route(reason);
-                Err(Refusal { reason })
-            }
-            None => Ok(self.plan(admission.trunk, &request, &decided)),
-        };
+        if let Err(Refusal { reason }) = outcome {
+            self.metrics.no_route(reason);
+        }
         if let Some(live) = self.calls.get_mut(admission.call) {
             live.pinned = decided.pinned;
             live.scope = decided.scope;
@@ -281,15 +289,32 @@ impl Bridge {
             |planned| {
                 let rules = dialing.rules(&planned.target);
                 let limits = || targets.get(planned.target.as_str())?.limits.as_ref();
-                let told = trunk.and_then(|it| {
+                let mut told = trunk.and_then(|it| {
                     let counted = !planned.holds.is_empty() || limits().is_some();
                     handover(it, rules.map(Arc::as_ref), &planned.uri, counted)
                 });
+                if planned.is_counted_at_end() && told.take().is_some() {
+                    self.bridges_instead(&planned.target);
+                }
                 (rules.cloned(), told)
             },
             variables,
             known,
         )
+    }
+
+    /// What a call comes to that the carrier has taken nobody tells us, and so caps on that could be
+    /// passed by it: it is bridged. Its target is named once.
+    fn bridges_instead(&self, target: &TargetId) {
+        tracing::debug!(target.id = %target, "bridged: a cap counts what only its end tells");
+        if self.parts.standing.is_first_bridged(target) {
+            tracing::warn!(
+                target.id = %target,
+                "calls to a target are bridged, not handed to the carrier as delivery says: caps on \
+                 conversions, money or minutes count them, and of calls that are handed over nobody \
+                 tells what they come to"
+            );
+        }
     }
 
     /// The key of a call that is up.
@@ -377,6 +402,14 @@ impl LiveCall {
     fn hold_of(&self, attempt: AttemptNumber) -> Option<HoldId> {
         self.holds.iter().find(|held| held.attempt == attempt)?.hold
     }
+}
+
+/// Whether what caps count of a call depends on all that happens to it.
+fn is_told_by_its_end(decision: &Decision, plan: &Plan) -> bool {
+    let is_referred =
+        |attempt: &Attempt| matches!(attempt.handover.as_deref(), Some(Handover::Refer(_)));
+    decision.plan.iter().any(PlannedAttempt::is_counted_at_end)
+        || plan.attempts.iter().any(is_referred)
 }
 
 fn planned(plan: &[PlannedAttempt], attempt: AttemptNumber) -> Option<&PlannedAttempt> {

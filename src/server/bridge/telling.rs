@@ -18,7 +18,7 @@ use crate::time::Mono;
 
 use super::super::translate;
 use super::holding::continues;
-use super::{Bridge, Parts, planned};
+use super::{Bridge, planned};
 
 impl Bridge {
     /// Turns a report into facts. Returns when the call converts, if it has just been answered and
@@ -153,7 +153,9 @@ impl Bridge {
                 converts_at
             }
             Report::Confirmed => {
-                self.write(id, at, fact::Confirmed {}, Durability::Buffered);
+                let spoken = self.spoken.take().filter(|(call, _)| *call == key);
+                let codec = spoken.map(|(_, codec)| codec);
+                self.write(id, at, fact::Confirmed { codec }, Durability::Buffered);
                 let live = self.calls.get_mut(key)?;
                 live.confirmed = true;
                 // An ACK that came after the threshold: the timer has gone by without effect.
@@ -164,8 +166,8 @@ impl Bridge {
                 let over = last_heard.unwrap_or(at);
                 let live = self.calls.get_mut(key);
                 let due = live.and_then(|live| {
-                    // Whoever hangs up took the answer, though its ACK was lost.
-                    live.confirmed |= party == Party::Caller;
+                    // Whoever hangs up took the answer, though its ACK was lost; unless it never left.
+                    live.confirmed |= party == Party::Caller && status < 300;
                     live.converts_at
                 });
                 if let Some(due) = due.filter(|due| *due <= over) {
@@ -179,16 +181,15 @@ impl Bridge {
                     q850: q850.map(u16::from),
                     talk_ms: answered.zip(last_heard).map(|(from, to)| to.ms_since(from)),
                 };
-                self.conclude(id, at, &ended);
-                self.release(key, at, |_| true);
-                self.write(id, at, ended, Durability::Durable);
+                self.conclude(key, id, at, ended);
                 if let Some(live) = self.calls.remove(key) {
                     self.parts.live.fetch_sub(1, Ordering::Relaxed);
                     self.parts.limits.leave(live.trunk);
                     if let Some(number) = live.pinned {
                         self.parts.deciding.call_ended(number, self.parts.clock.wall());
                     }
-                    let talk = live.answered.map(|answered| over.since(answered));
+                    let heard = live.answered.filter(|_| status < 300);
+                    let talk = heard.map(|answered| over.since(answered));
                     self.parts.deciding.call_over(id, talk);
                     self.metrics.ended(party, reason, talk);
                 }
@@ -206,6 +207,11 @@ impl Bridge {
         codec: Option<SmolStr>,
     ) {
         self.dialogs = Some((key, fact::Dialogs { caller: caller.0, target: target.0 }, codec));
+    }
+
+    /// What a call speaks whose confirmation is reported next.
+    pub fn spoken(&mut self, key: CallKey, codec: SmolStr) {
+        self.spoken = Some((key, codec));
     }
 
     fn take_dialogs(&mut self, key: CallKey) -> (Option<fact::Dialogs>, Option<SmolStr>) {
@@ -256,29 +262,25 @@ impl Bridge {
     /// the end of the call, or the next process, says if it counts as connected.
     fn referred(&mut self, key: CallKey, attempt: AttemptNumber, at: Mono) {
         let Some(live) = self.calls.get(key) else { return };
-        let Some(planned) = planned(&live.plan, attempt) else { return };
-        let Parts { deciding, clock, currency, .. } = &self.parts;
         let (id, hold) = (live.id, live.hold_of(attempt));
-        let waiting = hold.map(|hold| deciding.waiting_for(hold, Counts::Connected));
-        let buckets: Vec<_> = waiting.iter().flatten().map(translate::connection).collect();
+        let waiting = |hold| self.parts.deciding.waiting_for(hold, Counts::Connected);
+        let waiting = hold.map(waiting).unwrap_or_default();
+        let buckets: Vec<_> = waiting.iter().map(translate::connection).collect();
         let hold = hold.filter(|_| !buckets.is_empty());
-        if hold.is_some() && self.outcomes.follow(id, Stamp::new(clock.wall(), live.admitted)) {
-            let started = translate::attempt_started(attempt, planned, currency);
-            self.outcomes.note(&Fact::of_call(id, Stamp::new(clock.wall(), at), started));
-        }
         let referred = fact::Referred { leg: u16::from(attempt), hold, buckets };
         self.write(id, at, referred, Durability::Buffered);
     }
 
-    /// The call is over: its record says what its caps count.
-    fn conclude(&mut self, id: CallId, at: Mono, ended: &fact::Ended) {
-        let stamp = Stamp::new(self.parts.clock.wall(), at);
-        let ended = Fact::of_call(id, stamp, ended.clone());
+    /// The call is over: its record says what its caps count, and the rest is given back.
+    fn conclude(&mut self, key: CallKey, id: CallId, at: Mono, ended: fact::Ended) {
+        let ended = Fact::of_call(id, Stamp::new(self.parts.clock.wall(), at), ended);
         for (hold, counts) in self.outcomes.end(&ended) {
             if self.parts.deciding.conclude(hold, &translate::used(&counts), at) {
                 self.write(id, at, fact::HoldReleased { hold }, Durability::Buffered);
             }
         }
+        self.release(key, at, |_| true);
+        self.append(ended, Durability::Durable);
     }
 
     pub(super) fn target(&self, key: CallKey, attempt: AttemptNumber) -> Option<TargetId> {

@@ -102,6 +102,7 @@ impl Shard {
                     self.bridge.rate((transport, peer), how, now);
                 }
                 Output::AwaitDurable { call } => self.bridge.await_durable(call),
+                Output::Spoken { call, codec } => self.bridge.spoken(call, codec),
                 Output::Dialogs { call, caller, target, codec, farewells } => {
                     self.bridge.dialogs(call, caller, target, codec);
                     if let Some(farewells) = farewells {

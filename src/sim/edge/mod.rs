@@ -263,6 +263,7 @@ impl Edge {
         let bridge = &mut process.parts.bridge;
         match output {
             Output::AwaitDurable { call } => bridge.await_durable(call),
+            Output::Spoken { call, codec } => bridge.spoken(call, codec),
             Output::Dialogs { call, caller, target, codec, farewells } => {
                 bridge.dialogs(call, caller, target, codec);
                 if let Some(farewells) = farewells {

@@ -55,6 +55,8 @@ pub(crate) struct Told<'a> {
 struct Course {
     admitted: u32,
     answered: u32,
+    /// The caller was told of a failure.
+    unheard: bool,
     confirmed: u32,
     converted: u32,
     ended: u32,
@@ -219,7 +221,10 @@ impl Facts {
             FactBody::Answered(_) => course.answered += 1,
             FactBody::Confirmed(_) => course.confirmed += 1,
             FactBody::Converted(_) => course.converted += 1,
-            FactBody::Ended(_) => course.ended += 1,
+            FactBody::Ended(ended) => {
+                course.ended += 1;
+                course.unheard = ended.status >= 300;
+            }
             FactBody::OrphanClosed(_) => course.orphaned += 1,
             FactBody::HoldPlaced(placed) => {
                 let names = placed.buckets.iter();
@@ -304,7 +309,8 @@ fn calls_are_closed(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verdic
 fn records_make_sense(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verdict {
     for record in &told.records {
         let call = record.call;
-        let answered = calls.get(&call).is_some_and(|course| course.answered > 0);
+        let answered = |course: &Course| course.answered > 0 && !course.unheard;
+        let answered = calls.get(&call).is_some_and(answered);
         check(record.answered_ms.is_some() == answered, call, || {
             String::from("I4: the record and the facts differ about the answer")
         })?;

@@ -116,6 +116,7 @@ impl World {
                 | Output::Fragmented { .. } => {}
                 Output::AwaitDurable { .. }
                 | Output::Dialogs { .. }
+                | Output::Spoken { .. }
                 | Output::OrphanEnded { .. } => self.pass_on(output)?,
             }
         }

@@ -175,6 +175,9 @@ impl Call {
             // The subscription ends, and with it what we can know.
             Some(_) | None if over => self.handed_over(attempt, None, Party::System, out),
             Some(_) | None => {
+                if let State::Handing { phase: Phase::Asked, .. } = self.state {
+                    out.push(Output::Report(Report::Referred { attempt }));
+                }
                 self.wait_for_notify(attempt, |referral| referral.final_notify, now);
             }
         }
@@ -323,6 +326,17 @@ mod tests {
         feed(&mut call, 900, notified(Some(200), true), &mut seen);
 
         assert_eq!(seen, end_of_handover(Some(200), Party::System));
+    }
+
+    #[test]
+    fn a_notify_that_overtakes_the_202_says_that_the_call_may_be_up_at_the_carrier() {
+        let (mut call, mut seen) = asked();
+        feed(&mut call, 10, notified(Some(100), false), &mut seen);
+        feed(&mut call, 20, answered(202), &mut seen);
+        feed(&mut call, 30, notified(Some(180), false), &mut seen);
+
+        assert_eq!(seen, [Output::Report(Report::Referred { attempt: 1 })], "once");
+        assert_eq!(call.deadline(), Some(at(60_030)));
     }
 
     #[test]

@@ -187,6 +187,11 @@ pub enum Output {
         /// The caller's and the target's, if [`Endpoint::write_farewells`] was called.
         farewells: Option<Box<[Farewell; 2]>>,
     },
+    /// What a call speaks whose confirmation is reported next, where the caller's ACK said it.
+    Spoken {
+        call: CallKey,
+        codec: SmolStr,
+    },
     /// A party hung up on a call whose process died. Told again if it does so again.
     OrphanEnded {
         id: CallId,
@@ -374,16 +379,14 @@ impl Endpoint {
 
     fn drop_call(&mut self, call: CallKey, now: Mono) {
         let Some(entry) = self.forget(call) else { return };
+        let mut status = entry.onward.failed.unwrap_or(200);
         if entry.caller.state == LegState::Early {
             let tag = entry.caller.tag.clone();
-            self.wire.respond(entry.caller.invite, 500, Some(&tag), |_, _| {}, None, now);
+            status = Reason::InternalError.status();
+            self.wire.respond(entry.caller.invite, status, Some(&tag), |_, _| {}, None, now);
         }
-        let report = Report::Ended {
-            party: Party::System,
-            reason: Reason::InternalError,
-            status: Reason::InternalError.status(),
-            q850: None,
-        };
+        let (party, reason) = (Party::System, Reason::InternalError);
+        let report = Report::Ended { party, reason, status, q850: None };
         if !entry.call.is_ended() {
             let id = entry.id;
             self.wire.out.push(Output::Report { call, id, at: now, report, last_heard: None });

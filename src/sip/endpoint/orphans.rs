@@ -9,6 +9,7 @@ use crate::sip::call::report::Report;
 use crate::sip::flow::Flow;
 use crate::sip::ids::CallKey;
 use crate::sip::leg::description;
+use crate::sip::leg::event::Body;
 use crate::sip::leg::offer_answer::is_sdp;
 use crate::sip::message::{Headers, Method, Request};
 use crate::sip::orphan::{DialogPrint, Orphan, Orphans};
@@ -53,8 +54,13 @@ impl Endpoint {
 
 impl CallEntry {
     /// Tells what names both dialogs, ahead of the report that the call is answered: should the
-    /// process die, the next one knows by it whose BYE comes.
+    /// process die, the next one knows by it whose BYE comes. And what is spoken, ahead of the report
+    /// that goes with it.
     pub(super) fn name_dialogs(&mut self, key: CallKey, report: &Report, wire: &mut Wire) {
+        if matches!(report, Report::Confirmed) {
+            let spoken = self.rare.as_mut().and_then(|rare| rare.spoken.take());
+            wire.out.extend(spoken.map(|codec| Output::Spoken { call: key, codec }));
+        }
         if !matches!(report, Report::Answered { .. } | Report::Transferred { .. }) {
             return;
         }
@@ -70,9 +76,22 @@ impl CallEntry {
         }
     }
 
-    /// What the target's answer says is spoken, on both legs: media goes from end to end. An answer to
-    /// a target's own offer comes with the caller's ACK.
-    fn codec(&self) -> Option<SmolStr> {
+    /// The caller answers what its target offered: by that is known what is spoken.
+    pub(super) fn hear_answer(&mut self, answer: Option<&Body>) {
+        let answer = answer.filter(|answer| is_sdp(&answer.content_type));
+        if let Some(codec) = answer.and_then(|answer| description::codec(&answer.bytes)) {
+            self.rare().spoken = Some(codec);
+        }
+    }
+
+    /// What the answer says is spoken, on both legs: media goes from end to end. If the target made
+    /// the offer, the answer is the caller's, and may be yet to come with its ACK.
+    fn codec(&mut self) -> Option<SmolStr> {
+        if let Some(rare) = &mut self.rare
+            && rare.spoken.is_some()
+        {
+            return rare.spoken.take();
+        }
         let answer = self.call.answer().filter(|_| self.onward.offer.is_some())?;
         is_sdp(&answer.content_type).then(|| description::codec(&answer.bytes))?
     }

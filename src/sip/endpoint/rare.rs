@@ -6,6 +6,7 @@ use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use crate::sip::call::report::{AttemptNumber, ReasonValue};
 use crate::sip::leg::Leg;
@@ -39,6 +40,8 @@ pub(super) struct Rare {
     pub(super) relayed_refer: Option<u32>,
     /// Replacements of the target that were tried.
     pub(super) transfers: u8,
+    /// What is spoken, where the caller's answer to its target's offer said it: until it is told.
+    pub(super) spoken: Option<SmolStr>,
     /// When the party was last heard whose silence ends the call.
     pub(super) last_heard: Option<Mono>,
 }

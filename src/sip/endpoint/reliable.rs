@@ -213,6 +213,7 @@ impl CallEntry {
         let rack = rack(rseq, invite_cseq);
         let more = |writer: &mut Writer| writer.header(HeaderName::RAck, &rack);
         wire.request(&mut early.dialog, Method::Prack, Owner::Nobody, more, answer.as_ref(), now);
+        self.hear_answer(answer.as_ref());
     }
 
     /// A PRACK or UPDATE on `side` offers something new before the answer. It goes to the other

@@ -264,6 +264,9 @@ impl Endpoint {
         }
         let body = body_of(ack);
         entry.describe(side, None, digest(body.as_ref()));
+        if initial {
+            entry.hear_answer(body.as_ref());
+        }
         entry.release_ack(side.other(), body, &mut self.wire);
         if let Some(why) = confirmation.hang_up {
             entry.say_bye(side, why, call, &mut self.wire, now);

@@ -3,6 +3,10 @@
 //! It names whoever made the description. Passing it on would tell one party about the other
 //! (spec/sip B1), and its version must rise on this leg when, and only when, the description
 //! changes (RFC 3264 §8), whatever the far side counts.
+//!
+//! What describes the media passes as it is. The parties send it to each other, so `c=`, `a=ssrc` with
+//! its `cname` (RFC 5576) and the like tell nothing that its packets do not: the same address and the
+//! same CNAME are in every RTP and RTCP packet. Without them a receiver cannot put streams together.
 
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
@@ -115,6 +119,19 @@ mod tests {
         assert_eq!(first, "v=0\r\no=- 100 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n");
         assert_eq!(same, first);
         assert_eq!(changed, "v=0\r\no=- 100 2 IN IP4 192.0.2.1\r\ns=x\r\nt=0 0\r\n");
+    }
+
+    #[test]
+    fn what_media_says_of_itself_passes_for_it_goes_from_end_to_end() {
+        let media = "c=IN IP4 198.51.100.9\r\nt=0 0\r\nm=audio 6000 RTP/SAVPF 111\r\n\
+                     a=ssrc:314 cname:x7@buyer.example\r\na=ssrc:314 msid:s t\r\na=rtcp-mux\r\n";
+        let text = format!("v=0\r\no=b 1 1 IN IP4 198.51.100.9\r\ns=-\r\n{media}");
+        let body = Body { content_type: "application/sdp".into(), bytes: text.into() };
+
+        let sent = SdpOrigin::new(400).rewrite(body, "192.0.2.1".parse().unwrap());
+
+        let sent = String::from_utf8(sent.bytes.to_vec()).unwrap();
+        assert_eq!(sent, format!("v=0\r\no=- 100 1 IN IP4 192.0.2.1\r\ns=-\r\n{media}"));
     }
 
     #[test]

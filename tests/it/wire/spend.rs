@@ -1,10 +1,11 @@
 //! Caps on money, as calls meet them (spec/sip S10).
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use super::peer::{Line, SDP, with_body};
+use super::peer::{Dialog, Line, SDP, response, with_body};
 use super::program::Program;
 use super::{Call, Stage, play};
 use crate::support::{api, wait_for};
@@ -12,6 +13,9 @@ use crate::support::{api, wait_for};
 /// Money for one call of two.
 const CAP: &str =
     r#"targets.alone.caps=[{ metric = "revenue", window = "total", limit = "20.00" }]"#;
+
+/// The carrier takes REFER.
+const REFERS: &str = "trunks.loopback.dialog={ refer = { send = true } }";
 
 #[test]
 fn money_for_one_call_is_held_while_it_is_up_and_used_by_one_that_converts() {
@@ -62,6 +66,76 @@ fn money_for_a_call_that_a_crash_left_up_is_held_until_its_true_end_is_known() {
         call.end(&mut other, &mut target)?;
         stage.is_clean()
     });
+}
+
+/// What a carrier makes of a call that it was given nobody tells, so it could pass the cap.
+#[test]
+fn a_call_that_counts_in_a_cap_on_money_is_bridged_whatever_its_delivery() {
+    let price = r#"targets.alone.conversion={ seconds = 1, revenue = "12.50" }"#;
+    let redirect =
+        ["trunks.loopback.delivery=redirect", "trunks.loopback.dialog={ redirect_ok = true }"];
+    let refer = ["trunks.loopback.delivery=refer", REFERS];
+    for delivery in [redirect, refer] {
+        play(&[&[CAP, price], &delivery[..]].concat(), |stage| {
+            let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+            for n in 0..2 {
+                let id = format!("bridged{n}");
+                let call = Call::up(stage, &mut caller, &mut target, &id, &[])?;
+                is_full(stage, &mut other, &format!("beside{n}"))?;
+                call.end(&mut caller, &mut target)?;
+            }
+            let why = "calls to a target are bridged";
+            let told = stage.log().lines().filter(|line| line.contains(why)).count();
+            ensure!(told == 1, "the operator was told {told} times");
+            stage.is_clean()
+        });
+    }
+}
+
+/// One that was answered before its target takes the target's answer by its response to our
+/// re-INVITE. All that happened before the target was called bears on that.
+#[test]
+fn a_caller_that_never_took_the_target_s_answer_uses_up_no_cap_on_conversions() {
+    let cap = r#"targets.second.caps=[{ metric = "converted", window = "total", limit = 1 }]"#;
+    let price = r#"targets.second.conversion={ seconds = 1, revenue = "12.50" }"#;
+    let set = [cap, price, "trunks.loopback.delivery=refer", REFERS];
+    play(&set, |stage| {
+        let second = UdpSocket::bind((Ipv4Addr::LOCALHOST, stage.spare_port))?;
+        let mut second = Line::udp(second, stage.sip)?;
+        for n in 0..2 {
+            let mut caller = stage.udp()?;
+            let mut dialog = referred_in_vain(stage, &mut caller, &format!("never-took{n}"))?;
+            let invite = second.expect("INVITE").context("at the next target")?;
+            second.send(response(&second, &invite, "200 OK", &[], SDP))?;
+            caller.expect("INVITE").context("that connects the caller to it")?;
+            std::thread::sleep(Duration::from_millis(1_100));
+            caller.send(dialog.next(&caller, "BYE"))?;
+            second.expect("ACK")?;
+            let bye = second.expect("BYE")?;
+            second.send(response(&second, &bye, "200 OK", &[], ""))?;
+        }
+        Ok(())
+    });
+}
+
+/// A call that is answered, and sent to its first target by a REFER that comes to nothing.
+fn referred_in_vain(stage: &Stage, caller: &mut Line, call_id: &str) -> Result<Dialog> {
+    let invite = stage.invite_to("+18005550100");
+    caller.send(with_body(caller, &invite, call_id, &[], SDP))?;
+    let mut dialog = Dialog::of_caller(&caller.expect("200 INVITE")?)?;
+    caller.send(dialog.ack(caller))?;
+    let refer = caller.expect("REFER")?;
+    caller.send(response(caller, &refer, "202 Accepted", &[], ""))?;
+    let fields = [
+        &*format!("Contact: {}", caller.contact()),
+        "Event: refer",
+        "Subscription-State: terminated;reason=noresource",
+        "Content-Type: message/sipfrag;version=2.0",
+    ];
+    let told = "SIP/2.0 503 Service Unavailable\r\n";
+    caller.send(dialog.next_with(caller, "NOTIFY", &fields, told))?;
+    caller.expect("200 NOTIFY")?;
+    Ok(dialog)
 }
 
 /// A further call is refused for want of money.

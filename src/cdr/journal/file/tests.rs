@@ -612,7 +612,7 @@ fn quick() -> Settings {
 /// Facts of one length, so that a byte tells which record it is in.
 fn fact(n: u64) -> Fact {
     let at = stamp(START_MS + n as i64);
-    Fact::of_call(call_id(n), at, FactBody::from(Confirmed {}))
+    Fact::of_call(call_id(n), at, FactBody::from(Confirmed::default()))
 }
 
 fn seqs(entries: &[Entry]) -> Vec<u64> {

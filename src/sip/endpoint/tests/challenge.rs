@@ -261,6 +261,31 @@ fn the_bye_of_an_answer_that_came_too_late_is_sent_again_too() {
 }
 
 #[test]
+fn the_bye_of_a_fork_that_answered_second_is_sent_again_too() {
+    for (status, lines, field) in
+        [(401, STALE, "Authorization"), (407, PROXY, "Proxy-Authorization")]
+    {
+        let mut rig = rig();
+        let mut caller = rig.invite("a");
+        let mut target = rig.target(TARGET);
+        target.respond(&mut rig, 200, SDP_B);
+        assert_eq!(caller.statuses(&mut rig), [100, 200]);
+        assert_eq!(target.requests(&mut rig), ["ACK"]);
+        target.tag = String::from("fork");
+        target.respond_to_invite(&mut rig, 200, SDP_B);
+        assert_eq!(target.requests(&mut rig), ["ACK", "BYE"]);
+        challenge(&mut target, &mut rig, status, lines);
+
+        assert_eq!(target.requests(&mut rig), ["BYE"], "{status}");
+        let bye = rig.to(TARGET).pop().unwrap();
+        assert_eq!(tag_of(header(&bye, "To")), "fork");
+        assert!(header(&bye, field).starts_with("Digest username=\"harbor\""), "{bye}");
+        target.respond(&mut rig, 200, "");
+        assert_eq!(rig.endpoint.calls(), 1, "the call with the first goes on");
+    }
+}
+
+#[test]
 fn without_an_account_a_challenge_is_a_refusal() {
     let mut rig = Rig::new();
     let mut caller = rig.invite("a");

@@ -61,7 +61,7 @@ struct Rig {
     plan: Box<Plan>,
     dialogs: Vec<[DialogPrint; 2]>,
     farewells: Vec<[Farewell; 2]>,
-    /// What was told to be spoken, answer by answer.
+    /// What was told to be spoken, answer by answer and with the confirmations that say it.
     codecs: Vec<Option<SmolStr>>,
     orphans: Vec<(CallId, Party)>,
     /// Whose calls they were.
@@ -217,6 +217,7 @@ impl Rig {
                 | Output::Fragmented { .. }
                 | Output::Report { .. }
                 | Output::Dialogs { .. }
+                | Output::Spoken { .. }
                 | Output::OrphanEnded { .. } => unreachable!(),
             }
         }
@@ -277,6 +278,7 @@ impl Rig {
                 Output::Tried { peer, .. } => self.tried.push(peer),
                 Output::Fragmented { bytes, .. } => self.fragmented.push(bytes),
                 Output::Probed { peer, verdict, .. } => self.verdicts.push((peer, verdict)),
+                Output::Spoken { codec, .. } => self.codecs.push(Some(codec)),
                 Output::Dialogs { caller, target, codec, farewells, .. } => {
                     self.dialogs.push([caller, target]);
                     self.codecs.push(codec);

@@ -46,6 +46,17 @@ fn what_is_spoken_is_told_with_the_answer_that_says_it() {
     rig.route();
     rig.target(TARGET).respond(&mut rig, 200, SDP_B);
     assert_eq!(rig.codecs, [None], "that is an offer, and the answer is yet to come");
+    caller.statuses(&mut rig);
+    caller.ack_with(&mut rig, &SDP_A.replace("RTP/AVP 0", "RTP/AVP 8"));
+    assert_eq!(rig.codecs[1..], [Some(SmolStr::new_static("PCMA/8000"))]);
+
+    let (mut rig, mut caller, mut target) = reliable_on_both_legs("");
+    progress(&mut rig, &mut target, 9, SDP_B);
+    let offer = caller.news(&mut rig, 0).pop().unwrap();
+    prack(&mut rig, &mut caller, header(&offer, "RSeq").parse().unwrap(), SDP_A);
+    target.fields = String::new();
+    target.respond_to_invite(&mut rig, 200, "");
+    assert_eq!(rig.codecs, spoken, "the PRACK was the answer");
 }
 
 #[test]
