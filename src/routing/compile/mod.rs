@@ -1,6 +1,7 @@
 //! From the configuration as written to the snapshot; finds every fault on the way.
 
 mod caps;
+mod sets;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -18,6 +19,7 @@ use super::config::{
 use super::dial::DialTemplate;
 use super::filter::Filters;
 use super::schedule::Schedule;
+use super::set::Sets;
 use super::snapshot::{
     Buyer, Campaign, Cap, Concurrency, Conversion, NumberRange, Payout, Pool, Publisher,
     RoutingSnapshot, Target, Tier, TierMember, Zones,
@@ -36,6 +38,7 @@ pub(super) fn compile(
     let buyers = config.buyers.iter();
     let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
     let buyer_caps = compiler.buyer_caps(&config.buyers);
+    compiler.sets = compiler.sets(config);
     let targets = compiler.targets(&config.targets, &buyer_caps);
     let campaigns = compiler.campaigns(&config.campaigns);
     let pools = compiler.pools(&config.pools);
@@ -68,6 +71,7 @@ pub(super) fn compile(
 struct Compiler<'a> {
     faults: Vec<ConfigFault>,
     zones: Zones,
+    sets: Sets,
     publisher_index: Index<'a>,
     buyer_index: Index<'a>,
     target_index: Index<'a>,
@@ -97,6 +101,7 @@ impl<'a> Compiler<'a> {
             ),
             pool_index: index("pools", config.pools.iter().map(|p| p.id.as_str()).collect()),
             zones: Zones::new(),
+            sets: Sets::new(),
             claims: vec![],
             faults,
         }
@@ -187,8 +192,12 @@ impl<'a> Compiler<'a> {
             }
             Conversion { seconds: conversion.seconds, revenue: conversion.revenue }
         });
-        let filters =
-            Filters::compile(&config.filters, &format!("{path}.filters"), &mut self.faults);
+        let filters = Filters::compile(
+            &config.filters,
+            &format!("{path}.filters"),
+            &self.sets,
+            &mut self.faults,
+        );
         Some(Target {
             id: config.id.clone(),
             buyer: config.buyer.clone(),
