@@ -18,4 +18,5 @@ pub mod id;
 pub mod money;
 pub mod phone;
 pub mod reason;
+mod suggest;
 pub mod time;

@@ -54,10 +54,12 @@ use tree::Tree;
 const SETTINGS: [&str; 8] = ["node", "sip", "api", "store", "journal", "decision", "cdr", "log"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 6] = ["trunks", "publishers", "buyers", "targets", "campaigns", "pools"];
+const ENTITIES: [&str; 7] =
+    ["trunks", "publishers", "buyers", "targets", "campaigns", "pools", "sets"];
 
 /// Those of [`ENTITIES`] that belong to routing.
-const ROUTING: [&str; 6] = ["publishers", "buyers", "targets", "campaigns", "pools", "trunks"];
+const ROUTING: [&str; 7] =
+    ["publishers", "buyers", "targets", "campaigns", "pools", "trunks", "sets"];
 
 /// What configures the process.
 #[derive(Clone, Debug)]
@@ -189,8 +191,8 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, and `trunks` for what of them
-    /// concerns it.
+    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, and `trunks` for what of
+    /// them concerns it.
     ///
     /// # Errors
     /// The first field that does not fit `T`.

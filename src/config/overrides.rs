@@ -6,10 +6,10 @@
 use serde_json::Value;
 use toml::de::DeValue;
 
-use super::explain::suggestion;
 use super::fault::{Fault, Origin};
 use super::tree::{Tree, free_standing};
 use super::{ENTITIES, SETTINGS};
+use crate::suggest::suggestion;
 
 /// `TOLLBRIDGE_SIP__T1_MS=500` or `--set sip.t1_ms=500`.
 #[derive(Clone, Debug, PartialEq, Eq)]

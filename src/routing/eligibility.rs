@@ -8,7 +8,7 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 use super::decision::{Check, Finding, Step, UsageReading, Verdict};
-use super::filter::{Filter, Match};
+use super::filter::Miss;
 use super::history::PastCall;
 use super::hold::{BucketRequest, Counts, Stake};
 use super::request::{Tags, Usage, UsageReader};
@@ -81,38 +81,23 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
     }
 
     fn filters(&mut self, target: &Target) -> Result<(), Reason> {
-        for filter in &target.filters.all {
-            let reason = match filter.check(self.tags) {
-                Match::Yes => {
+        for group in &target.filters.groups {
+            match group.check(self.tags) {
+                Ok(filter) => {
                     let subject = Some(filter.tag.clone());
                     self.pass(target, Check::Filter, Finding { subject, ..Finding::default() });
-                    continue;
                 }
-                Match::No => Reason::FilterMismatch,
-                Match::Missing => Reason::FilterMissingTag,
-            };
-            let finding = self.finding(filter);
-            return self.refuse(target, Check::Filter, reason, finding);
+                Err(Miss { reason, filter, want }) => {
+                    let finding = Finding {
+                        subject: Some(filter.tag.clone()),
+                        have: self.tags.get(&filter.tag).map(shortened),
+                        want: Some(want),
+                    };
+                    return self.refuse(target, Check::Filter, reason, finding);
+                }
+            }
         }
-        let any = &target.filters.any;
-        let Some(first) = any.first() else { return Ok(()) };
-        if let Some(holds) = any.iter().find(|filter| filter.check(self.tags) == Match::Yes) {
-            let subject = Some(holds.tag.clone());
-            self.pass(target, Check::Filter, Finding { subject, ..Finding::default() });
-            return Ok(());
-        }
-        // Named is the rule that came closest: one whose tag is there, if there is such a one.
-        let present = any.iter().find(|filter| filter.check(self.tags) == Match::No);
-        let reason = match present {
-            Some(_) => Reason::FilterMismatch,
-            None => Reason::FilterMissingTag,
-        };
-        let mut finding = self.finding(present.unwrap_or(first));
-        if any.len() > 1 {
-            let rules: Vec<_> = any.iter().map(|f| format!("{} {}", f.tag, f.want)).collect();
-            finding.want = Some(format_smolstr!("one of: {}", rules.join("; ")));
-        }
-        self.refuse(target, Check::Filter, reason, finding)
+        Ok(())
     }
 
     /// Caps, then concurrency.
@@ -150,14 +135,6 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
             return self.refuse(target, check, reason, finding);
         }
         Ok(holds)
-    }
-
-    fn finding(&self, filter: &Filter) -> Finding {
-        Finding {
-            subject: Some(filter.tag.clone()),
-            have: self.tags.get(&filter.tag).map(shortened),
-            want: Some(filter.want.clone()),
-        }
     }
 
     pub(super) fn pass(&mut self, target: &Target, check: Check, finding: Finding) {

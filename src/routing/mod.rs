@@ -35,6 +35,7 @@ pub mod replay;
 pub mod request;
 pub mod schedule;
 pub mod selection;
+pub mod set;
 pub mod snapshot;
 pub mod window;
 

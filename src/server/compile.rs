@@ -1,5 +1,8 @@
 //! The configuration as what the server runs on: all of it, or all that is wrong with it.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use crate::config::{Config, Settings};
 use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::flow::ListenerId;
@@ -37,7 +40,8 @@ pub fn compile(config: &Config, revision: u64) -> Result<Compiled, StartError> {
     let trunks = faults.keep(trunks(config, &carriers))?;
     let dialing = faults.keep(Dialing::compile(config))?;
     let (mut legs, mut targets, mut routing) = (None, None, None);
-    if let Some(written) = faults.keep(config.routing::<RoutingConfig>())? {
+    if let Some(mut written) = faults.keep(config.routing::<RoutingConfig>())? {
+        written.texts = texts(&written);
         legs = faults.keep(TargetLegs::compile(config, &written))?;
         targets = faults.keep(self::targets(config, &written, &carriers))?;
         routing = faults.keep(self::routing(config, written, revision))?;
@@ -61,6 +65,12 @@ pub fn compile(config: &Config, revision: u64) -> Result<Compiled, StartError> {
         tls: tls.expect(part),
         tls_files: tls_files.expect(part),
     })
+}
+
+/// The files that routing names, as they are now.
+fn texts(written: &RoutingConfig) -> BTreeMap<PathBuf, Result<String, String>> {
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| error.to_string());
+    written.files().map(|path| (path.to_owned(), read(path))).collect()
 }
 
 /// What routing is told, and what routing cannot know: that targets' addresses are SIP URIs.

@@ -2,6 +2,7 @@
 
 mod callers;
 mod caps;
+mod sets;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -19,6 +20,7 @@ use super::config::{
 use super::dial::DialTemplate;
 use super::filter::Filters;
 use super::schedule::Schedule;
+use super::set::Sets;
 use super::snapshot::{
     Buyer, Campaign, Cap, Concurrency, Conversion, NumberRange, Payout, Pool, Publisher,
     RoutingSnapshot, Target, Tier, TierMember, Zones,
@@ -37,6 +39,7 @@ pub(super) fn compile(
     let buyers = config.buyers.iter();
     let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
     let buyer_caps = compiler.buyer_caps(&config.buyers);
+    compiler.sets = compiler.sets(config);
     for (b, buyer) in config.buyers.iter().enumerate() {
         if let Some(dedupe) = &buyer.dedupe {
             compiler.window(&format!("buyers[{b}].dedupe"), dedupe.window_s);
@@ -76,6 +79,7 @@ pub(super) fn compile(
 struct Compiler<'a> {
     faults: Vec<ConfigFault>,
     zones: Zones,
+    sets: Sets,
     publisher_index: Index<'a>,
     buyer_index: Index<'a>,
     target_index: Index<'a>,
@@ -105,6 +109,7 @@ impl<'a> Compiler<'a> {
             ),
             pool_index: index("pools", config.pools.iter().map(|p| p.id.as_str()).collect()),
             zones: Zones::new(),
+            sets: Sets::new(),
             claims: vec![],
             faults,
         }
@@ -207,8 +212,12 @@ impl<'a> Compiler<'a> {
         });
         let of_buyer = buyer.and_then(|buyer| buyers[buyer].dedupe.as_ref());
         let dedupe = self.target_dedupe(path, config, of_buyer);
-        let filters =
-            Filters::compile(&config.filters, &format!("{path}.filters"), &mut self.faults);
+        let filters = Filters::compile(
+            &config.filters,
+            &format!("{path}.filters"),
+            &self.sets,
+            &mut self.faults,
+        );
         Some(Target {
             id: config.id.clone(),
             buyer: config.buyer.clone(),

@@ -1,5 +1,7 @@
 //! What is resolved, and every fault that is found.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::id::{CampaignId, PublisherId};
 use crate::routing::decision::{PlannedAttempt, Terms};
@@ -268,6 +270,89 @@ fn a_cap_that_cannot_be_meant_is_a_fault_with_its_remedy() {
     let text = text.replace("    conversion = { on = \"call_length\", start = \"on_answer\", seconds = 60, revenue = \"42.00\" }\n", "");
     let faults = RoutingSnapshot::compile(config(&text), 1).unwrap_err();
     assert_eq!(faults[0].problem, "is not counted for a target without `conversion`");
+}
+
+#[test]
+fn a_set_that_cannot_be_meant_is_a_fault_that_names_file_and_line() {
+    let texts = [
+        ("zips.txt", Ok("# Columbus\r\n43215\n\n  43216-43219\n2134\n43215x # no\n".to_owned())),
+        ("many.txt", Ok("x\n".repeat(12))),
+        ("none.txt", Err("No such file or directory (os error 2)".to_owned())),
+        ("empty.txt", Ok("# nothing\n".to_owned())),
+    ];
+    let texts: BTreeMap<_, _> = texts.into_iter().map(|(name, text)| (name.into(), text)).collect();
+    let told = |sets: &str| -> Vec<String> {
+        let mut config =
+            config(&SOUND.replacen("publishers", &format!("sets = [{sets}]\npublishers"), 1));
+        config.texts = texts.clone();
+        let faults = RoutingSnapshot::compile(config, 1).err().unwrap_or_default();
+        faults.iter().map(ToString::to_string).collect()
+    };
+    for (set, says) in [
+        (
+            "{ id = 's', kind = 'zip' }",
+            "sets[0] = s: is a set of nothing; write `values`, or name a `file`",
+        ),
+        (
+            "{ id = 's', kind = 'zip', values = ['43215'], file = 'zips.txt' }",
+            "sets[0].file = zips.txt: stands beside `values`; keep one of the two",
+        ),
+        (
+            "{ id = 's', kind = 'zip', values = [2134] }",
+            "sets[0].values[0] = 2134: is no ZIP code of five digits; write one such as \"43215\", in quotes, or a range such as \"43000-43299\"",
+        ),
+        (
+            "{ id = 's', kind = 'text', values = [] }",
+            "sets[0] = s: is empty, so that nothing is in it; add a value",
+        ),
+        (
+            "{ id = 's', kind = 'text', file = 'empty.txt' }",
+            "sets[0] = s: is empty, so that nothing is in it; add a value",
+        ),
+        (
+            "{ id = 's', kind = 'npa', values = ['614'], ignore_case = true }",
+            "sets[0].ignore_case = true: has no meaning for the kind `npa`; leave it out",
+        ),
+        (
+            "{ id = 's', kind = 'text', file = 'none.txt' }",
+            "sets[0].file = none.txt: cannot be read: No such file or directory (os error 2); name a text file; a relative path starts at the working directory",
+        ),
+        (
+            "{ id = 's', kind = 'text', file = 'x' }",
+            "sets[0].file = x: was not read; hand over its text",
+        ),
+        (
+            "{ id = 's', kind = 'text', values = 'a' }, { id = 's', kind = 'text', values = 'b' }",
+            "sets[1].id = s: is the name of sets[0] already; give each its own name",
+        ),
+    ] {
+        assert_eq!(told(set), [says], "{set}");
+    }
+    let faults = told("{ id = 's', kind = 'zip', file = 'zips.txt' }");
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].starts_with("sets[0].file = zips.txt: line 5: `2134` is no ZIP code"));
+    assert!(faults[1].contains("line 6: `43215x # no`"));
+    let faults = told("{ id = 's', kind = 'npa', file = 'many.txt' }");
+    assert_eq!(faults.len(), 11);
+    assert_eq!(faults[10], "sets[0].file = many.txt: has 2 more such lines; correct them too");
+}
+
+#[test]
+fn a_filter_names_a_set_of_a_file() {
+    let text = SOUND
+        .replacen("publishers", "sets = [{ id = 's', kind = 'zip', file = 'f' }]\npublishers", 1)
+        .replace(
+            "id = \"tgt_b\"",
+            "id = \"tgt_b\"\nfilters.all = [{ tag = 'geo.zip', op = 'in_set', value = 's' }]",
+        );
+    let mut config = config(&text);
+    assert_eq!(config.files().collect::<Vec<_>>(), [std::path::Path::new("f")]);
+    config.texts.insert("f".into(), Ok("43215\n".into()));
+    let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
+    let filters = &snapshot.target(&"tgt_b".into()).unwrap().filters;
+    let check =
+        |zip: &str| filters.groups[0].check(&[("geo.zip".into(), zip.into())].into()).is_ok();
+    assert!(check("43215") && !check("43216"));
 }
 
 /// With everything a call may come to.

@@ -5,9 +5,11 @@
 
 mod callers;
 mod caps;
+mod filter;
 mod values;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
@@ -23,6 +25,9 @@ pub use callers::{
 pub use caps::{
     CapConfig, CapLimit, CapMode, ConcurrencyConfig, CountFrom, Metric, TrunkCapsConfig, WindowKind,
 };
+pub use filter::{
+    FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
+};
 pub use values::{Confidence, FilterValue, NumberConfig};
 
 /// Everything that decides who gets a call.
@@ -35,6 +40,19 @@ pub struct RoutingConfig {
     pub campaigns: Vec<CampaignConfig>,
     pub pools: Vec<PoolConfig>,
     pub trunks: Vec<TrunkCapsConfig>,
+    /// Lists that filters name.
+    pub sets: Vec<SetConfig>,
+    /// What stands in [`RoutingConfig::files`], or why it cannot be read. Whoever has read the
+    /// configuration reads them too.
+    #[serde(skip)]
+    pub texts: BTreeMap<PathBuf, Result<String, String>>,
+}
+
+impl RoutingConfig {
+    /// The files that the configuration names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.sets.iter().filter_map(|set| set.file.as_deref())
+    }
 }
 
 /// Something in the configuration that cannot be carried out.
@@ -245,36 +263,6 @@ pub enum Day {
     Fri,
     Sat,
     Sun,
-}
-
-/// What a call's tags must say: every rule of `all` and, if there are any, one of `any`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FiltersConfig {
-    pub all: Vec<FilterConfig>,
-    pub any: Vec<FilterConfig>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FilterConfig {
-    pub tag: SmolStr,
-    pub op: FilterOp,
-    pub value: FilterValue,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FilterOp {
-    Eq,
-    In,
-    NotIn,
-    Contains,
-    BeginsWith,
-    Gt,
-    Lt,
-    /// From the first to the second of two numbers, both included.
-    Between,
 }
 
 /// When a buyer owes for a call, and how much.

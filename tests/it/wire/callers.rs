@@ -97,7 +97,7 @@ fn is_refused(stage: &Stage, line: &mut Line, call_id: &str) -> Result<()> {
 fn says_why(stage: &Stage) -> Result<()> {
     wait_for("the refused call to be explained", Duration::from_secs(5), || {
         for call in api::calls(stage.api)? {
-            let path = format!("/v1/calls/{}/explain", call.id);
+            let path = format!("/v1/calls/{}/explain", call.call_id);
             let reply = http::get(stage.api, &path)?;
             if reply.body.contains("dedupe.target.connected") {
                 return Ok(Some(()));

@@ -1,0 +1,252 @@
+//! How rules compare, and what is wrong with them.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::routing::config::SetKind;
+use crate::routing::set::ValueSet;
+
+/// The tag `t` of every rule here.
+const TAG: &str = "t";
+
+#[test]
+fn each_operator_compares_as_it_says() {
+    let cases = [
+        (r#"op = "eq", value = "OH""#, "OH", "oh"),
+        (r#"op = "eq", value = true"#, "true", "false"),
+        (r#"op = "ne", value = "OH""#, "oh", "OH"),
+        (r#"op = "in", value = ["OH", "PA"]"#, "PA", "MI"),
+        (r#"op = "not_in", value = ["OH", "PA"]"#, "MI", "PA"),
+        (r#"op = "contains", value = "red""#, "tired", "bed"),
+        (r#"op = "begins_with", value = "43""#, "43215", "14321"),
+        (r#"op = "ends_with", value = "-3""#, "fb-oh-3", "fb-oh-31"),
+        (r#"op = "gt", value = 9"#, "10", "9"),
+        (r#"op = "ge", value = 9"#, "9.000000", "8.999999"),
+        (r#"op = "lt", value = 9.5"#, "-1", "9.50"),
+        (r#"op = "le", value = 9.5"#, "9.50", "9.500001"),
+        (r#"op = "between", value = [50, 80]"#, "80", "80.000001"),
+        (r#"op = "gt", value = 1"#, "2", "two"),
+        (r#"op = "gt", value = 1"#, "2", "2026-03-17"),
+        (r#"op = "lt", value = "2026-03-17""#, "2026-03-16", "2026-03-17"),
+        (r#"op = "between", value = ["2026-01-01", "2026-12-31"]"#, "2026-12-31", "2027-01-01"),
+        (r#"op = "match", value = "fb-*-?""#, "fb-oh-3", "fb-oh-31"),
+        (r#"op = "regex", value = "^(FB|GG)-\\d+$""#, "FB-31", "fb-31"),
+        (r#"op = "regex", value = "oh""#, "fb-oh-3", "fb-OH-3"),
+        (r#"op = "required""#, "", ""),
+        (r#"op = "in_set", value = "zips""#, "43215", "43216"),
+    ];
+    for (rule, holds, fails) in cases {
+        let filter = compile(rule).unwrap();
+        assert_eq!(filter.check(&tag(holds)), Answer::Yes, "{rule} {holds}");
+        assert_eq!(filter.check(&Tags::new()), Answer::Missing, "{rule}");
+        if !rule.contains("required") {
+            assert_eq!(filter.check(&tag(fails)), Answer::No, "{rule} {fails}");
+        }
+    }
+}
+
+#[test]
+fn not_turns_a_comparison_round_but_not_a_tag_that_cannot_be_compared() {
+    for (rule, holds, fails) in [
+        (r#"op = "eq", value = "OH", not = true"#, "PA", "OH"),
+        (r#"op = "ne", value = "OH", not = true"#, "OH", "PA"),
+        (r#"op = "match", value = "fb-*", not = true"#, "gg-1", "fb-1"),
+        (r#"op = "in_set", value = "zips", not = true"#, "43216", "43215"),
+        (r#"op = "gt", value = 5, not = true"#, "5", "6"),
+        (r#"op = "gt", value = 5, not = true"#, "5", "six"),
+        (r#"op = "gt", value = 5, not = true"#, "5", "2026-03-17"),
+    ] {
+        let filter = compile(rule).unwrap();
+        assert_eq!(filter.check(&tag(holds)), Answer::Yes, "{rule} {holds}");
+        assert_eq!(filter.check(&tag(fails)), Answer::No, "{rule} {fails}");
+        assert_eq!(filter.check(&Tags::new()), Answer::Missing, "{rule}");
+    }
+    let absent = compile(r#"op = "required", not = true"#).unwrap();
+    assert_eq!(absent.check(&Tags::new()), Answer::Yes);
+    assert_eq!(absent.check(&tag("")), Answer::No);
+}
+
+#[test]
+fn text_compares_in_any_case_only_if_that_is_said() {
+    for (rule, holds) in [
+        (r#"op = "eq", value = "Ohio""#, "oHIO"),
+        (r#"op = "in", value = ["Ohio", "Élan"]"#, "ÉLAN"),
+        (r#"op = "contains", value = "HI""#, "Ohio"),
+        (r#"op = "begins_with", value = "OH""#, "Ohio"),
+        (r#"op = "ends_with", value = "IO""#, "Ohio"),
+        (r#"op = "match", value = "O*O""#, "Ohio"),
+        (r#"op = "regex", value = "^O\\W?H""#, "ohio"),
+    ] {
+        assert_eq!(compile(rule).unwrap().check(&tag(holds)), Answer::No, "{rule}");
+        let filter = compile(&format!("{rule}, ignore_case = true")).unwrap();
+        assert_eq!(filter.check(&tag(holds)), Answer::Yes, "{rule}");
+    }
+}
+
+#[test]
+fn a_missing_tag_passes_only_where_on_missing_says_so() {
+    let check = |rest: &str| {
+        compile(&format!(r#"op = "eq", value = "OH"{rest}"#)).unwrap().check(&Tags::new())
+    };
+    assert_eq!(check(r#", on_missing = "pass""#), Answer::Yes);
+    assert_eq!(check(r#", on_missing = "pass", not = true"#), Answer::Yes);
+    assert_eq!(check(r#", on_missing = "fail""#), Answer::Missing);
+}
+
+proptest! {
+    #[test]
+    fn of_a_rule_and_its_negation_one_holds_or_the_tag_is_missing(
+        op in 0..RULES.len(),
+        value in "[a-c0-9.]{0,3}",
+        is_there: bool,
+    ) {
+        let rule = RULES[op];
+        let tags = if is_there { tag(&value) } else { Tags::new() };
+        let plain = compile(rule).unwrap().check(&tags);
+        let negated = compile(&format!("{rule}, not = true")).unwrap().check(&tags);
+        if !is_there {
+            prop_assert_eq!((plain, negated), (Answer::Missing, Answer::Missing));
+        } else if rule.contains("\"gt\"") && value.parse::<crate::money::Money>().is_err() {
+            prop_assert_eq!((plain, negated), (Answer::No, Answer::No));
+        } else {
+            prop_assert!((plain == Answer::Yes) != (negated == Answer::Yes));
+        }
+    }
+}
+
+const RULES: [&str; 9] = [
+    r#"op = "eq", value = "a""#,
+    r#"op = "ne", value = "a""#,
+    r#"op = "in", value = ["a", "1"]"#,
+    r#"op = "not_in", value = ["a", "1"]"#,
+    r#"op = "contains", value = "b""#,
+    r#"op = "begins_with", value = "b""#,
+    r#"op = "match", value = "*a?""#,
+    r#"op = "regex", value = "[ab]{2}""#,
+    r#"op = "gt", value = 5"#,
+];
+
+#[test]
+fn a_rule_that_cannot_be_meant_is_a_fault_with_field_value_and_remedy() {
+    for (rule, says) in [
+        (r#"tag = "", op = "eq", value = "OH""#, "tag = : names no tag; write a tag such as"),
+        (r#"op = "eq""#, "value = : is missing, which `eq` compares with; add it"),
+        (r#"op = "eq", value = ["OH"]"#, "value = OH: is a list; write one value, or use"),
+        (r#"op = "in", value = "OH""#, "value = OH: is no list of values; write a list such as"),
+        (r#"op = "in", value = []"#, "value = : is no list of values"),
+        (r#"op = "gt", value = "many""#, "value = many: is neither a number nor a date; write a"),
+        (
+            r#"op = "gt", value = [1, 2]"#,
+            "value = 1, 2: is a list; write one value, or use the op `b",
+        ),
+        (r#"op = "between", value = [1]"#, "value = 1: is not two numbers or dates; write a list"),
+        (r#"op = "between", value = [2, 1]"#, "value = 2, 1: does not go from less to more; write"),
+        (r#"op = "between", value = [1, "2026-03-17"]"#, "does not go from less to more"),
+        (
+            r#"op = "regex", value = "(a""#,
+            "value = (a: is no regular expression: unclosed group; c",
+        ),
+        (r#"op = "regex", value = "(?=a)""#, "look-around and back-references are not known"),
+        (r#"op = "regex", value = "\\w{900}""#, "is too large a regular expression; repeat less"),
+        (r#"op = "required", value = 1"#, "value = 1: is not compared with anything by `required`"),
+        (r#"op = "required", on_missing = "pass""#, "on_missing = pass: has no meaning for `requ"),
+        (
+            r#"op = "gt", value = 1, ignore_case = true"#,
+            "ignore_case = true: has no meaning for `gt`",
+        ),
+        (r#"op = "in_set", value = "zips", ignore_case = true"#, "say it of the set"),
+        (
+            r#"op = "in_set", value = "zisp""#,
+            "names no set of this configuration; did you mean `zips`?",
+        ),
+    ] {
+        let faults = faults(&format!("all = [[{{ {} }}]]", with_tag(rule)));
+        assert_eq!(faults.len(), 1, "{rule}");
+        assert!(faults[0].starts_with("f.all[0][0].") && faults[0].contains(says), "{faults:?}");
+    }
+    assert_eq!(
+        faults("all = [[]]"),
+        [
+            "f.all[0] = []: is a list of no rules, so that no call could pass; add a rule, or leave it out"
+        ]
+    );
+}
+
+#[test]
+fn a_group_holds_by_one_rule_and_else_names_the_one_that_came_closest() {
+    let filters = filters(
+        r#"all = [
+            { tag = "a", op = "eq", value = 1 },
+            [{ tag = "b", op = "eq", value = 1 }, { tag = "c", op = "eq", value = 1 }],
+        ]"#,
+    );
+    let [first, second] = &filters.groups[..] else { panic!("{filters:?}") };
+    let tags = |tags: &[(&str, &str)]| -> Tags {
+        tags.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    };
+
+    assert_eq!(first.check(&tags(&[("a", "1")])).unwrap().tag, "a");
+    assert_eq!(second.check(&tags(&[("b", "2"), ("c", "1")])).unwrap().tag, "c");
+    let told = |group: &Group, has: &[(&str, &str)]| {
+        let tags = tags(has);
+        let miss = group.check(&tags).unwrap_err();
+        (miss.reason, miss.filter.tag.to_string(), miss.want.to_string())
+    };
+    let either = "one of: b eq 1; c eq 1".to_owned();
+    assert_eq!(told(first, &[]), (Reason::FilterMissingTag, "a".into(), "eq 1".into()));
+    assert_eq!(told(second, &[]), (Reason::FilterMissingTag, "b".into(), either.clone()));
+    assert_eq!(told(second, &[("c", "2")]), (Reason::FilterMismatch, "c".into(), either));
+}
+
+#[test]
+fn a_rule_is_told_in_words() {
+    let values: Vec<_> = (430..442).map(|n| format!("\"{n}\"")).collect();
+    for (rule, words) in [
+        (
+            format!(r#"op = "in", value = [{}]"#, values.join(",")),
+            "in 430, 431, 432, 433, 434, 435, 436, 437 and 4 more",
+        ),
+        (
+            r#"op = "eq", value = "OH", not = true, ignore_case = true, on_missing = "pass""#
+                .into(),
+            "not eq OH in any case, or missing",
+        ),
+        (r#"op = "required""#.into(), "required"),
+    ] {
+        assert_eq!(compile(&rule).unwrap().want, words);
+    }
+}
+
+fn compile(rule: &str) -> Result<Filter, Flaw> {
+    let table: toml::Table = toml::from_str(&format!("rule = {{ {} }}", with_tag(rule))).unwrap();
+    Filter::compile(&table["rule"].clone().try_into().unwrap(), &sets())
+}
+
+fn with_tag(rule: &str) -> String {
+    if rule.starts_with("tag") { rule.to_owned() } else { format!("tag = \"{TAG}\", {rule}") }
+}
+
+fn faults(text: &str) -> Vec<String> {
+    let mut faults = vec![];
+    Filters::compile(&toml::from_str(text).unwrap(), "f", &sets(), &mut faults);
+    faults.iter().map(ToString::to_string).collect()
+}
+
+fn filters(text: &str) -> Filters {
+    let mut faults = vec![];
+    let filters = Filters::compile(&toml::from_str(text).unwrap(), "f", &sets(), &mut faults);
+    assert_eq!(faults, []);
+    filters
+}
+
+fn sets() -> Sets {
+    let mut zips = ValueSet::new(SetKind::Zip, false);
+    zips.add("43215").unwrap();
+    [("zips".into(), Arc::new(zips))].into()
+}
+
+fn tag(value: &str) -> Tags {
+    [(TAG.into(), value.into())].into()
+}
