@@ -141,8 +141,8 @@ struct ExplainedStep {
     /// Null: the check was about the call.
     #[schema(value_type = Option<String>, example = "tgt_coolbreeze")]
     target: Option<TargetId>,
-    /// `number`, `session`, `campaign`, `publisher`, `state`, `weight`, `schedule`, `filter`,
-    /// `cap`, `concurrency` or `selection`.
+    /// `number`, `session`, `campaign`, `publisher`, `caller`, `duplicate`, `state`, `weight`,
+    /// `schedule`, `filter`, `history`, `cap`, `concurrency`, `selection` or `health`.
     #[schema(value_type = String, example = "filter")]
     check: Check,
     /// Which of several, such as a tag or a cap.

@@ -30,6 +30,9 @@ impl Decision {
     /// One line on the call, one per target, and one on the end, for people.
     pub fn explain(&self, dialed: u16) -> Vec<String> {
         let mut lines = vec![self.call_line()];
+        let is_duplicate = |step: &&Step| step.target.is_none() && step.check == Check::Duplicate;
+        let duplicate = self.steps.iter().find(is_duplicate).and_then(|step| step.have.as_ref());
+        lines.extend(duplicate.map(|of| format!("a duplicate of {of}")));
         lines.extend(self.last_steps().zip(self.outcomes(dialed)).map(
             |((_, step), outcome)| match (outcome.rank, outcome.reason) {
                 (Some(rank), None) => format!("{}: dialled as number {rank}", outcome.target),
@@ -48,7 +51,10 @@ impl Decision {
             },
         ));
         if let Some(reason) = self.refused {
-            lines.push(format!("refused with {}; {}", reason.status(), cause(reason)));
+            // If the call was stopped before any target, the last step says what was found.
+            let found = self.steps.last().filter(|step| step.target.is_none());
+            let facts = found.map(facts).unwrap_or_default();
+            lines.push(format!("refused with {}; {}{facts}", reason.status(), cause(reason)));
         }
         lines
     }

@@ -56,6 +56,12 @@ pub struct Gauges {
     stats: JournalStats,
 }
 
+/// The calls of before, wherever they are kept.
+pub(super) struct Past {
+    book: Arc<dyn Book>,
+    live: Live,
+}
+
 type JournalStats = Arc<file::Stats>;
 
 impl Accounting {
@@ -108,9 +114,8 @@ impl Accounting {
         give_back(deciding, sessions, usage);
         keep_room(deciding, &held_back, stamp());
         let live = projection.live();
-        remember(deciding, store.as_ref(), &live)
-            .await
-            .map_err(|cause| StartError::Store { path, cause })?;
+        let past = Past { book: Arc::clone(&store) as Arc<dyn Book>, live: live.clone() };
+        past.tell(deciding).await.map_err(|cause| StartError::Store { path, cause })?;
         let task = tokio::spawn(follow(projection, Arc::clone(deciding)));
         Ok(Self { journal, store, live, task, awaited, partings })
     }
@@ -137,6 +142,10 @@ impl Accounting {
         Arc::clone(&self.store) as Arc<dyn CallStore>
     }
 
+    pub(super) fn past(&self) -> Past {
+        Past { book: Arc::clone(&self.store) as Arc<dyn Book>, live: self.live() }
+    }
+
     pub fn gauges(&self) -> Gauges {
         Gauges {
             appender: self.journal.appender(),
@@ -161,6 +170,30 @@ impl Accounting {
         {
             tracing::error!(%error, "failed to close the call records");
         }
+    }
+}
+
+impl Past {
+    /// Tells routing of the calls its rules look back at: those in the book, and those on their way
+    /// there.
+    ///
+    /// # Errors
+    /// The book cannot be read.
+    pub(super) async fn tell(&self, deciding: &Deciding) -> Result<(), StoreError> {
+        let Some(span) = deciding.history() else { return Ok(()) };
+        let open = self.live.list(&CallFilter::default(), usize::MAX);
+        let open = open.iter().filter_map(|record| EarlierCall::of(record));
+        deciding.remember(open.map(translate::past_call));
+        let since = span.begins(stamp().wall()).unwrap_or_default();
+        let (mut before, mut read) = (None, 0);
+        while read < REMEMBERED_MAX {
+            let page = self.book.earlier_calls(since, before, REMEMBERED_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            before = Some(last.call);
+            read += page.len();
+            deciding.remember(page.into_iter().map(translate::past_call));
+        }
+        Ok(())
     }
 }
 
@@ -205,32 +238,6 @@ pub(super) fn projection_settings(settings: &Settings) -> projection::Settings {
 /// Tells routing what it knew before the restart.
 pub(super) fn give_back(deciding: &Deciding, sessions: Vec<StoredSession>, usage: Vec<CapUsage>) {
     deciding.restore(sessions.into_iter().map(session), usage.into_iter().filter_map(self::usage));
-}
-
-/// Tells routing of the calls its rules look back at: those in the book, and those on their way
-/// there.
-///
-/// # Errors
-/// The book cannot be read.
-pub(super) async fn remember(
-    deciding: &Deciding,
-    book: &dyn Book,
-    live: &Live,
-) -> Result<(), StoreError> {
-    let Some(span) = deciding.history() else { return Ok(()) };
-    let open = live.list(&CallFilter::default(), usize::MAX);
-    let open = open.iter().filter_map(|record| EarlierCall::of(record));
-    deciding.remember(open.map(translate::past_call));
-    let since = span.begins(stamp().wall()).unwrap_or_default();
-    let (mut before, mut read) = (None, 0);
-    while read < REMEMBERED_MAX {
-        let page = book.earlier_calls(since, before, REMEMBERED_PAGE).await?;
-        let Some(last) = page.last() else { break };
-        before = Some(last.call);
-        read += page.len();
-        deciding.remember(page.into_iter().map(translate::past_call));
-    }
-    Ok(())
 }
 
 /// Keeps room for calls that a crash left up, for as long as their end may become known.

@@ -260,6 +260,7 @@ impl Server {
         ));
         let reloader = Arc::new(Reloader {
             deciding: Arc::clone(&deciding),
+            past: accounting.past(),
             resolver,
             sources,
             limits,

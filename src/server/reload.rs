@@ -17,6 +17,7 @@ use crate::id::TrunkId;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 
+use super::accounting::Past;
 use super::addresses::Wanted;
 use super::deciding::Deciding;
 use super::dialing::Dialing;
@@ -33,6 +34,7 @@ use super::{Compiled, compile};
 /// Everything that a new configuration reaches.
 pub struct Reloader {
     pub(super) deciding: Arc<Deciding>,
+    pub(super) past: Past,
     pub(super) resolver: Arc<Resolver>,
     pub(super) sources: Arc<Sources>,
     pub(super) limits: Arc<TrunkLimits>,
@@ -117,6 +119,7 @@ impl Reloader {
 
         // Nothing fails from here on. A shard knows a trunk before a message is said to be of it.
         self.resolver.configure(wanted);
+        let looked_back = self.deciding.history();
         self.deciding.configure(routing);
         self.limits.configure(&trunks);
         self.tls.replace(tls).await;
@@ -125,6 +128,11 @@ impl Reloader {
         }
         self.sources.configure(Arc::clone(&trunks), parties);
         *running = Running { config, revision, trunks, target_limits };
+        if self.deciding.history() > looked_back
+            && let Err(error) = self.past.tell(&self.deciding).await
+        {
+            tracing::error!(%error, "the calls of before could not be read: rules about earlier calls know only new ones");
+        }
         Ok(())
     }
 }
