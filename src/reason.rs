@@ -54,6 +54,7 @@ reasons! {
     ScheduleClosingSoon = "schedule.closing_soon", 480, "the target closes in a moment";
     FilterMismatch = "filter.mismatch", 480, "the call's tags are not what the target wants";
     FilterMissingTag = "filter.missing_tag", 480, "a tag the target asks for is missing";
+    FilterBasis = "filter.basis_below", 480, "what the target asks for is not known surely enough";
     // Caps and concurrency.
     CapFull = "cap.full", 486, "the cap is used up for this window";
     ConcurrencyFull = "concurrency.full", 486, "the target has as many calls as it takes";

@@ -13,6 +13,7 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 use super::attribution::Attribution;
+use super::geo::Ground;
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
 use super::selection::RotationReading;
@@ -123,6 +124,9 @@ pub struct Step {
     pub have: Option<SmolStr>,
     #[cbor(n(6), with = "codec::optional_text", has_nil)]
     pub want: Option<SmolStr>,
+    /// How what was found is known; absent: it was declared, or it is no matter of belief.
+    #[n(7)]
+    pub ground: Option<Ground>,
 }
 
 /// The checks, in their order (spec/domain §2.4).

@@ -19,6 +19,7 @@ use super::config::{Confidence, ConfigFault, DialTlsConfig, Ring, RoutingConfig,
 use super::decision::{PlannedAttempt, Terms};
 use super::dial::DialTemplate;
 use super::filter::Filters;
+use super::geo::Geo;
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::schedule::Schedule;
 use super::window::Window;
@@ -34,6 +35,7 @@ pub struct RoutingSnapshot {
     pub(super) pools: Vec<Pool>,
     /// Ascending, without overlap.
     pub(super) numbers: Vec<NumberRange>,
+    pub(super) geo: Arc<Geo>,
     pub(super) zones: Zones,
     pub(super) publisher_index: BTreeMap<PublisherId, usize>,
     pub(super) target_index: BTreeMap<TargetId, usize>,

@@ -8,6 +8,7 @@ use super::attribution::{Attribution, attribute};
 use super::config::Ring;
 use super::decision::{Check, Decision, HuntRules, PlannedAttempt, Readings, Step, Terms, Verdict};
 use super::eligibility::Eligibility;
+use super::facts::Facts;
 use super::hold::{BucketRequest, Stake};
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::selection::Rotation;
@@ -84,7 +85,7 @@ fn route<U: UsageReader + ?Sized>(
     };
     let mut eligibility = Eligibility {
         at: request.at,
-        tags,
+        facts: Facts::new(tags, request.caller, &snapshot.geo),
         usage,
         windows: snapshot.windows(request.at),
         caps: [&campaign.caps, &owner.publisher.caps, snapshot.trunk_caps(&request.trunk)],
@@ -202,6 +203,7 @@ fn not_there(target: &Target, is_tried: bool) -> Step {
         reason,
         have: Some(SmolStr::new_static("down")),
         want: None,
+        ground: None,
     }
 }
 
@@ -222,6 +224,7 @@ fn place(target: &Target, campaign: &Campaign, planned: usize) -> Step {
         reason,
         have: None,
         want: reason.map(|_| format_smolstr!("at most {max} targets")),
+        ground: None,
     }
 }
 
@@ -270,7 +273,7 @@ impl Step {
         reason: Option<Reason>,
         have: Option<SmolStr>,
     ) -> Self {
-        Self { target: None, check, subject: None, verdict, reason, have, want: None }
+        Self { target: None, check, subject: None, verdict, reason, have, want: None, ground: None }
     }
 }
 
