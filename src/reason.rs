@@ -58,6 +58,7 @@ reasons! {
     ScheduleClosingSoon = "schedule.closing_soon", 480, "the target closes in a moment";
     FilterMismatch = "filter.mismatch", 480, "the call's tags are not what the target wants";
     FilterMissingTag = "filter.missing_tag", 480, "a tag the target asks for is missing";
+    FilterBasis = "filter.basis_below", 480, "what the target asks for is not known surely enough";
     // The caller's earlier calls.
     DedupeBuyerConnected = "dedupe.buyer.connected", 480, "the caller has talked to the buyer before";
     DedupeBuyerConverted = "dedupe.buyer.converted", 480, "the caller has been paid for by the buyer before";

@@ -18,6 +18,7 @@ use crate::routing::Step;
 use crate::routing::attribution::{Attribution, Candidate, CandidateVerdict, Method};
 use crate::routing::config::Confidence;
 use crate::routing::decision::{Check, Outcome, PlannedAttempt, Verdict};
+use crate::routing::geo::Basis;
 use crate::routing::replay::DecisionRecord;
 
 /// The decision about a call.
@@ -157,8 +158,15 @@ struct ExplainedStep {
     #[schema(value_type = Option<String>, example = "KY")]
     have: Option<SmolStr>,
     /// What was asked for.
-    #[schema(value_type = Option<String>, example = "OH, PA")]
+    #[schema(value_type = Option<String>, example = "in OH, PA")]
     want: Option<SmolStr>,
+    /// How what was found is known: `declared` by ping or trunk, or by the caller's number,
+    /// `npa_nxx` or `npa`. Null where that is no question.
+    #[schema(value_type = Option<String>, example = "npa")]
+    basis: Option<Basis>,
+    /// How sure that is, 0 to 1.
+    #[schema(value_type = Option<f64>, example = 0.5)]
+    confidence: Option<Confidence>,
 }
 
 faults!(ExplainFaults: PathMalformed, CallNotFound, DecisionNotFound, StoreUnavailable, StoreDamaged);
@@ -269,7 +277,10 @@ impl From<PlannedAttempt> for ExplainedAttempt {
 
 impl From<Step> for ExplainedStep {
     fn from(step: Step) -> Self {
+        let ground = step.known_by();
         Self {
+            basis: ground.map(|it| it.basis),
+            confidence: ground.map(|it| it.confidence),
             target: step.target,
             check: step.check,
             subject: step.subject,

@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::fault::{Fault, is_secret, without_secrets};
 use super::tree::Tree;
-use super::{ENTITIES, SETTINGS};
+use super::{ENTITIES, SETTINGS, TABLES};
 use crate::suggest::suggestion;
 
 /// Sections of the file that nobody knows.
 pub(super) fn unknown_sections(tree: &Tree) -> Vec<Fault> {
-    let known = || SETTINGS.into_iter().chain(ENTITIES);
+    let known = || SETTINGS.into_iter().chain(ENTITIES).chain(TABLES);
     let fields = tree.root.as_object().into_iter().flatten();
     fields
         .filter(|(name, _)| !known().any(|known| known == *name))

@@ -57,9 +57,12 @@ const SETTINGS: [&str; 8] = ["node", "sip", "api", "store", "journal", "decision
 const ENTITIES: [&str; 7] =
     ["trunks", "publishers", "buyers", "targets", "campaigns", "pools", "sets"];
 
-/// Those of [`ENTITIES`] that belong to routing.
-const ROUTING: [&str; 7] =
-    ["publishers", "buyers", "targets", "campaigns", "pools", "trunks", "sets"];
+/// Sections that are tables, in the care of others.
+const TABLES: [&str; 1] = ["geo"];
+
+/// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
+const ROUTING: [&str; 8] =
+    ["publishers", "buyers", "targets", "campaigns", "pools", "trunks", "sets", "geo"];
 
 /// What configures the process.
 #[derive(Clone, Debug)]
@@ -191,7 +194,7 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, and `trunks` for what of
+    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, `geo`, and `trunks` for what of
     /// them concerns it.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::fault::{Fault, Origin};
 use super::tree::{Tree, free_standing};
-use super::{ENTITIES, SETTINGS};
+use super::{ENTITIES, SETTINGS, TABLES};
 use crate::suggest::suggestion;
 
 /// `TOLLBRIDGE_SIP__T1_MS=500` or `--set sip.t1_ms=500`.
@@ -212,7 +212,7 @@ impl Override {
 }
 
 fn known_sections() -> impl Iterator<Item = &'static str> {
-    SETTINGS.into_iter().chain(ENTITIES)
+    SETTINGS.into_iter().chain(ENTITIES).chain(TABLES)
 }
 
 fn toml_value(text: &str) -> Option<Value> {

@@ -13,6 +13,7 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 use super::attribution::Attribution;
+use super::geo::Ground;
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
 use super::selection::RotationReading;
@@ -130,6 +131,9 @@ pub struct Step {
     pub have: Option<SmolStr>,
     #[cbor(n(6), with = "codec::optional_text", has_nil)]
     pub want: Option<SmolStr>,
+    /// How what was found is known; absent: it was declared, or it is no matter of belief.
+    #[n(7)]
+    pub ground: Option<Ground>,
 }
 
 /// The checks (spec/domain §2.4).
@@ -232,6 +236,7 @@ pub(super) struct Finding {
     pub(super) subject: Option<SmolStr>,
     pub(super) have: Option<SmolStr>,
     pub(super) want: Option<SmolStr>,
+    pub(super) ground: Option<Ground>,
 }
 
 impl Finding {
@@ -256,8 +261,8 @@ impl Decision {
 
 impl Step {
     fn of_call(check: Check, verdict: Verdict, reason: Option<Reason>, finding: Finding) -> Self {
-        let Finding { subject, have, want } = finding;
-        Self { target: None, check, subject, verdict, reason, have, want }
+        let Finding { subject, have, want, ground } = finding;
+        Self { target: None, check, subject, verdict, reason, have, want, ground }
     }
 }
 

@@ -80,18 +80,16 @@ impl<'a> Way<'a> {
         target: &Target,
         eligibility: &mut Eligibility<'_, U>,
     ) -> Result<(), Reason> {
-        let (reason, original) = match self {
+        let (reason, want) = match self {
             Self::Only(original) if target.id != **original => {
-                (Reason::DuplicateElsewhere, original)
+                (Reason::DuplicateElsewhere, format_smolstr!("only {original}"))
             }
-            Self::Not(original) if target.id == **original => (Reason::DuplicateAgain, original),
+            Self::Not(original) if target.id == **original => {
+                (Reason::DuplicateAgain, format_smolstr!("not {original}"))
+            }
             Self::Any | Self::First(_) | Self::Only(_) | Self::Last(_) | Self::Not(_) => {
                 return Ok(());
             }
-        };
-        let want = match reason {
-            Reason::DuplicateElsewhere => format_smolstr!("only {original}"),
-            _ => format_smolstr!("not {original}"),
         };
         let finding = Finding { want: Some(want), ..Finding::default() };
         eligibility.refuse(target, Check::Duplicate, reason, finding)
@@ -135,6 +133,7 @@ impl<'a> Duplicate<'a> {
             subject: Some(SmolStr::new_static("duplicate")),
             have: Some(format_smolstr!("{} {ago} ago, talked to {original}", self.of.call)),
             want: None,
+            ..Finding::default()
         }
     }
 }
@@ -186,7 +185,7 @@ impl Dedupe {
             Span::Forever => SmolStr::new_static("never before"),
         };
         let have = format_smolstr!("{what} {ago} ago");
-        Err((reason, Finding { subject: None, have: Some(have), want: Some(want) }))
+        Err((reason, Finding { have: Some(have), want: Some(want), ..Finding::default() }))
     }
 }
 

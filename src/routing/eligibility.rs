@@ -8,10 +8,12 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 use super::decision::{Check, Finding, Step, UsageReading, Verdict};
+use super::facts::Facts;
 use super::filter::Miss;
+use super::geo::{Basis, Ground};
 use super::history::PastCall;
 use super::hold::{BucketRequest, Counts, Stake};
-use super::request::{Tags, Usage, UsageReader};
+use super::request::{Usage, UsageReader};
 use super::snapshot::{Cap, Target, Windows};
 
 /// Bytes of a tag's value that an explanation shows.
@@ -20,10 +22,10 @@ const SHOWN_BYTES_MAX: usize = 64;
 /// Checks the targets of one call and writes down each check as it is made.
 pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) at: Wall,
-    pub(super) tags: &'a Tags,
     pub(super) campaign: &'a CampaignId,
     /// The caller's earlier calls, the latest first.
     pub(super) calls: &'a [PastCall],
+    pub(super) facts: Facts<'a>,
     pub(super) usage: &'a U,
     pub(super) windows: Windows<'a>,
     /// Caps of the call, whichever target takes it.
@@ -73,8 +75,11 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
                 Ok(())
             }
             Err(closed) => {
-                let finding =
-                    Finding { subject: None, have: Some(closed.have), want: Some(closed.want) };
+                let finding = Finding {
+                    have: Some(closed.have),
+                    want: Some(closed.want),
+                    ..Finding::default()
+                };
                 self.refuse(target, Check::Schedule, closed.reason, finding)
             }
         }
@@ -82,22 +87,30 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
 
     fn filters(&mut self, target: &Target) -> Result<(), Reason> {
         for group in &target.filters.groups {
-            match group.check(self.tags) {
+            match group.check(&self.facts) {
                 Ok(filter) => {
-                    let subject = Some(filter.tag.clone());
-                    self.pass(target, Check::Filter, Finding { subject, ..Finding::default() });
+                    let (subject, ground) = (Some(filter.tag.clone()), self.ground(&filter.tag));
+                    let finding = Finding { subject, ground, ..Finding::default() };
+                    self.pass(target, Check::Filter, finding);
                 }
                 Err(Miss { reason, filter, want }) => {
                     let finding = Finding {
                         subject: Some(filter.tag.clone()),
-                        have: self.tags.get(&filter.tag).map(shortened),
+                        have: self.facts.get(&filter.tag).map(|fact| shortened(fact.value)),
                         want: Some(want),
+                        ground: self.ground(&filter.tag),
                     };
                     return self.refuse(target, Check::Filter, reason, finding);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Of what was not declared.
+    fn ground(&self, tag: &str) -> Option<Ground> {
+        let basis = tag.starts_with("geo.").then(|| self.facts.get(tag)).flatten()?.basis;
+        (basis != Basis::Declared).then(|| basis.ground())
     }
 
     /// Caps, then concurrency.
@@ -131,7 +144,8 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
                     format_smolstr!("at most {} with {} more", show(hold.limit), show(asked))
                 }
             };
-            let finding = Finding { subject: label, have: Some(have), want: Some(want) };
+            let (have, want) = (Some(have), Some(want));
+            let finding = Finding { subject: label, have, want, ground: None };
             return self.refuse(target, check, reason, finding);
         }
         Ok(holds)
@@ -158,10 +172,10 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         check: Check,
         verdict: Verdict,
         reason: Option<Reason>,
-        Finding { subject, have, want }: Finding,
+        Finding { subject, have, want, ground }: Finding,
     ) {
         let target = Some(target.id.clone());
-        self.steps.push(Step { target, check, subject, verdict, reason, have, want });
+        self.steps.push(Step { target, check, subject, verdict, reason, have, want, ground });
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::reason::Reason;
 
 use super::decision::{Check, Decision, Outcome, Step, Verdict};
+use super::geo::{Basis, Ground};
 
 impl Decision {
     /// What became of every candidate when the first `dialed` of the plan were tried: each that
@@ -96,6 +97,15 @@ impl Decision {
     }
 }
 
+impl Step {
+    /// How what a filter found is known. Records say it only of what was not declared.
+    pub fn known_by(&self) -> Option<Ground> {
+        let declared =
+            || (self.check == Check::Filter && self.have.is_some()).then_some(Basis::Declared);
+        self.ground.or_else(|| declared().map(Basis::ground))
+    }
+}
+
 fn cause(reason: Reason) -> String {
     format!("{} ({})", reason.text(), reason.code())
 }
@@ -106,7 +116,11 @@ fn facts(step: &Step) -> String {
     let subject = step.subject.as_deref().unwrap_or_default();
     let Some(want) = &step.want else { return String::new() };
     match step.check {
-        Check::Filter => format!(": {subject} is {have}, wanted {want}"),
+        Check::Filter => {
+            let by = step.known_by().filter(|ground| ground.basis != Basis::Declared);
+            let by = by.map(|it| format!(" by {} ({})", it.basis.name(), it.confidence));
+            format!(": {subject} is {have}{}, wanted {want}", by.unwrap_or_default())
+        }
         Check::Cap | Check::Publisher => format!(": {subject} has {have}, {want}"),
         Check::Schedule => format!(": it is {have}, {want}"),
         Check::Concurrency | Check::Caller | Check::History => format!(": {have}, {want}"),

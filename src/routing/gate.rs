@@ -1,6 +1,6 @@
 //! What stops a call before any target is looked at because of who calls (spec/domain §2.4).
 
-use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::reason::Reason;
 
@@ -48,6 +48,7 @@ impl Decision {
                 subject: Some(SmolStr::new_static("repeat")),
                 have: ago_ms.map(|ms| format_smolstr!("called {ms} ms ago")),
                 want: Some(format_smolstr!("no sooner than {} s", rules.repeat_after_s)),
+                ..Finding::default()
             };
             if ago_ms.is_some_and(|ms| ms < i64::from(rules.repeat_after_s) * 1_000) {
                 return Err(self.refuse_call(Check::Caller, Reason::RepeatTooSoon, finding));
@@ -60,6 +61,7 @@ impl Decision {
                 subject: Some(SmolStr::new_static("attestation")),
                 have: Some(attested.name()),
                 want: Some(format_smolstr!("at least {}", least.name())),
+                ..Finding::default()
             };
             let is_enough = match attested {
                 Attested::As(level) => level >= least,
@@ -76,6 +78,7 @@ impl Decision {
                 subject: Some(SmolStr::new_static("anonymous")),
                 have: Some(SmolStr::new_static("withheld")),
                 want: Some(SmolStr::new_static("a number")),
+                ..Finding::default()
             };
             return Err(self.refuse_call(Check::Caller, Reason::AnonymousCaller, finding));
         }
@@ -88,6 +91,7 @@ fn full(cap: &Cap, usage: Usage) -> Finding {
     Finding {
         subject: Some(cap.label.clone()),
         have: Some(format_smolstr!("{} used, {} held", show(usage.used), show(usage.held))),
-        want: Some(format_smolstr!("less than {}", show(cap.limit)).to_smolstr()),
+        want: Some(format_smolstr!("less than {}", show(cap.limit))),
+        ..Finding::default()
     }
 }

@@ -23,6 +23,7 @@ use super::decision::{PlannedAttempt, Terms};
 use super::dial::DialTemplate;
 use super::duplicate::Dedupe;
 use super::filter::Filters;
+use super::geo::Geo;
 use super::history::Caller;
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::request::RouteRequest;
@@ -40,6 +41,7 @@ pub struct RoutingSnapshot {
     pub(super) pools: Vec<Pool>,
     /// Ascending, without overlap.
     pub(super) numbers: Vec<NumberRange>,
+    pub(super) geo: Arc<Geo>,
     pub(super) zones: Zones,
     pub(super) publisher_index: BTreeMap<PublisherId, usize>,
     pub(super) target_index: BTreeMap<TargetId, usize>,

@@ -295,6 +295,8 @@ fn an_explanation_tells_what_became_of_every_target() {
         "reason": "filter.mismatch",
         "have": "KY",
         "want": "in OH, PA",
+        "basis": "declared",
+        "confidence": 0.95,
     });
     assert!(shown["steps"].as_array().unwrap().contains(&mismatch), "{shown}");
     let text = shown["text"].as_array().unwrap();

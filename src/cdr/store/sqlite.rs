@@ -358,7 +358,7 @@ fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
     let target: Option<&str> = row.try_get("target_id")?;
     let buyer: Option<&str> = row.try_get("buyer_id")?;
     let answered = talk_ms
-        .and(target.zip(buyer))
+        .and_then(|_| target.zip(buyer))
         .map(|(target, buyer)| (target.into(), buyer.into(), Wall(at.0.saturating_add(setup_ms))));
     Ok(EarlierCall {
         call,

@@ -2,6 +2,7 @@
 
 mod callers;
 mod caps;
+mod geo;
 mod sets;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ pub(super) fn compile(
     let pools = compiler.pools(&config.pools);
     let trunk_caps = compiler.trunk_caps(&config.trunks);
     let numbers = compiler.sorted_numbers();
+    let geo = compiler.geo(config);
     if !compiler.faults.is_empty() {
         return Err(compiler.faults);
     }
@@ -65,6 +67,7 @@ pub(super) fn compile(
         campaigns,
         pools,
         numbers,
+        geo,
         zones: compiler.zones,
         publisher_index: owned(compiler.publisher_index),
         target_index: owned(compiler.target_index),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::id::{CampaignId, PublisherId};
 use crate::routing::decision::{PlannedAttempt, Terms};
+use crate::routing::facts::Facts;
 use crate::routing::hold::Counts;
 use crate::routing::snapshot::CallScope;
 use crate::time::Wall;
@@ -350,9 +351,37 @@ fn a_filter_names_a_set_of_a_file() {
     config.texts.insert("f".into(), Ok("43215\n".into()));
     let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
     let filters = &snapshot.target(&"tgt_b".into()).unwrap().filters;
-    let check =
-        |zip: &str| filters.groups[0].check(&[("geo.zip".into(), zip.into())].into()).is_ok();
+    let check = |zip: &str| {
+        let tags = [("geo.zip".into(), zip.into())].into();
+        filters.groups[0].check(&Facts::new(&tags, None, &snapshot.geo)).is_ok()
+    };
     assert!(check("43215") && !check("43216"));
+}
+
+#[test]
+fn a_file_of_places_that_cannot_be_meant_is_a_fault_that_names_the_line() {
+    let told = |text: &str| -> Vec<String> {
+        let mut config =
+            config(&SOUND.replacen("publishers", "geo.file = 'geo.csv'\npublishers", 1));
+        config.texts.insert("geo.csv".into(), Ok(text.to_owned()));
+        let faults = RoutingSnapshot::compile(config, 1).err().unwrap_or_default();
+        faults.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(told("# ours\nprefix,state,time_zone\n614,OH,America/New_York\n"), [""; 0]);
+    let faults = told("prefix,state,time_zone\n614,OH,Ohio\n\n61,OH,America/New_York\n");
+    assert_eq!(
+        faults,
+        [
+            "geo.file = geo.csv: line 2: `614,OH,Ohio` says `Ohio`, which is no known time zone; write an IANA name such as America/New_York, or nothing",
+            "geo.file = geo.csv: line 4: `61,OH,America/New_York` begins with no prefix; write an area code such as 614, or with its exchange, such as 614555",
+        ]
+    );
+    // One fault, not one for each line.
+    assert_eq!(told("614,OH,America/New_York\n740,OH,America/New_York\n").len(), 1);
+    assert_eq!(
+        told("# nothing\n"),
+        ["geo.file = geo.csv: is empty; begin with prefix,state,time_zone, or leave the file out"]
+    );
 }
 
 /// With everything a call may come to.

@@ -8,7 +8,9 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use smol_str::SmolStr;
 
-use super::FilterValue;
+use crate::routing::geo::Basis;
+
+use super::{Confidence, FilterValue};
 
 /// What a call's tags must say: every entry must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,12 @@ pub struct FilterConfig {
     /// `fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_missing: Option<OnMissing>,
+    /// How a place (`geo.…`) has to be known at least. Default: by the area code of the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_basis: Option<Basis>,
+    /// How surely a place (`geo.…`) has to be known, 0 to 0.95. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_confidence: Option<Confidence>,
 }
 
 /// How a tag is compared. Text compares exactly, unless `ignore_case` is set. Numbers are decimal,

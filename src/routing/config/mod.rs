@@ -42,6 +42,7 @@ pub struct RoutingConfig {
     pub trunks: Vec<TrunkCapsConfig>,
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,
+    pub geo: GeoConfig,
     /// What stands in [`RoutingConfig::files`], or why it cannot be read. Whoever has read the
     /// configuration reads them too.
     #[serde(skip)]
@@ -51,8 +52,20 @@ pub struct RoutingConfig {
 impl RoutingConfig {
     /// The files that the configuration names.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.sets.iter().filter_map(|set| set.file.as_deref())
+        let of_sets = self.sets.iter().filter_map(|set| set.file.as_deref());
+        of_sets.chain(self.geo.file.as_deref())
     }
+}
+
+/// Where numbers are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GeoConfig {
+    /// Comma-separated values with the columns `prefix` (area code, or area code and exchange),
+    /// `state`, `time_zone` and, if wanted, `zip` and `country`, named in the first line. They go
+    /// before what is built in. A relative path starts at the working directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 /// Something in the configuration that cannot be carried out.

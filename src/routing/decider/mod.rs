@@ -12,6 +12,7 @@ use super::decision::{
 };
 use super::duplicate::{Duplicate, Way};
 use super::eligibility::Eligibility;
+use super::facts::Facts;
 use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::request::{RouteRequest, SessionReading, UsageReader};
@@ -101,9 +102,9 @@ fn route<U: UsageReader + ?Sized>(
     };
     let mut eligibility = Eligibility {
         at: request.at,
-        tags,
         campaign: &campaign.id,
         calls: known.calls,
+        facts: Facts::new(tags, request.caller, &snapshot.geo),
         usage,
         windows,
         caps: [&campaign.caps, &owner.publisher.caps, snapshot.trunk_caps(&request.trunk)],
@@ -300,6 +301,7 @@ fn not_there(target: &Target, is_tried: bool) -> Step {
         reason,
         have: Some(SmolStr::new_static("down")),
         want: None,
+        ground: None,
     }
 }
 
@@ -320,6 +322,7 @@ fn place(target: &Target, campaign: &Campaign, planned: usize) -> Step {
         reason,
         have: None,
         want: reason.map(|_| format_smolstr!("at most {max} targets")),
+        ground: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! A rule about a tag that is not there does not hold, with `not` neither, unless its `on_missing`
 //! says otherwise; the same is true of a tag that cannot be compared, such as a word with a number.
+//! What is known with less certainty than a rule demands does not hold either.
 
 mod operator;
 mod wildcard;
@@ -11,8 +12,9 @@ use smol_str::{SmolStr, format_smolstr};
 
 use crate::reason::Reason;
 
-use super::config::{ConfigFault, FilterConfig, FilterOp, FiltersConfig, OnMissing};
-use super::request::Tags;
+use super::config::{Confidence, ConfigFault, FilterConfig, FilterOp, FiltersConfig, OnMissing};
+use super::facts::{DERIVED, Facts};
+use super::geo::Basis;
 use super::set::Sets;
 
 use operator::{Flaw, Test, shown};
@@ -37,6 +39,8 @@ pub struct Filter {
     test: Test,
     negated: bool,
     passes_missing: bool,
+    min_basis: Basis,
+    min_confidence: Confidence,
 }
 
 /// Why a group does not hold.
@@ -49,11 +53,13 @@ pub struct Miss<'a> {
     pub want: SmolStr,
 }
 
-/// How a tag compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a tag compares, from what holds on to what is farthest from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
     Yes,
     No,
+    /// It is known, but not as surely as the rule demands.
+    Unsure,
     Missing,
 }
 
@@ -95,21 +101,21 @@ impl Filters {
 
 impl Group {
     /// The first rule that holds, or why none does.
-    pub fn check(&self, tags: &Tags) -> Result<&Filter, Miss<'_>> {
-        let mut closest = None;
+    pub fn check(&self, facts: &Facts<'_>) -> Result<&Filter, Miss<'_>> {
+        let mut closest: Option<(Answer, &Filter)> = None;
         for filter in &self.rules {
-            match (filter.check(tags), closest) {
-                (Answer::Yes, _) => return Ok(filter),
-                (Answer::No, None | Some((Answer::Missing, _))) => {
-                    closest = Some((Answer::No, filter));
+            match filter.check(facts) {
+                Answer::Yes => return Ok(filter),
+                answer if closest.is_none_or(|(known, _)| answer < known) => {
+                    closest = Some((answer, filter));
                 }
-                (Answer::Missing, None) => closest = Some((Answer::Missing, filter)),
-                (Answer::No | Answer::Missing, Some(_)) => {}
+                Answer::No | Answer::Unsure | Answer::Missing => {}
             }
         }
         let (answer, filter) = closest.expect("a group has a rule");
         let reason = match answer {
             Answer::Missing => Reason::FilterMissingTag,
+            Answer::Unsure => Reason::FilterBasis,
             Answer::Yes | Answer::No => Reason::FilterMismatch,
         };
         let want = match &self.rules[..] {
@@ -130,6 +136,7 @@ impl Filter {
             return Err(Flaw::new("tag", "names no tag", "write a tag such as geo.state"));
         }
         let test = Test::compile(config, sets)?;
+        config.check_certainty()?;
         let of_the_op = matches!(config.op, FilterOp::Ne | FilterOp::NotIn);
         Ok(Self {
             tag: config.tag.clone(),
@@ -137,32 +144,59 @@ impl Filter {
             test,
             negated: config.not != of_the_op,
             passes_missing: config.on_missing == Some(OnMissing::Pass),
+            min_basis: config.min_basis.unwrap_or(Basis::Npa),
+            min_confidence: config.min_confidence.unwrap_or(Confidence(0)),
         })
     }
 
-    pub fn check(&self, tags: &Tags) -> Answer {
-        let holds = match (tags.get(&self.tag), &self.test) {
-            (Some(have), test) => test.holds(have).is_some_and(|holds| holds != self.negated),
-            // Whether it is there is all that is asked.
-            (None, Test::Present) => self.negated,
-            (None, _) => self.passes_missing,
+    pub fn check(&self, facts: &Facts<'_>) -> Answer {
+        let Some(fact) = facts.get(&self.tag) else {
+            // Of `required`, whether it is there is all that is asked.
+            let is_asked = self.test == Test::Present;
+            let holds = if is_asked { self.negated } else { self.passes_missing };
+            return if holds { Answer::Yes } else { Answer::Missing };
         };
-        match tags.contains_key(&self.tag) {
-            _ if holds => Answer::Yes,
-            true => Answer::No,
-            false => Answer::Missing,
+        if fact.basis < self.min_basis || fact.basis.confidence() < self.min_confidence {
+            return Answer::Unsure;
+        }
+        match self.test.holds(fact.value) {
+            Some(holds) if holds != self.negated => Answer::Yes,
+            Some(_) | None => Answer::No,
         }
     }
 }
 
 impl FilterConfig {
+    /// What is declared is as sure as can be.
+    fn check_certainty(&self) -> Result<(), Flaw> {
+        let is_derived = self.tag.strip_prefix("geo.").is_some_and(|name| DERIVED.contains(&name));
+        let given = [
+            ("min_basis", self.min_basis.is_some()),
+            ("min_confidence", self.min_confidence.is_some()),
+        ];
+        if let Some((field, _)) = given.into_iter().find(|(_, is_given)| *is_given && !is_derived) {
+            let problem = format!("has no meaning for `{}`, which can only be declared", self.tag);
+            return Err(Flaw::new(field, problem, "leave it out"));
+        }
+        if self.min_confidence.is_some_and(|it| it > Basis::Declared.confidence()) {
+            let most = Basis::Declared.confidence().0;
+            let problem = "is more than anything is known with, so that no call could pass";
+            let remedy = format!("write 0.{most} or less");
+            return Err(Flaw::new("min_confidence", problem, remedy));
+        }
+        Ok(())
+    }
+
     fn in_words(&self) -> SmolStr {
         let not = if self.not { "not " } else { "" };
         let op = self.op.name();
         let value = self.value.as_ref().map(|value| format!(" {}", shown(value)));
         let case = if self.ignore_case { " in any case" } else { "" };
         let missing = if self.on_missing == Some(OnMissing::Pass) { ", or missing" } else { "" };
-        format_smolstr!("{not}{op}{}{case}{missing}", value.unwrap_or_default())
+        let basis = self.min_basis.map(|basis| format!(", known by {} or better", basis.name()));
+        let sure = self.min_confidence.map(|sure| format!(", {sure} sure"));
+        let (basis, sure) = (basis.unwrap_or_default(), sure.unwrap_or_default());
+        format_smolstr!("{not}{op}{}{case}{basis}{sure}{missing}", value.unwrap_or_default())
     }
 
     /// What stands in one of its fields.
@@ -174,6 +208,8 @@ impl FilterConfig {
                 Some(OnMissing::Pass) => "pass".to_owned(),
                 Some(OnMissing::Fail) | None => "fail".to_owned(),
             },
+            "min_basis" => self.min_basis.map(Basis::name).unwrap_or_default().to_owned(),
+            "min_confidence" => self.min_confidence.unwrap_or_default().to_string(),
             _ => "true".to_owned(),
         }
     }

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::routing::config::SetKind;
+use crate::routing::geo::Geo;
+use crate::routing::request::Tags;
 use crate::routing::set::ValueSet;
 
 /// The tag `t` of every rule here.
@@ -39,10 +41,10 @@ fn each_operator_compares_as_it_says() {
     ];
     for (rule, holds, fails) in cases {
         let filter = compile(rule).unwrap();
-        assert_eq!(filter.check(&tag(holds)), Answer::Yes, "{rule} {holds}");
-        assert_eq!(filter.check(&Tags::new()), Answer::Missing, "{rule}");
+        assert_eq!(answer(&filter, &tag(holds)), Answer::Yes, "{rule} {holds}");
+        assert_eq!(answer(&filter, &Tags::new()), Answer::Missing, "{rule}");
         if !rule.contains("required") {
-            assert_eq!(filter.check(&tag(fails)), Answer::No, "{rule} {fails}");
+            assert_eq!(answer(&filter, &tag(fails)), Answer::No, "{rule} {fails}");
         }
     }
 }
@@ -59,13 +61,13 @@ fn not_turns_a_comparison_round_but_not_a_tag_that_cannot_be_compared() {
         (r#"op = "gt", value = 5, not = true"#, "5", "2026-03-17"),
     ] {
         let filter = compile(rule).unwrap();
-        assert_eq!(filter.check(&tag(holds)), Answer::Yes, "{rule} {holds}");
-        assert_eq!(filter.check(&tag(fails)), Answer::No, "{rule} {fails}");
-        assert_eq!(filter.check(&Tags::new()), Answer::Missing, "{rule}");
+        assert_eq!(answer(&filter, &tag(holds)), Answer::Yes, "{rule} {holds}");
+        assert_eq!(answer(&filter, &tag(fails)), Answer::No, "{rule} {fails}");
+        assert_eq!(answer(&filter, &Tags::new()), Answer::Missing, "{rule}");
     }
     let absent = compile(r#"op = "required", not = true"#).unwrap();
-    assert_eq!(absent.check(&Tags::new()), Answer::Yes);
-    assert_eq!(absent.check(&tag("")), Answer::No);
+    assert_eq!(answer(&absent, &Tags::new()), Answer::Yes);
+    assert_eq!(answer(&absent, &tag("")), Answer::No);
 }
 
 #[test]
@@ -79,16 +81,16 @@ fn text_compares_in_any_case_only_if_that_is_said() {
         (r#"op = "match", value = "O*O""#, "Ohio"),
         (r#"op = "regex", value = "^O\\W?H""#, "ohio"),
     ] {
-        assert_eq!(compile(rule).unwrap().check(&tag(holds)), Answer::No, "{rule}");
+        assert_eq!(answer(&compile(rule).unwrap(), &tag(holds)), Answer::No, "{rule}");
         let filter = compile(&format!("{rule}, ignore_case = true")).unwrap();
-        assert_eq!(filter.check(&tag(holds)), Answer::Yes, "{rule}");
+        assert_eq!(answer(&filter, &tag(holds)), Answer::Yes, "{rule}");
     }
 }
 
 #[test]
 fn a_missing_tag_passes_only_where_on_missing_says_so() {
     let check = |rest: &str| {
-        compile(&format!(r#"op = "eq", value = "OH"{rest}"#)).unwrap().check(&Tags::new())
+        answer(&compile(&format!(r#"op = "eq", value = "OH"{rest}"#)).unwrap(), &Tags::new())
     };
     assert_eq!(check(r#", on_missing = "pass""#), Answer::Yes);
     assert_eq!(check(r#", on_missing = "pass", not = true"#), Answer::Yes);
@@ -104,8 +106,8 @@ proptest! {
     ) {
         let rule = RULES[op];
         let tags = if is_there { tag(&value) } else { Tags::new() };
-        let plain = compile(rule).unwrap().check(&tags);
-        let negated = compile(&format!("{rule}, not = true")).unwrap().check(&tags);
+        let plain = answer(&compile(rule).unwrap(), &tags);
+        let negated = answer(&compile(&format!("{rule}, not = true")).unwrap(), &tags);
         if !is_there {
             prop_assert_eq!((plain, negated), (Answer::Missing, Answer::Missing));
         } else if rule.contains("\"gt\"") && value.parse::<crate::money::Money>().is_err() {
@@ -187,17 +189,44 @@ fn a_group_holds_by_one_rule_and_else_names_the_one_that_came_closest() {
         tags.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
     };
 
-    assert_eq!(first.check(&tags(&[("a", "1")])).unwrap().tag, "a");
-    assert_eq!(second.check(&tags(&[("b", "2"), ("c", "1")])).unwrap().tag, "c");
+    let geo = Geo::built_in();
+    let (a, c) = (tags(&[("a", "1")]), tags(&[("b", "2"), ("c", "1")]));
+    assert_eq!(first.check(&Facts::new(&a, None, &geo)).unwrap().tag, "a");
+    assert_eq!(second.check(&Facts::new(&c, None, &geo)).unwrap().tag, "c");
     let told = |group: &Group, has: &[(&str, &str)]| {
         let tags = tags(has);
-        let miss = group.check(&tags).unwrap_err();
+        let facts = Facts::new(&tags, None, &geo);
+        let miss = group.check(&facts).unwrap_err();
         (miss.reason, miss.filter.tag.to_string(), miss.want.to_string())
     };
     let either = "one of: b eq 1; c eq 1".to_owned();
     assert_eq!(told(first, &[]), (Reason::FilterMissingTag, "a".into(), "eq 1".into()));
     assert_eq!(told(second, &[]), (Reason::FilterMissingTag, "b".into(), either.clone()));
     assert_eq!(told(second, &[("c", "2")]), (Reason::FilterMismatch, "c".into(), either));
+}
+
+#[test]
+fn a_rule_may_demand_how_surely_a_place_is_known() {
+    let geo = Geo::built_in();
+    let (declared, nothing) = ([("geo.state".into(), "OH".into())].into(), Tags::new());
+    let columbus = "+16145550163".parse().ok();
+    let exchange_of_pierre = "+16052235016".parse().ok();
+    for (demand, by_ping, by_npa, by_exchange) in [
+        ("", Answer::Yes, Answer::Yes, Answer::No),
+        (", min_basis = \"npa_nxx\"", Answer::Yes, Answer::Unsure, Answer::No),
+        (", min_basis = \"declared\"", Answer::Yes, Answer::Unsure, Answer::Unsure),
+        (", min_confidence = 0.5", Answer::Yes, Answer::Yes, Answer::No),
+        (", min_confidence = 0.55", Answer::Yes, Answer::Unsure, Answer::No),
+        (", min_confidence = 0.61, not = true", Answer::No, Answer::Unsure, Answer::Unsure),
+    ] {
+        let rule = format!(r#"tag = "geo.state", op = "eq", value = "OH"{demand}"#);
+        let filter = compile(&rule).unwrap();
+        assert_eq!(filter.check(&Facts::new(&declared, columbus, &geo)), by_ping, "{demand}");
+        assert_eq!(filter.check(&Facts::new(&nothing, columbus, &geo)), by_npa, "{demand}");
+        let facts = Facts::new(&nothing, exchange_of_pierre, &geo);
+        assert_eq!(filter.check(&facts), by_exchange, "{demand}");
+        assert_eq!(filter.check(&Facts::new(&nothing, None, &geo)), Answer::Missing, "{demand}");
+    }
 }
 
 #[test]
@@ -214,6 +243,11 @@ fn a_rule_is_told_in_words() {
             "not eq OH in any case, or missing",
         ),
         (r#"op = "required""#.into(), "required"),
+        (
+            r#"tag = "geo.zip3", op = "begins_with", value = 43, min_basis = "npa_nxx", min_confidence = 0.6"#
+                .into(),
+            "begins_with 43, known by npa_nxx or better, 0.60 sure",
+        ),
     ] {
         assert_eq!(compile(&rule).unwrap().want, words);
     }
@@ -222,6 +256,10 @@ fn a_rule_is_told_in_words() {
 fn compile(rule: &str) -> Result<Filter, Flaw> {
     let table: toml::Table = toml::from_str(&format!("rule = {{ {} }}", with_tag(rule))).unwrap();
     Filter::compile(&table["rule"].clone().try_into().unwrap(), &sets())
+}
+
+fn answer(filter: &Filter, tags: &Tags) -> Answer {
+    filter.check(&Facts::new(tags, None, &Geo::built_in()))
 }
 
 fn with_tag(rule: &str) -> String {
