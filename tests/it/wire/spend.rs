@@ -118,6 +118,40 @@ fn a_caller_that_never_took_the_target_s_answer_uses_up_no_cap_on_conversions() 
     });
 }
 
+/// The answer waits for the PRACK of a description, which never comes.
+#[test]
+fn a_caller_that_leaves_before_it_could_hear_the_answer_is_connected_and_converted_to_nobody() {
+    let price = r#"targets.alone.conversion={ seconds = 1, revenue = "12.50" }"#;
+    play(&[CAP, price], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let reliable = ["Require: 100rel"];
+        caller.send(with_body(&caller, &stage.invite(), "unheard", &reliable, SDP))?;
+        let invite = target.expect("INVITE")?;
+        target.send(response(&target, &invite, "183 Session Progress", &[], SDP))?;
+        let mut dialog = Dialog::of_caller(&caller.expect("183 INVITE")?)?;
+        target.send(response(&target, &invite, "200 OK", &[], SDP))?;
+        target.expect("ACK")?;
+        std::thread::sleep(Duration::from_millis(1_100));
+        caller.send(dialog.next(&caller, "BYE"))?;
+        let bye = target.expect("BYE")?;
+        target.send(response(&target, &bye, "200 OK", &[], ""))?;
+
+        let call = wait_for("the record", Duration::from_secs(5), || {
+            Ok(api::calls(stage.api)?.into_iter().find(api::Call::is_over))
+        })?;
+        call.audit()?;
+        ensure!(!call.is_answered(), "{call:?}");
+        ensure!(call.outcome.as_deref() == Some("no_answer"), "{call:?}");
+        ensure!(call.attempts[0].result == "abandoned", "{call:?}");
+        let converted = api::metrics(stage.api)?.get("tollbridge_conversions_total").copied();
+        ensure!(converted.unwrap_or(0.0) == 0.0, "{converted:?} conversions");
+        // All of its money is there for the next one.
+        let mut other = stage.udp()?;
+        let next = Call::up(stage, &mut other, &mut target, "next", &[])?;
+        next.end(&mut other, &mut target)
+    });
+}
+
 /// A call that is answered, and sent to its first target by a REFER that comes to nothing.
 fn referred_in_vain(stage: &Stage, caller: &mut Line, call_id: &str) -> Result<Dialog> {
     let invite = stage.invite_to("+18005550100");
