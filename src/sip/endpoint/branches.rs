@@ -13,8 +13,8 @@ use crate::sip::message::{HeaderName, Method, Request, Writer};
 use crate::time::Mono;
 
 use super::Endpoint;
-use super::caller::screen_body;
 use super::requests::{capabilities, reason_of};
+use super::screening::screen_body;
 use super::wire::ALLOW;
 
 impl Endpoint {

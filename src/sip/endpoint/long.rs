@@ -11,8 +11,8 @@ use crate::sip::leg::event::Body;
 use crate::sip::policy::InviteExtras;
 use crate::time::Mono;
 
-use super::caller::Onward;
 use super::counters::{OVER_TCP, TCP_REFUSED};
+use super::inviting::Onward;
 use super::wire::Wire;
 use super::{CallEntry, Endpoint, Output};
 

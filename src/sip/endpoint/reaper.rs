@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use crate::reason::Reason;
 use crate::sip::call;
+use crate::sip::call::report::{Party, Report};
 use crate::sip::ids::CallKey;
+use crate::sip::leg::LegState;
 use crate::time::Mono;
 
-use super::{CallEntry, Endpoint};
+use super::{CallEntry, Endpoint, Side};
 
 /// How often [`super::Input::Sweep`] is to come: longer than a call may owe anything after its end,
 /// which is an unanswered re-INVITE's three minutes and its CANCEL's half.
@@ -42,6 +44,32 @@ impl Endpoint {
                 self.drive(key, call::Input::End(Reason::InternalError), now);
             }
         }
+    }
+
+    /// Takes away a call that should have ended by itself, and tells both sides (spec/sip D16).
+    pub(super) fn reap(&mut self, key: CallKey, now: Mono) {
+        let Some(entry) = self.calls.get_mut(key) else { return };
+        self.wire.counters.reaped += 1;
+        if entry.caller.state == LegState::Early {
+            entry.fail_caller(500, &mut self.wire, now);
+        }
+        if !entry.call.is_ended() {
+            entry.presume_stuck();
+            let reason = Reason::MaxDuration;
+            let (party, status) = (Party::System, reason.status());
+            let ended = Report::Ended { party, reason, status, q850: None };
+            entry.tell(key, ended, &mut self.wire, now);
+        }
+        let why = call::own_reason(Reason::MaxDuration);
+        for side in [Side::Caller, Side::Target] {
+            entry.say_bye(side, Some(why.clone()), key, &mut self.wire, now);
+        }
+        let branches = entry.rare.as_mut().map(|rare| std::mem::take(&mut rare.branches));
+        let ringing = entry.target.take().filter(|leg| leg.state == LegState::Early);
+        for leg in ringing.into_iter().chain(branches.into_iter().flatten()) {
+            self.wire.cancel(leg.invite, Some(why.clone()), now);
+        }
+        drop(self.forget(key));
     }
 }
 

@@ -20,8 +20,8 @@ use crate::sip::message::{HeaderName, Method, Request, Response, Writer};
 use crate::sip::trunk::failure::relayed;
 use crate::time::Mono;
 
-use super::caller::screen_body;
 use super::requests::body_of;
+use super::screening::screen_body;
 use super::transfer::refer_along;
 use super::wire::{ALLOW, Machine, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};

@@ -21,8 +21,8 @@ use crate::sip::message::{HeaderName, Headers, Method, Request, Response, Writer
 use crate::sip::trunk::profile::Support;
 use crate::time::Mono;
 
-use super::caller::screen_body;
 use super::requests::body_of;
+use super::screening::screen_body;
 use super::target::early_dialog;
 use super::wire::{Owner, Wire};
 use super::{CallEntry, Endpoint, Side};

@@ -16,8 +16,8 @@ use crate::sip::transaction::{Outputs as Effects, ServerKey, invite_server, serv
 use crate::sip::trunk::profile::OptionsPolicy;
 use crate::time::{Mono, Wall};
 
-use super::caller::{unknown_in_dialog, unsupported};
 use super::rare::session_part;
+use super::screening::{unknown_in_dialog, unsupported};
 use super::wire::{ALLOW, Machine, Owner, Wire};
 use super::{Endpoint, Origin, Side};
 

@@ -20,9 +20,10 @@ use crate::sip::transaction::InviteHead;
 use crate::sip::trunk::profile::Support;
 use crate::time::Mono;
 
-use super::caller::{LOOP_HEADER, Onward, REAP_AFTER_END};
+use super::inviting::{Onward, REAP_AFTER_END};
 use super::long::Parts;
 use super::requests::body_of;
+use super::screening::LOOP_HEADER;
 use super::wire::{ALLOW, Owner, Wire};
 use super::{CallEntry, Side};
 

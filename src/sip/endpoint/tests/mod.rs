@@ -25,20 +25,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::*;
+use crate::id::CallId;
+use crate::reason::Reason;
 use crate::sip::admission::Caps;
-use crate::sip::call::CallLimits;
-use crate::sip::call::plan::{Attempt, Destination, Manner};
-use crate::sip::call::report::Party;
-use crate::sip::flow::{ListenerId, Transport};
+use crate::sip::call::plan::{Attempt, Destination, Manner, Plan};
+use crate::sip::call::report::{Party, Report};
+use crate::sip::call::{Call, CallLimits};
+use crate::sip::flow::{Flow, ListenerId, Transport};
+use crate::sip::leg::event::LegEvent;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::locate::Failing;
 use crate::sip::locate::probe::Verdict;
 use crate::sip::message::Limits;
+use crate::sip::orphan::{DialogPrint, Farewell};
 use crate::sip::transaction::Timers;
-use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener};
+use crate::sip::trunk::{Carriers, TrunkConfig, TrunkIndex, TrunkListener};
+use crate::time::Wall;
 
 const CARRIER: &str = "192.0.2.1:5060";
 const TARGET: &str = "198.51.100.1:5070";
