@@ -19,6 +19,7 @@ use crate::reason::Reason;
 use crate::sip::leg::event::{Command, LegEvent};
 use crate::time::Mono;
 
+use super::hunt::refusal_reason;
 use super::plan::{Attempt, Handover, Referral};
 use super::report::{AttemptNumber, Means, Party, Report};
 use super::{Call, Failure, Output, Outputs, State};
@@ -168,7 +169,7 @@ impl Call {
         match status {
             Some(200..300) => self.handed_over(attempt, status, Party::System, out),
             Some(failure @ 300..) => {
-                let reason = super::refusal_reason(failure);
+                let reason = refusal_reason(failure);
                 let failure = Failure { status: Some(failure), ..Failure::of(reason) };
                 self.attempt_failed(attempt, failure, now, out);
             }

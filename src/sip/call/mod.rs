@@ -18,6 +18,7 @@
 mod addresses;
 pub mod cause;
 mod handover;
+mod hunt;
 mod parallel;
 pub mod plan;
 pub mod redirect;
@@ -352,62 +353,6 @@ impl Call {
         Some(number)
     }
 
-    fn decided(&mut self, plan: Box<Plan>, now: Mono, out: &mut Outputs) {
-        if !matches!(self.state, State::Deciding { .. }) {
-            return;
-        }
-        self.ring_until = now + plan.ring_budget;
-        self.plan = Some(plan);
-        self.next_attempt(0, now, out);
-    }
-
-    /// Asks for the hold of the attempt after `last`, or ends a hunt that has none.
-    fn next_attempt(&mut self, last: AttemptNumber, now: Mono, out: &mut Outputs) {
-        let attempt = last + 1;
-        if let Some(planned) = self.attempt(attempt)
-            && now < self.ring_until
-        {
-            if self.attempt(attempt + 1).is_some_and(|next| next.manner.beside) {
-                self.ring_side_by_side(attempt, now, out);
-                return;
-            }
-            if let Some(reason) = undialable(planned) {
-                // No hold: what cannot be dialled must not use up a cap.
-                out.push(Output::Report(Report::AttemptStarted { attempt }));
-                self.attempt_failed(attempt, Failure::of(reason), now, out);
-                return;
-            }
-            self.state = State::Holding { attempt, until: now + self.limits.decision };
-            out.push(Output::PlaceHold { attempt });
-            return;
-        }
-        let failure = match self.last_failure.take() {
-            Some(failure) => *failure,
-            None => Failure::of(Reason::NoneEligible),
-        };
-        self.end_unanswered(Party::System, failure, out);
-    }
-
-    fn dial(&mut self, now: Mono, out: &mut Outputs) {
-        let State::Holding { attempt, .. } = self.state else { return };
-        if self.hands_over(attempt, now, out) {
-            return;
-        }
-        out.push(Output::Report(Report::AttemptStarted { attempt }));
-        self.ring(attempt, now, out);
-    }
-
-    fn ring(&mut self, attempt: AttemptNumber, now: Mono, out: &mut Outputs) {
-        let Some(planned) = self.attempt(attempt) else { return };
-        let rings_out = now + planned.ring_timeout;
-        // A caller who was answered hears no ringing that could last too long.
-        let ring_until = if self.taken { rings_out } else { rings_out.min(self.ring_until) };
-        let first_response_by = Some(now + planned.first_response);
-        self.state = State::Dialing { attempt, first_response_by, ring_until, progressed: false };
-        self.told.media = false;
-        out.push(Output::Dial { attempt });
-    }
-
     fn caller(&mut self, event: LegEvent, out: &mut Outputs) {
         match event {
             LegEvent::Cancelled { why, q850 } => {
@@ -463,117 +408,6 @@ impl Call {
         }
     }
 
-    fn target_while_dialing(&mut self, event: LegEvent, now: Mono, out: &mut Outputs) {
-        let budget = self.ring_until;
-        let State::Dialing { attempt, first_response_by, ring_until, progressed } = &mut self.state
-        else {
-            return;
-        };
-        let attempt = *attempt;
-        *first_response_by = None;
-        match event {
-            LegEvent::Trying => {}
-            LegEvent::Progress { status, body } => {
-                if !mem::replace(progressed, true) {
-                    out.push(Output::Report(Report::AttemptProgress { attempt, status }));
-                }
-                let manner = self
-                    .plan
-                    .as_ref()
-                    .and_then(|plan| plan.attempts.get(usize::from(attempt) - 1))
-                    .map(|planned| (planned.manner.progress, planned.manner.leaves_progress));
-                let (rules, leaves_progress) = manner.unwrap_or_default();
-                if !leaves_progress && (status == 183 || body.is_some()) {
-                    *ring_until = budget.max(*ring_until);
-                }
-                let shown = rules.show(status, body.is_some(), &mut self.told);
-                if let Some(shown) = shown.filter(|_| !self.taken) {
-                    let body = body.filter(|_| shown.with_body);
-                    out.push(Output::ToCaller(Command::Progress { status: shown.status, body }));
-                }
-            }
-            LegEvent::Answered { body } => {
-                let Some(ends_at) = self.ends_at(attempt, now) else { return };
-                let until = now + self.limits.answer_wait;
-                self.state = State::Answering { attempt, until, body, ends_at };
-                out.push(Output::Report(Report::Answered { attempt }));
-                out.push(Output::AwaitDurable);
-            }
-            LegEvent::Refused { status, q850, why } => {
-                let reason = refusal_reason(status);
-                let failure = Failure { status: Some(status), reason, q850, why };
-                self.attempt_failed(attempt, failure, now, out);
-            }
-            LegEvent::Redirected { status, contacts } => {
-                self.redirected(attempt, status, contacts, now, out);
-            }
-            LegEvent::Lost { reason } => {
-                self.attempt_failed(attempt, Failure::of(reason), now, out);
-            }
-            LegEvent::HungUp { .. } => {
-                // A BYE in an early dialog: the target refuses (RFC 3261 §15 allows it only to the
-                // caller of a dialog, but it happens).
-                out.push(Output::Abandon { why: None });
-                self.attempt_failed(attempt, Failure::of(Reason::AttemptRejected), now, out);
-            }
-            LegEvent::Confirmed
-            | LegEvent::Cancelled { .. }
-            | LegEvent::ReferAnswered { .. }
-            | LegEvent::Notified { .. } => {}
-        }
-    }
-
-    /// When a call that is answered now must be over.
-    fn ends_at(&self, attempt: AttemptNumber, now: Mono) -> Option<Mono> {
-        let planned = self.attempt(attempt)?;
-        Some(now + planned.max_duration.min(self.limits.max_call))
-    }
-
-    fn attempt_failed(
-        &mut self,
-        attempt: AttemptNumber,
-        failure: Failure,
-        now: Mono,
-        out: &mut Outputs,
-    ) {
-        if self.moves_on_to_next_address(attempt, &failure, now, out) {
-            self.ring(attempt, now, out);
-            return;
-        }
-        self.attempt_over(attempt, &failure, now, out);
-        self.move_on(attempt, failure, now, out);
-    }
-
-    /// After attempt `last`: to the next one, unless this failure ends the hunt.
-    fn move_on(&mut self, last: AttemptNumber, failure: Failure, now: Mono, out: &mut Outputs) {
-        if self.stops(&failure) {
-            self.end_unanswered(Party::Target, failure, out);
-        } else {
-            self.last_failure = Some(Box::new(failure));
-            self.next_attempt(last, now, out);
-        }
-    }
-
-    /// Writes off an attempt; what follows is up to the caller of this.
-    fn attempt_over(
-        &mut self,
-        attempt: AttemptNumber,
-        failure: &Failure,
-        now: Mono,
-        out: &mut Outputs,
-    ) {
-        out.push(Output::Report(failure.report(attempt)));
-        // The attempt has had its end, and must not get another one on the way out.
-        self.state = State::Holding { attempt, until: now };
-    }
-
-    /// Whether no other target may be tried after this failure.
-    fn stops(&self, failure: &Failure) -> bool {
-        failure.status.is_some_and(|status| {
-            self.plan.as_ref().is_none_or(|plan| !plan.advance_on.contains(&status))
-        })
-    }
-
     /// The answer is on disk, or has waited long enough.
     fn relay_answer(&mut self, out: &mut Outputs) {
         self.state = match mem::replace(&mut self.state, State::Ended) {
@@ -600,28 +434,6 @@ impl Failure {
     fn report(&self, attempt: AttemptNumber) -> Report {
         let Self { status, reason, q850, .. } = *self;
         Report::AttemptFailed { attempt, status, q850, reason }
-    }
-}
-
-/// Why an attempt cannot even be begun.
-fn undialable(planned: &plan::Attempt) -> Option<Reason> {
-    if planned.manner.barred {
-        Some(Reason::AttemptBarred)
-    } else if planned.destination.is_none() {
-        Some(Reason::AttemptUnresolved)
-    } else {
-        None
-    }
-}
-
-/// What a target's final status says.
-fn refusal_reason(status: u16) -> Reason {
-    match status {
-        300..400 => Reason::AttemptRedirected,
-        486 | 600 => Reason::AttemptBusy,
-        408 => Reason::AttemptNoAnswer,
-        500..600 => Reason::AttemptCarrierFailed,
-        _ => Reason::AttemptRejected,
     }
 }
 

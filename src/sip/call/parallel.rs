@@ -14,8 +14,9 @@ use std::mem;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::hunt::{refusal_reason, undialable};
 use super::report::{AttemptNumber, Party, Report};
-use super::{Call, Failure, Output, Outputs, State, refusal_reason, undialable};
+use super::{Call, Failure, Output, Outputs, State};
 use crate::reason::Reason;
 use crate::sip::leg::event::{Command, LegEvent};
 use crate::time::Mono;
