@@ -1,0 +1,58 @@
+//! What concerns no single call: what is up, what was announced, the node itself.
+
+use minicbor::{Decode, Encode};
+use smol_str::SmolStr;
+
+use crate::codec;
+use crate::id::{CallId, CampaignId, PingId, PoolId, PublisherId, SessionId};
+use crate::phone::PhoneNumber;
+
+/// Proof of life of every answered call, written every 30 s.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Checkpoint {
+    /// Milliseconds since the answer, per answered call.
+    #[cbor(n(0), with = "codec::elapsed")]
+    pub live: Vec<(CallId, u32)>,
+}
+
+/// A publisher's ping was accepted; durable before it is acknowledged.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct PingAccepted {
+    #[n(0)]
+    pub ping: PingId,
+    #[n(1)]
+    pub session: SessionId,
+    #[n(2)]
+    pub publisher: PublisherId,
+    #[n(3)]
+    pub campaign: CampaignId,
+    #[n(4)]
+    pub caller: Option<PhoneNumber>,
+    /// The pool the number was leased from.
+    #[n(5)]
+    pub pool: Option<PoolId>,
+    #[n(6)]
+    pub number: Option<PhoneNumber>,
+    #[cbor(n(7), with = "codec::tags")]
+    pub tags: Vec<(SmolStr, SmolStr)>,
+    /// Milliseconds since the Unix epoch.
+    #[n(8)]
+    pub expires_at_ms: i64,
+    /// The publisher's own id of the ping, by which a repetition is recognised.
+    #[cbor(n(9), with = "codec::optional_text", has_nil)]
+    pub request_id: Option<SmolStr>,
+}
+
+/// A call used a session up.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct SessionConsumed {
+    #[n(0)]
+    pub session: SessionId,
+}
+
+/// First fact of a process epoch.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct NodeStarted {
+    #[cbor(n(0), with = "codec::text")]
+    pub version: SmolStr,
+}

@@ -1,0 +1,330 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::cdr::fact::{
+    Checkpoint, Confirmed, Dialogs, Ended, Fact, HoldReleased, OrphanClosed, OrphanPolicy, Taken,
+};
+use crate::cdr::record::Outcome;
+use crate::cdr::testing::{Script, call_id};
+use crate::id::HoldId;
+use crate::money::Money;
+
+#[test]
+fn a_converted_call_has_all_its_times_and_its_money() {
+    let record = Script::new().dial(1).ring_at(544).answer_at(4_124).end_at(293_592).record();
+
+    assert_eq!(record.state, CallState::Closed);
+    assert_eq!(record.outcome(), Outcome::Converted);
+    assert_eq!(record.conversion, ConversionState::Settled);
+    assert_eq!((record.revenue, record.payout), (Money(20_000_000), Money(10_000_000)));
+    assert_eq!(record.setup_ms(), Some(4_124));
+    assert_eq!(record.talk_ms, Some(289_468));
+    assert_eq!(record.codec.as_deref(), Some("PCMU/8000"));
+    assert_eq!(record.ended_ms, Some(293_592));
+    assert_eq!(record.converted_ms, Some(4_124 + 90_000));
+    let attempt = record.attempt().unwrap();
+    assert_eq!((attempt.pdd_ms(), attempt.ring_ms()), (Some(537), Some(3_580)));
+    assert_eq!(attempt.result, AttemptResult::Answered);
+    assert_eq!(record.flags, Flags::default());
+}
+
+#[test]
+fn nobody_pays_for_an_answer_that_the_caller_never_took() {
+    let talk = || Script::new().dial(1).answer_at(1_000);
+    let by = |party, reason| Ended { party, reason, status: 200, q850: None, talk_ms: None };
+    let by_target = || by(Party::Target, Reason::TargetHungUp);
+
+    let never_taken = talk().then(181_000, by(Party::System, Reason::MaxDuration)).record();
+    let of_target = talk().then(181_000, by_target()).record();
+    let confirmed = talk().then(2_000, Confirmed::default()).then(181_000, by_target()).record();
+    // Its ACK was lost; its BYE says that it had the answer.
+    let of_caller = talk().end_at(181_000).record();
+
+    assert_eq!((never_taken.revenue, never_taken.payout), (Money::ZERO, Money::ZERO));
+    assert_eq!(of_target.revenue, Money::ZERO);
+    assert_eq!(confirmed.revenue, Money(20_000_000));
+    assert_eq!(of_caller.revenue, Money(20_000_000));
+    assert_eq!(never_taken.conversion, ConversionState::None);
+}
+
+#[test]
+fn a_caller_that_never_heard_the_answer_was_not_connected() {
+    let by = |party, reason, status| Ended { party, reason, status, q850: None, talk_ms: None };
+    for ended in [
+        by(Party::System, Reason::PrackMissing, 500),
+        by(Party::Caller, Reason::CallerHungUp, 487),
+        by(Party::Target, Reason::TargetHungUp, 500),
+    ] {
+        let record =
+            Script::new().dial(1).ring_at(500).answer_at(1_000).then(181_000, ended).record();
+
+        assert_eq!(record.outcome(), Outcome::NoAnswer);
+        assert_eq!((record.answered_ms, record.answered_leg), (None, None));
+        assert_eq!((record.talk_ms, record.ended_ms), (None, Some(181_000)));
+        assert_eq!((record.conversion, record.revenue), (ConversionState::None, Money::ZERO));
+        assert_eq!((record.payout, record.codec.as_deref()), (Money::ZERO, None));
+        let attempt = &record.attempts[0];
+        assert_eq!(attempt.result, AttemptResult::Abandoned);
+        assert_eq!((attempt.status, attempt.settled_ms), (Some(200), Some(1_000)), "it did");
+        assert_eq!(attempt.reason, record.end_reason);
+    }
+}
+
+#[test]
+fn a_call_that_hunts_and_is_abandoned_tells_what_became_of_each_attempt() {
+    let script = Script::new().dial(1).fail_at(30_000, 408, Reason::AttemptNoAnswer);
+    let script = script.dial(2).fail_at(30_210, 503, Reason::AttemptCarrierFailed).dial(3);
+    let record = script.abandon_at(53_217).record();
+
+    assert_eq!(record.outcome(), Outcome::NoAnswer);
+    assert_eq!((record.talk_ms, record.ended_ms), (None, Some(53_217)));
+    let results: Vec<_> =
+        record.attempts.iter().map(|attempt| (attempt.result, attempt.status)).collect();
+    let expected = [
+        (AttemptResult::Failed, Some(408)),
+        (AttemptResult::Failed, Some(503)),
+        (AttemptResult::Abandoned, Some(487)),
+    ];
+    assert_eq!(results, expected);
+}
+
+#[test]
+fn a_step_of_the_wall_clock_changes_no_duration_and_sets_the_flag() {
+    let steady = Script::new().dial(1).answer_at(1_000).end_at(61_000).record();
+    let script = Script::new().dial(1).answer_at(1_000).step_wall(3_600_000).end_at(61_000);
+    let stepped = script.record();
+
+    assert_eq!(stepped.talk_ms, steady.talk_ms);
+    assert!(!steady.flags.contains(Flags::CLOCK_SKEW));
+    assert!(stepped.flags.contains(Flags::CLOCK_SKEW));
+}
+
+#[test]
+fn only_the_first_answer_and_the_first_end_count() {
+    let script = Script::new().dial(1).dial(2).answer_at(1_000);
+    let record = script.clone().end_at(5_000).answer_at(6_000).end_at(9_000).record();
+
+    assert_eq!(record.talk_ms, Some(4_000));
+    assert_eq!(record.rev, script.end_at(5_000).record().rev);
+}
+
+#[test]
+fn applying_the_same_facts_again_changes_nothing() {
+    let script = Script::new().dial(1).ring_at(100).answer_at(1_000).end_at(5_000);
+    let mut record = script.record();
+    let before = record.clone();
+
+    for entry in script.entries() {
+        assert_eq!(apply(&mut record, entry), Applied::Nothing);
+    }
+
+    assert_eq!(record, before);
+}
+
+#[test]
+fn an_orphan_talks_as_long_as_the_policy_says() {
+    let mut record = Script::new().dial(1).answer_at(1_000).record();
+    record.seen_alive(60_000);
+    let restart = Stamp { wall_ms: record.wall(301_000).0, boot_ns: 5 };
+
+    let talk_ms = |policy| orphan_talk_ms(&record, policy, restart);
+
+    assert_eq!(talk_ms(OrphanPolicy::Checkpoint), 60_000);
+    assert_eq!(talk_ms(OrphanPolicy::Zero), 0);
+    assert_eq!(talk_ms(OrphanPolicy::UntilRestart), 300_000);
+}
+
+#[test]
+fn an_orphan_that_converted_was_alive_that_long() {
+    let mut record = Script::new().dial(1).answer_at(1_000).convert_at(91_000).record();
+    record.seen_alive(60_000);
+    let closed = OrphanClosed {
+        talk_ms: orphan_talk_ms(&record, OrphanPolicy::Checkpoint, Stamp::default()),
+        policy: OrphanPolicy::Checkpoint,
+    };
+
+    assert!(close_orphan(&mut record, &closed));
+
+    assert_eq!(record.talk_ms, Some(90_000));
+    assert_eq!(record.ended_ms, Some(91_000));
+    assert_eq!(record.outcome(), Outcome::Converted);
+    assert_eq!(record.end_reason, Some(Reason::NodeRestart));
+}
+
+#[test]
+fn what_is_spoken_is_what_the_answer_says_or_else_the_ack() {
+    let answered = |codec| Answered { leg: 1, dialogs: None, codec };
+    let spoken = |answered, confirmed| {
+        let script = Script::new().dial(1).then(1_000, answered);
+        script.then(1_200, Confirmed { codec: confirmed }).end_at(5_000).record().codec
+    };
+
+    let alaw = || Some("PCMA/8000".into());
+    assert_eq!(spoken(answered(None), alaw()), alaw());
+    assert_eq!(spoken(answered(alaw()), Some("PCMU/8000".into())), alaw());
+}
+
+#[test]
+fn a_call_that_was_handed_over_earns_nothing_here_and_says_what_is_known() {
+    for status in [Some(200), None] {
+        let told = HandedOver { leg: 1, by: Means::Refer, status };
+        let record = Script::new().dial(1).then(900, told).end_at(1_000).record();
+
+        assert_eq!(record.outcome(), Outcome::HandedOver);
+        let handover = record.handover.unwrap();
+        assert_eq!((handover.outcome_known(), handover.status), (status.is_some(), status));
+        assert_eq!(record.attempts[0].result, AttemptResult::HandedOver);
+        assert_eq!(record.attempts[0].settled_ms, Some(900));
+        assert_eq!((record.talk_ms, record.revenue), (None, Money::ZERO));
+    }
+}
+
+#[test]
+fn a_crash_after_the_carrier_took_the_refer_leaves_an_outcome_that_is_not_known() {
+    let referred = || {
+        let referred = Referred { leg: 1, hold: None, buckets: Vec::new() };
+        Script::new().dial(1).then(800, referred)
+    };
+    let record = referred().orphan(0).record();
+
+    assert_eq!(record.outcome(), Outcome::HandedOver);
+    assert_eq!(record.handover.map(|it| it.outcome_known()), Some(false));
+    assert_eq!(record.end_reason, Some(Reason::HandedOver));
+    assert_eq!(record.attempts[0].result, AttemptResult::HandedOver);
+    assert_eq!((record.talk_ms, record.revenue), (None, Money::ZERO));
+
+    let failed = referred().fail_at(900, 503, Reason::AttemptCarrierFailed);
+    assert_eq!(failed.clone().orphan(0).record().handover, None, "it has come back");
+    let bridged = failed.dial(2).answer_at(2_000).end_at(121_000).record();
+    assert_eq!(bridged.outcome(), Outcome::Converted);
+}
+
+#[test]
+fn a_caller_that_was_answered_first_owes_nothing_until_it_is_connected() {
+    let script = || Script::new().then(100, Taken {}).dial(1).answer_at(1_000);
+
+    let refused = script().end_at(121_000).record();
+    assert_eq!((refused.conversion, refused.revenue), (ConversionState::None, Money::ZERO));
+    assert_eq!(refused.payout, Money::ZERO);
+    let connected = script().then(1_200, Confirmed::default()).end_at(121_000).record();
+    assert_eq!(connected.conversion, ConversionState::Settled);
+}
+
+#[test]
+fn a_replacement_of_the_target_is_an_attempt_and_the_money_stays_with_the_first() {
+    let script = Script::new().dial(1).answer_at(1_000).dial(2);
+    let dialogs = Some(Dialogs { caller: 1_000, target: 77 });
+    let moved = Transferred { leg: 2, dialogs };
+    let record = script.then(30_000, moved).end_at(121_000).record();
+
+    assert_eq!(record.dialogs, dialogs, "a BYE after a crash comes from the new one");
+    assert_eq!(record.attempts[1].result, AttemptResult::Answered);
+    assert_eq!((record.answered_leg, record.talk_ms), (Some(1), Some(120_000)));
+    assert_eq!(record.conversion, ConversionState::Settled);
+}
+
+#[test]
+fn a_late_end_corrects_an_orphan() {
+    let script = Script::new().dial(1).answer_at(1_000).orphan(30_000);
+    let orphan = script.record();
+    let corrected = script.end_at(121_000).record();
+
+    assert_eq!((orphan.state, orphan.talk_ms), (CallState::OrphanClosed, Some(30_000)));
+    assert_eq!((corrected.state, corrected.talk_ms), (CallState::Closed, Some(120_000)));
+    assert!(corrected.flags.contains(Flags::ORPHAN_CORRECTED));
+    assert_eq!(corrected.conversion, ConversionState::Settled);
+    assert!(corrected.rev > orphan.rev);
+}
+
+#[test]
+fn a_call_whose_party_was_found_gone_ends_when_that_was_last_heard() {
+    let script = Script::new().dial(1).answer_at(1_000).then(1_200, Confirmed::default());
+    let lost = script.clone().lose_at(333_000, 240_000).record();
+    let early = script.convert_at(91_000).lose_at(333_000, 12_000).record();
+
+    assert_eq!((lost.talk_ms, lost.ended_ms), (Some(240_000), Some(241_000)));
+    assert!(lost.flags.contains(Flags::END_INFERRED));
+    assert_eq!(lost.conversion, ConversionState::Settled);
+    assert_eq!(early.talk_ms, Some(12_000));
+    assert_eq!((early.conversion, early.converted_ms), (ConversionState::None, None));
+    assert_eq!((early.revenue, early.payout), (Money::ZERO, Money::ZERO));
+}
+
+#[test]
+fn the_end_of_an_orphan_is_inferred_until_its_true_end_is_told() {
+    let script = Script::new().dial(1).answer_at(1_000).orphan(30_000);
+
+    assert!(script.record().flags.contains(Flags::END_INFERRED));
+    assert!(!script.end_at(121_000).record().flags.contains(Flags::END_INFERRED));
+}
+
+#[test]
+fn facts_that_do_not_bear_on_billing_raise_no_revision() {
+    let script = Script::new().dial(1).ring_at(100);
+    let hold = HoldId::of(call_id(1), 1, "x");
+    let more = script.clone().then(150, HoldReleased { hold });
+    let more = more.then(160, Checkpoint { live: vec![] });
+
+    assert_eq!(more.record().rev, script.record().rev);
+}
+
+#[test]
+fn a_call_whose_admission_is_lost_is_flagged_and_still_counts() {
+    let entries = Script::new().dial(1).answer_at(1_000).end_at(100_000).entries().to_vec();
+    let mut record = CallRecord::begin(call_id(1), &entries[3]);
+
+    for entry in &entries[3..] {
+        apply(&mut record, entry);
+    }
+
+    assert!(record.flags.contains(Flags::INCOMPLETE));
+    assert_eq!(record.talk_ms, Some(99_000));
+}
+
+proptest! {
+    /// I4, for every prefix of every order of facts, also of absurd ones.
+    #[test]
+    fn any_prefix_gives_a_record_that_adds_up(
+        steps in proptest::collection::vec((0_usize..9, 0_u64..100_000), 0..20),
+    ) {
+        let mut script = Script::new();
+        let mut at = 0;
+        for (step, after_ms) in steps {
+            at += after_ms;
+            script = match step {
+                0 | 1 => script.dial(u16::try_from(at % 4).unwrap()),
+                2 => script.ring_at(at),
+                3 => script.fail_at(at, 486, Reason::AttemptBusy),
+                4 => script.answer_at(at),
+                5 => script.convert_at(at),
+                6 => script.end_at(at),
+                7 => script.lose_at(at, after_ms),
+                _ => script.orphan(at),
+            };
+            let record = script.record();
+            prop_assert_eq!(
+                record.talk_ms.is_some(),
+                record.answered_ms.is_some() && record.state != CallState::Open
+            );
+            if let (Some(answered), Some(talk)) = (record.answered_ms, record.talk_ms) {
+                prop_assert_eq!(record.ended_ms, Some(answered + talk));
+            }
+            prop_assert!(record.payout <= record.revenue);
+            let mut bytes = Vec::new();
+            minicbor::encode(&record, &mut bytes).unwrap();
+            prop_assert_eq!(minicbor::decode::<CallRecord>(&bytes).unwrap(), record);
+        }
+    }
+}
+
+#[test]
+fn a_fact_of_another_kind_of_thing_is_of_no_consequence() {
+    let mut record = Script::new().record();
+    let at = Stamp::default();
+    let entry = Entry {
+        lsn: Lsn { epoch: 1, seq: 99 },
+        fact: Fact::of_node(at, Checkpoint { live: vec![] }),
+    };
+
+    assert_eq!(apply(&mut record, &entry), Applied::Nothing);
+}
