@@ -212,6 +212,27 @@ fn after_a_fault_of_ours_a_call_ends_on_both_sides_and_no_other_does() {
     assert_eq!(rig.endpoint.take_counters().panics, 1);
 }
 
+/// By the status is known whether anybody owes anything for it.
+#[test]
+fn a_call_that_has_to_be_dropped_ends_as_its_caller_heard() {
+    let mut rig = Rig::new();
+    rig.connected();
+    rig.invite("b");
+    let calls: Vec<_> = rig.endpoint.calls.keys().collect();
+    for call in calls {
+        let mut out = vec![];
+        rig.endpoint.abandon(call, rig.now, &mut out);
+        rig.take(out);
+    }
+
+    let status = |report: &Report| {
+        let Report::Ended { status, .. } = report else { return None };
+        Some(*status)
+    };
+    let told: Vec<_> = rig.reports().iter().filter_map(status).collect();
+    assert_eq!(told, [200, 500], "the one that was up, and the one that rang");
+}
+
 #[test]
 fn after_a_fault_of_ours_an_unanswered_call_still_gets_its_final_response() {
     let mut rig = Rig::new();
