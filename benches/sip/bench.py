@@ -67,10 +67,18 @@ class Server:
         return None
 
     def start(self, memory=False):
+        """Returns when it is ready; one that does not get there is ended."""
+        self.redis = self.process = None
+        try:
+            self.launch(memory)
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self, memory):
         shutil.rmtree(WORK / "data", ignore_errors=True)
         shutil.rmtree(WORK / "kamailio-cdr", ignore_errors=True)
         (WORK / "kamailio-cdr").mkdir()
-        self.redis = None
         if self.uses_redis:
             self.redis = spawn("redis", LOAD_CORE, [
                 "redis-server", "--port", str(REDIS), "--bind", "127.0.0.1", "--save", "",
@@ -85,9 +93,9 @@ class Server:
         """Whatever must be there before the first call."""
 
     def stop(self):
-        end(self.process)
-        if self.redis:
-            end(self.redis)
+        for process in (self.process, self.redis):
+            if process:
+                end(process)
 
     def cpu(self):
         """CPU seconds so far: of the server, of its Redis."""

@@ -28,6 +28,7 @@ from bench import Failure, Load, Probe, Tollbridge, WORK, median, percentile, wa
 
 # Shares of a core are given and taken in slices as short as the kernel allows to be useful.
 PERIOD_US = 10_000
+GROUPS = Path("/sys/fs/cgroup")
 
 # --- overload --------------------------------------------------------------------------------
 
@@ -117,13 +118,19 @@ class Limited(Tollbridge):
         self.percent = percent
 
     def start(self, memory=False):
-        super().start(memory)
+        # First: where no group can be had, nothing is started.
         self.group = Share(self.percent)
+        super().start(memory)
+
+    def launch(self, memory):
+        super().launch(memory)
         self.group.add(self.process.pid)
 
     def stop(self):
-        super().stop()
-        self.group.close()
+        try:
+            super().stop()
+        finally:
+            self.group.close()
 
 
 class Share:
@@ -131,22 +138,29 @@ class Share:
 
     def __init__(self, percent):
         quota = PERIOD_US * percent // 100
-        one, two = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
+        one, two = GROUPS / "cpu", GROUPS
+        if (one / "cpu.cfs_quota_us").exists() or (one / "tasks").exists():
+            self.path = one / "tollbridge-bench"
+            limits = {"cpu.cfs_period_us": f"{PERIOD_US}", "cpu.cfs_quota_us": f"{quota}"}
+        else:
+            self.path = two / "tollbridge-bench"
+            limits = {"cpu.max": f"{quota} {PERIOD_US}"}
         try:
-            if (one / "cpu.cfs_quota_us").exists() or (one / "tasks").exists():
-                self.path = one / "tollbridge-bench"
-                self.path.mkdir(exist_ok=True)
-                (self.path / "cpu.cfs_period_us").write_text(f"{PERIOD_US}")
-                (self.path / "cpu.cfs_quota_us").write_text(f"{quota}")
-            else:
-                self.path = two / "tollbridge-bench"
-                self.path.mkdir(exist_ok=True)
-                (self.path / "cpu.max").write_text(f"{quota} {PERIOD_US}")
+            self.path.mkdir(exist_ok=True)
+            for name, limit in limits.items():
+                self.write(name, limit)
         except OSError as error:
+            self.close()
             raise Failure(f"a share of a core needs a control group of one's own: {error}") from None
 
     def add(self, pid):
-        (self.path / "cgroup.procs").write_text(f"{pid}")
+        try:
+            self.write("cgroup.procs", f"{pid}")
+        except OSError as error:
+            raise Failure(f"the server cannot be given its share of a core: {error}") from None
+
+    def write(self, name, text):
+        (self.path / name).write_text(text)
 
     def close(self):
         with contextlib.suppress(OSError):

@@ -11,8 +11,9 @@ use utoipa::ToSchema;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{ObjectBuilder, Type};
 
+use super::HangUpError;
 use super::auth::KeyId;
-use super::error::{Code, Place, Problem};
+use super::error::{Code, Place, Problem, RETRY_SOON_S};
 use super::openapi::faults;
 use super::page::{CallPage, Cursors};
 use super::query::{Parameters, malformed};
@@ -142,7 +143,7 @@ pub(super) struct HangUp {
     status: &'static str,
 }
 
-faults!(HangUpFaults: PathMalformed, CallNotLive);
+faults!(HangUpFaults: PathMalformed, CallNotLive, CallNotTold);
 
 /// End a call
 ///
@@ -162,11 +163,16 @@ pub(super) async fn hang_up(
     axum::Extension(key): axum::Extension<KeyId>,
     Id(id): Id<CallId>,
 ) -> Result<(StatusCode, Json<HangUp>), Problem> {
-    if !api.services.live.hang_up(id) {
-        return Err(Code::CallNotLive.into());
+    let asked = api.services.live.hang_up(id);
+    if asked != Err(HangUpError::NotUp) {
+        // One that may not have been told ends all the same if it was.
+        tracing::info!(call_id = %id, key_id = %key.0, "an operator ends a call");
     }
-    tracing::info!(call_id = %id, key_id = %key.0, "an operator ends a call");
-    Ok((StatusCode::ACCEPTED, Json(HangUp { call_id: id, status: "ending" })))
+    match asked {
+        Ok(()) => Ok((StatusCode::ACCEPTED, Json(HangUp { call_id: id, status: "ending" }))),
+        Err(HangUpError::NotUp) => Err(Code::CallNotLive.into()),
+        Err(HangUpError::Busy) => Err(Problem::from(Code::CallNotTold).retry_after(RETRY_SOON_S)),
+    }
 }
 
 impl Api {

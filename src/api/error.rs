@@ -11,7 +11,7 @@ use crate::cdr::store::StoreError;
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// When to ask again where nothing better is known.
-const RETRY_SOON_S: u32 = 1;
+pub(super) const RETRY_SOON_S: u32 = 1;
 
 macro_rules! codes {
     ($($variant:ident = $code:literal, $status:ident, $text:literal;)*) => {
@@ -65,6 +65,8 @@ codes! {
         "send the body with `Content-Type: application/json`";
     CallNotFound = "call.not_found", NOT_FOUND, "no call has this id";
     CallNotLive = "call.not_live", NOT_FOUND, "no call with this id is up";
+    CallNotTold = "call.not_told", SERVICE_UNAVAILABLE,
+        "the server is behind its work, and the call may not have been told; ask again";
     DecisionNotFound = "call.no_decision", NOT_FOUND,
         "no routing decision is on record for this call";
     PingNotFound = "ping.not_found", NOT_FOUND, "no live session was opened by a ping with this id";

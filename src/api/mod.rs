@@ -65,9 +65,21 @@ pub trait LiveCalls: Send + Sync {
     fn find(&self, call: CallId) -> Option<Arc<CallRecord>>;
 
     /// Asks for the end of a call, with
-    /// [`HungUpByOperator`](crate::reason::Reason::HungUpByOperator); does not wait for it. False
-    /// if the call is not up.
-    fn hang_up(&self, call: CallId) -> bool;
+    /// [`HungUpByOperator`](crate::reason::Reason::HungUpByOperator); does not wait for it.
+    ///
+    /// # Errors
+    /// The call is not up, or may not have been told. Asking twice does no harm.
+    fn hang_up(&self, call: CallId) -> Result<(), HangUpError>;
+}
+
+/// Why the end of a call could not be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HangUpError {
+    #[error("the call is not up")]
+    NotUp,
+    /// Whoever has the call may have no room for one more task.
+    #[error("the call may not have been told")]
+    Busy,
 }
 
 /// Where pings go.

@@ -12,9 +12,9 @@ use super::{Failure, logging};
 pub(crate) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
     let mut faults = Faults::default();
     faults.keep(logging::filter(config))?;
-    let compiled = faults.keep(server::compile(config, 1))?;
+    let compiled = faults.keep(server::compile_and_load(config, 1))?;
     faults.none()?;
-    let Compiled { routing, trunks, .. } =
+    let (Compiled { routing, trunks, .. }, _) =
         compiled.expect("what is not compiled has told its faults");
     let counts = [
         count(trunks.iter().len(), "trunk"),

@@ -8,14 +8,13 @@ use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::flow::ListenerId;
 use crate::sip::message::Uri;
 use crate::sip::policy::{TargetConfig, Targets};
-use crate::sip::transport::TlsSettings;
 use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
 
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
 use super::legs::TargetLegs;
 use super::settings::transport;
-use super::tls::TlsPlan;
+use super::tls::{TlsFiles, TlsPlan};
 
 /// What each part of the server needs of the configuration.
 pub struct Compiled {
@@ -26,15 +25,32 @@ pub struct Compiled {
     pub targets: Targets,
     pub dialing: Dialing,
     pub tls: TlsPlan,
-    /// The files that `tls` names, as they are now.
-    pub tls_files: TlsSettings,
 }
 
-/// Compiles the configuration and reads the files it names.
+/// Compiles the configuration. The files that TLS needs are not read.
 ///
 /// # Errors
 /// All faults found, each once and with its place in the file.
 pub fn compile(config: &Config, revision: u64) -> Result<Compiled, StartError> {
+    compile_with(config, revision, |_| Ok(())).map(|(compiled, ())| compiled)
+}
+
+/// The same, and reads the files that TLS needs. That takes a while.
+///
+/// # Errors
+/// All faults found in either, each once and with its place in the file.
+pub fn compile_and_load(
+    config: &Config,
+    revision: u64,
+) -> Result<(Compiled, TlsFiles), StartError> {
+    compile_with(config, revision, |tls| tls.load(config))
+}
+
+fn compile_with<T>(
+    config: &Config,
+    revision: u64,
+    load: impl FnOnce(&TlsPlan) -> Result<T, StartError>,
+) -> Result<(Compiled, T), StartError> {
     let mut faults = Faults::default();
     let carriers = carriers(&config.settings)?;
     let trunks = faults.keep(trunks(config, &carriers))?;
@@ -50,21 +66,21 @@ pub fn compile(config: &Config, revision: u64) -> Result<Compiled, StartError> {
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
         tls = faults.keep(TlsPlan::new(config, trunks, routing))?;
     }
-    let mut tls_files = None;
+    let mut loaded = None;
     if let Some(tls) = &tls {
-        tls_files = faults.keep(tls.load(config))?;
+        loaded = faults.keep(load(tls))?;
     }
     faults.none()?;
     let part = "a part that is not there has told its faults";
-    Ok(Compiled {
+    let compiled = Compiled {
         routing: routing.expect(part),
         trunks: trunks.expect(part),
         legs: legs.expect(part),
         targets: targets.expect(part),
         dialing: dialing.expect(part),
         tls: tls.expect(part),
-        tls_files: tls_files.expect(part),
-    })
+    };
+    Ok((compiled, loaded.expect(part)))
 }
 
 /// The files that routing names, as they are now.

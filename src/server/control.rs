@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics::{counter, histogram};
 
-use crate::api::{Health, Intake, LiveCalls, PingError, PingIntake, Services};
+use crate::api::{HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Services};
 use crate::cdr::fact::{Fact, PingAccepted};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Pressure};
@@ -108,13 +108,13 @@ impl LiveCalls for Control {
         self.live.find(call)
     }
 
-    fn hang_up(&self, call: CallId) -> bool {
+    fn hang_up(&self, call: CallId) -> Result<(), HangUpError> {
         if self.live.find(call).is_none() {
-            return false;
+            return Err(HangUpError::NotUp);
         }
         // Whose call it is only its shard knows; the others do not find it.
-        let told = self.shards.iter().filter(|shard| shard.post(Mail::HangUp { call })).count();
-        told == self.shards.len()
+        let is_told = Mailbox::tell_all(&self.shards, || Mail::HangUp { call });
+        if is_told { Ok(()) } else { Err(HangUpError::Busy) }
     }
 }
 

@@ -29,6 +29,11 @@ impl HostsFile {
         Self { path: path.into(), known: Mutex::default() }
     }
 
+    /// Who asks next, reads the file as it is then.
+    pub(super) async fn forget(&self) {
+        *self.known.lock().await = None;
+    }
+
     /// `None`: the file does not know the name.
     pub(super) async fn answer(&self, question: &Question, now: Mono) -> Option<Answer> {
         let host = match question.kind {
@@ -83,7 +88,7 @@ mod tests {
     use crate::sip::locate::Records;
 
     #[tokio::test]
-    async fn the_file_is_read_once_a_minute_however_many_names_are_asked_for() {
+    async fn the_file_is_read_once_a_minute_however_many_names_are_asked_for_or_once_forgotten() {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("hosts");
         let file = HostsFile::new(&path);
@@ -101,10 +106,14 @@ mod tests {
         std::fs::write(&path, "192.0.2.2 buyer.example other.example\n").unwrap();
         assert_eq!(ask("buyer.example", 59).await, at("192.0.2.1"));
         assert_eq!(ask("other.example", 59).await, None);
-        assert_eq!(ask("buyer.example", 60).await, at("192.0.2.2"));
-        assert_eq!(ask("other.example", 60).await, at("192.0.2.2"));
+        file.forget().await;
+        assert_eq!(ask("other.example", 59).await, at("192.0.2.2"));
+        std::fs::write(&path, "192.0.2.3 buyer.example other.example\n").unwrap();
+        assert_eq!(ask("buyer.example", 118).await, at("192.0.2.2"));
+        assert_eq!(ask("buyer.example", 119).await, at("192.0.2.3"));
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(ask("buyer.example", 120).await, None);
+        assert_eq!(ask("buyer.example", 178).await, at("192.0.2.3"));
+        assert_eq!(ask("buyer.example", 179).await, None);
     }
 
     #[tokio::test]

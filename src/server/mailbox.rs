@@ -69,6 +69,13 @@ impl Mailbox {
         self.letters.try_send(mail).is_ok()
     }
 
+    /// Tells all of them. `false` if one had no room; the others know then. A shard that has ended
+    /// needs no letter.
+    pub fn tell_all(shards: &[Self], mail: impl Fn() -> Mail) -> bool {
+        let untold = |shard: &&Self| !shard.post(mail()) && !shard.letters.is_closed();
+        shards.iter().filter(untold).count() == 0
+    }
+
     /// Waits for room: for what nobody would send again. A shard that has ended needs no letter.
     pub async fn deliver(&self, mail: Mail) {
         let _ended = self.letters.send(mail).await;
@@ -123,5 +130,25 @@ mod tests {
 
         drop(mail);
         mailbox.deliver(Mail::Stop).await;
+    }
+
+    #[test]
+    fn not_all_are_told_if_one_has_no_room_but_one_that_has_ended_needs_none() {
+        let ((full, mut first), (other, mut second)) = (Mailbox::new(), Mailbox::new());
+        let both = [full, other];
+        while both[0].post(Mail::Durable) {}
+
+        assert!(!Mailbox::tell_all(&both, || Mail::Drain));
+        assert!(matches!(second.try_recv(), Ok(Mail::Drain)), "it has room");
+
+        while first.try_recv().is_ok() {}
+        assert!(Mailbox::tell_all(&both, || Mail::Drain));
+        assert!(matches!(
+            (first.try_recv(), second.try_recv()),
+            (Ok(Mail::Drain), Ok(Mail::Drain))
+        ));
+
+        drop(second);
+        assert!(Mailbox::tell_all(&both, || Mail::Drain));
     }
 }

@@ -125,7 +125,10 @@ fn describe() {
     describe_counter!(TLS_HANDSHAKES, "TLS handshakes, by our side of them and result");
     describe_counter!(TLS_UNVERIFIED, "TLS connections to peers that are not verified");
     describe_gauge!(TLS_UNVERIFIED_PEERS, "Peers that are configured not to be verified");
-    describe_gauge!(TLS_EXPIRY, "Until a certificate of ours ends; negative once it has");
+    describe_gauge!(
+        TLS_EXPIRY,
+        "Until a certificate of ours ends; negative once it has, NaN if it is configured no more"
+    );
     describe_counter!(TLS_RELOADS, "Times TLS files changed, by whether they could be used");
     describe_counter!(DNS_LOOKUPS, "Names looked up, by result");
     describe_gauge!(DNS_UNANSWERED, "Questions to DNS whose last answer was none");

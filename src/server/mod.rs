@@ -82,7 +82,7 @@ use standing::Standing;
 use tls::TlsInForce;
 use upkeep::{sweep, upkeep, watch_memory};
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, compile, compile_and_load};
 pub use error::{Faults, StartError};
 pub use reload::Reloader;
 
@@ -116,8 +116,8 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let settings = config.settings.clone();
         let prometheus = metrics::install();
-        let Compiled { routing: snapshot, trunks, legs, targets, dialing, tls, tls_files } =
-            compile(&config, 1)?;
+        let (compiled, tls_files) = compile_and_load(&config, 1)?;
+        let Compiled { routing: snapshot, trunks, legs, targets, dialing, tls } = compiled;
         let parties = Arc::new(tls.parties().clone());
         let (trunks, legs) = (Arc::new(trunks), Arc::new(legs));
         let (targets, dialing) = (Arc::new(targets), Arc::new(dialing));

@@ -6,6 +6,7 @@
 //! of the process are what its sockets and files were opened with, and cannot change.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use metrics::counter;
@@ -28,8 +29,8 @@ use super::mailbox::{Mail, Mailbox};
 use super::metrics::RELOADS;
 use super::resolver::Resolver;
 use super::sources::Sources;
-use super::tls::{TlsInForce, TlsParties};
-use super::{Compiled, compile};
+use super::tls::{TlsFiles, TlsInForce, TlsParties};
+use super::{Compiled, compile_and_load};
 
 /// Everything that a new configuration reaches.
 pub struct Reloader {
@@ -50,6 +51,26 @@ pub(super) struct Running {
     pub(super) revision: u64,
     pub(super) trunks: Arc<Trunks>,
     pub(super) target_limits: Arc<TargetLimits>,
+}
+
+/// A configuration that can be put in force, but for the numbers its trunks and peers have here.
+struct Coming {
+    config: Config,
+    compiled: Compiled,
+    tls_files: TlsFiles,
+}
+
+impl Coming {
+    /// Reads it from where the one before came from.
+    fn read(before: &Config, revision: u64) -> Result<Self, StartError> {
+        let config = before.read_again()?;
+        let mut faults = Faults::default();
+        faults.keep(config.changed_settings(before))?;
+        let compiled = faults.keep(compile_and_load(&config, revision))?;
+        faults.none()?;
+        let (compiled, tls_files) = compiled.expect("what is not compiled has told its faults");
+        Ok(Self { config, compiled, tls_files })
+    }
 }
 
 /// What a shard needs of a new configuration.
@@ -90,20 +111,18 @@ impl Reloader {
     }
 
     async fn replace(&self, running: &mut Running) -> Result<(), StartError> {
-        let config = running.config.read_again()?;
-        let revision = running.revision + 1;
-        let mut faults = Faults::default();
-        faults.keep(config.changed_settings(&running.config))?;
-        let compiled = faults.keep(compile(&config, revision))?;
-        faults.none()?;
-        let Compiled { routing, trunks, legs, targets, dialing, tls, .. } =
-            compiled.expect("what is not compiled has told its faults");
+        let (before, revision) = (running.config.clone(), running.revision + 1);
+        // Files are read, and certificates checked: other tasks of this thread must not wait for it.
+        let coming = tokio::task::spawn_blocking(move || Coming::read(&before, revision)).await;
+        let coming = coming.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
+        let Coming { config, compiled, tls_files } = coming?;
+        let Compiled { routing, trunks, legs, targets, dialing, tls } = compiled;
         let ids: Vec<TrunkId> = trunks.iter().map(|(_, trunk)| trunk.id.clone()).collect();
         let trunks = Arc::new(trunks.following(&running.trunks));
         let places: BTreeMap<&TrunkId, TrunkIndex> =
             trunks.iter().map(|(index, trunk)| (&trunk.id, index)).collect();
         let place = |TrunkIndex(position)| places[&ids[usize::from(position)]];
-        let tls = self.tls.follow(&config, tls, place).await?;
+        let tls = self.tls.follow(&config, tls, tls_files, place).await?;
         let parties = Arc::new(tls.parties().clone());
         let target_limits = Arc::new(TargetLimits::following(&targets, &running.target_limits));
         let agreed = Agreed {
@@ -117,15 +136,16 @@ impl Reloader {
         let wanted = Wanted::of(&routing, &agreed.dialing, &trunks);
         self.resolver.prepare(&wanted).await;
 
-        // Nothing fails from here on. A shard knows a trunk before a message is said to be of it.
-        self.resolver.configure(wanted);
-        let looked_back = self.deciding.history();
-        self.deciding.configure(routing);
-        self.limits.configure(&trunks);
+        // Nothing fails from here on. A shard is told of a target before a call is routed to it, and
+        // of a trunk before a message is said to be of it.
         self.tls.replace(tls).await;
+        self.resolver.configure(wanted);
         for shard in &self.shards {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
+        let looked_back = self.deciding.history();
+        self.deciding.configure(routing);
+        self.limits.configure(&trunks);
         self.sources.configure(Arc::clone(&trunks), parties);
         *running = Running { config, revision, trunks, target_limits };
         if self.deciding.history() > looked_back

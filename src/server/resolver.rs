@@ -86,6 +86,8 @@ impl Resolver {
     /// Looks up what is not known yet of a configuration that is to come in force, while the one
     /// that is goes on. Returns when all is known, or has been waited for long enough.
     pub(super) async fn prepare(&self, coming: &Wanted) {
+        // Whoever edits both files, edits the hosts first.
+        self.client.hosts.forget().await;
         {
             let mut state = self.state.lock();
             let both = state.wanted.services.union(&coming.services).cloned();
@@ -347,4 +349,45 @@ pub(super) fn read(kind: Kind, answers: &[Record]) -> Answer {
 
 fn text(bytes: &[u8]) -> SmolStr {
     String::from_utf8_lossy(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::sip::flow::Transport;
+
+    #[tokio::test]
+    async fn a_new_configuration_is_looked_up_in_the_hosts_file_as_it_is_by_then() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("hosts");
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // Nobody answers what the file does not know.
+        let settings = DnsSettings {
+            servers: vec![here],
+            timeout: Duration::from_millis(10),
+            attempts: 1,
+            ..DnsSettings::default()
+        };
+        let mut resolver = Resolver::new(&settings, Speaks::new([(Transport::Udp, here)]));
+        resolver.client.hosts = HostsFile::new(&path);
+        let resolver = Arc::new(resolver);
+        let (_running, ended) = watch::channel(false);
+        tokio::spawn(Arc::clone(&resolver).run(ended));
+        let look_up = async |names: &[&str]| {
+            let services = names.iter().map(|name| Service::host(name)).collect();
+            let wanted = Wanted { services, ..Wanted::default() };
+            resolver.prepare(&wanted).await;
+            resolver.configure(wanted);
+            let known = resolver.addresses.load();
+            names.iter().map(|name| known.of_name(name)).collect::<Vec<_>>()
+        };
+        let at = |last| Some(IpAddr::from([192, 0, 2, last]));
+
+        std::fs::write(&path, "192.0.2.1 old.example\n").unwrap();
+        assert_eq!(look_up(&["old.example"]).await, [at(1)]);
+        std::fs::write(&path, "192.0.2.1 old.example\n192.0.2.2 new.example\n").unwrap();
+        assert_eq!(look_up(&["old.example", "new.example"]).await, [at(1), at(2)]);
+    }
 }

@@ -45,15 +45,25 @@ impl Sources {
     pub fn origin(&self, flow: &Flow, message: &[u8]) -> Option<Origin> {
         let (listener, transport, ip) = (flow.listener, flow.transport, flow.peer.ip());
         let trunks = self.trunks.load();
-        let trunk = match transport {
-            // Found at the handshake.
-            Transport::Tls => flow.tls.and_then(|peer| self.parties.load().trunk(peer)),
-            Transport::Udp | Transport::Tcp => trunks.identify(listener, transport, ip),
+        let (trunk, was_trunk) = match (transport, flow.tls) {
+            // Found at the handshake. One that is no trunk any more keeps the calls it has, and so
+            // its connection a voice in them: no number is ever given to somebody else.
+            (Transport::Tls, Some(peer)) => {
+                let parties = self.parties.load();
+                (parties.trunk(peer), parties.knew(peer))
+            }
+            (Transport::Tls, None) => (None, false),
+            (Transport::Udp | Transport::Tcp, _) => {
+                (trunks.identify(listener, transport, ip), false)
+            }
         };
         if let Some(trunk) = trunk {
             return Some(Origin::Trunk(trunk));
         }
-        if self.addresses.load().is_target(ip) || trunks.knew(listener, transport, ip) {
+        let is_peer = was_trunk
+            || self.addresses.load().is_target(ip)
+            || trunks.knew(listener, transport, ip);
+        if is_peer {
             return Some(Origin::Peer);
         }
         has_own_call_id(message).then_some(Origin::Stranger)
@@ -85,7 +95,47 @@ impl Sources {
         let trunk: Option<TrunkIndex> = by_name().or_else(by_address);
         match trunk {
             Some(trunk) => Some(self.parties.load().peer_of(trunk)),
-            None => self.addresses.load().is_target(ip).then_some(None),
+            // Whose network was a trunk's may connect again for the calls that it has.
+            None => {
+                let is_peer = self.addresses.load().is_target(ip)
+                    || trunks.knew(listener, Transport::Tls, ip);
+                is_peer.then_some(None)
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sip::trunk::{Carriers, TrunkListener};
+
+    #[test]
+    fn a_network_that_was_a_trunks_may_connect_over_tls_for_its_calls_and_opens_none() {
+        let listener = TrunkListener {
+            id: ListenerId(0),
+            transport: Transport::Tls,
+            name: "tls:203.0.113.1:5061".into(),
+        };
+        let trunks = |network: &str| {
+            let trunk = json!([{ "id": network, "inbound": { "cidrs": [network] } }]);
+            let configs: Vec<_> = serde_json::from_value(trunk).unwrap();
+            let listeners = std::slice::from_ref(&listener);
+            Trunks::compile(&configs, listeners, &Carriers::built_in()).unwrap()
+        };
+        let before = trunks("192.0.2.1/32");
+        let now = Arc::new(trunks("192.0.2.2/32").following(&before));
+        let sources = Sources::new(now, Arc::default(), vec![Transport::Tls], Arc::default());
+        let met = |ip: &str| {
+            let peer = std::net::SocketAddr::new(ip.parse().unwrap(), 5061);
+            let shown = sources.tls_peer(listener.id, peer.ip(), &[])?;
+            let flow = Flow { tls: shown, ..Flow::new(listener.id, Transport::Tls, peer) };
+            Some(sources.origin(&flow, b"INVITE sip:a SIP/2.0\r\nCall-ID: b\r\n\r\n"))
+        };
+
+        assert_eq!(met("192.0.2.1"), Some(Some(Origin::Peer)));
+        assert_eq!(met("192.0.2.9"), None);
     }
 }

@@ -325,7 +325,7 @@ fn what_was_not_decided_or_cannot_be_read_is_not_explained() {
 }
 
 #[test]
-fn only_a_call_that_is_up_is_ended() {
+fn only_a_call_that_is_up_is_ended_and_one_that_cannot_be_told_is_no_unknown_one() {
     let fixture = with_stored(1);
     let live = Arc::new(record(call_id(7), &answered()));
     fixture.world.state.lock().live.insert(call_id(7), live);
@@ -341,6 +341,12 @@ fn only_a_call_that_is_up_is_ended() {
     assert_eq!(answer.json(), expected);
     assert_eq!(hang_up(0).problem(), refused_whole(404, "call.not_live"));
     assert_eq!(fixture.world.state.lock().hung_up, [call_id(7)]);
+
+    fixture.world.breaks(Broken::Behind);
+    let answer = hang_up(7);
+    assert_eq!(answer.problem(), refused_whole(503, "call.not_told"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(hang_up(0).problem(), refused_whole(404, "call.not_live"));
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::super::{Configuration, Health, Intake, LiveCalls, PingError, PingIntake, Reload};
+use super::super::{
+    Configuration, HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Reload,
+};
 use super::CALLER;
 use crate::cdr::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed, Converted,
@@ -84,6 +86,8 @@ pub(super) enum Broken {
     Stuck,
     /// The metrics panic.
     Metrics,
+    /// Calls hear nothing.
+    Behind,
 }
 
 pub(super) struct World {
@@ -136,7 +140,9 @@ impl World {
                 row: "cal_1".into(),
                 detail: "not CBOR".into(),
             }),
-            Some(Broken::Journal | Broken::Stuck | Broken::Metrics) | None => Ok(()),
+            Some(Broken::Journal | Broken::Stuck | Broken::Metrics | Broken::Behind) | None => {
+                Ok(())
+            }
         }
     }
 }
@@ -150,11 +156,16 @@ impl LiveCalls for World {
         self.state.lock().live.get(&call).cloned()
     }
 
-    fn hang_up(&self, call: CallId) -> bool {
+    fn hang_up(&self, call: CallId) -> Result<(), HangUpError> {
         let mut state = self.state.lock();
-        let up = state.live.contains_key(&call);
-        state.hung_up.extend(up.then_some(call));
-        up
+        if !state.live.contains_key(&call) {
+            return Err(HangUpError::NotUp);
+        }
+        if state.broken == Some(Broken::Behind) {
+            return Err(HangUpError::Busy);
+        }
+        state.hung_up.push(call);
+        Ok(())
     }
 }
 
@@ -201,7 +212,7 @@ impl PingIntake for World {
                     reason: "the journal's disk is nearly full".into(),
                     retry_after_s: 30,
                 }),
-                Some(Broken::Database | Broken::Row | Broken::Metrics) | None => {
+                Some(Broken::Database | Broken::Row | Broken::Metrics | Broken::Behind) | None => {
                     let n = {
                         let mut state = self.state.lock();
                         state.pings += 1;

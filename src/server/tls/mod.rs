@@ -2,7 +2,7 @@
 
 mod force;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::sip::dialog::transport_of;
 use crate::sip::flow::{ListenerId, TlsPeer, Transport};
 use crate::sip::message::Uri;
 use crate::sip::transport::{
-    CertificateFiles, ClientAuth, FileSpec, PeerCheck, PeerSpec, Pin, Stranger, TlsFault,
+    CertificateFiles, ClientAuth, FileSpec, PeerCheck, PeerSpec, Pin, Stamp, Stranger, TlsFault,
     TlsSettings, TlsSpec, TlsVersion,
 };
 use crate::sip::trunk::profile::{CarrierTransport, OutboundTls};
@@ -53,6 +53,8 @@ pub struct TlsParties {
     trunks: BTreeMap<TlsPeer, TrunkIndex>,
     peers: BTreeMap<TrunkIndex, TlsPeer>,
     targets: BTreeMap<TargetId, TlsPeer>,
+    /// Who was a trunk under an earlier configuration, and is none by that number now.
+    former: BTreeSet<TlsPeer>,
 }
 
 impl TlsParties {
@@ -63,6 +65,12 @@ impl TlsParties {
 
     pub fn trunk(&self, peer: TlsPeer) -> Option<TrunkIndex> {
         self.trunks.get(&peer).copied()
+    }
+
+    /// Whether it was a trunk when its connection was made, and is none any more: it takes no new
+    /// calls, and its old ones go on.
+    pub fn knew(&self, peer: TlsPeer) -> bool {
+        self.former.contains(&peer)
     }
 
     /// What a trunk is called on the connections it opens.
@@ -115,14 +123,14 @@ impl TlsPlan {
         Ok(Self { spec, parties, settings, known })
     }
 
-    /// This plan in a process that had `before`: a peer that is as it was keeps its number and with
-    /// it its connections, all others get new ones. `place` tells the index of a trunk there. `None`
-    /// once there have been more peers than can be numbered.
+    /// This plan in a process that had `before`, and the numbers its peers have there: a peer that is
+    /// as it was keeps its number and with it its connections, all others get new ones. `place` tells
+    /// the index of a trunk there. `None` once there have been more peers than can be numbered.
     pub(super) fn following(
         self,
         before: &Self,
         place: impl Fn(TrunkIndex) -> TrunkIndex,
-    ) -> Option<Self> {
+    ) -> Option<(Self, BTreeMap<TlsPeer, TlsPeer>)> {
         let mut known = before.known.clone();
         let (mut numbers, mut peers) = (BTreeMap::new(), BTreeMap::new());
         for (number, spec) in self.spec.peers {
@@ -141,14 +149,19 @@ impl TlsPlan {
             peer_of.into_iter().map(|(trunk, peer)| (place(trunk), numbers[&peer])).collect();
         let targets = targets.into_iter().map(|(id, peer)| (id, numbers[&peer])).collect();
         // A connection that was made before is still the trunk's if its names are.
-        let of_trunks = (0..).map(TlsPeer).zip(&known).filter_map(|(peer, it)| {
-            let trunk = it.trunk?;
-            (peers[peer_of.get(&trunk)?].names == it.spec.names).then_some((peer, trunk))
-        });
-        let trunks = of_trunks.collect();
-        let parties = TlsParties { trunks, peers: peer_of, targets };
+        let (mut trunks, mut former) = (BTreeMap::new(), BTreeSet::new());
+        for (peer, it) in (0..).map(TlsPeer).zip(&known) {
+            let Some(trunk) = it.trunk else { continue };
+            let names = peer_of.get(&trunk).map(|now| &peers[now].names);
+            if names == Some(&it.spec.names) {
+                trunks.insert(peer, trunk);
+            } else {
+                former.insert(peer);
+            }
+        }
+        let parties = TlsParties { trunks, peers: peer_of, targets, former };
         let spec = TlsSpec { peers, ..self.spec };
-        Some(Self { spec, parties, known, ..self })
+        Some((Self { spec, parties, known, ..self }, numbers))
     }
 
     pub fn parties(&self) -> &TlsParties {
@@ -159,8 +172,8 @@ impl TlsPlan {
     ///
     /// # Errors
     /// All that is wrong with them.
-    pub fn load(&self, config: &Config) -> Result<TlsSettings, StartError> {
-        TlsSettings::load(&self.spec).map_err(|faults| {
+    pub fn load(&self, config: &Config) -> Result<TlsFiles, StartError> {
+        TlsFiles::load(&self.spec).map_err(|faults| {
             let told = |it: TlsFault| (it.field, it.value, it.problem, it.remedy.to_owned());
             config.faults(faults.into_iter().map(told)).into()
         })
@@ -178,6 +191,21 @@ impl TlsPlan {
                  set verify = true, or pin its key"
             );
         }
+    }
+}
+
+/// What the files of a plan held when they were read.
+#[derive(Debug)]
+pub struct TlsFiles {
+    /// Taken before they were read: one that changed meanwhile has another now.
+    stamp: Stamp,
+    settings: TlsSettings,
+}
+
+impl TlsFiles {
+    fn load(spec: &TlsSpec) -> Result<Self, Vec<TlsFault>> {
+        let stamp = spec.stamp();
+        Ok(Self { stamp, settings: TlsSettings::load(spec)? })
     }
 }
 
@@ -446,7 +474,7 @@ mod tests {
         let same = |trunk: TrunkIndex| trunk;
 
         let moved = target("a", "other");
-        let second = plan(&format!("{c}{moved}{b}")).unwrap().following(&first, same).unwrap();
+        let second = plan(&format!("{c}{moved}{b}")).unwrap().following(&first, same).unwrap().0;
         let of = |plan: &TlsPlan, id: &str| plan.parties().target(&id.into()).map(|it| it.0);
         assert_eq!((of(&first, "a"), of(&first, "b")), (Some(1), Some(2)));
         assert_eq!(of(&second, "b"), Some(2));
@@ -454,7 +482,7 @@ mod tests {
         let needed: Vec<u16> = second.spec.peers.keys().map(|peer| peer.0).collect();
         assert_eq!(needed, [0, 2, 3, 4], "nobody asks for the files of the others");
 
-        let third = plan(&format!("{a}{b}")).unwrap().following(&second, same).unwrap();
+        let third = plan(&format!("{a}{b}")).unwrap().following(&second, same).unwrap().0;
         assert_eq!((of(&third, "a"), of(&third, "c")), (Some(1), None), "as at the start");
         assert_eq!(third.parties().peer_of(TrunkIndex(0)), Some(TlsPeer(0)));
     }
@@ -479,7 +507,7 @@ mod tests {
         let place = |TrunkIndex(index)| TrunkIndex(1 - index);
         let follow = |name: &str, more: &str| {
             let text = named("new", "new.example", "") + &named("t", name, more);
-            trunk(&text).following(&before, place).unwrap()
+            trunk(&text).following(&before, place).unwrap().0
         };
         let (old, t) = (TlsPeer(0), TrunkIndex(0));
 
@@ -492,8 +520,15 @@ mod tests {
         let now = called_otherwise.parties().peer_of(t);
         assert_eq!((now, called_otherwise.parties().trunk(old)), (Some(TlsPeer(2)), Some(t)));
 
+        assert!(!called_otherwise.parties().knew(old));
+
         let other_names = follow("b.example", "");
         assert_eq!(other_names.parties().trunk(old), None);
+        assert!(other_names.parties().knew(old), "its calls go on");
+        let gone = trunk(&named("new", "new.example", "")).following(&before, |_| TrunkIndex(1));
+        let gone = gone.unwrap().0;
+        assert_eq!((gone.parties().trunk(old), gone.parties().knew(old)), (None, true));
+        assert!(!gone.parties().knew(TlsPeer(1)), "that is the new one");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub use tcp::{
     CloseCause, Frame, Framer, FramingError, FramingLimits, Keepalive, PeerCheck, SendError,
     SourceCheck, Stranger, Tcp, TcpEvent, TcpOptions, TcpSink,
 };
+#[cfg(test)]
+pub(crate) use tls::authority;
 pub use tls::{
     CertificateFiles, ClientAuth, FileSpec, OwnCertificate, PeerSpec, Pin, Stamp, TlsFault,
     TlsSettings, TlsSpec, TlsVersion,

@@ -14,7 +14,7 @@ use rustls::{
 
 use super::guard::{config, write};
 use super::peer::{Line, SDP, request, response, with_body};
-use super::{Call, Setup, Stage, play_with};
+use super::{Call, STRANGERS, Setup, Stage, play_with};
 use crate::support::authority::{Authority, Issued};
 use crate::support::{api, http, ports, wait_for};
 
@@ -245,12 +245,6 @@ fn whom_tls_is_spoken_with_and_how_changes_without_a_restart_and_calls_go_on() {
     let vouches = format!("sip.tls.client_ca_file={}", world.authority.file.display());
     world.play(&[TO_TLS, "sip.tls.client_auth=optional", &vouches], |stage, world| {
         let text = config(stage)?;
-        let reload = |text: &str| {
-            write(stage, text)?;
-            let reply = http::post(stage.api, "/v1/config:reload", "")?;
-            ensure!(reply.status == 200, "{} {}", reply.status, reply.body);
-            Ok(())
-        };
         let mut caller = stage.udp()?;
         caller.send(with_body(&caller, &stage.invite(), "before", &[], SDP))?;
         let mut target = world.called()?;
@@ -261,20 +255,18 @@ fn whom_tls_is_spoken_with_and_how_changes_without_a_restart_and_calls_go_on() {
         let at = text.find("id = \"alone\"").context("a target")?;
         let (others, alone) = text.split_at(at);
         let pin = "0".repeat(64);
-        let alone = alone.replacen(dial, &format!("{dial}, tls = {{ pins = [\"{pin}\"] }}"), 1);
+        let with = |tls: &str| alone.replacen(dial, &format!("{dial}, tls = {{ {tls} }}"), 1);
+        let (pinned, unverified) = (with(&format!("pins = [\"{pin}\"]")), with("verify = false"));
         let named = "[[trunks]]\nid = \"named\"\n\
                      inbound = { tls_san = [\"sip:carrier.example\"], transports = [\"tls\"] }\n";
         let others = others.replacen("[[trunks]]", &format!("{named}\n[[trunks]]"), 1);
-        reload(&format!("{others}{alone}"))?;
+        reload(stage, &format!("{others}{pinned}"))?;
 
         let known = world.authority.issue(&["sip:carrier.example"]);
         let mut carrier = world.line(stage.tls, Some(&known))?;
         carrier.send(with_body(&carrier, &stage.invite(), "pinned", &[], SDP))?;
         ensure!(world.called().is_err(), "a key that is not wanted was believed");
-        let refused = carrier.expect("500 INVITE")?;
-        let to = format!("To: {}", refused.header("To").unwrap_or_default());
-        let ack = stage.invite().replace("INVITE", "ACK");
-        carrier.send(request(&carrier, &ack, "pinned", &[&to]))?;
+        confirm(stage, &mut carrier, "500 INVITE", "pinned")?;
         let record = wait_for("its record", Duration::from_secs(3), || {
             let calls: serde_json::Value = http::get(stage.api, "/v1/calls?trunk=named")?.json()?;
             Ok(calls["calls"].get(0).cloned())
@@ -286,9 +278,68 @@ fn whom_tls_is_spoken_with_and_how_changes_without_a_restart_and_calls_go_on() {
         let bye = caller.expect("BYE")?;
         caller.send(response(&caller, &bye, "200 OK", &[], ""))?;
 
+        // Where less is asked of it, it is called on another connection.
+        reload(stage, &format!("{others}{unverified}"))?;
+        caller.send(with_body(&caller, &stage.invite(), "unverified", &[], SDP))?;
+        let mut other = world.called()?;
+        Call::answered(&mut caller, &mut other)?.end(&mut caller, &mut other)?;
+
         // As at the start, it is called on the connection of the start.
-        reload(&text)?;
+        reload(stage, &text)?;
         Call::up(stage, &mut caller, &mut target, "after", &[])?.end(&mut caller, &mut target)?;
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_trunk_of_a_certificate_that_is_taken_out_ends_the_calls_it_has_and_begins_none() {
+    let world = World::new();
+    let vouches = format!("sip.tls.client_ca_file={}", world.authority.file.display());
+    // At the address of this machine's parties there is no trunk, nor any other target.
+    let elsewhere = format!("targets.alone.dial.uri=sip:127.0.0.2:{}", world.port);
+    let more = ["sip.tls.client_auth=optional", &vouches, &elsewhere];
+    let set: Vec<&str> = STRANGERS.into_iter().chain(more).collect();
+    world.play(&set, |stage, world| {
+        let without = config(stage)?;
+        let with = |name: &str| {
+            let inbound = format!("{{ tls_san = [\"sip:{name}\"], transports = [\"tls\"] }}");
+            format!("{without}\n[[trunks]]\nid = \"named\"\ninbound = {inbound}\n")
+        };
+        let known = world.authority.issue(&["sip:carrier.example"]);
+        reload(stage, &with("carrier.example"))?;
+        let mut carrier = world.line(stage.tls, Some(&known))?;
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), world.port))?;
+        let mut target = Line::udp(socket, stage.sip)?;
+        for (id, after) in [("removed", without.clone()), ("renamed", with("else.example"))] {
+            reload(stage, &with("carrier.example"))?;
+            let mut up = Call::up(stage, &mut carrier, &mut target, id, &[])?;
+            let early = format!("{id}-early");
+            carrier.send(with_body(&carrier, &stage.invite(), &early, &[], SDP))?;
+            let offered = target.expect("INVITE")?;
+            target.send(response(&target, &offered, "180 Ringing", &[], ""))?;
+            carrier.expect("180 INVITE")?;
+
+            reload(stage, &after)?;
+            let cancel = stage.invite().replace("INVITE", "CANCEL");
+            carrier.send(request(&carrier, &cancel, &early, &[]))?;
+            carrier.expect("200 CANCEL").context(id)?;
+            let cancel = target.expect("CANCEL")?;
+            target.send(response(&target, &cancel, "200 OK", &[], ""))?;
+            target.send(response(&target, &offered, "487 Request Terminated", &[], ""))?;
+            target.expect("ACK")?;
+            confirm(stage, &mut carrier, "487 INVITE", &early)?;
+
+            let fresh = format!("{id}-fresh");
+            carrier.send(with_body(&carrier, &stage.invite(), &fresh, &[], SDP))?;
+            confirm(stage, &mut carrier, "403 INVITE", &fresh)?;
+            // In TLS 1.3 the client is refused only after it has done its part.
+            if let Ok(mut again) = world.line(stage.tls, Some(&known)) {
+                again.expect_end()?;
+            }
+            carrier.send(up.caller.next(&carrier, "OPTIONS"))?;
+            carrier.expect("200 OPTIONS").context(id)?;
+            up.end(&mut carrier, &mut target)?;
+        }
         stage.is_clean()
     });
 }
@@ -311,6 +362,22 @@ fn what_is_not_tls_is_closed_and_the_server_goes_on() {
         line.expect("200 OPTIONS")?;
         stage.is_well("well")
     });
+}
+
+/// Puts this configuration in force.
+fn reload(stage: &Stage, text: &str) -> Result<()> {
+    write(stage, text)?;
+    let reply = http::post(stage.api, "/v1/config:reload", "")?;
+    ensure!(reply.status == 200, "{} {}", reply.status, reply.body);
+    Ok(())
+}
+
+/// The caller hears that its INVITE failed, and says so.
+fn confirm(stage: &Stage, caller: &mut Line, kind: &str, call_id: &str) -> Result<()> {
+    let refused = caller.expect(kind)?;
+    let to = format!("To: {}", refused.header("To").unwrap_or_default());
+    let ack = stage.invite().replace("INVITE", "ACK");
+    caller.send(request(caller, &ack, call_id, &[&to]))
 }
 
 /// Sends the calls of the campaign with one target to the TLS listener of the test.

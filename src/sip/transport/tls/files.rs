@@ -1,7 +1,8 @@
 //! Reading PEM files, and everything that is wrong with them.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -22,18 +23,22 @@ pub(super) struct Files {
     faults: Vec<TlsFault>,
 }
 
-/// What files look like from outside.
+/// What files look like from outside, whatever each is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp(Vec<Option<[i64; 4]>>);
+pub struct Stamp(BTreeMap<PathBuf, Option<[i64; 4]>>);
 
 impl Stamp {
     pub(super) fn of(paths: impl Iterator<Item = PathBuf>) -> Self {
-        let look = |path: PathBuf| {
+        let look = |path: &Path| {
             let about = std::fs::metadata(path).ok()?;
             let bits = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
             Some([about.mtime(), about.mtime_nsec(), bits(about.ino()), bits(about.size())])
         };
-        Self(paths.map(look).collect())
+        let looked = paths.map(|path| {
+            let seen = look(&path);
+            (path, seen)
+        });
+        Self(looked.collect())
     }
 }
 

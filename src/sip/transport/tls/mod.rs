@@ -10,6 +10,9 @@
 //!                                        └─► peers[TlsPeer]: names, roots, pins, certificate
 //! ```
 
+#[cfg(test)]
+#[path = "../../../../tests/it/support/authority.rs"]
+pub(crate) mod authority;
 mod certificate;
 mod client;
 mod files;
@@ -190,6 +193,14 @@ impl TlsSettings {
             (true, Some(peers)) => Ok(Self { server, peers, anyone, certificates }),
             _ => Err(faults),
         }
+    }
+
+    /// The same with other numbers for the peers; `number` gives no two the same.
+    #[must_use]
+    pub fn renumbered(mut self, number: impl Fn(TlsPeer) -> TlsPeer) -> Self {
+        let peers = self.peers.into_iter().map(|(peer, config)| (number(peer), config));
+        self.peers = peers.collect();
+        self
     }
 
     /// These, and for peers that are not among them what there was before: calls to them go on.

@@ -19,12 +19,9 @@ use super::super::steer::Steering;
 use super::super::tcp::{
     CloseCause, PeerCheck, SendError, Stranger, Tcp, TcpEvent, TcpOptions, TcpSink,
 };
+use super::authority::{Authority, Issued};
 use super::*;
 use crate::sip::flow::{Flow, ListenerId, Transport};
-use authority::{Authority, Issued};
-
-#[path = "../../../../tests/it/support/authority.rs"]
-mod authority;
 
 #[tokio::test]
 async fn messages_pass_in_both_directions_and_answers_take_the_same_connection() {
