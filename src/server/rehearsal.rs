@@ -1,7 +1,6 @@
 //! A process without sockets, threads and a clock of its own, for whoever turns it by hand: the
 //! simulator. It is started as a server is, and made of the same parts.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -20,6 +19,7 @@ use crate::config::{Config, Settings};
 use crate::routing::RoutingSnapshot;
 use crate::sip::endpoint::{Endpoint, Input};
 use crate::sip::ids::IdSource;
+use crate::sip::locate::directory::Located;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::Trunks;
 use crate::time::Mono;
@@ -88,15 +88,15 @@ pub enum RehearsalError {
 }
 
 impl Blueprint {
-    /// Names in targets' addresses are not looked up.
+    /// Names are not looked up: they lead where `located` says.
     ///
     /// # Errors
     /// All faults of the configuration.
-    pub fn new(config: &Config) -> Result<Self, StartError> {
+    pub fn new(config: &Config, located: Located) -> Result<Self, StartError> {
         let Compiled { routing: snapshot, trunks, legs, targets, dialing, .. } =
             compile(config, 1)?;
         let wanted = Wanted::of(&snapshot, &dialing, &trunks);
-        let addresses = Addresses::new(&wanted.literals, BTreeMap::new());
+        let addresses = Addresses::new(&wanted.literals, located);
         Ok(Self {
             settings: config.settings.clone(),
             snapshot,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::sip::message::Method;
 use fastrand::Rng;
 
+use super::moves::{Elsewhere, Referral};
+
 /// How a party behaves once its INVITE, sent or received, is there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Habits {
@@ -46,6 +48,10 @@ pub(crate) struct Habits {
     /// What the caller's INVITE, or a target's answer to one that knows session timers, says of the
     /// session (RFC 4028): header lines.
     pub(crate) session: &'static str,
+    /// What a target names in a 3xx, with tenths of preference; nothing: its own Contact.
+    pub(crate) elsewhere: Vec<(Elsewhere, Option<u8>)>,
+    /// What a caller's carrier makes of our REFER.
+    pub(crate) referral: Referral,
     pub(crate) on_bye: Reply,
     pub(crate) on_reinvite: Reply,
     pub(crate) on_request: Reply,
@@ -79,6 +85,9 @@ impl Default for Reply {
         Self::With(vec![(Duration::ZERO, 200)])
     }
 }
+
+/// The first three are followed.
+const REDIRECTIONS: [u16; 5] = [302, 301, 300, 305, 380];
 
 impl Habits {
     pub(crate) fn of_a_caller(rng: &mut Rng) -> Self {
@@ -114,6 +123,7 @@ impl Habits {
             2..5 => habits.ack = Some(ms(rng, 0, 12_000)),
             _ => {}
         }
+        habits.referral = Referral::draw(rng);
         habits
     }
 
@@ -156,12 +166,42 @@ impl Habits {
         };
         let refusals =
             [300, 302, 400, 401, 403, 404, 407, 408, 480, 484, 486, 487, 488, 500, 503, 600, 603];
+        habits.elsewhere = Elsewhere::draw(rng);
         match rng.u8(..20) {
             0 => {}
+            5 => habits.steps.push((at, REDIRECTIONS[rng.usize(..REDIRECTIONS.len())])),
             1..5 => habits.steps.push((at, refusals[rng.usize(..refusals.len())])),
             _ => habits.steps.push((at, 200)),
         }
         habits
+    }
+
+    /// At one of so many addresses: there may be nobody at that one, or somebody who is slow or has
+    /// no room.
+    pub(crate) fn at_one_of(self, addresses: usize, rng: &mut Rng) -> Self {
+        if addresses < 2 {
+            return self;
+        }
+        match rng.u8(..8) {
+            0 => Self { vanish: Some(Duration::ZERO), ..self },
+            1..3 => Self { steps: vec![(ms(rng, 0, 400), 503)], ..self },
+            // Nobody waits that long for a first response.
+            3 => Self { steps: vec![(ms(rng, 3_000, 6_000), 200)], ..self },
+            4 => Self {
+                steps: vec![(ms(rng, 3_000, 4_000), 180), (ms(rng, 4_000, 6_000), 200)],
+                ..self
+            },
+            _ => self,
+        }
+    }
+
+    /// At a place that was named in a 3xx: it may name others.
+    pub(crate) fn named(self, is_named: bool, rng: &mut Rng) -> Self {
+        if !is_named || one_in(rng, 2) {
+            return self;
+        }
+        let status = REDIRECTIONS[rng.usize(..3)];
+        Self { steps: vec![(ms(rng, 0, 200), status)], ..self }
     }
 
     fn in_a_call(rng: &mut Rng) -> Self {

@@ -57,12 +57,13 @@ impl Ladder {
         text
     }
 
-    /// What passed the endpoint, without who said it when. `party_of` knows whose a Call-ID is.
+    /// What passed the endpoint, without who said it when. `party_of` knows whose a
+    /// Call-ID is at an address.
     #[cfg(test)]
     pub(crate) fn lines(
         &self,
         parties: &[Party],
-        party_of: impl Fn(&Bytes) -> usize,
+        party_of: impl Fn(&Bytes, SocketAddr) -> usize,
     ) -> Vec<String> {
         let name = |party: usize| match &parties[party] {
             Party { role: Role::Caller, .. } => String::from("caller"),
@@ -77,9 +78,9 @@ impl Ladder {
         };
         let line = |(_, rung): &(Mono, Rung)| match rung {
             Rung::In { party, message } => Some(format!("{}: {}", name(*party), what(message))),
-            Rung::Out { message, .. } => {
+            Rung::Out { to, message } => {
                 let call_id = Glance::read(message).expect("the audit has read it").call_id;
-                Some(format!("-> {}: {}", name(party_of(&call_id)), what(message)))
+                Some(format!("-> {}: {}", name(party_of(&call_id, *to)), what(message)))
             }
             Rung::Word(..) | Rung::Report(_) => None,
         };

@@ -8,17 +8,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::reason::Reason;
-use crate::sip::call::plan::{Attempt, Destination, Manner, Plan, Refusal};
+use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan, Referral, Refusal};
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::policy::config::{EarlyMedia, EmptyProgress, PassOrDrop, ProgressPolicy};
 use crate::sip::policy::{ProgressRules, TargetConfig, TargetPolicy, Targets};
+use crate::sip::target::{RedirectConfig, TargetConfig as DeliveryConfig, TargetRules};
 use crate::sip::trunk::Carriers;
 use crate::sip::trunk::profile::Support;
 
 use super::habits::{ms, one_in};
+use super::moves::{EDGE, LISTED, LISTED_NAME, NAMED};
 use super::stage::NOWHERE;
 
 /// What comes, and after how long; `None`: never.
@@ -64,22 +67,36 @@ pub(crate) fn durable(rng: &mut Rng) -> Answer<()> {
 
 /// Names a target so that its INVITE tells of which call and attempt it is.
 pub(crate) fn target_uri(call: usize, attempt: usize) -> Bytes {
-    Bytes::from(format!("sip:target-{call}-{attempt}@198.51.100.7"))
+    Bytes::from(target_uri_text(call, attempt))
+}
+
+pub(crate) fn target_uri_text(call: usize, attempt: usize) -> String {
+    format!("sip:target-{call}-{attempt}@198.51.100.7")
 }
 
 fn plan(call: usize, rng: &mut Rng) -> Plan {
     let together = one_in(rng, 4);
+    // The carrier of this call has calls handed over to it.
+    let by_carrier = (!together && one_in(rng, 6)).then(|| rng.bool());
     let attempts: SmallVec<[Attempt; 2]> = (1..=rng.usize(1..4))
         .map(|attempt| {
+            let host = |n: u8| SocketAddr::from(([198, 51, 100, n], 5060));
             let address = match rng.u8(..20) {
                 0 => None,
                 1 => Some(NOWHERE),
-                _ => Some(SocketAddr::from(([198, 51, 100, rng.u8(1..10)], 5060))),
+                _ => Some(host(rng.u8(1..10))),
             };
+            // The next one last.
+            let mut further = match rng.u8(..8) {
+                0 => vec![to(host(11))],
+                1 => vec![to(host(11)), to(NOWHERE), to(host(12))],
+                _ => vec![],
+            };
+            further.retain(|it| Some(it.peer) != address);
             Attempt {
                 uri: target_uri(call, attempt),
                 destination: address.map(to),
-                further: None,
+                further: (!further.is_empty()).then_some(further),
                 ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
@@ -88,15 +105,53 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                     ..LegPolicy::default()
                 },
                 manner: manner(rng, attempt > 1 && together),
-                rules: None,
-                handover: None,
+                rules: one_in(rng, 2).then(|| rules(rng.usize(..RULES.len()))),
+                handover: handover(rng, by_carrier),
             }
         })
         .collect();
     let all = [300, 302, 404, 408, 480, 486, 500, 503, 600];
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
     let ring_budget = ms(rng, 2_000, 40_000);
-    Plan { attempts, advance_on, ring_budget, variables: None, known: vec![], redirects: 0 }
+    let known = vec![(LISTED_NAME.into(), NAMED)];
+    Plan { attempts, advance_on, ring_budget, variables: None, known, redirects: 0 }
+}
+
+/// How many redirections are followed, and what the target may name besides its own host.
+pub(crate) const RULES: [(u8, &[&str]); 4] =
+    [(0, &[LISTED]), (1, &[LISTED, LISTED_NAME]), (3, &[LISTED_NAME, EDGE]), (10, &[LISTED, EDGE])];
+
+fn rules(number: usize) -> Arc<TargetRules> {
+    static ALL: OnceLock<Vec<Arc<TargetRules>>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let compiled = RULES.map(|(max, hosts)| {
+            let hosts = hosts.iter().copied().map(SmolStr::new).collect();
+            let redirect = RedirectConfig { max, hosts };
+            let config = DeliveryConfig { redirect, ..DeliveryConfig::default() };
+            let rules = TargetRules::compile("t", &config);
+            Arc::new(rules.expect("the simulated target's rules have no faults"))
+        });
+        compiled.to_vec()
+    });
+    all[number].clone()
+}
+
+/// By 302 or by REFER, for most targets of a call whose carrier takes that.
+fn handover(rng: &mut Rng, by_carrier: Option<bool>) -> Option<Box<Handover>> {
+    let by_302 = by_carrier?;
+    if one_in(rng, 5) {
+        return None;
+    }
+    Some(Box::new(if by_302 {
+        Handover::Redirect { counted: rng.bool() }
+    } else {
+        Handover::Refer(Referral {
+            refer_to: Bytes::from(format!("sip:+1800555010{}@carrier.example", rng.u8(..10))),
+            referred_by: rng.bool(),
+            first_notify: ms(rng, 500, 5_000),
+            final_notify: ms(rng, 1_000, 20_000),
+        })
+    }))
 }
 
 fn to(peer: SocketAddr) -> Destination {
@@ -152,16 +207,30 @@ pub(crate) struct Scene {
     pub(crate) weather: super::net::Weather,
     /// All targets ring at once.
     pub(crate) together: bool,
+    /// All targets are addresses of one.
+    pub(crate) one_name: bool,
 }
 
 #[cfg(test)]
 impl Scene {
+    /// What the target of an attempt is like at the `nth` of its addresses.
+    pub(crate) fn habits(&self, attempt: usize, nth: usize) -> super::habits::Habits {
+        let at = if self.one_name { nth } else { attempt };
+        self.targets.get(at).cloned().unwrap_or_default()
+    }
+
     /// Patient, so that the parties decide what happens.
     pub(crate) fn plan(&self, call: usize) -> Plan {
+        let count = self.targets.len();
+        let host = |n: usize| {
+            let n = u8::try_from(n).expect("a scene has few targets");
+            to(SocketAddr::from(([198, 51, 100, n], 5060)))
+        };
+        let further = 8..7 + count;
         let attempt = |number: usize| Attempt {
             uri: target_uri(call, number),
-            destination: Some(to(SocketAddr::from(([198, 51, 100, 7], 5060)))),
-            further: None,
+            destination: Some(host(7)),
+            further: self.one_name.then(|| further.clone().rev().map(host).collect()),
             ring_timeout: Duration::from_secs(30),
             first_response: Duration::from_secs(4),
             max_duration: Duration::from_secs(100),
@@ -171,7 +240,7 @@ impl Scene {
             handover: None,
         };
         Plan {
-            attempts: (1..=self.targets.len()).map(attempt).collect(),
+            attempts: (1..=if self.one_name { 1 } else { count }).map(attempt).collect(),
             advance_on: Arc::from([486, 503]),
             ring_budget: Duration::from_secs(60),
             variables: None,

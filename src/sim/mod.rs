@@ -23,6 +23,7 @@ mod faults;
 mod habits;
 mod ladder;
 mod mind;
+mod moves;
 mod net;
 mod party;
 mod sabotage;

@@ -19,8 +19,10 @@ pub(crate) struct Glance {
     pub(crate) call_id: Bytes,
     pub(crate) cseq: u32,
     pub(crate) cseq_method: Method,
-    /// The URI in Contact.
+    /// The URI in the first Contact.
     pub(crate) contact: Option<Bytes>,
+    /// Every Contact as written; one, but in a redirection.
+    pub(crate) contacts: Vec<Bytes>,
     pub(crate) routes: Vec<Bytes>,
     pub(crate) record_routes: Vec<Bytes>,
     pub(crate) max_forwards: Option<u32>,
@@ -32,6 +34,9 @@ pub(crate) struct Glance {
     pub(crate) rack: Option<u32>,
     pub(crate) session_s: Option<u32>,
     pub(crate) min_session_s: Option<u32>,
+    /// The URI in Refer-To.
+    pub(crate) refer_to: Option<Bytes>,
+    pub(crate) event: Option<Bytes>,
     pub(crate) body: Bytes,
 }
 
@@ -51,7 +56,8 @@ impl Glance {
         let mut vias = vec![];
         let (mut routes, mut record_routes) = (vec![], vec![]);
         let (mut from, mut to, mut call_id, mut cseq) = (None, None, None, None);
-        let (mut contact, mut max_forwards, mut length) = (None, None, None);
+        let (mut contacts, mut max_forwards, mut length) = (vec![], None, None);
+        let (mut refer_to, mut event) = (None, None);
         let (mut supported, mut required) = (vec![], vec![]);
         let (mut rseq, mut rack, mut session, mut min_session) = (None, None, None, None);
         for line in lines {
@@ -67,7 +73,9 @@ impl Glance {
                 b"To" => once(&mut to, value)?,
                 b"Call-ID" => once(&mut call_id, value)?,
                 b"CSeq" => once(&mut cseq, value)?,
-                b"Contact" => once(&mut contact, value)?,
+                b"Contact" => contacts.extend(list(&value)),
+                b"Refer-To" => once(&mut refer_to, value)?,
+                b"Event" => once(&mut event, value)?,
                 b"Max-Forwards" => once(&mut max_forwards, value)?,
                 b"Content-Length" => once(&mut length, value)?,
                 b"RSeq" => once(&mut rseq, value)?,
@@ -80,6 +88,10 @@ impl Glance {
                 b"Record-Route" => record_routes.push(value),
                 _ => {}
             }
+        }
+        let moves = matches!(start, Start::Response { status: 300..400 });
+        if contacts.len() > 1 && !moves {
+            return Err(String::from("two Contact"));
         }
         let length: usize = number(&length.ok_or("no Content-Length")?)?;
         if length != body.len() {
@@ -111,7 +123,8 @@ impl Glance {
             call_id: call_id.ok_or("no Call-ID")?,
             cseq: number(&cseq[..space])?,
             cseq_method,
-            contact: contact.map(|contact| within(&contact)),
+            contact: contacts.first().map(within),
+            contacts,
             routes,
             record_routes,
             max_forwards: max_forwards.map(|value| number(&value)).transpose()?,
@@ -121,8 +134,20 @@ impl Glance {
             rack: rack.map(|value| number(first_word(&value))).transpose()?,
             session_s: session.map(|value| number(first_word(&value))).transpose()?,
             min_session_s: min_session.map(|value| number(first_word(&value))).transpose()?,
+            refer_to: refer_to.map(|value| within(&value)),
+            event,
             body,
         })
+    }
+
+    /// The URIs in its Contacts.
+    pub(crate) fn contact_uris(&self) -> impl Iterator<Item = String> {
+        self.contacts.iter().map(|contact| show(&within(contact)))
+    }
+
+    /// The status in a fragment of a message, which is what NOTIFY brings (RFC 3420).
+    pub(crate) fn fragment(&self) -> Option<u16> {
+        number(self.body.strip_prefix(b"SIP/2.0 ")?.get(..3)?).ok()
     }
 
     /// Whether its sender takes reliable provisional responses (RFC 3262).
@@ -210,9 +235,12 @@ pub(crate) fn respond(
         text.extend([";tag=", tag]);
     }
     let (cseq, method) = (to.cseq, to.cseq_method.name());
+    // Whoever sends the call elsewhere does not name itself.
+    let is_elsewhere = more.contains("Contact: ");
+    let own = if is_elsewhere { String::new() } else { format!("Contact: <{contact}>\r\n") };
     let (kind, length) = (kind_of(body), body.len());
     text.push_str(&format!(
-        "\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <{contact}>\r\nServer: agent-of-{contact}\r\n\
+        "\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\n{own}Server: agent-of-{contact}\r\n\
          X-Pass: ok\r\nX-Own: {contact}\r\n{more}{kind}Content-Length: {length}\r\n\r\n{body}",
         show(&to.call_id)
     ));
@@ -236,10 +264,11 @@ fn routes(record_routes: &[String]) -> String {
 }
 
 fn kind_of(body: &str) -> &'static str {
-    match (body.is_empty(), body.starts_with("v=")) {
-        (true, _) => "",
-        (false, true) => "Content-Type: application/sdp\r\n",
-        (false, false) => "Content-Type: application/dtmf-relay\r\n",
+    match body.get(..2) {
+        None => "",
+        Some("v=") => "Content-Type: application/sdp\r\n",
+        Some("SI") if body.starts_with("SIP/2.0") => "Content-Type: message/sipfrag\r\n",
+        Some(_) => "Content-Type: application/dtmf-relay\r\n",
     }
 }
 

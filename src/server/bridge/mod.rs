@@ -97,6 +97,8 @@ struct LiveCall {
     pinned: Option<PhoneNumber>,
     admitted: Mono,
     answered: Option<Mono>,
+    /// We answered the caller ourselves, before any target.
+    taken: bool,
     /// The caller acknowledged the answer.
     confirmed: bool,
     /// When the call converts, until it has.
@@ -184,6 +186,7 @@ impl Bridge {
                 pinned: None,
                 admitted: admission.at,
                 answered: None,
+                taken: false,
                 confirmed: false,
                 converts_at: None,
             },
@@ -356,12 +359,12 @@ impl Bridge {
     }
 
     /// A call goes to an address.
-    pub(super) fn tried(&self, address: Address, now: Mono) {
+    pub fn tried(&self, address: Address, now: Mono) {
         self.parts.standing.tried(address, now);
     }
 
     /// What was learnt of an address.
-    pub(super) fn rate(&self, address: Address, how: Result<(), Failing>, now: Mono) {
+    pub fn rate(&self, address: Address, how: Result<(), Failing>, now: Mono) {
         self.parts.standing.rate(address, how, now);
     }
 

@@ -80,6 +80,7 @@ impl Bridge {
             }
             Report::Taken => {
                 self.write(id, at, fact::Taken {}, Durability::Buffered);
+                self.calls.get_mut(key)?.taken = true;
                 None
             }
             Report::Referred { attempt } => {
@@ -166,8 +167,10 @@ impl Bridge {
                 let over = last_heard.unwrap_or(at);
                 let live = self.calls.get_mut(key);
                 let due = live.and_then(|live| {
-                    // Whoever hangs up took the answer, though its ACK was lost; unless it never left.
-                    live.confirmed |= party == Party::Caller && status < 300;
+                    // Whoever hangs up took the answer, though its ACK was lost; unless it never
+                    // left, or was ours and its caller has yet to be connected.
+                    let heard = status < 300 && !live.taken;
+                    live.confirmed |= party == Party::Caller && heard;
                     live.converts_at
                 });
                 if let Some(due) = due.filter(|due| *due <= over) {

@@ -34,6 +34,10 @@ pub(super) struct Leg {
     pub(super) last_serial: u64,
     /// Serials of the descriptions that were sent.
     pub(super) described: BTreeSet<u64>,
+    /// The tag of the answer that was reported.
+    pub(super) bridged: Option<Bytes>,
+    /// What its 3xx has named.
+    pub(super) named: Vec<String>,
     /// Of a process that died: nothing but responses may leave, and a farewell.
     pub(super) is_left: bool,
     /// Dialogs of processes that died, by our tag and the peer's.
@@ -103,6 +107,8 @@ impl Leg {
             forgotten: false,
             last_serial: 0,
             described: BTreeSet::new(),
+            bridged: None,
+            named: vec![],
             is_left: false,
             bereaved: BTreeMap::new(),
         }
@@ -125,6 +131,12 @@ impl Leg {
         check(message.routes == dialog.routes, || String::from("a farewell on another route"))?;
         check(dialog.cseq < message.cseq, || String::from("a farewell with an old number"))?;
         Ok(true)
+    }
+
+    /// Whether the request that this answers still waits for it.
+    pub(super) fn waits_for(&self, response: &Glance, now: Mono) -> bool {
+        let sent = self.sent_by(&response.branch, response.cseq_method);
+        sent.is_some_and(|sent| sent.outcome.is_none() && sent.waits_at(now))
     }
 
     pub(super) fn sent_by(&self, branch: &[u8], method: Method) -> Option<&Sent> {
@@ -165,7 +177,7 @@ impl Leg {
             self.received_prack(message);
         }
         match method {
-            Method::Bye | Method::Cancel | Method::Options => {
+            Method::Bye | Method::Cancel | Method::Options | Method::Notify => {
                 Some(Due::Final { leg, branch, method })
             }
             Method::Invite => Some(Due::Response { leg, branch, by: now + TRYING_WITHIN }),
@@ -219,6 +231,9 @@ impl Leg {
                 return None;
             }
             if sent.is_first {
+                if matches!(status, 300..=302) {
+                    self.named = message.contact_uris().collect();
+                }
                 self.over.get_or_insert("the target's final response");
             }
         } else {

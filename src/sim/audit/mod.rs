@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::sip::call::plan::Plan;
 use crate::sip::call::report::{AttemptNumber, Report};
 use crate::sip::message::{Limits, Message, Method};
 use crate::time::Mono;
@@ -14,10 +15,17 @@ use bytes::Bytes;
 use crate::sim::party::Role;
 use crate::sim::text::{Glance, Start};
 
+mod addresses;
+mod handover;
 mod leg;
 mod reliable;
+mod route;
 
+use handover::Telling;
 use leg::{Leg, Sent};
+use route::Route;
+
+pub(crate) use handover::Seen;
 
 /// The wheel's resolution, and some more.
 const SLACK: Duration = Duration::from_millis(20);
@@ -43,6 +51,8 @@ pub(crate) struct Audit {
     /// Serials by their place in the order in which the endpoint last got them.
     serials: BTreeMap<u64, u64>,
     heard: u64,
+    route: Route,
+    telling: Telling,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +60,8 @@ struct Attempt {
     granted: bool,
     started: bool,
     ended: bool,
+    /// Addresses of its target that were given up.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -72,6 +84,15 @@ enum Due {
         method: Method,
     },
     Cancelled,
+    /// An attempt whose REFER was refused is bridged.
+    Bridge {
+        attempt: AttemptNumber,
+    },
+    /// Of an answer that is not bridged.
+    Bye {
+        leg: usize,
+        tag: Bytes,
+    },
     /// Of a reliable provisional response.
     Prack {
         leg: usize,
@@ -94,19 +115,26 @@ impl Audit {
             due: vec![],
             serials: BTreeMap::new(),
             heard: 0,
+            route: Route::default(),
+            telling: Telling::default(),
         }
     }
 
-    /// The call's first INVITE to this target is about to be judged.
+    /// The call's first INVITE to this target, or to this address of it, is about to be judged.
     pub(crate) fn add_target(
         &mut self,
         attempt: AttemptNumber,
         invite: &Glance,
         address: SocketAddr,
     ) -> Verdict {
-        let known = self.legs.iter().any(|leg| leg.attempt == attempt);
+        let verdict = self.may_go_on_at(attempt, invite);
         self.legs.push(Leg::new(Role::Target, attempt, invite.call_id.clone(), address));
-        check(!known, || format!("attempt {attempt} has two INVITEs"))
+        verdict
+    }
+
+    /// This was decided.
+    pub(crate) fn decided(&mut self, plan: &Plan) {
+        self.route = Route::of(plan);
     }
 
     /// The number of the newest attempt.
@@ -120,6 +148,10 @@ impl Audit {
     /// The process died. The next one knows nothing of what was said, but its parties do: it may
     /// answer them, and take a repeated INVITE for a new call.
     pub(crate) fn process_died(&mut self) {
+        // That it was answered may be on disk before the caller has heard so: whoever reads that
+        // cannot know.
+        let is_answered = self.answered_at.is_some();
+        self.legs[0].dialogs.values_mut().for_each(|dialog| dialog.answered |= is_answered);
         let legs = self.legs.iter_mut().enumerate().map(|(at, dead)| {
             let mut leg = Leg::new(dead.role, 0, dead.call_id.clone(), dead.address);
             leg.is_left = at > 0;
@@ -147,10 +179,8 @@ impl Audit {
     }
 
     /// The endpoint is about to handle this.
-    pub(crate) fn received(&mut self, message: &Glance, now: Mono) {
-        let Some(at) = self.legs.iter().position(|leg| leg.call_id == message.call_id) else {
-            return;
-        };
+    pub(crate) fn received(&mut self, message: &Glance, from: SocketAddr, now: Mono) {
+        let Some(at) = self.leg_at(&message.call_id, from) else { return };
         if let Some(serial) = message.serial() {
             self.heard += 1;
             self.serials.insert(serial, self.heard);
@@ -160,8 +190,18 @@ impl Audit {
             Start::Request { method, .. } => {
                 self.legs[at].received_request(method, message, at, now)
             }
-            Start::Response { status } => self.legs[at].received_response(status, message, at, now),
+            Start::Response { status } => {
+                let is_refer = message.cseq_method == Method::Refer && status >= 200;
+                if is_refer && self.legs[at].waits_for(message, now) {
+                    self.refer_answered(status);
+                }
+                self.legs[at].received_response(status, message, at, now)
+            }
         };
+        if message.method() == Some(Method::Bye) && at == 0 {
+            self.caller_hung_up();
+        }
+        self.due.extend(self.must_end(due.as_ref(), message));
         self.due.extend(due);
     }
 
@@ -170,10 +210,7 @@ impl Audit {
         if let Err(malformed) = Message::parse(message.raw.clone(), &Limits::default()) {
             return Err(format!("it does not parse: {malformed:?}"));
         }
-        let Some(at) = self.legs.iter().position(|leg| leg.call_id == message.call_id) else {
-            return Err(String::from("a message of no leg"));
-        };
-        check(self.legs[at].address == to, || format!("it goes to {to}"))?;
+        let at = self.leg_at(&message.call_id, to).ok_or("a message of no leg")?;
         self.keeps_secrets(at, message)?;
         let is_new = match message.start {
             Start::Request { method: Method::Ack, .. } => self.legs[at].sent_ack(message, now)?,
@@ -201,6 +238,7 @@ impl Audit {
         let over = matches!(self.reports.last(), Some(Report::Ended { .. }));
         self.reports.push(report.clone());
         check(!over, || String::from("a report after Ended"))?;
+        self.told_truly(report, now)?;
         match report {
             Report::AttemptStarted { attempt } => {
                 check(!self.given_up, || {
@@ -220,12 +258,13 @@ impl Audit {
             Report::AttemptFailed { attempt, .. } | Report::HandedOver { attempt, .. } => {
                 self.end_attempt(*attempt)?;
             }
-            Report::AddressFailed { attempt, .. } => {
+            Report::AddressFailed { attempt, at, .. } => {
+                self.is_left(*attempt, at.peer)?;
                 let state = self.attempts.entry(*attempt).or_default();
                 check(state.started && !state.ended, || String::from("an address of no attempt"))?;
             }
-            Report::Extended { .. }
-            | Report::Taken
+            Report::Extended { after, uris } => self.extended(*after, uris)?,
+            Report::Taken
             | Report::Referred { .. }
             | Report::TransferStarted { .. }
             | Report::TransferFailed { .. }
@@ -233,10 +272,11 @@ impl Audit {
             Report::Answered { attempt } => {
                 self.end_attempt(*attempt)?;
                 check(self.answered_at.is_none(), || String::from("answered twice"))?;
+                self.note_bridged(*attempt);
                 self.answered_at = Some(now);
             }
             Report::Confirmed => {
-                check(self.caller_final() == Some(200), || {
+                check(self.caller_final() == Some(200) && self.is_confirmed(), || {
                     String::from("confirmed, not answered")
                 })?;
             }
@@ -282,6 +322,14 @@ impl Audit {
                     let pracked = leg.dialogs.get(&tag).and_then(|dialog| dialog.pracked);
                     check(pracked == Some(rseq) || leg.over.is_some(), || {
                         String::from("a reliable response got no PRACK")
+                    })?;
+                }
+                Due::Bridge { attempt } => self.is_bridged(attempt)?,
+                Due::Bye { leg, tag } => {
+                    let leg = &self.legs[leg];
+                    let ended = leg.dialogs.get(&tag).is_some_and(|dialog| dialog.ended);
+                    check(ended || leg.forgotten, || {
+                        String::from("an answer that is not bridged got no BYE")
                     })?;
                 }
                 Due::Cancelled => check(self.caller_final() == Some(487), || {
@@ -356,11 +404,12 @@ impl Audit {
             Role::Caller => (b"bleg", b"198.51.100."),
             Role::Target => (b"aleg", b"192.0.2."),
         };
-        let names = |token: &[u8]| memchr::memmem::find(&message.raw, token).is_some();
+        let named = handover::without_named(message);
+        let names = |token: &[u8]| memchr::memmem::find(&named, token).is_some();
         check(!names(mark) && !names(net), || String::from("it names the other side"))?;
         let behind_nat = names(b"10.9.9.9") || (at > 0 && names(b"10.1.2.3"));
         check(!behind_nat, || String::from("it names an inner address of the other side"))?;
-        for (_, leg) in self.legs.iter().enumerate().filter(|(n, _)| *n != at) {
+        for leg in self.legs.iter().filter(|leg| leg.call_id != message.call_id) {
             let tag = leg.our_tag.as_deref().unwrap_or(b"\0");
             check(!names(&leg.call_id) && !names(tag), || String::from("it names another leg"))?;
         }
@@ -375,19 +424,25 @@ impl Audit {
         message: &Glance,
         now: Mono,
     ) -> Result<bool, String> {
-        let leg = &mut self.legs[at];
-        if let Some(known) = leg.sent_by(&message.branch, method) {
+        if let Some(known) = self.legs[at].sent_by(&message.branch, method) {
             check(known.message.raw == message.raw, || String::from("a repeat that differs"))?;
             return Ok(false);
         }
         check(message.max_forwards.is_some(), || String::from("no Max-Forwards"))?;
         session_is_long(message)?;
+        let is_first = method == Method::Invite && message.to_tag.is_none();
+        match method {
+            Method::Refer => self.may_refer(at, message)?,
+            Method::Invite if is_first => self.may_call(at, message)?,
+            Method::Invite => self.may_connect(at, message, now)?,
+            _ => {}
+        }
+        let leg = &mut self.legs[at];
         if method == Method::Bye && leg.is_farewell(message)? {
             leg.sent.push(Sent::new(method, message.clone(), false, now));
             return Ok(true);
         }
         leg.is_ours(&message.from_tag)?;
-        let is_first = method == Method::Invite && message.to_tag.is_none();
         check(!leg.is_left, || String::from("a request of a process that is dead"))?;
         if let Some(over) = leg.why_over(message.to_tag.as_ref()) {
             let may = matches!(method, Method::Bye | Method::Cancel | Method::Prack);
@@ -425,6 +480,7 @@ impl Audit {
     ) -> Result<bool, String> {
         let method = message.cseq_method;
         let (answered_at, durable, wait) = (self.answered_at, self.durable, self.answer_wait);
+        let is_redirected = self.telling.by_302.is_some();
         let leg = &mut self.legs[at];
         let over = leg.why_over(Some(&message.from_tag));
         let Some(request) = leg
@@ -469,15 +525,25 @@ impl Audit {
         })?;
         request.outcome = Some((status, now, message.raw.clone()));
         let is_first = request.is_first;
+        let notify = request.message.raw.clone();
         if is_first && status < 300 {
             leg.may_answer(&message.from_tag)?;
         }
         if is_first && status < 300 {
-            let answered_at = answered_at.ok_or("200 without an Answered report")?;
-            check(durable || now.since(answered_at) + SLACK >= wait, || {
-                String::from("200 before the answer was durable")
-            })?;
+            match answered_at {
+                Some(at) => check(durable || now.since(at) + SLACK >= wait, || {
+                    String::from("200 before the answer was durable")
+                })?,
+                None => self.takes()?,
+            }
         }
+        if is_first && (300..400).contains(&status) {
+            self.moves_caller(message, now)?;
+        }
+        if method == Method::Notify && at == 0 {
+            self.notify_answered(status, &notify, now)?;
+        }
+        let leg = &mut self.legs[at];
         if is_first {
             leg.our_tag.clone_from(&message.to_tag);
             if status >= 300 {
@@ -491,7 +557,8 @@ impl Audit {
             leg.end_dialog(Some(&tag));
         }
         let cancels = method == Method::Cancel && status == 200 && at == 0;
-        if cancels && self.caller_final().is_none() && self.answered_at.is_none() {
+        let is_settled = self.answered_at.is_some() || is_redirected;
+        if cancels && self.caller_final().is_none() && !is_settled {
             self.given_up = true;
             self.due.push(Due::Cancelled);
         }

@@ -2,7 +2,8 @@
 //! at them. A few configurations, compiled once.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -13,10 +14,19 @@ use crate::money::Money;
 use crate::routing::hold::Stake;
 use crate::server::rehearsal::Blueprint;
 use crate::sim::habits::one_in;
+use crate::sim::mind::RULES;
+use crate::sim::moves::{LISTED_NAME, NAMED};
 use crate::sim::stage::NOWHERE;
+use crate::sip::flow::Transport;
+use crate::sip::locate::directory::Located;
+use crate::sip::locate::{Location, Service};
+use crate::sip::message::Uri;
 
 /// How many there are.
-const MARKETS: usize = 8;
+const MARKETS: usize = 12;
+
+/// From this one on the carrier has calls handed over to it.
+const HANDING: usize = 8;
 
 /// Numbers of campaigns, of none, and one that is too long to be one.
 const NUMBERS: [&str; 6] = [
@@ -60,11 +70,12 @@ pub(crate) fn number(rng: &mut Rng) -> &'static str {
 
 impl Market {
     fn new(number: usize) -> Self {
-        let text = configuration(number).to_string();
+        let (value, located) = configuration(number);
+        let text = value.to_string();
         let config = Config::parse("market", &text, Format::Json, std::iter::empty(), &[])
             .unwrap_or_else(|faults| panic!("market {number}: {faults}"));
-        let blueprint =
-            Blueprint::new(&config).unwrap_or_else(|faults| panic!("market {number}: {faults}"));
+        let blueprint = Blueprint::new(&config, located)
+            .unwrap_or_else(|faults| panic!("market {number}: {faults}"));
         let snapshot = blueprint.snapshot();
         let caps = snapshot.caps().map(|cap| {
             let limit = Limit { max: cap.limit, of_a_call: cap.counts.room(&STAKE) };
@@ -78,7 +89,7 @@ impl Market {
     }
 }
 
-fn configuration(number: usize) -> Value {
+fn configuration(number: usize) -> (Value, Located) {
     let rng = &mut Rng::with_seed(number as u64);
     let targets: Vec<_> = (1..=9).map(|n| target(n, rng)).collect();
     let mut campaigns = vec![];
@@ -130,7 +141,84 @@ fn configuration(number: usize) -> Value {
     if number % 2 == 1 {
         spend(&mut market, number);
     }
-    market
+    if number >= HANDING {
+        hand_over(&mut market, number);
+    }
+    let located = spread(&mut market, number);
+    (market, located)
+}
+
+/// The carrier is told whom to call, by 302 or by REFER. Drawn apart, as all that follows.
+fn hand_over(market: &mut Value, number: usize) {
+    let rng = &mut Rng::with_seed(2_000 + number as u64);
+    let trunk = &mut market["trunks"][0];
+    trunk["delivery"] = json!(["refer", "refer", "redirect", "bridge"][number - HANDING]);
+    trunk["dialog"]["redirect_ok"] = json!(true);
+    trunk["dialog"]["refer"] = json!({
+        "send": true, "referred_by": number % 2 == 1,
+        "first_notify_ms": rng.u32(500..5_000), "final_notify_s": rng.u32(1..20),
+    });
+    if number == HANDING {
+        trunk["dialog"]["refer"]["target_template"] = json!("sip:{number}@carrier.example");
+    }
+    for target in market["targets"].as_array_mut().into_iter().flatten() {
+        // Some say it themselves.
+        let of_its_own = ["bridge", "refer", "redirect"][rng.usize(..3)];
+        if one_in(rng, if number == HANDING + 3 { 1 } else { 5 }) {
+            target["sip"]["delivery"] = json!(of_its_own);
+        }
+    }
+}
+
+/// Targets behind names that stand for several addresses, and what targets may name in a 3xx.
+fn spread(market: &mut Value, number: usize) -> Located {
+    let rng = &mut Rng::with_seed(3_000 + number as u64);
+    let mut located = Located::new();
+    let mut locate = |uri: &str, locations: Vec<Location>| {
+        let service = Uri::parse(uri.as_bytes()).ok().as_ref().and_then(Service::of);
+        located.insert(service.expect("a name"), locations.into());
+    };
+    for (n, target) in (1..=9).zip(market["targets"].as_array_mut().into_iter().flatten()) {
+        let (max, hosts) = RULES[rng.usize(..RULES.len())];
+        if rng.bool() {
+            target["sip"]["redirect"] = json!({ "max": max, "hosts": hosts });
+        }
+        let (count, is_ranked) = (rng.u8(2..5), rng.bool());
+        let mut location = |entry: u8| Location {
+            transport: Transport::Udp,
+            peer: match entry {
+                0 => SocketAddr::from(([198, 51, 100, n], 5060)),
+                _ if one_in(rng, 4) => NOWHERE,
+                _ => SocketAddr::from(([198, 51, 100, 10 * entry + n], 5060)),
+            },
+            rank: if is_ranked { entry.into() } else { 0 },
+            entry: entry.into(),
+            weight: rng.u16(..100),
+            tcp_port: None,
+        };
+        let mut locations: Vec<_> = (0..count).map(&mut location).collect();
+        let nobody = locations.iter().rposition(|it| it.peer == NOWHERE);
+        // No address stands twice in what DNS says.
+        let mut at = 0..;
+        locations.retain(|it| at.next() == nobody || it.peer != NOWHERE);
+        if n != 9 && !one_in(rng, 3) {
+            let uri = |user: &str| format!("sip:{user}@tgt{n}.example:5060");
+            target["dial"]["uri"] = json!(uri("{number}"));
+            locate(&uri("x"), locations);
+        }
+    }
+    located.insert(
+        Service::host(LISTED_NAME),
+        Arc::new([Location {
+            transport: Transport::Udp,
+            peer: SocketAddr::new(NAMED, 5060),
+            rank: 0,
+            entry: 0,
+            weight: 0,
+            tcp_port: None,
+        }]),
+    );
+    located
 }
 
 /// Caps on money and minutes, for whoever may have some. Drawn apart, so that the rest of a market is

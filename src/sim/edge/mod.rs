@@ -32,13 +32,16 @@ mod book;
 mod disk;
 mod market;
 mod oracle;
+mod standing;
 
 use book::MemoryBook;
 use disk::SimDisk;
 use market::Market;
 use oracle::Oracle;
+use standing::Standing;
 
 pub(crate) use market::number;
+pub(crate) use oracle::Handed;
 
 /// How often a shard keeps house.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -75,6 +78,7 @@ pub(crate) struct Edge {
     start: Mono,
     process: Option<Process>,
     oracle: Oracle,
+    standing: Standing,
 }
 
 struct Process {
@@ -134,8 +138,15 @@ impl Edge {
             start,
             process: None,
             oracle: Oracle::default(),
+            standing: Standing::default(),
         };
         (edge, mishaps)
+    }
+
+    /// The same in another market.
+    #[cfg(test)]
+    pub(crate) fn in_market(self, number: usize) -> Self {
+        Self { market: market::market(number), ..self }
     }
 
     /// Starts the process on what the last one left, and says what the endpoint is to hear first;
@@ -168,6 +179,7 @@ impl Edge {
         self.set_clock(now);
         let Some(mut process) = self.process.take() else { return };
         self.oracle.died(process.parts.durable.get());
+        self.standing = Standing::default();
         let power_is_cut = self.faults.has(Fault::Disk) && self.rng.bool();
         if power_is_cut {
             self.disk.stop_after(self.rng.usize(..2_000));
@@ -221,6 +233,7 @@ impl Edge {
         let (mut outcome, told_at): (Result<Box<Plan>, Refusal>, _) =
             process.parts.bridge.admit(admission);
         if let Ok(plan) = &mut outcome {
+            self.standing.planned(plan, admission.at);
             for (n, attempt) in plan.attempts.iter_mut().enumerate() {
                 attempt.uri = mind::target_uri(call, n + 1);
             }
@@ -261,13 +274,13 @@ impl Edge {
     pub(crate) fn obey(&mut self, output: Output) {
         let Some(process) = self.process.as_mut() else { return };
         let bridge = &mut process.parts.bridge;
+        let now = Clock::Set(Arc::clone(&self.clock)).mono();
         match output {
             Output::AwaitDurable { call } => bridge.await_durable(call),
             Output::Spoken { call, codec } => bridge.spoken(call, codec),
             Output::Dialogs { call, caller, target, codec, farewells } => {
                 bridge.dialogs(call, caller, target, codec);
                 if let Some(farewells) = farewells {
-                    let now = Clock::Set(Arc::clone(&self.clock)).mono();
                     bridge.farewells(call, &farewells, now);
                 }
             }
@@ -276,18 +289,26 @@ impl Edge {
             }
             Output::Report { call, id, at, report, last_heard } => {
                 let ends = matches!(report, Report::Ended { .. });
-                if ends && self.sabotage == Some(Sabotage::LostEnd) {
+                let hands = matches!(report, Report::HandedOver { .. });
+                if (ends && self.sabotage == Some(Sabotage::LostEnd))
+                    || (hands && self.sabotage == Some(Sabotage::LostHandover))
+                {
                     return;
                 }
                 let converts_at = bridge.report(call, id, at, report, last_heard);
                 process.conversions.extend(converts_at.map(|at| Reverse((at, call))));
             }
+            Output::Tried { transport, peer } => bridge.tried((transport, peer), now),
+            Output::Rated { transport, peer, how } => {
+                if self.sabotage != Some(Sabotage::DeadFirst) {
+                    bridge.rate((transport, peer), how, now);
+                }
+                self.standing.rated(peer, how, now);
+            }
             Output::Send { .. }
             | Output::Admitted(_)
             | Output::PlaceHold { .. }
             | Output::Locate { .. }
-            | Output::Tried { .. }
-            | Output::Rated { .. }
             | Output::Probed { .. }
             | Output::Fragmented { .. }
             | Output::Registration { .. } => {}
@@ -369,15 +390,17 @@ impl Edge {
         }
     }
 
-    /// I5, I6: what caps hold at any instant.
+    /// I5, I6: what caps hold at any instant. And that no call began where nobody is.
     pub(crate) fn caps_hold(&mut self) -> Verdict {
+        self.standing.verdict()?;
         let Some(process) = &self.process else { return Ok(()) };
         process.parts.deciding.ledger(|ledger| self.oracle.caps(ledger, &self.market.limits))
     }
 
     /// All calls are over: the book, the journal and the ledger say the same. `answered` are calls
-    /// whose caller got 200 after the answer was on disk.
-    pub(crate) fn at_rest(&mut self, now: Mono, answered: &[CallId]) -> Verdict {
+    /// whose caller got 200 after the answer was on disk, `handed` those whose carrier has them, as
+    /// far as the process that is up has reported it.
+    pub(crate) fn at_rest(&mut self, now: Mono, answered: &[CallId], handed: &[Handed]) -> Verdict {
         // What keeps the disk and the book from working has passed; what waited is written.
         self.disk.set_full(false);
         self.disk.fail_syncs(0);
@@ -414,6 +437,7 @@ impl Edge {
             live_records: live,
             epoch: journal.epoch(),
             answered,
+            handed,
         };
         deciding.ledger(|ledger| self.oracle.at_rest(&told, ledger))
     }

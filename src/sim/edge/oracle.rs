@@ -8,13 +8,14 @@ use smol_str::SmolStr;
 use super::Verdict;
 use super::market::Limit;
 use crate::cdr::conversion::ConversionState;
-use crate::cdr::fact::{AtEnd, Bucket, FactBody};
+use crate::cdr::fact::{AtEnd, Bucket, FactBody, Means};
 use crate::cdr::journal::file::Recovery;
 use crate::cdr::journal::{Entry, Gap, Lsn};
 use crate::cdr::projection::Opening;
-use crate::cdr::record::{CallRecord, CallState, Flags};
+use crate::cdr::record::{CallRecord, CallState, Flags, Handover};
 use crate::id::{CallId, HoldId, TargetId};
 use crate::routing::hold::HoldLedger;
+use crate::sip::call::report;
 
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -48,6 +49,17 @@ pub(crate) struct Told<'a> {
     pub(crate) epoch: u64,
     /// Calls whose caller got 200 after the answer was on disk.
     pub(crate) answered: &'a [CallId],
+    /// Calls that the carrier has, as far as this process has reported it.
+    pub(crate) handed: &'a [Handed],
+}
+
+/// A call that the carrier has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handed {
+    pub(crate) call: CallId,
+    pub(crate) leg: u16,
+    pub(crate) by: report::Means,
+    pub(crate) status: Option<u16>,
 }
 
 /// What the facts say of a call.
@@ -61,6 +73,7 @@ struct Course {
     converted: u32,
     ended: u32,
     orphaned: u32,
+    handed: u32,
 }
 
 /// What the facts say of a hold.
@@ -165,6 +178,9 @@ impl Oracle {
                 String::from("I1: the caller has a 200, the journal no answer")
             })?;
         }
+        if !is_torn {
+            handed_over(&calls, told)?;
+        }
         holds_ended(&holds, told)?;
         // What was up at a crash may be up, until its time is over.
         check_all(ledger.live() == ledger.awaited(), || {
@@ -260,6 +276,7 @@ impl Facts {
                 hold.released += 1;
                 check(hold.released == 1, call, || String::from("I7: a hold is released twice"))?;
             }
+            FactBody::HandedOver(_) => course.handed += 1,
             FactBody::Decided(_)
             | FactBody::AttemptStarted(_)
             | FactBody::AttemptProgress(_)
@@ -267,7 +284,6 @@ impl Facts {
             | FactBody::Checkpoint(_)
             | FactBody::PingAccepted(_)
             | FactBody::SessionConsumed(_)
-            | FactBody::HandedOver(_)
             | FactBody::Referred(_)
             | FactBody::AddressFailed(_)
             | FactBody::Farewells(_)
@@ -345,6 +361,31 @@ fn records_make_sense(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verd
         check(record.payout <= record.revenue, call, || {
             String::from("I10: more is paid than earned")
         })?;
+    }
+    Ok(())
+}
+
+/// R15: the record says what the carrier was told to do, and what it said of that; nothing is earned
+/// by it.
+fn handed_over(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verdict {
+    let records: BTreeMap<CallId, &CallRecord> =
+        told.records.iter().map(|record| (record.call, record)).collect();
+    for Handed { call, leg, by, status } in told.handed {
+        let by = match by {
+            report::Means::Refer => Means::Refer,
+            report::Means::Redirect => Means::Redirect,
+        };
+        let expected = Handover { leg: *leg, by, status: *status };
+        let known = records.get(call).and_then(|record| record.handover);
+        check(known == Some(expected), *call, || {
+            format!("R15: the carrier has it as {expected:?}, its record says {known:?}")
+        })?;
+    }
+    for (call, course) in calls {
+        check(course.handed <= 1, *call, || format!("R15: handed over {} times", course.handed))?;
+        let record = records.get(call).filter(|_| course.handed == 1);
+        let earns = record.is_some_and(|it| it.answered_ms.is_some() || it.revenue.0 > 0);
+        check(!earns, *call, || String::from("R15: it was handed over, and earns here"))?;
     }
     Ok(())
 }

@@ -57,6 +57,7 @@ impl Party {
                 out.extend(vanish.map(|at| Act::Later(at, Deed::Vanish)));
             }
             _ if self.phase == Phase::Over => then(&[(Duration::ZERO, 481)], out),
+            Method::Refer => self.hear_refer(request, out),
             Method::Invite => {
                 if let Reply::With(steps) = self.habits.on_reinvite.clone() {
                     then(&steps, out);

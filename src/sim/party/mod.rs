@@ -10,9 +10,11 @@ use crate::time::Mono;
 use bytes::Bytes;
 
 use super::habits::Habits;
+use super::moves::{Elsewhere, Notify};
 use super::text::{self, Glance, Request};
 
 mod answers;
+mod refer;
 mod reliable;
 
 const T1: Duration = Duration::from_millis(500);
@@ -48,6 +50,8 @@ pub(crate) enum Deed {
         answers: bool,
     },
     Say(Method),
+    /// Tell what came of a REFER.
+    Notify(Notify),
     /// Answer the INVITE that made the call.
     Step(u16),
     AnswerAgain,
@@ -165,16 +169,19 @@ impl Party {
         party
     }
 
-    /// A target that is about to get this INVITE.
+    /// A target that is about to get this INVITE: of this call, as this attempt, which was made at
+    /// so many addresses before.
     pub(crate) fn target(
-        call: usize,
-        attempt: u8,
+        (call, attempt, nth): (usize, u8, usize),
         address: SocketAddr,
         habits: Habits,
         invite: &Rc<Glance>,
     ) -> Self {
-        let mut party =
-            Self::new(Role::Target, call, address, format!("bleg{call}-{attempt}"), habits);
+        let name = match nth {
+            0 => format!("bleg{call}-{attempt}"),
+            nth => format!("bleg{call}-{attempt}.{nth}"),
+        };
+        let mut party = Self::new(Role::Target, call, address, name, habits);
         party.call_id = text::show(&invite.call_id);
         party.peer_tag = text::show(&invite.from_tag);
         party.remote = invite.contact.as_deref().map(text::show).unwrap_or_default();
@@ -218,10 +225,9 @@ impl Party {
 
     /// The proxies that this side's messages have passed, nearest to the endpoint first.
     pub(crate) fn record_routes(&self) -> Vec<String> {
-        let ip = self.address.ip();
         (0..self.habits.proxies)
             .rev()
-            .map(|n| format!("<sip:{ip}:5060;lr;cookie={}-{n}>", self.name))
+            .map(|n| format!("<sip:{};lr;cookie={}-{n}>", self.address, self.name))
             .collect()
     }
 
@@ -257,6 +263,7 @@ impl Party {
             Deed::Acknowledge { cseq } => self.acknowledge(cseq, serials, out),
             Deed::Prack { rseq, answers } => self.prack(rseq, answers, serials, now, out),
             Deed::Say(method) => self.say(method, serials, now, out),
+            Deed::Notify(notify) => self.notify(notify, now, out),
             Deed::Step(status) => self.step(status, serials, now, out),
             Deed::AnswerAgain => self.answer_again(out),
             Deed::SecondAnswer => self.second_answer(serials, now, out),
@@ -515,10 +522,12 @@ impl Party {
     fn request(&self, method: Method, cseq: u32, branch: &str, body: &str) -> Bytes {
         let is_first = self.role == Role::Caller && method == Method::Invite && cseq == 100;
         let record_routes = if is_first { self.record_routes() } else { vec![] };
-        let more = match (is_first, self.habits.reliable, self.habits.insists_on_reliable) {
-            (true, Some(_), true) => format!("Require: 100rel\r\n{}", self.habits.session),
-            (true, Some(_), false) => format!("Supported: 100rel\r\n{}", self.habits.session),
-            (true, None, _) => self.habits.session.to_owned(),
+        let Habits { reliable, insists_on_reliable, session, referral, .. } = &self.habits;
+        let allow = referral.allow;
+        let more = match (is_first, reliable, insists_on_reliable) {
+            (true, Some(_), true) => format!("Require: 100rel\r\n{session}{allow}"),
+            (true, Some(_), false) => format!("Supported: 100rel\r\n{session}{allow}"),
+            (true, None, _) => format!("{session}{allow}"),
             (false, ..) => String::new(),
         };
         self.request_with(method, cseq, branch, &record_routes, &more, body)
@@ -554,8 +563,15 @@ impl Party {
         let is_first = self.invite.as_ref().is_some_and(|it| it.branch == request.branch);
         let is_timed = is_first && (200..300).contains(&status);
         let is_timed = is_timed && request.supported.iter().any(|option| option == "timer");
-        let more = if is_timed { self.habits.session } else { "" };
-        self.response_with(request, status, tag, more, body)
+        let more = match status {
+            300..400 if is_first => {
+                let own = text::show(&request.uri());
+                Elsewhere::lines(&self.habits.elsewhere, self.call, &self.host, &own)
+            }
+            _ if is_timed => self.habits.session.to_owned(),
+            _ => String::new(),
+        };
+        self.response_with(request, status, tag, &more, body)
     }
 
     fn response_with(

@@ -1,3 +1,5 @@
 mod carriers;
+mod moves;
 mod races;
 mod rules;
+mod scenes;

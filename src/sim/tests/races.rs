@@ -8,9 +8,8 @@ use crate::sip::message::Method;
 use crate::sim::habits::{Habits, OnCancel, Reply};
 use crate::sim::mind::Scene;
 use crate::sim::net::Weather;
-use crate::sim::world::World;
 
-const MS: Duration = Duration::from_millis(1);
+use super::scenes::{MS, caller, play, rings, scene};
 
 #[test]
 fn a_cancel_right_behind_its_invite_is_not_lost_and_no_target_rings() {
@@ -286,39 +285,8 @@ fn of_two_that_answer_at_once_one_has_the_call_and_the_other_a_bye() {
     assert_eq!(lines.iter().filter(|line| **line == "-> caller: 200 INVITE").count(), 1);
 }
 
-/// One who waits for the answer and says nothing.
-fn caller() -> Habits {
-    Habits { ack: Some(Duration::ZERO), ..Habits::default() }
-}
-
-/// One who rings at once, answers after a while and obeys.
-fn rings(answer: Duration) -> Habits {
-    Habits {
-        steps: vec![(Duration::ZERO, 180), (answer, 200)],
-        on_cancel: OnCancel::Obey(MS),
-        ..Habits::default()
-    }
-}
-
-fn scene<const N: usize>(targets: [Habits; N]) -> Scene {
-    Scene {
-        caller: caller(),
-        targets: targets.to_vec(),
-        decided: Some(10 * MS),
-        held: Some(MS),
-        durable: Some(MS),
-        weather: Weather::FAIR,
-        together: false,
-    }
-}
-
 /// The caller gives up after two seconds of ringing.
 fn give_up_on(target: Habits) -> Vec<String> {
     let caller = Habits { cancel: Some(2_000 * MS), ..caller() };
     play(Scene { caller, ..scene([target]) })
-}
-
-/// What passes the endpoint, in order.
-fn play(scene: Scene) -> Vec<String> {
-    World::of(scene).play().unwrap_or_else(|breach| panic!("{}\n{}", breach.what, breach.ladder))
 }

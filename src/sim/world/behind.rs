@@ -1,6 +1,9 @@
 //! What the endpoint asks of those behind it, who decide, hold and write, and what it is told.
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::id::CallId;
 use crate::sip::call::report::Report;
@@ -9,6 +12,7 @@ use crate::time::Mono;
 
 use super::{Breach, Event, Mind, World, breach};
 use crate::sim::audit::Audit;
+use crate::sim::edge::Handed;
 use crate::sim::ladder::Rung;
 use crate::sim::mind;
 
@@ -76,6 +80,9 @@ impl World {
         if matches!(input, Input::Held { outcome: Ok(()), .. }) {
             watched.audit.granted(number);
         }
+        if let Input::Decided { outcome: Ok(plan), .. } = &input {
+            watched.audit.decided(plan);
+        }
         self.handle(input, Some(call))
     }
 
@@ -85,15 +92,15 @@ impl World {
         if !out.is_empty() {
             self.last_sign = self.now;
         }
-        if let Some(sabotage) = self.course.sabotage {
-            sabotage.tamper(&mut out);
+        if let Some(saboteur) = &mut self.saboteur {
+            saboteur.tamper(&mut out);
         }
         for output in out {
             match output {
                 Output::Send { flow, message } => self.sent(flow, message)?,
                 Output::Admitted(admission) => {
-                    let party = self.by_call_id[&admission.sip_call_id];
-                    let call = self.parties[party].call;
+                    let call = self.call_named(&admission.sip_call_id);
+                    let call = call.expect("every caller is known");
                     self.keys.insert(admission.call, call);
                     self.judge(call, Audit::admitted)?;
                     self.decide(&admission, call);
@@ -110,11 +117,11 @@ impl World {
                 }
                 Output::Locate { .. }
                 | Output::Registration { .. }
-                | Output::Tried { .. }
-                | Output::Rated { .. }
                 | Output::Probed { .. }
                 | Output::Fragmented { .. } => {}
                 Output::AwaitDurable { .. }
+                | Output::Tried { .. }
+                | Output::Rated { .. }
                 | Output::Dialogs { .. }
                 | Output::Spoken { .. }
                 | Output::OrphanEnded { .. } => self.pass_on(output)?,
@@ -123,10 +130,22 @@ impl World {
         Ok(())
     }
 
+    /// The call that a party calls by this name.
+    pub(super) fn call_named(&self, call_id: &Bytes) -> Option<usize> {
+        let lowest = (call_id.clone(), SocketAddr::from(([0, 0, 0, 0], 0)));
+        let party = self.by_name.range(lowest..).next();
+        let party = party.filter(|((known, _), _)| known == call_id);
+        party.map(|(_, party)| self.parties[*party].call)
+    }
+
     /// A call that ends as answered, and whose answer was on disk when the caller heard of it, is
     /// in the journal whatever comes.
     pub(super) fn follow_answer(&mut self, call: usize, id: CallId, report: &Report) {
         let watched = &mut self.calls[call];
+        if let Report::HandedOver { attempt, by, status } = *report {
+            let leg = u16::from(attempt);
+            watched.handed = Some(Handed { call: id, leg, by, status });
+        }
         if matches!(report, Report::Confirmed | Report::Ended { .. })
             && watched.audit.is_answered_durably()
         {

@@ -31,7 +31,7 @@ impl World {
         self.note(&message);
         let watched = &mut self.calls[call];
         watched.ladder.add(self.now, Rung::In { party, message: message.clone() });
-        watched.audit.received(&glance, self.now);
+        watched.audit.received(&glance, address, self.now);
         let origin = match role {
             Role::Caller => Origin::Trunk(TrunkIndex(0)),
             Role::Target => Origin::Peer,
@@ -65,9 +65,16 @@ impl World {
         self.tally.messages += 1;
         self.note(&message);
         let (now, to) = (self.now, flow.peer);
-        let known = self.by_call_id.get(&glance.call_id).copied();
+        let known = self.by_name.get(&(glance.call_id.clone(), to)).copied();
         let party = match known {
             Some(party) => party,
+            None if self.call_named(&glance.call_id).is_some()
+                && glance.method() != Some(Method::Invite) =>
+            {
+                let call = self.call_named(&glance.call_id);
+                let what = format!("a message goes to {to}, and no party is there");
+                return Err(Breach { call, ..Breach::of_all(what) });
+            }
             None => self.meet(&glance, to)?,
         };
         let call = self.parties[party].call;
@@ -98,22 +105,31 @@ impl World {
         if invite.method() != Some(Method::Invite) || call >= self.calls.len() {
             return Err(nobody());
         }
-        let attempt = self.calls[call].audit.last_started().ok_or_else(nobody)?;
+        let audit = &self.calls[call].audit;
+        let attempt = audit.attempt_of(&invite.call_id).or_else(|| audit.last_started());
+        let attempt = attempt.ok_or_else(nobody)?;
+        let (nth, of) = audit.addresses_of(attempt);
+        let is_named = audit.is_named(attempt);
         self.judge(call, |audit| audit.add_target(attempt, invite, address))?;
         let mut habits = match &self.mind {
-            Mind::Drawn | Mind::Real(_) => Habits::of_a_target(&mut self.calls[call].rng),
-            #[cfg(test)]
-            Mind::Planned(scene) => {
-                scene.targets.get(usize::from(attempt) - 1).cloned().unwrap_or_default()
+            Mind::Drawn | Mind::Real(_) => {
+                let rng = &mut self.calls[call].rng;
+                Habits::of_a_target(rng).at_one_of(of, rng).named(is_named, rng)
             }
+            #[cfg(test)]
+            Mind::Planned(scene) => scene.habits(usize::from(attempt) - 1, nth),
         };
+        #[cfg(test)]
+        if let Some(cast) = &self.cast {
+            habits = cast.habits(usize::from(attempt) - 1, nth);
+        }
         if address == NOWHERE {
             habits.vanish = Some(Duration::ZERO);
         }
         let party = self.parties.len();
         let invite = Rc::new(invite.clone());
-        self.parties.push(Party::target(call, attempt, address, habits, &invite));
-        self.by_call_id.insert(invite.call_id.clone(), party);
+        self.parties.push(Party::target((call, attempt, nth), address, habits, &invite));
+        self.by_name.insert((invite.call_id.clone(), address), party);
         Ok(party)
     }
 

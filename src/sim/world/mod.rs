@@ -26,6 +26,7 @@ use super::habits::{Habits, ms, one_in};
 use super::ladder::{Ladder, Rung};
 use super::net::{Agenda, Weather};
 use super::party::{self, Act, Deed, PATIENCE, Party, Serials};
+use super::sabotage::Saboteur;
 use super::stage;
 use super::tally::Tally;
 use super::text::Glance;
@@ -52,7 +53,8 @@ pub(crate) struct World {
     start: Mono,
     agenda: Agenda<Event>,
     parties: Vec<Party>,
-    by_call_id: BTreeMap<Bytes, usize>,
+    /// By Call-ID and address: a target is called under one name at all its addresses.
+    by_name: BTreeMap<(Bytes, SocketAddr), usize>,
     calls: Vec<Watched>,
     keys: BTreeMap<CallKey, usize>,
     serials: Serials,
@@ -65,6 +67,10 @@ pub(crate) struct World {
     /// When the endpoint last did something that can be seen.
     last_sign: Mono,
     tally: Tally,
+    saboteur: Option<Saboteur>,
+    /// Who plays, where the edge is the real one all the same.
+    #[cfg(test)]
+    cast: Option<Box<mind::Scene>>,
     digest: <FixedState as std::hash::BuildHasher>::Hasher,
 }
 
@@ -87,6 +93,8 @@ struct Watched {
     has_begun: bool,
     /// Its caller got 200 after the answer was on disk.
     answered: Option<CallId>,
+    /// The process that is up has reported that the carrier has it.
+    handed: Option<edge::Handed>,
 }
 
 #[derive(Debug)]
@@ -148,6 +156,7 @@ impl World {
                 ladder: Ladder::default(),
                 has_begun: false,
                 answered: None,
+                handed: None,
             });
         }
         if is_real {
@@ -165,7 +174,10 @@ impl World {
             start,
             agenda,
             parties: vec![],
-            by_call_id: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            saboteur: course.sabotage.map(Saboteur::new),
+            #[cfg(test)]
+            cast: None,
             calls,
             keys: BTreeMap::new(),
             serials: 0,
@@ -189,11 +201,26 @@ impl World {
         world
     }
 
+    /// A world whose edge is the real one, in this market, with one call between these.
+    #[cfg(test)]
+    pub(crate) fn in_market(market: usize, seed: u64, cast: mind::Scene) -> Self {
+        let mut world = Self::new(Course { seed, faults: Faults::NONE, ..Course::default() });
+        let (rng, span) = (Rng::with_seed(seed), Duration::from_secs(60));
+        let (edge, _) = Edge::new(Faults::NONE, None, rng, world.start, span);
+        world.agenda = Agenda::new();
+        world.agenda.note(world.start, Event::Caller { call: 0 });
+        world.weather = cast.weather;
+        world.mind = Mind::Real(Box::new(edge.in_market(market)));
+        world.cast = Some(Box::new(cast));
+        world
+    }
+
     /// Like [`World::live`], and tells what passed the endpoint.
     #[cfg(test)]
     pub(crate) fn play(mut self) -> Result<Vec<String>, Breach> {
         self.run().and_then(|()| self.rest()).map_err(|breach| self.with_ladder(breach))?;
-        Ok(self.calls[0].ladder.lines(&self.parties, |call_id| self.by_call_id[call_id]))
+        let party_of = |call_id: &Bytes, at| self.by_name[&(call_id.clone(), at)];
+        Ok(self.calls[0].ladder.lines(&self.parties, party_of))
     }
 
     /// From the first call to the last trace of it. Fails with the rule that was broken and the
@@ -261,8 +288,10 @@ impl World {
             }
         }
         let answered: Vec<_> = self.calls.iter().filter_map(|call| call.answered).collect();
+        let handed: Vec<_> = self.calls.iter().filter_map(|call| call.handed).collect();
         if let Mind::Real(edge) = &mut self.mind {
-            edge.at_rest(self.now, &answered).map_err(|(id, what)| breach(edge, id, what))?;
+            edge.at_rest(self.now, &answered, &handed)
+                .map_err(|(id, what)| breach(edge, id, what))?;
             self.tally.crashes += edge.starts() - 1;
         }
         Ok(())
@@ -336,6 +365,7 @@ impl World {
                 for call in begun {
                     self.tally.note(&call.audit);
                     call.audit.process_died();
+                    call.handed = None;
                 }
             }
             Mishap::Start => match edge.start(self.now).map_err(Breach::of_all)? {
@@ -376,10 +406,13 @@ impl World {
             #[cfg(test)]
             Mind::Planned(scene) => scene.caller.clone(),
         };
+        #[cfg(test)]
+        let habits = self.cast.as_ref().map_or(habits, |cast| cast.caller.clone());
         self.calls[call].has_begun = true;
         let mut acts = std::mem::take(&mut self.acts);
         let party = Party::caller(call, address, number, habits, &mut acts);
-        self.by_call_id.insert(Bytes::from(party.call_id.clone()), self.parties.len());
+        let name = (Bytes::from(party.call_id.clone()), address);
+        self.by_name.insert(name, self.parties.len());
         self.parties.push(party);
         self.carry_out(self.parties.len() - 1, acts);
     }

@@ -7,11 +7,12 @@ use crate::time::Mono;
 
 use super::plan::Attempt;
 use super::report::{AttemptNumber, Report};
-use super::{Call, Failure, Output, Outputs};
+use super::{Call, Failure, Output, Outputs, State};
 
 impl Call {
     /// Moves an attempt that has failed to the next address of its target. `false` if it failed
-    /// for another cause than the address, no address is left, or there is no time for one.
+    /// for another cause than the address, no address is left, or there is no time for one. What the
+    /// carrier was told to call it has tried, at whichever address.
     pub(super) fn moves_on_to_next_address(
         &mut self,
         attempt: AttemptNumber,
@@ -19,7 +20,8 @@ impl Call {
         now: Mono,
         out: &mut Outputs,
     ) -> bool {
-        if now >= self.ring_until || !is_of_the_address(failure) {
+        let is_handed = matches!(self.state, State::Handing { .. });
+        if is_handed || now >= self.ring_until || !is_of_the_address(failure) {
             return false;
         }
         let at = usize::from(attempt).wrapping_sub(1);
@@ -60,8 +62,11 @@ fn is_of_the_address(failure: &Failure) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
-    use super::super::plan::{Destination, Plan};
+    use bytes::Bytes;
+
+    use super::super::plan::{Destination, Handover, Plan, Referral};
     use super::super::tests::{feed, new, plan};
     use super::super::{Input, Output};
     use super::*;
@@ -134,10 +139,34 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_refused_the_carrier_is_not_called_by_us_at_its_other_addresses() {
+        let (mut call, mut seen) = (new(), vec![]);
+        let mut plan = planned(&[2]);
+        plan.attempts[0].handover = Some(Box::new(Handover::Refer(Referral {
+            refer_to: Bytes::from_static(b"sip:x@carrier"),
+            referred_by: false,
+            first_notify: Duration::from_secs(5),
+            final_notify: Duration::from_secs(60),
+        })));
+        feed(&mut call, 0, Input::Decided(plan), &mut seen);
+        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+        feed(&mut call, 5, Input::Caller(LegEvent::Confirmed), &mut seen);
+        feed(&mut call, 9, Input::Caller(LegEvent::ReferAnswered { status: 202 }), &mut seen);
+        seen.clear();
+
+        let refused = LegEvent::Notified { status: Some(503), over: true };
+        feed(&mut call, 20, Input::Caller(refused), &mut seen);
+
+        let (attempt, q850, reason) = (1, None, Reason::AttemptCarrierFailed);
+        let failed = Report::AttemptFailed { attempt, status: Some(503), q850, reason };
+        assert_eq!(seen, [Output::Report(failed), Output::PlaceHold { attempt: 2 }]);
+    }
+
+    #[test]
     fn no_address_is_tried_once_the_call_has_rung_for_its_time() {
         let (mut call, mut seen) = (new(), vec![]);
         let mut plan = planned(&[2]);
-        plan.ring_budget = std::time::Duration::from_secs(2);
+        plan.ring_budget = Duration::from_secs(2);
         feed(&mut call, 0, Input::Decided(plan), &mut seen);
         feed(&mut call, 0, Input::HoldPlaced, &mut seen);
         seen.clear();

@@ -4,12 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::Bytes;
+mod tamper;
 
-use crate::sip::endpoint::Output;
-use crate::sip::message::Method;
-
-use super::text::{Glance, Start, show};
+pub(crate) use tamper::Saboteur;
 
 /// A rule to be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +53,43 @@ pub enum Sabotage {
     LostRecord,
     /// The book counts each batch twice.
     DoubledBatch,
+    /// At the next address of a target an INVITE has the branch that it had at the last one.
+    KeptBranch,
+    /// The next address of a target is the last one.
+    SameAddress,
+    /// ACK goes to where its INVITE did not.
+    StrayAck,
+    /// An answer that is not bridged gets no BYE.
+    LostBye,
+    /// An INVITE leads to what nobody named.
+    ForbiddenPlace,
+    /// What a 3xx names is followed twice.
+    NamedTwice,
+    /// Redirections are followed without end.
+    EndlessRedirect,
+    /// A 302 names one who may not be called.
+    WrongContact,
+    /// REFER names another target.
+    WrongReferral,
+    /// REFER leaves with the answer that it waits for.
+    EarlyRefer,
+    /// A target is tried although the carrier has the call.
+    TriedAgain,
+    /// The outcome of a REFER is told wrongly.
+    WrongOutcome,
+    /// A NOTIFY after our BYE is refused.
+    UnknownNotify,
+    /// No INVITE follows a REFER that was refused.
+    NotBridged,
+    /// That the carrier has the call is told to nobody.
+    LostHandover,
+    /// What was learnt of an address is forgotten.
+    DeadFirst,
 }
 
 impl Sabotage {
     /// All there are.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 37] = [
         Self::LostAck,
         Self::LostFinal,
         Self::SecondFinal,
@@ -82,6 +111,22 @@ impl Sabotage {
         Self::LostEnd,
         Self::LostRecord,
         Self::DoubledBatch,
+        Self::KeptBranch,
+        Self::SameAddress,
+        Self::StrayAck,
+        Self::LostBye,
+        Self::ForbiddenPlace,
+        Self::NamedTwice,
+        Self::EndlessRedirect,
+        Self::WrongContact,
+        Self::WrongReferral,
+        Self::EarlyRefer,
+        Self::TriedAgain,
+        Self::WrongOutcome,
+        Self::UnknownNotify,
+        Self::NotBridged,
+        Self::LostHandover,
+        Self::DeadFirst,
     ];
 
     /// As a person types it.
@@ -108,6 +153,22 @@ impl Sabotage {
             Self::LostEnd => "lost-end",
             Self::LostRecord => "lost-record",
             Self::DoubledBatch => "doubled-batch",
+            Self::KeptBranch => "kept-branch",
+            Self::SameAddress => "same-address",
+            Self::StrayAck => "stray-ack",
+            Self::LostBye => "lost-bye",
+            Self::ForbiddenPlace => "forbidden-place",
+            Self::NamedTwice => "named-twice",
+            Self::EndlessRedirect => "endless-redirect",
+            Self::WrongContact => "wrong-contact",
+            Self::WrongReferral => "wrong-referral",
+            Self::EarlyRefer => "early-refer",
+            Self::TriedAgain => "tried-again",
+            Self::WrongOutcome => "wrong-outcome",
+            Self::UnknownNotify => "unknown-notify",
+            Self::NotBridged => "not-bridged",
+            Self::LostHandover => "lost-handover",
+            Self::DeadFirst => "dead-first",
         }
     }
 
@@ -141,111 +202,24 @@ impl Sabotage {
             Self::LostEnd => "I3: 0 ends",
             Self::LostRecord => "I3: its record is None",
             Self::DoubledBatch => "I11: the book says",
+            Self::KeptBranch => "a branch that was used before",
+            Self::SameAddress => "an address is called twice",
+            Self::StrayAck => "no party is there",
+            Self::LostBye => "an answer that is not bridged got no BYE",
+            Self::ForbiddenPlace => "to what nobody planned or named",
+            Self::NamedTwice => "a place is followed twice",
+            Self::EndlessRedirect => "redirection ",
+            Self::WrongContact => "302 names ",
+            Self::WrongReferral => "a REFER to what is not to be called that way",
+            Self::EarlyRefer => "a REFER before the ACK",
+            Self::TriedAgain => "while the carrier may have the call",
+            Self::WrongOutcome => "the outcome is said to be",
+            Self::UnknownNotify => "a NOTIFY after our BYE is not known",
+            Self::NotBridged => "a refused REFER is not bridged",
+            Self::LostHandover => "R15: ",
+            Self::DeadFirst => "which is dead",
         }
     }
-
-    /// Changes what leaves the edge.
-    pub(crate) fn tamper(self, out: &mut Vec<Output>) {
-        let mut tampered = Vec::with_capacity(out.len());
-        for output in out.drain(..) {
-            let Output::Send { flow, message } = output else {
-                tampered.push(output);
-                continue;
-            };
-            let Ok(glance) = Glance::read(&message) else {
-                tampered.push(Output::Send { flow, message });
-                continue;
-            };
-            let (before, instead, after) = self.change(&glance, &message);
-            let send = |message| Output::Send { flow, message };
-            tampered.extend(before.map(send));
-            tampered.extend(instead.map(send));
-            tampered.extend(after.map(send));
-        }
-        *out = tampered;
-    }
-
-    /// What leaves before this message, in its place, and after it.
-    fn change(
-        self,
-        glance: &Glance,
-        message: &Bytes,
-    ) -> (Option<Bytes>, Option<Bytes>, Option<Bytes>) {
-        let as_it_is = (None, Some(message.clone()), None);
-        let with = |edited: String| (None, Some(Bytes::from(edited)), None);
-        let followed = |by: String| (None, Some(message.clone()), Some(Bytes::from(by)));
-        let text = show(message);
-        let is_invite = glance.cseq_method == Method::Invite;
-        let new_invite = glance.method() == Some(Method::Invite) && glance.to_tag.is_none();
-        match (self, &glance.start) {
-            (Self::LostAck, Start::Request { method: Method::Ack, .. }) => (None, None, None),
-            (Self::LostFinal, Start::Response { status }) if *status >= 200 && is_invite => {
-                (None, None, None)
-            }
-            (Self::SecondFinal, Start::Response { status: 200 }) if is_invite => {
-                followed(text.replacen("SIP/2.0 200 OK", "SIP/2.0 486 Busy Here", 1))
-            }
-            (Self::EarlyCancel, Start::Request { .. }) if new_invite => {
-                followed(without_body(&text).replace("INVITE", "CANCEL"))
-            }
-            (Self::EarlyBye, Start::Request { .. }) if new_invite => {
-                let bye = without_body(&text).replace("INVITE", "BYE");
-                let bye = bye.replace("branch=z9hG4bK", "branch=z9hG4bKbye");
-                followed(bye.replacen(&show(&glance.to), &format!("{};tag=x", show(&glance.to)), 1))
-            }
-            (Self::OldNumber, Start::Request { method: Method::Bye, .. }) => {
-                with(text.replacen(&format!("CSeq: {} BYE", glance.cseq), "CSeq: 1 BYE", 1))
-            }
-            (Self::LostRoute, Start::Request { method: Method::Bye, .. }) => {
-                let lines = text.split("\r\n").filter(|line| !line.starts_with("Route:"));
-                with(lines.collect::<Vec<_>>().join("\r\n"))
-            }
-            (Self::Leak, Start::Request { .. }) if new_invite => {
-                with(text.replacen("\r\n", "\r\nX-Caller-Name: aleg\r\n", 1))
-            }
-            (Self::ChangedRepeat, Start::Response { status: 200 }) if is_invite => {
-                followed(text.replacen("\r\n", "\r\nX-Again: yes\r\n", 1))
-            }
-            (Self::SecondInvite, Start::Request { .. }) if new_invite => {
-                let call_id = show(&glance.call_id);
-                followed(text.replace(&call_id, &format!("again-{call_id}")))
-            }
-            (Self::LostPrack, Start::Request { method: Method::Prack, .. }) => (None, None, None),
-            (Self::SecondReliable, Start::Response { .. }) if glance.rseq.is_some() => {
-                followed(numbered(&text, glance.rseq, 1))
-            }
-            (Self::SkippedRseq, Start::Response { .. }) if glance.rseq.is_some() => {
-                followed(numbered(&text, glance.rseq, 2))
-            }
-            (Self::UnaskedReliable, Start::Response { status: 180 }) if glance.rseq.is_none() => {
-                with(text.replacen("\r\n", "\r\nRequire: 100rel\r\nRSeq: 7\r\n", 1))
-            }
-            (Self::EarlyUpdate, Start::Request { method: Method::Prack, .. }) => {
-                let lines = text.split("\r\n").filter(|line| !line.starts_with("RAck:"));
-                let update = lines.collect::<Vec<_>>().join("\r\n").replace("PRACK", "UPDATE");
-                (Some(Bytes::from(update)), Some(message.clone()), None)
-            }
-            (Self::ShortSession, Start::Request { .. }) if new_invite => {
-                let lines = text.split("\r\n").filter(|line| !line.starts_with("Session-Expires:"));
-                let text = lines.collect::<Vec<_>>().join("\r\n");
-                with(text.replacen("\r\n", "\r\nSession-Expires: 10\r\n", 1))
-            }
-            _ => as_it_is,
-        }
-    }
-}
-
-/// The same response with a later RSeq.
-fn numbered(text: &str, rseq: Option<u32>, later: u32) -> String {
-    let rseq = rseq.unwrap_or_default();
-    text.replacen(&format!("RSeq: {rseq}"), &format!("RSeq: {}", rseq + later), 1)
-}
-
-/// The header of a message, with an empty body announced.
-fn without_body(text: &str) -> String {
-    let header = text.split("\r\n\r\n").next().unwrap_or_default();
-    let kept = header.split("\r\n").filter(|line| !line.starts_with("Content-"));
-    format!("{}\r\nContent-Length: 0\r\n\r\n", kept.collect::<Vec<_>>().join("\r\n"))
 }
 
 impl fmt::Display for Sabotage {
