@@ -144,6 +144,11 @@ impl CallId {
     pub fn minted_at_ms(self) -> u64 {
         self.0.as_bytes()[..6].iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte))
     }
+
+    /// The id of a call that is only thought of: no call that is made has one like it.
+    pub fn of_simulation(seed: u64, number: u32) -> Self {
+        Self(Uuid::from_u64_pair(u64::from(number), seed))
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use super::router::Api;
 /// A configuration was put in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Reloaded {
-    /// Counts the configurations of this process; decisions name it.
+    /// The number of what calls are decided on, which decisions name. Where nothing of that changed it
+    /// stays, and it outlives the process.
     #[schema(example = 2)]
     revision: u64,
 }

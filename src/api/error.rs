@@ -69,6 +69,10 @@ codes! {
         "the server is behind its work, and the call may not have been told; ask again";
     DecisionNotFound = "call.no_decision", NOT_FOUND,
         "no routing decision is on record for this call";
+    RevisionNotFound = "config.unknown_revision", NOT_FOUND,
+        "no configuration of this revision is on record";
+    SimulationRefused = "simulation.refused", UNPROCESSABLE_ENTITY,
+        "the call cannot be simulated as it is described; `errors` says why";
     PingNotFound = "ping.not_found", NOT_FOUND, "no live session was opened by a ping with this id";
     PingRefused = "ping.refused", UNPROCESSABLE_ENTITY,
         "the ping can be read but not taken; `errors` says why";

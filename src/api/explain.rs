@@ -14,12 +14,13 @@ use super::router::Api;
 use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId, TargetId};
 use crate::money::Money;
 use crate::reason::Reason;
-use crate::routing::Step;
 use crate::routing::attribution::{Attribution, Candidate, CandidateVerdict, Method};
 use crate::routing::config::Confidence;
+use crate::routing::counterfactual::{Change, Counterfactual, counterfactuals};
 use crate::routing::decision::{Check, Outcome, PlannedAttempt, Verdict};
 use crate::routing::geo::Basis;
 use crate::routing::replay::DecisionRecord;
+use crate::routing::{RoutingSnapshot, Step};
 
 /// The decision about a call.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,12 +43,39 @@ pub(super) struct Explanation {
     plan: Vec<ExplainedAttempt>,
     /// Every check, in order.
     steps: Vec<ExplainedStep>,
+    /// For each target that was not called, with what it would have been; only what was found by
+    /// deciding again. Null: the configuration it was decided on is not on record.
+    would_have_been_called: Option<Vec<ExplainedCounterfactual>>,
     /// All of it in words, a line each.
     #[schema(example = json!(["campaign cmp_hvac, publisher pub_brightpath; no session"]))]
     text: Vec<String>,
     /// SHA-256 of what the decision was made from and of its result, in hexadecimal.
     #[schema(example = "3f1c1f8c1d3c2d6f0a2d5f8f0e1c6b7a4d9e8c7b6a5f4e3d2c1b0a9f8e7d6c5b")]
     digest: String,
+}
+
+/// A target that would have been in the plan if all of `changes` had been so.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedCounterfactual {
+    #[schema(value_type = String, example = "tgt_summit")]
+    target: TargetId,
+    changes: Vec<ExplainedChange>,
+    /// The same for people.
+    #[schema(example = "cap target/tgt_summit/connected/daily +1")]
+    text: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "change", rename_all = "snake_case")]
+enum ExplainedChange {
+    /// The limit of a cap was higher; `by` in calls, micros or milliseconds, as the cap counts.
+    CapRaised { cap: String, by: u64 },
+    /// The call came so much later; earlier, if it is negative.
+    CalledAt { later_by_s: i64 },
+    /// A tag had this value.
+    Tag { tag: String, value: String },
+    /// The caller had not called before.
+    FirstCall,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -188,35 +216,78 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Id(id): Id<CallId>,
 ) -> Result<Json<Explanation>, Problem> {
-    let call = api.record(id).await?;
-    let explain_ref = call.explain_ref.ok_or(Code::DecisionNotFound)?;
-    let stored = api.services.calls.explain(explain_ref).await?.ok_or_else(|| {
-        // It is on its way from the journal to the store.
-        Problem::from(Code::DecisionNotFound).retry_after(1)
-    })?;
-    let record = DecisionRecord::from_bytes(&stored).map_err(|e| {
-        tracing::error!(call_id = %id, error = %e, "reading a routing decision failed");
-        Problem::from(Code::StoreDamaged)
-    })?;
-    let dialed = u16::try_from(call.attempts.len()).unwrap_or(u16::MAX);
-    Ok(Json(Explanation::new(record, dialed)))
+    let (record, dialed) = api.decision(id).await?;
+    let snapshot = api.services.routing.revision(record.decision.revision).await?;
+    Ok(Json(Explanation::new(record, dialed, snapshot.as_deref())))
+}
+
+impl Api {
+    /// The decision about a call, and how many of its plan were tried.
+    pub(super) async fn decision(&self, id: CallId) -> Result<(DecisionRecord, u16), Problem> {
+        let call = self.record(id).await?;
+        let explain_ref = call.explain_ref.ok_or(Code::DecisionNotFound)?;
+        let stored = self.services.calls.explain(explain_ref).await?.ok_or_else(|| {
+            // It is on its way from the journal to the store.
+            Problem::from(Code::DecisionNotFound).retry_after(1)
+        })?;
+        let record = DecisionRecord::from_bytes(&stored).map_err(|e| {
+            tracing::error!(call_id = %id, error = %e, "reading a routing decision failed");
+            Problem::from(Code::StoreDamaged)
+        })?;
+        Ok((record, u16::try_from(call.attempts.len()).unwrap_or(u16::MAX)))
+    }
 }
 
 impl Explanation {
-    /// `dialed`: how many of the plan were tried.
-    fn new(record: DecisionRecord, dialed: u16) -> Self {
+    /// `dialed`: how many of the plan were tried; `snapshot`: what it was decided on, if that is
+    /// known.
+    pub(super) fn new(
+        record: DecisionRecord,
+        dialed: u16,
+        snapshot: Option<&RoutingSnapshot>,
+    ) -> Self {
+        let others = snapshot.map(|snapshot| counterfactuals(snapshot, &record));
+        let mut text = record.decision.explain(dialed);
+        for Counterfactual { target, changes } in others.iter().flatten() {
+            text.push(format!("{target}: would have been called if: {}", in_words(changes)));
+        }
         let decision = record.decision;
         Self {
             call_id: decision.call,
+            would_have_been_called: others
+                .map(|others| others.into_iter().map(Into::into).collect()),
             decided_at: decision.at.to_rfc3339(),
             config_rev: decision.revision,
             refused: decision.refused,
             candidates: decision.outcomes(dialed).into_iter().map(Into::into).collect(),
-            text: decision.explain(dialed),
+            text,
             attribution: decision.attribution.map(Into::into),
             plan: decision.plan.into_iter().map(Into::into).collect(),
             steps: decision.steps.into_iter().map(Into::into).collect(),
             digest: record.digest.to_string(),
+        }
+    }
+}
+
+fn in_words(changes: &[Change]) -> String {
+    let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+    changes.join(" and ")
+}
+
+impl From<Counterfactual> for ExplainedCounterfactual {
+    fn from(Counterfactual { target, changes }: Counterfactual) -> Self {
+        let text = in_words(&changes);
+        Self { target, changes: changes.into_iter().map(Into::into).collect(), text }
+    }
+}
+
+impl From<Change> for ExplainedChange {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Raised { cap, by, .. } => Self::CapRaised { cap: cap.into(), by },
+            Change::Shifted { by_ms } => Self::CalledAt { later_by_s: by_ms / 1_000 },
+            Change::Tagged { tag, value } => Self::Tag { tag: tag.into(), value: value.into() },
+            Change::Unknown => Self::FirstCall,
         }
     }
 }

@@ -24,19 +24,27 @@ mod page;
 mod pings;
 mod query;
 mod record;
+mod replay;
 mod request;
 mod router;
+mod simulate;
 #[cfg(test)]
 mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::cdr::record::CallRecord;
-use crate::cdr::store::CallStore;
+use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
 use crate::id::{CallId, PingId};
 use crate::routing::ping::{Accepted, PingRefusal, PingRequest, Session};
+use crate::routing::replay::DecisionRecord;
+use crate::routing::simulate::Assumed;
+use crate::routing::{RouteRequest, RoutingSnapshot};
+use crate::time::Wall;
 
 pub use openapi::document;
 pub use router::{REQUESTS, router};
@@ -49,6 +57,7 @@ pub struct Services {
     pub pings: Arc<dyn PingIntake>,
     pub health: Arc<dyn Health>,
     pub configuration: Arc<dyn Configuration>,
+    pub routing: Arc<dyn Routing>,
     /// Who may call; with none, only health is answered.
     pub keys: Vec<ApiKey>,
     /// Signs cursors. 32 random bytes, drawn when the process starts: cursors die with it.
@@ -80,6 +89,29 @@ pub enum HangUpError {
     /// Whoever has the call may have no room for one more task.
     #[error("the call may not have been told")]
     Busy,
+}
+
+/// Decisions that are made again, or for the sake of an answer.
+pub trait Routing: Send + Sync {
+    fn now(&self) -> Wall;
+
+    /// The configuration that is in force.
+    fn in_force(&self) -> Arc<RoutingSnapshot>;
+
+    /// The configuration of a revision; `None` if there was never one.
+    fn revision(&self, revision: u64) -> Answer<'_, Option<Arc<RoutingSnapshot>>>;
+
+    /// What would be decided about a call on a configuration, with everything it was decided on.
+    /// Nothing is used up.
+    fn simulate(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        assumed: &Assumed,
+    ) -> DecisionRecord;
+
+    /// The latest decisions, at most `count`, the oldest first.
+    fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>>;
 }
 
 /// Where pings go.

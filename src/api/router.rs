@@ -21,7 +21,7 @@ use super::auth::{Keys, require_key};
 use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
-use super::{Services, calls, configuration, explain, health, openapi, pings};
+use super::{Services, calls, configuration, explain, health, openapi, pings, replay, simulate};
 
 /// Counts requests, by `route`, `method` and `status`.
 pub const REQUESTS: &str = "tollbridge_api_requests_total";
@@ -44,10 +44,13 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(calls::live))
         .routes(routes!(calls::show))
         .routes(routes!(explain::show))
+        .routes(routes!(replay::show))
+        .routes(routes!(simulate::call))
         .routes(routes!(calls::hang_up))
         .routes(routes!(pings::accept))
         .routes(routes!(pings::show))
         .routes(routes!(configuration::reload))
+        .routes(routes!(replay::diff))
         .routes(routes!(health::metrics))
         .routes(routes!(openapi::show));
     let open = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready));

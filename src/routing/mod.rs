@@ -19,6 +19,7 @@
 mod attestation;
 pub mod attribution;
 pub mod config;
+pub mod counterfactual;
 pub mod decider;
 pub mod decision;
 pub mod dial;
@@ -35,9 +36,11 @@ pub mod ping;
 pub mod pool;
 pub mod replay;
 pub mod request;
+pub mod revision;
 pub mod schedule;
 pub mod selection;
 pub mod set;
+pub mod simulate;
 pub mod snapshot;
 pub mod window;
 

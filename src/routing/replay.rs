@@ -7,10 +7,11 @@ use minicbor::{Decode, Encode};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::id::TargetId;
+use crate::id::{CallId, TargetId};
+use crate::money::Money;
 
 use super::decider::{Known, decide};
-use super::decision::Decision;
+use super::decision::{Decision, PlannedAttempt, Readings};
 use super::history::PastCall;
 use super::hold::Bucket;
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
@@ -129,9 +130,7 @@ impl fmt::Display for Digest {
 /// it is what the change of configuration would have changed.
 pub fn replay(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Replay {
     let recorded = &record.decision;
-    let usage = recorded.readings.usage.iter();
-    let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
-    let readings = Recorded { usage, down: &recorded.readings.down };
+    let readings = Recorded::of(&recorded.readings);
     let mut rotation = match &recorded.attribution {
         Some(attribution) => {
             Rotation::from_readings(&attribution.campaign, &recorded.readings.rotation)
@@ -144,10 +143,72 @@ pub fn replay(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Replay {
     Replay { decision, difference }
 }
 
+/// What other outcomes decisions would have had on another configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    pub calls: u32,
+    /// Offered to another target first.
+    pub moved: u32,
+    /// Refused, and were not.
+    pub refused_now: u32,
+    /// Not refused, and were.
+    pub taken_now: u32,
+    /// How much more the first targets would owe, and publishers be owed, if each call converted.
+    pub revenue_delta: Money,
+    pub payout_delta: Money,
+    /// The first of those with another outcome.
+    pub examples: Vec<CallId>,
+}
+
+const EXAMPLES_MAX: usize = 20;
+
+impl Comparison {
+    /// Makes one decision again.
+    pub fn add(&mut self, snapshot: &RoutingSnapshot, record: &DecisionRecord) {
+        let again = replay(snapshot, record).decision;
+        let (was, is) = (record.decision.plan.first(), again.plan.first());
+        self.calls += 1;
+        let is_other = match (was, is) {
+            (Some(was), Some(is)) => {
+                let moved = was.target != is.target;
+                self.moved += u32::from(moved);
+                moved
+            }
+            (Some(_), None) => {
+                self.refused_now += 1;
+                true
+            }
+            (None, Some(_)) => {
+                self.taken_now += 1;
+                true
+            }
+            (None, None) => false,
+        };
+        let owed = |planned: Option<&PlannedAttempt>| {
+            let terms = planned.and_then(|planned| planned.terms);
+            terms.map(|terms| (terms.revenue.0, terms.payout.0)).unwrap_or_default()
+        };
+        let ((revenue_was, payout_was), (revenue, payout)) = (owed(was), owed(is));
+        self.revenue_delta.0 += revenue - revenue_was;
+        self.payout_delta.0 += payout - payout_was;
+        if is_other && self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(record.decision.call);
+        }
+    }
+}
+
 /// What was read then.
-struct Recorded<'a> {
+pub(super) struct Recorded<'a> {
     usage: BTreeMap<Bucket, Usage>,
     down: &'a [TargetId],
+}
+
+impl<'a> Recorded<'a> {
+    pub(super) fn of(readings: &'a Readings) -> Self {
+        let usage = readings.usage.iter();
+        let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
+        Self { usage, down: &readings.down }
+    }
 }
 
 impl UsageReader for Recorded<'_> {

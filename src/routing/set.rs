@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::config::SetKind;
 
@@ -76,6 +76,17 @@ impl ValueSet {
         match &self.values {
             Values::Codes(bits) => bits.0.iter().all(|word| *word == 0),
             Values::Texts { texts, .. } => texts.is_empty(),
+        }
+    }
+
+    /// The first of its values.
+    pub fn example(&self) -> Option<SmolStr> {
+        match &self.values {
+            Values::Codes(bits) => {
+                let digits = self.kind.digits()? as usize;
+                bits.first().map(|code| format_smolstr!("{code:0digits$}"))
+            }
+            Values::Texts { texts, .. } => texts.first().cloned(),
         }
     }
 
@@ -161,6 +172,11 @@ impl Bits {
 
     fn set(&mut self, bit: u32) {
         self.0[(bit / 64) as usize] |= 1 << (bit % 64);
+    }
+
+    fn first(&self) -> Option<usize> {
+        let word = self.0.iter().position(|word| *word != 0)?;
+        Some(word * 64 + self.0[word].trailing_zeros() as usize)
     }
 
     fn has(&self, bit: u32) -> bool {

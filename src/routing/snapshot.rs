@@ -216,6 +216,12 @@ impl RoutingSnapshot {
         self.revision
     }
 
+    /// The same as another revision.
+    #[must_use]
+    pub fn numbered(self, revision: u64) -> Self {
+        Self { revision, ..self }
+    }
+
     /// Whose number it is; `None` if it belongs to no campaign.
     pub fn number(&self, number: PhoneNumber) -> Option<NumberOwner<'_>> {
         let digits = number.digits();
@@ -309,12 +315,18 @@ impl RoutingSnapshot {
         self.history
     }
 
+    /// The keys of all caps and of concurrency.
+    pub fn cap_keys(&self) -> impl Iterator<Item = &str> {
+        let concurrency = self.targets.iter().filter_map(|it| it.concurrency.as_ref());
+        self.caps().map(|cap| cap.key.as_str()).chain(concurrency.map(|it| it.key.as_str()))
+    }
+
     /// Whether a campaign, a publisher or a trunk has caps.
     pub fn caps_calls(&self) -> bool {
         self.caps_calls
     }
 
-    fn call_caps(&self, scope: &CallScope) -> [&[Cap]; 3] {
+    pub(super) fn call_caps(&self, scope: &CallScope) -> [&[Cap]; 3] {
         let campaign = self.campaign(&scope.campaign).map(|it| &it.caps[..]);
         let publisher = self.publisher(&scope.publisher).map(|it| &it.caps[..]);
         [campaign, publisher, Some(self.trunk_caps(&scope.trunk))].map(Option::unwrap_or_default)

@@ -1,7 +1,7 @@
 //! From the journal to the book: opens both, closes what a crash left open, and keeps the book up
 //! to date.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projection};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
-    Book, CallFilter, CallStore, CapUsage, EarlierCall, Progress, StoreError, StoredSession,
+    Book, CallFilter, CallStore, CapUsage, Decisions, EarlierCall, Progress, Revisions, StoreError,
+    StoredSession,
 };
 use crate::config::{OrphanBill, Settings};
 use crate::id::CallId;
@@ -76,7 +77,7 @@ impl Accounting {
         let dir = &settings.store.dir;
         std::fs::create_dir_all(dir)
             .map_err(|cause| StartError::DataDir { path: dir.clone(), cause })?;
-        let path = dir.join("tollbridge.db");
+        let path = book_path(settings);
         let store = SqliteStore::open(&path)
             .await
             .map_err(|cause| StartError::Store { path: path.clone(), cause })?;
@@ -140,6 +141,14 @@ impl Accounting {
 
     pub fn store(&self) -> Arc<dyn CallStore> {
         Arc::clone(&self.store) as Arc<dyn CallStore>
+    }
+
+    pub fn decisions(&self) -> Arc<dyn Decisions> {
+        Arc::clone(&self.store) as Arc<dyn Decisions>
+    }
+
+    pub fn revisions(&self) -> Arc<dyn Revisions> {
+        Arc::clone(&self.store) as Arc<dyn Revisions>
     }
 
     pub(super) fn past(&self) -> Past {
@@ -206,6 +215,11 @@ impl Gauges {
         gauge!(names::JOURNAL_PRESSURE).set(f64::from(self.appender.pressure() as u8));
         gauge!(names::OPEN_RECORDS).set(self.live.count() as f64);
     }
+}
+
+/// Where call records are.
+pub(super) fn book_path(settings: &Settings) -> PathBuf {
+    settings.store.dir.join("tollbridge.db")
 }
 
 /// `progress` is that of the book.
@@ -365,6 +379,6 @@ pub fn stamp() -> Stamp {
 }
 
 /// Where the data directory's parts are; for the tools that read them.
-pub fn journal_dir(store_dir: &Path) -> std::path::PathBuf {
+pub fn journal_dir(store_dir: &Path) -> PathBuf {
     store_dir.join("journal")
 }

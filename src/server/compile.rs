@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use crate::config::{Config, Settings};
+use crate::routing::revision::pack;
 use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::flow::ListenerId;
 use crate::sip::message::Uri;
@@ -19,6 +22,8 @@ use super::tls::{TlsFiles, TlsPlan};
 /// What each part of the server needs of the configuration.
 pub struct Compiled {
     pub routing: RoutingSnapshot,
+    /// `routing` as it is kept.
+    pub document: Bytes,
     pub trunks: Trunks,
     pub legs: TargetLegs,
     /// How targets are spoken to.
@@ -55,11 +60,12 @@ fn compile_with<T>(
     let carriers = carriers(&config.settings)?;
     let trunks = faults.keep(trunks(config, &carriers))?;
     let dialing = faults.keep(Dialing::compile(config))?;
-    let (mut legs, mut targets, mut routing) = (None, None, None);
+    let (mut legs, mut targets, mut routing, mut document) = (None, None, None, None);
     if let Some(mut written) = faults.keep(config.routing::<RoutingConfig>())? {
         written.texts = texts(&written);
         legs = faults.keep(TargetLegs::compile(config, &written))?;
         targets = faults.keep(self::targets(config, &written, &carriers))?;
+        document = Some(pack(&written).into());
         routing = faults.keep(self::routing(config, written, revision))?;
     }
     let mut tls = None;
@@ -74,6 +80,7 @@ fn compile_with<T>(
     let part = "a part that is not there has told its faults";
     let compiled = Compiled {
         routing: routing.expect(part),
+        document: document.expect(part),
         trunks: trunks.expect(part),
         legs: legs.expect(part),
         targets: targets.expect(part),

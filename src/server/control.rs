@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics::{counter, histogram};
 
-use crate::api::{HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Services};
+use crate::api::{
+    HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Routing, Services,
+};
 use crate::cdr::fact::{Fact, PingAccepted};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Pressure};
@@ -57,6 +59,7 @@ impl Control {
         settings: &Settings,
         accounting: &Accounting,
         reloader: Arc<Reloader>,
+        routing: Arc<dyn Routing>,
     ) -> Services {
         let mut cursor_secret = [0; 32];
         cursor_secret[..16].copy_from_slice(&self.seed.to_be_bytes());
@@ -67,6 +70,7 @@ impl Control {
             pings: Arc::clone(self) as Arc<dyn PingIntake>,
             health: Arc::clone(self) as Arc<dyn Health>,
             configuration: Arc::new(reloader),
+            routing,
             keys: settings.api.keys.clone(),
             cursor_secret,
         }

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use crate::cdr::journal::file::JournalError;
 use crate::cdr::projection::ProjectionError;
 use crate::cdr::store::StoreError;
-use crate::config::{ConfigError, Fault};
+use crate::config::{ConfigError, Fault, Settings};
 use crate::sip::transport::BindError;
 use crate::sip::trunk::carriers::CarrierFault;
+
+use super::accounting::book_path;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -47,6 +49,13 @@ pub enum StartError {
     Thread(io::Error),
     #[error("cannot read random numbers from /dev/urandom: {0}")]
     Random(io::Error),
+}
+
+impl StartError {
+    /// The call records failed.
+    pub(super) fn store(settings: &Settings, cause: StoreError) -> Self {
+        Self::Store { path: book_path(settings), cause }
+    }
 }
 
 /// Faults of a configuration, until all of it was looked at.

@@ -31,9 +31,11 @@ mod outcomes;
 mod overload;
 mod pace;
 mod probing;
+mod questions;
 pub mod rehearsal;
 mod reload;
 mod resolver;
+mod revisions;
 mod settings;
 pub mod signaling;
 mod sockets;
@@ -71,8 +73,10 @@ use mailbox::{Mail, Mailbox};
 use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
 use overload::{Backlog, MemoryFlag};
+use questions::Questions;
 use reload::Running;
 use resolver::Resolver;
+use revisions::Revisions;
 use settings::{
     endpoint_settings, health_rules, memory_max, shards_of, speaks, tcp_options, transport,
 };
@@ -117,7 +121,8 @@ impl Server {
         let settings = config.settings.clone();
         let prometheus = metrics::install();
         let (compiled, tls_files) = compile_and_load(&config, 1)?;
-        let Compiled { routing: snapshot, trunks, legs, targets, dialing, tls } = compiled;
+        let Compiled { routing: snapshot, document, trunks, legs, targets, dialing, tls } =
+            compiled;
         let parties = Arc::new(tls.parties().clone());
         let (trunks, legs) = (Arc::new(trunks), Arc::new(legs));
         let (targets, dialing) = (Arc::new(targets), Arc::new(dialing));
@@ -145,6 +150,10 @@ impl Server {
         let durable = Arc::new(DurableMark::default());
         let mut accounting =
             Accounting::open(&settings, &deciding, Arc::clone(&durable), mailboxes.clone()).await?;
+        let revisions = Arc::new(Revisions::new(accounting.revisions()));
+        let number = revisions.number(document).await;
+        let revision = number.map_err(|cause| StartError::store(&settings, cause))?;
+        deciding.number(revision);
 
         let awaited = accounting.awaited();
         let longest = settings.sip.max_call;
@@ -261,19 +270,21 @@ impl Server {
         let reloader = Arc::new(Reloader {
             deciding: Arc::clone(&deciding),
             past: accounting.past(),
+            revisions: Arc::clone(&revisions),
             resolver,
             sources,
             limits,
             tls: Arc::clone(&tls),
             shards: mailboxes.clone(),
-            running: tokio::sync::Mutex::new(Running {
-                config,
-                revision: 1,
-                trunks,
-                target_limits,
-            }),
+            running: tokio::sync::Mutex::new(Running { config, revision, trunks, target_limits }),
         });
-        let services = control.services(&settings, &accounting, Arc::clone(&reloader));
+        let questions = Questions {
+            deciding: Arc::clone(&deciding),
+            revisions,
+            decisions: accounting.decisions(),
+        };
+        let services =
+            control.services(&settings, &accounting, Arc::clone(&reloader), Arc::new(questions));
         let api_address = serve_api(&settings, services, ended.clone(), &mut tasks).await?;
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         tasks.spawn(watch_memory(memory, memory_max(&settings), ended.clone()));

@@ -28,6 +28,7 @@ use super::limits::{TargetLimits, TrunkLimits};
 use super::mailbox::{Mail, Mailbox};
 use super::metrics::RELOADS;
 use super::resolver::Resolver;
+use super::revisions::Revisions;
 use super::sources::Sources;
 use super::tls::{TlsFiles, TlsInForce, TlsParties};
 use super::{Compiled, compile_and_load};
@@ -36,6 +37,7 @@ use super::{Compiled, compile_and_load};
 pub struct Reloader {
     pub(super) deciding: Arc<Deciding>,
     pub(super) past: Past,
+    pub(super) revisions: Arc<Revisions>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) sources: Arc<Sources>,
     pub(super) limits: Arc<TrunkLimits>,
@@ -111,12 +113,12 @@ impl Reloader {
     }
 
     async fn replace(&self, running: &mut Running) -> Result<(), StartError> {
-        let (before, revision) = (running.config.clone(), running.revision + 1);
+        let (before, next) = (running.config.clone(), running.revision + 1);
         // Files are read, and certificates checked: other tasks of this thread must not wait for it.
-        let coming = tokio::task::spawn_blocking(move || Coming::read(&before, revision)).await;
+        let coming = tokio::task::spawn_blocking(move || Coming::read(&before, next)).await;
         let coming = coming.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
         let Coming { config, compiled, tls_files } = coming?;
-        let Compiled { routing, trunks, legs, targets, dialing, tls } = compiled;
+        let Compiled { routing, document, trunks, legs, targets, dialing, tls } = compiled;
         let ids: Vec<TrunkId> = trunks.iter().map(|(_, trunk)| trunk.id.clone()).collect();
         let trunks = Arc::new(trunks.following(&running.trunks));
         let places: BTreeMap<&TrunkId, TrunkIndex> =
@@ -135,6 +137,8 @@ impl Reloader {
         };
         let wanted = Wanted::of(&routing, &agreed.dialing, &trunks);
         self.resolver.prepare(&wanted).await;
+        let number = self.revisions.number(document).await;
+        let revision = number.map_err(|cause| StartError::store(&config.settings, cause))?;
 
         // Nothing fails from here on. A shard is told of a target before a call is routed to it, and
         // of a trunk before a message is said to be of it.
@@ -144,14 +148,17 @@ impl Reloader {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
         let looked_back = self.deciding.history();
-        self.deciding.configure(routing);
+        self.deciding.configure(routing.numbered(revision));
         self.limits.configure(&trunks);
         self.sources.configure(Arc::clone(&trunks), parties);
         *running = Running { config, revision, trunks, target_limits };
         if self.deciding.history() > looked_back
             && let Err(error) = self.past.tell(&self.deciding).await
         {
-            tracing::error!(%error, "the calls of before could not be read: rules about earlier calls know only new ones");
+            tracing::error!(
+                %error,
+                "the calls of before could not be read: rules about earlier calls know only new ones"
+            );
         }
         Ok(())
     }

@@ -376,7 +376,7 @@ fn a_store_that_fails_is_told_apart_from_a_record_that_is_damaged() {
     }
 }
 
-fn with_stored(calls: u8) -> Fixture {
+pub(super) fn with_stored(calls: u8) -> Fixture {
     let fixture = Fixture::new();
     let records = (0..calls).map(|n| (call_id(n), record(call_id(n), &ended())));
     fixture.world.state.lock().stored.extend(records);

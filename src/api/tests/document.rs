@@ -31,10 +31,13 @@ fn it_lists_every_route() {
     get /v1/calls/live
     get /v1/calls/{id}
     get /v1/calls/{id}/explain
+    get /v1/calls/{id}/replay
     post /v1/calls/{id}/hangup
+    post /v1/config:diff
     post /v1/config:reload
     post /v1/pings
     get /v1/pings/{id}
+    post /v1/simulate/call
     ");
 }
 

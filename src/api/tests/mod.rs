@@ -1,6 +1,7 @@
 //! The API as its users meet it, in process. Every answer is held against the OpenAPI document.
 
 mod calls;
+mod decisions;
 mod document;
 mod edge;
 mod pings;
@@ -106,6 +107,7 @@ fn services(world: &Arc<World>) -> Services {
         pings: world.clone(),
         health: world.clone(),
         configuration: world.clone(),
+        routing: world.clone(),
         keys: vec![ApiKey { id: "ops".into(), key: Secret::new(KEY) }],
         cursor_secret: [7; 32],
     }

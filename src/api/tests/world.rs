@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::super::{
-    Configuration, HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Reload,
+    Configuration, HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Reload, Routing,
 };
 use super::CALLER;
 use crate::cdr::fact::{
@@ -23,14 +23,15 @@ use crate::money::Money;
 use crate::reason::Reason;
 use crate::routing::config::RoutingConfig;
 use crate::routing::ping::{Desk, DeskLimits, NewIds, PingRequest, Session};
-use crate::routing::replay::record_bytes;
-use crate::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Tags, decide};
+use crate::routing::replay::{DecisionRecord, record_bytes};
+use crate::routing::simulate::{Assumed, Assuming};
+use crate::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, decide};
 use crate::time::{Mono, Wall};
 
 /// 2026-03-17T15:04:12.318Z.
 pub(super) const START: Wall = Wall(1_773_759_852_318);
 
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
     publishers = [{ id = "pub_bright" }]
     buyers = [{ id = "buy_summit" }, { id = "buy_cool" }]
     pools = [{ id = "pool_hvac", campaign = "cmp_hvac", publisher = "pub_bright",
@@ -91,7 +92,7 @@ pub(super) enum Broken {
 }
 
 pub(super) struct World {
-    snapshot: RoutingSnapshot,
+    pub(super) snapshot: Arc<RoutingSnapshot>,
     desk: Mutex<Desk>,
     pub(super) state: Mutex<State>,
 }
@@ -102,11 +103,22 @@ impl World {
         let snapshot = RoutingSnapshot::compile(config, 418).unwrap();
         let mut desk = Desk::new(DeskLimits { sessions_max: 2, ..DeskLimits::default() });
         desk.configure(&snapshot);
+        let snapshot = Arc::new(snapshot);
         Self { snapshot, desk: Mutex::new(desk), state: Mutex::default() }
     }
 
     /// Stores the decision about a call from `state`, under the key 11.
     pub(super) fn decide(&self, call: CallId, state: &str) {
+        self.decide_on(&self.snapshot, call, state, 11);
+    }
+
+    pub(super) fn decide_on(
+        &self,
+        snapshot: &RoutingSnapshot,
+        call: CallId,
+        state: &str,
+        key: u64,
+    ) {
         let tags: Tags = [("geo.state".into(), state.into())].into();
         let request = RouteRequest {
             call,
@@ -117,15 +129,10 @@ impl World {
             tags,
         };
         let nothing_used = BTreeMap::new();
-        let decision = decide(
-            &self.snapshot,
-            &request,
-            Known::default(),
-            &nothing_used,
-            &mut Rotation::default(),
-        );
+        let decision =
+            decide(snapshot, &request, Known::default(), &nothing_used, &mut Rotation::default());
         let stored = Bytes::from(record_bytes(&request, Known::default(), &decision));
-        self.state.lock().decisions.insert(11, stored);
+        self.state.lock().decisions.insert(key, stored);
     }
 
     pub(super) fn breaks(&self, what: Broken) {
@@ -166,6 +173,46 @@ impl LiveCalls for World {
         }
         state.hung_up.push(call);
         Ok(())
+    }
+}
+
+impl Routing for World {
+    fn now(&self) -> Wall {
+        START
+    }
+
+    fn in_force(&self) -> Arc<RoutingSnapshot> {
+        Arc::clone(&self.snapshot)
+    }
+
+    fn revision(&self, revision: u64) -> Answer<'_, Option<Arc<RoutingSnapshot>>> {
+        Box::pin(async move {
+            self.check_store()?;
+            Ok((revision == 418).then(|| Arc::clone(&self.snapshot)))
+        })
+    }
+
+    fn simulate(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        assumed: &Assumed,
+    ) -> DecisionRecord {
+        let nothing_used = BTreeMap::<_, Usage>::new();
+        let usage = Assuming { usage: &nothing_used, assumed };
+        let decision =
+            decide(snapshot, request, Known::default(), &usage, &mut Rotation::default());
+        let bytes = record_bytes(request, Known::default(), &decision);
+        DecisionRecord::from_bytes(&bytes).unwrap()
+    }
+
+    fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {
+        Box::pin(async move {
+            self.check_store()?;
+            let state = self.state.lock();
+            let skipped = state.decisions.len().saturating_sub(count as usize);
+            Ok(state.decisions.values().skip(skipped).cloned().collect())
+        })
     }
 }
 

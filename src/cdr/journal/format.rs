@@ -257,8 +257,21 @@ impl SegmentHeader {
             first_seq: u64_at(bytes, 24),
             opened_at_ms: i64::from_le_bytes(array_at(bytes, 32)),
             prev_chain: u64_at(bytes, 40),
-            writer: String::from_utf8_lossy(&bytes[48..80]).trim_end_matches('\0').to_owned(),
+            writer: shown(&bytes[48..80]),
         })
+    }
+}
+
+/// Who wrote a segment, as text. What cannot have been written so has a `?` for each byte, and is
+/// then no longer than it was.
+fn shown(field: &[u8]) -> String {
+    let used = field.len() - field.iter().rev().take_while(|byte| **byte == 0).count();
+    match str::from_utf8(&field[..used]) {
+        Ok(text) => text.to_owned(),
+        Err(_) => {
+            let shown = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
+            field[..used].iter().map(shown).collect()
+        }
     }
 }
 

@@ -130,6 +130,27 @@ pub trait Book: Send + Sync {
     fn prune(&self, now: Wall) -> Answer<'_, ()>;
 }
 
+/// Configurations that calls were decided on, by their revisions. What they hold is routing's.
+pub trait Revisions: Send + Sync {
+    /// The latest that was kept.
+    fn latest(&self) -> Answer<'_, Option<(u64, Bytes)>>;
+
+    fn find(&self, revision: u64) -> Answer<'_, Option<Bytes>>;
+
+    /// Keeps one for good.
+    fn keep(&self, revision: u64, document: Bytes, at: Wall) -> Answer<'_, ()>;
+}
+
+/// Decision records for whoever goes through them.
+pub trait Decisions: Send + Sync {
+    /// Keys and records of decisions after `after`, oldest first, at most `limit`.
+    fn decisions(&self, after: u64, limit: u32) -> Answer<'_, Vec<(u64, Bytes)>>;
+
+    /// Key of the `count`th decision before the end, or zero if there are not so many: those after it
+    /// are the last `count`.
+    fn before_last(&self, count: u32) -> Answer<'_, u64>;
+}
+
 /// How far a projection has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {

@@ -173,7 +173,7 @@ impl Tables {
         self.cdr_leg.write(connection, &legs, |row, (call, leg)| bind_leg(row, call, leg)).await?;
 
         let bind = |row: &mut Row, (key, record): &(u64, bytes::Bytes)| {
-            row.put(integer(*key)).put(record.to_vec());
+            row.put(integer(*key)).put(lz4_flex::compress_prepend_size(record));
         };
         self.decision.write(connection, &batch.decisions, bind).await
     }

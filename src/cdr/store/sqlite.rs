@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 
 use super::rows::{self, Tables};
 use super::{
-    Answer, Batch, Book, CallFilter, CallStore, CapUsage, EarlierCall, PAGE_MAX, Progress,
-    StoreError, StoredSession,
+    Answer, Batch, Book, CallFilter, CallStore, CapUsage, Decisions, EarlierCall, PAGE_MAX,
+    Progress, Revisions, StoreError, StoredSession,
 };
 use crate::cdr::journal::Lsn;
 use crate::cdr::record::{CallRecord, Outcome};
@@ -124,11 +124,11 @@ impl CallStore for SqliteStore {
 
     fn explain(&self, explain_ref: u64) -> Answer<'_, Option<Bytes>> {
         Box::pin(async move {
-            let row = sqlx::query("SELECT record FROM decision WHERE ref = ?")
+            let row = sqlx::query("SELECT ref, record FROM decision WHERE ref = ?")
                 .bind(rows::integer(explain_ref))
                 .fetch_optional(&self.readers)
                 .await?;
-            Ok(row.map(|row| row.try_get::<Vec<u8>, _>("record")).transpose()?.map(Bytes::from))
+            row.map(|row| decision(&row).map(|(_, record)| record)).transpose()
         })
     }
 }
@@ -251,6 +251,83 @@ impl Book for SqliteStore {
             Ok(())
         })
     }
+}
+
+impl Revisions for SqliteStore {
+    fn latest(&self) -> Answer<'_, Option<(u64, Bytes)>> {
+        Box::pin(async move {
+            let query = "SELECT revision, document FROM config_revision
+                         ORDER BY revision DESC LIMIT 1";
+            let row = sqlx::query(query).fetch_optional(&self.readers).await?;
+            row.map(|row| {
+                let revision: i64 = row.try_get("revision")?;
+                let document: Vec<u8> = row.try_get("document")?;
+                Ok((revision.cast_unsigned(), document.into()))
+            })
+            .transpose()
+        })
+    }
+
+    fn find(&self, revision: u64) -> Answer<'_, Option<Bytes>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT document FROM config_revision WHERE revision = ?")
+                .bind(rows::integer(revision))
+                .fetch_optional(&self.readers)
+                .await?;
+            Ok(row.map(|row| row.try_get::<Vec<u8>, _>("document")).transpose()?.map(Bytes::from))
+        })
+    }
+
+    fn keep(&self, revision: u64, document: Bytes, at: Wall) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let mut writer = self.writer.lock().await;
+            sqlx::query(
+                "INSERT INTO config_revision (revision, taken_at, document) VALUES (?, ?, ?)",
+            )
+            .bind(rows::integer(revision))
+            .bind(at.0)
+            .bind(document.to_vec())
+            .execute(&mut *writer)
+            .await?;
+            Ok(())
+        })
+    }
+}
+
+impl Decisions for SqliteStore {
+    fn decisions(&self, after: u64, limit: u32) -> Answer<'_, Vec<(u64, Bytes)>> {
+        Box::pin(async move {
+            let rows =
+                sqlx::query("SELECT ref, record FROM decision WHERE ref > ? ORDER BY ref LIMIT ?")
+                    .bind(rows::integer(after))
+                    .bind(limit)
+                    .fetch_all(&self.readers)
+                    .await?;
+            rows.iter().map(decision).collect()
+        })
+    }
+
+    fn before_last(&self, count: u32) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT ref FROM decision ORDER BY ref DESC LIMIT 1 OFFSET ?")
+                .bind(count)
+                .fetch_optional(&self.readers)
+                .await?;
+            let key = row.map(|row| row.try_get::<i64, _>("ref")).transpose()?;
+            Ok(key.unwrap_or(0).cast_unsigned())
+        })
+    }
+}
+
+/// A decision record and its key.
+fn decision(row: &SqliteRow) -> Result<(u64, Bytes), StoreError> {
+    let key = row.try_get::<i64, _>("ref")?.cast_unsigned();
+    let packed: &[u8] = row.try_get("record")?;
+    let record = lz4_flex::decompress_size_prepended(packed).map_err(|error| {
+        let (row, detail) = (key.to_string(), error.to_string());
+        StoreError::Damaged { table: "decision", row, detail }
+    })?;
+    Ok((key, record.into()))
 }
 
 async fn write_progress(

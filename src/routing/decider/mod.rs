@@ -327,7 +327,7 @@ fn place(target: &Target, campaign: &Campaign, planned: usize) -> Step {
 }
 
 /// A payout that does not say after how many seconds falls due with the buyer's conversion.
-fn terms(target: &Target, payout: Option<&Payout>, is_duplicate: bool) -> Option<Terms> {
+pub(super) fn terms(target: &Target, payout: Option<&Payout>, is_duplicate: bool) -> Option<Terms> {
     let owed = |amount, duplicates| match duplicates {
         PayDuplicates::Never if is_duplicate => Money::default(),
         PayDuplicates::Never | PayDuplicates::Always => amount,

@@ -149,6 +149,12 @@ impl Filter {
         })
     }
 
+    /// A value of the tag that would pass, if one can be named.
+    pub fn example(&self) -> Option<SmolStr> {
+        let example = self.test.example().filter(|_| !self.negated)?;
+        (self.test.holds(&example) == Some(true)).then_some(example)
+    }
+
     pub fn check(&self, facts: &Facts<'_>) -> Answer {
         let Some(fact) = facts.get(&self.tag) else {
             // Of `required`, whether it is there is all that is asked.

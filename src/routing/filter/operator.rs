@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::{Bound, RangeBounds as _};
 use std::sync::Arc;
 
+use jiff::ToSpan as _;
 use jiff::civil::Date;
 use regex::{Regex, RegexBuilder};
 use smol_str::{SmolStr, ToSmolStr};
@@ -152,7 +154,37 @@ impl Test {
     }
 }
 
+impl Test {
+    /// A value that may fit.
+    pub(super) fn example(&self) -> Option<SmolStr> {
+        match self {
+            Self::Present => Some(SmolStr::new_static("1")),
+            Self::Text { want, .. } => want.example(),
+            Self::Regex(_) => None,
+            Self::Within(low, high) => match (low, high) {
+                (Bound::Included(end), _) | (Bound::Unbounded, Bound::Included(end)) => {
+                    Some(end.to_smolstr())
+                }
+                (Bound::Excluded(end), _) => end.next(1),
+                (Bound::Unbounded, Bound::Excluded(end)) => end.next(-1),
+                (Bound::Unbounded, Bound::Unbounded) => None,
+            },
+            Self::InSet(set) => set.example(),
+        }
+    }
+}
+
 impl Text {
+    fn example(&self) -> Option<SmolStr> {
+        match self {
+            Self::Is(text) | Self::Contains(text) | Self::Begins(text) | Self::Ends(text) => {
+                Some(text.clone())
+            }
+            Self::OneOf(texts) => texts.first().cloned(),
+            Self::Like(pattern) => Some(pattern.replace('*', "").replace('?', "0").into()),
+        }
+    }
+
     fn fits(&self, have: &str) -> bool {
         match self {
             Self::Is(want) => have == want,
@@ -165,11 +197,33 @@ impl Text {
     }
 }
 
+/// As it is written in a rule.
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(scaled) if scaled % Self::SCALE == 0 => (scaled / Self::SCALE).fmt(f),
+            Self::Number(scaled) => Money(*scaled).fmt(f),
+            Self::Date(date) => date.fmt(f),
+        }
+    }
+}
+
 impl Measure {
+    const SCALE: i64 = 1_000_000;
+
     /// A number with at most six decimal places, which is also how amounts are written, or a date.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let number = text.parse::<Money>().ok().map(|scaled| Self::Number(scaled.0));
         number.or_else(|| text.parse().ok().map(Self::Date))
+    }
+
+    /// A whole number or a day further on, or back.
+    fn next(self, by: i8) -> Option<SmolStr> {
+        let next = match self {
+            Self::Number(scaled) => Self::Number(scaled.checked_add(i64::from(by) * Self::SCALE)?),
+            Self::Date(date) => Self::Date(date.checked_add(i64::from(by).days()).ok()?),
+        };
+        Some(next.to_smolstr())
     }
 
     fn is_alike(self, other: Self) -> bool {

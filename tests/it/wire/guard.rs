@@ -95,7 +95,8 @@ fn a_configuration_that_cannot_be_taken_changes_nothing_and_is_told_why() {
         write(stage, &text)?;
         let reply = http::post(stage.api, "/v1/config:reload", "")?;
         let revision = serde_json::from_str::<Value>(&reply.body)?["revision"].as_u64();
-        ensure!((reply.status, revision) == (200, Some(2)), "{}", reply.body);
+        // Calls are decided on what they were decided on before.
+        ensure!((reply.status, revision) == (200, Some(1)), "{}", reply.body);
         stage.is_clean()
     });
 }

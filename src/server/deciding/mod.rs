@@ -17,7 +17,8 @@ use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimi
 use crate::routing::ping::{
     Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRequest, Session,
 };
-use crate::routing::replay::record_bytes;
+use crate::routing::replay::{DecisionRecord, record_bytes};
+use crate::routing::simulate::{Assumed, Assuming};
 use crate::routing::{
     CallScope, Decision, Known, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags,
     Usage, UsageReader, decide,
@@ -97,6 +98,15 @@ impl Deciding {
         self.snapshot.store(Arc::new(snapshot));
     }
 
+    /// The configuration that is in force has this number.
+    pub fn number(&self, revision: u64) {
+        let snapshot = self.snapshot.load_full();
+        if snapshot.revision() != revision {
+            let numbered = RoutingSnapshot::clone(&snapshot).numbered(revision);
+            self.snapshot.store(Arc::new(numbered));
+        }
+    }
+
     /// How far back earlier calls of callers have to be known.
     pub fn history(&self) -> Option<Span> {
         self.snapshot.load().history()
@@ -173,16 +183,10 @@ impl Deciding {
         let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
         let down = self.down.load();
         let read = Read { ledger, down: &down };
-        let remembered = snapshot.remembered(request);
-        let calls = remembered.as_ref().map(|(caller, span)| {
-            // A call may have been answered, or owed for, long after it came in.
-            let since = span.begins(request.at).map(|at| Wall(at.0.saturating_sub(DAY_MS)));
-            history.calls(caller, since)
-        });
-        let calls = calls.unwrap_or_default();
+        let calls = known_calls(&snapshot, request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let decision = decide(&snapshot, request, known, &read, rotation);
-        if let Some((caller, _)) = &remembered
+        if let Some((caller, _)) = &snapshot.remembered(request)
             && let Some(call) = PastCall::of(request, &decision)
         {
             history.begin(caller, call);
@@ -202,6 +206,27 @@ impl Deciding {
             Box::new(CallScope { campaign, publisher, trunk: request.trunk.clone() })
         });
         Decided { decision, record, pinned, consumed, tags, scope }
+    }
+
+    /// What would be decided about a call on a configuration, with everything it was decided on.
+    /// Takes, counts and remembers nothing.
+    pub fn simulate(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        assumed: &Assumed,
+    ) -> DecisionRecord {
+        let down = self.down.load();
+        let mut state = self.state.lock();
+        let State { ledger, desk, rotation, history } = &mut *state;
+        let sessions = desk.candidates(snapshot, request.dialed, request.caller, request.at);
+        let calls = known_calls(snapshot, request, history);
+        let known = Known { sessions: &sessions, calls: &calls };
+        let usage = Assuming { usage: &Read { ledger, down: &down }, assumed };
+        let decision = decide(snapshot, request, known, &usage, &mut rotation.clone());
+        drop(state);
+        let bytes = record_bytes(request, known, &decision);
+        DecisionRecord::from_bytes(&bytes).expect("what was written can be read")
     }
 
     /// Takes room for an attempt, all or nothing.
@@ -318,56 +343,17 @@ impl Deciding {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::routing::hold::Counts;
-
-    /// It has no record that would say what it came to.
-    #[test]
-    fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
-        let config = toml::from_str(CONFIG).unwrap();
-        let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
-        let request = RouteRequest {
-            call: CallId::from_bytes([9; 16]),
-            at: Wall(1_785_000_000_000),
-            dialed: "+18005550100".parse().unwrap(),
-            caller: None,
-            trunk: "trk".into(),
-            tags: Tags::default(),
-        };
-        let mut decided = deciding.decide(&request);
-        let planned = &mut decided.decision.plan[0];
-        let counted = |planned: &PlannedAttempt, leg| {
-            let room = deciding.reserve(request.call, leg, planned, None, Mono(1), request.at);
-            let holds = room.unwrap().map(|(_, holds)| holds).unwrap_or_default();
-            holds.iter().map(|hold| hold.counts).collect::<Vec<_>>()
-        };
-
-        assert_eq!(counted(planned, 1), [Counts::Connected, Counts::Talk]);
-        planned.holds.retain(|hold| hold.counts == Counts::Connected);
-        assert_eq!(counted(planned, 2), [Counts::Connected]);
-    }
-
-    const CONFIG: &str = r#"
-        publishers = [{ id = "p", name = "P" }]
-        buyers = [{ id = "b", name = "B" }]
-        [[targets]]
-        id = "t"
-        name = "T"
-        buyer = "b"
-        dial = { kind = "sip", uri = "sip:192.0.2.1" }
-        ring_timeout_s = 6
-        first_response_ms = 2000
-        caps = [
-          { metric = "connected", window = "total", limit = 9 },
-          { metric = "minutes", window = "total", limit = 6000 },
-        ]
-        [[campaigns]]
-        id = "c"
-        name = "C"
-        publisher = "p"
-        numbers = ["+18005550100"]
-        routing = { tiers = [{ tier = 1, targets = [{ target = "t" }] }] }
-    "#;
+/// The caller's earlier calls, as far back as rules look.
+fn known_calls(
+    snapshot: &RoutingSnapshot,
+    request: &RouteRequest,
+    history: &CallerHistory,
+) -> Vec<PastCall> {
+    let Some((caller, span)) = snapshot.remembered(request) else { return vec![] };
+    // A call may have been answered, or owed for, long after it came in.
+    let since = span.begins(request.at).map(|at| Wall(at.0.saturating_sub(DAY_MS)));
+    history.calls(&caller, since)
 }
+
+#[cfg(test)]
+mod tests;

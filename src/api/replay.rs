@@ -1,0 +1,184 @@
+//! Decisions made again: on the configuration they were made on, or on another.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::error::{Code, Problem};
+use super::openapi::faults;
+use super::request::{Id, JsonBody};
+use super::router::Api;
+use crate::id::CallId;
+use crate::money::Money;
+use crate::routing::replay::{self, Comparison, DecisionRecord, Difference};
+
+/// Decisions that are compared at most.
+const COMPARED_MAX: u32 = 100_000;
+const COMPARED: u32 = 1_000;
+
+/// A decision made again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Replayed {
+    #[schema(value_type = String, example = "cal_01954f2e7d1e70008000000000000001")]
+    call_id: CallId,
+    /// The configuration it was made on.
+    #[schema(example = 418)]
+    config_rev: u64,
+    /// Whether it came out the same.
+    same: bool,
+    /// Where it first comes out differently; null: nowhere.
+    difference: Option<ReplayedDifference>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ReplayedDifference {
+    /// Such as `steps[3]`.
+    #[schema(example = "steps[3]")]
+    at: String,
+    /// Null: the record has nothing there.
+    recorded: Option<String>,
+    /// Null: there is nothing now.
+    recomputed: Option<String>,
+}
+
+faults!(
+    ReplayFaults: PathMalformed, CallNotFound, DecisionNotFound, RevisionNotFound,
+    StoreUnavailable, StoreDamaged
+);
+
+/// Decide about a call again
+///
+/// Makes the decision again from what was recorded, on the configuration it was made on, and compares
+/// the two step by step. They are the same, or there is a fault in this server.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{id}/replay",
+    operation_id = "replay_call",
+    tag = "calls",
+    params(("id" = String, Path, description = "Id of the call",
+        example = "cal_01954f2e7d1e70008000000000000001")),
+    responses((status = 200, description = "The two decisions compared", body = Replayed), ReplayFaults),
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<CallId>,
+) -> Result<Json<Replayed>, Problem> {
+    let (record, _) = api.decision(id).await?;
+    let config_rev = record.decision.revision;
+    let snapshot = api.services.routing.revision(config_rev).await?;
+    let snapshot = snapshot.ok_or(Code::RevisionNotFound)?;
+    let difference = replay::replay(&snapshot, &record).difference;
+    if let Some(Difference { at, .. }) = &difference {
+        tracing::error!(call_id = %id, at, "a decision comes out differently when it is made again");
+    }
+    let (same, difference) = (difference.is_none(), difference.map(Into::into));
+    Ok(Json(Replayed { call_id: id, config_rev, same, difference }))
+}
+
+/// Two configurations to be compared.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Compare {
+    /// The configuration the calls are decided on again; absent: the one in force.
+    #[serde(default)]
+    #[schema(example = 419)]
+    revision: Option<u64>,
+    /// How many of the latest decisions are looked at, at most 100,000; absent: 1,000.
+    #[serde(default)]
+    #[schema(example = 1000)]
+    last: Option<u32>,
+}
+
+/// What another configuration would have changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Compared {
+    /// The configuration the calls were decided on again.
+    #[schema(example = 419)]
+    revision: u64,
+    /// Decisions that were looked at.
+    #[schema(example = 1000)]
+    calls: u32,
+    /// Calls that would have been offered to another target first.
+    #[schema(example = 12)]
+    moved: u32,
+    /// Calls that would have been refused, and were not.
+    #[schema(example = 0)]
+    refused_now: u32,
+    /// Calls that were refused, and would not have been.
+    #[schema(example = 3)]
+    taken_now: u32,
+    /// How much more the first targets would owe if every call converted with its first.
+    #[schema(value_type = String, example = "126.00")]
+    revenue_delta: Money,
+    /// The same of what publishers would be owed.
+    #[schema(value_type = String, example = "0.00")]
+    payout_delta: Money,
+    /// The first of the calls with another outcome.
+    #[schema(value_type = Vec<String>, example = json!(["cal_01954f2e7d1e70008000000000000001"]))]
+    examples: Vec<CallId>,
+}
+
+faults!(
+    DiffFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
+    RevisionNotFound, StoreUnavailable, StoreDamaged
+);
+
+/// Compare with another configuration
+///
+/// Makes the latest decisions again on another configuration, each with what was used and held when it
+/// was made, and tells what would have come out differently.
+#[utoipa::path(
+    post,
+    path = "/v1/config:diff",
+    operation_id = "diff_configuration",
+    tag = "configuration",
+    request_body = Compare,
+    responses((status = 200, description = "What would be different", body = Compared), DiffFaults),
+)]
+pub(super) async fn diff(
+    State(api): State<Arc<Api>>,
+    JsonBody(body): JsonBody<Compare>,
+) -> Result<Json<Compared>, Problem> {
+    let routing = &api.services.routing;
+    let snapshot = match body.revision {
+        None => routing.in_force(),
+        Some(revision) => routing.revision(revision).await?.ok_or(Code::RevisionNotFound)?,
+    };
+    let last = body.last.unwrap_or(COMPARED).min(COMPARED_MAX);
+    let decisions = routing.decisions(last).await?;
+    // A hundred thousand decisions take a while, in which this thread has others to serve.
+    let revision = snapshot.revision();
+    let compared = tokio::task::spawn_blocking(move || {
+        let mut comparison = Comparison::default();
+        for bytes in decisions {
+            comparison.add(&snapshot, &DecisionRecord::from_bytes(&bytes)?);
+        }
+        Ok::<_, replay::RecordError>(comparison)
+    });
+    let compared = compared.await.map_err(|_| Code::InternalError)?.map_err(|error| {
+        tracing::error!(%error, "reading a routing decision failed");
+        Code::StoreDamaged
+    })?;
+    let Comparison { calls, moved, refused_now, taken_now, revenue_delta, payout_delta, examples } =
+        compared;
+    Ok(Json(Compared {
+        revision,
+        calls,
+        moved,
+        refused_now,
+        taken_now,
+        revenue_delta,
+        payout_delta,
+        examples,
+    }))
+}
+
+impl From<Difference> for ReplayedDifference {
+    fn from(difference: Difference) -> Self {
+        let Difference { at, recorded, recomputed } = difference;
+        Self { at, recorded, recomputed }
+    }
+}

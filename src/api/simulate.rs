@@ -1,0 +1,214 @@
+//! Calls that are only thought of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+use utoipa::ToSchema;
+
+use super::error::{Code, Place, Problem};
+use super::explain::Explanation;
+use super::openapi::faults;
+use super::request::JsonBody;
+use super::router::Api;
+use crate::id::{CallId, TargetId, TrunkId};
+use crate::money::Money;
+use crate::phone::PhoneNumber;
+use crate::reason::Reason;
+use crate::routing::decision::Terms;
+use crate::routing::simulate::{Assumed, distribution};
+use crate::routing::{RouteRequest, RoutingSnapshot, Tags};
+use crate::suggest::suggestion;
+use crate::time::Wall;
+
+const COUNT_MAX: u32 = 10_000;
+
+/// A call to be thought of.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Simulation {
+    /// The number that is called.
+    #[schema(example = "+18005550100")]
+    dialed: String,
+    /// Absent: the caller is anonymous.
+    #[serde(default)]
+    #[schema(example = "+16145550163")]
+    caller: Option<String>,
+    /// The trunk it comes from, for the trunk's caps.
+    #[serde(default)]
+    #[schema(example = "trk_a")]
+    trunk: String,
+    /// When it comes, RFC 3339; absent: now.
+    #[serde(default)]
+    #[schema(example = "2026-03-17T15:04:12Z")]
+    at: Option<String>,
+    /// What the trunk says of it.
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    /// The configuration; absent: the one in force.
+    #[serde(default)]
+    #[schema(example = 418)]
+    revision: Option<u64>,
+    /// What is to be taken for true.
+    #[serde(default)]
+    assume: Assumptions,
+    /// How many such calls are shared out, 1 to 10,000; absent: 1.
+    #[serde(default)]
+    #[schema(example = 100)]
+    count: Option<u32>,
+    /// Names the calls; the same seed gives the same answer.
+    #[serde(default)]
+    seed: u64,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Assumptions {
+    /// How much of a cap is used, in calls, micros or milliseconds as it counts, by its key such as
+    /// `target/tgt_summit/connected/daily`, or `target/tgt_summit/concurrency`.
+    caps_used: BTreeMap<String, u64>,
+    /// Targets that probes do not find.
+    targets_down: BTreeSet<String>,
+}
+
+/// What would be decided.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Simulated {
+    /// Of the first call.
+    decision: Explanation,
+    /// What the first target of the plan would bring if the call converts; null: there is none.
+    money: Option<SimulatedMoney>,
+    /// How many of the calls would be offered to each target first.
+    #[schema(value_type = BTreeMap<String, u32>, example = json!({ "tgt_summit": 70, "tgt_cool": 30 }))]
+    first: BTreeMap<SmolStr, u32>,
+    /// How many would be refused, by reason code.
+    #[schema(value_type = BTreeMap<String, u32>, example = json!({}))]
+    refused: BTreeMap<&'static str, u32>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SimulatedMoney {
+    #[schema(value_type = String, example = "42.00")]
+    revenue: Money,
+    #[schema(value_type = String, example = "24.00")]
+    payout: Money,
+    #[schema(value_type = String, example = "18.00")]
+    margin: Money,
+}
+
+faults!(
+    SimulateFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
+    BodyMediaType, SimulationRefused, RevisionNotFound, StoreUnavailable, StoreDamaged
+);
+
+/// Think of a call
+///
+/// Decides about a call that does not exist, by the function that decides about those that do, on what
+/// is used and held at this moment and on what is assumed. Nothing is reserved, counted or recorded.
+#[utoipa::path(
+    post,
+    path = "/v1/simulate/call",
+    operation_id = "simulate_call",
+    tag = "calls",
+    request_body = Simulation,
+    responses((status = 200, description = "What would be decided", body = Simulated), SimulateFaults),
+)]
+pub(super) async fn call(
+    State(api): State<Arc<Api>>,
+    JsonBody(body): JsonBody<Simulation>,
+) -> Result<Json<Simulated>, Problem> {
+    let routing = &api.services.routing;
+    let snapshot = match body.revision {
+        None => routing.in_force(),
+        Some(revision) => routing.revision(revision).await?.ok_or(Code::RevisionNotFound)?,
+    };
+    let (request, assumed, count) = body.read(&snapshot, routing.now())?;
+    let record = routing.simulate(&snapshot, &request, &assumed);
+    let shares = distribution(&snapshot, &record, count, body.seed);
+    let money = record.decision.plan.first().and_then(|first| first.terms).map(Into::into);
+    let first = shares.first.into_iter().map(|(TargetId(target), calls)| (target, calls));
+    let refused = shares.refused.into_iter().map(|(reason, calls)| (Reason::code(reason), calls));
+    Ok(Json(Simulated {
+        money,
+        first: first.collect(),
+        refused: refused.collect(),
+        decision: Explanation::new(record, u16::MAX, Some(&snapshot)),
+    }))
+}
+
+impl Simulation {
+    fn read(
+        &self,
+        snapshot: &RoutingSnapshot,
+        now: Wall,
+    ) -> Result<(RouteRequest, Assumed, u32), Problem> {
+        let mut faults = vec![];
+        let mut number = |field: &str, text: &str| {
+            let parsed: Result<PhoneNumber, _> = text.parse();
+            parsed.map_err(|error| faults.push((format!("/{field}"), error.to_string()))).ok()
+        };
+        let dialed = number("dialed", &self.dialed);
+        let caller = self.caller.as_ref().map(|caller| number("caller", caller));
+        let at = match &self.at {
+            None => Some(now),
+            Some(text) => text
+                .parse::<jiff::Timestamp>()
+                .map(|at| Wall(at.as_millisecond()))
+                .map_err(|error| faults.push((String::from("/at"), error.to_string())))
+                .ok(),
+        };
+        let count = self.count.unwrap_or(1);
+        if !(1..=COUNT_MAX).contains(&count) {
+            faults.push((String::from("/count"), format!("must be 1 to {COUNT_MAX}")));
+        }
+        for target in &self.assume.targets_down {
+            if snapshot.target(&target.as_str().into()).is_none() {
+                let detail = format!("no target is called `{target}`");
+                faults.push((String::from("/assume/targets_down"), detail));
+            }
+        }
+        let known: BTreeSet<&str> = snapshot.cap_keys().collect();
+        for cap in self.assume.caps_used.keys() {
+            if !known.contains(cap.as_str()) {
+                let detail = match known.is_empty() {
+                    true => String::from("nothing is capped"),
+                    false => suggestion(cap, known.iter().copied()),
+                };
+                faults.push((
+                    format!("/assume/caps_used/{}", cap.replace('~', "~0").replace('/', "~1")),
+                    format!("no cap is called so: {detail}"),
+                ));
+            }
+        }
+        let (Some(dialed), Some(at), true) = (dialed, at, faults.is_empty()) else {
+            let problem = Problem::from(Code::SimulationRefused);
+            return Err(faults.into_iter().fold(problem, |problem, (pointer, detail)| {
+                problem.with(Place::Body(pointer), "malformed", detail)
+            }));
+        };
+        let tags: Tags = self.tags.iter().map(|(tag, value)| (tag.into(), value.into())).collect();
+        let request = RouteRequest {
+            call: CallId::of_simulation(self.seed, u32::MAX),
+            at,
+            dialed,
+            caller: caller.flatten(),
+            trunk: TrunkId::new(&self.trunk),
+            tags,
+        };
+        let assumed = Assumed {
+            used: self.assume.caps_used.iter().map(|(cap, used)| (cap.into(), *used)).collect(),
+            down: self.assume.targets_down.iter().map(|id| id.as_str().into()).collect(),
+        };
+        Ok((request, assumed, count))
+    }
+}
+
+impl From<Terms> for SimulatedMoney {
+    fn from(terms: Terms) -> Self {
+        let Terms { revenue, payout, .. } = terms;
+        Self { revenue, payout, margin: Money(revenue.0.saturating_sub(payout.0)) }
+    }
+}

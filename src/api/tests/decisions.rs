@@ -1,0 +1,133 @@
+//! Decisions made again, compared, and made for the sake of an answer.
+
+use serde_json::json;
+
+use super::calls::with_stored;
+use super::world::{Broken, CONFIG, call_id};
+use super::{Fixture, refused_whole};
+use crate::routing::RoutingSnapshot;
+
+#[test]
+fn an_explanation_says_what_would_have_had_to_be_otherwise() {
+    let fixture = explained("KY");
+    let shown = fixture.get(&format!("/v1/calls/{}/explain", call_id(0))).json();
+    assert_eq!(
+        shown["would_have_been_called"],
+        json!([{
+            "target": "tgt_summit",
+            "changes": [{ "change": "tag", "tag": "geo.state", "value": "OH" }],
+            "text": "geo.state OH",
+        }])
+    );
+    let text = shown["text"].as_array().unwrap();
+    let last = "tgt_summit: would have been called if: geo.state OH";
+    assert!(text.contains(&json!(last)), "{text:?}");
+}
+
+#[test]
+fn a_call_is_decided_about_again_the_same() {
+    let fixture = explained("OH");
+    let path = format!("/v1/calls/{}/replay", call_id(0));
+    let replayed = json!({
+        "call_id": call_id(0).to_string(), "config_rev": 418, "same": true, "difference": null,
+    });
+    assert_eq!(fixture.get(&path).json(), replayed);
+
+    // As if the server decided otherwise than it did then.
+    let config = CONFIG.replace(r#"["OH", "PA"]"#, r#"["PA"]"#);
+    fixture.world.decide_on(&compiled(&config, 418), call_id(0), "OH", 11);
+    let shown = fixture.get(&path).json();
+    assert_eq!((&shown["same"], &shown["difference"]["at"]), (&json!(false), &json!("steps[4]")));
+
+    fixture.world.decide_on(&compiled(CONFIG, 7), call_id(0), "OH", 11);
+    assert_eq!(fixture.get(&path).problem(), refused_whole(404, "config.unknown_revision"));
+}
+
+#[test]
+fn configurations_are_compared_over_the_calls_there_were() {
+    let fixture = explained("OH");
+    // Decided when only callers from Pennsylvania were taken by the first, and none by the other.
+    let narrow = CONFIG.replace(r#"["OH", "PA"]"#, r#"["PA"]"#);
+    let none = narrow.replace("id = \"tgt_cool\"", "id = \"tgt_cool\"\n    paused = true");
+    fixture.world.decide_on(&compiled(&narrow, 1), call_id(1), "OH", 12);
+    fixture.world.decide_on(&compiled(&none, 2), call_id(2), "OH", 13);
+
+    let all = fixture.post("/v1/config:diff", "{}").json();
+    assert_eq!(
+        all,
+        json!({
+            "revision": 418, "calls": 3, "moved": 1, "refused_now": 0, "taken_now": 1,
+            // The first target of this configuration owes nothing.
+            "revenue_delta": "-41.50", "payout_delta": "0.00",
+            "examples": [call_id(1).to_string(), call_id(2).to_string()],
+        })
+    );
+    let last = fixture.post("/v1/config:diff", r#"{ "last": 1, "revision": 418 }"#).json();
+    assert_eq!((&last["calls"], &last["taken_now"]), (&json!(1), &json!(1)));
+
+    let unknown = fixture.post("/v1/config:diff", r#"{ "revision": 3 }"#);
+    assert_eq!(unknown.problem(), refused_whole(404, "config.unknown_revision"));
+    fixture.world.breaks(Broken::Database);
+    let down = fixture.post("/v1/config:diff", "{}");
+    assert_eq!(down.problem(), refused_whole(503, "store.unavailable"));
+}
+
+#[test]
+fn a_call_can_be_thought_of() {
+    let fixture = Fixture::new();
+    let body = r#"{ "dialed": "+16145550104", "tags": { "geo.state": "OH" }, "count": 10 }"#;
+    let shown = fixture.post("/v1/simulate/call", body).json();
+    assert_eq!(shown["first"], json!({ "tgt_cool": 5, "tgt_summit": 5 }));
+    assert_eq!(shown["refused"], json!({}));
+    assert_eq!(shown["decision"]["plan"].as_array().unwrap().len(), 2);
+    assert_eq!(shown["decision"]["decided_at"], "2026-03-17T15:04:12.318Z");
+
+    let body = r#"{
+        "dialed": "+16145550104", "caller": "+16145550163", "at": "2027-01-01T00:00:00Z",
+        "assume": { "targets_down": ["tgt_summit"] }
+    }"#;
+    let shown = fixture.post("/v1/simulate/call", body).json();
+    assert_eq!(shown["first"], json!({ "tgt_cool": 1 }));
+    assert_eq!(shown["money"], json!({ "revenue": "41.50", "payout": "0.00", "margin": "41.50" }));
+    assert_eq!(shown["decision"]["decided_at"], "2027-01-01T00:00:00.000Z");
+
+    let nobody = fixture.post("/v1/simulate/call", r#"{ "dialed": "+18005550100" }"#).json();
+    assert_eq!(nobody["refused"], json!({ "gate.number_unknown": 1 }));
+    assert_eq!(nobody["money"], json!(null));
+}
+
+#[test]
+fn what_cannot_be_thought_of_is_refused_with_every_fault() {
+    let fixture = Fixture::new();
+    let body = r#"{
+        "dialed": "five", "caller": "0614", "at": "yesterday", "count": 0,
+        "assume": { "targets_down": ["nobody"], "caps_used": { "target/x/connected/daily": 1 } }
+    }"#;
+    let answer = fixture.post("/v1/simulate/call", body);
+    let (status, code, errors) = answer.problem();
+    assert_eq!((status, code.as_str()), (422, "simulation.refused"));
+    let places: Vec<_> = errors.iter().map(|(place, _)| place.as_str()).collect();
+    assert_eq!(
+        places,
+        [
+            "/dialed",
+            "/caller",
+            "/at",
+            "/count",
+            "/assume/targets_down",
+            "/assume/caps_used/target~1x~1connected~1daily",
+        ]
+    );
+}
+
+/// The call 0 from `state`, with its decision.
+fn explained(state: &str) -> Fixture {
+    let fixture = with_stored(1);
+    fixture.world.decide(call_id(0), state);
+    fixture.world.state.lock().stored.get_mut(&call_id(0)).unwrap().explain_ref = Some(11);
+    fixture
+}
+
+fn compiled(config: &str, revision: u64) -> RoutingSnapshot {
+    RoutingSnapshot::compile(toml::from_str(config).unwrap(), revision).unwrap()
+}

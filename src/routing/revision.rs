@@ -1,0 +1,93 @@
+//! A configuration as it is kept, so that what was decided on it can be decided again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::RoutingConfig;
+
+/// Bytes that are no kept configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    #[error("they cannot be unpacked: {0}")]
+    Packed(#[from] lz4_flex::block::DecompressError),
+    #[error("they are no configuration: {0}")]
+    Written(#[from] serde_json::Error),
+}
+
+#[derive(Deserialize)]
+struct Document {
+    routing: RoutingConfig,
+    files: BTreeMap<PathBuf, Result<String, String>>,
+}
+
+#[derive(Serialize)]
+struct DocumentRef<'a> {
+    routing: &'a RoutingConfig,
+    files: &'a BTreeMap<PathBuf, Result<String, String>>,
+}
+
+/// The configuration with what stands in its files, packed. The same gives the same bytes.
+pub fn pack(config: &RoutingConfig) -> Vec<u8> {
+    let document = DocumentRef { routing: config, files: &config.texts };
+    let json = serde_json::to_vec(&document).expect("a configuration has text for keys");
+    lz4_flex::compress_prepend_size(&json)
+}
+
+/// Reads what [`pack`] wrote.
+///
+/// # Errors
+/// It wrote something else, or a version that is not understood any more.
+pub fn unpack(bytes: &[u8]) -> Result<RoutingConfig, UnpackError> {
+    let json = lz4_flex::decompress_size_prepended(bytes)?;
+    let Document { routing, files } = serde_json::from_slice(&json)?;
+    Ok(RoutingConfig { texts: files, ..routing })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::RoutingSnapshot;
+
+    #[test]
+    fn what_is_kept_compiles_to_the_same_with_its_files() {
+        let mut config: RoutingConfig = toml::from_str(
+            r#"
+            publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "24.00" }] }]
+            buyers = [{ id = "b", dedupe = { after = "connected", window_s = "forever" } }]
+            sets = [{ id = "zips", kind = "zip", file = "zips.txt" }]
+            trunks = [{ id = "t", caps = [{ metric = "revenue", window = "daily", limit = "10.00" }] }]
+            [[targets]]
+            id = "t"
+            buyer = "b"
+            dial = { kind = "sip", uri = "sip:a" }
+            filters = { all = [[{ tag = "geo.zip", op = "in_set", value = "zips" }]] }
+            conversion = { seconds = 60, revenue = "42.00" }
+            [[campaigns]]
+            id = "c"
+            publisher = "p"
+            numbers = ["+18005550100-+18005550149"]
+            min_match_confidence = 0.95
+            callers = { min_attestation = "B", duplicates = { mark_on = "talked", talk_s = 9 } }
+            routing = { tiers = [{ ring = "parallel", targets = [{ target = "t" }] }] }
+            "#,
+        )
+        .unwrap();
+        config.texts = [("zips.txt".into(), Ok(String::from("43215\n")))].into();
+
+        let kept = unpack(&pack(&config)).unwrap();
+
+        assert_eq!(pack(&kept), pack(&config));
+        let compile = |config| RoutingSnapshot::compile(config, 7).unwrap();
+        assert_eq!(compile(kept), compile(config));
+    }
+
+    #[test]
+    fn what_is_damaged_is_an_error() {
+        let mut bytes = pack(&RoutingConfig::default());
+        bytes.truncate(bytes.len() / 2);
+        assert!(unpack(&bytes).is_err());
+        assert!(unpack(&[]).is_err());
+    }
+}

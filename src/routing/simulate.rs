@@ -1,0 +1,149 @@
+//! Decisions for the sake of an answer: the same function, with nothing taken, used up or written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use smol_str::SmolStr;
+
+use crate::id::{CallId, TargetId};
+use crate::reason::Reason;
+
+use super::decider::{Known, decide};
+use super::hold::Bucket;
+use super::replay::{DecisionRecord, Recorded};
+use super::request::{RouteRequest, Usage, UsageReader};
+use super::selection::Rotation;
+use super::snapshot::RoutingSnapshot;
+
+/// What is to be taken for true whatever is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assumed {
+    /// How much of a cap is used in the window of the call, by the key of the cap, such as
+    /// `target/tgt_summit/connected/daily`. In the unit of the cap: calls, micros, milliseconds.
+    pub used: BTreeMap<SmolStr, u64>,
+    /// Targets that are not there.
+    pub down: BTreeSet<TargetId>,
+}
+
+/// Where many calls like one would go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Distribution {
+    /// How many would be offered to a target first.
+    pub first: BTreeMap<TargetId, u32>,
+    pub refused: BTreeMap<Reason, u32>,
+}
+
+/// Usage as it is, where nothing is assumed of it.
+pub struct Assuming<'a, U: ?Sized> {
+    pub usage: &'a U,
+    pub assumed: &'a Assumed,
+}
+
+impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        match self.assumed.used.get(&bucket.cap) {
+            Some(used) if bucket.window == "live" => Usage { used: 0, held: *used },
+            Some(used) => Usage { used: *used, held: 0 },
+            None => self.usage.usage(bucket),
+        }
+    }
+
+    fn is_down(&self, target: &TargetId) -> bool {
+        self.assumed.down.contains(target) || self.usage.is_down(target)
+    }
+}
+
+/// Decides about `count` calls like the recorded one, each after the other, on what it was decided
+/// on; none takes room from the next. `seed` names the calls, and so draws where something is drawn.
+pub fn distribution(
+    snapshot: &RoutingSnapshot,
+    record: &DecisionRecord,
+    count: u32,
+    seed: u64,
+) -> Distribution {
+    let readings = &record.decision.readings;
+    let recorded = Recorded::of(readings);
+    let mut rotation = match &record.decision.attribution {
+        Some(it) => Rotation::from_readings(&it.campaign, &readings.rotation),
+        None => Rotation::default(),
+    };
+    let known = Known { sessions: &record.sessions, calls: &record.calls };
+    let mut distribution = Distribution::default();
+    for number in 0..count {
+        let call = CallId::of_simulation(seed, number);
+        let request = RouteRequest { call, ..record.request.clone() };
+        let decision = decide(snapshot, &request, known, &recorded, &mut rotation);
+        match (decision.plan.into_iter().next(), decision.refused) {
+            (Some(first), _) => *distribution.first.entry(first.target).or_default() += 1,
+            (None, Some(reason)) => *distribution.refused.entry(reason).or_default() += 1,
+            (None, None) => unreachable!("a decision without a plan has a reason"),
+        }
+    }
+    distribution
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::Tags;
+    use crate::routing::config::RoutingConfig;
+    use crate::routing::replay::record_bytes;
+    use crate::time::Wall;
+
+    const CONFIG: &str = r#"
+        publishers = [{ id = "p" }]
+        buyers = [{ id = "b" }]
+        targets = [
+            { id = "most", buyer = "b", dial = { kind = "sip", uri = "sip:a" },
+              caps = [{ metric = "connected", window = "daily", limit = 10 }],
+              concurrency = { limit = 2 } },
+            { id = "some", buyer = "b", dial = { kind = "sip", uri = "sip:b" } },
+        ]
+        [[campaigns]]
+        id = "c"
+        publisher = "p"
+        numbers = ["+18005550100"]
+        routing = { tiers = [{ targets = [
+            { target = "most", weight = 70 }, { target = "some", weight = 30 },
+        ] }] }
+    "#;
+
+    #[test]
+    fn a_hundred_calls_are_shared_as_the_weights_say() {
+        let (snapshot, record) = recorded(&Assumed::default());
+        let distribution = distribution(&snapshot, &record, 100, 1);
+        assert_eq!(distribution.first, [("most".into(), 70), ("some".into(), 30)].into());
+        assert_eq!(distribution.refused, BTreeMap::new());
+    }
+
+    #[test]
+    fn what_is_assumed_goes_before_what_is() {
+        for (cap, used) in [("target/most/connected/daily", 10), ("target/most/concurrency", 2)] {
+            let assumed = Assumed { used: [(cap.into(), used)].into(), ..Assumed::default() };
+            let (snapshot, record) = recorded(&assumed);
+            let shares = distribution(&snapshot, &record, 10, 1).first;
+            assert_eq!(shares, [("some".into(), 10)].into(), "{cap}");
+        }
+        let down: BTreeSet<TargetId> = ["most".into()].into();
+        let (snapshot, record) = recorded(&Assumed { down, ..Assumed::default() });
+        assert_eq!(distribution(&snapshot, &record, 10, 1).first, [("some".into(), 10)].into());
+    }
+
+    fn recorded(assumed: &Assumed) -> (RoutingSnapshot, DecisionRecord) {
+        let config: RoutingConfig = toml::from_str(CONFIG).unwrap();
+        let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
+        let request = RouteRequest {
+            call: CallId::of_simulation(0, 0),
+            at: Wall(1_773_759_852_318),
+            dialed: "+18005550100".parse().unwrap(),
+            caller: None,
+            trunk: "t".into(),
+            tags: Tags::new(),
+        };
+        let unused = BTreeMap::<Bucket, Usage>::new();
+        let usage = Assuming { usage: &unused, assumed };
+        let decision =
+            decide(&snapshot, &request, Known::default(), &usage, &mut Rotation::default());
+        let bytes = record_bytes(&request, Known::default(), &decision);
+        (snapshot, DecisionRecord::from_bytes(&bytes).unwrap())
+    }
+}

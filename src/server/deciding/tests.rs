@@ -1,0 +1,142 @@
+//! One configuration, one ledger, one desk: what is decided, and what would be.
+
+use fastrand::Rng;
+
+use super::*;
+use crate::routing::config::RoutingConfig;
+use crate::routing::hold::Counts;
+
+/// It has no record that would say what it came to.
+#[test]
+fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
+    let config = toml::from_str(CONFIG).unwrap();
+    let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
+    let request = RouteRequest {
+        call: CallId::from_bytes([9; 16]),
+        at: Wall(1_785_000_000_000),
+        dialed: "+18005550100".parse().unwrap(),
+        caller: None,
+        trunk: "trk".into(),
+        tags: Tags::default(),
+    };
+    let mut decided = deciding.decide(&request);
+    let planned = &mut decided.decision.plan[0];
+    let counted = |planned: &PlannedAttempt, leg| {
+        let room = deciding.reserve(request.call, leg, planned, None, Mono(1), request.at);
+        let holds = room.unwrap().map(|(_, holds)| holds).unwrap_or_default();
+        holds.iter().map(|hold| hold.counts).collect::<Vec<_>>()
+    };
+
+    assert_eq!(counted(planned, 1), [Counts::Connected, Counts::Talk]);
+    planned.holds.retain(|hold| hold.counts == Counts::Connected);
+    assert_eq!(counted(planned, 2), [Counts::Connected]);
+}
+
+const CONFIG: &str = r#"
+    publishers = [{ id = "p", name = "P" }]
+    buyers = [{ id = "b", name = "B" }]
+    [[targets]]
+    id = "t"
+    name = "T"
+    buyer = "b"
+    dial = { kind = "sip", uri = "sip:192.0.2.1" }
+    ring_timeout_s = 6
+    first_response_ms = 2000
+    caps = [
+      { metric = "connected", window = "total", limit = 9 },
+      { metric = "minutes", window = "total", limit = 6000 },
+    ]
+    [[campaigns]]
+    id = "c"
+    name = "C"
+    publisher = "p"
+    numbers = ["+18005550100"]
+    routing = { tiers = [{ tier = 1, targets = [{ target = "t" }] }] }
+"#;
+
+const BUSY: &str = r#"
+    publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "24.00" }] }]
+    buyers = [{ id = "b", dedupe = { after = "connected", window_s = 60 } }]
+    [[targets]]
+    id = "daytime"
+    buyer = "b"
+    dial = { kind = "sip", uri = "sip:a" }
+    concurrency = { limit = 3 }
+    caps = [{ metric = "connected", window = "hourly", limit = 40 }]
+    schedule = { time_zone = "America/New_York", hours = [
+        { day = "tue", open = "08:00", close = "20:00" },
+    ] }
+    [[targets]]
+    id = "ohio"
+    buyer = "b"
+    dial = { kind = "sip", uri = "sip:b" }
+    filters = { all = [{ tag = "geo.state", op = "in", value = ["OH", "PA"] }] }
+    caps = [{ metric = "revenue", window = "daily", limit = "900.00" }]
+    conversion = { seconds = 60, revenue = "42.00" }
+    [[targets]]
+    id = "any"
+    buyer = "b"
+    dial = { kind = "sip", uri = "sip:c" }
+    dedupe = { after = "off" }
+    concurrency = { limit = 30 }
+    [[campaigns]]
+    id = "c"
+    publisher = "p"
+    numbers = ["+18005550100-+18005550109"]
+    callers = { repeat_after_s = 1, duplicates = { window_s = 600, route = "original" } }
+    routing = { tiers = [
+        { tier = 1, targets = [{ target = "daytime", weight = 70 }, { target = "ohio", weight = 30 }] },
+        { tier = 2, targets = [{ target = "any" }] },
+    ] }
+"#;
+
+/// Calls of a busy day, one after the other: what would be decided about each is what is.
+#[test]
+fn what_is_simulated_is_what_happens() {
+    let config: RoutingConfig = toml::from_str(BUSY).unwrap();
+    let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
+    let deciding = Deciding::new(snapshot);
+    let seed = fastrand::u64(..);
+    let mut rng = Rng::with_seed(seed);
+    let (mut live, mut targets, mut at) = (vec![], BTreeSet::new(), 1_773_748_800_000);
+    for n in 0..100_000 {
+        at += rng.i64(0..1_500);
+        let request = RouteRequest {
+            call: CallId::of_simulation(seed, n),
+            at: Wall(at),
+            dialed: PhoneNumber::from_digits(18_005_550_098 + rng.u64(0..12)).unwrap(),
+            caller: PhoneNumber::from_digits(16_145_550_000 + rng.u64(0..300)),
+            trunk: "t".into(),
+            tags: match rng.u8(0..3) {
+                0 => Tags::new(),
+                n => [("geo.state".into(), ["OH", "KY"][usize::from(n) - 1].into())].into(),
+            },
+        };
+        let simulated =
+            deciding.simulate(&deciding.snapshot(), &request, &Assumed::default()).decision;
+        let Decided { decision, .. } = deciding.decide(&request);
+        assert_eq!(simulated, decision, "seed {seed}, call {n}");
+
+        let now = Mono(u64::try_from(at).unwrap() * 1_000_000);
+        if let Some(planned) = decision.plan.first() {
+            targets.insert(planned.target.clone());
+            let held = deciding.reserve(request.call, 1, planned, None, now, request.at);
+            let (hold, _) = held.unwrap().expect("every target has caps");
+            if rng.bool() {
+                deciding.settle(hold, Counts::Connected, now);
+                deciding.call_answered(request.call, planned, request.at);
+            }
+            live.push((request.call, hold));
+        }
+        while live.len() > 28 || (!live.is_empty() && rng.u8(0..4) == 0) {
+            let (call, hold) = live.swap_remove(rng.usize(..live.len()));
+            deciding.conclude(hold, &[], now);
+            deciding.call_over(call, Some(Duration::from_secs(90)));
+        }
+        if n % 1_000 == 0 {
+            deciding.renew(live.iter().map(|(_, hold)| *hold), now);
+            deciding.sweep(now, request.at);
+        }
+    }
+    assert_eq!(targets.len(), 3, "every target had calls");
+}

@@ -1,0 +1,69 @@
+//! What the API asks of routing: decisions made again, and decisions for the sake of an answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::api::Routing;
+use crate::cdr::store::{Answer, Decisions};
+use crate::routing::replay::DecisionRecord;
+use crate::routing::simulate::Assumed;
+use crate::routing::{RouteRequest, RoutingSnapshot};
+use crate::time::Wall;
+
+use super::clock;
+use super::deciding::Deciding;
+use super::revisions::Revisions;
+
+/// Decisions that are read at a time.
+const PAGE: u32 = 1_000;
+
+/// Answers without taking or writing anything.
+pub(super) struct Questions {
+    pub(super) deciding: Arc<Deciding>,
+    pub(super) revisions: Arc<Revisions>,
+    pub(super) decisions: Arc<dyn Decisions>,
+}
+
+impl Routing for Questions {
+    fn now(&self) -> Wall {
+        clock::wall()
+    }
+
+    fn in_force(&self) -> Arc<RoutingSnapshot> {
+        self.deciding.snapshot()
+    }
+
+    fn revision(&self, revision: u64) -> Answer<'_, Option<Arc<RoutingSnapshot>>> {
+        Box::pin(async move {
+            let in_force = self.deciding.snapshot();
+            if in_force.revision() == revision {
+                return Ok(Some(in_force));
+            }
+            self.revisions.snapshot(revision).await
+        })
+    }
+
+    fn simulate(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        assumed: &Assumed,
+    ) -> DecisionRecord {
+        self.deciding.simulate(snapshot, request, assumed)
+    }
+
+    fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {
+        Box::pin(async move {
+            let mut after = self.decisions.before_last(count).await?;
+            let mut found = vec![];
+            while found.len() < count as usize {
+                let page = self.decisions.decisions(after, PAGE).await?;
+                let Some((last, _)) = page.last() else { break };
+                after = *last;
+                found.extend(page.into_iter().map(|(_, record)| record));
+            }
+            Ok(found)
+        })
+    }
+}
