@@ -112,7 +112,7 @@ impl Tally {
             ("answered at another address", self.answered_there, 200),
             ("redirections followed", self.redirections, 100),
             ("redirections to forbidden places", self.forbidden, 200),
-            ("answered at a place that was named", self.answered_where_named, 500),
+            ("answered at a place that was named", self.answered_where_named, 2000),
             ("moved by 302", self.moved, 100),
             ("taken to be referred", self.taken, 50),
             ("refused REFER", self.refer_refused, 500),
