@@ -110,7 +110,7 @@ impl Tally {
             ("answered elsewhere", self.answered_elsewhere, 50),
             ("addresses left", self.addresses_left, 50),
             ("answered at another address", self.answered_there, 200),
-            ("redirections followed", self.redirections, 100),
+            ("redirections followed", self.redirections, 400),
             ("redirections to forbidden places", self.forbidden, 200),
             ("answered at a place that was named", self.answered_where_named, 2000),
             ("moved by 302", self.moved, 100),
