@@ -1,7 +1,7 @@
 //! Makes a failing course as short as it can be: fewer calls, fewer faults, less time.
 
 use super::world::{Breach, World};
-use super::{Course, Fault};
+use super::{Course, Fault, Faults};
 
 /// Worlds that are tried at most.
 const TRIES: usize = 200;
@@ -11,6 +11,9 @@ pub(crate) fn shrink(course: Course, breach: Breach) -> (Course, Breach) {
     let mut shortest = Shortest { course, breach, tries: 0 };
     let all: Vec<usize> =
         (0..shortest.course.calls()).filter(|n| shortest.course.has(*n)).collect();
+    // Nothing makes a failure plainer than that nothing else has to go wrong for it: that is tried
+    // while there are many calls to fail.
+    shortest.attempt(Course { faults: Faults::NONE, ..shortest.course.clone() });
     if let Some(blamed) = shortest.breach.call {
         shortest.try_only(vec![blamed]);
     }

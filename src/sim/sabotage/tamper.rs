@@ -20,11 +20,13 @@ pub(crate) struct Saboteur {
     invites: BTreeMap<Bytes, (Flow, Bytes)>,
     /// Calls that a BYE of ours has left for.
     left: BTreeSet<Bytes>,
+    /// Branches of NOTIFYs that were answered before.
+    heard: BTreeSet<Bytes>,
 }
 
 impl Saboteur {
     pub(crate) fn new(sabotage: Sabotage) -> Self {
-        Self { sabotage, invites: BTreeMap::new(), left: BTreeSet::new() }
+        Self { sabotage, invites: BTreeMap::new(), left: BTreeSet::new(), heard: BTreeSet::new() }
     }
 
     /// Changes what leaves the edge.
@@ -49,6 +51,10 @@ impl Saboteur {
                 if method == Method::Bye {
                     self.left.insert(glance.call_id.clone());
                 }
+            }
+            let is_notify = glance.cseq_method == Method::Notify;
+            if is_notify && !self.left.contains(&glance.call_id) {
+                self.heard.insert(glance.branch.clone());
             }
             let (flow, message) = self.mislead(flow, message, &glance);
             let (before, instead, after) = self.change(&glance, &message);
@@ -195,7 +201,9 @@ impl Saboteur {
                 followed(early_refer(glance))
             }
             (Sabotage::UnknownNotify, Start::Response { status: 200 })
-                if glance.cseq_method == Method::Notify && self.left.contains(&glance.call_id) =>
+                if glance.cseq_method == Method::Notify
+                    && self.left.contains(&glance.call_id)
+                    && !self.heard.contains(&glance.branch) =>
             {
                 with(text.replacen("SIP/2.0 200 OK", "SIP/2.0 481 Gone", 1))
             }

@@ -6,7 +6,7 @@ use crate::sim::{Course, Faults, Sabotage, run};
 fn a_rule_that_is_broken_is_noticed() {
     for sabotage in Sabotage::ALL {
         let course = Course { sabotage: Some(sabotage), ..Course::default() };
-        let violation = run(&course, 1..30, 1).expect_err(sabotage.name());
+        let violation = run(&course, 1..100, 1).expect_err(sabotage.name());
         let rule = &violation.rule;
         assert!(sabotage.is_told_by(rule), "{sabotage}: {violation}");
     }
