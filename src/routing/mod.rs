@@ -39,6 +39,7 @@ pub mod schedule;
 pub mod selection;
 pub mod set;
 pub mod snapshot;
+pub mod vertical;
 pub mod window;
 
 mod compile;

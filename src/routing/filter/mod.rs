@@ -19,6 +19,8 @@ use super::set::Sets;
 
 use operator::{Flaw, Test, shown};
 
+pub(super) use operator::{Measure, Pattern};
+
 /// Every group must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filters {
@@ -36,6 +38,8 @@ pub struct Filter {
     pub tag: SmolStr,
     /// The rule in words, such as `in OH, PA`.
     pub want: SmolStr,
+    /// What the tag says is not for explanations.
+    pub is_private: bool,
     test: Test,
     negated: bool,
     passes_missing: bool,
@@ -97,6 +101,13 @@ impl Filters {
         }
         Self { groups }
     }
+
+    /// Keeps what these tags say out of explanations.
+    pub(super) fn hide(&mut self, is_private: impl Fn(&str) -> bool) {
+        for filter in self.groups.iter_mut().flat_map(|group| &mut group.rules) {
+            filter.is_private |= is_private(&filter.tag);
+        }
+    }
 }
 
 impl Group {
@@ -141,6 +152,7 @@ impl Filter {
         Ok(Self {
             tag: config.tag.clone(),
             want: config.in_words(),
+            is_private: false,
             test,
             negated: config.not != of_the_op,
             passes_missing: config.on_missing == Some(OnMissing::Pass),

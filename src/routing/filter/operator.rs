@@ -21,11 +21,11 @@ const REGEX_BYTES_MAX: usize = 256 * 1024;
 
 /// What is wrong with a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(in crate::routing) struct Flaw {
     /// The field at fault.
     pub(super) field: &'static str,
-    pub(super) problem: String,
-    pub(super) remedy: String,
+    pub(in crate::routing) problem: String,
+    pub(in crate::routing) remedy: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ pub(super) enum Text {
 
 /// What has an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Measure {
+pub(in crate::routing) enum Measure {
     /// In millionths.
     Number(i64),
     Date(Date),
@@ -61,7 +61,7 @@ pub(super) enum Measure {
 
 /// Two are the same if they are written the same.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern(Regex);
+pub(in crate::routing) struct Pattern(Regex);
 
 impl Test {
     pub(super) fn compile(config: &FilterConfig, sets: &Sets) -> Result<Self, Flaw> {
@@ -135,7 +135,7 @@ impl Test {
             Self::Present => true,
             Self::Text { want, ignore_case: false } => want.fits(have),
             Self::Text { want, ignore_case: true } => want.fits(&folded(have)),
-            Self::Regex(Pattern(regex)) => regex.is_match(have),
+            Self::Regex(pattern) => pattern.fits(have),
             Self::Within(low, high) => {
                 let have = Measure::parse(have)?;
                 let kind = |end: &Bound<Measure>| match end {
@@ -167,9 +167,24 @@ impl Text {
 
 impl Measure {
     /// A number with at most six decimal places, which is also how amounts are written, or a date.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::routing) fn parse(text: &str) -> Option<Self> {
         let number = text.parse::<Money>().ok().map(|scaled| Self::Number(scaled.0));
         number.or_else(|| text.parse().ok().map(Self::Date))
+    }
+
+    pub(in crate::routing) fn whole(count: usize) -> Option<Self> {
+        i64::try_from(count).ok()?.checked_mul(Money::UNIT).map(Self::Number)
+    }
+
+    /// For people.
+    pub(in crate::routing) fn shown(self) -> SmolStr {
+        match self {
+            Self::Number(scaled) => {
+                let text = Money(scaled).to_smolstr();
+                text.strip_suffix(".00").map_or_else(|| text.clone(), SmolStr::new)
+            }
+            Self::Date(date) => date.to_smolstr(),
+        }
     }
 
     fn is_alike(self, other: Self) -> bool {
@@ -178,7 +193,15 @@ impl Measure {
 }
 
 impl Pattern {
-    fn compile(text: &str, ignore_case: bool) -> Result<Self, Flaw> {
+    pub(in crate::routing) fn text(&self) -> &str {
+        self.0.as_str()
+    }
+
+    pub(in crate::routing) fn fits(&self, have: &str) -> bool {
+        self.0.is_match(have)
+    }
+
+    pub(in crate::routing) fn compile(text: &str, ignore_case: bool) -> Result<Self, Flaw> {
         let regex = RegexBuilder::new(text)
             .case_insensitive(ignore_case)
             .size_limit(REGEX_BYTES_MAX)
@@ -216,7 +239,7 @@ impl Flaw {
 }
 
 impl FilterOp {
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::routing) fn name(self) -> &'static str {
         match self {
             Self::Eq => "eq",
             Self::Ne => "ne",
