@@ -330,7 +330,19 @@ fn a_call_is_routed_by_a_set_of_zip_codes_and_by_where_its_number_is() {
         ensure!(zip["basis"] == "declared" && zip["want"] == "in_set columbus", "{zip:#}");
 
         accepted(stage, &ping("43215-1234"))?;
-        call(stage, NUMBER, "columbus")
+        call(stage, NUMBER, "columbus")?;
+
+        // A reload reads the file too; with a fault in it all stays as it was.
+        let rewrite = |text: &str| std::fs::write(file.path(), text);
+        rewrite("43085\n4321\n")?;
+        let answer = ask(stage.api, "POST", "/v1/config:reload", KEY, "")?;
+        answer.is_problem(422, "config.refused")?;
+        ensure!(answer.body.contains("line 2: `4321` is no ZIP code"), "{answer:?}");
+        call(stage, NUMBER, "columbus-still")?;
+        rewrite("43085\n")?;
+        let answer = ask(stage.api, "POST", "/v1/config:reload", KEY, "")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        refused(stage, NUMBER, "columbus-no-more", 480)
     });
 }
 
