@@ -22,7 +22,7 @@ use super::config::{
     RoutingConfig, TargetConfig, TierConfig,
 };
 use super::dial::DialTemplate;
-use super::filter::Filters;
+use super::filter::{Filters, Known, Patterns};
 use super::schedule::Schedule;
 use super::set::Sets;
 use super::snapshot::{
@@ -89,6 +89,7 @@ struct Compiler<'a> {
     faults: Vec<ConfigFault>,
     zones: Zones,
     sets: Sets,
+    patterns: Patterns,
     verticals: BTreeMap<SmolStr, Arc<Vertical>>,
     publisher_index: Index<'a>,
     buyer_index: Index<'a>,
@@ -120,6 +121,7 @@ impl<'a> Compiler<'a> {
             pool_index: index("pools", config.pools.iter().map(|p| p.id.as_str()).collect()),
             zones: Zones::new(),
             sets: Sets::new(),
+            patterns: Patterns::new(),
             verticals: BTreeMap::new(),
             claims: vec![],
             faults,
@@ -226,7 +228,7 @@ impl<'a> Compiler<'a> {
         let filters = Filters::compile(
             &config.filters,
             &format!("{path}.filters"),
-            &self.sets,
+            Known { sets: &self.sets, patterns: &mut self.patterns },
             &mut self.faults,
         );
         Some(Target {

@@ -1,7 +1,7 @@
 //! How one tag is compared.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds as _};
 use std::sync::Arc;
 
@@ -18,6 +18,16 @@ use super::wildcard::is_like;
 
 /// Bytes that a compiled regular expression may take.
 const REGEX_BYTES_MAX: usize = 256 * 1024;
+
+/// What rules share.
+pub(in crate::routing) struct Known<'s> {
+    pub(in crate::routing) sets: &'s Sets,
+    /// Regular expressions, by their text and whether they ignore case: thousands of targets may
+    /// have the same.
+    pub(in crate::routing) patterns: &'s mut Patterns,
+}
+
+pub(in crate::routing) type Patterns = BTreeMap<(SmolStr, bool), Pattern>;
 
 /// What is wrong with a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +74,7 @@ pub(in crate::routing) enum Measure {
 pub(in crate::routing) struct Pattern(Regex);
 
 impl Test {
-    pub(super) fn compile(config: &FilterConfig, sets: &Sets) -> Result<Self, Flaw> {
+    pub(super) fn compile(config: &FilterConfig, known: &mut Known<'_>) -> Result<Self, Flaw> {
         let op = config.op;
         if config.ignore_case && !op.compares_text() {
             return Err(Flaw::new(
@@ -118,9 +128,9 @@ impl Test {
             FilterOp::Match => Text::Like(one()?),
             FilterOp::Regex => {
                 // The expression as it is written: in small letters `\W` would be `\w`.
-                return Pattern::compile(written()?, config.ignore_case).map(Self::Regex);
+                return known.pattern(written()?, config.ignore_case).map(Self::Regex);
             }
-            FilterOp::InSet => return set(&one()?, sets).map(Self::InSet),
+            FilterOp::InSet => return set(&one()?, known.sets).map(Self::InSet),
             FilterOp::Gt | FilterOp::Ge | FilterOp::Lt | FilterOp::Le | FilterOp::Between => {
                 return range(op, value);
             }
@@ -189,6 +199,18 @@ impl Measure {
 
     fn is_alike(self, other: Self) -> bool {
         matches!((self, other), (Self::Number(_), Self::Number(_)) | (Self::Date(_), Self::Date(_)))
+    }
+}
+
+impl Known<'_> {
+    fn pattern(&mut self, text: &SmolStr, ignore_case: bool) -> Result<Pattern, Flaw> {
+        let key = (text.clone(), ignore_case);
+        if let Some(pattern) = self.patterns.get(&key) {
+            return Ok(pattern.clone());
+        }
+        let pattern = Pattern::compile(text, ignore_case)?;
+        self.patterns.insert(key, pattern.clone());
+        Ok(pattern)
     }
 }
 
