@@ -43,7 +43,9 @@ pub(crate) fn check(data: &[u8]) {
         }
         Err(refusal) => {
             assert!(desk.is_empty(), "a refused ping leaves nothing");
-            assert!(!refusal.field.is_empty() && !refusal.detail.is_empty());
+            for it in refusal.iter() {
+                assert!(!it.field.is_empty() && !it.detail.is_empty());
+            }
             assert_eq!(desk.accept(snapshot, ping, ids(2), now), Err(refusal));
         }
     }

@@ -40,7 +40,7 @@ use crate::cdr::record::CallRecord;
 use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
 use crate::id::{CallId, PingId};
-use crate::routing::ping::{Accepted, PingRefusal, PingRequest, Session};
+use crate::routing::ping::{Accepted, PingRefusals, PingRequest, Session};
 use crate::routing::replay::DecisionRecord;
 use crate::routing::simulate::Assumed;
 use crate::routing::{RouteRequest, RoutingSnapshot};
@@ -131,7 +131,7 @@ pub type Intake<'a> = Pin<Box<dyn Future<Output = Result<Accepted, PingError>> +
 pub enum PingError {
     /// The publisher's fault.
     #[error(transparent)]
-    Refused(#[from] PingRefusal),
+    Refused(#[from] PingRefusals),
     /// Ours: pings are not taken at the moment, for instance because the disk is nearly full.
     #[error("{reason}")]
     Unavailable { reason: String, retry_after_s: u32 },

@@ -20,7 +20,7 @@ use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::Tags;
 use crate::routing::ping::{
-    Accepted, NumberStatus, PingRefusal, PingRequest, RefusalCode, Session,
+    Accepted, NumberStatus, PingRefusals, PingRequest, RefusalCode, Session,
 };
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -196,26 +196,45 @@ impl From<PingError> for Problem {
     }
 }
 
-impl From<PingRefusal> for Problem {
-    fn from(refusal: PingRefusal) -> Self {
-        let (code, fault) = match refusal.code {
-            RefusalCode::Missing => (Code::PingRefused, "missing"),
-            RefusalCode::Malformed => (Code::PingRefused, "malformed"),
-            RefusalCode::TooLarge => (Code::PingRefused, "too_large"),
-            RefusalCode::Unknown => (Code::PingRefused, "unknown"),
-            RefusalCode::Mismatch => (Code::PingRefused, "mismatch"),
-            RefusalCode::Paused => (Code::PingRefused, "paused"),
-            RefusalCode::Unsupported => (Code::PingRefused, "unsupported"),
-            RefusalCode::Conflict => (Code::PingConflict, "conflict"),
+impl From<PingRefusals> for Problem {
+    fn from(refusals: PingRefusals) -> Self {
+        let first = refusals.first();
+        let code = match first.code {
+            RefusalCode::Conflict => Code::PingConflict,
             RefusalCode::Full => {
-                return Self::new(Code::PingsFull, refusal.detail).retry_after(RETRY_FULL_S);
+                return Self::new(Code::PingsFull, &first.detail).retry_after(RETRY_FULL_S);
             }
+            RefusalCode::Missing
+            | RefusalCode::Malformed
+            | RefusalCode::TooLarge
+            | RefusalCode::Unknown
+            | RefusalCode::Mismatch
+            | RefusalCode::Paused
+            | RefusalCode::Unsupported => Code::PingRefused,
         };
-        Self::new(code, refusal.to_string()).with(
-            Place::Body(pointer(&refusal.field)),
-            fault,
-            refusal.detail,
-        )
+        let detail = match refusals.iter().len() {
+            1 => first.to_string(),
+            count => format!("{first}; `errors` lists all {count} fields at fault"),
+        };
+        refusals.iter().fold(Self::new(code, detail), |problem, refusal| {
+            let place = Place::Body(pointer(&refusal.field));
+            problem.with(place, fault(refusal.code), refusal.detail.as_str())
+        })
+    }
+}
+
+/// What is wrong with a field, for programs.
+fn fault(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::Missing => "missing",
+        RefusalCode::Malformed => "malformed",
+        RefusalCode::TooLarge => "too_large",
+        RefusalCode::Unknown => "unknown",
+        RefusalCode::Mismatch => "mismatch",
+        RefusalCode::Paused => "paused",
+        RefusalCode::Unsupported => "unsupported",
+        RefusalCode::Conflict => "conflict",
+        RefusalCode::Full => "full",
     }
 }
 
@@ -312,7 +331,10 @@ impl utoipa::PartialSchema for PingBody {
             .property("source_type", text("Becomes the tag `source_type`"))
             .property("zip", text("Becomes the tags `geo.zip` and `geo.zip3`"))
             .property("state", text("Becomes the tag `geo.state`, in capitals"))
-            .property("lead", map("Each field becomes a tag `lead.NAME`"))
+            .property(
+                "lead",
+                map("Each field becomes a tag `lead.NAME`, as the vertical of the campaign has it"),
+            )
             .property("consent", map("Each field becomes a tag `consent.NAME`"))
             .property("tags", map("Each field becomes a tag of its name"))
             .property("test", flag("Must be false: trials are not supported yet"))

@@ -54,15 +54,15 @@ use tree::Tree;
 const SETTINGS: [&str; 8] = ["node", "sip", "api", "store", "journal", "decision", "cdr", "log"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 7] =
-    ["trunks", "publishers", "buyers", "targets", "campaigns", "pools", "sets"];
+const ENTITIES: [&str; 8] =
+    ["trunks", "publishers", "buyers", "targets", "campaigns", "pools", "sets", "verticals"];
 
 /// Sections that are tables, in the care of others.
 const TABLES: [&str; 1] = ["geo"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 8] =
-    ["publishers", "buyers", "targets", "campaigns", "pools", "trunks", "sets", "geo"];
+const ROUTING: [&str; 9] =
+    ["publishers", "buyers", "targets", "campaigns", "pools", "trunks", "sets", "geo", "verticals"];
 
 /// What configures the process.
 #[derive(Clone, Debug)]
@@ -194,7 +194,7 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, `geo`, and `trunks` for what of
+    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, `geo`, `verticals`, and `trunks` for what of
     /// them concerns it.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::time::Wall;
 
 use super::decision::{Check, Finding, Step, UsageReading, Verdict};
 use super::facts::Facts;
-use super::filter::Miss;
+use super::filter::{Filter, Miss};
 use super::geo::{Basis, Ground};
 use super::history::PastCall;
 use super::hold::{BucketRequest, Counts, Stake};
@@ -96,7 +96,7 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
                 Err(Miss { reason, filter, want }) => {
                     let finding = Finding {
                         subject: Some(filter.tag.clone()),
-                        have: self.facts.get(&filter.tag).map(|fact| shortened(fact.value)),
+                        have: self.shown(filter),
                         want: Some(want),
                         ground: self.ground(&filter.tag),
                     };
@@ -105,6 +105,12 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
             }
         }
         Ok(())
+    }
+
+    /// What the tag says, as far as an explanation may show it.
+    fn shown(&self, filter: &Filter) -> Option<SmolStr> {
+        let fact = self.facts.get(&filter.tag)?;
+        Some(if filter.is_private { SmolStr::new_static("hidden") } else { shortened(fact.value) })
     }
 
     /// Of what was not declared.

@@ -42,6 +42,7 @@ pub mod selection;
 pub mod set;
 pub mod simulate;
 pub mod snapshot;
+pub mod vertical;
 pub mod window;
 
 mod compile;

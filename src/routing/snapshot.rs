@@ -28,6 +28,7 @@ use super::history::Caller;
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::request::RouteRequest;
 use super::schedule::Schedule;
+use super::vertical::Vertical;
 use super::window::Window;
 
 /// One revision of the routing configuration.
@@ -135,6 +136,7 @@ pub struct Campaign {
     pub id: CampaignId,
     pub name: String,
     pub publisher: Option<PublisherId>,
+    pub vertical: Option<Arc<Vertical>>,
     pub paused: bool,
     /// Ascending.
     pub tiers: Vec<Tier>,

@@ -237,6 +237,115 @@ fn a_ping_that_is_wrong_is_told_where() {
     });
 }
 
+/// What pings for `alone` may say, and the ZIP codes of a city in a file.
+const TRADE: &str = r#"
+[[verticals]]
+id = "auto"
+unknown = "refuse"
+tags = [
+  { name = "lead.insured", type = "enum", values = ["yes", "no"], required = true },
+  { name = "lead.age", type = "integer", min = 18, aliases = ["age"] },
+  { name = "lead.income", type = "money", pii = true },
+]
+[[sets]]
+id = "columbus"
+kind = "zip"
+"#;
+
+#[test]
+fn every_tag_that_a_vertical_does_not_take_is_told_at_once() {
+    let set = ["campaigns.alone.vertical=auto", "sets.columbus.values=[\"43215\"]"];
+    play_with(Setup { more: TRADE, set: &set, ..Setup::default() }, |stage| {
+        let body = json!({
+            "campaign": "alone", "caller_id": CALLER, "state": "Ohoi", "zip": "4321",
+            "lead": { "income": "much" }, "tags": { "age": 17, "utm": "x", "list": [1] },
+        });
+        let answer = ping(stage, &body)?;
+        answer.is_problem(422, "ping.refused")?;
+        let problem = answer.json()?;
+        let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+        let told: BTreeSet<_> = errors
+            .iter()
+            .filter_map(|error| Some((error["pointer"].as_str()?, error["code"].as_str()?)))
+            .collect();
+        let expected = [
+            ("/lead/income", "malformed"),
+            ("/lead/insured", "missing"),
+            ("/state", "malformed"),
+            ("/tags/age", "malformed"),
+            ("/tags/list", "malformed"),
+            ("/tags/utm", "unknown"),
+            ("/zip", "malformed"),
+        ];
+        ensure!(told == BTreeSet::from(expected), "{problem:#}");
+        ensure!(!answer.body.contains("much"), "what was sent is not repeated: {problem:#}");
+
+        let body = json!({
+            "campaign": "alone", "caller_id": CALLER, "state": "ohio", "zip": "43215-1234",
+            "lead": { "insured": "Yes" }, "tags": { "age": 41 },
+        });
+        let taken = accepted(stage, &body)?;
+        let id = taken["ping_id"].as_str().context("no ping_id")?;
+        let tags = json!({
+            "geo.state": "OH", "geo.zip": "43215", "geo.zip3": "432", "lead.age": "41",
+            "lead.insured": "yes",
+        });
+        ensure!(get(stage, &format!("/v1/pings/{id}"))?["tags"] == tags);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_call_is_routed_by_a_set_of_zip_codes_and_by_where_its_number_is() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "# Columbus\n43085\n43201-43240").unwrap();
+    let set = [
+        "campaigns.alone.vertical=auto",
+        &format!("sets.columbus.file={}", file.path().display()),
+        "targets.alone.filters.all=[{ tag = \"geo.state\", op = \"eq\", value = \"OH\" }, \
+         { tag = \"geo.zip\", op = \"in_set\", value = \"columbus\" }]",
+    ];
+    play_with(Setup { more: TRADE, set: &set, ..Setup::default() }, |stage| {
+        let filter = |stage: &Stage, call_id: &str, tag: &str| -> Result<Value> {
+            let id = id_of(&record(stage, call_id)?)?;
+            let shown = get(stage, &format!("/v1/calls/{id}/explain"))?;
+            let steps = shown["steps"].as_array().context("no steps")?;
+            steps.iter().find(|it| it["subject"] == tag).cloned().context("no such step")
+        };
+        refused(stage, NUMBER, "unannounced", 480)?;
+        let state = filter(stage, "unannounced", "geo.state")?;
+        ensure!(state["verdict"] == "passed" && state["basis"] == "npa", "{state:#}");
+        ensure!(state["confidence"] == 0.5, "{state:#}");
+        let zip = filter(stage, "unannounced", "geo.zip")?;
+        ensure!(zip["reason"] == "filter.missing_tag" && zip["basis"].is_null(), "{zip:#}");
+
+        let ping = |zip: &str| {
+            let lead = json!({ "insured": "no" });
+            json!({ "campaign": "alone", "caller_id": CALLER, "zip": zip, "lead": lead })
+        };
+        accepted(stage, &ping("10001"))?;
+        refused(stage, NUMBER, "elsewhere", 480)?;
+        let zip = filter(stage, "elsewhere", "geo.zip")?;
+        ensure!(zip["reason"] == "filter.mismatch" && zip["have"] == "10001", "{zip:#}");
+        ensure!(zip["basis"] == "declared" && zip["want"] == "in_set columbus", "{zip:#}");
+
+        accepted(stage, &ping("43215-1234"))?;
+        call(stage, NUMBER, "columbus")?;
+
+        // A reload reads the file too; with a fault in it all stays as it was.
+        let rewrite = |text: &str| std::fs::write(file.path(), text);
+        rewrite("43085\n4321\n")?;
+        let answer = ask(stage.api, "POST", "/v1/config:reload", KEY, "")?;
+        answer.is_problem(422, "config.refused")?;
+        ensure!(answer.body.contains("line 2: `4321` is no ZIP code"), "{answer:?}");
+        call(stage, NUMBER, "columbus-still")?;
+        rewrite("43085\n")?;
+        let answer = ask(stage.api, "POST", "/v1/config:reload", KEY, "")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        refused(stage, NUMBER, "columbus-no-more", 480)
+    });
+}
+
 #[test]
 fn the_same_request_twice_is_one_session() {
     play_with(Setup { more: POOL, ..Setup::default() }, |stage| {

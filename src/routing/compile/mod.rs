@@ -4,28 +4,32 @@ mod callers;
 mod caps;
 mod geo;
 mod sets;
+mod verticals;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
-use smol_str::format_smolstr;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::phone::PhoneNumber;
+use crate::suggest::suggestion;
 
 use super::config::{
     BuyerConfig, CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig, Ring,
     RoutingConfig, TargetConfig, TierConfig,
 };
 use super::dial::DialTemplate;
-use super::filter::Filters;
+use super::filter::{Filters, Known, Patterns};
 use super::schedule::Schedule;
 use super::set::Sets;
 use super::snapshot::{
     Buyer, Campaign, Cap, Concurrency, Conversion, NumberRange, Payout, Pool, Publisher,
     RoutingSnapshot, Target, Tier, TierMember, Zones,
 };
+use super::vertical::Vertical;
 
 /// Numbers a range may span.
 const RANGE_MAX: u64 = 1_000_000;
@@ -41,14 +45,16 @@ pub(super) fn compile(
     let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
     let buyer_caps = compiler.buyer_caps(&config.buyers);
     compiler.sets = compiler.sets(config);
+    compiler.verticals = compiler.verticals(config);
     for (b, buyer) in config.buyers.iter().enumerate() {
         if let Some(dedupe) = &buyer.dedupe {
             compiler.window(&format!("buyers[{b}].dedupe"), dedupe.window_s);
         }
     }
     compiler.unpaid_duplicates(config);
-    let targets = compiler.targets(config, &buyer_caps);
+    let mut targets = compiler.targets(config, &buyer_caps);
     let campaigns = compiler.campaigns(&config.campaigns);
+    compiler.agree(config, &campaigns, &mut targets);
     let pools = compiler.pools(&config.pools);
     let trunk_caps = compiler.trunk_caps(&config.trunks);
     let numbers = compiler.sorted_numbers();
@@ -83,6 +89,8 @@ struct Compiler<'a> {
     faults: Vec<ConfigFault>,
     zones: Zones,
     sets: Sets,
+    patterns: Patterns,
+    verticals: BTreeMap<SmolStr, Arc<Vertical>>,
     publisher_index: Index<'a>,
     buyer_index: Index<'a>,
     target_index: Index<'a>,
@@ -113,6 +121,8 @@ impl<'a> Compiler<'a> {
             pool_index: index("pools", config.pools.iter().map(|p| p.id.as_str()).collect()),
             zones: Zones::new(),
             sets: Sets::new(),
+            patterns: Patterns::new(),
+            verticals: BTreeMap::new(),
             claims: vec![],
             faults,
         }
@@ -218,7 +228,7 @@ impl<'a> Compiler<'a> {
         let filters = Filters::compile(
             &config.filters,
             &format!("{path}.filters"),
-            &self.sets,
+            Known { sets: &self.sets, patterns: &mut self.patterns },
             &mut self.faults,
         );
         Some(Target {
@@ -248,6 +258,19 @@ impl<'a> Compiler<'a> {
             if let Some(publisher) = &config.publisher {
                 self.publisher(&format!("{path}.publisher"), publisher.as_str());
             }
+            let vertical = config.vertical.as_ref().and_then(|id| {
+                let known = self.verticals.get(id).cloned();
+                if known.is_none() {
+                    let known = self.verticals.keys().map(SmolStr::as_str);
+                    let remedy = match self.verticals.is_empty() {
+                        true => String::from("add it to `verticals`"),
+                        false => suggestion(id, known),
+                    };
+                    let problem = "names no vertical of this configuration";
+                    self.fault(&path, "vertical", id, problem, &remedy);
+                }
+                known
+            });
             self.within(&path, "max_attempts", config.max_attempts.into(), 1..=20);
             self.within(&path, "total_ring_budget_s", config.total_ring_budget_s, 1..=600);
             for (n, &code) in config.advance_on.iter().enumerate() {
@@ -260,6 +283,7 @@ impl<'a> Compiler<'a> {
                 id: config.id.clone(),
                 name: named(&config.name, config.id.as_str()),
                 publisher: config.publisher.clone(),
+                vertical,
                 paused: config.paused,
                 tiers: self.tiers(&format!("{path}.routing"), &config.routing.tiers),
                 advance_on: config.advance_on.as_slice().into(),

@@ -7,6 +7,7 @@ mod callers;
 mod caps;
 mod filter;
 mod values;
+mod vertical;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
 pub use values::{Confidence, FilterValue, NumberConfig};
+pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
 
 /// Everything that decides who gets a call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,7 @@ pub struct RoutingConfig {
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,
     pub geo: GeoConfig,
+    pub verticals: Vec<VerticalConfig>,
     /// What stands in [`RoutingConfig::files`], or why it cannot be read. Whoever has read the
     /// configuration reads them too.
     #[serde(skip)]
@@ -318,6 +321,9 @@ pub struct CampaignConfig {
     /// Whose the numbers are that name no publisher themselves.
     #[serde(default)]
     pub publisher: Option<PublisherId>,
+    /// What its pings may and must say. Absent: anything.
+    #[serde(default)]
+    pub vertical: Option<SmolStr>,
     #[serde(default)]
     pub paused: bool,
     #[serde(default)]

@@ -15,9 +15,10 @@ use crate::reason::Reason;
 use super::config::{Confidence, ConfigFault, FilterConfig, FilterOp, FiltersConfig, OnMissing};
 use super::facts::{DERIVED, Facts};
 use super::geo::Basis;
-use super::set::Sets;
 
 use operator::{Flaw, Test, shown};
+
+pub(super) use operator::{Known, Measure, Pattern, Patterns};
 
 /// Every group must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +37,8 @@ pub struct Filter {
     pub tag: SmolStr,
     /// The rule in words, such as `in OH, PA`.
     pub want: SmolStr,
+    /// What the tag says is not for explanations.
+    pub is_private: bool,
     test: Test,
     negated: bool,
     passes_missing: bool,
@@ -68,7 +71,7 @@ impl Filters {
     pub(super) fn compile(
         config: &FiltersConfig,
         path: &str,
-        sets: &Sets,
+        mut known: Known<'_>,
         faults: &mut Vec<ConfigFault>,
     ) -> Self {
         let mut groups = vec![];
@@ -84,7 +87,7 @@ impl Filters {
             }
             let mut rules = vec![];
             for (place, rule) in group.rules().iter().enumerate() {
-                match Filter::compile(rule, sets) {
+                match Filter::compile(rule, &mut known) {
                     Ok(filter) => rules.push(filter),
                     Err(Flaw { field, problem, remedy }) => {
                         let path = group.path(&path, place) + "." + field;
@@ -96,6 +99,13 @@ impl Filters {
             groups.push(Group { rules });
         }
         Self { groups }
+    }
+
+    /// Keeps what these tags say out of explanations.
+    pub(super) fn hide(&mut self, is_private: impl Fn(&str) -> bool) {
+        for filter in self.groups.iter_mut().flat_map(|group| &mut group.rules) {
+            filter.is_private |= is_private(&filter.tag);
+        }
     }
 }
 
@@ -131,16 +141,17 @@ impl Group {
 }
 
 impl Filter {
-    fn compile(config: &FilterConfig, sets: &Sets) -> Result<Self, Flaw> {
+    fn compile(config: &FilterConfig, known: &mut Known<'_>) -> Result<Self, Flaw> {
         if config.tag.is_empty() {
             return Err(Flaw::new("tag", "names no tag", "write a tag such as geo.state"));
         }
-        let test = Test::compile(config, sets)?;
+        let test = Test::compile(config, known)?;
         config.check_certainty()?;
         let of_the_op = matches!(config.op, FilterOp::Ne | FilterOp::NotIn);
         Ok(Self {
             tag: config.tag.clone(),
             want: config.in_words(),
+            is_private: false,
             test,
             negated: config.not != of_the_op,
             passes_missing: config.on_missing == Some(OnMissing::Pass),

@@ -1,8 +1,7 @@
 //! How one tag is compared.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds as _};
 use std::sync::Arc;
 
@@ -21,13 +20,23 @@ use super::wildcard::is_like;
 /// Bytes that a compiled regular expression may take.
 const REGEX_BYTES_MAX: usize = 256 * 1024;
 
+/// What rules share.
+pub(in crate::routing) struct Known<'s> {
+    pub(in crate::routing) sets: &'s Sets,
+    /// Regular expressions, by their text and whether they ignore case: thousands of targets may
+    /// have the same.
+    pub(in crate::routing) patterns: &'s mut Patterns,
+}
+
+pub(in crate::routing) type Patterns = BTreeMap<(SmolStr, bool), Pattern>;
+
 /// What is wrong with a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(in crate::routing) struct Flaw {
     /// The field at fault.
     pub(super) field: &'static str,
-    pub(super) problem: String,
-    pub(super) remedy: String,
+    pub(in crate::routing) problem: String,
+    pub(in crate::routing) remedy: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +64,7 @@ pub(super) enum Text {
 
 /// What has an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Measure {
+pub(in crate::routing) enum Measure {
     /// In millionths.
     Number(i64),
     Date(Date),
@@ -63,10 +72,10 @@ pub(super) enum Measure {
 
 /// Two are the same if they are written the same.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern(Regex);
+pub(in crate::routing) struct Pattern(Regex);
 
 impl Test {
-    pub(super) fn compile(config: &FilterConfig, sets: &Sets) -> Result<Self, Flaw> {
+    pub(super) fn compile(config: &FilterConfig, known: &mut Known<'_>) -> Result<Self, Flaw> {
         let op = config.op;
         if config.ignore_case && !op.compares_text() {
             return Err(Flaw::new(
@@ -120,9 +129,9 @@ impl Test {
             FilterOp::Match => Text::Like(one()?),
             FilterOp::Regex => {
                 // The expression as it is written: in small letters `\W` would be `\w`.
-                return Pattern::compile(written()?, config.ignore_case).map(Self::Regex);
+                return known.pattern(written()?, config.ignore_case).map(Self::Regex);
             }
-            FilterOp::InSet => return set(&one()?, sets).map(Self::InSet),
+            FilterOp::InSet => return set(&one()?, known.sets).map(Self::InSet),
             FilterOp::Gt | FilterOp::Ge | FilterOp::Lt | FilterOp::Le | FilterOp::Between => {
                 return range(op, value);
             }
@@ -137,7 +146,7 @@ impl Test {
             Self::Present => true,
             Self::Text { want, ignore_case: false } => want.fits(have),
             Self::Text { want, ignore_case: true } => want.fits(&folded(have)),
-            Self::Regex(Pattern(regex)) => regex.is_match(have),
+            Self::Regex(pattern) => pattern.fits(have),
             Self::Within(low, high) => {
                 let have = Measure::parse(have)?;
                 let kind = |end: &Bound<Measure>| match end {
@@ -163,7 +172,7 @@ impl Test {
             Self::Regex(_) => None,
             Self::Within(low, high) => match (low, high) {
                 (Bound::Included(end), _) | (Bound::Unbounded, Bound::Included(end)) => {
-                    Some(end.to_smolstr())
+                    Some(end.shown())
                 }
                 (Bound::Excluded(end), _) => end.next(1),
                 (Bound::Unbounded, Bound::Excluded(end)) => end.next(-1),
@@ -197,22 +206,9 @@ impl Text {
     }
 }
 
-/// As it is written in a rule.
-impl fmt::Display for Measure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(scaled) if scaled % Self::SCALE == 0 => (scaled / Self::SCALE).fmt(f),
-            Self::Number(scaled) => Money(*scaled).fmt(f),
-            Self::Date(date) => date.fmt(f),
-        }
-    }
-}
-
 impl Measure {
-    const SCALE: i64 = 1_000_000;
-
     /// A number with at most six decimal places, which is also how amounts are written, or a date.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::routing) fn parse(text: &str) -> Option<Self> {
         let number = text.parse::<Money>().ok().map(|scaled| Self::Number(scaled.0));
         number.or_else(|| text.parse().ok().map(Self::Date))
     }
@@ -220,10 +216,25 @@ impl Measure {
     /// A whole number or a day further on, or back.
     fn next(self, by: i8) -> Option<SmolStr> {
         let next = match self {
-            Self::Number(scaled) => Self::Number(scaled.checked_add(i64::from(by) * Self::SCALE)?),
+            Self::Number(scaled) => Self::Number(scaled.checked_add(i64::from(by) * Money::UNIT)?),
             Self::Date(date) => Self::Date(date.checked_add(i64::from(by).days()).ok()?),
         };
-        Some(next.to_smolstr())
+        Some(next.shown())
+    }
+
+    pub(in crate::routing) fn whole(count: usize) -> Option<Self> {
+        i64::try_from(count).ok()?.checked_mul(Money::UNIT).map(Self::Number)
+    }
+
+    /// For people.
+    pub(in crate::routing) fn shown(self) -> SmolStr {
+        match self {
+            Self::Number(scaled) => {
+                let text = Money(scaled).to_smolstr();
+                text.strip_suffix(".00").map_or_else(|| text.clone(), SmolStr::new)
+            }
+            Self::Date(date) => date.to_smolstr(),
+        }
     }
 
     fn is_alike(self, other: Self) -> bool {
@@ -231,8 +242,28 @@ impl Measure {
     }
 }
 
+impl Known<'_> {
+    fn pattern(&mut self, text: &SmolStr, ignore_case: bool) -> Result<Pattern, Flaw> {
+        let key = (text.clone(), ignore_case);
+        if let Some(pattern) = self.patterns.get(&key) {
+            return Ok(pattern.clone());
+        }
+        let pattern = Pattern::compile(text, ignore_case)?;
+        self.patterns.insert(key, pattern.clone());
+        Ok(pattern)
+    }
+}
+
 impl Pattern {
-    fn compile(text: &str, ignore_case: bool) -> Result<Self, Flaw> {
+    pub(in crate::routing) fn text(&self) -> &str {
+        self.0.as_str()
+    }
+
+    pub(in crate::routing) fn fits(&self, have: &str) -> bool {
+        self.0.is_match(have)
+    }
+
+    pub(in crate::routing) fn compile(text: &str, ignore_case: bool) -> Result<Self, Flaw> {
         let regex = RegexBuilder::new(text)
             .case_insensitive(ignore_case)
             .size_limit(REGEX_BYTES_MAX)
@@ -270,7 +301,7 @@ impl Flaw {
 }
 
 impl FilterOp {
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::routing) fn name(self) -> &'static str {
         match self {
             Self::Eq => "eq",
             Self::Ne => "ne",

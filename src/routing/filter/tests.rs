@@ -8,7 +8,7 @@ use super::*;
 use crate::routing::config::SetKind;
 use crate::routing::geo::Geo;
 use crate::routing::request::Tags;
-use crate::routing::set::ValueSet;
+use crate::routing::set::{Sets, ValueSet};
 
 /// The tag `t` of every rule here.
 const TAG: &str = "t";
@@ -230,6 +230,22 @@ fn a_rule_may_demand_how_surely_a_place_is_known() {
 }
 
 #[test]
+fn rules_with_the_same_regular_expression_share_it() {
+    let sets = sets();
+    let mut patterns = Patterns::new();
+    for _ in 0..3 {
+        let text = r#"all = [
+            { tag = "a", op = "regex", value = "^a+$" },
+            { tag = "b", op = "regex", value = "^a+$" },
+            { tag = "b", op = "regex", value = "^a+$", ignore_case = true },
+        ]"#;
+        let known = Known { sets: &sets, patterns: &mut patterns };
+        Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut vec![]);
+    }
+    assert_eq!(patterns.len(), 2);
+}
+
+#[test]
 fn a_rule_is_told_in_words() {
     let values: Vec<_> = (430..442).map(|n| format!("\"{n}\"")).collect();
     for (rule, words) in [
@@ -255,7 +271,8 @@ fn a_rule_is_told_in_words() {
 
 fn compile(rule: &str) -> Result<Filter, Flaw> {
     let table: toml::Table = toml::from_str(&format!("rule = {{ {} }}", with_tag(rule))).unwrap();
-    Filter::compile(&table["rule"].clone().try_into().unwrap(), &sets())
+    let mut known = Known { sets: &sets(), patterns: &mut Patterns::new() };
+    Filter::compile(&table["rule"].clone().try_into().unwrap(), &mut known)
 }
 
 fn answer(filter: &Filter, tags: &Tags) -> Answer {
@@ -268,13 +285,15 @@ fn with_tag(rule: &str) -> String {
 
 fn faults(text: &str) -> Vec<String> {
     let mut faults = vec![];
-    Filters::compile(&toml::from_str(text).unwrap(), "f", &sets(), &mut faults);
+    let known = Known { sets: &sets(), patterns: &mut Patterns::new() };
+    Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut faults);
     faults.iter().map(ToString::to_string).collect()
 }
 
 fn filters(text: &str) -> Filters {
     let mut faults = vec![];
-    let filters = Filters::compile(&toml::from_str(text).unwrap(), "f", &sets(), &mut faults);
+    let known = Known { sets: &sets(), patterns: &mut Patterns::new() };
+    let filters = Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut faults);
     assert_eq!(faults, []);
     filters
 }

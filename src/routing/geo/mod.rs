@@ -232,6 +232,8 @@ mod tests {
             let step = filter_step(&decision, target);
             assert_eq!((step.reason, step.ground), (Some(Reason::FilterMismatch), None));
             assert_eq!(step.known_by(), Some(Basis::Declared.ground()));
+            // A list of seven, as ever.
+            assert_eq!(minicbor::to_vec(step).unwrap()[0], 0x87);
         }
         assert!(decision.explain(0)[1].ends_with(": geo.state is KY, wanted in OH, PA"));
     }

@@ -12,4 +12,4 @@ mod desk;
 mod request;
 
 pub use desk::{Accepted, Consumed, Desk, DeskLimits, NewIds, NumberStatus, Session};
-pub use request::{PingRefusal, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};
+pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};

@@ -9,6 +9,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use crate::id::{CampaignId, PoolId, PublisherId};
 use crate::phone::PhoneNumber;
 use crate::routing::request::Tags;
+use crate::routing::vertical::{TagFault, TagFaultKind, Vertical};
 
 /// Tags a ping may carry.
 pub const TAGS_MAX: usize = 64;
@@ -81,6 +82,11 @@ pub struct PingRefusal {
     pub detail: String,
 }
 
+/// All that is wrong with a ping: at least one thing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct PingRefusals(Vec<PingRefusal>);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
@@ -88,7 +94,7 @@ pub enum RefusalCode {
     Malformed,
     /// A text, a list of tags or a nesting beyond its limit.
     TooLarge,
-    /// No campaign, pool or publisher has this name.
+    /// No campaign, pool, publisher or tag has this name.
     Unknown,
     /// Two fields contradict each other.
     Mismatch,
@@ -103,6 +109,40 @@ pub enum RefusalCode {
 impl PingRefusal {
     pub(super) fn new(field: &str, code: RefusalCode, detail: impl Into<String>) -> Self {
         Self { field: field.into(), code, detail: detail.into() }
+    }
+}
+
+impl PingRefusals {
+    /// What to show first.
+    pub fn first(&self) -> &PingRefusal {
+        self.0.first().expect("something is wrong with a ping that is refused")
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &PingRefusal> {
+        self.0.iter()
+    }
+
+    /// `None` if nothing is wrong.
+    fn of(refusals: Vec<PingRefusal>) -> Option<Self> {
+        (!refusals.is_empty()).then_some(Self(refusals))
+    }
+}
+
+impl From<PingRefusal> for PingRefusals {
+    fn from(refusal: PingRefusal) -> Self {
+        Self(vec![refusal])
+    }
+}
+
+impl From<TagFault> for PingRefusal {
+    fn from(TagFault { tag, kind, detail }: TagFault) -> Self {
+        let code = match kind {
+            TagFaultKind::Missing => RefusalCode::Missing,
+            TagFaultKind::Malformed => RefusalCode::Malformed,
+            TagFaultKind::Unknown => RefusalCode::Unknown,
+            TagFaultKind::Mismatch => RefusalCode::Mismatch,
+        };
+        Self { field: tag, code, detail }
     }
 }
 
@@ -137,72 +177,93 @@ impl PingRequest {
         Ok(())
     }
 
-    /// All that the ping says about the caller, as tags.
-    pub(super) fn to_tags(&self) -> Result<Tags, PingRefusal> {
+    /// All that the ping says about the caller, as tags: as it was sent, or in the form that the
+    /// campaign's vertical wants. Else everything that is wrong with them.
+    pub(super) fn to_tags(&self, vertical: Option<&Vertical>) -> Result<Tags, PingRefusals> {
         let mut tags = TagCollector::default();
         for (group, prefix) in
             [(&self.tags, ""), (&self.lead, "lead."), (&self.consent, "consent.")]
         {
             for (name, value) in group {
-                tags.add_value(&format!("{prefix}{name}"), value, 1)?;
+                tags.add_value(&format!("{prefix}{name}"), value, 1);
             }
         }
         if let Some(sip_ok) = self.sip_ok {
-            tags.add("sip_ok", sip_ok.to_smolstr())?;
+            tags.add("sip_ok", sip_ok.to_smolstr());
         }
         if let Some(state) = &self.state {
-            tags.add("geo.state", state.to_ascii_uppercase().into())?;
+            tags.add("geo.state", state.to_ascii_uppercase().into());
         }
         if let Some(zip) = &self.zip {
-            tags.add("geo.zip", zip.into())?;
+            tags.add("geo.zip", zip.into());
             if zip.len() >= 5 && zip.bytes().take(5).all(|b| b.is_ascii_digit()) {
-                tags.add("geo.zip3", zip[..3].into())?;
+                tags.add("geo.zip3", zip[..3].into());
             }
         }
         for (name, text) in [("sub_id", &self.sub_id), ("source_type", &self.source_type)] {
             if let Some(text) = text {
-                tags.add(name, text.into())?;
+                tags.add(name, text.into());
             }
         }
-        Ok(tags.tags)
+        let TagCollector { tags, mut refusals } = tags;
+        let kept = match vertical {
+            None => Ok(tags),
+            Some(vertical) => vertical.kept(tags),
+        };
+        let tags = kept.unwrap_or_else(|faults| {
+            refusals.extend(faults.into_iter().map(PingRefusal::from));
+            Tags::new()
+        });
+        match PingRefusals::of(refusals) {
+            None => Ok(tags),
+            Some(refusals) => Err(refusals),
+        }
     }
 }
 
 #[derive(Default)]
 struct TagCollector {
     tags: Tags,
+    refusals: Vec<PingRefusal>,
 }
 
 impl TagCollector {
-    fn add_value(&mut self, name: &str, value: &Value, depth: usize) -> Result<(), PingRefusal> {
+    fn add_value(&mut self, name: &str, value: &Value, depth: usize) {
         match value {
-            Value::Null => Ok(()),
+            Value::Null => {}
             Value::Bool(flag) => self.add(name, flag.to_smolstr()),
             Value::Number(number) => self.add(name, number.to_smolstr()),
             Value::String(text) => self.add(name, text.into()),
-            Value::Array(_) => Err(malformed(name, "a list cannot be a tag")),
+            Value::Array(_) => self.refuse(name, RefusalCode::Malformed, "a list cannot be a tag"),
             Value::Object(_) if depth >= DEPTH_MAX => {
                 let detail = format!("nested more than {DEPTH_MAX} deep");
-                Err(PingRefusal::new(name, RefusalCode::TooLarge, detail))
+                self.refuse(name, RefusalCode::TooLarge, detail);
             }
-            Value::Object(fields) => fields.iter().try_for_each(|(field, value)| {
-                self.add_value(&format!("{name}.{field}"), value, depth + 1)
-            }),
+            Value::Object(fields) => {
+                for (field, value) in fields {
+                    self.add_value(&format!("{name}.{field}"), value, depth + 1);
+                }
+            }
         }
     }
 
-    fn add(&mut self, name: &str, value: SmolStr) -> Result<(), PingRefusal> {
+    fn add(&mut self, name: &str, value: SmolStr) {
         if name.len() > TAG_BYTES_MAX || value.len() > TAG_BYTES_MAX {
             let detail = format!("longer than {TAG_BYTES_MAX} bytes");
-            let end = name.floor_char_boundary(64);
-            return Err(PingRefusal::new(&name[..end], RefusalCode::TooLarge, detail));
+            self.refuse(name, RefusalCode::TooLarge, detail);
+        } else if self.tags.len() == TAGS_MAX && !self.tags.contains_key(name) {
+            self.refuse("tags", RefusalCode::TooLarge, format!("more than {TAGS_MAX} tags"));
+        } else {
+            self.tags.insert(name.into(), value);
         }
-        if self.tags.len() == TAGS_MAX && !self.tags.contains_key(name) {
-            let detail = format!("more than {TAGS_MAX} tags");
-            return Err(PingRefusal::new("tags", RefusalCode::TooLarge, detail));
+    }
+
+    /// At most as many times as there may be tags, and each field once.
+    fn refuse(&mut self, name: &str, code: RefusalCode, detail: impl Into<String>) {
+        let field = &name[..name.floor_char_boundary(64)];
+        if self.refusals.len() < TAGS_MAX && self.refusals.iter().all(|it| it.field != field) {
+            self.refusals.push(PingRefusal::new(field, code, detail));
         }
-        self.tags.insert(name.into(), value);
-        Ok(())
     }
 }
 
@@ -227,7 +288,7 @@ mod tests {
         )
         .unwrap();
 
-        let tags: Vec<_> = ping.to_tags().unwrap().into_iter().collect();
+        let tags: Vec<_> = ping.to_tags(None).unwrap().into_iter().collect();
 
         let expected = [
             ("consent.cert.vendor", "x"),
@@ -247,13 +308,13 @@ mod tests {
     fn a_65th_tag_and_a_257th_byte_are_refused() {
         let tags = (0..64).map(|n| (format!("t{n:02}"), Value::from("x".repeat(256)))).collect();
         let mut ping = PingRequest { tags, ..PingRequest::default() };
-        assert_eq!(ping.to_tags().unwrap().len(), 64);
+        assert_eq!(ping.to_tags(None).unwrap().len(), 64);
 
         ping.tags.insert("t64".into(), Value::from(1));
-        assert_eq!(ping.to_tags().unwrap_err().code, RefusalCode::TooLarge);
+        assert_eq!(ping.to_tags(None).unwrap_err().first().code, RefusalCode::TooLarge);
 
         ping.tags = [("long".into(), Value::from("x".repeat(257)))].into();
-        assert_eq!(ping.to_tags().unwrap_err().field, "long");
+        assert_eq!(ping.to_tags(None).unwrap_err().first().field, "long");
     }
 
     #[test]
@@ -263,8 +324,8 @@ mod tests {
             lead: [("x".into(), nest(levels))].into(),
             ..PingRequest::default()
         };
-        assert!(ping(7).to_tags().is_ok());
-        assert_eq!(ping(8).to_tags().unwrap_err().code, RefusalCode::TooLarge);
+        assert!(ping(7).to_tags(None).is_ok());
+        assert_eq!(ping(8).to_tags(None).unwrap_err().first().code, RefusalCode::TooLarge);
     }
 
     #[test]

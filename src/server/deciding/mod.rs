@@ -15,7 +15,7 @@ use crate::routing::config::Span;
 use crate::routing::history::{CallerHistory, HistoryLimits, PastCall};
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
 use crate::routing::ping::{
-    Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRequest, Session,
+    Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusals, PingRequest, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::simulate::{Assumed, Assuming};
@@ -306,7 +306,7 @@ impl Deciding {
         request: PingRequest,
         ids: NewIds,
         now: Wall,
-    ) -> Result<(Accepted, Option<Session>), PingRefusal> {
+    ) -> Result<(Accepted, Option<Session>), PingRefusals> {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         let accepted = state.desk.accept(&snapshot, request, ids, now)?;

@@ -13,7 +13,7 @@ use crate::routing::request::{SessionReading, Tags};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::time::Wall;
 
-use super::request::{PingRefusal, PingRequest, RefusalCode};
+use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
 
 /// How long a session lives that names neither a time nor a pool.
 const DEFAULT_TTL: Duration = Duration::from_secs(1_800);
@@ -136,16 +136,16 @@ impl Desk {
         ping: PingRequest,
         ids: NewIds,
         now: Wall,
-    ) -> Result<Accepted, PingRefusal> {
+    ) -> Result<Accepted, PingRefusals> {
         self.expire(now);
         let checked = check(snapshot, &ping)?;
         let request = ping.request_id.clone().map(|id| (checked.publisher.clone(), id));
         if let Some(known) = request.as_ref().and_then(|request| self.by_request.get(request)) {
-            return self.repeat(*known, &checked);
+            return self.repeat(*known, &checked).map_err(PingRefusals::from);
         }
         if self.sessions.len() >= self.limits.sessions_max {
             let detail = "as many sessions are live as may be; try again later";
-            return Err(PingRefusal::new("ping", RefusalCode::Full, detail));
+            return Err(PingRefusal::new("ping", RefusalCode::Full, detail).into());
         }
         let lease = checked
             .pool
@@ -402,7 +402,7 @@ impl Session {
 }
 
 /// Resolves the names of a ping and checks that they fit together.
-fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, PingRefusal> {
+fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, PingRefusals> {
     ping.check()?;
     let caller = ping.caller()?;
     let pool = match &ping.pool {
@@ -414,7 +414,7 @@ fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, Ping
         (None, Some(pool)) => &pool.campaign,
         (None, None) => {
             let detail = "name the campaign the call will be for";
-            return Err(PingRefusal::new("campaign", RefusalCode::Missing, detail));
+            return Err(PingRefusal::new("campaign", RefusalCode::Missing, detail).into());
         }
     };
     let campaign =
@@ -437,7 +437,7 @@ fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, Ping
         ] {
             if !fits {
                 let detail = format!("the pool `{}` belongs to another {field}", pool.id);
-                return Err(PingRefusal::new(field, RefusalCode::Mismatch, detail));
+                return Err(PingRefusal::new(field, RefusalCode::Mismatch, detail).into());
             }
         }
     }
@@ -447,7 +447,8 @@ fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, Ping
                 field,
                 RefusalCode::Paused,
                 format!("the {field} is paused"),
-            ));
+            )
+            .into());
         }
     }
     let ttl = match (ping.ttl_s, pool) {
@@ -460,7 +461,7 @@ fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, Ping
         campaign: campaign.id.clone(),
         caller,
         pool: pool.map(|pool| pool.id.clone()),
-        tags: ping.to_tags()?,
+        tags: ping.to_tags(campaign.vertical.as_deref())?,
         ttl,
     })
 }

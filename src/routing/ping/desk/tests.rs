@@ -68,7 +68,7 @@ fn the_same_request_is_answered_the_same_and_another_is_a_conflict() {
 
     let other = PingRequest { zip: Some("43215".into()), ..ping.clone() };
     let refusal = desk.accept(&snapshot, other, ids(3), at(5)).unwrap_err();
-    assert_eq!(refusal.code, RefusalCode::Conflict);
+    assert_eq!(refusal.first().code, RefusalCode::Conflict);
 
     let elsewhere = PingRequest { publisher: Some("other".into()), ..ping.clone() };
     assert!(!desk.accept(&snapshot, elsewhere, ids(4), at(5)).unwrap().repeated);
@@ -99,7 +99,7 @@ fn a_full_desk_refuses_and_keeps_what_it_accepted() {
 
     let refusal = desk.accept(&snapshot, by_caller(), ids(2), at(0)).unwrap_err();
 
-    assert_eq!(refusal.code, RefusalCode::Full);
+    assert_eq!(refusal.first().code, RefusalCode::Full);
     assert!(desk.session(ids(1).session).is_some());
     assert!(desk.accept(&snapshot, by_caller(), ids(2), at(60)).is_ok());
 }
@@ -157,7 +157,7 @@ fn what_does_not_fit_together_is_refused_with_the_field() {
     ];
     for (ping, field, code) in cases {
         let refusal = desk.accept(&snapshot, ping.clone(), ids(1), at(0)).unwrap_err();
-        assert_eq!((refusal.field.as_str(), refusal.code), (field, code));
+        assert_eq!((refusal.first().field.as_str(), refusal.first().code), (field, code));
     }
     assert!(desk.is_empty());
 }

@@ -1,0 +1,137 @@
+//! Compiling a large configuration, and deciding on it.
+//!
+//! `cargo bench --bench routing`. The configuration has 10,000 targets, 1,000 campaigns, 100,000
+//! numbers and a set of 42,000 ZIP codes, by which every target filters.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use divan::{Bencher, black_box};
+use tollbridge::id::CallId;
+use tollbridge::routing::config::{FilterValue, NumberConfig, TierTargetConfig};
+use tollbridge::routing::hold::Bucket;
+use tollbridge::routing::{
+    Decision, Known, Rotation, RouteRequest, RoutingConfig, RoutingSnapshot, Usage, decide,
+};
+use tollbridge::time::Wall;
+
+const TARGETS: usize = 10_000;
+const CAMPAIGNS: usize = 1_000;
+const NUMBERS: usize = 100_000;
+const ZIPS: usize = 42_000;
+
+/// One of each kind, to be multiplied. The first campaign has all targets.
+const SEED: &str = r#"
+    publishers = [{ id = "pub" }]
+    buyers = [{ id = "buy" }]
+
+    [[sets]]
+    id = "zips"
+    kind = "zip"
+
+    [[verticals]]
+    id = "auto"
+    tags = [{ name = "lead.age", type = "integer" }]
+
+    [[targets]]
+    id = "tgt"
+    buyer = "buy"
+    dial = { kind = "sip", uri = "sip:192.0.2.1" }
+    caps = [{ metric = "connected", window = "daily", limit = 80 }]
+    concurrency = { limit = 8 }
+    conversion = { seconds = 90, revenue = "41.50" }
+    schedule = { time_zone = "America/New_York", always_open = true }
+    filters.all = [
+        { tag = "geo.zip", op = "in_set", value = "zips" },
+        { tag = "geo.state", op = "in", value = ["OH", "PA", "MI", "IN"] },
+        { tag = "lead.age", op = "between", value = [50, 80] },
+    ]
+
+    [[campaigns]]
+    id = "cmp"
+    publisher = "pub"
+    vertical = "auto"
+    routing = { tiers = [{ targets = [] }] }
+"#;
+
+fn main() {
+    divan::main();
+}
+
+static CONFIG: LazyLock<RoutingConfig> = LazyLock::new(|| {
+    let mut config: RoutingConfig = toml::from_str(SEED).expect("the seed is well written");
+    config.sets[0].values =
+        Some(FilterValue::Many((0..ZIPS).map(|n| format!("{:05}", n * 2).into()).collect()));
+    let target = config.targets.remove(0);
+    config.targets.extend((0..TARGETS).map(|n| {
+        let mut target = target.clone();
+        target.id = format!("tgt_{n}").as_str().into();
+        target
+    }));
+    let campaign = config.campaigns.remove(0);
+    let numbers = NUMBERS / CAMPAIGNS;
+    config.campaigns.extend((0..CAMPAIGNS).map(|c| {
+        let mut campaign = campaign.clone();
+        campaign.id = format!("cmp_{c}").as_str().into();
+        let digits = |n: usize| 18_005_000_000 + 2 * (c * numbers + n);
+        let number = |n| NumberConfig { number: format!("+{}", digits(n)), publisher: None };
+        campaign.numbers = (0..numbers).map(number).collect();
+        let members = if c == 0 { 0..TARGETS } else { c * 10..c * 10 + 10 };
+        let member =
+            |n| TierTargetConfig { target: format!("tgt_{n}").as_str().into(), weight: 100 };
+        campaign.routing.tiers[0].targets = members.map(member).collect();
+        campaign
+    }));
+    config
+});
+
+static SNAPSHOT: LazyLock<RoutingSnapshot> = LazyLock::new(|| {
+    RoutingSnapshot::compile(CONFIG.clone(), 1).expect("the configuration is sound")
+});
+
+/// A call for the campaign with all targets, or for one with ten.
+fn request(dialed: &str, zip: &str) -> RouteRequest {
+    let tags = [("geo.zip", zip), ("lead.age", "63")];
+    RouteRequest {
+        call: CallId::from_bytes([1; 16]),
+        at: Wall(1_773_759_852_318),
+        dialed: dialed.parse().expect("a number"),
+        // The state is that of its area code.
+        caller: "+16145550163".parse().ok(),
+        trunk: "trk".into(),
+        tags: tags.map(|(name, value)| (name.into(), value.into())).into(),
+    }
+}
+
+fn decided(request: &RouteRequest, rotation: &mut Rotation) -> Decision {
+    let nothing_used: BTreeMap<Bucket, Usage> = BTreeMap::new();
+    decide(&SNAPSHOT, black_box(request), Known::default(), &nothing_used, rotation)
+}
+
+#[divan::bench(sample_count = 20)]
+fn compile_10000_targets_1000_campaigns_100000_numbers(bencher: Bencher<'_, '_>) {
+    bencher
+        .with_inputs(|| CONFIG.clone())
+        .bench_local_values(|config| RoutingSnapshot::compile(config, 1).map(|it| it.revision()));
+}
+
+#[divan::bench]
+fn decide_among_10_targets(bencher: Bencher<'_, '_>) {
+    let (request, mut rotation) = (request("+18005000200", "43216"), Rotation::default());
+    assert!(!decided(&request, &mut rotation).plan.is_empty());
+    bencher.bench_local(|| decided(&request, &mut rotation));
+}
+
+#[divan::bench]
+fn decide_among_10000_targets_of_which_all_can(bencher: Bencher<'_, '_>) {
+    let (request, mut rotation) = (request("+18005000000", "43216"), Rotation::default());
+    assert!(!decided(&request, &mut rotation).plan.is_empty());
+    bencher.bench_local(|| decided(&request, &mut rotation));
+}
+
+#[divan::bench]
+fn decide_among_10000_targets_of_which_none_can(bencher: Bencher<'_, '_>) {
+    let (request, mut rotation) = (request("+18005000000", "43215"), Rotation::default());
+    assert!(decided(&request, &mut rotation).plan.is_empty());
+    bencher.bench_local(|| decided(&request, &mut rotation));
+}
