@@ -65,17 +65,28 @@ struct ExplainedCounterfactual {
     text: String,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "change", rename_all = "snake_case")]
-enum ExplainedChange {
-    /// The limit of a cap was higher; `by` in calls, micros or milliseconds, as the cap counts.
-    CapRaised { cap: String, by: u64 },
-    /// The call came so much later; earlier, if it is negative.
-    CalledAt { later_by_s: i64 },
-    /// A tag had this value.
-    Tag { tag: String, value: String },
-    /// The caller had not called before.
-    FirstCall,
+/// One thing that would have been otherwise.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct ExplainedChange {
+    /// `cap_raised`: the limit of `cap` was higher by `by`; `called_at`: the call came `later_by_s`
+    /// later; `tag`: `tag` had `value`; `first_call`: the caller had not called before.
+    #[schema(value_type = String, example = "cap_raised")]
+    change: &'static str,
+    /// Key of a cap or of concurrency.
+    #[schema(value_type = Option<String>, example = "target/tgt_summit/connected/daily")]
+    cap: Option<SmolStr>,
+    /// In calls, micros or milliseconds, as the cap counts.
+    #[schema(example = 1)]
+    by: Option<u64>,
+    /// Seconds; earlier, if negative.
+    #[schema(example = json!(null))]
+    later_by_s: Option<i64>,
+    /// The name of a tag.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    tag: Option<SmolStr>,
+    /// A value that would do.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    value: Option<SmolStr>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -284,10 +295,17 @@ impl From<Counterfactual> for ExplainedCounterfactual {
 impl From<Change> for ExplainedChange {
     fn from(change: Change) -> Self {
         match change {
-            Change::Raised { cap, by, .. } => Self::CapRaised { cap: cap.into(), by },
-            Change::Shifted { by_ms } => Self::CalledAt { later_by_s: by_ms / 1_000 },
-            Change::Tagged { tag, value } => Self::Tag { tag: tag.into(), value: value.into() },
-            Change::Unknown => Self::FirstCall,
+            Change::Raised { cap, by, .. } => {
+                Self { change: "cap_raised", cap: Some(cap), by: Some(by), ..Self::default() }
+            }
+            Change::Shifted { by_ms } => {
+                let later_by_s = Some(by_ms / 1_000);
+                Self { change: "called_at", later_by_s, ..Self::default() }
+            }
+            Change::Tagged { tag, value } => {
+                Self { change: "tag", tag: Some(tag), value: Some(value), ..Self::default() }
+            }
+            Change::Unknown => Self { change: "first_call", ..Self::default() },
         }
     }
 }

@@ -15,7 +15,10 @@ fn an_explanation_says_what_would_have_had_to_be_otherwise() {
         shown["would_have_been_called"],
         json!([{
             "target": "tgt_summit",
-            "changes": [{ "change": "tag", "tag": "geo.state", "value": "OH" }],
+            "changes": [{
+                "change": "tag", "cap": null, "by": null, "later_by_s": null,
+                "tag": "geo.state", "value": "OH",
+            }],
             "text": "geo.state OH",
         }])
     );
@@ -37,7 +40,7 @@ fn a_call_is_decided_about_again_the_same() {
     let config = CONFIG.replace(r#"["OH", "PA"]"#, r#"["PA"]"#);
     fixture.world.decide_on(&compiled(&config, 418), call_id(0), "OH", 11);
     let shown = fixture.get(&path).json();
-    assert_eq!((&shown["same"], &shown["difference"]["at"]), (&json!(false), &json!("steps[4]")));
+    assert_eq!((&shown["same"], &shown["difference"]["at"]), (&json!(false), &json!("steps[3]")));
 
     fixture.world.decide_on(&compiled(CONFIG, 7), call_id(0), "OH", 11);
     assert_eq!(fixture.get(&path).problem(), refused_whole(404, "config.unknown_revision"));
@@ -46,10 +49,10 @@ fn a_call_is_decided_about_again_the_same() {
 #[test]
 fn configurations_are_compared_over_the_calls_there_were() {
     let fixture = explained("OH");
-    // Decided when only callers from Pennsylvania were taken by the first, and none by the other.
-    let narrow = CONFIG.replace(r#"["OH", "PA"]"#, r#"["PA"]"#);
-    let none = narrow.replace("id = \"tgt_cool\"", "id = \"tgt_cool\"\n    paused = true");
-    fixture.world.decide_on(&compiled(&narrow, 1), call_id(1), "OH", 12);
+    // Decided when the second target was paused, and when nobody took callers from Ohio.
+    let one = CONFIG.replace("id = \"tgt_cool\"", "id = \"tgt_cool\"\n    paused = true");
+    let none = one.replace(r#"["OH", "PA"]"#, r#"["PA"]"#);
+    fixture.world.decide_on(&compiled(&one, 1), call_id(1), "OH", 12);
     fixture.world.decide_on(&compiled(&none, 2), call_id(2), "OH", 13);
 
     let all = fixture.post("/v1/config:diff", "{}").json();
@@ -57,8 +60,7 @@ fn configurations_are_compared_over_the_calls_there_were() {
         all,
         json!({
             "revision": 418, "calls": 3, "moved": 1, "refused_now": 0, "taken_now": 1,
-            // The first target of this configuration owes nothing.
-            "revenue_delta": "-41.50", "payout_delta": "0.00",
+            "revenue_delta": "83.00", "payout_delta": "0.00",
             "examples": [call_id(1).to_string(), call_id(2).to_string()],
         })
     );

@@ -31,8 +31,8 @@ fn it_lists_every_route() {
     get /v1/calls/live
     get /v1/calls/{id}
     get /v1/calls/{id}/explain
-    get /v1/calls/{id}/replay
     post /v1/calls/{id}/hangup
+    get /v1/calls/{id}/replay
     post /v1/config:diff
     post /v1/config:reload
     post /v1/pings
