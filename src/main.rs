@@ -11,6 +11,7 @@ use tollbridge::config::{Config, ConfigError};
 use cli::Failure;
 use cli::demo::DemoOptions;
 use cli::sim::SimOptions;
+use cli::simulate::SimulateOptions;
 
 /// Calls leave memory behind that is cold when its turn comes again; this allocator hands out first
 /// what was freed last.
@@ -67,6 +68,25 @@ enum Command {
         #[command(flatten)]
         options: SimOptions,
     },
+    /// Makes the latest recorded decisions again and tells which come out differently
+    Replay {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// How many, from the latest back
+        #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+        last: u32,
+        /// Decide on the configuration as it is in the file, not on the one each was made on: what it
+        /// would have changed
+        #[arg(long)]
+        against: bool,
+    },
+    /// Decides about a call that does not exist, on a configuration and nothing else
+    Simulate {
+        #[command(flatten)]
+        config: ConfigArguments,
+        #[command(flatten)]
+        options: SimulateOptions,
+    },
     /// Looks at the journal, the book of record
     Journal {
         #[command(subcommand)]
@@ -119,6 +139,10 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Check { config } => cli::check::run(&config.config, &config.load()?),
         Command::Sim { options } => cli::sim::run(&options),
+        Command::Replay { config, last, against } => {
+            cli::replay::run(&config.load()?, last, against)
+        }
+        Command::Simulate { config, options } => cli::simulate::run(&config.load()?, &options),
         Command::Journal { command: JournalCommand::Inspect { dir } } => cli::journal::run(&dir),
     }
 }

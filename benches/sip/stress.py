@@ -35,42 +35,50 @@ GROUPS = Path("/sys/fs/cgroup")
 # Of the calls a second that the server can answer and end well.
 OVERLOAD = 3
 GOODPUT_BAR = 0.9
+LOST = ("unended", "answers_without_record", "calls_without_record", "objects_left")
 
 
 def overload(args):
-    """Offers three times what is clean. SIPp on one core makes about 8,000 calls a second, no more
-    than the server takes on its own, so the server is given a share of its core."""
+    """Offers three times what is clean, which decides, and then three times the most that was
+    answered. SIPp on one core makes about 8,000 calls a second, no more than the server takes on its
+    own, so the server is given a share of its core."""
     server = Limited(args.share)
     search = argparse.Namespace(
         search_from=args.search_from, search_seconds=args.search_seconds,
         talk_ms=500, carriers=2)
     print(f"highest clean rate with {args.share} % of a core")
-    clean = peak = args.peak or bench.highest_clean_rate(server, search)
-    if not peak:
+    clean = args.peak or bench.highest_clean_rate(server, search)
+    if not clean:
         raise Failure("no rate was clean")
-    # The busier, the cheaper is a call: more may be answered under overload than is clean. Then that
-    # is the peak, and what is offered is three times that.
-    runs = [overload_once(server, peak, args)]
-    while runs[0]["goodput"] > 1.1 * peak:
-        peak = runs[0]["goodput"]
-        runs = [overload_once(server, peak, args)]
-    runs += [overload_once(server, peak, args) for _ in range(1, args.repeats)]
+    of_clean = overload_runs(server, clean, args)
+    # The busier, the cheaper is a call: more are answered under overload than is clean. What refusing
+    # costs shows where that is taken for the peak: a refusal has three messages, a call fourteen.
+    most = max(clean, of_clean["goodput"])
+    of_most = overload_runs(server, most, args)
+    for title, peak, run in (("three times the clean rate", clean, of_clean),
+                             ("three times the most that was answered", most, of_most)):
+        print(f"\n{title}")
+        table([("peak", f"{peak:.0f} calls/s"),
+               ("offered", f"{run['offered']:.0f} calls/s"),
+               ("answered and ended well", f"{run['goodput']:.0f} calls/s"),
+               ("of the peak", f"{100 * run['goodput_share']:.0f} %"),
+               ("answered calls whose BYE was lost", run["unended"]),
+               ("answers and calls without their record",
+                run["answers_without_record"] + run["calls_without_record"]),
+               ("objects left", run["objects_left"])])
+    lost = [run[key] for run in (of_clean, of_most) for key in LOST]
+    is_met = of_clean["goodput_share"] >= GOODPUT_BAR and not any(lost)
+    return verdict("overload", is_met, {
+        "clean": clean, "most": most, "of_clean": of_clean, "of_most": of_most})
+
+
+def overload_runs(server, peak, args):
+    """The medians of several runs, and of what must not be lost the most."""
+    runs = [overload_once(server, peak, args) for _ in range(args.repeats)]
     figures = {key: median([run[key] for run in runs])
                for key in ("goodput", "goodput_share", "offered", "cpu_share")}
-    lost = {key: max((run[key] for run in runs), key=abs)
-            for key in ("unended", "answers_without_record", "calls_without_record",
-                        "objects_left")}
-    is_met = figures["goodput_share"] >= GOODPUT_BAR and not any(lost.values())
-    table([("highest clean rate", f"{clean:.0f} calls/s"),
-           ("most that was answered and ended well", f"{peak:.0f} calls/s"),
-           ("offered", f"{figures['offered']:.0f} calls/s"),
-           ("answered and ended well", f"{figures['goodput']:.0f} calls/s"),
-           ("of the most", f"{100 * figures['goodput_share']:.0f} %"),
-           ("answered calls whose BYE was lost", lost["unended"]),
-           ("answers and calls without their record",
-            lost["answers_without_record"] + lost["calls_without_record"]),
-           ("objects left", lost["objects_left"])])
-    return verdict("overload", is_met, {"clean": clean, "peak": peak, **figures, **lost, "runs": runs})
+    figures.update({key: max((run[key] for run in runs), key=abs) for key in LOST})
+    return {**figures, "runs": runs}
 
 
 def overload_once(server, peak, args):

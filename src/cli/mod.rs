@@ -7,8 +7,10 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod journal;
 mod logging;
+pub(crate) mod replay;
 pub(crate) mod serve;
 pub(crate) mod sim;
+pub(crate) mod simulate;
 mod stop;
 
 use std::io::{self, Write};

@@ -1,6 +1,8 @@
 //! What would have had to be otherwise for a target to get a call that it did not get.
 //!
 //! Nothing is guessed: a change is told only if the decision, made again with it, plans the target.
+//! What the decision did not read, such as the caps of a target that failed an earlier check, is taken
+//! for unused.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -250,5 +252,171 @@ impl<'a> World<'a> {
             publisher: attribution.publisher.clone(),
             trunk: self.request.trunk.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::CallId;
+    use crate::routing::config::RoutingConfig;
+    use crate::routing::history::Connected;
+    use crate::routing::replay::record_bytes;
+    use crate::routing::request::Tags;
+
+    /// Tuesday 2026-03-17, 11:04 in New York.
+    const OPEN: Wall = Wall(1_773_759_852_318);
+
+    #[test]
+    fn a_full_cap_would_have_had_to_be_higher() {
+        let rules = target(r#"caps = [{ metric = "connected", window = "daily", limit = 80 }]"#);
+        let full = [(bucket("target/t/connected/daily", "d:2026-03-17"), used(79, 3))];
+        assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/connected/daily +3"]);
+
+        let rules = target("concurrency = { limit = 2 }");
+        let full = [(bucket("target/t/concurrency", "live"), used(0, 2))];
+        assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/concurrency +1"]);
+    }
+
+    #[test]
+    fn a_cap_on_money_would_have_had_to_be_higher_by_what_the_call_may_cost() {
+        let rules = target(
+            r#"conversion = { seconds = 60, revenue = "42.00" }
+               caps = [{ metric = "revenue", window = "total", limit = "100.00" }]"#,
+        );
+        let full = [(bucket("target/t/revenue/total", "total"), used(84_000_000, 0))];
+        assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/revenue/total +26.00"]);
+    }
+
+    #[test]
+    fn a_closed_target_would_have_been_open_a_little_earlier_or_later() {
+        let hours = |open, close| {
+            target(&format!(
+                r#"schedule = {{ time_zone = "America/New_York", hours = [
+                    {{ day = "tue", open = "{open}", close = "{close}" }} ] }}"#
+            ))
+        };
+        assert_eq!(told(&hours("07:00", "11:00"), &call(), &[], &[]), ["5 minutes earlier"]);
+        assert_eq!(told(&hours("12:30", "13:00"), &call(), &[], &[]), ["1 h 26 min later"]);
+    }
+
+    #[test]
+    fn a_tag_would_have_had_another_value() {
+        let rule = |rule: &str| target(&format!("filters = {{ all = [{{ {rule} }}] }}"));
+        for (rules, told_) in [
+            (r#"tag = "plan", op = "in", value = ["PPO", "HMO"]"#, "plan HMO"),
+            (r#"tag = "age", op = "between", value = [50, 80]"#, "age 50"),
+            (r#"tag = "age", op = "gt", value = 64"#, "age 65"),
+            (r#"tag = "age", op = "lt", value = 65"#, "age 64"),
+            (r#"tag = "zip", op = "match", value = "43*""#, "zip 43"),
+        ] {
+            assert_eq!(told(&rule(rules), &call(), &[], &[]), [told_], "{rules}");
+        }
+        // No value can be named.
+        let rules = rule(r#"tag = "x", op = "regex", value = "^[a-z]+[0-9]$""#);
+        assert_eq!(told(&rules, &call(), &[], &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_caller_who_had_called_would_have_had_to_be_new() {
+        let rules = target(r#"dedupe = { after = "connected" }"#);
+        let past = PastCall {
+            call: CallId::of_simulation(1, 1),
+            at: Wall(OPEN.0 - 60_000),
+            dialed: call().dialed,
+            campaign: "c".into(),
+            publisher: "p".into(),
+            connected: Some(Connected { target: "t".into(), buyer: "b".into(), at: OPEN }),
+            converted_at: None,
+            talk_ms: Some(1),
+        };
+        assert_eq!(told(&rules, &call(), &[], &[past]), ["the caller's first call"]);
+    }
+
+    #[test]
+    fn all_that_stands_against_a_call_is_told_together() {
+        let rules = target(
+            r#"filters = { all = [{ tag = "plan", op = "eq", value = "HMO" }] }
+               schedule = { time_zone = "UTC", hours = [
+                   { day = "tue", open = "15:10", close = "16:00" } ] }"#,
+        );
+        let told = told(&rules, &call(), &[], &[]);
+        assert_eq!(told, ["6 minutes later and plan HMO"]);
+    }
+
+    #[test]
+    fn what_an_operator_has_switched_off_has_no_otherwise() {
+        assert!(told(&target("paused = true"), &call(), &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_publisher_s_cap_would_have_had_to_be_higher() {
+        let rules = target("").replace(
+            r#"[{ id = "p" }]"#,
+            r#"[{ id = "p", caps = [{ metric = "attempted", window = "total", limit = 5 }] }]"#,
+        );
+        let full = [(bucket("publisher/p/attempted/total", "total"), used(7, 0))];
+        assert_eq!(told(&rules, &call(), &full, &[]), ["cap publisher/p/attempted/total +3"]);
+    }
+
+    /// What is told of the only target.
+    fn told(
+        rules: &str,
+        request: &RouteRequest,
+        usage: &[(Bucket, Usage)],
+        calls: &[PastCall],
+    ) -> Vec<String> {
+        let config: RoutingConfig = toml::from_str(rules).unwrap();
+        let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
+        let usage: BTreeMap<_, _> = usage.iter().cloned().collect();
+        let known = Known { sessions: &[], calls };
+        let decision = decide(&snapshot, request, known, &usage, &mut Rotation::default());
+        assert!(decision.plan.is_empty(), "nothing stands against it");
+        let record = DecisionRecord::from_bytes(&record_bytes(request, known, &decision)).unwrap();
+        let found = counterfactuals(&snapshot, &record).into_iter();
+        found
+            .map(|it| {
+                let changes: Vec<_> = it.changes.iter().map(ToString::to_string).collect();
+                changes.join(" and ")
+            })
+            .collect()
+    }
+
+    fn target(rules: &str) -> String {
+        format!(
+            r#"
+            publishers = [{{ id = "p" }}]
+            buyers = [{{ id = "b" }}]
+            [[campaigns]]
+            id = "c"
+            publisher = "p"
+            numbers = ["+18005550100"]
+            routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
+            [[targets]]
+            id = "t"
+            buyer = "b"
+            dial = {{ kind = "sip", uri = "sip:a" }}
+            {rules}
+            "#
+        )
+    }
+
+    fn bucket(cap: &str, window: &str) -> Bucket {
+        Bucket { cap: cap.into(), window: window.into() }
+    }
+
+    fn used(used: u64, held: u64) -> Usage {
+        Usage { used, held }
+    }
+
+    fn call() -> RouteRequest {
+        RouteRequest {
+            call: CallId::of_simulation(1, 0),
+            at: OPEN,
+            dialed: "+18005550100".parse().unwrap(),
+            caller: "+16145550163".parse().ok(),
+            trunk: "trk".into(),
+            tags: Tags::new(),
+        }
     }
 }

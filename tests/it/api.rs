@@ -600,10 +600,13 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/calls/live",
             "GET /v1/calls/{id}",
             "GET /v1/calls/{id}/explain",
+            "GET /v1/calls/{id}/replay",
             "GET /v1/pings/{id}",
             "POST /v1/calls/{id}/hangup",
+            "POST /v1/config:diff",
             "POST /v1/config:reload",
             "POST /v1/pings",
+            "POST /v1/simulate/call",
         ];
         ensure!(listed == BTreeSet::from(expected.map(str::to_owned)), "{listed:?}");
         for route in listed {

@@ -78,6 +78,11 @@ impl Call {
         }
     }
 
+    /// Whether the caller is answered so that it can be referred.
+    pub fn is_being_taken(&self) -> bool {
+        matches!(self.state, State::Handing { phase: Phase::Taking, .. })
+    }
+
     /// 302 with this target and those behind it that get their calls the same way, as far as they
     /// may be called and nothing counts their calls: holds are placed for the first alone. What
     /// becomes of the call is not known.

@@ -270,7 +270,8 @@ impl Endpoint {
         entry.release_ack(side.other(), body, &mut self.wire);
         if let Some(why) = confirmation.hang_up {
             entry.say_bye(side, why, call, &mut self.wire, now);
-        } else if let Some(description) = moved {
+        // One that is referred at once need not be told that there is nobody yet.
+        } else if let Some(description) = moved.filter(|_| !entry.call.is_being_taken()) {
             entry.tell_of_move(call, side, description, &mut self.wire, now);
         }
         if initial {

@@ -197,6 +197,39 @@ fn a_failed_transfer_leads_to_the_next_target() {
 }
 
 #[test]
+fn a_caller_is_not_taken_before_it_has_confirmed_a_description() {
+    let mut rig = Rig::new();
+    refer(&mut rig);
+    // By REFER only the second is called.
+    let by_refer = rig.plan.attempts[0].handover.take();
+    rig.plan.attempts[1].handover = by_refer;
+    let mut caller = rig.caller("a");
+    caller.extra = "Require: 100rel\r\nAllow: INVITE, REFER, NOTIFY\r\n";
+    caller.send_invite(&mut rig);
+    caller.extra = "";
+    let mut target = rig.target(TARGET);
+    target.respond(&mut rig, 183, SDP_B);
+    let described = caller.news(&mut rig, 0).pop().unwrap();
+    let rseq: u32 = header(&described, "RSeq").parse().unwrap();
+    target.respond(&mut rig, 486, "");
+    assert_eq!(caller.statuses(&mut rig), Vec::<u16>::new(), "it waits: RFC 3262 §3");
+
+    caller.fields = format!("RAck: {rseq} 1 INVITE\r\n");
+    caller.request(&mut rig, "PRACK", "");
+    caller.fields = String::new();
+    assert_eq!(caller.statuses(&mut rig), [200, 200], "of the PRACK and of the INVITE");
+    caller.cseq = 1;
+    caller.ack(&mut rig);
+    assert_eq!(caller.requests(&mut rig), ["REFER"]);
+    // It goes on as ever: what the caller offered is what a target gets if there is no other way.
+    caller.respond(&mut rig, 405, "");
+    let second = rig.target(SECOND);
+    assert!(second.invite.contains("m=audio 4000"), "{}", second.invite);
+    rig.pass(Duration::from_secs(40));
+    assert!(!caller.statuses(&mut rig).contains(&183), "nothing is repeated after the answer");
+}
+
+#[test]
 fn without_a_notify_the_call_is_let_go_and_its_outcome_said_to_be_unknown() {
     for trying in [false, true] {
         let mut rig = referring();

@@ -1,0 +1,138 @@
+//! `tollbridge replay`: recorded decisions made again, on what they were made on or on what is to come.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io::{self, Write};
+
+use anyhow::{Context, anyhow};
+use tollbridge::cdr::store::sqlite::SqliteStore;
+use tollbridge::cdr::store::{Decisions as _, Revisions as _};
+use tollbridge::config::Config;
+use tollbridge::routing::RoutingSnapshot;
+use tollbridge::routing::replay::{Comparison, DecisionRecord, Difference, replay};
+use tollbridge::routing::revision::unpack;
+use tollbridge::server;
+
+use super::Failure;
+
+/// Decisions read at a time.
+const PAGE: u32 = 1_000;
+/// Differences that are shown.
+const SHOWN_MAX: u32 = 20;
+
+/// Prints what comes out differently. On the recorded configurations that is a fault, and an error.
+pub(crate) fn run(config: &Config, last: u32, against: bool) -> Result<(), Failure> {
+    let path = config.settings.store.dir.join("tollbridge.db");
+    if !path.is_file() {
+        let at = path.display();
+        return Err(anyhow!("there are no call records at {at}; see store.dir").into());
+    }
+    let candidate = match against {
+        true => Some(server::compile(config, 0)?.routing),
+        false => None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let opening = "opening the call records";
+    let store = runtime.block_on(SqliteStore::open(&path)).context(opening)?;
+    let told = match candidate {
+        Some(candidate) => runtime.block_on(compare(&store, last, &candidate)),
+        None => runtime.block_on(check(&store, last)),
+    };
+    runtime.block_on(store.close()).context("closing the call records")?;
+    told
+}
+
+/// Each on the configuration it was made on.
+async fn check(store: &SqliteStore, last: u32) -> Result<(), Failure> {
+    let mut snapshots = BTreeMap::new();
+    let (mut calls, mut different, mut unknown) = (0, 0, 0);
+    let mut out = io::stdout().lock();
+    for record in records(store, last).await? {
+        calls += 1;
+        let revision = record.decision.revision;
+        let snapshot = match snapshots.entry(revision) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(snapshot(store, revision).await?),
+        };
+        let Some(snapshot) = snapshot else {
+            unknown += 1;
+            continue;
+        };
+        let Some(Difference { at, recorded, recomputed }) = replay(snapshot, &record).difference
+        else {
+            continue;
+        };
+        different += 1;
+        if different <= SHOWN_MAX {
+            let shown = |side: Option<String>| side.unwrap_or_else(|| String::from("nothing"));
+            let (call, was, is) = (record.decision.call, shown(recorded), shown(recomputed));
+            writeln!(out, "{call}: {at} was {was} and is {is}")?;
+        }
+    }
+    writeln!(
+        out,
+        "{calls} decisions: {} the same, {different} different, {unknown} on a configuration that is \
+         not on record",
+        calls - different - unknown
+    )?;
+    match different {
+        0 => Ok(()),
+        _ => Err(anyhow!("{different} of {calls} decisions come out differently").into()),
+    }
+}
+
+/// All on another configuration.
+async fn compare(
+    store: &SqliteStore,
+    last: u32,
+    candidate: &RoutingSnapshot,
+) -> Result<(), Failure> {
+    let mut comparison = Comparison::default();
+    for record in records(store, last).await? {
+        comparison.add(candidate, &record);
+    }
+    let Comparison { calls, moved, refused_now, taken_now, revenue_delta, payout_delta, examples } =
+        comparison;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{calls} decisions: {moved} would go to another target first, {refused_now} would be \
+         refused, {taken_now} would no longer be refused"
+    )?;
+    writeln!(
+        out,
+        "if every call converted with its first target: revenue {revenue_delta}, payout \
+         {payout_delta} more"
+    )?;
+    for call in examples {
+        writeln!(out, "  {call}")?;
+    }
+    Ok(())
+}
+
+async fn records(store: &SqliteStore, last: u32) -> Result<Vec<DecisionRecord>, Failure> {
+    let reading = "reading the decisions";
+    let mut after = store.before_last(last).await.context(reading)?;
+    let mut records = vec![];
+    loop {
+        let page = store.decisions(after, PAGE).await.context(reading)?;
+        let Some((key, _)) = page.last() else { return Ok(records) };
+        after = *key;
+        for (_, bytes) in page {
+            records.push(DecisionRecord::from_bytes(&bytes).context(reading)?);
+        }
+    }
+}
+
+async fn snapshot(store: &SqliteStore, revision: u64) -> Result<Option<RoutingSnapshot>, Failure> {
+    let reading = || format!("reading revision {revision} of the configuration");
+    let Some(document) = store.find(revision).await.with_context(reading)? else {
+        return Ok(None);
+    };
+    let config = unpack(&document).with_context(reading)?;
+    let compiled = RoutingSnapshot::compile(config, revision);
+    compiled.map(Some).map_err(|faults| {
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        anyhow!("{}: {}", reading(), faults.join("; ")).into()
+    })
+}

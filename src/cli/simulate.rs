@@ -1,0 +1,131 @@
+//! `tollbridge simulate`: where a call would go on a configuration, without a server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use anyhow::anyhow;
+use clap::Args;
+use serde_json::json;
+use smol_str::SmolStr;
+use tollbridge::config::Config;
+use tollbridge::id::{CallId, TargetId, TrunkId};
+use tollbridge::phone::PhoneNumber;
+use tollbridge::routing::counterfactual::counterfactuals;
+use tollbridge::routing::hold::Bucket;
+use tollbridge::routing::replay::{DecisionRecord, record_bytes};
+use tollbridge::routing::simulate::{Assumed, Assuming, distribution};
+use tollbridge::routing::{Known, Rotation, RouteRequest, Usage, decide};
+use tollbridge::server;
+use tollbridge::time::Wall;
+
+use super::Failure;
+
+/// The call that is thought of.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateOptions {
+    /// The number that is called
+    #[arg(long, value_name = "NUMBER")]
+    dialed: PhoneNumber,
+    /// Who calls; nobody knows, if absent
+    #[arg(long, value_name = "NUMBER")]
+    caller: Option<PhoneNumber>,
+    /// The trunk it comes from
+    #[arg(long, value_name = "TRUNK", default_value = "")]
+    trunk: String,
+    /// When it comes, such as 2026-03-17T15:04:12Z; now, if absent
+    #[arg(long, value_name = "INSTANT")]
+    at: Option<jiff::Timestamp>,
+    /// What the trunk says of it, such as geo.state=OH; may be repeated
+    #[arg(long = "tag", value_name = "TAG=VALUE", value_parser = pair)]
+    tags: Vec<(String, String)>,
+    /// How much of a cap is used, in calls, micros or milliseconds, such as
+    /// target/tgt_summit/connected/daily=80; may be repeated. What is not named is unused
+    #[arg(long = "used", value_name = "CAP=AMOUNT", value_parser = pair)]
+    used: Vec<(String, String)>,
+    /// A target that is not there; may be repeated
+    #[arg(long = "down", value_name = "TARGET")]
+    down: Vec<String>,
+    /// How many such calls are shared out
+    #[arg(long, value_name = "CALLS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+    /// Names the calls; the same seed gives the same answer
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what would be decided, and why.
+pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Failure> {
+    let snapshot = server::compile(config, 0)?.routing;
+    let known_caps: BTreeSet<&str> = snapshot.cap_keys().collect();
+    let mut used = BTreeMap::new();
+    for (cap, amount) in &options.used {
+        if !known_caps.contains(cap.as_str()) {
+            let caps: Vec<_> = known_caps.iter().copied().collect();
+            let caps = if caps.is_empty() { String::from("none") } else { caps.join(", ") };
+            return Err(anyhow!("--used {cap}: there is no such cap; there are {caps}").into());
+        }
+        let parsed = amount.parse::<u64>();
+        let amount = parsed.map_err(|error| anyhow!("--used {cap}={amount}: {error}"))?;
+        used.insert(SmolStr::new(cap), amount);
+    }
+    let mut down = BTreeSet::new();
+    for target in &options.down {
+        let id = TargetId::new(target);
+        if snapshot.target(&id).is_none() {
+            return Err(anyhow!("--down {target}: there is no such target").into());
+        }
+        down.insert(id);
+    }
+    let at = options.at.unwrap_or_else(jiff::Timestamp::now);
+    let request = RouteRequest {
+        call: CallId::of_simulation(options.seed, u32::MAX),
+        at: Wall(at.as_millisecond()),
+        dialed: options.dialed,
+        caller: options.caller,
+        trunk: TrunkId::new(&options.trunk),
+        tags: options.tags.iter().map(|(tag, value)| (tag.into(), value.into())).collect(),
+    };
+    let nothing_used = BTreeMap::<Bucket, Usage>::new();
+    let usage = Assuming { usage: &nothing_used, assumed: &Assumed { used, down } };
+    let known = Known::default();
+    let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
+    let record = DecisionRecord::from_bytes(&record_bytes(&request, known, &decision))
+        .map_err(anyhow::Error::from)?;
+    let shares = distribution(&snapshot, &record, options.count, options.seed);
+    let mut text = record.decision.explain(u16::MAX);
+    for it in counterfactuals(&snapshot, &record) {
+        let changes: Vec<_> = it.changes.iter().map(ToString::to_string).collect();
+        text.push(format!("{}: would have been called if: {}", it.target, changes.join(" and ")));
+    }
+    let mut out = io::stdout().lock();
+    let refused = shares.refused.iter().map(|(reason, calls)| (reason.code(), calls));
+    if options.json {
+        let first: BTreeMap<_, _> = shares.first.iter().map(|(id, n)| (id.as_str(), n)).collect();
+        let refused: BTreeMap<_, _> = refused.collect();
+        let document = json!({
+            "text": text, "first": first, "refused": refused, "digest": record.digest.to_string(),
+        });
+        writeln!(out, "{document}")?;
+        return Ok(());
+    }
+    for line in text {
+        writeln!(out, "{line}")?;
+    }
+    if options.count > 1 {
+        for (target, calls) in &shares.first {
+            writeln!(out, "{calls} of {} first to {target}", options.count)?;
+        }
+        for (reason, calls) in refused {
+            writeln!(out, "{calls} of {} refused: {reason}", options.count)?;
+        }
+    }
+    Ok(())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

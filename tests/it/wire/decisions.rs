@@ -1,0 +1,113 @@
+//! Decisions that outlive the process and its configuration: explained, made again, compared.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::peer::{SDP, with_body};
+use super::program::Program;
+use super::{Call, Stage, play};
+use crate::support::{api, http, wait_for};
+
+#[test]
+fn what_was_decided_is_decided_again_the_same_on_what_it_was_decided_on() {
+    play(&[], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(stage, &mut caller, &mut target, "first", &[])?.end(&mut caller, &mut target)?;
+        let before = on_record(stage, 1)?.remove(0);
+
+        // The only target closes for this caller's calls, and the server starts anew.
+        let path = stage.work.path().join("config.toml");
+        let config = std::fs::read_to_string(&path)?;
+        let alone = "id = \"alone\"\nname = \"5070 alone\"\n";
+        ensure!(config.contains(alone), "the example has a target `alone`");
+        let paused = config.replace(alone, &format!("{alone}paused = true\n"));
+        std::fs::write(&path, &paused)?;
+        let reply = http::post(stage.api, "/v1/config:reload", "")?.json::<Value>()?;
+        ensure!(reply == json!({ "revision": 2 }), "{reply}");
+        caller.send(with_body(&caller, &stage.invite(), "second", &[], SDP))?;
+        caller.expect("480 INVITE")?;
+        on_record(stage, 2)?;
+        stage.restart(Program::kill)?;
+
+        let replayed = get(stage, &format!("/v1/calls/{before}/replay"))?;
+        ensure!(replayed["same"] == true && replayed["config_rev"] == 1, "{replayed}");
+        // It counts on over the restart, and stays where nothing changes.
+        let reply = http::post(stage.api, "/v1/config:reload", "")?.json::<Value>()?;
+        ensure!(reply == json!({ "revision": 2 }), "{reply}");
+        let compared = http::post(stage.api, "/v1/config:diff", "{}")?.json::<Value>()?;
+        ensure!(compared["calls"] == 2 && compared["refused_now"] == 1, "{compared}");
+        let compared = http::post(stage.api, "/v1/config:diff", "{ \"revision\": 1 }")?;
+        let compared = compared.json::<Value>()?;
+        ensure!(compared["taken_now"] == 1 && compared["examples"][0] != before, "{compared}");
+
+        let thought = r#"{ "dialed": "+18005550150", "revision": 1, "count": 3 }"#;
+        let thought = http::post(stage.api, "/v1/simulate/call", thought)?.json::<Value>()?;
+        ensure!(thought["first"] == json!({ "alone": 3 }), "{thought}");
+        ensure!(on_record(stage, 2)?.len() == 2, "what is thought of leaves no record");
+
+        let told = tollbridge(stage, &["replay"])?;
+        let all =
+            "2 decisions: 2 the same, 0 different, 0 on a configuration that is not on record";
+        ensure!(told.contains(all), "{told}");
+        let told = tollbridge(stage, &["replay", "--against"])?;
+        let all = "2 decisions: 0 would go to another target first, 1 would be refused";
+        ensure!(told.contains(all), "{told}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_call_is_thought_of_without_a_server() {
+    play(&[], |stage| {
+        let told = tollbridge(stage, &["simulate", "--dialed", "+18005550198", "--count", "2"])?;
+        ensure!(told.contains("2 of 2 first to single"), "{told}");
+        let full = ["--used", "target/single/concurrency=1"];
+        let told = tollbridge(
+            stage,
+            &[&["simulate", "--dialed", "+18005550198"][..], &full[..]].concat(),
+        )?;
+        let otherwise = "single: would have been called if: cap target/single/concurrency +1";
+        ensure!(told.contains(otherwise), "{told}");
+
+        let wrong = ["simulate", "--dialed", "+18005550198", "--used", "target/nobody/x=1"];
+        let told = tollbridge(stage, &wrong).unwrap_err().to_string();
+        ensure!(
+            told.contains("there is no such cap; there are target/single/concurrency"),
+            "{told}"
+        );
+        Ok(())
+    });
+}
+
+/// Ids of the calls on record, the oldest first.
+fn on_record(stage: &Stage, count: usize) -> Result<Vec<String>> {
+    wait_for("the calls to be on record", Duration::from_secs(5), || {
+        let mut calls = api::calls(stage.api)?;
+        calls.reverse();
+        let ids: Vec<_> = calls.into_iter().map(|call| call.call_id).collect();
+        Ok((ids.len() == count).then_some(ids))
+    })
+}
+
+fn get(stage: &Stage, path: &str) -> Result<Value> {
+    http::get(stage.api, path)?.json()
+}
+
+/// What a command prints about the stage's configuration.
+fn tollbridge(stage: &Stage, arguments: &[&str]) -> Result<String> {
+    let (command, more) = arguments.split_first().context("a command")?;
+    let output = Command::new(env!("CARGO_BIN_EXE_tollbridge"))
+        .arg(command)
+        .arg("--config")
+        .arg(stage.work.path().join("config.toml"))
+        .arg("--set")
+        .arg(format!("store.dir={}", stage.work.path().join("data").display()))
+        .args(more)
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(told)
+}
