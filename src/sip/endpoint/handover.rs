@@ -231,23 +231,19 @@ impl CallEntry {
         let address = wire.settings.listener(flow.listener).map(|it| it.address);
         let body = address.and_then(|address| placeholder(self.onward.offer.as_ref(), address));
         let Some(body) = body else { return refused };
-        self.open_caller_dialog(wire);
+        // While a description waits for its PRACK nobody is answered (RFC 3262 §3), and by then the
+        // caller may have left: it is bridged.
         let body = match self.caller.provisionals_mut() {
-            Some(provisionals) => provisionals.answer(Some(body)),
-            None => Some(Some(body)),
+            Some(provisionals) if provisionals.holds_answers() => return refused,
+            Some(provisionals) => provisionals.answer(Some(body)).flatten(),
+            None => Some(body),
         };
-        if let Some(body) = body {
-            self.answer_to_take(body, wire, now);
-        }
-        None
-    }
-
-    /// The answer with which we take the call ourselves. What the caller offered is still what a
-    /// target gets, if we bridge after all.
-    pub(super) fn answer_to_take(&mut self, body: Option<Body>, wire: &mut Wire, now: Mono) {
+        // It is still the offer that the target gets, if we bridge after all.
         let (offer, display) = (self.onward.offer.clone(), self.onward.display.clone());
+        self.open_caller_dialog(wire);
         self.answer_caller(body, wire, now);
         (self.onward.offer, self.onward.display) = (offer, display);
+        None
     }
 
     /// Sends the REFER of an attempt. Returns what the call has to hear if that cannot be done.

@@ -146,11 +146,7 @@ impl CallEntry {
         if let Some(next) = provisionals.next_due() {
             self.send_provisional(next, wire, now);
         } else if let Some(answer) = provisionals.held_answer() {
-            if self.call.is_being_taken() {
-                self.answer_to_take(answer, wire, now);
-            } else {
-                self.answer_caller(answer, wire, now);
-            }
+            self.answer_caller(answer, wire, now);
         }
     }
 
