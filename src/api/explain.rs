@@ -228,8 +228,15 @@ pub(super) async fn show(
     Id(id): Id<CallId>,
 ) -> Result<Json<Explanation>, Problem> {
     let (record, dialed) = api.decision(id).await?;
-    let snapshot = api.services.routing.revision(record.decision.revision).await?;
-    Ok(Json(Explanation::new(record, dialed, snapshot.as_deref())))
+    let revision = record.decision.revision;
+    let snapshot = api.services.routing.revision(revision).await.unwrap_or_else(|error| {
+        tracing::error!(revision, %error, "a configuration of before cannot be read");
+        None
+    });
+    // What would have been takes many decisions.
+    let explain = move || Explanation::new(record, Some(dialed), snapshot.as_deref());
+    let explained = tokio::task::spawn_blocking(explain).await;
+    Ok(Json(explained.map_err(|_| Code::InternalError)?))
 }
 
 impl Api {
@@ -250,15 +257,18 @@ impl Api {
 }
 
 impl Explanation {
-    /// `dialed`: how many of the plan were tried; `snapshot`: what it was decided on, if that is
-    /// known.
+    /// `dialed`: how many of the plan were tried, absent if nobody acts on it; `snapshot`: what it was
+    /// decided on, if that is known.
     pub(super) fn new(
         record: DecisionRecord,
-        dialed: u16,
+        dialed: Option<u16>,
         snapshot: Option<&RoutingSnapshot>,
     ) -> Self {
         let others = snapshot.map(|snapshot| counterfactuals(snapshot, &record));
-        let mut text = record.decision.explain(dialed);
+        let mut text = match dialed {
+            Some(dialed) => record.decision.explain(dialed),
+            None => record.decision.explain_plan(),
+        };
         for Counterfactual { target, changes } in others.iter().flatten() {
             text.push(format!("{target}: would have been called if: {}", in_words(changes)));
         }
@@ -270,7 +280,16 @@ impl Explanation {
             decided_at: decision.at.to_rfc3339(),
             config_rev: decision.revision,
             refused: decision.refused,
-            candidates: decision.outcomes(dialed).into_iter().map(Into::into).collect(),
+            candidates: decision
+                .outcomes(dialed.unwrap_or(0))
+                .into_iter()
+                // Nobody has failed to reach what nobody tries.
+                .map(|it| Outcome {
+                    reason: it.reason.filter(|_| dialed.is_some() || it.rank.is_none()),
+                    ..it
+                })
+                .map(Into::into)
+                .collect(),
             text,
             attribution: decision.attribution.map(Into::into),
             plan: decision.plan.into_iter().map(Into::into).collect(),

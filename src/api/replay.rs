@@ -16,7 +16,7 @@ use crate::money::Money;
 use crate::routing::replay::{self, Comparison, DecisionRecord, Difference};
 
 /// Decisions that are compared at most.
-const COMPARED_MAX: u32 = 100_000;
+const COMPARED_MAX: u32 = 10_000;
 const COMPARED: u32 = 1_000;
 
 /// A decision made again.
@@ -52,7 +52,8 @@ faults!(
 /// Decide about a call again
 ///
 /// Makes the decision again from what was recorded, on the configuration it was made on, and compares
-/// the two step by step. They are the same, or there is a fault in this server.
+/// the two step by step. They are the same, unless this version of the server decides by other rules or
+/// other built-in places than the one that made it, or there is a fault in it.
 #[utoipa::path(
     get,
     path = "/v1/calls/{id}/replay",
@@ -86,7 +87,7 @@ pub(super) struct Compare {
     #[serde(default)]
     #[schema(example = 419)]
     revision: Option<u64>,
-    /// How many of the latest decisions are looked at, at most 100,000; absent: 1,000.
+    /// How many of the latest decisions are looked at, at most 10,000; absent: 1,000.
     #[serde(default)]
     #[schema(example = 1000)]
     last: Option<u32>,
@@ -128,8 +129,9 @@ faults!(
 
 /// Compare with another configuration
 ///
-/// Makes the latest decisions again on another configuration, each with what was used and held when it
-/// was made, and tells what would have come out differently.
+/// Makes the latest decisions again on another configuration and tells what would have come out
+/// differently. Each has what was read when it was made; caps that were not read then, such as new ones,
+/// are taken for unused, so that fewer calls may be taken in truth.
 #[utoipa::path(
     post,
     path = "/v1/config:diff",

@@ -126,17 +126,22 @@ pub(super) async fn call(
         Some(revision) => routing.revision(revision).await?.ok_or(Code::RevisionNotFound)?,
     };
     let (request, assumed, count) = body.read(&snapshot, routing.now())?;
-    let record = routing.simulate(&snapshot, &request, &assumed);
-    let shares = distribution(&snapshot, &record, count, body.seed);
-    let money = record.decision.plan.first().and_then(|first| first.terms).map(Into::into);
-    let first = shares.first.into_iter().map(|(TargetId(target), calls)| (target, calls));
-    let refused = shares.refused.into_iter().map(|(reason, calls)| (Reason::code(reason), calls));
-    Ok(Json(Simulated {
-        money,
-        first: first.collect(),
-        refused: refused.collect(),
-        decision: Explanation::new(record, u16::MAX, Some(&snapshot)),
-    }))
+    let (routing, seed) = (Arc::clone(routing), body.seed);
+    let simulated = tokio::task::spawn_blocking(move || {
+        let record = routing.simulate(&snapshot, &request, &assumed);
+        let shares = distribution(&snapshot, &record, count, seed);
+        let money = record.decision.plan.first().and_then(|first| first.terms).map(Into::into);
+        let first = shares.first.into_iter().map(|(TargetId(target), calls)| (target, calls));
+        let refused =
+            shares.refused.into_iter().map(|(reason, calls)| (Reason::code(reason), calls));
+        Simulated {
+            money,
+            first: first.collect(),
+            refused: refused.collect(),
+            decision: Explanation::new(record, None, Some(&snapshot)),
+        }
+    });
+    Ok(Json(simulated.await.map_err(|_| Code::InternalError)?))
 }
 
 impl Simulation {

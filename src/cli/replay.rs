@@ -52,7 +52,14 @@ async fn check(store: &SqliteStore, last: u32) -> Result<(), Failure> {
         let revision = record.decision.revision;
         let snapshot = match snapshots.entry(revision) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(snapshot(store, revision).await?),
+            Entry::Vacant(place) => place.insert(match snapshot(store, revision).await {
+                Ok(snapshot) => snapshot,
+                Err(Failure::Other(error)) => {
+                    writeln!(out, "{error:#}")?;
+                    None
+                }
+                Err(failure) => return Err(failure),
+            }),
         };
         let Some(snapshot) = snapshot else {
             unknown += 1;
@@ -72,7 +79,7 @@ async fn check(store: &SqliteStore, last: u32) -> Result<(), Failure> {
     writeln!(
         out,
         "{calls} decisions: {} the same, {different} different, {unknown} on a configuration that is \
-         not on record",
+         not on record or not understood",
         calls - different - unknown
     )?;
     match different {

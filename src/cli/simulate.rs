@@ -95,7 +95,7 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     let record = DecisionRecord::from_bytes(&record_bytes(&request, known, &decision))
         .map_err(anyhow::Error::from)?;
     let shares = distribution(&snapshot, &record, options.count, options.seed);
-    let mut text = record.decision.explain(u16::MAX);
+    let mut text = record.decision.explain_plan();
     for it in counterfactuals(&snapshot, &record) {
         let changes: Vec<_> = it.changes.iter().map(ToString::to_string).collect();
         text.push(format!("{}: would have been called if: {}", it.target, changes.join(" and ")));

@@ -22,6 +22,8 @@ use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
 use super::snapshot::{CallScope, Cap, RoutingSnapshot};
 
+/// Targets that are looked at: for each the decision is made again several times.
+const TARGETS_MAX: usize = 100;
 /// Changes that are tried for one target, one upon the other.
 const CHANGES_MAX: usize = 4;
 const MINUTE_MS: i64 = 60_000;
@@ -68,7 +70,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// For each target that was refused, the changes with which it would have been called, if such can
+/// For each target that was refused, of many the first hundred, the changes with which it would have been called, if such can
 /// be found. `snapshot` is that of the recorded revision.
 pub fn counterfactuals(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Vec<Counterfactual> {
     let decision = &record.decision;
@@ -78,6 +80,7 @@ pub fn counterfactuals(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> V
     let targets = targets.map(|member| &snapshot.targets[member.target].id);
     targets
         .filter(|target| !decision.plan.iter().any(|planned| planned.target == **target))
+        .take(TARGETS_MAX)
         .filter_map(|target| {
             let changes = World::of(snapshot, record).changes_for(target)?;
             Some(Counterfactual { target: target.clone(), changes })
@@ -93,6 +96,7 @@ struct World<'a> {
     calls: &'a [PastCall],
     rotation: Rotation,
     usage: BTreeMap<Bucket, Usage>,
+    down: &'a [TargetId],
     /// By how much limits are higher.
     raised: BTreeMap<SmolStr, u64>,
 }
@@ -104,6 +108,10 @@ impl UsageReader for World<'_> {
         let raised = self.raised.get(&bucket.cap).copied().unwrap_or(0);
         let left = raised.saturating_sub(used);
         Usage { used: used.saturating_sub(raised), held: held.saturating_sub(left) }
+    }
+
+    fn is_down(&self, target: &TargetId) -> bool {
+        self.down.contains(target)
     }
 }
 
@@ -122,6 +130,7 @@ impl<'a> World<'a> {
             calls: &record.calls,
             rotation: rotation.unwrap_or_default(),
             usage,
+            down: &readings.down,
             raised: BTreeMap::new(),
         }
     }
@@ -136,7 +145,8 @@ impl<'a> World<'a> {
         loop {
             let decision = self.decide();
             if decision.plan.iter().any(|planned| planned.target == *target) {
-                return Some(changes);
+                // That it is there is nothing that could be changed.
+                return (!changes.is_empty()).then_some(changes);
             }
             // The check that stopped the target, else the one that stopped the call.
             let of_target = |step: &&Step| step.target.as_ref() == Some(target);
@@ -196,12 +206,15 @@ impl<'a> World<'a> {
     fn more_room(&self, decision: &Decision, target: &TargetId) -> Option<Change> {
         let (target, scope) = (self.snapshot.target(target)?, self.scope(decision)?);
         let payout = self.snapshot.publisher(&scope.publisher)?.payouts.get(&scope.campaign);
-        let stake = Stake::new(terms(target, payout, false), target.max_duration_ms);
+        let is_mark = |step: &Step| step.target.is_none() && step.check == Check::Duplicate;
+        let is_duplicate = decision.steps.iter().any(is_mark);
+        let stake = Stake::new(terms(target, payout, is_duplicate), target.max_duration_ms);
         let mut windows = self.snapshot.windows(self.request.at);
         let holds = target.holds(self.snapshot.call_caps(&scope), &stake, &mut windows);
         holds.into_iter().find_map(|hold| {
             let usage = self.usage(&hold.bucket);
-            let by = (usage.used + usage.held + hold.amount).checked_sub(hold.limit)?;
+            let room = usage.used.saturating_add(usage.held).saturating_add(hold.amount);
+            let by = room.saturating_sub(hold.limit);
             (by > 0).then_some(Change::Raised { cap: hold.bucket.cap, counts: hold.counts, by })
         })
     }
@@ -211,7 +224,8 @@ impl<'a> World<'a> {
         let is_named = |cap: &&Cap| Some(&cap.label) == step.subject.as_ref();
         let cap = publisher.caps.iter().find(is_named)?;
         let usage = self.usage(&self.snapshot.windows(self.request.at).bucket(cap));
-        let by = (usage.used + usage.held + 1).checked_sub(cap.limit)?;
+        let by = usage.used.saturating_add(usage.held).saturating_add(1);
+        let by = by.checked_sub(cap.limit)?;
         Some(Change::Raised { cap: cap.key.clone(), counts: cap.counts, by })
     }
 
@@ -263,6 +277,7 @@ mod tests {
     use crate::routing::history::Connected;
     use crate::routing::replay::record_bytes;
     use crate::routing::request::Tags;
+    use crate::routing::simulate::{Assumed, Assuming};
 
     /// Tuesday 2026-03-17, 11:04 in New York.
     const OPEN: Wall = Wall(1_773_759_852_318);
@@ -347,6 +362,27 @@ mod tests {
     #[test]
     fn what_an_operator_has_switched_off_has_no_otherwise() {
         assert!(told(&target("paused = true"), &call(), &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_target_that_was_not_there_has_no_otherwise() {
+        let rules = target("").replace(
+            r#"targets = [{ target = "t" }]"#,
+            r#"targets = [{ target = "t" }, { target = "u" }]"#,
+        ) + r#"
+            [[targets]]
+            id = "u"
+            buyer = "b"
+            dial = { kind = "sip", uri = "sip:b" }
+        "#;
+        let snapshot = RoutingSnapshot::compile(toml::from_str(&rules).unwrap(), 1).unwrap();
+        let unused = BTreeMap::<Bucket, Usage>::new();
+        let assumed = Assumed { down: ["t".into()].into(), ..Assumed::default() };
+        let usage = Assuming { usage: &unused, assumed: &assumed };
+        let (request, known) = (call(), Known::default());
+        let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
+        let record = DecisionRecord::from_bytes(&record_bytes(&request, known, &decision)).unwrap();
+        assert_eq!(counterfactuals(&snapshot, &record), []);
     }
 
     #[test]

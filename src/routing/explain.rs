@@ -28,14 +28,28 @@ impl Decision {
             .collect()
     }
 
-    /// One line on the call, one per target, and one on the end, for people.
+    /// One line on the call, one per target, and one on the end, for people; when the first `dialed`
+    /// of the plan were tried.
     pub fn explain(&self, dialed: u16) -> Vec<String> {
+        self.lines(Some(dialed))
+    }
+
+    /// The same of a decision that nobody acts on.
+    pub fn explain_plan(&self) -> Vec<String> {
+        self.lines(None)
+    }
+
+    fn lines(&self, dialed: Option<u16>) -> Vec<String> {
+        let outcomes = self.outcomes(dialed.unwrap_or(0));
         let mut lines = vec![self.call_line()];
         let is_duplicate = |step: &&Step| step.target.is_none() && step.check == Check::Duplicate;
         let duplicate = self.steps.iter().find(is_duplicate).and_then(|step| step.have.as_ref());
         lines.extend(duplicate.map(|of| format!("a duplicate of {of}")));
-        lines.extend(self.last_steps().zip(self.outcomes(dialed)).map(
-            |((_, step), outcome)| match (outcome.rank, outcome.reason) {
+        lines.extend(self.last_steps().zip(outcomes).map(|((_, step), outcome)| {
+            match (outcome.rank, outcome.reason) {
+                (Some(rank), _) if dialed.is_none() => {
+                    format!("{}: number {rank} in the plan", outcome.target)
+                }
                 (Some(rank), None) => format!("{}: dialled as number {rank}", outcome.target),
                 (Some(rank), Some(reason)) => {
                     format!("{}: number {rank} in the plan; {}", outcome.target, cause(reason))
@@ -49,8 +63,8 @@ impl Decision {
                     line.push_str(&facts(step));
                     line
                 }
-            },
-        ));
+            }
+        }));
         if let Some(reason) = self.refused {
             // If the call was stopped before any target, the last step says what was found.
             let found = self.steps.last().filter(|step| step.target.is_none());

@@ -43,7 +43,7 @@ impl Decision {
         let rules = &campaign.callers;
         if rules.repeat_after_s > 0 {
             let again = calls.iter().find(|past| past.dialed == request.dialed);
-            let ago_ms = again.map(|past| request.at.0.saturating_sub(past.at.0));
+            let ago_ms = again.map(|past| request.at.0.saturating_sub(past.at.0).max(0));
             let finding = Finding {
                 subject: Some(SmolStr::new_static("repeat")),
                 have: ago_ms.map(|ms| format_smolstr!("called {ms} ms ago")),

@@ -189,8 +189,11 @@ impl Comparison {
             terms.map(|terms| (terms.revenue.0, terms.payout.0)).unwrap_or_default()
         };
         let ((revenue_was, payout_was), (revenue, payout)) = (owed(was), owed(is));
-        self.revenue_delta.0 += revenue - revenue_was;
-        self.payout_delta.0 += payout - payout_was;
+        let add = |sum: &mut Money, is: i64, was: i64| {
+            sum.0 = sum.0.saturating_add(is.saturating_sub(was));
+        };
+        add(&mut self.revenue_delta, revenue, revenue_was);
+        add(&mut self.payout_delta, payout, payout_was);
         if is_other && self.examples.len() < EXAMPLES_MAX {
             self.examples.push(record.decision.call);
         }

@@ -40,6 +40,12 @@ impl Rotation {
         Self { campaigns: [(campaign.clone(), tiers)].into() }
     }
 
+    /// The counters of one campaign.
+    pub fn of(&self, campaign: &CampaignId) -> Self {
+        let tiers = self.campaigns.get(campaign).cloned();
+        Self { campaigns: tiers.map(|tiers| (campaign.clone(), tiers)).into_iter().collect() }
+    }
+
     /// Forgets what is no longer configured, so that the counters stay as many as the targets.
     pub fn retain(&mut self, snapshot: &RoutingSnapshot) {
         self.campaigns.retain(|campaign, tiers| {

@@ -34,6 +34,7 @@ use super::{clock, metrics as names, translate};
 /// for them too.
 const PACE_MAX: Duration = Duration::from_millis(15);
 
+const DAY_MS: i64 = 86_400_000;
 /// Calls that are told to routing at the start, and at a time.
 const REMEMBERED_MAX: usize = 4_000_000;
 const REMEMBERED_PAGE: u32 = 10_000;
@@ -55,6 +56,14 @@ pub struct Gauges {
     appender: Appender,
     live: Live,
     stats: JournalStats,
+}
+
+/// What becomes of the calls that are not over by the book.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OfOpen {
+    GoOn,
+    /// Their process died.
+    CutOff,
 }
 
 /// The calls of before, wherever they are kept.
@@ -116,7 +125,9 @@ impl Accounting {
         keep_room(deciding, &held_back, stamp());
         let live = projection.live();
         let past = Past { book: Arc::clone(&store) as Arc<dyn Book>, live: live.clone() };
-        past.tell(deciding).await.map_err(|cause| StartError::Store { path, cause })?;
+        past.tell(deciding, OfOpen::CutOff)
+            .await
+            .map_err(|cause| StartError::Store { path, cause })?;
         let task = tokio::spawn(follow(projection, Arc::clone(deciding)));
         Ok(Self { journal, store, live, task, awaited, partings })
     }
@@ -188,12 +199,24 @@ impl Past {
     ///
     /// # Errors
     /// The book cannot be read.
-    pub(super) async fn tell(&self, deciding: &Deciding) -> Result<(), StoreError> {
+    pub(super) async fn tell(
+        &self,
+        deciding: &Deciding,
+        of_open: OfOpen,
+    ) -> Result<(), StoreError> {
         let Some(span) = deciding.history() else { return Ok(()) };
         let open = self.live.list(&CallFilter::default(), usize::MAX);
         let open = open.iter().filter_map(|record| EarlierCall::of(record));
-        deciding.remember(open.map(translate::past_call));
+        match of_open {
+            OfOpen::GoOn => deciding.remember_open(open.map(translate::past_call)),
+            // How long it talked is not known any better than that it did.
+            OfOpen::CutOff => deciding.remember(open.map(|earlier| {
+                let talk_ms = earlier.answered.as_ref().map(|_| earlier.talk_ms.unwrap_or(0));
+                translate::past_call(EarlierCall { talk_ms, ..earlier })
+            })),
+        }
         let since = span.begins(stamp().wall()).unwrap_or_default();
+        let since = Wall(since.0.saturating_sub(DAY_MS));
         let (mut before, mut read) = (None, 0);
         while read < REMEMBERED_MAX {
             let page = self.book.earlier_calls(since, before, REMEMBERED_PAGE).await?;

@@ -57,10 +57,12 @@ impl Routing for Questions {
         Box::pin(async move {
             let mut after = self.decisions.before_last(count).await?;
             let mut found = vec![];
-            while found.len() < count as usize {
-                let page = self.decisions.decisions(after, PAGE).await?;
+            let mut rest = count;
+            while rest > 0 {
+                let page = self.decisions.decisions(after, PAGE.min(rest)).await?;
                 let Some((last, _)) = page.last() else { break };
                 after = *last;
+                rest -= u32::try_from(page.len()).unwrap_or(rest).min(rest);
                 found.extend(page.into_iter().map(|(_, record)| record));
             }
             Ok(found)

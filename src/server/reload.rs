@@ -18,7 +18,7 @@ use crate::id::TrunkId;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 
-use super::accounting::Past;
+use super::accounting::{OfOpen, Past};
 use super::addresses::Wanted;
 use super::deciding::Deciding;
 use super::dialing::Dialing;
@@ -153,7 +153,7 @@ impl Reloader {
         self.sources.configure(Arc::clone(&trunks), parties);
         *running = Running { config, revision, trunks, target_limits };
         if self.deciding.history() > looked_back
-            && let Err(error) = self.past.tell(&self.deciding).await
+            && let Err(error) = self.past.tell(&self.deciding, OfOpen::GoOn).await
         {
             tracing::error!(
                 %error,

@@ -1,7 +1,8 @@
 //! The book in one SQLite file: one connection writes, a few read.
 //!
 //! The journal is the book of record, so a commit is not synced here (`synchronous = NORMAL`): the
-//! offset is lost together with the effects, and they are read again. Rows are written many at a
+//! offset is lost together with the effects, and they are read again. Configurations are in no journal,
+//! and are synced. Rows are written many at a
 //! time in statements of a few fixed sizes, so that each is prepared once; see `rows`.
 
 use std::path::Path;
@@ -281,14 +282,18 @@ impl Revisions for SqliteStore {
     fn keep(&self, revision: u64, document: Bytes, at: Wall) -> Answer<'_, ()> {
         Box::pin(async move {
             let mut writer = self.writer.lock().await;
-            sqlx::query(
+            // No journal has it, and facts that are on disk name it.
+            sqlx::query("PRAGMA synchronous = FULL").execute(&mut *writer).await?;
+            let kept = sqlx::query(
                 "INSERT INTO config_revision (revision, taken_at, document) VALUES (?, ?, ?)",
             )
             .bind(rows::integer(revision))
             .bind(at.0)
             .bind(document.to_vec())
             .execute(&mut *writer)
-            .await?;
+            .await;
+            sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *writer).await?;
+            kept?;
             Ok(())
         })
     }

@@ -2,8 +2,8 @@
 
 use super::Compiler;
 use crate::routing::config::{
-    CallersConfig, CampaignConfig, DedupeAfter, DedupeBy, DedupeConfig, MarkOn, PayDuplicates,
-    PublisherConfig, RoutingConfig, Span, TargetConfig, Unattested,
+    CallersConfig, CampaignConfig, DedupeAfter, DedupeBy, DedupeConfig, DuplicateRoute, MarkOn,
+    PayDuplicates, PublisherConfig, RoutingConfig, Span, TargetConfig, Unattested,
 };
 use crate::routing::duplicate::Dedupe;
 
@@ -21,6 +21,11 @@ impl Compiler<'_> {
         if let Some(duplicates) = &config.duplicates {
             let path = format!("{path}.duplicates");
             self.window(&path, duplicates.window_s);
+            if duplicates.strict && duplicates.route == DuplicateRoute::Normal {
+                let problem = "leaves no way out of none";
+                let remedy = "add route = \"original\" or \"different\", or leave it out";
+                self.fault(&path, "strict", true, problem, remedy);
+            }
             let (talk_s, talked) = (duplicates.talk_s, duplicates.mark_on == MarkOn::Talked);
             match (talked, talk_s) {
                 (true, 0) => {

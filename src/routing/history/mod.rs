@@ -155,7 +155,7 @@ impl CallerHistory {
         calls.map(|past| past.full(&self.names)).collect()
     }
 
-    /// A call comes in. Of a caller with too many calls one is forgotten that nobody answered, else
+    /// A call comes in. Of a caller with too many calls one is forgotten that nobody has answered, else
     /// one that a later call of the same target stands for, else the oldest.
     pub fn begin(&mut self, caller: &Caller, call: PastCall) {
         let id = call.call;
@@ -163,9 +163,16 @@ impl CallerHistory {
         self.live.insert(id, key);
     }
 
-    /// Puts back a call that is over.
+    /// Puts back a call that is over. What is known of it goes before what was known while it was up.
     pub fn restore(&mut self, caller: &Caller, call: PastCall) {
-        self.put(caller, call);
+        let compact = Compact::of(&call, &mut self.names);
+        let (id, key) = (call.call, self.put(caller, call));
+        let calls = self.callers.get_mut(&key).map(|remembered| &mut remembered.calls);
+        let known = calls.into_iter().flatten().find(|past| past.call == id);
+        if let Some(known) = known.filter(|known| known.talk_ms.is_none()) {
+            *known = compact;
+            self.live.remove(&id);
+        }
     }
 
     /// A target has answered the call.
@@ -200,6 +207,7 @@ impl CallerHistory {
             self.order.remove(&(last_at, key));
             self.callers.remove(&key);
         }
+        self.live.retain(|_, key| self.callers.contains_key(key));
     }
 
     /// How many callers are remembered.
@@ -224,7 +232,7 @@ impl CallerHistory {
                     let at = remembered.calls.partition_point(|past| past.at <= call.at);
                     remembered.calls.insert(at, compact);
                     if remembered.calls.len() > self.limits.calls_max {
-                        remembered.shrink();
+                        remembered.shrink(&self.live);
                     }
                 }
                 if remembered.last_at < call.at {
@@ -262,7 +270,7 @@ impl CallerHistory {
 }
 
 impl Remembered {
-    fn shrink(&mut self) {
+    fn shrink(&mut self, live: &BTreeMap<CallId, Key>) {
         let stands_for = |later: &Compact, past: &Compact| {
             let of_same_target = match (later.connected, past.connected) {
                 (Some((later, ..)), Some((past, ..))) => later == past,
@@ -274,7 +282,9 @@ impl Remembered {
         };
         // The latest has only just begun.
         let earlier = &self.calls[..self.calls.len().saturating_sub(1)];
-        let unanswered = earlier.iter().position(|past| past.connected.is_none());
+        let unanswered = earlier
+            .iter()
+            .position(|past| past.connected.is_none() && !live.contains_key(&past.call));
         let outdone = || {
             earlier.iter().enumerate().position(|(index, past)| {
                 earlier[index + 1..].iter().any(|later| stands_for(later, past))

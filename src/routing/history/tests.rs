@@ -105,6 +105,33 @@ fn what_is_put_back_twice_counts_once_and_stands_in_its_place() {
     assert_eq!(history.order.len(), 1);
 }
 
+#[test]
+fn what_is_known_of_a_call_once_it_is_over_goes_before_what_was_known_of_it() {
+    let mut history = CallerHistory::new(HistoryLimits::default());
+    history.begin(&number(ALICE), call(1, 1_000));
+    let connected = Some(Connected { target: "t".into(), buyer: "b".into(), at: Wall(2_000) });
+    let over = PastCall { connected, talk_ms: Some(5_000), ..call(1, 1_000) };
+    history.restore(&number(ALICE), over.clone());
+    // Neither does an older reading of it count.
+    history.restore(&number(ALICE), call(1, 1_000));
+
+    assert_eq!(history.calls(&number(ALICE), None), [over]);
+    assert!(history.live.is_empty());
+}
+
+#[test]
+fn a_call_that_rings_is_not_forgotten_for_one_that_nobody_answered() {
+    let mut history = CallerHistory::new(HistoryLimits { callers_max: 9, calls_max: 2 });
+    history.begin(&number(ALICE), call(1, 1_000));
+    history.begin(&number(ALICE), call(2, 2_000));
+    history.ended(id(2), None);
+    history.begin(&number(ALICE), call(3, 3_000));
+
+    history.connected(id(1), &"t".into(), &"b".into(), Wall(4_000));
+    let known: Vec<_> = history.calls(&number(ALICE), None).iter().map(|it| it.call).collect();
+    assert_eq!(known, [id(3), id(1)]);
+}
+
 fn number(digits: u64) -> Caller {
     Caller::Number(PhoneNumber::from_digits(digits).unwrap())
 }

@@ -30,6 +30,10 @@ use crate::time::{Mono, Wall};
 pub const RENEW_EVERY: Duration = Duration::from_secs(20);
 
 const DAY_MS: i64 = 86_400_000;
+/// Calls that are put back under one lock.
+const REMEMBERED_AT_ONCE: usize = 100;
+/// How far a call that came before may seem to have come after.
+const CLOCK_SKEW_MS: i64 = 1_000;
 
 /// The routing state of the process. The lock is held for microseconds: nothing under it waits.
 pub struct Deciding {
@@ -112,13 +116,28 @@ impl Deciding {
         self.snapshot.load().history()
     }
 
-    /// Puts back calls of before, with their callers; `None`: an anonymous one.
-    pub fn remember(&self, calls: impl IntoIterator<Item = (Option<PhoneNumber>, PastCall)>) {
+    /// Puts back calls that are up, with their callers; `None`: an anonymous one.
+    pub fn remember_open(&self, calls: impl IntoIterator<Item = (Option<PhoneNumber>, PastCall)>) {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         for (number, call) in calls {
             if let Some(caller) = snapshot.caller(number, &call.campaign) {
-                state.history.restore(&caller, call);
+                state.history.begin(&caller, call);
+            }
+        }
+    }
+
+    /// Puts back calls of before, with their callers; `None`: an anonymous one.
+    pub fn remember(&self, calls: impl IntoIterator<Item = (Option<PhoneNumber>, PastCall)>) {
+        let snapshot = self.snapshot.load();
+        let mut calls = calls.into_iter().peekable();
+        // Shards wait for the lock.
+        while calls.peek().is_some() {
+            let mut state = self.state.lock();
+            for (number, call) in calls.by_ref().take(REMEMBERED_AT_ONCE) {
+                if let Some(caller) = snapshot.caller(number, &call.campaign) {
+                    state.history.restore(&caller, call);
+                }
             }
         }
     }
@@ -223,7 +242,9 @@ impl Deciding {
         let calls = known_calls(snapshot, request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let usage = Assuming { usage: &Read { ledger, down: &down }, assumed };
-        let decision = decide(snapshot, request, known, &usage, &mut rotation.clone());
+        let campaign = snapshot.number(request.dialed).map(|owner| &owner.campaign.id);
+        let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
+        let decision = decide(snapshot, request, known, &usage, &mut rotation);
         drop(state);
         let bytes = record_bytes(request, known, &decision);
         DecisionRecord::from_bytes(&bytes).expect("what was written can be read")
@@ -352,7 +373,10 @@ fn known_calls(
     let Some((caller, span)) = snapshot.remembered(request) else { return vec![] };
     // A call may have been answered, or owed for, long after it came in.
     let since = span.begins(request.at).map(|at| Wall(at.0.saturating_sub(DAY_MS)));
-    history.calls(&caller, since)
+    let mut calls = history.calls(&caller, since);
+    // A thought-of call may lie in the past. Shards admit calls a moment apart.
+    calls.retain(|past| past.at.0 <= request.at.0.saturating_add(CLOCK_SKEW_MS));
+    calls
 }
 
 #[cfg(test)]

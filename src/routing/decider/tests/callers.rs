@@ -323,6 +323,46 @@ fn how_far_back_is_read_is_what_the_rules_look_at() {
     assert_eq!(history(duplicates, dedupe).as_deref(), Some("ever"));
 }
 
+#[test]
+fn a_rule_about_callers_that_cannot_be_meant_is_a_fault() {
+    let base = r#"
+        publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "1.00"PAYOUT }] }]
+        buyers = [{ id = "b"BUYER }]
+        targets = [{ id = "t", buyer = "b", dial = { kind = "sip", uri = "sip:a" } }]
+        [[campaigns]]
+        id = "c"
+        publisher = "p"
+        numbers = ["+18005550100"]
+        routing = { tiers = [{ targets = [{ target = "t" }] }] }
+        callers = { CALLERS }
+    "#;
+    for (place, rule, path) in [
+        ("CALLERS", "repeat_after_s = 3601", "campaigns[0].callers.repeat_after_s"),
+        ("CALLERS", r#"unattested = "refuse""#, "campaigns[0].callers.unattested"),
+        (
+            "CALLERS",
+            r#"duplicates = { mark_on = "talked" }"#,
+            "campaigns[0].callers.duplicates.talk_s",
+        ),
+        ("CALLERS", "duplicates = { talk_s = 9 }", "campaigns[0].callers.duplicates.talk_s"),
+        ("CALLERS", "duplicates = { window_s = 0 }", "campaigns[0].callers.duplicates.window_s"),
+        ("CALLERS", "duplicates = { strict = true }", "campaigns[0].callers.duplicates.strict"),
+        ("PAYOUT", r#", duplicates = "never""#, "publishers[0].payouts[0].duplicates"),
+        (
+            "BUYER",
+            r#", dedupe = { after = "connected", window_s = 0 }"#,
+            "buyers[0].dedupe.window_s",
+        ),
+    ] {
+        let text = base.replace(place, rule);
+        let text = ["PAYOUT", "BUYER", "CALLERS"].iter().fold(text, |it, gap| it.replace(gap, ""));
+        let faults = RoutingSnapshot::compile(toml::from_str(&text).unwrap(), 1).unwrap_err();
+        let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        assert_eq!(paths, [path], "{rule}");
+        assert!(faults.iter().all(|fault| !fault.remedy.is_empty()), "{rule}");
+    }
+}
+
 fn decided(rules: &RoutingSnapshot, calls: &[PastCall]) -> Decision {
     decide_of(rules, &call(), calls)
 }
