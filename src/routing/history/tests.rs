@@ -81,6 +81,7 @@ fn of_too_many_calls_those_go_first_that_say_nothing() {
     answered(1, 1_000, "first");
     answered(2, 2_000, "second");
     history.begin(&number(ALICE), call(3, 3_000));
+    history.ended(id(3), None);
 
     let ids = |history: &CallerHistory| -> Vec<_> {
         history.calls(&number(ALICE), None).into_iter().map(|past| past.call).collect()
