@@ -33,7 +33,7 @@ pub(crate) fn run(config: &Config, last: u32, against: bool) -> Result<(), Failu
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let opening = "opening the call records";
-    let store = runtime.block_on(SqliteStore::open(&path)).context(opening)?;
+    let store = runtime.block_on(SqliteStore::look(&path)).context(opening)?;
     let told = match candidate {
         Some(candidate) => runtime.block_on(compare(&store, last, &candidate)),
         None => runtime.block_on(check(&store, last)),
@@ -118,7 +118,8 @@ async fn compare(
 }
 
 async fn records(store: &SqliteStore, last: u32) -> Result<Vec<DecisionRecord>, Failure> {
-    let reading = "reading the decisions";
+    let reading = "reading the decisions (records of an older version have to be opened by a server of this \
+                   one first)";
     let mut after = store.before_last(last).await.context(reading)?;
     let mut records = vec![];
     loop {

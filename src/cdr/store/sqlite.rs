@@ -36,6 +36,19 @@ const READERS: u32 = 2;
 /// The state is not bound, or the index of orphans would not be used.
 const ORPHANS: &str = "SELECT call_id, record FROM cdr WHERE state = 2 AND call_id >= ?";
 
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(Duration::from_secs(5))
+        .page_size(8192)
+        .pragma("wal_autocheckpoint", "8000")
+        .pragma("cache_size", "-32000")
+        .disable_statement_logging()
+}
+
 /// How long a session is kept after it expired.
 const SESSION_HISTORY_DAYS: i64 = 7;
 
@@ -49,21 +62,29 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens or creates the database at `path` and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(Duration::from_secs(5))
-            .page_size(8192)
-            .pragma("wal_autocheckpoint", "8000")
-            .pragma("cache_size", "-32000")
-            .disable_statement_logging();
+        let options = options(path);
         let mut writer = options.connect().await?;
         sqlx::migrate!("migrations/sqlite")
             .run(&mut writer)
             .await
             .map_err(|error| StoreError::Database(error.to_string()))?;
+        Self::with(writer, options).await
+    }
+
+    /// Opens the database at `path` as it is, whether or not a server has it open. Nothing can be
+    /// written.
+    ///
+    /// # Errors
+    /// It is not there. That its schema is older shows when what is missing is asked for.
+    pub async fn look(path: &Path) -> Result<Self, StoreError> {
+        let options = options(path).read_only(true).create_if_missing(false);
+        Self::with(options.connect().await?, options).await
+    }
+
+    async fn with(
+        writer: SqliteConnection,
+        options: SqliteConnectOptions,
+    ) -> Result<Self, StoreError> {
         let readers = PoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.read_only(true).create_if_missing(false))

@@ -2,8 +2,9 @@
 
 use super::Compiler;
 use crate::routing::config::{
-    CallersConfig, CampaignConfig, DedupeAfter, DedupeBy, DedupeConfig, DuplicateRoute, MarkOn,
-    PayDuplicates, PublisherConfig, RoutingConfig, Span, TargetConfig, Unattested,
+    CallersConfig, CampaignConfig, ConversionConfig, DedupeAfter, DedupeBy, DedupeConfig,
+    DuplicateRoute, MarkOn, PayDuplicates, PublisherConfig, RoutingConfig, Span, TargetConfig,
+    Unattested,
 };
 use crate::routing::duplicate::Dedupe;
 
@@ -51,7 +52,7 @@ impl Compiler<'_> {
         of_buyer: Option<&DedupeConfig>,
     ) -> Option<Dedupe> {
         if let Some(own) = &config.dedupe {
-            self.window(&format!("{path}.dedupe"), own.window_s);
+            self.dedupe(path, own);
         }
         let (rule, by) = match (&config.dedupe, of_buyer) {
             (Some(own), _) => (own, DedupeBy::Target),
@@ -84,18 +85,29 @@ impl Compiler<'_> {
                 }
             }
         }
-        if config.campaigns.iter().any(marks) {
-            return;
-        }
         for (t, target) in config.targets.iter().enumerate() {
-            let never = |it: &crate::routing::config::ConversionConfig| {
-                it.duplicates == PayDuplicates::Never
+            let never = |it: &ConversionConfig| it.duplicates == PayDuplicates::Never;
+            let has = |campaign: &CampaignConfig| {
+                let tiers = campaign.routing.tiers.iter();
+                tiers.flat_map(|tier| &tier.targets).any(|member| member.target == target.id)
             };
-            if target.conversion.as_ref().is_some_and(never) {
+            let mut campaigns = config.campaigns.iter().filter(|it| has(it));
+            if target.conversion.as_ref().is_some_and(never) && !campaigns.any(marks) {
                 let path = format!("targets[{t}].conversion");
-                let remedy = "give its campaign a table callers.duplicates";
+                let remedy = "give a campaign of the target a table callers.duplicates";
                 self.fault(&path, "duplicates", "never", problem, remedy);
             }
+        }
+    }
+
+    /// That a rule that is switched off says no more.
+    pub(super) fn dedupe(&mut self, path: &str, config: &DedupeConfig) {
+        let path = format!("{path}.dedupe");
+        self.window(&path, config.window_s);
+        let off = DedupeConfig { after: DedupeAfter::Off, ..DedupeConfig::default() };
+        if config.after == DedupeAfter::Off && *config != off {
+            let problem = "switches the rule off, so that the other fields mean nothing";
+            self.fault(&path, "after", "off", problem, "leave them out, or write when it holds");
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) fn compile(
     compiler.verticals = compiler.verticals(config);
     for (b, buyer) in config.buyers.iter().enumerate() {
         if let Some(dedupe) = &buyer.dedupe {
-            compiler.window(&format!("buyers[{b}].dedupe"), dedupe.window_s);
+            compiler.dedupe(&format!("buyers[{b}]"), dedupe);
         }
     }
     compiler.unpaid_duplicates(config);

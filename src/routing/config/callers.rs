@@ -115,7 +115,7 @@ pub enum DuplicateRoute {
 }
 
 /// Whom a buyer or a target does not take again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DedupeConfig {
     pub after: DedupeAfter,
@@ -129,10 +129,11 @@ pub struct DedupeConfig {
     pub campaigns: DedupeCampaigns,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DedupeAfter {
     /// Nobody is left out, whatever the buyer's rule says.
+    #[default]
     Off,
     Connected,
     Converted,

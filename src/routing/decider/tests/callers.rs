@@ -328,7 +328,7 @@ fn a_rule_about_callers_that_cannot_be_meant_is_a_fault() {
     let base = r#"
         publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "1.00"PAYOUT }] }]
         buyers = [{ id = "b"BUYER }]
-        targets = [{ id = "t", buyer = "b", dial = { kind = "sip", uri = "sip:a" } }]
+        targets = [{ id = "t", buyer = "b", dial = { kind = "sip", uri = "sip:a" }TARGET }]
         [[campaigns]]
         id = "c"
         publisher = "p"
@@ -353,9 +353,17 @@ fn a_rule_about_callers_that_cannot_be_meant_is_a_fault() {
             r#", dedupe = { after = "connected", window_s = 0 }"#,
             "buyers[0].dedupe.window_s",
         ),
+        ("BUYER", r#", dedupe = { after = "off", by = "buyer" }"#, "buyers[0].dedupe.after"),
+        (
+            "TARGET",
+            r#", conversion = { seconds = 1, revenue = "1.00", duplicates = "never" }"#,
+            "targets[0].conversion.duplicates",
+        ),
     ] {
         let text = base.replace(place, rule);
-        let text = ["PAYOUT", "BUYER", "CALLERS"].iter().fold(text, |it, gap| it.replace(gap, ""));
+        let text = ["PAYOUT", "BUYER", "CALLERS", "TARGET"]
+            .iter()
+            .fold(text, |it, gap| it.replace(gap, ""));
         let faults = RoutingSnapshot::compile(toml::from_str(&text).unwrap(), 1).unwrap_err();
         let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
         assert_eq!(paths, [path], "{rule}");
