@@ -185,7 +185,10 @@ impl PingRequest {
             [(&self.tags, ""), (&self.lead, "lead."), (&self.consent, "consent.")]
         {
             for (name, value) in group {
-                tags.add_value(&format!("{prefix}{name}"), value, 1);
+                match format!("{prefix}{name}").as_str() {
+                    "" => tags.refuse("tags", RefusalCode::Malformed, "a tag has no name"),
+                    name => tags.add_value(name, value, 1),
+                }
             }
         }
         if let Some(sip_ok) = self.sip_ok {
@@ -274,6 +277,16 @@ fn malformed(field: &str, detail: impl Into<String>) -> PingRefusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_without_a_name_is_refused() {
+        for value in ["\"x\"", "[1]", "{\"a\": 1}"] {
+            let json = format!(r#"{{ "campaign": "c", "tags": {{ "": {value} }} }}"#);
+            let ping: PingRequest = serde_json::from_str(&json).unwrap();
+            let refused = ping.to_tags(None).unwrap_err();
+            assert_eq!(refused.first(), &malformed("tags", "a tag has no name"), "{value}");
+        }
+    }
 
     #[test]
     fn every_field_about_the_caller_becomes_a_tag() {
