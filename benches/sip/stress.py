@@ -52,7 +52,7 @@ def overload(args):
         raise Failure("no rate was clean")
     of_clean = overload_runs(server, clean, args)
     # The busier, the cheaper is a call: more are answered under overload than is clean. What refusing
-    # costs shows where that is taken for the peak: a refusal has three messages, a call fourteen.
+    # costs shows where that is taken for the peak: a refusal has three messages, a call twelve.
     most = max(clean, of_clean["goodput"])
     of_most = overload_runs(server, most, args)
     for title, peak, run in (("three times the clean rate", clean, of_clean),
