@@ -240,6 +240,20 @@ pub(super) async fn show(
 }
 
 impl Api {
+    /// The configuration of a revision; absent: the one in force.
+    pub(super) async fn snapshot(
+        &self,
+        revision: Option<u64>,
+    ) -> Result<Arc<RoutingSnapshot>, Problem> {
+        let routing = &self.services.routing;
+        match revision {
+            None => Ok(routing.in_force()),
+            Some(revision) => {
+                Ok(routing.revision(revision).await?.ok_or(Code::RevisionNotFound)?)
+            }
+        }
+    }
+
     /// The decision about a call, and how many of its plan were tried.
     pub(super) async fn decision(&self, id: CallId) -> Result<(DecisionRecord, u16), Problem> {
         let call = self.record(id).await?;
@@ -269,9 +283,7 @@ impl Explanation {
             Some(dialed) => record.decision.explain(dialed),
             None => record.decision.explain_plan(),
         };
-        for Counterfactual { target, changes } in others.iter().flatten() {
-            text.push(format!("{target}: would have been called if: {}", in_words(changes)));
-        }
+        text.extend(others.iter().flatten().map(ToString::to_string));
         let decision = record.decision;
         Self {
             call_id: decision.call,
@@ -299,14 +311,10 @@ impl Explanation {
     }
 }
 
-fn in_words(changes: &[Change]) -> String {
-    let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
-    changes.join(" and ")
-}
-
 impl From<Counterfactual> for ExplainedCounterfactual {
-    fn from(Counterfactual { target, changes }: Counterfactual) -> Self {
-        let text = in_words(&changes);
+    fn from(counterfactual: Counterfactual) -> Self {
+        let text = counterfactual.changes_in_words();
+        let Counterfactual { target, changes } = counterfactual;
         Self { target, changes: changes.into_iter().map(Into::into).collect(), text }
     }
 }

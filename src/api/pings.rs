@@ -14,7 +14,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 use super::PingError;
 use super::error::{Code, Place, Problem};
 use super::openapi::faults;
-use super::request::{Id, JsonBody};
+use super::request::{Id, JsonBody, escape};
 use super::router::Api;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
@@ -241,7 +241,6 @@ fn fault(code: RefusalCode) -> &'static str {
 /// Where in the body a field is that a refusal names, such as `lead.age`. Tags are named as they
 /// are stored.
 fn pointer(field: &str) -> String {
-    let escape = |segment: &str| segment.replace('~', "~0").replace('/', "~1");
     match field {
         "geo.state" => String::from("/state"),
         "geo.zip" | "geo.zip3" => String::from("/zip"),

@@ -69,8 +69,7 @@ pub(super) async fn show(
 ) -> Result<Json<Replayed>, Problem> {
     let (record, _) = api.decision(id).await?;
     let config_rev = record.decision.revision;
-    let snapshot = api.services.routing.revision(config_rev).await?;
-    let snapshot = snapshot.ok_or(Code::RevisionNotFound)?;
+    let snapshot = api.snapshot(Some(config_rev)).await?;
     let difference = replay::replay(&snapshot, &record).difference;
     if let Some(Difference { at, .. }) = &difference {
         tracing::error!(call_id = %id, at, "a decision comes out differently when it is made again");
@@ -144,14 +143,10 @@ pub(super) async fn diff(
     State(api): State<Arc<Api>>,
     JsonBody(body): JsonBody<Compare>,
 ) -> Result<Json<Compared>, Problem> {
-    let routing = &api.services.routing;
-    let snapshot = match body.revision {
-        None => routing.in_force(),
-        Some(revision) => routing.revision(revision).await?.ok_or(Code::RevisionNotFound)?,
-    };
+    let snapshot = api.snapshot(body.revision).await?;
     let last = body.last.unwrap_or(COMPARED).min(COMPARED_MAX);
-    let decisions = routing.decisions(last).await?;
-    // A hundred thousand decisions take a while, in which this thread has others to serve.
+    let decisions = api.services.routing.decisions(last).await?;
+    // Ten thousand decisions take a while, in which this thread has others to serve.
     let revision = snapshot.revision();
     let compared = tokio::task::spawn_blocking(move || {
         let mut comparison = Comparison::default();

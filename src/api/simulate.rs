@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::error::{Code, Place, Problem};
 use super::explain::Explanation;
 use super::openapi::faults;
-use super::request::JsonBody;
+use super::request::{JsonBody, escape};
 use super::router::Api;
 use crate::id::{CallId, TargetId, TrunkId};
 use crate::money::Money;
@@ -121,10 +121,7 @@ pub(super) async fn call(
     JsonBody(body): JsonBody<Simulation>,
 ) -> Result<Json<Simulated>, Problem> {
     let routing = &api.services.routing;
-    let snapshot = match body.revision {
-        None => routing.in_force(),
-        Some(revision) => routing.revision(revision).await?.ok_or(Code::RevisionNotFound)?,
-    };
+    let snapshot = api.snapshot(body.revision).await?;
     let (request, assumed, count) = body.read(&snapshot, routing.now())?;
     let (routing, seed) = (Arc::clone(routing), body.seed);
     let simulated = tokio::task::spawn_blocking(move || {
@@ -183,7 +180,7 @@ impl Simulation {
                     false => suggestion(cap, known.iter().copied()),
                 };
                 faults.push((
-                    format!("/assume/caps_used/{}", cap.replace('~', "~0").replace('/', "~1")),
+                    format!("/assume/caps_used/{}", escape(cap)),
                     format!("no cap is called so: {detail}"),
                 ));
             }

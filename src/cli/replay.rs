@@ -6,23 +6,21 @@ use std::io::{self, Write};
 
 use anyhow::{Context, anyhow};
 use tollbridge::cdr::store::sqlite::SqliteStore;
-use tollbridge::cdr::store::{Decisions as _, Revisions as _};
+use tollbridge::cdr::store::{Revisions as _, last_decisions};
 use tollbridge::config::Config;
 use tollbridge::routing::RoutingSnapshot;
 use tollbridge::routing::replay::{Comparison, DecisionRecord, Difference, replay};
-use tollbridge::routing::revision::unpack;
+use tollbridge::routing::revision::compile;
 use tollbridge::server;
 
 use super::Failure;
 
-/// Decisions read at a time.
-const PAGE: u32 = 1_000;
 /// Differences that are shown.
 const SHOWN_MAX: u32 = 20;
 
 /// Prints what comes out differently. On the recorded configurations that is a fault, and an error.
 pub(crate) fn run(config: &Config, last: u32, against: bool) -> Result<(), Failure> {
-    let path = config.settings.store.dir.join("tollbridge.db");
+    let path = server::accounting::book_path(&config.settings);
     if !path.is_file() {
         let at = path.display();
         return Err(anyhow!("there are no call records at {at}; see store.dir").into());
@@ -118,29 +116,16 @@ async fn compare(
 }
 
 async fn records(store: &SqliteStore, last: u32) -> Result<Vec<DecisionRecord>, Failure> {
-    let reading = "reading the decisions (records of an older version have to be opened by a server of this \
-                   one first)";
-    let mut after = store.before_last(last).await.context(reading)?;
-    let mut records = vec![];
-    loop {
-        let page = store.decisions(after, PAGE).await.context(reading)?;
-        let Some((key, _)) = page.last() else { return Ok(records) };
-        after = *key;
-        for (_, bytes) in page {
-            records.push(DecisionRecord::from_bytes(&bytes).context(reading)?);
-        }
-    }
+    let reading = "reading the decisions (records of an older version have to be opened by a server of \
+                   this one first)";
+    let records = last_decisions(store, last).await.context(reading)?;
+    let records = records.iter().map(|bytes| DecisionRecord::from_bytes(bytes).context(reading));
+    Ok(records.collect::<Result<_, _>>()?)
 }
 
 async fn snapshot(store: &SqliteStore, revision: u64) -> Result<Option<RoutingSnapshot>, Failure> {
     let reading = || format!("reading revision {revision} of the configuration");
-    let Some(document) = store.find(revision).await.with_context(reading)? else {
-        return Ok(None);
-    };
-    let config = unpack(&document).with_context(reading)?;
-    let compiled = RoutingSnapshot::compile(config, revision);
-    compiled.map(Some).map_err(|faults| {
-        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        anyhow!("{}: {}", reading(), faults.join("; ")).into()
-    })
+    let document = store.find(revision).await.with_context(reading)?;
+    let snapshot = document.map(|document| compile(&document, revision)).transpose();
+    Ok(snapshot.with_context(reading)?)
 }

@@ -12,7 +12,7 @@ use tollbridge::id::{CallId, TargetId, TrunkId};
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::counterfactual::counterfactuals;
 use tollbridge::routing::hold::Bucket;
-use tollbridge::routing::replay::{DecisionRecord, record_bytes};
+use tollbridge::routing::replay::DecisionRecord;
 use tollbridge::routing::simulate::{Assumed, Assuming, distribution};
 use tollbridge::routing::{Known, Rotation, RouteRequest, Usage, decide};
 use tollbridge::server;
@@ -92,14 +92,10 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     let usage = Assuming { usage: &nothing_used, assumed: &Assumed { used, down } };
     let known = Known::default();
     let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
-    let record = DecisionRecord::from_bytes(&record_bytes(&request, known, &decision))
-        .map_err(anyhow::Error::from)?;
+    let record = DecisionRecord::new(&request, known, &decision);
     let shares = distribution(&snapshot, &record, options.count, options.seed);
     let mut text = record.decision.explain_plan();
-    for it in counterfactuals(&snapshot, &record) {
-        let changes: Vec<_> = it.changes.iter().map(ToString::to_string).collect();
-        text.push(format!("{}: would have been called if: {}", it.target, changes.join(" and ")));
-    }
+    text.extend(counterfactuals(&snapshot, &record).iter().map(ToString::to_string));
     let mut out = io::stdout().lock();
     let refused = shares.refused.iter().map(|(reason, calls)| (reason.code(), calls));
     if options.json {

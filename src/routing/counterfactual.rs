@@ -17,7 +17,7 @@ use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Step, Verdict};
 use super::history::PastCall;
 use super::hold::{Bucket, Counts, Stake};
-use super::replay::DecisionRecord;
+use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
 use super::snapshot::{CallScope, Cap, RoutingSnapshot};
@@ -48,6 +48,20 @@ pub enum Change {
     Tagged { tag: SmolStr, value: SmolStr },
     /// The caller had never called before.
     Unknown,
+}
+
+impl Counterfactual {
+    /// All changes for people, such as `7 minutes earlier and geo.state OH`.
+    pub fn changes_in_words(&self) -> String {
+        let changes: Vec<_> = self.changes.iter().map(ToString::to_string).collect();
+        changes.join(" and ")
+    }
+}
+
+impl fmt::Display for Counterfactual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: would have been called if: {}", self.target, self.changes_in_words())
+    }
 }
 
 /// For people: `cap target/t/connected/daily +1`, `7 minutes earlier`, `geo.state OH`.
@@ -95,8 +109,7 @@ struct World<'a> {
     sessions: &'a [SessionReading],
     calls: &'a [PastCall],
     rotation: Rotation,
-    usage: BTreeMap<Bucket, Usage>,
-    down: &'a [TargetId],
+    recorded: Recorded<'a>,
     /// By how much limits are higher.
     raised: BTreeMap<SmolStr, u64>,
 }
@@ -104,21 +117,20 @@ struct World<'a> {
 impl UsageReader for World<'_> {
     /// A higher limit leaves as much room as a lower use.
     fn usage(&self, bucket: &Bucket) -> Usage {
-        let Usage { used, held } = self.usage.get(bucket).copied().unwrap_or_default();
+        let Usage { used, held } = self.recorded.usage(bucket);
         let raised = self.raised.get(&bucket.cap).copied().unwrap_or(0);
         let left = raised.saturating_sub(used);
         Usage { used: used.saturating_sub(raised), held: held.saturating_sub(left) }
     }
 
     fn is_down(&self, target: &TargetId) -> bool {
-        self.down.contains(target)
+        self.recorded.is_down(target)
     }
 }
 
 impl<'a> World<'a> {
     fn of(snapshot: &'a RoutingSnapshot, record: &'a DecisionRecord) -> Self {
         let readings = &record.decision.readings;
-        let usage = readings.usage.iter().map(|it| (it.bucket.clone(), it.usage)).collect();
         let rotation =
             record.decision.attribution.as_ref().map(|attribution| {
                 Rotation::from_readings(&attribution.campaign, &readings.rotation)
@@ -129,8 +141,7 @@ impl<'a> World<'a> {
             sessions: &record.sessions,
             calls: &record.calls,
             rotation: rotation.unwrap_or_default(),
-            usage,
-            down: &readings.down,
+            recorded: Recorded::of(readings),
             raised: BTreeMap::new(),
         }
     }
@@ -409,13 +420,7 @@ mod tests {
         let decision = decide(&snapshot, request, known, &usage, &mut Rotation::default());
         assert!(decision.plan.is_empty(), "nothing stands against it");
         let record = DecisionRecord::from_bytes(&record_bytes(request, known, &decision)).unwrap();
-        let found = counterfactuals(&snapshot, &record).into_iter();
-        found
-            .map(|it| {
-                let changes: Vec<_> = it.changes.iter().map(ToString::to_string).collect();
-                changes.join(" and ")
-            })
-            .collect()
+        counterfactuals(&snapshot, &record).iter().map(Counterfactual::changes_in_words).collect()
     }
 
     fn target(rules: &str) -> String {

@@ -141,8 +141,7 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
             let (reason, have) = if live {
                 (Reason::ConcurrencyFull, format_smolstr!("{} live", usage.held))
             } else {
-                let have = format_smolstr!("{} used, {} held", show(usage.used), show(usage.held));
-                (Reason::CapFull, have)
+                (Reason::CapFull, hold.counts.show_usage(usage))
             };
             let want = match hold.amount {
                 1 => format_smolstr!("at most {}", show(hold.limit)),

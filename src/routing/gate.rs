@@ -87,11 +87,10 @@ impl Decision {
 }
 
 fn full(cap: &Cap, usage: Usage) -> Finding {
-    let show = |amount| cap.counts.show(amount);
     Finding {
         subject: Some(cap.label.clone()),
-        have: Some(format_smolstr!("{} used, {} held", show(usage.used), show(usage.held))),
-        want: Some(format_smolstr!("less than {}", show(cap.limit))),
+        have: Some(cap.counts.show_usage(usage)),
+        want: Some(format_smolstr!("less than {}", cap.counts.show(cap.limit))),
         ..Finding::default()
     }
 }

@@ -102,6 +102,12 @@ pub fn record_bytes(request: &RouteRequest, known: Known<'_>, decision: &Decisio
 }
 
 impl DecisionRecord {
+    /// The record of a decision that is not stored.
+    pub fn new(request: &RouteRequest, known: Known<'_>, decision: &Decision) -> Self {
+        let bytes = record_bytes(request, known, decision);
+        Self::from_bytes(&bytes).expect("what was written can be read")
+    }
+
     /// Reads what [`record_bytes`] wrote, by any version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
         let (body, digest) = bytes.split_last_chunk().ok_or(RecordError::Altered)?;

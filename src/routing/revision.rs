@@ -6,14 +6,17 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::config::RoutingConfig;
+use super::snapshot::RoutingSnapshot;
 
-/// Bytes that are no kept configuration.
+/// Bytes that make no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     #[error("they cannot be unpacked: {0}")]
     Packed(#[from] lz4_flex::block::DecompressError),
     #[error("they are no configuration: {0}")]
     Written(#[from] serde_json::Error),
+    #[error("this version refuses it: {0}")]
+    Refused(String),
 }
 
 #[derive(Deserialize)]
@@ -35,11 +38,18 @@ pub fn pack(config: &RoutingConfig) -> Vec<u8> {
     lz4_flex::compress_prepend_size(&json)
 }
 
-/// Reads what [`pack`] wrote.
+/// The snapshot of what [`pack`] wrote.
 ///
 /// # Errors
 /// It wrote something else, or a version that is not understood any more.
-pub fn unpack(bytes: &[u8]) -> Result<RoutingConfig, UnpackError> {
+pub fn compile(bytes: &[u8], revision: u64) -> Result<RoutingSnapshot, UnpackError> {
+    RoutingSnapshot::compile(unpack(bytes)?, revision).map_err(|faults| {
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        UnpackError::Refused(faults.join("; "))
+    })
+}
+
+fn unpack(bytes: &[u8]) -> Result<RoutingConfig, UnpackError> {
     let json = lz4_flex::decompress_size_prepended(bytes)?;
     let Document { routing, files } = serde_json::from_slice(&json)?;
     Ok(RoutingConfig { texts: files, ..routing })
@@ -48,7 +58,6 @@ pub fn unpack(bytes: &[u8]) -> Result<RoutingConfig, UnpackError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::RoutingSnapshot;
 
     #[test]
     fn what_is_kept_compiles_to_the_same_with_its_files() {
@@ -79,8 +88,8 @@ mod tests {
         let kept = unpack(&pack(&config)).unwrap();
 
         assert_eq!(pack(&kept), pack(&config));
-        let compile = |config| RoutingSnapshot::compile(config, 7).unwrap();
-        assert_eq!(compile(kept), compile(config));
+        let compiled = RoutingSnapshot::compile(config.clone(), 7).unwrap();
+        assert_eq!(compile(&pack(&config), 7).unwrap(), compiled);
     }
 
     #[test]

@@ -34,7 +34,6 @@ use super::{clock, metrics as names, translate};
 /// for them too.
 const PACE_MAX: Duration = Duration::from_millis(15);
 
-const DAY_MS: i64 = 86_400_000;
 /// Calls that are told to routing at the start, and at a time.
 const REMEMBERED_MAX: usize = 4_000_000;
 const REMEMBERED_PAGE: u32 = 10_000;
@@ -215,8 +214,7 @@ impl Past {
                 translate::past_call(EarlierCall { talk_ms, ..earlier })
             })),
         }
-        let since = span.begins(stamp().wall()).unwrap_or_default();
-        let since = Wall(since.0.saturating_sub(DAY_MS));
+        let since = span.keeps_from(stamp().wall()).unwrap_or_default();
         let (mut before, mut read) = (None, 0);
         while read < REMEMBERED_MAX {
             let page = self.book.earlier_calls(since, before, REMEMBERED_PAGE).await?;
@@ -241,7 +239,7 @@ impl Gauges {
 }
 
 /// Where call records are.
-pub(super) fn book_path(settings: &Settings) -> PathBuf {
+pub fn book_path(settings: &Settings) -> PathBuf {
     settings.store.dir.join("tollbridge.db")
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::api::Routing;
-use crate::cdr::store::{Answer, Decisions};
+use crate::cdr::store::{Answer, Decisions, last_decisions};
 use crate::routing::replay::DecisionRecord;
 use crate::routing::simulate::Assumed;
 use crate::routing::{RouteRequest, RoutingSnapshot};
@@ -14,9 +14,6 @@ use crate::time::Wall;
 use super::clock;
 use super::deciding::Deciding;
 use super::revisions::Revisions;
-
-/// Decisions that are read at a time.
-const PAGE: u32 = 1_000;
 
 /// Answers without taking or writing anything.
 pub(super) struct Questions {
@@ -54,18 +51,6 @@ impl Routing for Questions {
     }
 
     fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {
-        Box::pin(async move {
-            let mut after = self.decisions.before_last(count).await?;
-            let mut found = vec![];
-            let mut rest = count;
-            while rest > 0 {
-                let page = self.decisions.decisions(after, PAGE.min(rest)).await?;
-                let Some((last, _)) = page.last() else { break };
-                after = *last;
-                rest -= u32::try_from(page.len()).unwrap_or(rest).min(rest);
-                found.extend(page.into_iter().map(|(_, record)| record));
-            }
-            Ok(found)
-        })
+        Box::pin(last_decisions(self.decisions.as_ref(), count))
     }
 }

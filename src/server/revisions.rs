@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::cdr::store::{self, StoreError};
 use crate::routing::RoutingSnapshot;
-use crate::routing::revision::unpack;
+use crate::routing::revision::compile;
 
 use super::clock;
 
@@ -54,15 +54,10 @@ impl Revisions {
             return Ok(Some(Arc::clone(known)));
         }
         let Some(document) = self.store.find(revision).await? else { return Ok(None) };
-        let damaged = |detail: String| StoreError::Damaged {
+        let snapshot = compile(&document, revision).map_err(|error| StoreError::Damaged {
             table: "config_revision",
             row: revision.to_string(),
-            detail,
-        };
-        let config = unpack(&document).map_err(|error| damaged(error.to_string()))?;
-        let snapshot = RoutingSnapshot::compile(config, revision).map_err(|faults| {
-            let first = faults.first().map(ToString::to_string);
-            damaged(first.unwrap_or_else(|| String::from("it does not compile")))
+            detail: error.to_string(),
         })?;
         let snapshot = Arc::new(snapshot);
         let mut compiled = self.compiled.lock();

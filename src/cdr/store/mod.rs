@@ -151,6 +151,24 @@ pub trait Decisions: Send + Sync {
     fn before_last(&self, count: u32) -> Answer<'_, u64>;
 }
 
+/// The latest decision records, at most `count`, oldest first.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn last_decisions(store: &dyn Decisions, count: u32) -> Result<Vec<Bytes>, StoreError> {
+    const PAGE: u32 = 1_000;
+    let mut after = store.before_last(count).await?;
+    let (mut found, mut rest) = (vec![], count);
+    while rest > 0 {
+        let page = store.decisions(after, PAGE.min(rest)).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        rest = rest.saturating_sub(u32::try_from(page.len()).unwrap_or(rest));
+        found.extend(page.into_iter().map(|(_, record)| record));
+    }
+    Ok(found)
+}
+
 /// How far a projection has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {

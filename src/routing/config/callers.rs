@@ -180,6 +180,12 @@ impl Span {
         self.begins(now).is_none_or(|since| then >= since)
     }
 
+    /// From when on calls have to be known: one may have been answered, or owed for, up to a day after
+    /// it came in. `None`: from ever.
+    pub fn keeps_from(self, now: Wall) -> Option<Wall> {
+        self.begins(now).map(|since| Wall(since.0.saturating_sub(86_400_000)))
+    }
+
     /// When it began that ends now; `None`: always.
     pub fn begins(self, now: Wall) -> Option<Wall> {
         match self {

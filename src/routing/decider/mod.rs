@@ -2,6 +2,7 @@
 
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
+use crate::id::TargetId;
 use crate::money::Money;
 use crate::reason::Reason;
 
@@ -193,25 +194,21 @@ impl<'a> Planner<'_, 'a> {
         let mut tiers = tiers;
         if let Some(original) = way.first() {
             for (tier, eligible) in &mut tiers {
-                if let Some(index) = eligible.iter().position(|it| it.target.id == *original) {
-                    self.join(tier, eligible.remove(index));
+                if let Some(candidate) = remove(eligible, original) {
+                    self.join(tier, candidate);
                 }
             }
             // Whoever comes next does not ring beside it.
             self.ringing = None;
         }
         let mut last = None;
-        for (tier, eligible) in tiers {
-            let mut eligible: Vec<_> = eligible.into_iter().map(Some).collect();
-            if let Some(original) = way.last() {
-                let is_original = |it: &Option<Candidate<'_>>| {
-                    it.as_ref().is_some_and(|it| it.target.id == *original)
-                };
-                if let Some(index) = eligible.iter().position(is_original) {
-                    last = eligible.remove(index).map(|candidate| (tier, candidate));
-                }
+        for (tier, mut eligible) in tiers {
+            if let Some(candidate) = way.last().and_then(|it| remove(&mut eligible, it)) {
+                last = Some((tier, candidate));
             }
-            for index in self.order(tier, &eligible, rotation) {
+            let order = self.order(tier, &eligible, rotation);
+            let mut eligible: Vec<_> = eligible.into_iter().map(Some).collect();
+            for index in order {
                 if let Some(candidate) = eligible[index].take() {
                     self.join(tier, candidate);
                 }
@@ -226,14 +223,14 @@ impl<'a> Planner<'_, 'a> {
     fn order(
         &mut self,
         tier: &Tier,
-        eligible: &[Option<Candidate<'_>>],
+        eligible: &[Candidate<'_>],
         rotation: &mut Rotation,
     ) -> Vec<usize> {
         if self.is_full() {
             // Nothing of this tier will be tried, so its rotation stands still.
             return (0..eligible.len()).collect();
         }
-        let weights: Vec<_> = eligible.iter().flatten().map(|c| (&c.target.id, c.weight)).collect();
+        let weights: Vec<_> = eligible.iter().map(|c| (&c.target.id, c.weight)).collect();
         let readings = &mut self.decision.readings.rotation;
         rotation.order(&self.campaign.id, tier.tier, &weights, readings)
     }
@@ -284,6 +281,11 @@ impl Candidate<'_> {
             holds: self.holds,
         }
     }
+}
+
+fn remove<'a>(eligible: &mut Vec<Candidate<'a>>, target: &TargetId) -> Option<Candidate<'a>> {
+    let index = eligible.iter().position(|it| it.target.id == *target)?;
+    Some(eligible.remove(index))
 }
 
 /// What probes say, and whether that decides.

@@ -23,6 +23,7 @@ use crate::money::Money;
 use crate::time::Wall;
 
 use super::config::Metric;
+use super::request::Usage;
 
 pub use ledger::{Denied, HoldLedger, LedgerLimits, Placed, Refused, Settled};
 
@@ -108,6 +109,11 @@ impl Counts {
             Self::Live | Self::Attempted | Self::Connected => false,
             Self::Converted | Self::Revenue | Self::Payout | Self::Talk => true,
         }
+    }
+
+    /// How full a bucket is, for people: `3 used, 2 held`.
+    pub fn show_usage(self, usage: Usage) -> SmolStr {
+        format_smolstr!("{} used, {} held", self.show(usage.used), self.show(usage.held))
     }
 
     /// An amount for people: `3`, `42.00` or `90:05 min`.

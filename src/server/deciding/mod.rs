@@ -12,7 +12,7 @@ use crate::id::{CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::config::Span;
-use crate::routing::history::{CallerHistory, HistoryLimits, PastCall};
+use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
 use crate::routing::ping::{
     Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusals, PingRequest, Session,
@@ -29,7 +29,6 @@ use crate::time::{Mono, Wall};
 /// times that and more (spec/data §1.7).
 pub const RENEW_EVERY: Duration = Duration::from_secs(20);
 
-const DAY_MS: i64 = 86_400_000;
 /// Calls that are put back under one lock.
 const REMEMBERED_AT_ONCE: usize = 100;
 /// How far a call that came before may seem to have come after.
@@ -202,10 +201,11 @@ impl Deciding {
         let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
         let down = self.down.load();
         let read = Read { ledger, down: &down };
-        let calls = known_calls(&snapshot, request, history);
+        let remembered = snapshot.remembered(request);
+        let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let decision = decide(&snapshot, request, known, &read, rotation);
-        if let Some((caller, _)) = &snapshot.remembered(request)
+        if let Some((caller, _)) = &remembered
             && let Some(call) = PastCall::of(request, &decision)
         {
             history.begin(caller, call);
@@ -239,15 +239,14 @@ impl Deciding {
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history } = &mut *state;
         let sessions = desk.candidates(snapshot, request.dialed, request.caller, request.at);
-        let calls = known_calls(snapshot, request, history);
+        let calls = known_calls(snapshot.remembered(request).as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let usage = Assuming { usage: &Read { ledger, down: &down }, assumed };
         let campaign = snapshot.number(request.dialed).map(|owner| &owner.campaign.id);
         let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
         let decision = decide(snapshot, request, known, &usage, &mut rotation);
         drop(state);
-        let bytes = record_bytes(request, known, &decision);
-        DecisionRecord::from_bytes(&bytes).expect("what was written can be read")
+        DecisionRecord::new(request, known, &decision)
     }
 
     /// Takes room for an attempt, all or nothing.
@@ -347,8 +346,8 @@ impl Deciding {
         state.ledger.expire(now);
         state.ledger.drop_windows(wall);
         state.desk.expire(wall);
-        if let Some(since) = self.history().and_then(|span| span.begins(wall)) {
-            state.history.forget(Wall(since.0.saturating_sub(DAY_MS)));
+        if let Some(since) = self.history().and_then(|span| span.keeps_from(wall)) {
+            state.history.forget(since);
         }
     }
 
@@ -366,14 +365,12 @@ impl Deciding {
 
 /// The caller's earlier calls, as far back as rules look.
 fn known_calls(
-    snapshot: &RoutingSnapshot,
+    remembered: Option<&(Caller, Span)>,
     request: &RouteRequest,
     history: &CallerHistory,
 ) -> Vec<PastCall> {
-    let Some((caller, span)) = snapshot.remembered(request) else { return vec![] };
-    // A call may have been answered, or owed for, long after it came in.
-    let since = span.begins(request.at).map(|at| Wall(at.0.saturating_sub(DAY_MS)));
-    let mut calls = history.calls(&caller, since);
+    let Some((caller, span)) = remembered else { return vec![] };
+    let mut calls = history.calls(caller, span.keeps_from(request.at));
     // A thought-of call may lie in the past. Shards admit calls a moment apart.
     calls.retain(|past| past.at.0 <= request.at.0.saturating_add(CLOCK_SKEW_MS));
     calls
