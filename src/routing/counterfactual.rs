@@ -377,23 +377,45 @@ mod tests {
 
     #[test]
     fn a_target_that_was_not_there_has_no_otherwise() {
-        let rules = target("").replace(
-            r#"targets = [{ target = "t" }]"#,
-            r#"targets = [{ target = "t" }, { target = "u" }]"#,
-        ) + r#"
+        assert_eq!(told_of_two("").1, []);
+    }
+
+    #[test]
+    fn a_target_that_was_not_there_takes_nobody_s_place() {
+        let full = r#"caps = [{ metric = "connected", window = "total", limit = 5 }]"#;
+        let (plan, told) = told_of_two(full);
+        assert_eq!(plan, ["t"], "it is tried for want of another");
+        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["u: would have been called if: cap target/u/connected/total +1"]);
+    }
+
+    /// The plan, and what is told, where one target is called at most: `t`, which is not there, or
+    /// else `u`, of which these are the rules.
+    fn told_of_two(rules: &str) -> (Vec<String>, Vec<Counterfactual>) {
+        let two = "{ tier = 1, targets = [{ target = \"t\" }] }, \
+                   { tier = 2, targets = [{ target = \"u\" }] }";
+        let config = target("")
+            .replace(r#"{ targets = [{ target = "t" }] }"#, two)
+            .replace("numbers =", "max_attempts = 1\n            numbers =")
+            + &format!(
+                r#"
             [[targets]]
             id = "u"
             buyer = "b"
-            dial = { kind = "sip", uri = "sip:b" }
-        "#;
-        let snapshot = RoutingSnapshot::compile(toml::from_str(&rules).unwrap(), 1).unwrap();
-        let unused = BTreeMap::<Bucket, Usage>::new();
+            dial = {{ kind = "sip", uri = "sip:b" }}
+            {rules}
+            "#
+            );
+        let snapshot = RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap();
+        let usage = [(bucket("target/u/connected/total", "total"), used(5, 0))];
+        let usage: BTreeMap<_, _> = usage.into();
         let assumed = Assumed { down: ["t".into()].into(), ..Assumed::default() };
-        let usage = Assuming { usage: &unused, assumed: &assumed };
+        let usage = Assuming { usage: &usage, assumed: &assumed };
         let (request, known) = (call(), Known::default());
         let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
-        let record = DecisionRecord::from_bytes(&record_bytes(&request, known, &decision)).unwrap();
-        assert_eq!(counterfactuals(&snapshot, &record), []);
+        let record = DecisionRecord::new(&request, known, &decision);
+        let plan = decision.plan.iter().map(|planned| planned.target.to_string()).collect();
+        (plan, counterfactuals(&snapshot, &record))
     }
 
     #[test]
