@@ -149,6 +149,18 @@ impl CallId {
     pub fn of_simulation(seed: u64, number: u32) -> Self {
         Self(Uuid::from_u64_pair(u64::from(number), seed))
     }
+
+    /// The call's chance in a draw of this name: evenly spread, and the same for the same two, so
+    /// that it can be told afterwards what was drawn (FNV-1a, its bits mixed as by SplitMix64).
+    pub fn draw(self, name: &str) -> u64 {
+        let bytes = self.as_bytes().iter().chain(name.as_bytes());
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +174,19 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.minted_at_ms(), 0x0195_4f2e_7d1e);
         assert!("png_01954f2e7d1e70008000000000000001".parse::<CallId>().is_err());
+    }
+
+    #[test]
+    fn a_draw_is_even_and_the_same_each_time() {
+        let mut hits = [0_u32; 20];
+        for number in 0..20_000 {
+            let drawn = CallId::of_simulation(7, number).draw("target");
+            assert_eq!(drawn, CallId::of_simulation(7, number).draw("target"));
+            hits[usize::try_from(drawn % 20).unwrap()] += 1;
+        }
+        assert!(hits.iter().all(|hits| (850..=1_150).contains(hits)), "{hits:?}");
+        let call = CallId::of_simulation(7, 1);
+        assert_ne!(call.draw("target"), call.draw("another"));
     }
 
     #[test]

@@ -52,6 +52,8 @@ reasons! {
     // Target state, schedule, filters.
     TargetPaused = "target.paused", 480, "the target is paused";
     TargetDrained = "target.drained", 480, "the target's weight is zero";
+    TargetCircuitOpen = "target.circuit_open", 480, "calls to the target went badly, and it rests";
+    TargetOnProbation = "target.probation", 480, "a few calls try whether the target has recovered, and this is none of them";
     TargetDown = "target.down", 480, "no address of the target answers probes";
     ScheduleClosed = "schedule.closed", 480, "the target is closed at this hour";
     ScheduleHoliday = "schedule.holiday", 480, "the target is closed on this day";

@@ -28,9 +28,11 @@ mod replay;
 mod request;
 mod router;
 mod simulate;
+mod targets;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -39,7 +41,8 @@ use bytes::Bytes;
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
-use crate::id::{CallId, PingId};
+use crate::id::{CallId, PingId, TargetId};
+use crate::routing::circuit::Condition;
 use crate::routing::ping::{Accepted, PingRefusals, PingRequest, Session};
 use crate::routing::replay::DecisionRecord;
 use crate::routing::simulate::Assumed;
@@ -109,6 +112,9 @@ pub trait Routing: Send + Sync {
         request: &RouteRequest,
         assumed: &Assumed,
     ) -> DecisionRecord;
+
+    /// What is thought of targets of which it is not all well.
+    fn conditions(&self) -> BTreeMap<TargetId, Condition>;
 
     /// The latest decisions, at most `count`, the oldest first.
     fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>>;

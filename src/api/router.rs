@@ -21,7 +21,9 @@ use super::auth::{Keys, require_key};
 use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
-use super::{Services, calls, configuration, explain, health, openapi, pings, replay, simulate};
+use super::{
+    Services, calls, configuration, explain, health, openapi, pings, replay, simulate, targets,
+};
 
 /// Counts requests, by `route`, `method` and `status`.
 pub const REQUESTS: &str = "tollbridge_api_requests_total";
@@ -49,6 +51,7 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(calls::hang_up))
         .routes(routes!(pings::accept))
         .routes(routes!(pings::show))
+        .routes(routes!(targets::list))
         .routes(routes!(configuration::reload))
         .routes(routes!(replay::diff))
         .routes(routes!(health::metrics))

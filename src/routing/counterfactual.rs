@@ -13,6 +13,7 @@ use crate::id::TargetId;
 use crate::reason::Reason;
 use crate::time::Wall;
 
+use super::circuit::Condition;
 use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Step, Verdict};
 use super::history::PastCall;
@@ -123,8 +124,8 @@ impl UsageReader for World<'_> {
         Usage { used: used.saturating_sub(raised), held: held.saturating_sub(left) }
     }
 
-    fn is_down(&self, target: &TargetId) -> bool {
-        self.recorded.is_down(target)
+    fn condition(&self, target: &TargetId) -> Condition {
+        self.recorded.condition(target)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 use super::attribution::Attribution;
+use super::circuit::Condition;
 use super::geo::Ground;
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
@@ -163,7 +164,7 @@ pub enum Check {
     Concurrency,
     #[n(10)]
     Selection,
-    /// What probes say of the target.
+    /// What probes and earlier calls say of the target.
     #[n(11)]
     Health,
     /// Who calls, and how soon again.
@@ -203,9 +204,17 @@ pub struct Readings {
     /// The rotation counters as they were before.
     #[n(1)]
     pub rotation: Vec<RotationReading>,
-    /// Targets that probes said were not there.
+    /// What was thought of targets of which it was not all well.
     #[cbor(n(2), default)]
-    pub down: Vec<TargetId>,
+    pub conditions: Vec<ConditionReading>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ConditionReading {
+    #[n(0)]
+    pub target: TargetId,
+    #[n(1)]
+    pub condition: Condition,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

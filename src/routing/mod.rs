@@ -18,6 +18,7 @@
 
 mod attestation;
 pub mod attribution;
+pub mod circuit;
 pub mod config;
 pub mod counterfactual;
 pub mod decider;

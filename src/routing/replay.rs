@@ -10,8 +10,9 @@ use sha2::{Digest as _, Sha256};
 use crate::id::{CallId, TargetId};
 use crate::money::Money;
 
+use super::circuit::Condition;
 use super::decider::{Known, decide};
-use super::decision::{Decision, PlannedAttempt, Readings};
+use super::decision::{ConditionReading, Decision, PlannedAttempt, Readings};
 use super::history::PastCall;
 use super::hold::Bucket;
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
@@ -209,14 +210,14 @@ impl Comparison {
 /// What was read then.
 pub(super) struct Recorded<'a> {
     usage: BTreeMap<Bucket, Usage>,
-    down: &'a [TargetId],
+    conditions: &'a [ConditionReading],
 }
 
 impl<'a> Recorded<'a> {
     pub(super) fn of(readings: &'a Readings) -> Self {
         let usage = readings.usage.iter();
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
-        Self { usage, down: &readings.down }
+        Self { usage, conditions: &readings.conditions }
     }
 }
 
@@ -225,8 +226,9 @@ impl UsageReader for Recorded<'_> {
         self.usage.usage(bucket)
     }
 
-    fn is_down(&self, target: &TargetId) -> bool {
-        self.down.contains(target)
+    fn condition(&self, target: &TargetId) -> Condition {
+        let reading = self.conditions.iter().find(|reading| reading.target == *target);
+        reading.map_or(Condition::Well, |reading| reading.condition)
     }
 }
 

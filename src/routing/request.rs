@@ -10,6 +10,7 @@ use crate::id::{CallId, CampaignId, PingId, PublisherId, SessionId, TargetId, Tr
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
+use super::circuit::Condition;
 use super::hold::Bucket;
 
 /// What is known about a call, such as `geo.state` = `OH`.
@@ -76,9 +77,9 @@ pub trait UsageReader {
     /// Zero for a bucket nothing was ever placed in.
     fn usage(&self, bucket: &Bucket) -> Usage;
 
-    /// Whether probes say that the target is not there. It is then tried for want of any other.
-    fn is_down(&self, _target: &TargetId) -> bool {
-        false
+    /// What is thought of the target.
+    fn condition(&self, _target: &TargetId) -> Condition {
+        Condition::Well
     }
 }
 

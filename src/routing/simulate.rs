@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use crate::id::{CallId, TargetId};
 use crate::reason::Reason;
 
+use super::circuit::Condition;
 use super::decider::{Known, decide};
 use super::hold::Bucket;
 use super::replay::{DecisionRecord, Recorded};
@@ -47,8 +48,11 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
         }
     }
 
-    fn is_down(&self, target: &TargetId) -> bool {
-        self.assumed.down.contains(target) || self.usage.is_down(target)
+    fn condition(&self, target: &TargetId) -> Condition {
+        if self.assumed.down.contains(target) {
+            return Condition::Down;
+        }
+        self.usage.condition(target)
     }
 }
 

@@ -16,8 +16,8 @@ use crate::time::Wall;
 
 use super::compile;
 use super::config::{
-    Anonymous, CallersConfig, Confidence, ConfigFault, DialTlsConfig, PayDuplicates, Ring,
-    RoutingConfig, Span, WindowKind,
+    Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, PayDuplicates,
+    Ring, RoutingConfig, Span, WindowKind,
 };
 use super::decision::{PlannedAttempt, Terms};
 use super::dial::DialTemplate;
@@ -101,6 +101,8 @@ pub struct Target {
     /// Its own, else its buyer's.
     pub dedupe: Option<Dedupe>,
     pub conversion: Option<Conversion>,
+    /// Its own, else its buyer's; absent: it is switched off.
+    pub circuit: Option<Arc<CircuitConfig>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use crate::sip::endpoint::{COUNTED_METHODS, Counters, INVITE_SIZES, LONG_WAYS};
 use crate::sip::transport::TcpStats;
 use crate::sip::trunk::TrunkIndex;
 
+use super::clock;
 use super::deciding::Deciding;
 
 pub const CALLS: &str = "tollbridge_calls_total";
@@ -55,6 +56,8 @@ pub const DNS_LOOKUPS: &str = "tollbridge_dns_lookups_total";
 pub const DNS_UNANSWERED: &str = "tollbridge_dns_unanswered_questions";
 pub const DNS_LOST: &str = "tollbridge_dns_lost_names";
 pub const ADDRESS_FAILURES: &str = "tollbridge_target_address_failures_total";
+pub const CIRCUITS_OPENED: &str = "tollbridge_target_circuits_opened_total";
+pub const TARGETS_ILL: &str = "tollbridge_targets_not_well";
 pub const ADDRESSES_DOWN: &str = "tollbridge_target_addresses_down";
 pub const TARGET_ADDRESSES_UP: &str = "tollbridge_target_addresses_up";
 pub const SIP_REFUSED: &str = "tollbridge_sip_refused_total";
@@ -137,6 +140,8 @@ fn describe() {
         ADDRESS_FAILURES,
         "Calls that failed at one of several addresses of a target"
     );
+    describe_counter!(CIRCUITS_OPENED, "Times that calls to a target went badly, by target");
+    describe_gauge!(TARGETS_ILL, "Targets that calls or probes say are not well");
     describe_gauge!(ADDRESSES_DOWN, "Addresses of targets that are tried after all others");
     describe_gauge!(TARGET_ADDRESSES_UP, "Addresses of a target that answer probes, by target");
     describe_counter!(SIP_REFUSED, "Requests that would have opened something, by reason");
@@ -207,6 +212,7 @@ pub fn routing(deciding: &Deciding) {
     let (holds, sessions) = deciding.sizes();
     gauge!(HOLDS_ACTIVE).set(holds as f64);
     gauge!(SESSIONS).set(sessions as f64);
+    gauge!(TARGETS_ILL).set(deciding.conditions(clock::mono()).len() as f64);
     let counters = deciding.ledger(HoldLedger::counters);
     counter!(CAP_OVERSHOOT).absolute(counters.overshoots);
 }

@@ -1,11 +1,14 @@
 //! What the API asks of routing: decisions made again, and decisions for the sake of an answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::api::Routing;
 use crate::cdr::store::{Answer, Decisions, last_decisions};
+use crate::id::TargetId;
+use crate::routing::circuit::Condition;
 use crate::routing::replay::DecisionRecord;
 use crate::routing::simulate::Assumed;
 use crate::routing::{RouteRequest, RoutingSnapshot};
@@ -47,7 +50,11 @@ impl Routing for Questions {
         request: &RouteRequest,
         assumed: &Assumed,
     ) -> DecisionRecord {
-        self.deciding.simulate(snapshot, request, assumed)
+        self.deciding.simulate(snapshot, request, assumed, clock::mono())
+    }
+
+    fn conditions(&self) -> BTreeMap<TargetId, Condition> {
+        self.deciding.conditions(clock::mono())
     }
 
     fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {

@@ -75,6 +75,20 @@ fn configurations_are_compared_over_the_calls_there_were() {
 }
 
 #[test]
+fn targets_are_listed_with_what_is_thought_of_them() {
+    let listed = Fixture::new().get("/v1/targets").json();
+    assert_eq!(
+        listed,
+        json!({ "config_rev": 418, "items": [
+            { "id": "tgt_summit", "buyer": "buy_summit", "name": "tgt_summit", "paused": false,
+              "condition": "well", "why": null },
+            { "id": "tgt_cool", "buyer": "buy_cool", "name": "tgt_cool", "paused": false,
+              "condition": "circuit_open", "why": "circuit open: 31 of 60 attempts failed" },
+        ] })
+    );
+}
+
+#[test]
 fn a_call_can_be_thought_of() {
     let fixture = Fixture::new();
     let body = r#"{ "dialed": "+16145550104", "tags": { "geo.state": "OH" }, "count": 10 }"#;

@@ -38,6 +38,7 @@ fn it_lists_every_route() {
     post /v1/pings
     get /v1/pings/{id}
     post /v1/simulate/call
+    get /v1/targets
     ");
 }
 

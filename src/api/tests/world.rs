@@ -18,9 +18,10 @@ use crate::cdr::journal::{Entry, Lsn};
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::{Answer, CallFilter, CallStore, StoreError};
 use crate::cdr::timeline;
-use crate::id::{CallId, PingId, SessionId};
+use crate::id::{CallId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::reason::Reason;
+use crate::routing::circuit::{Cause, Condition, Trip};
 use crate::routing::config::RoutingConfig;
 use crate::routing::ping::{Desk, DeskLimits, NewIds, PingRequest, Session};
 use crate::routing::replay::{DecisionRecord, record_bytes};
@@ -204,6 +205,11 @@ impl Routing for World {
             decide(snapshot, request, Known::default(), &usage, &mut Rotation::default());
         let bytes = record_bytes(request, Known::default(), &decision);
         DecisionRecord::from_bytes(&bytes).unwrap()
+    }
+
+    fn conditions(&self) -> BTreeMap<TargetId, Condition> {
+        let trip = Trip { cause: Cause::Failed, seen: 31, of: 60 };
+        [("tgt_cool".into(), Condition::Open(trip))].into()
     }
 
     fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {

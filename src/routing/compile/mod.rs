@@ -2,6 +2,7 @@
 
 mod callers;
 mod caps;
+mod circuit;
 mod geo;
 mod sets;
 mod verticals;
@@ -49,6 +50,9 @@ pub(super) fn compile(
     for (b, buyer) in config.buyers.iter().enumerate() {
         if let Some(dedupe) = &buyer.dedupe {
             compiler.dedupe(&format!("buyers[{b}]"), dedupe);
+        }
+        if let Some(circuit) = &buyer.circuit {
+            compiler.circuit(&format!("buyers[{b}]"), circuit);
         }
     }
     compiler.unpaid_duplicates(config);
@@ -223,8 +227,11 @@ impl<'a> Compiler<'a> {
                 duplicates: conversion.duplicates,
             }
         });
-        let of_buyer = buyer.and_then(|buyer| buyers[buyer].dedupe.as_ref());
+        let buyer = buyer.map(|buyer| &buyers[buyer]);
+        let of_buyer = buyer.and_then(|buyer| buyer.dedupe.as_ref());
         let dedupe = self.target_dedupe(path, config, of_buyer);
+        let of_buyer = buyer.and_then(|buyer| buyer.circuit.as_ref());
+        let circuit = self.target_circuit(path, config, of_buyer);
         let filters = Filters::compile(
             &config.filters,
             &format!("{path}.filters"),
@@ -248,6 +255,7 @@ impl<'a> Compiler<'a> {
             filters,
             dedupe,
             conversion,
+            circuit,
         })
     }
 

@@ -5,6 +5,7 @@
 
 mod callers;
 mod caps;
+mod circuit;
 mod filter;
 mod values;
 mod vertical;
@@ -26,6 +27,7 @@ pub use callers::{
 pub use caps::{
     CapConfig, CapLimit, CapMode, ConcurrencyConfig, CountFrom, Metric, TrunkCapsConfig, WindowKind,
 };
+pub use circuit::CircuitConfig;
 pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
@@ -139,6 +141,9 @@ pub struct BuyerConfig {
     /// Which callers its targets do not take again.
     #[serde(default)]
     pub dedupe: Option<DedupeConfig>,
+    /// When its targets are taken out for how their calls go.
+    #[serde(default)]
+    pub circuit: Option<CircuitConfig>,
 }
 
 /// Where a buyer takes calls.
@@ -178,6 +183,10 @@ pub struct TargetConfig {
     /// Which callers it does not take again; goes before what its buyer says.
     #[serde(default)]
     pub dedupe: Option<DedupeConfig>,
+    /// When it is taken out for how its calls go; goes before what its buyer says. Absent: as where
+    /// every field of the table is absent.
+    #[serde(default)]
+    pub circuit: Option<CircuitConfig>,
     /// Absent: the buyer owes nothing for a call.
     #[serde(default)]
     pub conversion: Option<ConversionConfig>,

@@ -7,9 +7,11 @@ use crate::money::Money;
 use crate::reason::Reason;
 
 use super::attribution::{Attribution, attribute};
+use super::circuit::Condition;
 use super::config::{PayDuplicates, Ring};
 use super::decision::{
-    Check, Decision, Finding, HuntRules, PlannedAttempt, Readings, Step, Terms, Verdict,
+    Check, ConditionReading, Decision, Finding, HuntRules, PlannedAttempt, Readings, Step, Terms,
+    Verdict,
 };
 use super::duplicate::{Duplicate, Way};
 use super::eligibility::Eligibility;
@@ -112,7 +114,7 @@ fn route<U: UsageReader + ?Sized>(
         steps: std::mem::take(&mut decision.steps),
         readings: vec![],
     };
-    let mut pool = Pool { tiers: vec![], down: vec![], refusals: vec![] };
+    let mut pool = Pool { tiers: vec![], ill: vec![], refusals: vec![] };
     let payout = owner.publisher.payouts.get(&campaign.id);
     let way = Way::of(rule, duplicate.as_ref());
     for tier in &campaign.tiers {
@@ -125,10 +127,19 @@ fn route<U: UsageReader + ?Sized>(
             match checked.and_then(|()| eligibility.check(target, member.weight, &stake)) {
                 Ok(holds) => {
                     let candidate = Candidate { target, weight: member.weight, terms, holds };
-                    if usage.is_down(&target.id) {
-                        pool.down.push((tier, candidate));
-                    } else {
+                    let condition = usage.condition(&target.id);
+                    if condition == Condition::Well {
                         eligible.push(candidate);
+                        continue;
+                    }
+                    let (id, takes) = (&target.id, condition.takes(request.call, &target.id));
+                    let reading = ConditionReading { target: id.clone(), condition };
+                    decision.readings.conditions.push(reading);
+                    if takes {
+                        eligibility.steps.push(health(target, condition, true));
+                        eligible.push(candidate);
+                    } else {
+                        pool.ill.push((tier, candidate, condition));
                     }
                 }
                 Err(reason) => pool.refusals.push(reason),
@@ -139,7 +150,7 @@ fn route<U: UsageReader + ?Sized>(
     let mut planner =
         Planner { decision, request, campaign, steps: &mut eligibility.steps, ringing: None };
     planner.plan(pool.tiers, &way, rotation);
-    planner.plan_down(pool.down);
+    planner.plan_ill(pool.ill);
     decision.steps = eligibility.steps;
     decision.readings.usage.append(&mut eligibility.readings);
     if decision.plan.is_empty() {
@@ -161,8 +172,8 @@ pub struct Known<'a> {
 struct Pool<'a> {
     /// Those that can take the call.
     tiers: Vec<(&'a Tier, Vec<Candidate<'a>>)>,
-    /// And those of which probes say that they are not there.
-    down: Vec<(&'a Tier, Candidate<'a>)>,
+    /// And those of which probes, or their earlier calls, say that they cannot.
+    ill: Vec<(&'a Tier, Candidate<'a>, Condition)>,
     refusals: Vec<Reason>,
 }
 
@@ -235,12 +246,12 @@ impl<'a> Planner<'_, 'a> {
         rotation.order(&self.campaign.id, tier.tier, &weights, readings)
     }
 
-    /// Probes may be wrong, and a call that fails is no worse than one that is not tried.
-    fn plan_down(&mut self, down: Vec<(&'a Tier, Candidate<'a>)>) {
+    /// What is thought of a target may be wrong, and a call that fails is no worse than one that is
+    /// not tried.
+    fn plan_ill(&mut self, ill: Vec<(&'a Tier, Candidate<'a>, Condition)>) {
         let for_want_of_others = self.decision.plan.is_empty();
-        for (tier, candidate) in down {
-            self.decision.readings.down.push(candidate.target.id.clone());
-            self.steps.push(not_there(candidate.target, for_want_of_others));
+        for (tier, candidate, condition) in ill {
+            self.steps.push(health(candidate.target, condition, for_want_of_others));
             if for_want_of_others {
                 self.join(tier, candidate);
             }
@@ -288,20 +299,17 @@ fn remove<'a>(eligible: &mut Vec<Candidate<'a>>, target: &TargetId) -> Option<Ca
     Some(eligible.remove(index))
 }
 
-/// What probes say, and whether that decides.
-fn not_there(target: &Target, is_tried: bool) -> Step {
-    let (verdict, reason) = if is_tried {
-        (Verdict::Passed, None)
-    } else {
-        (Verdict::Refused, Some(Reason::TargetDown))
-    };
+/// What is thought of a target, and whether that decides.
+fn health(target: &Target, condition: Condition, is_tried: bool) -> Step {
+    let (verdict, reason) =
+        if is_tried { (Verdict::Passed, None) } else { (Verdict::Refused, condition.reason()) };
     Step {
         target: Some(target.id.clone()),
         check: Check::Health,
         subject: None,
         verdict,
         reason,
-        have: Some(SmolStr::new_static("down")),
+        have: Some(condition.to_smolstr()),
         want: None,
         ground: None,
     }

@@ -1,6 +1,7 @@
 //! Where the domains meet on a shard's thread: calls ask, routing decides, facts are written.
 
 mod holding;
+mod judging;
 mod telling;
 mod writing;
 
@@ -27,7 +28,6 @@ use crate::sip::call::report::AttemptNumber;
 use crate::sip::endpoint::{Admission, CallKey, Input, ProbeTarget};
 use crate::sip::flow::Transport;
 use crate::sip::locate::Failing;
-use crate::sip::locate::choice::draw;
 use crate::sip::locate::probe::Verdict;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
@@ -94,6 +94,8 @@ struct LiveCall {
     attempt: AttemptNumber,
     /// Of the attempts in progress, or of the one that was answered.
     holds: SmallVec<[Held; 1]>,
+    /// Attempts that are not over.
+    tries: SmallVec<[Try; 1]>,
     pinned: Option<PhoneNumber>,
     admitted: Mono,
     answered: Option<Mono>,
@@ -103,6 +105,13 @@ struct LiveCall {
     confirmed: bool,
     /// When the call converts, until it has.
     converts_at: Option<Mono>,
+}
+
+/// An attempt in progress, for the circuit of its target.
+struct Try {
+    attempt: AttemptNumber,
+    begun: Mono,
+    rang: Option<Mono>,
 }
 
 /// What an attempt occupies until it is over.
@@ -183,6 +192,7 @@ impl Bridge {
                 scope: None,
                 attempt: 0,
                 holds: SmallVec::new(),
+                tries: SmallVec::new(),
                 pinned: None,
                 admitted: admission.at,
                 answered: None,
@@ -211,7 +221,7 @@ impl Bridge {
         let Ok(number) = admission.number else { return refuse(Reason::NumberMalformed) };
         let started = self.parts.clock.mono();
         let request = translate::route_request(admission, number, trunk);
-        let decided = self.parts.deciding.decide(&request);
+        let decided = self.parts.deciding.decide(&request, admission.at);
         let decision = &decided.decision;
         let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));
@@ -269,7 +279,7 @@ impl Bridge {
                 let (mut first, mut further) = match addresses.find(&planned.uri)? {
                     Place::Here(destination) => (destination, None),
                     Place::There(locations) => {
-                        let draw = draw(decision.call, planned.target.as_str());
+                        let draw = decision.call.draw(planned.target.as_str());
                         standing::places(&standing.order(locations, draw, self.parts.clock.mono()))?
                     }
                 };

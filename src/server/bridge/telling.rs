@@ -18,7 +18,7 @@ use crate::time::Mono;
 
 use super::super::translate;
 use super::holding::continues;
-use super::{Bridge, planned};
+use super::{Bridge, Try, planned};
 
 impl Bridge {
     /// Turns a report into facts. Returns when the call converts, if it has just been answered and
@@ -37,6 +37,7 @@ impl Bridge {
             Report::AttemptStarted { attempt } => {
                 let live = self.calls.get_mut(key)?;
                 live.attempt = attempt;
+                live.tries.push(Try { attempt, begun: at, rang: None });
                 let planned = planned(&live.plan, attempt)?;
                 let started = translate::attempt_started(attempt, planned, &self.parts.currency);
                 self.write(id, at, started, Durability::Buffered);
@@ -44,12 +45,14 @@ impl Bridge {
             }
             Report::AttemptProgress { attempt, status } => {
                 let leg = u16::from(attempt);
+                self.rang(key, attempt, at);
                 self.write(id, at, fact::AttemptProgress { leg, status }, Durability::Buffered);
                 None
             }
             Report::AttemptFailed { attempt, status, q850, reason } => {
                 let target = self.target(key, attempt);
                 self.metrics.attempt(target.as_ref(), reason.code(), status);
+                self.judge_failed(key, attempt, reason, at);
                 let failed = fact::AttemptFailed {
                     leg: u16::from(attempt),
                     status: status.unwrap_or_else(|| reason.status()),
@@ -128,6 +131,7 @@ impl Bridge {
             Report::Answered { attempt } => {
                 let target = self.target(key, attempt);
                 self.metrics.attempt(target.as_ref(), "answered", Some(200));
+                self.judge_answered(key, attempt, at);
                 let leg = u16::from(attempt);
                 let (dialogs, codec) = self.take_dialogs(key);
                 self.write(id, at, fact::Answered { leg, dialogs, codec }, Durability::Durable);
@@ -193,6 +197,10 @@ impl Bridge {
                     }
                     let heard = live.answered.filter(|_| status < 300);
                     let talk = heard.map(|answered| over.since(answered));
+                    if let (Some(talk), Some(planned)) = (talk, planned(&live.plan, live.attempt)) {
+                        let by_target = party == Party::Target;
+                        self.parts.deciding.talked(&planned.target, talk, by_target, at);
+                    }
                     self.parts.deciding.call_over(id, talk);
                     self.metrics.ended(party, reason, talk);
                 }

@@ -1,16 +1,18 @@
 //! Runs the pure routing domain for the shards and the API: one configuration, one ledger of
 //! holds, one desk of sessions per process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use metrics::counter;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
 use crate::id::{CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::circuit::{Attempted, Circuits, Condition, Turn};
 use crate::routing::config::Span;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
@@ -24,6 +26,8 @@ use crate::routing::{
     Usage, UsageReader, decide,
 };
 use crate::time::{Mono, Wall};
+
+use super::metrics as names;
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
 /// times that and more (spec/data §1.7).
@@ -47,6 +51,7 @@ struct State {
     desk: Desk,
     rotation: Rotation,
     history: CallerHistory,
+    circuits: Circuits,
 }
 
 /// A decision and what it took along.
@@ -68,6 +73,8 @@ pub struct Decided {
 struct Read<'a> {
     ledger: &'a HoldLedger,
     down: &'a BTreeSet<TargetId>,
+    circuits: &'a Circuits,
+    now: Mono,
 }
 
 impl UsageReader for Read<'_> {
@@ -75,8 +82,11 @@ impl UsageReader for Read<'_> {
         self.ledger.usage(bucket)
     }
 
-    fn is_down(&self, target: &TargetId) -> bool {
-        self.down.contains(target)
+    fn condition(&self, target: &TargetId) -> Condition {
+        if !self.down.is_empty() && self.down.contains(target) {
+            return Condition::Down;
+        }
+        self.circuits.condition(target, self.now)
     }
 }
 
@@ -86,7 +96,8 @@ impl Deciding {
         desk.configure(&snapshot);
         let ledger = HoldLedger::new(LedgerLimits::default());
         let history = CallerHistory::new(HistoryLimits::default());
-        let state = State { ledger, desk, rotation: Rotation::default(), history };
+        let (rotation, circuits) = (Rotation::default(), Circuits::default());
+        let state = State { ledger, desk, rotation, history, circuits };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         Self { snapshot, down, state: Mutex::new(state) }
     }
@@ -95,6 +106,7 @@ impl Deciding {
     pub fn configure(&self, snapshot: RoutingSnapshot) {
         let mut state = self.state.lock();
         state.desk.configure(&snapshot);
+        state.circuits.configure(&snapshot);
         if snapshot.history().is_none() {
             state.history = CallerHistory::new(HistoryLimits::default());
         }
@@ -169,6 +181,33 @@ impl Deciding {
         self.down.store(Arc::new(down));
     }
 
+    /// An attempt at the target is over, or was answered.
+    pub fn attempted(&self, target: &TargetId, attempted: Attempted, now: Mono) {
+        let snapshot = self.snapshot.load();
+        let Some(rules) = snapshot.target(target).and_then(|it| it.circuit.as_ref()) else {
+            return;
+        };
+        let turn = self.state.lock().circuits.attempted(target, rules, attempted, now);
+        turned(target, turn);
+    }
+
+    /// An answered call is over; `by_target`: the target hung up.
+    pub fn talked(&self, target: &TargetId, talk: Duration, by_target: bool, now: Mono) {
+        let snapshot = self.snapshot.load();
+        let rules = snapshot.target(target).and_then(|it| it.circuit.as_ref());
+        let Some(rules) = rules.filter(|rules| rules.max_short_percent.is_some()) else { return };
+        let turn = self.state.lock().circuits.talked(target, rules, talk, by_target, now);
+        turned(target, turn);
+    }
+
+    /// Targets of which it is not all well.
+    pub fn conditions(&self, now: Mono) -> BTreeMap<TargetId, Condition> {
+        let down = self.down.load();
+        let state = self.state.lock();
+        let tripped = state.circuits.tripped(now).map(|(id, condition)| (id.clone(), condition));
+        tripped.chain(down.iter().map(|id| (id.clone(), Condition::Down))).collect()
+    }
+
     /// Targets that probes find nowhere.
     #[cfg(test)]
     pub(super) fn down(&self) -> Arc<BTreeSet<TargetId>> {
@@ -194,13 +233,14 @@ impl Deciding {
         }
     }
 
-    pub fn decide(&self, request: &RouteRequest) -> Decided {
+    /// `now` is the instant of `request.at`.
+    pub fn decide(&self, request: &RouteRequest, now: Mono) -> Decided {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
-        let State { ledger, desk, rotation, history } = &mut *state;
+        let State { ledger, desk, rotation, history, circuits } = &mut *state;
         let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
         let down = self.down.load();
-        let read = Read { ledger, down: &down };
+        let read = Read { ledger, down: &down, circuits, now };
         let remembered = snapshot.remembered(request);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -234,14 +274,16 @@ impl Deciding {
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
         assumed: &Assumed,
+        now: Mono,
     ) -> DecisionRecord {
         let down = self.down.load();
         let mut state = self.state.lock();
-        let State { ledger, desk, rotation, history } = &mut *state;
+        let State { ledger, desk, rotation, history, circuits } = &mut *state;
         let sessions = desk.candidates(snapshot, request.dialed, request.caller, request.at);
         let calls = known_calls(snapshot.remembered(request).as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
-        let usage = Assuming { usage: &Read { ledger, down: &down }, assumed };
+        let read = Read { ledger, down: &down, circuits, now };
+        let usage = Assuming { usage: &read, assumed };
         let campaign = snapshot.number(request.dialed).map(|owner| &owner.campaign.id);
         let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
         let decision = decide(snapshot, request, known, &usage, &mut rotation);
@@ -360,6 +402,25 @@ impl Deciding {
     /// What every cap has used and holds, for metrics and reports.
     pub fn ledger<T>(&self, read: impl FnOnce(&HoldLedger) -> T) -> T {
         read(&self.state.lock().ledger)
+    }
+}
+
+/// Tells people that a target's circuit has opened or closed.
+fn turned(target: &TargetId, turn: Option<Turn>) {
+    match turn {
+        None => {}
+        Some(Turn::Opened(trip, rests)) => {
+            counter!(names::CIRCUITS_OPENED, "target" => target.to_string()).increment(1);
+            tracing::warn!(
+                target.id = %target,
+                why = %trip,
+                rests_s = rests.as_secs(),
+                "calls to a target go badly: it is tried only for want of others"
+            );
+        }
+        Some(Turn::Closed) => {
+            tracing::info!(target.id = %target, "calls to a target go well again");
+        }
     }
 }
 

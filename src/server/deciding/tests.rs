@@ -6,6 +6,8 @@ use super::*;
 use crate::routing::config::RoutingConfig;
 use crate::routing::hold::Counts;
 
+const NOW: Mono = Mono(1);
+
 /// It has no record that would say what it came to.
 #[test]
 fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
@@ -19,7 +21,7 @@ fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
         trunk: "trk".into(),
         tags: Tags::default(),
     };
-    let mut decided = deciding.decide(&request);
+    let mut decided = deciding.decide(&request, NOW);
     let planned = &mut decided.decision.plan[0];
     let counted = |planned: &PlannedAttempt, leg| {
         let room = deciding.reserve(request.call, leg, planned, None, Mono(1), request.at);
@@ -113,8 +115,8 @@ fn what_is_simulated_is_what_happens() {
             },
         };
         let simulated =
-            deciding.simulate(&deciding.snapshot(), &request, &Assumed::default()).decision;
-        let Decided { decision, .. } = deciding.decide(&request);
+            deciding.simulate(&deciding.snapshot(), &request, &Assumed::default(), NOW).decision;
+        let Decided { decision, .. } = deciding.decide(&request, NOW);
         assert_eq!(simulated, decision, "seed {seed}, call {n}");
 
         let now = Mono(u64::try_from(at).unwrap() * 1_000_000);

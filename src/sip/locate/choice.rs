@@ -3,8 +3,6 @@
 
 use smallvec::SmallVec;
 
-use crate::id::CallId;
-
 use super::steps::Location;
 
 /// Locations in the order in which they are tried.
@@ -34,15 +32,6 @@ pub fn order<'a>(
     let (down, mut up): (Order<'_>, Order<'_>) = chosen.into_iter().partition(|it| is_down(it));
     up.extend(down);
     up
-}
-
-/// The chance of a call at a target: the same for the same two, so that it can be told afterwards
-/// where the call went first (FNV-1a; what weighs is spread again where it is used).
-pub fn draw(call: CallId, target: &str) -> u64 {
-    let bytes = call.as_bytes().iter().chain(target.as_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// RFC 2782: a number up to the sum of the weights falls on one of them; those without weight have

@@ -6,6 +6,7 @@ mod abuse;
 mod at_rest;
 mod bridge;
 mod callers;
+mod circuit;
 mod decisions;
 mod guard;
 mod malformed;

@@ -8,6 +8,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::id::{CallId, PingId, SessionId, TargetId};
+use crate::routing::circuit::{Cause, Trip};
 use crate::routing::config::RoutingConfig;
 use crate::routing::hold::{Bucket, HoldLedger, LedgerLimits};
 use crate::routing::replay::{DecisionRecord, RecordError, record_bytes, replay};
@@ -391,8 +392,8 @@ impl UsageReader for Down {
         Usage::default()
     }
 
-    fn is_down(&self, target: &TargetId) -> bool {
-        self.0.contains(&target.as_str())
+    fn condition(&self, target: &TargetId) -> Condition {
+        if self.0.contains(&target.as_str()) { Condition::Down } else { Condition::Well }
     }
 }
 
@@ -411,6 +412,49 @@ fn a_target_that_probes_find_nowhere_is_passed_over_with_its_reason() {
     let record = record_bytes(&request, Known::default(), &decision);
     let record = DecisionRecord::from_bytes(&record).unwrap();
     assert_eq!(replay(&snapshot, &record).difference, None, "it was read, so it is known again");
+}
+
+#[test]
+fn a_target_on_trial_gets_its_share_and_one_that_rests_none() {
+    let snapshot = snapshot(CONFIG);
+    let trip = Trip { cause: Cause::Failed, seen: 31, of: 60 };
+    let first_with = |condition| {
+        let mut firsts = BTreeMap::<_, u32>::new();
+        for number in 0..400 {
+            let request =
+                RouteRequest { call: CallId::of_simulation(3, number), ..request("+18005550100") };
+            let ill = Ill("tgt_summit", condition);
+            let (known, mut rotation) = (Known::default(), Rotation::default());
+            let decision = decide(&snapshot, &request, known, &ill, &mut rotation);
+            let record = DecisionRecord::new(&request, known, &decision);
+            assert_eq!(replay(&snapshot, &record).difference, None);
+            let step = decision.steps.iter().find(|it| it.check == Check::Health).unwrap();
+            assert_eq!(step.have.as_deref(), Some(condition.to_string().as_str()));
+            assert_eq!(
+                step.reason,
+                (step.verdict == Verdict::Refused).then(|| condition.reason().unwrap())
+            );
+            *firsts.entry(decision.plan[0].target.to_string()).or_default() += 1;
+        }
+        firsts
+    };
+
+    let on_trial = first_with(Condition::OnTrial(trip, 25));
+    assert!((70..130).contains(&on_trial["tgt_summit"]), "{on_trial:?}");
+    assert_eq!(first_with(Condition::Open(trip)).get("tgt_summit"), None);
+}
+
+/// Of one target something is thought.
+struct Ill(&'static str, Condition);
+
+impl UsageReader for Ill {
+    fn usage(&self, _bucket: &Bucket) -> Usage {
+        Usage::default()
+    }
+
+    fn condition(&self, target: &TargetId) -> Condition {
+        if self.0 == target.as_str() { self.1 } else { Condition::Well }
+    }
 }
 
 #[test]

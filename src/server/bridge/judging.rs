@@ -1,0 +1,92 @@
+//! How attempts went, for the circuits of their targets.
+
+use std::time::Duration;
+
+use crate::reason::Reason;
+use crate::routing::circuit::{AttemptEnd, Attempted};
+use crate::sip::call::report::AttemptNumber;
+use crate::sip::endpoint::CallKey;
+use crate::time::Mono;
+
+use super::{Bridge, Try};
+
+/// A caller who gives up sooner says nothing of the target.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+impl Bridge {
+    /// It rings there.
+    pub(super) fn rang(&mut self, key: CallKey, attempt: AttemptNumber, at: Mono) {
+        let tries = self.calls.get_mut(key).map(|live| &mut live.tries);
+        let tried = tries.into_iter().flatten().find(|it| it.attempt == attempt);
+        if let Some(tried) = tried {
+            tried.rang.get_or_insert(at);
+        }
+    }
+
+    pub(super) fn judge_answered(&mut self, key: CallKey, attempt: AttemptNumber, at: Mono) {
+        self.rang(key, attempt, at);
+        self.judge(key, attempt, at, |_| Some(AttemptEnd::Answered));
+    }
+
+    pub(super) fn judge_failed(
+        &mut self,
+        key: CallKey,
+        attempt: AttemptNumber,
+        reason: Reason,
+        at: Mono,
+    ) {
+        self.judge(key, attempt, at, |lasted| end(reason, lasted));
+    }
+
+    fn judge(
+        &mut self,
+        key: CallKey,
+        attempt: AttemptNumber,
+        at: Mono,
+        end: impl FnOnce(Duration) -> Option<AttemptEnd>,
+    ) {
+        let Some(live) = self.calls.get_mut(key) else { return };
+        let Some(place) = live.tries.iter().position(|it| it.attempt == attempt) else { return };
+        let Try { begun, rang, .. } = live.tries.remove(place);
+        let Some(end) = end(at.since(begun)) else { return };
+        let pdd_ms = rang.map(|rang| u32::try_from(rang.ms_since(begun)).unwrap_or(u32::MAX));
+        if let Some(target) = self.target(key, attempt) {
+            self.parts.deciding.attempted(&target, Attempted { end, pdd_ms }, at);
+        }
+    }
+}
+
+/// What the end of an attempt that lasted so long says of its target; `None`: nothing.
+fn end(reason: Reason, lasted: Duration) -> Option<AttemptEnd> {
+    if matches!(
+        reason,
+        Reason::AttemptCarrierFailed | Reason::AttemptNoResponse | Reason::AttemptUnresolved
+    ) {
+        return Some(AttemptEnd::Failed);
+    }
+    let given_up = reason == Reason::CallerAbandoned && lasted >= PATIENCE;
+    let refused =
+        matches!(reason, Reason::AttemptNoAnswer | Reason::AttemptBusy | Reason::AttemptRejected);
+    (given_up || refused).then_some(AttemptEnd::Unanswered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_target_did_is_held_against_it() {
+        let (soon, late) = (Duration::from_secs(2), Duration::from_secs(8));
+        for (reason, lasted, said) in [
+            (Reason::AttemptNoResponse, soon, Some(AttemptEnd::Failed)),
+            (Reason::AttemptBusy, soon, Some(AttemptEnd::Unanswered)),
+            (Reason::CallerAbandoned, soon, None),
+            (Reason::CallerAbandoned, late, Some(AttemptEnd::Unanswered)),
+            (Reason::AnsweredElsewhere, late, None),
+            (Reason::AttemptRateFull, soon, None),
+            (Reason::CapFull, soon, None),
+        ] {
+            assert_eq!(end(reason, lasted), said, "{reason:?} after {lasted:?}");
+        }
+    }
+}
