@@ -222,9 +222,9 @@ pub(super) struct CallEvent {
     #[schema(example = "2026-03-17T15:04:12.871Z")]
     at: String,
     /// `call.admitted`, `route.decided`, `attempt.started`, `attempt.ringing`, `attempt.failed`,
-    /// `attempt.address_failed`, `attempt.abandoned`, `attempt.handed_over`, `call.taken`,
-    /// `call.answered`, `call.confirmed`, `call.transferred`, `conversion.reached`, `call.ended` or
-    /// `call.orphan_closed`.
+    /// `attempt.address_failed`, `attempt.abandoned`, `attempt.handed_over`, `attempt.ended_early`,
+    /// `call.taken`, `call.answered`, `call.confirmed`, `call.transferred`, `conversion.reached`,
+    /// `call.ended` or `call.orphan_closed`.
     #[schema(value_type = String, example = "attempt.ringing")]
     event: &'static str,
     /// For people.
@@ -358,14 +358,25 @@ fn moments(record: &CallRecord) -> Vec<(u64, &'static str, String)> {
         moments.push((at, "route.decided", detail));
     }
     for attempt in &record.attempts {
-        let is_transfer = record.answered_leg.is_some_and(|leg| leg != attempt.leg);
-        attempt_moments(attempt, is_transfer, &mut moments);
+        let is_other = record.answered_leg.is_some_and(|leg| leg != attempt.leg);
+        attempt_moments(attempt, is_other, &mut moments);
+        if let Some((settled_ms, talk_ms)) = attempt.settled_ms.zip(attempt.talk_ms) {
+            let target = &attempt.target;
+            if is_other || record.answered_leg.is_none() {
+                moments.push((settled_ms, "call.answered", format!("by {target}")));
+            }
+            let seconds = format!("{}.{:03} s", talk_ms / 1_000, talk_ms % 1_000);
+            let detail = format!("{target} hung up after {seconds}");
+            moments.push((settled_ms + talk_ms, "attempt.ended_early", detail));
+        }
     }
+    let taken_ms =
+        record.taken_ms.filter(|_| record.attempts.iter().all(|it| it.talk_ms.is_none()));
     let answered_by = record.attempt().map_or("the target", |it| it.target.as_str());
     for (at, event, detail) in [
         (record.answered_ms, "call.answered", format!("by {answered_by}")),
         (record.confirmed_ms, "call.confirmed", String::from("the caller's ACK came")),
-        (record.taken_ms, "call.taken", String::from("answered by this server")),
+        (taken_ms, "call.taken", String::from("answered by this server")),
         (record.converted_ms, "conversion.reached", format!("revenue {}", record.revenue)),
     ] {
         moments.extend(at.map(|at| (at, event, detail)));
@@ -403,7 +414,7 @@ fn attempt_moments(
         AttemptResult::HandedOver => "attempt.handed_over",
         AttemptResult::Answered if is_transfer => "call.transferred",
         // The answer is told as the call's.
-        AttemptResult::Answered | AttemptResult::Pending => return,
+        AttemptResult::Answered | AttemptResult::Pending | AttemptResult::EndedEarly => return,
     };
     let status = attempt.status.map_or_else(String::new, |status| format!(" {status};"));
     let why = match (attempt.result, attempt.reason) {

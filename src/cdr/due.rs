@@ -118,6 +118,14 @@ impl CallRecord {
     }
 
     fn comes_to(&self, due: &CapDue) -> i64 {
+        // How long it talked to a target that hung up early is known before the call is over.
+        let early = self.attempts.iter().find(|it| {
+            it.target == due.target && it.talk_ms.is_some() && Some(it.leg) != self.answered_leg
+        });
+        if let Some(early) = early.filter(|_| due.at_end == AtEnd::Talk) {
+            let talk_ms = i64::try_from(early.talk_ms.unwrap_or(0)).unwrap_or(i64::MAX);
+            return talk_ms.clamp(0, due.held.max(0));
+        }
         if self.state == CallState::Open {
             return 0;
         }
@@ -149,7 +157,9 @@ impl CallRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cdr::fact::{Ended, HandedOver, HoldPlaced, Means, Party, Referred};
+    use crate::cdr::fact::{
+        Answered, Ended, EndedEarly, FactBody, HandedOver, HoldPlaced, Means, Party, Referred,
+    };
     use crate::cdr::testing::{Script, call_id};
     use crate::reason::Reason;
 
@@ -190,6 +200,25 @@ mod tests {
         let call = held().dial(1).answer_at(1_000).then(181_000, unheard);
 
         assert_eq!(amounts(&mut call.record()), []);
+    }
+
+    #[test]
+    fn a_talk_that_ended_early_counts_at_once_and_not_again() {
+        let other = |script: Script| {
+            let mut started = Script::new().dial(2).facts().pop().unwrap();
+            if let FactBody::AttemptStarted(started) = &mut started.body {
+                started.target = "tgt_other".into();
+            }
+            script.then(6_000, started.body)
+        };
+        let gone = held().dial(1).answer_at(1_000).then(6_000, EndedEarly { leg: 1, q850: None });
+        let mut record = gone.clone().record();
+        assert_eq!(amounts(&mut record), [(AtEnd::Talk, 5_000)]);
+        assert_eq!(amounts(&mut record), [], "once");
+
+        let answered = other(gone).then(9_000, Answered { leg: 2, dialogs: None, codec: None });
+        let mut record = answered.end_at(200_000).record();
+        assert_eq!(amounts(&mut record), [(AtEnd::Talk, 5_000)], "nothing of what another has");
     }
 
     #[test]

@@ -121,6 +121,9 @@ pub enum AttemptResult {
     /// The carrier was told to call it.
     #[n(4)]
     HandedOver,
+    /// It answered, and hung up so soon that the next one was called.
+    #[n(5)]
+    EndedEarly,
 }
 
 /// A call that the carrier took elsewhere on our word. We saw no answer and no end, so nothing is
@@ -179,6 +182,9 @@ pub struct Attempt {
     /// Addresses of the target at which it could not be reached, in order.
     #[cbor(n(12), default)]
     pub left: Vec<LeftAddress>,
+    /// Of one that ended early: milliseconds it talked.
+    #[n(13)]
+    pub talk_ms: Option<u64>,
 }
 
 /// An address that an attempt left for the next one.

@@ -111,6 +111,30 @@ pub struct HuntRules {
     /// How long the caller hears ringing over all attempts.
     #[n(1)]
     pub total_ring_budget_ms: u32,
+    /// Absent: whoever hangs up ends the call.
+    #[n(2)]
+    pub recovery: Option<Recovery>,
+}
+
+/// When a target that hangs up is followed by the next one (spec/domain §2.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Recovery {
+    /// Since the answer.
+    #[n(0)]
+    pub within_ms: u32,
+    /// Times in one call.
+    #[n(1)]
+    pub max: u8,
+}
+
+impl HuntRules {
+    /// How soon after its answer a target has to hang up for the next one to be called; zero: never.
+    /// Whoever owes something for the call by then has had it.
+    pub fn recovers_within_ms(&self, planned: &PlannedAttempt) -> u32 {
+        let due = planned.terms.map(|terms| terms.seconds.min(terms.payout_seconds));
+        let due_ms = due.map_or(u32::MAX, |seconds| seconds.saturating_mul(1_000));
+        self.recovery.map_or(0, |recovery| recovery.within_ms.min(due_ms))
+    }
 }
 
 /// One check.

@@ -19,7 +19,7 @@ use super::config::{
     Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, PayDuplicates,
     Ring, RoutingConfig, Span, WindowKind,
 };
-use super::decision::{PlannedAttempt, Terms};
+use super::decision::{PlannedAttempt, Recovery, Terms};
 use super::dial::DialTemplate;
 use super::duplicate::Dedupe;
 use super::filter::Filters;
@@ -145,6 +145,7 @@ pub struct Campaign {
     pub advance_on: Arc<[u16]>,
     pub max_attempts: u16,
     pub total_ring_budget_ms: u32,
+    pub recovery: Option<Recovery>,
     pub min_match_confidence: Confidence,
     pub caps: Vec<Cap>,
     pub callers: CallersConfig,

@@ -40,6 +40,11 @@ impl Outcomes {
         self.records.get(&call).is_some_and(|record| record.has_connection_due(hold))
     }
 
+    /// What the call has come to so far, by its holds: of those of targets that are gone it is all.
+    pub(super) fn so_far(&mut self, call: CallId) -> Vec<(HoldId, Vec<CapCount>)> {
+        self.records.get_mut(&call).map(CallRecord::conclude).unwrap_or_default()
+    }
+
     /// The call is over by this fact: what its holds came to. Nothing of one that is not followed.
     pub(super) fn end(&mut self, ended: &Fact) -> Vec<(HoldId, Vec<CapCount>)> {
         let Some(mut record) = ended.call.and_then(|call| self.records.remove(&call)) else {

@@ -48,6 +48,7 @@ pub(super) fn plan(
             ring_timeout: ms(planned.ring_timeout_ms),
             first_response: ms(planned.first_response_ms),
             max_duration: ms(planned.max_duration_ms),
+            recovers_within: ms(decision.rules.recovers_within_ms(planned)),
             dialog: dialog(&planned.target),
             manner: manner(planned),
             rules,
@@ -62,6 +63,7 @@ pub(super) fn plan(
         variables,
         known,
         redirects: 0,
+        recoveries: decision.rules.recovery.map_or(0, |recovery| recovery.max),
     })
 }
 

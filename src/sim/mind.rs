@@ -100,6 +100,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
+                recovers_within: Duration::ZERO,
                 dialog: LegPolicy {
                     reliable: rng.bool().then_some(Support::Supported),
                     ..LegPolicy::default()
@@ -114,7 +115,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
     let ring_budget = ms(rng, 2_000, 40_000);
     let known = vec![(LISTED_NAME.into(), NAMED)];
-    Plan { attempts, advance_on, ring_budget, variables: None, known, redirects: 0 }
+    Plan { attempts, advance_on, ring_budget, variables: None, known, redirects: 0, recoveries: 0 }
 }
 
 /// How many redirections are followed, and what the target may name besides its own host.
@@ -234,6 +235,7 @@ impl Scene {
             ring_timeout: Duration::from_secs(30),
             first_response: Duration::from_secs(4),
             max_duration: Duration::from_secs(100),
+            recovers_within: Duration::ZERO,
             dialog: LegPolicy::default(),
             manner: Manner { beside: self.together && number > 1, ..Manner::default() },
             rules: None,
@@ -246,6 +248,7 @@ impl Scene {
             variables: None,
             known: vec![],
             redirects: 0,
+            recoveries: 0,
         }
     }
 }

@@ -266,6 +266,15 @@ pub struct Transferred {
     pub dialogs: Option<Dialogs>,
 }
 
+/// The target that had answered hung up so soon that the call goes on to the next one. Durable.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct EndedEarly {
+    #[n(0)]
+    pub leg: u16,
+    #[n(1)]
+    pub q850: Option<u16>,
+}
+
 /// The one closing fact of a call. Durable.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Ended {

@@ -18,8 +18,8 @@ use crate::time::{Mono, Wall};
 
 pub use call::{
     AddressFailed, Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed,
-    Converted, Decided, Dialogs, Ended, Farewell, Farewells, HandedOver, Means, OrphanClosed,
-    OrphanPolicy, Party, Referred, Taken, Terms, Transferred,
+    Converted, Decided, Dialogs, Ended, EndedEarly, Farewell, Farewells, HandedOver, Means,
+    OrphanClosed, OrphanPolicy, Party, Referred, Taken, Terms, Transferred,
 };
 pub use hold::{AtEnd, Bucket, HoldPlaced, HoldReleased, HoldSettled};
 pub use node::{Checkpoint, NodeStarted, PingAccepted, SessionConsumed};
@@ -151,6 +151,7 @@ kinds! {
     21 Referred = "call.referred";
     22 AddressFailed = "attempt.address_failed";
     23 Farewells = "call.farewells";
+    24 EndedEarly = "attempt.ended_early";
 }
 
 #[cfg(test)]

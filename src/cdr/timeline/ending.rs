@@ -1,7 +1,7 @@
 //! How a call ends in its record: by a party, by the caller's failure, or because its process died.
 
-use crate::cdr::fact::{Ended, OrphanClosed, OrphanPolicy, Party, Stamp};
-use crate::cdr::record::{AttemptResult, CallRecord, CallState, Flags};
+use crate::cdr::fact::{Ended, EndedEarly, OrphanClosed, OrphanPolicy, Party, Stamp};
+use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Flags};
 use crate::reason::Reason;
 
 use super::{note_skew, offset_ms, pending, settle_money};
@@ -16,6 +16,7 @@ pub(super) fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
     if ended.status >= 300 {
         take_back_answer(record, ended.reason);
     }
+    let early_talk_ms = settle_for_early_end(record);
     let by_boot = at.boot_ns.checked_sub(record.answered_boot_ns).map(|ns| ns / 1_000_000);
     // An orphan's true end may be told after the machine restarted: its boot clock tells nothing.
     let talk_ms = match by_boot {
@@ -23,6 +24,7 @@ pub(super) fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
         Some(_) | None => wall_talk_ms(record, at),
     };
     let talk_ms = match ended.talk_ms.filter(|_| record.answered_ms.is_some()) {
+        _ if early_talk_ms.is_some() => early_talk_ms.unwrap_or(0),
         Some(proven_ms) => {
             record.flags.set(Flags::END_INFERRED);
             take_back_conversion(record, proven_ms.min(talk_ms));
@@ -41,21 +43,60 @@ pub(super) fn end(record: &mut CallRecord, ended: &Ended, at: Stamp) -> bool {
     true
 }
 
+/// The target is gone, and the call goes on: whoever answers next is the one that counts.
+pub(super) fn end_early(record: &mut CallRecord, early: &EndedEarly, at: Stamp) -> bool {
+    if record.answered_leg != Some(early.leg) || record.converted_ms.is_some() {
+        return false;
+    }
+    let now_ms = offset_ms(record, at);
+    let answered_ms = forget_answer(record);
+    record.farewells = None;
+    // The caller was answered before whoever is next, and takes that one's answer when it hears it.
+    record.taken_ms = record.taken_ms.or(answered_ms);
+    record.confirmed_ms = None;
+    if let Some(attempt) = record.attempts.iter_mut().find(|it| it.leg == early.leg) {
+        attempt.result = AttemptResult::EndedEarly;
+        attempt.reason = Some(Reason::TargetHungUp);
+        attempt.q850 = early.q850;
+        attempt.talk_ms = answered_ms.map(|answered_ms| now_ms.saturating_sub(answered_ms));
+    }
+    settle_money(record);
+    true
+}
+
+/// Nobody else took the call: it was connected to the target that hung up early, and so long.
+fn settle_for_early_end(record: &mut CallRecord) -> Option<u64> {
+    if record.answered_leg.is_some() || record.handover.is_some() {
+        return None;
+    }
+    let is_early = |it: &&Attempt| it.result == AttemptResult::EndedEarly;
+    let early = record.attempts.iter().rev().find(is_early)?;
+    record.answered_leg = Some(early.leg);
+    record.answered_ms = early.settled_ms;
+    early.talk_ms
+}
+
 /// The target answered, and the caller was told of a failure: to nobody who pays was it connected
 /// (spec/sip §3, bug 12).
 fn take_back_answer(record: &mut CallRecord, reason: Reason) {
-    let Some(leg) = record.answered_leg.take() else { return };
-    record.answered_ms = None;
-    record.answered_boot_ns = 0;
-    record.alive_ms = 0;
+    let Some(leg) = record.answered_leg else { return };
+    forget_answer(record);
     record.converted_ms = None;
-    record.dialogs = None;
-    record.codec = None;
-    record.flags.clear(Flags::UNRATED);
     if let Some(attempt) = record.attempts.iter_mut().find(|attempt| attempt.leg == leg) {
         attempt.result = AttemptResult::Abandoned;
         attempt.reason = Some(reason);
     }
+}
+
+/// When it was, in milliseconds since admission.
+fn forget_answer(record: &mut CallRecord) -> Option<u64> {
+    record.answered_leg = None;
+    record.answered_boot_ns = 0;
+    record.alive_ms = 0;
+    record.dialogs = None;
+    record.codec = None;
+    record.flags.clear(Flags::UNRATED);
+    record.answered_ms.take()
 }
 
 /// A call that was counted as up at its threshold turns out to have been over.
@@ -73,7 +114,8 @@ pub(super) fn close_orphan(record: &mut CallRecord, closed: &OrphanClosed) -> bo
             }))
             .flatten()
             .max();
-    close(record, closed.talk_ms, last_known_ms.unwrap_or(0));
+    let early_talk_ms = settle_for_early_end(record);
+    close(record, early_talk_ms.unwrap_or(closed.talk_ms), last_known_ms.unwrap_or(0));
     record.state = CallState::OrphanClosed;
     record.flags.set(Flags::ORPHAN);
     if record.answered_ms.is_some() {

@@ -22,7 +22,7 @@ use crate::reason::Reason;
 
 pub use ending::orphan_talk_ms;
 
-use ending::{close_orphan, end};
+use ending::{close_orphan, end, end_early};
 
 /// How far the wall clock may have moved against the boot clock before the record is flagged.
 const SKEW_MAX_MS: i64 = 2_000;
@@ -71,6 +71,7 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
         FactBody::Referred(referred) => refer(record, referred),
         FactBody::Transferred(moved) => transfer(record, moved, at),
         FactBody::Converted(_) => convert(record, at),
+        FactBody::EndedEarly(early) => end_early(record, early, at),
         FactBody::Ended(ended) => end(record, ended, at),
         FactBody::OrphanClosed(closed) => close_orphan(record, closed),
         FactBody::AttemptProgress(progress) => return ring(record, progress, at),
@@ -160,6 +161,7 @@ fn start_attempt(record: &mut CallRecord, started: &AttemptStarted, at: Stamp) -
         q850: None,
         reason: None,
         left: Vec::new(),
+        talk_ms: None,
     });
     true
 }

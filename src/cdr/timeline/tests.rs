@@ -2,12 +2,47 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cdr::fact::{
-    Checkpoint, Confirmed, Dialogs, Ended, Fact, HoldReleased, OrphanClosed, OrphanPolicy, Taken,
+    Checkpoint, Confirmed, Dialogs, Ended, EndedEarly, Fact, HoldReleased, OrphanClosed,
+    OrphanPolicy, Taken,
 };
 use crate::cdr::record::Outcome;
 use crate::cdr::testing::{Script, call_id};
 use crate::id::HoldId;
 use crate::money::Money;
+
+#[test]
+fn a_target_that_hangs_up_early_owes_nothing_and_the_next_one_counts() {
+    let gone = Script::new().dial(1).answer_at(1_000).then(1_100, Confirmed::default());
+    let gone = gone.then(6_000, EndedEarly { leg: 1, q850: Some(16) });
+    let open = gone.record();
+    assert_eq!((open.answered_leg, open.answered_ms, open.dialogs), (None, None, None));
+    let early = &open.attempts[0];
+    assert_eq!((early.result, early.talk_ms), (AttemptResult::EndedEarly, Some(5_000)));
+    assert_eq!(early.reason, Some(Reason::TargetHungUp));
+
+    let next = gone.dial(2).answer_at(9_000).then(9_300, Confirmed::default());
+    let converted = next.clone().convert_at(99_000).end_at(100_000).record();
+    assert_eq!((converted.answered_leg, converted.answered_ms), (Some(2), Some(9_000)));
+    assert_eq!((converted.talk_ms, converted.ended_ms), (Some(91_000), Some(100_000)));
+    assert_eq!((converted.outcome(), converted.revenue), (Outcome::Converted, Money(20_000_000)));
+    // The threshold counts from the second answer.
+    let short = next.end_at(98_000).record();
+    assert_eq!((short.outcome(), short.revenue), (Outcome::Connected, Money::ZERO));
+}
+
+#[test]
+fn a_call_that_nobody_takes_after_an_early_end_was_connected_to_that_one() {
+    let gone = Script::new().dial(1).answer_at(1_000).then(1_100, Confirmed::default());
+    let gone = gone.then(6_000, EndedEarly { leg: 1, q850: None }).dial(2);
+    for record in [
+        gone.clone().fail_at(8_000, 486, Reason::AttemptBusy).end_at(8_000).record(),
+        gone.orphan(0).record(),
+    ] {
+        assert_eq!((record.outcome(), record.answered_leg), (Outcome::Connected, Some(1)));
+        assert_eq!((record.talk_ms, record.ended_ms), (Some(5_000), Some(6_000)));
+        assert_eq!(record.revenue, Money::ZERO);
+    }
+}
 
 #[test]
 fn a_converted_call_has_all_its_times_and_its_money() {

@@ -22,6 +22,7 @@ use super::config::{
     BuyerConfig, CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig, Ring,
     RoutingConfig, TargetConfig, TierConfig,
 };
+use super::decision::Recovery;
 use super::dial::DialTemplate;
 use super::filter::{Filters, Known, Patterns};
 use super::schedule::Schedule;
@@ -297,6 +298,11 @@ impl<'a> Compiler<'a> {
                 advance_on: config.advance_on.as_slice().into(),
                 max_attempts: config.max_attempts,
                 total_ring_budget_ms: ms(config.total_ring_budget_s),
+                recovery: config.recovery.map(|recovery| {
+                    self.within(&path, "recovery.within_s", recovery.within_s, 1..=60);
+                    self.within(&path, "recovery.max", recovery.max.into(), 1..=5);
+                    Recovery { within_ms: ms(recovery.within_s), max: recovery.max }
+                }),
                 min_match_confidence: config.min_match_confidence,
                 caps: self.caps(&path, &format!("campaign/{}", config.id), &config.caps, 0),
                 callers: self.callers(&path, &config.callers),

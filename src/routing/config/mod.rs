@@ -348,6 +348,9 @@ pub struct CampaignConfig {
     /// How long the caller hears ringing over all attempts, 1 to 600 s.
     #[serde(default = "defaults::total_ring_budget_s")]
     pub total_ring_budget_s: u32,
+    /// Absent: a target that hangs up ends the call, however soon it does.
+    #[serde(default)]
+    pub recovery: Option<RecoveryConfig>,
     /// A session matched with less confidence than this is not used, 0 to 1.
     #[serde(default)]
     pub min_match_confidence: Confidence,
@@ -404,6 +407,24 @@ pub struct TierTargetConfig {
     /// 0 to 1,000; 0 drains the target.
     #[serde(default = "defaults::weight")]
     pub weight: u32,
+}
+
+/// When a target that answered and hung up is followed by the next one of the plan. The caller stays
+/// answered, hears nothing while that one rings, and is connected to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecoveryConfig {
+    /// How soon after the answer it has to hang up, 1 to 60 s; sooner than anything is owed for the
+    /// call in any case.
+    pub within_s: u32,
+    /// How often in one call, 1 to 5.
+    pub max: u8,
+}
+
+impl Default for RecoveryConfig {
+    fn default() -> Self {
+        Self { within_s: 15, max: 2 }
+    }
 }
 
 /// Numbers lent to sessions of one campaign and publisher.

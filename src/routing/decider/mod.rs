@@ -70,6 +70,7 @@ fn route<U: UsageReader + ?Sized>(
     decision.rules = HuntRules {
         advance_on: campaign.advance_on.clone(),
         total_ring_budget_ms: campaign.total_ring_budget_ms,
+        recovery: campaign.recovery,
     };
     let (attribution, session) = attribute(&owner, request, known.sessions);
     decision.pass_call(Check::Number, Finding::have(campaign.id.0.clone()));

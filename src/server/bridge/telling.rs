@@ -157,6 +157,10 @@ impl Bridge {
                 }
                 converts_at
             }
+            Report::EndedEarly { attempt, q850 } => {
+                self.ended_early(key, id, attempt, q850, at);
+                None
+            }
             Report::Confirmed => {
                 let spoken = self.spoken.take().filter(|(call, _)| *call == key);
                 let codec = spoken.map(|(_, codec)| codec);
@@ -206,6 +210,33 @@ impl Bridge {
                 }
                 None
             }
+        }
+    }
+
+    /// The target is gone and owes nothing; the call goes on as one whose caller was answered before.
+    fn ended_early(
+        &mut self,
+        key: CallKey,
+        id: CallId,
+        attempt: AttemptNumber,
+        q850: Option<u8>,
+        at: Mono,
+    ) {
+        let Some(live) = self.calls.get_mut(key) else { return };
+        let answered = live.answered.take();
+        (live.converts_at, live.confirmed, live.taken) = (None, false, true);
+        let hold = live.hold_of(attempt);
+        let (leg, q850) = (u16::from(attempt), q850.map(u16::from));
+        self.write(id, at, fact::EndedEarly { leg, q850 }, Durability::Durable);
+        for (of, counts) in self.outcomes.so_far(id) {
+            if Some(of) == hold && self.parts.deciding.conclude(of, &translate::used(&counts), at) {
+                self.write(id, at, fact::HoldReleased { hold: of }, Durability::Buffered);
+            }
+        }
+        self.release(key, at, |held| held == attempt);
+        if let Some((target, answered)) = self.target(key, attempt).zip(answered) {
+            self.parts.deciding.talked(&target, at.since(answered), true, at);
+            self.metrics.attempt(Some(&target), "ended_early", None);
         }
     }
 

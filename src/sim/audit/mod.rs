@@ -275,6 +275,9 @@ impl Audit {
                 self.note_bridged(*attempt);
                 self.answered_at = Some(now);
             }
+            Report::EndedEarly { .. } => {
+                check(self.answered_at.take().is_some(), || String::from("ended, not answered"))?;
+            }
             Report::Confirmed => {
                 check(self.caller_final() == Some(200) && self.is_confirmed(), || {
                     String::from("confirmed, not answered")

@@ -289,6 +289,7 @@ impl Facts {
             | FactBody::Farewells(_)
             | FactBody::Taken(_)
             | FactBody::Transferred(_)
+            | FactBody::EndedEarly(_)
             | FactBody::NodeStarted(_) => {}
         }
         check(!is_late, call, || format!("I3: {} after the end of the call", fact.body.name()))

@@ -99,7 +99,7 @@ impl Call {
             LegEvent::Answered { body } => {
                 let Some(ends_at) = self.ends_at(attempt, now) else { return };
                 let until = now + self.limits.answer_wait;
-                self.state = State::Answering { attempt, until, body, ends_at };
+                self.state = State::Answering { attempt, until, body, ends_at, answered_at: now };
                 out.push(Output::Report(Report::Answered { attempt }));
                 out.push(Output::AwaitDurable);
             }

@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! Deciding ─► Holding(n) ─► Dialing(n) ─► Answering ─► Connected ─► Ended
-//!     │            │ denied      │ refused, rang out, dead   ▲
-//!     │            └──► n+1 ◄────┘                           │
-//!     └─────────────────── teardown: the one exit ───────────┘
+//!     │            │ denied      │ refused, rang out, dead │     ▲
+//!     │            └──► n+1 ◄────┴──────── hung up at once ┘     │
+//!     └─────────────────── teardown: the one exit ───────────────┘
 //! ```
 //!
 //! Targets that ring side by side are one state, [`parallel`]; the rest is the same.
@@ -21,6 +21,7 @@ mod handover;
 mod hunt;
 mod parallel;
 pub mod plan;
+mod recovery;
 pub mod redirect;
 pub mod report;
 mod teardown;
@@ -169,9 +170,12 @@ enum State {
         until: Mono,
         body: Option<Body>,
         ends_at: Mono,
+        answered_at: Mono,
     },
     Connected {
+        attempt: AttemptNumber,
         ends_at: Mono,
+        answered_at: Mono,
     },
     Ended,
 }
@@ -247,7 +251,7 @@ impl Call {
                 Some(first_response_by.map_or(*ring_until, |by| by.min(*ring_until)))
             }
             State::Ringing(parallel) => Some(parallel.deadline()),
-            State::Connected { ends_at } => Some(*ends_at),
+            State::Connected { ends_at, .. } => Some(*ends_at),
             State::Ended => None,
         }
     }
@@ -387,7 +391,9 @@ impl Call {
             State::Dialing { .. } => self.target_while_dialing(event, now, out),
             State::Answering { .. } | State::Connected { .. } => match event {
                 LegEvent::HungUp { why, q850 } => {
-                    self.end_with_cause(Party::Target, Reason::TargetHungUp, q850, why, out);
+                    if !self.recovers(q850, now, out) {
+                        self.end_with_cause(Party::Target, Reason::TargetHungUp, q850, why, out);
+                    }
                 }
                 LegEvent::Lost { reason } => self.end(Party::System, Failure::of(reason), out),
                 LegEvent::Trying
@@ -411,13 +417,13 @@ impl Call {
     /// The answer is on disk, or has waited long enough.
     fn relay_answer(&mut self, out: &mut Outputs) {
         self.state = match mem::replace(&mut self.state, State::Ended) {
-            State::Answering { body, ends_at, .. } => {
+            State::Answering { attempt, body, ends_at, answered_at, .. } => {
                 out.push(Output::ToCaller(if self.taken {
                     Command::Connect { body }
                 } else {
                     Command::Answer { body }
                 }));
-                State::Connected { ends_at }
+                State::Connected { attempt, ends_at, answered_at }
             }
             unchanged @ (State::Deciding { .. }
             | State::Holding { .. }

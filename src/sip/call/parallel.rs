@@ -188,7 +188,7 @@ impl Call {
             LegEvent::Answered { body } => {
                 let Some(ends_at) = self.ends_at(attempt, now) else { return };
                 let until = now + self.limits.answer_wait;
-                let state = State::Answering { attempt, until, body, ends_at };
+                let state = State::Answering { attempt, until, body, ends_at, answered_at: now };
                 let State::Ringing(mut parallel) = mem::replace(&mut self.state, state) else {
                     return;
                 };

@@ -31,6 +31,8 @@ pub struct Plan {
     pub known: Vec<(SmolStr, IpAddr)>,
     /// Redirections followed so far.
     pub redirects: u8,
+    /// How many targets may yet hang up at once before that ends the call.
+    pub recoveries: u8,
 }
 
 /// One target to try.
@@ -49,6 +51,8 @@ pub struct Attempt {
     pub first_response: Duration,
     /// From the answer to the end.
     pub max_duration: Duration,
+    /// If the target hangs up sooner after its answer, the next one is called; zero: never.
+    pub recovers_within: Duration,
     /// Session timer and reliable provisional responses on the target's leg.
     pub dialog: LegPolicy,
     pub manner: Manner,

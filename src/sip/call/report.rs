@@ -48,6 +48,8 @@ pub enum Report {
     Transferred { attempt: AttemptNumber },
     /// The target answered. Durable before the caller learns of it (spec/data §1.2).
     Answered { attempt: AttemptNumber },
+    /// The target that had answered hung up so soon that the call goes on to the next one.
+    EndedEarly { attempt: AttemptNumber, q850: Option<u8> },
     /// The caller acknowledged the answer.
     Confirmed,
     /// The call is over; nothing follows. `status` is what the caller's INVITE was answered.

@@ -335,6 +335,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     let why = || None;
     prop_oneof![
         (1_usize..4).prop_map(|n| Input::Decided(plan(n))),
+        (2_usize..4, 1_u8..3).prop_map(|(n, times)| Input::Decided(recovering(n, times))),
         (2_usize..4).prop_map(|n| Input::Decided(group(n))),
         (1_u8..4, any_event()).prop_map(|(attempt, event)| Input::Branch(attempt, event)),
         Just(Input::Refused(Refusal { reason: Reason::NumberUnknown })),
@@ -437,6 +438,7 @@ pub(super) fn plan(attempts: usize) -> Box<Plan> {
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(60),
+        recovers_within: Duration::ZERO,
         dialog: LegPolicy::default(),
         manner: Manner::default(),
         rules: None,
@@ -449,6 +451,7 @@ pub(super) fn plan(attempts: usize) -> Box<Plan> {
         variables: None,
         known: vec![],
         redirects: 0,
+        recoveries: 0,
     })
 }
 
@@ -463,6 +466,16 @@ fn group(attempts: usize) -> Box<Plan> {
 
 fn progress(status: u16) -> Input {
     Input::Target(LegEvent::Progress { status, body: None })
+}
+
+/// Each target may hang up early, so often in all.
+pub(super) fn recovering(targets: usize, recoveries: u8) -> Box<Plan> {
+    let mut plan = plan(targets);
+    plan.recoveries = recoveries;
+    for attempt in &mut plan.attempts {
+        attempt.recovers_within = Duration::from_secs(15);
+    }
+    plan
 }
 
 fn any_event() -> impl Strategy<Value = LegEvent> {

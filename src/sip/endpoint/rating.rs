@@ -103,6 +103,7 @@ impl CallEntry {
             | Report::TransferFailed { .. }
             | Report::Transferred { .. }
             | Report::Answered { .. }
+            | Report::EndedEarly { .. }
             | Report::Confirmed
             | Report::Ended { .. } => None,
         };

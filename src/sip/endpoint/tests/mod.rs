@@ -16,6 +16,7 @@ mod pace;
 mod policy;
 mod probes;
 mod proof;
+mod recovery;
 mod redirect;
 mod reliable;
 mod timers;
@@ -541,6 +542,7 @@ fn plan(dialog: LegPolicy) -> Box<Plan> {
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
         max_duration: Duration::from_secs(3600),
+        recovers_within: Duration::ZERO,
         dialog,
         manner: Manner::default(),
         rules: None,
@@ -553,6 +555,7 @@ fn plan(dialog: LegPolicy) -> Box<Plan> {
         variables: None,
         known: vec![],
         redirects: 0,
+        recoveries: 0,
     })
 }
 

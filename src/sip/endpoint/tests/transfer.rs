@@ -386,7 +386,7 @@ fn notified(side: &mut Side_, rig: &mut Rig) -> Vec<String> {
         .collect()
 }
 
-fn is_forgotten(rig: &mut Rig) {
+pub(super) fn is_forgotten(rig: &mut Rig) {
     rig.pass(Duration::from_secs(70));
     assert_eq!((rig.endpoint.calls(), rig.endpoint.transactions()), (0, 0));
 }

@@ -1,0 +1,74 @@
+//! A target that hangs up at once is followed by the next one (spec/domain §2.11).
+
+use super::transfer::is_forgotten;
+use super::*;
+
+const SDP_C: &str = "v=0\r\no=c 1 1 IN IP4 198.51.100.9\r\ns=-\r\nc=IN IP4 198.51.100.9\r\nt=0 0\r\nm=audio 7000 RTP/AVP 0\r\n";
+
+#[test]
+fn the_caller_is_connected_to_the_next_target_by_a_reinvite() {
+    let (mut rig, mut caller, mut second) = hung_up_on();
+    assert_eq!(caller.requests(&mut rig), Vec::<String>::new(), "the caller waits");
+    assert!(!rig.to(SECOND)[0].contains("m=audio"), "the next one makes the offer");
+    second.respond(&mut rig, 180, "");
+    assert_eq!(caller.statuses(&mut rig), Vec::<u16>::new(), "an answered caller hears no 180");
+
+    second.respond_to_invite(&mut rig, 200, SDP_C);
+    assert_eq!(caller.requests(&mut rig), ["INVITE"]);
+    assert!(rig.to(CARRIER).pop().unwrap().contains("m=audio 7000"));
+    caller.respond(&mut rig, 200, SDP_A);
+    assert_eq!(caller.requests(&mut rig), ["ACK"]);
+    assert_eq!(second.requests(&mut rig), ["ACK"]);
+    assert!(rig.to(SECOND).pop().unwrap().contains("m=audio 4000"));
+
+    second.request(&mut rig, "BYE", "");
+    assert_eq!(caller.requests(&mut rig), ["BYE"]);
+    caller.respond(&mut rig, 200, "");
+    let (party, reason) = (Party::Target, Reason::TargetHungUp);
+    assert_eq!(
+        rig.reports()[3..],
+        [
+            Report::EndedEarly { attempt: 1, q850: None },
+            Report::AttemptStarted { attempt: 2 },
+            Report::AttemptProgress { attempt: 2, status: 180 },
+            Report::Answered { attempt: 2 },
+            Report::Confirmed,
+            Report::Ended { party, reason, status: 200, q850: None },
+        ]
+    );
+    is_forgotten(&mut rig);
+}
+
+#[test]
+fn a_caller_whom_the_next_target_refuses_is_hung_up_on() {
+    let (mut rig, mut caller, mut second) = hung_up_on();
+    second.respond(&mut rig, 486, "");
+    assert_eq!(caller.requests(&mut rig), ["BYE"]);
+    caller.respond(&mut rig, 200, "");
+    is_forgotten(&mut rig);
+}
+
+#[test]
+fn a_caller_who_leaves_meanwhile_takes_the_next_target_along() {
+    let (mut rig, mut caller, mut second) = hung_up_on();
+    second.respond(&mut rig, 180, "");
+    caller.request(&mut rig, "BYE", "");
+    assert_eq!(caller.statuses(&mut rig), [200]);
+    assert_eq!(second.requests(&mut rig), ["CANCEL"]);
+    second.respond(&mut rig, 200, "");
+    second.respond_to_invite(&mut rig, 487, "");
+    is_forgotten(&mut rig);
+}
+
+/// The first of two targets has answered, and has hung up.
+fn hung_up_on() -> (Rig, Side_, Side_) {
+    let mut rig = Rig::new();
+    rig.plan.recoveries = 1;
+    rig.plan.attempts[0].recovers_within = Duration::from_secs(15);
+    let (caller, mut target) = rig.connected();
+    rig.pass(Duration::from_secs(14));
+    target.request(&mut rig, "BYE", "");
+    assert_eq!(target.statuses(&mut rig), [200]);
+    let second = rig.target(SECOND);
+    (rig, caller, second)
+}
