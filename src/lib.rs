@@ -18,5 +18,6 @@ pub mod id;
 pub mod money;
 pub mod phone;
 pub mod reason;
+mod rolling;
 mod suggest;
 pub mod time;

@@ -70,6 +70,8 @@ reasons! {
     DuplicateAgain = "dedupe.different_only", 480, "a duplicate goes to another target than before";
     // Caps and concurrency.
     CapFull = "cap.full", 486, "the cap is used up for this window";
+    CapSpacing = "cap.spacing", 486, "the last attempt was a moment ago";
+    NoCredit = "target.no_credit", 480, "the buyer's credit does not cover the call";
     ConcurrencyFull = "concurrency.full", 486, "the target has as many calls as it takes";
     // Selection.
     NotReached = "selection.not_reached", 480, "the call was over before its turn";

@@ -364,6 +364,7 @@ impl Target {
                 limit: cap.limit,
                 amount,
                 ends_at: window.ends_at,
+                leeway: None,
             })
         });
         let concurrency = self.concurrency.iter().map(|concurrency| BucketRequest {
@@ -372,6 +373,7 @@ impl Target {
             limit: concurrency.limit,
             amount: 1,
             ends_at: None,
+            leeway: None,
         });
         caps.chain(concurrency).collect()
     }

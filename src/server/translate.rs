@@ -213,19 +213,29 @@ pub(super) fn bucket(request: &BucketRequest) -> fact::Bucket {
     fact::Bucket {
         cap: request.bucket.cap.clone(),
         window: match request.counts {
-            hold::Counts::Live => SmolStr::default(),
+            hold::Counts::Live | hold::Counts::Talking => SmolStr::default(),
             hold::Counts::Attempted
             | hold::Counts::Connected
             | hold::Counts::Converted
             | hold::Counts::Revenue
             | hold::Counts::Payout
-            | hold::Counts::Talk => request.bucket.window.clone(),
+            | hold::Counts::Talk
+            | hold::Counts::Spacing
+            | hold::Counts::Offered
+            | hold::Counts::Pinged
+            | hold::Counts::Credit => request.bucket.window.clone(),
         },
         amount: i64::try_from(request.amount).unwrap_or(i64::MAX),
         at_end: match request.counts {
-            hold::Counts::Live | hold::Counts::Attempted | hold::Counts::Connected => None,
+            hold::Counts::Live
+            | hold::Counts::Talking
+            | hold::Counts::Attempted
+            | hold::Counts::Connected
+            | hold::Counts::Spacing
+            | hold::Counts::Offered
+            | hold::Counts::Pinged => None,
             hold::Counts::Converted => Some(fact::AtEnd::Converted),
-            hold::Counts::Revenue => Some(fact::AtEnd::Revenue),
+            hold::Counts::Revenue | hold::Counts::Credit => Some(fact::AtEnd::Revenue),
             hold::Counts::Payout => Some(fact::AtEnd::Payout),
             hold::Counts::Talk => Some(fact::AtEnd::Talk),
         },
@@ -252,6 +262,7 @@ pub(super) fn awaited(held: &HeldBack) -> Vec<BucketRequest> {
         limit: u64::MAX,
         amount: *amount,
         ends_at: None,
+        leeway: None,
     };
     held.dues.iter().map(request).collect()
 }

@@ -8,11 +8,37 @@
 //! request, so a changed configuration holds at once) and which window a call falls into
 //! (see [`window`](super::window)).
 //!
-//! Invariants: nothing is granted that makes `used + held` exceed a limit (I5); live leases of a
-//! concurrency bucket never exceed its limit when granted, and are a set, so they cannot be
-//! released twice (I6); each hold ends once on each of its buckets (I7).
+//! Invariants: nothing is granted that makes `used + held` exceed a limit, unless its cap says how
+//! far it may be passed (I5); live leases of a concurrency bucket never exceed its limit when
+//! granted, and are a set, so they cannot be released twice (I6); each hold ends once on each of
+//! its buckets (I7).
+//!
+//! ## What a store of holds does
+//!
+//! A bucket's state is two numbers, [`Usage`], and [`BucketRequest::admits`] is all there is to
+//! admission: a pure function of that state, of the request, and of how much the whole hold asks of
+//! the bucket. Time is in the request. A store then adds [`BucketRequest::held`] to what is held;
+//! when the event of a request is settled it moves that to what is used, as `amount`.
+//!
+//! - **strict** (`leeway` absent): `used + held + asked <= limit`.
+//! - **soft**: `used < limit`, and nothing is held; the event counts all the same.
+//! - **paced**: held as strict is, but of what is held only a part is expected to count; see
+//!   [`Pace`].
+//! - **rolling windows**: the bucket's window names the slice of the request,
+//!   `rolling:3600/29562664`. The state is kept under the window without its slice, as what is used
+//!   per slice (see [`Rolling`]) and what is held. `used` is the sum of the
+//!   slices that count in the window that ends with the named one, and all that is held. An event
+//!   is used in the slice in which it happens, which is named by whoever settles it.
+//! - **spacing** ([`Counts::Spacing`]): the state is the instant of the last attempt, as `used`.
+//!   `amount` is the instant of this one and `limit` the least time between the two, all in
+//!   milliseconds. Granted, the state becomes `amount` if that is later; it is not given back.
+//! - **concurrency**: [`Counts::Live`] is held until the call ends. [`Counts::Talking`] is held as
+//!   well, becomes used at the answer, and is free again when the call ends.
 
 pub mod ledger;
+mod pace;
+
+use std::borrow::Cow;
 
 use minicbor::{Decode, Encode};
 use serde::Serialize;
@@ -24,8 +50,16 @@ use crate::time::Wall;
 
 use super::config::Metric;
 use super::request::Usage;
+use crate::reason::Reason;
+use crate::rolling::Rolling;
 
 pub use ledger::{Denied, HoldLedger, LedgerLimits, Placed, Refused, Settled};
+pub use pace::Pace;
+
+/// The window of buckets that have none because they hold live calls.
+pub const LIVE: &str = "live";
+/// The window of spacing. That of one attempt is `gap/1773759852318`.
+pub const GAP: &str = "gap";
 
 /// What is counted: a capped thing within one window.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -33,7 +67,8 @@ pub struct Bucket {
     /// The cap, such as `target/tgt_summit/connected/daily` or `target/tgt_summit/concurrency`.
     #[cbor(n(0), with = "codec::text")]
     pub cap: SmolStr,
-    /// The window, such as `d:2026-11-22`; `live` for concurrency.
+    /// The window, such as `d:2026-11-22`; `live` for concurrency, `gap` for spacing,
+    /// `rolling:3600/29562664` for a rolling one and the slice it ends with.
     #[cbor(n(1), with = "codec::text")]
     pub window: SmolStr,
 }
@@ -54,6 +89,20 @@ pub struct BucketRequest {
     /// When the window is over and the bucket may be forgotten; absent: never.
     #[n(4)]
     pub ends_at: Option<Wall>,
+    /// Absent: the limit is never passed.
+    #[n(5)]
+    pub leeway: Option<Leeway>,
+}
+
+/// How far a limit may be passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Leeway {
+    /// By the calls in flight: only what is used counts.
+    #[n(0)]
+    Soft,
+    /// With a small probability.
+    #[n(1)]
+    Paced(#[n(0)] Pace),
 }
 
 /// How what is held is used up, and its unit.
@@ -82,6 +131,22 @@ pub enum Counts {
     /// When the call is over: how long it talked. Milliseconds.
     #[n(6)]
     Talk,
+    /// Held from the INVITE and used from the answer, it is given back when the call ends
+    /// (concurrency that is counted from the answer). Calls.
+    #[n(7)]
+    Talking,
+    /// At the INVITE: its instant. Milliseconds since the Unix epoch.
+    #[n(8)]
+    Spacing,
+    /// When it has passed the gate. Calls.
+    #[n(9)]
+    Offered,
+    /// When a ping is accepted. Pings.
+    #[n(10)]
+    Pinged,
+    /// As `Revenue`, of all that the buyer owes. Micros.
+    #[n(11)]
+    Credit,
 }
 
 /// The most a call may come to.
@@ -92,12 +157,75 @@ pub struct Stake {
     pub talk_ms: u32,
 }
 
+impl Bucket {
+    /// The name under which its state is kept, and of a rolling window the slice it ends with.
+    pub fn stored(&self) -> (Cow<'_, Self>, Option<(Rolling, i64)>) {
+        match Rolling::read(&self.window) {
+            Some((rolling, Some(slice))) => {
+                let stored = Self { cap: self.cap.clone(), window: rolling.name() };
+                (Cow::Owned(stored), Some((rolling, slice)))
+            }
+            Some((_, None)) | None => (Cow::Borrowed(self), None),
+        }
+    }
+
+    /// What it is called when something is used in it at `at`: a rolling window has slices.
+    pub fn at(&self, at: Wall) -> Self {
+        let cap = self.cap.clone();
+        match Rolling::read(&self.window) {
+            Some((rolling, _)) => Self { cap, window: rolling.name_at(rolling.slice(at)) },
+            None => Self { cap, window: self.window.clone() },
+        }
+    }
+}
+
+impl BucketRequest {
+    /// Whether there is room in a bucket that is this full. `asked` is what the whole hold asks of
+    /// it, `amount` unless it names the bucket twice.
+    pub fn admits(&self, usage: Usage, asked: u64) -> bool {
+        if self.counts == Counts::Spacing {
+            return self.is_spaced(usage.used);
+        }
+        match &self.leeway {
+            None => usage.used.saturating_add(usage.held).saturating_add(asked) <= self.limit,
+            Some(Leeway::Soft) => usage.used < self.limit,
+            Some(Leeway::Paced(pace)) => pace.admits(usage, asked, self.limit),
+        }
+    }
+
+    /// Whether it is settled by this event.
+    pub fn is_due(&self, event: Counts) -> bool {
+        self.counts == event
+            || self.counts == Counts::Spacing && event == Counts::Attempted
+            || self.counts == Counts::Talking && event == Counts::Connected
+    }
+
+    /// What is held for it.
+    pub fn held(&self) -> u64 {
+        let holds = self.counts != Counts::Spacing && self.leeway != Some(Leeway::Soft);
+        if holds { self.amount } else { 0 }
+    }
+
+    /// A last attempt that lies farther ahead than it may lie back was timed by a clock that has
+    /// been set back since, and says nothing.
+    fn is_spaced(&self, last: u64) -> bool {
+        last == 0 || self.amount.abs_diff(last) >= self.limit
+    }
+}
+
 impl Counts {
     /// Room that a call takes; zero if it cannot count here.
     pub fn room(self, stake: &Stake) -> u64 {
         match self {
-            Self::Live | Self::Attempted | Self::Connected | Self::Converted => 1,
-            Self::Revenue => stake.revenue.0.try_into().unwrap_or(0),
+            Self::Live
+            | Self::Talking
+            | Self::Attempted
+            | Self::Connected
+            | Self::Converted
+            | Self::Offered
+            | Self::Pinged => 1,
+            Self::Spacing => 0,
+            Self::Revenue | Self::Credit => stake.revenue.0.try_into().unwrap_or(0),
             Self::Payout => stake.payout.0.try_into().unwrap_or(0),
             Self::Talk => stake.talk_ms.into(),
         }
@@ -106,8 +234,36 @@ impl Counts {
     /// Whether only the end of the call tells how much of it is used.
     pub fn is_known_at_end(self) -> bool {
         match self {
-            Self::Live | Self::Attempted | Self::Connected => false,
-            Self::Converted | Self::Revenue | Self::Payout | Self::Talk => true,
+            Self::Live
+            | Self::Talking
+            | Self::Spacing
+            | Self::Offered
+            | Self::Pinged
+            | Self::Attempted
+            | Self::Connected => false,
+            Self::Converted | Self::Revenue | Self::Payout | Self::Talk | Self::Credit => true,
+        }
+    }
+
+    /// Whether it is calls that are up, not something that happens.
+    pub fn is_concurrency(self) -> bool {
+        matches!(self, Self::Live | Self::Talking)
+    }
+
+    /// Why there is no attempt where there is no room.
+    pub fn refusal(self) -> Reason {
+        match self {
+            Self::Live | Self::Talking => Reason::ConcurrencyFull,
+            Self::Spacing => Reason::CapSpacing,
+            Self::Credit => Reason::NoCredit,
+            Self::Attempted
+            | Self::Connected
+            | Self::Converted
+            | Self::Revenue
+            | Self::Payout
+            | Self::Talk
+            | Self::Offered
+            | Self::Pinged => Reason::CapFull,
         }
     }
 
@@ -119,8 +275,15 @@ impl Counts {
     /// An amount for people: `3`, `42.00` or `90:05 min`.
     pub fn show(self, amount: u64) -> SmolStr {
         match self {
-            Self::Live | Self::Attempted | Self::Connected | Self::Converted => amount.to_smolstr(),
-            Self::Revenue | Self::Payout => {
+            Self::Live
+            | Self::Talking
+            | Self::Attempted
+            | Self::Connected
+            | Self::Converted
+            | Self::Offered
+            | Self::Pinged => amount.to_smolstr(),
+            Self::Spacing => format_smolstr!("{amount} ms"),
+            Self::Revenue | Self::Payout | Self::Credit => {
                 Money(i64::try_from(amount).unwrap_or(i64::MAX)).to_smolstr()
             }
             Self::Talk => {

@@ -60,7 +60,7 @@ impl Bridge {
                 return Answer::Now(Err(reason));
             }
         };
-        let counts = |request: &BucketRequest| request.counts == Counts::Attempted;
+        let counts = |request: &BucketRequest| request.is_due(Counts::Attempted);
         let durable = reserved.as_ref().is_some_and(|(_, holds)| holds.iter().any(counts));
         let hold = reserved.as_ref().map(|(hold, _)| *hold);
         if hold.is_some() || channel.is_some() {
@@ -105,7 +105,8 @@ impl Bridge {
         now: Mono,
         durability: Durability,
     ) {
-        let settled = self.parts.deciding.settle(hold, event, now);
+        let at = self.parts.clock.wall();
+        let settled = self.parts.deciding.settle(hold, event, now, at);
         if settled.is_empty() {
             return;
         }

@@ -314,22 +314,14 @@ impl Deciding {
         let hold = planned.hold_id(call, u16::from(leg));
         match self.state.lock().ledger.reserve(hold, &holds, now) {
             Ok(_) => Ok(Some((hold, holds))),
-            Err(Refused::Full(denied)) => Err(match denied.counts {
-                Counts::Live => Reason::ConcurrencyFull,
-                Counts::Attempted
-                | Counts::Connected
-                | Counts::Converted
-                | Counts::Revenue
-                | Counts::Payout
-                | Counts::Talk => Reason::CapFull,
-            }),
+            Err(Refused::Full(denied)) => Err(denied.counts.refusal()),
             Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed),
         }
     }
 
     /// The counted event happened. Returns the buckets in which it counts.
-    pub fn settle(&self, hold: HoldId, event: Counts, now: Mono) -> Vec<Bucket> {
-        self.state.lock().ledger.settle(hold, event, now).buckets
+    pub fn settle(&self, hold: HoldId, event: Counts, now: Mono, at: Wall) -> Vec<Bucket> {
+        self.state.lock().ledger.settle(hold, event, now, at).buckets
     }
 
     /// The call of this hold is over, and came to so much. Whether the hold was live.

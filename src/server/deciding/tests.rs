@@ -125,7 +125,7 @@ fn what_is_simulated_is_what_happens() {
             let held = deciding.reserve(request.call, 1, planned, None, now, request.at);
             let (hold, _) = held.unwrap().expect("every target has caps");
             if rng.bool() {
-                deciding.settle(hold, Counts::Connected, now);
+                deciding.settle(hold, Counts::Connected, now, request.at);
                 deciding.call_answered(request.call, planned, request.at);
             }
             live.push((request.call, hold));

@@ -4,14 +4,19 @@
 //! ends once: settled (the counted event happened), concluded with what the call came to, released,
 //! or expired.
 
+mod tally;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::id::HoldId;
 use crate::routing::request::{Usage, UsageReader};
 use crate::time::{Mono, Wall};
 
-use super::{Bucket, BucketRequest, Counts};
+use super::{Bucket, BucketRequest, Counts, GAP};
+use tally::Tally;
 
 /// Reservations of one process. Not shared: whoever owns it serialises access.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +80,8 @@ pub struct Denied {
 /// What [`HoldLedger::settle`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// The buckets in which held became used; empty if none counts this event or it was settled
-    /// before.
+    /// The buckets in which held became used, of rolling windows with the slice and of spacing with
+    /// the instant; empty if none counts this event or it was settled before.
     pub buckets: Vec<Bucket>,
     /// The hold had expired; what had been given back was counted all the same.
     pub late: bool,
@@ -104,21 +109,14 @@ pub struct BucketReading {
     pub ends_at: Option<Wall>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    used: u64,
-    /// Sum of `leases`.
-    held: u64,
-    leases: BTreeMap<HoldId, u64>,
-    ends_at: Option<Wall>,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hold {
     requests: Vec<BucketRequest>,
     expires_at: Mono,
     /// Of a call that a crash left up.
     awaited: bool,
+    /// Its call was answered: what counts from then on is used.
+    talks: bool,
 }
 
 /// Ended holds, the oldest forgotten first.
@@ -168,48 +166,52 @@ impl HoldLedger {
         }
         self.check_room(requests)?;
         for request in requests {
-            let tally = self.buckets.entry(request.bucket.clone()).or_default();
-            tally.ends_at = request.ends_at;
-            tally.held += request.amount;
-            *tally.leases.entry(hold).or_default() += request.amount;
+            self.take(hold, request);
         }
         let expires_at = now + self.limits.lease;
-        self.live.insert(hold, Hold { requests: requests.to_vec(), expires_at, awaited: false });
+        let requests = requests.to_vec();
+        self.live.insert(hold, Hold { requests, expires_at, awaited: false, talks: false });
         self.expiries.insert((expires_at, hold));
         self.counters.placed += 1;
         Ok(Placed { expires_at, repeated: false })
     }
 
-    /// The event happened: what the hold keeps for it becomes used. Once per bucket. A hold that
-    /// is unknown or released settles nothing.
-    pub fn settle(&mut self, hold: HoldId, event: Counts, now: Mono) -> Settled {
+    /// The event happened at `at`: what the hold keeps for it becomes used. Once per bucket. A hold
+    /// that is unknown or released settles nothing.
+    pub fn settle(&mut self, hold: HoldId, event: Counts, now: Mono, at: Wall) -> Settled {
         self.expire(now);
-        if event == Counts::Live {
+        if event.is_concurrency() {
             return Settled::default();
+        }
+        if event == Counts::Connected {
+            self.talk(hold);
         }
         if let Some(live) = self.live.get_mut(&hold) {
             let due = take_counting(&mut live.requests, event);
             for request in &due {
-                let tally = self.buckets.entry(request.bucket.clone()).or_default();
-                tally.give_back(hold, request.amount);
-                tally.used += request.amount;
+                let (bucket, _) = request.bucket.stored();
+                let tally = self.buckets.entry(bucket.into_owned()).or_default();
+                tally.give_back(hold, request.held());
+                tally.count(request, at);
             }
-            return Settled::of(&due, false);
+            return Settled::of(&due, at, false);
         }
         let Some(unsettled) = self.ended.unsettled.get_mut(&hold) else {
             return Settled::default();
         };
         let due = take_counting(unsettled, event);
         for request in &due {
-            let tally = self.buckets.entry(request.bucket.clone()).or_default();
-            tally.ends_at = request.ends_at;
-            tally.used += request.amount;
+            let (bucket, _) = request.bucket.stored();
+            let tally = self.buckets.entry(bucket.into_owned()).or_default();
+            tally.count(request, at);
             self.counters.late_settles += 1;
-            if tally.used + tally.held > request.limit {
-                self.counters.overshoots += 1;
-            }
+            let is_over = request.counts != Counts::Spacing && request.leeway.is_none() && {
+                let Usage { used, held } = tally.usage_at(&request.bucket.at(at));
+                used.saturating_add(held) > request.limit
+            };
+            self.counters.overshoots += u64::from(is_over);
         }
-        Settled::of(&due, !due.is_empty())
+        Settled::of(&due, at, !due.is_empty())
     }
 
     /// The call is over: of what the hold keeps for its outcome so much is used, and nothing is held
@@ -221,14 +223,16 @@ impl HoldLedger {
         let kept = live.or_else(|| self.ended.unsettled.get(&hold)).cloned().unwrap_or_default();
         let is_live = self.end(hold).is_some();
         for (bucket, amount) in came_to {
-            let request = kept.iter().find(|request| request.bucket == *bucket);
-            let tally = self.buckets.entry(bucket.clone()).or_default();
-            tally.used = tally.used.saturating_add_signed(*amount);
-            tally.ends_at = request.and_then(|request| request.ends_at).or(tally.ends_at);
+            let (stored, slice) = bucket.stored();
+            let request = kept.iter().find(|request| request.bucket.stored().0 == stored);
+            let tally = self.buckets.entry(stored.into_owned()).or_default();
+            tally.add(*amount, slice, request.and_then(|request| request.ends_at));
             if !is_live {
                 self.counters.late_settles += 1;
-                let limit = request.map_or(u64::MAX, |request| request.limit);
-                self.counters.overshoots += u64::from(tally.used + tally.held > limit);
+                let strict = request.filter(|request| request.leeway.is_none());
+                let limit = strict.map_or(u64::MAX, |request| request.limit);
+                let Usage { used, held } = tally.usage_at(bucket);
+                self.counters.overshoots += u64::from(used.saturating_add(held) > limit);
             }
         }
         if is_live {
@@ -244,11 +248,10 @@ impl HoldLedger {
     /// It had been granted before, so no limit is asked.
     pub fn adopt(&mut self, hold: HoldId, held: Vec<BucketRequest>, until: Mono) {
         for request in &held {
-            let tally = self.buckets.entry(request.bucket.clone()).or_default();
-            tally.held += request.amount;
-            *tally.leases.entry(hold).or_default() += request.amount;
+            self.take(hold, request);
         }
-        self.live.insert(hold, Hold { requests: held, expires_at: until, awaited: true });
+        let live = Hold { requests: held, expires_at: until, awaited: true, talks: false };
+        self.live.insert(hold, live);
         self.expiries.insert((until, hold));
         self.counters.placed += 1;
     }
@@ -256,7 +259,8 @@ impl HoldLedger {
     /// Buckets in which a live hold waits for `event`.
     pub fn waiting_for(&self, hold: HoldId, event: Counts) -> Vec<BucketRequest> {
         let requests = self.live.get(&hold).map(|live| &live.requests).into_iter().flatten();
-        requests.filter(|request| request.counts == event).cloned().collect()
+        let counts = |request: &&BucketRequest| request.counts == event;
+        requests.filter(counts).cloned().collect()
     }
 
     /// Gives back what is still held. False if the hold was not live: then nothing changed.
@@ -304,20 +308,20 @@ impl HoldLedger {
 
     /// Forgets windows that are over and in which nothing is held any more.
     pub fn drop_windows(&mut self, now: Wall) {
-        self.buckets.retain(|_, tally| {
-            tally.held > 0
-                || match tally.ends_at {
-                    Some(ends_at) => now < ends_at,
-                    None => tally.used > 0,
-                }
-        });
+        self.buckets.retain(|_, tally| !tally.is_over(now));
     }
 
-    /// Sets what a bucket had used before this process started. Never lowers it.
+    /// Sets what a bucket had used before this process started. Never lowers it. Of a rolling window
+    /// it is what one slice had, and of spacing when one attempt was.
     pub fn restore(&mut self, bucket: Bucket, used: u64, ends_at: Option<Wall>) {
-        let tally = self.buckets.entry(bucket).or_default();
-        tally.used = tally.used.max(used);
-        tally.ends_at = ends_at;
+        if let Some(at) = bucket.window.strip_prefix(GAP).and_then(|rest| rest.strip_prefix('/')) {
+            let at = at.parse().unwrap_or(0);
+            let bucket = Bucket { window: SmolStr::new_static(GAP), ..bucket };
+            return self.restore(bucket, at, ends_at);
+        }
+        let (stored, slice) = bucket.stored();
+        let tally = self.buckets.entry(stored.into_owned()).or_default();
+        tally.restore(used, slice, ends_at);
     }
 
     /// Live holds.
@@ -340,8 +344,7 @@ impl HoldLedger {
             bucket: bucket.clone(),
             usage: tally.usage(),
             awaited: tally
-                .leases
-                .iter()
+                .leases()
                 .filter(|(hold, _)| self.live.get(hold).is_some_and(|live| live.awaited))
                 .map(|(_, amount)| amount)
                 .sum(),
@@ -352,8 +355,9 @@ impl HoldLedger {
     fn check_room(&mut self, requests: &[BucketRequest]) -> Result<(), Refused> {
         let mut new_buckets = 0;
         for request in requests {
-            let usage = match self.buckets.get(&request.bucket) {
-                Some(tally) => tally.usage(),
+            let (bucket, _) = request.bucket.stored();
+            let usage = match self.buckets.get(bucket.as_ref()) {
+                Some(tally) => tally.usage_at(&request.bucket),
                 None => {
                     new_buckets += 1;
                     Usage::default()
@@ -364,7 +368,7 @@ impl HoldLedger {
                 .filter(|other| other.bucket == request.bucket)
                 .map(|other| other.amount)
                 .sum();
-            if usage.used.saturating_add(usage.held).saturating_add(asked) > request.limit {
+            if !request.admits(usage, asked) {
                 self.counters.denied += 1;
                 return Err(Refused::Full(Denied {
                     bucket: request.bucket.clone(),
@@ -380,15 +384,38 @@ impl HoldLedger {
         if full { Err(Refused::LedgerFull) } else { Ok(()) }
     }
 
+    fn take(&mut self, hold: HoldId, request: &BucketRequest) {
+        let (bucket, slice) = request.bucket.stored();
+        let tally = self.buckets.entry(bucket.into_owned()).or_default();
+        tally.take(hold, request, slice);
+    }
+
+    /// The call of a live hold was answered: what counts from then on is used, until it is over.
+    fn talk(&mut self, hold: HoldId) {
+        let Some(live) = self.live.get_mut(&hold).filter(|live| !live.talks) else { return };
+        live.talks = true;
+        for request in live.requests.iter().filter(|it| it.counts == Counts::Talking) {
+            if let Some(tally) = self.buckets.get_mut(&request.bucket) {
+                tally.give_back(hold, request.amount);
+                tally.add(signed(request.amount), None, None);
+            }
+        }
+    }
+
     /// Removes a live hold and what it holds.
     fn end(&mut self, hold: HoldId) -> Option<Hold> {
         let ended = self.live.remove(&hold)?;
         self.expiries.remove(&(ended.expires_at, hold));
         for request in &ended.requests {
-            if let Some(tally) = self.buckets.get_mut(&request.bucket) {
-                tally.give_back(hold, request.amount);
+            let (bucket, _) = request.bucket.stored();
+            if let Some(tally) = self.buckets.get_mut(bucket.as_ref()) {
+                if request.counts == Counts::Talking && ended.talks {
+                    tally.add(-signed(request.amount), None, None);
+                } else {
+                    tally.give_back(hold, request.held());
+                }
                 if tally.is_idle() {
-                    self.buckets.remove(&request.bucket);
+                    self.buckets.remove(bucket.as_ref());
                 }
             }
         }
@@ -396,7 +423,7 @@ impl HoldLedger {
     }
 
     fn remember(&mut self, hold: HoldId, mut unsettled: Vec<BucketRequest>) {
-        unsettled.retain(|request| request.counts != Counts::Live);
+        unsettled.retain(|request| !request.counts.is_concurrency());
         self.ended.unsettled.insert(hold, unsettled);
         self.ended.order.push_back(hold);
         while self.ended.order.len() > self.limits.remembered_max {
@@ -409,43 +436,46 @@ impl HoldLedger {
 
 impl UsageReader for HoldLedger {
     fn usage(&self, bucket: &Bucket) -> Usage {
-        self.buckets.get(bucket).map(Tally::usage).unwrap_or_default()
-    }
-}
-
-impl Tally {
-    fn usage(&self) -> Usage {
-        Usage { used: self.used, held: self.held }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.used == 0 && self.held == 0
-    }
-
-    /// Gives back at most what `hold` has here.
-    fn give_back(&mut self, hold: HoldId, amount: u64) {
-        if let Some(lease) = self.leases.get_mut(&hold) {
-            let returned = amount.min(*lease);
-            *lease -= returned;
-            self.held -= returned;
-            if *lease == 0 {
-                self.leases.remove(&hold);
-            }
-        }
+        let (stored, _) = bucket.stored();
+        let tally = self.buckets.get(stored.as_ref());
+        tally.map(|tally| tally.usage_at(bucket)).unwrap_or_default()
     }
 }
 
 impl Settled {
-    fn of(requests: &[BucketRequest], late: bool) -> Self {
-        Self { buckets: requests.iter().map(|request| request.bucket.clone()).collect(), late }
+    fn of(requests: &[BucketRequest], at: Wall, late: bool) -> Self {
+        let bucket = |request: &BucketRequest| match request.counts {
+            Counts::Spacing => {
+                let window = format_smolstr!("{GAP}/{}", request.amount);
+                Bucket { cap: request.bucket.cap.clone(), window }
+            }
+            Counts::Live
+            | Counts::Talking
+            | Counts::Attempted
+            | Counts::Connected
+            | Counts::Converted
+            | Counts::Revenue
+            | Counts::Payout
+            | Counts::Talk
+            | Counts::Offered
+            | Counts::Pinged
+            | Counts::Credit => request.bucket.at(at),
+        };
+        Self { buckets: requests.iter().map(bucket).collect(), late }
     }
 }
 
-/// Takes out the requests that count `event`.
+/// Takes out the requests that `event` settles for good.
 fn take_counting(requests: &mut Vec<BucketRequest>, event: Counts) -> Vec<BucketRequest> {
-    let (due, rest) = std::mem::take(requests).into_iter().partition(|r| r.counts == event);
+    let is_due =
+        |request: &BucketRequest| request.counts != Counts::Talking && request.is_due(event);
+    let (due, rest) = std::mem::take(requests).into_iter().partition(is_due);
     *requests = rest;
     due
+}
+
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

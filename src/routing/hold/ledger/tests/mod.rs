@@ -2,10 +2,14 @@
 
 use proptest::prelude::*;
 
+use super::super::{Leeway, Pace, pace};
 use super::*;
 use crate::id::CallId;
 
+mod model;
+
 const LEASE: Duration = Duration::from_secs(90);
+const AT: Wall = Wall(500);
 
 #[test]
 fn of_a_thousand_reservations_on_a_limit_of_ten_exactly_ten_are_granted() {
@@ -64,8 +68,8 @@ fn what_is_settled_stays_used_and_the_rest_is_given_back() {
     let converted = BucketRequest { counts: Counts::Converted, ..cap("b", 3) };
     ledger.reserve(hold(1), &[connected.clone(), converted.clone(), live(3)], Mono(0)).unwrap();
 
-    let settled = ledger.settle(hold(1), Counts::Connected, Mono(1));
-    let again = ledger.settle(hold(1), Counts::Connected, Mono(2));
+    let settled = ledger.settle(hold(1), Counts::Connected, Mono(1), AT);
+    let again = ledger.settle(hold(1), Counts::Connected, Mono(2), AT);
 
     assert_eq!(settled, Settled { buckets: vec![connected.bucket.clone()], late: false });
     assert_eq!(again, Settled::default());
@@ -76,7 +80,7 @@ fn what_is_settled_stays_used_and_the_rest_is_given_back() {
     assert_eq!(ledger.usage(&connected.bucket), Usage { used: 1, held: 0 });
     assert_eq!(ledger.usage(&converted.bucket), Usage::default());
     assert_eq!(ledger.usage(&live(3).bucket), Usage::default());
-    assert_eq!(ledger.settle(hold(1), Counts::Converted, Mono(3)), Settled::default());
+    assert_eq!(ledger.settle(hold(1), Counts::Converted, Mono(3), AT), Settled::default());
 }
 
 #[test]
@@ -90,13 +94,13 @@ fn a_hold_that_is_not_renewed_expires_and_a_late_settle_is_counted() {
     assert!(!ledger.renew(hold(1), Mono(0) + LEASE * 2));
     ledger.reserve(hold(2), &[cap("a", 1), live(1)], Mono(0) + LEASE * 2).unwrap();
 
-    let settled = ledger.settle(hold(1), Counts::Connected, Mono(0) + LEASE * 2);
+    let settled = ledger.settle(hold(1), Counts::Connected, Mono(0) + LEASE * 2, AT);
 
     assert_eq!(settled, Settled { buckets: vec![cap("a", 1).bucket], late: true });
     assert_eq!(ledger.usage(&cap("a", 1).bucket), Usage { used: 1, held: 1 });
     let LedgerCounters { late_settles, overshoots, .. } = ledger.counters();
     assert_eq!((late_settles, overshoots), (1, 1));
-    let again = ledger.settle(hold(1), Counts::Connected, Mono(0) + LEASE * 2);
+    let again = ledger.settle(hold(1), Counts::Connected, Mono(0) + LEASE * 2, AT);
     assert_eq!(again, Settled::default());
 }
 
@@ -223,6 +227,76 @@ fn a_full_ledger_refuses_and_forgets_only_what_has_ended() {
     assert_eq!(ledger.reserve(hold(2), &[cap("b", 9)], Mono(0)), Err(Refused::LedgerFull));
 }
 
+#[test]
+fn of_a_thousand_simultaneous_calls_on_a_limit_of_one_exactly_one_is_granted_in_any_strict_way() {
+    let certain = Pace { by_now: 1, rate_ppm: pace::WHOLE_PPM, z_milli: 2_327 };
+    let talking = BucketRequest { counts: Counts::Talking, ..live(1) };
+    let paced = BucketRequest { leeway: Some(Leeway::Paced(certain)), ..cap("a", 1) };
+    for one in [cap("a", 1), live(1), talking, paced, rolling("a", 1, 0), spaced("a", 30_000, 90)] {
+        let mut ledger = ledger();
+        let granted = (0..1_000)
+            .filter(|n| ledger.reserve(hold(*n), std::slice::from_ref(&one), Mono(0)).is_ok());
+        assert_eq!(granted.count(), 1, "{one:?}");
+    }
+}
+
+#[test]
+fn a_soft_cap_lets_calls_in_until_it_is_used_up_and_holds_nothing() {
+    let mut ledger = ledger();
+    let soft = BucketRequest { leeway: Some(Leeway::Soft), ..cap("a", 2) };
+    for n in 0..5 {
+        ledger.reserve(hold(n), std::slice::from_ref(&soft), Mono(0)).unwrap();
+    }
+    assert_eq!(ledger.usage(&soft.bucket), Usage::default());
+    for n in 0..3 {
+        let settled = ledger.settle(hold(n), Counts::Connected, Mono(0), AT);
+        assert_eq!(settled.buckets, std::slice::from_ref(&soft.bucket));
+    }
+    assert_eq!(ledger.usage(&soft.bucket), Usage { used: 3, held: 0 });
+    assert!(ledger.reserve(hold(9), std::slice::from_ref(&soft), Mono(0)).is_err());
+    assert_eq!(ledger.readings().next().unwrap().ends_at, soft.ends_at);
+    assert_eq!(ledger.counters().overshoots, 0, "it is what such a cap is about");
+}
+
+#[test]
+fn attempts_are_so_far_apart_whatever_becomes_of_them() {
+    let mut ledger = ledger();
+    let at = |at| spaced("a", 30_000, at);
+    ledger.reserve(hold(1), &[at(1_000_000), cap("b", 1)], Mono(0)).unwrap();
+    ledger.release(hold(1));
+    assert!(ledger.reserve(hold(2), &[at(1_029_999)], Mono(0)).is_err());
+    // One that is refused for another reason has not taken place.
+    ledger.restore(cap("b", 1).bucket, 1, None);
+    assert!(ledger.reserve(hold(3), &[at(1_030_000), cap("b", 1)], Mono(0)).is_err());
+    assert!(ledger.reserve(hold(4), &[at(1_030_000)], Mono(0)).is_ok());
+    let settled = ledger.settle(hold(4), Counts::Attempted, Mono(0), AT);
+    assert_eq!(settled.buckets[0].window, "gap/1030000");
+
+    let mut after = self::ledger();
+    after.restore(settled.buckets[0].clone(), 1, None);
+    assert!(after.reserve(hold(5), &[at(1_059_999)], Mono(0)).is_err());
+    // The clock has been set back by an hour.
+    assert!(after.reserve(hold(6), &[at(900_000)], Mono(0)).is_ok());
+}
+
+#[test]
+fn a_call_that_rings_takes_a_place_and_counts_as_live_when_it_is_answered() {
+    let mut ledger = ledger();
+    let talking = BucketRequest { counts: Counts::Talking, ..live(2) };
+    for n in 1..=2 {
+        ledger.reserve(hold(n), std::slice::from_ref(&talking), Mono(0)).unwrap();
+    }
+    let settled = ledger.settle(hold(1), Counts::Connected, Mono(0), AT);
+    ledger.settle(hold(1), Counts::Connected, Mono(0), AT);
+    assert_eq!(settled, Settled::default(), "no cap counts it");
+    assert_eq!(ledger.usage(&talking.bucket), Usage { used: 1, held: 1 });
+    assert!(ledger.reserve(hold(3), std::slice::from_ref(&talking), Mono(0)).is_err());
+    ledger.release(hold(1));
+    assert_eq!(ledger.usage(&talking.bucket), Usage { used: 0, held: 1 });
+    ledger.conclude(hold(2), &[], Mono(0));
+    assert_eq!(ledger.usage(&talking.bucket), Usage::default());
+}
+
 /// What can happen to a hold, and the limits of that moment.
 #[derive(Clone, Debug)]
 enum Event {
@@ -284,8 +358,8 @@ proptest! {
                 }
                 Event::Settle { hold: n, converted } => {
                     let counts = if converted { Counts::Converted } else { Counts::Connected };
-                    ledger.settle(hold(n), counts, now);
-                    prop_assert_eq!(ledger.settle(hold(n), counts, now), Settled::default());
+                    ledger.settle(hold(n), counts, now, AT);
+                    prop_assert_eq!(ledger.settle(hold(n), counts, now, AT), Settled::default());
                 }
                 Event::Release { hold: n } => {
                     ledger.release(hold(n));
@@ -305,10 +379,11 @@ proptest! {
                 ledger.live() as u64 + counters.released + counters.expired
             );
             for (bucket, tally) in &ledger.buckets {
-                prop_assert_eq!(tally.held, tally.leases.values().sum::<u64>());
-                prop_assert!(tally.leases.keys().all(|hold| ledger.live.contains_key(hold)));
-                prop_assert!(used_before.get(bucket).is_none_or(|used| *used <= tally.used));
-                used_before.insert(bucket.clone(), tally.used);
+                let Usage { used, held } = tally.usage();
+                prop_assert_eq!(held, tally.leases().map(|(_, amount)| amount).sum::<u64>());
+                prop_assert!(tally.leases().all(|(hold, _)| ledger.live.contains_key(hold)));
+                prop_assert!(used_before.get(bucket).is_none_or(|before| *before <= used));
+                used_before.insert(bucket.clone(), used);
             }
             if ledger.live() == 0 {
                 prop_assert_eq!(ledger.usage(&live(1).bucket), Usage::default());
@@ -420,12 +495,30 @@ fn cap(name: &str, limit: u64) -> BucketRequest {
         limit,
         amount: 1,
         ends_at: Some(Wall(1_000)),
+        leeway: None,
     }
 }
 
 /// Money, or any other thing that is counted at the end.
 fn spend(name: &str, amount: u64, limit: u64) -> BucketRequest {
     BucketRequest { counts: Counts::Revenue, amount, ..cap(name, limit) }
+}
+
+/// In the last minute.
+fn rolling(name: &str, limit: u64, at: i64) -> BucketRequest {
+    let window = format_smolstr!("rolling:60/{}", at.div_euclid(1_000));
+    BucketRequest { bucket: Bucket { cap: name.into(), window }, ..cap(name, limit) }
+}
+
+/// Attempts at least so far apart, of which one is now.
+fn spaced(name: &str, gap_ms: u64, at_ms: u64) -> BucketRequest {
+    BucketRequest {
+        bucket: Bucket { cap: name.into(), window: GAP.into() },
+        counts: Counts::Spacing,
+        amount: at_ms,
+        ends_at: Some(Wall(i64::try_from(at_ms + gap_ms).unwrap())),
+        ..cap(name, gap_ms)
+    }
 }
 
 fn live(limit: u64) -> BucketRequest {
@@ -435,5 +528,6 @@ fn live(limit: u64) -> BucketRequest {
         limit,
         amount: 1,
         ends_at: None,
+        leeway: None,
     }
 }

@@ -1,0 +1,150 @@
+//! One bucket of the ledger.
+
+use std::collections::BTreeMap;
+
+use crate::id::HoldId;
+use crate::rolling::Rolling;
+use crate::routing::hold::{Bucket, BucketRequest, Counts};
+use crate::routing::request::Usage;
+use crate::time::Wall;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Of a rolling window the sum of `slices`.
+    used: u64,
+    /// Sum of `leases`.
+    held: u64,
+    leases: BTreeMap<HoldId, u64>,
+    /// What is used in each slice of a rolling window, as far back as one may ask.
+    slices: BTreeMap<i64, u64>,
+    pub(super) ends_at: Option<Wall>,
+}
+
+impl Tally {
+    /// As of the latest slice that is known.
+    pub(super) fn usage(&self) -> Usage {
+        Usage { used: self.used, held: self.held }
+    }
+
+    /// In the window that `bucket` names.
+    pub(super) fn usage_at(&self, bucket: &Bucket) -> Usage {
+        let (held, (_, slice)) = (self.held, bucket.stored());
+        let Some((rolling, last)) = slice.filter(|_| !self.slices.is_empty()) else {
+            return Usage { used: self.used, held };
+        };
+        // What was counted by a clock that has been set back since counts too.
+        let used = self.slices.range(rolling.first_slice(last)..).map(|(_, used)| used).sum();
+        Usage { used, held }
+    }
+
+    pub(super) fn leases(&self) -> impl Iterator<Item = (&HoldId, &u64)> {
+        self.leases.iter()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.used == 0 && self.held == 0
+    }
+
+    /// Whether it may be forgotten.
+    pub(super) fn is_over(&self, now: Wall) -> bool {
+        self.held == 0
+            && match self.ends_at {
+                Some(ends_at) => ends_at <= now,
+                None => self.used == 0,
+            }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        hold: HoldId,
+        request: &BucketRequest,
+        slice: Option<(Rolling, i64)>,
+    ) {
+        self.ends_at = request.ends_at.max(self.ends_at.filter(|_| slice.is_some()));
+        if request.counts == Counts::Spacing {
+            self.used = self.used.max(request.amount);
+        }
+        if let Some((rolling, slice)) = slice {
+            self.forget_before(rolling.first_slice(slice));
+        }
+        let held = request.held();
+        if held > 0 {
+            self.held += held;
+            *self.leases.entry(hold).or_default() += held;
+        }
+    }
+
+    /// Gives back at most what `hold` has here.
+    pub(super) fn give_back(&mut self, hold: HoldId, amount: u64) {
+        if let Some(lease) = self.leases.get_mut(&hold) {
+            let returned = amount.min(*lease);
+            *lease -= returned;
+            self.held -= returned;
+            if *lease == 0 {
+                self.leases.remove(&hold);
+            }
+        }
+    }
+
+    /// The counted event happened.
+    pub(super) fn count(&mut self, request: &BucketRequest, at: Wall) {
+        if request.counts == Counts::Spacing {
+            self.used = self.used.max(request.amount);
+            self.ends_at = request.ends_at;
+            return;
+        }
+        let (_, slice) = request.bucket.stored();
+        let slice = slice.map(|(rolling, _)| (rolling, rolling.slice(at)));
+        let amount = i64::try_from(request.amount).unwrap_or(i64::MAX);
+        self.add(amount, slice, request.ends_at);
+    }
+
+    /// So much more is used, or less; in this slice of a rolling window. `ends_at` is when the window
+    /// is over, if that is known.
+    pub(super) fn add(
+        &mut self,
+        amount: i64,
+        slice: Option<(Rolling, i64)>,
+        ends_at: Option<Wall>,
+    ) {
+        let Some((rolling, slice)) = slice else {
+            self.used = self.used.saturating_add_signed(amount);
+            self.ends_at = ends_at.or(self.ends_at);
+            return;
+        };
+        self.forget_before(rolling.first_slice(slice));
+        let used = self.slices.entry(slice).or_default();
+        let before = *used;
+        *used = before.saturating_add_signed(amount);
+        self.used = self.used.saturating_add(*used).saturating_sub(before);
+        self.ends_at = self.ends_at.max(Some(rolling.forgets_at(slice)));
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        used: u64,
+        slice: Option<(Rolling, i64)>,
+        ends_at: Option<Wall>,
+    ) {
+        let Some((rolling, slice)) = slice else {
+            self.used = self.used.max(used);
+            self.ends_at = ends_at;
+            return;
+        };
+        let known = self.slices.entry(slice).or_default();
+        let more = used.saturating_sub(*known);
+        *known += more;
+        self.used += more;
+        self.ends_at = self.ends_at.max(Some(rolling.forgets_at(slice)));
+    }
+
+    /// A clock may be set back by a slice, but not for long: what lies before is forgotten.
+    fn forget_before(&mut self, first: i64) {
+        while let Some((&slice, &used)) = self.slices.first_key_value()
+            && slice < first
+        {
+            self.used -= used;
+            self.slices.pop_first();
+        }
+    }
+}
