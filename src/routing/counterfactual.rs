@@ -132,10 +132,11 @@ impl UsageReader for World<'_> {
 impl<'a> World<'a> {
     fn of(snapshot: &'a RoutingSnapshot, record: &'a DecisionRecord) -> Self {
         let readings = &record.decision.readings;
-        let rotation =
-            record.decision.attribution.as_ref().map(|attribution| {
-                Rotation::from_readings(&attribution.campaign, &readings.rotation)
-            });
+        let rotation = record
+            .decision
+            .attribution
+            .as_ref()
+            .map(|attribution| Rotation::from_readings(&attribution.campaign, readings));
         Self {
             snapshot,
             request: record.request.clone(),

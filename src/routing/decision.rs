@@ -17,7 +17,7 @@ use super::circuit::Condition;
 use super::geo::Ground;
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
-use super::selection::RotationReading;
+use super::selection::{AbsenceReading, RotationReading};
 
 /// Where a call goes, and why: what `explain` shows. With what went in it is stored as a [`DecisionRecord`](super::replay::DecisionRecord).
 ///
@@ -225,12 +225,15 @@ pub struct Readings {
     /// Empty buckets are left out.
     #[n(0)]
     pub usage: Vec<UsageReading>,
-    /// The rotation counters as they were before.
+    /// What targets were owed before.
     #[n(1)]
     pub rotation: Vec<RotationReading>,
     /// What was thought of targets of which it was not all well.
     #[cbor(n(2), default)]
     pub conditions: Vec<ConditionReading>,
+    /// Targets that could take no call, where their shares are held.
+    #[cbor(n(3), default)]
+    pub absent: Vec<AbsenceReading>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

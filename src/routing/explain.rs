@@ -45,6 +45,11 @@ impl Decision {
         let is_duplicate = |step: &&Step| step.target.is_none() && step.check == Check::Duplicate;
         let duplicate = self.steps.iter().find(is_duplicate).and_then(|step| step.have.as_ref());
         lines.extend(duplicate.map(|of| format!("a duplicate of {of}")));
+        let of_a_tier = |step: &&Step| step.target.is_none() && step.check == Check::Selection;
+        for step in self.steps.iter().filter(of_a_tier) {
+            let (tier, found) = (step.subject.as_deref(), step.have.as_deref());
+            lines.extend(tier.zip(found).map(|(tier, found)| format!("{tier}: {found}")));
+        }
         lines.extend(self.last_steps().zip(outcomes).map(|((_, step), outcome)| {
             match (outcome.rank, outcome.reason) {
                 (Some(rank), _) if dialed.is_none() => {

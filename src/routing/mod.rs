@@ -9,7 +9,7 @@
 //! ```text
 //! request ─► attribution ─► gates ─► eligibility ─► selection ─► plan      decider/
 //!              ▲ sessions             ▲ usage        ▲ rotation     │
-//!            ping/, pool/            hold/          selection.rs    ▼
+//!            ping/, pool/            hold/          selection/      ▼
 //!                                                             decision.rs ─► replay.rs, explain.rs
 //! ```
 //!

@@ -139,9 +139,7 @@ pub fn replay(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Replay {
     let recorded = &record.decision;
     let readings = Recorded::of(&recorded.readings);
     let mut rotation = match &recorded.attribution {
-        Some(attribution) => {
-            Rotation::from_readings(&attribution.campaign, &recorded.readings.rotation)
-        }
+        Some(attribution) => Rotation::from_readings(&attribution.campaign, &recorded.readings),
         None => Rotation::default(),
     };
     let known = Known { sessions: &record.sessions, calls: &record.calls };

@@ -67,7 +67,7 @@ pub fn distribution(
     let readings = &record.decision.readings;
     let recorded = Recorded::of(readings);
     let mut rotation = match &record.decision.attribution {
-        Some(it) => Rotation::from_readings(&it.campaign, &readings.rotation),
+        Some(it) => Rotation::from_readings(&it.campaign, readings),
         None => Rotation::default(),
     };
     let known = Known { sessions: &record.sessions, calls: &record.calls };

@@ -28,6 +28,7 @@ use super::history::Caller;
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::request::RouteRequest;
 use super::schedule::Schedule;
+use super::selection::Distribution;
 use super::vertical::Vertical;
 use super::window::Window;
 
@@ -163,6 +164,9 @@ pub struct CallScope {
 pub struct Tier {
     pub tier: i32,
     pub ring: Ring,
+    pub distribution: Distribution,
+    /// How long the share of a member that can take no call is held; 0: not at all.
+    pub hold_share_ms: i64,
     pub(super) members: Vec<TierMember>,
 }
 

@@ -4,6 +4,7 @@ mod callers;
 mod caps;
 mod circuit;
 mod geo;
+mod selection;
 mod sets;
 mod verticals;
 
@@ -19,8 +20,8 @@ use crate::phone::PhoneNumber;
 use crate::suggest::suggestion;
 
 use super::config::{
-    BuyerConfig, CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig, Ring,
-    RoutingConfig, TargetConfig, TierConfig,
+    BuyerConfig, CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig,
+    RoutingConfig, RoutingPlanConfig, TargetConfig,
 };
 use super::decision::Recovery;
 use super::dial::DialTemplate;
@@ -294,7 +295,7 @@ impl<'a> Compiler<'a> {
                 publisher: config.publisher.clone(),
                 vertical,
                 paused: config.paused,
-                tiers: self.tiers(&format!("{path}.routing"), &config.routing.tiers),
+                tiers: self.tiers(&format!("{path}.routing"), &config.routing),
                 advance_on: config.advance_on.as_slice().into(),
                 max_attempts: config.max_attempts,
                 total_ring_budget_ms: ms(config.total_ring_budget_s),
@@ -311,11 +312,13 @@ impl<'a> Compiler<'a> {
         campaigns
     }
 
-    fn tiers(&mut self, path: &str, configs: &[TierConfig]) -> Vec<Tier> {
+    fn tiers(&mut self, path: &str, plan: &RoutingPlanConfig) -> Vec<Tier> {
+        let configs = &plan.tiers;
         if configs.is_empty() {
             self.fault(path, "tiers", "[]", "leads nowhere", "add a tier with a target");
         }
-        let mut tiers: BTreeMap<i32, (Ring, Vec<TierMember>)> = BTreeMap::new();
+        self.plan_selection(path, plan);
+        let mut tiers: BTreeMap<i32, Tier> = BTreeMap::new();
         let mut seen = BTreeMap::new();
         for (t, config) in configs.iter().enumerate() {
             let path = format!("{path}.tiers[{t}]");
@@ -327,7 +330,7 @@ impl<'a> Compiler<'a> {
                 self.fault(&path, "tier", config.tier, "stands in the plan twice", remedy);
             }
             let entry = tiers.entry(config.tier);
-            let (_, members) = entry.or_insert_with(|| (config.ring, Vec::new()));
+            let tier = entry.or_insert_with(|| self.tier_selection(&path, config, plan));
             for (n, member) in config.targets.iter().enumerate() {
                 let path = format!("{path}.targets[{n}]");
                 self.within(&path, "weight", member.weight, 0..=1_000);
@@ -340,11 +343,10 @@ impl<'a> Compiler<'a> {
                     let problem = format!("stands in the plan already, at {first}");
                     self.fault(&path, "target", id, &problem, "keep one of the two");
                 }
-                members.push(TierMember { target, weight: member.weight });
+                tier.members.push(TierMember { target, weight: member.weight });
             }
         }
-        let tier = |(tier, (ring, members))| Tier { tier, ring, members };
-        tiers.into_iter().map(tier).collect()
+        tiers.into_values().collect()
     }
 
     fn static_number(

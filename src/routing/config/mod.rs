@@ -7,6 +7,7 @@ mod callers;
 mod caps;
 mod circuit;
 mod filter;
+mod selection;
 mod values;
 mod vertical;
 
@@ -31,6 +32,7 @@ pub use circuit::CircuitConfig;
 pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
+pub use selection::DistributionConfig;
 pub use values::{Confidence, FilterValue, NumberConfig};
 pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
 
@@ -375,6 +377,12 @@ pub enum Recording {
 #[serde(deny_unknown_fields)]
 pub struct RoutingPlanConfig {
     pub tiers: Vec<TierConfig>,
+    /// Of tiers that do not say it themselves. Absent: `smooth`.
+    #[serde(default)]
+    pub distribution: Option<DistributionConfig>,
+    /// Of tiers that do not say it themselves. Absent: shares are not held.
+    #[serde(default)]
+    pub hold_share_s: Option<u32>,
 }
 
 /// Targets that share the calls by weight. The next tier is tried when this one has none left.
@@ -386,6 +394,14 @@ pub struct TierConfig {
     pub tier: i32,
     #[serde(default)]
     pub ring: Ring,
+    /// By what its targets are put in order. Absent: as the campaign's `routing` says.
+    #[serde(default)]
+    pub distribution: Option<DistributionConfig>,
+    /// How long the share of a target that can take no call is kept from the others of the tier,
+    /// 0 to 604,800 s: calls whose turn is its go to the next tier, and to the others only for want
+    /// of one. 0: the others share its calls at once. Absent: as the campaign's `routing` says.
+    #[serde(default)]
+    pub hold_share_s: Option<u32>,
     pub targets: Vec<TierTargetConfig>,
 }
 

@@ -19,7 +19,7 @@ use super::facts::Facts;
 use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::request::{RouteRequest, SessionReading, UsageReader};
-use super::selection::Rotation;
+use super::selection::{Entrants, Rotation, Turn, makes_absent};
 use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier};
 
 /// Decides who gets a call. The same arguments give the same decision.
@@ -119,7 +119,7 @@ fn route<U: UsageReader + ?Sized>(
     let payout = owner.publisher.payouts.get(&campaign.id);
     let way = Way::of(rule, duplicate.as_ref());
     for tier in &campaign.tiers {
-        let mut eligible = vec![];
+        let (mut eligible, mut absent) = (vec![], vec![]);
         for member in &tier.members {
             let target = &snapshot.targets[member.target];
             let terms = terms(target, payout, duplicate.is_some());
@@ -140,13 +140,22 @@ fn route<U: UsageReader + ?Sized>(
                         eligibility.steps.push(health(target, condition, true));
                         eligible.push(candidate);
                     } else {
+                        if tier.hold_share_ms > 0 {
+                            absent.push((&target.id, member.weight));
+                        }
                         pool.ill.push((tier, candidate, condition));
                     }
                 }
-                Err(reason) => pool.refusals.push(reason),
+                Err(reason) => {
+                    let refused = eligibility.steps.last();
+                    if tier.hold_share_ms > 0 && refused.is_some_and(|it| makes_absent(it.check)) {
+                        absent.push((&target.id, member.weight));
+                    }
+                    pool.refusals.push(reason);
+                }
             }
         }
-        pool.tiers.push((tier, eligible));
+        pool.tiers.push(TierPool { tier, eligible, absent });
     }
     let mut planner =
         Planner { decision, request, campaign, steps: &mut eligibility.steps, ringing: None };
@@ -171,11 +180,19 @@ pub struct Known<'a> {
 
 /// The targets of a campaign, checked.
 struct Pool<'a> {
-    /// Those that can take the call.
-    tiers: Vec<(&'a Tier, Vec<Candidate<'a>>)>,
+    tiers: Vec<TierPool<'a>>,
     /// And those of which probes, or their earlier calls, say that they cannot.
     ill: Vec<(&'a Tier, Candidate<'a>, Condition)>,
     refusals: Vec<Reason>,
+}
+
+/// The targets of one tier.
+struct TierPool<'a> {
+    tier: &'a Tier,
+    /// Those that can take the call.
+    eligible: Vec<Candidate<'a>>,
+    /// Those that can take none, where their shares are held, with their weights.
+    absent: Vec<(&'a TargetId, u32)>,
 }
 
 /// Puts targets that can take the call in the order in which they are tried.
@@ -197,15 +214,10 @@ struct Candidate<'a> {
 }
 
 impl<'a> Planner<'_, 'a> {
-    fn plan(
-        &mut self,
-        tiers: Vec<(&'a Tier, Vec<Candidate<'a>>)>,
-        way: &Way<'_>,
-        rotation: &mut Rotation,
-    ) {
+    fn plan(&mut self, tiers: Vec<TierPool<'a>>, way: &Way<'_>, rotation: &mut Rotation) {
         let mut tiers = tiers;
         if let Some(original) = way.first() {
-            for (tier, eligible) in &mut tiers {
+            for TierPool { tier, eligible, .. } in &mut tiers {
                 if let Some(candidate) = remove(eligible, original) {
                     self.join(tier, candidate);
                 }
@@ -213,18 +225,21 @@ impl<'a> Planner<'_, 'a> {
             // Whoever comes next does not ring beside it.
             self.ringing = None;
         }
-        let mut last = None;
-        for (tier, mut eligible) in tiers {
+        let (mut last, mut put_off) = (None, vec![]);
+        for TierPool { tier, mut eligible, absent } in tiers {
             if let Some(candidate) = way.last().and_then(|it| remove(&mut eligible, it)) {
                 last = Some((tier, candidate));
             }
-            let order = self.order(tier, &eligible, rotation);
-            let mut eligible: Vec<_> = eligible.into_iter().map(Some).collect();
-            for index in order {
-                if let Some(candidate) = eligible[index].take() {
-                    self.join(tier, candidate);
-                }
+            let Turn { order, held_for } = self.turn(tier, &eligible, &absent, rotation);
+            if let Some(held_for) = held_for {
+                self.steps.push(share_held(tier, held_for));
+                put_off.push((tier, eligible, order));
+                continue;
             }
+            self.join_all(tier, eligible, order);
+        }
+        for (tier, eligible, order) in put_off {
+            self.join_all(tier, eligible, order);
         }
         if let Some((tier, candidate)) = last {
             self.ringing = None;
@@ -232,19 +247,32 @@ impl<'a> Planner<'_, 'a> {
         }
     }
 
-    fn order(
+    fn turn<'t>(
         &mut self,
-        tier: &Tier,
-        eligible: &[Candidate<'_>],
+        tier: &'t Tier,
+        eligible: &[Candidate<'t>],
+        absent: &'t [(&'t TargetId, u32)],
         rotation: &mut Rotation,
-    ) -> Vec<usize> {
+    ) -> Turn<'t>
+    where
+        'a: 't,
+    {
         if self.is_full() {
             // Nothing of this tier will be tried, so its rotation stands still.
-            return (0..eligible.len()).collect();
+            return Turn { order: (0..eligible.len()).collect(), held_for: None };
         }
-        let weights: Vec<_> = eligible.iter().map(|c| (&c.target.id, c.weight)).collect();
-        let readings = &mut self.decision.readings.rotation;
-        rotation.order(&self.campaign.id, tier.tier, &weights, readings)
+        let eligible = eligible.iter().map(|it| (&it.target.id, it.weight)).collect();
+        let entrants = Entrants { campaign: &self.campaign.id, tier, eligible, absent };
+        entrants.turn(self.request, rotation, &mut self.decision.readings)
+    }
+
+    fn join_all(&mut self, tier: &Tier, candidates: Vec<Candidate<'_>>, order: Vec<usize>) {
+        let mut candidates: Vec<_> = candidates.into_iter().map(Some).collect();
+        for index in order {
+            if let Some(candidate) = candidates[index].take() {
+                self.join(tier, candidate);
+            }
+        }
     }
 
     /// What is thought of a target may be wrong, and a call that fails is no worse than one that is
@@ -311,6 +339,20 @@ fn health(target: &Target, condition: Condition, is_tried: bool) -> Step {
         verdict,
         reason,
         have: Some(condition.to_smolstr()),
+        want: None,
+        ground: None,
+    }
+}
+
+/// That the call was not for this tier.
+fn share_held(tier: &Tier, held_for: &TargetId) -> Step {
+    Step {
+        target: None,
+        check: Check::Selection,
+        subject: Some(format_smolstr!("tier {}", tier.tier)),
+        verdict: Verdict::Passed,
+        reason: None,
+        have: Some(format_smolstr!("the turn of {held_for}, whose share is held")),
         want: None,
         ground: None,
     }

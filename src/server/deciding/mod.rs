@@ -107,6 +107,7 @@ impl Deciding {
         let mut state = self.state.lock();
         state.desk.configure(&snapshot);
         state.circuits.configure(&snapshot);
+        state.rotation.retain(&snapshot);
         if snapshot.history().is_none() {
             state.history = CallerHistory::new(HistoryLimits::default());
         }

@@ -1,0 +1,134 @@
+//! In which order targets are tried, and whose share is held.
+
+use super::*;
+use crate::routing::simulate::{Assumed, Assuming, distribution};
+
+const TIERS: &str = r#"
+    publishers = [{ id = "p" }]
+    buyers = [{ id = "b" }]
+    targets = [
+        { id = "most", buyer = "b", dial = { kind = "sip", uri = "sip:a" }, concurrency = { limit = 1 } },
+        { id = "some", buyer = "b", dial = { kind = "sip", uri = "sip:b" } },
+        { id = "next", buyer = "b", dial = { kind = "sip", uri = "sip:c" } },
+    ]
+    [[campaigns]]
+    id = "c"
+    publisher = "p"
+    numbers = ["+18005550100"]
+    [campaigns.routing]
+    [[campaigns.routing.tiers]]
+    targets = [{ target = "most", weight = 70 }, { target = "some", weight = 30 }]
+    [[campaigns.routing.tiers]]
+    tier = 2
+    targets = [{ target = "next" }]
+"#;
+
+#[test]
+fn a_random_tier_shares_by_weight_and_is_replayed_the_same() {
+    let (rules, config) = rules("distribution = \"random\"", "");
+    let request = request("+18005550100");
+    let decision = decide_with(&config, &request, &nothing_used());
+    assert_eq!(decision.readings.rotation, [reading(2, "next", 0)], "only the smooth tier rotates");
+
+    let record = recorded(&request, &decision);
+    assert_eq!(replay(&rules, &record).difference, None);
+    let shares = distribution(&rules, &record, 10_000, 7).first;
+    // 45.8 is the standard deviation of 7,000.
+    let most = shares[&TargetId::new("most")];
+    assert!((6_850..=7_150).contains(&most), "{shares:?}");
+    assert_eq!(most + shares[&TargetId::new("some")], 10_000);
+    assert_eq!(distribution(&rules, &record, 10_000, 7).first, shares, "the seed says all");
+    assert_ne!(distribution(&rules, &record, 10_000, 8).first, shares);
+}
+
+#[test]
+fn a_tier_goes_before_its_campaign_and_the_campaign_before_what_is_built_in() {
+    let random = "distribution = \"random\"\nhold_share_s = 60";
+    for (campaign, tier, rotates, holds) in [
+        ("", "", true, false),
+        (random, "", false, true),
+        (random, "distribution = { by = \"smooth\" }", true, true),
+        (random, "hold_share_s = 0", false, false),
+        ("", random, false, true),
+    ] {
+        let (_, config) = rules(tier, campaign);
+        let busy = BTreeMap::from([(live("most"), Usage { used: 0, held: 1 })]);
+        let readings = decide_with(&config, &request("+18005550100"), &busy).readings;
+        let of_first = readings.rotation.iter().any(|reading| reading.tier == 1);
+        let told = (campaign, tier);
+        assert_eq!((of_first, !readings.absent.is_empty()), (rotates, holds), "{told:?}");
+    }
+}
+
+/// `most` can take no call from the first on; seven of ten calls are its.
+#[test]
+fn the_share_of_who_is_away_goes_to_the_next_tier_until_it_has_been_held_for_long_enough() {
+    let (rules, _) = rules("hold_share_s = 600", "");
+    let busy = BTreeMap::from([(live("most"), Usage { used: 0, held: 1 })]);
+    let mut rotation = Rotation::default();
+    let mut plan_at = |seconds: i64, usage: &BTreeMap<Bucket, Usage>| {
+        let request =
+            RouteRequest { at: Wall(OPEN.0 + seconds * 1_000), ..request("+18005550100") };
+        let decision = decide(&rules, &request, Known::default(), usage, &mut rotation);
+        assert_eq!(replay(&rules, &recorded(&request, &decision)).difference, None);
+        targets_of(&decision).join(" ")
+    };
+    let held: Vec<_> = (0..10).map(|n| plan_at(n * 66, &busy)).collect();
+    let (to_next, to_some) = ("next some", "some next");
+    assert_eq!(
+        held,
+        [to_next, to_some, to_next, to_next, to_next, to_some, to_next, to_next, to_some, to_next]
+    );
+    assert_eq!((0..10).map(|_| plan_at(600, &busy)).collect::<Vec<_>>(), [to_some; 10]);
+
+    // It is back for a call, and from then on its share is held again.
+    plan_at(700, &nothing_used());
+    assert!((0..10).any(|_| plan_at(701, &busy) == to_next));
+}
+
+#[test]
+fn a_held_share_goes_to_the_others_for_want_of_another_tier() {
+    let (rules, _) = rules("hold_share_s = 600", "");
+    let assumed = Assumed { down: ["next".into()].into(), ..Assumed::default() };
+    let busy = BTreeMap::from([(live("most"), Usage { used: 0, held: 1 })]);
+    let usage = Assuming { usage: &busy, assumed: &assumed };
+    let request = request("+18005550100");
+    let decision = decide(&rules, &request, Known::default(), &usage, &mut Rotation::default());
+    assert_snapshot!(decision.explain(1).join("\n"), @r"
+    campaign c, publisher p; no session
+    tier 1: the turn of most, whose share is held
+    most: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
+    some: dialled as number 1
+    next: not dialled; no address of the target answers probes (target.down)
+    ");
+}
+
+#[test]
+fn what_a_call_is_like_makes_no_target_absent() {
+    let (_, config) = rules("hold_share_s = 600", "");
+    let filter = "filters = { all = [{ tag = \"plan\", op = \"eq\", value = \"HMO\" }] }";
+    let config = config.replace("concurrency = { limit = 1 }", filter);
+    for _ in 0..10 {
+        let decision = decide_with(&config, &request("+18005550100"), &nothing_used());
+        assert_eq!(targets_of(&decision), ["some", "next"]);
+    }
+}
+
+fn reading(tier: i32, target: &str, owed: i64) -> crate::routing::selection::RotationReading {
+    crate::routing::selection::RotationReading { tier, target: target.into(), owed }
+}
+
+fn recorded(request: &RouteRequest, decision: &Decision) -> DecisionRecord {
+    DecisionRecord::new(request, Known::default(), decision)
+}
+
+/// With these settings of the first tier and of the campaign's plan.
+fn rules(tier: &str, campaign: &str) -> (RoutingSnapshot, String) {
+    let config = TIERS
+        .replace("[campaigns.routing]\n", &format!("[campaigns.routing]\n{campaign}\n"))
+        .replace(
+            "    targets = [{ target = \"most\"",
+            &format!("{tier}\n targets = [{{ target = \"most\""),
+        );
+    (snapshot(&config), config)
+}
