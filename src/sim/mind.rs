@@ -76,6 +76,7 @@ pub(crate) fn target_uri_text(call: usize, attempt: usize) -> String {
 
 fn plan(call: usize, rng: &mut Rng) -> Plan {
     let together = one_in(rng, 4);
+    let recoveries = if one_in(rng, 3) { rng.u8(1..3) } else { 0 };
     // The carrier of this call has calls handed over to it.
     let by_carrier = (!together && one_in(rng, 6)).then(|| rng.bool());
     let attempts: SmallVec<[Attempt; 2]> = (1..=rng.usize(1..4))
@@ -100,7 +101,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
                 max_duration: ms(rng, 1_000, 60_000),
-                recovers_within: Duration::ZERO,
+                recovers_within: if recoveries > 0 { ms(rng, 500, 20_000) } else { Duration::ZERO },
                 dialog: LegPolicy {
                     reliable: rng.bool().then_some(Support::Supported),
                     ..LegPolicy::default()
@@ -115,7 +116,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
     let ring_budget = ms(rng, 2_000, 40_000);
     let known = vec![(LISTED_NAME.into(), NAMED)];
-    Plan { attempts, advance_on, ring_budget, variables: None, known, redirects: 0, recoveries: 0 }
+    Plan { attempts, advance_on, ring_budget, variables: None, known, redirects: 0, recoveries }
 }
 
 /// How many redirections are followed, and what the target may name besides its own host.
@@ -192,6 +193,7 @@ fn manner(rng: &mut Rng, beside: bool) -> Manner {
         destinations: [None, None],
         leaves_progress: rng.bool(),
         beside,
+        named: false,
     }
 }
 

@@ -52,6 +52,10 @@ pub struct Tally {
     pub notified_first: u64,
     /// Callers that were answered first and connected to a target later.
     pub connected_later: u64,
+    /// Targets that hung up at once, and were followed by the next.
+    pub ended_early: u64,
+    /// Calls that another target answered after that.
+    pub recovered: u64,
     /// Times the edge was killed and started again.
     pub crashes: u64,
 }
@@ -63,7 +67,7 @@ impl Tally {
         self.answered += u64::from(final_status == Some(200));
         self.cancelled += u64::from(final_status == Some(487));
         self.refused += u64::from(final_status.is_some_and(|status| status > 200 && status != 487));
-        let mut was_taken = false;
+        let (mut was_taken, mut was_recovering) = (false, false);
         for report in &audit.reports {
             match report {
                 Report::AttemptStarted { attempt: 2 } => self.failed_over += 1,
@@ -79,8 +83,10 @@ impl Tally {
                     self.taken += 1;
                     was_taken = true;
                 }
+                Report::EndedEarly { .. } => was_recovering = true,
                 Report::Answered { attempt } => {
                     self.connected_later += u64::from(was_taken);
+                    self.recovered += u64::from(was_recovering);
                     self.answered_there += u64::from(audit.addresses_of(*attempt).0 > 1);
                     self.answered_where_named += u64::from(audit.is_named(*attempt));
                 }
@@ -89,12 +95,13 @@ impl Tally {
         }
         self.late_answers += audit.late_answers();
         self.forbidden += audit.forbidden();
-        let Seen { refused, failed, known, unknown, overtaken } = audit.seen();
+        let Seen { refused, failed, known, unknown, overtaken, early } = audit.seen();
         self.refer_refused += refused;
         self.refer_failed += failed;
         self.outcome_known += known;
         self.outcome_unknown += unknown;
         self.notified_first += overtaken;
+        self.ended_early += early;
     }
 
     /// What happened too seldom to prove anything: a simulation in which nothing happens is none.
@@ -121,6 +128,8 @@ impl Tally {
             ("REFER with an unknown outcome", self.outcome_unknown, 500),
             ("NOTIFY before the response", self.notified_first, 2000),
             ("connected after REFER", self.connected_later, 1000),
+            ("hung up on at once", self.ended_early, 200),
+            ("answered by the next after that", self.recovered, 1000),
             ("crashes", self.crashes, 200),
         ]
         .into_iter()
@@ -158,6 +167,8 @@ impl Add for Tally {
             outcome_unknown: self.outcome_unknown + other.outcome_unknown,
             notified_first: self.notified_first + other.notified_first,
             connected_later: self.connected_later + other.connected_later,
+            ended_early: self.ended_early + other.ended_early,
+            recovered: self.recovered + other.recovered,
             crashes: self.crashes + other.crashes,
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Telling {
     asked: Option<Asked>,
     /// When a 302 was decided, for which attempt.
     pub(super) by_302: Option<(AttemptNumber, Mono)>,
+    /// After an early end: the attempt that is next.
+    pub(super) recovers: Option<AttemptNumber>,
     pub(super) seen: Seen,
 }
 
@@ -35,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) unknown: u64,
     /// A NOTIFY came before the response to its REFER.
     pub(crate) overtaken: u64,
+    /// Targets that hung up at once and were followed by the next.
+    pub(crate) early: u64,
 }
 
 #[derive(Debug)]
@@ -49,6 +53,20 @@ struct Asked {
 }
 
 impl Audit {
+    /// The target has hung up, and the next one is called: from now on the caller is one that was
+    /// answered before its target (spec/domain §2.11).
+    pub(super) fn ended_early(&mut self, attempt: AttemptNumber, now: Mono) -> Verdict {
+        let answered_at = self.answered_at.take().ok_or("an early end without an answer")?;
+        let left = self.legs.iter().rev().find(|leg| leg.attempt == attempt);
+        check(left.is_some_and(|leg| !leg.is_open()), || {
+            String::from("an early end, and the target has not hung up")
+        })?;
+        (self.durable, self.telling.taken) = (false, true);
+        self.telling.seen.early += 1;
+        self.telling.recovers = self.route.next_target(attempt);
+        self.route.recover(attempt, now.since(answered_at))
+    }
+
     /// The caller's INVITE is answered with success before any target has.
     pub(super) fn takes(&mut self) -> Verdict {
         let current = self.current_attempt();

@@ -246,6 +246,7 @@ impl Audit {
                 })?;
                 let last = self.attempts.iter().rev().find(|(_, it)| it.started || it.ended);
                 let next = last.map_or(1, |(number, _)| number + 1);
+                let next = next.max(self.telling.recovers.unwrap_or(0));
                 check(*attempt == next, || format!("attempt {attempt} starts, not {next}"))?;
                 let state = self.attempts.entry(*attempt).or_default();
                 check(!state.started, || String::from("an attempt starts twice"))?;
@@ -275,9 +276,7 @@ impl Audit {
                 self.note_bridged(*attempt);
                 self.answered_at = Some(now);
             }
-            Report::EndedEarly { .. } => {
-                check(self.answered_at.take().is_some(), || String::from("ended, not answered"))?;
-            }
+            Report::EndedEarly { attempt, .. } => self.ended_early(*attempt, now)?,
             Report::Confirmed => {
                 check(self.caller_final() == Some(200) && self.is_confirmed(), || {
                     String::from("confirmed, not answered")

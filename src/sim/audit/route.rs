@@ -2,6 +2,7 @@
 //! R1, R2).
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -22,6 +23,8 @@ pub(super) struct Route {
     known: Vec<(SmolStr, IpAddr)>,
     /// Redirections that were followed.
     pub(super) redirects: u8,
+    /// Targets that may yet hang up at once and be followed by the next.
+    recoveries: u8,
 }
 
 /// Where one attempt goes.
@@ -38,6 +41,8 @@ pub(super) struct Place {
     pub(super) is_beside: bool,
     /// A target has named it.
     pub(super) is_named: bool,
+    /// How soon after its answer it may hang up and be followed by the next.
+    recovers_within: Duration,
 }
 
 /// Who calls a target.
@@ -55,7 +60,8 @@ pub(super) enum By {
 impl Route {
     pub(super) fn of(plan: &Plan) -> Self {
         let places = plan.attempts.iter().map(Place::of).collect();
-        Self { places, known: plan.known.clone(), redirects: 0 }
+        let (known, recoveries) = (plan.known.clone(), plan.recoveries);
+        Self { places, known, redirects: 0, recoveries }
     }
 
     pub(super) fn place(&self, attempt: AttemptNumber) -> Option<&Place> {
@@ -97,6 +103,23 @@ impl Route {
             self.places.insert(end, place);
         }
         Ok(())
+    }
+
+    /// The target of an attempt hung up so long after its answer, and the next one is called.
+    pub(super) fn recover(&mut self, attempt: AttemptNumber, talked: Duration) -> Verdict {
+        let place = self.place(attempt).ok_or("an early end of no attempt")?;
+        check(talked < place.recovers_within, || format!("an end after {talked:?} is not early"))?;
+        check(self.next_target(attempt).is_some(), || String::from("nobody is left to be called"))?;
+        let left = self.recoveries.checked_sub(1);
+        self.recoveries = left.ok_or("one early end more than may be")?;
+        Ok(())
+    }
+
+    /// The first attempt behind this one that is at a target of its own, and did not ring beside it.
+    pub(super) fn next_target(&self, attempt: AttemptNumber) -> Option<AttemptNumber> {
+        let behind = self.places.iter().zip(1..).skip(usize::from(attempt));
+        let mut behind = behind.filter(|(place, _)| !place.is_beside && !place.is_named);
+        behind.next().map(|(_, number)| number)
     }
 
     /// Whether the target of an attempt, called at `here`, has named a place that it may not name.
@@ -157,6 +180,7 @@ impl Place {
             is_barred: attempt.manner.barred,
             is_beside: attempt.manner.beside,
             is_named: false,
+            recovers_within: attempt.recovers_within,
         }
     }
 }

@@ -143,11 +143,22 @@ fn configuration(number: usize) -> (Value, Located) {
     if number % 2 == 1 && may_spend {
         spend(&mut market, number);
     }
+    recover(&mut market, number);
     if number >= HANDING {
         hand_over(&mut market, number);
     }
     let located = spread(&mut market, number);
     (market, located)
+}
+
+/// Some campaigns go on after a target that hangs up at once. Drawn apart, as all that follows.
+fn recover(market: &mut Value, number: usize) {
+    let rng = &mut Rng::with_seed(1_000 + number as u64);
+    for campaign in market["campaigns"].as_array_mut().into_iter().flatten() {
+        if one_in(rng, 2) {
+            campaign["recovery"] = json!({ "within_s": rng.u8(1..30), "max": rng.u8(1..4) });
+        }
+    }
 }
 
 /// The carrier is told whom to call, by 302 or by REFER. Drawn apart, as all that follows.

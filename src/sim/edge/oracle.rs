@@ -66,7 +66,10 @@ pub(crate) struct Handed {
 #[derive(Debug, Default)]
 struct Course {
     admitted: u32,
+    /// Targets that answered, and did not hang up so soon that the next one was called.
     answered: u32,
+    /// Those that did.
+    early: u32,
     /// The caller was told of a failure.
     unheard: bool,
     confirmed: u32,
@@ -173,7 +176,7 @@ impl Oracle {
             usage_is_the_same(told, (!self.clock_was_set).then_some(ledger))?;
         }
         for id in told.answered {
-            let answered = calls.get(id).is_some_and(|course| course.answered == 1);
+            let answered = calls.get(id).is_some_and(|it| it.answered + it.early > 0);
             check(answered, *id, || {
                 String::from("I1: the caller has a 200, the journal no answer")
             })?;
@@ -235,6 +238,11 @@ impl Facts {
         match &fact.body {
             FactBody::Admitted(_) => course.admitted += 1,
             FactBody::Answered(_) => course.answered += 1,
+            FactBody::EndedEarly(_) => {
+                course.answered -= 1;
+                course.early += 1;
+                course.confirmed = 0;
+            }
             FactBody::Confirmed(_) => course.confirmed += 1,
             FactBody::Converted(_) => course.converted += 1,
             FactBody::Ended(ended) => {
@@ -289,7 +297,6 @@ impl Facts {
             | FactBody::Farewells(_)
             | FactBody::Taken(_)
             | FactBody::Transferred(_)
-            | FactBody::EndedEarly(_)
             | FactBody::NodeStarted(_) => {}
         }
         check(!is_late, call, || format!("I3: {} after the end of the call", fact.body.name()))
@@ -326,7 +333,9 @@ fn calls_are_closed(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verdic
 fn records_make_sense(calls: &BTreeMap<CallId, Course>, told: &Told<'_>) -> Verdict {
     for record in &told.records {
         let call = record.call;
-        let answered = |course: &Course| course.answered > 0 && !course.unheard;
+        // Where nobody else took the call, it was connected to the one that hung up at once.
+        let early = |course: &Course| course.early > 0 && record.handover.is_none();
+        let answered = |course: &Course| (course.answered > 0 && !course.unheard) || early(course);
         let answered = calls.get(&call).is_some_and(answered);
         check(record.answered_ms.is_some() == answered, call, || {
             String::from("I4: the record and the facts differ about the answer")
@@ -448,6 +457,11 @@ fn usage_is_the_same(told: &Told<'_>, ledger: Option<&HoldLedger>) -> Verdict {
 
 /// What a call comes to that is over, with the target it was held for.
 fn came_to(record: &CallRecord, target: &TargetId, bucket: &Bucket) -> i64 {
+    // So long it talked to one that hung up at once.
+    let early = record.attempts.iter().find(|it| it.target == *target && it.talk_ms.is_some());
+    if let (Some(talk_ms), Some(AtEnd::Talk)) = (early.and_then(|it| it.talk_ms), bucket.at_end) {
+        return i64::try_from(talk_ms).unwrap_or(i64::MAX).min(bucket.amount);
+    }
     let answered = record.answered_leg.and_then(|_| record.attempt());
     if answered.is_none_or(|attempt| attempt.target != *target) {
         return 0;

@@ -176,6 +176,8 @@ enum State {
         attempt: AttemptNumber,
         ends_at: Mono,
         answered_at: Mono,
+        /// The caller has taken the answer.
+        confirmed: bool,
     },
     Ended,
 }
@@ -350,7 +352,7 @@ impl Call {
         let plan = self.plan.as_mut()?;
         let number = AttemptNumber::try_from(plan.attempts.len() + 1).ok()?;
         let destination = Some(to.destination);
-        let manner = plan::Manner { beside: false, ..like.manner };
+        let manner = plan::Manner { beside: false, named: true, ..like.manner };
         let (uri, further, handover) = (to.uri, None, None);
         let attempt = plan::Attempt { uri, destination, further, handover, manner, ..like };
         plan.attempts.push(attempt);
@@ -368,6 +370,9 @@ impl Call {
                 }
             }
             LegEvent::Confirmed => {
+                if let State::Connected { confirmed, .. } = &mut self.state {
+                    *confirmed = true;
+                }
                 if !self.is_ended() {
                     out.push(Output::Report(Report::Confirmed));
                 }
@@ -423,7 +428,7 @@ impl Call {
                 } else {
                     Command::Answer { body }
                 }));
-                State::Connected { attempt, ends_at, answered_at }
+                State::Connected { attempt, ends_at, answered_at, confirmed: false }
             }
             unchanged @ (State::Deciding { .. }
             | State::Holding { .. }

@@ -78,6 +78,8 @@ pub struct Manner {
     pub leaves_progress: bool,
     /// It rings at the same time as the attempt before it (spec/sip B22).
     pub beside: bool,
+    /// A place that a target has named, and not a target of its own.
+    pub named: bool,
 }
 
 impl Manner {

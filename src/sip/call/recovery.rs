@@ -6,18 +6,33 @@
 
 use crate::time::Mono;
 
+use super::plan::Attempt;
 use super::report::Report;
 use super::{Call, Output, Outputs, State};
 
 impl Call {
+    /// Whoever hangs up from now on ends the call.
+    pub fn forgo_recovery(&mut self) {
+        if let Some(plan) = &mut self.plan {
+            plan.recoveries = 0;
+        }
+    }
+
     /// The target has hung up. Goes on to the next one if that was soon enough and there is one.
     pub(super) fn recovers(&mut self, q850: Option<u8>, now: Mono, out: &mut Outputs) -> bool {
-        let State::Connected { attempt, answered_at, .. } = self.state else { return false };
+        // One who has not taken this answer yet cannot be offered another.
+        let State::Connected { attempt, answered_at, confirmed: true, .. } = self.state else {
+            return false;
+        };
         let Some(planned) = self.attempt(attempt) else { return false };
-        let is_early = now.since(answered_at) < planned.recovers_within;
-        if !is_early || self.attempt(attempt + 1).is_none() {
+        if now.since(answered_at) >= planned.recovers_within {
             return false;
         }
+        // Those that rang beside it have had their turn, and what it named is no other target.
+        let is_other = |planned: &Attempt| !planned.manner.beside && !planned.manner.named;
+        let behind = (attempt + 1..).map_while(|number| Some((number, self.attempt(number)?)));
+        let next = behind.filter(|(_, planned)| is_other(planned)).map(|(number, _)| number).next();
+        let Some(next) = next else { return false };
         let Some(plan) = self.plan.as_mut().filter(|plan| plan.recoveries > 0) else {
             return false;
         };
@@ -25,7 +40,7 @@ impl Call {
         self.ring_until = now + plan.ring_budget;
         self.taken = true;
         out.push(Output::Report(Report::EndedEarly { attempt, q850 }));
-        self.next_attempt(attempt, now, out);
+        self.next_attempt(next - 1, now, out);
         true
     }
 }
@@ -49,7 +64,7 @@ mod tests {
         answer(&mut call, 16_000, 2, &mut seen);
 
         let connect = Output::ToCaller(Command::Connect { body: None });
-        assert_eq!(seen.last(), Some(&connect), "it has been answered before");
+        assert!(seen.contains(&connect), "it has been answered before: {seen:?}");
         assert!(call.is_answered());
     }
 
@@ -68,6 +83,32 @@ mod tests {
             assert_eq!(seen.last(), Some(&Output::Report(ended)));
             assert!(call.is_ended());
         }
+    }
+
+    #[test]
+    fn nobody_who_had_a_turn_gets_another() {
+        for (beside, named) in [(true, false), (false, true)] {
+            let mut plan = recovering(3, 1);
+            plan.attempts[1].manner.named = named;
+            let (mut call, mut seen) = answered(plan);
+            if let Some(plan) = &mut call.plan {
+                // It rang together with the first, or was named by it.
+                plan.attempts[1].manner.beside = beside;
+            }
+            feed(&mut call, 1_000, hung_up(), &mut seen);
+            assert_eq!(seen, [early(1), Output::PlaceHold { attempt: 3 }]);
+        }
+    }
+
+    #[test]
+    fn a_caller_whose_ack_is_still_to_come_cannot_be_connected_anew() {
+        let (mut call, mut seen) = (new(), vec![]);
+        feed(&mut call, 0, Input::Decided(recovering(2, 1)), &mut seen);
+        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+        feed(&mut call, 0, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+        feed(&mut call, 0, Input::Durable, &mut seen);
+        feed(&mut call, 1_000, hung_up(), &mut seen);
+        assert!(call.is_ended());
     }
 
     #[test]
@@ -132,6 +173,7 @@ mod tests {
         assert_eq!(seen.last(), Some(&Output::Dial { attempt }));
         feed(call, now, Input::Target(LegEvent::Answered { body: None }), seen);
         feed(call, now, Input::Durable, seen);
+        feed(call, now, Input::Caller(LegEvent::Confirmed), seen);
     }
 
     fn hung_up() -> Input {

@@ -217,10 +217,9 @@ impl Endpoint {
                 // A challenge is a sign of life, and nothing else.
                 self.drive(call, attempt_input(attempt, is_branch, LegEvent::Trying), now);
             }
-            Owner::Relay { call, side, .. }
-            | Owner::Refresh { call, side }
-            | Owner::Move { call, side } => {
-                if let Some(leg) = self.calls.get_mut(call).and_then(|it| it.leg(side))
+            Owner::Leg { call, leg, .. } => {
+                let entry = self.calls.get_mut(call);
+                if let Some(leg) = entry.and_then(|it| it.leg(it.side_of(leg)?))
                     && leg.reinvite == Some(Reinvite::Ours(refused.transaction))
                 {
                     leg.reinvite = Some(Reinvite::Ours(again));
@@ -239,8 +238,6 @@ impl Endpoint {
             Owner::Nobody
             | Owner::Call(_)
             | Owner::Reinvite { .. }
-            | Owner::Bye { .. }
-            | Owner::Probe { .. }
             | Owner::Notify { .. }
             | Owner::Registration(_)
             | Owner::Prober(_) => {}

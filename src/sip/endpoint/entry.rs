@@ -71,6 +71,12 @@ impl CallEntry {
         earlier.into_iter().flatten().fold(self.onward.reap_at, Mono::min)
     }
 
+    /// Whether a re-INVITE is under way on either leg.
+    pub(super) fn is_negotiating(&self) -> bool {
+        let target = self.target.as_ref().is_some_and(|leg| leg.reinvite.is_some());
+        target || self.caller.reinvite.is_some()
+    }
+
     pub(super) fn both_answered(&self) -> bool {
         self.caller.state == LegState::Answered
             && self.target.as_ref().is_some_and(|leg| leg.state == LegState::Answered)

@@ -13,9 +13,10 @@ impl Endpoint {
     /// The peer answered a request of ours within the call. A 408 or 481 is no sign of life: a proxy
     /// gives it in the place of a peer that is not there.
     pub(super) fn heard_of(&mut self, owner: Owner, status: u16, now: Mono) {
-        let Some((call, side)) = owner.within_call() else { return };
+        let Some((call, leg)) = owner.within_call() else { return };
         if !matches!(status, 408 | 481)
-            && let Some(leg) = self.calls.get_mut(call).and_then(|entry| entry.leg(side))
+            && let Some(leg) =
+                self.calls.get_mut(call).and_then(|entry| entry.leg(entry.side_of(leg)?))
         {
             leg.last_heard = now;
         }

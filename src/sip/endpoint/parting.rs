@@ -6,7 +6,7 @@ use crate::sip::leg::{LegState, Reinvite};
 use crate::sip::message::{HeaderName, Method, Writer};
 use crate::time::Mono;
 
-use super::wire::{Owner, Wire};
+use super::wire::{Asked, Owner, Wire};
 use super::{CallEntry, Side};
 
 impl CallEntry {
@@ -44,7 +44,8 @@ impl CallEntry {
                 writer.header(HeaderName::Reason, why);
             }
         };
-        wire.request(dialog, Method::Bye, Owner::Bye { call: key, side }, more, None, now);
+        let owner = Owner::Leg { call: key, leg: leg.number, asked: Asked::Bye };
+        wire.request(dialog, Method::Bye, owner, more, None, now);
     }
 
     /// The peer ended the leg or has lost it: nothing more is sent on it but what it is owed.

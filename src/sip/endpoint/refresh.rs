@@ -19,7 +19,7 @@ use crate::time::Mono;
 
 use super::relay::REINVITE_PATIENCE;
 use super::requests::body_of;
-use super::wire::{ALLOW, Owner, Wire};
+use super::wire::{ALLOW, Asked, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};
 
 /// When a refresh is tried again that could not be sent because something else is under way.
@@ -258,7 +258,7 @@ impl CallEntry {
             session.timer.retry(now + BUSY);
             return;
         }
-        let owner = Owner::Refresh { call, side };
+        let owner = Owner::Leg { call, leg: leg.number, asked: Asked::Refresh };
         if leg.takes_update {
             let contact = wire.contact(dialog.flow(), dialog.is_secure());
             let more = |writer: &mut Writer| {
@@ -344,8 +344,8 @@ impl CallEntry {
         }
         let address = leg.dialog.as_ref().and_then(|it| wire.settings.listener(it.flow().listener));
         let sent = leg.sdp.rewrite_any(Some(description.clone()), address.map(|it| it.address));
+        let owner = Owner::Leg { call, leg: leg.number, asked: Asked::Move };
         self.describe(side, sent, None);
-        let owner = Owner::Move { call, side };
         self.send_reinvite(side, Some(description), owner, REINVITE_PATIENCE, wire, now);
     }
 

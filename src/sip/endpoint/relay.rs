@@ -23,7 +23,7 @@ use crate::time::Mono;
 use super::requests::body_of;
 use super::screening::screen_body;
 use super::transfer::refer_along;
-use super::wire::{ALLOW, Machine, Owner, Wire};
+use super::wire::{ALLOW, Asked, Machine, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};
 
 /// How long a party may think about an offer after it said that it is there.
@@ -252,7 +252,7 @@ impl CallEntry {
         let pending = wire.transactions.get(answer).and_then(|entry| entry.request.as_ref());
         let Some(request) = pending.map(|pending| &pending.request) else { return };
         let body = body_of(request);
-        let owner = Owner::Relay { call, side: to, answer };
+        let owner = Owner::Leg { call, leg: leg.number, asked: Asked::Relay { answer } };
         let takes_it = method != Method::Update || leg.takes_update;
         if method == Method::Invite || !takes_it {
             let is_waited_for_long = request.method() == Method::Invite;

@@ -24,7 +24,7 @@ use crate::time::Mono;
 use super::requests::body_of;
 use super::screening::screen_body;
 use super::target::early_dialog;
-use super::wire::{Owner, Wire};
+use super::wire::{Asked, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};
 
 impl Endpoint {
@@ -289,7 +289,7 @@ impl CallEntry {
         let address = wire.settings.listener(dialog.flow().listener).map(|it| it.address);
         let offer = leg.sdp.rewrite_any(offer, address);
         let more = |writer: &mut Writer| writer.header(HeaderName::Contact, &contact);
-        let owner = Owner::Relay { call, side: to, answer };
+        let owner = Owner::Leg { call, leg: leg.number, asked: Asked::Relay { answer } };
         wire.request(dialog, Method::Update, owner, more, offer.as_ref(), now);
     }
 }

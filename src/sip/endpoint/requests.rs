@@ -194,16 +194,12 @@ impl Endpoint {
             }
             Owner::Nobody
             | Owner::Attempt { .. }
-            | Owner::Bye { .. }
-            | Owner::Probe { .. }
-            | Owner::Refresh { .. }
-            | Owner::Move { .. }
+            | Owner::Leg { .. }
             | Owner::Refer { .. }
             | Owner::Connect { .. }
             | Owner::Notify { .. }
             | Owner::Registration(_)
-            | Owner::Prober(_)
-            | Owner::Relay { .. } => {}
+            | Owner::Prober(_) => {}
         }
     }
 
@@ -311,6 +307,10 @@ impl Endpoint {
             // The INVITE is still owed its final response (RFC 3261 §15.1.2).
             let tag = entry.caller.tag.clone();
             self.wire.respond(entry.caller.invite, 487, Some(&tag), |_, _| {}, None, now);
+        }
+        if entry.is_negotiating() {
+            // What one of them was asked is still to be answered: that belongs to this target.
+            entry.call.forgo_recovery();
         }
         entry.end_by_peer(side, &mut self.wire, now);
         self.drive(call, side.event(LegEvent::HungUp { why, q850 }), now);

@@ -10,7 +10,7 @@ use crate::sip::call;
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::dialog::Dialog;
 use crate::sip::flow::Flow;
-use crate::sip::ids::{CallKey, TransactionKey};
+use crate::sip::ids::{CallKey, LegNumber, TransactionKey};
 use crate::sip::leg::event::LegEvent;
 use crate::sip::leg::{Leg, LegState};
 use crate::sip::message::{Method, Response};
@@ -20,7 +20,7 @@ use crate::time::Mono;
 use super::redirect::redirection;
 use super::reliable::is_reliable;
 use super::requests::reason_of;
-use super::wire::{Fork, Machine, Owner};
+use super::wire::{Asked, Fork, Machine, Owner};
 use super::{Endpoint, Side};
 
 /// More than we send in an early dialog, of which nothing is left when its answer comes too late: the
@@ -92,16 +92,8 @@ impl Endpoint {
                     self.refuse_answer(key, false, response, flow, now);
                 }
             }
-            Owner::Bye { call, side } => self.bye_done(call, side, now),
-            Owner::Probe { call, side } => {
-                if matches!(response.status(), 481 | 408) {
-                    self.lost(call, side, Reason::DialogLost, now);
-                }
-            }
-            Owner::Refresh { call, side } => self.refreshed(call, side, key, response, now),
-            Owner::Move { call, side } => self.moved(call, side, key, response, now),
-            Owner::Relay { call, side, answer } => {
-                self.relayed_response(call, side, key, answer, response, now);
+            Owner::Leg { call, leg, asked } => {
+                self.leg_response(call, leg, asked, key, response, now);
             }
             Owner::Refer { call } => self.refer_answered(call, response.status(), now),
             Owner::Connect { call } => self.connect_answered(call, key, response, now),
@@ -131,15 +123,67 @@ impl Endpoint {
             Owner::Notify { call } => self.referrer_told(call, now),
             Owner::Registration(index) => self.registration_ended(index, Ending::Failed, now),
             Owner::Prober(id) => self.probe_answered(id, key, None),
-            Owner::Bye { call, side } => self.bye_done(call, side, now),
-            Owner::Probe { call, side } => self.lost(call, side, Reason::PeerUnreachable, now),
-            Owner::Refresh { call, side } | Owner::Move { call, side } => {
-                self.refresh_timed_out(call, side, key, now);
-            }
-            Owner::Relay { call, side, answer } => {
-                self.relay_timed_out(call, side, key, answer, now);
-            }
+            Owner::Leg { call, leg, asked } => self.request_timeout(call, leg, asked, key, now),
             Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody => {}
+        }
+    }
+
+    /// A response to a request of ours within a dialog.
+    fn leg_response(
+        &mut self,
+        call: CallKey,
+        leg: LegNumber,
+        asked: Asked,
+        key: TransactionKey,
+        response: &Response,
+        now: Mono,
+    ) {
+        let Some(side) = self.calls.get(call).and_then(|entry| entry.side_of(leg)) else {
+            if response.status() >= 200 {
+                self.answer_for_gone(asked, now);
+            }
+            return;
+        };
+        match asked {
+            Asked::Bye => self.bye_done(call, side, now),
+            Asked::Probe => {
+                if matches!(response.status(), 481 | 408) {
+                    self.lost(call, side, Reason::DialogLost, now);
+                }
+            }
+            Asked::Refresh => self.refreshed(call, side, key, response, now),
+            Asked::Move => self.moved(call, side, key, response, now),
+            Asked::Relay { answer } => {
+                self.relayed_response(call, side, key, answer, response, now);
+            }
+        }
+    }
+
+    /// A request of ours within a dialog was not answered.
+    fn request_timeout(
+        &mut self,
+        call: CallKey,
+        leg: LegNumber,
+        asked: Asked,
+        key: TransactionKey,
+        now: Mono,
+    ) {
+        let Some(side) = self.calls.get(call).and_then(|entry| entry.side_of(leg)) else {
+            self.answer_for_gone(asked, now);
+            return;
+        };
+        match asked {
+            Asked::Bye => self.bye_done(call, side, now),
+            Asked::Probe => self.lost(call, side, Reason::PeerUnreachable, now),
+            Asked::Refresh | Asked::Move => self.refresh_timed_out(call, side, key, now),
+            Asked::Relay { answer } => self.relay_timed_out(call, side, key, answer, now),
+        }
+    }
+
+    /// The party has left the call, which goes on without it: whoever asked it something is told.
+    fn answer_for_gone(&mut self, asked: Asked, now: Mono) {
+        if let Asked::Relay { answer } = asked {
+            self.wire.respond(answer, 481, None, |_, _| {}, None, now);
         }
     }
 

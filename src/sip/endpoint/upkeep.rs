@@ -8,7 +8,7 @@ use crate::sip::leg::{LegState, Reinvite};
 use crate::sip::message::Method;
 use crate::time::Mono;
 
-use super::wire::{Owner, Wire};
+use super::wire::{Asked, Owner, Wire};
 use super::{CallEntry, Endpoint, Side};
 
 impl Endpoint {
@@ -70,7 +70,7 @@ impl CallEntry {
             return;
         }
         if let Some(dialog) = &mut leg.dialog {
-            let owner = Owner::Probe { call: key, side };
+            let owner = Owner::Leg { call: key, leg: leg.number, asked: Asked::Probe };
             wire.request(dialog, Method::Options, owner, |_| {}, None, now);
         }
     }

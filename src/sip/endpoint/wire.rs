@@ -9,7 +9,7 @@ use slotmap::SlotMap;
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::deadlines::Deadlines;
 use crate::sip::flow::{Flow, Transport};
-use crate::sip::ids::{self, CallKey, IdSource, TransactionKey};
+use crate::sip::ids::{self, CallKey, IdSource, LegNumber, TransactionKey};
 use crate::sip::message::{Request, Writer};
 use crate::sip::transaction::key::KeyMaker;
 use crate::sip::transaction::{
@@ -106,25 +106,11 @@ pub(super) enum Owner {
         call: CallKey,
         attempt: AttemptNumber,
     },
-    /// Our BYE.
-    Bye {
+    /// A request of ours within the dialog of a leg.
+    Leg {
         call: CallKey,
-        side: Side,
-    },
-    /// Our OPTIONS within the call.
-    Probe {
-        call: CallKey,
-        side: Side,
-    },
-    /// Our re-INVITE or UPDATE that refreshes the session of a leg.
-    Refresh {
-        call: CallKey,
-        side: Side,
-    },
-    /// Our re-INVITE that tells a leg of a description which the other party changed by itself.
-    Move {
-        call: CallKey,
-        side: Side,
+        leg: LegNumber,
+        asked: Asked,
     },
     /// Our REFER to the caller.
     Refer {
@@ -142,12 +128,21 @@ pub(super) enum Owner {
     Registration(u16),
     /// Our OPTIONS to an address of a target, outside of calls.
     Prober(u32),
-    /// A request that we passed on to `side`; its answer goes to `answer` on the other leg.
-    Relay {
-        call: CallKey,
-        side: Side,
-        answer: TransactionKey,
-    },
+}
+
+/// What we asked a party within a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// BYE.
+    Bye,
+    /// OPTIONS.
+    Probe,
+    /// re-INVITE or UPDATE that refreshes the session of the leg.
+    Refresh,
+    /// re-INVITE that tells of a description which the other party changed by itself.
+    Move,
+    /// What the other party asked us to pass on; it is answered in this transaction.
+    Relay { answer: TransactionKey },
 }
 
 impl Owner {
@@ -157,14 +152,10 @@ impl Owner {
             Self::Call(call)
             | Self::Reinvite { call, .. }
             | Self::Attempt { call, .. }
-            | Self::Bye { call, .. }
-            | Self::Probe { call, .. }
-            | Self::Refresh { call, .. }
-            | Self::Move { call, .. }
+            | Self::Leg { call, .. }
             | Self::Refer { call }
             | Self::Connect { call }
-            | Self::Notify { call }
-            | Self::Relay { call, .. } => Some(call),
+            | Self::Notify { call } => Some(call),
         }
     }
 }
@@ -177,18 +168,15 @@ impl Owner {
     }
 
     /// The leg on which we asked something within the call, and go on with it.
-    pub(super) fn within_call(self) -> Option<(CallKey, Side)> {
+    pub(super) fn within_call(self) -> Option<(CallKey, LegNumber)> {
         match self {
-            Self::Probe { call, side }
-            | Self::Refresh { call, side }
-            | Self::Move { call, side }
-            | Self::Relay { call, side, .. } => Some((call, side)),
-            Self::Refer { call } | Self::Connect { call } => Some((call, Side::Caller)),
+            Self::Leg { asked: Asked::Bye, .. } => None,
+            Self::Leg { call, leg, .. } => Some((call, leg)),
+            Self::Refer { call } | Self::Connect { call } => Some((call, 0)),
             Self::Nobody
             | Self::Call(_)
             | Self::Reinvite { .. }
             | Self::Attempt { .. }
-            | Self::Bye { .. }
             | Self::Notify { .. }
             | Self::Prober(_)
             | Self::Registration(_) => None,

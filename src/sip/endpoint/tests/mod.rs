@@ -326,6 +326,7 @@ impl Rig {
 }
 
 /// Either side of us, as seen from outside.
+#[derive(Clone)]
 struct Side_ {
     address: SocketAddr,
     branch: String,

@@ -60,15 +60,49 @@ fn a_caller_who_leaves_meanwhile_takes_the_next_target_along() {
     is_forgotten(&mut rig);
 }
 
+#[test]
+fn what_the_gone_target_still_says_concerns_the_next_one_in_nothing() {
+    let (mut rig, mut caller, mut target) = recovering();
+    caller.request(&mut rig, "INFO", "");
+    assert_eq!(target.requests(&mut rig), ["INFO"]);
+    let mut asked = target.clone();
+    target.request(&mut rig, "BYE", "");
+    assert_eq!(target.statuses(&mut rig), [200]);
+    let mut second = rig.target(SECOND);
+    second.respond_to_invite(&mut rig, 200, SDP_C);
+    asked.respond(&mut rig, 481, "");
+
+    assert_eq!(caller.statuses(&mut rig), [481], "nobody answers what it asked the first");
+    assert_eq!(caller.requests(&mut rig), ["INVITE"], "and the call goes on");
+    assert_eq!(second.requests(&mut rig), Vec::<String>::new());
+}
+
+#[test]
+fn a_target_that_leaves_an_offer_open_ends_the_call() {
+    let (mut rig, mut caller, mut target) = recovering();
+    caller.request(&mut rig, "INVITE", SDP_A);
+    assert_eq!(target.requests(&mut rig), ["INVITE"]);
+    target.request(&mut rig, "BYE", "");
+    let (party, reason) = (Party::Target, Reason::TargetHungUp);
+    let ended = Report::Ended { party, reason, status: 200, q850: None };
+    assert_eq!(rig.reports().last(), Some(&ended));
+}
+
 /// The first of two targets has answered, and has hung up.
 fn hung_up_on() -> (Rig, Side_, Side_) {
-    let mut rig = Rig::new();
-    rig.plan.recoveries = 1;
-    rig.plan.attempts[0].recovers_within = Duration::from_secs(15);
-    let (caller, mut target) = rig.connected();
+    let (mut rig, caller, mut target) = recovering();
     rig.pass(Duration::from_secs(14));
     target.request(&mut rig, "BYE", "");
     assert_eq!(target.statuses(&mut rig), [200]);
     let second = rig.target(SECOND);
     (rig, caller, second)
+}
+
+/// The first of two targets has answered.
+fn recovering() -> (Rig, Side_, Side_) {
+    let mut rig = Rig::new();
+    rig.plan.recoveries = 1;
+    rig.plan.attempts[0].recovers_within = Duration::from_secs(15);
+    let (caller, target) = rig.connected();
+    (rig, caller, target)
 }
