@@ -9,6 +9,8 @@ use super::fact::{AtEnd, Bucket};
 use super::record::{CallRecord, CallState};
 use crate::codec;
 use crate::id::{HoldId, TargetId};
+use crate::rolling::Rolling;
+use crate::time::Wall;
 
 /// Part of a cap that was reserved for what a call may come to with one target.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -19,6 +21,8 @@ pub struct CapDue {
     pub target: TargetId,
     #[cbor(n(2), with = "codec::text")]
     pub cap: SmolStr,
+    /// Of a rolling window with the slice: that of the attempt, and once it has counted that of the
+    /// end of the call.
     #[cbor(n(3), with = "codec::text")]
     pub window: SmolStr,
     #[n(4)]
@@ -61,6 +65,13 @@ impl CapDue {
             counted: 0,
         })
     }
+
+    /// It counts in the slice of a rolling window in which the call is over.
+    fn settle_at(&mut self, at: Wall) {
+        if let Some((rolling, _)) = Rolling::read(&self.window) {
+            self.window = rolling.name_at(rolling.slice(at));
+        }
+    }
 }
 
 impl CallRecord {
@@ -71,6 +82,9 @@ impl CallRecord {
         for due in &mut dues {
             let amount = self.comes_to(due) - due.counted;
             if amount != 0 {
+                if due.counted == 0 {
+                    due.settle_at(self.over_at());
+                }
                 due.counted += amount;
                 let CapDue { hold, cap, window, .. } = due.clone();
                 counted.push(CapCount { hold, cap, window, amount });
@@ -115,6 +129,11 @@ impl CallRecord {
             known.expect("counts are those of the dues").1.push(count);
         }
         holds
+    }
+
+    /// When the call was over, as far as is known.
+    fn over_at(&self) -> Wall {
+        self.wall(self.ended_ms.unwrap_or_else(|| self.alive_ms()))
     }
 
     fn comes_to(&self, due: &CapDue) -> i64 {
@@ -267,6 +286,34 @@ mod tests {
         assert_eq!(amounts(&mut busy.record()), []);
         let bridged = referred().answer_at(3_000).end_at(9_000);
         assert_eq!(amounts(&mut bridged.record()), [], "the answer was settled by its own fact");
+    }
+
+    #[test]
+    fn what_counts_in_a_rolling_window_counts_from_the_end_of_the_call_on() {
+        let (hold, target) = (HoldId::of(call_id(1), 1, "tgt_summit"), "tgt_summit".into());
+        let begun = Script::new().record().started_at();
+        let hour = Rolling { seconds: 3_600 };
+        let window = hour.name_at(hour.slice(begun));
+        let bucket = Bucket { window, ..bucket(AtEnd::Talk, 36_000_000) };
+        let placed = HoldPlaced { hold, target, buckets: vec![bucket] };
+        let call = Script::new().then(8, placed).dial(1).answer_at(1_000);
+
+        let orphan = call.clone().orphan(1_200_000);
+        let mut record = orphan.record();
+        let counts = record.count_caps();
+
+        let slice_at = |ms: i64| hour.name_at(hour.slice(Wall(begun.0 + ms)));
+        let counted = |counts: &[CapCount]| {
+            counts.iter().map(|it| (it.window.clone(), it.amount)).collect::<Vec<_>>()
+        };
+        let (over, first) = (record.over_at(), counted(&counts));
+        assert_eq!(first, [(slice_at(over.0 - begun.0), 1_200_000)]);
+        assert_ne!(first[0].0, slice_at(0));
+
+        let ended = orphan.end_at(7_201_000);
+        crate::cdr::timeline::apply(&mut record, ended.entries().last().unwrap());
+        let corrected = counted(&record.count_caps());
+        assert_eq!(corrected, [(first[0].0.clone(), 6_000_000)], "what was counted is corrected");
     }
 
     #[test]

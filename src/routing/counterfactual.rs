@@ -15,9 +15,9 @@ use crate::time::Wall;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide, terms};
-use super::decision::{Check, Decision, Step, Verdict};
+use super::decision::{Check, Decision, Readings, Step, Verdict};
 use super::history::PastCall;
-use super::hold::{Bucket, Counts, Stake};
+use super::hold::{Bucket, BucketRequest, Counts, Leeway, Stake, WHOLE_PPM};
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
@@ -127,6 +127,10 @@ impl UsageReader for World<'_> {
     fn condition(&self, target: &TargetId) -> Condition {
         self.recorded.condition(target)
     }
+
+    fn ready(&self, concurrency: &str) -> Option<u32> {
+        self.recorded.ready(concurrency)
+    }
 }
 
 impl<'a> World<'a> {
@@ -223,23 +227,46 @@ impl<'a> World<'a> {
         let is_duplicate = decision.steps.iter().any(is_mark);
         let stake = Stake::new(terms(target, payout, is_duplicate), target.max_duration_ms);
         let mut windows = self.snapshot.windows(self.request.at);
-        let holds = target.holds(self.snapshot.call_caps(&scope), &stake, &mut windows);
-        holds.into_iter().find_map(|hold| {
-            let usage = self.usage(&hold.bucket);
-            let room = usage.used.saturating_add(usage.held).saturating_add(hold.amount);
-            let by = room.saturating_sub(hold.limit);
-            (by > 0).then_some(Change::Raised { cap: hold.bucket.cap, counts: hold.counts, by })
-        })
+        let (limits, mut unnoted) = (self.snapshot.call_limits(&scope), Readings::default());
+        let needs = target.needs(&limits, &stake, &mut windows, self, &mut unnoted);
+        let request = needs
+            .into_iter()
+            .map(|need| need.request)
+            .find(|request| !request.admits(self.usage(&request.bucket), request.amount))?;
+        self.raise(request)
+    }
+
+    /// By how much more a limit lets a call in.
+    fn raise(&self, request: BucketRequest) -> Option<Change> {
+        let usage = self.usage(&request.bucket);
+        let Usage { used, held } = usage;
+        let by = match &request.leeway {
+            _ if request.counts == Counts::Spacing => return self.later(&request, used),
+            None => used.saturating_add(held).saturating_add(request.amount) - request.limit,
+            Some(Leeway::Soft) => used.saturating_add(1) - request.limit,
+            // A pace is that of the time, which is another thing to change.
+            Some(Leeway::Paced(pace)) if pace.by_now < request.limit => return None,
+            Some(Leeway::Paced(pace)) => {
+                let bound = pace.bound_ppm(usage, request.amount).div_ceil(WHOLE_PPM.into());
+                u64::try_from(bound).ok()?.checked_sub(request.limit)?
+            }
+        };
+        Some(Change::Raised { cap: request.bucket.cap, counts: request.counts, by })
+    }
+
+    /// Whole minutes, like any other shift.
+    fn later(&self, request: &BucketRequest, last: u64) -> Option<Change> {
+        let left_ms = last.checked_add(request.limit)?.checked_sub(request.amount)?;
+        let minutes = i64::try_from(left_ms.div_ceil(MINUTE_MS.unsigned_abs())).ok()?;
+        Some(Change::Shifted { by_ms: minutes * MINUTE_MS })
     }
 
     fn more_for_publisher(&self, decision: &Decision, step: &Step) -> Option<Change> {
         let publisher = self.snapshot.publisher(&self.scope(decision)?.publisher)?;
         let is_named = |cap: &&Cap| Some(&cap.label) == step.subject.as_ref();
         let cap = publisher.caps.iter().find(is_named)?;
-        let usage = self.usage(&self.snapshot.windows(self.request.at).bucket(cap));
-        let by = usage.used.saturating_add(usage.held).saturating_add(1);
-        let by = by.checked_sub(cap.limit)?;
-        Some(Change::Raised { cap: cap.key.clone(), counts: cap.counts, by })
+        let mut windows = self.snapshot.windows(self.request.at);
+        self.raise(cap.need(1, &mut windows)?.request)
     }
 
     /// The nearest at which the target is open.
@@ -314,6 +341,29 @@ mod tests {
         );
         let full = [(bucket("target/t/revenue/total", "total"), used(84_000_000, 0))];
         assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/revenue/total +26.00"]);
+    }
+
+    #[test]
+    fn a_soft_or_a_paced_cap_would_have_had_to_be_higher_by_what_lets_the_call_in() {
+        let cap = |rules: &str| target(&format!("caps = [{{ metric = 'converted', {rules} }}]"));
+        let soft = cap("window = 'daily', limit = 9, mode = 'soft'");
+        let full = [(bucket("target/t/converted/daily", "d:2026-03-17"), used(11, 5))];
+        assert_eq!(told(&soft, &call(), &full, &[]), ["cap target/t/converted/daily +3"]);
+
+        // At the end of the window, where all may be used.
+        let last = RouteRequest { at: Wall(1_773_791_999_999), ..call() };
+        let paced = cap("window = 'daily', limit = 9, mode = 'paced', assumed_rate = '50%'");
+        // 4 + 10 * 0.5 + 2.327 * √2.5 is 12.7.
+        let full = [(bucket("target/t/converted/daily", "d:2026-03-17"), used(4, 9))];
+        assert_eq!(told(&paced, &last, &full, &[]), ["cap target/t/converted/daily +4"]);
+    }
+
+    #[test]
+    fn calls_that_are_to_be_apart_would_have_had_to_come_later() {
+        let rules = target("min_gap_s = 90");
+        let last = u64::try_from(OPEN.0 - 10_000).unwrap();
+        let full = [(bucket("target/t/spacing", "gap"), used(last, 0))];
+        assert_eq!(told(&rules, &call(), &full, &[]), ["2 minutes later"]);
     }
 
     #[test]

@@ -234,6 +234,19 @@ pub struct Readings {
     /// Targets that could take no call, where their shares are held.
     #[cbor(n(3), default)]
     pub absent: Vec<AbsenceReading>,
+    /// What was said of how many calls can be taken.
+    #[cbor(n(4), default)]
+    pub ready: Vec<ReadyReading>,
+}
+
+/// How many calls at once can be taken, as whoever takes them says.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReadyReading {
+    /// Of which concurrency, such as `target/tgt_summit/concurrency`.
+    #[cbor(n(0), with = "codec::text")]
+    pub key: SmolStr,
+    #[n(1)]
+    pub ready: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -7,14 +7,16 @@ use crate::id::CampaignId;
 use crate::reason::Reason;
 use crate::time::Wall;
 
-use super::decision::{Check, Finding, Step, UsageReading, Verdict};
+use super::decision::{Check, Finding, Readings, Step, UsageReading, Verdict};
 use super::facts::Facts;
 use super::filter::{Filter, Miss};
 use super::geo::{Basis, Ground};
 use super::history::PastCall;
-use super::hold::{BucketRequest, Counts, Stake};
+use super::hold::{BucketRequest, Stake};
+use super::limits::{CallLimits, Need, Windows};
 use super::request::{Usage, UsageReader};
-use super::snapshot::{Cap, Target, Windows};
+use super::shortage;
+use super::snapshot::Target;
 
 /// Bytes of a tag's value that an explanation shows.
 const SHOWN_BYTES_MAX: usize = 64;
@@ -28,10 +30,10 @@ pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) facts: Facts<'a>,
     pub(super) usage: &'a U,
     pub(super) windows: Windows<'a>,
-    /// Caps of the call, whichever target takes it.
-    pub(super) caps: [&'a [Cap]; 3],
+    /// Of the call, whichever target takes it.
+    pub(super) limits: CallLimits<'a>,
     pub(super) steps: Vec<Step>,
-    pub(super) readings: Vec<UsageReading>,
+    pub(super) readings: Readings,
 }
 
 impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
@@ -119,39 +121,28 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         (basis != Basis::Declared).then(|| basis.ground())
     }
 
-    /// Caps, then concurrency.
+    /// Caps, spacing, then concurrency.
     fn room(&mut self, target: &Target, stake: &Stake) -> Result<Vec<BucketRequest>, Reason> {
-        let holds = target.holds(self.caps, stake, &mut self.windows);
-        let mut caps = target.caps.iter().chain(self.caps.into_iter().flatten());
-        for hold in &holds {
-            let usage = self.usage.usage(&hold.bucket);
+        let Self { limits, windows, usage, readings, .. } = self;
+        let needs = target.needs(limits, stake, windows, *usage, readings);
+        let mut holds = Vec::with_capacity(needs.len());
+        for Need { request, label, bound } in needs {
+            let usage = self.usage.usage(&request.bucket);
             if usage != Usage::default() {
-                self.readings.push(UsageReading { bucket: hold.bucket.clone(), usage });
+                let bucket = request.bucket.clone();
+                self.readings.usage.push(UsageReading { bucket, usage });
             }
-            let room = usage.used.saturating_add(usage.held).saturating_add(hold.amount);
-            let live = hold.counts == Counts::Live;
+            let live = request.counts.is_concurrency();
             let check = if live { Check::Concurrency } else { Check::Cap };
-            // Holds stand in the order of the caps, some of which ask for nothing.
-            let label = caps.find(|cap| cap.key == hold.bucket.cap).map(|cap| cap.label.clone());
-            if room <= hold.limit {
-                self.pass(target, check, Finding { subject: label, ..Finding::default() });
-                continue;
+            let subject = label.cloned();
+            if !request.admits(usage, request.amount) {
+                let (have, want) = shortage::words(&request, usage, bound);
+                let (have, want) = (Some(have), Some(want));
+                let finding = Finding { subject, have, want, ground: None };
+                return self.refuse(target, check, request.counts.refusal(), finding);
             }
-            let show = |amount| hold.counts.show(amount);
-            let (reason, have) = if live {
-                (Reason::ConcurrencyFull, format_smolstr!("{} live", usage.held))
-            } else {
-                (Reason::CapFull, hold.counts.show_usage(usage))
-            };
-            let want = match hold.amount {
-                1 => format_smolstr!("at most {}", show(hold.limit)),
-                asked => {
-                    format_smolstr!("at most {} with {} more", show(hold.limit), show(asked))
-                }
-            };
-            let (have, want) = (Some(have), Some(want));
-            let finding = Finding { subject: label, have, want, ground: None };
-            return self.refuse(target, check, reason, finding);
+            self.pass(target, check, Finding { subject, ..Finding::default() });
+            holds.push(request);
         }
         Ok(holds)
     }

@@ -8,8 +8,10 @@ use super::attestation::Attested;
 use super::config::{Anonymous, Unattested};
 use super::decision::{Check, Decision, Finding, UsageReading};
 use super::history::PastCall;
-use super::request::{RouteRequest, Usage, UsageReader};
-use super::snapshot::{Campaign, Cap, Publisher, Windows};
+use super::limits::{Bound, Need, Windows};
+use super::request::{RouteRequest, UsageReader};
+use super::shortage;
+use super::snapshot::{Campaign, Publisher};
 
 impl Decision {
     /// Whether the publisher's caps leave no room for any call.
@@ -20,13 +22,20 @@ impl Decision {
         windows: &mut Windows<'_>,
     ) -> Result<(), Reason> {
         for cap in &publisher.caps {
-            let bucket = windows.bucket(cap);
-            let reading = usage.usage(&bucket);
-            if reading.used.saturating_add(reading.held) < cap.limit {
+            let Some(Need { request, .. }) = cap.need(1, windows) else { continue };
+            let reading = usage.usage(&request.bucket);
+            if request.admits(reading, 1) {
                 continue;
             }
+            let (have, want) = shortage::words(&request, reading, Bound::Limit);
+            let want = match request.leeway {
+                None => format_smolstr!("less than {}", cap.counts.show(cap.limit)),
+                Some(_) => want,
+            };
+            let (have, want) = (Some(have), Some(want));
+            let bucket = request.bucket;
             self.readings.usage.push(UsageReading { bucket, usage: reading });
-            let finding = full(cap, reading);
+            let finding = Finding { subject: Some(cap.label.clone()), have, want, ground: None };
             return Err(self.refuse_call(Check::Publisher, Reason::PublisherCapped, finding));
         }
         Ok(())
@@ -83,14 +92,5 @@ impl Decision {
             return Err(self.refuse_call(Check::Caller, Reason::AnonymousCaller, finding));
         }
         Ok(())
-    }
-}
-
-fn full(cap: &Cap, usage: Usage) -> Finding {
-    Finding {
-        subject: Some(cap.label.clone()),
-        have: Some(cap.counts.show_usage(usage)),
-        want: Some(format_smolstr!("less than {}", cap.counts.show(cap.limit))),
-        ..Finding::default()
     }
 }

@@ -12,7 +12,7 @@ use crate::money::Money;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
-use super::decision::{ConditionReading, Decision, PlannedAttempt, Readings};
+use super::decision::{ConditionReading, Decision, PlannedAttempt, Readings, ReadyReading};
 use super::history::PastCall;
 use super::hold::Bucket;
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
@@ -209,13 +209,14 @@ impl Comparison {
 pub(super) struct Recorded<'a> {
     usage: BTreeMap<Bucket, Usage>,
     conditions: &'a [ConditionReading],
+    ready: &'a [ReadyReading],
 }
 
 impl<'a> Recorded<'a> {
     pub(super) fn of(readings: &'a Readings) -> Self {
         let usage = readings.usage.iter();
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
-        Self { usage, conditions: &readings.conditions }
+        Self { usage, conditions: &readings.conditions, ready: &readings.ready }
     }
 }
 
@@ -227,6 +228,10 @@ impl UsageReader for Recorded<'_> {
     fn condition(&self, target: &TargetId) -> Condition {
         let reading = self.conditions.iter().find(|reading| reading.target == *target);
         reading.map_or(Condition::Well, |reading| reading.condition)
+    }
+
+    fn ready(&self, concurrency: &str) -> Option<u32> {
+        self.ready.iter().find(|reading| reading.key == concurrency).map(|it| it.ready)
     }
 }
 

@@ -81,6 +81,12 @@ pub trait UsageReader {
     fn condition(&self, _target: &TargetId) -> Condition {
         Condition::Well
     }
+
+    /// How many calls at once can be taken under this concurrency, as whoever takes them has said of
+    /// late; `None`: they say nothing.
+    fn ready(&self, _concurrency: &str) -> Option<u32> {
+        None
+    }
 }
 
 impl UsageReader for BTreeMap<Bucket, Usage> {

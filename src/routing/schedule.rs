@@ -145,6 +145,33 @@ impl Schedule {
         Ok(())
     }
 
+    /// For how many seconds on the clock it is open from `from` to `to`.
+    pub(super) fn open_s(&self, from: Wall, to: Wall) -> u64 {
+        let (from, to) = (self.local(from), self.local(to));
+        let (mut open, mut day) = (0, from.date());
+        while day <= to.date() {
+            if self.holidays.binary_search(&day).is_err() {
+                let begins = if day == from.date() { second_of_week(from) % DAY_S } else { 0 };
+                let ends = if day == to.date() { second_of_week(to) % DAY_S } else { DAY_S };
+                open += u64::from(self.open_within(day, begins, ends));
+            }
+            let Ok(next) = day.tomorrow() else { break };
+            day = next;
+        }
+        open
+    }
+
+    /// Seconds of a day, from one second of it to another, in which it is open.
+    fn open_within(&self, day: Date, begins: u32, ends: u32) -> u32 {
+        let midnight = second_of_week(day.at(0, 0, 0, 0));
+        let (begins, ends) = (midnight + begins, midnight + ends);
+        // That of the end of last week may reach over.
+        let last_week = self.openings.last().filter(|last| last.to > WEEK_S);
+        let last_week = last_week.map(|last| Opening { from: 0, to: last.to - WEEK_S });
+        let openings = last_week.iter().chain(&self.openings);
+        openings.map(|it| it.to.min(ends).saturating_sub(it.from.max(begins))).sum()
+    }
+
     fn local(&self, at: Wall) -> DateTime {
         self.zone.to_datetime(timestamp(at))
     }

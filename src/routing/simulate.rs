@@ -54,6 +54,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
         }
         self.usage.condition(target)
     }
+
+    fn ready(&self, concurrency: &str) -> Option<u32> {
+        self.usage.ready(concurrency)
+    }
 }
 
 /// Decides about `count` calls like the recorded one, each after the other, on what it was decided

@@ -6,9 +6,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-use smol_str::SmolStr;
-
 use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -17,20 +14,22 @@ use crate::time::Wall;
 use super::compile;
 use super::config::{
     Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, PayDuplicates,
-    Ring, RoutingConfig, Span, WindowKind,
+    Ring, RoutingConfig, Span,
 };
-use super::decision::{PlannedAttempt, Recovery, Terms};
+use super::decision::{PlannedAttempt, Readings, Recovery};
 use super::dial::DialTemplate;
 use super::duplicate::Dedupe;
 use super::filter::Filters;
 use super::geo::Geo;
 use super::history::Caller;
-use super::hold::{Bucket, BucketRequest, Counts, Stake};
-use super::request::RouteRequest;
+use super::hold::{BucketRequest, Stake};
+use super::limits::{CallLimits, Windows, Zones};
+use super::request::{RouteRequest, UsageReader};
 use super::schedule::Schedule;
 use super::selection::Distribution;
 use super::vertical::Vertical;
-use super::window::Window;
+
+pub use super::limits::{Cap, Concurrency, Gap, Hours, Mode, Pacing, Pair};
 
 /// One revision of the routing configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +48,7 @@ pub struct RoutingSnapshot {
     pub(super) target_index: BTreeMap<TargetId, usize>,
     pub(super) campaign_index: BTreeMap<CampaignId, usize>,
     pub(super) pool_index: BTreeMap<PoolId, usize>,
+    pub(super) pairs: Vec<Pair>,
     /// Of trunks that have any.
     pub(super) trunk_caps: BTreeMap<TrunkId, Vec<Cap>>,
     pub(super) caps_calls: bool,
@@ -63,6 +63,7 @@ pub struct Publisher {
     pub paused: bool,
     pub payouts: BTreeMap<CampaignId, Payout>,
     pub caps: Vec<Cap>,
+    pub concurrency: Option<Concurrency>,
 }
 
 /// What a publisher is owed for a call of one campaign.
@@ -95,35 +96,18 @@ pub struct Target {
     pub paused: bool,
     /// Absent: always open.
     pub schedule: Option<Schedule>,
-    /// Its own, then its buyer's.
+    /// Its own, then its buyer's and its groups'.
     pub caps: Vec<Cap>,
-    pub concurrency: Option<Concurrency>,
+    pub gaps: Vec<Gap>,
+    pub concurrency: Vec<Concurrency>,
+    /// Those it may be of, as places in the snapshot's.
+    pub(super) pairs: Vec<usize>,
     pub filters: Filters,
     /// Its own, else its buyer's.
     pub dedupe: Option<Dedupe>,
     pub conversion: Option<Conversion>,
     /// Its own, else its buyer's; absent: it is switched off.
     pub circuit: Option<Arc<CircuitConfig>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cap {
-    pub counts: Counts,
-    pub window: WindowKind,
-    /// In the unit of `counts`.
-    pub limit: u64,
-    /// The bucket's cap, such as `target/tgt_summit/connected/daily`.
-    pub key: SmolStr,
-    /// What a decision calls it: of a target's own cap the last two parts of `key`, else all.
-    pub label: SmolStr,
-    pub(super) zone: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Concurrency {
-    pub limit: u64,
-    /// The bucket's cap, such as `target/tgt_summit/concurrency`.
-    pub key: SmolStr,
 }
 
 /// What a buyer owes when a call is still up `seconds` after its answer.
@@ -149,6 +133,7 @@ pub struct Campaign {
     pub recovery: Option<Recovery>,
     pub min_match_confidence: Confidence,
     pub caps: Vec<Cap>,
+    pub concurrency: Option<Concurrency>,
     pub callers: CallersConfig,
 }
 
@@ -201,18 +186,6 @@ pub(super) struct NumberRange {
     pub(super) campaign: usize,
     pub(super) publisher: usize,
     pub(super) pool: Option<usize>,
-}
-
-/// The time zones in use, each once. The first is UTC.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Zones(Vec<TimeZone>);
-
-/// The windows of one instant; each is worked out once.
-#[derive(Debug)]
-pub(super) struct Windows<'a> {
-    zones: &'a Zones,
-    at: Wall,
-    known: Vec<((usize, WindowKind), Window)>,
 }
 
 impl RoutingSnapshot {
@@ -281,17 +254,20 @@ impl RoutingSnapshot {
 
     /// What an attempt must reserve when it starts at `at`. The plan of a decision has this for the
     /// instant of the decision; a later attempt may fall into another window. `scope` may be absent
-    /// where nothing of it has caps.
-    pub fn holds(
+    /// where nothing of it has limits.
+    pub fn holds<U: UsageReader + ?Sized>(
         &self,
         planned: &PlannedAttempt,
         scope: Option<&CallScope>,
         at: Wall,
+        usage: &U,
     ) -> Vec<BucketRequest> {
         let Some(target) = self.target(&planned.target) else { return vec![] };
         let stake = Stake::new(planned.terms, planned.max_duration_ms);
-        let caps = scope.map(|scope| self.call_caps(scope)).unwrap_or_default();
-        target.holds(caps, &stake, &mut self.windows(at))
+        let call = scope.map(|scope| self.call_limits(scope)).unwrap_or_default();
+        let mut unnoted = Readings::default();
+        let needs = target.needs(&call, &stake, &mut self.windows(at), usage, &mut unnoted);
+        needs.into_iter().map(|need| need.request).collect()
     }
 
     /// The caps of all, with whom they belong to as the first part of their keys.
@@ -299,7 +275,8 @@ impl RoutingSnapshot {
         let of_targets = self.targets.iter().map(|it| &it.caps);
         let of_publishers = self.publishers.iter().map(|it| &it.caps);
         let of_campaigns = self.campaigns.iter().map(|it| &it.caps);
-        let all = of_targets.chain(of_publishers).chain(of_campaigns);
+        let of_pairs = self.pairs.iter().map(|it| &it.caps);
+        let all = of_targets.chain(of_publishers).chain(of_campaigns).chain(of_pairs);
         all.chain(self.trunk_caps.values()).flatten()
     }
 
@@ -324,21 +301,34 @@ impl RoutingSnapshot {
         self.history
     }
 
-    /// The keys of all caps and of concurrency.
-    pub fn cap_keys(&self) -> impl Iterator<Item = &str> {
-        let concurrency = self.targets.iter().filter_map(|it| it.concurrency.as_ref());
-        self.caps().map(|cap| cap.key.as_str()).chain(concurrency.map(|it| it.key.as_str()))
+    /// The concurrency of all. That of a buyer or a group comes once for each of its targets.
+    pub fn concurrency(&self) -> impl Iterator<Item = &Concurrency> {
+        let of_targets = self.targets.iter().flat_map(|it| &it.concurrency);
+        let of_publishers = self.publishers.iter().filter_map(|it| it.concurrency.as_ref());
+        let of_campaigns = self.campaigns.iter().filter_map(|it| it.concurrency.as_ref());
+        of_targets.chain(of_publishers).chain(of_campaigns)
     }
 
-    /// Whether a campaign, a publisher or a trunk has caps.
+    /// The keys of all caps, of concurrency and of spacing.
+    pub fn cap_keys(&self) -> impl Iterator<Item = &str> {
+        let gaps = self.targets.iter().flat_map(|it| &it.gaps);
+        let concurrency = self.concurrency().map(|it| it.key.as_str());
+        let gaps = gaps.map(|it| it.key.as_str());
+        self.caps().map(|cap| cap.key.as_str()).chain(concurrency).chain(gaps)
+    }
+
+    /// Whether a campaign, a publisher or a trunk has limits.
     pub fn caps_calls(&self) -> bool {
         self.caps_calls
     }
 
-    pub(super) fn call_caps(&self, scope: &CallScope) -> [&[Cap]; 3] {
-        let campaign = self.campaign(&scope.campaign).map(|it| &it.caps[..]);
-        let publisher = self.publisher(&scope.publisher).map(|it| &it.caps[..]);
-        [campaign, publisher, Some(self.trunk_caps(&scope.trunk))].map(Option::unwrap_or_default)
+    pub(super) fn call_limits(&self, scope: &CallScope) -> CallLimits<'_> {
+        CallLimits {
+            campaign: self.campaign(&scope.campaign),
+            publisher: self.publisher(&scope.publisher),
+            trunk: self.trunk_caps(&scope.trunk),
+            pairs: &self.pairs,
+        }
     }
 
     pub(super) fn trunk_caps(&self, trunk: &TrunkId) -> &[Cap] {
@@ -346,81 +336,6 @@ impl RoutingSnapshot {
     }
 
     pub(super) fn windows(&self, at: Wall) -> Windows<'_> {
-        Windows { zones: &self.zones, at, known: vec![] }
-    }
-}
-
-impl Target {
-    /// Caps first, then concurrency: the order in which they are checked. `further` are the caps of
-    /// the call. What the call cannot count in is left out.
-    pub(super) fn holds(
-        &self,
-        further: [&[Cap]; 3],
-        stake: &Stake,
-        windows: &mut Windows<'_>,
-    ) -> Vec<BucketRequest> {
-        let caps = self.caps.iter().chain(further.into_iter().flatten()).filter_map(|cap| {
-            let amount = Some(cap.counts.room(stake)).filter(|amount| *amount > 0)?;
-            let window = windows.get(cap.zone, cap.window);
-            Some(BucketRequest {
-                bucket: cap.bucket(window),
-                counts: cap.counts,
-                limit: cap.limit,
-                amount,
-                ends_at: window.ends_at,
-                leeway: None,
-            })
-        });
-        let concurrency = self.concurrency.iter().map(|concurrency| BucketRequest {
-            bucket: Bucket { cap: concurrency.key.clone(), window: SmolStr::new_static("live") },
-            counts: Counts::Live,
-            limit: concurrency.limit,
-            amount: 1,
-            ends_at: None,
-            leeway: None,
-        });
-        caps.chain(concurrency).collect()
-    }
-}
-
-impl Cap {
-    fn bucket(&self, window: &Window) -> Bucket {
-        Bucket { cap: self.key.clone(), window: window.id.clone() }
-    }
-}
-
-impl Stake {
-    pub(super) fn new(terms: Option<Terms>, max_duration_ms: u32) -> Self {
-        let (revenue, payout) = terms.map(|it| (it.revenue, it.payout)).unwrap_or_default();
-        Self { revenue, payout, talk_ms: max_duration_ms }
-    }
-}
-
-impl Zones {
-    pub(super) fn new() -> Self {
-        Self(vec![TimeZone::UTC])
-    }
-
-    pub(super) fn intern(&mut self, zone: &TimeZone) -> usize {
-        self.0.iter().position(|known| known == zone).unwrap_or_else(|| {
-            self.0.push(zone.clone());
-            self.0.len() - 1
-        })
-    }
-}
-
-impl Windows<'_> {
-    pub(super) fn bucket(&mut self, cap: &Cap) -> Bucket {
-        cap.bucket(self.get(cap.zone, cap.window))
-    }
-
-    fn get(&mut self, zone: usize, kind: WindowKind) -> &Window {
-        let known = self.known.iter().position(|(key, _)| *key == (zone, kind));
-        let index = known.unwrap_or_else(|| {
-            let window = Window::of(kind, &self.zones.0[zone], self.at);
-            self.known.push(((zone, kind), window));
-            self.known.len() - 1
-        });
-        &self.known[index].1
+        Windows::new(&self.zones, at)
     }
 }

@@ -13,9 +13,13 @@ use super::config::WindowKind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Such as `d:2026-11-22`. Hours and minutes carry the offset from UTC
-    /// (`h:2026-11-01T01-04:00`), so that an hour the clock shows twice is two windows.
+    /// (`h:2026-11-01T01-04:00`), so that an hour the clock shows twice is two windows. That of a
+    /// rolling window names the slice it ends with (`rolling:3600/29562664`).
     pub id: SmolStr,
-    /// When the next one begins; absent for all time.
+    /// When it began; absent for all time.
+    pub begins_at: Option<Wall>,
+    /// When the next one begins; absent for all time. Of a rolling window when what happens now
+    /// counts no more.
     pub ends_at: Option<Wall>,
 }
 
@@ -25,7 +29,11 @@ impl Window {
         let at = timestamp(at);
         let local = zone.to_datetime(at);
         let date = local.date();
-        let ends = |next: Result<Date, jiff::Error>| next.ok().and_then(|d| midnight(zone, d));
+        let days = |id, first: Date, next: Result<Date, jiff::Error>| Self {
+            id,
+            begins_at: midnight(zone, first),
+            ends_at: next.ok().and_then(|next| midnight(zone, next)),
+        };
         match kind {
             WindowKind::Minute => {
                 let minute = format_smolstr!("{:02}:{:02}", local.hour(), local.minute());
@@ -35,26 +43,35 @@ impl Window {
                 let hour = format_smolstr!("{:02}", local.hour());
                 Self::within_day("h", &hour, 3_600, zone, at, local)
             }
-            WindowKind::Daily => {
-                Self { id: format_smolstr!("d:{date}"), ends_at: ends(date.tomorrow()) }
-            }
+            WindowKind::Daily => days(format_smolstr!("d:{date}"), date, date.tomorrow()),
             WindowKind::Weekly => {
                 let week = date.iso_week_date();
-                let days_left = 7 - i64::from(date.weekday().to_monday_zero_offset());
+                let days_gone = i64::from(date.weekday().to_monday_zero_offset());
+                let id = format_smolstr!("w:{:04}-W{:02}", week.year(), week.week());
+                let monday = date.checked_sub(days_gone.days()).unwrap_or(date);
+                days(id, monday, date.checked_add((7 - days_gone).days()))
+            }
+            WindowKind::Monthly => {
+                let (id, first) = (
+                    format_smolstr!("m:{:04}-{:02}", date.year(), date.month()),
+                    date.first_of_month(),
+                );
+                days(id, first, first.checked_add(1.month()))
+            }
+            WindowKind::Yearly => {
+                let first = date.first_of_year();
+                days(format_smolstr!("y:{:04}", date.year()), first, first.checked_add(1.year()))
+            }
+            WindowKind::Total => Self { id: "total".to_smolstr(), begins_at: None, ends_at: None },
+            WindowKind::Rolling(rolling) => {
+                let now = Wall(at.as_millisecond());
+                let slice = rolling.slice(now);
                 Self {
-                    id: format_smolstr!("w:{:04}-W{:02}", week.year(), week.week()),
-                    ends_at: ends(date.checked_add(days_left.days())),
+                    id: rolling.name_at(slice),
+                    begins_at: Some(Wall(rolling.first_slice(slice) * rolling.slice_ms())),
+                    ends_at: Some(rolling.forgets_at(slice)),
                 }
             }
-            WindowKind::Monthly => Self {
-                id: format_smolstr!("m:{:04}-{:02}", date.year(), date.month()),
-                ends_at: ends(date.first_of_month().checked_add(1.month())),
-            },
-            WindowKind::Yearly => Self {
-                id: format_smolstr!("y:{:04}", date.year()),
-                ends_at: ends(date.first_of_year().checked_add(1.year())),
-            },
-            WindowKind::Total => Self { id: "total".to_smolstr(), ends_at: None },
         }
     }
 
@@ -73,26 +90,15 @@ impl Window {
         let (hours, minutes) = (offset_s.abs() / 3_600, offset_s.abs() / 60 % 60);
         let id = format_smolstr!("{prefix}:{}T{time}{sign}{hours:02}:{minutes:02}", local.date());
         let on_the_clock = at.as_second() + i64::from(offset_s);
-        let next = on_the_clock - on_the_clock.rem_euclid(length_s) + length_s;
-        let next = (next - i64::from(offset_s)) * 1_000;
+        let begins = on_the_clock - on_the_clock.rem_euclid(length_s);
+        let instant = |on_the_clock: i64| (on_the_clock - i64::from(offset_s)) * 1_000;
+        let (begins, ends) = (instant(begins), instant(begins + length_s));
+        let now_too = at.checked_add(1.nanosecond()).unwrap_or(at);
+        let clock_change = zone.preceding(now_too).next().map(|c| c.timestamp().as_millisecond());
+        let begins_at = clock_change.map_or(begins, |change| change.max(begins));
         let clock_change = zone.following(at).next().map(|c| c.timestamp().as_millisecond());
-        let ends_at = clock_change.map_or(next, |change| change.min(next));
-        Self { id, ends_at: Some(Wall(ends_at)) }
-    }
-}
-
-impl WindowKind {
-    /// As in the configuration, such as `daily`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Minute => "minute",
-            Self::Hourly => "hourly",
-            Self::Daily => "daily",
-            Self::Weekly => "weekly",
-            Self::Monthly => "monthly",
-            Self::Yearly => "yearly",
-            Self::Total => "total",
-        }
+        let ends_at = clock_change.map_or(ends, |change| change.min(ends));
+        Self { id, begins_at: Some(Wall(begins_at)), ends_at: Some(Wall(ends_at)) }
     }
 }
 
@@ -110,7 +116,10 @@ fn midnight(zone: &TimeZone, date: Date) -> Option<Wall> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::rolling::Rolling;
     use crate::routing::schedule::bundled_zone;
 
     #[test]
@@ -177,7 +186,129 @@ mod tests {
     #[test]
     fn all_time_never_ends() {
         let window = Window::of(WindowKind::Total, &TimeZone::UTC, Wall(i64::MAX));
-        assert_eq!(window, Window { id: "total".into(), ends_at: None });
+        assert_eq!(window, Window { id: "total".into(), begins_at: None, ends_at: None });
+    }
+
+    /// With clock changes of an hour, of half an hour, at midnight, with none, and with odd offsets.
+    const ZONES: [&str; 24] = [
+        "America/New_York",
+        "America/Los_Angeles",
+        "America/Phoenix",
+        "America/Santiago",
+        "America/Asuncion",
+        "America/Havana",
+        "America/Sao_Paulo",
+        "America/Nuuk",
+        "America/Caracas",
+        "Atlantic/Azores",
+        "Europe/London",
+        "Europe/Berlin",
+        "Europe/Istanbul",
+        "Africa/Casablanca",
+        "Africa/Cairo",
+        "Asia/Beirut",
+        "Asia/Gaza",
+        "Asia/Tehran",
+        "Asia/Kathmandu",
+        "Asia/Pyongyang",
+        "Australia/Lord_Howe",
+        "Pacific/Chatham",
+        "Pacific/Apia",
+        "UTC",
+    ];
+
+    const KINDS: [WindowKind; 6] = [
+        WindowKind::Minute,
+        WindowKind::Hourly,
+        WindowKind::Daily,
+        WindowKind::Weekly,
+        WindowKind::Monthly,
+        WindowKind::Yearly,
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        /// From 2014 to 2040; near a clock change half of the time.
+        #[test]
+        fn windows_follow_each_other_without_gap_or_overlap(
+            zone in prop::sample::select(&ZONES[..]),
+            kind in prop::sample::select(&KINDS[..]),
+            at in 1_388_534_400_000_i64..2_208_988_800_000,
+            near in prop::option::of(-7_200_000_i64..7_200_000),
+        ) {
+            let zone = bundled_zone(zone).unwrap();
+            let change = zone.following(timestamp(Wall(at))).next();
+            let change = change.map(|it| it.timestamp().as_millisecond());
+            let at = match (near, change) {
+                (Some(near), Some(change)) => Wall(change + near),
+                _ => Wall(at),
+            };
+            let window = Window::of(kind, &zone, at);
+            let (begins, ends) = (window.begins_at.unwrap(), window.ends_at.unwrap());
+
+            prop_assert!(begins <= at && at < ends, "{window:?} does not hold {at:?}");
+            prop_assert_eq!(&Window::of(kind, &zone, begins), &window, "its first instant");
+            prop_assert_eq!(&Window::of(kind, &zone, Wall(ends.0 - 1)), &window, "its last one");
+            let next = Window::of(kind, &zone, ends);
+            prop_assert_eq!(next.begins_at, Some(ends));
+            prop_assert_ne!(&next.id, &window.id);
+            let before = Window::of(kind, &zone, Wall(begins.0 - 1));
+            prop_assert_eq!(before.ends_at, Some(begins));
+            prop_assert_ne!(&before.id, &window.id);
+            if !matches!(kind, WindowKind::Minute | WindowKind::Hourly) {
+                let first = zone.to_datetime(timestamp(begins));
+                let before = zone.to_datetime(timestamp(Wall(begins.0 - 1)));
+                prop_assert!(before.date() < first.date(), "{window:?} begins within a day");
+            }
+        }
+
+        #[test]
+        fn an_hour_of_the_clock_is_one_window_and_no_two_have_one_name(
+            zone in prop::sample::select(&ZONES[..]),
+            kind in prop::sample::select(&KINDS[..]),
+            at in 1_388_534_400_000_i64..2_208_988_800_000,
+            ahead in 1_i64..1_000,
+        ) {
+            let zone = bundled_zone(zone).unwrap();
+            let mut ids = std::collections::BTreeSet::new();
+            let mut next = Some(Wall(at));
+            for _ in 0..ahead.min(60) {
+                let window = Window::of(kind, &zone, next.unwrap());
+                prop_assert!(ids.insert(window.id.clone()), "{} comes twice", window.id);
+                next = window.ends_at;
+            }
+        }
+
+        #[test]
+        fn a_rolling_window_holds_all_its_seconds(
+            seconds in Rolling::SECONDS,
+            at in 0_i64..4_000_000_000_000,
+        ) {
+            let window = Window::of(WindowKind::Rolling(Rolling { seconds }), &TimeZone::UTC, Wall(at));
+            let length = i64::from(seconds) * 1_000;
+            prop_assert!(window.begins_at.unwrap() <= Wall(at - length));
+            prop_assert!(window.ends_at.unwrap() > Wall(at + length));
+            let is_named = window.id.starts_with(&format!("rolling:{seconds}/"));
+            prop_assert!(is_named, "{}", window.id);
+        }
+    }
+
+    #[test]
+    fn leap_days_and_the_ends_of_months_belong_to_their_own() {
+        for (kind, at, id, begins_at, ends_at) in [
+            (WindowKind::Daily, "2028-02-29T23:00:00Z", "d:2028-02-29", "2028-02-29", "2028-03-01"),
+            (WindowKind::Monthly, "2028-02-29T23:59:59Z", "m:2028-02", "2028-02-01", "2028-03-01"),
+            (WindowKind::Monthly, "2027-02-28T23:59:59Z", "m:2027-02", "2027-02-01", "2027-03-01"),
+            (WindowKind::Yearly, "2028-12-31T23:59:59Z", "y:2028", "2028-01-01", "2029-01-01"),
+            (WindowKind::Weekly, "2029-01-01T00:00:00Z", "w:2029-W01", "2029-01-01", "2029-01-08"),
+        ] {
+            let window = Window::of(kind, &TimeZone::UTC, wall(at));
+            let day = |wall: Option<Wall>| wall.unwrap().to_rfc3339();
+            assert_eq!(window.id, id);
+            assert_eq!(day(window.begins_at), format!("{begins_at}T00:00:00.000Z"));
+            assert_eq!(day(window.ends_at), format!("{ends_at}T00:00:00.000Z"));
+        }
     }
 
     fn new_york(kind: WindowKind, at: &str) -> (String, String) {

@@ -259,13 +259,30 @@ impl Book for SqliteStore {
         Box::pin(async move {
             let days_ago = |days: i64| now.0 - days * 24 * 3_600_000;
             let mut writer = self.writer.lock().await;
-            for (windows, days) in [("h:*", 2), ("d:*", 8), ("w:*", 15), ("m:*", 40)] {
+            let windows = [
+                ("i:*", 1),
+                ("h:*", 2),
+                ("d:*", 8),
+                ("w:*", 15),
+                ("m:*", 40),
+                // The last attempt, of those that are to be so far apart.
+                ("gap/*", 2),
+            ];
+            for (windows, days) in windows {
                 sqlx::query("DELETE FROM cap_usage WHERE win GLOB ? AND updated_at < ?")
                     .bind(windows)
                     .bind(days_ago(days))
                     .execute(&mut *writer)
                     .await?;
             }
+            // A slice of `rolling:SECONDS/SLICE` counts as long as its window is, and a sixtieth more.
+            sqlx::query(
+                "DELETE FROM cap_usage WHERE win GLOB 'rolling:*' \
+                 AND updated_at < ? - 2000 * CAST(substr(win, 9) AS INTEGER)",
+            )
+            .bind(now.0)
+            .execute(&mut *writer)
+            .await?;
             sqlx::query("DELETE FROM ping_session WHERE expires_at < ?")
                 .bind(days_ago(SESSION_HISTORY_DAYS))
                 .execute(&mut *writer)
@@ -588,14 +605,21 @@ mod tests {
     #[tokio::test]
     async fn windows_that_are_over_are_forgotten_and_totals_are_not() {
         let (_dir, store) = with_calls(0).await;
-        let used = ["d:2026-03-17", "m:2026-03", "total"]
-            .map(|window| (("target/a".into(), window.into()), 3));
+        let used = [
+            "d:2026-03-17",
+            "m:2026-03",
+            "total",
+            "gap/1773759852318",
+            "rolling:3600/29562664",
+            "rolling:2678400/39735",
+        ];
+        let used = used.map(|window| (("target/a".into(), window.into()), 3));
         let batch = Batch { used: used.into(), recorded_at: Wall(START_MS), ..Batch::default() };
         store.write(Arc::new(batch)).await.unwrap();
 
         store.prune(Wall(START_MS + 9 * 24 * 3_600_000)).await.unwrap();
 
-        let left = ["m:2026-03", "total"].map(|window| CapUsage {
+        let left = ["m:2026-03", "rolling:2678400/39735", "total"].map(|window| CapUsage {
             cap: "target/a".into(),
             window: window.into(),
             used: 3,

@@ -8,25 +8,35 @@ use crate::id::TrunkId;
 use crate::money::Money;
 
 use super::Compiler;
-use crate::routing::config::{
-    BuyerConfig, CapConfig, CapLimit, Metric, TargetConfig, TrunkCapsConfig,
-};
+use crate::routing::config::{CapConfig, CapLimit, Metric, TargetConfig, TrunkCapsConfig};
 use crate::routing::hold::Counts;
-use crate::routing::schedule::bundled_zone;
+use crate::routing::schedule::{Schedule, bundled_zone};
 use crate::routing::snapshot::Cap;
 
 const MINUTE_MS: u64 = 60_000;
 
+/// The zone in which windows begin and end, and the hours by which they pass.
+#[derive(Clone, Copy)]
+pub(super) struct Clock<'a> {
+    pub(super) zone: usize,
+    /// Absent: all.
+    pub(super) schedule: Option<&'a Schedule>,
+}
+
+impl Clock<'_> {
+    pub(super) const UTC: Self = Self { zone: 0, schedule: None };
+}
+
 impl Compiler<'_> {
-    /// A target's own caps. `zone` is that of its schedule.
+    /// A target's own caps, in the zone of its schedule and paced by it.
     pub(super) fn target_caps(
         &mut self,
         path: &str,
         config: &TargetConfig,
-        zone: usize,
+        place: &Clock<'_>,
     ) -> Vec<Cap> {
         let owner = format!("target/{}", config.id);
-        let mut caps = self.caps(path, &owner, &config.caps, zone);
+        let mut caps = self.caps(path, &owner, &config.caps, place);
         for (c, cap) in config.caps.iter().enumerate() {
             self.leaves_room(&format!("{path}.caps[{c}]"), cap, config);
         }
@@ -36,14 +46,6 @@ impl Compiler<'_> {
         caps
     }
 
-    /// Those of each buyer, in their order.
-    pub(super) fn buyer_caps(&mut self, configs: &[BuyerConfig]) -> Vec<Vec<Cap>> {
-        let caps = configs.iter().enumerate().map(|(b, config)| {
-            self.caps(&format!("buyers[{b}]"), &format!("buyer/{}", config.id), &config.caps, 0)
-        });
-        caps.collect()
-    }
-
     pub(super) fn trunk_caps(
         &mut self,
         configs: &[TrunkCapsConfig],
@@ -51,19 +53,20 @@ impl Compiler<'_> {
         let mut of_trunks = BTreeMap::new();
         for (t, config) in configs.iter().enumerate().filter(|(_, it)| !it.caps.is_empty()) {
             let owner = format!("trunk/{}", config.id);
-            let caps = self.caps(&format!("trunks[{t}]"), &owner, &config.caps, 0);
+            let caps = self.caps(&format!("trunks[{t}]"), &owner, &config.caps, &Clock::UTC);
             of_trunks.insert(config.id.clone(), caps);
         }
         of_trunks
     }
 
-    /// The caps of `owner`, such as `campaign/cmp_hvac`, at `path`; in `zone` unless they say another.
+    /// The caps of `owner`, such as `campaign/cmp_hvac`, at `path`; in the zone of `clock` unless they
+    /// say another.
     pub(super) fn caps(
         &mut self,
         path: &str,
         owner: &str,
         configs: &[CapConfig],
-        zone: usize,
+        clock: &Clock<'_>,
     ) -> Vec<Cap> {
         let mut caps: Vec<Cap> = vec![];
         for (c, config) in configs.iter().enumerate() {
@@ -72,20 +75,21 @@ impl Compiler<'_> {
             let key = format_smolstr!("{owner}/{metric}/{window}");
             if caps.iter().any(|known| known.key == key) {
                 let problem = "is capped already for this metric";
-                self.fault(&path, "window", window, problem, "keep one of the two");
+                self.fault(&path, "window", &window, problem, "keep one of the two");
             }
             let zone = match &config.time_zone {
-                None => zone,
-                Some(name) => self.cap_zone(&path, name),
+                None => clock.zone,
+                Some(name) => self.zone(&path, name),
             };
             let (counts, window) = (Counts::from(config.metric), config.window);
-            let limit = self.cap_limit(&path, config);
-            caps.push(Cap { counts, window, limit, label: key.clone(), key, zone });
+            let (limit, label) = (self.cap_limit(&path, config), key.clone());
+            let mode = self.mode(&path, config, clock.schedule);
+            caps.push(Cap { counts, window, limit, key, label, mode, zone });
         }
         caps
     }
 
-    fn cap_zone(&mut self, path: &str, name: &str) -> usize {
+    pub(super) fn zone(&mut self, path: &str, name: &str) -> usize {
         if let Some(zone) = bundled_zone(name) {
             return self.zones.intern(&zone);
         }

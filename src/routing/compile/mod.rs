@@ -3,7 +3,10 @@
 mod callers;
 mod caps;
 mod circuit;
+mod concurrency;
 mod geo;
+mod modes;
+mod scopes;
 mod selection;
 mod sets;
 mod verticals;
@@ -14,7 +17,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 use crate::phone::PhoneNumber;
 use crate::suggest::suggestion;
@@ -26,13 +29,16 @@ use super::config::{
 use super::decision::Recovery;
 use super::dial::DialTemplate;
 use super::filter::{Filters, Known, Patterns};
+use super::limits::Zones;
 use super::schedule::Schedule;
 use super::set::Sets;
 use super::snapshot::{
-    Buyer, Campaign, Cap, Concurrency, Conversion, NumberRange, Payout, Pool, Publisher,
-    RoutingSnapshot, Target, Tier, TierMember, Zones,
+    Buyer, Campaign, Conversion, NumberRange, Payout, Pool, Publisher, RoutingSnapshot, Target,
+    Tier, TierMember,
 };
 use super::vertical::Vertical;
+use caps::Clock;
+use scopes::{Owned, Shared};
 
 /// Numbers a range may span.
 const RANGE_MAX: u64 = 1_000_000;
@@ -46,7 +52,7 @@ pub(super) fn compile(
     let publishers = compiler.publishers(&config.publishers);
     let buyers = config.buyers.iter();
     let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
-    let buyer_caps = compiler.buyer_caps(&config.buyers);
+    let shared = compiler.shared(config);
     compiler.sets = compiler.sets(config);
     compiler.verticals = compiler.verticals(config);
     for (b, buyer) in config.buyers.iter().enumerate() {
@@ -58,7 +64,7 @@ pub(super) fn compile(
         }
     }
     compiler.unpaid_duplicates(config);
-    let mut targets = compiler.targets(config, &buyer_caps);
+    let mut targets = compiler.targets(config, &shared);
     let campaigns = compiler.campaigns(&config.campaigns);
     compiler.agree(config, &campaigns, &mut targets);
     let pools = compiler.pools(&config.pools);
@@ -69,8 +75,9 @@ pub(super) fn compile(
         return Err(compiler.faults);
     }
     let caps_calls = !trunk_caps.is_empty()
-        || publishers.iter().any(|it| !it.caps.is_empty())
-        || campaigns.iter().any(|it| !it.caps.is_empty());
+        || !shared.pairs.is_empty()
+        || publishers.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some())
+        || campaigns.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some());
     Ok(RoutingSnapshot {
         revision,
         publishers,
@@ -85,6 +92,7 @@ pub(super) fn compile(
         target_index: owned(compiler.target_index),
         campaign_index: owned(compiler.campaign_index),
         pool_index: owned(compiler.pool_index),
+        pairs: shared.pairs,
         trunk_caps,
         caps_calls,
         history: callers::history(config),
@@ -159,39 +167,38 @@ impl<'a> Compiler<'a> {
                     );
                 }
             }
+            let (path, owner) = (format!("publishers[{p}]"), format!("publisher/{}", config.id));
             publishers.push(Publisher {
                 id: config.id.clone(),
                 name: named(&config.name, config.id.as_str()),
                 paused: config.paused,
                 payouts,
-                caps: self.caps(
-                    &format!("publishers[{p}]"),
-                    &format!("publisher/{}", config.id),
-                    &config.caps,
-                    0,
+                caps: self.caps(&path, &owner, &config.caps, &Clock::UTC),
+                concurrency: self.concurrency(
+                    &path,
+                    &owner,
+                    config.concurrency.as_ref(),
+                    &Clock::UTC,
                 ),
             });
         }
         publishers
     }
 
-    fn targets(&mut self, config: &RoutingConfig, buyer_caps: &[Vec<Cap>]) -> Vec<Target> {
+    fn targets(&mut self, config: &RoutingConfig, shared: &Shared) -> Vec<Target> {
         let targets = config.targets.iter().enumerate();
-        targets
-            .filter_map(|(t, target)| {
-                self.target(&format!("targets[{t}]"), target, &config.buyers, buyer_caps)
-            })
-            .collect()
+        targets.filter_map(|(t, target)| self.target(t, target, &config.buyers, shared)).collect()
     }
 
     /// `None` only together with a fault.
     fn target(
         &mut self,
-        path: &str,
+        place: usize,
         config: &TargetConfig,
         buyers: &[BuyerConfig],
-        buyer_caps: &[Vec<Cap>],
+        shared: &Shared,
     ) -> Option<Target> {
+        let path = &format!("targets[{place}]");
         let buyer = self.buyer_index.get(config.buyer.as_str()).copied();
         if buyer.is_none() {
             self.dangling(&format!("{path}.buyer"), "buyer", config.buyer.as_str());
@@ -210,13 +217,10 @@ impl<'a> Compiler<'a> {
             Schedule::compile(schedule, &format!("{path}.schedule"), &mut self.faults)
         });
         let zone = schedule.as_ref().map_or(0, |schedule| self.zones.intern(schedule.zone()));
-        let mut caps = self.target_caps(path, config, zone);
-        caps.extend(buyer.into_iter().flat_map(|buyer| buyer_caps[buyer].iter().cloned()));
-        let concurrency = config.concurrency.as_ref().map(|concurrency| {
-            self.within(path, "concurrency.limit", concurrency.limit, 1..=u32::MAX);
-            let key = format_smolstr!("target/{}/concurrency", config.id);
-            Concurrency { limit: concurrency.limit.into(), key }
-        });
+        let clock = Clock { zone, schedule: schedule.as_ref() };
+        let mut own = self.own_limits(path, config, &clock);
+        shared.extend(place, buyer, &mut own);
+        let Owned { caps, gaps, concurrency, pairs } = own;
         let conversion = config.conversion.as_ref().map(|conversion| {
             if conversion.revenue.0 < 0 {
                 let revenue = conversion.revenue;
@@ -253,7 +257,9 @@ impl<'a> Compiler<'a> {
             paused: config.paused,
             schedule,
             caps,
+            gaps,
             concurrency,
+            pairs,
             filters,
             dedupe,
             conversion,
@@ -289,6 +295,7 @@ impl<'a> Compiler<'a> {
             for (n, number) in config.numbers.iter().enumerate() {
                 self.static_number(&format!("{path}.numbers[{n}]"), c, number, config);
             }
+            let owner = format!("campaign/{}", config.id);
             campaigns.push(Campaign {
                 id: config.id.clone(),
                 name: named(&config.name, config.id.as_str()),
@@ -305,7 +312,13 @@ impl<'a> Compiler<'a> {
                     Recovery { within_ms: ms(recovery.within_s), max: recovery.max }
                 }),
                 min_match_confidence: config.min_match_confidence,
-                caps: self.caps(&path, &format!("campaign/{}", config.id), &config.caps, 0),
+                caps: self.caps(&path, &owner, &config.caps, &Clock::UTC),
+                concurrency: self.concurrency(
+                    &path,
+                    &owner,
+                    config.concurrency.as_ref(),
+                    &Clock::UTC,
+                ),
                 callers: self.callers(&path, &config.callers),
             });
         }

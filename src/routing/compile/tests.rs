@@ -6,10 +6,12 @@ use super::*;
 use crate::id::{CampaignId, PublisherId};
 use crate::routing::decision::{PlannedAttempt, Terms};
 use crate::routing::facts::Facts;
-use crate::routing::hold::Counts;
+use crate::routing::hold::{Bucket, Counts};
+use crate::routing::request::Usage;
 use crate::routing::snapshot::CallScope;
 use crate::time::Wall;
 
+const UNUSED: BTreeMap<Bucket, Usage> = BTreeMap::new();
 /// 2026-11-22T03:16:30Z: still the 21st in New York.
 const EVENING: Wall = Wall(1_795_317_390_000);
 
@@ -87,7 +89,7 @@ fn tiers_stand_in_their_order_and_payouts_by_campaign() {
 #[test]
 fn a_target_asks_for_room_in_the_windows_of_its_zone() {
     let snapshot = RoutingSnapshot::compile(config(SOUND), 1).unwrap();
-    let holds = snapshot.holds(&attempt("tgt_a"), None, EVENING);
+    let holds = snapshot.holds(&attempt("tgt_a"), None, EVENING, &UNUSED);
     let buckets: Vec<_> =
         holds.iter().map(|h| (h.bucket.cap.as_str(), h.bucket.window.as_str(), h.limit)).collect();
     assert_eq!(
@@ -207,7 +209,7 @@ fn a_call_asks_for_the_most_it_may_come_to_wherever_it_counts() {
     let scope =
         CallScope { campaign: "cmp".into(), publisher: "pub_b".into(), trunk: "trk".into() };
 
-    let holds = snapshot.holds(&attempt("tgt_b"), Some(&scope), EVENING);
+    let holds = snapshot.holds(&attempt("tgt_b"), Some(&scope), EVENING, &UNUSED);
 
     let asked: Vec<_> = holds
         .iter()
@@ -231,7 +233,7 @@ fn a_call_asks_for_the_most_it_may_come_to_wherever_it_counts() {
         ]
     );
     let owes_nothing = PlannedAttempt { terms: None, ..attempt("tgt_b") };
-    let holds = snapshot.holds(&owes_nothing, Some(&scope), EVENING);
+    let holds = snapshot.holds(&owes_nothing, Some(&scope), EVENING, &UNUSED);
     assert!(holds.iter().all(|it| matches!(it.counts, Counts::Talk | Counts::Converted)));
     assert!(snapshot.caps_calls());
 }
@@ -409,4 +411,108 @@ fn attempt(target: &str) -> PlannedAttempt {
 
 fn config(text: &str) -> RoutingConfig {
     toml::from_str(text).unwrap()
+}
+
+#[test]
+fn a_mode_that_cannot_be_meant_is_a_fault_with_its_remedy() {
+    for (cap, says) in [
+        ("mode = 'soft', assumed_rate = '30%'", "assumed_rate = 30%: is only of a paced cap"),
+        ("max_over_prob = '1%'", "max_over_prob = 1%: is only of a paced cap"),
+        ("mode = 'paced', assumed_rate = '0%'", "assumed_rate = 0%: lets in any number of calls"),
+        ("mode = 'paced', max_over_prob = '1%'", "max_over_prob = 1%: says nothing by itself"),
+        (
+            "mode = 'paced', assumed_rate = '30%', max_over_prob = '3%'",
+            "max_over_prob = 3%: is none of those there are; write one of 0.1%, 0.5%, 1%, 2%, 5%, 10%",
+        ),
+    ] {
+        let text = SOUND.replace("limit = 80", &format!("limit = 80, {cap}"));
+        assert_fault(&text, &format!("targets[0].caps[0].{says}"));
+    }
+    for window in ["total", "rolling:3600"] {
+        let text = SOUND.replace("\"daily\", limit = 80", "\"WINDOW\", limit = 80, mode = 'paced'");
+        let says = "targets[0].caps[0].mode = paced: needs a window that begins and ends";
+        assert_fault(&text.replace("WINDOW", window), says);
+    }
+    let text = SOUND
+        .replace("limit = 80", "limit = 80, mode = 'paced', assumed_rate = '30%'")
+        .replace("\"connected\"", "\"attempted\"");
+    assert_fault(
+        &text,
+        "targets[0].caps[0].assumed_rate = 30%: is only of calls that may come to be",
+    );
+}
+
+#[test]
+fn a_group_or_a_pair_that_cannot_be_meant_is_a_fault_with_its_remedy() {
+    let cap = "caps = [{ metric = 'connected', window = 'daily', limit = 1 }]";
+    for (section, says) in [
+        ("[[groups]]\nid = 'g'\ntargets = []", "groups[0].targets = []: is empty"),
+        ("[[groups]]\nid = 'g'\ntargets = ['x']", "groups[0].targets[0] = x: names no target"),
+        (
+            "[[groups]]\nid = 'g'\ntargets = ['tgt_a', 'tgt_a']",
+            "groups[0].targets[1] = tgt_a: is in the group already",
+        ),
+        (
+            "groups = [{ id = 'g', targets = ['tgt_a'] }, { id = 'g', targets = ['tgt_b'] }]",
+            "groups[1].id = g: is the name of groups[0] already",
+        ),
+        (
+            "[[groups]]\nid = 'g'\ntargets = ['tgt_a']\nmin_gap_s = 0",
+            "groups[0].min_gap_s = 0: is out of range; write 1 to 86400",
+        ),
+        ("[[pairs]]\nbuyer = 'buy'\nCAP", "pairs[0] = buyer.buy: is no pair; name two or more"),
+        (
+            "[[pairs]]\nbuyer = 'x'\ntarget = 'tgt_a'\nCAP",
+            "pairs[0].buyer = x: names no buyer of this configuration",
+        ),
+        ("[[pairs]]\nbuyer = 'buy'\ntarget = 'tgt_a'\ncaps = []", "pairs[0].caps = []: is empty"),
+        (
+            "[[pairs]]\nbuyer = 'buy'\ntarget = 'tgt_a'\nCAP\n\
+             [[pairs]]\nbuyer = 'buy'\ntarget = 'tgt_a'\nCAP",
+            "pairs[1] = pair/buyer.buy+target.tgt_a: names the same as pairs[0]",
+        ),
+        (
+            "[[buyers]]\nid = 'other'\n[[pairs]]\nbuyer = 'other'\ntarget = 'tgt_a'\nCAP",
+            "pairs[0].target = tgt_a: is no target of other; leave out one of the two",
+        ),
+    ] {
+        let sound = SOUND.replace("buyers = [{ id = \"buy\" }]", "");
+        let buyer = "[[buyers]]\nid = 'buy'\n";
+        let section = section.replace("CAP", cap);
+        let text = match section.starts_with("groups =") {
+            true => format!("{section}\n{sound}\n{buyer}"),
+            false => format!("{sound}\n{buyer}{section}"),
+        };
+        assert_fault(&text, says);
+    }
+}
+
+#[test]
+fn concurrency_by_hours_that_cannot_be_meant_is_a_fault_with_its_remedy() {
+    let week = vec![[-1; 24]; 7];
+    let mut negative = week.clone();
+    negative[6][23] = -2;
+    for (rules, says) in [
+        ("matrix = [[1]]".into(), "matrix = 1 days with [1] hours: is no week"),
+        (format!("matrix = {negative:?}"), "matrix[6][23] = -2: is out of range"),
+        (
+            "exceptions = [{ date = '2026-02-29', limit = 1 }]".into(),
+            "exceptions[0].date = 2026-02-29: is no date",
+        ),
+        (
+            "exceptions = [{ date = '2026-12-25', limit = 1 }, { date = '2026-12-25', limit = 2 }]"
+                .into(),
+            "exceptions[1].date = 2026-12-25: has a limit already",
+        ),
+        ("time_zone = 'Mars'".into(), "time_zone = Mars: is no known time zone"),
+    ] {
+        let text = SOUND.replace("limit = 8,", &format!("limit = 8, {rules},"));
+        assert_fault(&text, &format!("targets[0].concurrency.{says}"));
+    }
+}
+
+fn assert_fault(text: &str, says: &str) {
+    let faults = RoutingSnapshot::compile(config(text), 1).expect_err(says);
+    let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    assert!(faults.iter().any(|fault| fault.contains(says)), "{says}: {faults:?}");
 }

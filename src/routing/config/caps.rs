@@ -1,12 +1,17 @@
 //! Caps and concurrency, as they are written.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::id::TrunkId;
+use smol_str::SmolStr;
+
+use super::percent::Percent;
+use crate::id::{BuyerId, CampaignId, PublisherId, TargetId, TrunkId};
 use crate::money::Money;
+use crate::rolling::Rolling;
 
 /// How much of something is taken per window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +26,14 @@ pub struct CapConfig {
     /// the target's schedule, else UTC.
     #[serde(default)]
     pub time_zone: Option<String>,
+    /// Of a paced cap on `connected` or `converted`: how many of the calls in flight come to count.
+    /// Absent: all.
+    #[serde(default)]
+    pub assumed_rate: Option<Percent>,
+    /// Of a cap with `assumed_rate`: how probable it may be that more come to count than the limit
+    /// allows. One of `0.1%`, `0.5%`, `1%`, `2%`, `5%` and `10%`; absent: 1%.
+    #[serde(default)]
+    pub max_over_prob: Option<Percent>,
 }
 
 /// What a cap counts. Money and minutes are counted when a call is over; until then it holds the most
@@ -50,8 +63,7 @@ pub enum CapLimit {
 }
 
 /// The span a cap counts in, by the wall clock of its zone. A week begins on Monday.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WindowKind {
     Minute,
     Hourly,
@@ -61,7 +73,20 @@ pub enum WindowKind {
     Yearly,
     /// All time.
     Total,
+    /// So many seconds up to now, 60 to 2,678,400; written `rolling:3600`.
+    Rolling(Rolling),
 }
+
+/// Those with a name of their own.
+const NAMED: [(&str, WindowKind); 7] = [
+    ("minute", WindowKind::Minute),
+    ("hourly", WindowKind::Hourly),
+    ("daily", WindowKind::Daily),
+    ("weekly", WindowKind::Weekly),
+    ("monthly", WindowKind::Monthly),
+    ("yearly", WindowKind::Yearly),
+    ("total", WindowKind::Total),
+];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,6 +94,11 @@ pub enum CapMode {
     /// Never over: every call in flight that may still count is held against the limit.
     #[default]
     Strict,
+    /// Filled evenly over the window, by the hours in which the target is open. With `assumed_rate`
+    /// more calls are let in than there is room for, as some will not count.
+    Paced,
+    /// Calls are let in until the limit is used up. Those in flight by then may pass it.
+    Soft,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,14 +108,70 @@ pub struct ConcurrencyConfig {
     pub limit: u32,
     #[serde(default)]
     pub count_from: CountFrom,
+    /// Limits of single hours: seven days, Sunday first, of 24 hours each. -1 leaves it at `limit`; 0
+    /// takes no call. Absent: `limit` at all hours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matrix: Vec<Vec<i64>>,
+    /// Limits of single days. They go before `matrix`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<ConcurrencyOnConfig>,
+    /// The zone whose clock the hours and days are of. Absent: that of the target's schedule, else
+    /// UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
+/// How many calls at once on one day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConcurrencyOnConfig {
+    /// Such as `2026-12-25`.
+    pub date: String,
+    pub limit: u32,
+}
+
+/// From when on a call is live. Whatever it is, a call that may come to be live has its place from
+/// the attempt on, for else the limit could be passed by calls that are answered at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CountFrom {
-    /// A call counts from the INVITE to the target.
+    /// From when its place is taken: before the INVITE, which may have to wait for its turn.
+    Reservation,
+    /// From the INVITE to the target.
     #[default]
     Invite,
+    /// From the answer. A call that rings is told apart from those that are live.
+    Answer,
+}
+
+/// Targets that have limits together. A target may be in several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetGroupConfig {
+    pub id: SmolStr,
+    pub targets: Vec<TargetId>,
+    #[serde(default)]
+    pub caps: Vec<CapConfig>,
+    #[serde(default)]
+    pub concurrency: Option<ConcurrencyConfig>,
+    /// Seconds between attempts at any of them, 1 to 86,400.
+    #[serde(default)]
+    pub min_gap_s: Option<u32>,
+}
+
+/// Caps on the calls that are of all those it names, of which there are two or more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairConfig {
+    #[serde(default)]
+    pub publisher: Option<PublisherId>,
+    #[serde(default)]
+    pub campaign: Option<CampaignId>,
+    #[serde(default)]
+    pub buyer: Option<BuyerId>,
+    #[serde(default)]
+    pub target: Option<TargetId>,
+    pub caps: Vec<CapConfig>,
 }
 
 /// What of a `[[trunks]]` entry concerns routing. The rest is read elsewhere.
@@ -107,6 +193,53 @@ impl Metric {
             Self::Payout => "payout",
             Self::Minutes => "minutes",
         }
+    }
+}
+
+impl WindowKind {
+    /// As in the configuration, such as `daily`.
+    pub fn name(self) -> SmolStr {
+        match self {
+            Self::Minute => SmolStr::new_static("minute"),
+            Self::Hourly => SmolStr::new_static("hourly"),
+            Self::Daily => SmolStr::new_static("daily"),
+            Self::Weekly => SmolStr::new_static("weekly"),
+            Self::Monthly => SmolStr::new_static("monthly"),
+            Self::Yearly => SmolStr::new_static("yearly"),
+            Self::Total => SmolStr::new_static("total"),
+            Self::Rolling(rolling) => rolling.name(),
+        }
+    }
+}
+
+impl FromStr for WindowKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = NAMED.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
+        let rolling = || match Rolling::read(text) {
+            Some((rolling, None)) => Some(Self::Rolling(rolling)),
+            Some((_, Some(_))) | None => None,
+        };
+        named.or_else(rolling).ok_or_else(|| {
+            let names = NAMED.map(|(name, _)| name).join(", ");
+            let (least, most) = (Rolling::SECONDS.start(), Rolling::SECONDS.end());
+            format!(
+                "`{text}` is no window: write {names}, or rolling:SECONDS with {least} to {most}"
+            )
+        })
+    }
+}
+
+impl Serialize for WindowKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for WindowKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -163,6 +296,19 @@ impl<'de> Deserialize<'de> for CapLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_has_a_name_or_rolls_over_so_many_seconds() {
+        let read = |text: &str| text.parse::<WindowKind>();
+        for (name, kind) in NAMED {
+            assert_eq!((read(name).unwrap(), kind.name().as_str()), (kind, name));
+        }
+        assert_eq!(read("rolling:3600").unwrap().name(), "rolling:3600");
+        for wrong in ["fortnightly", "rolling", "rolling:59", "rolling:2678401", "rolling:60/1"] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains("daily, weekly") && error.contains("60 to 2678400"), "{error}");
+        }
+    }
 
     #[test]
     fn a_limit_is_a_number_or_an_amount_in_quotes() {

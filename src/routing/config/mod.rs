@@ -7,6 +7,7 @@ mod callers;
 mod caps;
 mod circuit;
 mod filter;
+mod percent;
 mod selection;
 mod values;
 mod vertical;
@@ -26,12 +27,14 @@ pub use callers::{
     DuplicateRoute, DuplicatesConfig, DuplicatesWithin, MarkOn, PayDuplicates, Span, Unattested,
 };
 pub use caps::{
-    CapConfig, CapLimit, CapMode, ConcurrencyConfig, CountFrom, Metric, TrunkCapsConfig, WindowKind,
+    CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, Metric,
+    PairConfig, TargetGroupConfig, TrunkCapsConfig, WindowKind,
 };
 pub use circuit::CircuitConfig;
 pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
+pub use percent::Percent;
 pub use selection::DistributionConfig;
 pub use values::{Confidence, FilterValue, NumberConfig};
 pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
@@ -45,6 +48,8 @@ pub struct RoutingConfig {
     pub targets: Vec<TargetConfig>,
     pub campaigns: Vec<CampaignConfig>,
     pub pools: Vec<PoolConfig>,
+    pub groups: Vec<TargetGroupConfig>,
+    pub pairs: Vec<PairConfig>,
     pub trunks: Vec<TrunkCapsConfig>,
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,
@@ -103,6 +108,9 @@ pub struct PublisherConfig {
     /// On all its calls together.
     #[serde(default)]
     pub caps: Vec<CapConfig>,
+    /// Of all its calls. Absent: as many at once as come.
+    #[serde(default)]
+    pub concurrency: Option<ConcurrencyConfig>,
 }
 
 /// What a publisher is paid for a converted call of one campaign.
@@ -140,6 +148,12 @@ pub struct BuyerConfig {
     /// On the calls of all its targets together.
     #[serde(default)]
     pub caps: Vec<CapConfig>,
+    /// Of the calls of all its targets. Absent: as many at once as come.
+    #[serde(default)]
+    pub concurrency: Option<ConcurrencyConfig>,
+    /// Seconds between attempts at any of its targets, 1 to 86,400.
+    #[serde(default)]
+    pub min_gap_s: Option<u32>,
     /// Which callers its targets do not take again.
     #[serde(default)]
     pub dedupe: Option<DedupeConfig>,
@@ -180,6 +194,9 @@ pub struct TargetConfig {
     /// Absent: as many calls at once as come.
     #[serde(default)]
     pub concurrency: Option<ConcurrencyConfig>,
+    /// Seconds between attempts, 1 to 86,400.
+    #[serde(default)]
+    pub min_gap_s: Option<u32>,
     #[serde(default)]
     pub filters: FiltersConfig,
     /// Which callers it does not take again; goes before what its buyer says.
@@ -361,6 +378,9 @@ pub struct CampaignConfig {
     /// On all its calls together.
     #[serde(default)]
     pub caps: Vec<CapConfig>,
+    /// Of all its calls. Absent: as many at once as come.
+    #[serde(default)]
+    pub concurrency: Option<ConcurrencyConfig>,
     /// Which callers it takes.
     #[serde(default)]
     pub callers: CallersConfig,

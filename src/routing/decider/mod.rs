@@ -18,6 +18,7 @@ use super::eligibility::Eligibility;
 use super::facts::Facts;
 use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
+use super::limits::CallLimits;
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::selection::{Entrants, Rotation, Turn, makes_absent};
 use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier};
@@ -111,9 +112,14 @@ fn route<U: UsageReader + ?Sized>(
         facts: Facts::new(tags, request.caller, &snapshot.geo),
         usage,
         windows,
-        caps: [&campaign.caps, &owner.publisher.caps, snapshot.trunk_caps(&request.trunk)],
+        limits: CallLimits {
+            campaign: Some(campaign),
+            publisher: Some(owner.publisher),
+            trunk: snapshot.trunk_caps(&request.trunk),
+            pairs: &snapshot.pairs,
+        },
         steps: std::mem::take(&mut decision.steps),
-        readings: vec![],
+        readings: Readings::default(),
     };
     let mut pool = Pool { tiers: vec![], ill: vec![], refusals: vec![] };
     let payout = owner.publisher.payouts.get(&campaign.id);
@@ -162,7 +168,8 @@ fn route<U: UsageReader + ?Sized>(
     planner.plan(pool.tiers, &way, rotation);
     planner.plan_ill(pool.ill);
     decision.steps = eligibility.steps;
-    decision.readings.usage.append(&mut eligibility.readings);
+    decision.readings.usage.append(&mut eligibility.readings.usage);
+    decision.readings.ready.append(&mut eligibility.readings.ready);
     if decision.plan.is_empty() {
         decision.refused = Some(common(&pool.refusals));
     }

@@ -54,7 +54,7 @@ use crate::reason::Reason;
 use crate::rolling::Rolling;
 
 pub use ledger::{Denied, HoldLedger, LedgerLimits, Placed, Refused, Settled};
-pub use pace::Pace;
+pub use pace::{Pace, WHOLE_PPM};
 
 /// The window of buckets that have none because they hold live calls.
 pub const LIVE: &str = "live";

@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 use crate::routing::request::Usage;
 
 /// A whole, in parts per million.
-pub(super) const WHOLE_PPM: u32 = 1_000_000;
+pub const WHOLE_PPM: u32 = 1_000_000;
 
 /// What a paced cap knows at one moment.
 ///
@@ -30,6 +30,11 @@ pub struct Pace {
 impl Pace {
     pub(super) fn admits(&self, usage: Usage, asked: u64, limit: u64) -> bool {
         self.bound_ppm(usage, asked) <= u128::from(limit.min(self.by_now)) * u128::from(WHOLE_PPM)
+    }
+
+    /// Whether all that is held comes to count.
+    pub fn is_certain(&self) -> bool {
+        self.rate_ppm == WHOLE_PPM
     }
 
     /// What may come to be used, in millionths, if `asked` is let in.

@@ -1,12 +1,15 @@
 //! Runs the pure routing domain for the shards and the API: one configuration, one ledger of
 //! holds, one desk of sessions per process.
 
+mod ready;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use metrics::counter;
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 use crate::id::{CallId, HoldId, PingId, TargetId};
@@ -28,6 +31,7 @@ use crate::routing::{
 use crate::time::{Mono, Wall};
 
 use super::metrics as names;
+use ready::Ready;
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
 /// times that and more (spec/data §1.7).
@@ -43,6 +47,7 @@ pub struct Deciding {
     snapshot: ArcSwap<RoutingSnapshot>,
     /// Targets that probes find nowhere.
     down: ArcSwap<BTreeSet<TargetId>>,
+    ready: Ready,
     state: Mutex<State>,
 }
 
@@ -75,6 +80,14 @@ struct Read<'a> {
     down: &'a BTreeSet<TargetId>,
     circuits: &'a Circuits,
     now: Mono,
+    ready: &'a Ready,
+    at: Wall,
+}
+
+/// What limits depend on when an attempt is to begin.
+struct AtAttempt<'a> {
+    deciding: &'a Deciding,
+    at: Wall,
 }
 
 impl UsageReader for Read<'_> {
@@ -88,6 +101,20 @@ impl UsageReader for Read<'_> {
         }
         self.circuits.condition(target, self.now)
     }
+
+    fn ready(&self, concurrency: &str) -> Option<u32> {
+        self.ready.of(concurrency, self.at)
+    }
+}
+
+impl UsageReader for AtAttempt<'_> {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        self.deciding.ledger(|ledger| ledger.usage(bucket))
+    }
+
+    fn ready(&self, concurrency: &str) -> Option<u32> {
+        self.deciding.ready.of(concurrency, self.at)
+    }
 }
 
 impl Deciding {
@@ -99,7 +126,7 @@ impl Deciding {
         let (rotation, circuits) = (Rotation::default(), Circuits::default());
         let state = State { ledger, desk, rotation, history, circuits };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
-        Self { snapshot, down, state: Mutex::new(state) }
+        Self { snapshot, down, ready: Ready::default(), state: Mutex::new(state) }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
@@ -209,6 +236,16 @@ impl Deciding {
         tripped.chain(down.iter().map(|id| (id.clone(), Condition::Down))).collect()
     }
 
+    /// So many calls at once can be taken under this concurrency, such as
+    /// `buyer/buy_summit/concurrency`. False: there is no such concurrency.
+    pub fn set_ready(&self, concurrency: &SmolStr, count: u32, at: Wall) -> bool {
+        let is_known = self.snapshot.load().concurrency().any(|it| it.key == *concurrency);
+        if is_known {
+            self.ready.say(concurrency, count, at);
+        }
+        is_known
+    }
+
     /// Targets that probes find nowhere.
     #[cfg(test)]
     pub(super) fn down(&self) -> Arc<BTreeSet<TargetId>> {
@@ -241,7 +278,7 @@ impl Deciding {
         let State { ledger, desk, rotation, history, circuits } = &mut *state;
         let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
         let down = self.down.load();
-        let read = Read { ledger, down: &down, circuits, now };
+        let read = Read { ledger, down: &down, circuits, now, ready: &self.ready, at: request.at };
         let remembered = snapshot.remembered(request);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -283,7 +320,7 @@ impl Deciding {
         let sessions = desk.candidates(snapshot, request.dialed, request.caller, request.at);
         let calls = known_calls(snapshot.remembered(request).as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
-        let read = Read { ledger, down: &down, circuits, now };
+        let read = Read { ledger, down: &down, circuits, now, ready: &self.ready, at: request.at };
         let usage = Assuming { usage: &read, assumed };
         let campaign = snapshot.number(request.dialed).map(|owner| &owner.campaign.id);
         let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
@@ -303,7 +340,12 @@ impl Deciding {
         wall: Wall,
     ) -> Result<Option<(HoldId, Vec<BucketRequest>)>, Reason> {
         // Not the holds of the plan: a window may have ended since the decision.
-        let mut holds = self.snapshot.load().holds(planned, scope, wall);
+        let mut holds = self.snapshot.load().holds(
+            planned,
+            scope,
+            wall,
+            &AtAttempt { deciding: self, at: wall },
+        );
         // A cap that came since is met by calls that were planned with it: what becomes of this one
         // nobody follows, and it may be handed over.
         if !planned.is_counted_at_end() {

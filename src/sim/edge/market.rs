@@ -81,9 +81,9 @@ impl Market {
             let limit = Limit { max: cap.limit, of_a_call: cap.counts.room(&STAKE) };
             (cap.key.clone(), limit)
         });
-        let concurrency = snapshot.targets().iter().filter_map(|it| it.concurrency.as_ref());
-        let concurrency =
-            concurrency.map(|it| (it.key.clone(), Limit { max: it.limit, of_a_call: 1 }));
+        let concurrency = snapshot
+            .concurrency()
+            .map(|it| (it.key.clone(), Limit { max: it.limit, of_a_call: 1 }));
         let limits = caps.chain(concurrency).collect();
         Self { blueprint, limits }
     }

@@ -1,0 +1,267 @@
+//! Caps of all modes and scopes, spacing, and concurrency, as decisions meet them.
+
+use super::*;
+use crate::routing::replay::Replay;
+
+const TUESDAY: &str = "d:2026-03-17";
+
+#[test]
+fn a_soft_cap_is_full_when_it_is_used_up_however_much_is_in_flight() {
+    let rules =
+        cool("caps = [{ metric = 'connected', window = 'daily', limit = 9, mode = 'soft' }]");
+    let cap = bucket("target/tgt_cool/connected/daily", TUESDAY);
+
+    assert_eq!(refusal(&rules, &[(&cap, 8, 99)]), None);
+    assert_eq!(
+        refusal(&rules, &[(&cap, 9, 1)]).unwrap(),
+        "connected/daily: cap.full, 9 used, 1 held, soft: less than 9 used"
+    );
+}
+
+#[test]
+fn a_paced_cap_lets_in_what_its_share_of_the_day_allows() {
+    let rules = cool(
+        "caps = [{ metric = 'attempted', window = 'daily', limit = 24, mode = 'paced', \
+         time_zone = 'UTC' }]",
+    );
+    let cap = bucket("target/tgt_cool/attempted/daily", TUESDAY);
+    // Four minutes past three: 15.07 hours of 24.
+    assert_eq!(refusal(&rules, &[(&cap, 14, 1)]), None);
+    assert_eq!(
+        refusal(&rules, &[(&cap, 14, 2)]).unwrap(),
+        "attempted/daily: cap.full, 14 used, 2 held, paced: at most 16 of 24 by now"
+    );
+}
+
+#[test]
+fn a_paced_cap_goes_by_the_hours_of_its_target_and_by_how_many_calls_come_to_count() {
+    let rules = cool(
+        "caps = [{ metric = 'converted', window = 'daily', limit = 80, mode = 'paced', \
+         assumed_rate = '30%', max_over_prob = '5%' }]\n\
+         schedule = { time_zone = 'America/New_York', \
+         hours = [{ day = 'tue', open = '11:00', close = '12:00' }] }",
+    );
+    let cap = bucket("target/tgt_cool/converted/daily", TUESDAY);
+    // Four minutes and 12 s of an hour: a share of 5.6, so 6. 1 + 7 * 0.3 + 1.645 * √(7 * 0.21).
+    assert_eq!(refusal(&rules, &[(&cap, 1, 6)]), None);
+    assert_eq!(
+        refusal(&rules, &[(&cap, 1, 9)]).unwrap(),
+        "converted/daily: cap.full, 1 used, 9 held, up to 6.39 with this, \
+         paced: at most 6 of 80 by now"
+    );
+}
+
+#[test]
+fn a_rolling_window_is_that_which_ends_with_the_call() {
+    let rules = cool("caps = [{ metric = 'attempted', window = 'rolling:3600', limit = 5 }]");
+    let cap = bucket("target/tgt_cool/attempted/rolling:3600", "rolling:3600/29562664");
+    assert_eq!(
+        refusal(&rules, &[(&cap, 5, 0)]).unwrap(),
+        "attempted/rolling:3600: cap.full, 5 used, 0 held, at most 5"
+    );
+    let before = bucket("target/tgt_cool/attempted/rolling:3600", "rolling:3600/29562663");
+    assert_eq!(refusal(&rules, &[(&before, 5, 0)]), None);
+}
+
+#[test]
+fn whoever_takes_calls_may_want_them_apart() {
+    for (rules, owner, label) in [
+        (cool("min_gap_s = 30"), "target/tgt_cool", "-"),
+        (of("{ id = \"buy_cool\"", ", min_gap_s = 30"), "buyer/buy_cool", "buyer/buy_cool/spacing"),
+        (group("min_gap_s = 30"), "group/night", "group/night/spacing"),
+    ] {
+        let gap = bucket(&format!("{owner}/spacing"), "gap");
+        let at = |ago_ms| u64::try_from(OPEN.0 - ago_ms).unwrap();
+        assert_eq!(refusal(&rules, &[(&gap, at(30_000), 0)]), None);
+        assert_eq!(
+            refusal(&rules, &[(&gap, at(29_999), 0)]).unwrap(),
+            format!("{label}: cap.spacing, 29999 ms after the last, 30000 ms")
+        );
+    }
+}
+
+#[test]
+fn concurrency_is_of_whoever_has_it_and_its_step_says_whose() {
+    let two = "concurrency = { limit = 2 }";
+    for (rules, owner) in [
+        (of("{ id = \"buy_cool\"", &format!(", {two}")), "buyer/buy_cool"),
+        (of("{ id = \"pub_bright\"", &format!(", {two}")), "publisher/pub_bright"),
+        (of("id = \"cmp_single\"", &format!("\n{two}")), "campaign/cmp_single"),
+        (group(two), "group/night"),
+    ] {
+        let key = format!("{owner}/concurrency");
+        let live = bucket(&key, "live");
+        assert_eq!(refusal(&rules, &[(&live, 0, 1)]), None, "{owner}");
+        assert_eq!(
+            refusal(&rules, &[(&live, 0, 2)]).unwrap(),
+            format!("{key}: concurrency.full, 2 live, at most 2")
+        );
+    }
+}
+
+#[test]
+fn calls_that_ring_are_told_apart_where_only_answered_ones_are_live() {
+    let rules = cool("").replace("{ limit = 1 }", "{ limit = 3, count_from = 'answer' }");
+    let live = live("tgt_cool");
+    assert_eq!(refusal(&rules, &[(&live, 1, 1)]), None);
+    assert_eq!(
+        refusal(&rules, &[(&live, 1, 2)]).unwrap(),
+        "-: concurrency.full, 1 live, 2 ringing, at most 3"
+    );
+}
+
+#[test]
+fn a_cap_of_a_group_is_met_by_calls_to_its_targets_alone() {
+    let caps = "caps = [{ metric = 'attempted', window = 'total', limit = 7 }]";
+    let full = bucket("group/night/attempted/total", "total");
+    let config = group(caps);
+    let decision = decide_with(&config, &request("+18005550100"), &usage(&[(&full, 7, 0)]));
+    assert_eq!(targets_of(&decision), ["tgt_summit", "tgt_last"]);
+    assert!(
+        refusal(&config, &[(&full, 7, 0)]).unwrap().starts_with("group/night/attempted/total: ")
+    );
+}
+
+#[test]
+fn a_pair_s_cap_is_met_by_calls_that_are_of_all_it_names() {
+    let caps = "caps = [{ metric = 'connected', window = 'total', limit = 7 }]";
+    for (names, key, is_met) in [
+        (
+            "publisher = 'pub_bright'\ntarget = 'tgt_cool'",
+            "publisher.pub_bright+target.tgt_cool",
+            true,
+        ),
+        (
+            "publisher = 'pub_late'\ntarget = 'tgt_cool'",
+            "publisher.pub_late+target.tgt_cool",
+            false,
+        ),
+        ("campaign = 'cmp_single'\nbuyer = 'buy_cool'", "campaign.cmp_single+buyer.buy_cool", true),
+        ("campaign = 'cmp_hvac'\nbuyer = 'buy_cool'", "campaign.cmp_hvac+buyer.buy_cool", false),
+        (
+            "buyer = 'buy_summit'\npublisher = 'pub_bright'",
+            "publisher.pub_bright+buyer.buy_summit",
+            false,
+        ),
+        (
+            "publisher = 'pub_bright'\ncampaign = 'cmp_single'",
+            "publisher.pub_bright+campaign.cmp_single",
+            true,
+        ),
+    ] {
+        let config = format!("{CONFIG}\n[[pairs]]\n{names}\n{caps}");
+        let key = format!("pair/{key}/connected/total");
+        let full = bucket(&key, "total");
+        let refused = refusal(&config, &[(&full, 7, 0)]);
+        let told = format!("{key}: cap.full, 7 used, 0 held, at most 7");
+        assert_eq!(refused, is_met.then_some(told), "{names}");
+        let snapshot = snapshot(&config);
+        assert!(snapshot.caps_calls() && snapshot.cap_keys().any(|known| known == key));
+    }
+}
+
+/// Tuesday is the third day, and eleven its twelfth hour.
+#[test]
+fn an_hour_or_a_day_may_have_its_own_concurrency() {
+    let week = |tuesday_at_eleven: i64| {
+        let mut week = vec![[-1; 24]; 7];
+        week[2][11] = tuesday_at_eleven;
+        format!("{week:?}")
+    };
+    let rules = |matrix: &str, more: &str| {
+        cool("").replace(
+            "{ limit = 1 }",
+            &format!("{{ limit = 3, matrix = {matrix}, time_zone = 'America/New_York'{more} }}"),
+        )
+    };
+    let full = |rules: &str, live_: u64| refusal(rules, &[(&live("tgt_cool"), 0, live_)]);
+    assert_eq!(full(&rules(&week(5), ""), 4), None);
+    let told = "-: concurrency.full, 5 live, at most 5 at this hour";
+    assert_eq!(full(&rules(&week(5), ""), 5).unwrap(), told);
+    assert_eq!(full(&rules(&week(-1), ""), 3).unwrap(), "-: concurrency.full, 3 live, at most 3");
+    assert_eq!(
+        full(&rules(&week(0), ""), 0).unwrap(),
+        "-: concurrency.full, 0 live, at most 0 at this hour"
+    );
+    let on = ", exceptions = [{ date = '2026-03-17', limit = 1 }]";
+    assert_eq!(
+        full(&rules(&week(5), on), 1).unwrap(),
+        "-: concurrency.full, 1 live, at most 1 at this hour"
+    );
+    let not_on = ", exceptions = [{ date = '2026-03-18', limit = 1 }]";
+    assert_eq!(full(&rules(&week(5), not_on), 4), None);
+}
+
+/// Nothing but one call is up, and so many can be taken.
+struct Agents(u32);
+
+impl UsageReader for Agents {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        Usage { used: 0, held: u64::from(bucket.window == "live") }
+    }
+
+    fn ready(&self, concurrency: &str) -> Option<u32> {
+        (concurrency == "target/tgt_cool/concurrency").then_some(self.0)
+    }
+}
+
+#[test]
+fn no_more_calls_are_sent_than_there_are_agents_ready() {
+    let rules = snapshot(&CONFIG.replace("{ limit = 1 }", "{ limit = 3 }"));
+    let request = request("+18005550198");
+    for (agents, refused) in [(2, None), (1, Some(Reason::ConcurrencyFull)), (9, None)] {
+        let mut rotation = Rotation::default();
+        let decision = decide(&rules, &request, Known::default(), &Agents(agents), &mut rotation);
+        assert_eq!(decision.refused, refused, "{agents} agents");
+        assert_eq!(decision.readings.ready[0].ready, agents);
+        if refused.is_some() {
+            assert_eq!(
+                told(&decision),
+                "-: concurrency.full, 1 live, at most 1 ready to take a call"
+            );
+        }
+        same_again(&rules, &request, &decision);
+    }
+}
+
+/// What the step says that keeps a call from the only target of its campaign.
+fn refusal(config: &str, used: &[(&Bucket, u64, u64)]) -> Option<String> {
+    let request = request("+18005550198");
+    let decision = decide_with(config, &request, &usage(used));
+    same_again(&snapshot(config), &request, &decision);
+    decision.refused.map(|_| told(&decision))
+}
+
+fn told(decision: &Decision) -> String {
+    let step = decision.steps.last().unwrap();
+    let part = |part: &Option<SmolStr>| part.clone().unwrap_or_else(|| "-".into());
+    let reason = step.reason.unwrap().code();
+    format!("{}: {reason}, {}, {}", part(&step.subject), part(&step.have), part(&step.want))
+}
+
+fn same_again(snapshot: &RoutingSnapshot, request: &RouteRequest, decision: &Decision) {
+    let record = record_bytes(request, Known::default(), decision);
+    let record = DecisionRecord::from_bytes(&record).unwrap();
+    let Replay { difference, .. } = replay(snapshot, &record);
+    assert_eq!(difference, None);
+}
+
+fn cool(rules: &str) -> String {
+    CONFIG.replace("id = \"tgt_cool\"\n", &format!("id = \"tgt_cool\"\n{rules}\n"))
+}
+
+fn of(owner: &str, rules: &str) -> String {
+    CONFIG.replacen(owner, &format!("{owner}{rules}"), 1)
+}
+
+fn group(rules: &str) -> String {
+    format!("{CONFIG}\n[[groups]]\nid = 'night'\ntargets = ['tgt_cool']\n{rules}")
+}
+
+fn bucket(cap: &str, window: &str) -> Bucket {
+    Bucket { cap: cap.into(), window: window.into() }
+}
+
+fn usage(used: &[(&Bucket, u64, u64)]) -> BTreeMap<Bucket, Usage> {
+    used.iter().map(|&(bucket, used, held)| (bucket.clone(), Usage { used, held })).collect()
+}

@@ -1,0 +1,302 @@
+//! Caps, concurrency and spacing of whoever has some, and what an attempt has to reserve for them.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use smol_str::SmolStr;
+
+use crate::id::{CampaignId, PublisherId};
+use crate::time::Wall;
+
+use super::config::WindowKind;
+use super::decision::{Readings, ReadyReading, Terms};
+use super::hold::{Bucket, BucketRequest, Counts, GAP, LIVE, Leeway, Pace, Stake};
+use super::pacing;
+use super::request::UsageReader;
+use super::schedule::Schedule;
+use super::snapshot::{Campaign, Publisher, Target};
+use super::window::{Window, timestamp};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cap {
+    pub counts: Counts,
+    pub window: WindowKind,
+    /// In the unit of `counts`.
+    pub limit: u64,
+    /// The bucket's cap, such as `target/tgt_summit/connected/daily`.
+    pub key: SmolStr,
+    /// What a decision calls it: of a target's own cap the last two parts of `key`, else all.
+    pub label: SmolStr,
+    pub mode: Mode,
+    pub(super) zone: usize,
+}
+
+/// Whether and how a cap may be passed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mode {
+    Strict,
+    Soft,
+    Paced(Pacing),
+}
+
+/// How a paced cap is filled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pacing {
+    /// Which part of the calls in flight comes to count, in millionths.
+    pub rate_ppm: u32,
+    /// For how small a probability of too many, in thousandths.
+    pub z_milli: u32,
+    /// The hours by which the window passes; absent: all.
+    pub schedule: Option<Box<Schedule>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Concurrency {
+    pub limit: u64,
+    /// The bucket's cap, such as `target/tgt_summit/concurrency`.
+    pub key: SmolStr,
+    /// What a decision calls it; absent: it is the target's own.
+    pub label: Option<SmolStr>,
+    /// `Live`, or `Talking` if it is counted from the answer.
+    pub counts: Counts,
+    /// Absent: the same limit at all hours.
+    pub hours: Option<Box<Hours>>,
+    pub(super) zone: usize,
+}
+
+/// Limits of certain hours and days, in place of the one there is else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hours {
+    /// By day, Sunday first, and hour.
+    pub(super) week: Vec<[Option<u32>; 24]>,
+    pub(super) exceptions: BTreeMap<Date, u32>,
+}
+
+/// Which of several limits of concurrency is the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    Limit,
+    /// That of this hour, or of this day.
+    Hours,
+    /// The buyer says how many can take a call.
+    Ready,
+}
+
+/// The least time between attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub min_ms: u64,
+    /// The bucket's cap, such as `target/tgt_summit/spacing`.
+    pub key: SmolStr,
+    /// What a decision calls it; absent: it is the target's own.
+    pub label: Option<SmolStr>,
+}
+
+/// Caps on the calls of two or more at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// Absent: of any.
+    pub publisher: Option<PublisherId>,
+    /// Absent: of any.
+    pub campaign: Option<CampaignId>,
+    pub caps: Vec<Cap>,
+}
+
+/// Whose limits a call meets, whichever target takes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CallLimits<'a> {
+    pub(super) campaign: Option<&'a Campaign>,
+    pub(super) publisher: Option<&'a Publisher>,
+    pub(super) trunk: &'a [Cap],
+    /// All there are; those of the call are among them.
+    pub(super) pairs: &'a [Pair],
+}
+
+/// A bucket an attempt needs room in.
+pub(super) struct Need<'a> {
+    pub(super) request: BucketRequest,
+    /// What a decision calls it; absent: the only one of its kind that a target has.
+    pub(super) label: Option<&'a SmolStr>,
+    pub(super) bound: Bound,
+}
+
+/// The time zones in use, each once. The first is UTC.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Zones(Vec<TimeZone>);
+
+/// The windows of one instant; each is worked out once.
+#[derive(Debug)]
+pub(super) struct Windows<'a> {
+    zones: &'a Zones,
+    at: Wall,
+    known: Vec<((usize, WindowKind), Window)>,
+}
+
+impl Target {
+    /// Caps first, then spacing, then concurrency: the order in which they are checked. What the
+    /// call cannot count in is left out. What limits depend on is read and noted.
+    pub(super) fn needs<'a, U: UsageReader + ?Sized>(
+        &'a self,
+        call: &CallLimits<'a>,
+        stake: &Stake,
+        windows: &mut Windows<'_>,
+        usage: &U,
+        readings: &mut Readings,
+    ) -> Vec<Need<'a>> {
+        let of_pairs = self.pairs.iter().flat_map(|pair| call.caps_of(*pair));
+        let mut needs: Vec<_> = (self.caps.iter())
+            .chain(of_pairs)
+            .chain(call.campaign.into_iter().flat_map(|it| &it.caps))
+            .chain(call.publisher.into_iter().flat_map(|it| &it.caps))
+            .chain(call.trunk)
+            .filter_map(|cap| cap.need(cap.counts.room(stake), windows))
+            .collect();
+        needs.extend(self.gaps.iter().map(|gap| gap.need(windows.at)));
+        let of_campaign = call.campaign.and_then(|it| it.concurrency.as_ref());
+        let of_publisher = call.publisher.and_then(|it| it.concurrency.as_ref());
+        let concurrency = self.concurrency.iter().chain(of_campaign).chain(of_publisher);
+        needs.extend(concurrency.map(|it| it.need(windows, usage, readings)));
+        needs
+    }
+}
+
+impl<'a> CallLimits<'a> {
+    /// Those of a pair, if the call is of it.
+    fn caps_of(&self, pair: usize) -> &'a [Cap] {
+        let Some(pair) = self.pairs.get(pair) else { return &[] };
+        let is_its = (pair.publisher.as_ref())
+            .is_none_or(|id| self.publisher.is_some_and(|publisher| publisher.id == *id))
+            && (pair.campaign.as_ref())
+                .is_none_or(|id| self.campaign.is_some_and(|campaign| campaign.id == *id));
+        if is_its { &pair.caps } else { &[] }
+    }
+}
+
+impl Cap {
+    /// Room for so much; nothing if it is nothing.
+    pub(super) fn need(&self, amount: u64, windows: &mut Windows<'_>) -> Option<Need<'_>> {
+        if amount == 0 {
+            return None;
+        }
+        let at = windows.at;
+        let window = windows.get(self.zone, self.window);
+        let leeway = match &self.mode {
+            Mode::Strict => None,
+            Mode::Soft => Some(Leeway::Soft),
+            Mode::Paced(pacing) => {
+                let schedule = pacing.schedule.as_deref();
+                Some(Leeway::Paced(Pace {
+                    by_now: pacing::by_now(self.limit, window, at, schedule).max(amount),
+                    rate_ppm: pacing.rate_ppm,
+                    z_milli: pacing.z_milli,
+                }))
+            }
+        };
+        let request = BucketRequest {
+            bucket: Bucket { cap: self.key.clone(), window: window.id.clone() },
+            counts: self.counts,
+            limit: self.limit,
+            amount,
+            ends_at: window.ends_at,
+            leeway,
+        };
+        Some(Need { request, label: Some(&self.label), bound: Bound::Limit })
+    }
+}
+
+impl Concurrency {
+    fn need<U: UsageReader + ?Sized>(
+        &self,
+        windows: &Windows<'_>,
+        usage: &U,
+        readings: &mut Readings,
+    ) -> Need<'_> {
+        let by_hours = self.hours.as_ref().and_then(|it| it.limit(windows.local(self.zone)));
+        let (mut limit, mut bound) = match by_hours {
+            Some(limit) => (u64::from(limit), Bound::Hours),
+            None => (self.limit, Bound::Limit),
+        };
+        if let Some(ready) = usage.ready(&self.key) {
+            readings.ready.push(ReadyReading { key: self.key.clone(), ready });
+            if u64::from(ready) < limit {
+                (limit, bound) = (ready.into(), Bound::Ready);
+            }
+        }
+        let request = BucketRequest {
+            bucket: Bucket { cap: self.key.clone(), window: SmolStr::new_static(LIVE) },
+            counts: self.counts,
+            limit,
+            amount: 1,
+            ends_at: None,
+            leeway: None,
+        };
+        Need { request, label: self.label.as_ref(), bound }
+    }
+}
+
+impl Hours {
+    /// The limit of this hour, if it has one of its own.
+    fn limit(&self, local: DateTime) -> Option<u32> {
+        if let Some(limit) = self.exceptions.get(&local.date()) {
+            return Some(*limit);
+        }
+        let day = local.weekday().to_sunday_zero_offset();
+        let of_day = self.week.get(usize::try_from(day).ok()?)?;
+        *of_day.get(usize::try_from(local.hour()).ok()?)?
+    }
+}
+
+impl Gap {
+    fn need(&self, at: Wall) -> Need<'_> {
+        let request = BucketRequest {
+            bucket: Bucket { cap: self.key.clone(), window: SmolStr::new_static(GAP) },
+            counts: Counts::Spacing,
+            limit: self.min_ms,
+            amount: u64::try_from(at.0).unwrap_or(0),
+            ends_at: Some(Wall(at.0.saturating_add_unsigned(self.min_ms))),
+            leeway: None,
+        };
+        Need { request, label: self.label.as_ref(), bound: Bound::Limit }
+    }
+}
+
+impl Stake {
+    pub(super) fn new(terms: Option<Terms>, max_duration_ms: u32) -> Self {
+        let (revenue, payout) = terms.map(|it| (it.revenue, it.payout)).unwrap_or_default();
+        Self { revenue, payout, talk_ms: max_duration_ms }
+    }
+}
+
+impl Zones {
+    pub(super) fn new() -> Self {
+        Self(vec![TimeZone::UTC])
+    }
+
+    pub(super) fn intern(&mut self, zone: &TimeZone) -> usize {
+        self.0.iter().position(|known| known == zone).unwrap_or_else(|| {
+            self.0.push(zone.clone());
+            self.0.len() - 1
+        })
+    }
+}
+
+impl<'a> Windows<'a> {
+    pub(super) fn new(zones: &'a Zones, at: Wall) -> Self {
+        Self { zones, at, known: vec![] }
+    }
+
+    fn local(&self, zone: usize) -> DateTime {
+        self.zones.0[zone].to_datetime(timestamp(self.at))
+    }
+
+    fn get(&mut self, zone: usize, kind: WindowKind) -> &Window {
+        let known = self.known.iter().position(|(key, _)| *key == (zone, kind));
+        let index = known.unwrap_or_else(|| {
+            let window = Window::of(kind, &self.zones.0[zone], self.at);
+            self.known.push(((zone, kind), window));
+            self.known.len() - 1
+        });
+        &self.known[index].1
+    }
+}
