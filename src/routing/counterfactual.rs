@@ -18,6 +18,7 @@ use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Step, Verdict};
 use super::history::PastCall;
 use super::hold::{Bucket, Counts, Stake};
+use super::performance::{Concerned, Tallies};
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
@@ -126,6 +127,10 @@ impl UsageReader for World<'_> {
 
     fn condition(&self, target: &TargetId) -> Condition {
         self.recorded.condition(target)
+    }
+
+    fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
+        self.recorded.tallies(concerned, since)
     }
 }
 

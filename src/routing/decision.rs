@@ -17,7 +17,7 @@ use super::circuit::Condition;
 use super::geo::Ground;
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
-use super::selection::{AbsenceReading, RotationReading};
+use super::selection::{AbsenceReading, Explored, PerformanceReading, RotationReading};
 
 /// Where a call goes, and why: what `explain` shows. With what went in it is stored as a [`DecisionRecord`](super::replay::DecisionRecord).
 ///
@@ -234,6 +234,12 @@ pub struct Readings {
     /// Targets that could take no call, where their shares are held.
     #[cbor(n(3), default)]
     pub absent: Vec<AbsenceReading>,
+    /// How targets had done.
+    #[cbor(n(4), default)]
+    pub performance: Vec<PerformanceReading>,
+    /// What exploration had cost before; absent: the call was not for that.
+    #[n(5)]
+    pub explored: Option<Explored>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -33,6 +33,7 @@ mod gate;
 pub mod geo;
 pub mod history;
 pub mod hold;
+pub mod performance;
 pub mod ping;
 pub mod pool;
 pub mod replay;

@@ -15,8 +15,9 @@ use super::decider::{Known, decide};
 use super::decision::{ConditionReading, Decision, PlannedAttempt, Readings};
 use super::history::PastCall;
 use super::hold::Bucket;
+use super::performance::{Concerned, Tallies};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
-use super::selection::Rotation;
+use super::selection::{PerformanceReading, Rotation};
 use super::snapshot::RoutingSnapshot;
 
 /// A decision with everything it was made from, as it is stored with the CDR. Holds the caller's
@@ -209,13 +210,14 @@ impl Comparison {
 pub(super) struct Recorded<'a> {
     usage: BTreeMap<Bucket, Usage>,
     conditions: &'a [ConditionReading],
+    performance: &'a [PerformanceReading],
 }
 
 impl<'a> Recorded<'a> {
     pub(super) fn of(readings: &'a Readings) -> Self {
         let usage = readings.usage.iter();
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
-        Self { usage, conditions: &readings.conditions }
+        Self { usage, conditions: &readings.conditions, performance: &readings.performance }
     }
 }
 
@@ -227,6 +229,11 @@ impl UsageReader for Recorded<'_> {
     fn condition(&self, target: &TargetId) -> Condition {
         let reading = self.conditions.iter().find(|reading| reading.target == *target);
         reading.map_or(Condition::Well, |reading| reading.condition)
+    }
+
+    fn tallies(&self, concerned: &Concerned, _since: i64) -> Tallies {
+        let of_target = |reading: &&PerformanceReading| reading.target == concerned.target;
+        self.performance.iter().find(of_target).map(|it| it.tallies).unwrap_or_default()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::time::Wall;
 
 use super::circuit::Condition;
 use super::hold::Bucket;
+use super::performance::{Concerned, Tallies};
 
 /// What is known about a call, such as `geo.state` = `OH`.
 pub type Tags = BTreeMap<SmolStr, SmolStr>;
@@ -80,6 +81,11 @@ pub trait UsageReader {
     /// What is thought of the target.
     fn condition(&self, _target: &TargetId) -> Condition {
         Condition::Well
+    }
+
+    /// How calls of those concerned went on the day `since` of UTC and later.
+    fn tallies(&self, _concerned: &Concerned, _since: i64) -> Tallies {
+        Tallies::default()
     }
 }
 

@@ -54,6 +54,8 @@ pub struct RoutingSnapshot {
     pub(super) caps_calls: bool,
     /// How far back rules look at a caller's earlier calls; absent: none does.
     pub(super) history: Option<Span>,
+    /// How far back tiers look that go by performance; absent: none does.
+    pub(super) performance_days: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -322,6 +324,12 @@ impl RoutingSnapshot {
     /// How far back rules look at a caller's earlier calls; `None`: none does.
     pub fn history(&self) -> Option<Span> {
         self.history
+    }
+
+    /// How many days of UTC tiers look back at that go by performance, today included; `None`: none
+    /// does.
+    pub fn performance_days(&self) -> Option<u32> {
+        self.performance_days
     }
 
     /// The keys of all caps and of concurrency.

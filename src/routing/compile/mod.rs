@@ -71,8 +71,10 @@ pub(super) fn compile(
     let caps_calls = !trunk_caps.is_empty()
         || publishers.iter().any(|it| !it.caps.is_empty())
         || campaigns.iter().any(|it| !it.caps.is_empty());
+    let performance_days = selection::lookback_days(&campaigns);
     Ok(RoutingSnapshot {
         revision,
+        performance_days,
         publishers,
         buyers,
         targets,

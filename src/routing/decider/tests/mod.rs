@@ -1,6 +1,7 @@
 //! Decisions over a small business: two campaigns, three targets in two tiers.
 
 mod callers;
+mod performance;
 mod selection;
 
 use std::collections::BTreeMap;
