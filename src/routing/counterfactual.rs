@@ -18,6 +18,7 @@ use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Readings, Step, Verdict};
 use super::history::PastCall;
 use super::hold::{Bucket, BucketRequest, Counts, Leeway, Stake, WHOLE_PPM};
+use super::performance::{Concerned, Tallies};
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
@@ -130,6 +131,10 @@ impl UsageReader for World<'_> {
 
     fn ready(&self, concurrency: &str) -> Option<u32> {
         self.recorded.ready(concurrency)
+    }
+
+    fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
+        self.recorded.tallies(concerned, since)
     }
 }
 

@@ -17,7 +17,7 @@ use super::circuit::Condition;
 use super::geo::Ground;
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
-use super::selection::{AbsenceReading, RotationReading};
+use super::selection::{AbsenceReading, Explored, PerformanceReading, RotationReading};
 
 /// Where a call goes, and why: what `explain` shows. With what went in it is stored as a [`DecisionRecord`](super::replay::DecisionRecord).
 ///
@@ -237,6 +237,12 @@ pub struct Readings {
     /// What was said of how many calls can be taken.
     #[cbor(n(4), default)]
     pub ready: Vec<ReadyReading>,
+    /// How targets had done.
+    #[cbor(n(5), default)]
+    pub performance: Vec<PerformanceReading>,
+    /// What exploration had cost before; absent: the call was not for that.
+    #[n(6)]
+    pub explored: Option<Explored>,
 }
 
 /// How many calls at once can be taken, as whoever takes them says.

@@ -53,11 +53,14 @@ impl Decision {
         lines.extend(self.last_steps().zip(outcomes).map(|((_, step), outcome)| {
             match (outcome.rank, outcome.reason) {
                 (Some(rank), _) if dialed.is_none() => {
-                    format!("{}: number {rank} in the plan", outcome.target)
+                    format!("{}: number {rank} in the plan{}", outcome.target, spoke_for(step))
                 }
-                (Some(rank), None) => format!("{}: dialled as number {rank}", outcome.target),
+                (Some(rank), None) => {
+                    format!("{}: dialled as number {rank}{}", outcome.target, spoke_for(step))
+                }
                 (Some(rank), Some(reason)) => {
-                    format!("{}: number {rank} in the plan; {}", outcome.target, cause(reason))
+                    let (target, note) = (&outcome.target, spoke_for(step));
+                    format!("{target}: number {rank} in the plan{note}; {}", cause(reason))
                 }
                 (None, reason) => {
                     let mut line = format!("{}: not dialled", outcome.target);
@@ -127,6 +130,11 @@ impl Step {
 
 fn cause(reason: Reason) -> String {
     format!("{} ({})", reason.text(), reason.code())
+}
+
+/// What spoke for a target that can take the call, where more than its weight did.
+fn spoke_for(step: &Step) -> String {
+    step.have.as_ref().map(|note| format!("; {note}")).unwrap_or_default()
 }
 
 /// What the deciding check saw, such as `: geo.state is KY, wanted in OH, PA`.

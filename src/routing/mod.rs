@@ -35,6 +35,7 @@ pub mod history;
 pub mod hold;
 mod limits;
 mod pacing;
+pub mod performance;
 pub mod ping;
 pub mod pool;
 pub mod replay;

@@ -15,8 +15,9 @@ use super::decider::{Known, decide};
 use super::decision::{ConditionReading, Decision, PlannedAttempt, Readings, ReadyReading};
 use super::history::PastCall;
 use super::hold::Bucket;
+use super::performance::{Concerned, Tallies};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
-use super::selection::Rotation;
+use super::selection::{PerformanceReading, Rotation};
 use super::snapshot::RoutingSnapshot;
 
 /// A decision with everything it was made from, as it is stored with the CDR. Holds the caller's
@@ -210,13 +211,15 @@ pub(super) struct Recorded<'a> {
     usage: BTreeMap<Bucket, Usage>,
     conditions: &'a [ConditionReading],
     ready: &'a [ReadyReading],
+    performance: &'a [PerformanceReading],
 }
 
 impl<'a> Recorded<'a> {
     pub(super) fn of(readings: &'a Readings) -> Self {
         let usage = readings.usage.iter();
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
-        Self { usage, conditions: &readings.conditions, ready: &readings.ready }
+        let Readings { conditions, ready, performance, .. } = readings;
+        Self { usage, conditions, ready, performance }
     }
 }
 
@@ -232,6 +235,11 @@ impl UsageReader for Recorded<'_> {
 
     fn ready(&self, concurrency: &str) -> Option<u32> {
         self.ready.iter().find(|reading| reading.key == concurrency).map(|it| it.ready)
+    }
+
+    fn tallies(&self, concerned: &Concerned, _since: i64) -> Tallies {
+        let of_target = |reading: &&PerformanceReading| reading.target == concerned.target;
+        self.performance.iter().find(of_target).map(|it| it.tallies).unwrap_or_default()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::time::Wall;
 
 use super::circuit::Condition;
 use super::hold::Bucket;
+use super::performance::{Concerned, Tallies};
 
 /// What is known about a call, such as `geo.state` = `OH`.
 pub type Tags = BTreeMap<SmolStr, SmolStr>;
@@ -86,6 +87,11 @@ pub trait UsageReader {
     /// late; `None`: they say nothing.
     fn ready(&self, _concurrency: &str) -> Option<u32> {
         None
+    }
+
+    /// How calls of those concerned went on the day `since` of UTC and later.
+    fn tallies(&self, _concerned: &Concerned, _since: i64) -> Tallies {
+        Tallies::default()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::reason::Reason;
 use super::circuit::Condition;
 use super::decider::{Known, decide};
 use super::hold::Bucket;
+use super::performance::{Concerned, Tallies};
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, Usage, UsageReader};
 use super::selection::Rotation;
@@ -57,6 +58,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
 
     fn ready(&self, concurrency: &str) -> Option<u32> {
         self.usage.ready(concurrency)
+    }
+
+    fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
+        self.usage.tallies(concerned, since)
     }
 }
 

@@ -54,6 +54,8 @@ pub struct RoutingSnapshot {
     pub(super) caps_calls: bool,
     /// How far back rules look at a caller's earlier calls; absent: none does.
     pub(super) history: Option<Span>,
+    /// How far back tiers look that go by performance; absent: none does.
+    pub(super) performance_days: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -307,6 +309,12 @@ impl RoutingSnapshot {
         let of_publishers = self.publishers.iter().filter_map(|it| it.concurrency.as_ref());
         let of_campaigns = self.campaigns.iter().filter_map(|it| it.concurrency.as_ref());
         of_targets.chain(of_publishers).chain(of_campaigns)
+    }
+
+    /// How many days of UTC tiers look back at that go by performance, today included; `None`: none
+    /// does.
+    pub fn performance_days(&self) -> Option<u32> {
+        self.performance_days
     }
 
     /// The keys of all caps, of concurrency and of spacing.

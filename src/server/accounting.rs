@@ -15,12 +15,13 @@ use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projection};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
-    Book, CallFilter, CallStore, CapUsage, Decisions, EarlierCall, Progress, Revisions, StoreError,
-    StoredSession,
+    Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
+    Revisions, StoreError, StoredSession,
 };
 use crate::config::{OrphanBill, Settings};
 use crate::id::CallId;
 use crate::routing::hold::Bucket;
+use crate::routing::performance::{begin_of, day_of};
 use crate::routing::ping::Session;
 use crate::time::{Mono, Wall};
 
@@ -124,9 +125,11 @@ impl Accounting {
         keep_room(deciding, &held_back, stamp());
         let live = projection.live();
         let past = Past { book: Arc::clone(&store) as Arc<dyn Book>, live: live.clone() };
-        past.tell(deciding, OfOpen::CutOff)
-            .await
-            .map_err(|cause| StartError::Store { path, cause })?;
+        let told = match past.tell(deciding, OfOpen::CutOff).await {
+            Ok(()) => past.count(deciding, OfOpen::CutOff, stamp().wall()).await,
+            Err(cause) => Err(cause),
+        };
+        told.map_err(|cause| StartError::Store { path, cause })?;
         let task = tokio::spawn(follow(projection, Arc::clone(deciding)));
         Ok(Self { journal, store, live, task, awaited, partings })
     }
@@ -222,6 +225,30 @@ impl Past {
             before = Some(last.call);
             read += page.len();
             deciding.remember(page.into_iter().map(translate::past_call));
+        }
+        Ok(())
+    }
+}
+
+impl Past {
+    /// Tells routing how calls went that were admitted before `until`.
+    ///
+    /// # Errors
+    /// The book cannot be read.
+    pub(super) async fn count(
+        &self,
+        deciding: &Deciding,
+        of_open: OfOpen,
+        until: Wall,
+    ) -> Result<(), StoreError> {
+        let Some(days) = deciding.performance_days() else { return Ok(()) };
+        let since = begin_of(day_of(until) + 1 - i64::from(days));
+        let counted = self.book.counted(since, until).await?;
+        deciding.restore_performance(counted.into_iter().map(translate::counted));
+        if let OfOpen::CutOff = of_open {
+            let open = self.live.list(&CallFilter::default(), usize::MAX);
+            let counted = open.iter().flat_map(|record| CountedCalls::of(record));
+            deciding.restore_performance(counted.map(translate::counted));
         }
         Ok(())
     }

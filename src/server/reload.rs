@@ -18,7 +18,7 @@ use crate::id::TrunkId;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 
-use super::accounting::{OfOpen, Past};
+use super::accounting::{OfOpen, Past, stamp};
 use super::addresses::Wanted;
 use super::deciding::Deciding;
 use super::dialing::Dialing;
@@ -148,10 +148,19 @@ impl Reloader {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
         let looked_back = self.deciding.history();
+        let (counted_days, until) = (self.deciding.performance_days(), stamp().wall());
         self.deciding.configure(routing.numbered(revision));
         self.limits.configure(&trunks);
         self.sources.configure(Arc::clone(&trunks), parties);
         *running = Running { config, revision, trunks, target_limits };
+        if self.deciding.performance_days() > counted_days
+            && let Err(error) = self.past.count(&self.deciding, OfOpen::GoOn, until).await
+        {
+            tracing::error!(
+                %error,
+                "the calls of before could not be read: tiers by performance know only new ones"
+            );
+        }
         if self.deciding.history() > looked_back
             && let Err(error) = self.past.tell(&self.deciding, OfOpen::GoOn).await
         {

@@ -10,12 +10,13 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::cdr::due::{CapCount, CapDue, HeldBack};
 use crate::cdr::fact;
-use crate::cdr::store::EarlierCall;
+use crate::cdr::store::{CountedCalls, EarlierCall};
 use crate::id::{TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::history::{Connected, PastCall};
 use crate::routing::hold::{self, BucketRequest};
+use crate::routing::performance::{Concerned, Tally};
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan};
 use crate::sip::call::report::{Means, Party};
@@ -162,6 +163,14 @@ pub(super) fn past_call(earlier: EarlierCall) -> (Option<PhoneNumber>, PastCall)
         talk_ms: earlier.talk_ms,
     };
     (caller, past)
+}
+
+/// How calls of a day went, as routing counts them.
+pub(super) fn counted(counted: CountedCalls) -> (Concerned, i64, Tally) {
+    let CountedCalls { campaign, publisher, target, buyer, day, dialed, connected, converted } =
+        counted;
+    let concerned = Concerned { campaign, publisher, target, buyer };
+    (concerned, day, Tally { dialed, connected, converted })
 }
 
 /// `record` is the decision as CBOR.

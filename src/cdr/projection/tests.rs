@@ -5,15 +5,17 @@ use tempfile::TempDir;
 use super::*;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{
-    AtEnd, Bucket, Checkpoint, Dialogs, HoldPlaced, HoldSettled, PingAccepted, SessionConsumed,
+    AtEnd, AttemptStarted, Bucket, Checkpoint, Dialogs, HandedOver, HoldPlaced, HoldSettled, Means,
+    PingAccepted, SessionConsumed,
 };
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
 use crate::cdr::store::sqlite::SqliteStore;
-use crate::cdr::store::{Answer, CallStore, EarlierCall};
+use crate::cdr::store::{Answer, CallStore, CountedCalls, EarlierCall};
 use crate::cdr::testing::{START_MS, Script, call_id, stamp};
 use crate::id::{HoldId, PingId, SessionId};
 use crate::money::Money;
+use crate::reason::Reason;
 use crate::time::Wall;
 
 #[tokio::test]
@@ -389,6 +391,67 @@ async fn an_end_without_its_beginning_still_makes_a_row() {
     assert_eq!(row.talk_ms, Some(119_000));
 }
 
+/// The book adds up what each record says.
+#[tokio::test]
+async fn attempts_are_counted_by_target_and_day_as_their_records_have_it() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    const DAY_MS: u64 = 86_400_000;
+    let elsewhere = |leg| AttemptStarted {
+        leg,
+        target: "tgt_cool".into(),
+        buyer: "buy_cool".into(),
+        uri: "sip:192.0.2.20".into(),
+        terms: None,
+    };
+    let busy = |n| Script::of(n).dial(1).fail_at(900, 486, Reason::AttemptBusy);
+    let scripts = [
+        talk(1),
+        busy(2)
+            .then(1_000, elsewhere(2))
+            .fail_at(2_000, 480, Reason::AttemptRejected)
+            .end_at(2_100),
+        // The target sends the call on, and answers there.
+        busy(3).dial(2).answer_at(3_000).end_at(4_000),
+        talk(DAY_MS).abandon_at(130_000),
+        Script::of(5).end_at(100),
+        Script::of(6).dial(1).then(500, HandedOver { leg: 1, by: Means::Redirect, status: None }),
+        // It is up.
+        Script::of(7).dial(1).answer_at(1_000),
+    ];
+    for script in &scripts {
+        desk.append(&journal, &mut projection, script.facts()).await;
+    }
+
+    let (since, until) = (Wall(START_MS), Wall(i64::MAX));
+    let counted = desk.store.counted(since, until).await.unwrap();
+    let told: Vec<_> = counted
+        .iter()
+        .map(|it| (it.target.as_str(), it.day, [it.dialed, it.connected, it.converted]))
+        .collect();
+    let day = START_MS / 86_400_000;
+    assert_eq!(
+        told,
+        [
+            ("tgt_cool", day, [1, 0, 0]),
+            ("tgt_summit", day, [3, 2, 1]),
+            ("tgt_summit", day + 1, [1, 1, 1]),
+        ]
+    );
+    let of_first_day = desk.store.counted(since, Wall(START_MS + 1_000)).await.unwrap();
+    assert_eq!(of_first_day[..], counted[..2]);
+    let mut added = BTreeMap::<_, [u32; 3]>::new();
+    for it in scripts[..6].iter().flat_map(|script| CountedCalls::of(&script.record())) {
+        let sum = added.entry((it.target, it.day)).or_default();
+        for (sum, more) in sum.iter_mut().zip([it.dialed, it.connected, it.converted]) {
+            *sum += more;
+        }
+    }
+    let added: Vec<_> =
+        added.iter().map(|((target, day), sum)| (target.as_str(), *day, *sum)).collect();
+    assert_eq!(added, told);
+}
+
 /// A journal's directory and a book.
 struct Desk {
     dir: TempDir,
@@ -478,6 +541,10 @@ impl Book for FlakyBook {
         limit: u32,
     ) -> Answer<'_, Vec<EarlierCall>> {
         self.store.earlier_calls(since, before, limit)
+    }
+
+    fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>> {
+        self.store.counted(since, until)
     }
 
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {

@@ -14,13 +14,15 @@ use smol_str::SmolStr;
 
 use super::fact::PingAccepted;
 use super::journal::Lsn;
-use super::record::{CallRecord, CallState, Outcome};
+use super::record::{AttemptResult, CallRecord, CallState, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 mod rows;
 pub mod sqlite;
+
+const DAY_MS: i64 = 86_400_000;
 
 /// Most records a page holds.
 pub const PAGE_MAX: usize = 200;
@@ -123,6 +125,10 @@ pub trait Book: Send + Sync {
         limit: u32,
     ) -> Answer<'_, Vec<EarlierCall>>;
 
+    /// How the attempts of closed calls went that were admitted at `since` or later and before
+    /// `until`.
+    fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>>;
+
     /// Writes all of `batch` or nothing.
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()>;
 
@@ -220,6 +226,58 @@ impl EarlierCall {
             converted: record.converted_ms.is_some(),
             talk_ms: record.talk_ms,
         })
+    }
+}
+
+/// How the calls of one day went that were tried at a target for one publisher and campaign. A call
+/// that was handed over to the carrier is not among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedCalls {
+    pub campaign: CampaignId,
+    pub publisher: PublisherId,
+    pub target: TargetId,
+    pub buyer: BuyerId,
+    /// Of UTC, on which they were admitted, counted from the Unix epoch.
+    pub day: i64,
+    pub dialed: u32,
+    pub connected: u32,
+    pub converted: u32,
+}
+
+impl CountedCalls {
+    /// What one call adds, an entry for each of its targets.
+    pub fn of(record: &CallRecord) -> Vec<Self> {
+        let (Some(campaign), Some(publisher)) = (&record.campaign, &record.publisher) else {
+            return vec![];
+        };
+        let mut counted: Vec<Self> = vec![];
+        for attempt in &record.attempts {
+            let connected = u32::from(attempt.result == AttemptResult::Answered);
+            if attempt.result == AttemptResult::HandedOver {
+                continue;
+            }
+            // One that redirected the call was tried once.
+            if let Some(known) = counted.iter_mut().find(|it| it.target == attempt.target) {
+                known.connected = known.connected.max(connected);
+                continue;
+            }
+            counted.push(Self {
+                campaign: campaign.clone(),
+                publisher: publisher.clone(),
+                target: attempt.target.clone(),
+                buyer: attempt.buyer.clone(),
+                day: record.started_at().0.div_euclid(DAY_MS),
+                dialed: 1,
+                connected,
+                converted: 0,
+            });
+        }
+        let converted_by = record.attempt().filter(|_| record.converted_ms.is_some());
+        let by = converted_by.and_then(|it| counted.iter_mut().find(|by| by.target == it.target));
+        if let Some(by) = by {
+            by.converted = 1;
+        }
+        counted
     }
 }
 

@@ -19,8 +19,8 @@ use tokio::sync::Mutex;
 
 use super::rows::{self, Tables};
 use super::{
-    Answer, Batch, Book, CallFilter, CallStore, CapUsage, Decisions, EarlierCall, PAGE_MAX,
-    Progress, Revisions, StoreError, StoredSession,
+    Answer, Batch, Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall,
+    PAGE_MAX, Progress, Revisions, StoreError, StoredSession,
 };
 use crate::cdr::journal::Lsn;
 use crate::cdr::record::{CallRecord, Outcome};
@@ -162,6 +162,15 @@ const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_i
          AND did IS NOT NULL AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      ORDER BY call_id DESC LIMIT ?";
 
+const COUNTED: &str = "SELECT campaign_id, publisher_id, tried.target_id, tried.buyer_id, \
+     started_at / 86400000 AS day, COUNT(*) AS dialed, SUM(connected) AS connected, \
+     SUM(conversion_state >= 2 AND cdr.target_id = tried.target_id) AS converted
+     FROM (SELECT call_id, target_id, buyer_id, MAX(result = 1) AS connected FROM cdr_leg
+           WHERE call_id >= ?1 AND call_id < ?2 AND result <> 4 GROUP BY call_id, target_id) AS tried
+     JOIN cdr ON cdr.call_id = tried.call_id
+     WHERE state <> 0 AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
+     GROUP BY campaign_id, publisher_id, tried.target_id, tried.buyer_id, day";
+
 impl Book for SqliteStore {
     fn progress(&self) -> Answer<'_, Option<Progress>> {
         Box::pin(async move {
@@ -248,6 +257,33 @@ impl Book for SqliteStore {
                 .fetch_all(&self.readers)
                 .await?;
             rows.iter().map(earlier_call).collect()
+        })
+    }
+
+    fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>> {
+        Box::pin(async move {
+            let rows = sqlx::query(COUNTED)
+                .bind(first_id_at(since))
+                .bind(first_id_at(until))
+                .fetch_all(&self.readers)
+                .await?;
+            let count = |row: &SqliteRow, column| -> Result<u32, StoreError> {
+                Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
+            };
+            rows.iter()
+                .map(|row| {
+                    Ok(CountedCalls {
+                        campaign: row.try_get::<&str, _>("campaign_id")?.into(),
+                        publisher: row.try_get::<&str, _>("publisher_id")?.into(),
+                        target: row.try_get::<&str, _>("target_id")?.into(),
+                        buyer: row.try_get::<&str, _>("buyer_id")?.into(),
+                        day: row.try_get("day")?,
+                        dialed: count(row, "dialed")?,
+                        connected: count(row, "connected")?,
+                        converted: count(row, "converted")?,
+                    })
+                })
+                .collect()
         })
     }
 

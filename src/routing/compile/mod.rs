@@ -78,8 +78,10 @@ pub(super) fn compile(
         || !shared.pairs.is_empty()
         || publishers.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some())
         || campaigns.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some());
+    let performance_days = selection::lookback_days(&campaigns);
     Ok(RoutingSnapshot {
         revision,
+        performance_days,
         publishers,
         buyers,
         targets,

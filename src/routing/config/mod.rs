@@ -35,7 +35,7 @@ pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
 pub use percent::Percent;
-pub use selection::DistributionConfig;
+pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
 pub use values::{Confidence, FilterValue, NumberConfig};
 pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
 

@@ -5,6 +5,9 @@ use std::fmt;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::money::Money;
+use crate::routing::performance::ScopeKind;
+
 /// By what the targets of a tier are put in order (spec/domain §2.5). Written as a name such as
 /// `"random"`, or as a table `{ by = "random" }`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -15,6 +18,83 @@ pub enum DistributionConfig {
     Smooth,
     /// A weighted draw for each call, which can be made again.
     Random,
+    /// By what a call is expected to bring, as the calls of before say.
+    Performance(PerformanceConfig),
+}
+
+/// What is expected of a call at a target: P(connect) × P(convert) × revenue, less payout. Chances
+/// are the means of Beta posteriors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PerformanceConfig {
+    pub order: Ranking,
+    /// What attempts are counted by; the narrowest with `min_calls` speaks.
+    pub track_by: Vec<ScopeKind>,
+    /// Attempts before a scope speaks, 1 to 100,000. Where none has so many, the default does.
+    pub min_calls: u32,
+    /// Attempts in the narrowest scope from which on a target is no longer new, up to 1,000,000.
+    pub desired_calls: u32,
+    /// Days of UTC that are looked back at, today included, 1 to 90.
+    pub lookback_days: u32,
+    /// Of a hundred calls, how many go first to a target that is new, by weight.
+    pub exploration_pct: u32,
+    /// What they may cost a campaign in a day of UTC, as the difference to the best target that is
+    /// expected. Counted anew after a restart. Absent: any amount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exploration_daily: Option<Money>,
+    pub count_attempts_on: CountAttempts,
+    /// What is thought of a target of which nothing is known, and how many calls of its own weigh as
+    /// much as that thought (0 to 100,000).
+    pub default_connect_pct: u32,
+    pub default_convert_pct: u32,
+    pub default_calls: u32,
+    /// What a new target is given in addition, of a hundred of what is expected of it; less with
+    /// each call it has had. Up to 1,000.
+    pub new_bonus_pct: u32,
+    /// What a target is given that is no longer new, and of which less is expected than of the
+    /// average.
+    pub behind_bonus_pct: u32,
+}
+
+/// How scores become an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranking {
+    /// The best first.
+    #[default]
+    Strict,
+    /// Drawn, by weight times score.
+    Weighted,
+}
+
+/// What an attempt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CountAttempts {
+    #[default]
+    Dial,
+    /// Only what was connected; a target is then taken to answer.
+    Connect,
+}
+
+impl Default for PerformanceConfig {
+    fn default() -> Self {
+        Self {
+            order: Ranking::default(),
+            track_by: ScopeKind::ALL.to_vec(),
+            min_calls: 30,
+            desired_calls: 250,
+            lookback_days: 14,
+            exploration_pct: 5,
+            exploration_daily: Some(Money(100 * Money::UNIT)),
+            count_attempts_on: CountAttempts::default(),
+            default_connect_pct: 60,
+            default_convert_pct: 30,
+            default_calls: 10,
+            new_bonus_pct: 0,
+            behind_bonus_pct: 0,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for DistributionConfig {
@@ -24,6 +104,7 @@ impl<'de> Deserialize<'de> for DistributionConfig {
         enum Table {
             Smooth {},
             Random {},
+            Performance(PerformanceConfig),
         }
 
         struct NameOrTable;
@@ -39,7 +120,10 @@ impl<'de> Deserialize<'de> for DistributionConfig {
                 match name {
                     "smooth" => Ok(DistributionConfig::Smooth),
                     "random" => Ok(DistributionConfig::Random),
-                    _ => Err(E::unknown_variant(name, &["smooth", "random"])),
+                    "performance" => {
+                        Ok(DistributionConfig::Performance(PerformanceConfig::default()))
+                    }
+                    _ => Err(E::unknown_variant(name, &["smooth", "random", "performance"])),
                 }
             }
 
@@ -47,6 +131,7 @@ impl<'de> Deserialize<'de> for DistributionConfig {
                 Ok(match Table::deserialize(MapAccessDeserializer::new(map))? {
                     Table::Smooth {} => DistributionConfig::Smooth,
                     Table::Random {} => DistributionConfig::Random,
+                    Table::Performance(rules) => DistributionConfig::Performance(rules),
                 })
             }
         }
@@ -65,7 +150,13 @@ mod tests {
         assert_eq!(read(r#""random""#).unwrap(), DistributionConfig::Random);
         assert_eq!(read(r#"{ "by": "smooth" }"#).unwrap(), DistributionConfig::Smooth);
         let error = read(r#""randon""#).unwrap_err().to_string();
-        assert!(error.contains("`smooth` or `random`"), "{error}");
+        assert!(error.contains("`smooth`, `random`"), "{error}");
         assert!(read(r#"{ "by": "smooth", "seed": 1 }"#).is_err());
+        let rules = PerformanceConfig { min_calls: 9, ..PerformanceConfig::default() };
+        let written = r#"{ "by": "performance", "min_calls": 9 }"#;
+        assert_eq!(read(written).unwrap(), DistributionConfig::Performance(rules));
+        assert!(read(r#"{ "by": "performance", "min_call": 9 }"#).is_err());
+        let kept = serde_json::to_string(&read(written).unwrap()).unwrap();
+        assert_eq!(read(&kept).unwrap(), read(written).unwrap());
     }
 }

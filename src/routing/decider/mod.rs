@@ -20,7 +20,7 @@ use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::limits::CallLimits;
 use super::request::{RouteRequest, SessionReading, UsageReader};
-use super::selection::{Entrants, Rotation, Turn, makes_absent};
+use super::selection::{Entrant, Rotation, Scene, Turn, makes_absent};
 use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier};
 
 /// Decides who gets a call. The same arguments give the same decision.
@@ -133,7 +133,8 @@ fn route<U: UsageReader + ?Sized>(
             let checked = way.check(target, &mut eligibility);
             match checked.and_then(|()| eligibility.check(target, member.weight, &stake)) {
                 Ok(holds) => {
-                    let candidate = Candidate { target, weight: member.weight, terms, holds };
+                    let weight = member.weight;
+                    let candidate = Candidate { target, weight, terms, holds, note: None };
                     let condition = usage.condition(&target.id);
                     if condition == Condition::Well {
                         eligible.push(candidate);
@@ -163,8 +164,9 @@ fn route<U: UsageReader + ?Sized>(
         }
         pool.tiers.push(TierPool { tier, eligible, absent });
     }
-    let mut planner =
-        Planner { decision, request, campaign, steps: &mut eligibility.steps, ringing: None };
+    let scene = Scene { request, campaign: &campaign.id, publisher: &owner.publisher.id, usage };
+    let steps = &mut eligibility.steps;
+    let mut planner = Planner { decision, scene, campaign, steps, ringing: None };
     planner.plan(pool.tiers, &way, rotation);
     planner.plan_ill(pool.ill);
     decision.steps = eligibility.steps;
@@ -203,9 +205,9 @@ struct TierPool<'a> {
 }
 
 /// Puts targets that can take the call in the order in which they are tried.
-struct Planner<'p, 'a> {
+struct Planner<'p, 'a, U: ?Sized> {
     decision: &'p mut Decision,
-    request: &'p RouteRequest,
+    scene: Scene<'p, U>,
     campaign: &'a Campaign,
     steps: &'p mut Vec<Step>,
     /// The tier of which the next target rings beside the last.
@@ -218,9 +220,11 @@ struct Candidate<'a> {
     weight: u32,
     terms: Option<Terms>,
     holds: Vec<BucketRequest>,
+    /// What spoke for its place.
+    note: Option<SmolStr>,
 }
 
-impl<'a> Planner<'_, 'a> {
+impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
     fn plan(&mut self, tiers: Vec<TierPool<'a>>, way: &Way<'_>, rotation: &mut Rotation) {
         let mut tiers = tiers;
         if let Some(original) = way.first() {
@@ -237,7 +241,10 @@ impl<'a> Planner<'_, 'a> {
             if let Some(candidate) = way.last().and_then(|it| remove(&mut eligible, it)) {
                 last = Some((tier, candidate));
             }
-            let Turn { order, held_for } = self.turn(tier, &eligible, &absent, rotation);
+            let Turn { order, held_for, notes } = self.turn(tier, &eligible, &absent, rotation);
+            for (candidate, note) in eligible.iter_mut().zip(notes) {
+                candidate.note = Some(note);
+            }
             if let Some(held_for) = held_for {
                 self.steps.push(share_held(tier, held_for));
                 put_off.push((tier, eligible, order));
@@ -254,23 +261,22 @@ impl<'a> Planner<'_, 'a> {
         }
     }
 
-    fn turn<'t>(
+    fn turn(
         &mut self,
-        tier: &'t Tier,
-        eligible: &[Candidate<'t>],
-        absent: &'t [(&'t TargetId, u32)],
+        tier: &Tier,
+        eligible: &[Candidate<'a>],
+        absent: &[(&'a TargetId, u32)],
         rotation: &mut Rotation,
-    ) -> Turn<'t>
-    where
-        'a: 't,
-    {
+    ) -> Turn<'a> {
         if self.is_full() {
             // Nothing of this tier will be tried, so its rotation stands still.
-            return Turn { order: (0..eligible.len()).collect(), held_for: None };
+            let order = (0..eligible.len()).collect();
+            return Turn { order, held_for: None, notes: vec![] };
         }
-        let eligible = eligible.iter().map(|it| (&it.target.id, it.weight)).collect();
-        let entrants = Entrants { campaign: &self.campaign.id, tier, eligible, absent };
-        entrants.turn(self.request, rotation, &mut self.decision.readings)
+        let entrant =
+            |it: &Candidate<'a>| Entrant { target: it.target, weight: it.weight, terms: it.terms };
+        let eligible: Vec<_> = eligible.iter().map(entrant).collect();
+        self.scene.turn(tier, &eligible, absent, rotation, &mut self.decision.readings)
     }
 
     fn join_all(&mut self, tier: &Tier, candidates: Vec<Candidate<'_>>, order: Vec<usize>) {
@@ -296,12 +302,13 @@ impl<'a> Planner<'_, 'a> {
 
     /// Takes the next place of the plan, if there is one left.
     fn join(&mut self, tier: &Tier, candidate: Candidate<'_>) {
-        self.steps.push(place(candidate.target, self.campaign, self.decision.plan.len()));
+        let planned = self.decision.plan.len();
+        self.steps.push(place(&candidate, self.campaign, planned));
         if self.is_full() {
             return;
         }
         let beside = tier.ring == Ring::Parallel && self.ringing == Some(tier.tier);
-        let planned = candidate.planned(self.request, tier.tier);
+        let planned = candidate.planned(self.scene.request, tier.tier);
         self.decision.plan.push(PlannedAttempt { beside, ..planned });
         self.ringing = Some(tier.tier);
     }
@@ -366,8 +373,8 @@ fn share_held(tier: &Tier, held_for: &TargetId) -> Step {
 }
 
 /// The last step of an eligible target: its place in the plan, or that there was none left.
-fn place(target: &Target, campaign: &Campaign, planned: usize) -> Step {
-    let target = Some(target.id.clone());
+fn place(candidate: &Candidate<'_>, campaign: &Campaign, planned: usize) -> Step {
+    let target = Some(candidate.target.id.clone());
     let max = usize::from(campaign.max_attempts);
     let (verdict, reason) = if planned < max {
         (Verdict::Planned, None)
@@ -380,7 +387,7 @@ fn place(target: &Target, campaign: &Campaign, planned: usize) -> Step {
         subject: None,
         verdict,
         reason,
-        have: None,
+        have: candidate.note.clone(),
         want: reason.map(|_| format_smolstr!("at most {max} targets")),
         ground: None,
     }

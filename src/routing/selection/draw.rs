@@ -21,6 +21,12 @@ pub(super) fn order(call: CallId, entrants: &[(&TargetId, u64)]) -> Vec<usize> {
     order
 }
 
+/// Whether something happens to a call that happens to `chance_ppm` of a million.
+pub(super) fn happens(call: CallId, what: &str, chance_ppm: u32) -> bool {
+    let scaled = (u128::from(number(call, what)) * 1_000_000) >> 64;
+    scaled < u128::from(chance_ppm)
+}
+
 /// `-log2(u) / weight`, which grows as `u^(1/weight)` falls (spec/domain §2.5). The lowest goes
 /// first.
 fn key(call: CallId, target: &TargetId, weight: u64) -> u128 {
@@ -87,6 +93,17 @@ mod tests {
         let behind_d = firsts[3];
         let seconds = &second_after_d[..3];
         assert!(chi_squared(seconds, &weights[..3], behind_d) < 13.82, "{seconds:?}");
+    }
+
+    #[test]
+    fn what_happens_to_one_call_in_twenty_does() {
+        let calls = 20_000;
+        let happened = (0..calls)
+            .filter(|n| happens(CallId::of_simulation(9, *n), "exploration", 50_000))
+            .count();
+        assert!((900..1_100).contains(&happened), "{happened}");
+        assert!(!happens(CallId::of_simulation(9, 1), "exploration", 0));
+        assert!(happens(CallId::of_simulation(9, 1), "exploration", 1_000_000));
     }
 
     #[test]

@@ -9,15 +9,23 @@
 //! itself is like (its tags, its caller, its price) makes no member absent.
 
 mod draw;
+mod performance;
 mod rotation;
 
-use crate::id::{CampaignId, TargetId};
+use std::sync::Arc;
 
-use super::decision::{Check, Readings};
-use super::request::RouteRequest;
-use super::snapshot::Tier;
+use minicbor::{Decode, Encode};
+use smol_str::SmolStr;
 
-pub use rotation::{AbsenceReading, Rotation, RotationReading};
+use crate::id::{CampaignId, PublisherId, TargetId};
+
+use super::config::PerformanceConfig;
+use super::decision::{Check, Readings, Terms};
+use super::performance::Tallies;
+use super::request::{RouteRequest, UsageReader};
+use super::snapshot::{Target, Tier};
+
+pub use rotation::{AbsenceReading, Explored, Rotation, RotationReading};
 
 /// By what the targets of a tier are put in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,16 +35,33 @@ pub enum Distribution {
     Smooth,
     /// Drawn for each call: exact shares in the long run, and nobody can tell who is next.
     Random,
+    /// By what a call is expected to bring.
+    Performance(Arc<PerformanceConfig>),
 }
 
-/// A tier as a call finds it.
-pub(super) struct Entrants<'a> {
+/// How a target had done.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PerformanceReading {
+    #[n(0)]
+    pub target: TargetId,
+    /// In the order of [`ScopeKind::ALL`](super::performance::ScopeKind::ALL).
+    #[n(1)]
+    pub tallies: Tallies,
+}
+
+/// The call for which targets are put in order.
+pub(super) struct Scene<'a, U: ?Sized> {
+    pub(super) request: &'a RouteRequest,
     pub(super) campaign: &'a CampaignId,
-    pub(super) tier: &'a Tier,
-    /// With their weights.
-    pub(super) eligible: Vec<(&'a TargetId, u32)>,
-    /// Those that can take no call at all. Empty where no shares are held.
-    pub(super) absent: &'a [(&'a TargetId, u32)],
+    pub(super) publisher: &'a PublisherId,
+    pub(super) usage: &'a U,
+}
+
+/// A target that can take the call.
+pub(super) struct Entrant<'a> {
+    pub(super) target: &'a Target,
+    pub(super) weight: u32,
+    pub(super) terms: Option<Terms>,
 }
 
 /// How a tier takes part in a plan.
@@ -45,41 +70,57 @@ pub(super) struct Turn<'a> {
     pub(super) order: Vec<usize>,
     /// Whose turn it was: one that is away, and whose share is held.
     pub(super) held_for: Option<&'a TargetId>,
+    /// What spoke for each of the eligible, where more than its weight did.
+    pub(super) notes: Vec<SmolStr>,
 }
 
-impl<'a> Entrants<'a> {
-    /// Whose turn it is. Moves `rotation` on by one call.
-    pub(super) fn turn(
-        self,
-        request: &RouteRequest,
+/// Targets in order, by index, and what spoke for each.
+struct Ranked {
+    order: Vec<usize>,
+    notes: Vec<SmolStr>,
+}
+
+impl<U: UsageReader + ?Sized> Scene<'_, U> {
+    /// Whose turn it is in a tier. Moves `rotation` on by one call. `absent` are those that can take
+    /// no call at all, with their weights; empty where no shares are held.
+    pub(super) fn turn<'a>(
+        &self,
+        tier: &Tier,
+        eligible: &[Entrant<'a>],
+        absent: &[(&'a TargetId, u32)],
         rotation: &mut Rotation,
         readings: &mut Readings,
     ) -> Turn<'a> {
-        let Self { campaign, tier, eligible, absent } = self;
-        let (present, mut entrants) = (eligible.len(), eligible);
+        if let Distribution::Performance(rules) = &tier.distribution {
+            let Ranked { order, notes } =
+                performance::order(rules, self, eligible, rotation, readings);
+            return Turn { order, held_for: None, notes };
+        }
+        let present = eligible.len();
+        let mut entrants: Vec<_> = eligible.iter().map(|it| (&it.target.id, it.weight)).collect();
         if tier.hold_share_ms > 0 {
             let eligible = entrants.iter().map(|(target, _)| *target);
-            let hold = (tier.tier, tier.hold_share_ms);
+            let (hold, at) = ((tier.tier, tier.hold_share_ms), self.request.at);
             let read = &mut readings.absent;
-            let held = rotation.absent(campaign, hold, eligible, absent, request.at, read);
+            let held = rotation.absent(self.campaign, hold, eligible, absent, at, read);
             if present > 0 {
                 entrants.extend(held.into_iter().map(|index| absent[index]));
             }
         }
         let mut order = match &tier.distribution {
-            Distribution::Smooth => {
-                rotation.order(campaign, tier.tier, &entrants, &mut readings.rotation)
-            }
             Distribution::Random => {
-                let entrants: Vec<_> =
-                    entrants.iter().map(|(target, weight)| (*target, u64::from(*weight))).collect();
-                draw::order(request.call, &entrants)
+                let entrants = entrants.iter().map(|(target, weight)| (*target, (*weight).into()));
+                draw::order(self.request.call, &entrants.collect::<Vec<_>>())
+            }
+            Distribution::Smooth | Distribution::Performance(_) => {
+                let read = &mut readings.rotation;
+                rotation.order(self.campaign, tier.tier, &entrants, read)
             }
         };
         let first = order.first().copied();
         let held_for = first.filter(|first| *first >= present).map(|first| entrants[first].0);
         order.retain(|index| *index < present);
-        Turn { order, held_for }
+        Turn { order, held_for, notes: vec![] }
     }
 }
 

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 
 use crate::id::{CampaignId, TargetId};
+use crate::money::Money;
 use crate::time::Wall;
 
 use super::super::decision::Readings;
@@ -29,6 +30,19 @@ const CALL: i64 = 1 << 48;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
     campaigns: BTreeMap<CampaignId, BTreeMap<i32, BTreeMap<TargetId, Place>>>,
+    /// Of campaigns that explore.
+    explored: BTreeMap<CampaignId, Explored>,
+}
+
+/// What exploration has cost a campaign on one day: the difference to the best target, as expected
+/// then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Explored {
+    /// Of UTC, counted from the Unix epoch.
+    #[n(0)]
+    pub day: i64,
+    #[n(1)]
+    pub spent: Money,
 }
 
 /// How a target stands in its tier.
@@ -74,17 +88,23 @@ impl Rotation {
             let place = tiers.entry(*tier).or_default().entry(target.clone()).or_default();
             place.absent_since = *since;
         }
-        Self { campaigns: [(campaign.clone(), tiers)].into() }
+        let explored = readings.explored.map(|it| (campaign.clone(), it)).into_iter().collect();
+        Self { campaigns: [(campaign.clone(), tiers)].into(), explored }
     }
 
     /// What is remembered of one campaign.
     pub fn of(&self, campaign: &CampaignId) -> Self {
         let tiers = self.campaigns.get(campaign).cloned();
-        Self { campaigns: tiers.map(|tiers| (campaign.clone(), tiers)).into_iter().collect() }
+        let explored = self.explored.get(campaign).map(|it| (campaign.clone(), *it));
+        Self {
+            campaigns: tiers.map(|tiers| (campaign.clone(), tiers)).into_iter().collect(),
+            explored: explored.into_iter().collect(),
+        }
     }
 
     /// Forgets what is no longer configured, so that no more is remembered than there are targets.
     pub fn retain(&mut self, snapshot: &RoutingSnapshot) {
+        self.explored.retain(|campaign, _| snapshot.campaign(campaign).is_some());
         self.campaigns.retain(|campaign, tiers| {
             let Some(campaign) = snapshot.campaign(campaign) else { return false };
             tiers.retain(|number, places| {
@@ -169,6 +189,26 @@ impl Rotation {
             }
         }
         held
+    }
+
+    /// Spends `loss` on exploration on `day`. Whether the day's limit lets it.
+    pub(super) fn explore(
+        &mut self,
+        campaign: &CampaignId,
+        day: i64,
+        loss: Money,
+        limit: Option<Money>,
+        readings: &mut Readings,
+    ) -> bool {
+        let known = self.explored.get(campaign).copied().filter(|known| known.day == day);
+        let explored = known.unwrap_or(Explored { day, spent: Money::ZERO });
+        readings.explored.get_or_insert(explored);
+        let spent = explored.spent + loss;
+        let is_within = limit.is_none_or(|limit| spent <= limit);
+        if is_within {
+            self.explored.insert(campaign.clone(), Explored { day, spent });
+        }
+        is_within
     }
 
     fn places(&mut self, campaign: &CampaignId, tier: i32) -> &mut BTreeMap<TargetId, Place> {

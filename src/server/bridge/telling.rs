@@ -39,6 +39,9 @@ impl Bridge {
                 live.attempt = attempt;
                 live.tries.push(Try { attempt, begun: at, rang: None });
                 let planned = planned(&live.plan, attempt)?;
+                if !continues(&live.plan, attempt) {
+                    self.parts.deciding.call_dialed(id, planned);
+                }
                 let started = translate::attempt_started(attempt, planned, &self.parts.currency);
                 self.write(id, at, started, Durability::Buffered);
                 None
@@ -91,8 +94,13 @@ impl Bridge {
                 None
             }
             Report::HandedOver { attempt, by, status } => {
-                let target = self.target(key, attempt);
-                self.metrics.attempt(target.as_ref(), "handed_over", status);
+                let live = self.calls.get(key);
+                let planned = live.and_then(|live| planned(&live.plan, attempt));
+                if let Some(planned) = planned {
+                    self.parts.deciding.call_handed_over(id, planned);
+                }
+                let target = planned.map(|planned| &planned.target);
+                self.metrics.attempt(target, "handed_over", status);
                 let (leg, by) = (u16::from(attempt), translate::means(by));
                 self.write(id, at, fact::HandedOver { leg, by, status }, Durability::Durable);
                 // Whether it was connected is not known. A cap that must not be exceeded counts it,

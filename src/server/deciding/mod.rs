@@ -19,6 +19,7 @@ use crate::routing::circuit::{Attempted, Circuits, Condition, Turn};
 use crate::routing::config::Span;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
+use crate::routing::performance::{Concerned, Performance, Tallies, Tally, day_of};
 use crate::routing::ping::{
     Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusals, PingRequest, Session,
 };
@@ -57,6 +58,7 @@ struct State {
     rotation: Rotation,
     history: CallerHistory,
     circuits: Circuits,
+    performance: Performance,
 }
 
 /// A decision and what it took along.
@@ -79,6 +81,7 @@ struct Read<'a> {
     ledger: &'a HoldLedger,
     down: &'a BTreeSet<TargetId>,
     circuits: &'a Circuits,
+    performance: &'a Performance,
     now: Mono,
     ready: &'a Ready,
     at: Wall,
@@ -105,6 +108,10 @@ impl UsageReader for Read<'_> {
     fn ready(&self, concurrency: &str) -> Option<u32> {
         self.ready.of(concurrency, self.at)
     }
+
+    fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
+        self.performance.tallies(concerned, since)
+    }
 }
 
 impl UsageReader for AtAttempt<'_> {
@@ -124,7 +131,8 @@ impl Deciding {
         let ledger = HoldLedger::new(LedgerLimits::default());
         let history = CallerHistory::new(HistoryLimits::default());
         let (rotation, circuits) = (Rotation::default(), Circuits::default());
-        let state = State { ledger, desk, rotation, history, circuits };
+        let performance = Performance::default();
+        let state = State { ledger, desk, rotation, history, circuits, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         Self { snapshot, down, ready: Ready::default(), state: Mutex::new(state) }
     }
@@ -135,6 +143,11 @@ impl Deciding {
         state.desk.configure(&snapshot);
         state.circuits.configure(&snapshot);
         state.rotation.retain(&snapshot);
+        let days = snapshot.performance_days();
+        if days.is_none() || days > self.performance_days() {
+            // What lies further back is counted anew, with the rest.
+            state.performance = Performance::default();
+        }
         if snapshot.history().is_none() {
             state.history = CallerHistory::new(HistoryLimits::default());
         }
@@ -181,24 +194,70 @@ impl Deciding {
         }
     }
 
+    /// How many days calls have to be counted for, today included; `None`: they are not.
+    pub fn performance_days(&self) -> Option<u32> {
+        self.snapshot.load().performance_days()
+    }
+
+    /// Puts back how calls of before went, by day.
+    pub fn restore_performance(&self, counted: impl IntoIterator<Item = (Concerned, i64, Tally)>) {
+        let mut counted = counted.into_iter().peekable();
+        // Shards wait for the lock.
+        while counted.peek().is_some() {
+            let mut state = self.state.lock();
+            for (concerned, day, tally) in counted.by_ref().take(REMEMBERED_AT_ONCE) {
+                state.performance.restore(&concerned, day, tally);
+            }
+        }
+    }
+
+    /// The call is tried at a target.
+    pub fn call_dialed(&self, call: CallId, planned: &PlannedAttempt) {
+        if self.performance_days().is_some() {
+            let performance = &mut self.state.lock().performance;
+            performance.dialed(call, &planned.target, &planned.buyer);
+        }
+    }
+
+    /// A carrier was told to call the target itself.
+    pub fn call_handed_over(&self, call: CallId, planned: &PlannedAttempt) {
+        if self.performance_days().is_some() {
+            let performance = &mut self.state.lock().performance;
+            performance.handed_over(call, &planned.target, &planned.buyer);
+        }
+    }
+
     /// A target has answered the call.
     pub fn call_answered(&self, call: CallId, planned: &PlannedAttempt, at: Wall) {
-        if self.history().is_some() {
+        let snapshot = self.snapshot.load();
+        if snapshot.history().is_some() {
             let history = &mut self.state.lock().history;
             history.connected(call, &planned.target, &planned.buyer, at);
+        }
+        if snapshot.performance_days().is_some() {
+            let performance = &mut self.state.lock().performance;
+            performance.connected(call, &planned.target, &planned.buyer);
         }
     }
 
     /// The buyer owes for the call.
     pub fn call_converted(&self, call: CallId, at: Wall) {
-        if self.history().is_some() {
+        let snapshot = self.snapshot.load();
+        if snapshot.history().is_some() {
             self.state.lock().history.converted(call, at);
+        }
+        if snapshot.performance_days().is_some() {
+            self.state.lock().performance.converted(call);
         }
     }
 
     /// The call is over, after so long a talk; `None`: its caller was connected to nobody.
     pub fn call_over(&self, call: CallId, talk: Option<Duration>) {
-        if self.history().is_some() {
+        let snapshot = self.snapshot.load();
+        if snapshot.performance_days().is_some() {
+            self.state.lock().performance.ended(call);
+        }
+        if snapshot.history().is_some() {
             let talk_ms = talk.map(|talk| u64::try_from(talk.as_millis()).unwrap_or(u64::MAX));
             self.state.lock().history.ended(call, talk_ms);
         }
@@ -275,10 +334,11 @@ impl Deciding {
     pub fn decide(&self, request: &RouteRequest, now: Mono) -> Decided {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
-        let State { ledger, desk, rotation, history, circuits } = &mut *state;
+        let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
         let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
         let down = self.down.load();
-        let read = Read { ledger, down: &down, circuits, now, ready: &self.ready, at: request.at };
+        let ready = &self.ready;
+        let read = Read { ledger, down: &down, circuits, performance, now, ready, at: request.at };
         let remembered = snapshot.remembered(request);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -287,6 +347,13 @@ impl Deciding {
             && let Some(call) = PastCall::of(request, &decision)
         {
             history.begin(caller, call);
+        }
+        if snapshot.performance_days().is_some()
+            && let Some(attribution) = &decision.attribution
+        {
+            let (campaign, publisher) =
+                (attribution.campaign.clone(), attribution.publisher.clone());
+            performance.begin(request.call, campaign, publisher, request.at);
         }
         let session = decision.attribution.as_ref().and_then(|it| it.session);
         let consumed =
@@ -316,11 +383,12 @@ impl Deciding {
     ) -> DecisionRecord {
         let down = self.down.load();
         let mut state = self.state.lock();
-        let State { ledger, desk, rotation, history, circuits } = &mut *state;
+        let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
         let sessions = desk.candidates(snapshot, request.dialed, request.caller, request.at);
         let calls = known_calls(snapshot.remembered(request).as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
-        let read = Read { ledger, down: &down, circuits, now, ready: &self.ready, at: request.at };
+        let ready = &self.ready;
+        let read = Read { ledger, down: &down, circuits, performance, now, ready, at: request.at };
         let usage = Assuming { usage: &read, assumed };
         let campaign = snapshot.number(request.dialed).map(|owner| &owner.campaign.id);
         let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
@@ -425,6 +493,9 @@ impl Deciding {
         state.desk.expire(wall);
         if let Some(since) = self.history().and_then(|span| span.keeps_from(wall)) {
             state.history.forget(since);
+        }
+        if let Some(days) = self.performance_days() {
+            state.performance.forget(day_of(wall) + 1 - i64::from(days));
         }
     }
 

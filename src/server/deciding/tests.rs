@@ -5,6 +5,7 @@ use fastrand::Rng;
 use super::*;
 use crate::routing::config::RoutingConfig;
 use crate::routing::hold::Counts;
+use crate::routing::replay::replay;
 
 const NOW: Mono = Mono(1);
 
@@ -84,10 +85,20 @@ const BUSY: &str = r#"
     [[campaigns]]
     id = "c"
     publisher = "p"
-    numbers = ["+18005550100-+18005550109"]
+    numbers = ["+18005550100-+18005550104"]
     callers = { repeat_after_s = 1, duplicates = { window_s = 600, route = "original" } }
-    routing = { tiers = [
+    routing = { hold_share_s = 30, tiers = [
         { tier = 1, targets = [{ target = "daytime", weight = 70 }, { target = "ohio", weight = 30 }] },
+        { tier = 2, targets = [{ target = "any" }] },
+    ] }
+    [[campaigns]]
+    id = "d"
+    publisher = "p"
+    numbers = ["+18005550105-+18005550109"]
+    routing = { distribution = "random", tiers = [
+        { tier = 1, targets = [{ target = "daytime", weight = 70 }, { target = "ohio", weight = 30 }],
+          distribution = { by = "performance", min_calls = 5, exploration_pct = 20,
+                           exploration_daily = "90.00", desired_calls = 100_000 } },
         { tier = 2, targets = [{ target = "any" }] },
     ] }
 "#;
@@ -101,6 +112,7 @@ fn what_is_simulated_is_what_happens() {
     let seed = fastrand::u64(..);
     let mut rng = Rng::with_seed(seed);
     let (mut live, mut targets, mut at) = (vec![], BTreeSet::new(), 1_773_748_800_000);
+    let (mut explored, mut held) = (0, 0);
     for n in 0..100_000 {
         at += rng.i64(0..1_500);
         let request = RouteRequest {
@@ -116,12 +128,20 @@ fn what_is_simulated_is_what_happens() {
         };
         let simulated =
             deciding.simulate(&deciding.snapshot(), &request, &Assumed::default(), NOW).decision;
-        let Decided { decision, .. } = deciding.decide(&request, NOW);
+        let Decided { decision, record, .. } = deciding.decide(&request, NOW);
         assert_eq!(simulated, decision, "seed {seed}, call {n}");
+        if n % 16 == 0 {
+            let record = DecisionRecord::from_bytes(&record).unwrap();
+            let again = replay(&deciding.snapshot(), &record);
+            assert_eq!(again.difference, None, "seed {seed}, call {n}");
+        }
+        explored += u32::from(decision.readings.explored.is_some());
+        held += u32::from(decision.readings.absent.iter().any(|it| it.since.is_some()));
 
         let now = Mono(u64::try_from(at).unwrap() * 1_000_000);
         if let Some(planned) = decision.plan.first() {
             targets.insert(planned.target.clone());
+            deciding.call_dialed(request.call, planned);
             let held = deciding.reserve(request.call, 1, planned, None, now, request.at);
             let (hold, _) = held.unwrap().expect("every target has caps");
             if rng.bool() {
@@ -132,6 +152,9 @@ fn what_is_simulated_is_what_happens() {
         }
         while live.len() > 28 || (!live.is_empty() && rng.u8(0..4) == 0) {
             let (call, hold) = live.swap_remove(rng.usize(..live.len()));
+            if rng.u8(0..3) == 0 {
+                deciding.call_converted(call, request.at);
+            }
             deciding.conclude(hold, &[], now);
             deciding.call_over(call, Some(Duration::from_secs(90)));
         }
@@ -141,4 +164,5 @@ fn what_is_simulated_is_what_happens() {
         }
     }
     assert_eq!(targets.len(), 3, "every target had calls");
+    assert!(explored > 1_000 && held > 1_000, "{explored} and {held}");
 }

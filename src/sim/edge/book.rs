@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use crate::cdr::record::{CallRecord, CallState};
 use crate::cdr::store::{
-    Answer, Batch, Book, CapUsage, EarlierCall, Progress, StoreError, StoredSession,
+    Answer, Batch, Book, CapUsage, CountedCalls, EarlierCall, Progress, StoreError, StoredSession,
 };
 use crate::id::CallId;
 use crate::time::Wall;
@@ -122,6 +122,14 @@ impl Book for MemoryBook {
         };
         let calls = state.calls.values().rev().filter(is_before).filter_map(EarlierCall::of);
         now(Ok(calls.take(limit as usize).collect()))
+    }
+
+    fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>> {
+        let state = self.state.lock();
+        let is_meant = |record: &&CallRecord| {
+            record.state != CallState::Open && (since..until).contains(&record.started_at())
+        };
+        now(Ok(state.calls.values().filter(is_meant).flat_map(CountedCalls::of).collect()))
     }
 
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {

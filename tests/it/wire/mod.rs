@@ -16,6 +16,7 @@ pub(crate) mod peer;
 mod phones;
 mod policy;
 pub(crate) mod program;
+mod ranking;
 mod recovery;
 mod regions;
 mod responses;

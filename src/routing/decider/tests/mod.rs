@@ -2,6 +2,7 @@
 
 mod callers;
 mod limits;
+mod performance;
 mod selection;
 
 use std::collections::BTreeMap;

@@ -118,7 +118,7 @@ fn reading(tier: i32, target: &str, owed: i64) -> crate::routing::selection::Rot
     crate::routing::selection::RotationReading { tier, target: target.into(), owed }
 }
 
-fn recorded(request: &RouteRequest, decision: &Decision) -> DecisionRecord {
+pub(super) fn recorded(request: &RouteRequest, decision: &Decision) -> DecisionRecord {
     DecisionRecord::new(request, Known::default(), decision)
 }
 
