@@ -192,6 +192,7 @@ impl<'a> World<'a> {
             Check::Caller
             | Check::Number
             | Check::Session
+            | Check::Trunk
             | Check::Campaign
             | Check::State
             | Check::Weight
@@ -480,6 +481,7 @@ mod tests {
             dialed: "+18005550100".parse().unwrap(),
             caller: "+16145550163".parse().ok(),
             trunk: "trk".into(),
+            named: None,
             tags: Tags::new(),
         }
     }

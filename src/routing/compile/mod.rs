@@ -5,9 +5,11 @@ mod caps;
 mod circuit;
 mod geo;
 mod sets;
+mod trunks;
 mod verticals;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -57,10 +59,11 @@ pub(super) fn compile(
     }
     compiler.unpaid_duplicates(config);
     let mut targets = compiler.targets(config, &buyer_caps);
-    let campaigns = compiler.campaigns(&config.campaigns);
+    let mut campaigns = compiler.campaigns(&config.campaigns);
     compiler.agree(config, &campaigns, &mut targets);
     let pools = compiler.pools(&config.pools);
     let trunk_caps = compiler.trunk_caps(&config.trunks);
+    let trunks = compiler.trunks(&config.trunks);
     let numbers = compiler.sorted_numbers();
     let geo = compiler.geo(config);
     if !compiler.faults.is_empty() {
@@ -69,6 +72,13 @@ pub(super) fn compile(
     let caps_calls = !trunk_caps.is_empty()
         || publishers.iter().any(|it| !it.caps.is_empty())
         || campaigns.iter().any(|it| !it.caps.is_empty());
+    for range in numbers.iter().filter(|range| range.pool.is_none()) {
+        let first = PhoneNumber::from_digits(*range.digits.start());
+        let stand_ins = &mut campaigns[range.campaign].stand_ins;
+        if let (Entry::Vacant(free), Some(first)) = (stand_ins.entry(range.publisher), first) {
+            free.insert(first);
+        }
+    }
     Ok(RoutingSnapshot {
         revision,
         publishers,
@@ -84,6 +94,8 @@ pub(super) fn compile(
         campaign_index: owned(compiler.campaign_index),
         pool_index: owned(compiler.pool_index),
         trunk_caps,
+        trunks_name_sessions: trunks.values().any(|it| it.publisher.is_some()),
+        trunks,
         caps_calls,
         history: callers::history(config),
     })
@@ -300,6 +312,7 @@ impl<'a> Compiler<'a> {
                 min_match_confidence: config.min_match_confidence,
                 caps: self.caps(&path, &format!("campaign/{}", config.id), &config.caps, 0),
                 callers: self.callers(&path, &config.callers),
+                stand_ins: BTreeMap::new(),
             });
         }
         campaigns

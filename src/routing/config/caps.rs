@@ -5,7 +5,6 @@ use std::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::id::TrunkId;
 use crate::money::Money;
 
 /// How much of something is taken per window.
@@ -86,14 +85,6 @@ pub enum CountFrom {
     /// A call counts from the INVITE to the target.
     #[default]
     Invite,
-}
-
-/// What of a `[[trunks]]` entry concerns routing. The rest is read elsewhere.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrunkCapsConfig {
-    pub id: TrunkId,
-    #[serde(default)]
-    pub caps: Vec<CapConfig>,
 }
 
 impl Metric {

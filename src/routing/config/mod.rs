@@ -7,6 +7,7 @@ mod callers;
 mod caps;
 mod circuit;
 mod filter;
+mod trunk;
 mod values;
 mod vertical;
 
@@ -24,13 +25,12 @@ pub use callers::{
     Anonymous, Attestation, CallersConfig, DedupeAfter, DedupeBy, DedupeCampaigns, DedupeConfig,
     DuplicateRoute, DuplicatesConfig, DuplicatesWithin, MarkOn, PayDuplicates, Span, Unattested,
 };
-pub use caps::{
-    CapConfig, CapLimit, CapMode, ConcurrencyConfig, CountFrom, Metric, TrunkCapsConfig, WindowKind,
-};
+pub use caps::{CapConfig, CapLimit, CapMode, ConcurrencyConfig, CountFrom, Metric, WindowKind};
 pub use circuit::CircuitConfig;
 pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
+pub use trunk::TrunkConfig;
 pub use values::{Confidence, FilterValue, NumberConfig};
 pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
 
@@ -43,7 +43,7 @@ pub struct RoutingConfig {
     pub targets: Vec<TargetConfig>,
     pub campaigns: Vec<CampaignConfig>,
     pub pools: Vec<PoolConfig>,
-    pub trunks: Vec<TrunkCapsConfig>,
+    pub trunks: Vec<TrunkConfig>,
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,
     pub geo: GeoConfig,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::id::{CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::{Attempted, Circuits, Condition, Turn};
 use crate::routing::config::Span;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
@@ -223,14 +224,27 @@ impl Deciding {
         &self,
         sessions: impl IntoIterator<Item = Session>,
         used: impl IntoIterator<Item = (Bucket, u64, Option<Wall>)>,
+        now: Wall,
     ) {
         let mut state = self.state.lock();
         for session in sessions {
-            state.desk.restore(session);
+            state.desk.restore(session, now);
         }
         for (bucket, used, ends_at) in used {
             state.ledger.restore(bucket, used, ends_at);
         }
+    }
+
+    /// The number that a call to a session's own address counts as having dialled; `None`: it is the
+    /// address of no live session, or its campaign has no number.
+    pub fn stand_in(&self, key: SessionKey) -> Option<PhoneNumber> {
+        let snapshot = self.snapshot.load();
+        let state = self.state.lock();
+        let session = state.desk.by_key(key)?;
+        let lent = session.number.filter(|number| {
+            snapshot.number(*number).is_some_and(|owner| owner.campaign.id == session.campaign)
+        });
+        lent.or_else(|| snapshot.stand_in(&session.campaign, &session.publisher))
     }
 
     /// `now` is the instant of `request.at`.
@@ -238,7 +252,7 @@ impl Deciding {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits } = &mut *state;
-        let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
+        let sessions = desk.candidates(&snapshot, request);
         let down = self.down.load();
         let read = Read { ledger, down: &down, circuits, now };
         let remembered = snapshot.remembered(request);
@@ -279,7 +293,7 @@ impl Deciding {
         let down = self.down.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits } = &mut *state;
-        let sessions = desk.candidates(snapshot, request.dialed, request.caller, request.at);
+        let sessions = desk.candidates(snapshot, request);
         let calls = known_calls(snapshot.remembered(request).as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let read = Read { ledger, down: &down, circuits, now };
