@@ -99,6 +99,7 @@ fn request(dialed: &str, zip: &str) -> RouteRequest {
         // The state is that of its area code.
         caller: "+16145550163".parse().ok(),
         trunk: "trk".into(),
+        named: None,
         tags: tags.map(|(name, value)| (name.into(), value.into())).into(),
     }
 }

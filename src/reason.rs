@@ -38,6 +38,8 @@ macro_rules! reasons {
 reasons! {
     // Call gate.
     NumberUnknown = "gate.number_unknown", 404, "the dialled number belongs to no campaign";
+    SessionUnknown = "gate.session_unknown", 404, "the address names no session that is live";
+    TrunkUnknown = "gate.trunk_unknown", 403, "the configuration has no such trunk";
     NumberMalformed = "gate.number_malformed", 404, "the dialled user part is no telephone number";
     CampaignPaused = "gate.campaign_paused", 480, "the campaign is paused";
     PublisherPaused = "gate.publisher_paused", 480, "the publisher is paused";

@@ -98,7 +98,8 @@ struct ExplainedAttribution {
     /// Null: a static number.
     #[schema(value_type = Option<String>, example = "pool_hvac")]
     pool: Option<PoolId>,
-    /// `pool_lease`, `caller_ping` or `static_mapping`.
+    /// `address`, `header`, `caller_lease`, `former_lease`, `pool_lease`, `caller_ping`,
+    /// `quarantine`, `earlier_session` or `static_mapping`.
     #[schema(value_type = String, example = "pool_lease")]
     method: Method,
     /// How sure the match is, 0 to 1.
@@ -113,6 +114,8 @@ struct ExplainedAttribution {
     age_ms: Option<u64>,
     /// More than one live session matched.
     ambiguous: bool,
+    /// The number was lent again less than a minute before: it may be its former visitor's call.
+    attribution_race: bool,
     /// The sessions that were considered.
     sessions: Vec<ExplainedSession>,
 }
@@ -121,9 +124,16 @@ struct ExplainedAttribution {
 struct ExplainedSession {
     #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
     session_id: SessionId,
-    /// `used`, `outranked`, `below_minimum`, `expired`, `other_campaign` or `no_match`.
+    /// `used`, `outranked`, `below_minimum`, `expired`, `other_campaign`, `other_publisher` or
+    /// `no_match`.
     #[schema(value_type = String, example = "used")]
     verdict: CandidateVerdict,
+    /// By what it matched, as the attribution's; null: it did not.
+    #[schema(value_type = Option<String>, example = "pool_lease")]
+    method: Option<Method>,
+    /// How sure that is, 0 to 1.
+    #[schema(value_type = Option<f64>, example = 0.99)]
+    confidence: Option<Confidence>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -181,7 +191,7 @@ struct ExplainedStep {
     /// Null: the check was about the call.
     #[schema(value_type = Option<String>, example = "tgt_coolbreeze")]
     target: Option<TargetId>,
-    /// `number`, `session`, `campaign`, `publisher`, `caller`, `duplicate`, `state`, `weight`,
+    /// `number`, `session`, `trunk`, `campaign`, `publisher`, `caller`, `duplicate`, `state`, `weight`,
     /// `schedule`, `filter`, `history`, `cap`, `concurrency`, `selection` or `health`.
     #[schema(value_type = String, example = "filter")]
     check: Check,
@@ -349,6 +359,7 @@ impl From<Attribution> for ExplainedAttribution {
             ping_id: attribution.ping,
             age_ms: attribution.age_ms,
             ambiguous: attribution.ambiguous,
+            attribution_race: attribution.race,
             sessions: attribution.candidates.into_iter().map(Into::into).collect(),
         }
     }
@@ -356,7 +367,12 @@ impl From<Attribution> for ExplainedAttribution {
 
 impl From<Candidate> for ExplainedSession {
     fn from(candidate: Candidate) -> Self {
-        Self { session_id: candidate.session, verdict: candidate.verdict }
+        Self {
+            session_id: candidate.session,
+            verdict: candidate.verdict,
+            method: candidate.method,
+            confidence: candidate.method.map(Method::confidence),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::router::Api;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::Tags;
+use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
     Accepted, NumberStatus, PingRefusals, PingRequest, RefusalCode, Session,
 };
@@ -29,11 +30,12 @@ const REPLAYED: &str = "idempotent-replayed";
 const RETRY_FULL_S: u32 = 5;
 
 /// The fields of a ping's body.
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "request_id",
     "publisher",
     "campaign",
     "pool",
+    "number",
     "caller_id",
     "ttl_s",
     "sip_ok",
@@ -58,6 +60,10 @@ pub(super) struct PingAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "+16145550121")]
     number: Option<PhoneNumber>,
+    /// The user part of the session's own SIP address, `sip:USER@EDGE`: a call there is the session's,
+    /// from whomever it comes.
+    #[schema(example = "bid_01954f2e7d1e70008000000000000003")]
+    sip_user: String,
     /// `not_asked`, `leased`, or `exhausted`: the pool has no free number.
     #[schema(value_type = String, example = "leased")]
     number_status: &'static str,
@@ -259,6 +265,7 @@ impl From<Accepted> for PingAnswer {
             ping_id: accepted.ping,
             session_id: accepted.session,
             number: accepted.number,
+            sip_user: SessionKey::address_of(accepted.ping),
             number_status: match accepted.number_status {
                 NumberStatus::NotAsked => "not_asked",
                 NumberStatus::Leased => "leased",
@@ -315,7 +322,9 @@ impl utoipa::PartialSchema for PingBody {
         );
         ObjectBuilder::new()
             .schema_type(Type::Object)
-            .description(Some("What is known about a caller; `caller_id` or `pool` is needed"))
+            .description(Some(
+                "What is known about a caller; `caller_id`, `pool` or `sip_ok` is needed",
+            ))
             .property(
                 "request_id",
                 text("The publisher's own id of this ping").max_length(Some(128)),
@@ -323,6 +332,12 @@ impl utoipa::PartialSchema for PingBody {
             .property("publisher", text("Left out: whose pool or campaign it is"))
             .property("campaign", text("May be left out when `pool` is given"))
             .property("pool", text("The pool to lend a number from"))
+            .property(
+                "number",
+                text(
+                    "A static number of the campaign: this caller's calls to it are the session's",
+                ),
+            )
             .property("caller_id", text("In E.164 or with the usual separators"))
             .property("ttl_s", lifetime.minimum(Some(1)).maximum(Some(604_800)))
             .property("sip_ok", flag("The call can be sent over SIP; becomes the tag `sip_ok`"))
@@ -357,7 +372,7 @@ mod tests {
     #[test]
     fn the_documented_body_has_the_fields_of_a_ping() {
         let filled: PingRequest = serde_json::from_value(serde_json::json!({
-            "request_id": "r", "publisher": "p", "campaign": "c", "pool": "p", "caller_id": "1",
+            "request_id": "r", "publisher": "p", "campaign": "c", "pool": "p", "number": "1", "caller_id": "1",
             "ttl_s": 1, "sip_ok": true, "sub_id": "s", "source_type": "s", "zip": "1",
             "state": "OH", "lead": {"a": 1}, "consent": {"a": 1}, "tags": {"a": 1}, "test": true,
         }))

@@ -102,7 +102,8 @@ pub(super) struct CallSummary {
     /// The ping session the call was matched to.
     #[schema(value_type = Option<String>, example = "ses_01954f2e7d1e70008000000000000002")]
     session_id: Option<SessionId>,
-    /// `pool_lease`, `caller_ping` or `static_mapping`; null before the decision.
+    /// `address`, `header`, `caller_lease`, `former_lease`, `pool_lease`, `caller_ping`,
+    /// `quarantine`, `earlier_session` or `static_mapping`; null before the decision.
     #[schema(value_type = Option<String>, example = "pool_lease")]
     match_method: Option<SmolStr>,
     /// Revision of the configuration the call was decided with.

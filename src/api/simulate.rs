@@ -199,6 +199,7 @@ impl Simulation {
             caller: caller.flatten(),
             trunk: TrunkId::new(&self.trunk),
             tags,
+            named: None,
         };
         let assumed = Assumed {
             used: self.assume.caps_used.iter().map(|(cap, used)| (cap.into(), *used)).collect(),

@@ -87,6 +87,7 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         caller: options.caller,
         trunk: TrunkId::new(&options.trunk),
         tags: options.tags.iter().map(|(tag, value)| (tag.into(), value.into())).collect(),
+        named: None,
     };
     let nothing_used = BTreeMap::<Bucket, Usage>::new();
     let usage = Assuming { usage: &nothing_used, assumed: &Assumed { used, down } };

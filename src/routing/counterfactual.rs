@@ -202,6 +202,7 @@ impl<'a> World<'a> {
             Check::Caller
             | Check::Number
             | Check::Session
+            | Check::Trunk
             | Check::Campaign
             | Check::State
             | Check::Weight
@@ -536,6 +537,7 @@ mod tests {
             dialed: "+18005550100".parse().unwrap(),
             caller: "+16145550163".parse().ok(),
             trunk: "trk".into(),
+            named: None,
             tags: Tags::new(),
         }
     }

@@ -200,6 +200,9 @@ pub enum Check {
     /// Whether the target takes the caller again.
     #[n(14)]
     History,
+    /// Whether the configuration has the call's trunk.
+    #[n(15)]
+    Trunk,
 }
 
 #[derive(

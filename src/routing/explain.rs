@@ -94,18 +94,28 @@ impl Decision {
         }
         match (attribution.session, attribution.age_ms) {
             (Some(session), Some(age_ms)) => {
-                let sure = attribution.confidence.0;
+                let sure = attribution.confidence;
                 let by = attribution.method.name();
-                let _ = write!(
-                    line,
-                    "; session {session} by {by} (0.{sure:02}, {} s old)",
-                    age_ms / 1_000
-                );
+                let _ =
+                    write!(line, "; session {session} by {by} ({sure}, {} s old)", age_ms / 1_000);
             }
             _ => line.push_str("; no session"),
         }
         if attribution.ambiguous {
             line.push_str("; more than one session matched");
+        }
+        if attribution.race {
+            line.push_str("; the number was somebody else's until a moment ago");
+        }
+        if let Some((found, by)) = attribution.below_minimum().and_then(|it| Some((it, it.method?)))
+        {
+            let _ = write!(
+                line,
+                "; {} matched by {} ({}), less surely than the campaign asks for",
+                found.session,
+                by.name(),
+                by.confidence()
+            );
         }
         line
     }
@@ -150,7 +160,9 @@ fn facts(step: &Step) -> String {
         }
         Check::Cap | Check::Publisher => format!(": {subject} has {have}, {want}"),
         Check::Schedule => format!(": it is {have}, {want}"),
-        Check::Concurrency | Check::Caller | Check::History => format!(": {have}, {want}"),
+        Check::Concurrency | Check::Caller | Check::History | Check::Trunk => {
+            format!(": {have}, {want}")
+        }
         Check::Selection
         | Check::Number
         | Check::Session

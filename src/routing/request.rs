@@ -10,6 +10,7 @@ use crate::id::{CallId, CampaignId, PingId, PublisherId, SessionId, TargetId, Tr
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
+use super::attribution::Named;
 use super::circuit::Condition;
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
@@ -35,6 +36,9 @@ pub struct RouteRequest {
     /// What the trunk said about the call. Goes before what a session says.
     #[cbor(n(5), with = "codec::tag_map")]
     pub tags: Tags,
+    /// The session that its address names; absent: it has a number alone, as nearly all have.
+    #[n(6)]
+    pub named: Option<Named>,
 }
 
 /// A session that may be the one behind the call, as it was read at the decision.
@@ -60,6 +64,19 @@ pub struct SessionReading {
     pub expires_at: Wall,
     #[cbor(n(8), with = "codec::tag_map")]
     pub tags: Tags,
+    /// It had the number, and has it no more; absent: it still has, or never had one.
+    #[n(9)]
+    pub former: Option<FormerLease>,
+}
+
+/// A lease that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FormerLease {
+    #[n(0)]
+    pub ended_at: Wall,
+    /// The number is lent to nobody before this.
+    #[n(1)]
+    pub rests_until: Wall,
 }
 
 /// How full a bucket is.

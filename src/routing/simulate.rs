@@ -150,6 +150,7 @@ mod tests {
             dialed: "+18005550100".parse().unwrap(),
             caller: None,
             trunk: "t".into(),
+            named: None,
             tags: Tags::new(),
         };
         let unused = BTreeMap::<Bucket, Usage>::new();

@@ -6,11 +6,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
+use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord, owner};
 use super::compile;
 use super::config::{
     Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, PayDuplicates,
@@ -24,7 +27,7 @@ use super::geo::Geo;
 use super::history::Caller;
 use super::hold::{BucketRequest, Stake};
 use super::limits::{CallLimits, Windows, Zones};
-use super::request::{RouteRequest, UsageReader};
+use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::schedule::Schedule;
 use super::selection::Distribution;
 use super::vertical::Vertical;
@@ -51,6 +54,10 @@ pub struct RoutingSnapshot {
     pub(super) pairs: Vec<Pair>,
     /// Of trunks that have any.
     pub(super) trunk_caps: BTreeMap<TrunkId, Vec<Cap>>,
+    /// What is known of each trunk.
+    pub(super) trunks: BTreeMap<TrunkId, Trunk>,
+    /// Whether a trunk names sessions.
+    pub(super) trunks_name_sessions: bool,
     pub(super) caps_calls: bool,
     /// How far back rules look at a caller's earlier calls; absent: none does.
     pub(super) history: Option<Span>,
@@ -66,6 +73,15 @@ pub struct Publisher {
     pub payouts: BTreeMap<CampaignId, Payout>,
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
+}
+
+/// What routing knows of a trunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trunk {
+    /// Whose it is; absent: a carrier's.
+    pub publisher: Option<PublisherId>,
+    /// The tag of the header that names sessions, such as `header.x-ping-id`.
+    pub session_tag: Option<SmolStr>,
 }
 
 /// What a publisher is owed for a call of one campaign.
@@ -137,6 +153,8 @@ pub struct Campaign {
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
     pub callers: CallersConfig,
+    /// A number of each publisher who has some, for calls that dial none.
+    pub(super) stand_ins: BTreeMap<usize, PhoneNumber>,
 }
 
 /// Whose caps a call counts in besides those of its target and buyer.
@@ -218,6 +236,50 @@ impl RoutingSnapshot {
         })
     }
 
+    /// The number that a call counts as having dialled that names a session of the campaign and
+    /// nothing else: the publisher's first of the campaign, else any other's. `None`: it has none.
+    pub fn stand_in(&self, campaign: &CampaignId, publisher: &PublisherId) -> Option<PhoneNumber> {
+        let stand_ins = &self.campaign(campaign)?.stand_ins;
+        let own = self.publisher_index.get(publisher).and_then(|it| stand_ins.get(it));
+        own.or_else(|| stand_ins.values().next()).copied()
+    }
+
+    /// What the trunk of a call says of the call's session.
+    pub(super) fn trunk_word(&self, request: &RouteRequest) -> TrunkWord<'_> {
+        if !self.trunks_name_sessions {
+            return TrunkWord::default();
+        }
+        let Some(trunk) = self.trunks.get(&request.trunk) else { return TrunkWord::default() };
+        let said = trunk.session_tag.as_ref().and_then(|tag| request.tags.get(tag));
+        let key = said.and_then(|said| SessionKey::from_header(said));
+        TrunkWord { publisher: trunk.publisher.as_ref(), key }
+    }
+
+    /// The session that a header of a publisher's trunk names.
+    pub fn named_by_trunk(&self, request: &RouteRequest) -> Option<SessionKey> {
+        self.trunk_word(request).key
+    }
+
+    /// Whether the configuration has this trunk. One that has none at all knows them all, and a call
+    /// that is only thought of may come over any, which has no name.
+    pub(super) fn knows_trunk(&self, trunk: &TrunkId) -> bool {
+        self.trunks.is_empty() || trunk.as_str().is_empty() || self.trunks.contains_key(trunk)
+    }
+
+    /// How long ago a session may have ended of which something is still asked.
+    pub fn sessions_back(&self) -> Duration {
+        let rest = self.pools.iter().map(|pool| pool.quarantine.max(FORMER_MAX)).max();
+        let earlier = self.content_with_earlier().next().map(|_| EARLIER_MAX);
+        rest.max(earlier).unwrap_or_default()
+    }
+
+    /// Campaigns that are content with knowing a caller by an earlier session.
+    pub fn content_with_earlier(&self) -> impl Iterator<Item = &CampaignId> {
+        let content =
+            |it: &&Campaign| it.min_match_confidence <= Method::EarlierSession.confidence();
+        self.campaigns.iter().filter(content).map(|it| &it.id)
+    }
+
     pub fn publisher(&self, id: &PublisherId) -> Option<&Publisher> {
         self.publisher_index.get(id).map(|index| &self.publishers[*index])
     }
@@ -283,9 +345,13 @@ impl RoutingSnapshot {
     }
 
     /// Whose earlier calls a decision about this call reads, and how far back; `None`: nobody's.
-    pub fn remembered(&self, request: &RouteRequest) -> Option<(Caller, Span)> {
+    pub fn remembered(
+        &self,
+        request: &RouteRequest,
+        sessions: &[SessionReading],
+    ) -> Option<(Caller, Span)> {
         let span = self.history?;
-        let owner = self.number(request.dialed)?;
+        let owner = owner(self, request, sessions)?;
         Some((self.caller(request.caller, &owner.campaign.id)?, span))
     }
 

@@ -103,7 +103,9 @@ impl Accounting {
             Journal::open(&dir.join("journal"), node, journal_settings, hooks)?;
         report(&recovery);
 
-        let projection_settings = projection_settings(settings);
+        let sessions_back = deciding.snapshot().sessions_back();
+        let projection_settings =
+            projection::Settings { sessions_back, ..projection_settings(settings) };
         let book: Arc<dyn Book> = Arc::clone(&store) as Arc<dyn Book>;
         let (projection, opening) =
             Projection::open(book, &journal, projection_settings, stamp()).await?;
@@ -121,7 +123,7 @@ impl Accounting {
             tracing::error!(first = gap.first_seq, count = gap.count, "facts are missing");
         }
         let Opening { awaited, farewells: partings, sessions, usage, held_back, .. } = opening;
-        give_back(deciding, sessions, usage);
+        give_back(deciding, sessions, usage, stamp().wall());
         keep_room(deciding, &held_back, stamp());
         let live = projection.live();
         let past = Past { book: Arc::clone(&store) as Arc<dyn Book>, live: live.clone() };
@@ -298,8 +300,15 @@ pub(super) fn projection_settings(settings: &Settings) -> projection::Settings {
 }
 
 /// Tells routing what it knew before the restart.
-pub(super) fn give_back(deciding: &Deciding, sessions: Vec<StoredSession>, usage: Vec<CapUsage>) {
-    deciding.restore(sessions.into_iter().map(session), usage.into_iter().filter_map(self::usage));
+pub(super) fn give_back(
+    deciding: &Deciding,
+    sessions: Vec<StoredSession>,
+    usage: Vec<CapUsage>,
+    now: Wall,
+) {
+    let (sessions, usage) =
+        (sessions.into_iter().map(session), usage.into_iter().filter_map(self::usage));
+    deciding.restore(sessions, usage, now);
 }
 
 /// Keeps room for calls that a crash left up, for as long as their end may become known.

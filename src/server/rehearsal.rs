@@ -13,7 +13,7 @@ use crate::cdr::fact::{Fact, NodeStarted, Stamp};
 use crate::cdr::journal::Durability;
 use crate::cdr::journal::file::disk::Disk;
 use crate::cdr::journal::file::{Hooks, Journal, JournalError, Recovery, Steps};
-use crate::cdr::projection::{Opening, Projection, ProjectionError};
+use crate::cdr::projection::{self, Opening, Projection, ProjectionError};
 use crate::cdr::store::{Book, StoreError};
 use crate::config::{Config, Settings};
 use crate::routing::RoutingSnapshot;
@@ -144,15 +144,16 @@ impl Blueprint {
             journal_settings(settings, progress),
             hooks,
         )?;
-        let opened =
-            Projection::open(Arc::clone(book), &journal, projection_settings(settings), stamp());
+        let sessions_back = self.snapshot.sessions_back();
+        let how = projection::Settings { sessions_back, ..projection_settings(settings) };
+        let opened = Projection::open(Arc::clone(book), &journal, how, stamp());
         let (projection, mut opening) = at_once(opened).ok_or(RehearsalError::SlowBook)??;
         let started = NodeStarted { version: env!("CARGO_PKG_VERSION").into() };
         // A journal that is full at its start is no reason not to start.
         let _ = journal.appender().append(Fact::of_node(stamp(), started), Durability::Durable);
         let (sessions, usage) =
             (std::mem::take(&mut opening.sessions), std::mem::take(&mut opening.usage));
-        give_back(&deciding, sessions, usage);
+        give_back(&deciding, sessions, usage, stamp().wall());
         keep_room(&deciding, &opening.held_back, stamp());
 
         let awaited = &opening.awaited;

@@ -14,6 +14,7 @@ use crate::cdr::store::{CountedCalls, EarlierCall};
 use crate::id::{TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::attribution::{Named, SessionKey};
 use crate::routing::history::{Connected, PastCall};
 use crate::routing::hold::{self, BucketRequest};
 use crate::routing::performance::{Concerned, Tally};
@@ -118,6 +119,7 @@ pub(super) fn variables(
 pub(super) fn route_request(
     admission: &Admission,
     number: PhoneNumber,
+    named: Option<Named>,
     trunk: TrunkId,
 ) -> RouteRequest {
     RouteRequest {
@@ -131,16 +133,28 @@ pub(super) fn route_request(
             .as_ref()
             .map(|captured| captured.tags.iter().cloned().collect())
             .unwrap_or_default(),
+        named,
     }
 }
 
-pub(super) fn admitted(admission: &Admission, trunk: TrunkId) -> fact::Admitted {
+/// The session that the address of a call names.
+pub(super) fn named(admission: &Admission) -> Option<Named> {
+    let key = SessionKey::from_user(&admission.dialed)?;
+    Some(Named { key, is_all: admission.number.is_err() })
+}
+
+/// `did` is the number it dialled, or is said to have.
+pub(super) fn admitted(
+    admission: &Admission,
+    trunk: TrunkId,
+    did: Option<PhoneNumber>,
+) -> fact::Admitted {
     let captured = admission.captured.as_deref();
     fact::Admitted {
         trunk,
         sip_call_id: text(&admission.sip_call_id),
         dialed: text(&admission.dialed),
-        did: admission.number.ok(),
+        did,
         caller: admission.caller.number,
         source: source(admission.flow),
         captured: captured.map(|it| it.tags.clone()).unwrap_or_default(),

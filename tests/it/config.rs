@@ -502,7 +502,8 @@ fn decision(snapshot: &RoutingSnapshot, dialed: PhoneNumber) -> Decision {
         at: Wall(1_773_759_852_318),
         dialed,
         caller: None,
-        trunk: "loopback".into(),
+        trunk: "".into(),
+        named: None,
         tags: Tags::new(),
     };
     let unused = BTreeMap::<Bucket, Usage>::new();

@@ -18,6 +18,7 @@ fn a_ping_with_a_pool_is_lent_a_number() {
         "ping_id": "png_01010101010101010101010101010101",
         "session_id": "ses_01010101010101010101010101010101",
         "number": "+16145550121",
+        "sip_user": "bid_01010101010101010101010101010101",
         "number_status": "leased",
         "expires_at": "2026-03-17T15:34:12.318Z",
     });

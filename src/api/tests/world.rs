@@ -127,6 +127,7 @@ impl World {
             dialed: "+16145550104".parse().unwrap(),
             caller: CALLER.parse().ok(),
             trunk: "trk_a".into(),
+            named: None,
             tags,
         };
         let nothing_used = BTreeMap::new();

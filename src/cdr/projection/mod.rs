@@ -47,6 +47,8 @@ pub struct Settings {
     /// How long after its admission the true end of a call that was closed after a crash may still
     /// become known: the longest time a call takes.
     pub orphan_wait: Duration,
+    /// How long ago a session may have expired to be told of at the start.
+    pub sessions_back: Duration,
 }
 
 impl Settings {
@@ -58,6 +60,7 @@ impl Settings {
             park_after: Duration::from_secs(60),
             partial_every: Duration::from_secs(15 * 60),
             orphan_wait: Duration::from_secs(4 * 3_600),
+            sessions_back: Duration::ZERO,
         }
     }
 }
@@ -221,7 +224,9 @@ impl Projection {
         opening.held_back = projection.hold_back(closed, &mut opening.usage);
         // They are in the book.
         projection.corrections.clear();
-        opening.sessions = projection.book.sessions(now.wall()).await?;
+        let back = i64::try_from(projection.settings.sessions_back.as_millis()).unwrap_or(i64::MAX);
+        let since = Wall(now.wall().0.saturating_sub(back));
+        opening.sessions = projection.book.sessions(now.wall(), since).await?;
         Ok((projection, opening))
     }
 

@@ -530,8 +530,8 @@ impl Book for FlakyBook {
         self.store.usage()
     }
 
-    fn sessions(&self, now: Wall) -> Answer<'_, Vec<StoredSession>> {
-        self.store.sessions(now)
+    fn sessions(&self, now: Wall, since: Wall) -> Answer<'_, Vec<StoredSession>> {
+        self.store.sessions(now, since)
     }
 
     fn earlier_calls(

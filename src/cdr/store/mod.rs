@@ -113,8 +113,9 @@ pub trait Book: Send + Sync {
     /// Use of every cap window that may still be current.
     fn usage(&self) -> Answer<'_, Vec<CapUsage>>;
 
-    /// Ping sessions that expire after `now`, oldest first.
-    fn sessions(&self, now: Wall) -> Answer<'_, Vec<StoredSession>>;
+    /// Ping sessions that expire after `now`, and of those that expired after `since` the latest, in
+    /// the order in which they were accepted.
+    fn sessions(&self, now: Wall, since: Wall) -> Answer<'_, Vec<StoredSession>>;
 
     /// Calls of a campaign admitted at `since` or later and before the call `before`, newest first, at
     /// most `limit`.

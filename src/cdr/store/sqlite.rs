@@ -49,8 +49,20 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// How long a session is kept after it expired.
-const SESSION_HISTORY_DAYS: i64 = 7;
+/// How long a session is kept after it expired: callers may be known by it for 30 days.
+const SESSION_HISTORY_DAYS: i64 = 31;
+/// Sessions that are over of which a start is told.
+const PAST_SESSIONS_MAX: i64 = 250_000;
+
+/// Bound: now, since when they may have expired, now again, and how many of those.
+const SESSIONS: &str = "SELECT session_id AS call_id, record, accepted_at, consumed_at
+     FROM ping_session WHERE expires_at > ?
+     UNION ALL
+     SELECT * FROM (SELECT session_id, record, accepted_at, consumed_at
+         FROM ping_session WHERE expires_at > ? AND expires_at <= ?
+             AND (number IS NOT NULL OR caller IS NOT NULL)
+         ORDER BY expires_at DESC LIMIT ?)
+     ORDER BY accepted_at, call_id";
 
 /// CDRs, cap usage and ping sessions in one file.
 pub struct SqliteStore {
@@ -221,15 +233,15 @@ impl Book for SqliteStore {
         })
     }
 
-    fn sessions(&self, now: Wall) -> Answer<'_, Vec<StoredSession>> {
+    fn sessions(&self, now: Wall, since: Wall) -> Answer<'_, Vec<StoredSession>> {
         Box::pin(async move {
-            let rows = sqlx::query(
-                "SELECT session_id AS call_id, record, accepted_at, consumed_at FROM ping_session
-                 WHERE expires_at > ? ORDER BY accepted_at, session_id",
-            )
-            .bind(now.0)
-            .fetch_all(&self.readers)
-            .await?;
+            let rows = sqlx::query(SESSIONS)
+                .bind(now.0)
+                .bind(since.0)
+                .bind(now.0)
+                .bind(PAST_SESSIONS_MAX)
+                .fetch_all(&self.readers)
+                .await?;
             rows.iter()
                 .map(|row| {
                     Ok(StoredSession {

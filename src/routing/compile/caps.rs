@@ -8,7 +8,7 @@ use crate::id::TrunkId;
 use crate::money::Money;
 
 use super::Compiler;
-use crate::routing::config::{CapConfig, CapLimit, Metric, TargetConfig, TrunkCapsConfig};
+use crate::routing::config::{CapConfig, CapLimit, Metric, TargetConfig, TrunkConfig};
 use crate::routing::hold::Counts;
 use crate::routing::schedule::{Schedule, bundled_zone};
 use crate::routing::snapshot::Cap;
@@ -46,10 +46,7 @@ impl Compiler<'_> {
         caps
     }
 
-    pub(super) fn trunk_caps(
-        &mut self,
-        configs: &[TrunkCapsConfig],
-    ) -> BTreeMap<TrunkId, Vec<Cap>> {
+    pub(super) fn trunk_caps(&mut self, configs: &[TrunkConfig]) -> BTreeMap<TrunkId, Vec<Cap>> {
         let mut of_trunks = BTreeMap::new();
         for (t, config) in configs.iter().enumerate().filter(|(_, it)| !it.caps.is_empty()) {
             let owner = format!("trunk/{}", config.id);

@@ -9,9 +9,11 @@ mod modes;
 mod scopes;
 mod selection;
 mod sets;
+mod trunks;
 mod verticals;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -65,10 +67,11 @@ pub(super) fn compile(
     }
     compiler.unpaid_duplicates(config);
     let mut targets = compiler.targets(config, &shared);
-    let campaigns = compiler.campaigns(&config.campaigns);
+    let mut campaigns = compiler.campaigns(&config.campaigns);
     compiler.agree(config, &campaigns, &mut targets);
     let pools = compiler.pools(&config.pools);
     let trunk_caps = compiler.trunk_caps(&config.trunks);
+    let trunks = compiler.trunks(&config.trunks);
     let numbers = compiler.sorted_numbers();
     let geo = compiler.geo(config);
     if !compiler.faults.is_empty() {
@@ -79,6 +82,13 @@ pub(super) fn compile(
         || publishers.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some())
         || campaigns.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some());
     let performance_days = selection::lookback_days(&campaigns);
+    for range in numbers.iter().filter(|range| range.pool.is_none()) {
+        let first = PhoneNumber::from_digits(*range.digits.start());
+        let stand_ins = &mut campaigns[range.campaign].stand_ins;
+        if let (Entry::Vacant(free), Some(first)) = (stand_ins.entry(range.publisher), first) {
+            free.insert(first);
+        }
+    }
     Ok(RoutingSnapshot {
         revision,
         performance_days,
@@ -96,6 +106,8 @@ pub(super) fn compile(
         pool_index: owned(compiler.pool_index),
         pairs: shared.pairs,
         trunk_caps,
+        trunks_name_sessions: trunks.values().any(|it| it.publisher.is_some()),
+        trunks,
         caps_calls,
         history: callers::history(config),
     })
@@ -322,6 +334,7 @@ impl<'a> Compiler<'a> {
                     &Clock::UTC,
                 ),
                 callers: self.callers(&path, &config.callers),
+                stand_ins: BTreeMap::new(),
             });
         }
         campaigns

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
 use super::percent::Percent;
-use crate::id::{BuyerId, CampaignId, PublisherId, TargetId, TrunkId};
+use crate::id::{BuyerId, CampaignId, PublisherId, TargetId};
 use crate::money::Money;
 use crate::rolling::Rolling;
 
@@ -171,14 +171,6 @@ pub struct PairConfig {
     pub buyer: Option<BuyerId>,
     #[serde(default)]
     pub target: Option<TargetId>,
-    pub caps: Vec<CapConfig>,
-}
-
-/// What of a `[[trunks]]` entry concerns routing. The rest is read elsewhere.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrunkCapsConfig {
-    pub id: TrunkId,
-    #[serde(default)]
     pub caps: Vec<CapConfig>,
 }
 

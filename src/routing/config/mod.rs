@@ -9,6 +9,7 @@ mod circuit;
 mod filter;
 mod percent;
 mod selection;
+mod trunk;
 mod values;
 mod vertical;
 
@@ -28,7 +29,7 @@ pub use callers::{
 };
 pub use caps::{
     CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, Metric,
-    PairConfig, TargetGroupConfig, TrunkCapsConfig, WindowKind,
+    PairConfig, TargetGroupConfig, WindowKind,
 };
 pub use circuit::CircuitConfig;
 pub use filter::{
@@ -36,6 +37,7 @@ pub use filter::{
 };
 pub use percent::Percent;
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
+pub use trunk::TrunkConfig;
 pub use values::{Confidence, FilterValue, NumberConfig};
 pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
 
@@ -50,7 +52,7 @@ pub struct RoutingConfig {
     pub pools: Vec<PoolConfig>,
     pub groups: Vec<TargetGroupConfig>,
     pub pairs: Vec<PairConfig>,
-    pub trunks: Vec<TrunkCapsConfig>,
+    pub trunks: Vec<TrunkConfig>,
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,
     pub geo: GeoConfig,

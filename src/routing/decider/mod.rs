@@ -6,7 +6,7 @@ use crate::id::TargetId;
 use crate::money::Money;
 use crate::reason::Reason;
 
-use super::attribution::{Attribution, attribute};
+use super::attribution::{Attribution, Method, Named, attribute, owner};
 use super::circuit::Condition;
 use super::config::{PayDuplicates, Ring};
 use super::decision::{
@@ -45,7 +45,7 @@ pub fn decide<U: UsageReader + ?Sized>(
         steps: vec![],
         readings: Readings::default(),
     };
-    match snapshot.number(request.dialed) {
+    match owner(snapshot, request, known.sessions) {
         None => {
             decision.refuse_call(Check::Number, Reason::NumberUnknown, Finding::default());
         }
@@ -73,10 +73,24 @@ fn route<U: UsageReader + ?Sized>(
         total_ring_budget_ms: campaign.total_ring_budget_ms,
         recovery: campaign.recovery,
     };
-    let (attribution, session) = attribute(&owner, request, known.sessions);
+    let trunk = snapshot.trunk_word(request);
+    let (attribution, session) = attribute(&owner, trunk, request, known.sessions);
     decision.pass_call(Check::Number, Finding::have(campaign.id.0.clone()));
-    decision.pass_call(Check::Session, Finding::have(session_found(&attribution)));
+    let (method, found) = (attribution.method, session_found(&attribution, campaign));
     decision.attribution = Some(attribution);
+    if let Some(Named { key, is_all: true }) = request.named
+        && method != Method::Address
+    {
+        let want = Some(format_smolstr!("{key} to be live, and of this trunk's publisher"));
+        let finding = Finding { want, ..found };
+        return Err(decision.refuse_call(Check::Session, Reason::SessionUnknown, finding));
+    }
+    decision.pass_call(Check::Session, found);
+    if !snapshot.knows_trunk(&request.trunk) {
+        let want = Some(SmolStr::new_static("a trunk of the configuration"));
+        let finding = Finding { want, ..Finding::have(request.trunk.0.clone()) };
+        return Err(decision.refuse_call(Check::Trunk, Reason::TrunkUnknown, finding));
+    }
     if campaign.paused {
         let paused = Reason::CampaignPaused;
         return Err(decision.refuse_call(Check::Campaign, paused, Finding::default()));
@@ -418,11 +432,31 @@ fn common(refusals: &[Reason]) -> Reason {
     }
 }
 
-fn session_found(attribution: &Attribution) -> SmolStr {
-    match attribution.session {
-        Some(session) => format_smolstr!("{} of {session}", attribution.method.name()),
-        None => attribution.method.name().to_smolstr(),
+/// By what the call was matched, and what is doubtful about it.
+fn session_found(attribution: &Attribution, campaign: &Campaign) -> Finding {
+    let matched = |method: Method, session| format_smolstr!("{} of {session}", method.name());
+    let doubt = |doubt| Some(SmolStr::new_static(doubt));
+    if let Some(found) = attribution.below_minimum() {
+        return Finding {
+            subject: doubt("match.below_minimum"),
+            have: found.method.map(|method| {
+                let matched = matched(method, found.session);
+                format_smolstr!("{matched}, sure to {}", method.confidence())
+            }),
+            want: Some(format_smolstr!("at least {}", campaign.min_match_confidence)),
+            ..Finding::default()
+        };
     }
+    let have = match attribution.session {
+        Some(session) => matched(attribution.method, session),
+        None => attribution.method.name().to_smolstr(),
+    };
+    let subject = match (attribution.race, attribution.ambiguous) {
+        (true, _) => doubt("match.attribution_race"),
+        (false, true) => doubt("match.ambiguous"),
+        (false, false) => None,
+    };
+    Finding { subject, ..Finding::have(have) }
 }
 
 #[cfg(test)]

@@ -257,6 +257,7 @@ mod tests {
             dialed: "+18005550100".parse().unwrap(),
             caller: caller.parse().ok(),
             trunk: "trk".into(),
+            named: None,
             tags: tags
                 .iter()
                 .map(|(name, value)| ((*name).into(), (*value).into()))

@@ -37,6 +37,10 @@ pub struct PingRequest {
     /// The pool to lend a number from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolId>,
+    /// A static number of the campaign at which the call will come in: as long as the session lives,
+    /// this caller's calls to it are the session's. Needs `caller_id`, and excludes `pool`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
     /// In E.164 or with the usual separators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_id: Option<String>,
@@ -156,6 +160,15 @@ impl PingRequest {
             .map_err(|e: crate::phone::ParseNumberError| malformed("caller_id", e.to_string()))
     }
 
+    /// The number the call will come to, if one was given.
+    pub(super) fn number(&self) -> Result<Option<PhoneNumber>, PingRefusal> {
+        self.number
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|e: crate::phone::ParseNumberError| malformed("number", e.to_string()))
+    }
+
     pub(super) fn check(&self) -> Result<(), PingRefusal> {
         if self.test {
             let detail = "test pings are not supported yet; leave the field out";
@@ -170,8 +183,17 @@ impl PingRequest {
         if self.ttl_s.is_some_and(|ttl| ttl == 0 || ttl > TTL_S_MAX) {
             return Err(malformed("ttl_s", format!("must be 1 to {TTL_S_MAX} seconds")));
         }
-        if self.caller_id.is_none() && self.pool.is_none() {
-            let detail = "give the caller's number or a pool, or the call cannot be recognised";
+        if self.number.is_some() && self.pool.is_some() {
+            let detail = "is given beside a pool, which lends one of its own; keep one of the two";
+            return Err(PingRefusal::new("number", RefusalCode::Mismatch, detail));
+        }
+        if self.caller_id.is_none() && self.number.is_some() {
+            let detail = "give the caller's number: the session's calls to `number` are told by it";
+            return Err(PingRefusal::new("caller_id", RefusalCode::Missing, detail));
+        }
+        if self.caller_id.is_none() && self.pool.is_none() && self.sip_ok != Some(true) {
+            let detail = "give the caller's number or a pool, or say `sip_ok` and call the session's \
+                          own address, or the call cannot be recognised";
             return Err(PingRefusal::new("caller_id", RefusalCode::Missing, detail));
         }
         Ok(())

@@ -14,6 +14,7 @@ use crate::id::{PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
+use super::request::FormerLease;
 use super::snapshot::RoutingSnapshot;
 
 /// How long a number stays with its session after a call on it has ended.
@@ -56,6 +57,8 @@ struct Number {
     /// Calls on the number right now.
     calls: u32,
     quarantine: Duration,
+    /// The last lease of it that is over.
+    former: Option<(SessionId, FormerLease)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,7 @@ impl Leases {
                     state: State::Free { since: Wall(0) },
                     calls: 0,
                     quarantine: pool.quarantine,
+                    former: None,
                 });
                 number.home = Some(pool.id.clone());
                 number.quarantine = pool.quarantine;
@@ -120,13 +124,22 @@ impl Leases {
         Some(Lease { number: did, session, expires_at })
     }
 
-    /// Puts back a lease from before a restart. False if the number is not free: then nothing
-    /// changed.
-    pub fn restore(&mut self, lease: Lease) -> bool {
+    /// Puts back a lease from before a restart that began at `since`; leases have to come in the order
+    /// in which they began. False if the number is somebody else's then: nothing changed.
+    pub fn restore(&mut self, lease: Lease, since: Wall) -> bool {
+        self.expire(since);
         let Some(number) = self.numbers.get(&lease.number) else { return false };
-        let State::Free { since } = number.state else { return false };
-        if let Some(free) = self.free.get_mut(&number.pool) {
-            free.remove(&(since, lease.number));
+        match number.state {
+            State::Free { since } => {
+                if let Some(free) = self.free.get_mut(&number.pool) {
+                    free.remove(&(since, lease.number));
+                }
+            }
+            // It rested for less then.
+            State::Quarantined { until } => {
+                self.deadlines.remove(&(until, lease.number));
+            }
+            State::Leased { .. } => return false,
         }
         self.give(lease.number, lease.session, lease.expires_at);
         true
@@ -140,6 +153,18 @@ impl Leases {
                 Some(Lease { number: did, session, expires_at })
             }
             State::Leased { .. } | State::Free { .. } | State::Quarantined { .. } => None,
+        }
+    }
+
+    /// Who had the number last and has it no more.
+    pub fn former(&self, did: PhoneNumber, now: Wall) -> Option<(SessionId, FormerLease)> {
+        let number = self.numbers.get(&did)?;
+        match number.state {
+            // Nobody has looked since it ended.
+            State::Leased { session, expires_at } if now >= expires_at && number.calls == 0 => {
+                Some((session, number.ends(expires_at)))
+            }
+            State::Leased { .. } | State::Free { .. } | State::Quarantined { .. } => number.former,
         }
     }
 
@@ -232,7 +257,9 @@ impl Leases {
             let Some(number) = self.numbers.get_mut(&did) else { continue };
             match number.state {
                 State::Leased { session, .. } => {
-                    let until = at + number.quarantine;
+                    let former = number.ends(at);
+                    let until = former.rests_until;
+                    number.former = Some((session, former));
                     number.state = State::Quarantined { until };
                     self.by_session.remove(&(session, number.pool.clone()));
                     self.deadlines.insert((until, did));
@@ -289,6 +316,12 @@ impl Leases {
                 self.numbers.remove(&did);
             }
         }
+    }
+}
+
+impl Number {
+    fn ends(&self, ended_at: Wall) -> FormerLease {
+        FormerLease { ended_at, rests_until: ended_at + self.quarantine }
     }
 }
 

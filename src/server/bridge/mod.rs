@@ -22,6 +22,7 @@ use crate::cdr::journal::{Durability, Lsn, Pressure};
 use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::attribution::Named;
 use crate::routing::{CallScope, Decision, PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Plan, Refusal};
 use crate::sip::call::report::AttemptNumber;
@@ -205,8 +206,18 @@ impl Bridge {
         let turn = self.parts.limits.enter(admission.trunk, admission.at);
         self.metrics.admitted(&trunk);
         let stamp = Stamp::new(self.parts.clock.wall(), admission.at);
-        let admitted =
-            |trunk| Fact::of_call(admission.id, stamp, translate::admitted(admission, trunk));
+        let named = translate::named(admission);
+        let number = match (admission.number, named) {
+            (Ok(number), _) => Ok(number),
+            (Err(_), None) => Err(Reason::NumberMalformed),
+            (Err(_), Some(Named { key, .. })) => {
+                self.parts.deciding.stand_in(key).ok_or(Reason::SessionUnknown)
+            }
+        };
+        let admitted = |trunk| {
+            let fact = translate::admitted(admission, trunk, number.ok());
+            Fact::of_call(admission.id, stamp, fact)
+        };
         self.append(admitted(trunk.clone()), Durability::Buffered);
 
         let refuse = |reason| (Err(Refusal { reason }), None);
@@ -218,9 +229,15 @@ impl Bridge {
             Turn::At(at) => Some(at),
             Turn::Full => return refuse(Reason::TrunkFull),
         };
-        let Ok(number) = admission.number else { return refuse(Reason::NumberMalformed) };
+        if trunk.as_str().is_empty() {
+            return refuse(Reason::TrunkUnknown);
+        }
+        let number = match number {
+            Ok(number) => number,
+            Err(reason) => return refuse(reason),
+        };
         let started = self.parts.clock.mono();
-        let request = translate::route_request(admission, number, trunk);
+        let request = translate::route_request(admission, number, named, trunk);
         let decided = self.parts.deciding.decide(&request, admission.at);
         let decision = &decided.decision;
         let now = self.parts.clock.mono();

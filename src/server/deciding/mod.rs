@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::id::{CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::attribution::{SessionKey, owner};
 use crate::routing::circuit::{Attempted, Circuits, Condition, Turn};
 use crate::routing::config::Span;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
@@ -320,14 +321,27 @@ impl Deciding {
         &self,
         sessions: impl IntoIterator<Item = Session>,
         used: impl IntoIterator<Item = (Bucket, u64, Option<Wall>)>,
+        now: Wall,
     ) {
         let mut state = self.state.lock();
         for session in sessions {
-            state.desk.restore(session);
+            state.desk.restore(session, now);
         }
         for (bucket, used, ends_at) in used {
             state.ledger.restore(bucket, used, ends_at);
         }
+    }
+
+    /// The number that a call to a session's own address counts as having dialled; `None`: it is the
+    /// address of no live session, or its campaign has no number.
+    pub fn stand_in(&self, key: SessionKey) -> Option<PhoneNumber> {
+        let snapshot = self.snapshot.load();
+        let state = self.state.lock();
+        let session = state.desk.by_key(key)?;
+        let lent = session.number.filter(|number| {
+            snapshot.number(*number).is_some_and(|owner| owner.campaign.id == session.campaign)
+        });
+        lent.or_else(|| snapshot.stand_in(&session.campaign, &session.publisher))
     }
 
     /// `now` is the instant of `request.at`.
@@ -335,11 +349,11 @@ impl Deciding {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
-        let sessions = desk.candidates(&snapshot, request.dialed, request.caller, request.at);
+        let sessions = desk.candidates(&snapshot, request);
         let down = self.down.load();
         let ready = &self.ready;
         let read = Read { ledger, down: &down, circuits, performance, now, ready, at: request.at };
-        let remembered = snapshot.remembered(request);
+        let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let decision = decide(&snapshot, request, known, &read, rotation);
@@ -384,13 +398,14 @@ impl Deciding {
         let down = self.down.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
-        let sessions = desk.candidates(snapshot, request.dialed, request.caller, request.at);
-        let calls = known_calls(snapshot.remembered(request).as_ref(), request, history);
+        let sessions = desk.candidates(snapshot, request);
+        let remembered = snapshot.remembered(request, &sessions);
+        let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let ready = &self.ready;
         let read = Read { ledger, down: &down, circuits, performance, now, ready, at: request.at };
         let usage = Assuming { usage: &read, assumed };
-        let campaign = snapshot.number(request.dialed).map(|owner| &owner.campaign.id);
+        let campaign = owner(snapshot, request, &sessions).map(|owner| &owner.campaign.id);
         let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
         let decision = decide(snapshot, request, known, &usage, &mut rotation);
         drop(state);

@@ -106,7 +106,7 @@ impl Book for MemoryBook {
         now(Ok(state.used.iter().map(usage).collect()))
     }
 
-    fn sessions(&self, _: Wall) -> Answer<'_, Vec<StoredSession>> {
+    fn sessions(&self, _: Wall, _: Wall) -> Answer<'_, Vec<StoredSession>> {
         now(Ok(vec![]))
     }
 

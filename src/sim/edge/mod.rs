@@ -455,7 +455,7 @@ impl Edge {
         let Some(process) = &self.process else { return };
         let Some((cap, limit)) = self.market.limits.first_key_value() else { return };
         let bucket = Bucket { cap: cap.clone(), window: "total".into() };
-        process.parts.deciding.restore([], [(bucket, limit.max + 1, None)]);
+        process.parts.deciding.restore([], [(bucket, limit.max + 1, None)], Wall(0));
     }
 }
 

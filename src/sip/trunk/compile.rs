@@ -82,7 +82,13 @@ impl Entry<'_> {
         listeners: &[TrunkListener],
         carriers: &Carriers,
     ) -> Result<(Trunk, Claims), Vec<TrunkFault>> {
-        let profile = self.profile(carriers).map_err(|fault| vec![fault])?;
+        let mut profile = self.profile(carriers).map_err(|fault| vec![fault])?;
+        if let Some(header) = &self.config.session_header {
+            let kept = &mut profile.inbound.headers_capture;
+            if !kept.iter().any(|it| it.eq_ignore_ascii_case(header)) {
+                kept.push(header.clone());
+            }
+        }
         let mut faults = self.unsupported(&profile);
         let listeners = self.listeners(listeners, &mut faults);
         let claims = self.claims(&profile, &listeners, &mut faults);

@@ -95,6 +95,13 @@ pub struct TrunkConfig {
     /// Caps on its calls; of no interest here, and read elsewhere.
     #[serde(default)]
     pub caps: serde::de::IgnoredAny,
+    /// Whose it is; the same.
+    #[serde(default)]
+    pub publisher: serde::de::IgnoredAny,
+    /// The header of its INVITEs that names a session: it is kept as those of
+    /// `inbound.headers_capture`. Absent: none does.
+    #[serde(default)]
+    pub session_header: Option<SmolStr>,
 }
 
 /// Fields that replace those of a carrier file.

@@ -20,10 +20,11 @@ mod ranking;
 mod recovery;
 mod regions;
 mod responses;
+mod sessions;
 mod spend;
 mod stage;
 mod strain;
 mod stream;
 mod tls;
 
-pub(crate) use stage::{Call, Crowd, STRANGERS, Setup, Stage, play, play_with};
+pub(crate) use stage::{Call, Crowd, NUMBER, STRANGERS, Setup, Stage, play, play_with};

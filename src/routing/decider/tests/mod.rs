@@ -4,6 +4,7 @@ mod callers;
 mod limits;
 mod performance;
 mod selection;
+mod sessions;
 
 use std::collections::BTreeMap;
 
@@ -116,6 +117,7 @@ fn tags_of_the_call_go_before_those_of_its_session() {
         created_at: OPEN,
         expires_at: Wall(i64::MAX),
         tags: [("geo.zip3".into(), "999".into())].into(),
+        former: None,
     };
     let snapshot = snapshot(CONFIG);
     let mut request = RouteRequest { caller: session.caller, ..request("+18005550100") };
@@ -495,6 +497,7 @@ fn request(dialed: &str) -> RouteRequest {
         dialed: dialed.parse().unwrap(),
         caller: None,
         trunk: "trk".into(),
+        named: None,
         tags: zip("432"),
     }
 }

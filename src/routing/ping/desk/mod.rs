@@ -1,5 +1,7 @@
 //! Takes pings and finds their sessions again.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,10 +10,13 @@ use smol_str::SmolStr;
 
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
+use crate::routing::attribution::SessionKey;
 use crate::routing::pool::{Lease, Leases, PoolReading};
-use crate::routing::request::{SessionReading, Tags};
+use crate::routing::request::{RouteRequest, SessionReading, Tags};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::time::Wall;
+
+use past::PastSessions;
 
 use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
 
@@ -29,6 +34,7 @@ pub struct Desk {
     by_request: BTreeMap<(PublisherId, SmolStr), SessionId>,
     expiries: BTreeSet<(Wall, SessionId)>,
     leases: Leases,
+    past: PastSessions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub struct DeskLimits {
     pub sessions_max: usize,
     /// Sessions found by one caller's number in one campaign; of more, the newest are found.
     pub per_caller_max: usize,
+    /// Callers who are known by a session that is over.
+    pub earlier_callers_max: usize,
 }
 
 /// Ids for what a ping creates, minted by whoever owns chance.
@@ -100,13 +108,15 @@ struct Checked {
     campaign: CampaignId,
     caller: Option<PhoneNumber>,
     pool: Option<PoolId>,
+    /// A static number, for this caller alone.
+    number: Option<PhoneNumber>,
     tags: Tags,
     ttl: Duration,
 }
 
 impl Default for DeskLimits {
     fn default() -> Self {
-        Self { sessions_max: 500_000, per_caller_max: 8 }
+        Self { sessions_max: 500_000, per_caller_max: 8, earlier_callers_max: 250_000 }
     }
 }
 
@@ -120,12 +130,14 @@ impl Desk {
             by_request: BTreeMap::new(),
             expiries: BTreeSet::new(),
             leases: Leases::default(),
+            past: PastSessions::new(limits.earlier_callers_max),
         }
     }
 
     /// Takes over the pools of a configuration.
     pub fn configure(&mut self, snapshot: &RoutingSnapshot) {
         self.leases.configure(snapshot);
+        self.past.configure(snapshot);
     }
 
     /// Opens a session, or repeats the answer of the one the same request opened. The answer
@@ -158,7 +170,7 @@ impl Desk {
             campaign: checked.campaign,
             caller: checked.caller,
             pool: checked.pool,
-            number: lease.map(|lease| lease.number),
+            number: lease.map(|lease| lease.number).or(checked.number),
             tags: checked.tags,
             request_id: ping.request_id,
             created_at: now,
@@ -170,17 +182,19 @@ impl Desk {
         Ok(accepted)
     }
 
-    /// Puts back a session from before a restart, live or just expired (then its number goes
-    /// into quarantine). A session that is known already stays as it is.
-    pub fn restore(&mut self, session: Session) {
+    /// Puts back a session from before a restart, live or over (then its number may rest, and its
+    /// caller be known by it); sessions have to come in the order in which they were opened. One that
+    /// is known already stays as it is.
+    pub fn restore(&mut self, session: Session, now: Wall) {
         if self.sessions.contains_key(&session.session) {
             return;
         }
         if let Some(number) = session.number {
             let expires_at = session.expires_at;
-            self.leases.restore(Lease { number, session: session.session, expires_at });
+            let lease = Lease { number, session: session.session, expires_at };
+            self.leases.restore(lease, session.created_at);
         }
-        self.insert(session);
+        if now < session.expires_at { self.insert(session) } else { self.past.add(session) }
     }
 
     /// The session that has this pool number.
@@ -215,20 +229,54 @@ impl Desk {
     pub fn candidates(
         &self,
         snapshot: &RoutingSnapshot,
-        dialed: PhoneNumber,
-        caller: Option<PhoneNumber>,
-        now: Wall,
+        request: &RouteRequest,
     ) -> Vec<SessionReading> {
+        let (dialed, now) = (request.dialed, request.at);
         let Some(owner) = snapshot.number(dialed) else { return vec![] };
+        let campaign = &owner.campaign.id;
         let mut found: Vec<_> = self.by_number(dialed, now).into_iter().collect();
-        if let Some(caller) = caller {
-            for reading in self.by_caller(&owner.campaign.id, caller, now) {
-                if found.iter().all(|known| known.session != reading.session) {
-                    found.push(reading);
-                }
+        let mut add = |reading: SessionReading| {
+            if found.iter().all(|known| known.session != reading.session) {
+                found.push(reading);
+            }
+        };
+        let named = request.named.map(|named| named.key).into_iter();
+        for key in named.chain(snapshot.named_by_trunk(request)) {
+            self.by_key(key).map(Session::reading).into_iter().for_each(&mut add);
+        }
+        if owner.pool.is_some() {
+            self.former(dialed, now).into_iter().for_each(&mut add);
+        }
+        if let Some(caller) = request.caller {
+            self.by_caller(campaign, caller, now).into_iter().for_each(&mut add);
+            if self.past.knows_callers_of(campaign) {
+                self.earlier(campaign, caller).map(Session::reading).into_iter().for_each(add);
             }
         }
         found
+    }
+
+    /// The session that an id names, if it is live.
+    pub fn by_key(&self, key: SessionKey) -> Option<&Session> {
+        match key {
+            SessionKey::Ping(ping) => self.by_ping(ping),
+            SessionKey::Session(session) => self.session(session),
+        }
+    }
+
+    /// The last session that had the number and has it no more.
+    fn former(&self, did: PhoneNumber, now: Wall) -> Option<SessionReading> {
+        let (id, former) = self.leases.former(did, now)?;
+        let is_it = |session: &&Session| session.session == id;
+        let session = self.session(id).or_else(|| self.past.of_number(did).filter(is_it))?;
+        Some(SessionReading { former: Some(former), ..session.reading() })
+    }
+
+    /// The caller's last session that is over, or about to be noticed to be.
+    fn earlier(&self, campaign: &CampaignId, caller: PhoneNumber) -> Option<&Session> {
+        let known = self.by_caller.get(&(campaign.clone(), caller));
+        let last = known.and_then(|sessions| self.session(*sessions.last()?));
+        last.or_else(|| self.past.of_caller(campaign, caller))
     }
 
     pub fn session(&self, session: SessionId) -> Option<&Session> {
@@ -267,6 +315,7 @@ impl Desk {
     /// Forgets sessions whose time is over and frees their numbers; says how many.
     pub fn expire(&mut self, now: Wall) -> usize {
         self.leases.expire(now);
+        self.past.forget(now);
         let mut expired = 0;
         while let Some(&(at, id)) = self.expiries.first() {
             if now < at {
@@ -313,6 +362,7 @@ impl Desk {
             && session.campaign == checked.campaign
             && session.caller == checked.caller
             && session.pool == checked.pool
+            && (checked.pool.is_some() || session.number == checked.number)
             && session.tags == checked.tags;
         if !same {
             let detail = "the same request_id came before with other contents";
@@ -347,14 +397,16 @@ impl Desk {
         {
             self.by_request.remove(&request);
         }
-        let Some(caller) = session.caller else { return };
-        let key = (session.campaign, caller);
-        if let Some(sessions) = self.by_caller.get_mut(&key) {
-            sessions.retain(|other| *other != id);
-            if sessions.is_empty() {
-                self.by_caller.remove(&key);
+        if let Some(caller) = session.caller {
+            let key = (session.campaign.clone(), caller);
+            if let Some(sessions) = self.by_caller.get_mut(&key) {
+                sessions.retain(|other| *other != id);
+                if sessions.is_empty() {
+                    self.by_caller.remove(&key);
+                }
             }
         }
+        self.past.add(session);
     }
 
     fn prolong(&mut self, id: SessionId, expires_at: Wall) {
@@ -378,6 +430,7 @@ impl Session {
             created_at: self.created_at,
             expires_at: self.expires_at,
             tags: self.tags.clone(),
+            former: None,
         }
     }
 
@@ -387,8 +440,8 @@ impl Session {
             session: self.session,
             number: self.number,
             number_status: match (&self.pool, self.number) {
-                (None, _) => NumberStatus::NotAsked,
-                (Some(_), Some(_)) => NumberStatus::Leased,
+                (None, None) => NumberStatus::NotAsked,
+                (Some(_) | None, Some(_)) => NumberStatus::Leased,
                 (Some(_), None) => NumberStatus::Exhausted,
             },
             expires_at: self.expires_at,
@@ -451,6 +504,17 @@ fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, Ping
             .into());
         }
     }
+    let number = ping.number()?;
+    if let Some(number) = number {
+        let fits = snapshot.number(number).is_some_and(|owner| {
+            let is_its = owner.campaign.id == campaign.id && owner.publisher.id == publisher.id;
+            is_its && owner.pool.is_none()
+        });
+        if !fits {
+            let detail = "is no static number of this campaign and publisher";
+            return Err(PingRefusal::new("number", RefusalCode::Mismatch, detail).into());
+        }
+    }
     let ttl = match (ping.ttl_s, pool) {
         (Some(seconds), _) => Duration::from_secs(seconds.into()),
         (None, Some(pool)) => pool.session_ttl,
@@ -461,6 +525,7 @@ fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, Ping
         campaign: campaign.id.clone(),
         caller,
         pool: pool.map(|pool| pool.id.clone()),
+        number,
         tags: ping.to_tags(campaign.vertical.as_deref())?,
         ttl,
     })

@@ -1,7 +1,10 @@
 //! What a desk accepts, finds again, and forgets.
 
 use super::*;
+use crate::id::CallId;
+use crate::routing::attribution::Named;
 use crate::routing::config::RoutingConfig;
+use crate::routing::request::FormerLease;
 
 #[test]
 fn a_ping_is_found_by_its_caller_until_it_expires() {
@@ -42,7 +45,7 @@ fn a_pool_ping_is_lent_a_number_and_found_by_it() {
     assert_eq!(desk.by_number(number, at(1)).unwrap().session, accepted.session);
     assert!(desk.by_number(number, at(1_800)).is_none());
     assert_eq!(
-        desk.candidates(&snapshot, number, None, at(1)),
+        desk.candidates(&snapshot, &call_to(number, None, 1)),
         [desk.by_number(number, at(1)).unwrap()]
     );
 }
@@ -84,7 +87,7 @@ fn a_restored_session_answers_as_before_the_restart() {
     let first = before.accept(&snapshot, ping.clone(), ids(1), at(0)).unwrap();
 
     let (_, mut after) = desk();
-    after.restore(before.session(first.session).unwrap().clone());
+    after.restore(before.session(first.session).unwrap().clone(), at(1));
 
     assert_eq!(after, before);
     let again = after.accept(&snapshot, ping, ids(2), at(1)).unwrap();
@@ -162,9 +165,165 @@ fn what_does_not_fit_together_is_refused_with_the_field() {
     assert!(desk.is_empty());
 }
 
+#[test]
+fn a_number_that_rests_leads_to_its_last_visitor_also_after_a_restart() {
+    let (snapshot, mut before) = desk();
+    let first = before.accept(&snapshot, by_pool(), ids(1), at(0)).unwrap();
+    let number = first.number.unwrap();
+    let session = before.session(first.session).unwrap().clone();
+    before.expire(at(1_800));
+    let (_, mut after) = desk();
+    after.restore(session, at(1_900));
+
+    for desk in [&before, &after] {
+        let found = desk.candidates(&snapshot, &call_to(number, None, 1_900));
+        let former = FormerLease { ended_at: at(1_800), rests_until: at(2_700) };
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].session, found[0].former), (first.session, Some(former)));
+    }
+    // Whether or not anybody has looked since it ended.
+    let (_, mut unswept) = desk();
+    unswept.accept(&snapshot, by_pool(), ids(1), at(0)).unwrap();
+    let found = unswept.candidates(&snapshot, &call_to(number, None, 1_900));
+    assert_eq!(found[0].former.map(|it| it.ended_at), Some(at(1_800)));
+}
+
+#[test]
+fn numbers_that_changed_hands_before_a_restart_are_with_the_last_after_it() {
+    let (snapshot, mut before) = desk();
+    for n in [1, 2] {
+        before.accept(&snapshot, by_pool(), ids(n), at(0)).unwrap();
+    }
+    let sessions: Vec<_> =
+        [1, 2].map(|n| before.session(ids(n).session).unwrap().clone()).into_iter().collect();
+    before.expire(at(2_700));
+    let third = before.accept(&snapshot, by_pool(), ids(3), at(2_800)).unwrap();
+    let number = third.number.unwrap();
+    let (_, mut after) = desk();
+    for session in sessions.into_iter().chain(before.session(third.session).cloned()) {
+        after.restore(session, at(2_810));
+    }
+
+    for desk in [&before, &after] {
+        let found = desk.candidates(&snapshot, &call_to(number, None, 2_820));
+        let held: Vec<_> = found.iter().map(|it| (it.session, it.former.is_some())).collect();
+        let former = sessions_of(&found, number, third.session);
+        assert_eq!(held, [(third.session, false), (former, true)]);
+    }
+}
+
+#[test]
+fn a_caller_is_known_by_an_earlier_session_where_the_campaign_asks_for_it() {
+    let (snapshot, mut desk) = desk_with("min_match_confidence = 0.5");
+    let (plain, mut other) = self::desk();
+    for (snapshot, desk) in [(&snapshot, &mut desk), (&plain, &mut other)] {
+        desk.accept(snapshot, by_caller(), ids(1), at(0)).unwrap();
+        desk.expire(at(3_600));
+    }
+    let request = call_to("+18005550100".parse().unwrap(), Some(caller()), 3_600);
+
+    let found = desk.candidates(&snapshot, &request);
+    assert_eq!(found.iter().map(|it| it.session).collect::<Vec<_>>(), [ids(1).session]);
+    assert_eq!(other.candidates(&plain, &request), []);
+
+    desk.expire(at(30 * 86_400 + 1));
+    assert_eq!(desk.candidates(&snapshot, &request), []);
+}
+
+#[test]
+fn earlier_callers_are_bounded_and_the_oldest_go_first() {
+    let (snapshot, _) = desk_with("min_match_confidence = 0.5");
+    let mut desk = Desk::new(DeskLimits { earlier_callers_max: 2, ..DeskLimits::default() });
+    desk.configure(&snapshot);
+    let callers = ["+16145550181", "+16145550182", "+16145550183"];
+    for (n, caller) in (1..).zip(callers) {
+        let ping = PingRequest { caller_id: Some(caller.into()), ..by_caller() };
+        desk.accept(&snapshot, ping, ids(n), at(i64::from(n))).unwrap();
+    }
+    desk.expire(at(3_600));
+
+    let known = callers.map(|caller| {
+        let request = call_to("+18005550100".parse().unwrap(), caller.parse().ok(), 3_600);
+        desk.candidates(&snapshot, &request).len()
+    });
+
+    assert_eq!(known, [0, 1, 1]);
+}
+
+#[test]
+fn a_session_that_the_call_names_is_found_whatever_it_dials() {
+    let (snapshot, mut desk) = desk();
+    let ping = PingRequest { sip_ok: Some(true), caller_id: None, ..by_caller() };
+    let accepted = desk.accept(&snapshot, ping, ids(1), at(0)).unwrap();
+    let key = SessionKey::Ping(accepted.ping);
+    let request = RouteRequest {
+        named: Some(Named { key, is_all: true }),
+        ..call_to("+18005550100".parse().unwrap(), None, 1)
+    };
+
+    let found = desk.candidates(&snapshot, &request);
+
+    assert_eq!(found.iter().map(|it| it.session).collect::<Vec<_>>(), [accepted.session]);
+}
+
+#[test]
+fn a_static_number_may_be_lent_to_one_caller_of_many() {
+    let (snapshot, mut desk) = desk();
+    let ping = PingRequest { number: Some("+18005550100".into()), ..by_caller() };
+    let accepted = desk.accept(&snapshot, ping.clone(), ids(1), at(0)).unwrap();
+    assert_eq!(accepted.number, "+18005550100".parse().ok());
+    assert_eq!(accepted.number_status, NumberStatus::Leased);
+
+    for (wrong, field, code) in [
+        (PingRequest { caller_id: None, ..ping.clone() }, "caller_id", RefusalCode::Missing),
+        (
+            PingRequest { pool: Some("pool".into()), ..ping.clone() },
+            "number",
+            RefusalCode::Mismatch,
+        ),
+        (
+            PingRequest { number: Some("+16145550101".into()), ..ping.clone() },
+            "number",
+            RefusalCode::Mismatch,
+        ),
+        (
+            PingRequest { publisher: Some("other".into()), ..ping.clone() },
+            "number",
+            RefusalCode::Mismatch,
+        ),
+        (PingRequest { number: Some("five".into()), ..ping }, "number", RefusalCode::Malformed),
+    ] {
+        let refusal = desk.accept(&snapshot, wrong, ids(2), at(0)).unwrap_err();
+        assert_eq!((refusal.first().field.as_str(), refusal.first().code), (field, code));
+    }
+}
+
+/// The one that is not `but`.
+fn sessions_of(found: &[SessionReading], number: PhoneNumber, but: SessionId) -> SessionId {
+    let others = found.iter().filter(|it| it.session != but && it.number == Some(number));
+    others.map(|it| it.session).next().unwrap()
+}
+
+fn call_to(dialed: PhoneNumber, caller: Option<PhoneNumber>, s: i64) -> RouteRequest {
+    RouteRequest {
+        call: CallId::from_bytes([9; 16]),
+        at: at(s),
+        dialed,
+        caller,
+        trunk: "trk".into(),
+        tags: Tags::new(),
+        named: None,
+    }
+}
+
 fn desk() -> (RoutingSnapshot, Desk) {
+    desk_with("")
+}
+
+/// `setting` is one of the campaign.
+fn desk_with(setting: &str) -> (RoutingSnapshot, Desk) {
     let config: RoutingConfig = toml::from_str(
-        r#"
+        &r#"
         publishers = [{ id = "pub" }, { id = "other" }]
         buyers = [{ id = "buy" }]
         pools = [{ id = "pool", campaign = "cmp", publisher = "pub", numbers = [
@@ -177,13 +336,16 @@ fn desk() -> (RoutingSnapshot, Desk) {
         [[campaigns]]
         id = "cmp"
         publisher = "pub"
+        numbers = ["+18005550100"]
+        SETTING
         routing = { tiers = [{ targets = [{ target = "tgt" }] }] }
         [[campaigns]]
         id = "paused"
         publisher = "pub"
         paused = true
         routing = { tiers = [{ targets = [{ target = "tgt" }] }] }
-        "#,
+        "#
+        .replace("SETTING", setting),
     )
     .unwrap();
     let snapshot = RoutingSnapshot::compile(config, 1).unwrap();

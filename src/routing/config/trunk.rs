@@ -1,0 +1,25 @@
+//! What of a `[[trunks]]` entry concerns routing. The rest is read elsewhere.
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::id::{PublisherId, TrunkId};
+
+use super::CapConfig;
+
+/// Whose calls come over a trunk, and how many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrunkConfig {
+    pub id: TrunkId,
+    /// On all its calls together.
+    #[serde(default)]
+    pub caps: Vec<CapConfig>,
+    /// The publisher whose own trunk it is; absent: a carrier's. Its calls can be those of sessions
+    /// of this publisher alone.
+    #[serde(default)]
+    pub publisher: Option<PublisherId>,
+    /// The header of its INVITEs that names the call's session, such as `X-Ping-Id` or
+    /// `User-to-User`.
+    #[serde(default)]
+    pub session_header: Option<SmolStr>,
+}

@@ -1,0 +1,170 @@
+//! How calls find the sessions that pings opened (spec/domain §2.2).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::peer::{SDP, with_body};
+use super::program::Program;
+use super::{Call, NUMBER, Setup, Stage, play_with};
+use crate::support::{http, wait_for};
+
+/// A pool of one number that is lent for two seconds, of a campaign that is content with little.
+const POOL: &str = r#"
+[[pools]]
+id = "pool"
+campaign = "alone"
+publisher = "tests"
+numbers = ["+16145550101"]
+"#;
+const CONTENT: &str = "campaigns.alone.min_match_confidence=0.7";
+const CALLER: &str = "+16145550188";
+const FROM: &str = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
+
+#[test]
+fn a_call_to_a_session_s_own_address_is_the_session_s() {
+    play_with(Setup::default(), |stage| {
+        let session = ping(stage, &json!({ "campaign": "alone", "sip_ok": true }))?;
+        let user = session["sip_user"].as_str().context("no address")?.to_owned();
+        let shouted = user.to_uppercase().replace('_', "%5F");
+        for (call_id, user) in [("as-told", &user), ("shouted", &shouted)] {
+            call(stage, user, call_id, &[])?;
+            let found = detail(stage, call_id)?;
+            ensure!(found["match_method"] == "address", "{found:#}");
+            ensure!(found["confidence"] == 1.0, "{found:#}");
+            ensure!(found["session_id"] == session["session_id"], "{found:#}");
+            ensure!(found["campaign"] == "alone" && found["publisher"] == "tests", "{found:#}");
+        }
+
+        // Nobody was ever given this one.
+        let (mut caller, unknown) = (stage.udp()?, format!("bid_{}", "0".repeat(32)));
+        caller.send(with_body(&caller, &stage.invite_to(&unknown), "unknown", &[], SDP))?;
+        caller.expect("404 INVITE")?;
+        let found = detail(stage, "unknown")?;
+        ensure!(found["end_reason"] == "gate.session_unknown", "{found:#}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_publisher_s_trunk_names_the_session_in_a_header() {
+    let set = ["trunks.loopback.publisher=tests", "trunks.loopback.session_header=User-to-User"];
+    play_with(Setup { set: &set, ..Setup::default() }, |stage| {
+        let session = ping(stage, &json!({ "campaign": "alone", "sip_ok": true }))?;
+        let id = session["ping_id"].as_str().context("no id")?;
+        let hex: String = id.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let header = format!("User-to-User: {hex};encoding=hex");
+        call(stage, NUMBER, "told", &[&header])?;
+        let found = detail(stage, "told")?;
+        ensure!(found["match_method"] == "header", "{found:#}");
+        ensure!(found["session_id"] == session["session_id"], "{found:#}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_carrier_s_header_names_no_session() {
+    let set = ["trunks.loopback.inbound.headers_capture=[\"X-Ping-Id\"]"];
+    play_with(Setup { set: &set, ..Setup::default() }, |stage| {
+        let session = ping(stage, &json!({ "campaign": "alone", "sip_ok": true }))?;
+        let header = format!("X-Ping-Id: {}", session["ping_id"].as_str().context("no id")?);
+        call(stage, NUMBER, "told", &[&header])?;
+        let found = detail(stage, "told")?;
+        ensure!(found["match_method"] == "static_mapping", "{found:#}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_number_that_is_lent_for_one_caller_is_the_session_s_for_that_caller_alone() {
+    play_with(Setup::default(), |stage| {
+        let lent = json!({ "campaign": "alone", "number": NUMBER, "caller_id": CALLER });
+        let session = ping(stage, &lent)?;
+        ensure!(session["number"] == NUMBER, "{session:#}");
+        call(stage, NUMBER, "its", &[FROM])?;
+        let found = detail(stage, "its")?;
+        ensure!(found["match_method"] == "caller_lease", "{found:#}");
+        ensure!(found["confidence"] == 0.99, "{found:#}");
+
+        call(stage, NUMBER, "another", &["P-Asserted-Identity: <sip:+16145550199@127.0.0.1>"])?;
+        let found = detail(stage, "another")?;
+        ensure!(found["match_method"] == "static_mapping", "{found:#}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_number_that_rests_leads_to_its_last_visitor_after_a_crash_too() {
+    play_with(Setup { set: &[CONTENT], more: POOL, ..Setup::default() }, |stage| {
+        let session = ping(stage, &json!({ "pool": "pool", "ttl_s": 1 }))?;
+        let number = session["number"].as_str().context("no number")?;
+        std::thread::sleep(Duration::from_millis(1_100));
+        for call_id in ["rests", "after-a-crash"] {
+            call(stage, number, call_id, &[])?;
+            let found = detail(stage, call_id)?;
+            ensure!(found["match_method"] == "quarantine", "{found:#}");
+            ensure!(found["confidence"] == 0.7, "{found:#}");
+            ensure!(found["session_id"] == session["session_id"], "{found:#}");
+            let explained = explanation(stage, &found)?;
+            let considered = &explained["attribution"]["sessions"][0];
+            ensure!(considered["method"] == "quarantine", "{explained:#}");
+            ensure!(considered["confidence"] == 0.7, "{explained:#}");
+            stage.restart(Program::kill)?;
+        }
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_match_that_is_less_sure_than_asked_for_is_told_and_not_used() {
+    play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
+        let session = ping(stage, &json!({ "pool": "pool", "ttl_s": 1 }))?;
+        std::thread::sleep(Duration::from_millis(1_100));
+        call(stage, session["number"].as_str().context("no number")?, "unsure", &[])?;
+        let found = detail(stage, "unsure")?;
+        ensure!(found["match_method"] == "static_mapping", "{found:#}");
+        ensure!(found["session_id"].is_null(), "{found:#}");
+        let explained = explanation(stage, &found)?;
+        ensure!(
+            explained["attribution"]["sessions"][0]["verdict"] == "below_minimum",
+            "{explained:#}"
+        );
+        let text = explained["text"][0].as_str().unwrap_or_default();
+        ensure!(text.contains("(0.70), less surely than the campaign asks for"), "{text}");
+        stage.is_clean()
+    });
+}
+
+fn ping(stage: &Stage, body: &Value) -> Result<Value> {
+    let reply = http::post(stage.api, "/v1/pings", &body.to_string())?;
+    ensure!(reply.status == 202, "{}: {}", reply.status, reply.body);
+    reply.json()
+}
+
+/// A call that is answered and ended by its caller.
+fn call(stage: &Stage, user: &str, call_id: &str, fields: &[&str]) -> Result<()> {
+    let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+    caller.send(with_body(&caller, &stage.invite_to(user), call_id, fields, SDP))?;
+    Call::answered(&mut caller, &mut target)?.end(&mut caller, &mut target)
+}
+
+/// The record of a call, once it is over.
+fn detail(stage: &Stage, call_id: &str) -> Result<Value> {
+    let call = wait_for("the record", Duration::from_secs(5), || {
+        let page: Value = http::get(stage.api, "/v1/calls?limit=200")?.json()?;
+        let calls = page["calls"].as_array().cloned().unwrap_or_default();
+        let found = calls.into_iter().find(|call| call["sip_call_id"] == call_id);
+        Ok(found.filter(|call| call["state"] != "open"))
+    })?;
+    let id = call["call_id"].as_str().context("no call_id")?;
+    http::get(stage.api, &format!("/v1/calls/{id}"))?.json()
+}
+
+fn explanation(stage: &Stage, call: &Value) -> Result<Value> {
+    let id = call["call_id"].as_str().context("no call_id")?;
+    wait_for("the explanation", Duration::from_secs(5), || {
+        let reply = http::get(stage.api, &format!("/v1/calls/{id}/explain"))?;
+        if reply.status == 200 { reply.json().map(Some) } else { Ok(None) }
+    })
+}
