@@ -602,6 +602,7 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/calls/{id}/explain",
             "GET /v1/calls/{id}/replay",
             "GET /v1/pings/{id}",
+            "GET /v1/targets",
             "POST /v1/calls/{id}/hangup",
             "POST /v1/config:diff",
             "POST /v1/config:reload",
