@@ -202,6 +202,7 @@ impl<'a> World<'a> {
             | Check::State
             | Check::Weight
             | Check::Selection
+            | Check::Price
             | Check::Health => None,
         }
     }

@@ -200,6 +200,9 @@ pub enum Check {
     /// Whether the target takes the caller again.
     #[n(14)]
     History,
+    /// What the target pays.
+    #[n(15)]
+    Price,
 }
 
 #[derive(

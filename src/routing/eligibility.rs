@@ -13,6 +13,7 @@ use super::filter::{Filter, Miss};
 use super::geo::{Basis, Ground};
 use super::history::PastCall;
 use super::hold::{BucketRequest, Counts, Stake};
+use super::price::Prices;
 use super::request::{Usage, UsageReader};
 use super::snapshot::{Cap, Target, Windows};
 
@@ -30,6 +31,8 @@ pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) windows: Windows<'a>,
     /// Caps of the call, whichever target takes it.
     pub(super) caps: [&'a [Cap]; 3],
+    /// What the call has to bring; absent: nothing.
+    pub(super) prices: Option<Prices>,
     pub(super) steps: Vec<Step>,
     pub(super) readings: Vec<UsageReading>,
 }
@@ -52,6 +55,7 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         self.schedule(target)?;
         self.filters(target)?;
         self.history(target)?;
+        self.price(target, stake)?;
         self.room(target, stake)
     }
 
@@ -64,6 +68,18 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
                 Ok(())
             }
             Err((reason, finding)) => self.refuse(target, Check::History, reason, finding),
+        }
+    }
+
+    /// Whether the target pays enough.
+    fn price(&mut self, target: &Target, stake: &Stake) -> Result<(), Reason> {
+        let Some(prices) = self.prices else { return Ok(()) };
+        match prices.check(stake) {
+            Ok(()) => {
+                self.pass(target, Check::Price, Finding::default());
+                Ok(())
+            }
+            Err((reason, finding)) => self.refuse(target, Check::Price, reason, finding),
         }
     }
 

@@ -150,7 +150,9 @@ fn facts(step: &Step) -> String {
         }
         Check::Cap | Check::Publisher => format!(": {subject} has {have}, {want}"),
         Check::Schedule => format!(": it is {have}, {want}"),
-        Check::Concurrency | Check::Caller | Check::History => format!(": {have}, {want}"),
+        Check::Concurrency | Check::Caller | Check::History | Check::Price => {
+            format!(": {have}, {want}")
+        }
         Check::Selection
         | Check::Number
         | Check::Session

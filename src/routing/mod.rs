@@ -36,6 +36,7 @@ pub mod hold;
 pub mod performance;
 pub mod ping;
 pub mod pool;
+pub mod price;
 pub mod replay;
 pub mod request;
 pub mod revision;

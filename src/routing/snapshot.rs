@@ -26,6 +26,7 @@ use super::filter::Filters;
 use super::geo::Geo;
 use super::history::Caller;
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
+use super::price::PriceRules;
 use super::request::RouteRequest;
 use super::schedule::Schedule;
 use super::selection::Distribution;
@@ -65,6 +66,7 @@ pub struct Publisher {
     pub paused: bool,
     pub payouts: BTreeMap<CampaignId, Payout>,
     pub caps: Vec<Cap>,
+    pub price: Option<PriceRules>,
 }
 
 /// What a publisher is owed for a call of one campaign.
@@ -152,6 +154,7 @@ pub struct Campaign {
     pub min_match_confidence: Confidence,
     pub caps: Vec<Cap>,
     pub callers: CallersConfig,
+    pub price: Option<PriceRules>,
 }
 
 /// Whose caps a call counts in besides those of its target and buyer.

@@ -4,6 +4,7 @@ mod callers;
 mod caps;
 mod circuit;
 mod geo;
+mod price;
 mod selection;
 mod sets;
 mod verticals;
@@ -166,6 +167,7 @@ impl<'a> Compiler<'a> {
                 name: named(&config.name, config.id.as_str()),
                 paused: config.paused,
                 payouts,
+                price: self.price(&format!("publishers[{p}]"), config.price.as_ref()),
                 caps: self.caps(
                     &format!("publishers[{p}]"),
                     &format!("publisher/{}", config.id),
@@ -309,6 +311,7 @@ impl<'a> Compiler<'a> {
                 min_match_confidence: config.min_match_confidence,
                 caps: self.caps(&path, &format!("campaign/{}", config.id), &config.caps, 0),
                 callers: self.callers(&path, &config.callers),
+                price: self.price(&path, config.price.as_ref()),
             });
         }
         campaigns

@@ -7,6 +7,7 @@ mod callers;
 mod caps;
 mod circuit;
 mod filter;
+mod price;
 mod selection;
 mod values;
 mod vertical;
@@ -32,6 +33,7 @@ pub use circuit::CircuitConfig;
 pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
+pub use price::{HourlyFloorConfig, MarginConfig, PriceConfig};
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
 pub use values::{Confidence, FilterValue, NumberConfig};
 pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
@@ -103,6 +105,9 @@ pub struct PublisherConfig {
     /// On all its calls together.
     #[serde(default)]
     pub caps: Vec<CapConfig>,
+    /// What targets have to bring to be offered its calls.
+    #[serde(default)]
+    pub price: Option<PriceConfig>,
 }
 
 /// What a publisher is paid for a converted call of one campaign.
@@ -364,6 +369,9 @@ pub struct CampaignConfig {
     /// Which callers it takes.
     #[serde(default)]
     pub callers: CallersConfig,
+    /// What targets have to bring to be offered its calls.
+    #[serde(default)]
+    pub price: Option<PriceConfig>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -137,6 +137,7 @@ pub(super) fn makes_absent(check: Check) -> bool {
         | Check::Selection
         | Check::Caller
         | Check::Duplicate
-        | Check::History => false,
+        | Check::History
+        | Check::Price => false,
     }
 }

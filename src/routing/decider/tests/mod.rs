@@ -2,6 +2,7 @@
 
 mod callers;
 mod performance;
+mod price;
 mod selection;
 
 use std::collections::BTreeMap;
