@@ -70,6 +70,11 @@ reasons! {
     DedupeTargetConverted = "dedupe.target.converted", 480, "the caller has been paid for by the target before";
     DuplicateElsewhere = "dedupe.original_only", 480, "a duplicate goes to the target it had before";
     DuplicateAgain = "dedupe.different_only", 480, "a duplicate goes to another target than before";
+    // What targets pay.
+    PriceBelowFloor = "price.below_floor", 480, "the target pays too little";
+    PriceBelowSoftFloor = "price.below_soft_floor", 480, "the target pays little, and others pay more";
+    PriceMarginBelowMin = "price.margin_below_min", 480, "too little is left of what the target pays";
+    PriceLoss = "price.loss", 480, "the publisher would be paid more than the target pays";
     // Caps and concurrency.
     CapFull = "cap.full", 486, "the cap is used up for this window";
     CapSpacing = "cap.spacing", 486, "the last attempt was a moment ago";

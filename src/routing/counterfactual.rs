@@ -207,6 +207,7 @@ impl<'a> World<'a> {
             | Check::State
             | Check::Weight
             | Check::Selection
+            | Check::Price
             | Check::Health => None,
         }
     }

@@ -203,6 +203,9 @@ pub enum Check {
     /// Whether the configuration has the call's trunk.
     #[n(15)]
     Trunk,
+    /// What the target pays.
+    #[n(16)]
+    Price,
 }
 
 #[derive(

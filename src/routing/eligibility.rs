@@ -14,6 +14,7 @@ use super::geo::{Basis, Ground};
 use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::limits::{CallLimits, Need, Windows};
+use super::price::Prices;
 use super::request::{Usage, UsageReader};
 use super::shortage;
 use super::snapshot::Target;
@@ -32,6 +33,8 @@ pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) windows: Windows<'a>,
     /// Of the call, whichever target takes it.
     pub(super) limits: CallLimits<'a>,
+    /// What the call has to bring; absent: nothing.
+    pub(super) prices: Option<Prices>,
     pub(super) steps: Vec<Step>,
     pub(super) readings: Readings,
 }
@@ -54,6 +57,7 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         self.schedule(target)?;
         self.filters(target)?;
         self.history(target)?;
+        self.price(target, stake)?;
         self.room(target, stake)
     }
 
@@ -66,6 +70,18 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
                 Ok(())
             }
             Err((reason, finding)) => self.refuse(target, Check::History, reason, finding),
+        }
+    }
+
+    /// Whether the target pays enough.
+    fn price(&mut self, target: &Target, stake: &Stake) -> Result<(), Reason> {
+        let Some(prices) = self.prices else { return Ok(()) };
+        match prices.check(stake) {
+            Ok(()) => {
+                self.pass(target, Check::Price, Finding::default());
+                Ok(())
+            }
+            Err((reason, finding)) => self.refuse(target, Check::Price, reason, finding),
         }
     }
 

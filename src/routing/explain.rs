@@ -160,7 +160,7 @@ fn facts(step: &Step) -> String {
         }
         Check::Cap | Check::Publisher => format!(": {subject} has {have}, {want}"),
         Check::Schedule => format!(": it is {have}, {want}"),
-        Check::Concurrency | Check::Caller | Check::History | Check::Trunk => {
+        Check::Concurrency | Check::Caller | Check::History | Check::Trunk | Check::Price => {
             format!(": {have}, {want}")
         }
         Check::Selection

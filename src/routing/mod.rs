@@ -38,6 +38,7 @@ mod pacing;
 pub mod performance;
 pub mod ping;
 pub mod pool;
+pub mod price;
 pub mod replay;
 pub mod request;
 pub mod revision;

@@ -27,6 +27,7 @@ use super::geo::Geo;
 use super::history::Caller;
 use super::hold::{BucketRequest, Stake};
 use super::limits::{CallLimits, Windows, Zones};
+use super::price::PriceRules;
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::schedule::Schedule;
 use super::selection::Distribution;
@@ -73,6 +74,7 @@ pub struct Publisher {
     pub payouts: BTreeMap<CampaignId, Payout>,
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
+    pub price: Option<PriceRules>,
 }
 
 /// What routing knows of a trunk.
@@ -155,6 +157,7 @@ pub struct Campaign {
     pub callers: CallersConfig,
     /// A number of each publisher who has some, for calls that dial none.
     pub(super) stand_ins: BTreeMap<usize, PhoneNumber>,
+    pub price: Option<PriceRules>,
 }
 
 /// Whose caps a call counts in besides those of its target and buyer.

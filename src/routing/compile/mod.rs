@@ -6,6 +6,7 @@ mod circuit;
 mod concurrency;
 mod geo;
 mod modes;
+mod price;
 mod scopes;
 mod selection;
 mod sets;
@@ -187,6 +188,7 @@ impl<'a> Compiler<'a> {
                 name: named(&config.name, config.id.as_str()),
                 paused: config.paused,
                 payouts,
+                price: self.price(&path, config.price.as_ref()),
                 caps: self.caps(&path, &owner, &config.caps, &Clock::UTC),
                 concurrency: self.concurrency(
                     &path,
@@ -335,6 +337,7 @@ impl<'a> Compiler<'a> {
                 ),
                 callers: self.callers(&path, &config.callers),
                 stand_ins: BTreeMap::new(),
+                price: self.price(&path, config.price.as_ref()),
             });
         }
         campaigns

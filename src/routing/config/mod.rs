@@ -8,6 +8,7 @@ mod caps;
 mod circuit;
 mod filter;
 mod percent;
+mod price;
 mod selection;
 mod trunk;
 mod values;
@@ -36,6 +37,7 @@ pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
 pub use percent::Percent;
+pub use price::{HourlyFloorConfig, MarginConfig, PriceConfig};
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
 pub use trunk::TrunkConfig;
 pub use values::{Confidence, FilterValue, NumberConfig};
@@ -113,6 +115,9 @@ pub struct PublisherConfig {
     /// Of all its calls. Absent: as many at once as come.
     #[serde(default)]
     pub concurrency: Option<ConcurrencyConfig>,
+    /// What targets have to bring to be offered its calls.
+    #[serde(default)]
+    pub price: Option<PriceConfig>,
 }
 
 /// What a publisher is paid for a converted call of one campaign.
@@ -386,6 +391,9 @@ pub struct CampaignConfig {
     /// Which callers it takes.
     #[serde(default)]
     pub callers: CallersConfig,
+    /// What targets have to bring to be offered its calls.
+    #[serde(default)]
+    pub price: Option<PriceConfig>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

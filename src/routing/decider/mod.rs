@@ -19,6 +19,7 @@ use super::facts::Facts;
 use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::limits::CallLimits;
+use super::price::Prices;
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::selection::{Entrant, Rotation, Scene, Turn, makes_absent};
 use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier};
@@ -119,6 +120,8 @@ fn route<U: UsageReader + ?Sized>(
         }
         None => &request.tags,
     };
+    let (of_publisher, of_campaign) = (owner.publisher.price.as_ref(), campaign.price.as_ref());
+    let prices = Prices::of(of_publisher, of_campaign, request.at);
     let mut eligibility = Eligibility {
         at: request.at,
         campaign: &campaign.id,
@@ -132,10 +135,11 @@ fn route<U: UsageReader + ?Sized>(
             trunk: snapshot.trunk_caps(&request.trunk),
             pairs: &snapshot.pairs,
         },
+        prices,
         steps: std::mem::take(&mut decision.steps),
         readings: Readings::default(),
     };
-    let mut pool = Pool { tiers: vec![], ill: vec![], refusals: vec![] };
+    let mut pool = Pool { tiers: vec![], spare: vec![], ill: vec![], refusals: vec![] };
     let payout = owner.publisher.payouts.get(&campaign.id);
     let way = Way::of(rule, duplicate.as_ref());
     for tier in &campaign.tiers {
@@ -150,9 +154,17 @@ fn route<U: UsageReader + ?Sized>(
                     let weight = member.weight;
                     let candidate = Candidate { target, weight, terms, holds, note: None };
                     let condition = usage.condition(&target.id);
-                    if condition == Condition::Well {
-                        eligible.push(candidate);
-                        continue;
+                    let spare = prices.as_ref().and_then(|prices| prices.is_spare(&stake));
+                    match (condition, spare) {
+                        (Condition::Well, None) => {
+                            eligible.push(candidate);
+                            continue;
+                        }
+                        (Condition::Well, Some(finding)) => {
+                            pool.spare.push((tier, candidate, finding));
+                            continue;
+                        }
+                        (Condition::Down | Condition::Open(_) | Condition::OnTrial(..), _) => {}
                     }
                     let (id, takes) = (&target.id, condition.takes(request.call, &target.id));
                     let reading = ConditionReading { target: id.clone(), condition };
@@ -182,6 +194,7 @@ fn route<U: UsageReader + ?Sized>(
     let steps = &mut eligibility.steps;
     let mut planner = Planner { decision, scene, campaign, steps, ringing: None };
     planner.plan(pool.tiers, &way, rotation);
+    planner.plan_spare(pool.spare);
     planner.plan_ill(pool.ill);
     decision.steps = eligibility.steps;
     decision.readings.usage.append(&mut eligibility.readings.usage);
@@ -204,6 +217,8 @@ pub struct Known<'a> {
 /// The targets of a campaign, checked.
 struct Pool<'a> {
     tiers: Vec<TierPool<'a>>,
+    /// Those that pay little.
+    spare: Vec<(&'a Tier, Candidate<'a>, Finding)>,
     /// And those of which probes, or their earlier calls, say that they cannot.
     ill: Vec<(&'a Tier, Candidate<'a>, Condition)>,
     refusals: Vec<Reason>,
@@ -302,6 +317,16 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
         }
     }
 
+    fn plan_spare(&mut self, spare: Vec<(&'a Tier, Candidate<'a>, Finding)>) {
+        let for_want_of_others = self.decision.plan.is_empty();
+        for (tier, candidate, finding) in spare {
+            self.steps.push(pays_little(candidate.target, finding, for_want_of_others));
+            if for_want_of_others {
+                self.join(tier, candidate);
+            }
+        }
+    }
+
     /// What is thought of a target may be wrong, and a call that fails is no worse than one that is
     /// not tried.
     fn plan_ill(&mut self, ill: Vec<(&'a Tier, Candidate<'a>, Condition)>) {
@@ -354,6 +379,17 @@ impl Candidate<'_> {
 fn remove<'a>(eligible: &mut Vec<Candidate<'a>>, target: &TargetId) -> Option<Candidate<'a>> {
     let index = eligible.iter().position(|it| it.target.id == *target)?;
     Some(eligible.remove(index))
+}
+
+/// That a target pays little, and whether that decides.
+fn pays_little(target: &Target, finding: Finding, is_tried: bool) -> Step {
+    let (verdict, reason) = match is_tried {
+        true => (Verdict::Passed, None),
+        false => (Verdict::Refused, Some(Reason::PriceBelowSoftFloor)),
+    };
+    let Finding { subject, have, want, ground } = finding;
+    let target = Some(target.id.clone());
+    Step { target, check: Check::Price, subject, verdict, reason, have, want, ground }
 }
 
 /// What is thought of a target, and whether that decides.

@@ -3,6 +3,7 @@
 mod callers;
 mod limits;
 mod performance;
+mod price;
 mod selection;
 mod sessions;
 

@@ -1,0 +1,128 @@
+//! What a call has to bring: floors and margins (spec/domain §1F, features 43 and 44).
+
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+
+use crate::money::Money;
+use crate::reason::Reason;
+use crate::time::Wall;
+
+use super::config::MarginConfig;
+use super::decision::Finding;
+use super::hold::Stake;
+use super::schedule::Schedule;
+
+/// What a campaign or a publisher asks for; absent: it says nothing of that.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PriceRules {
+    pub min_revenue: Option<Money>,
+    /// The first that is open goes before `min_revenue`.
+    pub hourly: Option<Vec<HourlyFloor>>,
+    pub soft_min_revenue: Option<Money>,
+    pub min_margin: Option<MarginConfig>,
+    pub allow_loss: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HourlyFloor {
+    pub during: Schedule,
+    pub min_revenue: Money,
+}
+
+/// What one call has to bring.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Prices {
+    min_revenue: Option<Money>,
+    soft_min_revenue: Option<Money>,
+    min_margin: Option<MarginConfig>,
+    allow_loss: bool,
+}
+
+impl Prices {
+    /// Field by field what the publisher says, else what the campaign does; `None`: nothing.
+    pub(super) fn of(
+        publisher: Option<&PriceRules>,
+        campaign: Option<&PriceRules>,
+        at: Wall,
+    ) -> Option<Self> {
+        let both = [publisher, campaign];
+        if both == [None, None] {
+            return None;
+        }
+        let both = || both.into_iter().flatten();
+        let hourly = both().find_map(|rules| rules.hourly.as_ref());
+        let hourly = hourly.into_iter().flatten().find(|floor| floor.during.check(at).is_ok());
+        let always = || both().find_map(|rules| rules.min_revenue);
+        Some(Self {
+            min_revenue: hourly.map(|floor| floor.min_revenue).or_else(always),
+            soft_min_revenue: both().find_map(|rules| rules.soft_min_revenue),
+            min_margin: both().find_map(|rules| rules.min_margin),
+            allow_loss: both().find_map(|rules| rules.allow_loss).unwrap_or(true),
+        })
+    }
+
+    /// Whether a target brings enough to be offered the call at all.
+    pub(super) fn check(&self, stake: &Stake) -> Result<(), (Reason, Finding)> {
+        let Stake { revenue, payout, .. } = *stake;
+        if let Some(least) = self.min_revenue.filter(|least| revenue < *least) {
+            return Err((Reason::PriceBelowFloor, of_revenue(revenue, least)));
+        }
+        let margin = revenue - payout;
+        let have = || format_smolstr!("a revenue of {revenue} and a payout of {payout}");
+        if !self.allow_loss && margin < Money::ZERO {
+            let want = "no loss".into();
+            return Err((Reason::PriceLoss, finding(have(), want)));
+        }
+        if let Some(least) = self.min_margin.filter(|least| !leaves(margin, revenue, *least)) {
+            let want = format_smolstr!("a margin of at least {least}");
+            return Err((Reason::PriceMarginBelowMin, finding(have(), want)));
+        }
+        Ok(())
+    }
+
+    /// Whether a target brings so little that it is only tried for want of others.
+    pub(super) fn is_spare(&self, stake: &Stake) -> Option<Finding> {
+        let least = self.soft_min_revenue.filter(|least| stake.revenue < *least)?;
+        Some(of_revenue(stake.revenue, least))
+    }
+}
+
+fn leaves(margin: Money, revenue: Money, least: MarginConfig) -> bool {
+    match least {
+        MarginConfig::Amount(least) => margin >= least,
+        MarginConfig::Percent(percent) => {
+            // Of no revenue no part is left.
+            let part = i128::from(revenue.0) * i128::from(percent.0);
+            let whole = i128::from(100 * Money::UNIT);
+            i128::from(margin.0) * whole >= part && (revenue.0 > 0 || percent.0 <= 0)
+        }
+    }
+}
+
+fn of_revenue(revenue: Money, least: Money) -> Finding {
+    finding(format_smolstr!("a revenue of {revenue}"), format_smolstr!("at least {least}"))
+}
+
+fn finding(have: SmolStr, want: SmolStr) -> Finding {
+    Finding { have: Some(have.to_smolstr()), want: Some(want), ..Finding::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_margin_is_what_is_left_of_the_revenue() {
+        let is_left = |revenue: &str, payout: &str, least: &str| {
+            let (revenue, payout): (Money, Money) =
+                (revenue.parse().unwrap(), payout.parse().unwrap());
+            leaves(revenue - payout, revenue, least.parse().unwrap())
+        };
+        assert!(is_left("40.00", "32.00", "20%"));
+        assert!(!is_left("40.00", "32.000001", "20%"));
+        assert!(is_left("40.00", "35.00", "5.00"));
+        assert!(!is_left("40.00", "35.01", "5.00"));
+        assert!(!is_left("0.00", "0.00", "1%"), "no part of nothing");
+        assert!(is_left("0.00", "0.00", "0%") && is_left("0.00", "0.00", "0.00"));
+        assert!(is_left("10.00", "11.00", "-10%"), "a loss of a tenth is allowed");
+    }
+}
