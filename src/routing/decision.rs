@@ -203,6 +203,9 @@ pub enum Check {
     /// Whether the configuration has the call's trunk.
     #[n(15)]
     Trunk,
+    /// On which lists the caller is.
+    #[n(16)]
+    List,
 }
 
 #[derive(
@@ -246,6 +249,9 @@ pub struct Readings {
     /// What exploration had cost before; absent: the call was not for that.
     #[n(6)]
     pub explored: Option<Explored>,
+    /// Lists on which the caller was found.
+    #[cbor(n(7), default, with = "codec::texts")]
+    pub listed: Vec<SmolStr>,
 }
 
 /// How many calls at once can be taken, as whoever takes them says.

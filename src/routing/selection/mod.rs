@@ -138,6 +138,7 @@ pub(super) fn makes_absent(check: Check) -> bool {
         | Check::Caller
         | Check::Duplicate
         | Check::History
-        | Check::Trunk => false,
+        | Check::Trunk
+        | Check::List => false,
     }
 }
