@@ -252,6 +252,27 @@ pub(crate) mod statuses {
     }
 }
 
+/// A list of short texts.
+pub(crate) mod texts {
+    use super::{DecodeError, Decoder, EncodeError, Encoder, SmolStr, Write};
+
+    pub(crate) fn encode<C, W: Write>(
+        texts: &Vec<SmolStr>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        e.array(texts.len() as u64)?;
+        for text in texts {
+            e.str(text)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<SmolStr>, DecodeError> {
+        d.array_iter::<&str>()?.map(|text| text.map(SmolStr::new)).collect()
+    }
+}
+
 /// Calls with their elapsed milliseconds, 20 bytes each in one byte string: a checkpoint of
 /// 20,000 calls is one record.
 pub(crate) mod elapsed {

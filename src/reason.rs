@@ -44,6 +44,8 @@ reasons! {
     CampaignPaused = "gate.campaign_paused", 480, "the campaign is paused";
     PublisherPaused = "gate.publisher_paused", 480, "the publisher is paused";
     PublisherCapped = "gate.publisher_capped", 480, "the publisher's cap leaves no room for any call";
+    BlockedCaller = "gate.blocked_caller", 403, "the caller is on a list of those who are blocked";
+    Litigator = "gate.litigator", 403, "the caller is on a list of those who sue";
     RepeatTooSoon = "gate.repeat_too_soon", 486, "the caller called a moment ago";
     AttestationBelow = "gate.attestation_below", 403, "the carrier is not sure enough of the caller's number";
     AnonymousCaller = "gate.anonymous", 433, "callers have to show their number";
@@ -63,6 +65,7 @@ reasons! {
     FilterMismatch = "filter.mismatch", 480, "the call's tags are not what the target wants";
     FilterMissingTag = "filter.missing_tag", 480, "a tag the target asks for is missing";
     FilterBasis = "filter.basis_below", 480, "what the target asks for is not known surely enough";
+    SuppressionList = "suppression.list", 480, "a list of callers leaves the caller out";
     // The caller's earlier calls.
     DedupeBuyerConnected = "dedupe.buyer.connected", 480, "the caller has talked to the buyer before";
     DedupeBuyerConverted = "dedupe.buyer.converted", 480, "the caller has been paid for by the buyer before";

@@ -69,7 +69,8 @@ struct ExplainedCounterfactual {
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct ExplainedChange {
     /// `cap_raised`: the limit of `cap` was higher by `by`; `called_at`: the call came `later_by_s`
-    /// later; `tag`: `tag` had `value`; `first_call`: the caller had not called before.
+    /// later; `tag`: `tag` had `value`; `first_call`: the caller had not called before; `listed`,
+    /// `unlisted`: the caller was on `list`, or was not.
     #[schema(value_type = String, example = "cap_raised")]
     change: &'static str,
     /// Key of a cap or of concurrency.
@@ -87,6 +88,9 @@ struct ExplainedChange {
     /// A value that would do.
     #[schema(value_type = Option<String>, example = json!(null))]
     value: Option<SmolStr>,
+    /// The name of a list of callers.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    list: Option<SmolStr>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -191,7 +195,7 @@ struct ExplainedStep {
     /// Null: the check was about the call.
     #[schema(value_type = Option<String>, example = "tgt_coolbreeze")]
     target: Option<TargetId>,
-    /// `number`, `session`, `trunk`, `campaign`, `publisher`, `caller`, `duplicate`, `state`, `weight`,
+    /// `number`, `session`, `trunk`, `list`, `campaign`, `publisher`, `caller`, `duplicate`, `state`, `weight`,
     /// `schedule`, `filter`, `history`, `cap`, `concurrency`, `selection` or `health`.
     #[schema(value_type = String, example = "filter")]
     check: Check,
@@ -343,6 +347,10 @@ impl From<Change> for ExplainedChange {
                 Self { change: "tag", tag: Some(tag), value: Some(value), ..Self::default() }
             }
             Change::Unknown => Self { change: "first_call", ..Self::default() },
+            Change::Listed { list, on } => {
+                let change = if on { "listed" } else { "unlisted" };
+                Self { change, list: Some(list), ..Self::default() }
+            }
         }
     }
 }

@@ -54,15 +54,34 @@ use tree::Tree;
 const SETTINGS: [&str; 8] = ["node", "sip", "api", "store", "journal", "decision", "cdr", "log"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 8] =
-    ["trunks", "publishers", "buyers", "targets", "campaigns", "pools", "sets", "verticals"];
+const ENTITIES: [&str; 9] = [
+    "trunks",
+    "publishers",
+    "buyers",
+    "targets",
+    "campaigns",
+    "pools",
+    "sets",
+    "verticals",
+    "caller_lists",
+];
 
 /// Sections that are tables, in the care of others.
 const TABLES: [&str; 1] = ["geo"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 9] =
-    ["publishers", "buyers", "targets", "campaigns", "pools", "trunks", "sets", "geo", "verticals"];
+const ROUTING: [&str; 10] = [
+    "publishers",
+    "buyers",
+    "targets",
+    "campaigns",
+    "pools",
+    "trunks",
+    "sets",
+    "geo",
+    "verticals",
+    "caller_lists",
+];
 
 /// What configures the process.
 #[derive(Clone, Debug)]

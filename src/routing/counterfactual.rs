@@ -50,6 +50,8 @@ pub enum Change {
     Tagged { tag: SmolStr, value: SmolStr },
     /// The caller had never called before.
     Unknown,
+    /// The caller was on a list, or was not.
+    Listed { list: SmolStr, on: bool },
 }
 
 impl Counterfactual {
@@ -82,6 +84,8 @@ impl fmt::Display for Change {
             }
             Self::Tagged { tag, value } => write!(f, "{tag} {value}"),
             Self::Unknown => f.write_str("the caller's first call"),
+            Self::Listed { list, on: true } => write!(f, "the caller on the list {list}"),
+            Self::Listed { list, on: false } => write!(f, "the caller not on the list {list}"),
         }
     }
 }
@@ -114,6 +118,8 @@ struct World<'a> {
     recorded: Recorded<'a>,
     /// By how much limits are higher.
     raised: BTreeMap<SmolStr, u64>,
+    /// Whether the caller is on a list, whatever is.
+    listed: BTreeMap<SmolStr, bool>,
 }
 
 impl UsageReader for World<'_> {
@@ -136,6 +142,11 @@ impl UsageReader for World<'_> {
     fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
         self.recorded.tallies(concerned, since)
     }
+
+    fn lists(&self, list: &str, found: Option<bool>) -> bool {
+        let changed = self.listed.get(list).copied();
+        changed.unwrap_or_else(|| self.recorded.lists(list, found))
+    }
 }
 
 impl<'a> World<'a> {
@@ -154,6 +165,7 @@ impl<'a> World<'a> {
             rotation: rotation.unwrap_or_default(),
             recorded: Recorded::of(readings),
             raised: BTreeMap::new(),
+            listed: BTreeMap::new(),
         }
     }
 
@@ -193,6 +205,11 @@ impl<'a> World<'a> {
             Check::Schedule => self.another_time(step.target.as_ref()?),
             Check::Filter => self.another_tag(decision, step.target.as_ref()?),
             Check::History | Check::Duplicate => Some(Change::Unknown),
+            // Of several that would do, the first.
+            Check::List => Some(Change::Listed {
+                list: step.subject.as_ref()?.split(" or ").next()?.into(),
+                on: step.have.as_deref() != Some("listed"),
+            }),
             Check::Caller if step.reason == Some(Reason::RepeatTooSoon) => Some(Change::Unknown),
             Check::Caller if step.reason == Some(Reason::AttestationBelow) => {
                 let (tag, value) = ("caller.verstat", "TN-Validation-Passed-A");
@@ -224,6 +241,9 @@ impl<'a> World<'a> {
                 self.request.tags.insert(tag.clone(), value.clone());
             }
             Change::Unknown => self.calls = &[],
+            Change::Listed { list, on } => {
+                self.listed.insert(list.clone(), *on);
+            }
         }
     }
 

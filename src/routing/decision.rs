@@ -206,6 +206,9 @@ pub enum Check {
     /// What the target pays.
     #[n(16)]
     Price,
+    /// On which lists the caller is.
+    #[n(17)]
+    List,
 }
 
 #[derive(
@@ -249,6 +252,9 @@ pub struct Readings {
     /// What exploration had cost before; absent: the call was not for that.
     #[n(6)]
     pub explored: Option<Explored>,
+    /// Lists on which the caller was found.
+    #[cbor(n(7), default, with = "codec::texts")]
+    pub listed: Vec<SmolStr>,
 }
 
 /// How many calls at once can be taken, as whoever takes them says.

@@ -14,6 +14,7 @@ use super::geo::{Basis, Ground};
 use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::limits::{CallLimits, Need, Windows};
+use super::list::Listed;
 use super::price::Prices;
 use super::request::{Usage, UsageReader};
 use super::shortage;
@@ -30,6 +31,7 @@ pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) calls: &'a [PastCall],
     pub(super) facts: Facts<'a>,
     pub(super) usage: &'a U,
+    pub(super) listed: Listed<'a, U>,
     pub(super) windows: Windows<'a>,
     /// Of the call, whichever target takes it.
     pub(super) limits: CallLimits<'a>,
@@ -56,9 +58,24 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
         self.pass(target, Check::State, Finding::default());
         self.schedule(target)?;
         self.filters(target)?;
+        self.lists(target)?;
         self.history(target)?;
         self.price(target, stake)?;
         self.room(target, stake)
+    }
+
+    /// Whether a list of the target or its buyer leaves the caller out.
+    fn lists(&mut self, target: &Target) -> Result<(), Reason> {
+        if target.lists.is_empty() {
+            return Ok(());
+        }
+        match self.listed.check(&target.lists) {
+            Ok(()) => {
+                self.pass(target, Check::List, Finding::default());
+                Ok(())
+            }
+            Err((reason, finding)) => self.refuse(target, Check::List, reason, finding),
+        }
     }
 
     /// Whether the target takes the caller again.

@@ -158,7 +158,7 @@ fn facts(step: &Step) -> String {
             let by = by.map(|it| format!(" by {} ({})", it.basis.name(), it.confidence));
             format!(": {subject} is {have}{}, wanted {want}", by.unwrap_or_default())
         }
-        Check::Cap | Check::Publisher => format!(": {subject} has {have}, {want}"),
+        Check::Cap | Check::Publisher | Check::List => format!(": {subject} has {have}, {want}"),
         Check::Schedule => format!(": it is {have}, {want}"),
         Check::Concurrency | Check::Caller | Check::History | Check::Trunk | Check::Price => {
             format!(": {have}, {want}")

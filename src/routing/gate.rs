@@ -9,6 +9,7 @@ use super::config::{Anonymous, Unattested};
 use super::decision::{Check, Decision, Finding, UsageReading};
 use super::history::PastCall;
 use super::limits::{Bound, Need, Windows};
+use super::list::Listed;
 use super::request::{RouteRequest, UsageReader};
 use super::shortage;
 use super::snapshot::{Campaign, Publisher};
@@ -39,6 +40,27 @@ impl Decision {
             return Err(self.refuse_call(Check::Publisher, Reason::PublisherCapped, finding));
         }
         Ok(())
+    }
+
+    /// Whether a list of callers keeps the caller from the campaign, or from any.
+    pub(super) fn check_lists<U: UsageReader + ?Sized>(
+        &mut self,
+        campaign: &Campaign,
+        listed: &mut Listed<'_, U>,
+    ) -> Result<(), Reason> {
+        if !listed.blocks() && campaign.lists.is_empty() {
+            return Ok(());
+        }
+        match listed.block().and_then(|()| listed.check(&campaign.lists)) {
+            Ok(()) => {
+                self.pass_call(Check::List, Finding::default());
+                Ok(())
+            }
+            Err((reason, finding)) => {
+                self.readings.listed = std::mem::take(&mut listed.found);
+                Err(self.refuse_call(Check::List, reason, finding))
+            }
+        }
     }
 
     /// Whether the campaign takes this caller. `calls` are the caller's earlier ones, the latest

@@ -34,6 +34,7 @@ pub mod geo;
 pub mod history;
 pub mod hold;
 mod limits;
+pub mod list;
 mod pacing;
 pub mod performance;
 pub mod ping;

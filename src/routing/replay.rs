@@ -6,6 +6,7 @@ use std::fmt::{self, Debug};
 use minicbor::{Decode, Encode};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use smol_str::SmolStr;
 
 use crate::id::{CallId, TargetId};
 use crate::money::Money;
@@ -212,14 +213,15 @@ pub(super) struct Recorded<'a> {
     conditions: &'a [ConditionReading],
     ready: &'a [ReadyReading],
     performance: &'a [PerformanceReading],
+    listed: &'a [SmolStr],
 }
 
 impl<'a> Recorded<'a> {
     pub(super) fn of(readings: &'a Readings) -> Self {
         let usage = readings.usage.iter();
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
-        let Readings { conditions, ready, performance, .. } = readings;
-        Self { usage, conditions, ready, performance }
+        let Readings { conditions, ready, performance, listed, .. } = readings;
+        Self { usage, conditions, ready, performance, listed }
     }
 }
 
@@ -240,6 +242,10 @@ impl UsageReader for Recorded<'_> {
     fn tallies(&self, concerned: &Concerned, _since: i64) -> Tallies {
         let of_target = |reading: &&PerformanceReading| reading.target == concerned.target;
         self.performance.iter().find(of_target).map(|it| it.tallies).unwrap_or_default()
+    }
+
+    fn lists(&self, list: &str, found: Option<bool>) -> bool {
+        found.unwrap_or_else(|| self.listed.iter().any(|listed| listed == list))
     }
 }
 

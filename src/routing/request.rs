@@ -110,6 +110,12 @@ pub trait UsageReader {
     fn tallies(&self, _concerned: &Concerned, _since: i64) -> Tallies {
         Tallies::default()
     }
+
+    /// Whether the caller is on a list. `found` is what the list says itself; absent: what is on it is
+    /// not known any more.
+    fn lists(&self, _list: &str, found: Option<bool>) -> bool {
+        found.unwrap_or(false)
+    }
 }
 
 impl UsageReader for BTreeMap<Bucket, Usage> {

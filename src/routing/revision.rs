@@ -1,9 +1,10 @@
 //! A configuration as it is kept, so that what was decided on it can be decided again.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::config::RoutingConfig;
 use super::snapshot::RoutingSnapshot;
@@ -28,12 +29,32 @@ struct Document {
 #[derive(Serialize)]
 struct DocumentRef<'a> {
     routing: &'a RoutingConfig,
-    files: &'a BTreeMap<PathBuf, Result<String, String>>,
+    files: BTreeMap<&'a Path, &'a Result<String, String>>,
+    /// In place of callers, by the names of their lists, so that others make another configuration.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    lists: BTreeMap<&'a str, String>,
 }
 
-/// The configuration with what stands in its files, packed. The same gives the same bytes.
+/// The configuration with what stands in its files, packed. The same gives the same bytes. The numbers
+/// of people are not in it, only a SHA-256 of each list of them: who was found on which list is in the
+/// record of each decision.
 pub fn pack(config: &RoutingConfig) -> Vec<u8> {
-    let document = DocumentRef { routing: config, files: &config.texts };
+    let of_callers: BTreeSet<_> = config.files_of_callers().collect();
+    let files = config.texts.iter().filter(|(path, _)| !of_callers.contains(path.as_path()));
+    let files = files.map(|(path, text)| (path.as_path(), text)).collect();
+    let lists = config.caller_lists.iter().map(|list| {
+        let mut digest = Sha256::new();
+        let text = list.file.as_ref().and_then(|file| config.texts.get(file));
+        if let Some(Ok(text)) = text {
+            digest.update(text);
+        }
+        for entry in list.callers.iter().flatten() {
+            digest.update(format!("{}\n", entry.0));
+        }
+        let digest = digest.finalize();
+        (list.id.as_str(), digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    });
+    let document = DocumentRef { routing: config, files, lists: lists.collect() };
     let json = serde_json::to_vec(&document).expect("a configuration has text for keys");
     lz4_flex::compress_prepend_size(&json)
 }
@@ -52,7 +73,7 @@ pub fn compile(bytes: &[u8], revision: u64) -> Result<RoutingSnapshot, UnpackErr
 fn unpack(bytes: &[u8]) -> Result<RoutingConfig, UnpackError> {
     let json = lz4_flex::decompress_size_prepended(bytes)?;
     let Document { routing, files } = serde_json::from_slice(&json)?;
-    Ok(RoutingConfig { texts: files, ..routing })
+    Ok(RoutingConfig { texts: files, is_kept: true, ..routing })
 }
 
 #[cfg(test)]

@@ -63,6 +63,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
     fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
         self.usage.tallies(concerned, since)
     }
+
+    fn lists(&self, list: &str, found: Option<bool>) -> bool {
+        self.usage.lists(list, found)
+    }
 }
 
 /// Decides about `count` calls like the recorded one, each after the other, on what it was decided

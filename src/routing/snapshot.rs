@@ -27,6 +27,7 @@ use super::geo::Geo;
 use super::history::Caller;
 use super::hold::{BucketRequest, Stake};
 use super::limits::{CallLimits, Windows, Zones};
+use super::list::{ListRules, Lists};
 use super::price::PriceRules;
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::schedule::Schedule;
@@ -47,6 +48,7 @@ pub struct RoutingSnapshot {
     /// Ascending, without overlap.
     pub(super) numbers: Vec<NumberRange>,
     pub(super) geo: Arc<Geo>,
+    pub(super) lists: Lists,
     pub(super) zones: Zones,
     pub(super) publisher_index: BTreeMap<PublisherId, usize>,
     pub(super) target_index: BTreeMap<TargetId, usize>,
@@ -125,6 +127,8 @@ pub struct Target {
     pub filters: Filters,
     /// Its own, else its buyer's.
     pub dedupe: Option<Dedupe>,
+    /// Its own and its buyer's.
+    pub(super) lists: ListRules,
     pub conversion: Option<Conversion>,
     /// Its own, else its buyer's; absent: it is switched off.
     pub circuit: Option<Arc<CircuitConfig>>,
@@ -155,6 +159,7 @@ pub struct Campaign {
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
     pub callers: CallersConfig,
+    pub(super) lists: ListRules,
     /// A number of each publisher who has some, for calls that dial none.
     pub(super) stand_ins: BTreeMap<usize, PhoneNumber>,
     pub price: Option<PriceRules>,
@@ -313,6 +318,10 @@ impl RoutingSnapshot {
 
     pub fn campaigns(&self) -> &[Campaign] {
         &self.campaigns
+    }
+
+    pub fn lists(&self) -> &Lists {
+        &self.lists
     }
 
     pub fn pools(&self) -> &[Pool] {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use crate::config::{Config, Settings};
+use crate::routing::config::ListKey;
 use crate::routing::revision::pack;
 use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::flow::ListenerId;
@@ -63,6 +65,7 @@ fn compile_with<T>(
     let (mut legs, mut targets, mut routing, mut document) = (None, None, None, None);
     if let Some(mut written) = faults.keep(config.routing::<RoutingConfig>())? {
         written.texts = texts(&written);
+        written.keys = keys(&written);
         legs = faults.keep(TargetLegs::compile(config, &written))?;
         targets = faults.keep(self::targets(config, &written, &carriers))?;
         document = Some(pack(&written).into());
@@ -94,6 +97,15 @@ fn compile_with<T>(
 fn texts(written: &RoutingConfig) -> BTreeMap<PathBuf, Result<String, String>> {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| error.to_string());
     written.files().map(|path| (path.to_owned(), read(path))).collect()
+}
+
+/// The keys that routing names, as the environment has them.
+fn keys(written: &RoutingConfig) -> BTreeMap<SmolStr, ListKey> {
+    let read = |name: &SmolStr| {
+        let key = std::env::var(name).ok().filter(|key| !key.is_empty())?;
+        Some((name.clone(), ListKey::new(&key)))
+    };
+    written.key_names().filter_map(read).collect()
 }
 
 /// What routing is told, and what routing cannot know: that targets' addresses are SIP URIs.

@@ -5,6 +5,7 @@ mod caps;
 mod circuit;
 mod concurrency;
 mod geo;
+mod lists;
 mod modes;
 mod price;
 mod scopes;
@@ -33,6 +34,7 @@ use super::decision::Recovery;
 use super::dial::DialTemplate;
 use super::filter::{Filters, Known, Patterns};
 use super::limits::Zones;
+use super::list::ListRules;
 use super::schedule::Schedule;
 use super::set::Sets;
 use super::snapshot::{
@@ -57,6 +59,7 @@ pub(super) fn compile(
     let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
     let shared = compiler.shared(config);
     compiler.sets = compiler.sets(config);
+    let lists = compiler.lists(config);
     compiler.verticals = compiler.verticals(config);
     for (b, buyer) in config.buyers.iter().enumerate() {
         if let Some(dedupe) = &buyer.dedupe {
@@ -70,6 +73,7 @@ pub(super) fn compile(
     let mut targets = compiler.targets(config, &shared);
     let mut campaigns = compiler.campaigns(&config.campaigns);
     compiler.agree(config, &campaigns, &mut targets);
+    compiler.name_lists(config, &lists, &mut campaigns, &mut targets);
     let pools = compiler.pools(&config.pools);
     let trunk_caps = compiler.trunk_caps(&config.trunks);
     let trunks = compiler.trunks(&config.trunks);
@@ -106,6 +110,7 @@ pub(super) fn compile(
         campaign_index: owned(compiler.campaign_index),
         pool_index: owned(compiler.pool_index),
         pairs: shared.pairs,
+        lists,
         trunk_caps,
         trunks_name_sessions: trunks.values().any(|it| it.publisher.is_some()),
         trunks,
@@ -278,6 +283,7 @@ impl<'a> Compiler<'a> {
             pairs,
             filters,
             dedupe,
+            lists: ListRules::default(),
             conversion,
             circuit,
         })
@@ -336,6 +342,7 @@ impl<'a> Compiler<'a> {
                     &Clock::UTC,
                 ),
                 callers: self.callers(&path, &config.callers),
+                lists: ListRules::default(),
                 stand_ins: BTreeMap::new(),
                 price: self.price(&path, config.price.as_ref()),
             });

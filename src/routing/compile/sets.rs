@@ -65,6 +65,26 @@ impl Compiler<'_> {
         set
     }
 
+    /// What stands in a file; `None` together with a fault.
+    pub(super) fn text<'c>(
+        &mut self,
+        path: &str,
+        file: &Path,
+        config: &'c RoutingConfig,
+    ) -> Option<&'c str> {
+        let shown = file.display();
+        match config.texts.get(file) {
+            Some(Ok(text)) => return Some(text),
+            Some(Err(cause)) => {
+                let problem = format!("cannot be read: {cause}");
+                let remedy = "name a text file; a relative path starts at the working directory";
+                self.fault_at(path, shown, &problem, remedy);
+            }
+            None => self.fault_at(path, shown, "was not read", "hand over its text"),
+        }
+        None
+    }
+
     /// Hands on each line of a file that is neither empty nor a comment. Each that is not taken is
     /// a fault with its problem and its remedy. Whether all were taken.
     pub(super) fn lines(
@@ -75,19 +95,7 @@ impl Compiler<'_> {
         mut take: impl FnMut(&str) -> Result<(), (String, String)>,
     ) -> bool {
         let shown = file.display();
-        let text = match config.texts.get(file) {
-            Some(Ok(text)) => text,
-            Some(Err(cause)) => {
-                let problem = format!("cannot be read: {cause}");
-                let remedy = "name a text file; a relative path starts at the working directory";
-                self.fault_at(path, shown, &problem, remedy);
-                return false;
-            }
-            None => {
-                self.fault_at(path, shown, "was not read", "hand over its text");
-                return false;
-            }
-        };
+        let Some(text) = self.text(path, file, config) else { return false };
         let mut faults = 0;
         for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
             let value = line.trim();

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use smol_str::SmolStr;
+
 use crate::time::Wall;
 
 /// Which callers a campaign takes.
@@ -21,6 +23,9 @@ pub struct CallersConfig {
     pub unattested: Unattested,
     /// Absent: no call is a duplicate.
     pub duplicates: Option<DuplicatesConfig>,
+    /// Lists of callers whose calls it does not take, or alone takes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<SmolStr>,
 }
 
 /// What becomes of a caller without a number.

@@ -7,6 +7,7 @@ mod callers;
 mod caps;
 mod circuit;
 mod filter;
+mod lists;
 mod percent;
 mod price;
 mod selection;
@@ -36,6 +37,9 @@ pub use circuit::CircuitConfig;
 pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
+pub use lists::{
+    CallerEntry, CallerListConfig, ListCategory, ListHash, ListKey, ListKind, NumberForm,
+};
 pub use percent::Percent;
 pub use price::{HourlyFloorConfig, MarginConfig, PriceConfig};
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
@@ -57,19 +61,38 @@ pub struct RoutingConfig {
     pub trunks: Vec<TrunkConfig>,
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,
+    /// Callers whom rules name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub caller_lists: Vec<CallerListConfig>,
     pub geo: GeoConfig,
     pub verticals: Vec<VerticalConfig>,
     /// What stands in [`RoutingConfig::files`], or why it cannot be read. Whoever has read the
     /// configuration reads them too.
     #[serde(skip)]
     pub texts: BTreeMap<PathBuf, Result<String, String>>,
+    /// What the environment holds under [`RoutingConfig::key_names`], from the same hand.
+    #[serde(skip)]
+    pub keys: BTreeMap<SmolStr, ListKey>,
+    /// It was kept with a revision, and so without the callers of its lists.
+    #[serde(skip)]
+    pub is_kept: bool,
 }
 
 impl RoutingConfig {
     /// The files that the configuration names.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let of_sets = self.sets.iter().filter_map(|set| set.file.as_deref());
-        of_sets.chain(self.geo.file.as_deref())
+        of_sets.chain(self.geo.file.as_deref()).chain(self.files_of_callers())
+    }
+
+    /// Those that hold callers, and are not kept.
+    pub fn files_of_callers(&self) -> impl Iterator<Item = &Path> {
+        self.caller_lists.iter().filter_map(|list| list.file.as_deref())
+    }
+
+    /// The variables of the environment that hold keys.
+    pub fn key_names(&self) -> impl Iterator<Item = &SmolStr> {
+        self.caller_lists.iter().filter_map(|list| list.key_env.as_ref())
     }
 }
 
@@ -164,6 +187,9 @@ pub struct BuyerConfig {
     /// Which callers its targets do not take again.
     #[serde(default)]
     pub dedupe: Option<DedupeConfig>,
+    /// Lists of callers whom its targets do not take, or alone take.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<SmolStr>,
     /// When its targets are taken out for how their calls go.
     #[serde(default)]
     pub circuit: Option<CircuitConfig>,
@@ -209,6 +235,9 @@ pub struct TargetConfig {
     /// Which callers it does not take again; goes before what its buyer says.
     #[serde(default)]
     pub dedupe: Option<DedupeConfig>,
+    /// Lists of callers, besides those of its buyer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<SmolStr>,
     /// When it is taken out for how its calls go; goes before what its buyer says. Absent: as where
     /// every field of the table is absent.
     #[serde(default)]

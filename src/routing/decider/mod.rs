@@ -19,6 +19,7 @@ use super::facts::Facts;
 use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::limits::CallLimits;
+use super::list::Listed;
 use super::price::Prices;
 use super::request::{RouteRequest, SessionReading, UsageReader};
 use super::selection::{Entrant, Rotation, Scene, Turn, makes_absent};
@@ -102,6 +103,8 @@ fn route<U: UsageReader + ?Sized>(
     }
     let mut windows = snapshot.windows(request.at);
     decision.check_publisher(owner.publisher, usage, &mut windows)?;
+    let mut listed = Listed::new(&snapshot.lists, usage, request.caller, request.at);
+    decision.check_lists(campaign, &mut listed)?;
     decision.check_caller(campaign, request, known.calls)?;
     let rule = campaign.callers.duplicates.as_ref();
     let duplicate = rule.and_then(|rule| Duplicate::find(rule, &owner, request, known.calls));
@@ -128,6 +131,7 @@ fn route<U: UsageReader + ?Sized>(
         calls: known.calls,
         facts: Facts::new(tags, request.caller, &snapshot.geo),
         usage,
+        listed,
         windows,
         limits: CallLimits {
             campaign: Some(campaign),
@@ -199,6 +203,7 @@ fn route<U: UsageReader + ?Sized>(
     decision.steps = eligibility.steps;
     decision.readings.usage.append(&mut eligibility.readings.usage);
     decision.readings.ready.append(&mut eligibility.readings.ready);
+    decision.readings.listed = eligibility.listed.found;
     if decision.plan.is_empty() {
         decision.refused = Some(common(&pool.refusals));
     }

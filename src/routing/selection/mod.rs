@@ -139,6 +139,7 @@ pub(super) fn makes_absent(check: Check) -> bool {
         | Check::Duplicate
         | Check::History
         | Check::Trunk
-        | Check::Price => false,
+        | Check::Price
+        | Check::List => false,
     }
 }

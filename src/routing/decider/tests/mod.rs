@@ -2,6 +2,7 @@
 
 mod callers;
 mod limits;
+mod lists;
 mod performance;
 mod price;
 mod selection;
