@@ -1,26 +1,28 @@
-//! Compiling a large configuration, and deciding on it.
+//! Compiling a large configuration, deciding on it, and taking room for a call.
 //!
 //! `cargo bench --bench routing`. The configuration has 10,000 targets, 1,000 campaigns, 100,000
-//! numbers and a set of 42,000 ZIP codes, by which every target filters.
+//! numbers and a set of 42,000 ZIP codes, by which every target filters. Decisions are timed one by
+//! one, so that the slowest of a thousand is no better than their P99. Allocations are counted.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use divan::{Bencher, black_box};
-use tollbridge::id::CallId;
+use divan::{AllocProfiler, Bencher, black_box};
+use tollbridge::id::{CallId, HoldId};
 use tollbridge::routing::config::{FilterValue, NumberConfig, TierTargetConfig};
-use tollbridge::routing::hold::Bucket;
+use tollbridge::routing::hold::{Bucket, BucketRequest, HoldLedger, LedgerLimits};
 use tollbridge::routing::{
     Decision, Known, Rotation, RouteRequest, RoutingConfig, RoutingSnapshot, Usage, decide,
 };
-use tollbridge::time::Wall;
+use tollbridge::time::{Mono, Wall};
 
 const TARGETS: usize = 10_000;
 const CAMPAIGNS: usize = 1_000;
 const NUMBERS: usize = 100_000;
 const ZIPS: usize = 42_000;
 
-/// One of each kind, to be multiplied. The first campaign has all targets.
+/// One of each kind, to be multiplied. The first campaign has all targets, the second a hundred, every
+/// other one ten.
 const SEED: &str = r#"
     publishers = [{ id = "pub" }]
     buyers = [{ id = "buy" }]
@@ -54,6 +56,9 @@ const SEED: &str = r#"
     routing = { tiers = [{ targets = [] }] }
 "#;
 
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
 fn main() {
     divan::main();
 }
@@ -76,7 +81,11 @@ static CONFIG: LazyLock<RoutingConfig> = LazyLock::new(|| {
         let digits = |n: usize| 18_005_000_000 + 2 * (c * numbers + n);
         let number = |n| NumberConfig { number: format!("+{}", digits(n)), publisher: None };
         campaign.numbers = (0..numbers).map(number).collect();
-        let members = if c == 0 { 0..TARGETS } else { c * 10..c * 10 + 10 };
+        let members = match c {
+            0 => 0..TARGETS,
+            1 => 0..100,
+            _ => c * 10..c * 10 + 10,
+        };
         let member =
             |n| TierTargetConfig { target: format!("tgt_{n}").as_str().into(), weight: 100 };
         campaign.routing.tiers[0].targets = members.map(member).collect();
@@ -89,7 +98,7 @@ static SNAPSHOT: LazyLock<RoutingSnapshot> = LazyLock::new(|| {
     RoutingSnapshot::compile(CONFIG.clone(), 1).expect("the configuration is sound")
 });
 
-/// A call for the campaign with all targets, or for one with ten.
+/// A call for the campaign whose number it is.
 fn request(dialed: &str, zip: &str) -> RouteRequest {
     let tags = [("geo.zip", zip), ("lead.age", "63")];
     RouteRequest {
@@ -116,23 +125,54 @@ fn compile_10000_targets_1000_campaigns_100000_numbers(bencher: Bencher<'_, '_>)
         .bench_local_values(|config| RoutingSnapshot::compile(config, 1).map(|it| it.revision()));
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn decide_among_10_targets(bencher: Bencher<'_, '_>) {
+    let (request, mut rotation) = (request("+18005000400", "43216"), Rotation::default());
+    assert!(!decided(&request, &mut rotation).plan.is_empty());
+    bencher.bench_local(|| decided(&request, &mut rotation));
+}
+
+#[divan::bench(sample_count = 1_000, sample_size = 1)]
+fn decide_among_100_targets(bencher: Bencher<'_, '_>) {
     let (request, mut rotation) = (request("+18005000200", "43216"), Rotation::default());
     assert!(!decided(&request, &mut rotation).plan.is_empty());
     bencher.bench_local(|| decided(&request, &mut rotation));
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn decide_among_10000_targets_of_which_all_can(bencher: Bencher<'_, '_>) {
     let (request, mut rotation) = (request("+18005000000", "43216"), Rotation::default());
     assert!(!decided(&request, &mut rotation).plan.is_empty());
     bencher.bench_local(|| decided(&request, &mut rotation));
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 1_000, sample_size = 1)]
 fn decide_among_10000_targets_of_which_none_can(bencher: Bencher<'_, '_>) {
     let (request, mut rotation) = (request("+18005000000", "43215"), Rotation::default());
     assert!(decided(&request, &mut rotation).plan.is_empty());
     bencher.bench_local(|| decided(&request, &mut rotation));
+}
+
+/// The hold of a call, with ten thousand others live: taken and given back.
+#[divan::bench(sample_count = 1_000, sample_size = 1)]
+fn hold_and_release_among_10000(bencher: Bencher<'_, '_>) {
+    let (request, mut rotation) = (request("+18005000400", "43216"), Rotation::default());
+    let holds = decided(&request, &mut rotation).plan.remove(0).holds;
+    assert_eq!(holds.len(), 2);
+    let mut ledger = HoldLedger::new(LedgerLimits::default());
+    for n in 0..10_000_u32 {
+        let other = BucketRequest {
+            bucket: Bucket { cap: format!("other/{}", n % 500).into(), ..holds[0].bucket.clone() },
+            ..holds[0].clone()
+        };
+        let hold = HoldId::of(CallId::of_simulation(1, n), 1, "other");
+        ledger.reserve(hold, &[other], Mono(1)).expect("there is room");
+    }
+    let mut number = 0;
+    bencher.bench_local(|| {
+        number += 1;
+        let hold = HoldId::of(CallId::of_simulation(2, number), 1, "target");
+        let placed = ledger.reserve(black_box(hold), black_box(&holds), Mono(2)).is_ok();
+        placed && ledger.release(hold)
+    });
 }

@@ -32,7 +32,7 @@ use super::config::{
 };
 use super::decision::Recovery;
 use super::dial::DialTemplate;
-use super::filter::{Filters, Known, Patterns};
+use super::filter::{Filters, Lookups, Patterns};
 use super::limits::Zones;
 use super::list::ListRules;
 use super::schedule::Schedule;
@@ -262,7 +262,7 @@ impl<'a> Compiler<'a> {
         let filters = Filters::compile(
             &config.filters,
             &format!("{path}.filters"),
-            Known { sets: &self.sets, patterns: &mut self.patterns },
+            Lookups { sets: &self.sets, patterns: &mut self.patterns },
             &mut self.faults,
         );
         Some(Target {

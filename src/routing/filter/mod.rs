@@ -18,7 +18,7 @@ use super::geo::Basis;
 
 use operator::{Flaw, Test, shown};
 
-pub(super) use operator::{Known, Measure, Pattern, Patterns};
+pub(super) use operator::{Lookups, Measure, Pattern, Patterns};
 
 /// Every group must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,7 +71,7 @@ impl Filters {
     pub(super) fn compile(
         config: &FiltersConfig,
         path: &str,
-        mut known: Known<'_>,
+        mut known: Lookups<'_>,
         faults: &mut Vec<ConfigFault>,
     ) -> Self {
         let mut groups = vec![];
@@ -141,7 +141,7 @@ impl Group {
 }
 
 impl Filter {
-    fn compile(config: &FilterConfig, known: &mut Known<'_>) -> Result<Self, Flaw> {
+    fn compile(config: &FilterConfig, known: &mut Lookups<'_>) -> Result<Self, Flaw> {
         if config.tag.is_empty() {
             return Err(Flaw::new("tag", "names no tag", "write a tag such as geo.state"));
         }

@@ -21,7 +21,7 @@ use super::wildcard::is_like;
 const REGEX_BYTES_MAX: usize = 256 * 1024;
 
 /// What rules share.
-pub(in crate::routing) struct Known<'s> {
+pub(in crate::routing) struct Lookups<'s> {
     pub(in crate::routing) sets: &'s Sets,
     /// Regular expressions, by their text and whether they ignore case: thousands of targets may
     /// have the same.
@@ -75,7 +75,7 @@ pub(in crate::routing) enum Measure {
 pub(in crate::routing) struct Pattern(Regex);
 
 impl Test {
-    pub(super) fn compile(config: &FilterConfig, known: &mut Known<'_>) -> Result<Self, Flaw> {
+    pub(super) fn compile(config: &FilterConfig, known: &mut Lookups<'_>) -> Result<Self, Flaw> {
         let op = config.op;
         if config.ignore_case && !op.compares_text() {
             return Err(Flaw::new(
@@ -242,7 +242,7 @@ impl Measure {
     }
 }
 
-impl Known<'_> {
+impl Lookups<'_> {
     fn pattern(&mut self, text: &SmolStr, ignore_case: bool) -> Result<Pattern, Flaw> {
         let key = (text.clone(), ignore_case);
         if let Some(pattern) = self.patterns.get(&key) {

@@ -239,7 +239,7 @@ fn rules_with_the_same_regular_expression_share_it() {
             { tag = "b", op = "regex", value = "^a+$" },
             { tag = "b", op = "regex", value = "^a+$", ignore_case = true },
         ]"#;
-        let known = Known { sets: &sets, patterns: &mut patterns };
+        let known = Lookups { sets: &sets, patterns: &mut patterns };
         Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut vec![]);
     }
     assert_eq!(patterns.len(), 2);
@@ -271,7 +271,7 @@ fn a_rule_is_told_in_words() {
 
 fn compile(rule: &str) -> Result<Filter, Flaw> {
     let table: toml::Table = toml::from_str(&format!("rule = {{ {} }}", with_tag(rule))).unwrap();
-    let mut known = Known { sets: &sets(), patterns: &mut Patterns::new() };
+    let mut known = Lookups { sets: &sets(), patterns: &mut Patterns::new() };
     Filter::compile(&table["rule"].clone().try_into().unwrap(), &mut known)
 }
 
@@ -285,14 +285,14 @@ fn with_tag(rule: &str) -> String {
 
 fn faults(text: &str) -> Vec<String> {
     let mut faults = vec![];
-    let known = Known { sets: &sets(), patterns: &mut Patterns::new() };
+    let known = Lookups { sets: &sets(), patterns: &mut Patterns::new() };
     Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut faults);
     faults.iter().map(ToString::to_string).collect()
 }
 
 fn filters(text: &str) -> Filters {
     let mut faults = vec![];
-    let known = Known { sets: &sets(), patterns: &mut Patterns::new() };
+    let known = Lookups { sets: &sets(), patterns: &mut Patterns::new() };
     let filters = Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut faults);
     assert_eq!(faults, []);
     filters
