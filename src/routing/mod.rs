@@ -35,6 +35,7 @@ pub mod history;
 pub mod hold;
 mod limits;
 mod pacing;
+mod paying;
 pub mod performance;
 pub mod ping;
 pub mod pool;

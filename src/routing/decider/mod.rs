@@ -44,6 +44,7 @@ pub fn decide<U: UsageReader + ?Sized>(
         refused: None,
         steps: vec![],
         readings: Readings::default(),
+        offered: vec![],
     };
     match owner(snapshot, request, known.sessions) {
         None => {
@@ -100,6 +101,13 @@ fn route<U: UsageReader + ?Sized>(
         return Err(decision.refuse_call(Check::Publisher, paused, Finding::default()));
     }
     let mut windows = snapshot.windows(request.at);
+    let limits = CallLimits {
+        campaign: Some(campaign),
+        publisher: Some(owner.publisher),
+        trunk: snapshot.trunk_caps(&request.trunk),
+        pairs: &snapshot.pairs,
+    };
+    decision.check_offered(&limits, usage, &mut windows)?;
     decision.check_publisher(owner.publisher, usage, &mut windows)?;
     decision.check_caller(campaign, request, known.calls)?;
     let rule = campaign.callers.duplicates.as_ref();
@@ -126,12 +134,7 @@ fn route<U: UsageReader + ?Sized>(
         facts: Facts::new(tags, request.caller, &snapshot.geo),
         usage,
         windows,
-        limits: CallLimits {
-            campaign: Some(campaign),
-            publisher: Some(owner.publisher),
-            trunk: snapshot.trunk_caps(&request.trunk),
-            pairs: &snapshot.pairs,
-        },
+        limits,
         steps: std::mem::take(&mut decision.steps),
         readings: Readings::default(),
     };
@@ -143,6 +146,7 @@ fn route<U: UsageReader + ?Sized>(
         for member in &tier.members {
             let target = &snapshot.targets[member.target];
             let terms = terms(target, payout, duplicate.is_some());
+            let terms = eligibility.pay(target, owner.publisher, terms);
             let stake = Stake::new(terms, target.max_duration_ms);
             let checked = way.check(target, &mut eligibility);
             match checked.and_then(|()| eligibility.check(target, member.weight, &stake)) {
@@ -421,6 +425,7 @@ pub(super) fn terms(target: &Target, payout: Option<&Payout>, is_duplicate: bool
         revenue: conversion.map(|it| owed(it.revenue, it.duplicates)).unwrap_or_default(),
         payout_seconds,
         payout: payout.map(|it| owed(it.amount, it.duplicates)).unwrap_or_default(),
+        no_payout: None,
     })
 }
 

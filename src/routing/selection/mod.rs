@@ -137,7 +137,8 @@ pub(super) fn makes_absent(check: Check) -> bool {
         | Check::Selection
         | Check::Caller
         | Check::Duplicate
-        | Check::History
-        | Check::Trunk => false,
+        | Check::Payout
+        | Check::Trunk
+        | Check::History => false,
     }
 }
