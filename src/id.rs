@@ -137,6 +137,11 @@ impl HoldId {
         let name = [&leg.to_be_bytes(), scope.as_bytes()].concat();
         Self(Uuid::new_v5(&call.0, &name))
     }
+
+    /// What counts a ping.
+    pub fn of_ping(ping: PingId) -> Self {
+        Self(Uuid::new_v5(&ping.0, b"pinged"))
+    }
 }
 
 impl CallId {

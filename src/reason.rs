@@ -46,6 +46,8 @@ reasons! {
     PublisherCapped = "gate.publisher_capped", 480, "the publisher's cap leaves no room for any call";
     BlockedCaller = "gate.blocked_caller", 403, "the caller is on a list of those who are blocked";
     Litigator = "gate.litigator", 403, "the caller is on a list of those who sue";
+    CampaignCapped = "gate.campaign_capped", 480, "the campaign takes no more calls in this window";
+    TrunkCapped = "gate.trunk_capped", 480, "the trunk sends no more calls in this window";
     RepeatTooSoon = "gate.repeat_too_soon", 486, "the caller called a moment ago";
     AttestationBelow = "gate.attestation_below", 403, "the carrier is not sure enough of the caller's number";
     AnonymousCaller = "gate.anonymous", 433, "callers have to show their number";
@@ -115,6 +117,36 @@ reasons! {
     HungUpByOperator = "end.operator", 200, "an operator ended the call";
     NodeRestart = "orphan_node_restart", 500, "the server restarted during the call";
     InternalError = "system.error", 500, "an internal error ended the call";
+}
+
+/// Why a publisher is owed nothing for a call whose buyer may owe for it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
+#[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
+pub enum NoPayout {
+    /// Its cap on payouts was full, and says to stop paying, not to stop calls.
+    #[n(0)]
+    PublisherCap,
+}
+
+impl NoPayout {
+    /// As in records, such as `publisher_cap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PublisherCap => "publisher_cap",
+        }
+    }
 }
 
 impl Serialize for Reason {

@@ -79,6 +79,8 @@ codes! {
     PingConflict = "ping.conflict", CONFLICT,
         "the same request id came before with other contents";
     PingsFull = "ping.full", TOO_MANY_REQUESTS, "as many sessions are live as may be";
+    PingsCapped = "ping.capped", TOO_MANY_REQUESTS,
+        "as many pings were taken in this window as the publisher or the campaign may have";
     PingsUnavailable = "ping.unavailable", SERVICE_UNAVAILABLE,
         "pings are not taken at the moment";
     ConfigRefused = "config.refused", UNPROCESSABLE_ENTITY,

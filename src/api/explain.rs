@@ -13,7 +13,7 @@ use super::request::Id;
 use super::router::Api;
 use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId, TargetId};
 use crate::money::Money;
-use crate::reason::Reason;
+use crate::reason::{NoPayout, Reason};
 use crate::routing::attribution::{Attribution, Candidate, CandidateVerdict, Method};
 use crate::routing::config::Confidence;
 use crate::routing::counterfactual::{Change, Counterfactual, counterfactuals};
@@ -187,6 +187,9 @@ struct ExplainedTerms {
     payout_seconds: u32,
     #[schema(value_type = String, example = "33.20")]
     payout: Money,
+    /// Why the payout is nothing; null: it is what was agreed.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    no_payout_reason: Option<NoPayout>,
 }
 
 /// One check.
@@ -410,6 +413,7 @@ impl From<PlannedAttempt> for ExplainedAttempt {
                 revenue: terms.revenue,
                 payout_seconds: terms.payout_seconds,
                 payout: terms.payout,
+                no_payout_reason: terms.no_payout,
             }),
         }
     }

@@ -28,6 +28,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
 /// When to try again while all sessions are taken; they live for minutes.
 const RETRY_FULL_S: u32 = 5;
+/// And while a cap is full, of which the shortest begin anew after a minute.
+const RETRY_CAPPED_S: u32 = 60;
 
 /// The fields of a ping's body.
 const FIELDS: [&str; 16] = [
@@ -108,7 +110,8 @@ pub(super) struct PingStatus {
 
 faults!(
     AcceptFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, PingRefused, PingConflict, PingsFull, PingsUnavailable
+    BodyTooLarge, BodyMediaType, PingRefused, PingConflict, PingsFull, PingsCapped,
+    PingsUnavailable
 );
 
 /// Send a ping
@@ -210,6 +213,9 @@ impl From<PingRefusals> for Problem {
             RefusalCode::Full => {
                 return Self::new(Code::PingsFull, &first.detail).retry_after(RETRY_FULL_S);
             }
+            RefusalCode::Capped => {
+                return Self::new(Code::PingsCapped, &first.detail).retry_after(RETRY_CAPPED_S);
+            }
             RefusalCode::Missing
             | RefusalCode::Malformed
             | RefusalCode::TooLarge
@@ -241,6 +247,7 @@ fn fault(code: RefusalCode) -> &'static str {
         RefusalCode::Unsupported => "unsupported",
         RefusalCode::Conflict => "conflict",
         RefusalCode::Full => "full",
+        RefusalCode::Capped => "capped",
     }
 }
 

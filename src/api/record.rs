@@ -12,7 +12,7 @@ use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, O
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
-use crate::reason::Reason;
+use crate::reason::{NoPayout, Reason};
 use crate::routing::config::Confidence;
 
 /// A call. Times are RFC 3339 in UTC with milliseconds; null where a thing has not happened or is
@@ -175,6 +175,10 @@ struct CallMoney {
     /// To the publisher.
     #[schema(value_type = String, example = "33.20")]
     payout: Money,
+    /// Why the publisher is owed nothing though the call may be worth it: `publisher_cap`: its cap
+    /// was full, and stops payouts. Null: nothing stood against it.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    no_payout_reason: Option<NoPayout>,
     /// To the carrier; null without a tariff.
     #[schema(value_type = Option<String>, example = "0.0294")]
     cost: Option<Money>,
@@ -324,6 +328,7 @@ impl CallMoney {
             currency: known(&record.currency),
             revenue: record.revenue,
             payout: record.payout,
+            no_payout_reason: record.no_payout(),
             cost: record.cost,
             margin: record.revenue - record.payout - cost,
         }

@@ -129,6 +129,7 @@ mod tests {
             seconds: 90,
             revenue: Money(20),
             payout_seconds: 90,
+            no_payout: None,
             payout: Money(10),
             currency: "USD".into(),
         }

@@ -14,7 +14,7 @@ use crate::codec;
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
-use crate::reason::Reason;
+use crate::reason::{NoPayout, Reason};
 use crate::time::Wall;
 
 /// Whether a call is over.
@@ -441,6 +441,11 @@ impl CallRecord {
             Some(leg) => self.attempts.iter().find(|attempt| attempt.leg == leg),
             None => self.attempts.last(),
         }
+    }
+
+    /// Why the publisher is owed nothing by the terms of the attempt; `None`: they say what.
+    pub fn no_payout(&self) -> Option<NoPayout> {
+        self.attempt()?.terms.as_ref()?.no_payout
     }
 
     pub fn outcome(&self) -> Outcome {

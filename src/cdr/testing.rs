@@ -63,6 +63,7 @@ impl Script {
                     revenue: Money(20_000_000),
                     payout: Money(10_000_000),
                     payout_seconds: 90,
+                    no_payout: None,
                     currency: "USD".into(),
                 }),
             },

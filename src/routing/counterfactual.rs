@@ -18,11 +18,12 @@ use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Readings, Step, Verdict};
 use super::history::PastCall;
 use super::hold::{Bucket, BucketRequest, Counts, Leeway, Stake, WHOLE_PPM};
+use super::paying;
 use super::performance::{Concerned, Tallies};
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
-use super::snapshot::{CallScope, Cap, RoutingSnapshot};
+use super::snapshot::{CallScope, Cap, Publisher, RoutingSnapshot};
 
 /// Targets that are looked at: for each the decision is made again several times.
 const TARGETS_MAX: usize = 100;
@@ -201,7 +202,12 @@ impl<'a> World<'a> {
     fn propose(&self, decision: &Decision, step: &Step) -> Option<Change> {
         match step.check {
             Check::Cap | Check::Concurrency => self.more_room(decision, step.target.as_ref()?),
-            Check::Publisher => self.more_for_publisher(decision, step),
+            Check::Publisher => self.more_for(&self.publisher(decision)?.caps, step),
+            Check::Trunk => self.more_for(self.snapshot.trunk_caps(&self.request.trunk), step),
+            Check::Campaign => {
+                let campaign = &decision.attribution.as_ref()?.campaign;
+                self.more_for(&self.snapshot.campaign(campaign)?.caps, step)
+            }
             Check::Schedule => self.another_time(step.target.as_ref()?),
             Check::Filter => self.another_tag(decision, step.target.as_ref()?),
             Check::History | Check::Duplicate => Some(Change::Unknown),
@@ -219,12 +225,11 @@ impl<'a> World<'a> {
             Check::Caller
             | Check::Number
             | Check::Session
-            | Check::Trunk
-            | Check::Campaign
             | Check::State
             | Check::Weight
             | Check::Selection
             | Check::Price
+            | Check::Payout
             | Check::Health => None,
         }
     }
@@ -252,9 +257,11 @@ impl<'a> World<'a> {
         let payout = self.snapshot.publisher(&scope.publisher)?.payouts.get(&scope.campaign);
         let is_mark = |step: &Step| step.target.is_none() && step.check == Check::Duplicate;
         let is_duplicate = decision.steps.iter().any(is_mark);
-        let stake = Stake::new(terms(target, payout, is_duplicate), target.max_duration_ms);
         let mut windows = self.snapshot.windows(self.request.at);
         let (limits, mut unnoted) = (self.snapshot.call_limits(&scope), Readings::default());
+        let terms = terms(target, payout, is_duplicate);
+        let (terms, _) = paying::settle(terms, limits.publisher?, &mut windows, self, &mut unnoted);
+        let stake = Stake::new(terms, target.max_duration_ms);
         let needs = target.needs(&limits, &stake, &mut windows, self, &mut unnoted);
         let request = needs
             .into_iter()
@@ -288,12 +295,17 @@ impl<'a> World<'a> {
         Some(Change::Shifted { by_ms: minutes * MINUTE_MS })
     }
 
-    fn more_for_publisher(&self, decision: &Decision, step: &Step) -> Option<Change> {
-        let publisher = self.snapshot.publisher(&self.scope(decision)?.publisher)?;
+    /// More room for calls that are refused before any target is thought of.
+    fn more_for(&self, caps: &[Cap], step: &Step) -> Option<Change> {
         let is_named = |cap: &&Cap| Some(&cap.label) == step.subject.as_ref();
-        let cap = publisher.caps.iter().find(is_named)?;
+        let cap = caps.iter().find(is_named)?;
         let mut windows = self.snapshot.windows(self.request.at);
-        self.raise(cap.need(1, &mut windows)?.request)
+        let need = cap.need(1, &mut windows, self, &mut Readings::default())?;
+        self.raise(need.request)
+    }
+
+    fn publisher(&self, decision: &Decision) -> Option<&Publisher> {
+        self.snapshot.publisher(&decision.attribution.as_ref()?.publisher)
     }
 
     /// The nearest at which the target is open.

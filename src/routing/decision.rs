@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use crate::codec;
 use crate::id::{BuyerId, CallId, HoldId, TargetId};
 use crate::money::Money;
-use crate::reason::Reason;
+use crate::reason::{NoPayout, Reason};
 use crate::time::Wall;
 
 use super::attribution::Attribution;
@@ -45,6 +45,9 @@ pub struct Decision {
     pub steps: Vec<Step>,
     #[n(8)]
     pub readings: Readings,
+    /// What counts the call as one that came. It is used at once.
+    #[cbor(n(9), default)]
+    pub offered: Vec<BucketRequest>,
 }
 
 /// One target to try.
@@ -100,6 +103,17 @@ pub struct Terms {
     pub payout_seconds: u32,
     #[n(3)]
     pub payout: Money,
+    /// Why `payout` is nothing; absent: it is what was agreed.
+    #[n(4)]
+    pub no_payout: Option<NoPayout>,
+}
+
+impl Terms {
+    /// The publisher is owed nothing.
+    #[must_use]
+    pub fn unpaid(self, why: NoPayout) -> Self {
+        Self { payout: Money::ZERO, no_payout: Some(why), ..self }
+    }
 }
 
 /// How the plan is worked off.
@@ -200,7 +214,10 @@ pub enum Check {
     /// Whether the target takes the caller again.
     #[n(14)]
     History,
-    /// Whether the configuration has the call's trunk.
+    /// Whether the publisher is paid for the call.
+    #[n(18)]
+    Payout,
+    /// Whether the configuration has the call's trunk, and the trunk may send one more.
     #[n(15)]
     Trunk,
     /// What the target pays.

@@ -7,7 +7,7 @@ use crate::id::CampaignId;
 use crate::reason::Reason;
 use crate::time::Wall;
 
-use super::decision::{Check, Finding, Readings, Step, UsageReading, Verdict};
+use super::decision::{Check, Finding, Readings, Step, Terms, UsageReading, Verdict};
 use super::facts::Facts;
 use super::filter::{Filter, Miss};
 use super::geo::{Basis, Ground};
@@ -15,10 +15,11 @@ use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::limits::{CallLimits, Need, Windows};
 use super::list::Listed;
+use super::paying;
 use super::price::Prices;
 use super::request::{Usage, UsageReader};
 use super::shortage;
-use super::snapshot::Target;
+use super::snapshot::{Publisher, Target};
 
 /// Bytes of a tag's value that an explanation shows.
 const SHOWN_BYTES_MAX: usize = 64;
@@ -152,6 +153,21 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
     fn ground(&self, tag: &str) -> Option<Ground> {
         let basis = tag.starts_with("geo.").then(|| self.facts.get(tag)).flatten()?.basis;
         (basis != Basis::Declared).then(|| basis.ground())
+    }
+
+    /// What the publisher is owed if the target takes the call.
+    pub(super) fn pay(
+        &mut self,
+        target: &Target,
+        publisher: &Publisher,
+        terms: Option<Terms>,
+    ) -> Option<Terms> {
+        let Self { windows, usage, readings, .. } = self;
+        let (terms, found) = paying::settle(terms, publisher, windows, *usage, readings);
+        if let Some(finding) = found {
+            self.pass(target, Check::Payout, finding);
+        }
+        terms
     }
 
     /// Caps, spacing, then concurrency.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::reason::Reason;
+use crate::id::TargetId;
+use crate::reason::{NoPayout, Reason};
 
 use super::decision::{Check, Decision, Outcome, Step, Verdict};
 use super::geo::{Basis, Ground};
@@ -53,10 +54,12 @@ impl Decision {
         lines.extend(self.last_steps().zip(outcomes).map(|((_, step), outcome)| {
             match (outcome.rank, outcome.reason) {
                 (Some(rank), _) if dialed.is_none() => {
-                    format!("{}: number {rank} in the plan{}", outcome.target, spoke_for(step))
+                    let (target, unpaid) = (&outcome.target, self.unpaid(&outcome.target));
+                    format!("{target}: number {rank} in the plan{}{unpaid}", spoke_for(step))
                 }
                 (Some(rank), None) => {
-                    format!("{}: dialled as number {rank}{}", outcome.target, spoke_for(step))
+                    let (target, unpaid) = (&outcome.target, self.unpaid(&outcome.target));
+                    format!("{target}: dialled as number {rank}{}{unpaid}", spoke_for(step))
                 }
                 (Some(rank), Some(reason)) => {
                     let (target, note) = (&outcome.target, spoke_for(step));
@@ -80,6 +83,14 @@ impl Decision {
             lines.push(format!("refused with {}; {}{facts}", reason.status(), cause(reason)));
         }
         lines
+    }
+
+    /// Why the publisher is paid nothing for the call, if that is so.
+    fn unpaid(&self, target: &TargetId) -> String {
+        let is_its =
+            |step: &&Step| step.check == Check::Payout && step.target.as_ref() == Some(target);
+        let Some(step) = self.steps.iter().find(is_its) else { return String::new() };
+        format!("; no payout ({}){}", NoPayout::PublisherCap.name(), facts(step))
     }
 
     fn call_line(&self) -> String {
@@ -121,7 +132,7 @@ impl Decision {
     }
 
     /// The step that decided about each target, in the order they were decided.
-    fn last_steps(&self) -> impl Iterator<Item = (&crate::id::TargetId, &Step)> {
+    fn last_steps(&self) -> impl Iterator<Item = (&TargetId, &Step)> {
         self.steps.iter().filter_map(|step| match (&step.target, step.verdict) {
             (Some(target), Verdict::Planned | Verdict::Refused) => Some((target, step)),
             (None, _) | (Some(_), Verdict::Passed) => None,
@@ -158,15 +169,24 @@ fn facts(step: &Step) -> String {
             let by = by.map(|it| format!(" by {} ({})", it.basis.name(), it.confidence));
             format!(": {subject} is {have}{}, wanted {want}", by.unwrap_or_default())
         }
-        Check::Cap | Check::Publisher | Check::List => format!(": {subject} has {have}, {want}"),
+        Check::Campaign | Check::Trunk if step.reason != Some(Reason::TrunkUnknown) => {
+            format!(": {subject} has {have}, {want}")
+        }
+        Check::Cap | Check::Publisher | Check::Payout | Check::List => {
+            format!(": {subject} has {have}, {want}")
+        }
         Check::Schedule => format!(": it is {have}, {want}"),
-        Check::Concurrency | Check::Caller | Check::History | Check::Trunk | Check::Price => {
+        Check::Concurrency
+        | Check::Caller
+        | Check::History
+        | Check::Campaign
+        | Check::Trunk
+        | Check::Price => {
             format!(": {have}, {want}")
         }
         Check::Selection
         | Check::Number
         | Check::Session
-        | Check::Campaign
         | Check::State
         | Check::Weight
         | Check::Duplicate

@@ -8,11 +8,12 @@ use super::attestation::Attested;
 use super::config::{Anonymous, Unattested};
 use super::decision::{Check, Decision, Finding, UsageReading};
 use super::history::PastCall;
-use super::limits::{Bound, Need, Windows};
+use super::hold::{BucketRequest, Counts};
+use super::limits::{Bound, CallLimits, Need, Windows};
 use super::list::Listed;
-use super::request::{RouteRequest, UsageReader};
+use super::request::{RouteRequest, Usage, UsageReader};
 use super::shortage;
-use super::snapshot::{Campaign, Publisher};
+use super::snapshot::{Campaign, Cap, Publisher};
 
 impl Decision {
     /// Whether the publisher's caps leave no room for any call.
@@ -22,22 +23,12 @@ impl Decision {
         usage: &U,
         windows: &mut Windows<'_>,
     ) -> Result<(), Reason> {
-        for cap in &publisher.caps {
-            let Some(Need { request, .. }) = cap.need(1, windows) else { continue };
-            let reading = usage.usage(&request.bucket);
-            if request.admits(reading, 1) {
-                continue;
-            }
-            let (have, want) = shortage::words(&request, reading, Bound::Limit);
-            let want = match request.leeway {
-                None => format_smolstr!("less than {}", cap.counts.show(cap.limit)),
-                Some(_) => want,
-            };
-            let (have, want) = (Some(have), Some(want));
-            let bucket = request.bucket;
-            self.readings.usage.push(UsageReading { bucket, usage: reading });
-            let finding = Finding { subject: Some(cap.label.clone()), have, want, ground: None };
-            return Err(self.refuse_call(Check::Publisher, Reason::PublisherCapped, finding));
+        let counted = |cap: &&Cap| {
+            !cap.stops_paying && !matches!(cap.counts, Counts::Offered | Counts::Pinged)
+        };
+        for cap in publisher.caps.iter().filter(counted) {
+            let refused = (Check::Publisher, Reason::PublisherCapped);
+            self.has_room(cap, refused, usage, windows)?;
         }
         Ok(())
     }
@@ -61,6 +52,60 @@ impl Decision {
                 Err(self.refuse_call(Check::List, reason, finding))
             }
         }
+    }
+
+    /// Counts the call as one that came, if whoever sends and takes it has room for that.
+    pub(super) fn check_offered<U: UsageReader + ?Sized>(
+        &mut self,
+        limits: &CallLimits<'_>,
+        usage: &U,
+        windows: &mut Windows<'_>,
+    ) -> Result<(), Reason> {
+        let (campaign, publisher) = (limits.campaign, limits.publisher);
+        let of_campaign = campaign.map(|it| &it.caps[..]).unwrap_or_default();
+        let of_publisher = publisher.map(|it| &it.caps[..]).unwrap_or_default();
+        for (caps, check, reason) in [
+            (limits.trunk, Check::Trunk, Reason::TrunkCapped),
+            (of_campaign, Check::Campaign, Reason::CampaignCapped),
+            (of_publisher, Check::Publisher, Reason::PublisherCapped),
+        ] {
+            for cap in caps.iter().filter(|cap| cap.counts == Counts::Offered) {
+                let request = self.has_room(cap, (check, reason), usage, windows)?;
+                self.offered.extend(request);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_room<U: UsageReader + ?Sized>(
+        &mut self,
+        cap: &Cap,
+        (check, reason): (Check, Reason),
+        usage: &U,
+        windows: &mut Windows<'_>,
+    ) -> Result<Option<BucketRequest>, Reason> {
+        let need = cap.need(1, windows, usage, &mut self.readings);
+        let Some(Need { request, .. }) = need else { return Ok(None) };
+        let reading = usage.usage(&request.bucket);
+        let counts = request.counts == Counts::Offered;
+        let admits = request.admits(reading, 1);
+        if (counts || !admits) && reading != Usage::default() {
+            let bucket = request.bucket.clone();
+            self.readings.usage.push(UsageReading { bucket, usage: reading });
+        }
+        if admits {
+            return Ok(Some(request));
+        }
+        let (have, want) = shortage::words(&request, reading, Bound::Limit);
+        let want = match request.leeway {
+            None => format_smolstr!("less than {}", cap.counts.show(cap.limit)),
+            Some(_) => want,
+        };
+        let (have, want) = (Some(have), Some(want));
+        let finding = Finding { subject: Some(cap.label.clone()), have, want, ground: None };
+        // Nobody takes the call, so nobody counts it.
+        self.offered.clear();
+        Err(self.refuse_call(check, reason, finding))
     }
 
     /// Whether the campaign takes this caller. `calls` are the caller's earlier ones, the latest

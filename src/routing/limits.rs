@@ -7,16 +7,20 @@ use jiff::tz::TimeZone;
 use smol_str::SmolStr;
 
 use crate::id::{CampaignId, PublisherId};
+use crate::money::Money;
 use crate::time::Wall;
 
 use super::config::WindowKind;
-use super::decision::{Readings, ReadyReading, Terms};
+use super::decision::{Readings, ReadyReading, Terms, UsageReading};
 use super::hold::{Bucket, BucketRequest, Counts, GAP, LIVE, Leeway, Pace, Stake};
 use super::pacing;
-use super::request::UsageReader;
+use super::request::{Usage, UsageReader};
 use super::schedule::Schedule;
 use super::snapshot::{Campaign, Publisher, Target};
 use super::window::{Window, timestamp};
+
+/// The window of what a buyer has deposited.
+pub(super) const DEPOSITED: &str = "total";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cap {
@@ -29,6 +33,11 @@ pub struct Cap {
     /// What a decision calls it: of a target's own cap the last two parts of `key`, else all.
     pub label: SmolStr,
     pub mode: Mode,
+    /// Full, it keeps its publisher from being paid, not from sending calls.
+    pub stops_paying: bool,
+    /// The cap of the bucket that says by how much the limit is higher, such as
+    /// `buyer/buy_summit/deposits`; absent: it is not.
+    pub raised_by: Option<SmolStr>,
     pub(super) zone: usize,
 }
 
@@ -150,7 +159,8 @@ impl Target {
             .chain(call.campaign.into_iter().flat_map(|it| &it.caps))
             .chain(call.publisher.into_iter().flat_map(|it| &it.caps))
             .chain(call.trunk)
-            .filter_map(|cap| cap.need(cap.counts.room(stake), windows))
+            .filter(|cap| !cap.stops_paying || stake.payout > Money::ZERO)
+            .filter_map(|cap| cap.need(cap.counts.room(stake), windows, usage, readings))
             .collect();
         needs.extend(self.gaps.iter().map(|gap| gap.need(windows.at)));
         let of_campaign = call.campaign.and_then(|it| it.concurrency.as_ref());
@@ -175,10 +185,17 @@ impl<'a> CallLimits<'a> {
 
 impl Cap {
     /// Room for so much; nothing if it is nothing.
-    pub(super) fn need(&self, amount: u64, windows: &mut Windows<'_>) -> Option<Need<'_>> {
+    pub(super) fn need<U: UsageReader + ?Sized>(
+        &self,
+        amount: u64,
+        windows: &mut Windows<'_>,
+        usage: &U,
+        readings: &mut Readings,
+    ) -> Option<Need<'_>> {
         if amount == 0 {
             return None;
         }
+        let limit = self.limit.saturating_add(self.raised(usage, readings));
         let at = windows.at;
         let window = windows.get(self.zone, self.window);
         let leeway = match &self.mode {
@@ -196,12 +213,25 @@ impl Cap {
         let request = BucketRequest {
             bucket: Bucket { cap: self.key.clone(), window: window.id.clone() },
             counts: self.counts,
-            limit: self.limit,
+            limit,
             amount,
             ends_at: window.ends_at,
             leeway,
         };
         Some(Need { request, label: Some(&self.label), bound: Bound::Limit })
+    }
+}
+
+impl Cap {
+    /// By how much more the limit is than it is written.
+    fn raised<U: UsageReader + ?Sized>(&self, usage: &U, readings: &mut Readings) -> u64 {
+        let Some(cap) = &self.raised_by else { return 0 };
+        let bucket = Bucket { cap: cap.clone(), window: SmolStr::new_static(DEPOSITED) };
+        let usage = usage.usage(&bucket);
+        if usage != Usage::default() {
+            readings.usage.push(UsageReading { bucket, usage });
+        }
+        usage.used
     }
 }
 

@@ -36,6 +36,7 @@ pub mod hold;
 mod limits;
 pub mod list;
 mod pacing;
+mod paying;
 pub mod performance;
 pub mod ping;
 pub mod pool;

@@ -254,6 +254,7 @@ fn first_difference(recorded: &Decision, recomputed: &Decision) -> Option<Differ
         .or_else(|| each("steps", &recorded.steps, &recomputed.steps))
         .or_else(|| each("plan", &recorded.plan, &recomputed.plan))
         .or_else(|| one("rules", &recorded.rules, &recomputed.rules))
+        .or_else(|| each("offered", &recorded.offered, &recomputed.offered))
         .or_else(|| one("refused", &recorded.refused, &recomputed.refused))
         .or_else(|| one("readings", &recorded.readings, &recomputed.readings))
 }

@@ -19,17 +19,17 @@ use super::config::{
     Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, PayDuplicates,
     Ring, RoutingConfig, Span,
 };
-use super::decision::{PlannedAttempt, Readings, Recovery};
+use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
 use super::duplicate::Dedupe;
 use super::filter::Filters;
 use super::geo::Geo;
 use super::history::Caller;
-use super::hold::{BucketRequest, Stake};
+use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::limits::{CallLimits, Windows, Zones};
 use super::list::{ListRules, Lists};
 use super::price::PriceRules;
-use super::request::{RouteRequest, SessionReading, UsageReader};
+use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::schedule::Schedule;
 use super::selection::Distribution;
 use super::vertical::Vertical;
@@ -329,17 +329,18 @@ impl RoutingSnapshot {
     }
 
     /// What an attempt must reserve when it starts at `at`. The plan of a decision has this for the
-    /// instant of the decision; a later attempt may fall into another window. `scope` may be absent
-    /// where nothing of it has limits.
+    /// instant of the decision; a later attempt may fall into another window. `terms` are what is owed
+    /// for it; `scope` may be absent where nothing of it has limits.
     pub fn holds<U: UsageReader + ?Sized>(
         &self,
         planned: &PlannedAttempt,
+        terms: Option<Terms>,
         scope: Option<&CallScope>,
         at: Wall,
         usage: &U,
     ) -> Vec<BucketRequest> {
         let Some(target) = self.target(&planned.target) else { return vec![] };
-        let stake = Stake::new(planned.terms, planned.max_duration_ms);
+        let stake = Stake::new(terms, planned.max_duration_ms);
         let call = scope.map(|scope| self.call_limits(scope)).unwrap_or_default();
         let mut unnoted = Readings::default();
         let needs = target.needs(&call, &stake, &mut self.windows(at), usage, &mut unnoted);
@@ -401,6 +402,30 @@ impl RoutingSnapshot {
         let concurrency = self.concurrency().map(|it| it.key.as_str());
         let gaps = gaps.map(|it| it.key.as_str());
         self.caps().map(|cap| cap.key.as_str()).chain(concurrency).chain(gaps)
+    }
+
+    /// What counts a ping that is accepted at `at`.
+    pub fn of_ping(
+        &self,
+        publisher: &PublisherId,
+        campaign: &CampaignId,
+        at: Wall,
+    ) -> Vec<BucketRequest> {
+        let of_publisher = self.publisher(publisher).map(|it| &it.caps);
+        let of_campaign = self.campaign(campaign).map(|it| &it.caps);
+        let caps = of_publisher.into_iter().chain(of_campaign).flatten();
+        let mut windows = self.windows(at);
+        let (unread, mut unnoted) = (BTreeMap::<Bucket, Usage>::new(), Readings::default());
+        caps.filter(|cap| cap.counts == Counts::Pinged)
+            .filter_map(|cap| cap.need(1, &mut windows, &unread, &mut unnoted))
+            .map(|need| need.request)
+            .collect()
+    }
+
+    /// Whether this cap keeps the publisher from being paid, not from sending calls.
+    pub fn stops_paying(&self, publisher: &PublisherId, cap: &str) -> bool {
+        let caps = self.publisher(publisher).map(|it| &it.caps).into_iter().flatten();
+        caps.into_iter().any(|it| it.stops_paying && it.key == cap)
     }
 
     /// Whether a campaign, a publisher or a trunk has limits.

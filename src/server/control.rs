@@ -8,23 +8,24 @@ use metrics::{counter, histogram};
 use crate::api::{
     HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Routing, Services,
 };
-use crate::cdr::fact::{Fact, PingAccepted};
+use crate::cdr::fact::{Fact, HoldSettled, PingAccepted, Stamp};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::Live;
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::{CallFilter, PAGE_MAX};
 use crate::config::Settings;
-use crate::id::{CallId, PingId};
+use crate::id::{CallId, HoldId, PingId};
 use crate::routing::ping::{Accepted, NewIds, PingRequest, Session};
 
 use super::accounting::{Accounting, stamp};
 use super::clock;
-use super::deciding::Deciding;
+use super::deciding::{Deciding, Opened};
 use super::ids::PingIds;
 use super::mailbox::{Mail, Mailbox};
 use super::metrics::{PING_ACK, PINGS, Prometheus};
 use super::reload::Reloader;
+use super::translate;
 
 /// What a publisher whose ping could not be journaled is asked to wait.
 const PING_RETRY_AFTER_S: u32 = 5;
@@ -93,10 +94,10 @@ impl Control {
         let ids = NewIds { ping, session };
         let (accepted, opened) = self.deciding.accept_ping(request, ids, now)?;
         // A repeated request waits too: the first may not be on disk yet.
-        let fact = opened.map(|session| Fact::of_node(stamp(), fact(session)));
+        let facts = opened.map(|opened| facts(opened, stamp())).unwrap_or_default();
         let lsn = self
             .appender
-            .append_all(fact, Durability::Durable)
+            .append_all(facts, Durability::Durable)
             .map_err(|error| unavailable(&error.to_string()))?;
         self.appender.wait(lsn).await.map_err(|error| unavailable(&error.to_string()))?;
         Ok(accepted)
@@ -159,6 +160,18 @@ impl Health for Control {
     fn metrics(&self) -> String {
         self.prometheus.render()
     }
+}
+
+/// That a session was opened, and what counts it.
+fn facts(opened: Opened, now: Stamp) -> Vec<Fact> {
+    let Opened { session, counted } = opened;
+    let hold = HoldId::of_ping(session.ping);
+    let mut facts = vec![Fact::of_node(now, fact(session))];
+    if !counted.is_empty() {
+        let buckets = counted.into_iter().map(translate::one_more).collect();
+        facts.push(Fact::of_node(now, HoldSettled { hold, buckets }));
+    }
+    facts
 }
 
 fn fact(session: Session) -> PingAccepted {

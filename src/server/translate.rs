@@ -217,6 +217,7 @@ pub(super) fn attempt_started(
             revenue: terms.revenue,
             payout_seconds: terms.payout_seconds,
             payout: terms.payout,
+            no_payout: terms.no_payout,
             currency: currency.clone(),
         }),
     }
@@ -263,6 +264,11 @@ pub(super) fn bucket(request: &BucketRequest) -> fact::Bucket {
             hold::Counts::Talk => Some(fact::AtEnd::Talk),
         },
     }
+}
+
+/// One call or ping that counts.
+pub(super) fn one_more(bucket: hold::Bucket) -> fact::Bucket {
+    fact::Bucket { cap: bucket.cap, window: bucket.window, amount: 1, at_end: None }
 }
 
 /// Room that is used if the carrier takes the call to the target on our word.

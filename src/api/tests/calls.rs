@@ -166,6 +166,7 @@ fn a_call_that_is_over_is_shown_in_full() {
             "currency": "USD",
             "revenue": "41.50",
             "payout": "33.20",
+            "no_payout_reason": null,
             "cost": null,
             "margin": "8.30",
         },

@@ -362,6 +362,7 @@ pub(super) fn answered() -> Vec<(u64, FactBody)> {
             payout: Money(33_200_000),
             currency: "USD".into(),
             payout_seconds: 90,
+            no_payout: None,
         }),
     };
     let decided = Decided {

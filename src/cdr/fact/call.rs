@@ -8,7 +8,7 @@ use crate::codec;
 use crate::id::{BuyerId, CampaignId, HoldId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
-use crate::reason::Reason;
+use crate::reason::{NoPayout, Reason};
 
 use super::Bucket;
 
@@ -85,6 +85,9 @@ pub struct Terms {
     /// The publisher is paid when the call talked at least this long.
     #[n(4)]
     pub payout_seconds: u32,
+    /// Why the payout is nothing; absent: it is what was agreed.
+    #[n(5)]
+    pub no_payout: Option<NoPayout>,
 }
 
 /// An INVITE left for a target.

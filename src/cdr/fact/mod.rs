@@ -264,6 +264,7 @@ mod tests {
                     payout: Money(33_200_000),
                     currency: "USD".into(),
                     payout_seconds: 60,
+                    no_payout: None,
                 }),
             }
             .into(),

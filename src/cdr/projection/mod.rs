@@ -19,7 +19,9 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use crate::cdr::due::{CapCount, HeldBack};
-use crate::cdr::fact::{Dialogs, Fact, FactBody, Farewells, OrphanClosed, OrphanPolicy, Stamp};
+use crate::cdr::fact::{
+    Dialogs, Fact, FactBody, Farewells, HoldSettled, OrphanClosed, OrphanPolicy, Stamp,
+};
 use crate::cdr::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
 use crate::cdr::journal::{Durability, Entry, Gap, Lsn};
 use crate::cdr::rating::Tariff;
@@ -399,10 +401,8 @@ impl Projection {
                 false
             }
             FactBody::HoldSettled(settled) => {
-                let windows = settled.buckets.iter().filter(|bucket| !bucket.window.is_empty());
-                for bucket in windows.filter(|_| counts) {
-                    let key = (bucket.cap.clone(), bucket.window.clone());
-                    *self.batch.used.entry(key).or_default() += bucket.amount;
+                if counts {
+                    self.count(settled);
                 }
                 return;
             }
@@ -474,6 +474,13 @@ impl Projection {
         }
     }
 
+    fn count(&mut self, settled: &HoldSettled) {
+        for bucket in settled.buckets.iter().filter(|bucket| !bucket.window.is_empty()) {
+            let key = (bucket.cap.clone(), bucket.window.clone());
+            *self.batch.used.entry(key).or_default() += bucket.amount;
+        }
+    }
+
     /// A call is over that counts in caps.
     fn count_caps(&mut self, record: &mut CallRecord, counts: bool) {
         let holds = record.conclude();
@@ -511,6 +518,7 @@ impl Projection {
             FactBody::SessionConsumed(consumed) if counts => {
                 self.batch.consumed.push((consumed.session, at.wall()));
             }
+            FactBody::HoldSettled(settled) if counts => self.count(&settled),
             FactBody::PingAccepted(_)
             | FactBody::SessionConsumed(_)
             | FactBody::Admitted(_)

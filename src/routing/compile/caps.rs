@@ -8,10 +8,12 @@ use crate::id::TrunkId;
 use crate::money::Money;
 
 use super::Compiler;
-use crate::routing::config::{CapConfig, CapLimit, Metric, TargetConfig, TrunkConfig};
+use crate::routing::config::{
+    CapConfig, CapLimit, CreditConfig, Metric, OnFull, TargetConfig, TrunkConfig, WindowKind,
+};
 use crate::routing::hold::Counts;
 use crate::routing::schedule::{Schedule, bundled_zone};
-use crate::routing::snapshot::Cap;
+use crate::routing::snapshot::{Cap, Mode};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -80,10 +82,82 @@ impl Compiler<'_> {
             };
             let (counts, window) = (Counts::from(config.metric), config.window);
             let (limit, label) = (self.cap_limit(&path, config), key.clone());
+            self.counts_there(&path, owner, config);
             let mode = self.mode(&path, config, clock.schedule);
-            caps.push(Cap { counts, window, limit, key, label, mode, zone });
+            let stops_paying = self.stops_paying(&path, owner, config);
+            let raised_by = None;
+            caps.push(Cap {
+                counts,
+                window,
+                limit,
+                key,
+                label,
+                mode,
+                stops_paying,
+                raised_by,
+                zone,
+            });
         }
         caps
+    }
+
+    /// Calls that come and pings are counted before any target is thought of.
+    fn counts_there(&mut self, path: &str, owner: &str, config: &CapConfig) {
+        let of = owner.split('/').next().unwrap_or_default();
+        let (is_there, whose) = match config.metric {
+            Metric::Pinged => (matches!(of, "publisher" | "campaign"), "publishers and campaigns"),
+            Metric::Offered => (
+                matches!(of, "publisher" | "campaign" | "trunk"),
+                "publishers, campaigns and trunks",
+            ),
+            Metric::Attempted
+            | Metric::Connected
+            | Metric::Converted
+            | Metric::Revenue
+            | Metric::Payout
+            | Metric::Minutes => return,
+        };
+        if !is_there {
+            let problem = format!("is counted only of {whose}");
+            let remedy = "write attempted, or put the cap there";
+            self.fault(path, "metric", config.metric.name(), &problem, remedy);
+        }
+    }
+
+    fn stops_paying(&mut self, path: &str, owner: &str, config: &CapConfig) -> bool {
+        let Some(on_full) = config.on_full else { return false };
+        let value = match on_full {
+            OnFull::StopTraffic => "stop_traffic",
+            OnFull::StopPaying => "stop_paying",
+        };
+        if !owner.starts_with("publisher/") {
+            let problem = "is only of a publisher's caps";
+            self.fault(path, "on_full", value, problem, "leave it out");
+        } else if !matches!(config.metric, Metric::Payout | Metric::Converted) {
+            let problem = "is only of caps on payout or converted";
+            self.fault(path, "on_full", value, problem, "leave it out, or cap one of the two");
+        }
+        on_full == OnFull::StopPaying
+    }
+
+    /// What a buyer may owe, as a cap of all time.
+    pub(super) fn credit(&mut self, path: &str, owner: &str, config: &CreditConfig) -> Cap {
+        if config.limit < Money::ZERO {
+            let remedy = "write 0.00 or more";
+            self.fault(path, "credit.limit", config.limit, "is negative", remedy);
+        }
+        let key = format_smolstr!("{owner}/credit");
+        Cap {
+            counts: Counts::Credit,
+            window: WindowKind::Total,
+            limit: u64::try_from(config.limit.0).unwrap_or(0),
+            label: key.clone(),
+            key,
+            mode: Mode::Strict,
+            stops_paying: false,
+            raised_by: Some(format_smolstr!("{owner}/deposits")),
+            zone: 0,
+        }
     }
 
     pub(super) fn zone(&mut self, path: &str, name: &str) -> usize {
@@ -110,10 +184,24 @@ impl Compiler<'_> {
                 0
             }
             (
-                Metric::Attempted | Metric::Connected | Metric::Converted | Metric::Minutes,
+                Metric::Pinged
+                | Metric::Offered
+                | Metric::Attempted
+                | Metric::Connected
+                | Metric::Converted
+                | Metric::Minutes,
                 CapLimit::Money(money),
             ) => {
-                let unit = if config.metric == Metric::Minutes { "minutes" } else { "calls" };
+                let unit = match config.metric {
+                    Metric::Minutes => "minutes",
+                    Metric::Pinged => "pings",
+                    Metric::Offered
+                    | Metric::Attempted
+                    | Metric::Connected
+                    | Metric::Converted
+                    | Metric::Revenue
+                    | Metric::Payout => "calls",
+                };
                 let remedy = format!("write a whole number of {unit}, without quotes");
                 self.fault(path, "limit", money, "is an amount of money", &remedy);
                 0
@@ -157,7 +245,9 @@ impl Compiler<'_> {
                 }
             },
             (
-                Metric::Attempted
+                Metric::Pinged
+                | Metric::Offered
+                | Metric::Attempted
                 | Metric::Connected
                 | Metric::Converted
                 | Metric::Payout

@@ -55,7 +55,10 @@ impl Compiler<'_> {
         for (b, buyer) in config.buyers.iter().enumerate() {
             let (path, owner) = (format!("buyers[{b}]"), format!("buyer/{}", buyer.id));
             let limits = (&buyer.caps[..], buyer.concurrency.as_ref(), buyer.min_gap_s);
-            buyers.push(self.limits(&path, &owner, limits));
+            let mut limits = self.limits(&path, &owner, limits);
+            let credit = buyer.credit.as_ref().map(|it| self.credit(&path, &owner, it));
+            limits.caps.extend(credit);
+            buyers.push(limits);
         }
         let mut groups = vec![];
         let mut groups_of = vec![vec![]; config.targets.len()];

@@ -89,7 +89,7 @@ fn tiers_stand_in_their_order_and_payouts_by_campaign() {
 #[test]
 fn a_target_asks_for_room_in_the_windows_of_its_zone() {
     let snapshot = RoutingSnapshot::compile(config(SOUND), 1).unwrap();
-    let holds = snapshot.holds(&attempt("tgt_a"), None, EVENING, &UNUSED);
+    let holds = snapshot.holds(&attempt("tgt_a"), attempt("tgt_a").terms, None, EVENING, &UNUSED);
     let buckets: Vec<_> =
         holds.iter().map(|h| (h.bucket.cap.as_str(), h.bucket.window.as_str(), h.limit)).collect();
     assert_eq!(
@@ -209,7 +209,8 @@ fn a_call_asks_for_the_most_it_may_come_to_wherever_it_counts() {
     let scope =
         CallScope { campaign: "cmp".into(), publisher: "pub_b".into(), trunk: "trk".into() };
 
-    let holds = snapshot.holds(&attempt("tgt_b"), Some(&scope), EVENING, &UNUSED);
+    let holds =
+        snapshot.holds(&attempt("tgt_b"), attempt("tgt_b").terms, Some(&scope), EVENING, &UNUSED);
 
     let asked: Vec<_> = holds
         .iter()
@@ -232,8 +233,7 @@ fn a_call_asks_for_the_most_it_may_come_to_wherever_it_counts() {
             ("trunk/trk/converted/total", "total", Counts::Converted, 9, 1),
         ]
     );
-    let owes_nothing = PlannedAttempt { terms: None, ..attempt("tgt_b") };
-    let holds = snapshot.holds(&owes_nothing, Some(&scope), EVENING, &UNUSED);
+    let holds = snapshot.holds(&attempt("tgt_b"), None, Some(&scope), EVENING, &UNUSED);
     assert!(holds.iter().all(|it| matches!(it.counts, Counts::Talk | Counts::Converted)));
     assert!(snapshot.caps_calls());
 }
@@ -402,6 +402,7 @@ fn attempt(target: &str) -> PlannedAttempt {
             revenue: money("42.00"),
             payout_seconds: 60,
             payout: money("24.00"),
+            no_payout: None,
         }),
         holds: vec![],
         ring_timeout_covers_progress: false,
@@ -509,6 +510,46 @@ fn concurrency_by_hours_that_cannot_be_meant_is_a_fault_with_its_remedy() {
         let text = SOUND.replace("limit = 8,", &format!("limit = 8, {rules},"));
         assert_fault(&text, &format!("targets[0].concurrency.{says}"));
     }
+}
+
+#[test]
+fn a_cap_that_counts_where_nothing_can_be_counted_is_a_fault_with_its_remedy() {
+    for (cap, says) in [
+        (
+            "metric = 'offered', limit = 5",
+            "metric = offered: is counted only of publishers, campaigns and trunks",
+        ),
+        (
+            "metric = 'pinged', limit = 5",
+            "metric = pinged: is counted only of publishers and campaigns",
+        ),
+        (
+            "metric = 'connected', limit = 5, on_full = 'stop_paying'",
+            "on_full = stop_paying: is only of a publisher's caps; leave it out",
+        ),
+    ] {
+        let cap = format!("{{ window = 'daily', {cap} }}");
+        let text =
+            SOUND.replace("{ metric = \"connected\", window = \"daily\", limit = 80 }", &cap);
+        assert_fault(&text, &format!("targets[0].caps[0].{says}"));
+    }
+    let publisher = |cap: &str| {
+        let caps = format!("{{ id = \"pub_b\", caps = [{{ window = 'daily', limit = 5, {cap} }}]");
+        SOUND.replace("{ id = \"pub_b\"", &caps)
+    };
+    assert_fault(
+        &publisher("metric = 'connected', on_full = 'stop_paying'"),
+        "publishers[1].caps[0].on_full = stop_paying: is only of caps on payout or converted",
+    );
+    for fits in
+        ["metric = 'pinged'", "metric = 'offered'", "metric = 'converted', on_full = 'stop_paying'"]
+    {
+        RoutingSnapshot::compile(config(&publisher(fits)), 1).expect(fits);
+    }
+    assert_fault(
+        &SOUND.replace("{ id = \"buy\"", "{ id = \"buy\", credit = { limit = '-1.00' }"),
+        "buyers[0].credit.limit = -1.00: is negative; write 0.00 or more",
+    );
 }
 
 fn assert_fault(text: &str, says: &str) {

@@ -34,6 +34,27 @@ pub struct CapConfig {
     /// allows. One of `0.1%`, `0.5%`, `1%`, `2%`, `5%` and `10%`; absent: 1%.
     #[serde(default)]
     pub max_over_prob: Option<Percent>,
+    /// Of a publisher's cap on `payout` or `converted`: what stops when it is full. Absent: its calls.
+    #[serde(default)]
+    pub on_full: Option<OnFull>,
+}
+
+/// What a full cap of a publisher stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// Its calls are refused.
+    StopTraffic,
+    /// Its calls go on, and it is paid nothing for them.
+    StopPaying,
+}
+
+/// What a buyer may owe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreditConfig {
+    /// Beyond its deposits, of all time. `"0.00"`: it pays in advance.
+    pub limit: Money,
 }
 
 /// What a cap counts. Money and minutes are counted when a call is over; until then it holds the most
@@ -41,6 +62,10 @@ pub struct CapConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
+    /// Pings that were accepted. Of publishers and campaigns.
+    Pinged,
+    /// Calls that came, whatever becomes of them. Of publishers, campaigns and trunks.
+    Offered,
     /// INVITEs that were sent.
     Attempted,
     /// Calls the target answered.
@@ -178,6 +203,8 @@ impl Metric {
     /// As in the configuration, such as `connected`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Pinged => "pinged",
+            Self::Offered => "offered",
             Self::Attempted => "attempted",
             Self::Connected => "connected",
             Self::Converted => "converted",

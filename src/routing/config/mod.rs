@@ -30,8 +30,8 @@ pub use callers::{
     DuplicateRoute, DuplicatesConfig, DuplicatesWithin, MarkOn, PayDuplicates, Span, Unattested,
 };
 pub use caps::{
-    CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, Metric,
-    PairConfig, TargetGroupConfig, WindowKind,
+    CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, CreditConfig,
+    Metric, OnFull, PairConfig, TargetGroupConfig, WindowKind,
 };
 pub use circuit::CircuitConfig;
 pub use filter::{
@@ -181,6 +181,9 @@ pub struct BuyerConfig {
     /// Of the calls of all its targets. Absent: as many at once as come.
     #[serde(default)]
     pub concurrency: Option<ConcurrencyConfig>,
+    /// How much it may owe beyond what it has deposited. Absent: any amount.
+    #[serde(default)]
+    pub credit: Option<CreditConfig>,
     /// Seconds between attempts at any of its targets, 1 to 86,400.
     #[serde(default)]
     pub min_gap_s: Option<u32>,
@@ -568,8 +571,8 @@ mod tests {
     #[test]
     fn an_unknown_field_is_refused() {
         let error =
-            toml::from_str::<RoutingConfig>("[[buyers]]\nid = \"b\"\ncredit = 5").unwrap_err();
-        assert!(error.to_string().contains("credit"), "{error}");
+            toml::from_str::<RoutingConfig>("[[buyers]]\nid = \"b\"\nkredit = 5").unwrap_err();
+        assert!(error.to_string().contains("kredit"), "{error}");
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub fn decide<U: UsageReader + ?Sized>(
         refused: None,
         steps: vec![],
         readings: Readings::default(),
+        offered: vec![],
     };
     match owner(snapshot, request, known.sessions) {
         None => {
@@ -102,6 +103,13 @@ fn route<U: UsageReader + ?Sized>(
         return Err(decision.refuse_call(Check::Publisher, paused, Finding::default()));
     }
     let mut windows = snapshot.windows(request.at);
+    let limits = CallLimits {
+        campaign: Some(campaign),
+        publisher: Some(owner.publisher),
+        trunk: snapshot.trunk_caps(&request.trunk),
+        pairs: &snapshot.pairs,
+    };
+    decision.check_offered(&limits, usage, &mut windows)?;
     decision.check_publisher(owner.publisher, usage, &mut windows)?;
     let mut listed = Listed::new(&snapshot.lists, usage, request.caller, request.at);
     decision.check_lists(campaign, &mut listed)?;
@@ -133,12 +141,7 @@ fn route<U: UsageReader + ?Sized>(
         usage,
         listed,
         windows,
-        limits: CallLimits {
-            campaign: Some(campaign),
-            publisher: Some(owner.publisher),
-            trunk: snapshot.trunk_caps(&request.trunk),
-            pairs: &snapshot.pairs,
-        },
+        limits,
         prices,
         steps: std::mem::take(&mut decision.steps),
         readings: Readings::default(),
@@ -151,6 +154,7 @@ fn route<U: UsageReader + ?Sized>(
         for member in &tier.members {
             let target = &snapshot.targets[member.target];
             let terms = terms(target, payout, duplicate.is_some());
+            let terms = eligibility.pay(target, owner.publisher, terms);
             let stake = Stake::new(terms, target.max_duration_ms);
             let checked = way.check(target, &mut eligibility);
             match checked.and_then(|()| eligibility.check(target, member.weight, &stake)) {
@@ -462,6 +466,7 @@ pub(super) fn terms(target: &Target, payout: Option<&Payout>, is_duplicate: bool
         revenue: conversion.map(|it| owed(it.revenue, it.duplicates)).unwrap_or_default(),
         payout_seconds,
         payout: payout.map(|it| owed(it.amount, it.duplicates)).unwrap_or_default(),
+        no_payout: None,
     })
 }
 

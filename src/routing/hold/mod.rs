@@ -32,6 +32,8 @@
 //! - **spacing** ([`Counts::Spacing`]): the state is the instant of the last attempt, as `used`.
 //!   `amount` is the instant of this one and `limit` the least time between the two, all in
 //!   milliseconds. Granted, the state becomes `amount` if that is later; it is not given back.
+//! - **at once** ([`Counts::Offered`], [`Counts::Pinged`]): admitted and used in one step, by
+//!   [`HoldLedger::count`].
 //! - **concurrency**: [`Counts::Live`] is held until the call ends. [`Counts::Talking`] is held as
 //!   well, becomes used at the answer, and is free again when the call ends.
 
@@ -214,17 +216,11 @@ impl BucketRequest {
 }
 
 impl Counts {
-    /// Room that a call takes; zero if it cannot count here.
+    /// Room that an attempt takes; zero if it cannot count here.
     pub fn room(self, stake: &Stake) -> u64 {
         match self {
-            Self::Live
-            | Self::Talking
-            | Self::Attempted
-            | Self::Connected
-            | Self::Converted
-            | Self::Offered
-            | Self::Pinged => 1,
-            Self::Spacing => 0,
+            Self::Live | Self::Talking | Self::Attempted | Self::Connected | Self::Converted => 1,
+            Self::Spacing | Self::Offered | Self::Pinged => 0,
             Self::Revenue | Self::Credit => stake.revenue.0.try_into().unwrap_or(0),
             Self::Payout => stake.payout.0.try_into().unwrap_or(0),
             Self::Talk => stake.talk_ms.into(),
@@ -297,6 +293,8 @@ impl Counts {
 impl From<Metric> for Counts {
     fn from(metric: Metric) -> Self {
         match metric {
+            Metric::Pinged => Self::Pinged,
+            Metric::Offered => Self::Offered,
             Metric::Attempted => Self::Attempted,
             Metric::Connected => Self::Connected,
             Metric::Converted => Self::Converted,

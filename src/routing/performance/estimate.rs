@@ -175,6 +175,7 @@ mod tests {
             revenue: "40.00".parse().unwrap(),
             payout_seconds,
             payout: "10.00".parse().unwrap(),
+            no_payout: None,
         };
         let value = |seconds| Estimate::new(&rules, &[tally; 4], Some(terms(seconds))).value;
         assert_eq!(value(60), "6.00".parse().unwrap(), "0.2 × (40 - 10)");

@@ -108,10 +108,12 @@ pub enum RefusalCode {
     Conflict,
     /// As many sessions are live as may be; try again later.
     Full,
+    /// As many pings were accepted in this window as the publisher or the campaign may have.
+    Capped,
 }
 
 impl PingRefusal {
-    pub(super) fn new(field: &str, code: RefusalCode, detail: impl Into<String>) -> Self {
+    pub fn new(field: &str, code: RefusalCode, detail: impl Into<String>) -> Self {
         Self { field: field.into(), code, detail: detail.into() }
     }
 }

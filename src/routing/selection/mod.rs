@@ -137,6 +137,7 @@ pub(super) fn makes_absent(check: Check) -> bool {
         | Check::Selection
         | Check::Caller
         | Check::Duplicate
+        | Check::Payout
         | Check::History
         | Check::Trunk
         | Check::Price

@@ -5,7 +5,7 @@ use crate::cdr::journal::Durability;
 use crate::id::{CallId, HoldId};
 use crate::reason::Reason;
 use crate::routing::PlannedAttempt;
-use crate::routing::hold::{Bucket, BucketRequest, Counts};
+use crate::routing::hold::{BucketRequest, Counts};
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::endpoint::{CallKey, Input};
 use crate::time::Mono;
@@ -60,15 +60,22 @@ impl Bridge {
                 return Answer::Now(Err(reason));
             }
         };
+        let target = reserved.taken.as_ref().map(|_| planned.target.clone());
+        if reserved.unpaid.is_some()
+            && let Some(planned) = live.plan.get_mut(usize::from(attempt).saturating_sub(1))
+        {
+            planned.terms = reserved.unpaid;
+        }
+        let reserved = reserved.taken;
         let counts = |request: &BucketRequest| request.is_due(Counts::Attempted);
         let durable = reserved.as_ref().is_some_and(|(_, holds)| holds.iter().any(counts));
         let hold = reserved.as_ref().map(|(hold, _)| *hold);
         if hold.is_some() || channel.is_some() {
             live.holds.push(Held { attempt, hold, channel, durable });
         }
-        if let Some((hold, holds)) = reserved {
+        if let Some(((hold, holds), target)) = reserved.zip(target) {
             let buckets = holds.iter().map(translate::bucket).collect();
-            let placed = fact::HoldPlaced { hold, target: planned.target.clone(), buckets };
+            let placed = fact::HoldPlaced { hold, target, buckets };
             self.write(id, now, placed, Durability::Buffered);
             if durable {
                 self.settle(id, hold, Counts::Attempted, now, Durability::Durable);
@@ -110,13 +117,7 @@ impl Bridge {
         if settled.is_empty() {
             return;
         }
-        let bucket = |bucket: Bucket| fact::Bucket {
-            cap: bucket.cap,
-            window: bucket.window,
-            amount: 1,
-            at_end: None,
-        };
-        let buckets = settled.into_iter().map(bucket).collect();
+        let buckets = settled.into_iter().map(translate::one_more).collect();
         self.write(id, now, fact::HoldSettled { hold, buckets }, durability);
     }
 

@@ -260,6 +260,12 @@ impl Bridge {
         {
             self.write(admission.id, now, fact::SessionConsumed { session }, Durability::Buffered);
         }
+        if !decided.offered.is_empty() {
+            let hold = HoldId::of(admission.id, 0, "offered");
+            let buckets = decided.offered.iter().cloned().map(translate::one_more).collect();
+            let counted = fact::HoldSettled { hold, buckets };
+            self.write(admission.id, now, counted, Durability::Buffered);
+        }
         tracing::debug!(
             trunk = %request.trunk,
             targets = decision.plan.len(),

@@ -9,20 +9,22 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use metrics::counter;
 use parking_lot::Mutex;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::sync::Arc;
 
 use crate::id::{CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
-use crate::reason::Reason;
+use crate::reason::{NoPayout, Reason};
 use crate::routing::attribution::{SessionKey, owner};
 use crate::routing::circuit::{Attempted, Circuits, Condition, Turn};
 use crate::routing::config::Span;
+use crate::routing::decision::Terms;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
 use crate::routing::performance::{Concerned, Performance, Tallies, Tally, day_of};
 use crate::routing::ping::{
-    Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusals, PingRequest, Session,
+    Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRefusals, PingRequest,
+    RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::simulate::{Assumed, Assuming};
@@ -75,6 +77,25 @@ pub struct Decided {
     pub tags: Tags,
     /// Present if more than targets and buyers have caps.
     pub scope: Option<Box<CallScope>>,
+    /// Caps that have counted it as a call that came.
+    pub offered: Vec<Bucket>,
+}
+
+/// What a ping has opened.
+#[derive(Debug)]
+pub struct Opened {
+    pub session: Session,
+    /// Caps that have counted it.
+    pub counted: Vec<Bucket>,
+}
+
+/// What an attempt has taken.
+#[derive(Debug)]
+pub struct Reserved {
+    /// Absent: nothing counts it.
+    pub taken: Option<(HoldId, Vec<BucketRequest>)>,
+    /// Other terms than the plan has, as there is no room for the publisher's payout.
+    pub unpaid: Option<Terms>,
 }
 
 /// What a decision reads besides the configuration.
@@ -373,6 +394,11 @@ impl Deciding {
         let consumed =
             session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);
         let pinned = desk.call_started(request.dialed).then_some(request.dialed);
+        let offered = match decision.offered.is_empty() {
+            true => vec![],
+            // What the decision read is as it was.
+            false => ledger.count(&decision.offered, request.at).unwrap_or_default(),
+        };
         drop(state);
         let known = Known { sessions: &sessions, calls: &calls };
         let record = record_bytes(request, known, &decision);
@@ -383,7 +409,7 @@ impl Deciding {
             let (campaign, publisher) = (it.campaign.clone(), it.publisher.clone());
             Box::new(CallScope { campaign, publisher, trunk: request.trunk.clone() })
         });
-        Decided { decision, record, pinned, consumed, tags, scope }
+        Decided { decision, record, pinned, consumed, tags, scope, offered }
     }
 
     /// What would be decided about a call on a configuration, with everything it was decided on.
@@ -412,7 +438,8 @@ impl Deciding {
         DecisionRecord::new(request, known, &decision)
     }
 
-    /// Takes room for an attempt, all or nothing.
+    /// Takes room for an attempt, all or nothing. Where only the publisher's payout has none and its
+    /// cap stops no more than that, the attempt goes on unpaid.
     pub fn reserve(
         &self,
         call: CallId,
@@ -421,28 +448,46 @@ impl Deciding {
         scope: Option<&CallScope>,
         now: Mono,
         wall: Wall,
-    ) -> Result<Option<(HoldId, Vec<BucketRequest>)>, Reason> {
-        // Not the holds of the plan: a window may have ended since the decision.
-        let mut holds = self.snapshot.load().holds(
-            planned,
-            scope,
-            wall,
-            &AtAttempt { deciding: self, at: wall },
-        );
+    ) -> Result<Reserved, Reason> {
+        let snapshot = self.snapshot.load();
+        let hold = planned.hold_id(call, u16::from(leg));
+        let mut unpaid = None;
+        loop {
+            let holds = self.needs(&snapshot, planned, unpaid.or(planned.terms), scope, wall);
+            if holds.is_empty() {
+                return Ok(Reserved { taken: None, unpaid });
+            }
+            let denied = match self.state.lock().ledger.reserve(hold, &holds, now) {
+                Ok(_) => return Ok(Reserved { taken: Some((hold, holds)), unpaid }),
+                Err(Refused::Full(denied)) => denied,
+                Err(Refused::Ended | Refused::LedgerFull) => return Err(Reason::DecisionFailed),
+            };
+            let stops_paying =
+                |scope: &CallScope| snapshot.stops_paying(&scope.publisher, &denied.bucket.cap);
+            let paid =
+                planned.terms.filter(|_| unpaid.is_none() && scope.is_some_and(stops_paying));
+            let Some(terms) = paid else { return Err(denied.counts.refusal()) };
+            unpaid = Some(terms.unpaid(NoPayout::PublisherCap));
+        }
+    }
+
+    /// Not the holds of the plan: a window may have ended since the decision.
+    fn needs(
+        &self,
+        snapshot: &RoutingSnapshot,
+        planned: &PlannedAttempt,
+        terms: Option<Terms>,
+        scope: Option<&CallScope>,
+        wall: Wall,
+    ) -> Vec<BucketRequest> {
+        let mut holds =
+            snapshot.holds(planned, terms, scope, wall, &AtAttempt { deciding: self, at: wall });
         // A cap that came since is met by calls that were planned with it: what becomes of this one
         // nobody follows, and it may be handed over.
         if !planned.is_counted_at_end() {
             holds.retain(|request| !request.counts.is_known_at_end());
         }
-        if holds.is_empty() {
-            return Ok(None);
-        }
-        let hold = planned.hold_id(call, u16::from(leg));
-        match self.state.lock().ledger.reserve(hold, &holds, now) {
-            Ok(_) => Ok(Some((hold, holds))),
-            Err(Refused::Full(denied)) => Err(denied.counts.refusal()),
-            Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed),
-        }
+        holds
     }
 
     /// The counted event happened. Returns the buckets in which it counts.
@@ -486,13 +531,23 @@ impl Deciding {
         request: PingRequest,
         ids: NewIds,
         now: Wall,
-    ) -> Result<(Accepted, Option<Session>), PingRefusals> {
+    ) -> Result<(Accepted, Option<Opened>), PingRefusals> {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
-        let accepted = state.desk.accept(&snapshot, request, ids, now)?;
-        let session =
-            (!accepted.repeated).then(|| state.desk.session(accepted.session).cloned()).flatten();
-        Ok((accepted, session))
+        let State { ledger, desk, .. } = &mut *state;
+        let mut counted = vec![];
+        let accepted = desk.accept_if(&snapshot, request, ids, now, |publisher, campaign| {
+            let requests = snapshot.of_ping(publisher, campaign, now);
+            if !requests.is_empty() {
+                counted = ledger.count(&requests, now).map_err(|refused| capped(&refused))?;
+            }
+            Ok(())
+        })?;
+        if accepted.repeated {
+            return Ok((accepted, None));
+        }
+        let session = desk.session(accepted.session).cloned();
+        Ok((accepted, session.map(|session| Opened { session, counted })))
     }
 
     /// The live session that a ping opened.
@@ -556,6 +611,19 @@ fn known_calls(
     // A thought-of call may lie in the past. Shards admit calls a moment apart.
     calls.retain(|past| past.at.0 <= request.at.0.saturating_add(CLOCK_SKEW_MS));
     calls
+}
+
+fn capped(refused: &Refused) -> PingRefusal {
+    let detail = match refused {
+        Refused::Full(denied) => format_smolstr!(
+            "{} has {} of {} in this window",
+            denied.bucket.cap,
+            denied.counts.show(denied.used),
+            denied.counts.show(denied.limit)
+        ),
+        Refused::Ended | Refused::LedgerFull => refused.to_smolstr(),
+    };
+    PingRefusal::new("ping", RefusalCode::Capped, detail.as_str())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use super::*;
 use crate::id::SessionId;
+use crate::money::Money;
 use crate::routing::attribution::{Named, SessionKey};
 use crate::routing::config::RoutingConfig;
 use crate::routing::hold::Counts;
@@ -30,7 +31,7 @@ fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
     let planned = &mut decided.decision.plan[0];
     let counted = |planned: &PlannedAttempt, leg| {
         let room = deciding.reserve(request.call, leg, planned, None, Mono(1), request.at);
-        let holds = room.unwrap().map(|(_, holds)| holds).unwrap_or_default();
+        let holds = room.unwrap().taken.map(|(_, holds)| holds).unwrap_or_default();
         holds.iter().map(|hold| hold.counts).collect::<Vec<_>>()
     };
 
@@ -62,13 +63,32 @@ const CONFIG: &str = r#"
 "#;
 
 const BUSY: &str = r#"
-    publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "24.00" }] }]
-    buyers = [{ id = "b", dedupe = { after = "connected", window_s = 60 } }]
     pools = [{
         id = "pool", campaign = "c", publisher = "p", quarantine_s = 10, session_ttl_s = 20,
         numbers = ["+18005550111", "+18005550112"],
     }]
     trunks = [{ id = "t", publisher = "p", session_header = "X-Ping-Id" }, { id = "u" }]
+    [[publishers]]
+    id = "p"
+    payouts = [{ campaign = "c", amount = "24.00" }]
+    concurrency = { limit = 26 }
+    caps = [
+        { metric = "payout", window = "hourly", limit = "400.00", on_full = "stop_paying" },
+        { metric = "offered", window = "rolling:600", limit = 350 },
+    ]
+    [[buyers]]
+    id = "b"
+    dedupe = { after = "connected", window_s = 60 }
+    credit = { limit = "9000.00" }
+    concurrency = { limit = 25, count_from = "answer" }
+    [[groups]]
+    id = "g"
+    targets = ["daytime", "ohio"]
+    min_gap_s = 1
+    [[pairs]]
+    publisher = "p"
+    target = "any"
+    caps = [{ metric = "attempted", window = "rolling:60", limit = 40, mode = "soft" }]
     [[targets]]
     id = "daytime"
     buyer = "b"
@@ -83,7 +103,10 @@ const BUSY: &str = r#"
     buyer = "b"
     dial = { kind = "sip", uri = "sip:b" }
     filters = { all = [{ tag = "geo.state", op = "in", value = ["OH", "PA"] }] }
-    caps = [{ metric = "revenue", window = "daily", limit = "900.00" }]
+    caps = [
+        { metric = "revenue", window = "daily", limit = "30000.00" },
+        { metric = "converted", window = "hourly", limit = 30, mode = "paced", assumed_rate = "50%" },
+    ]
     conversion = { seconds = 60, revenue = "42.00" }
     [[targets]]
     id = "any"
@@ -125,6 +148,7 @@ fn what_is_simulated_is_what_happens() {
     let (mut live, mut targets, mut at) = (vec![], BTreeSet::new(), 1_773_748_800_000);
     let (mut explored, mut held) = (0, 0);
     let (mut pings, mut methods) = (vec![], BTreeSet::new());
+    let (mut reasons, mut unpaid) = (BTreeSet::new(), 0);
     for n in 0..100_000 {
         at += rng.i64(0..1_500);
         // Now and then it is quiet for as long as a number stays with its visitor after a call.
@@ -155,7 +179,7 @@ fn what_is_simulated_is_what_happens() {
             RouteRequest { tags: request.tags.into_iter().chain(header).collect(), ..request };
         let simulated =
             deciding.simulate(&deciding.snapshot(), &request, &Assumed::default(), NOW).decision;
-        let Decided { decision, record, pinned, .. } = deciding.decide(&request, NOW);
+        let Decided { decision, record, pinned, scope, .. } = deciding.decide(&request, NOW);
         assert_eq!(simulated, decision, "seed {seed}, call {n}");
         if n % 10 == 0 {
             let record = DecisionRecord::from_bytes(&record).unwrap();
@@ -173,30 +197,47 @@ fn what_is_simulated_is_what_happens() {
         if let Some(planned) = decision.plan.first() {
             targets.insert(planned.target.clone());
             deciding.call_dialed(request.call, planned);
-            let held = deciding.reserve(request.call, 1, planned, None, now, request.at);
-            let (hold, _) = held.unwrap().expect("every target has caps");
+            let scope = scope.as_deref();
+            let held = deciding.reserve(request.call, 1, planned, scope, now, request.at).unwrap();
+            assert_eq!(held.unpaid, None, "what was decided fits");
+            let (hold, holds) = held.taken.expect("every target has caps");
+            deciding.settle(hold, Counts::Attempted, now, request.at);
             if rng.bool() {
                 deciding.settle(hold, Counts::Connected, now, request.at);
                 deciding.call_answered(request.call, planned, request.at);
             }
-            live.push((request.call, hold));
+            live.push((request.call, hold, holds));
         }
+        reasons.extend(decision.steps.iter().filter_map(|step| step.reason));
+        unpaid += decision.plan.iter().filter_map(|it| it.terms?.no_payout).count();
         while live.len() > 28 || (!live.is_empty() && rng.u8(0..4) == 0) {
-            let (call, hold) = live.swap_remove(rng.usize(..live.len()));
+            let (call, hold, holds) = live.swap_remove(rng.usize(..live.len()));
             if rng.u8(0..3) == 0 {
                 deciding.call_converted(call, request.at);
             }
-            deciding.conclude(hold, &[], now);
+            let due = holds.iter().filter(|it| it.counts.is_known_at_end() && rng.bool());
+            let came_to = due.map(|it| (it.bucket.at(request.at), it.amount.cast_signed()));
+            deciding.conclude(hold, &came_to.collect::<Vec<_>>(), now);
             deciding.call_over(call, Some(Duration::from_secs(90)));
         }
         if n % 1_000 == 0 {
-            deciding.renew(live.iter().map(|(_, hold)| *hold), now);
+            deciding.renew(live.iter().map(|(_, hold, _)| *hold), now);
             deciding.sweep(now, request.at);
         }
     }
     assert_eq!(targets.len(), 3, "every target had calls");
-    assert!(explored > 1_000 && held > 1_000, "{explored} and {held}");
+    assert!(explored > 100 && held > 1_000, "{explored} and {held}");
     assert_eq!(methods.len(), 9, "calls were matched in every way: {methods:?}");
+    for reason in [
+        Reason::CapFull,
+        Reason::CapSpacing,
+        Reason::ConcurrencyFull,
+        Reason::PublisherCapped,
+        Reason::NoCredit,
+    ] {
+        assert!(reasons.contains(&reason), "{reason:?} among {reasons:?}, seed {seed}");
+    }
+    assert!(unpaid > 0, "some calls went on unpaid, seed {seed}");
 }
 
 /// A session of a visitor, or of a caller.
@@ -214,4 +255,86 @@ fn ping(deciding: &Deciding, rng: &mut Rng, at: Wall) -> PingId {
     let number = if ping.pool.is_none() && at.0 % 2 == 0 { own() } else { None };
     deciding.accept_ping(PingRequest { number, ..ping }, ids, at).unwrap();
     ids.ping
+}
+
+/// By many threads, through all that is between them and the ledger.
+#[test]
+fn of_a_thousand_calls_at_once_on_a_limit_of_one_exactly_one_is_let_in() {
+    let cap = |cap: &str| CONFIG.replace("limit = 9 }", &format!("limit = 9 }},\n{cap}"));
+    let paid = |credit: &str| {
+        CONFIG.replace(r#"name = "B" }"#, &format!(r#"name = "B", {credit} }}"#)).replace(
+            "ring_timeout_s",
+            "conversion = { seconds = 1, revenue = '9.00' }\nring_timeout_s",
+        )
+    };
+    for config in [
+        cap("{ metric = 'attempted', window = 'total', limit = 1 }"),
+        cap("{ metric = 'converted', window = 'rolling:60', limit = 1 }"),
+        CONFIG.replace("ring_timeout_s", "concurrency = { limit = 1 }\nring_timeout_s"),
+        CONFIG.replace("ring_timeout_s", "min_gap_s = 60\nring_timeout_s"),
+        paid("credit = { limit = '17.99' }"),
+    ] {
+        let snapshot = RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap();
+        let (deciding, at) = (Deciding::new(snapshot), Wall(1_785_000_000_000));
+        let call = |n| RouteRequest {
+            call: CallId::of_simulation(1, n),
+            at,
+            dialed: "+18005550100".parse().unwrap(),
+            caller: None,
+            trunk: "trk".into(),
+            tags: Tags::default(),
+            named: None,
+        };
+        let plan = deciding.decide(&call(1_000), NOW).decision.plan;
+        let granted = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|threads| {
+            for thread in 0..8 {
+                let (deciding, plan, granted) = (&deciding, &plan, &granted);
+                threads.spawn(move || {
+                    for n in thread * 125..(thread + 1) * 125 {
+                        let call = CallId::of_simulation(1, n);
+                        let held = deciding.reserve(call, 1, &plan[0], None, NOW, at);
+                        granted.fetch_add(
+                            u32::from(held.is_ok()),
+                            std::sync::atomic::Ordering::Relaxed,
+                        );
+                    }
+                });
+            }
+        });
+        assert_eq!(granted.into_inner(), 1, "{config}");
+    }
+}
+
+#[test]
+fn an_attempt_goes_on_unpaid_when_another_has_taken_the_last_of_the_publisher_s_payout() {
+    let config = CONFIG
+        .replace(
+            r#"{ id = "p", name = "P" }"#,
+            r#"{ id = "p", payouts = [{ campaign = "c", amount = "6.00" }], caps = [
+                { metric = "payout", window = "total", limit = "11.99", on_full = "stop_paying" }] }"#,
+        )
+        .replace("ring_timeout_s", "conversion = { seconds = 1, revenue = '9.00' }\nring_timeout_s");
+    let snapshot = RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap();
+    let (deciding, at) = (Deciding::new(snapshot), Wall(1_785_000_000_000));
+    let decided = (0..5).map(|n| {
+        let call = CallId::of_simulation(1, n);
+        let (dialed, trunk) = ("+18005550100".parse().unwrap(), "trk".into());
+        let (caller, tags, named) = (None, Tags::default(), None);
+        let request = RouteRequest { call, at, dialed, caller, trunk, tags, named };
+        (call, deciding.decide(&request, NOW))
+    });
+    let decided: Vec<_> = decided.collect();
+    let mut paid = 0;
+    for (call, Decided { decision, scope, .. }) in &decided {
+        let planned = &decision.plan[0];
+        assert_eq!(planned.terms.unwrap().payout.to_string(), "6.00", "all were to be paid for");
+        let held = deciding.reserve(*call, 1, planned, scope.as_deref(), NOW, at).unwrap();
+        let (_, holds) = held.taken.unwrap();
+        paid += usize::from(holds.iter().any(|hold| hold.counts == Counts::Payout));
+        let payout = held.unpaid.map(|terms| (terms.payout, terms.no_payout));
+        let unpaid = (Money::ZERO, Some(NoPayout::PublisherCap));
+        assert_eq!(payout, (paid == 0 || holds.len() < 3).then_some(unpaid));
+    }
+    assert_eq!(paid, 1);
 }

@@ -1,6 +1,7 @@
 //! Caps of all modes and scopes, spacing, and concurrency, as decisions meet them.
 
 use super::*;
+use crate::reason::NoPayout;
 use crate::routing::replay::Replay;
 
 const TUESDAY: &str = "d:2026-03-17";
@@ -222,6 +223,108 @@ fn no_more_calls_are_sent_than_there_are_agents_ready() {
         }
         same_again(&rules, &request, &decision);
     }
+}
+
+#[test]
+fn a_full_cap_that_stops_paying_lets_the_call_go_on_unpaid() {
+    let cap = |on_full: &str| {
+        let cap = "caps = [{ metric = 'payout', window = 'daily', limit = '100.00'";
+        of("{ id = \"pub_bright\"", &format!(", {cap}, on_full = '{on_full}' }}]"))
+    };
+    let paid = bucket("publisher/pub_bright/payout/daily", TUESDAY);
+    let of_payout = |used| usage(&[(&paid, used, 24_000_000)]);
+    let request = request("+18005550100");
+
+    let fits = decide_with(&cap("stop_paying"), &request, &of_payout(52_000_000));
+    let terms = fits.plan[0].terms.unwrap();
+    assert_eq!((terms.payout, terms.no_payout), (Money(24_000_000), None));
+    assert!(fits.plan[0].holds.iter().any(|hold| hold.bucket == paid));
+
+    let full = decide_with(&cap("stop_paying"), &request, &of_payout(52_000_001));
+    assert_eq!(targets_of(&full), ["tgt_summit", "tgt_cool", "tgt_last"]);
+    let terms = full.plan[0].terms.unwrap();
+    assert_eq!((terms.payout, terms.no_payout), (Money::ZERO, Some(NoPayout::PublisherCap)));
+    assert_eq!(terms.revenue, Money(42_000_000));
+    assert!(full.plan[0].holds.iter().all(|hold| hold.bucket != paid));
+    same_again(&snapshot(&cap("stop_paying")), &request, &full);
+    assert_eq!(
+        full.explain(1)[1],
+        "tgt_summit: dialled as number 1; no payout (publisher_cap): \
+         publisher/pub_bright/payout/daily has 52.000001 used, 24.00 held, \
+         at most 100.00 with 24.00 more"
+    );
+
+    let stopped = decide_with(&cap("stop_traffic"), &request, &of_payout(52_000_001));
+    assert_eq!(targets_of(&stopped), ["tgt_last"], "the only one of which it is owed nothing");
+    let over = decide_with(&cap("stop_paying"), &request, &of_payout(100_000_000));
+    assert_eq!(over.refused, None, "the gate lets it pass");
+    let over = decide_with(&cap("stop_traffic"), &request, &of_payout(100_000_000));
+    assert_eq!(over.refused, Some(Reason::PublisherCapped));
+}
+
+#[test]
+fn calls_that_come_are_counted_before_any_target_is_thought_of() {
+    let cap = "caps = [{ metric = 'offered', window = 'daily', limit = 5 }]";
+    for (rules, owner, reason) in [
+        (
+            of("id = \"cmp_single\"", &format!("\n{cap}")),
+            "campaign/cmp_single",
+            Reason::CampaignCapped,
+        ),
+        (
+            of("{ id = \"pub_bright\"", &format!(", {cap}")),
+            "publisher/pub_bright",
+            Reason::PublisherCapped,
+        ),
+        (format!("{CONFIG}\n[[trunks]]\nid = 'trk'\n{cap}"), "trunk/trk", Reason::TrunkCapped),
+    ] {
+        let key = format!("{owner}/offered/daily");
+        let came = bucket(&key, TUESDAY);
+        let request = request("+18005550198");
+
+        let last = decide_with(&rules, &request, &usage(&[(&came, 4, 0)]));
+        assert_eq!(last.refused, None, "{owner}");
+        let counted: Vec<_> = last.offered.iter().map(|it| (&it.bucket, it.amount)).collect();
+        assert_eq!(counted, [(&came, 1)]);
+        assert!(last.plan[0].holds.iter().all(|hold| hold.bucket != came));
+        same_again(&snapshot(&rules), &request, &last);
+
+        let full = decide_with(&rules, &request, &usage(&[(&came, 5, 0)]));
+        assert_eq!((full.refused, &full.offered[..]), (Some(reason), &[][..]));
+        assert_eq!(told(&full), format!("{key}: {}, 5 used, 0 held, less than 5", reason.code()));
+        same_again(&snapshot(&rules), &request, &full);
+    }
+}
+
+#[test]
+fn a_call_that_a_busy_campaign_does_not_take_is_not_counted_for_its_trunk() {
+    let cap = "caps = [{ metric = 'offered', window = 'daily', limit = 5 }]";
+    let rules = of("id = \"cmp_single\"", &format!("\n{cap}"));
+    let rules = format!("{rules}\n[[trunks]]\nid = 'trk'\n{cap}");
+    let came = bucket("campaign/cmp_single/offered/daily", TUESDAY);
+    let full = decide_with(&rules, &request("+18005550198"), &usage(&[(&came, 5, 0)]));
+    assert_eq!((full.refused, full.offered), (Some(Reason::CampaignCapped), vec![]));
+}
+
+#[test]
+fn a_buyer_owes_no_more_than_its_credit_and_what_it_has_deposited() {
+    let rules = of("{ id = \"buy_cool\"", ", credit = { limit = '100.00' }");
+    let owed = bucket("buyer/buy_cool/credit", "total");
+    let deposited = bucket("buyer/buy_cool/deposits", "total");
+    // A call may come to 35.00.
+    assert_eq!(refusal(&rules, &[(&owed, 30_000_000, 35_000_000)]), None);
+    assert_eq!(
+        refusal(&rules, &[(&owed, 30_000_001, 35_000_000)]).unwrap(),
+        "buyer/buy_cool/credit: target.no_credit, 30.000001 used, 35.00 held, \
+         at most 100.00 with 35.00 more"
+    );
+    let more = (&deposited, 50_000_000, 0);
+    assert_eq!(refusal(&rules, &[(&owed, 80_000_000, 35_000_000), more]), None);
+    assert_eq!(
+        refusal(&rules, &[(&owed, 80_000_001, 35_000_000), more]).unwrap(),
+        "buyer/buy_cool/credit: target.no_credit, 80.000001 used, 35.00 held, \
+         at most 150.00 with 35.00 more"
+    );
 }
 
 /// What the step says that keeps a call from the only target of its campaign.

@@ -97,7 +97,8 @@ fn a_call_goes_through_the_tiers_with_uri_terms_and_holds() {
             seconds: 90,
             revenue: money("35.00"),
             payout_seconds: 90,
-            payout: money("24.00")
+            payout: money("24.00"),
+            no_payout: None,
         })
     );
     assert_eq!(decision.plan[2].terms, None);

@@ -214,6 +214,17 @@ impl HoldLedger {
         Settled::of(&due, at, !due.is_empty())
     }
 
+    /// What happens at `at` is used at once, in all buckets or in none. Returns them, of rolling windows
+    /// with the slice.
+    pub fn count(&mut self, requests: &[BucketRequest], at: Wall) -> Result<Vec<Bucket>, Refused> {
+        self.check_room(requests)?;
+        for request in requests {
+            let (bucket, _) = request.bucket.stored();
+            self.buckets.entry(bucket.into_owned()).or_default().count(request, at);
+        }
+        Ok(Settled::of(requests, at, false).buckets)
+    }
+
     /// The call is over: of what the hold keeps for its outcome so much is used, and nothing is held
     /// any more. What it came to counts also if nothing was held for it any more. A negative amount
     /// takes back what was counted before a restart. False if the hold was not live.

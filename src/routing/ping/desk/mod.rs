@@ -149,6 +149,19 @@ impl Desk {
         ids: NewIds,
         now: Wall,
     ) -> Result<Accepted, PingRefusals> {
+        self.accept_if(snapshot, ping, ids, now, |_, _| Ok(()))
+    }
+
+    /// Like [`Desk::accept`], of a new ping that could be taken only if `has_room` for one of this
+    /// publisher and campaign.
+    pub fn accept_if(
+        &mut self,
+        snapshot: &RoutingSnapshot,
+        ping: PingRequest,
+        ids: NewIds,
+        now: Wall,
+        has_room: impl FnOnce(&PublisherId, &CampaignId) -> Result<(), PingRefusal>,
+    ) -> Result<Accepted, PingRefusals> {
         self.expire(now);
         let checked = check(snapshot, &ping)?;
         let request = ping.request_id.clone().map(|id| (checked.publisher.clone(), id));
@@ -159,6 +172,7 @@ impl Desk {
             let detail = "as many sessions are live as may be; try again later";
             return Err(PingRefusal::new("ping", RefusalCode::Full, detail).into());
         }
+        has_room(&checked.publisher, &checked.campaign)?;
         let lease = checked
             .pool
             .as_ref()
