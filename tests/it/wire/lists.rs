@@ -16,7 +16,7 @@ kind = "block"
 category = "litigator"
 file = "FILE"
 "#;
-const FROM: &str = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
+const FROM: &str = "P-Asserted-Identity: <sip:+16145550177@127.0.0.1>";
 
 #[test]
 fn a_caller_on_a_list_is_refused_from_the_next_reload_on_and_named_nowhere() {
@@ -29,12 +29,12 @@ fn a_caller_on_a_list_is_refused_from_the_next_reload_on_and_named_nowhere() {
         Call::up(stage, &mut caller, &mut target, "before", &[FROM])?
             .end(&mut caller, &mut target)?;
 
-        fs::write(&file, "+16145550188\n+16145550188,soon\n")?;
+        fs::write(&file, "+16145550177\n+16145550177,soon\n")?;
         let reply = http::post(stage.api, "/v1/config:reload", "")?;
         ensure!(reply.status == 422, "{}: {}", reply.status, reply.body);
         ensure!(reply.body.contains("line 2 has no date"), "{}", reply.body);
-        ensure!(!reply.body.contains("0188\\n"), "{}", reply.body);
-        fs::write(&file, "+16145550188\n")?;
+        ensure!(!reply.body.contains("0177\\n"), "{}", reply.body);
+        fs::write(&file, "+16145550177\n")?;
         let reply = http::post(stage.api, "/v1/config:reload", "")?;
         ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
 
@@ -45,7 +45,7 @@ fn a_caller_on_a_list_is_refused_from_the_next_reload_on_and_named_nowhere() {
         // On the configuration that is kept, which names nobody.
         let replay = http::get(stage.api, &format!("/v1/calls/{id}/replay"))?;
         ensure!(replay.body.contains("\"difference\":null"), "{}", replay.body);
-        ensure!(!stage.log().contains("6145550188"), "the log names the caller");
+        ensure!(!stage.log().contains("6145550177"), "the log names the caller");
         stage.is_clean()
     });
 }
