@@ -61,6 +61,9 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigArguments,
+        /// Prints what holds for this target or campaign, and who said so
+        #[arg(long, value_name = "ID")]
+        effective: Option<String>,
     },
     /// Plays the edge among scripted carriers and buyers in virtual time, with a network, a disk and
     /// clocks that fail, and watches every rule; the same seed is the same run
@@ -137,7 +140,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo { once, json, sip, api, data } => {
             cli::demo::run(DemoOptions { once, json, sip, api, data })
         }
-        Command::Check { config } => cli::check::run(&config.config, &config.load()?),
+        Command::Check { config, effective } => {
+            cli::check::run(&config.config, &config.load()?, effective.as_deref())
+        }
         Command::Sim { options } => cli::sim::run(&options),
         Command::Replay { config, last, against } => {
             cli::replay::run(&config.load()?, last, against)

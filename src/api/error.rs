@@ -63,6 +63,8 @@ codes! {
     BodyTooLarge = "body.too_large", PAYLOAD_TOO_LARGE, "the body has more than 65536 bytes";
     BodyMediaType = "body.media_type", UNSUPPORTED_MEDIA_TYPE,
         "send the body with `Content-Type: application/json`";
+    TargetNotFound = "target.not_found", NOT_FOUND, "no target has this id";
+    CampaignNotFound = "campaign.not_found", NOT_FOUND, "no campaign has this id";
     CallNotFound = "call.not_found", NOT_FOUND, "no call has this id";
     CallNotLive = "call.not_live", NOT_FOUND, "no call with this id is up";
     CallNotTold = "call.not_told", SERVICE_UNAVAILABLE,
@@ -71,6 +73,8 @@ codes! {
         "no routing decision is on record for this call";
     RevisionNotFound = "config.unknown_revision", NOT_FOUND,
         "no configuration of this revision is on record";
+    ComparisonRefused = "comparison.refused", UNPROCESSABLE_ENTITY,
+        "so many decisions cannot be compared in one request";
     SimulationRefused = "simulation.refused", UNPROCESSABLE_ENTITY,
         "the call cannot be simulated as it is described; `errors` says why";
     PingNotFound = "ping.not_found", NOT_FOUND, "no live session was opened by a ping with this id";

@@ -16,6 +16,7 @@
 mod auth;
 mod calls;
 mod configuration;
+mod effective;
 mod error;
 mod explain;
 mod health;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::error::{Code, Problem};
+use super::error::{Code, Place, Problem};
 use super::openapi::faults;
 use super::request::{Id, JsonBody};
 use super::router::Api;
@@ -123,7 +123,7 @@ pub(super) struct Compared {
 
 faults!(
     DiffFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
-    RevisionNotFound, StoreUnavailable, StoreDamaged
+    ComparisonRefused, RevisionNotFound, StoreUnavailable, StoreDamaged
 );
 
 /// Compare with another configuration
@@ -144,7 +144,16 @@ pub(super) async fn diff(
     JsonBody(body): JsonBody<Compare>,
 ) -> Result<Json<Compared>, Problem> {
     let snapshot = api.snapshot(body.revision).await?;
-    let last = body.last.unwrap_or(COMPARED).min(COMPARED_MAX);
+    let last = body.last.unwrap_or(COMPARED);
+    if last > COMPARED_MAX {
+        let detail = format!("must be at most {COMPARED_MAX}; `tollbridge replay` takes more");
+        return Err(Problem::at(
+            Code::ComparisonRefused,
+            Place::Body("/last".into()),
+            "malformed",
+            detail,
+        ));
+    }
     let decisions = api.services.routing.decisions(last).await?;
     // Ten thousand decisions take a while, in which this thread has others to serve.
     let revision = snapshot.revision();

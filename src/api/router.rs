@@ -22,7 +22,8 @@ use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
-    Services, calls, configuration, explain, health, openapi, pings, replay, simulate, targets,
+    Services, calls, configuration, effective, explain, health, openapi, pings, replay, simulate,
+    targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -52,6 +53,8 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(pings::accept))
         .routes(routes!(pings::show))
         .routes(routes!(targets::list))
+        .routes(routes!(effective::target))
+        .routes(routes!(effective::campaign))
         .routes(routes!(configuration::reload))
         .routes(routes!(replay::diff))
         .routes(routes!(health::metrics))

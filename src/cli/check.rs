@@ -3,19 +3,30 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use anyhow::anyhow;
 use tollbridge::config::Config;
+use tollbridge::routing::RoutingSnapshot;
+use tollbridge::routing::effective::Effective;
 use tollbridge::server::{self, Compiled, Faults};
 
 use super::{Failure, logging};
 
 /// Prints what the configuration comes to, or returns all its faults.
-pub(crate) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
+///
+/// `effective`: a target or a campaign of which all settings are wanted.
+pub(crate) fn run(path: &Path, config: &Config, effective: Option<&str>) -> Result<(), Failure> {
     let mut faults = Faults::default();
     faults.keep(logging::filter(config))?;
     let compiled = faults.keep(server::compile_and_load(config, 1))?;
     faults.none()?;
-    let (Compiled { routing, trunks, .. }, _) =
+    let (Compiled { routing, trunks, warnings, .. }, _) =
         compiled.expect("what is not compiled has told its faults");
+    for warning in warnings {
+        writeln!(io::stderr(), "warning: {warning}")?;
+    }
+    if let Some(id) = effective {
+        return show(id, &routing);
+    }
     let counts = [
         count(trunks.iter().len(), "trunk"),
         count(routing.publishers().len(), "publisher"),
@@ -25,6 +36,19 @@ pub(crate) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
         count(routing.pools().len(), "pool"),
     ];
     writeln!(io::stdout(), "{}: ok; {}", path.display(), counts.join(", "))?;
+    Ok(())
+}
+
+/// Prints each setting on a line: its name, its value, and who said it.
+fn show(id: &str, routing: &RoutingSnapshot) -> Result<(), Failure> {
+    let target = routing.effective_target(&id.into());
+    let Some(settings) = target.or_else(|| routing.effective_campaign(&id.into())) else {
+        return Err(anyhow!("no target and no campaign is called {id}").into());
+    };
+    let mut out = io::stdout().lock();
+    for Effective { setting, value, from } in settings {
+        writeln!(out, "{setting} = {value} ({})", from.name())?;
+    }
     Ok(())
 }
 

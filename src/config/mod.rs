@@ -67,10 +67,11 @@ const ENTITIES: [&str; 9] = [
 ];
 
 /// Sections that are tables, in the care of others.
-const TABLES: [&str; 1] = ["geo"];
+const TABLES: [&str; 2] = ["geo", "defaults"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 10] = [
+const ROUTING: [&str; 11] = [
+    "defaults",
     "publishers",
     "buyers",
     "targets",

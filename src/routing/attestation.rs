@@ -21,6 +21,9 @@ const VERSTAT_TAGS: [&str; 2] = ["caller.verstat", "header.x-twilio-verstat"];
 /// A tag that holds a bare letter.
 const LEVEL_TAG: &str = "header.p-attestation-indicator";
 
+/// All of them.
+pub const ATTESTATION_TAGS: [&str; 3] = [VERSTAT_TAGS[0], VERSTAT_TAGS[1], LEVEL_TAG];
+
 impl Attested {
     pub(super) fn of(tags: &Tags) -> Self {
         let verstat = VERSTAT_TAGS.iter().find_map(|tag| tags.get(*tag));

@@ -16,7 +16,7 @@
 //! Invariants: a target that is not dialled has exactly one reason; for every strict cap
 //! `used + held ≤ limit` whenever something is granted; a number is lent to one session at a time.
 
-mod attestation;
+pub mod attestation;
 pub mod attribution;
 pub mod circuit;
 pub mod config;
@@ -25,6 +25,7 @@ pub mod decider;
 pub mod decision;
 pub mod dial;
 mod duplicate;
+pub mod effective;
 mod eligibility;
 pub mod explain;
 pub mod facts;

@@ -22,6 +22,7 @@ use super::config::{
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
 use super::duplicate::Dedupe;
+use super::effective::{CampaignSources, TargetSources};
 use super::filter::Filters;
 use super::geo::Geo;
 use super::history::Caller;
@@ -125,8 +126,9 @@ pub struct Target {
     /// Those it may be of, as places in the snapshot's.
     pub(super) pairs: Vec<usize>,
     pub filters: Filters,
-    /// Its own, else its buyer's.
+    /// Its own, else its buyer's, else that of all.
     pub dedupe: Option<Dedupe>,
+    pub(super) from: TargetSources,
     /// Its own and its buyer's.
     pub(super) lists: ListRules,
     pub conversion: Option<Conversion>,
@@ -159,6 +161,7 @@ pub struct Campaign {
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
     pub callers: CallersConfig,
+    pub(super) from: CampaignSources,
     pub(super) lists: ListRules,
     /// A number of each publisher who has some, for calls that dial none.
     pub(super) stand_ins: BTreeMap<usize, PhoneNumber>,
@@ -219,6 +222,8 @@ pub(super) struct NumberRange {
 impl RoutingSnapshot {
     /// Checks a configuration and resolves its names. Finds all faults, not only the first.
     pub fn compile(config: RoutingConfig, revision: u64) -> Result<Self, Vec<ConfigFault>> {
+        let mut config = config;
+        config.inherit();
         compile::compile(&config, revision)
     }
 

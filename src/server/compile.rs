@@ -7,13 +7,15 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::config::{Config, Settings};
+use crate::routing::attestation::ATTESTATION_TAGS;
 use crate::routing::config::ListKey;
 use crate::routing::revision::pack;
+use crate::routing::snapshot::Campaign;
 use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::flow::ListenerId;
 use crate::sip::message::Uri;
 use crate::sip::policy::{TargetConfig, Targets};
-use crate::sip::trunk::{Carriers, TrunkConfig, TrunkListener, Trunks};
+use crate::sip::trunk::{Carriers, Trunk, TrunkConfig, TrunkListener, Trunks};
 
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
@@ -32,6 +34,8 @@ pub struct Compiled {
     pub targets: Targets,
     pub dialing: Dialing,
     pub tls: TlsPlan,
+    /// What can be carried out, and will hardly do what was meant.
+    pub warnings: Vec<String>,
 }
 
 /// Compiles the configuration. The files that TLS needs are not read.
@@ -71,6 +75,10 @@ fn compile_with<T>(
         document = Some(pack(&written).into());
         routing = faults.keep(self::routing(config, written, revision))?;
     }
+    let warnings = match (&trunks, &routing) {
+        (Some(trunks), Some(routing)) => unattested(trunks, routing),
+        _ => vec![],
+    };
     let mut tls = None;
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
         tls = faults.keep(TlsPlan::new(config, trunks, routing))?;
@@ -89,6 +97,7 @@ fn compile_with<T>(
         targets: targets.expect(part),
         dialing: dialing.expect(part),
         tls: tls.expect(part),
+        warnings,
     };
     Ok((compiled, loaded.expect(part)))
 }
@@ -106,6 +115,32 @@ fn keys(written: &RoutingConfig) -> BTreeMap<SmolStr, ListKey> {
         Some((name.clone(), ListKey::new(&key)))
     };
     written.key_names().filter_map(read).collect()
+}
+
+/// Trunks of which nothing is kept that campaigns with `min_attestation` could go by.
+fn unattested(trunks: &Trunks, routing: &RoutingSnapshot) -> Vec<String> {
+    let tells = |trunk: &Trunk| {
+        let inbound = &trunk.profile.inbound;
+        let headers =
+            inbound.headers_capture.iter().map(|it| format!("header.{}", it.to_lowercase()));
+        let params =
+            inbound.params_capture.iter().map(|it| format!("caller.{}", it.to_lowercase()));
+        headers.chain(params).any(|tag| ATTESTATION_TAGS.contains(&tag.as_str()))
+    };
+    let silent: Vec<_> =
+        trunks.iter().filter(|(_, it)| !tells(it)).map(|(_, it)| it.id.as_str()).collect();
+    let asks = |it: &&Campaign| it.callers.min_attestation.is_some();
+    let campaigns = routing.campaigns().iter().filter(asks).filter(|_| !silent.is_empty());
+    let warning = |campaign: &Campaign| {
+        format!(
+            "campaign {} asks for an attestation, and of calls over {} none is kept: add \
+             params_capture = [\"verstat\"] or headers_capture = [\"P-Attestation-Indicator\"] to \
+             `inbound` of the trunk or of its carrier file, as the carrier sends it",
+            campaign.id,
+            silent.join(", "),
+        )
+    };
+    campaigns.map(warning).collect()
 }
 
 /// What routing is told, and what routing cannot know: that targets' addresses are SIP URIs.

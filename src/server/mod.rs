@@ -121,8 +121,9 @@ impl Server {
         let settings = config.settings.clone();
         let prometheus = metrics::install();
         let (compiled, tls_files) = compile_and_load(&config, 1)?;
-        let Compiled { routing: snapshot, document, trunks, legs, targets, dialing, tls } =
+        let Compiled { routing: snapshot, document, trunks, legs, targets, dialing, tls, warnings } =
             compiled;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let parties = Arc::new(tls.parties().clone());
         let (trunks, legs) = (Arc::new(trunks), Arc::new(legs));
         let (targets, dialing) = (Arc::new(targets), Arc::new(dialing));

@@ -118,7 +118,8 @@ impl Reloader {
         let coming = tokio::task::spawn_blocking(move || Coming::read(&before, next)).await;
         let coming = coming.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
         let Coming { config, compiled, tls_files } = coming?;
-        let Compiled { routing, document, trunks, legs, targets, dialing, tls } = compiled;
+        let Compiled { routing, document, trunks, legs, targets, dialing, tls, warnings } =
+            compiled;
         let ids: Vec<TrunkId> = trunks.iter().map(|(_, trunk)| trunk.id.clone()).collect();
         let trunks = Arc::new(trunks.following(&running.trunks));
         let places: BTreeMap<&TrunkId, TrunkIndex> =
@@ -140,6 +141,7 @@ impl Reloader {
         let number = self.revisions.number(document).await;
         let revision = number.map_err(|cause| StartError::store(&config.settings, cause))?;
 
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         // Nothing fails from here on. A shard is told of a target before a call is routed to it, and
         // of a trunk before a message is said to be of it.
         self.tls.replace(tls).await;

@@ -165,7 +165,6 @@ pub(super) fn admitted(
 /// An earlier call as routing remembers it, and its caller.
 pub(super) fn past_call(earlier: EarlierCall) -> (Option<PhoneNumber>, PastCall) {
     let EarlierCall { call, at, caller, dialed, campaign, publisher, answered, .. } = earlier;
-    let answered_at = answered.as_ref().map(|(_, _, at)| *at);
     let past = PastCall {
         call,
         at,
@@ -173,7 +172,7 @@ pub(super) fn past_call(earlier: EarlierCall) -> (Option<PhoneNumber>, PastCall)
         campaign,
         publisher,
         connected: answered.map(|(target, buyer, at)| Connected { target, buyer, at }),
-        converted_at: answered_at.filter(|_| earlier.converted),
+        converted_at: earlier.converted_at,
         talk_ms: earlier.talk_ms,
     };
     (caller, past)

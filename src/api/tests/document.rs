@@ -33,12 +33,14 @@ fn it_lists_every_route() {
     get /v1/calls/{id}/explain
     post /v1/calls/{id}/hangup
     get /v1/calls/{id}/replay
+    get /v1/campaigns/{id}/effective
     post /v1/config:diff
     post /v1/config:reload
     post /v1/pings
     get /v1/pings/{id}
     post /v1/simulate/call
     get /v1/targets
+    get /v1/targets/{id}/effective
     ");
 }
 

@@ -205,8 +205,8 @@ pub struct EarlierCall {
     pub publisher: PublisherId,
     /// Who answered and when; absent: nobody.
     pub answered: Option<(TargetId, BuyerId, Wall)>,
-    /// The buyer owed for it; exact times are in the record.
-    pub converted: bool,
+    /// When the buyer came to owe for it.
+    pub converted_at: Option<Wall>,
     pub talk_ms: Option<u64>,
 }
 
@@ -224,7 +224,7 @@ impl EarlierCall {
             answered: record.answered_ms.zip(attempt).map(|(ms, attempt)| {
                 (attempt.target.clone(), attempt.buyer.clone(), record.wall(ms))
             }),
-            converted: record.converted_ms.is_some(),
+            converted_at: record.converted_ms.map(|ms| record.wall(ms)),
             talk_ms: record.talk_ms,
         })
     }

@@ -113,7 +113,7 @@ impl Row {
 const CDR: &str = "call_id started_at rev state node_id node_epoch seq trunk_id sip_call_id did \
     caller publisher_id campaign_id session_id match_method buyer_id target_id leg_count sip_code \
     q850 end_party end_reason setup_ms pdd_ms ring_ms talk_ms billed_s cost_micros revenue_micros \
-    payout_micros currency conversion_state flags explain_ref recorded_at schema_ver record codec";
+    payout_micros currency conversion_state flags explain_ref recorded_at schema_ver record codec converted_ms";
 
 const CDR_LEG: &str = "call_id leg rev target_id buyer_id uri started_at pdd_ms ring_ms result \
     sip_code q850 reason";
@@ -269,7 +269,8 @@ fn bind_call(row: &mut Row, call: &CallRecord, batch: &Batch) {
         .put(batch.recorded_at.0)
         .put(SCHEMA_VERSION)
         .put(to_cbor(call))
-        .maybe_text(call.codec.as_deref());
+        .maybe_text(call.codec.as_deref())
+        .maybe(call.converted_ms);
 }
 
 fn bind_leg(row: &mut Row, call: &CallRecord, leg: &Attempt) {

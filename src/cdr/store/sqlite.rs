@@ -169,7 +169,7 @@ impl CallStore for SqliteStore {
 
 /// Bound: the least id, the id before which they lie, how many.
 const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_id, publisher_id, \
-     target_id, buyer_id, setup_ms, talk_ms, conversion_state
+     target_id, buyer_id, setup_ms, talk_ms, conversion_state, converted_ms
      FROM cdr WHERE call_id >= ? AND call_id < ?
          AND did IS NOT NULL AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      ORDER BY call_id DESC LIMIT ?";
@@ -528,6 +528,10 @@ fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
     let answered = talk_ms
         .and_then(|_| target.zip(buyer))
         .map(|(target, buyer)| (target.into(), buyer.into(), Wall(at.0.saturating_add(setup_ms))));
+    let converted = row.try_get::<i64, _>("conversion_state")? >= 2;
+    // Rows of before say only that it did, which was after the answer.
+    let converted_ms = row.try_get::<Option<i64>, _>("converted_ms")?.unwrap_or(setup_ms);
+    let converted_at = Wall(at.0.saturating_add(converted_ms));
     Ok(EarlierCall {
         call,
         at,
@@ -536,7 +540,7 @@ fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
         campaign: row.try_get::<&str, _>("campaign_id")?.into(),
         publisher: row.try_get::<&str, _>("publisher_id")?.into(),
         answered,
-        converted: row.try_get::<i64, _>("conversion_state")? >= 2,
+        converted_at: converted.then_some(converted_at),
         talk_ms: talk_ms.and_then(|ms| u64::try_from(ms).ok()),
     })
 }
@@ -673,6 +677,22 @@ mod tests {
             used: 3,
         });
         assert_eq!(store.usage().await.unwrap(), left);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_call_is_told_as_its_record_has_it() {
+        let (_dir, store) = with_calls(10).await;
+        let records = store.list(CallFilter::default(), None, 200).await.unwrap();
+        let expected: Vec<_> = records.iter().filter_map(EarlierCall::of).collect();
+
+        let earlier = store.earlier_calls(Wall(0), None, 100).await.unwrap();
+
+        assert_eq!(earlier, expected);
+        let converted: Vec<_> = earlier.iter().filter_map(|call| call.converted_at).collect();
+        assert!(!converted.is_empty());
+        let answered =
+            earlier.iter().filter_map(|it| Some((it.converted_at?, it.answered.as_ref()?.2)));
+        assert!(answered.into_iter().all(|(converted, answered)| converted > answered));
     }
 
     #[tokio::test]

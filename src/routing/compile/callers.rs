@@ -44,20 +44,22 @@ impl Compiler<'_> {
         config.clone()
     }
 
-    /// The rule of a target, where it has none that of its buyer.
+    /// The rule of a target, where it has none that of its buyer, else that of all.
     pub(super) fn target_dedupe(
         &mut self,
         path: &str,
         config: &TargetConfig,
         of_buyer: Option<&DedupeConfig>,
+        of_all: Option<&DedupeConfig>,
     ) -> Option<Dedupe> {
         if let Some(own) = &config.dedupe {
             self.dedupe(path, own);
         }
-        let (rule, by) = match (&config.dedupe, of_buyer) {
-            (Some(own), _) => (own, DedupeBy::Target),
-            (None, Some(of_buyer)) => (of_buyer, DedupeBy::Buyer),
-            (None, None) => return None,
+        let (rule, by) = match (&config.dedupe, of_buyer, of_all) {
+            (Some(own), _, _) => (own, DedupeBy::Target),
+            (None, Some(of_buyer), _) => (of_buyer, DedupeBy::Buyer),
+            (None, None, Some(of_all)) => (of_all, DedupeBy::Target),
+            (None, None, None) => return None,
         };
         (rule.after != DedupeAfter::Off).then(|| Dedupe {
             after: rule.after,
@@ -126,6 +128,9 @@ pub(super) fn history(config: &RoutingConfig) -> Option<Span> {
     let duplicates = config.campaigns.iter().filter_map(|it| it.callers.duplicates.as_ref());
     let of_buyers = config.buyers.iter().filter_map(|it| it.dedupe.as_ref());
     let of_targets = config.targets.iter().filter_map(|it| it.dedupe.as_ref());
-    let dedupes = of_buyers.chain(of_targets).filter(|it| it.after != DedupeAfter::Off);
+    let dedupes = of_buyers
+        .chain(of_targets)
+        .chain(&config.defaults.dedupe)
+        .filter(|it| it.after != DedupeAfter::Off);
     repeats.chain(duplicates.map(|it| it.window_s)).chain(dedupes.map(|it| it.window_s)).max()
 }

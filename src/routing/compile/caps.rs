@@ -218,7 +218,7 @@ impl Compiler<'_> {
     fn leaves_room(&mut self, path: &str, cap: &CapConfig, target: &TargetConfig) {
         match (cap.metric, cap.limit) {
             (Metric::Minutes, CapLimit::Count(minutes)) => {
-                let longest = target.max_duration_s.div_ceil(60);
+                let longest = (*target.max_duration_s).div_ceil(60);
                 if (1..longest).contains(&minutes) {
                     let problem = format!("is less than the longest call takes, {longest} minutes");
                     let remedy = format!("write {longest} or more, or a lower max_duration_s");

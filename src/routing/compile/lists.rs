@@ -222,7 +222,7 @@ impl Form {
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Number => "write +16145550188, or +16145550188,2026-12-31 for one that ends",
+            Self::Number => "write +18005550100, or +18005550100,2026-12-31 for one that ends",
             Self::Hashed { .. } => {
                 "write what was hashed as 64 hexadecimal digits, or leave out `hash`"
             }

@@ -11,6 +11,7 @@ mod price;
 mod scopes;
 mod selection;
 mod sets;
+mod settings;
 mod trunks;
 mod verticals;
 
@@ -27,11 +28,12 @@ use crate::phone::PhoneNumber;
 use crate::suggest::suggestion;
 
 use super::config::{
-    BuyerConfig, CampaignConfig, ConfigFault, NumberConfig, PoolConfig, PublisherConfig,
-    RoutingConfig, RoutingPlanConfig, TargetConfig,
+    BuyerConfig, CallersConfig, CampaignConfig, ConfigFault, DefaultsConfig, NumberConfig,
+    PoolConfig, PublisherConfig, RoutingConfig, RoutingPlanConfig, Source, TargetConfig,
 };
 use super::decision::Recovery;
 use super::dial::DialTemplate;
+use super::effective::{CampaignSources, TargetSources};
 use super::filter::{Filters, Lookups, Patterns};
 use super::limits::Zones;
 use super::list::ListRules;
@@ -69,6 +71,7 @@ pub(super) fn compile(
             compiler.circuit(&format!("buyers[{b}]"), circuit);
         }
     }
+    compiler.shared_settings(config);
     compiler.unpaid_duplicates(config);
     let mut targets = compiler.targets(config, &shared);
     let mut campaigns = compiler.campaigns(&config.campaigns);
@@ -208,7 +211,11 @@ impl<'a> Compiler<'a> {
 
     fn targets(&mut self, config: &RoutingConfig, shared: &Shared) -> Vec<Target> {
         let targets = config.targets.iter().enumerate();
-        targets.filter_map(|(t, target)| self.target(t, target, &config.buyers, shared)).collect()
+        targets
+            .filter_map(|(t, target)| {
+                self.target(t, target, (&config.buyers, &config.defaults), shared)
+            })
+            .collect()
     }
 
     /// `None` only together with a fault.
@@ -216,7 +223,7 @@ impl<'a> Compiler<'a> {
         &mut self,
         place: usize,
         config: &TargetConfig,
-        buyers: &[BuyerConfig],
+        (buyers, defaults): (&[BuyerConfig], &DefaultsConfig),
         shared: &Shared,
     ) -> Option<Target> {
         let path = &format!("targets[{place}]");
@@ -224,9 +231,14 @@ impl<'a> Compiler<'a> {
         if buyer.is_none() {
             self.dangling(&format!("{path}.buyer"), "buyer", config.buyer.as_str());
         }
-        self.within(path, "ring_timeout_s", config.ring_timeout_s, 1..=300);
-        self.within(path, "first_response_ms", config.first_response_ms, 100..=32_000);
-        self.within(path, "max_duration_s", config.max_duration_s, 1..=86_400);
+        self.setting(path, "ring_timeout_s", &config.ring_timeout_s, settings::RING_TIMEOUT_S);
+        self.setting(
+            path,
+            "first_response_ms",
+            &config.first_response_ms,
+            settings::FIRST_RESPONSE_MS,
+        );
+        self.setting(path, "max_duration_s", &config.max_duration_s, settings::MAX_DURATION_S);
         let dial = match DialTemplate::compile(&config.dial) {
             Ok(dial) => Some(dial),
             Err((problem, remedy)) => {
@@ -256,9 +268,15 @@ impl<'a> Compiler<'a> {
         });
         let buyer = buyer.map(|buyer| &buyers[buyer]);
         let of_buyer = buyer.and_then(|buyer| buyer.dedupe.as_ref());
-        let dedupe = self.target_dedupe(path, config, of_buyer);
+        let of_all = defaults.dedupe.as_ref();
+        let dedupe = self.target_dedupe(path, config, of_buyer, of_all);
+        let (own, buyers) = (config.dedupe.is_some(), of_buyer.is_some());
+        let dedupe_from = Source::of(own, buyers, of_all.is_some());
         let of_buyer = buyer.and_then(|buyer| buyer.circuit.as_ref());
-        let circuit = self.target_circuit(path, config, of_buyer);
+        let of_all = defaults.circuit.as_ref();
+        let circuit = self.target_circuit(path, config, of_buyer.or(of_all));
+        let (own, buyers) = (config.circuit.is_some(), of_buyer.is_some());
+        let circuit_from = Source::of(own, buyers, of_all.is_some());
         let filters = Filters::compile(
             &config.filters,
             &format!("{path}.filters"),
@@ -271,10 +289,10 @@ impl<'a> Compiler<'a> {
             name: named(&config.name, config.id.as_str()),
             dial: dial?,
             tls: config.dial.tls.clone(),
-            ring_timeout_ms: ms(config.ring_timeout_s),
-            first_response_ms: config.first_response_ms,
-            ring_timeout_covers_progress: config.ring_timeout_covers_progress,
-            max_duration_ms: ms(config.max_duration_s),
+            ring_timeout_ms: ms(*config.ring_timeout_s),
+            first_response_ms: *config.first_response_ms,
+            ring_timeout_covers_progress: *config.ring_timeout_covers_progress,
+            max_duration_ms: ms(*config.max_duration_s),
             paused: config.paused,
             schedule,
             caps,
@@ -283,6 +301,7 @@ impl<'a> Compiler<'a> {
             pairs,
             filters,
             dedupe,
+            from: TargetSources::of(config, dedupe_from, circuit_from),
             lists: ListRules::default(),
             conversion,
             circuit,
@@ -309,9 +328,11 @@ impl<'a> Compiler<'a> {
                 }
                 known
             });
-            self.within(&path, "max_attempts", config.max_attempts.into(), 1..=20);
-            self.within(&path, "total_ring_budget_s", config.total_ring_budget_s, 1..=600);
-            for (n, &code) in config.advance_on.iter().enumerate() {
+            self.setting(&path, "max_attempts", &config.max_attempts, settings::MAX_ATTEMPTS);
+            let budget = &config.total_ring_budget_s;
+            self.setting(&path, "total_ring_budget_s", budget, settings::TOTAL_RING_BUDGET_S);
+            let own = !config.advance_on.is_inherited();
+            for (n, &code) in config.advance_on.iter().enumerate().filter(|_| own) {
                 self.within(&path, &format!("advance_on[{n}]"), code.into(), 300..=699);
             }
             for (n, number) in config.numbers.iter().enumerate() {
@@ -326,14 +347,14 @@ impl<'a> Compiler<'a> {
                 paused: config.paused,
                 tiers: self.tiers(&format!("{path}.routing"), &config.routing),
                 advance_on: config.advance_on.as_slice().into(),
-                max_attempts: config.max_attempts,
-                total_ring_budget_ms: ms(config.total_ring_budget_s),
+                max_attempts: *config.max_attempts,
+                total_ring_budget_ms: ms(*config.total_ring_budget_s),
                 recovery: config.recovery.map(|recovery| {
                     self.within(&path, "recovery.within_s", recovery.within_s, 1..=60);
                     self.within(&path, "recovery.max", recovery.max.into(), 1..=5);
                     Recovery { within_ms: ms(recovery.within_s), max: recovery.max }
                 }),
-                min_match_confidence: config.min_match_confidence,
+                min_match_confidence: *config.min_match_confidence,
                 caps: self.caps(&path, &owner, &config.caps, &Clock::UTC),
                 concurrency: self.concurrency(
                     &path,
@@ -341,7 +362,17 @@ impl<'a> Compiler<'a> {
                     config.concurrency.as_ref(),
                     &Clock::UTC,
                 ),
-                callers: self.callers(&path, &config.callers),
+                callers: match config.callers.is_inherited() {
+                    true => CallersConfig::clone(&config.callers),
+                    false => self.callers(&path, &config.callers),
+                },
+                from: CampaignSources {
+                    advance_on: config.advance_on.from(),
+                    max_attempts: config.max_attempts.from(),
+                    total_ring_budget_s: config.total_ring_budget_s.from(),
+                    min_match_confidence: config.min_match_confidence.from(),
+                    callers: config.callers.from(),
+                },
                 lists: ListRules::default(),
                 stand_ins: BTreeMap::new(),
                 price: self.price(&path, config.price.as_ref()),
@@ -426,8 +457,8 @@ impl<'a> Compiler<'a> {
             let path = format!("pools[{p}]");
             let campaign = self.campaign(&format!("{path}.campaign"), config.campaign.as_str());
             let publisher = self.publisher(&format!("{path}.publisher"), config.publisher.as_str());
-            self.within(&path, "session_ttl_s", config.session_ttl_s, 1..=WEEK_S);
-            self.within(&path, "quarantine_s", config.quarantine_s, 0..=WEEK_S);
+            self.setting(&path, "session_ttl_s", &config.session_ttl_s, settings::SESSION_TTL_S);
+            self.setting(&path, "quarantine_s", &config.quarantine_s, settings::QUARANTINE_S);
             if config.numbers.is_empty() {
                 self.fault(&path, "numbers", "[]", "is empty", "add a number");
             }
@@ -444,8 +475,8 @@ impl<'a> Compiler<'a> {
                 campaign: config.campaign.clone(),
                 publisher: config.publisher.clone(),
                 numbers: config.numbers.clone(),
-                session_ttl: Duration::from_secs(config.session_ttl_s.into()),
-                quarantine: Duration::from_secs(config.quarantine_s.into()),
+                session_ttl: Duration::from_secs((*config.session_ttl_s).into()),
+                quarantine: Duration::from_secs((*config.quarantine_s).into()),
             });
         }
         pools

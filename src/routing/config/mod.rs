@@ -11,6 +11,7 @@ mod lists;
 mod percent;
 mod price;
 mod selection;
+mod setting;
 mod trunk;
 mod values;
 mod vertical;
@@ -43,6 +44,7 @@ pub use lists::{
 pub use percent::Percent;
 pub use price::{HourlyFloorConfig, MarginConfig, PriceConfig};
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
+pub use setting::{DefaultsConfig, Setting, Source};
 pub use trunk::TrunkConfig;
 pub use values::{Confidence, FilterValue, NumberConfig};
 pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
@@ -61,6 +63,8 @@ pub struct RoutingConfig {
     pub trunks: Vec<TrunkConfig>,
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,
+    /// What holds for targets, campaigns and pools that say nothing else.
+    pub defaults: DefaultsConfig,
     /// Callers whom rules name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub caller_lists: Vec<CallerListConfig>,
@@ -190,6 +194,18 @@ pub struct BuyerConfig {
     /// Which callers its targets do not take again.
     #[serde(default)]
     pub dedupe: Option<DedupeConfig>,
+    /// Of its targets, where they do not say it themselves; else as `[defaults]` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_timeout_s: Option<u32>,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_response_ms: Option<u32>,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_timeout_covers_progress: Option<bool>,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration_s: Option<u32>,
     /// Lists of callers whom its targets do not take, or alone take.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<SmolStr>,
@@ -208,18 +224,21 @@ pub struct TargetConfig {
     pub name: String,
     pub dial: DialConfig,
     /// How long it may ring, 1 to 300 s.
-    #[serde(default = "defaults::ring_timeout_s")]
-    pub ring_timeout_s: u32,
+    #[serde(default = "built_in::ring_timeout_s", skip_serializing_if = "Setting::is_inherited")]
+    pub ring_timeout_s: Setting<u32>,
     /// How long it may give no sign of life at all before it counts as dead, 100 to 32,000 ms.
-    #[serde(default = "defaults::first_response_ms")]
-    pub first_response_ms: u32,
+    #[serde(
+        default = "built_in::first_response_ms",
+        skip_serializing_if = "Setting::is_inherited"
+    )]
+    pub first_response_ms: Setting<u32>,
     /// Whether `ring_timeout_s` also ends an attempt that has shown progress (183, or early media).
     /// Else such a one rings on up to the campaign's `total_ring_budget_s`.
-    #[serde(default)]
-    pub ring_timeout_covers_progress: bool,
+    #[serde(default, skip_serializing_if = "Setting::is_inherited")]
+    pub ring_timeout_covers_progress: Setting<bool>,
     /// The longest an answered call lasts, 1 to 86,400 s.
-    #[serde(default = "defaults::max_duration_s")]
-    pub max_duration_s: u32,
+    #[serde(default = "built_in::max_duration_s", skip_serializing_if = "Setting::is_inherited")]
+    pub max_duration_s: Setting<u32>,
     #[serde(default)]
     pub paused: bool,
     /// Absent: always open, and cap windows are those of UTC.
@@ -398,20 +417,23 @@ pub struct CampaignConfig {
     pub routing: RoutingPlanConfig,
     /// SIP final responses (300 to 699) after which the next target is tried; any other ends the
     /// hunt. Ring time-out and a dead target always go on.
-    #[serde(default = "defaults::advance_on")]
-    pub advance_on: Vec<u16>,
+    #[serde(default = "built_in::advance_on", skip_serializing_if = "Setting::is_inherited")]
+    pub advance_on: Setting<Vec<u16>>,
     /// How many targets are tried at most, 1 to 20.
-    #[serde(default = "defaults::max_attempts")]
-    pub max_attempts: u16,
+    #[serde(default = "built_in::max_attempts", skip_serializing_if = "Setting::is_inherited")]
+    pub max_attempts: Setting<u16>,
     /// How long the caller hears ringing over all attempts, 1 to 600 s.
-    #[serde(default = "defaults::total_ring_budget_s")]
-    pub total_ring_budget_s: u32,
+    #[serde(
+        default = "built_in::total_ring_budget_s",
+        skip_serializing_if = "Setting::is_inherited"
+    )]
+    pub total_ring_budget_s: Setting<u32>,
     /// Absent: a target that hangs up ends the call, however soon it does.
     #[serde(default)]
     pub recovery: Option<RecoveryConfig>,
     /// A session matched with less confidence than this is not used, 0 to 1.
-    #[serde(default)]
-    pub min_match_confidence: Confidence,
+    #[serde(default, skip_serializing_if = "Setting::is_inherited")]
+    pub min_match_confidence: Setting<Confidence>,
     #[serde(default)]
     pub recording: Recording,
     /// On all its calls together.
@@ -421,8 +443,8 @@ pub struct CampaignConfig {
     #[serde(default)]
     pub concurrency: Option<ConcurrencyConfig>,
     /// Which callers it takes.
-    #[serde(default)]
-    pub callers: CallersConfig,
+    #[serde(default, skip_serializing_if = "Setting::is_inherited")]
+    pub callers: Setting<CallersConfig>,
     /// What targets have to bring to be offered its calls.
     #[serde(default)]
     pub price: Option<PriceConfig>,
@@ -452,7 +474,7 @@ pub struct RoutingPlanConfig {
 #[serde(deny_unknown_fields)]
 pub struct TierConfig {
     /// Lower first; negative allowed.
-    #[serde(default = "defaults::tier")]
+    #[serde(default = "built_in::tier")]
     pub tier: i32,
     #[serde(default)]
     pub ring: Ring,
@@ -483,7 +505,7 @@ pub enum Ring {
 pub struct TierTargetConfig {
     pub target: TargetId,
     /// 0 to 1,000; 0 drains the target.
-    #[serde(default = "defaults::weight")]
+    #[serde(default = "built_in::weight")]
     pub weight: u32,
 }
 
@@ -514,37 +536,39 @@ pub struct PoolConfig {
     pub publisher: PublisherId,
     pub numbers: Vec<PhoneNumber>,
     /// How long a session keeps its number without a sign of life, 1 to 604,800 s.
-    #[serde(default = "defaults::session_ttl_s")]
-    pub session_ttl_s: u32,
+    #[serde(default = "built_in::session_ttl_s", skip_serializing_if = "Setting::is_inherited")]
+    pub session_ttl_s: Setting<u32>,
     /// How long a returned number rests before it is lent again, at most 604,800 s.
-    #[serde(default = "defaults::quarantine_s")]
-    pub quarantine_s: u32,
+    #[serde(default = "built_in::quarantine_s", skip_serializing_if = "Setting::is_inherited")]
+    pub quarantine_s: Setting<u32>,
 }
 
 /// What a field is when it is not written (spec/domain §2.3, §2.5, §2.11).
-mod defaults {
-    pub(super) fn ring_timeout_s() -> u32 {
-        30
+mod built_in {
+    use super::Setting;
+
+    pub(super) fn ring_timeout_s() -> Setting<u32> {
+        Setting::built_in(30)
     }
 
-    pub(super) fn first_response_ms() -> u32 {
-        1_500
+    pub(super) fn first_response_ms() -> Setting<u32> {
+        Setting::built_in(1_500)
     }
 
-    pub(super) fn max_duration_s() -> u32 {
-        14_400
+    pub(super) fn max_duration_s() -> Setting<u32> {
+        Setting::built_in(14_400)
     }
 
-    pub(super) fn advance_on() -> Vec<u16> {
-        vec![403, 404, 408, 480, 486, 500, 502, 503, 504, 600, 603]
+    pub(super) fn advance_on() -> Setting<Vec<u16>> {
+        Setting::built_in(vec![403, 404, 408, 480, 486, 500, 502, 503, 504, 600, 603])
     }
 
-    pub(super) fn max_attempts() -> u16 {
-        3
+    pub(super) fn max_attempts() -> Setting<u16> {
+        Setting::built_in(3)
     }
 
-    pub(super) fn total_ring_budget_s() -> u32 {
-        60
+    pub(super) fn total_ring_budget_s() -> Setting<u32> {
+        Setting::built_in(60)
     }
 
     pub(super) fn tier() -> i32 {
@@ -555,12 +579,12 @@ mod defaults {
         100
     }
 
-    pub(super) fn session_ttl_s() -> u32 {
-        1_800
+    pub(super) fn session_ttl_s() -> Setting<u32> {
+        Setting::built_in(1_800)
     }
 
-    pub(super) fn quarantine_s() -> u32 {
-        900
+    pub(super) fn quarantine_s() -> Setting<u32> {
+        Setting::built_in(900)
     }
 }
 
@@ -594,7 +618,7 @@ mod tests {
                 NumberConfig { number: "+18005550199".into(), publisher: Some("p".into()) },
             ]
         );
-        assert_eq!(campaign.min_match_confidence, Confidence(95));
+        assert_eq!(*campaign.min_match_confidence, Confidence(95));
         assert_eq!(campaign.routing.tiers[0].targets[0].weight, 100);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::peer::{SDP, with_body};
 use super::program::Program;
-use super::{Call, Stage, play};
+use super::{Call, Setup, Stage, play, play_with};
 use crate::support::{api, http, wait_for};
 
 #[test]
@@ -78,6 +78,53 @@ fn a_call_is_thought_of_without_a_server() {
             told.contains("there is no such cap; there are target/single/concurrency"),
             "{told}"
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn more_decisions_than_one_request_compares_are_refused() {
+    play(&[], |stage| {
+        let reply = http::post(stage.api, "/v1/config:diff", r#"{ "last": 10001 }"#)?;
+        ensure!(reply.status == 422, "{}: {}", reply.status, reply.body);
+        ensure!(reply.body.contains("must be at most 10000"), "{}", reply.body);
+        let reply = http::post(stage.api, "/v1/config:diff", r#"{ "last": 10000 }"#)?;
+        ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
+        Ok(())
+    });
+}
+
+#[test]
+fn each_setting_is_told_with_its_value_and_its_source() {
+    let more = "[defaults]\nmax_attempts = 5\n";
+    play_with(Setup { more, ..Setup::default() }, |stage| {
+        let told = get(stage, "/v1/targets/first/effective")?;
+        let ring = &told["settings"][0];
+        ensure!(ring["setting"] == "ring_timeout_s" && ring["value"] == 6, "{told:#}");
+        ensure!(ring["from"] == "own", "{told:#}");
+        let told = get(stage, "/v1/campaigns/alone/effective")?;
+        let attempts = &told["settings"][1];
+        ensure!(attempts["value"] == 5 && attempts["from"] == "defaults", "{told:#}");
+        for path in ["/v1/targets/nobody/effective", "/v1/campaigns/first/effective"] {
+            ensure!(http::get(stage.api, path)?.status == 404, "{path}");
+        }
+        let told = tollbridge(stage, &["check", "--effective", "alone"])?;
+        ensure!(told.contains("ring_timeout_s = 30 (own)"), "{told}");
+        ensure!(told.contains("max_duration_s = 14400 (built_in)"), "{told}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_campaign_that_goes_by_what_no_trunk_keeps_is_warned_about() {
+    let asks = ["campaigns.alone.callers={ min_attestation = \"B\" }"];
+    play(&asks, |stage| {
+        ensure!(stage.log().contains("campaign alone asks for an attestation"), "{}", stage.log());
+        Ok(())
+    });
+    let keeps = [asks[0], "trunks.loopback.inbound.params_capture=[\"Verstat\"]"];
+    play(&keeps, |stage| {
+        ensure!(!stage.log().contains("asks for an attestation"), "{}", stage.log());
         Ok(())
     });
 }

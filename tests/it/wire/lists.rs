@@ -40,7 +40,9 @@ fn a_caller_on_a_list_is_refused_from_the_next_reload_on_and_named_nowhere() {
 
         caller.send(with_body(&caller, &stage.invite(), "after", &[FROM], SDP))?;
         caller.expect("403 INVITE")?;
-        Call::up(stage, &mut caller, &mut target, "another", &[])?.end(&mut caller, &mut target)?;
+        let other = FROM.replace("0188", "0199");
+        Call::up(stage, &mut caller, &mut target, "another", &[&other])?
+            .end(&mut caller, &mut target)?;
         let id = says_why(stage)?;
         // On the configuration that is kept, which names nobody.
         let replay = http::get(stage.api, &format!("/v1/calls/{id}/replay"))?;

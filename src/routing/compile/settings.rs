@@ -1,0 +1,73 @@
+//! Settings that hold where nothing nearer says another.
+
+use std::ops::RangeInclusive;
+
+use super::Compiler;
+use crate::routing::config::{RoutingConfig, Setting};
+
+pub(super) const RING_TIMEOUT_S: RangeInclusive<u32> = 1..=300;
+pub(super) const FIRST_RESPONSE_MS: RangeInclusive<u32> = 100..=32_000;
+pub(super) const MAX_DURATION_S: RangeInclusive<u32> = 1..=86_400;
+pub(super) const MAX_ATTEMPTS: RangeInclusive<u32> = 1..=20;
+pub(super) const TOTAL_RING_BUDGET_S: RangeInclusive<u32> = 1..=600;
+pub(super) const SESSION_TTL_S: RangeInclusive<u32> = 1..=super::WEEK_S;
+pub(super) const QUARANTINE_S: RangeInclusive<u32> = 0..=super::WEEK_S;
+
+impl Compiler<'_> {
+    /// What is inherited is a fault where it is written.
+    pub(super) fn setting<T: Copy + Into<u32>>(
+        &mut self,
+        path: &str,
+        field: &str,
+        setting: &Setting<T>,
+        range: RangeInclusive<u32>,
+    ) {
+        if !setting.is_inherited() {
+            self.within(path, field, (**setting).into(), range);
+        }
+    }
+
+    pub(super) fn shared_settings(&mut self, config: &RoutingConfig) {
+        let of_buyers = config.buyers.iter().enumerate().map(|(b, it)| {
+            let settings = [it.ring_timeout_s, it.first_response_ms, it.max_duration_s];
+            (format!("buyers[{b}]"), settings)
+        });
+        let all = &config.defaults;
+        let of_all = [all.ring_timeout_s, all.first_response_ms, all.max_duration_s];
+        for (path, settings) in of_buyers.chain([(String::from("defaults"), of_all)]) {
+            let fields = [
+                ("ring_timeout_s", RING_TIMEOUT_S),
+                ("first_response_ms", FIRST_RESPONSE_MS),
+                ("max_duration_s", MAX_DURATION_S),
+            ];
+            for ((field, range), value) in fields.into_iter().zip(settings) {
+                if let Some(value) = value {
+                    self.within(&path, field, value, range);
+                }
+            }
+        }
+        let path = "defaults";
+        for (field, value, range) in [
+            ("max_attempts", all.max_attempts.map(u32::from), MAX_ATTEMPTS),
+            ("total_ring_budget_s", all.total_ring_budget_s, TOTAL_RING_BUDGET_S),
+            ("session_ttl_s", all.session_ttl_s, SESSION_TTL_S),
+            ("quarantine_s", all.quarantine_s, QUARANTINE_S),
+        ] {
+            if let Some(value) = value {
+                self.within(path, field, value, range);
+            }
+        }
+        for (n, code) in all.advance_on.iter().flatten().enumerate() {
+            self.within(path, &format!("advance_on[{n}]"), (*code).into(), 300..=699);
+        }
+        if let Some(dedupe) = &all.dedupe {
+            self.dedupe(path, dedupe);
+        }
+        if let Some(circuit) = &all.circuit {
+            self.circuit(path, circuit);
+        }
+        if let Some(callers) = &all.callers {
+            self.callers(path, callers);
+        }
+    }
+}

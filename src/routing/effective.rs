@@ -1,0 +1,245 @@
+//! What holds for a target or a campaign, and who said so.
+
+use serde_json::{Value, json};
+
+use crate::id::{CampaignId, TargetId};
+
+use super::config::{Source, TargetConfig};
+use super::duplicate::Dedupe;
+use super::snapshot::{Campaign, RoutingSnapshot, Target};
+
+/// The value of one setting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effective {
+    /// As it is written, such as `ring_timeout_s`.
+    pub setting: &'static str,
+    /// As it is written; null: none.
+    pub value: Value,
+    pub from: Source,
+}
+
+/// Where a target's settings came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TargetSources {
+    ring_timeout_s: Source,
+    first_response_ms: Source,
+    ring_timeout_covers_progress: Source,
+    max_duration_s: Source,
+    pub(super) dedupe: Source,
+    pub(super) circuit: Source,
+}
+
+/// The same of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CampaignSources {
+    pub(super) advance_on: Source,
+    pub(super) max_attempts: Source,
+    pub(super) total_ring_budget_s: Source,
+    pub(super) min_match_confidence: Source,
+    pub(super) callers: Source,
+}
+
+impl TargetSources {
+    pub(super) fn of(config: &TargetConfig, dedupe: Source, circuit: Source) -> Self {
+        Self {
+            ring_timeout_s: config.ring_timeout_s.from(),
+            first_response_ms: config.first_response_ms.from(),
+            ring_timeout_covers_progress: config.ring_timeout_covers_progress.from(),
+            max_duration_s: config.max_duration_s.from(),
+            dedupe,
+            circuit,
+        }
+    }
+}
+
+impl RoutingSnapshot {
+    /// `None`: there is no such target.
+    pub fn effective_target(&self, id: &TargetId) -> Option<Vec<Effective>> {
+        self.target(id).map(Target::effective)
+    }
+
+    /// `None`: there is no such campaign.
+    pub fn effective_campaign(&self, id: &CampaignId) -> Option<Vec<Effective>> {
+        self.campaign(id).map(Campaign::effective)
+    }
+}
+
+impl Target {
+    fn effective(&self) -> Vec<Effective> {
+        let from = &self.from;
+        let circuit = self.circuit.as_deref();
+        [
+            ("ring_timeout_s", json!(self.ring_timeout_ms / 1_000), from.ring_timeout_s),
+            ("first_response_ms", json!(self.first_response_ms), from.first_response_ms),
+            (
+                "ring_timeout_covers_progress",
+                json!(self.ring_timeout_covers_progress),
+                from.ring_timeout_covers_progress,
+            ),
+            ("max_duration_s", json!(self.max_duration_ms / 1_000), from.max_duration_s),
+            ("dedupe", self.dedupe.as_ref().map_or(Value::Null, written), from.dedupe),
+            (
+                "circuit",
+                circuit.map_or_else(|| json!({ "enabled": false }), |it| json!(it)),
+                from.circuit,
+            ),
+        ]
+        .map(|(setting, value, from)| Effective { setting, value, from })
+        .into()
+    }
+}
+
+impl Campaign {
+    fn effective(&self) -> Vec<Effective> {
+        let from = &self.from;
+        let ring_budget_s = self.total_ring_budget_ms / 1_000;
+        [
+            ("advance_on", json!(self.advance_on), from.advance_on),
+            ("max_attempts", json!(self.max_attempts), from.max_attempts),
+            ("total_ring_budget_s", json!(ring_budget_s), from.total_ring_budget_s),
+            ("min_match_confidence", json!(self.min_match_confidence), from.min_match_confidence),
+            ("callers", json!(self.callers), from.callers),
+        ]
+        .map(|(setting, value, from)| Effective { setting, value, from })
+        .into()
+    }
+}
+
+fn written(dedupe: &Dedupe) -> Value {
+    let Dedupe { after, by, window, campaigns } = dedupe;
+    json!({ "after": after, "by": by, "window_s": window, "campaigns": campaigns })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::config::RoutingConfig;
+
+    const CONFIG: &str = r#"
+        publishers = [{ id = "p" }]
+        [defaults]
+        ring_timeout_s = 20
+        max_duration_s = 600
+        dedupe = { after = "converted" }
+        max_attempts = 5
+        callers = { repeat_after_s = 2 }
+        quarantine_s = 60
+        [[buyers]]
+        id = "b"
+        max_duration_s = 900
+        ring_timeout_covers_progress = true
+        [[buyers]]
+        id = "plain"
+        [[targets]]
+        id = "own"
+        buyer = "b"
+        ring_timeout_s = 9
+        dial = { kind = "sip", uri = "sip:a" }
+        [[targets]]
+        id = "plain"
+        buyer = "plain"
+        dial = { kind = "sip", uri = "sip:b" }
+        [[pools]]
+        id = "pool"
+        campaign = "c"
+        publisher = "p"
+        numbers = ["+16145550101"]
+        session_ttl_s = 70
+        [[campaigns]]
+        id = "c"
+        publisher = "p"
+        min_match_confidence = 0.5
+        routing = { tiers = [{ targets = [{ target = "own" }, { target = "plain" }] }] }
+    "#;
+
+    #[test]
+    fn the_nearest_who_says_a_value_is_heard_and_named() {
+        let snapshot = compiled(CONFIG);
+        let (own, buyer, defaults, built_in) =
+            (Source::Own, Source::Buyer, Source::Defaults, Source::BuiltIn);
+        let by_default = json!({
+            "after": "converted", "by": "target", "window_s": 2_592_000, "campaigns": "same",
+        });
+        let found = |settings: Option<Vec<Effective>>, left_out: &str| {
+            let settings = settings.unwrap().into_iter();
+            let settings = settings.filter(|it| it.setting != left_out);
+            settings.map(|it| (it.setting, it.value, it.from)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            found(snapshot.effective_target(&"own".into()), "circuit"),
+            [
+                ("ring_timeout_s", json!(9), own),
+                ("first_response_ms", json!(1_500), built_in),
+                ("ring_timeout_covers_progress", json!(true), buyer),
+                ("max_duration_s", json!(900), buyer),
+                ("dedupe", by_default.clone(), defaults),
+            ]
+        );
+        assert_eq!(
+            found(snapshot.effective_target(&"plain".into()), "circuit"),
+            [
+                ("ring_timeout_s", json!(20), defaults),
+                ("first_response_ms", json!(1_500), built_in),
+                ("ring_timeout_covers_progress", json!(false), built_in),
+                ("max_duration_s", json!(600), defaults),
+                ("dedupe", by_default, defaults),
+            ]
+        );
+        let campaign = found(snapshot.effective_campaign(&"c".into()), "advance_on");
+        let callers = &campaign[3];
+        assert_eq!(
+            (callers.0, &callers.1["repeat_after_s"], callers.2),
+            ("callers", &json!(2), defaults)
+        );
+        assert_eq!(
+            campaign[..3],
+            [
+                ("max_attempts", json!(5), defaults),
+                ("total_ring_budget_s", json!(60), built_in),
+                ("min_match_confidence", json!(0.5), own),
+            ]
+        );
+        assert_eq!(snapshot.effective_target(&"nobody".into()), None);
+        // And they are what calls and pings meet.
+        let target = snapshot.target(&"own".into()).unwrap();
+        assert_eq!((target.ring_timeout_ms, target.max_duration_ms), (9_000, 900_000));
+        let pool = &snapshot.pools()[0];
+        assert_eq!((pool.session_ttl.as_secs(), pool.quarantine.as_secs()), (70, 60));
+        assert!(snapshot.history().is_some(), "a default rule looks back, too");
+    }
+
+    #[test]
+    fn a_configuration_that_is_kept_comes_to_the_same() {
+        let config: RoutingConfig = toml::from_str(CONFIG).unwrap();
+        let document = crate::routing::revision::pack(&config);
+        let kept = crate::routing::revision::compile(&document, 1).unwrap();
+        assert_eq!(kept, compiled(CONFIG));
+    }
+
+    #[test]
+    fn what_is_wrong_is_a_fault_where_it_is_written_and_there_alone() {
+        for (sound, faulty, path) in [
+            ("ring_timeout_s = 20", "ring_timeout_s = 301", "defaults.ring_timeout_s"),
+            ("max_attempts = 5", "max_attempts = 21", "defaults.max_attempts"),
+            ("quarantine_s = 60", "quarantine_s = 604801", "defaults.quarantine_s"),
+            ("repeat_after_s = 2", "repeat_after_s = 3601", "defaults.callers.repeat_after_s"),
+            (
+                "after = \"converted\"",
+                "after = \"converted\", window_s = 0",
+                "defaults.dedupe.window_s",
+            ),
+            ("max_attempts = 5", "advance_on = [200]", "defaults.advance_on[0]"),
+            ("max_duration_s = 900", "max_duration_s = 0", "buyers[0].max_duration_s"),
+            ("ring_timeout_s = 9", "ring_timeout_s = 0", "targets[0].ring_timeout_s"),
+        ] {
+            let config = toml::from_str(&CONFIG.replacen(sound, faulty, 1)).unwrap();
+            let faults = RoutingSnapshot::compile(config, 1).unwrap_err();
+            let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+            assert_eq!(paths, [path]);
+        }
+    }
+
+    fn compiled(text: &str) -> RoutingSnapshot {
+        RoutingSnapshot::compile(toml::from_str(text).unwrap(), 1).unwrap()
+    }
+}
