@@ -34,6 +34,7 @@ pub mod geo;
 pub mod history;
 pub mod hold;
 mod limits;
+pub mod meter;
 mod pacing;
 mod paying;
 pub mod performance;

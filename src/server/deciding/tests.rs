@@ -74,7 +74,7 @@ const BUSY: &str = r#"
     concurrency = { limit = 26 }
     caps = [
         { metric = "payout", window = "hourly", limit = "400.00", on_full = "stop_paying" },
-        { metric = "offered", window = "rolling:600", limit = 700 },
+        { metric = "offered", window = "rolling:600", limit = 450 },
     ]
     [[buyers]]
     id = "b"

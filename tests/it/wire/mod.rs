@@ -9,6 +9,7 @@ mod callers;
 mod circuit;
 mod decisions;
 mod guard;
+mod limits;
 mod malformed;
 mod names;
 mod orphans;
