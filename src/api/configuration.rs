@@ -7,7 +7,9 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::InForce;
 use super::auth::KeyId;
+use super::caps::CapView;
 use super::error::{Code, Place, Problem};
 use super::openapi::faults;
 use super::router::Api;
@@ -19,6 +21,8 @@ pub(super) struct Reloaded {
     /// stays, and it outlives the process.
     #[schema(example = 2)]
     revision: u64,
+    /// Caps whose limit was lowered below what is used and held. They take no call until that is less.
+    closed: Vec<CapView>,
 }
 
 faults!(ReloadFaults: ConfigRefused);
@@ -46,6 +50,8 @@ pub(super) async fn reload(
             .into_iter()
             .fold(problem, |problem, fault| problem.with(Place::Whole, "config", fault))
     };
-    let revision = api.services.configuration.reload().await.map_err(refused)?;
-    Ok(Json(Reloaded { revision }))
+    let InForce { revision, closed } =
+        api.services.configuration.reload().await.map_err(refused)?;
+    let closed = closed.into_iter().map(CapView::from).collect();
+    Ok(Json(Reloaded { revision, closed }))
 }

@@ -85,6 +85,15 @@ codes! {
     PingsFull = "ping.full", TOO_MANY_REQUESTS, "as many sessions are live as may be";
     PingsCapped = "ping.capped", TOO_MANY_REQUESTS,
         "as many pings were taken in this window as the publisher or the campaign may have";
+    ConcurrencyNotFound = "concurrency.not_found", NOT_FOUND,
+        "nothing of this id has `concurrency` in the configuration";
+    CreditNotFound = "credit.not_found", NOT_FOUND,
+        "no buyer of this id has `credit` in the configuration";
+    DepositRefused = "deposit.refused", UNPROCESSABLE_ENTITY, "no such amount can be deposited";
+    DepositConflict = "deposit.conflict", CONFLICT,
+        "another amount was deposited with the same `Idempotency-Key`";
+    DepositsUnavailable = "deposit.unavailable", SERVICE_UNAVAILABLE,
+        "deposits are not taken at the moment";
     PingsUnavailable = "ping.unavailable", SERVICE_UNAVAILABLE,
         "pings are not taken at the moment";
     ConfigRefused = "config.refused", UNPROCESSABLE_ENTITY,

@@ -15,6 +15,7 @@
 
 mod auth;
 mod calls;
+mod caps;
 mod configuration;
 mod effective;
 mod error;
@@ -38,12 +39,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
-use crate::id::{CallId, PingId, TargetId};
+use crate::id::{BuyerId, CallId, PingId, TargetId};
+use crate::money::Money;
 use crate::routing::circuit::Condition;
+use crate::routing::meter::Meter;
 use crate::routing::ping::{Accepted, PingRefusals, PingRequest, Session};
 use crate::routing::replay::DecisionRecord;
 use crate::routing::simulate::Assumed;
@@ -62,6 +66,7 @@ pub struct Services {
     pub health: Arc<dyn Health>,
     pub configuration: Arc<dyn Configuration>,
     pub routing: Arc<dyn Routing>,
+    pub credit: Arc<dyn Credit>,
     /// Who may call; with none, only health is answered.
     pub keys: Vec<ApiKey>,
     /// Signs cursors. 32 random bytes, drawn when the process starts: cursors die with it.
@@ -117,6 +122,13 @@ pub trait Routing: Send + Sync {
     /// What is thought of targets of which it is not all well.
     fn conditions(&self) -> BTreeMap<TargetId, Condition>;
 
+    /// How full all caps and all concurrency are, by their keys.
+    fn meters(&self) -> Vec<Meter>;
+
+    /// So many calls at once can be taken under this concurrency, such as
+    /// `target/tgt_summit/concurrency`. False: there is no such concurrency.
+    fn set_ready(&self, concurrency: &SmolStr, count: u32) -> bool;
+
     /// The latest decisions, at most `count`, the oldest first.
     fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>>;
 }
@@ -144,15 +156,53 @@ pub enum PingError {
     Unavailable { reason: String, retry_after_s: u32 },
 }
 
+/// What buyers have paid in.
+pub trait Credit: Send + Sync {
+    /// Raises what a buyer may owe. Returns once the journal has it. The same key of a buyer deposits
+    /// once.
+    fn deposit(&self, buyer: BuyerId, amount: Money, key: SmolStr) -> Deposit<'_>;
+}
+
+/// What [`Credit::deposit`] returns.
+pub type Deposit<'a> = Pin<Box<dyn Future<Output = Result<Deposited, DepositError>> + Send + 'a>>;
+
+/// A deposit that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deposited {
+    /// All of the buyer's, this one among them.
+    pub deposited: Money,
+    /// It came before, and counts once.
+    pub repeated: bool,
+}
+
+/// Why a deposit does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DepositError {
+    #[error("no such buyer has credit")]
+    NoCredit,
+    #[error("another amount was deposited with this key")]
+    Conflict,
+    #[error("{0}")]
+    Unavailable(String),
+}
+
 /// What the process was started with, as far as it can change.
 pub trait Configuration: Send + Sync {
-    /// Reads it again and puts it in force. Returns its revision, or all that is wrong, a sentence
+    /// Reads it again and puts it in force. Returns what is in force, or all that is wrong, a sentence
     /// each; then nothing has changed.
     fn reload(&self) -> Reload<'_>;
 }
 
+/// A configuration that was put in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    pub revision: u64,
+    /// Caps whose limit was lowered below what is used and held: they take no call for now.
+    pub closed: Vec<Meter>,
+}
+
 /// What [`Configuration::reload`] returns.
-pub type Reload<'a> = Pin<Box<dyn Future<Output = Result<u64, Vec<String>>> + Send + 'a>>;
+pub type Reload<'a> = Pin<Box<dyn Future<Output = Result<InForce, Vec<String>>> + Send + 'a>>;
 
 /// How the process is doing.
 pub trait Health: Send + Sync {

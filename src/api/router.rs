@@ -22,8 +22,8 @@ use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
-    Services, calls, configuration, effective, explain, health, openapi, pings, replay, simulate,
-    targets,
+    Services, calls, caps, configuration, effective, explain, health, openapi, pings, replay,
+    simulate, targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -55,6 +55,10 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(targets::list))
         .routes(routes!(effective::target))
         .routes(routes!(effective::campaign))
+        .routes(routes!(caps::list))
+        .routes(routes!(caps::target_ready))
+        .routes(routes!(caps::buyer_ready))
+        .routes(routes!(caps::deposit))
         .routes(routes!(configuration::reload))
         .routes(routes!(replay::diff))
         .routes(routes!(health::metrics))

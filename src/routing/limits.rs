@@ -236,7 +236,7 @@ impl Cap {
 }
 
 impl Concurrency {
-    fn need<U: UsageReader + ?Sized>(
+    pub(super) fn need<U: UsageReader + ?Sized>(
         &self,
         windows: &Windows<'_>,
         usage: &U,

@@ -36,6 +36,7 @@ pub mod history;
 pub mod hold;
 mod limits;
 pub mod list;
+pub mod meter;
 mod pacing;
 mod paying;
 pub mod performance;

@@ -1,21 +1,26 @@
 //! What the API is handed: live calls, the ping desk, health.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics::{counter, histogram};
+use parking_lot::Mutex;
+use smol_str::SmolStr;
 
 use crate::api::{
-    HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Routing, Services,
+    Credit, Deposit, DepositError, Deposited, HangUpError, Health, Intake, LiveCalls, PingError,
+    PingIntake, Routing, Services,
 };
-use crate::cdr::fact::{Fact, HoldSettled, PingAccepted, Stamp};
+use crate::cdr::fact::{self, Fact, HoldSettled, PingAccepted, Stamp};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::Live;
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::{CallFilter, PAGE_MAX};
 use crate::config::Settings;
-use crate::id::{CallId, HoldId, PingId};
+use crate::id::{BuyerId, CallId, HoldId, PingId};
+use crate::money::Money;
 use crate::routing::ping::{Accepted, NewIds, PingRequest, Session};
 
 use super::accounting::{Accounting, stamp};
@@ -39,6 +44,8 @@ pub struct Control {
     seed: u128,
     prometheus: Prometheus,
     draining: AtomicBool,
+    /// Deposits that are on their way to the disk, or of which it is not known if they came there.
+    depositing: Mutex<BTreeSet<(BuyerId, SmolStr)>>,
 }
 
 impl Control {
@@ -52,7 +59,8 @@ impl Control {
     ) -> Self {
         let ids = PingIds::new(seed.rotate_left(64));
         let draining = AtomicBool::new(false);
-        Self { deciding, appender, live, shards, ids, seed, prometheus, draining }
+        let depositing = Mutex::default();
+        Self { deciding, appender, live, shards, ids, seed, prometheus, draining, depositing }
     }
 
     pub fn services(
@@ -72,6 +80,7 @@ impl Control {
             health: Arc::clone(self) as Arc<dyn Health>,
             configuration: Arc::new(reloader),
             routing,
+            credit: Arc::new(Arc::clone(self)),
             keys: settings.api.keys.clone(),
             cursor_secret,
         }
@@ -101,6 +110,61 @@ impl Control {
             .map_err(|error| unavailable(&error.to_string()))?;
         self.appender.wait(lsn).await.map_err(|error| unavailable(&error.to_string()))?;
         Ok(accepted)
+    }
+}
+
+impl Control {
+    async fn take_deposit(
+        &self,
+        buyer: BuyerId,
+        amount: Money,
+        key: SmolStr,
+    ) -> Result<Deposited, DepositError> {
+        let micros = u64::try_from(amount.0).unwrap_or(0);
+        let unavailable = |reason: &str| DepositError::Unavailable(reason.to_owned());
+        // Two at once with one key: the second finds the first here, or what it came to.
+        let waiting = (buyer.clone(), key.clone());
+        if !self.depositing.lock().insert(waiting.clone()) {
+            return Err(unavailable("the same deposit is on its way to the disk"));
+        }
+        let known = self.deciding.deposited(&buyer, &key);
+        let answer = match known {
+            None => Some(Err(DepositError::NoCredit)),
+            Some((all, this)) if this == micros => {
+                let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
+                Some(Ok(Deposited { deposited, repeated: true }))
+            }
+            Some((_, 0)) => None,
+            Some(_) => Some(Err(DepositError::Conflict)),
+        };
+        if let Some(answer) = answer {
+            self.depositing.lock().remove(&waiting);
+            return answer;
+        }
+        let fact = fact::Deposited { buyer: buyer.clone(), amount, key: key.clone() };
+        let fact = Fact::of_node(stamp(), fact);
+        let lsn = self.appender.append(fact, Durability::Durable).map_err(|error| {
+            self.depositing.lock().remove(&waiting);
+            unavailable(&error.to_string())
+        })?;
+        // If this fails it is not known whether it is on disk: the next process tells.
+        self.appender.wait(lsn).await.map_err(|error| unavailable(&error.to_string()))?;
+        let all = self.deciding.deposit(&buyer, &key, micros);
+        self.depositing.lock().remove(&waiting);
+        let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
+        Ok(Deposited { deposited, repeated: false })
+    }
+}
+
+impl Credit for Arc<Control> {
+    fn deposit(&self, buyer: BuyerId, amount: Money, key: SmolStr) -> Deposit<'_> {
+        let this = Self::clone(self);
+        // A client that goes away must not leave it half done.
+        let done = tokio::spawn(async move { this.take_deposit(buyer, amount, key).await });
+        Box::pin(async move {
+            let panicked = |_| DepositError::Unavailable(String::from("taking it panicked"));
+            done.await.map_err(panicked)?
+        })
     }
 }
 
@@ -166,7 +230,7 @@ impl Health for Control {
 fn facts(opened: Opened, now: Stamp) -> Vec<Fact> {
     let Opened { session, counted } = opened;
     let hold = HoldId::of_ping(session.ping);
-    let mut facts = vec![Fact::of_node(now, fact(session))];
+    let mut facts = vec![Fact::of_node(now, accepted(session))];
     if !counted.is_empty() {
         let buckets = counted.into_iter().map(translate::one_more).collect();
         facts.push(Fact::of_node(now, HoldSettled { hold, buckets }));
@@ -174,7 +238,7 @@ fn facts(opened: Opened, now: Stamp) -> Vec<Fact> {
     facts
 }
 
-fn fact(session: Session) -> PingAccepted {
+fn accepted(session: Session) -> PingAccepted {
     PingAccepted {
         ping: session.ping,
         session: session.session,

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use crate::api::Routing;
 use crate::cdr::store::{Answer, Decisions, last_decisions};
 use crate::id::TargetId;
 use crate::routing::circuit::Condition;
+use crate::routing::meter::Meter;
 use crate::routing::replay::DecisionRecord;
 use crate::routing::simulate::Assumed;
 use crate::routing::{RouteRequest, RoutingSnapshot};
@@ -55,6 +57,14 @@ impl Routing for Questions {
 
     fn conditions(&self) -> BTreeMap<TargetId, Condition> {
         self.deciding.conditions(clock::mono())
+    }
+
+    fn meters(&self) -> Vec<Meter> {
+        self.deciding.meters(clock::wall()).into_values().collect()
+    }
+
+    fn set_ready(&self, concurrency: &SmolStr, count: u32) -> bool {
+        self.deciding.set_ready(concurrency, count, clock::wall())
     }
 
     fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {

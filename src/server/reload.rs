@@ -12,14 +12,16 @@ use std::sync::Arc;
 use metrics::counter;
 use tokio::sync::Mutex;
 
-use crate::api::{Configuration, Reload};
+use crate::api::{Configuration, InForce, Reload};
 use crate::config::{Config, ConfigError};
 use crate::id::TrunkId;
+use crate::routing::meter::{self, Meter};
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 
 use super::accounting::{OfOpen, Past, stamp};
 use super::addresses::Wanted;
+use super::clock;
 use super::deciding::Deciding;
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
@@ -98,21 +100,33 @@ impl Reloader {
     /// # Errors
     /// All that is wrong with it, or what cannot change while the server runs. Then nothing has
     /// changed.
-    pub async fn reload(&self) -> Result<u64, StartError> {
+    pub async fn reload(&self) -> Result<InForce, StartError> {
         let mut running = self.running.lock().await;
         let outcome = self.replace(&mut running).await;
         let result = if outcome.is_ok() { "done" } else { "refused" };
         counter!(RELOADS, "result" => result).increment(1);
         match &outcome {
-            Ok(()) => tracing::info!(revision = running.revision, "the configuration is in force"),
+            Ok(closed) => {
+                tracing::info!(revision = running.revision, "the configuration is in force");
+                for meter in closed {
+                    let show = |amount| meter.counts.show(amount);
+                    tracing::warn!(
+                        cap = %meter.key,
+                        used = %show(meter.used),
+                        held = %show(meter.held),
+                        limit = %show(meter.limit),
+                        "a limit is below what is used and held: the cap is closed"
+                    );
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "the configuration was not taken; nothing changed")
             }
         }
-        outcome.map(|()| running.revision)
+        outcome.map(|closed| InForce { revision: running.revision, closed })
     }
 
-    async fn replace(&self, running: &mut Running) -> Result<(), StartError> {
+    async fn replace(&self, running: &mut Running) -> Result<Vec<Meter>, StartError> {
         let (before, next) = (running.config.clone(), running.revision + 1);
         // Files are read, and certificates checked: other tasks of this thread must not wait for it.
         let coming = tokio::task::spawn_blocking(move || Coming::read(&before, next)).await;
@@ -149,7 +163,7 @@ impl Reloader {
         for shard in &self.shards {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
-        let looked_back = self.deciding.history();
+        let (looked_back, before) = (self.deciding.history(), self.deciding.meters(clock::wall()));
         let (counted_days, until) = (self.deciding.performance_days(), stamp().wall());
         self.deciding.configure(routing.numbered(revision));
         self.limits.configure(&trunks);
@@ -171,7 +185,7 @@ impl Reloader {
                 "the calls of before could not be read: rules about earlier calls know only new ones"
             );
         }
-        Ok(())
+        Ok(meter::closed(&before, &self.deciding.meters(clock::wall())))
     }
 }
 
@@ -182,7 +196,7 @@ impl Configuration for Arc<Reloader> {
         let done = tokio::spawn(async move { Reloader::reload(&this).await });
         Box::pin(async move {
             match done.await {
-                Ok(Ok(revision)) => Ok(revision),
+                Ok(Ok(in_force)) => Ok(in_force),
                 Ok(Err(StartError::Config(ConfigError::Faults(faults)))) => {
                     Err(faults.iter().map(ToString::to_string).collect())
                 }

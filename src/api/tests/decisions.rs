@@ -84,6 +84,8 @@ fn targets_are_listed_with_what_is_thought_of_them() {
               "condition": "well", "why": null },
             { "id": "tgt_cool", "buyer": "buy_cool", "name": "tgt_cool", "paused": false,
               "condition": "circuit_open", "why": "circuit open: 31 of 60 attempts failed" },
+            { "id": "tgt_idle", "buyer": "buy_idle", "name": "tgt_idle", "paused": false,
+              "condition": "well", "why": null },
         ] })
     );
 }

@@ -27,6 +27,8 @@ fn it_lists_every_route() {
     get /metrics
     get /openapi.json
     get /readyz
+    post /v1/buyers/{id}/deposits
+    put /v1/buyers/{id}/ready_agents
     get /v1/calls
     get /v1/calls/live
     get /v1/calls/{id}
@@ -34,6 +36,7 @@ fn it_lists_every_route() {
     post /v1/calls/{id}/hangup
     get /v1/calls/{id}/replay
     get /v1/campaigns/{id}/effective
+    get /v1/caps
     post /v1/config:diff
     post /v1/config:reload
     post /v1/pings
@@ -41,6 +44,7 @@ fn it_lists_every_route() {
     post /v1/simulate/call
     get /v1/targets
     get /v1/targets/{id}/effective
+    put /v1/targets/{id}/ready_agents
     ");
 }
 

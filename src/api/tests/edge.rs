@@ -39,7 +39,7 @@ fn everything_but_health_needs_a_key() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 18);
+    assert_eq!(asked, 22);
 }
 
 #[test]
@@ -106,7 +106,10 @@ fn health_tells_the_version_and_readiness_the_reasons() {
 fn the_configuration_is_read_again_or_refused_with_all_its_faults() {
     let fixture = Fixture::new();
     let answer = fixture.post("/v1/config:reload", "");
-    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"revision": 2})));
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()),
+        (200, json!({"revision": 2, "closed": []}))
+    );
 
     fixture.world.state.lock().faults = vec!["t1 is wrong".into(), "t2 is wrong".into()];
 

@@ -1,6 +1,7 @@
 //! The API as its users meet it, in process. Every answer is held against the OpenAPI document.
 
 mod calls;
+mod caps;
 mod decisions;
 mod document;
 mod edge;
@@ -108,6 +109,7 @@ fn services(world: &Arc<World>) -> Services {
         health: world.clone(),
         configuration: world.clone(),
         routing: world.clone(),
+        credit: world.clone(),
         keys: vec![ApiKey { id: "ops".into(), key: Secret::new(KEY) }],
         cursor_secret: [7; 32],
     }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 
 use super::super::{
-    Configuration, HangUpError, Health, Intake, LiveCalls, PingError, PingIntake, Reload, Routing,
+    Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health, InForce, Intake,
+    LiveCalls, PingError, PingIntake, Reload, Routing,
 };
 use super::CALLER;
 use crate::cdr::fact::{
@@ -18,11 +20,13 @@ use crate::cdr::journal::{Entry, Lsn};
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::{Answer, CallFilter, CallStore, StoreError};
 use crate::cdr::timeline;
-use crate::id::{CallId, PingId, SessionId, TargetId};
+use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::reason::Reason;
 use crate::routing::circuit::{Cause, Condition, Trip};
 use crate::routing::config::RoutingConfig;
+use crate::routing::hold::Bucket;
+use crate::routing::meter::Meter;
 use crate::routing::ping::{Desk, DeskLimits, NewIds, PingRequest, Session};
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::simulate::{Assumed, Assuming};
@@ -34,7 +38,11 @@ pub(super) const START: Wall = Wall(1_773_759_852_318);
 
 pub(super) const CONFIG: &str = r#"
     publishers = [{ id = "pub_bright" }]
-    buyers = [{ id = "buy_summit" }, { id = "buy_cool" }]
+    buyers = [
+        { id = "buy_summit" },
+        { id = "buy_cool" },
+        { id = "buy_idle", credit = { limit = "100.00" } },
+    ]
     pools = [{ id = "pool_hvac", campaign = "cmp_hvac", publisher = "pub_bright",
         numbers = ["+16145550121"] }]
 
@@ -49,6 +57,13 @@ pub(super) const CONFIG: &str = r#"
     buyer = "buy_cool"
     dial = { kind = "sip", uri = "sip:192.0.2.20" }
     conversion = { seconds = 90, revenue = "41.50" }
+
+    [[targets]]
+    id = "tgt_idle"
+    buyer = "buy_idle"
+    dial = { kind = "sip", uri = "sip:192.0.2.30" }
+    concurrency = { limit = 4 }
+    caps = [{ metric = "connected", window = "daily", limit = 9 }]
 
     [[campaigns]]
     id = "cmp_hvac"
@@ -213,6 +228,15 @@ impl Routing for World {
         [("tgt_cool".into(), Condition::Open(trip))].into()
     }
 
+    fn meters(&self) -> Vec<Meter> {
+        let nothing_used = BTreeMap::<Bucket, Usage>::new();
+        self.snapshot.meters(&nothing_used, START).into_values().collect()
+    }
+
+    fn set_ready(&self, concurrency: &SmolStr, _count: u32) -> bool {
+        self.snapshot.concurrency().any(|it| it.key == *concurrency)
+    }
+
     fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {
         Box::pin(async move {
             self.check_store()?;
@@ -256,6 +280,20 @@ impl CallStore for World {
     }
 }
 
+/// As much as it is asked for, once.
+impl Credit for World {
+    fn deposit(&self, buyer: BuyerId, amount: Money, key: SmolStr) -> Deposit<'_> {
+        Box::pin(async move {
+            match (buyer.as_str(), key.as_str()) {
+                ("buy_idle", "again") => Ok(Deposited { deposited: amount, repeated: true }),
+                ("buy_idle", "other") => Err(DepositError::Conflict),
+                ("buy_idle", _) => Ok(Deposited { deposited: amount, repeated: false }),
+                _ => Err(DepositError::NoCredit),
+            }
+        })
+    }
+}
+
 impl PingIntake for World {
     fn accept(&self, ping: PingRequest) -> Intake<'_> {
         Box::pin(async move {
@@ -290,7 +328,13 @@ impl PingIntake for World {
 impl Configuration for World {
     fn reload(&self) -> Reload<'_> {
         let faults = self.state.lock().faults.clone();
-        Box::pin(async move { if faults.is_empty() { Ok(2) } else { Err(faults) } })
+        Box::pin(async move {
+            if faults.is_empty() {
+                Ok(InForce { revision: 2, closed: Vec::new() })
+            } else {
+                Err(faults)
+            }
+        })
     }
 }
 

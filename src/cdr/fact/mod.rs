@@ -22,7 +22,7 @@ pub use call::{
     OrphanClosed, OrphanPolicy, Party, Referred, Taken, Terms, Transferred,
 };
 pub use hold::{AtEnd, Bucket, HoldPlaced, HoldReleased, HoldSettled};
-pub use node::{Checkpoint, NodeStarted, PingAccepted, SessionConsumed};
+pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, SessionConsumed};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,6 +152,7 @@ kinds! {
     22 AddressFailed = "attempt.address_failed";
     23 Farewells = "call.farewells";
     24 EndedEarly = "attempt.ended_early";
+    25 Deposited = "buyer.deposited";
 }
 
 #[cfg(test)]
@@ -317,6 +318,7 @@ mod tests {
             .into(),
             SessionConsumed { session: SessionId::from_bytes([2; 16]) }.into(),
             NodeStarted { version: "0.1.0".into() }.into(),
+            Deposited { buyer: "buy_cool".into(), amount: Money(5), key: "k".into() }.into(),
             HandedOver { leg: 1, by: Means::Refer, status: Some(200) }.into(),
             Taken {}.into(),
             Transferred { leg: 2, dialogs: Some(Dialogs { caller: 7, target: 9 }) }.into(),

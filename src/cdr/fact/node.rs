@@ -4,7 +4,8 @@ use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
 use crate::codec;
-use crate::id::{CallId, CampaignId, PingId, PoolId, PublisherId, SessionId};
+use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId};
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 
 /// Proof of life of every answered call, written every 30 s.
@@ -41,6 +42,18 @@ pub struct PingAccepted {
     /// The publisher's own id of the ping, by which a repetition is recognised.
     #[cbor(n(9), with = "codec::optional_text", has_nil)]
     pub request_id: Option<SmolStr>,
+}
+
+/// A buyer has paid in; durable before it is acknowledged.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Deposited {
+    #[n(0)]
+    pub buyer: BuyerId,
+    #[n(1)]
+    pub amount: Money,
+    /// Tells it from the buyer's other deposits.
+    #[cbor(n(2), with = "codec::text")]
+    pub key: SmolStr,
 }
 
 /// A call used a session up.

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::cdr::due::{CapCount, HeldBack};
 use crate::cdr::fact::{
-    Dialogs, Fact, FactBody, Farewells, HoldSettled, OrphanClosed, OrphanPolicy, Stamp,
+    Deposited, Dialogs, Fact, FactBody, Farewells, HoldSettled, OrphanClosed, OrphanPolicy, Stamp,
 };
 use crate::cdr::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
 use crate::cdr::journal::{Durability, Entry, Gap, Lsn};
@@ -434,6 +434,7 @@ impl Projection {
             | FactBody::OrphanClosed(_)
             | FactBody::PingAccepted(_)
             | FactBody::Farewells(_)
+            | FactBody::Deposited(_)
             | FactBody::NodeStarted(_) => false,
         };
         if begins && !calls.contains_key(&call) {
@@ -471,6 +472,15 @@ impl Projection {
                     self.batch.calls.push(slot.record);
                 }
             }
+        }
+    }
+
+    /// What raises a buyer's credit is kept as the use of caps is, and each deposit by its key.
+    fn deposit(&mut self, Deposited { buyer, amount, key }: &Deposited) {
+        let all = (format_smolstr!("buyer/{buyer}/deposits"), SmolStr::new_static("total"));
+        let this = (format_smolstr!("buyer/{buyer}/deposit"), format_smolstr!("key:{key}"));
+        for bucket in [all, this] {
+            *self.batch.used.entry(bucket).or_default() += amount.0;
         }
     }
 
@@ -519,6 +529,7 @@ impl Projection {
                 self.batch.consumed.push((consumed.session, at.wall()));
             }
             FactBody::HoldSettled(settled) if counts => self.count(&settled),
+            FactBody::Deposited(deposited) if counts => self.deposit(&deposited),
             FactBody::PingAccepted(_)
             | FactBody::SessionConsumed(_)
             | FactBody::Admitted(_)
@@ -541,6 +552,7 @@ impl Projection {
             | FactBody::Ended(_)
             | FactBody::OrphanClosed(_)
             | FactBody::Farewells(_)
+            | FactBody::Deposited(_)
             | FactBody::NodeStarted(_) => {}
         }
     }

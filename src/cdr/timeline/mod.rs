@@ -98,6 +98,7 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
         | FactBody::Checkpoint(_)
         | FactBody::PingAccepted(_)
         | FactBody::SessionConsumed(_)
+        | FactBody::Deposited(_)
         | FactBody::NodeStarted(_) => return Applied::Nothing,
     };
     match (bears_on_billing, record.state) {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::sync::Arc;
 
-use crate::id::{CallId, HoldId, PingId, TargetId};
+use crate::id::{BuyerId, CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::reason::{NoPayout, Reason};
 use crate::routing::attribution::{SessionKey, owner};
@@ -21,6 +21,7 @@ use crate::routing::config::Span;
 use crate::routing::decision::Terms;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
+use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, Tally, day_of};
 use crate::routing::ping::{
     Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRefusals, PingRequest,
@@ -327,6 +328,29 @@ impl Deciding {
         is_known
     }
 
+    /// How full all caps and all concurrency are, by their keys.
+    pub fn meters(&self, at: Wall) -> BTreeMap<SmolStr, Meter> {
+        self.snapshot.load().meters(&AtAttempt { deciding: self, at }, at)
+    }
+
+    /// How much a buyer has deposited, and with this key; `None`: it has no credit.
+    pub fn deposited(&self, buyer: &BuyerId, key: &str) -> Option<(u64, u64)> {
+        let credit = format_smolstr!("buyer/{buyer}/credit");
+        self.snapshot.load().caps().find(|cap| cap.key == credit)?;
+        let [all, this] = deposits(buyer, key);
+        Some(self.ledger(|ledger| (ledger.usage(&all).used, ledger.usage(&this).used)))
+    }
+
+    /// A deposit is on disk. Returns how much was deposited in all.
+    pub fn deposit(&self, buyer: &BuyerId, key: &str, amount: u64) -> u64 {
+        let [all, this] = deposits(buyer, key);
+        let ledger = &mut self.state.lock().ledger;
+        let deposited = ledger.usage(&all).used.saturating_add(amount);
+        ledger.restore(all, deposited, None);
+        ledger.restore(this, amount, None);
+        deposited
+    }
+
     /// Targets that probes find nowhere.
     #[cfg(test)]
     pub(super) fn down(&self) -> Arc<BTreeSet<TargetId>> {
@@ -611,6 +635,13 @@ fn known_calls(
     // A thought-of call may lie in the past. Shards admit calls a moment apart.
     calls.retain(|past| past.at.0 <= request.at.0.saturating_add(CLOCK_SKEW_MS));
     calls
+}
+
+/// Where it is kept what a buyer has deposited in all, and with a key.
+fn deposits(buyer: &BuyerId, key: &str) -> [Bucket; 2] {
+    let all = Bucket { cap: format_smolstr!("buyer/{buyer}/deposits"), window: "total".into() };
+    let cap = format_smolstr!("buyer/{buyer}/deposit");
+    [all, Bucket { cap, window: format_smolstr!("key:{key}") }]
 }
 
 fn capped(refused: &Refused) -> PingRefusal {

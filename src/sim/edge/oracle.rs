@@ -297,6 +297,7 @@ impl Facts {
             | FactBody::Farewells(_)
             | FactBody::Taken(_)
             | FactBody::Transferred(_)
+            | FactBody::Deposited(_)
             | FactBody::NodeStarted(_) => {}
         }
         check(!is_late, call, || format!("I3: {} after the end of the call", fact.body.name()))

@@ -25,23 +25,41 @@ impl Reply {
 }
 
 pub(crate) fn get(to: SocketAddr, path: &str) -> Result<Reply> {
-    exchange(to, "GET", path, "")
+    exchange(to, "GET", path, "", &[])
 }
 
 pub(crate) fn post(to: SocketAddr, path: &str, json: &str) -> Result<Reply> {
-    exchange(to, "POST", path, json)
+    post_with(to, path, json, &[])
+}
+
+/// With further headers.
+pub(crate) fn post_with(
+    to: SocketAddr,
+    path: &str,
+    json: &str,
+    headers: &[(&str, &str)],
+) -> Result<Reply> {
+    exchange(to, "POST", path, json, headers)
 }
 
 /// One request on a connection of its own. HTTP/1.0, so that the answer ends with the connection
 /// and never comes in chunks.
-fn exchange(to: SocketAddr, method: &str, path: &str, body: &str) -> Result<Reply> {
+fn exchange(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+    headers: &[(&str, &str)],
+) -> Result<Reply> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let length = body.len();
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {to}\r\nAuthorization: Bearer {KEY}\r\n\
+        "{method} {path} HTTP/1.0\r\nHost: {to}\r\nAuthorization: Bearer {KEY}\r\n{headers}\
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = String::new();

@@ -9,6 +9,7 @@ mod callers;
 mod circuit;
 mod decisions;
 mod guard;
+mod limits;
 mod lists;
 mod malformed;
 mod names;

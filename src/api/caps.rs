@@ -1,0 +1,253 @@
+//! Caps: how full they are, and what raises and lowers them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, format_smolstr};
+use utoipa::ToSchema;
+
+use super::auth::KeyId;
+use super::error::{Code, Place, Problem};
+use super::openapi::faults;
+use super::request::{Id, JsonBody};
+use super::router::Api;
+use super::{DepositError, Deposited};
+use crate::id::BuyerId;
+use crate::money::Money;
+use crate::routing::hold::Counts;
+use crate::routing::meter::Meter;
+use crate::time::Wall;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CapList {
+    /// By their names.
+    items: Vec<CapView>,
+    /// The configuration they are of.
+    #[schema(example = 418)]
+    config_rev: u64,
+}
+
+/// A cap, or concurrency, in its current window. Amounts are texts: calls, money, or minutes and
+/// seconds of talk.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CapView {
+    /// Whose, what is counted, and in which window.
+    #[schema(value_type = String, example = "target/tgt_summit/connected/daily")]
+    cap: SmolStr,
+    #[schema(value_type = String, example = "connected")]
+    counts: Counts,
+    /// `strict`, `soft` or `paced`.
+    #[schema(example = "strict")]
+    mode: &'static str,
+    #[schema(value_type = String, example = "d:2026-03-17")]
+    window: SmolStr,
+    #[schema(value_type = String, example = "61")]
+    used: SmolStr,
+    /// By calls in flight that may still count, or by live calls.
+    #[schema(value_type = String, example = "4")]
+    held: SmolStr,
+    /// As it is now: by the hour, by deposits and by agents that are ready.
+    #[schema(value_type = String, example = "80")]
+    limit: SmolStr,
+    /// Of a paced cap how much may be used by now; null: all.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    by_now: Option<SmolStr>,
+    /// When the next window begins; null: never, or it moves along with time.
+    #[schema(example = "2026-03-18T04:00:00.000Z")]
+    resets_at: Option<String>,
+}
+
+impl From<Meter> for CapView {
+    fn from(meter: Meter) -> Self {
+        let show = |amount| meter.counts.show(amount);
+        Self {
+            used: show(meter.used),
+            held: show(meter.held),
+            limit: show(meter.limit),
+            by_now: meter.by_now.map(show),
+            resets_at: meter.resets_at.map(Wall::to_rfc3339),
+            cap: meter.key,
+            counts: meter.counts,
+            mode: meter.mode,
+            window: meter.window,
+        }
+    }
+}
+
+faults!(ListFaults);
+
+/// List caps
+///
+/// All caps and all concurrency of the configuration in force, as full as they are.
+#[utoipa::path(
+    get,
+    path = "/v1/caps",
+    operation_id = "list_caps",
+    tag = "configuration",
+    responses((status = 200, description = "The caps", body = CapList), ListFaults),
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<CapList> {
+    let config_rev = api.services.routing.in_force().revision();
+    let items = api.services.routing.meters().into_iter().map(CapView::from).collect();
+    Json(CapList { items, config_rev })
+}
+
+/// How many calls at once can be taken.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadyAgents {
+    /// Those that talk already among them.
+    #[schema(example = 12)]
+    count: u32,
+}
+
+/// What was said of how many calls at once can be taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReadyAnswer {
+    #[schema(value_type = String, example = "target/tgt_summit/concurrency")]
+    concurrency: SmolStr,
+    #[schema(example = 12)]
+    count: u32,
+}
+
+faults!(
+    ReadyFaults: PathMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
+    BodyMediaType, ConcurrencyNotFound
+);
+
+/// Say how many agents of a target are ready
+///
+/// For two minutes the target gets no more calls at once than this, however high its concurrency is.
+#[utoipa::path(
+    put,
+    path = "/v1/targets/{id}/ready_agents",
+    operation_id = "set_ready_agents_of_target",
+    tag = "configuration",
+    params(("id" = String, Path, description = "Id of the target", example = "tgt_summit")),
+    request_body(content = ReadyAgents, description = "At most 65536 bytes"),
+    responses((status = 200, description = "It counts from now on", body = ReadyAnswer), ReadyFaults),
+)]
+pub(super) async fn target_ready(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<String>,
+    JsonBody(ready): JsonBody<ReadyAgents>,
+) -> Result<Json<ReadyAnswer>, Problem> {
+    ready_agents(&api, &format_smolstr!("target/{id}/concurrency"), &ready)
+}
+
+/// Say how many agents of a buyer are ready
+///
+/// For two minutes its targets together get no more calls at once than this, however high its
+/// concurrency is.
+#[utoipa::path(
+    put,
+    path = "/v1/buyers/{id}/ready_agents",
+    operation_id = "set_ready_agents_of_buyer",
+    tag = "configuration",
+    params(("id" = String, Path, description = "Id of the buyer", example = "buy_summit")),
+    request_body(content = ReadyAgents, description = "At most 65536 bytes"),
+    responses((status = 200, description = "It counts from now on", body = ReadyAnswer), ReadyFaults),
+)]
+pub(super) async fn buyer_ready(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<String>,
+    JsonBody(ready): JsonBody<ReadyAgents>,
+) -> Result<Json<ReadyAnswer>, Problem> {
+    ready_agents(&api, &format_smolstr!("buyer/{id}/concurrency"), &ready)
+}
+
+fn ready_agents(
+    api: &Api,
+    key: &SmolStr,
+    ready: &ReadyAgents,
+) -> Result<Json<ReadyAnswer>, Problem> {
+    if !api.services.routing.set_ready(key, ready.count) {
+        return Err(Code::ConcurrencyNotFound.into());
+    }
+    Ok(Json(ReadyAnswer { concurrency: key.clone(), count: ready.count }))
+}
+
+/// Money that a buyer has paid in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewDeposit {
+    /// A decimal text, more than nothing.
+    #[schema(value_type = String, example = "500.00")]
+    amount: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DepositAnswer {
+    #[schema(value_type = String, example = "buy_summit")]
+    buyer: BuyerId,
+    /// This one.
+    #[schema(value_type = String, example = "500.00")]
+    amount: Money,
+    /// All there were, with this one.
+    #[schema(value_type = String, example = "1500.00")]
+    deposited: Money,
+    /// The same deposit came before, and counts once.
+    #[schema(example = false)]
+    repeated: bool,
+}
+
+faults!(
+    DepositFaults: PathMalformed, HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete,
+    BodySlow, BodyTooLarge, BodyMediaType, CreditNotFound, DepositRefused, DepositConflict,
+    DepositsUnavailable
+);
+
+/// Deposit money of a buyer
+///
+/// Raises what the buyer may owe. It is answered once it is on disk, and is never forgotten. The same
+/// `Idempotency-Key` of a buyer deposits once.
+#[utoipa::path(
+    post,
+    path = "/v1/buyers/{id}/deposits",
+    operation_id = "deposit",
+    tag = "configuration",
+    params(
+        ("id" = String, Path, description = "Id of the buyer", example = "buy_summit"),
+        ("Idempotency-Key" = String, Header,
+            description = "Tells this deposit from others, 1 to 64 printable characters"),
+    ),
+    request_body(content = NewDeposit, description = "At most 65536 bytes"),
+    responses((status = 201, description = "It counts", body = DepositAnswer), DepositFaults),
+)]
+pub(super) async fn deposit(
+    State(api): State<Arc<Api>>,
+    axum::Extension(who): axum::Extension<KeyId>,
+    Id(buyer): Id<String>,
+    headers: axum::http::HeaderMap,
+    JsonBody(deposit): JsonBody<NewDeposit>,
+) -> Result<(StatusCode, Json<DepositAnswer>), Problem> {
+    let buyer = BuyerId::new(&buyer);
+    let malformed = || {
+        let place = Place::Header("Idempotency-Key");
+        let detail = "has to be there, with 1 to 64 printable characters";
+        Problem::at(Code::HeaderMalformed, place, "malformed", detail)
+    };
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let key = key.filter(|key| (1..=64).contains(&key.len())).ok_or_else(malformed)?;
+    let wrong = |detail: String| {
+        let place = Place::Body(String::from("/amount"));
+        Problem::at(Code::DepositRefused, place, "malformed", detail)
+    };
+    let amount: Money = deposit.amount.parse().map_err(|error| wrong(format!("{error}")))?;
+    if amount <= Money::ZERO {
+        return Err(wrong(String::from("has to be more than nothing")));
+    }
+    let done = api.services.credit.deposit(buyer.clone(), amount, key.into()).await;
+    let Deposited { deposited, repeated } = done.map_err(|error| match error {
+        DepositError::NoCredit => Problem::from(Code::CreditNotFound),
+        DepositError::Conflict => Problem::from(Code::DepositConflict),
+        DepositError::Unavailable(reason) => {
+            Problem::new(Code::DepositsUnavailable, reason).retry_after(5)
+        }
+    })?;
+    tracing::info!(key_id = %who.0, buyer.id = %buyer, %amount, repeated, "a deposit counts");
+    Ok((StatusCode::CREATED, Json(DepositAnswer { buyer, amount, deposited, repeated })))
+}

@@ -1,0 +1,170 @@
+//! How full every cap is.
+
+use std::collections::BTreeMap;
+
+use smol_str::SmolStr;
+
+use crate::time::Wall;
+
+use super::decision::Readings;
+use super::hold::{BucketRequest, Counts, Leeway};
+use super::request::{Usage, UsageReader};
+use super::snapshot::RoutingSnapshot;
+
+/// A cap, or concurrency, in its current window. Amounts are in the unit of `counts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meter {
+    /// Such as `target/tgt_summit/connected/daily`.
+    pub key: SmolStr,
+    pub counts: Counts,
+    /// `strict`, `soft` or `paced`.
+    pub mode: &'static str,
+    /// Such as `d:2026-11-22`; of concurrency `live`.
+    pub window: SmolStr,
+    pub used: u64,
+    pub held: u64,
+    /// As it is now: by the hour, by deposits and by agents that are ready.
+    pub limit: u64,
+    /// How much of it may be used by now; absent: all.
+    pub by_now: Option<u64>,
+    /// When all of it is free again; absent: never, or bit by bit.
+    pub resets_at: Option<Wall>,
+}
+
+impl Meter {
+    fn new(request: &BucketRequest, usage: Usage) -> Self {
+        let (mode, by_now) = match &request.leeway {
+            None => ("strict", None),
+            Some(Leeway::Soft) => ("soft", None),
+            Some(Leeway::Paced(pace)) => ("paced", Some(pace.by_now.min(request.limit))),
+        };
+        let is_rolling = request.bucket.stored().1.is_some();
+        Self {
+            key: request.bucket.cap.clone(),
+            counts: request.counts,
+            mode,
+            window: request.bucket.window.clone(),
+            used: usage.used,
+            held: usage.held,
+            limit: request.limit,
+            by_now,
+            resets_at: request.ends_at.filter(|_| !is_rolling),
+        }
+    }
+
+    /// Whether more is used and held than there is room for.
+    pub fn is_passed(&self) -> bool {
+        self.used.saturating_add(self.held) > self.limit
+    }
+}
+
+impl RoutingSnapshot {
+    /// All caps and all concurrency as they are at `at`, by their keys.
+    pub fn meters<U: UsageReader + ?Sized>(&self, usage: &U, at: Wall) -> BTreeMap<SmolStr, Meter> {
+        let (mut windows, mut unnoted) = (self.windows(at), Readings::default());
+        let mut meters = BTreeMap::new();
+        let mut add = |request: &BucketRequest| {
+            let key = request.bucket.cap.clone();
+            meters.entry(key).or_insert_with(|| Meter::new(request, usage.usage(&request.bucket)));
+        };
+        for cap in self.caps() {
+            let need = cap.need(1, &mut windows, usage, &mut unnoted);
+            need.iter().for_each(|need| add(&need.request));
+        }
+        for concurrency in self.concurrency() {
+            add(&concurrency.need(&windows, usage, &mut unnoted).request);
+        }
+        meters
+    }
+}
+
+/// Caps whose limit was lowered below what is used and held: they take no call until that is less.
+pub fn closed(before: &BTreeMap<SmolStr, Meter>, now: &BTreeMap<SmolStr, Meter>) -> Vec<Meter> {
+    let was_higher =
+        |meter: &Meter| before.get(&meter.key).is_none_or(|before| before.limit > meter.limit);
+    now.values().filter(|meter| meter.is_passed() && was_higher(meter)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::hold::Bucket;
+
+    /// Tuesday 2026-03-17, 11:04 in New York.
+    const OPEN: Wall = Wall(1_773_759_852_318);
+
+    #[test]
+    fn a_meter_says_what_is_used_held_and_allowed_and_when_that_is_over() {
+        let used = [
+            (bucket("target/t/connected/daily", "d:2026-03-17"), Usage { used: 3, held: 2 }),
+            (bucket("target/t/concurrency", "live"), Usage { used: 0, held: 2 }),
+            (bucket("buyer/b/deposits", "total"), Usage { used: 5_000_000, held: 0 }),
+        ];
+        let meters = snapshot(9).meters(&BTreeMap::from(used), OPEN);
+
+        let told: Vec<_> = meters
+            .values()
+            .map(|it| (it.key.as_str(), it.mode, it.used, it.held, it.limit, it.by_now))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("buyer/b/credit", "strict", 0, 0, 15_000_000, None),
+                ("campaign/c/attempted/daily", "paced", 0, 0, 24, Some(16)),
+                ("target/t/concurrency", "strict", 0, 2, 4, None),
+                ("target/t/connected/daily", "strict", 3, 2, 9, None),
+                ("target/t/connected/rolling:3600", "soft", 0, 0, 7, None),
+            ]
+        );
+        let resets = |key: &str| meters[key].resets_at.map(Wall::to_rfc3339);
+        let midnight = Some("2026-03-18T00:00:00.000Z".to_owned());
+        assert_eq!(resets("target/t/connected/daily"), midnight);
+        assert_eq!(resets("target/t/connected/rolling:3600"), None);
+    }
+
+    #[test]
+    fn a_limit_that_was_lowered_below_what_is_used_and_held_is_told_of() {
+        let used = BTreeMap::from([(
+            bucket("target/t/connected/daily", "d:2026-03-17"),
+            Usage { used: 3, held: 2 },
+        )]);
+        let closed = |before, now| {
+            let meters = |limit| snapshot(limit).meters(&used, OPEN);
+            let closed = closed(&meters(before), &meters(now));
+            closed.into_iter().map(|it| (it.key, it.limit)).collect::<Vec<_>>()
+        };
+        assert_eq!(closed(9, 4), [("target/t/connected/daily".into(), 4)]);
+        assert_eq!(closed(9, 5), [], "full, as any cap is in the end");
+        assert_eq!(closed(4, 4), [], "it was told of before");
+        assert_eq!(closed(3, 4), []);
+    }
+
+    fn snapshot(limit: u32) -> RoutingSnapshot {
+        let config = format!(
+            r#"
+            publishers = [{{ id = "p" }}]
+            buyers = [{{ id = "b", credit = {{ limit = "10.00" }} }}]
+            [[targets]]
+            id = "t"
+            buyer = "b"
+            dial = {{ kind = "sip", uri = "sip:a" }}
+            concurrency = {{ limit = 4 }}
+            caps = [
+                {{ metric = "connected", window = "daily", limit = {limit} }},
+                {{ metric = "connected", window = "rolling:3600", limit = 7, mode = "soft" }},
+            ]
+            [[campaigns]]
+            id = "c"
+            publisher = "p"
+            numbers = ["+18005550100"]
+            caps = [{{ metric = "attempted", window = "daily", limit = 24, mode = "paced" }}]
+            routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
+            "#
+        );
+        RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap()
+    }
+
+    fn bucket(cap: &str, window: &str) -> Bucket {
+        Bucket { cap: cap.into(), window: window.into() }
+    }
+}

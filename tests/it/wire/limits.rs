@@ -1,0 +1,83 @@
+//! Limits on calls, as calls meet them: kept apart, in groups, on credit; over a crash too.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::peer::{Line, SDP, with_body};
+use super::program::Program;
+use super::{Call, Stage, play};
+use crate::support::http;
+
+#[test]
+fn attempts_are_kept_apart_also_over_a_crash() {
+    play(&["targets.alone.min_gap_s=3600"], |stage| {
+        let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+        let first = Call::up(stage, &mut caller, &mut target, "first", &[])?;
+        first.end(&mut caller, &mut target)?;
+        is_refused(stage, &mut other, "too-soon", "486 INVITE")?;
+
+        stage.restart(Program::kill)?;
+
+        is_refused(stage, &mut other, "too-soon-after-a-crash", "486 INVITE")?;
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn what_a_rolling_window_has_counted_survives_a_crash() {
+    let cap =
+        r#"targets.alone.caps=[{ metric = "connected", window = "rolling:86400", limit = 1 }]"#;
+    play(&[cap], |stage| {
+        let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+        let first = Call::up(stage, &mut caller, &mut target, "first", &[])?;
+        first.end(&mut caller, &mut target)?;
+
+        stage.restart(Program::kill)?;
+
+        is_refused(stage, &mut other, "full-after-a-crash", "486 INVITE")?;
+        let caps = http::get(stage.api, "/v1/caps")?.json::<Value>()?;
+        let key = "target/alone/connected/rolling:86400";
+        let cap = caps["items"].as_array().and_then(|it| it.iter().find(|it| it["cap"] == key));
+        let used = cap.map(|cap| (&cap["used"], &cap["held"], &cap["limit"]));
+        ensure!(used == Some((&json!("1"), &json!("0"), &json!("1"))), "{caps}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_buyer_that_pays_in_advance_gets_calls_once_it_has_deposited_and_never_more_than_that() {
+    let credit = [
+        r#"buyers.tests.credit={ limit = "0.00" }"#,
+        r#"targets.alone.conversion={ seconds = 3600, revenue = "12.50" }"#,
+    ];
+    play(&credit, |stage| {
+        let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+        is_refused(stage, &mut other, "nothing-deposited", "480 INVITE")?;
+        let told = |repeated: bool| {
+            json!({
+                "buyer": "tests", "amount": "20.00", "deposited": "20.00", "repeated": repeated,
+            })
+        };
+        let first = deposit(stage)?;
+        ensure!(first == told(false), "{first}");
+
+        stage.restart(Program::kill)?;
+
+        let again = deposit(stage)?;
+        ensure!(again == told(true), "{again}");
+        let call = Call::up(stage, &mut caller, &mut target, "paid-for", &[])?;
+        is_refused(stage, &mut other, "beside", "480 INVITE")?;
+        call.end(&mut caller, &mut target)?;
+        Ok(())
+    });
+}
+
+fn deposit(stage: &Stage) -> Result<Value> {
+    let (path, keyed) = ("/v1/buyers/tests/deposits", [("Idempotency-Key", "invoice-17")]);
+    http::post_with(stage.api, path, r#"{ "amount": "20.00" }"#, &keyed)?.json()
+}
+
+fn is_refused(stage: &Stage, line: &mut Line, call_id: &str, with: &str) -> Result<()> {
+    line.send(with_body(line, &stage.invite(), call_id, &[], SDP))?;
+    line.expect(with).map(drop)
+}
