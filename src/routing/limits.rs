@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use crate::id::{CampaignId, PublisherId};
 use crate::time::Wall;
 
-use super::config::WindowKind;
+use super::config::{OnStoreDown, WindowKind};
 use super::decision::{Readings, ReadyReading, Terms};
 use super::hold::{Bucket, BucketRequest, Counts, GAP, LIVE, Leeway, Pace, Stake};
 use super::pacing;
@@ -29,6 +29,7 @@ pub struct Cap {
     /// What a decision calls it: of a target's own cap the last two parts of `key`, else all.
     pub label: SmolStr,
     pub mode: Mode,
+    pub on_store_down: OnStoreDown,
     pub(super) zone: usize,
 }
 
@@ -62,6 +63,7 @@ pub struct Concurrency {
     pub counts: Counts,
     /// Absent: the same limit at all hours.
     pub hours: Option<Box<Hours>>,
+    pub on_store_down: OnStoreDown,
     pub(super) zone: usize,
 }
 

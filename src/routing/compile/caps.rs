@@ -81,7 +81,8 @@ impl Compiler<'_> {
             let (counts, window) = (Counts::from(config.metric), config.window);
             let (limit, label) = (self.cap_limit(&path, config), key.clone());
             let mode = self.mode(&path, config, clock.schedule);
-            caps.push(Cap { counts, window, limit, key, label, mode, zone });
+            let on_store_down = config.on_store_down;
+            caps.push(Cap { counts, window, limit, key, label, mode, zone, on_store_down });
         }
         caps
     }

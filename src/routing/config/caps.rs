@@ -34,6 +34,8 @@ pub struct CapConfig {
     /// allows. One of `0.1%`, `0.5%`, `1%`, `2%`, `5%` and `10%`; absent: 1%.
     #[serde(default)]
     pub max_over_prob: Option<Percent>,
+    #[serde(default)]
+    pub on_store_down: OnStoreDown,
 }
 
 /// What a cap counts. Money and minutes are counted when a call is over; until then it holds the most
@@ -119,6 +121,22 @@ pub struct ConcurrencyConfig {
     /// UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    #[serde(default)]
+    pub on_store_down: OnStoreDown,
+}
+
+/// What a limit lets through while the store that servers share it by is away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStoreDown {
+    /// As much as this server has room of its own for: what it kept in advance, and what its calls
+    /// give back.
+    #[default]
+    Escrow,
+    /// Nothing.
+    Closed,
+    /// Everything. The limit may be passed.
+    Open,
 }
 
 /// How many calls at once on one day.

@@ -31,7 +31,7 @@ pub use callers::{
 };
 pub use caps::{
     CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, Metric,
-    PairConfig, TargetGroupConfig, WindowKind,
+    OnStoreDown, PairConfig, TargetGroupConfig, WindowKind,
 };
 pub use circuit::CircuitConfig;
 pub use filter::{

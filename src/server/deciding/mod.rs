@@ -2,8 +2,10 @@
 //! holds, one desk of sessions per process.
 
 mod ready;
+mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -32,6 +34,7 @@ use crate::routing::{
 };
 use crate::time::{Mono, Wall};
 
+use super::holds::SharedHolds;
 use super::metrics as names;
 use ready::Ready;
 
@@ -51,6 +54,8 @@ pub struct Deciding {
     down: ArcSwap<BTreeSet<TargetId>>,
     ready: Ready,
     state: Mutex<State>,
+    /// Present: others have a say in what is granted.
+    shared: OnceLock<Arc<SharedHolds>>,
 }
 
 struct State {
@@ -86,6 +91,7 @@ struct Read<'a> {
     now: Mono,
     ready: &'a Ready,
     at: Wall,
+    shared: Option<&'a SharedHolds>,
 }
 
 /// What limits depend on when an attempt is to begin.
@@ -96,7 +102,8 @@ struct AtAttempt<'a> {
 
 impl UsageReader for Read<'_> {
     fn usage(&self, bucket: &Bucket) -> Usage {
-        self.ledger.usage(bucket)
+        let own = self.ledger.usage(bucket);
+        self.shared.map_or(own, |shared| shared.usage(bucket, own, self.now))
     }
 
     fn condition(&self, target: &TargetId) -> Condition {
@@ -135,7 +142,8 @@ impl Deciding {
         let performance = Performance::default();
         let state = State { ledger, desk, rotation, history, circuits, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
-        Self { snapshot, down, ready: Ready::default(), state: Mutex::new(state) }
+        let (ready, state) = (Ready::default(), Mutex::new(state));
+        Self { snapshot, down, ready, state, shared: OnceLock::new() }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
@@ -351,8 +359,9 @@ impl Deciding {
         let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
         let sessions = desk.candidates(&snapshot, request);
         let down = self.down.load();
-        let ready = &self.ready;
-        let read = Read { ledger, down: &down, circuits, performance, now, ready, at: request.at };
+        let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
+        let at = request.at;
+        let read = Read { ledger, down: &down, circuits, performance, now, ready, at, shared };
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -402,8 +411,9 @@ impl Deciding {
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
-        let ready = &self.ready;
-        let read = Read { ledger, down: &down, circuits, performance, now, ready, at: request.at };
+        let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
+        let at = request.at;
+        let read = Read { ledger, down: &down, circuits, performance, now, ready, at, shared };
         let usage = Assuming { usage: &read, assumed };
         let campaign = owner(snapshot, request, &sessions).map(|owner| &owner.campaign.id);
         let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
@@ -412,16 +422,15 @@ impl Deciding {
         DecisionRecord::new(request, known, &decision)
     }
 
-    /// Takes room for an attempt, all or nothing.
-    pub fn reserve(
+    /// What an attempt needs room for, and the hold it gets it by; `None`: nothing.
+    pub fn wanted(
         &self,
         call: CallId,
         leg: u8,
         planned: &PlannedAttempt,
         scope: Option<&CallScope>,
-        now: Mono,
         wall: Wall,
-    ) -> Result<Option<(HoldId, Vec<BucketRequest>)>, Reason> {
+    ) -> Option<(HoldId, Vec<BucketRequest>)> {
         // Not the holds of the plan: a window may have ended since the decision.
         let mut holds = self.snapshot.load().holds(
             planned,
@@ -434,12 +443,13 @@ impl Deciding {
         if !planned.is_counted_at_end() {
             holds.retain(|request| !request.counts.is_known_at_end());
         }
-        if holds.is_empty() {
-            return Ok(None);
-        }
-        let hold = planned.hold_id(call, u16::from(leg));
-        match self.state.lock().ledger.reserve(hold, &holds, now) {
-            Ok(_) => Ok(Some((hold, holds))),
+        (!holds.is_empty()).then(|| (planned.hold_id(call, u16::from(leg)), holds))
+    }
+
+    /// Takes room, all or nothing.
+    pub fn reserve(&self, hold: HoldId, holds: &[BucketRequest], now: Mono) -> Result<(), Reason> {
+        match self.state.lock().ledger.reserve(hold, holds, now) {
+            Ok(_) => Ok(()),
             Err(Refused::Full(denied)) => Err(denied.counts.refusal()),
             Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed),
         }
@@ -447,17 +457,34 @@ impl Deciding {
 
     /// The counted event happened. Returns the buckets in which it counts.
     pub fn settle(&self, hold: HoldId, event: Counts, now: Mono, at: Wall) -> Vec<Bucket> {
-        self.state.lock().ledger.settle(hold, event, now, at).buckets
+        let mut state = self.state.lock();
+        let kept = self.shared.get().map(|_| state.ledger.held_by(hold).to_vec());
+        let settled = state.ledger.settle(hold, event, now, at).buckets;
+        if let Some(kept) = kept {
+            self.tell_settled(hold, event, kept, settled.clone());
+        }
+        settled
     }
 
     /// The call of this hold is over, and came to so much. Whether the hold was live.
     pub fn conclude(&self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
-        self.state.lock().ledger.conclude(hold, came_to, now)
+        let mut state = self.state.lock();
+        let Some(shared) = self.shared.get() else {
+            return state.ledger.conclude(hold, came_to, now);
+        };
+        let kept = state.ledger.held_by(hold).to_vec();
+        let was_live = state.ledger.conclude(hold, came_to, now);
+        shared.concluded(hold, came_to, &kept);
+        was_live
     }
 
     /// Keeps room for a call that a crash left up.
     pub fn adopt(&self, hold: HoldId, held: Vec<BucketRequest>, until: Mono) {
-        self.state.lock().ledger.adopt(hold, held, until);
+        let mut state = self.state.lock();
+        if let Some(shared) = self.shared.get() {
+            shared.adopted(hold, held.clone());
+        }
+        state.ledger.adopt(hold, held, until);
     }
 
     /// Buckets in which a live hold waits for `event`.
@@ -466,7 +493,14 @@ impl Deciding {
     }
 
     pub fn release(&self, hold: HoldId) -> bool {
-        self.state.lock().ledger.release(hold)
+        let mut state = self.state.lock();
+        let Some(shared) = self.shared.get() else { return state.ledger.release(hold) };
+        let kept = state.ledger.held_by(hold).to_vec();
+        let was_live = state.ledger.release(hold);
+        if was_live {
+            shared.released(hold, &kept);
+        }
+        was_live
     }
 
     pub fn renew(&self, holds: impl IntoIterator<Item = HoldId>, now: Mono) {

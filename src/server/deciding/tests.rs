@@ -29,8 +29,8 @@ fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
     let mut decided = deciding.decide(&request, NOW);
     let planned = &mut decided.decision.plan[0];
     let counted = |planned: &PlannedAttempt, leg| {
-        let room = deciding.reserve(request.call, leg, planned, None, Mono(1), request.at);
-        let holds = room.unwrap().map(|(_, holds)| holds).unwrap_or_default();
+        let room = deciding.wanted(request.call, leg, planned, None, request.at);
+        let holds = room.map(|(_, holds)| holds).unwrap_or_default();
         holds.iter().map(|hold| hold.counts).collect::<Vec<_>>()
     };
 
@@ -173,8 +173,9 @@ fn what_is_simulated_is_what_happens() {
         if let Some(planned) = decision.plan.first() {
             targets.insert(planned.target.clone());
             deciding.call_dialed(request.call, planned);
-            let held = deciding.reserve(request.call, 1, planned, None, now, request.at);
-            let (hold, _) = held.unwrap().expect("every target has caps");
+            let wanted = deciding.wanted(request.call, 1, planned, None, request.at);
+            let (hold, requests) = wanted.expect("every target has caps");
+            deciding.reserve(hold, &requests, now).unwrap();
             if rng.bool() {
                 deciding.settle(hold, Counts::Connected, now, request.at);
                 deciding.call_answered(request.call, planned, request.at);

@@ -258,7 +258,8 @@ impl Edge {
         let process = self.process.as_mut()?;
         let answer = match process.parts.bridge.place_hold(key, id, attempt, now) {
             Answer::Now(outcome) => Some(Input::Held { call: key, outcome }),
-            Answer::WhenDurable => None,
+            // Nobody shares its limits.
+            Answer::WhenDurable | Answer::ByMail => None,
             Answer::At(at) => {
                 process.wait(at, Waiting::Held(key));
                 None
