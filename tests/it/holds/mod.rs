@@ -3,5 +3,6 @@
 #![expect(clippy::disallowed_methods, reason = "other processes live in real time")]
 
 mod contract;
+mod history;
 mod in_process;
 mod stores;
