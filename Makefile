@@ -32,9 +32,11 @@ test: deps lint ## Everything CI checks.
 bench: ## Micro-benchmarks.
 	$(CARGO) bench --locked --benches
 
-soak: ## TOLLBRIDGE_CRASH_ROUNDS crashes (200), then SOAK_MINUTES of steady calls (60).
+soak: ## Crashes (TOLLBRIDGE_CRASH_ROUNDS, 200), limits under faults, steady calls (SOAK_MINUTES, 60).
 	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \
 	  $(CARGO) test --locked --test it crash -- --nocapture
+	TOLLBRIDGE_HOLD_SECONDS=$${TOLLBRIDGE_HOLD_SECONDS:-60} \
+	  $(CARGO) test --locked --test it holds::history -- --nocapture --test-threads=1
 	scripts/install-test-deps.sh --bench
 	$(CARGO) build --release --locked
 	benches/sip/stress.py --soak $${SOAK_MINUTES:-60}

@@ -8,13 +8,13 @@ wanted=(
   "sipp sip-tester"
   "baresip baresip-core"
   "kamailio kamailio"
+  "redis-server redis-server"
   "cc gcc"
 )
 if [[ "${1:-}" == --bench ]]; then
   wanted+=(
     "/usr/lib/*/kamailio/modules/ndb_redis.so kamailio-redis-modules"
     "/usr/lib/*/kamailio/modules/tmx.so kamailio-extra-modules"
-    "redis-server redis-server"
     "python3 python3"
     "taskset util-linux"
   )

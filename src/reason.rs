@@ -84,6 +84,7 @@ reasons! {
     CapFull = "cap.full", 486, "the cap is used up for this window";
     CapSpacing = "cap.spacing", 486, "the last attempt was a moment ago";
     NoCredit = "target.no_credit", 480, "the buyer's credit does not cover the call";
+    CapFullHere = "cap.full_here", 486, "the store of caps is away, and this server has no room of its own left";
     ConcurrencyFull = "concurrency.full", 486, "the target has as many calls as it takes";
     // Selection.
     NotReached = "selection.not_reached", 480, "the call was over before its turn";

@@ -20,11 +20,17 @@ pub(super) struct HealthAnswer {
     status: &'static str,
     #[schema(value_type = String, example = "0.1.0")]
     version: &'static str,
+    /// How the store is that servers share caps through: `open`, `recovering` or `away`. Absent:
+    /// there is none.
+    #[schema(value_type = Option<String>, example = "open")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_store: Option<&'static str>,
 }
 
 impl HealthAnswer {
-    fn new(status: &'static str) -> Json<Self> {
-        Json(Self { status, version: env!("CARGO_PKG_VERSION") })
+    fn new(status: &'static str, api: &Api) -> Json<Self> {
+        let hold_store = api.services.health.hold_store();
+        Json(Self { status, version: env!("CARGO_PKG_VERSION"), hold_store })
     }
 }
 
@@ -39,8 +45,8 @@ open_faults!(AliveFaults);
     security(()),
     responses((status = 200, description = "It is", body = HealthAnswer), AliveFaults),
 )]
-pub(super) async fn alive() -> Json<HealthAnswer> {
-    HealthAnswer::new("ok")
+pub(super) async fn alive(State(api): State<Arc<Api>>) -> Json<HealthAnswer> {
+    HealthAnswer::new("ok", &api)
 }
 
 open_faults!(ReadyFaults: NotReady);
@@ -61,7 +67,7 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<Json<HealthAnsw
             .into_iter()
             .fold(problem, |problem, reason| problem.with(Place::Whole, "not_ready", reason))
     };
-    api.services.health.ready().map(|()| HealthAnswer::new("ready")).map_err(unready)
+    api.services.health.ready().map(|()| HealthAnswer::new("ready", &api)).map_err(unready)
 }
 
 faults!(MetricsFaults);

@@ -209,6 +209,10 @@ pub trait Health: Send + Sync {
     /// `Err` says why no new work should be sent here, a sentence each.
     fn ready(&self) -> Result<(), Vec<String>>;
 
+    /// How the store is that servers share holds through: `open`, `recovering` or `away`; `None`: there
+    /// is none. Calls go on without it, so it has no say in [`Health::ready`].
+    fn hold_store(&self) -> Option<&'static str>;
+
     /// All metrics in the Prometheus text format, version 0.0.4.
     fn metrics(&self) -> String;
 }

@@ -18,6 +18,7 @@ impl Settings {
         let mut findings = Vec::new();
         self.sip.check(&mut findings);
         self.api.check(&mut findings);
+        self.redis.check(&mut findings);
         let journal = &self.journal;
         let mut times = Ranges(&mut findings);
         times.check_ms("journal.linger_ms", journal.linger, 0..=1000);
@@ -199,7 +200,7 @@ impl ApiSettings {
 }
 
 /// Collects numbers that are out of their range.
-pub(super) struct Ranges<'a>(&'a mut Vec<Finding>);
+pub(super) struct Ranges<'a>(pub(super) &'a mut Vec<Finding>);
 
 impl Ranges<'_> {
     pub(super) fn check(&mut self, path: &str, value: u64, range: RangeInclusive<u64>, unit: &str) {

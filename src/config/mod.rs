@@ -21,6 +21,7 @@ mod fault;
 mod listen;
 mod overload;
 mod overrides;
+mod redis;
 mod reread;
 mod secret;
 mod settings;
@@ -39,6 +40,7 @@ pub use listen::{
     Advertised, HostPort, ListenAddress, ListenTransport, Listener, ParseAddressError,
 };
 pub use overload::OverloadSettings;
+pub use redis::{RedisSettings, RedisUrl};
 pub use secret::Secret;
 pub use settings::{
     ApiKey, ApiSettings, CdrSettings, DecisionSettings, JournalSettings, LogFormat, LogSettings,
@@ -51,7 +53,8 @@ use overrides::Override;
 use tree::Tree;
 
 /// Sections with the settings of the process.
-const SETTINGS: [&str; 8] = ["node", "sip", "api", "store", "journal", "decision", "cdr", "log"];
+const SETTINGS: [&str; 9] =
+    ["node", "sip", "api", "store", "redis", "journal", "decision", "cdr", "log"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
 const ENTITIES: [&str; 9] = [

@@ -11,6 +11,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::dns::{DnsSettings, HealthSettings};
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
 use super::overload::OverloadSettings;
+use super::redis::RedisSettings;
 use super::secret::Secret;
 use super::tls::TlsSettings;
 
@@ -22,6 +23,7 @@ pub struct Settings {
     pub sip: SipSettings,
     pub api: ApiSettings,
     pub store: StoreSettings,
+    pub redis: RedisSettings,
     pub journal: JournalSettings,
     pub decision: DecisionSettings,
     pub cdr: CdrSettings,

@@ -10,7 +10,7 @@ use crate::id::{CampaignId, PublisherId};
 use crate::money::Money;
 use crate::time::Wall;
 
-use super::config::WindowKind;
+use super::config::{OnStoreDown, WindowKind};
 use super::decision::{Readings, ReadyReading, Terms, UsageReading};
 use super::hold::{Bucket, BucketRequest, Counts, GAP, LIVE, Leeway, Pace, Stake};
 use super::pacing;
@@ -38,6 +38,7 @@ pub struct Cap {
     /// The cap of the bucket that says by how much the limit is higher, such as
     /// `buyer/buy_summit/deposits`; absent: it is not.
     pub raised_by: Option<SmolStr>,
+    pub on_store_down: OnStoreDown,
     pub(super) zone: usize,
 }
 
@@ -71,6 +72,7 @@ pub struct Concurrency {
     pub counts: Counts,
     /// Absent: the same limit at all hours.
     pub hours: Option<Box<Hours>>,
+    pub on_store_down: OnStoreDown,
     pub(super) zone: usize,
 }
 

@@ -16,8 +16,8 @@ use crate::time::Wall;
 use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord, owner};
 use super::compile;
 use super::config::{
-    Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, PayDuplicates,
-    Ring, RoutingConfig, Span,
+    Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, OnStoreDown,
+    PayDuplicates, Ring, RoutingConfig, Span,
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
@@ -63,6 +63,8 @@ pub struct RoutingSnapshot {
     /// Whether a trunk names sessions.
     pub(super) trunks_name_sessions: bool,
     pub(super) caps_calls: bool,
+    /// Limits that say other than [`OnStoreDown::Escrow`], by their keys.
+    pub(super) on_store_down: BTreeMap<SmolStr, OnStoreDown>,
     /// How far back rules look at a caller's earlier calls; absent: none does.
     pub(super) history: Option<Span>,
     /// How far back tiers look that go by performance; absent: none does.
@@ -431,6 +433,19 @@ impl RoutingSnapshot {
     pub fn stops_paying(&self, publisher: &PublisherId, cap: &str) -> bool {
         let caps = self.publisher(publisher).map(|it| &it.caps).into_iter().flatten();
         caps.into_iter().any(|it| it.stops_paying && it.key == cap)
+    }
+
+    /// What the limit with this key lets through while the store that servers share it by is away.
+    pub fn on_store_down(&self, key: &str) -> OnStoreDown {
+        self.on_store_down.get(key).copied().unwrap_or_default()
+    }
+
+    /// By the limits of all.
+    pub(super) fn kept_for_store_down(&self) -> BTreeMap<SmolStr, OnStoreDown> {
+        let concurrency = self.concurrency().map(|it| (&it.key, it.on_store_down));
+        let caps = self.caps().map(|cap| (&cap.key, cap.on_store_down));
+        let others = caps.chain(concurrency).filter(|(_, down)| *down != OnStoreDown::Escrow);
+        others.map(|(key, down)| (key.clone(), down)).collect()
     }
 
     /// Whether a campaign, a publisher or a trunk has limits.

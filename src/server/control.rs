@@ -221,6 +221,10 @@ impl Health for Control {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
+    fn hold_store(&self) -> Option<&'static str> {
+        self.deciding.shared().map(|shared| shared.state().name())
+    }
+
     fn metrics(&self) -> String {
         self.prometheus.render()
     }

@@ -11,6 +11,7 @@ use crate::sip::endpoint::Origin;
 use crate::sip::flow::Flow;
 use crate::sip::transport::opens_nothing;
 
+use super::bridge::Room;
 use super::reload::Agreed;
 
 /// What other threads tell a shard.
@@ -28,6 +29,8 @@ pub enum Mail {
     },
     /// Facts this shard waits for are on disk.
     Durable,
+    /// Room that an attempt asked for was granted or denied.
+    Room(Box<Room>),
     HangUp {
         call: CallId,
     },

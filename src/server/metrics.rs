@@ -38,6 +38,12 @@ pub const NO_MATCH: &str = "tollbridge_route_no_match_total";
 pub const CAP_DENIED: &str = "tollbridge_cap_denied_total";
 pub const CAP_OVERSHOOT: &str = "tollbridge_cap_overshoot_total";
 pub const HOLDS_ACTIVE: &str = "tollbridge_holds_active";
+pub const STORE_STATE: &str = "tollbridge_hold_store_state";
+pub const STORE_RESERVE: &str = "tollbridge_hold_store_reserve_seconds";
+pub const STORE_FAULTS: &str = "tollbridge_hold_store_faults_total";
+pub const STORE_LOCAL: &str = "tollbridge_hold_store_local_total";
+pub const STORE_TOKENS: &str = "tollbridge_hold_store_tokens";
+pub const STORE_LATE: &str = "tollbridge_hold_store_late_settles_total";
 pub const SESSIONS: &str = "tollbridge_sessions_active";
 pub const SIP_MESSAGES: &str = "tollbridge_sip_messages_total";
 pub const SIP_TRANSACTIONS: &str = "tollbridge_sip_transactions_active";
@@ -107,6 +113,15 @@ fn describe() {
     describe_counter!(CAP_DENIED, "Holds that were denied when an attempt was to start");
     describe_counter!(CAP_OVERSHOOT, "Late settlements that took a cap over its limit");
     describe_gauge!(HOLDS_ACTIVE, "Live holds on caps and concurrency");
+    describe_gauge!(STORE_STATE, "The shared store of holds: 0 open, 1 recovering, 2 away");
+    describe_histogram!(STORE_RESERVE, "Asking the shared store for room, by outcome");
+    describe_counter!(STORE_FAULTS, "Times the shared store was of no use, by kind");
+    describe_counter!(
+        STORE_LOCAL,
+        "Holds asked of this server's own room, the shared store being away, by outcome"
+    );
+    describe_gauge!(STORE_TOKENS, "Tokens kept for when the shared store is away");
+    describe_counter!(STORE_LATE, "Settlements that came after their lease was over");
     describe_gauge!(SESSIONS, "Live ping sessions");
     describe_counter!(SIP_MESSAGES, "SIP messages, by direction and method or class");
     describe_gauge!(SIP_TRANSACTIONS, "Transactions in memory");
@@ -213,8 +228,11 @@ pub fn routing(deciding: &Deciding) {
     gauge!(HOLDS_ACTIVE).set(holds as f64);
     gauge!(SESSIONS).set(sessions as f64);
     gauge!(TARGETS_ILL).set(deciding.conditions(clock::mono()).len() as f64);
-    let counters = deciding.ledger(HoldLedger::counters);
-    counter!(CAP_OVERSHOOT).absolute(counters.overshoots);
+    // Where others have a say, the store knows.
+    if deciding.shared().is_none() {
+        let counters = deciding.ledger(HoldLedger::counters);
+        counter!(CAP_OVERSHOOT).absolute(counters.overshoots);
+    }
 }
 
 /// What the transport has counted of TLS.

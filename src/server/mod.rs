@@ -19,6 +19,7 @@ pub mod control;
 pub mod deciding;
 pub mod dialing;
 mod error;
+pub mod holds;
 mod hosts;
 pub mod ids;
 pub mod legs;
@@ -52,6 +53,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -64,10 +66,11 @@ use crate::sip::transport::{Steering, Tcp, TcpSink};
 
 use accounting::Accounting;
 use addresses::Wanted;
-use bridge::{Bridge, DurableMark, Parts};
+use bridge::{Bridge, DurableMark, Parts, Rooms};
 use clock::Clock;
 use control::Control;
 use deciding::Deciding;
+use holds::shared::OwnHolds;
 use limits::{TargetLimits, TrunkLimits};
 use mailbox::{Mail, Mailbox};
 use metrics::{CallMetrics, ShardMetrics};
@@ -78,7 +81,8 @@ use reload::Running;
 use resolver::Resolver;
 use revisions::Revisions;
 use settings::{
-    endpoint_settings, health_rules, memory_max, shards_of, speaks, tcp_options, transport,
+    endpoint_settings, health_rules, memory_max, shards_of, shared_holds, speaks, tcp_options,
+    transport,
 };
 use signaling::Shard;
 use sources::Sources;
@@ -137,13 +141,17 @@ impl Server {
         let addresses = resolver.addresses();
         let standing = Arc::new(Standing::new(health_rules(&settings)));
         let deciding = Arc::new(Deciding::new(snapshot));
+        let seed = ids::seed().map_err(StartError::Random)?;
+        let shared = shared_holds(&settings, seed);
+        if let Some(shared) = &shared {
+            deciding.share(Arc::clone(shared));
+        }
         let sources = Arc::new(Sources::new(
             Arc::clone(&trunks),
             Arc::clone(&addresses),
             settings.sip.listen.iter().map(|it| transport(it.transport)).collect(),
             Arc::clone(&parties),
         ));
-        let seed = ids::seed().map_err(StartError::Random)?;
 
         let shard_count = shards_of(&settings);
         let boxes: Vec<_> = (0..shard_count).map(|_| Mailbox::new()).collect();
@@ -155,6 +163,12 @@ impl Server {
         let number = revisions.number(document).await;
         let revision = number.map_err(|cause| StartError::store(&settings, cause))?;
         deciding.number(revision);
+
+        if let Some(shared) = &shared {
+            shared.begin(&*deciding).await;
+            let own: Arc<dyn OwnHolds> = Arc::clone(&deciding) as Arc<dyn OwnHolds>;
+            tasks.spawn(Arc::clone(shared).run(own, ended.clone()));
+        }
 
         let awaited = accounting.awaited();
         let longest = settings.sip.max_call;
@@ -220,10 +234,20 @@ impl Server {
             if settings.cdr.orphan_bye {
                 endpoint.write_farewells();
             }
+            let mut bridge =
+                Bridge::new(parts.clone(), mailbox.waiting(), CallMetrics::register(), now);
+            if let Some(shared) = &shared {
+                bridge.share(Rooms {
+                    deciding: Arc::clone(&deciding),
+                    shared: Arc::clone(shared),
+                    runtime: Handle::current(),
+                    mailbox: mailbox.clone(),
+                });
+            }
             let shard = Shard {
                 index,
                 endpoint,
-                bridge: Bridge::new(parts.clone(), mailbox.waiting(), CallMetrics::register(), now),
+                bridge,
                 sockets,
                 tcp: Arc::clone(&tcp),
                 tcp_events,

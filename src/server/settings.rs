@@ -1,11 +1,14 @@
 //! What the parts of the server are given of the settings of the process.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use smol_str::ToSmolStr;
 
 use crate::config::{ListenTransport, Settings, SipSettings};
+use crate::id::CallId;
 use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
 use crate::sip::endpoint::{self, Listener};
@@ -16,6 +19,8 @@ use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
 use crate::sip::transport::{FramingLimits, Keepalive, Steering, TcpOptions};
 
+use super::holds::SharedHolds;
+use super::holds::redis::{Address, LinkSettings, RedisStore, RedisStoreSettings};
 use super::machine;
 
 fn whole_ms(duration: Duration) -> u32 {
@@ -138,6 +143,32 @@ pub(super) fn transport(configured: ListenTransport) -> Transport {
         ListenTransport::Tcp => Transport::Tcp,
         ListenTransport::Tls => Transport::Tls,
     }
+}
+
+/// Holds that other servers have a say in, if the configuration names where they are.
+pub(super) fn shared_holds(settings: &Settings, seed: u128) -> Option<Arc<SharedHolds>> {
+    let redis = &settings.redis;
+    if redis.urls.is_empty() {
+        return None;
+    }
+    let process = CallId::from_bytes(seed.rotate_left(32).to_be_bytes());
+    let seeds = redis.urls.iter().map(|url| Address { host: url.host.clone(), port: url.port });
+    let store = RedisStore::new(RedisStoreSettings {
+        link: LinkSettings {
+            seeds: seeds.collect(),
+            username: redis.username.clone(),
+            password: redis.password.clone(),
+            connect_timeout: redis.connect_timeout,
+        },
+        tenant: redis.tenant.clone(),
+        node: settings.node.id.to_smolstr(),
+        process: process.to_smolstr(),
+        call_timeout: redis.call_timeout,
+        timeout: redis.timeout,
+        replica_timeout: redis.replica_timeout,
+        open_after: redis.open_after,
+    });
+    Some(Arc::new(SharedHolds::new(store, redis.lease, process)))
 }
 
 /// Bytes of memory above which no more calls are taken; `None` if nobody knows.

@@ -8,6 +8,7 @@ mod conformance;
 mod crash;
 mod demo;
 mod fuzzed;
+mod holds;
 mod message;
 mod one_line;
 mod scenarios;

@@ -88,6 +88,10 @@ fn health_tells_the_version_and_readiness_the_reasons() {
     assert_eq!(fixture.get("/healthz").json(), json!({"status": "ok", "version": version}));
     assert_eq!(fixture.get("/readyz").json(), json!({"status": "ready", "version": version}));
 
+    fixture.world.state.lock().hold_store = Some("away");
+    let without = json!({"status": "ready", "version": version, "hold_store": "away"});
+    assert_eq!(fixture.get("/readyz").json(), without, "calls go on");
+
     fixture.world.state.lock().unready = vec!["draining".into(), "disk full".into()];
 
     assert_eq!(fixture.get("/healthz").status, 200);

@@ -88,6 +88,7 @@ pub(super) struct State {
     pub(super) asked: Vec<CallFilter>,
     pub(super) broken: Option<Broken>,
     pub(super) unready: Vec<String>,
+    pub(super) hold_store: Option<&'static str>,
     /// What is wrong with the configuration.
     pub(super) faults: Vec<String>,
     pings: u8,
@@ -342,6 +343,10 @@ impl Health for World {
     fn ready(&self) -> Result<(), Vec<String>> {
         let unready = self.state.lock().unready.clone();
         if unready.is_empty() { Ok(()) } else { Err(unready) }
+    }
+
+    fn hold_store(&self) -> Option<&'static str> {
+        self.state.lock().hold_store
     }
 
     fn metrics(&self) -> String {

@@ -9,7 +9,8 @@ use crate::money::Money;
 
 use super::Compiler;
 use crate::routing::config::{
-    CapConfig, CapLimit, CreditConfig, Metric, OnFull, TargetConfig, TrunkConfig, WindowKind,
+    CapConfig, CapLimit, CreditConfig, Metric, OnFull, OnStoreDown, TargetConfig, TrunkConfig,
+    WindowKind,
 };
 use crate::routing::hold::Counts;
 use crate::routing::schedule::{Schedule, bundled_zone};
@@ -96,6 +97,7 @@ impl Compiler<'_> {
                 stops_paying,
                 raised_by,
                 zone,
+                on_store_down: config.on_store_down,
             });
         }
         caps
@@ -157,6 +159,7 @@ impl Compiler<'_> {
             stops_paying: false,
             raised_by: Some(format_smolstr!("{owner}/deposits")),
             zone: 0,
+            on_store_down: OnStoreDown::default(),
         }
     }
 

@@ -43,6 +43,7 @@ impl Compiler<'_> {
                 CountFrom::Answer => Counts::Talking,
             },
             hours: self.hours(&path, config).map(Box::new),
+            on_store_down: config.on_store_down,
             zone,
         })
     }

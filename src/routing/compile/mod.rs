@@ -97,7 +97,7 @@ pub(super) fn compile(
             free.insert(first);
         }
     }
-    Ok(RoutingSnapshot {
+    let mut snapshot = RoutingSnapshot {
         revision,
         performance_days,
         publishers,
@@ -118,8 +118,11 @@ pub(super) fn compile(
         trunks_name_sessions: trunks.values().any(|it| it.publisher.is_some()),
         trunks,
         caps_calls,
+        on_store_down: BTreeMap::new(),
         history: callers::history(config),
-    })
+    };
+    snapshot.on_store_down = snapshot.kept_for_store_down();
+    Ok(snapshot)
 }
 
 struct Compiler<'a> {

@@ -37,6 +37,8 @@ pub struct CapConfig {
     /// Of a publisher's cap on `payout` or `converted`: what stops when it is full. Absent: its calls.
     #[serde(default)]
     pub on_full: Option<OnFull>,
+    #[serde(default)]
+    pub on_store_down: OnStoreDown,
 }
 
 /// What a full cap of a publisher stops.
@@ -144,6 +146,22 @@ pub struct ConcurrencyConfig {
     /// UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    #[serde(default)]
+    pub on_store_down: OnStoreDown,
+}
+
+/// What a limit lets through while the store that servers share it by is away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStoreDown {
+    /// As much as this server has room of its own for: what it kept in advance, and what its calls
+    /// give back.
+    #[default]
+    Escrow,
+    /// Nothing.
+    Closed,
+    /// Everything. The limit may be passed.
+    Open,
 }
 
 /// How many calls at once on one day.

@@ -32,7 +32,7 @@ pub use callers::{
 };
 pub use caps::{
     CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, CreditConfig,
-    Metric, OnFull, PairConfig, TargetGroupConfig, WindowKind,
+    Metric, OnFull, OnStoreDown, PairConfig, TargetGroupConfig, WindowKind,
 };
 pub use circuit::CircuitConfig;
 pub use filter::{

@@ -96,6 +96,26 @@ pub struct BucketRequest {
     pub leeway: Option<Leeway>,
 }
 
+/// Why an attempt found no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoRoom {
+    pub reason: Reason,
+    /// The cap that is full, where that is known.
+    pub cap: Option<SmolStr>,
+}
+
+impl From<Denied> for NoRoom {
+    fn from(denied: Denied) -> Self {
+        Self { reason: denied.counts.refusal(), cap: Some(denied.bucket.cap) }
+    }
+}
+
+impl From<Reason> for NoRoom {
+    fn from(reason: Reason) -> Self {
+        Self { reason, cap: None }
+    }
+}
+
 /// How far a limit may be passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Leeway {

@@ -1,29 +1,88 @@
 //! What attempts occupy: caps, and places under limits.
 
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
 use crate::cdr::fact;
 use crate::cdr::journal::Durability;
 use crate::id::{CallId, HoldId};
 use crate::reason::Reason;
 use crate::routing::PlannedAttempt;
-use crate::routing::hold::{BucketRequest, Counts};
+use crate::routing::decision::Terms;
+use crate::routing::hold::{BucketRequest, Counts, NoRoom};
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::endpoint::{CallKey, Input};
 use crate::time::Mono;
 
-use super::super::limits::Turn;
+use super::super::deciding::Deciding;
+use super::super::holds::SharedHolds;
+use super::super::limits::{Limit, Turn};
+use super::super::mailbox::{Mail, Mailbox};
 use super::super::translate;
 use super::{Answer, Bridge, Held, planned};
+
+/// Where room is asked for that other nodes have a say in.
+pub(in crate::server) struct Rooms {
+    pub(in crate::server) deciding: Arc<Deciding>,
+    pub(in crate::server) shared: Arc<SharedHolds>,
+    /// Where questions wait for their answers.
+    pub(in crate::server) runtime: Handle,
+    /// Of this shard.
+    pub(in crate::server) mailbox: Mailbox,
+}
+
+/// The answer to a question for room.
+#[derive(Debug)]
+pub struct Room {
+    call: CallKey,
+    hold: HoldId,
+    outcome: Result<Vec<BucketRequest>, NoRoom>,
+}
+
+/// What an attempt has that asks for room.
+pub(super) struct Asking {
+    attempt: AttemptNumber,
+    channel: Option<Arc<Limit>>,
+    turn: Turn,
+    /// The terms it has come to ask on, if they are not those of the plan.
+    unpaid: Option<Terms>,
+}
+
+/// The hold an attempt got, if it needed one.
+type Reserved = Option<(HoldId, Vec<BucketRequest>)>;
+
+impl Rooms {
+    fn ask(&self, call: CallKey, hold: HoldId, requests: Vec<BucketRequest>) {
+        let (deciding, shared) = (Arc::clone(&self.deciding), Arc::clone(&self.shared));
+        let mailbox = self.mailbox.clone();
+        self.runtime.spawn(async move {
+            let outcome = deciding.ask(&shared, hold, &requests).await.map(|()| requests);
+            mailbox.deliver(Mail::Room(Box::new(Room { call, hold, outcome }))).await;
+        });
+    }
+}
+
+impl Room {
+    /// The call that asked.
+    pub fn call(&self) -> CallKey {
+        self.call
+    }
+}
+
+impl Asking {
+    /// Its call is over before the answer came.
+    pub(super) fn leave(self) {
+        if let Some(limit) = self.channel {
+            limit.leave();
+        }
+    }
+}
 
 impl Bridge {
     /// Takes the caps of an attempt. One that counts attempts is on disk before the INVITE leaves:
     /// a crash must not forget it.
-    pub fn place_hold(
-        &mut self,
-        key: CallKey,
-        id: CallId,
-        attempt: AttemptNumber,
-        now: Mono,
-    ) -> Answer {
+    pub fn place_hold(&mut self, key: CallKey, attempt: AttemptNumber, now: Mono) -> Answer {
         let Some(live) = self.calls.get_mut(key) else {
             return Answer::Now(Err(Reason::DecisionFailed));
         };
@@ -43,13 +102,94 @@ impl Bridge {
         }
         let channel = self.parts.target_limits.of(planned.target.as_str()).cloned();
         let turn = channel.as_ref().map_or(Turn::Now, |limit| limit.enter(now));
-        let reserved = match turn {
-            Turn::Full => Err(Reason::AttemptRateFull),
-            Turn::Now | Turn::At(_) => {
-                let wall = self.parts.clock.wall();
-                self.parts.deciding.reserve(id, attempt, planned, live.scope.as_deref(), now, wall)
+        let asking = Asking { attempt, channel, turn, unpaid: None };
+        if matches!(turn, Turn::Full) {
+            return self.placed(key, asking, Err(Reason::AttemptRateFull), now);
+        }
+        self.ask_for_room(key, asking, now)
+    }
+
+    fn ask_for_room(&mut self, key: CallKey, asking: Asking, now: Mono) -> Answer {
+        let Some(live) = self.calls.get_mut(key) else {
+            return Answer::Now(Err(Reason::DecisionFailed));
+        };
+        let (id, attempt) = (live.id, asking.attempt);
+        let Some(planned) = planned(&live.plan, attempt) else {
+            return Answer::Now(Err(Reason::DecisionFailed));
+        };
+        let (wall, scope) = (self.parts.clock.wall(), live.scope.as_deref());
+        let terms = asking.unpaid.or(planned.terms);
+        let deciding = &self.parts.deciding;
+        let Some((hold, requests)) = deciding.wanted(id, attempt, planned, terms, scope, wall)
+        else {
+            return self.placed(key, asking, Ok(None), now);
+        };
+        if let Some(rooms) = &self.rooms {
+            rooms.ask(key, hold, requests);
+            live.asked = Some((hold, asking));
+            return Answer::ByMail;
+        }
+        let reserved = deciding.reserve(hold, &requests, now);
+        self.room_answered(key, asking, reserved.map(|()| Some((hold, requests))), now)
+    }
+
+    /// There is room, or none: then perhaps for an attempt nobody is paid for.
+    fn room_answered(
+        &mut self,
+        key: CallKey,
+        asking: Asking,
+        reserved: Result<Reserved, NoRoom>,
+        now: Mono,
+    ) -> Answer {
+        let no_room = match reserved {
+            Ok(reserved) => return self.placed(key, asking, Ok(reserved), now),
+            Err(no_room) => no_room,
+        };
+        let live = self.calls.get(key).filter(|_| asking.unpaid.is_none());
+        let unpaid = live.and_then(|live| {
+            let terms = planned(&live.plan, asking.attempt)?.terms?;
+            self.parts.deciding.unpaid_instead(terms, live.scope.as_deref(), &no_room)
+        });
+        match unpaid {
+            Some(_) => self.ask_for_room(key, Asking { unpaid, ..asking }, now),
+            None => self.placed(key, asking, Err(no_room.reason), now),
+        }
+    }
+
+    /// Room that was asked for elsewhere was granted or denied. `None`: nobody waits for it.
+    pub(in crate::server) fn room_came(&mut self, room: Room, now: Mono) -> Option<Answer> {
+        let Room { call, hold, outcome } = room;
+        let asked = self.calls.get_mut(call).and_then(|live| {
+            let asking = live.asked.take_if(|(asked, _)| *asked == hold)?.1;
+            // Another that rang beside it was answered meanwhile.
+            let is_late = live.answered.is_some() && asking.attempt > live.attempt;
+            Some((asking, is_late))
+        });
+        let asking = match asked {
+            Some((asking, false)) => asking,
+            gone => {
+                if let Some((asking, _)) = gone {
+                    asking.leave();
+                }
+                if outcome.is_ok() {
+                    self.parts.deciding.release(hold);
+                }
+                return None;
             }
         };
+        let reserved = outcome.map(|requests| Some((hold, requests)));
+        Some(self.room_answered(call, asking, reserved, now))
+    }
+
+    /// The attempt has its room, or none.
+    fn placed(
+        &mut self,
+        key: CallKey,
+        asking: Asking,
+        reserved: Result<Reserved, Reason>,
+        now: Mono,
+    ) -> Answer {
+        let Asking { attempt, channel, turn, unpaid } = asking;
         let reserved = match reserved {
             Ok(reserved) => reserved,
             Err(reason) => {
@@ -60,20 +200,24 @@ impl Bridge {
                 return Answer::Now(Err(reason));
             }
         };
-        let target = reserved.taken.as_ref().map(|_| planned.target.clone());
-        if reserved.unpaid.is_some()
+        let Some(live) = self.calls.get_mut(key) else {
+            return Answer::Now(Err(Reason::DecisionFailed));
+        };
+        let id = live.id;
+        if unpaid.is_some()
             && let Some(planned) = live.plan.get_mut(usize::from(attempt).saturating_sub(1))
         {
-            planned.terms = reserved.unpaid;
+            planned.terms = unpaid;
         }
-        let reserved = reserved.taken;
         let counts = |request: &BucketRequest| request.is_due(Counts::Attempted);
         let durable = reserved.as_ref().is_some_and(|(_, holds)| holds.iter().any(counts));
         let hold = reserved.as_ref().map(|(hold, _)| *hold);
         if hold.is_some() || channel.is_some() {
             live.holds.push(Held { attempt, hold, channel, durable });
         }
-        if let Some(((hold, holds), target)) = reserved.zip(target) {
+        if let Some((hold, holds)) = reserved
+            && let Some(target) = planned(&live.plan, attempt).map(|it| it.target.clone())
+        {
             let buckets = holds.iter().map(translate::bucket).collect();
             let placed = fact::HoldPlaced { hold, target, buckets };
             self.write(id, now, placed, Durability::Buffered);

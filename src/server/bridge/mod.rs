@@ -49,6 +49,10 @@ use super::standing::{self, Address, Standing};
 use super::tls::TlsParties;
 use super::translate;
 
+use holding::Asking;
+
+pub use holding::Room;
+pub(super) use holding::Rooms;
 pub use writing::DurableMark;
 
 /// What one shard needs of the rest of the process.
@@ -71,6 +75,8 @@ pub struct Bridge {
     checkpoint_at: Mono,
     /// Of the shard that sees to that.
     probing: Probing,
+    /// Present: room is asked for elsewhere.
+    rooms: Option<Rooms>,
 }
 
 /// How a question of the endpoint is answered.
@@ -80,6 +86,8 @@ pub enum Answer {
     WhenDurable,
     /// Its turn comes then; [`Bridge::turn_came`] is to be told.
     At(Mono),
+    /// [`Bridge::room_came`] is to be told.
+    ByMail,
 }
 
 /// A new call's plan, and when it may be told if not at once.
@@ -97,6 +105,8 @@ struct LiveCall {
     holds: SmallVec<[Held; 1]>,
     /// Attempts that are not over.
     tries: SmallVec<[Try; 1]>,
+    /// The hold that an attempt waits for.
+    asked: Option<(HoldId, Asking)>,
     pinned: Option<PhoneNumber>,
     admitted: Mono,
     answered: Option<Mono>,
@@ -168,7 +178,13 @@ impl Bridge {
             outcomes: Outcomes::default(),
             renew_at: now + RENEW_EVERY,
             probing: Probing::default(),
+            rooms: None,
         }
+    }
+
+    /// Other nodes have a say in what attempts get.
+    pub(super) fn share(&mut self, rooms: Rooms) {
+        self.rooms = Some(rooms);
     }
 
     /// What is agreed with trunks and targets about new calls from now on.
@@ -194,6 +210,7 @@ impl Bridge {
                 attempt: 0,
                 holds: SmallVec::new(),
                 tries: SmallVec::new(),
+                asked: None,
                 pinned: None,
                 admitted: admission.at,
                 answered: None,

@@ -202,6 +202,9 @@ impl Bridge {
                 };
                 self.conclude(key, id, at, ended);
                 if let Some(live) = self.calls.remove(key) {
+                    if let Some((_, asking)) = live.asked {
+                        asking.leave();
+                    }
                     self.parts.live.fetch_sub(1, Ordering::Relaxed);
                     self.parts.limits.leave(live.trunk);
                     if let Some(number) = live.pinned {

@@ -2,8 +2,10 @@
 //! holds, one desk of sessions per process.
 
 mod ready;
+mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,7 +22,9 @@ use crate::routing::circuit::{Attempted, Circuits, Condition, Turn};
 use crate::routing::config::Span;
 use crate::routing::decision::Terms;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
-use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
+use crate::routing::hold::{
+    Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, NoRoom, Refused,
+};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, Tally, day_of};
 use crate::routing::ping::{
@@ -35,6 +39,7 @@ use crate::routing::{
 };
 use crate::time::{Mono, Wall};
 
+use super::holds::SharedHolds;
 use super::metrics as names;
 use ready::Ready;
 
@@ -54,6 +59,8 @@ pub struct Deciding {
     down: ArcSwap<BTreeSet<TargetId>>,
     ready: Ready,
     state: Mutex<State>,
+    /// Present: others have a say in what is granted.
+    shared: OnceLock<Arc<SharedHolds>>,
 }
 
 struct State {
@@ -90,15 +97,6 @@ pub struct Opened {
     pub counted: Vec<Bucket>,
 }
 
-/// What an attempt has taken.
-#[derive(Debug)]
-pub struct Reserved {
-    /// Absent: nothing counts it.
-    pub taken: Option<(HoldId, Vec<BucketRequest>)>,
-    /// Other terms than the plan has, as there is no room for the publisher's payout.
-    pub unpaid: Option<Terms>,
-}
-
 /// What a decision reads besides the configuration.
 struct Read<'a> {
     ledger: &'a HoldLedger,
@@ -108,6 +106,7 @@ struct Read<'a> {
     now: Mono,
     ready: &'a Ready,
     at: Wall,
+    shared: Option<&'a SharedHolds>,
 }
 
 /// What limits depend on when an attempt is to begin.
@@ -118,7 +117,8 @@ struct AtAttempt<'a> {
 
 impl UsageReader for Read<'_> {
     fn usage(&self, bucket: &Bucket) -> Usage {
-        self.ledger.usage(bucket)
+        let own = self.ledger.usage(bucket);
+        self.shared.map_or(own, |shared| shared.usage(bucket, own, self.now))
     }
 
     fn condition(&self, target: &TargetId) -> Condition {
@@ -157,7 +157,8 @@ impl Deciding {
         let performance = Performance::default();
         let state = State { ledger, desk, rotation, history, circuits, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
-        Self { snapshot, down, ready: Ready::default(), state: Mutex::new(state) }
+        let (ready, state) = (Ready::default(), Mutex::new(state));
+        Self { snapshot, down, ready, state, shared: OnceLock::new() }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
@@ -396,8 +397,9 @@ impl Deciding {
         let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
         let sessions = desk.candidates(&snapshot, request);
         let down = self.down.load();
-        let ready = &self.ready;
-        let read = Read { ledger, down: &down, circuits, performance, now, ready, at: request.at };
+        let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
+        let at = request.at;
+        let read = Read { ledger, down: &down, circuits, performance, now, ready, at, shared };
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -452,8 +454,9 @@ impl Deciding {
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
-        let ready = &self.ready;
-        let read = Read { ledger, down: &down, circuits, performance, now, ready, at: request.at };
+        let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
+        let at = request.at;
+        let read = Read { ledger, down: &down, circuits, performance, now, ready, at, shared };
         let usage = Assuming { usage: &read, assumed };
         let campaign = owner(snapshot, request, &sessions).map(|owner| &owner.campaign.id);
         let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
@@ -462,71 +465,79 @@ impl Deciding {
         DecisionRecord::new(request, known, &decision)
     }
 
-    /// Takes room for an attempt, all or nothing. Where only the publisher's payout has none and its
-    /// cap stops no more than that, the attempt goes on unpaid.
-    pub fn reserve(
+    /// What an attempt on these terms needs room for, and the hold it gets it by; `None`: nothing.
+    pub fn wanted(
         &self,
         call: CallId,
         leg: u8,
         planned: &PlannedAttempt,
-        scope: Option<&CallScope>,
-        now: Mono,
-        wall: Wall,
-    ) -> Result<Reserved, Reason> {
-        let snapshot = self.snapshot.load();
-        let hold = planned.hold_id(call, u16::from(leg));
-        let mut unpaid = None;
-        loop {
-            let holds = self.needs(&snapshot, planned, unpaid.or(planned.terms), scope, wall);
-            if holds.is_empty() {
-                return Ok(Reserved { taken: None, unpaid });
-            }
-            let denied = match self.state.lock().ledger.reserve(hold, &holds, now) {
-                Ok(_) => return Ok(Reserved { taken: Some((hold, holds)), unpaid }),
-                Err(Refused::Full(denied)) => denied,
-                Err(Refused::Ended | Refused::LedgerFull) => return Err(Reason::DecisionFailed),
-            };
-            let stops_paying =
-                |scope: &CallScope| snapshot.stops_paying(&scope.publisher, &denied.bucket.cap);
-            let paid =
-                planned.terms.filter(|_| unpaid.is_none() && scope.is_some_and(stops_paying));
-            let Some(terms) = paid else { return Err(denied.counts.refusal()) };
-            unpaid = Some(terms.unpaid(NoPayout::PublisherCap));
-        }
-    }
-
-    /// Not the holds of the plan: a window may have ended since the decision.
-    fn needs(
-        &self,
-        snapshot: &RoutingSnapshot,
-        planned: &PlannedAttempt,
         terms: Option<Terms>,
         scope: Option<&CallScope>,
         wall: Wall,
-    ) -> Vec<BucketRequest> {
-        let mut holds =
-            snapshot.holds(planned, terms, scope, wall, &AtAttempt { deciding: self, at: wall });
+    ) -> Option<(HoldId, Vec<BucketRequest>)> {
+        // Not the holds of the plan: a window may have ended since the decision.
+        let at_attempt = AtAttempt { deciding: self, at: wall };
+        let mut holds = self.snapshot.load().holds(planned, terms, scope, wall, &at_attempt);
         // A cap that came since is met by calls that were planned with it: what becomes of this one
         // nobody follows, and it may be handed over.
         if !planned.is_counted_at_end() {
             holds.retain(|request| !request.counts.is_known_at_end());
         }
-        holds
+        (!holds.is_empty()).then(|| (planned.hold_id(call, u16::from(leg)), holds))
+    }
+
+    /// Takes room, all or nothing.
+    pub fn reserve(&self, hold: HoldId, holds: &[BucketRequest], now: Mono) -> Result<(), NoRoom> {
+        match self.state.lock().ledger.reserve(hold, holds, now) {
+            Ok(_) => Ok(()),
+            Err(Refused::Full(denied)) => Err(denied.into()),
+            Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed.into()),
+        }
+    }
+
+    /// On which terms an attempt goes on that found no room: unpaid, where only the publisher's
+    /// payout has none and its cap stops no more than that.
+    pub fn unpaid_instead(
+        &self,
+        terms: Terms,
+        scope: Option<&CallScope>,
+        no_room: &NoRoom,
+    ) -> Option<Terms> {
+        let (cap, scope) = (no_room.cap.as_ref()?, scope?);
+        let stops_paying = self.snapshot.load().stops_paying(&scope.publisher, cap);
+        stops_paying.then(|| terms.unpaid(NoPayout::PublisherCap))
     }
 
     /// The counted event happened. Returns the buckets in which it counts.
     pub fn settle(&self, hold: HoldId, event: Counts, now: Mono, at: Wall) -> Vec<Bucket> {
-        self.state.lock().ledger.settle(hold, event, now, at).buckets
+        let mut state = self.state.lock();
+        let kept = self.shared.get().map(|_| state.ledger.held_by(hold).to_vec());
+        let settled = state.ledger.settle(hold, event, now, at).buckets;
+        if let Some(kept) = kept {
+            self.tell_settled(hold, event, kept, settled.clone());
+        }
+        settled
     }
 
     /// The call of this hold is over, and came to so much. Whether the hold was live.
     pub fn conclude(&self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
-        self.state.lock().ledger.conclude(hold, came_to, now)
+        let mut state = self.state.lock();
+        let Some(shared) = self.shared.get() else {
+            return state.ledger.conclude(hold, came_to, now);
+        };
+        let kept = state.ledger.held_by(hold).to_vec();
+        let was_live = state.ledger.conclude(hold, came_to, now);
+        shared.concluded(hold, came_to, &kept);
+        was_live
     }
 
     /// Keeps room for a call that a crash left up.
     pub fn adopt(&self, hold: HoldId, held: Vec<BucketRequest>, until: Mono) {
-        self.state.lock().ledger.adopt(hold, held, until);
+        let mut state = self.state.lock();
+        if let Some(shared) = self.shared.get() {
+            shared.adopted(hold, held.clone());
+        }
+        state.ledger.adopt(hold, held, until);
     }
 
     /// Buckets in which a live hold waits for `event`.
@@ -535,7 +546,14 @@ impl Deciding {
     }
 
     pub fn release(&self, hold: HoldId) -> bool {
-        self.state.lock().ledger.release(hold)
+        let mut state = self.state.lock();
+        let Some(shared) = self.shared.get() else { return state.ledger.release(hold) };
+        let kept = state.ledger.held_by(hold).to_vec();
+        let was_live = state.ledger.release(hold);
+        if was_live {
+            shared.released(hold, &kept);
+        }
+        was_live
     }
 
     pub fn renew(&self, holds: impl IntoIterator<Item = HoldId>, now: Mono) {

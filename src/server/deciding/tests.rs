@@ -30,8 +30,8 @@ fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
     let mut decided = deciding.decide(&request, NOW);
     let planned = &mut decided.decision.plan[0];
     let counted = |planned: &PlannedAttempt, leg| {
-        let room = deciding.reserve(request.call, leg, planned, None, Mono(1), request.at);
-        let holds = room.unwrap().taken.map(|(_, holds)| holds).unwrap_or_default();
+        let room = deciding.wanted(request.call, leg, planned, planned.terms, None, request.at);
+        let holds = room.map(|(_, holds)| holds).unwrap_or_default();
         holds.iter().map(|hold| hold.counts).collect::<Vec<_>>()
     };
 
@@ -198,9 +198,10 @@ fn what_is_simulated_is_what_happens() {
             targets.insert(planned.target.clone());
             deciding.call_dialed(request.call, planned);
             let scope = scope.as_deref();
-            let held = deciding.reserve(request.call, 1, planned, scope, now, request.at).unwrap();
-            assert_eq!(held.unpaid, None, "what was decided fits");
-            let (hold, holds) = held.taken.expect("every target has caps");
+            let (call, terms) = (request.call, planned.terms);
+            let wanted = deciding.wanted(call, 1, planned, terms, scope, request.at);
+            let (hold, holds) = wanted.expect("every target has caps");
+            deciding.reserve(hold, &holds, now).expect("what was decided fits");
             deciding.settle(hold, Counts::Attempted, now, request.at);
             if rng.bool() {
                 deciding.settle(hold, Counts::Connected, now, request.at);
@@ -293,7 +294,7 @@ fn of_a_thousand_calls_at_once_on_a_limit_of_one_exactly_one_is_let_in() {
                 threads.spawn(move || {
                     for n in thread * 125..(thread + 1) * 125 {
                         let call = CallId::of_simulation(1, n);
-                        let held = deciding.reserve(call, 1, &plan[0], None, NOW, at);
+                        let held = take(deciding, call, &plan[0], None, at);
                         granted.fetch_add(
                             u32::from(held.is_ok()),
                             std::sync::atomic::Ordering::Relaxed,
@@ -329,12 +330,33 @@ fn an_attempt_goes_on_unpaid_when_another_has_taken_the_last_of_the_publisher_s_
     for (call, Decided { decision, scope, .. }) in &decided {
         let planned = &decision.plan[0];
         assert_eq!(planned.terms.unwrap().payout.to_string(), "6.00", "all were to be paid for");
-        let held = deciding.reserve(*call, 1, planned, scope.as_deref(), NOW, at).unwrap();
-        let (_, holds) = held.taken.unwrap();
+        let (holds, unpaid_terms) = take(&deciding, *call, planned, scope.as_deref(), at).unwrap();
         paid += usize::from(holds.iter().any(|hold| hold.counts == Counts::Payout));
-        let payout = held.unpaid.map(|terms| (terms.payout, terms.no_payout));
+        let payout = unpaid_terms.map(|terms| (terms.payout, terms.no_payout));
         let unpaid = (Money::ZERO, Some(NoPayout::PublisherCap));
         assert_eq!(payout, (paid == 0 || holds.len() < 3).then_some(unpaid));
     }
     assert_eq!(paid, 1);
+}
+
+/// Room for an attempt as it is taken for a call: unpaid, where only the payout has none.
+fn take(
+    deciding: &Deciding,
+    call: CallId,
+    planned: &PlannedAttempt,
+    scope: Option<&CallScope>,
+    at: Wall,
+) -> Result<(Vec<BucketRequest>, Option<Terms>), NoRoom> {
+    let mut unpaid = None;
+    loop {
+        let terms = unpaid.or(planned.terms);
+        let wanted = deciding.wanted(call, 1, planned, terms, scope, at);
+        let (hold, holds) = wanted.expect("it has a cap");
+        let Err(no_room) = deciding.reserve(hold, &holds, NOW) else { return Ok((holds, unpaid)) };
+        let terms = planned.terms.filter(|_| unpaid.is_none());
+        unpaid = terms.and_then(|terms| deciding.unpaid_instead(terms, scope, &no_room));
+        if unpaid.is_none() {
+            return Err(no_room);
+        }
+    }
 }

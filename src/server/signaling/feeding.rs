@@ -8,7 +8,7 @@ use crate::sip::call::plan::Refusal;
 use crate::sip::endpoint::{Endpoint, Input, Output};
 use crate::time::Mono;
 
-use super::super::bridge::Answer;
+use super::super::bridge::{Answer, Room};
 use super::super::clock;
 use super::{Shard, Turn, Waiting};
 
@@ -70,14 +70,14 @@ impl Shard {
                         Some(at) => turn.wait(at, Waiting::Decided(answer)),
                     }
                 }
-                Output::PlaceHold { call, id, attempt } => {
+                Output::PlaceHold { call, attempt } => {
                     let refusal = Answer::Now(Err(Reason::DecisionFailed));
-                    let place = || self.bridge.place_hold(call, id, attempt, now);
+                    let place = || self.bridge.place_hold(call, attempt, now);
                     match unharmed(refusal, place) {
                         Answer::Now(outcome) => {
                             turn.answers.push_back(Input::Held { call, outcome });
                         }
-                        Answer::WhenDurable => {}
+                        Answer::WhenDurable | Answer::ByMail => {}
                         Answer::At(at) => turn.wait(at, Waiting::Held(call)),
                     }
                 }
@@ -121,6 +121,16 @@ impl Shard {
                     }
                 }
             }
+        }
+    }
+
+    /// Room that an attempt has waited for was granted or denied.
+    pub(super) fn room_came(&mut self, room: Room, turn: &mut Turn) {
+        let (call, now) = (room.call(), clock::mono());
+        match unharmed(None, || self.bridge.room_came(room, now)) {
+            Some(Answer::Now(outcome)) => self.feed(Input::Held { call, outcome }, turn),
+            Some(Answer::At(at)) => turn.wait(at, Waiting::Held(call)),
+            Some(Answer::WhenDurable | Answer::ByMail) | None => {}
         }
     }
 

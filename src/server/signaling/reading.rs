@@ -31,6 +31,7 @@ impl Shard {
             }
             // Every turn looks at what is durable.
             Letter::Mail(Mail::Durable) => {}
+            Letter::Mail(Mail::Room(room)) => self.room_came(*room, turn),
             Letter::Mail(Mail::HangUp { call }) => {
                 if let Some(call) = self.bridge.find(call) {
                     self.feed(Input::End { call, reason: Reason::HungUpByOperator }, turn);

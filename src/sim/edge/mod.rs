@@ -251,14 +251,14 @@ impl Edge {
     pub(crate) fn place_hold(
         &mut self,
         key: CallKey,
-        id: CallId,
         attempt: AttemptNumber,
         now: Mono,
     ) -> Option<Input> {
         let process = self.process.as_mut()?;
-        let answer = match process.parts.bridge.place_hold(key, id, attempt, now) {
+        let answer = match process.parts.bridge.place_hold(key, attempt, now) {
             Answer::Now(outcome) => Some(Input::Held { call: key, outcome }),
-            Answer::WhenDurable => None,
+            // Nobody shares its limits.
+            Answer::WhenDurable | Answer::ByMail => None,
             Answer::At(at) => {
                 process.wait(at, Waiting::Held(key));
                 None

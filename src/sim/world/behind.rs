@@ -105,7 +105,7 @@ impl World {
                     self.judge(call, Audit::admitted)?;
                     self.decide(&admission, call);
                 }
-                Output::PlaceHold { call, id, attempt } => self.hold(call, id, attempt),
+                Output::PlaceHold { call, attempt } => self.hold(call, attempt),
                 Output::Report { call: key, id, ref report, .. } => {
                     let now = self.now;
                     let call = self.keys[&key];
@@ -188,12 +188,12 @@ impl World {
         }
     }
 
-    pub(super) fn hold(&mut self, key: CallKey, id: CallId, attempt: u8) {
+    pub(super) fn hold(&mut self, key: CallKey, attempt: u8) {
         let call = self.keys[&key];
         let answer = match &mut self.mind {
             Mind::Real(edge) => {
                 self.asked.insert(key, attempt);
-                return self.answers.extend(edge.place_hold(key, id, attempt, self.now));
+                return self.answers.extend(edge.place_hold(key, attempt, self.now));
             }
             Mind::Drawn => mind::hold(&mut self.calls[call].rng),
             #[cfg(test)]

@@ -36,8 +36,7 @@ impl Endpoint {
             let entry = self.calls.get_mut(key)?;
             match order {
                 call::Output::PlaceHold { attempt } => {
-                    let id = entry.id;
-                    self.wire.out.push(Output::PlaceHold { call: key, id, attempt });
+                    self.wire.out.push(Output::PlaceHold { call: key, attempt });
                 }
                 call::Output::Dial { attempt } => {
                     match entry.dial(key, attempt, &mut self.wire, now) {

@@ -67,7 +67,6 @@ pub enum Output {
     /// Answer with [`Input::Held`].
     PlaceHold {
         call: CallKey,
-        id: CallId,
         attempt: AttemptNumber,
     },
     /// Answer with [`Input::Durable`] once all reports so far are on disk.

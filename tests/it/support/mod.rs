@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod kamailio;
 pub(crate) mod load;
 pub(crate) mod ports;
+pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod sipp;
 pub(crate) mod software;

@@ -23,6 +23,7 @@ mod recovery;
 mod regions;
 mod responses;
 mod sessions;
+mod shared;
 mod spend;
 mod stage;
 mod strain;

@@ -15,7 +15,7 @@ use crate::id::HoldId;
 use crate::routing::request::{Usage, UsageReader};
 use crate::time::{Mono, Wall};
 
-use super::{Bucket, BucketRequest, Counts, GAP};
+use super::{Bucket, BucketRequest, Counts, GAP, LIVE};
 use tally::Tally;
 
 /// Reservations of one process. Not shared: whoever owns it serialises access.
@@ -267,6 +267,27 @@ impl HoldLedger {
         self.counters.placed += 1;
     }
 
+    /// Notes room that was granted elsewhere, where the limits were asked. Once per hold.
+    pub fn grant(&mut self, hold: HoldId, held: Vec<BucketRequest>, now: Mono) {
+        if !self.live.contains_key(&hold) {
+            self.expire(now);
+            self.adopt(hold, held, now + self.limits.lease);
+            if let Some(live) = self.live.get_mut(&hold) {
+                live.awaited = false;
+            }
+        }
+    }
+
+    /// All live holds, each with what it still holds.
+    pub fn held(&self) -> impl Iterator<Item = (HoldId, &[BucketRequest])> {
+        self.live.iter().map(|(hold, live)| (*hold, &live.requests[..]))
+    }
+
+    /// What a live hold still holds; nothing of one that is not live.
+    pub fn held_by(&self, hold: HoldId) -> &[BucketRequest] {
+        self.live.get(&hold).map(|live| &live.requests[..]).unwrap_or_default()
+    }
+
     /// Buckets in which a live hold waits for `event`.
     pub fn waiting_for(&self, hold: HoldId, event: Counts) -> Vec<BucketRequest> {
         let requests = self.live.get(&hold).map(|live| &live.requests).into_iter().flatten();
@@ -333,6 +354,16 @@ impl HoldLedger {
         let (stored, slice) = bucket.stored();
         let tally = self.buckets.entry(stored.into_owned()).or_default();
         tally.restore(used, slice, ends_at);
+    }
+
+    /// What has been used, as [`HoldLedger::restore`] takes it: of rolling windows slice by slice. Not
+    /// what only live calls use.
+    pub fn used(&self) -> Vec<(Bucket, u64, Option<Wall>)> {
+        let mut used = vec![];
+        for (bucket, tally) in self.buckets.iter().filter(|(bucket, _)| bucket.window != LIVE) {
+            used.extend(tally.parts(bucket));
+        }
+        used
     }
 
     /// Live holds.

@@ -120,6 +120,19 @@ impl Tally {
         self.ends_at = self.ends_at.max(Some(rolling.forgets_at(slice)));
     }
 
+    /// What is used, of a rolling window slice by slice, with when it may be forgotten.
+    pub(super) fn parts(&self, bucket: &Bucket) -> Vec<(Bucket, u64, Option<Wall>)> {
+        let Some((rolling, _)) = Rolling::read(&bucket.window) else {
+            let used = (self.used > 0).then(|| (bucket.clone(), self.used, self.ends_at));
+            return used.into_iter().collect();
+        };
+        let slices = self.slices.iter().filter(|(_, used)| **used > 0).map(|(slice, used)| {
+            let (cap, window) = (bucket.cap.clone(), rolling.name_at(*slice));
+            (Bucket { cap, window }, *used, Some(rolling.forgets_at(*slice)))
+        });
+        slices.collect()
+    }
+
     pub(super) fn restore(
         &mut self,
         used: u64,

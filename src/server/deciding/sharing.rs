@@ -1,0 +1,93 @@
+//! Holds that are shared with other nodes: what the ledger of this one tells the store.
+
+use std::sync::Arc;
+
+use super::super::clock;
+use super::super::holds::Counted;
+use super::super::holds::SharedHolds;
+use super::super::holds::redis::Known;
+use super::super::holds::shared::{Everything, OwnHolds};
+use super::Deciding;
+use crate::id::HoldId;
+use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom};
+
+impl Deciding {
+    /// Room is asked of this store from now on, not of the ledger alone. Said once, before any call.
+    pub fn share(&self, shared: Arc<SharedHolds>) {
+        let _said_before = self.shared.set(shared);
+    }
+
+    pub(in crate::server) fn shared(&self) -> Option<&Arc<SharedHolds>> {
+        self.shared.get()
+    }
+
+    /// Takes room for an attempt where other nodes take theirs, all or nothing.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn ask(
+        &self,
+        shared: &SharedHolds,
+        hold: HoldId,
+        requests: &[BucketRequest],
+    ) -> Result<(), NoRoom> {
+        let snapshot = self.snapshot();
+        let on_store_down = |bucket: &Bucket| snapshot.on_store_down(&bucket.cap);
+        shared.place(self, hold, requests, &on_store_down).await
+    }
+
+    /// What is told to the store of an event that was counted in `buckets`; `kept` is what its hold
+    /// kept until then.
+    pub(super) fn tell_settled(
+        &self,
+        hold: HoldId,
+        event: Counts,
+        kept: Vec<BucketRequest>,
+        buckets: Vec<Bucket>,
+    ) {
+        let Some(shared) = self.shared.get().filter(|_| !buckets.is_empty()) else { return };
+        let counted = buckets.into_iter().map(|bucket| {
+            let due = kept.iter().find(|it| it.bucket.cap == bucket.cap && it.is_due(event));
+            match due {
+                Some(due) => Counted { bucket, ..Counted::all_of(due) },
+                // The lease was over. An event counts one call.
+                None => Counted::of(bucket, event, 1),
+            }
+        });
+        shared.counted(hold, event, counted.collect());
+    }
+}
+
+impl OwnHolds for Deciding {
+    fn granted(
+        &self,
+        hold: HoldId,
+        requests: &[BucketRequest],
+        is_valid: &dyn Fn() -> bool,
+    ) -> bool {
+        let mut state = self.state.lock();
+        let is_valid = is_valid();
+        if is_valid {
+            state.ledger.grant(hold, requests.to_vec(), clock::mono());
+        }
+        is_valid
+    }
+
+    fn everything(&self, told: &mut dyn FnMut(Everything)) {
+        let state = self.state.lock();
+        let held = state.ledger.held().map(|(hold, requests)| (hold, requests.to_vec())).collect();
+        let used = state.ledger.used().into_iter();
+        let used = used.map(|(bucket, used, ends_at)| Known { bucket, used, ends_at }).collect();
+        told(Everything { held, used });
+    }
+
+    fn live(&self) -> Vec<HoldId> {
+        self.state.lock().ledger.held().map(|(hold, _)| hold).collect()
+    }
+
+    fn held_by(&self, holds: &[HoldId]) -> Vec<(HoldId, Vec<BucketRequest>)> {
+        let state = self.state.lock();
+        let held = holds.iter().map(|hold| (*hold, state.ledger.held_by(*hold).to_vec()));
+        held.filter(|(_, requests)| !requests.is_empty()).collect()
+    }
+}

@@ -1,0 +1,79 @@
+//! What is counted of the store.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::server::metrics::{
+    CAP_OVERSHOOT, STORE_FAULTS, STORE_LATE, STORE_LOCAL, STORE_RESERVE, STORE_STATE, STORE_TOKENS,
+};
+
+use super::shared::State;
+use super::store::{Granted, NotGranted, StoreFault};
+
+pub(super) struct StoreMetrics {
+    granted: Histogram,
+    denied: Histogram,
+    state: Gauge,
+    tokens: Gauge,
+    late: Counter,
+    overshoots: Counter,
+}
+
+impl StoreMetrics {
+    pub(super) fn register() -> Self {
+        Self {
+            granted: histogram!(STORE_RESERVE, "outcome" => "granted"),
+            denied: histogram!(STORE_RESERVE, "outcome" => "denied"),
+            state: gauge!(STORE_STATE),
+            tokens: gauge!(STORE_TOKENS),
+            late: counter!(STORE_LATE),
+            overshoots: counter!(CAP_OVERSHOOT),
+        }
+    }
+
+    pub(super) fn asked(&self, took: Duration, answer: &Result<Granted, NotGranted>) {
+        match answer {
+            Ok(_) => self.granted.record(took),
+            Err(NotGranted::Full { .. }) => self.denied.record(took),
+            Err(NotGranted::Ended | NotGranted::NotOpen | NotGranted::Fault(_)) => {}
+        }
+    }
+
+    pub(super) fn fault(&self, fault: &StoreFault) {
+        let kind = match fault {
+            StoreFault::Timeout => "timeout",
+            StoreFault::Away(_) => "away",
+            StoreFault::Elsewhere(_) => "elsewhere",
+            StoreFault::Refused(_) => "refused",
+            StoreFault::Unconfirmed => "unconfirmed",
+        };
+        counter!(STORE_FAULTS, "kind" => kind).increment(1);
+    }
+
+    /// A call asked for room of our own.
+    pub(super) fn local(&self, got_it: bool) {
+        let outcome = if got_it { "granted" } else { "denied" };
+        counter!(STORE_LOCAL, "outcome" => outcome).increment(1);
+    }
+
+    pub(super) fn told(&self, late: bool, overshoots: u32) {
+        self.late.increment(u64::from(late));
+        if overshoots > 0 {
+            self.overshoots.increment(overshoots.into());
+            tracing::error!(overshoots, "late settlements took caps over their limits");
+        }
+    }
+
+    pub(super) fn state(&self, state: State) {
+        self.state.set(match state {
+            State::Open => 0.0,
+            State::Recovering => 1.0,
+            State::Away => 2.0,
+        });
+    }
+
+    pub(super) fn tokens(&self, tokens: usize) {
+        self.tokens.set(tokens as f64);
+    }
+}

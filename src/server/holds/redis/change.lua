@@ -1,0 +1,104 @@
+-- What has become of holds that were granted. All of it at once.
+-- KEYS: leases  ARGV: prefix of holds, node, lease ms, then changes:
+--   C hold cause count entries…   so much has become used; once per cause
+--   R hold                        what is still held is given back
+--   K hold count entries…         exactly this is held from now on, whatever the limits
+-- Answers per change { 1 done | 2 done before | 0 nothing to do, late, overshoots, used, held … }.
+local leases, prefix, node = KEYS[1], ARGV[1], ARGV[2]
+local now = clock()
+local told = {}
+
+local function add_usage(result, entries)
+  for _, entry in ipairs(entries) do
+    local used, held = usage(entry, now)
+    result[#result + 1] = used
+    result[#result + 1] = held
+  end
+end
+
+local function count(hold, cause, counted)
+  local key = prefix .. hold
+  local state, entries = kept(key)
+  if redis.call('HEXISTS', key, 'c:' .. cause) == 1 then
+    return { 2, 0, 0 }
+  end
+  local late, over = state ~= 'held', 0
+  for _, entry in ipairs(counted) do
+    local left = entry[AMOUNT]
+    for _, known in ipairs(entries) do
+      if known[KEY] == entry[KEY] and known[HELD] > 0 and left > 0 then
+        local taken = math.min(known[HELD], left)
+        known[HELD] = known[HELD] - taken
+        left = left - taken
+        if not late then
+          give_back(known, taken)
+        end
+        if entry[LIMIT] < 0 and known[MODE] == 0 then entry[LIMIT] = known[LIMIT] end
+        if entry[EXPIRES] == 0 then entry[EXPIRES] = known[EXPIRES] end
+      end
+    end
+    use(entry, node)
+    if late and entry[AMOUNT] > 0 and is_over(entry, now) then
+      over = over + 1
+    end
+  end
+  keep(key, state or 'expired', entries)
+  redis.call('HSET', key, 'c:' .. cause, '1')
+  local result = { 1, late and 1 or 0, over }
+  add_usage(result, counted)
+  return result
+end
+
+local function release(hold)
+  local key = prefix .. hold
+  local state, entries = kept(key)
+  if state == 'held' then
+    let_go(hold, entries)
+  end
+  -- A hold that is not known may be on its way here: it is not to be placed any more.
+  keep(key, 'ended', {})
+  redis.call('ZREM', leases, hold)
+  return { state == 'held' and 1 or 0, 0, 0 }
+end
+
+local function hold_on(hold, entries)
+  local key = prefix .. hold
+  local state, before = kept(key)
+  if state == 'ended' then
+    return { 0, 0, 0 }
+  end
+  if state == 'held' then
+    let_go(hold, before)
+  end
+  local ends = now + tonumber(ARGV[3])
+  hold_up(hold, entries, now, ends)
+  keep(key, 'held', entries)
+  redis.call('ZADD', leases, whole(ends), hold)
+  local over = 0
+  for _, entry in ipairs(entries) do
+    if state ~= 'held' and is_over(entry, now) then
+      over = over + 1
+    end
+  end
+  local result = { 1, 0, over }
+  add_usage(result, entries)
+  return result
+end
+
+local at = 4
+while at <= #ARGV do
+  local what, hold = ARGV[at], ARGV[at + 1]
+  if what == 'C' then
+    local many = tonumber(ARGV[at + 3])
+    told[#told + 1] = count(hold, ARGV[at + 2], entries_at(at + 4, many))
+    at = at + 4 + many * WIDTH
+  elseif what == 'K' then
+    local many = tonumber(ARGV[at + 2])
+    told[#told + 1] = hold_on(hold, entries_at(at + 3, many))
+    at = at + 3 + many * WIDTH
+  else
+    told[#told + 1] = release(hold)
+    at = at + 2
+  end
+end
+return told

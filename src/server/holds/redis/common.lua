@@ -1,0 +1,180 @@
+-- What the scripts share. An entry is what a hold has in one bucket:
+--   key, counts, amount, held, limit, expires at ms, mode, by now, rate ppm, z milli, slice, first
+-- limit: -1 none. mode: 0 strict, 1 soft, 2 paced. slice, first: of a rolling window the slice that
+-- events are used in and the first one that counts; -1: it is none.
+local LIVE, TALKING, SPACING = 0, 7, 8
+local KEY, COUNTS, AMOUNT, HELD, LIMIT, EXPIRES = 1, 2, 3, 4, 5, 6
+local MODE, BY_NOW, RATE, Z, SLICE, FIRST = 7, 8, 9, 10, 11, 12
+local WIDTH = 12
+local MILLION = 1000000
+
+local function clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function entries_at(first, count)
+  local entries = {}
+  for place = 1, count do
+    local at = first + (place - 1) * WIDTH
+    local entry = { ARGV[at] }
+    for field = 2, WIDTH do
+      entry[field] = tonumber(ARGV[at + field - 1])
+    end
+    entries[place] = entry
+  end
+  return entries
+end
+
+-- Concurrency is a set of leases; all else is a hash.
+local function is_set(entry)
+  return entry[COUNTS] == LIVE or entry[COUNTS] == TALKING
+end
+
+-- Of a rolling window the fields `s:SLICE:NODE` hold what is used.
+local function slice_of(field)
+  return tonumber(string.match(field, '^s:(%-?%d+):'))
+end
+
+local function usage(entry, now)
+  if is_set(entry) then
+    return 0, redis.call('ZCOUNT', entry[KEY], '(' .. whole(now), '+inf')
+  end
+  if entry[FIRST] < 0 then
+    local known = redis.call('HMGET', entry[KEY], 'used', 'held')
+    return tonumber(known[1] or 0) or 0, tonumber(known[2] or 0) or 0
+  end
+  local used, held = 0, 0
+  local fields = redis.call('HGETALL', entry[KEY])
+  for at = 1, #fields, 2 do
+    local slice = slice_of(fields[at])
+    if slice and slice >= entry[FIRST] then
+      used = used + tonumber(fields[at + 1])
+    elseif fields[at] == 'held' then
+      held = tonumber(fields[at + 1])
+    end
+  end
+  return used, held
+end
+
+-- Whether there is room for one that asks for so much.
+local function admits(entry, used, held, asked)
+  if entry[COUNTS] == SPACING then
+    return used == 0 or math.abs(entry[AMOUNT] - used) >= entry[LIMIT]
+  elseif entry[MODE] == 1 then
+    return used < entry[LIMIT]
+  elseif entry[MODE] == 2 then
+    local calls, rate = held + asked, entry[RATE]
+    local most = math.min(entry[LIMIT], entry[BY_NOW])
+    if rate == MILLION then
+      return used + calls <= most
+    end
+    local variance = calls * rate * (MILLION - rate)
+    local root = math.ceil(math.sqrt(variance))
+    return used * MILLION + calls * rate + math.ceil(entry[Z] * root / 1000) <= most * MILLION
+  end
+  return used + held + asked <= entry[LIMIT]
+end
+
+local function is_over(entry, now)
+  if entry[LIMIT] < 0 or entry[MODE] ~= 0 or entry[COUNTS] == SPACING then
+    return false
+  end
+  local used, held = usage(entry, now)
+  return used + held > entry[LIMIT]
+end
+
+-- A bucket is forgotten some time after its window; without an end, never.
+local function touch(entry)
+  if entry[EXPIRES] > 0 then
+    redis.call('PEXPIREAT', entry[KEY], whole(entry[EXPIRES]))
+  end
+end
+
+-- Spacing: when the last attempt was.
+local function attempt_at(entry)
+  local last = tonumber(redis.call('HGET', entry[KEY], 'used') or 0) or 0
+  redis.call('HSET', entry[KEY], 'used', whole(math.max(last, entry[AMOUNT])))
+  touch(entry)
+end
+
+local function hold_up(hold, entries, now, ends)
+  for _, entry in ipairs(entries) do
+    if is_set(entry) then
+      redis.call('ZREMRANGEBYSCORE', entry[KEY], '-inf', whole(now))
+      redis.call('ZADD', entry[KEY], whole(ends), hold)
+    elseif entry[COUNTS] == SPACING then
+      attempt_at(entry)
+    elseif entry[HELD] > 0 then
+      redis.call('HINCRBY', entry[KEY], 'held', whole(entry[HELD]))
+      touch(entry)
+    end
+  end
+end
+
+-- Never below zero, and a bucket that is forgotten stays so.
+local function give_back(entry, amount)
+  local held = tonumber(redis.call('HGET', entry[KEY], 'held') or 0) or 0
+  if held > 0 and amount > 0 then
+    redis.call('HINCRBY', entry[KEY], 'held', whole(-math.min(held, amount)))
+  end
+end
+
+local function let_go(hold, entries)
+  for _, entry in ipairs(entries) do
+    if is_set(entry) then
+      redis.call('ZREM', entry[KEY], hold)
+    else
+      give_back(entry, entry[HELD])
+    end
+  end
+end
+
+local function use(entry, node)
+  if entry[COUNTS] == SPACING then
+    return attempt_at(entry)
+  end
+  if entry[FIRST] < 0 then
+    redis.call('HINCRBY', entry[KEY], 'used', whole(entry[AMOUNT]))
+    redis.call('HINCRBY', entry[KEY], 'u:' .. node, whole(entry[AMOUNT]))
+  else
+    redis.call('HINCRBY', entry[KEY], 's:' .. whole(entry[SLICE]) .. ':' .. node, whole(entry[AMOUNT]))
+    for _, field in ipairs(redis.call('HKEYS', entry[KEY])) do
+      local slice = slice_of(field)
+      if slice and slice < entry[FIRST] then
+        redis.call('HDEL', entry[KEY], field)
+      end
+    end
+  end
+  touch(entry)
+end
+
+local function kept(key)
+  local state = redis.call('HMGET', key, 'st', 'b')
+  return state[1], state[2] and cmsgpack.unpack(state[2]) or {}
+end
+
+local REMEMBERED_MS = 86400000
+
+local function keep(key, state, entries)
+  redis.call('HSET', key, 'st', state, 'b', cmsgpack.pack(entries))
+  redis.call('PEXPIRE', key, REMEMBERED_MS)
+end
+
+-- Ends a few holds whose lease is over. Returns how many.
+local function sweep(leases, prefix, now)
+  local over = redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now), 'LIMIT', 0, 16)
+  for _, hold in ipairs(over) do
+    local state, entries = kept(prefix .. hold)
+    if state == 'held' then
+      let_go(hold, entries)
+      redis.call('HSET', prefix .. hold, 'st', 'expired')
+    end
+    redis.call('ZREM', leases, hold)
+  end
+  return #over
+end

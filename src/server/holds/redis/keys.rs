@@ -1,0 +1,132 @@
+//! The names of everything in Redis (spec/data §1.7).
+
+use std::fmt;
+
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::id::HoldId;
+use crate::routing::hold::{Bucket, GAP, LIVE};
+
+/// Slots of a cluster.
+const SLOTS: u16 = 16_384;
+
+/// Builds every key. All have the tenant as their hash tag, so all are on one node of a cluster, and
+/// a script may touch them together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySpace {
+    /// Such as `{default}`.
+    tag: SmolStr,
+}
+
+impl KeySpace {
+    /// `tenant` holds no braces.
+    pub fn new(tenant: &str) -> Self {
+        Self { tag: format_smolstr!("{{{tenant}}}") }
+    }
+
+    /// The slot that all keys are in.
+    pub fn slot(&self) -> u16 {
+        slot_of(&self.tag)
+    }
+
+    /// Where a bucket's state is kept: of a rolling window that of all its slices.
+    pub(super) fn bucket(&self, bucket: &Bucket) -> String {
+        let (stored, _) = bucket.stored();
+        let Bucket { cap, window } = stored.as_ref();
+        match window.as_str() {
+            LIVE => self.key("conc", cap),
+            GAP => self.key("gap", cap),
+            _ => self.key("cap", &format_args!("{cap}:{window}")),
+        }
+    }
+
+    pub(super) fn hold(&self, hold: HoldId) -> String {
+        self.key("hold", &hold_name(hold))
+    }
+
+    /// What the name of a hold is appended to.
+    pub(super) fn holds(&self) -> String {
+        self.key("hold", &"")
+    }
+
+    /// Holds by when their leases end.
+    pub(super) fn leases(&self) -> String {
+        self.key("exp", &"holds")
+    }
+
+    /// Which server has been told what the nodes know.
+    pub(super) fn gate(&self) -> String {
+        self.key("gate", &"caps")
+    }
+
+    /// Nodes by when their leases end.
+    pub(super) fn nodes(&self) -> String {
+        self.key("nodes", &"leases")
+    }
+
+    /// Nodes that have told the server behind the gate what they know.
+    pub(super) fn joined(&self) -> String {
+        self.key("nodes", &"joined")
+    }
+
+    /// The process that is a node.
+    pub(super) fn processes(&self) -> String {
+        self.key("nodes", &"processes")
+    }
+
+    fn key(&self, kind: &str, name: &impl fmt::Display) -> String {
+        let key = format!("{kind}:{}:{name}", self.tag);
+        debug_assert_eq!(slot_of(&key), self.slot(), "{key} is on another node");
+        key
+    }
+}
+
+/// A hold as keys and members name it: 32 hexadecimal digits.
+pub(super) fn hold_name(hold: HoldId) -> SmolStr {
+    format_smolstr!("{}", hold.0.as_simple())
+}
+
+/// The slot of a key: CRC-16/XMODEM of its hash tag, if it has one, else of all of it.
+fn slot_of(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
+    let mut crc = 0_u16;
+    for byte in hashed.bytes() {
+        crc ^= u16::from(byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+        }
+    }
+    crc % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // `CLUSTER KEYSLOT` of Redis 7.0.
+        for (key, slot) in [("123456789", 12_739), ("foo{hash_tag}", 2_515), ("{}x", 10_595)] {
+            assert_eq!(slot_of(key), slot, "{key}");
+        }
+    }
+
+    #[test]
+    fn all_keys_of_a_tenant_are_in_one_slot_whatever_their_caps_are_called() {
+        let keys = KeySpace::new("t42");
+        let bucket = Bucket { cap: "target/{odd}/name".into(), window: "d:2026-11-22".into() };
+        for key in [
+            keys.bucket(&bucket),
+            keys.bucket(&Bucket { window: LIVE.into(), ..bucket.clone() }),
+            keys.bucket(&Bucket { window: GAP.into(), ..bucket.clone() }),
+            keys.hold(HoldId::from_bytes([7; 16])),
+            keys.gate(),
+        ] {
+            assert_eq!(slot_of(&key), keys.slot(), "{key}");
+        }
+        assert_eq!(keys.bucket(&bucket), "cap:{t42}:target/{odd}/name:d:2026-11-22");
+        let rolling = Bucket { window: "rolling:3600/29562664".into(), ..bucket };
+        assert_eq!(keys.bucket(&rolling), "cap:{t42}:target/{odd}/name:rolling:3600");
+    }
+}

@@ -1,0 +1,377 @@
+//! The way to the server that keeps our keys: found through any node that answers, and looked for
+//! again when it is not there any more.
+//!
+//! All keys of a tenant are in one slot, so one server keeps them all. Which one is asked of every
+//! node that is known, and the newest view of the cluster counts: a node that was cut off has an old
+//! one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
+    RedisConnectionInfo, RedisError, Value, from_redis_value,
+};
+use smol_str::SmolStr;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::scripts::Script;
+use crate::config::Secret;
+use crate::server::holds::StoreFault;
+
+/// Connections for calls. A server answers one only after a replica has what is on it.
+const LANES: usize = 4;
+/// Nodes that are asked which of them has our keys.
+const NODES_MAX: usize = 32;
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+/// How servers are reached.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    pub seeds: Vec<Address>,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// To open a connection and greet.
+    pub connect_timeout: Duration,
+}
+
+/// Knows the nodes.
+#[derive(Debug)]
+pub(super) struct Link {
+    settings: LinkSettings,
+    slot: u16,
+    known: Mutex<BTreeSet<Address>>,
+}
+
+/// A server that keeps our keys.
+pub(super) struct Live {
+    pub(super) address: Address,
+    /// Names the server's process.
+    pub(super) run: SmolStr,
+    /// Connected when it was looked at.
+    pub(super) replicas: AtomicUsize,
+    lanes: Vec<MultiplexedConnection>,
+    upkeep: MultiplexedConnection,
+    next: AtomicUsize,
+    hashes: BTreeMap<Script, String>,
+}
+
+/// What a node says of itself and of the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct View {
+    run: SmolStr,
+    is_master: bool,
+    replicas: usize,
+    /// Of a replica.
+    master: Option<Address>,
+    /// Absent: it is in no cluster.
+    cluster: Option<ClusterView>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ClusterView {
+    /// Who has the slot, since which epoch.
+    owner: Option<(u64, Address)>,
+    owns_it: bool,
+    nodes: Vec<Address>,
+}
+
+impl Link {
+    pub(super) fn new(settings: LinkSettings, slot: u16) -> Self {
+        Self { settings, slot, known: Mutex::default() }
+    }
+
+    /// Finds the server that keeps our keys and connects to it.
+    pub(super) async fn connect(&self) -> Result<Live, StoreFault> {
+        let owner = self.find().await?;
+        let (mut upkeep, view) = look(owner.clone(), self.settings.clone(), self.slot).await?;
+        let is_it = view.is_master && view.cluster.as_ref().is_none_or(|it| it.owns_it);
+        if !is_it {
+            return Err(StoreFault::Elsewhere(format!("{owner} does not keep them any more")));
+        }
+        let mut lanes = Vec::new();
+        for _ in 0..LANES {
+            lanes.push(open(&owner, &self.settings).await?);
+        }
+        let mut hashes = BTreeMap::new();
+        for script in Script::ALL {
+            let load = redis::cmd("SCRIPT").arg("LOAD").arg(script.body()).take();
+            let hash = send(&mut upkeep, &load, self.settings.connect_timeout).await?;
+            hashes.insert(script, from_redis_value(hash).map_err(|it| fault(&it.into()))?);
+        }
+        Ok(Live {
+            address: owner,
+            run: view.run,
+            replicas: AtomicUsize::new(view.replicas),
+            lanes,
+            upkeep,
+            next: AtomicUsize::default(),
+            hashes,
+        })
+    }
+
+    /// Who keeps our keys, by those who answer.
+    pub(super) async fn find(&self) -> Result<Address, StoreFault> {
+        let mut known: BTreeSet<Address> = self.settings.seeds.iter().cloned().collect();
+        known.extend(self.known.lock().iter().cloned());
+        let mut looks = JoinSet::new();
+        for address in known.into_iter().take(NODES_MAX) {
+            let (settings, slot) = (self.settings.clone(), self.slot);
+            looks.spawn(async move { (address.clone(), look(address, settings, slot).await) });
+        }
+        let (mut views, mut why) = (Vec::new(), None);
+        while let Some(looked) = looks.join_next().await {
+            match looked {
+                Ok((address, Ok((_, view)))) => views.push((address, view)),
+                Ok((address, Err(fault))) => why = Some(format!("{address}: {fault}")),
+                Err(_) => {}
+            }
+        }
+        let of_cluster = views.iter().filter_map(|(_, view)| view.cluster.as_ref());
+        let nodes = of_cluster.clone().flat_map(|view| view.nodes.iter().cloned());
+        self.known.lock().extend(nodes.take(NODES_MAX));
+        if let Some((_, owner)) = of_cluster.filter_map(|view| view.owner.as_ref()).max() {
+            return Ok(owner.clone());
+        }
+        let master = views.iter().find(|(_, view)| view.is_master && view.cluster.is_none());
+        let told = views.iter().find_map(|(_, view)| view.master.clone());
+        let nobody = || why.unwrap_or_else(|| String::from("no node has our keys"));
+        master.map(|(address, _)| address.clone()).or(told).ok_or_else(|| {
+            if views.is_empty() {
+                StoreFault::Away(nobody())
+            } else {
+                StoreFault::Elsewhere(nobody())
+            }
+        })
+    }
+}
+
+impl Live {
+    /// A connection for a call.
+    pub(super) fn lane(&self) -> MultiplexedConnection {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lanes[next % self.lanes.len()].clone()
+    }
+
+    pub(super) fn upkeep(&self) -> MultiplexedConnection {
+        self.upkeep.clone()
+    }
+
+    /// As [`Script::body`] is known to the server.
+    pub(super) fn hash(&self, script: Script) -> &str {
+        &self.hashes[&script]
+    }
+
+    /// How many replicas are connected now.
+    pub(super) async fn count_replicas(&self, limit: Duration) -> Result<usize, StoreFault> {
+        let told = send(&mut self.upkeep(), &info("replication"), limit).await?;
+        let replicas = field(&text(told)?, "connected_slaves").parse().unwrap_or(0);
+        self.replicas.store(replicas, Ordering::Relaxed);
+        Ok(replicas)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+async fn open(
+    address: &Address,
+    settings: &LinkSettings,
+) -> Result<MultiplexedConnection, StoreFault> {
+    let mut greeting = RedisConnectionInfo::default().set_skip_set_lib_name();
+    if let Some(username) = &settings.username {
+        greeting = greeting.set_username(username);
+    }
+    if let Some(password) = &settings.password {
+        greeting = greeting.set_password(password.reveal());
+    }
+    // The library would gather small writes.
+    let info = ConnectionAddr::Tcp(address.host.clone(), address.port)
+        .into_connection_info()
+        .map_err(|error| fault(&error))?
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+        .set_redis_settings(greeting);
+    let client = Client::open(info).map_err(|error| fault(&error))?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(settings.connect_timeout))
+        .set_response_timeout(None);
+    let opened = client.get_multiplexed_async_connection_with_config(&config);
+    let opened = timeout(settings.connect_timeout, opened).await;
+    opened.map_err(|_| StoreFault::Timeout)?.map_err(|error| fault(&error))
+}
+
+async fn look(
+    address: Address,
+    settings: LinkSettings,
+    slot: u16,
+) -> Result<(MultiplexedConnection, View), StoreFault> {
+    let mut connection = open(&address, &settings).await?;
+    let limit = settings.connect_timeout;
+    let server = text(send(&mut connection, &info("server"), limit).await?)?;
+    let replication = text(send(&mut connection, &info("replication"), limit).await?)?;
+    let mut view = View {
+        run: field(&server, "run_id").into(),
+        is_master: field(&replication, "role") == "master",
+        replicas: field(&replication, "connected_slaves").parse().unwrap_or(0),
+        master: None,
+        cluster: None,
+    };
+    if let Ok(port) = field(&replication, "master_port").parse() {
+        let host = field(&replication, "master_host").to_owned();
+        view.master = Some(Address { host, port });
+    }
+    if field(&server, "redis_mode") == "cluster" {
+        let nodes = redis::cmd("CLUSTER").arg("NODES").take();
+        let nodes = text(send(&mut connection, &nodes, limit).await?)?;
+        view.cluster = Some(ClusterView::read(&nodes, slot, &address));
+    }
+    Ok((connection, view))
+}
+
+impl ClusterView {
+    /// Of the answer to `CLUSTER NODES`, that `from` gave.
+    fn read(text: &str, slot: u16, from: &Address) -> Self {
+        let mut view = Self::default();
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let &[_, place, flags, _, _, _, epoch, _, ref slots @ ..] = &words[..] else {
+                continue;
+            };
+            let flags: Vec<&str> = flags.split(',').collect();
+            let place = place.split('@').next().and_then(|place| place.rsplit_once(':'));
+            let Some((host, Ok(port))) = place.map(|(host, port)| (host, port.parse())) else {
+                continue;
+            };
+            if flags.contains(&"noaddr") || port == 0 {
+                continue;
+            }
+            // A node that nobody has met yet does not know its own address.
+            let host = if host.is_empty() { &from.host } else { host }.to_owned();
+            let address = Address { host, port };
+            if slots.iter().any(|range| has(range, slot)) && flags.contains(&"master") {
+                view.owns_it = flags.contains(&"myself");
+                if !flags.contains(&"fail") {
+                    view.owner = Some((epoch.parse().unwrap_or(0), address.clone()));
+                }
+            }
+            view.nodes.push(address);
+        }
+        view
+    }
+}
+
+/// Whether `0-5460` or `7` holds the slot. `[7->-…]` is one on its way.
+fn has(range: &str, slot: u16) -> bool {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) => (first..=last).contains(&slot),
+        _ => false,
+    }
+}
+
+/// Sends a command, and waits no longer than `limit`.
+pub(super) async fn send(
+    connection: &mut MultiplexedConnection,
+    command: &Cmd,
+    limit: Duration,
+) -> Result<Value, StoreFault> {
+    let sent = timeout(limit, connection.send_packed_command(command)).await;
+    let value = sent.map_err(|_| StoreFault::Timeout)?.map_err(|error| fault(&error))?;
+    value.extract_error().map_err(|error| fault(&error))
+}
+
+/// Sends several commands at once. Each has its own answer or error.
+pub(super) async fn send_all(
+    connection: &mut MultiplexedConnection,
+    commands: &Pipeline,
+    limit: Duration,
+) -> Result<Vec<Result<Value, StoreFault>>, StoreFault> {
+    let count = commands.len();
+    let sent = timeout(limit, connection.send_packed_commands(commands, 0, count)).await;
+    let values = sent.map_err(|_| StoreFault::Timeout)?.map_err(|error| fault(&error))?;
+    let read = |value: Value| value.extract_error().map_err(|error| fault(&error));
+    Ok(values.into_iter().map(read).collect())
+}
+
+pub(super) fn fault(error: &RedisError) -> StoreFault {
+    if error.is_timeout() {
+        return StoreFault::Timeout;
+    }
+    match error.code() {
+        Some("MOVED" | "ASK" | "READONLY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN") => {
+            StoreFault::Elsewhere(error.to_string())
+        }
+        Some("LOADING") => StoreFault::Away(error.to_string()),
+        Some(code) => StoreFault::Refused(format!("{code} {}", error.detail().unwrap_or_default())),
+        None if error.is_io_error() || error.is_connection_dropped() => {
+            StoreFault::Away(error.to_string())
+        }
+        None => StoreFault::Refused(error.to_string()),
+    }
+}
+
+fn info(section: &str) -> Cmd {
+    redis::cmd("INFO").arg(section).take()
+}
+
+fn text(value: Value) -> Result<String, StoreFault> {
+    from_redis_value(value).map_err(|error| fault(&error.into()))
+}
+
+/// The value behind `name:` in an answer to `INFO`; empty if it has none.
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    text.lines().find_map(value).unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODES: &str = "\
+a1 10.0.0.1:7000@17000,host-a myself,slave d4 0 1 4 connected
+b2 10.0.0.2:7000@17000 master,fail - 0 1 2 disconnected 0-5460
+c3 10.0.0.3:7000@17000 master - 0 1 3 connected 5461 5470-10922 [77->-d4]
+d4 10.0.0.4:7000@17000 master - 0 1 5 connected 10923-16383
+e5 :0@0 master,noaddr - 0 1 0 disconnected
+";
+
+    #[test]
+    fn the_owner_of_a_slot_is_read_with_its_epoch() {
+        let from = Address { host: "10.0.0.1".into(), port: 7000 };
+        let at = |host: &str| Address { host: host.into(), port: 7000 };
+
+        let of = |slot| ClusterView::read(NODES, slot, &from);
+
+        assert_eq!(of(12_000).owner, Some((5, at("10.0.0.4"))));
+        assert_eq!(of(5_461).owner, Some((3, at("10.0.0.3"))));
+        assert_eq!(of(5_465).owner, None);
+        assert_eq!(of(100).owner, None, "it has failed");
+        assert_eq!(of(100).nodes.len(), 4);
+        assert!(!of(12_000).owns_it);
+    }
+
+    #[test]
+    fn a_node_alone_is_where_it_was_asked() {
+        let from = Address { host: "127.0.0.1".into(), port: 7000 };
+        let view =
+            ClusterView::read("a1 :7000@17000 myself,master - 0 0 1 connected 0-16383\n", 7, &from);
+        assert_eq!(view.owner, Some((1, from)));
+        assert!(view.owns_it);
+    }
+}

@@ -1,0 +1,445 @@
+//! Holds in Redis (spec/data §1.7): a server, or the servers of a cluster, and their replicas.
+//!
+//! Owns: the keys ([`keys`]), the scripts beside this file, and the way to the server ([`link`]). Does
+//! not own: when the store is asked, and what is done without it (see [`holds`](super)).
+//!
+//! Invariants: every script touches keys of one slot; time is the server's; nothing is placed before
+//! all nodes have told a server that is new to them what they know (see `join.lua`).
+
+mod keys;
+mod link;
+mod scripts;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use redis::aio::MultiplexedConnection;
+use redis::{Value, from_redis_value};
+use smol_str::{SmolStr, ToSmolStr};
+
+use crate::id::HoldId;
+use crate::routing::Usage;
+use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Leeway};
+use crate::time::Wall;
+
+use super::store::{Change, Counted, Granted, HoldStore, NotGranted, StoreFault, Told};
+
+use keys::hold_name;
+use link::{Link, Live, fault, send, send_all};
+use scripts::Script;
+
+pub use keys::KeySpace;
+pub use link::{Address, LinkSettings};
+
+/// How long a window's bucket outlives it, milliseconds.
+const AFTER_WINDOW_MS: i64 = 48 * 3_600_000;
+/// Leases renewed by one script.
+const RENEWED_AT_ONCE: usize = 500;
+/// Buckets told by one script.
+const RESTORED_AT_ONCE: usize = 200;
+
+/// Holds of a tenant, as one node sees them.
+pub struct RedisStore {
+    keys: KeySpace,
+    settings: RedisStoreSettings,
+    link: Link,
+    live: ArcSwapOption<Live>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RedisStoreSettings {
+    pub link: LinkSettings,
+    /// Whose holds they are; in the name of every key.
+    pub tenant: SmolStr,
+    /// This node; of all that share the store only this one is called so.
+    pub node: SmolStr,
+    /// This process. The next one of the node has another.
+    pub process: SmolStr,
+    /// For what a call waits for.
+    pub call_timeout: Duration,
+    /// For what none does.
+    pub timeout: Duration,
+    /// How long a replica may take to have a hold on money.
+    pub replica_timeout: Duration,
+    /// How long the nodes have to find out that the server has forgotten everything.
+    pub open_after: Duration,
+}
+
+/// The server that is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    pub address: Address,
+    /// Names the server's process: another one may have forgotten something.
+    pub run: SmolStr,
+}
+
+/// How much a node has used of a bucket, by its own book.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Of a rolling window one slice; of spacing the instant is `used`.
+    pub bucket: Bucket,
+    pub used: u64,
+    pub ends_at: Option<Wall>,
+}
+
+impl RedisStore {
+    /// Nothing is connected yet.
+    pub fn new(settings: RedisStoreSettings) -> Self {
+        let keys = KeySpace::new(&settings.tenant);
+        let link = Link::new(settings.link.clone(), keys.slot());
+        Self { keys, link, settings, live: ArcSwapOption::empty() }
+    }
+
+    /// Finds the server anew.
+    ///
+    /// # Errors
+    /// None was found, or it did not answer. What was connected is no more.
+    pub async fn connect(&self) -> Result<Connected, StoreFault> {
+        self.live.store(None);
+        let live = self.link.connect().await?;
+        let connected = Connected { address: live.address.clone(), run: live.run.clone() };
+        self.live.store(Some(Arc::new(live)));
+        Ok(connected)
+    }
+
+    /// Uses nothing until it is connected again.
+    pub fn disconnect(&self) {
+        self.live.store(None);
+    }
+
+    /// Whether the server that is connected is still the one to ask, by those who can be asked.
+    ///
+    /// # Errors
+    /// Nobody can be asked, or the server itself does not answer.
+    pub async fn is_current(&self) -> Result<bool, StoreFault> {
+        let live = self.live()?;
+        live.count_replicas(self.settings.timeout).await?;
+        Ok(self.link.find().await? == live.address)
+    }
+
+    /// Tells the server what this node has used, where it knows less.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn restore(&self, known: &[Known]) -> Result<u64, StoreFault> {
+        let mut raised = 0;
+        for some in known.chunks(RESTORED_AT_ONCE) {
+            let first = some.first().map(|it| self.keys.bucket(&it.bucket));
+            let mut arguments = vec![self.settings.node.to_string()];
+            for Known { bucket, used, ends_at } in some {
+                arguments.push(self.keys.bucket(bucket));
+                arguments.push(match bucket.stored().1 {
+                    Some((_, slice)) => slice.to_string(),
+                    None if bucket.window == GAP => String::from("g"),
+                    None => String::from("u"),
+                });
+                arguments.push(used.to_string());
+                let unknown = || -forgotten_after_ms(&bucket.window);
+                arguments.push(ends_at.map_or_else(unknown, expires_ms).to_string());
+            }
+            let keys: Vec<_> = first.into_iter().collect();
+            raised += self.upkeep::<u64>(Script::Restore, &keys, &arguments).await?;
+        }
+        Ok(raised)
+    }
+
+    /// Everything this node knows has been told. Returns whether caps are open: all nodes have.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn join(&self, lease: Duration) -> Result<bool, StoreFault> {
+        let run = self.live()?.run.to_string();
+        let Self { keys, settings, .. } = self;
+        let arguments = [
+            settings.node.to_string(),
+            settings.process.to_string(),
+            run,
+            ms(lease),
+            ms(settings.open_after),
+        ];
+        let keys = [keys.gate(), keys.nodes(), keys.joined(), keys.processes()];
+        Ok(self.upkeep::<i64>(Script::Join, &keys, &arguments).await? == 1)
+    }
+
+    /// Nobody need wait for this node any more.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn leave(&self) -> Result<(), StoreFault> {
+        let Self { keys, settings, .. } = self;
+        let arguments = [settings.node.to_string(), settings.process.to_string()];
+        let keys = [keys.nodes(), keys.joined(), keys.processes()];
+        self.upkeep::<i64>(Script::Leave, &keys, &arguments).await.map(drop)
+    }
+
+    fn live(&self) -> Result<Arc<Live>, StoreFault> {
+        self.live.load_full().ok_or_else(|| StoreFault::Away(String::from("not connected")))
+    }
+
+    async fn upkeep<T: redis::FromRedisValue>(
+        &self,
+        script: Script,
+        keys: &[String],
+        arguments: &[String],
+    ) -> Result<T, StoreFault> {
+        let live = self.live()?;
+        let mut lane = live.upkeep();
+        let timeout = self.settings.timeout;
+        let value = run(&live, &mut lane, script, keys, arguments, timeout, None).await?;
+        from_redis_value(value).map_err(|error| fault(&error.into()))
+    }
+
+    fn entries(&self, requests: &[BucketRequest], arguments: &mut Vec<String>) {
+        arguments.push(requests.len().to_string());
+        for request in requests {
+            self.entry(&Counted::all_of(request), Some(request), arguments);
+        }
+    }
+
+    /// See `common.lua`.
+    fn entry(
+        &self,
+        counted: &Counted,
+        request: Option<&BucketRequest>,
+        arguments: &mut Vec<String>,
+    ) {
+        let Counted { bucket, counts, amount, limit, ends_at } = counted;
+        let held = request.map_or(0, BucketRequest::held);
+        let limit = request.map(|it| it.limit).or(*limit);
+        let (mode, pace) = match request.and_then(|it| it.leeway) {
+            None => (0, None),
+            Some(Leeway::Soft) => (1, None),
+            Some(Leeway::Paced(pace)) => (2, Some(pace)),
+        };
+        let pace = pace.map_or([0, 0, 0], |it| [it.by_now, it.rate_ppm.into(), it.z_milli.into()]);
+        let rolling = bucket.stored().1;
+        let slices = rolling.map(|(rolling, slice)| [slice, rolling.first_slice(slice)]);
+        // What is used in a slice counts for longer than the window of whoever asked.
+        let forgotten = rolling.map(|(rolling, slice)| rolling.forgets_at(slice));
+        let ends_at = (*ends_at).max(forgotten);
+        arguments.extend([
+            self.keys.bucket(bucket),
+            (*counts as u8).to_string(),
+            amount.to_string(),
+            held.to_string(),
+            limit.map_or_else(|| String::from("-1"), |limit| limit.to_string()),
+            ends_at.map_or(0, expires_ms).to_string(),
+            mode.to_string(),
+        ]);
+        arguments.extend(pace.map(|it| it.to_string()));
+        arguments.extend(slices.unwrap_or([-1, -1]).map(|it| it.to_string()));
+    }
+
+    fn write(&self, change: &Change, arguments: &mut Vec<String>) {
+        let name = |hold: &HoldId| hold_name(*hold).to_string();
+        match change {
+            Change::Count { hold, cause, counted } => {
+                arguments.extend(["C".into(), name(hold), cause.to_string()]);
+                arguments.push(counted.len().to_string());
+                counted.iter().for_each(|it| self.entry(it, None, arguments));
+            }
+            Change::Release { hold } => arguments.extend(["R".into(), name(hold)]),
+            Change::Keep { hold, requests } => {
+                arguments.extend(["K".into(), name(hold)]);
+                self.entries(requests, arguments);
+            }
+        }
+    }
+}
+
+impl HoldStore for RedisStore {
+    async fn reserve(
+        &self,
+        hold: HoldId,
+        requests: &[BucketRequest],
+        lease: Duration,
+    ) -> Result<Granted, NotGranted> {
+        let live = self.live()?;
+        let mut keys = vec![self.keys.leases(), self.keys.gate(), self.keys.hold(hold)];
+        keys.extend(requests.iter().map(|it| self.keys.bucket(&it.bucket)));
+        let mut arguments =
+            vec![hold_name(hold).to_string(), self.keys.holds(), live.run.to_string(), ms(lease)];
+        self.entries(requests, &mut arguments);
+        let is_money = requests.iter().any(|it| is_money(it.counts));
+        let has_replica = live.replicas.load(Ordering::Relaxed) > 0;
+        let wait = (is_money && has_replica).then_some(self.settings.replica_timeout);
+        let limit = self.settings.call_timeout + wait.unwrap_or_default();
+        let mut lane = live.lane();
+        let value = run(&live, &mut lane, Script::Reserve, &keys, &arguments, limit, wait).await?;
+        let told: Vec<i64> = from_redis_value(value).map_err(|error| fault(&error.into()))?;
+        let seen = |from: usize| {
+            let usages = told.get(from..).unwrap_or_default();
+            let usages = usages.chunks_exact(2).map(|pair| usage(pair[0], pair[1]));
+            requests.iter().map(|it| it.bucket.clone()).zip(usages).collect::<Vec<_>>()
+        };
+        match (told.first(), told.get(1)) {
+            (Some(code @ (1 | 2)), _) => Ok(Granted { repeated: *code == 2, seen: seen(2) }),
+            (Some(0), Some(place)) => {
+                let place = usize::try_from(*place).unwrap_or(0).saturating_sub(1);
+                let seen = seen(2);
+                let first = requests.get(place).zip(seen.get(place));
+                let Some((request, (bucket, usage))) = first else { return Err(unread().into()) };
+                let denied = Denied {
+                    bucket: bucket.clone(),
+                    counts: request.counts,
+                    used: usage.used,
+                    held: usage.held,
+                    limit: request.limit,
+                };
+                Err(NotGranted::Full { denied, seen })
+            }
+            (Some(3), _) => Err(NotGranted::Ended),
+            (Some(4), _) => Err(NotGranted::NotOpen),
+            (Some(_) | None, _) => Err(unread().into()),
+        }
+    }
+
+    async fn tell(&self, changes: &[Change], lease: Duration) -> Result<Vec<Told>, StoreFault> {
+        if changes.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut arguments = vec![self.keys.holds(), self.settings.node.to_string(), ms(lease)];
+        for change in changes {
+            self.write(change, &mut arguments);
+        }
+        let keys = [self.keys.leases()];
+        let told: Vec<Vec<i64>> = self.upkeep(Script::Change, &keys, &arguments).await?;
+        if told.len() != changes.len() {
+            return Err(unread());
+        }
+        Ok(changes.iter().zip(told).map(|(change, told)| read_told(change, &told)).collect())
+    }
+
+    async fn renew(&self, holds: &[HoldId], lease: Duration) -> Result<Vec<HoldId>, StoreFault> {
+        let Self { keys, settings, .. } = self;
+        let keys = [keys.leases(), keys.nodes(), keys.processes()];
+        let mut lost = Vec::new();
+        // A node without holds is alive as well.
+        let batches = holds.chunks(RENEWED_AT_ONCE).chain(holds.is_empty().then_some(holds));
+        for some in batches {
+            let mut arguments = vec![
+                self.keys.holds(),
+                settings.node.to_string(),
+                settings.process.to_string(),
+                ms(lease),
+            ];
+            arguments.extend(some.iter().map(|hold| hold_name(*hold).to_string()));
+            let told: Vec<i64> = self.upkeep(Script::Renew, &keys, &arguments).await?;
+            let [is_other, places @ ..] = &told[..] else { return Err(unread()) };
+            if *is_other == 1 {
+                tracing::error!(
+                    node.id = %settings.node,
+                    "another process is this node: give each server that shares a store its own node.id"
+                );
+            }
+            let places = places.iter().filter_map(|place| usize::try_from(*place).ok());
+            lost.extend(places.filter_map(|place| some.get(place.checked_sub(1)?).copied()));
+        }
+        Ok(lost)
+    }
+
+    async fn usage(&self, buckets: &[(Bucket, Counts)]) -> Result<Vec<Usage>, StoreFault> {
+        let mut arguments = vec![self.keys.holds()];
+        for (bucket, counts) in buckets {
+            let first = bucket.stored().1.map(|(rolling, slice)| rolling.first_slice(slice));
+            arguments.push(self.keys.bucket(bucket));
+            arguments.push((*counts as u8).to_string());
+            arguments.push(first.unwrap_or(-1).to_string());
+        }
+        let told: Vec<i64> = self.upkeep(Script::Look, &[self.keys.leases()], &arguments).await?;
+        Ok(told.chunks_exact(2).map(|pair| usage(pair[0], pair[1])).collect())
+    }
+}
+
+/// Runs a script by its hash, or by its text on a server that does not know it. With `wait` the
+/// answer counts only once a replica has what it did.
+async fn run(
+    live: &Live,
+    lane: &mut MultiplexedConnection,
+    script: Script,
+    keys: &[String],
+    arguments: &[String],
+    limit: Duration,
+    wait: Option<Duration>,
+) -> Result<Value, StoreFault> {
+    let known = once(lane, ("EVALSHA", live.hash(script)), keys, arguments, limit, wait).await;
+    match known {
+        Err(StoreFault::Refused(why)) if why.starts_with("NOSCRIPT") => {
+            once(lane, ("EVAL", script.body()), keys, arguments, limit, wait).await
+        }
+        known => known,
+    }
+}
+
+async fn once(
+    lane: &mut MultiplexedConnection,
+    (command, script): (&str, &str),
+    keys: &[String],
+    arguments: &[String],
+    limit: Duration,
+    wait: Option<Duration>,
+) -> Result<Value, StoreFault> {
+    let mut eval = redis::cmd(command);
+    eval.arg(script).arg(keys.len()).arg(keys).arg(arguments);
+    let Some(wait) = wait else { return send(lane, &eval, limit).await };
+    let mut both = redis::pipe();
+    both.add_command(eval).cmd("WAIT").arg(1).arg(ms(wait));
+    let answers = send_all(lane, &both, limit).await?;
+    let mut answers = answers.into_iter();
+    let value = answers.next().unwrap_or_else(|| Err(unread()))?;
+    let replicas = answers.next().unwrap_or_else(|| Err(unread()))?;
+    let is_there = matches!(replicas, Value::Int(replicas) if replicas > 0);
+    is_there.then_some(value).ok_or(StoreFault::Unconfirmed)
+}
+
+fn read_told(change: &Change, told: &[i64]) -> Told {
+    let buckets: Vec<_> = match change {
+        Change::Count { counted, .. } => counted.iter().map(|it| it.bucket.clone()).collect(),
+        Change::Keep { requests, .. } => requests.iter().map(|it| it.bucket.clone()).collect(),
+        Change::Release { .. } => vec![],
+    };
+    let usages = told.get(3..).unwrap_or_default().chunks_exact(2);
+    Told {
+        done: told.first() == Some(&1),
+        late: told.get(1) == Some(&1),
+        overshoots: told.get(2).and_then(|it| u32::try_from(*it).ok()).unwrap_or(0),
+        seen: buckets.into_iter().zip(usages.map(|pair| usage(pair[0], pair[1]))).collect(),
+    }
+}
+
+fn is_money(counts: Counts) -> bool {
+    matches!(counts, Counts::Revenue | Counts::Payout | Counts::Credit)
+}
+
+fn usage(used: i64, held: i64) -> Usage {
+    let whole = |amount| u64::try_from(amount).unwrap_or(0);
+    Usage { used: whole(used), held: whole(held) }
+}
+
+fn unread() -> StoreFault {
+    StoreFault::Refused(String::from("an answer nobody can read"))
+}
+
+fn ms(duration: Duration) -> String {
+    duration.as_millis().to_smolstr().to_string()
+}
+
+fn expires_ms(ends_at: Wall) -> i64 {
+    ends_at.0.saturating_add(AFTER_WINDOW_MS)
+}
+
+/// After how long a window is over for sure, by its name, of which the book does not say when it
+/// ends. Zero: never.
+fn forgotten_after_ms(window: &str) -> i64 {
+    let days = match window.split(':').next() {
+        Some("i" | "h") => 3,
+        Some("d") => 5,
+        Some("w") => 12,
+        Some("m") => 35,
+        Some("y") => 370,
+        Some(_) | None => 0,
+    };
+    days * 86_400_000
+}

@@ -1,0 +1,43 @@
+-- Takes room in all buckets or in none.
+-- KEYS: leases, gate, hold, buckets…  ARGV: hold, prefix of holds, run, lease ms, count, entries…
+-- Answers 1 placed, 2 placed before, 0 full (and the first full bucket), 3 ended, 4 not open; then
+-- used and held of each bucket.
+local gate = redis.call('HMGET', KEYS[2], 'run', 'open')
+if gate[1] ~= ARGV[3] or gate[2] ~= '1' then
+  return { 4 }
+end
+local now = clock()
+sweep(KEYS[1], ARGV[2], now)
+local entries = entries_at(6, tonumber(ARGV[5]))
+
+local function answer(code, place)
+  local told = { code, place }
+  for _, entry in ipairs(entries) do
+    local used, held = usage(entry, now)
+    told[#told + 1] = used
+    told[#told + 1] = held
+  end
+  return told
+end
+
+local state = redis.call('HGET', KEYS[3], 'st')
+if state == 'held' then
+  return answer(2, 0)
+elseif state then
+  return { 3 }
+end
+local asked = {}
+for _, entry in ipairs(entries) do
+  asked[entry[KEY]] = (asked[entry[KEY]] or 0) + entry[AMOUNT]
+end
+for place, entry in ipairs(entries) do
+  local used, held = usage(entry, now)
+  if not admits(entry, used, held, asked[entry[KEY]]) then
+    return answer(0, place)
+  end
+end
+local ends = now + tonumber(ARGV[4])
+hold_up(ARGV[1], entries, now, ends)
+keep(KEYS[3], 'held', entries)
+redis.call('ZADD', KEYS[1], whole(ends), ARGV[1])
+return answer(1, 0)

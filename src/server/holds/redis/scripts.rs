@@ -1,0 +1,42 @@
+//! What runs in Redis. Each script is one step that nothing else can come between.
+
+/// A script, kept as a file beside this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Script {
+    Reserve,
+    Change,
+    Renew,
+    Look,
+    Restore,
+    Join,
+    Leave,
+}
+
+impl Script {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Reserve,
+        Self::Change,
+        Self::Renew,
+        Self::Look,
+        Self::Restore,
+        Self::Join,
+        Self::Leave,
+    ];
+
+    pub(super) fn body(self) -> &'static str {
+        macro_rules! body {
+            ($name:literal) => {
+                concat!(include_str!("common.lua"), include_str!($name))
+            };
+        }
+        match self {
+            Self::Reserve => body!("reserve.lua"),
+            Self::Change => body!("change.lua"),
+            Self::Renew => body!("renew.lua"),
+            Self::Look => body!("look.lua"),
+            Self::Restore => body!("restore.lua"),
+            Self::Join => body!("join.lua"),
+            Self::Leave => body!("leave.lua"),
+        }
+    }
+}

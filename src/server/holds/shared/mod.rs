@@ -1,0 +1,413 @@
+//! The holds of this node in a store that others share: who is asked for room, what the store is told
+//! and when, and what is done while it is away (spec/data §3.5).
+//!
+//! Owns: whether the store is there ([`State`]), the changes it has not been told yet, what it last
+//! said of buckets ([`near`]), and this node's own room ([`spare`]). Does not own: what this node's
+//! calls hold and have used, which is in routing's ledger; that is told to a store which has forgotten
+//! it.
+//!
+//! Invariants: a call gets room either from the store or out of room the store counts as held by this
+//! node; changes are told in their order, and those that belong together at once; the store is used
+//! again only when it knows everything, and from then on nothing that was freed meanwhile is given
+//! away here.
+
+mod near;
+mod spare;
+mod tending;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::id::{CallId, HoldId};
+use crate::reason::Reason;
+use crate::routing::Usage;
+use crate::routing::config::OnStoreDown;
+use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom};
+use crate::time::Mono;
+
+use super::metrics::StoreMetrics;
+use super::redis::RedisStore;
+use super::store::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault, Told};
+use crate::server::clock;
+
+use near::Near;
+use spare::Spare;
+
+/// Faults in a row after which the store is taken to be away.
+const FAULTS_MAX: u32 = 3;
+/// How often a call asks: again when an answer was late, the server has changed, or room of our own
+/// was in the way.
+const ASKED_MAX: usize = 3;
+/// Changes that wait for the store at most. It is then told all there is, as if it had forgotten.
+const QUEUE_MAX: usize = 200_000;
+
+/// Ends of holds that a server is told again which may have missed them.
+const ENDED_MAX: usize = 10_000;
+
+/// What a ledger of this node's own holds tells a store that has forgotten them.
+pub trait OwnHolds: Send + Sync {
+    /// Notes room that the store granted, unless `is_valid` says it is too late. Whether it was.
+    fn granted(
+        &self,
+        hold: HoldId,
+        requests: &[BucketRequest],
+        is_valid: &dyn Fn() -> bool,
+    ) -> bool;
+
+    /// All live holds with what they hold, and what has been used of every bucket. While `told` runs
+    /// nothing changes.
+    fn everything(&self, told: &mut dyn FnMut(Everything));
+
+    /// The live holds.
+    fn live(&self) -> Vec<HoldId>;
+
+    /// What live ones of `holds` hold.
+    fn held_by(&self, holds: &[HoldId]) -> Vec<(HoldId, Vec<BucketRequest>)>;
+}
+
+/// See [`OwnHolds::everything`].
+pub struct Everything {
+    pub held: Vec<(HoldId, Vec<BucketRequest>)>,
+    pub used: Vec<super::redis::Known>,
+}
+
+/// Holds in a shared store.
+pub struct SharedHolds {
+    store: RedisStore,
+    lease: Duration,
+    /// Makes the ids of tokens.
+    process: CallId,
+    tokens: AtomicU64,
+    /// Makes the ends of calls told apart.
+    ends: AtomicU64,
+    inner: Mutex<Inner>,
+    /// There is something to tell.
+    waiting: Notify,
+    /// Taken by whoever tells the store.
+    telling: tokio::sync::Mutex<()>,
+    metrics: StoreMetrics,
+}
+
+struct Inner {
+    state: State,
+    /// In a row.
+    faults: u32,
+    /// Grows when what the store knows may not be what was told to it.
+    generation: u64,
+    /// The server that was told everything.
+    told: Option<smol_str::SmolStr>,
+    /// The leases of all holds last at least a lease from here.
+    renewed_at: Mono,
+    /// What the store is to be told; what stands together is told at once.
+    queue: VecDeque<Vec<Change>>,
+    /// The latest holds that ended.
+    ended: VecDeque<HoldId>,
+    near: Near,
+    spare: Spare,
+}
+
+/// How the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// It is asked.
+    Open,
+    /// It is there, and is told what it does not know.
+    Recovering,
+    /// It is tried now and then.
+    Away,
+}
+
+impl State {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Recovering => "recovering",
+            Self::Away => "away",
+        }
+    }
+}
+
+impl SharedHolds {
+    /// Nothing is connected yet. `process` is unlike that of any other process.
+    pub fn new(store: RedisStore, lease: Duration, process: CallId) -> Self {
+        let wall = u64::try_from(clock::wall().0).unwrap_or(0);
+        Self {
+            store,
+            lease,
+            process,
+            tokens: AtomicU64::new(0),
+            ends: AtomicU64::new(wall << 20),
+            inner: Mutex::new(Inner {
+                state: State::Away,
+                faults: 0,
+                generation: 0,
+                told: None,
+                renewed_at: Mono(0),
+                queue: VecDeque::new(),
+                ended: VecDeque::new(),
+                near: Near::default(),
+                spare: Spare::default(),
+            }),
+            waiting: Notify::new(),
+            telling: tokio::sync::Mutex::new(()),
+            metrics: StoreMetrics::register(),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.inner.lock().state
+    }
+
+    /// How full a bucket probably is; `own` is what this node has used and holds.
+    pub(in crate::server) fn usage(&self, bucket: &Bucket, own: Usage, now: Mono) -> Usage {
+        let inner = self.inner.lock();
+        inner.near.usage(bucket, own, inner.spare.in_tokens(bucket), now)
+    }
+
+    /// Takes room for a hold, of the store or of our own. `own` hears of it before this returns.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(in crate::server) async fn place(
+        &self,
+        own: &dyn OwnHolds,
+        hold: HoldId,
+        requests: &[BucketRequest],
+        on_store_down: &(dyn Fn(&Bucket) -> OnStoreDown + Sync),
+    ) -> Result<(), NoRoom> {
+        let mut is_told = true;
+        for _ in 0..ASKED_MAX {
+            let Some(generation) = self.asking(requests) else { break };
+            let started = clock::mono();
+            let answer = self.store.reserve(hold, requests, self.lease).await;
+            self.metrics.asked(clock::mono().since(started), &answer);
+            match answer {
+                Ok(granted) => {
+                    self.answered(&granted.seen);
+                    let is_valid = || self.inner.lock().generation == generation;
+                    if own.granted(hold, requests, &is_valid) {
+                        return Ok(());
+                    }
+                }
+                Err(NotGranted::Full { denied, seen }) => {
+                    self.answered(&seen);
+                    let tokens = self.inner.lock().spare.give_up(&denied.bucket);
+                    if tokens.is_empty() || !self.give_back(tokens).await {
+                        return Err(denied.into());
+                    }
+                }
+                Err(NotGranted::Ended) => return Err(Reason::DecisionFailed.into()),
+                Err(NotGranted::NotOpen) => {
+                    self.forgotten();
+                    break;
+                }
+                Err(NotGranted::Fault(fault)) => {
+                    is_told = false;
+                    self.failed(&fault);
+                    if fault != StoreFault::Timeout {
+                        break;
+                    }
+                }
+            }
+        }
+        let taken = self.take(own, hold, requests, on_store_down);
+        self.metrics.local(taken.is_ok());
+        if taken.is_err() && !is_told {
+            // It may have been placed, or may yet be.
+            self.push(vec![Change::Release { hold }]);
+        }
+        taken.map_err(NoRoom::from)
+    }
+
+    /// The counted event happened.
+    pub(in crate::server) fn counted(&self, hold: HoldId, event: Counts, counted: Vec<Counted>) {
+        self.push(vec![Change::Count { hold, cause: Cause::Event(event), counted }]);
+    }
+
+    /// The call is over, and came to so much; `kept` is what was held for it until now.
+    pub(in crate::server) fn concluded(
+        &self,
+        hold: HoldId,
+        came_to: &[(Bucket, i64)],
+        kept: &[BucketRequest],
+    ) {
+        let counted = came_to.iter().map(|(bucket, amount)| {
+            let request = kept.iter().find(|it| it.bucket.stored().0 == bucket.stored().0);
+            match request {
+                Some(request) => {
+                    Counted { bucket: bucket.clone(), amount: *amount, ..Counted::all_of(request) }
+                }
+                None => Counted::of(bucket.clone(), Counts::Converted, *amount),
+            }
+        });
+        let counted: Vec<_> = counted.collect();
+        let mut changes = vec![];
+        if !counted.is_empty() {
+            let cause = Cause::End(self.ends.fetch_add(1, Ordering::Relaxed));
+            changes.push(Change::Count { hold, cause, counted });
+        }
+        changes.push(Change::Release { hold });
+        let used = |bucket: &Bucket| {
+            let used = came_to.iter().filter(|(known, _)| known.stored().0 == bucket.stored().0);
+            used.map(|(_, amount)| u64::try_from(*amount).unwrap_or(0)).sum::<u64>()
+        };
+        let freed = kept.iter().map(|it| (&it.bucket, it.held().saturating_sub(used(&it.bucket))));
+        self.ended(changes, freed);
+    }
+
+    /// What is still held is given back.
+    pub(in crate::server) fn released(&self, hold: HoldId, kept: &[BucketRequest]) {
+        let freed = kept.iter().map(|it| (&it.bucket, it.held()));
+        self.ended(vec![Change::Release { hold }], freed);
+    }
+
+    /// Room is kept for a call that a crash left up.
+    pub(in crate::server) fn adopted(&self, hold: HoldId, requests: Vec<BucketRequest>) {
+        self.push(vec![Change::Keep { hold, requests }]);
+    }
+
+    fn push(&self, changes: Vec<Change>) {
+        self.ended(changes, std::iter::empty());
+    }
+
+    /// Queues changes. While the store does not hear of them it counts as held what they free.
+    fn ended<'a>(&self, changes: Vec<Change>, freed: impl Iterator<Item = (&'a Bucket, u64)>) {
+        let mut inner = self.inner.lock();
+        inner.queue(changes);
+        if inner.state == State::Open {
+            self.waiting.notify_one();
+        } else {
+            freed.for_each(|(bucket, amount)| inner.spare.free(&bucket.stored().0, amount));
+        }
+    }
+
+    /// Whether the store is to be asked for this, and as of which generation.
+    fn asking(&self, requests: &[BucketRequest]) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        inner.spare.asked(requests, clock::mono());
+        (inner.state == State::Open).then_some(inner.generation)
+    }
+
+    /// Takes room of our own.
+    fn take(
+        &self,
+        own: &dyn OwnHolds,
+        hold: HoldId,
+        requests: &[BucketRequest],
+        on_store_down: &(dyn Fn(&Bucket) -> OnStoreDown + Sync),
+    ) -> Result<(), Reason> {
+        let down = |request: &&BucketRequest| on_store_down(&request.bucket);
+        if requests.iter().any(|it| down(&it) == OnStoreDown::Closed) {
+            return Err(Reason::CapFullHere);
+        }
+        // Spacing and soft caps hold nothing that could be passed by more than the calls in flight.
+        let strict = requests.iter().filter(|it| it.held() > 0 && down(it) == OnStoreDown::Escrow);
+        let asked: Vec<&BucketRequest> = strict.collect();
+        let now = clock::mono();
+        let taken = || {
+            let mut inner = self.inner.lock();
+            // Half a lease is left for what becomes of the calls.
+            if !asked.is_empty() && inner.renewed_at + self.lease / 2 <= now {
+                return false;
+            }
+            let Ok(mut changes) = inner.spare.take(asked.iter().copied()) else { return false };
+            changes.push(Change::Keep { hold, requests: requests.to_vec() });
+            inner.queue(changes);
+            if inner.state == State::Open {
+                self.waiting.notify_one();
+            }
+            true
+        };
+        own.granted(hold, requests, &taken).then_some(()).ok_or(Reason::CapFullHere)
+    }
+
+    /// The store has answered.
+    fn answered(&self, seen: &[(Bucket, Usage)]) {
+        let mut inner = self.inner.lock();
+        inner.faults = 0;
+        inner.near.note(seen, clock::mono());
+    }
+
+    /// What the store did of what it was told.
+    fn noted(&self, told: &[Told]) {
+        for Told { late, overshoots, seen, .. } in told {
+            self.metrics.told(*late, *overshoots);
+            self.answered(seen);
+        }
+    }
+
+    fn failed(&self, fault: &StoreFault) {
+        self.metrics.fault(fault);
+        let mut inner = self.inner.lock();
+        inner.faults += 1;
+        let is_gone = match fault {
+            StoreFault::Away(_) | StoreFault::Elsewhere(_) => true,
+            StoreFault::Timeout | StoreFault::Refused(_) | StoreFault::Unconfirmed => {
+                inner.faults >= FAULTS_MAX
+            }
+        };
+        if is_gone && inner.state != State::Away {
+            tracing::error!(%fault, "the store of holds is away: calls get room of this server's own");
+            inner.state = State::Away;
+            self.metrics.state(State::Away);
+        }
+    }
+
+    /// The server does not know what it was told.
+    fn forgotten(&self) {
+        let mut inner = self.inner.lock();
+        inner.forget();
+        self.metrics.state(inner.state);
+    }
+
+    /// Tells the store at once. Whether it was told.
+    async fn give_back(&self, tokens: Vec<HoldId>) -> bool {
+        let changes: Vec<_> = tokens.into_iter().map(|hold| Change::Release { hold }).collect();
+        match self.store.tell(&changes, self.lease).await {
+            Ok(_) => true,
+            Err(fault) => {
+                self.failed(&fault);
+                self.push(changes);
+                false
+            }
+        }
+    }
+
+    fn token(&self) -> HoldId {
+        let number = self.tokens.fetch_add(1, Ordering::Relaxed);
+        HoldId::of(self.process, 0, &format!("token/{number}"))
+    }
+}
+
+impl Inner {
+    fn queue(&mut self, changes: Vec<Change>) {
+        if self.queue.len() >= QUEUE_MAX {
+            self.queue.clear();
+            self.forget();
+        }
+        for change in &changes {
+            if let Change::Release { hold } = change {
+                self.ended.push_back(*hold);
+            }
+        }
+        while self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.queue.push_back(changes);
+    }
+
+    fn take_all(&mut self) -> Vec<Vec<Change>> {
+        self.queue.drain(..).collect()
+    }
+
+    fn forget(&mut self) {
+        self.told = None;
+        self.generation += 1;
+        self.state = State::Away;
+    }
+}

@@ -1,0 +1,84 @@
+//! What the store last said of buckets, for decisions, which do not ask it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::routing::Usage;
+use crate::routing::hold::Bucket;
+use crate::time::Mono;
+
+/// How long what others hold is believed. A decision that believes wrongly either way costs a round
+/// trip: the store is asked when the attempt starts.
+const BELIEVED: Duration = Duration::from_millis(500);
+/// Buckets nobody asks about are forgotten after.
+const KEPT: Duration = Duration::from_secs(600);
+/// Buckets at most; no more are remembered until some are forgotten.
+const BUCKETS_MAX: usize = 200_000;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Near {
+    buckets: BTreeMap<Bucket, Seen>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    usage: Usage,
+    at: Mono,
+}
+
+impl Near {
+    pub(super) fn note(&mut self, seen: &[(Bucket, Usage)], now: Mono) {
+        for (bucket, usage) in seen {
+            let seen = Seen { usage: *usage, at: now };
+            if let Some(known) = self.buckets.get_mut(bucket) {
+                *known = seen;
+            } else if self.buckets.len() < BUCKETS_MAX {
+                self.buckets.insert(bucket.clone(), seen);
+            }
+        }
+    }
+
+    /// As it was when last seen, however long ago.
+    pub(super) fn last(&self, bucket: &Bucket) -> Option<Usage> {
+        self.buckets.get(bucket).map(|seen| seen.usage)
+    }
+
+    /// How full a bucket probably is. `own` is what this node has used and holds, `spare` what it
+    /// keeps there for when the store is away.
+    pub(super) fn usage(&self, bucket: &Bucket, own: Usage, spare: u64, now: Mono) -> Usage {
+        let Some(seen) = self.buckets.get(bucket) else { return own };
+        // What is used is not given back; what others held may have been.
+        let used = own.used.max(seen.usage.used);
+        if seen.at + BELIEVED <= now {
+            return Usage { used, held: own.held };
+        }
+        Usage { used, held: own.held.max(seen.usage.held.saturating_sub(spare)) }
+    }
+
+    pub(super) fn forget_old(&mut self, now: Mono) {
+        self.buckets.retain(|_, seen| now < seen.at + KEPT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_is_remembered_and_what_others_hold_only_for_a_moment() {
+        let bucket = Bucket { cap: "target/a/connected/daily".into(), window: "d:1".into() };
+        let own = Usage { used: 2, held: 1 };
+        let mut near = Near::default();
+        assert_eq!(near.usage(&bucket, own, 0, Mono(0)), own);
+
+        near.note(&[(bucket.clone(), Usage { used: 7, held: 4 })], Mono(0));
+
+        let later = Mono(0) + BELIEVED;
+        assert_eq!(near.usage(&bucket, own, 0, Mono(0)), Usage { used: 7, held: 4 });
+        assert_eq!(near.usage(&bucket, own, 2, Mono(0)), Usage { used: 7, held: 2 });
+        assert_eq!(near.usage(&bucket, own, 0, later), Usage { used: 7, held: 1 });
+        assert_eq!(near.last(&bucket), Some(Usage { used: 7, held: 4 }));
+        near.forget_old(Mono(0) + KEPT);
+        assert_eq!(near, Near::default());
+    }
+}

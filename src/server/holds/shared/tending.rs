@@ -1,0 +1,318 @@
+//! What is done about the store while calls go on: telling it, renewing leases, keeping tokens, and
+//! getting it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::id::HoldId;
+use crate::server::clock;
+use crate::time::Mono;
+
+use super::super::store::{Change, HoldStore, NotGranted, StoreFault};
+use super::spare::Wanted;
+use super::{Everything, OwnHolds, SharedHolds, State};
+
+/// How often is looked what is due.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A store that is away is tried so often, give or take a quarter.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How often the nodes are asked who keeps our keys.
+const FIND_EVERY: Duration = Duration::from_secs(15);
+const TOKENS_EVERY: Duration = Duration::from_secs(1);
+/// Changes told at once while calls go on.
+const TOLD_AT_ONCE: usize = 200;
+/// Holds that are told at once to a store that has forgotten them.
+const KEPT_AT_ONCE: usize = 200;
+/// Tokens reserved between two looks at the rest.
+const TOKENS_AT_ONCE: usize = 50;
+/// How long the start of a server waits for the store.
+const START_MAX: Duration = Duration::from_secs(5);
+
+/// When what is due next.
+struct Due {
+    probe: Mono,
+    find: Mono,
+    renew: Mono,
+    tokens: Mono,
+}
+
+impl SharedHolds {
+    /// Connects, and waits for the store to be open; not forever: it may be away.
+    pub async fn begin(&self, own: &dyn OwnHolds) {
+        let give_up = clock::mono() + START_MAX;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        while self.state() != State::Open && clock::mono() < give_up {
+            look.tick().await;
+            self.recover(own).await;
+        }
+        if self.state() != State::Open {
+            tracing::error!(
+                "the store of holds is not there: caps are open as far as on_store_down says"
+            );
+        }
+    }
+
+    /// Sees to everything until the process ends.
+    pub async fn run(self: Arc<Self>, own: Arc<dyn OwnHolds>, mut ended: watch::Receiver<bool>) {
+        let teller = Arc::clone(&self);
+        let telling = tokio::spawn(async move { teller.keep_telling().await });
+        let now = clock::mono();
+        let mut due = Due { probe: now, find: now + FIND_EVERY, renew: now, tokens: now };
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = look.tick() => self.look(&*own, &mut due).await,
+                _ = ended.changed() => break,
+            }
+        }
+        telling.abort();
+        if self.state() == State::Open {
+            let tokens: Vec<_> = {
+                let inner = self.inner.lock();
+                inner.spare.tokens().map(|(hold, _)| Change::Release { hold }).collect()
+            };
+            self.push(tokens);
+            while self.state() == State::Open && self.tell_some().await {}
+            if let Err(fault) = self.store.leave().await {
+                tracing::debug!(%fault, "the store was not told of the end");
+            }
+        }
+    }
+
+    async fn look(&self, own: &dyn OwnHolds, due: &mut Due) {
+        let now = clock::mono();
+        if self.state() != State::Open {
+            if due.probe <= now {
+                due.probe = now + jittered(PROBE_EVERY, now);
+                self.recover(own).await;
+            }
+            return;
+        }
+        if due.find <= now || self.inner.lock().faults >= 2 {
+            due.find = now + FIND_EVERY;
+            match self.store.is_current().await {
+                Ok(true) => self.answered(&[]),
+                Ok(false) => self.failed(&StoreFault::Elsewhere(String::from("the cluster says"))),
+                Err(fault) => self.failed(&fault),
+            }
+        }
+        if due.renew <= now {
+            due.renew = now + self.lease * 2 / 9;
+            self.renew(own).await;
+            self.inner.lock().near.forget_old(now);
+        }
+        if due.tokens <= now {
+            due.tokens = now + TOKENS_EVERY;
+            self.tend_tokens(now).await;
+        }
+    }
+
+    async fn keep_telling(&self) {
+        loop {
+            self.waiting.notified().await;
+            while self.state() == State::Open && self.tell_some().await {}
+        }
+    }
+
+    /// Tells some of what the store is to know. Whether more may be told.
+    async fn tell_some(&self) -> bool {
+        let _telling = self.telling.lock().await;
+        let groups = {
+            let mut inner = self.inner.lock();
+            let mut count = 0;
+            let mut within = |group: &Vec<Change>| {
+                count += group.len();
+                count <= TOLD_AT_ONCE || count == group.len()
+            };
+            let some = inner.queue.iter().map_while(|group| within(group).then_some(())).count();
+            inner.queue.drain(..some).collect::<Vec<_>>()
+        };
+        if groups.is_empty() {
+            return false;
+        }
+        let changes: Vec<_> = groups.iter().flatten().cloned().collect();
+        match self.store.tell(&changes, self.lease).await {
+            Ok(told) => {
+                self.noted(&told);
+                true
+            }
+            Err(fault) => {
+                // Twice is once.
+                let mut inner = self.inner.lock();
+                groups.into_iter().rev().for_each(|group| inner.queue.push_front(group));
+                drop(inner);
+                self.failed(&fault);
+                true
+            }
+        }
+    }
+
+    /// Gets the store back: connects, tells it what it does not know, and opens it.
+    async fn recover(&self, own: &dyn OwnHolds) {
+        let _telling = self.telling.lock().await;
+        if let Err(fault) = self.catch_up(own).await {
+            self.metrics.fault(&fault);
+            tracing::debug!(%fault, "the store of holds is not back yet");
+            let mut inner = self.inner.lock();
+            inner.state = State::Away;
+            drop(inner);
+            self.store.disconnect();
+            self.metrics.state(State::Away);
+        }
+    }
+
+    async fn catch_up(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
+        let started = clock::mono();
+        let server = self.store.connect().await?;
+        let is_new = {
+            let mut inner = self.inner.lock();
+            inner.state = State::Recovering;
+            inner.told.as_ref() != Some(&server.run)
+        };
+        self.metrics.state(State::Recovering);
+        if is_new {
+            tracing::info!(server = %server.address, "telling the store what is held and used here");
+            self.tell_everything(own).await?;
+            self.inner.lock().told = Some(server.run);
+        }
+        self.renew_leases(own, started).await?;
+        let give_up = started + PROBE_EVERY;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.tick().await;
+        while !self.store.join(self.lease).await? {
+            // Others have to tell it as well.
+            if clock::mono() >= give_up {
+                return Err(StoreFault::Away(String::from("not all servers have told it all")));
+            }
+            look.tick().await;
+        }
+        loop {
+            let changes: Vec<_> = {
+                let mut inner = self.inner.lock();
+                // What is told now is anybody's.
+                inner.spare.nothing_freed();
+                if inner.queue.is_empty() {
+                    inner.state = State::Open;
+                    inner.faults = 0;
+                    break;
+                }
+                inner.take_all()
+            };
+            let flat: Vec<_> = changes.iter().flatten().cloned().collect();
+            // At once: what one call gave back another may have got.
+            match self.store.tell(&flat, self.lease).await {
+                Ok(told) => self.noted(&told),
+                Err(fault) => {
+                    let mut inner = self.inner.lock();
+                    changes.into_iter().rev().for_each(|group| inner.queue.push_front(group));
+                    return Err(fault);
+                }
+            }
+        }
+        self.metrics.state(State::Open);
+        tracing::info!(server = %server.address, "the store of holds is open");
+        Ok(())
+    }
+
+    /// What this node holds and has used, to a server that may have forgotten some of it.
+    async fn tell_everything(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
+        let mut all = None;
+        own.everything(&mut |Everything { mut held, used }| {
+            let mut inner = self.inner.lock();
+            // The rest is in what is told now.
+            inner.take_all();
+            inner.spare.nothing_freed();
+            inner.generation += 1;
+            held.extend(inner.spare.tokens().map(|(token, request)| (token, vec![request])));
+            all = Some((inner.ended.iter().copied().collect::<Vec<_>>(), held, used));
+        });
+        let (ended, held, used) = all.unwrap_or_default();
+        // A replica may not have heard of the latest ends. Room is given back first.
+        let release = ended.into_iter().map(|hold| Change::Release { hold });
+        let keep = |(hold, requests)| Change::Keep { hold, requests };
+        let changes: Vec<_> = release.chain(held.into_iter().map(keep)).collect();
+        for some in changes.chunks(KEPT_AT_ONCE) {
+            self.noted(&self.store.tell(some, self.lease).await?);
+        }
+        let raised = self.store.restore(&used).await?;
+        if raised > 0 {
+            tracing::warn!(buckets = raised, "the store had forgotten some of what was used");
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, own: &dyn OwnHolds) {
+        if let Err(fault) = self.renew_leases(own, clock::mono()).await {
+            self.failed(&fault);
+        }
+    }
+
+    async fn renew_leases(&self, own: &dyn OwnHolds, started: Mono) -> Result<(), StoreFault> {
+        let mut holds = own.live();
+        let tokens: Vec<HoldId> = {
+            let inner = self.inner.lock();
+            inner.spare.tokens().map(|(token, _)| token).collect()
+        };
+        holds.extend(tokens);
+        let lost = self.store.renew(&holds, self.lease).await?;
+        let mut inner = self.inner.lock();
+        inner.renewed_at = started;
+        lost.iter().for_each(|hold| inner.spare.forget(*hold));
+        drop(inner);
+        for (hold, requests) in own.held_by(&lost) {
+            self.push(vec![Change::Keep { hold, requests }]);
+        }
+        Ok(())
+    }
+
+    /// Reserves tokens, and gives back those that are too many.
+    async fn tend_tokens(&self, now: Mono) {
+        let wanted = {
+            let mut inner = self.inner.lock();
+            let super::Inner { spare, near, .. } = &mut *inner;
+            spare.tend(|bucket| near.last(bucket), now)
+        };
+        let mut reserved = 0;
+        for wanted in wanted {
+            match wanted {
+                Wanted::Fewer(tokens) => {
+                    self.push(tokens.into_iter().map(|hold| Change::Release { hold }).collect());
+                }
+                Wanted::More(more, request) => {
+                    for _ in 0..more {
+                        if reserved >= TOKENS_AT_ONCE || self.state() != State::Open {
+                            return;
+                        }
+                        reserved += 1;
+                        let token = self.token();
+                        let asked = std::slice::from_ref(&request);
+                        match self.store.reserve(token, asked, self.lease).await {
+                            Ok(granted) => {
+                                self.answered(&granted.seen);
+                                let mut inner = self.inner.lock();
+                                inner.spare.add(&request.bucket, token, request.amount);
+                            }
+                            Err(NotGranted::Fault(fault)) => {
+                                self.failed(&fault);
+                                self.push(vec![Change::Release { hold: token }]);
+                                return;
+                            }
+                            Err(NotGranted::NotOpen) => return self.forgotten(),
+                            Err(NotGranted::Full { .. } | NotGranted::Ended) => break,
+                        }
+                    }
+                }
+            }
+        }
+        self.metrics.tokens(self.inner.lock().spare.tokens().count());
+    }
+}
+
+/// Three to five quarters of it, so that many servers do not all come at once.
+fn jittered(period: Duration, now: Mono) -> Duration {
+    let percent = 75 + u32::try_from(now.0 / 1_000 % 50).unwrap_or(0);
+    period * percent / 100
+}

@@ -1,0 +1,394 @@
+//! What every store of holds does. One suite: each test names a rule, and is run on the ledger of one
+//! process, on Redis alone, and on a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tollbridge::id::HoldId;
+use tollbridge::routing::Usage;
+use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Leeway, Pace};
+use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted};
+
+use super::in_process::{AT, InProcess};
+use super::stores;
+use crate::support::redis::{Cluster, Redis};
+
+const LEASE: Duration = Duration::from_millis(400);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_of_a_process_keeps_the_contract() -> Result<()> {
+    keep(Arc::new(InProcess::new(LEASE))).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_alone_keeps_the_contract() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let settings = stores::settings(vec![redis.address()], "contract", "1");
+    keep(Arc::new(stores::open(settings, LEASE).await?)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_keeps_the_contract() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let settings = stores::settings(cluster.seeds(), "contract", "1");
+    keep(Arc::new(stores::open(settings, LEASE).await?)).await
+}
+
+/// All rules, on buckets of their own.
+async fn keep<S: HoldStore + 'static>(store: Arc<S>) -> Result<()> {
+    one_of_a_thousand_gets_the_last_place(Arc::clone(&store)).await?;
+    let store = &*store;
+    room_is_taken_in_all_buckets_or_in_none(store).await?;
+    a_hold_is_placed_once_and_not_again_after_its_end(store).await?;
+    what_is_counted_is_used_once(store).await?;
+    what_is_given_back_is_given_back_once(store).await?;
+    a_call_that_came_to_less_leaves_the_rest(store).await?;
+    what_a_call_came_to_may_be_taken_back(store).await?;
+    a_lease_that_is_over_gives_room_and_counts_late(store).await?;
+    a_late_count_may_overshoot_and_says_so(store).await?;
+    a_renewed_hold_stays_and_a_lost_one_is_named(store).await?;
+    concurrency_is_a_set_of_leases(store).await?;
+    amounts_of_money_are_exact(store).await?;
+    what_had_been_granted_is_kept_whatever_the_limit(store).await?;
+    windows_are_buckets_of_their_own(store).await?;
+    a_soft_cap_holds_nothing_and_is_full_when_it_is_used_up(store).await?;
+    a_paced_cap_lets_in_as_many_as_its_rule_says(store).await?;
+    a_rolling_window_counts_what_lies_in_it(store).await?;
+    attempts_are_as_far_apart_as_spacing_says(store).await?;
+    who_talks_has_a_line_until_the_end(store).await
+}
+
+async fn one_of_a_thousand_gets_the_last_place<S: HoldStore + 'static>(
+    store: Arc<S>,
+) -> Result<()> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..1_000 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            store.reserve(hold(1, n), &[calls("last", 1)], Duration::from_secs(60)).await
+        });
+    }
+    let mut granted = 0;
+    while let Some(answer) = tasks.join_next().await {
+        match answer? {
+            Ok(_) => granted += 1,
+            Err(NotGranted::Full { denied, .. }) => assert_eq!((denied.held, denied.limit), (1, 1)),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    assert_eq!(granted, 1);
+    Ok(())
+}
+
+async fn room_is_taken_in_all_buckets_or_in_none(store: &impl HoldStore) -> Result<()> {
+    let (wide, narrow) = (calls("wide", 5), calls("narrow", 1));
+    store.reserve(hold(2, 1), &[wide.clone(), narrow.clone()], LEASE).await?;
+
+    let second = store.reserve(hold(2, 2), &[wide.clone(), narrow.clone()], LEASE).await;
+
+    let held = |held| Usage { used: 0, held };
+    let denied = Denied {
+        bucket: narrow.bucket.clone(),
+        counts: Counts::Connected,
+        used: 0,
+        held: 1,
+        limit: 1,
+    };
+    let seen = vec![(wide.bucket.clone(), held(1)), (narrow.bucket, held(1))];
+    assert_eq!(second, Err(NotGranted::Full { denied, seen }));
+    assert_eq!(look(store, &wide).await?, held(1));
+    Ok(())
+}
+
+async fn a_hold_is_placed_once_and_not_again_after_its_end(store: &impl HoldStore) -> Result<()> {
+    let (id, request) = (hold(3, 1), calls("once", 2));
+    assert!(!store.reserve(id, std::slice::from_ref(&request), LEASE).await?.repeated);
+    assert!(store.reserve(id, std::slice::from_ref(&request), LEASE).await?.repeated);
+    assert_eq!(look(store, &request).await?, Usage { used: 0, held: 1 });
+
+    tell(store, Change::Release { hold: id }).await?;
+
+    assert_eq!(store.reserve(id, &[request], LEASE).await, Err(NotGranted::Ended));
+    Ok(())
+}
+
+async fn what_is_counted_is_used_once(store: &impl HoldStore) -> Result<()> {
+    let (id, connected, attempted) = (hold(4, 1), calls("counted", 5), attempts("tried", 5));
+    store.reserve(id, &[connected.clone(), attempted.clone()], LEASE).await?;
+
+    let event = count(id, Cause::Event(Counts::Connected), &connected, 1);
+    let told = tell(store, event.clone()).await?;
+    assert_eq!((told.done, told.late, told.overshoots), (true, false, 0));
+    assert_eq!(told.seen, [(connected.bucket.clone(), Usage { used: 1, held: 0 })]);
+    assert!(!tell(store, event).await?.done);
+    tell(store, Change::Release { hold: id }).await?;
+
+    assert_eq!(look(store, &connected).await?, Usage { used: 1, held: 0 });
+    assert_eq!(look(store, &attempted).await?, Usage::default());
+    Ok(())
+}
+
+async fn what_is_given_back_is_given_back_once(store: &impl HoldStore) -> Result<()> {
+    let request = calls("back", 5);
+    for n in 1..=2 {
+        store.reserve(hold(5, n), std::slice::from_ref(&request), LEASE).await?;
+    }
+    let release = Change::Release { hold: hold(5, 1) };
+    assert!(tell(store, release.clone()).await?.done);
+    assert!(!tell(store, release).await?.done);
+    assert_eq!(look(store, &request).await?, Usage { used: 0, held: 1 });
+    Ok(())
+}
+
+async fn a_call_that_came_to_less_leaves_the_rest(store: &impl HoldStore) -> Result<()> {
+    let (id, request) = (hold(6, 1), money("less", 100_000_000, 40_000_000));
+    store.reserve(id, std::slice::from_ref(&request), LEASE).await?;
+    let end = count(id, Cause::End(0), &request, 25_000_000);
+
+    let told = store.tell(&[end.clone(), Change::Release { hold: id }], LEASE).await?;
+    assert_eq!((told[0].done, told[0].late), (true, false));
+    store.tell(&[end, Change::Release { hold: id }], LEASE).await?;
+
+    assert_eq!(look(store, &request).await?, Usage { used: 25_000_000, held: 0 });
+    Ok(())
+}
+
+async fn what_a_call_came_to_may_be_taken_back(store: &impl HoldStore) -> Result<()> {
+    let (id, request) = (hold(7, 1), money("taken-back", 100, 40));
+    store.reserve(id, std::slice::from_ref(&request), LEASE).await?;
+    for (end, amount) in [(0, 40), (1, -40)] {
+        let end = count(id, Cause::End(end), &request, amount);
+        store.tell(&[end, Change::Release { hold: id }], LEASE).await?;
+    }
+    assert_eq!(look(store, &request).await?, Usage::default());
+    Ok(())
+}
+
+async fn a_lease_that_is_over_gives_room_and_counts_late(store: &impl HoldStore) -> Result<()> {
+    let (id, request) = (hold(8, 1), calls("late", 2));
+    store.reserve(id, std::slice::from_ref(&request), LEASE).await?;
+    tokio::time::sleep(LEASE * 3 / 2).await;
+    assert_eq!(look(store, &request).await?, Usage::default());
+
+    let event = count(id, Cause::Event(Counts::Connected), &request, 1);
+    let told = tell(store, event.clone()).await?;
+
+    assert_eq!((told.done, told.late, told.overshoots), (true, true, 0));
+    assert!(!tell(store, event).await?.done);
+    assert_eq!(look(store, &request).await?, Usage { used: 1, held: 0 });
+    Ok(())
+}
+
+async fn a_late_count_may_overshoot_and_says_so(store: &impl HoldStore) -> Result<()> {
+    let (late, request) = (hold(9, 1), calls("over", 1));
+    store.reserve(late, std::slice::from_ref(&request), LEASE).await?;
+    tokio::time::sleep(LEASE * 3 / 2).await;
+    store.reserve(hold(9, 2), std::slice::from_ref(&request), LEASE).await?;
+
+    let told = tell(store, count(late, Cause::Event(Counts::Connected), &request, 1)).await?;
+
+    assert_eq!((told.late, told.overshoots), (true, 1));
+    Ok(())
+}
+
+async fn a_renewed_hold_stays_and_a_lost_one_is_named(store: &impl HoldStore) -> Result<()> {
+    let request = calls("renewed", 5);
+    for n in 1..=3 {
+        store.reserve(hold(10, n), std::slice::from_ref(&request), LEASE).await?;
+    }
+    for _ in 0..4 {
+        tokio::time::sleep(LEASE / 3).await;
+        assert_eq!(store.renew(&[hold(10, 1), hold(10, 2)], LEASE).await?, []);
+    }
+    assert_eq!(look(store, &request).await?, Usage { used: 0, held: 2 });
+    tokio::time::sleep(LEASE * 3 / 2).await;
+    assert_eq!(store.renew(&[hold(10, 1)], LEASE).await?, [hold(10, 1)]);
+    Ok(())
+}
+
+async fn concurrency_is_a_set_of_leases(store: &impl HoldStore) -> Result<()> {
+    let live = live("lines", 2);
+    for n in 1..=2 {
+        store.reserve(hold(11, n), std::slice::from_ref(&live), LEASE).await?;
+    }
+    let third = store.reserve(hold(11, 3), std::slice::from_ref(&live), LEASE).await;
+    assert!(matches!(third, Err(NotGranted::Full { denied, .. }) if denied.held == 2));
+
+    for _ in 0..2 {
+        tell(store, Change::Release { hold: hold(11, 1) }).await?;
+    }
+    assert_eq!(look(store, &live).await?, Usage { used: 0, held: 1 });
+    store.reserve(hold(11, 4), std::slice::from_ref(&live), LEASE).await?;
+    tokio::time::sleep(LEASE * 3 / 2).await;
+    assert_eq!(look(store, &live).await?, Usage::default());
+    Ok(())
+}
+
+async fn amounts_of_money_are_exact(store: &impl HoldStore) -> Result<()> {
+    let million = 1_000_000_000_001;
+    let request = money("exact", 3 * million, million);
+    for n in 1..=3 {
+        store.reserve(hold(12, n), std::slice::from_ref(&request), LEASE).await?;
+    }
+    let fourth = store.reserve(hold(12, 4), &[money("exact", 3 * million, 1)], LEASE).await;
+    assert!(matches!(fourth, Err(NotGranted::Full { .. })));
+    let end = count(hold(12, 1), Cause::End(0), &request, 999_999_999_999);
+    store.tell(&[end, Change::Release { hold: hold(12, 1) }], LEASE).await?;
+    assert_eq!(
+        look(store, &request).await?,
+        Usage { used: 999_999_999_999, held: 2 * u64::try_from(million)? }
+    );
+    Ok(())
+}
+
+async fn what_had_been_granted_is_kept_whatever_the_limit(store: &impl HoldStore) -> Result<()> {
+    let request = calls("kept", 1);
+    store.reserve(hold(13, 1), std::slice::from_ref(&request), LEASE).await?;
+    let keep = Change::Keep { hold: hold(13, 2), requests: vec![request.clone()] };
+    assert!(tell(store, keep).await?.done);
+    assert_eq!(look(store, &request).await?, Usage { used: 0, held: 2 });
+    Ok(())
+}
+
+async fn windows_are_buckets_of_their_own(store: &impl HoldStore) -> Result<()> {
+    let (today, mut tomorrow) = (calls("windows", 1), calls("windows", 1));
+    tomorrow.bucket.window = "d:2026-11-23".into();
+    for (n, request) in [&today, &tomorrow].into_iter().enumerate() {
+        let id = hold(14, u16::try_from(n)?);
+        store.reserve(id, std::slice::from_ref(request), LEASE).await?;
+    }
+    assert_eq!(look(store, &today).await?, Usage { used: 0, held: 1 });
+    Ok(())
+}
+
+async fn a_soft_cap_holds_nothing_and_is_full_when_it_is_used_up(
+    store: &impl HoldStore,
+) -> Result<()> {
+    let request = BucketRequest { leeway: Some(Leeway::Soft), ..calls("soft", 2) };
+    for n in 1..=3 {
+        store.reserve(hold(15, n), std::slice::from_ref(&request), LEASE).await?;
+    }
+    assert_eq!(look(store, &request).await?, Usage::default());
+    for n in 1..=3 {
+        let told = tell(store, count(hold(15, n), Cause::Event(Counts::Connected), &request, 1));
+        assert_eq!(told.await?.overshoots, 0, "it may be passed");
+    }
+    assert_eq!(look(store, &request).await?, Usage { used: 3, held: 0 });
+    let fourth = store.reserve(hold(15, 4), &[request], LEASE).await;
+    assert!(matches!(fourth, Err(NotGranted::Full { denied, .. }) if denied.used == 3));
+    Ok(())
+}
+
+async fn a_paced_cap_lets_in_as_many_as_its_rule_says(store: &impl HoldStore) -> Result<()> {
+    for (test, rate_ppm, by_now) in [(16, 300_000, 10), (17, 1_000_000, 4), (18, 50_000, 2)] {
+        let pace = Pace { by_now, rate_ppm, z_milli: 2_327 };
+        let cap = format!("paced{test}");
+        let request = BucketRequest { leeway: Some(Leeway::Paced(pace)), ..calls(&cap, 10) };
+        let admits = |held: &u64| request.admits(Usage { used: 0, held: *held }, 1);
+        let most = (0..).find(|held| !admits(held)).unwrap();
+        for n in 0..most {
+            let id = hold(test, u16::try_from(n)?);
+            store.reserve(id, std::slice::from_ref(&request), LEASE * 4).await?;
+        }
+        let further = hold(test, 9_999);
+        let next = store.reserve(further, std::slice::from_ref(&request), LEASE).await;
+        assert!(matches!(next, Err(NotGranted::Full { denied, .. }) if denied.held == most));
+    }
+    Ok(())
+}
+
+async fn a_rolling_window_counts_what_lies_in_it(store: &impl HoldStore) -> Result<()> {
+    // An hour has slices of a minute, and counts the one that is leaving.
+    let now = AT.0 / 60_000;
+    let at = |slice| {
+        let request = calls("rolling", 2);
+        let window = format!("rolling:3600/{slice}").into();
+        BucketRequest { bucket: Bucket { window, ..request.bucket }, ..request }
+    };
+    for n in 1..=2 {
+        let id = hold(19, n);
+        store.reserve(id, &[at(now)], LEASE).await?;
+        tell(store, count(id, Cause::Event(Counts::Connected), &at(now), 1)).await?;
+    }
+    assert_eq!(look(store, &at(now)).await?, Usage { used: 2, held: 0 });
+    let full = store.reserve(hold(19, 3), &[at(now + 60)], LEASE).await;
+    assert!(matches!(full, Err(NotGranted::Full { denied, .. }) if denied.used == 2));
+    // The slice they lie in has left the window.
+    store.reserve(hold(19, 4), &[at(now + 61)], LEASE).await?;
+    Ok(())
+}
+
+async fn attempts_are_as_far_apart_as_spacing_says(store: &impl HoldStore) -> Result<()> {
+    let at = |amount| {
+        let request = request("spaced", Counts::Spacing, 5_000, amount);
+        let bucket = Bucket { window: GAP.into(), ..request.bucket };
+        BucketRequest { bucket, ..request }
+    };
+    let start = 1_795_000_000_000;
+    store.reserve(hold(20, 1), &[at(start)], LEASE).await?;
+    let soon = store.reserve(hold(20, 2), &[at(start + 4_999)], LEASE).await;
+    assert!(matches!(soon, Err(NotGranted::Full { denied, .. }) if denied.used == start));
+    store.reserve(hold(20, 3), &[at(start + 5_000)], LEASE).await?;
+    tell(store, Change::Release { hold: hold(20, 3) }).await?;
+    let after = store.reserve(hold(20, 4), &[at(start + 5_001)], LEASE).await;
+    assert!(matches!(after, Err(NotGranted::Full { .. })), "it was made all the same");
+    Ok(())
+}
+
+async fn who_talks_has_a_line_until_the_end(store: &impl HoldStore) -> Result<()> {
+    let line = BucketRequest { counts: Counts::Talking, ..live("talking", 1) };
+    let id = hold(21, 1);
+    store.reserve(id, &[line.clone(), calls("talks", 5)], LEASE).await?;
+    tell(store, count(id, Cause::Event(Counts::Connected), &calls("talks", 5), 1)).await?;
+    let beside = store.reserve(hold(21, 2), std::slice::from_ref(&line), LEASE).await;
+    let is_full = |denied: &Denied| denied.used + denied.held == 1;
+    assert!(matches!(beside, Err(NotGranted::Full { denied, .. }) if is_full(&denied)));
+    tell(store, Change::Release { hold: id }).await?;
+    store.reserve(hold(21, 3), &[line], LEASE).await?;
+    Ok(())
+}
+
+async fn tell(store: &impl HoldStore, change: Change) -> Result<tollbridge::server::holds::Told> {
+    Ok(store.tell(&[change], LEASE).await?.remove(0))
+}
+
+async fn look(store: &impl HoldStore, request: &BucketRequest) -> Result<Usage> {
+    Ok(store.usage(&[(request.bucket.clone(), request.counts)]).await?[0])
+}
+
+fn count(hold: HoldId, cause: Cause, request: &BucketRequest, amount: i64) -> Change {
+    let counted = Counted { amount, ..Counted::all_of(request) };
+    Change::Count { hold, cause, counted: vec![counted] }
+}
+
+fn hold(test: u8, number: u16) -> HoldId {
+    let [high, low] = number.to_be_bytes();
+    HoldId::from_bytes([7, test, high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+}
+
+fn calls(cap: &str, limit: u64) -> BucketRequest {
+    request(cap, Counts::Connected, limit, 1)
+}
+
+fn attempts(cap: &str, limit: u64) -> BucketRequest {
+    request(cap, Counts::Attempted, limit, 1)
+}
+
+fn money(cap: &str, limit: i64, amount: i64) -> BucketRequest {
+    let micros = |amount: i64| u64::try_from(amount).unwrap();
+    request(cap, Counts::Revenue, micros(limit), micros(amount))
+}
+
+fn live(cap: &str, limit: u64) -> BucketRequest {
+    let mut request = request(cap, Counts::Live, limit, 1);
+    request.bucket.window = "live".into();
+    request
+}
+
+fn request(cap: &str, counts: Counts, limit: u64, amount: u64) -> BucketRequest {
+    let cap = format!("target/{cap}/{counts:?}/daily").into();
+    let bucket = Bucket { cap, window: "d:2026-11-22".into() };
+    BucketRequest { bucket, counts, limit, amount, ends_at: None, leeway: None }
+}

@@ -1,0 +1,507 @@
+//! What becomes of limits when clients, servers and networks fail (spec/data §0.4, §7.3).
+//!
+//! Several edges, each as a server has it (decisions' ledger, the store it shares), make calls of five
+//! kinds at once: some are counted, some come to nothing, some say everything twice or in the wrong
+//! order, some sleep. Meanwhile something fails. An observer looks at the buckets all the time, and at
+//! the end everything must add up. Each cell of the table prints a line:
+//!
+//! ```text
+//! redis      partition  concurrency seed 1234  calls  812 denied 1203 used 0 of 5 overshoot 0 leaked 0
+//! ```
+//!
+//! `TOLLBRIDGE_HOLD_SECONDS` makes each of them longer, `TOLLBRIDGE_HOLD_SEED` repeats one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastrand::Rng;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tollbridge::id::{CallId, HoldId};
+use tollbridge::routing::config::RoutingConfig;
+use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
+use tollbridge::routing::{RoutingSnapshot, Usage};
+use tollbridge::server::clock;
+use tollbridge::server::deciding::Deciding;
+use tollbridge::server::holds::redis::{Address, RedisStore, RedisStoreSettings};
+use tollbridge::server::holds::shared::OwnHolds;
+use tollbridge::server::holds::{HoldStore, SharedHolds, State};
+use tollbridge::time::Wall;
+
+use super::stores;
+use crate::support::redis::{Cluster, Redis};
+
+/// Edges that share a store.
+const EDGES: usize = 3;
+/// Calls at once, of each kind at each edge.
+const CALLS: usize = 3;
+/// Long enough to sit out every fault but the death of an edge.
+const LEASE: Duration = Duration::from_secs(8);
+/// What happens, on the wall.
+const AT: Wall = Wall(1_795_000_000_000);
+
+/// What is limited, and how calls use it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Strict,
+    Conversion,
+    Revenue,
+    Concurrency,
+    Prepaid,
+}
+
+const KINDS: [Kind; 5] =
+    [Kind::Strict, Kind::Conversion, Kind::Revenue, Kind::Concurrency, Kind::Prepaid];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    KillEdge,
+    KillStore,
+    Partition,
+    Pause,
+    ClockJump,
+    Duplicate,
+    Reorder,
+}
+
+impl Kind {
+    fn request(self, tenant: &str, rng: &mut Rng) -> BucketRequest {
+        let (counts, limit, amount) = match self {
+            Self::Strict => (Counts::Connected, 60, 1),
+            Self::Conversion => (Counts::Converted, 60, 1),
+            Self::Revenue => (Counts::Revenue, 700_000_000, 12_500_000),
+            Self::Concurrency => (Counts::Live, 5, 1),
+            Self::Prepaid => (Counts::Credit, 700_000_000, rng.u64(1_000_000..20_000_000)),
+        };
+        let window = if self == Self::Concurrency { "live" } else { "total" };
+        let bucket = Bucket { cap: format!("{tenant}/{self:?}").into(), window: window.into() };
+        BucketRequest { bucket, counts, limit, amount, ends_at: None, leeway: None }
+    }
+}
+
+/// What keeps the holds.
+enum Keeper {
+    InProcess,
+    Redis(Redis),
+    Cluster(Cluster),
+}
+
+impl Keeper {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::InProcess => "in-process",
+            Self::Redis(_) => "redis",
+            Self::Cluster(_) => "cluster",
+        }
+    }
+
+    fn seeds(&self) -> Vec<Address> {
+        match self {
+            Self::InProcess => vec![],
+            Self::Redis(redis) => vec![redis.address()],
+            Self::Cluster(cluster) => cluster.seeds(),
+        }
+    }
+
+    /// The process with the keys of a slot.
+    fn server(&mut self, slot: u16) -> Result<Option<&mut Redis>> {
+        match self {
+            Self::InProcess => Ok(None),
+            Self::Redis(redis) => Ok(Some(redis)),
+            Self::Cluster(cluster) => {
+                let place = cluster.master_of(slot)?;
+                Ok(cluster.nodes.get_mut(place))
+            }
+        }
+    }
+}
+
+/// A server's part that matters here.
+struct Edge {
+    deciding: Arc<Deciding>,
+    shared: Option<Arc<SharedHolds>>,
+    ending: watch::Sender<bool>,
+    running: Option<JoinHandle<()>>,
+    /// Killed: nothing it does reaches anybody.
+    dead: AtomicBool,
+}
+
+impl Edge {
+    async fn start(settings: Option<RedisStoreSettings>, number: u8) -> Result<Self> {
+        let config: RoutingConfig = toml::from_str("")?;
+        let snapshot =
+            RoutingSnapshot::compile(config, 1).map_err(|it| anyhow::anyhow!("{it:?}"))?;
+        let deciding = Arc::new(Deciding::new(snapshot));
+        let (ending, ended) = watch::channel(false);
+        let (mut shared, mut running) = (None, None);
+        if let Some(settings) = settings {
+            let process = CallId::from_bytes([number; 16]);
+            let holds = Arc::new(SharedHolds::new(RedisStore::new(settings), LEASE, process));
+            deciding.share(Arc::clone(&holds));
+            holds.begin(&*deciding).await;
+            ensure!(holds.state() == State::Open, "the store should be open");
+            let own: Arc<dyn OwnHolds> = Arc::clone(&deciding) as Arc<dyn OwnHolds>;
+            running = Some(tokio::spawn(Arc::clone(&holds).run(own, ended)));
+            shared = Some(holds);
+        }
+        Ok(Self { deciding, shared, ending, running, dead: AtomicBool::new(false) })
+    }
+
+    async fn place(&self, hold: HoldId, request: &BucketRequest) -> bool {
+        let requests = std::slice::from_ref(request);
+        match &self.shared {
+            Some(shared) => self.deciding.ask(shared, hold, requests).await.is_ok(),
+            None => self.deciding.reserve(hold, requests, clock::mono()).is_ok(),
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+}
+
+/// What calls of one kind did.
+#[derive(Default)]
+struct Tally {
+    placed: AtomicU64,
+    denied: AtomicU64,
+    /// Counted at edges that live, and at those that were killed.
+    counted: [AtomicU64; 2],
+    /// The most that was seen used and held at once.
+    most: AtomicU64,
+}
+
+struct World {
+    tenant: String,
+    fault: Fault,
+    edges: Vec<Edge>,
+    tallies: [Tally; 5],
+    over: AtomicBool,
+}
+
+/// One call after the other, until all is over.
+async fn calls(world: Arc<World>, edge: usize, kind: Kind, worker: u64, seed: u64) {
+    let mut rng = Rng::with_seed(seed ^ worker.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let (edge, tally) = (&world.edges[edge], &world.tallies[kind as usize]);
+    for number in 0_u64.. {
+        if world.over.load(Ordering::SeqCst) || edge.is_dead() {
+            return;
+        }
+        let call = CallId(uuid_of(worker, number));
+        let hold = HoldId::of(call, 1, "target/t");
+        let request = kind.request(&world.tenant, &mut rng);
+        if !edge.place(hold, &request).await {
+            tally.denied.fetch_add(1, Ordering::SeqCst);
+            nap(&mut rng, 5..40).await;
+            continue;
+        }
+        if edge.is_dead() {
+            return;
+        }
+        tally.placed.fetch_add(1, Ordering::SeqCst);
+        nap(&mut rng, 1..25).await;
+        if world.fault == Fault::Pause && rng.u8(0..20) == 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        if edge.is_dead() {
+            // Whoever was up at a dead edge is never heard of again.
+            return;
+        }
+        let came_to = end(&world, edge, kind, hold, &request, &mut rng);
+        let place = usize::from(edge.is_dead());
+        tally.counted[place].fetch_add(came_to, Ordering::SeqCst);
+    }
+}
+
+/// The call is over. Returns how much of its request was counted.
+fn end(
+    world: &World,
+    edge: &Edge,
+    kind: Kind,
+    hold: HoldId,
+    request: &BucketRequest,
+    rng: &mut Rng,
+) -> u64 {
+    let (now, deciding) = (clock::mono(), &edge.deciding);
+    let days = if world.fault == Fault::ClockJump { rng.i64(-2..=2) } else { 0 };
+    let at = Wall(AT.0 + days * 86_400_000);
+    let counts = rng.u8(0..8) == 0;
+    let times = if world.fault == Fault::Duplicate { 2 } else { 1 };
+    let came_to = match kind {
+        Kind::Strict if world.fault == Fault::Reorder && rng.bool() => {
+            // Given back first: then there is nothing left to be counted.
+            deciding.release(hold);
+            deciding.settle(hold, Counts::Connected, now, at);
+            0
+        }
+        Kind::Strict if counts => {
+            for _ in 0..times {
+                deciding.settle(hold, Counts::Connected, now, at);
+            }
+            1
+        }
+        Kind::Strict | Kind::Concurrency => 0,
+        Kind::Conversion | Kind::Revenue | Kind::Prepaid if counts => {
+            let is_metered = kind == Kind::Prepaid;
+            let came_to = if is_metered { rng.u64(1..=request.amount) } else { request.amount };
+            let amount = i64::try_from(came_to).unwrap();
+            deciding.conclude(hold, &[(request.bucket.clone(), amount)], now);
+            came_to
+        }
+        Kind::Conversion | Kind::Revenue | Kind::Prepaid => {
+            deciding.conclude(hold, &[], now);
+            0
+        }
+    };
+    for _ in 0..times {
+        deciding.release(hold);
+    }
+    came_to
+}
+
+/// Looks at the buckets for as long as calls are made.
+async fn observe(world: Arc<World>, observer: Option<Arc<RedisStore>>) {
+    let mut rng = Rng::new();
+    let buckets = KINDS.map(|kind| {
+        let request = kind.request(&world.tenant, &mut rng);
+        (request.bucket, request.counts)
+    });
+    while !world.over.load(Ordering::SeqCst) {
+        for (kind, usage) in
+            KINDS.into_iter().zip(look(&world, observer.as_deref(), &buckets).await)
+        {
+            let tally = &world.tallies[kind as usize];
+            tally.most.fetch_max(usage.used + usage.held, Ordering::SeqCst);
+        }
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+}
+
+/// Nothing if the store is away.
+async fn look(
+    world: &World,
+    observer: Option<&RedisStore>,
+    buckets: &[(Bucket, Counts)],
+) -> Vec<Usage> {
+    use tollbridge::routing::UsageReader;
+    let Some(observer) = observer else {
+        let ledger = &world.edges[0].deciding;
+        return ledger.ledger(|it| buckets.iter().map(|(bucket, _)| it.usage(bucket)).collect());
+    };
+    match observer.usage(buckets).await {
+        Ok(usages) => usages,
+        Err(_) => {
+            let _still_away = observer.connect().await;
+            vec![]
+        }
+    }
+}
+
+/// Plays one fault to calls of all kinds, and prints a line for each.
+async fn play(keeper: &mut Keeper, fault: Fault, number: u8) -> Result<()> {
+    let seed = std::env::var("TOLLBRIDGE_HOLD_SEED").ok().and_then(|it| it.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    let seconds = std::env::var("TOLLBRIDGE_HOLD_SECONDS").ok().and_then(|it| it.parse().ok());
+    let run = seconds.map_or(Duration::from_millis(1_200), Duration::from_secs);
+    let tenant = format!("{fault:?}{number}");
+    let settings = |node: &str| {
+        let settings = stores::settings(keeper.seeds(), &tenant, node);
+        RedisStoreSettings {
+            call_timeout: Duration::from_millis(150),
+            timeout: Duration::from_millis(300),
+            open_after: Duration::from_millis(300),
+            ..settings
+        }
+    };
+    let is_shared = !keeper.seeds().is_empty();
+    let mut edges = vec![];
+    for edge in 0..if is_shared { EDGES } else { 1 } {
+        let own = is_shared.then(|| settings(&edge.to_string()));
+        edges.push(Edge::start(own, number * 16 + u8::try_from(edge)?).await?);
+    }
+    let observer = is_shared.then(|| Arc::new(RedisStore::new(settings("observer"))));
+    if let Some(observer) = &observer {
+        observer.connect().await?;
+    }
+    let slot = tollbridge::server::holds::redis::KeySpace::new(&tenant).slot();
+    let world = Arc::new(World {
+        tenant,
+        fault,
+        edges,
+        tallies: Default::default(),
+        over: AtomicBool::new(false),
+    });
+    let mut workers = JoinSet::new();
+    let count = world.edges.len() * KINDS.len() * CALLS * if is_shared { 1 } else { EDGES };
+    for worker in 0..count {
+        let (edge, kind) = (worker % world.edges.len(), KINDS[worker % KINDS.len()]);
+        let worker = u64::from(number) << 32 | u64::try_from(worker)?;
+        workers.spawn(calls(Arc::clone(&world), edge, kind, worker, seed));
+    }
+    let observing = tokio::spawn(observe(Arc::clone(&world), observer.clone()));
+
+    tokio::time::sleep(run / 2).await;
+    strike(keeper, &world, fault, slot).await?;
+    tokio::time::sleep(run / 2).await;
+    world.over.store(true, Ordering::SeqCst);
+    while let Some(worker) = workers.join_next().await {
+        worker?;
+    }
+    observing.await?;
+    settle_down(&world).await?;
+    judge(keeper, &world, observer.as_deref(), seed).await
+}
+
+async fn strike(keeper: &mut Keeper, world: &World, fault: Fault, slot: u16) -> Result<()> {
+    match fault {
+        Fault::KillEdge => {
+            if let Some(edge) = world.edges.get(2) {
+                edge.dead.store(true, Ordering::SeqCst);
+                if let Some(running) = &edge.running {
+                    running.abort();
+                }
+            }
+        }
+        Fault::KillStore => {
+            let is_cluster = matches!(keeper, Keeper::Cluster(_));
+            if let Some(server) = keeper.server(slot)? {
+                server.kill()?;
+                // In a cluster its replica takes over; it comes back as one.
+                tokio::time::sleep(Duration::from_millis(if is_cluster { 3_000 } else { 400 }))
+                    .await;
+                server.restart()?;
+            }
+            all_open(world).await?;
+        }
+        Fault::Partition => {
+            let is_cluster = matches!(keeper, Keeper::Cluster(_));
+            if let Some(server) = keeper.server(slot)? {
+                server.signal("STOP")?;
+                // In a cluster another is made master meanwhile.
+                tokio::time::sleep(Duration::from_millis(if is_cluster { 3_000 } else { 800 }))
+                    .await;
+                server.signal("CONT")?;
+            }
+            all_open(world).await?;
+        }
+        Fault::Pause | Fault::ClockJump | Fault::Duplicate | Fault::Reorder => {}
+    }
+    Ok(())
+}
+
+/// All edges use the store again.
+async fn all_open(world: &World) -> Result<()> {
+    let give_up = Instant::now() + Duration::from_secs(15);
+    let is_open = |edge: &Edge| {
+        edge.is_dead() || edge.shared.as_ref().is_none_or(|it| it.state() == State::Open)
+    };
+    while !world.edges.iter().all(is_open) {
+        ensure!(Instant::now() < give_up, "the store does not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Edges end as they should, but for those that were killed.
+async fn settle_down(world: &World) -> Result<()> {
+    all_open(world).await?;
+    for edge in world.edges.iter().filter(|edge| !edge.is_dead()) {
+        edge.ending.send_replace(true);
+        let give_up = Instant::now() + Duration::from_secs(5);
+        while edge.running.as_ref().is_some_and(|it| !it.is_finished()) {
+            ensure!(Instant::now() < give_up, "an edge does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    Ok(())
+}
+
+async fn judge(
+    keeper: &Keeper,
+    world: &World,
+    observer: Option<&RedisStore>,
+    seed: u64,
+) -> Result<()> {
+    let mut rng = Rng::with_seed(1);
+    let requests = KINDS.map(|kind| kind.request(&world.tenant, &mut rng));
+    let buckets = requests.each_ref().map(|it| (it.bucket.clone(), it.counts));
+    // What a killed edge held is held until its leases are over.
+    let give_up = Instant::now() + LEASE + Duration::from_secs(5);
+    let usages = loop {
+        let usages = look(world, observer, &buckets).await;
+        let is_free = usages.len() == KINDS.len() && usages.iter().all(|usage| usage.held == 0);
+        if is_free || Instant::now() > give_up {
+            break usages;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    ensure!(usages.len() == KINDS.len(), "the store does not answer");
+    let mut wrong = vec![];
+    for ((kind, request), usage) in KINDS.into_iter().zip(&requests).zip(usages) {
+        let tally = &world.tallies[kind as usize];
+        let [placed, denied, most] =
+            [&tally.placed, &tally.denied, &tally.most].map(|it| it.load(Ordering::SeqCst));
+        let [alive, dead] = tally.counted.each_ref().map(|it| it.load(Ordering::SeqCst));
+        let overshoot = most.max(usage.used).saturating_sub(request.limit);
+        let line = format!(
+            "{:<10} {:<10} {:<11} seed {seed:<20} calls {placed:>5} denied {denied:>5} used {} of {} \
+             overshoot {overshoot} leaked {}",
+            keeper.name(),
+            format!("{:?}", world.fault),
+            format!("{kind:?}"),
+            usage.used,
+            request.limit,
+            usage.held,
+        );
+        println!("{line}");
+        // What a killed edge had counted may have died with it.
+        let is_exact = (alive..=alive + dead).contains(&usage.used)
+            || world.fault == Fault::KillEdge && usage.used <= alive + dead;
+        if overshoot > 0 || usage.held > 0 || !is_exact || placed == 0 {
+            wrong.push(format!("{line}: calls came to {alive} and {dead} at killed edges"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+fn uuid_of(worker: u64, number: u64) -> uuid::Uuid {
+    uuid::Uuid::from_u64_pair(worker, number)
+}
+
+async fn nap(rng: &mut Rng, ms: std::ops::Range<u64>) {
+    tokio::time::sleep(Duration::from_millis(rng.u64(ms))).await;
+}
+
+const CLIENT_FAULTS: [Fault; 4] =
+    [Fault::Pause, Fault::ClockJump, Fault::Duplicate, Fault::Reorder];
+const STORE_FAULTS: [Fault; 3] = [Fault::KillEdge, Fault::KillStore, Fault::Partition];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_limit_is_passed_in_a_process_whatever_its_calls_do() -> Result<()> {
+    for (number, fault) in (1..).zip(CLIENT_FAULTS) {
+        play(&mut Keeper::InProcess, fault, number).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_limit_is_passed_on_redis_whatever_fails() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut keeper = Keeper::Redis(Redis::alone(folder.path())?);
+    for (number, fault) in (16..).zip(CLIENT_FAULTS.into_iter().chain(STORE_FAULTS)) {
+        play(&mut keeper, fault, number % 16).await.with_context(|| format!("{fault:?}"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_limit_is_passed_on_a_cluster_whatever_fails() -> Result<()> {
+    let mut keeper = Keeper::Cluster(Cluster::start()?);
+    for (number, fault) in (1..).zip(CLIENT_FAULTS.into_iter().chain(STORE_FAULTS)) {
+        play(&mut keeper, fault, number).await.with_context(|| format!("{fault:?}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The ledger of one process as a store.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tollbridge::id::HoldId;
+use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
+use tollbridge::routing::{Usage, UsageReader};
+use tollbridge::server::holds::{Cause, Change, Granted, HoldStore, NotGranted, StoreFault, Told};
+use tollbridge::time::{Mono, Wall};
+
+/// When everything happens, on the wall.
+pub(super) static AT: LazyLock<Wall> = LazyLock::new(tollbridge::server::clock::wall);
+
+pub(super) struct InProcess {
+    state: Mutex<State>,
+    started: Instant,
+}
+
+struct State {
+    ledger: HoldLedger,
+    /// The server says each end of a call once; other clients repeat themselves.
+    ends: BTreeSet<(HoldId, u64)>,
+}
+
+impl InProcess {
+    pub(super) fn new(lease: Duration) -> Self {
+        let ledger = HoldLedger::new(LedgerLimits { lease, ..LedgerLimits::default() });
+        Self { state: Mutex::new(State { ledger, ends: BTreeSet::new() }), started: Instant::now() }
+    }
+
+    fn now(&self) -> Mono {
+        Mono(1) + self.started.elapsed()
+    }
+}
+
+impl State {
+    fn seen(&self, buckets: impl IntoIterator<Item = Bucket>) -> Vec<(Bucket, Usage)> {
+        let seen = buckets.into_iter().map(|bucket| {
+            let usage = self.ledger.usage(&bucket);
+            (bucket, usage)
+        });
+        seen.collect()
+    }
+}
+
+impl HoldStore for InProcess {
+    async fn reserve(
+        &self,
+        hold: HoldId,
+        requests: &[BucketRequest],
+        _: Duration,
+    ) -> Result<Granted, NotGranted> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let reserved = state.ledger.reserve(hold, requests, now);
+        let seen = state.seen(requests.iter().map(|it| it.bucket.clone()));
+        match reserved {
+            Ok(placed) => Ok(Granted { repeated: placed.repeated, seen }),
+            Err(Refused::Full(denied)) => Err(NotGranted::Full { denied, seen }),
+            Err(Refused::Ended) => Err(NotGranted::Ended),
+            Err(Refused::LedgerFull) => Err(StoreFault::Refused("full".into()).into()),
+        }
+    }
+
+    async fn tell(&self, changes: &[Change], lease: Duration) -> Result<Vec<Told>, StoreFault> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let told = changes.iter().map(|change| {
+            let before = state.ledger.counters();
+            let (done, seen) = match change {
+                Change::Count { hold, cause: Cause::Event(event), counted } => {
+                    let settled = state.ledger.settle(*hold, *event, now, *AT);
+                    let buckets = counted.iter().map(|it| it.bucket.clone());
+                    (!settled.buckets.is_empty(), state.seen(buckets))
+                }
+                Change::Count { hold, cause: Cause::End(end), counted } => {
+                    let is_first = state.ends.insert((*hold, *end));
+                    let came_to: Vec<_> =
+                        counted.iter().map(|it| (it.bucket.clone(), it.amount)).collect();
+                    if is_first {
+                        state.ledger.conclude(*hold, &came_to, now);
+                    }
+                    (is_first, state.seen(came_to.into_iter().map(|(bucket, _)| bucket)))
+                }
+                Change::Release { hold } => (state.ledger.release(*hold), vec![]),
+                Change::Keep { hold, requests } => {
+                    let held = requests.clone();
+                    state.ledger.adopt(*hold, held, now + lease);
+                    (true, state.seen(requests.iter().map(|it| it.bucket.clone())))
+                }
+            };
+            let after = state.ledger.counters();
+            Told {
+                done,
+                late: after.late_settles > before.late_settles,
+                overshoots: u32::try_from(after.overshoots - before.overshoots).unwrap_or(u32::MAX),
+                seen,
+            }
+        });
+        Ok(told.collect())
+    }
+
+    async fn renew(&self, holds: &[HoldId], _: Duration) -> Result<Vec<HoldId>, StoreFault> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        state.ledger.expire(now);
+        Ok(holds.iter().filter(|hold| !state.ledger.renew(**hold, now)).copied().collect())
+    }
+
+    async fn usage(&self, buckets: &[(Bucket, Counts)]) -> Result<Vec<Usage>, StoreFault> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        state.ledger.expire(now);
+        Ok(buckets.iter().map(|(bucket, _)| state.ledger.usage(bucket)).collect())
+    }
+}

@@ -1,0 +1,30 @@
+//! The stores that tests are run against.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tollbridge::server::holds::redis::{Address, LinkSettings, RedisStore, RedisStoreSettings};
+
+/// Generous: the machine of a test does other things as well.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) fn settings(seeds: Vec<Address>, tenant: &str, node: &str) -> RedisStoreSettings {
+    RedisStoreSettings {
+        link: LinkSettings { seeds, username: None, password: None, connect_timeout: TIMEOUT },
+        tenant: tenant.into(),
+        node: node.into(),
+        process: format!("{node}-{}", fastrand::u64(..)).into(),
+        call_timeout: TIMEOUT,
+        timeout: TIMEOUT,
+        replica_timeout: Duration::from_millis(500),
+        open_after: Duration::ZERO,
+    }
+}
+
+/// Connected, and open for business.
+pub(super) async fn open(settings: RedisStoreSettings, lease: Duration) -> Result<RedisStore> {
+    let store = RedisStore::new(settings);
+    store.connect().await?;
+    ensure!(store.join(lease).await?, "it is the only node");
+    Ok(store)
+}

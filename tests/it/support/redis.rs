@@ -1,0 +1,194 @@
+//! Redis as tests have it: a server alone, or three masters with a replica each.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tollbridge::server::holds::redis::Address;
+
+use super::{ports, wait_for};
+
+/// Nothing outlives its test for longer, even if that is killed.
+const LIFETIME_S: &str = "1800";
+
+/// A `redis-server`. Dropping it kills it.
+pub(crate) struct Redis {
+    child: Child,
+    pub(crate) port: u16,
+    folder: PathBuf,
+    options: Vec<String>,
+}
+
+impl Redis {
+    /// A server alone, that keeps nothing on disk.
+    pub(crate) fn alone(folder: &Path) -> Result<Self> {
+        Self::start(ports::block(1)?, folder, &[])
+    }
+
+    fn start(port: u16, folder: &Path, options: &[&str]) -> Result<Self> {
+        let options = options.iter().map(|it| (*it).to_owned()).collect();
+        let folder = folder.join(format!("redis{port}"));
+        fs::create_dir_all(&folder)?;
+        let child = spawn(port, &folder, &options)?;
+        let mut redis = Self { child, port, folder, options };
+        redis.wait()?;
+        Ok(redis)
+    }
+
+    /// The same again, with what it had written down.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.child = spawn(self.port, &self.folder, &self.options)?;
+        self.wait()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        if self.child.try_wait()?.is_none() {
+            self.signal("KILL")?;
+        }
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// `STOP`: connections stay, and nothing answers; `CONT`: everything that was sent is done.
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
+        let pid = fs::read_to_string(self.folder.join("pid"))?;
+        let sent = Command::new("kill").args([&format!("-{signal}"), pid.trim()]).status()?;
+        ensure!(sent.success(), "kill -{signal} {pid}: {sent}");
+        Ok(())
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        Address { host: "127.0.0.1".into(), port: self.port }
+    }
+
+    /// What `redis-cli` prints.
+    pub(crate) fn ask(&self, command: &[&str]) -> Result<String> {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli").args(["-p", &port]).args(command).output();
+        let output = output.context("redis-cli, of the package redis-tools")?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        wait_for("redis-server", Duration::from_secs(10), || {
+            let ended = self.child.try_wait()?;
+            ensure!(ended.is_none(), "redis-server ended ({ended:?}):\n{}", self.log());
+            Ok((self.ask(&["ping"])? == "PONG").then_some(()))
+        })
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ended = self.kill();
+    }
+}
+
+fn spawn(port: u16, folder: &Path, options: &Vec<String>) -> Result<Child> {
+    let pid = folder.join("pid");
+    let _none_yet = fs::remove_file(&pid);
+    let log = File::options().create(true).append(true).open(folder.join("log"))?;
+    let program = ["/usr/bin/redis-server", "/usr/local/bin/redis-server"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .context("redis-server is not installed: apt-get install redis-server")?;
+    Command::new("timeout")
+        .args(["--kill-after=5", LIFETIME_S, program, "--bind", "127.0.0.1"])
+        .args(["--port", &port.to_string(), "--save", "", "--daemonize", "no"])
+        .arg("--dir")
+        .arg(folder)
+        .arg("--pidfile")
+        .arg(&pid)
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("timeout, of the package coreutils")
+}
+
+/// Three masters and a replica of each.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Redis>,
+    _folder: TempDir,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let first = ports::block(12)?;
+        let options = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "1000",
+            "--cluster-replica-validity-factor",
+            "0",
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        let nodes = (first..first + 6).map(|port| {
+            Redis::start(
+                port,
+                folder.path(),
+                &[&options[..], &["--cluster-port", &(port + 6).to_string()]].concat(),
+            )
+        });
+        let cluster = Self { nodes: nodes.collect::<Result<_>>()?, _folder: folder };
+        let places = cluster.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
+        let made = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(places)
+            .args(["--cluster-replicas", "1", "--cluster-yes"])
+            .output()
+            .context("redis-cli, of the package redis-tools")?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        wait_for("the cluster", Duration::from_secs(20), || cluster.is_whole())?;
+        Ok(cluster)
+    }
+
+    /// Each master has its replica, and all know it.
+    fn is_whole(&self) -> Result<Option<()>> {
+        let is_whole = |node: &Redis| -> Result<bool> {
+            let state = node.ask(&["cluster", "info"])?.contains("cluster_state:ok");
+            let replication = node.ask(&["info", "replication"])?;
+            let linked = replication.contains("master_link_status:up")
+                || replication.contains("slave0:") && replication.contains("state=online");
+            Ok(state && linked)
+        };
+        let whole = self.nodes.iter().map(is_whole).collect::<Result<Vec<_>>>()?;
+        Ok(whole.into_iter().all(|it| it).then_some(()))
+    }
+
+    pub(crate) fn seeds(&self) -> Vec<Address> {
+        self.nodes.iter().take(3).map(Redis::address).collect()
+    }
+
+    /// The place of the master that has the slot.
+    pub(crate) fn master_of(&self, slot: u16) -> Result<usize> {
+        for (place, node) in self.nodes.iter().enumerate() {
+            let told = node.ask(&["cluster", "nodes"])?;
+            let Some(own) = told.lines().find(|line| line.contains("myself,master")) else {
+                continue;
+            };
+            let has = |range: &str| {
+                let (first, last) = range.split_once('-').unwrap_or((range, range));
+                let within = |(first, last): (u16, u16)| (first..=last).contains(&slot);
+                first.parse().ok().zip(last.parse().ok()).is_some_and(within)
+            };
+            if own.split(' ').skip(8).any(has) {
+                return Ok(place);
+            }
+        }
+        anyhow::bail!("no master has slot {slot}")
+    }
+}

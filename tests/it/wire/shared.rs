@@ -1,0 +1,239 @@
+//! Servers that share limits through Redis, and what they do without it (spec/data §1.7, §3.5).
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+use super::peer::{Dialog, Line, SDP, response, with_body};
+use super::program::Program;
+use super::{Call, Setup, Stage};
+use crate::support::redis::Redis;
+use crate::support::{api, http, wait_for};
+
+const ONE_CALL: &str =
+    r#"targets.alone.caps=[{ metric = "connected", window = "total", limit = 1 }]"#;
+const ONE_LINE: &str = "targets.alone.concurrency={ limit = 1 }";
+
+/// A server of those that share a store.
+fn server(redis: &Redis, node: u32, set: &[&str]) -> Result<Stage> {
+    let node = format!("node.id={node}");
+    let urls = format!("redis.urls=[\"redis://{}\"]", redis.address());
+    // Generous: the machine of a test does other things as well.
+    let times = ["redis.call_timeout_ms=500", "redis.timeout_ms=1000", "redis.open_after_ms=100"];
+    let set = [&[node.as_str(), &urls], &times[..], set].concat();
+    Stage::start(Setup { set: &set, ..Setup::default() })
+}
+
+/// A failure shows the logs.
+fn check(stages: &[&Stage], outcome: Result<()>) {
+    if let Err(error) = outcome {
+        let logs: Vec<_> = stages.iter().map(|stage| stage.log()).collect();
+        panic!("{error:#}\nlogs of the servers:\n{}", logs.join("\n---\n"));
+    }
+}
+
+fn redis(folder: &Path) -> Redis {
+    Redis::alone(folder).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+#[test]
+fn of_calls_to_two_servers_exactly_one_gets_the_last_place_they_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let first = server(&redis, 1, &[ONE_CALL]).unwrap();
+    let second = server(&redis, 2, &[ONE_CALL]).unwrap();
+    let race = || -> Result<()> {
+        let mut callers = Vec::new();
+        for n in 0..20 {
+            let stage = [&first, &second][n % 2];
+            let mut caller = stage.udp()?;
+            caller.send(with_body(&caller, &stage.invite(), &format!("race{n}"), &[], SDP))?;
+            callers.push(caller);
+        }
+        let mut targets = [first.target()?, second.target()?];
+        let moment = Duration::from_millis(20);
+        let taken = wait_for("one of them to call its target", Duration::from_secs(5), || {
+            for (n, target) in targets.iter_mut().enumerate() {
+                if let Some(invite) = target.hear(moment)? {
+                    target.send(response(target, &invite, "200 OK", &[], SDP))?;
+                    return Ok(Some(n));
+                }
+            }
+            Ok(None)
+        })?;
+        let mut answered = 0;
+        for (n, caller) in callers.iter_mut().enumerate() {
+            let last = wait_for("a final response", Duration::from_secs(5), || {
+                let heard = caller.hear(moment)?.and_then(|heard| heard.status());
+                Ok(heard.filter(|status| *status >= 200))
+            })?;
+            ensure!(last == 486 || (last == 200 && n % 2 == taken), "call {n} got {last}");
+            answered += u32::from(last == 200);
+        }
+        ensure!(answered == 1, "{answered} calls were let through");
+        Ok(())
+    };
+    check(&[&first, &second], race());
+}
+
+#[test]
+fn a_line_that_is_free_again_is_free_for_all_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let first = server(&redis, 1, &[ONE_LINE, "redis.lease_s=4"]).unwrap();
+    let mut second = server(&redis, 2, &[ONE_LINE, "redis.lease_s=4"]).unwrap();
+    let mut calls = || -> Result<()> {
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        let (mut other, mut others_target) = (second.udp()?, second.target()?);
+        let call = Call::up(&first, &mut caller, &mut target, "first", &[])?;
+        is_full(&second, &mut other, "beside")?;
+        call.end(&mut caller, &mut target)?;
+        let call = comes_through(&second, &mut other, &mut others_target, "after")?;
+        is_full(&first, &mut caller, "beside2")?;
+        // What a server held that is gone is free when its lease is over.
+        drop(call);
+        second.restart(Program::kill)?;
+        let call = comes_through(&first, &mut caller, &mut target, "after-a-crash")?;
+        call.end(&mut caller, &mut target)?;
+        first.is_clean()
+    };
+    let outcome = calls();
+    check(&[&first, &second], outcome);
+}
+
+#[test]
+fn money_for_one_call_is_one_call_s_on_all_servers() {
+    let cap = r#"targets.alone.caps=[{ metric = "revenue", window = "total", limit = "20.00" }]"#;
+    let price = r#"targets.alone.conversion={ seconds = 1, revenue = "12.50" }"#;
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let first = server(&redis, 1, &[cap, price]).unwrap();
+    let second = server(&redis, 2, &[cap, price]).unwrap();
+    let calls = || -> Result<()> {
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        let (mut other, mut others_target) = (second.udp()?, second.target()?);
+        let call = Call::up(&first, &mut caller, &mut target, "too-short", &[])?;
+        is_full(&second, &mut other, "beside")?;
+        call.end(&mut caller, &mut target)?;
+        let call = comes_through(&second, &mut other, &mut others_target, "long-enough")?;
+        std::thread::sleep(Duration::from_millis(1_100));
+        call.end(&mut other, &mut others_target)?;
+        is_full(&first, &mut caller, "after")?;
+        let cap = "cap:{default}:target/alone/revenue/total:total";
+        wait_for("the store to know", Duration::from_secs(2), || {
+            Ok((redis.ask(&["hget", cap, "used"])? == "12500000").then_some(()))
+        })
+    };
+    check(&[&first, &second], calls());
+}
+
+/// Two percent of 200 is four.
+#[test]
+fn without_redis_calls_go_on_as_far_as_a_server_has_room_of_its_own_and_all_count_afterwards() {
+    let cap = r#"targets.alone.caps=[{ metric = "connected", window = "total", limit = 200 }]"#;
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let stage = server(&redis, 1, &[cap]).unwrap();
+    let mut calls = || -> Result<()> {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(&stage, &mut caller, &mut target, "with", &[])?.end(&mut caller, &mut target)?;
+        wait_for("tokens", Duration::from_secs(5), || {
+            let metrics = api::metrics(stage.api)?;
+            Ok((metrics.get("tollbridge_hold_store_tokens") >= Some(&3.0)).then_some(()))
+        })?;
+
+        redis.kill()?;
+        let mut through = 0;
+        for n in 0..10 {
+            let id = format!("without{n}");
+            caller.send(with_body(&caller, &stage.invite(), &id, &[], SDP))?;
+            let Some(invite) = target.hear(Duration::from_millis(1_500))? else { break };
+            through += 1;
+            target.send(response(&target, &invite, "200 OK", &[], SDP))?;
+            target.expect("ACK")?;
+            let mut dialog = Dialog::of_caller(&caller.expect("200 INVITE")?)?;
+            caller.send(dialog.ack(&caller))?;
+            caller.send(dialog.next(&caller, "BYE"))?;
+            caller.expect("200 BYE")?;
+            let bye = target.expect("BYE")?;
+            target.send(response(&target, &bye, "200 OK", &[], ""))?;
+        }
+        ensure!((3..=4).contains(&through), "{through} calls went through without Redis");
+        let ready = http::get(stage.api, "/readyz")?;
+        let told: Value = ready.json()?;
+        ensure!(told["status"] == "ready" && told["hold_store"] == "away", "{told}");
+        let call = api::calls(stage.api)?.into_iter().find(|call| call.state == "closed");
+        ensure!(call.is_some(), "there are records");
+
+        redis.restart()?;
+        let call = comes_through(&stage, &mut caller, &mut target, "with-again")?;
+        call.end(&mut caller, &mut target)?;
+        // It had forgotten all of them.
+        let cap = "cap:{default}:target/alone/connected/total:total";
+        wait_for("all to be counted", Duration::from_secs(5), || {
+            let used = redis.ask(&["hget", cap, "used"])?;
+            Ok((used == (through + 2).to_string()).then_some(()))
+        })?;
+        stage.is_clean()
+    };
+    let outcome = calls();
+    check(&[&stage], outcome);
+}
+
+#[test]
+fn a_cap_says_whether_calls_go_on_without_redis() {
+    for (down, goes_on) in [("open", true), ("closed", false)] {
+        let cap = format!(
+            r#"targets.alone.caps=[{{ metric = "connected", window = "total", limit = 900,
+               on_store_down = "{down}" }}]"#
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let mut redis = redis(folder.path());
+        let stage = server(&redis, 1, &[&cap]).unwrap();
+        let mut calls = || -> Result<()> {
+            let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+            let call = Call::up(&stage, &mut caller, &mut target, "with", &[])?;
+            call.end(&mut caller, &mut target)?;
+            redis.kill()?;
+            caller.send(with_body(&caller, &stage.invite(), "without", &[], SDP))?;
+            if !goes_on {
+                return caller.expect("486 INVITE").map(drop);
+            }
+            Call::answered(&mut caller, &mut target)?.end(&mut caller, &mut target)
+        };
+        let outcome = calls();
+        check(&[&stage], outcome);
+    }
+}
+
+/// A call is refused until what stood in its way is known to be gone.
+fn comes_through(
+    stage: &Stage,
+    caller: &mut Line,
+    target: &mut Line,
+    call_id: &str,
+) -> Result<Call> {
+    let mut tries = 0;
+    wait_for("a call to come through", Duration::from_secs(15), || {
+        tries += 1;
+        let id = format!("{call_id}-{tries}");
+        caller.send(with_body(caller, &stage.invite(), &id, &[], SDP))?;
+        let give_up = Instant::now() + Duration::from_millis(700);
+        while let Some(heard) = caller.hear(give_up.saturating_duration_since(Instant::now()))? {
+            if heard.status() == Some(486) && heard.text.contains(&id) {
+                return Ok(None);
+            }
+        }
+        // Its target is asked.
+        Ok(Some(()))
+    })?;
+    Call::answered(caller, target)
+}
+
+/// A further call is refused: there is no room for it.
+fn is_full(stage: &Stage, line: &mut Line, call_id: &str) -> Result<()> {
+    line.send(with_body(line, &stage.invite(), call_id, &[], SDP))?;
+    line.expect("486 INVITE").map(drop)
+}
