@@ -4,6 +4,8 @@
 //! that a clock change skips begins when the clock is put forward; one inside the hour that is
 //! repeated takes place twice.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
@@ -11,7 +13,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use crate::reason::Reason;
 use crate::time::Wall;
 
-use super::config::{ConfigFault, Day, ScheduleConfig};
+use super::config::{ConfigFault, Day, ExceptionConfig, ScheduleConfig};
 use super::window::timestamp;
 
 const DAY_S: u32 = 86_400;
@@ -25,6 +27,8 @@ pub struct Schedule {
     /// last may reach past the end of the week. One of a whole week means always open.
     openings: Vec<Opening>,
     holidays: Vec<Date>,
+    /// Openings of single days, in seconds since midnight, ascending.
+    exceptions: BTreeMap<Date, Vec<Opening>>,
     stop_before_close_s: u32,
 }
 
@@ -83,6 +87,7 @@ impl Schedule {
             }
         }
         holidays.sort_unstable();
+        let exceptions = exceptions(config, &holidays, &mut fault);
         if config.stop_before_close_s > DAY_S {
             fault(
                 "stop_before_close_s",
@@ -110,7 +115,7 @@ impl Schedule {
         };
         let zone = zone.filter(|_| faults.len() == before)?;
         let stop_before_close_s = config.stop_before_close_s;
-        Some(Self { zone, openings, holidays, stop_before_close_s })
+        Some(Self { zone, openings, holidays, exceptions, stop_before_close_s })
     }
 
     pub fn zone(&self) -> &TimeZone {
@@ -128,15 +133,14 @@ impl Schedule {
         if self.is_holiday(local) {
             return closed(Reason::ScheduleHoliday, format_smolstr!("closed on {}", local.date()));
         }
-        let now = second_of_week(local);
-        let Some(left_s) = self.open_for(now) else {
-            return closed(Reason::ScheduleClosed, self.next_opening(now));
+        let Some(left_s) = self.open_at(local) else {
+            return closed(Reason::ScheduleClosed, self.next_opening(local));
         };
-        // The first catches a short break, the second a clock change or a holiday at midnight.
+        // The first catches a short break, the second a clock change, or a day with hours of its own.
         let stop_s = self.stop_before_close_s;
         let soon = self.local(Wall(at.0.saturating_add(i64::from(stop_s) * 1_000)));
-        let closes_by_then = self.is_holiday(soon) || self.open_for(second_of_week(soon)).is_none();
-        if left_s <= stop_s || closes_by_then {
+        let breaks_off = left_s <= stop_s && self.is_shut(local.saturating_add(seconds(left_s)));
+        if breaks_off || self.is_shut(soon) {
             return closed(
                 Reason::ScheduleClosingSoon,
                 format_smolstr!("closes within {stop_s} s"),
@@ -163,6 +167,10 @@ impl Schedule {
 
     /// Seconds of a day, from one second of it to another, in which it is open.
     fn open_within(&self, day: Date, begins: u32, ends: u32) -> u32 {
+        if let Some(openings) = self.exceptions.get(&day) {
+            let within = |it: &Opening| it.to.min(ends).saturating_sub(it.from.max(begins));
+            return openings.iter().map(within).sum();
+        }
         let midnight = second_of_week(day.at(0, 0, 0, 0));
         let (begins, ends) = (midnight + begins, midnight + ends);
         // That of the end of last week may reach over.
@@ -180,7 +188,23 @@ impl Schedule {
         self.holidays.binary_search(&local.date()).is_ok()
     }
 
-    /// Seconds on the clock until it closes; `None` if it is closed.
+    fn is_shut(&self, local: DateTime) -> bool {
+        self.is_holiday(local) || self.open_at(local).is_none()
+    }
+
+    /// Seconds on the clock until the opening ends, holidays aside; `None` if it is closed.
+    fn open_at(&self, local: DateTime) -> Option<u32> {
+        let now = second_of_week(local);
+        match self.exceptions.get(&local.date()) {
+            None => self.open_for(now),
+            Some(openings) => {
+                let now = now % DAY_S;
+                openings.iter().find(|it| it.from <= now && now < it.to).map(|it| it.to - now)
+            }
+        }
+    }
+
+    /// The same by the week alone.
     fn open_for(&self, now: u32) -> Option<u32> {
         // `now + WEEK_S` finds the opening that reaches over from the end of last week.
         [now, now + WEEK_S].into_iter().find_map(|now| {
@@ -191,7 +215,16 @@ impl Schedule {
         })
     }
 
-    fn next_opening(&self, now: u32) -> SmolStr {
+    fn next_opening(&self, local: DateTime) -> SmolStr {
+        let now = second_of_week(local);
+        if let Some(openings) = self.exceptions.get(&local.date()) {
+            let later = openings.iter().find(|it| it.from > now % DAY_S);
+            let today = now - now % DAY_S;
+            return match later {
+                Some(opening) => format_smolstr!("opens {}", clock(today + opening.from)),
+                None => format_smolstr!("closed for the rest of {}", local.date()),
+            };
+        }
         let after = self.openings.partition_point(|opening| opening.from <= now);
         match self.openings.get(after).or_else(|| self.openings.first()) {
             Some(opening) => format_smolstr!("opens {}", clock(opening.from)),
@@ -205,12 +238,64 @@ pub fn bundled_zone(name: &str) -> Option<TimeZone> {
     TimeZoneDatabase::bundled().get(name).ok()
 }
 
+/// The openings of days that have their own.
+fn exceptions(
+    config: &ScheduleConfig,
+    holidays: &[Date],
+    fault: &mut impl FnMut(&str, &str, &str, &str),
+) -> BTreeMap<Date, Vec<Opening>> {
+    let mut exceptions: BTreeMap<Date, Vec<Opening>> = BTreeMap::new();
+    for (index, exception) in config.exceptions.iter().enumerate() {
+        let ExceptionConfig { date, open, close } = exception;
+        let path = |field: &str| format!("exceptions[{index}].{field}");
+        let day: Option<Date> = date.parse().ok();
+        match day {
+            None => fault(
+                &path("date"),
+                date,
+                "is no date",
+                "write it as YYYY-MM-DD, such as 2026-11-27",
+            ),
+            Some(day) if holidays.contains(&day) => {
+                fault(&path("date"), date, "is a holiday, too", "keep one of the two");
+            }
+            Some(_) => {}
+        }
+        let mut read = |field: &str, text: &str| {
+            let time = second_of_day(text);
+            if time.is_none() {
+                let remedy = "write it as HH:MM, 00:00 to 24:00";
+                fault(&path(field), text, "is no time of day", remedy);
+            }
+            time
+        };
+        let (open, close) = (read("open", open), read("close", close));
+        let (Some(day), Some(from), Some(to)) = (day, open, close) else { continue };
+        if to <= from {
+            let remedy =
+                "write a later time up to 24:00, and what follows with the next day's date";
+            fault(&path("close"), &exception.close, "is not after `open`", remedy);
+            continue;
+        }
+        let openings = exceptions.entry(day).or_default();
+        if openings.iter().any(|it| it.from < to && from < it.to) {
+            let shown = format!("{}-{}", exception.open, exception.close);
+            let problem = "overlaps another opening of the same day";
+            fault(&format!("exceptions[{index}]"), &shown, problem, "join the two");
+        }
+        openings.push(Opening { from, to });
+    }
+    exceptions.values_mut().for_each(|openings| openings.sort_unstable());
+    exceptions
+}
+
 /// All openings less their breaks, joined where they touch.
 fn openings(
     config: &ScheduleConfig,
     fault: &mut impl FnMut(&str, &str, &str, &str),
 ) -> Vec<Opening> {
     let mut all = vec![];
+    let mut whole: Vec<(usize, Opening)> = vec![];
     for (index, hours) in config.hours.iter().enumerate() {
         let mut read = |field: String, text: &str| {
             let time = second_of_day(text);
@@ -234,7 +319,19 @@ fn openings(
         let (Some(open), Some(close)) = (open, close) else { continue };
         let day = hours.day.index() * DAY_S;
         let to = if close <= open { close + DAY_S } else { close };
-        let mut rest = vec![Opening { from: day + open, to: day + to }];
+        let opening = Opening { from: day + open, to: day + to };
+        if let Some((other, _)) = whole.iter().find(|(_, it)| it.overlaps(opening)) {
+            let shown = format!("{}-{}", hours.open, hours.close);
+            let problem = format!("overlaps hours[{other}]");
+            fault(
+                &format!("hours[{index}]"),
+                &shown,
+                &problem,
+                "let each hour stand in one of them",
+            );
+        }
+        whole.push((index, opening));
+        let mut rest = vec![opening];
         for (n, start, end) in breaks {
             let (Some(start), Some(end)) = (start, end) else { continue };
             // A time before the opening is meant on the next day.
@@ -256,6 +353,14 @@ fn openings(
 }
 
 impl Opening {
+    /// Whether they share a second of the week.
+    fn overlaps(self, other: Self) -> bool {
+        [0, WEEK_S].into_iter().any(|shift| {
+            let meets = |a: Self, b: Self| a.from + shift < b.to && b.from < a.to + shift;
+            meets(self, other) || meets(other, self)
+        })
+    }
+
     fn without(self, start: u32, end: u32) -> impl Iterator<Item = Self> {
         [
             Self { from: self.from, to: self.to.min(start) },
@@ -305,6 +410,10 @@ impl Day {
     }
 }
 
+fn seconds(count: u32) -> jiff::Span {
+    jiff::Span::new().seconds(i64::from(count.min(2 * WEEK_S)))
+}
+
 fn second_of_week(local: DateTime) -> u32 {
     let time: Time = local.time();
     let day = u32::from(local.date().weekday().to_monday_zero_offset().unsigned_abs());
@@ -336,6 +445,8 @@ fn clock(second_of_week: u32) -> SmolStr {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::routing::config::{BreakConfig, HoursConfig};
 
@@ -446,6 +557,177 @@ mod tests {
     }
 
     #[test]
+    fn a_day_may_have_hours_of_its_own() {
+        let mut config =
+            hours("UTC", &[(Day::Thu, "20:00", "02:00"), (Day::Fri, "09:00", "17:00")]);
+        // A Friday; the next begins where the week's hours of the day before end.
+        config.exceptions = vec![
+            exception("2026-11-27", "10:00", "12:00"),
+            exception("2026-11-27", "13:00", "24:00"),
+            exception("2026-11-28", "00:00", "01:00"),
+        ];
+        config.stop_before_close_s = 60;
+        let schedule = compile(&config).unwrap();
+        let (closed, soon) = (Some(Reason::ScheduleClosed), Some(Reason::ScheduleClosingSoon));
+        for (at, reason) in [
+            ("2026-11-26T23:58:59Z", None),
+            ("2026-11-26T23:59:00Z", soon),
+            ("2026-11-27T01:00:00Z", closed),
+            ("2026-11-27T09:30:00Z", closed),
+            ("2026-11-27T10:00:00Z", None),
+            ("2026-11-27T11:59:00Z", soon),
+            ("2026-11-27T12:00:00Z", closed),
+            ("2026-11-27T16:59:59Z", None),
+            ("2026-11-27T23:59:30Z", None),
+            ("2026-11-28T00:58:59Z", None),
+            ("2026-11-28T01:00:00Z", closed),
+            ("2026-12-04T09:00:00Z", None),
+        ] {
+            assert_eq!(refusal(&schedule, at), reason, "{at}");
+        }
+        let want = |at| schedule.check(wall(at)).unwrap_err().want;
+        assert_eq!(want("2026-11-27T12:30:00Z"), "opens Fri 13:00");
+        assert_eq!(want("2026-11-28T01:30:00Z"), "closed for the rest of 2026-11-28");
+        let open = schedule.open_s(wall("2026-11-27T00:00:00Z"), wall("2026-11-28T00:00:00Z"));
+        assert_eq!(open, 13 * 3_600);
+    }
+
+    #[test]
+    fn hours_that_overlap_are_a_fault_of_their_own() {
+        let overlapping = hours(
+            "UTC",
+            &[
+                (Day::Sun, "20:00", "03:00"),
+                (Day::Mon, "02:00", "05:00"),
+                (Day::Mon, "05:00", "06:00"),
+            ],
+        );
+        let faults: Vec<_> = compile(&overlapping).unwrap_err();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(
+            faults[0].to_string(),
+            "s.hours[1] = 02:00-05:00: overlaps hours[0]; let each hour stand in one of them"
+        );
+        let mut config = office_config();
+        config.exceptions = vec![
+            exception("2026-12-25", "10:00", "12:00"),
+            exception("2026-12-24", "10:00", "12:00"),
+            exception("2026-12-24", "11:00", "14:00"),
+            exception("christmas", "10:00", "9:00"),
+            exception("2026-12-31", "22:00", "02:00"),
+        ];
+        let told: Vec<_> = compile(&config)
+            .unwrap_err()
+            .into_iter()
+            .map(|fault| format!("{} {}", fault.path, fault.problem))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "s.exceptions[0].date is a holiday, too",
+                "s.exceptions[2] overlaps another opening of the same day",
+                "s.exceptions[3].date is no date",
+                "s.exceptions[3].close is no time of day",
+                "s.exceptions[4].close is not after `open`",
+            ]
+        );
+    }
+
+    /// Zones of every habit: changes by an hour and by half of one, at midnight, in the south, none.
+    const ZONES: [&str; 20] = [
+        "America/New_York",
+        "America/Chicago",
+        "America/Denver",
+        "America/Phoenix",
+        "America/Los_Angeles",
+        "America/Anchorage",
+        "America/St_Johns",
+        "America/Havana",
+        "America/Santiago",
+        "America/Sao_Paulo",
+        "Pacific/Honolulu",
+        "Europe/London",
+        "Europe/Berlin",
+        "Africa/Cairo",
+        "Asia/Beirut",
+        "Asia/Kolkata",
+        "Asia/Tokyo",
+        "Australia/Lord_Howe",
+        "Australia/Adelaide",
+        "Pacific/Auckland",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// On the days about each change of the clocks of a year, and on one without any.
+        #[test]
+        fn it_is_open_in_its_blocks_and_never_outside(
+            blocks in prop::collection::btree_set(0_u32..95, 2..8),
+            is_exception in any::<bool>(),
+        ) {
+            // Quarters of an hour, of which every second begins a block.
+            let ends: Vec<_> = blocks.into_iter().map(|quarter| quarter * 900).collect();
+            let blocks: Vec<_> = ends.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+            let text = |s: u32| format!("{:02}:{:02}", s / 3_600, s / 60 % 60);
+            for name in ZONES {
+                let zone = bundled_zone(name).unwrap();
+                let year = wall("2026-01-01T00:00:00Z");
+                let changes = zone.following(timestamp(year)).take(2);
+                let changes = changes.map(|it| zone.to_datetime(it.timestamp()).date());
+                let dates: Vec<_> = changes
+                    .flat_map(|day| [day.yesterday().unwrap(), day])
+                    .chain(["2026-06-17".parse().unwrap()])
+                    .filter(|day: &Date| day.year() == 2026)
+                    .collect();
+                for date in dates {
+                    let mut config = hours(name, &[]);
+                    for (open, close) in &blocks {
+                        let (open, close) = (text(*open), text(*close));
+                        if is_exception {
+                            config.exceptions.push(exception(&date.to_string(), &open, &close));
+                        } else {
+                            let offset = date.weekday().to_monday_zero_offset();
+                            let day = WEEK[usize::from(offset.unsigned_abs())];
+                            config.hours.push(HoursConfig { day, open, close, breaks: vec![] });
+                        }
+                    }
+                    config.always_open = is_exception;
+                    let schedule = compile(&config).unwrap();
+                    let begins = date.to_zoned(zone.clone()).unwrap();
+                    let first = begins.timestamp().as_millisecond();
+                    let (mut open_s, mut on_clock) = (0, 0);
+                    for minute in 0..26 * 60 {
+                        let at = Wall(first + minute * 60_000);
+                        let local = schedule.local(at);
+                        if local.date() != date {
+                            continue;
+                        }
+                        let second = second_of_week(local) % DAY_S;
+                        let within = blocks.iter().any(|(from, to)| (*from..*to).contains(&second));
+                        prop_assert_eq!(schedule.check(at).is_ok(), within, "{} {}", name, local);
+                        // And to the millisecond before.
+                        let before = schedule.local(Wall(at.0 - 1));
+                        if within && before.date() == date {
+                            let second = second_of_week(before) % DAY_S;
+                            let was = blocks.iter().any(|(from, to)| (*from..*to).contains(&second));
+                            prop_assert_eq!(schedule.check(Wall(at.0 - 1)).is_ok(), was);
+                        }
+                        open_s += u64::from(within) * 60;
+                        on_clock += 1;
+                    }
+                    let asked: u64 = blocks.iter().map(|(from, to)| u64::from(to - from)).sum();
+                    if on_clock == 24 * 60 {
+                        prop_assert_eq!(open_s, asked, "{} {}", name, date);
+                    }
+                }
+            }
+        }
+    }
+
+    const WEEK: [Day; 7] = [Day::Mon, Day::Tue, Day::Wed, Day::Thu, Day::Fri, Day::Sat, Day::Sun];
+
+    #[test]
     fn a_closed_target_says_when_it_opens() {
         let closed = office().check(wall("2026-07-04T23:04:00Z")).unwrap_err();
         assert_eq!(closed.have, "Sat 19:04 America/New_York");
@@ -503,8 +785,13 @@ mod tests {
             always_open: false,
             hours: hours.collect(),
             holidays: vec![],
+            exceptions: vec![],
             stop_before_close_s: 0,
         }
+    }
+
+    fn exception(date: &str, open: &str, close: &str) -> ExceptionConfig {
+        ExceptionConfig { date: date.into(), open: open.into(), close: close.into() }
     }
 
     fn compile(config: &ScheduleConfig) -> Result<Schedule, Vec<ConfigFault>> {

@@ -330,6 +330,10 @@ pub struct ScheduleConfig {
     /// Dates (`2026-12-25`) closed from midnight to midnight.
     #[serde(default)]
     pub holidays: Vec<String>,
+    /// Days with hours of their own, in place of those of the week and of any that reach over from the
+    /// day before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<ExceptionConfig>,
     /// No call is offered when the target closes within this many seconds.
     #[serde(default)]
     pub stop_before_close_s: u32,
@@ -345,6 +349,16 @@ pub struct HoursConfig {
     pub close: String,
     #[serde(default)]
     pub breaks: Vec<BreakConfig>,
+}
+
+/// An opening of one day, `HH:MM` each; `close` may be `24:00`. A day may have several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExceptionConfig {
+    /// Such as `2026-11-27`.
+    pub date: String,
+    pub open: String,
+    pub close: String,
 }
 
 /// A pause within an opening, `HH:MM` each.
