@@ -54,7 +54,7 @@ use tree::Tree;
 const SETTINGS: [&str; 8] = ["node", "sip", "api", "store", "journal", "decision", "cdr", "log"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 9] = [
+const ENTITIES: [&str; 10] = [
     "trunks",
     "publishers",
     "buyers",
@@ -64,13 +64,14 @@ const ENTITIES: [&str; 9] = [
     "sets",
     "verticals",
     "caller_lists",
+    "scorers",
 ];
 
 /// Sections that are tables, in the care of others.
 const TABLES: [&str; 2] = ["geo", "defaults"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 11] = [
+const ROUTING: [&str; 12] = [
     "defaults",
     "publishers",
     "buyers",
@@ -82,6 +83,7 @@ const ROUTING: [&str; 11] = [
     "geo",
     "verticals",
     "caller_lists",
+    "scorers",
 ];
 
 /// What configures the process.
@@ -214,8 +216,8 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, `geo`, `verticals`, and `trunks` for what of
-    /// them concerns it.
+    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, `geo`, `verticals`,
+    /// `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
     ///
     /// # Errors
     /// The first field that does not fit `T`.

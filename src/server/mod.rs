@@ -36,6 +36,7 @@ pub mod rehearsal;
 mod reload;
 mod resolver;
 mod revisions;
+mod scoring;
 mod settings;
 pub mod signaling;
 mod sockets;
@@ -77,6 +78,7 @@ use questions::Questions;
 use reload::Running;
 use resolver::Resolver;
 use revisions::Revisions;
+use scoring::Scoring;
 use settings::{
     endpoint_settings, health_rules, memory_max, shards_of, speaks, tcp_options, transport,
 };
@@ -205,6 +207,7 @@ impl Server {
         for complaint in machine::complaints(sockets_max, asked, granted) {
             tracing::warn!("{complaint}");
         }
+        let scoring = Scoring::new();
         let memory = Arc::new(MemoryFlag::default());
         let idle_shards = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
@@ -220,10 +223,13 @@ impl Server {
             if settings.cdr.orphan_bye {
                 endpoint.write_farewells();
             }
+            let metrics = CallMetrics::register();
+            let mut bridge = Bridge::new(parts.clone(), mailbox.waiting(), metrics, now);
+            bridge.ask_scorers(scoring.telling(mailbox.clone()));
             let shard = Shard {
                 index,
                 endpoint,
-                bridge: Bridge::new(parts.clone(), mailbox.waiting(), CallMetrics::register(), now),
+                bridge,
                 sockets,
                 tcp: Arc::clone(&tcp),
                 tcp_events,

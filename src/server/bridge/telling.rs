@@ -201,6 +201,7 @@ impl Bridge {
                     talk_ms: answered.zip(last_heard).map(|(from, to)| to.ms_since(from)),
                 };
                 self.conclude(key, id, at, ended);
+                self.unscored.remove(key);
                 if let Some(live) = self.calls.remove(key) {
                     self.parts.live.fetch_sub(1, Ordering::Relaxed);
                     self.parts.limits.leave(live.trunk);
