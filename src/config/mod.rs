@@ -57,7 +57,7 @@ const SETTINGS: [&str; 9] =
     ["node", "sip", "api", "store", "redis", "journal", "decision", "cdr", "log"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 9] = [
+const ENTITIES: [&str; 10] = [
     "trunks",
     "publishers",
     "buyers",
@@ -67,13 +67,14 @@ const ENTITIES: [&str; 9] = [
     "sets",
     "verticals",
     "caller_lists",
+    "scorers",
 ];
 
 /// Sections that are tables, in the care of others.
 const TABLES: [&str; 2] = ["geo", "defaults"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 11] = [
+const ROUTING: [&str; 12] = [
     "defaults",
     "publishers",
     "buyers",
@@ -85,6 +86,7 @@ const ROUTING: [&str; 11] = [
     "geo",
     "verticals",
     "caller_lists",
+    "scorers",
 ];
 
 /// What configures the process.
@@ -217,8 +219,8 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, `geo`, `verticals`, and `trunks` for what of
-    /// them concerns it.
+    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, `geo`, `verticals`,
+    /// `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
     ///
     /// # Errors
     /// The first field that does not fit `T`.

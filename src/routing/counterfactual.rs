@@ -148,6 +148,10 @@ impl UsageReader for World<'_> {
         let changed = self.listed.get(list).copied();
         changed.unwrap_or_else(|| self.recorded.lists(list, found))
     }
+
+    fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
+        self.recorded.score(scorer, target)
+    }
 }
 
 impl<'a> World<'a> {

@@ -17,7 +17,9 @@ use super::circuit::Condition;
 use super::geo::Ground;
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
-use super::selection::{AbsenceReading, Explored, PerformanceReading, RotationReading};
+use super::selection::{
+    AbsenceReading, Explored, PerformanceReading, RotationReading, ScoreReading,
+};
 
 /// Where a call goes, and why: what `explain` shows. With what went in it is stored as a [`DecisionRecord`](super::replay::DecisionRecord).
 ///
@@ -272,6 +274,9 @@ pub struct Readings {
     /// Lists on which the caller was found.
     #[cbor(n(7), default, with = "codec::texts")]
     pub listed: Vec<SmolStr>,
+    /// What scorers that were asked had said.
+    #[cbor(n(8), default)]
+    pub scores: Vec<ScoreReading>,
 }
 
 /// How many calls at once can be taken, as whoever takes them says.

@@ -47,6 +47,7 @@ pub mod replay;
 pub mod request;
 pub mod revision;
 pub mod schedule;
+pub mod scorer;
 pub mod selection;
 pub mod set;
 mod shortage;

@@ -18,7 +18,7 @@ use super::history::PastCall;
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
-use super::selection::{PerformanceReading, Rotation};
+use super::selection::{PerformanceReading, Rotation, ScoreReading};
 use super::snapshot::RoutingSnapshot;
 
 /// A decision with everything it was made from, as it is stored with the CDR. Holds the caller's
@@ -214,14 +214,15 @@ pub(super) struct Recorded<'a> {
     ready: &'a [ReadyReading],
     performance: &'a [PerformanceReading],
     listed: &'a [SmolStr],
+    scores: &'a [ScoreReading],
 }
 
 impl<'a> Recorded<'a> {
     pub(super) fn of(readings: &'a Readings) -> Self {
         let usage = readings.usage.iter();
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
-        let Readings { conditions, ready, performance, listed, .. } = readings;
-        Self { usage, conditions, ready, performance, listed }
+        let Readings { conditions, ready, performance, listed, scores, .. } = readings;
+        Self { usage, conditions, ready, performance, listed, scores }
     }
 }
 
@@ -246,6 +247,11 @@ impl UsageReader for Recorded<'_> {
 
     fn lists(&self, list: &str, found: Option<bool>) -> bool {
         found.unwrap_or_else(|| self.listed.iter().any(|listed| listed == list))
+    }
+
+    fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
+        let of_both = |it: &&ScoreReading| it.scorer == scorer && it.target == *target;
+        self.scores.iter().find(of_both).map(|it| it.score)
     }
 }
 

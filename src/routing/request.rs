@@ -116,6 +116,11 @@ pub trait UsageReader {
     fn lists(&self, _list: &str, found: Option<bool>) -> bool {
         found.unwrap_or(false)
     }
+
+    /// What a scorer that was asked said of a target, in millionths; `None`: nothing in time.
+    fn score(&self, _scorer: &str, _target: &TargetId) -> Option<i64> {
+        None
+    }
 }
 
 impl UsageReader for BTreeMap<Bucket, Usage> {

@@ -87,6 +87,7 @@ mod tests {
             publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "24.00" }] }]
             buyers = [{ id = "b", dedupe = { after = "connected", window_s = "forever" } }]
             sets = [{ id = "zips", kind = "zip", file = "zips.txt" }]
+            scorers = [{ id = "m", kind = "table", file = "m.csv" }]
             trunks = [{ id = "t", caps = [{ metric = "revenue", window = "daily", limit = "10.00" }] }]
             [[targets]]
             id = "t"
@@ -100,11 +101,19 @@ mod tests {
             numbers = ["+18005550100-+18005550149"]
             min_match_confidence = 0.95
             callers = { min_attestation = "B", duplicates = { mark_on = "talked", talk_s = 9 } }
-            routing = { tiers = [{ ring = "parallel", targets = [{ target = "t" }] }] }
+            price = { min_revenue = "5.00", min_margin = "20%", hourly = [
+                { min_revenue = "9.00", during = { time_zone = "UTC", always_open = true } } ] }
+            routing = {
+                distribution = { by = "performance", exploration_daily = "9.00", min_calls = 9 },
+                tiers = [{ ring = "parallel", targets = [{ target = "t" }],
+                    distribution = { by = "scorer", scorer = "m", times = "margin" } }],
+            }
             "#,
         )
         .unwrap();
-        config.texts = [("zips.txt".into(), Ok(String::from("43215\n")))].into();
+        let model = String::from("target.id, score\nt, 0.5\n");
+        let zips = String::from("43215\n");
+        config.texts = [("zips.txt".into(), Ok(zips)), ("m.csv".into(), Ok(model))].into();
 
         let kept = unpack(&pack(&config)).unwrap();
 

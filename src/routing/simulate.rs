@@ -67,6 +67,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
     fn lists(&self, list: &str, found: Option<bool>) -> bool {
         self.usage.lists(list, found)
     }
+
+    fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
+        self.usage.score(scorer, target)
+    }
 }
 
 /// Decides about `count` calls like the recorded one, each after the other, on what it was decided

@@ -69,6 +69,8 @@ pub struct RoutingSnapshot {
     pub(super) history: Option<Span>,
     /// How far back tiers look that go by performance; absent: none does.
     pub(super) performance_days: Option<u32>,
+    /// Whether tiers ask scorers elsewhere.
+    pub(super) asks: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -178,7 +180,7 @@ pub struct CallScope {
     pub trunk: TrunkId,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tier {
     pub tier: i32,
     pub ring: Ring,
@@ -401,6 +403,11 @@ impl RoutingSnapshot {
     /// does.
     pub fn performance_days(&self) -> Option<u32> {
         self.performance_days
+    }
+
+    /// Whether tiers ask scorers elsewhere.
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// The keys of all caps, of concurrency and of spacing.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::id::CallId;
-use crate::sip::endpoint::Origin;
+use crate::routing::selection::ScoreReading;
+use crate::sip::endpoint::{CallKey, Origin};
 use crate::sip::flow::Flow;
 use crate::sip::transport::opens_nothing;
 
@@ -33,6 +34,12 @@ pub enum Mail {
     Room(Box<Room>),
     HangUp {
         call: CallId,
+    },
+    /// What scorers said of a call that waits for it.
+    Scored {
+        key: CallKey,
+        call: CallId,
+        scores: Vec<ScoreReading>,
     },
     /// What is agreed with trunks and targets about new calls from now on.
     Configure(Box<Agreed>),

@@ -63,6 +63,7 @@ pub const DNS_UNANSWERED: &str = "tollbridge_dns_unanswered_questions";
 pub const DNS_LOST: &str = "tollbridge_dns_lost_names";
 pub const ADDRESS_FAILURES: &str = "tollbridge_target_address_failures_total";
 pub const CIRCUITS_OPENED: &str = "tollbridge_target_circuits_opened_total";
+pub const SCORER_ANSWERS: &str = "tollbridge_scorer_answers_total";
 pub const TARGETS_ILL: &str = "tollbridge_targets_not_well";
 pub const ADDRESSES_DOWN: &str = "tollbridge_target_addresses_down";
 pub const TARGET_ADDRESSES_UP: &str = "tollbridge_target_addresses_up";
@@ -156,6 +157,7 @@ fn describe() {
         "Calls that failed at one of several addresses of a target"
     );
     describe_counter!(CIRCUITS_OPENED, "Times that calls to a target went badly, by target");
+    describe_counter!(SCORER_ANSWERS, "Questions to scorers elsewhere, by scorer and outcome");
     describe_gauge!(TARGETS_ILL, "Targets that calls or probes say are not well");
     describe_gauge!(ADDRESSES_DOWN, "Addresses of targets that are tried after all others");
     describe_gauge!(TARGET_ADDRESSES_UP, "Addresses of a target that answer probes, by target");

@@ -37,6 +37,7 @@ pub mod rehearsal;
 mod reload;
 mod resolver;
 mod revisions;
+mod scoring;
 mod settings;
 pub mod signaling;
 mod sockets;
@@ -80,6 +81,7 @@ use questions::Questions;
 use reload::Running;
 use resolver::Resolver;
 use revisions::Revisions;
+use scoring::Scoring;
 use settings::{
     endpoint_settings, health_rules, memory_max, shards_of, shared_holds, speaks, tcp_options,
     transport,
@@ -219,6 +221,7 @@ impl Server {
         for complaint in machine::complaints(sockets_max, asked, granted) {
             tracing::warn!("{complaint}");
         }
+        let scoring = Scoring::new();
         let memory = Arc::new(MemoryFlag::default());
         let idle_shards = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
@@ -234,8 +237,8 @@ impl Server {
             if settings.cdr.orphan_bye {
                 endpoint.write_farewells();
             }
-            let mut bridge =
-                Bridge::new(parts.clone(), mailbox.waiting(), CallMetrics::register(), now);
+            let metrics = CallMetrics::register();
+            let mut bridge = Bridge::new(parts.clone(), mailbox.waiting(), metrics, now);
             if let Some(shared) = &shared {
                 bridge.share(Rooms {
                     deciding: Arc::clone(&deciding),
@@ -244,6 +247,7 @@ impl Server {
                     mailbox: mailbox.clone(),
                 });
             }
+            bridge.ask_scorers(scoring.telling(mailbox.clone()));
             let shard = Shard {
                 index,
                 endpoint,

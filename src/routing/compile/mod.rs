@@ -9,6 +9,7 @@ mod lists;
 mod modes;
 mod price;
 mod scopes;
+mod scorers;
 mod selection;
 mod sets;
 mod settings;
@@ -38,6 +39,7 @@ use super::filter::{Filters, Lookups, Patterns};
 use super::limits::Zones;
 use super::list::ListRules;
 use super::schedule::Schedule;
+use super::scorer::{KnownScorer, ScoredBy};
 use super::set::Sets;
 use super::snapshot::{
     Buyer, Campaign, Conversion, NumberRange, Payout, Pool, Publisher, RoutingSnapshot, Target,
@@ -63,6 +65,7 @@ pub(super) fn compile(
     compiler.sets = compiler.sets(config);
     let lists = compiler.lists(config);
     compiler.verticals = compiler.verticals(config);
+    compiler.scorers = compiler.scorers(config);
     for (b, buyer) in config.buyers.iter().enumerate() {
         if let Some(dedupe) = &buyer.dedupe {
             compiler.dedupe(&format!("buyers[{b}]"), dedupe);
@@ -100,6 +103,7 @@ pub(super) fn compile(
     let mut snapshot = RoutingSnapshot {
         revision,
         performance_days,
+        asks: compiler.scorers.values().any(|it| matches!(it.by, ScoredBy::Asked(_))),
         publishers,
         buyers,
         targets,
@@ -131,6 +135,7 @@ struct Compiler<'a> {
     sets: Sets,
     patterns: Patterns,
     verticals: BTreeMap<SmolStr, Arc<Vertical>>,
+    scorers: BTreeMap<SmolStr, Arc<KnownScorer>>,
     publisher_index: Index<'a>,
     buyer_index: Index<'a>,
     target_index: Index<'a>,
@@ -163,6 +168,7 @@ impl<'a> Compiler<'a> {
             sets: Sets::new(),
             patterns: Patterns::new(),
             verticals: BTreeMap::new(),
+            scorers: BTreeMap::new(),
             claims: vec![],
             faults,
         }

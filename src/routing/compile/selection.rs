@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::routing::config::{DistributionConfig, RoutingPlanConfig, TierConfig};
-use crate::routing::selection::Distribution;
+use smol_str::SmolStr;
+
+use crate::routing::config::{
+    DistributionConfig, Otherwise, RoutingPlanConfig, ScoredConfig, TierConfig,
+};
+use crate::routing::selection::{Distribution, ScoredRules};
 use crate::routing::snapshot::{Campaign, Tier};
+use crate::suggest::suggestion;
 
 use super::{Compiler, WEEK_S};
 
@@ -32,26 +37,62 @@ impl Compiler<'_> {
         Tier {
             tier: config.tier,
             ring: config.ring,
-            distribution: match distribution {
-                None | Some(DistributionConfig::Smooth) => Distribution::Smooth,
-                Some(DistributionConfig::Random) => Distribution::Random,
-                Some(DistributionConfig::Performance(rules)) => {
-                    if hold_share_s > 0 {
-                        let problem = "is for shares, and by performance none has a share";
-                        let remedy = "write 0, or distribute the tier by smooth or random";
-                        self.fault(path, "hold_share_s", hold_share_s, problem, remedy);
-                    }
-                    Distribution::Performance(Arc::new(rules.clone()))
-                }
-            },
+            distribution: self.ordered_by(path, distribution, hold_share_s),
             hold_share_ms: i64::from(hold_share_s) * 1_000,
             members: vec![],
         }
     }
 
+    fn ordered_by(
+        &mut self,
+        path: &str,
+        config: Option<&DistributionConfig>,
+        hold_share_s: u32,
+    ) -> Distribution {
+        let distribution = match config {
+            None | Some(DistributionConfig::Smooth) => return Distribution::Smooth,
+            Some(DistributionConfig::Random) => return Distribution::Random,
+            Some(DistributionConfig::Performance(rules)) => {
+                Distribution::Performance(Arc::new(rules.clone()))
+            }
+            Some(DistributionConfig::Scorer(rules)) => self.scored(rules),
+        };
+        if hold_share_s > 0 {
+            let problem = "is for shares, and no target of this tier has one";
+            let remedy = "write 0, or distribute the tier by smooth or random";
+            self.fault(path, "hold_share_s", hold_share_s, problem, remedy);
+        }
+        distribution
+    }
+
+    /// A scorer that is not known is a fault of whoever named it first.
+    fn scored(&mut self, rules: &ScoredConfig) -> Distribution {
+        let otherwise = match rules.otherwise {
+            Otherwise::Smooth => Distribution::Smooth,
+            Otherwise::Random => Distribution::Random,
+        };
+        let Some(scorer) = self.scorers.get(&rules.scorer) else { return otherwise };
+        Distribution::Scored(Arc::new(ScoredRules {
+            scorer: Arc::clone(scorer),
+            order: rules.order,
+            times: rules.times,
+            otherwise: Box::new(otherwise),
+        }))
+    }
+
     fn distribution(&mut self, path: &str, config: Option<&DistributionConfig>) {
-        let Some(DistributionConfig::Performance(rules)) = config else { return };
         let path = format!("{path}.distribution");
+        if let Some(DistributionConfig::Scorer(rules)) = config
+            && !self.scorers.contains_key(&rules.scorer)
+        {
+            let remedy = match self.scorers.is_empty() {
+                true => String::from("add it to `scorers`"),
+                false => suggestion(&rules.scorer, self.scorers.keys().map(SmolStr::as_str)),
+            };
+            let problem = "names no scorer of this configuration";
+            self.fault(&path, "scorer", &rules.scorer, problem, &remedy);
+        }
+        let Some(DistributionConfig::Performance(rules)) = config else { return };
         for (field, value, range) in [
             ("min_calls", rules.min_calls, 1..=100_000),
             ("desired_calls", rules.desired_calls, 0..=1_000_000),
@@ -81,7 +122,7 @@ pub(super) fn lookback_days(campaigns: &[Campaign]) -> Option<u32> {
     let tiers = campaigns.iter().flat_map(|campaign| &campaign.tiers);
     let days = tiers.filter_map(|tier| match &tier.distribution {
         Distribution::Performance(rules) => Some(rules.lookback_days),
-        Distribution::Smooth | Distribution::Random => None,
+        Distribution::Smooth | Distribution::Random | Distribution::Scored(_) => None,
     });
     days.max()
 }

@@ -10,6 +10,7 @@ mod filter;
 mod lists;
 mod percent;
 mod price;
+mod scorer;
 mod selection;
 mod setting;
 mod trunk;
@@ -43,6 +44,7 @@ pub use lists::{
 };
 pub use percent::Percent;
 pub use price::{HourlyFloorConfig, MarginConfig, PriceConfig};
+pub use scorer::{Otherwise, ScoreTimes, ScoredConfig, ScorerConfig, ScorerKind};
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
 pub use setting::{DefaultsConfig, Setting, Source};
 pub use trunk::TrunkConfig;
@@ -69,6 +71,8 @@ pub struct RoutingConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub caller_lists: Vec<CallerListConfig>,
     pub geo: GeoConfig,
+    /// Models that rank targets.
+    pub scorers: Vec<ScorerConfig>,
     pub verticals: Vec<VerticalConfig>,
     /// What stands in [`RoutingConfig::files`], or why it cannot be read. Whoever has read the
     /// configuration reads them too.
@@ -86,7 +90,9 @@ impl RoutingConfig {
     /// The files that the configuration names.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let of_sets = self.sets.iter().filter_map(|set| set.file.as_deref());
-        of_sets.chain(self.geo.file.as_deref()).chain(self.files_of_callers())
+        let of_scorers = self.scorers.iter().filter_map(|scorer| scorer.file.as_deref());
+        let kept = of_sets.chain(self.geo.file.as_deref()).chain(of_scorers);
+        kept.chain(self.files_of_callers())
     }
 
     /// Those that hold callers, and are not kept.

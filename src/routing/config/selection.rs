@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::money::Money;
 use crate::routing::performance::ScopeKind;
 
+use super::ScoredConfig;
+
 /// By what the targets of a tier are put in order (spec/domain §2.5). Written as a name such as
 /// `"random"`, or as a table `{ by = "random" }`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -20,6 +22,8 @@ pub enum DistributionConfig {
     Random,
     /// By what a call is expected to bring, as the calls of before say.
     Performance(PerformanceConfig),
+    /// By what a model says.
+    Scorer(ScoredConfig),
 }
 
 /// What is expected of a call at a target: P(connect) × P(convert) × revenue, less payout. Chances
@@ -105,6 +109,7 @@ impl<'de> Deserialize<'de> for DistributionConfig {
             Smooth {},
             Random {},
             Performance(PerformanceConfig),
+            Scorer(ScoredConfig),
         }
 
         struct NameOrTable;
@@ -123,6 +128,9 @@ impl<'de> Deserialize<'de> for DistributionConfig {
                     "performance" => {
                         Ok(DistributionConfig::Performance(PerformanceConfig::default()))
                     }
+                    "scorer" => {
+                        Err(E::custom("write { by = \"scorer\", scorer = … } to name the scorer"))
+                    }
                     _ => Err(E::unknown_variant(name, &["smooth", "random", "performance"])),
                 }
             }
@@ -132,6 +140,7 @@ impl<'de> Deserialize<'de> for DistributionConfig {
                     Table::Smooth {} => DistributionConfig::Smooth,
                     Table::Random {} => DistributionConfig::Random,
                     Table::Performance(rules) => DistributionConfig::Performance(rules),
+                    Table::Scorer(rules) => DistributionConfig::Scorer(rules),
                 })
             }
         }

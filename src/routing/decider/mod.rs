@@ -1,5 +1,7 @@
 //! From a call to the plan of targets to try.
 
+use std::borrow::Cow;
+
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::id::TargetId;
@@ -21,7 +23,7 @@ use super::hold::{BucketRequest, Stake};
 use super::limits::CallLimits;
 use super::list::Listed;
 use super::price::Prices;
-use super::request::{RouteRequest, SessionReading, UsageReader};
+use super::request::{RouteRequest, SessionReading, Tags, UsageReader};
 use super::selection::{Entrant, Rotation, Scene, Turn, makes_absent};
 use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier};
 
@@ -120,24 +122,14 @@ fn route<U: UsageReader + ?Sized>(
         decision.pass_call(Check::Duplicate, duplicate.finding(request.at));
     }
 
-    let merged;
-    let tags = match session {
-        Some(session) if request.tags.is_empty() => &session.tags,
-        Some(session) => {
-            let mut tags = session.tags.clone();
-            tags.extend(request.tags.iter().map(|(name, value)| (name.clone(), value.clone())));
-            merged = tags;
-            &merged
-        }
-        None => &request.tags,
-    };
+    let tags = merged_tags(request, session);
     let (of_publisher, of_campaign) = (owner.publisher.price.as_ref(), campaign.price.as_ref());
     let prices = Prices::of(of_publisher, of_campaign, request.at);
     let mut eligibility = Eligibility {
         at: request.at,
         campaign: &campaign.id,
         calls: known.calls,
-        facts: Facts::new(tags, request.caller, &snapshot.geo),
+        facts: Facts::new(&tags, request.caller, &snapshot.geo),
         usage,
         listed,
         windows,
@@ -198,7 +190,13 @@ fn route<U: UsageReader + ?Sized>(
         }
         pool.tiers.push(TierPool { tier, eligible, absent });
     }
-    let scene = Scene { request, campaign: &campaign.id, publisher: &owner.publisher.id, usage };
+    let scene = Scene {
+        request,
+        campaign: &campaign.id,
+        publisher: &owner.publisher.id,
+        facts: &eligibility.facts,
+        usage,
+    };
     let steps = &mut eligibility.steps;
     let mut planner = Planner { decision, scene, campaign, steps, ringing: None };
     planner.plan(pool.tiers, &way, rotation);
@@ -212,6 +210,22 @@ fn route<U: UsageReader + ?Sized>(
         decision.refused = Some(common(&pool.refusals));
     }
     Ok(())
+}
+
+/// What the trunk says of a call, then what its session does.
+pub(super) fn merged_tags<'a>(
+    request: &'a RouteRequest,
+    session: Option<&'a SessionReading>,
+) -> Cow<'a, Tags> {
+    match session {
+        Some(session) if request.tags.is_empty() => Cow::Borrowed(&session.tags),
+        Some(session) => {
+            let mut tags = session.tags.clone();
+            tags.extend(request.tags.iter().map(|(name, value)| (name.clone(), value.clone())));
+            Cow::Owned(tags)
+        }
+        None => Cow::Borrowed(&request.tags),
+    }
 }
 
 /// What is remembered of a caller.
@@ -313,8 +327,8 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
         }
         let entrant =
             |it: &Candidate<'a>| Entrant { target: it.target, weight: it.weight, terms: it.terms };
-        let eligible: Vec<_> = eligible.iter().map(entrant).collect();
-        self.scene.turn(tier, &eligible, absent, rotation, &mut self.decision.readings)
+        let readings = &mut self.decision.readings;
+        self.scene.turn(tier, eligible.iter().map(entrant), absent, rotation, readings)
     }
 
     fn join_all(&mut self, tier: &Tier, candidates: Vec<Candidate<'_>>, order: Vec<usize>) {

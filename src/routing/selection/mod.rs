@@ -11,24 +11,28 @@
 mod draw;
 mod performance;
 mod rotation;
+mod scored;
 
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
+use crate::codec;
 use crate::id::{CampaignId, PublisherId, TargetId};
 
 use super::config::PerformanceConfig;
 use super::decision::{Check, Readings, Terms};
 use super::performance::Tallies;
 use super::request::{RouteRequest, UsageReader};
+use super::scorer::Features;
 use super::snapshot::{Target, Tier};
 
 pub use rotation::{AbsenceReading, Explored, Rotation, RotationReading};
+pub use scored::ScoredRules;
 
 /// By what the targets of a tier are put in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Distribution {
     /// By whose turn it is: exact shares over any stretch of calls.
     #[default]
@@ -37,6 +41,8 @@ pub enum Distribution {
     Random,
     /// By what a call is expected to bring.
     Performance(Arc<PerformanceConfig>),
+    /// By what a scorer says.
+    Scored(Arc<ScoredRules>),
 }
 
 /// How a target had done.
@@ -49,11 +55,25 @@ pub struct PerformanceReading {
     pub tallies: Tallies,
 }
 
+/// What a scorer that is asked said of a target.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ScoreReading {
+    #[cbor(n(0), with = "codec::text")]
+    pub scorer: SmolStr,
+    #[n(1)]
+    pub target: TargetId,
+    /// In millionths.
+    #[n(2)]
+    pub score: i64,
+}
+
 /// The call for which targets are put in order.
 pub(super) struct Scene<'a, U: ?Sized> {
     pub(super) request: &'a RouteRequest,
     pub(super) campaign: &'a CampaignId,
     pub(super) publisher: &'a PublisherId,
+    /// Its tags and places.
+    pub(super) facts: &'a dyn Features,
     pub(super) usage: &'a U,
 }
 
@@ -86,18 +106,48 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
     pub(super) fn turn<'a>(
         &self,
         tier: &Tier,
-        eligible: &[Entrant<'a>],
+        eligible: impl Iterator<Item = Entrant<'a>>,
         absent: &[(&'a TargetId, u32)],
         rotation: &mut Rotation,
         readings: &mut Readings,
     ) -> Turn<'a> {
-        if let Distribution::Performance(rules) = &tier.distribution {
-            let Ranked { order, notes } =
-                performance::order(rules, self, eligible, rotation, readings);
-            return Turn { order, held_for: None, notes };
+        let shares = |it: Entrant<'a>| (&it.target.id, it.weight);
+        let ranked = |Ranked { order, notes }| Turn { order, held_for: None, notes };
+        match &tier.distribution {
+            Distribution::Smooth | Distribution::Random => {
+                let (by, entrants) = (&tier.distribution, eligible.map(shares).collect());
+                self.by_share(tier, by, entrants, absent, rotation, readings)
+            }
+            Distribution::Performance(rules) => {
+                let eligible: Vec<_> = eligible.collect();
+                ranked(performance::order(rules, self, &eligible, rotation, readings))
+            }
+            Distribution::Scored(rules) => {
+                let eligible: Vec<_> = eligible.collect();
+                match scored::order(rules, self, &eligible, readings) {
+                    Ok(order) => ranked(order),
+                    Err(why) => {
+                        let notes = vec![why; eligible.len()];
+                        let entrants = eligible.into_iter().map(shares).collect();
+                        let by = &rules.otherwise;
+                        let turn = self.by_share(tier, by, entrants, &[], rotation, readings);
+                        Turn { notes, ..turn }
+                    }
+                }
+            }
         }
-        let present = eligible.len();
-        let mut entrants: Vec<_> = eligible.iter().map(|it| (&it.target.id, it.weight)).collect();
+    }
+
+    fn by_share<'a>(
+        &self,
+        tier: &Tier,
+        distribution: &Distribution,
+        eligible: Vec<(&'a TargetId, u32)>,
+        absent: &[(&'a TargetId, u32)],
+        rotation: &mut Rotation,
+        readings: &mut Readings,
+    ) -> Turn<'a> {
+        let (present, mut entrants) = (eligible.len(), eligible);
         if tier.hold_share_ms > 0 {
             let eligible = entrants.iter().map(|(target, _)| *target);
             let (hold, at) = ((tier.tier, tier.hold_share_ms), self.request.at);
@@ -107,12 +157,12 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
                 entrants.extend(held.into_iter().map(|index| absent[index]));
             }
         }
-        let mut order = match &tier.distribution {
+        let mut order = match distribution {
             Distribution::Random => {
                 let entrants = entrants.iter().map(|(target, weight)| (*target, (*weight).into()));
                 draw::order(self.request.call, &entrants.collect::<Vec<_>>())
             }
-            Distribution::Smooth | Distribution::Performance(_) => {
+            Distribution::Smooth | Distribution::Performance(_) | Distribution::Scored(_) => {
                 let read = &mut readings.rotation;
                 rotation.order(self.campaign, tier.tier, &entrants, read)
             }

@@ -23,7 +23,8 @@ use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::Named;
-use crate::routing::{CallScope, Decision, PlannedAttempt, RouteRequest};
+use crate::routing::selection::ScoreReading;
+use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Plan, Refusal};
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::endpoint::{Admission, CallKey, Input, ProbeTarget};
@@ -45,6 +46,7 @@ use super::orphans::OpenOrphans;
 use super::outcomes::Outcomes;
 use super::probing::{Known, Probing};
 use super::reload::Agreed;
+use super::scoring::Scoring;
 use super::standing::{self, Address, Standing};
 use super::tls::TlsParties;
 use super::translate;
@@ -77,6 +79,9 @@ pub struct Bridge {
     probing: Probing,
     /// Present: room is asked for elsewhere.
     rooms: Option<Rooms>,
+    /// Absent: no scorer is asked, as in a rehearsal.
+    scoring: Option<Scoring>,
+    unscored: SecondaryMap<CallKey, Box<Unscored>>,
 }
 
 /// How a question of the endpoint is answered.
@@ -91,7 +96,22 @@ pub enum Answer {
 }
 
 /// A new call's plan, and when it may be told if not at once.
-pub type Admitted = (Result<Box<Plan>, Refusal>, Option<Mono>);
+pub type Decision = (Result<Box<Plan>, Refusal>, Option<Mono>);
+
+/// What becomes of a new call.
+pub enum Admitted {
+    Decided(Decision),
+    /// By [`Bridge::scored`], when scorers have answered, and at this instant at the latest.
+    Asked(Mono),
+}
+
+/// A call that waits for what scorers say.
+struct Unscored {
+    admission: Admission,
+    admitted: Stamp,
+    request: RouteRequest,
+    told_at: Option<Mono>,
+}
 
 /// What the server remembers of a call.
 struct LiveCall {
@@ -179,12 +199,19 @@ impl Bridge {
             renew_at: now + RENEW_EVERY,
             probing: Probing::default(),
             rooms: None,
+            scoring: None,
+            unscored: SecondaryMap::new(),
         }
     }
 
     /// Other nodes have a say in what attempts get.
     pub(super) fn share(&mut self, rooms: Rooms) {
         self.rooms = Some(rooms);
+    }
+
+    /// Scorers elsewhere are asked from now on, where tiers name some.
+    pub(super) fn ask_scorers(&mut self, scoring: Scoring) {
+        self.scoring = Some(scoring);
     }
 
     /// What is agreed with trunks and targets about new calls from now on.
@@ -195,7 +222,7 @@ impl Bridge {
         (parts.targets, parts.target_limits, parts.tls) = (targets, target_limits, tls);
     }
 
-    /// Journals a new call and decides where it goes.
+    /// Journals a new call and decides where it goes, or asks scorers first.
     pub fn admit(&mut self, admission: &Admission) -> Admitted {
         let _span = tracing::debug_span!("call", call_id = %admission.id).entered();
         let trunk = self.parts.trunks.get(admission.trunk).map(|trunk| trunk.id.clone());
@@ -231,13 +258,9 @@ impl Bridge {
                 self.parts.deciding.stand_in(key).ok_or(Reason::SessionUnknown)
             }
         };
-        let admitted = |trunk| {
-            let fact = translate::admitted(admission, trunk, number.ok());
-            Fact::of_call(admission.id, stamp, fact)
-        };
-        self.append(admitted(trunk.clone()), Durability::Buffered);
+        self.append(admitted(admission, stamp, trunk.clone(), number.ok()), Durability::Buffered);
 
-        let refuse = |reason| (Err(Refusal { reason }), None);
+        let refuse = |reason| Admitted::Decided((Err(Refusal { reason }), None));
         if self.parts.appender.pressure() >= Pressure::Reserve || !self.backlog.is_empty() {
             return refuse(Reason::JournalFull);
         }
@@ -253,18 +276,60 @@ impl Bridge {
             Ok(number) => number,
             Err(reason) => return refuse(reason),
         };
-        let started = self.parts.clock.mono();
         let request = translate::route_request(admission, number, named, trunk);
-        let decided = self.parts.deciding.decide(&request, admission.at);
+        if let Some(until) = self.ask(admission, &request) {
+            let (admission, admitted) = (admission.clone(), stamp);
+            let unscored = Unscored { admission, admitted, request, told_at };
+            self.unscored.insert(unscored.admission.call, Box::new(unscored));
+            return Admitted::Asked(until);
+        }
+        Admitted::Decided((self.decide(admission, stamp, &request, &[]), told_at))
+    }
+
+    /// Scorers have answered, or their time is over. What was decided; `None`: it was before, or the
+    /// call is gone.
+    pub fn scored(
+        &mut self,
+        key: CallKey,
+        call: CallId,
+        scores: &[ScoreReading],
+    ) -> Option<Decision> {
+        self.unscored.get(key).filter(|it| it.admission.id == call)?;
+        let Unscored { admission, admitted, request, told_at } = *self.unscored.remove(key)?;
+        let _span = tracing::debug_span!("call", call_id = %call).entered();
+        Some((self.decide(&admission, admitted, &request, scores), told_at))
+    }
+
+    /// Asks scorers about a call if they are to be asked. Until when they may answer.
+    fn ask(&self, admission: &Admission, request: &RouteRequest) -> Option<Mono> {
+        let scoring = self.scoring.as_ref()?;
+        let questions = self.parts.deciding.questions(request);
+        let deadline_ms = questions.iter().map(|question| question.scorer.deadline_ms).max()?;
+        scoring
+            .ask(admission.call, admission.id, questions)
+            .then(|| self.parts.clock.mono() + Duration::from_millis(deadline_ms.into()))
+    }
+
+    fn decide(
+        &mut self,
+        admission: &Admission,
+        stamp: Stamp,
+        request: &RouteRequest,
+        scores: &[ScoreReading],
+    ) -> Result<Box<Plan>, Refusal> {
+        let started = self.parts.clock.mono();
+        let decided = self.parts.deciding.decide(request, admission.at, scores);
         let decision = &decided.decision;
         let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));
         let outcome = match decision.refused {
             Some(reason) => Err(Refusal { reason }),
-            None => Ok(self.plan(admission.trunk, &request, &decided)),
+            None => Ok(self.plan(admission.trunk, request, &decided)),
         };
         if outcome.as_ref().is_ok_and(|plan| is_told_by_its_end(decision, plan)) {
-            self.outcomes.follow(admission.id, admitted(request.trunk.clone()));
+            let (trunk, number) = (request.trunk.clone(), Some(request.dialed));
+            let first = admitted(admission, stamp, trunk, number);
+            self.outcomes.follow(admission.id, first);
         }
         self.write(
             admission.id,
@@ -297,7 +362,7 @@ impl Bridge {
             live.scope = decided.scope;
             live.plan = decided.decision.plan;
         }
-        (outcome, told_at)
+        outcome
     }
 
     fn plan(&self, trunk: TrunkIndex, request: &RouteRequest, decided: &Decided) -> Box<Plan> {
@@ -457,8 +522,17 @@ impl LiveCall {
     }
 }
 
+fn admitted(
+    admission: &Admission,
+    stamp: Stamp,
+    trunk: TrunkId,
+    number: Option<PhoneNumber>,
+) -> Fact {
+    Fact::of_call(admission.id, stamp, translate::admitted(admission, trunk, number))
+}
+
 /// Whether what caps count of a call depends on all that happens to it.
-fn is_told_by_its_end(decision: &Decision, plan: &Plan) -> bool {
+fn is_told_by_its_end(decision: &crate::routing::Decision, plan: &Plan) -> bool {
     let is_referred =
         |attempt: &Attempt| matches!(attempt.handover.as_deref(), Some(Handover::Refer(_)));
     decision.plan.iter().any(PlannedAttempt::is_counted_at_end)

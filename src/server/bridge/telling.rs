@@ -201,6 +201,7 @@ impl Bridge {
                     talk_ms: answered.zip(last_heard).map(|(from, to)| to.ms_since(from)),
                 };
                 self.conclude(key, id, at, ended);
+                self.unscored.remove(key);
                 if let Some(live) = self.calls.remove(key) {
                     if let Some((_, asking)) = live.asked {
                         asking.leave();

@@ -32,6 +32,8 @@ use crate::routing::ping::{
     RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
+use crate::routing::scorer::{Question, questions};
+use crate::routing::selection::ScoreReading;
 use crate::routing::simulate::{Assumed, Assuming};
 use crate::routing::{
     CallScope, Decision, Known, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags,
@@ -103,6 +105,7 @@ struct Read<'a> {
     down: &'a BTreeSet<TargetId>,
     circuits: &'a Circuits,
     performance: &'a Performance,
+    scores: &'a [ScoreReading],
     now: Mono,
     ready: &'a Ready,
     at: Wall,
@@ -134,6 +137,11 @@ impl UsageReader for Read<'_> {
 
     fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
         self.performance.tallies(concerned, since)
+    }
+
+    fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
+        let of_both = |it: &&ScoreReading| it.scorer == scorer && it.target == *target;
+        self.scores.iter().find(of_both).map(|it| it.score)
     }
 }
 
@@ -390,8 +398,19 @@ impl Deciding {
         lent.or_else(|| snapshot.stand_in(&session.campaign, &session.publisher))
     }
 
-    /// `now` is the instant of `request.at`.
-    pub fn decide(&self, request: &RouteRequest, now: Mono) -> Decided {
+    /// What scorers elsewhere are to be asked before the call is decided; empty: nothing.
+    pub fn questions(&self, request: &RouteRequest) -> Vec<Question> {
+        let snapshot = self.snapshot.load();
+        if !snapshot.asks() {
+            return vec![];
+        }
+        let desk = &mut self.state.lock().desk;
+        let sessions = desk.candidates(&snapshot, request);
+        questions(&snapshot, request, &sessions)
+    }
+
+    /// `now` is the instant of `request.at`; `scores` is what scorers elsewhere have said.
+    pub fn decide(&self, request: &RouteRequest, now: Mono, scores: &[ScoreReading]) -> Decided {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
@@ -399,7 +418,8 @@ impl Deciding {
         let down = self.down.load();
         let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
         let at = request.at;
-        let read = Read { ledger, down: &down, circuits, performance, now, ready, at, shared };
+        let read =
+            Read { ledger, down: &down, circuits, performance, scores, now, ready, at, shared };
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -456,7 +476,17 @@ impl Deciding {
         let known = Known { sessions: &sessions, calls: &calls };
         let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
         let at = request.at;
-        let read = Read { ledger, down: &down, circuits, performance, now, ready, at, shared };
+        let read = Read {
+            ledger,
+            down: &down,
+            circuits,
+            performance,
+            scores: &[],
+            now,
+            ready,
+            at,
+            shared,
+        };
         let usage = Assuming { usage: &read, assumed };
         let campaign = owner(snapshot, request, &sessions).map(|owner| &owner.campaign.id);
         let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();

@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::reason::Reason;
 use crate::sip::call::plan::Refusal;
-use crate::sip::endpoint::{Endpoint, Input, Output};
+use crate::sip::endpoint::{CallKey, Endpoint, Input, Output};
 use crate::time::Mono;
 
-use super::super::bridge::{Answer, Room};
+use super::super::bridge::{Admitted, Answer, Decision, Room};
 use super::super::clock;
 use super::{Shard, Turn, Waiting};
 
@@ -63,11 +63,18 @@ impl Shard {
                 Output::Admitted(admission) => {
                     let call = admission.call;
                     let refusal = (Err(Refusal { reason: Reason::DecisionFailed }), None);
-                    let (outcome, at) = unharmed(refusal, || self.bridge.admit(&admission));
-                    let answer = Input::Decided { call, outcome };
-                    match at {
-                        None => turn.answers.push_back(answer),
-                        Some(at) => turn.wait(at, Waiting::Decided(answer)),
+                    let refusal = Admitted::Decided(refusal);
+                    match unharmed(refusal, || self.bridge.admit(&admission)) {
+                        Admitted::Decided((outcome, at)) => {
+                            let answer = Input::Decided { call, outcome };
+                            match at {
+                                None => turn.answers.push_back(answer),
+                                Some(at) => turn.wait(at, Waiting::Decided(answer)),
+                            }
+                        }
+                        Admitted::Asked(until) => {
+                            turn.wait(until, Waiting::Scores(call, admission.id));
+                        }
                     }
                 }
                 Output::PlaceHold { call, attempt } => {
@@ -144,7 +151,16 @@ impl Shard {
         }
     }
 
-    /// Calls whose turn has come under a limit.
+    /// What was decided of a call that had to wait for it, now or when its turn comes.
+    pub(super) fn tell(&mut self, call: CallKey, (outcome, at): Decision, turn: &mut Turn) {
+        let answer = Input::Decided { call, outcome };
+        match at.filter(|at| *at > clock::mono()) {
+            None => self.feed(answer, turn),
+            Some(at) => turn.wait(at, Waiting::Decided(answer)),
+        }
+    }
+
+    /// Calls whose turn has come under a limit, or whose scores are late.
     pub(super) fn take_turns(&mut self, turn: &mut Turn, now: Mono) {
         while let Some(entry) = turn.waiting.first_entry()
             && entry.key().0 <= now
@@ -152,6 +168,13 @@ impl Shard {
             let input = match entry.remove() {
                 Waiting::Decided(input) => Some(input),
                 Waiting::Held(call) => unharmed(None, || self.bridge.turn_came(call)),
+                Waiting::Scores(key, call) => {
+                    let decided = unharmed(None, || self.bridge.scored(key, call, &[]));
+                    if let Some(decided) = decided {
+                        self.tell(key, decided, turn);
+                    }
+                    None
+                }
             };
             if let Some(input) = input {
                 self.feed(input, turn);

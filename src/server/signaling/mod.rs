@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::id::CallId;
 use crate::sip::admission::Busy;
 use crate::sip::endpoint::{CallKey, Endpoint, Input, Output, SWEEP_EVERY};
 use crate::sip::flow::ListenerId;
@@ -108,10 +109,12 @@ struct Turn {
     idle: bool,
 }
 
-/// A call that waits for its turn under a limit.
+/// A call that waits for its turn under a limit, or for what scorers say.
 enum Waiting {
     Decided(Input),
     Held(CallKey),
+    /// It is decided without scores then.
+    Scores(CallKey, CallId),
 }
 
 impl Turn {

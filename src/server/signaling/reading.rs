@@ -12,6 +12,7 @@ use crate::sip::transport::{DatagramKind, RecvBatch, TcpEvent, classify};
 use super::super::clock;
 use super::super::mailbox::Mail;
 use super::super::overload::telling;
+use super::feeding::unharmed;
 use super::sending::dead_peers;
 use super::{LAST_WORDS, Letter, Shard, Turn};
 
@@ -35,6 +36,12 @@ impl Shard {
             Letter::Mail(Mail::HangUp { call }) => {
                 if let Some(call) = self.bridge.find(call) {
                     self.feed(Input::End { call, reason: Reason::HungUpByOperator }, turn);
+                }
+            }
+            Letter::Mail(Mail::Scored { key, call, scores }) => {
+                let decided = unharmed(None, || self.bridge.scored(key, call, &scores));
+                if let Some(decided) = decided {
+                    self.tell(key, decided, turn);
                 }
             }
             Letter::Mail(Mail::Configure(agreed)) => {

@@ -15,10 +15,9 @@ use fastrand::Rng;
 use crate::cdr::journal::Lsn;
 use crate::id::CallId;
 use crate::routing::hold::Bucket;
-use crate::server::bridge::Answer;
+use crate::server::bridge::{Admitted, Answer};
 use crate::server::clock::{Clock, SetClock};
 use crate::server::rehearsal::{Ground, Rehearsal, keep_book};
-use crate::sip::call::plan::{Plan, Refusal};
 use crate::sip::call::report::{AttemptNumber, Report};
 use crate::sip::endpoint::{Admission, CallKey, Endpoint, Input, Output};
 use crate::time::{Mono, Wall};
@@ -230,8 +229,10 @@ impl Edge {
     pub(crate) fn admit(&mut self, call: usize, admission: &Admission) -> Option<Input> {
         let process = self.process.as_mut()?;
         self.oracle.admitted(admission.id, call);
-        let (mut outcome, told_at): (Result<Box<Plan>, Refusal>, _) =
-            process.parts.bridge.admit(admission);
+        let Admitted::Decided((mut outcome, told_at)) = process.parts.bridge.admit(admission)
+        else {
+            unreachable!("a rehearsal asks no scorers");
+        };
         if let Ok(plan) = &mut outcome {
             self.standing.planned(plan, admission.at);
             for (n, attempt) in plan.attempts.iter_mut().enumerate() {

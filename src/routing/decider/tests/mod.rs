@@ -5,6 +5,7 @@ mod limits;
 mod lists;
 mod performance;
 mod price;
+mod scored;
 mod selection;
 mod sessions;
 

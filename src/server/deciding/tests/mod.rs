@@ -1,5 +1,7 @@
 //! One configuration, one ledger, one desk: what is decided, and what would be.
 
+mod ways;
+
 use fastrand::Rng;
 use smol_str::{SmolStr, ToSmolStr};
 
@@ -27,7 +29,7 @@ fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
         named: None,
         tags: Tags::default(),
     };
-    let mut decided = deciding.decide(&request, NOW);
+    let mut decided = deciding.decide(&request, NOW, &[]);
     let planned = &mut decided.decision.plan[0];
     let counted = |planned: &PlannedAttempt, leg| {
         let room = deciding.wanted(request.call, leg, planned, planned.terms, None, request.at);
@@ -179,7 +181,7 @@ fn what_is_simulated_is_what_happens() {
             RouteRequest { tags: request.tags.into_iter().chain(header).collect(), ..request };
         let simulated =
             deciding.simulate(&deciding.snapshot(), &request, &Assumed::default(), NOW).decision;
-        let Decided { decision, record, pinned, scope, .. } = deciding.decide(&request, NOW);
+        let Decided { decision, record, pinned, scope, .. } = deciding.decide(&request, NOW, &[]);
         assert_eq!(simulated, decision, "seed {seed}, call {n}");
         if n % 10 == 0 {
             let record = DecisionRecord::from_bytes(&record).unwrap();
@@ -286,7 +288,7 @@ fn of_a_thousand_calls_at_once_on_a_limit_of_one_exactly_one_is_let_in() {
             tags: Tags::default(),
             named: None,
         };
-        let plan = deciding.decide(&call(1_000), NOW).decision.plan;
+        let plan = deciding.decide(&call(1_000), NOW, &[]).decision.plan;
         let granted = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|threads| {
             for thread in 0..8 {
@@ -323,7 +325,7 @@ fn an_attempt_goes_on_unpaid_when_another_has_taken_the_last_of_the_publisher_s_
         let (dialed, trunk) = ("+18005550100".parse().unwrap(), "trk".into());
         let (caller, tags, named) = (None, Tags::default(), None);
         let request = RouteRequest { call, at, dialed, caller, trunk, tags, named };
-        (call, deciding.decide(&request, NOW))
+        (call, deciding.decide(&request, NOW, &[]))
     });
     let decided: Vec<_> = decided.collect();
     let mut paid = 0;

@@ -1,0 +1,109 @@
+//! What scorers elsewhere are asked before a decision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use smol_str::SmolStr;
+
+use crate::id::{BuyerId, CallId, CampaignId, PublisherId, TargetId, TrunkId};
+use crate::money::Money;
+
+use super::super::attribution::attribute;
+use super::super::decider::{merged_tags, terms};
+use super::super::facts::Facts;
+use super::super::request::{RouteRequest, SessionReading};
+use super::super::selection::Distribution;
+use super::super::snapshot::{Campaign, RoutingSnapshot};
+use super::{AskedScorer, Features as _, ScoredBy};
+
+/// What one scorer is sent, as JSON. The caller's number is not in it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Question {
+    #[serde(skip)]
+    pub scorer: Arc<AskedScorer>,
+    pub call: CallId,
+    /// RFC 3339.
+    pub at: String,
+    pub campaign: CampaignId,
+    pub publisher: PublisherId,
+    pub trunk: TrunkId,
+    /// Those that the scorer is told and that are known.
+    pub features: BTreeMap<SmolStr, SmolStr>,
+    /// All targets of its tiers that are not switched off, whether or not they can take the call.
+    pub candidates: Vec<AskedTarget>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct AskedTarget {
+    pub target: TargetId,
+    pub buyer: BuyerId,
+    pub tier: i32,
+    pub weight: u32,
+    pub revenue: Money,
+    pub payout: Money,
+}
+
+/// What is to be asked before a call is decided; empty: nothing.
+pub fn questions(
+    snapshot: &RoutingSnapshot,
+    request: &RouteRequest,
+    sessions: &[SessionReading],
+) -> Vec<Question> {
+    let mut questions: Vec<Question> = vec![];
+    let Some(owner) = snapshot.number(request.dialed) else { return questions };
+    let asked = asked(owner.campaign);
+    if asked.is_empty() {
+        return questions;
+    }
+    let (_, session) = attribute(&owner, snapshot.trunk_word(request), request, sessions);
+    let tags = merged_tags(request, session);
+    let facts = Facts::new(&tags, request.caller, &snapshot.geo);
+    let payout = owner.publisher.payouts.get(&owner.campaign.id);
+    for (tier, scorer) in asked {
+        let members = tier.members.iter().filter(|member| member.weight > 0);
+        let candidates = members.filter_map(|member| {
+            let target = &snapshot.targets[member.target];
+            let terms = terms(target, payout, false);
+            (!target.paused).then(|| AskedTarget {
+                target: target.id.clone(),
+                buyer: target.buyer.clone(),
+                tier: tier.tier,
+                weight: member.weight,
+                revenue: terms.map(|terms| terms.revenue).unwrap_or_default(),
+                payout: terms.map(|terms| terms.payout).unwrap_or_default(),
+            })
+        });
+        let known = questions.iter_mut().find(|question| question.scorer.id == scorer.id);
+        match known {
+            Some(question) => question.candidates.extend(candidates),
+            None => questions.push(Question {
+                call: request.call,
+                at: request.at.to_rfc3339(),
+                campaign: owner.campaign.id.clone(),
+                publisher: owner.publisher.id.clone(),
+                trunk: request.trunk.clone(),
+                features: scorer
+                    .features
+                    .iter()
+                    .filter_map(|name| Some((name.clone(), facts.feature(name)?)))
+                    .collect(),
+                candidates: candidates.collect(),
+                scorer: Arc::clone(scorer),
+            }),
+        }
+    }
+    questions
+}
+
+/// The tiers of a campaign whose scorers are asked.
+fn asked(campaign: &Campaign) -> Vec<(&super::super::snapshot::Tier, &Arc<AskedScorer>)> {
+    let asked = campaign.tiers.iter().filter_map(|tier| match &tier.distribution {
+        Distribution::Scored(rules) => match &rules.scorer.by {
+            ScoredBy::Asked(scorer) => Some((tier, scorer)),
+            ScoredBy::Logistic(_) | ScoredBy::Table(_) => None,
+        },
+        Distribution::Smooth | Distribution::Random | Distribution::Performance(_) => None,
+    });
+    asked.collect()
+}
