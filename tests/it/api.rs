@@ -602,14 +602,18 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/calls/{id}/explain",
             "GET /v1/calls/{id}/replay",
             "GET /v1/campaigns/{id}/effective",
+            "GET /v1/caps",
             "GET /v1/pings/{id}",
             "GET /v1/targets",
             "GET /v1/targets/{id}/effective",
+            "POST /v1/buyers/{id}/deposits",
             "POST /v1/calls/{id}/hangup",
             "POST /v1/config:diff",
             "POST /v1/config:reload",
             "POST /v1/pings",
             "POST /v1/simulate/call",
+            "PUT /v1/buyers/{id}/ready_agents",
+            "PUT /v1/targets/{id}/ready_agents",
         ];
         ensure!(listed == BTreeSet::from(expected.map(str::to_owned)), "{listed:?}");
         for route in listed {

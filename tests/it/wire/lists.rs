@@ -40,7 +40,7 @@ fn a_caller_on_a_list_is_refused_from_the_next_reload_on_and_named_nowhere() {
 
         caller.send(with_body(&caller, &stage.invite(), "after", &[FROM], SDP))?;
         caller.expect("403 INVITE")?;
-        let other = FROM.replace("0188", "0199");
+        let other = FROM.replace("0177", "0199");
         Call::up(stage, &mut caller, &mut target, "another", &[&other])?
             .end(&mut caller, &mut target)?;
         let id = says_why(stage)?;
