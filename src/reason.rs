@@ -95,6 +95,7 @@ reasons! {
     // Attempts.
     AttemptNoAnswer = "attempt.no_answer", 480, "the target rang out";
     AttemptNoResponse = "attempt.no_response", 480, "the target gave no sign of life";
+    AttemptNoRinging = "attempt.no_ringing", 480, "the target took the call and did not ring in time";
     AttemptBusy = "attempt.busy", 486, "the target is busy";
     AttemptRejected = "attempt.rejected", 480, "the target refused the call";
     AttemptCarrierFailed = "attempt.carrier_failed", 500, "the way to the target failed";

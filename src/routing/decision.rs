@@ -83,6 +83,9 @@ pub struct PlannedAttempt {
     /// Rings at the same time as the one before it.
     #[cbor(n(10), default)]
     pub beside: bool,
+    /// The target is passed over when it has not rung by then.
+    #[n(11)]
+    pub max_pdd_ms: u32,
 }
 
 impl PlannedAttempt {

@@ -23,6 +23,7 @@ pub struct Effective {
 pub(super) struct TargetSources {
     ring_timeout_s: Source,
     first_response_ms: Source,
+    max_pdd_ms: Source,
     ring_timeout_covers_progress: Source,
     max_duration_s: Source,
     pub(super) dedupe: Source,
@@ -44,6 +45,7 @@ impl TargetSources {
         Self {
             ring_timeout_s: config.ring_timeout_s.from(),
             first_response_ms: config.first_response_ms.from(),
+            max_pdd_ms: config.max_pdd_ms.from(),
             ring_timeout_covers_progress: config.ring_timeout_covers_progress.from(),
             max_duration_s: config.max_duration_s.from(),
             dedupe,
@@ -71,6 +73,7 @@ impl Target {
         [
             ("ring_timeout_s", json!(self.ring_timeout_ms / 1_000), from.ring_timeout_s),
             ("first_response_ms", json!(self.first_response_ms), from.first_response_ms),
+            ("max_pdd_ms", json!(self.max_pdd_ms), from.max_pdd_ms),
             (
                 "ring_timeout_covers_progress",
                 json!(self.ring_timeout_covers_progress),
@@ -170,6 +173,7 @@ mod tests {
             [
                 ("ring_timeout_s", json!(9), own),
                 ("first_response_ms", json!(1_500), built_in),
+                ("max_pdd_ms", json!(8_000), built_in),
                 ("ring_timeout_covers_progress", json!(true), buyer),
                 ("max_duration_s", json!(900), buyer),
                 ("dedupe", by_default.clone(), defaults),
@@ -180,6 +184,7 @@ mod tests {
             [
                 ("ring_timeout_s", json!(20), defaults),
                 ("first_response_ms", json!(1_500), built_in),
+                ("max_pdd_ms", json!(8_000), built_in),
                 ("ring_timeout_covers_progress", json!(false), built_in),
                 ("max_duration_s", json!(600), defaults),
                 ("dedupe", by_default, defaults),

@@ -118,6 +118,7 @@ pub struct Target {
     pub tls: DialTlsConfig,
     pub ring_timeout_ms: u32,
     pub first_response_ms: u32,
+    pub max_pdd_ms: u32,
     pub ring_timeout_covers_progress: bool,
     pub max_duration_ms: u32,
     pub paused: bool,

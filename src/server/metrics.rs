@@ -362,7 +362,11 @@ fn outcome(reason: Reason, answered: bool) -> &'static str {
         "handed_over"
     } else if reason == Reason::AttemptBusy {
         "busy"
-    } else if is_one_of(&[Reason::AttemptNoAnswer, Reason::AttemptNoResponse]) {
+    } else if is_one_of(&[
+        Reason::AttemptNoAnswer,
+        Reason::AttemptNoResponse,
+        Reason::AttemptNoRinging,
+    ]) {
         "no_answer"
     } else if is_one_of(&[Reason::AttemptRejected, Reason::AttemptRedirected]) {
         "rejected"

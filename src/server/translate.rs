@@ -49,6 +49,7 @@ pub(super) fn plan(
             further: further.flatten(),
             ring_timeout: ms(planned.ring_timeout_ms),
             first_response: ms(planned.first_response_ms),
+            max_pdd: ms(planned.max_pdd_ms),
             max_duration: ms(planned.max_duration_ms),
             recovers_within: ms(decision.rules.recovers_within_ms(planned)),
             dialog: dialog(&planned.target),

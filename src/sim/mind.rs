@@ -100,6 +100,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 further: (!further.is_empty()).then_some(further),
                 ring_timeout: ms(rng, 500, 20_000),
                 first_response: ms(rng, 300, 3_000),
+                max_pdd: ms(rng, 1_000, 10_000),
                 max_duration: ms(rng, 1_000, 60_000),
                 recovers_within: if recoveries > 0 { ms(rng, 500, 20_000) } else { Duration::ZERO },
                 dialog: LegPolicy {
@@ -236,6 +237,7 @@ impl Scene {
             further: self.one_name.then(|| further.clone().rev().map(host).collect()),
             ring_timeout: Duration::from_secs(30),
             first_response: Duration::from_secs(4),
+            max_pdd: Duration::from_secs(8),
             max_duration: Duration::from_secs(100),
             recovers_within: Duration::ZERO,
             dialog: LegPolicy::default(),

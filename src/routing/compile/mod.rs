@@ -247,6 +247,7 @@ impl<'a> Compiler<'a> {
             &config.first_response_ms,
             settings::FIRST_RESPONSE_MS,
         );
+        self.setting(path, "max_pdd_ms", &config.max_pdd_ms, settings::MAX_PDD_MS);
         self.setting(path, "max_duration_s", &config.max_duration_s, settings::MAX_DURATION_S);
         let dial = match DialTemplate::compile(&config.dial) {
             Ok(dial) => Some(dial),
@@ -300,6 +301,7 @@ impl<'a> Compiler<'a> {
             tls: config.dial.tls.clone(),
             ring_timeout_ms: ms(*config.ring_timeout_s),
             first_response_ms: *config.first_response_ms,
+            max_pdd_ms: *config.max_pdd_ms,
             ring_timeout_covers_progress: *config.ring_timeout_covers_progress,
             max_duration_ms: ms(*config.max_duration_s),
             paused: config.paused,

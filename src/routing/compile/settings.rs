@@ -7,6 +7,7 @@ use crate::routing::config::{RoutingConfig, Setting};
 
 pub(super) const RING_TIMEOUT_S: RangeInclusive<u32> = 1..=300;
 pub(super) const FIRST_RESPONSE_MS: RangeInclusive<u32> = 100..=32_000;
+pub(super) const MAX_PDD_MS: RangeInclusive<u32> = 500..=120_000;
 pub(super) const MAX_DURATION_S: RangeInclusive<u32> = 1..=86_400;
 pub(super) const MAX_ATTEMPTS: RangeInclusive<u32> = 1..=20;
 pub(super) const TOTAL_RING_BUDGET_S: RangeInclusive<u32> = 1..=600;
@@ -29,15 +30,18 @@ impl Compiler<'_> {
 
     pub(super) fn shared_settings(&mut self, config: &RoutingConfig) {
         let of_buyers = config.buyers.iter().enumerate().map(|(b, it)| {
-            let settings = [it.ring_timeout_s, it.first_response_ms, it.max_duration_s];
+            let settings =
+                [it.ring_timeout_s, it.first_response_ms, it.max_pdd_ms, it.max_duration_s];
             (format!("buyers[{b}]"), settings)
         });
         let all = &config.defaults;
-        let of_all = [all.ring_timeout_s, all.first_response_ms, all.max_duration_s];
+        let of_all =
+            [all.ring_timeout_s, all.first_response_ms, all.max_pdd_ms, all.max_duration_s];
         for (path, settings) in of_buyers.chain([(String::from("defaults"), of_all)]) {
             let fields = [
                 ("ring_timeout_s", RING_TIMEOUT_S),
                 ("first_response_ms", FIRST_RESPONSE_MS),
+                ("max_pdd_ms", MAX_PDD_MS),
                 ("max_duration_s", MAX_DURATION_S),
             ];
             for ((field, range), value) in fields.into_iter().zip(settings) {

@@ -396,6 +396,7 @@ fn attempt(target: &str) -> PlannedAttempt {
         uri: String::new(),
         ring_timeout_ms: 0,
         first_response_ms: 0,
+        max_pdd_ms: 0,
         max_duration_ms: 90_000,
         terms: Some(Terms {
             seconds: 60,

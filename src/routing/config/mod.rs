@@ -208,6 +208,9 @@ pub struct BuyerConfig {
     pub first_response_ms: Option<u32>,
     /// The same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pdd_ms: Option<u32>,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_timeout_covers_progress: Option<bool>,
     /// The same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,6 +241,10 @@ pub struct TargetConfig {
         skip_serializing_if = "Setting::is_inherited"
     )]
     pub first_response_ms: Setting<u32>,
+    /// How long it may take until it rings, however soon it has taken the INVITE (its post-dial
+    /// delay), 500 to 120,000 ms. Then its next address is tried, or the next target.
+    #[serde(default = "built_in::max_pdd_ms", skip_serializing_if = "Setting::is_inherited")]
+    pub max_pdd_ms: Setting<u32>,
     /// Whether `ring_timeout_s` also ends an attempt that has shown progress (183, or early media).
     /// Else such a one rings on up to the campaign's `total_ring_budget_s`.
     #[serde(default, skip_serializing_if = "Setting::is_inherited")]
@@ -573,6 +580,10 @@ mod built_in {
 
     pub(super) fn first_response_ms() -> Setting<u32> {
         Setting::built_in(1_500)
+    }
+
+    pub(super) fn max_pdd_ms() -> Setting<u32> {
+        Setting::built_in(8_000)
     }
 
     pub(super) fn max_duration_s() -> Setting<u32> {

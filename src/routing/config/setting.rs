@@ -39,6 +39,8 @@ pub struct DefaultsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_response_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pdd_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ring_timeout_covers_progress: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_duration_s: Option<u32>,
@@ -127,7 +129,8 @@ impl RoutingConfig {
                 )* };
             }
             inherit! {
-                ring_timeout_s first_response_ms ring_timeout_covers_progress max_duration_s
+                ring_timeout_s first_response_ms max_pdd_ms ring_timeout_covers_progress
+                max_duration_s
             }
         }
         macro_rules! inherit {

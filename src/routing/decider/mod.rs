@@ -390,6 +390,7 @@ impl Candidate<'_> {
             uri: target.dial.uri(request.dialed),
             ring_timeout_ms: target.ring_timeout_ms,
             first_response_ms: target.first_response_ms,
+            max_pdd_ms: target.max_pdd_ms,
             ring_timeout_covers_progress: target.ring_timeout_covers_progress,
             beside: false,
             max_duration_ms: target.max_duration_ms,

@@ -60,7 +60,10 @@ impl Bridge {
 fn end(reason: Reason, lasted: Duration) -> Option<AttemptEnd> {
     if matches!(
         reason,
-        Reason::AttemptCarrierFailed | Reason::AttemptNoResponse | Reason::AttemptUnresolved
+        Reason::AttemptCarrierFailed
+            | Reason::AttemptNoResponse
+            | Reason::AttemptNoRinging
+            | Reason::AttemptUnresolved
     ) {
         return Some(AttemptEnd::Failed);
     }

@@ -54,7 +54,10 @@ fn is_of_the_address(failure: &Failure) -> bool {
         Some(status) => status == 503,
         None => matches!(
             failure.reason,
-            Reason::AttemptCarrierFailed | Reason::AttemptNoResponse | Reason::AttemptUnresolved
+            Reason::AttemptCarrierFailed
+                | Reason::AttemptNoResponse
+                | Reason::AttemptNoRinging
+                | Reason::AttemptUnresolved
         ),
     }
 }

@@ -8,6 +8,7 @@ use crate::time::Mono;
 
 use super::plan::{self, Plan};
 use super::report::{AttemptNumber, Party, Report};
+use super::signs::Signs;
 use super::{Call, Failure, Output, Outputs, State};
 
 impl Call {
@@ -61,20 +62,19 @@ impl Call {
         let rings_out = now + planned.ring_timeout;
         // A caller who was answered hears no ringing that could last too long.
         let ring_until = if self.taken { rings_out } else { rings_out.min(self.ring_until) };
-        let first_response_by = Some(now + planned.first_response);
-        self.state = State::Dialing { attempt, first_response_by, ring_until, progressed: false };
+        let signs = Signs::of(planned, now);
+        self.state = State::Dialing { attempt, signs, ring_until, progressed: false };
         self.told.media = false;
         out.push(Output::Dial { attempt });
     }
 
     pub(super) fn target_while_dialing(&mut self, event: LegEvent, now: Mono, out: &mut Outputs) {
         let budget = self.ring_until;
-        let State::Dialing { attempt, first_response_by, ring_until, progressed } = &mut self.state
-        else {
+        let State::Dialing { attempt, signs, ring_until, progressed } = &mut self.state else {
             return;
         };
         let attempt = *attempt;
-        *first_response_by = None;
+        signs.seen(&event);
         match event {
             LegEvent::Trying => {}
             LegEvent::Progress { status, body } => {

@@ -24,6 +24,7 @@ pub mod plan;
 mod recovery;
 pub mod redirect;
 pub mod report;
+mod signs;
 mod teardown;
 
 use std::mem;
@@ -46,6 +47,7 @@ use handover::Phase;
 use parallel::Parallel;
 use plan::{Plan, Refusal};
 use report::{AttemptNumber, Party, ReasonValue, Report};
+use signs::Signs;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
@@ -154,7 +156,7 @@ enum State {
     },
     Dialing {
         attempt: AttemptNumber,
-        first_response_by: Option<Mono>,
+        signs: Signs,
         ring_until: Mono,
         progressed: bool,
     },
@@ -249,8 +251,8 @@ impl Call {
             | State::Holding { until, .. }
             | State::Handing { until, .. }
             | State::Answering { until, .. } => Some(*until),
-            State::Dialing { first_response_by, ring_until, .. } => {
-                Some(first_response_by.map_or(*ring_until, |by| by.min(*ring_until)))
+            State::Dialing { signs, ring_until, .. } => {
+                Some(signs.deadline().map_or(*ring_until, |by| by.min(*ring_until)))
             }
             State::Ringing(parallel) => Some(parallel.deadline()),
             State::Connected { ends_at, .. } => Some(*ends_at),
@@ -267,13 +269,9 @@ impl Call {
                 let failure = Failure::of(Reason::DecisionTimeout);
                 self.end_unanswered(Party::System, failure, out);
             }
-            State::Dialing { attempt, ring_until, .. } => {
+            State::Dialing { attempt, ring_until, signs, .. } => {
                 let attempt = *attempt;
-                let reason = if now >= *ring_until {
-                    Reason::AttemptNoAnswer
-                } else {
-                    Reason::AttemptNoResponse
-                };
+                let reason = signs.reason(*ring_until, now);
                 out.push(Output::Abandon { why: None });
                 self.attempt_failed(attempt, Failure::of(reason), now, out);
             }

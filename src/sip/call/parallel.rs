@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use super::hunt::{refusal_reason, undialable};
 use super::report::{AttemptNumber, Party, Report};
+use super::signs::Signs;
 use super::{Call, Failure, Output, Outputs, State};
 use crate::reason::Reason;
 use crate::sip::leg::event::{Command, LegEvent};
@@ -40,7 +41,7 @@ pub(super) struct Parallel {
 #[derive(Clone, Debug, PartialEq)]
 struct Branch {
     attempt: AttemptNumber,
-    first_response_by: Option<Mono>,
+    signs: Signs,
     ring_until: Mono,
     progressed: bool,
 }
@@ -72,7 +73,7 @@ impl Parallel {
 
 impl Branch {
     fn deadline(&self) -> Mono {
-        self.first_response_by.map_or(self.ring_until, |by| by.min(self.ring_until))
+        self.signs.deadline().map_or(self.ring_until, |by| by.min(self.ring_until))
     }
 }
 
@@ -134,7 +135,7 @@ impl Call {
         let Some(planned) = planned else { return };
         parallel.branches.push(Branch {
             attempt,
-            first_response_by: Some(now + planned.first_response),
+            signs: Signs::of(planned, now),
             ring_until: (now + planned.ring_timeout).min(budget),
             progressed: false,
         });
@@ -164,7 +165,7 @@ impl Call {
         let Some(branch) = parallel.branches.iter_mut().find(|it| it.attempt == attempt) else {
             return;
         };
-        branch.first_response_by = None;
+        branch.signs.seen(&event);
         match event {
             LegEvent::Trying => {}
             LegEvent::Progress { status, body } => {
@@ -224,9 +225,7 @@ impl Call {
         while let State::Ringing(parallel) = &mut self.state {
             let due = parallel.branches.iter().find(|branch| branch.deadline() <= now);
             if let Some(branch) = due {
-                let rang_out = branch.ring_until <= now;
-                let reason =
-                    if rang_out { Reason::AttemptNoAnswer } else { Reason::AttemptNoResponse };
+                let reason = branch.signs.reason(branch.ring_until, now);
                 let attempt = branch.attempt;
                 out.push(Output::AbandonBranch { attempt, why: None });
                 self.branch_failed(attempt, Failure::of(reason), now, out);

@@ -49,6 +49,8 @@ pub struct Attempt {
     pub ring_timeout: Duration,
     /// From our INVITE to any response at all.
     pub first_response: Duration,
+    /// From our INVITE to a response that says it rings, or goes on otherwise.
+    pub max_pdd: Duration,
     /// From the answer to the end.
     pub max_duration: Duration,
     /// If the target hangs up sooner after its answer, the next one is called; zero: never.

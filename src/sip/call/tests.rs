@@ -78,6 +78,33 @@ fn a_challenge_of_a_target_never_reaches_the_caller() {
 }
 
 #[test]
+fn a_target_that_takes_the_call_and_does_not_ring_in_time_is_passed_over() {
+    let (mut call, mut seen) = (new(), vec![]);
+    feed(&mut call, 0, Input::Decided(plan(2)), &mut seen);
+    feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+    feed(&mut call, 100, Input::Target(LegEvent::Trying), &mut seen);
+    assert_eq!(call.deadline(), Some(at(8_000)));
+    seen.clear();
+
+    timeout(&mut call, 8_000, &mut seen);
+
+    let late = failed(1, None, Reason::AttemptNoRinging);
+    let next = Output::PlaceHold { attempt: 2 };
+    assert_eq!(seen, [Output::Abandon { why: None }, late, next]);
+}
+
+#[test]
+fn once_it_rings_it_may_ring_as_long_as_it_may() {
+    let (mut call, mut seen) = (new(), vec![]);
+    feed(&mut call, 0, Input::Decided(plan(2)), &mut seen);
+    feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+    let rings = LegEvent::Progress { status: 180, body: None };
+    feed(&mut call, 7_999, Input::Target(rings), &mut seen);
+    timeout(&mut call, 8_000, &mut seen);
+    assert!(call.deadline().is_some_and(|deadline| deadline > at(8_000)), "it rings on");
+}
+
+#[test]
 fn a_dead_target_is_left_after_its_first_response_time() {
     let (mut call, mut seen) = dialing(2);
 
@@ -437,6 +464,7 @@ pub(super) fn plan(attempts: usize) -> Box<Plan> {
         further: None,
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
+        max_pdd: Duration::from_secs(8),
         max_duration: Duration::from_secs(60),
         recovers_within: Duration::ZERO,
         dialog: LegPolicy::default(),

@@ -542,6 +542,7 @@ fn plan(dialog: LegPolicy) -> Box<Plan> {
         further: None,
         ring_timeout: Duration::from_secs(6),
         first_response: Duration::from_secs(2),
+        max_pdd: Duration::from_secs(8),
         max_duration: Duration::from_secs(3600),
         recovers_within: Duration::ZERO,
         dialog,
