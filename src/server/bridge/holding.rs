@@ -126,7 +126,7 @@ impl Bridge {
         };
         if let Some(rooms) = &self.rooms {
             rooms.ask(key, hold, requests);
-            live.asked = Some((hold, asking));
+            live.asked = Some(Box::new((hold, asking)));
             return Answer::ByMail;
         }
         let reserved = deciding.reserve(hold, &requests, now);
@@ -160,7 +160,7 @@ impl Bridge {
     pub(in crate::server) fn room_came(&mut self, room: Room, now: Mono) -> Option<Answer> {
         let Room { call, hold, outcome } = room;
         let asked = self.calls.get_mut(call).and_then(|live| {
-            let asking = live.asked.take_if(|(asked, _)| *asked == hold)?.1;
+            let (_, asking) = *live.asked.take_if(|asked| asked.0 == hold)?;
             // Another that rang beside it was answered meanwhile.
             let is_late = live.answered.is_some() && asking.attempt > live.attempt;
             Some((asking, is_late))

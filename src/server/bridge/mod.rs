@@ -126,7 +126,7 @@ struct LiveCall {
     /// Attempts that are not over.
     tries: SmallVec<[Try; 1]>,
     /// The hold that an attempt waits for.
-    asked: Option<(HoldId, Asking)>,
+    asked: Option<Box<(HoldId, Asking)>>,
     pinned: Option<PhoneNumber>,
     admitted: Mono,
     answered: Option<Mono>,

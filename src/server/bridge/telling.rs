@@ -203,8 +203,8 @@ impl Bridge {
                 self.conclude(key, id, at, ended);
                 self.unscored.remove(key);
                 if let Some(live) = self.calls.remove(key) {
-                    if let Some((_, asking)) = live.asked {
-                        asking.leave();
+                    if let Some(asked) = live.asked {
+                        asked.1.leave();
                     }
                     self.parts.live.fetch_sub(1, Ordering::Relaxed);
                     self.parts.limits.leave(live.trunk);

@@ -41,6 +41,7 @@ use crate::routing::{
 };
 use crate::time::{Mono, Wall};
 
+use super::clock;
 use super::holds::SharedHolds;
 use super::metrics as names;
 use ready::Ready;
@@ -147,7 +148,9 @@ impl UsageReader for Read<'_> {
 
 impl UsageReader for AtAttempt<'_> {
     fn usage(&self, bucket: &Bucket) -> Usage {
-        self.deciding.ledger(|ledger| ledger.usage(bucket))
+        let own = self.deciding.ledger(|ledger| ledger.usage(bucket));
+        let shared = self.deciding.shared();
+        shared.map_or(own, |shared| shared.usage(bucket, own, clock::mono()))
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {
@@ -445,6 +448,10 @@ impl Deciding {
             // What the decision read is as it was.
             false => ledger.count(&decision.offered, request.at).unwrap_or_default(),
         };
+        if !offered.is_empty() {
+            let hold = HoldId::of(request.call, 0, "offered");
+            self.tell_counted(hold, Counts::Offered, &decision.offered, &offered);
+        }
         drop(state);
         let known = Known { sessions: &sessions, calls: &calls };
         let record = record_bytes(request, known, &decision);
@@ -612,6 +619,8 @@ impl Deciding {
             let requests = snapshot.of_ping(publisher, campaign, now);
             if !requests.is_empty() {
                 counted = ledger.count(&requests, now).map_err(|refused| capped(&refused))?;
+                let hold = HoldId::of(CallId(ids.ping.0), 0, "pinged");
+                self.tell_counted(hold, Counts::Pinged, &requests, &counted);
             }
             Ok(())
         })?;

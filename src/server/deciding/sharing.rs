@@ -36,6 +36,22 @@ impl Deciding {
         shared.place(self, hold, requests, &on_store_down).await
     }
 
+    /// What happened was used at once, in `buckets`: the store is told.
+    pub(super) fn tell_counted(
+        &self,
+        hold: HoldId,
+        event: Counts,
+        requests: &[BucketRequest],
+        buckets: &[Bucket],
+    ) {
+        let Some(shared) = self.shared.get() else { return };
+        let counted = requests.iter().zip(buckets).map(|(request, bucket)| Counted {
+            bucket: bucket.clone(),
+            ..Counted::all_of(request)
+        });
+        shared.counted(hold, event, counted.collect());
+    }
+
     /// What is told to the store of an event that was counted in `buckets`; `kept` is what its hold
     /// kept until then.
     pub(super) fn tell_settled(

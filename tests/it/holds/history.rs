@@ -202,8 +202,19 @@ async fn calls(world: Arc<World>, edge: usize, kind: Kind, worker: u64, seed: u6
         }
         tally.placed.fetch_add(1, Ordering::SeqCst);
         nap(&mut rng, 1..25).await;
-        if world.fault == Fault::Pause && rng.u8(0..20) == 0 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        match world.fault {
+            Fault::Pause if rng.u8(0..20) == 0 => nap(&mut rng, 1_000..1_001).await,
+            // Some are up before it and after.
+            Fault::KillEdge | Fault::KillStore | Fault::Partition if rng.u8(0..8) == 0 => {
+                nap(&mut rng, 200..3_500).await;
+            }
+            Fault::KillEdge
+            | Fault::KillStore
+            | Fault::Partition
+            | Fault::Pause
+            | Fault::ClockJump
+            | Fault::Duplicate
+            | Fault::Reorder => {}
         }
         if edge.is_dead() {
             // Whoever was up at a dead edge is never heard of again.

@@ -5,4 +5,5 @@
 mod contract;
 mod history;
 mod in_process;
+mod servers;
 mod stores;

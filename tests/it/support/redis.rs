@@ -28,6 +28,12 @@ impl Redis {
         Self::start(ports::block(1)?, folder, &[])
     }
 
+    pub(crate) fn replica_of(master: &Self, folder: &Path) -> Result<Self> {
+        let port = master.port.to_string();
+        let options = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"];
+        Self::start(ports::block(1)?, folder, &options)
+    }
+
     fn start(port: u16, folder: &Path, options: &[&str]) -> Result<Self> {
         let options = options.iter().map(|it| (*it).to_owned()).collect();
         let folder = folder.join(format!("redis{port}"));

@@ -129,6 +129,36 @@ fn money_for_one_call_is_one_call_s_on_all_servers() {
     check(&[&first, &second], calls());
 }
 
+/// What counts at once is told to the store; a server sees what others have told when it tells itself.
+#[test]
+fn calls_offered_to_one_server_count_at_the_other() {
+    let publisher = &crate::support::server::example().unwrap().publisher;
+    let cap = format!(
+        r#"publishers.{publisher}.caps=[{{ metric = "offered", window = "total", limit = 2 }}]"#
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let first = server(&redis, 1, &[&cap]).unwrap();
+    let second = server(&redis, 2, &[&cap]).unwrap();
+    let calls = || -> Result<()> {
+        let key = format!("cap:{{default}}:publisher/{publisher}/offered/total:total");
+        for (stage, used) in [(&first, "1"), (&second, "2")] {
+            let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+            let call = Call::up(stage, &mut caller, &mut target, "offered", &[])?;
+            call.end(&mut caller, &mut target)?;
+            wait_for("the store to know", Duration::from_secs(2), || {
+                Ok((redis.ask(&["hget", &key, "used"])? == used).then_some(()))
+            })?;
+        }
+        // The answer to what it told is a moment later than what it told.
+        std::thread::sleep(Duration::from_millis(100));
+        let mut caller = second.udp()?;
+        caller.send(with_body(&caller, &second.invite(), "one-too-many", &[], SDP))?;
+        caller.expect("480 INVITE").map(drop)
+    };
+    check(&[&first, &second], calls());
+}
+
 /// Two percent of 200 is four.
 #[test]
 fn without_redis_calls_go_on_as_far_as_a_server_has_room_of_its_own_and_all_count_afterwards() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::routing::Usage;
-use crate::routing::hold::Bucket;
+use crate::routing::hold::{Bucket, LIVE};
 use crate::time::Mono;
 
 /// How long what others hold is believed. A decision that believes wrongly either way costs a round
@@ -47,6 +47,12 @@ impl Near {
     /// keeps there for when the store is away.
     pub(super) fn usage(&self, bucket: &Bucket, own: Usage, spare: u64, now: Mono) -> Usage {
         let Some(seen) = self.buckets.get(bucket) else { return own };
+        if bucket.window == LIVE {
+            // Who talks is used here, and held there.
+            let is_old = seen.at + BELIEVED <= now;
+            let others = if is_old { 0 } else { seen.usage.held.saturating_sub(spare) };
+            return Usage { used: own.used, held: own.held.max(others.saturating_sub(own.used)) };
+        }
         // What is used is not given back; what others held may have been.
         let used = own.used.max(seen.usage.used);
         if seen.at + BELIEVED <= now {
@@ -80,5 +86,16 @@ mod tests {
         assert_eq!(near.last(&bucket), Some(Usage { used: 7, held: 4 }));
         near.forget_old(Mono(0) + KEPT);
         assert_eq!(near, Near::default());
+    }
+
+    #[test]
+    fn calls_that_talk_are_not_counted_twice() {
+        let bucket = Bucket { cap: "target/a/concurrency".into(), window: LIVE.into() };
+        let own = Usage { used: 2, held: 1 };
+        let mut near = Near::default();
+        near.note(&[(bucket.clone(), Usage { used: 0, held: 5 })], Mono(0));
+
+        assert_eq!(near.usage(&bucket, own, 0, Mono(0)), Usage { used: 2, held: 3 });
+        assert_eq!(near.usage(&bucket, own, 0, Mono(0) + BELIEVED), own);
     }
 }
