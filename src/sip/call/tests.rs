@@ -80,13 +80,13 @@ fn a_challenge_of_a_target_never_reaches_the_caller() {
 #[test]
 fn a_target_that_takes_the_call_and_does_not_ring_in_time_is_passed_over() {
     let (mut call, mut seen) = (new(), vec![]);
-    feed(&mut call, 0, Input::Decided(plan(2)), &mut seen);
+    feed(&mut call, 0, Input::Decided(ringing_within(4)), &mut seen);
     feed(&mut call, 0, Input::HoldPlaced, &mut seen);
     feed(&mut call, 100, Input::Target(LegEvent::Trying), &mut seen);
-    assert_eq!(call.deadline(), Some(at(8_000)));
+    assert_eq!(call.deadline(), Some(at(4_000)));
     seen.clear();
 
-    timeout(&mut call, 8_000, &mut seen);
+    timeout(&mut call, 4_000, &mut seen);
 
     let late = failed(1, None, Reason::AttemptNoRinging);
     let next = Output::PlaceHold { attempt: 2 };
@@ -96,12 +96,18 @@ fn a_target_that_takes_the_call_and_does_not_ring_in_time_is_passed_over() {
 #[test]
 fn once_it_rings_it_may_ring_as_long_as_it_may() {
     let (mut call, mut seen) = (new(), vec![]);
-    feed(&mut call, 0, Input::Decided(plan(2)), &mut seen);
+    feed(&mut call, 0, Input::Decided(ringing_within(4)), &mut seen);
     feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+    feed(&mut call, 100, Input::Target(LegEvent::Trying), &mut seen);
     let rings = LegEvent::Progress { status: 180, body: None };
-    feed(&mut call, 7_999, Input::Target(rings), &mut seen);
-    timeout(&mut call, 8_000, &mut seen);
-    assert!(call.deadline().is_some_and(|deadline| deadline > at(8_000)), "it rings on");
+    feed(&mut call, 3_999, Input::Target(rings), &mut seen);
+    assert_eq!(call.deadline(), Some(at(6_000)), "its ring time");
+}
+
+fn ringing_within(seconds: u64) -> Box<Plan> {
+    let mut plan = plan(2);
+    plan.attempts[0].max_pdd = std::time::Duration::from_secs(seconds);
+    plan
 }
 
 #[test]

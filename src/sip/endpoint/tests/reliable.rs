@@ -246,6 +246,7 @@ fn ringing_that_nobody_confirms_is_refused_before_the_answer_too() {
     let limits = rig.endpoint.wire.settings.call;
     let mut patient = *plan(LegPolicy::default());
     patient.attempts[0].ring_timeout = Duration::from_secs(100);
+    patient.attempts[0].max_pdd = Duration::from_secs(100);
     patient.ring_budget = Duration::from_secs(100);
     let mut call = Call::new(limits, Arc::new(FailureMap::default()), rig.now);
     let mut orders = call::Outputs::new();
