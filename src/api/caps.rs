@@ -232,18 +232,20 @@ pub(super) async fn deposit(
     };
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let key = key.filter(|key| (1..=64).contains(&key.len())).ok_or_else(malformed)?;
-    let wrong = |detail: String| {
+    let wrong = |code, detail: String| {
         let place = Place::Body(String::from("/amount"));
-        Problem::at(Code::DepositRefused, place, "malformed", detail)
+        Problem::at(Code::DepositRefused, place, code, detail)
     };
-    let amount: Money = deposit.amount.parse().map_err(|error| wrong(format!("{error}")))?;
+    let malformed = |detail| wrong("malformed", detail);
+    let amount: Money = deposit.amount.parse().map_err(|error| malformed(format!("{error}")))?;
     if amount <= Money::ZERO {
-        return Err(wrong(String::from("has to be more than nothing")));
+        return Err(malformed(String::from("has to be more than nothing")));
     }
     let done = api.services.credit.deposit(buyer.clone(), amount, key.into()).await;
     let Deposited { deposited, repeated } = done.map_err(|error| match error {
         DepositError::NoCredit => Problem::from(Code::CreditNotFound),
         DepositError::Conflict => Problem::from(Code::DepositConflict),
+        DepositError::TooMuch(_) => wrong("too_large", error.to_string()),
         DepositError::Unavailable(reason) => {
             Problem::new(Code::DepositsUnavailable, reason).retry_after(5)
         }

@@ -182,6 +182,9 @@ pub enum DepositError {
     NoCredit,
     #[error("another amount was deposited with this key")]
     Conflict,
+    /// With this one it would be more than any buyer may deposit in all.
+    #[error("it would be more than {0} in all")]
+    TooMuch(Money),
     #[error("{0}")]
     Unavailable(String),
 }

@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use super::conversion::ConversionState;
 use super::fact::{AtEnd, Bucket};
-use super::record::{CallRecord, CallState};
+use super::record::{Attempt, CallRecord, CallState};
 use crate::codec;
 use crate::id::{HoldId, TargetId};
 use crate::rolling::Rolling;
@@ -83,7 +83,7 @@ impl CallRecord {
             let amount = self.comes_to(due) - due.counted;
             if amount != 0 {
                 if due.counted == 0 {
-                    due.settle_at(self.over_at());
+                    due.settle_at(self.over_at(due));
                 }
                 due.counted += amount;
                 let CapDue { hold, cap, window, .. } = due.clone();
@@ -131,17 +131,23 @@ impl CallRecord {
         holds
     }
 
-    /// When the call was over, as far as is known.
-    fn over_at(&self) -> Wall {
-        self.wall(self.ended_ms.unwrap_or_else(|| self.alive_ms()))
+    /// When the call was over at the target, as far as is known.
+    fn over_at(&self, due: &CapDue) -> Wall {
+        let early = self.early(due);
+        let early = early.and_then(|it| it.settled_ms?.checked_add(it.talk_ms?));
+        self.wall(early.or(self.ended_ms).unwrap_or_else(|| self.alive_ms()))
+    }
+
+    /// The attempt whose target hung up early, and is not the one the call was connected to.
+    fn early(&self, due: &CapDue) -> Option<&Attempt> {
+        self.attempts.iter().find(|it| {
+            it.target == due.target && it.talk_ms.is_some() && Some(it.leg) != self.answered_leg
+        })
     }
 
     fn comes_to(&self, due: &CapDue) -> i64 {
         // How long it talked to a target that hung up early is known before the call is over.
-        let early = self.attempts.iter().find(|it| {
-            it.target == due.target && it.talk_ms.is_some() && Some(it.leg) != self.answered_leg
-        });
-        if let Some(early) = early.filter(|_| due.at_end == AtEnd::Talk) {
+        if let Some(early) = self.early(due).filter(|_| due.at_end == AtEnd::Talk) {
             let talk_ms = i64::try_from(early.talk_ms.unwrap_or(0)).unwrap_or(i64::MAX);
             return talk_ms.clamp(0, due.held.max(0));
         }
@@ -241,6 +247,24 @@ mod tests {
     }
 
     #[test]
+    fn a_talk_that_ended_early_counts_in_the_slice_of_a_rolling_window_in_which_it_ended() {
+        let (hold, target) = (HoldId::of(call_id(1), 1, "tgt_summit"), "tgt_summit".into());
+        let begun = Script::new().record().started_at();
+        let minute = Rolling { seconds: 60 };
+        let window = minute.name_at(minute.slice(begun));
+        let bucket = Bucket { window, ..bucket(AtEnd::Talk, 36_000_000) };
+        let placed = HoldPlaced { hold, target, buckets: vec![bucket] };
+        let call = Script::new().then(8, placed).dial(1).answer_at(50_000);
+        let mut record = call.then(55_000, EndedEarly { leg: 1, q850: None }).record();
+
+        let counts = record.count_caps();
+
+        let slice = minute.name_at(minute.slice(Wall(begun.0 + 55_000)));
+        let counted: Vec<_> = counts.iter().map(|it| (&it.window, it.amount)).collect();
+        assert_eq!(counted, [(&slice, 5_000)]);
+    }
+
+    #[test]
     fn a_conversion_that_is_taken_back_is_not_counted() {
         let call = held().dial(1).answer_at(1_000).convert_at(91_000).lose_at(121_000, 80_000);
 
@@ -306,7 +330,7 @@ mod tests {
         let counted = |counts: &[CapCount]| {
             counts.iter().map(|it| (it.window.clone(), it.amount)).collect::<Vec<_>>()
         };
-        let (over, first) = (record.over_at(), counted(&counts));
+        let (over, first) = (record.over_at(&record.dues[0]), counted(&counts));
         assert_eq!(first, [(slice_at(over.0 - begun.0), 1_200_000)]);
         assert_ne!(first[0].0, slice_at(0));
 

@@ -1,6 +1,6 @@
 //! What the API is handed: live calls, the ping desk, health.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,6 +34,9 @@ use super::translate;
 
 /// What a publisher whose ping could not be journaled is asked to wait.
 const PING_RETRY_AFTER_S: u32 = 5;
+/// What a buyer may deposit in all. Sums in the book overflow far beyond, and stores that servers
+/// share reckon exactly up to nine times as much.
+const DEPOSITED_MAX: Money = Money(1_000_000_000 * Money::UNIT);
 
 pub struct Control {
     deciding: Arc<Deciding>,
@@ -44,8 +47,9 @@ pub struct Control {
     seed: u128,
     prometheus: Prometheus,
     draining: AtomicBool,
-    /// Deposits that are on their way to the disk, or of which it is not known if they came there.
-    depositing: Mutex<BTreeSet<(BuyerId, SmolStr)>>,
+    /// Deposits that are on their way to the disk, or of which it is not known if they came there,
+    /// with how much they are, in micros.
+    depositing: Mutex<BTreeMap<(BuyerId, SmolStr), u64>>,
 }
 
 impl Control {
@@ -122,24 +126,28 @@ impl Control {
     ) -> Result<Deposited, DepositError> {
         let micros = u64::try_from(amount.0).unwrap_or(0);
         let unavailable = |reason: &str| DepositError::Unavailable(reason.to_owned());
-        // Two at once with one key: the second finds the first here, or what it came to.
         let waiting = (buyer.clone(), key.clone());
-        if !self.depositing.lock().insert(waiting.clone()) {
-            return Err(unavailable("the same deposit is on its way to the disk"));
-        }
-        let known = self.deciding.deposited(&buyer, &key);
-        let answer = match known {
-            None => Some(Err(DepositError::NoCredit)),
-            Some((all, this)) if this == micros => {
-                let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
-                Some(Ok(Deposited { deposited, repeated: true }))
+        {
+            // Another one is found here, or what it came to in what is deposited.
+            let mut depositing = self.depositing.lock();
+            if depositing.contains_key(&waiting) {
+                return Err(unavailable("the same deposit is on its way to the disk"));
             }
-            Some((_, 0)) => None,
-            Some(_) => Some(Err(DepositError::Conflict)),
-        };
-        if let Some(answer) = answer {
-            self.depositing.lock().remove(&waiting);
-            return answer;
+            let known = self.deciding.deposited(&buyer, &key);
+            let (all, this) = known.ok_or(DepositError::NoCredit)?;
+            if this == micros {
+                let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
+                return Ok(Deposited { deposited, repeated: true });
+            }
+            if this > 0 {
+                return Err(DepositError::Conflict);
+            }
+            let of_buyer = depositing.iter().filter(|((of, _), _)| *of == buyer);
+            let in_all = of_buyer.fold(all, |sum, (_, more)| sum.saturating_add(*more));
+            if in_all.saturating_add(micros) > DEPOSITED_MAX.0.unsigned_abs() {
+                return Err(DepositError::TooMuch(DEPOSITED_MAX));
+            }
+            depositing.insert(waiting.clone(), micros);
         }
         let fact = fact::Deposited { buyer: buyer.clone(), amount, key: key.clone() };
         let fact = Fact::of_node(stamp(), fact);

@@ -79,6 +79,8 @@ fn a_deposit_counts_once_for_its_key() {
         let problem = deposit("buy_idle", Some("k1"), amount).problem();
         assert_eq!(problem, refused(422, "deposit.refused", "/amount", "malformed"));
     }
+    let problem = deposit("buy_idle", Some("vast"), "1.00").problem();
+    assert_eq!(problem, refused(422, "deposit.refused", "/amount", "too_large"));
     let problem = deposit("buy_idle", None, "1.00").problem();
     assert_eq!(problem, refused(400, "header.malformed", "Idempotency-Key", "malformed"));
 }

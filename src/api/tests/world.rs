@@ -288,6 +288,7 @@ impl Credit for World {
             match (buyer.as_str(), key.as_str()) {
                 ("buy_idle", "again") => Ok(Deposited { deposited: amount, repeated: true }),
                 ("buy_idle", "other") => Err(DepositError::Conflict),
+                ("buy_idle", "vast") => Err(DepositError::TooMuch(Money(10_000_000))),
                 ("buy_idle", _) => Ok(Deposited { deposited: amount, repeated: false }),
                 _ => Err(DepositError::NoCredit),
             }

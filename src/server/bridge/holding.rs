@@ -71,7 +71,7 @@ impl Room {
 }
 
 impl Asking {
-    /// Its call is over before the answer came.
+    /// Its call is over before the answer came, or another that rang beside it has it.
     pub(super) fn leave(self) {
         if let Some(limit) = self.channel {
             limit.leave();
@@ -159,26 +159,16 @@ impl Bridge {
     /// Room that was asked for elsewhere was granted or denied. `None`: nobody waits for it.
     pub(in crate::server) fn room_came(&mut self, room: Room, now: Mono) -> Option<Answer> {
         let Room { call, hold, outcome } = room;
-        let asked = self.calls.get_mut(call).and_then(|live| {
-            let (_, asking) = *live.asked.take_if(|asked| asked.0 == hold)?;
-            // Another that rang beside it was answered meanwhile.
-            let is_late = live.answered.is_some() && asking.attempt > live.attempt;
-            Some((asking, is_late))
-        });
-        let asking = match asked {
-            Some((asking, false)) => asking,
-            gone => {
-                if let Some((asking, _)) = gone {
-                    asking.leave();
-                }
-                if outcome.is_ok() {
-                    self.parts.deciding.release(hold);
-                }
-                return None;
+        let live = self.calls.get_mut(call);
+        let asked = live.and_then(|live| live.asked.take_if(|asked| asked.0 == hold));
+        let Some(asked) = asked else {
+            if outcome.is_ok() {
+                self.parts.deciding.release(hold);
             }
+            return None;
         };
         let reserved = outcome.map(|requests| Some((hold, requests)));
-        Some(self.room_answered(call, asking, reserved, now))
+        Some(self.room_answered(call, asked.1, reserved, now))
     }
 
     /// The attempt has its room, or none.

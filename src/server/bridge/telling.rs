@@ -146,6 +146,11 @@ impl Bridge {
                 // Of one that was about to ring beside it.
                 self.release(key, at, |held| held > attempt);
                 let live = self.calls.get_mut(key)?;
+                // The room it is still asking for is nobody's when it comes: not that of a target
+                // which is called later because this one hung up.
+                if let Some(asked) = live.asked.take() {
+                    asked.1.leave();
+                }
                 live.answered = Some(at);
                 live.attempt = attempt;
                 let admitted = live.admitted;

@@ -72,9 +72,63 @@ fn a_buyer_that_pays_in_advance_gets_calls_once_it_has_deposited_and_never_more_
     });
 }
 
+#[test]
+fn no_deposit_is_so_large_that_the_book_cannot_add_it_up() {
+    play(&[r#"buyers.tests.credit={ limit = "0.00" }"#], |stage| {
+        for key in ["vast", "vast-too"] {
+            let refused = deposit_of(stage, key, "9000000000000.00")?;
+            ensure!(refused.status == 422, "{refused:?}");
+        }
+        let most = deposit_of(stage, "most", "1000000000.00")?;
+        ensure!(most.status == 201, "{most:?}");
+        let over = deposit_of(stage, "over", "0.01")?;
+        ensure!(over.status == 422 && over.body.contains("too_large"), "{over:?}");
+
+        stage.restart(Program::kill)?;
+
+        let again = deposit_of(stage, "most", "1000000000.00")?.json::<Value>()?;
+        ensure!(again["deposited"] == "1000000000.00", "{again}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn calls_that_came_and_pings_are_counted_also_over_a_crash() {
+    let caps = r#"campaigns.alone.caps=[
+        { metric = "offered", window = "total", limit = 2 },
+        { metric = "pinged", window = "total", limit = 1 },
+    ]"#;
+    play(&[caps], |stage| {
+        let ping = |stage: &Stage, request_id: &str| {
+            let body = json!({
+                "campaign": "alone", "request_id": request_id, "sip_ok": true,
+            });
+            http::post(stage.api, "/v1/pings", &body.to_string())
+        };
+        let first = ping(stage, "first")?;
+        ensure!(first.status == 202, "{first:?}");
+        for call_id in ["first", "second"] {
+            stage.is_well(call_id)?;
+        }
+
+        stage.restart(Program::kill)?;
+
+        let mut other = stage.udp()?;
+        is_refused(stage, &mut other, "third-after-a-crash", "480 INVITE")?;
+        let second = ping(stage, "second")?;
+        ensure!(second.body.contains("capped"), "{second:?}");
+        stage.is_clean()
+    });
+}
+
 fn deposit(stage: &Stage) -> Result<Value> {
-    let (path, keyed) = ("/v1/buyers/tests/deposits", [("Idempotency-Key", "invoice-17")]);
-    http::post_with(stage.api, path, r#"{ "amount": "20.00" }"#, &keyed)?.json()
+    deposit_of(stage, "invoice-17", "20.00")?.json()
+}
+
+fn deposit_of(stage: &Stage, key: &str, amount: &str) -> Result<http::Reply> {
+    let body = json!({ "amount": amount }).to_string();
+    let keyed = [("Idempotency-Key", key)];
+    http::post_with(stage.api, "/v1/buyers/tests/deposits", &body, &keyed)
 }
 
 fn is_refused(stage: &Stage, line: &mut Line, call_id: &str, with: &str) -> Result<()> {
