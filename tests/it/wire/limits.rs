@@ -58,13 +58,17 @@ fn a_buyer_that_pays_in_advance_gets_calls_once_it_has_deposited_and_never_more_
                 "buyer": "tests", "amount": "20.00", "deposited": "20.00", "repeated": repeated,
             })
         };
-        let first = deposit(stage)?;
+        let first = deposit(stage, "20.00")?.json::<Value>()?;
         ensure!(first == told(false), "{first}");
-
-        stage.restart(Program::kill)?;
-
-        let again = deposit(stage)?;
-        ensure!(again == told(true), "{again}");
+        for crash in [false, true] {
+            if crash {
+                stage.restart(Program::kill)?;
+            }
+            let again = deposit(stage, "20.00")?.json::<Value>()?;
+            ensure!(again == told(true), "{again}");
+            let other = deposit(stage, "20.01")?;
+            ensure!(other.status == 409, "{}: {}", other.status, other.body);
+        }
         let call = Call::up(stage, &mut caller, &mut target, "paid-for", &[])?;
         is_refused(stage, &mut other, "beside", "480 INVITE")?;
         call.end(&mut caller, &mut target)?;
@@ -72,9 +76,9 @@ fn a_buyer_that_pays_in_advance_gets_calls_once_it_has_deposited_and_never_more_
     });
 }
 
-fn deposit(stage: &Stage) -> Result<Value> {
+fn deposit(stage: &Stage, amount: &str) -> Result<http::Reply> {
     let (path, keyed) = ("/v1/buyers/tests/deposits", [("Idempotency-Key", "invoice-17")]);
-    http::post_with(stage.api, path, r#"{ "amount": "20.00" }"#, &keyed)?.json()
+    http::post_with(stage.api, path, &format!(r#"{{ "amount": "{amount}" }}"#), &keyed)
 }
 
 fn is_refused(stage: &Stage, line: &mut Line, call_id: &str, with: &str) -> Result<()> {
