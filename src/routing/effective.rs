@@ -214,6 +214,36 @@ mod tests {
     }
 
     #[test]
+    fn a_table_is_that_of_the_nearest_who_writes_one() {
+        let text =
+            CONFIG.replace("[defaults]", "[defaults]\ncircuit = { trial_percent = 7 }").replace(
+                "max_duration_s = 900",
+                "max_duration_s = 900\ncircuit = { trial_percent = 50 }\n\
+                 dedupe = { after = \"connected\" }",
+            );
+        let own = text.replace(
+            "ring_timeout_s = 9",
+            "ring_timeout_s = 9\ncircuit = { trial_percent = 60 }\n\
+             dedupe = { after = \"off\" }",
+        );
+        for (text, target, percent, after, from) in [
+            (&own, "own", 60, None, Source::Own),
+            (&text, "own", 50, Some("connected"), Source::Buyer),
+            (&text, "plain", 7, Some("converted"), Source::Defaults),
+        ] {
+            let snapshot = compiled(text);
+            let settings = snapshot.effective_target(&target.into()).unwrap();
+            let setting = |name| settings.iter().find(|it| it.setting == name).unwrap();
+            let (circuit, dedupe) = (setting("circuit"), setting("dedupe"));
+            assert_eq!((&circuit.value["trial_percent"], circuit.from), (&json!(percent), from));
+            assert_eq!((dedupe.value["after"].as_str(), dedupe.from), (after, from));
+            // And it is what calls meet.
+            let target = snapshot.target(&target.into()).unwrap();
+            assert_eq!(target.circuit.as_ref().map(|it| it.trial_percent), Some(percent));
+        }
+    }
+
+    #[test]
     fn a_configuration_that_is_kept_comes_to_the_same() {
         let config: RoutingConfig = toml::from_str(CONFIG).unwrap();
         let document = crate::routing::revision::pack(&config);

@@ -332,3 +332,37 @@ fn source(flow: Flow) -> SmolStr {
 fn text(bytes: &[u8]) -> SmolStr {
     SmolStr::from(String::from_utf8_lossy(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::CallId;
+    use crate::time::Wall;
+
+    #[test]
+    fn a_call_of_before_is_remembered_with_all_that_became_of_it() {
+        let caller = "+16145550188".parse().ok();
+        let earlier = EarlierCall {
+            call: CallId::from_bytes([7; 16]),
+            at: Wall(1_000),
+            caller,
+            dialed: "+18005550100".parse().unwrap(),
+            campaign: "c".into(),
+            publisher: "p".into(),
+            answered: Some(("t".into(), "b".into(), Wall(2_000))),
+            converted_at: Some(Wall(62_000)),
+            talk_ms: Some(70_000),
+        };
+        let past = PastCall {
+            call: earlier.call,
+            at: Wall(1_000),
+            dialed: earlier.dialed,
+            campaign: "c".into(),
+            publisher: "p".into(),
+            connected: Some(Connected { target: "t".into(), buyer: "b".into(), at: Wall(2_000) }),
+            converted_at: Some(Wall(62_000)),
+            talk_ms: Some(70_000),
+        };
+        assert_eq!(past_call(earlier), (caller, past));
+    }
+}

@@ -183,6 +183,11 @@ impl Circuits {
                     circuit.recent = Recent::default();
                 }
                 circuit.rules = Arc::clone(rules);
+                // Short calls are counted no more, so none on trial could ever close it.
+                if rules.max_short_percent.is_none() && circuit.opened_for(Cause::Short) {
+                    circuit.state = State::Closed;
+                    self.tripped.remove(id);
+                }
                 true
             }
             Some(None) | None => false,
@@ -250,6 +255,10 @@ impl Circuit {
     fn new(rules: Arc<CircuitConfig>) -> Self {
         let (recent, baseline) = (Recent::default(), Baseline::default());
         Self { rules, recent, baseline, state: State::Closed }
+    }
+
+    fn opened_for(&self, cause: Cause) -> bool {
+        matches!(self.state, State::Open { trip, .. } if trip.cause == cause)
     }
 
     fn condition(&self, now: Mono) -> Condition {

@@ -126,20 +126,33 @@ fn a_trial_is_the_stated_share_of_calls() {
 #[test]
 fn a_configuration_changes_the_rules_and_forgets_who_is_gone() {
     let mut target = Watched::failing();
-    let snapshot = |circuit: &str| {
-        let config: RoutingConfig = toml::from_str(&format!(
-            r#"buyers = [{{ id = "b" }}]
-            targets = [{{ id = "t", buyer = "b", dial = {{ kind = "sip", uri = "sip:a" }}, {circuit} }}]"#
-        ))
-        .unwrap();
-        RoutingSnapshot::compile(config, 1).unwrap()
-    };
-
     target.circuits.configure(&snapshot("circuit = { trial_percent = 50 }"));
     assert!(matches!(target.condition(1_000), Condition::OnTrial(_, 50)));
     target.circuits.configure(&snapshot("circuit = { enabled = false }"));
     assert_eq!(target.condition(1_000), Condition::Well);
     assert_eq!(target.circuits.tripped(at(1_000)).count(), 0);
+}
+
+#[test]
+fn short_calls_that_are_asked_for_no_more_keep_nobody_out() {
+    let asked = CircuitConfig { min_attempts: 10, max_short_percent: Some(40), ..rules() };
+    let mut target = Watched::new(asked);
+    assert!((0..10).any(|n| target.talk(n, 1, true).is_some()));
+
+    target.circuits.configure(&snapshot("circuit = { max_short_percent = 41 }"));
+    assert!(matches!(target.condition(10), Condition::Open(_)));
+    target.circuits.configure(&snapshot("circuit = { trial_percent = 50 }"));
+    assert_eq!(target.condition(10), Condition::Well);
+    assert_eq!(target.circuits.tripped(at(10)).count(), 0);
+}
+
+fn snapshot(circuit: &str) -> RoutingSnapshot {
+    let config: RoutingConfig = toml::from_str(&format!(
+        r#"buyers = [{{ id = "b" }}]
+        targets = [{{ id = "t", buyer = "b", dial = {{ kind = "sip", uri = "sip:a" }}, {circuit} }}]"#
+    ))
+    .unwrap();
+    RoutingSnapshot::compile(config, 1).unwrap()
 }
 
 const ANSWERED: Attempted = Attempted { end: AttemptEnd::Answered, pdd_ms: Some(900) };

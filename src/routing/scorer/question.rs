@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, TargetId, TrunkId};
 use crate::money::Money;
 
-use super::super::attribution::attribute;
+use super::super::attribution::{attribute, owner};
 use super::super::decider::{merged_tags, terms};
 use super::super::facts::Facts;
 use super::super::request::{RouteRequest, SessionReading};
@@ -51,7 +51,7 @@ pub fn questions(
     sessions: &[SessionReading],
 ) -> Vec<Question> {
     let mut questions: Vec<Question> = vec![];
-    let Some(owner) = snapshot.number(request.dialed) else { return questions };
+    let Some(owner) = owner(snapshot, request, sessions) else { return questions };
     let asked = asked(owner.campaign);
     if asked.is_empty() {
         return questions;

@@ -90,6 +90,8 @@ impl Endpoint {
                 self.relay(call, side, request, flow, now);
                 if let Some(entry) = self.calls.get_mut(call) {
                     entry.rare().relayed_refer = Some(cseq);
+                    // The caller may be with somebody else when the target hangs up.
+                    entry.call.forgo_recovery();
                 }
             }
             Ok(Following::Call(moved)) => self.transfer(call, request, moved, flow, now),
@@ -233,6 +235,8 @@ impl Endpoint {
         let transfer = entry.rare.as_mut().and_then(|rare| rare.transfer.as_mut());
         let Some(transfer) = transfer.filter(|it| it.leg.is_none()) else { return };
         let (attempt, waits) = (transfer.number, transfer.referrer.is_some());
+        // The target has served the caller: whoever took its place ends the call.
+        entry.call.forgo_recovery();
         entry.tell(call, Report::Transferred { attempt }, &mut self.wire, now);
         if waits {
             entry.tell_referrer(call, 200, &mut self.wire, now);

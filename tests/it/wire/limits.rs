@@ -58,13 +58,17 @@ fn a_buyer_that_pays_in_advance_gets_calls_once_it_has_deposited_and_never_more_
                 "buyer": "tests", "amount": "20.00", "deposited": "20.00", "repeated": repeated,
             })
         };
-        let first = deposit(stage)?;
+        let first = deposit(stage, "20.00")?.json::<Value>()?;
         ensure!(first == told(false), "{first}");
-
-        stage.restart(Program::kill)?;
-
-        let again = deposit(stage)?;
-        ensure!(again == told(true), "{again}");
+        for crash in [false, true] {
+            if crash {
+                stage.restart(Program::kill)?;
+            }
+            let again = deposit(stage, "20.00")?.json::<Value>()?;
+            ensure!(again == told(true), "{again}");
+            let other = deposit(stage, "20.01")?;
+            ensure!(other.status == 409, "{}: {}", other.status, other.body);
+        }
         let call = Call::up(stage, &mut caller, &mut target, "paid-for", &[])?;
         is_refused(stage, &mut other, "beside", "480 INVITE")?;
         call.end(&mut caller, &mut target)?;
@@ -121,8 +125,8 @@ fn calls_that_came_and_pings_are_counted_also_over_a_crash() {
     });
 }
 
-fn deposit(stage: &Stage) -> Result<Value> {
-    deposit_of(stage, "invoice-17", "20.00")?.json()
+fn deposit(stage: &Stage, amount: &str) -> Result<http::Reply> {
+    deposit_of(stage, "invoice-17", amount)
 }
 
 fn deposit_of(stage: &Stage, key: &str, amount: &str) -> Result<http::Reply> {

@@ -7,6 +7,8 @@ use crate::routing::revision;
 
 const LISTED: &str = "+16145550188";
 const OTHER: &str = "+16145550199";
+/// SHA-256 of the first.
+const SHA: &str = "39e49c2313b7c931f2a6f1f906160047f346a8655049f8fe6752d19b44de3036";
 /// HMAC-SHA-256 of the first with the key `pepper`.
 const HMAC: &str = "6d378ad46d36264c01750da0adaab462e0d7a0915aa48b3184288f25ecaf1ba4";
 
@@ -47,6 +49,23 @@ fn a_list_keeps_its_callers_from_whoever_names_it() {
             let took = (targets_of(&decision), decision.refused);
             assert_eq!(took, (outcome.0.clone(), outcome.1), "{list} {named_by} {caller:?}");
             is_replayed_without_the_list(list, named_by, &request, &decision);
+        }
+    }
+}
+
+#[test]
+fn a_caller_is_looked_for_in_each_list_as_it_names_callers() {
+    let numbers = r#"{ id = "n", kind = "block", callers = ["+16145550199"] }"#;
+    let hashes = format!(r#"{{ id = "h", kind = "block", hash = "sha256", callers = ["{SHA}"] }}"#);
+    for lists in [format!("{numbers}, {hashes}"), format!("{hashes}, {numbers}")] {
+        let snapshot = snapshot(&config(&lists, ""));
+        for (caller, refused) in [
+            (LISTED, Some(Reason::BlockedCaller)),
+            (OTHER, Some(Reason::BlockedCaller)),
+            ("+16145550100", None),
+        ] {
+            let request = RouteRequest { caller: caller.parse().ok(), ..request("+18005550100") };
+            assert_eq!(decided(&snapshot, &request).refused, refused, "{caller} on {lists}");
         }
     }
 }

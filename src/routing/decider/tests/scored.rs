@@ -2,6 +2,8 @@
 
 use super::selection::recorded;
 use super::*;
+use crate::routing::attribution::SessionKey;
+use crate::routing::scorer::questions;
 
 const TIER: &str = r#"
     publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "10.00" }] }]
@@ -60,6 +62,34 @@ fn scores_of_one_who_was_asked_are_kept_with_the_decision() {
     assert_eq!(decision.readings.scores.len(), 2);
     let record = recorded(&request("+18005550100"), &decision);
     assert_eq!(replay(&rules, &record).difference, None);
+}
+
+#[test]
+fn a_scorer_is_told_of_the_publisher_whose_session_a_call_dials() {
+    let config = TIER.replace("SCORER", ASKED).replace("USE", "");
+    let config = config.replace("publishers = [", "publishers = [{ id = \"q\" }, ");
+    let rules = RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap();
+    let ping = PingId::from_bytes([1; 16]);
+    let session = SessionReading {
+        session: SessionId::from_bytes([1; 16]),
+        ping,
+        publisher: "q".into(),
+        campaign: "c".into(),
+        number: None,
+        caller: None,
+        created_at: OPEN,
+        expires_at: Wall(i64::MAX),
+        tags: Tags::new(),
+        former: None,
+    };
+    // `q` has no number, so that of `p` stands in.
+    let named = Some(Named { key: SessionKey::Ping(ping), is_all: true });
+    let request = RouteRequest { named, ..request("+18005550100") };
+
+    let asked = questions(&rules, &request, &[session]);
+
+    assert_eq!(asked[0].publisher, "q".into());
+    assert_eq!(asked[0].candidates[0].payout, Money::ZERO, "nothing is owed to `q`");
 }
 
 #[test]

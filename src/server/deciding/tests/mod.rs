@@ -42,6 +42,30 @@ fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
     assert_eq!(counted(planned, 2), [Counts::Connected]);
 }
 
+#[test]
+fn a_deposit_is_known_by_its_buyer_and_its_key() {
+    let config = CONFIG.replace(
+        "buyers = [{ id = \"b\", name = \"B\" }]",
+        "buyers = [{ id = \"b\", credit = { limit = \"0.00\" } },
+                   { id = \"d\", credit = { limit = \"0.00\" } }, { id = \"none\" }]",
+    );
+    let other = "id = \"u\"\nbuyer = \"d\"\ndial = { kind = \"sip\", uri = \"sip:192.0.2.2\" }";
+    let mut config: RoutingConfig = toml::from_str(&config).unwrap();
+    config.targets.push(toml::from_str(other).unwrap());
+    let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
+    assert_eq!(deciding.deposit(&"b".into(), "one", 20), 20);
+    assert_eq!(deciding.deposit(&"b".into(), "two", 5), 25);
+    for (buyer, key, known) in [
+        ("b", "one", Some((25, 20))),
+        ("b", "two", Some((25, 5))),
+        ("b", "three", Some((25, 0))),
+        ("d", "one", Some((0, 0))),
+        ("none", "one", None),
+    ] {
+        assert_eq!(deciding.deposited(&buyer.into(), key), known, "{buyer} {key}");
+    }
+}
+
 const CONFIG: &str = r#"
     publishers = [{ id = "p", name = "P" }]
     buyers = [{ id = "b", name = "B" }]

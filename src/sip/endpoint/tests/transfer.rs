@@ -214,6 +214,30 @@ fn a_referrer_that_hung_up_leaves_nobody_if_its_replacement_fails() {
 }
 
 #[test]
+fn a_caller_who_was_passed_on_is_not_passed_to_the_next_target_too() {
+    for policy in ["relay", "accept"] {
+        let (mut rig, mut caller, mut target) = recovering(policy);
+        refer(&mut target, &mut rig, REFER_TO);
+        let mut last = target.clone();
+        if policy == "accept" {
+            last = rig.target(NEW);
+            last.respond(&mut rig, 200, SDP_C);
+            caller.respond(&mut rig, 200, SDP_A);
+            assert_eq!(last.requests(&mut rig), ["ACK"]);
+        } else {
+            caller.respond(&mut rig, 202, "");
+        }
+        caller.requests(&mut rig);
+        last.request(&mut rig, "BYE", "");
+
+        assert_eq!(caller.requests(&mut rig), ["BYE"], "{policy}");
+        assert_eq!(rig.to(SECOND), Vec::<String>::new(), "{policy}");
+        let ended = rig.reports().last().cloned();
+        assert!(matches!(ended, Some(Report::Ended { party: Party::Target, .. })), "{policy}");
+    }
+}
+
+#[test]
 fn a_referrer_may_hang_up_right_after_the_final_notify() {
     let (mut rig, mut caller, mut target) = connected("accept");
     refer(&mut target, &mut rig, REFER_TO);
@@ -349,9 +373,20 @@ fn connected(policy: &str) -> (Rig, Side_, Side_) {
     connected_as(serde_json::json!({ "refer": { "policy": policy } }))
 }
 
-/// Numbers of premium services are barred.
-fn connected_as(config: serde_json::Value) -> (Rig, Side_, Side_) {
+/// A second target is called if the first hangs up at once.
+fn recovering(policy: &str) -> (Rig, Side_, Side_) {
     let mut rig = Rig::new();
+    rig.plan.recoveries = 1;
+    rig.plan.attempts[0].recovers_within = Duration::from_secs(15);
+    connected_in(rig, serde_json::json!({ "refer": { "policy": policy } }))
+}
+
+fn connected_as(config: serde_json::Value) -> (Rig, Side_, Side_) {
+    connected_in(Rig::new(), config)
+}
+
+/// Numbers of premium services are barred.
+fn connected_in(mut rig: Rig, config: serde_json::Value) -> (Rig, Side_, Side_) {
     let config: TargetConfig = serde_json::from_value(config).unwrap();
     let planned = &mut rig.plan.attempts[0];
     planned.rules = Some(Arc::new(TargetRules::compile("t", &config).unwrap()));
