@@ -2,6 +2,8 @@
 //! holds, one desk of sessions per process.
 
 mod ready;
+mod remembering;
+mod room;
 mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,24 +11,19 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use metrics::counter;
 use parking_lot::Mutex;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::sync::Arc;
 
 use crate::id::{BuyerId, CallId, HoldId, PingId, TargetId};
 use crate::phone::PhoneNumber;
-use crate::reason::{NoPayout, Reason};
 use crate::routing::attribution::{SessionKey, owner};
-use crate::routing::circuit::{Attempted, Circuits, Condition, Turn};
+use crate::routing::circuit::{Circuits, Condition};
 use crate::routing::config::Span;
-use crate::routing::decision::Terms;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
-use crate::routing::hold::{
-    Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, NoRoom, Refused,
-};
+use crate::routing::hold::{Bucket, Counts, HoldLedger, LedgerLimits, Refused};
 use crate::routing::meter::Meter;
-use crate::routing::performance::{Concerned, Performance, Tallies, Tally, day_of};
+use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
     Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRefusals, PingRequest,
     RefusalCode, Session,
@@ -36,22 +33,19 @@ use crate::routing::scorer::{Question, questions};
 use crate::routing::selection::ScoreReading;
 use crate::routing::simulate::{Assumed, Assuming};
 use crate::routing::{
-    CallScope, Decision, Known, PlannedAttempt, Rotation, RouteRequest, RoutingSnapshot, Tags,
-    Usage, UsageReader, decide,
+    CallScope, Decision, Known, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, UsageReader,
+    decide,
 };
 use crate::time::{Mono, Wall};
 
 use super::clock;
 use super::holds::SharedHolds;
-use super::metrics as names;
 use ready::Ready;
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
 /// times that and more (spec/data §1.7).
 pub const RENEW_EVERY: Duration = Duration::from_secs(20);
 
-/// Calls that are put back under one lock.
-const REMEMBERED_AT_ONCE: usize = 100;
 /// How far a call that came before may seem to have come after.
 const CLOCK_SKEW_MS: i64 = 1_000;
 
@@ -198,128 +192,9 @@ impl Deciding {
         }
     }
 
-    /// How far back earlier calls of callers have to be known.
-    pub fn history(&self) -> Option<Span> {
-        self.snapshot.load().history()
-    }
-
-    /// Puts back calls that are up, with their callers; `None`: an anonymous one.
-    pub fn remember_open(&self, calls: impl IntoIterator<Item = (Option<PhoneNumber>, PastCall)>) {
-        let snapshot = self.snapshot.load();
-        let mut state = self.state.lock();
-        for (number, call) in calls {
-            if let Some(caller) = snapshot.caller(number, &call.campaign) {
-                state.history.begin(&caller, call);
-            }
-        }
-    }
-
-    /// Puts back calls of before, with their callers; `None`: an anonymous one.
-    pub fn remember(&self, calls: impl IntoIterator<Item = (Option<PhoneNumber>, PastCall)>) {
-        let snapshot = self.snapshot.load();
-        let mut calls = calls.into_iter().peekable();
-        // Shards wait for the lock.
-        while calls.peek().is_some() {
-            let mut state = self.state.lock();
-            for (number, call) in calls.by_ref().take(REMEMBERED_AT_ONCE) {
-                if let Some(caller) = snapshot.caller(number, &call.campaign) {
-                    state.history.restore(&caller, call);
-                }
-            }
-        }
-    }
-
-    /// How many days calls have to be counted for, today included; `None`: they are not.
-    pub fn performance_days(&self) -> Option<u32> {
-        self.snapshot.load().performance_days()
-    }
-
-    /// Puts back how calls of before went, by day.
-    pub fn restore_performance(&self, counted: impl IntoIterator<Item = (Concerned, i64, Tally)>) {
-        let mut counted = counted.into_iter().peekable();
-        // Shards wait for the lock.
-        while counted.peek().is_some() {
-            let mut state = self.state.lock();
-            for (concerned, day, tally) in counted.by_ref().take(REMEMBERED_AT_ONCE) {
-                state.performance.restore(&concerned, day, tally);
-            }
-        }
-    }
-
-    /// The call is tried at a target.
-    pub fn call_dialed(&self, call: CallId, planned: &PlannedAttempt) {
-        if self.performance_days().is_some() {
-            let performance = &mut self.state.lock().performance;
-            performance.dialed(call, &planned.target, &planned.buyer);
-        }
-    }
-
-    /// A carrier was told to call the target itself.
-    pub fn call_handed_over(&self, call: CallId, planned: &PlannedAttempt) {
-        if self.performance_days().is_some() {
-            let performance = &mut self.state.lock().performance;
-            performance.handed_over(call, &planned.target, &planned.buyer);
-        }
-    }
-
-    /// A target has answered the call.
-    pub fn call_answered(&self, call: CallId, planned: &PlannedAttempt, at: Wall) {
-        let snapshot = self.snapshot.load();
-        if snapshot.history().is_some() {
-            let history = &mut self.state.lock().history;
-            history.connected(call, &planned.target, &planned.buyer, at);
-        }
-        if snapshot.performance_days().is_some() {
-            let performance = &mut self.state.lock().performance;
-            performance.connected(call, &planned.target, &planned.buyer);
-        }
-    }
-
-    /// The buyer owes for the call.
-    pub fn call_converted(&self, call: CallId, at: Wall) {
-        let snapshot = self.snapshot.load();
-        if snapshot.history().is_some() {
-            self.state.lock().history.converted(call, at);
-        }
-        if snapshot.performance_days().is_some() {
-            self.state.lock().performance.converted(call);
-        }
-    }
-
-    /// The call is over, after so long a talk; `None`: its caller was connected to nobody.
-    pub fn call_over(&self, call: CallId, talk: Option<Duration>) {
-        let snapshot = self.snapshot.load();
-        if snapshot.performance_days().is_some() {
-            self.state.lock().performance.ended(call);
-        }
-        if snapshot.history().is_some() {
-            let talk_ms = talk.map(|talk| u64::try_from(talk.as_millis()).unwrap_or(u64::MAX));
-            self.state.lock().history.ended(call, talk_ms);
-        }
-    }
-
     /// Probes find these targets nowhere, and no others.
     pub fn set_down(&self, down: BTreeSet<TargetId>) {
         self.down.store(Arc::new(down));
-    }
-
-    /// An attempt at the target is over, or was answered.
-    pub fn attempted(&self, target: &TargetId, attempted: Attempted, now: Mono) {
-        let snapshot = self.snapshot.load();
-        let Some(rules) = snapshot.target(target).and_then(|it| it.circuit.as_ref()) else {
-            return;
-        };
-        let turn = self.state.lock().circuits.attempted(target, rules, attempted, now);
-        turned(target, turn);
-    }
-
-    /// An answered call is over; `by_target`: the target hung up.
-    pub fn talked(&self, target: &TargetId, talk: Duration, by_target: bool, now: Mono) {
-        let snapshot = self.snapshot.load();
-        let rules = snapshot.target(target).and_then(|it| it.circuit.as_ref());
-        let Some(rules) = rules.filter(|rules| rules.max_short_percent.is_some()) else { return };
-        let turn = self.state.lock().circuits.talked(target, rules, talk, by_target, now);
-        turned(target, turn);
     }
 
     /// Targets of which it is not all well.
@@ -502,104 +377,6 @@ impl Deciding {
         DecisionRecord::new(request, known, &decision)
     }
 
-    /// What an attempt on these terms needs room for, and the hold it gets it by; `None`: nothing.
-    pub fn wanted(
-        &self,
-        call: CallId,
-        leg: u8,
-        planned: &PlannedAttempt,
-        terms: Option<Terms>,
-        scope: Option<&CallScope>,
-        wall: Wall,
-    ) -> Option<(HoldId, Vec<BucketRequest>)> {
-        // Not the holds of the plan: a window may have ended since the decision.
-        let at_attempt = AtAttempt { deciding: self, at: wall };
-        let mut holds = self.snapshot.load().holds(planned, terms, scope, wall, &at_attempt);
-        // A cap that came since is met by calls that were planned with it: what becomes of this one
-        // nobody follows, and it may be handed over.
-        if !planned.is_counted_at_end() {
-            holds.retain(|request| !request.counts.is_known_at_end());
-        }
-        (!holds.is_empty()).then(|| (planned.hold_id(call, u16::from(leg)), holds))
-    }
-
-    /// Takes room, all or nothing.
-    pub fn reserve(&self, hold: HoldId, holds: &[BucketRequest], now: Mono) -> Result<(), NoRoom> {
-        match self.state.lock().ledger.reserve(hold, holds, now) {
-            Ok(_) => Ok(()),
-            Err(Refused::Full(denied)) => Err(denied.into()),
-            Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed.into()),
-        }
-    }
-
-    /// On which terms an attempt goes on that found no room: unpaid, where only the publisher's
-    /// payout has none and its cap stops no more than that.
-    pub fn unpaid_instead(
-        &self,
-        terms: Terms,
-        scope: Option<&CallScope>,
-        no_room: &NoRoom,
-    ) -> Option<Terms> {
-        let (cap, scope) = (no_room.cap.as_ref()?, scope?);
-        let stops_paying = self.snapshot.load().stops_paying(&scope.publisher, cap);
-        stops_paying.then(|| terms.unpaid(NoPayout::PublisherCap))
-    }
-
-    /// The counted event happened. Returns the buckets in which it counts.
-    pub fn settle(&self, hold: HoldId, event: Counts, now: Mono, at: Wall) -> Vec<Bucket> {
-        let mut state = self.state.lock();
-        let kept = self.shared.get().map(|_| state.ledger.held_by(hold).to_vec());
-        let settled = state.ledger.settle(hold, event, now, at).buckets;
-        if let Some(kept) = kept {
-            self.tell_settled(hold, event, kept, settled.clone());
-        }
-        settled
-    }
-
-    /// The call of this hold is over, and came to so much. Whether the hold was live.
-    pub fn conclude(&self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
-        let mut state = self.state.lock();
-        let Some(shared) = self.shared.get() else {
-            return state.ledger.conclude(hold, came_to, now);
-        };
-        let kept = state.ledger.held_by(hold).to_vec();
-        let was_live = state.ledger.conclude(hold, came_to, now);
-        shared.concluded(hold, came_to, &kept);
-        was_live
-    }
-
-    /// Keeps room for a call that a crash left up.
-    pub fn adopt(&self, hold: HoldId, held: Vec<BucketRequest>, until: Mono) {
-        let mut state = self.state.lock();
-        if let Some(shared) = self.shared.get() {
-            shared.adopted(hold, held.clone());
-        }
-        state.ledger.adopt(hold, held, until);
-    }
-
-    /// Buckets in which a live hold waits for `event`.
-    pub fn waiting_for(&self, hold: HoldId, event: Counts) -> Vec<BucketRequest> {
-        self.state.lock().ledger.waiting_for(hold, event)
-    }
-
-    pub fn release(&self, hold: HoldId) -> bool {
-        let mut state = self.state.lock();
-        let Some(shared) = self.shared.get() else { return state.ledger.release(hold) };
-        let kept = state.ledger.held_by(hold).to_vec();
-        let was_live = state.ledger.release(hold);
-        if was_live {
-            shared.released(hold, &kept);
-        }
-        was_live
-    }
-
-    pub fn renew(&self, holds: impl IntoIterator<Item = HoldId>, now: Mono) {
-        let mut state = self.state.lock();
-        for hold in holds {
-            state.ledger.renew(hold, now);
-        }
-    }
-
     pub fn call_ended(&self, number: PhoneNumber, now: Wall) {
         self.state.lock().desk.call_ended(number, now);
     }
@@ -659,25 +436,6 @@ impl Deciding {
     /// What every cap has used and holds, for metrics and reports.
     pub fn ledger<T>(&self, read: impl FnOnce(&HoldLedger) -> T) -> T {
         read(&self.state.lock().ledger)
-    }
-}
-
-/// Tells people that a target's circuit has opened or closed.
-fn turned(target: &TargetId, turn: Option<Turn>) {
-    match turn {
-        None => {}
-        Some(Turn::Opened(trip, rests)) => {
-            counter!(names::CIRCUITS_OPENED, "target" => target.to_string()).increment(1);
-            tracing::warn!(
-                target.id = %target,
-                why = %trip,
-                rests_s = rests.as_secs(),
-                "calls to a target go badly: it is tried only for want of others"
-            );
-        }
-        Some(Turn::Closed) => {
-            tracing::info!(target.id = %target, "calls to a target go well again");
-        }
     }
 }
 

@@ -8,9 +8,13 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::*;
 use crate::id::SessionId;
 use crate::money::Money;
+use crate::reason::{NoPayout, Reason};
+use crate::routing::PlannedAttempt;
 use crate::routing::attribution::{Named, SessionKey};
 use crate::routing::config::RoutingConfig;
+use crate::routing::decision::Terms;
 use crate::routing::hold::Counts;
+use crate::routing::hold::{BucketRequest, NoRoom};
 use crate::routing::replay::replay;
 
 const NOW: Mono = Mono(1);

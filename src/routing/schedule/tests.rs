@@ -1,0 +1,351 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::routing::config::{BreakConfig, HoursConfig};
+
+#[test]
+fn opening_hours_are_those_of_the_wall_clock() {
+    let schedule = office();
+    for (at, reason) in [
+        // Winter: 09:00 in New York is 14:00Z. Summer: 13:00Z.
+        ("2026-01-06T13:59:59Z", Some(Reason::ScheduleClosed)),
+        ("2026-01-06T14:00:00Z", None),
+        ("2026-07-07T12:59:59Z", Some(Reason::ScheduleClosed)),
+        ("2026-07-07T13:00:00Z", None),
+        // A break, and the end of it.
+        ("2026-07-07T16:00:00Z", Some(Reason::ScheduleClosed)),
+        ("2026-07-07T16:30:00Z", None),
+        // Two minutes before the close at 18:00, and at the close.
+        ("2026-07-07T21:57:59Z", None),
+        ("2026-07-07T21:58:00Z", Some(Reason::ScheduleClosingSoon)),
+        ("2026-07-07T22:00:00Z", Some(Reason::ScheduleClosed)),
+        // A Sunday, and a holiday.
+        ("2026-07-05T15:00:00Z", Some(Reason::ScheduleClosed)),
+        ("2026-12-25T15:00:00Z", Some(Reason::ScheduleHoliday)),
+    ] {
+        assert_eq!(refusal(&schedule, at), reason, "{at}");
+    }
+}
+
+#[test]
+fn the_hour_that_is_skipped_opens_when_the_clock_is_put_forward() {
+    // 2026-03-08 02:00 EST becomes 03:00 EDT at 07:00Z.
+    let schedule = compile(&hours("UTC-never", &[])).unwrap_err();
+    assert_eq!(schedule[0].path, "s.time_zone");
+    let schedule = compile(&hours("America/New_York", &[(Day::Sun, "02:30", "04:00")])).unwrap();
+    assert_eq!(refusal(&schedule, "2026-03-08T06:59:59Z"), Some(Reason::ScheduleClosed));
+    assert_eq!(refusal(&schedule, "2026-03-08T07:00:00Z"), None);
+    assert_eq!(refusal(&schedule, "2026-03-08T07:59:59Z"), None);
+    assert_eq!(refusal(&schedule, "2026-03-08T08:00:00Z"), Some(Reason::ScheduleClosed));
+}
+
+#[test]
+fn the_hour_that_is_repeated_counts_twice() {
+    // 2026-11-01 02:00 EDT becomes 01:00 EST at 06:00Z.
+    let schedule = compile(&hours("America/New_York", &[(Day::Sun, "00:00", "02:00")])).unwrap();
+    assert_eq!(refusal(&schedule, "2026-11-01T04:00:00Z"), None);
+    assert_eq!(refusal(&schedule, "2026-11-01T06:59:59Z"), None);
+    assert_eq!(refusal(&schedule, "2026-11-01T07:00:00Z"), Some(Reason::ScheduleClosed));
+}
+
+#[test]
+fn a_clock_change_that_skips_the_rest_of_an_opening_is_seen_coming() {
+    let mut config = hours("America/New_York", &[(Day::Sun, "01:00", "02:30")]);
+    config.stop_before_close_s = 300;
+    let schedule = compile(&config).unwrap();
+    assert_eq!(refusal(&schedule, "2026-03-08T06:54:59Z"), None);
+    assert_eq!(refusal(&schedule, "2026-03-08T06:55:00Z"), Some(Reason::ScheduleClosingSoon));
+}
+
+#[test]
+fn an_opening_may_cross_midnight_and_the_end_of_the_week() {
+    let config = hours("UTC", &[(Day::Fri, "22:00", "06:00"), (Day::Sun, "20:00", "02:00")]);
+    let schedule = compile(&config).unwrap();
+    for (at, reason) in [
+        ("2026-07-03T22:00:00Z", None),
+        ("2026-07-04T05:59:59Z", None),
+        ("2026-07-04T06:00:00Z", Some(Reason::ScheduleClosed)),
+        ("2026-07-05T23:00:00Z", None),
+        ("2026-07-06T01:59:59Z", None),
+        ("2026-07-06T02:00:00Z", Some(Reason::ScheduleClosed)),
+    ] {
+        assert_eq!(refusal(&schedule, at), reason, "{at}");
+    }
+}
+
+#[test]
+fn openings_that_touch_are_one_so_that_midnight_closes_nothing() {
+    let mut config = hours("UTC", &[(Day::Mon, "09:00", "24:00"), (Day::Tue, "00:00", "06:00")]);
+    config.stop_before_close_s = 600;
+    let schedule = compile(&config).unwrap();
+    assert_eq!(refusal(&schedule, "2026-07-06T23:59:00Z"), None);
+    assert_eq!(refusal(&schedule, "2026-07-07T05:51:00Z"), Some(Reason::ScheduleClosingSoon));
+}
+
+#[test]
+fn a_week_without_a_gap_never_closes() {
+    let days = [Day::Mon, Day::Tue, Day::Wed, Day::Thu, Day::Fri, Day::Sat, Day::Sun];
+    let mut config = hours("UTC", &days.map(|day| (day, "06:00", "06:00")));
+    config.stop_before_close_s = 3_600;
+    let schedule = compile(&config).unwrap();
+    assert_eq!(refusal(&schedule, "2026-07-06T05:59:59Z"), None);
+    assert_eq!(schedule.openings, [Opening { from: 0, to: WEEK_S }]);
+}
+
+#[test]
+fn a_holiday_is_seen_coming_at_midnight() {
+    let config = ScheduleConfig {
+        always_open: true,
+        holidays: vec!["2026-12-25".into()],
+        stop_before_close_s: 60,
+        ..hours("America/New_York", &[])
+    };
+    let schedule = compile(&config).unwrap();
+    assert_eq!(refusal(&schedule, "2026-12-25T04:59:00Z"), Some(Reason::ScheduleClosingSoon));
+    assert_eq!(refusal(&schedule, "2026-12-25T05:00:00Z"), Some(Reason::ScheduleHoliday));
+    assert_eq!(refusal(&schedule, "2026-12-26T05:00:00Z"), None);
+}
+
+#[test]
+fn a_day_may_have_hours_of_its_own() {
+    let mut config = hours("UTC", &[(Day::Thu, "20:00", "02:00"), (Day::Fri, "09:00", "17:00")]);
+    // A Friday; the next begins where the week's hours of the day before end.
+    config.exceptions = vec![
+        exception("2026-11-27", "10:00", "12:00"),
+        exception("2026-11-27", "13:00", "24:00"),
+        exception("2026-11-28", "00:00", "01:00"),
+    ];
+    config.stop_before_close_s = 60;
+    let schedule = compile(&config).unwrap();
+    let (closed, soon) = (Some(Reason::ScheduleClosed), Some(Reason::ScheduleClosingSoon));
+    for (at, reason) in [
+        ("2026-11-26T23:58:59Z", None),
+        ("2026-11-26T23:59:00Z", soon),
+        ("2026-11-27T01:00:00Z", closed),
+        ("2026-11-27T09:30:00Z", closed),
+        ("2026-11-27T10:00:00Z", None),
+        ("2026-11-27T11:59:00Z", soon),
+        ("2026-11-27T12:00:00Z", closed),
+        ("2026-11-27T16:59:59Z", None),
+        ("2026-11-27T23:59:30Z", None),
+        ("2026-11-28T00:58:59Z", None),
+        ("2026-11-28T01:00:00Z", closed),
+        ("2026-12-04T09:00:00Z", None),
+    ] {
+        assert_eq!(refusal(&schedule, at), reason, "{at}");
+    }
+    let want = |at| schedule.check(wall(at)).unwrap_err().want;
+    assert_eq!(want("2026-11-27T12:30:00Z"), "opens Fri 13:00");
+    assert_eq!(want("2026-11-28T01:30:00Z"), "closed for the rest of 2026-11-28");
+    let open = schedule.open_s(wall("2026-11-27T00:00:00Z"), wall("2026-11-28T00:00:00Z"));
+    assert_eq!(open, 13 * 3_600);
+}
+
+#[test]
+fn hours_that_overlap_are_a_fault_of_their_own() {
+    let overlapping = hours(
+        "UTC",
+        &[(Day::Sun, "20:00", "03:00"), (Day::Mon, "02:00", "05:00"), (Day::Mon, "05:00", "06:00")],
+    );
+    let faults: Vec<_> = compile(&overlapping).unwrap_err();
+    assert_eq!(faults.len(), 1);
+    assert_eq!(
+        faults[0].to_string(),
+        "s.hours[1] = 02:00-05:00: overlaps hours[0]; let each hour stand in one of them"
+    );
+    let mut config = office_config();
+    config.exceptions = vec![
+        exception("2026-12-25", "10:00", "12:00"),
+        exception("2026-12-24", "10:00", "12:00"),
+        exception("2026-12-24", "11:00", "14:00"),
+        exception("christmas", "10:00", "9:00"),
+        exception("2026-12-31", "22:00", "02:00"),
+    ];
+    let told: Vec<_> = compile(&config)
+        .unwrap_err()
+        .into_iter()
+        .map(|fault| format!("{} {}", fault.path, fault.problem))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "s.exceptions[0].date is a holiday, too",
+            "s.exceptions[2] overlaps another opening of the same day",
+            "s.exceptions[3].date is no date",
+            "s.exceptions[3].close is no time of day",
+            "s.exceptions[4].close is not after `open`",
+        ]
+    );
+}
+
+/// Zones of every habit: changes by an hour and by half of one, at midnight, in the south, none.
+const ZONES: [&str; 20] = [
+    "America/New_York",
+    "America/Chicago",
+    "America/Denver",
+    "America/Phoenix",
+    "America/Los_Angeles",
+    "America/Anchorage",
+    "America/St_Johns",
+    "America/Havana",
+    "America/Santiago",
+    "America/Sao_Paulo",
+    "Pacific/Honolulu",
+    "Europe/London",
+    "Europe/Berlin",
+    "Africa/Cairo",
+    "Asia/Beirut",
+    "Asia/Kolkata",
+    "Asia/Tokyo",
+    "Australia/Lord_Howe",
+    "Australia/Adelaide",
+    "Pacific/Auckland",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// On the days about each change of the clocks of a year, and on one without any.
+    #[test]
+    fn it_is_open_in_its_blocks_and_never_outside(
+        blocks in prop::collection::btree_set(0_u32..95, 2..8),
+        is_exception in any::<bool>(),
+    ) {
+        // Quarters of an hour, of which every second begins a block.
+        let ends: Vec<_> = blocks.into_iter().map(|quarter| quarter * 900).collect();
+        let blocks: Vec<_> = ends.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+        let text = |s: u32| format!("{:02}:{:02}", s / 3_600, s / 60 % 60);
+        for name in ZONES {
+            let zone = bundled_zone(name).unwrap();
+            let year = wall("2026-01-01T00:00:00Z");
+            let changes = zone.following(timestamp(year)).take(2);
+            let changes = changes.map(|it| zone.to_datetime(it.timestamp()).date());
+            let dates: Vec<_> = changes
+                .flat_map(|day| [day.yesterday().unwrap(), day])
+                .chain(["2026-06-17".parse().unwrap()])
+                .filter(|day: &Date| day.year() == 2026)
+                .collect();
+            for date in dates {
+                let mut config = hours(name, &[]);
+                for (open, close) in &blocks {
+                    let (open, close) = (text(*open), text(*close));
+                    if is_exception {
+                        config.exceptions.push(exception(&date.to_string(), &open, &close));
+                    } else {
+                        let offset = date.weekday().to_monday_zero_offset();
+                        let day = WEEK[usize::from(offset.unsigned_abs())];
+                        config.hours.push(HoursConfig { day, open, close, breaks: vec![] });
+                    }
+                }
+                config.always_open = is_exception;
+                let schedule = compile(&config).unwrap();
+                let begins = date.to_zoned(zone.clone()).unwrap();
+                let first = begins.timestamp().as_millisecond();
+                let (mut open_s, mut on_clock) = (0, 0);
+                for minute in 0..26 * 60 {
+                    let at = Wall(first + minute * 60_000);
+                    let local = schedule.local(at);
+                    if local.date() != date {
+                        continue;
+                    }
+                    let second = second_of_week(local) % DAY_S;
+                    let within = blocks.iter().any(|(from, to)| (*from..*to).contains(&second));
+                    prop_assert_eq!(schedule.check(at).is_ok(), within, "{} {}", name, local);
+                    // And to the millisecond before.
+                    let before = schedule.local(Wall(at.0 - 1));
+                    if within && before.date() == date {
+                        let second = second_of_week(before) % DAY_S;
+                        let was = blocks.iter().any(|(from, to)| (*from..*to).contains(&second));
+                        prop_assert_eq!(schedule.check(Wall(at.0 - 1)).is_ok(), was);
+                    }
+                    open_s += u64::from(within) * 60;
+                    on_clock += 1;
+                }
+                let asked: u64 = blocks.iter().map(|(from, to)| u64::from(to - from)).sum();
+                if on_clock == 24 * 60 {
+                    prop_assert_eq!(open_s, asked, "{} {}", name, date);
+                }
+            }
+        }
+    }
+}
+
+const WEEK: [Day; 7] = [Day::Mon, Day::Tue, Day::Wed, Day::Thu, Day::Fri, Day::Sat, Day::Sun];
+
+#[test]
+fn a_closed_target_says_when_it_opens() {
+    let closed = office().check(wall("2026-07-04T23:04:00Z")).unwrap_err();
+    assert_eq!(closed.have, "Sat 19:04 America/New_York");
+    assert_eq!(closed.want, "opens Tue 09:00");
+}
+
+#[test]
+fn all_faults_of_a_schedule_are_told_at_once() {
+    let mut config = hours("Mars/Olympus", &[(Day::Mon, "9:00", "25:00")]);
+    config.holidays = vec!["us_federal".into()];
+    config.hours[0].breaks = vec![BreakConfig { start: "x".into(), end: "12:00".into() }];
+    let paths: Vec<_> = compile(&config).unwrap_err().into_iter().map(|fault| fault.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "s.time_zone",
+            "s.holidays[0]",
+            "s.hours[0].open",
+            "s.hours[0].close",
+            "s.hours[0].breaks[0].start"
+        ]
+    );
+    let never = ScheduleConfig { hours: vec![], ..office_config() };
+    assert_eq!(compile(&never).unwrap_err()[0].path, "s.hours");
+    let both = ScheduleConfig { always_open: true, ..office_config() };
+    assert_eq!(compile(&both).unwrap_err()[0].path, "s.always_open");
+}
+
+/// Tuesdays from 09:00 to 18:00 in New York, with a lunch break.
+fn office() -> Schedule {
+    compile(&office_config()).unwrap()
+}
+
+fn office_config() -> ScheduleConfig {
+    let mut config =
+        hours("America/New_York", &[(Day::Tue, "09:00", "18:00"), (Day::Fri, "09:00", "18:00")]);
+    config.hours[0].breaks = vec![BreakConfig { start: "12:00".into(), end: "12:30".into() }];
+    config.holidays = vec!["2026-12-25".into()];
+    config.stop_before_close_s = 120;
+    config
+}
+
+fn hours(zone: &str, hours: &[(Day, &str, &str)]) -> ScheduleConfig {
+    let hours = hours.iter().map(|&(day, open, close)| HoursConfig {
+        day,
+        open: open.into(),
+        close: close.into(),
+        breaks: vec![],
+    });
+    ScheduleConfig {
+        time_zone: zone.into(),
+        always_open: false,
+        hours: hours.collect(),
+        holidays: vec![],
+        exceptions: vec![],
+        stop_before_close_s: 0,
+    }
+}
+
+fn exception(date: &str, open: &str, close: &str) -> ExceptionConfig {
+    ExceptionConfig { date: date.into(), open: open.into(), close: close.into() }
+}
+
+fn compile(config: &ScheduleConfig) -> Result<Schedule, Vec<ConfigFault>> {
+    let mut faults = vec![];
+    let schedule = Schedule::compile(config, "s", &mut faults);
+    schedule.ok_or(faults)
+}
+
+fn refusal(schedule: &Schedule, at: &str) -> Option<Reason> {
+    schedule.check(wall(at)).err().map(|closed| closed.reason)
+}
+
+fn wall(at: &str) -> Wall {
+    Wall(at.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+}

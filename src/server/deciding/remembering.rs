@@ -1,0 +1,162 @@
+//! What routing remembers of calls: the earlier ones of callers, how targets did, and how their
+//! attempts went.
+
+use std::time::Duration;
+
+use metrics::counter;
+
+use crate::id::{CallId, TargetId};
+use crate::phone::PhoneNumber;
+use crate::routing::PlannedAttempt;
+use crate::routing::circuit::{Attempted, Turn};
+use crate::routing::config::Span;
+use crate::routing::history::PastCall;
+use crate::routing::performance::{Concerned, Tally};
+use crate::time::{Mono, Wall};
+
+use crate::server::metrics as names;
+
+use super::Deciding;
+
+/// Calls that are put back under one lock.
+const REMEMBERED_AT_ONCE: usize = 100;
+
+impl Deciding {
+    /// How far back earlier calls of callers have to be known.
+    pub fn history(&self) -> Option<Span> {
+        self.snapshot.load().history()
+    }
+
+    /// Puts back calls that are up, with their callers; `None`: an anonymous one.
+    pub fn remember_open(&self, calls: impl IntoIterator<Item = (Option<PhoneNumber>, PastCall)>) {
+        let snapshot = self.snapshot.load();
+        let mut state = self.state.lock();
+        for (number, call) in calls {
+            if let Some(caller) = snapshot.caller(number, &call.campaign) {
+                state.history.begin(&caller, call);
+            }
+        }
+    }
+
+    /// Puts back calls of before, with their callers; `None`: an anonymous one.
+    pub fn remember(&self, calls: impl IntoIterator<Item = (Option<PhoneNumber>, PastCall)>) {
+        let snapshot = self.snapshot.load();
+        let mut calls = calls.into_iter().peekable();
+        // Shards wait for the lock.
+        while calls.peek().is_some() {
+            let mut state = self.state.lock();
+            for (number, call) in calls.by_ref().take(REMEMBERED_AT_ONCE) {
+                if let Some(caller) = snapshot.caller(number, &call.campaign) {
+                    state.history.restore(&caller, call);
+                }
+            }
+        }
+    }
+
+    /// How many days calls have to be counted for, today included; `None`: they are not.
+    pub fn performance_days(&self) -> Option<u32> {
+        self.snapshot.load().performance_days()
+    }
+
+    /// Puts back how calls of before went, by day.
+    pub fn restore_performance(&self, counted: impl IntoIterator<Item = (Concerned, i64, Tally)>) {
+        let mut counted = counted.into_iter().peekable();
+        // Shards wait for the lock.
+        while counted.peek().is_some() {
+            let mut state = self.state.lock();
+            for (concerned, day, tally) in counted.by_ref().take(REMEMBERED_AT_ONCE) {
+                state.performance.restore(&concerned, day, tally);
+            }
+        }
+    }
+
+    /// The call is tried at a target.
+    pub fn call_dialed(&self, call: CallId, planned: &PlannedAttempt) {
+        if self.performance_days().is_some() {
+            let performance = &mut self.state.lock().performance;
+            performance.dialed(call, &planned.target, &planned.buyer);
+        }
+    }
+
+    /// A carrier was told to call the target itself.
+    pub fn call_handed_over(&self, call: CallId, planned: &PlannedAttempt) {
+        if self.performance_days().is_some() {
+            let performance = &mut self.state.lock().performance;
+            performance.handed_over(call, &planned.target, &planned.buyer);
+        }
+    }
+
+    /// A target has answered the call.
+    pub fn call_answered(&self, call: CallId, planned: &PlannedAttempt, at: Wall) {
+        let snapshot = self.snapshot.load();
+        if snapshot.history().is_some() {
+            let history = &mut self.state.lock().history;
+            history.connected(call, &planned.target, &planned.buyer, at);
+        }
+        if snapshot.performance_days().is_some() {
+            let performance = &mut self.state.lock().performance;
+            performance.connected(call, &planned.target, &planned.buyer);
+        }
+    }
+
+    /// The buyer owes for the call.
+    pub fn call_converted(&self, call: CallId, at: Wall) {
+        let snapshot = self.snapshot.load();
+        if snapshot.history().is_some() {
+            self.state.lock().history.converted(call, at);
+        }
+        if snapshot.performance_days().is_some() {
+            self.state.lock().performance.converted(call);
+        }
+    }
+
+    /// The call is over, after so long a talk; `None`: its caller was connected to nobody.
+    pub fn call_over(&self, call: CallId, talk: Option<Duration>) {
+        let snapshot = self.snapshot.load();
+        if snapshot.performance_days().is_some() {
+            self.state.lock().performance.ended(call);
+        }
+        if snapshot.history().is_some() {
+            let talk_ms = talk.map(|talk| u64::try_from(talk.as_millis()).unwrap_or(u64::MAX));
+            self.state.lock().history.ended(call, talk_ms);
+        }
+    }
+
+    /// An attempt at the target is over, or was answered.
+    pub fn attempted(&self, target: &TargetId, attempted: Attempted, now: Mono) {
+        let snapshot = self.snapshot.load();
+        let Some(rules) = snapshot.target(target).and_then(|it| it.circuit.as_ref()) else {
+            return;
+        };
+        let turn = self.state.lock().circuits.attempted(target, rules, attempted, now);
+        turned(target, turn);
+    }
+
+    /// An answered call is over; `by_target`: the target hung up.
+    pub fn talked(&self, target: &TargetId, talk: Duration, by_target: bool, now: Mono) {
+        let snapshot = self.snapshot.load();
+        let rules = snapshot.target(target).and_then(|it| it.circuit.as_ref());
+        let Some(rules) = rules.filter(|rules| rules.max_short_percent.is_some()) else { return };
+        let turn = self.state.lock().circuits.talked(target, rules, talk, by_target, now);
+        turned(target, turn);
+    }
+}
+
+/// Tells people that a target's circuit has opened or closed.
+fn turned(target: &TargetId, turn: Option<Turn>) {
+    match turn {
+        None => {}
+        Some(Turn::Opened(trip, rests)) => {
+            counter!(names::CIRCUITS_OPENED, "target" => target.to_string()).increment(1);
+            tracing::warn!(
+                target.id = %target,
+                why = %trip,
+                rests_s = rests.as_secs(),
+                "calls to a target go badly: it is tried only for want of others"
+            );
+        }
+        Some(Turn::Closed) => {
+            tracing::info!(target.id = %target, "calls to a target go well again");
+        }
+    }
+}

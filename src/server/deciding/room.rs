@@ -1,0 +1,110 @@
+//! Room that attempts take under limits, and what becomes of it.
+
+use crate::id::{CallId, HoldId};
+use crate::reason::{NoPayout, Reason};
+use crate::routing::decision::Terms;
+use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom, Refused};
+use crate::routing::{CallScope, PlannedAttempt};
+use crate::time::{Mono, Wall};
+
+use super::{AtAttempt, Deciding};
+
+impl Deciding {
+    /// What an attempt on these terms needs room for, and the hold it gets it by; `None`: nothing.
+    pub fn wanted(
+        &self,
+        call: CallId,
+        leg: u8,
+        planned: &PlannedAttempt,
+        terms: Option<Terms>,
+        scope: Option<&CallScope>,
+        wall: Wall,
+    ) -> Option<(HoldId, Vec<BucketRequest>)> {
+        // Not the holds of the plan: a window may have ended since the decision.
+        let at_attempt = AtAttempt { deciding: self, at: wall };
+        let mut holds = self.snapshot.load().holds(planned, terms, scope, wall, &at_attempt);
+        // A cap that came since is met by calls that were planned with it: what becomes of this one
+        // nobody follows, and it may be handed over.
+        if !planned.is_counted_at_end() {
+            holds.retain(|request| !request.counts.is_known_at_end());
+        }
+        (!holds.is_empty()).then(|| (planned.hold_id(call, u16::from(leg)), holds))
+    }
+
+    /// Takes room, all or nothing.
+    pub fn reserve(&self, hold: HoldId, holds: &[BucketRequest], now: Mono) -> Result<(), NoRoom> {
+        match self.state.lock().ledger.reserve(hold, holds, now) {
+            Ok(_) => Ok(()),
+            Err(Refused::Full(denied)) => Err(denied.into()),
+            Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed.into()),
+        }
+    }
+
+    /// On which terms an attempt goes on that found no room: unpaid, where only the publisher's
+    /// payout has none and its cap stops no more than that.
+    pub fn unpaid_instead(
+        &self,
+        terms: Terms,
+        scope: Option<&CallScope>,
+        no_room: &NoRoom,
+    ) -> Option<Terms> {
+        let (cap, scope) = (no_room.cap.as_ref()?, scope?);
+        let stops_paying = self.snapshot.load().stops_paying(&scope.publisher, cap);
+        stops_paying.then(|| terms.unpaid(NoPayout::PublisherCap))
+    }
+
+    /// The counted event happened. Returns the buckets in which it counts.
+    pub fn settle(&self, hold: HoldId, event: Counts, now: Mono, at: Wall) -> Vec<Bucket> {
+        let mut state = self.state.lock();
+        let kept = self.shared.get().map(|_| state.ledger.held_by(hold).to_vec());
+        let settled = state.ledger.settle(hold, event, now, at).buckets;
+        if let Some(kept) = kept {
+            self.tell_settled(hold, event, kept, settled.clone());
+        }
+        settled
+    }
+
+    /// The call of this hold is over, and came to so much. Whether the hold was live.
+    pub fn conclude(&self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
+        let mut state = self.state.lock();
+        let Some(shared) = self.shared.get() else {
+            return state.ledger.conclude(hold, came_to, now);
+        };
+        let kept = state.ledger.held_by(hold).to_vec();
+        let was_live = state.ledger.conclude(hold, came_to, now);
+        shared.concluded(hold, came_to, &kept);
+        was_live
+    }
+
+    /// Keeps room for a call that a crash left up.
+    pub fn adopt(&self, hold: HoldId, held: Vec<BucketRequest>, until: Mono) {
+        let mut state = self.state.lock();
+        if let Some(shared) = self.shared.get() {
+            shared.adopted(hold, held.clone());
+        }
+        state.ledger.adopt(hold, held, until);
+    }
+
+    /// Buckets in which a live hold waits for `event`.
+    pub fn waiting_for(&self, hold: HoldId, event: Counts) -> Vec<BucketRequest> {
+        self.state.lock().ledger.waiting_for(hold, event)
+    }
+
+    pub fn release(&self, hold: HoldId) -> bool {
+        let mut state = self.state.lock();
+        let Some(shared) = self.shared.get() else { return state.ledger.release(hold) };
+        let kept = state.ledger.held_by(hold).to_vec();
+        let was_live = state.ledger.release(hold);
+        if was_live {
+            shared.released(hold, &kept);
+        }
+        was_live
+    }
+
+    pub fn renew(&self, holds: impl IntoIterator<Item = HoldId>, now: Mono) {
+        let mut state = self.state.lock();
+        for hold in holds {
+            state.ledger.renew(hold, now);
+        }
+    }
+}
