@@ -151,6 +151,12 @@ impl Change {
             Self::Count { hold, .. } | Self::Release { hold } | Self::Keep { hold, .. } => *hold,
         }
     }
+
+    /// Whether it is of what is used as it comes, and never held.
+    pub fn counts_at_once(&self) -> bool {
+        let Self::Count { cause, .. } = self else { return false };
+        matches!(cause, Cause::Event(Counts::Offered | Counts::Pinged))
+    }
 }
 
 impl Counted {

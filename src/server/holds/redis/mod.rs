@@ -403,7 +403,7 @@ fn read_told(change: &Change, told: &[i64]) -> Told {
     let usages = told.get(3..).unwrap_or_default().chunks_exact(2);
     Told {
         done: told.first() == Some(&1),
-        late: told.get(1) == Some(&1),
+        late: told.get(1) == Some(&1) && !change.counts_at_once(),
         overshoots: told.get(2).and_then(|it| u32::try_from(*it).ok()).unwrap_or(0),
         seen: buckets.into_iter().zip(usages.map(|pair| usage(pair[0], pair[1]))).collect(),
     }
@@ -442,4 +442,23 @@ fn forgotten_after_ms(window: &str) -> i64 {
         Some(_) | None => 0,
     };
     days * 86_400_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::Cause;
+    use super::*;
+    use crate::id::CallId;
+
+    #[test]
+    fn only_what_had_been_held_can_be_settled_late() {
+        for (event, is_late) in
+            [(Counts::Connected, true), (Counts::Offered, false), (Counts::Pinged, false)]
+        {
+            let (hold, cause) =
+                (HoldId::of(CallId::from_bytes([7; 16]), 1, "a"), Cause::Event(event));
+            let told = read_told(&Change::Count { hold, cause, counted: vec![] }, &[1, 1, 0]);
+            assert_eq!((told.done, told.late), (true, is_late), "{event:?}");
+        }
+    }
 }
