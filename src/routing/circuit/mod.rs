@@ -343,7 +343,8 @@ fn verdict(
         }
         Cause::Slow => (trial.slow, trial.attempts, trial.slow > 0),
         Cause::Unanswered => {
-            (trial.attempts - trial.answered, trial.attempts, falls_short(trial, before, rules))
+            let is_bad = falls_short(trial, before, rules) && is_unlikely(trial, before, 2);
+            (trial.attempts - trial.answered, trial.attempts, is_bad)
         }
         Cause::Short => {
             let max = rules.max_short_percent.unwrap_or(100);
@@ -380,14 +381,19 @@ fn falls_short(seen: &Tally, before: &Tally, rules: &CircuitConfig) -> bool {
 /// Whether fewer attempts are answered than before, by more than is allowed and more than chance
 /// explains: three standard deviations of as many draws from the share of before.
 fn has_dropped(seen: &Tally, before: &Tally, rules: &CircuitConfig) -> bool {
-    if before.attempts < rules.min_attempts.saturating_mul(4) || !falls_short(seen, before, rules) {
-        return false;
-    }
+    before.attempts >= rules.min_attempts.saturating_mul(4)
+        && falls_short(seen, before, rules)
+        && is_unlikely(seen, before, 3)
+}
+
+/// Whether so few answers lie more than so many standard deviations below what as many draws from the
+/// share of before bring.
+fn is_unlikely(seen: &Tally, before: &Tally, deviations: u128) -> bool {
     let wide = u128::from;
     let (n, k) = (wide(seen.attempts), wide(seen.answered));
     let (of, hits) = (wide(before.attempts), wide(before.answered));
     let missing = (n * hits).saturating_sub(k * of);
-    missing * missing >= 9 * n * hits * (of - hits)
+    missing * missing >= deviations * deviations * n * hits * (of - hits)
 }
 
 #[cfg(test)]

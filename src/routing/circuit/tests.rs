@@ -111,6 +111,18 @@ fn it_opens_twice_as_long_each_time_the_trial_fails() {
 }
 
 #[test]
+fn a_trial_blames_no_target_for_what_chance_explains() {
+    let verdict_of = |answered_before, answered| {
+        let before = Tally { attempts: 1_000, answered: answered_before, ..Tally::default() };
+        let trial = Tally { attempts: 5, answered, ..Tally::default() };
+        verdict(&trial, &before, Cause::Unanswered, &rules()).unwrap().is_ok()
+    };
+    assert!(!verdict_of(500, 0), "none of five, where half were answered");
+    assert!(verdict_of(500, 2));
+    assert!(verdict_of(100, 0), "none of five, where one in ten was");
+}
+
+#[test]
 fn a_trial_is_the_stated_share_of_calls() {
     let trip = Trip { cause: Cause::Failed, seen: 1, of: 1 };
     let target = TargetId::new("t");

@@ -8,7 +8,7 @@ use crate::sip::call::report::AttemptNumber;
 use crate::sip::endpoint::CallKey;
 use crate::time::Mono;
 
-use super::{Bridge, Try};
+use super::{Bridge, Try, planned};
 
 /// A caller who gives up sooner says nothing of the target.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -35,7 +35,9 @@ impl Bridge {
         reason: Reason,
         at: Mono,
     ) {
-        self.judge(key, attempt, at, |lasted| end(reason, lasted));
+        let planned = self.calls.get(key).and_then(|live| planned(&live.plan, attempt));
+        let ring = planned.map(|it| Duration::from_millis(it.ring_timeout_ms.into()));
+        self.judge(key, attempt, at, |lasted| end(reason, lasted, ring.unwrap_or_default()));
     }
 
     fn judge(
@@ -56,8 +58,9 @@ impl Bridge {
     }
 }
 
-/// What the end of an attempt that lasted so long says of its target; `None`: nothing.
-fn end(reason: Reason, lasted: Duration) -> Option<AttemptEnd> {
+/// What the end of an attempt says of its target that lasted so long, where it was to have `ring` to
+/// answer; `None`: nothing.
+fn end(reason: Reason, lasted: Duration, ring: Duration) -> Option<AttemptEnd> {
     if matches!(
         reason,
         Reason::AttemptCarrierFailed
@@ -68,9 +71,10 @@ fn end(reason: Reason, lasted: Duration) -> Option<AttemptEnd> {
         return Some(AttemptEnd::Failed);
     }
     let given_up = reason == Reason::CallerAbandoned && lasted >= PATIENCE;
-    let refused =
-        matches!(reason, Reason::AttemptNoAnswer | Reason::AttemptBusy | Reason::AttemptRejected);
-    (given_up || refused).then_some(AttemptEnd::Unanswered)
+    // All attempts together may have had no more time.
+    let rang_out = reason == Reason::AttemptNoAnswer && lasted >= ring;
+    let refused = matches!(reason, Reason::AttemptBusy | Reason::AttemptRejected);
+    (given_up || rang_out || refused).then_some(AttemptEnd::Unanswered)
 }
 
 #[cfg(test)]
@@ -83,13 +87,19 @@ mod tests {
         for (reason, lasted, said) in [
             (Reason::AttemptNoResponse, soon, Some(AttemptEnd::Failed)),
             (Reason::AttemptBusy, soon, Some(AttemptEnd::Unanswered)),
+            (Reason::AttemptNoAnswer, late, Some(AttemptEnd::Unanswered)),
+            (Reason::AttemptNoAnswer, soon, None),
             (Reason::CallerAbandoned, soon, None),
             (Reason::CallerAbandoned, late, Some(AttemptEnd::Unanswered)),
             (Reason::AnsweredElsewhere, late, None),
             (Reason::AttemptRateFull, soon, None),
             (Reason::CapFull, soon, None),
         ] {
-            assert_eq!(end(reason, lasted), said, "{reason:?} after {lasted:?}");
+            assert_eq!(
+                end(reason, lasted, Duration::from_secs(6)),
+                said,
+                "{reason:?} after {lasted:?}"
+            );
         }
     }
 }

@@ -181,7 +181,7 @@ impl SharedHolds {
         on_store_down: &(dyn Fn(&Bucket) -> OnStoreDown + Sync),
     ) -> Result<(), NoRoom> {
         let mut is_told = true;
-        for _ in 0..ASKED_MAX {
+        for asked in 1..=ASKED_MAX {
             let Some(generation) = self.asking(requests) else { break };
             let started = clock::mono();
             let answer = self.store.reserve(hold, requests, self.lease).await;
@@ -196,6 +196,9 @@ impl SharedHolds {
                 }
                 Err(NotGranted::Full { denied, seen }) => {
                     self.answered(&seen);
+                    if asked == ASKED_MAX {
+                        return Err(denied.into());
+                    }
                     let tokens = self.inner.lock().spare.give_up(&denied.bucket);
                     if tokens.is_empty() || !self.give_back(tokens).await {
                         return Err(denied.into());
