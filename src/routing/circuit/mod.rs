@@ -237,7 +237,7 @@ impl Circuits {
         target: &TargetId,
         rules: &Arc<CircuitConfig>,
         now: Mono,
-        count: impl Fn(&mut Tally, &CircuitConfig),
+        count: impl FnOnce(&mut Tally, &CircuitConfig),
     ) -> Option<Turn> {
         if !self.targets.contains_key(target) {
             self.targets.insert(target.clone(), Circuit::new(Arc::clone(rules)));
@@ -269,12 +269,16 @@ impl Circuit {
         }
     }
 
-    fn observe(&mut self, now: Mono, count: impl Fn(&mut Tally, &CircuitConfig)) -> Option<Turn> {
+    fn observe(
+        &mut self,
+        now: Mono,
+        count: impl FnOnce(&mut Tally, &CircuitConfig),
+    ) -> Option<Turn> {
         let rules = &self.rules;
         let window = Duration::from_secs(u64::from(rules.window_s));
-        count(self.recent.at(now, window), rules);
         let mut one = Tally::default();
         count(&mut one, rules);
+        self.recent.at(now, window).add(&one);
         let State::Open { until, trial, trip, times } = &mut self.state else {
             let seen = self.recent.total(now, window);
             let trip = trip(&seen, &self.baseline.before(now), rules);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::peer::{Line, SDP, with_body};
 use super::program::Program;
@@ -53,18 +53,10 @@ fn a_rule_that_comes_with_a_reload_knows_the_calls_of_before() {
     play(&[], |stage| {
         let (mut caller, mut target) = (stage.udp()?, stage.target()?);
         Call::up(stage, &mut caller, &mut target, "before", &[])?.end(&mut caller, &mut target)?;
-        wait_for("the call to be on record", Duration::from_secs(5), || {
-            Ok(api::calls(stage.api)?.iter().any(api::Call::is_over).then_some(()))
-        })?;
-
-        let path = stage.work.path().join("config.toml");
-        let config = std::fs::read_to_string(&path)?;
+        stage.has_a_record()?;
         let alone = "id = \"alone\"\nname = \"5070 alone\"\n";
-        ensure!(config.contains(alone), "the example has a target `alone`");
         let rule = format!("{alone}dedupe = {{ after = \"connected\" }}\n");
-        std::fs::write(&path, config.replace(alone, &rule))?;
-        let reply = http::post(stage.api, "/v1/config:reload", "")?;
-        ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
+        stage.reload_with(alone, &rule)?;
 
         is_refused(stage, &mut caller, "after")?;
         stage.is_clean()

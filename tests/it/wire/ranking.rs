@@ -49,18 +49,10 @@ fn a_tier_that_goes_by_performance_from_a_reload_on_knows_the_calls_of_before() 
     play(&[], |stage| {
         let (mut caller, mut target) = (stage.udp()?, stage.target()?);
         Call::up(stage, &mut caller, &mut target, "before", &[])?.end(&mut caller, &mut target)?;
-        wait_for("the call to be on record", Duration::from_secs(5), || {
-            Ok(api::calls(stage.api)?.iter().any(api::Call::is_over).then_some(()))
-        })?;
-
-        let path = stage.work.path().join("config.toml");
-        let config = std::fs::read_to_string(&path)?;
+        stage.has_a_record()?;
         let plain = "routing = { tiers = [{ tier = 1, targets = [{ target = \"alone\" }] }] }";
-        ensure!(config.contains(plain), "the example has a campaign `alone`");
         let ranked = BY_PERFORMANCE.replace("campaigns.alone.routing=", "routing = ");
-        std::fs::write(&path, config.replace(plain, &ranked))?;
-        let reply = http::post(stage.api, "/v1/config:reload", "")?;
-        ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
+        stage.reload_with(plain, &ranked)?;
 
         let told = expected(stage)?;
         ensure!(told.contains("connects 100.0 %") && told.contains("by 1 call of"), "{told}");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::peer::{Dialog, Heard, Line, SDP, request, response, with_body};
 use super::program::Program;
 use crate::support::server::{PORT_A, PORT_B, repository};
-use crate::support::{api, ports, wait_for};
+use crate::support::{api, http, ports, wait_for};
 
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -97,6 +97,24 @@ impl Stage {
         server.until_ready(self.api)?;
         self.server = Some(server);
         Ok(())
+    }
+
+    /// Writes the configuration anew with `to` in the place of `from`, and has it read again.
+    pub(crate) fn reload_with(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.work.path().join("config.toml");
+        let config = fs::read_to_string(&path)?;
+        ensure!(config.contains(from), "the example has `{from}`");
+        fs::write(&path, config.replace(from, to))?;
+        let reply = http::post(self.api, "/v1/config:reload", "")?;
+        ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
+        Ok(())
+    }
+
+    /// A call of before is on record.
+    pub(crate) fn has_a_record(&self) -> Result<()> {
+        wait_for("the call to be on record", Duration::from_secs(5), || {
+            Ok(api::calls(self.api)?.iter().any(api::Call::is_over).then_some(()))
+        })
     }
 
     /// Ends the server and starts another on the same data.
