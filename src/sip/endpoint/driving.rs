@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::sip::call;
+use crate::sip::call::report::Report;
 use crate::sip::ids::CallKey;
 use crate::sip::leg::Leg;
 use crate::sip::leg::event::{Command, LegEvent};
@@ -88,7 +89,10 @@ impl Endpoint {
                     self.wire.out.push(Output::AwaitDurable { call: key });
                 }
                 call::Output::Report(report) => {
+                    // Also before the next one is dialled, nothing of it concerns the call any more.
+                    let is_left = matches!(report, Report::EndedEarly { .. });
                     entry.tell(key, report, &mut self.wire, now);
+                    entry.target.take_if(|_| is_left);
                 }
             }
         }
