@@ -78,9 +78,10 @@ impl Call {
         }
     }
 
-    /// Whether the caller is answered so that it can be referred.
-    pub fn is_being_taken(&self) -> bool {
-        matches!(self.state, State::Handing { phase: Phase::Taking, .. })
+    /// Whether the caller was answered and there is no target that it could hear: it is about to be
+    /// referred to one, or its target has left.
+    pub fn awaits_target(&self) -> bool {
+        matches!(self.state, State::Handing { phase: Phase::Taking, .. } | State::Left { .. })
     }
 
     /// 302 with this target and those behind it that get their calls the same way, as far as they

@@ -181,6 +181,11 @@ enum State {
         /// The caller has taken the answer.
         confirmed: bool,
     },
+    /// The target left before the caller took its answer, which is waited for.
+    Left {
+        next: AttemptNumber,
+        until: Mono,
+    },
     Ended,
 }
 
@@ -234,6 +239,9 @@ impl Call {
                     self.relay_answer(out);
                 }
             }
+            Input::Caller(LegEvent::Confirmed) if matches!(self.state, State::Left { .. }) => {
+                self.call_next(now, out);
+            }
             Input::Caller(event) => {
                 if let Some(event) = self.caller_while_handing(event, now, out) {
                     self.caller(event, out);
@@ -250,7 +258,8 @@ impl Call {
             State::Deciding { until }
             | State::Holding { until, .. }
             | State::Handing { until, .. }
-            | State::Answering { until, .. } => Some(*until),
+            | State::Answering { until, .. }
+            | State::Left { until, .. } => Some(*until),
             State::Dialing { signs, ring_until, .. } => {
                 Some(signs.deadline().map_or(*ring_until, |by| by.min(*ring_until)))
             }
@@ -284,6 +293,7 @@ impl Call {
             State::Connected { .. } => {
                 self.end(Party::System, Failure::of(Reason::MaxDuration), out);
             }
+            State::Left { .. } => self.end(Party::System, Failure::of(Reason::AckMissing), out),
             State::Ended => {}
         }
     }
@@ -307,6 +317,7 @@ impl Call {
             | State::Ringing(_)
             | State::Handing { .. }
             | State::Connected { .. }
+            | State::Left { .. }
             | State::Ended => None,
         }
     }
@@ -413,6 +424,7 @@ impl Call {
             | State::Holding { .. }
             | State::Ringing(_)
             | State::Handing { .. }
+            | State::Left { .. }
             | State::Ended => {}
         }
     }
@@ -434,6 +446,7 @@ impl Call {
             | State::Ringing(_)
             | State::Handing { .. }
             | State::Connected { .. }
+            | State::Left { .. }
             | State::Ended) => unchanged,
         };
     }

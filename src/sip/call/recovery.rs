@@ -20,10 +20,13 @@ impl Call {
 
     /// The target has hung up. Goes on to the next one if that was soon enough and there is one.
     pub(super) fn recovers(&mut self, q850: Option<u8>, now: Mono, out: &mut Outputs) -> bool {
-        // One who has not taken this answer yet cannot be offered another.
-        let State::Connected { attempt, answered_at, confirmed: true, .. } = self.state else {
+        let State::Connected { attempt, answered_at, confirmed, .. } = self.state else {
             return false;
         };
+        // A caller who is still being asked to hear this target would hear it when it is gone.
+        if self.taken && !confirmed {
+            return false;
+        }
         let Some(planned) = self.attempt(attempt) else { return false };
         if now.since(answered_at) >= planned.recovers_within {
             return false;
@@ -37,11 +40,21 @@ impl Call {
             return false;
         };
         plan.recoveries -= 1;
-        self.ring_until = now + plan.ring_budget;
         self.taken = true;
         out.push(Output::Report(Report::EndedEarly { attempt, q850 }));
-        self.next_attempt(next - 1, now, out);
+        // One who has not taken this answer yet cannot be offered another (RFC 3261 §14.1).
+        self.state = State::Left { next, until: now + self.limits.max_call };
+        if confirmed {
+            self.call_next(now, out);
+        }
         true
+    }
+
+    /// The next target is called, for as long as the plan allows from now on.
+    pub(super) fn call_next(&mut self, now: Mono, out: &mut Outputs) {
+        let (State::Left { next, .. }, Some(plan)) = (&self.state, &self.plan) else { return };
+        self.ring_until = now + plan.ring_budget;
+        self.next_attempt(next - 1, now, out);
     }
 }
 
@@ -101,14 +114,38 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_whose_ack_is_still_to_come_cannot_be_connected_anew() {
-        let (mut call, mut seen) = (new(), vec![]);
-        feed(&mut call, 0, Input::Decided(recovering(2, 1)), &mut seen);
-        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
-        feed(&mut call, 0, Input::Target(LegEvent::Answered { body: None }), &mut seen);
-        feed(&mut call, 0, Input::Durable, &mut seen);
+    fn the_next_target_waits_for_the_ack_of_the_answer_before() {
+        let (mut call, mut seen) = unconfirmed();
+        feed(&mut call, 10, hung_up(), &mut seen);
+        assert_eq!(seen, [early(1)]);
+        // What is still said by one that is gone.
+        let lost = LegEvent::Lost { reason: Reason::PeerUnreachable };
+        feed(&mut call, 20, Input::Target(lost), &mut seen);
+        feed(&mut call, 200, Input::Caller(LegEvent::Confirmed), &mut seen);
+        // That ACK is not of the next one's answer: nothing is told of it.
+        assert_eq!(seen, [early(1), Output::PlaceHold { attempt: 2 }]);
+    }
+
+    #[test]
+    fn a_caller_who_is_still_to_be_connected_is_not_connected_to_another() {
+        let (mut call, mut seen) = answered(recovering(3, 2));
         feed(&mut call, 1_000, hung_up(), &mut seen);
+        feed(&mut call, 1_000, Input::HoldPlaced, &mut seen);
+        feed(&mut call, 1_000, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+        feed(&mut call, 1_000, Input::Durable, &mut seen);
+        feed(&mut call, 1_500, hung_up(), &mut seen);
         assert!(call.is_ended());
+    }
+
+    #[test]
+    fn a_caller_who_never_confirms_is_not_connected_anew() {
+        let reason = Reason::AckMissing;
+        let (mut call, mut seen) = unconfirmed();
+        feed(&mut call, 10, hung_up(), &mut seen);
+        feed(&mut call, 32_000, Input::Caller(LegEvent::Lost { reason }), &mut seen);
+        let ended = Report::Ended { party: Party::System, reason, status: 200, q850: None };
+        assert_eq!(seen.last(), Some(&Output::Report(ended)));
+        assert!(!seen.contains(&Output::PlaceHold { attempt: 2 }));
     }
 
     #[test]
@@ -157,6 +194,16 @@ mod tests {
         let (party, reason) = (Party::Caller, Reason::CallerAbandoned);
         let ended = Report::Ended { party, reason, status: 200, q850: None };
         assert_eq!(seen.last(), Some(&Output::Report(ended)));
+    }
+
+    /// Answered by the first of two targets; the caller's ACK is still to come.
+    fn unconfirmed() -> (Call, Vec<Output>) {
+        let (mut call, mut seen) = (new(), vec![]);
+        feed(&mut call, 0, Input::Decided(recovering(2, 1)), &mut seen);
+        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+        feed(&mut call, 0, Input::Target(LegEvent::Answered { body: None }), &mut seen);
+        feed(&mut call, 0, Input::Durable, &mut seen);
+        (call, vec![])
     }
 
     fn answered(plan: Box<Plan>) -> (Call, Vec<Output>) {

@@ -87,7 +87,8 @@ impl Call {
             State::Deciding { .. }
             | State::Holding { .. }
             | State::Answering { .. }
-            | State::Connected { .. } => {}
+            | State::Connected { .. }
+            | State::Left { .. } => {}
         }
         if self.taken {
             if party != Party::Caller {

@@ -266,8 +266,8 @@ impl Endpoint {
         entry.release_ack(side.other(), body, &mut self.wire);
         if let Some(why) = confirmation.hang_up {
             entry.say_bye(side, why, call, &mut self.wire, now);
-        // One that is referred at once need not be told that there is nobody yet.
-        } else if let Some(description) = moved.filter(|_| !entry.call.is_being_taken()) {
+        // One that is referred or connected anew at once need not be told that there is nobody.
+        } else if let Some(description) = moved.filter(|_| !entry.call.awaits_target()) {
             entry.tell_of_move(call, side, description, &mut self.wire, now);
         }
         if initial {
@@ -308,7 +308,8 @@ impl Endpoint {
             let tag = entry.caller.tag.clone();
             self.wire.respond(entry.caller.invite, 487, Some(&tag), |_, _| {}, None, now);
         }
-        if entry.is_negotiating() {
+        let awaits_prack = entry.caller.provisionals().is_some_and(Provisionals::holds_answers);
+        if awaits_prack || entry.is_negotiating() {
             // What one of them was asked is still to be answered: that belongs to this target.
             entry.call.forgo_recovery();
         }

@@ -67,6 +67,8 @@ struct Rig {
     last_heard: Option<Mono>,
     /// What is decided for every call.
     plan: Box<Plan>,
+    /// Whether a hold is granted as soon as it is asked for.
+    grants: bool,
     dialogs: Vec<[DialogPrint; 2]>,
     farewells: Vec<[Farewell; 2]>,
     /// What was told to be spoken, answer by answer and with the confirmations that say it.
@@ -148,6 +150,7 @@ impl Rig {
             reports: vec![],
             last_heard: None,
             plan: plan(policy),
+            grants: true,
             dialogs: vec![],
             farewells: vec![],
             codecs: vec![],
@@ -210,11 +213,13 @@ impl Rig {
                     let outcome = Ok(self.plan.clone());
                     self.input(Input::Decided { call: admission.call, outcome });
                 }
-                Output::PlaceHold { call, .. } => {
+                Output::PlaceHold { call, .. } if self.grants => {
                     self.input(Input::Held { call, outcome: Ok(()) });
                 }
                 Output::AwaitDurable { call } => self.input(Input::Durable { call }),
-                kept @ (Output::Locate { .. } | Output::Registration { .. }) => {
+                kept @ (Output::PlaceHold { .. }
+                | Output::Locate { .. }
+                | Output::Registration { .. }) => {
                     self.other.push(kept);
                     return;
                 }

@@ -78,6 +78,25 @@ fn what_the_gone_target_still_says_concerns_the_next_one_in_nothing() {
 }
 
 #[test]
+fn a_gone_target_is_not_lost_while_the_next_one_s_hold_is_awaited() {
+    let (mut rig, mut caller, mut target) = recovering();
+    caller.request(&mut rig, "INFO", "");
+    assert_eq!(target.requests(&mut rig), ["INFO"]);
+    let mut asked = target.clone();
+    rig.grants = false;
+    target.request(&mut rig, "BYE", "");
+    // It says that it is no longer there, as RFC 3261 §12.2.1.2 has it of one that is to end a call.
+    asked.respond(&mut rig, 481, "");
+    rig.pass(Duration::from_secs(1));
+    caller.request(&mut rig, "BYE", "");
+
+    let (party, reason) = (Party::Caller, Reason::CallerAbandoned);
+    let ended = Report::Ended { party, reason, status: 200, q850: None };
+    assert_eq!(rig.reports().last(), Some(&ended));
+    assert_eq!(rig.last_heard, None, "its end is known, and not inferred");
+}
+
+#[test]
 fn a_target_that_leaves_an_offer_open_ends_the_call() {
     let (mut rig, mut caller, mut target) = recovering();
     caller.request(&mut rig, "INVITE", SDP_A);
