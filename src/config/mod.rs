@@ -57,13 +57,15 @@ const SETTINGS: [&str; 9] =
     ["node", "sip", "api", "store", "redis", "journal", "decision", "cdr", "log"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 10] = [
+const ENTITIES: [&str; 12] = [
     "trunks",
     "publishers",
     "buyers",
     "targets",
     "campaigns",
     "pools",
+    "groups",
+    "pairs",
     "sets",
     "verticals",
     "caller_lists",
@@ -74,13 +76,15 @@ const ENTITIES: [&str; 10] = [
 const TABLES: [&str; 2] = ["geo", "defaults"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 12] = [
+const ROUTING: [&str; 14] = [
     "defaults",
     "publishers",
     "buyers",
     "targets",
     "campaigns",
     "pools",
+    "groups",
+    "pairs",
     "trunks",
     "sets",
     "geo",
@@ -219,8 +223,8 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `sets`, `geo`, `verticals`,
-    /// `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
+    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`, `geo`,
+    /// `verticals`, `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
     ///
     /// # Errors
     /// The first field that does not fit `T`.

@@ -87,7 +87,7 @@ impl Compiler<'_> {
         Shared { buyers, groups, pairs, groups_of, pairs_of }
     }
 
-    fn limits(
+    pub(super) fn limits(
         &mut self,
         path: &str,
         owner: &str,

@@ -1,0 +1,47 @@
+//! Who may take the calls of campaigns, and in which order.
+
+use std::collections::BTreeMap;
+
+use crate::routing::config::RoutingPlanConfig;
+use crate::routing::snapshot::{Tier, TierMember};
+
+use super::Compiler;
+
+impl Compiler<'_> {
+    pub(super) fn tiers(&mut self, path: &str, plan: &RoutingPlanConfig) -> Vec<Tier> {
+        let configs = &plan.tiers;
+        if configs.is_empty() {
+            self.fault(path, "tiers", "[]", "leads nowhere", "add a tier with a target");
+        }
+        self.plan_selection(path, plan);
+        let mut tiers: BTreeMap<i32, Tier> = BTreeMap::new();
+        let mut seen = BTreeMap::new();
+        for (t, config) in configs.iter().enumerate() {
+            let path = format!("{path}.tiers[{t}]");
+            if config.targets.is_empty() {
+                self.fault(&path, "targets", "[]", "is empty", "add a target");
+            }
+            if tiers.contains_key(&config.tier) {
+                let remedy = "put the targets of one tier into one list";
+                self.fault(&path, "tier", config.tier, "stands in the plan twice", remedy);
+            }
+            let entry = tiers.entry(config.tier);
+            let tier = entry.or_insert_with(|| self.tier_selection(&path, config, plan));
+            for (n, member) in config.targets.iter().enumerate() {
+                let path = format!("{path}.targets[{n}]");
+                self.within(&path, "weight", member.weight, 0..=1_000);
+                let id = member.target.as_str();
+                let Some(&target) = self.target_index.get(id) else {
+                    self.dangling(&format!("{path}.target"), "target", id);
+                    continue;
+                };
+                if let Some(first) = seen.insert(target, path.clone()) {
+                    let problem = format!("stands in the plan already, at {first}");
+                    self.fault(&path, "target", id, &problem, "keep one of the two");
+                }
+                tier.members.push(TierMember { target, weight: member.weight });
+            }
+        }
+        tiers.into_values().collect()
+    }
+}

@@ -1,0 +1,51 @@
+//! Who sends callers.
+
+use std::collections::BTreeMap;
+
+use crate::routing::config::PublisherConfig;
+use crate::routing::snapshot::{Payout, Publisher};
+
+use super::{Compiler, named};
+
+impl Compiler<'_> {
+    pub(super) fn publishers(&mut self, configs: &[PublisherConfig]) -> Vec<Publisher> {
+        let mut publishers = vec![];
+        for (p, config) in configs.iter().enumerate() {
+            let mut payouts = BTreeMap::new();
+            for (n, payout) in config.payouts.iter().enumerate() {
+                let path = format!("publishers[{p}].payouts[{n}]");
+                self.campaign(&format!("{path}.campaign"), payout.campaign.as_str());
+                if payout.amount.0 < 0 {
+                    self.fault(&path, "amount", payout.amount, "is negative", "write 0.00 or more");
+                }
+                let terms = Payout {
+                    amount: payout.amount,
+                    seconds: payout.seconds,
+                    duplicates: payout.duplicates,
+                };
+                if payouts.insert(payout.campaign.clone(), terms).is_some() {
+                    self.fault(
+                        &path,
+                        "campaign",
+                        &payout.campaign,
+                        "has a payout already",
+                        "keep one payout per campaign",
+                    );
+                }
+            }
+            let (path, owner) = (format!("publishers[{p}]"), format!("publisher/{}", config.id));
+            let limits = (&config.caps[..], config.concurrency.as_ref(), None);
+            let limits = self.limits(&path, &owner, limits);
+            publishers.push(Publisher {
+                id: config.id.clone(),
+                name: named(&config.name, config.id.as_str()),
+                paused: config.paused,
+                payouts,
+                price: self.price(&path, config.price.as_ref()),
+                caps: limits.caps,
+                concurrency: limits.concurrency,
+            });
+        }
+        publishers
+    }
+}

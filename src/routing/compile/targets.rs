@@ -1,0 +1,116 @@
+//! Where buyers take calls.
+
+use crate::routing::config::{BuyerConfig, DefaultsConfig, RoutingConfig, Source, TargetConfig};
+use crate::routing::dial::DialTemplate;
+use crate::routing::effective::TargetSources;
+use crate::routing::filter::{Filters, Lookups};
+use crate::routing::list::ListRules;
+use crate::routing::schedule::Schedule;
+use crate::routing::snapshot::{Conversion, Target};
+
+use super::caps::Clock;
+use super::scopes::{Owned, Shared};
+use super::{Compiler, ms, named, settings};
+
+impl Compiler<'_> {
+    pub(super) fn targets(&mut self, config: &RoutingConfig, shared: &Shared) -> Vec<Target> {
+        let targets = config.targets.iter().enumerate();
+        targets
+            .filter_map(|(t, target)| {
+                self.target(t, target, (&config.buyers, &config.defaults), shared)
+            })
+            .collect()
+    }
+
+    /// `None` only together with a fault.
+    fn target(
+        &mut self,
+        place: usize,
+        config: &TargetConfig,
+        (buyers, defaults): (&[BuyerConfig], &DefaultsConfig),
+        shared: &Shared,
+    ) -> Option<Target> {
+        let path = &format!("targets[{place}]");
+        let buyer = self.buyer_index.get(config.buyer.as_str()).copied();
+        if buyer.is_none() {
+            self.dangling(&format!("{path}.buyer"), "buyer", config.buyer.as_str());
+        }
+        self.setting(path, "ring_timeout_s", &config.ring_timeout_s, settings::RING_TIMEOUT_S);
+        self.setting(
+            path,
+            "first_response_ms",
+            &config.first_response_ms,
+            settings::FIRST_RESPONSE_MS,
+        );
+        self.setting(path, "max_pdd_ms", &config.max_pdd_ms, settings::MAX_PDD_MS);
+        self.setting(path, "max_duration_s", &config.max_duration_s, settings::MAX_DURATION_S);
+        let dial = match DialTemplate::compile(&config.dial) {
+            Ok(dial) => Some(dial),
+            Err((problem, remedy)) => {
+                self.fault(path, "dial.uri", &config.dial.uri, problem, remedy);
+                None
+            }
+        };
+        let schedule = config.schedule.as_ref().and_then(|schedule| {
+            Schedule::compile(schedule, &format!("{path}.schedule"), &mut self.faults)
+        });
+        let zone = schedule.as_ref().map_or(0, |schedule| self.zones.intern(schedule.zone()));
+        let clock = Clock { zone, schedule: schedule.as_ref() };
+        let mut own = self.own_limits(path, config, &clock);
+        shared.extend(place, buyer, &mut own);
+        let Owned { caps, gaps, concurrency, pairs } = own;
+        let conversion = config.conversion.as_ref().map(|conversion| {
+            if conversion.revenue.0 < 0 {
+                let revenue = conversion.revenue;
+                let remedy = "write 0.00 or more";
+                self.fault(path, "conversion.revenue", revenue, "is negative", remedy);
+            }
+            Conversion {
+                seconds: conversion.seconds,
+                revenue: conversion.revenue,
+                duplicates: conversion.duplicates,
+            }
+        });
+        let buyer = buyer.map(|buyer| &buyers[buyer]);
+        let of_buyer = buyer.and_then(|buyer| buyer.dedupe.as_ref());
+        let of_all = defaults.dedupe.as_ref();
+        let dedupe = self.target_dedupe(path, config, of_buyer, of_all);
+        let (own, buyers) = (config.dedupe.is_some(), of_buyer.is_some());
+        let dedupe_from = Source::of(own, buyers, of_all.is_some());
+        let of_buyer = buyer.and_then(|buyer| buyer.circuit.as_ref());
+        let of_all = defaults.circuit.as_ref();
+        let circuit = self.target_circuit(path, config, of_buyer.or(of_all));
+        let (own, buyers) = (config.circuit.is_some(), of_buyer.is_some());
+        let circuit_from = Source::of(own, buyers, of_all.is_some());
+        let filters = Filters::compile(
+            &config.filters,
+            &format!("{path}.filters"),
+            Lookups { sets: &self.sets, patterns: &mut self.patterns },
+            &mut self.faults,
+        );
+        Some(Target {
+            id: config.id.clone(),
+            buyer: config.buyer.clone(),
+            name: named(&config.name, config.id.as_str()),
+            dial: dial?,
+            tls: config.dial.tls.clone(),
+            ring_timeout_ms: ms(*config.ring_timeout_s),
+            first_response_ms: *config.first_response_ms,
+            max_pdd_ms: *config.max_pdd_ms,
+            ring_timeout_covers_progress: *config.ring_timeout_covers_progress,
+            max_duration_ms: ms(*config.max_duration_s),
+            paused: config.paused,
+            schedule,
+            caps,
+            gaps,
+            concurrency,
+            pairs,
+            filters,
+            dedupe,
+            from: TargetSources::of(config, dedupe_from, circuit_from),
+            lists: ListRules::default(),
+            conversion,
+            circuit,
+        })
+    }
+}
