@@ -94,7 +94,13 @@ impl Crashes {
             "journal.answer_wait_ms=5000".to_owned(),
         ]);
         Ok(Self {
-            setup: Setup { data: work.path().join("data"), sip_port, api_port, set },
+            setup: Setup {
+                data: work.path().join("data"),
+                sip_port,
+                api_port,
+                set,
+                more: String::new(),
+            },
             capped_target,
             carrier_port,
             advertiser_port,

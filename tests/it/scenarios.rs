@@ -301,6 +301,7 @@ impl<'a> Stage<'a> {
             sip_port: self.ports.sip,
             api_port: self.ports.api,
             set,
+            more: String::new(),
         })
     }
 

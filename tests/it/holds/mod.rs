@@ -5,5 +5,6 @@
 mod contract;
 mod history;
 mod in_process;
+mod killed;
 mod servers;
 mod stores;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
+use tollbridge::money::Money;
 
 use super::http;
 
@@ -27,11 +28,18 @@ pub(crate) struct Call {
     pub(crate) talk_ms: Option<i64>,
     pub(crate) answered_at: Option<String>,
     pub(crate) ended_at: Option<String>,
+    pub(crate) money: Owed,
     /// What is odd about the record.
     #[serde(default)]
     pub(crate) flags: Vec<String>,
     #[serde(default)]
     pub(crate) attempts: Vec<Attempt>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Owed {
+    /// By the buyer, such as `12.50`.
+    pub(crate) revenue: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -112,6 +120,48 @@ pub(crate) fn calls(api: SocketAddr) -> Result<Vec<Call>> {
             None => return Ok(found),
         }
     }
+}
+
+/// A cap or concurrency of `GET /v1/caps`. Amounts are calls, or micros where money is capped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cap {
+    pub(crate) used: u64,
+    pub(crate) held: u64,
+    pub(crate) limit: u64,
+}
+
+/// Every cap and all concurrency, by their names.
+pub(crate) fn caps(api: SocketAddr) -> Result<BTreeMap<String, Cap>> {
+    #[derive(Deserialize)]
+    struct List {
+        items: Vec<Item>,
+    }
+
+    #[derive(Deserialize)]
+    struct Item {
+        cap: String,
+        used: String,
+        held: String,
+        limit: String,
+    }
+
+    let reply = http::get(api, "/v1/caps")?;
+    ensure!(reply.status == 200, "GET /v1/caps: {} {}", reply.status, reply.body);
+    let items = reply.json::<List>()?.items.into_iter();
+    let caps = items.map(|Item { cap, used, held, limit }| {
+        let [used, held, limit] = [used, held, limit].map(|text| amount(&text));
+        Ok((cap, Cap { used: used?, held: held?, limit: limit? }))
+    });
+    caps.collect()
+}
+
+/// `3` as it is, and `12.50` in micros.
+pub(crate) fn amount(text: &str) -> Result<u64> {
+    if !text.contains('.') {
+        return Ok(text.parse()?);
+    }
+    let money: Money = text.parse()?;
+    Ok(u64::try_from(money.0)?)
 }
 
 /// Posts a ping; its id if it was accepted (202).

@@ -43,9 +43,12 @@ pub(crate) struct Ledger {
     pub(crate) ended: BTreeSet<String>,
     /// Ids of pings that were answered with 202.
     pub(crate) pings: Vec<String>,
-    /// INVITEs sent, and those that were refused.
+    /// INVITEs sent.
     pub(crate) offered: u64,
-    pub(crate) refused: u64,
+    /// Those that were refused, by the dialled number.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// The most calls to each number that were up at once: from the 200 to the BYE.
+    pub(crate) up_max: BTreeMap<&'static str, usize>,
 }
 
 /// A load that is running on threads of its own.
@@ -221,12 +224,17 @@ impl Players {
                     let (least, most) = self.plan.talk;
                     let talk = least + (most - least).mul_f64(self.draw.f64());
                     call.dialog = Some(Dialog::of(message, Instant::now() + talk)?);
-                    self.ledger.answered.insert(call_id.clone(), call.number);
+                    let number = call.number;
+                    self.ledger.answered.insert(call_id.clone(), number);
+                    let up = self.calls.values().filter(|it| it.number == number && it.is_up());
+                    let up = up.count();
+                    let most = self.ledger.up_max.entry(number).or_default();
+                    *most = up.max(*most);
                 }
                 self.send_in_dialog("ACK", 1, &call_id)?;
             }
             Some((_, "INVITE")) => {
-                self.ledger.refused += 1;
+                *self.ledger.refused.entry(call.number).or_default() += 1;
                 let uri = format!("sip:{}@{}", call.number, self.plan.server);
                 let to = message.header("To").context("a response without To")?;
                 let head = self.request("ACK", &uri, "z9hG4bKi", &call_id, to, 1);
@@ -291,6 +299,12 @@ impl Players {
     fn send(&self, text: String) -> Result<()> {
         self.carrier.send_to(text.as_bytes(), self.plan.server)?;
         Ok(())
+    }
+}
+
+impl Call {
+    fn is_up(&self) -> bool {
+        self.dialog.as_ref().is_some_and(|dialog| !dialog.bye_sent)
     }
 }
 

@@ -90,6 +90,8 @@ pub(crate) struct Setup {
     pub(crate) api_port: u16,
     /// Further `--set` arguments.
     pub(crate) set: Vec<String>,
+    /// TOML behind that of the example.
+    pub(crate) more: String,
 }
 
 /// A running server. Dropping it kills it.
@@ -103,11 +105,14 @@ impl Server {
     /// Starts the server and waits until it is ready. The log is appended to `server.log` in the
     /// data folder's parent.
     pub(crate) fn start(setup: &Setup) -> Result<Self> {
-        let Setup { data, sip_port, api_port, set } = setup;
+        let Setup { data, sip_port, api_port, set, more } = setup;
         let log = data.with_file_name("server.log");
         let output = File::options().create(true).append(true).open(&log)?;
+        let example = fs::read_to_string(repository("examples/loopback.toml"))?;
+        let config = data.with_file_name("config.toml");
+        fs::write(&config, format!("{example}\n{more}"))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollbridge"));
-        command.arg("serve").arg("--config").arg(repository("examples/loopback.toml"));
+        command.arg("serve").arg("--config").arg(config);
         let listen = ["udp:127.0.0.1", "tcp:127.0.0.1", "udp:[::1]", "tcp:[::1]"]
             .map(|address| format!("\"{address}:{sip_port}\""))
             .join(", ");
