@@ -382,7 +382,7 @@ impl From<Candidate> for ExplainedSession {
             session_id: candidate.session,
             verdict: candidate.verdict,
             method: candidate.method,
-            confidence: candidate.method.map(Method::confidence),
+            confidence: candidate.confidence,
         }
     }
 }

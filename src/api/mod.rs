@@ -24,6 +24,7 @@ mod health;
 mod openapi;
 mod page;
 mod pings;
+mod pools;
 mod query;
 mod record;
 mod replay;
@@ -46,9 +47,10 @@ use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
 use crate::id::{BuyerId, CallId, PingId, TargetId};
 use crate::money::Money;
+use crate::phone::PhoneNumber;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
-use crate::routing::ping::{Accepted, PingRefusals, PingRequest, Session};
+use crate::routing::ping::{Accepted, NumberState, PingRefusals, PingRequest, PoolState, Session};
 use crate::routing::replay::DecisionRecord;
 use crate::routing::simulate::Assumed;
 use crate::routing::{RouteRequest, RoutingSnapshot};
@@ -63,6 +65,7 @@ pub struct Services {
     pub live: Arc<dyn LiveCalls>,
     pub calls: Arc<dyn CallStore>,
     pub pings: Arc<dyn PingIntake>,
+    pub pools: Arc<dyn Pools>,
     pub health: Arc<dyn Health>,
     pub configuration: Arc<dyn Configuration>,
     pub routing: Arc<dyn Routing>,
@@ -140,6 +143,14 @@ pub trait PingIntake: Send + Sync {
 
     /// The live session that a ping opened.
     fn find(&self, ping: PingId) -> Option<Session>;
+}
+
+/// Who has which number of the pools.
+pub trait Pools: Send + Sync {
+    /// In the order of the configuration.
+    fn pools(&self) -> Vec<PoolState>;
+
+    fn number(&self, number: PhoneNumber) -> NumberState;
 }
 
 /// What [`PingIntake::accept`] returns.

@@ -66,7 +66,11 @@ pub(super) struct PingAnswer {
     /// from whomever it comes.
     #[schema(example = "bid_01954f2e7d1e70008000000000000003")]
     sip_user: String,
-    /// `not_asked`, `leased`, or `exhausted`: the pool has no free number.
+    /// The same for those who take every user part for a number: digits alone, and no number of E.164.
+    #[schema(example = "003141592653589")]
+    sip_user_digits: String,
+    /// `not_asked`, `leased`, `shared`: the pool has no free number, and others see this one too; or
+    /// `exhausted`: it has none, and none that is shown instead.
     #[schema(value_type = String, example = "leased")]
     number_status: &'static str,
     /// Until when a call is matched to the session, and the number is lent.
@@ -273,9 +277,11 @@ impl From<Accepted> for PingAnswer {
             session_id: accepted.session,
             number: accepted.number,
             sip_user: SessionKey::address_of(accepted.ping),
+            sip_user_digits: SessionKey::digits_of(accepted.ping),
             number_status: match accepted.number_status {
                 NumberStatus::NotAsked => "not_asked",
                 NumberStatus::Leased => "leased",
+                NumberStatus::Shared => "shared",
                 NumberStatus::Exhausted => "exhausted",
             },
             expires_at: accepted.expires_at.to_rfc3339(),

@@ -22,8 +22,8 @@ use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
-    Services, calls, caps, configuration, effective, explain, health, openapi, pings, replay,
-    simulate, targets,
+    Services, calls, caps, configuration, effective, explain, health, openapi, pings, pools,
+    replay, simulate, targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -52,6 +52,8 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(calls::hang_up))
         .routes(routes!(pings::accept))
         .routes(routes!(pings::show))
+        .routes(routes!(pools::list))
+        .routes(routes!(pools::number))
         .routes(routes!(targets::list))
         .routes(routes!(effective::target))
         .routes(routes!(effective::campaign))

@@ -118,14 +118,14 @@ impl Decision {
         if attribution.race {
             line.push_str("; the number was somebody else's until a moment ago");
         }
-        if let Some((found, by)) = attribution.below_minimum().and_then(|it| Some((it, it.method?)))
+        let below = attribution.below_minimum();
+        if let Some((found, by, sure)) = below.and_then(|it| Some((it, it.method?, it.confidence?)))
         {
             let _ = write!(
                 line,
-                "; {} matched by {} ({}), less surely than the campaign asks for",
+                "; {} matched by {} ({sure}), less surely than the campaign asks for",
                 found.session,
                 by.name(),
-                by.confidence()
             );
         }
         line

@@ -67,6 +67,9 @@ pub struct SessionReading {
     /// It had the number, and has it no more; absent: it still has, or never had one.
     #[n(9)]
     pub former: Option<FormerLease>,
+    /// The number is shown to so many live sessions, this one among them; absent: to this alone.
+    #[n(10)]
+    pub sharing: Option<u32>,
 }
 
 /// A lease that is over.

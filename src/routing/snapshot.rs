@@ -205,6 +205,21 @@ pub struct Pool {
     pub numbers: Vec<PhoneNumber>,
     pub session_ttl: Duration,
     pub quarantine: Duration,
+    /// A session that shows no sign of life for so long may lose its number to another, when no
+    /// number is free.
+    pub taken_after: Option<Duration>,
+    /// Shown to all who find no number free.
+    pub overflow: Option<PhoneNumber>,
+    /// What a number costs in a month.
+    pub number_cost: Option<Money>,
+}
+
+impl Pool {
+    /// What so many numbers cost in a month; `None`: that is not known, or beyond all amounts.
+    pub fn cost_of(&self, numbers: u64) -> Option<Money> {
+        let micros = self.number_cost?.0.checked_mul(i64::try_from(numbers).ok()?)?;
+        Some(Money(micros))
+    }
 }
 
 /// Whose a number is.

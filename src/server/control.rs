@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 
 use crate::api::{
     Credit, Deposit, DepositError, Deposited, HangUpError, Health, Intake, LiveCalls, PingError,
-    PingIntake, Routing, Services,
+    PingIntake, Pools, Routing, Services,
 };
 use crate::cdr::fact::{self, Fact, HoldSettled, PingAccepted, Stamp};
 use crate::cdr::journal::file::Appender;
@@ -21,7 +21,8 @@ use crate::cdr::store::{CallFilter, PAGE_MAX};
 use crate::config::Settings;
 use crate::id::{BuyerId, CallId, HoldId, PingId};
 use crate::money::Money;
-use crate::routing::ping::{Accepted, NewIds, PingRequest, Session};
+use crate::phone::PhoneNumber;
+use crate::routing::ping::{Accepted, NewIds, NumberState, PingRequest, PoolState, Session};
 
 use super::accounting::{Accounting, stamp};
 use super::clock;
@@ -81,6 +82,7 @@ impl Control {
             live: Arc::clone(self) as Arc<dyn LiveCalls>,
             calls: accounting.store(),
             pings: Arc::clone(self) as Arc<dyn PingIntake>,
+            pools: Arc::clone(self) as Arc<dyn Pools>,
             health: Arc::clone(self) as Arc<dyn Health>,
             configuration: Arc::new(reloader),
             routing,
@@ -192,6 +194,16 @@ impl LiveCalls for Control {
         // Whose call it is only its shard knows; the others do not find it.
         let is_told = Mailbox::tell_all(&self.shards, || Mail::HangUp { call });
         if is_told { Ok(()) } else { Err(HangUpError::Busy) }
+    }
+}
+
+impl Pools for Control {
+    fn pools(&self) -> Vec<PoolState> {
+        self.deciding.pools(clock::wall())
+    }
+
+    fn number(&self, number: PhoneNumber) -> NumberState {
+        self.deciding.number_state(number, clock::wall())
     }
 }
 

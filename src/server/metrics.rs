@@ -45,6 +45,10 @@ pub const STORE_LOCAL: &str = "tollbridge_hold_store_local_total";
 pub const STORE_TOKENS: &str = "tollbridge_hold_store_tokens";
 pub const STORE_LATE: &str = "tollbridge_hold_store_late_settles_total";
 pub const SESSIONS: &str = "tollbridge_sessions_active";
+pub const POOL_NUMBERS: &str = "tollbridge_pool_numbers";
+pub const POOL_NEEDED: &str = "tollbridge_pool_needed_numbers";
+pub const POOL_MISSES: &str = "tollbridge_pool_misses";
+pub const POOL_SHARING: &str = "tollbridge_pool_sharing_sessions";
 pub const SIP_MESSAGES: &str = "tollbridge_sip_messages_total";
 pub const SIP_TRANSACTIONS: &str = "tollbridge_sip_transactions_active";
 pub const OBJECTS: &str = "tollbridge_objects_active";
@@ -124,6 +128,13 @@ fn describe() {
     describe_gauge!(STORE_TOKENS, "Tokens kept for when the shared store is away");
     describe_counter!(STORE_LATE, "Settlements that came after their lease was over");
     describe_gauge!(SESSIONS, "Live ping sessions");
+    describe_gauge!(POOL_NUMBERS, "Numbers of a pool, by `state`");
+    describe_gauge!(POOL_NEEDED, "Numbers a pool should have by its busiest hour of the last 24");
+    describe_gauge!(
+        POOL_MISSES,
+        "Sessions of the last 24 hours for whom a pool had no number left"
+    );
+    describe_gauge!(POOL_SHARING, "Live sessions that are shown a pool's overflow number");
     describe_counter!(SIP_MESSAGES, "SIP messages, by direction and method or class");
     describe_gauge!(SIP_TRANSACTIONS, "Transactions in memory");
     describe_gauge!(

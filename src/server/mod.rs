@@ -39,6 +39,7 @@ mod resolver;
 mod revisions;
 mod scoring;
 mod settings;
+mod shortage;
 pub mod signaling;
 mod sockets;
 pub mod sources;

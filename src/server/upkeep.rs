@@ -9,6 +9,7 @@ use crate::sip::transport::TcpStats;
 
 use super::deciding::{Deciding, RENEW_EVERY};
 use super::overload::MemoryFlag;
+use super::shortage::Shortages;
 use super::standing::Standing;
 use super::{accounting, clock, machine, metrics};
 
@@ -59,8 +60,10 @@ pub(super) async fn upkeep(
     ended: watch::Receiver<bool>,
 ) {
     let mut rounds = Rounds::new(UPKEEP_EVERY, ended);
+    let mut shortages = Shortages::default();
     while rounds.next().await {
         prometheus.condense();
+        shortages.look(&deciding);
         metrics::routing(&deciding);
         gauges.publish();
         metrics::tls(&tcp);

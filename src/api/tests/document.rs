@@ -39,8 +39,10 @@ fn it_lists_every_route() {
     get /v1/caps
     post /v1/config:diff
     post /v1/config:reload
+    get /v1/numbers/{number}
     post /v1/pings
     get /v1/pings/{id}
+    get /v1/pools
     post /v1/simulate/call
     get /v1/targets
     get /v1/targets/{id}/effective

@@ -106,6 +106,7 @@ fn services(world: &Arc<World>) -> Services {
         live: world.clone(),
         calls: world.clone(),
         pings: world.clone(),
+        pools: world.clone(),
         health: world.clone(),
         configuration: world.clone(),
         routing: world.clone(),

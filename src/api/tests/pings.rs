@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::world::Broken;
 use super::{Answer, CALLER, Fixture, refused, refused_whole, request};
+use crate::id::PingId;
+use crate::routing::attribution::SessionKey;
 
 #[test]
 fn a_ping_with_a_pool_is_lent_a_number() {
@@ -19,6 +21,7 @@ fn a_ping_with_a_pool_is_lent_a_number() {
         "session_id": "ses_01010101010101010101010101010101",
         "number": "+16145550121",
         "sip_user": "bid_01010101010101010101010101010101",
+        "sip_user_digits": SessionKey::digits_of(PingId::from_bytes([1; 16])),
         "number_status": "leased",
         "expires_at": "2026-03-17T15:34:12.318Z",
     });
@@ -198,4 +201,42 @@ fn an_unknown_ping_and_a_malformed_id_are_told_apart() {
 
 fn ping(fixture: &Fixture, body: &Value) -> Answer {
     fixture.post("/v1/pings", &body.to_string())
+}
+
+#[test]
+fn a_pool_tells_how_full_it_is_and_how_many_numbers_it_needs() {
+    let fixture = Fixture::new();
+    for _ in 0..2 {
+        ping(&fixture, &json!({"pool": "pool_hvac"}));
+    }
+    let pools = fixture.get("/v1/pools").json();
+    let pool = &pools["items"][0];
+    let expected = json!({
+        "id": "pool_hvac", "campaign": "cmp_hvac", "publisher": "pub_bright",
+        "status": "exhausted", "size": 1, "free": 0, "leased": 1, "quarantined": 0,
+        "overflow_number": null, "sharing": 0,
+        "last_24h": {
+            "asked": 2, "missed": 1, "taken": 0, "min_free": 0, "peak_per_hour": 2, "hold_s": 2700,
+        },
+        "suggested_size": 6, "missing": 5, "missing_cost": null,
+    });
+    assert_eq!(*pool, expected);
+}
+
+#[test]
+fn a_number_tells_whose_it_is_and_who_has_it() {
+    let fixture = Fixture::new();
+    ping(&fixture, &json!({"pool": "pool_hvac"}));
+    let number = fixture.get("/v1/numbers/+16145550121").json();
+    let expected = json!({
+        "number": "+16145550121", "campaign": "cmp_hvac", "publisher": "pub_bright",
+        "pool": "pool_hvac", "session": "ses_01010101010101010101010101010101",
+        "leased_until": "2026-03-17T15:34:12.318Z", "sharing": 0, "history": [],
+    });
+    assert_eq!(number, expected);
+
+    let unknown = fixture.get("/v1/numbers/+16145559999");
+    assert_eq!(unknown.status, 404);
+    assert_eq!(unknown.json()["code"], "number.not_found");
+    assert_eq!(fixture.get("/v1/numbers/nonsense").status, 400);
 }

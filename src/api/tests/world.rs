@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use super::super::{
     Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health, InForce, Intake,
-    LiveCalls, PingError, PingIntake, Reload, Routing,
+    LiveCalls, PingError, PingIntake, Pools, Reload, Routing,
 };
 use super::CALLER;
 use crate::cdr::fact::{
@@ -22,12 +22,15 @@ use crate::cdr::store::{Answer, CallFilter, CallStore, StoreError};
 use crate::cdr::timeline;
 use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
 use crate::money::Money;
+use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::circuit::{Cause, Condition, Trip};
 use crate::routing::config::RoutingConfig;
 use crate::routing::hold::Bucket;
 use crate::routing::meter::Meter;
-use crate::routing::ping::{Desk, DeskLimits, NewIds, PingRequest, Session};
+use crate::routing::ping::{
+    Desk, DeskLimits, NewIds, NumberState, PingRequest, PoolState, Session,
+};
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::simulate::{Assumed, Assuming};
 use crate::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, decide};
@@ -293,6 +296,17 @@ impl Credit for World {
                 _ => Err(DepositError::NoCredit),
             }
         })
+    }
+}
+
+impl Pools for World {
+    fn pools(&self) -> Vec<PoolState> {
+        let desk = self.desk.lock();
+        self.snapshot.pools().iter().map(|pool| desk.pool_state(pool, START)).collect()
+    }
+
+    fn number(&self, number: PhoneNumber) -> NumberState {
+        self.desk.lock().number_state(number, START)
     }
 }
 

@@ -88,6 +88,9 @@ pub enum Method {
     /// The dialled pool number rests, and was last lent to the session.
     #[n(7)]
     Quarantine,
+    /// The dialled number is shown to the session and to others, since its pool had none left.
+    #[n(9)]
+    SharedNumber,
     /// An earlier session of the campaign named the caller.
     #[n(8)]
     EarlierSession,
@@ -106,6 +109,9 @@ pub struct Candidate {
     /// By what it matched; absent: it did not.
     #[n(2)]
     pub method: Option<Method>,
+    /// How surely.
+    #[n(3)]
+    pub confidence: Option<Confidence>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]
@@ -143,20 +149,29 @@ impl Method {
             Self::PoolLease => "pool_lease",
             Self::CallerPing => "caller_ping",
             Self::Quarantine => "quarantine",
+            Self::SharedNumber => "shared_number",
             Self::EarlierSession => "earlier_session",
             Self::StaticMapping => "static_mapping",
         }
     }
 
+    /// How sure it is, of a shared number at best.
     pub fn confidence(self) -> Confidence {
         match self {
             Self::Address | Self::Header => Confidence(100),
-            Self::CallerLease | Self::PoolLease => Confidence(99),
+            Self::CallerLease | Self::PoolLease | Self::SharedNumber => Confidence(99),
             Self::FormerLease | Self::CallerPing => Confidence(90),
             Self::Quarantine => Confidence(70),
             Self::EarlierSession => Confidence(50),
             Self::StaticMapping => Confidence(0),
         }
+    }
+
+    /// How sure it is that the call is of this session.
+    fn confidence_in(self, session: &SessionReading) -> Confidence {
+        let sharing = session.sharing.filter(|_| self == Self::SharedNumber).unwrap_or(1);
+        let part = u8::try_from(100 / sharing.max(1)).unwrap_or(100);
+        self.confidence().min(Confidence(part))
     }
 
     /// Whether it takes a session that is live.
@@ -166,7 +181,8 @@ impl Method {
             | Self::Header
             | Self::CallerLease
             | Self::PoolLease
-            | Self::CallerPing => true,
+            | Self::CallerPing
+            | Self::SharedNumber => true,
             Self::FormerLease | Self::Quarantine | Self::EarlierSession | Self::StaticMapping => {
                 false
             }
@@ -215,8 +231,10 @@ pub fn attribute<'s>(
         (rank.is_err(), rank.ok(), Reverse(session.created_at), Reverse(session.session))
     });
     let best = found.first().and_then(|(session, it)| it.ok().map(|method| (*session, method)));
-    let used =
-        best.filter(|(_, method)| method.confidence() >= owner.campaign.min_match_confidence);
+    let is_sure = |(session, method): &(&SessionReading, Method)| {
+        method.confidence_in(session) >= owner.campaign.min_match_confidence
+    };
+    let used = best.filter(is_sure);
     let candidates = found.iter().enumerate().map(|(place, (session, matched))| Candidate {
         session: session.session,
         verdict: match matched {
@@ -226,6 +244,7 @@ pub fn attribute<'s>(
             Ok(_) => CandidateVerdict::Used,
         },
         method: matched.ok(),
+        confidence: matched.ok().map(|method| method.confidence_in(session)),
     });
     let candidates = candidates.collect();
     let live = found.iter().filter(|(_, it)| it.is_ok_and(Method::is_of_live));
@@ -236,7 +255,7 @@ pub fn attribute<'s>(
         publisher: owner.publisher.id.clone(),
         pool: owner.pool.map(|pool| pool.id.clone()),
         method,
-        confidence: method.confidence(),
+        confidence: session.map_or_else(|| method.confidence(), |it| method.confidence_in(it)),
         session: session.map(|session| session.session),
         ping: session.map(|session| session.ping),
         age_ms: session.map(|session| {
@@ -285,10 +304,12 @@ impl Matching<'_> {
         }
         let is_pool = owner.pool.is_some();
         let (is_number, is_caller) = (self.has_number(session), self.has_caller(session));
+        let is_its = is_number && session.former.is_none();
         match is_live {
-            true if is_number && is_caller => return Ok(Method::CallerLease),
-            true if is_number && is_pool => return Ok(Method::PoolLease),
+            true if is_its && is_caller => return Ok(Method::CallerLease),
+            true if is_its && is_pool => return Ok(Method::PoolLease),
             true if is_caller && !is_pool => return Ok(Method::CallerPing),
+            true if is_its && session.sharing.is_some() => return Ok(Method::SharedNumber),
             true | false => {}
         }
         if is_caller && self.may_be_former(session) {
@@ -338,6 +359,7 @@ impl SessionKey {
         match self {
             Self::Ping(ping) => ping == session.ping,
             Self::Session(id) => id == session.session,
+            Self::Alias(alias) => alias == Self::alias_of(session.ping),
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use minicbor::{Decode, Encode};
+use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use crate::id::{PingId, SessionId};
@@ -18,6 +19,9 @@ pub enum SessionKey {
     Ping(#[n(0)] PingId),
     #[n(1)]
     Session(#[n(0)] SessionId),
+    /// The session of the ping of which this is the alias.
+    #[n(2)]
+    Alias(#[n(0)] u64),
 }
 
 /// A session that the address of a call names.
@@ -34,11 +38,17 @@ pub struct Named {
 /// A prefix, a separator, 32 digits: all of it may be escaped, three bytes each.
 const BYTES_MAX: usize = 3 * (3 + 1 + DIGITS);
 const DIGITS: usize = 32;
+/// An alias is written with a leading zero, as no number in E.164 is, and so many digits in all.
+const ALIAS_DIGITS: usize = 15;
 
 impl SessionKey {
     /// Reads the user part of a URI as it stands on the wire: `bid_` or `png_` and the 32 digits of a
-    /// ping, `ses_` and those of a session. `None`: it is something else.
+    /// ping, `ses_` and those of a session, or an alias. `None`: it is something else.
     pub fn from_user(user: &[u8]) -> Option<Self> {
+        let bare = user.strip_prefix(b"+").unwrap_or(user);
+        if bare.first() == Some(&b'0') {
+            return Self::parse_alias(bare);
+        }
         // Nearly all user parts are numbers.
         if !user.first().is_some_and(|first| first.is_ascii_alphabetic() || *first == b'%') {
             return None;
@@ -60,6 +70,25 @@ impl SessionKey {
         format!("bid_{}", ping.0.as_simple())
     }
 
+    /// Another user part that names it: digits alone, for those who take an address for a number.
+    pub fn digits_of(ping: PingId) -> String {
+        format!("{:0ALIAS_DIGITS$}", Self::alias_of(ping))
+    }
+
+    /// Of a hundred million million. Two live sessions that have the same are told apart by the rest of
+    /// their addresses only: the earlier one has the alias.
+    pub fn alias_of(ping: PingId) -> u64 {
+        let digest = Sha256::digest(ping.0.as_bytes());
+        let (first, _) = digest.split_first_chunk::<8>().expect("a digest has 32 bytes");
+        u64::from_be_bytes(*first) % 10_u64.pow(ALIAS_DIGITS as u32 - 1)
+    }
+
+    fn parse_alias(text: &[u8]) -> Option<Self> {
+        let end = text.iter().position(|byte| matches!(byte, b';' | b':')).unwrap_or(text.len());
+        let digits = str::from_utf8(text.get(..end).filter(|it| it.len() == ALIAS_DIGITS)?).ok()?;
+        digits.parse().ok().map(Self::Alias)
+    }
+
     fn parse(text: &[u8]) -> Option<Self> {
         let (prefix, rest) = text.split_first_chunk::<3>()?;
         let digits = rest.strip_prefix(b"_").or_else(|| rest.strip_prefix(b"-")).unwrap_or(rest);
@@ -78,6 +107,7 @@ impl fmt::Display for SessionKey {
         match self {
             Self::Ping(ping) => ping.fmt(f),
             Self::Session(session) => session.fmt(f),
+            Self::Alias(alias) => write!(f, "{alias:0ALIAS_DIGITS$}"),
         }
     }
 }
@@ -137,6 +167,20 @@ mod tests {
         }
         let SessionKey::Ping(id) = ping else { panic!("a ping") };
         assert_eq!(SessionKey::from_user(SessionKey::address_of(id).as_bytes()), Some(ping));
+    }
+
+    #[test]
+    fn digits_that_are_no_number_name_it_too() {
+        let ping: PingId = format!("png_{DIGITS}").parse().unwrap();
+        let digits = SessionKey::digits_of(ping);
+        assert_eq!(digits.len(), 15);
+        let alias = Some(SessionKey::Alias(SessionKey::alias_of(ping)));
+        for user in [digits.clone(), format!("+{digits}"), format!("{digits};phone-context=x")] {
+            assert_eq!(SessionKey::from_user(user.as_bytes()), alias, "{user}");
+        }
+        for user in [&digits[..14], &format!("{digits}0"), "0a2345678901234", "118005550100123"] {
+            assert_eq!(SessionKey::from_user(user.as_bytes()), None, "{user}");
+        }
     }
 
     #[test]

@@ -60,6 +60,7 @@ fn each_order_has_its_method_and_its_confidence() {
             session: session.session,
             verdict: CandidateVerdict::Used,
             method: Some(method),
+            confidence: Some(Confidence(hundredths)),
         };
         assert_eq!(attribution.candidates, [candidate]);
     }
@@ -92,6 +93,7 @@ fn a_live_lease_of_the_dialled_pool_number_is_all_that_is_said_of_the_call() {
                 session: lent.session,
                 verdict: CandidateVerdict::Used,
                 method: Some(Method::PoolLease),
+                confidence: Some(Confidence(99)),
             }],
             race: false,
         }
@@ -125,6 +127,40 @@ fn of_two_that_match_the_newest_is_used_and_the_doubt_is_noted() {
         verdicts(&attribution),
         [(2, CandidateVerdict::Used), (3, outranked), (1, outranked)]
     );
+}
+
+#[test]
+fn of_n_that_are_shown_one_number_each_is_believed_by_a_part_of_n() {
+    let shown = |n, sharing| SessionReading {
+        number: number(STATIC),
+        sharing: Some(sharing),
+        created_at: ago(90 - i64::from(n)),
+        ..session(n)
+    };
+    let (alone, used) = plain(STATIC, None, &[shown(1, 1)]);
+    assert_eq!((alone.method, alone.confidence), (Method::SharedNumber, Confidence(99)));
+    assert_eq!(used, Some(shown(1, 1)));
+
+    let (of_three, used) = plain(STATIC, None, &[shown(1, 3), shown(2, 3), shown(3, 3)]);
+    assert_eq!((of_three.method, of_three.confidence), (Method::SharedNumber, Confidence(33)));
+    assert_eq!((used, of_three.ambiguous), (Some(shown(3, 3)), true));
+
+    let named = SessionReading { caller: number(CALLER), ..shown(2, 3) };
+    let (attribution, used) =
+        plain(STATIC, Some(CALLER), &[shown(1, 3), named.clone(), shown(3, 3)]);
+    assert_eq!((attribution.method, used), (Method::CallerLease, Some(named)));
+}
+
+#[test]
+fn who_lost_the_number_is_found_by_it_no_more() {
+    let lost = SessionReading { number: number(POOL), former: rests(30, 0), ..session(1) };
+    let (attribution, used) = plain(POOL, None, std::slice::from_ref(&lost));
+    assert_eq!((attribution.method, used), (Method::StaticMapping, None));
+    // Its caller who dials it just after it was lent anew still is.
+    let lent = SessionReading { number: number(POOL), created_at: ago(30), ..session(2) };
+    let lost = SessionReading { caller: number(CALLER), ..lost };
+    let (attribution, used) = plain(POOL, Some(CALLER), &[lost.clone(), lent]);
+    assert_eq!((attribution.method, used), (Method::FormerLease, Some(lost)));
 }
 
 #[test]
@@ -365,6 +401,7 @@ fn session(n: u8) -> SessionReading {
         expires_at: Wall(NOW.0 + 60_000),
         tags: Tags::new(),
         former: None,
+        sharing: None,
     }
 }
 

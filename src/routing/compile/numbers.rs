@@ -64,6 +64,15 @@ impl Compiler<'_> {
                     (range, format!("{path}.numbers[{n}]"))
                 });
                 self.claims.extend(claims);
+                if let Some(number) = config.overflow_number {
+                    self.overflow_number(&path, number, campaign, publisher);
+                }
+            }
+            if let Some(seconds) = config.take_idle_after_s {
+                self.within(&path, "take_idle_after_s", seconds, settings::TAKE_IDLE_AFTER_S);
+            }
+            if let Some(cost) = config.number_cost.filter(|cost| cost.0 < 0) {
+                self.fault(&path, "number_cost", cost, "is negative", "write what a number costs");
             }
             pools.push(Pool {
                 id: config.id.clone(),
@@ -72,9 +81,40 @@ impl Compiler<'_> {
                 numbers: config.numbers.clone(),
                 session_ttl: Duration::from_secs((*config.session_ttl_s).into()),
                 quarantine: Duration::from_secs((*config.quarantine_s).into()),
+                taken_after: config.take_idle_after_s.map(|it| Duration::from_secs(it.into())),
+                overflow: config.overflow_number,
+                number_cost: config.number_cost,
             });
         }
         pools
+    }
+
+    /// It may be one of the campaign already, or the overflow of another of its pools.
+    fn overflow_number(
+        &mut self,
+        path: &str,
+        number: PhoneNumber,
+        campaign: usize,
+        publisher: usize,
+    ) {
+        let digits = number.digits()..=number.digits();
+        let range = NumberRange { digits, campaign, publisher, pool: None };
+        let is_it = |claim: &&(NumberRange, String)| claim.0.digits.contains(&number.digits());
+        match self.claims.iter().find(is_it) {
+            Some((owner, _)) if (owner.campaign, owner.publisher) != (campaign, publisher) => {
+                let problem = "belongs to another campaign or publisher";
+                let remedy =
+                    "write a number of the pool's own campaign and publisher, or a new one";
+                self.fault(path, "overflow_number", number.to_e164(), problem, remedy);
+            }
+            Some((NumberRange { pool: Some(_), .. }, _)) => {
+                let remedy = "write a number that no pool lends";
+                let (value, problem) = (number.to_e164(), "is lent by a pool");
+                self.fault(path, "overflow_number", value, problem, remedy);
+            }
+            Some(_) => {}
+            None => self.claims.push((range, format!("{path}.overflow_number"))),
+        }
     }
 
     /// All claims in ascending order; a number claimed twice is a fault.

@@ -12,6 +12,7 @@ pub(super) const MAX_DURATION_S: RangeInclusive<u32> = 1..=86_400;
 pub(super) const MAX_ATTEMPTS: RangeInclusive<u32> = 1..=20;
 pub(super) const TOTAL_RING_BUDGET_S: RangeInclusive<u32> = 1..=600;
 pub(super) const SESSION_TTL_S: RangeInclusive<u32> = 1..=super::WEEK_S;
+pub(super) const TAKE_IDLE_AFTER_S: RangeInclusive<u32> = 60..=super::WEEK_S;
 pub(super) const QUARANTINE_S: RangeInclusive<u32> = 0..=super::WEEK_S;
 
 impl Compiler<'_> {

@@ -58,6 +58,48 @@ const SOUND: &str = r#"
 "#;
 
 #[test]
+fn an_overflow_number_is_the_pool_s_own_or_one_of_its_campaign() {
+    let faults = |setting: &str| {
+        let config: RoutingConfig = toml::from_str(&format!(
+            r#"
+            publishers = [{{ id = "pub" }}, {{ id = "other" }}]
+            buyers = [{{ id = "buy" }}]
+            targets = [{{ id = "t", buyer = "buy", dial = {{ kind = "sip", uri = "sip:a" }} }}]
+            [[pools]]
+            id = "pool"
+            campaign = "cmp"
+            publisher = "pub"
+            numbers = ["+16145550101"]
+            {setting}
+            [[campaigns]]
+            id = "cmp"
+            numbers = [
+                {{ number = "+18005550100", publisher = "pub" }},
+                {{ number = "+18005550101", publisher = "other" }},
+            ]
+            routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
+            "#
+        ))
+        .unwrap();
+        let faults = RoutingSnapshot::compile(config, 1).err().unwrap_or_default();
+        faults.into_iter().map(|it| (it.path, it.problem)).collect::<Vec<_>>()
+    };
+    for fine in ["+16145550140", "+18005550100"] {
+        assert_eq!(faults(&format!("overflow_number = \"{fine}\"")), [], "{fine}");
+    }
+    for (setting, field, problem) in [
+        ("overflow_number = \"+18005550101\"", "overflow_number", "another campaign or publisher"),
+        ("overflow_number = \"+16145550101\"", "overflow_number", "is lent by a pool"),
+        ("take_idle_after_s = 59", "take_idle_after_s", "out of range"),
+        ("number_cost = \"-1.00\"", "number_cost", "is negative"),
+    ] {
+        let found = faults(setting);
+        assert_eq!(found[0].0, format!("pools[0].{field}"));
+        assert!(found.len() == 1 && found[0].1.contains(problem), "{found:?}");
+    }
+}
+
+#[test]
 fn a_number_leads_to_its_campaign_publisher_and_pool() {
     let snapshot = RoutingSnapshot::compile(config(SOUND), 7).unwrap();
     let owner = |number: &str| {

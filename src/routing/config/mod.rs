@@ -12,6 +12,7 @@ mod filter;
 mod lists;
 mod percent;
 mod plan;
+mod pool;
 mod price;
 mod schedule;
 mod scorer;
@@ -28,9 +29,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::id::{BuyerId, CampaignId, PoolId, PublisherId};
+use crate::id::{BuyerId, CampaignId, PublisherId};
 use crate::money::Money;
-use crate::phone::PhoneNumber;
 
 pub use callers::{
     Anonymous, Attestation, CallersConfig, DedupeAfter, DedupeBy, DedupeCampaigns, DedupeConfig,
@@ -50,6 +50,7 @@ pub use lists::{
 };
 pub use percent::Percent;
 pub use plan::{Ring, RoutingPlanConfig, TierConfig, TierTargetConfig};
+pub use pool::PoolConfig;
 pub use price::{HourlyFloorConfig, MarginConfig, PriceConfig};
 pub use schedule::{BreakConfig, Day, ExceptionConfig, HoursConfig, ScheduleConfig};
 pub use scorer::{Otherwise, ScoreTimes, ScoredConfig, ScorerConfig, ScorerKind};
@@ -233,22 +234,6 @@ pub struct BuyerConfig {
     /// When its targets are taken out for how their calls go.
     #[serde(default)]
     pub circuit: Option<CircuitConfig>,
-}
-
-/// Numbers lent to sessions of one campaign and publisher.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PoolConfig {
-    pub id: PoolId,
-    pub campaign: CampaignId,
-    pub publisher: PublisherId,
-    pub numbers: Vec<PhoneNumber>,
-    /// How long a session keeps its number without a sign of life, 1 to 604,800 s.
-    #[serde(default = "built_in::session_ttl_s", skip_serializing_if = "Setting::is_inherited")]
-    pub session_ttl_s: Setting<u32>,
-    /// How long a returned number rests before it is lent again, at most 604,800 s.
-    #[serde(default = "built_in::quarantine_s", skip_serializing_if = "Setting::is_inherited")]
-    pub quarantine_s: Setting<u32>,
 }
 
 #[cfg(test)]

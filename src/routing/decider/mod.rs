@@ -500,9 +500,8 @@ fn session_found(attribution: &Attribution, campaign: &Campaign) -> Finding {
     if let Some(found) = attribution.below_minimum() {
         return Finding {
             subject: doubt("match.below_minimum"),
-            have: found.method.map(|method| {
-                let matched = matched(method, found.session);
-                format_smolstr!("{matched}, sure to {}", method.confidence())
+            have: found.method.zip(found.confidence).map(|(method, confidence)| {
+                format_smolstr!("{}, sure to {confidence}", matched(method, found.session))
             }),
             want: Some(format_smolstr!("at least {}", campaign.min_match_confidence)),
             ..Finding::default()

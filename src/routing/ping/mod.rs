@@ -11,5 +11,7 @@
 mod desk;
 mod request;
 
-pub use desk::{Accepted, Consumed, Desk, DeskLimits, NewIds, NumberStatus, Session};
+pub use desk::{
+    Accepted, Consumed, Desk, DeskLimits, NewIds, NumberState, NumberStatus, PoolState, Session,
+};
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};

@@ -5,9 +5,12 @@
 //! session are least likely to be taken for the new one's.
 //!
 //! Invariants: a number is lent to one session at a time; a session has at most one number of a
-//! pool; a number is not lent again before its quarantine is over.
+//! pool; a number is not lent again before its quarantine is over, unless its pool takes numbers
+//! away from visitors who show no sign of life.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod demand;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::id::{PoolId, SessionId};
@@ -17,15 +20,22 @@ use crate::time::Wall;
 use super::request::FormerLease;
 use super::snapshot::RoutingSnapshot;
 
+use demand::Hours;
+
+pub use demand::{Demand, Hold};
+
 /// How long a number stays with its session after a call on it has ended.
 const AFTER_CALL: Duration = Duration::from_secs(300);
+/// Leases that are over and remembered of a number.
+const HISTORY_MAX: usize = 8;
+/// For how long.
+const HISTORY: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// All pools' numbers and who has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leases {
     numbers: BTreeMap<PhoneNumber, Number>,
-    /// Per pool: since when unused, and the number.
-    free: BTreeMap<PoolId, BTreeSet<(Wall, PhoneNumber)>>,
+    shelves: BTreeMap<PoolId, Shelf>,
     by_session: BTreeMap<(SessionId, PoolId), PhoneNumber>,
     /// When a lease or a quarantine ends; numbers with a call on them are not in it.
     deadlines: BTreeSet<(Wall, PhoneNumber)>,
@@ -37,6 +47,14 @@ pub struct Lease {
     pub number: PhoneNumber,
     pub session: SessionId,
     pub expires_at: Wall,
+}
+
+/// A lease that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastLease {
+    pub session: SessionId,
+    pub began_at: Wall,
+    pub ended: FormerLease,
 }
 
 /// Numbers of a pool by state.
@@ -57,15 +75,28 @@ struct Number {
     /// Calls on the number right now.
     calls: u32,
     quarantine: Duration,
-    /// The last lease of it that is over.
-    former: Option<(SessionId, FormerLease)>,
+    /// The newest last.
+    history: VecDeque<PastLease>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Free { since: Wall },
-    Leased { session: SessionId, expires_at: Wall },
+    Leased { session: SessionId, began_at: Wall, seen_at: Wall, expires_at: Wall },
     Quarantined { until: Wall },
+}
+
+/// A pool's numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Shelf {
+    /// Since when unused, and the number; without those with a call on them.
+    free: BTreeSet<(Wall, PhoneNumber)>,
+    /// Numbers that are lent, by the last sign of life; only where they may be taken away.
+    seen: BTreeSet<(Wall, PhoneNumber)>,
+    /// A visitor who shows no sign of life for so long may lose the number to another.
+    taken_after: Option<Duration>,
+    count: PoolReading,
+    hours: Hours,
 }
 
 impl Leases {
@@ -75,37 +106,38 @@ impl Leases {
         for number in self.numbers.values_mut() {
             number.home = None;
         }
+        for shelf in self.shelves.values_mut() {
+            shelf.taken_after = None;
+        }
         for pool in snapshot.pools() {
+            let shelf = self.shelves.entry(pool.id.clone()).or_default();
+            shelf.taken_after = pool.taken_after;
             for &did in &pool.numbers {
-                let number = self.numbers.entry(did).or_insert_with(|| Number {
-                    pool: pool.id.clone(),
-                    home: None,
-                    state: State::Free { since: Wall(0) },
-                    calls: 0,
-                    quarantine: pool.quarantine,
-                    former: None,
+                let number = self.numbers.entry(did).or_insert_with(|| {
+                    shelf.count.free += 1;
+                    Number {
+                        pool: pool.id.clone(),
+                        home: None,
+                        state: State::Free { since: Wall(0) },
+                        calls: 0,
+                        quarantine: pool.quarantine,
+                        history: VecDeque::new(),
+                    }
                 });
                 number.home = Some(pool.id.clone());
                 number.quarantine = pool.quarantine;
             }
         }
-        self.free.clear();
-        let idle: Vec<_> = self
-            .numbers
-            .iter()
-            .filter(|(_, number)| number.calls == 0)
-            .filter_map(|(did, number)| match number.state {
-                State::Free { since } => Some((*did, since)),
-                State::Leased { .. } | State::Quarantined { .. } => None,
-            })
-            .collect();
-        for (did, since) in idle {
-            self.set_free(did, since);
+        let all: Vec<_> = self.numbers.iter().map(|(did, number)| (*did, number.state)).collect();
+        for (did, state) in all {
+            self.enter(did, state);
         }
+        let (shelves, is_known) = (&mut self.shelves, |id: &PoolId| snapshot.pool(id).is_some());
+        shelves.retain(|id, shelf| is_known(id) || shelf.count != PoolReading::default());
     }
 
     /// Lends `session` a number of the pool until `now + ttl`, or prolongs the one it has. `None`
-    /// when no number is free.
+    /// when there is none to lend.
     pub fn lease(
         &mut self,
         pool: &PoolId,
@@ -118,30 +150,33 @@ impl Leases {
         let owned = self.by_session.get(&(session, pool.clone())).copied();
         let did = match owned {
             Some(did) => did,
-            None => self.free.get_mut(pool)?.pop_first()?.1,
+            None => {
+                let shelf = self.shelves.get_mut(pool)?;
+                let found = shelf.free.first().map(|(_, did)| *did);
+                let idle = || shelf.seen.iter().find(|(_, did)| is_idle(&self.numbers, *did));
+                let found = found.map(|did| (did, false)).or_else(|| {
+                    let (seen_at, did) = idle()?;
+                    (*seen_at + shelf.taken_after? <= now).then_some((*did, true))
+                });
+                shelf.hours.asked(now, found.map(|(_, taken)| taken), shelf.free.len());
+                found?.0
+            }
         };
-        self.give(did, session, expires_at);
+        self.give(did, session, now, expires_at);
         Some(Lease { number: did, session, expires_at })
     }
 
     /// Puts back a lease from before a restart that began at `since`; leases have to come in the order
-    /// in which they began. False if the number is somebody else's then: nothing changed.
+    /// in which they began, so whoever had the number then has lost it. False if it is no number of a
+    /// pool: nothing changed.
     pub fn restore(&mut self, lease: Lease, since: Wall) -> bool {
         self.expire(since);
         let Some(number) = self.numbers.get(&lease.number) else { return false };
-        match number.state {
-            State::Free { since } => {
-                if let Some(free) = self.free.get_mut(&number.pool) {
-                    free.remove(&(since, lease.number));
-                }
-            }
-            // It rested for less then.
-            State::Quarantined { until } => {
-                self.deadlines.remove(&(until, lease.number));
-            }
-            State::Leased { .. } => return false,
+        if let Some(shelf) = self.shelves.get_mut(&number.pool) {
+            let is_taken = matches!(number.state, State::Leased { .. });
+            shelf.hours.asked(since, Some(is_taken), shelf.free.len());
         }
-        self.give(lease.number, lease.session, lease.expires_at);
+        self.give(lease.number, lease.session, since, lease.expires_at);
         true
     }
 
@@ -149,43 +184,57 @@ impl Leases {
     pub fn holder(&self, did: PhoneNumber, now: Wall) -> Option<Lease> {
         let number = self.numbers.get(&did)?;
         match number.state {
-            State::Leased { session, expires_at } if now < expires_at || number.calls > 0 => {
+            State::Leased { session, expires_at, .. } if now < expires_at || number.calls > 0 => {
                 Some(Lease { number: did, session, expires_at })
             }
             State::Leased { .. } | State::Free { .. } | State::Quarantined { .. } => None,
         }
     }
 
-    /// Who had the number last and has it no more.
-    pub fn former(&self, did: PhoneNumber, now: Wall) -> Option<(SessionId, FormerLease)> {
-        let number = self.numbers.get(&did)?;
-        match number.state {
-            // Nobody has looked since it ended.
-            State::Leased { session, expires_at } if now >= expires_at && number.calls == 0 => {
-                Some((session, number.ends(expires_at)))
-            }
-            State::Leased { .. } | State::Free { .. } | State::Quarantined { .. } => number.former,
+    /// To whom the number was lent, and from whom it was not taken yet.
+    pub fn owner(&self, did: PhoneNumber) -> Option<SessionId> {
+        match self.numbers.get(&did)?.state {
+            State::Leased { session, .. } => Some(session),
+            State::Free { .. } | State::Quarantined { .. } => None,
         }
+    }
+
+    /// How the session's lease of the number ended, if that is remembered.
+    pub fn ended(&self, did: PhoneNumber, session: SessionId) -> Option<FormerLease> {
+        let history = self.numbers.get(&did)?.history.iter().rev();
+        history.filter(|past| past.session == session).map(|past| past.ended).next()
+    }
+
+    /// The leases of a number that are over, the newest last.
+    pub fn history(&self, did: PhoneNumber, now: Wall) -> Vec<PastLease> {
+        let Some(number) = self.numbers.get(&did) else { return vec![] };
+        let is_remembered = |past: &PastLease| now.0 <= (past.ended.ended_at + HISTORY).0;
+        let over = match number.state {
+            // Nobody has looked since it ended.
+            State::Leased { session, began_at, expires_at, .. }
+                if now >= expires_at && number.calls == 0 =>
+            {
+                Some(PastLease::new(session, began_at, expires_at, number.quarantine))
+            }
+            State::Leased { .. } | State::Free { .. } | State::Quarantined { .. } => None,
+        };
+        number.history.iter().copied().chain(over).filter(is_remembered).collect()
+    }
+
+    /// Who had the number last and has it no more.
+    pub fn former(&self, did: PhoneNumber, now: Wall) -> Option<PastLease> {
+        self.history(did, now).pop()
     }
 
     /// A call has begun on the number: it changes hands no more until the call has ended. False
     /// if the number belongs to no pool; then [`Leases::unpin`] must not be called.
-    pub fn pin(&mut self, did: PhoneNumber) -> bool {
+    pub fn pin(&mut self, did: PhoneNumber, now: Wall) -> bool {
+        // A lease that is over is not brought back by a call that came too late for it.
+        self.expire(now);
         let Some(number) = self.numbers.get_mut(&did) else { return false };
         number.calls += 1;
-        match number.state {
-            State::Leased { expires_at, .. } => {
-                self.deadlines.remove(&(expires_at, did));
-            }
-            State::Quarantined { until } => {
-                self.deadlines.remove(&(until, did));
-            }
-            State::Free { since } => {
-                if let Some(free) = self.free.get_mut(&number.pool) {
-                    free.remove(&(since, did));
-                }
-            }
-        }
+        let state = number.state;
+        self.enter(did, state);
         true
     }
 
@@ -194,33 +243,17 @@ impl Leases {
     pub fn unpin(&mut self, did: PhoneNumber, now: Wall) -> Option<Lease> {
         let number = self.numbers.get_mut(&did)?;
         number.calls = number.calls.saturating_sub(1);
-        if let State::Leased { expires_at, .. } = &mut number.state {
-            *expires_at = (*expires_at).max(now + AFTER_CALL);
-        }
-        if let State::Free { since } = &mut number.state {
-            *since = now;
-        }
-        let (state, idle) = (number.state, number.calls == 0);
-        match state {
-            State::Leased { session, expires_at } => {
-                if idle {
-                    self.deadlines.insert((expires_at, did));
-                }
-                Some(Lease { number: did, session, expires_at })
+        let (state, lease) = match number.state {
+            State::Leased { session, began_at, expires_at, .. } => {
+                let expires_at = expires_at.max(now + AFTER_CALL);
+                let lease = Lease { number: did, session, expires_at };
+                (State::Leased { session, began_at, seen_at: now, expires_at }, Some(lease))
             }
-            State::Quarantined { until } => {
-                if idle {
-                    self.deadlines.insert((until, did));
-                }
-                None
-            }
-            State::Free { since } => {
-                if idle {
-                    self.set_free(did, since);
-                }
-                None
-            }
-        }
+            State::Free { .. } => (State::Free { since: now }, None),
+            resting @ State::Quarantined { .. } => (resting, None),
+        };
+        self.enter(did, state);
+        lease
     }
 
     /// The session needs its numbers no more: they go into quarantine, or stay leased while a
@@ -234,13 +267,8 @@ impl Leases {
             .map(|(_, did)| *did)
             .collect();
         for did in owned {
-            let Some(number) = self.numbers.get_mut(&did) else { continue };
-            let State::Leased { expires_at, .. } = &mut number.state else { continue };
-            let before = std::mem::replace(expires_at, now);
-            if number.calls == 0 {
-                self.deadlines.remove(&(before, did));
-                self.deadlines.insert((now, did));
-            }
+            let Some(State::Leased { began_at, seen_at, .. }) = self.state(did) else { continue };
+            self.enter(did, State::Leased { session, began_at, seen_at, expires_at: now });
         }
         self.expire(now);
     }
@@ -255,22 +283,18 @@ impl Leases {
             self.deadlines.pop_first();
             moved += 1;
             let Some(number) = self.numbers.get_mut(&did) else { continue };
-            match number.state {
-                State::Leased { session, .. } => {
-                    let former = number.ends(at);
-                    let until = former.rests_until;
-                    number.former = Some((session, former));
-                    number.state = State::Quarantined { until };
-                    self.by_session.remove(&(session, number.pool.clone()));
-                    self.deadlines.insert((until, did));
+            let quarantine = number.quarantine;
+            let next = match number.state {
+                State::Leased { session, began_at, .. } => {
+                    self.end(did, session, began_at, at, quarantine);
+                    State::Quarantined { until: at + quarantine }
                 }
                 State::Quarantined { until } => {
-                    let rested_since = Wall(until.0 - duration_ms(number.quarantine));
-                    number.state = State::Free { since: rested_since };
-                    self.set_free(did, rested_since);
+                    State::Free { since: Wall(until.0 - duration_ms(quarantine)) }
                 }
-                State::Free { .. } => {}
-            }
+                free @ State::Free { .. } => free,
+            };
+            self.enter(did, next);
         }
         moved
     }
@@ -280,49 +304,132 @@ impl Leases {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// Whether the number is one of a pool, or was when it was lent.
+    pub fn knows(&self, did: PhoneNumber) -> bool {
+        self.numbers.contains_key(&did)
+    }
+
     /// How full a pool is.
     pub fn reading(&self, pool: &PoolId) -> PoolReading {
-        let mut reading = PoolReading::default();
-        for number in self.numbers.values().filter(|number| number.pool == *pool) {
-            match number.state {
-                State::Free { .. } => reading.free += 1,
-                State::Leased { .. } => reading.leased += 1,
-                State::Quarantined { .. } => reading.quarantined += 1,
-            }
-        }
-        reading
+        self.shelves.get(pool).map(|shelf| shelf.count).unwrap_or_default()
     }
 
-    fn give(&mut self, did: PhoneNumber, session: SessionId, expires_at: Wall) {
+    /// How a pool was asked for in the last 24 hours. `hold`: what the pool says, of which the rest
+    /// holds in any case.
+    pub fn demand(&self, pool: &PoolId, hold: Hold, now: Wall) -> Demand {
+        let Some(shelf) = self.shelves.get(pool) else { return Demand::default() };
+        shelf.hours.demand(shelf.free.len(), hold, now)
+    }
+
+    fn state(&self, did: PhoneNumber) -> Option<State> {
+        self.numbers.get(&did).map(|number| number.state)
+    }
+
+    fn give(&mut self, did: PhoneNumber, session: SessionId, now: Wall, expires_at: Wall) {
+        let began_at = match self.state(did) {
+            Some(State::Leased { session: owner, began_at, .. }) if owner == session => began_at,
+            Some(State::Leased { session: owner, began_at, .. }) => {
+                self.end(did, owner, began_at, now, Duration::ZERO);
+                now
+            }
+            Some(State::Free { .. } | State::Quarantined { .. }) | None => now,
+        };
+        self.enter(did, State::Leased { session, began_at, seen_at: now, expires_at });
+    }
+
+    /// Remembers a lease that is over.
+    fn end(
+        &mut self,
+        did: PhoneNumber,
+        session: SessionId,
+        began_at: Wall,
+        ended_at: Wall,
+        rests: Duration,
+    ) {
         let Some(number) = self.numbers.get_mut(&did) else { return };
-        if let State::Leased { expires_at: before, .. } = number.state {
-            self.deadlines.remove(&(before, did));
+        if number.history.len() >= HISTORY_MAX {
+            number.history.pop_front();
         }
-        number.state = State::Leased { session, expires_at };
-        self.by_session.insert((session, number.pool.clone()), did);
-        if number.calls == 0 {
-            self.deadlines.insert((expires_at, did));
+        number.history.push_back(PastLease::new(session, began_at, ended_at, rests));
+        if let Some(shelf) = self.shelves.get_mut(&number.pool) {
+            let held_ms = u64::try_from(ended_at.0.saturating_sub(began_at.0)).unwrap_or(0);
+            shelf.hours.ended(ended_at, held_ms);
         }
     }
 
-    fn set_free(&mut self, did: PhoneNumber, since: Wall) {
+    /// The only place where a number changes its state, and everything that finds it by that.
+    fn enter(&mut self, did: PhoneNumber, next: State) {
         let Some(number) = self.numbers.get_mut(&did) else { return };
-        match number.home.clone() {
-            Some(home) => {
-                number.pool = home.clone();
-                self.free.entry(home).or_default().insert((since, did));
+        let shelf = self.shelves.entry(number.pool.clone()).or_default();
+        *shelf.count.of(number.state) -= 1;
+        match number.state {
+            State::Free { since } => {
+                shelf.free.remove(&(since, did));
             }
-            None => {
+            State::Leased { session, seen_at, expires_at, .. } => {
+                shelf.seen.remove(&(seen_at, did));
+                self.deadlines.remove(&(expires_at, did));
+                self.by_session.remove(&(session, number.pool.clone()));
+            }
+            State::Quarantined { until } => {
+                self.deadlines.remove(&(until, did));
+            }
+        }
+        number.state = next;
+        let is_idle = number.calls == 0;
+        if is_idle && matches!(next, State::Free { .. }) {
+            let Some(home) = number.home.clone() else {
                 self.numbers.remove(&did);
+                return;
+            };
+            number.pool = home;
+        }
+        let shelf = self.shelves.entry(number.pool.clone()).or_default();
+        *shelf.count.of(next) += 1;
+        match next {
+            State::Free { since } => {
+                if is_idle {
+                    shelf.free.insert((since, did));
+                }
+            }
+            State::Leased { session, seen_at, expires_at, .. } => {
+                self.by_session.insert((session, number.pool.clone()), did);
+                if shelf.taken_after.is_some() {
+                    shelf.seen.insert((seen_at, did));
+                }
+                if is_idle {
+                    self.deadlines.insert((expires_at, did));
+                }
+            }
+            State::Quarantined { until } => {
+                if is_idle {
+                    self.deadlines.insert((until, did));
+                }
             }
         }
     }
 }
 
-impl Number {
-    fn ends(&self, ended_at: Wall) -> FormerLease {
-        FormerLease { ended_at, rests_until: ended_at + self.quarantine }
+impl PastLease {
+    fn new(session: SessionId, began_at: Wall, ended_at: Wall, rests: Duration) -> Self {
+        let ended = FormerLease { ended_at, rests_until: ended_at + rests };
+        Self { session, began_at, ended }
     }
+}
+
+impl PoolReading {
+    fn of(&mut self, state: State) -> &mut usize {
+        match state {
+            State::Free { .. } => &mut self.free,
+            State::Leased { .. } => &mut self.leased,
+            State::Quarantined { .. } => &mut self.quarantined,
+        }
+    }
+}
+
+/// No call is on it.
+fn is_idle(numbers: &BTreeMap<PhoneNumber, Number>, did: PhoneNumber) -> bool {
+    numbers.get(&did).is_some_and(|number| number.calls == 0)
 }
 
 fn duration_ms(duration: Duration) -> i64 {
@@ -330,169 +437,4 @@ fn duration_ms(duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::routing::config::RoutingConfig;
-
-    const TTL: Duration = Duration::from_secs(100);
-
-    #[test]
-    fn a_session_keeps_its_number() {
-        let mut leases = leases(3);
-        let first = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
-        let again = leases.lease(&pool(), session(1), TTL, at(50)).unwrap();
-        assert_eq!(again, Lease { expires_at: at(150), ..first });
-        assert_eq!(leases.reading(&pool()), PoolReading { free: 2, leased: 1, quarantined: 0 });
-    }
-
-    #[test]
-    fn a_number_rests_before_it_is_lent_again_and_the_longest_unused_goes_first() {
-        let mut leases = leases(2);
-        let a = leases.lease(&pool(), session(1), TTL, at(0)).unwrap().number;
-        let b = leases.lease(&pool(), session(2), TTL, at(10)).unwrap().number;
-
-        assert_eq!(leases.lease(&pool(), session(3), TTL, at(159)), None);
-        // `a` has been free since 100 and rests until 160, `b` until 170.
-        leases.expire(at(170));
-        assert_eq!(leases.lease(&pool(), session(3), TTL, at(170)).unwrap().number, a);
-        assert_eq!(leases.lease(&pool(), session(4), TTL, at(170)).unwrap().number, b);
-    }
-
-    #[test]
-    fn a_call_keeps_the_number_from_changing_hands() {
-        let mut leases = leases(1);
-        let lent = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
-
-        assert!(leases.pin(lent.number));
-        leases.expire(at(1_000));
-        assert_eq!(leases.holder(lent.number, at(1_000)), Some(lent));
-        let after = leases.unpin(lent.number, at(1_000)).unwrap();
-
-        assert_eq!(after.expires_at, at(1_300));
-        leases.expire(at(1_300));
-        assert_eq!(leases.holder(lent.number, at(1_300)), None);
-    }
-
-    #[test]
-    fn a_released_number_goes_into_quarantine() {
-        let mut leases = leases(1);
-        let lent = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
-        leases.release(session(1), at(20));
-        assert_eq!(leases.holder(lent.number, at(20)), None);
-        assert_eq!(leases.lease(&pool(), session(2), TTL, at(79)), None);
-        assert!(leases.lease(&pool(), session(2), TTL, at(80)).is_some());
-    }
-
-    #[test]
-    fn a_number_that_left_the_configuration_stays_with_its_session() {
-        let mut leases = leases(2);
-        let lent = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
-        leases.configure(&snapshot(0));
-        assert_eq!(leases.holder(lent.number, at(1)), Some(lent));
-        leases.expire(at(160));
-        leases.expire(at(160));
-        // Only the number every configuration here has is left.
-        assert_eq!(leases.numbers.len(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn two_sessions_never_have_one_number_and_none_is_lent_before_it_rested(
-            steps in prop::collection::vec((0_u8..6, 0_u8..5, 0_i64..60), 1..200),
-        ) {
-            let mut leases = leases(3);
-            let mut now = 0;
-            let mut last_lent: BTreeMap<PhoneNumber, (SessionId, Wall)> = BTreeMap::new();
-            let mut pinned = vec![];
-            for (step, who, wait) in steps {
-                now += wait;
-                match step {
-                    0..=2 => {
-                        if let Some(lease) = leases.lease(&pool(), session(who), TTL, at(now)) {
-                            if let Some((owner, end)) = last_lent.get(&lease.number)
-                                && *owner != lease.session
-                            {
-                                prop_assert!(*end + Duration::from_secs(60) <= at(now));
-                            }
-                            prop_assert!(!pinned.contains(&lease.number)
-                                || last_lent[&lease.number].0 == lease.session);
-                            last_lent.insert(lease.number, (lease.session, lease.expires_at));
-                        }
-                    }
-                    3 => {
-                        leases.release(session(who), at(now));
-                        for (owner, end) in last_lent.values_mut() {
-                            if *owner == session(who) {
-                                *end = (*end).min(at(now));
-                            }
-                        }
-                    }
-                    4 => {
-                        let owned = last_lent.iter().find(|(_, (owner, _))| *owner == session(who));
-                        if let Some((did, _)) = owned {
-                            leases.pin(*did);
-                            pinned.push(*did);
-                        }
-                    }
-                    _ => {
-                        if let Some(did) = pinned.pop()
-                            && let Some(lease) = leases.unpin(did, at(now))
-                        {
-                            last_lent.insert(did, (lease.session, lease.expires_at));
-                        }
-                    }
-                }
-                let mut owners = BTreeSet::new();
-                for did in leases.numbers.keys() {
-                    if let Some(lease) = leases.holder(*did, at(now)) {
-                        prop_assert!(owners.insert(lease.session));
-                    }
-                }
-                let reading = leases.reading(&pool());
-                prop_assert_eq!(reading.free + reading.leased + reading.quarantined, 3);
-            }
-        }
-    }
-
-    fn leases(numbers: usize) -> Leases {
-        let mut leases = Leases::default();
-        leases.configure(&snapshot(numbers.saturating_sub(1)));
-        leases
-    }
-
-    /// A pool of one number and `more`.
-    fn snapshot(more: usize) -> RoutingSnapshot {
-        let numbers: Vec<_> = (0..=more).map(|n| format!("\"+161455501{n:02}\"")).collect();
-        let config: RoutingConfig = toml::from_str(&format!(
-            r#"
-            publishers = [{{ id = "pub" }}]
-            buyers = [{{ id = "buy" }}]
-            targets = [{{ id = "t", buyer = "buy", dial = {{ kind = "sip", uri = "sip:a" }} }}]
-            pools = [{{
-                id = "pool", campaign = "cmp", publisher = "pub", quarantine_s = 60,
-                numbers = [{}],
-            }}]
-            [[campaigns]]
-            id = "cmp"
-            routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
-            "#,
-            numbers.join(",")
-        ))
-        .unwrap();
-        RoutingSnapshot::compile(config, 1).unwrap()
-    }
-
-    fn pool() -> PoolId {
-        PoolId::new("pool")
-    }
-
-    fn session(n: u8) -> SessionId {
-        SessionId::from_bytes([n; 16])
-    }
-
-    fn at(seconds: i64) -> Wall {
-        Wall(seconds * 1_000)
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@ use crate::cdr::journal::{Durability, Lsn, Pressure};
 use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
-use crate::routing::attribution::Named;
+use crate::routing::attribution::{Named, SessionKey};
 use crate::routing::selection::ScoreReading;
 use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Plan, Refusal};
@@ -252,6 +252,10 @@ impl Bridge {
         let stamp = Stamp::new(self.parts.clock.wall(), admission.at);
         let named = translate::named(admission);
         let number = match (admission.number, named) {
+            // The trunk's rules for numbers may have made one of digits that are none.
+            (Ok(number), Some(Named { key: key @ SessionKey::Alias(_), .. })) => {
+                Ok(self.parts.deciding.stand_in(key).unwrap_or(number))
+            }
             (Ok(number), _) => Ok(number),
             (Err(_), None) => Err(Reason::NumberMalformed),
             (Err(_), Some(Named { key, .. })) => {

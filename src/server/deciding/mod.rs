@@ -25,8 +25,8 @@ use crate::routing::hold::{Bucket, Counts, HoldLedger, LedgerLimits, Refused};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
-    Accepted, Consumed, Desk, DeskLimits, NewIds, PingRefusal, PingRefusals, PingRequest,
-    RefusalCode, Session,
+    Accepted, Consumed, Desk, DeskLimits, NewIds, NumberState, PingRefusal, PingRefusals,
+    PingRequest, PoolState, RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
@@ -317,7 +317,7 @@ impl Deciding {
         let session = decision.attribution.as_ref().and_then(|it| it.session);
         let consumed =
             session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);
-        let pinned = desk.call_started(request.dialed).then_some(request.dialed);
+        let pinned = desk.call_started(request.dialed, request.at).then_some(request.dialed);
         let offered = match decision.offered.is_empty() {
             true => vec![],
             // What the decision read is as it was.
@@ -431,6 +431,18 @@ impl Deciding {
     pub fn sizes(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.ledger.live(), state.desk.len())
+    }
+
+    /// How each pool is, in the order of the configuration.
+    pub fn pools(&self, now: Wall) -> Vec<PoolState> {
+        let snapshot = self.snapshot.load();
+        let state = self.state.lock();
+        snapshot.pools().iter().map(|pool| state.desk.pool_state(pool, now)).collect()
+    }
+
+    /// To whom a number is and was lent.
+    pub fn number_state(&self, did: PhoneNumber, now: Wall) -> NumberState {
+        self.state.lock().desk.number_state(did, now)
     }
 
     /// What every cap has used and holds, for metrics and reports.

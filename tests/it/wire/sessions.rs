@@ -28,7 +28,8 @@ fn a_call_to_a_session_s_own_address_is_the_session_s() {
         let session = ping(stage, &json!({ "campaign": "alone", "sip_ok": true }))?;
         let user = session["sip_user"].as_str().context("no address")?.to_owned();
         let shouted = user.to_uppercase().replace('_', "%5F");
-        for (call_id, user) in [("as-told", &user), ("shouted", &shouted)] {
+        let digits = session["sip_user_digits"].as_str().context("no digits")?.to_owned();
+        for (call_id, user) in [("as-told", &user), ("shouted", &shouted), ("digits", &digits)] {
             call(stage, user, call_id, &[])?;
             let found = detail(stage, call_id)?;
             ensure!(found["match_method"] == "address", "{found:#}");
@@ -90,6 +91,45 @@ fn a_number_that_is_lent_for_one_caller_is_the_session_s_for_that_caller_alone()
         call(stage, NUMBER, "another", &["P-Asserted-Identity: <sip:+16145550199@127.0.0.1>"])?;
         let found = detail(stage, "another")?;
         ensure!(found["match_method"] == "static_mapping", "{found:#}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn who_finds_no_number_free_shares_one_with_all_others() {
+    let pool = &format!("{POOL}overflow_number = \"+16145550140\"\nnumber_cost = \"1.50\"");
+    play_with(Setup { set: &[], more: pool, ..Setup::default() }, |stage| {
+        let sessions: Vec<_> =
+            (0..3).map(|_| ping(stage, &json!({ "pool": "pool" }))).collect::<Result<_>>()?;
+        let told: Vec<_> =
+            sessions.iter().map(|it| (&it["number"], &it["number_status"])).collect();
+        let (lent, shared) = (json!("+16145550101"), json!("+16145550140"));
+        let words = [json!("leased"), json!("shared")];
+        let expected = [(&lent, &words[0]), (&shared, &words[1]), (&shared, &words[1])];
+        ensure!(told == expected, "{told:?}");
+
+        call(stage, "+16145550140", "shared", &[])?;
+        let found = detail(stage, "shared")?;
+        ensure!(found["match_method"] == "static_mapping", "{found:#}");
+        ensure!(found["campaign"] == "alone" && found["publisher"] == "tests", "{found:#}");
+        let explained = explanation(stage, &found)?;
+        let newest = &explained["attribution"]["sessions"][0];
+        ensure!(newest["session_id"] == sessions[2]["session_id"], "{explained:#}");
+        ensure!(
+            newest["method"] == "shared_number" && newest["confidence"] == 0.5,
+            "{explained:#}"
+        );
+
+        let pools = http::get(stage.api, "/v1/pools")?.json::<Value>()?;
+        let pool = &pools["items"][0];
+        ensure!(pool["status"] == "exhausted" && pool["sharing"] == 2, "{pool:#}");
+        ensure!(pool["last_24h"]["missed"] == 2, "{pool:#}");
+        ensure!(pool["missing_cost"].as_str().is_some_and(|it| it != "0.00"), "{pool:#}");
+        let number = http::get(stage.api, "/v1/numbers/+16145550101")?.json::<Value>()?;
+        ensure!(number["session"] == sessions[0]["session_id"], "{number:#}");
+        wait_for("the warning", Duration::from_secs(10), || {
+            Ok(stage.log().contains("a pool has no number left").then_some(()))
+        })?;
         stage.is_clean()
     });
 }

@@ -122,6 +122,7 @@ fn tags_of_the_call_go_before_those_of_its_session() {
         expires_at: Wall(i64::MAX),
         tags: [("geo.zip3".into(), "999".into())].into(),
         former: None,
+        sharing: None,
     };
     let snapshot = snapshot(CONFIG);
     let mut request = RouteRequest { caller: session.caller, ..request("+18005550100") };

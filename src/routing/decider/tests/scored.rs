@@ -81,6 +81,7 @@ fn a_scorer_is_told_of_the_publisher_whose_session_a_call_dials() {
         expires_at: Wall(i64::MAX),
         tags: Tags::new(),
         former: None,
+        sharing: None,
     };
     // `q` has no number, so that of `p` stands in.
     let named = Some(Named { key: SessionKey::Ping(ping), is_all: true });

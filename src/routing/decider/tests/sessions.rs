@@ -47,5 +47,6 @@ fn session(expires_at: Wall) -> SessionReading {
         expires_at,
         tags: Tags::new(),
         former: None,
+        sharing: None,
     }
 }

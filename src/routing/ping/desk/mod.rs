@@ -11,15 +11,17 @@ use smol_str::SmolStr;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
-use crate::routing::pool::{Lease, Leases, PoolReading};
-use crate::routing::request::{RouteRequest, SessionReading, Tags};
-use crate::routing::snapshot::RoutingSnapshot;
+use crate::routing::pool::{Demand, Hold, Lease, Leases, PastLease, PoolReading};
+use crate::routing::request::{FormerLease, RouteRequest, SessionReading, Tags};
+use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::time::Wall;
 
 use past::PastSessions;
 
 use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
 
+/// Sessions that are read of those that share a number.
+const SHARING_READ_MAX: usize = 8;
 /// How long a session lives that names neither a time nor a pool.
 const DEFAULT_TTL: Duration = Duration::from_secs(1_800);
 
@@ -32,6 +34,9 @@ pub struct Desk {
     /// Oldest first.
     by_caller: BTreeMap<(CampaignId, PhoneNumber), Vec<SessionId>>,
     by_request: BTreeMap<(PublisherId, SmolStr), SessionId>,
+    by_alias: BTreeMap<u64, SessionId>,
+    /// Sessions that were shown a pool's overflow number.
+    by_shared: BTreeMap<PhoneNumber, BTreeSet<SessionId>>,
     expiries: BTreeSet<(Wall, SessionId)>,
     leases: Leases,
     past: PastSessions,
@@ -71,6 +76,8 @@ pub struct Accepted {
 pub enum NumberStatus {
     NotAsked,
     Leased,
+    /// The pool has no free number; the one that is shown is shown to others too.
+    Shared,
     /// The pool has no free number; the call is then recognised by its caller, if at all.
     Exhausted,
 }
@@ -93,6 +100,35 @@ pub struct Session {
     pub consumed_at: Option<Wall>,
 }
 
+/// How a pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolState {
+    pub numbers: PoolReading,
+    /// Live sessions that are shown its overflow number.
+    pub sharing: usize,
+    /// Of the last 24 hours.
+    pub demand: Demand,
+}
+
+/// To whom a number is and was lent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumberState {
+    pub lease: Option<Lease>,
+    /// Those of the last week, eight at most, the newest last.
+    pub past: Vec<PastLease>,
+    /// Live sessions that are shown it since their pool had none left.
+    pub sharing: usize,
+}
+
+impl PoolState {
+    /// How many numbers it would need more; zero before it was ever asked.
+    pub fn missing(&self) -> u64 {
+        let PoolReading { free, leased, quarantined } = self.numbers;
+        let size = u64::try_from(free + leased + quarantined).unwrap_or(u64::MAX);
+        self.demand.suggested_size.saturating_sub(size)
+    }
+}
+
 /// Whether a call was the first of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Consumed {
@@ -110,6 +146,8 @@ struct Checked {
     pool: Option<PoolId>,
     /// A static number, for this caller alone.
     number: Option<PhoneNumber>,
+    /// Shown when the pool has none left.
+    overflow: Option<PhoneNumber>,
     tags: Tags,
     ttl: Duration,
 }
@@ -128,6 +166,8 @@ impl Desk {
             by_ping: BTreeMap::new(),
             by_caller: BTreeMap::new(),
             by_request: BTreeMap::new(),
+            by_alias: BTreeMap::new(),
+            by_shared: BTreeMap::new(),
             expiries: BTreeSet::new(),
             leases: Leases::default(),
             past: PastSessions::new(limits.earlier_callers_max),
@@ -184,14 +224,14 @@ impl Desk {
             campaign: checked.campaign,
             caller: checked.caller,
             pool: checked.pool,
-            number: lease.map(|lease| lease.number).or(checked.number),
+            number: lease.map(|lease| lease.number).or(checked.number).or(checked.overflow),
             tags: checked.tags,
             request_id: ping.request_id,
             created_at: now,
             expires_at: now + checked.ttl,
             consumed_at: None,
         };
-        let accepted = session.answer(false);
+        let accepted = self.answer(&session, false);
         self.insert(session);
         Ok(accepted)
     }
@@ -217,7 +257,7 @@ impl Desk {
         let session = self.sessions.get(&lease.session)?;
         // While a call is on the number its lease outlives the time it was lent for.
         let expires_at = session.expires_at.max(Wall(now.0.saturating_add(1)));
-        Some(SessionReading { expires_at, ..session.reading() })
+        Some(SessionReading { expires_at, ..self.read(session) })
     }
 
     /// Live sessions of the campaign that named this caller, newest first.
@@ -235,7 +275,7 @@ impl Desk {
             .rev()
             .filter_map(|id| self.sessions.get(id))
             .filter(|session| now < session.expires_at)
-            .map(Session::reading)
+            .map(|session| self.read(session))
             .collect()
     }
 
@@ -256,15 +296,19 @@ impl Desk {
         };
         let named = request.named.map(|named| named.key).into_iter();
         for key in named.chain(snapshot.named_by_trunk(request)) {
-            self.by_key(key).map(Session::reading).into_iter().for_each(&mut add);
+            self.by_key(key).map(|it| self.read(it)).into_iter().for_each(&mut add);
         }
         if owner.pool.is_some() {
             self.former(dialed, now).into_iter().for_each(&mut add);
         }
+        if let Some(sharing) = self.by_shared.get(&dialed) {
+            let newest = sharing.iter().rev().take(SHARING_READ_MAX);
+            newest.filter_map(|id| self.session(*id)).map(|it| self.read(it)).for_each(&mut add);
+        }
         if let Some(caller) = request.caller {
             self.by_caller(campaign, caller, now).into_iter().for_each(&mut add);
             if self.past.knows_callers_of(campaign) {
-                self.earlier(campaign, caller).map(Session::reading).into_iter().for_each(add);
+                self.earlier(campaign, caller).map(|it| self.read(it)).into_iter().for_each(add);
             }
         }
         found
@@ -275,15 +319,47 @@ impl Desk {
         match key {
             SessionKey::Ping(ping) => self.by_ping(ping),
             SessionKey::Session(session) => self.session(session),
+            SessionKey::Alias(alias) => self.session(*self.by_alias.get(&alias)?),
         }
+    }
+
+    /// What attribution wants to know of a session.
+    fn read(&self, session: &Session) -> SessionReading {
+        let (number, former) = self.number_of(session);
+        let sharing = number.filter(|_| former.is_none()).and_then(|it| self.by_shared.get(&it));
+        SessionReading {
+            session: session.session,
+            ping: session.ping,
+            publisher: session.publisher.clone(),
+            campaign: session.campaign.clone(),
+            number,
+            caller: session.caller,
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+            tags: session.tags.clone(),
+            former,
+            sharing: sharing.map(|all| u32::try_from(all.len()).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// The number the session has, or has had and lost; `None`: it has had it too long ago.
+    fn number_of(&self, session: &Session) -> (Option<PhoneNumber>, Option<FormerLease>) {
+        let lent = session.number.filter(|did| session.pool.is_some() && self.leases.knows(*did));
+        let Some(did) = lent else { return (session.number, None) };
+        if self.leases.owner(did) == Some(session.session) {
+            return (lent, None);
+        }
+        let ended = self.leases.ended(did, session.session);
+        (lent.filter(|_| ended.is_some()), ended)
     }
 
     /// The last session that had the number and has it no more.
     fn former(&self, did: PhoneNumber, now: Wall) -> Option<SessionReading> {
-        let (id, former) = self.leases.former(did, now)?;
-        let is_it = |session: &&Session| session.session == id;
-        let session = self.session(id).or_else(|| self.past.of_number(did).filter(is_it))?;
-        Some(SessionReading { former: Some(former), ..session.reading() })
+        let past = self.leases.former(did, now)?;
+        let is_it = |session: &&Session| session.session == past.session;
+        let session =
+            self.session(past.session).or_else(|| self.past.of_number(did).filter(is_it))?;
+        Some(SessionReading { former: Some(past.ended), ..self.read(session) })
     }
 
     /// The caller's last session that is over, or about to be noticed to be.
@@ -315,8 +391,8 @@ impl Desk {
 
     /// A call on a pool number has begun: the number stays with its session until
     /// [`Desk::call_ended`]. False if the number belongs to no pool.
-    pub fn call_started(&mut self, did: PhoneNumber) -> bool {
-        self.leases.pin(did)
+    pub fn call_started(&mut self, did: PhoneNumber, now: Wall) -> bool {
+        self.leases.pin(did, now)
     }
 
     /// The end of a call for which [`Desk::call_started`] was true.
@@ -369,6 +445,27 @@ impl Desk {
         self.leases.reading(pool)
     }
 
+    /// How full a pool is, and how it was asked for.
+    pub fn pool_state(&self, pool: &Pool, now: Wall) -> PoolState {
+        let hold = Hold { lease: pool.session_ttl, rest: pool.quarantine };
+        PoolState {
+            numbers: self.leases.reading(&pool.id),
+            sharing: pool.overflow.map_or(0, |did| self.sharing(did)),
+            demand: self.leases.demand(&pool.id, hold, now),
+        }
+    }
+
+    /// Who has a pool number, and who had it before.
+    pub fn number_state(&self, did: PhoneNumber, now: Wall) -> NumberState {
+        let (lease, past) = (self.leases.holder(did, now), self.leases.history(did, now));
+        NumberState { lease, past, sharing: self.sharing(did) }
+    }
+
+    /// How many live sessions are shown this number since their pool had none left.
+    fn sharing(&self, did: PhoneNumber) -> usize {
+        self.by_shared.get(&did).map_or(0, BTreeSet::len)
+    }
+
     fn repeat(&self, known: SessionId, checked: &Checked) -> Result<Accepted, PingRefusal> {
         let session = self.sessions.get(&known).expect("a remembered request names a live session");
         // How long it was to live is not compared: that cannot be told after a restart.
@@ -382,12 +479,32 @@ impl Desk {
             let detail = "the same request_id came before with other contents";
             return Err(PingRefusal::new("request_id", RefusalCode::Conflict, detail));
         }
-        Ok(session.answer(true))
+        Ok(self.answer(session, true))
+    }
+
+    fn answer(&self, session: &Session, repeated: bool) -> Accepted {
+        Accepted {
+            ping: session.ping,
+            session: session.session,
+            number: session.number,
+            number_status: match (&session.pool, session.number) {
+                (None, None) => NumberStatus::NotAsked,
+                (Some(_), Some(_)) if self.shared_number(session).is_some() => NumberStatus::Shared,
+                (Some(_) | None, Some(_)) => NumberStatus::Leased,
+                (Some(_), None) => NumberStatus::Exhausted,
+            },
+            expires_at: session.expires_at,
+            repeated,
+        }
     }
 
     fn insert(&mut self, session: Session) {
         let id = session.session;
         self.by_ping.insert(session.ping, id);
+        self.by_alias.entry(SessionKey::alias_of(session.ping)).or_insert(id);
+        if let Some(shared) = self.shared_number(&session) {
+            self.by_shared.entry(shared).or_default().insert(id);
+        }
         self.expiries.insert((session.expires_at, id));
         if let Some(caller) = session.caller {
             let sessions = self.by_caller.entry((session.campaign.clone(), caller)).or_default();
@@ -405,6 +522,18 @@ impl Desk {
     fn remove(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.by_ping.remove(&session.ping);
+        let alias = SessionKey::alias_of(session.ping);
+        if self.by_alias.get(&alias) == Some(&id) {
+            self.by_alias.remove(&alias);
+        }
+        if let Some(number) = session.number
+            && let Some(sharing) = self.by_shared.get_mut(&number)
+        {
+            sharing.remove(&id);
+            if sharing.is_empty() {
+                self.by_shared.remove(&number);
+            }
+        }
         // A restart can bring back two sessions of one request; the later one is remembered.
         if let Some(request) = session.request_key()
             && self.by_request.get(&request) == Some(&id)
@@ -423,6 +552,11 @@ impl Desk {
         self.past.add(session);
     }
 
+    /// What it was shown in place of a number of its own.
+    fn shared_number(&self, session: &Session) -> Option<PhoneNumber> {
+        session.number.filter(|did| session.pool.is_some() && !self.leases.knows(*did))
+    }
+
     fn prolong(&mut self, id: SessionId, expires_at: Wall) {
         if let Some(session) = self.sessions.get_mut(&id) {
             self.expiries.remove(&(session.expires_at, id));
@@ -433,36 +567,6 @@ impl Desk {
 }
 
 impl Session {
-    fn reading(&self) -> SessionReading {
-        SessionReading {
-            session: self.session,
-            ping: self.ping,
-            publisher: self.publisher.clone(),
-            campaign: self.campaign.clone(),
-            number: self.number,
-            caller: self.caller,
-            created_at: self.created_at,
-            expires_at: self.expires_at,
-            tags: self.tags.clone(),
-            former: None,
-        }
-    }
-
-    fn answer(&self, repeated: bool) -> Accepted {
-        Accepted {
-            ping: self.ping,
-            session: self.session,
-            number: self.number,
-            number_status: match (&self.pool, self.number) {
-                (None, None) => NumberStatus::NotAsked,
-                (Some(_) | None, Some(_)) => NumberStatus::Leased,
-                (Some(_), None) => NumberStatus::Exhausted,
-            },
-            expires_at: self.expires_at,
-            repeated,
-        }
-    }
-
     fn request_key(&self) -> Option<(PublisherId, SmolStr)> {
         self.request_id.clone().map(|id| (self.publisher.clone(), id))
     }
@@ -538,6 +642,7 @@ fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, Ping
         publisher: publisher.id.clone(),
         campaign: campaign.id.clone(),
         caller,
+        overflow: pool.and_then(|pool| pool.overflow),
         pool: pool.map(|pool| pool.id.clone()),
         number,
         tags: ping.to_tags(campaign.vertical.as_deref())?,

@@ -61,6 +61,59 @@ fn an_exhausted_pool_still_takes_the_ping() {
 }
 
 #[test]
+fn who_finds_no_free_number_is_shown_the_one_for_all() {
+    let (snapshot, mut desk) = desk_of("", "overflow_number = \"+16145550140\"");
+    for n in 1..=2 {
+        desk.accept(&snapshot, by_pool(), ids(n), at(0)).unwrap();
+    }
+    let overflow = "+16145550140".parse().unwrap();
+    for n in 3..=4 {
+        let shared = desk.accept(&snapshot, by_pool(), ids(n), at(0)).unwrap();
+        assert_eq!((shared.number, shared.number_status), (Some(overflow), NumberStatus::Shared));
+    }
+    let found = desk.candidates(&snapshot, &call_to(overflow, None, 1));
+    let found: Vec<_> = found.iter().map(|it| (it.session, it.sharing)).collect();
+    assert_eq!(found, [(ids(4).session, Some(2)), (ids(3).session, Some(2))]);
+
+    desk.expire(at(1_800));
+    assert_eq!(desk.number_state(overflow, at(1_800)).sharing, 0);
+    assert!(desk.candidates(&snapshot, &call_to(overflow, None, 1_800)).is_empty());
+}
+
+#[test]
+fn who_lost_a_number_to_another_is_read_as_one_who_had_it() {
+    let (snapshot, mut desk) = desk_of("", "take_idle_after_s = 60");
+    let lent: Vec<_> = (1..=3)
+        .map(|n| desk.accept(&snapshot, by_pool(), ids(n), at(i64::from(n) * 40)).unwrap())
+        .collect();
+    assert_eq!(lent[2].number, lent[0].number, "the first one was idle for longest");
+    let number = lent[0].number.unwrap();
+    let found = desk.candidates(&snapshot, &call_to(number, None, 121));
+    let found: Vec<_> = found.iter().map(|it| (it.session, it.former)).collect();
+    let ended = FormerLease { ended_at: at(120), rests_until: at(120) };
+    assert_eq!(found, [(ids(3).session, None), (ids(1).session, Some(ended))]);
+
+    // A restart comes to the same.
+    let mut after = Desk::new(DeskLimits::default());
+    after.configure(&snapshot);
+    for n in 1..=3 {
+        after.restore(desk.session(ids(n).session).unwrap().clone(), at(121));
+    }
+    assert_eq!(after.candidates(&snapshot, &call_to(number, None, 121)).len(), 2);
+    assert_eq!(after.by_number(number, at(121)).unwrap().session, ids(3).session);
+}
+
+#[test]
+fn a_session_is_found_by_digits_that_are_no_number() {
+    let (snapshot, mut desk) = desk();
+    let accepted = desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap();
+    let alias = SessionKey::Alias(SessionKey::alias_of(accepted.ping));
+    assert_eq!(desk.by_key(alias).map(|it| it.session), Some(accepted.session));
+    desk.expire(at(60));
+    assert_eq!(desk.by_key(alias), None);
+}
+
+#[test]
 fn the_same_request_is_answered_the_same_and_another_is_a_conflict() {
     let (snapshot, mut desk) = desk();
     let ping = PingRequest { request_id: Some("r1".into()), ..by_caller() };
@@ -113,7 +166,7 @@ fn a_call_keeps_its_session_and_five_minutes_more() {
     let accepted = desk.accept(&snapshot, by_pool(), ids(1), at(0)).unwrap();
     let number = accepted.number.unwrap();
 
-    assert!(desk.call_started(number));
+    assert!(desk.call_started(number, at(1_000)));
     desk.expire(at(5_000));
     let during = desk.by_number(number, at(5_000)).unwrap();
     assert_eq!(during.session, accepted.session);
@@ -322,13 +375,18 @@ fn desk() -> (RoutingSnapshot, Desk) {
 
 /// `setting` is one of the campaign.
 fn desk_with(setting: &str) -> (RoutingSnapshot, Desk) {
+    desk_of(setting, "")
+}
+
+/// `of_pool` is one of the pool.
+fn desk_of(setting: &str, of_pool: &str) -> (RoutingSnapshot, Desk) {
     let config: RoutingConfig = toml::from_str(
         &r#"
         publishers = [{ id = "pub" }, { id = "other" }]
         buyers = [{ id = "buy" }]
         pools = [{ id = "pool", campaign = "cmp", publisher = "pub", numbers = [
             "+16145550101", "+16145550102",
-        ] }]
+        ], OF_POOL }]
         [[targets]]
         id = "tgt"
         buyer = "buy"
@@ -345,7 +403,8 @@ fn desk_with(setting: &str) -> (RoutingSnapshot, Desk) {
         paused = true
         routing = { tiers = [{ targets = [{ target = "tgt" }] }] }
         "#
-        .replace("SETTING", setting),
+        .replace("SETTING", setting)
+        .replace("OF_POOL", of_pool),
     )
     .unwrap();
     let snapshot = RoutingSnapshot::compile(config, 1).unwrap();

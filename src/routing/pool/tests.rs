@@ -1,0 +1,223 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::routing::config::RoutingConfig;
+
+const TTL: Duration = Duration::from_secs(100);
+
+#[test]
+fn a_session_keeps_its_number() {
+    let mut leases = leases(3);
+    let first = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
+    let again = leases.lease(&pool(), session(1), TTL, at(50)).unwrap();
+    assert_eq!(again, Lease { expires_at: at(150), ..first });
+    assert_eq!(leases.reading(&pool()), PoolReading { free: 2, leased: 1, quarantined: 0 });
+}
+
+#[test]
+fn a_number_rests_before_it_is_lent_again_and_the_longest_unused_goes_first() {
+    let mut leases = leases(2);
+    let a = leases.lease(&pool(), session(1), TTL, at(0)).unwrap().number;
+    let b = leases.lease(&pool(), session(2), TTL, at(10)).unwrap().number;
+
+    assert_eq!(leases.lease(&pool(), session(3), TTL, at(159)), None);
+    // `a` has been free since 100 and rests until 160, `b` until 170.
+    leases.expire(at(170));
+    assert_eq!(leases.lease(&pool(), session(3), TTL, at(170)).unwrap().number, a);
+    assert_eq!(leases.lease(&pool(), session(4), TTL, at(170)).unwrap().number, b);
+}
+
+#[test]
+fn a_call_keeps_the_number_from_changing_hands() {
+    let mut leases = leases(1);
+    let lent = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
+
+    assert!(leases.pin(lent.number, at(1)));
+    leases.expire(at(1_000));
+    assert_eq!(leases.holder(lent.number, at(1_000)), Some(lent));
+    let after = leases.unpin(lent.number, at(1_000)).unwrap();
+
+    assert_eq!(after.expires_at, at(1_300));
+    leases.expire(at(1_300));
+    assert_eq!(leases.holder(lent.number, at(1_300)), None);
+}
+
+#[test]
+fn a_released_number_goes_into_quarantine() {
+    let mut leases = leases(1);
+    let lent = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
+    leases.release(session(1), at(20));
+    assert_eq!(leases.holder(lent.number, at(20)), None);
+    assert_eq!(leases.lease(&pool(), session(2), TTL, at(79)), None);
+    assert!(leases.lease(&pool(), session(2), TTL, at(80)).is_some());
+}
+
+#[test]
+fn a_number_that_left_the_configuration_stays_with_its_session() {
+    let mut leases = leases(2);
+    let lent = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
+    leases.configure(&snapshot(0));
+    assert_eq!(leases.holder(lent.number, at(1)), Some(lent));
+    leases.expire(at(160));
+    leases.expire(at(160));
+    // Only the number every configuration here has is left.
+    assert_eq!(leases.numbers.len(), 1);
+}
+
+#[test]
+fn a_call_that_comes_after_the_end_of_a_lease_does_not_bring_it_back() {
+    let mut leases = leases(1);
+    let lent = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
+    // Nobody has looked at the lease since it ended.
+    assert!(leases.pin(lent.number, at(100)));
+    assert_eq!(leases.holder(lent.number, at(100)), None);
+    assert_eq!(leases.unpin(lent.number, at(120)), None);
+    assert!(leases.lease(&pool(), session(2), TTL, at(159)).is_none());
+    assert!(leases.lease(&pool(), session(2), TTL, at(160)).is_some());
+}
+
+#[test]
+fn a_visitor_without_a_sign_of_life_loses_the_number_only_when_none_is_free() {
+    let mut leases = Leases::default();
+    leases.configure(&pool_with(2, "take_idle_after_s = 60"));
+    let lend = |leases: &mut Leases, who, s| leases.lease(&pool(), session(who), TTL, at(s));
+    let first = lend(&mut leases, 1, 0).unwrap().number;
+    let second = lend(&mut leases, 2, 10).unwrap().number;
+    assert_ne!(first, second);
+    assert_eq!(lend(&mut leases, 3, 59), None, "both were seen within a minute");
+    // The first one shows a sign of life; then the second is the idlest.
+    lend(&mut leases, 1, 65).unwrap();
+    assert_eq!(lend(&mut leases, 3, 69), None);
+    assert_eq!(lend(&mut leases, 3, 70).unwrap().number, second);
+
+    assert_eq!(leases.owner(second), Some(session(3)));
+    let ended = FormerLease { ended_at: at(70), rests_until: at(70) };
+    assert_eq!(leases.ended(second, session(2)), Some(ended));
+    // A call keeps the number with its visitor.
+    assert!(leases.pin(first, at(80)));
+    assert_eq!(lend(&mut leases, 4, 129), None);
+    assert_eq!(lend(&mut leases, 4, 130).unwrap().number, second);
+
+    let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
+    let demand = leases.demand(&pool(), hold, at(130));
+    assert_eq!((demand.asked, demand.missed, demand.taken, demand.min_free), (7, 3, 2, 0));
+}
+
+#[test]
+fn of_a_number_eight_leases_are_remembered_for_a_week() {
+    let mut leases = leases(1);
+    for n in 0..10 {
+        leases.lease(&pool(), session(n), TTL, at(i64::from(n) * 160)).unwrap();
+    }
+    let did = "+16145550100".parse().unwrap();
+    let of = |leases: &Leases, s| -> Vec<_> {
+        leases.history(did, at(s)).iter().map(|past| past.session).collect()
+    };
+    assert_eq!(of(&leases, 1_539), (1..9).map(session).collect::<Vec<_>>());
+    assert_eq!(of(&leases, 1_540).last(), Some(&session(9)), "it has ended unseen");
+    let week = 7 * 24 * 3_600;
+    assert_eq!(of(&leases, 1_540 + week), [session(9)]);
+}
+
+proptest! {
+    #[test]
+    fn two_sessions_never_have_one_number_and_none_is_lent_before_it_rested(
+        steps in prop::collection::vec((0_u8..6, 0_u8..5, 0_i64..60), 1..200),
+    ) {
+        let mut leases = leases(3);
+        let mut now = 0;
+        let mut last_lent: BTreeMap<PhoneNumber, (SessionId, Wall)> = BTreeMap::new();
+        let mut pinned = vec![];
+        for (step, who, wait) in steps {
+            now += wait;
+            match step {
+                0..=2 => {
+                    if let Some(lease) = leases.lease(&pool(), session(who), TTL, at(now)) {
+                        if let Some((owner, end)) = last_lent.get(&lease.number)
+                            && *owner != lease.session
+                        {
+                            prop_assert!(*end + Duration::from_secs(60) <= at(now));
+                        }
+                        prop_assert!(!pinned.contains(&lease.number)
+                            || last_lent[&lease.number].0 == lease.session);
+                        last_lent.insert(lease.number, (lease.session, lease.expires_at));
+                    }
+                }
+                3 => {
+                    leases.release(session(who), at(now));
+                    for (owner, end) in last_lent.values_mut() {
+                        if *owner == session(who) {
+                            *end = (*end).min(at(now));
+                        }
+                    }
+                }
+                4 => {
+                    let owned = last_lent.iter().find(|(_, (owner, _))| *owner == session(who));
+                    if let Some((did, _)) = owned {
+                        leases.pin(*did, at(now));
+                        pinned.push(*did);
+                    }
+                }
+                _ => {
+                    if let Some(did) = pinned.pop()
+                        && let Some(lease) = leases.unpin(did, at(now))
+                    {
+                        last_lent.insert(did, (lease.session, lease.expires_at));
+                    }
+                }
+            }
+            let mut owners = BTreeSet::new();
+            for did in leases.numbers.keys() {
+                if let Some(lease) = leases.holder(*did, at(now)) {
+                    prop_assert!(owners.insert(lease.session));
+                }
+            }
+            let reading = leases.reading(&pool());
+            prop_assert_eq!(reading.free + reading.leased + reading.quarantined, 3);
+        }
+    }
+}
+
+fn leases(numbers: usize) -> Leases {
+    let mut leases = Leases::default();
+    leases.configure(&snapshot(numbers.saturating_sub(1)));
+    leases
+}
+
+/// A pool of one number and `more`.
+fn snapshot(more: usize) -> RoutingSnapshot {
+    pool_with(more + 1, "")
+}
+
+fn pool_with(numbers: usize, setting: &str) -> RoutingSnapshot {
+    let numbers: Vec<_> = (0..numbers).map(|n| format!("\"+161455501{n:02}\"")).collect();
+    let config: RoutingConfig = toml::from_str(&format!(
+        r#"
+        publishers = [{{ id = "pub" }}]
+        buyers = [{{ id = "buy" }}]
+        targets = [{{ id = "t", buyer = "buy", dial = {{ kind = "sip", uri = "sip:a" }} }}]
+        pools = [{{
+            id = "pool", campaign = "cmp", publisher = "pub", quarantine_s = 60, numbers = [{}],
+            {setting}
+        }}]
+        [[campaigns]]
+        id = "cmp"
+        routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
+        "#,
+        numbers.join(",")
+    ))
+    .unwrap();
+    RoutingSnapshot::compile(config, 1).unwrap()
+}
+
+fn pool() -> PoolId {
+    PoolId::new("pool")
+}
+
+fn session(n: u8) -> SessionId {
+    SessionId::from_bytes([n; 16])
+}
+
+fn at(seconds: i64) -> Wall {
+    Wall(seconds * 1_000)
+}

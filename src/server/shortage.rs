@@ -1,0 +1,61 @@
+//! Pools that have no number left: measured, and told to people.
+
+use std::collections::BTreeSet;
+
+use metrics::gauge;
+
+use crate::id::PoolId;
+use crate::routing::ping::PoolState;
+use crate::routing::snapshot::Pool;
+
+use super::deciding::Deciding;
+use super::{clock, metrics as names};
+
+/// Which pools people have been told of.
+#[derive(Debug, Default)]
+pub(super) struct Shortages {
+    told: BTreeSet<PoolId>,
+}
+
+impl Shortages {
+    /// Looks at every pool. One that is empty is told once, until a number is free again.
+    pub(super) fn look(&mut self, deciding: &Deciding) {
+        let snapshot = deciding.snapshot();
+        let states = deciding.pools(clock::wall());
+        self.told.retain(|id| snapshot.pool(id).is_some());
+        for (pool, state) in snapshot.pools().iter().zip(states) {
+            publish(pool, &state);
+            if state.numbers.free > 0 {
+                self.told.remove(&pool.id);
+            } else if self.told.insert(pool.id.clone()) {
+                tell(pool, &state);
+            }
+        }
+    }
+}
+
+fn publish(pool: &Pool, state: &PoolState) {
+    let PoolState { numbers, sharing, demand } = state;
+    let id = pool.id.to_string();
+    let by_state =
+        [("free", numbers.free), ("leased", numbers.leased), ("resting", numbers.quarantined)];
+    for (word, count) in by_state {
+        gauge!(names::POOL_NUMBERS, "pool" => id.clone(), "state" => word).set(count as f64);
+    }
+    gauge!(names::POOL_NEEDED, "pool" => id.clone()).set(demand.suggested_size as f64);
+    gauge!(names::POOL_MISSES, "pool" => id.clone()).set(demand.missed as f64);
+    gauge!(names::POOL_SHARING, "pool" => id).set(*sharing as f64);
+}
+
+fn tell(pool: &Pool, state: &PoolState) {
+    let missing = state.missing();
+    let cost = pool.cost_of(missing).map(|cost| cost.to_string());
+    tracing::warn!(
+        pool.id = %pool.id,
+        numbers = pool.numbers.len(),
+        missed_24h = state.demand.missed,
+        missing,
+        monthly_cost_of_missing = cost.as_deref().unwrap_or("unknown"),
+        "a pool has no number left: sessions are shown its overflow number, or none"
+    );
+}
