@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use crate::sip::policy::Targets;
@@ -61,6 +62,8 @@ struct Counts {
     /// When what was allowed is used up, in nanoseconds of boot time: the theoretical arrival time
     /// of the generic cell rate algorithm.
     used_up_to_ns: AtomicU64,
+    /// Turns to come that nobody waits for any more.
+    given_back: Mutex<Vec<Mono>>,
 }
 
 impl TrunkLimits {
@@ -154,6 +157,10 @@ impl Limit {
             return Turn::Full;
         }
         let Some(interval) = self.interval_ns else { return Turn::Now };
+        // While there is one, nobody's turn is at once.
+        if let Some(turn) = self.counts.earliest_given_back(now) {
+            return Turn::At(turn);
+        }
         let free_until = now.0.saturating_add(self.burst_ns.max(interval));
         let step = |used_up_to: u64| {
             let next = used_up_to.max(now.0) + interval;
@@ -170,6 +177,23 @@ impl Limit {
 
     pub(super) fn leave(&self) {
         self.counts.live.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The turn of a call that will not take it is the next one's. Calls that wait keep theirs.
+    pub(super) fn give_back(&self, turn: Mono) {
+        self.counts.given_back.lock().push(turn);
+    }
+}
+
+impl Counts {
+    fn earliest_given_back(&self, now: Mono) -> Option<Mono> {
+        let mut turns = self.given_back.lock();
+        if turns.is_empty() {
+            return None;
+        }
+        turns.retain(|turn| *turn > now);
+        let (place, _) = turns.iter().enumerate().min_by_key(|(_, turn)| **turn)?;
+        Some(turns.swap_remove(place))
     }
 }
 
@@ -213,6 +237,21 @@ mod tests {
         assert_eq!(turns[21], Turn::At(at(1_000)));
         assert_eq!(turns[22..], [Turn::Full; 8]);
         assert_eq!(limit.enter(at(1_050)), Turn::Now);
+    }
+
+    #[test]
+    fn a_turn_that_is_given_back_is_the_next_one_s_until_it_is_past() {
+        let limit = Limit::new(None, Some(20), TARGET_BURST, Duration::from_secs(1));
+        let turns: Vec<_> = (0..30).map(|_| limit.enter(at(0))).collect();
+        assert_eq!([turns[2], turns[5]], [Turn::At(at(50)), Turn::At(at(200))]);
+        limit.give_back(at(200));
+        limit.give_back(at(50));
+
+        assert_eq!(limit.enter(at(10)), Turn::At(at(50)));
+        assert_eq!(limit.enter(at(10)), Turn::At(at(200)));
+        assert_eq!(limit.enter(at(10)), Turn::Full, "the others wait for theirs");
+        limit.give_back(at(200));
+        assert_eq!(limit.enter(at(200)), Turn::At(at(1_050)), "it is past");
     }
 
     fn at(ms: u64) -> Mono {

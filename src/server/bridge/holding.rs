@@ -71,10 +71,14 @@ impl Room {
 }
 
 impl Asking {
-    /// Its call is over before the answer came, or another that rang beside it has it.
+    /// Its call is over before the answer came, or another that rang beside it has it, or there is no
+    /// room.
     pub(super) fn leave(self) {
         if let Some(limit) = self.channel {
             limit.leave();
+            if let Turn::At(at) = self.turn {
+                limit.give_back(at);
+            }
         }
     }
 }
@@ -157,7 +161,11 @@ impl Bridge {
     }
 
     /// Room that was asked for elsewhere was granted or denied. `None`: nobody waits for it.
-    pub(in crate::server) fn room_came(&mut self, room: Room, now: Mono) -> Option<Answer> {
+    pub(in crate::server) fn room_came(
+        &mut self,
+        room: Room,
+        now: Mono,
+    ) -> Option<(AttemptNumber, Answer)> {
         let Room { call, hold, outcome } = room;
         let live = self.calls.get_mut(call);
         let asked = live.and_then(|live| live.asked.take_if(|asked| asked.0 == hold));
@@ -168,7 +176,8 @@ impl Bridge {
             return None;
         };
         let reserved = outcome.map(|requests| Some((hold, requests)));
-        Some(self.room_answered(call, asked.1, reserved, now))
+        let attempt = asked.1.attempt;
+        Some((attempt, self.room_answered(call, asked.1, reserved, now)))
     }
 
     /// The attempt has its room, or none.
@@ -179,17 +188,15 @@ impl Bridge {
         reserved: Result<Reserved, Reason>,
         now: Mono,
     ) -> Answer {
-        let Asking { attempt, channel, turn, unpaid } = asking;
         let reserved = match reserved {
             Ok(reserved) => reserved,
             Err(reason) => {
-                if let Some(limit) = channel {
-                    limit.leave();
-                }
+                asking.leave();
                 self.metrics.hold_denied(reason);
                 return Answer::Now(Err(reason));
             }
         };
+        let Asking { attempt, channel, turn, unpaid } = asking;
         let Some(live) = self.calls.get_mut(key) else {
             return Answer::Now(Err(Reason::DecisionFailed));
         };
@@ -203,7 +210,11 @@ impl Bridge {
         let durable = reserved.as_ref().is_some_and(|(_, holds)| holds.iter().any(counts));
         let hold = reserved.as_ref().map(|(hold, _)| *hold);
         if hold.is_some() || channel.is_some() {
-            live.holds.push(Held { attempt, hold, channel, durable });
+            let waits_until = match turn {
+                Turn::At(at) => Some(at),
+                Turn::Now | Turn::Full => None,
+            };
+            live.holds.push(Held { attempt, hold, channel, waits_until, durable });
         }
         if let Some((hold, holds)) = reserved
             && let Some(target) = planned(&live.plan, attempt).map(|it| it.target.clone())
@@ -218,7 +229,7 @@ impl Bridge {
         match turn {
             Turn::At(at) => Answer::At(at),
             Turn::Now | Turn::Full if durable => {
-                self.wait_for_last(Input::Held { call: key, outcome: Ok(()) });
+                self.wait_for_last(Input::Held { call: key, attempt, outcome: Ok(()) });
                 Answer::WhenDurable
             }
             Turn::Now | Turn::Full => Answer::Now(Ok(())),
@@ -226,11 +237,13 @@ impl Bridge {
     }
 
     /// The turn of an attempt that was to wait has come. Returns what the endpoint is to hear, if
-    /// the disk need not be waited for.
-    pub fn turn_came(&mut self, key: CallKey) -> Option<Input> {
-        let live = self.calls.get(key)?;
-        let durable = live.holds.last().is_some_and(|held| held.durable);
-        let input = Input::Held { call: key, outcome: Ok(()) };
+    /// the attempt is not over and the disk need not be waited for.
+    pub fn turn_came(&mut self, key: CallKey, attempt: AttemptNumber) -> Option<Input> {
+        let live = self.calls.get_mut(key)?;
+        let held = live.holds.iter_mut().find(|held| held.attempt == attempt)?;
+        held.waits_until = None;
+        let durable = held.durable;
+        let input = Input::Held { call: key, attempt, outcome: Ok(()) };
         if durable {
             self.wait_for_last(input);
             return None;
@@ -265,9 +278,12 @@ impl Bridge {
         let Some(live) = self.calls.get_mut(key) else { return };
         let id = live.id;
         while let Some(position) = live.holds.iter().position(|held| is_over(held.attempt)) {
-            let Held { hold, channel, .. } = live.holds.remove(position);
+            let Held { hold, channel, waits_until, .. } = live.holds.remove(position);
             if let Some(limit) = channel {
                 limit.leave();
+                if let Some(turn) = waits_until {
+                    limit.give_back(turn);
+                }
             }
             if let Some(hold) = hold
                 && self.parts.deciding.release(hold)

@@ -151,6 +151,8 @@ struct Held {
     hold: Option<HoldId>,
     /// A place under the target's limits.
     channel: Option<Arc<Limit>>,
+    /// Its turn to be dialled, until that has come.
+    waits_until: Option<Mono>,
     /// Counts attempts: on disk before the INVITE leaves.
     durable: bool,
 }

@@ -82,10 +82,10 @@ impl Shard {
                     let place = || self.bridge.place_hold(call, attempt, now);
                     match unharmed(refusal, place) {
                         Answer::Now(outcome) => {
-                            turn.answers.push_back(Input::Held { call, outcome });
+                            turn.answers.push_back(Input::Held { call, attempt, outcome });
                         }
                         Answer::WhenDurable | Answer::ByMail => {}
-                        Answer::At(at) => turn.wait(at, Waiting::Held(call)),
+                        Answer::At(at) => turn.wait(at, Waiting::Held(call, attempt)),
                     }
                 }
                 Output::Locate { registration, server } => {
@@ -134,10 +134,13 @@ impl Shard {
     /// Room that an attempt has waited for was granted or denied.
     pub(super) fn room_came(&mut self, room: Room, turn: &mut Turn) {
         let (call, now) = (room.call(), clock::mono());
-        match unharmed(None, || self.bridge.room_came(room, now)) {
-            Some(Answer::Now(outcome)) => self.feed(Input::Held { call, outcome }, turn),
-            Some(Answer::At(at)) => turn.wait(at, Waiting::Held(call)),
-            Some(Answer::WhenDurable | Answer::ByMail) | None => {}
+        let Some((attempt, answer)) = unharmed(None, || self.bridge.room_came(room, now)) else {
+            return;
+        };
+        match answer {
+            Answer::Now(outcome) => self.feed(Input::Held { call, attempt, outcome }, turn),
+            Answer::At(at) => turn.wait(at, Waiting::Held(call, attempt)),
+            Answer::WhenDurable | Answer::ByMail => {}
         }
     }
 
@@ -167,7 +170,9 @@ impl Shard {
         {
             let input = match entry.remove() {
                 Waiting::Decided(input) => Some(input),
-                Waiting::Held(call) => unharmed(None, || self.bridge.turn_came(call)),
+                Waiting::Held(call, attempt) => {
+                    unharmed(None, || self.bridge.turn_came(call, attempt))
+                }
                 Waiting::Scores(key, call) => {
                     let decided = unharmed(None, || self.bridge.scored(key, call, &[]));
                     if let Some(decided) = decided {

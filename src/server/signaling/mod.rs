@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::id::CallId;
 use crate::sip::admission::Busy;
+use crate::sip::call::report::AttemptNumber;
 use crate::sip::endpoint::{CallKey, Endpoint, Input, Output, SWEEP_EVERY};
 use crate::sip::flow::ListenerId;
 use crate::sip::transport::{RecvBatch, SendQueue, Steering, Tcp, TcpEvent, UdpSocket};
@@ -112,7 +113,7 @@ struct Turn {
 /// A call that waits for its turn under a limit, or for what scorers say.
 enum Waiting {
     Decided(Input),
-    Held(CallKey),
+    Held(CallKey, AttemptNumber),
     /// It is decided without scores then.
     Scores(CallKey, CallId),
 }

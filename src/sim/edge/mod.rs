@@ -93,7 +93,7 @@ struct Process {
 
 enum Waiting {
     Decided(Input),
-    Held(CallKey),
+    Held(CallKey, AttemptNumber),
 }
 
 /// What broke an invariant, and of which call if of one.
@@ -257,11 +257,11 @@ impl Edge {
     ) -> Option<Input> {
         let process = self.process.as_mut()?;
         let answer = match process.parts.bridge.place_hold(key, attempt, now) {
-            Answer::Now(outcome) => Some(Input::Held { call: key, outcome }),
+            Answer::Now(outcome) => Some(Input::Held { call: key, attempt, outcome }),
             // Nobody shares its limits.
             Answer::WhenDurable | Answer::ByMail => None,
             Answer::At(at) => {
-                process.wait(at, Waiting::Held(key));
+                process.wait(at, Waiting::Held(key, attempt));
                 None
             }
         };
@@ -347,7 +347,9 @@ impl Edge {
         {
             match entry.remove() {
                 Waiting::Decided(input) => inputs.push(input),
-                Waiting::Held(call) => inputs.extend(process.parts.bridge.turn_came(call)),
+                Waiting::Held(call, attempt) => {
+                    inputs.extend(process.parts.bridge.turn_came(call, attempt));
+                }
             }
         }
         if process.upkeep_at <= now {

@@ -44,9 +44,8 @@ impl World {
         while let Some(input) = self.answers.pop_front() {
             let told = match &input {
                 Input::Decided { call, .. } => Some((*call, "decided", 0)),
-                Input::Held { call, outcome } => {
-                    let attempt = self.asked.get(call).copied().unwrap_or_default();
-                    Some((*call, if outcome.is_ok() { "granted" } else { "denied" }, attempt))
+                Input::Held { call, attempt, outcome } => {
+                    Some((*call, if outcome.is_ok() { "granted" } else { "denied" }, *attempt))
                 }
                 Input::Durable { call } => Some((*call, "durable", 0)),
                 _ => None,
@@ -192,7 +191,6 @@ impl World {
         let call = self.keys[&key];
         let answer = match &mut self.mind {
             Mind::Real(edge) => {
-                self.asked.insert(key, attempt);
                 return self.answers.extend(edge.place_hold(key, attempt, self.now));
             }
             Mind::Drawn => mind::hold(&mut self.calls[call].rng),
@@ -201,7 +199,7 @@ impl World {
         };
         if let Some((after, outcome)) = answer {
             let word = if outcome.is_ok() { "granted" } else { "denied" };
-            self.tell(call, after, word, attempt, Input::Held { call: key, outcome });
+            self.tell(call, after, word, attempt, Input::Held { call: key, attempt, outcome });
         }
     }
 

@@ -62,8 +62,6 @@ pub(crate) struct World {
     acts: Vec<Act>,
     /// What the endpoint asked and was answered at once, to be fed when all it wants is done.
     answers: VecDeque<Input>,
-    /// Which attempt a call last asked room for.
-    asked: BTreeMap<CallKey, u8>,
     /// When the endpoint last did something that can be seen.
     last_sign: Mono,
     tally: Tally,
@@ -169,7 +167,6 @@ impl World {
             endpoint: Endpoint::new(settings, stage::trunks(), ids, start),
             mind: if is_real { Mind::Real(Box::new(edge)) } else { Mind::Drawn },
             answers: VecDeque::new(),
-            asked: BTreeMap::new(),
             now: start,
             start,
             agenda,
@@ -359,7 +356,6 @@ impl World {
                 let ids = IdSource::new(0, 0);
                 self.endpoint = Endpoint::new(stage::settings(), stage::trunks(), ids, self.now);
                 self.keys.clear();
-                self.asked.clear();
                 self.answers.clear();
                 let begun = self.calls.iter_mut().filter(|call| call.has_begun);
                 for call in begun {

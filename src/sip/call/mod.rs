@@ -302,6 +302,21 @@ impl Call {
         matches!(self.state, State::Ended)
     }
 
+    /// Whether the hold of this attempt is waited for.
+    pub fn asks_for(&self, attempt: AttemptNumber) -> bool {
+        match &self.state {
+            State::Holding { attempt: asked, .. } => *asked == attempt,
+            State::Ringing(parallel) => parallel.asks_for(attempt),
+            State::Deciding { .. }
+            | State::Dialing { .. }
+            | State::Handing { .. }
+            | State::Answering { .. }
+            | State::Connected { .. }
+            | State::Left { .. }
+            | State::Ended => false,
+        }
+    }
+
     /// Whether the target answered and the caller was, or is about to be, told.
     pub fn is_answered(&self) -> bool {
         matches!(self.state, State::Answering { .. } | State::Connected { .. })

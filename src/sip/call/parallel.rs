@@ -57,6 +57,10 @@ impl Parallel {
         branches.chain(holding).min().unwrap_or(Mono(0))
     }
 
+    pub(super) fn asks_for(&self, attempt: AttemptNumber) -> bool {
+        self.holding.is_some_and(|(asked, _)| asked == attempt)
+    }
+
     /// CANCELs and reports all that ring.
     pub(super) fn abandon_all(&self, failure: &Failure, why: Option<&Bytes>, out: &mut Outputs) {
         for branch in &self.branches {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::reason::Reason;
 use crate::sip::call;
-use crate::sip::call::report::Report;
+use crate::sip::call::report::{AttemptNumber, Report};
 use crate::sip::ids::CallKey;
 use crate::sip::leg::Leg;
 use crate::sip::leg::event::{Command, LegEvent};
@@ -28,6 +29,21 @@ impl Endpoint {
             next = self.obey(key, orders, now);
         }
         self.settle(key, now);
+    }
+
+    /// The hold of an attempt stands or does not.
+    pub(super) fn held(
+        &mut self,
+        key: CallKey,
+        attempt: AttemptNumber,
+        outcome: Result<(), Reason>,
+        now: Mono,
+    ) {
+        // Another may have answered since, and a third be asked for.
+        if self.calls.get(key).is_some_and(|entry| entry.call.asks_for(attempt)) {
+            let input = outcome.map_or_else(call::Input::HoldDenied, |()| call::Input::HoldPlaced);
+            self.drive(key, input, now);
+        }
     }
 
     /// Does what the call says. Returns what the call must hear of at once.

@@ -210,12 +210,7 @@ impl Endpoint {
             Input::Decided { call, outcome: Err(refusal) } => {
                 self.drive(call, call::Input::Refused(refusal), now);
             }
-            Input::Held { call, outcome: Ok(()) } => {
-                self.drive(call, call::Input::HoldPlaced, now);
-            }
-            Input::Held { call, outcome: Err(reason) } => {
-                self.drive(call, call::Input::HoldDenied(reason), now);
-            }
+            Input::Held { call, attempt, outcome } => self.held(call, attempt, outcome, now),
             Input::Durable { call } => self.drive(call, call::Input::Durable, now),
             Input::FlowFailed { flow } => self.flow_failed(flow, now),
             Input::End { call, reason } => self.drive(call, call::Input::End(reason), now),

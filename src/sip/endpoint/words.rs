@@ -32,7 +32,8 @@ pub enum Input {
     /// The routing decision of an admitted call.
     Decided { call: CallKey, outcome: Result<Box<Plan>, Refusal> },
     /// Whether the attempt may be made.
-    Held { call: CallKey, outcome: Result<(), Reason> },
+    /// Of an attempt that has no need of it any more it changes nothing.
+    Held { call: CallKey, attempt: AttemptNumber, outcome: Result<(), Reason> },
     /// What the call reported before it asked is on disk.
     Durable { call: CallKey },
     /// A message could not be sent there, or the connection broke.

@@ -222,6 +222,47 @@ fn calls_to_a_target_wait_a_moment_for_their_turn_and_no_longer() {
 }
 
 #[test]
+fn a_turn_whose_call_another_target_took_is_the_next_call_s() {
+    let set = ["targets.second.sip={ max_cps_per_ip = 1 }"];
+    // The first goes first in every call.
+    let more = TOGETHER.replace("\"second\" }", "\"second\", weight = 1 }");
+    play_with(Setup { set: &set, more: &more, ..Setup::default() }, |stage| {
+        let (mut caller, mut first) = (stage.udp()?, stage.target()?);
+        let second = UdpSocket::bind(("127.0.0.1", stage.spare_port))?;
+        let mut second = Line::udp(second, stage.sip)?;
+        let invite = stage.invite_to("+18005550250");
+        caller.send(with_body(&caller, &invite, "turn-used", &[], SDP))?;
+        let one = first.expect("INVITE")?;
+        let used = second.expect("INVITE")?;
+        // The second target's turn in this call is a second away, and the first answers at once.
+        caller.send(with_body(&caller, &invite, "turn-left", &[], SDP))?;
+        let two = first.expect("INVITE")?;
+        first.send(response(&first, &two, "200 OK", &[], SDP))?;
+        first.expect("ACK")?;
+
+        caller.send(with_body(&caller, &invite, "turn-taken", &[], SDP))?;
+        let three = first.expect("INVITE")?;
+        let offered = second.expect("INVITE").context("the turn that was left is free")?;
+        for (line, refused) in [(&mut first, [one, three]), (&mut second, [used, offered])] {
+            for refused in refused {
+                line.send(response(line, &refused, "486 Busy Here", &[], ""))?;
+                line.expect("ACK")?;
+            }
+        }
+        let record = record(stage, "turn-taken")?;
+        let ends: Vec<_> = record["attempts"]
+            .as_array()
+            .context("no attempts")?
+            .iter()
+            .map(|it| (it["target"].as_str(), it["reason"].as_str()))
+            .collect();
+        let busy = Some("attempt.busy");
+        ensure!(ends == [(Some("first"), busy), (Some("second"), busy)], "{record:#}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_trunk_s_calls_wait_a_moment_if_it_is_allowed_to() {
     let set = ["trunks.loopback.max_cps=4", "trunks.loopback.limits.queue_ms=500"];
     play(&set, |stage| {

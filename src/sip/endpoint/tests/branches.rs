@@ -50,6 +50,22 @@ fn a_request_with_the_tag_of_another_s_dialog_fits_none() {
     assert_eq!(first.statuses(&mut rig), [481]);
 }
 
+#[test]
+fn the_hold_of_an_attempt_that_nobody_asks_about_any_more_dials_nobody() {
+    let mut rig = Rig::new();
+    rig.grants = false;
+    rig.invite("a");
+    let Some(Output::PlaceHold { call, attempt: 1 }) = rig.other.pop() else { panic!() };
+    for outcome in [Ok(()), Err(Reason::CapFull)] {
+        rig.input(Input::Held { call, attempt: 2, outcome });
+        assert!(!rig.all.iter().any(|(_, text)| text.starts_with("INVITE")));
+        assert_eq!(rig.reports(), []);
+    }
+
+    rig.input(Input::Held { call, attempt: 1, outcome: Ok(()) });
+    rig.target(TARGET);
+}
+
 /// Three targets ring; what they say may be reliable.
 fn ringing_reliably() -> Rig {
     let mut rig = Rig::new();

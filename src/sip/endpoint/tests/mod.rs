@@ -213,8 +213,8 @@ impl Rig {
                     let outcome = Ok(self.plan.clone());
                     self.input(Input::Decided { call: admission.call, outcome });
                 }
-                Output::PlaceHold { call, .. } if self.grants => {
-                    self.input(Input::Held { call, outcome: Ok(()) });
+                Output::PlaceHold { call, attempt } if self.grants => {
+                    self.input(Input::Held { call, attempt, outcome: Ok(()) });
                 }
                 Output::AwaitDurable { call } => self.input(Input::Durable { call }),
                 kept @ (Output::PlaceHold { .. }
