@@ -95,13 +95,6 @@ impl Bridge {
         };
         if continues(&live.plan, attempt) {
             // The target sent the call on, and what it took for it is still held.
-            let target = &planned.target;
-            let is_its = |held: &&mut Held| {
-                super::planned(&live.plan, held.attempt).is_some_and(|it| it.target == *target)
-            };
-            if let Some(held) = live.holds.iter_mut().find(is_its) {
-                held.attempt = attempt;
-            }
             return Answer::Now(Ok(()));
         }
         let channel = self.parts.target_limits.of(planned.target.as_str()).cloned();
@@ -249,6 +242,17 @@ impl Bridge {
             return None;
         }
         Some(input)
+    }
+
+    /// The attempt goes to where the one before it was sent on to: what that occupies is its own from
+    /// now on, whether or not it can be dialled there.
+    pub(super) fn hand_on(&mut self, key: CallKey, attempt: AttemptNumber) {
+        let held = self.calls.get_mut(key).and_then(|live| {
+            live.holds.iter_mut().find(|held| held.attempt.checked_add(1) == Some(attempt))
+        });
+        if let Some(held) = held {
+            held.attempt = attempt;
+        }
     }
 
     pub(super) fn settle(

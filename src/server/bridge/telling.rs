@@ -38,11 +38,15 @@ impl Bridge {
                 let live = self.calls.get_mut(key)?;
                 live.attempt = attempt;
                 live.tries.push(Try { attempt, begun: at, rang: None });
+                let is_sent_on = continues(&live.plan, attempt);
                 let planned = planned(&live.plan, attempt)?;
-                if !continues(&live.plan, attempt) {
+                if !is_sent_on {
                     self.parts.deciding.call_dialed(id, planned);
                 }
                 let started = translate::attempt_started(attempt, planned, &self.parts.currency);
+                if is_sent_on {
+                    self.hand_on(key, attempt);
+                }
                 self.write(id, at, started, Durability::Buffered);
                 None
             }

@@ -32,6 +32,8 @@ mod disk;
 mod market;
 mod oracle;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use book::MemoryBook;
 use disk::SimDisk;
