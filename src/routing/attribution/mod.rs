@@ -2,7 +2,8 @@
 //!
 //! Campaign and publisher always come from the dialled number; only a call that dials a session's
 //! own address and nothing else has them from the session. A session adds what is known about the
-//! caller; it never moves the call.
+//! caller; it never moves the call. It is its publisher's: a call to a number of another knows nothing
+//! of it and leaves it unused.
 
 mod named;
 
@@ -133,7 +134,7 @@ pub enum CandidateVerdict {
     /// Neither its number nor its caller is that of the call.
     #[n(5)]
     NoMatch,
-    /// It was named by the trunk of another publisher.
+    /// It is not of the publisher whose number was dialled, or whose trunk named it.
     #[n(6)]
     OtherPublisher,
 }
@@ -292,6 +293,9 @@ impl Matching<'_> {
         if session.campaign != owner.campaign.id {
             return Err(CandidateVerdict::OtherCampaign);
         }
+        if session.publisher != owner.publisher.id {
+            return Err(CandidateVerdict::OtherPublisher);
+        }
         let is_live = request.at < session.expires_at;
         let by_address = request.named.is_some_and(|named| named.key.is_of(session));
         if by_address || trunk.key.is_some_and(|key| key.is_of(session)) {
@@ -332,6 +336,7 @@ impl Matching<'_> {
         let Some((lent_at, former)) = self.lent_at.zip(session.former) else { return false };
         owner.pool.is_some()
             && session.campaign == owner.campaign.id
+            && session.publisher == owner.publisher.id
             && self.has_number(session)
             && request.at.0 < (lent_at + RACE).0
             && request.at.0 <= (former.ended_at + FORMER_MAX).0

@@ -190,12 +190,38 @@ fn what_is_expired_or_of_another_campaign_is_not_used() {
 }
 
 #[test]
-fn a_session_of_another_publisher_does_not_move_the_call() {
-    let pinged =
-        SessionReading { caller: number(CALLER), publisher: "someone".into(), ..session(1) };
-    let (attribution, used) = plain(STATIC, Some(CALLER), &[pinged]);
-    assert!(used.is_some());
-    assert_eq!(attribution.publisher, "pub".into());
+fn a_session_of_another_publisher_is_not_the_call_s_whatever_speaks_for_it() {
+    let other = |dialed| SessionReading {
+        caller: number(CALLER),
+        number: number(dialed),
+        publisher: "someone".into(),
+        ..session(1)
+    };
+    let key = SessionKey::Session(session(1).session);
+    let named = Some(Named { key, is_all: false });
+    let header = TrunkWord { publisher: None, key: Some(key) };
+    let over = |session| SessionReading { expires_at: ago(1), ..session };
+    let rested = SessionReading { former: rests(60, 900), ..over(other(POOL)) };
+    let none = TrunkWord::default();
+    for (dialed, named, trunk, session) in [
+        (STATIC, named, none, other(STATIC)),
+        (STATIC, None, header, other(STATIC)),
+        (STATIC, None, none, other(STATIC)),
+        (POOL, None, none, other(POOL)),
+        (POOL, None, none, rested),
+        (STATIC, None, none, over(other(STATIC))),
+    ] {
+        let call = RouteRequest { named, ..request(dialed, Some(CALLER)) };
+        let (attribution, used) = attributed("", &call, trunk, &[session]);
+        assert_eq!((attribution.method, used), (Method::StaticMapping, None));
+        assert_eq!((attribution.publisher.as_str(), attribution.ambiguous), ("pub", false));
+        assert_eq!(verdicts(&attribution), [(1, CandidateVerdict::OtherPublisher)]);
+    }
+
+    // Nor does it outrank one that is.
+    let own = SessionReading { caller: number(CALLER), created_at: ago(95), ..session(2) };
+    let (attribution, used) = plain(STATIC, Some(CALLER), &[other(STATIC), own.clone()]);
+    assert_eq!((used, attribution.ambiguous), (Some(own), false));
 }
 
 #[test]
@@ -316,6 +342,7 @@ fn any_session(n: u8, (kind, campaign, age, caller): (u8, u8, i64, u8)) -> Sessi
     let live = SessionReading {
         campaign: if campaign == 0 { "other".into() } else { "cmp".into() },
         caller: number(if caller == 0 { "+16145550199" } else { CALLER }).filter(|_| caller < 3),
+        publisher: if campaign == 2 && age % 4 == 0 { "someone".into() } else { "pub".into() },
         ..live
     };
     let over = SessionReading { expires_at: ago(age / 2), ..live.clone() };

@@ -287,7 +287,7 @@ impl Desk {
     ) -> Vec<SessionReading> {
         let (dialed, now) = (request.dialed, request.at);
         let Some(owner) = snapshot.number(dialed) else { return vec![] };
-        let campaign = &owner.campaign.id;
+        let (campaign, publisher) = (&owner.campaign.id, &owner.publisher.id);
         let mut found: Vec<_> = self.by_number(dialed, now).into_iter().collect();
         let mut add = |reading: SessionReading| {
             if found.iter().all(|known| known.session != reading.session) {
@@ -308,7 +308,8 @@ impl Desk {
         if let Some(caller) = request.caller {
             self.by_caller(campaign, caller, now).into_iter().for_each(&mut add);
             if self.past.knows_callers_of(campaign) {
-                self.earlier(campaign, caller).map(|it| self.read(it)).into_iter().for_each(add);
+                let earlier = self.earlier(campaign, publisher, caller);
+                earlier.map(|it| self.read(it)).into_iter().for_each(add);
             }
         }
         found
@@ -362,11 +363,17 @@ impl Desk {
         Some(SessionReading { former: Some(past.ended), ..self.read(session) })
     }
 
-    /// The caller's last session that is over, or about to be noticed to be.
-    fn earlier(&self, campaign: &CampaignId, caller: PhoneNumber) -> Option<&Session> {
-        let known = self.by_caller.get(&(campaign.clone(), caller));
-        let last = known.and_then(|sessions| self.session(*sessions.last()?));
-        last.or_else(|| self.past.of_caller(campaign, caller))
+    /// The last session of the publisher's caller that is over, or about to be noticed to be.
+    fn earlier(
+        &self,
+        campaign: &CampaignId,
+        publisher: &PublisherId,
+        caller: PhoneNumber,
+    ) -> Option<&Session> {
+        let known = self.by_caller.get(&(campaign.clone(), caller)).into_iter().flatten().rev();
+        let mut sessions = known.filter_map(|session| self.session(*session));
+        let last = sessions.find(|session| session.publisher == *publisher);
+        last.or_else(|| self.past.of_caller(campaign, publisher, caller))
     }
 
     pub fn session(&self, session: SessionId) -> Option<&Session> {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::CampaignId;
+use crate::id::{CampaignId, PublisherId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::EARLIER_MAX;
 use crate::routing::snapshot::RoutingSnapshot;
@@ -11,8 +11,8 @@ use crate::time::Wall;
 
 use super::Session;
 
-/// The last visitor of each pool number, and the last session of each caller of the campaigns that
-/// ask for it.
+/// The last visitor of each pool number, and the last session of each caller with each publisher of
+/// the campaigns that ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PastSessions {
     callers_max: usize,
@@ -20,10 +20,13 @@ pub(super) struct PastSessions {
     by_number: BTreeMap<PhoneNumber, Session>,
     /// Campaigns that are content with so little.
     asked_for: BTreeSet<CampaignId>,
-    by_caller: BTreeMap<(CampaignId, PhoneNumber), Session>,
+    by_caller: BTreeMap<Key, Session>,
     /// The oldest session first.
-    order: BTreeSet<(Wall, CampaignId, PhoneNumber)>,
+    order: BTreeSet<(Wall, Key)>,
 }
+
+/// Whose caller.
+type Key = (CampaignId, PublisherId, PhoneNumber);
 
 impl PastSessions {
     /// Remembers at most `callers_max` callers; of more, those with the oldest sessions are forgotten.
@@ -43,8 +46,8 @@ impl PastSessions {
         self.by_number.retain(|did, _| is_pooled(did));
         self.asked_for = snapshot.content_with_earlier().cloned().collect();
         let asked_for = &self.asked_for;
-        self.by_caller.retain(|(campaign, _), _| asked_for.contains(campaign));
-        self.order.retain(|(_, campaign, _)| asked_for.contains(campaign));
+        self.by_caller.retain(|(campaign, ..), _| asked_for.contains(campaign));
+        self.order.retain(|(_, (campaign, ..))| asked_for.contains(campaign));
     }
 
     /// Whether a caller is known by an earlier session of the campaign.
@@ -70,9 +73,14 @@ impl PastSessions {
         self.by_number.get(&did)
     }
 
-    /// The newest of the caller.
-    pub(super) fn of_caller(&self, campaign: &CampaignId, caller: PhoneNumber) -> Option<&Session> {
-        self.by_caller.get(&(campaign.clone(), caller))
+    /// The newest of the publisher's caller.
+    pub(super) fn of_caller(
+        &self,
+        campaign: &CampaignId,
+        publisher: &PublisherId,
+        caller: PhoneNumber,
+    ) -> Option<&Session> {
+        self.by_caller.get(&(campaign.clone(), publisher.clone(), caller))
     }
 
     /// Forgets callers by sessions that are too old.
@@ -85,14 +93,14 @@ impl PastSessions {
     }
 
     fn add_of_caller(&mut self, caller: PhoneNumber, session: Session) {
-        let key = (session.campaign.clone(), caller);
+        let key = (session.campaign.clone(), session.publisher.clone(), caller);
         if let Some(known) = self.by_caller.get(&key) {
             if session.created_at < known.created_at {
                 return;
             }
-            self.order.remove(&(known.created_at, key.0.clone(), caller));
+            self.order.remove(&(known.created_at, key.clone()));
         }
-        self.order.insert((session.created_at, key.0.clone(), caller));
+        self.order.insert((session.created_at, key.clone()));
         self.by_caller.insert(key, session);
         if self.by_caller.len() > self.callers_max {
             self.forget_oldest();
@@ -100,8 +108,8 @@ impl PastSessions {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, campaign, caller)) = self.order.pop_first() {
-            self.by_caller.remove(&(campaign, caller));
+        if let Some((_, key)) = self.order.pop_first() {
+            self.by_caller.remove(&key);
         }
     }
 }

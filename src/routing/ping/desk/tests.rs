@@ -284,6 +284,23 @@ fn a_caller_is_known_by_an_earlier_session_where_the_campaign_asks_for_it() {
 }
 
 #[test]
+fn an_earlier_session_is_known_beside_a_newer_one_with_another_publisher() {
+    let (snapshot, mut desk) = desk_with("min_match_confidence = 0.5");
+    let of_other = PingRequest { publisher: Some("other".into()), ..by_caller() };
+    desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap();
+    desk.accept(&snapshot, of_other, ids(2), at(1)).unwrap();
+    let request = |s| call_to("+18005550100".parse().unwrap(), "+16145550188".parse().ok(), s);
+    let found = |desk: &Desk, s| {
+        let found = desk.candidates(&snapshot, &request(s));
+        found.iter().map(|it| it.session).collect::<Vec<_>>()
+    };
+
+    assert_eq!(found(&desk, 70), [ids(1).session], "nobody has noticed yet that it is over");
+    desk.expire(at(70));
+    assert_eq!(found(&desk, 70), [ids(1).session]);
+}
+
+#[test]
 fn earlier_callers_are_bounded_and_the_oldest_go_first() {
     let (snapshot, _) = desk_with("min_match_confidence = 0.5");
     let mut desk = Desk::new(DeskLimits { earlier_callers_max: 2, ..DeskLimits::default() });

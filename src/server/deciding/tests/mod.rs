@@ -95,8 +95,10 @@ const CONFIG: &str = r#"
 const BUSY: &str = r#"
     pools = [{
         id = "pool", campaign = "c", publisher = "p", quarantine_s = 10, session_ttl_s = 20,
-        numbers = ["+18005550111", "+18005550112"], overflow_number = "+18005550113",
+        numbers = ["+18005550111", "+18005550112"], overflow_number = "+18005550110",
         take_idle_after_s = 60,
+    }, {
+        id = "of_q", campaign = "c", publisher = "q", numbers = ["+18005550113", "+18005550114"],
     }]
     trunks = [{ id = "t", publisher = "p", session_header = "X-Ping-Id" }, { id = "u" }]
     [[publishers]]
@@ -107,6 +109,8 @@ const BUSY: &str = r#"
         { metric = "payout", window = "hourly", limit = "250.00", on_full = "stop_paying" },
         { metric = "offered", window = "rolling:600", limit = 350 },
     ]
+    [[publishers]]
+    id = "q"
     [[buyers]]
     id = "b"
     dedupe = { after = "connected", window_s = 60 }
