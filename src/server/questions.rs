@@ -52,7 +52,7 @@ impl Routing for Questions {
         request: &RouteRequest,
         assumed: &Assumed,
     ) -> DecisionRecord {
-        self.deciding.simulate(snapshot, request, assumed, clock::mono())
+        self.deciding.simulate(snapshot, request, assumed, &[], clock::mono())
     }
 
     fn conditions(&self) -> BTreeMap<TargetId, Condition> {

@@ -1,6 +1,6 @@
 //! What scorers elsewhere are asked before a decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,11 +10,12 @@ use crate::id::{BuyerId, CallId, CampaignId, PublisherId, TargetId, TrunkId};
 use crate::money::Money;
 
 use super::super::attribution::{attribute, owner};
-use super::super::decider::{merged_tags, terms};
+use super::super::decider::{Known, decide, merged_tags, terms};
+use super::super::decision::{Check, Step};
 use super::super::facts::Facts;
-use super::super::request::{RouteRequest, SessionReading};
-use super::super::selection::Distribution;
-use super::super::snapshot::{Campaign, RoutingSnapshot};
+use super::super::request::{RouteRequest, UsageReader};
+use super::super::selection::{Distribution, Rotation};
+use super::super::snapshot::{Campaign, RoutingSnapshot, Tier, TierMember};
 use super::{AskedScorer, Features as _, ScoredBy};
 
 /// What one scorer is sent, as JSON. The caller's number is not in it.
@@ -30,7 +31,8 @@ pub struct Question {
     pub trunk: TrunkId,
     /// Those that the scorer is told and that are known.
     pub features: BTreeMap<SmolStr, SmolStr>,
-    /// All targets of its tiers that are not switched off, whether or not they can take the call.
+    /// All targets of its tiers that are not switched off, whether or not they can take the call now:
+    /// that may change before it is decided.
     pub candidates: Vec<AskedTarget>,
 }
 
@@ -45,22 +47,35 @@ pub struct AskedTarget {
 }
 
 /// What is to be asked before a call is decided; empty: nothing.
-pub fn questions(
+///
+/// The call is decided as if nobody had answered, on what the decision itself will read. Only a tier
+/// in which that had two targets or more to put in order is asked about.
+pub fn questions<U: UsageReader + ?Sized>(
     snapshot: &RoutingSnapshot,
     request: &RouteRequest,
-    sessions: &[SessionReading],
+    known: Known<'_>,
+    usage: &U,
+    rotation: &Rotation,
 ) -> Vec<Question> {
     let mut questions: Vec<Question> = vec![];
+    let sessions = known.sessions;
     let Some(owner) = owner(snapshot, request, sessions) else { return questions };
     let asked = asked(owner.campaign);
     if asked.is_empty() {
         return questions;
     }
+    let mut rotation = rotation.of(&owner.campaign.id);
+    let decision = decide(snapshot, request, known, usage, &mut rotation);
+    let ranked: BTreeSet<_> = decision.steps.iter().filter_map(ranked).collect();
     let (_, session) = attribute(&owner, snapshot.trunk_word(request), request, sessions);
     let tags = merged_tags(request, session);
     let facts = Facts::new(&tags, request.caller, &snapshot.geo);
     let payout = owner.publisher.payouts.get(&owner.campaign.id);
     for (tier, scorer) in asked {
+        let is_ranked = |member: &&TierMember| ranked.contains(&snapshot.targets[member.target].id);
+        if tier.members.iter().filter(is_ranked).nth(1).is_none() {
+            continue;
+        }
         let members = tier.members.iter().filter(|member| member.weight > 0);
         let candidates = members.filter_map(|member| {
             let target = &snapshot.targets[member.target];
@@ -96,8 +111,14 @@ pub fn questions(
     questions
 }
 
+/// The target of this step, if something spoke for its place in the order of its tier.
+fn ranked(step: &Step) -> Option<&TargetId> {
+    let is_ranked = step.check == Check::Selection && step.have.is_some();
+    step.target.as_ref().filter(|_| is_ranked)
+}
+
 /// The tiers of a campaign whose scorers are asked.
-fn asked(campaign: &Campaign) -> Vec<(&super::super::snapshot::Tier, &Arc<AskedScorer>)> {
+fn asked(campaign: &Campaign) -> Vec<(&Tier, &Arc<AskedScorer>)> {
     let asked = campaign.tiers.iter().filter_map(|tier| match &tier.distribution {
         Distribution::Scored(rules) => match &rules.scorer.by {
             ScoredBy::Asked(scorer) => Some((tier, scorer)),

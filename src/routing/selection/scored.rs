@@ -31,6 +31,9 @@ pub(super) fn order<U: UsageReader + ?Sized>(
     readings: &mut Readings,
 ) -> Result<Ranked, SmolStr> {
     let id = &rules.scorer.id;
+    if entrants.len() < 2 && matches!(rules.scorer.by, ScoredBy::Asked(_)) {
+        return Err(format_smolstr!("the only one, so {id} is not asked"));
+    }
     let mut scores = Vec::with_capacity(entrants.len());
     for entrant in entrants {
         let features = CallFeatures {

@@ -309,7 +309,7 @@ impl Bridge {
     /// Asks scorers about a call if they are to be asked. Until when they may answer.
     fn ask(&self, admission: &Admission, request: &RouteRequest) -> Option<Mono> {
         let scoring = self.scoring.as_ref()?;
-        let questions = self.parts.deciding.questions(request);
+        let questions = self.parts.deciding.questions(request, admission.at);
         let deadline_ms = questions.iter().map(|question| question.scorer.deadline_ms).max()?;
         scoring
             .ask(admission.call, admission.id, questions)

@@ -277,14 +277,26 @@ impl Deciding {
     }
 
     /// What scorers elsewhere are to be asked before the call is decided; empty: nothing.
-    pub fn questions(&self, request: &RouteRequest) -> Vec<Question> {
+    pub fn questions(&self, request: &RouteRequest, now: Mono) -> Vec<Question> {
         let snapshot = self.snapshot.load();
+        self.questions_of(&snapshot, request, &Assumed::default(), now)
+    }
+
+    /// What they would be asked on a configuration, by what is assumed.
+    pub fn questions_of(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        assumed: &Assumed,
+        now: Mono,
+    ) -> Vec<Question> {
         if !snapshot.asks() {
             return vec![];
         }
-        let desk = &mut self.state.lock().desk;
-        let sessions = desk.candidates(&snapshot, request);
-        questions(&snapshot, request, &sessions)
+        self.consider(snapshot, request, &[], now, |known, read, rotation| {
+            let usage = Assuming { usage: read, assumed };
+            questions(snapshot, request, known, &usage, rotation)
+        })
     }
 
     /// `now` is the instant of `request.at`; `scores` is what scorers elsewhere have said.
@@ -341,14 +353,33 @@ impl Deciding {
     }
 
     /// What would be decided about a call on a configuration, with everything it was decided on.
-    /// Takes, counts and remembers nothing.
+    /// Takes, counts and remembers nothing. `scores` is what scorers elsewhere have said.
     pub fn simulate(
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
         assumed: &Assumed,
+        scores: &[ScoreReading],
         now: Mono,
     ) -> DecisionRecord {
+        self.consider(snapshot, request, scores, now, |known, read, rotation| {
+            let usage = Assuming { usage: read, assumed };
+            let campaign = owner(snapshot, request, known.sessions).map(|it| &it.campaign.id);
+            let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
+            let decision = decide(snapshot, request, known, &usage, &mut rotation);
+            DecisionRecord::new(request, known, &decision)
+        })
+    }
+
+    /// What a decision about the call would read, without any trace of the look.
+    fn consider<T>(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        scores: &[ScoreReading],
+        now: Mono,
+        look: impl FnOnce(Known<'_>, &Read<'_>, &Rotation) -> T,
+    ) -> T {
         let down = self.down.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
@@ -358,23 +389,9 @@ impl Deciding {
         let known = Known { sessions: &sessions, calls: &calls };
         let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
         let at = request.at;
-        let read = Read {
-            ledger,
-            down: &down,
-            circuits,
-            performance,
-            scores: &[],
-            now,
-            ready,
-            at,
-            shared,
-        };
-        let usage = Assuming { usage: &read, assumed };
-        let campaign = owner(snapshot, request, &sessions).map(|owner| &owner.campaign.id);
-        let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
-        let decision = decide(snapshot, request, known, &usage, &mut rotation);
-        drop(state);
-        DecisionRecord::new(request, known, &decision)
+        let read =
+            Read { ledger, down: &down, circuits, performance, scores, now, ready, at, shared };
+        look(known, &read, rotation)
     }
 
     pub fn call_ended(&self, number: PhoneNumber, now: Wall) {

@@ -87,10 +87,35 @@ fn a_scorer_is_told_of_the_publisher_whose_session_a_call_dials() {
     let named = Some(Named { key: SessionKey::Ping(ping), is_all: true });
     let request = RouteRequest { named, ..request("+18005550100") };
 
-    let asked = questions(&rules, &request, &[session]);
+    let known = Known { sessions: &[session], calls: &[] };
+    let asked = questions(&rules, &request, known, &Nothing, &Rotation::default());
 
     assert_eq!(asked[0].publisher, "q".into());
     assert_eq!(asked[0].candidates[0].payout, Money::ZERO, "nothing is owed to `q`");
+}
+
+#[test]
+fn nobody_is_asked_about_a_call_of_which_there_is_nothing_to_rank() {
+    let asked = |from: &str, to: &str| {
+        let config = TIER.replace("SCORER", ASKED).replace("USE", "");
+        assert!(config.contains(from));
+        let config = toml::from_str(&config.replace(from, to)).unwrap();
+        let rules = RoutingSnapshot::compile(config, 1).unwrap();
+        let (request, rotation) = (request("+18005550100"), Rotation::default());
+        let asked = questions(&rules, &request, Known::default(), &Nothing, &rotation);
+        (asked.len(), decide_on(&rules, &Nothing).explain(1).join("\n"))
+    };
+    assert_eq!(asked("[[campaigns]]", "[[campaigns]]").0, 1);
+    for (from, to) in [
+        ("id = \"c\"\n", "id = \"c\"\npaused = true\n"),
+        ("publisher = \"p\"", "publisher = \"p\"\ncallers = { anonymous = \"refuse\" }"),
+        ("id = \"p\",", "id = \"p\", paused = true,"),
+    ] {
+        assert_eq!(asked(from, to).0, 0, "{to}");
+    }
+    let (count, told) = asked("{ id = \"two\",", "{ id = \"two\", paused = true,");
+    assert_eq!(count, 0);
+    assert!(told.contains("one: dialled as number 1; the only one, so m is not asked"), "{told}");
 }
 
 #[test]

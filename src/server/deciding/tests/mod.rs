@@ -212,8 +212,9 @@ fn what_is_simulated_is_what_happens() {
         };
         let request =
             RouteRequest { tags: request.tags.into_iter().chain(header).collect(), ..request };
-        let simulated =
-            deciding.simulate(&deciding.snapshot(), &request, &Assumed::default(), NOW).decision;
+        let simulated = deciding
+            .simulate(&deciding.snapshot(), &request, &Assumed::default(), &[], NOW)
+            .decision;
         let Decided { decision, record, pinned, scope, .. } = deciding.decide(&request, NOW, &[]);
         assert_eq!(simulated, decision, "seed {seed}, call {n}");
         if n % 10 == 0 {
