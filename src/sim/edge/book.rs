@@ -25,6 +25,8 @@ struct State {
     doubles: bool,
     /// Loses the next closed record.
     loses: bool,
+    /// Tells nothing of windows whose names begin with this.
+    forgets: Option<&'static str>,
     progress: Option<Progress>,
     calls: BTreeMap<CallId, CallRecord>,
     open: BTreeMap<CallId, CallRecord>,
@@ -42,6 +44,10 @@ impl MemoryBook {
 
     pub(crate) fn lose_a_record(&self) {
         self.state.lock().loses = true;
+    }
+
+    pub(crate) fn forget_windows(&self, prefix: &'static str) {
+        self.state.lock().forgets = Some(prefix);
     }
 
     pub(crate) fn records(&self) -> Vec<CallRecord> {
@@ -103,7 +109,10 @@ impl Book for MemoryBook {
             window: window.clone(),
             used: *used,
         };
-        now(Ok(state.used.iter().map(usage).collect()))
+        let is_told = |((_, window), _): &(&(SmolStr, SmolStr), &i64)| {
+            !state.forgets.is_some_and(|prefix| window.starts_with(prefix))
+        };
+        now(Ok(state.used.iter().filter(is_told).map(usage).collect()))
     }
 
     fn sessions(&self, _: Wall, _: Wall) -> Answer<'_, Vec<StoredSession>> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::config::{Config, Format};
 use crate::money::Money;
@@ -42,6 +42,8 @@ pub(crate) struct Market {
     pub(crate) blueprint: Blueprint,
     /// Of every cap and concurrency, by its name.
     pub(crate) limits: BTreeMap<SmolStr, Limit>,
+    /// The least time between attempts in milliseconds, by the name of the spacing.
+    pub(crate) gaps: BTreeMap<SmolStr, u64>,
 }
 
 /// In the unit of the cap.
@@ -85,7 +87,7 @@ impl Market {
             .concurrency()
             .map(|it| (it.key.clone(), Limit { max: it.limit, of_a_call: 1 }));
         let limits = caps.chain(concurrency).collect();
-        Self { blueprint, limits }
+        Self { blueprint, limits, gaps: gaps(&value) }
     }
 }
 
@@ -144,6 +146,7 @@ fn configuration(number: usize) -> (Value, Located) {
         spend(&mut market, number);
     }
     recover(&mut market, number);
+    move_along(&mut market, number, may_spend);
     if number >= HANDING {
         hand_over(&mut market, number);
     }
@@ -261,6 +264,40 @@ fn spend(market: &mut Value, number: usize) {
             owner["caps"] = metrics.into_iter().filter_map(&mut cap).collect();
         }
     }
+}
+
+/// Windows that move along with time, and time between attempts. Drawn apart, as all of these.
+fn move_along(market: &mut Value, number: usize, may_spend: bool) {
+    let rng = &mut Rng::with_seed(4_000 + number as u64);
+    let metrics = ["attempted", "connected", "converted", "minutes"];
+    let metrics = &metrics[..if may_spend { 4 } else { 2 }];
+    for target in market["targets"].as_array_mut().into_iter().flatten() {
+        let (metric, limit) = (metrics[rng.usize(..metrics.len())], rng.u32(1..6));
+        let window = format!("rolling:{}", [60, 90, 150][rng.usize(..3)]);
+        let cap = json!({ "metric": metric, "window": window, "limit": limit });
+        let gap_s = rng.u32(1..15);
+        if one_in(rng, 3) {
+            target["caps"].as_array_mut().into_iter().for_each(|caps| caps.push(cap.clone()));
+        }
+        if one_in(rng, 4) {
+            target["min_gap_s"] = json!(gap_s);
+        }
+    }
+    if number == 5 {
+        market["buyers"][0]["min_gap_s"] = json!(1);
+    }
+}
+
+/// What the configuration says of time between attempts.
+fn gaps(market: &Value) -> BTreeMap<SmolStr, u64> {
+    let of = |section: &'static str, whose: &'static str| {
+        let owners = market[section].as_array().into_iter().flatten();
+        owners.filter_map(move |owner| {
+            let key = format_smolstr!("{whose}/{}/spacing", owner["id"].as_str()?);
+            Some((key, owner["min_gap_s"].as_u64()? * 1_000))
+        })
+    };
+    of("targets", "target").chain(of("buyers", "buyer")).collect()
 }
 
 fn target(n: u8, rng: &mut Rng) -> Value {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use smol_str::format_smolstr;
 
 use crate::cdr::journal::Lsn;
 use crate::id::CallId;
@@ -30,6 +31,7 @@ use super::sabotage::Sabotage;
 mod book;
 mod disk;
 mod market;
+mod moving;
 mod oracle;
 mod standing;
 #[cfg(test)]
@@ -125,6 +127,12 @@ impl Edge {
         }
         if sabotage == Some(Sabotage::LostRecord) {
             book.lose_a_record();
+        }
+        if sabotage == Some(Sabotage::LostSlices) {
+            book.forget_windows("rolling:");
+        }
+        if sabotage == Some(Sabotage::LostGap) {
+            book.forget_windows("gap/");
         }
         let edge = Self {
             market,
@@ -267,8 +275,11 @@ impl Edge {
                 None
             }
         };
-        if self.sabotage == Some(Sabotage::OverReserved) {
-            self.over_reserve();
+        match self.sabotage {
+            Some(Sabotage::OverReserved) => self.over_reserve(),
+            Some(Sabotage::OverRolled) => self.over_roll(now),
+            Some(Sabotage::TooSoon) => self.attempt_too_soon(now),
+            _ => {}
         }
         answer
     }
@@ -399,7 +410,8 @@ impl Edge {
     pub(crate) fn caps_hold(&mut self) -> Verdict {
         self.standing.verdict()?;
         let Some(process) = &self.process else { return Ok(()) };
-        process.parts.deciding.ledger(|ledger| self.oracle.caps(ledger, &self.market.limits))
+        let wall = Clock::Set(Arc::clone(&self.clock)).wall();
+        process.parts.deciding.ledger(|ledger| self.oracle.caps(ledger, self.market, wall))
     }
 
     /// All calls are over: the book, the journal and the ledger say the same. `answered` are calls
@@ -444,7 +456,7 @@ impl Edge {
             answered,
             handed,
         };
-        deciding.ledger(|ledger| self.oracle.at_rest(&told, ledger))
+        deciding.ledger(|ledger| self.oracle.at_rest(&told, ledger, self.market))
     }
 
     /// The call of the world that has this id.
@@ -456,15 +468,38 @@ impl Edge {
         self.oracle.starts()
     }
 
-    fn over_reserve(&mut self) {
+    fn over_reserve(&self) {
         let Some(process) = &self.process else { return };
         let Some((cap, limit)) = self.market.limits.first_key_value() else { return };
-        let bucket = Bucket { cap: cap.clone(), window: "total".into() };
-        process.parts.deciding.restore([], [(bucket, limit.max + 1, None)], Wall(0));
+        process.use_up(Bucket { cap: cap.clone(), window: "total".into() }, limit.max + 1);
+    }
+
+    /// More than its limit is used in a window that moves along.
+    fn over_roll(&self, now: Mono) {
+        let Some(process) = &self.process else { return };
+        let limits = &self.market.limits;
+        let Some((cap, limit)) = limits.iter().find(|(cap, _)| cap.ends_with("rolling:60")) else {
+            return;
+        };
+        let window = format_smolstr!("rolling:60/{}", self.wall(now).0 / 1_000);
+        process.use_up(Bucket { cap: cap.clone(), window }, limit.max + 1);
+    }
+
+    /// There is another attempt within the time there has to be between two.
+    fn attempt_too_soon(&self, now: Mono) {
+        let Some(process) = &self.process else { return };
+        let Some((cap, _)) = self.market.gaps.first_key_value() else { return };
+        let at = self.wall(now).0;
+        let bucket = Bucket { cap: cap.clone(), window: format_smolstr!("gap/{at}") };
+        process.use_up(bucket, u64::try_from(at).unwrap_or(0));
     }
 }
 
 impl Process {
+    fn use_up(&self, bucket: Bucket, used: u64) {
+        self.parts.deciding.restore([], [(bucket, used, None)], Wall(0));
+    }
+
     fn wait(&mut self, until: Mono, what: Waiting) {
         self.waited += 1;
         self.waiting.insert((until, self.waited), what);

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use smol_str::SmolStr;
 
 use super::Verdict;
-use super::market::Limit;
+use super::market::Market;
+use super::moving::{Events, Slices, is_spacing, moves_along, stored};
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{AtEnd, Bucket, FactBody, Means};
 use crate::cdr::journal::file::Recovery;
@@ -16,6 +17,7 @@ use crate::cdr::record::{CallRecord, CallState, Flags, Handover};
 use crate::id::{CallId, HoldId, TargetId};
 use crate::routing::hold::HoldLedger;
 use crate::sip::call::report;
+use crate::time::Wall;
 
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -32,6 +34,8 @@ pub(crate) struct Oracle {
     book_is_ahead: bool,
     /// Use of each window as it was last seen.
     used: BTreeMap<(SmolStr, SmolStr), u64>,
+    /// Overshoots of processes that are dead, and of the one that is up.
+    overshoots: [u64; 2],
 }
 
 /// What is there when all calls are over.
@@ -107,6 +111,8 @@ impl Oracle {
         self.promised = self.promised.max(durable);
         // What was held and not used is free again; what was used is restored from facts.
         self.used.clear();
+        let [before, of_this] = self.overshoots;
+        self.overshoots = [before + of_this, 0];
     }
 
     /// The wall clock was set.
@@ -136,44 +142,82 @@ impl Oracle {
         (gap.first_seq..gap.first_seq + gap.count).any(|seq| !self.unpromised.contains(&seq))
     }
 
-    /// I5: no cap is over its limit, nor does its use become less. I6: nor any concurrency.
-    pub(crate) fn caps(
-        &mut self,
-        ledger: &HoldLedger,
-        limits: &BTreeMap<SmolStr, Limit>,
-    ) -> Verdict {
+    /// I5: no cap is over its limit, nor does its use become less; attempts are far enough apart. I6:
+    /// nor any concurrency.
+    pub(crate) fn caps(&mut self, ledger: &HoldLedger, market: &Market, now: Wall) -> Verdict {
+        let overshoots = ledger.counters().overshoots;
+        self.overshoots[1] = overshoots;
+        let mut moving = vec![];
         for reading in ledger.readings() {
             let (bucket, usage) = (reading.bucket, reading.usage);
-            let limit = limits.get(&bucket.cap).copied().unwrap_or_default();
-            let late = ledger.counters().overshoots * limit.of_a_call;
-            if usage.used + usage.held > limit.max + late {
-                let what = format!(
-                    "I5: {} in {}: {} used and {} held of {}",
-                    bucket.cap, bucket.window, usage.used, usage.held, limit.max
-                );
-                return Err((None, what));
+            if is_spacing(&bucket.window) {
+                self.spaced(bucket.cap, usage.used, &market.gaps)?;
+                continue;
             }
+            if moves_along(&bucket.window) {
+                moving.push((bucket, usage.held));
+                continue;
+            }
+            let limit = market.limits.get(&bucket.cap).copied().unwrap_or_default();
+            check_all(usage.used + usage.held <= limit.max + overshoots * limit.of_a_call, || {
+                let (cap, window) = (&bucket.cap, &bucket.window);
+                format!(
+                    "I5: {cap} in {window}: {} used and {} held of {}",
+                    usage.used, usage.held, limit.max
+                )
+            })?;
             let before = self.used.insert((bucket.cap.clone(), bucket.window), usage.used);
             let is_less = before.is_some_and(|before| usage.used < before);
-            if is_less && !self.clock_was_set {
-                return Err((None, format!("I5: the use of {} became less", bucket.cap)));
-            }
+            check_all(!is_less || self.clock_was_set, || {
+                format!("I5: the use of {} became less", bucket.cap)
+            })?;
+        }
+        if moving.is_empty() || self.clock_was_set {
+            return Ok(());
+        }
+        let parts = ledger.used();
+        let slices = Slices::of_ledger(&parts);
+        for (bucket, held) in &moving {
+            let limit = market.limits.get(&bucket.cap).copied().unwrap_or_default();
+            let used = slices.used_at(&bucket.cap, &bucket.window, now.0);
+            let most = signed(limit.max + overshoots * limit.of_a_call);
+            check_all(used + signed(*held) <= most, || {
+                let (cap, window) = (&bucket.cap, &bucket.window);
+                format!("I5: {cap} in {window}: {used} used and {held} held of {}", limit.max)
+            })?;
         }
         Ok(())
     }
 
-    pub(crate) fn at_rest(&self, told: &Told<'_>, ledger: &HoldLedger) -> Verdict {
+    /// The last attempt was this long after the one before.
+    fn spaced(&mut self, cap: SmolStr, last: u64, gaps: &BTreeMap<SmolStr, u64>) -> Verdict {
+        let gap_ms = gaps.get(&cap).copied().unwrap_or(u64::MAX);
+        let before = self.used.insert((cap.clone(), SmolStr::default()), last);
+        let is_apart = before.is_none_or(|it| it == last || last >= it.saturating_add(gap_ms));
+        check_all(is_apart || self.clock_was_set, || {
+            format!("I5: {cap}: {before:?} and {last} are less than {gap_ms} ms apart")
+        })
+    }
+
+    pub(crate) fn at_rest(&self, told: &Told<'_>, ledger: &HoldLedger, market: &Market) -> Verdict {
         self.journal_is_whole(told)?;
         // Where facts are missing that nobody promised, the rest need not tell whole stories.
         let is_torn = self.book_is_ahead || !told.gaps.is_empty();
         let mut facts = Facts::default();
         let in_order = facts.read(told.entries);
-        let Facts { calls, holds } = facts;
+        let Facts { calls, holds, mut events } = facts;
+        if !self.clock_was_set {
+            let late = self.overshoots.iter().sum();
+            let moved = events.are_apart(&market.gaps);
+            let moved = moved.and_then(|()| events.are_few(&market.limits, late));
+            let moved = moved.and_then(|()| Slices::of_book(&told.used).hold(&market.limits, late));
+            moved.map_err(|what| (None, what))?;
+        }
         if !is_torn {
             in_order?;
             calls_are_closed(&calls, told)?;
             records_make_sense(&calls, told)?;
-            usage_is_the_same(told, (!self.clock_was_set).then_some(ledger))?;
+            usage_is_the_same(told, &events, (!self.clock_was_set).then_some(ledger))?;
         }
         for id in told.answered {
             let answered = calls.get(id).is_some_and(|it| it.answered + it.early > 0);
@@ -222,6 +266,7 @@ impl Oracle {
 struct Facts {
     calls: BTreeMap<CallId, Course>,
     holds: BTreeMap<HoldId, Hold>,
+    events: Events,
 }
 
 impl Facts {
@@ -251,11 +296,10 @@ impl Facts {
             }
             FactBody::OrphanClosed(_) => course.orphaned += 1,
             FactBody::HoldPlaced(placed) => {
-                let names = placed.buckets.iter();
                 let hold = Hold {
                     call: Some(call),
                     epoch: lsn.epoch,
-                    buckets: names.map(|it| (it.cap.clone(), it.window.clone())).collect(),
+                    buckets: placed.buckets.iter().map(name).collect(),
                     settled: BTreeSet::new(),
                     released: 0,
                 };
@@ -269,7 +313,8 @@ impl Facts {
                     String::from("I7: a hold is settled after it was released")
                 })?;
                 for bucket in &settled.buckets {
-                    let bucket = (bucket.cap.clone(), bucket.window.clone());
+                    self.events.add(&bucket.cap, &bucket.window, fact.at.wall_ms);
+                    let bucket = name(bucket);
                     check(hold.buckets.contains(&bucket), call, || {
                         format!("I7: {} is settled and was not held", bucket.0)
                     })?;
@@ -414,8 +459,10 @@ fn holds_ended(holds: &BTreeMap<HoldId, Hold>, told: &Told<'_>) -> Verdict {
 
 /// I11: journal and book count the same, and so does the ledger if it is given. What counts at once
 /// is in facts; what a call comes to when it is over is what its record says.
-fn usage_is_the_same(told: &Told<'_>, ledger: Option<&HoldLedger>) -> Verdict {
+fn usage_is_the_same(told: &Told<'_>, events: &Events, ledger: Option<&HoldLedger>) -> Verdict {
     let mut counted: BTreeMap<(SmolStr, SmolStr), i64> = BTreeMap::new();
+    // Of those in windows that move along only the end of a call says in which slice it counts.
+    let mut at_end: BTreeSet<&SmolStr> = BTreeSet::new();
     let records: BTreeMap<CallId, &CallRecord> =
         told.records.iter().map(|record| (record.call, record)).collect();
     for entry in told.entries {
@@ -438,22 +485,45 @@ fn usage_is_the_same(told: &Told<'_>, ledger: Option<&HoldLedger>) -> Verdict {
             _ => continue,
         };
         for (bucket, amount) in amounts {
+            if bucket.at_end.is_some() && moves_along(&bucket.window) {
+                at_end.insert(&bucket.cap);
+            }
             *counted.entry((bucket.cap.clone(), bucket.window.clone())).or_default() += amount;
         }
     }
-    counted.retain(|_, amount| *amount != 0);
-    check_all(told.used == counted, || {
+    let in_all = |used: &BTreeMap<(SmolStr, SmolStr), i64>| {
+        let mut sums: BTreeMap<(SmolStr, SmolStr), i64> = BTreeMap::new();
+        for ((cap, window), amount) in used {
+            let window = if at_end.contains(cap) { stored(window).into() } else { window.clone() };
+            *sums.entry((cap.clone(), window)).or_default() += amount;
+        }
+        sums.retain(|_, amount| *amount != 0);
+        sums
+    };
+    let counted = in_all(&counted);
+    check_all(in_all(&told.used) == counted, || {
         format!("I11: the book says {:?} are used, facts and records {counted:?}", told.used)
     })?;
-    for reading in ledger.into_iter().flat_map(HoldLedger::readings) {
-        let bucket = (reading.bucket.cap, reading.bucket.window);
-        let counted = counted.get(&bucket).copied().unwrap_or_default();
-        check_all(i64::try_from(reading.usage.used) == Ok(counted), || {
-            let used = reading.usage.used;
+    let Some(ledger) = ledger else { return Ok(()) };
+    for reading in ledger.readings() {
+        let (bucket, used) = (reading.bucket, signed(reading.usage.used));
+        let counted = if is_spacing(&bucket.window) {
+            events.last_attempt(&bucket.cap).unwrap_or_default()
+        } else if moves_along(&bucket.window) {
+            continue;
+        } else {
+            let key = (bucket.cap.clone(), bucket.window.clone());
+            counted.get(&key).copied().unwrap_or_default()
+        };
+        check_all(used == counted, || {
             format!("I5: the ledger counts {used} in {bucket:?}, facts and records {counted}")
         })?;
     }
-    Ok(())
+    let parts = ledger.used();
+    let known = Slices::of_ledger(&parts);
+    let booked = Slices::of_book(&told.used);
+    let same = known.are_in(&booked).and_then(|()| booked.are_in(&known));
+    same.map_err(|what| (None, what))
 }
 
 /// What a call comes to that is over, with the target it was held for.
@@ -476,6 +546,15 @@ fn came_to(record: &CallRecord, target: &TargetId, bucket: &Bucket) -> i64 {
         // The longest call may last a moment longer than it was to.
         Some(AtEnd::Talk) => i64::try_from(talk_ms).unwrap_or(i64::MAX).min(bucket.amount),
     }
+}
+
+/// The cap and the window of a bucket, without its slice or its instant.
+fn name(bucket: &Bucket) -> (SmolStr, SmolStr) {
+    (bucket.cap.clone(), stored(&bucket.window).into())
+}
+
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
 }
 
 fn unknown_hold(call: CallId) -> (Option<CallId>, String) {

@@ -85,11 +85,19 @@ pub enum Sabotage {
     LostHandover,
     /// What was learnt of an address is forgotten.
     DeadFirst,
+    /// A window that moves along is used beyond its limit.
+    OverRolled,
+    /// Attempts follow each other too soon.
+    TooSoon,
+    /// A start knows nothing of what was used in windows that move along.
+    LostSlices,
+    /// A start does not know when the last attempts were.
+    LostGap,
 }
 
 impl Sabotage {
     /// All there are.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 41] = [
         Self::LostAck,
         Self::LostFinal,
         Self::SecondFinal,
@@ -127,6 +135,10 @@ impl Sabotage {
         Self::NotBridged,
         Self::LostHandover,
         Self::DeadFirst,
+        Self::OverRolled,
+        Self::TooSoon,
+        Self::LostSlices,
+        Self::LostGap,
     ];
 
     /// As a person types it.
@@ -169,6 +181,10 @@ impl Sabotage {
             Self::NotBridged => "not-bridged",
             Self::LostHandover => "lost-handover",
             Self::DeadFirst => "dead-first",
+            Self::OverRolled => "over-rolled",
+            Self::TooSoon => "too-soon",
+            Self::LostSlices => "lost-slices",
+            Self::LostGap => "lost-gap",
         }
     }
 
@@ -218,6 +234,10 @@ impl Sabotage {
             Self::NotBridged => "a refused REFER is not bridged",
             Self::LostHandover => "R15: ",
             Self::DeadFirst => "which is dead",
+            Self::OverRolled => " in rolling:60",
+            Self::TooSoon | Self::LostGap => " ms apart",
+            // Whether there are too many then is a matter of luck.
+            Self::LostSlices => " in rolling:| ms: [",
         }
     }
 }
