@@ -68,7 +68,8 @@ struct ExplainedCounterfactual {
 /// One thing that would have been otherwise.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct ExplainedChange {
-    /// `cap_raised`: the limit of `cap` was higher by `by`; `called_at`: the call came `later_by_s`
+    /// `cap_raised`: the limit of `cap` was higher by `by`; `cap_at_least`: it was at least `limit`, as
+    /// it is too low for a single call; `called_at`: the call came `later_by_s`
     /// later; `tag`: `tag` had `value`; `first_call`: the caller had not called before; `listed`,
     /// `unlisted`: the caller was on `list`, or was not.
     #[schema(value_type = String, example = "cap_raised")]
@@ -79,6 +80,9 @@ struct ExplainedChange {
     /// In calls, micros or milliseconds, as the cap counts.
     #[schema(example = 1)]
     by: Option<u64>,
+    /// In the same unit.
+    #[schema(example = json!(null))]
+    limit: Option<u64>,
     /// Seconds; earlier, if negative.
     #[schema(example = json!(null))]
     later_by_s: Option<i64>,
@@ -341,6 +345,10 @@ impl From<Change> for ExplainedChange {
         match change {
             Change::Raised { cap, by, .. } => {
                 Self { change: "cap_raised", cap: Some(cap), by: Some(by), ..Self::default() }
+            }
+            Change::AtLeast { cap, limit, .. } => {
+                let limit = Some(limit);
+                Self { change: "cap_at_least", cap: Some(cap), limit, ..Self::default() }
             }
             Change::Shifted { by_ms } => {
                 let later_by_s = Some(by_ms / 1_000);

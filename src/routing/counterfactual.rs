@@ -45,6 +45,8 @@ pub struct Counterfactual {
 pub enum Change {
     /// The limit of a cap, or of concurrency, was higher.
     Raised { cap: SmolStr, counts: Counts, by: u64 },
+    /// The limit of a cap, or of concurrency, that is too low for a single call was at least this.
+    AtLeast { cap: SmolStr, counts: Counts, limit: u64 },
     /// The call came at another time, so many milliseconds later.
     Shifted { by_ms: i64 },
     /// A tag had this value.
@@ -74,6 +76,9 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Raised { cap, counts, by } => write!(f, "cap {cap} +{}", counts.show(*by)),
+            Self::AtLeast { cap, counts, limit } => {
+                write!(f, "cap {cap} at least {}", counts.show(*limit))
+            }
             Self::Shifted { by_ms } => {
                 let minutes = by_ms.abs() / MINUTE_MS;
                 let direction = if *by_ms < 0 { "earlier" } else { "later" };
@@ -119,6 +124,8 @@ struct World<'a> {
     recorded: Recorded<'a>,
     /// By how much limits are higher.
     raised: BTreeMap<SmolStr, u64>,
+    /// How high limits are at least.
+    at_least: BTreeMap<SmolStr, u64>,
     /// Whether the caller is on a list, whatever is.
     listed: BTreeMap<SmolStr, bool>,
 }
@@ -149,6 +156,10 @@ impl UsageReader for World<'_> {
         changed.unwrap_or_else(|| self.recorded.lists(list, found))
     }
 
+    fn at_least(&self, cap: &str) -> Option<u64> {
+        self.at_least.get(cap).copied()
+    }
+
     fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
         self.recorded.score(scorer, target)
     }
@@ -170,6 +181,7 @@ impl<'a> World<'a> {
             rotation: rotation.unwrap_or_default(),
             recorded: Recorded::of(readings),
             raised: BTreeMap::new(),
+            at_least: BTreeMap::new(),
             listed: BTreeMap::new(),
         }
     }
@@ -243,6 +255,9 @@ impl<'a> World<'a> {
             Change::Raised { cap, by, .. } => {
                 *self.raised.entry(cap.clone()).or_default() += by;
             }
+            Change::AtLeast { cap, limit, .. } => {
+                self.at_least.insert(cap.clone(), *limit);
+            }
             Change::Shifted { by_ms } => {
                 self.request.at = Wall(self.request.at.0.saturating_add(*by_ms));
             }
@@ -289,7 +304,14 @@ impl<'a> World<'a> {
                 u64::try_from(bound).ok()?.checked_sub(request.limit)?
             }
         };
-        Some(Change::Raised { cap: request.bucket.cap, counts: request.counts, by })
+        let fits = request.admits(Usage::default(), request.amount);
+        let limit = request.limit.saturating_add(by);
+        let (cap, counts) = (request.bucket.cap, request.counts);
+        Some(match fits {
+            true => Change::Raised { cap, counts, by },
+            // Nothing that is less used would let it in.
+            false => Change::AtLeast { cap, counts, limit },
+        })
     }
 
     /// Whole minutes, like any other shift.
@@ -384,6 +406,26 @@ mod tests {
         );
         let full = [(bucket("target/t/revenue/total", "total"), used(84_000_000, 0))];
         assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/revenue/total +26.00"]);
+    }
+
+    #[test]
+    fn a_limit_that_is_too_low_for_any_call_would_have_had_to_be_at_least_what_lets_this_one_in() {
+        let rules = target("conversion = { seconds = 60, revenue = '42.00' }").replace(
+            r#"buyers = [{ id = "b" }]"#,
+            r#"buyers = [{ id = "b", credit = { limit = "0.00" } }]"#,
+        );
+        assert_eq!(told(&rules, &call(), &[], &[]), ["cap buyer/b/credit at least 42.00"]);
+        let deposited = [
+            (bucket("buyer/b/deposits", "total"), used(30_000_000, 0)),
+            (bucket("buyer/b/credit", "total"), used(10_000_000, 5_000_000)),
+        ];
+        assert_eq!(told(&rules, &call(), &deposited, &[]), ["cap buyer/b/credit at least 57.00"]);
+
+        let none_at_night = target(
+            "concurrency = { limit = 5, exceptions = [{ date = '2026-03-17', limit = 0 }] }",
+        );
+        let told = told(&none_at_night, &call(), &[], &[]);
+        assert_eq!(told, ["cap target/t/concurrency at least 1"]);
     }
 
     #[test]

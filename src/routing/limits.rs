@@ -198,6 +198,7 @@ impl Cap {
             return None;
         }
         let limit = self.limit.saturating_add(self.raised(usage, readings));
+        let limit = usage.at_least(&self.key).map_or(limit, |least| least.max(limit));
         let at = windows.at;
         let window = windows.get(self.zone, self.window);
         let leeway = match &self.mode {
@@ -255,6 +256,7 @@ impl Concurrency {
                 (limit, bound) = (ready.into(), Bound::Ready);
             }
         }
+        limit = usage.at_least(&self.key).map_or(limit, |least| least.max(limit));
         let request = BucketRequest {
             bucket: Bucket { cap: self.key.clone(), window: SmolStr::new_static(LIVE) },
             counts: self.counts,

@@ -120,6 +120,12 @@ pub trait UsageReader {
         found.unwrap_or(false)
     }
 
+    /// What the limit of a cap or of concurrency is raised to where it is lower; `None`: it is as it is.
+    /// Only a world that is thought of says otherwise.
+    fn at_least(&self, _cap: &str) -> Option<u64> {
+        None
+    }
+
     /// What a scorer that was asked said of a target, in millionths; `None`: nothing in time.
     fn score(&self, _scorer: &str, _target: &TargetId) -> Option<i64> {
         None
