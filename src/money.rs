@@ -37,6 +37,13 @@ impl Money {
     /// Micros in one unit of currency.
     pub const UNIT: i64 = 1_000_000;
 
+    /// What one call may earn or pay at most: the sum of a billion calls fits into 64 bits then.
+    pub const OF_A_CALL_MAX: Self = Self(9_000 * Self::UNIT);
+
+    /// What a limit on money may be at most, and what a buyer may deposit in all: stores that servers
+    /// share reckon exactly up to nine times as much.
+    pub const OF_A_LIMIT_MAX: Self = Self(1_000_000_000 * Self::UNIT);
+
     /// `None` on overflow, which is ±9.2 × 10¹² units away.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)

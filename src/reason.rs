@@ -85,6 +85,7 @@ reasons! {
     CapSpacing = "cap.spacing", 486, "the last attempt was a moment ago";
     NoCredit = "target.no_credit", 480, "the buyer's credit does not cover the call";
     CapFullHere = "cap.full_here", 486, "the store of caps is away, and this server has no room of its own left";
+    HoldsFull = "cap.holds_full", 503, "this server holds room for as many attempts as it has memory for";
     ConcurrencyFull = "concurrency.full", 486, "the target has as many calls as it takes";
     // Selection.
     NotReached = "selection.not_reached", 480, "the call was over before its turn";

@@ -203,7 +203,7 @@ faults!(
 /// Deposit money of a buyer
 ///
 /// Raises what the buyer may owe. It is answered once it is on disk, and is never forgotten. The same
-/// `Idempotency-Key` of a buyer deposits once.
+/// `Idempotency-Key` of a buyer deposits once in 30 days; after them it is a new one.
 #[utoipa::path(
     post,
     path = "/v1/buyers/{id}/deposits",
@@ -212,7 +212,8 @@ faults!(
     params(
         ("id" = String, Path, description = "Id of the buyer", example = "buy_summit"),
         ("Idempotency-Key" = String, Header,
-            description = "Tells this deposit from others, 1 to 64 printable characters"),
+            description = "Tells this deposit from the buyer's others of the last 30 days, 1 to 64 printable \
+                characters"),
     ),
     request_body(content = NewDeposit, description = "At most 65536 bytes"),
     responses((status = 201, description = "It counts", body = DepositAnswer), DepositFaults),

@@ -106,6 +106,8 @@ pub struct Payout {
 pub struct Buyer {
     pub id: BuyerId,
     pub name: String,
+    /// What it may owe, as a cap of all time; absent: there is no limit.
+    pub credit: Option<Cap>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -379,7 +381,9 @@ impl RoutingSnapshot {
         let of_campaigns = self.campaigns.iter().map(|it| &it.caps);
         let of_pairs = self.pairs.iter().map(|it| &it.caps);
         let all = of_targets.chain(of_publishers).chain(of_campaigns).chain(of_pairs);
-        all.chain(self.trunk_caps.values()).flatten()
+        // One without a target has credit all the same.
+        let of_buyers = self.buyers.iter().filter_map(|it| it.credit.as_ref());
+        all.chain(self.trunk_caps.values()).flatten().chain(of_buyers)
     }
 
     /// Whose earlier calls a decision about this call reads, and how far back; `None`: nobody's.

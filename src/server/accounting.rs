@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
+use smol_str::SmolStr;
 use tokio::task::JoinHandle;
 
 use crate::cdr::due::HeldBack;
@@ -16,10 +17,10 @@ use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projectio
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
     Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
-    Revisions, StoreError, StoredSession,
+    Revisions, StoreError, StoredSession, TriedTarget,
 };
 use crate::config::{OrphanBill, Settings};
-use crate::id::CallId;
+use crate::id::{BuyerId, CallId};
 use crate::routing::hold::Bucket;
 use crate::routing::performance::{begin_of, day_of};
 use crate::routing::ping::Session;
@@ -38,6 +39,9 @@ const PACE_MAX: Duration = Duration::from_millis(15);
 /// Calls that are told to routing at the start, and at a time.
 const REMEMBERED_MAX: usize = 4_000_000;
 const REMEMBERED_PAGE: u32 = 10_000;
+
+/// What the book's windows of deposits begin with.
+const DEPOSIT_KEY: &str = "key:";
 
 /// How long the projection waits after the book refused a batch.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -129,6 +133,10 @@ impl Accounting {
         let past = Past { book: Arc::clone(&store) as Arc<dyn Book>, live: live.clone() };
         let told = match past.tell(deciding, OfOpen::CutOff).await {
             Ok(()) => past.count(deciding, OfOpen::CutOff, stamp().wall()).await,
+            Err(cause) => Err(cause),
+        };
+        let told = match told {
+            Ok(()) => past.rate(deciding, stamp()).await,
             Err(cause) => Err(cause),
         };
         told.map_err(|cause| StartError::Store { path, cause })?;
@@ -256,6 +264,24 @@ impl Past {
     }
 }
 
+impl Past {
+    /// Tells routing how attempts at targets went in the last week that a process before this made.
+    ///
+    /// # Errors
+    /// The book cannot be read.
+    async fn rate(&self, deciding: &Deciding, now: Stamp) -> Result<(), StoreError> {
+        if !deciding.has_circuits() {
+            return Ok(());
+        }
+        let booked = self.book.tried(now.wall()).await?;
+        let open = self.live.list(&CallFilter::default(), usize::MAX);
+        let open = open.iter().flat_map(|record| TriedTarget::of(record, now.wall()));
+        let tried = booked.into_iter().chain(open).map(translate::tried);
+        deciding.restore_circuits(tried, now.boot());
+        Ok(())
+    }
+}
+
 impl Gauges {
     pub fn publish(&self) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -306,6 +332,12 @@ pub(super) fn give_back(
     usage: Vec<CapUsage>,
     now: Wall,
 ) {
+    let (made, usage): (Vec<_>, Vec<_>) =
+        usage.into_iter().partition(|it| it.window.starts_with(DEPOSIT_KEY));
+    deciding.restore_deposits(made.iter().filter_map(deposit));
+    let (spent, usage): (Vec<_>, Vec<_>) =
+        usage.into_iter().partition(|it| it.window.starts_with(translate::EXPLORED));
+    deciding.restore_explored(spent.iter().filter_map(translate::explored_before));
     let (sessions, usage) =
         (sessions.into_iter().map(session), usage.into_iter().filter_map(self::usage));
     deciding.restore(sessions, usage, now);
@@ -428,6 +460,13 @@ fn session(stored: StoredSession) -> Session {
 fn usage(usage: CapUsage) -> Option<(Bucket, u64, Option<Wall>)> {
     let used = u64::try_from(usage.used).ok()?;
     Some((Bucket { cap: usage.cap, window: usage.window }, used, None))
+}
+
+/// A deposit as the book has it: of `buyer/buy_summit/deposit`, in `key:1773759852318:first`.
+fn deposit(usage: &CapUsage) -> Option<(BuyerId, SmolStr, u64, Wall)> {
+    let buyer = usage.cap.strip_prefix("buyer/")?.strip_suffix("/deposit")?;
+    let (at, key) = usage.window.strip_prefix(DEPOSIT_KEY)?.split_once(':')?;
+    Some((buyer.into(), key.into(), usage.used.try_into().ok()?, Wall(at.parse().ok()?)))
 }
 
 /// Both clocks now.

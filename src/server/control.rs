@@ -26,7 +26,7 @@ use crate::routing::ping::{Accepted, NewIds, NumberState, PingRequest, PoolState
 
 use super::accounting::{Accounting, stamp};
 use super::clock;
-use super::deciding::{Deciding, Opened};
+use super::deciding::{Deciding, DepositsKnown, Opened};
 use super::ids::PingIds;
 use super::mailbox::{Mail, Mailbox};
 use super::metrics::{PING_ACK, PINGS, Prometheus};
@@ -35,10 +35,6 @@ use super::translate;
 
 /// What a publisher whose ping could not be journaled is asked to wait.
 const PING_RETRY_AFTER_S: u32 = 5;
-/// What a buyer may deposit in all. Sums in the book overflow far beyond, and stores that servers
-/// share reckon exactly up to nine times as much.
-const DEPOSITED_MAX: Money = Money(1_000_000_000 * Money::UNIT);
-
 pub struct Control {
     deciding: Arc<Deciding>,
     appender: Appender,
@@ -128,38 +124,42 @@ impl Control {
     ) -> Result<Deposited, DepositError> {
         let micros = u64::try_from(amount.0).unwrap_or(0);
         let unavailable = |reason: &str| DepositError::Unavailable(reason.to_owned());
-        let waiting = (buyer.clone(), key.clone());
+        let (waiting, at) = ((buyer.clone(), key.clone()), stamp());
         {
             // Another one is found here, or what it came to in what is deposited.
             let mut depositing = self.depositing.lock();
             if depositing.contains_key(&waiting) {
                 return Err(unavailable("the same deposit is on its way to the disk"));
             }
-            let known = self.deciding.deposited(&buyer, &key);
-            let (all, this) = known.ok_or(DepositError::NoCredit)?;
-            if this == micros {
-                let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
-                return Ok(Deposited { deposited, repeated: true });
+            let known = self.deciding.deposited(&buyer, &key, at.wall());
+            let DepositsKnown { all, this } = known.ok_or(DepositError::NoCredit)?;
+            match this {
+                Some(this) if this == micros => {
+                    let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
+                    return Ok(Deposited { deposited, repeated: true });
+                }
+                Some(_) => return Err(DepositError::Conflict),
+                None => {}
             }
-            if this > 0 {
-                return Err(DepositError::Conflict);
+            if !self.deciding.has_room_for_deposit(depositing.len()) {
+                return Err(unavailable("more deposits of 30 days than can be told apart"));
             }
             let of_buyer = depositing.iter().filter(|((of, _), _)| *of == buyer);
             let in_all = of_buyer.fold(all, |sum, (_, more)| sum.saturating_add(*more));
-            if in_all.saturating_add(micros) > DEPOSITED_MAX.0.unsigned_abs() {
-                return Err(DepositError::TooMuch(DEPOSITED_MAX));
+            if in_all.saturating_add(micros) > Money::OF_A_LIMIT_MAX.0.unsigned_abs() {
+                return Err(DepositError::TooMuch(Money::OF_A_LIMIT_MAX));
             }
             depositing.insert(waiting.clone(), micros);
         }
         let fact = fact::Deposited { buyer: buyer.clone(), amount, key: key.clone() };
-        let fact = Fact::of_node(stamp(), fact);
+        let fact = Fact::of_node(at, fact);
         let lsn = self.appender.append(fact, Durability::Durable).map_err(|error| {
             self.depositing.lock().remove(&waiting);
             unavailable(&error.to_string())
         })?;
         // If this fails it is not known whether it is on disk: the next process tells.
         self.appender.wait(lsn).await.map_err(|error| unavailable(&error.to_string()))?;
-        let all = self.deciding.deposit(&buyer, &key, micros);
+        let all = self.deciding.deposit(&buyer, &key, micros, at.wall());
         self.depositing.lock().remove(&waiting);
         let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
         Ok(Deposited { deposited, repeated: false })

@@ -10,14 +10,17 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::cdr::due::{CapCount, CapDue, HeldBack};
 use crate::cdr::fact;
-use crate::cdr::store::{CountedCalls, EarlierCall};
-use crate::id::{TargetId, TrunkId};
+use crate::cdr::store::{CapUsage, CountedCalls, EarlierCall, TriedTarget};
+use crate::id::{CampaignId, TargetId, TrunkId};
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::{Named, SessionKey};
+use crate::routing::circuit::Before;
 use crate::routing::history::{Connected, PastCall};
 use crate::routing::hold::{self, BucketRequest};
-use crate::routing::performance::{Concerned, Tally};
+use crate::routing::performance::{Concerned, Tally, day_of};
+use crate::routing::selection::Explored;
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan};
 use crate::sip::call::report::{Means, Party};
@@ -28,6 +31,7 @@ use crate::sip::orphan::Farewell;
 use crate::sip::policy::{ProgressRules, Targets, Variables};
 use crate::sip::target::TargetRules;
 use crate::sip::trunk::Trunk;
+use crate::time::Wall;
 
 /// A plan is never empty; a decision without targets is a refusal and has none.
 pub(super) fn plan(
@@ -186,6 +190,32 @@ pub(super) fn counted(counted: CountedCalls) -> (Concerned, i64, Tally) {
         counted;
     let concerned = Concerned { campaign, publisher, target, buyer };
     (concerned, day, Tally { dialed, connected, converted })
+}
+
+/// How attempts at a target went, as its circuit looks back at them.
+pub(super) fn tried(tried: TriedTarget) -> (TargetId, Before) {
+    let TriedTarget { target, days_ago, attempts, answered } = tried;
+    (target, Before { days_ago, attempts, answered })
+}
+
+/// What windows begin with that count what exploration costs, such as `explored:20535`.
+pub(super) const EXPLORED: &str = "explored:";
+
+/// What it costs a campaign on a day that a call is used to learn about a target.
+pub(super) fn explored(campaign: &CampaignId, at: Wall, cost: Money) -> fact::Bucket {
+    fact::Bucket {
+        cap: format_smolstr!("campaign/{campaign}/exploration"),
+        window: format_smolstr!("{EXPLORED}{}", day_of(at)),
+        amount: cost.0,
+        at_end: None,
+    }
+}
+
+/// What it had cost so far.
+pub(super) fn explored_before(usage: &CapUsage) -> Option<(CampaignId, Explored)> {
+    let campaign = usage.cap.strip_prefix("campaign/")?.strip_suffix("/exploration")?;
+    let day = usage.window.strip_prefix(EXPLORED)?.parse().ok()?;
+    Some((campaign.into(), Explored { day, spent: Money(usage.used) }))
 }
 
 /// `record` is the decision as CBOR.

@@ -358,7 +358,7 @@ impl Projection {
         }
         for known in usage.iter_mut() {
             let more = used.remove(&(known.cap.clone(), known.window.clone()));
-            known.used += more.unwrap_or_default();
+            known.used = known.used.saturating_add(more.unwrap_or_default());
         }
         usage.extend(used.into_iter().map(|((cap, window), used)| CapUsage { cap, window, used }));
         self.orphans.values().for_each(|record| keep(record));
@@ -475,19 +475,20 @@ impl Projection {
         }
     }
 
-    /// What raises a buyer's credit is kept as the use of caps is, and each deposit by its key.
-    fn deposit(&mut self, Deposited { buyer, amount, key }: &Deposited) {
+    /// What raises a buyer's credit is kept as the use of caps is, and each deposit by its time and
+    /// its key.
+    fn deposit(&mut self, Deposited { buyer, amount, key }: &Deposited, at: Wall) {
         let all = (format_smolstr!("buyer/{buyer}/deposits"), SmolStr::new_static("total"));
-        let this = (format_smolstr!("buyer/{buyer}/deposit"), format_smolstr!("key:{key}"));
+        let key = format_smolstr!("key:{}:{key}", at.0);
+        let this = (format_smolstr!("buyer/{buyer}/deposit"), key);
         for bucket in [all, this] {
-            *self.batch.used.entry(bucket).or_default() += amount.0;
+            self.add(bucket, amount.0);
         }
     }
 
     fn count(&mut self, settled: &HoldSettled) {
         for bucket in settled.buckets.iter().filter(|bucket| !bucket.window.is_empty()) {
-            let key = (bucket.cap.clone(), bucket.window.clone());
-            *self.batch.used.entry(key).or_default() += bucket.amount;
+            self.add((bucket.cap.clone(), bucket.window.clone()), bucket.amount);
         }
     }
 
@@ -498,13 +499,18 @@ impl Projection {
             return;
         }
         for change in holds.iter().flat_map(|(_, changes)| changes) {
-            let key = (change.cap.clone(), change.window.clone());
-            *self.batch.used.entry(key).or_default() += change.amount;
+            self.add((change.cap.clone(), change.window.clone()), change.amount);
         }
         if record.flags.contains(Flags::ORPHAN_CORRECTED) {
             let corrections = holds.into_iter().map(|(hold, counts)| Correction { hold, counts });
             self.corrections.extend(corrections);
         }
+    }
+
+    /// A sum that does not fit is as much as does: no fact keeps those behind it out of the book.
+    fn add(&mut self, bucket: (SmolStr, SmolStr), amount: i64) {
+        let used = self.batch.used.entry(bucket).or_default();
+        *used = used.saturating_add(amount);
     }
 
     fn absorb_other(&mut self, calls: &mut BTreeMap<CallId, Slot>, entry: Entry, counts: bool) {
@@ -529,7 +535,7 @@ impl Projection {
                 self.batch.consumed.push((consumed.session, at.wall()));
             }
             FactBody::HoldSettled(settled) if counts => self.count(&settled),
-            FactBody::Deposited(deposited) if counts => self.deposit(&deposited),
+            FactBody::Deposited(deposited) if counts => self.deposit(&deposited, at.wall()),
             FactBody::PingAccepted(_)
             | FactBody::SessionConsumed(_)
             | FactBody::Admitted(_)

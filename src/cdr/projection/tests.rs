@@ -11,7 +11,7 @@ use crate::cdr::fact::{
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
 use crate::cdr::store::sqlite::SqliteStore;
-use crate::cdr::store::{Answer, CallStore, CountedCalls, EarlierCall};
+use crate::cdr::store::{Answer, CallStore, CountedCalls, EarlierCall, TriedTarget};
 use crate::cdr::testing::{START_MS, Script, call_id, stamp};
 use crate::id::{HoldId, PingId, SessionId};
 use crate::money::Money;
@@ -541,6 +541,10 @@ impl Book for FlakyBook {
         limit: u32,
     ) -> Answer<'_, Vec<EarlierCall>> {
         self.store.earlier_calls(since, before, limit)
+    }
+
+    fn tried(&self, now: Wall) -> Answer<'_, Vec<TriedTarget>> {
+        self.store.tried(now)
     }
 
     fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>> {

@@ -17,6 +17,7 @@ use super::journal::Lsn;
 use super::record::{AttemptResult, CallRecord, CallState, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::phone::PhoneNumber;
+use crate::reason::Reason;
 use crate::time::Wall;
 
 mod rows;
@@ -129,6 +130,9 @@ pub trait Book: Send + Sync {
     /// How the attempts of closed calls went that were admitted at `since` or later and before
     /// `until`.
     fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>>;
+
+    /// How attempts went that began in the seven days before `now`, of calls that are over.
+    fn tried(&self, now: Wall) -> Answer<'_, Vec<TriedTarget>>;
 
     /// Writes all of `batch` or nothing.
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()>;
@@ -243,6 +247,59 @@ pub struct CountedCalls {
     pub dialed: u32,
     pub connected: u32,
     pub converted: u32,
+}
+
+/// How attempts at a target went on one day, of which its answering tells: those that were answered,
+/// refused or failed, rang out, or were given up by a caller who had waited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TriedTarget {
+    pub target: TargetId,
+    /// Whole days ago.
+    pub days_ago: u32,
+    pub attempts: u32,
+    pub answered: u32,
+}
+
+/// Attempts that began longer ago are not asked for.
+pub const TRIED_DAYS: u32 = 7;
+
+/// A caller who gives up after less, of which it rang all the time, says nothing of the target.
+pub const PATIENCE_MS: u64 = 8_000;
+
+impl TriedTarget {
+    /// The reasons of attempts that failed by what the target did, or its way.
+    pub const REASONS: [Reason; 7] = [
+        Reason::AttemptCarrierFailed,
+        Reason::AttemptNoResponse,
+        Reason::AttemptNoRinging,
+        Reason::AttemptUnresolved,
+        Reason::AttemptNoAnswer,
+        Reason::AttemptBusy,
+        Reason::AttemptRejected,
+    ];
+
+    /// What one call adds, an entry for each of its attempts.
+    pub fn of(record: &CallRecord, now: Wall) -> Vec<Self> {
+        let counts = record.attempts.iter().filter_map(|attempt| {
+            let answered = match attempt.result {
+                AttemptResult::Answered | AttemptResult::EndedEarly => 1,
+                AttemptResult::Failed => {
+                    attempt.reason.filter(|reason| Self::REASONS.contains(reason))?;
+                    0
+                }
+                AttemptResult::Abandoned => {
+                    attempt.ring_ms().filter(|ring| *ring >= PATIENCE_MS)?;
+                    0
+                }
+                AttemptResult::Pending | AttemptResult::HandedOver => return None,
+            };
+            let ago_ms = now.0 - record.wall(attempt.started_ms).0;
+            let days_ago = u32::try_from((ago_ms / DAY_MS).max(0)).ok()?;
+            let target = attempt.target.clone();
+            (days_ago < TRIED_DAYS).then_some(Self { target, days_ago, attempts: 1, answered })
+        });
+        counts.collect()
+    }
 }
 
 impl CountedCalls {

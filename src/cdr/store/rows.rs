@@ -140,7 +140,11 @@ impl Tables {
             cap_usage: Statement::insert(
                 "cap_usage",
                 "cap win used updated_at",
-                " ON CONFLICT (cap, win) DO UPDATE SET used = used + excluded.used,
+                // A sum of integers that does not fit is a float, and is kept as what does.
+                " ON CONFLICT (cap, win) DO UPDATE SET
+                     used = CASE typeof(used + excluded.used) WHEN 'integer'
+                         THEN used + excluded.used
+                         ELSE 9223372036854775807 END,
                      updated_at = excluded.updated_at",
             ),
             ping_session: Statement::insert(

@@ -19,8 +19,9 @@ use tokio::sync::Mutex;
 
 use super::rows::{self, Tables};
 use super::{
-    Answer, Batch, Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall,
-    PAGE_MAX, Progress, Revisions, StoreError, StoredSession,
+    Answer, Batch, Book, CallFilter, CallStore, CapUsage, CountedCalls, DAY_MS, Decisions,
+    EarlierCall, PAGE_MAX, PATIENCE_MS, Progress, Revisions, StoreError, StoredSession, TRIED_DAYS,
+    TriedTarget,
 };
 use crate::cdr::journal::Lsn;
 use crate::cdr::record::{CallRecord, Outcome};
@@ -48,6 +49,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("cache_size", "-32000")
         .disable_statement_logging()
 }
+
+/// How long a deposit is told from a repetition by its key.
+const DEPOSIT_KEY_DAYS: i64 = 30;
 
 /// How long a session is kept after it expired: callers may be known by it for 30 days.
 const SESSION_HISTORY_DAYS: i64 = 31;
@@ -183,6 +187,13 @@ const COUNTED: &str = "SELECT campaign_id, publisher_id, tried.target_id, tried.
      WHERE state <> 0 AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      GROUP BY campaign_id, publisher_id, tried.target_id, tried.buyer_id, day";
 
+/// Bound: now, the least id, how long a caller waits who says something by giving up. The reasons of
+/// attempts that failed by what the target did come behind it.
+const TRIED: &str = "SELECT target_id, MAX(0, (?1 - started_at) / 86400000) AS days_ago, \
+     COUNT(*) AS attempts, SUM(result IN (1, 5)) AS answered FROM cdr_leg \
+     WHERE call_id >= ?2 AND call_id NOT IN (SELECT call_id FROM open_call) AND (result IN (1, 5) OR (result = 3 AND ring_ms >= ?3) \
+         OR result = 2 AND reason IN";
+
 impl Book for SqliteStore {
     fn progress(&self) -> Answer<'_, Option<Progress>> {
         Box::pin(async move {
@@ -299,6 +310,33 @@ impl Book for SqliteStore {
         })
     }
 
+    fn tried(&self, now: Wall) -> Answer<'_, Vec<TriedTarget>> {
+        Box::pin(async move {
+            let reasons = TriedTarget::REASONS.map(|reason| format!("'{}'", reason.code()));
+            let tried = format!("{TRIED} ({})) GROUP BY target_id, days_ago", reasons.join(", "));
+            let since = Wall(now.0.saturating_sub(i64::from(TRIED_DAYS) * DAY_MS));
+            let rows = sqlx::query(sqlx::AssertSqlSafe(tried))
+                .bind(now.0)
+                .bind(first_id_at(since))
+                .bind(rows::integer(PATIENCE_MS))
+                .fetch_all(&self.readers)
+                .await?;
+            let count = |row: &SqliteRow, column| -> Result<u32, StoreError> {
+                Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
+            };
+            rows.iter()
+                .map(|row| {
+                    Ok(TriedTarget {
+                        target: row.try_get::<&str, _>("target_id")?.into(),
+                        days_ago: count(row, "days_ago")?,
+                        attempts: count(row, "attempts")?,
+                        answered: count(row, "answered")?,
+                    })
+                })
+                .collect()
+        })
+    }
+
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {
         Box::pin(async move { self.write_batch(&batch).await })
     }
@@ -315,6 +353,7 @@ impl Book for SqliteStore {
                 ("m:*", 40),
                 // The last attempt, of those that are to be so far apart.
                 ("gap/*", 2),
+                ("explored:*", 2),
             ];
             for (windows, days) in windows {
                 sqlx::query("DELETE FROM cap_usage WHERE win GLOB ? AND updated_at < ?")
@@ -329,6 +368,14 @@ impl Book for SqliteStore {
                  AND updated_at < ? - 2000 * CAST(substr(win, 9) AS INTEGER)",
             )
             .bind(now.0)
+            .execute(&mut *writer)
+            .await?;
+            // A deposit, `key:MADE_AT:KEY`.
+            sqlx::query(
+                "DELETE FROM cap_usage WHERE win GLOB 'key:*' \
+                 AND CAST(substr(win, 5) AS INTEGER) <= ?",
+            )
+            .bind(days_ago(DEPOSIT_KEY_DAYS))
             .execute(&mut *writer)
             .await?;
             sqlx::query("DELETE FROM ping_session WHERE expires_at < ?")
@@ -572,6 +619,8 @@ impl From<sqlx::Error> for StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::cdr::record::CallState;
     use crate::cdr::store::CapUsage;
@@ -657,7 +706,12 @@ mod tests {
     #[tokio::test]
     async fn windows_that_are_over_are_forgotten_and_totals_are_not() {
         let (_dir, store) = with_calls(0).await;
+        let day_ms = 24 * 3_600_000;
+        let [old, new] =
+            [21 * day_ms, 21 * day_ms - 1].map(|ago| format!("key:{}:9:a", START_MS - ago));
         let used = [
+            old.as_str(),
+            new.as_str(),
             "d:2026-03-17",
             "m:2026-03",
             "total",
@@ -669,13 +723,10 @@ mod tests {
         let batch = Batch { used: used.into(), recorded_at: Wall(START_MS), ..Batch::default() };
         store.write(Arc::new(batch)).await.unwrap();
 
-        store.prune(Wall(START_MS + 9 * 24 * 3_600_000)).await.unwrap();
+        store.prune(Wall(START_MS + 9 * day_ms)).await.unwrap();
 
-        let left = ["m:2026-03", "rolling:2678400/39735", "total"].map(|window| CapUsage {
-            cap: "target/a".into(),
-            window: window.into(),
-            used: 3,
-        });
+        let left = [new.as_str(), "m:2026-03", "rolling:2678400/39735", "total"]
+            .map(|window| CapUsage { cap: "target/a".into(), window: window.into(), used: 3 });
         assert_eq!(store.usage().await.unwrap(), left);
     }
 
@@ -693,6 +744,38 @@ mod tests {
         let answered =
             earlier.iter().filter_map(|it| Some((it.converted_at?, it.answered.as_ref()?.2)));
         assert!(answered.into_iter().all(|(converted, answered)| converted > answered));
+    }
+
+    #[tokio::test]
+    async fn a_sum_that_does_not_fit_is_as_much_as_does() {
+        let (_dir, store) = with_calls(0).await;
+        for (amount, sum) in [(i64::MAX - 5, i64::MAX - 5), (7, i64::MAX), (-3, i64::MAX - 3)] {
+            let used = [(("buyer/b/credit".into(), "total".into()), amount)].into();
+            store.write(Arc::new(Batch { used, ..Batch::default() })).await.unwrap();
+            let usage = store.usage().await.unwrap();
+            assert_eq!(usage.iter().map(|it| it.used).collect::<Vec<_>>(), [sum]);
+        }
+    }
+
+    #[tokio::test]
+    async fn attempts_are_told_of_as_their_records_have_them_for_a_week() {
+        let (_dir, store) = with_calls(10).await;
+        let records = store.list(CallFilter::default(), None, 200).await.unwrap();
+
+        for days in [0, 6, 7] {
+            let now = Wall(START_MS + 60_000 + days * DAY_MS);
+            let mut expected: BTreeMap<_, [u32; 2]> = BTreeMap::new();
+            for it in records.iter().flat_map(|record| TriedTarget::of(record, now)) {
+                let [attempts, answered] = expected.entry((it.target, it.days_ago)).or_default();
+                (*attempts, *answered) = (*attempts + it.attempts, *answered + it.answered);
+            }
+
+            let tried = store.tried(now).await.unwrap();
+
+            let counts = |it: TriedTarget| ((it.target, it.days_ago), [it.attempts, it.answered]);
+            assert_eq!(tried.into_iter().map(counts).collect::<BTreeMap<_, _>>(), expected);
+            assert_eq!(expected.is_empty(), days == 7);
+        }
     }
 
     #[tokio::test]

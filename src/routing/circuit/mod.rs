@@ -90,6 +90,15 @@ pub enum AttemptEnd {
     Failed,
 }
 
+/// How attempts at a target went on a day before, as far as a drop is told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// How many whole days ago.
+    pub days_ago: u32,
+    pub attempts: u32,
+    pub answered: u32,
+}
+
 /// The circuits of all targets that were tried.
 #[derive(Clone, Debug, Default)]
 pub struct Circuits {
@@ -225,6 +234,20 @@ impl Circuits {
     ) -> Option<Turn> {
         let is_short = by_target && talk <= Duration::from_secs(u64::from(rules.short_call_s));
         self.observe(target, rules, now, |tally, _| tally.talked(is_short))
+    }
+
+    /// Puts back what was before this process; what lies a week back is left out. `rules` are the
+    /// target's.
+    pub fn restore(
+        &mut self,
+        target: &TargetId,
+        rules: &Arc<CircuitConfig>,
+        before: Before,
+        now: Mono,
+    ) {
+        let new = || Circuit::new(Arc::clone(rules));
+        let circuit = self.targets.entry(target.clone()).or_insert_with(new);
+        circuit.baseline.restore(now, before);
     }
 
     /// Those that are not closed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::routing::config::CircuitConfig;
 use crate::time::Mono;
 
-use super::{AttemptEnd, Attempted};
+use super::{AttemptEnd, Attempted, Before};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -82,6 +82,14 @@ impl Baseline {
         self.0.at(now, DAY).add(one);
     }
 
+    /// What was counted before there was this.
+    pub(super) fn restore(&mut self, now: Mono, before: Before) {
+        let Before { days_ago, attempts, answered } = before;
+        if let Some(part) = self.0.back(now, DAY, u64::from(days_ago)) {
+            part.add(&Tally { attempts, answered, ..Tally::default() });
+        }
+    }
+
     /// All that was counted in seven days, today's part among them.
     pub(super) fn before(&mut self, now: Mono) -> Tally {
         self.0.at(now, DAY);
@@ -108,6 +116,14 @@ impl<const N: usize> Slices<N> {
         }
         self.newest = number;
         &mut self.parts[index::<N>(number)]
+    }
+
+    /// The part that lies so many parts back from now; `None`: it is forgotten.
+    fn back(&mut self, now: Mono, length: Duration, parts: u64) -> Option<&mut Tally> {
+        let older = (N as u64).checked_sub(parts).filter(|it| *it > 0)?;
+        self.at(now, length);
+        // The clock may be younger than that.
+        Some(&mut self.parts[index::<N>(self.newest + older)])
     }
 
     fn total(&self) -> Tally {

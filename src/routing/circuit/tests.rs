@@ -60,6 +60,19 @@ fn it_opens_when_far_fewer_are_answered_than_in_the_week_before() {
 }
 
 #[test]
+fn what_was_before_this_process_counts_until_it_is_a_week_old() {
+    let opens = |days_ago, on_day: u64| {
+        let mut target = Watched::new(rules());
+        let before = Before { days_ago, attempts: 400, answered: 400 };
+        // The machine has just started: its clock is younger than what it is told of.
+        target.circuits.restore(&"t".into(), &target.rules, before, at(10));
+        (0..60).any(|n| target.attempt(on_day * DAY_S + 10 + n, UNANSWERED).is_some())
+    };
+    assert_eq!([opens(0, 0), opens(6, 0), opens(7, 0)], [true, true, false]);
+    assert_eq!([opens(0, 6), opens(5, 1), opens(6, 1)], [true, true, false]);
+}
+
+#[test]
 fn a_target_that_was_never_better_stays_in() {
     let mut target = Watched::new(rules());
     for n in 0..3_000 {

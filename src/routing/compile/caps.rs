@@ -148,6 +148,7 @@ impl Compiler<'_> {
             let remedy = "write 0.00 or more";
             self.fault(path, "credit.limit", config.limit, "is negative", remedy);
         }
+        self.no_more_than(path, "credit.limit", config.limit, Money::OF_A_LIMIT_MAX);
         let key = format_smolstr!("{owner}/credit");
         Cap {
             counts: Counts::Credit,
@@ -160,6 +161,14 @@ impl Compiler<'_> {
             raised_by: Some(format_smolstr!("{owner}/deposits")),
             zone: 0,
             on_store_down: OnStoreDown::default(),
+        }
+    }
+
+    /// Amounts are added up, and the sums have to fit.
+    pub(super) fn no_more_than(&mut self, path: &str, field: &str, amount: Money, max: Money) {
+        if amount > max {
+            let problem = format!("is more than is reckoned with, {max}");
+            self.fault(path, field, amount, &problem, &format!("write {max} or less"));
         }
     }
 
@@ -179,6 +188,7 @@ impl Compiler<'_> {
                     let remedy = "write 0.01 or more, or leave it out for no limit";
                     self.fault(path, "limit", money, "is out of range", remedy);
                 }
+                self.no_more_than(path, "limit", money, Money::OF_A_LIMIT_MAX);
                 u64::try_from(money.0).unwrap_or(0)
             }
             (Metric::Revenue | Metric::Payout, CapLimit::Count(count)) => {

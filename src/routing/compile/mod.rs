@@ -47,9 +47,12 @@ pub(super) fn compile(
 ) -> Result<RoutingSnapshot, Vec<ConfigFault>> {
     let mut compiler = Compiler::new(config);
     let publishers = compiler.publishers(&config.publishers);
-    let buyers = config.buyers.iter();
-    let buyers = buyers.map(|b| Buyer { id: b.id.clone(), name: b.name.clone() }).collect();
     let shared = compiler.shared(config);
+    let buyers = config.buyers.iter().enumerate().map(|(b, it)| {
+        let credit = shared.credit(b).cloned();
+        Buyer { id: it.id.clone(), name: it.name.clone(), credit }
+    });
+    let buyers = buyers.collect();
     compiler.sets = compiler.sets(config);
     let lists = compiler.lists(config);
     compiler.verticals = compiler.verticals(config);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::money::Money;
 use crate::routing::config::PublisherConfig;
 use crate::routing::snapshot::{Payout, Publisher};
 
@@ -18,6 +19,7 @@ impl Compiler<'_> {
                 if payout.amount.0 < 0 {
                     self.fault(&path, "amount", payout.amount, "is negative", "write 0.00 or more");
                 }
+                self.no_more_than(&path, "amount", payout.amount, Money::OF_A_CALL_MAX);
                 let terms = Payout {
                     amount: payout.amount,
                     seconds: payout.seconds,

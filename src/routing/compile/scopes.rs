@@ -7,6 +7,7 @@ use super::caps::Clock;
 use crate::routing::config::{
     CapConfig, ConcurrencyConfig, PairConfig, RoutingConfig, TargetConfig,
 };
+use crate::routing::hold::Counts;
 use crate::routing::snapshot::{Cap, Concurrency, Gap, Pair};
 
 /// What one owner allows.
@@ -38,6 +39,13 @@ impl Shared {
             own.concurrency.extend(limits.concurrency.clone());
         }
         own.pairs.clone_from(&self.pairs_of[target]);
+    }
+}
+
+impl Shared {
+    /// What a buyer may owe.
+    pub(super) fn credit(&self, buyer: usize) -> Option<&Cap> {
+        self.buyers[buyer].caps.iter().find(|cap| cap.counts == Counts::Credit)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where buyers take calls.
 
+use crate::money::Money;
 use crate::routing::config::{BuyerConfig, DefaultsConfig, RoutingConfig, Source, TargetConfig};
 use crate::routing::dial::DialTemplate;
 use crate::routing::effective::TargetSources;
@@ -60,16 +61,13 @@ impl Compiler<'_> {
         shared.extend(place, buyer, &mut own);
         let Owned { caps, gaps, concurrency, pairs } = own;
         let conversion = config.conversion.as_ref().map(|conversion| {
-            if conversion.revenue.0 < 0 {
-                let revenue = conversion.revenue;
+            let revenue = conversion.revenue;
+            if revenue.0 < 0 {
                 let remedy = "write 0.00 or more";
                 self.fault(path, "conversion.revenue", revenue, "is negative", remedy);
             }
-            Conversion {
-                seconds: conversion.seconds,
-                revenue: conversion.revenue,
-                duplicates: conversion.duplicates,
-            }
+            self.no_more_than(path, "conversion.revenue", revenue, Money::OF_A_CALL_MAX);
+            Conversion { seconds: conversion.seconds, revenue, duplicates: conversion.duplicates }
         });
         let buyer = buyer.map(|buyer| &buyers[buyer]);
         let of_buyer = buyer.and_then(|buyer| buyer.dedupe.as_ref());

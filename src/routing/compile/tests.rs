@@ -281,6 +281,29 @@ fn a_call_asks_for_the_most_it_may_come_to_wherever_it_counts() {
 }
 
 #[test]
+fn amounts_that_could_not_be_added_up_are_faults_all_of_them_at_once() {
+    let text = SOUND
+        .replace("\"24.00\"", "\"9000.01\"")
+        .replace("\"42.00\"", "\"9000000000000.00\"")
+        .replace("{ id = \"buy\" }", "{ id = \"buy\", credit = { limit = \"2000000000.00\" } }");
+    let faults = RoutingSnapshot::compile(config(&text), 1).unwrap_err();
+    let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    let fault = |field: &str, value: &str, max: &str| {
+        format!("{field} = {value}: is more than is reckoned with, {max}; write {max} or less")
+    };
+    assert_eq!(
+        told,
+        [
+            fault("publishers[0].payouts[0].amount", "9000.01", "9000.00"),
+            fault("buyers[0].credit.limit", "2000000000.00", "1000000000.00"),
+            fault("targets[0].conversion.revenue", "9000000000000.00", "9000.00"),
+        ]
+    );
+    let calls = 1_000_000_000_i64;
+    assert!(crate::money::Money::OF_A_CALL_MAX.0.checked_mul(calls).is_some());
+}
+
+#[test]
 fn a_cap_that_cannot_be_meant_is_a_fault_with_its_remedy() {
     let cases = [
         (
@@ -289,6 +312,12 @@ fn a_cap_that_cannot_be_meant_is_a_fault_with_its_remedy() {
             "limit = 6000: is no amount of money; write it in quotes, as \"6000.00\"",
         ),
         ("'revenue'", "'0.00'", "limit = 0.00: is out of range"),
+        (
+            "'payout'",
+            "'1000000000.01'",
+            "limit = 1000000000.01: is more than is reckoned with, 1000000000.00; write \
+             1000000000.00 or less",
+        ),
         ("'revenue'", "'41.99'", "limit = 41.99: is less than one call earns, 42.00; write 42.00"),
         (
             "'minutes'",

@@ -43,7 +43,7 @@ pub struct PerformanceConfig {
     /// Of a hundred calls, how many go first to a target that is new, by weight.
     pub exploration_pct: u32,
     /// What they may cost a campaign in a day of UTC, as the difference to the best target that is
-    /// expected. Counted anew after a restart. Absent: any amount.
+    /// expected. Absent: any amount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exploration_daily: Option<Money>,
     pub count_attempts_on: CountAttempts,

@@ -37,6 +37,7 @@
 //! - **concurrency**: [`Counts::Live`] is held until the call ends. [`Counts::Talking`] is held as
 //!   well, becomes used at the answer, and is free again when the call ends.
 
+pub mod deposits;
 pub mod ledger;
 mod pace;
 

@@ -102,6 +102,19 @@ impl Rotation {
         }
     }
 
+    /// What exploration has cost a campaign on the last day it did.
+    pub fn explored(&self, campaign: &CampaignId) -> Option<Explored> {
+        self.explored.get(campaign).copied()
+    }
+
+    /// Puts back what exploration had cost a campaign before; of several days the last counts.
+    pub fn restore_explored(&mut self, campaign: CampaignId, before: Explored) {
+        let known = self.explored.entry(campaign).or_default();
+        if known.day < before.day {
+            *known = before;
+        }
+    }
+
     /// Forgets what is no longer configured, so that no more is remembered than there are targets.
     pub fn retain(&mut self, snapshot: &RoutingSnapshot) {
         self.explored.retain(|campaign, _| snapshot.campaign(campaign).is_some());

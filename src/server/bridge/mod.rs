@@ -20,6 +20,7 @@ use crate::cdr::fact::{self, Fact, Stamp};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Lsn, Pressure};
 use crate::id::{CallId, HoldId, TargetId, TrunkId};
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::{Named, SessionKey};
@@ -347,6 +348,14 @@ impl Bridge {
             && let Some(session) = decision.attribution.as_ref().and_then(|it| it.session)
         {
             self.write(admission.id, now, fact::SessionConsumed { session }, Durability::Buffered);
+        }
+        if decided.explored > Money::ZERO
+            && let Some(attribution) = &decision.attribution
+        {
+            let hold = HoldId::of(admission.id, 0, "explored");
+            let spent = translate::explored(&attribution.campaign, request.at, decided.explored);
+            let settled = fact::HoldSettled { hold, buckets: vec![spent] };
+            self.write(admission.id, now, settled, Durability::Buffered);
         }
         if !decided.offered.is_empty() {
             let hold = HoldId::of(admission.id, 0, "offered");

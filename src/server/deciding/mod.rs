@@ -1,6 +1,7 @@
 //! Runs the pure routing domain for the shards and the API: one configuration, one ledger of
 //! holds, one desk of sessions per process.
 
+mod depositing;
 mod ready;
 mod remembering;
 mod room;
@@ -12,16 +13,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+use smol_str::{SmolStr, format_smolstr};
 use std::sync::Arc;
 
-use crate::id::{BuyerId, CallId, HoldId, PingId, TargetId};
+use crate::id::{CallId, HoldId, PingId, TargetId};
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
 use crate::routing::circuit::{Circuits, Condition};
 use crate::routing::config::Span;
 use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
-use crate::routing::hold::{Bucket, Counts, HoldLedger, LedgerLimits, Refused};
+use crate::routing::hold::deposits::Deposits;
+use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
@@ -40,6 +43,7 @@ use crate::time::{Mono, Wall};
 
 use super::clock;
 use super::holds::SharedHolds;
+pub use depositing::DepositsKnown;
 use ready::Ready;
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
@@ -62,6 +66,7 @@ pub struct Deciding {
 
 struct State {
     ledger: HoldLedger,
+    deposits: Deposits,
     desk: Desk,
     rotation: Rotation,
     history: CallerHistory,
@@ -84,6 +89,8 @@ pub struct Decided {
     pub scope: Option<Box<CallScope>>,
     /// Caps that have counted it as a call that came.
     pub offered: Vec<Bucket>,
+    /// What it costs its campaign that it was used to learn about a target; nothing for most.
+    pub explored: Money,
 }
 
 /// What a ping has opened.
@@ -160,7 +167,8 @@ impl Deciding {
         let history = CallerHistory::new(HistoryLimits::default());
         let (rotation, circuits) = (Rotation::default(), Circuits::default());
         let performance = Performance::default();
-        let state = State { ledger, desk, rotation, history, circuits, performance };
+        let deposits = Deposits::default();
+        let state = State { ledger, deposits, desk, rotation, history, circuits, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         let (ready, state) = (Ready::default(), Mutex::new(state));
         Self { snapshot, down, ready, state, shared: OnceLock::new() }
@@ -218,24 +226,6 @@ impl Deciding {
     /// How full all caps and all concurrency are, by their keys.
     pub fn meters(&self, at: Wall) -> BTreeMap<SmolStr, Meter> {
         self.snapshot.load().meters(&AtAttempt { deciding: self, at }, at)
-    }
-
-    /// How much a buyer has deposited, and with this key; `None`: it has no credit.
-    pub fn deposited(&self, buyer: &BuyerId, key: &str) -> Option<(u64, u64)> {
-        let credit = format_smolstr!("buyer/{buyer}/credit");
-        self.snapshot.load().caps().find(|cap| cap.key == credit)?;
-        let [all, this] = deposits(buyer, key);
-        Some(self.ledger(|ledger| (ledger.usage(&all).used, ledger.usage(&this).used)))
-    }
-
-    /// A deposit is on disk. Returns how much was deposited in all.
-    pub fn deposit(&self, buyer: &BuyerId, key: &str, amount: u64) -> u64 {
-        let [all, this] = deposits(buyer, key);
-        let ledger = &mut self.state.lock().ledger;
-        let deposited = ledger.usage(&all).used.saturating_add(amount);
-        ledger.restore(all, deposited, None);
-        ledger.restore(this, amount, None);
-        deposited
     }
 
     /// Targets that probes find nowhere.
@@ -303,7 +293,7 @@ impl Deciding {
     pub fn decide(&self, request: &RouteRequest, now: Mono, scores: &[ScoreReading]) -> Decided {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
-        let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
+        let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
         let sessions = desk.candidates(&snapshot, request);
         let down = self.down.load();
         let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
@@ -314,6 +304,7 @@ impl Deciding {
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let decision = decide(&snapshot, request, known, &read, rotation);
+        let explored = spent_on_learning(&decision, rotation);
         if let Some((caller, _)) = &remembered
             && let Some(call) = PastCall::of(request, &decision)
         {
@@ -332,8 +323,8 @@ impl Deciding {
         let pinned = desk.call_started(request.dialed, request.at).then_some(request.dialed);
         let offered = match decision.offered.is_empty() {
             true => vec![],
-            // What the decision read is as it was.
-            false => ledger.count(&decision.offered, request.at).unwrap_or_default(),
+            // What the decision read is as it was, and it found room.
+            false => ledger.count(&decision.offered, request.at),
         };
         if !offered.is_empty() {
             let hold = HoldId::of(request.call, 0, "offered");
@@ -349,7 +340,7 @@ impl Deciding {
             let (campaign, publisher) = (it.campaign.clone(), it.publisher.clone());
             Box::new(CallScope { campaign, publisher, trunk: request.trunk.clone() })
         });
-        Decided { decision, record, pinned, consumed, tags, scope, offered }
+        Decided { decision, record, pinned, consumed, tags, scope, offered, explored }
     }
 
     /// What would be decided about a call on a configuration, with everything it was decided on.
@@ -382,7 +373,7 @@ impl Deciding {
     ) -> T {
         let down = self.down.load();
         let mut state = self.state.lock();
-        let State { ledger, desk, rotation, history, circuits, performance } = &mut *state;
+        let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
         let sessions = desk.candidates(snapshot, request);
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
@@ -412,7 +403,8 @@ impl Deciding {
         let accepted = desk.accept_if(&snapshot, request, ids, now, |publisher, campaign| {
             let requests = snapshot.of_ping(publisher, campaign, now);
             if !requests.is_empty() {
-                counted = ledger.count(&requests, now).map_err(|refused| capped(&refused))?;
+                ledger.check_room(&requests).map_err(|denied| capped(&denied))?;
+                counted = ledger.count(&requests, now);
                 let hold = HoldId::of(CallId(ids.ping.0), 0, "pinged");
                 self.tell_counted(hold, Counts::Pinged, &requests, &counted);
             }
@@ -435,6 +427,7 @@ impl Deciding {
         let mut state = self.state.lock();
         state.ledger.expire(now);
         state.ledger.drop_windows(wall);
+        state.deposits.forget(wall);
         state.desk.expire(wall);
         if let Some(since) = self.history().and_then(|span| span.keeps_from(wall)) {
             state.history.forget(since);
@@ -481,23 +474,23 @@ fn known_calls(
     calls
 }
 
-/// Where it is kept what a buyer has deposited in all, and with a key.
-fn deposits(buyer: &BuyerId, key: &str) -> [Bucket; 2] {
-    let all = Bucket { cap: format_smolstr!("buyer/{buyer}/deposits"), window: "total".into() };
-    let cap = format_smolstr!("buyer/{buyer}/deposit");
-    [all, Bucket { cap, window: format_smolstr!("key:{key}") }]
+/// What exploration has cost its campaign more than before the decision.
+fn spent_on_learning(decision: &Decision, rotation: &Rotation) -> Money {
+    let spent = || {
+        let before = decision.readings.explored?;
+        let after = rotation.explored(&decision.attribution.as_ref()?.campaign)?;
+        (after.day == before.day).then(|| after.spent - before.spent)
+    };
+    spent().unwrap_or_default()
 }
 
-fn capped(refused: &Refused) -> PingRefusal {
-    let detail = match refused {
-        Refused::Full(denied) => format_smolstr!(
-            "{} has {} of {} in this window",
-            denied.bucket.cap,
-            denied.counts.show(denied.used),
-            denied.counts.show(denied.limit)
-        ),
-        Refused::Ended | Refused::LedgerFull => refused.to_smolstr(),
-    };
+fn capped(denied: &Denied) -> PingRefusal {
+    let detail = format_smolstr!(
+        "{} has {} of {} in this window",
+        denied.bucket.cap,
+        denied.counts.show(denied.used),
+        denied.counts.show(denied.limit)
+    );
     PingRefusal::new("ping", RefusalCode::Capped, detail.as_str())
 }
 

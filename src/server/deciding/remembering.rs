@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use crate::id::{CallId, TargetId};
+use crate::id::{CallId, CampaignId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::routing::PlannedAttempt;
-use crate::routing::circuit::{Attempted, Turn};
+use crate::routing::circuit::{Attempted, Before, Turn};
 use crate::routing::config::Span;
 use crate::routing::history::PastCall;
 use crate::routing::performance::{Concerned, Tally};
+use crate::routing::selection::Explored;
 use crate::time::{Mono, Wall};
 
 use crate::server::metrics as names;
@@ -68,6 +69,31 @@ impl Deciding {
                 state.performance.restore(&concerned, day, tally);
             }
         }
+    }
+
+    /// Puts back what it has cost campaigns that calls were used to learn about targets.
+    pub fn restore_explored(&self, spent: impl IntoIterator<Item = (CampaignId, Explored)>) {
+        let rotation = &mut self.state.lock().rotation;
+        for (campaign, explored) in spent {
+            rotation.restore_explored(campaign, explored);
+        }
+    }
+
+    /// Puts back how attempts at targets went in the seven days before `now`, of which their circuits
+    /// know nothing.
+    pub fn restore_circuits(&self, tried: impl IntoIterator<Item = (TargetId, Before)>, now: Mono) {
+        let snapshot = self.snapshot.load();
+        let circuits = &mut self.state.lock().circuits;
+        for (target, before) in tried {
+            if let Some(rules) = snapshot.target(&target).and_then(|it| it.circuit.as_ref()) {
+                circuits.restore(&target, rules, before, now);
+            }
+        }
+    }
+
+    /// Whether some target has a circuit, which goes by what was before.
+    pub fn has_circuits(&self) -> bool {
+        self.snapshot.load().targets().iter().any(|target| target.circuit.is_some())
     }
 
     /// The call is tried at a target.

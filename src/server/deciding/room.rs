@@ -36,7 +36,8 @@ impl Deciding {
         match self.state.lock().ledger.reserve(hold, holds, now) {
             Ok(_) => Ok(()),
             Err(Refused::Full(denied)) => Err(denied.into()),
-            Err(Refused::Ended | Refused::LedgerFull) => Err(Reason::DecisionFailed.into()),
+            Err(Refused::LedgerFull) => Err(Reason::HoldsFull.into()),
+            Err(Refused::Ended) => Err(Reason::DecisionFailed.into()),
         }
     }
 

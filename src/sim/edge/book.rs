@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use crate::cdr::record::{CallRecord, CallState};
 use crate::cdr::store::{
     Answer, Batch, Book, CapUsage, CountedCalls, EarlierCall, Progress, StoreError, StoredSession,
+    TriedTarget,
 };
 use crate::id::CallId;
 use crate::time::Wall;
@@ -139,6 +140,12 @@ impl Book for MemoryBook {
             record.state != CallState::Open && (since..until).contains(&record.started_at())
         };
         now(Ok(state.calls.values().filter(is_meant).flat_map(CountedCalls::of).collect()))
+    }
+
+    fn tried(&self, now: Wall) -> Answer<'_, Vec<TriedTarget>> {
+        let state = self.state.lock();
+        let over = state.calls.values().filter(|record| record.state != CallState::Open);
+        self::now(Ok(over.flat_map(|record| TriedTarget::of(record, now)).collect()))
     }
 
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {

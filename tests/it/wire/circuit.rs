@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::peer::{Line, SDP, response, with_body};
+use super::program::Program;
 use super::{Call, Stage, play};
 use crate::support::{http, wait_for};
 
@@ -35,12 +36,45 @@ fn a_target_that_fails_rests_is_still_tried_alone_and_comes_back() {
     });
 }
 
+#[test]
+fn how_a_target_answered_before_a_crash_is_what_a_drop_is_told_by() {
+    play(&[RULES], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        for number in 0..22 {
+            let name = format!("good-{number}");
+            Call::up(stage, &mut caller, &mut target, &name, &[])?.end(&mut caller, &mut target)?;
+        }
+        stage.restart(Program::kill)?;
+
+        for number in 0..5 {
+            ensure!(condition(stage)? == ("well".into(), Value::Null));
+            let name = format!("busy-{number}");
+            refuse(stage, &mut caller, &mut target, &name, "486 Busy Here")?;
+        }
+        let (state, why) = condition(stage)?;
+        let told = "circuit open: 5 of 5 attempts were not answered";
+        ensure!(why == told && state == "circuit_open", "{state}: {why}");
+        stage.is_clean()
+    });
+}
+
 fn fail(stage: &Stage, caller: &mut Line, target: &mut Line, name: &str) -> Result<()> {
+    refuse(stage, caller, target, name, "500 Server Internal Error")
+}
+
+fn refuse(
+    stage: &Stage,
+    caller: &mut Line,
+    target: &mut Line,
+    name: &str,
+    with: &str,
+) -> Result<()> {
     caller.send(with_body(caller, &stage.invite(), name, &[], SDP))?;
     let invite = target.expect("INVITE")?;
-    target.send(response(target, &invite, "500 Server Internal Error", &[], ""))?;
+    target.send(response(target, &invite, with, &[], ""))?;
     target.expect("ACK")?;
-    caller.expect("500 INVITE")?;
+    let status = with.split(' ').next().unwrap_or_default();
+    caller.expect(&format!("{status} INVITE"))?;
     Ok(())
 }
 

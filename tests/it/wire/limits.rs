@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::peer::{Line, SDP, with_body};
 use super::program::Program;
-use super::{Call, Stage, play};
-use crate::support::http;
+use super::{Call, Setup, Stage, play, play_with};
+use crate::support::{api, http};
 
 #[test]
 fn attempts_are_kept_apart_also_over_a_crash() {
@@ -77,6 +77,28 @@ fn a_buyer_that_pays_in_advance_gets_calls_once_it_has_deposited_and_never_more_
 }
 
 #[test]
+fn a_buyer_that_has_no_target_yet_may_deposit() {
+    let more = "[[buyers]]\nid = \"later\"\ncredit = { limit = \"5.00\" }\n\
+                [[buyers]]\nid = \"unlimited\"\n";
+    play_with(Setup { more, ..Setup::default() }, |stage| {
+        let first = deposit_to(stage, "later", "one", "7.50")?;
+        ensure!(first.status == 201, "{first:?}");
+        for buyer in ["unlimited", "nobody"] {
+            let refused = deposit_to(stage, buyer, "one", "7.50")?;
+            ensure!(refused.status == 404, "{refused:?}");
+        }
+        stage.restart(Program::kill)?;
+        let second = deposit_to(stage, "later", "two", "1.00")?.json::<Value>()?;
+        ensure!(second["deposited"] == "8.50", "{second}");
+        let repeated = deposit_to(stage, "later", "one", "7.50")?.json::<Value>()?;
+        ensure!(repeated["repeated"] == true, "{repeated}");
+        let limit = api::caps(stage.api)?.get("buyer/later/credit").map(|cap| cap.limit);
+        ensure!(limit == Some(13_500_000), "{limit:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn no_deposit_is_so_large_that_the_book_cannot_add_it_up() {
     play(&[r#"buyers.tests.credit={ limit = "0.00" }"#], |stage| {
         for key in ["vast", "vast-too"] {
@@ -130,9 +152,13 @@ fn deposit(stage: &Stage, amount: &str) -> Result<http::Reply> {
 }
 
 fn deposit_of(stage: &Stage, key: &str, amount: &str) -> Result<http::Reply> {
+    deposit_to(stage, "tests", key, amount)
+}
+
+fn deposit_to(stage: &Stage, buyer: &str, key: &str, amount: &str) -> Result<http::Reply> {
     let body = json!({ "amount": amount }).to_string();
     let keyed = [("Idempotency-Key", key)];
-    http::post_with(stage.api, "/v1/buyers/tests/deposits", &body, &keyed)
+    http::post_with(stage.api, &format!("/v1/buyers/{buyer}/deposits"), &body, &keyed)
 }
 
 fn is_refused(stage: &Stage, line: &mut Line, call_id: &str, with: &str) -> Result<()> {

@@ -44,6 +44,48 @@ fn how_calls_went_is_counted_and_known_after_a_crash() {
     });
 }
 
+/// What is thought of both beforehand is that 18 calls of a hundred convert: to try the worse one
+/// costs 16.20.
+#[test]
+fn what_it_has_cost_today_to_learn_about_targets_is_known_after_a_crash() {
+    let routing = r#"campaigns.alone.routing={
+        distribution = { by = "performance", exploration_pct = 100, exploration_daily = "20.00" },
+        tiers = [{ targets = [{ target = "alone" }, { target = "single" }] }] }"#;
+    let worth = |target: &str, revenue: &str| {
+        format!(r#"targets.{target}.conversion={{ seconds = 3600, revenue = "{revenue}" }}"#)
+    };
+    let (better, worse) = (worth("alone", "100.00"), worth("single", "10.00"));
+    play(&[routing, &better, &worse], |stage| {
+        let mut calls = 0;
+        let mut first = |stage: &Stage| -> Result<String> {
+            let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+            let name = format!("call-{calls}");
+            Call::up(stage, &mut caller, &mut target, &name, &[])?.end(&mut caller, &mut target)?;
+            calls += 1;
+            wait_for("the call to be on record", Duration::from_secs(5), || {
+                let known = api::calls(stage.api)?;
+                let are_over = known.len() == calls && known.iter().all(api::Call::is_over);
+                let newest = known.first().filter(|_| are_over);
+                Ok(newest.and_then(|call| Some(call.attempts.first()?.target.clone())))
+            })
+        };
+        let mut tries = 0;
+        while first(stage)? != "single" {
+            tries += 1;
+            ensure!(tries < 40, "a call of two should be for learning");
+        }
+        for crash in [false, true] {
+            if crash {
+                stage.restart(Program::kill)?;
+            }
+            for _ in 0..12 {
+                ensure!(first(stage)? == "alone", "a second time costs too much, crash: {crash}");
+            }
+        }
+        stage.is_clean()
+    });
+}
+
 #[test]
 fn a_tier_that_goes_by_performance_from_a_reload_on_knows_the_calls_of_before() {
     play(&[], |stage| {

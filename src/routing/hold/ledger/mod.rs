@@ -165,6 +165,9 @@ impl HoldLedger {
             return Err(Refused::Ended);
         }
         self.check_room(requests)?;
+        if self.is_full(requests) {
+            return Err(Refused::LedgerFull);
+        }
         for request in requests {
             self.take(hold, request);
         }
@@ -214,15 +217,16 @@ impl HoldLedger {
         Settled::of(&due, at, !due.is_empty())
     }
 
-    /// What happens at `at` is used at once, in all buckets or in none. Returns them, of rolling windows
-    /// with the slice.
-    pub fn count(&mut self, requests: &[BucketRequest], at: Wall) -> Result<Vec<Bucket>, Refused> {
-        self.check_room(requests)?;
+    /// What happens at `at` is used at once, in all buckets. It does happen: whoever lets it has asked
+    /// for room before, in [`HoldLedger::check_room`] or on what was read in the same moment. So it
+    /// counts however many buckets there are; those of things that are counted at once are no more
+    /// than the configuration has caps. Returns them, of rolling windows with the slice.
+    pub fn count(&mut self, requests: &[BucketRequest], at: Wall) -> Vec<Bucket> {
         for request in requests {
             let (bucket, _) = request.bucket.stored();
             self.buckets.entry(bucket.into_owned()).or_default().count(request, at);
         }
-        Ok(Settled::of(requests, at, false).buckets)
+        Settled::of(requests, at, false).buckets
     }
 
     /// The call is over: of what the hold keeps for its outcome so much is used, and nothing is held
@@ -394,17 +398,13 @@ impl HoldLedger {
         })
     }
 
-    fn check_room(&mut self, requests: &[BucketRequest]) -> Result<(), Refused> {
-        let mut new_buckets = 0;
+    /// Whether all buckets have room now.
+    ///
+    /// # Errors
+    /// The first that has none.
+    pub fn check_room(&mut self, requests: &[BucketRequest]) -> Result<(), Denied> {
         for request in requests {
-            let (bucket, _) = request.bucket.stored();
-            let usage = match self.buckets.get(bucket.as_ref()) {
-                Some(tally) => tally.usage_at(&request.bucket),
-                None => {
-                    new_buckets += 1;
-                    Usage::default()
-                }
-            };
+            let usage = self.usage(&request.bucket);
             let asked: u64 = requests
                 .iter()
                 .filter(|other| other.bucket == request.bucket)
@@ -412,18 +412,25 @@ impl HoldLedger {
                 .sum();
             if !request.admits(usage, asked) {
                 self.counters.denied += 1;
-                return Err(Refused::Full(Denied {
+                return Err(Denied {
                     bucket: request.bucket.clone(),
                     counts: request.counts,
                     used: usage.used,
                     held: usage.held,
                     limit: request.limit,
-                }));
+                });
             }
         }
-        let full = self.live.len() >= self.limits.holds_max
-            || self.buckets.len() + new_buckets > self.limits.buckets_max;
-        if full { Err(Refused::LedgerFull) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// Whether a hold on these would be more than there is memory for.
+    fn is_full(&self, requests: &[BucketRequest]) -> bool {
+        let is_new =
+            |it: &&BucketRequest| !self.buckets.contains_key(it.bucket.stored().0.as_ref());
+        let room = self.limits.buckets_max.saturating_sub(self.buckets.len());
+        self.live.len() >= self.limits.holds_max
+            || requests.len() > room && requests.iter().filter(is_new).count() > room
     }
 
     fn take(&mut self, hold: HoldId, request: &BucketRequest) {

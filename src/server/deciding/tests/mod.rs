@@ -53,20 +53,27 @@ fn a_deposit_is_known_by_its_buyer_and_its_key() {
         "buyers = [{ id = \"b\", credit = { limit = \"0.00\" } },
                    { id = \"d\", credit = { limit = \"0.00\" } }, { id = \"none\" }]",
     );
-    let other = "id = \"u\"\nbuyer = \"d\"\ndial = { kind = \"sip\", uri = \"sip:192.0.2.2\" }";
-    let mut config: RoutingConfig = toml::from_str(&config).unwrap();
-    config.targets.push(toml::from_str(other).unwrap());
+    // `d` has no target.
+    let config: RoutingConfig = toml::from_str(&config).unwrap();
     let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
-    assert_eq!(deciding.deposit(&"b".into(), "one", 20), 20);
-    assert_eq!(deciding.deposit(&"b".into(), "two", 5), 25);
-    for (buyer, key, known) in [
-        ("b", "one", Some((25, 20))),
-        ("b", "two", Some((25, 5))),
-        ("b", "three", Some((25, 0))),
-        ("d", "one", Some((0, 0))),
-        ("none", "one", None),
+    let (now, month) = (Wall(1_773_759_852_318), 30 * 24 * 3_600_000);
+    assert_eq!(deciding.deposit(&"b".into(), &"one".into(), 20, now), 20);
+    assert_eq!(deciding.deposit(&"b".into(), &"two".into(), 5, Wall(now.0 + 1)), 25);
+    assert_eq!(deciding.deposit(&"d".into(), &"two".into(), 7, now), 7);
+    let known = |all, this| Some(DepositsKnown { all, this });
+    for (buyer, key, after_ms, expected) in [
+        ("b", "one", 0, known(25, Some(20))),
+        ("b", "two", 0, known(25, Some(5))),
+        ("b", "three", 0, known(25, None)),
+        ("d", "one", 0, known(7, None)),
+        ("d", "two", 0, known(7, Some(7))),
+        ("none", "one", 0, None),
+        ("b", "one", month, known(25, None)),
+        ("b", "two", month, known(25, Some(5))),
     ] {
-        assert_eq!(deciding.deposited(&buyer.into(), key), known, "{buyer} {key}");
+        let at = Wall(now.0 + after_ms);
+        let told = deciding.deposited(&buyer.into(), &key.into(), at);
+        assert_eq!(told, expected, "{buyer} {key} {after_ms}");
     }
 }
 

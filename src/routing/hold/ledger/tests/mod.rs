@@ -228,6 +228,25 @@ fn a_full_ledger_refuses_and_forgets_only_what_has_ended() {
 }
 
 #[test]
+fn what_happens_at_once_is_counted_however_full_the_memory_is() {
+    for limits in [
+        LedgerLimits { holds_max: 1, ..LedgerLimits::default() },
+        LedgerLimits { buckets_max: 1, ..LedgerLimits::default() },
+    ] {
+        let mut ledger = HoldLedger::new(limits);
+        ledger.reserve(hold(1), &[cap("a", 9)], Mono(0)).unwrap();
+        let offered = BucketRequest { counts: Counts::Offered, ..cap("b", 2) };
+        let requests = std::slice::from_ref(&offered);
+        let mut let_in = 0;
+        while ledger.check_room(requests).is_ok() {
+            assert_eq!(ledger.count(requests, AT), std::slice::from_ref(&offered.bucket));
+            let_in += 1;
+        }
+        assert_eq!((let_in, ledger.usage(&offered.bucket).used), (2, 2));
+    }
+}
+
+#[test]
 fn of_a_thousand_simultaneous_calls_on_a_limit_of_one_exactly_one_is_granted_in_any_strict_way() {
     let certain = Pace { by_now: 1, rate_ppm: pace::WHOLE_PPM, z_milli: 2_327 };
     let talking = BucketRequest { counts: Counts::Talking, ..live(1) };
