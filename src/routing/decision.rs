@@ -359,8 +359,10 @@ impl Step {
 }
 
 impl PlannedAttempt {
-    /// The hold of this attempt when it is leg `leg` of `call`.
-    pub fn hold_id(&self, call: CallId, leg: u16) -> HoldId {
-        HoldId::of(call, leg, &format!("target/{}", self.target))
+    /// The hold of this attempt when it is leg `leg` of `call`. On other terms than those of the plan
+    /// it is another: the first one may have been placed all the same, where its answer was lost.
+    pub fn hold_id(&self, call: CallId, leg: u16, terms: Option<Terms>) -> HoldId {
+        let kind = if terms == self.terms { "target" } else { "unpaid" };
+        HoldId::of(call, leg, &format!("{kind}/{}", self.target))
     }
 }

@@ -28,7 +28,7 @@ impl Deciding {
         if !planned.is_counted_at_end() {
             holds.retain(|request| !request.counts.is_known_at_end());
         }
-        (!holds.is_empty()).then(|| (planned.hold_id(call, u16::from(leg)), holds))
+        (!holds.is_empty()).then(|| (planned.hold_id(call, u16::from(leg), terms), holds))
     }
 
     /// Takes room, all or nothing.

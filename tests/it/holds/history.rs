@@ -17,19 +17,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tollbridge::id::{CallId, HoldId};
-use tollbridge::routing::config::RoutingConfig;
+use tollbridge::routing::Usage;
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
-use tollbridge::routing::{RoutingSnapshot, Usage};
 use tollbridge::server::clock;
-use tollbridge::server::deciding::Deciding;
-use tollbridge::server::holds::redis::{Address, RedisStore, RedisStoreSettings};
-use tollbridge::server::holds::shared::OwnHolds;
-use tollbridge::server::holds::{HoldStore, SharedHolds, State};
+use tollbridge::server::holds::redis::{Address, KeySpace, RedisStore, RedisStoreSettings};
+use tollbridge::server::holds::{HoldStore, State};
 use tollbridge::time::Wall;
 
+use super::edge::Edge;
 use super::stores;
 use crate::support::redis::{Cluster, Redis};
 
@@ -64,6 +61,14 @@ enum Fault {
     ClockJump,
     Duplicate,
     Reorder,
+    /// Somebody else's script keeps the server busy.
+    Busy,
+    /// The server starts again with what it had written down, which takes a while.
+    Load,
+    /// A replica is made master, and nobody dies.
+    Failover,
+    /// The slot of all keys goes to another node of the cluster.
+    MoveSlot,
 }
 
 impl Kind {
@@ -85,6 +90,8 @@ impl Kind {
 enum Keeper {
     InProcess,
     Redis(Redis),
+    /// A server and its replica.
+    Pair(Redis, Redis),
     Cluster(Cluster),
 }
 
@@ -93,6 +100,7 @@ impl Keeper {
         match self {
             Self::InProcess => "in-process",
             Self::Redis(_) => "redis",
+            Self::Pair(..) => "pair",
             Self::Cluster(_) => "cluster",
         }
     }
@@ -101,6 +109,7 @@ impl Keeper {
         match self {
             Self::InProcess => vec![],
             Self::Redis(redis) => vec![redis.address()],
+            Self::Pair(redis, replica) => vec![redis.address(), replica.address()],
             Self::Cluster(cluster) => cluster.seeds(),
         }
     }
@@ -109,56 +118,25 @@ impl Keeper {
     fn server(&mut self, slot: u16) -> Result<Option<&mut Redis>> {
         match self {
             Self::InProcess => Ok(None),
-            Self::Redis(redis) => Ok(Some(redis)),
+            Self::Redis(redis) | Self::Pair(redis, _) => Ok(Some(redis)),
             Self::Cluster(cluster) => {
                 let place = cluster.master_of(slot)?;
                 Ok(cluster.nodes.get_mut(place))
             }
         }
     }
-}
 
-/// A server's part that matters here.
-struct Edge {
-    deciding: Arc<Deciding>,
-    shared: Option<Arc<SharedHolds>>,
-    ending: watch::Sender<bool>,
-    running: Option<JoinHandle<()>>,
-    /// Killed: nothing it does reaches anybody.
-    dead: AtomicBool,
-}
-
-impl Edge {
-    async fn start(settings: Option<RedisStoreSettings>, number: u8) -> Result<Self> {
-        let config: RoutingConfig = toml::from_str("")?;
-        let snapshot =
-            RoutingSnapshot::compile(config, 1).map_err(|it| anyhow::anyhow!("{it:?}"))?;
-        let deciding = Arc::new(Deciding::new(snapshot));
-        let (ending, ended) = watch::channel(false);
-        let (mut shared, mut running) = (None, None);
-        if let Some(settings) = settings {
-            let process = CallId::from_bytes([number; 16]);
-            let holds = Arc::new(SharedHolds::new(RedisStore::new(settings), LEASE, process));
-            deciding.share(Arc::clone(&holds));
-            holds.begin(&*deciding).await;
-            ensure!(holds.state() == State::Open, "the store should be open");
-            let own: Arc<dyn OwnHolds> = Arc::clone(&deciding) as Arc<dyn OwnHolds>;
-            running = Some(tokio::spawn(Arc::clone(&holds).run(own, ended)));
-            shared = Some(holds);
+    /// A replica takes over from its master, which lives on as a replica.
+    fn fail_over(&mut self, slot: u16) -> Result<()> {
+        match self {
+            Self::InProcess | Self::Redis(_) => Ok(()),
+            Self::Pair(redis, replica) => {
+                redis.hand_over_to(replica)?;
+                std::mem::swap(redis, replica);
+                Ok(())
+            }
+            Self::Cluster(cluster) => cluster.fail_over(slot),
         }
-        Ok(Self { deciding, shared, ending, running, dead: AtomicBool::new(false) })
-    }
-
-    async fn place(&self, hold: HoldId, request: &BucketRequest) -> bool {
-        let requests = std::slice::from_ref(request);
-        match &self.shared {
-            Some(shared) => self.deciding.ask(shared, hold, requests).await.is_ok(),
-            None => self.deciding.reserve(hold, requests, clock::mono()).is_ok(),
-        }
-    }
-
-    fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::SeqCst)
     }
 }
 
@@ -205,7 +183,15 @@ async fn calls(world: Arc<World>, edge: usize, kind: Kind, worker: u64, seed: u6
         match world.fault {
             Fault::Pause if rng.u8(0..20) == 0 => nap(&mut rng, 1_000..1_001).await,
             // Some are up before it and after.
-            Fault::KillEdge | Fault::KillStore | Fault::Partition if rng.u8(0..8) == 0 => {
+            Fault::KillEdge
+            | Fault::KillStore
+            | Fault::Partition
+            | Fault::Busy
+            | Fault::Load
+            | Fault::Failover
+            | Fault::MoveSlot
+                if rng.u8(0..8) == 0 =>
+            {
                 nap(&mut rng, 200..3_500).await;
             }
             Fault::KillEdge
@@ -214,7 +200,11 @@ async fn calls(world: Arc<World>, edge: usize, kind: Kind, worker: u64, seed: u6
             | Fault::Pause
             | Fault::ClockJump
             | Fault::Duplicate
-            | Fault::Reorder => {}
+            | Fault::Reorder
+            | Fault::Busy
+            | Fault::Load
+            | Fault::Failover
+            | Fault::MoveSlot => {}
         }
         if edge.is_dead() {
             // Whoever was up at a dead edge is never heard of again.
@@ -330,13 +320,13 @@ async fn play(keeper: &mut Keeper, fault: Fault, number: u8) -> Result<()> {
     let mut edges = vec![];
     for edge in 0..if is_shared { EDGES } else { 1 } {
         let own = is_shared.then(|| settings(&edge.to_string()));
-        edges.push(Edge::start(own, number * 16 + u8::try_from(edge)?).await?);
+        edges.push(Edge::start(own, number * 16 + u8::try_from(edge)?, LEASE).await?);
     }
     let observer = is_shared.then(|| Arc::new(RedisStore::new(settings("observer"))));
     if let Some(observer) = &observer {
         observer.connect().await?;
     }
-    let slot = tollbridge::server::holds::redis::KeySpace::new(&tenant).slot();
+    let slot = KeySpace::new(&tenant).slot();
     let world = Arc::new(World {
         tenant,
         fault,
@@ -394,6 +384,29 @@ async fn strike(keeper: &mut Keeper, world: &World, fault: Fault, slot: u16) -> 
                 tokio::time::sleep(Duration::from_millis(if is_cluster { 3_000 } else { 800 }))
                     .await;
                 server.signal("CONT")?;
+            }
+            all_open(world).await?;
+        }
+        Fault::Busy => {
+            if let Some(server) = keeper.server(slot)? {
+                let time = Duration::from_millis(800);
+                tokio::task::block_in_place(|| server.keep_busy(time))?;
+            }
+            all_open(world).await?;
+        }
+        Fault::Load => {
+            if let Some(server) = keeper.server(slot)? {
+                server.load_again().await?;
+            }
+            all_open(world).await?;
+        }
+        Fault::Failover => {
+            keeper.fail_over(slot)?;
+            all_open(world).await?;
+        }
+        Fault::MoveSlot => {
+            if let Keeper::Cluster(cluster) = keeper {
+                cluster.move_slot(slot).await?;
             }
             all_open(world).await?;
         }
@@ -488,31 +501,45 @@ async fn nap(rng: &mut Rng, ms: std::ops::Range<u64>) {
 
 const CLIENT_FAULTS: [Fault; 4] =
     [Fault::Pause, Fault::ClockJump, Fault::Duplicate, Fault::Reorder];
-const STORE_FAULTS: [Fault; 3] = [Fault::KillEdge, Fault::KillStore, Fault::Partition];
+const STORE_FAULTS: [Fault; 4] = [Fault::KillEdge, Fault::KillStore, Fault::Partition, Fault::Busy];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_limit_is_passed_in_a_process_whatever_its_calls_do() -> Result<()> {
-    for (number, fault) in (1..).zip(CLIENT_FAULTS) {
-        play(&mut Keeper::InProcess, fault, number).await?;
-    }
-    Ok(())
+    play_all(&mut Keeper::InProcess, 0, &[&CLIENT_FAULTS]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_limit_is_passed_on_redis_whatever_fails() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut keeper = Keeper::Redis(Redis::alone(folder.path())?);
-    for (number, fault) in (16..).zip(CLIENT_FAULTS.into_iter().chain(STORE_FAULTS)) {
-        play(&mut keeper, fault, number % 16).await.with_context(|| format!("{fault:?}"))?;
-    }
-    Ok(())
+    play_all(&mut keeper, 0, &[&CLIENT_FAULTS, &STORE_FAULTS, &[Fault::Load]]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_limit_is_passed_when_a_server_and_its_replica_change_places() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let replica = Redis::replica_of(&redis, folder.path())?;
+    redis.wait_for_replica()?;
+    let mut keeper = Keeper::Pair(redis, replica);
+    play_all(&mut keeper, 0, &[&[Fault::Failover, Fault::Failover]]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_limit_is_passed_on_a_cluster_whatever_fails() -> Result<()> {
     let mut keeper = Keeper::Cluster(Cluster::start()?);
-    for (number, fault) in (1..).zip(CLIENT_FAULTS.into_iter().chain(STORE_FAULTS)) {
-        play(&mut keeper, fault, number).await.with_context(|| format!("{fault:?}"))?;
+    play_all(&mut keeper, 0, &[&CLIENT_FAULTS, &STORE_FAULTS]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_limit_is_passed_when_the_keys_move_to_another_node() -> Result<()> {
+    let mut keeper = Keeper::Cluster(Cluster::start()?);
+    play_all(&mut keeper, 1, &[&[Fault::Failover, Fault::MoveSlot, Fault::MoveSlot]]).await
+}
+
+async fn play_all(keeper: &mut Keeper, first: u8, faults: &[&[Fault]]) -> Result<()> {
+    for (number, fault) in (first..).zip(faults.iter().copied().flatten()) {
+        play(keeper, *fault, number).await.with_context(|| format!("{fault:?}"))?;
     }
     Ok(())
 }

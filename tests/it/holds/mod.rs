@@ -3,8 +3,11 @@
 #![expect(clippy::disallowed_methods, reason = "other processes live in real time")]
 
 mod contract;
+mod edge;
+mod faults;
 mod history;
 mod in_process;
 mod killed;
+mod relay;
 mod servers;
 mod stores;

@@ -7,12 +7,11 @@ use anyhow::{Result, ensure};
 use tollbridge::id::HoldId;
 use tollbridge::routing::Usage;
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
-use tollbridge::server::holds::redis::{Known, RedisStore};
-use tollbridge::server::holds::{Change, HoldStore, NotGranted, StoreFault};
+use tollbridge::server::holds::redis::{KeySpace, Known, RedisStore};
+use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault};
 
 use super::stores;
-use crate::support::redis::Redis;
-use crate::support::wait_for;
+use crate::support::redis::{Cluster, Redis};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -99,10 +98,7 @@ async fn a_hold_on_money_is_none_until_a_replica_has_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let redis = Redis::alone(folder.path())?;
     let replica = Redis::replica_of(&redis, folder.path())?;
-    wait_for("the replica", Duration::from_secs(10), || {
-        let told = redis.ask(&["info", "replication"])?;
-        Ok(told.contains("state=online").then_some(()))
-    })?;
+    redis.wait_for_replica()?;
     let store = node(&redis, "1").await?;
     store.reserve(hold(1), &[request(Counts::Revenue, 100)], LEASE).await?;
 
@@ -113,6 +109,52 @@ async fn a_hold_on_money_is_none_until_a_replica_has_it() -> Result<()> {
 
     assert_eq!(money, Err(NotGranted::Fault(StoreFault::Unconfirmed)));
     assert!(calls.is_ok());
+    Ok(())
+}
+
+/// Everything it touches has to be there, or it would stop in the middle and be said again.
+#[tokio::test]
+async fn nothing_is_half_done_while_keys_are_on_their_way_to_another_node() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let seeds = || stores::settings(cluster.seeds(), "servers", "1");
+    let store = stores::open(seeds(), LEASE).await?;
+    let both = [request(Counts::Connected, 10), request(Counts::Converted, 10)];
+    for number in 1..=3 {
+        store.reserve(hold(number), &both, LEASE).await?;
+    }
+    let counted = both.iter().map(Counted::all_of).collect();
+    let cause = Cause::Event(Counts::Connected);
+    let changes = [
+        Change::Count { hold: hold(1), cause, counted },
+        Change::Release { hold: hold(1) },
+        Change::Release { hold: hold(2) },
+    ];
+
+    let moving = cluster.start_moving(KeySpace::new("servers").slot())?;
+    let bucket = |counts: &str| format!("cap:{{servers}}:target/t/{counts}:total");
+    moving.carry(&[&bucket("Converted")])?;
+    for _ in 0..3 {
+        let told = store.tell(&changes, LEASE).await;
+        ensure!(matches!(told, Err(StoreFault::Elsewhere(_))), "{told:?}");
+        let placed = store.reserve(hold(4), &both, LEASE).await;
+        let is_elsewhere = matches!(placed, Err(NotGranted::Fault(StoreFault::Elsewhere(_))));
+        ensure!(is_elsewhere, "{placed:?}");
+        let looked = store.usage(&[(both[1].bucket.clone(), both[1].counts)]).await;
+        ensure!(matches!(looked, Err(StoreFault::Elsewhere(_))), "{looked:?}");
+    }
+    moving.carry(&[
+        &bucket("Connected"),
+        "exp:{servers}:holds",
+        &format!("hold:{{servers}}:{}", hold(1).0.as_simple()),
+        &format!("hold:{{servers}}:{}", hold(2).0.as_simple()),
+        &format!("hold:{{servers}}:{}", hold(3).0.as_simple()),
+    ])?;
+    moving.end()?;
+    store.connect().await?;
+    store.tell(&changes, LEASE).await?;
+
+    let usage = store.usage(&both.map(|it| (it.bucket, it.counts))).await?;
+    assert_eq!(usage, [Usage { used: 1, held: 1 }; 2]);
     Ok(())
 }
 

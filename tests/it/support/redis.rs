@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -49,6 +49,66 @@ impl Redis {
         self.kill()?;
         self.child = spawn(self.port, &self.folder, &self.options)?;
         self.wait()
+    }
+
+    /// The same again, while it reads what it had written down: until it is read, all it says is that
+    /// it is loading. Returns when it is done.
+    pub(crate) async fn load_again(&mut self) -> Result<()> {
+        // Enough to read for half a second, with looks at its clients in between.
+        self.ask(&["eval", "for n = 1, 500 do redis.call('set', 'filler' .. n, 'x') end", "0"])?;
+        self.ask(&["save"])?;
+        self.kill()?;
+        let slowly =
+            ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
+        let slowly = slowly.map(str::to_owned);
+        let options = [&self.options[..], &slowly].concat();
+        self.child = spawn(self.port, &self.folder, &options)?;
+        let give_up = Instant::now() + Duration::from_secs(10);
+        let mut has_said_so = false;
+        loop {
+            let told = self.ask(&["ping"])?;
+            has_said_so |= told.contains("LOADING");
+            if told == "PONG" {
+                break;
+            }
+            ensure!(Instant::now() < give_up, "redis-server loads for ever: {told}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        ensure!(has_said_so, "it was never seen loading");
+        Ok(())
+    }
+
+    /// Runs a script of somebody else's for so long; all that others are told is that it is busy.
+    pub(crate) fn keep_busy(&self, time: Duration) -> Result<()> {
+        self.ask(&["config", "set", "busy-reply-threshold", "50"])?;
+        let script = format!(
+            "local function at() local now = redis.call('time') return now[1] + now[2] / 1e6 end \
+             local ends = at() + {} while at() < ends do end return 'done'",
+            time.as_secs_f64()
+        );
+        // Until it is done.
+        let told = self.ask(&["eval", &script, "0"])?;
+        ensure!(told == "done", "the script was to run: {told}");
+        Ok(())
+    }
+
+    /// Every write has come to its replica.
+    pub(crate) fn wait_for_replica(&self) -> Result<()> {
+        wait_for("the replica", Duration::from_secs(10), || {
+            let told = self.ask(&["info", "replication"])?;
+            Ok(told.contains("state=online").then_some(()))
+        })
+    }
+
+    /// `FAILOVER`: the replica is the master, and this server its replica.
+    pub(crate) fn hand_over_to(&self, replica: &Self) -> Result<()> {
+        let told = self.ask(&["failover", "to", "127.0.0.1", &replica.port.to_string()])?;
+        ensure!(told == "OK", "failover: {told}");
+        wait_for("the failover", Duration::from_secs(10), || {
+            let is_replica = self.ask(&["role"])?.starts_with("slave");
+            Ok((is_replica && is_master(replica.ask(&["role"])?)).then_some(()))
+        })?;
+        replica.wait_for_replica()
     }
 
     /// SIGKILL.
@@ -196,5 +256,88 @@ impl Cluster {
             }
         }
         anyhow::bail!("no master has slot {slot}")
+    }
+
+    /// The replica of the master that has the slot takes over from it.
+    pub(crate) fn fail_over(&self, slot: u16) -> Result<()> {
+        let master = &self.nodes[self.master_of(slot)?];
+        let port = master.port.to_string();
+        let follows = |node: &&Redis| -> bool {
+            let told = node.ask(&["role"]).unwrap_or_default();
+            let mut lines = told.lines();
+            lines.next() == Some("slave") && lines.nth(1) == Some(&port)
+        };
+        let replica = self.nodes.iter().find(follows).context("a master without a replica")?;
+        let told = replica.ask(&["cluster", "failover"])?;
+        ensure!(told == "OK", "cluster failover: {told}");
+        wait_for("the failover", Duration::from_secs(10), || {
+            Ok(is_master(replica.ask(&["role"])?).then_some(()))
+        })
+    }
+
+    /// Moves a slot with all its keys to another master, slowly enough for others to come between.
+    pub(crate) async fn move_slot(&self, slot: u16) -> Result<()> {
+        let moving = self.start_moving(slot)?;
+        loop {
+            let keys = moving.from.ask(&["cluster", "getkeysinslot", &moving.slot, "100"])?;
+            let keys: Vec<&str> = keys.lines().filter(|key| !key.is_empty()).collect();
+            if keys.is_empty() {
+                break;
+            }
+            moving.carry(&keys)?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        moving.end()
+    }
+
+    /// The slot is on its way to another master; its keys are where they were.
+    pub(crate) fn start_moving(&self, slot: u16) -> Result<Moving<'_>> {
+        let from = &self.nodes[self.master_of(slot)?];
+        let masters = self.nodes.iter().filter(|it| it.ask(&["role"]).is_ok_and(is_master));
+        let masters: Vec<&Redis> = masters.collect();
+        let other = masters.iter().find(|it| it.port != from.port);
+        let moving =
+            Moving { slot: slot.to_string(), from, to: other.context("another master")?, masters };
+        moving.set(moving.to, &["importing", &moving.from.ask(&["cluster", "myid"])?])?;
+        moving.set(moving.from, &["migrating", &moving.to.ask(&["cluster", "myid"])?])?;
+        Ok(moving)
+    }
+}
+
+fn is_master(role: String) -> bool {
+    role.starts_with("master")
+}
+
+/// A slot on its way from one master to another.
+pub(crate) struct Moving<'a> {
+    slot: String,
+    from: &'a Redis,
+    to: &'a Redis,
+    masters: Vec<&'a Redis>,
+}
+
+impl Moving<'_> {
+    pub(crate) fn carry(&self, keys: &[&str]) -> Result<()> {
+        let port = self.to.port.to_string();
+        let migrate = ["migrate", "127.0.0.1", &port, "", "0", "5000", "keys"];
+        let told = self.from.ask(&[&migrate[..], keys].concat())?;
+        ensure!(told == "OK", "migrate: {told}");
+        Ok(())
+    }
+
+    /// It is there, and everybody is told.
+    pub(crate) fn end(self) -> Result<()> {
+        let owner = self.to.ask(&["cluster", "myid"])?;
+        self.set(self.to, &["node", &owner])?;
+        for master in &self.masters {
+            self.set(master, &["node", &owner])?;
+        }
+        Ok(())
+    }
+
+    fn set(&self, node: &Redis, words: &[&str]) -> Result<()> {
+        let told = node.ask(&[&["cluster", "setslot", &self.slot], words].concat())?;
+        ensure!(told == "OK", "cluster setslot {words:?}: {told}");
+        Ok(())
     }
 }

@@ -280,7 +280,7 @@ fn a_decision_survives_being_stored_and_is_replayed_the_same() {
         let request = request("+18005550100");
         let decision = decide(&snapshot, &request, Known::default(), &ledger, &mut rotation);
         if let Some(first) = decision.plan.first() {
-            let hold = first.hold_id(request.call, leg);
+            let hold = first.hold_id(request.call, leg, first.terms);
             ledger.reserve(hold, &first.holds, Mono(0)).unwrap();
         }
         let record =

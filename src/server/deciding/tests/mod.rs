@@ -390,11 +390,13 @@ fn take(
     scope: Option<&CallScope>,
     at: Wall,
 ) -> Result<(Vec<BucketRequest>, Option<Terms>), NoRoom> {
-    let mut unpaid = None;
+    let (mut unpaid, mut asked) = (None, vec![]);
     loop {
         let terms = unpaid.or(planned.terms);
         let wanted = deciding.wanted(call, 1, planned, terms, scope, at);
         let (hold, holds) = wanted.expect("it has a cap");
+        assert!(!asked.contains(&hold), "of a hold that found no room nothing is known");
+        asked.push(hold);
         let Err(no_room) = deciding.reserve(hold, &holds, NOW) else { return Ok((holds, unpaid)) };
         let terms = planned.terms.filter(|_| unpaid.is_none());
         unpaid = terms.and_then(|terms| deciding.unpaid_instead(terms, scope, &no_room));

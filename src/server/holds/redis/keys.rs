@@ -74,6 +74,13 @@ impl KeySpace {
         self.key("nodes", &"processes")
     }
 
+    /// No key has this name. While the slot is on its way from one node of a cluster to another, a
+    /// script that names it is not run at all (`TRYAGAIN`, `ASK`): half of its keys may be elsewhere,
+    /// and it would stop in the middle or believe that they are empty.
+    pub(super) fn nowhere(&self) -> String {
+        self.key("none", &"")
+    }
+
     fn key(&self, kind: &str, name: &impl fmt::Display) -> String {
         let key = format!("{kind}:{}:{name}", self.tag);
         debug_assert_eq!(slot_of(&key), self.slot(), "{key} is on another node");
@@ -122,6 +129,7 @@ mod tests {
             keys.bucket(&Bucket { window: GAP.into(), ..bucket.clone() }),
             keys.hold(HoldId::from_bytes([7; 16])),
             keys.gate(),
+            keys.nowhere(),
         ] {
             assert_eq!(slot_of(&key), keys.slot(), "{key}");
         }

@@ -316,7 +316,8 @@ pub(super) fn fault(error: &RedisError) -> StoreFault {
         Some("MOVED" | "ASK" | "READONLY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN") => {
             StoreFault::Elsewhere(error.to_string())
         }
-        Some("LOADING") => StoreFault::Away(error.to_string()),
+        // It is there, and does nothing for anybody until it is done with something else.
+        Some("LOADING" | "BUSY") => StoreFault::Away(error.to_string()),
         Some(code) => StoreFault::Refused(format!("{code} {}", error.detail().unwrap_or_default())),
         None if error.is_io_error() || error.is_connection_dropped() => {
             StoreFault::Away(error.to_string())
@@ -342,6 +343,37 @@ fn field<'a>(text: &'a str, name: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_refuses_says_whether_it_is_to_be_looked_for() {
+        let kind_of = |answer: &str| {
+            let value = redis::parse_redis_value(answer.as_bytes());
+            let error = value.and_then(Value::extract_error).unwrap_err();
+            match fault(&error) {
+                StoreFault::Elsewhere(_) => "elsewhere",
+                StoreFault::Away(_) => "away",
+                StoreFault::Refused(_) => "refused",
+                StoreFault::Timeout | StoreFault::Unconfirmed => "neither",
+            }
+        };
+        for (answer, kind) in [
+            ("-MOVED 3999 127.0.0.1:6381", "elsewhere"),
+            ("-ASK 3999 127.0.0.1:6381", "elsewhere"),
+            ("-TRYAGAIN Multiple keys request during rehashing of slot", "elsewhere"),
+            ("-CLUSTERDOWN The cluster is down", "elsewhere"),
+            ("-CLUSTERDOWN Hash slot not served", "elsewhere"),
+            ("-READONLY You can't write against a read only replica.", "elsewhere"),
+            ("-MASTERDOWN Link with MASTER is down", "elsewhere"),
+            ("-LOADING Redis is loading the dataset in memory", "away"),
+            ("-BUSY Redis is busy running a script.", "away"),
+            ("-OOM command not allowed when used memory > 'maxmemory'.", "refused"),
+            ("-NOREPLICAS Not enough good replicas to write.", "refused"),
+            ("-NOPERM this user has no permissions to run the 'evalsha' command", "refused"),
+            ("-ERR Error running script", "refused"),
+        ] {
+            assert_eq!(kind_of(&format!("{answer}\r\n")), kind, "{answer}");
+        }
+    }
 
     const NODES: &str = "\
 a1 10.0.0.1:7000@17000,host-a myself,slave d4 0 1 4 connected

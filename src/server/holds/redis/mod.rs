@@ -3,8 +3,9 @@
 //! Owns: the keys ([`keys`]), the scripts beside this file, and the way to the server ([`link`]). Does
 //! not own: when the store is asked, and what is done without it (see [`holds`](super)).
 //!
-//! Invariants: every script touches keys of one slot; time is the server's; nothing is placed before
-//! all nodes have told a server that is new to them what they know (see `join.lua`).
+//! Invariants: every script touches keys of one slot, and runs only where all of them are; time is the
+//! server's; nothing is placed before all nodes have told a server that is new to them what they know
+//! (see `join.lua`).
 
 mod keys;
 mod link;
@@ -185,10 +186,31 @@ impl RedisStore {
         arguments: &[String],
     ) -> Result<T, StoreFault> {
         let live = self.live()?;
-        let mut lane = live.upkeep();
         let timeout = self.settings.timeout;
-        let value = run(&live, &mut lane, script, keys, arguments, timeout, None).await?;
+        let value = self.run(&live, script, keys, arguments, timeout, None).await?;
         from_redis_value(value).map_err(|error| fault(&error.into()))
+    }
+
+    /// Runs a script by its hash, or by its text on a server that does not know it. With `wait` the
+    /// answer counts only once a replica has what it did.
+    async fn run(
+        &self,
+        live: &Live,
+        script: Script,
+        keys: &[String],
+        arguments: &[String],
+        limit: Duration,
+        wait: Option<Duration>,
+    ) -> Result<Value, StoreFault> {
+        let mut lane = if script == Script::Reserve { live.lane() } else { live.upkeep() };
+        let keys = (keys, self.keys.nowhere());
+        let known = ("EVALSHA", live.hash(script));
+        match once(&mut lane, known, &keys, arguments, limit, wait).await {
+            Err(StoreFault::Refused(why)) if why.starts_with("NOSCRIPT") => {
+                once(&mut lane, ("EVAL", script.body()), &keys, arguments, limit, wait).await
+            }
+            known => known,
+        }
     }
 
     fn entries(&self, requests: &[BucketRequest], arguments: &mut Vec<String>) {
@@ -266,8 +288,7 @@ impl HoldStore for RedisStore {
         let has_replica = live.replicas.load(Ordering::Relaxed) > 0;
         let wait = (is_money && has_replica).then_some(self.settings.replica_timeout);
         let limit = self.settings.call_timeout + wait.unwrap_or_default();
-        let mut lane = live.lane();
-        let value = run(&live, &mut lane, Script::Reserve, &keys, &arguments, limit, wait).await?;
+        let value = self.run(&live, Script::Reserve, &keys, &arguments, limit, wait).await?;
         let told: Vec<i64> = from_redis_value(value).map_err(|error| fault(&error.into()))?;
         let seen = |from: usize| {
             let usages = told.get(from..).unwrap_or_default();
@@ -353,36 +374,16 @@ impl HoldStore for RedisStore {
     }
 }
 
-/// Runs a script by its hash, or by its text on a server that does not know it. With `wait` the
-/// answer counts only once a replica has what it did.
-async fn run(
-    live: &Live,
-    lane: &mut MultiplexedConnection,
-    script: Script,
-    keys: &[String],
-    arguments: &[String],
-    limit: Duration,
-    wait: Option<Duration>,
-) -> Result<Value, StoreFault> {
-    let known = once(lane, ("EVALSHA", live.hash(script)), keys, arguments, limit, wait).await;
-    match known {
-        Err(StoreFault::Refused(why)) if why.starts_with("NOSCRIPT") => {
-            once(lane, ("EVAL", script.body()), keys, arguments, limit, wait).await
-        }
-        known => known,
-    }
-}
-
 async fn once(
     lane: &mut MultiplexedConnection,
     (command, script): (&str, &str),
-    keys: &[String],
+    (keys, nowhere): &(&[String], String),
     arguments: &[String],
     limit: Duration,
     wait: Option<Duration>,
 ) -> Result<Value, StoreFault> {
     let mut eval = redis::cmd(command);
-    eval.arg(script).arg(keys.len()).arg(keys).arg(arguments);
+    eval.arg(script).arg(keys.len() + 1).arg(*keys).arg(nowhere).arg(arguments);
     let Some(wait) = wait else { return send(lane, &eval, limit).await };
     let mut both = redis::pipe();
     both.add_command(eval).cmd("WAIT").arg(1).arg(ms(wait));

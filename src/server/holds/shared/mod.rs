@@ -45,8 +45,9 @@ const ASKED_MAX: usize = 3;
 /// Changes that wait for the store at most. It is then told all there is, as if it had forgotten.
 const QUEUE_MAX: usize = 200_000;
 
-/// Ends of holds that a server is told again which may have missed them.
-const ENDED_MAX: usize = 10_000;
+/// Ends of holds that a server is told again which may have missed them, at most. Those that are
+/// older than a lease are over by themselves.
+const ENDED_MAX: usize = 200_000;
 
 /// What a ledger of this node's own holds tells a store that has forgotten them.
 pub trait OwnHolds: Send + Sync {
@@ -104,8 +105,8 @@ struct Inner {
     renewed_at: Mono,
     /// What the store is to be told; what stands together is told at once.
     queue: VecDeque<Vec<Change>>,
-    /// The latest holds that ended.
-    ended: VecDeque<HoldId>,
+    /// Holds that ended, and when; the latest last.
+    ended: VecDeque<(HoldId, Mono)>,
     near: Near,
     spare: Spare,
 }
@@ -180,7 +181,24 @@ impl SharedHolds {
         requests: &[BucketRequest],
         on_store_down: &(dyn Fn(&Bucket) -> OnStoreDown + Sync),
     ) -> Result<(), NoRoom> {
-        let mut is_told = true;
+        let mut may_be_placed = false;
+        let placed = self.place_once(own, hold, requests, on_store_down, &mut may_be_placed).await;
+        if placed.is_err() && may_be_placed {
+            // Or it may yet be: what was sent may come late.
+            self.push(vec![Change::Release { hold }]);
+        }
+        placed
+    }
+
+    /// `may_be_placed`: the store has or may have the hold, and this node does not know it.
+    async fn place_once(
+        &self,
+        own: &dyn OwnHolds,
+        hold: HoldId,
+        requests: &[BucketRequest],
+        on_store_down: &(dyn Fn(&Bucket) -> OnStoreDown + Sync),
+        may_be_placed: &mut bool,
+    ) -> Result<(), NoRoom> {
         for asked in 1..=ASKED_MAX {
             let Some(generation) = self.asking(requests) else { break };
             let started = clock::mono();
@@ -193,6 +211,7 @@ impl SharedHolds {
                     if own.granted(hold, requests, &is_valid) {
                         return Ok(());
                     }
+                    *may_be_placed = true;
                 }
                 Err(NotGranted::Full { denied, seen }) => {
                     self.answered(&seen);
@@ -210,7 +229,7 @@ impl SharedHolds {
                     break;
                 }
                 Err(NotGranted::Fault(fault)) => {
-                    is_told = false;
+                    *may_be_placed = true;
                     self.failed(&fault);
                     if fault != StoreFault::Timeout {
                         break;
@@ -220,10 +239,6 @@ impl SharedHolds {
         }
         let taken = self.take(own, hold, requests, on_store_down);
         self.metrics.local(taken.is_ok());
-        if taken.is_err() && !is_told {
-            // It may have been placed, or may yet be.
-            self.push(vec![Change::Release { hold }]);
-        }
         taken.map_err(NoRoom::from)
     }
 
@@ -281,7 +296,7 @@ impl SharedHolds {
     /// Queues changes. While the store does not hear of them it counts as held what they free.
     fn ended<'a>(&self, changes: Vec<Change>, freed: impl Iterator<Item = (&'a Bucket, u64)>) {
         let mut inner = self.inner.lock();
-        inner.queue(changes);
+        inner.queue(changes, clock::mono(), self.lease);
         if inner.state == State::Open {
             self.waiting.notify_one();
         } else {
@@ -320,7 +335,7 @@ impl SharedHolds {
             }
             let Ok(mut changes) = inner.spare.take(asked.iter().copied()) else { return false };
             changes.push(Change::Keep { hold, requests: requests.to_vec() });
-            inner.queue(changes);
+            inner.queue(changes, now, self.lease);
             if inner.state == State::Open {
                 self.waiting.notify_one();
             }
@@ -388,17 +403,18 @@ impl SharedHolds {
 }
 
 impl Inner {
-    fn queue(&mut self, changes: Vec<Change>) {
+    fn queue(&mut self, changes: Vec<Change>, now: Mono, lease: Duration) {
         if self.queue.len() >= QUEUE_MAX {
             self.queue.clear();
             self.forget();
         }
         for change in &changes {
             if let Change::Release { hold } = change {
-                self.ended.push_back(*hold);
+                self.ended.push_back((*hold, now));
             }
         }
-        while self.ended.len() > ENDED_MAX {
+        let is_over = |(_, at): &(HoldId, Mono)| *at + lease <= now;
+        while self.ended.len() > ENDED_MAX || self.ended.front().is_some_and(is_over) {
             self.ended.pop_front();
         }
         self.queue.push_back(changes);

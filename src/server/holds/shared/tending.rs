@@ -227,7 +227,7 @@ impl SharedHolds {
             inner.spare.nothing_freed();
             inner.generation += 1;
             held.extend(inner.spare.tokens().map(|(token, request)| (token, vec![request])));
-            all = Some((inner.ended.iter().copied().collect::<Vec<_>>(), held, used));
+            all = Some((inner.ended.iter().map(|(hold, _)| *hold).collect::<Vec<_>>(), held, used));
         });
         let (ended, held, used) = all.unwrap_or_default();
         // A replica may not have heard of the latest ends. Room is given back first.

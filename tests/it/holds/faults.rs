@@ -1,0 +1,165 @@
+//! Single faults of a store that a server shares, in the order that makes them matter.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tollbridge::id::{CallId, HoldId};
+use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
+use tollbridge::server::holds::redis::{Address, RedisStore, RedisStoreSettings};
+use tollbridge::server::holds::{Change, HoldStore, State, StoreFault};
+
+use super::edge::Edge;
+use super::relay::{Relay, What};
+use super::stores;
+use crate::support::redis::Redis;
+
+/// No test waits for it to be over.
+const LEASE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_is_placed_after_its_call_was_told_there_is_no_room_is_taken_back() -> Result<()>
+{
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let relay = Relay::to(redis.address()).await?;
+    let settings = settings(relay.address(), "edge", Duration::from_millis(150));
+    let edge = Edge::start(Some(settings), 1, LEASE).await?;
+    let other = other(&redis).await?;
+    other.reserve(hold(1), &[place(1)], LEASE).await?;
+
+    // The first question is late, and the second is answered.
+    relay.hold_back(What::Question, &name(hold(2)));
+    assert!(!edge.place(hold(2), &place(1)).await, "there is no room");
+    other.tell(&[Change::Release { hold: hold(1) }], LEASE).await?;
+    relay.let_go();
+
+    is_empty_for_good(&redis, &other).await?;
+    assert!(edge.place(hold(3), &place(1)).await, "there is room");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_was_granted_by_a_store_that_has_forgotten_us_since_is_taken_back() -> Result<()>
+{
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let relay = Relay::to(redis.address()).await?;
+    let settings = settings(relay.address(), "edge", Duration::from_secs(5));
+    let edge = Edge::start(Some(settings), 1, LEASE).await?;
+    let other = other(&redis).await?;
+
+    relay.hold_back(What::Answer, &name(hold(1)));
+    let (shared, request) = (&edge, place(5));
+    let asked = shared.place(hold(1), &request);
+    let meanwhile = async {
+        relay.has_caught_it().await?;
+        // As if made master: the other node has not spoken yet.
+        redis.ask(&["hset", "gate:{servers}:caps", "run", "the one before"])?;
+        assert!(!edge.place(hold(2), &request).await, "it is not open");
+        assert!(edge.shared.as_ref().is_some_and(|it| it.state() != State::Open));
+        relay.let_go();
+        Ok::<_, anyhow::Error>(())
+    };
+    let (placed, done) = tokio::join!(asked, meanwhile);
+    done?;
+    assert!(!placed, "who knows what the store knows");
+
+    other.join(LEASE).await?;
+    until("the store", || Ok(is_open(&edge))).await?;
+    is_empty_for_good(&redis, &other).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_get_room_of_the_server_s_own_while_the_store_runs_a_script_of_somebody_else()
+-> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let settings = settings(redis.address(), "edge", Duration::from_millis(150));
+    let edge = Edge::start(Some(settings), 1, LEASE).await?;
+    let other = other(&redis).await?;
+    assert!(edge.place(hold(1), &place(200)).await);
+    // Two percent of what is left.
+    until("tokens", || Ok(redis.ask(&["hget", PLACE, "held"])? == "4")).await?;
+
+    let busy = Duration::from_millis(1_500);
+    let (mut placed, mut refused_by_the_store) = (vec![], false);
+    std::thread::scope(|scope| -> Result<()> {
+        let script = scope.spawn(|| redis.keep_busy(busy));
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| {
+            runtime.block_on(async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                let told = other.usage(&[]).await;
+                refused_by_the_store = matches!(
+                    &told,
+                    Err(StoreFault::Away(why)) if why.contains("BUSY")
+                );
+                for number in 2..6 {
+                    placed.push(edge.place(hold(number), &place(200)).await);
+                }
+            });
+        });
+        script.join().expect("the script ends")
+    })?;
+
+    assert!(refused_by_the_store, "it was busy");
+    assert_eq!(placed, [true, true, true, false], "as many as it had room for");
+    until("the store", || Ok(is_open(&edge))).await?;
+    for number in 1..6 {
+        edge.deciding.release(hold(number));
+    }
+    edge.ending.send_replace(true);
+    is_empty_for_good(&redis, &other).await
+}
+
+const PLACE: &str = "cap:{servers}:target/t/connected:total";
+
+/// Nothing is held, and that stays so.
+async fn is_empty_for_good(redis: &Redis, store: &RedisStore) -> Result<()> {
+    let is_empty = || Ok(matches!(&*redis.ask(&["hget", PLACE, "held"])?, "" | "0"));
+    until("nothing to be held", is_empty).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let usage = store.usage(&[(place(1).bucket, Counts::Connected)]).await?;
+    ensure!(usage[0].held == 0, "{} leaked", usage[0].held);
+    Ok(())
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let give_up = Instant::now() + Duration::from_secs(5);
+    while !is_so()? {
+        ensure!(Instant::now() < give_up, "waited for {what} in vain");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+fn is_open(edge: &Edge) -> bool {
+    edge.shared.as_ref().is_some_and(|it| it.state() == State::Open)
+}
+
+async fn other(redis: &Redis) -> Result<RedisStore> {
+    let store = RedisStore::new(stores::settings(vec![redis.address()], "servers", "other"));
+    store.connect().await?;
+    store.join(LEASE).await?;
+    Ok(store)
+}
+
+fn settings(address: Address, node: &str, call_timeout: Duration) -> RedisStoreSettings {
+    RedisStoreSettings { call_timeout, ..stores::settings(vec![address], "servers", node) }
+}
+
+fn hold(number: u8) -> HoldId {
+    HoldId::of(CallId::from_bytes([number; 16]), 1, "target/t")
+}
+
+/// As the scripts are told.
+fn name(hold: HoldId) -> String {
+    hold.0.as_simple().to_string()
+}
+
+fn place(limit: u64) -> BucketRequest {
+    let bucket = Bucket { cap: "target/t/connected".into(), window: "total".into() };
+    let counts = Counts::Connected;
+    BucketRequest { bucket, counts, limit, amount: 1, ends_at: None, leeway: None }
+}
