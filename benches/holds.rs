@@ -172,6 +172,7 @@ fn settings(address: &Address, tenant: &str, node: &str) -> RedisStoreSettings {
             username: None,
             password: None,
             connect_timeout: PATIENCE,
+            tls: None,
         },
         tenant: tenant.into(),
         node: node.into(),

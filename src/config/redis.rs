@@ -1,6 +1,7 @@
 //! `[redis]`: where several servers keep the holds they share (spec/data §1.7, §3.4).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,13 +21,21 @@ const TENANT_CHARS_MAX: usize = 40;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisSettings {
-    /// Servers that are asked for the one that has our keys, such as `redis://10.0.0.5:6379`; of a
-    /// cluster some of its nodes. Default: none.
+    /// Servers that are asked for the one that has our keys, such as `redis://10.0.0.5:6379`, or with
+    /// TLS `rediss://10.0.0.5:6379`; of a cluster some of its nodes. Default: none.
     pub urls: Vec<RedisUrl>,
     /// Of an ACL. Default: that of Redis.
     pub username: Option<String>,
     /// Default: none.
     pub password: Option<Secret>,
+    /// A name that the certificates of all servers have. Default: each has the host it is asked at.
+    pub tls_name: Option<SmolStr>,
+    /// PEM file of authorities that vouch for the servers, besides those of the system. Default: none.
+    pub extra_ca: Option<PathBuf>,
+    /// PEM file of the certificate that is shown to the servers, with its chain. Default: none.
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    pub client_key: Option<PathBuf>,
     /// In the name of every key; servers with the same share limits. Default `default`.
     pub tenant: SmolStr,
     /// How long a call waits for a hold, milliseconds. Default 15.
@@ -52,11 +61,12 @@ pub struct RedisSettings {
     pub open_after: Duration,
 }
 
-/// Where a server of the store listens: `redis://HOST:PORT`.
+/// Where a server of the store listens: `redis://HOST:PORT`, or `rediss://HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisUrl {
     pub host: String,
     pub port: u16,
+    pub tls: bool,
 }
 
 impl Default for RedisSettings {
@@ -65,6 +75,10 @@ impl Default for RedisSettings {
             urls: Vec::new(),
             username: None,
             password: None,
+            tls_name: None,
+            extra_ca: None,
+            client_cert: None,
+            client_key: None,
             tenant: SmolStr::new_static("default"),
             call_timeout: Duration::from_millis(15),
             timeout: Duration::from_millis(100),
@@ -105,6 +119,49 @@ impl RedisSettings {
                 remedy: String::from("add redis.password, or leave the name out"),
             });
         }
+        self.check_tls(findings);
+    }
+
+    /// Whether the servers are spoken to with TLS.
+    pub fn is_tls(&self) -> bool {
+        self.urls.first().is_some_and(|url| url.tls)
+    }
+
+    fn check_tls(&self, findings: &mut Vec<Finding>) {
+        let mut wrong = |field: &str, value: String, problem: &str, remedy: &str| {
+            let (problem, remedy) = (problem.to_owned(), remedy.to_owned());
+            findings.push(Finding { path: format!("redis.{field}"), value, problem, remedy });
+        };
+        if let Some(place) = self.urls.iter().position(|url| url.tls != self.is_tls()) {
+            wrong(
+                &format!("urls[{place}]"),
+                self.urls[place].to_string(),
+                "differs from the first in whether it has TLS",
+                "write rediss:// for all, or for none",
+            );
+        }
+        let shown = |file: &Option<PathBuf>| file.as_ref().map(|it| it.display().to_string());
+        let of_tls = [
+            ("tls_name", self.tls_name.as_ref().map(SmolStr::to_string)),
+            ("extra_ca", shown(&self.extra_ca)),
+            ("client_cert", shown(&self.client_cert)),
+            ("client_key", shown(&self.client_key)),
+        ];
+        for (field, value) in of_tls.into_iter().filter(|_| !self.is_tls()) {
+            if let Some(value) = value {
+                let remedy = "write rediss:// in redis.urls, or leave it out";
+                wrong(field, value, "has no effect without TLS", remedy);
+            }
+        }
+        match (shown(&self.client_cert), shown(&self.client_key)) {
+            (Some(value), None) => {
+                wrong("client_cert", value, "has no key", "add redis.client_key");
+            }
+            (None, Some(value)) => {
+                wrong("client_key", value, "has no certificate", "add redis.client_cert");
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
     }
 }
 
@@ -112,11 +169,13 @@ impl FromStr for RedisUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let says = |what: &str| format!("\"{text}\" {what}; write redis://HOST:PORT");
-        if text.starts_with("rediss://") {
-            return Err(says("asks for TLS, which is not spoken with Redis"));
-        }
-        let place = text.strip_prefix("redis://").ok_or_else(|| says("is no address of Redis"))?;
+        let says = |what: &str| {
+            format!("\"{text}\" {what}; write redis://HOST:PORT or rediss://HOST:PORT")
+        };
+        let with_tls = text.strip_prefix("rediss://");
+        let tls = with_tls.is_some();
+        let place = with_tls.or_else(|| text.strip_prefix("redis://"));
+        let place = place.ok_or_else(|| says("is no address of Redis"))?;
         if place.contains('@') {
             return Err(says("holds a password, which belongs in redis.password"));
         }
@@ -133,15 +192,16 @@ impl FromStr for RedisUrl {
         if host.is_empty() {
             return Err(says("names no host"));
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { host: host.to_owned(), port, tls })
     }
 }
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "rediss" } else { "redis" };
         match self.host.contains(':') {
-            true => write!(f, "redis://[{}]:{}", self.host, self.port),
-            false => write!(f, "redis://{}:{}", self.host, self.port),
+            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
+            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
         }
     }
 }
@@ -164,13 +224,14 @@ mod tests {
 
     #[test]
     fn an_address_has_a_host_and_a_port() {
-        let read = |text: &str| text.parse::<RedisUrl>().map(|url| (url.host, url.port));
-        assert_eq!(read("redis://10.0.0.5:7000"), Ok(("10.0.0.5".into(), 7000)));
-        assert_eq!(read("redis://store.example/"), Ok(("store.example".into(), 6379)));
-        assert_eq!(read("redis://[::1]:7000"), Ok(("::1".into(), 7000)));
+        let read = |text: &str| text.parse::<RedisUrl>().map(|it| (it.host, it.port, it.tls));
+        assert_eq!(read("redis://10.0.0.5:7000"), Ok(("10.0.0.5".into(), 7000, false)));
+        assert_eq!(read("redis://store.example/"), Ok(("store.example".into(), 6379, false)));
+        assert_eq!(read("rediss://[::1]:7000"), Ok(("::1".into(), 7000, true)));
+        let url: RedisUrl = "rediss://[::1]:7000/".parse().unwrap();
+        assert_eq!(url.to_string(), "rediss://[::1]:7000");
         for (wrong, says) in [
             ("10.0.0.5:7000", "is no address of Redis"),
-            ("rediss://10.0.0.5", "TLS"),
             ("redis://u:p@10.0.0.5", "redis.password"),
             ("redis://10.0.0.5:7000/2", "names a database"),
             ("redis://10.0.0.5:port", "has no port"),
@@ -193,5 +254,23 @@ mod tests {
         settings.check(&mut findings);
         let paths: Vec<_> = findings.iter().map(|finding| finding.path.as_str()).collect();
         assert_eq!(paths, ["redis.lease_s", "redis.tenant", "redis.username"]);
+
+        let urls = ["redis://10.0.0.5", "rediss://10.0.0.6"];
+        let settings = RedisSettings {
+            urls: urls.map(|url| url.parse().unwrap()).into(),
+            extra_ca: Some("ca.pem".into()),
+            client_key: Some("key.pem".into()),
+            ..RedisSettings::default()
+        };
+        let mut findings = Vec::new();
+        settings.check(&mut findings);
+        let told = findings.iter().map(|it| format!("{} {}", it.path, it.problem));
+        let expected = [
+            "redis.urls[1] differs from the first in whether it has TLS",
+            "redis.extra_ca has no effect without TLS",
+            "redis.client_key has no effect without TLS",
+            "redis.client_key has no certificate",
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
     }
 }

@@ -20,7 +20,7 @@ use crate::sip::trunk::{Carriers, Trunk, TrunkConfig, TrunkListener, Trunks};
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
 use super::legs::TargetLegs;
-use super::settings::transport;
+use super::settings::{tls_of_holds, transport};
 use super::tls::{TlsFiles, TlsPlan};
 
 /// What each part of the server needs of the configuration.
@@ -54,7 +54,11 @@ pub fn compile_and_load(
     config: &Config,
     revision: u64,
 ) -> Result<(Compiled, TlsFiles), StartError> {
-    compile_with(config, revision, |tls| tls.load(config))
+    let mut faults = Faults::default();
+    let compiled = faults.keep(compile_with(config, revision, |tls| tls.load(config)))?;
+    faults.keep(tls_of_holds(config))?;
+    faults.none()?;
+    Ok(compiled.expect("what is not compiled has told its faults"))
 }
 
 fn compile_with<T>(

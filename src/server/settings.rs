@@ -1,13 +1,14 @@
 //! What the parts of the server are given of the settings of the process.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use smol_str::ToSmolStr;
 
-use crate::config::{ListenTransport, Settings, SipSettings};
+use crate::config::{Config, ListenTransport, Settings, SipSettings};
 use crate::id::CallId;
 use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
@@ -17,10 +18,14 @@ use crate::sip::ids::IdSource;
 use crate::sip::locate::{HealthRules, Speaks};
 use crate::sip::message::Limits;
 use crate::sip::transaction::Timers;
-use crate::sip::transport::{FramingLimits, Keepalive, Steering, TcpOptions};
+use crate::sip::transport::{
+    CertificateFiles, FileSpec, FramingLimits, Keepalive, PeerSpec, Steering, TcpOptions, TlsFault,
+    client_config,
+};
 
+use super::error::StartError;
 use super::holds::SharedHolds;
-use super::holds::redis::{Address, LinkSettings, RedisStore, RedisStoreSettings};
+use super::holds::redis::{Address, LinkSettings, LinkTls, RedisStore, RedisStoreSettings};
 use super::machine;
 
 fn whole_ms(duration: Duration) -> u32 {
@@ -146,10 +151,16 @@ pub(super) fn transport(configured: ListenTransport) -> Transport {
 }
 
 /// Holds that other servers have a say in, if the configuration names where they are.
-pub(super) fn shared_holds(settings: &Settings, seed: u128) -> Option<Arc<SharedHolds>> {
-    let redis = &settings.redis;
+///
+/// # Errors
+/// A file it names cannot be used.
+pub(super) fn shared_holds(
+    config: &Config,
+    seed: u128,
+) -> Result<Option<Arc<SharedHolds>>, StartError> {
+    let (settings, redis) = (&config.settings, &config.settings.redis);
     if redis.urls.is_empty() {
-        return None;
+        return Ok(None);
     }
     let process = CallId::from_bytes(seed.rotate_left(32).to_be_bytes());
     let seeds = redis.urls.iter().map(|url| Address { host: url.host.clone(), port: url.port });
@@ -159,6 +170,7 @@ pub(super) fn shared_holds(settings: &Settings, seed: u128) -> Option<Arc<Shared
             username: redis.username.clone(),
             password: redis.password.clone(),
             connect_timeout: redis.connect_timeout,
+            tls: tls_of_holds(config)?,
         },
         tenant: redis.tenant.clone(),
         node: settings.node.id.to_smolstr(),
@@ -168,7 +180,36 @@ pub(super) fn shared_holds(settings: &Settings, seed: u128) -> Option<Arc<Shared
         replica_timeout: redis.replica_timeout,
         open_after: redis.open_after,
     });
-    Some(Arc::new(SharedHolds::new(store, redis.lease, process)))
+    Ok(Some(Arc::new(SharedHolds::new(store, redis.lease, process))))
+}
+
+/// How the servers are known that keep shared holds; `None`: by nothing.
+///
+/// # Errors
+/// All that is wrong with the files that say so.
+pub(super) fn tls_of_holds(config: &Config) -> Result<Option<LinkTls>, StartError> {
+    let redis = &config.settings.redis;
+    if !redis.is_tls() {
+        return Ok(None);
+    }
+    let file = |path: &Option<PathBuf>, name: &str| {
+        path.clone().map(|path| FileSpec { path, field: format!("redis.{name}") })
+    };
+    let shown = file(&redis.client_cert, "client_cert").zip(file(&redis.client_key, "client_key"));
+    let peer = PeerSpec {
+        field: String::from("redis.tls_name"),
+        names: redis.tls_name.iter().cloned().collect(),
+        sni: true,
+        verify: true,
+        extra_ca: file(&redis.extra_ca, "extra_ca"),
+        pins: vec![],
+        client_certificate: shown.map(|(chain, key)| CertificateFiles { chain, key }),
+    };
+    let loaded = client_config(&peer).map_err(|faults| {
+        let told = |it: TlsFault| (it.field, it.value, it.problem, it.remedy.to_owned());
+        config.faults(faults.into_iter().map(told))
+    })?;
+    Ok(Some(LinkTls { config: loaded, name: redis.tls_name.clone() }))
 }
 
 /// Bytes of memory above which no more calls are taken; `None` if nobody knows.

@@ -10,7 +10,13 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn settings(seeds: Vec<Address>, tenant: &str, node: &str) -> RedisStoreSettings {
     RedisStoreSettings {
-        link: LinkSettings { seeds, username: None, password: None, connect_timeout: TIMEOUT },
+        link: LinkSettings {
+            seeds,
+            username: None,
+            password: None,
+            connect_timeout: TIMEOUT,
+            tls: None,
+        },
         tenant: tenant.into(),
         node: node.into(),
         process: format!("{node}-{}", fastrand::u64(..)).into(),

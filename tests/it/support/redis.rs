@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tollbridge::server::holds::redis::Address;
 
+use super::authority::Authority;
 use super::{ports, wait_for};
 
 /// Nothing outlives its test for longer, even if that is killed.
@@ -26,6 +27,19 @@ impl Redis {
     /// A server alone, that keeps nothing on disk.
     pub(crate) fn alone(folder: &Path) -> Result<Self> {
         Self::start(ports::block(1)?, folder, &[])
+    }
+
+    /// A server alone that is also at this port, with TLS, for those who show a certificate of the
+    /// same authority.
+    pub(crate) fn encrypted(folder: &Path, authority: &Authority) -> Result<(Self, u16)> {
+        let shown = authority.issue(&["127.0.0.1"]);
+        let first = ports::block(2)?;
+        let port = (first + 1).to_string();
+        let files = [&shown.chain, &shown.key, &authority.file];
+        let [chain, key, ca] = files.map(|it| it.display().to_string());
+        let options = ["--tls-port", &port, "--tls-cert-file", &chain, "--tls-key-file", &key];
+        let options = [&options[..], &["--tls-ca-cert-file", &ca]].concat();
+        Ok((Self::start(first, folder, &options)?, first + 1))
     }
 
     pub(crate) fn replica_of(master: &Self, folder: &Path) -> Result<Self> {

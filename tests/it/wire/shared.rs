@@ -9,11 +9,13 @@ use serde_json::Value;
 use super::peer::{Dialog, Line, SDP, response, with_body};
 use super::program::Program;
 use super::{Call, Setup, Stage};
+use crate::support::authority::Authority;
 use crate::support::redis::Redis;
 use crate::support::{api, http, wait_for};
 
 const ONE_CALL: &str =
     r#"targets.alone.caps=[{ metric = "connected", window = "total", limit = 1 }]"#;
+const ONE_CALL_S_KEY: &str = "cap:{default}:target/alone/connected/total:total";
 const ONE_LINE: &str = "targets.alone.concurrency={ limit = 1 }";
 
 /// A server of those that share a store.
@@ -201,9 +203,8 @@ fn without_redis_calls_go_on_as_far_as_a_server_has_room_of_its_own_and_all_coun
         let call = comes_through(&stage, &mut caller, &mut target, "with-again")?;
         call.end(&mut caller, &mut target)?;
         // It had forgotten all of them.
-        let cap = "cap:{default}:target/alone/connected/total:total";
         wait_for("all to be counted", Duration::from_secs(5), || {
-            let used = redis.ask(&["hget", cap, "used"])?;
+            let used = redis.ask(&["hget", ONE_CALL_S_KEY, "used"])?;
             Ok((used == (through + 2).to_string()).then_some(()))
         })?;
         stage.is_clean()
@@ -236,6 +237,47 @@ fn a_cap_says_whether_calls_go_on_without_redis() {
         let outcome = calls();
         check(&[&stage], outcome);
     }
+}
+
+#[test]
+fn limits_are_shared_over_tls_with_a_user_who_may_do_no_more_than_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new(folder.path(), "ours");
+    let (redis, port) =
+        Redis::encrypted(folder.path(), &ours).unwrap_or_else(|error| panic!("{error:#}"));
+    let user = "on >a-secret ~*:{default}:* +@read +@write +time +eval +evalsha +script|load +info";
+    let made = [&["acl", "setuser", "edge"][..], &user.split(' ').collect::<Vec<_>>()].concat();
+    assert_eq!(redis.ask(&made).unwrap(), "OK");
+    let shown = ours.issue(&["edge.example"]);
+    let file = |field: &str, path: &Path| format!("redis.{field}={:?}", path.display().to_string());
+    let urls = format!("redis.urls=[\"rediss://127.0.0.1:{port}\"]");
+    let fields = [
+        urls.as_str(),
+        "redis.username=\"edge\"",
+        "redis.password=\"a-secret\"",
+        &file("client_cert", &shown.chain),
+        &file("client_key", &shown.key),
+    ];
+    let trusting = |authority: &Authority, node: u32| {
+        let ca = file("extra_ca", &authority.file);
+        server(&redis, node, &[&fields[..], &[&ca, ONE_CALL]].concat())
+    };
+    let first = trusting(&ours, 1).unwrap();
+    let calls = || -> Result<()> {
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        Call::up(&first, &mut caller, &mut target, "encrypted", &[])?
+            .end(&mut caller, &mut target)?;
+        is_full(&first, &mut caller, "one-too-many")?;
+        ensure!(redis.ask(&["hget", ONE_CALL_S_KEY, "used"])? == "1", "it was told");
+        first.is_clean()
+    };
+    check(&[&first], calls());
+
+    // Somebody else is there.
+    let stranger = trusting(&Authority::new(folder.path(), "theirs"), 2).unwrap();
+    let told: Value = http::get(stranger.api, "/readyz").unwrap().json().unwrap();
+    assert_eq!((&told["status"], &told["hold_store"]), (&"ready".into(), &"away".into()), "{told}");
+    assert!(stranger.log().contains("invalid peer certificate"), "{}", stranger.log());
 }
 
 /// A call is refused until what stood in its way is known to be gone.

@@ -7,19 +7,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisError, Value, from_redis_value,
+    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value, from_redis_value,
 };
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use smol_str::SmolStr;
-use tokio::task::JoinSet;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::scripts::Script;
 use crate::config::Secret;
@@ -45,6 +50,16 @@ pub struct LinkSettings {
     pub password: Option<Secret>,
     /// To open a connection and greet.
     pub connect_timeout: Duration,
+    /// Absent: nothing is encrypted.
+    pub tls: Option<LinkTls>,
+}
+
+/// How it is known that a server is one of ours.
+#[derive(Clone, Debug)]
+pub struct LinkTls {
+    pub config: Arc<ClientConfig>,
+    /// A name that the certificates of all of them have. Absent: each has that of its host.
+    pub name: Option<SmolStr>,
 }
 
 /// Knows the nodes.
@@ -62,10 +77,16 @@ pub(super) struct Live {
     pub(super) run: SmolStr,
     /// Connected when it was looked at.
     pub(super) replicas: AtomicUsize,
-    lanes: Vec<MultiplexedConnection>,
-    upkeep: MultiplexedConnection,
+    lanes: Vec<Lane>,
+    upkeep: Lane,
     next: AtomicUsize,
     hashes: BTreeMap<Script, String>,
+}
+
+/// An open connection. Dropping it closes it, whatever is still on its way.
+struct Lane {
+    connection: MultiplexedConnection,
+    driving: AbortHandle,
 }
 
 /// What a node says of itself and of the others.
@@ -96,7 +117,7 @@ impl Link {
     /// Finds the server that keeps our keys and connects to it.
     pub(super) async fn connect(&self) -> Result<Live, StoreFault> {
         let owner = self.find().await?;
-        let (mut upkeep, view) = look(owner.clone(), self.settings.clone(), self.slot).await?;
+        let (upkeep, view) = look(owner.clone(), self.settings.clone(), self.slot).await?;
         let is_it = view.is_master && view.cluster.as_ref().is_none_or(|it| it.owns_it);
         if !is_it {
             return Err(StoreFault::Elsewhere(format!("{owner} does not keep them any more")));
@@ -108,7 +129,7 @@ impl Link {
         let mut hashes = BTreeMap::new();
         for script in Script::ALL {
             let load = redis::cmd("SCRIPT").arg("LOAD").arg(script.body()).take();
-            let hash = send(&mut upkeep, &load, self.settings.connect_timeout).await?;
+            let hash = send(&mut upkeep.connection(), &load, self.settings.connect_timeout).await?;
             hashes.insert(script, from_redis_value(hash).map_err(|it| fault(&it.into()))?);
         }
         Ok(Live {
@@ -162,11 +183,11 @@ impl Live {
     /// A connection for a call.
     pub(super) fn lane(&self) -> MultiplexedConnection {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        self.lanes[next % self.lanes.len()].clone()
+        self.lanes[next % self.lanes.len()].connection()
     }
 
     pub(super) fn upkeep(&self) -> MultiplexedConnection {
-        self.upkeep.clone()
+        self.upkeep.connection()
     }
 
     /// As [`Script::body`] is known to the server.
@@ -189,10 +210,32 @@ impl fmt::Display for Address {
     }
 }
 
-async fn open(
-    address: &Address,
-    settings: &LinkSettings,
-) -> Result<MultiplexedConnection, StoreFault> {
+impl Lane {
+    async fn on<S>(stream: S, greeting: &RedisConnectionInfo) -> Result<Self, StoreFault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // Each question has a limit of its own.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        // Who greets needs somebody who reads.
+        let opened = MultiplexedConnection::new_with_config(greeting, stream, config).await;
+        let (connection, driver) = opened.map_err(|error| fault(&error))?;
+        let driving = tokio::spawn(driver).abort_handle();
+        Ok(Self { connection, driving })
+    }
+
+    fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.driving.abort();
+    }
+}
+
+async fn open(address: &Address, settings: &LinkSettings) -> Result<Lane, StoreFault> {
     let mut greeting = RedisConnectionInfo::default().set_skip_set_lib_name();
     if let Some(username) = &settings.username {
         greeting = greeting.set_username(username);
@@ -200,27 +243,28 @@ async fn open(
     if let Some(password) = &settings.password {
         greeting = greeting.set_password(password.reveal());
     }
-    // The library would gather small writes.
-    let info = ConnectionAddr::Tcp(address.host.clone(), address.port)
-        .into_connection_info()
-        .map_err(|error| fault(&error))?
-        .set_tcp_settings(TcpSettings::default().set_nodelay(true))
-        .set_redis_settings(greeting);
-    let client = Client::open(info).map_err(|error| fault(&error))?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(settings.connect_timeout))
-        .set_response_timeout(None);
-    let opened = client.get_multiplexed_async_connection_with_config(&config);
-    let opened = timeout(settings.connect_timeout, opened).await;
-    opened.map_err(|_| StoreFault::Timeout)?.map_err(|error| fault(&error))
+    let opened = timeout(settings.connect_timeout, async {
+        let stream = TcpStream::connect((&*address.host, address.port)).await?;
+        // Small writes are not to be gathered.
+        stream.set_nodelay(true)?;
+        let Some(tls) = &settings.tls else { return Ok(Lane::on(stream, &greeting).await) };
+        let name = tls.name.as_deref().unwrap_or(&address.host).to_owned();
+        let name = ServerName::try_from(name).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await?;
+        Ok(Lane::on(stream, &greeting).await)
+    });
+    let opened: io::Result<Result<Lane, StoreFault>> =
+        opened.await.map_err(|_| StoreFault::Timeout)?;
+    opened.map_err(|error| StoreFault::Away(error.to_string()))?
 }
 
 async fn look(
     address: Address,
     settings: LinkSettings,
     slot: u16,
-) -> Result<(MultiplexedConnection, View), StoreFault> {
-    let mut connection = open(&address, &settings).await?;
+) -> Result<(Lane, View), StoreFault> {
+    let lane = open(&address, &settings).await?;
+    let mut connection = lane.connection();
     let limit = settings.connect_timeout;
     let server = text(send(&mut connection, &info("server"), limit).await?)?;
     let replication = text(send(&mut connection, &info("replication"), limit).await?)?;
@@ -240,7 +284,7 @@ async fn look(
         let nodes = text(send(&mut connection, &nodes, limit).await?)?;
         view.cluster = Some(ClusterView::read(&nodes, slot, &address));
     }
-    Ok((connection, view))
+    Ok((lane, view))
 }
 
 impl ClusterView {

@@ -32,7 +32,7 @@ use link::{Link, Live, fault, send, send_all};
 use scripts::Script;
 
 pub use keys::KeySpace;
-pub use link::{Address, LinkSettings};
+pub use link::{Address, LinkSettings, LinkTls};
 
 /// How long a window's bucket outlives it, milliseconds.
 const AFTER_WINDOW_MS: i64 = 48 * 3_600_000;

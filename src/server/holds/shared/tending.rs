@@ -43,12 +43,14 @@ impl SharedHolds {
     pub async fn begin(&self, own: &dyn OwnHolds) {
         let give_up = clock::mono() + START_MAX;
         let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut why = None;
         while self.state() != State::Open && clock::mono() < give_up {
             look.tick().await;
-            self.recover(own).await;
+            why = self.recover(own).await.err();
         }
-        if self.state() != State::Open {
+        if let Some(fault) = why.filter(|_| self.state() != State::Open) {
             tracing::error!(
+                %fault,
                 "the store of holds is not there: caps are open as far as on_store_down says"
             );
         }
@@ -87,7 +89,7 @@ impl SharedHolds {
         if self.state() != State::Open {
             if due.probe <= now {
                 due.probe = now + jittered(PROBE_EVERY, now);
-                self.recover(own).await;
+                let _told = self.recover(own).await;
             }
             return;
         }
@@ -151,10 +153,11 @@ impl SharedHolds {
     }
 
     /// Gets the store back: connects, tells it what it does not know, and opens it.
-    async fn recover(&self, own: &dyn OwnHolds) {
+    async fn recover(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
         let _telling = self.telling.lock().await;
-        if let Err(fault) = self.catch_up(own).await {
-            self.metrics.fault(&fault);
+        let caught_up = self.catch_up(own).await;
+        if let Err(fault) = &caught_up {
+            self.metrics.fault(fault);
             tracing::debug!(%fault, "the store of holds is not back yet");
             let mut inner = self.inner.lock();
             inner.state = State::Away;
@@ -162,6 +165,7 @@ impl SharedHolds {
             self.store.disconnect();
             self.metrics.state(State::Away);
         }
+        caught_up
     }
 
     async fn catch_up(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {

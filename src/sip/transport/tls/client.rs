@@ -106,6 +106,10 @@ impl PeerConfig {
         Some(Self { config: Arc::new(config), name: None, is_verified: true })
     }
 
+    pub(super) fn into_config(self) -> Arc<ClientConfig> {
+        self.config
+    }
+
     pub(super) fn connect(&self, address: IpAddr) -> Option<(ClientConnection, bool)> {
         let name = self.name.clone().unwrap_or_else(|| ServerName::from(address));
         let connection = ClientConnection::new(Arc::clone(&self.config), name).ok()?;

@@ -26,7 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion,
+};
 use smol_str::SmolStr;
 
 use crate::sip::flow::TlsPeer;
@@ -234,6 +236,18 @@ impl TlsSettings {
         };
         peer.connect(address)
     }
+}
+
+/// What connections to one peer are made with that nobody else here speaks with.
+///
+/// # Errors
+/// All that is wrong with its files and names.
+pub fn client_config(peer: &PeerSpec) -> Result<Arc<ClientConfig>, Vec<TlsFault>> {
+    let mut files = Files::default();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = client::config(peer, TlsVersion::default(), &provider, &mut files);
+    let (_, faults) = files.finish();
+    config.map(PeerConfig::into_config).ok_or(faults)
 }
 
 /// Cryptography by ring: small, and quick to build.
