@@ -54,6 +54,54 @@ configured! {
     PoolId;
 }
 
+/// Whom the server works for; a name of which keys are made: 1 to 40 letters, digits, dots, dashes and
+/// underscores.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct AccountId(SmolStr);
+
+impl AccountId {
+    const CHARS_MAX: usize = 40;
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// `default`.
+impl Default for AccountId {
+    fn default() -> Self {
+        Self(SmolStr::new_static("default"))
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = ParseAccountIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let fits = (1..=Self::CHARS_MAX).contains(&text.len()) && text.chars().all(is_name);
+        fits.then(|| Self(SmolStr::new(text))).ok_or(ParseAccountIdError)
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text that names no account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no name for keys: write 1 to 40 letters, digits, dots, dashes and underscores")]
+pub struct ParseAccountIdError;
+
 /// Declares a UUID that is shown with a prefix, such as `cal_018f…`.
 macro_rules! generated {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => { $(

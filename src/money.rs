@@ -7,6 +7,7 @@ use std::ops::{Add, Neg, Sub};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 
 /// An amount in millionths of the account's currency. May be negative (a correction).
 ///
@@ -19,6 +20,16 @@ pub struct Money(pub i64);
 /// Written and read as a decimal string such as `"0.0060"`, at most nine places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RatePerMinute(pub i64);
+
+/// What amounts are of, as ISO 4217 writes it, such as `USD`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Currency(SmolStr);
+
+/// A text that is no currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no currency: write the three capital letters of ISO 4217, such as USD")]
+pub struct ParseCurrencyError;
 
 /// Why a decimal string is not an amount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +63,34 @@ impl Money {
 
 impl RatePerMinute {
     pub const ZERO: Self = Self(0);
+}
+
+impl Currency {
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// US dollars.
+impl Default for Currency {
+    fn default() -> Self {
+        Self(SmolStr::new_static("USD"))
+    }
+}
+
+impl FromStr for Currency {
+    type Err = ParseCurrencyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCurrencyError> {
+        let fits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        fits.then(|| Self(SmolStr::new(text))).ok_or(ParseCurrencyError)
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl Add for Money {

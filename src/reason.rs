@@ -43,6 +43,7 @@ reasons! {
     NumberMalformed = "gate.number_malformed", 404, "the dialled user part is no telephone number";
     CampaignPaused = "gate.campaign_paused", 480, "the campaign is paused";
     PublisherPaused = "gate.publisher_paused", 480, "the publisher is paused";
+    AccountCapped = "gate.account_capped", 480, "the account's cap leaves no room for any call";
     PublisherCapped = "gate.publisher_capped", 480, "the publisher's cap leaves no room for any call";
     BlockedCaller = "gate.blocked_caller", 403, "the caller is on a list of those who are blocked";
     Litigator = "gate.litigator", 403, "the caller is on a list of those who sue";

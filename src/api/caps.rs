@@ -16,7 +16,7 @@ use super::request::{Id, JsonBody};
 use super::router::Api;
 use super::{DepositError, Deposited};
 use crate::id::BuyerId;
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::routing::hold::Counts;
 use crate::routing::meter::Meter;
 use crate::time::Wall;
@@ -25,6 +25,9 @@ use crate::time::Wall;
 pub(super) struct CapList {
     /// By their names.
     items: Vec<CapView>,
+    /// Of all money, ISO 4217.
+    #[schema(value_type = String, example = "USD")]
+    currency: Currency,
     /// The configuration they are of.
     #[schema(example = 418)]
     config_rev: u64,
@@ -90,9 +93,10 @@ faults!(ListFaults);
     responses((status = 200, description = "The caps", body = CapList), ListFaults),
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<CapList> {
-    let config_rev = api.services.routing.in_force().revision();
+    let snapshot = api.services.routing.in_force();
+    let (currency, config_rev) = (snapshot.account().currency.clone(), snapshot.revision());
     let items = api.services.routing.meters().into_iter().map(CapView::from).collect();
-    Json(CapList { items, config_rev })
+    Json(CapList { items, currency, config_rev })
 }
 
 /// How many calls at once can be taken.

@@ -32,8 +32,9 @@ struct EffectiveSetting {
     /// As it would be written; null: none.
     #[schema(value_type = Value, example = json!(30))]
     value: Value,
-    /// Who said it, the nearest first: `own`, the target or the campaign itself; `buyer`, that of the
-    /// target; `defaults`, the section of the configuration; `built_in`.
+    /// Who said it, the nearest first: `own`, the target or the campaign itself; `schedule`, the
+    /// one that the target names; `buyer`, that of the target; `defaults` and `account`, the sections of
+    /// the configuration; `built_in`.
     #[schema(example = "defaults")]
     from: &'static str,
 }
@@ -42,8 +43,8 @@ faults!(TargetFaults: PathMalformed, TargetNotFound);
 
 /// Show what holds for a target
 ///
-/// Each setting that may be written with the target, its buyer or in `[defaults]`, with its value and
-/// where it came from.
+/// Each setting that may be written with the target, its buyer or in `[defaults]`, and the zone of its
+/// clock, with its value and where it came from.
 #[utoipa::path(
     get,
     path = "/v1/targets/{id}/effective",
@@ -65,8 +66,8 @@ faults!(CampaignFaults: PathMalformed, CampaignNotFound);
 
 /// Show what holds for a campaign
 ///
-/// Each setting that may be written with the campaign or in `[defaults]`, with its value and where it
-/// came from.
+/// Each setting that may be written with the campaign or in `[defaults]`, and the zone of its clock,
+/// with its value and where it came from.
 #[utoipa::path(
     get,
     path = "/v1/campaigns/{id}/effective",

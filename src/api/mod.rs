@@ -13,6 +13,7 @@
 //! Invariants: only health is answered without a key; whatever is refused is answered with
 //! `application/problem+json` and a stable code; a caller's number is in answers, never in logs.
 
+mod account;
 mod auth;
 mod calls;
 mod caps;

@@ -22,8 +22,8 @@ use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
-    Services, calls, caps, configuration, effective, explain, health, openapi, pings, pools,
-    replay, simulate, targets,
+    Services, account, calls, caps, configuration, effective, explain, health, openapi, pings,
+    pools, replay, simulate, targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -55,6 +55,7 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(pools::list))
         .routes(routes!(pools::number))
         .routes(routes!(targets::list))
+        .routes(routes!(account::show))
         .routes(routes!(effective::target))
         .routes(routes!(effective::campaign))
         .routes(routes!(caps::list))

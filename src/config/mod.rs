@@ -14,6 +14,7 @@
 //!             └─► section("trunks"), sections([...]) ─► sip::trunk, routing
 //! ```
 
+mod account;
 mod check;
 mod dns;
 mod explain;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use account::AccountSettings;
 pub use dns::{DnsSettings, HealthSettings};
 pub use fault::{ConfigError, Fault, Origin};
 pub use listen::{
@@ -53,8 +55,8 @@ use overrides::Override;
 use tree::Tree;
 
 /// Sections with the settings of the process.
-const SETTINGS: [&str; 9] =
-    ["node", "sip", "api", "store", "redis", "journal", "decision", "cdr", "log"];
+const SETTINGS: [&str; 10] =
+    ["node", "sip", "api", "store", "redis", "journal", "decision", "cdr", "log", "account"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
 const ENTITIES: [&str; 12] = [
@@ -76,7 +78,8 @@ const ENTITIES: [&str; 12] = [
 const TABLES: [&str; 2] = ["geo", "defaults"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 14] = [
+const ROUTING: [&str; 15] = [
+    "account",
     "defaults",
     "publishers",
     "buyers",
@@ -223,7 +226,7 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`, `geo`,
+    /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`, `geo`,
     /// `verticals`, `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
     ///
     /// # Errors

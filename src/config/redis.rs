@@ -13,9 +13,6 @@ use super::fault::Finding;
 use super::secret::Secret;
 use super::settings::{milliseconds, seconds};
 
-/// Longest name of a tenant.
-const TENANT_CHARS_MAX: usize = 40;
-
 /// `[redis]`: the store that servers share caps and concurrency through. Without `urls` there is none,
 /// and every server has its limits to itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +33,6 @@ pub struct RedisSettings {
     pub client_cert: Option<PathBuf>,
     /// PEM file of its key.
     pub client_key: Option<PathBuf>,
-    /// In the name of every key; servers with the same share limits. Default `default`.
-    pub tenant: SmolStr,
     /// How long a call waits for a hold, milliseconds. Default 15.
     #[serde(rename = "call_timeout_ms", with = "milliseconds")]
     pub call_timeout: Duration,
@@ -79,7 +74,6 @@ impl Default for RedisSettings {
             extra_ca: None,
             client_cert: None,
             client_key: None,
-            tenant: SmolStr::new_static("default"),
             call_timeout: Duration::from_millis(15),
             timeout: Duration::from_millis(100),
             connect_timeout: Duration::from_millis(250),
@@ -99,18 +93,6 @@ impl RedisSettings {
         ranges.check_ms("redis.replica_timeout_ms", self.replica_timeout, 1..=2_000);
         ranges.check_s("redis.lease_s", self.lease, 4..=600);
         ranges.check_ms("redis.open_after_ms", self.open_after, 0..=60_000);
-        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let chars = self.tenant.chars().count();
-        if !self.tenant.chars().all(is_name) || !(1..=TENANT_CHARS_MAX).contains(&chars) {
-            findings.push(Finding {
-                path: String::from("redis.tenant"),
-                value: self.tenant.to_string(),
-                problem: String::from("is no name for keys"),
-                remedy: format!(
-                    "use 1 to {TENANT_CHARS_MAX} letters, digits, dots, dashes and underscores"
-                ),
-            });
-        }
         if self.username.is_some() && self.password.is_none() {
             findings.push(Finding {
                 path: String::from("redis.username"),
@@ -245,7 +227,6 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
         let settings = RedisSettings {
-            tenant: "a{b}".into(),
             username: Some("edge".into()),
             lease: Duration::from_secs(1),
             ..RedisSettings::default()
@@ -253,7 +234,7 @@ mod tests {
         let mut findings = Vec::new();
         settings.check(&mut findings);
         let paths: Vec<_> = findings.iter().map(|finding| finding.path.as_str()).collect();
-        assert_eq!(paths, ["redis.lease_s", "redis.tenant", "redis.username"]);
+        assert_eq!(paths, ["redis.lease_s", "redis.username"]);
 
         let urls = ["redis://10.0.0.5", "rediss://10.0.0.6"];
         let settings = RedisSettings {

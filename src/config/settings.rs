@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::account::AccountSettings;
 use super::dns::{DnsSettings, HealthSettings};
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
 use super::overload::OverloadSettings;
@@ -28,6 +29,7 @@ pub struct Settings {
     pub decision: DecisionSettings,
     pub cdr: CdrSettings,
     pub log: LogSettings,
+    pub account: AccountSettings,
 }
 
 /// `[node]`: which process of a fleet this is.
@@ -186,15 +188,13 @@ pub struct DecisionSettings {
 }
 
 /// `[cdr]`: call records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CdrSettings {
     /// Default `checkpoint`.
     pub orphan_bill: OrphanBill,
     /// Whether the next process sends BYE to both ends of calls that were up. Default false.
     pub orphan_bye: bool,
-    /// Currency of all amounts, ISO 4217. Default `USD`.
-    pub currency: SmolStr,
 }
 
 /// What a call that was up when the process died is billed (spec/data §1.3).
@@ -315,16 +315,6 @@ impl Default for JournalSettings {
 impl Default for DecisionSettings {
     fn default() -> Self {
         Self { deadline: Duration::from_secs(3) }
-    }
-}
-
-impl Default for CdrSettings {
-    fn default() -> Self {
-        Self {
-            orphan_bill: OrphanBill::default(),
-            orphan_bye: false,
-            currency: SmolStr::new_static("USD"),
-        }
     }
 }
 

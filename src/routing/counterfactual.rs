@@ -219,6 +219,7 @@ impl<'a> World<'a> {
         match step.check {
             Check::Cap | Check::Concurrency => self.more_room(decision, step.target.as_ref()?),
             Check::Publisher => self.more_for(&self.publisher(decision)?.caps, step),
+            Check::Account => self.more_for(&self.snapshot.account.caps, step),
             Check::Trunk => self.more_for(self.snapshot.trunk_caps(&self.request.trunk), step),
             Check::Campaign => {
                 let campaign = &decision.attribution.as_ref()?.campaign;
@@ -426,6 +427,15 @@ mod tests {
         );
         let told = told(&none_at_night, &call(), &[], &[]);
         assert_eq!(told, ["cap target/t/concurrency at least 1"]);
+    }
+
+    #[test]
+    fn a_cap_of_the_account_would_have_had_to_be_higher() {
+        let cap = "caps = [{ metric = 'connected', window = 'total', limit = 5 }]";
+        let rules = target(&format!("[account]\n{cap}"));
+        let full = [(bucket("account/default/connected/total", "total"), used(4, 1))];
+        let told = told(&rules, &call(), &full, &[]);
+        assert_eq!(told, ["cap account/default/connected/total +1"]);
     }
 
     #[test]

@@ -231,6 +231,9 @@ pub enum Check {
     /// On which lists the caller is.
     #[n(17)]
     List,
+    /// Whether the account takes one more.
+    #[n(19)]
+    Account,
 }
 
 #[derive(

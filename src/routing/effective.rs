@@ -6,6 +6,7 @@ use crate::id::{CampaignId, TargetId};
 
 use super::config::{Source, TargetConfig};
 use super::duplicate::Dedupe;
+use super::schedule::zone_name;
 use super::snapshot::{Campaign, RoutingSnapshot, Target};
 
 /// The value of one setting.
@@ -26,6 +27,7 @@ pub(super) struct TargetSources {
     max_pdd_ms: Source,
     ring_timeout_covers_progress: Source,
     max_duration_s: Source,
+    time_zone: Source,
     pub(super) dedupe: Source,
     pub(super) circuit: Source,
 }
@@ -41,13 +43,19 @@ pub(super) struct CampaignSources {
 }
 
 impl TargetSources {
-    pub(super) fn of(config: &TargetConfig, dedupe: Source, circuit: Source) -> Self {
+    pub(super) fn of(
+        config: &TargetConfig,
+        time_zone: Source,
+        dedupe: Source,
+        circuit: Source,
+    ) -> Self {
         Self {
             ring_timeout_s: config.ring_timeout_s.from(),
             first_response_ms: config.first_response_ms.from(),
             max_pdd_ms: config.max_pdd_ms.from(),
             ring_timeout_covers_progress: config.ring_timeout_covers_progress.from(),
             max_duration_s: config.max_duration_s.from(),
+            time_zone,
             dedupe,
             circuit,
         }
@@ -57,19 +65,20 @@ impl TargetSources {
 impl RoutingSnapshot {
     /// `None`: there is no such target.
     pub fn effective_target(&self, id: &TargetId) -> Option<Vec<Effective>> {
-        self.target(id).map(Target::effective)
+        self.target(id).map(|target| target.effective(self.time_zone()))
     }
 
     /// `None`: there is no such campaign.
     pub fn effective_campaign(&self, id: &CampaignId) -> Option<Vec<Effective>> {
-        self.campaign(id).map(Campaign::effective)
+        self.campaign(id).map(|campaign| campaign.effective(self))
     }
 }
 
 impl Target {
-    fn effective(&self) -> Vec<Effective> {
+    fn effective(&self, time_zone: &str) -> Vec<Effective> {
         let from = &self.from;
         let circuit = self.circuit.as_deref();
+        let own_zone = self.schedule.as_ref().map(|schedule| zone_name(schedule.zone()));
         [
             ("ring_timeout_s", json!(self.ring_timeout_ms / 1_000), from.ring_timeout_s),
             ("first_response_ms", json!(self.first_response_ms), from.first_response_ms),
@@ -80,6 +89,7 @@ impl Target {
                 from.ring_timeout_covers_progress,
             ),
             ("max_duration_s", json!(self.max_duration_ms / 1_000), from.max_duration_s),
+            ("time_zone", json!(own_zone.unwrap_or(time_zone)), from.time_zone),
             ("dedupe", self.dedupe.as_ref().map_or(Value::Null, written), from.dedupe),
             (
                 "circuit",
@@ -93,8 +103,9 @@ impl Target {
 }
 
 impl Campaign {
-    fn effective(&self) -> Vec<Effective> {
+    fn effective(&self, snapshot: &RoutingSnapshot) -> Vec<Effective> {
         let from = &self.from;
+        let (time_zone, zone_from) = (json!(snapshot.time_zone()), snapshot.account.zone_from);
         let ring_budget_s = self.total_ring_budget_ms / 1_000;
         [
             ("advance_on", json!(self.advance_on), from.advance_on),
@@ -102,6 +113,7 @@ impl Campaign {
             ("total_ring_budget_s", json!(ring_budget_s), from.total_ring_budget_s),
             ("min_match_confidence", json!(self.min_match_confidence), from.min_match_confidence),
             ("callers", json!(self.callers), from.callers),
+            ("time_zone", time_zone, zone_from),
         ]
         .map(|(setting, value, from)| Effective { setting, value, from })
         .into()
@@ -120,6 +132,8 @@ mod tests {
 
     const CONFIG: &str = r#"
         publishers = [{ id = "p" }]
+        [account]
+        time_zone = "America/Chicago"
         [defaults]
         ring_timeout_s = 20
         max_duration_s = 600
@@ -137,6 +151,7 @@ mod tests {
         id = "own"
         buyer = "b"
         ring_timeout_s = 9
+        schedule = { time_zone = "America/Denver", always_open = true }
         dial = { kind = "sip", uri = "sip:a" }
         [[targets]]
         id = "plain"
@@ -176,6 +191,7 @@ mod tests {
                 ("max_pdd_ms", json!(8_000), built_in),
                 ("ring_timeout_covers_progress", json!(true), buyer),
                 ("max_duration_s", json!(900), buyer),
+                ("time_zone", json!("America/Denver"), own),
                 ("dedupe", by_default.clone(), defaults),
             ]
         );
@@ -187,6 +203,7 @@ mod tests {
                 ("max_pdd_ms", json!(8_000), built_in),
                 ("ring_timeout_covers_progress", json!(false), built_in),
                 ("max_duration_s", json!(600), defaults),
+                ("time_zone", json!("America/Chicago"), Source::Account),
                 ("dedupe", by_default, defaults),
             ]
         );
@@ -196,6 +213,8 @@ mod tests {
             (callers.0, &callers.1["repeat_after_s"], callers.2),
             ("callers", &json!(2), defaults)
         );
+        let of_account = ("time_zone", json!("America/Chicago"), Source::Account);
+        assert_eq!(campaign[4], of_account);
         assert_eq!(
             campaign[..3],
             [

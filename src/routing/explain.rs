@@ -172,7 +172,7 @@ fn facts(step: &Step) -> String {
         Check::Campaign | Check::Trunk if step.reason != Some(Reason::TrunkUnknown) => {
             format!(": {subject} has {have}, {want}")
         }
-        Check::Cap | Check::Publisher | Check::Payout | Check::List => {
+        Check::Cap | Check::Account | Check::Publisher | Check::Payout | Check::List => {
             format!(": {subject} has {have}, {want}")
         }
         Check::Schedule => format!(": it is {have}, {want}"),

@@ -13,21 +13,21 @@ use super::limits::{Bound, CallLimits, Need, Windows};
 use super::list::Listed;
 use super::request::{RouteRequest, Usage, UsageReader};
 use super::shortage;
-use super::snapshot::{Campaign, Cap, Publisher};
+use super::snapshot::{Campaign, Cap};
 
 impl Decision {
-    /// Whether the publisher's caps leave no room for any call.
-    pub(super) fn check_publisher<U: UsageReader + ?Sized>(
+    /// Whether these caps leave no room for any call.
+    pub(super) fn check_capped<U: UsageReader + ?Sized>(
         &mut self,
-        publisher: &Publisher,
+        caps: &[Cap],
+        refused: (Check, Reason),
         usage: &U,
         windows: &mut Windows<'_>,
     ) -> Result<(), Reason> {
         let counted = |cap: &&Cap| {
             !cap.stops_paying && !matches!(cap.counts, Counts::Offered | Counts::Pinged)
         };
-        for cap in publisher.caps.iter().filter(counted) {
-            let refused = (Check::Publisher, Reason::PublisherCapped);
+        for cap in caps.iter().filter(counted) {
             self.has_room(cap, refused, usage, windows)?;
         }
         Ok(())
@@ -64,7 +64,9 @@ impl Decision {
         let (campaign, publisher) = (limits.campaign, limits.publisher);
         let of_campaign = campaign.map(|it| &it.caps[..]).unwrap_or_default();
         let of_publisher = publisher.map(|it| &it.caps[..]).unwrap_or_default();
+        let of_account = limits.account.map(|it| &it.caps[..]).unwrap_or_default();
         for (caps, check, reason) in [
+            (of_account, Check::Account, Reason::AccountCapped),
             (limits.trunk, Check::Trunk, Reason::TrunkCapped),
             (of_campaign, Check::Campaign, Reason::CampaignCapped),
             (of_publisher, Check::Publisher, Reason::PublisherCapped),

@@ -16,7 +16,7 @@ use super::hold::{Bucket, BucketRequest, Counts, GAP, LIVE, Leeway, Pace, Stake}
 use super::pacing;
 use super::request::{Usage, UsageReader};
 use super::schedule::Schedule;
-use super::snapshot::{Campaign, Publisher, Target};
+use super::snapshot::{Account, Campaign, Publisher, Target};
 use super::window::{Window, timestamp};
 
 /// The window of what a buyer has deposited.
@@ -120,6 +120,7 @@ pub(super) struct CallLimits<'a> {
     pub(super) campaign: Option<&'a Campaign>,
     pub(super) publisher: Option<&'a Publisher>,
     pub(super) trunk: &'a [Cap],
+    pub(super) account: Option<&'a Account>,
     /// All there are; those of the call are among them.
     pub(super) pairs: &'a [Pair],
 }
@@ -132,7 +133,7 @@ pub(super) struct Need<'a> {
     pub(super) bound: Bound,
 }
 
-/// The time zones in use, each once. The first is UTC.
+/// The time zones in use, each once. The first is the account's.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Zones(Vec<TimeZone>);
 
@@ -161,14 +162,16 @@ impl Target {
             .chain(call.campaign.into_iter().flat_map(|it| &it.caps))
             .chain(call.publisher.into_iter().flat_map(|it| &it.caps))
             .chain(call.trunk)
+            .chain(call.account.into_iter().flat_map(|it| &it.caps))
             .filter(|cap| !cap.stops_paying || stake.payout > Money::ZERO)
             .filter_map(|cap| cap.need(cap.counts.room(stake), windows, usage, readings))
             .collect();
         needs.extend(self.gaps.iter().map(|gap| gap.need(windows.at)));
         let of_campaign = call.campaign.and_then(|it| it.concurrency.as_ref());
         let of_publisher = call.publisher.and_then(|it| it.concurrency.as_ref());
+        let of_account = call.account.and_then(|it| it.concurrency.as_ref());
         let concurrency = self.concurrency.iter().chain(of_campaign).chain(of_publisher);
-        needs.extend(concurrency.map(|it| it.need(windows, usage, readings)));
+        needs.extend(concurrency.chain(of_account).map(|it| it.need(windows, usage, readings)));
         needs
     }
 }
@@ -303,8 +306,13 @@ impl Stake {
 }
 
 impl Zones {
-    pub(super) fn new() -> Self {
-        Self(vec![TimeZone::UTC])
+    pub(super) fn new(of_account: TimeZone) -> Self {
+        Self(vec![of_account])
+    }
+
+    /// That of whoever says no other.
+    pub(super) fn of_account(&self) -> &TimeZone {
+        &self.0[0]
     }
 
     pub(super) fn intern(&mut self, zone: &TimeZone) -> usize {

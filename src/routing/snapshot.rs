@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::id::{BuyerId, CampaignId, PoolId, PublisherId, TargetId, TrunkId};
-use crate::money::Money;
+use crate::id::{AccountId, BuyerId, CampaignId, PoolId, PublisherId, TargetId, TrunkId};
+use crate::money::{Currency, Money};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
@@ -17,7 +17,7 @@ use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord,
 use super::compile;
 use super::config::{
     Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, OnStoreDown,
-    PayDuplicates, Ring, RoutingConfig, Span,
+    PayDuplicates, Ring, RoutingConfig, Source, Span,
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
@@ -31,7 +31,7 @@ use super::limits::{CallLimits, Windows, Zones};
 use super::list::{ListRules, Lists};
 use super::price::PriceRules;
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
-use super::schedule::Schedule;
+use super::schedule::{Schedule, zone_name};
 use super::selection::Distribution;
 use super::vertical::Vertical;
 
@@ -41,6 +41,7 @@ pub use super::limits::{Cap, Concurrency, Gap, Hours, Mode, Pacing, Pair};
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoutingSnapshot {
     pub(super) revision: u64,
+    pub(super) account: Account,
     pub(super) publishers: Vec<Publisher>,
     pub(super) buyers: Vec<Buyer>,
     pub(super) targets: Vec<Target>,
@@ -71,6 +72,19 @@ pub struct RoutingSnapshot {
     pub(super) performance_days: Option<u32>,
     /// Whether tiers ask scorers elsewhere.
     pub(super) asks: bool,
+}
+
+/// Whom the server works for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Account {
+    pub id: AccountId,
+    pub name: String,
+    pub currency: Currency,
+    /// On all calls.
+    pub caps: Vec<Cap>,
+    pub concurrency: Option<Concurrency>,
+    /// Where its time zone came from.
+    pub(super) zone_from: Source,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -259,6 +273,15 @@ impl RoutingSnapshot {
         Self { revision, ..self }
     }
 
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Such as `America/New_York`: that of whoever says no other.
+    pub fn time_zone(&self) -> &str {
+        zone_name(self.zones.of_account())
+    }
+
     /// Whose number it is; `None` if it belongs to no campaign.
     pub fn number(&self, number: PhoneNumber) -> Option<NumberOwner<'_>> {
         let digits = number.digits();
@@ -383,7 +406,8 @@ impl RoutingSnapshot {
         let all = of_targets.chain(of_publishers).chain(of_campaigns).chain(of_pairs);
         // One without a target has credit all the same.
         let of_buyers = self.buyers.iter().filter_map(|it| it.credit.as_ref());
-        all.chain(self.trunk_caps.values()).flatten().chain(of_buyers)
+        let of_all = [&self.account.caps];
+        all.chain(self.trunk_caps.values()).chain(of_all).flatten().chain(of_buyers)
     }
 
     /// Whose earlier calls a decision about this call reads, and how far back; `None`: nobody's.
@@ -416,7 +440,7 @@ impl RoutingSnapshot {
         let of_targets = self.targets.iter().flat_map(|it| &it.concurrency);
         let of_publishers = self.publishers.iter().filter_map(|it| it.concurrency.as_ref());
         let of_campaigns = self.campaigns.iter().filter_map(|it| it.concurrency.as_ref());
-        of_targets.chain(of_publishers).chain(of_campaigns)
+        of_targets.chain(of_publishers).chain(of_campaigns).chain(&self.account.concurrency)
     }
 
     /// How many days of UTC tiers look back at that go by performance, today included; `None`: none
@@ -447,7 +471,8 @@ impl RoutingSnapshot {
     ) -> Vec<BucketRequest> {
         let of_publisher = self.publisher(publisher).map(|it| &it.caps);
         let of_campaign = self.campaign(campaign).map(|it| &it.caps);
-        let caps = of_publisher.into_iter().chain(of_campaign).flatten();
+        let caps =
+            of_publisher.into_iter().chain(of_campaign).chain([&self.account.caps]).flatten();
         let mut windows = self.windows(at);
         let (unread, mut unnoted) = (BTreeMap::<Bucket, Usage>::new(), Readings::default());
         caps.filter(|cap| cap.counts == Counts::Pinged)
@@ -475,7 +500,7 @@ impl RoutingSnapshot {
         others.map(|(key, down)| (key.clone(), down)).collect()
     }
 
-    /// Whether a campaign, a publisher or a trunk has limits.
+    /// Whether the account, a campaign, a publisher or a trunk has limits.
     pub fn caps_calls(&self) -> bool {
         self.caps_calls
     }
@@ -485,6 +510,7 @@ impl RoutingSnapshot {
             campaign: self.campaign(&scope.campaign),
             publisher: self.publisher(&scope.publisher),
             trunk: self.trunk_caps(&scope.trunk),
+            account: Some(&self.account),
             pairs: &self.pairs,
         }
     }

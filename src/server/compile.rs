@@ -274,6 +274,43 @@ mod tests {
         assert_eq!(told("[[targets]]\nid = 1\n"), ["targets[0].id = 1"]);
     }
 
+    #[test]
+    fn all_that_routing_reads_may_stand_in_the_file() {
+        let error = toml::from_str::<RoutingConfig>("nonsense = 1").unwrap_err().to_string();
+        let (_, fields) = error.split_once("expected one of").expect("serde names the fields");
+        let sections: Vec<_> = fields.split('`').skip(1).step_by(2).collect();
+        assert!(sections.contains(&"pairs"), "{error}");
+        for section in sections {
+            let text = format!("[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[{section}]\n");
+            let lists = text.replace(&format!("[{section}]"), &format!("[[{section}]]"));
+            let read = |text: &str| {
+                let config = Config::parse("c.toml", text, Format::Toml, std::iter::empty(), &[]);
+                config.err().map(|error| error.to_string())
+            };
+            for told in [read(&text), read(&lists)].into_iter().flatten() {
+                assert!(!told.contains("is no section"), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_account_that_cannot_be_meant_is_a_fault_with_its_remedy() {
+        for (account, fault) in [
+            ("id = \"a{b}\"", "account.id = \"a{b}\": is no name for keys: write 1 to 40 letters"),
+            ("currency = \"usd\"", "account.currency = \"usd\": is no currency: write the three"),
+            ("nmae = \"x\"", "account.nmae = \"x\": is no field that is known here; did you mean"),
+            ("time_zone = \"Mars\"", "account.time_zone = Mars: is no known time zone; write an"),
+        ] {
+            let text = format!("[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[account]\n{account}");
+            let none = std::iter::empty();
+            let told = match Config::parse("c.toml", &text, Format::Toml, none, &[]) {
+                Err(error) => error.to_string(),
+                Ok(config) => compile(&config, 1).err().unwrap().to_string(),
+            };
+            assert!(told.contains(fault), "{told}");
+        }
+    }
+
     /// Where each fault is said to be.
     fn told(entities: &str) -> Vec<String> {
         let text = format!("[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n{entities}");

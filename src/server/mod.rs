@@ -201,7 +201,7 @@ impl Server {
             appender: accounting.appender(),
             clock: Clock::Machine,
             durable,
-            currency: settings.cdr.currency.clone(),
+            currency: settings.account.currency.as_str().into(),
             checkpoint_every: settings.journal.checkpoint_interval,
             live: Arc::clone(&live),
             tls: Arc::clone(&parties),

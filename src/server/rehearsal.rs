@@ -183,7 +183,7 @@ impl Blueprint {
             appender: journal.appender(),
             clock: now.clone(),
             durable: Arc::clone(&durable),
-            currency: settings.cdr.currency.clone(),
+            currency: settings.account.currency.as_str().into(),
             checkpoint_every: settings.journal.checkpoint_interval,
             live: Arc::default(),
             limits: Arc::new(TrunkLimits::new(trunks)),

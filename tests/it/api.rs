@@ -596,6 +596,7 @@ fn the_openapi_document_lists_every_route() {
             "GET /metrics",
             "GET /openapi.json",
             "GET /readyz",
+            "GET /v1/account",
             "GET /v1/calls",
             "GET /v1/calls/live",
             "GET /v1/calls/{id}",

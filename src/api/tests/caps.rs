@@ -29,7 +29,8 @@ fn every_cap_is_shown_with_what_is_used_held_and_allowed() {
             Some("2026-03-18T00:00:00.000Z"),
         ),
     ];
-    assert_eq!(answer.json(), json!({ "items": items, "config_rev": 418 }));
+    let list = json!({ "items": items, "currency": "USD", "config_rev": 418 });
+    assert_eq!(answer.json(), list);
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn it_lists_every_route() {
     get /metrics
     get /openapi.json
     get /readyz
+    get /v1/account
     post /v1/buyers/{id}/deposits
     put /v1/buyers/{id}/ready_agents
     get /v1/calls

@@ -27,7 +27,7 @@ pub(super) struct Clock<'a> {
 }
 
 impl Clock<'_> {
-    pub(super) const UTC: Self = Self { zone: 0, schedule: None };
+    pub(super) const OF_ACCOUNT: Self = Self { zone: 0, schedule: None };
 }
 
 impl Compiler<'_> {
@@ -53,7 +53,7 @@ impl Compiler<'_> {
         let mut of_trunks = BTreeMap::new();
         for (t, config) in configs.iter().enumerate().filter(|(_, it)| !it.caps.is_empty()) {
             let owner = format!("trunk/{}", config.id);
-            let caps = self.caps(&format!("trunks[{t}]"), &owner, &config.caps, &Clock::UTC);
+            let caps = self.caps(&format!("trunks[{t}]"), &owner, &config.caps, &Clock::OF_ACCOUNT);
             of_trunks.insert(config.id.clone(), caps);
         }
         of_trunks
@@ -107,10 +107,13 @@ impl Compiler<'_> {
     fn counts_there(&mut self, path: &str, owner: &str, config: &CapConfig) {
         let of = owner.split('/').next().unwrap_or_default();
         let (is_there, whose) = match config.metric {
-            Metric::Pinged => (matches!(of, "publisher" | "campaign"), "publishers and campaigns"),
+            Metric::Pinged => (
+                matches!(of, "account" | "publisher" | "campaign"),
+                "the account, publishers and campaigns",
+            ),
             Metric::Offered => (
-                matches!(of, "publisher" | "campaign" | "trunk"),
-                "publishers, campaigns and trunks",
+                matches!(of, "account" | "publisher" | "campaign" | "trunk"),
+                "the account, publishers, campaigns and trunks",
             ),
             Metric::Attempted
             | Metric::Connected

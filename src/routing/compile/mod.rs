@@ -1,5 +1,6 @@
 //! From the configuration as written to the snapshot; finds every fault on the way.
 
+mod account;
 mod callers;
 mod campaigns;
 mod caps;
@@ -46,6 +47,7 @@ pub(super) fn compile(
     revision: u64,
 ) -> Result<RoutingSnapshot, Vec<ConfigFault>> {
     let mut compiler = Compiler::new(config);
+    let account = compiler.account(&config.account);
     let publishers = compiler.publishers(&config.publishers);
     let shared = compiler.shared(config);
     let buyers = config.buyers.iter().enumerate().map(|(b, it)| {
@@ -79,7 +81,9 @@ pub(super) fn compile(
     if !compiler.faults.is_empty() {
         return Err(compiler.faults);
     }
-    let caps_calls = !trunk_caps.is_empty()
+    let caps_calls = !account.caps.is_empty()
+        || account.concurrency.is_some()
+        || !trunk_caps.is_empty()
         || !shared.pairs.is_empty()
         || publishers.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some())
         || campaigns.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some());
@@ -93,6 +97,7 @@ pub(super) fn compile(
     }
     let mut snapshot = RoutingSnapshot {
         revision,
+        account,
         performance_days,
         asks: compiler.scorers.values().any(|it| matches!(it.by, ScoredBy::Asked(_))),
         publishers,
@@ -142,6 +147,7 @@ type Index<'a> = BTreeMap<&'a str, usize>;
 impl<'a> Compiler<'a> {
     fn new(config: &'a RoutingConfig) -> Self {
         let mut faults = vec![];
+        let zones = Zones::new(account::zone(&config.account, &mut faults));
         let mut index = |section, ids: Vec<&'a str>| index(section, ids, &mut faults);
         Self {
             publisher_index: index(
@@ -155,7 +161,7 @@ impl<'a> Compiler<'a> {
                 config.campaigns.iter().map(|c| c.id.as_str()).collect(),
             ),
             pool_index: index("pools", config.pools.iter().map(|p| p.id.as_str()).collect()),
-            zones: Zones::new(),
+            zones,
             sets: Sets::new(),
             patterns: Patterns::new(),
             verticals: BTreeMap::new(),

@@ -39,7 +39,12 @@ impl Compiler<'_> {
                     self.fault(&path, "min_revenue", floor.min_revenue, "is negative", remedy);
                 }
                 let during = format!("{path}.during");
-                let during = Schedule::compile(&floor.during, &during, &mut self.faults)?;
+                let during = Schedule::compile(
+                    &floor.during,
+                    &during,
+                    self.zones.of_account(),
+                    &mut self.faults,
+                )?;
                 Some(HourlyFloor { during, min_revenue: floor.min_revenue })
             });
             floors.collect()

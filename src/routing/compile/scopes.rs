@@ -102,8 +102,8 @@ impl Compiler<'_> {
         (caps, concurrency, min_gap_s): (&[CapConfig], Option<&ConcurrencyConfig>, Option<u32>),
     ) -> Limits {
         Limits {
-            caps: self.caps(path, owner, caps, &Clock::UTC),
-            concurrency: self.concurrency(path, owner, concurrency, &Clock::UTC),
+            caps: self.caps(path, owner, caps, &Clock::OF_ACCOUNT),
+            concurrency: self.concurrency(path, owner, concurrency, &Clock::OF_ACCOUNT),
             gap: self.gap(path, owner, min_gap_s),
         }
     }
@@ -167,7 +167,7 @@ impl Compiler<'_> {
                 let problem = format!("is no target of {buyer}");
                 self.fault(&path, "target", target, &problem, "leave out one of the two");
             }
-            let caps = self.caps(&path, &owner, &pair.caps, &Clock::UTC);
+            let caps = self.caps(&path, &owner, &pair.caps, &Clock::OF_ACCOUNT);
             let (publisher, campaign) = (pair.publisher.clone(), pair.campaign.clone());
             pairs.push(Pair { publisher, campaign, caps });
             owners.push(owner);

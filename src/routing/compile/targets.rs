@@ -1,7 +1,7 @@
 //! Where buyers take calls.
 
 use crate::money::Money;
-use crate::routing::config::{BuyerConfig, DefaultsConfig, RoutingConfig, Source, TargetConfig};
+use crate::routing::config::{RoutingConfig, Source, TargetConfig};
 use crate::routing::dial::DialTemplate;
 use crate::routing::effective::TargetSources;
 use crate::routing::filter::{Filters, Lookups};
@@ -16,11 +16,7 @@ use super::{Compiler, ms, named, settings};
 impl Compiler<'_> {
     pub(super) fn targets(&mut self, config: &RoutingConfig, shared: &Shared) -> Vec<Target> {
         let targets = config.targets.iter().enumerate();
-        targets
-            .filter_map(|(t, target)| {
-                self.target(t, target, (&config.buyers, &config.defaults), shared)
-            })
-            .collect()
+        targets.filter_map(|(t, target)| self.target(t, target, config, shared)).collect()
     }
 
     /// `None` only together with a fault.
@@ -28,7 +24,7 @@ impl Compiler<'_> {
         &mut self,
         place: usize,
         config: &TargetConfig,
-        (buyers, defaults): (&[BuyerConfig], &DefaultsConfig),
+        all: &RoutingConfig,
         shared: &Shared,
     ) -> Option<Target> {
         let path = &format!("targets[{place}]");
@@ -53,8 +49,17 @@ impl Compiler<'_> {
             }
         };
         let schedule = config.schedule.as_ref().and_then(|schedule| {
-            Schedule::compile(schedule, &format!("{path}.schedule"), &mut self.faults)
+            Schedule::compile(
+                schedule,
+                &format!("{path}.schedule"),
+                self.zones.of_account(),
+                &mut self.faults,
+            )
         });
+        let zone_from = match &config.schedule {
+            Some(schedule) if schedule.time_zone.is_some() => Source::Own,
+            Some(_) | None => all.account.zone_from(),
+        };
         let zone = schedule.as_ref().map_or(0, |schedule| self.zones.intern(schedule.zone()));
         let clock = Clock { zone, schedule: schedule.as_ref() };
         let mut own = self.own_limits(path, config, &clock);
@@ -69,14 +74,14 @@ impl Compiler<'_> {
             self.no_more_than(path, "conversion.revenue", revenue, Money::OF_A_CALL_MAX);
             Conversion { seconds: conversion.seconds, revenue, duplicates: conversion.duplicates }
         });
-        let buyer = buyer.map(|buyer| &buyers[buyer]);
+        let buyer = buyer.map(|buyer| &all.buyers[buyer]);
         let of_buyer = buyer.and_then(|buyer| buyer.dedupe.as_ref());
-        let of_all = defaults.dedupe.as_ref();
+        let of_all = all.defaults.dedupe.as_ref();
         let dedupe = self.target_dedupe(path, config, of_buyer, of_all);
         let (own, buyers) = (config.dedupe.is_some(), of_buyer.is_some());
         let dedupe_from = Source::of(own, buyers, of_all.is_some());
         let of_buyer = buyer.and_then(|buyer| buyer.circuit.as_ref());
-        let of_all = defaults.circuit.as_ref();
+        let of_all = all.defaults.circuit.as_ref();
         let circuit = self.target_circuit(path, config, of_buyer.or(of_all));
         let (own, buyers) = (config.circuit.is_some(), of_buyer.is_some());
         let circuit_from = Source::of(own, buyers, of_all.is_some());
@@ -105,7 +110,7 @@ impl Compiler<'_> {
             pairs,
             filters,
             dedupe,
-            from: TargetSources::of(config, dedupe_from, circuit_from),
+            from: TargetSources::of(config, zone_from, dedupe_from, circuit_from),
             lists: ListRules::default(),
             conversion,
             circuit,

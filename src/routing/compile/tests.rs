@@ -162,6 +162,17 @@ fn every_fault_is_found_with_its_place_and_a_remedy() {
         ("limit = 80", "limit = 0", "targets[0].caps[0].limit"),
         ("limit = 8,", "limit = 0,", "targets[0].concurrency.limit"),
         ("America/New_York", "New York", "targets[0].schedule.time_zone"),
+        ("buyers = [", "account = { time_zone = \"Mars\" }\nbuyers = [", "account.time_zone"),
+        (
+            "buyers = [",
+            "account = { caps = [{ metric = \"minutes\", window = \"daily\", limit = 0 }] }\nbuyers = [",
+            "account.caps[0].limit",
+        ),
+        (
+            "buyers = [",
+            "account = { concurrency = { limit = 0 } }\nbuyers = [",
+            "account.concurrency.limit",
+        ),
         ("\"42.00\"", "\"-1\"", "targets[0].conversion.revenue"),
         ("id = \"tgt_b\"", "id = \"tgt_b\"\nring_timeout_s = 0", "targets[1].ring_timeout_s"),
         ("id = \"cmp\"\n", "id = \"cmp\"\nmax_attempts = 0\n", "campaigns[0].max_attempts"),
@@ -589,11 +600,11 @@ fn a_cap_that_counts_where_nothing_can_be_counted_is_a_fault_with_its_remedy() {
     for (cap, says) in [
         (
             "metric = 'offered', limit = 5",
-            "metric = offered: is counted only of publishers, campaigns and trunks",
+            "metric = offered: is counted only of the account, publishers, campaigns and trunks",
         ),
         (
             "metric = 'pinged', limit = 5",
-            "metric = pinged: is counted only of publishers and campaigns",
+            "metric = pinged: is counted only of the account, publishers and campaigns",
         ),
         (
             "metric = 'connected', limit = 5, on_full = 'stop_paying'",

@@ -23,7 +23,7 @@ pub struct CapConfig {
     #[serde(default)]
     pub mode: CapMode,
     /// The zone whose clock begins and ends the window, such as `America/New_York`. Absent: that of
-    /// the target's schedule, else UTC.
+    /// the target's schedule, else the account's.
     #[serde(default)]
     pub time_zone: Option<String>,
     /// Of a paced cap on `connected` or `converted`: how many of the calls in flight come to count.
@@ -64,9 +64,10 @@ pub struct CreditConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Pings that were accepted. Of publishers and campaigns.
+    /// Pings that were accepted. Of the account, publishers and campaigns.
     Pinged,
-    /// Calls that came, whatever becomes of them. Of publishers, campaigns and trunks.
+    /// Calls that came, whatever becomes of them. Of the account, publishers, campaigns and
+    /// trunks.
     Offered,
     /// INVITEs that were sent.
     Attempted,
@@ -143,7 +144,7 @@ pub struct ConcurrencyConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceptions: Vec<ConcurrencyOnConfig>,
     /// The zone whose clock the hours and days are of. Absent: that of the target's schedule, else
-    /// UTC.
+    /// the account's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
     #[serde(default)]

@@ -3,6 +3,7 @@
 //! Unknown fields are refused. What the fields mean together is checked by
 //! [`RoutingSnapshot::compile`](super::snapshot::RoutingSnapshot::compile).
 
+mod account;
 mod built_in;
 mod callers;
 mod campaign;
@@ -32,6 +33,7 @@ use smol_str::SmolStr;
 use crate::id::{BuyerId, CampaignId, PublisherId};
 use crate::money::Money;
 
+pub use account::AccountConfig;
 pub use callers::{
     Anonymous, Attestation, CallersConfig, DedupeAfter, DedupeBy, DedupeCampaigns, DedupeConfig,
     DuplicateRoute, DuplicatesConfig, DuplicatesWithin, MarkOn, PayDuplicates, Span, Unattested,
@@ -68,6 +70,7 @@ pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoutingConfig {
+    pub account: AccountConfig,
     pub publishers: Vec<PublisherConfig>,
     pub buyers: Vec<BuyerConfig>,
     pub targets: Vec<TargetConfig>,

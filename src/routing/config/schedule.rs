@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// An IANA name such as `America/New_York`.
-    pub time_zone: String,
+    /// An IANA name such as `America/New_York`. Absent: the account's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     #[serde(default)]
     pub always_open: bool,
     #[serde(default)]

@@ -1,7 +1,9 @@
 //! Settings that may be written in more than one place, and where each value came from.
 //!
 //! One rule for all: a target goes before its buyer, a buyer before `[defaults]`, `[defaults]` before
-//! what is built in; campaigns and pools have no buyer. A table that is inherited is inherited whole.
+//! what is built in; campaigns and pools have no buyer. A table that is inherited is inherited whole. The
+//! time zone of a cap, of concurrency and of a schedule is its own, else that of the target's schedule,
+//! else the account's, else UTC.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -27,6 +29,8 @@ pub enum Source {
     Buyer,
     /// The section `[defaults]`.
     Defaults,
+    /// The section `[account]`.
+    Account,
     BuiltIn,
 }
 
@@ -99,6 +103,7 @@ impl Source {
             Self::Own => "own",
             Self::Buyer => "buyer",
             Self::Defaults => "defaults",
+            Self::Account => "account",
             Self::BuiltIn => "built_in",
         }
     }

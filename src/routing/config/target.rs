@@ -44,7 +44,7 @@ pub struct TargetConfig {
     pub max_duration_s: Setting<u32>,
     #[serde(default)]
     pub paused: bool,
-    /// Absent: always open, and cap windows are those of UTC.
+    /// Absent: always open, and cap windows are those of the account's zone.
     #[serde(default)]
     pub schedule: Option<ScheduleConfig>,
     #[serde(default)]

@@ -109,10 +109,14 @@ fn route<U: UsageReader + ?Sized>(
         campaign: Some(campaign),
         publisher: Some(owner.publisher),
         trunk: snapshot.trunk_caps(&request.trunk),
+        account: Some(&snapshot.account),
         pairs: &snapshot.pairs,
     };
     decision.check_offered(&limits, usage, &mut windows)?;
-    decision.check_publisher(owner.publisher, usage, &mut windows)?;
+    let of_account = (Check::Account, Reason::AccountCapped);
+    decision.check_capped(&snapshot.account.caps, of_account, usage, &mut windows)?;
+    let of_publisher = (Check::Publisher, Reason::PublisherCapped);
+    decision.check_capped(&owner.publisher.caps, of_publisher, usage, &mut windows)?;
     let mut listed = Listed::new(&snapshot.lists, usage, request.caller, request.at);
     decision.check_lists(campaign, &mut listed)?;
     decision.check_caller(campaign, request, known.calls)?;

@@ -49,10 +49,11 @@ struct Opening {
 }
 
 impl Schedule {
-    /// `path` is where the schedule stands, for the faults.
+    /// `path` is where the schedule stands, for the faults; `zone` is that of one that says none.
     pub(super) fn compile(
         config: &ScheduleConfig,
         path: &str,
+        zone: &TimeZone,
         faults: &mut Vec<ConfigFault>,
     ) -> Option<Self> {
         let before = faults.len();
@@ -65,15 +66,17 @@ impl Schedule {
             });
         };
 
-        let zone = bundled_zone(&config.time_zone);
-        if zone.is_none() {
-            fault(
-                "time_zone",
-                &config.time_zone,
-                "is no known time zone",
-                "write an IANA name such as America/New_York",
-            );
-        }
+        let zone = match &config.time_zone {
+            None => Some(zone.clone()),
+            Some(name) => {
+                let zone = bundled_zone(name);
+                if zone.is_none() {
+                    let remedy = "write an IANA name such as America/New_York";
+                    fault("time_zone", name, "is no known time zone", remedy);
+                }
+                zone
+            }
+        };
         let mut holidays = vec![];
         for (index, text) in config.holidays.iter().enumerate() {
             match text.parse() {
@@ -125,10 +128,7 @@ impl Schedule {
     /// Whether the target takes calls at `at`.
     pub fn check(&self, at: Wall) -> Result<(), Closed> {
         let local = self.local(at);
-        let have = || {
-            let zone = self.zone.iana_name().unwrap_or("UTC");
-            format_smolstr!("{} {zone}", clock(second_of_week(local)))
-        };
+        let have = || format_smolstr!("{} {}", clock(second_of_week(local)), zone_name(&self.zone));
         let closed = |reason, want| Err(Closed { reason, have: have(), want });
         if self.is_holiday(local) {
             return closed(Reason::ScheduleHoliday, format_smolstr!("closed on {}", local.date()));
@@ -236,6 +236,11 @@ impl Schedule {
 /// A zone by its IANA name, from the data in the binary: the same everywhere, and without I/O.
 pub fn bundled_zone(name: &str) -> Option<TimeZone> {
     TimeZoneDatabase::bundled().get(name).ok()
+}
+
+/// The name of a zone that came by one.
+pub(super) fn zone_name(zone: &TimeZone) -> &str {
+    zone.iana_name().unwrap_or("UTC")
 }
 
 /// The openings of days that have their own.

@@ -323,7 +323,7 @@ fn hours(zone: &str, hours: &[(Day, &str, &str)]) -> ScheduleConfig {
         breaks: vec![],
     });
     ScheduleConfig {
-        time_zone: zone.into(),
+        time_zone: Some(zone.into()),
         always_open: false,
         hours: hours.collect(),
         holidays: vec![],
@@ -338,7 +338,7 @@ fn exception(date: &str, open: &str, close: &str) -> ExceptionConfig {
 
 fn compile(config: &ScheduleConfig) -> Result<Schedule, Vec<ConfigFault>> {
     let mut faults = vec![];
-    let schedule = Schedule::compile(config, "s", &mut faults);
+    let schedule = Schedule::compile(config, "s", &TimeZone::UTC, &mut faults);
     schedule.ok_or(faults)
 }
 

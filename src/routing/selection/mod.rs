@@ -181,6 +181,7 @@ pub(super) fn makes_absent(check: Check) -> bool {
         Check::Number
         | Check::Session
         | Check::Campaign
+        | Check::Account
         | Check::Publisher
         | Check::Weight
         | Check::Filter

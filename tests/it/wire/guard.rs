@@ -79,7 +79,7 @@ fn a_configuration_that_cannot_be_taken_changes_nothing_and_is_told_why() {
         let text = config(stage)?;
         let cases = [
             ("t1_ms = 500", "t1_ms = 400", "sip.t1_ms"),
-            ("currency = \"USD\"", "currency = \"EUR\"", "cdr.currency"),
+            ("currency = \"USD\"", "currency = \"EUR\"", "account.currency"),
             ("buyer = \"tests\"", "buyer = \"nobody\"", "buyer"),
             ("carrier = \"loopback\"", "carrier = \"nobody\"", "trunks[0].carrier"),
             ("[[trunks]]", "[[trunks]", "config.toml"),

@@ -147,6 +147,42 @@ fn calls_that_came_and_pings_are_counted_also_over_a_crash() {
     });
 }
 
+#[test]
+fn what_limits_the_account_limits_every_call_and_survives_a_crash() {
+    let account = [
+        "account.id=harbor",
+        "account.name=Harbor Calls",
+        "account.currency=EUR",
+        "account.time_zone=America/New_York",
+        r#"account.caps=[{ metric = "connected", window = "yearly", limit = 2 }]"#,
+        "account.concurrency={ limit = 1 }",
+    ];
+    play(&account, |stage| {
+        let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+        let first = Call::up(stage, &mut caller, &mut target, "first", &[])?;
+        is_refused(stage, &mut other, "beside", "486 INVITE")?;
+        first.end(&mut caller, &mut target)?;
+        stage.is_well("second")?;
+
+        stage.restart(Program::kill)?;
+
+        is_refused(stage, &mut other, "third-after-a-crash", "480 INVITE")?;
+        let told = http::get(stage.api, "/v1/account")?.json::<Value>()?;
+        let expected = json!({
+            "id": "harbor", "name": "Harbor Calls", "currency": "EUR",
+            "time_zone": "America/New_York", "config_rev": 1,
+        });
+        ensure!(told == expected, "{told}");
+        let caps = http::get(stage.api, "/v1/caps")?.json::<Value>()?;
+        let key = "account/harbor/connected/yearly";
+        let cap = caps["items"].as_array().and_then(|it| it.iter().find(|it| it["cap"] == key));
+        let cap = cap.map(|cap| (&cap["used"], &cap["held"], &cap["limit"]));
+        ensure!(cap == Some((&json!("2"), &json!("0"), &json!("2"))), "{caps}");
+        ensure!(caps["currency"] == "EUR", "{caps}");
+        stage.is_clean()
+    });
+}
+
 fn deposit(stage: &Stage, amount: &str) -> Result<http::Reply> {
     deposit_of(stage, "invoice-17", amount)
 }

@@ -277,6 +277,7 @@ fn calls_that_come_are_counted_before_any_target_is_thought_of() {
             Reason::PublisherCapped,
         ),
         (format!("{CONFIG}\n[[trunks]]\nid = 'trk'\n{cap}"), "trunk/trk", Reason::TrunkCapped),
+        (account(cap), "account/harbor", Reason::AccountCapped),
     ] {
         let key = format!("{owner}/offered/daily");
         let came = bucket(&key, TUESDAY);
@@ -294,6 +295,56 @@ fn calls_that_come_are_counted_before_any_target_is_thought_of() {
         assert_eq!(told(&full), format!("{key}: {}, 5 used, 0 held, less than 5", reason.code()));
         same_again(&snapshot(&rules), &request, &full);
     }
+}
+
+#[test]
+fn what_limits_the_account_limits_every_call() {
+    let cap = |rest: &str| account(&format!("caps = [{{ metric = 'connected', {rest} }}]"));
+    let key = bucket("account/harbor/connected/daily", "d:2026-03-17");
+    for dialed in ["+18005550100", "+18005550198"] {
+        let request = request(dialed);
+        let rules = cap("window = 'daily', limit = 5");
+        let room = decide_with(&rules, &request, &usage(&[(&key, 3, 1)]));
+        assert!(room.plan.iter().all(|it| it.holds.iter().any(|hold| hold.bucket == key)));
+        same_again(&snapshot(&rules), &request, &room);
+
+        let full = decide_with(&rules, &request, &usage(&[(&key, 3, 2)]));
+        assert_eq!(full.refused, Some(Reason::AccountCapped));
+        same_again(&snapshot(&rules), &request, &full);
+        assert_eq!(
+            full.explain(1)[1..],
+            [
+                "refused with 480; the account's cap leaves no room for any call (gate.account_capped): \
+                 account/harbor/connected/daily has 3 used, 2 held, less than 5"
+            ]
+        );
+
+        let rules = account("concurrency = { limit = 2 }");
+        let live = bucket("account/harbor/concurrency", "live");
+        let busy = decide_with(&rules, &request, &usage(&[(&live, 0, 2)]));
+        assert_eq!(busy.refused, Some(Reason::ConcurrencyFull));
+        same_again(&snapshot(&rules), &request, &busy);
+    }
+}
+
+#[test]
+fn a_window_is_of_the_account_s_zone_where_nobody_nearer_says_another() {
+    let eastern = "time_zone = 'America/New_York'";
+    let cap = "{ metric = 'attempted', window = 'daily', limit = 5 }";
+    let cool = |rules: &str| cool(&format!("caps = [{cap}]\n{rules}"));
+    let window = |config: &str| {
+        // 21:30 on Monday in New York, 19:30 in Denver, and Tuesday in Greenwich.
+        let request = RouteRequest { at: Wall(1_773_711_000_000), ..request("+18005550100") };
+        let decision = decide_with(config, &request, &usage(&[]));
+        let cool = decision.plan.iter().find(|it| it.target.as_str() == "tgt_cool").unwrap();
+        cool.holds[0].bucket.window.clone()
+    };
+    let of_account = |rules: &str| format!("{}\n[account]\n{eastern}", cool(rules));
+    assert_eq!(window(&cool("")), "d:2026-03-17");
+    assert_eq!(window(&of_account("")), "d:2026-03-16");
+    assert_eq!(window(&of_account("schedule = { always_open = true }")), "d:2026-03-16");
+    let in_greenwich = "schedule = { time_zone = 'UTC', always_open = true }";
+    assert_eq!(window(&of_account(in_greenwich)), "d:2026-03-17");
 }
 
 #[test]
@@ -355,6 +406,11 @@ fn cool(rules: &str) -> String {
 
 fn of(owner: &str, rules: &str) -> String {
     CONFIG.replacen(owner, &format!("{owner}{rules}"), 1)
+}
+
+/// With an account that says this of its limits.
+fn account(rules: &str) -> String {
+    format!("{CONFIG}\n[account]\nid = 'harbor'\n{rules}")
 }
 
 fn group(rules: &str) -> String {

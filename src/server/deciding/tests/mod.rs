@@ -100,6 +100,10 @@ const CONFIG: &str = r#"
 "#;
 
 const BUSY: &str = r#"
+    account = { time_zone = "America/Chicago", concurrency = { limit = 27 }, caps = [
+        { metric = "offered", window = "minute", limit = 85 },
+        { metric = "converted", window = "rolling:300", limit = 90 },
+    ] }
     pools = [{
         id = "pool", campaign = "c", publisher = "p", quarantine_s = 10, session_ttl_s = 20,
         numbers = ["+18005550111", "+18005550112"], overflow_number = "+18005550110",
@@ -276,6 +280,7 @@ fn what_is_simulated_is_what_happens() {
         Reason::CapFull,
         Reason::CapSpacing,
         Reason::ConcurrencyFull,
+        Reason::AccountCapped,
         Reason::PublisherCapped,
         Reason::NoCredit,
     ] {
