@@ -1,15 +1,18 @@
-//! Who may call: API keys, compared in constant time.
+//! Who may call: keys of operators, compared in constant time, then those of publishers, which are
+//! part of the configuration in force.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 use smol_str::SmolStr;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::Routing;
+use super::caller::{Caller, origin};
 use super::error::{Code, Problem};
 use crate::config::ApiKey;
 
@@ -39,17 +42,68 @@ impl Keys {
     }
 }
 
-/// Lets a request pass that has a known key, and notes whose it is.
-pub(super) async fn require_key(
-    State(keys): State<Arc<Keys>>,
+/// Everything that opens a path.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) keys: Arc<Keys>,
+    pub(super) routing: Arc<dyn Routing>,
+}
+
+/// Lets a request of an operator pass, and notes whose it is.
+pub(super) async fn require_operator(
+    State(gate): State<Gate>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let key = presented(request.headers()).ok_or(Code::KeyMissing)?;
-    let holder = keys.holder(key).ok_or(Code::KeyUnknown)?.clone();
+    let Some(holder) = gate.keys.holder(key).cloned() else {
+        let of_publisher = gate.routing.in_force().access().holder(key).is_some();
+        return Err((if of_publisher { Code::KeyForbidden } else { Code::KeyUnknown }).into());
+    };
     tracing::Span::current().record("key_id", holder.as_str());
     request.extensions_mut().insert(KeyId(holder));
     Ok(next.run(request).await)
+}
+
+/// Lets a request of an operator, a publisher or a page pass, and notes whose it is as [`Caller`]. A
+/// publisher's key may be in the query, as `key`, for those who can send nothing else.
+pub(super) async fn require_caller(
+    State(gate): State<Gate>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let caller = match presented(request.headers()) {
+        Some(key) => match gate.keys.holder(key) {
+            Some(operator) => {
+                tracing::Span::current().record("key_id", operator.as_str());
+                Caller::Operator
+            }
+            None => gate.publisher(key, request.headers())?,
+        },
+        None => match in_query(request.uri()) {
+            Some(key) => gate.publisher(key.as_bytes(), request.headers())?,
+            None => return Err(Code::KeyMissing.into()),
+        },
+    };
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+impl Gate {
+    fn publisher(&self, key: &[u8], headers: &HeaderMap) -> Result<Caller, Problem> {
+        let snapshot = self.routing.in_force();
+        let holder = snapshot.access().holder(key).ok_or(Code::KeyUnknown)?;
+        let (publisher, key) = (&holder.publisher, &holder.key);
+        tracing::Span::current()
+            .record("key_id", tracing::field::display(format_args!("{publisher}/{key}")));
+        Caller::of(holder, origin(headers))
+    }
+}
+
+/// `key` of the query.
+fn in_query(uri: &Uri) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(uri.query()?.as_bytes());
+    pairs.find(|(name, _)| name == "key").map(|(_, key)| key.into_owned())
 }
 
 /// `Authorization: Bearer KEY` (RFC 6750 §2.1), else `X-Api-Key: KEY`.

@@ -44,6 +44,11 @@ codes! {
     KeyMissing = "auth.key_missing", UNAUTHORIZED,
         "send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
     KeyUnknown = "auth.key_unknown", UNAUTHORIZED, "the API key is not known here";
+    KeyForbidden = "auth.key_forbidden", FORBIDDEN, "this key does not open this path";
+    OriginForbidden = "auth.origin_forbidden", FORBIDDEN,
+        "the key is for pages, and not for the one that `Origin` names";
+    PublisherForbidden = "auth.publisher_forbidden", FORBIDDEN,
+        "the key is another publisher's than the one that is named";
     RouteNotFound = "route.not_found", NOT_FOUND,
         "there is nothing at this path; `/openapi.json` lists what there is";
     MethodNotAllowed = "route.method_not_allowed", METHOD_NOT_ALLOWED,
@@ -60,7 +65,9 @@ codes! {
         "a field of the body is unknown or has the wrong type";
     BodyIncomplete = "body.incomplete", BAD_REQUEST, "the body broke off";
     BodySlow = "body.timeout", REQUEST_TIMEOUT, "the body did not arrive in time";
-    BodyTooLarge = "body.too_large", PAYLOAD_TOO_LARGE, "the body has more than 65536 bytes";
+    BodyTooLarge = "body.too_large", PAYLOAD_TOO_LARGE,
+        "the body has more than 65536 bytes, or a batch more than 1048576";
+    BatchTooLarge = "batch.too_large", PAYLOAD_TOO_LARGE, "the batch has more than 500 pings";
     BodyMediaType = "body.media_type", UNSUPPORTED_MEDIA_TYPE,
         "send the body with `Content-Type: application/json`";
     TargetNotFound = "target.not_found", NOT_FOUND, "no target has this id";
@@ -213,6 +220,25 @@ impl Problem {
         }
         self.errors.push(error);
         self
+    }
+
+    /// Says of parameters what was said of fields of a body.
+    pub(super) fn of_query(mut self) -> Self {
+        for error in &mut self.errors {
+            let Some(pointer) = error.pointer.take() else { continue };
+            let path = pointer.trim_start_matches('/').replace('/', ".");
+            let path = path.strip_prefix("tags.").unwrap_or(&path);
+            error.parameter = Some(path.replace("~1", "/").replace("~0", "~"));
+        }
+        self
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn retries_after_s(&self) -> Option<u32> {
+        self.retry_after_s
     }
 
     pub(super) fn retry_after(mut self, seconds: u32) -> Self {

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! request ─► problem (panics, time limit) ─► auth ─► router.rs ─► calls pings health openapi
+//!                                              └ operators, publishers, pages: caller.rs
 //!                                                                   │
 //!                                  LiveCalls  PingIntake  Health  CallStore
 //! ```
@@ -15,6 +16,8 @@
 
 mod account;
 mod auth;
+mod batch;
+mod caller;
 mod calls;
 mod caps;
 mod configuration;
@@ -25,6 +28,7 @@ mod health;
 mod openapi;
 mod page;
 mod pings;
+mod pixel;
 mod pools;
 mod query;
 mod record;
@@ -142,6 +146,9 @@ pub trait PingIntake: Send + Sync {
     /// Opens a session. Returns once the journal has it: then it is acknowledged.
     fn accept(&self, ping: PingRequest) -> Intake<'_>;
 
+    /// Opens a session for each. Returns once the journal has them all, which it waits for once.
+    fn accept_all(&self, pings: Vec<PingRequest>) -> Intakes<'_>;
+
     /// The live session that a ping opened.
     fn find(&self, ping: PingId) -> Option<Session>;
 }
@@ -156,6 +163,9 @@ pub trait Pools: Send + Sync {
 
 /// What [`PingIntake::accept`] returns.
 pub type Intake<'a> = Pin<Box<dyn Future<Output = Result<Accepted, PingError>> + Send + 'a>>;
+
+/// What [`PingIntake::accept_all`] returns: what became of each, in their order.
+pub type Intakes<'a> = Pin<Box<dyn Future<Output = Vec<Result<Accepted, PingError>>> + Send + 'a>>;
 
 /// Why a ping was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,12 +12,21 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Code, MEDIA_TYPE, Problem};
-use super::router::{Api, routes};
+use super::router::{Api, Routes, routes};
 
 /// Declares what an operation may refuse with besides what every operation behind a key may.
 macro_rules! faults {
     ($name:ident $(: $($code:ident),+)?) => {
-        $crate::api::openapi::open_faults!($name: KeyMissing, KeyUnknown $($(, $code)+)?);
+        $crate::api::openapi::open_faults!(
+            $name: KeyMissing, KeyUnknown, KeyForbidden $($(, $code)+)?
+        );
+    };
+}
+
+/// Declares what an operation may refuse with besides what every operation of publishers may.
+macro_rules! publisher_faults {
+    ($name:ident $(: $($code:ident),+)?) => {
+        $crate::api::openapi::faults!($name: OriginForbidden $($(, $code)+)?);
     };
 }
 
@@ -41,7 +50,7 @@ macro_rules! open_faults {
     };
 }
 
-pub(super) use {faults, open_faults};
+pub(super) use {faults, open_faults, publisher_faults};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -57,6 +66,7 @@ pub(super) use {faults, open_faults};
     tags(
         (name = "calls", description = "What was called, who answered, why, and what it earned"),
         (name = "pings", description = "What publishers tell about a caller before the call"),
+        (name = "sessions", description = "Visitors, and the numbers they see"),
         (name = "configuration", description = "Who gets calls and who may send them"),
         (name = "health", description = "How the server is doing"),
     ),
@@ -65,10 +75,11 @@ struct Document;
 
 /// The document of all routes, as `/openapi.json` serves it.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let (keyed, open) = routes();
+    let Routes { of_operators, of_publishers, open } = routes();
     let mut document = Document::openapi();
     document.merge(open.into_openapi());
-    document.merge(keyed.into_openapi());
+    document.merge(of_operators.into_openapi());
+    document.merge(of_publishers.into_openapi());
     document
 }
 

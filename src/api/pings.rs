@@ -12,8 +12,9 @@ use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 
 use super::PingError;
+use super::caller::Sender;
 use super::error::{Code, Place, Problem};
-use super::openapi::faults;
+use super::openapi::publisher_faults;
 use super::request::{Id, JsonBody, escape};
 use super::router::Api;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
@@ -112,9 +113,9 @@ pub(super) struct PingStatus {
     consumed_at: Option<String>,
 }
 
-faults!(
+publisher_faults!(
     AcceptFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, PingRefused, PingConflict, PingsFull, PingsCapped,
+    BodyTooLarge, BodyMediaType, PublisherForbidden, PingRefused, PingConflict, PingsFull, PingsCapped,
     PingsUnavailable
 );
 
@@ -143,9 +144,11 @@ faults!(
 )]
 pub(super) async fn accept(
     State(api): State<Arc<Api>>,
+    Sender(caller): Sender,
     headers: HeaderMap,
     JsonBody(mut ping): JsonBody<PingRequest>,
 ) -> Result<(StatusCode, HeaderMap, Json<PingAnswer>), Problem> {
+    caller.sign(&mut ping.publisher)?;
     name_request(&mut ping, &headers)?;
     let accepted = api.services.pings.accept(ping).await?;
     tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
@@ -158,7 +161,7 @@ pub(super) async fn accept(
     Ok((StatusCode::ACCEPTED, headers, Json(accepted.into())))
 }
 
-faults!(ShowFaults: PathMalformed, PingNotFound);
+publisher_faults!(ShowFaults: PathMalformed, PingNotFound);
 
 /// Show the session a ping opened
 ///
@@ -174,9 +177,11 @@ faults!(ShowFaults: PathMalformed, PingNotFound);
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
+    Sender(caller): Sender,
     Id(id): Id<PingId>,
 ) -> Result<Json<PingStatus>, Problem> {
-    let session = api.services.pings.find(id).ok_or(Code::PingNotFound)?;
+    let found = api.services.pings.find(id).filter(|it| caller.sees(&it.publisher));
+    let session = found.ok_or(Code::PingNotFound)?;
     Ok(Json(session.into()))
 }
 

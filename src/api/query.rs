@@ -56,6 +56,21 @@ impl Parameters {
         value.map(Some).map_err(|detail| malformed(name, detail))
     }
 
+    /// Leaves out a parameter that somebody else has read.
+    pub(super) fn discard(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Leaves out what is there and says nothing.
+    pub(super) fn discard_empty(&mut self) {
+        self.0.retain(|_, value| !value.is_empty());
+    }
+
+    /// What nobody took.
+    pub(super) fn rest(self) -> BTreeMap<String, String> {
+        self.0
+    }
+
     /// What is left, as one text: the same for the same parameters in any order.
     pub(super) fn fingerprint(&self) -> String {
         serde_json::to_string(&self.0).expect("a map of texts can be written")

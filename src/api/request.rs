@@ -4,16 +4,19 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use super::error::{Code, Place, Problem};
 
-/// Largest body that is read.
+/// Largest body that is read, and largest item of a list.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
+/// Largest list that is read.
+pub(super) const LIST_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take to arrive. Shorter than a request may take in all, so that it is the
 /// slow sender who is told.
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
@@ -43,34 +46,60 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
+        if media_type(request.headers()).as_deref() != Some("application/json") {
             return Err(Code::BodyMediaType.into());
         }
-        let bytes = tokio::time::timeout(BODY_TIME_MAX, Bytes::from_request(request, state))
-            .await
-            .map_err(|_| Code::BodySlow)?
-            .map_err(|e| match e.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
-                _ => Code::BodyIncomplete,
-            })?;
+        let bytes = read(request, state).await?;
+        // A struct would take a list too, as its fields in order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            let place = Place::Body(String::new());
+            return Err(Problem::at(Code::BodyMistyped, place, "mistyped", "the body is a list"));
+        }
         parse(&bytes).map(Self)
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let essence = |value: &str| value.split(';').next().map(|it| it.trim().to_ascii_lowercase());
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| essence(value.to_str().ok()?))
-        .is_some_and(|it| it == "application/json")
+/// A body with many things in it.
+pub(super) enum ListBody {
+    /// A list in JSON.
+    Json(Bytes),
+    /// A line of JSON for each.
+    Lines(Bytes),
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // A struct would take a list too, as its fields in order.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        let place = Place::Body(String::new());
-        return Err(Problem::at(Code::BodyMistyped, place, "mistyped", "the body is a list"));
+impl<S: Send + Sync> FromRequest<S> for ListBody {
+    type Rejection = Problem;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Problem> {
+        DefaultBodyLimit::max(LIST_BYTES_MAX).apply(&mut request);
+        let body = match media_type(request.headers()).as_deref() {
+            Some("application/json") => Self::Json,
+            Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => {
+                Self::Lines
+            }
+            Some(_) | None => return Err(Code::BodyMediaType.into()),
+        };
+        read(request, state).await.map(body)
     }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let bytes = tokio::time::timeout(BODY_TIME_MAX, Bytes::from_request(request, state)).await;
+    let bytes = bytes.map_err(|_| Code::BodySlow)?.map_err(|e| match e.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        _ => Code::BodyIncomplete,
+    })?;
+    Ok(bytes)
+}
+
+/// Without parameters, in lower case.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(|it| it.trim().to_ascii_lowercase())
+}
+
+/// Reads JSON, or says where it goes wrong.
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
         let place = Place::Body(pointer(e.path()));

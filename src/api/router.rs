@@ -6,28 +6,35 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use metrics::counter;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Keys, require_key};
+use super::auth::{Gate, Keys, require_caller, require_operator};
 use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
-    Services, account, calls, caps, configuration, effective, explain, health, openapi, pings,
-    pools, replay, simulate, targets,
+    Services, account, batch, calls, caps, configuration, effective, explain, health, openapi,
+    pings, pixel, pools, replay, simulate, targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
 pub const REQUESTS: &str = "tollbridge_api_requests_total";
+
+/// How long a browser may go by what it was told of other origins.
+const PREFLIGHT_LASTS: Duration = Duration::from_secs(600);
 
 /// How long an answer may take.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -40,9 +47,16 @@ pub(super) struct Api {
     pub(super) document: String,
 }
 
-/// The routes behind a key, and the open ones.
-pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
-    let keyed = OpenApiRouter::new()
+/// The routes by who may take them.
+pub(super) struct Routes {
+    pub(super) of_operators: OpenApiRouter<Arc<Api>>,
+    /// And of publishers, as far as something is theirs.
+    pub(super) of_publishers: OpenApiRouter<Arc<Api>>,
+    pub(super) open: OpenApiRouter<Arc<Api>>,
+}
+
+pub(super) fn routes() -> Routes {
+    let of_operators = OpenApiRouter::new()
         .routes(routes!(calls::list))
         .routes(routes!(calls::live))
         .routes(routes!(calls::show))
@@ -50,8 +64,6 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(replay::show))
         .routes(routes!(simulate::call))
         .routes(routes!(calls::hang_up))
-        .routes(routes!(pings::accept))
-        .routes(routes!(pings::show))
         .routes(routes!(pools::list))
         .routes(routes!(pools::number))
         .routes(routes!(targets::list))
@@ -66,8 +78,13 @@ pub(super) fn routes() -> (OpenApiRouter<Arc<Api>>, OpenApiRouter<Arc<Api>>) {
         .routes(routes!(replay::diff))
         .routes(routes!(health::metrics))
         .routes(routes!(openapi::show));
+    let of_publishers = OpenApiRouter::new()
+        .routes(routes!(pings::accept))
+        .routes(routes!(pings::show))
+        .routes(routes!(batch::accept))
+        .routes(routes!(pixel::accept));
     let open = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready));
-    (keyed, open)
+    Routes { of_operators, of_publishers, open }
 }
 
 /// The whole API. The server serves it on `api.listen`.
@@ -78,16 +95,23 @@ pub fn router(services: Services) -> Router {
 /// Like [`router`], with a time limit of one's own.
 pub(super) fn limited(services: Services, time_max: Duration) -> Router {
     let keys = Arc::new(Keys::new(&services.keys));
+    let gate = Gate { keys, routing: Arc::clone(&services.routing) };
     let document = openapi::document().to_json().expect("the document can be written");
     let cursors = Cursors::new(&services.cursor_secret);
     let api = Arc::new(Api { services, cursors, document });
-    let (keyed, open) = routes();
-    let (keyed, _) = keyed.split_for_parts();
+    let Routes { of_operators, of_publishers, open } = routes();
+    let (of_operators, _) = of_operators.split_for_parts();
+    let (of_publishers, _) = of_publishers.split_for_parts();
     let (open, _) = open.split_for_parts();
-    keyed
+    let of_publishers = of_publishers
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(gate.clone(), require_caller))
+        .layer(other_origins(&gate));
+    of_operators
         .fallback(async || Problem::from(Code::RouteNotFound))
         .method_not_allowed_fallback(no_such_method)
-        .layer(from_fn_with_state(keys, require_key))
+        .layer(from_fn_with_state(gate, require_operator))
+        .merge(of_publishers)
         .merge(open.method_not_allowed_fallback(no_such_method))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(time_max, in_time))
@@ -102,6 +126,20 @@ pub(super) fn limited(services: Services, time_max: Duration) -> Router {
             HeaderValue::from_static("nosniff"),
         ))
         .with_state(api)
+}
+
+/// Tells browsers that pages with a site key may ask, and read the answer.
+fn other_origins(gate: &Gate) -> CorsLayer {
+    let routing = Arc::clone(&gate.routing);
+    let is_known = move |origin: &HeaderValue, _: &Parts| {
+        origin.to_str().is_ok_and(|origin| routing.in_force().access().knows_origin(origin))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(is_known))
+        .allow_methods([Method::POST])
+        .allow_headers([CONTENT_TYPE, AUTHORIZATION, HeaderName::from_static("x-api-key")])
+        .expose_headers([RETRY_AFTER])
+        .max_age(PREFLIGHT_LASTS)
 }
 
 async fn no_such_method() -> Problem {

@@ -14,7 +14,7 @@ use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::time::Wall;
 
-use super::config::{ListCategory, ListHash, ListKey, ListKind, NumberForm};
+use super::config::{ListCategory, ListHash, ListKind, NumberForm, SecretKey};
 use super::decision::Finding;
 use super::request::UsageReader;
 
@@ -44,7 +44,7 @@ pub struct Lists {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Form {
     Number,
-    Hashed { hash: ListHash, key: Option<ListKey>, form: NumberForm },
+    Hashed { hash: ListHash, key: Option<SecretKey>, form: NumberForm },
 }
 
 /// Names of callers in eight bytes each.
@@ -149,7 +149,7 @@ impl Form {
                 format!("{:010}", number.digits() % 10_000_000_000)
             }
         };
-        let key = key.as_ref().map(ListKey::bytes).unwrap_or_default();
+        let key = key.as_ref().map(SecretKey::bytes).unwrap_or_default();
         let hashed: [u8; 32] = match hash {
             ListHash::Sha256 => {
                 Sha256::new().chain_update(key).chain_update(written).finalize().into()
@@ -301,7 +301,7 @@ mod tests {
             (Sha256, Some("pepper"), E164, SHA_SALTED),
             (HmacSha256, Some("pepper"), E164, HMAC_E164),
         ] {
-            let key = key.map(ListKey::new);
+            let key = key.map(SecretKey::new);
             let form = Form::Hashed { hash, key, form };
             let number = CALLER.parse().unwrap();
             assert_eq!(form.name(number), form.read(entry), "{form:?}");
@@ -336,7 +336,7 @@ mod tests {
         let mut entries = Entries::default();
         entries.add(16_145_550_188, None);
         let mut lists = Lists::default();
-        let key = Some(ListKey::new("pepper"));
+        let key = Some(SecretKey::new("pepper"));
         let form = Form::Hashed { hash: ListHash::HmacSha256, key, form: NumberForm::E164 };
         lists.add("l".into(), ListKind::Block, ListCategory::Blocked, form, Some(entries));
         let shown = format!("{lists:?}");

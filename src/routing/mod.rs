@@ -16,6 +16,7 @@
 //! Invariants: a target that is not dialled has exactly one reason; for every strict cap
 //! `used + held ≤ limit` whenever something is granted; a number is lent to one session at a time.
 
+pub mod access;
 pub mod attestation;
 pub mod attribution;
 pub mod circuit;

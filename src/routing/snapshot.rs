@@ -13,6 +13,7 @@ use crate::money::{Currency, Money};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
+use super::access::Access;
 use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord, owner};
 use super::compile;
 use super::config::{
@@ -41,6 +42,7 @@ pub use super::limits::{Cap, Concurrency, Gap, Hours, Mode, Pacing, Pair};
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoutingSnapshot {
     pub(super) revision: u64,
+    pub(super) access: Access,
     pub(super) account: Account,
     pub(super) publishers: Vec<Publisher>,
     pub(super) buyers: Vec<Buyer>,
@@ -336,6 +338,11 @@ impl RoutingSnapshot {
         let content =
             |it: &&Campaign| it.min_match_confidence <= Method::EarlierSession.confidence();
         self.campaigns.iter().filter(content).map(|it| &it.id)
+    }
+
+    /// By which keys publishers send pings.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     pub fn publisher(&self, id: &PublisherId) -> Option<&Publisher> {

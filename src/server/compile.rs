@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use crate::config::{Config, Settings};
 use crate::routing::attestation::ATTESTATION_TAGS;
-use crate::routing::config::ListKey;
+use crate::routing::config::SecretKey;
 use crate::routing::revision::pack;
 use crate::routing::snapshot::Campaign;
 use crate::routing::{RoutingConfig, RoutingSnapshot};
@@ -113,10 +113,10 @@ fn texts(written: &RoutingConfig) -> BTreeMap<PathBuf, Result<String, String>> {
 }
 
 /// The keys that routing names, as the environment has them.
-fn keys(written: &RoutingConfig) -> BTreeMap<SmolStr, ListKey> {
+fn keys(written: &RoutingConfig) -> BTreeMap<SmolStr, SecretKey> {
     let read = |name: &SmolStr| {
         let key = std::env::var(name).ok().filter(|key| !key.is_empty())?;
-        Some((name.clone(), ListKey::new(&key)))
+        Some((name.clone(), SecretKey::new(&key)))
     };
     written.key_names().filter_map(read).collect()
 }

@@ -4,43 +4,39 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use metrics::{counter, histogram};
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use crate::api::{
-    Credit, Deposit, DepositError, Deposited, HangUpError, Health, Intake, LiveCalls, PingError,
-    PingIntake, Pools, Routing, Services,
+    Credit, Deposit, DepositError, Deposited, HangUpError, Health, LiveCalls, PingIntake, Pools,
+    Routing, Services,
 };
-use crate::cdr::fact::{self, Fact, HoldSettled, PingAccepted, Stamp};
+use crate::cdr::fact::{self, Fact};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::Live;
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::{CallFilter, PAGE_MAX};
 use crate::config::Settings;
-use crate::id::{BuyerId, CallId, HoldId, PingId};
+use crate::id::{BuyerId, CallId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
-use crate::routing::ping::{Accepted, NewIds, NumberState, PingRequest, PoolState, Session};
+use crate::routing::ping::{NumberState, PoolState};
 
 use super::accounting::{Accounting, stamp};
 use super::clock;
-use super::deciding::{Deciding, DepositsKnown, Opened};
+use super::deciding::{Deciding, DepositsKnown};
 use super::ids::PingIds;
 use super::mailbox::{Mail, Mailbox};
-use super::metrics::{PING_ACK, PINGS, Prometheus};
+use super::metrics::Prometheus;
 use super::reload::Reloader;
-use super::translate;
 
-/// What a publisher whose ping could not be journaled is asked to wait.
-const PING_RETRY_AFTER_S: u32 = 5;
 pub struct Control {
-    deciding: Arc<Deciding>,
-    appender: Appender,
+    pub(super) deciding: Arc<Deciding>,
+    pub(super) appender: Appender,
     live: Live,
     shards: Vec<Mailbox>,
-    ids: PingIds,
+    pub(super) ids: PingIds,
     seed: u128,
     prometheus: Prometheus,
     draining: AtomicBool,
@@ -93,25 +89,8 @@ impl Control {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    async fn take_ping(&self, request: PingRequest) -> Result<Accepted, PingError> {
-        if self.appender.pressure() >= Pressure::Low {
-            return Err(unavailable("the journal's disk has no room for pings"));
-        }
-        if self.draining.load(Ordering::Relaxed) {
-            return Err(unavailable("the server is being taken out of service"));
-        }
-        let now = clock::wall();
-        let (ping, session) = self.ids.next(now);
-        let ids = NewIds { ping, session };
-        let (accepted, opened) = self.deciding.accept_ping(request, ids, now)?;
-        // A repeated request waits too: the first may not be on disk yet.
-        let facts = opened.map(|opened| facts(opened, stamp())).unwrap_or_default();
-        let lsn = self
-            .appender
-            .append_all(facts, Durability::Durable)
-            .map_err(|error| unavailable(&error.to_string()))?;
-        self.appender.wait(lsn).await.map_err(|error| unavailable(&error.to_string()))?;
-        Ok(accepted)
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 }
 
@@ -207,32 +186,10 @@ impl Pools for Control {
     }
 }
 
-impl PingIntake for Control {
-    fn accept(&self, ping: PingRequest) -> Intake<'_> {
-        Box::pin(async move {
-            let started = clock::mono();
-            let answer = self.take_ping(ping).await;
-            histogram!(PING_ACK).record(clock::mono().since(started));
-            let result = match &answer {
-                Ok(accepted) if accepted.repeated => "repeated",
-                Ok(_) => "accepted",
-                Err(PingError::Refused(_)) => "refused",
-                Err(PingError::Unavailable { .. }) => "unavailable",
-            };
-            counter!(PINGS, "result" => result).increment(1);
-            answer
-        })
-    }
-
-    fn find(&self, ping: PingId) -> Option<Session> {
-        self.deciding.session_of(ping)
-    }
-}
-
 impl Health for Control {
     fn ready(&self) -> Result<(), Vec<String>> {
         let mut reasons = Vec::new();
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             reasons.push(String::from("the server is being taken out of service"));
         }
         if self.appender.pressure() >= Pressure::Reserve {
@@ -248,35 +205,4 @@ impl Health for Control {
     fn metrics(&self) -> String {
         self.prometheus.render()
     }
-}
-
-/// That a session was opened, and what counts it.
-fn facts(opened: Opened, now: Stamp) -> Vec<Fact> {
-    let Opened { session, counted } = opened;
-    let hold = HoldId::of_ping(session.ping);
-    let mut facts = vec![Fact::of_node(now, accepted(session))];
-    if !counted.is_empty() {
-        let buckets = counted.into_iter().map(translate::one_more).collect();
-        facts.push(Fact::of_node(now, HoldSettled { hold, buckets }));
-    }
-    facts
-}
-
-fn accepted(session: Session) -> PingAccepted {
-    PingAccepted {
-        ping: session.ping,
-        session: session.session,
-        publisher: session.publisher,
-        campaign: session.campaign,
-        caller: session.caller,
-        pool: session.pool,
-        number: session.number,
-        tags: session.tags.into_iter().collect(),
-        expires_at_ms: session.expires_at.0,
-        request_id: session.request_id,
-    }
-}
-
-fn unavailable(reason: &str) -> PingError {
-    PingError::Unavailable { reason: reason.to_owned(), retry_after_s: PING_RETRY_AFTER_S }
 }

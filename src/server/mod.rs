@@ -22,6 +22,7 @@ mod error;
 pub mod holds;
 mod hosts;
 pub mod ids;
+mod intake;
 pub mod legs;
 mod limits;
 mod machine;

@@ -604,7 +604,10 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/calls/{id}/replay",
             "GET /v1/campaigns/{id}/effective",
             "GET /v1/caps",
+            "GET /v1/numbers/{number}",
+            "GET /v1/p",
             "GET /v1/pings/{id}",
+            "GET /v1/pools",
             "GET /v1/targets",
             "GET /v1/targets/{id}/effective",
             "POST /v1/buyers/{id}/deposits",
@@ -612,6 +615,7 @@ fn the_openapi_document_lists_every_route() {
             "POST /v1/config:diff",
             "POST /v1/config:reload",
             "POST /v1/pings",
+            "POST /v1/pings:batch",
             "POST /v1/simulate/call",
             "PUT /v1/buyers/{id}/ready_agents",
             "PUT /v1/targets/{id}/ready_agents",
@@ -619,7 +623,13 @@ fn the_openapi_document_lists_every_route() {
         ensure!(listed == BTreeSet::from(expected.map(str::to_owned)), "{listed:?}");
         for route in listed {
             let (method, path) = route.split_once(' ').context("no path")?;
-            let answer = ask(stage.api, method, &path.replace("{id}", "x"), KEY, "")?;
+            let answer = ask(
+                stage.api,
+                method,
+                &path.replace("{id}", "x").replace("{number}", "x"),
+                KEY,
+                "",
+            )?;
             ensure!(!answer.body.contains("route.not_found"), "{route}: {answer:?}");
             ensure!(answer.status != 405, "{route}: {answer:?}");
         }

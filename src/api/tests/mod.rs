@@ -1,11 +1,14 @@
 //! The API as its users meet it, in process. Every answer is held against the OpenAPI document.
 
+mod batch;
 mod calls;
 mod caps;
 mod decisions;
 mod document;
 mod edge;
+mod keys;
 mod pings;
+mod pixel;
 mod world;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use super::super::{
     Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health, InForce, Intake,
-    LiveCalls, PingError, PingIntake, Pools, Reload, Routing,
+    Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing,
 };
 use super::CALLER;
 use crate::cdr::fact::{
@@ -40,7 +40,6 @@ use crate::time::{Mono, Wall};
 pub(super) const START: Wall = Wall(1_773_759_852_318);
 
 pub(super) const CONFIG: &str = r#"
-    publishers = [{ id = "pub_bright" }]
     buyers = [
         { id = "buy_summit" },
         { id = "buy_cool" },
@@ -48,6 +47,15 @@ pub(super) const CONFIG: &str = r#"
     ]
     pools = [{ id = "pool_hvac", campaign = "cmp_hvac", publisher = "pub_bright",
         numbers = ["+16145550121"] }]
+
+    [[publishers]]
+    id = "pub_bright"
+    keys = [{ id = "main", key = "the key of bright" }]
+    browser = { site_key = "the site key of bright", origins = ["https://bright.example"] }
+
+    [[publishers]]
+    id = "pub_other"
+    keys = [{ id = "main", key = "the key of another" }]
 
     [[targets]]
     id = "tgt_summit"
@@ -323,7 +331,7 @@ impl PingIntake for World {
                 Some(Broken::Database | Broken::Row | Broken::Metrics | Broken::Behind) | None => {
                     let n = {
                         let mut state = self.state.lock();
-                        state.pings += 1;
+                        state.pings = state.pings.wrapping_add(1);
                         state.pings
                     };
                     let ids = NewIds {
@@ -333,6 +341,16 @@ impl PingIntake for World {
                     Ok(self.desk.lock().accept(&self.snapshot, ping, ids, START)?)
                 }
             }
+        })
+    }
+
+    fn accept_all(&self, pings: Vec<PingRequest>) -> Intakes<'_> {
+        Box::pin(async move {
+            let mut answers = vec![];
+            for ping in pings {
+                answers.push(self.accept(ping).await);
+            }
+            answers
         })
     }
 

@@ -1,5 +1,6 @@
 //! From the configuration as written to the snapshot; finds every fault on the way.
 
+mod access;
 mod account;
 mod callers;
 mod campaigns;
@@ -74,6 +75,7 @@ pub(super) fn compile(
     compiler.agree(config, &campaigns, &mut targets);
     compiler.name_lists(config, &lists, &mut campaigns, &mut targets);
     let pools = compiler.pools(&config.pools);
+    let access = compiler.access(config);
     let trunk_caps = compiler.trunk_caps(&config.trunks);
     let trunks = compiler.trunks(&config.trunks);
     let numbers = compiler.sorted_numbers();
@@ -97,6 +99,7 @@ pub(super) fn compile(
     }
     let mut snapshot = RoutingSnapshot {
         revision,
+        access,
         account,
         performance_days,
         asks: compiler.scorers.values().any(|it| matches!(it.by, ScoredBy::Asked(_))),

@@ -84,9 +84,9 @@ pub enum NumberForm {
 
 /// What a key is; never shown.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ListKey(Box<[u8]>);
+pub struct SecretKey(Box<[u8]>);
 
-impl ListKey {
+impl SecretKey {
     /// The bytes of the text.
     pub fn new(text: &str) -> Self {
         Self(text.as_bytes().into())
@@ -97,9 +97,15 @@ impl ListKey {
     }
 }
 
-impl fmt::Debug for ListKey {
+impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ListKey")
+        f.write_str("SecretKey")
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self::new(&text))
     }
 }
 

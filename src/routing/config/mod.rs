@@ -3,6 +3,7 @@
 //! Unknown fields are refused. What the fields mean together is checked by
 //! [`RoutingSnapshot::compile`](super::snapshot::RoutingSnapshot::compile).
 
+mod access;
 mod account;
 mod built_in;
 mod callers;
@@ -33,6 +34,7 @@ use smol_str::SmolStr;
 use crate::id::{BuyerId, CampaignId, PublisherId};
 use crate::money::Money;
 
+pub use access::{BrowserConfig, PublisherKeyConfig};
 pub use account::AccountConfig;
 pub use callers::{
     Anonymous, Attestation, CallersConfig, DedupeAfter, DedupeBy, DedupeCampaigns, DedupeConfig,
@@ -48,7 +50,7 @@ pub use filter::{
     FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
 };
 pub use lists::{
-    CallerEntry, CallerListConfig, ListCategory, ListHash, ListKey, ListKind, NumberForm,
+    CallerEntry, CallerListConfig, ListCategory, ListHash, ListKind, NumberForm, SecretKey,
 };
 pub use percent::Percent;
 pub use plan::{Ring, RoutingPlanConfig, TierConfig, TierTargetConfig};
@@ -96,7 +98,7 @@ pub struct RoutingConfig {
     pub texts: BTreeMap<PathBuf, Result<String, String>>,
     /// What the environment holds under [`RoutingConfig::key_names`], from the same hand.
     #[serde(skip)]
-    pub keys: BTreeMap<SmolStr, ListKey>,
+    pub keys: BTreeMap<SmolStr, SecretKey>,
     /// It was kept with a revision, and so without the callers of its lists.
     #[serde(skip)]
     pub is_kept: bool,
@@ -118,7 +120,9 @@ impl RoutingConfig {
 
     /// The variables of the environment that hold keys.
     pub fn key_names(&self) -> impl Iterator<Item = &SmolStr> {
-        self.caller_lists.iter().filter_map(|list| list.key_env.as_ref())
+        let of_lists = self.caller_lists.iter().filter_map(|list| list.key_env.as_ref());
+        let of_publishers = self.publishers.iter().flat_map(|publisher| &publisher.keys);
+        of_lists.chain(of_publishers.filter_map(|key| key.key_env.as_ref()))
     }
 }
 
@@ -167,6 +171,12 @@ pub struct PublisherConfig {
     /// What targets have to bring to be offered its calls.
     #[serde(default)]
     pub price: Option<PriceConfig>,
+    /// By which it sends pings. Kept nowhere.
+    #[serde(default, skip_serializing)]
+    pub keys: Vec<PublisherKeyConfig>,
+    /// Its web pages that may open sessions. Absent: none.
+    #[serde(default, skip_serializing)]
+    pub browser: Option<BrowserConfig>,
 }
 
 /// What a publisher is paid for a converted call of one campaign.

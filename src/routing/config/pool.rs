@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Setting, built_in};
+use super::{BrowserConfig, Setting, built_in};
 use crate::id::{CampaignId, PoolId, PublisherId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -34,4 +34,7 @@ pub struct PoolConfig {
     /// missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_cost: Option<Money>,
+    /// Web pages that may open sessions of this pool alone. Absent: those of the publisher.
+    #[serde(default, skip_serializing)]
+    pub browser: Option<BrowserConfig>,
 }

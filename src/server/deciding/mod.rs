@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::Arc;
 
-use crate::id::{CallId, HoldId, PingId, TargetId};
+use crate::id::{CallId, HoldId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
@@ -415,6 +415,11 @@ impl Deciding {
         }
         let session = desk.session(accepted.session).cloned();
         Ok((accepted, session.map(|session| Opened { session, counted })))
+    }
+
+    /// A session that could not be written down: as if there had been no ping.
+    pub fn abandon(&self, session: SessionId, now: Wall) {
+        self.state.lock().desk.abandon(session, now);
     }
 
     /// The live session that a ping opened.

@@ -7,17 +7,26 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 
-/// The key of examples/loopback.toml.
-const KEY: &str = "dev";
+/// Shows the key of examples/loopback.toml.
+const OPERATOR: (&str, &str) = ("Authorization", "Bearer dev");
+const JSON: (&str, &str) = ("Content-Type", "application/json");
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// Status line and headers.
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
 impl Reply {
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, it)| it)
+    }
+
     /// The body as JSON; the error shows the body.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.body).with_context(|| format!("unexpected body: {}", self.body))
@@ -25,7 +34,7 @@ impl Reply {
 }
 
 pub(crate) fn get(to: SocketAddr, path: &str) -> Result<Reply> {
-    exchange(to, "GET", path, "", &[])
+    exchange(to, ("GET", path), "", &[OPERATOR, JSON])
 }
 
 pub(crate) fn post(to: SocketAddr, path: &str, json: &str) -> Result<Reply> {
@@ -39,15 +48,24 @@ pub(crate) fn post_with(
     json: &str,
     headers: &[(&str, &str)],
 ) -> Result<Reply> {
-    exchange(to, "POST", path, json, headers)
+    exchange(to, ("POST", path), json, &[headers, &[OPERATOR, JSON]].concat())
+}
+
+/// With these headers alone: `asked` is the method and the path.
+pub(crate) fn ask(
+    to: SocketAddr,
+    asked: (&str, &str),
+    body: &str,
+    headers: &[(&str, &str)],
+) -> Result<Reply> {
+    exchange(to, asked, body, headers)
 }
 
 /// One request on a connection of its own. HTTP/1.0, so that the answer ends with the connection
 /// and never comes in chunks.
 fn exchange(
     to: SocketAddr,
-    method: &str,
-    path: &str,
+    (method, path): (&str, &str),
     body: &str,
     headers: &[(&str, &str)],
 ) -> Result<Reply> {
@@ -59,13 +77,13 @@ fn exchange(
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {to}\r\nAuthorization: Bearer {KEY}\r\n{headers}\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.0\r\nHost: {to}\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) =
         answer.split_once("\r\n\r\n").context("an answer without an end of headers")?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok(Reply { status: status.context("an answer without a status")?, body: body.to_owned() })
+    let status = status.context("an answer without a status")?;
+    Ok(Reply { status, head: head.to_owned(), body: body.to_owned() })
 }

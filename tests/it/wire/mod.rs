@@ -18,6 +18,7 @@ pub(crate) mod peer;
 mod phones;
 mod policy;
 pub(crate) mod program;
+mod publishers;
 mod ranking;
 mod recovery;
 mod regions;

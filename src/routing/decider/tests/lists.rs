@@ -1,7 +1,7 @@
 //! Callers who are on lists (spec/domain §2.4).
 
 use super::*;
-use crate::routing::config::{ConfigFault, ListKey};
+use crate::routing::config::{ConfigFault, SecretKey};
 use crate::routing::counterfactual::counterfactuals;
 use crate::routing::revision;
 
@@ -109,7 +109,7 @@ fn a_file_of_hashes_is_read_with_its_key() {
     let hashed =
         "# customers\n\n00DB6C2B5D33F96A4E44FE5E9A3F76AB7E25CEBE4D0BBA41EF2A9CDF5A3B7E51\nHASH\n";
     config.texts = [("l.txt".into(), Ok(hashed.replace("HASH", HMAC)))].into();
-    config.keys = [("K".into(), ListKey::new("pepper"))].into();
+    config.keys = [("K".into(), SecretKey::new("pepper"))].into();
     let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
     assert_eq!(snapshot.lists().sizes().collect::<Vec<_>>(), [(&"l".into(), 2)]);
     let request = RouteRequest { caller: LISTED.parse().ok(), ..request("+18005550100") };

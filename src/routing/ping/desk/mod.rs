@@ -396,6 +396,12 @@ impl Desk {
         }
     }
 
+    /// Forgets a session that nobody was told of. Its number rests all the same.
+    pub fn abandon(&mut self, session: SessionId, now: Wall) {
+        self.remove(session);
+        self.leases.release(session, now);
+    }
+
     /// A call on a pool number has begun: the number stays with its session until
     /// [`Desk::call_ended`]. False if the number belongs to no pool.
     pub fn call_started(&mut self, did: PhoneNumber, now: Wall) -> bool {

@@ -1,0 +1,132 @@
+//! The ping of publishers who can send nothing but a GET.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::caller::Sender;
+use super::error::{Code, Problem};
+use super::openapi::publisher_faults;
+use super::pings::PingAnswer;
+use super::query::{self, Parameters};
+use super::router::Api;
+use crate::routing::ping::PingRequest;
+
+publisher_faults!(
+    PixelFaults: QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
+    PingConflict, PingsFull, PingsCapped, PingsUnavailable
+);
+
+/// Send a ping as a GET
+///
+/// For those who can do nothing else, such as a pixel in a page. Every field of a ping is a parameter;
+/// `lead.NAME` and `consent.NAME` are fields of these, and any other name is a tag. A publisher's key
+/// may be given as `key`: whoever sees the address has it, so prefer a header where you can.
+#[utoipa::path(
+    get,
+    path = "/v1/p",
+    operation_id = "send_ping_as_get",
+    tag = "pings",
+    params(
+        ("key" = Option<String>, Query, description = "A publisher's key, in place of a header"),
+        ("format" = Option<String>, Query,
+            description = "`json`: answer with the session, as does `Accept: application/json`"),
+        ("request_id" = Option<String>, Query, description = "The publisher's own id of this ping"),
+        ("publisher" = Option<String>, Query, description = "Left out: whose key, pool or campaign it is"),
+        ("campaign" = Option<String>, Query, description = "May be left out when `pool` is given"),
+        ("pool" = Option<String>, Query, description = "The pool to lend a number from"),
+        ("number" = Option<String>, Query, description = "A static number of the campaign"),
+        ("caller_id" = Option<String>, Query, description = "In E.164 or with the usual separators"),
+        ("ttl_s" = Option<u32>, Query, description = "Seconds the session lives"),
+        ("sip_ok" = Option<bool>, Query, description = "The call can be sent over SIP"),
+        ("sub_id" = Option<String>, Query, description = "Becomes the tag `sub_id`"),
+        ("source_type" = Option<String>, Query, description = "Becomes the tag `source_type`"),
+        ("zip" = Option<String>, Query, description = "Becomes the tags `geo.zip` and `geo.zip3`"),
+        ("state" = Option<String>, Query, description = "Becomes the tag `geo.state`"),
+    ),
+    responses(
+        (status = 200, description = "The session is open", body = PingAnswer),
+        (status = 204, description = "The session is open"),
+        PixelFaults,
+    ),
+)]
+pub(super) async fn accept(
+    State(api): State<Arc<Api>>,
+    Sender(caller): Sender,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    // Whoever only asks what there is must not open a session.
+    if method == Method::HEAD {
+        return Err(Code::MethodNotAllowed.into());
+    }
+    let mut parameters = Parameters::read(&uri)?;
+    parameters.discard("key");
+    let format: Option<String> = parameters.take("format")?;
+    let mut ping = read(parameters)?;
+    caller.sign(&mut ping.publisher).map_err(Problem::of_query)?;
+    let answer = api.services.pings.accept(ping).await;
+    let accepted = answer.map_err(|error| Problem::from(error).of_query())?;
+    tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let is_json = format.as_deref() == Some("json")
+        || accepts.is_some_and(|types| types.contains("application/json"));
+    Ok(match is_json {
+        true => Json(PingAnswer::from(accepted)).into_response(),
+        false => StatusCode::NO_CONTENT.into_response(),
+    })
+}
+
+/// A field that is there and empty is as if it were not: that is how pages fill in what they do not know.
+fn read(mut parameters: Parameters) -> Result<PingRequest, Problem> {
+    parameters.discard_empty();
+    let mut ping = PingRequest {
+        request_id: parameters.take_name("request_id")?,
+        publisher: parameters.take_name("publisher")?,
+        campaign: parameters.take_name("campaign")?,
+        pool: parameters.take_name("pool")?,
+        number: parameters.take("number")?,
+        caller_id: parameters.take("caller_id")?,
+        ttl_s: parameters.take("ttl_s")?,
+        sip_ok: parameters.take::<Flag>("sip_ok")?.map(|flag| flag.0),
+        sub_id: parameters.take("sub_id")?,
+        source_type: parameters.take("source_type")?,
+        zip: parameters.take("zip")?,
+        state: parameters.take("state")?,
+        test: parameters.take::<Flag>("test")?.is_some_and(|flag| flag.0),
+        ..PingRequest::default()
+    };
+    for (name, value) in parameters.rest() {
+        let (group, name) = match name.split_once('.') {
+            Some(("lead", name)) => (&mut ping.lead, name),
+            Some(("consent", name)) => (&mut ping.consent, name),
+            Some(_) | None => (&mut ping.tags, name.as_str()),
+        };
+        if name.is_empty() {
+            return Err(query::malformed("", "has no name"));
+        }
+        group.insert(name.to_owned(), Value::from(value));
+    }
+    Ok(ping)
+}
+
+/// As pages write it.
+struct Flag(bool);
+
+impl FromStr for Flag {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "true" | "1" | "yes" => Ok(Self(true)),
+            "false" | "0" | "no" => Ok(Self(false)),
+            _ => Err("must be true or false"),
+        }
+    }
+}

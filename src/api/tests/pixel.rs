@@ -1,0 +1,84 @@
+//! Pings as GET.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::json;
+use tower::ServiceExt;
+
+use super::{Fixture, refused, refused_whole, request};
+
+#[test]
+fn every_field_of_a_ping_may_be_a_parameter() {
+    let fixture = Fixture::new();
+    let query = "campaign=cmp_hvac&caller_id=%2B16145550163&sip_ok=yes&state=oh&zip=43215&sub_id=a\
+                 &source_type=web&lead.age=41&consent.cert.id=x&utm.source=search&empty=&ttl_s=60";
+
+    let answer = fixture.get(&format!("/v1/p?{query}&request_id=r-1&format=json"));
+
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let ping = answer.json()["ping_id"].as_str().unwrap().to_owned();
+    let shown = fixture.get(&format!("/v1/pings/{ping}")).json();
+    let tags = json!({
+        "consent.cert.id": "x",
+        "geo.state": "OH",
+        "geo.zip": "43215",
+        "geo.zip3": "432",
+        "lead.age": "41",
+        "sip_ok": "true",
+        "source_type": "web",
+        "sub_id": "a",
+        "utm.source": "search",
+    });
+    assert_eq!(shown["tags"], tags);
+    assert_eq!(shown["request_id"], "r-1");
+    assert_eq!(shown["expires_at"], "2026-03-17T15:05:12.318Z");
+}
+
+#[test]
+fn it_answers_nothing_unless_it_is_asked_for_json() {
+    let fixture = Fixture::new();
+    let keyed = |accept: &str| {
+        let request = Request::builder().uri("/v1/p?pool=pool_hvac&key=the%20key%20of+bright");
+        fixture.ask(request.header("accept", accept).body(Body::empty()).unwrap())
+    };
+    let silent = keyed("image/*");
+    assert_eq!((silent.status.as_u16(), silent.body.as_str()), (204, ""));
+    assert_eq!(silent.header("cache-control"), Some("no-store"));
+    assert_eq!(keyed("application/json").json()["number_status"], "exhausted");
+    assert_eq!(keyed("*/*").problem(), refused_whole(429, "ping.full"));
+}
+
+#[test]
+fn a_get_that_is_no_ping_is_refused_with_the_parameter() {
+    let fixture = Fixture::new();
+    let cases = [
+        ("pool=a&pool=b", refused(400, "query.repeated", "pool", "repeated")),
+        ("pool=pool_hvac&ttl_s=soon", refused(400, "query.malformed", "ttl_s", "malformed")),
+        ("pool=pool_hvac&sip_ok=maybe", refused(400, "query.malformed", "sip_ok", "malformed")),
+        ("pool=none", refused(422, "ping.refused", "pool", "unknown")),
+        ("campaign=cmp_hvac&caller_id=bob", refused(422, "ping.refused", "caller_id", "malformed")),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(fixture.get(&format!("/v1/p?{query}")).problem(), expected, "{query}");
+    }
+    let long = "x".repeat(300);
+    for name in ["utm.source", "lead.age"] {
+        let answer = fixture.get(&format!("/v1/p?pool=pool_hvac&{name}={long}"));
+        assert_eq!(answer.problem(), refused(422, "ping.refused", name, "too_large"));
+    }
+    let keyless = Request::builder().uri("/v1/p?pool=pool_hvac").body(Body::empty()).unwrap();
+    assert_eq!(fixture.ask(keyless).problem(), refused_whole(401, "auth.key_missing"));
+    let forged = Request::builder().uri("/v1/p?key=nobody").body(Body::empty()).unwrap();
+    assert_eq!(fixture.ask(forged).problem(), refused_whole(401, "auth.key_unknown"));
+}
+
+#[test]
+fn whoever_only_looks_opens_no_session() {
+    let fixture = Fixture::new();
+    let head = request(Method::HEAD, "/v1/p?pool=pool_hvac").body(Body::empty()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let answer = runtime.block_on(fixture.router.clone().oneshot(head)).unwrap();
+    assert_eq!(answer.status(), 405);
+    assert_eq!(fixture.get("/v1/p?pool=pool_hvac&format=json").json()["number_status"], "leased");
+}

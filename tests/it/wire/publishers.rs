@@ -1,0 +1,102 @@
+//! What publishers send with keys of their own, and what they are told.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::program::Program;
+use super::{Setup, Stage, play_with};
+use crate::support::{api, http};
+
+const KEYS: &str = r#"publishers.tests.keys=[{ id = "main", key = "the key of tests" }]"#;
+const OTHER: &str = r#"
+[[publishers]]
+id = "other"
+keys = [{ id = "main", key = "the key of another" }]
+"#;
+
+#[test]
+fn a_publisher_s_key_opens_its_own_pings_until_a_reload_takes_it_away() {
+    play_with(Setup { set: &[], more: OTHER, ..Setup::default() }, |stage| {
+        let ping = json!({ "campaign": "alone", "sip_ok": true }).to_string();
+        let sent = keyed(stage, "the key of another", ("POST", "/v1/pings"), &ping)?;
+        ensure!(sent.status == 202, "{sent:?}");
+        let location = sent.header("location").context("no location")?.to_owned();
+        let shown = http::get(stage.api, &location)?.json::<Value>()?;
+        ensure!(shown["publisher"] == "other", "{shown:#}");
+        for (path, status) in [("/v1/calls", 403), ("/metrics", 403), (location.as_str(), 200)] {
+            let reply = keyed(stage, "the key of another", ("GET", path), "")?;
+            ensure!(reply.status == status, "{path}: {reply:?}");
+        }
+
+        stage.reload_with("the key of another", "the key it has now")?;
+
+        let old = keyed(stage, "the key of another", ("GET", &location), "")?;
+        ensure!(old.status == 401 && old.body.contains("auth.key_unknown"), "{old:?}");
+        let new = keyed(stage, "the key it has now", ("GET", &location), "")?;
+        ensure!(new.status == 200, "{new:?}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_batch_is_on_disk_when_it_is_answered() {
+    play_with(Setup { set: &[KEYS], more: OTHER, ..Setup::default() }, |stage| {
+        let pings: Vec<_> = (0..500)
+            .map(|n| match n % 100 {
+                99 => json!({ "campaign": "alone", "caller_id": "nobody" }),
+                _ => json!({ "campaign": "alone", "sip_ok": true, "tags": { "n": n } }),
+            })
+            .collect();
+        let commits = commits(stage)?;
+
+        let path = ("POST", "/v1/pings:batch");
+        let reply = keyed(stage, "the key of tests", path, &json!(pings).to_string())?;
+
+        ensure!(reply.status == 202, "{reply:?}");
+        let waited = self::commits(stage)? - commits;
+        ensure!(waited <= 20.0, "{waited} commits for one batch");
+        let answer = reply.json::<Value>()?;
+        ensure!((&answer["accepted"], &answer["refused"]) == (&json!(495), &json!(5)), "{answer}");
+        let items = answer["items"].as_array().context("no items")?;
+        stage.restart(Program::kill)?;
+        for (n, item) in items.iter().enumerate().filter(|(n, _)| n % 100 != 99) {
+            let id = item["ping"]["ping_id"].as_str().context("no id")?;
+            let path = format!("/v1/pings/{id}");
+            let shown = keyed(stage, "the key of tests", ("GET", &path), "")?.json::<Value>()?;
+            ensure!(shown["tags"]["n"].as_str() == Some(&n.to_string()), "{shown:#}");
+            let others = keyed(stage, "the key of another", ("GET", &path), "")?;
+            ensure!(others.status == 404, "{others:?}");
+        }
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_ping_may_be_a_get_with_its_key_in_the_query() {
+    play_with(Setup { set: &[KEYS], ..Setup::default() }, |stage| {
+        let path = "/v1/p?key=the+key+of+tests&campaign=alone&sip_ok=1&utm_source=search";
+        let silent = http::ask(stage.api, ("GET", path), "", &[])?;
+        ensure!(silent.status == 204 && silent.body.is_empty(), "{silent:?}");
+        ensure!(silent.header("cache-control") == Some("no-store"), "{silent:?}");
+
+        let told = http::ask(stage.api, ("GET", &format!("{path}&format=json")), "", &[])?;
+        ensure!(told.status == 200, "{told:?}");
+        let id = told.json::<Value>()?["ping_id"].as_str().context("no id")?.to_owned();
+        let shown = http::get(stage.api, &format!("/v1/pings/{id}"))?.json::<Value>()?;
+        ensure!(shown["tags"]["utm_source"] == "search", "{shown:#}");
+        let log = std::fs::read_to_string(stage.work.path().join("server.log"))?;
+        ensure!(!log.contains("the key of") && !log.contains("the+key"), "{log}");
+        stage.is_clean()
+    });
+}
+
+fn keyed(stage: &Stage, key: &str, asked: (&str, &str), body: &str) -> Result<http::Reply> {
+    let headers = [("X-Api-Key", key), ("Content-Type", "application/json")];
+    http::ask(stage.api, asked, body, &headers)
+}
+
+/// How often the journal was synced.
+fn commits(stage: &Stage) -> Result<f64> {
+    let metrics = api::metrics(stage.api)?;
+    Ok(metrics.get("tollbridge_journal_commit_seconds_count").copied().unwrap_or_default())
+}
