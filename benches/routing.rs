@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use divan::{AllocProfiler, Bencher, black_box};
 use tollbridge::id::{CallId, HoldId};
-use tollbridge::routing::config::{FilterValue, NumberConfig, TierTargetConfig};
+use tollbridge::routing::config::{FilterValue, NamedOr, NumberConfig, TierTargetConfig};
 use tollbridge::routing::hold::{Bucket, BucketRequest, HoldLedger, LedgerLimits};
 use tollbridge::routing::{
     Decision, Known, Rotation, RouteRequest, RoutingConfig, RoutingSnapshot, Usage, decide,
@@ -88,7 +88,10 @@ static CONFIG: LazyLock<RoutingConfig> = LazyLock::new(|| {
         };
         let member =
             |n| TierTargetConfig { target: format!("tgt_{n}").as_str().into(), weight: 100 };
-        campaign.routing.tiers[0].targets = members.map(member).collect();
+        let NamedOr::Written(plan) = &mut campaign.routing else {
+            unreachable!("the plan of the bench is written with its campaign")
+        };
+        plan.tiers[0].targets = members.map(member).collect();
         campaign
     }));
     config

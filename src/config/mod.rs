@@ -59,7 +59,7 @@ const SETTINGS: [&str; 10] =
     ["node", "sip", "api", "store", "redis", "journal", "decision", "cdr", "log", "account"];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 12] = [
+const ENTITIES: [&str; 15] = [
     "trunks",
     "publishers",
     "buyers",
@@ -69,6 +69,9 @@ const ENTITIES: [&str; 12] = [
     "groups",
     "pairs",
     "sets",
+    "filter_sets",
+    "schedules",
+    "plans",
     "verticals",
     "caller_lists",
     "scorers",
@@ -78,7 +81,7 @@ const ENTITIES: [&str; 12] = [
 const TABLES: [&str; 2] = ["geo", "defaults"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 15] = [
+const ROUTING: [&str; 18] = [
     "account",
     "defaults",
     "publishers",
@@ -90,6 +93,9 @@ const ROUTING: [&str; 15] = [
     "pairs",
     "trunks",
     "sets",
+    "filter_sets",
+    "schedules",
+    "plans",
     "geo",
     "verticals",
     "caller_lists",
@@ -226,8 +232,8 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`, `geo`,
-    /// `verticals`, `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
+    /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`,
+    /// `filter_sets`, `schedules`, `plans`, `geo`, `verticals`, `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
     ///
     /// # Errors
     /// The first field that does not fit `T`.

@@ -361,7 +361,7 @@ impl<'a> World<'a> {
         let group = filters.groups.get(passed.count())?;
         let named = group.rules.iter().filter(|rule| Some(&rule.tag) == fault.subject.as_ref());
         named
-            .chain(&group.rules)
+            .chain(group.rules.iter())
             .find_map(|rule| Some(Change::Tagged { tag: rule.tag.clone(), value: rule.example()? }))
     }
 

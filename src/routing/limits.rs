@@ -1,6 +1,7 @@
 //! Caps, concurrency and spacing of whoever has some, and what an attempt has to reserve for them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -58,7 +59,7 @@ pub struct Pacing {
     /// For how small a probability of too many, in thousandths.
     pub z_milli: u32,
     /// The hours by which the window passes; absent: all.
-    pub schedule: Option<Box<Schedule>>,
+    pub schedule: Option<Arc<Schedule>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,7 @@
 //! What a call has to bring: floors and margins (spec/domain §1F, features 43 and 44).
 
+use std::sync::Arc;
+
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::money::Money;
@@ -24,7 +26,7 @@ pub struct PriceRules {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HourlyFloor {
-    pub during: Schedule,
+    pub during: Arc<Schedule>,
     pub min_revenue: Money,
 }
 

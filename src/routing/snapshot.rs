@@ -141,7 +141,7 @@ pub struct Target {
     pub max_duration_ms: u32,
     pub paused: bool,
     /// Absent: always open.
-    pub schedule: Option<Schedule>,
+    pub schedule: Option<Arc<Schedule>>,
     /// Its own, then its buyer's and its groups'.
     pub caps: Vec<Cap>,
     pub gaps: Vec<Gap>,
@@ -174,8 +174,8 @@ pub struct Campaign {
     pub publisher: Option<PublisherId>,
     pub vertical: Option<Arc<Vertical>>,
     pub paused: bool,
-    /// Ascending.
-    pub tiers: Vec<Tier>,
+    /// Ascending; campaigns that name one plan share them.
+    pub tiers: Arc<[Tier]>,
     pub advance_on: Arc<[u16]>,
     pub max_attempts: u16,
     pub total_ring_budget_ms: u32,

@@ -71,18 +71,19 @@ fn compile_with<T>(
     let trunks = faults.keep(trunks(config, &carriers))?;
     let dialing = faults.keep(Dialing::compile(config))?;
     let (mut legs, mut targets, mut routing, mut document) = (None, None, None, None);
+    let mut warnings = vec![];
     if let Some(mut written) = faults.keep(config.routing::<RoutingConfig>())? {
         written.texts = texts(&written);
         written.keys = keys(&written);
         legs = faults.keep(TargetLegs::compile(config, &written))?;
         targets = faults.keep(self::targets(config, &written, &carriers))?;
         document = Some(pack(&written).into());
+        warnings = written.unused();
         routing = faults.keep(self::routing(config, written, revision))?;
     }
-    let warnings = match (&trunks, &routing) {
-        (Some(trunks), Some(routing)) => unattested(trunks, routing),
-        _ => vec![],
-    };
+    if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
+        warnings.extend(unattested(trunks, routing));
+    }
     let mut tls = None;
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
         tls = faults.keep(TlsPlan::new(config, trunks, routing))?;
@@ -272,6 +273,29 @@ mod tests {
         );
         // Two parts read it.
         assert_eq!(told("[[targets]]\nid = 1\n"), ["targets[0].id = 1"]);
+    }
+
+    #[test]
+    fn a_mistake_within_what_may_have_a_name_is_told_with_its_place() {
+        let target = |rest: &str| {
+            let dial = "dial = { kind = \"sip\", uri = \"sip:a\" }";
+            told(&format!("[[targets]]\nid = \"a\"\nbuyer = \"b\"\n{dial}\n{rest}\n"))
+        };
+        assert_eq!(
+            target(
+                "schedule = { hours = [{ day = \"mo\", open = \"09:00\", close = \"18:00\" }] }"
+            ),
+            ["targets[0].schedule.hours[0].day = \"mo\""]
+        );
+        assert_eq!(target("schedule = 7"), ["targets[0].schedule = 7"]);
+        assert_eq!(
+            target("filters.all = [{ tag = \"t\", op = \"is\", value = 7 }]"),
+            ["targets[0].filters.all[0].op = \"is\""]
+        );
+        assert_eq!(
+            told("[[schedules]]\nid = \"s\"\nalways = true\n"),
+            ["schedules[0].always = true"]
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What callers have to be, and what their earlier calls mean.
 
+use std::collections::BTreeSet;
+
 use super::Compiler;
 use crate::routing::config::{
     CallersConfig, CampaignConfig, ConversionConfig, DedupeAfter, DedupeBy, DedupeConfig,
@@ -87,14 +89,15 @@ impl Compiler<'_> {
                 }
             }
         }
+        let marking = config.campaigns.iter().filter(|it| marks(it)).filter_map(|it| {
+            let named = |id| self.plans.place(id).map(|place| &config.plans[place]);
+            it.routing.written().or_else(|| it.routing.name().and_then(named))
+        });
+        let members = marking.flat_map(|plan| &plan.tiers).flat_map(|tier| &tier.targets);
+        let marked: BTreeSet<_> = members.map(|member| &member.target).collect();
         for (t, target) in config.targets.iter().enumerate() {
             let never = |it: &ConversionConfig| it.duplicates == PayDuplicates::Never;
-            let has = |campaign: &CampaignConfig| {
-                let tiers = campaign.routing.tiers.iter();
-                tiers.flat_map(|tier| &tier.targets).any(|member| member.target == target.id)
-            };
-            let mut campaigns = config.campaigns.iter().filter(|it| has(it));
-            if target.conversion.as_ref().is_some_and(never) && !campaigns.any(marks) {
+            if target.conversion.as_ref().is_some_and(never) && !marked.contains(&target.id) {
                 let path = format!("targets[{t}].conversion");
                 let remedy = "give a campaign of the target a table callers.duplicates";
                 self.fault(&path, "duplicates", "never", problem, remedy);

@@ -53,7 +53,7 @@ impl Compiler<'_> {
                 publisher: config.publisher.clone(),
                 vertical,
                 paused: config.paused,
-                tiers: self.tiers(&format!("{path}.routing"), &config.routing),
+                tiers: self.routing(&format!("{path}.routing"), &config.routing),
                 advance_on: config.advance_on.as_slice().into(),
                 max_attempts: *config.max_attempts,
                 total_ring_budget_ms: ms(*config.total_ring_budget_s),

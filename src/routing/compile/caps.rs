@@ -1,6 +1,7 @@
 //! Caps of whoever has some.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use smol_str::format_smolstr;
 
@@ -23,7 +24,7 @@ const MINUTE_MS: u64 = 60_000;
 pub(super) struct Clock<'a> {
     pub(super) zone: usize,
     /// Absent: all.
-    pub(super) schedule: Option<&'a Schedule>,
+    pub(super) schedule: Option<&'a Arc<Schedule>>,
 }
 
 impl Clock<'_> {

@@ -7,9 +7,11 @@ mod campaigns;
 mod caps;
 mod circuit;
 mod concurrency;
+mod filters;
 mod geo;
 mod lists;
 mod modes;
+mod named;
 mod numbers;
 mod plans;
 mod price;
@@ -34,12 +36,14 @@ use smol_str::SmolStr;
 use crate::phone::PhoneNumber;
 
 use super::config::{ConfigFault, RoutingConfig};
-use super::filter::Patterns;
+use super::filter::{Filters, Patterns};
 use super::limits::Zones;
+use super::schedule::Schedule;
 use super::scorer::{KnownScorer, ScoredBy};
 use super::set::Sets;
-use super::snapshot::{Buyer, NumberRange, RoutingSnapshot};
+use super::snapshot::{Buyer, NumberRange, RoutingSnapshot, Tier};
 use super::vertical::Vertical;
+use named::Named;
 
 const WEEK_S: u32 = 604_800;
 
@@ -48,6 +52,7 @@ pub(super) fn compile(
     revision: u64,
 ) -> Result<RoutingSnapshot, Vec<ConfigFault>> {
     let mut compiler = Compiler::new(config);
+    compiler.schedules(config);
     let account = compiler.account(&config.account);
     let publishers = compiler.publishers(&config.publishers);
     let shared = compiler.shared(config);
@@ -57,9 +62,11 @@ pub(super) fn compile(
     });
     let buyers = buyers.collect();
     compiler.sets = compiler.sets(config);
+    compiler.filter_sets(config);
     let lists = compiler.lists(config);
     compiler.verticals = compiler.verticals(config);
     compiler.scorers = compiler.scorers(config);
+    compiler.plans(config);
     for (b, buyer) in config.buyers.iter().enumerate() {
         if let Some(dedupe) = &buyer.dedupe {
             compiler.dedupe(&format!("buyers[{b}]"), dedupe);
@@ -132,6 +139,9 @@ struct Compiler<'a> {
     faults: Vec<ConfigFault>,
     zones: Zones,
     sets: Sets,
+    schedules: Named<Schedule>,
+    filter_sets: Named<Filters>,
+    plans: Named<[Tier]>,
     patterns: Patterns,
     verticals: BTreeMap<SmolStr, Arc<Vertical>>,
     scorers: BTreeMap<SmolStr, Arc<KnownScorer>>,
@@ -166,6 +176,9 @@ impl<'a> Compiler<'a> {
             pool_index: index("pools", config.pools.iter().map(|p| p.id.as_str()).collect()),
             zones,
             sets: Sets::new(),
+            schedules: Named::none("schedule", "schedules"),
+            filter_sets: Named::none("filter set", "filter_sets"),
+            plans: Named::none("plan", "plans"),
             patterns: Patterns::new(),
             verticals: BTreeMap::new(),
             scorers: BTreeMap::new(),

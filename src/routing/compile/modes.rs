@@ -1,6 +1,8 @@
 //! Whether and how caps may be passed.
 
 use super::Compiler;
+use std::sync::Arc;
+
 use crate::routing::config::{CapConfig, CapMode, Metric, Percent, WindowKind};
 use crate::routing::hold::WHOLE_PPM;
 use crate::routing::schedule::Schedule;
@@ -23,7 +25,7 @@ impl Compiler<'_> {
         &mut self,
         path: &str,
         config: &CapConfig,
-        schedule: Option<&Schedule>,
+        schedule: Option<&Arc<Schedule>>,
     ) -> Mode {
         if config.mode != CapMode::Paced {
             self.only_paced(path, config);
@@ -46,7 +48,12 @@ impl Compiler<'_> {
         }
     }
 
-    fn pacing(&mut self, path: &str, config: &CapConfig, schedule: Option<&Schedule>) -> Pacing {
+    fn pacing(
+        &mut self,
+        path: &str,
+        config: &CapConfig,
+        schedule: Option<&Arc<Schedule>>,
+    ) -> Pacing {
         if matches!(config.window, WindowKind::Total | WindowKind::Rolling(_)) {
             let remedy = "write a window that ends, such as daily, or another mode";
             self.fault(path, "mode", "paced", "needs a window that begins and ends", remedy);
@@ -75,6 +82,6 @@ impl Compiler<'_> {
         }
         debug_assert_eq!(Percent::WHOLE.0, WHOLE_PPM);
         let z_milli = known.map_or(0, |(_, z_milli)| *z_milli);
-        Pacing { rate_ppm: rate.0, z_milli, schedule: schedule.cloned().map(Box::new) }
+        Pacing { rate_ppm: rate.0, z_milli, schedule: schedule.cloned() }
     }
 }

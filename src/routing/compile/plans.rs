@@ -1,13 +1,28 @@
 //! Who may take the calls of campaigns, and in which order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::routing::config::RoutingPlanConfig;
+use crate::routing::config::{NamedOr, RoutingPlanConfig};
 use crate::routing::snapshot::{Tier, TierMember};
 
 use super::Compiler;
 
 impl Compiler<'_> {
+    pub(super) fn routing(
+        &mut self,
+        path: &str,
+        config: &NamedOr<RoutingPlanConfig>,
+    ) -> Arc<[Tier]> {
+        match config {
+            NamedOr::Named(id) => self.plan(path, id).unwrap_or_default(),
+            NamedOr::Written(plan) => {
+                self.is_nameless(path, &plan.id, "plans");
+                self.tiers(path, plan).into()
+            }
+        }
+    }
+
     pub(super) fn tiers(&mut self, path: &str, plan: &RoutingPlanConfig) -> Vec<Tier> {
         let configs = &plan.tiers;
         if configs.is_empty() {

@@ -2,7 +2,6 @@
 
 use crate::routing::config::{MarginConfig, PriceConfig};
 use crate::routing::price::{HourlyFloor, PriceRules};
-use crate::routing::schedule::Schedule;
 
 use super::Compiler;
 
@@ -39,12 +38,7 @@ impl Compiler<'_> {
                     self.fault(&path, "min_revenue", floor.min_revenue, "is negative", remedy);
                 }
                 let during = format!("{path}.during");
-                let during = Schedule::compile(
-                    &floor.during,
-                    &during,
-                    self.zones.of_account(),
-                    &mut self.faults,
-                )?;
+                let during = self.schedule(&during, &floor.during)?;
                 Some(HourlyFloor { during, min_revenue: floor.min_revenue })
             });
             floors.collect()

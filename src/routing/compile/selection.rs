@@ -16,13 +16,13 @@ use super::{Compiler, WEEK_S};
 const LOOKBACK_DAYS_MAX: u32 = 90;
 
 impl Compiler<'_> {
-    /// What a campaign says of all its tiers.
+    /// What a plan says of all its tiers.
     pub(super) fn plan_selection(&mut self, path: &str, plan: &RoutingPlanConfig) {
         self.within(path, "hold_share_s", plan.hold_share_s.unwrap_or(0), 0..=WEEK_S);
         self.distribution(path, plan.distribution.as_ref());
     }
 
-    /// A tier without its members: what it says itself, else what its campaign says, each field as
+    /// A tier without its members: what it says itself, else what its plan says, each field as
     /// a whole.
     pub(super) fn tier_selection(
         &mut self,
@@ -119,7 +119,7 @@ impl Compiler<'_> {
 
 /// How far back tiers that go by performance look, in days; `None`: none does.
 pub(super) fn lookback_days(campaigns: &[Campaign]) -> Option<u32> {
-    let tiers = campaigns.iter().flat_map(|campaign| &campaign.tiers);
+    let tiers = campaigns.iter().flat_map(|campaign| campaign.tiers.iter());
     let days = tiers.filter_map(|tier| match &tier.distribution {
         Distribution::Performance(rules) => Some(rules.lookback_days),
         Distribution::Smooth | Distribution::Random | Distribution::Scored(_) => None,

@@ -1,12 +1,10 @@
 //! Where buyers take calls.
 
 use crate::money::Money;
-use crate::routing::config::{RoutingConfig, Source, TargetConfig};
+use crate::routing::config::{NamedOr, RoutingConfig, ScheduleConfig, Source, TargetConfig};
 use crate::routing::dial::DialTemplate;
 use crate::routing::effective::TargetSources;
-use crate::routing::filter::{Filters, Lookups};
 use crate::routing::list::ListRules;
-use crate::routing::schedule::Schedule;
 use crate::routing::snapshot::{Conversion, Target};
 
 use super::caps::Clock;
@@ -48,18 +46,10 @@ impl Compiler<'_> {
                 None
             }
         };
-        let schedule = config.schedule.as_ref().and_then(|schedule| {
-            Schedule::compile(
-                schedule,
-                &format!("{path}.schedule"),
-                self.zones.of_account(),
-                &mut self.faults,
-            )
-        });
-        let zone_from = match &config.schedule {
-            Some(schedule) if schedule.time_zone.is_some() => Source::Own,
-            Some(_) | None => all.account.zone_from(),
-        };
+        let schedule = config.schedule.as_ref();
+        let says_zone = schedule.and_then(|schedule| self.says_zone(schedule, all));
+        let schedule =
+            schedule.and_then(|schedule| self.schedule(&format!("{path}.schedule"), schedule));
         let zone = schedule.as_ref().map_or(0, |schedule| self.zones.intern(schedule.zone()));
         let clock = Clock { zone, schedule: schedule.as_ref() };
         let mut own = self.own_limits(path, config, &clock);
@@ -85,12 +75,7 @@ impl Compiler<'_> {
         let circuit = self.target_circuit(path, config, of_buyer.or(of_all));
         let (own, buyers) = (config.circuit.is_some(), of_buyer.is_some());
         let circuit_from = Source::of(own, buyers, of_all.is_some());
-        let filters = Filters::compile(
-            &config.filters,
-            &format!("{path}.filters"),
-            Lookups { sets: &self.sets, patterns: &mut self.patterns },
-            &mut self.faults,
-        );
+        let filters = self.filters(path, &config.filters);
         Some(Target {
             id: config.id.clone(),
             buyer: config.buyer.clone(),
@@ -110,10 +95,23 @@ impl Compiler<'_> {
             pairs,
             filters,
             dedupe,
-            from: TargetSources::of(config, zone_from, dedupe_from, circuit_from),
+            from: TargetSources::of(
+                config,
+                says_zone.unwrap_or(all.account.zone_from()),
+                dedupe_from,
+                circuit_from,
+            ),
             lists: ListRules::default(),
             conversion,
             circuit,
         })
+    }
+    /// Who says the zone of this schedule, if it is not whoever says that of all.
+    fn says_zone(&self, schedule: &NamedOr<ScheduleConfig>, all: &RoutingConfig) -> Option<Source> {
+        let (config, from) = match schedule {
+            NamedOr::Written(config) => (&**config, Source::Own),
+            NamedOr::Named(id) => (&all.schedules[self.schedules.place(id)?], Source::Schedule),
+        };
+        config.time_zone.as_ref().map(|_| from)
     }
 }

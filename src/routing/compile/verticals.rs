@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use crate::id::CampaignId;
 use crate::routing::config::{
-    FilterConfig, FilterOp, FilterValue, RoutingConfig, SetKind, TagConfig, TagKind, VerticalConfig,
+    FilterConfig, FilterOp, FilterValue, GroupConfig, RoutingConfig, SetKind, TagConfig, TagKind,
+    VerticalConfig,
 };
 use crate::routing::filter::{Measure, Pattern};
 use crate::routing::snapshot::{Campaign, Target};
@@ -147,13 +149,24 @@ impl Compiler<'_> {
         campaigns: &[Campaign],
         targets: &mut [Target],
     ) {
-        let mut asked = BTreeSet::new();
+        let (mut asked, mut asked_sets) = (BTreeSet::new(), BTreeSet::new());
         for (c, campaign) in campaigns.iter().enumerate() {
             let Some(vertical) = &campaign.vertical else { continue };
             let members = campaign.tiers.iter().flat_map(|tier| &tier.members);
             for target in members.map(|member| member.target) {
                 if asked.insert((&vertical.id, target)) {
-                    self.agrees(config, c, vertical, target);
+                    let filters = &config.targets[target].filters.all;
+                    let path = format!("targets[{target}].filters");
+                    let (vertical, campaign) = (&**vertical, &config.campaigns[c].id);
+                    self.agrees(filters, &path, campaign, vertical);
+                    let sets = filters.iter().filter_map(|it| self.filter_sets.place(it.set()?));
+                    for set in sets.collect::<Vec<_>>() {
+                        if asked_sets.insert((&vertical.id, set)) {
+                            let filters = &config.filter_sets[set].all;
+                            let path = format!("filter_sets[{set}]");
+                            self.agrees(filters, &path, campaign, vertical);
+                        }
+                    }
                     if self.faults.is_empty() {
                         let is_private = |tag: &str| vertical.tag(tag).is_some_and(|tag| tag.pii);
                         targets[target].filters.hide(is_private);
@@ -163,15 +176,20 @@ impl Compiler<'_> {
         }
     }
 
-    fn agrees(&mut self, config: &RoutingConfig, campaign: usize, of: &Vertical, target: usize) {
-        for (g, group) in config.targets[target].filters.all.iter().enumerate() {
+    fn agrees(
+        &mut self,
+        filters: &[GroupConfig],
+        path: &str,
+        campaign: &CampaignId,
+        of: &Vertical,
+    ) {
+        for (g, group) in filters.iter().enumerate() {
             for (r, rule) in group.rules().iter().enumerate() {
-                let path = group.path(&format!("targets[{target}].filters.all[{g}]"), r);
+                let path = group.path(&format!("{path}.all[{g}]"), r);
                 match of.tag(&rule.tag) {
                     Some(tag) => self.rule_agrees(&path, rule, tag, &of.id),
                     None if rule.tag.is_empty() || Vertical::is_of_trunks(&rule.tag) => {}
                     None => {
-                        let campaign = &config.campaigns[campaign].id;
                         let problem = format!(
                             "is no tag of `{}`, the vertical of the campaign {campaign}",
                             of.id

@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 use crate::id::{CampaignId, PublisherId};
 
 use super::{
-    CallersConfig, CapConfig, ConcurrencyConfig, Confidence, NumberConfig, PriceConfig,
+    CallersConfig, CapConfig, ConcurrencyConfig, Confidence, NamedOr, NumberConfig, PriceConfig,
     RoutingPlanConfig, Setting, built_in,
 };
 
@@ -27,7 +27,8 @@ pub struct CampaignConfig {
     pub paused: bool,
     #[serde(default)]
     pub numbers: Vec<NumberConfig>,
-    pub routing: RoutingPlanConfig,
+    /// Who may take the calls, or the name of one of `plans`.
+    pub routing: NamedOr<RoutingPlanConfig>,
     /// SIP final responses (300 to 699) after which the next target is tried; any other ends the
     /// hunt. Ring time-out and a dead target always go on.
     #[serde(default = "built_in::advance_on", skip_serializing_if = "Setting::is_inherited")]
@@ -112,6 +113,6 @@ mod tests {
             ]
         );
         assert_eq!(*campaign.min_match_confidence, Confidence(95));
-        assert_eq!(campaign.routing.tiers[0].targets[0].weight, 100);
+        assert_eq!(campaign.routing.written().unwrap().tiers[0].targets[0].weight, 100);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use smol_str::SmolStr;
 
@@ -19,10 +19,19 @@ pub struct FiltersConfig {
     pub all: Vec<GroupConfig>,
 }
 
-/// A rule, or a list of rules of which one must hold.
+/// What several targets have, under a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterSetConfig {
+    pub id: SmolStr,
+    pub all: Vec<GroupConfig>,
+}
+
+/// A rule, a list of rules of which one must hold, or all that a filter set says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum GroupConfig {
+    Set { set: SmolStr },
     Rule(Box<FilterConfig>),
     OneOf(Vec<FilterConfig>),
 }
@@ -126,17 +135,27 @@ pub enum SetKind {
 }
 
 impl GroupConfig {
+    /// Its own.
     pub fn rules(&self) -> &[FilterConfig] {
         match self {
+            Self::Set { .. } => &[],
             Self::Rule(rule) => std::slice::from_ref(rule),
             Self::OneOf(rules) => rules,
+        }
+    }
+
+    /// The filter set that it names.
+    pub fn set(&self) -> Option<&SmolStr> {
+        match self {
+            Self::Set { set } => Some(set),
+            Self::Rule(_) | Self::OneOf(_) => None,
         }
     }
 
     /// Where a rule stands if the entry stands at `path`.
     pub(in crate::routing) fn path(&self, path: &str, place: usize) -> String {
         match self {
-            Self::Rule(_) => path.to_owned(),
+            Self::Rule(_) | Self::Set { .. } => path.to_owned(),
             Self::OneOf(_) => format!("{path}[{place}]"),
         }
     }
@@ -150,10 +169,21 @@ impl<'de> Deserialize<'de> for GroupConfig {
             type Value = GroupConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a rule, or a list of rules of which one must hold")
+                f.write_str("a rule, a list of rules of which one must hold, or { set = \"name\" }")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<GroupConfig, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<GroupConfig, A::Error> {
+                let first: Option<SmolStr> = map.next_key()?;
+                if first.as_deref() == Some("set") {
+                    let set = map.next_value()?;
+                    if map.next_key::<SmolStr>()?.is_some() {
+                        let stands_alone =
+                            "`set` names all that a filter set says, and stands alone";
+                        return Err(A::Error::custom(stands_alone));
+                    }
+                    return Ok(GroupConfig::Set { set });
+                }
+                let map = Resumed { first, rest: map };
                 let rule = FilterConfig::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(GroupConfig::Rule(Box::new(rule)))
             }
@@ -164,6 +194,30 @@ impl<'de> Deserialize<'de> for GroupConfig {
         }
 
         deserializer.deserialize_any(RuleOrList)
+    }
+}
+
+/// A map of which one key has been read.
+struct Resumed<A> {
+    first: Option<SmolStr>,
+    rest: A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Resumed<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        match self.first.take() {
+            Some(key) => seed.deserialize(key.as_str().into_deserializer()).map(Some),
+            None => self.rest.next_key_seed(seed),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.rest.next_value_seed(seed)
     }
 }
 

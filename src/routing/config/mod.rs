@@ -12,6 +12,7 @@ mod caps;
 mod circuit;
 mod filter;
 mod lists;
+mod named;
 mod percent;
 mod plan;
 mod pool;
@@ -47,11 +48,13 @@ pub use caps::{
 };
 pub use circuit::CircuitConfig;
 pub use filter::{
-    FilterConfig, FilterOp, FiltersConfig, GroupConfig, OnMissing, SetConfig, SetKind,
+    FilterConfig, FilterOp, FilterSetConfig, FiltersConfig, GroupConfig, OnMissing, SetConfig,
+    SetKind,
 };
 pub use lists::{
     CallerEntry, CallerListConfig, ListCategory, ListHash, ListKind, NumberForm, SecretKey,
 };
+pub use named::NamedOr;
 pub use percent::Percent;
 pub use plan::{Ring, RoutingPlanConfig, TierConfig, TierTargetConfig};
 pub use pool::PoolConfig;
@@ -83,6 +86,15 @@ pub struct RoutingConfig {
     pub trunks: Vec<TrunkConfig>,
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,
+    /// Filters that several targets have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filter_sets: Vec<FilterSetConfig>,
+    /// Hours that several targets have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduleConfig>,
+    /// Tiers of targets that several campaigns have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plans: Vec<RoutingPlanConfig>,
     /// What holds for targets, campaigns and pools that say nothing else.
     pub defaults: DefaultsConfig,
     /// Callers whom rules name.

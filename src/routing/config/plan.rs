@@ -1,6 +1,7 @@
 //! Who may take the calls of campaigns, and in which order.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::id::TargetId;
 
@@ -9,6 +10,9 @@ use super::{DistributionConfig, built_in};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoutingPlanConfig {
+    /// Of one in `plans`, which others name.
+    #[serde(default, skip_serializing_if = "SmolStr::is_empty")]
+    pub id: SmolStr,
     pub tiers: Vec<TierConfig>,
     /// Of tiers that do not say it themselves. Absent: `smooth`.
     #[serde(default)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::money::Money;
 
-use super::ScheduleConfig;
+use super::{NamedOr, ScheduleConfig};
 
 /// What a target has to bring to be offered a call, if the call converts. What is not owed, as for a
 /// duplicate, does not count. Each field that a publisher writes goes before that of its campaign.
@@ -31,7 +31,7 @@ pub struct PriceConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HourlyFloorConfig {
-    pub during: ScheduleConfig,
+    pub during: NamedOr<ScheduleConfig>,
     pub min_revenue: Money,
 }
 
@@ -44,6 +44,13 @@ pub enum MarginConfig {
 }
 
 /// As it is written.
+impl PriceConfig {
+    /// Of its hourly floors.
+    pub(super) fn schedules(&self) -> impl Iterator<Item = &NamedOr<ScheduleConfig>> {
+        self.hourly.iter().flatten().map(|floor| &floor.during)
+    }
+}
+
 impl fmt::Display for MarginConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,11 +1,15 @@
 //! When targets take calls, as it is written.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// When a target takes calls. Times are those of a clock on the wall in `time_zone`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleConfig {
+    /// Of one in `schedules`, which others name.
+    #[serde(default, skip_serializing_if = "SmolStr::is_empty")]
+    pub id: SmolStr,
     /// An IANA name such as `America/New_York`. Absent: the account's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,

@@ -25,6 +25,8 @@ pub struct Setting<T> {
 pub enum Source {
     /// It is written where it holds: with the target, the campaign or the pool.
     Own,
+    /// The schedule that the target names.
+    Schedule,
     /// The target's buyer.
     Buyer,
     /// The section `[defaults]`.
@@ -101,6 +103,7 @@ impl Source {
     pub fn name(self) -> &'static str {
         match self {
             Self::Own => "own",
+            Self::Schedule => "schedule",
             Self::Buyer => "buyer",
             Self::Defaults => "defaults",
             Self::Account => "account",

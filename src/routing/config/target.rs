@@ -9,8 +9,8 @@ use crate::id::{BuyerId, TargetId};
 use crate::money::Money;
 
 use super::{
-    CapConfig, CircuitConfig, ConcurrencyConfig, DedupeConfig, FiltersConfig, PayDuplicates,
-    ScheduleConfig, Setting, built_in,
+    CapConfig, CircuitConfig, ConcurrencyConfig, DedupeConfig, FiltersConfig, NamedOr,
+    PayDuplicates, ScheduleConfig, Setting, built_in,
 };
 
 /// Where a buyer takes calls.
@@ -44,9 +44,10 @@ pub struct TargetConfig {
     pub max_duration_s: Setting<u32>,
     #[serde(default)]
     pub paused: bool,
-    /// Absent: always open, and cap windows are those of the account's zone.
+    /// When it takes calls, or the name of one of `schedules`. Absent: always, and cap windows are those
+    /// of the account's zone.
     #[serde(default)]
-    pub schedule: Option<ScheduleConfig>,
+    pub schedule: Option<NamedOr<ScheduleConfig>>,
     #[serde(default)]
     pub caps: Vec<CapConfig>,
     /// Absent: as many calls at once as come.

@@ -145,7 +145,7 @@ fn route<U: UsageReader + ?Sized>(
     let mut pool = Pool { tiers: vec![], spare: vec![], ill: vec![], refusals: vec![] };
     let payout = owner.publisher.payouts.get(&campaign.id);
     let way = Way::of(rule, duplicate.as_ref());
-    for tier in &campaign.tiers {
+    for tier in campaign.tiers.iter() {
         let (mut eligible, mut absent) = (vec![], vec![]);
         for member in &tier.members {
             let target = &snapshot.targets[member.target];

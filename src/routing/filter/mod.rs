@@ -8,11 +8,13 @@
 mod operator;
 mod wildcard;
 
+use std::sync::Arc;
+
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::reason::Reason;
 
-use super::config::{Confidence, ConfigFault, FilterConfig, FilterOp, FiltersConfig, OnMissing};
+use super::config::{Confidence, ConfigFault, FilterConfig, FilterOp, GroupConfig, OnMissing};
 use super::facts::{DERIVED, Facts};
 use super::geo::Basis;
 
@@ -29,7 +31,10 @@ pub struct Filters {
 /// One of the rules must hold. There is at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    pub rules: Vec<Filter>,
+    /// Targets that name one filter set share them.
+    pub rules: Arc<[Filter]>,
+    /// The rule, or all of them, in words; of a filter set with its name.
+    pub want: SmolStr,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,53 +72,67 @@ pub enum Answer {
 }
 
 impl Filters {
-    /// `path` is where the filters stand, for the faults.
-    pub(super) fn compile(
-        config: &FiltersConfig,
-        path: &str,
-        mut known: Lookups<'_>,
-        faults: &mut Vec<ConfigFault>,
-    ) -> Self {
-        let mut groups = vec![];
-        for (index, group) in config.all.iter().enumerate() {
-            let path = format!("{path}.all[{index}]");
-            if group.rules().is_empty() {
-                faults.push(ConfigFault {
-                    path: path.clone(),
-                    value: "[]".to_owned(),
-                    problem: "is a list of no rules, so that no call could pass".to_owned(),
-                    remedy: "add a rule, or leave it out".to_owned(),
-                });
-            }
-            let mut rules = vec![];
-            for (place, rule) in group.rules().iter().enumerate() {
-                match Filter::compile(rule, &mut known) {
-                    Ok(filter) => rules.push(filter),
-                    Err(Flaw { field, problem, remedy }) => {
-                        let path = group.path(&path, place) + "." + field;
-                        let value = rule.written(field);
-                        faults.push(ConfigFault { path, value, problem, remedy });
-                    }
-                }
-            }
-            groups.push(Group { rules });
-        }
-        Self { groups }
-    }
-
-    /// Keeps what these tags say out of explanations.
+    /// Keeps what these tags say out of explanations. A group to which this is news is not shared any
+    /// more: of another target's calls the same may be said.
     pub(super) fn hide(&mut self, is_private: impl Fn(&str) -> bool) {
-        for filter in self.groups.iter_mut().flat_map(|group| &mut group.rules) {
-            filter.is_private |= is_private(&filter.tag);
+        let is_news = |filter: &Filter| !filter.is_private && is_private(&filter.tag);
+        let with_news = |group: &&mut Group| group.rules.iter().any(is_news);
+        for group in self.groups.iter_mut().filter(with_news) {
+            for filter in Arc::make_mut(&mut group.rules) {
+                filter.is_private |= is_private(&filter.tag);
+            }
         }
     }
 }
 
 impl Group {
+    /// `path` is where the entry stands, for the faults. Of one that names a set nothing is compiled.
+    pub(super) fn compile(
+        config: &GroupConfig,
+        path: &str,
+        mut known: Lookups<'_>,
+        faults: &mut Vec<ConfigFault>,
+    ) -> Self {
+        if config.rules().is_empty() {
+            faults.push(ConfigFault {
+                path: path.to_owned(),
+                value: "[]".to_owned(),
+                problem: "is a list of no rules, so that no call could pass".to_owned(),
+                remedy: "add a rule, or leave it out".to_owned(),
+            });
+        }
+        let mut rules = vec![];
+        for (place, rule) in config.rules().iter().enumerate() {
+            match Filter::compile(rule, &mut known) {
+                Ok(filter) => rules.push(filter),
+                Err(Flaw { field, problem, remedy }) => {
+                    let path = config.path(path, place) + "." + field;
+                    let value = rule.written(field);
+                    faults.push(ConfigFault { path, value, problem, remedy });
+                }
+            }
+        }
+        let want = match &rules[..] {
+            [only] => only.want.clone(),
+            rules => {
+                let rules: Vec<_> =
+                    rules.iter().map(|rule| format!("{} {}", rule.tag, rule.want)).collect();
+                format_smolstr!("one of: {}", rules.join("; "))
+            }
+        };
+        Self { rules: rules.into(), want }
+    }
+
+    /// The entry of a filter set, counted from 1.
+    pub(super) fn of_set(self, entry: usize, set: &str) -> Self {
+        let want = format_smolstr!("{} (entry {entry} of the filter set {set})", self.want);
+        Self { want, ..self }
+    }
+
     /// The first rule that holds, or why none does.
     pub fn check(&self, facts: &Facts<'_>) -> Result<&Filter, Miss<'_>> {
         let mut closest: Option<(Answer, &Filter)> = None;
-        for filter in &self.rules {
+        for filter in self.rules.iter() {
             match filter.check(facts) {
                 Answer::Yes => return Ok(filter),
                 answer if closest.is_none_or(|(known, _)| answer < known) => {
@@ -128,15 +147,7 @@ impl Group {
             Answer::Unsure => Reason::FilterBasis,
             Answer::Yes | Answer::No => Reason::FilterMismatch,
         };
-        let want = match &self.rules[..] {
-            [only] => only.want.clone(),
-            rules => {
-                let rules: Vec<_> =
-                    rules.iter().map(|rule| format!("{} {}", rule.tag, rule.want)).collect();
-                format_smolstr!("one of: {}", rules.join("; "))
-            }
-        };
-        Err(Miss { reason, filter, want })
+        Err(Miss { reason, filter, want: self.want.clone() })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::routing::config::SetKind;
+use crate::routing::config::{FiltersConfig, SetKind};
 use crate::routing::geo::Geo;
 use crate::routing::request::Tags;
 use crate::routing::set::{Sets, ValueSet};
@@ -239,8 +239,7 @@ fn rules_with_the_same_regular_expression_share_it() {
             { tag = "b", op = "regex", value = "^a+$" },
             { tag = "b", op = "regex", value = "^a+$", ignore_case = true },
         ]"#;
-        let known = Lookups { sets: &sets, patterns: &mut patterns };
-        Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut vec![]);
+        compiled(text, Lookups { sets: &sets, patterns: &mut patterns }, &mut vec![]);
     }
     assert_eq!(patterns.len(), 2);
 }
@@ -286,16 +285,26 @@ fn with_tag(rule: &str) -> String {
 fn faults(text: &str) -> Vec<String> {
     let mut faults = vec![];
     let known = Lookups { sets: &sets(), patterns: &mut Patterns::new() };
-    Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut faults);
+    compiled(text, known, &mut faults);
     faults.iter().map(ToString::to_string).collect()
 }
 
 fn filters(text: &str) -> Filters {
     let mut faults = vec![];
     let known = Lookups { sets: &sets(), patterns: &mut Patterns::new() };
-    let filters = Filters::compile(&toml::from_str(text).unwrap(), "f", known, &mut faults);
+    let filters = compiled(text, known, &mut faults);
     assert_eq!(faults, []);
     filters
+}
+
+fn compiled(text: &str, known: Lookups<'_>, faults: &mut Vec<ConfigFault>) -> Filters {
+    let Lookups { sets, patterns } = known;
+    let config: FiltersConfig = toml::from_str(text).unwrap();
+    let groups = config.all.iter().enumerate().map(|(n, entry)| {
+        let known = Lookups { sets, patterns: &mut *patterns };
+        Group::compile(entry, &format!("f.all[{n}]"), known, faults)
+    });
+    Filters { groups: groups.collect() }
 }
 
 fn sets() -> Sets {

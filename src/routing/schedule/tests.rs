@@ -323,6 +323,7 @@ fn hours(zone: &str, hours: &[(Day, &str, &str)]) -> ScheduleConfig {
         breaks: vec![],
     });
     ScheduleConfig {
+        id: SmolStr::default(),
         time_zone: Some(zone.into()),
         always_open: false,
         hours: hours.collect(),

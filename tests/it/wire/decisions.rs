@@ -116,6 +116,51 @@ fn each_setting_is_told_with_its_value_and_its_source() {
 }
 
 #[test]
+fn schedules_filter_sets_and_plans_are_meant_where_they_are_named() {
+    let more = r#"
+        [[schedules]]
+        id = "always"
+        time_zone = "America/New_York"
+        always_open = true
+        [[schedules]]
+        id = "idle"
+        always_open = true
+        [[filter_sets]]
+        id = "warm"
+        all = [{ tag = "geo.country", op = "required" }, { tag = "temper", op = "eq", value = "warm" }]
+        [[plans]]
+        id = "solo"
+        tiers = [{ targets = [{ target = "alone" }] }]
+    "#;
+    let sets = [
+        "targets.alone.schedule=always",
+        "targets.alone.filters.all=[{ set = \"warm\" }]",
+        "campaigns.alone.routing=solo",
+        "campaigns.single.routing=solo",
+    ];
+    play_with(Setup { more, set: &sets, ..Setup::default() }, |stage| {
+        let mut caller = stage.udp()?;
+        caller.send(with_body(&caller, &stage.invite(), "cold", &[], SDP))?;
+        caller.expect("480 INVITE")?;
+        let call = on_record(stage, 1)?.remove(0);
+        let told = get(stage, &format!("/v1/calls/{call}/explain"))?.to_string();
+        ensure!(told.contains("eq warm (entry 2 of the filter set warm)"), "{told}");
+        let told = get(stage, "/v1/targets/alone/effective")?;
+        let zone = json!({
+            "setting": "time_zone", "value": "America/New_York", "from": "schedule",
+        });
+        ensure!(told["settings"].as_array().is_some_and(|it| it.contains(&zone)), "{told:#}");
+        let warning = "the schedule idle is named by no target or price";
+        ensure!(stage.log().contains(warning), "{}", stage.log());
+        ensure!(!stage.log().contains("the schedule always"), "{}", stage.log());
+        let body = r#"{ "dialed": "+18005550198", "caller": "+16145550188", "tags": { "temper": "warm" } }"#;
+        let reply = http::post(stage.api, "/v1/simulate/call", body)?;
+        ensure!(reply.body.contains("\"alone\""), "{}", reply.body);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_campaign_that_goes_by_what_no_trunk_keeps_is_warned_about() {
     let asks = ["campaigns.alone.callers={ min_attestation = \"B\" }"];
     play(&asks, |stage| {

@@ -3,6 +3,7 @@
 mod callers;
 mod limits;
 mod lists;
+mod named;
 mod performance;
 mod price;
 mod scored;
