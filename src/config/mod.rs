@@ -78,10 +78,11 @@ const ENTITIES: [&str; 15] = [
 ];
 
 /// Sections that are tables, in the care of others.
-const TABLES: [&str; 2] = ["geo", "defaults"];
+const TABLES: [&str; 3] = ["geo", "defaults", "history"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 18] = [
+const ROUTING: [&str; 19] = [
+    "history",
     "account",
     "defaults",
     "publishers",
@@ -233,7 +234,8 @@ impl Config {
 
     /// The sections that say who gets a call, as one value with a field for each of them:
     /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`,
-    /// `filter_sets`, `schedules`, `plans`, `geo`, `verticals`, `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
+    /// `filter_sets`, `schedules`, `plans`, `history`, `geo`,
+    /// `verticals`, `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
     ///
     /// # Errors
     /// The first field that does not fit `T`.

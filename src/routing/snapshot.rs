@@ -26,7 +26,7 @@ use super::duplicate::Dedupe;
 use super::effective::{CampaignSources, TargetSources};
 use super::filter::Filters;
 use super::geo::Geo;
-use super::history::Caller;
+use super::history::{Caller, HistoryLimits};
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::limits::{CallLimits, Windows, Zones};
 use super::list::{ListRules, Lists};
@@ -70,6 +70,7 @@ pub struct RoutingSnapshot {
     pub(super) on_store_down: BTreeMap<SmolStr, OnStoreDown>,
     /// How far back rules look at a caller's earlier calls; absent: none does.
     pub(super) history: Option<Span>,
+    pub(super) history_limits: HistoryLimits,
     /// How far back tiers look that go by performance; absent: none does.
     pub(super) performance_days: Option<u32>,
     /// Whether tiers ask scorers elsewhere.
@@ -440,6 +441,11 @@ impl RoutingSnapshot {
     /// How far back rules look at a caller's earlier calls; `None`: none does.
     pub fn history(&self) -> Option<Span> {
         self.history
+    }
+
+    /// How much is remembered of callers.
+    pub fn history_limits(&self) -> HistoryLimits {
+        self.history_limits
     }
 
     /// The concurrency of all. That of a buyer or a group comes once for each of its targets.

@@ -164,6 +164,7 @@ impl Reloader {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
         let (looked_back, before) = (self.deciding.history(), self.deciding.meters(clock::wall()));
+        let remembered = self.deciding.snapshot().history_limits();
         let (counted_days, until) = (self.deciding.performance_days(), stamp().wall());
         self.deciding.configure(routing.numbered(revision));
         self.limits.configure(&trunks);
@@ -177,7 +178,8 @@ impl Reloader {
                 "the calls of before could not be read: tiers by performance know only new ones"
             );
         }
-        if self.deciding.history() > looked_back
+        let remembers = self.deciding.snapshot().history_limits();
+        if (self.deciding.history() > looked_back || remembers.is_more_than(remembered))
             && let Err(error) = self.past.tell(&self.deciding, OfOpen::GoOn).await
         {
             tracing::error!(

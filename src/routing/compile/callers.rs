@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use super::Compiler;
 use crate::routing::config::{
     CallersConfig, CampaignConfig, ConversionConfig, DedupeAfter, DedupeBy, DedupeConfig,
-    DuplicateRoute, MarkOn, PayDuplicates, PublisherConfig, RoutingConfig, Span, TargetConfig,
-    Unattested,
+    DuplicateRoute, HistoryConfig, MarkOn, PayDuplicates, PublisherConfig, RoutingConfig, Span,
+    TargetConfig, Unattested,
 };
 use crate::routing::duplicate::Dedupe;
+use crate::routing::history::HistoryLimits;
 
 const REPEAT_S_MAX: u32 = 3_600;
 
@@ -121,6 +122,16 @@ impl Compiler<'_> {
             let remedy = "write the seconds to look back, or \"forever\"";
             self.fault(path, "window_s", 0, "looks back at nothing", remedy);
         }
+    }
+}
+
+impl Compiler<'_> {
+    /// How much is remembered.
+    pub(super) fn history_limits(&mut self, config: HistoryConfig) -> HistoryLimits {
+        let HistoryConfig { callers_max, calls_max } = config;
+        self.within("history", "callers_max", callers_max, 1_000..=20_000_000);
+        self.within("history", "calls_max", calls_max, 2..=1_000);
+        config.into()
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) fn compile(
     let trunks = compiler.trunks(&config.trunks);
     let numbers = compiler.sorted_numbers();
     let geo = compiler.geo(config);
+    let history_limits = compiler.history_limits(config.history);
     if !compiler.faults.is_empty() {
         return Err(compiler.faults);
     }
@@ -130,6 +131,7 @@ pub(super) fn compile(
         caps_calls,
         on_store_down: BTreeMap::new(),
         history: callers::history(config),
+        history_limits,
     };
     snapshot.on_store_down = snapshot.kept_for_store_down();
     Ok(snapshot)

@@ -97,7 +97,7 @@ impl Compiler<'_> {
             dedupe,
             from: TargetSources::of(
                 config,
-                says_zone.unwrap_or(all.account.zone_from()),
+                says_zone.unwrap_or_else(|| all.account.zone_from()),
                 dedupe_from,
                 circuit_from,
             ),

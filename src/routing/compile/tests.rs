@@ -162,6 +162,8 @@ fn every_fault_is_found_with_its_place_and_a_remedy() {
         ("limit = 80", "limit = 0", "targets[0].caps[0].limit"),
         ("limit = 8,", "limit = 0,", "targets[0].concurrency.limit"),
         ("America/New_York", "New York", "targets[0].schedule.time_zone"),
+        ("buyers = [", "history = { callers_max = 999 }\nbuyers = [", "history.callers_max"),
+        ("buyers = [", "history = { calls_max = 1 }\nbuyers = [", "history.calls_max"),
         ("buyers = [", "account = { time_zone = \"Mars\" }\nbuyers = [", "account.time_zone"),
         (
             "buyers = [",

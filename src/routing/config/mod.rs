@@ -11,6 +11,7 @@ mod campaign;
 mod caps;
 mod circuit;
 mod filter;
+mod history;
 mod lists;
 mod named;
 mod percent;
@@ -51,6 +52,7 @@ pub use filter::{
     FilterConfig, FilterOp, FilterSetConfig, FiltersConfig, GroupConfig, OnMissing, SetConfig,
     SetKind,
 };
+pub use history::HistoryConfig;
 pub use lists::{
     CallerEntry, CallerListConfig, ListCategory, ListHash, ListKind, NumberForm, SecretKey,
 };
@@ -100,6 +102,8 @@ pub struct RoutingConfig {
     /// Callers whom rules name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub caller_lists: Vec<CallerListConfig>,
+    #[serde(skip_serializing_if = "HistoryConfig::is_built_in")]
+    pub history: HistoryConfig,
     pub geo: GeoConfig,
     /// Models that rank targets.
     pub scorers: Vec<ScorerConfig>,

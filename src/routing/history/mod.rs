@@ -14,6 +14,7 @@ use crate::id::{BuyerId, CallId, CampaignId, PublisherId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
+use super::config::HistoryConfig;
 use super::decision::Decision;
 use super::request::RouteRequest;
 
@@ -128,9 +129,17 @@ impl PastCall {
     }
 }
 
-impl Default for HistoryLimits {
-    fn default() -> Self {
-        Self { callers_max: 1_000_000, calls_max: 32 }
+impl HistoryLimits {
+    /// Whether there is something that only these remember.
+    pub fn is_more_than(self, other: Self) -> bool {
+        self.callers_max > other.callers_max || self.calls_max > other.calls_max
+    }
+}
+
+impl From<HistoryConfig> for HistoryLimits {
+    fn from(config: HistoryConfig) -> Self {
+        let size = |max| usize::try_from(max).unwrap_or(usize::MAX);
+        Self { callers_max: size(config.callers_max), calls_max: size(config.calls_max) }
     }
 }
 
@@ -142,6 +151,22 @@ impl CallerHistory {
             order: BTreeSet::new(),
             live: BTreeMap::new(),
             names: Names::default(),
+        }
+    }
+
+    /// Remembers so much from now on; what is beyond it is forgotten at once.
+    pub fn limit(&mut self, limits: HistoryLimits) {
+        let fewer = limits.calls_max < self.limits.calls_max;
+        self.limits = limits;
+        while self.callers.len() > limits.callers_max
+            && let Some((_, longest_ago)) = self.order.pop_first()
+        {
+            self.callers.remove(&longest_ago);
+        }
+        for remembered in self.callers.values_mut().filter(|_| fewer) {
+            while remembered.calls.len() > limits.calls_max {
+                remembered.shrink(&self.live);
+            }
         }
     }
 

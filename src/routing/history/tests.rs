@@ -5,7 +5,7 @@ const BOB: u64 = 16_145_550_164;
 
 #[test]
 fn a_caller_is_known_by_the_calls_it_made_the_latest_first() {
-    let mut history = CallerHistory::new(HistoryLimits::default());
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
     history.begin(&number(ALICE), call(1, 1_000));
     history.begin(&number(BOB), call(2, 1_500));
     history.begin(&number(ALICE), call(3, 2_000));
@@ -17,7 +17,7 @@ fn a_caller_is_known_by_the_calls_it_made_the_latest_first() {
 
 #[test]
 fn what_becomes_of_a_call_is_remembered_until_it_is_over() {
-    let mut history = CallerHistory::new(HistoryLimits::default());
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
     history.begin(&number(ALICE), call(1, 1_000));
 
     history.connected(id(1), &"t".into(), &"b".into(), Wall(5_000));
@@ -38,7 +38,7 @@ fn what_becomes_of_a_call_is_remembered_until_it_is_over() {
 
 #[test]
 fn a_caller_who_never_heard_the_answer_was_connected_to_nobody() {
-    let mut history = CallerHistory::new(HistoryLimits::default());
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
     history.begin(&number(ALICE), call(1, 1_000));
     history.connected(id(1), &"t".into(), &"b".into(), Wall(5_000));
     history.ended(id(1), None);
@@ -47,7 +47,7 @@ fn a_caller_who_never_heard_the_answer_was_connected_to_nobody() {
 
 #[test]
 fn the_anonymous_callers_of_a_campaign_are_one() {
-    let mut history = CallerHistory::new(HistoryLimits::default());
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
     let of = |campaign: &str| Caller::AnonymousOf(campaign.into());
     history.begin(&of("hvac"), call(1, 1_000));
 
@@ -96,8 +96,34 @@ fn of_too_many_calls_those_go_first_that_say_nothing() {
 }
 
 #[test]
+fn of_lower_limits_nothing_beyond_them_is_remembered() {
+    let limits = |callers_max, calls_max| HistoryLimits { callers_max, calls_max };
+    let mut history = CallerHistory::new(limits(9, 9));
+    let third = 3_333_333_333;
+    for (n, caller) in (1..).zip([ALICE, BOB, ALICE, BOB, BOB, third]) {
+        history.begin(&number(caller), call(n, i64::from(n) * 1_000));
+        history.ended(id(n), None);
+    }
+    let ids = |history: &CallerHistory, caller| -> Vec<_> {
+        history.calls(&number(caller), None).into_iter().map(|past| past.call).collect()
+    };
+
+    history.limit(limits(9, 2));
+    assert_eq!(ids(&history, BOB), [id(5), id(4)]);
+    history.limit(limits(2, 2));
+    assert_eq!((history.len(), history.order.len()), (2, 2));
+    assert_eq!((ids(&history, ALICE), ids(&history, third)), (vec![], vec![id(6)]));
+
+    // And it stays so.
+    history.begin(&number(BOB), call(7, 7_000));
+    history.begin(&number(ALICE), call(8, 8_000));
+    assert_eq!(ids(&history, BOB), [id(7), id(5)]);
+    assert_eq!(history.len(), 2);
+}
+
+#[test]
 fn what_is_put_back_twice_counts_once_and_stands_in_its_place() {
-    let mut history = CallerHistory::new(HistoryLimits::default());
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
     history.begin(&number(ALICE), call(2, 2_000));
     for _ in 0..2 {
         history.restore(&number(ALICE), call(1, 1_000));
@@ -108,7 +134,7 @@ fn what_is_put_back_twice_counts_once_and_stands_in_its_place() {
 
 #[test]
 fn what_is_known_of_a_call_once_it_is_over_goes_before_what_was_known_of_it() {
-    let mut history = CallerHistory::new(HistoryLimits::default());
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
     history.begin(&number(ALICE), call(1, 1_000));
     let connected = Some(Connected { target: "t".into(), buyer: "b".into(), at: Wall(2_000) });
     let over = PastCall { connected, talk_ms: Some(5_000), ..call(1, 1_000) };

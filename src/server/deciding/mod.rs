@@ -22,7 +22,7 @@ use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
 use crate::routing::circuit::{Circuits, Condition};
 use crate::routing::config::Span;
-use crate::routing::history::{Caller, CallerHistory, HistoryLimits, PastCall};
+use crate::routing::history::{Caller, CallerHistory, PastCall};
 use crate::routing::hold::deposits::Deposits;
 use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
 use crate::routing::meter::Meter;
@@ -164,7 +164,7 @@ impl Deciding {
         let mut desk = Desk::new(DeskLimits::default());
         desk.configure(&snapshot);
         let ledger = HoldLedger::new(LedgerLimits::default());
-        let history = CallerHistory::new(HistoryLimits::default());
+        let history = CallerHistory::new(snapshot.history_limits());
         let (rotation, circuits) = (Rotation::default(), Circuits::default());
         let performance = Performance::default();
         let deposits = Deposits::default();
@@ -185,8 +185,9 @@ impl Deciding {
             // What lies further back is counted anew, with the rest.
             state.performance = Performance::default();
         }
-        if snapshot.history().is_none() {
-            state.history = CallerHistory::new(HistoryLimits::default());
+        match snapshot.history() {
+            Some(_) => state.history.limit(snapshot.history_limits()),
+            None => state.history = CallerHistory::new(snapshot.history_limits()),
         }
         self.snapshot.store(Arc::new(snapshot));
     }

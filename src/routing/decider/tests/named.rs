@@ -308,7 +308,7 @@ fn what_cannot_be_meant_is_a_fault_with_its_remedy() {
         assert_eq!(once, 1, "it is told where it stands, and not where it is named: {told:#?}");
     }
     for (entry, fault) in [
-        ("{ set = \"ohio\", not = true }", "`set` names all that a filter set says"),
+        ("{ set = \"ohio\", tag = \"age\" }", "`set` names all that a filter set says"),
         ("{ not = true, set = \"ohio\" }", "unknown field `set`"),
         ("[{ set = \"ohio\" }]", "unknown field `set`"),
         ("7", "a rule, a list of rules of which one must hold, or { set = \"name\" }"),
