@@ -21,11 +21,14 @@ use crate::config::Settings;
 use crate::id::{BuyerId, CallId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
+use crate::routing::hold::deposits::KEPT_MS;
 use crate::routing::ping::{NumberState, PoolState};
+use crate::time::Wall;
 
 use super::accounting::{Accounting, stamp};
 use super::clock;
 use super::deciding::{Deciding, DepositsKnown};
+use super::holds::redis::{self as holds, Claim};
 use super::ids::PingIds;
 use super::mailbox::{Mail, Mailbox};
 use super::metrics::Prometheus;
@@ -130,16 +133,44 @@ impl Control {
             }
             depositing.insert(waiting.clone(), micros);
         }
+        let forgotten_at = Wall(at.wall().0.saturating_add(KEPT_MS));
+        let claim =
+            holds::Deposit { buyer: buyer.clone(), key: key.clone(), amount: micros, forgotten_at };
+        let claimed = self.deciding.claim_deposit(&claim).await;
+        if claimed != Ok(Claim::Ours) {
+            self.depositing.lock().remove(&waiting);
+        }
+        match claimed {
+            Ok(Claim::Ours) => {}
+            Ok(Claim::Taken { amount, all }) if amount == micros => {
+                let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
+                return Ok(Deposited { deposited, repeated: true });
+            }
+            Ok(Claim::Taken { .. }) => return Err(DepositError::Conflict),
+            Ok(Claim::Elsewhere) => {
+                return Err(unavailable("another server is taking it, or was when it ended"));
+            }
+            Err(fault) => {
+                return Err(unavailable(&format!("whether another server has it: {fault}")));
+            }
+        }
         let fact = fact::Deposited { buyer: buyer.clone(), amount, key: key.clone() };
         let fact = Fact::of_node(at, fact);
-        let lsn = self.appender.append(fact, Durability::Durable).map_err(|error| {
-            self.depositing.lock().remove(&waiting);
-            unavailable(&error.to_string())
-        })?;
+        let lsn = match self.appender.append(fact, Durability::Durable) {
+            Ok(lsn) => lsn,
+            Err(error) => {
+                self.depositing.lock().remove(&waiting);
+                self.deciding.share_deposit(claim, None).await;
+                return Err(unavailable(&error.to_string()));
+            }
+        };
         // If this fails it is not known whether it is on disk: the next process tells.
         self.appender.wait(lsn).await.map_err(|error| unavailable(&error.to_string()))?;
-        let all = self.deciding.deposit(&buyer, &key, micros, at.wall());
+        let here = self.deciding.deposit(&buyer, &key, micros, at.wall());
         self.depositing.lock().remove(&waiting);
+        self.deciding.share_deposit(claim, Some(here)).await;
+        let known = self.deciding.deposited(&buyer, &key, at.wall());
+        let all = known.map_or(here, |known| known.all);
         let deposited = Money(i64::try_from(all).unwrap_or(i64::MAX));
         Ok(Deposited { deposited, repeated: false })
     }

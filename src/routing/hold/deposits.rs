@@ -49,6 +49,11 @@ impl Deposits {
         self.ends.insert((until, buyer, key));
     }
 
+    /// All whose keys are known: buyer, key, micros, and until when.
+    pub fn known(&self) -> impl Iterator<Item = (&BuyerId, &SmolStr, u64, Wall)> {
+        self.by_key.iter().map(|((buyer, key), known)| (buyer, key, known.amount, known.until))
+    }
+
     /// Forgets the keys whose time is over.
     pub fn forget(&mut self, now: Wall) {
         while self.ends.first().is_some_and(|(until, ..)| *until <= now) {

@@ -1,12 +1,13 @@
 //! What buyers deposit.
 
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 use crate::id::BuyerId;
 use crate::routing::UsageReader;
-use crate::routing::hold::Bucket;
 use crate::time::Wall;
 
+use super::super::clock;
+use super::super::holds::redis::Deposit;
 use super::Deciding;
 
 /// What is known of a buyer's deposits.
@@ -24,8 +25,11 @@ impl Deciding {
         let snapshot = self.snapshot.load();
         snapshot.buyers().iter().find(|known| known.id == *buyer)?.credit.as_ref()?;
         let state = self.state.lock();
-        let all = state.ledger.usage(&deposits(buyer)).used;
-        Some(DepositsKnown { all, this: state.deposits.with(buyer, key, now) })
+        let bucket = Deposit::of_buyer(buyer);
+        let all = state.ledger.usage(&bucket);
+        let shared = self.shared();
+        let all = shared.map_or(all, |shared| shared.usage(&bucket, all, clock::mono()));
+        Some(DepositsKnown { all: all.used, this: state.deposits.with(buyer, key, now) })
     }
 
     /// Whether the keys of all deposits can be known if there are so many more.
@@ -33,9 +37,10 @@ impl Deciding {
         !self.state.lock().deposits.is_full(more)
     }
 
-    /// A deposit of so many micros, made at `at`, is on disk. Returns how much was deposited in all.
+    /// A deposit of so many micros, made at `at`, is on disk. Returns how much
+    /// was deposited in all, at this server.
     pub fn deposit(&self, buyer: &BuyerId, key: &SmolStr, amount: u64, at: Wall) -> u64 {
-        let all = deposits(buyer);
+        let all = Deposit::of_buyer(buyer);
         let mut state = self.state.lock();
         let deposited = state.ledger.usage(&all).used.saturating_add(amount);
         state.ledger.restore(all, deposited, None);
@@ -50,9 +55,4 @@ impl Deciding {
             deposits.remember(buyer, key, amount, at);
         }
     }
-}
-
-/// Where it is kept what a buyer has deposited in all.
-fn deposits(buyer: &BuyerId) -> Bucket {
-    Bucket { cap: format_smolstr!("buyer/{buyer}/deposits"), window: "total".into() }
 }

@@ -1,12 +1,12 @@
 //! Holds that are shared with other nodes: what the ledger of this one tells the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::clock;
-use super::super::holds::Counted;
-use super::super::holds::SharedHolds;
-use super::super::holds::redis::Known;
+use super::super::holds::redis::{Claim, Deposit, Known};
 use super::super::holds::shared::{Everything, OwnHolds};
+use super::super::holds::{Counted, SharedHolds, StoreFault};
 use super::Deciding;
 use crate::id::HoldId;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom};
@@ -34,6 +34,28 @@ impl Deciding {
         let snapshot = self.snapshot();
         let on_store_down = |bucket: &Bucket| snapshot.on_store_down(&bucket.cap);
         shared.place(self, hold, requests, &on_store_down).await
+    }
+
+    /// Asks whether this server may take a deposit, which it has not taken. Where nothing is shared it
+    /// may.
+    ///
+    /// # Errors
+    /// Nobody can say whether another server has.
+    pub async fn claim_deposit(&self, deposit: &Deposit) -> Result<Claim, StoreFault> {
+        match self.shared() {
+            None => Ok(Claim::Ours),
+            Some(shared) => shared.claim(deposit).await,
+        }
+    }
+
+    /// A deposit that was claimed counts here: `Some` with all of its buyer here, or it could not be
+    /// written down. Other servers are told.
+    pub async fn share_deposit(&self, deposit: Deposit, all: Option<u64>) {
+        let Some(shared) = self.shared() else { return };
+        match all {
+            Some(all) => shared.took(deposit, all).await,
+            None => shared.dropped(deposit).await,
+        }
     }
 
     /// What happened was used at once, in `buckets`: the store is told.
@@ -94,7 +116,14 @@ impl OwnHolds for Deciding {
         let held = state.ledger.held().map(|(hold, requests)| (hold, requests.to_vec())).collect();
         let used = state.ledger.used().into_iter();
         let used = used.map(|(bucket, used, ends_at)| Known { bucket, used, ends_at }).collect();
-        told(Everything { held, used });
+        let taken = state.deposits.known().map(|(buyer, key, amount, until)| Deposit {
+            buyer: buyer.clone(),
+            key: key.clone(),
+            amount,
+            forgotten_at: until,
+        });
+        let taken = taken.collect();
+        told(Everything { held, used, taken });
     }
 
     fn live(&self) -> Vec<HoldId> {
@@ -105,5 +134,11 @@ impl OwnHolds for Deciding {
         let state = self.state.lock();
         let held = holds.iter().map(|hold| (*hold, state.ledger.held_by(*hold).to_vec()));
         held.filter(|(_, requests)| !requests.is_empty()).collect()
+    }
+
+    fn credits(&self) -> BTreeSet<Bucket> {
+        let snapshot = self.snapshot();
+        let credited = snapshot.buyers().iter().filter(|buyer| buyer.credit.is_some());
+        credited.map(|buyer| Deposit::of_buyer(&buyer.id)).collect()
     }
 }

@@ -7,8 +7,10 @@ use anyhow::{Result, ensure};
 use tollbridge::id::HoldId;
 use tollbridge::routing::Usage;
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
-use tollbridge::server::holds::redis::{KeySpace, Known, RedisStore};
+use tollbridge::server::clock;
+use tollbridge::server::holds::redis::{Claim, Deposit, KeySpace, Known, RedisStore};
 use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault};
+use tollbridge::time::Wall;
 
 use super::stores;
 use crate::support::redis::{Cluster, Redis};
@@ -67,6 +69,86 @@ async fn what_a_node_has_used_only_ever_raises_its_own_part() -> Result<()> {
     }
     let used = first.usage(&[(asked.bucket, asked.counts)]).await?;
     assert_eq!(used, [Usage { used: 9, held: 0 }]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_of_a_buyer_deposits_once_whichever_node_is_asked() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    let (ten, five) = (deposit("ten", 10), deposit("five", 5));
+
+    assert_eq!(first.claim(&ten).await?, Claim::Ours);
+    assert_eq!(first.claim(&ten).await?, Claim::Ours, "its answer may have been lost");
+    assert_eq!(second.claim(&ten).await?, Claim::Elsewhere);
+    assert_eq!(of_buyer(&second).await?, 0, "it is not written down yet");
+    for _ in 0..2 {
+        assert_eq!(first.took(&ten, 10).await?, 10);
+    }
+    assert_eq!(second.claim(&ten).await?, Claim::Taken { amount: 10, all: 10 });
+    assert_eq!(second.claim(&five).await?, Claim::Ours);
+    assert_eq!(second.took(&five, 5).await?, 15);
+    assert_eq!(first.claim(&five).await?, Claim::Taken { amount: 5, all: 15 });
+
+    // One that could not be written down is anybody's.
+    let failed = deposit("failed", 7);
+    assert_eq!(first.claim(&failed).await?, Claim::Ours);
+    first.drop_claim(&failed).await?;
+    assert_eq!(second.claim(&failed).await?, Claim::Ours);
+    first.drop_claim(&failed).await?;
+    assert_eq!(first.claim(&failed).await?, Claim::Elsewhere, "it was not the first's to drop");
+
+    // Its key is as good as new some day.
+    let short = Deposit { forgotten_at: Wall(clock::wall().0 + 200), ..deposit("short", 1) };
+    assert_eq!(first.claim(&short).await?, Claim::Ours);
+    first.took(&short, 11).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(second.claim(&short).await?, Claim::Ours);
+    assert_eq!(of_buyer(&second).await?, 16);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_node_claimed_before_it_died_is_settled_by_its_journal() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    let (written, lost, going_on) = (deposit("written", 10), deposit("lost", 5), deposit("on", 1));
+    for claimed in [&written, &lost] {
+        assert_eq!(first.claim(claimed).await?, Claim::Ours);
+    }
+
+    let next = node(&redis, "1").await?;
+    assert_eq!(next.claim(&going_on).await?, Claim::Ours);
+    next.know_deposits(std::slice::from_ref(&written)).await?;
+
+    assert_eq!(second.claim(&written).await?, Claim::Taken { amount: 10, all: 0 });
+    assert_eq!(second.claim(&lost).await?, Claim::Ours);
+    assert_eq!(second.claim(&going_on).await?, Claim::Elsewhere);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_deposited_while_the_nodes_have_yet_to_say_what_was() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    let ten = deposit("ten", 10);
+    first.claim(&ten).await?;
+    first.took(&ten, 10).await?;
+    redis.ask(&["flushall"])?;
+
+    let claimed = second.claim(&ten).await;
+    ensure!(matches!(claimed, Err(StoreFault::Away(_))), "{claimed:?}");
+    first.know_deposits(std::slice::from_ref(&ten)).await?;
+    let bucket = Deposit::of_buyer(&ten.buyer);
+    first.restore(&[Known { bucket, used: 10, ends_at: None }]).await?;
+    first.join(LEASE).await?;
+    second.join(LEASE).await?;
+
+    assert_eq!(second.claim(&ten).await?, Claim::Taken { amount: 10, all: 10 });
+    assert_eq!(of_buyer(&second).await?, 10);
     Ok(())
 }
 
@@ -170,6 +252,16 @@ async fn a_replica_names_the_server_to_ask() -> Result<()> {
 
 async fn node(redis: &Redis, name: &str) -> Result<RedisStore> {
     stores::open(stores::settings(vec![redis.address()], "servers", name), LEASE).await
+}
+
+fn deposit(key: &str, amount: u64) -> Deposit {
+    let forgotten_at = Wall(clock::wall().0 + 86_400_000);
+    Deposit { buyer: "buy_a".into(), key: key.into(), amount, forgotten_at }
+}
+
+async fn of_buyer(store: &RedisStore) -> Result<u64> {
+    let bucket = Deposit::of_buyer(&"buy_a".into());
+    Ok(store.usage(&[(bucket, Counts::Credit)]).await?[0].used)
 }
 
 fn hold(number: u8) -> HoldId {

@@ -187,7 +187,7 @@ fn deposit(stage: &Stage, amount: &str) -> Result<http::Reply> {
     deposit_of(stage, "invoice-17", amount)
 }
 
-fn deposit_of(stage: &Stage, key: &str, amount: &str) -> Result<http::Reply> {
+pub(super) fn deposit_of(stage: &Stage, key: &str, amount: &str) -> Result<http::Reply> {
     deposit_to(stage, "tests", key, amount)
 }
 
@@ -197,7 +197,7 @@ fn deposit_to(stage: &Stage, buyer: &str, key: &str, amount: &str) -> Result<htt
     http::post_with(stage.api, &format!("/v1/buyers/{buyer}/deposits"), &body, &keyed)
 }
 
-fn is_refused(stage: &Stage, line: &mut Line, call_id: &str, with: &str) -> Result<()> {
+pub(super) fn is_refused(stage: &Stage, line: &mut Line, call_id: &str, with: &str) -> Result<()> {
     line.send(with_body(line, &stage.invite(), call_id, &[], SDP))?;
     line.expect(with).map(drop)
 }

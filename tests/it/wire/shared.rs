@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use super::limits::{deposit_of, is_refused};
 use super::peer::{Dialog, Line, SDP, response, with_body};
 use super::program::Program;
 use super::{Call, Setup, Stage};
@@ -161,6 +162,51 @@ fn calls_offered_to_one_server_count_at_the_other() {
     check(&[&first, &second], calls());
 }
 
+/// What counts at once is checked against what was last seen of the others: of calls that come one by
+/// one each server lets at most one through that is too many, and that one is counted as such.
+#[test]
+fn an_idle_server_lets_one_call_too_many_through_at_most() {
+    let publisher = &crate::support::server::example().unwrap().publisher;
+    let cap = format!(
+        r#"publishers.{publisher}.caps=[{{ metric = "offered", window = "total", limit = 2 }}]"#
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let first = server(&redis, 1, &[&cap]).unwrap();
+    let others = [2, 3].map(|node| server(&redis, node, &[&cap]).unwrap());
+    let calls = || -> Result<()> {
+        let key = format!("cap:{{default}}:publisher/{publisher}/offered/total:total");
+        let told = |used: &str| {
+            wait_for("the store to know", Duration::from_secs(2), || {
+                Ok((redis.ask(&["hget", &key, "used"])? == used).then_some(()))
+            })?;
+            // The answer to what it told is a moment later than what it told.
+            std::thread::sleep(Duration::from_millis(100));
+            Ok::<_, anyhow::Error>(())
+        };
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        for (id, used) in [("one", "1"), ("two", "2")] {
+            Call::up(&first, &mut caller, &mut target, id, &[])?.end(&mut caller, &mut target)?;
+            told(used)?;
+        }
+        is_refused(&first, &mut caller, "too-many-here", "480 INVITE")?;
+        for (other, used) in others.iter().zip(["3", "4"]) {
+            let (mut caller, mut target) = (other.udp()?, other.target()?);
+            let call = Call::up(other, &mut caller, &mut target, "one-too-many", &[])?;
+            told(used)?;
+            is_refused(other, &mut caller, "two-too-many", "480 INVITE")?;
+            call.end(&mut caller, &mut target)?;
+            let metrics = api::metrics(other.api)?;
+            let passed = metrics.get("tollbridge_cap_overshoot_total");
+            ensure!(passed == Some(&1.0), "{passed:?}");
+        }
+        ensure!(redis.ask(&["hget", &key, "used"])? == "4", "a limit of two, and three servers");
+        Ok(())
+    };
+    let [second, third] = &others;
+    check(&[&first, second, third], calls());
+}
+
 /// Two percent of 200 is four.
 #[test]
 fn without_redis_calls_go_on_as_far_as_a_server_has_room_of_its_own_and_all_count_afterwards() {
@@ -237,6 +283,85 @@ fn a_cap_says_whether_calls_go_on_without_redis() {
         let outcome = calls();
         check(&[&stage], outcome);
     }
+}
+
+#[test]
+fn a_deposit_at_one_server_is_credit_at_all_and_outlives_a_redis_that_lost_it() {
+    let credit = [
+        r#"buyers.tests.credit={ limit = "0.00" }"#,
+        r#"targets.alone.conversion={ seconds = 3600, revenue = "12.50" }"#,
+        "redis.lease_s=4",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let mut first = server(&redis, 1, &credit).unwrap();
+    let second = server(&redis, 2, &credit).unwrap();
+    let mut calls = || -> Result<()> {
+        let deposit = |stage: &Stage, key: &str, amount: &str, all: &str, repeated: bool| {
+            let told = deposit_of(stage, key, amount)?.json::<Value>()?;
+            let is_it = told["deposited"] == all && told["repeated"] == repeated;
+            ensure!(is_it, "{key} {amount}: {told}");
+            Ok(())
+        };
+        let (mut other, mut others_target) = (second.udp()?, second.target()?);
+        is_refused(&second, &mut other, "nothing-deposited", "480 INVITE")?;
+        deposit(&first, "one", "20.00", "20.00", false)?;
+        deposit(&second, "one", "20.00", "20.00", true)?;
+        let conflict = deposit_of(&second, "one", "20.01")?;
+        ensure!(conflict.status == 409, "{conflict:?}");
+        let call = credited(&second, &mut other, &mut others_target, "paid-for")?;
+        is_refused(&second, &mut other, "beside", "480 INVITE")?;
+        call.end(&mut other, &mut others_target)?;
+        deposit(&second, "two", "5.00", "25.00", false)?;
+
+        // It has forgotten all of them, and one who knew half of them ends.
+        redis.restart()?;
+        first.restart(Program::kill)?;
+        wait_for("the store", Duration::from_secs(15), || {
+            let open = [&first, &second].map(|stage| -> Result<bool> {
+                let told: Value = http::get(stage.api, "/readyz")?.json()?;
+                Ok(told["hold_store"] == "open")
+            });
+            let [first, second] = open;
+            Ok((first? && second?).then_some(()))
+        })?;
+        deposit(&first, "two", "5.00", "25.00", true)?;
+        deposit(&second, "one", "20.00", "25.00", true)?;
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        let one = credited(&first, &mut caller, &mut target, "half-of-all")?;
+        let both = credited(&second, &mut other, &mut others_target, "all-of-it")?;
+        is_refused(&second, &mut other, "more-than-all", "480 INVITE")?;
+        one.end(&mut caller, &mut target)?;
+        both.end(&mut other, &mut others_target)?;
+
+        // Whether another server has it nobody can say.
+        redis.kill()?;
+        deposit(&first, "one", "20.00", "25.00", true)?;
+        let unknown = deposit_of(&first, "three", "1.00")?;
+        ensure!(unknown.status == 503, "{unknown:?}");
+        Ok(())
+    };
+    let outcome = calls();
+    check(&[&first, &second], outcome);
+}
+
+/// A call that waits for credit from elsewhere to be seen, a second at most, and for what was held to
+/// be given back.
+fn credited(stage: &Stage, caller: &mut Line, target: &mut Line, call_id: &str) -> Result<Call> {
+    let mut tries = 0;
+    wait_for("credit", Duration::from_secs(10), || {
+        tries += 1;
+        let id = format!("{call_id}-{tries}");
+        caller.send(with_body(caller, &stage.invite(), &id, &[], SDP))?;
+        let give_up = Instant::now() + Duration::from_millis(300);
+        while let Some(heard) = caller.hear(give_up.saturating_duration_since(Instant::now()))? {
+            if heard.status().is_some_and(|it| it >= 300) && heard.text.contains(&id) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })?;
+    Call::answered(caller, target)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::id::HoldId;
+use crate::id::{BuyerId, HoldId};
 use crate::routing::hold::{Bucket, GAP, LIVE};
 
 /// Slots of a cluster.
@@ -74,6 +74,16 @@ impl KeySpace {
         self.key("nodes", &"processes")
     }
 
+    /// A buyer's deposit, by its key.
+    pub(super) fn deposit(&self, buyer: &BuyerId, key: &str) -> String {
+        self.key("dep", &format_args!("{buyer}:{key}"))
+    }
+
+    /// Deposits that a node has claimed.
+    pub(super) fn claims(&self, node: &str) -> String {
+        self.key("claims", &node)
+    }
+
     /// No key has this name. While the slot is on its way from one node of a cluster to another, a
     /// script that names it is not run at all (`TRYAGAIN`, `ASK`): half of its keys may be elsewhere,
     /// and it would stop in the middle or believe that they are empty.
@@ -130,6 +140,7 @@ mod tests {
             keys.hold(HoldId::from_bytes([7; 16])),
             keys.gate(),
             keys.nowhere(),
+            keys.deposit(&"buy_a".into(), "{odd}"),
         ] {
             assert_eq!(slot_of(&key), keys.slot(), "{key}");
         }

@@ -7,6 +7,7 @@
 //! server's; nothing is placed before all nodes have told a server that is new to them what they know
 //! (see `join.lua`).
 
+mod deposits;
 mod keys;
 mod link;
 mod scripts;
@@ -31,6 +32,7 @@ use keys::hold_name;
 use link::{Link, Live, fault, send, send_all};
 use scripts::Script;
 
+pub use deposits::{Claim, Deposit};
 pub use keys::KeySpace;
 pub use link::{Address, LinkSettings, LinkTls};
 

@@ -10,10 +10,11 @@ pub(super) enum Script {
     Restore,
     Join,
     Leave,
+    Deposit,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Reserve,
         Self::Change,
         Self::Renew,
@@ -21,6 +22,7 @@ impl Script {
         Self::Restore,
         Self::Join,
         Self::Leave,
+        Self::Deposit,
     ];
 
     pub(super) fn body(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Script {
             Self::Restore => body!("restore.lua"),
             Self::Join => body!("join.lua"),
             Self::Leave => body!("leave.lua"),
+            Self::Deposit => body!("deposit.lua"),
         }
     }
 }

@@ -11,11 +11,12 @@
 //! again only when it knows everything, and from then on nothing that was freed meanwhile is given
 //! away here.
 
+mod deposits;
 mod near;
 mod spare;
 mod tending;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use super::redis::RedisStore;
 use super::store::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault, Told};
 use crate::server::clock;
 
+use deposits::Claimed;
 use near::Near;
 use spare::Spare;
 
@@ -68,12 +70,17 @@ pub trait OwnHolds: Send + Sync {
 
     /// What live ones of `holds` hold.
     fn held_by(&self, holds: &[HoldId]) -> Vec<(HoldId, Vec<BucketRequest>)>;
+
+    /// Where it is kept what those who have credit have deposited.
+    fn credits(&self) -> BTreeSet<Bucket>;
 }
 
 /// See [`OwnHolds::everything`].
 pub struct Everything {
     pub held: Vec<(HoldId, Vec<BucketRequest>)>,
     pub used: Vec<super::redis::Known>,
+    /// Deposits whose keys are known.
+    pub taken: Vec<super::redis::Deposit>,
 }
 
 /// Holds in a shared store.
@@ -107,6 +114,8 @@ struct Inner {
     queue: VecDeque<Vec<Change>>,
     /// Holds that ended, and when; the latest last.
     ended: VecDeque<(HoldId, Mono)>,
+    /// Deposits that the store is to be told of.
+    claimed: VecDeque<Claimed>,
     near: Near,
     spare: Spare,
 }
@@ -151,6 +160,7 @@ impl SharedHolds {
                 renewed_at: Mono(0),
                 queue: VecDeque::new(),
                 ended: VecDeque::new(),
+                claimed: VecDeque::new(),
                 near: Near::default(),
                 spare: Spare::default(),
             }),

@@ -21,6 +21,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How often the nodes are asked who keeps our keys.
 const FIND_EVERY: Duration = Duration::from_secs(15);
 const TOKENS_EVERY: Duration = Duration::from_secs(1);
+/// How soon a server gives credit for what another took.
+const DEPOSITS_EVERY: Duration = Duration::from_secs(1);
 /// Changes told at once while calls go on.
 const TOLD_AT_ONCE: usize = 200;
 /// Holds that are told at once to a store that has forgotten them.
@@ -36,6 +38,7 @@ struct Due {
     find: Mono,
     renew: Mono,
     tokens: Mono,
+    deposits: Mono,
 }
 
 impl SharedHolds {
@@ -61,7 +64,8 @@ impl SharedHolds {
         let teller = Arc::clone(&self);
         let telling = tokio::spawn(async move { teller.keep_telling().await });
         let now = clock::mono();
-        let mut due = Due { probe: now, find: now + FIND_EVERY, renew: now, tokens: now };
+        let find = now + FIND_EVERY;
+        let mut due = Due { probe: now, find, renew: now, tokens: now, deposits: now };
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -109,6 +113,13 @@ impl SharedHolds {
         if due.tokens <= now {
             due.tokens = now + TOKENS_EVERY;
             self.tend_tokens(now).await;
+        }
+        if due.deposits <= now {
+            due.deposits = now + DEPOSITS_EVERY;
+            self.tell_claimed_if_open().await;
+            if let Err(fault) = self.look_at_deposits(own).await {
+                self.failed(&fault);
+            }
         }
     }
 
@@ -193,6 +204,8 @@ impl SharedHolds {
             }
             look.tick().await;
         }
+        self.tell_claimed().await?;
+        self.look_at_deposits(own).await?;
         loop {
             let changes: Vec<_> = {
                 let mut inner = self.inner.lock();
@@ -224,16 +237,21 @@ impl SharedHolds {
     /// What this node holds and has used, to a server that may have forgotten some of it.
     async fn tell_everything(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
         let mut all = None;
-        own.everything(&mut |Everything { mut held, used }| {
+        own.everything(&mut |Everything { mut held, used, taken }| {
             let mut inner = self.inner.lock();
             // The rest is in what is told now.
             inner.take_all();
             inner.spare.nothing_freed();
             inner.generation += 1;
             held.extend(inner.spare.tokens().map(|(token, request)| (token, vec![request])));
-            all = Some((inner.ended.iter().map(|(hold, _)| *hold).collect::<Vec<_>>(), held, used));
+            all = Some((
+                inner.ended.iter().map(|(hold, _)| *hold).collect::<Vec<_>>(),
+                held,
+                used,
+                taken,
+            ));
         });
-        let (ended, held, used) = all.unwrap_or_default();
+        let (ended, held, used, taken) = all.unwrap_or_default();
         // A replica may not have heard of the latest ends. Room is given back first.
         let release = ended.into_iter().map(|hold| Change::Release { hold });
         let keep = |(hold, requests)| Change::Keep { hold, requests };
@@ -241,6 +259,7 @@ impl SharedHolds {
         for some in changes.chunks(KEPT_AT_ONCE) {
             self.noted(&self.store.tell(some, self.lease).await?);
         }
+        self.store.know_deposits(&taken).await?;
         let raised = self.store.restore(&used).await?;
         if raised > 0 {
             tracing::warn!(buckets = raised, "the store had forgotten some of what was used");
