@@ -14,6 +14,7 @@ use crate::cdr::fact::{Dialogs, Fact, NodeStarted, OrphanPolicy, PingAccepted, S
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projection};
+use crate::cdr::record::CallRecord;
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
     Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
@@ -219,6 +220,9 @@ impl Past {
         let Some(span) = deciding.history() else { return Ok(()) };
         let open = self.live.list(&CallFilter::default(), usize::MAX);
         let open = open.iter().filter_map(|record| EarlierCall::of(record));
+        // While the book takes no writes that may be many, and for long.
+        let closing = self.live.closing();
+        let closing = closing.iter().filter_map(|record| EarlierCall::of(record));
         match of_open {
             OfOpen::GoOn => deciding.remember_open(open.map(translate::past_call)),
             // How long it talked is not known any better than that it did.
@@ -227,6 +231,7 @@ impl Past {
                 translate::past_call(EarlierCall { talk_ms, ..earlier })
             })),
         }
+        deciding.remember(closing.map(translate::past_call));
         let since = span.keeps_from(stamp().wall()).unwrap_or_default();
         let (mut before, mut read) = (None, 0);
         while read < REMEMBERED_MAX {
@@ -252,9 +257,17 @@ impl Past {
         until: Wall,
     ) -> Result<(), StoreError> {
         let Some(days) = deciding.performance_days() else { return Ok(()) };
-        let since = begin_of(day_of(until) + 1 - i64::from(days));
-        let counted = self.book.counted(since, until).await?;
+        let first_day = day_of(until) + 1 - i64::from(days);
+        let closing = self.live.closing();
+        let counted = self.book.counted(begin_of(first_day), until).await?;
         deciding.restore_performance(counted.into_iter().map(translate::counted));
+        // The book had none of those that are still on their way there.
+        let is_counted = |record: &&Arc<CallRecord>| {
+            let at = record.started_at();
+            at < until && day_of(at) >= first_day && self.live.is_closing(record.call)
+        };
+        let counted = closing.iter().filter(is_counted).flat_map(|it| CountedCalls::of(it));
+        deciding.restore_performance(counted.map(translate::counted));
         if let OfOpen::CutOff = of_open {
             let open = self.live.list(&CallFilter::default(), usize::MAX);
             let counted = open.iter().flat_map(|record| CountedCalls::of(record));

@@ -15,7 +15,7 @@ use crate::cdr::fact::{self, Fact};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::Live;
-use crate::cdr::record::CallRecord;
+use crate::cdr::record::{CallRecord, CallState};
 use crate::cdr::store::{CallFilter, PAGE_MAX};
 use crate::config::Settings;
 use crate::id::{BuyerId, CallId};
@@ -198,7 +198,7 @@ impl LiveCalls for Control {
     }
 
     fn hang_up(&self, call: CallId) -> Result<(), HangUpError> {
-        if self.live.find(call).is_none() {
+        if self.live.find(call).is_none_or(|record| record.state != CallState::Open) {
             return Err(HangUpError::NotUp);
         }
         // Whose call it is only its shard knows; the others do not find it.

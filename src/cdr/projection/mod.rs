@@ -110,10 +110,12 @@ pub struct Parting {
     pub farewells: Farewells,
 }
 
-/// Open calls, for whoever wants to look. Cheap to clone.
+/// Calls that are not in the book, or not as they are, for whoever wants to look. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Live {
     calls: Arc<Mutex<BTreeMap<CallId, Slot>>>,
+    /// Over, and not yet in the book. Locked after `calls`.
+    closing: Arc<Mutex<BTreeMap<CallId, Arc<CallRecord>>>>,
 }
 
 /// An open call.
@@ -133,8 +135,19 @@ impl Live {
         records.filter(|record| filter.matches(record)).take(limit).cloned().collect()
     }
 
+    /// Calls that are over and on their way to the book. Look here before you look there.
+    pub fn closing(&self) -> Vec<Arc<CallRecord>> {
+        self.closing.lock().values().cloned().collect()
+    }
+
+    pub fn is_closing(&self, call: CallId) -> bool {
+        self.closing.lock().contains_key(&call)
+    }
+
+    /// A call that is open, or on its way to the book.
     pub fn find(&self, call: CallId) -> Option<Arc<CallRecord>> {
-        self.calls.lock().get(&call).map(|slot| Arc::clone(&slot.record))
+        let open = self.calls.lock().get(&call).map(|slot| Arc::clone(&slot.record));
+        open.or_else(|| self.closing.lock().get(&call).cloned())
     }
 
     pub fn count(&self) -> usize {
@@ -469,6 +482,7 @@ impl Projection {
                     self.orphans.insert(call, Arc::clone(&slot.record));
                 }
                 if counts {
+                    self.live.closing.lock().insert(call, Arc::clone(&slot.record));
                     self.batch.calls.push(slot.record);
                 }
             }
@@ -597,6 +611,10 @@ impl Projection {
         if let Err(error) = self.book.write(Arc::clone(&batch)).await {
             self.failed = Some(batch);
             return Err(error.into());
+        }
+        if !batch.calls.is_empty() {
+            let mut closing = self.live.closing.lock();
+            batch.calls.iter().for_each(|record| drop(closing.remove(&record.call)));
         }
         if let Some(progress) = batch.progress {
             self.progress = progress;

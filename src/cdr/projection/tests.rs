@@ -316,12 +316,19 @@ async fn what_the_book_did_not_take_is_written_later_and_once() {
     facts.insert(4, used(1));
     let last = journal.appender().append_all(facts, Durability::Durable).unwrap();
 
-    assert!(projection.step().await.is_err());
-    assert!(projection.step().await.is_err());
+    let live = projection.live();
+    for _ in 0..2 {
+        assert!(projection.step().await.is_err());
+        // It is up no more, and known all the same.
+        assert_eq!((live.count(), live.closing().len()), (0, 1));
+        assert!(live.is_closing(call_id(1)));
+        assert_eq!(live.find(call_id(1)).unwrap().state, CallState::Closed);
+    }
     while projection.offset() < last {
         assert!(projection.step().await.unwrap());
     }
 
+    assert_eq!((live.closing(), live.find(call_id(1))), (vec![], None));
     assert_eq!(desk.rows().await.len(), 1);
     assert_eq!(desk.store.usage().await.unwrap()[0].used, 1);
 }
