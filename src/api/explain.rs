@@ -71,13 +71,14 @@ struct ExplainedChange {
     /// `cap_raised`: the limit of `cap` was higher by `by`; `cap_at_least`: it was at least `limit`, as
     /// it is too low for a single call; `called_at`: the call came `later_by_s`
     /// later; `tag`: `tag` had `value`; `first_call`: the caller had not called before; `listed`,
-    /// `unlisted`: the caller was on `list`, or was not.
+    /// `unlisted`: the caller was on `list`, or was not; `floor_lowered`: the least that a target has
+    /// to bring was lower by `by`; `revenue_raised`: the target paid more by `by`.
     #[schema(value_type = String, example = "cap_raised")]
     change: &'static str,
     /// Key of a cap or of concurrency.
     #[schema(value_type = Option<String>, example = "target/tgt_summit/connected/daily")]
     cap: Option<SmolStr>,
-    /// In calls, micros or milliseconds, as the cap counts.
+    /// In calls, micros or milliseconds, as the cap counts; of money in micros.
     #[schema(example = 1)]
     by: Option<u64>,
     /// In the same unit.
@@ -362,7 +363,15 @@ impl From<Change> for ExplainedChange {
                 let change = if on { "listed" } else { "unlisted" };
                 Self { change, list: Some(list), ..Self::default() }
             }
+            Change::FloorLowered { by } => Self::of_money("floor_lowered", by),
+            Change::PaidMore { by } => Self::of_money("revenue_raised", by),
         }
+    }
+}
+
+impl ExplainedChange {
+    fn of_money(change: &'static str, by: Money) -> Self {
+        Self { change, by: u64::try_from(by.0).ok(), ..Self::default() }
     }
 }
 

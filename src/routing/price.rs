@@ -81,6 +81,45 @@ impl Prices {
         Ok(())
     }
 
+    /// The same with a floor lower by so much.
+    pub(super) fn lowered(self, by: Money) -> Self {
+        Self { min_revenue: self.min_revenue.map(|least| least - by), ..self }
+    }
+
+    /// By how much, if nothing else is wrong with what a target brings.
+    pub(super) fn is_floor_alone_too_high(&self, stake: &Stake) -> Option<Money> {
+        let by = self.min_revenue? - stake.revenue;
+        let is_enough = self.lowered(by).check(stake).is_ok() && by > Money::ZERO;
+        is_enough.then_some(by)
+    }
+
+    /// The least that a target has to pay more to be offered the call; with `soft`, to be offered it
+    /// like others. `None`: nothing is enough.
+    pub(super) fn short_of(&self, stake: &Stake, soft: bool) -> Option<Money> {
+        let Stake { revenue, payout, .. } = *stake;
+        let of_margin = match self.min_margin {
+            None => Money(i64::MIN),
+            Some(MarginConfig::Amount(least)) => payout + least,
+            Some(MarginConfig::Percent(percent)) => {
+                let whole = i128::from(100 * Money::UNIT);
+                let left = whole - i128::from(percent.0);
+                if left <= 0 {
+                    return None;
+                }
+                let owed = i128::from(payout.0) * whole;
+                let least = owed.div_euclid(left) + i128::from(owed.rem_euclid(left) > 0);
+                Money(i64::try_from(least).ok()?.max(i64::from(percent.0 > 0)))
+            }
+        };
+        let others = [
+            self.min_revenue,
+            self.soft_min_revenue.filter(|_| soft),
+            (!self.allow_loss).then_some(payout),
+        ];
+        let least = others.into_iter().flatten().fold(of_margin, Money::max);
+        (least > revenue).then(|| least - revenue)
+    }
+
     /// Whether a target brings so little that it is only tried for want of others.
     pub(super) fn is_spare(&self, stake: &Stake) -> Option<Finding> {
         let least = self.soft_min_revenue.filter(|least| stake.revenue < *least)?;
@@ -126,5 +165,37 @@ mod tests {
         assert!(!is_left("0.00", "0.00", "1%"), "no part of nothing");
         assert!(is_left("0.00", "0.00", "0%") && is_left("0.00", "0.00", "0.00"));
         assert!(is_left("10.00", "11.00", "-10%"), "a loss of a tenth is allowed");
+    }
+
+    #[test]
+    fn what_a_target_is_short_of_is_the_least_that_lets_it_pass() {
+        let money = |text: &str| text.parse::<Money>().unwrap();
+        for (rules, revenue, payout, short) in [
+            ("min_revenue = '40.00'", "35.00", "0.00", Some("5.00")),
+            ("allow_loss = false", "20.00", "24.00", Some("4.00")),
+            ("min_margin = '5.00'", "20.00", "24.00", Some("9.00")),
+            ("min_margin = '20%'", "20.00", "24.00", Some("10.00")),
+            ("min_margin = '70%'", "20.00", "10.00", Some("13.333334")),
+            ("min_margin = '1%'", "0.00", "0.00", Some("0.000001")),
+            ("min_revenue = '21.00'\nmin_margin = '20%'", "20.00", "24.00", Some("10.00")),
+            ("min_margin = '20%'", "30.00", "24.00", None),
+            ("min_margin = '100%'", "30.00", "24.00", None),
+        ] {
+            let config: crate::routing::config::PriceConfig = toml::from_str(rules).unwrap();
+            let prices = Prices {
+                min_revenue: config.min_revenue,
+                soft_min_revenue: None,
+                min_margin: config.min_margin,
+                allow_loss: config.allow_loss.unwrap_or(true),
+            };
+            let (revenue, payout) = (money(revenue), money(payout));
+            let stake = |revenue| Stake { revenue, payout, talk_ms: 0 };
+            let found = prices.short_of(&stake(revenue), false);
+            assert_eq!(found, short.map(money), "{rules}");
+            if let Some(short) = found {
+                assert_eq!(prices.check(&stake(revenue + short)).map_err(|it| it.0), Ok(()));
+                assert!(prices.check(&stake(revenue + short - Money(1))).is_err(), "{rules}");
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use crate::codec;
 use crate::id::{CallId, CampaignId, PingId, PublisherId, SessionId, TargetId, TrunkId};
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
@@ -129,6 +130,16 @@ pub trait UsageReader {
     /// What a scorer that was asked said of a target, in millionths; `None`: nothing in time.
     fn score(&self, _scorer: &str, _target: &TargetId) -> Option<i64> {
         None
+    }
+
+    /// How much less than it has to a call may bring, in a thought-of world.
+    fn floor_lower(&self) -> Money {
+        Money::ZERO
+    }
+
+    /// How much more than it does a target pays, in a thought-of world.
+    fn pays_more(&self, _target: &TargetId) -> Money {
+        Money::ZERO
     }
 }
 

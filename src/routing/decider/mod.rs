@@ -129,6 +129,7 @@ fn route<U: UsageReader + ?Sized>(
     let tags = merged_tags(request, session);
     let (of_publisher, of_campaign) = (owner.publisher.price.as_ref(), campaign.price.as_ref());
     let prices = Prices::of(of_publisher, of_campaign, request.at);
+    let prices = prices.map(|prices| prices.lowered(usage.floor_lower()));
     let mut eligibility = Eligibility {
         at: request.at,
         campaign: &campaign.id,
@@ -149,7 +150,8 @@ fn route<U: UsageReader + ?Sized>(
         let (mut eligible, mut absent) = (vec![], vec![]);
         for member in &tier.members {
             let target = &snapshot.targets[member.target];
-            let terms = terms(target, payout, duplicate.is_some());
+            let more = usage.pays_more(&target.id);
+            let terms = terms(target, payout, duplicate.is_some(), more);
             let terms = eligibility.pay(target, owner.publisher, terms);
             let stake = Stake::new(terms, target.max_duration_ms);
             let checked = way.check(target, &mut eligibility);
@@ -472,7 +474,14 @@ fn place(candidate: &Candidate<'_>, campaign: &Campaign, planned: usize) -> Step
 }
 
 /// A payout that does not say after how many seconds falls due with the buyer's conversion.
-pub(super) fn terms(target: &Target, payout: Option<&Payout>, is_duplicate: bool) -> Option<Terms> {
+///
+/// `more` is what the target pays beyond its configuration.
+pub(super) fn terms(
+    target: &Target,
+    payout: Option<&Payout>,
+    is_duplicate: bool,
+    more: Money,
+) -> Option<Terms> {
     let owed = |amount, duplicates| match duplicates {
         PayDuplicates::Never if is_duplicate => Money::default(),
         PayDuplicates::Never | PayDuplicates::Always => amount,
@@ -482,7 +491,7 @@ pub(super) fn terms(target: &Target, payout: Option<&Payout>, is_duplicate: bool
     let payout_seconds = payout.and_then(|payout| payout.seconds).or(seconds)?;
     Some(Terms {
         seconds: seconds.unwrap_or(payout_seconds),
-        revenue: conversion.map(|it| owed(it.revenue, it.duplicates)).unwrap_or_default(),
+        revenue: conversion.map(|it| owed(it.revenue + more, it.duplicates)).unwrap_or_default(),
         payout_seconds,
         payout: payout.map(|it| owed(it.amount, it.duplicates)).unwrap_or_default(),
         no_payout: None,

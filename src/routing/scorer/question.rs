@@ -79,7 +79,7 @@ pub fn questions<U: UsageReader + ?Sized>(
         let members = tier.members.iter().filter(|member| member.weight > 0);
         let candidates = members.filter_map(|member| {
             let target = &snapshot.targets[member.target];
-            let terms = terms(target, payout, false);
+            let terms = terms(target, payout, false, Money::ZERO);
             (!target.paused).then(|| AskedTarget {
                 target: target.id.clone(),
                 buyer: target.buyer.clone(),

@@ -10,6 +10,7 @@ use std::fmt;
 use smol_str::SmolStr;
 
 use crate::id::TargetId;
+use crate::money::Money;
 use crate::reason::Reason;
 use crate::time::Wall;
 
@@ -20,6 +21,7 @@ use super::history::PastCall;
 use super::hold::{Bucket, BucketRequest, Counts, Leeway, Stake, WHOLE_PPM};
 use super::paying;
 use super::performance::{Concerned, Tallies};
+use super::price::Prices;
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
@@ -55,6 +57,10 @@ pub enum Change {
     Unknown,
     /// The caller was on a list, or was not.
     Listed { list: SmolStr, on: bool },
+    /// The least that a target has to bring was lower.
+    FloorLowered { by: Money },
+    /// The target paid so much more.
+    PaidMore { by: Money },
 }
 
 impl Counterfactual {
@@ -90,6 +96,8 @@ impl fmt::Display for Change {
             }
             Self::Tagged { tag, value } => write!(f, "{tag} {value}"),
             Self::Unknown => f.write_str("the caller's first call"),
+            Self::FloorLowered { by } => write!(f, "a floor {by} lower"),
+            Self::PaidMore { by } => write!(f, "a revenue {by} higher"),
             Self::Listed { list, on: true } => write!(f, "the caller on the list {list}"),
             Self::Listed { list, on: false } => write!(f, "the caller not on the list {list}"),
         }
@@ -128,6 +136,9 @@ struct World<'a> {
     at_least: BTreeMap<SmolStr, u64>,
     /// Whether the caller is on a list, whatever is.
     listed: BTreeMap<SmolStr, bool>,
+    floor_lower: Money,
+    /// What the target that is asked about pays on top.
+    more: Option<(TargetId, Money)>,
 }
 
 impl UsageReader for World<'_> {
@@ -163,6 +174,15 @@ impl UsageReader for World<'_> {
     fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
         self.recorded.score(scorer, target)
     }
+
+    fn floor_lower(&self) -> Money {
+        self.floor_lower
+    }
+
+    fn pays_more(&self, target: &TargetId) -> Money {
+        let more = self.more.as_ref().filter(|(of, _)| of == target);
+        more.map_or(Money::ZERO, |(_, by)| *by)
+    }
 }
 
 impl<'a> World<'a> {
@@ -183,6 +203,8 @@ impl<'a> World<'a> {
             raised: BTreeMap::new(),
             at_least: BTreeMap::new(),
             listed: BTreeMap::new(),
+            floor_lower: Money::ZERO,
+            more: None,
         }
     }
 
@@ -209,7 +231,7 @@ impl<'a> World<'a> {
             if changes.len() == CHANGES_MAX || changes.contains(&change) {
                 return None;
             }
-            self.apply(&change);
+            self.apply(target, &change);
             changes.push(change);
         }
     }
@@ -233,6 +255,7 @@ impl<'a> World<'a> {
                 list: step.subject.as_ref()?.split(" or ").next()?.into(),
                 on: step.have.as_deref() != Some("listed"),
             }),
+            Check::Price => self.a_better_price(decision, step),
             Check::Caller if step.reason == Some(Reason::RepeatTooSoon) => Some(Change::Unknown),
             Check::Caller if step.reason == Some(Reason::AttestationBelow) => {
                 let (tag, value) = ("caller.verstat", "TN-Validation-Passed-A");
@@ -245,13 +268,12 @@ impl<'a> World<'a> {
             | Check::State
             | Check::Weight
             | Check::Selection
-            | Check::Price
             | Check::Payout
             | Check::Health => None,
         }
     }
 
-    fn apply(&mut self, change: &Change) {
+    fn apply(&mut self, target: &TargetId, change: &Change) {
         match change {
             Change::Raised { cap, by, .. } => {
                 *self.raised.entry(cap.clone()).or_default() += by;
@@ -269,19 +291,47 @@ impl<'a> World<'a> {
             Change::Listed { list, on } => {
                 self.listed.insert(list.clone(), *on);
             }
+            Change::FloorLowered { by } => self.floor_lower = *by,
+            Change::PaidMore { by } => self.more = Some((target.clone(), *by)),
         }
     }
 
-    fn more_room(&self, decision: &Decision, target: &TargetId) -> Option<Change> {
+    /// A lower floor, if that is all, else more of the target.
+    fn a_better_price(&self, decision: &Decision, step: &Step) -> Option<Change> {
+        let target = step.target.as_ref()?;
+        let stake = self.stake(decision, target)?;
+        let scope = self.scope(decision)?;
+        let publisher = self.snapshot.publisher(&scope.publisher)?.price.as_ref();
+        let campaign = self.snapshot.campaign(&scope.campaign)?.price.as_ref();
+        let prices = Prices::of(publisher, campaign, self.request.at)?;
+        let prices = prices.lowered(self.floor_lower);
+        if step.reason == Some(Reason::PriceBelowFloor)
+            && let Some(by) = prices.is_floor_alone_too_high(&stake)
+        {
+            return Some(Change::FloorLowered { by });
+        }
+        let soft = step.reason == Some(Reason::PriceBelowSoftFloor);
+        Some(Change::PaidMore { by: prices.short_of(&stake, soft)? })
+    }
+
+    /// What the call would come to at the target.
+    fn stake(&self, decision: &Decision, target: &TargetId) -> Option<Stake> {
         let (target, scope) = (self.snapshot.target(target)?, self.scope(decision)?);
         let payout = self.snapshot.publisher(&scope.publisher)?.payouts.get(&scope.campaign);
         let is_mark = |step: &Step| step.target.is_none() && step.check == Check::Duplicate;
         let is_duplicate = decision.steps.iter().any(is_mark);
+        let terms = terms(target, payout, is_duplicate, self.pays_more(&target.id));
+        let (limits, mut unnoted) = (self.snapshot.call_limits(&scope), Readings::default());
+        let mut windows = self.snapshot.windows(self.request.at);
+        let (terms, _) = paying::settle(terms, limits.publisher?, &mut windows, self, &mut unnoted);
+        Some(Stake::new(terms, target.max_duration_ms))
+    }
+
+    fn more_room(&self, decision: &Decision, target: &TargetId) -> Option<Change> {
+        let stake = self.stake(decision, target)?;
+        let (target, scope) = (self.snapshot.target(target)?, self.scope(decision)?);
         let mut windows = self.snapshot.windows(self.request.at);
         let (limits, mut unnoted) = (self.snapshot.call_limits(&scope), Readings::default());
-        let terms = terms(target, payout, is_duplicate);
-        let (terms, _) = paying::settle(terms, limits.publisher?, &mut windows, self, &mut unnoted);
-        let stake = Stake::new(terms, target.max_duration_ms);
         let needs = target.needs(&limits, &stake, &mut windows, self, &mut unnoted);
         let request = needs
             .into_iter()
@@ -376,258 +426,4 @@ impl<'a> World<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::CallId;
-    use crate::routing::config::RoutingConfig;
-    use crate::routing::history::Connected;
-    use crate::routing::replay::record_bytes;
-    use crate::routing::request::Tags;
-    use crate::routing::simulate::{Assumed, Assuming};
-
-    /// Tuesday 2026-03-17, 11:04 in New York.
-    const OPEN: Wall = Wall(1_773_759_852_318);
-
-    #[test]
-    fn a_full_cap_would_have_had_to_be_higher() {
-        let rules = target(r#"caps = [{ metric = "connected", window = "daily", limit = 80 }]"#);
-        let full = [(bucket("target/t/connected/daily", "d:2026-03-17"), used(79, 3))];
-        assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/connected/daily +3"]);
-
-        let rules = target("concurrency = { limit = 2 }");
-        let full = [(bucket("target/t/concurrency", "live"), used(0, 2))];
-        assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/concurrency +1"]);
-    }
-
-    #[test]
-    fn a_cap_on_money_would_have_had_to_be_higher_by_what_the_call_may_cost() {
-        let rules = target(
-            r#"conversion = { seconds = 60, revenue = "42.00" }
-               caps = [{ metric = "revenue", window = "total", limit = "100.00" }]"#,
-        );
-        let full = [(bucket("target/t/revenue/total", "total"), used(84_000_000, 0))];
-        assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/revenue/total +26.00"]);
-    }
-
-    #[test]
-    fn a_limit_that_is_too_low_for_any_call_would_have_had_to_be_at_least_what_lets_this_one_in() {
-        let rules = target("conversion = { seconds = 60, revenue = '42.00' }").replace(
-            r#"buyers = [{ id = "b" }]"#,
-            r#"buyers = [{ id = "b", credit = { limit = "0.00" } }]"#,
-        );
-        assert_eq!(told(&rules, &call(), &[], &[]), ["cap buyer/b/credit at least 42.00"]);
-        let deposited = [
-            (bucket("buyer/b/deposits", "total"), used(30_000_000, 0)),
-            (bucket("buyer/b/credit", "total"), used(10_000_000, 5_000_000)),
-        ];
-        assert_eq!(told(&rules, &call(), &deposited, &[]), ["cap buyer/b/credit at least 57.00"]);
-
-        let none_at_night = target(
-            "concurrency = { limit = 5, exceptions = [{ date = '2026-03-17', limit = 0 }] }",
-        );
-        let told = told(&none_at_night, &call(), &[], &[]);
-        assert_eq!(told, ["cap target/t/concurrency at least 1"]);
-    }
-
-    #[test]
-    fn a_cap_of_the_account_would_have_had_to_be_higher() {
-        let cap = "caps = [{ metric = 'connected', window = 'total', limit = 5 }]";
-        let rules = target(&format!("[account]\n{cap}"));
-        let full = [(bucket("account/default/connected/total", "total"), used(4, 1))];
-        let told = told(&rules, &call(), &full, &[]);
-        assert_eq!(told, ["cap account/default/connected/total +1"]);
-    }
-
-    #[test]
-    fn a_soft_or_a_paced_cap_would_have_had_to_be_higher_by_what_lets_the_call_in() {
-        let cap = |rules: &str| target(&format!("caps = [{{ metric = 'converted', {rules} }}]"));
-        let soft = cap("window = 'daily', limit = 9, mode = 'soft'");
-        let full = [(bucket("target/t/converted/daily", "d:2026-03-17"), used(11, 5))];
-        assert_eq!(told(&soft, &call(), &full, &[]), ["cap target/t/converted/daily +3"]);
-
-        // At the end of the window, where all may be used.
-        let last = RouteRequest { at: Wall(1_773_791_999_999), ..call() };
-        let paced = cap("window = 'daily', limit = 9, mode = 'paced', assumed_rate = '50%'");
-        // 4 + 10 * 0.5 + 2.327 * √2.5 is 12.7.
-        let full = [(bucket("target/t/converted/daily", "d:2026-03-17"), used(4, 9))];
-        assert_eq!(told(&paced, &last, &full, &[]), ["cap target/t/converted/daily +4"]);
-    }
-
-    #[test]
-    fn calls_that_are_to_be_apart_would_have_had_to_come_later() {
-        let rules = target("min_gap_s = 90");
-        let last = u64::try_from(OPEN.0 - 10_000).unwrap();
-        let full = [(bucket("target/t/spacing", "gap"), used(last, 0))];
-        assert_eq!(told(&rules, &call(), &full, &[]), ["2 minutes later"]);
-    }
-
-    #[test]
-    fn a_closed_target_would_have_been_open_a_little_earlier_or_later() {
-        let hours = |open, close| {
-            target(&format!(
-                r#"schedule = {{ time_zone = "America/New_York", hours = [
-                    {{ day = "tue", open = "{open}", close = "{close}" }} ] }}"#
-            ))
-        };
-        assert_eq!(told(&hours("07:00", "11:00"), &call(), &[], &[]), ["5 minutes earlier"]);
-        assert_eq!(told(&hours("12:30", "13:00"), &call(), &[], &[]), ["1 h 26 min later"]);
-    }
-
-    #[test]
-    fn a_tag_would_have_had_another_value() {
-        let rule = |rule: &str| target(&format!("filters = {{ all = [{{ {rule} }}] }}"));
-        for (rules, told_) in [
-            (r#"tag = "plan", op = "in", value = ["PPO", "HMO"]"#, "plan HMO"),
-            (r#"tag = "age", op = "between", value = [50, 80]"#, "age 50"),
-            (r#"tag = "age", op = "gt", value = 64"#, "age 65"),
-            (r#"tag = "age", op = "lt", value = 65"#, "age 64"),
-            (r#"tag = "zip", op = "match", value = "43*""#, "zip 43"),
-        ] {
-            assert_eq!(told(&rule(rules), &call(), &[], &[]), [told_], "{rules}");
-        }
-        // No value can be named.
-        let rules = rule(r#"tag = "x", op = "regex", value = "^[a-z]+[0-9]$""#);
-        assert_eq!(told(&rules, &call(), &[], &[]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_caller_who_had_called_would_have_had_to_be_new() {
-        let rules = target(r#"dedupe = { after = "connected" }"#);
-        let past = PastCall {
-            call: CallId::of_simulation(1, 1),
-            at: Wall(OPEN.0 - 60_000),
-            dialed: call().dialed,
-            campaign: "c".into(),
-            publisher: "p".into(),
-            connected: Some(Connected { target: "t".into(), buyer: "b".into(), at: OPEN }),
-            converted_at: None,
-            talk_ms: Some(1),
-        };
-        assert_eq!(told(&rules, &call(), &[], &[past]), ["the caller's first call"]);
-    }
-
-    #[test]
-    fn all_that_stands_against_a_call_is_told_together() {
-        let rules = target(
-            r#"filters = { all = [{ tag = "plan", op = "eq", value = "HMO" }] }
-               schedule = { time_zone = "UTC", hours = [
-                   { day = "tue", open = "15:10", close = "16:00" } ] }"#,
-        );
-        let told = told(&rules, &call(), &[], &[]);
-        assert_eq!(told, ["6 minutes later and plan HMO"]);
-    }
-
-    #[test]
-    fn what_an_operator_has_switched_off_has_no_otherwise() {
-        assert!(told(&target("paused = true"), &call(), &[], &[]).is_empty());
-    }
-
-    #[test]
-    fn a_target_that_was_not_there_has_no_otherwise() {
-        assert_eq!(told_of_two("").1, []);
-    }
-
-    #[test]
-    fn a_target_that_was_not_there_takes_nobody_s_place() {
-        let full = r#"caps = [{ metric = "connected", window = "total", limit = 5 }]"#;
-        let (plan, told) = told_of_two(full);
-        assert_eq!(plan, ["t"], "it is tried for want of another");
-        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["u: would have been called if: cap target/u/connected/total +1"]);
-    }
-
-    /// The plan, and what is told, where one target is called at most: `t`, which is not there, or
-    /// else `u`, of which these are the rules.
-    fn told_of_two(rules: &str) -> (Vec<String>, Vec<Counterfactual>) {
-        let two = "{ tier = 1, targets = [{ target = \"t\" }] }, \
-                   { tier = 2, targets = [{ target = \"u\" }] }";
-        let config = target("")
-            .replace(r#"{ targets = [{ target = "t" }] }"#, two)
-            .replace("numbers =", "max_attempts = 1\n            numbers =")
-            + &format!(
-                r#"
-            [[targets]]
-            id = "u"
-            buyer = "b"
-            dial = {{ kind = "sip", uri = "sip:b" }}
-            {rules}
-            "#
-            );
-        let snapshot = RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap();
-        let usage = [(bucket("target/u/connected/total", "total"), used(5, 0))];
-        let usage: BTreeMap<_, _> = usage.into();
-        let assumed = Assumed { down: ["t".into()].into(), ..Assumed::default() };
-        let usage = Assuming { usage: &usage, assumed: &assumed };
-        let (request, known) = (call(), Known::default());
-        let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
-        let record = DecisionRecord::new(&request, known, &decision);
-        let plan = decision.plan.iter().map(|planned| planned.target.to_string()).collect();
-        (plan, counterfactuals(&snapshot, &record))
-    }
-
-    #[test]
-    fn a_publisher_s_cap_would_have_had_to_be_higher() {
-        let rules = target("").replace(
-            r#"[{ id = "p" }]"#,
-            r#"[{ id = "p", caps = [{ metric = "attempted", window = "total", limit = 5 }] }]"#,
-        );
-        let full = [(bucket("publisher/p/attempted/total", "total"), used(7, 0))];
-        assert_eq!(told(&rules, &call(), &full, &[]), ["cap publisher/p/attempted/total +3"]);
-    }
-
-    /// What is told of the only target.
-    fn told(
-        rules: &str,
-        request: &RouteRequest,
-        usage: &[(Bucket, Usage)],
-        calls: &[PastCall],
-    ) -> Vec<String> {
-        let config: RoutingConfig = toml::from_str(rules).unwrap();
-        let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
-        let usage: BTreeMap<_, _> = usage.iter().cloned().collect();
-        let known = Known { sessions: &[], calls };
-        let decision = decide(&snapshot, request, known, &usage, &mut Rotation::default());
-        assert!(decision.plan.is_empty(), "nothing stands against it");
-        let record = DecisionRecord::from_bytes(&record_bytes(request, known, &decision)).unwrap();
-        counterfactuals(&snapshot, &record).iter().map(Counterfactual::changes_in_words).collect()
-    }
-
-    fn target(rules: &str) -> String {
-        format!(
-            r#"
-            publishers = [{{ id = "p" }}]
-            buyers = [{{ id = "b" }}]
-            [[campaigns]]
-            id = "c"
-            publisher = "p"
-            numbers = ["+18005550100"]
-            routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
-            [[targets]]
-            id = "t"
-            buyer = "b"
-            dial = {{ kind = "sip", uri = "sip:a" }}
-            {rules}
-            "#
-        )
-    }
-
-    fn bucket(cap: &str, window: &str) -> Bucket {
-        Bucket { cap: cap.into(), window: window.into() }
-    }
-
-    fn used(used: u64, held: u64) -> Usage {
-        Usage { used, held }
-    }
-
-    fn call() -> RouteRequest {
-        RouteRequest {
-            call: CallId::of_simulation(1, 0),
-            at: OPEN,
-            dialed: "+18005550100".parse().unwrap(),
-            caller: "+16145550163".parse().ok(),
-            trunk: "trk".into(),
-            named: None,
-            tags: Tags::new(),
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,282 @@
+//! Refused targets, and what would have had to be otherwise.
+
+use super::*;
+use crate::id::CallId;
+use crate::routing::config::RoutingConfig;
+use crate::routing::history::Connected;
+use crate::routing::replay::record_bytes;
+use crate::routing::request::Tags;
+use crate::routing::simulate::{Assumed, Assuming};
+
+/// Tuesday 2026-03-17, 11:04 in New York.
+const OPEN: Wall = Wall(1_773_759_852_318);
+
+#[test]
+fn a_full_cap_would_have_had_to_be_higher() {
+    let rules = target(r#"caps = [{ metric = "connected", window = "daily", limit = 80 }]"#);
+    let full = [(bucket("target/t/connected/daily", "d:2026-03-17"), used(79, 3))];
+    assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/connected/daily +3"]);
+
+    let rules = target("concurrency = { limit = 2 }");
+    let full = [(bucket("target/t/concurrency", "live"), used(0, 2))];
+    assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/concurrency +1"]);
+}
+
+#[test]
+fn a_cap_on_money_would_have_had_to_be_higher_by_what_the_call_may_cost() {
+    let rules = target(
+        r#"conversion = { seconds = 60, revenue = "42.00" }
+           caps = [{ metric = "revenue", window = "total", limit = "100.00" }]"#,
+    );
+    let full = [(bucket("target/t/revenue/total", "total"), used(84_000_000, 0))];
+    assert_eq!(told(&rules, &call(), &full, &[]), ["cap target/t/revenue/total +26.00"]);
+}
+
+#[test]
+fn a_limit_that_is_too_low_for_any_call_would_have_had_to_be_at_least_what_lets_this_one_in() {
+    let rules = target("conversion = { seconds = 60, revenue = '42.00' }").replace(
+        r#"buyers = [{ id = "b" }]"#,
+        r#"buyers = [{ id = "b", credit = { limit = "0.00" } }]"#,
+    );
+    assert_eq!(told(&rules, &call(), &[], &[]), ["cap buyer/b/credit at least 42.00"]);
+    let deposited = [
+        (bucket("buyer/b/deposits", "total"), used(30_000_000, 0)),
+        (bucket("buyer/b/credit", "total"), used(10_000_000, 5_000_000)),
+    ];
+    assert_eq!(told(&rules, &call(), &deposited, &[]), ["cap buyer/b/credit at least 57.00"]);
+
+    let none_at_night =
+        target("concurrency = { limit = 5, exceptions = [{ date = '2026-03-17', limit = 0 }] }");
+    let told = told(&none_at_night, &call(), &[], &[]);
+    assert_eq!(told, ["cap target/t/concurrency at least 1"]);
+}
+
+#[test]
+fn a_cap_of_the_account_would_have_had_to_be_higher() {
+    let cap = "caps = [{ metric = 'connected', window = 'total', limit = 5 }]";
+    let rules = target(&format!("[account]\n{cap}"));
+    let full = [(bucket("account/default/connected/total", "total"), used(4, 1))];
+    let told = told(&rules, &call(), &full, &[]);
+    assert_eq!(told, ["cap account/default/connected/total +1"]);
+}
+
+#[test]
+fn a_soft_or_a_paced_cap_would_have_had_to_be_higher_by_what_lets_the_call_in() {
+    let cap = |rules: &str| target(&format!("caps = [{{ metric = 'converted', {rules} }}]"));
+    let soft = cap("window = 'daily', limit = 9, mode = 'soft'");
+    let full = [(bucket("target/t/converted/daily", "d:2026-03-17"), used(11, 5))];
+    assert_eq!(told(&soft, &call(), &full, &[]), ["cap target/t/converted/daily +3"]);
+
+    // At the end of the window, where all may be used.
+    let last = RouteRequest { at: Wall(1_773_791_999_999), ..call() };
+    let paced = cap("window = 'daily', limit = 9, mode = 'paced', assumed_rate = '50%'");
+    // 4 + 10 * 0.5 + 2.327 * √2.5 is 12.7.
+    let full = [(bucket("target/t/converted/daily", "d:2026-03-17"), used(4, 9))];
+    assert_eq!(told(&paced, &last, &full, &[]), ["cap target/t/converted/daily +4"]);
+}
+
+#[test]
+fn a_target_that_pays_too_little_would_have_been_called_for_more_or_with_a_lower_floor() {
+    for (price, told_is) in [
+        ("min_revenue = '45.00'", "a floor 5.00 lower"),
+        (
+            "hourly = [{ min_revenue = '41.50', during = { time_zone = 'America/New_York', \
+             hours = [{ day = 'tue', open = '09:00', close = '20:00' }] } }]",
+            "a floor 1.50 lower",
+        ),
+        ("min_margin = '20.00'", "a revenue 4.00 higher"),
+        ("min_margin = '50%'", "a revenue 8.00 higher"),
+        ("min_revenue = '41.00', min_margin = '20.00'", "a revenue 4.00 higher"),
+    ] {
+        let paying = "conversion = { seconds = 60, revenue = '40.00' }";
+        let config = target(paying)
+            .replace(
+                "{ id = \"p\" }",
+                "{ id = \"p\", payouts = [{ campaign = \"c\", amount = '24.00' }] }",
+            )
+            .replace("id = \"c\"", &format!("id = \"c\"\nprice = {{ {price} }}"));
+        assert_eq!(told(&config, &call(), &[], &[]), [told_is], "{price}");
+    }
+    // What pays nothing cannot pay more.
+    let price = "id = \"c\"\nprice = { min_margin = '1.00' }";
+    let config = target("").replace("id = \"c\"", price);
+    assert_eq!(told(&config, &call(), &[], &[]), [""; 0]);
+}
+
+#[test]
+fn calls_that_are_to_be_apart_would_have_had_to_come_later() {
+    let rules = target("min_gap_s = 90");
+    let last = u64::try_from(OPEN.0 - 10_000).unwrap();
+    let full = [(bucket("target/t/spacing", "gap"), used(last, 0))];
+    assert_eq!(told(&rules, &call(), &full, &[]), ["2 minutes later"]);
+}
+
+#[test]
+fn a_closed_target_would_have_been_open_a_little_earlier_or_later() {
+    let hours = |open, close| {
+        target(&format!(
+            r#"schedule = {{ time_zone = "America/New_York", hours = [
+                {{ day = "tue", open = "{open}", close = "{close}" }} ] }}"#
+        ))
+    };
+    assert_eq!(told(&hours("07:00", "11:00"), &call(), &[], &[]), ["5 minutes earlier"]);
+    assert_eq!(told(&hours("12:30", "13:00"), &call(), &[], &[]), ["1 h 26 min later"]);
+}
+
+#[test]
+fn a_tag_would_have_had_another_value() {
+    let rule = |rule: &str| target(&format!("filters = {{ all = [{{ {rule} }}] }}"));
+    for (rules, told_) in [
+        (r#"tag = "plan", op = "in", value = ["PPO", "HMO"]"#, "plan HMO"),
+        (r#"tag = "age", op = "between", value = [50, 80]"#, "age 50"),
+        (r#"tag = "age", op = "gt", value = 64"#, "age 65"),
+        (r#"tag = "age", op = "lt", value = 65"#, "age 64"),
+        (r#"tag = "zip", op = "match", value = "43*""#, "zip 43"),
+    ] {
+        assert_eq!(told(&rule(rules), &call(), &[], &[]), [told_], "{rules}");
+    }
+    // No value can be named.
+    let rules = rule(r#"tag = "x", op = "regex", value = "^[a-z]+[0-9]$""#);
+    assert_eq!(told(&rules, &call(), &[], &[]), Vec::<String>::new());
+}
+
+#[test]
+fn a_caller_who_had_called_would_have_had_to_be_new() {
+    let rules = target(r#"dedupe = { after = "connected" }"#);
+    let past = PastCall {
+        call: CallId::of_simulation(1, 1),
+        at: Wall(OPEN.0 - 60_000),
+        dialed: call().dialed,
+        campaign: "c".into(),
+        publisher: "p".into(),
+        connected: Some(Connected { target: "t".into(), buyer: "b".into(), at: OPEN }),
+        converted_at: None,
+        talk_ms: Some(1),
+    };
+    assert_eq!(told(&rules, &call(), &[], &[past]), ["the caller's first call"]);
+}
+
+#[test]
+fn all_that_stands_against_a_call_is_told_together() {
+    let rules = target(
+        r#"filters = { all = [{ tag = "plan", op = "eq", value = "HMO" }] }
+           schedule = { time_zone = "UTC", hours = [
+               { day = "tue", open = "15:10", close = "16:00" } ] }"#,
+    );
+    let told = told(&rules, &call(), &[], &[]);
+    assert_eq!(told, ["6 minutes later and plan HMO"]);
+}
+
+#[test]
+fn what_an_operator_has_switched_off_has_no_otherwise() {
+    assert!(told(&target("paused = true"), &call(), &[], &[]).is_empty());
+}
+
+#[test]
+fn a_target_that_was_not_there_has_no_otherwise() {
+    assert_eq!(told_of_two("").1, []);
+}
+
+#[test]
+fn a_target_that_was_not_there_takes_nobody_s_place() {
+    let full = r#"caps = [{ metric = "connected", window = "total", limit = 5 }]"#;
+    let (plan, told) = told_of_two(full);
+    assert_eq!(plan, ["t"], "it is tried for want of another");
+    let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["u: would have been called if: cap target/u/connected/total +1"]);
+}
+
+/// The plan, and what is told, where one target is called at most: `t`, which is not there, or
+/// else `u`, of which these are the rules.
+fn told_of_two(rules: &str) -> (Vec<String>, Vec<Counterfactual>) {
+    let two = "{ tier = 1, targets = [{ target = \"t\" }] }, \
+               { tier = 2, targets = [{ target = \"u\" }] }";
+    let config = target("")
+        .replace(r#"{ targets = [{ target = "t" }] }"#, two)
+        .replace("numbers =", "max_attempts = 1\n            numbers =")
+        + &format!(
+            r#"
+        [[targets]]
+        id = "u"
+        buyer = "b"
+        dial = {{ kind = "sip", uri = "sip:b" }}
+        {rules}
+        "#
+        );
+    let snapshot = RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap();
+    let usage = [(bucket("target/u/connected/total", "total"), used(5, 0))];
+    let usage: BTreeMap<_, _> = usage.into();
+    let assumed = Assumed { down: ["t".into()].into(), ..Assumed::default() };
+    let usage = Assuming { usage: &usage, assumed: &assumed };
+    let (request, known) = (call(), Known::default());
+    let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
+    let record = DecisionRecord::new(&request, known, &decision);
+    let plan = decision.plan.iter().map(|planned| planned.target.to_string()).collect();
+    (plan, counterfactuals(&snapshot, &record))
+}
+
+#[test]
+fn a_publisher_s_cap_would_have_had_to_be_higher() {
+    let rules = target("").replace(
+        r#"[{ id = "p" }]"#,
+        r#"[{ id = "p", caps = [{ metric = "attempted", window = "total", limit = 5 }] }]"#,
+    );
+    let full = [(bucket("publisher/p/attempted/total", "total"), used(7, 0))];
+    assert_eq!(told(&rules, &call(), &full, &[]), ["cap publisher/p/attempted/total +3"]);
+}
+
+/// What is told of the only target.
+fn told(
+    rules: &str,
+    request: &RouteRequest,
+    usage: &[(Bucket, Usage)],
+    calls: &[PastCall],
+) -> Vec<String> {
+    let config: RoutingConfig = toml::from_str(rules).unwrap();
+    let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
+    let usage: BTreeMap<_, _> = usage.iter().cloned().collect();
+    let known = Known { sessions: &[], calls };
+    let decision = decide(&snapshot, request, known, &usage, &mut Rotation::default());
+    assert!(decision.plan.is_empty(), "nothing stands against it");
+    let record = DecisionRecord::from_bytes(&record_bytes(request, known, &decision)).unwrap();
+    counterfactuals(&snapshot, &record).iter().map(Counterfactual::changes_in_words).collect()
+}
+
+fn target(rules: &str) -> String {
+    format!(
+        r#"
+        publishers = [{{ id = "p" }}]
+        buyers = [{{ id = "b" }}]
+        [[campaigns]]
+        id = "c"
+        publisher = "p"
+        numbers = ["+18005550100"]
+        routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
+        [[targets]]
+        id = "t"
+        buyer = "b"
+        dial = {{ kind = "sip", uri = "sip:a" }}
+        {rules}
+        "#
+    )
+}
+
+fn bucket(cap: &str, window: &str) -> Bucket {
+    Bucket { cap: cap.into(), window: window.into() }
+}
+
+fn used(used: u64, held: u64) -> Usage {
+    Usage { used, held }
+}
+
+fn call() -> RouteRequest {
+    RouteRequest {
+        call: CallId::of_simulation(1, 0),
+        at: OPEN,
+        dialed: "+18005550100".parse().unwrap(),
+        caller: "+16145550163".parse().ok(),
+        trunk: "trk".into(),
+        named: None,
+        tags: Tags::new(),
+    }
+}
