@@ -165,7 +165,7 @@ fn hold(run: u64, number: u64) -> HoldId {
     HoldId(uuid::Uuid::from_u64_pair(run, number))
 }
 
-fn settings(address: &Address, tenant: &str, node: &str) -> RedisStoreSettings {
+fn settings(address: &Address, account: &str, node: &str) -> RedisStoreSettings {
     RedisStoreSettings {
         link: LinkSettings {
             seeds: vec![address.clone()],
@@ -174,7 +174,7 @@ fn settings(address: &Address, tenant: &str, node: &str) -> RedisStoreSettings {
             connect_timeout: PATIENCE,
             tls: None,
         },
-        tenant: tenant.into(),
+        account: account.into(),
         node: node.into(),
         process: node.into(),
         call_timeout: PATIENCE,

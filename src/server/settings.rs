@@ -172,7 +172,7 @@ pub(super) fn shared_holds(
             connect_timeout: redis.connect_timeout,
             tls: tls_of_holds(config)?,
         },
-        tenant: settings.account.id.as_str().into(),
+        account: settings.account.id.as_str().into(),
         node: settings.node.id.to_smolstr(),
         process: process.to_smolstr(),
         call_timeout: redis.call_timeout,

@@ -72,7 +72,7 @@ enum Fault {
 }
 
 impl Kind {
-    fn request(self, tenant: &str, rng: &mut Rng) -> BucketRequest {
+    fn request(self, account: &str, rng: &mut Rng) -> BucketRequest {
         let (counts, limit, amount) = match self {
             Self::Strict => (Counts::Connected, 60, 1),
             Self::Conversion => (Counts::Converted, 60, 1),
@@ -81,7 +81,7 @@ impl Kind {
             Self::Prepaid => (Counts::Credit, 700_000_000, rng.u64(1_000_000..20_000_000)),
         };
         let window = if self == Self::Concurrency { "live" } else { "total" };
-        let bucket = Bucket { cap: format!("{tenant}/{self:?}").into(), window: window.into() };
+        let bucket = Bucket { cap: format!("{account}/{self:?}").into(), window: window.into() };
         BucketRequest { bucket, counts, limit, amount, ends_at: None, leeway: None }
     }
 }
@@ -152,7 +152,7 @@ struct Tally {
 }
 
 struct World {
-    tenant: String,
+    account: String,
     fault: Fault,
     edges: Vec<Edge>,
     tallies: [Tally; 5],
@@ -169,7 +169,7 @@ async fn calls(world: Arc<World>, edge: usize, kind: Kind, worker: u64, seed: u6
         }
         let call = CallId(uuid_of(worker, number));
         let hold = HoldId::of(call, 1, "target/t");
-        let request = kind.request(&world.tenant, &mut rng);
+        let request = kind.request(&world.account, &mut rng);
         if !edge.place(hold, &request).await {
             tally.denied.fetch_add(1, Ordering::SeqCst);
             nap(&mut rng, 5..40).await;
@@ -266,7 +266,7 @@ fn end(
 async fn observe(world: Arc<World>, observer: Option<Arc<RedisStore>>) {
     let mut rng = Rng::new();
     let buckets = KINDS.map(|kind| {
-        let request = kind.request(&world.tenant, &mut rng);
+        let request = kind.request(&world.account, &mut rng);
         (request.bucket, request.counts)
     });
     while !world.over.load(Ordering::SeqCst) {
@@ -306,9 +306,9 @@ async fn play(keeper: &mut Keeper, fault: Fault, number: u8) -> Result<()> {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     let seconds = std::env::var("TOLLBRIDGE_HOLD_SECONDS").ok().and_then(|it| it.parse().ok());
     let run = seconds.map_or(Duration::from_millis(1_200), Duration::from_secs);
-    let tenant = format!("{fault:?}{number}");
+    let account = format!("{fault:?}{number}");
     let settings = |node: &str| {
-        let settings = stores::settings(keeper.seeds(), &tenant, node);
+        let settings = stores::settings(keeper.seeds(), &account, node);
         RedisStoreSettings {
             call_timeout: Duration::from_millis(150),
             timeout: Duration::from_millis(300),
@@ -326,9 +326,9 @@ async fn play(keeper: &mut Keeper, fault: Fault, number: u8) -> Result<()> {
     if let Some(observer) = &observer {
         observer.connect().await?;
     }
-    let slot = KeySpace::new(&tenant).slot();
+    let slot = KeySpace::new(&account).slot();
     let world = Arc::new(World {
-        tenant,
+        account,
         fault,
         edges,
         tallies: Default::default(),
@@ -449,7 +449,7 @@ async fn judge(
     seed: u64,
 ) -> Result<()> {
     let mut rng = Rng::with_seed(1);
-    let requests = KINDS.map(|kind| kind.request(&world.tenant, &mut rng));
+    let requests = KINDS.map(|kind| kind.request(&world.account, &mut rng));
     let buckets = requests.each_ref().map(|it| (it.bucket.clone(), it.counts));
     // What a killed edge held is held until its leases are over.
     let give_up = Instant::now() + LEASE + Duration::from_secs(5);

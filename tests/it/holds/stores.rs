@@ -8,7 +8,7 @@ use tollbridge::server::holds::redis::{Address, LinkSettings, RedisStore, RedisS
 /// Generous: the machine of a test does other things as well.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) fn settings(seeds: Vec<Address>, tenant: &str, node: &str) -> RedisStoreSettings {
+pub(super) fn settings(seeds: Vec<Address>, account: &str, node: &str) -> RedisStoreSettings {
     RedisStoreSettings {
         link: LinkSettings {
             seeds,
@@ -17,7 +17,7 @@ pub(super) fn settings(seeds: Vec<Address>, tenant: &str, node: &str) -> RedisSt
             connect_timeout: TIMEOUT,
             tls: None,
         },
-        tenant: tenant.into(),
+        account: account.into(),
         node: node.into(),
         process: format!("{node}-{}", fastrand::u64(..)).into(),
         call_timeout: TIMEOUT,

@@ -10,7 +10,7 @@ use crate::routing::hold::{Bucket, GAP, LIVE};
 /// Slots of a cluster.
 const SLOTS: u16 = 16_384;
 
-/// Builds every key. All have the tenant as their hash tag, so all are on one node of a cluster, and
+/// Builds every key. All have the account as their hash tag, so all are on one node of a cluster, and
 /// a script may touch them together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySpace {
@@ -19,9 +19,9 @@ pub struct KeySpace {
 }
 
 impl KeySpace {
-    /// `tenant` holds no braces.
-    pub fn new(tenant: &str) -> Self {
-        Self { tag: format_smolstr!("{{{tenant}}}") }
+    /// `account` holds no braces.
+    pub fn new(account: &str) -> Self {
+        Self { tag: format_smolstr!("{{{account}}}") }
     }
 
     /// The slot that all keys are in.
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn all_keys_of_a_tenant_are_in_one_slot_whatever_their_caps_are_called() {
+    fn all_keys_of_an_account_are_in_one_slot_whatever_their_caps_are_called() {
         let keys = KeySpace::new("t42");
         let bucket = Bucket { cap: "target/{odd}/name".into(), window: "d:2026-11-22".into() };
         for key in [

@@ -1,7 +1,7 @@
 //! The way to the server that keeps our keys: found through any node that answers, and looked for
 //! again when it is not there any more.
 //!
-//! All keys of a tenant are in one slot, so one server keeps them all. Which one is asked of every
+//! All keys of an account are in one slot, so one server keeps them all. Which one is asked of every
 //! node that is known, and the newest view of the cluster counts: a node that was cut off has an old
 //! one.
 

@@ -43,7 +43,7 @@ const RENEWED_AT_ONCE: usize = 500;
 /// Buckets told by one script.
 const RESTORED_AT_ONCE: usize = 200;
 
-/// Holds of a tenant, as one node sees them.
+/// Holds of an account, as one node sees them.
 pub struct RedisStore {
     keys: KeySpace,
     settings: RedisStoreSettings,
@@ -55,7 +55,7 @@ pub struct RedisStore {
 pub struct RedisStoreSettings {
     pub link: LinkSettings,
     /// Whose holds they are; in the name of every key.
-    pub tenant: SmolStr,
+    pub account: SmolStr,
     /// This node; of all that share the store only this one is called so.
     pub node: SmolStr,
     /// This process. The next one of the node has another.
@@ -90,7 +90,7 @@ pub struct Known {
 impl RedisStore {
     /// Nothing is connected yet.
     pub fn new(settings: RedisStoreSettings) -> Self {
-        let keys = KeySpace::new(&settings.tenant);
+        let keys = KeySpace::new(&settings.account);
         let link = Link::new(settings.link.clone(), keys.slot());
         Self { keys, link, settings, live: ArcSwapOption::empty() }
     }
