@@ -145,8 +145,7 @@ pub(super) fn route_request(
 /// The session that the address of a call names.
 pub(super) fn named(admission: &Admission) -> Option<Named> {
     let key = SessionKey::from_user(&admission.dialed)?;
-    let is_alias = matches!(key, SessionKey::Alias(_));
-    Some(Named { key, is_all: is_alias || admission.number.is_err() })
+    Some(Named { key, is_all: admission.number.is_err() })
 }
 
 /// `did` is the number it dialled, or is said to have.

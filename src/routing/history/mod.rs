@@ -64,6 +64,9 @@ pub enum Caller {
     AnonymousOf(CampaignId),
 }
 
+/// Calls of a caller, and callers, that one more call has forgotten at most, where limits were lowered.
+const FORGOTTEN_AT_ONCE: usize = 2;
+
 /// What bounds the memory of a [`CallerHistory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {
@@ -154,20 +157,10 @@ impl CallerHistory {
         }
     }
 
-    /// Remembers so much from now on; what is beyond it is forgotten at once.
+    /// Remembers so much from now on. What is beyond it is forgotten little by little, as calls come in:
+    /// others wait for whoever calls this.
     pub fn limit(&mut self, limits: HistoryLimits) {
-        let fewer = limits.calls_max < self.limits.calls_max;
         self.limits = limits;
-        while self.callers.len() > limits.callers_max
-            && let Some((_, longest_ago)) = self.order.pop_first()
-        {
-            self.callers.remove(&longest_ago);
-        }
-        for remembered in self.callers.values_mut().filter(|_| fewer) {
-            while remembered.calls.len() > limits.calls_max {
-                remembered.shrink(&self.live);
-            }
-        }
     }
 
     /// The caller's calls that began at `since` or later, the latest first.
@@ -256,8 +249,10 @@ impl CallerHistory {
                 if !remembered.calls.iter().any(|past| past.call == call.call) {
                     let at = remembered.calls.partition_point(|past| past.at <= call.at);
                     remembered.calls.insert(at, compact);
-                    if remembered.calls.len() > self.limits.calls_max {
-                        remembered.shrink(&self.live);
+                    for _ in 0..FORGOTTEN_AT_ONCE {
+                        if remembered.calls.len() > self.limits.calls_max {
+                            remembered.shrink(&self.live);
+                        }
                     }
                 }
                 if remembered.last_at < call.at {
@@ -269,10 +264,12 @@ impl CallerHistory {
             None => {
                 self.callers.insert(key, Remembered { calls: vec![compact], last_at: call.at });
                 self.order.insert((call.at, key));
-                if self.callers.len() > self.limits.callers_max
-                    && let Some((_, longest_ago)) = self.order.pop_first()
-                {
-                    self.callers.remove(&longest_ago);
+                for _ in 0..FORGOTTEN_AT_ONCE {
+                    if self.callers.len() > self.limits.callers_max
+                        && let Some((_, longest_ago)) = self.order.pop_first()
+                    {
+                        self.callers.remove(&longest_ago);
+                    }
                 }
             }
         }
@@ -296,24 +293,24 @@ impl CallerHistory {
 
 impl Remembered {
     fn shrink(&mut self, live: &BTreeMap<CallId, Key>) {
-        let stands_for = |later: &Compact, past: &Compact| {
-            let of_same_target = match (later.connected, past.connected) {
-                (Some((later, ..)), Some((past, ..))) => later == past,
-                (_, None) | (None, Some(_)) => false,
-            };
-            of_same_target
-                && later.campaign == past.campaign
-                && later.converted_at.is_some() >= past.converted_at.is_some()
-        };
         // The latest has only just begun.
         let earlier = &self.calls[..self.calls.len().saturating_sub(1)];
         let unanswered = earlier
             .iter()
             .position(|past| past.connected.is_none() && !live.contains_key(&past.call));
+        // One for which a later call of the same target and campaign stands, which came to as much.
         let outdone = || {
-            earlier.iter().enumerate().position(|(index, past)| {
-                earlier[index + 1..].iter().any(|later| stands_for(later, past))
-            })
+            let (mut oldest, mut later) = (None, BTreeMap::new());
+            for (index, past) in earlier.iter().enumerate().rev() {
+                let Some((target, ..)) = past.connected else { continue };
+                let (of_target, has_converted) =
+                    ((target, past.campaign), past.converted_at.is_some());
+                if later.get(&of_target).is_some_and(|converted| *converted >= has_converted) {
+                    oldest = Some(index);
+                }
+                *later.entry(of_target).or_insert(false) |= has_converted;
+            }
+            oldest
         };
         let index = unanswered.or_else(outdone).unwrap_or(0);
         self.calls.remove(index);

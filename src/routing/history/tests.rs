@@ -96,7 +96,7 @@ fn of_too_many_calls_those_go_first_that_say_nothing() {
 }
 
 #[test]
-fn of_lower_limits_nothing_beyond_them_is_remembered() {
+fn what_is_beyond_lower_limits_is_forgotten_as_calls_come_in() {
     let limits = |callers_max, calls_max| HistoryLimits { callers_max, calls_max };
     let mut history = CallerHistory::new(limits(9, 9));
     let third = 3_333_333_333;
@@ -108,17 +108,18 @@ fn of_lower_limits_nothing_beyond_them_is_remembered() {
         history.calls(&number(caller), None).into_iter().map(|past| past.call).collect()
     };
 
-    history.limit(limits(9, 2));
-    assert_eq!(ids(&history, BOB), [id(5), id(4)]);
-    history.limit(limits(2, 2));
-    assert_eq!((history.len(), history.order.len()), (2, 2));
-    assert_eq!((ids(&history, ALICE), ids(&history, third)), (vec![], vec![id(6)]));
-
-    // And it stays so.
+    history.limit(limits(1, 2));
+    assert_eq!(ids(&history, BOB), [id(5), id(4), id(2)]);
     history.begin(&number(BOB), call(7, 7_000));
-    history.begin(&number(ALICE), call(8, 8_000));
-    assert_eq!(ids(&history, BOB), [id(7), id(5)]);
-    assert_eq!(history.len(), 2);
+    assert_eq!(ids(&history, BOB), [id(7), id(5)], "two at a time");
+    assert_eq!(history.len(), 3);
+
+    // One that is new makes room for itself and for one more.
+    history.begin(&number(4_444_444_444), call(8, 8_000));
+    assert_eq!((history.len(), history.order.len()), (2, 2));
+    assert_eq!((ids(&history, ALICE), ids(&history, third)), (vec![], vec![]));
+    history.begin(&number(5_555_555_555), call(9, 9_000));
+    assert_eq!((history.len(), history.order.len()), (1, 1));
 }
 
 #[test]

@@ -91,7 +91,8 @@ enum State {
 struct Shelf {
     /// Since when unused, and the number; without those with a call on them.
     free: BTreeSet<(Wall, PhoneNumber)>,
-    /// Numbers that are lent, by the last sign of life; only where they may be taken away.
+    /// Numbers that are lent and have no call on them, by the last sign of life; only where they may be
+    /// taken away.
     seen: BTreeSet<(Wall, PhoneNumber)>,
     /// A visitor who shows no sign of life for so long may lose the number to another.
     taken_after: Option<Duration>,
@@ -153,9 +154,8 @@ impl Leases {
             None => {
                 let shelf = self.shelves.get_mut(pool)?;
                 let found = shelf.free.first().map(|(_, did)| *did);
-                let idle = || shelf.seen.iter().find(|(_, did)| is_idle(&self.numbers, *did));
                 let found = found.map(|did| (did, false)).or_else(|| {
-                    let (seen_at, did) = idle()?;
+                    let (seen_at, did) = shelf.seen.first()?;
                     (*seen_at + shelf.taken_after? <= now).then_some((*did, true))
                 });
                 shelf.hours.asked(now, found.map(|(_, taken)| taken), shelf.free.len());
@@ -259,18 +259,18 @@ impl Leases {
     /// The session needs its numbers no more: they go into quarantine, or stay leased while a
     /// call is on them.
     pub fn release(&mut self, session: SessionId, now: Wall) {
-        let from = (session, PoolId::default());
-        let owned: Vec<_> = self
-            .by_session
-            .range(from..)
-            .take_while(|((owner, _), _)| *owner == session)
-            .map(|(_, did)| *did)
-            .collect();
-        for did in owned {
+        for did in self.owned_by(session) {
             let Some(State::Leased { began_at, seen_at, .. }) = self.state(did) else { continue };
             self.enter(did, State::Leased { session, began_at, seen_at, expires_at: now });
         }
         self.expire(now);
+    }
+
+    /// The session's numbers were never shown to anybody: they are free, and nobody had them.
+    pub fn take_back(&mut self, session: SessionId, now: Wall) {
+        for did in self.owned_by(session) {
+            self.enter(did, State::Free { since: now });
+        }
     }
 
     /// Moves on every number whose lease or quarantine is over; says how many.
@@ -319,6 +319,12 @@ impl Leases {
     pub fn demand(&self, pool: &PoolId, hold: Hold, now: Wall) -> Demand {
         let Some(shelf) = self.shelves.get(pool) else { return Demand::default() };
         shelf.hours.demand(shelf.free.len(), hold, now)
+    }
+
+    fn owned_by(&self, session: SessionId) -> Vec<PhoneNumber> {
+        let from = (session, PoolId::default());
+        let owned = self.by_session.range(from..).take_while(|((owner, _), _)| *owner == session);
+        owned.map(|(_, did)| *did).collect()
     }
 
     fn state(&self, did: PhoneNumber) -> Option<State> {
@@ -394,11 +400,11 @@ impl Leases {
             }
             State::Leased { session, seen_at, expires_at, .. } => {
                 self.by_session.insert((session, number.pool.clone()), did);
-                if shelf.taken_after.is_some() {
-                    shelf.seen.insert((seen_at, did));
-                }
                 if is_idle {
                     self.deadlines.insert((expires_at, did));
+                    if shelf.taken_after.is_some() {
+                        shelf.seen.insert((seen_at, did));
+                    }
                 }
             }
             State::Quarantined { until } => {
@@ -425,11 +431,6 @@ impl PoolReading {
             State::Quarantined { .. } => &mut self.quarantined,
         }
     }
-}
-
-/// No call is on it.
-fn is_idle(numbers: &BTreeMap<PhoneNumber, Number>, did: PhoneNumber) -> bool {
-    numbers.get(&did).is_some_and(|number| number.calls == 0)
 }
 
 fn duration_ms(duration: Duration) -> i64 {

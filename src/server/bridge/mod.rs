@@ -253,11 +253,13 @@ impl Bridge {
         let turn = self.parts.limits.enter(admission.trunk, admission.at);
         self.metrics.admitted(&trunk);
         let stamp = Stamp::new(self.parts.clock.wall(), admission.at);
-        let named = translate::named(admission);
+        let mut named = translate::named(admission);
         let number = match (admission.number, named) {
-            // The trunk's rules for numbers may have made one of digits that are none.
+            // The same digits may be a number with what its trunk has dialled before it, and no alias.
             (Ok(number), Some(Named { key: key @ SessionKey::Alias(_), .. })) => {
-                Ok(self.parts.deciding.stand_in(key).unwrap_or(number))
+                let stand_in = self.parts.deciding.stand_in(key);
+                named = stand_in.map(|_| Named { key, is_all: true });
+                Ok(stand_in.unwrap_or(number))
             }
             (Ok(number), _) => Ok(number),
             (Err(_), None) => Err(Reason::NumberMalformed),

@@ -185,11 +185,18 @@ impl Deciding {
             // What lies further back is counted anew, with the rest.
             state.performance = Performance::default();
         }
-        match snapshot.history() {
-            Some(_) => state.history.limit(snapshot.history_limits()),
-            None => state.history = CallerHistory::new(snapshot.history_limits()),
-        }
+        let limits = snapshot.history_limits();
+        let forgotten = match snapshot.history() {
+            Some(_) => {
+                state.history.limit(limits);
+                None
+            }
+            None => Some(std::mem::replace(&mut state.history, CallerHistory::new(limits))),
+        };
         self.snapshot.store(Arc::new(snapshot));
+        // Shards wait for the lock, and there may be a lot to free.
+        drop(state);
+        drop(forgotten);
     }
 
     /// The configuration that is in force has this number.
@@ -418,7 +425,8 @@ impl Deciding {
         Ok((accepted, session.map(|session| Opened { session, counted })))
     }
 
-    /// A session that could not be written down: as if there had been no ping.
+    /// A session that could not be written down: as if there had been no ping, but that caps on pings have
+    /// counted it.
     pub fn abandon(&self, session: SessionId, now: Wall) {
         self.state.lock().desk.abandon(session, now);
     }

@@ -49,6 +49,25 @@ fn a_call_to_a_session_s_own_address_is_the_session_s() {
 }
 
 #[test]
+fn a_number_behind_a_prefix_is_no_session_s_address_though_it_looks_like_one() {
+    let set = ["trunks.loopback.inbound.tech_prefix=\"0123\""];
+    play_with(Setup { set: &set, ..Setup::default() }, |stage| {
+        let session = ping(stage, &json!({ "campaign": "alone", "sip_ok": true }))?;
+        call(stage, "012318005550199", "prefixed", &[])?;
+        let found = detail(stage, "prefixed")?;
+        ensure!(found["match_method"] == "static_mapping", "{found:#}");
+        ensure!(found["campaign"] == "alone", "{found:#}");
+
+        // The trunk's rules make a number of what names the session, and it is named all the same.
+        let digits = session["sip_user_digits"].as_str().context("no digits")?;
+        call(stage, digits, "named", &[])?;
+        let found = detail(stage, "named")?;
+        ensure!(found["match_method"] == "address", "{found:#}");
+        stage.is_clean()
+    });
+}
+
+#[test]
 fn a_publisher_s_trunk_names_the_session_in_a_header() {
     let set = ["trunks.loopback.publisher=tests", "trunks.loopback.session_header=User-to-User"];
     play_with(Setup { set: &set, ..Setup::default() }, |stage| {

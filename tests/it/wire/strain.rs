@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket, Type};
 
-use super::peer::{SDP, request, with_body};
+use super::peer::{SDP, request, response, with_body};
 use super::{Call, Setup, Stage, play, play_with};
 use crate::support::load::{Ledger, Load, Plan};
 use crate::support::{http, ports, wait_for};
@@ -194,7 +194,7 @@ fn a_server_short_of_memory_refuses_calls_and_keeps_those_it_has() {
         let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status()?;
         ensure!(limited.success(), "prlimit: {limited}");
         let (mut caller, mut target) = (stage.udp()?, stage.target()?);
-        let before = Call::up(stage, &mut caller, &mut target, "before", &[])?;
+        let mut before = Call::up(stage, &mut caller, &mut target, "before", &[])?;
 
         let refused_at = flood_until_refused(stage)?;
         let used = stage.server()?.resident_bytes()?;
@@ -213,9 +213,16 @@ fn a_server_short_of_memory_refuses_calls_and_keeps_those_it_has() {
 
         let mut line = stage.udp()?;
         stage.is_alive(&mut line, "short")?;
-        let mut deaf = stage.target()?;
-        while deaf.hear(Duration::from_millis(20))?.is_some() {}
-        before.end(&mut caller, &mut target)
+        caller.send(before.caller.next(&caller, "BYE"))?;
+        caller.expect("200 BYE")?;
+        // INVITEs that nobody answered go on coming.
+        let bye = loop {
+            let heard = target.hear(SOON * 100)?.context("no BYE came")?;
+            if heard.kind() == "BYE" {
+                break heard;
+            }
+        };
+        target.send(response(&target, &bye, "200 OK", &[], ""))
     });
 }
 

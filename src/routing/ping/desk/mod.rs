@@ -396,10 +396,11 @@ impl Desk {
         }
     }
 
-    /// Forgets a session that nobody was told of. Its number rests all the same.
+    /// Forgets a session that nobody was told of, so that no call is taken for one of it.
     pub fn abandon(&mut self, session: SessionId, now: Wall) {
-        self.remove(session);
-        self.leases.release(session, now);
+        let Some(session) = self.remove(session) else { return };
+        self.expiries.remove(&(session.expires_at, session.session));
+        self.leases.take_back(session.session, now);
     }
 
     /// A call on a pool number has begun: the number stays with its session until
@@ -430,7 +431,9 @@ impl Desk {
                 // A call on the number keeps the session; its end sets the new expiry.
                 Some(lease) if lease.session == id => {}
                 _ => {
-                    self.remove(id);
+                    if let Some(over) = self.remove(id) {
+                        self.past.add(over);
+                    }
                     expired += 1;
                 }
             }
@@ -532,8 +535,8 @@ impl Desk {
         self.sessions.insert(id, session);
     }
 
-    fn remove(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else { return };
+    fn remove(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
         self.by_ping.remove(&session.ping);
         let alias = SessionKey::alias_of(session.ping);
         if self.by_alias.get(&alias) == Some(&id) {
@@ -562,7 +565,7 @@ impl Desk {
                 }
             }
         }
-        self.past.add(session);
+        Some(session)
     }
 
     /// What it was shown in place of a number of its own.

@@ -104,6 +104,27 @@ fn who_lost_a_number_to_another_is_read_as_one_who_had_it() {
 }
 
 #[test]
+fn a_session_nobody_was_told_of_hides_no_other() {
+    let (snapshot, mut desk) = desk();
+    let of_caller = PingRequest { caller_id: by_caller().caller_id, ..by_pool() };
+    let lent = desk.accept(&snapshot, of_caller.clone(), ids(1), at(0)).unwrap();
+    let number = lent.number.unwrap();
+    desk.accept(&snapshot, by_pool(), ids(2), at(0)).unwrap();
+    // Both numbers have rested; the first is lent again, to one that could not be written down.
+    desk.expire(at(2_700));
+    let untold = desk.accept(&snapshot, of_caller, ids(3), at(2_700)).unwrap();
+    assert_eq!(untold.number, Some(number));
+    let deadline = desk.deadline();
+    desk.abandon(untold.session, at(2_701));
+
+    assert!(desk.is_empty() && desk.deadline() != deadline, "nothing of it is left");
+    let found = desk.candidates(&snapshot, &call_to(number, Some(caller()), 2_702));
+    assert_eq!(found.iter().map(|it| it.session).collect::<Vec<_>>(), [lent.session]);
+    assert_eq!(desk.number_state(number, at(2_702)).past.len(), 1);
+    assert_eq!(desk.pool(&"pool".into()).free, 2);
+}
+
+#[test]
 fn a_session_is_found_by_digits_that_are_no_number() {
     let (snapshot, mut desk) = desk();
     let accepted = desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap();
