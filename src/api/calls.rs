@@ -5,25 +5,24 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{ObjectBuilder, Type};
 
 use super::HangUpError;
 use super::auth::KeyId;
-use super::error::{Code, Place, Problem, RETRY_SOON_S};
+use super::error::{Code, Problem, RETRY_SOON_S};
 use super::openapi::faults;
-use super::page::{CallPage, Cursors};
-use super::query::{Parameters, malformed};
+use super::page::{CallPage, Cursors, next_link};
+use super::query::{Parameters, instant, malformed, one_of, parameter};
 use super::record::{CallDetail, CallSummary};
 use super::request::Id;
 use super::router::Api;
 use crate::cdr::record::{CallRecord, CallState, Outcome};
 use crate::cdr::store::{CallFilter, PAGE_MAX};
 use crate::id::CallId;
-use crate::time::Wall;
 
 const PAGE_DEFAULT: usize = 50;
 
@@ -209,14 +208,7 @@ impl ListQuery {
         let list = format!("{kind} {}", given.fingerprint());
         let filter = filter(&mut given)?;
         given.finish()?;
-        let open = |cursor: String| {
-            cursors.open(&list, &cursor).ok_or_else(|| {
-                let place = Place::Parameter(String::from("cursor"));
-                let detail = "is not one this list was continued with; start over without it";
-                Problem::at(Code::CursorInvalid, place, "invalid", detail)
-            })
-        };
-        let after = cursor.map(open).transpose()?;
+        let after = cursor.map(|cursor| cursors.continued(&list, &cursor)).transpose()?;
         Ok(Self { filter, after, limit: limit.unwrap_or(PAGE_DEFAULT), list })
     }
 }
@@ -244,30 +236,9 @@ fn filter(given: &mut Parameters) -> Result<CallFilter, Problem> {
     Ok(filter)
 }
 
-fn one_of<T: Copy>(names: &[(&str, T)], text: &str) -> Result<T, String> {
-    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
-        format!("must be one of {}", names.join(", "))
-    })
-}
-
-fn instant(text: &str) -> Result<Wall, String> {
-    text.parse::<jiff::Timestamp>()
-        .map(|at| Wall(at.as_millisecond()))
-        .map_err(|_| String::from("must be an RFC 3339 time such as 2026-03-17T15:04:12.318Z"))
-}
-
 /// The page, and where the next one is (RFC 8288).
 fn page(uri: &Uri, calls: Vec<CallSummary>, next: Option<String>) -> (HeaderMap, Json<CallPage>) {
-    let mut headers = HeaderMap::new();
-    if let Some(cursor) = &next {
-        let kept = uri.query().unwrap_or_default().split('&');
-        let kept = kept.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
-        let query: String = kept.flat_map(|pair| [pair, "&"]).collect();
-        let link = format!("<{}?{query}cursor={cursor}>; rel=\"next\"", uri.path());
-        headers.extend(HeaderValue::try_from(link).ok().map(|link| (header::LINK, link)));
-    }
-    (headers, Json(CallPage { calls, next }))
+    (next_link(uri, next.as_deref()), Json(CallPage { calls, next }))
 }
 
 impl utoipa::IntoParams for ListQuery {
@@ -306,15 +277,6 @@ impl utoipa::IntoParams for ListQuery {
             text("until", "2026-03-18T00:00:00Z", "Admitted before"),
         ]
     }
-}
-
-fn parameter(name: &str, description: &str, schema: ObjectBuilder) -> Parameter {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Query)
-        .description(Some(description))
-        .schema(Some(schema.build()))
-        .build()
 }
 
 #[cfg(test)]

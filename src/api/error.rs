@@ -104,6 +104,11 @@ codes! {
         "deposits are not taken at the moment";
     PingsUnavailable = "ping.unavailable", SERVICE_UNAVAILABLE,
         "pings are not taken at the moment";
+    LetterNotFound = "dead_letter.not_found", NOT_FOUND, "no dead letter has this id";
+    LettersUnmeant = "dead_letter.unmeant", UNPROCESSABLE_ENTITY,
+        "say which dead letters are meant: by ids, consumer or class, and why if they are given up";
+    RollupsTooMany = "rollup.too_many", UNPROCESSABLE_ENTITY,
+        "that would be more than 10000 rows; ask for less time, longer buckets or fewer groups";
     ConfigRefused = "config.refused", UNPROCESSABLE_ENTITY,
         "the configuration is not put in force; `errors` says why, and the old one stays";
     StoreUnavailable = "store.unavailable", SERVICE_UNAVAILABLE,

@@ -21,6 +21,7 @@ mod caller;
 mod calls;
 mod caps;
 mod configuration;
+mod dead_letters;
 mod effective;
 mod error;
 mod explain;
@@ -34,6 +35,7 @@ mod query;
 mod record;
 mod replay;
 mod request;
+mod rollups;
 mod router;
 mod simulate;
 mod targets;
@@ -48,6 +50,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::cdr::record::CallRecord;
+use crate::cdr::store::consumers::{Letters, RollupStore};
 use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
 use crate::id::{BuyerId, CallId, PingId, TargetId};
@@ -75,6 +78,8 @@ pub struct Services {
     pub configuration: Arc<dyn Configuration>,
     pub routing: Arc<dyn Routing>,
     pub credit: Arc<dyn Credit>,
+    pub letters: Arc<dyn Letters>,
+    pub rollups: Arc<dyn RollupStore>,
     /// Who may call; with none, only health is answered.
     pub keys: Vec<ApiKey>,
     /// Signs cursors. 32 random bytes, drawn when the process starts: cursors die with it.

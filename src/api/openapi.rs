@@ -67,6 +67,7 @@ pub(super) use {faults, open_faults, publisher_faults};
         (name = "calls", description = "What was called, who answered, why, and what it earned"),
         (name = "pings", description = "What publishers tell about a caller before the call"),
         (name = "sessions", description = "Visitors, and the numbers they see"),
+        (name = "consumers", description = "What works from the journal behind the calls, and fails"),
         (name = "configuration", description = "Who gets calls and who may send them"),
         (name = "health", description = "How the server is doing"),
     ),

@@ -1,10 +1,12 @@
 //! Pages of a list: a cursor that names the last item of the page before, and cannot be made up.
 
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use sha2::Sha256;
 use utoipa::ToSchema;
 
+use super::error::{Code, Place, Problem};
 use super::record::CallSummary;
 use crate::id::CallId;
 
@@ -46,10 +48,32 @@ impl Cursors {
         self.mac(list, last).verify_truncated_left(tag).ok().map(|()| last)
     }
 
+    /// [`Cursors::open`] of the parameter `cursor`.
+    pub(super) fn continued(&self, list: &str, cursor: &str) -> Result<CallId, Problem> {
+        self.open(list, cursor).ok_or_else(|| {
+            let place = Place::Parameter(String::from("cursor"));
+            let detail = "is not one this list was continued with; start over without it";
+            Problem::at(Code::CursorInvalid, place, "invalid", detail)
+        })
+    }
+
     fn mac(&self, list: &str, last: CallId) -> Hmac<Sha256> {
         // The id has a fixed length, so the two cannot be taken apart in another way.
         self.0.clone().chain_update(last.as_bytes()).chain_update(list)
     }
+}
+
+/// Where the next page is (RFC 8288).
+pub(super) fn next_link(uri: &Uri, next: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(cursor) = next {
+        let kept = uri.query().unwrap_or_default().split('&');
+        let kept = kept.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+        let query: String = kept.flat_map(|pair| [pair, "&"]).collect();
+        let link = format!("<{}?{query}cursor={cursor}>; rel=\"next\"", uri.path());
+        headers.extend(HeaderValue::try_from(link).ok().map(|link| (header::LINK, link)));
+    }
+    headers
 }
 
 fn from_hex(text: &str) -> Option<[u8; ID_BYTES + TAG_BYTES]> {

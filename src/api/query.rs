@@ -7,7 +7,11 @@ use std::str::FromStr;
 use axum::extract::Query;
 use axum::http::Uri;
 
+use utoipa::openapi::ObjectBuilder;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+
 use super::error::{Code, Place, Problem};
+use crate::time::Wall;
 
 /// The parameters of a request that were not taken yet.
 pub(super) struct Parameters(BTreeMap<String, String>);
@@ -88,4 +92,29 @@ impl Parameters {
 pub(super) fn malformed(name: &str, detail: impl Into<String>) -> Problem {
     let place = Place::Parameter(name.to_owned());
     Problem::at(Code::QueryMalformed, place, "malformed", detail)
+}
+
+/// The value of that name, of a few.
+pub(super) fn one_of<T: Copy>(names: &[(&str, T)], text: &str) -> Result<T, String> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+        format!("must be one of {}", names.join(", "))
+    })
+}
+
+/// A time as every answer writes it.
+pub(super) fn instant(text: &str) -> Result<Wall, String> {
+    text.parse::<jiff::Timestamp>()
+        .map(|at| Wall(at.as_millisecond()))
+        .map_err(|_| String::from("must be an RFC 3339 time such as 2026-03-17T15:04:12.318Z"))
+}
+
+/// How a query parameter is documented.
+pub(super) fn parameter(name: &str, description: &str, schema: ObjectBuilder) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .description(Some(description))
+        .schema(Some(schema.build()))
+        .build()
 }

@@ -26,8 +26,8 @@ use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
-    Services, account, batch, calls, caps, configuration, effective, explain, health, openapi,
-    pings, pixel, pools, replay, simulate, targets,
+    Services, account, batch, calls, caps, configuration, dead_letters, effective, explain, health,
+    openapi, pings, pixel, pools, replay, rollups, simulate, targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -74,6 +74,11 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(caps::target_ready))
         .routes(routes!(caps::buyer_ready))
         .routes(routes!(caps::deposit))
+        .routes(routes!(rollups::list))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::show))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(dead_letters::discard))
         .routes(routes!(configuration::reload))
         .routes(routes!(replay::diff))
         .routes(routes!(health::metrics))

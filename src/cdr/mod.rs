@@ -11,6 +11,7 @@
 //! `fact`, `journal::format`, `record`, `timeline`, `conversion` and `rating` are pure; `journal::file` and
 //! `store` do the I/O. All money is integer micros.
 
+pub mod consumer;
 pub mod conversion;
 pub mod due;
 pub mod fact;
@@ -18,6 +19,7 @@ pub mod journal;
 pub mod projection;
 pub mod rating;
 pub mod record;
+pub mod rollup;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -16,6 +16,7 @@
 
 mod account;
 mod check;
+mod consumers;
 mod dns;
 mod explain;
 mod fault;
@@ -36,6 +37,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use account::AccountSettings;
+pub use consumers::{ConsumerSettings, RollupSettings};
 pub use dns::{DnsSettings, HealthSettings};
 pub use fault::{ConfigError, Fault, Origin};
 pub use listen::{
@@ -55,8 +57,20 @@ use overrides::Override;
 use tree::Tree;
 
 /// Sections with the settings of the process.
-const SETTINGS: [&str; 10] =
-    ["node", "sip", "api", "store", "redis", "journal", "decision", "cdr", "log", "account"];
+const SETTINGS: [&str; 12] = [
+    "node",
+    "sip",
+    "api",
+    "store",
+    "redis",
+    "journal",
+    "decision",
+    "cdr",
+    "log",
+    "account",
+    "consumers",
+    "rollups",
+];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
 const ENTITIES: [&str; 15] = [

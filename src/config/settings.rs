@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, format_smolstr};
 
 use super::account::AccountSettings;
+use super::consumers::{ConsumerSettings, RollupSettings};
 use super::dns::{DnsSettings, HealthSettings};
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
 use super::overload::OverloadSettings;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub cdr: CdrSettings,
     pub log: LogSettings,
     pub account: AccountSettings,
+    pub consumers: ConsumerSettings,
+    pub rollups: RollupSettings,
 }
 
 /// `[node]`: which process of a fleet this is.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use smol_str::SmolStr;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cdr::due::HeldBack;
@@ -15,12 +16,13 @@ use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projection};
 use crate::cdr::record::CallRecord;
+use crate::cdr::store::consumers::{ConsumerBook, Keep, Letters, RollupStore};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
     Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
     Revisions, StoreError, StoredSession, TriedTarget,
 };
-use crate::config::{OrphanBill, Settings};
+use crate::config::{OrphanBill, RollupSettings, Settings};
 use crate::id::{BuyerId, CallId};
 use crate::routing::hold::Bucket;
 use crate::routing::performance::{begin_of, day_of};
@@ -28,6 +30,7 @@ use crate::routing::ping::Session;
 use crate::time::{Mono, Wall};
 
 use super::bridge::DurableMark;
+use super::consumers::{Consumers, LetterDesk, Post};
 use super::deciding::Deciding;
 use super::error::StartError;
 use super::mailbox::Mailbox;
@@ -51,6 +54,7 @@ pub struct Accounting {
     journal: Journal,
     store: Arc<SqliteStore>,
     live: Live,
+    consumers: Consumers,
     task: JoinHandle<()>,
     awaited: Vec<(CallId, Dialogs)>,
     partings: Vec<Parting>,
@@ -112,7 +116,7 @@ impl Accounting {
         let projection_settings =
             projection::Settings { sessions_back, ..projection_settings(settings) };
         let book: Arc<dyn Book> = Arc::clone(&store) as Arc<dyn Book>;
-        let (projection, opening) =
+        let (mut projection, opening) =
             Projection::open(book, &journal, projection_settings, stamp()).await?;
         let started = NodeStarted { version: env!("CARGO_PKG_VERSION").into() };
         if let Err(error) =
@@ -141,8 +145,34 @@ impl Accounting {
             Err(cause) => Err(cause),
         };
         told.map_err(|cause| StartError::Store { path, cause })?;
+        let consumers = Consumers::new(&journal, projection.offset(), stamp());
+        projection.pass_on(Box::new(consumers.outlet()));
         let task = tokio::spawn(follow(projection, Arc::clone(deciding)));
-        Ok(Self { journal, store, live, task, awaited, partings })
+        Ok(Self { journal, store, live, consumers, task, awaited, partings })
+    }
+
+    /// Starts what works from the facts in the book.
+    pub(super) fn consume(
+        &mut self,
+        settings: &Settings,
+        posts: Vec<Post>,
+        seed: u128,
+        ended: &watch::Receiver<bool>,
+    ) {
+        let book = Arc::clone(&self.store) as Arc<dyn ConsumerBook>;
+        let RollupSettings { minute_days, hour_days, day_days } = settings.rollups;
+        let keep = Keep { minute_days, hour_days, day_days };
+        self.consumers.start(posts, &self.journal, &book, keep, seed, ended);
+    }
+
+    /// Facts that failed at a consumer.
+    pub fn letters(&self) -> Arc<dyn Letters> {
+        let store = Arc::clone(&self.store) as Arc<dyn Letters>;
+        Arc::new(LetterDesk { store, word: self.consumers.word() })
+    }
+
+    pub fn rollups(&self) -> Arc<dyn RollupStore> {
+        Arc::clone(&self.store) as Arc<dyn RollupStore>
     }
 
     /// Calls that a crash left up and whose end is not known, with the names of their dialogs.
@@ -189,7 +219,7 @@ impl Accounting {
 
     /// Closes the journal and writes the book to its end.
     pub async fn close(self) {
-        let Self { journal, store, task, .. } = self;
+        let Self { journal, store, task, consumers, .. } = self;
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Ok(Err(error)) = closed {
             tracing::error!(%error, "failed to close the journal");
@@ -197,6 +227,7 @@ impl Accounting {
         if let Err(error) = task.await {
             tracing::error!(%error, "the projection ended by panic");
         }
+        consumers.close().await;
         // The API may still hold the store for a moment; then dropping it closes the file.
         if let Ok(store) = Arc::try_unwrap(store)
             && let Err(error) = store.close().await
@@ -300,6 +331,8 @@ impl Gauges {
         use std::sync::atomic::Ordering::Relaxed;
         counter!(names::JOURNAL_ERRORS).absolute(self.stats.errors.load(Relaxed));
         gauge!(names::JOURNAL_UNSYNCED).set(self.stats.unsynced_bytes.load(Relaxed) as f64);
+        let unread = self.stats.segments_unread.load(Relaxed);
+        counter!(names::SEGMENTS_UNREAD).absolute(unread);
         counter!(names::JOURNAL_BYTES).absolute(self.stats.bytes.load(Relaxed));
         gauge!(names::JOURNAL_PRESSURE).set(f64::from(self.appender.pressure() as u8));
         gauge!(names::OPEN_RECORDS).set(self.live.count() as f64);
@@ -321,6 +354,7 @@ pub(super) fn journal_settings(settings: &Settings, progress: Option<Progress>) 
         segment_age: settings.journal.segment_age,
         low_water_bytes: settings.journal.low_water_bytes,
         reserve_water_bytes: settings.journal.reserve_water_bytes,
+        backlog_bytes_max: settings.consumers.backlog_bytes_max,
         resume: progress.map(|progress| progress.offset),
         ..file::Settings::default()
     }

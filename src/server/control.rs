@@ -82,6 +82,8 @@ impl Control {
             configuration: Arc::new(reloader),
             routing,
             credit: Arc::new(Arc::clone(self)),
+            letters: accounting.letters(),
+            rollups: accounting.rollups(),
             keys: settings.api.keys.clone(),
             cursor_secret,
         }

@@ -88,6 +88,16 @@ pub const JOURNAL_UNSYNCED: &str = "tollbridge_journal_unsynced_bytes";
 pub const OPEN_RECORDS: &str = "tollbridge_cdr_open";
 pub const JOURNAL_PRESSURE: &str = "tollbridge_journal_pressure";
 pub const FACT_GAP: &str = "tollbridge_fact_gap_total";
+pub const CONSUMER_LAG: &str = "tollbridge_consumer_lag_facts";
+pub const CONSUMER_LAG_SECONDS: &str = "tollbridge_consumer_lag_seconds";
+pub const CONSUMER_FACTS: &str = "tollbridge_consumer_facts_total";
+pub const CONSUMER_FAILURES: &str = "tollbridge_consumer_failures_total";
+pub const CONSUMER_RETRIES: &str = "tollbridge_consumer_retries_total";
+pub const CONSUMER_RESTARTS: &str = "tollbridge_consumer_restarts_total";
+pub const CONSUMER_LOST: &str = "tollbridge_consumer_lost_facts_total";
+pub const CONSUMER_LETTERS: &str = "tollbridge_consumer_dead_letters";
+pub const CONSUMER_STOPPED: &str = "tollbridge_consumer_stopped";
+pub const SEGMENTS_UNREAD: &str = "tollbridge_journal_unread_segments_deleted_total";
 pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
 pub const ORPHANS_ENDED: &str = "tollbridge_orphans_ended_total";
 pub const VIOLATIONS: &str = "tollbridge_invariant_violations_total";
@@ -192,6 +202,19 @@ fn describe() {
         "State of the journal's disk: 0 good, 1 low, 2 reserve, 3 failing"
     );
     describe_counter!(FACT_GAP, "Sequence numbers missing from the journal");
+    describe_gauge!(CONSUMER_LAG, "Facts in the book that a consumer has not read, by consumer");
+    describe_gauge!(
+        CONSUMER_LAG_SECONDS,
+        "Age of the last fact a consumer read, while there are more"
+    );
+    describe_counter!(CONSUMER_FACTS, "Facts that consumers have worked from, by consumer");
+    describe_counter!(CONSUMER_FAILURES, "Facts that failed at a consumer, by consumer and class");
+    describe_counter!(CONSUMER_RETRIES, "Facts that were tried again, by consumer");
+    describe_counter!(CONSUMER_RESTARTS, "Consumers that panicked and were started again");
+    describe_counter!(CONSUMER_LOST, "Facts that were deleted before a consumer read them");
+    describe_gauge!(CONSUMER_LETTERS, "Facts that are set aside, by consumer and state");
+    describe_gauge!(CONSUMER_STOPPED, "1 while a consumer waits for something to be repaired");
+    describe_counter!(SEGMENTS_UNREAD, "Journal segments deleted before every consumer read them");
     describe_counter!(ORPHANS, "Calls closed after a crash, by policy");
     describe_counter!(ORPHANS_ENDED, "Calls closed after a crash whose true end became known");
     describe_counter!(VIOLATIONS, "Invariants found broken; always zero");

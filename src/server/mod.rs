@@ -15,6 +15,7 @@ pub mod addresses;
 pub mod bridge;
 pub mod clock;
 mod compile;
+mod consumers;
 pub mod control;
 pub mod deciding;
 pub mod dialing;
@@ -290,6 +291,7 @@ impl Server {
             mailboxes[shard].deliver(Mail::Farewell { flow, bye }).await;
         }
 
+        accounting.consume(&settings, consumers::posts(), seed, &ended);
         let control = Arc::new(Control::new(
             Arc::clone(&deciding),
             accounting.appender(),

@@ -40,12 +40,17 @@ fn it_lists_every_route() {
     get /v1/caps
     post /v1/config:diff
     post /v1/config:reload
+    get /v1/dead-letters
+    get /v1/dead-letters/{id}
+    post /v1/dead-letters:discard
+    post /v1/dead-letters:replay
     get /v1/numbers/{number}
     get /v1/p
     post /v1/pings
     get /v1/pings/{id}
     post /v1/pings:batch
     get /v1/pools
+    get /v1/rollups
     post /v1/simulate/call
     get /v1/targets
     get /v1/targets/{id}/effective

@@ -3,6 +3,7 @@
 mod batch;
 mod calls;
 mod caps;
+mod consumers;
 mod decisions;
 mod document;
 mod edge;
@@ -114,6 +115,8 @@ fn services(world: &Arc<World>) -> Services {
         configuration: world.clone(),
         routing: world.clone(),
         credit: world.clone(),
+        letters: world.clone(),
+        rollups: world.clone(),
         keys: vec![ApiKey { id: "ops".into(), key: Secret::new(KEY) }],
         cursor_secret: [7; 32],
     }

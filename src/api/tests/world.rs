@@ -12,12 +12,15 @@ use super::super::{
     Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing,
 };
 use super::CALLER;
+use crate::cdr::consumer::letter::{Letter, LetterFilter, LetterState, Word};
 use crate::cdr::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed, Converted,
     Decided, Ended, Fact, FactBody, Party, Stamp, Terms,
 };
 use crate::cdr::journal::{Entry, Lsn};
 use crate::cdr::record::CallRecord;
+use crate::cdr::rollup::{Counts, Resolution, RollupKey, RollupQuery};
+use crate::cdr::store::consumers::{Letters, RollupStore};
 use crate::cdr::store::{Answer, CallFilter, CallStore, StoreError};
 use crate::cdr::timeline;
 use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
@@ -100,6 +103,9 @@ pub(super) struct State {
     pub(super) broken: Option<Broken>,
     pub(super) unready: Vec<String>,
     pub(super) hold_store: Option<&'static str>,
+    pub(super) letters: Vec<Letter>,
+    /// Rollups the store was asked for.
+    pub(super) summed: Vec<RollupQuery>,
     /// What is wrong with the configuration.
     pub(super) faults: Vec<String>,
     pings: u8,
@@ -288,6 +294,73 @@ impl CallStore for World {
         Box::pin(async move {
             self.check_store()?;
             Ok(self.state.lock().decisions.get(&explain_ref).cloned())
+        })
+    }
+}
+
+impl Letters for World {
+    fn list_letters(
+        &self,
+        filter: LetterFilter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Letter>> {
+        Box::pin(async move {
+            self.check_store()?;
+            let state = self.state.lock();
+            let letters = state.letters.iter().rev().filter(|letter| meant(&filter, letter));
+            let letters = letters.filter(|letter| before.is_none_or(|before| letter.id < before));
+            Ok(letters.take(limit).cloned().collect())
+        })
+    }
+
+    fn find_letter(&self, id: u64) -> Answer<'_, Option<Letter>> {
+        Box::pin(async move {
+            self.check_store()?;
+            Ok(self.state.lock().letters.iter().find(|letter| letter.id == id).cloned())
+        })
+    }
+
+    fn replay_letters(&self, filter: LetterFilter, by: SmolStr, at: Wall) -> Answer<'_, u64> {
+        let word = Word { by, at, reason: None };
+        Box::pin(std::future::ready(Ok(self.say(&filter, LetterState::Retrying, &word))))
+    }
+
+    fn discard_letters(&self, filter: LetterFilter, word: Word) -> Answer<'_, u64> {
+        Box::pin(std::future::ready(Ok(self.say(&filter, LetterState::Discarded, &word))))
+    }
+}
+
+impl World {
+    fn say(&self, filter: &LetterFilter, becomes: LetterState, word: &Word) -> u64 {
+        let mut state = self.state.lock();
+        let letters = state.letters.iter_mut().filter(|letter| meant(filter, letter));
+        letters.map(|letter| (letter.state, letter.word) = (becomes, Some(word.clone()))).count()
+            as u64
+    }
+}
+
+fn meant(filter: &LetterFilter, letter: &Letter) -> bool {
+    filter.first.is_none_or(|first| letter.id >= first)
+        && filter.last.is_none_or(|last| letter.id <= last)
+        && filter.state.is_none_or(|state| letter.state == state)
+        && filter.consumer.as_ref().is_none_or(|it| letter.consumer == *it)
+        && filter.class.as_ref().is_none_or(|it| letter.class == *it)
+}
+
+impl RollupStore for World {
+    fn rollups(&self, query: RollupQuery, limit: usize) -> Answer<'_, Vec<(RollupKey, Counts)>> {
+        Box::pin(async move {
+            self.check_store()?;
+            let rows = if query.resolution == Resolution::Minute { limit } else { 1 };
+            self.state.lock().summed.push(query);
+            let key = RollupKey {
+                minute: START.0 / 60_000,
+                campaign: "cmp_hvac".into(),
+                ..RollupKey::default()
+            };
+            let counts = Counts { calls: 3, revenue_micros: 41_500_000, ..Counts::default() };
+            Ok(vec![(key, counts); rows])
         })
     }
 }

@@ -110,6 +110,12 @@ pub struct Parting {
     pub farewells: Farewells,
 }
 
+/// Who works from what is in the book. Must not block.
+pub trait Onward: Send {
+    /// These facts are in the book, and so are the records of the calls that ended in them.
+    fn pass(&self, facts: Vec<Entry>, ended: Vec<Arc<CallRecord>>);
+}
+
 /// Calls that are not in the book, or not as they are, for whoever wants to look. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Live {
@@ -177,6 +183,9 @@ pub struct Projection {
     pruned: Stamp,
     /// A batch the book did not take.
     failed: Option<Arc<Batch>>,
+    onward: Option<Box<dyn Onward>>,
+    /// Facts that are passed on once they are in the book.
+    unpassed: Vec<Entry>,
     /// What calls came to that a crash had left up, since that was last asked for.
     corrections: Vec<Correction>,
 }
@@ -215,6 +224,8 @@ impl Projection {
             now,
             pruned: now,
             failed: None,
+            onward: None,
+            unpassed: Vec::new(),
             corrections: Vec::new(),
             book,
         };
@@ -223,7 +234,7 @@ impl Projection {
         while let Some(entries) = projection.tail.next_on_disk()? {
             opening.replayed += entries.len() as u64;
             let news = entries.last().is_some_and(|last| last.lsn > progress.offset);
-            projection.absorb(entries);
+            projection.absorb(&entries);
             if news {
                 projection.write().await?;
             }
@@ -260,9 +271,15 @@ impl Projection {
     pub async fn step(&mut self) -> Result<bool, ProjectionError> {
         if self.failed.is_none() {
             let Some(entries) = self.tail.next().await? else { return Ok(false) };
-            self.absorb(entries);
+            self.absorb(&entries);
+            if self.onward.is_some() {
+                self.unpassed = entries;
+            }
         }
-        self.write().await?;
+        let ended = self.write().await?;
+        if let Some(onward) = &self.onward {
+            onward.pass(std::mem::take(&mut self.unpassed), ended);
+        }
         if self.now.since(self.pruned) >= PRUNE_EVERY {
             self.pruned = self.now;
             let until = self.awaited_since();
@@ -270,6 +287,11 @@ impl Projection {
             self.book.prune(self.now.wall()).await?;
         }
         Ok(true)
+    }
+
+    /// Tells `onward` of every fact from now on, once it is in the book.
+    pub fn pass_on(&mut self, onward: Box<dyn Onward>) {
+        self.onward = Some(onward);
     }
 
     /// What has become known of calls that a crash had left up.
@@ -378,7 +400,7 @@ impl Projection {
         held_back
     }
 
-    fn absorb(&mut self, entries: Vec<Entry>) {
+    fn absorb(&mut self, entries: &[Entry]) {
         let live = self.live.clone();
         let mut calls = live.calls.lock();
         for entry in entries {
@@ -388,7 +410,7 @@ impl Projection {
             let offset = entry.lsn.max(self.progress.offset);
             self.batch.progress = Some(Progress { offset, ..self.progress });
             match entry.fact.call {
-                Some(call) => self.absorb_call(&mut calls, call, &entry, counts),
+                Some(call) => self.absorb_call(&mut calls, call, entry, counts),
                 None => self.absorb_other(&mut calls, entry, counts),
             }
         }
@@ -527,12 +549,12 @@ impl Projection {
         *used = used.saturating_add(amount);
     }
 
-    fn absorb_other(&mut self, calls: &mut BTreeMap<CallId, Slot>, entry: Entry, counts: bool) {
+    fn absorb_other(&mut self, calls: &mut BTreeMap<CallId, Slot>, entry: &Entry, counts: bool) {
         let at = entry.fact.at;
-        match entry.fact.body {
+        match &entry.fact.body {
             FactBody::Checkpoint(checkpoint) => {
                 self.checkpoint = Some(entry.lsn);
-                for (call, elapsed_ms) in checkpoint.live {
+                for &(call, elapsed_ms) in &checkpoint.live {
                     let Some(slot) = calls.get_mut(&call) else { continue };
                     let record = Arc::make_mut(&mut slot.record);
                     record.seen_alive(elapsed_ms);
@@ -544,12 +566,14 @@ impl Projection {
                     }
                 }
             }
-            FactBody::PingAccepted(ping) if counts => self.batch.sessions.push((ping, at.wall())),
+            FactBody::PingAccepted(ping) if counts => {
+                self.batch.sessions.push((ping.clone(), at.wall()));
+            }
             FactBody::SessionConsumed(consumed) if counts => {
                 self.batch.consumed.push((consumed.session, at.wall()));
             }
-            FactBody::HoldSettled(settled) if counts => self.count(&settled),
-            FactBody::Deposited(deposited) if counts => self.deposit(&deposited, at.wall()),
+            FactBody::HoldSettled(settled) if counts => self.count(settled),
+            FactBody::Deposited(deposited) if counts => self.deposit(deposited, at.wall()),
             FactBody::PingAccepted(_)
             | FactBody::SessionConsumed(_)
             | FactBody::Admitted(_)
@@ -593,7 +617,8 @@ impl Projection {
         self.batch.parked.extend(records.map(|slot| Arc::clone(&slot.record)));
     }
 
-    async fn write(&mut self) -> Result<(), ProjectionError> {
+    /// Returns the records of calls that are over, as they are in the book now.
+    async fn write(&mut self) -> Result<Vec<Arc<CallRecord>>, ProjectionError> {
         let batch = match self.failed.take() {
             Some(batch) => batch,
             None => {
@@ -620,7 +645,11 @@ impl Projection {
             self.progress = progress;
             self.watermark.advance(progress.replay_after);
         }
-        Ok(())
+        let is_over = |record: &&Arc<CallRecord>| record.state != CallState::Open;
+        Ok(match &self.onward {
+            Some(_) => batch.calls.iter().filter(is_over).cloned().collect(),
+            None => Vec::new(),
+        })
     }
 
     /// Where a restart has to begin so that it meets every fact of young calls and the last

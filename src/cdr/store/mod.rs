@@ -20,6 +20,7 @@ use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::time::Wall;
 
+pub mod consumers;
 mod rows;
 pub mod sqlite;
 

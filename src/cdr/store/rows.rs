@@ -8,6 +8,7 @@ use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 use super::{Batch, StoreError};
 use crate::cdr::fact::PingAccepted;
 use crate::cdr::record::{Attempt, CallRecord};
+use crate::cdr::rollup::{Counts, RollupKey};
 use crate::id::{CallId, SessionId};
 use crate::time::Wall;
 
@@ -27,6 +28,7 @@ pub(super) struct Tables {
     cap_usage: Statement,
     ping_session: Statement,
     ping_session_consumed: Statement,
+    rollup: Statement,
 }
 
 /// A statement over many rows, in each of the sizes of [`CHUNKS`].
@@ -58,6 +60,15 @@ impl Statement {
         let guard =
             format!(" ON CONFLICT ({key}) DO UPDATE SET {set} WHERE excluded.rev > {table}.rev");
         Self::insert(table, columns, &guard)
+    }
+
+    /// Adds `sums` to those of the row with the same `key`, columns separated by blanks.
+    fn insert_sums(table: &str, key: &str, sums: &[&str]) -> Self {
+        let set: Vec<_> =
+            sums.iter().map(|name| format!("{name} = {name} + excluded.{name}")).collect();
+        let conflict = key.split_whitespace().collect::<Vec<_>>().join(", ");
+        let guard = format!(" ON CONFLICT ({conflict}) DO UPDATE SET {}", set.join(", "));
+        Self::insert(table, &format!("{key} {}", sums.join(" ")), &guard)
     }
 
     async fn write<T>(
@@ -118,6 +129,8 @@ const CDR: &str = "call_id started_at rev state node_id node_epoch seq trunk_id 
 const CDR_LEG: &str = "call_id leg rev target_id buyer_id uri started_at pdd_ms ring_ms result \
     sip_code q850 reason";
 
+const ROLLUP_KEY: &str = "minutes bucket campaign_id publisher_id buyer_id target_id";
+
 const PING_SESSION: &str = "session_id ping_id publisher_id campaign_id caller number accepted_at \
     expires_at record";
 
@@ -158,6 +171,7 @@ impl Tables {
                 ") UPDATE ping_session SET consumed_at = consumed.at FROM consumed
                      WHERE session_id = consumed.id AND consumed_at IS NULL",
             ),
+            rollup: Statement::insert_sums("rollup", ROLLUP_KEY, &Counts::NAMES),
         }
     }
 
@@ -232,6 +246,25 @@ impl Tables {
         };
         self.ping_session_consumed.write(connection, &batch.consumed, bind).await
     }
+
+    /// Adds to buckets of so many minutes.
+    pub(super) async fn write_rollups(
+        &self,
+        connection: &mut SqliteConnection,
+        minutes: i64,
+        buckets: &[(RollupKey, Counts)],
+    ) -> Result<(), StoreError> {
+        let bind = |row: &mut Row, (key, counts): &(RollupKey, Counts)| {
+            row.put(minutes).put(key.minute);
+            for id in [&key.campaign, &key.publisher, &key.buyer, &key.target] {
+                row.text(id);
+            }
+            for value in counts.values() {
+                row.put(value);
+            }
+        };
+        self.rollup.write(connection, buckets, bind).await
+    }
 }
 
 fn bind_call(row: &mut Row, call: &CallRecord, batch: &Batch) {
@@ -293,10 +326,14 @@ fn bind_leg(row: &mut Row, call: &CallRecord, leg: &Attempt) {
         .maybe_text(leg.reason.map(|reason| reason.code()));
 }
 
-fn to_cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+pub(super) fn to_cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     minicbor::encode(value, &mut bytes).expect("writing to memory does not fail");
     bytes
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// SQLite has signed integers only; nothing stored comes near their end.

@@ -70,9 +70,9 @@ const SESSIONS: &str = "SELECT session_id AS call_id, record, accepted_at, consu
 
 /// CDRs, cap usage and ping sessions in one file.
 pub struct SqliteStore {
-    writer: Mutex<SqliteConnection>,
-    readers: SqlitePool,
-    tables: Tables,
+    pub(super) writer: Mutex<SqliteConnection>,
+    pub(super) readers: SqlitePool,
+    pub(super) tables: Tables,
 }
 
 impl SqliteStore {
@@ -545,7 +545,7 @@ fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> Que
 }
 
 /// The lowest id of a call admitted at `at`.
-fn first_id_at(at: Wall) -> Vec<u8> {
+pub(super) fn first_id_at(at: Wall) -> Vec<u8> {
     let ms = u64::try_from(at.0).unwrap_or(0) << 16;
     [&ms.to_be_bytes()[..6], &[0; 10]].concat()
 }
@@ -592,22 +592,21 @@ fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
     })
 }
 
-fn decode<T>(row: &SqliteRow, table: &'static str) -> Result<T, StoreError>
+pub(super) fn decode<T>(row: &SqliteRow, table: &'static str) -> Result<T, StoreError>
 where
     T: for<'b> minicbor::Decode<'b, ()>,
 {
     let record: &[u8] = row.try_get("record")?;
     minicbor::decode(record).map_err(|error| StoreError::Damaged {
         table,
-        row: row.try_get::<&[u8], _>("call_id").map_or_else(
-            |_| String::from("without a key"),
-            |key| key.iter().map(|byte| format!("{byte:02x}")).collect(),
-        ),
+        row: row
+            .try_get::<&[u8], _>("call_id")
+            .map_or_else(|_| String::from("without a key"), rows::hex),
         detail: error.to_string(),
     })
 }
 
-fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
     row.try_get::<i64, _>(column).map(|number| number.unsigned_abs())
 }
 

@@ -7,6 +7,7 @@ mod at_rest;
 mod bridge;
 mod callers;
 mod circuit;
+mod consumers;
 mod decisions;
 mod guard;
 mod limits;

@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::append::{Pending, Shared, Work};
 use super::disk::{Disk, DiskFile, Space};
 use super::recover::{ClosedSegment, Recovered};
@@ -368,6 +370,7 @@ impl Committer {
             path: segment.path.clone(),
             last: Lsn { epoch: self.place.epoch, seq: segment.last_seq },
             last_append_ms: now.wall_ms,
+            bytes: segment.len + FOOTER_LEN as u64,
             quarantined: false,
         });
         self.segment = None;
@@ -497,17 +500,36 @@ impl Committer {
         }
     }
 
-    /// Deletes segments that every projection has passed and that are old enough.
+    /// Deletes segments that every projection has passed and that are old enough. For followers they
+    /// are kept longer, as far as there is room.
     fn delete_consumed(&mut self, now: Stamp) {
-        let passed = self.shared.watermarks.lock().iter().map(|mark| *mark.lock()).min();
-        let Some(passed) = passed else { return };
+        let least = |marks: &Mutex<Vec<Arc<Mutex<Lsn>>>>| {
+            marks.lock().iter().map(|mark| *mark.lock()).min()
+        };
+        let Some(passed) = least(&self.shared.watermarks) else { return };
+        let followed = least(&self.shared.follower_marks);
         let keep_ms = i64::try_from(self.settings.retention.as_millis()).unwrap_or(i64::MAX);
-        let is_consumed = |segment: &mut ClosedSegment| {
+        let is_consumed = |segment: &ClosedSegment| {
             segment.last <= passed && now.wall_ms.saturating_sub(segment.last_append_ms) >= keep_ms
         };
-        while let Some(segment) = self.closed.pop_front_if(is_consumed) {
+        let is_read = |segment: &ClosedSegment| followed.is_none_or(|it| segment.last <= it);
+        let is_roomy = self.shared.pressure() == Pressure::None;
+        let backlog_max = if is_roomy { self.settings.backlog_bytes_max } else { 0 };
+        let consumed = self.closed.iter().take_while(|segment| is_consumed(segment));
+        let mut backlog: u64 = consumed.map(|segment| segment.bytes).sum();
+        while let Some(segment) = self.closed.pop_front_if(|segment| {
+            is_consumed(segment) && (is_read(segment) || backlog > backlog_max)
+        }) {
+            backlog = backlog.saturating_sub(segment.bytes);
             if segment.quarantined {
                 continue;
+            }
+            if !is_read(&segment) {
+                count(&self.shared.stats.segments_unread, 1);
+                tracing::error!(
+                    path = %segment.path.display(),
+                    "a journal segment is deleted that a consumer has not read: it is too far behind"
+                );
             }
             match self.place.disk.remove(&segment.path) {
                 Ok(()) => count(&self.shared.stats.segments_deleted, 1),

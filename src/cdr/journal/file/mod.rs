@@ -78,6 +78,9 @@ pub struct Settings {
     pub emergency_bytes: u64,
     /// Least age of a segment that is deleted, however far the projections are.
     pub retention: Duration,
+    /// Most bytes of older segments that are kept for followers which have not read them. None are
+    /// while the disk runs low.
+    pub backlog_bytes_max: u64,
     /// Most facts handed to a tail at once…
     pub tail_records: usize,
     /// …and the longest they wait for each other, or ten times that while many come.
@@ -104,6 +107,7 @@ impl Default for Settings {
             reserve_water_bytes: 256 << 20,
             emergency_bytes: 16 << 20,
             retention: Duration::from_secs(24 * 3600),
+            backlog_bytes_max: 4 << 30,
             tail_records: 20_000,
             tail_delay: Duration::from_millis(200),
             tail_batches: 64,
@@ -155,6 +159,8 @@ pub struct Stats {
     pub errors: AtomicU64,
     pub segments_opened: AtomicU64,
     pub segments_deleted: AtomicU64,
+    /// Of these such as a follower had not read to their ends.
+    pub segments_unread: AtomicU64,
     /// Appends refused because the buffer was full.
     pub refused: AtomicU64,
     /// Batches a tail had to read from disk because it lagged.
@@ -298,6 +304,11 @@ impl Journal {
         Reader::new(Arc::clone(&self.disk), &self.dir, self.node, after)
     }
 
+    /// The same for whoever outlives this value.
+    pub fn readers(&self) -> Readers {
+        Readers { disk: Arc::clone(&self.disk), dir: self.dir.clone(), node: self.node }
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
     }
@@ -311,6 +322,14 @@ impl Journal {
     pub fn watermark(&self, reached: Lsn) -> Watermark {
         let mark = Arc::new(Mutex::new(reached));
         self.shared.watermarks.lock().push(Arc::clone(&mark));
+        Watermark { mark }
+    }
+
+    /// Registers a follower, who must not fill the disk: segments that it has not passed are kept for
+    /// it, but only so many bytes of them.
+    pub fn follower_mark(&self, reached: Lsn) -> Watermark {
+        let mark = Arc::new(Mutex::new(reached));
+        self.shared.follower_marks.lock().push(Arc::clone(&mark));
         Watermark { mark }
     }
 
@@ -352,6 +371,21 @@ impl Steps {
     /// something was appended.
     pub fn next(&self) -> Duration {
         self.committer.next_step()
+    }
+}
+
+/// Reads what is on disk, from wherever one likes.
+#[derive(Clone)]
+pub struct Readers {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    node: u32,
+}
+
+impl Readers {
+    /// Reads what is on disk after `after`.
+    pub fn after(&self, after: Lsn) -> Reader {
+        Reader::new(Arc::clone(&self.disk), &self.dir, self.node, after)
     }
 }
 

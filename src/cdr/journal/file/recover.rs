@@ -30,6 +30,8 @@ pub(super) struct ClosedSegment {
     pub(super) last: Lsn,
     /// Milliseconds since the Unix epoch.
     pub(super) last_append_ms: i64,
+    /// What it takes on disk.
+    pub(super) bytes: u64,
     /// Damaged ones are kept until an operator looked at them.
     pub(super) quarantined: bool,
 }
@@ -101,6 +103,8 @@ struct Found {
     payload_crc: u32,
     chain: u64,
     last_append_ms: i64,
+    /// What it takes on disk once it is closed.
+    bytes: u64,
 }
 
 impl Found {
@@ -131,10 +135,12 @@ impl Found {
             payload_crc: 0,
             chain: 0,
             last_append_ms: 0,
+            bytes: 0,
             name,
             path,
         };
         found.scan(bytes);
+        found.bytes = (found.end + FOOTER_LEN) as u64;
         let prev_chain = found.header.as_ref().map_or(0, |header| header.prev_chain);
         let Self { name, records, payload_crc, .. } = &found;
         found.chain = format::chain(prev_chain, name.epoch, name.first_seq, *records, *payload_crc);
@@ -147,7 +153,8 @@ impl Found {
         path: &Path,
         resume: Option<Lsn>,
     ) -> Result<Option<Self>, JournalError> {
-        let Some((header, footer)) = ends(disk, path).map_err(JournalError::io("read", path))?
+        let Some(Ends { header, footer, bytes }) =
+            ends(disk, path).map_err(JournalError::io("read", path))?
         else {
             return Ok(None);
         };
@@ -166,6 +173,7 @@ impl Found {
             payload_crc: footer.payload_crc,
             chain: footer.chain,
             last_append_ms: footer.last_append_ms,
+            bytes,
             header: Some(header),
             footer: Some(footer),
         }))
@@ -267,13 +275,20 @@ impl Found {
             path: self.path.clone(),
             last: Lsn { epoch: self.name.epoch, seq: self.last_seq()? },
             last_append_ms: self.last_append_ms,
+            bytes: self.bytes,
             quarantined: self.name.quarantined,
         })
     }
 }
 
-/// Header and footer of a segment that was closed in order.
-fn ends(disk: &dyn Disk, path: &Path) -> io::Result<Option<(SegmentHeader, SegmentFooter)>> {
+/// Both ends of a segment that was closed in order, and how far apart they are.
+struct Ends {
+    header: SegmentHeader,
+    footer: SegmentFooter,
+    bytes: u64,
+}
+
+fn ends(disk: &dyn Disk, path: &Path) -> io::Result<Option<Ends>> {
     let file = disk.reader(path)?;
     let len = file.size()?;
     if len < (HEADER_LEN + FOOTER_LEN) as u64 {
@@ -285,7 +300,8 @@ fn ends(disk: &dyn Disk, path: &Path) -> io::Result<Option<(SegmentHeader, Segme
     if !whole {
         return Ok(None);
     }
-    Ok(SegmentHeader::read(&header).zip(SegmentFooter::read(&footer)))
+    let ends = SegmentHeader::read(&header).zip(SegmentFooter::read(&footer));
+    Ok(ends.map(|(header, footer)| Ends { header, footer, bytes: len }))
 }
 
 /// Sequence numbers after `resume` (or after the first one that is left) that no segment holds.

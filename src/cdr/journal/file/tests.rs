@@ -443,6 +443,44 @@ async fn a_segment_is_deleted_once_it_is_old_and_every_projection_is_past_it() {
     assert_eq!(desk.segments()[0], before[3]);
 }
 
+/// What nobody but a follower wants is kept as far as there is room, and no further.
+#[tokio::test]
+async fn segments_that_a_follower_has_not_read_are_kept_up_to_a_number_of_bytes() {
+    let desk = Desk::new();
+    let settings = Settings { segment_bytes: 1024, backlog_bytes_max: 3_000, ..quick() };
+    let (journal, _) = desk.open_with(settings);
+    let (book, behind) = (journal.watermark(Lsn::default()), journal.follower_mark(Lsn::default()));
+    let mut last = Lsn::default();
+    for n in 1..=20 {
+        last = desk.append(&journal, n * 5 - 4..=n * 5, Durability::Durable);
+        journal.appender().wait(last).await.unwrap();
+    }
+    let before = desk.segments();
+    assert!(before.len() > 6, "{before:?}");
+
+    book.advance(last);
+    desk.advance_ms(24 * 3_600_000);
+    let last = desk.append(&journal, 101..=101, Durability::Durable);
+    journal.appender().wait(last).await.unwrap();
+    desk.until(&journal, |stats| stats.segments_deleted.load(Ordering::Relaxed) > 0);
+    // The thread that deletes is done with it once it has written another fact.
+    let last = desk.append(&journal, 102..=102, Durability::Durable);
+    journal.appender().wait(last).await.unwrap();
+    let kept = desk.segments();
+    let unread = journal.stats().segments_unread.load(Ordering::Relaxed);
+    assert!(kept.len() > 2 && kept.len() < before.len(), "{kept:?}");
+    assert_eq!(unread, journal.stats().segments_deleted.load(Ordering::Relaxed));
+
+    // What it has read meanwhile is deleted, and is lost to nobody.
+    behind.advance(last);
+    desk.advance_ms(25 * 3_600_000);
+    let last = desk.append(&journal, 103..=103, Durability::Durable);
+    journal.appender().wait(last).await.unwrap();
+    desk.until(&journal, |stats| stats.segments_deleted.load(Ordering::Relaxed) > unread);
+    assert_eq!(journal.stats().segments_unread.load(Ordering::Relaxed), unread);
+    journal.close().unwrap();
+}
+
 #[test]
 fn a_second_process_is_kept_out() {
     let desk = Desk::new();

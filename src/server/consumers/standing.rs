@@ -1,0 +1,68 @@
+//! Where consumers stand, for metrics and whoever asks.
+
+use std::sync::Arc;
+
+use metrics::gauge;
+use parking_lot::Mutex;
+
+use crate::cdr::consumer::letter::LetterCount;
+use crate::cdr::journal::Lsn;
+use crate::server::metrics as names;
+use crate::time::Wall;
+
+use super::feed::Reached;
+
+/// Where a consumer stands.
+pub(super) struct ConsumerStanding {
+    name: &'static str,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    position: Lsn,
+    /// When the fact there happened.
+    at: Option<Wall>,
+    is_stopped: bool,
+    letters: LetterCount,
+}
+
+impl ConsumerStanding {
+    pub(super) fn new(name: &'static str) -> Arc<Self> {
+        Arc::new(Self { name, state: Mutex::default() })
+    }
+
+    /// `at` is when the fact there happened.
+    pub(super) fn stands_at(&self, position: Lsn, at: Option<Wall>) {
+        let mut state = self.state.lock();
+        state.position = position;
+        state.at = at.or(state.at);
+    }
+
+    pub(super) fn is_stopped(&self, is_stopped: bool) {
+        self.state.lock().is_stopped = is_stopped;
+    }
+
+    pub(super) fn has_letters(&self, letters: LetterCount) {
+        self.state.lock().letters = letters;
+    }
+
+    /// Tells the metrics, `reached` being how far the book has come.
+    pub(super) fn publish(&self, reached: Reached, now: Wall) {
+        let state = *self.state.lock();
+        let behind = reached.lsn.seq.saturating_sub(state.position.seq);
+        let behind_s = match state.at {
+            Some(at) if behind > 0 => now.0.saturating_sub(at.0).max(0) / 1_000,
+            Some(_) | None => 0,
+        };
+        let consumer = self.name;
+        gauge!(names::CONSUMER_LAG, "consumer" => consumer).set(behind as f64);
+        gauge!(names::CONSUMER_LAG_SECONDS, "consumer" => consumer).set(behind_s as f64);
+        let stopped = f64::from(u8::from(state.is_stopped));
+        gauge!(names::CONSUMER_STOPPED, "consumer" => consumer).set(stopped);
+        for (state, count) in [("retrying", state.letters.retrying), ("dead", state.letters.dead)] {
+            gauge!(names::CONSUMER_LETTERS, "consumer" => consumer, "state" => state)
+                .set(count as f64);
+        }
+    }
+}
