@@ -1,6 +1,9 @@
 //! Whether a target can take a call. Checks run in a fixed order, the cheap and certain first, and
 //! the first that fails is the target's one reason (spec/domain §2.4).
 
+use std::mem;
+use std::ops::Range;
+
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::id::CampaignId;
@@ -25,6 +28,9 @@ use super::snapshot::{Publisher, Target};
 const SHOWN_BYTES_MAX: usize = 64;
 
 /// Checks the targets of one call and writes down each check as it is made.
+///
+/// A campaign may have thousands of targets, of which a few are tried: what each would reserve stands
+/// in one list, of which those that are tried take their own.
 pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) at: Wall,
     pub(super) campaign: &'a CampaignId,
@@ -40,16 +46,21 @@ pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) prices: Option<Prices>,
     pub(super) steps: Vec<Step>,
     pub(super) readings: Readings,
+    /// What attempts at those that can take the call have to reserve, one after the other.
+    pub(super) holds: Vec<BucketRequest>,
+    /// Those of one target; empty between two.
+    pub(super) needs: Vec<Need<'a>>,
 }
 
-impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
-    /// What an attempt at the target has to reserve, or why there will be none.
+impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
+    /// What an attempt at the target has to reserve, as a stretch of `holds`, or why there will be
+    /// none.
     pub(super) fn check(
         &mut self,
-        target: &Target,
+        target: &'a Target,
         weight: u32,
         stake: &Stake,
-    ) -> Result<Vec<BucketRequest>, Reason> {
+    ) -> Result<Range<usize>, Reason> {
         if target.paused {
             return self.refuse(target, Check::State, Reason::TargetPaused, Finding::default());
         }
@@ -171,10 +182,22 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
     }
 
     /// Caps, spacing, then concurrency.
-    fn room(&mut self, target: &Target, stake: &Stake) -> Result<Vec<BucketRequest>, Reason> {
+    fn room(&mut self, target: &'a Target, stake: &Stake) -> Result<Range<usize>, Reason> {
+        let mut needs = mem::take(&mut self.needs);
         let Self { limits, windows, usage, readings, .. } = self;
-        let needs = target.needs(limits, stake, windows, *usage, readings);
-        let mut holds = Vec::with_capacity(needs.len());
+        target.needs(limits, stake, windows, *usage, readings, &mut needs);
+        let from = self.holds.len();
+        let found = self.reserve(target, needs.drain(..));
+        self.needs = needs;
+        found.map(|()| from..self.holds.len())
+    }
+
+    /// Notes what an attempt has to reserve, as long as there is room.
+    fn reserve(
+        &mut self,
+        target: &Target,
+        needs: impl Iterator<Item = Need<'a>>,
+    ) -> Result<(), Reason> {
         for Need { request, label, bound } in needs {
             let usage = self.usage.usage(&request.bucket);
             if usage != Usage::default() {
@@ -191,9 +214,9 @@ impl<U: UsageReader + ?Sized> Eligibility<'_, U> {
                 return self.refuse(target, check, request.counts.refusal(), finding);
             }
             self.pass(target, check, Finding { subject, ..Finding::default() });
-            holds.push(request);
+            self.holds.push(request);
         }
-        Ok(holds)
+        Ok(())
     }
 
     pub(super) fn pass(&mut self, target: &Target, check: Check, finding: Finding) {

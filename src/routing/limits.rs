@@ -148,7 +148,7 @@ pub(super) struct Windows<'a> {
 
 impl Target {
     /// Caps first, then spacing, then concurrency: the order in which they are checked. What the
-    /// call cannot count in is left out. What limits depend on is read and noted.
+    /// call cannot count in is left out. What limits depend on is read and noted. Appends to `needs`.
     pub(super) fn needs<'a, U: UsageReader + ?Sized>(
         &'a self,
         call: &CallLimits<'a>,
@@ -156,24 +156,24 @@ impl Target {
         windows: &mut Windows<'_>,
         usage: &U,
         readings: &mut Readings,
-    ) -> Vec<Need<'a>> {
+        needs: &mut Vec<Need<'a>>,
+    ) {
         let of_pairs = self.pairs.iter().flat_map(|pair| call.caps_of(*pair));
-        let mut needs: Vec<_> = (self.caps.iter())
+        let caps = (self.caps.iter())
             .chain(of_pairs)
             .chain(call.campaign.into_iter().flat_map(|it| &it.caps))
             .chain(call.publisher.into_iter().flat_map(|it| &it.caps))
             .chain(call.trunk)
             .chain(call.account.into_iter().flat_map(|it| &it.caps))
             .filter(|cap| !cap.stops_paying || stake.payout > Money::ZERO)
-            .filter_map(|cap| cap.need(cap.counts.room(stake), windows, usage, readings))
-            .collect();
+            .filter_map(|cap| cap.need(cap.counts.room(stake), windows, usage, readings));
+        needs.extend(caps);
         needs.extend(self.gaps.iter().map(|gap| gap.need(windows.at)));
         let of_campaign = call.campaign.and_then(|it| it.concurrency.as_ref());
         let of_publisher = call.publisher.and_then(|it| it.concurrency.as_ref());
         let of_account = call.account.and_then(|it| it.concurrency.as_ref());
         let concurrency = self.concurrency.iter().chain(of_campaign).chain(of_publisher);
         needs.extend(concurrency.chain(of_account).map(|it| it.need(windows, usage, readings)));
-        needs
     }
 }
 

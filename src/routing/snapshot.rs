@@ -214,6 +214,8 @@ pub struct Tier {
 pub(super) struct TierMember {
     pub(super) target: usize,
     pub(super) weight: u32,
+    /// Its place among the members of the tier by their ids.
+    pub(super) rank: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -400,8 +402,9 @@ impl RoutingSnapshot {
         let Some(target) = self.target(&planned.target) else { return vec![] };
         let stake = Stake::new(terms, planned.max_duration_ms);
         let call = scope.map(|scope| self.call_limits(scope)).unwrap_or_default();
-        let mut unnoted = Readings::default();
-        let needs = target.needs(&call, &stake, &mut self.windows(at), usage, &mut unnoted);
+        let (mut needs, mut unnoted) = (vec![], Readings::default());
+        let windows = &mut self.windows(at);
+        target.needs(&call, &stake, windows, usage, &mut unnoted, &mut needs);
         needs.into_iter().map(|need| need.request).collect()
     }
 

@@ -54,9 +54,21 @@ impl Compiler<'_> {
                     let problem = format!("stands in the plan already, at {first}");
                     self.fault(&path, "target", id, &problem, "keep one of the two");
                 }
-                tier.members.push(TierMember { target, weight: member.weight });
+                tier.members.push(TierMember { target, weight: member.weight, rank: 0 });
             }
+            let ids = config.targets.iter().map(|member| member.target.as_str());
+            rank(&mut tier.members, ids);
         }
         tiers.into_values().collect()
+    }
+}
+
+/// Says of each member which place it has by its id. If an id leads nowhere, they are not in step;
+/// then there is a fault.
+fn rank<'a>(members: &mut [TierMember], ids: impl Iterator<Item = &'a str>) {
+    let mut by_id: Vec<_> = ids.zip(members).collect();
+    by_id.sort_unstable_by_key(|(id, _)| *id);
+    for (rank, (_, member)) in by_id.into_iter().enumerate() {
+        member.rank = rank;
     }
 }

@@ -332,7 +332,8 @@ impl<'a> World<'a> {
         let (target, scope) = (self.snapshot.target(target)?, self.scope(decision)?);
         let mut windows = self.snapshot.windows(self.request.at);
         let (limits, mut unnoted) = (self.snapshot.call_limits(&scope), Readings::default());
-        let needs = target.needs(&limits, &stake, &mut windows, self, &mut unnoted);
+        let mut needs = vec![];
+        target.needs(&limits, &stake, &mut windows, self, &mut unnoted, &mut needs);
         let request = needs
             .into_iter()
             .map(|need| need.request)

@@ -1,6 +1,7 @@
 //! From a call to the plan of targets to try.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
@@ -24,8 +25,8 @@ use super::limits::CallLimits;
 use super::list::Listed;
 use super::price::Prices;
 use super::request::{RouteRequest, SessionReading, Tags, UsageReader};
-use super::selection::{Entrant, Rotation, Scene, Turn, makes_absent};
-use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier};
+use super::selection::{Entrant, Rotation, Scene, Share, Turn, makes_absent};
+use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier, TierMember};
 
 /// Decides who gets a call. The same arguments give the same decision.
 ///
@@ -142,13 +143,21 @@ fn route<U: UsageReader + ?Sized>(
         prices,
         steps: std::mem::take(&mut decision.steps),
         readings: Readings::default(),
+        holds: vec![],
+        needs: vec![],
     };
     let mut pool = Pool { tiers: vec![], spare: vec![], ill: vec![], refusals: vec![] };
     let payout = owner.publisher.payouts.get(&campaign.id);
     let way = Way::of(rule, duplicate.as_ref());
     for tier in campaign.tiers.iter() {
-        let (mut eligible, mut absent) = (vec![], vec![]);
-        for member in &tier.members {
+        let (mut eligible, mut absent) = (Vec::with_capacity(tier.members.len()), vec![]);
+        let begun = eligibility.steps.len();
+        for (number, &member) in tier.members.iter().enumerate() {
+            if number == 1 {
+                // Targets of a tier are mostly alike. One step more says which place each got.
+                let each = eligibility.steps.len() - begun + 1;
+                eligibility.steps.reserve(each * tier.members.len());
+            }
             let target = &snapshot.targets[member.target];
             let more = usage.pays_more(&target.id);
             let terms = terms(target, payout, duplicate.is_some(), more);
@@ -157,8 +166,7 @@ fn route<U: UsageReader + ?Sized>(
             let checked = way.check(target, &mut eligibility);
             match checked.and_then(|()| eligibility.check(target, member.weight, &stake)) {
                 Ok(holds) => {
-                    let weight = member.weight;
-                    let candidate = Candidate { target, weight, terms, holds, note: None };
+                    let candidate = Candidate { target, member, terms, holds, note: None };
                     let condition = usage.condition(&target.id);
                     let spare = prices.as_ref().and_then(|prices| prices.is_spare(&stake));
                     match (condition, spare) {
@@ -180,7 +188,7 @@ fn route<U: UsageReader + ?Sized>(
                         eligible.push(candidate);
                     } else {
                         if tier.hold_share_ms > 0 {
-                            absent.push((&target.id, member.weight));
+                            absent.push(Share::of(&target.id, member));
                         }
                         pool.ill.push((tier, candidate, condition));
                     }
@@ -188,7 +196,7 @@ fn route<U: UsageReader + ?Sized>(
                 Err(reason) => {
                     let refused = eligibility.steps.last();
                     if tier.hold_share_ms > 0 && refused.is_some_and(|it| makes_absent(it.check)) {
-                        absent.push((&target.id, member.weight));
+                        absent.push(Share::of(&target.id, member));
                     }
                     pool.refusals.push(reason);
                 }
@@ -203,8 +211,9 @@ fn route<U: UsageReader + ?Sized>(
         facts: &eligibility.facts,
         usage,
     };
-    let steps = &mut eligibility.steps;
-    let mut planner = Planner { decision, scene, campaign, steps, ringing: None };
+    let (steps, holds) = (&mut eligibility.steps, &eligibility.holds[..]);
+    let (no_place, ringing) = (None, None);
+    let mut planner = Planner { decision, scene, campaign, holds, no_place, steps, ringing };
     planner.plan(pool.tiers, &way, rotation);
     planner.plan_spare(pool.spare);
     planner.plan_ill(pool.ill);
@@ -258,8 +267,8 @@ struct TierPool<'a> {
     tier: &'a Tier,
     /// Those that can take the call.
     eligible: Vec<Candidate<'a>>,
-    /// Those that can take none, where their shares are held, with their weights.
-    absent: Vec<(&'a TargetId, u32)>,
+    /// Those that can take none, where their shares are held.
+    absent: Vec<Share<'a>>,
 }
 
 /// Puts targets that can take the call in the order in which they are tried.
@@ -267,6 +276,10 @@ struct Planner<'p, 'a, U: ?Sized> {
     decision: &'p mut Decision,
     scene: Scene<'p, U>,
     campaign: &'a Campaign,
+    /// What attempts have to reserve, one after the other.
+    holds: &'p [BucketRequest],
+    /// What is said of those for whom no place is left; absent: of none yet.
+    no_place: Option<SmolStr>,
     steps: &'p mut Vec<Step>,
     /// The tier of which the next target rings beside the last.
     ringing: Option<i32>,
@@ -275,9 +288,10 @@ struct Planner<'p, 'a, U: ?Sized> {
 /// A target that can take the call.
 struct Candidate<'a> {
     target: &'a Target,
-    weight: u32,
+    member: TierMember,
     terms: Option<Terms>,
-    holds: Vec<BucketRequest>,
+    /// Where among all holds its own are: only those that are tried take them.
+    holds: Range<usize>,
     /// What spoke for its place.
     note: Option<SmolStr>,
 }
@@ -323,7 +337,7 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
         &mut self,
         tier: &Tier,
         eligible: &[Candidate<'a>],
-        absent: &[(&'a TargetId, u32)],
+        absent: &[Share<'a>],
         rotation: &mut Rotation,
     ) -> Turn<'a> {
         if self.is_full() {
@@ -332,7 +346,7 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
             return Turn { order, held_for: None, notes: vec![] };
         }
         let entrant =
-            |it: &Candidate<'a>| Entrant { target: it.target, weight: it.weight, terms: it.terms };
+            |it: &Candidate<'a>| Entrant { target: it.target, member: it.member, terms: it.terms };
         let readings = &mut self.decision.readings;
         self.scene.turn(tier, eligible.iter().map(entrant), absent, rotation, readings)
     }
@@ -370,23 +384,31 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
 
     /// Takes the next place of the plan, if there is one left.
     fn join(&mut self, tier: &Tier, candidate: Candidate<'_>) {
-        let planned = self.decision.plan.len();
-        self.steps.push(place(&candidate, self.campaign, planned));
-        if self.is_full() {
+        let is_full = self.is_full();
+        let no_place = is_full.then(|| self.no_place());
+        self.steps.push(place(candidate.target, candidate.note.clone(), no_place));
+        if is_full {
             return;
         }
         let beside = tier.ring == Ring::Parallel && self.ringing == Some(tier.tier);
+        let holds = self.holds[candidate.holds.clone()].to_vec();
         let planned = candidate.planned(self.scene.request, tier.tier);
-        self.decision.plan.push(PlannedAttempt { beside, ..planned });
+        self.decision.plan.push(PlannedAttempt { beside, holds, ..planned });
         self.ringing = Some(tier.tier);
     }
 
     fn is_full(&self) -> bool {
         self.decision.plan.len() >= usize::from(self.campaign.max_attempts)
     }
+
+    fn no_place(&mut self) -> SmolStr {
+        let max = self.campaign.max_attempts;
+        self.no_place.get_or_insert_with(|| format_smolstr!("at most {max} targets")).clone()
+    }
 }
 
 impl Candidate<'_> {
+    /// Without its holds.
     fn planned(self, request: &RouteRequest, tier: i32) -> PlannedAttempt {
         let target = self.target;
         PlannedAttempt {
@@ -401,7 +423,7 @@ impl Candidate<'_> {
             beside: false,
             max_duration_ms: target.max_duration_ms,
             terms: self.terms,
-            holds: self.holds,
+            holds: vec![],
         }
     }
 }
@@ -453,22 +475,19 @@ fn share_held(tier: &Tier, held_for: &TargetId) -> Step {
 }
 
 /// The last step of an eligible target: its place in the plan, or that there was none left.
-fn place(candidate: &Candidate<'_>, campaign: &Campaign, planned: usize) -> Step {
-    let target = Some(candidate.target.id.clone());
-    let max = usize::from(campaign.max_attempts);
-    let (verdict, reason) = if planned < max {
-        (Verdict::Planned, None)
-    } else {
-        (Verdict::Refused, Some(Reason::TooManyCandidates))
+fn place(target: &Target, note: Option<SmolStr>, no_place: Option<SmolStr>) -> Step {
+    let (verdict, reason) = match no_place {
+        None => (Verdict::Planned, None),
+        Some(_) => (Verdict::Refused, Some(Reason::TooManyCandidates)),
     };
     Step {
-        target,
+        target: Some(target.id.clone()),
         check: Check::Selection,
         subject: None,
         verdict,
         reason,
-        have: candidate.note.clone(),
-        want: reason.map(|_| format_smolstr!("at most {max} targets")),
+        have: note,
+        want: no_place,
         ground: None,
     }
 }

@@ -136,6 +136,9 @@ impl Schedule {
         let Some(left_s) = self.open_at(local) else {
             return closed(Reason::ScheduleClosed, self.next_opening(local));
         };
+        if self.stop_before_close_s == 0 {
+            return Ok(());
+        }
         // The first catches a short break, the second a clock change, or a day with hours of its own.
         let stop_s = self.stop_before_close_s;
         let soon = self.local(Wall(at.0.saturating_add(i64::from(stop_s) * 1_000)));

@@ -26,7 +26,7 @@ use super::decision::{Check, Readings, Terms};
 use super::performance::Tallies;
 use super::request::{RouteRequest, UsageReader};
 use super::scorer::Features;
-use super::snapshot::{Target, Tier};
+use super::snapshot::{Target, Tier, TierMember};
 
 pub use rotation::{AbsenceReading, Explored, Rotation, RotationReading};
 pub use scored::ScoredRules;
@@ -80,8 +80,23 @@ pub(super) struct Scene<'a, U: ?Sized> {
 /// A target that can take the call.
 pub(super) struct Entrant<'a> {
     pub(super) target: &'a Target,
-    pub(super) weight: u32,
+    pub(super) member: TierMember,
     pub(super) terms: Option<Terms>,
+}
+
+/// Who takes part in a rotation or a draw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share<'a> {
+    pub(super) target: &'a TargetId,
+    pub(super) weight: u32,
+    /// Its place by its id among all that may take part.
+    pub(super) rank: usize,
+}
+
+impl<'a> Share<'a> {
+    pub(super) fn of(target: &'a TargetId, member: TierMember) -> Self {
+        Self { target, weight: member.weight, rank: member.rank }
+    }
 }
 
 /// How a tier takes part in a plan.
@@ -107,11 +122,11 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
         &self,
         tier: &Tier,
         eligible: impl Iterator<Item = Entrant<'a>>,
-        absent: &[(&'a TargetId, u32)],
+        absent: &[Share<'a>],
         rotation: &mut Rotation,
         readings: &mut Readings,
     ) -> Turn<'a> {
-        let shares = |it: Entrant<'a>| (&it.target.id, it.weight);
+        let shares = |it: Entrant<'a>| Share::of(&it.target.id, it.member);
         let ranked = |Ranked { order, notes }| Turn { order, held_for: None, notes };
         match &tier.distribution {
             Distribution::Smooth | Distribution::Random => {
@@ -142,14 +157,14 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
         &self,
         tier: &Tier,
         distribution: &Distribution,
-        eligible: Vec<(&'a TargetId, u32)>,
-        absent: &[(&'a TargetId, u32)],
+        eligible: Vec<Share<'a>>,
+        absent: &[Share<'a>],
         rotation: &mut Rotation,
         readings: &mut Readings,
     ) -> Turn<'a> {
         let (present, mut entrants) = (eligible.len(), eligible);
         if tier.hold_share_ms > 0 {
-            let eligible = entrants.iter().map(|(target, _)| *target);
+            let eligible = entrants.iter().map(|it| it.target);
             let (hold, at) = ((tier.tier, tier.hold_share_ms), self.request.at);
             let read = &mut readings.absent;
             let held = rotation.absent(self.campaign, hold, eligible, absent, at, read);
@@ -159,7 +174,7 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
         }
         let mut order = match distribution {
             Distribution::Random => {
-                let entrants = entrants.iter().map(|(target, weight)| (*target, (*weight).into()));
+                let entrants = entrants.iter().map(|it| (it.target, it.weight.into()));
                 draw::order(self.request.call, &entrants.collect::<Vec<_>>())
             }
             Distribution::Smooth | Distribution::Performance(_) | Distribution::Scored(_) => {
@@ -168,7 +183,7 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
             }
         };
         let first = order.first().copied();
-        let held_for = first.filter(|first| *first >= present).map(|first| entrants[first].0);
+        let held_for = first.filter(|first| *first >= present).map(|first| entrants[first].target);
         order.retain(|index| *index < present);
         Turn { order, held_for, notes: vec![] }
     }

@@ -50,10 +50,10 @@ pub(super) fn ranked<U: ?Sized>(
 ) -> Vec<usize> {
     let weights = entrants.iter().zip(scores).map(|(entrant, score)| {
         let weight = match ranking {
-            Ranking::Strict => entrant.weight.into(),
+            Ranking::Strict => entrant.member.weight.into(),
             Ranking::Weighted => {
                 let score = u64::try_from(*score).unwrap_or(0);
-                score.saturating_mul(entrant.weight.into())
+                score.saturating_mul(entrant.member.weight.into())
             }
         };
         (&entrant.target.id, weight)
@@ -128,7 +128,7 @@ fn explored<U: ?Sized>(
     let new: Vec<_> = (0..order.len()).filter(is_new).collect();
     let weighed = new.iter().map(|place| {
         let entrant = &entrants[order[*place]];
-        (&entrant.target.id, u64::from(entrant.weight))
+        (&entrant.target.id, u64::from(entrant.member.weight))
     });
     let drawn = draw::order(call, &weighed.collect::<Vec<_>>());
     let place = new[*drawn.first()?];

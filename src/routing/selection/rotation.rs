@@ -21,6 +21,7 @@ use crate::time::Wall;
 
 use super::super::decision::Readings;
 use super::super::snapshot::RoutingSnapshot;
+use super::Share;
 
 /// A call, in the unit of what is owed. A share is rounded by less than this part of a call, once
 /// per call.
@@ -140,33 +141,45 @@ impl Rotation {
         &mut self,
         campaign: &CampaignId,
         tier: i32,
-        entrants: &[(&TargetId, u32)],
+        entrants: &[Share<'_>],
         readings: &mut Vec<RotationReading>,
     ) -> Vec<usize> {
         let places = self.places(campaign, tier);
-        let total: i64 = entrants.iter().map(|(_, weight)| i64::from(*weight)).sum();
-        let mut owed = Vec::with_capacity(entrants.len());
-        for &(target, weight) in entrants {
-            let before = places.get(target).map_or(0, |place| place.owed);
-            readings.push(RotationReading { tier, target: target.clone(), owed: before });
-            let share = (CALL * i64::from(weight)).checked_div(total).unwrap_or(0);
-            owed.push(before.saturating_add(share));
-        }
+        let total: i64 = entrants.iter().map(|it| i64::from(it.weight)).sum();
+        let share = |weight: u32| (CALL * i64::from(weight)).checked_div(total).unwrap_or(0);
         let mut order: Vec<_> = (0..entrants.len()).collect();
-        order.sort_by_key(|&index| {
-            let (target, weight) = entrants[index];
-            (urgency(owed[index], weight, entrants.len()), target)
-        });
-        if let Some(&first) = order.first() {
-            owed[first] = owed[first].saturating_sub(CALL);
-        }
-        for (&(target, _), owed) in entrants.iter().zip(owed) {
-            match places.get_mut(target) {
-                Some(place) => place.owed = owed,
-                None => {
-                    places.insert(target.clone(), Place { owed, absent_since: None });
+        order.sort_unstable_by_key(|&index| entrants[index].rank);
+
+        // By rank the places pass by in one walk, where a look for each would take a search by name.
+        let (mut before, mut new) = (vec![0; entrants.len()], vec![]);
+        let mut known = places.iter_mut().peekable();
+        for &index in &order {
+            let Share { target, weight, .. } = entrants[index];
+            while known.next_if(|(id, _)| *id < target).is_some() {}
+            match known.next_if(|(id, _)| *id == target) {
+                Some((_, place)) => {
+                    before[index] = place.owed;
+                    place.owed = place.owed.saturating_add(share(weight));
                 }
+                None => new.push(index),
             }
+        }
+        for index in new {
+            let Share { target, weight, .. } = entrants[index];
+            places.insert(target.clone(), Place { owed: share(weight), absent_since: None });
+        }
+
+        readings.reserve(entrants.len());
+        let mut urgencies = Vec::with_capacity(entrants.len());
+        for (&Share { target, weight, .. }, before) in entrants.iter().zip(before) {
+            readings.push(RotationReading { tier, target: target.clone(), owed: before });
+            let owed = before.saturating_add(share(weight));
+            urgencies.push(urgency(owed, weight, entrants.len()));
+        }
+        // Of those that are as urgent the first by its id.
+        order.sort_by_key(|&index| urgencies[index]);
+        if let Some(place) = order.first().and_then(|&it| places.get_mut(entrants[it].target)) {
+            place.owed = place.owed.saturating_sub(CALL);
         }
         order
     }
@@ -178,7 +191,7 @@ impl Rotation {
         campaign: &CampaignId,
         (tier, hold_ms): (i32, i64),
         present: impl Iterator<Item = &'t TargetId>,
-        absent: &[(&TargetId, u32)],
+        absent: &[Share<'_>],
         at: Wall,
         readings: &mut Vec<AbsenceReading>,
     ) -> Vec<usize> {
@@ -189,7 +202,7 @@ impl Rotation {
             }
         }
         let mut held = vec![];
-        for (index, &(target, _)) in absent.iter().enumerate() {
+        for (index, &Share { target, .. }) in absent.iter().enumerate() {
             let place = places.entry(target.clone()).or_default();
             readings.push(AbsenceReading {
                 tier,
@@ -262,7 +275,8 @@ mod tests {
     #[test]
     fn those_owed_the_same_are_ordered_by_id() {
         let (a, b) = (TargetId::new("a"), TargetId::new("b"));
-        let order = Rotation::default().order(&"c".into(), 1, &[(&b, 100), (&a, 100)], &mut vec![]);
+        let both = [share(&b, 100, 1), share(&a, 100, 0)];
+        let order = Rotation::default().order(&"c".into(), 1, &both, &mut vec![]);
         assert_eq!(order, [1, 0]);
     }
 
@@ -270,11 +284,12 @@ mod tests {
     fn a_target_that_is_left_out_is_owed_what_it_was() {
         let (a, b) = (TargetId::new("a"), TargetId::new("b"));
         let (mut rotation, campaign) = (Rotation::default(), CampaignId::new("c"));
-        rotation.order(&campaign, 1, &[(&a, 50), (&b, 50)], &mut vec![]);
-        rotation.order(&campaign, 1, &[(&a, 50)], &mut vec![]);
+        let both = [share(&a, 50, 0), share(&b, 50, 1)];
+        rotation.order(&campaign, 1, &both, &mut vec![]);
+        rotation.order(&campaign, 1, &both[..1], &mut vec![]);
 
         let mut readings = vec![];
-        rotation.order(&campaign, 1, &[(&a, 50), (&b, 50)], &mut readings);
+        rotation.order(&campaign, 1, &both, &mut readings);
 
         assert_eq!(readings.iter().map(|r| r.owed).collect::<Vec<_>>(), [-CALL / 2, CALL / 2]);
     }
@@ -324,6 +339,55 @@ mod tests {
         }
     }
 
+    /// As the rule is written down: each is looked for by its name, and of those that are as urgent
+    /// the first name goes first.
+    fn by_name(
+        owed: &mut BTreeMap<TargetId, i64>,
+        entrants: &[Share<'_>],
+    ) -> (Vec<i64>, Vec<usize>) {
+        let total: i64 = entrants.iter().map(|it| i64::from(it.weight)).sum();
+        let before = entrants.iter().map(|it| owed.get(it.target).copied().unwrap_or(0)).collect();
+        for Share { target, weight, .. } in entrants {
+            *owed.entry((*target).clone()).or_default() += CALL * i64::from(*weight) / total;
+        }
+        let mut order: Vec<_> = (0..entrants.len()).collect();
+        order.sort_by_key(|&index| {
+            let Share { target, weight, .. } = entrants[index];
+            (urgency(owed[target], weight, entrants.len()), target)
+        });
+        *owed.get_mut(entrants[order[0]].target).expect("it takes part") -= CALL;
+        (before, order)
+    }
+
+    #[test]
+    fn in_whatever_order_they_are_listed_each_is_owed_what_it_is_by_name() {
+        for seed in 0..40 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let names: Vec<_> = (0..30).map(|n| TargetId::new(&format!("t{n}"))).collect();
+            let mut sorted = names.clone();
+            sorted.sort();
+            let rank = |name| sorted.binary_search(name).expect("it is one of them");
+            let (mut rotation, mut owed) = (Rotation::default(), BTreeMap::new());
+            for call in 0..100 {
+                let mut present = names.iter().collect::<Vec<_>>();
+                random.shuffle(&mut present);
+                present.truncate(random.usize(1..=30));
+                let weight = |name| if rank(name) % 3 == 0 { 7 } else { 100 };
+                let entrants = present.into_iter().map(|it| share(it, weight(it), rank(it)));
+                let entrants: Vec<_> = entrants.collect();
+
+                let mut readings = vec![];
+                let order = rotation.order(&"c".into(), 1, &entrants, &mut readings);
+
+                let before = readings.iter().map(|reading| reading.owed).collect::<Vec<_>>();
+                let wanted = by_name(&mut owed, &entrants);
+                assert_eq!((before, order), wanted, "seed {seed}, call {call}");
+                let read = readings.iter().map(|reading| &reading.target);
+                assert!(read.eq(entrants.iter().map(|it| it.target)), "in the order listed");
+            }
+        }
+    }
+
     /// The farthest that any target ever is from its exact share.
     fn strays(weights: &[u32], calls: u32) -> f64 {
         let mut tier = Tier::new(weights);
@@ -338,6 +402,10 @@ mod tests {
             }
         }
         farthest
+    }
+
+    fn share(target: &TargetId, weight: u32, rank: usize) -> Share<'_> {
+        Share { target, weight, rank }
     }
 
     struct Tier {
@@ -361,7 +429,7 @@ mod tests {
         fn next_of(&mut self, present: &[usize]) -> Option<usize> {
             let entrants: Vec<_> = present
                 .iter()
-                .map(|index| (&self.targets[*index].0, self.targets[*index].1))
+                .map(|&index| share(&self.targets[index].0, self.targets[index].1, index))
                 .collect();
             let order = self.rotation.order(&"c".into(), 1, &entrants, &mut vec![]);
             order.first().map(|first| present[*first])

@@ -42,6 +42,48 @@ fn a_random_tier_shares_by_weight_and_is_replayed_the_same() {
 }
 
 #[test]
+fn of_targets_with_the_same_turn_the_first_by_its_id_goes_first_however_they_are_listed() {
+    let rotated = |targets: &str| {
+        let listed = "{ target = \"most\", weight = 70 }, { target = \"some\", weight = 30 }";
+        let config = TIERS.replace(listed, targets);
+        let end = config.find("    [[campaigns.routing.tiers]]\n    tier = 2").unwrap();
+        let decision = decide_with(&config[..end], &request("+18005550100"), &nothing_used());
+        targets_of(&decision).join(" ")
+    };
+    let [most, next, some] = ["most", "next", "some"].map(|id| format!("{{ target = \"{id}\" }}"));
+    for listed in [[&some, &next, &most], [&next, &some, &most], [&most, &next, &some]] {
+        let listed = listed.map(String::as_str).join(", ");
+        assert_eq!(rotated(&listed), "most next some", "{listed}");
+    }
+}
+
+#[test]
+fn each_attempt_reserves_what_is_its_own_beside_one_that_is_refused_at_its_last_limit() {
+    let concurrency = "concurrency = { limit = 1 }";
+    let cap = "caps = [{ metric = \"attempted\", window = \"daily\", limit = 9 }]";
+    let config = TIERS.replace(concurrency, &format!("{concurrency}, {cap}"));
+    let of_some = "dial = { kind = \"sip\", uri = \"sip:b\" }";
+    let config = config.replace(of_some, &format!("{of_some}, {cap}, {concurrency}"));
+    let held = |usage: &BTreeMap<Bucket, Usage>| {
+        let plan = decide_with(&config, &request("+18005550100"), usage).plan;
+        let caps = plan.iter().map(|attempt| {
+            let caps: Vec<_> = attempt.holds.iter().map(|it| it.bucket.cap.to_string()).collect();
+            (attempt.target.to_string(), caps.join(" "))
+        });
+        caps.collect::<Vec<_>>()
+    };
+    let own = |id: &str| {
+        let caps = format!("target/{id}/attempted/daily target/{id}/concurrency");
+        (id.to_owned(), caps)
+    };
+    let next = (String::from("next"), String::new());
+
+    assert_eq!(held(&nothing_used()), [own("most"), own("some"), next.clone()]);
+    let busy = BTreeMap::from([(live("most"), Usage { used: 0, held: 1 })]);
+    assert_eq!(held(&busy), [own("some"), next]);
+}
+
+#[test]
 fn a_tier_goes_before_its_campaign_and_the_campaign_before_what_is_built_in() {
     let random = "distribution = \"random\"\nhold_share_s = 60";
     for (campaign, tier, rotates, holds) in [
