@@ -50,7 +50,7 @@ fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Run {
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    let ended = wait_for("the program to end", Duration::from_secs(10), || Ok(child.try_wait()?));
+    let ended = wait_for("the program to end", Duration::from_secs(60), || Ok(child.try_wait()?));
     if ended.is_err() {
         child.kill().and_then(|()| child.wait()).unwrap();
     }
