@@ -92,7 +92,7 @@ impl RedisSettings {
         ranges.check_ms("redis.connect_timeout_ms", self.connect_timeout, 10..=10_000);
         ranges.check_ms("redis.replica_timeout_ms", self.replica_timeout, 1..=2_000);
         ranges.check_s("redis.lease_s", self.lease, 4..=600);
-        ranges.check_ms("redis.open_after_ms", self.open_after, 0..=60_000);
+        ranges.check_ms("redis.open_after_ms", self.open_after, 100..=60_000);
         if self.username.is_some() && self.password.is_none() {
             findings.push(Finding {
                 path: String::from("redis.username"),
