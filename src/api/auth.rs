@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Uri, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use super::Routing;
 use super::caller::{Caller, origin};
 use super::error::{Code, Problem};
+use super::sessions;
 use crate::config::ApiKey;
 
 /// Who a request is from, as a request extension: the id of its key.
@@ -82,6 +83,7 @@ pub(super) async fn require_caller(
         },
         None => match in_query(request.uri()) {
             Some(key) => gate.publisher(key.as_bytes(), request.headers())?,
+            None if may_be_in_body(&request) => Caller::KeyInBody,
             None => return Err(Code::KeyMissing.into()),
         },
     };
@@ -98,6 +100,13 @@ impl Gate {
             .record("key_id", tracing::field::display(format_args!("{publisher}/{key}")));
         Caller::of(holder, origin(headers))
     }
+}
+
+/// A body is read for its key where pages send it, and nowhere else.
+fn may_be_in_body(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>();
+    let is_of_visitors = path.is_some_and(|path| path.as_str().starts_with(sessions::PATH));
+    request.method() == Method::POST && is_of_visitors
 }
 
 /// `key` of the query.

@@ -13,7 +13,7 @@ use super::caller::{Caller, Sender};
 use super::error::{Code, Place, Problem};
 use super::openapi::publisher_faults;
 use super::pings::{PingAnswer, PingBody};
-use super::request::{BODY_BYTES_MAX, ListBody, parse};
+use super::request::{BODY_BYTES_MAX, ListBody, parse, parse_one};
 use super::router::Api;
 use crate::routing::ping::PingRequest;
 
@@ -142,7 +142,7 @@ fn read(bytes: &[u8], caller: &Caller) -> Result<PingRequest, Problem> {
     if bytes.len() > BODY_BYTES_MAX {
         return Err(Code::BodyTooLarge.into());
     }
-    let mut ping: PingRequest = parse(bytes)?;
+    let mut ping: PingRequest = parse_one(bytes)?;
     caller.sign(&mut ping.publisher)?;
     Ok(ping)
 }

@@ -7,10 +7,11 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use smol_str::SmolStr;
 
 use super::error::{Code, Place, Problem};
 use crate::id::{PoolId, PublisherId};
-use crate::routing::access::Holder;
+use crate::routing::access::{Access, Holder};
 
 /// Whose request it is, as a request extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +23,18 @@ pub(super) enum Caller {
         publisher: PublisherId,
         pool: Option<PoolId>,
     },
+    /// Its key is in the body, if anywhere: a page that is left can send nothing but a body.
+    KeyInBody,
 }
 
 /// A caller who may send pings: an operator or a publisher.
 pub(super) struct Sender(pub(super) Caller);
+
+/// A caller who may speak for a visitor; to be told apart by [`Visiting::caller`].
+pub(super) struct Visiting {
+    caller: Caller,
+    origin: Option<SmolStr>,
+}
 
 impl Caller {
     /// Who holds a publisher's key or a page's.
@@ -45,6 +54,7 @@ impl Caller {
         let own = match self {
             Self::Operator => return Ok(()),
             Self::Publisher(own) | Self::Page { publisher: own, .. } => own,
+            Self::KeyInBody => return Err(Code::KeyMissing.into()),
         };
         match publisher {
             Some(named) if named != own => {
@@ -65,6 +75,21 @@ impl Caller {
         match self {
             Self::Operator => true,
             Self::Publisher(own) | Self::Page { publisher: own, .. } => own == publisher,
+            Self::KeyInBody => false,
+        }
+    }
+}
+
+impl Visiting {
+    /// The caller, whose key may be `in_body`.
+    pub(super) fn caller(self, in_body: Option<&str>, access: &Access) -> Result<Caller, Problem> {
+        match self.caller {
+            Caller::KeyInBody => {
+                let key = in_body.ok_or(Code::KeyMissing)?;
+                let holder = access.holder(key.as_bytes()).ok_or(Code::KeyUnknown)?;
+                Caller::of(holder, self.origin.as_deref())
+            }
+            known @ (Caller::Operator | Caller::Publisher(_) | Caller::Page { .. }) => Ok(known),
         }
     }
 }
@@ -74,14 +99,28 @@ pub(super) fn origin(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::ORIGIN)?.to_str().ok()
 }
 
+fn known(parts: &Parts) -> Caller {
+    // Whoever passed without one has shown no key.
+    parts.extensions.get().cloned().unwrap_or(Caller::KeyInBody)
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Sender {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        match parts.extensions.get() {
-            None => Err(Code::KeyMissing.into()),
-            Some(Caller::Page { .. }) => Err(Code::KeyForbidden.into()),
-            Some(sender @ (Caller::Operator | Caller::Publisher(_))) => Ok(Self(sender.clone())),
+        match known(parts) {
+            Caller::Page { .. } => Err(Code::KeyForbidden.into()),
+            Caller::KeyInBody => Err(Code::KeyMissing.into()),
+            sender @ (Caller::Operator | Caller::Publisher(_)) => Ok(Self(sender)),
         }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Visiting {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let origin = origin(&parts.headers).map(SmolStr::new);
+        Ok(Self { caller: known(parts), origin })
     }
 }

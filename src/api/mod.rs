@@ -37,6 +37,7 @@ mod replay;
 mod request;
 mod rollups;
 mod router;
+mod sessions;
 mod simulate;
 mod targets;
 #[cfg(test)]
@@ -53,12 +54,15 @@ use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{Letters, RollupStore};
 use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
-use crate::id::{BuyerId, CallId, PingId, TargetId};
+use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
-use crate::routing::ping::{Accepted, NumberState, PingRefusals, PingRequest, PoolState, Session};
+use crate::routing::ping::{
+    Accepted, NumberState, PingRefusals, PingRequest, PoolState, Session, Touched, Visit,
+    VisitRequest, VisitUpdate,
+};
 use crate::routing::replay::DecisionRecord;
 use crate::routing::simulate::Assumed;
 use crate::routing::{RouteRequest, RoutingSnapshot};
@@ -73,6 +77,7 @@ pub struct Services {
     pub live: Arc<dyn LiveCalls>,
     pub calls: Arc<dyn CallStore>,
     pub pings: Arc<dyn PingIntake>,
+    pub visitors: Arc<dyn Visitors>,
     pub pools: Arc<dyn Pools>,
     pub health: Arc<dyn Health>,
     pub configuration: Arc<dyn Configuration>,
@@ -157,6 +162,31 @@ pub trait PingIntake: Send + Sync {
     /// The live session that a ping opened.
     fn find(&self, ping: PingId) -> Option<Session>;
 }
+
+/// Visitors of pages, and forms that are sent in.
+pub trait Visitors: Send + Sync {
+    /// Opens a session, or brings back the visitor's. Returns once the journal has it.
+    fn visit(&self, visit: VisitRequest) -> Arrival<'_>;
+
+    /// A sign of life, with what is new. Waits for nothing. `None`: the session is over.
+    ///
+    /// # Errors
+    /// What is new cannot be taken; then the session is as before.
+    fn touch(&self, session: SessionId, update: &VisitUpdate)
+    -> Result<Option<Touched>, PingError>;
+
+    /// The page was closed: says until when the session lives now. `None`: it is over.
+    ///
+    /// # Errors
+    /// The journal takes nothing.
+    fn release(&self, session: SessionId) -> Result<Option<Wall>, PingError>;
+
+    /// A live session, whatever opened it.
+    fn session(&self, session: SessionId) -> Option<Session>;
+}
+
+/// What [`Visitors::visit`] returns.
+pub type Arrival<'a> = Pin<Box<dyn Future<Output = Result<Visit, PingError>> + Send + 'a>>;
 
 /// Who has which number of the pools.
 pub trait Pools: Send + Sync {

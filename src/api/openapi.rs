@@ -13,6 +13,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::error::{Code, MEDIA_TYPE, Problem};
 use super::router::{Api, Routes, routes};
+use super::sessions;
 
 /// Declares what an operation may refuse with besides what every operation behind a key may.
 macro_rules! faults {
@@ -61,6 +62,7 @@ pub(super) use {faults, open_faults, publisher_faults};
             decimal texts.",
     ),
     components(schemas(Problem)),
+    paths(sessions::heartbeat, sessions::release),
     modifiers(&Secured),
     security(("bearer" = []), ("key" = [])),
     tags(

@@ -22,7 +22,7 @@ use crate::phone::PhoneNumber;
 use crate::routing::Tags;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Accepted, NumberStatus, PingRefusals, PingRequest, RefusalCode, Session,
+    Accepted, NumberStatus, PingRefusals, PingRequest, RefusalCode, Session, SessionKind,
 };
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -81,7 +81,7 @@ pub(super) struct PingAnswer {
 
 /// A live session.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PingStatus {
+pub(super) struct SessionStatus {
     #[schema(value_type = String, example = "png_01954f2e7d1e70008000000000000003")]
     ping_id: PingId,
     #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
@@ -89,6 +89,13 @@ pub(super) struct PingStatus {
     /// `live`, or `consumed`: a call was matched to it.
     #[schema(value_type = String, example = "live")]
     status: &'static str,
+    /// What opened it: `ping`, `page_view` or `form`.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, example = "ping")]
+    kind: &'static str,
+    /// By which the visitor is known again.
+    #[schema(value_type = Option<String>, example = "v_8c1f0b7e")]
+    visitor_id: Option<SmolStr>,
     #[schema(value_type = Option<String>, example = "click-8812")]
     request_id: Option<SmolStr>,
     #[schema(value_type = String, example = "pub_brightpath")]
@@ -173,13 +180,13 @@ publisher_faults!(ShowFaults: PathMalformed, PingNotFound);
     tag = "pings",
     params(("id" = String, Path, description = "Id of the ping",
         example = "png_01954f2e7d1e70008000000000000003")),
-    responses((status = 200, description = "The session", body = PingStatus), ShowFaults),
+    responses((status = 200, description = "The session", body = SessionStatus), ShowFaults),
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Sender(caller): Sender,
     Id(id): Id<PingId>,
-) -> Result<Json<PingStatus>, Problem> {
+) -> Result<Json<SessionStatus>, Problem> {
     let found = api.services.pings.find(id).filter(|it| caller.sees(&it.publisher));
     let session = found.ok_or(Code::PingNotFound)?;
     Ok(Json(session.into()))
@@ -216,6 +223,13 @@ impl From<PingError> for Problem {
 
 impl From<PingRefusals> for Problem {
     fn from(refusals: PingRefusals) -> Self {
+        Self::of_refusals(&refusals, &FIELDS)
+    }
+}
+
+impl Problem {
+    /// What is wrong with a body that has these fields.
+    pub(super) fn of_refusals(refusals: &PingRefusals, fields: &[&str]) -> Self {
         let first = refusals.first();
         let code = match first.code {
             RefusalCode::Conflict => Code::PingConflict,
@@ -238,7 +252,7 @@ impl From<PingRefusals> for Problem {
             count => format!("{first}; `errors` lists all {count} fields at fault"),
         };
         refusals.iter().fold(Self::new(code, detail), |problem, refusal| {
-            let place = Place::Body(pointer(&refusal.field));
+            let place = Place::Body(pointer(&refusal.field, fields));
             problem.with(place, fault(refusal.code), refusal.detail.as_str())
         })
     }
@@ -262,16 +276,25 @@ fn fault(code: RefusalCode) -> &'static str {
 
 /// Where in the body a field is that a refusal names, such as `lead.age`. Tags are named as they
 /// are stored.
-fn pointer(field: &str) -> String {
+fn pointer(field: &str, fields: &[&str]) -> String {
     match field {
         "geo.state" => String::from("/state"),
         "geo.zip" | "geo.zip3" => String::from("/zip"),
         _ => {
             let head = field.split('.').next().unwrap_or_default();
-            let parent = if FIELDS.contains(&head) { "" } else { "/tags" };
+            let parent = if fields.contains(&head) { "" } else { "/tags" };
             let path = field.split('.').map(|segment| format!("/{}", escape(segment)));
             path.fold(parent.to_owned(), |pointer, segment| pointer + &segment)
         }
+    }
+}
+
+pub(super) fn status_name(status: NumberStatus) -> &'static str {
+    match status {
+        NumberStatus::NotAsked => "not_asked",
+        NumberStatus::Leased => "leased",
+        NumberStatus::Shared => "shared",
+        NumberStatus::Exhausted => "exhausted",
     }
 }
 
@@ -283,23 +306,24 @@ impl From<Accepted> for PingAnswer {
             number: accepted.number,
             sip_user: SessionKey::address_of(accepted.ping),
             sip_user_digits: SessionKey::digits_of(accepted.ping),
-            number_status: match accepted.number_status {
-                NumberStatus::NotAsked => "not_asked",
-                NumberStatus::Leased => "leased",
-                NumberStatus::Shared => "shared",
-                NumberStatus::Exhausted => "exhausted",
-            },
+            number_status: status_name(accepted.number_status),
             expires_at: accepted.expires_at.to_rfc3339(),
         }
     }
 }
 
-impl From<Session> for PingStatus {
+impl From<Session> for SessionStatus {
     fn from(session: Session) -> Self {
         Self {
             ping_id: session.ping,
             session_id: session.session,
             status: if session.consumed_at.is_some() { "consumed" } else { "live" },
+            kind: match session.kind {
+                SessionKind::Ping => "ping",
+                SessionKind::PageView => "page_view",
+                SessionKind::Form => "form",
+            },
+            visitor_id: session.visitor,
             request_id: session.request_id,
             publisher: session.publisher,
             campaign: session.campaign,
@@ -408,9 +432,9 @@ mod tests {
 
     #[test]
     fn a_refused_field_is_pointed_at() {
-        assert_eq!(pointer("caller_id"), "/caller_id");
-        assert_eq!(pointer("lead.a/b"), "/lead/a~1b");
-        assert_eq!(pointer("utm.source"), "/tags/utm/source");
-        assert_eq!(pointer("geo.zip3"), "/zip");
+        assert_eq!(pointer("caller_id", &FIELDS), "/caller_id");
+        assert_eq!(pointer("lead.a/b", &FIELDS), "/lead/a~1b");
+        assert_eq!(pointer("utm.source", &FIELDS), "/tags/utm/source");
+        assert_eq!(pointer("geo.zip3", &FIELDS), "/zip");
     }
 }

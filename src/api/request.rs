@@ -50,12 +50,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             return Err(Code::BodyMediaType.into());
         }
         let bytes = read(request, state).await?;
-        // A struct would take a list too, as its fields in order.
-        if bytes.trim_ascii_start().starts_with(b"[") {
-            let place = Place::Body(String::new());
-            return Err(Problem::at(Code::BodyMistyped, place, "mistyped", "the body is a list"));
-        }
-        parse(&bytes).map(Self)
+        parse_one(&bytes).map(Self)
     }
 }
 
@@ -83,6 +78,28 @@ impl<S: Send + Sync> FromRequest<S> for ListBody {
     }
 }
 
+/// What a page sends: JSON, also as plain text, which is what it may send while it is left; or
+/// nothing.
+pub(super) struct PageBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for PageBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let media_type = media_type(request.headers());
+        let is_known =
+            media_type.as_deref().is_none_or(|it| it == "application/json" || it == "text/plain");
+        let bytes = read(request, state).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        if !is_known || media_type.is_none() {
+            return Err(Code::BodyMediaType.into());
+        }
+        parse_one(&bytes).map(Self)
+    }
+}
+
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     let bytes = tokio::time::timeout(BODY_TIME_MAX, Bytes::from_request(request, state)).await;
     let bytes = bytes.map_err(|_| Code::BodySlow)?.map_err(|e| match e.status() {
@@ -96,6 +113,16 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
 fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     value.split(';').next().map(|it| it.trim().to_ascii_lowercase())
+}
+
+/// Reads an object in JSON.
+pub(super) fn parse_one<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    // A struct would take a list too, as its fields in order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let place = Place::Body(String::new());
+        return Err(Problem::at(Code::BodyMistyped, place, "mistyped", "the body is a list"));
+    }
+    parse(bytes)
 }
 
 /// Reads JSON, or says where it goes wrong.

@@ -13,6 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use metrics::counter;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -27,7 +28,7 @@ use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
     Services, account, batch, calls, caps, configuration, dead_letters, effective, explain, health,
-    openapi, pings, pixel, pools, replay, rollups, simulate, targets,
+    openapi, pings, pixel, pools, replay, rollups, sessions, simulate, targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -87,7 +88,11 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(pings::accept))
         .routes(routes!(pings::show))
         .routes(routes!(batch::accept))
-        .routes(routes!(pixel::accept));
+        .routes(routes!(pixel::accept))
+        .routes(routes!(sessions::open))
+        .routes(routes!(sessions::show))
+        // A path whose last part ends in what is to be done is no path of the router.
+        .route(sessions::ONE, post(sessions::act));
     let open = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready));
     Routes { of_operators, of_publishers, open }
 }

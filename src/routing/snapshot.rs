@@ -226,6 +226,10 @@ pub struct Pool {
     pub numbers: Vec<PhoneNumber>,
     pub session_ttl: Duration,
     pub quarantine: Duration,
+    /// Between two signs of life.
+    pub heartbeat_s: u32,
+    /// How long a session goes on whose page was closed.
+    pub closed_browser_delay: Duration,
     /// A session that shows no sign of life for so long may lose its number to another, when no
     /// number is free.
     pub taken_after: Option<Duration>,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cdr::due::HeldBack;
-use crate::cdr::fact::{Dialogs, Fact, NodeStarted, OrphanPolicy, PingAccepted, Stamp};
+use crate::cdr::fact::{Dialogs, Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projection};
@@ -26,7 +26,7 @@ use crate::config::{OrphanBill, RollupSettings, Settings};
 use crate::id::{BuyerId, CallId};
 use crate::routing::hold::Bucket;
 use crate::routing::performance::{begin_of, day_of};
-use crate::routing::ping::Session;
+use crate::routing::ping::{Session, SessionKind};
 use crate::time::{Mono, Wall};
 
 use super::bridge::DurableMark;
@@ -487,6 +487,8 @@ fn session(stored: StoredSession) -> Session {
         tags,
         expires_at_ms,
         request_id,
+        visitor,
+        opener,
     } = ping;
     Session {
         session,
@@ -498,6 +500,12 @@ fn session(stored: StoredSession) -> Session {
         number,
         tags: tags.into_iter().collect(),
         request_id,
+        visitor,
+        kind: match opener {
+            None => SessionKind::Ping,
+            Some(Opener::PageView) => SessionKind::PageView,
+            Some(Opener::Form) => SessionKind::Form,
+        },
         created_at: accepted_at,
         expires_at: Wall(expires_at_ms),
         consumed_at,

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use crate::api::{
     Credit, Deposit, DepositError, Deposited, HangUpError, Health, LiveCalls, PingIntake, Pools,
-    Routing, Services,
+    Routing, Services, Visitors,
 };
 use crate::cdr::fact::{self, Fact};
 use crate::cdr::journal::file::Appender;
@@ -77,6 +77,7 @@ impl Control {
             live: Arc::clone(self) as Arc<dyn LiveCalls>,
             calls: accounting.store(),
             pings: Arc::clone(self) as Arc<dyn PingIntake>,
+            visitors: Arc::clone(self) as Arc<dyn Visitors>,
             pools: Arc::clone(self) as Arc<dyn Pools>,
             health: Arc::clone(self) as Arc<dyn Health>,
             configuration: Arc::new(reloader),

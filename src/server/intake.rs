@@ -3,10 +3,10 @@
 use metrics::{counter, histogram};
 
 use crate::api::{Intake, Intakes, PingError, PingIntake};
-use crate::cdr::fact::{Fact, HoldSettled, PingAccepted, Stamp};
+use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Stamp};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::id::{HoldId, PingId};
-use crate::routing::ping::{Accepted, NewIds, PingRequest, Session};
+use crate::routing::ping::{Accepted, NewIds, PingRequest, Session, SessionKind};
 
 use super::accounting::stamp;
 use super::control::Control;
@@ -43,12 +43,7 @@ impl Control {
 
     /// Adds the facts of a new session to `facts`.
     fn open(&self, request: PingRequest, facts: &mut Vec<Fact>) -> Answer {
-        if self.appender.pressure() >= Pressure::Low {
-            return Err(unavailable("the journal's disk has no room for pings"));
-        }
-        if self.is_draining() {
-            return Err(unavailable("the server is being taken out of service"));
-        }
+        self.takes_work()?;
         let now = clock::wall();
         let (ping, session) = self.ids.next(now);
         let (accepted, opened) =
@@ -57,8 +52,19 @@ impl Control {
         Ok(accepted)
     }
 
+    /// Whether pings are taken at all.
+    pub(super) fn takes_work(&self) -> Result<(), PingError> {
+        if self.appender.pressure() >= Pressure::Low {
+            return Err(unavailable("the journal's disk has no room for pings"));
+        }
+        if self.is_draining() {
+            return Err(unavailable("the server is being taken out of service"));
+        }
+        Ok(())
+    }
+
     /// Waits with nothing to write too: the first of a repeated request may not be on disk yet.
-    async fn written(&self, facts: Vec<Fact>) -> Result<(), String> {
+    pub(super) async fn written(&self, facts: Vec<Fact>) -> Result<(), String> {
         let appended = self.appender.append_all(facts, Durability::Durable);
         let lsn = appended.map_err(|error| error.to_string())?;
         self.appender.wait(lsn).await.map_err(|error| error.to_string())
@@ -103,7 +109,7 @@ fn count(answer: &Answer) {
 }
 
 /// That a session was opened, and what counts it.
-fn facts(opened: Opened, now: Stamp) -> Vec<Fact> {
+pub(super) fn facts(opened: Opened, now: Stamp) -> Vec<Fact> {
     let Opened { session, counted } = opened;
     let hold = HoldId::of_ping(session.ping);
     let mut facts = vec![Fact::of_node(now, accepted(session))];
@@ -126,9 +132,15 @@ fn accepted(session: Session) -> PingAccepted {
         tags: session.tags.into_iter().collect(),
         expires_at_ms: session.expires_at.0,
         request_id: session.request_id,
+        visitor: session.visitor,
+        opener: match session.kind {
+            SessionKind::Ping => None,
+            SessionKind::PageView => Some(Opener::PageView),
+            SessionKind::Form => Some(Opener::Form),
+        },
     }
 }
 
-fn unavailable(reason: &str) -> PingError {
+pub(super) fn unavailable(reason: &str) -> PingError {
     PingError::Unavailable { reason: reason.to_owned(), retry_after_s: RETRY_AFTER_S }
 }

@@ -49,6 +49,7 @@ mod standing;
 pub mod tls;
 mod translate;
 mod upkeep;
+mod visitors;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

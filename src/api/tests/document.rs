@@ -51,6 +51,10 @@ fn it_lists_every_route() {
     post /v1/pings:batch
     get /v1/pools
     get /v1/rollups
+    post /v1/sessions
+    get /v1/sessions/{id}
+    post /v1/sessions/{id}:heartbeat
+    post /v1/sessions/{id}:release
     post /v1/simulate/call
     get /v1/targets
     get /v1/targets/{id}/effective
@@ -178,10 +182,17 @@ fn fits(template: &str, path: &str) -> bool {
         match (template.next(), path.next()) {
             (None, None) => return true,
             (Some(wanted), Some(segment))
-                if wanted == segment || (!fixed && wanted.starts_with('{')) => {}
+                if wanted == segment || (!fixed && stands_for(wanted, segment)) => {}
             _ => return false,
         }
     }
+}
+
+/// `{id}`, or with something behind it that is to be done.
+fn stands_for(wanted: &str, segment: &str) -> bool {
+    let Some((name, action)) = wanted.split_once('}') else { return false };
+    name.starts_with('{')
+        && segment.split_once(':').map_or("", |(_, it)| it) == action.trim_start_matches(':')
 }
 
 fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {

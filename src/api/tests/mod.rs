@@ -10,6 +10,7 @@ mod edge;
 mod keys;
 mod pings;
 mod pixel;
+mod sessions;
 mod world;
 
 use std::sync::Arc;
@@ -110,6 +111,7 @@ fn services(world: &Arc<World>) -> Services {
         live: world.clone(),
         calls: world.clone(),
         pings: world.clone(),
+        visitors: world.clone(),
         pools: world.clone(),
         health: world.clone(),
         configuration: world.clone(),

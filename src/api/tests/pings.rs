@@ -176,6 +176,8 @@ fn the_session_of_a_ping_can_be_read() {
         "ping_id": "png_01010101010101010101010101010101",
         "session_id": "ses_01010101010101010101010101010101",
         "status": "live",
+        "type": "ping",
+        "visitor_id": null,
         "request_id": "r-1",
         "publisher": "pub_bright",
         "campaign": "cmp_hvac",

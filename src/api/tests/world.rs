@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use super::super::{
-    Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health, InForce, Intake,
-    Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing,
+    Arrival, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health, InForce,
+    Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing, Visitors,
 };
 use super::CALLER;
 use crate::cdr::consumer::letter::{Letter, LetterFilter, LetterState, Word};
@@ -32,7 +32,8 @@ use crate::routing::config::RoutingConfig;
 use crate::routing::hold::Bucket;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
-    Desk, DeskLimits, NewIds, NumberState, PingRequest, PoolState, Session,
+    Desk, DeskLimits, NewIds, NumberState, PingRequest, PoolState, Session, Touched, VisitRequest,
+    VisitUpdate,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::simulate::{Assumed, Assuming};
@@ -388,6 +389,40 @@ impl Pools for World {
 
     fn number(&self, number: PhoneNumber) -> NumberState {
         self.desk.lock().number_state(number, START)
+    }
+}
+
+impl Visitors for World {
+    fn visit(&self, visit: VisitRequest) -> Arrival<'_> {
+        Box::pin(async move {
+            let n = {
+                let mut state = self.state.lock();
+                state.pings = state.pings.wrapping_add(1);
+                state.pings
+            };
+            let (ping, session) = (PingId::from_bytes([n; 16]), SessionId::from_bytes([n; 16]));
+            let ids = NewIds { ping, session };
+            Ok(self.desk.lock().visit(&self.snapshot, &visit, ids, START, |_, _| Ok(()))?)
+        })
+    }
+
+    fn touch(
+        &self,
+        session: SessionId,
+        update: &VisitUpdate,
+    ) -> Result<Option<Touched>, PingError> {
+        let later = Wall(START.0 + 60_000);
+        Ok(self.desk.lock().touch(&self.snapshot, session, update, later)?)
+    }
+
+    fn release(&self, session: SessionId) -> Result<Option<Wall>, PingError> {
+        let later = Wall(START.0 + 60_000);
+        let moved = self.desk.lock().release(&self.snapshot, session, later);
+        Ok(moved.map(|moved| moved.expires_at))
+    }
+
+    fn session(&self, session: SessionId) -> Option<Session> {
+        self.desk.lock().session(session).cloned()
     }
 }
 

@@ -8,6 +8,7 @@
 mod call;
 mod hold;
 mod node;
+mod session;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use call::{
 };
 pub use hold::{AtEnd, Bucket, HoldPlaced, HoldReleased, HoldSettled};
 pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, SessionConsumed};
+pub use session::{Opener, SessionReleased, SessionTouched};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,6 +155,8 @@ kinds! {
     23 Farewells = "call.farewells";
     24 EndedEarly = "attempt.ended_early";
     25 Deposited = "buyer.deposited";
+    26 SessionTouched = "session.touched";
+    27 SessionReleased = "session.released";
 }
 
 #[cfg(test)]
@@ -314,8 +318,18 @@ mod tests {
                 tags: vec![("zip".into(), "43215".into())],
                 expires_at_ms: 1_773_759_852_318,
                 request_id: Some("r-1".into()),
+                visitor: Some("v_8c1f0b7e".into()),
+                opener: Some(Opener::Form),
             }
             .into(),
+            SessionTouched {
+                session: SessionId::from_bytes([2; 16]),
+                expires_at_ms: 1_773_759_852_318,
+                number,
+                tags: vec![("page.path".into(), "/".into())],
+            }
+            .into(),
+            SessionReleased { session: SessionId::from_bytes([2; 16]), expires_at_ms: 7 }.into(),
             SessionConsumed { session: SessionId::from_bytes([2; 16]) }.into(),
             NodeStarted { version: "0.1.0".into() }.into(),
             Deposited { buyer: "buy_cool".into(), amount: Money(5), key: "k".into() }.into(),

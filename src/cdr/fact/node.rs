@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
+use super::session::Opener;
 use crate::codec;
 use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::money::Money;
@@ -42,6 +43,12 @@ pub struct PingAccepted {
     /// The publisher's own id of the ping, by which a repetition is recognised.
     #[cbor(n(9), with = "codec::optional_text", has_nil)]
     pub request_id: Option<SmolStr>,
+    /// By which the visitor is known again.
+    #[cbor(n(10), with = "codec::optional_text", has_nil)]
+    pub visitor: Option<SmolStr>,
+    /// Absent: a ping.
+    #[n(11)]
+    pub opener: Option<Opener>,
 }
 
 /// A buyer has paid in; durable before it is acknowledged.

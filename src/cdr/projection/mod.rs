@@ -468,6 +468,8 @@ impl Projection {
             | FactBody::Checkpoint(_)
             | FactBody::OrphanClosed(_)
             | FactBody::PingAccepted(_)
+            | FactBody::SessionTouched(_)
+            | FactBody::SessionReleased(_)
             | FactBody::Farewells(_)
             | FactBody::Deposited(_)
             | FactBody::NodeStarted(_) => false,
@@ -572,9 +574,13 @@ impl Projection {
             FactBody::SessionConsumed(consumed) if counts => {
                 self.batch.consumed.push((consumed.session, at.wall()));
             }
+            FactBody::SessionTouched(touched) if counts => self.batch.touch(touched.clone()),
+            FactBody::SessionReleased(released) if counts => self.batch.release(released),
             FactBody::HoldSettled(settled) if counts => self.count(settled),
             FactBody::Deposited(deposited) if counts => self.deposit(deposited, at.wall()),
             FactBody::PingAccepted(_)
+            | FactBody::SessionTouched(_)
+            | FactBody::SessionReleased(_)
             | FactBody::SessionConsumed(_)
             | FactBody::Admitted(_)
             | FactBody::Decided(_)

@@ -604,6 +604,8 @@ fn ping(n: u8, ttl_ms: i64) -> PingAccepted {
         tags: vec![("zip".into(), "43215".into())],
         expires_at_ms: START_MS + ttl_ms,
         request_id: None,
+        visitor: None,
+        opener: None,
     }
 }
 

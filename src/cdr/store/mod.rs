@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::fact::PingAccepted;
+use super::fact::{PingAccepted, SessionReleased, SessionTouched};
 use super::journal::Lsn;
 use super::record::{AttemptResult, CallRecord, CallState, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
@@ -348,6 +348,16 @@ pub struct StoredSession {
     pub consumed_at: Option<Wall>,
 }
 
+/// What signs of life have changed of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    pub expires_at: Wall,
+    /// Absent: the one it had.
+    pub number: Option<PhoneNumber>,
+    /// All its tags; empty: as before.
+    pub tags: Vec<(SmolStr, SmolStr)>,
+}
+
 /// What a portion of the journal comes to.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -363,7 +373,32 @@ pub struct Batch {
     /// What became used, per cap and window.
     pub used: BTreeMap<(SmolStr, SmolStr), i64>,
     pub sessions: Vec<(PingAccepted, Wall)>,
+    /// What is new of sessions, those above among them; the last of each.
+    pub moved: BTreeMap<SessionId, Moved>,
     pub consumed: Vec<(SessionId, Wall)>,
     pub progress: Option<Progress>,
     pub recorded_at: Wall,
+}
+
+impl Batch {
+    pub fn touch(&mut self, touched: SessionTouched) {
+        let SessionTouched { session, expires_at_ms, number, tags } = touched;
+        let moved = self.moved(session, expires_at_ms);
+        moved.number = number.or(moved.number);
+        if !tags.is_empty() {
+            moved.tags = tags;
+        }
+    }
+
+    pub fn release(&mut self, released: &SessionReleased) {
+        self.moved(released.session, released.expires_at_ms);
+    }
+
+    fn moved(&mut self, session: SessionId, expires_at_ms: i64) -> &mut Moved {
+        let expires_at = Wall(expires_at_ms);
+        let new = || Moved { expires_at, number: None, tags: vec![] };
+        let moved = self.moved.entry(session).or_insert_with(new);
+        moved.expires_at = expires_at;
+        moved
+    }
 }

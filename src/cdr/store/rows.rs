@@ -5,10 +5,11 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 
-use super::{Batch, StoreError};
+use super::{Batch, Moved, StoreError};
 use crate::cdr::fact::PingAccepted;
 use crate::cdr::record::{Attempt, CallRecord};
 use crate::cdr::rollup::{Counts, RollupKey};
+use crate::codec;
 use crate::id::{CallId, SessionId};
 use crate::time::Wall;
 
@@ -29,6 +30,7 @@ pub(super) struct Tables {
     ping_session: Statement,
     ping_session_consumed: Statement,
     rollup: Statement,
+    ping_session_moved: Statement,
 }
 
 /// A statement over many rows, in each of the sizes of [`CHUNKS`].
@@ -172,6 +174,14 @@ impl Tables {
                      WHERE session_id = consumed.id AND consumed_at IS NULL",
             ),
             rollup: Statement::insert_sums("rollup", ROLLUP_KEY, &Counts::NAMES),
+            ping_session_moved: Statement::new(
+                "WITH moved (id, until, number, tags) AS (VALUES ",
+                "(?,?,?,?)",
+                ") UPDATE ping_session SET expires_at = moved.until,
+                     number = coalesce(moved.number, ping_session.number),
+                     tags = coalesce(moved.tags, ping_session.tags)
+                     FROM moved WHERE session_id = moved.id",
+            ),
         }
     }
 
@@ -241,6 +251,15 @@ impl Tables {
                 .put(to_cbor(ping));
         };
         self.ping_session.write(connection, &batch.sessions, bind).await?;
+        let moved: Vec<_> = batch.moved.iter().collect();
+        let bind = |row: &mut Row, (session, moved): &(&SessionId, &Moved)| {
+            let tags = (!moved.tags.is_empty()).then(|| to_cbor(&StoredTags(moved.tags.clone())));
+            row.put(session.as_bytes().to_vec())
+                .put(moved.expires_at.0)
+                .maybe(moved.number.map(|number| number.digits()))
+                .put(tags);
+        };
+        self.ping_session_moved.write(connection, &moved, bind).await?;
         let bind = |row: &mut Row, (session, at): &(SessionId, Wall)| {
             row.put(session.as_bytes().to_vec()).put(at.0);
         };
@@ -266,6 +285,12 @@ impl Tables {
         self.rollup.write(connection, buckets, bind).await
     }
 }
+
+/// What `ping_session.tags` holds.
+#[derive(minicbor::Encode, minicbor::Decode)]
+pub(super) struct StoredTags(
+    #[cbor(n(0), with = "codec::tags")] pub(super) Vec<(smol_str::SmolStr, smol_str::SmolStr)>,
+);
 
 fn bind_call(row: &mut Row, call: &CallRecord, batch: &Batch) {
     let attempt = call.attempt();

@@ -17,12 +17,13 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqlitePool};
 use tokio::sync::Mutex;
 
-use super::rows::{self, Tables};
+use super::rows::{self, StoredTags, Tables};
 use super::{
     Answer, Batch, Book, CallFilter, CallStore, CapUsage, CountedCalls, DAY_MS, Decisions,
     EarlierCall, PAGE_MAX, PATIENCE_MS, Progress, Revisions, StoreError, StoredSession, TRIED_DAYS,
     TriedTarget,
 };
+use crate::cdr::fact::PingAccepted;
 use crate::cdr::journal::Lsn;
 use crate::cdr::record::{CallRecord, Outcome};
 use crate::id::CallId;
@@ -59,10 +60,10 @@ const SESSION_HISTORY_DAYS: i64 = 31;
 const PAST_SESSIONS_MAX: i64 = 250_000;
 
 /// Bound: now, since when they may have expired, now again, and how many of those.
-const SESSIONS: &str = "SELECT session_id AS call_id, record, accepted_at, consumed_at
-     FROM ping_session WHERE expires_at > ?
+const SESSIONS: &str = "SELECT session_id AS call_id, record, accepted_at, consumed_at, expires_at,
+         number, tags FROM ping_session WHERE expires_at > ?
      UNION ALL
-     SELECT * FROM (SELECT session_id, record, accepted_at, consumed_at
+     SELECT * FROM (SELECT session_id, record, accepted_at, consumed_at, expires_at, number, tags
          FROM ping_session WHERE expires_at > ? AND expires_at <= ?
              AND (number IS NOT NULL OR caller IS NOT NULL)
          ORDER BY expires_at DESC LIMIT ?)
@@ -255,8 +256,16 @@ impl Book for SqliteStore {
                 .await?;
             rows.iter()
                 .map(|row| {
+                    let mut ping: PingAccepted = decode(row, "ping_session")?;
+                    ping.expires_at_ms = row.try_get("expires_at")?;
+                    let number: Option<i64> = row.try_get("number")?;
+                    let digits = number.and_then(|number| u64::try_from(number).ok());
+                    ping.number = digits.and_then(PhoneNumber::from_digits);
+                    if row.try_get::<Option<&[u8]>, _>("tags")?.is_some() {
+                        StoredTags(ping.tags) = decode_column(row, "tags", "ping_session")?;
+                    }
                     Ok(StoredSession {
-                        ping: decode(row, "ping_session")?,
+                        ping,
                         accepted_at: Wall(row.try_get("accepted_at")?),
                         consumed_at: row.try_get::<Option<i64>, _>("consumed_at")?.map(Wall),
                     })
@@ -596,7 +605,18 @@ pub(super) fn decode<T>(row: &SqliteRow, table: &'static str) -> Result<T, Store
 where
     T: for<'b> minicbor::Decode<'b, ()>,
 {
-    let record: &[u8] = row.try_get("record")?;
+    decode_column(row, "record", table)
+}
+
+fn decode_column<T>(
+    row: &SqliteRow,
+    column: &'static str,
+    table: &'static str,
+) -> Result<T, StoreError>
+where
+    T: for<'b> minicbor::Decode<'b, ()>,
+{
+    let record: &[u8] = row.try_get(column)?;
     minicbor::decode(record).map_err(|error| StoreError::Damaged {
         table,
         row: row

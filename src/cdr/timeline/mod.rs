@@ -97,6 +97,8 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
         | FactBody::HoldReleased(_)
         | FactBody::Checkpoint(_)
         | FactBody::PingAccepted(_)
+        | FactBody::SessionTouched(_)
+        | FactBody::SessionReleased(_)
         | FactBody::SessionConsumed(_)
         | FactBody::Deposited(_)
         | FactBody::NodeStarted(_) => return Applied::Nothing,

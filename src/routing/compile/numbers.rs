@@ -54,6 +54,10 @@ impl Compiler<'_> {
             let publisher = self.publisher(&format!("{path}.publisher"), config.publisher.as_str());
             self.setting(&path, "session_ttl_s", &config.session_ttl_s, settings::SESSION_TTL_S);
             self.setting(&path, "quarantine_s", &config.quarantine_s, settings::QUARANTINE_S);
+            self.setting(&path, "heartbeat_s", &config.heartbeat_s, settings::HEARTBEAT_S);
+            let closed = &config.closed_browser_delay_s;
+            let range = settings::CLOSED_BROWSER_DELAY_S;
+            self.setting(&path, "closed_browser_delay_s", closed, range);
             if config.numbers.is_empty() {
                 self.fault(&path, "numbers", "[]", "is empty", "add a number");
             }
@@ -81,6 +85,8 @@ impl Compiler<'_> {
                 numbers: config.numbers.clone(),
                 session_ttl: Duration::from_secs((*config.session_ttl_s).into()),
                 quarantine: Duration::from_secs((*config.quarantine_s).into()),
+                heartbeat_s: *config.heartbeat_s,
+                closed_browser_delay: Duration::from_secs((**closed).into()),
                 taken_after: config.take_idle_after_s.map(|it| Duration::from_secs(it.into())),
                 overflow: config.overflow_number,
                 number_cost: config.number_cost,

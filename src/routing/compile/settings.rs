@@ -14,6 +14,8 @@ pub(super) const TOTAL_RING_BUDGET_S: RangeInclusive<u32> = 1..=600;
 pub(super) const SESSION_TTL_S: RangeInclusive<u32> = 1..=super::WEEK_S;
 pub(super) const TAKE_IDLE_AFTER_S: RangeInclusive<u32> = 60..=super::WEEK_S;
 pub(super) const QUARANTINE_S: RangeInclusive<u32> = 0..=super::WEEK_S;
+pub(super) const HEARTBEAT_S: RangeInclusive<u32> = 5..=3_600;
+pub(super) const CLOSED_BROWSER_DELAY_S: RangeInclusive<u32> = 0..=super::WEEK_S;
 
 impl Compiler<'_> {
     /// What is inherited is a fault where it is written.
@@ -57,6 +59,8 @@ impl Compiler<'_> {
             ("total_ring_budget_s", all.total_ring_budget_s, TOTAL_RING_BUDGET_S),
             ("session_ttl_s", all.session_ttl_s, SESSION_TTL_S),
             ("quarantine_s", all.quarantine_s, QUARANTINE_S),
+            ("heartbeat_s", all.heartbeat_s, HEARTBEAT_S),
+            ("closed_browser_delay_s", all.closed_browser_delay_s, CLOSED_BROWSER_DELAY_S),
         ] {
             if let Some(value) = value {
                 self.within(path, field, value, range);

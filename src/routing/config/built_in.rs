@@ -45,3 +45,11 @@ pub(super) fn session_ttl_s() -> Setting<u32> {
 pub(super) fn quarantine_s() -> Setting<u32> {
     Setting::built_in(900)
 }
+
+pub(super) fn heartbeat_s() -> Setting<u32> {
+    Setting::built_in(60)
+}
+
+pub(super) fn closed_browser_delay_s() -> Setting<u32> {
+    Setting::built_in(300)
+}

@@ -34,6 +34,16 @@ pub struct PoolConfig {
     /// missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_cost: Option<Money>,
+    /// How often a page that shows a number gives a sign of life, 5 to 3,600 s.
+    #[serde(default = "built_in::heartbeat_s", skip_serializing_if = "Setting::is_inherited")]
+    pub heartbeat_s: Setting<u32>,
+    /// How long a session keeps its number once its page was closed, at most 604,800 s; then the number
+    /// rests.
+    #[serde(
+        default = "built_in::closed_browser_delay_s",
+        skip_serializing_if = "Setting::is_inherited"
+    )]
+    pub closed_browser_delay_s: Setting<u32>,
     /// Web pages that may open sessions of this pool alone. Absent: those of the publisher.
     #[serde(default, skip_serializing)]
     pub browser: Option<BrowserConfig>,

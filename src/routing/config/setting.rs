@@ -68,6 +68,10 @@ pub struct DefaultsConfig {
     pub session_ttl_s: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantine_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_browser_delay_s: Option<u32>,
 }
 
 impl<T> Setting<T> {
@@ -152,7 +156,7 @@ impl RoutingConfig {
             }
         }
         for pool in pools {
-            inherit! { pool: session_ttl_s quarantine_s }
+            inherit! { pool: session_ttl_s quarantine_s heartbeat_s closed_browser_delay_s }
         }
     }
 }

@@ -10,8 +10,11 @@
 
 mod desk;
 mod request;
+mod visit;
 
 pub use desk::{
-    Accepted, Consumed, Desk, DeskLimits, NewIds, NumberState, NumberStatus, PoolState, Session,
+    Accepted, Consumed, Desk, DeskLimits, Moved, NewIds, NumberState, NumberStatus, PoolState,
+    Session, SessionKind, Touched, Visit,
 };
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};
+pub use visit::{VisitKind, VisitRequest, VisitUpdate, Want};

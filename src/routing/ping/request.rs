@@ -204,6 +204,19 @@ impl PingRequest {
     /// All that the ping says about the caller, as tags: as it was sent, or in the form that the
     /// campaign's vertical wants. Else everything that is wrong with them.
     pub(super) fn to_tags(&self, vertical: Option<&Vertical>) -> Result<Tags, PingRefusals> {
+        self.kept_by(vertical, Vertical::kept)
+    }
+
+    /// The same, of which more may be told later: nothing is missed yet.
+    pub(super) fn to_tags_so_far(&self, vertical: Option<&Vertical>) -> Result<Tags, PingRefusals> {
+        self.kept_by(vertical, Vertical::kept_so_far)
+    }
+
+    fn kept_by(
+        &self,
+        vertical: Option<&Vertical>,
+        keep: impl FnOnce(&Vertical, Tags) -> Result<Tags, Vec<TagFault>>,
+    ) -> Result<Tags, PingRefusals> {
         let mut tags = TagCollector::default();
         for (group, prefix) in
             [(&self.tags, ""), (&self.lead, "lead."), (&self.consent, "consent.")]
@@ -235,7 +248,7 @@ impl PingRequest {
         let TagCollector { tags, mut refusals } = tags;
         let kept = match vertical {
             None => Ok(tags),
-            Some(vertical) => vertical.kept(tags),
+            Some(vertical) => keep(vertical, tags),
         };
         let tags = kept.unwrap_or_else(|faults| {
             refusals.extend(faults.into_iter().map(PingRefusal::from));

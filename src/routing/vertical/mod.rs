@@ -103,6 +103,31 @@ impl Vertical {
     /// What a ping says, under the names and in the form that filters know; else everything that is
     /// wrong with it.
     pub(super) fn kept(&self, sent: Tags) -> Result<Tags, Vec<TagFault>> {
+        let (kept, mut faults) = self.read(sent);
+        for (name, tag) in &self.tags {
+            let is_at_fault =
+                |fault: &TagFault| fault.tag == *name || self.aliases.get(&fault.tag) == Some(name);
+            if tag.required && !kept.contains_key(name) && !faults.iter().any(is_at_fault) {
+                let (tag, kind) = (name.clone(), TagFaultKind::Missing);
+                faults.push(TagFault { tag, kind, detail: format!("`{}` asks for it", self.id) });
+            }
+        }
+        if faults.is_empty() { Ok(kept) } else { Err(faults) }
+    }
+
+    /// The same of somebody who may say more later: nothing is missed yet.
+    pub(super) fn kept_so_far(&self, sent: Tags) -> Result<Tags, Vec<TagFault>> {
+        let (kept, faults) = self.read(sent);
+        if faults.is_empty() { Ok(kept) } else { Err(faults) }
+    }
+
+    /// A tag that the server makes, in the form it is kept in; one that the vertical does not know is
+    /// kept as it is. Else what it would have to be.
+    pub(super) fn kept_alone(&self, name: &str, text: &str) -> Result<SmolStr, String> {
+        self.tags.get(name).map_or_else(|| Ok(text.into()), |tag| tag.kept(text))
+    }
+
+    fn read(&self, sent: Tags) -> (Tags, Vec<TagFault>) {
         let (mut kept, mut faults) = (Tags::new(), vec![]);
         for (sent_as, text) in sent {
             let name = self.aliases.get(&sent_as).unwrap_or(&sent_as);
@@ -135,15 +160,7 @@ impl Vertical {
                 }
             }
         }
-        for (name, tag) in &self.tags {
-            let is_at_fault =
-                |fault: &TagFault| fault.tag == *name || self.aliases.get(&fault.tag) == Some(name);
-            if tag.required && !kept.contains_key(name) && !faults.iter().any(is_at_fault) {
-                let (tag, kind) = (name.clone(), TagFaultKind::Missing);
-                faults.push(TagFault { tag, kind, detail: format!("`{}` asks for it", self.id) });
-            }
-        }
-        if faults.is_empty() { Ok(kept) } else { Err(faults) }
+        (kept, faults)
     }
 }
 

@@ -475,6 +475,8 @@ fn ping(n: u64, is_lent: bool) -> Fact {
         tags: vec![],
         expires_at_ms: START_MS + 60_000,
         request_id: None,
+        visitor: None,
+        opener: None,
     };
     Fact::of_node(stamp(START_MS + i64::try_from(n).unwrap() * 61_007), ping)
 }

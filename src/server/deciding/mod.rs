@@ -6,6 +6,7 @@ mod ready;
 mod remembering;
 mod room;
 mod sharing;
+mod visiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::Arc;
 
-use crate::id::{CallId, HoldId, PingId, SessionId, TargetId};
+use crate::id::{HoldId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
@@ -410,12 +411,7 @@ impl Deciding {
         let mut counted = vec![];
         let accepted = desk.accept_if(&snapshot, request, ids, now, |publisher, campaign| {
             let requests = snapshot.of_ping(publisher, campaign, now);
-            if !requests.is_empty() {
-                ledger.check_room(&requests).map_err(|denied| capped(&denied))?;
-                counted = ledger.count(&requests, now);
-                let hold = HoldId::of(CallId(ids.ping.0), 0, "pinged");
-                self.tell_counted(hold, Counts::Pinged, &requests, &counted);
-            }
+            counted = self.count_ping(ledger, &requests, ids, now)?;
             Ok(())
         })?;
         if accepted.repeated {

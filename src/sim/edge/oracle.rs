@@ -336,6 +336,8 @@ impl Facts {
             | FactBody::AttemptFailed(_)
             | FactBody::Checkpoint(_)
             | FactBody::PingAccepted(_)
+            | FactBody::SessionTouched(_)
+            | FactBody::SessionReleased(_)
             | FactBody::SessionConsumed(_)
             | FactBody::Referred(_)
             | FactBody::AddressFailed(_)

@@ -90,6 +90,51 @@ fn a_ping_may_be_a_get_with_its_key_in_the_query() {
     });
 }
 
+/// A pool of one number, which pages of `https://www.example.com` may ask for.
+const POOL: &str = r#"
+[[pools]]
+id = "pool"
+campaign = "alone"
+publisher = "tests"
+numbers = ["+16145550101"]
+browser = { site_key = "the key of the site", origins = ["https://www.example.com"] }
+"#;
+
+#[test]
+fn a_visitor_s_session_outlives_a_crash_with_what_it_said_since() {
+    play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
+        let visit = json!({ "key": "the key of the site", "visitor_id": "v_1" }).to_string();
+        let page = [("Origin", "https://www.example.com"), ("Content-Type", "text/plain")];
+        let opened = http::ask(stage.api, ("POST", "/v1/sessions"), &visit, &page)?;
+        ensure!(opened.status == 201, "{opened:?}");
+        let allowed = opened.header("access-control-allow-origin");
+        ensure!(allowed == Some("https://www.example.com"), "{opened:?}");
+        let path = opened.header("location").context("no location")?.to_owned();
+        let opened = opened.json::<Value>()?;
+        ensure!(opened["number"] == "+16145550101", "{opened:#}");
+
+        let update = json!({ "page_url": "https://www.example.com/prices?gclid=g1" }).to_string();
+        let kept = http::post(stage.api, &format!("{path}:heartbeat"), &update)?;
+        ensure!(kept.status == 200, "{kept:?}");
+        let released = http::post(stage.api, &format!("{path}:release"), "")?.json::<Value>()?;
+        // What waits for the disk takes along what does not.
+        let ping = json!({ "campaign": "alone", "sip_ok": true }).to_string();
+        ensure!(http::post(stage.api, "/v1/pings", &ping)?.status == 202);
+        stage.restart(Program::kill)?;
+
+        let shown = http::get(stage.api, &path)?.json::<Value>()?;
+        ensure!(shown["tags"]["gclid"] == "g1", "{shown:#}");
+        ensure!(shown["tags"]["page.path"] == "/prices", "{shown:#}");
+        ensure!(shown["expires_at"] == released["expires_at"], "{shown:#} {released:#}");
+        let again = http::ask(stage.api, ("POST", "/v1/sessions"), &visit, &page)?;
+        ensure!(again.status == 200, "{again:?}");
+        let again = again.json::<Value>()?;
+        ensure!(again["session_id"] == opened["session_id"], "{again:#}");
+        ensure!(again["number"] == opened["number"], "{again:#}");
+        stage.is_clean()
+    });
+}
+
 fn keyed(stage: &Stage, key: &str, asked: (&str, &str), body: &str) -> Result<http::Reply> {
     let headers = [("X-Api-Key", key), ("Content-Type", "application/json")];
     http::ask(stage.api, asked, body, &headers)

@@ -1,6 +1,7 @@
 //! Takes pings and finds their sessions again.
 
 mod past;
+mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,9 +15,13 @@ use crate::routing::attribution::SessionKey;
 use crate::routing::pool::{Demand, Hold, Lease, Leases, PastLease, PoolReading};
 use crate::routing::request::{FormerLease, RouteRequest, SessionReading, Tags};
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
+use crate::routing::vertical::Vertical;
 use crate::time::Wall;
 
 use past::PastSessions;
+use visits::VisitorKey;
+
+pub use visits::{Moved, Touched, Visit};
 
 use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
 
@@ -34,6 +39,7 @@ pub struct Desk {
     /// Oldest first.
     by_caller: BTreeMap<(CampaignId, PhoneNumber), Vec<SessionId>>,
     by_request: BTreeMap<(PublisherId, SmolStr), SessionId>,
+    by_visitor: BTreeMap<VisitorKey, SessionId>,
     by_alias: BTreeMap<u64, SessionId>,
     /// Sessions that were shown a pool's overflow number.
     by_shared: BTreeMap<PhoneNumber, BTreeSet<SessionId>>,
@@ -94,10 +100,22 @@ pub struct Session {
     pub number: Option<PhoneNumber>,
     pub tags: Tags,
     pub request_id: Option<SmolStr>,
+    pub kind: SessionKind,
+    /// By which the visitor is known again.
+    pub visitor: Option<SmolStr>,
     pub created_at: Wall,
     pub expires_at: Wall,
     /// When a call was first attributed to it.
     pub consumed_at: Option<Wall>,
+}
+
+/// What opened a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SessionKind {
+    #[default]
+    Ping,
+    PageView,
+    Form,
 }
 
 /// How a pool is.
@@ -166,6 +184,7 @@ impl Desk {
             by_ping: BTreeMap::new(),
             by_caller: BTreeMap::new(),
             by_request: BTreeMap::new(),
+            by_visitor: BTreeMap::new(),
             by_alias: BTreeMap::new(),
             by_shared: BTreeMap::new(),
             expiries: BTreeSet::new(),
@@ -203,14 +222,27 @@ impl Desk {
         has_room: impl FnOnce(&PublisherId, &CampaignId) -> Result<(), PingRefusal>,
     ) -> Result<Accepted, PingRefusals> {
         self.expire(now);
-        let checked = check(snapshot, &ping)?;
+        let checked = check(snapshot, &ping, PingRequest::to_tags)?;
         let request = ping.request_id.clone().map(|id| (checked.publisher.clone(), id));
         if let Some(known) = request.as_ref().and_then(|request| self.by_request.get(request)) {
             return self.repeat(*known, &checked).map_err(PingRefusals::from);
         }
+        let who = (SessionKind::Ping, None);
+        self.open(checked, ping.request_id, who, ids, now, has_room).map_err(PingRefusals::from)
+    }
+
+    fn open(
+        &mut self,
+        checked: Checked,
+        request_id: Option<SmolStr>,
+        (kind, visitor): (SessionKind, Option<SmolStr>),
+        ids: NewIds,
+        now: Wall,
+        has_room: impl FnOnce(&PublisherId, &CampaignId) -> Result<(), PingRefusal>,
+    ) -> Result<Accepted, PingRefusal> {
         if self.sessions.len() >= self.limits.sessions_max {
             let detail = "as many sessions are live as may be; try again later";
-            return Err(PingRefusal::new("ping", RefusalCode::Full, detail).into());
+            return Err(PingRefusal::new("ping", RefusalCode::Full, detail));
         }
         has_room(&checked.publisher, &checked.campaign)?;
         let lease = checked
@@ -226,7 +258,9 @@ impl Desk {
             pool: checked.pool,
             number: lease.map(|lease| lease.number).or(checked.number).or(checked.overflow),
             tags: checked.tags,
-            request_id: ping.request_id,
+            request_id,
+            kind,
+            visitor,
             created_at: now,
             expires_at: now + checked.ttl,
             consumed_at: None,
@@ -521,6 +555,9 @@ impl Desk {
         if let Some(shared) = self.shared_number(&session) {
             self.by_shared.entry(shared).or_default().insert(id);
         }
+        if let Some(visitor) = session.visitor_key() {
+            self.by_visitor.insert(visitor, id);
+        }
         self.expiries.insert((session.expires_at, id));
         if let Some(caller) = session.caller {
             let sessions = self.by_caller.entry((session.campaign.clone(), caller)).or_default();
@@ -542,13 +579,11 @@ impl Desk {
         if self.by_alias.get(&alias) == Some(&id) {
             self.by_alias.remove(&alias);
         }
-        if let Some(number) = session.number
-            && let Some(sharing) = self.by_shared.get_mut(&number)
+        self.share_no_more(id, session.number);
+        if let Some(visitor) = session.visitor_key()
+            && self.by_visitor.get(&visitor) == Some(&id)
         {
-            sharing.remove(&id);
-            if sharing.is_empty() {
-                self.by_shared.remove(&number);
-            }
+            self.by_visitor.remove(&visitor);
         }
         // A restart can bring back two sessions of one request; the later one is remembered.
         if let Some(request) = session.request_key()
@@ -568,6 +603,17 @@ impl Desk {
         Some(session)
     }
 
+    /// The session is not shown this number any more, if it shared it.
+    fn share_no_more(&mut self, id: SessionId, number: Option<PhoneNumber>) {
+        let Some(number) = number else { return };
+        if let Some(sharing) = self.by_shared.get_mut(&number) {
+            sharing.remove(&id);
+            if sharing.is_empty() {
+                self.by_shared.remove(&number);
+            }
+        }
+    }
+
     /// What it was shown in place of a number of its own.
     fn shared_number(&self, session: &Session) -> Option<PhoneNumber> {
         session.number.filter(|did| session.pool.is_some() && !self.leases.knows(*did))
@@ -583,13 +629,22 @@ impl Desk {
 }
 
 impl Session {
+    fn visitor_key(&self) -> Option<VisitorKey> {
+        let visitor = self.visitor.clone()?;
+        Some((self.publisher.clone(), self.campaign.clone(), self.pool.clone(), visitor))
+    }
+
     fn request_key(&self) -> Option<(PublisherId, SmolStr)> {
         self.request_id.clone().map(|id| (self.publisher.clone(), id))
     }
 }
 
 /// Resolves the names of a ping and checks that they fit together.
-fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, PingRefusals> {
+fn check(
+    snapshot: &RoutingSnapshot,
+    ping: &PingRequest,
+    to_tags: impl FnOnce(&PingRequest, Option<&Vertical>) -> Result<Tags, PingRefusals>,
+) -> Result<Checked, PingRefusals> {
     ping.check()?;
     let caller = ping.caller()?;
     let pool = match &ping.pool {
@@ -661,7 +716,7 @@ fn check(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Checked, Ping
         overflow: pool.and_then(|pool| pool.overflow),
         pool: pool.map(|pool| pool.id.clone()),
         number,
-        tags: ping.to_tags(campaign.vertical.as_deref())?,
+        tags: to_tags(ping, campaign.vertical.as_deref())?,
         ttl,
     })
 }

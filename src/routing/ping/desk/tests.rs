@@ -407,7 +407,7 @@ fn call_to(dialed: PhoneNumber, caller: Option<PhoneNumber>, s: i64) -> RouteReq
     }
 }
 
-fn desk() -> (RoutingSnapshot, Desk) {
+pub(super) fn desk() -> (RoutingSnapshot, Desk) {
     desk_with("")
 }
 
@@ -468,10 +468,10 @@ fn caller() -> PhoneNumber {
     "+16145550188".parse().unwrap()
 }
 
-fn ids(n: u8) -> NewIds {
+pub(super) fn ids(n: u8) -> NewIds {
     NewIds { ping: PingId::from_bytes([n; 16]), session: SessionId::from_bytes([n; 16]) }
 }
 
-fn at(seconds: i64) -> Wall {
+pub(super) fn at(seconds: i64) -> Wall {
     Wall(seconds * 1_000)
 }

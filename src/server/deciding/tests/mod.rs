@@ -6,6 +6,7 @@ use fastrand::Rng;
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::*;
+use crate::id::CallId;
 use crate::id::SessionId;
 use crate::money::Money;
 use crate::reason::{NoPayout, Reason};
