@@ -8,23 +8,19 @@ pub(super) enum Script {
     Renew,
     Look,
     Restore,
-    Announce,
     Join,
-    Gate,
     Leave,
     Deposit,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Reserve,
         Self::Change,
         Self::Renew,
         Self::Look,
         Self::Restore,
-        Self::Announce,
         Self::Join,
-        Self::Gate,
         Self::Leave,
         Self::Deposit,
     ];
@@ -41,9 +37,7 @@ impl Script {
             Self::Renew => body!("renew.lua"),
             Self::Look => body!("look.lua"),
             Self::Restore => body!("restore.lua"),
-            Self::Announce => body!("announce.lua"),
             Self::Join => body!("join.lua"),
-            Self::Gate => body!("gate.lua"),
             Self::Leave => body!("leave.lua"),
             Self::Deposit => body!("deposit.lua"),
         }

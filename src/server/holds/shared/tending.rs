@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol_str::SmolStr;
 use tokio::sync::watch;
 
 use crate::id::HoldId;
@@ -21,8 +20,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How often the nodes are asked who keeps our keys.
 const FIND_EVERY: Duration = Duration::from_secs(15);
-/// The longest time between two looks whether the store was emptied.
-const WATCHED_EVERY_MAX: Duration = Duration::from_millis(500);
 const TOKENS_EVERY: Duration = Duration::from_secs(1);
 /// How soon a server gives credit for what another took.
 const DEPOSITS_EVERY: Duration = Duration::from_secs(1);
@@ -66,8 +63,6 @@ impl SharedHolds {
     pub async fn run(self: Arc<Self>, own: Arc<dyn OwnHolds>, mut ended: watch::Receiver<bool>) {
         let teller = Arc::clone(&self);
         let telling = tokio::spawn(async move { teller.keep_telling().await });
-        let watcher = Arc::clone(&self);
-        let watching = tokio::spawn(async move { watcher.keep_watching().await });
         let now = clock::mono();
         let find = now + FIND_EVERY;
         let mut due = Due { probe: now, find, renew: now, tokens: now, deposits: now };
@@ -80,7 +75,6 @@ impl SharedHolds {
             }
         }
         telling.abort();
-        watching.abort();
         if self.state() == State::Open {
             let tokens: Vec<_> = {
                 let inner = self.inner.lock();
@@ -124,21 +118,6 @@ impl SharedHolds {
             due.deposits = now + DEPOSITS_EVERY;
             self.tell_claimed_if_open().await;
             if let Err(fault) = self.look_at_deposits(own).await {
-                self.failed(&fault);
-            }
-        }
-    }
-
-    /// Sees to it that an emptied store hears of this node before it is opened without it, also where
-    /// nothing is asked of it.
-    async fn keep_watching(&self) {
-        let mut look = tokio::time::interval(watched_every(self.store.open_after()));
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            look.tick().await;
-            if self.state() == State::Open
-                && let Err(fault) = self.store.still_knows().await
-            {
                 self.failed(&fault);
             }
         }
@@ -203,17 +182,16 @@ impl SharedHolds {
     async fn catch_up(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
         let started = clock::mono();
         let server = self.store.connect().await?;
-        let gate = self.store.announce(self.lease).await?;
         let is_new = {
             let mut inner = self.inner.lock();
             inner.state = State::Recovering;
-            inner.told.as_ref() != Some(&gate)
+            inner.told.as_ref() != Some(&server.run)
         };
         self.metrics.state(State::Recovering);
         if is_new {
-            tracing::info!(%server, "telling the store what is held and used here");
-            let told = self.tell_everything(own, &gate).await;
-            told.inspect_err(|_| self.inner.lock().told = None)?;
+            tracing::info!(server = %server.address, "telling the store what is held and used here");
+            self.tell_everything(own).await?;
+            self.inner.lock().told = Some(server.run);
         }
         self.renew_leases(own, started).await?;
         let give_up = started + PROBE_EVERY;
@@ -233,10 +211,6 @@ impl SharedHolds {
                 let mut inner = self.inner.lock();
                 // What is told now is anybody's.
                 inner.spare.nothing_freed();
-                if inner.told.as_ref() != Some(&gate) {
-                    // It has been emptied since, or more was to be told than is kept.
-                    return Err(StoreFault::NotOpen);
-                }
                 if inner.queue.is_empty() {
                     inner.state = State::Open;
                     inner.faults = 0;
@@ -256,12 +230,12 @@ impl SharedHolds {
             }
         }
         self.metrics.state(State::Open);
-        tracing::info!(%server, "the store of holds is open");
+        tracing::info!(server = %server.address, "the store of holds is open");
         Ok(())
     }
 
     /// What this node holds and has used, to a server that may have forgotten some of it.
-    async fn tell_everything(&self, own: &dyn OwnHolds, gate: &SmolStr) -> Result<(), StoreFault> {
+    async fn tell_everything(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
         let mut all = None;
         own.everything(&mut |Everything { mut held, used, taken }| {
             let mut inner = self.inner.lock();
@@ -269,17 +243,15 @@ impl SharedHolds {
             inner.take_all();
             inner.spare.nothing_freed();
             inner.generation += 1;
-            inner.told = Some(gate.clone());
             held.extend(inner.spare.tokens().map(|(token, request)| (token, vec![request])));
             all = Some((
                 inner.ended.iter().map(|(hold, _)| *hold).collect::<Vec<_>>(),
                 held,
                 used,
                 taken,
-                inner.claims.clone(),
             ));
         });
-        let (ended, held, used, taken, claims) = all.unwrap_or_default();
+        let (ended, held, used, taken) = all.unwrap_or_default();
         // A replica may not have heard of the latest ends. Room is given back first.
         let release = ended.into_iter().map(|hold| Change::Release { hold });
         let keep = |(hold, requests)| Change::Keep { hold, requests };
@@ -288,9 +260,6 @@ impl SharedHolds {
             self.noted(&self.store.tell(some, self.lease).await?);
         }
         self.store.know_deposits(&taken).await?;
-        for (deposit, serial) in &claims {
-            self.store.keep_claim(deposit, *serial).await?;
-        }
         let raised = self.store.restore(&used).await?;
         if raised > 0 {
             tracing::warn!(buckets = raised, "the store had forgotten some of what was used");
@@ -363,12 +332,6 @@ impl SharedHolds {
         }
         self.metrics.tokens(self.inner.lock().spare.tokens().count());
     }
-}
-
-/// So often that the time until an emptied store is opened is enough to find out and say so, also where
-/// one look fails.
-fn watched_every(open_after: Duration) -> Duration {
-    (open_after / 4).clamp(LOOK_EVERY, WATCHED_EVERY_MAX)
 }
 
 /// Three to five quarters of it, so that many servers do not all come at once.
