@@ -9,7 +9,8 @@
 //! redis      partition  concurrency seed 1234  calls  812 denied 1203 used 0 of 5 overshoot 0 leaked 0
 //! ```
 //!
-//! `TOLLBRIDGE_HOLD_SECONDS` makes each of them longer, `TOLLBRIDGE_HOLD_SEED` repeats one.
+//! `TOLLBRIDGE_HOLD_SECONDS` makes each of them longer, `TOLLBRIDGE_HOLD_SEED` repeats one, and
+//! `TOLLBRIDGE_HOLD_FAULT` (`Load`) leaves out all other faults.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -389,8 +390,9 @@ async fn strike(keeper: &mut Keeper, world: &World, fault: Fault, slot: u16) -> 
         }
         Fault::Busy => {
             if let Some(server) = keeper.server(slot)? {
-                let time = Duration::from_millis(800);
-                tokio::task::block_in_place(|| server.keep_busy(time))?;
+                let script = tokio::task::block_in_place(|| server.keep_busy())?;
+                tokio::time::sleep(Duration::from_millis(800)).await;
+                tokio::task::block_in_place(|| drop(script));
             }
             all_open(world).await?;
         }
@@ -538,7 +540,11 @@ async fn no_limit_is_passed_when_the_keys_move_to_another_node() -> Result<()> {
 }
 
 async fn play_all(keeper: &mut Keeper, first: u8, faults: &[&[Fault]]) -> Result<()> {
+    let only = std::env::var("TOLLBRIDGE_HOLD_FAULT").ok();
     for (number, fault) in (first..).zip(faults.iter().copied().flatten()) {
+        if only.as_ref().is_some_and(|only| *only != format!("{fault:?}")) {
+            continue;
+        }
         play(keeper, *fault, number).await.with_context(|| format!("{fault:?}"))?;
     }
     Ok(())

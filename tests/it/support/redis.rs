@@ -92,18 +92,21 @@ impl Redis {
         Ok(())
     }
 
-    /// Runs a script of somebody else's for so long; all that others are told is that it is busy.
-    pub(crate) fn keep_busy(&self, time: Duration) -> Result<()> {
+    /// Runs a script of somebody else's until it is told to end; all that others hear meanwhile is
+    /// that the server is busy.
+    pub(crate) fn keep_busy(&self) -> Result<Busy<'_>> {
         self.ask(&["config", "set", "busy-reply-threshold", "50"])?;
-        let script = format!(
-            "local function at() local now = redis.call('time') return now[1] + now[2] / 1e6 end \
-             local ends = at() + {} while at() < ends do end return 'done'",
-            time.as_secs_f64()
-        );
-        // Until it is done.
-        let told = self.ask(&["eval", &script, "0"])?;
-        ensure!(told == "done", "the script was to run: {told}");
-        Ok(())
+        let port = self.port.to_string();
+        let script = "while true do redis.call('time') end";
+        let child = Command::new("redis-cli")
+            .args(["-p", &port, "eval", script, "0"])
+            .stdout(Stdio::null())
+            .spawn()?;
+        let busy = Busy { redis: self, child };
+        wait_for("the script", Duration::from_secs(10), || {
+            Ok(self.ask(&["ping"])?.starts_with("BUSY").then_some(()))
+        })?;
+        Ok(busy)
     }
 
     /// Every write has come to its replica.
@@ -164,6 +167,19 @@ impl Redis {
 
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+/// A script that runs for as long as this is kept.
+pub(crate) struct Busy<'a> {
+    redis: &'a Redis,
+    child: Child,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let _ended = self.redis.ask(&["script", "kill"]);
+        let _status = self.child.wait();
     }
 }
 
