@@ -46,6 +46,7 @@ impl StoreMetrics {
             StoreFault::Away(_) => "away",
             StoreFault::Elsewhere(_) => "elsewhere",
             StoreFault::Refused(_) => "refused",
+            StoreFault::NotOpen => "not_open",
             StoreFault::Unconfirmed => "unconfirmed",
         };
         counter!(STORE_FAULTS, "kind" => kind).increment(1);

@@ -95,6 +95,9 @@ pub enum StoreFault {
     Elsewhere(String),
     #[error("the store refused: {0}")]
     Refused(String),
+    /// The server is new to the nodes or was emptied, and does not know what they have used.
+    #[error("the store is being told what has been used")]
+    NotOpen,
     /// No replica has it. Should the server die now, it is lost.
     #[error("no replica confirmed the hold")]
     Unconfirmed,

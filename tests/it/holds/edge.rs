@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tokio::sync::watch;
@@ -58,6 +58,17 @@ impl Edge {
             Some(shared) => self.deciding.ask(shared, hold, requests).await.is_ok(),
             None => self.deciding.reserve(hold, requests, clock::mono()).is_ok(),
         }
+    }
+
+    /// Ends as it should.
+    pub(super) async fn end(&self) -> Result<()> {
+        self.ending.send_replace(true);
+        let give_up = Instant::now() + Duration::from_secs(5);
+        while self.running.as_ref().is_some_and(|it| !it.is_finished()) {
+            ensure!(Instant::now() < give_up, "an edge does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     pub(super) fn is_dead(&self) -> bool {

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tollbridge::id::{CallId, HoldId};
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
-use tollbridge::server::holds::redis::{Address, RedisStore, RedisStoreSettings};
+use tollbridge::server::clock;
+use tollbridge::server::holds::redis::{Address, Claim, Deposit, RedisStore, RedisStoreSettings};
 use tollbridge::server::holds::{Change, HoldStore, State, StoreFault};
+use tollbridge::time::Wall;
 
 use super::edge::Edge;
 use super::relay::{Relay, What};
@@ -64,7 +66,7 @@ async fn a_hold_that_was_granted_by_a_store_that_has_forgotten_us_since_is_taken
     done?;
     assert!(!placed, "who knows what the store knows");
 
-    other.join(LEASE).await?;
+    stores::join(&other, LEASE).await?;
     until("the store", || Ok(is_open(&edge))).await?;
     is_empty_for_good(&redis, &other).await?;
     Ok(())
@@ -100,6 +102,92 @@ async fn calls_get_room_of_the_server_s_own_while_the_store_runs_a_script_of_som
     is_empty_for_good(&redis, &other).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_store_hears_at_once_of_servers_that_ask_nothing_of_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let open_after = Duration::from_secs(2);
+    let settings = |node| RedisStoreSettings {
+        open_after,
+        ..settings(redis.address(), node, Duration::from_secs(2))
+    };
+    let quiet = Edge::start(Some(settings("quiet")), 1, LEASE).await?;
+    let busy = Edge::start(Some(settings("busy")), 2, LEASE).await?;
+    let ten = deposit("ten");
+    assert!(quiet.place(hold(1), &place(5)).await);
+    let claimed = quiet.deciding.claim_deposit(&ten).await;
+    assert_eq!(claimed, Ok(Claim::Ours));
+    let all = quiet.deciding.deposit(&ten.buyer, &ten.key, ten.amount, clock::wall());
+    quiet.deciding.share_deposit(ten.clone(), Some(all)).await;
+    // One that is still being written down.
+    assert_eq!(quiet.deciding.claim_deposit(&deposit("five")).await, Ok(Claim::Ours));
+
+    let emptied = Instant::now();
+    redis.ask(&["flushall"])?;
+    // Nobody asks anything but this deposit, of which it is not known who has it.
+    let claimed = busy.deciding.claim_deposit(&ten).await;
+    assert_eq!(claimed, Err(StoreFault::NotOpen));
+    until("the quiet one to tell", || {
+        let joined = redis.ask(&["smembers", "nodes:{servers}:joined"])?;
+        Ok(joined.contains("quiet") && joined.contains("busy"))
+    })
+    .await?;
+    assert!(emptied.elapsed() < open_after, "it was opened without one");
+    until("the store", || Ok(is_open(&busy) && is_open(&quiet))).await?;
+    let claimed = busy.deciding.claim_deposit(&ten).await;
+    assert_eq!(claimed, Ok(Claim::Taken { amount: 10, all: 10 }));
+    assert_eq!(busy.deciding.claim_deposit(&deposit("five")).await, Ok(Claim::Elsewhere));
+    for number in 2..6 {
+        assert!(busy.place(hold(number), &place(5)).await, "{number}");
+    }
+    assert!(!busy.place(hold(6), &place(5)).await, "one is held by the quiet one");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lost_sight_of_a_store_tells_it_all_if_it_was_emptied_meanwhile() -> Result<()>
+{
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let edge = Edge::start(Some(settings(redis.address(), "edge", LEASE)), 1, LEASE).await?;
+    let ten = deposit("ten");
+    let all = edge.deciding.deposit(&ten.buyer, &ten.key, ten.amount, clock::wall());
+    edge.deciding.share_deposit(ten.clone(), Some(all)).await;
+
+    // It is the same process, and finds no more than that its connections are closed.
+    redis.ask(&["flushall"])?;
+    redis.ask(&["client", "kill", "type", "normal"])?;
+    until("it to tell", || {
+        Ok(redis.ask(&["smembers", "nodes:{servers}:joined"])?.contains("edge"))
+    })
+    .await?;
+    until("the store", || Ok(is_open(&edge))).await?;
+    let other = other(&redis).await?;
+    assert_eq!(other.claim(&ten, 1).await, Ok(Claim::Taken { amount: 10, all: 10 }));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_being_told_when_a_server_ends_is_not_lost() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let relay = Relay::to(redis.address()).await?;
+    let settings = settings(relay.address(), "edge", Duration::from_secs(5));
+    let edge = Edge::start(Some(settings), 1, LEASE).await?;
+    assert!(edge.place(hold(1), &place(5)).await);
+
+    relay.hold_back(What::Question, &name(hold(1)));
+    edge.deciding.settle(hold(1), Counts::Connected, clock::mono(), Wall(0));
+    relay.has_caught_it().await?;
+    edge.ending.send_replace(true);
+    relay.lose();
+    edge.end().await?;
+
+    let usage = other(&redis).await?.usage(&[(place(5).bucket, Counts::Connected)]).await?;
+    assert_eq!((usage[0].used, usage[0].held), (1, 0));
+    Ok(())
+}
+
 const PLACE: &str = "cap:{servers}:target/t/connected:total";
 
 /// Nothing is held, and that stays so.
@@ -128,12 +216,17 @@ fn is_open(edge: &Edge) -> bool {
 async fn other(redis: &Redis) -> Result<RedisStore> {
     let store = RedisStore::new(stores::settings(vec![redis.address()], "servers", "other"));
     store.connect().await?;
-    store.join(LEASE).await?;
+    stores::join(&store, LEASE).await?;
     Ok(store)
 }
 
 fn settings(address: Address, node: &str, call_timeout: Duration) -> RedisStoreSettings {
     RedisStoreSettings { call_timeout, ..stores::settings(vec![address], "servers", node) }
+}
+
+fn deposit(key: &str) -> Deposit {
+    let forgotten_at = Wall(clock::wall().0 + 86_400_000);
+    Deposit { buyer: "buy_a".into(), key: key.into(), amount: 10, forgotten_at }
 }
 
 fn hold(number: u8) -> HoldId {

@@ -148,8 +148,18 @@ struct Tally {
     denied: AtomicU64,
     /// Counted at edges that live, and at those that were killed.
     counted: [AtomicU64; 2],
-    /// The most that was seen used and held at once.
+    /// What calls have that were told they may, and what those came to that are over.
+    had: AtomicU64,
+    /// The most that was had at once, or seen used and held.
     most: AtomicU64,
+}
+
+impl Tally {
+    /// No more than is had: it is said after room was got, and before it is given back.
+    fn has(&self, amount: u64) {
+        let had = self.had.fetch_add(amount, Ordering::SeqCst) + amount;
+        self.most.fetch_max(had, Ordering::SeqCst);
+    }
 }
 
 struct World {
@@ -180,6 +190,7 @@ async fn calls(world: Arc<World>, edge: usize, kind: Kind, worker: u64, seed: u6
             return;
         }
         tally.placed.fetch_add(1, Ordering::SeqCst);
+        tally.has(request.amount);
         nap(&mut rng, 1..25).await;
         match world.fault {
             Fault::Pause if rng.u8(0..20) == 0 => nap(&mut rng, 1_000..1_001).await,
@@ -211,7 +222,9 @@ async fn calls(world: Arc<World>, edge: usize, kind: Kind, worker: u64, seed: u6
             // Whoever was up at a dead edge is never heard of again.
             return;
         }
+        tally.had.fetch_sub(request.amount, Ordering::SeqCst);
         let came_to = end(&world, edge, kind, hold, &request, &mut rng);
+        tally.has(came_to);
         let place = usize::from(edge.is_dead());
         tally.counted[place].fetch_add(came_to, Ordering::SeqCst);
     }
@@ -271,9 +284,12 @@ async fn observe(world: Arc<World>, observer: Option<Arc<RedisStore>>) {
         (request.bucket, request.counts)
     });
     while !world.over.load(Ordering::SeqCst) {
-        for (kind, usage) in
-            KINDS.into_iter().zip(look(&world, observer.as_deref(), &buckets).await)
-        {
+        // A store that has lost something may count what one edge gave back and another got, until
+        // both have told it.
+        let is_told = are_open(&world);
+        let usages = look(&world, observer.as_deref(), &buckets).await;
+        let usages = if is_told && are_open(&world) { usages } else { vec![] };
+        for (kind, usage) in KINDS.into_iter().zip(usages) {
             let tally = &world.tallies[kind as usize];
             tally.most.fetch_max(usage.used + usage.held, Ordering::SeqCst);
         }
@@ -420,26 +436,24 @@ async fn strike(keeper: &mut Keeper, world: &World, fault: Fault, slot: u16) -> 
 /// All edges use the store again.
 async fn all_open(world: &World) -> Result<()> {
     let give_up = Instant::now() + Duration::from_secs(15);
-    let is_open = |edge: &Edge| {
-        edge.is_dead() || edge.shared.as_ref().is_none_or(|it| it.state() == State::Open)
-    };
-    while !world.edges.iter().all(is_open) {
+    while !are_open(world) {
         ensure!(Instant::now() < give_up, "the store does not come back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
+fn are_open(world: &World) -> bool {
+    world.edges.iter().all(|edge| {
+        edge.is_dead() || edge.shared.as_ref().is_none_or(|it| it.state() == State::Open)
+    })
+}
+
 /// Edges end as they should, but for those that were killed.
 async fn settle_down(world: &World) -> Result<()> {
     all_open(world).await?;
     for edge in world.edges.iter().filter(|edge| !edge.is_dead()) {
-        edge.ending.send_replace(true);
-        let give_up = Instant::now() + Duration::from_secs(5);
-        while edge.running.as_ref().is_some_and(|it| !it.is_finished()) {
-            ensure!(Instant::now() < give_up, "an edge does not end");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        edge.end().await?;
     }
     Ok(())
 }

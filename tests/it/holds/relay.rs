@@ -28,12 +28,21 @@ pub(super) enum What {
     Answer,
 }
 
+/// What becomes of what is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Waits,
+    Passes,
+    /// It never arrives, and its connection is closed.
+    IsLost,
+}
+
 struct Held {
     /// What is to be held back of the next question that holds this text.
     wanted: Mutex<Option<(What, String)>>,
-    /// How often it was caught, and whether it may pass.
+    /// How often it was caught.
     caught: watch::Sender<u32>,
-    passes: watch::Sender<bool>,
+    fate: watch::Sender<Fate>,
 }
 
 impl Relay {
@@ -43,7 +52,7 @@ impl Relay {
         let held = Arc::new(Held {
             wanted: Mutex::default(),
             caught: watch::Sender::new(0),
-            passes: watch::Sender::new(true),
+            fate: watch::Sender::new(Fate::Passes),
         });
         let all = Arc::clone(&held);
         let accepting = tokio::spawn(async move {
@@ -66,9 +75,10 @@ impl Relay {
         self.address.clone()
     }
 
-    /// Holds back the next question that holds this text, or its answer, until [`Relay::let_go`].
+    /// Holds back the next question that holds this text, or its answer, until [`Relay::let_go`]
+    /// or [`Relay::lose`].
     pub(super) fn hold_back(&self, what: What, text: &str) {
-        self.held.passes.send_replace(false);
+        self.held.fate.send_replace(Fate::Waits);
         *self.held.wanted.lock() = Some((what, text.to_owned()));
     }
 
@@ -82,7 +92,11 @@ impl Relay {
     }
 
     pub(super) fn let_go(&self) {
-        self.held.passes.send_replace(true);
+        self.held.fate.send_replace(Fate::Passes);
+    }
+
+    pub(super) fn lose(&self) {
+        self.held.fate.send_replace(Fate::IsLost);
     }
 }
 
@@ -98,7 +112,7 @@ async fn questions(
     stuck: watch::Sender<bool>,
     held: Arc<Held>,
 ) {
-    let (mut buffer, mut passes) = (vec![0; 65_536], held.passes.subscribe());
+    let (mut buffer, mut fate) = (vec![0; 65_536], held.fate.subscribe());
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
         let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
@@ -106,7 +120,8 @@ async fn questions(
         if let Some((what, _)) = caught {
             held.caught.send_modify(|times| *times += 1);
             match what {
-                What::Question => drop(passes.wait_for(|passes| *passes).await),
+                What::Question if is_lost(&mut fate).await => return,
+                What::Question => {}
                 What::Answer => drop(stuck.send_replace(true)),
             }
         }
@@ -122,14 +137,19 @@ async fn answers(
     stuck: watch::Receiver<bool>,
     held: Arc<Held>,
 ) {
-    let (mut buffer, mut passes) = (vec![0; 65_536], held.passes.subscribe());
+    let (mut buffer, mut fate) = (vec![0; 65_536], held.fate.subscribe());
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
-        if *stuck.borrow() {
-            drop(passes.wait_for(|passes| *passes).await);
+        if *stuck.borrow() && is_lost(&mut fate).await {
+            return;
         }
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
     }
+}
+
+/// Once it is known.
+async fn is_lost(fate: &mut watch::Receiver<Fate>) -> bool {
+    fate.wait_for(|fate| *fate != Fate::Waits).await.is_ok_and(|fate| *fate == Fate::IsLost)
 }

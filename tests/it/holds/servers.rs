@@ -40,18 +40,49 @@ async fn a_new_server_is_closed_until_all_nodes_have_told_it_what_they_know() ->
 
     let asked = [request(Counts::Connected, 1)];
     assert_eq!(first.reserve(hold(1), &asked, LEASE).await, Err(NotGranted::NotOpen));
-    assert!(!first.join(LEASE).await?, "the second has yet to speak");
+    assert!(!stores::join(&first, LEASE).await?, "the second has yet to speak");
     assert_eq!(first.reserve(hold(1), &asked, LEASE).await, Err(NotGranted::NotOpen));
-    assert!(second.join(LEASE).await?);
+    assert!(stores::join(&second, LEASE).await?);
     first.reserve(hold(1), &asked, LEASE).await?;
 
     // Nobody waits for one that has left.
     redis.ask(&["hset", "gate:{servers}:caps", "run", "another"])?;
     second.leave().await?;
-    assert!(first.join(LEASE).await?);
+    assert!(stores::join(&first, LEASE).await?);
+    assert_eq!(first.still_knows().await, Ok(()));
 
     redis.ask(&["flushall"])?;
     assert_eq!(first.reserve(hold(2), &asked, LEASE).await, Err(NotGranted::NotOpen));
+    assert_eq!(first.still_knows().await, Err(StoreFault::NotOpen));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emptied_server_is_told_all_by_nodes_that_told_it_before() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    let asked = [request(Counts::Connected, 1)];
+
+    // It is emptied while it is told, and others come first.
+    redis.ask(&["flushall"])?;
+    let emptied = first.announce(LEASE).await?;
+    redis.ask(&["flushall"])?;
+    assert_eq!(first.join(LEASE).await, Err(StoreFault::NotOpen), "what it told is gone");
+    assert!(stores::join(&second, LEASE).await?, "it is the only one that spoke");
+    assert_eq!(first.join(LEASE).await, Err(StoreFault::NotOpen));
+    // Open, but not to who has yet to tell it.
+    assert_eq!(first.reserve(hold(1), &asked, LEASE).await, Err(NotGranted::NotOpen));
+    assert_eq!(first.still_knows().await, Err(StoreFault::NotOpen));
+    assert_ne!(first.announce(LEASE).await?, emptied);
+    assert!(first.join(LEASE).await?);
+
+    // Nobody opens it without one that has said that it is there, however long it tells.
+    redis.ask(&["flushall"])?;
+    first.announce(LEASE).await?;
+    assert!(!stores::join(&second, LEASE).await?);
+    assert!(first.join(LEASE).await?);
+    first.reserve(hold(1), &asked, LEASE).await?;
     Ok(())
 }
 
@@ -79,33 +110,91 @@ async fn a_key_of_a_buyer_deposits_once_whichever_node_is_asked() -> Result<()> 
     let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
     let (ten, five) = (deposit("ten", 10), deposit("five", 5));
 
-    assert_eq!(first.claim(&ten).await?, Claim::Ours);
-    assert_eq!(first.claim(&ten).await?, Claim::Ours, "its answer may have been lost");
-    assert_eq!(second.claim(&ten).await?, Claim::Elsewhere);
+    assert_eq!(first.claim(&ten, 1).await?, Claim::Ours);
+    assert_eq!(first.claim(&ten, 1).await?, Claim::Ours, "its answer may have been lost");
+    assert_eq!(second.claim(&ten, 1).await?, Claim::Elsewhere);
     assert_eq!(of_buyer(&second).await?, 0, "it is not written down yet");
     for _ in 0..2 {
         assert_eq!(first.took(&ten, 10).await?, 10);
     }
-    assert_eq!(second.claim(&ten).await?, Claim::Taken { amount: 10, all: 10 });
-    assert_eq!(second.claim(&five).await?, Claim::Ours);
+    assert_eq!(second.claim(&ten, 1).await?, Claim::Taken { amount: 10, all: 10 });
+    assert_eq!(second.claim(&five, 1).await?, Claim::Ours);
     assert_eq!(second.took(&five, 5).await?, 15);
-    assert_eq!(first.claim(&five).await?, Claim::Taken { amount: 5, all: 15 });
+    assert_eq!(first.claim(&five, 1).await?, Claim::Taken { amount: 5, all: 15 });
 
     // One that could not be written down is anybody's.
     let failed = deposit("failed", 7);
-    assert_eq!(first.claim(&failed).await?, Claim::Ours);
-    first.drop_claim(&failed).await?;
-    assert_eq!(second.claim(&failed).await?, Claim::Ours);
-    first.drop_claim(&failed).await?;
-    assert_eq!(first.claim(&failed).await?, Claim::Elsewhere, "it was not the first's to drop");
+    assert_eq!(first.claim(&failed, 1).await?, Claim::Ours);
+    first.drop_claim(&failed, 1).await?;
+    assert_eq!(second.claim(&failed, 1).await?, Claim::Ours);
+    first.drop_claim(&failed, 1).await?;
+    assert_eq!(first.claim(&failed, 1).await?, Claim::Elsewhere, "it was not the first's to drop");
 
     // Its key is as good as new some day.
     let short = Deposit { forgotten_at: Wall(clock::wall().0 + 200), ..deposit("short", 1) };
-    assert_eq!(first.claim(&short).await?, Claim::Ours);
+    assert_eq!(first.claim(&short, 1).await?, Claim::Ours);
     first.took(&short, 11).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(second.claim(&short).await?, Claim::Ours);
+    assert_eq!(second.claim(&short, 1).await?, Claim::Ours);
     assert_eq!(of_buyer(&second).await?, 16);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_claim_that_came_to_nothing_takes_no_later_one_with_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    let ten = deposit("ten", 10);
+
+    // Nobody heard the answer to the first; that it is dropped is told late.
+    for serial in [1, 2] {
+        assert_eq!(first.claim(&ten, serial).await?, Claim::Ours);
+    }
+    first.drop_claim(&ten, 1).await?;
+    assert_eq!(second.claim(&ten, 1).await?, Claim::Elsewhere, "it is being written down");
+    // Nor if it comes to the server after the second.
+    first.claim(&ten, 1).await?;
+    first.drop_claim(&ten, 1).await?;
+    assert_eq!(second.claim(&ten, 1).await?, Claim::Elsewhere);
+
+    // A process that begins knows what to think of all of them.
+    let next = node(&redis, "1").await?;
+    assert_eq!(next.claim(&ten, 1).await?, Claim::Ours);
+    first.drop_claim(&ten, 1).await?;
+    assert_eq!(second.claim(&ten, 1).await?, Claim::Elsewhere, "another process claimed it");
+    next.drop_claim(&ten, 1).await?;
+    assert_eq!(second.claim(&ten, 1).await?, Claim::Ours);
+    assert_eq!(first.claim(&ten, 3).await?, Claim::Elsewhere);
+    second.drop_claim(&ten, 1).await?;
+    assert_eq!(first.claim(&ten, 4).await?, Claim::Ours);
+    first.drop_claim(&ten, 3).await?;
+    next.know_deposits(&[]).await?;
+    assert_eq!(second.claim(&ten, 2).await?, Claim::Ours, "the process that claimed it is over");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_claim_that_is_being_written_down_is_told_to_an_emptied_server() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    let (ten, five) = (deposit("ten", 10), deposit("five", 5));
+    assert_eq!(first.claim(&ten, 1).await?, Claim::Ours);
+    redis.ask(&["flushall"])?;
+
+    first.announce(LEASE).await?;
+    first.keep_claim(&ten, 1).await?;
+    assert!(first.join(LEASE).await?);
+    stores::join(&second, LEASE).await?;
+    assert_eq!(second.claim(&ten, 1).await?, Claim::Elsewhere);
+    assert_eq!(first.took(&ten, 10).await?, 10);
+    first.keep_claim(&ten, 1).await?;
+    assert_eq!(second.claim(&ten, 2).await?, Claim::Taken { amount: 10, all: 10 });
+    // It is not another node's to keep.
+    assert_eq!(second.claim(&five, 3).await?, Claim::Ours);
+    first.keep_claim(&five, 2).await?;
+    assert_eq!(first.claim(&five, 3).await?, Claim::Elsewhere);
     Ok(())
 }
 
@@ -116,16 +205,16 @@ async fn what_a_node_claimed_before_it_died_is_settled_by_its_journal() -> Resul
     let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
     let (written, lost, going_on) = (deposit("written", 10), deposit("lost", 5), deposit("on", 1));
     for claimed in [&written, &lost] {
-        assert_eq!(first.claim(claimed).await?, Claim::Ours);
+        assert_eq!(first.claim(claimed, 1).await?, Claim::Ours);
     }
 
     let next = node(&redis, "1").await?;
-    assert_eq!(next.claim(&going_on).await?, Claim::Ours);
+    assert_eq!(next.claim(&going_on, 1).await?, Claim::Ours);
     next.know_deposits(std::slice::from_ref(&written)).await?;
 
-    assert_eq!(second.claim(&written).await?, Claim::Taken { amount: 10, all: 0 });
-    assert_eq!(second.claim(&lost).await?, Claim::Ours);
-    assert_eq!(second.claim(&going_on).await?, Claim::Elsewhere);
+    assert_eq!(second.claim(&written, 1).await?, Claim::Taken { amount: 10, all: 0 });
+    assert_eq!(second.claim(&lost, 1).await?, Claim::Ours);
+    assert_eq!(second.claim(&going_on, 1).await?, Claim::Elsewhere);
     Ok(())
 }
 
@@ -135,19 +224,19 @@ async fn nothing_is_deposited_while_the_nodes_have_yet_to_say_what_was() -> Resu
     let redis = Redis::alone(folder.path())?;
     let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
     let ten = deposit("ten", 10);
-    first.claim(&ten).await?;
+    first.claim(&ten, 1).await?;
     first.took(&ten, 10).await?;
     redis.ask(&["flushall"])?;
 
-    let claimed = second.claim(&ten).await;
-    ensure!(matches!(claimed, Err(StoreFault::Away(_))), "{claimed:?}");
+    let claimed = second.claim(&ten, 1).await;
+    assert_eq!(claimed, Err(StoreFault::NotOpen));
     first.know_deposits(std::slice::from_ref(&ten)).await?;
     let bucket = Deposit::of_buyer(&ten.buyer);
     first.restore(&[Known { bucket, used: 10, ends_at: None }]).await?;
-    first.join(LEASE).await?;
-    second.join(LEASE).await?;
+    stores::join(&first, LEASE).await?;
+    stores::join(&second, LEASE).await?;
 
-    assert_eq!(second.claim(&ten).await?, Claim::Taken { amount: 10, all: 10 });
+    assert_eq!(second.claim(&ten, 1).await?, Claim::Taken { amount: 10, all: 10 });
     assert_eq!(of_buyer(&second).await?, 10);
     Ok(())
 }
@@ -246,7 +335,7 @@ async fn a_replica_names_the_server_to_ask() -> Result<()> {
     let redis = Redis::alone(folder.path())?;
     let replica = Redis::replica_of(&redis, folder.path())?;
     let store = RedisStore::new(stores::settings(vec![replica.address()], "servers", "1"));
-    assert_eq!(store.connect().await?.address, redis.address());
+    assert_eq!(store.connect().await?, redis.address());
     Ok(())
 }
 

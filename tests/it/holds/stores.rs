@@ -31,6 +31,12 @@ pub(super) fn settings(seeds: Vec<Address>, account: &str, node: &str) -> RedisS
 pub(super) async fn open(settings: RedisStoreSettings, lease: Duration) -> Result<RedisStore> {
     let store = RedisStore::new(settings);
     store.connect().await?;
-    ensure!(store.join(lease).await?, "it is the only node");
+    ensure!(join(&store, lease).await?, "it is the only node");
     Ok(store)
+}
+
+/// A node that has nothing to tell. Whether all nodes have told what they have.
+pub(super) async fn join(store: &RedisStore, lease: Duration) -> Result<bool> {
+    store.announce(lease).await?;
+    Ok(store.join(lease).await?)
 }

@@ -178,3 +178,15 @@ local function sweep(leases, prefix, now)
   end
   return #over
 end
+
+-- Whether the gate is the one that nodes know as RUN/SINCE, whether it is open, and since when it is there.
+local function gate_is(key, name)
+  local gate = redis.call('HMGET', key, 'run', 'since', 'open')
+  local is_it = gate[1] and gate[2] and gate[1] .. '/' .. gate[2] == name
+  return is_it, gate[3] == '1', tonumber(gate[2] or 0)
+end
+
+local function is_open(key, name)
+  local is_it, open = gate_is(key, name)
+  return is_it and open
+end

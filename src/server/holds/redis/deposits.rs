@@ -49,15 +49,17 @@ impl Deposit {
 }
 
 impl RedisStore {
-    /// Asks for a deposit that this node has not taken.
+    /// Asks for a deposit that this node has not taken. Each claim of this process has a higher
+    /// `serial` than those before.
     ///
     /// # Errors
-    /// The store could not be asked, did not answer, or does not know yet what the nodes have taken.
-    /// It may be claimed.
-    pub async fn claim(&self, deposit: &Deposit) -> Result<Claim, StoreFault> {
+    /// The store could not be asked or did not answer: it may be claimed. Or it does not know what the
+    /// nodes have taken: it is not.
+    pub async fn claim(&self, deposit: &Deposit, serial: u64) -> Result<Claim, StoreFault> {
         let live = self.live()?;
         let Deposit { amount, forgotten_at, .. } = deposit;
-        let arguments = [live.run.to_string(), amount.to_string(), forgotten_at.0.to_string()];
+        let (serial, amount) = (serial.to_string(), amount.to_string());
+        let arguments = [serial, self.gate()?, amount, forgotten_at.0.to_string()];
         let (keys, arguments) = self.of_deposit("claim", Some(deposit), arguments);
         let has_replica = live.replicas.load(Ordering::Relaxed) > 0;
         let wait = has_replica.then_some(self.settings.replica_timeout);
@@ -71,7 +73,7 @@ impl RedisStore {
                 Ok(Claim::Taken { amount, all })
             }
             [3] => Ok(Claim::Elsewhere),
-            [4] => Err(StoreFault::Away(String::from("it is being told what was deposited"))),
+            [4] => Err(StoreFault::NotOpen),
             _ => Err(unread()),
         }
     }
@@ -87,12 +89,22 @@ impl RedisStore {
         Ok(u64::try_from(told).unwrap_or(0))
     }
 
-    /// It was claimed, and will not be taken.
+    /// The store had said that this node may take it; it may have forgotten.
     ///
     /// # Errors
     /// The store could not be told, or did not answer.
-    pub async fn drop_claim(&self, deposit: &Deposit) -> Result<(), StoreFault> {
-        self.tell_of_deposits("drop", Some(deposit), []).await.map(drop)
+    pub async fn keep_claim(&self, deposit: &Deposit, serial: u64) -> Result<(), StoreFault> {
+        let Deposit { amount, forgotten_at, .. } = deposit;
+        let arguments = [serial.to_string(), amount.to_string(), forgotten_at.0.to_string()];
+        self.tell_of_deposits("keep", Some(deposit), arguments).await.map(drop)
+    }
+
+    /// It was claimed, and nothing came of that. A claim of it with another serial stays.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn drop_claim(&self, deposit: &Deposit, serial: u64) -> Result<(), StoreFault> {
+        self.tell_of_deposits("drop", Some(deposit), [serial.to_string()]).await.map(drop)
     }
 
     /// Tells a server that may have forgotten them which deposits this node has taken, and that

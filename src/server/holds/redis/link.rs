@@ -397,7 +397,7 @@ mod tests {
                 StoreFault::Elsewhere(_) => "elsewhere",
                 StoreFault::Away(_) => "away",
                 StoreFault::Refused(_) => "refused",
-                StoreFault::Timeout | StoreFault::Unconfirmed => "neither",
+                StoreFault::Timeout | StoreFault::NotOpen | StoreFault::Unconfirmed => "neither",
             }
         };
         for (answer, kind) in [

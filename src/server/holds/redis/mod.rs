@@ -5,7 +5,7 @@
 //!
 //! Invariants: every script touches keys of one slot, and runs only where all of them are; time is the
 //! server's; nothing is placed before all nodes have told a server that is new to them what they know
-//! (see `join.lua`).
+//! (see `announce.lua`, `join.lua`).
 
 mod deposits;
 mod keys;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::{Value, from_redis_value};
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::id::HoldId;
 use crate::routing::Usage;
@@ -49,6 +49,8 @@ pub struct RedisStore {
     settings: RedisStoreSettings,
     link: Link,
     live: ArcSwapOption<Live>,
+    /// What was told was told behind this one: a server that was emptied has another.
+    gate: ArcSwapOption<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,14 +72,6 @@ pub struct RedisStoreSettings {
     pub open_after: Duration,
 }
 
-/// The server that is connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connected {
-    pub address: Address,
-    /// Names the server's process: another one may have forgotten something.
-    pub run: SmolStr,
-}
-
 /// How much a node has used of a bucket, by its own book.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -92,19 +86,20 @@ impl RedisStore {
     pub fn new(settings: RedisStoreSettings) -> Self {
         let keys = KeySpace::new(&settings.account);
         let link = Link::new(settings.link.clone(), keys.slot());
-        Self { keys, link, settings, live: ArcSwapOption::empty() }
+        Self { keys, link, settings, live: ArcSwapOption::empty(), gate: ArcSwapOption::empty() }
     }
 
     /// Finds the server anew.
     ///
     /// # Errors
     /// None was found, or it did not answer. What was connected is no more.
-    pub async fn connect(&self) -> Result<Connected, StoreFault> {
+    pub async fn connect(&self) -> Result<Address, StoreFault> {
         self.live.store(None);
+        self.gate.store(None);
         let live = self.link.connect().await?;
-        let connected = Connected { address: live.address.clone(), run: live.run.clone() };
+        let address = live.address.clone();
         self.live.store(Some(Arc::new(live)));
-        Ok(connected)
+        Ok(address)
     }
 
     /// Uses nothing until it is connected again.
@@ -148,22 +143,53 @@ impl RedisStore {
         Ok(raised)
     }
 
-    /// Everything this node knows has been told. Returns whether caps are open: all nodes have.
+    /// This node is there: nobody opens the store without what it knows. Returns the gate it is to tell
+    /// that behind, unless it has told this one.
     ///
     /// # Errors
     /// The store could not be told, or did not answer.
-    pub async fn join(&self, lease: Duration) -> Result<bool, StoreFault> {
-        let run = self.live()?.run.to_string();
+    pub async fn announce(&self, lease: Duration) -> Result<SmolStr, StoreFault> {
+        let run = self.live()?.run.clone();
         let Self { keys, settings, .. } = self;
-        let arguments = [
-            settings.node.to_string(),
-            settings.process.to_string(),
-            run,
-            ms(lease),
-            ms(settings.open_after),
-        ];
+        let arguments =
+            [settings.node.to_string(), settings.process.to_string(), run.to_string(), ms(lease)];
         let keys = [keys.gate(), keys.nodes(), keys.joined(), keys.processes()];
-        Ok(self.upkeep::<i64>(Script::Join, &keys, &arguments).await? == 1)
+        let since: String = self.upkeep(Script::Announce, &keys, &arguments).await?;
+        let gate = format_smolstr!("{run}/{since}");
+        self.gate.store(Some(Arc::new(gate.to_string())));
+        Ok(gate)
+    }
+
+    /// Everything this node knows has been told since it was announced. Returns whether caps are open:
+    /// all nodes have.
+    ///
+    /// # Errors
+    /// The store could not be told, did not answer, or was emptied meanwhile.
+    pub async fn join(&self, lease: Duration) -> Result<bool, StoreFault> {
+        let Self { keys, settings, .. } = self;
+        let arguments =
+            [settings.node.to_string(), self.gate()?, ms(lease), ms(settings.open_after)];
+        let keys = [keys.gate(), keys.nodes(), keys.joined()];
+        match self.upkeep::<i64>(Script::Join, &keys, &arguments).await? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(StoreFault::NotOpen),
+        }
+    }
+
+    /// Sees whether the server still knows what it was told.
+    ///
+    /// # Errors
+    /// It does not ([`StoreFault::NotOpen`]), or did not answer.
+    pub async fn still_knows(&self) -> Result<(), StoreFault> {
+        let (keys, arguments) = ([self.keys.gate()], [self.gate()?]);
+        let is_open = self.upkeep::<i64>(Script::Gate, &keys, &arguments).await? == 1;
+        is_open.then_some(()).ok_or(StoreFault::NotOpen)
+    }
+
+    /// How long the nodes have to find out that the server has forgotten everything.
+    pub fn open_after(&self) -> Duration {
+        self.settings.open_after
     }
 
     /// Nobody need wait for this node any more.
@@ -178,7 +204,11 @@ impl RedisStore {
     }
 
     fn live(&self) -> Result<Arc<Live>, StoreFault> {
-        self.live.load_full().ok_or_else(|| StoreFault::Away(String::from("not connected")))
+        self.live.load_full().ok_or_else(not_connected)
+    }
+
+    fn gate(&self) -> Result<String, StoreFault> {
+        self.gate.load().as_ref().map(|gate| gate.to_string()).ok_or_else(not_connected)
     }
 
     async fn upkeep<T: redis::FromRedisValue>(
@@ -284,7 +314,7 @@ impl HoldStore for RedisStore {
         let mut keys = vec![self.keys.leases(), self.keys.gate(), self.keys.hold(hold)];
         keys.extend(requests.iter().map(|it| self.keys.bucket(&it.bucket)));
         let mut arguments =
-            vec![hold_name(hold).to_string(), self.keys.holds(), live.run.to_string(), ms(lease)];
+            vec![hold_name(hold).to_string(), self.keys.holds(), self.gate()?, ms(lease)];
         self.entries(requests, &mut arguments);
         let is_money = requests.iter().any(|it| is_money(it.counts));
         let has_replica = live.replicas.load(Ordering::Relaxed) > 0;
@@ -419,6 +449,10 @@ fn is_money(counts: Counts) -> bool {
 fn usage(used: i64, held: i64) -> Usage {
     let whole = |amount| u64::try_from(amount).unwrap_or(0);
     Usage { used: whole(used), held: whole(held) }
+}
+
+fn not_connected() -> StoreFault {
+    StoreFault::Away(String::from("not connected"))
 }
 
 fn unread() -> StoreFault {

@@ -1,9 +1,8 @@
 -- Takes room in all buckets or in none.
--- KEYS: leases, gate, hold, buckets…  ARGV: hold, prefix of holds, run, lease ms, count, entries…
+-- KEYS: leases, gate, hold, buckets…  ARGV: hold, prefix of holds, gate, lease ms, count, entries…
 -- Answers 1 placed, 2 placed before, 0 full (and the first full bucket), 3 ended, 4 not open; then
 -- used and held of each bucket.
-local gate = redis.call('HMGET', KEYS[2], 'run', 'open')
-if gate[1] ~= ARGV[3] or gate[2] ~= '1' then
+if not is_open(KEYS[2], ARGV[3]) then
   return { 4 }
 end
 local now = clock()

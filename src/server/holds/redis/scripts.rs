@@ -8,19 +8,23 @@ pub(super) enum Script {
     Renew,
     Look,
     Restore,
+    Announce,
     Join,
+    Gate,
     Leave,
     Deposit,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Reserve,
         Self::Change,
         Self::Renew,
         Self::Look,
         Self::Restore,
+        Self::Announce,
         Self::Join,
+        Self::Gate,
         Self::Leave,
         Self::Deposit,
     ];
@@ -37,7 +41,9 @@ impl Script {
             Self::Renew => body!("renew.lua"),
             Self::Look => body!("look.lua"),
             Self::Restore => body!("restore.lua"),
+            Self::Announce => body!("announce.lua"),
             Self::Join => body!("join.lua"),
+            Self::Gate => body!("gate.lua"),
             Self::Leave => body!("leave.lua"),
             Self::Deposit => body!("deposit.lua"),
         }

@@ -1,12 +1,15 @@
 //! Deposits that servers share: any of them takes one, once, and all give credit for it.
 
+use std::sync::atomic::Ordering;
+
 use crate::routing::Usage;
 use crate::routing::hold::{Bucket, Counts};
 use crate::server::clock;
 
 use super::super::redis::{Claim, Deposit};
 use super::super::store::{HoldStore, StoreFault};
-use super::{OwnHolds, SharedHolds, State};
+use super::{Inner, OwnHolds, SharedHolds, State};
+
 /// Buyers whose deposits are looked at by one script.
 const LOOKED_AT_ONCE: usize = 200;
 
@@ -15,7 +18,8 @@ const LOOKED_AT_ONCE: usize = 200;
 pub(super) enum Claimed {
     /// The journal has it, and so many micros of its buyer.
     Taken(Deposit, u64),
-    Dropped(Deposit),
+    /// The claim with this serial came to nothing.
+    Dropped(Deposit, u64),
 }
 
 impl SharedHolds {
@@ -28,13 +32,27 @@ impl SharedHolds {
         if self.state() != State::Open {
             return Err(StoreFault::Away(String::from("not connected")));
         }
-        let claimed = self.store.claim(deposit).await;
+        let generation = self.inner.lock().generation;
+        let serial = self.claims.fetch_add(1, Ordering::Relaxed);
+        let claimed = self.store.claim(deposit, serial).await;
         match &claimed {
             Ok(Claim::Taken { all, .. }) => self.have_all(deposit, *all),
-            Ok(Claim::Ours | Claim::Elsewhere) => {}
+            Ok(Claim::Ours) => {
+                let mut inner = self.inner.lock();
+                if inner.generation == generation {
+                    inner.claims.push((deposit.clone(), serial));
+                } else {
+                    // The store has been told everything since, but not of this.
+                    inner.claimed.push_back(Claimed::Dropped(deposit.clone(), serial));
+                    return Err(StoreFault::NotOpen);
+                }
+            }
+            Ok(Claim::Elsewhere) => {}
+            // Nothing was claimed.
+            Err(StoreFault::NotOpen) => self.failed(&StoreFault::NotOpen),
             Err(fault) => {
                 self.failed(fault);
-                self.dropped(deposit.clone()).await;
+                self.tell_dropped(deposit.clone(), serial).await;
             }
         }
         claimed
@@ -42,13 +60,24 @@ impl SharedHolds {
 
     /// The journal has it, and `all` micros of its buyer.
     pub(in crate::server) async fn took(&self, deposit: Deposit, all: u64) {
-        self.inner.lock().claimed.push_back(Claimed::Taken(deposit, all));
+        {
+            let mut inner = self.inner.lock();
+            let _serial = inner.written(&deposit);
+            inner.claimed.push_back(Claimed::Taken(deposit, all));
+        }
         self.tell_claimed_if_open().await;
     }
 
     /// A claim was for nothing.
     pub(in crate::server) async fn dropped(&self, deposit: Deposit) {
-        self.inner.lock().claimed.push_back(Claimed::Dropped(deposit));
+        let serial = self.inner.lock().written(&deposit);
+        if let Some(serial) = serial {
+            self.tell_dropped(deposit, serial).await;
+        }
+    }
+
+    async fn tell_dropped(&self, deposit: Deposit, serial: u64) {
+        self.inner.lock().claimed.push_back(Claimed::Dropped(deposit, serial));
         self.tell_claimed_if_open().await;
     }
 
@@ -76,7 +105,7 @@ impl SharedHolds {
                     let told = self.store.took(deposit, *here).await;
                     told.map(|all| self.have_all(deposit, all))
                 }
-                Claimed::Dropped(deposit) => self.store.drop_claim(deposit).await,
+                Claimed::Dropped(deposit, serial) => self.store.drop_claim(deposit, *serial).await,
             };
             if let Err(fault) = told {
                 self.inner.lock().claimed.push_front(claimed);
@@ -96,5 +125,15 @@ impl SharedHolds {
             self.inner.lock().near.note(&seen, clock::mono());
         }
         Ok(())
+    }
+}
+
+impl Inner {
+    /// A deposit is not being written down any more: the serial of its claim.
+    fn written(&mut self, deposit: &Deposit) -> Option<u64> {
+        let is_it =
+            |(known, _): &(Deposit, u64)| known.buyer == deposit.buyer && known.key == deposit.key;
+        let place = self.claims.iter().position(is_it)?;
+        Some(self.claims.swap_remove(place).1)
     }
 }

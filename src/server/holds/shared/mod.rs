@@ -31,7 +31,7 @@ use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom};
 use crate::time::Mono;
 
 use super::metrics::StoreMetrics;
-use super::redis::RedisStore;
+use super::redis::{Deposit, RedisStore};
 use super::store::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault, Told};
 use crate::server::clock;
 
@@ -80,7 +80,7 @@ pub struct Everything {
     pub held: Vec<(HoldId, Vec<BucketRequest>)>,
     pub used: Vec<super::redis::Known>,
     /// Deposits whose keys are known.
-    pub taken: Vec<super::redis::Deposit>,
+    pub taken: Vec<Deposit>,
 }
 
 /// Holds in a shared store.
@@ -92,6 +92,8 @@ pub struct SharedHolds {
     tokens: AtomicU64,
     /// Makes the ends of calls told apart.
     ends: AtomicU64,
+    /// Makes claims of the same deposit told apart.
+    claims: AtomicU64,
     inner: Mutex<Inner>,
     /// There is something to tell.
     waiting: Notify,
@@ -106,7 +108,7 @@ struct Inner {
     faults: u32,
     /// Grows when what the store knows may not be what was told to it.
     generation: u64,
-    /// The server that was told everything.
+    /// The gate that everything was told behind.
     told: Option<smol_str::SmolStr>,
     /// The leases of all holds last at least a lease from here.
     renewed_at: Mono,
@@ -114,6 +116,8 @@ struct Inner {
     queue: VecDeque<Vec<Change>>,
     /// Holds that ended, and when; the latest last.
     ended: VecDeque<(HoldId, Mono)>,
+    /// Deposits that are being written down, and the serials of their claims.
+    claims: Vec<(Deposit, u64)>,
     /// Deposits that the store is to be told of.
     claimed: VecDeque<Claimed>,
     near: Near,
@@ -152,6 +156,7 @@ impl SharedHolds {
             process,
             tokens: AtomicU64::new(0),
             ends: AtomicU64::new(wall << 20),
+            claims: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 state: State::Away,
                 faults: 0,
@@ -160,6 +165,7 @@ impl SharedHolds {
                 renewed_at: Mono(0),
                 queue: VecDeque::new(),
                 ended: VecDeque::new(),
+                claims: vec![],
                 claimed: VecDeque::new(),
                 near: Near::default(),
                 spare: Spare::default(),
@@ -371,10 +377,13 @@ impl SharedHolds {
 
     fn failed(&self, fault: &StoreFault) {
         self.metrics.fault(fault);
+        if *fault == StoreFault::NotOpen {
+            return self.forgotten();
+        }
         let mut inner = self.inner.lock();
         inner.faults += 1;
         let is_gone = match fault {
-            StoreFault::Away(_) | StoreFault::Elsewhere(_) => true,
+            StoreFault::Away(_) | StoreFault::Elsewhere(_) | StoreFault::NotOpen => true,
             StoreFault::Timeout | StoreFault::Refused(_) | StoreFault::Unconfirmed => {
                 inner.faults >= FAULTS_MAX
             }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
 use tokio::sync::watch;
 
 use crate::id::HoldId;
@@ -20,6 +21,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How often the nodes are asked who keeps our keys.
 const FIND_EVERY: Duration = Duration::from_secs(15);
+/// The longest time between two looks whether the store was emptied.
+const WATCHED_EVERY_MAX: Duration = Duration::from_millis(500);
+/// A connection may end in that moment: then it is tried once more.
+const ENDED_AT_MOST: usize = 2;
 const TOKENS_EVERY: Duration = Duration::from_secs(1);
 /// How soon a server gives credit for what another took.
 const DEPOSITS_EVERY: Duration = Duration::from_secs(1);
@@ -63,6 +68,8 @@ impl SharedHolds {
     pub async fn run(self: Arc<Self>, own: Arc<dyn OwnHolds>, mut ended: watch::Receiver<bool>) {
         let teller = Arc::clone(&self);
         let telling = tokio::spawn(async move { teller.keep_telling().await });
+        let watcher = Arc::clone(&self);
+        let watching = tokio::spawn(async move { watcher.keep_watching().await });
         let now = clock::mono();
         let find = now + FIND_EVERY;
         let mut due = Due { probe: now, find, renew: now, tokens: now, deposits: now };
@@ -74,18 +81,36 @@ impl SharedHolds {
                 _ = ended.changed() => break,
             }
         }
-        telling.abort();
-        if self.state() == State::Open {
-            let tokens: Vec<_> = {
-                let inner = self.inner.lock();
-                inner.spare.tokens().map(|(hold, _)| Change::Release { hold }).collect()
-            };
-            self.push(tokens);
+        {
+            // What is being told is told to its end: cut off it would not be told, and not be queued.
+            let _nothing_is_told = self.telling.lock().await;
+            telling.abort();
+            watching.abort();
+        }
+        self.tell_the_rest(&*own).await;
+    }
+
+    /// What the store has not heard, before this node leaves it.
+    async fn tell_the_rest(&self, own: &dyn OwnHolds) {
+        let tokens: Vec<_> = {
+            let inner = self.inner.lock();
+            inner.spare.tokens().map(|(hold, _)| Change::Release { hold }).collect()
+        };
+        self.push(tokens);
+        for _ in 0..ENDED_AT_MOST {
+            if self.state() != State::Open {
+                let _told = self.recover(own).await;
+            }
             while self.state() == State::Open && self.tell_some().await {}
-            if let Err(fault) = self.store.leave().await {
-                tracing::debug!(%fault, "the store was not told of the end");
+            self.tell_claimed_if_open().await;
+            if self.state() == State::Open {
+                if let Err(fault) = self.store.leave().await {
+                    tracing::debug!(%fault, "the store was not told of the end");
+                }
+                return;
             }
         }
+        tracing::error!("the store was not told the last that was used here: the next start does");
     }
 
     async fn look(&self, own: &dyn OwnHolds, due: &mut Due) {
@@ -118,6 +143,21 @@ impl SharedHolds {
             due.deposits = now + DEPOSITS_EVERY;
             self.tell_claimed_if_open().await;
             if let Err(fault) = self.look_at_deposits(own).await {
+                self.failed(&fault);
+            }
+        }
+    }
+
+    /// Sees to it that an emptied store hears of this node before it is opened without it, also where
+    /// nothing is asked of it.
+    async fn keep_watching(&self) {
+        let mut look = tokio::time::interval(watched_every(self.store.open_after()));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            if self.state() == State::Open
+                && let Err(fault) = self.store.still_knows().await
+            {
                 self.failed(&fault);
             }
         }
@@ -182,16 +222,17 @@ impl SharedHolds {
     async fn catch_up(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
         let started = clock::mono();
         let server = self.store.connect().await?;
+        let gate = self.store.announce(self.lease).await?;
         let is_new = {
             let mut inner = self.inner.lock();
             inner.state = State::Recovering;
-            inner.told.as_ref() != Some(&server.run)
+            inner.told.as_ref() != Some(&gate)
         };
         self.metrics.state(State::Recovering);
         if is_new {
-            tracing::info!(server = %server.address, "telling the store what is held and used here");
-            self.tell_everything(own).await?;
-            self.inner.lock().told = Some(server.run);
+            tracing::info!(%server, "telling the store what is held and used here");
+            let told = self.tell_everything(own, &gate).await;
+            told.inspect_err(|_| self.inner.lock().told = None)?;
         }
         self.renew_leases(own, started).await?;
         let give_up = started + PROBE_EVERY;
@@ -211,6 +252,10 @@ impl SharedHolds {
                 let mut inner = self.inner.lock();
                 // What is told now is anybody's.
                 inner.spare.nothing_freed();
+                if inner.told.as_ref() != Some(&gate) {
+                    // It has been emptied since, or more was to be told than is kept.
+                    return Err(StoreFault::NotOpen);
+                }
                 if inner.queue.is_empty() {
                     inner.state = State::Open;
                     inner.faults = 0;
@@ -230,12 +275,12 @@ impl SharedHolds {
             }
         }
         self.metrics.state(State::Open);
-        tracing::info!(server = %server.address, "the store of holds is open");
+        tracing::info!(%server, "the store of holds is open");
         Ok(())
     }
 
     /// What this node holds and has used, to a server that may have forgotten some of it.
-    async fn tell_everything(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
+    async fn tell_everything(&self, own: &dyn OwnHolds, gate: &SmolStr) -> Result<(), StoreFault> {
         let mut all = None;
         own.everything(&mut |Everything { mut held, used, taken }| {
             let mut inner = self.inner.lock();
@@ -243,15 +288,17 @@ impl SharedHolds {
             inner.take_all();
             inner.spare.nothing_freed();
             inner.generation += 1;
+            inner.told = Some(gate.clone());
             held.extend(inner.spare.tokens().map(|(token, request)| (token, vec![request])));
             all = Some((
                 inner.ended.iter().map(|(hold, _)| *hold).collect::<Vec<_>>(),
                 held,
                 used,
                 taken,
+                inner.claims.clone(),
             ));
         });
-        let (ended, held, used, taken) = all.unwrap_or_default();
+        let (ended, held, used, taken, claims) = all.unwrap_or_default();
         // A replica may not have heard of the latest ends. Room is given back first.
         let release = ended.into_iter().map(|hold| Change::Release { hold });
         let keep = |(hold, requests)| Change::Keep { hold, requests };
@@ -260,6 +307,9 @@ impl SharedHolds {
             self.noted(&self.store.tell(some, self.lease).await?);
         }
         self.store.know_deposits(&taken).await?;
+        for (deposit, serial) in &claims {
+            self.store.keep_claim(deposit, *serial).await?;
+        }
         let raised = self.store.restore(&used).await?;
         if raised > 0 {
             tracing::warn!(buckets = raised, "the store had forgotten some of what was used");
@@ -332,6 +382,12 @@ impl SharedHolds {
         }
         self.metrics.tokens(self.inner.lock().spare.tokens().count());
     }
+}
+
+/// So often that the time until an emptied store is opened is enough to find out and say so, also where
+/// one look fails.
+fn watched_every(open_after: Duration) -> Duration {
+    (open_after / 4).clamp(LOOK_EVERY, WATCHED_EVERY_MAX)
 }
 
 /// Three to five quarters of it, so that many servers do not all come at once.
