@@ -71,7 +71,7 @@ impl DialTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::config::{DialKind, DialTlsConfig};
+    use crate::routing::config::{DialKind, PeerTlsConfig};
 
     #[test]
     fn the_dialled_number_goes_where_the_template_says() {
@@ -112,7 +112,7 @@ mod tests {
         DialTemplate::compile(&DialConfig {
             kind: DialKind::Sip,
             uri: uri.to_owned(),
-            tls: DialTlsConfig::default(),
+            tls: PeerTlsConfig::default(),
         })
     }
 }

@@ -17,8 +17,8 @@ use super::access::Access;
 use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord, owner};
 use super::compile;
 use super::config::{
-    Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, DialTlsConfig, OnStoreDown,
-    PayDuplicates, Ring, RoutingConfig, Source, Span,
+    Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, OnStoreDown, PayDuplicates,
+    PeerTlsConfig, Ring, RoutingConfig, Source, Span,
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
@@ -134,7 +134,7 @@ pub struct Target {
     pub name: String,
     pub dial: DialTemplate,
     /// Nothing here depends on it; it is for whoever connects.
-    pub tls: DialTlsConfig,
+    pub tls: PeerTlsConfig,
     pub ring_timeout_ms: u32,
     pub first_response_ms: u32,
     pub max_pdd_ms: u32,

@@ -20,6 +20,7 @@ use crate::sip::trunk::{Carriers, Trunk, TrunkConfig, TrunkListener, Trunks};
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
 use super::legs::TargetLegs;
+use super::scoring::{Clients, ScorerPeers};
 use super::settings::{tls_of_holds, transport};
 use super::tls::{TlsFiles, TlsPlan};
 
@@ -34,8 +35,15 @@ pub struct Compiled {
     pub targets: Targets,
     pub dialing: Dialing,
     pub tls: TlsPlan,
+    pub scorers: ScorerPeers,
     /// What can be carried out, and will hardly do what was meant.
     pub warnings: Vec<String>,
+}
+
+/// What stands in the files that TLS needs.
+pub struct Loaded {
+    pub tls: TlsFiles,
+    pub scorers: Clients,
 }
 
 /// Compiles the configuration. The files that TLS needs are not read.
@@ -43,40 +51,48 @@ pub struct Compiled {
 /// # Errors
 /// All faults found, each once and with its place in the file.
 pub fn compile(config: &Config, revision: u64) -> Result<Compiled, StartError> {
-    compile_with(config, revision, |_| Ok(())).map(|(compiled, ())| compiled)
+    compile_with(config, revision, |_| Ok(()), |_| Ok(())).map(|(compiled, ..)| compiled)
 }
 
 /// The same, and reads the files that TLS needs. That takes a while.
 ///
 /// # Errors
 /// All faults found in either, each once and with its place in the file.
-pub fn compile_and_load(
-    config: &Config,
-    revision: u64,
-) -> Result<(Compiled, TlsFiles), StartError> {
+pub fn compile_and_load(config: &Config, revision: u64) -> Result<(Compiled, Loaded), StartError> {
     let mut faults = Faults::default();
-    let compiled = faults.keep(compile_with(config, revision, |tls| tls.load(config)))?;
+    let compiled = compile_with(
+        config,
+        revision,
+        |tls: &TlsPlan| tls.load(config),
+        |scorers: &ScorerPeers| scorers.load(config),
+    );
+    let compiled = faults.keep(compiled)?;
     faults.keep(tls_of_holds(config))?;
     faults.none()?;
-    Ok(compiled.expect("what is not compiled has told its faults"))
+    let (compiled, tls, scorers) = compiled.expect("what is not compiled has told its faults");
+    Ok((compiled, Loaded { tls, scorers }))
 }
 
-fn compile_with<T>(
+/// `load` and `load_scorers` read files.
+fn compile_with<T, S>(
     config: &Config,
     revision: u64,
     load: impl FnOnce(&TlsPlan) -> Result<T, StartError>,
-) -> Result<(Compiled, T), StartError> {
+    load_scorers: impl FnOnce(&ScorerPeers) -> Result<S, StartError>,
+) -> Result<(Compiled, T, S), StartError> {
     let mut faults = Faults::default();
     let carriers = carriers(&config.settings)?;
     let trunks = faults.keep(trunks(config, &carriers))?;
     let dialing = faults.keep(Dialing::compile(config))?;
     let (mut legs, mut targets, mut routing, mut document) = (None, None, None, None);
+    let mut scorers = None;
     let mut warnings = vec![];
     if let Some(mut written) = faults.keep(config.routing::<RoutingConfig>())? {
         written.texts = texts(&written);
         written.keys = keys(&written);
         legs = faults.keep(TargetLegs::compile(config, &written))?;
         targets = faults.keep(self::targets(config, &written, &carriers))?;
+        scorers = faults.keep(ScorerPeers::compile(config, &written))?;
         document = Some(pack(&written).into());
         warnings = written.unused();
         routing = faults.keep(self::routing(config, written, revision))?;
@@ -84,6 +100,7 @@ fn compile_with<T>(
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
         warnings.extend(unattested(trunks, routing));
     }
+    warnings.extend(scorers.iter().flat_map(ScorerPeers::unverified));
     let mut tls = None;
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
         tls = faults.keep(TlsPlan::new(config, trunks, routing))?;
@@ -91,6 +108,10 @@ fn compile_with<T>(
     let mut loaded = None;
     if let Some(tls) = &tls {
         loaded = faults.keep(load(tls))?;
+    }
+    let mut scorers_loaded = None;
+    if let Some(scorers) = &scorers {
+        scorers_loaded = faults.keep(load_scorers(scorers))?;
     }
     faults.none()?;
     let part = "a part that is not there has told its faults";
@@ -102,9 +123,10 @@ fn compile_with<T>(
         targets: targets.expect(part),
         dialing: dialing.expect(part),
         tls: tls.expect(part),
+        scorers: scorers.expect(part),
         warnings,
     };
-    Ok((compiled, loaded.expect(part)))
+    Ok((compiled, loaded.expect(part), scorers_loaded.expect(part)))
 }
 
 /// The files that routing names, as they are now.

@@ -22,6 +22,7 @@ pub mod dialing;
 mod error;
 pub mod holds;
 mod hosts;
+mod http;
 pub mod ids;
 mod intake;
 pub mod legs;
@@ -96,8 +97,9 @@ use standing::Standing;
 use tls::TlsInForce;
 use upkeep::{sweep, upkeep, watch_memory};
 
-pub use compile::{Compiled, compile, compile_and_load};
+pub use compile::{Compiled, Loaded, compile, compile_and_load};
 pub use error::{Faults, StartError};
+pub use http::http_client;
 pub use reload::Reloader;
 
 /// Messages of TCP connections that wait for a shard; a connection with more stops reading.
@@ -130,9 +132,10 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let settings = config.settings.clone();
         let prometheus = metrics::install();
-        let (compiled, tls_files) = compile_and_load(&config, 1)?;
-        let Compiled { routing: snapshot, document, trunks, legs, targets, dialing, tls, warnings } =
+        let (compiled, loaded) = compile_and_load(&config, 1)?;
+        let Compiled { routing: snapshot, document, trunks, legs, targets, dialing, tls, .. } =
             compiled;
+        let (warnings, tls_files) = (compiled.warnings, loaded.tls);
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let parties = Arc::new(tls.parties().clone());
         let (trunks, legs) = (Arc::new(trunks), Arc::new(legs));
@@ -225,7 +228,7 @@ impl Server {
         for complaint in machine::complaints(sockets_max, asked, granted) {
             tracing::warn!("{complaint}");
         }
-        let scoring = Scoring::new();
+        let scoring = Scoring::new(loaded.scorers);
         let memory = Arc::new(MemoryFlag::default());
         let idle_shards = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
@@ -309,6 +312,7 @@ impl Server {
             sources,
             limits,
             tls: Arc::clone(&tls),
+            scoring,
             shards: mailboxes.clone(),
             running: tokio::sync::Mutex::new(Running { config, revision, trunks, target_limits }),
         });

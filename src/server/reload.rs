@@ -31,9 +31,10 @@ use super::mailbox::{Mail, Mailbox};
 use super::metrics::RELOADS;
 use super::resolver::Resolver;
 use super::revisions::Revisions;
+use super::scoring::Scoring;
 use super::sources::Sources;
-use super::tls::{TlsFiles, TlsInForce, TlsParties};
-use super::{Compiled, compile_and_load};
+use super::tls::{TlsInForce, TlsParties};
+use super::{Compiled, Loaded, compile_and_load};
 
 /// Everything that a new configuration reaches.
 pub struct Reloader {
@@ -44,6 +45,7 @@ pub struct Reloader {
     pub(super) sources: Arc<Sources>,
     pub(super) limits: Arc<TrunkLimits>,
     pub(super) tls: Arc<TlsInForce>,
+    pub(super) scoring: Scoring,
     pub(super) shards: Vec<Mailbox>,
     /// One at a time.
     pub(super) running: Mutex<Running>,
@@ -61,7 +63,7 @@ pub(super) struct Running {
 struct Coming {
     config: Config,
     compiled: Compiled,
-    tls_files: TlsFiles,
+    loaded: Loaded,
 }
 
 impl Coming {
@@ -72,8 +74,8 @@ impl Coming {
         faults.keep(config.changed_settings(before))?;
         let compiled = faults.keep(compile_and_load(&config, revision))?;
         faults.none()?;
-        let (compiled, tls_files) = compiled.expect("what is not compiled has told its faults");
-        Ok(Self { config, compiled, tls_files })
+        let (compiled, loaded) = compiled.expect("what is not compiled has told its faults");
+        Ok(Self { config, compiled, loaded })
     }
 }
 
@@ -131,15 +133,15 @@ impl Reloader {
         // Files are read, and certificates checked: other tasks of this thread must not wait for it.
         let coming = tokio::task::spawn_blocking(move || Coming::read(&before, next)).await;
         let coming = coming.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
-        let Coming { config, compiled, tls_files } = coming?;
-        let Compiled { routing, document, trunks, legs, targets, dialing, tls, warnings } =
+        let Coming { config, compiled, loaded } = coming?;
+        let Compiled { routing, document, trunks, legs, targets, dialing, tls, warnings, .. } =
             compiled;
         let ids: Vec<TrunkId> = trunks.iter().map(|(_, trunk)| trunk.id.clone()).collect();
         let trunks = Arc::new(trunks.following(&running.trunks));
         let places: BTreeMap<&TrunkId, TrunkIndex> =
             trunks.iter().map(|(index, trunk)| (&trunk.id, index)).collect();
         let place = |TrunkIndex(position)| places[&ids[usize::from(position)]];
-        let tls = self.tls.follow(&config, tls, tls_files, place).await?;
+        let tls = self.tls.follow(&config, tls, loaded.tls, place).await?;
         let parties = Arc::new(tls.parties().clone());
         let target_limits = Arc::new(TargetLimits::following(&targets, &running.target_limits));
         let agreed = Agreed {
@@ -159,6 +161,7 @@ impl Reloader {
         // Nothing fails from here on. A shard is told of a target before a call is routed to it, and
         // of a trunk before a message is said to be of it.
         self.tls.replace(tls).await;
+        self.scoring.configure(loaded.scorers);
         self.resolver.configure(wanted);
         for shard in &self.shards {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;

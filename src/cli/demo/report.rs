@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, interval};
 use tollbridge::money::Money;
+use tollbridge::server;
 
 use super::paint::{self, Paint};
 
@@ -90,7 +91,7 @@ pub(super) struct Pinged {
 impl Api {
     pub(super) fn new(address: SocketAddr, key: &str) -> Self {
         let (base, key) = (format!("http://{address}"), key.to_owned());
-        Self { client: reqwest::Client::new(), base, key }
+        Self { client: server::http_client(None), base, key }
     }
 
     pub(super) async fn ping(&self, ping: &serde_json::Value) -> Result<Pinged> {

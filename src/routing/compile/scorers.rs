@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use crate::routing::config::{RoutingConfig, ScorerConfig, ScorerKind};
+use crate::routing::config::{PeerTlsConfig, RoutingConfig, ScorerConfig, ScorerKind};
 use crate::routing::scorer::{AskedScorer, KnownScorer, Logistic, ScoredBy, Table};
 
 use super::{Compiler, index};
@@ -32,9 +32,11 @@ impl Compiler<'_> {
         let file = config.file.as_ref().map(|file| file.display().to_string());
         let deadline = config.deadline_ms.map(|ms| ms.to_string());
         let features = config.features.as_ref().map(|features| format!("{features:?}"));
+        let tls = (config.tls != PeerTlsConfig::default()).then(|| format!("of {}", config.id));
         for (field, value, is_meant) in [
             ("file", &file, !is_asked),
             ("url", &config.url, is_asked),
+            ("tls", &tls, is_asked),
             ("deadline_ms", &deadline, is_asked),
             ("features", &features, is_asked),
         ] {
@@ -59,16 +61,21 @@ impl Compiler<'_> {
                 let deadline_ms = config.deadline_ms.unwrap_or(DEADLINE_MS);
                 self.within(path, "deadline_ms", deadline_ms, 1..=200);
                 let url = config.url.clone().unwrap_or_default();
-                let host = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
-                if host.is_none_or(str::is_empty) {
-                    let problem = "is no http URL; TLS is not spoken to scorers";
-                    let remedy = "write http://host:port/path, or ask through a proxy beside this";
+                let is_tls = config.speaks_tls();
+                if is_tls.is_none() {
+                    let problem = "is no http or https URL";
+                    let remedy = "write it as https://host/path, or http://host:port/path";
                     self.fault(path, "url", &url, problem, remedy);
                 }
+                if let Some(tls) = tls.filter(|_| is_tls == Some(false)) {
+                    let problem = "has no effect, since the URL does not ask for TLS";
+                    self.fault(path, "tls", tls, problem, "write https:// in url, or leave it out");
+                }
+                let tls = is_tls.unwrap_or(false).then(|| config.tls.clone());
                 let usual = || vec!["geo.state".into(), "geo.npa".into()];
                 let features = config.features.clone().unwrap_or_else(usual);
                 let id = config.id.clone();
-                ScoredBy::Asked(Arc::new(AskedScorer { id, url, deadline_ms, features }))
+                ScoredBy::Asked(Arc::new(AskedScorer { id, url, tls, deadline_ms, features }))
             }
         }
     }

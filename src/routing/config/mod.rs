@@ -66,7 +66,7 @@ pub use scorer::{Otherwise, ScoreTimes, ScoredConfig, ScorerConfig, ScorerKind};
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
 pub use setting::{DefaultsConfig, Setting, Source};
 pub use target::{
-    ConversionConfig, ConversionEvent, ConversionStart, DialConfig, DialKind, DialTlsConfig,
+    ConversionConfig, ConversionEvent, ConversionStart, DialConfig, DialKind, PeerTlsConfig,
     TargetConfig,
 };
 pub use trunk::TrunkConfig;

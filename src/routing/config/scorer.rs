@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
+use url::Url;
 
-use super::Ranking;
+use super::{PeerTlsConfig, Ranking};
 
 /// What says how well a call suits a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,15 +18,30 @@ pub struct ScorerConfig {
     /// working directory.
     #[serde(default)]
     pub file: Option<PathBuf>,
-    /// Of `http`: whom to POST to, an `http:` URL.
+    /// Of `http`: whom to POST to, an `http:` or `https:` URL.
     #[serde(default)]
     pub url: Option<String>,
+    /// Of `http` with an `https:` URL: whom it takes for the scorer, and what it shows.
+    #[serde(default)]
+    pub tls: PeerTlsConfig,
     /// Of `http`: how long a call waits for the scores, 1 to 200 ms; default 20.
     #[serde(default)]
     pub deadline_ms: Option<u32>,
     /// Of `http`: the tags that it is told. Default: `geo.state` and `geo.npa`.
     #[serde(default)]
     pub features: Option<Vec<SmolStr>>,
+}
+
+impl ScorerConfig {
+    /// Whether it is asked over TLS; `None`: `url` is no URL to ask at.
+    pub fn speaks_tls(&self) -> Option<bool> {
+        let url = Url::parse(self.url.as_deref()?).ok()?;
+        match url.scheme() {
+            "http" => Some(false),
+            "https" => Some(true),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

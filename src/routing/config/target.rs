@@ -89,14 +89,14 @@ pub struct DialConfig {
     pub uri: String,
     /// How the target proves who it is, if the URI leads over TLS.
     #[serde(default)]
-    pub tls: DialTlsConfig,
+    pub tls: PeerTlsConfig,
 }
 
-/// What a TLS connection to a target takes. Its certificate always has to name the host of the URI,
-/// unless `verify` is off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a TLS connection to a target or a scorer takes. Its certificate always has to name the host
+/// of the URI, unless `verify` is off.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct DialTlsConfig {
+pub struct PeerTlsConfig {
     /// Whether chain and name are checked. Default: yes.
     pub verify: bool,
     /// PEM file of authorities besides those of the system.
@@ -108,7 +108,7 @@ pub struct DialTlsConfig {
     pub client_key: Option<PathBuf>,
 }
 
-impl Default for DialTlsConfig {
+impl Default for PeerTlsConfig {
     fn default() -> Self {
         let (extra_ca, client_cert, client_key) = (None, None, None);
         Self { verify: true, extra_ca, pins: Vec::new(), client_cert, client_key }

@@ -17,6 +17,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use crate::id::{CampaignId, PublisherId};
 use crate::money::Money;
 
+use super::config::PeerTlsConfig;
 use super::decision::Terms;
 use super::facts::Facts;
 use super::request::RouteRequest;
@@ -58,6 +59,8 @@ pub enum ScoredBy {
 pub struct AskedScorer {
     pub id: SmolStr,
     pub url: String,
+    /// Absent: it is spoken to without TLS.
+    pub tls: Option<PeerTlsConfig>,
     pub deadline_ms: u32,
     /// What is told of the call.
     pub features: Vec<SmolStr>,

@@ -316,8 +316,8 @@ mod tests {
             }
             let none = std::iter::empty();
             let config = Config::parse("test.toml", &text, Format::Toml, none, &[]).unwrap();
-            let (Compiled { tls, .. }, files) = compile_and_load(&config, 1).unwrap();
-            (config, tls, files)
+            let (Compiled { tls, .. }, loaded) = compile_and_load(&config, 1).unwrap();
+            (config, tls, loaded.tls)
         }
     }
 }

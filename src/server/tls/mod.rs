@@ -1,6 +1,7 @@
 //! TLS: from the configuration to what the transport takes.
 
 mod force;
+mod peer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,12 +15,12 @@ use crate::config::{self, Config, ListenTransport, Settings};
 use crate::id::TargetId;
 use crate::phone::PhoneNumber;
 use crate::routing::RoutingSnapshot;
-use crate::routing::config::DialTlsConfig;
+use crate::routing::config::PeerTlsConfig;
 use crate::sip::dialog::transport_of;
 use crate::sip::flow::{ListenerId, TlsPeer, Transport};
 use crate::sip::message::Uri;
 use crate::sip::transport::{
-    CertificateFiles, ClientAuth, FileSpec, PeerCheck, PeerSpec, Pin, Stamp, Stranger, TlsFault,
+    CertificateFiles, ClientAuth, FileSpec, PeerCheck, PeerSpec, Stamp, Stranger, TlsFault,
     TlsSettings, TlsSpec, TlsVersion,
 };
 use crate::sip::trunk::profile::{CarrierTransport, OutboundTls};
@@ -29,6 +30,7 @@ use super::sources::Sources;
 use super::{StartError, metrics as names};
 
 pub(super) use force::TlsInForce;
+pub(super) use peer::Said;
 
 /// What the configuration says about TLS.
 #[derive(Clone, Debug)]
@@ -219,17 +221,6 @@ struct Draft {
     faults: Vec<TlsFault>,
 }
 
-/// What a trunk or target says about TLS, in one form.
-struct Said<'a> {
-    field: &'a str,
-    verify: bool,
-    sni: bool,
-    extra_ca: Option<PathBuf>,
-    pins: &'a [SmolStr],
-    client_cert: Option<PathBuf>,
-    client_key: Option<PathBuf>,
-}
-
 impl Draft {
     /// A trunk is called when a connection of its is gone in the middle of a call.
     fn trunks(&mut self, trunks: &Trunks, settings: &config::TlsSettings) {
@@ -278,7 +269,7 @@ impl Draft {
             let Ok(uri) = Uri::parse(uri.as_bytes()) else { continue };
             let field = format!("targets[{position}].dial");
             if transport_of(&uri) != Transport::Tls {
-                if target.tls != DialTlsConfig::default() {
+                if target.tls != PeerTlsConfig::default() {
                     self.faults.push(TlsFault {
                         field: format!("{field}.tls"),
                         value: format!("of {}", target.id),
@@ -300,53 +291,14 @@ impl Draft {
                 Some(ip) => ip.to_smolstr(),
                 None => String::from_utf8_lossy(uri.host()).to_ascii_lowercase().into(),
             };
-            let peer = self.add(
-                vec![name],
-                &Said {
-                    field: &format!("{field}.tls"),
-                    verify: target.tls.verify,
-                    sni: true,
-                    extra_ca: target.tls.extra_ca.clone(),
-                    pins: &target.tls.pins,
-                    client_cert: target.tls.client_cert.clone(),
-                    client_key: target.tls.client_key.clone(),
-                },
-            );
+            let peer = self.add(vec![name], &Said::of(&format!("{field}.tls"), &target.tls));
             self.parties.targets.insert(target.id.clone(), peer);
         }
     }
 
     /// Targets that are alike in everything share their connections.
     fn add(&mut self, names: Vec<SmolStr>, said: &Said<'_>) -> TlsPeer {
-        let field = said.field;
-        let at = |name: &str| format!("{field}.{name}");
-        let file = |path: &Option<PathBuf>, name| {
-            path.clone().map(|path| FileSpec { path, field: at(name) })
-        };
-        let pins = self.pins(said);
-        let pair = (file(&said.client_cert, "client_cert"), file(&said.client_key, "client_key"));
-        let client_certificate = match pair {
-            (Some(chain), Some(key)) => Some(CertificateFiles { chain, key }),
-            (None, None) => None,
-            (Some(alone), None) | (None, Some(alone)) => {
-                self.faults.push(TlsFault {
-                    field: alone.field,
-                    value: alone.path.display().to_string(),
-                    problem: String::from("stands alone"),
-                    remedy: "name both client_cert and client_key, or neither",
-                });
-                None
-            }
-        };
-        let peer = PeerSpec {
-            field: field.to_owned(),
-            names,
-            sni: said.sni,
-            verify: said.verify,
-            extra_ca: file(&said.extra_ca, "extra_ca"),
-            pins,
-            client_certificate,
-        };
+        let peer = said.peer(names, &mut self.faults);
         // A trunk is a peer of its own.
         let trunks = self.parties.trunks.len();
         let alike = self.peers.iter().skip(trunks).position(|known| is_alike(known, &peer));
@@ -358,23 +310,6 @@ impl Draft {
             |position| trunks + position,
         );
         TlsPeer(u16::try_from(index).unwrap_or(u16::MAX))
-    }
-
-    fn pins(&mut self, said: &Said<'_>) -> Vec<Pin> {
-        let mut pins = Vec::new();
-        for (position, text) in said.pins.iter().enumerate() {
-            match text.parse() {
-                Ok(pin) => pins.push(pin),
-                Err(error) => self.faults.push(TlsFault {
-                    field: format!("{}.pins[{position}]", said.field),
-                    value: text.to_string(),
-                    problem: format!("{error}"),
-                    remedy: "take it from: openssl x509 -noout -pubkey -in FILE | \
-                             openssl pkey -pubin -outform der | sha256sum",
-                }),
-            }
-        }
-        pins
     }
 }
 

@@ -34,6 +34,6 @@ pub use tcp::{
 pub(crate) use tls::authority;
 pub use tls::{
     CertificateFiles, ClientAuth, FileSpec, OwnCertificate, PeerSpec, Pin, Stamp, TlsFault,
-    TlsSettings, TlsSpec, TlsVersion, client_config,
+    TlsSettings, TlsSpec, TlsVersion, client_config, no_client_config,
 };
 pub use udp::{QueueFull, RecvBatch, SendFailure, SendFault, SendQueue, UdpOptions, UdpSocket};

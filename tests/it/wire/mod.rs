@@ -24,6 +24,7 @@ mod ranking;
 mod recovery;
 mod regions;
 mod responses;
+mod scorers;
 mod sessions;
 mod shared;
 mod spend;

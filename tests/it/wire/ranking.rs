@@ -239,7 +239,7 @@ fn closed_port() -> u16 {
 }
 
 /// The body of a request; empty if there is none.
-fn question(stream: &mut TcpStream) -> String {
+pub(super) fn question(stream: &mut impl Read) -> String {
     let mut request = String::new();
     let mut bytes = [0; 4_096];
     while let Ok(count @ 1..) = stream.read(&mut bytes) {
@@ -255,14 +255,15 @@ fn question(stream: &mut TcpStream) -> String {
     String::new()
 }
 
-fn answer(stream: &mut TcpStream, body: &str) {
+pub(super) fn answer(stream: &mut impl Write, body: &str) {
     let length = body.len();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     let _ = stream.write_all(format!("{head}{body}").as_bytes());
+    let _ = stream.flush();
 }
 
 /// What is said of each target of the last call.
-fn explained(stage: &Stage) -> Result<Vec<String>> {
+pub(super) fn explained(stage: &Stage) -> Result<Vec<String>> {
     let call = last_call(stage)?;
     let reply = http::get(stage.api, &format!("/v1/calls/{call}/explain"))?;
     let told: Value = serde_json::from_str(&reply.body)?;
@@ -276,7 +277,7 @@ fn replayed(stage: &Stage) -> Result<Value> {
     Ok(serde_json::from_str(&reply.body)?)
 }
 
-fn last_call(stage: &Stage) -> Result<String> {
+pub(super) fn last_call(stage: &Stage) -> Result<String> {
     wait_for("the call to be on record", Duration::from_secs(5), || {
         let over = api::calls(stage.api)?.into_iter().find(api::Call::is_over);
         Ok(over.map(|call| call.call_id))

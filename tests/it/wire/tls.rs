@@ -490,11 +490,13 @@ fn contact_of(line: &Line) -> String {
     format!("Contact: {}", line.contact())
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(super) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn loaded(issued: &Issued) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+pub(super) fn loaded(
+    issued: &Issued,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
     let chain = CertificateDer::pem_file_iter(&issued.chain)?.collect::<Result<_, _>>()?;
     Ok((chain, PrivateKeyDer::from_pem_file(&issued.key)?))
 }

@@ -145,14 +145,31 @@ fn what_is_wrong_with_a_scorer_is_told_with_its_line() {
     assert!(told.contains("scorers[0] = n: is a model without numbers"), "{told}");
     assert!(told.contains("distribution.scorer = m: names no scorer"), "{told}");
     let told = faults(
-        r#"{ id = "m", kind = "http", url = "https://models", deadline_ms = 900, file = "m.csv" }"#,
+        r#"{ id = "m", kind = "http", url = "ftp://models", deadline_ms = 900, file = "m.csv" }"#,
         "",
     );
     for part in
-        ["url = https://models: is no http URL", "deadline_ms = 900", "file = m.csv: has no"]
+        ["url = ftp://models: is no http or https URL", "deadline_ms = 900", "file = m.csv: has no"]
     {
         assert!(told.contains(part), "{told}");
     }
+}
+
+#[test]
+fn what_is_said_of_tls_needs_a_scorer_that_is_asked_over_it() {
+    let faults = |scorer: &str| {
+        let faults = compile(scorer, "", "").unwrap_err();
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let told = faults(
+        r#"{ id = "m", kind = "http", url = "http://models/", tls = { extra_ca = "ca.pem" } }"#,
+    );
+    let fault = "scorers[0].tls = of m: has no effect, since the URL does not ask for TLS";
+    assert!(told.contains(fault), "{told}");
+    let told = faults(r#"{ id = "m", kind = "table", file = "m.csv", tls = { verify = false } }"#);
+    assert!(told.contains("scorers[0].tls = of m: has no meaning for this kind"), "{told}");
+    let asked = r#"{ id = "m", kind = "http", url = "https://models/", tls = { verify = false } }"#;
+    assert!(compile(asked, "", "").is_ok());
 }
 
 const ASKED: &str = r#"{ id = "m", kind = "http", url = "http://127.0.0.1:9/score" }"#;

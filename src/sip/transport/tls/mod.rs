@@ -153,14 +153,16 @@ impl TlsSpec {
 
     /// What all its files look like from outside; another value tells that one has changed.
     pub fn stamp(&self) -> Stamp {
-        let pair = |pair: &CertificateFiles| [pair.chain.path.clone(), pair.key.path.clone()];
-        let of_peers = self.peers.values().flat_map(|peer| {
-            let shown = peer.client_certificate.iter().flat_map(pair);
-            peer.extra_ca.iter().map(|file| file.path.clone()).chain(shown)
-        });
-        let certificates = self.certificates.iter().flat_map(pair);
+        let of_peers = self.peers.values().flat_map(PeerSpec::files);
+        let certificates = self.certificates.iter().flat_map(CertificateFiles::paths);
         let client_ca = self.client_ca.iter().map(|file| file.path.clone());
         Stamp::of(certificates.chain(client_ca).chain(of_peers))
+    }
+}
+
+impl CertificateFiles {
+    fn paths(&self) -> [PathBuf; 2] {
+        [self.chain.path.clone(), self.key.path.clone()]
     }
 }
 
@@ -168,6 +170,16 @@ impl PeerSpec {
     /// Whether anybody could be there and we would not know.
     pub fn is_unverified(&self) -> bool {
         !self.verify && self.pins.is_empty()
+    }
+
+    /// As [`TlsSpec::stamp`].
+    pub fn stamp(&self) -> Stamp {
+        Stamp::of(self.files())
+    }
+
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let shown = self.client_certificate.iter().flat_map(CertificateFiles::paths);
+        self.extra_ca.iter().map(|file| file.path.clone()).chain(shown)
     }
 }
 
@@ -248,6 +260,16 @@ pub fn client_config(peer: &PeerSpec) -> Result<Arc<ClientConfig>, Vec<TlsFault>
     let config = client::config(peer, TlsVersion::default(), &provider, &mut files);
     let (_, faults) = files.finish();
     config.map(PeerConfig::into_config).ok_or(faults)
+}
+
+/// What a client has to be made with that will speak to nobody over TLS: it trusts nobody.
+pub fn no_client_config() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(TlsVersion::default().and_newer())
+        .expect("the provider has cipher suites for both versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
 }
 
 /// Cryptography by ring: small, and quick to build.

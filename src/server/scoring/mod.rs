@@ -2,24 +2,36 @@
 //!
 //! The shard keeps the deadline itself: what comes later, or not at all, changes nothing for it.
 
-use std::collections::BTreeMap;
+mod clients;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics::counter;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use smol_str::SmolStr;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::id::{CallId, TargetId};
 use crate::routing::scorer::Question;
 use crate::routing::selection::ScoreReading;
 use crate::sip::endpoint::CallKey;
 
+use super::error::StartError;
 use super::mailbox::{Mail, Mailbox};
 use super::metrics::SCORER_ANSWERS;
+
+pub(super) use clients::{Clients, ScorerPeers};
 
 /// Calls that are asked about at the same time; beyond that they go on without scores.
 const ASKED_MAX: usize = 1_024;
@@ -28,13 +40,23 @@ const ANSWER_MAX: usize = 64 * 1_024;
 /// No score is farther from zero.
 const SCORE_MAX: f64 = 1e9;
 
-/// Asks for one shard.
+/// For how long a question that was late may go on, for the sake of its connection.
+const LATE_MAX: Duration = Duration::from_secs(2);
+
+/// Asks for one shard. Clones share what they ask with.
 #[derive(Clone)]
 pub(super) struct Scoring {
     runtime: Handle,
-    client: reqwest::Client,
+    asking: Arc<Asking>,
     room: Arc<Semaphore>,
     shard: Option<Mailbox>,
+}
+
+/// What is asked with.
+struct Asking {
+    clients: ArcSwap<Clients>,
+    /// Scorers of which a late question goes on.
+    late: Mutex<BTreeSet<SmolStr>>,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +69,8 @@ struct Answer {
 enum NoScores {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
+    #[error("its tls is of another configuration, which this process has not loaded")]
+    NoClient,
     #[error("it answered {0}")]
     Status(reqwest::StatusCode),
     #[error("its answer is longer than {ANSWER_MAX} bytes")]
@@ -57,17 +81,38 @@ enum NoScores {
     OutOfRange,
 }
 
+impl NoScores {
+    /// With all that led to it: of a handshake the library itself only says that it was none.
+    fn whole(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text = format!("{text}: {said}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
 impl Scoring {
     /// To be called within the runtime that asks.
-    pub(super) fn new() -> Self {
-        let client =
-            reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    pub(super) fn new(clients: Clients) -> Self {
+        let clients = ArcSwap::from_pointee(clients);
         Self {
             runtime: Handle::current(),
-            client: client.build().expect("a client without TLS needs nothing of the machine"),
+            asking: Arc::new(Asking { clients, late: Mutex::default() }),
             room: Arc::new(Semaphore::new(ASKED_MAX)),
             shard: None,
         }
+    }
+
+    /// From now on scorers are asked with these.
+    pub(super) fn configure(&self, clients: Clients) {
+        let before = self.asking.clients.load();
+        self.asking.clients.store(Arc::new(clients.following(&before)));
     }
 
     /// Tells this shard.
@@ -85,11 +130,11 @@ impl Scoring {
             }
             return false;
         };
-        let client = self.client.clone();
+        let asking = Arc::clone(&self.asking);
         self.runtime.spawn(async move {
             let mut answers = JoinSet::new();
             for question in questions {
-                answers.spawn(ask(client.clone(), question));
+                answers.spawn(Arc::clone(&asking).ask(question));
             }
             let scores = answers.join_all().await.into_iter().flatten().collect();
             shard.post(Mail::Scored { key, call, scores });
@@ -99,28 +144,53 @@ impl Scoring {
     }
 }
 
-/// What one scorer says in its time; nothing if it is not understood.
-async fn ask(client: reqwest::Client, question: Question) -> Vec<ScoreReading> {
-    let scorer = Arc::clone(&question.scorer);
-    let deadline = Duration::from_millis(scorer.deadline_ms.into());
-    let answer = tokio::time::timeout(deadline, answer(client, &question)).await;
-    let (outcome, scores) = match answer {
-        Ok(Ok(scores)) => ("scored", scores),
-        Ok(Err(error)) => {
-            tracing::debug!(scorer.id = %scorer.id, %error, "a scorer gave no scores");
-            ("failed", vec![])
+impl Asking {
+    /// What one scorer says in its time; nothing if it is not understood.
+    async fn ask(self: Arc<Self>, question: Question) -> Vec<ScoreReading> {
+        let scorer = Arc::clone(&question.scorer);
+        let client = self.clients.load().of(scorer.tls.as_ref());
+        let deadline = Duration::from_millis(scorer.deadline_ms.into());
+        let mut answer = Box::pin(answer(client, question));
+        let (outcome, scores) = match timeout(deadline, &mut answer).await {
+            Ok(Ok(scores)) => ("scored", scores),
+            Ok(Err(error)) => {
+                let why = error.whole();
+                tracing::debug!(scorer.id = %scorer.id, why, "a scorer gave no scores");
+                ("failed", vec![])
+            }
+            Err(_) => {
+                self.let_finish(scorer.id.clone(), answer);
+                ("late", vec![])
+            }
+        };
+        count(&scorer.id, outcome);
+        scores
+    }
+
+    /// A connection may take longer to be made than a call can wait. One of those that were begun is
+    /// finished, so that it is there for calls to come.
+    fn let_finish(
+        self: Arc<Self>,
+        scorer: SmolStr,
+        answer: impl Future<Output = Result<Vec<ScoreReading>, NoScores>> + Send + 'static,
+    ) {
+        if !self.late.lock().insert(scorer.clone()) {
+            return;
         }
-        Err(_) => ("late", vec![]),
-    };
-    count(&scorer.id, outcome);
-    scores
+        tokio::spawn(async move {
+            // Nobody waits for what it says.
+            let _said = timeout(LATE_MAX, answer).await;
+            self.late.lock().remove(&scorer);
+        });
+    }
 }
 
 async fn answer(
-    client: reqwest::Client,
-    question: &Question,
+    client: Option<reqwest::Client>,
+    question: Question,
 ) -> Result<Vec<ScoreReading>, NoScores> {
-    let mut response = client.post(&question.scorer.url).json(question).send().await?;
+    let client = client.ok_or(NoScores::NoClient)?;
+    let mut response = client.post(&question.scorer.url).json(&question).send().await?;
     if !response.status().is_success() {
         return Err(NoScores::Status(response.status()));
     }
