@@ -35,7 +35,7 @@ pub enum Mail {
     HangUp {
         call: CallId,
     },
-    /// What scorers said of a call that waits for it.
+    /// What a scorer said of a call that waits for it; nothing if it was late.
     Scored {
         key: CallKey,
         call: CallId,

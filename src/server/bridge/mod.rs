@@ -102,7 +102,8 @@ pub type Decision = (Result<Box<Plan>, Refusal>, Option<Mono>);
 /// What becomes of a new call.
 pub enum Admitted {
     Decided(Decision),
-    /// By [`Bridge::scored`], when scorers have answered, and at this instant at the latest.
+    /// By [`Bridge::scored`], when all scorers have answered, and by [`Bridge::unscored`] at this
+    /// instant at the latest.
     Asked(Mono),
 }
 
@@ -112,6 +113,10 @@ struct Unscored {
     admitted: Stamp,
     request: RouteRequest,
     told_at: Option<Mono>,
+    /// What was said so far.
+    scores: Vec<ScoreReading>,
+    /// How many have yet to say something.
+    awaited: usize,
 }
 
 /// What the server remembers of a call.
@@ -286,37 +291,51 @@ impl Bridge {
             Err(reason) => return refuse(reason),
         };
         let request = translate::route_request(admission, number, named, trunk);
-        if let Some(until) = self.ask(admission, &request) {
-            let (admission, admitted) = (admission.clone(), stamp);
-            let unscored = Unscored { admission, admitted, request, told_at };
+        if let Some((until, awaited)) = self.ask(admission, &request) {
+            let (admission, admitted, scores) = (admission.clone(), stamp, vec![]);
+            let unscored = Unscored { admission, admitted, request, told_at, scores, awaited };
             self.unscored.insert(unscored.admission.call, Box::new(unscored));
             return Admitted::Asked(until);
         }
         Admitted::Decided((self.decide(admission, stamp, &request, &[]), told_at))
     }
 
-    /// Scorers have answered, or their time is over. What was decided; `None`: it was before, or the
-    /// call is gone.
+    /// A scorer has answered, with nothing if it was late. What was decided; `None`: others have yet
+    /// to, it was decided before, or the call is gone.
     pub fn scored(
         &mut self,
         key: CallKey,
         call: CallId,
-        scores: &[ScoreReading],
+        scores: Vec<ScoreReading>,
     ) -> Option<Decision> {
-        self.unscored.get(key).filter(|it| it.admission.id == call)?;
-        let Unscored { admission, admitted, request, told_at } = *self.unscored.remove(key)?;
-        let _span = tracing::debug_span!("call", call_id = %call).entered();
-        Some((self.decide(&admission, admitted, &request, scores), told_at))
+        let unscored = self.unscored.get_mut(key).filter(|it| it.admission.id == call)?;
+        unscored.scores.extend(scores);
+        unscored.awaited = unscored.awaited.saturating_sub(1);
+        if unscored.awaited > 0 {
+            return None;
+        }
+        self.unscored(key, call)
     }
 
-    /// Asks scorers about a call if they are to be asked. Until when they may answer.
-    fn ask(&self, admission: &Admission, request: &RouteRequest) -> Option<Mono> {
+    /// The time of all scorers is over. What was decided; `None`: it was before, or the call is gone.
+    pub fn unscored(&mut self, key: CallKey, call: CallId) -> Option<Decision> {
+        self.unscored.get(key).filter(|it| it.admission.id == call)?;
+        let unscored = *self.unscored.remove(key)?;
+        let Unscored { admission, admitted, request, told_at, scores, .. } = unscored;
+        let _span = tracing::debug_span!("call", call_id = %call).entered();
+        Some((self.decide(&admission, admitted, &request, &scores), told_at))
+    }
+
+    /// Asks scorers about a call if they are to be asked. Until when they may answer, and how many.
+    fn ask(&self, admission: &Admission, request: &RouteRequest) -> Option<(Mono, usize)> {
         let scoring = self.scoring.as_ref()?;
         let questions = self.parts.deciding.questions(request, admission.at);
         let deadline_ms = questions.iter().map(|question| question.scorer.deadline_ms).max()?;
-        scoring
-            .ask(admission.call, admission.id, questions)
-            .then(|| self.parts.clock.mono() + Duration::from_millis(deadline_ms.into()))
+        let asked = questions.len();
+        scoring.ask(admission.call, admission.id, questions).then(|| {
+            let until = self.parts.clock.mono() + Duration::from_millis(deadline_ms.into());
+            (until, asked)
+        })
     }
 
     fn decide(

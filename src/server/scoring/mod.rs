@@ -19,7 +19,6 @@ use serde::Deserialize;
 use smol_str::SmolStr;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::id::{CallId, TargetId};
@@ -120,7 +119,8 @@ impl Scoring {
         Self { shard: Some(shard), ..self.clone() }
     }
 
-    /// Asks, and writes to the shard when all have answered in time or not. Whether there was room.
+    /// Asks, and writes to the shard what each says, or that it says nothing in its time. Whether there
+    /// was room.
     pub(super) fn ask(&self, key: CallKey, call: CallId, questions: Vec<Question>) -> bool {
         let (Some(shard), Ok(place)) =
             (self.shard.clone(), Arc::clone(&self.room).try_acquire_owned())
@@ -130,16 +130,16 @@ impl Scoring {
             }
             return false;
         };
-        let asking = Arc::clone(&self.asking);
-        self.runtime.spawn(async move {
-            let mut answers = JoinSet::new();
-            for question in questions {
-                answers.spawn(Arc::clone(&asking).ask(question));
-            }
-            let scores = answers.join_all().await.into_iter().flatten().collect();
-            shard.post(Mail::Scored { key, call, scores });
-            drop(place);
-        });
+        let place = Arc::new(place);
+        for question in questions {
+            let (asking, shard) = (Arc::clone(&self.asking), shard.clone());
+            let place = Arc::clone(&place);
+            self.runtime.spawn(async move {
+                let scores = asking.ask(question).await;
+                shard.post(Mail::Scored { key, call, scores });
+                drop(place);
+            });
+        }
         true
     }
 }

@@ -174,7 +174,7 @@ impl Shard {
                     unharmed(None, || self.bridge.turn_came(call, attempt))
                 }
                 Waiting::Scores(key, call) => {
-                    let decided = unharmed(None, || self.bridge.scored(key, call, &[]));
+                    let decided = unharmed(None, || self.bridge.unscored(key, call));
                     if let Some(decided) = decided {
                         self.tell(key, decided, turn);
                     }

@@ -39,7 +39,7 @@ impl Shard {
                 }
             }
             Letter::Mail(Mail::Scored { key, call, scores }) => {
-                let decided = unharmed(None, || self.bridge.scored(key, call, &scores));
+                let decided = unharmed(None, || self.bridge.scored(key, call, scores));
                 if let Some(decided) = decided {
                     self.tell(key, decided, turn);
                 }

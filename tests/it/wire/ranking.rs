@@ -204,6 +204,44 @@ fn whatever_a_scorer_does_a_call_waits_no_longer_than_its_deadline() {
 }
 
 #[test]
+fn what_one_scorer_said_counts_whoever_else_says_nothing() {
+    let scorer = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    let port_of = |it: &TcpListener| it.local_addr().expect("it is bound").port();
+    let (port, silent_port) = (port_of(&scorer), port_of(&silent));
+    std::thread::spawn(move || {
+        for stream in scorer.incoming().flatten() {
+            let mut stream = stream;
+            question(&mut stream);
+            answer(&mut stream, r#"{ "scores": { "alone": 0.2, "single": 0.9 } }"#);
+        }
+    });
+    let scorers: String = [("m", port), ("n", silent_port)]
+        .map(|(id, port)| {
+            format!(
+                "[[scorers]]\nid = \"{id}\"\nkind = \"http\"\ndeadline_ms = 200\n\
+                 url = \"http://127.0.0.1:{port}/score\"\n"
+            )
+        })
+        .concat();
+    let routing = r#"campaigns.alone.routing={ tiers = [
+        { tier = 1, distribution = { by = "scorer", scorer = "m" },
+          targets = [{ target = "alone" }, { target = "single" }] },
+        { tier = 2, distribution = { by = "scorer", scorer = "n" },
+          targets = [{ target = "first" }, { target = "second" }] }] }"#;
+    play_with(Setup { set: &[routing], more: &scorers, ..Setup::default() }, |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(stage, &mut caller, &mut target, "one", &[])?.end(&mut caller, &mut target)?;
+
+        let told = explained(stage)?;
+        ensure!(told[0] == "single: dialled as number 1; m scores 0.90", "{told:?}");
+        ensure!(told.iter().any(|line| line.contains("no score of n in time")), "{told:?}");
+        drop(silent);
+        stage.is_clean()
+    });
+}
+
+#[test]
 fn a_caller_who_gives_up_while_a_scorer_is_asked_is_let_go() {
     let scorer = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     let port = scorer.local_addr().expect("it is bound").port();
