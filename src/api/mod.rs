@@ -64,6 +64,7 @@ use crate::routing::ping::{
     VisitRequest, VisitUpdate,
 };
 use crate::routing::replay::DecisionRecord;
+use crate::routing::scorer::{Heard, Question};
 use crate::routing::simulate::Assumed;
 use crate::routing::{RouteRequest, RoutingSnapshot};
 use crate::time::Wall;
@@ -118,6 +119,9 @@ pub enum HangUpError {
     Busy,
 }
 
+/// What comes of asking scorers.
+pub type Hearing<'a> = Pin<Box<dyn Future<Output = Vec<Heard>> + Send + 'a>>;
+
 /// Decisions that are made again, or for the sake of an answer.
 pub trait Routing: Send + Sync {
     fn now(&self) -> Wall;
@@ -136,6 +140,17 @@ pub trait Routing: Send + Sync {
         request: &RouteRequest,
         assumed: &Assumed,
     ) -> DecisionRecord;
+
+    /// What scorers elsewhere would be asked about such a call.
+    fn questions(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        assumed: &Assumed,
+    ) -> Vec<Question>;
+
+    /// Asks them, for as long as a call waits for them.
+    fn ask(&self, questions: Vec<Question>) -> Hearing<'_>;
 
     /// What is thought of targets of which it is not all well.
     fn conditions(&self) -> BTreeMap<TargetId, Condition>;

@@ -19,6 +19,7 @@ use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::decision::Terms;
+use crate::routing::scorer::{Heard, millionths_of};
 use crate::routing::simulate::{Assumed, distribution};
 use crate::routing::{RouteRequest, RoutingSnapshot, Tags};
 use crate::suggest::suggestion;
@@ -55,6 +56,11 @@ pub(super) struct Simulation {
     /// What is to be taken for true.
     #[serde(default)]
     assume: Assumptions,
+    /// Whether scorers elsewhere are asked, as they are about a call that comes: what they are told of
+    /// it, and no longer than it waits. Absent: nobody is asked, and the order is that of a call whose
+    /// scorers do not answer in time.
+    #[serde(default)]
+    ask_scorers: bool,
     /// How many such calls are shared out, 1 to 10,000; absent: 1.
     #[serde(default)]
     #[schema(example = 100)]
@@ -72,6 +78,9 @@ struct Assumptions {
     caps_used: BTreeMap<String, u64>,
     /// Targets that probes do not find.
     targets_down: BTreeSet<String>,
+    /// What scorers elsewhere say of targets, by scorer and target. Whoever stands here is not asked.
+    #[schema(example = json!({ "learned": { "tgt_summit": 0.31 } }))]
+    scores: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 /// What would be decided.
@@ -84,9 +93,28 @@ pub(super) struct Simulated {
     /// How many of the calls would be offered to each target first.
     #[schema(value_type = BTreeMap<String, u32>, example = json!({ "tgt_summit": 70, "tgt_cool": 30 }))]
     first: BTreeMap<SmolStr, u32>,
+    /// What came of each scorer elsewhere that such a call is asked about. All of the calls are shared
+    /// out by what was said of the first.
+    scorers: Vec<SimulatedScorer>,
     /// How many would be refused, by reason code.
     #[schema(value_type = BTreeMap<String, u32>, example = json!({}))]
     refused: BTreeMap<&'static str, u32>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SimulatedScorer {
+    #[schema(value_type = String, example = "learned")]
+    scorer: SmolStr,
+    /// `scored`; `late`: it had not answered when its time was over; `failed`; `no_room`: calls are
+    /// being asked about that are too many already; `assumed`; `not_asked`.
+    #[schema(value_type = String, example = "scored")]
+    outcome: &'static str,
+    /// Why it failed.
+    #[schema(example = json!(null))]
+    why: Option<String>,
+    /// What it said of targets.
+    #[schema(value_type = BTreeMap<String, f64>, example = json!({ "tgt_summit": 0.31 }))]
+    scores: BTreeMap<SmolStr, f64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -108,6 +136,7 @@ faults!(
 ///
 /// Decides about a call that does not exist, by the function that decides about those that do, on what
 /// is used and held at this moment and on what is assumed. Nothing is reserved, counted or recorded.
+/// Scorers elsewhere are asked only if `ask_scorers` says so.
 #[utoipa::path(
     post,
     path = "/v1/simulate/call",
@@ -122,7 +151,11 @@ pub(super) async fn call(
 ) -> Result<Json<Simulated>, Problem> {
     let routing = &api.services.routing;
     let snapshot = api.snapshot(body.revision).await?;
-    let (request, assumed, count) = body.read(&snapshot, routing.now())?;
+    let (request, mut assumed, count) = body.read(&snapshot, routing.now())?;
+    let questions = routing.questions(&snapshot, &request, &assumed);
+    let (left, mut heard) = assumed.left_to_ask(questions, body.ask_scorers);
+    heard.extend(routing.ask(left).await);
+    assumed.heed(&heard);
     let (routing, seed) = (Arc::clone(routing), body.seed);
     let simulated = tokio::task::spawn_blocking(move || {
         let record = routing.simulate(&snapshot, &request, &assumed);
@@ -133,6 +166,7 @@ pub(super) async fn call(
             shares.refused.into_iter().map(|(reason, calls)| (Reason::code(reason), calls));
         Simulated {
             money,
+            scorers: heard.into_iter().map(Into::into).collect(),
             first: first.collect(),
             refused: refused.collect(),
             decision: Explanation::new(record, None, Some(&snapshot)),
@@ -185,6 +219,7 @@ impl Simulation {
                 ));
             }
         }
+        let scores = self.assume.scores(snapshot, &mut faults);
         let (Some(dialed), Some(at), true) = (dialed, at, faults.is_empty()) else {
             let problem = Problem::from(Code::SimulationRefused);
             return Err(faults.into_iter().fold(problem, |problem, (pointer, detail)| {
@@ -204,8 +239,60 @@ impl Simulation {
         let assumed = Assumed {
             used: self.assume.caps_used.iter().map(|(cap, used)| (cap.into(), *used)).collect(),
             down: self.assume.targets_down.iter().map(|id| id.as_str().into()).collect(),
+            scores,
         };
         Ok((request, assumed, count))
+    }
+}
+
+impl Assumptions {
+    /// What is wrong with them is added to `faults`.
+    fn scores(
+        &self,
+        snapshot: &RoutingSnapshot,
+        faults: &mut Vec<(String, String)>,
+    ) -> BTreeMap<SmolStr, BTreeMap<TargetId, i64>> {
+        let asked: BTreeSet<&str> = snapshot.asked_scorers().map(SmolStr::as_str).collect();
+        let mut scores = BTreeMap::<SmolStr, BTreeMap<TargetId, i64>>::new();
+        for (scorer, of_targets) in &self.scores {
+            let place = format!("/assume/scores/{}", escape(scorer));
+            if !asked.contains(scorer.as_str()) {
+                let detail = match asked.is_empty() {
+                    true => String::from("no tier asks a scorer elsewhere"),
+                    false => suggestion(scorer, asked.iter().copied()),
+                };
+                faults.push((
+                    place.clone(),
+                    format!("no scorer that is asked is called so: {detail}"),
+                ));
+            }
+            let said = scores.entry(scorer.into()).or_default();
+            for (target, score) in of_targets {
+                let id = TargetId::new(target);
+                let place = format!("{place}/{}", escape(target));
+                if snapshot.target(&id).is_none() {
+                    faults.push((place.clone(), format!("no target is called `{target}`")));
+                }
+                match millionths_of(*score) {
+                    Some(score) => drop(said.insert(id, score)),
+                    None => faults.push((place, String::from("must be a number up to a billion"))),
+                }
+            }
+        }
+        scores
+    }
+}
+
+impl From<Heard> for SimulatedScorer {
+    fn from(heard: Heard) -> Self {
+        let Heard { scorer, outcome, scores } = heard;
+        let scores = scores.into_iter().map(|it| (it.target.0, it.score as f64 / 1e6));
+        Self {
+            scorer,
+            outcome: outcome.name(),
+            why: outcome.why().map(str::to_owned),
+            scores: scores.collect(),
+        }
     }
 }
 

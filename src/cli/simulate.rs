@@ -13,9 +13,10 @@ use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::counterfactual::counterfactuals;
 use tollbridge::routing::hold::Bucket;
 use tollbridge::routing::replay::DecisionRecord;
+use tollbridge::routing::scorer::{Heard, millionths_of, questions};
 use tollbridge::routing::simulate::{Assumed, Assuming, distribution};
-use tollbridge::routing::{Known, Rotation, RouteRequest, Usage, decide};
-use tollbridge::server;
+use tollbridge::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Usage, decide};
+use tollbridge::server::{self, Compiled};
 use tollbridge::time::Wall;
 
 use super::Failure;
@@ -45,6 +46,13 @@ pub(crate) struct SimulateOptions {
     /// A target that is not there; may be repeated
     #[arg(long = "down", value_name = "TARGET")]
     down: Vec<String>,
+    /// What a scorer elsewhere says of a target, such as learned:first=0.31; may be repeated. Whoever
+    /// is named so is not asked
+    #[arg(long = "score", value_name = "SCORER:TARGET=SCORE", value_parser = pair)]
+    scores: Vec<(String, String)>,
+    /// Ask scorers elsewhere, as a server asks them about a call that comes; if absent, nobody is
+    #[arg(long)]
+    ask_scorers: bool,
     /// How many such calls are shared out
     #[arg(long, value_name = "CALLS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
@@ -58,7 +66,7 @@ pub(crate) struct SimulateOptions {
 
 /// Prints what would be decided, and why.
 pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Failure> {
-    let snapshot = server::compile(config, 0)?.routing;
+    let Compiled { routing: snapshot, scorers: peers, .. } = server::compile(config, 0)?;
     let known_caps: BTreeSet<&str> = snapshot.cap_keys().collect();
     let mut used = BTreeMap::new();
     for (cap, amount) in &options.used {
@@ -79,6 +87,7 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         }
         down.insert(id);
     }
+    let scores = assumed_scores(&options.scores, &snapshot)?;
     let at = options.at.unwrap_or_else(jiff::Timestamp::now);
     let request = RouteRequest {
         call: CallId::of_simulation(options.seed, u32::MAX),
@@ -90,8 +99,17 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         named: None,
     };
     let nothing_used = BTreeMap::<Bucket, Usage>::new();
-    let usage = Assuming { usage: &nothing_used, assumed: &Assumed { used, down } };
+    let mut assumed = Assumed { used, down, scores };
     let known = Known::default();
+    let usage = Assuming { usage: &nothing_used, assumed: &assumed };
+    let questions = questions(&snapshot, &request, known, &usage, &Rotation::default());
+    let (left, mut heard) = assumed.left_to_ask(questions, options.ask_scorers);
+    if !left.is_empty() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        heard.extend(runtime.block_on(server::ask_scorers(config, &peers, left))?);
+    }
+    assumed.heed(&heard);
+    let usage = Assuming { usage: &nothing_used, assumed: &assumed };
     let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
     let record = DecisionRecord::new(&request, known, &decision);
     let shares = distribution(&snapshot, &record, options.count, options.seed);
@@ -104,12 +122,17 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         let refused: BTreeMap<_, _> = refused.collect();
         let document = json!({
             "text": text, "first": first, "refused": refused, "digest": record.digest.to_string(),
+            "scorers": heard.iter().map(|it| (&it.scorer, it.outcome.name())).collect::<BTreeMap<_, _>>(),
         });
         writeln!(out, "{document}")?;
         return Ok(());
     }
     for line in text {
         writeln!(out, "{line}")?;
+    }
+    for Heard { scorer, outcome, .. } in &heard {
+        let why = outcome.why().map(|why| format!(": {why}")).unwrap_or_default();
+        writeln!(out, "scorer {scorer}: {}{why}", outcome.name())?;
     }
     if options.count > 1 {
         for (target, calls) in &shares.first {
@@ -120,6 +143,36 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         }
     }
     Ok(())
+}
+
+/// By scorer and target, in millionths.
+fn assumed_scores(
+    said: &[(String, String)],
+    snapshot: &RoutingSnapshot,
+) -> Result<BTreeMap<SmolStr, BTreeMap<TargetId, i64>>, Failure> {
+    let asked: BTreeSet<&str> = snapshot.asked_scorers().map(SmolStr::as_str).collect();
+    let mut scores = BTreeMap::<SmolStr, BTreeMap<TargetId, i64>>::new();
+    for (name, score) in said {
+        let wrong = |what: String| anyhow!("--score {name}={score}: {what}");
+        let (scorer, target) = name
+            .split_once(':')
+            .ok_or_else(|| wrong(String::from("write it as SCORER:TARGET=SCORE")))?;
+        if !asked.contains(scorer) {
+            let asked: Vec<_> = asked.iter().copied().collect();
+            let asked = if asked.is_empty() { String::from("none") } else { asked.join(", ") };
+            let what = format!("no scorer that is asked is called {scorer}; there are {asked}");
+            return Err(wrong(what).into());
+        }
+        let id = TargetId::new(target);
+        if snapshot.target(&id).is_none() {
+            return Err(wrong(format!("there is no target {target}")).into());
+        }
+        let millionths = score.parse().ok().and_then(millionths_of);
+        let millionths =
+            millionths.ok_or_else(|| wrong(String::from("a score is a number up to a billion")))?;
+        scores.entry(scorer.into()).or_default().insert(id, millionths);
+    }
+    Ok(scores)
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

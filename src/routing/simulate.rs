@@ -13,7 +13,8 @@ use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, Usage, UsageReader};
-use super::selection::Rotation;
+use super::scorer::{Heard, Outcome, Question};
+use super::selection::{Rotation, ScoreReading};
 use super::snapshot::RoutingSnapshot;
 
 /// What is to be taken for true whatever is.
@@ -24,6 +25,45 @@ pub struct Assumed {
     pub used: BTreeMap<SmolStr, u64>,
     /// Targets that are not there.
     pub down: BTreeSet<TargetId>,
+    /// What scorers elsewhere say of targets, in millionths. Whoever is named here says nothing else.
+    pub scores: BTreeMap<SmolStr, BTreeMap<TargetId, i64>>,
+}
+
+impl Assumed {
+    /// What is left to be asked, nothing unless scorers `may` be asked, and what came of those that
+    /// are not.
+    pub fn left_to_ask(&self, questions: Vec<Question>, may: bool) -> (Vec<Question>, Vec<Heard>) {
+        let (mut left, mut heard) = (vec![], vec![]);
+        for question in questions {
+            let scorer = question.scorer.id.clone();
+            let Some(assumed) = self.scores.get(&scorer) else {
+                match may {
+                    true => left.push(question),
+                    false => {
+                        let outcome = Outcome::NotAsked;
+                        heard.push(Heard { scorer, outcome, scores: vec![] });
+                    }
+                }
+                continue;
+            };
+            let said = |(target, score): (&TargetId, &i64)| ScoreReading {
+                scorer: scorer.clone(),
+                target: target.clone(),
+                score: *score,
+            };
+            let scores = assumed.iter().map(said).collect();
+            heard.push(Heard { scorer, outcome: Outcome::Assumed, scores });
+        }
+        (left, heard)
+    }
+
+    /// From now on it is assumed what was heard.
+    pub fn heed(&mut self, heard: &[Heard]) {
+        for reading in heard.iter().flat_map(|it| &it.scores) {
+            let of_scorer = self.scores.entry(reading.scorer.clone()).or_default();
+            of_scorer.insert(reading.target.clone(), reading.score);
+        }
+    }
 }
 
 /// Where many calls like one would go.
@@ -69,7 +109,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
     }
 
     fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
-        self.usage.score(scorer, target)
+        match self.assumed.scores.get(scorer) {
+            Some(scores) => scores.get(target).copied(),
+            None => self.usage.score(scorer, target),
+        }
     }
 }
 
@@ -108,6 +151,7 @@ mod tests {
     use crate::routing::Tags;
     use crate::routing::config::RoutingConfig;
     use crate::routing::replay::record_bytes;
+    use crate::routing::scorer::questions;
     use crate::time::Wall;
 
     const CONFIG: &str = r#"
@@ -149,8 +193,53 @@ mod tests {
         assert_eq!(distribution(&snapshot, &record, 10, 1).first, [("some".into(), 10)].into());
     }
 
+    #[test]
+    fn whoever_is_assumed_to_have_said_something_is_not_asked_and_says_nothing_else() {
+        let config = CONFIG.replace(
+            "routing = {",
+            r#"routing = { distribution = { by = "scorer", scorer = "m" }, "#,
+        ) + r#"[[scorers]]
+            id = "m"
+            kind = "http"
+            url = "http://127.0.0.1:9/"
+        "#;
+        let first = |assumed: &Assumed| {
+            let (snapshot, record) = recorded_on(&config, assumed);
+            let mut first = distribution(&snapshot, &record, 10, 1).first;
+            first.pop_first().filter(|_| first.is_empty())
+        };
+        let (snapshot, record) = recorded_on(&config, &Assumed::default());
+        let mut assumed = Assumed::default();
+        let asked = |assumed: &Assumed, may| {
+            let usage = Assuming { usage: &BTreeMap::<Bucket, Usage>::new(), assumed };
+            let known = Known::default();
+            let rotation = Rotation::default();
+            let questions = questions(&snapshot, &record.request, known, &usage, &rotation);
+            let (left, heard) = assumed.left_to_ask(questions, may);
+            (left.len(), heard)
+        };
+        assert_eq!(asked(&assumed, true), (1, vec![]));
+        let none = Heard { scorer: "m".into(), outcome: Outcome::NotAsked, scores: vec![] };
+        assert_eq!(asked(&assumed, false), (0, vec![none]));
+
+        assumed.scores = [("m".into(), [("some".into(), 310_000)].into())].into();
+        let said = ScoreReading { scorer: "m".into(), target: "some".into(), score: 310_000 };
+        let heard = Heard { scorer: "m".into(), outcome: Outcome::Assumed, scores: vec![said] };
+        for may in [true, false] {
+            assert_eq!(asked(&assumed, may), (0, vec![heard.clone()]));
+        }
+        assert_eq!(first(&assumed), None, "of one target nothing is known");
+        let of_both = [("most".into(), 300_000), ("some".into(), 310_000)];
+        assumed.scores.insert("m".into(), of_both.into());
+        assert_eq!(first(&assumed), Some(("some".into(), 10)));
+    }
+
     fn recorded(assumed: &Assumed) -> (RoutingSnapshot, DecisionRecord) {
-        let config: RoutingConfig = toml::from_str(CONFIG).unwrap();
+        recorded_on(CONFIG, assumed)
+    }
+
+    fn recorded_on(config: &str, assumed: &Assumed) -> (RoutingSnapshot, DecisionRecord) {
+        let config: RoutingConfig = toml::from_str(config).unwrap();
         let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
         let request = RouteRequest {
             call: CallId::of_simulation(0, 0),

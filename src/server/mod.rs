@@ -101,6 +101,7 @@ pub use compile::{Compiled, Loaded, compile, compile_and_load};
 pub use error::{Faults, StartError};
 pub use http::http_client;
 pub use reload::Reloader;
+pub use scoring::ask_scorers;
 
 /// Messages of TCP connections that wait for a shard; a connection with more stops reading.
 const TCP_EVENTS: usize = 1024;
@@ -312,7 +313,7 @@ impl Server {
             sources,
             limits,
             tls: Arc::clone(&tls),
-            scoring,
+            scoring: scoring.clone(),
             shards: mailboxes.clone(),
             running: tokio::sync::Mutex::new(Running { config, revision, trunks, target_limits }),
         });
@@ -320,6 +321,7 @@ impl Server {
             deciding: Arc::clone(&deciding),
             revisions,
             decisions: accounting.decisions(),
+            scoring,
         };
         let services =
             control.services(&settings, &accounting, Arc::clone(&reloader), Arc::new(questions));

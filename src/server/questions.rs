@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use crate::api::Routing;
+use crate::api::{Hearing, Routing};
 use crate::cdr::store::{Answer, Decisions, last_decisions};
 use crate::id::TargetId;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
 use crate::routing::replay::DecisionRecord;
+use crate::routing::scorer::Question;
 use crate::routing::simulate::Assumed;
 use crate::routing::{RouteRequest, RoutingSnapshot};
 use crate::time::Wall;
@@ -19,12 +20,14 @@ use crate::time::Wall;
 use super::clock;
 use super::deciding::Deciding;
 use super::revisions::Revisions;
+use super::scoring::Scoring;
 
 /// Answers without taking or writing anything.
 pub(super) struct Questions {
     pub(super) deciding: Arc<Deciding>,
     pub(super) revisions: Arc<Revisions>,
     pub(super) decisions: Arc<dyn Decisions>,
+    pub(super) scoring: Scoring,
 }
 
 impl Routing for Questions {
@@ -52,7 +55,20 @@ impl Routing for Questions {
         request: &RouteRequest,
         assumed: &Assumed,
     ) -> DecisionRecord {
-        self.deciding.simulate(snapshot, request, assumed, &[], clock::mono())
+        self.deciding.simulate(snapshot, request, assumed, clock::mono())
+    }
+
+    fn questions(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        assumed: &Assumed,
+    ) -> Vec<Question> {
+        self.deciding.questions_of(snapshot, request, assumed, clock::mono())
+    }
+
+    fn ask(&self, questions: Vec<Question>) -> Hearing<'_> {
+        Box::pin(self.scoring.hear(questions))
     }
 
     fn conditions(&self) -> BTreeMap<TargetId, Condition> {

@@ -96,6 +96,7 @@ fn a_call_can_be_thought_of() {
     let body = r#"{ "dialed": "+16145550104", "tags": { "geo.state": "OH" }, "count": 10 }"#;
     let shown = fixture.post("/v1/simulate/call", body).json();
     assert_eq!(shown["first"], json!({ "tgt_cool": 5, "tgt_summit": 5 }));
+    assert_eq!(shown["scorers"], json!([]));
     assert_eq!(shown["refused"], json!({}));
     assert_eq!(shown["decision"]["plan"].as_array().unwrap().len(), 2);
     assert_eq!(shown["decision"]["decided_at"], "2026-03-17T15:04:12.318Z");
@@ -119,7 +120,8 @@ fn what_cannot_be_thought_of_is_refused_with_every_fault() {
     let fixture = Fixture::new();
     let body = r#"{
         "dialed": "five", "caller": "0614", "at": "yesterday", "count": 0,
-        "assume": { "targets_down": ["nobody"], "caps_used": { "target/x/connected/daily": 1 } }
+        "assume": { "targets_down": ["nobody"], "caps_used": { "target/x/connected/daily": 1 },
+            "scores": { "learned": { "nobody": 1e12 } } }
     }"#;
     let answer = fixture.post("/v1/simulate/call", body);
     let (status, code, errors) = answer.problem();
@@ -134,6 +136,9 @@ fn what_cannot_be_thought_of_is_refused_with_every_fault() {
             "/count",
             "/assume/targets_down",
             "/assume/caps_used/target~1x~1connected~1daily",
+            "/assume/scores/learned",
+            "/assume/scores/learned/nobody",
+            "/assume/scores/learned/nobody",
         ]
     );
 }

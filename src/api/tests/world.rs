@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use super::super::{
-    Arrival, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health, InForce,
-    Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing, Visitors,
+    Arrival, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health, Hearing,
+    InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing, Visitors,
 };
 use super::CALLER;
 use crate::cdr::consumer::letter::{Letter, LetterFilter, LetterState, Word};
@@ -36,6 +36,7 @@ use crate::routing::ping::{
     VisitUpdate,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
+use crate::routing::scorer::{Question, questions};
 use crate::routing::simulate::{Assumed, Assuming};
 use crate::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, decide};
 use crate::time::{Mono, Wall};
@@ -240,6 +241,22 @@ impl Routing for World {
             decide(snapshot, request, Known::default(), &usage, &mut Rotation::default());
         let bytes = record_bytes(request, Known::default(), &decision);
         DecisionRecord::from_bytes(&bytes).unwrap()
+    }
+
+    fn questions(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        assumed: &Assumed,
+    ) -> Vec<Question> {
+        let nothing_used = BTreeMap::<_, Usage>::new();
+        let usage = Assuming { usage: &nothing_used, assumed };
+        questions(snapshot, request, Known::default(), &usage, &Rotation::default())
+    }
+
+    fn ask(&self, questions: Vec<Question>) -> Hearing<'_> {
+        assert!(questions.is_empty());
+        Box::pin(async { vec![] })
     }
 
     fn conditions(&self) -> BTreeMap<TargetId, Condition> {

@@ -6,6 +6,7 @@
 //!
 //! All numbers are millionths in integers: every machine computes the same.
 
+mod heard;
 mod logistic;
 mod question;
 mod table;
@@ -23,6 +24,7 @@ use super::facts::Facts;
 use super::request::RouteRequest;
 use super::snapshot::Target;
 
+pub use heard::{Heard, Outcome, millionths_of};
 pub use logistic::Logistic;
 pub use question::{AskedTarget, Question, questions};
 pub use table::Table;

@@ -117,6 +117,14 @@ fn ranked(step: &Step) -> Option<&TargetId> {
     step.target.as_ref().filter(|_| is_ranked)
 }
 
+impl RoutingSnapshot {
+    /// The scorers that tiers ask, some of them several times.
+    pub fn asked_scorers(&self) -> impl Iterator<Item = &SmolStr> {
+        let of_tiers = self.campaigns.iter().flat_map(asked);
+        of_tiers.map(|(_, scorer)| &scorer.id)
+    }
+}
+
 /// The tiers of a campaign whose scorers are asked.
 fn asked(campaign: &Campaign) -> Vec<(&Tier, &Arc<AskedScorer>)> {
     let asked = campaign.tiers.iter().filter_map(|tier| match &tier.distribution {

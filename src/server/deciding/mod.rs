@@ -292,7 +292,7 @@ impl Deciding {
         if !snapshot.asks() {
             return vec![];
         }
-        self.consider(snapshot, request, &[], now, |known, read, rotation| {
+        self.consider(snapshot, request, now, |known, read, rotation| {
             let usage = Assuming { usage: read, assumed };
             questions(snapshot, request, known, &usage, rotation)
         })
@@ -353,16 +353,15 @@ impl Deciding {
     }
 
     /// What would be decided about a call on a configuration, with everything it was decided on.
-    /// Takes, counts and remembers nothing. `scores` is what scorers elsewhere have said.
+    /// Takes, counts and remembers nothing. What scorers elsewhere have said is among what is assumed.
     pub fn simulate(
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
         assumed: &Assumed,
-        scores: &[ScoreReading],
         now: Mono,
     ) -> DecisionRecord {
-        self.consider(snapshot, request, scores, now, |known, read, rotation| {
+        self.consider(snapshot, request, now, |known, read, rotation| {
             let usage = Assuming { usage: read, assumed };
             let campaign = owner(snapshot, request, known.sessions).map(|it| &it.campaign.id);
             let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
@@ -376,7 +375,6 @@ impl Deciding {
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
-        scores: &[ScoreReading],
         now: Mono,
         look: impl FnOnce(Known<'_>, &Read<'_>, &Rotation) -> T,
     ) -> T {
@@ -389,6 +387,7 @@ impl Deciding {
         let known = Known { sessions: &sessions, calls: &calls };
         let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
         let at = request.at;
+        let scores = &[];
         let read =
             Read { ledger, down: &down, circuits, performance, scores, now, ready, at, shared };
         look(known, &read, rotation)

@@ -9,6 +9,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::config::Config;
 use crate::id::{CallId, TargetId};
-use crate::routing::scorer::Question;
+use crate::routing::scorer::{Heard, Outcome, Question, millionths_of};
 use crate::routing::selection::ScoreReading;
 use crate::sip::endpoint::CallKey;
 
@@ -36,8 +38,6 @@ pub(super) use clients::{Clients, ScorerPeers};
 const ASKED_MAX: usize = 1_024;
 /// Bytes of an answer that are read.
 const ANSWER_MAX: usize = 64 * 1_024;
-/// No score is farther from zero.
-const SCORE_MAX: f64 = 1e9;
 
 /// For how long a question that was late may go on, for the sake of its connection.
 const LATE_MAX: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ enum NoScores {
     TooLong,
     #[error("its answer is not {{\"scores\": {{\"target\": 0.5}}}}: {0}")]
     Malformed(#[from] serde_json::Error),
-    #[error("a score is no number up to {SCORE_MAX}")]
+    #[error("a score is no number up to a billion")]
     OutOfRange,
 }
 
@@ -125,9 +125,7 @@ impl Scoring {
         let (Some(shard), Ok(place)) =
             (self.shard.clone(), Arc::clone(&self.room).try_acquire_owned())
         else {
-            for question in &questions {
-                count(&question.scorer.id, "no_room");
-            }
+            questions.iter().for_each(|question| drop(unasked(question)));
             return false;
         };
         let place = Arc::new(place);
@@ -135,7 +133,7 @@ impl Scoring {
             let (asking, shard) = (Arc::clone(&self.asking), shard.clone());
             let place = Arc::clone(&place);
             self.runtime.spawn(async move {
-                let scores = asking.ask(question).await;
+                let scores = asking.ask(question).await.scores;
                 shard.post(Mail::Scored { key, call, scores });
                 drop(place);
             });
@@ -144,27 +142,72 @@ impl Scoring {
     }
 }
 
+impl Scoring {
+    /// Asks for the sake of an answer, and tells what came of each, in the order of the questions.
+    pub(super) async fn hear(&self, questions: Vec<Question>) -> Vec<Heard> {
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned().map(Arc::new) else {
+            return questions.iter().map(unasked).collect();
+        };
+        let asked = questions.into_iter().map(|question| {
+            let (asking, place) = (Arc::clone(&self.asking), Arc::clone(&place));
+            self.runtime.spawn(async move {
+                let heard = asking.ask(question).await;
+                drop(place);
+                heard
+            })
+        });
+        let mut heard = vec![];
+        for answer in asked.collect::<Vec<_>>() {
+            heard.push(answer.await.unwrap_or_else(|ended| resume_unwind(ended.into_panic())));
+        }
+        heard
+    }
+}
+
+/// Asks scorers of a configuration without a server, as one would.
+///
+/// # Errors
+/// All that is wrong with the files that TLS to them needs.
+pub async fn ask_scorers(
+    config: &Config,
+    peers: &ScorerPeers,
+    questions: Vec<Question>,
+) -> Result<Vec<Heard>, StartError> {
+    Ok(Scoring::new(peers.load(config)?).hear(questions).await)
+}
+
+/// There was no room for it.
+fn unasked(question: &Question) -> Heard {
+    told(&question.scorer.id, Outcome::NoRoom, vec![])
+}
+
+/// Counted, too.
+fn told(scorer: &SmolStr, outcome: Outcome, scores: Vec<ScoreReading>) -> Heard {
+    let labels = [("scorer", scorer.to_string()), ("outcome", outcome.name().to_owned())];
+    counter!(SCORER_ANSWERS, &labels).increment(1);
+    Heard { scorer: scorer.clone(), outcome, scores }
+}
+
 impl Asking {
-    /// What one scorer says in its time; nothing if it is not understood.
-    async fn ask(self: Arc<Self>, question: Question) -> Vec<ScoreReading> {
+    /// What one scorer says in its time.
+    async fn ask(self: Arc<Self>, question: Question) -> Heard {
         let scorer = Arc::clone(&question.scorer);
         let client = self.clients.load().of(scorer.tls.as_ref());
         let deadline = Duration::from_millis(scorer.deadline_ms.into());
         let mut answer = Box::pin(answer(client, question));
         let (outcome, scores) = match timeout(deadline, &mut answer).await {
-            Ok(Ok(scores)) => ("scored", scores),
+            Ok(Ok(scores)) => (Outcome::Scored, scores),
             Ok(Err(error)) => {
                 let why = error.whole();
                 tracing::debug!(scorer.id = %scorer.id, why, "a scorer gave no scores");
-                ("failed", vec![])
+                (Outcome::Failed(why), vec![])
             }
             Err(_) => {
                 self.let_finish(scorer.id.clone(), answer);
-                ("late", vec![])
+                (Outcome::Late, vec![])
             }
         };
-        count(&scorer.id, outcome);
-        scores
+        told(&scorer.id, outcome, scores)
     }
 
     /// A connection may take longer to be made than a call can wait. One of those that were begun is
@@ -203,19 +246,8 @@ async fn answer(
     }
     let Answer { scores } = serde_json::from_slice(&body)?;
     let reading = |(target, score): (SmolStr, f64)| {
-        if !score.is_finite() || score.abs() > SCORE_MAX {
-            return Err(NoScores::OutOfRange);
-        }
-        Ok(ScoreReading {
-            scorer: question.scorer.id.clone(),
-            target: TargetId(target),
-            // In range by the check above, so the cast only rounds.
-            score: (score * 1e6).round() as i64,
-        })
+        let score = millionths_of(score).ok_or(NoScores::OutOfRange)?;
+        Ok(ScoreReading { scorer: question.scorer.id.clone(), target: TargetId(target), score })
     };
     scores.into_iter().map(reading).collect()
-}
-
-fn count(scorer: &SmolStr, outcome: &'static str) {
-    counter!(SCORER_ANSWERS, "scorer" => scorer.to_string(), "outcome" => outcome).increment(1);
 }

@@ -189,7 +189,7 @@ fn get(stage: &Stage, path: &str) -> Result<Value> {
 }
 
 /// What a command prints about the stage's configuration.
-fn tollbridge(stage: &Stage, arguments: &[&str]) -> Result<String> {
+pub(super) fn tollbridge(stage: &Stage, arguments: &[&str]) -> Result<String> {
     let (command, more) = arguments.split_first().context("a command")?;
     let output = Command::new(env!("CARGO_BIN_EXE_tollbridge"))
         .arg(command)

@@ -17,6 +17,7 @@ use crate::routing::decision::Terms;
 use crate::routing::hold::Counts;
 use crate::routing::hold::{BucketRequest, NoRoom};
 use crate::routing::replay::replay;
+use crate::routing::scorer::{Heard, Outcome};
 
 const NOW: Mono = Mono(1);
 
@@ -181,6 +182,17 @@ const BUSY: &str = r#"
                            exploration_daily = "90.00", desired_calls = 100_000 } },
         { tier = 2, targets = [{ target = "any" }] },
     ] }
+    [[campaigns]]
+    id = "e"
+    publisher = "p"
+    numbers = ["+18005550121-+18005550123"]
+    routing = { distribution = { by = "scorer", scorer = "m" }, tiers = [
+        { tier = 1, targets = [{ target = "daytime" }, { target = "ohio" }, { target = "any" }] },
+    ] }
+    [[scorers]]
+    id = "m"
+    kind = "http"
+    url = "http://127.0.0.1:9/score"
 "#;
 
 /// Calls and pings of a busy day, one after the other: what would be decided about each call is what
@@ -195,7 +207,7 @@ fn what_is_simulated_is_what_happens() {
     let (mut live, mut targets, mut at) = (vec![], BTreeSet::new(), 1_773_748_800_000);
     let (mut explored, mut held) = (0, 0);
     let (mut pings, mut methods) = (vec![], BTreeSet::new());
-    let (mut reasons, mut unpaid) = (BTreeSet::new(), 0);
+    let (mut reasons, mut unpaid, mut scored) = (BTreeSet::new(), 0, 0);
     for n in 0..100_000 {
         at += rng.i64(0..1_500);
         // Now and then it is quiet for as long as a number stays with its visitor after a call.
@@ -211,7 +223,7 @@ fn what_is_simulated_is_what_happens() {
         let request = RouteRequest {
             call: CallId::of_simulation(seed, n),
             at: Wall(at),
-            dialed: PhoneNumber::from_digits(18_005_550_098 + rng.u64(0..23)).unwrap(),
+            dialed: PhoneNumber::from_digits(18_005_550_098 + rng.u64(0..26)).unwrap(),
             caller: PhoneNumber::from_digits(16_145_550_000 + rng.u64(0..300)),
             trunk: ["t", "u", "v"][rng.usize(0..20).saturating_sub(17)].into(),
             named: named
@@ -224,10 +236,20 @@ fn what_is_simulated_is_what_happens() {
         };
         let request =
             RouteRequest { tags: request.tags.into_iter().chain(header).collect(), ..request };
-        let simulated = deciding
-            .simulate(&deciding.snapshot(), &request, &Assumed::default(), &[], NOW)
-            .decision;
-        let Decided { decision, record, pinned, scope, .. } = deciding.decide(&request, NOW, &[]);
+        let snapshot = deciding.snapshot();
+        let mut assumed = Assumed::default();
+        let thought = deciding.questions_of(&snapshot, &request, &assumed, NOW);
+        let questions = deciding.questions(&request, NOW);
+        assert_eq!(asked(&thought), asked(&questions), "seed {seed}, call {n}");
+        let scores: Vec<_> = questions.iter().flat_map(|it| scores_of(it, &mut rng)).collect();
+        scored += scores.len();
+        let (left, none) = assumed.left_to_ask(thought, true);
+        assert_eq!((left.len(), none), (questions.len(), vec![]));
+        let heard = Heard { scorer: "m".into(), outcome: Outcome::Scored, scores: scores.clone() };
+        assumed.heed(&[heard]);
+        let simulated = deciding.simulate(&snapshot, &request, &assumed, NOW).decision;
+        let Decided { decision, record, pinned, scope, .. } =
+            deciding.decide(&request, NOW, &scores);
         assert_eq!(simulated, decision, "seed {seed}, call {n}");
         if n % 10 == 0 {
             let record = DecisionRecord::from_bytes(&record).unwrap();
@@ -288,6 +310,23 @@ fn what_is_simulated_is_what_happens() {
         assert!(reasons.contains(&reason), "{reason:?} among {reasons:?}, seed {seed}");
     }
     assert!(unpaid > 0, "some calls went on unpaid, seed {seed}");
+    assert!(scored > 100, "{scored} scores, seed {seed}");
+}
+
+/// What is asked, as it is sent.
+fn asked(questions: &[Question]) -> Vec<String> {
+    questions.iter().map(|question| serde_json::to_string(question).unwrap()).collect()
+}
+
+/// Of some targets only.
+fn scores_of(question: &Question, rng: &mut Rng) -> Vec<ScoreReading> {
+    let said = question.candidates.iter().filter(|_| rng.u8(0..3) > 0);
+    let said: Vec<_> = said.map(|it| it.target.clone()).collect();
+    let reading = |target| {
+        let scorer = question.scorer.id.clone();
+        ScoreReading { scorer, target, score: rng.i64(-1_000_000..1_000_000) }
+    };
+    said.into_iter().map(reading).collect()
 }
 
 /// A session of a visitor, or of a caller.
