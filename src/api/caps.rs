@@ -52,6 +52,10 @@ pub(super) struct CapView {
     /// By calls in flight that may still count, or by live calls.
     #[schema(value_type = String, example = "4")]
     held: SmolStr,
+    /// How much of `held` is for calls that were up when this server's process was killed, and whose end
+    /// it does not know yet.
+    #[schema(value_type = String, example = "0")]
+    awaited: SmolStr,
     /// As it is now: by the hour, by deposits and by agents that are ready.
     #[schema(value_type = String, example = "80")]
     limit: SmolStr,
@@ -69,6 +73,7 @@ impl From<Meter> for CapView {
         Self {
             used: show(meter.used),
             held: show(meter.held),
+            awaited: show(meter.awaited),
             limit: show(meter.limit),
             by_now: meter.by_now.map(show),
             resets_at: meter.resets_at.map(Wall::to_rfc3339),

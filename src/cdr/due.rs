@@ -1,18 +1,27 @@
-//! What caps count of a call when it is over. The record alone says how much, whoever asks: the book
-//! that counts it, the process that holds room for it, and the one after a crash.
+//! What caps count of a call when it is over, and which places it takes until then. The record alone
+//! says how much, whoever asks: the book that counts it, the process that holds room for it, and the
+//! one after a crash.
+
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
 use super::conversion::ConversionState;
 use super::fact::{AtEnd, Bucket};
-use super::record::{Attempt, CallRecord, CallState};
+use super::record::{Attempt, AttemptResult, CallRecord, CallState};
 use crate::codec;
 use crate::id::{HoldId, TargetId};
+use crate::reason::Reason;
 use crate::rolling::Rolling;
 use crate::time::Wall;
 
-/// Part of a cap that was reserved for what a call may come to with one target.
+/// How long a target that nobody calls any more rings on at most, and how long its answer then waits
+/// for an ACK that does not come (RFC 3261 §16.6 step 11, §13.3.1.4).
+const RINGS_ON: Duration = Duration::from_secs(180 + 32);
+
+/// Part of a cap that was reserved for what a call may come to with one target, or a place among live
+/// calls.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct CapDue {
     #[n(0)]
@@ -22,11 +31,12 @@ pub struct CapDue {
     #[cbor(n(2), with = "codec::text")]
     pub cap: SmolStr,
     /// Of a rolling window with the slice: that of the attempt, and once it has counted that of the
-    /// end of the call.
+    /// end of the call. Empty: it is a place.
     #[cbor(n(3), with = "codec::text")]
     pub window: SmolStr,
+    /// Absent: nothing of it counts. It is a place, which is free when the call is over.
     #[n(4)]
-    pub at_end: AtEnd,
+    pub at_end: Option<AtEnd>,
     /// The most it may come to, in the unit of the cap.
     #[n(5)]
     pub held: i64,
@@ -51,19 +61,26 @@ pub struct HeldBack {
     pub hold: HoldId,
     /// Each with how much more it may come to.
     pub dues: Vec<(CapDue, u64)>,
+    /// The true end of the call cannot become known after this.
+    pub until: Wall,
 }
 
 impl CapDue {
     pub(super) fn new(hold: HoldId, target: &TargetId, bucket: &Bucket) -> Option<Self> {
-        Some(Self {
+        Self::is_made_of(bucket).then(|| Self {
             hold,
             target: target.clone(),
             cap: bucket.cap.clone(),
             window: bucket.window.clone(),
-            at_end: bucket.at_end?,
+            at_end: bucket.at_end,
             held: bucket.amount,
             counted: 0,
         })
+    }
+
+    /// Whether the end of the call matters to what was reserved there.
+    pub(super) fn is_made_of(bucket: &Bucket) -> bool {
+        bucket.at_end.is_some() || bucket.is_place()
     }
 
     /// It counts in the slice of a rolling window in which the call is over.
@@ -94,26 +111,62 @@ impl CallRecord {
         counted
     }
 
-    /// What the call may yet come to, should its true end become known.
-    pub fn held_back(&self) -> Option<HeldBack> {
-        self.dialogs?;
-        let leg = self.answered_leg?;
-        let dues = self.dues.iter().filter(|due| self.is_at(leg, due)).filter_map(|due| {
-            let amount = u64::try_from(due.held - due.counted).ok().filter(|it| *it > 0)?;
-            Some((due.clone(), amount))
-        });
-        let dues: Vec<_> = dues.collect();
-        Some(HeldBack { hold: dues.first()?.0.hold, dues })
+    /// Room to be kept for a call that was closed after a crash: for what it may yet come to, should
+    /// its true end become known, and for its places. `longest` is how long a call takes at most.
+    pub fn held_back(&self, longest: Duration) -> Vec<HeldBack> {
+        let mut held: Vec<HeldBack> = Vec::new();
+        for due in &self.dues {
+            let left = u64::try_from(due.held - due.counted).ok().filter(|it| *it > 0);
+            let Some((left, until)) = left.zip(self.may_be_up_until(due, longest)) else {
+                continue;
+            };
+            let due = (due.clone(), left);
+            match held.iter_mut().find(|it| it.hold == due.0.hold) {
+                Some(known) => {
+                    known.until = known.until.max(until);
+                    known.dues.push(due);
+                }
+                None => held.push(HeldBack { hold: due.0.hold, dues: vec![due], until }),
+            }
+        }
+        held
+    }
+
+    /// How long the call may be up at the target of this due; `None`: it is not.
+    fn may_be_up_until(&self, due: &CapDue, longest: Duration) -> Option<Wall> {
+        let over = later(self.started_at(), longest);
+        // Who hangs up is known by its dialog.
+        if self.dialogs.is_some() && self.answered_leg.is_some_and(|leg| self.is_at(leg, due)) {
+            return Some(over);
+        }
+        // Nothing can come of an attempt that was cut off, but its target does not know that.
+        let cut_off = |it: &&Attempt| {
+            it.target == due.target
+                && it.result == AttemptResult::Abandoned
+                && it.reason == Some(Reason::NodeRestart)
+        };
+        let attempt = self.attempts.iter().rev().find(cut_off).filter(|_| due.at_end.is_none())?;
+        Some(later(self.wall(attempt.started_ms), RINGS_ON).min(over))
     }
 
     /// Whether it counts in caps when it is over.
     pub fn counts_in_caps(&self) -> bool {
+        self.dues.iter().any(|due| due.at_end.is_some())
+    }
+
+    /// Whether its end is of any matter to caps or concurrency.
+    pub fn occupies(&self) -> bool {
         !self.dues.is_empty()
+    }
+
+    /// The call is over for good, and has no places any more.
+    pub(super) fn vacate(&mut self) {
+        self.dues.retain(|due| due.at_end.is_some());
     }
 
     /// Whether the end of the call says if it counts as connected for this hold.
     pub fn has_connection_due(&self, hold: HoldId) -> bool {
-        self.dues.iter().any(|due| due.hold == hold && due.at_end == AtEnd::HandedOver)
+        self.dues.iter().any(|due| due.hold == hold && due.at_end == Some(AtEnd::HandedOver))
     }
 
     /// Counts the call in its caps: each of its holds, and what has changed by it.
@@ -146,8 +199,9 @@ impl CallRecord {
     }
 
     fn comes_to(&self, due: &CapDue) -> i64 {
+        let Some(at_end) = due.at_end else { return 0 };
         // How long it talked to a target that hung up early is known before the call is over.
-        if let Some(early) = self.early(due).filter(|_| due.at_end == AtEnd::Talk) {
+        if let Some(early) = self.early(due).filter(|_| at_end == AtEnd::Talk) {
             let talk_ms = i64::try_from(early.talk_ms.unwrap_or(0)).unwrap_or(i64::MAX);
             return talk_ms.clamp(0, due.held.max(0));
         }
@@ -155,10 +209,10 @@ impl CallRecord {
             return 0;
         }
         let is_answered = self.answered_leg.is_some_and(|leg| self.is_at(leg, due));
-        if !is_answered && due.at_end != AtEnd::HandedOver {
+        if !is_answered && at_end != AtEnd::HandedOver {
             return 0;
         }
-        let amount = match due.at_end {
+        let amount = match at_end {
             AtEnd::HandedOver => {
                 let told = self.handover.filter(|_| self.answered_leg.is_none());
                 i64::from(told.is_some_and(|told| self.is_at(told.leg, due)))
@@ -179,6 +233,10 @@ impl CallRecord {
     }
 }
 
+fn later(at: Wall, by: Duration) -> Wall {
+    Wall(at.0.saturating_add_unsigned(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +245,8 @@ mod tests {
     };
     use crate::cdr::testing::{Script, call_id};
     use crate::reason::Reason;
+
+    const LONGEST: Duration = Duration::from_secs(4 * 3_600);
 
     const HELD: [(AtEnd, i64); 4] = [
         (AtEnd::Converted, 1),
@@ -283,8 +343,9 @@ mod tests {
         let orphan = held().dial(1).answer_at(1_000).orphan(30_000);
         let mut record = orphan.record();
         assert_eq!(amounts(&mut record), [(AtEnd::Talk, 30_000)]);
-        let held = record.held_back().unwrap();
-        let rest: Vec<_> = held.dues.iter().map(|(due, rest)| (due.at_end, *rest)).collect();
+        let [held] = &record.held_back(LONGEST)[..] else { panic!("one hold") };
+        let rest = held.dues.iter().filter_map(|(due, rest)| Some((due.at_end?, *rest)));
+        let rest: Vec<_> = rest.collect();
         let [converted, revenue, payout, _] = HELD.map(|(at_end, held)| (at_end, held as u64));
         assert_eq!(rest, [converted, revenue, payout, (AtEnd::Talk, 570_000)]);
 
@@ -293,6 +354,37 @@ mod tests {
 
         let [converted, revenue, payout, _] = HELD;
         assert_eq!(amounts(&mut record), [converted, revenue, payout, (AtEnd::Talk, 90_000)]);
+    }
+
+    #[test]
+    fn a_call_that_a_crash_cut_off_keeps_its_places_as_long_as_it_may_be_up() {
+        let place = Bucket { window: "".into(), amount: 1, at_end: None, ..bucket(AtEnd::Talk, 1) };
+        let placed = |target: &str| HoldPlaced { buckets: vec![place.clone()], ..placed(target) };
+        let held = || Script::new().then(8, placed("tgt_summit"));
+        let until = |script: Script, longest| -> Vec<i64> {
+            let record = script.record();
+            let began = record.started_at();
+            record.held_back(longest).iter().map(|it| it.until.0 - began.0).collect()
+        };
+        const NONE: [i64; 0] = [];
+        let hour = 3_600_000;
+
+        let up = held().dial(1).answer_at(1_000).orphan(30_000);
+        assert_eq!(until(up.clone(), LONGEST), [4 * hour]);
+        assert_eq!(until(held().dial(1).orphan(0), LONGEST), [8 + 212_000], "it rings on");
+        assert_eq!(until(held().dial(1).orphan(0), Duration::from_secs(3)), [3_000]);
+        assert_eq!(until(held().orphan(0), LONGEST), NONE, "its INVITE had not left");
+        let busy = held().dial(1).fail_at(900, 486, Reason::AttemptBusy);
+        assert_eq!(until(busy.orphan(0), LONGEST), NONE);
+        let referred = held().dial(1).then(800, referred()).orphan(0);
+        assert_eq!(until(referred, LONGEST), NONE, "it is the carrier's call now");
+        let early = held().dial(1).answer_at(1_000);
+        let early = early.then(6_000, EndedEarly { leg: 1, q850: None });
+        assert_eq!(until(early.orphan(0), LONGEST), NONE);
+        assert_eq!(until(up.end_at(60_000), LONGEST), [4 * hour], "until it is vacated");
+        let beside = held().then(8, placed("tgt_other")).dial(1).answer_at(1_000);
+        assert_eq!(until(beside.orphan(0), LONGEST), [4 * hour], "only that of who has it");
+        assert_eq!(amounts(&mut held().dial(1).answer_at(1_000).end_at(60_000).record()), []);
     }
 
     #[test]
@@ -372,7 +464,8 @@ mod tests {
 
     fn amounts(record: &mut CallRecord) -> Vec<(AtEnd, i64)> {
         let dues = record.dues.clone();
-        let at_end = |cap: &SmolStr| dues.iter().find(|due| due.cap == *cap).unwrap().at_end;
+        let at_end =
+            |cap: &SmolStr| dues.iter().find(|due| due.cap == *cap).unwrap().at_end.unwrap();
         record.count_caps().iter().map(|count| (at_end(&count.cap), count.amount)).collect()
     }
 }

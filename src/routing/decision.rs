@@ -309,6 +309,10 @@ pub struct UsageReading {
     pub bucket: Bucket,
     #[n(1)]
     pub usage: Usage,
+    /// How much of what is held is held for calls that a crash left up, where that was asked: in a bucket
+    /// without room.
+    #[n(2)]
+    pub awaited: Option<u64>,
 }
 
 /// What became of one candidate.

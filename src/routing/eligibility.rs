@@ -202,13 +202,14 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
             let usage = self.usage.usage(&request.bucket);
             if usage != Usage::default() {
                 let bucket = request.bucket.clone();
-                self.readings.usage.push(UsageReading { bucket, usage });
+                self.readings.usage.push(UsageReading { bucket, usage, awaited: None });
             }
             let live = request.counts.is_concurrency();
             let check = if live { Check::Concurrency } else { Check::Cap };
             let subject = label.cloned();
             if !request.admits(usage, request.amount) {
                 let (have, want) = shortage::words(&request, usage, bound);
+                let have = self.since_a_crash(&request, have);
                 let (have, want) = (Some(have), Some(want));
                 let finding = Finding { subject, have, want, ground: None };
                 return self.refuse(target, check, request.counts.refusal(), finding);
@@ -217,6 +218,17 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
             self.holds.push(request);
         }
         Ok(())
+    }
+
+    /// What there is in a bucket without room, and how much of it calls hold that a crash left up.
+    fn since_a_crash(&mut self, request: &BucketRequest, have: SmolStr) -> SmolStr {
+        let awaited = self.usage.awaited(&request.bucket);
+        // It was read just now, and was not empty.
+        let Some(reading) = self.readings.usage.last_mut().filter(|_| awaited > 0) else {
+            return have;
+        };
+        reading.awaited = Some(awaited);
+        shortage::since_a_crash(request.counts, &have, awaited)
     }
 
     pub(super) fn pass(&mut self, target: &Target, check: Check, finding: Finding) {

@@ -93,7 +93,7 @@ impl Decision {
         let admits = request.admits(reading, 1);
         if (counts || !admits) && reading != Usage::default() {
             let bucket = request.bucket.clone();
-            self.readings.usage.push(UsageReading { bucket, usage: reading });
+            self.readings.usage.push(UsageReading { bucket, usage: reading, awaited: None });
         }
         if admits {
             return Ok(Some(request));

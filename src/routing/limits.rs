@@ -236,7 +236,7 @@ impl Cap {
         let bucket = Bucket { cap: cap.clone(), window: SmolStr::new_static(DEPOSITED) };
         let usage = usage.usage(&bucket);
         if usage != Usage::default() {
-            readings.usage.push(UsageReading { bucket, usage });
+            readings.usage.push(UsageReading { bucket, usage, awaited: None });
         }
         usage.used
     }

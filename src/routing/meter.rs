@@ -23,6 +23,8 @@ pub struct Meter {
     pub window: SmolStr,
     pub used: u64,
     pub held: u64,
+    /// How much of that is held for calls that a crash of this server left up.
+    pub awaited: u64,
     /// As it is now: by the hour, by deposits and by agents that are ready.
     pub limit: u64,
     /// How much of it may be used by now; absent: all.
@@ -32,7 +34,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    fn new(request: &BucketRequest, usage: Usage) -> Self {
+    fn new(request: &BucketRequest, usage: Usage, awaited: u64) -> Self {
         let (mode, by_now) = match &request.leeway {
             None => ("strict", None),
             Some(Leeway::Soft) => ("soft", None),
@@ -46,6 +48,7 @@ impl Meter {
             window: request.bucket.window.clone(),
             used: usage.used,
             held: usage.held,
+            awaited,
             limit: request.limit,
             by_now,
             resets_at: request.ends_at.filter(|_| !is_rolling),
@@ -64,8 +67,9 @@ impl RoutingSnapshot {
         let (mut windows, mut unnoted) = (self.windows(at), Readings::default());
         let mut meters = BTreeMap::new();
         let mut add = |request: &BucketRequest| {
-            let key = request.bucket.cap.clone();
-            meters.entry(key).or_insert_with(|| Meter::new(request, usage.usage(&request.bucket)));
+            let bucket = &request.bucket;
+            let meter = || Meter::new(request, usage.usage(bucket), usage.awaited(bucket));
+            meters.entry(bucket.cap.clone()).or_insert_with(meter);
         };
         for cap in self.caps() {
             let need = cap.need(1, &mut windows, usage, &mut unnoted);

@@ -29,7 +29,7 @@ pub(super) fn settle<U: UsageReader + ?Sized>(
         let found = usage.usage(&request.bucket);
         if found != Usage::default() {
             let bucket = request.bucket.clone();
-            readings.usage.push(UsageReading { bucket, usage: found });
+            readings.usage.push(UsageReading { bucket, usage: found, awaited: None });
         }
         if !request.admits(found, request.amount) {
             let (have, want) = shortage::words(&request, found, Bound::Limit);

@@ -210,6 +210,8 @@ impl Comparison {
 /// What was read then.
 pub(super) struct Recorded<'a> {
     usage: BTreeMap<Bucket, Usage>,
+    /// Where some of it was held for calls that a crash had left up.
+    awaited: BTreeMap<Bucket, u64>,
     conditions: &'a [ConditionReading],
     ready: &'a [ReadyReading],
     performance: &'a [PerformanceReading],
@@ -221,14 +223,20 @@ impl<'a> Recorded<'a> {
     pub(super) fn of(readings: &'a Readings) -> Self {
         let usage = readings.usage.iter();
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
+        let awaited = readings.usage.iter();
+        let awaited = awaited.filter_map(|it| Some((it.bucket.clone(), it.awaited?))).collect();
         let Readings { conditions, ready, performance, listed, scores, .. } = readings;
-        Self { usage, conditions, ready, performance, listed, scores }
+        Self { usage, awaited, conditions, ready, performance, listed, scores }
     }
 }
 
 impl UsageReader for Recorded<'_> {
     fn usage(&self, bucket: &Bucket) -> Usage {
         self.usage.usage(bucket)
+    }
+
+    fn awaited(&self, bucket: &Bucket) -> u64 {
+        self.awaited.get(bucket).copied().unwrap_or(0)
     }
 
     fn condition(&self, target: &TargetId) -> Condition {

@@ -99,6 +99,11 @@ pub trait UsageReader {
     /// Zero for a bucket nothing was ever placed in.
     fn usage(&self, bucket: &Bucket) -> Usage;
 
+    /// What of that which is held in the bucket is held for calls that a crash left up.
+    fn awaited(&self, _bucket: &Bucket) -> u64 {
+        0
+    }
+
     /// What is thought of the target.
     fn condition(&self, _target: &TargetId) -> Condition {
         Condition::Well

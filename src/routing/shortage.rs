@@ -47,6 +47,11 @@ pub(super) fn words(request: &BucketRequest, usage: Usage, bound: Bound) -> (Smo
     }
 }
 
+/// The same, of which so much is held for calls that a crash left up.
+pub(super) fn since_a_crash(counts: Counts, have: &str, awaited: u64) -> SmolStr {
+    format_smolstr!("{have}, of which {} from before a crash", counts.show(awaited))
+}
+
 fn paced(
     request: &BucketRequest,
     pace: &Pace,

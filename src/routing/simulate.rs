@@ -89,6 +89,13 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
         }
     }
 
+    fn awaited(&self, bucket: &Bucket) -> u64 {
+        match self.assumed.used.contains_key(&bucket.cap) {
+            true => 0,
+            false => self.usage.awaited(bucket),
+        }
+    }
+
     fn condition(&self, target: &TargetId) -> Condition {
         if self.assumed.down.contains(target) {
             return Condition::Down;

@@ -391,9 +391,9 @@ pub(super) fn give_back(
 }
 
 /// Keeps room for calls that a crash left up, for as long as their end may become known.
-pub(super) fn keep_room(deciding: &Deciding, held_back: &[(HeldBack, Wall)], now: Stamp) {
-    for (held, until) in held_back {
-        let left_ms = u64::try_from(until.0.saturating_sub(now.wall_ms)).unwrap_or(0);
+pub(super) fn keep_room(deciding: &Deciding, held_back: &[HeldBack], now: Stamp) {
+    for held in held_back.iter().filter(|held| held.until > now.wall()) {
+        let left_ms = u64::try_from(held.until.0.saturating_sub(now.wall_ms)).unwrap_or(0);
         let until = now.boot() + Duration::from_millis(left_ms);
         deciding.adopt(held.hold, translate::awaited(held), until);
     }

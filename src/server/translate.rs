@@ -306,16 +306,23 @@ pub(super) fn connection(request: &BucketRequest) -> fact::Bucket {
     fact::Bucket { at_end: Some(fact::AtEnd::HandedOver), ..bucket(request) }
 }
 
-/// What a call that a crash left up may still come to.
+/// What a call that a crash left up may still come to, and its places.
 pub(super) fn awaited(held: &HeldBack) -> Vec<BucketRequest> {
     let request = |(due, amount): &(CapDue, u64)| BucketRequest {
-        bucket: hold::Bucket { cap: due.cap.clone(), window: due.window.clone() },
+        bucket: hold::Bucket {
+            cap: due.cap.clone(),
+            window: match due.at_end {
+                None => SmolStr::new_static(hold::LIVE),
+                Some(_) => due.window.clone(),
+            },
+        },
         counts: match due.at_end {
-            fact::AtEnd::HandedOver => hold::Counts::Connected,
-            fact::AtEnd::Converted => hold::Counts::Converted,
-            fact::AtEnd::Revenue => hold::Counts::Revenue,
-            fact::AtEnd::Payout => hold::Counts::Payout,
-            fact::AtEnd::Talk => hold::Counts::Talk,
+            None => hold::Counts::Live,
+            Some(fact::AtEnd::HandedOver) => hold::Counts::Connected,
+            Some(fact::AtEnd::Converted) => hold::Counts::Converted,
+            Some(fact::AtEnd::Revenue) => hold::Counts::Revenue,
+            Some(fact::AtEnd::Payout) => hold::Counts::Payout,
+            Some(fact::AtEnd::Talk) => hold::Counts::Talk,
         },
         // It was within the limit when it was granted.
         limit: u64::MAX,

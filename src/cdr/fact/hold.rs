@@ -42,6 +42,13 @@ pub struct Bucket {
     pub at_end: Option<AtEnd>,
 }
 
+impl Bucket {
+    /// Whether it is a place among live calls.
+    pub fn is_place(&self) -> bool {
+        self.window.is_empty()
+    }
+}
+
 /// Part of caps was reserved for an attempt.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct HoldPlaced {

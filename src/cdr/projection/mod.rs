@@ -18,7 +18,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::cdr::due::{CapCount, HeldBack};
+use crate::cdr::due::{CapCount, CapDue, HeldBack};
 use crate::cdr::fact::{
     Deposited, Dialogs, Fact, FactBody, Farewells, HoldSettled, OrphanClosed, OrphanPolicy, Stamp,
 };
@@ -91,8 +91,8 @@ pub struct Opening {
     pub farewells: Vec<Parting>,
     /// Use of every cap window that may be current, with what the calls that are closed now count.
     pub usage: Vec<CapUsage>,
-    /// What calls whose end is not known may yet come to, and when that cannot be any more.
-    pub held_back: Vec<(HeldBack, Wall)>,
+    /// What calls whose end is not known may yet come to, and the places they take.
+    pub held_back: Vec<HeldBack>,
     /// Ping sessions, and with them number leases, that have not expired.
     pub sessions: Vec<StoredSession>,
     /// Facts that were missing on the way.
@@ -346,7 +346,8 @@ impl Projection {
             .collect()
     }
 
-    /// Writes their end, and returns how many there are and what becomes of those that count in caps.
+    /// Writes their end, and returns how many there are and what becomes of those that count in caps or
+    /// take places.
     fn close_orphans(
         &self,
         journal: &Journal,
@@ -364,7 +365,7 @@ impl Projection {
         let count = facts.len();
         let counting = facts.iter().filter_map(|fact| {
             let mut record = CallRecord::clone(&calls.get(&fact.call?)?.record);
-            record.counts_in_caps().then(|| timeline::foresee(&mut record, fact))?;
+            record.occupies().then(|| timeline::foresee(&mut record, fact))?;
             Some(record)
         });
         let closed = counting.collect();
@@ -372,18 +373,12 @@ impl Projection {
         Ok((count, closed))
     }
 
-    /// Counts the calls that are being closed, and says what these and others may yet come to.
-    fn hold_back(
-        &self,
-        closed: Vec<CallRecord>,
-        usage: &mut Vec<CapUsage>,
-    ) -> Vec<(HeldBack, Wall)> {
+    /// Counts the calls that are being closed, and says what these and others may yet come to, and
+    /// which places they take.
+    fn hold_back(&self, closed: Vec<CallRecord>, usage: &mut Vec<CapUsage>) -> Vec<HeldBack> {
         let mut held_back = Vec::new();
-        let wait_ms = i64::try_from(self.settings.orphan_wait.as_millis()).unwrap_or(i64::MAX);
-        let mut keep = |record: &CallRecord| {
-            let until = Wall(record.started_at().0.saturating_add(wait_ms));
-            held_back.extend(record.held_back().map(|held| (held, until)));
-        };
+        let longest = self.settings.orphan_wait;
+        let mut keep = |record: &CallRecord| held_back.extend(record.held_back(longest));
         let mut used: BTreeMap<(SmolStr, SmolStr), i64> = BTreeMap::new();
         for mut record in closed {
             for CapCount { cap, window, amount, .. } in record.count_caps() {
@@ -442,7 +437,7 @@ impl Projection {
                 return;
             }
             FactBody::HoldPlaced(placed) => {
-                if placed.buckets.iter().all(|bucket| bucket.at_end.is_none()) {
+                if !placed.buckets.iter().any(CapDue::is_made_of) {
                     return;
                 }
                 false
@@ -499,8 +494,8 @@ impl Projection {
                 if slot.parked {
                     self.batch.unparked.push(call);
                 }
-                if slot.record.counts_in_caps() {
-                    self.count_caps(Arc::make_mut(&mut slot.record), counts);
+                if slot.record.occupies() {
+                    self.free(Arc::make_mut(&mut slot.record), counts);
                 }
                 if slot.record.state == CallState::OrphanClosed {
                     self.orphans.insert(call, Arc::clone(&slot.record));
@@ -530,16 +525,24 @@ impl Projection {
         }
     }
 
-    /// A call is over that counts in caps.
-    fn count_caps(&mut self, record: &mut CallRecord, counts: bool) {
-        let holds = record.conclude();
+    /// A call is over that counts in caps or takes places.
+    fn free(&mut self, record: &mut CallRecord, counts: bool) {
+        let is_corrected = record.flags.contains(Flags::ORPHAN_CORRECTED);
+        let holds = match record.counts_in_caps() || is_corrected {
+            true => record.conclude(),
+            // Whoever gave it its places has taken them back.
+            false => vec![],
+        };
+        if record.state == CallState::Closed {
+            record.vacate();
+        }
         if !counts {
             return;
         }
         for change in holds.iter().flat_map(|(_, changes)| changes) {
             self.add((change.cap.clone(), change.window.clone()), change.amount);
         }
-        if record.flags.contains(Flags::ORPHAN_CORRECTED) {
+        if is_corrected {
             let corrections = holds.into_iter().map(|(hold, counts)| Correction { hold, counts });
             self.corrections.extend(corrections);
         }

@@ -143,13 +143,13 @@ async fn what_a_call_may_yet_come_to_is_held_over_restarts_until_its_true_end_is
     for _ in 0..2 {
         let (journal, mut projection, opening) = desk.start().await;
         assert_eq!(used_of(&opening.usage), [("Talk", 30_000)], "as closed by its checkpoint");
-        let [(held, until)] = &opening.held_back[..] else { panic!("one call is held for") };
+        let [held] = &opening.held_back[..] else { panic!("one call is held for") };
         let rest: Vec<_> = held.dues.iter().map(|(due, rest)| (due.at_end, *rest)).collect();
         assert_eq!(
             (held.hold, rest),
-            (hold, vec![(AtEnd::Revenue, 20_000_000), (AtEnd::Talk, 570_000)])
+            (hold, vec![(Some(AtEnd::Revenue), 20_000_000), (Some(AtEnd::Talk), 570_000)])
         );
-        assert_eq!(*until, Wall(START_MS + 1 + 4 * 3_600_000));
+        assert_eq!(held.until, Wall(START_MS + 1 + 4 * 3_600_000));
         desk.append(&journal, &mut projection, vec![]).await;
         assert_eq!(projection.take_corrections(), []);
         assert_eq!(used_of(&desk.store.usage().await.unwrap()), [("Talk", 30_000)]);
@@ -169,6 +169,48 @@ async fn what_a_call_may_yet_come_to_is_held_over_restarts_until_its_true_end_is
     let (_, _, opening) = desk.start().await;
     assert_eq!(opening.held_back, []);
     assert_eq!(used_of(&opening.usage), used);
+}
+
+/// I6 over a crash.
+#[tokio::test]
+async fn the_places_of_calls_are_held_over_restarts_until_their_true_end_is_known() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let hold = |n| HoldId::of(call_id(n), 1, "target/tgt_summit");
+    let line = Bucket { cap: "line".into(), window: "".into(), amount: 1, at_end: None };
+    let placed = |n, bucket: &Bucket| {
+        let buckets = vec![bucket.clone()];
+        Script::of(n)
+            .then(8, HoldPlaced { hold: hold(n), target: "tgt_summit".into(), buckets })
+            .dial(1)
+    };
+    let up = placed(1, &line).answer_at(1_000);
+    let over = placed(2, &line).answer_at(1_000).end_at(2_000);
+    let day = Bucket { window: "d:2026-03-17".into(), ..line.clone() };
+    let of_a_cap = placed(3, &day).answer_at(1_000);
+    for script in [&up, &over, &of_a_cap, &placed(4, &line)] {
+        desk.append(&journal, &mut projection, script.facts()).await;
+    }
+    drop((projection, journal));
+
+    for _ in 0..2 {
+        let (journal, mut projection, opening) = desk.start().await;
+        let held = opening.held_back.iter();
+        let held: Vec<_> = held.map(|it| (it.hold, it.dues[0].1, it.until.0 - START_MS)).collect();
+        assert_eq!(held, [(hold(1), 1, 4 * 3_600_000 + 1), (hold(4), 1, 8 + 4 + 212_000)]);
+        desk.append(&journal, &mut projection, vec![]).await;
+        assert_eq!(projection.take_corrections(), []);
+    }
+
+    let (journal, mut projection, _) = desk.start().await;
+    desk.append(&journal, &mut projection, up.end_at(181_000).facts().split_off(5)).await;
+    let corrections = projection.take_corrections();
+    assert_eq!(corrections, [Correction { hold: hold(1), counts: vec![] }]);
+    drop((projection, journal));
+    let (_, _, opening) = desk.start().await;
+    let held: Vec<_> = opening.held_back.iter().map(|it| it.hold).collect();
+    assert_eq!(held, [hold(4)]);
+    assert_eq!(used_of(&opening.usage), [], "places are never used");
 }
 
 #[tokio::test]

@@ -127,6 +127,10 @@ impl UsageReader for Read<'_> {
         self.shared.map_or(own, |shared| shared.usage(bucket, own, self.now))
     }
 
+    fn awaited(&self, bucket: &Bucket) -> u64 {
+        self.ledger.awaited_in(bucket)
+    }
+
     fn condition(&self, target: &TargetId) -> Condition {
         if !self.down.is_empty() && self.down.contains(target) {
             return Condition::Down;
@@ -153,6 +157,10 @@ impl UsageReader for AtAttempt<'_> {
         let own = self.deciding.ledger(|ledger| ledger.usage(bucket));
         let shared = self.deciding.shared();
         shared.map_or(own, |shared| shared.usage(bucket, own, clock::mono()))
+    }
+
+    fn awaited(&self, bucket: &Bucket) -> u64 {
+        self.deciding.ledger(|ledger| ledger.awaited_in(bucket))
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {

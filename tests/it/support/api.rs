@@ -127,6 +127,8 @@ pub(crate) fn calls(api: SocketAddr) -> Result<Vec<Call>> {
 pub(crate) struct Cap {
     pub(crate) used: u64,
     pub(crate) held: u64,
+    /// How much of that is held for calls that a crash left up.
+    pub(crate) awaited: u64,
     pub(crate) limit: u64,
 }
 
@@ -142,15 +144,17 @@ pub(crate) fn caps(api: SocketAddr) -> Result<BTreeMap<String, Cap>> {
         cap: String,
         used: String,
         held: String,
+        awaited: String,
         limit: String,
     }
 
     let reply = http::get(api, "/v1/caps")?;
     ensure!(reply.status == 200, "GET /v1/caps: {} {}", reply.status, reply.body);
     let items = reply.json::<List>()?.items.into_iter();
-    let caps = items.map(|Item { cap, used, held, limit }| {
-        let [used, held, limit] = [used, held, limit].map(|text| amount(&text));
-        Ok((cap, Cap { used: used?, held: held?, limit: limit? }))
+    let caps = items.map(|Item { cap, used, held, awaited, limit }| {
+        let amounts = [used, held, awaited, limit].map(|text| amount(&text));
+        let [used, held, awaited, limit] = amounts;
+        Ok((cap, Cap { used: used?, held: held?, awaited: awaited?, limit: limit? }))
     });
     caps.collect()
 }

@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 
-use super::peer::{Line, response};
+use super::peer::{Line, SDP, response, with_body};
 use super::program::Program;
-use super::{Call, play};
-use crate::support::{api, wait_for};
+use super::{Call, Stage, play};
+use crate::support::api::Cap;
+use crate::support::{api, http, wait_for};
 
 #[test]
 fn after_a_crash_whoever_hangs_up_is_answered_and_the_record_has_the_true_end() {
@@ -56,6 +57,67 @@ fn after_a_crash_whoever_hangs_up_is_answered_and_the_record_has_the_true_end() 
     });
 }
 
+/// I6: media goes on between carrier and target.
+#[test]
+fn a_place_stays_taken_over_crashes_until_one_of_the_parties_hangs_up() {
+    play(&["targets.alone.concurrency={ limit = 2 }"], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let mut first = Call::up(stage, &mut caller, &mut target, "place-caller", &[])?;
+        let mut second = Call::up(stage, &mut caller, &mut target, "place-target", &[])?;
+        is_full(stage, &mut caller, "before")?;
+
+        // Twice: what is held is not forgotten by the next crash.
+        stage.restart(Program::kill)?;
+        stage.restart(Program::kill)?;
+        is_full(stage, &mut caller, "after")?;
+        let line = line_of(stage)?;
+        ensure!((line.held, line.awaited) == (2, 2), "{line:?}");
+        let refused = wait_for("it to be on record", Duration::from_secs(5), || {
+            Ok(api::calls(stage.api)?.into_iter().find(|call| call.sip_call_id == "after"))
+        })?;
+        let explained = http::get(stage.api, &format!("/v1/calls/{}/explain", refused.call_id))?;
+        let told = "2 live, of which 2 from before a crash";
+        ensure!(explained.body.contains(told), "{}", explained.body);
+
+        for (hangs_up, dialog, id) in
+            [(&mut caller, &mut first.caller, "one"), (&mut target, &mut second.target, "two")]
+        {
+            hangs_up.send(dialog.next(hangs_up, "BYE"))?;
+            hangs_up.expect("200 BYE").with_context(|| format!("number {id}"))?;
+        }
+        wait_for("the places to be free", Duration::from_secs(5), || {
+            Ok((line_of(stage)?.held == 0).then_some(()))
+        })?;
+        let call = Call::up(stage, &mut caller, &mut target, "afterwards", &[])?;
+        call.end(&mut caller, &mut target)?;
+        stage.is_clean()
+    });
+}
+
+/// A target that nobody calls any more does not know that.
+#[test]
+fn the_place_of_a_call_that_rang_at_a_crash_is_kept_as_long_as_it_may_ring_on() {
+    play(&["targets.alone.concurrency={ limit = 1 }"], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        caller.send(with_body(&caller, &stage.invite(), "rings", &[], SDP))?;
+        let invite = target.expect("INVITE")?;
+        target.send(response(&target, &invite, "180 Ringing", &[], ""))?;
+        caller.expect("180 INVITE")?;
+        // What is read from the journal is on disk.
+        wait_for("it to be on disk", Duration::from_secs(5), || {
+            let live = http::get(stage.api, "/v1/calls/live")?;
+            Ok(live.body.contains("\"target\":\"alone\"").then_some(()))
+        })?;
+
+        stage.restart(Program::kill)?;
+        let mut other = stage.udp()?;
+        is_full(stage, &mut other, "beside")?;
+
+        ensure!(line_of(stage)?.awaited == 1, "{:?}", line_of(stage)?);
+        Ok(())
+    });
+}
+
 #[test]
 fn after_a_crash_both_ends_are_told_if_that_is_configured() {
     play(&["cdr.orphan_bye=true", "cdr.orphan_bill=zero"], |stage| {
@@ -89,4 +151,14 @@ fn after_a_crash_both_ends_are_told_if_that_is_configured() {
         target.expect_silence(Duration::from_millis(500))?;
         stage.is_clean()
     });
+}
+
+fn is_full(stage: &Stage, caller: &mut Line, call_id: &str) -> Result<()> {
+    caller.send(with_body(caller, &stage.invite(), call_id, &[], SDP))?;
+    caller.expect("486 INVITE").map(drop)
+}
+
+fn line_of(stage: &Stage) -> Result<Cap> {
+    let line = api::caps(stage.api)?.get("target/alone/concurrency").copied();
+    line.context("the target has a limit")
 }

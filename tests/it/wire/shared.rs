@@ -97,10 +97,55 @@ fn a_line_that_is_free_again_is_free_for_all_servers() {
         is_full(&first, &mut caller, "beside2")?;
         // What a server held that is gone is free when its lease is over.
         drop(call);
-        second.restart(Program::kill)?;
+        second.end(Program::kill)?;
         let call = comes_through(&first, &mut caller, &mut target, "after-a-crash")?;
         call.end(&mut caller, &mut target)?;
         first.is_clean()
+    };
+    let outcome = calls();
+    check(&[&first, &second], outcome);
+}
+
+/// I6: media goes on between carrier and target while their server is started again.
+#[test]
+fn a_line_stays_taken_over_a_crash_until_one_of_its_parties_hangs_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let first = server(&redis, 1, &[ONE_LINE, "redis.lease_s=4"]).unwrap();
+    let mut second = server(&redis, 2, &[ONE_LINE, "redis.lease_s=4"]).unwrap();
+    let mut calls = || -> Result<()> {
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        let (mut other, mut others_target) = (second.udp()?, second.target()?);
+        let mut call = Call::up(&second, &mut other, &mut others_target, "up", &[])?;
+        second.restart(Program::kill)?;
+        let line = "conc:{default}:target/alone/concurrency";
+        let ends_at = || -> Result<f64> {
+            let all = redis.ask(&["zrange", line, "0", "-1", "withscores"])?;
+            Ok(all.split_whitespace().last().unwrap_or_default().parse()?)
+        };
+        // Twice the lease of the process that died is over.
+        for _ in 0..2 {
+            let before = ends_at()?;
+            wait_for("the lease to be renewed", Duration::from_secs(5), || {
+                Ok((ends_at()? >= before + 2_000.0).then_some(()))
+            })?;
+        }
+        is_full(&first, &mut caller, "at-the-other")?;
+        is_full(&second, &mut other, "at-the-next-process")?;
+        let held = |stage: &Stage| -> Result<(u64, u64)> {
+            let line = api::caps(stage.api)?["target/alone/concurrency"];
+            Ok((line.held, line.awaited))
+        };
+        ensure!(held(&second)? == (1, 1), "{:?}", held(&second)?);
+
+        others_target.send(call.target.next(&others_target, "BYE"))?;
+        others_target.expect("200 BYE")?;
+        let call = comes_through(&first, &mut caller, &mut target, "after-it")?;
+        call.end(&mut caller, &mut target)?;
+        wait_for("nothing to be held", Duration::from_secs(2), || {
+            Ok((held(&second)? == (0, 0)).then_some(()))
+        })?;
+        second.is_clean()
     };
     let outcome = calls();
     check(&[&first, &second], outcome);

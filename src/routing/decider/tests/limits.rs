@@ -378,6 +378,34 @@ fn a_buyer_owes_no_more_than_its_credit_and_what_it_has_deposited() {
     );
 }
 
+/// Two live calls, of which one was up before the process was started.
+struct LeftUp;
+
+impl UsageReader for LeftUp {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        Usage { used: 0, held: if bucket.window == "live" { 2 } else { 0 } }
+    }
+
+    fn awaited(&self, bucket: &Bucket) -> u64 {
+        u64::from(bucket.window == "live")
+    }
+}
+
+#[test]
+fn a_refusal_tells_how_many_places_calls_have_that_a_crash_left_up() {
+    let snapshot =
+        snapshot(&CONFIG.replace("concurrency = { limit = 1 }", "concurrency = { limit = 2 }"));
+    let request = request("+18005550198");
+
+    let decision = decide(&snapshot, &request, Known::default(), &LeftUp, &mut Rotation::default());
+
+    assert_eq!(
+        told(&decision),
+        "-: concurrency.full, 2 live, of which 1 from before a crash, at most 2"
+    );
+    same_again(&snapshot, &request, &decision);
+}
+
 /// What the step says that keeps a call from the only target of its campaign.
 fn refusal(config: &str, used: &[(&Bucket, u64, u64)]) -> Option<String> {
     let request = request("+18005550198");

@@ -25,6 +25,8 @@ pub struct HoldLedger {
     buckets: BTreeMap<Bucket, Tally>,
     live: BTreeMap<HoldId, Hold>,
     expiries: BTreeSet<(Mono, HoldId)>,
+    /// What is held for calls that a crash left up, by bucket.
+    awaited: BTreeMap<Bucket, u64>,
     ended: Remembered,
     counters: LedgerCounters,
 }
@@ -145,6 +147,7 @@ impl HoldLedger {
             buckets: BTreeMap::new(),
             live: BTreeMap::new(),
             expiries: BTreeSet::new(),
+            awaited: BTreeMap::new(),
             ended: Remembered::default(),
             counters: LedgerCounters::default(),
         }
@@ -191,11 +194,15 @@ impl HoldLedger {
         }
         if let Some(live) = self.live.get_mut(&hold) {
             let due = take_counting(&mut live.requests, event);
+            let awaited = live.awaited;
             for request in &due {
                 let (bucket, _) = request.bucket.stored();
                 let tally = self.buckets.entry(bucket.into_owned()).or_default();
                 tally.give_back(hold, request.held());
                 tally.count(request, at);
+                if awaited {
+                    self.await_less(request);
+                }
             }
             return Settled::of(&due, at, false);
         }
@@ -263,23 +270,28 @@ impl HoldLedger {
     /// It had been granted before, so no limit is asked.
     pub fn adopt(&mut self, hold: HoldId, held: Vec<BucketRequest>, until: Mono) {
         for request in &held {
-            self.take(hold, request);
+            let (bucket, _) = request.bucket.stored();
+            *self.awaited.entry(bucket.into_owned()).or_default() += request.held();
         }
-        let live = Hold { requests: held, expires_at: until, awaited: true, talks: false };
-        self.live.insert(hold, live);
-        self.expiries.insert((until, hold));
-        self.counters.placed += 1;
+        self.note(hold, held, until, true);
     }
 
     /// Notes room that was granted elsewhere, where the limits were asked. Once per hold.
     pub fn grant(&mut self, hold: HoldId, held: Vec<BucketRequest>, now: Mono) {
         if !self.live.contains_key(&hold) {
             self.expire(now);
-            self.adopt(hold, held, now + self.limits.lease);
-            if let Some(live) = self.live.get_mut(&hold) {
-                live.awaited = false;
-            }
+            self.note(hold, held, now + self.limits.lease, false);
         }
+    }
+
+    fn note(&mut self, hold: HoldId, held: Vec<BucketRequest>, until: Mono, awaited: bool) {
+        for request in &held {
+            self.take(hold, request);
+        }
+        let live = Hold { requests: held, expires_at: until, awaited, talks: false };
+        self.live.insert(hold, live);
+        self.expiries.insert((until, hold));
+        self.counters.placed += 1;
     }
 
     /// All live holds, each with what it still holds.
@@ -380,6 +392,11 @@ impl HoldLedger {
         self.live.values().filter(|live| live.awaited).count()
     }
 
+    /// What of that which a bucket holds is held for calls that a crash left up.
+    pub fn awaited_in(&self, bucket: &Bucket) -> u64 {
+        self.awaited.get(bucket.stored().0.as_ref()).copied().unwrap_or(0)
+    }
+
     pub fn counters(&self) -> LedgerCounters {
         self.counters
     }
@@ -389,11 +406,7 @@ impl HoldLedger {
         self.buckets.iter().map(|(bucket, tally)| BucketReading {
             bucket: bucket.clone(),
             usage: tally.usage(),
-            awaited: tally
-                .leases()
-                .filter(|(hold, _)| self.live.get(hold).is_some_and(|live| live.awaited))
-                .map(|(_, amount)| amount)
-                .sum(),
+            awaited: self.awaited_in(bucket),
             ends_at: tally.ends_at,
         })
     }
@@ -468,7 +481,21 @@ impl HoldLedger {
                 }
             }
         }
+        if ended.awaited {
+            ended.requests.iter().for_each(|request| self.await_less(request));
+        }
         Some(ended)
+    }
+
+    /// What was held for this of a call that a crash left up is held no more.
+    fn await_less(&mut self, request: &BucketRequest) {
+        let (bucket, _) = request.bucket.stored();
+        if let Some(awaited) = self.awaited.get_mut(bucket.as_ref()) {
+            *awaited = awaited.saturating_sub(request.held());
+            if *awaited == 0 {
+                self.awaited.remove(bucket.as_ref());
+            }
+        }
     }
 
     fn remember(&mut self, hold: HoldId, mut unsettled: Vec<BucketRequest>) {
@@ -488,6 +515,10 @@ impl UsageReader for HoldLedger {
         let (stored, _) = bucket.stored();
         let tally = self.buckets.get(stored.as_ref());
         tally.map(|tally| tally.usage_at(bucket)).unwrap_or_default()
+    }
+
+    fn awaited(&self, bucket: &Bucket) -> u64 {
+        self.awaited_in(bucket)
     }
 }
 

@@ -37,6 +37,7 @@ impl Tally {
         Usage { used, held }
     }
 
+    #[cfg(test)]
     pub(super) fn leases(&self) -> impl Iterator<Item = (&HoldId, &u64)> {
         self.leases.iter()
     }

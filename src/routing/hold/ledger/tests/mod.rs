@@ -170,6 +170,26 @@ fn room_for_a_call_that_a_crash_left_up_is_kept_until_its_time_is_over() {
 }
 
 #[test]
+fn a_place_of_a_call_that_a_crash_left_up_is_free_as_soon_as_its_end_is_known() {
+    let mut ledger = ledger();
+    for n in 1..=2 {
+        ledger.adopt(hold(n), vec![BucketRequest { limit: u64::MAX, ..live(2) }], Mono(0) + LEASE);
+    }
+    let place = live(3);
+    ledger.reserve(hold(3), std::slice::from_ref(&place), Mono(0)).unwrap();
+    assert!(ledger.reserve(hold(4), std::slice::from_ref(&place), Mono(0)).is_err());
+    assert_eq!((ledger.usage(&place.bucket).held, ledger.awaited_in(&place.bucket)), (3, 2));
+
+    assert!(ledger.conclude(hold(1), &[], Mono(0)));
+
+    assert_eq!((ledger.usage(&place.bucket).held, ledger.awaited_in(&place.bucket)), (2, 1));
+    assert!(ledger.reserve(hold(4), std::slice::from_ref(&place), Mono(0)).is_ok());
+    ledger.release(hold(2));
+    ledger.release(hold(3));
+    assert_eq!((ledger.usage(&place.bucket).held, ledger.awaited_in(&place.bucket)), (1, 0));
+}
+
+#[test]
 fn a_lowered_limit_takes_nothing_back_and_grants_nothing_more() {
     let mut ledger = ledger();
     for n in 0..5 {
@@ -450,6 +470,7 @@ proptest! {
         let (mut now, mut begun) = (Mono(0), 0);
         let mut used = [0_u64; 2];
         let mut up: Vec<(HoldId, [u64; 2])> = vec![];
+        let mut left_up: BTreeSet<HoldId> = BTreeSet::new();
         for event in events {
             match event {
                 Spending::Begin { stakes } => {
@@ -479,6 +500,7 @@ proptest! {
                         let held = (0..2).map(|n| spend(names[n], stakes[n], u64::MAX));
                         ledger.adopt(*hold, held.collect(), now + LEASE * 100);
                     }
+                    left_up = up.iter().map(|(hold, _)| *hold).collect();
                 }
                 Spending::Wait { seconds } => {
                     now = now + Duration::from_secs(seconds);
@@ -493,6 +515,9 @@ proptest! {
                 let usage = ledger.usage(&cap(names[n], 0).bucket);
                 prop_assert_eq!(usage, Usage { used: used[n], held });
                 prop_assert!(usage.used + usage.held <= limits[n]);
+                let awaited = up.iter().filter(|(hold, _)| left_up.contains(hold));
+                let awaited: u64 = awaited.map(|(_, stakes)| stakes[n]).sum();
+                prop_assert_eq!(ledger.awaited_in(&cap(names[n], 0).bucket), awaited);
             }
             prop_assert_eq!(ledger.live(), up.len());
         }
