@@ -67,13 +67,13 @@ struct PoolView {
 /// How it was asked for, by the clock's hours, as far as this process remembers.
 #[derive(Debug, Serialize, ToSchema)]
 struct DemandView {
-    /// Sessions that wanted a number.
+    /// Sessions that wanted a number, each once while it lives.
     #[schema(example = 4211)]
     asked: u64,
-    /// Of those, for whom none was left.
+    /// Of those, for whom none was left when they first wanted it.
     #[schema(example = 17)]
     missed: u64,
-    /// Of those, who got that of a visitor who had shown no sign of life.
+    /// Numbers lent that were those of visitors who had shown no sign of life.
     #[schema(example = 0)]
     taken: u64,
     /// Fewest free numbers at any time.

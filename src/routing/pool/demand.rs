@@ -10,11 +10,11 @@ const HOURS: usize = 24;
 /// What a pool was asked for in the last 24 hours, the present one included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// Sessions that had no number of the pool and wanted one.
+    /// Sessions that had no number of the pool and wanted one, each once while it lives.
     pub asked: u64,
-    /// Of those, for whom none was left.
+    /// Of those, for whom none was left when they first wanted it.
     pub missed: u64,
-    /// Of those, who got that of a visitor who had shown no sign of life.
+    /// Numbers lent that were those of visitors who had shown no sign of life.
     pub taken: u64,
     /// Fewest free numbers at any time.
     pub min_free: usize,
@@ -48,9 +48,15 @@ impl Hours {
     /// are free before.
     pub(super) fn asked(&mut self, now: Wall, found: Option<bool>, free: usize) {
         let hour = self.at(now);
-        let left = free.saturating_sub(1);
         hour.asked += 1;
         hour.missed += u64::from(found.is_none());
+        self.asked_again(now, found, free);
+    }
+
+    /// The same, of one that was counted before.
+    pub(super) fn asked_again(&mut self, now: Wall, found: Option<bool>, free: usize) {
+        let hour = self.at(now);
+        let left = free.saturating_sub(1);
         hour.taken += u64::from(found == Some(true));
         hour.min_free = Some(hour.min_free.map_or(left, |fewest| fewest.min(left)));
     }

@@ -9,6 +9,7 @@
 //! away from visitors who show no sign of life.
 
 mod demand;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::request::FormerLease;
 use super::snapshot::RoutingSnapshot;
 
 use demand::Hours;
+use waiting::Waiting;
 
 pub use demand::{Demand, Hold};
 
@@ -97,6 +99,7 @@ struct Shelf {
     /// A visitor who shows no sign of life for so long may lose the number to another.
     taken_after: Option<Duration>,
     count: PoolReading,
+    waiting: Waiting,
     hours: Hours,
 }
 
@@ -158,8 +161,17 @@ impl Leases {
                     let (seen_at, did) = shelf.seen.first()?;
                     (*seen_at + shelf.taken_after? <= now).then_some((*did, true))
                 });
-                shelf.hours.asked(now, found.map(|(_, taken)| taken), shelf.free.len());
-                found?.0
+                let outcome = found.map(|(_, taken)| taken);
+                if shelf.waiting.has(session, now) {
+                    shelf.hours.asked_again(now, outcome, shelf.free.len());
+                } else {
+                    shelf.hours.asked(now, outcome, shelf.free.len());
+                }
+                let Some((did, _)) = found else {
+                    shelf.waiting.add(session, expires_at);
+                    return None;
+                };
+                did
             }
         };
         self.give(did, session, now, expires_at);
@@ -259,6 +271,7 @@ impl Leases {
     /// The session needs its numbers no more: they go into quarantine, or stay leased while a
     /// call is on them.
     pub fn release(&mut self, session: SessionId, now: Wall) {
+        self.wait_no_more(session);
         for did in self.owned_by(session) {
             let Some(State::Leased { began_at, seen_at, .. }) = self.state(did) else { continue };
             self.enter(did, State::Leased { session, began_at, seen_at, expires_at: now });
@@ -268,6 +281,7 @@ impl Leases {
 
     /// The session's numbers were never shown to anybody: they are free, and nobody had them.
     pub fn take_back(&mut self, session: SessionId, now: Wall) {
+        self.wait_no_more(session);
         for did in self.owned_by(session) {
             self.enter(did, State::Free { since: now });
         }
@@ -321,6 +335,10 @@ impl Leases {
         shelf.hours.demand(shelf.free.len(), hold, now)
     }
 
+    fn wait_no_more(&mut self, session: SessionId) {
+        self.shelves.values_mut().for_each(|shelf| shelf.waiting.remove(session));
+    }
+
     fn owned_by(&self, session: SessionId) -> Vec<PhoneNumber> {
         let from = (session, PoolId::default());
         let owned = self.by_session.range(from..).take_while(|((owner, _), _)| *owner == session);
@@ -334,13 +352,25 @@ impl Leases {
     fn give(&mut self, did: PhoneNumber, session: SessionId, now: Wall, expires_at: Wall) {
         let began_at = match self.state(did) {
             Some(State::Leased { session: owner, began_at, .. }) if owner == session => began_at,
-            Some(State::Leased { session: owner, began_at, .. }) => {
+            Some(State::Leased { session: owner, began_at, expires_at: until, .. }) => {
                 self.end(did, owner, began_at, now, Duration::ZERO);
+                if let Some(waiting) = self.waiting_for(did) {
+                    waiting.add(owner, until);
+                }
                 now
             }
             Some(State::Free { .. } | State::Quarantined { .. }) | None => now,
         };
+        if let Some(waiting) = self.waiting_for(did) {
+            waiting.remove(session);
+        }
         self.enter(did, State::Leased { session, began_at, seen_at: now, expires_at });
+    }
+
+    /// Who waits for a number of the pool this one is of.
+    fn waiting_for(&mut self, did: PhoneNumber) -> Option<&mut Waiting> {
+        let pool = &self.numbers.get(&did)?.pool;
+        self.shelves.get_mut(pool).map(|shelf| &mut shelf.waiting)
     }
 
     /// Remembers a lease that is over.

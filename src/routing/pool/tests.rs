@@ -100,7 +100,49 @@ fn a_visitor_without_a_sign_of_life_loses_the_number_only_when_none_is_free() {
 
     let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
     let demand = leases.demand(&pool(), hold, at(130));
-    assert_eq!((demand.asked, demand.missed, demand.taken, demand.min_free), (7, 3, 2, 0));
+    assert_eq!((demand.asked, demand.missed, demand.taken, demand.min_free), (4, 2, 2, 0));
+}
+
+#[test]
+fn a_session_that_waits_for_a_number_is_counted_once_while_it_lives() {
+    let mut leases = leases(1);
+    let counted = |leases: &Leases, s| {
+        let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
+        let demand = leases.demand(&pool(), hold, at(s));
+        (demand.asked, demand.missed)
+    };
+    leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
+    for s in 1..60 {
+        assert_eq!(leases.lease(&pool(), session(2), TTL, at(s)), None);
+    }
+    assert_eq!(counted(&leases, 60), (2, 1));
+
+    // It gets the number at last, and keeps it.
+    assert!(leases.lease(&pool(), session(2), Duration::from_secs(200), at(158)).is_none());
+    assert!(leases.lease(&pool(), session(2), TTL, at(160)).is_some());
+    assert!(leases.lease(&pool(), session(2), TTL, at(200)).is_some());
+    assert_eq!(counted(&leases, 200), (2, 1));
+
+    // A session that came to its end without a sign of life wants one anew.
+    assert!(leases.lease(&pool(), session(3), TTL, at(201)).is_none());
+    assert!(leases.lease(&pool(), session(3), TTL, at(301)).is_none());
+    assert_eq!(counted(&leases, 301), (4, 3));
+}
+
+#[test]
+fn a_session_whose_number_was_taken_is_not_counted_again() {
+    let mut leases = Leases::default();
+    leases.configure(&pool_with(1, "take_idle_after_s = 60"));
+    let ttl = Duration::from_secs(1_000);
+    for round in 0..3 {
+        assert!(leases.lease(&pool(), session(1), ttl, at(round * 120)).is_some());
+        assert!(leases.lease(&pool(), session(2), ttl, at(round * 120 + 60)).is_some());
+    }
+
+    let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
+    let demand = leases.demand(&pool(), hold, at(300));
+
+    assert_eq!((demand.asked, demand.missed, demand.taken), (2, 0, 5));
 }
 
 #[test]
