@@ -9,13 +9,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::Sent;
 use super::caller::{Caller, Sender};
 use super::error::{Code, Place, Problem};
 use super::openapi::publisher_faults;
 use super::pings::{PingAnswer, PingBody};
-use super::request::{BODY_BYTES_MAX, ListBody, parse, parse_one};
+use super::request::{BODY_BYTES_MAX, IdempotencyKey, ListBody, parse, parse_one};
 use super::router::Api;
-use crate::routing::ping::PingRequest;
+use crate::routing::ping::{PingRequest, Reference};
 
 /// Pings of one request.
 const PINGS_MAX: usize = 500;
@@ -53,20 +54,23 @@ pub(super) struct BatchItem {
 }
 
 publisher_faults!(
-    BatchFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
+    BatchFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
     BatchTooLarge
 );
 
 /// Send many pings
 ///
 /// Up to 500, as a list or with one on each line (NDJSON). Each is taken or refused by itself, as if it
-/// had been sent alone, and all that were taken are on disk when the answer comes. A `request_id` makes a
-/// ping of a batch safe to send again.
+/// had been sent alone, and all that were taken are on disk when the answer comes. A ping is known again by
+/// its `request_id`, and one without by the `Idempotency-Key` of the batch and its place in it; a batch that
+/// is sent again is answered ping by ping, and takes those that were refused before if they can be taken now.
 #[utoipa::path(
     post,
     path = "/v1/pings:batch",
     operation_id = "send_pings",
     tag = "pings",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "By what pings without a `request_id` are known again, 1 to 255 printable characters")),
     request_body(
         content(
             (Vec<PingBody> = "application/json"),
@@ -82,6 +86,7 @@ publisher_faults!(
 pub(super) async fn accept(
     State(api): State<Arc<Api>>,
     Sender(caller): Sender,
+    IdempotencyKey(key): IdempotencyKey,
     body: ListBody,
 ) -> Result<(StatusCode, Json<BatchAnswer>), Problem> {
     let read = match &body {
@@ -97,7 +102,13 @@ pub(super) async fn accept(
             lines.into_iter().map(|line| read(line, &caller)).collect()
         }
     };
-    let sent = read.iter().filter_map(|ping| ping.as_ref().ok()).cloned().collect();
+    let of_batch = |place: u32, ping: &PingRequest| {
+        let key = key.as_ref().filter(|_| ping.request_id.is_none());
+        Sent { ping: ping.clone(), key: key.map(|key| Reference::Item(key.clone(), place)) }
+    };
+    let sent = (0..).zip(&read);
+    let sent = sent.filter_map(|(n, ping)| ping.as_ref().ok().map(|ping| of_batch(n, ping)));
+    let sent = sent.collect();
     let mut answers = api.services.pings.accept_all(sent).await.into_iter();
     let items: Vec<_> = read
         .into_iter()

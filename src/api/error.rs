@@ -89,8 +89,10 @@ codes! {
     NumberNotFound = "number.not_found", NOT_FOUND, "the configuration has no such number";
     PingRefused = "ping.refused", UNPROCESSABLE_ENTITY,
         "the ping can be read but not taken; `errors` says why";
-    PingConflict = "ping.conflict", CONFLICT,
-        "the same request id came before with other contents";
+    KeyInProgress = "idempotency.in_progress", CONFLICT,
+        "the same request is being answered; ask again";
+    KeyReused = "idempotency.mismatch", UNPROCESSABLE_ENTITY,
+        "the same key or `request_id` came before with another body";
     PingsFull = "ping.full", TOO_MANY_REQUESTS, "as many sessions are live as may be";
     PingsCapped = "ping.capped", TOO_MANY_REQUESTS,
         "as many pings were taken in this window as the publisher or the campaign may have";

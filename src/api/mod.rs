@@ -60,8 +60,8 @@ use crate::phone::PhoneNumber;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
-    Accepted, NumberState, PingRefusals, PingRequest, PoolState, Session, Touched, Visit,
-    VisitRequest, VisitUpdate,
+    Accepted, NumberState, PingRefusals, PingRequest, PoolState, Reference, Session, Touched,
+    Visit, VisitRequest, VisitUpdate,
 };
 use crate::routing::replay::DecisionRecord;
 use crate::routing::scorer::{Heard, Question};
@@ -166,13 +166,22 @@ pub trait Routing: Send + Sync {
     fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>>;
 }
 
+/// A ping as it was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    pub ping: PingRequest,
+    /// By what it is known again. Absent: its `request_id`, if it has one.
+    pub key: Option<Reference>,
+}
+
 /// Where pings go.
 pub trait PingIntake: Send + Sync {
-    /// Opens a session. Returns once the journal has it: then it is acknowledged.
-    fn accept(&self, ping: PingRequest) -> Intake<'_>;
+    /// Opens a session, or answers as before a ping that came before. Returns once the journal has it: then
+    /// it is acknowledged.
+    fn accept(&self, ping: Sent) -> Intake<'_>;
 
     /// Opens a session for each. Returns once the journal has them all, which it waits for once.
-    fn accept_all(&self, pings: Vec<PingRequest>) -> Intakes<'_>;
+    fn accept_all(&self, pings: Vec<Sent>) -> Intakes<'_>;
 
     /// The live session that a ping opened.
     fn find(&self, ping: PingId) -> Option<Session>;
@@ -181,7 +190,7 @@ pub trait PingIntake: Send + Sync {
 /// Visitors of pages, and forms that are sent in.
 pub trait Visitors: Send + Sync {
     /// Opens a session, or brings back the visitor's. Returns once the journal has it.
-    fn visit(&self, visit: VisitRequest) -> Arrival<'_>;
+    fn visit(&self, visit: VisitRequest, key: Option<Reference>) -> Arrival<'_>;
 
     /// A sign of life, with what is new. Waits for nothing. `None`: the session is over.
     ///
@@ -201,7 +210,15 @@ pub trait Visitors: Send + Sync {
 }
 
 /// What [`Visitors::visit`] returns.
-pub type Arrival<'a> = Pin<Box<dyn Future<Output = Result<Visit, PingError>> + Send + 'a>>;
+pub type Arrival<'a> = Pin<Box<dyn Future<Output = Result<Arrived, PingError>> + Send + 'a>>;
+
+/// A visitor who has a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    pub visit: Visit,
+    /// The same request came before; this is what it was answered.
+    pub replayed: bool,
+}
 
 /// Who has which number of the pools.
 pub trait Pools: Send + Sync {
@@ -223,6 +240,12 @@ pub enum PingError {
     /// The publisher's fault.
     #[error(transparent)]
     Refused(#[from] PingRefusals),
+    /// The same request is being answered.
+    #[error("the same request is being answered")]
+    InProgress(Reference),
+    /// The same key came before with another body.
+    #[error("the same key came before with another body")]
+    OtherBody(Reference),
     /// Ours: pings are not taken at the moment, for instance because the disk is nearly full.
     #[error("{reason}")]
     Unavailable { reason: String, retry_after_s: u32 },

@@ -11,22 +11,22 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 
-use super::PingError;
 use super::caller::Sender;
-use super::error::{Code, Place, Problem};
+use super::error::{Code, Place, Problem, RETRY_SOON_S};
 use super::openapi::publisher_faults;
-use super::request::{Id, JsonBody, escape};
+use super::request::{Id, IdempotencyKey, JsonBody, escape};
 use super::router::Api;
+use super::{PingError, Sent};
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::Tags;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Accepted, NumberStatus, PingRefusals, PingRequest, RefusalCode, Session, SessionKind,
+    Accepted, NumberStatus, PingRefusals, PingRequest, Reference, RefusalCode, Session, SessionKind,
 };
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const REPLAYED: &str = "idempotent-replayed";
+/// Says that an answer was given before.
+pub(super) const REPLAYED: &str = "idempotent-replayed";
 /// When to try again while all sessions are taken; they live for minutes.
 const RETRY_FULL_S: u32 = 5;
 /// And while a cap is full, of which the shortest begin anew after a minute.
@@ -122,29 +122,31 @@ pub(super) struct SessionStatus {
 
 publisher_faults!(
     AcceptFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, PublisherForbidden, PingRefused, PingConflict, PingsFull, PingsCapped,
-    PingsUnavailable
+    BodyTooLarge, BodyMediaType, PublisherForbidden, PingRefused, KeyReused,
+    KeyInProgress, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Send a ping
 ///
 /// Opens a session for a caller who is about to call, and lends a number if a pool is named. It
-/// is answered once the session is on disk. The same request of a publisher, recognised by its
-/// `request_id` or `Idempotency-Key`, opens one session, however often it is sent while the
-/// session lives.
+/// is answered once the session is on disk. The same request of a publisher, known by its
+/// `Idempotency-Key` or else by its `request_id`, opens one session and gets one answer, however often
+/// it is sent within 24 hours (of more than a million such answers the oldest are forgotten); a request
+/// that was refused may be mended and sent again.
 #[utoipa::path(
     post,
     path = "/v1/pings",
     operation_id = "send_ping",
     tag = "pings",
     params(("Idempotency-Key" = Option<String>, Header,
-        description = "Stands in for a `request_id` the body does not have")),
+        description = "By what the ping is known again, 1 to 255 printable characters. Left out: by its \
+            `request_id`, if it has one")),
     request_body(content = PingBody, description = "At most 65536 bytes"),
     responses(
         (status = 202, description = "The session is open", body = PingAnswer, headers(
             ("Location" = String, description = "Where the session can be read"),
             ("Idempotent-Replayed" = Option<String>,
-                description = "`true`: the same request came before"),
+                description = "`true`: the same request came before, and this is what it was answered"),
         )),
         AcceptFaults,
     ),
@@ -152,12 +154,12 @@ publisher_faults!(
 pub(super) async fn accept(
     State(api): State<Arc<Api>>,
     Sender(caller): Sender,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     JsonBody(mut ping): JsonBody<PingRequest>,
 ) -> Result<(StatusCode, HeaderMap, Json<PingAnswer>), Problem> {
     caller.sign(&mut ping.publisher)?;
-    name_request(&mut ping, &headers)?;
-    let accepted = api.services.pings.accept(ping).await?;
+    let sent = Sent { ping, key: key.map(Reference::Header) };
+    let accepted = api.services.pings.accept(sent).await?;
     tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
     let mut headers = HeaderMap::new();
     let location = HeaderValue::try_from(format!("/v1/pings/{}", accepted.ping));
@@ -192,31 +194,30 @@ pub(super) async fn show(
     Ok(Json(session.into()))
 }
 
-/// Lets the header say what the body does not.
-fn name_request(ping: &mut PingRequest, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(()) };
-    let malformed = |detail| {
-        let place = Place::Header("Idempotency-Key");
-        Problem::at(Code::HeaderMalformed, place, "malformed", detail)
-    };
-    let key = key.to_str().map_err(|_| malformed("must be printable ASCII"))?;
-    match &ping.request_id {
-        Some(id) if id != key => Err(malformed("differs from `request_id`; send one of them")),
-        Some(_) => Ok(()),
-        None => {
-            ping.request_id = Some(key.into());
-            Ok(())
-        }
-    }
-}
-
 impl From<PingError> for Problem {
     fn from(error: PingError) -> Self {
         match error {
             PingError::Refused(refusal) => refusal.into(),
+            PingError::InProgress(reference) => {
+                let (code, place) = (Code::KeyInProgress, place_of(&reference));
+                Self::at(code, place, "in_progress", code.text()).retry_after(RETRY_SOON_S)
+            }
+            PingError::OtherBody(reference) => {
+                let (code, place) = (Code::KeyReused, place_of(&reference));
+                Self::at(code, place, "mismatch", "came before with another body")
+            }
             PingError::Unavailable { reason, retry_after_s } => {
                 Self::new(Code::PingsUnavailable, reason).retry_after(retry_after_s)
             }
+        }
+    }
+}
+
+fn place_of(reference: &Reference) -> Place {
+    match reference {
+        Reference::Own(_) => Place::Body(String::from("/request_id")),
+        Reference::Header(_) | Reference::Item(..) | Reference::Visit(_) => {
+            Place::Header("Idempotency-Key")
         }
     }
 }
@@ -232,7 +233,6 @@ impl Problem {
     pub(super) fn of_refusals(refusals: &PingRefusals, fields: &[&str]) -> Self {
         let first = refusals.first();
         let code = match first.code {
-            RefusalCode::Conflict => Code::PingConflict,
             RefusalCode::Full => {
                 return Self::new(Code::PingsFull, &first.detail).retry_after(RETRY_FULL_S);
             }
@@ -268,7 +268,6 @@ fn fault(code: RefusalCode) -> &'static str {
         RefusalCode::Mismatch => "mismatch",
         RefusalCode::Paused => "paused",
         RefusalCode::Unsupported => "unsupported",
-        RefusalCode::Conflict => "conflict",
         RefusalCode::Full => "full",
         RefusalCode::Capped => "capped",
     }

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::Sent;
 use super::caller::Sender;
 use super::error::{Code, Problem};
 use super::openapi::publisher_faults;
@@ -19,7 +20,7 @@ use crate::routing::ping::PingRequest;
 
 publisher_faults!(
     PixelFaults: QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
-    PingConflict, PingsFull, PingsCapped, PingsUnavailable
+    KeyReused, KeyInProgress, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Send a ping as a GET
@@ -71,7 +72,7 @@ pub(super) async fn accept(
     let format: Option<String> = parameters.take("format")?;
     let mut ping = read(parameters)?;
     caller.sign(&mut ping.publisher).map_err(Problem::of_query)?;
-    let answer = api.services.pings.accept(ping).await;
+    let answer = api.services.pings.accept(Sent { ping, key: None }).await;
     let accepted = answer.map_err(|error| Problem::from(error).of_query())?;
     tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
+use smol_str::SmolStr;
 
 use super::error::{Code, Place, Problem};
 
@@ -36,6 +37,32 @@ impl<S: Send + Sync, T: FromStr<Err: ToString>> FromRequestParts<S> for Id<T> {
             .await
             .map_err(|e| malformed(format!("cannot be read: {}", e.body_text())))?;
         text.parse().map(Self).map_err(|e: T::Err| malformed(e.to_string()))
+    }
+}
+
+/// Longest `Idempotency-Key`.
+const KEY_CHARS_MAX: usize = 255;
+
+/// The `Idempotency-Key` of a request, if it has one.
+pub(super) struct IdempotencyKey(pub(super) Option<SmolStr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let malformed = |detail: &str| {
+            let place = Place::Header("Idempotency-Key");
+            Problem::at(Code::HeaderMalformed, place, "malformed", detail)
+        };
+        let mut keys = parts.headers.get_all("idempotency-key").iter();
+        let Some(key) = keys.next() else { return Ok(Self(None)) };
+        if keys.next().is_some() {
+            return Err(malformed("is given twice; send one"));
+        }
+        let key = key.to_str().ok().filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
+        let key =
+            key.ok_or_else(|| malformed("must have 1 to 255 printable characters of ASCII"))?;
+        Ok(Self(Some(key.into())))
     }
 }
 

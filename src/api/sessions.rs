@@ -13,18 +13,18 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 
-use super::PingError;
 use super::caller::{Caller, Sender, Visiting};
 use super::error::{Code, Place, Problem};
 use super::openapi::publisher_faults;
-use super::pings::{SessionStatus, status_name};
-use super::request::{Id, PageBody};
+use super::pings::{REPLAYED, SessionStatus, status_name};
+use super::request::{Id, IdempotencyKey, PageBody};
 use super::router::Api;
+use super::{Arrived, PingError};
 use crate::id::{ParseIdError, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Session, SessionKind, Touched, Visit, VisitKind, VisitRequest, VisitUpdate,
+    Reference, Session, SessionKind, Touched, Visit, VisitKind, VisitRequest, VisitUpdate,
 };
 
 /// Where sessions are.
@@ -121,8 +121,8 @@ pub(super) struct ReleaseAnswer {
 }
 
 publisher_faults!(
-    OpenFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
-    PublisherForbidden, PingRefused, PingsFull, PingsCapped, PingsUnavailable
+    OpenFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
+    BodyMediaType, PublisherForbidden, PingRefused, KeyReused, KeyInProgress, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Open a session of a visitor
@@ -135,10 +135,15 @@ publisher_faults!(
     path = "/v1/sessions",
     operation_id = "open_session",
     tag = "sessions",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "By what a request that opens a session is known again for 24 hours, 1 to 255 \
+            printable characters; a visitor with a session needs none")),
     request_body(content = VisitBody, description = "At most 65536 bytes"),
     responses(
         (status = 201, description = "The session is open", body = SessionAnswer, headers(
             ("Location" = String, description = "Where the session can be read"),
+            ("Idempotent-Replayed" = Option<String>,
+                description = "`true`: the same request came before, and this is what it was answered"),
         )),
         (status = 200, description = "The visitor has a session", body = SessionAnswer),
         OpenFaults,
@@ -147,6 +152,7 @@ publisher_faults!(
 pub(super) async fn open(
     State(api): State<Arc<Api>>,
     visiting: Visiting,
+    IdempotencyKey(key): IdempotencyKey,
     headers: HeaderMap,
     PageBody(mut visit): PageBody<VisitRequest>,
 ) -> Result<Response, Problem> {
@@ -160,13 +166,18 @@ pub(super) async fn open(
         }
     }
     caller.sign(&mut visit.publisher)?;
-    let visit = api.services.visitors.visit(visit).await.map_err(problem)?;
+    let arrival = api.services.visitors.visit(visit, key.map(Reference::Visit));
+    let Arrived { visit, replayed } = arrival.await.map_err(problem)?;
     tracing::debug!(session_id = %visit.accepted.session, "a visitor has a session");
     let status = if visit.accepted.repeated { StatusCode::OK } else { StatusCode::CREATED };
     let answer = SessionAnswer::from(visit);
     let location = HeaderValue::try_from(format!("{PATH}/{}", answer.session_id));
-    let location = (header::LOCATION, location.expect("ids are printable"));
-    Ok((status, [location], Json(answer)).into_response())
+    let mut headers = HeaderMap::new();
+    headers.insert(header::LOCATION, location.expect("ids are printable"));
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok((status, headers, Json(answer)).into_response())
 }
 
 publisher_faults!(ShowFaults: PathMalformed, SessionNotFound);
@@ -332,7 +343,9 @@ fn of_page(visit: &mut VisitRequest, pool: Option<&PoolId>) -> Result<(), Proble
 fn problem(error: PingError) -> Problem {
     match error {
         PingError::Refused(refusals) => Problem::of_refusals(&refusals, &FIELDS),
-        unavailable @ PingError::Unavailable { .. } => unavailable.into(),
+        other @ (PingError::InProgress(_)
+        | PingError::OtherBody(_)
+        | PingError::Unavailable { .. }) => other.into(),
     }
 }
 

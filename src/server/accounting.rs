@@ -144,6 +144,10 @@ impl Accounting {
             Ok(()) => past.rate(deciding, stamp()).await,
             Err(cause) => Err(cause),
         };
+        let told = match told {
+            Ok(()) => deciding.restore_answers(store.as_ref(), stamp().wall()).await,
+            Err(cause) => Err(cause),
+        };
         told.map_err(|cause| StartError::Store { path, cause })?;
         let consumers = Consumers::new(&journal, projection.offset(), stamp());
         projection.pass_on(Box::new(consumers.outlet()));
@@ -489,6 +493,7 @@ fn session(stored: StoredSession) -> Session {
         request_id,
         visitor,
         opener,
+        reply: _,
     } = ping;
     Session {
         session,

@@ -2,13 +2,18 @@
 
 use metrics::{counter, histogram};
 
-use crate::api::{Intake, Intakes, PingError, PingIntake};
-use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Stamp};
+use crate::api::{Intake, Intakes, PingError, PingIntake, Sent};
+use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Reply, Stamp};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::id::{HoldId, PingId};
-use crate::routing::ping::{Accepted, NewIds, PingRequest, Session, SessionKind};
+use crate::routing::ping::{
+    Accepted, Fingerprint, Identity, Kept, NewIds, PingRequest, Reference, RequestKey, Session,
+    SessionKind, publisher_of,
+};
+use crate::time::Wall;
 
 use super::accounting::stamp;
+use super::answering::{Claimed, Standing};
 use super::control::Control;
 use super::deciding::Opened;
 use super::metrics::{PING_ACK, PINGS};
@@ -19,16 +24,25 @@ const RETRY_AFTER_S: u32 = 5;
 
 type Answer = Result<Accepted, PingError>;
 
+/// What the pings of one request come to.
+#[derive(Default)]
+struct Taken<'a> {
+    facts: Vec<Fact>,
+    claimed: Vec<Claimed<'a>>,
+}
+
 impl Control {
     /// Opens a session for each ping, and waits once for the journal to have them all.
-    async fn take_pings(&self, requests: Vec<PingRequest>) -> Vec<Answer> {
-        let mut facts = Vec::with_capacity(requests.len());
+    async fn take_pings(&self, sent: Vec<Sent>) -> Vec<Answer> {
+        let mut taken = Taken::default();
         let mut answers: Vec<Answer> =
-            requests.into_iter().map(|ping| self.open(ping, &mut facts)).collect();
+            sent.into_iter().map(|sent| self.take(sent, &mut taken)).collect();
         if answers.iter().all(Result::is_err) {
             return answers;
         }
+        let Taken { facts, mut claimed } = taken;
         if let Err(reason) = self.written(facts).await {
+            claimed.iter_mut().for_each(Claimed::failed);
             for answer in &mut answers {
                 let Ok(accepted) = answer else { continue };
                 // It may be sent again, and must not be taken for one that is on disk.
@@ -41,14 +55,49 @@ impl Control {
         answers
     }
 
-    /// Adds the facts of a new session to `facts`.
-    fn open(&self, request: PingRequest, facts: &mut Vec<Fact>) -> Answer {
+    /// Answers a ping that came before, or opens a session for it.
+    fn take<'a>(&'a self, sent: Sent, taken: &mut Taken<'a>) -> Answer {
         self.takes_work()?;
+        let Sent { ping, key } = sent;
         let now = clock::wall();
+        let whose = (ping.publisher.as_ref(), ping.pool.as_ref(), ping.campaign.as_ref());
+        let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
+        let Some(reference) = key.or_else(|| ping.request_id.clone().map(Reference::Own)) else {
+            return self.open(ping, None, taken, now);
+        };
+        let key = RequestKey::of(&publisher, &reference);
+        let identity = Identity { key, fingerprint: Fingerprint::of(&ping) };
+        let again = |kept: &Kept| Ok(Accepted { repeated: true, ..kept.accepted.clone() });
+        match self.deciding.claim(identity, now) {
+            Standing::First(claimed) => self.open(ping, Some(claimed), taken, now),
+            Standing::Answered(kept) => again(&kept),
+            Standing::Other => Err(PingError::OtherBody(reference)),
+            // It may be one of this very request, which is answered as a whole.
+            Standing::InProgress => match taken.claimed.iter().find(|it| it.identity.key == key) {
+                Some(first) if first.identity != identity => Err(PingError::OtherBody(reference)),
+                Some(first) => first.answer().map_or(Err(PingError::InProgress(reference)), again),
+                None => Err(PingError::InProgress(reference)),
+            },
+        }
+    }
+
+    fn open<'a>(
+        &self,
+        request: PingRequest,
+        mut claimed: Option<Claimed<'a>>,
+        taken: &mut Taken<'a>,
+        now: Wall,
+    ) -> Answer {
         let (ping, session) = self.ids.next(now);
         let (accepted, opened) =
             self.deciding.accept_ping(request, NewIds { ping, session }, now)?;
-        facts.extend(opened.into_iter().flat_map(|opened| self::facts(opened, stamp())));
+        if let Some(claimed) = &mut claimed {
+            claimed.answered(Kept { accepted: accepted.clone(), visit: None }, now);
+        }
+        let reply = claimed.as_ref().and_then(Claimed::reply);
+        let opened = opened.into_iter();
+        taken.facts.extend(opened.flat_map(|opened| facts(opened, reply.clone(), stamp())));
+        taken.claimed.extend(claimed);
         Ok(accepted)
     }
 
@@ -63,7 +112,8 @@ impl Control {
         Ok(())
     }
 
-    /// Waits with nothing to write too: the first of a repeated request may not be on disk yet.
+    /// Waits with nothing to write too: that whoever asked first has gone away does not say that its
+    /// answer is on disk.
     pub(super) async fn written(&self, facts: Vec<Fact>) -> Result<(), String> {
         let appended = self.appender.append_all(facts, Durability::Durable);
         let lsn = appended.map_err(|error| error.to_string())?;
@@ -72,7 +122,7 @@ impl Control {
 }
 
 impl PingIntake for Control {
-    fn accept(&self, ping: PingRequest) -> Intake<'_> {
+    fn accept(&self, ping: Sent) -> Intake<'_> {
         Box::pin(async move {
             let started = clock::mono();
             let answer = self.take_pings(vec![ping]).await.pop();
@@ -83,7 +133,7 @@ impl PingIntake for Control {
         })
     }
 
-    fn accept_all(&self, pings: Vec<PingRequest>) -> Intakes<'_> {
+    fn accept_all(&self, pings: Vec<Sent>) -> Intakes<'_> {
         Box::pin(async move {
             let started = clock::mono();
             let answers = self.take_pings(pings).await;
@@ -103,16 +153,18 @@ fn count(answer: &Answer) {
         Ok(accepted) if accepted.repeated => "repeated",
         Ok(_) => "accepted",
         Err(PingError::Refused(_)) => "refused",
+        Err(PingError::InProgress(_) | PingError::OtherBody(_)) => "conflict",
         Err(PingError::Unavailable { .. }) => "unavailable",
     };
     counter!(PINGS, "result" => result).increment(1);
 }
 
-/// That a session was opened, and what counts it.
-pub(super) fn facts(opened: Opened, now: Stamp) -> Vec<Fact> {
+/// That a session was opened, and what counts it. `reply`: what is known of the request, if it may come
+/// again.
+pub(super) fn facts(opened: Opened, reply: Option<Reply>, now: Stamp) -> Vec<Fact> {
     let Opened { session, counted } = opened;
     let hold = HoldId::of_ping(session.ping);
-    let mut facts = vec![Fact::of_node(now, accepted(session))];
+    let mut facts = vec![Fact::of_node(now, accepted(session, reply))];
     if !counted.is_empty() {
         let buckets = counted.into_iter().map(translate::one_more).collect();
         facts.push(Fact::of_node(now, HoldSettled { hold, buckets }));
@@ -120,7 +172,7 @@ pub(super) fn facts(opened: Opened, now: Stamp) -> Vec<Fact> {
     facts
 }
 
-fn accepted(session: Session) -> PingAccepted {
+fn accepted(session: Session, reply: Option<Reply>) -> PingAccepted {
     PingAccepted {
         ping: session.ping,
         session: session.session,
@@ -138,6 +190,7 @@ fn accepted(session: Session) -> PingAccepted {
             SessionKind::PageView => Some(Opener::PageView),
             SessionKind::Form => Some(Opener::Form),
         },
+        reply,
     }
 }
 

@@ -12,6 +12,7 @@
 
 pub mod accounting;
 pub mod addresses;
+mod answering;
 pub mod bridge;
 pub mod clock;
 mod compile;

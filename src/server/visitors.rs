@@ -1,33 +1,69 @@
 //! Visitors of pages: their sessions on their way to the disk.
 
-use crate::api::{Arrival, PingError, Visitors};
+use crate::api::{Arrival, Arrived, PingError, Visitors};
 use crate::cdr::fact::{Fact, SessionReleased, SessionTouched};
 use crate::cdr::journal::Durability;
 use crate::id::SessionId;
-use crate::routing::ping::{Moved, NewIds, Session, Touched, Visit, VisitRequest, VisitUpdate};
+use crate::routing::ping::{
+    Fingerprint, Identity, Kept, KeptVisit, Moved, NewIds, Reference, RequestKey, Session, Touched,
+    Visit, VisitRequest, VisitUpdate, publisher_of,
+};
 use crate::time::Wall;
 
 use super::accounting::stamp;
+use super::answering::{Claimed, Standing};
 use super::clock;
 use super::control::Control;
 use super::intake::{facts, unavailable};
 
 impl Control {
-    async fn take_visit(&self, visit: &VisitRequest) -> Result<Visit, PingError> {
+    /// Answers a visit that came before, or opens its session. One of a visitor who has a session brings
+    /// that back however often it comes, and needs no key for it.
+    async fn take_visit(
+        &self,
+        visit: &VisitRequest,
+        key: Option<Reference>,
+    ) -> Result<Arrived, PingError> {
         self.takes_work()?;
         let now = clock::wall();
+        let whose = (visit.publisher.as_ref(), visit.pool.as_ref(), visit.campaign.as_ref());
+        let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
+        let identity = |reference: &Reference| {
+            let key = RequestKey::of(&publisher, reference);
+            Identity { key, fingerprint: Fingerprint::of(visit) }
+        };
+        let mut claimed = match key {
+            None => None,
+            Some(reference) => match self.deciding.claim(identity(&reference), now) {
+                Standing::First(claimed) => Some(claimed),
+                Standing::Answered(kept) => {
+                    self.written(vec![]).await.map_err(|reason| unavailable(&reason))?;
+                    return arrived_before(kept).ok_or(PingError::OtherBody(reference));
+                }
+                Standing::InProgress => return Err(PingError::InProgress(reference)),
+                Standing::Other => return Err(PingError::OtherBody(reference)),
+            },
+        };
         let (ping, session) = self.ids.next(now);
         let (visit, opened) = self.deciding.visit(visit, NewIds { ping, session }, now)?;
+        if let (Some(claimed), Some(_)) = (&mut claimed, &opened) {
+            let (visitor, left_out) = (visit.visitor.clone(), visit.left_out.clone());
+            let kept = Box::new(KeptVisit { visitor, heartbeat_s: visit.heartbeat_s, left_out });
+            claimed.answered(Kept { accepted: visit.accepted.clone(), visit: Some(kept) }, now);
+        }
+        let reply = claimed.as_ref().and_then(Claimed::reply);
+        let opened = opened.into_iter();
         let mut facts: Vec<Fact> =
-            opened.into_iter().flat_map(|opened| facts(opened, stamp())).collect();
+            opened.flat_map(|opened| facts(opened, reply.clone(), stamp())).collect();
         facts.extend(visit.moved.clone().map(touched));
         if let Err(reason) = self.written(facts).await {
+            claimed.iter_mut().for_each(Claimed::failed);
             if !visit.accepted.repeated {
                 self.deciding.abandon(visit.accepted.session, clock::wall());
             }
             return Err(unavailable(&reason));
         }
-        Ok(visit)
+        Ok(Arrived { visit, replayed: false })
     }
 
     /// Not waited for: what is lost with a crash is a second of a session's life.
@@ -38,8 +74,8 @@ impl Control {
 }
 
 impl Visitors for Control {
-    fn visit(&self, visit: VisitRequest) -> Arrival<'_> {
-        Box::pin(async move { self.take_visit(&visit).await })
+    fn visit(&self, visit: VisitRequest, key: Option<Reference>) -> Arrival<'_> {
+        Box::pin(async move { self.take_visit(&visit, key).await })
     }
 
     fn touch(
@@ -67,6 +103,14 @@ impl Visitors for Control {
     fn session(&self, session: SessionId) -> Option<Session> {
         self.deciding.session(session)
     }
+}
+
+/// `None`: the answer was one to something else.
+fn arrived_before(kept: Kept) -> Option<Arrived> {
+    let Kept { accepted, visit } = kept;
+    let KeptVisit { visitor, heartbeat_s, left_out } = *visit?;
+    let visit = Visit { accepted, visitor, heartbeat_s, left_out, moved: None };
+    Some(Arrived { visit, replayed: true })
 }
 
 fn touched(moved: Moved) -> Fact {

@@ -84,6 +84,36 @@ fn a_batch_that_cannot_be_written_is_refused_ping_by_ping() {
     assert_eq!(answer["items"][0]["retry_after_s"], 30);
 }
 
+#[test]
+fn a_batch_that_is_sent_again_is_answered_ping_by_ping() {
+    let fixture = Fixture::new();
+    let send = |body: &Value| {
+        let request = request(Method::POST, "/v1/pings:batch")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("Idempotency-Key", "b-1");
+        fixture.ask(request.body(Body::from(body.to_string())).unwrap()).json()
+    };
+    let ping = |state: &str| json!({"campaign": "cmp_hvac", "caller_id": CALLER, "state": state});
+    let own = json!({"campaign": "cmp_hvac", "caller_id": CALLER, "request_id": "r-1"});
+    let first = send(&json!([ping("OH"), own, {"campaign": "none"}]));
+    assert_eq!(statuses(&first), [202, 202, 422]);
+
+    let again = send(&json!([ping("OH"), own, {"campaign": "none"}]));
+    let other = send(&json!([ping("KY"), own, ping("OH")]));
+
+    assert_eq!(statuses(&again), [202, 202, 422]);
+    for n in [0, 1] {
+        assert_eq!(again["items"][n]["ping"], first["items"][n]["ping"]);
+        assert_eq!(again["items"][n]["replayed"], true);
+    }
+    // What was refused is taken if it can be; here two sessions are as many as may be.
+    assert_eq!(statuses(&other), [422, 202, 429]);
+    assert_eq!(other["items"][0]["problem"]["code"], "idempotency.mismatch");
+    // The publisher's own reference is the same wherever it is sent.
+    let alone = fixture.post("/v1/pings", &own.to_string());
+    assert_eq!(alone.json(), first["items"][1]["ping"]);
+}
+
 fn lined(fixture: &Fixture, lines: &str) -> Answer {
     let request = request(Method::POST, "/v1/pings:batch");
     let request = request.header(header::CONTENT_TYPE, "application/x-ndjson");

@@ -43,28 +43,59 @@ fn a_ping_without_a_free_number_is_taken_without_one() {
 }
 
 #[test]
-fn a_repeated_ping_gets_the_same_answer_however_it_is_named() {
+fn a_repeated_ping_gets_the_same_answer_by_its_key_or_else_by_its_reference() {
     let fixture = Fixture::new();
     let body = json!({"campaign": "cmp_hvac", "caller_id": CALLER});
     let named = json!({"campaign": "cmp_hvac", "caller_id": CALLER, "request_id": "r-1"});
     let first = ping(&fixture, &named);
-
-    let keyed = |key: &str, body: &Value| {
-        let request = request(Method::POST, "/v1/pings")
-            .header("content-type", "application/json; charset=utf-8")
-            .header("Idempotency-Key", key);
-        fixture.ask(request.body(Body::from(body.to_string())).unwrap())
-    };
-    for again in [ping(&fixture, &named), keyed("r-1", &body), keyed("r-1", &named)] {
-        assert_eq!(again.status, 202);
-        assert_eq!(again.json(), first.json());
+    let spaced = json!({"request_id": "r-1", "caller_id": CALLER, "campaign": "cmp_hvac"});
+    for again in [ping(&fixture, &named), ping(&fixture, &spaced)] {
+        assert_eq!((again.status.as_u16(), again.json()), (202, first.json()));
         assert_eq!(again.header("idempotent-replayed"), Some("true"));
     }
-    let contradiction = refused(400, "header.malformed", "Idempotency-Key", "malformed");
-    assert_eq!(keyed("r-2", &named).problem(), contradiction);
     let other = json!({"pool": "pool_hvac", "request_id": "r-1"});
-    let conflict = refused(409, "ping.conflict", "/request_id", "conflict");
-    assert_eq!(ping(&fixture, &other).problem(), conflict);
+    let mismatch = refused(422, "idempotency.mismatch", "/request_id", "mismatch");
+    assert_eq!(ping(&fixture, &other).problem(), mismatch);
+
+    // The header is what counts, and a key of its own.
+    let by_key = keyed(&fixture, &["r-1"], &body);
+    assert_ne!(by_key.json()["ping_id"], first.json()["ping_id"]);
+    let again = keyed(&fixture, &["r-1"], &body);
+    assert_eq!((again.status.as_u16(), again.json()), (202, by_key.json()));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    let mismatch = refused(422, "idempotency.mismatch", "Idempotency-Key", "mismatch");
+    assert_eq!(keyed(&fixture, &["r-1"], &named).problem(), mismatch);
+}
+
+#[test]
+fn a_key_that_cannot_be_kept_is_refused() {
+    let fixture = Fixture::new();
+    let body = json!({"campaign": "cmp_hvac", "caller_id": CALLER});
+    let malformed = refused(400, "header.malformed", "Idempotency-Key", "malformed");
+    let (longest, too_long) = ("k".repeat(255), "k".repeat(256));
+    for keys in [&[""][..], &[&too_long], &["a", "b"], &["k\u{e9}"]] {
+        assert_eq!(keyed(&fixture, keys, &body).problem(), malformed, "{keys:?}");
+    }
+    assert_eq!(keyed(&fixture, &[&longest], &body).status, 202);
+}
+
+#[test]
+fn a_ping_that_was_refused_may_be_mended_and_sent_again() {
+    let fixture = Fixture::new();
+    let wrong = json!({"campaign": "cmp_hvac", "caller_id": "bob", "request_id": "r-1"});
+    assert_eq!(ping(&fixture, &wrong).status, 422);
+    let mended = json!({"campaign": "cmp_hvac", "caller_id": CALLER, "request_id": "r-1"});
+    let taken = ping(&fixture, &mended);
+    assert_eq!((taken.status.as_u16(), taken.header("idempotent-replayed")), (202, None));
+}
+
+fn keyed(fixture: &Fixture, keys: &[&str], body: &Value) -> Answer {
+    let mut request = request(Method::POST, "/v1/pings")
+        .header("content-type", "application/json; charset=utf-8");
+    for key in keys {
+        request = request.header("Idempotency-Key", key.as_bytes());
+    }
+    fixture.ask(request.body(Body::from(body.to_string())).unwrap())
 }
 
 #[test]

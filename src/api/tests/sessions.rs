@@ -42,6 +42,27 @@ fn a_visitor_is_lent_a_number_and_gets_it_back() {
 }
 
 #[test]
+fn a_visit_that_is_sent_again_with_its_key_is_one_session() {
+    let fixture = Fixture::new();
+    let keyed = |body: &Value| {
+        let request = request(Method::POST, "/v1/sessions")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("Idempotency-Key", "s-1");
+        fixture.ask(request.body(Body::from(body.to_string())).unwrap())
+    };
+    let form = json!({"type": "form", "campaign": "cmp_hvac", "caller_id": CALLER, "form_id": "f"});
+
+    let (first, again) = (keyed(&form), keyed(&form));
+
+    assert_eq!((first.status.as_u16(), first.header("idempotent-replayed")), (201, None));
+    assert_eq!((again.status.as_u16(), again.json()), (201, first.json()));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.header("location"), first.header("location"));
+    let mismatch = refused(422, "idempotency.mismatch", "Idempotency-Key", "mismatch");
+    assert_eq!(keyed(&json!({"pool": "pool_hvac"})).problem(), mismatch);
+}
+
+#[test]
 fn a_sign_of_life_keeps_the_number_and_a_closed_page_lets_it_go() {
     let fixture = Fixture::new();
     let opened = fixture.post("/v1/sessions", r#"{"pool": "pool_hvac"}"#);

@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use super::super::{
-    Arrival, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health, Hearing,
-    InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing, Visitors,
+    Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health,
+    Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing, Sent,
+    Visitors,
 };
 use super::CALLER;
 use crate::cdr::consumer::letter::{Letter, LetterFilter, LetterState, Word};
@@ -32,7 +33,8 @@ use crate::routing::config::RoutingConfig;
 use crate::routing::hold::Bucket;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
-    Desk, DeskLimits, NewIds, NumberState, PingRequest, PoolState, Session, Touched, VisitRequest,
+    Accepted, Answers, Claim, Desk, DeskLimits, Fingerprint, Identity, Kept, KeptVisit, NewIds,
+    NumberState, PoolState, Reference, RequestKey, Session, Touched, Visit, VisitRequest,
     VisitUpdate,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
@@ -130,6 +132,7 @@ pub(super) enum Broken {
 pub(super) struct World {
     pub(super) snapshot: Arc<RoutingSnapshot>,
     desk: Mutex<Desk>,
+    answers: Mutex<Answers>,
     pub(super) state: Mutex<State>,
 }
 
@@ -140,7 +143,8 @@ impl World {
         let mut desk = Desk::new(DeskLimits { sessions_max: 2, ..DeskLimits::default() });
         desk.configure(&snapshot);
         let snapshot = Arc::new(snapshot);
-        Self { snapshot, desk: Mutex::new(desk), state: Mutex::default() }
+        let answers = Mutex::default();
+        Self { snapshot, desk: Mutex::new(desk), answers, state: Mutex::default() }
     }
 
     /// Stores the decision about a call from `state`, under the key 11.
@@ -409,17 +413,58 @@ impl Pools for World {
     }
 }
 
+impl World {
+    fn ids(&self) -> NewIds {
+        let mut state = self.state.lock();
+        state.pings = state.pings.wrapping_add(1);
+        let n = state.pings;
+        NewIds { ping: PingId::from_bytes([n; 16]), session: SessionId::from_bytes([n; 16]) }
+    }
+
+    /// What is known of a request of the one publisher there is, or what `open` makes of it.
+    fn answered(
+        &self,
+        reference: Option<Reference>,
+        request: &impl serde::Serialize,
+        open: impl FnOnce() -> Result<Kept, PingError>,
+    ) -> Result<(Kept, bool), PingError> {
+        let Some(reference) = reference else { return Ok((open()?, false)) };
+        let key = RequestKey::of(&"pub_bright".into(), &reference);
+        let identity = Identity { key, fingerprint: Fingerprint::of(request) };
+        let claim = self.answers.lock().claim(identity, START);
+        match claim {
+            Claim::Answered(kept) => Ok((kept, true)),
+            Claim::Other => Err(PingError::OtherBody(reference)),
+            Claim::InProgress => Err(PingError::InProgress(reference)),
+            Claim::First => match open() {
+                Ok(kept) => {
+                    self.answers.lock().keep(identity, kept.clone(), START);
+                    Ok((kept, false))
+                }
+                Err(error) => {
+                    self.answers.lock().release(key);
+                    Err(error)
+                }
+            },
+        }
+    }
+}
+
 impl Visitors for World {
-    fn visit(&self, visit: VisitRequest) -> Arrival<'_> {
+    fn visit(&self, visit: VisitRequest, key: Option<Reference>) -> Arrival<'_> {
         Box::pin(async move {
-            let n = {
-                let mut state = self.state.lock();
-                state.pings = state.pings.wrapping_add(1);
-                state.pings
+            let open = || {
+                let ids = self.ids();
+                let opened =
+                    self.desk.lock().visit(&self.snapshot, &visit, ids, START, |_, _| Ok(()))?;
+                let Visit { accepted, visitor, heartbeat_s, left_out, .. } = opened;
+                let visit = Some(Box::new(KeptVisit { visitor, heartbeat_s, left_out }));
+                Ok(Kept { accepted, visit })
             };
-            let (ping, session) = (PingId::from_bytes([n; 16]), SessionId::from_bytes([n; 16]));
-            let ids = NewIds { ping, session };
-            Ok(self.desk.lock().visit(&self.snapshot, &visit, ids, START, |_, _| Ok(()))?)
+            let (Kept { accepted, visit: kept }, replayed) = self.answered(key, &visit, open)?;
+            let KeptVisit { visitor, heartbeat_s, left_out } = *kept.unwrap();
+            let visit = Visit { accepted, visitor, heartbeat_s, left_out, moved: None };
+            Ok(Arrived { visit, replayed })
         })
     }
 
@@ -444,9 +489,16 @@ impl Visitors for World {
 }
 
 impl PingIntake for World {
-    fn accept(&self, ping: PingRequest) -> Intake<'_> {
+    fn accept(&self, sent: Sent) -> Intake<'_> {
         Box::pin(async move {
             let broken = self.state.lock().broken;
+            let Sent { ping, key } = sent;
+            let key = key.or_else(|| ping.request_id.clone().map(Reference::Own));
+            let open = || {
+                let accepted =
+                    self.desk.lock().accept(&self.snapshot, ping.clone(), self.ids(), START)?;
+                Ok(Kept { accepted, visit: None })
+            };
             match broken {
                 Some(Broken::Stuck) => std::future::pending().await,
                 Some(Broken::Journal) => Err(PingError::Unavailable {
@@ -454,22 +506,14 @@ impl PingIntake for World {
                     retry_after_s: 30,
                 }),
                 Some(Broken::Database | Broken::Row | Broken::Metrics | Broken::Behind) | None => {
-                    let n = {
-                        let mut state = self.state.lock();
-                        state.pings = state.pings.wrapping_add(1);
-                        state.pings
-                    };
-                    let ids = NewIds {
-                        ping: PingId::from_bytes([n; 16]),
-                        session: SessionId::from_bytes([n; 16]),
-                    };
-                    Ok(self.desk.lock().accept(&self.snapshot, ping, ids, START)?)
+                    let (kept, repeated) = self.answered(key, &ping, open)?;
+                    Ok(Accepted { repeated, ..kept.accepted })
                 }
             }
         })
     }
 
-    fn accept_all(&self, pings: Vec<PingRequest>) -> Intakes<'_> {
+    fn accept_all(&self, pings: Vec<Sent>) -> Intakes<'_> {
         Box::pin(async move {
             let mut answers = vec![];
             for ping in pings {

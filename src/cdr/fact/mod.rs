@@ -24,7 +24,7 @@ pub use call::{
 };
 pub use hold::{AtEnd, Bucket, HoldPlaced, HoldReleased, HoldSettled};
 pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, SessionConsumed};
-pub use session::{Opener, SessionReleased, SessionTouched};
+pub use session::{Opener, Reply, SessionReleased, SessionTouched};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -320,6 +320,13 @@ mod tests {
                 request_id: Some("r-1".into()),
                 visitor: Some("v_8c1f0b7e".into()),
                 opener: Some(Opener::Form),
+                reply: Some(Reply {
+                    key: [5; 16],
+                    fingerprint: [6; 16],
+                    shared: true,
+                    heartbeat_s: Some(60),
+                    left_out: vec!["gclid".into()],
+                }),
             }
             .into(),
             SessionTouched {

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
-use super::session::Opener;
+use super::session::{Opener, Reply};
 use crate::codec;
 use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::money::Money;
@@ -49,6 +49,9 @@ pub struct PingAccepted {
     /// Absent: a ping.
     #[n(11)]
     pub opener: Option<Opener>,
+    /// Present if the same request may come again and is known by a key.
+    #[n(12)]
+    pub reply: Option<Reply>,
 }
 
 /// A buyer has paid in; durable before it is acknowledged.

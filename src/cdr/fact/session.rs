@@ -17,6 +17,26 @@ pub enum Opener {
     Form,
 }
 
+/// What a request that opened a session is known by, and was answered besides what the session is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Reply {
+    /// Of the publisher and its key.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub key: [u8; 16],
+    /// Of the body.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub fingerprint: [u8; 16],
+    /// The number is shown to others too.
+    #[n(2)]
+    pub shared: bool,
+    /// Seconds; absent: it was no visit.
+    #[n(3)]
+    pub heartbeat_s: Option<u32>,
+    /// What a page said and that is not kept.
+    #[cbor(n(4), with = "codec::texts")]
+    pub left_out: Vec<SmolStr>,
+}
+
 /// A sign of life of a visitor. May be lost with the last second before a crash: then the session ends
 /// as the one before had said.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]

@@ -583,6 +583,15 @@ impl Book for FlakyBook {
         self.store.sessions(now, since)
     }
 
+    fn accepted(
+        &self,
+        since: Wall,
+        before: Option<SessionId>,
+        limit: u32,
+    ) -> Answer<'_, Vec<(PingAccepted, Wall)>> {
+        self.store.accepted(since, before, limit)
+    }
+
     fn earlier_calls(
         &self,
         since: Wall,
@@ -648,6 +657,7 @@ fn ping(n: u8, ttl_ms: i64) -> PingAccepted {
         request_id: None,
         visitor: None,
         opener: None,
+        reply: None,
     }
 }
 

@@ -119,6 +119,15 @@ pub trait Book: Send + Sync {
     /// the order in which they were accepted.
     fn sessions(&self, now: Wall, since: Wall) -> Answer<'_, Vec<StoredSession>>;
 
+    /// Pings accepted at `since` or later and before that of the session `before`, as they were accepted,
+    /// newest first, at most `limit`.
+    fn accepted(
+        &self,
+        since: Wall,
+        before: Option<SessionId>,
+        limit: u32,
+    ) -> Answer<'_, Vec<(PingAccepted, Wall)>>;
+
     /// Calls of a campaign admitted at `since` or later and before the call `before`, newest first, at
     /// most `limit`.
     fn earlier_calls(

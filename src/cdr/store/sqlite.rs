@@ -26,7 +26,7 @@ use super::{
 use crate::cdr::fact::PingAccepted;
 use crate::cdr::journal::Lsn;
 use crate::cdr::record::{CallRecord, Outcome};
-use crate::id::CallId;
+use crate::id::{CallId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
@@ -68,6 +68,9 @@ const SESSIONS: &str = "SELECT session_id AS call_id, record, accepted_at, consu
              AND (number IS NOT NULL OR caller IS NOT NULL)
          ORDER BY expires_at DESC LIMIT ?)
      ORDER BY accepted_at, call_id";
+
+const ACCEPTED: &str = "SELECT session_id AS call_id, record, accepted_at FROM ping_session
+     WHERE session_id >= ? AND session_id < ? ORDER BY session_id DESC LIMIT ?";
 
 /// CDRs, cap usage and ping sessions in one file.
 pub struct SqliteStore {
@@ -271,6 +274,27 @@ impl Book for SqliteStore {
                     })
                 })
                 .collect()
+        })
+    }
+
+    fn accepted(
+        &self,
+        since: Wall,
+        before: Option<SessionId>,
+        limit: u32,
+    ) -> Answer<'_, Vec<(PingAccepted, Wall)>> {
+        Box::pin(async move {
+            let before = before.map_or_else(|| vec![u8::MAX; 16], |it| it.as_bytes().to_vec());
+            let rows = sqlx::query(ACCEPTED)
+                .bind(first_id_at(since))
+                .bind(before)
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
+            let read = |row: &SqliteRow| {
+                Ok((decode(row, "ping_session")?, Wall(row.try_get("accepted_at")?)))
+            };
+            rows.iter().map(read).collect()
         })
     }
 

@@ -1,20 +1,25 @@
 //! Pings: what publishers tell us about a caller before the call comes.
 //!
-//! Owns: the sessions that pings open, the numbers lent to them, and the answers already given.
+//! Owns: the sessions that pings open, the numbers lent to them, and the answers that are given again.
 //! Does not own: authentication, the journal (the caller writes the fact before it answers), the
 //! rules of lending (see [`pool`](super::pool)).
 //!
-//! Invariants: the same request of a publisher opens one session, however often it is sent while
-//! the session lives; memory is bounded by [`DeskLimits`]; a session that was accepted is never
+//! Invariants: the same request of a publisher opens one session, however often it is sent within a
+//! day; memory is bounded by [`DeskLimits`] and [`ANSWERS_MAX`]; a session that was accepted is never
 //! dropped before it expires.
 
+mod answers;
 mod desk;
 mod request;
 mod visit;
 
+pub use answers::{
+    ANSWERS_MAX, Answers, Claim, Fingerprint, Identity, KEPT_MS, Kept, KeptVisit, Reference,
+    RequestKey,
+};
 pub use desk::{
     Accepted, Consumed, Desk, DeskLimits, Moved, NewIds, NumberState, NumberStatus, PoolState,
-    Session, SessionKind, Touched, Visit,
+    Session, SessionKind, Touched, Visit, publisher_of,
 };
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};
 pub use visit::{VisitKind, VisitRequest, VisitUpdate, Want};

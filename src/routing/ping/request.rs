@@ -25,7 +25,7 @@ const TTL_S_MAX: u32 = 604_800;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PingRequest {
-    /// The publisher's own id of this ping; sent again, it gets the same answer.
+    /// The publisher's own id of this ping, by which it is known again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<SmolStr>,
     /// Absent: whose pool or campaign it is.
@@ -104,8 +104,6 @@ pub enum RefusalCode {
     Mismatch,
     Paused,
     Unsupported,
-    /// The same `request_id` came before with other contents.
-    Conflict,
     /// As many sessions are live as may be; try again later.
     Full,
     /// As many pings were accepted in this window as the publisher or the campaign may have.

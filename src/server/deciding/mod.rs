@@ -29,7 +29,7 @@ use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
-    Accepted, Consumed, Desk, DeskLimits, NewIds, NumberState, PingRefusal, PingRefusals,
+    Accepted, Answers, Consumed, Desk, DeskLimits, NewIds, NumberState, PingRefusal, PingRefusals,
     PingRequest, PoolState, RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
@@ -61,6 +61,8 @@ pub struct Deciding {
     down: ArcSwap<BTreeSet<TargetId>>,
     ready: Ready,
     state: Mutex<State>,
+    /// To requests that may be sent again. Taken alone, and never while waiting.
+    answers: Mutex<Answers>,
     /// Present: others have a say in what is granted.
     shared: OnceLock<Arc<SharedHolds>>,
 }
@@ -180,7 +182,8 @@ impl Deciding {
         let state = State { ledger, deposits, desk, rotation, history, circuits, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         let (ready, state) = (Ready::default(), Mutex::new(state));
-        Self { snapshot, down, ready, state, shared: OnceLock::new() }
+        let (answers, shared) = (Mutex::default(), OnceLock::new());
+        Self { snapshot, down, ready, state, answers, shared }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
@@ -421,11 +424,13 @@ impl Deciding {
             counted = self.count_ping(ledger, &requests, ids, now)?;
             Ok(())
         })?;
-        if accepted.repeated {
-            return Ok((accepted, None));
-        }
         let session = desk.session(accepted.session).cloned();
         Ok((accepted, session.map(|session| Opened { session, counted })))
+    }
+
+    /// Answers to requests that may be sent again.
+    pub(super) fn answers(&self) -> &Mutex<Answers> {
+        &self.answers
     }
 
     /// A session that could not be written down: as if there had been no ping, but that caps on pings have
@@ -441,6 +446,7 @@ impl Deciding {
 
     /// Clears away what is over; said every [`RENEW_EVERY`].
     pub fn sweep(&self, now: Mono, wall: Wall) {
+        self.answers.lock().expire(wall);
         let mut state = self.state.lock();
         state.ledger.expire(now);
         state.ledger.drop_windows(wall);

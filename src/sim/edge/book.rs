@@ -6,12 +6,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 
+use crate::cdr::fact::PingAccepted;
 use crate::cdr::record::{CallRecord, CallState};
 use crate::cdr::store::{
     Answer, Batch, Book, CapUsage, CountedCalls, EarlierCall, Progress, StoreError, StoredSession,
     TriedTarget,
 };
-use crate::id::CallId;
+use crate::id::{CallId, SessionId};
 use crate::time::Wall;
 
 #[derive(Debug, Default)]
@@ -117,6 +118,15 @@ impl Book for MemoryBook {
     }
 
     fn sessions(&self, _: Wall, _: Wall) -> Answer<'_, Vec<StoredSession>> {
+        now(Ok(vec![]))
+    }
+
+    fn accepted(
+        &self,
+        _: Wall,
+        _: Option<SessionId>,
+        _: u32,
+    ) -> Answer<'_, Vec<(PingAccepted, Wall)>> {
         now(Ok(vec![]))
     }
 

@@ -23,6 +23,7 @@ mod publishers;
 mod ranking;
 mod recovery;
 mod regions;
+mod repeats;
 mod responses;
 mod scorers;
 mod sessions;

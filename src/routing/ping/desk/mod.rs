@@ -38,7 +38,6 @@ pub struct Desk {
     by_ping: BTreeMap<PingId, SessionId>,
     /// Oldest first.
     by_caller: BTreeMap<(CampaignId, PhoneNumber), Vec<SessionId>>,
-    by_request: BTreeMap<(PublisherId, SmolStr), SessionId>,
     by_visitor: BTreeMap<VisitorKey, SessionId>,
     by_alias: BTreeMap<u64, SessionId>,
     /// Sessions that were shown a pool's overflow number.
@@ -73,7 +72,7 @@ pub struct Accepted {
     pub number: Option<PhoneNumber>,
     pub number_status: NumberStatus,
     pub expires_at: Wall,
-    /// The same request came before; nothing new was made and nothing needs to be recorded.
+    /// The same request came before, or the same visitor; no new session was made.
     pub repeated: bool,
 }
 
@@ -183,7 +182,6 @@ impl Desk {
             sessions: BTreeMap::new(),
             by_ping: BTreeMap::new(),
             by_caller: BTreeMap::new(),
-            by_request: BTreeMap::new(),
             by_visitor: BTreeMap::new(),
             by_alias: BTreeMap::new(),
             by_shared: BTreeMap::new(),
@@ -199,8 +197,7 @@ impl Desk {
         self.past.configure(snapshot);
     }
 
-    /// Opens a session, or repeats the answer of the one the same request opened. The answer
-    /// must not be given before the session is recorded.
+    /// Opens a session. The answer must not be given before the session is recorded.
     pub fn accept(
         &mut self,
         snapshot: &RoutingSnapshot,
@@ -211,7 +208,7 @@ impl Desk {
         self.accept_if(snapshot, ping, ids, now, |_, _| Ok(()))
     }
 
-    /// Like [`Desk::accept`], of a new ping that could be taken only if `has_room` for one of this
+    /// Like [`Desk::accept`], of a ping that could be taken only if `has_room` for one of this
     /// publisher and campaign.
     pub fn accept_if(
         &mut self,
@@ -223,10 +220,6 @@ impl Desk {
     ) -> Result<Accepted, PingRefusals> {
         self.expire(now);
         let checked = check(snapshot, &ping, PingRequest::to_tags)?;
-        let request = ping.request_id.clone().map(|id| (checked.publisher.clone(), id));
-        if let Some(known) = request.as_ref().and_then(|request| self.by_request.get(request)) {
-            return self.repeat(*known, &checked).map_err(PingRefusals::from);
-        }
         let who = (SessionKind::Ping, None);
         self.open(checked, ping.request_id, who, ids, now, has_room).map_err(PingRefusals::from)
     }
@@ -516,22 +509,6 @@ impl Desk {
         self.by_shared.get(&did).map_or(0, BTreeSet::len)
     }
 
-    fn repeat(&self, known: SessionId, checked: &Checked) -> Result<Accepted, PingRefusal> {
-        let session = self.sessions.get(&known).expect("a remembered request names a live session");
-        // How long it was to live is not compared: that cannot be told after a restart.
-        let same = session.publisher == checked.publisher
-            && session.campaign == checked.campaign
-            && session.caller == checked.caller
-            && session.pool == checked.pool
-            && (checked.pool.is_some() || session.number == checked.number)
-            && session.tags == checked.tags;
-        if !same {
-            let detail = "the same request_id came before with other contents";
-            return Err(PingRefusal::new("request_id", RefusalCode::Conflict, detail));
-        }
-        Ok(self.answer(session, true))
-    }
-
     fn answer(&self, session: &Session, repeated: bool) -> Accepted {
         Accepted {
             ping: session.ping,
@@ -566,9 +543,6 @@ impl Desk {
                 sessions.remove(0);
             }
         }
-        if let Some(request) = session.request_key() {
-            self.by_request.insert(request, id);
-        }
         self.sessions.insert(id, session);
     }
 
@@ -584,12 +558,6 @@ impl Desk {
             && self.by_visitor.get(&visitor) == Some(&id)
         {
             self.by_visitor.remove(&visitor);
-        }
-        // A restart can bring back two sessions of one request; the later one is remembered.
-        if let Some(request) = session.request_key()
-            && self.by_request.get(&request) == Some(&id)
-        {
-            self.by_request.remove(&request);
         }
         if let Some(caller) = session.caller {
             let key = (session.campaign.clone(), caller);
@@ -633,10 +601,17 @@ impl Session {
         let visitor = self.visitor.clone()?;
         Some((self.publisher.clone(), self.campaign.clone(), self.pool.clone(), visitor))
     }
+}
 
-    fn request_key(&self) -> Option<(PublisherId, SmolStr)> {
-        self.request_id.clone().map(|id| (self.publisher.clone(), id))
-    }
+/// Whose a ping is that names its publisher, a pool or a campaign; `None`: nobody's who is known.
+pub fn publisher_of(
+    snapshot: &RoutingSnapshot,
+    (publisher, pool, campaign): (Option<&PublisherId>, Option<&PoolId>, Option<&CampaignId>),
+) -> Option<PublisherId> {
+    let of_pool = || pool.and_then(|id| snapshot.pool(id)).map(|pool| &pool.publisher);
+    let of_campaign =
+        || campaign.and_then(|id| snapshot.campaign(id)).and_then(|it| it.publisher.as_ref());
+    publisher.or_else(of_pool).or_else(of_campaign).cloned()
 }
 
 /// Resolves the names of a ping and checks that they fit together.

@@ -1,0 +1,198 @@
+//! Requests that may be sent again, and the answers they got (spec/data §2.6).
+
+use parking_lot::Mutex;
+
+use crate::cdr::fact::{PingAccepted, Reply};
+use crate::cdr::store::{Book, StoreError};
+use crate::routing::ping::{
+    Accepted, Answers, Claim, Fingerprint, Identity, KEPT_MS, Kept, KeptVisit, NumberStatus,
+    RequestKey,
+};
+use crate::time::Wall;
+
+use super::deciding::Deciding;
+
+/// Pings of the book that are read at once.
+const PAGE: u32 = 10_000;
+
+/// A request that is being answered. However that ends, its key is free again or has its answer: also if
+/// whoever asked goes away meanwhile.
+pub(super) struct Claimed<'a> {
+    answers: &'a Mutex<Answers>,
+    pub(super) identity: Identity,
+    answer: Option<(Kept, Wall)>,
+}
+
+/// What is known of a request that came.
+pub(super) enum Standing<'a> {
+    First(Claimed<'a>),
+    InProgress,
+    Other,
+    Answered(Kept),
+}
+
+impl Deciding {
+    /// Claims a request's key for whoever is to answer it.
+    pub(super) fn claim(&self, identity: Identity, now: Wall) -> Standing<'_> {
+        let answers = self.answers();
+        let claim = answers.lock().claim(identity, now);
+        match claim {
+            Claim::First => Standing::First(Claimed { answers, identity, answer: None }),
+            Claim::InProgress => Standing::InProgress,
+            Claim::Other => Standing::Other,
+            Claim::Answered(kept) => Standing::Answered(kept),
+        }
+    }
+
+    /// Puts back the answers of the last day, which are in the book.
+    ///
+    /// # Errors
+    /// The book cannot be read.
+    pub(super) async fn restore_answers(
+        &self,
+        book: &dyn Book,
+        now: Wall,
+    ) -> Result<(), StoreError> {
+        let since = Wall(now.0.saturating_sub(KEPT_MS));
+        let mut before = None;
+        loop {
+            let page = book.accepted(since, before, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            before = Some(last.session);
+            let mut answers = self.answers().lock();
+            let kept = page.iter().filter_map(|(ping, at)| {
+                let reply = ping.reply.as_ref()?;
+                Some((identity(reply), kept(ping, reply), *at))
+            });
+            for (identity, kept, at) in kept {
+                if !answers.restore(identity, kept, at) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl Claimed<'_> {
+    /// The answer is on its way to the disk: it is given again from now on.
+    pub(super) fn answered(&mut self, kept: Kept, at: Wall) {
+        self.answer = Some((kept, at));
+    }
+
+    /// The answer did not get there.
+    pub(super) fn failed(&mut self) {
+        self.answer = None;
+    }
+
+    pub(super) fn answer(&self) -> Option<&Kept> {
+        self.answer.as_ref().map(|(kept, _)| kept)
+    }
+
+    /// What brings the answer back after a restart.
+    pub(super) fn reply(&self) -> Option<Reply> {
+        let kept = self.answer()?;
+        Some(Reply {
+            key: self.identity.key.0,
+            fingerprint: self.identity.fingerprint.0,
+            shared: kept.accepted.number_status == NumberStatus::Shared,
+            heartbeat_s: kept.visit.as_ref().map(|visit| visit.heartbeat_s),
+            left_out: kept.visit.as_ref().map(|visit| visit.left_out.clone()).unwrap_or_default(),
+        })
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        let mut answers = self.answers.lock();
+        match self.answer.take() {
+            Some((kept, at)) => answers.keep(self.identity, kept, at),
+            None => answers.release(self.identity.key),
+        }
+    }
+}
+
+fn identity(reply: &Reply) -> Identity {
+    Identity { key: RequestKey(reply.key), fingerprint: Fingerprint(reply.fingerprint) }
+}
+
+fn kept(ping: &PingAccepted, reply: &Reply) -> Kept {
+    let accepted = Accepted {
+        ping: ping.ping,
+        session: ping.session,
+        number: ping.number,
+        number_status: match (&ping.pool, ping.number) {
+            (None, None) => NumberStatus::NotAsked,
+            (Some(_), Some(_)) if reply.shared => NumberStatus::Shared,
+            (Some(_) | None, Some(_)) => NumberStatus::Leased,
+            (Some(_), None) => NumberStatus::Exhausted,
+        },
+        expires_at: Wall(ping.expires_at_ms),
+        repeated: false,
+    };
+    let visit = reply.heartbeat_s.zip(ping.visitor.as_ref()).map(|(heartbeat_s, visitor)| {
+        let (visitor, left_out) = (visitor.clone(), reply.left_out.clone());
+        Box::new(KeptVisit { visitor, heartbeat_s, left_out })
+    });
+    Kept { accepted, visit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{PingId, SessionId};
+    use crate::routing::RoutingSnapshot;
+    use crate::routing::config::RoutingConfig;
+
+    const NOW: Wall = Wall(1_773_759_852_318);
+
+    #[test]
+    fn a_request_that_is_cancelled_frees_its_key_or_leaves_its_answer() {
+        let deciding = deciding();
+        let identity = |body| Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint(body) };
+        let before = first(deciding.claim(identity([1; 16]), NOW));
+        assert!(matches!(deciding.claim(identity([1; 16]), NOW), Standing::InProgress));
+        drop(before);
+
+        let mut answered = first(deciding.claim(identity([2; 16]), NOW));
+        answered.answered(answer(), NOW);
+        assert!(matches!(deciding.claim(identity([2; 16]), NOW), Standing::InProgress));
+        drop(answered);
+
+        let again = deciding.claim(identity([2; 16]), NOW);
+        assert!(matches!(again, Standing::Answered(kept) if kept == answer()));
+        assert!(matches!(deciding.claim(identity([1; 16]), NOW), Standing::Other));
+    }
+
+    #[test]
+    fn an_answer_that_did_not_get_to_the_disk_is_not_given_again() {
+        let deciding = deciding();
+        let identity = Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint([1; 16]) };
+        let mut claimed = first(deciding.claim(identity, NOW));
+        claimed.answered(answer(), NOW);
+        claimed.failed();
+        drop(claimed);
+        first(deciding.claim(identity, NOW));
+    }
+
+    fn first(standing: Standing<'_>) -> Claimed<'_> {
+        let Standing::First(claimed) = standing else { panic!("it is the first") };
+        claimed
+    }
+
+    fn deciding() -> Deciding {
+        let config: RoutingConfig = toml::from_str("").unwrap();
+        Deciding::new(RoutingSnapshot::compile(config, 1).unwrap())
+    }
+
+    fn answer() -> Kept {
+        let accepted = Accepted {
+            ping: PingId::from_bytes([7; 16]),
+            session: SessionId::from_bytes([7; 16]),
+            number: None,
+            number_status: NumberStatus::NotAsked,
+            expires_at: NOW,
+            repeated: false,
+        };
+        Kept { accepted, visit: None }
+    }
+}
