@@ -96,6 +96,8 @@ codes! {
     PingsFull = "ping.full", TOO_MANY_REQUESTS, "as many sessions are live as may be";
     PingsCapped = "ping.capped", TOO_MANY_REQUESTS,
         "as many pings were taken in this window as the publisher or the campaign may have";
+    PingsOverQuota = "ping.over_quota", TOO_MANY_REQUESTS,
+        "the publisher sends more pings than its quota allows";
     ConcurrencyNotFound = "concurrency.not_found", NOT_FOUND,
         "nothing of this id has `concurrency` in the configuration";
     CreditNotFound = "credit.not_found", NOT_FOUND,

@@ -60,8 +60,8 @@ use crate::phone::PhoneNumber;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
-    Accepted, NumberState, PingRefusals, PingRequest, PoolState, Reference, Session, Touched,
-    Visit, VisitRequest, VisitUpdate,
+    Accepted, NumberState, OverQuota, PingRefusals, PingRequest, PoolState, Reference, Session,
+    Touched, Visit, VisitRequest, VisitUpdate,
 };
 use crate::routing::replay::DecisionRecord;
 use crate::routing::scorer::{Heard, Question};
@@ -240,6 +240,9 @@ pub enum PingError {
     /// The publisher's fault.
     #[error(transparent)]
     Refused(#[from] PingRefusals),
+    /// The publisher sends more than it may.
+    #[error("{0}")]
+    OverQuota(OverQuota),
     /// The same request is being answered.
     #[error("the same request is being answered")]
     InProgress(Reference),
@@ -249,6 +252,12 @@ pub enum PingError {
     /// Ours: pings are not taken at the moment, for instance because the disk is nearly full.
     #[error("{reason}")]
     Unavailable { reason: String, retry_after_s: u32 },
+}
+
+impl From<OverQuota> for PingError {
+    fn from(over: OverQuota) -> Self {
+        Self::OverQuota(over)
+    }
 }
 
 /// What buyers have paid in.

@@ -123,7 +123,7 @@ pub(super) struct SessionStatus {
 publisher_faults!(
     AcceptFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
     BodyTooLarge, BodyMediaType, PublisherForbidden, PingRefused, KeyReused,
-    KeyInProgress, PingsFull, PingsCapped, PingsUnavailable
+    KeyInProgress, PingsOverQuota, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Send a ping
@@ -198,6 +198,10 @@ impl From<PingError> for Problem {
     fn from(error: PingError) -> Self {
         match error {
             PingError::Refused(refusal) => refusal.into(),
+            PingError::OverQuota(over) => {
+                let detail = over.to_string();
+                Self::new(Code::PingsOverQuota, detail).retry_after(over.retry_after_s())
+            }
             PingError::InProgress(reference) => {
                 let (code, place) = (Code::KeyInProgress, place_of(&reference));
                 Self::at(code, place, "in_progress", code.text()).retry_after(RETRY_SOON_S)

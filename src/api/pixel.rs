@@ -20,7 +20,7 @@ use crate::routing::ping::PingRequest;
 
 publisher_faults!(
     PixelFaults: QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
-    KeyReused, KeyInProgress, PingsFull, PingsCapped, PingsUnavailable
+    KeyReused, KeyInProgress, PingsOverQuota, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Send a ping as a GET

@@ -122,7 +122,7 @@ pub(super) struct ReleaseAnswer {
 
 publisher_faults!(
     OpenFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
-    BodyMediaType, PublisherForbidden, PingRefused, KeyReused, KeyInProgress, PingsFull, PingsCapped, PingsUnavailable
+    BodyMediaType, PublisherForbidden, PingRefused, KeyReused, KeyInProgress, PingsOverQuota, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Open a session of a visitor
@@ -343,7 +343,8 @@ fn of_page(visit: &mut VisitRequest, pool: Option<&PoolId>) -> Result<(), Proble
 fn problem(error: PingError) -> Problem {
     match error {
         PingError::Refused(refusals) => Problem::of_refusals(&refusals, &FIELDS),
-        other @ (PingError::InProgress(_)
+        other @ (PingError::OverQuota(_)
+        | PingError::InProgress(_)
         | PingError::OtherBody(_)
         | PingError::Unavailable { .. }) => other.into(),
     }

@@ -18,7 +18,7 @@ use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord,
 use super::compile;
 use super::config::{
     Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, OnStoreDown, PayDuplicates,
-    PeerTlsConfig, Ring, RoutingConfig, Source, Span,
+    PeerTlsConfig, QuotaConfig, Ring, RoutingConfig, Source, Span,
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
@@ -99,6 +99,8 @@ pub struct Publisher {
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
     pub price: Option<PriceRules>,
+    /// How many pings it may send; absent: as many as come.
+    pub quota: Option<QuotaConfig>,
 }
 
 /// What routing knows of a trunk.
@@ -354,6 +356,11 @@ impl RoutingSnapshot {
 
     pub fn publisher(&self, id: &PublisherId) -> Option<&Publisher> {
         self.publisher_index.get(id).map(|index| &self.publishers[*index])
+    }
+
+    /// How many pings a publisher may send; `None`: as many as come.
+    pub fn quota(&self, id: &PublisherId) -> Option<&QuotaConfig> {
+        self.publisher(id)?.quota.as_ref()
     }
 
     pub fn target(&self, id: &TargetId) -> Option<&Target> {

@@ -62,6 +62,7 @@ impl Control {
         let now = clock::wall();
         let whose = (ping.publisher.as_ref(), ping.pool.as_ref(), ping.campaign.as_ref());
         let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
+        self.deciding.admit(&publisher, clock::mono(), now)?;
         let Some(reference) = key.or_else(|| ping.request_id.clone().map(Reference::Own)) else {
             return self.open(ping, None, taken, now);
         };
@@ -153,6 +154,7 @@ fn count(answer: &Answer) {
         Ok(accepted) if accepted.repeated => "repeated",
         Ok(_) => "accepted",
         Err(PingError::Refused(_)) => "refused",
+        Err(PingError::OverQuota(_)) => "over_quota",
         Err(PingError::InProgress(_) | PingError::OtherBody(_)) => "conflict",
         Err(PingError::Unavailable { .. }) => "unavailable",
     };

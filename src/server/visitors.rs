@@ -28,6 +28,7 @@ impl Control {
         let now = clock::wall();
         let whose = (visit.publisher.as_ref(), visit.pool.as_ref(), visit.campaign.as_ref());
         let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
+        self.deciding.admit(&publisher, clock::mono(), now)?;
         let identity = |reference: &Reference| {
             let key = RequestKey::of(&publisher, reference);
             Identity { key, fingerprint: Fingerprint::of(visit) }

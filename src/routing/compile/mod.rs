@@ -16,6 +16,7 @@ mod numbers;
 mod plans;
 mod price;
 mod publishers;
+mod quota;
 mod scopes;
 mod scorers;
 mod selection;

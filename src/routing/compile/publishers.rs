@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::money::Money;
-use crate::routing::config::PublisherConfig;
+use crate::routing::config::{PublisherConfig, QuotaConfig};
 use crate::routing::snapshot::{Payout, Publisher};
 
 use super::{Compiler, named};
@@ -38,6 +38,9 @@ impl Compiler<'_> {
             let (path, owner) = (format!("publishers[{p}]"), format!("publisher/{}", config.id));
             let limits = (&config.caps[..], config.concurrency.as_ref(), None);
             let limits = self.limits(&path, &owner, limits);
+            if !config.quota.is_inherited() {
+                self.quota(&path, &config.quota);
+            }
             publishers.push(Publisher {
                 id: config.id.clone(),
                 name: named(&config.name, config.id.as_str()),
@@ -46,6 +49,7 @@ impl Compiler<'_> {
                 price: self.price(&path, config.price.as_ref()),
                 caps: limits.caps,
                 concurrency: limits.concurrency,
+                quota: (*config.quota != QuotaConfig::default()).then(|| (*config.quota).clone()),
             });
         }
         publishers

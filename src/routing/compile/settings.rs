@@ -75,6 +75,9 @@ impl Compiler<'_> {
         if let Some(circuit) = &all.circuit {
             self.circuit(path, circuit);
         }
+        if let Some(quota) = &all.quota {
+            self.quota(path, quota);
+        }
         if let Some(callers) = &all.callers {
             self.callers(path, callers);
         }

@@ -18,6 +18,7 @@ mod percent;
 mod plan;
 mod pool;
 mod price;
+mod quota;
 mod schedule;
 mod scorer;
 mod selection;
@@ -61,6 +62,7 @@ pub use percent::Percent;
 pub use plan::{Ring, RoutingPlanConfig, TierConfig, TierTargetConfig};
 pub use pool::PoolConfig;
 pub use price::{HourlyFloorConfig, MarginConfig, PriceConfig};
+pub use quota::{DeliveryConfig, QuotaConfig};
 pub use schedule::{BreakConfig, Day, ExceptionConfig, HoursConfig, ScheduleConfig};
 pub use scorer::{Otherwise, ScoreTimes, ScoredConfig, ScorerConfig, ScorerKind};
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
@@ -187,6 +189,9 @@ pub struct PublisherConfig {
     /// What targets have to bring to be offered its calls.
     #[serde(default)]
     pub price: Option<PriceConfig>,
+    /// How many pings it may send.
+    #[serde(default, skip_serializing_if = "Setting::is_inherited")]
+    pub quota: Setting<QuotaConfig>,
     /// By which it sends pings. Kept nowhere.
     #[serde(default, skip_serializing)]
     pub keys: Vec<PublisherKeyConfig>,

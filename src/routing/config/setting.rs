@@ -1,7 +1,7 @@
 //! Settings that may be written in more than one place, and where each value came from.
 //!
 //! One rule for all: a target goes before its buyer, a buyer before `[defaults]`, `[defaults]` before
-//! what is built in; campaigns and pools have no buyer. A table that is inherited is inherited whole. The
+//! what is built in; campaigns, pools and publishers have no buyer. A table that is inherited is inherited whole. The
 //! time zone of a cap, of concurrency and of a schedule is its own, else that of the target's schedule,
 //! else the account's, else UTC.
 
@@ -10,7 +10,7 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{CallersConfig, CircuitConfig, Confidence, DedupeConfig, RoutingConfig};
+use super::{CallersConfig, CircuitConfig, Confidence, DedupeConfig, QuotaConfig, RoutingConfig};
 
 /// A value, and who said it.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,8 @@ pub struct DefaultsConfig {
     pub heartbeat_s: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_browser_delay_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaConfig>,
 }
 
 impl<T> Setting<T> {
@@ -129,7 +131,7 @@ impl Source {
 impl RoutingConfig {
     /// Gives every setting that is not written where it holds the value of the nearest who says one.
     pub(in crate::routing) fn inherit(&mut self) {
-        let Self { targets, buyers, campaigns, pools, defaults, .. } = self;
+        let Self { targets, buyers, campaigns, pools, publishers, defaults, .. } = self;
         let buyers: BTreeMap<_, _> = buyers.iter().map(|buyer| (&buyer.id, buyer)).collect();
         for target in targets {
             let buyer = buyers.get(&target.buyer);
@@ -157,6 +159,9 @@ impl RoutingConfig {
         }
         for pool in pools {
             inherit! { pool: session_ttl_s quarantine_s heartbeat_s closed_browser_delay_s }
+        }
+        for publisher in publishers {
+            inherit! { publisher: quota }
         }
     }
 }

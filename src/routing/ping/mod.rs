@@ -10,6 +10,7 @@
 
 mod answers;
 mod desk;
+mod quota;
 mod request;
 mod visit;
 
@@ -21,5 +22,6 @@ pub use desk::{
     Accepted, Consumed, Desk, DeskLimits, Moved, NewIds, NumberState, NumberStatus, PoolState,
     Session, SessionKind, Touched, Visit, publisher_of,
 };
+pub use quota::{Admission, OverQuota, QuotaKind, Quotas};
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};
 pub use visit::{VisitKind, VisitRequest, VisitUpdate, Want};

@@ -1,6 +1,7 @@
 //! Runs the pure routing domain for the shards and the API: one configuration, one ledger of
 //! holds, one desk of sessions per process.
 
+mod admitting;
 mod depositing;
 mod ready;
 mod remembering;
@@ -30,7 +31,7 @@ use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
     Accepted, Answers, Consumed, Desk, DeskLimits, NewIds, NumberState, PingRefusal, PingRefusals,
-    PingRequest, PoolState, RefusalCode, Session,
+    PingRequest, PoolState, Quotas, RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
@@ -63,6 +64,8 @@ pub struct Deciding {
     state: Mutex<State>,
     /// To requests that may be sent again. Taken alone, and never while waiting.
     answers: Mutex<Answers>,
+    /// What publishers have used of theirs. Taken alone, and never while waiting.
+    quotas: Mutex<Quotas>,
     /// Present: others have a say in what is granted.
     shared: OnceLock<Arc<SharedHolds>>,
 }
@@ -182,12 +185,13 @@ impl Deciding {
         let state = State { ledger, deposits, desk, rotation, history, circuits, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         let (ready, state) = (Ready::default(), Mutex::new(state));
-        let (answers, shared) = (Mutex::default(), OnceLock::new());
-        Self { snapshot, down, ready, state, answers, shared }
+        let (answers, quotas, shared) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Self { snapshot, down, ready, state, answers, quotas, shared }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
     pub fn configure(&self, snapshot: RoutingSnapshot) {
+        self.quotas.lock().configure(&snapshot);
         let mut state = self.state.lock();
         state.desk.configure(&snapshot);
         state.circuits.configure(&snapshot);
@@ -354,6 +358,9 @@ impl Deciding {
         let known = Known { sessions: &sessions, calls: &calls };
         let record = record_bytes(request, known, &decision);
         let used = sessions.into_iter().find(|reading| Some(reading.session) == session);
+        if let Some(used) = used.as_ref().filter(|_| consumed) {
+            self.delivered(&used.publisher, request.at);
+        }
         let tags = used.map(|reading| reading.tags).unwrap_or_default();
         let scope = snapshot.caps_calls().then_some(decision.attribution.as_ref()).flatten();
         let scope = scope.map(|it| {
@@ -425,6 +432,10 @@ impl Deciding {
             Ok(())
         })?;
         let session = desk.session(accepted.session).cloned();
+        drop(state);
+        if let Some(session) = &session {
+            self.delivery_expected(&session.publisher, now);
+        }
         Ok((accepted, session.map(|session| Opened { session, counted })))
     }
 

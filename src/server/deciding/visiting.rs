@@ -30,6 +30,10 @@ impl Deciding {
             return Ok((visit, None));
         }
         let session = desk.session(visit.accepted.session).cloned();
+        drop(state);
+        if let Some(session) = &session {
+            self.delivery_expected(&session.publisher, now);
+        }
         Ok((visit, session.map(|session| Opened { session, counted })))
     }
 

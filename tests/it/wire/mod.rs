@@ -20,6 +20,7 @@ mod phones;
 mod policy;
 pub(crate) mod program;
 mod publishers;
+mod quotas;
 mod ranking;
 mod recovery;
 mod regions;
