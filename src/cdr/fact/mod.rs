@@ -160,7 +160,7 @@ kinds! {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cdr) mod tests {
     use bytes::Bytes;
 
     use super::*;
@@ -222,7 +222,8 @@ mod tests {
         ));
     }
 
-    fn samples() -> Vec<FactBody> {
+    /// One of each kind at least.
+    pub(in crate::cdr) fn samples() -> Vec<FactBody> {
         let call = CallId::from_bytes([7; 16]);
         let hold = HoldId::of(call, 1, "target/tgt_summit");
         let number = PhoneNumber::from_digits(18_005_550_100);
@@ -297,6 +298,7 @@ mod tests {
             }
             .into(),
             Converted { leg: 2 }.into(),
+            EndedEarly { leg: 1, q850: Some(16) }.into(),
             Ended {
                 party: Party::Target,
                 reason: Reason::TargetHungUp,
