@@ -72,6 +72,7 @@ impl From<StartError> for Failure {
             | StartError::Store { .. }
             | StartError::Projection(_)
             | StartError::Thread(_)
+            | StartError::JournalId(_)
             | StartError::Random(_)) => Self::Other(anyhow::Error::msg(error.to_string())),
         }
     }

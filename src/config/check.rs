@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::fault::Finding;
 use super::settings::{ApiSettings, Settings, SipSettings};
+use super::shippers;
 
 /// A key shorter than this may only guard a loopback address.
 const KEY_CHARS_MIN: usize = 16;
@@ -37,6 +38,7 @@ impl Settings {
                 remedy: String::from("pings are given up before calls; set it to that or less"),
             });
         }
+        shippers::check(&self.shippers, &mut findings);
         findings
     }
 }

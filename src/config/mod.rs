@@ -27,6 +27,7 @@ mod redis;
 mod reread;
 mod secret;
 mod settings;
+mod shippers;
 mod tls;
 mod tree;
 
@@ -50,6 +51,7 @@ pub use settings::{
     ApiKey, ApiSettings, CdrSettings, DecisionSettings, JournalSettings, LogFormat, LogSettings,
     NodeSettings, OrphanBill, Settings, SipSettings, StoreSettings, TcpSettings,
 };
+pub use shippers::{CallerForm, CallersTold, EventForm, ShipperSettings, StreamSettings};
 pub use tls::{CertificateSettings, ClientAuth, MinVersion, TlsSettings};
 
 use fault::Finding;
@@ -57,7 +59,7 @@ use overrides::Override;
 use tree::Tree;
 
 /// Sections with the settings of the process.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "node",
     "sip",
     "api",
@@ -70,6 +72,7 @@ const SETTINGS: [&str; 12] = [
     "account",
     "consumers",
     "rollups",
+    "shippers",
 ];
 
 /// Sections that are lists of tables with an `id`, in the care of others.

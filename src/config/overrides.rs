@@ -81,8 +81,8 @@ impl Override {
     pub(super) fn apply(&self, tree: &mut Tree, defaults: &Value) -> Result<(), Fault> {
         let section = self.section()?;
         let mut path = section.to_owned();
-        let is_entity = ENTITIES.contains(&section);
         let mut default = defaults.get(section);
+        let is_entity = ENTITIES.contains(&section) || default.is_some_and(Value::is_array);
         let root = tree.root.as_object_mut().expect("the root is a table");
         let mut value = root.entry(section).or_insert_with(|| {
             if is_entity { Value::Array(Vec::new()) } else { Value::Object(serde_json::Map::new()) }

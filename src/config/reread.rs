@@ -15,7 +15,8 @@ pub(super) fn differences(earlier: &Settings, later: &Settings) -> Vec<(String, 
     compare("", &value(earlier), &value(later), &mut found);
     // A secret looks the same whatever it is.
     if found.is_empty() && earlier != later {
-        found.push((String::from("api.keys"), String::from("…")));
+        let path = if earlier.shippers == later.shippers { "api.keys" } else { "shippers" };
+        found.push((String::from(path), String::from("…")));
     }
     found
 }

@@ -15,6 +15,7 @@ use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listen
 use super::overload::OverloadSettings;
 use super::redis::RedisSettings;
 use super::secret::Secret;
+use super::shippers::ShipperSettings;
 use super::tls::TlsSettings;
 
 /// Everything about the process that is not routing: addresses, paths, times, limits.
@@ -33,6 +34,7 @@ pub struct Settings {
     pub account: AccountSettings,
     pub consumers: ConsumerSettings,
     pub rollups: RollupSettings,
+    pub shippers: Vec<ShipperSettings>,
 }
 
 /// `[node]`: which process of a fleet this is.

@@ -22,6 +22,7 @@ use super::error::{Faults, StartError};
 use super::legs::TargetLegs;
 use super::scoring::{Clients, ScorerPeers};
 use super::settings::{tls_of_holds, transport};
+use super::shippers;
 use super::tls::{TlsFiles, TlsPlan};
 
 /// What each part of the server needs of the configuration.
@@ -68,6 +69,7 @@ pub fn compile_and_load(config: &Config, revision: u64) -> Result<(Compiled, Loa
     );
     let compiled = faults.keep(compiled)?;
     faults.keep(tls_of_holds(config))?;
+    faults.keep(shippers::load(config))?;
     faults.none()?;
     let (compiled, tls, scorers) = compiled.expect("what is not compiled has told its faults");
     Ok((compiled, Loaded { tls, scorers }))

@@ -45,6 +45,11 @@ pub enum StartError {
     Store { path: PathBuf, cause: StoreError },
     #[error("cannot catch up with the journal: {0}")]
     Projection(#[from] ProjectionError),
+    #[error(
+        "cannot name the journal for those who are told of its facts: {0}; see that the data \
+         directory can be written"
+    )]
+    JournalId(io::Error),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     #[error("cannot read random numbers from /dev/urandom: {0}")]

@@ -97,6 +97,9 @@ pub const CONSUMER_RETRIES: &str = "tollbridge_consumer_retries_total";
 pub const CONSUMER_RESTARTS: &str = "tollbridge_consumer_restarts_total";
 pub const CONSUMER_LOST: &str = "tollbridge_consumer_lost_facts_total";
 pub const CONSUMER_LETTERS: &str = "tollbridge_consumer_dead_letters";
+pub const SHIPPER_EVENTS: &str = "tollbridge_shipper_events_total";
+pub const SHIPPER_REPEATED: &str = "tollbridge_shipper_repeated_events_total";
+pub const SHIPPER_OUTAGES: &str = "tollbridge_shipper_outages_total";
 pub const CONSUMER_STOPPED: &str = "tollbridge_consumer_stopped";
 pub const SEGMENTS_UNREAD: &str = "tollbridge_journal_unread_segments_deleted_total";
 pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
@@ -215,6 +218,15 @@ fn describe() {
     describe_counter!(CONSUMER_RESTARTS, "Consumers that panicked and were started again");
     describe_counter!(CONSUMER_LOST, "Facts that were deleted before a consumer read them");
     describe_gauge!(CONSUMER_LETTERS, "Facts that are set aside, by consumer and state");
+    describe_counter!(SHIPPER_EVENTS, "Events that the other side has taken, by shipper");
+    describe_counter!(
+        SHIPPER_REPEATED,
+        "Events that were offered again and that the other side had, by shipper"
+    );
+    describe_counter!(
+        SHIPPER_OUTAGES,
+        "Times that events were not taken and have to wait, by shipper"
+    );
     describe_gauge!(CONSUMER_STOPPED, "1 while a consumer waits for something to be repaired");
     describe_counter!(SEGMENTS_UNREAD, "Journal segments deleted before every consumer read them");
     describe_counter!(ORPHANS, "Calls closed after a crash, by policy");

@@ -43,6 +43,7 @@ mod resolver;
 mod revisions;
 mod scoring;
 mod settings;
+mod shippers;
 mod shortage;
 pub mod signaling;
 mod sockets;
@@ -297,7 +298,9 @@ impl Server {
             mailboxes[shard].deliver(Mail::Farewell { flow, bye }).await;
         }
 
-        accounting.consume(&settings, consumers::posts(), seed, &ended);
+        let mut posts = consumers::posts();
+        posts.extend(shippers::posts(&config, shippers::load(&config)?, seed)?);
+        accounting.consume(&settings, posts, seed, &ended);
         let control = Arc::new(Control::new(
             Arc::clone(&deciding),
             accounting.appender(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use smol_str::ToSmolStr;
+use smol_str::{SmolStr, ToSmolStr};
 
 use crate::config::{Config, ListenTransport, Settings, SipSettings};
 use crate::id::CallId;
@@ -189,19 +189,49 @@ pub(super) fn shared_holds(
 /// All that is wrong with the files that say so.
 pub(super) fn tls_of_holds(config: &Config) -> Result<Option<LinkTls>, StartError> {
     let redis = &config.settings.redis;
-    if !redis.is_tls() {
+    let files = RedisFiles {
+        field: SmolStr::new_static("redis"),
+        is_tls: redis.is_tls(),
+        tls_name: redis.tls_name.as_ref(),
+        extra_ca: redis.extra_ca.as_ref(),
+        client_cert: redis.client_cert.as_ref(),
+        client_key: redis.client_key.as_ref(),
+    };
+    tls_to_redis(config, &files)
+}
+
+/// What a table of the configuration says of TLS to Redis.
+pub(super) struct RedisFiles<'a> {
+    /// The table, such as `redis`.
+    pub(super) field: SmolStr,
+    pub(super) is_tls: bool,
+    pub(super) tls_name: Option<&'a SmolStr>,
+    pub(super) extra_ca: Option<&'a PathBuf>,
+    pub(super) client_cert: Option<&'a PathBuf>,
+    pub(super) client_key: Option<&'a PathBuf>,
+}
+
+/// How servers of Redis are known; `None`: by nothing.
+///
+/// # Errors
+/// All that is wrong with the files that say so.
+pub(super) fn tls_to_redis(
+    config: &Config,
+    redis: &RedisFiles<'_>,
+) -> Result<Option<LinkTls>, StartError> {
+    if !redis.is_tls {
         return Ok(None);
     }
-    let file = |path: &Option<PathBuf>, name: &str| {
-        path.clone().map(|path| FileSpec { path, field: format!("redis.{name}") })
+    let file = |path: Option<&PathBuf>, name: &str| {
+        path.cloned().map(|path| FileSpec { path, field: format!("{}.{name}", redis.field) })
     };
-    let shown = file(&redis.client_cert, "client_cert").zip(file(&redis.client_key, "client_key"));
+    let shown = file(redis.client_cert, "client_cert").zip(file(redis.client_key, "client_key"));
     let peer = PeerSpec {
-        field: String::from("redis.tls_name"),
-        names: redis.tls_name.iter().cloned().collect(),
+        field: format!("{}.tls_name", redis.field),
+        names: redis.tls_name.into_iter().cloned().collect(),
         sni: true,
         verify: true,
-        extra_ca: file(&redis.extra_ca, "extra_ca"),
+        extra_ca: file(redis.extra_ca, "extra_ca"),
         pins: vec![],
         client_certificate: shown.map(|(chain, key)| CertificateFiles { chain, key }),
     };
@@ -209,7 +239,7 @@ pub(super) fn tls_of_holds(config: &Config) -> Result<Option<LinkTls>, StartErro
         let told = |it: TlsFault| (it.field, it.value, it.problem, it.remedy.to_owned());
         config.faults(faults.into_iter().map(told))
     })?;
-    Ok(Some(LinkTls { config: loaded, name: redis.tls_name.clone() }))
+    Ok(Some(LinkTls { config: loaded, name: redis.tls_name.cloned() }))
 }
 
 /// Bytes of memory above which no more calls are taken; `None` if nobody knows.

@@ -12,6 +12,7 @@ mod holds;
 mod message;
 mod one_line;
 mod scenarios;
+mod shippers;
 mod sim;
 mod startup;
 mod support;

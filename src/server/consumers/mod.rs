@@ -48,6 +48,9 @@ const PRUNE_ROUNDS: u32 = 720;
 /// where they are.
 const LAST_FACTS: Duration = Duration::from_secs(3);
 
+/// Most facts that are summed up at once.
+const PORTION_MAX: usize = 20_000;
+
 /// How long rollups may be behind.
 const ROLLUP_PACE: Duration = Duration::from_millis(500);
 
@@ -93,7 +96,7 @@ impl Consumers {
                 clock: Arc::new(stamp),
                 word: self.word.subscribe(),
             };
-            let standing = ConsumerStanding::new(post.name);
+            let standing = ConsumerStanding::new(Arc::clone(&post.name));
             standings.push(Arc::clone(&standing));
             // Until it is known where the consumer stands, nothing is deleted that it may want.
             let mark = journal.follower_mark(Lsn::default());
@@ -119,7 +122,8 @@ impl Consumers {
 /// The consumers every server has.
 pub(super) fn posts() -> Vec<Post> {
     vec![Post {
-        name: Rollups::NAME,
+        name: Rollups::NAME.into(),
+        portion: PORTION_MAX,
         ordered_strict: false,
         pace: ROLLUP_PACE,
         open: Box::new(|| {

@@ -26,21 +26,23 @@ use crate::time::Wall;
 use super::feed::{Feed, Follower};
 use super::standing::ConsumerStanding;
 
-/// Most facts of one transaction.
-const PORTION_MAX: usize = 20_000;
+/// Facts that are recalled at once.
+const RECALLED_MAX: usize = 20_000;
 
 /// How long a consumer waits that nothing but an operator can help.
 const STOPPED_WAIT: Duration = Duration::from_secs(60);
 
 /// A consumer, and how it is run.
 pub(in crate::server) struct Post {
-    pub(super) name: &'static str,
+    pub(in crate::server) name: Arc<str>,
+    /// Most facts it is given at once, and of one transaction.
+    pub(in crate::server) portion: usize,
     /// It stops in front of a fact that fails.
-    pub(super) ordered_strict: bool,
+    pub(in crate::server) ordered_strict: bool,
     /// How long it lets facts gather before it works from them.
-    pub(super) pace: Duration,
+    pub(in crate::server) pace: Duration,
     /// Makes it from what it has in the store.
-    pub(super) open: Box<dyn Fn() -> Answer<'static, Box<dyn Consumer>> + Send + Sync>,
+    pub(in crate::server) open: Box<dyn Fn() -> Answer<'static, Box<dyn Consumer>> + Send + Sync>,
 }
 
 /// What a consumer works with.
@@ -230,7 +232,7 @@ impl Runner {
     fn wait(&mut self, detail: &str) -> Turn {
         self.outages = self.outages.saturating_add(1);
         let wait = retry::wait_in_outage(self.outages);
-        tracing::error!(consumer = self.post.name, error = detail, "a consumer has to wait");
+        tracing::error!(consumer = &*self.post.name, error = detail, "a consumer has to wait");
         Turn::Wait(wait)
     }
 
@@ -253,13 +255,13 @@ impl Runner {
         if is_due && !self.tried_again {
             self.tried_again = true;
             self.letters = None;
-            if let Some(letter) = self.means.book.due(self.post.name, now).await? {
+            if let Some(letter) = self.means.book.due(&self.post.name, now).await? {
                 return self.try_again(letter, None).await;
             }
         }
         self.tried_again = false;
         if letters.dead + letters.retrying >= LETTERS_MAX {
-            let (consumer, facts) = (self.post.name, LETTERS_MAX);
+            let (consumer, facts) = (&*self.post.name, LETTERS_MAX);
             tracing::error!(consumer, facts, "a consumer stops: too many facts failed at it");
             return Ok(Turn::Wait(STOPPED_WAIT));
         }
@@ -278,12 +280,16 @@ impl Runner {
         let open = self.open.as_mut().expect("it was made just now");
         let facts = match self.narrow {
             Some((until, size)) => open.follower.take(size, Some(until))?,
-            None => open.follower.take(PORTION_MAX, None)?,
+            None => open.follower.take(self.post.portion, None)?,
         };
         let lost = open.follower.take_lost();
         if lost > 0 {
-            let consumer = self.post.name;
-            tracing::error!(consumer, facts = lost, "facts were gone before a consumer read them");
+            let consumer = self.post.name.clone();
+            tracing::error!(
+                consumer = &*consumer,
+                facts = lost,
+                "facts were gone before a consumer read them"
+            );
             counter!(names::CONSUMER_LOST, "consumer" => consumer).increment(lost);
         }
         let Some(last) = facts.last().cloned() else {
@@ -298,7 +304,7 @@ impl Runner {
             Ok(effects) => {
                 let recall = self.open.as_ref().and_then(|open| open.consumer.recall_after());
                 self.commit(position, last.lsn, recall, effects, None);
-                let name = self.post.name;
+                let name = self.post.name.clone();
                 counter!(names::CONSUMER_FACTS, "consumer" => name).increment(facts.len() as u64);
                 return self.write().await;
             }
@@ -327,7 +333,7 @@ impl Runner {
 
     /// What becomes of a consumer that waits in front of a fact.
     async fn look_at_blocked(&mut self, lsn: Lsn, position: Position) -> Result<Turn, Failure> {
-        let letter = self.means.book.letter(self.post.name, lsn).await?;
+        let letter = self.means.book.letter(&self.post.name, lsn).await?;
         let Some(letter) = letter else {
             self.blocked = None;
             return Ok(Turn::Worked);
@@ -358,7 +364,7 @@ impl Runner {
         letter: Letter,
         position: Option<Position>,
     ) -> Result<Turn, Failure> {
-        counter!(names::CONSUMER_RETRIES, "consumer" => self.post.name).increment(1);
+        counter!(names::CONSUMER_RETRIES, "consumer" => self.post.name.clone()).increment(1);
         let located = self.locate().await?;
         self.make(located).await?;
         let opened = letter.fact.open().map_err(|error| Failure::OfFact {
@@ -429,8 +435,8 @@ impl Runner {
                 Ok(effects?)
             }
             Err(error) => {
-                let consumer = self.post.name;
-                tracing::error!(consumer, "a consumer panicked, and is started again");
+                let consumer = self.post.name.clone();
+                tracing::error!(consumer = &*consumer, "a consumer panicked, and is started again");
                 counter!(names::CONSUMER_RESTARTS, "consumer" => consumer).increment(1);
                 let detail = match error.try_into_panic() {
                     Ok(panic) => said(&*panic),
@@ -445,7 +451,7 @@ impl Runner {
         if let Some(position) = self.position {
             return Ok(position);
         }
-        let stored = self.means.book.position(self.post.name).await?;
+        let stored = self.means.book.position(&self.post.name).await?;
         let none = Progress { offset: Lsn::default(), replay_after: Lsn::default() };
         let position = Position {
             stored: stored.map(|progress| progress.offset),
@@ -461,7 +467,7 @@ impl Runner {
         if let Some(letters) = self.letters {
             return Ok(letters);
         }
-        let letters = self.means.book.count_letters(self.post.name).await?;
+        let letters = self.means.book.count_letters(&self.post.name).await?;
         self.standing.has_letters(letters);
         self.letters = Some(letters);
         Ok(letters)
@@ -477,7 +483,7 @@ impl Runner {
         if replay_after < offset {
             let mut past = self.means.feed.follow(replay_after);
             loop {
-                let facts = past.take(PORTION_MAX, Some(offset))?;
+                let facts = past.take(RECALLED_MAX, Some(offset))?;
                 if facts.is_empty() {
                     break;
                 }
@@ -508,7 +514,7 @@ impl Runner {
         };
         let to = Progress { offset: to, replay_after: recall };
         self.unwritten = Some(Commit {
-            consumer: self.post.name.into(),
+            consumer: self.post.name.clone().into(),
             advance: Some(Advance { from: position.stored, to }),
             effects,
             letter,
@@ -518,7 +524,7 @@ impl Runner {
 
     fn of_letter(&self, letter: LetterChange) -> Commit {
         Commit {
-            consumer: self.post.name.into(),
+            consumer: self.post.name.clone().into(),
             advance: None,
             effects: Effects::default(),
             letter: Some(letter),
@@ -562,9 +568,9 @@ impl Runner {
         detail: String,
         is_permanent: bool,
     ) -> LetterChange {
-        let consumer = self.post.name;
+        let consumer = self.post.name.clone();
         tracing::error!(
-            consumer,
+            consumer = &*consumer,
             class,
             error = detail,
             fact = entry.fact.body.name(),

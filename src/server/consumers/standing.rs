@@ -14,7 +14,7 @@ use super::feed::Reached;
 
 /// Where a consumer stands.
 pub(super) struct ConsumerStanding {
-    name: &'static str,
+    name: Arc<str>,
     state: Mutex<State>,
 }
 
@@ -28,7 +28,7 @@ struct State {
 }
 
 impl ConsumerStanding {
-    pub(super) fn new(name: &'static str) -> Arc<Self> {
+    pub(super) fn new(name: Arc<str>) -> Arc<Self> {
         Arc::new(Self { name, state: Mutex::default() })
     }
 
@@ -55,13 +55,13 @@ impl ConsumerStanding {
             Some(at) if behind > 0 => now.0.saturating_sub(at.0).max(0) / 1_000,
             Some(_) | None => 0,
         };
-        let consumer = self.name;
-        gauge!(names::CONSUMER_LAG, "consumer" => consumer).set(behind as f64);
-        gauge!(names::CONSUMER_LAG_SECONDS, "consumer" => consumer).set(behind_s as f64);
+        let consumer = &self.name;
+        gauge!(names::CONSUMER_LAG, "consumer" => consumer.clone()).set(behind as f64);
+        gauge!(names::CONSUMER_LAG_SECONDS, "consumer" => consumer.clone()).set(behind_s as f64);
         let stopped = f64::from(u8::from(state.is_stopped));
-        gauge!(names::CONSUMER_STOPPED, "consumer" => consumer).set(stopped);
+        gauge!(names::CONSUMER_STOPPED, "consumer" => consumer.clone()).set(stopped);
         for (state, count) in [("retrying", state.letters.retrying), ("dead", state.letters.dead)] {
-            gauge!(names::CONSUMER_LETTERS, "consumer" => consumer, "state" => state)
+            gauge!(names::CONSUMER_LETTERS, "consumer" => consumer.clone(), "state" => state)
                 .set(count as f64);
         }
     }

@@ -611,7 +611,13 @@ impl Desk {
             let consumer = made.lock().pop().expect("it is made anew a few times only");
             Box::pin(std::future::ready(Ok(consumer)))
         };
-        let post = Post { name, ordered_strict, pace: Duration::ZERO, open: Box::new(open) };
+        let post = Post {
+            name: name.into(),
+            portion: 20_000,
+            ordered_strict,
+            pace: Duration::ZERO,
+            open: Box::new(open),
+        };
         let now = Arc::clone(&self.now);
         let clock = move || Stamp { wall_ms: now.load(Ordering::Relaxed), boot_ns: 0 };
         let means = Means {
@@ -621,7 +627,7 @@ impl Desk {
             word: self.word.subscribe(),
         };
         let mark = self.journal.as_ref().unwrap().follower_mark(Lsn::default());
-        let standing = ConsumerStanding::new(name);
+        let standing = ConsumerStanding::new(name.into());
         Runner::new(post, means, mark, standing, IdSource::new(7, 0))
     }
 

@@ -29,6 +29,11 @@ impl Redis {
         Self::start(ports::block(1)?, folder, &[])
     }
 
+    /// A server alone that has on disk what it acknowledges.
+    pub(crate) fn lasting(folder: &Path) -> Result<Self> {
+        Self::start(ports::block(1)?, folder, &["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
     /// A server alone that is also at this port, with TLS, for those who show a certificate of the
     /// same authority.
     pub(crate) fn encrypted(folder: &Path, authority: &Authority) -> Result<(Self, u16)> {

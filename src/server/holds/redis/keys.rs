@@ -104,7 +104,7 @@ pub(super) fn hold_name(hold: HoldId) -> SmolStr {
 }
 
 /// The slot of a key: CRC-16/XMODEM of its hash tag, if it has one, else of all of it.
-fn slot_of(key: &str) -> u16 {
+pub(in crate::server) fn slot_of(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
     let mut crc = 0_u16;

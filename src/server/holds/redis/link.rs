@@ -84,7 +84,7 @@ pub(super) struct Live {
 }
 
 /// An open connection. Dropping it closes it, whatever is still on its way.
-struct Lane {
+pub(in crate::server) struct Lane {
     connection: MultiplexedConnection,
     driving: AbortHandle,
 }
@@ -224,7 +224,7 @@ impl Lane {
         Ok(Self { connection, driving })
     }
 
-    fn connection(&self) -> MultiplexedConnection {
+    pub(in crate::server) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
 }
@@ -235,7 +235,10 @@ impl Drop for Lane {
     }
 }
 
-async fn open(address: &Address, settings: &LinkSettings) -> Result<Lane, StoreFault> {
+pub(in crate::server) async fn open(
+    address: &Address,
+    settings: &LinkSettings,
+) -> Result<Lane, StoreFault> {
     let mut greeting = RedisConnectionInfo::default().set_skip_set_lib_name();
     if let Some(username) = &settings.username {
         greeting = greeting.set_username(username);
@@ -256,6 +259,42 @@ async fn open(address: &Address, settings: &LinkSettings) -> Result<Lane, StoreF
     let opened: io::Result<Result<Lane, StoreFault>> =
         opened.await.map_err(|_| StoreFault::Timeout)?;
     opened.map_err(|error| StoreFault::Away(error.to_string()))?
+}
+
+/// Who keeps each of the slots, by the first seed that knows: of a cluster its masters, else the one
+/// master.
+pub(in crate::server) async fn owners(
+    settings: &LinkSettings,
+    slots: &[u16],
+) -> Result<Vec<Address>, StoreFault> {
+    let mut why = String::from("no server is named");
+    for seed in &settings.seeds {
+        let (lane, view) = match look(seed.clone(), settings.clone(), 0).await {
+            Ok(looked) => looked,
+            Err(fault) => {
+                why = format!("{seed}: {fault}");
+                continue;
+            }
+        };
+        if view.cluster.is_none() {
+            let owner = if view.is_master { Some(seed.clone()) } else { view.master };
+            match owner {
+                Some(owner) => return Ok(vec![owner; slots.len()]),
+                None => why = format!("{seed}: it is no master, and knows none"),
+            }
+            continue;
+        }
+        let nodes = redis::cmd("CLUSTER").arg("NODES").take();
+        let nodes = send(&mut lane.connection(), &nodes, settings.connect_timeout).await?;
+        let nodes = text(nodes)?;
+        let owner = |slot: &u16| ClusterView::read(&nodes, *slot, seed).owner;
+        let owners: Option<Vec<_>> = slots.iter().map(|slot| Some(owner(slot)?.1)).collect();
+        match owners {
+            Some(owners) => return Ok(owners),
+            None => why = format!("{seed}: slots have no master"),
+        }
+    }
+    Err(StoreFault::Away(why))
 }
 
 async fn look(
@@ -329,7 +368,7 @@ fn has(range: &str, slot: u16) -> bool {
 }
 
 /// Sends a command, and waits no longer than `limit`.
-pub(super) async fn send(
+pub(in crate::server) async fn send(
     connection: &mut MultiplexedConnection,
     command: &Cmd,
     limit: Duration,
@@ -340,7 +379,7 @@ pub(super) async fn send(
 }
 
 /// Sends several commands at once. Each has its own answer or error.
-pub(super) async fn send_all(
+pub(in crate::server) async fn send_all(
     connection: &mut MultiplexedConnection,
     commands: &Pipeline,
     limit: Duration,

@@ -36,6 +36,9 @@ pub use deposits::{Claim, Deposit};
 pub use keys::KeySpace;
 pub use link::{Address, LinkSettings, LinkTls};
 
+pub(in crate::server) use keys::slot_of;
+pub(in crate::server) use link::{Lane, open, owners, send_all as send_together};
+
 /// How long a window's bucket outlives it, milliseconds.
 const AFTER_WINDOW_MS: i64 = 48 * 3_600_000;
 /// Leases renewed by one script.
