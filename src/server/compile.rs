@@ -19,6 +19,7 @@ use crate::sip::trunk::{Carriers, Trunk, TrunkConfig, TrunkListener, Trunks};
 
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
+use super::holds::redis::LinkTls;
 use super::legs::TargetLegs;
 use super::scoring::{Clients, ScorerPeers};
 use super::settings::{tls_of_holds, transport};
@@ -45,6 +46,7 @@ pub struct Compiled {
 pub struct Loaded {
     pub tls: TlsFiles,
     pub scorers: Clients,
+    pub holds: Option<LinkTls>,
 }
 
 /// Compiles the configuration. The files that TLS needs are not read.
@@ -68,11 +70,12 @@ pub fn compile_and_load(config: &Config, revision: u64) -> Result<(Compiled, Loa
         |scorers: &ScorerPeers| scorers.load(config),
     );
     let compiled = faults.keep(compiled)?;
-    faults.keep(tls_of_holds(config))?;
+    let holds = faults.keep(tls_of_holds(config))?;
     faults.keep(shippers::load(config))?;
     faults.none()?;
-    let (compiled, tls, scorers) = compiled.expect("what is not compiled has told its faults");
-    Ok((compiled, Loaded { tls, scorers }))
+    let told = "what is not there has told its faults";
+    let (compiled, tls, scorers) = compiled.expect(told);
+    Ok((compiled, Loaded { tls, scorers, holds: holds.expect(told) }))
 }
 
 /// `load` and `load_scorers` read files.

@@ -154,7 +154,7 @@ impl Server {
         let standing = Arc::new(Standing::new(health_rules(&settings)));
         let deciding = Arc::new(Deciding::new(snapshot));
         let seed = ids::seed().map_err(StartError::Random)?;
-        let shared = shared_holds(&config, seed)?;
+        let shared = shared_holds(&settings, loaded.holds, seed);
         if let Some(shared) = &shared {
             deciding.share(Arc::clone(shared));
         }

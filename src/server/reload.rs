@@ -162,6 +162,9 @@ impl Reloader {
         // of a trunk before a message is said to be of it.
         self.tls.replace(tls).await;
         self.scoring.configure(loaded.scorers);
+        if let Some(shared) = self.deciding.shared() {
+            shared.secure(loaded.holds);
+        }
         self.resolver.configure(wanted);
         for shard in &self.shards {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;

@@ -150,17 +150,16 @@ pub(super) fn transport(configured: ListenTransport) -> Transport {
     }
 }
 
-/// Holds that other servers have a say in, if the configuration names where they are.
-///
-/// # Errors
-/// A file it names cannot be used.
+/// Holds that other servers have a say in, if the configuration names where they are. `tls` is
+/// [`tls_of_holds`].
 pub(super) fn shared_holds(
-    config: &Config,
+    settings: &Settings,
+    tls: Option<LinkTls>,
     seed: u128,
-) -> Result<Option<Arc<SharedHolds>>, StartError> {
-    let (settings, redis) = (&config.settings, &config.settings.redis);
+) -> Option<Arc<SharedHolds>> {
+    let redis = &settings.redis;
     if redis.urls.is_empty() {
-        return Ok(None);
+        return None;
     }
     let process = CallId::from_bytes(seed.rotate_left(32).to_be_bytes());
     let seeds = redis.urls.iter().map(|url| Address { host: url.host.clone(), port: url.port });
@@ -170,7 +169,7 @@ pub(super) fn shared_holds(
             username: redis.username.clone(),
             password: redis.password.clone(),
             connect_timeout: redis.connect_timeout,
-            tls: tls_of_holds(config)?,
+            tls,
         },
         account: settings.account.id.as_str().into(),
         node: settings.node.id.to_smolstr(),
@@ -180,7 +179,7 @@ pub(super) fn shared_holds(
         replica_timeout: redis.replica_timeout,
         open_after: redis.open_after,
     });
-    Ok(Some(Arc::new(SharedHolds::new(store, redis.lease, process))))
+    Some(Arc::new(SharedHolds::new(store, redis.lease, process)))
 }
 
 /// How the servers are known that keep shared holds; `None`: by nothing.

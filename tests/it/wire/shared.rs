@@ -450,6 +450,61 @@ fn limits_are_shared_over_tls_with_a_user_who_may_do_no_more_than_that() {
     assert!(stranger.log().contains("invalid peer certificate"), "{}", stranger.log());
 }
 
+#[test]
+fn a_reload_reads_the_files_again_that_the_store_is_known_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new(folder.path(), "ours");
+    let (mut redis, port) =
+        Redis::encrypted(folder.path(), &ours).unwrap_or_else(|error| panic!("{error:#}"));
+    let shown = ours.issue(&["edge.example"]);
+    let file = |field: &str, path: &Path| format!("redis.{field}={:?}", path.display().to_string());
+    let fields = [
+        format!("redis.urls=[\"rediss://127.0.0.1:{port}\"]"),
+        file("extra_ca", &ours.file),
+        file("client_cert", &shown.chain),
+        file("client_key", &shown.key),
+    ];
+    // With a short lease it looks often whether the store is there.
+    let more = [ONE_CALL, "redis.lease_s=4"];
+    let fields: Vec<&str> = fields.iter().map(String::as_str).chain(more).collect();
+    let stage = server(&redis, 1, &fields).unwrap();
+    let is = |state: &str| {
+        wait_for(&format!("the store to be {state}"), Duration::from_secs(15), || {
+            let told: Value = http::get(stage.api, "/readyz")?.json()?;
+            Ok((told["hold_store"] == state).then_some(()))
+        })
+    };
+    let reload = || {
+        let reply = http::post(stage.api, "/v1/config:reload", "")?;
+        anyhow::Ok((reply.status, reply.body))
+    };
+    let mut plot = || -> Result<()> {
+        is("open")?;
+        // Another authority vouches for the store from now on, and asks for its own certificates.
+        let theirs = Authority::new(folder.path(), "theirs");
+        theirs.issue(&["127.0.0.1"]);
+        std::fs::copy(&theirs.file, &ours.file)?;
+        std::fs::write(&shown.key, "no key")?;
+        redis.restart()?;
+        is("away")?;
+        let (status, told) = reload()?;
+        ensure!(status == 422 && told.contains("redis.client_key"), "{status}: {told}");
+        is("away")?;
+
+        theirs.issue(&["edge.example"]);
+        let (status, told) = reload()?;
+        ensure!(status == 200, "{status}: {told}");
+        is("open")?;
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(&stage, &mut caller, &mut target, "renewed", &[])?
+            .end(&mut caller, &mut target)?;
+        is_full(&stage, &mut caller, "one-too-many")?;
+        stage.is_clean()
+    };
+    let outcome = plot();
+    check(&[&stage], outcome);
+}
+
 /// A call is refused until what stood in its way is known to be gone.
 fn comes_through(
     stage: &Stage,

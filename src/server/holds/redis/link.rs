@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -65,7 +66,7 @@ pub struct LinkTls {
 /// Knows the nodes.
 #[derive(Debug)]
 pub(super) struct Link {
-    settings: LinkSettings,
+    settings: ArcSwap<LinkSettings>,
     slot: u16,
     known: Mutex<BTreeSet<Address>>,
 }
@@ -111,25 +112,32 @@ struct ClusterView {
 
 impl Link {
     pub(super) fn new(settings: LinkSettings, slot: u16) -> Self {
-        Self { settings, slot, known: Mutex::default() }
+        Self { settings: ArcSwap::from_pointee(settings), slot, known: Mutex::default() }
+    }
+
+    /// From now on connections are opened with this; those that are open stay.
+    pub(super) fn secure(&self, tls: Option<LinkTls>) {
+        let before = self.settings.load();
+        self.settings.store(Arc::new(LinkSettings { tls, ..LinkSettings::clone(&before) }));
     }
 
     /// Finds the server that keeps our keys and connects to it.
     pub(super) async fn connect(&self) -> Result<Live, StoreFault> {
         let owner = self.find().await?;
-        let (upkeep, view) = look(owner.clone(), self.settings.clone(), self.slot).await?;
+        let settings = self.settings.load_full();
+        let (upkeep, view) = look(owner.clone(), Arc::clone(&settings), self.slot).await?;
         let is_it = view.is_master && view.cluster.as_ref().is_none_or(|it| it.owns_it);
         if !is_it {
             return Err(StoreFault::Elsewhere(format!("{owner} does not keep them any more")));
         }
         let mut lanes = Vec::new();
         for _ in 0..LANES {
-            lanes.push(open(&owner, &self.settings).await?);
+            lanes.push(open(&owner, &settings).await?);
         }
         let mut hashes = BTreeMap::new();
         for script in Script::ALL {
             let load = redis::cmd("SCRIPT").arg("LOAD").arg(script.body()).take();
-            let hash = send(&mut upkeep.connection(), &load, self.settings.connect_timeout).await?;
+            let hash = send(&mut upkeep.connection(), &load, settings.connect_timeout).await?;
             hashes.insert(script, from_redis_value(hash).map_err(|it| fault(&it.into()))?);
         }
         Ok(Live {
@@ -145,11 +153,12 @@ impl Link {
 
     /// Who keeps our keys, by those who answer.
     pub(super) async fn find(&self) -> Result<Address, StoreFault> {
-        let mut known: BTreeSet<Address> = self.settings.seeds.iter().cloned().collect();
+        let settings = self.settings.load_full();
+        let mut known: BTreeSet<Address> = settings.seeds.iter().cloned().collect();
         known.extend(self.known.lock().iter().cloned());
         let mut looks = JoinSet::new();
         for address in known.into_iter().take(NODES_MAX) {
-            let (settings, slot) = (self.settings.clone(), self.slot);
+            let (settings, slot) = (Arc::clone(&settings), self.slot);
             looks.spawn(async move { (address.clone(), look(address, settings, slot).await) });
         }
         let (mut views, mut why) = (Vec::new(), None);
@@ -269,7 +278,7 @@ pub(in crate::server) async fn owners(
 ) -> Result<Vec<Address>, StoreFault> {
     let mut why = String::from("no server is named");
     for seed in &settings.seeds {
-        let (lane, view) = match look(seed.clone(), settings.clone(), 0).await {
+        let (lane, view) = match look(seed.clone(), Arc::new(settings.clone()), 0).await {
             Ok(looked) => looked,
             Err(fault) => {
                 why = format!("{seed}: {fault}");
@@ -299,7 +308,7 @@ pub(in crate::server) async fn owners(
 
 async fn look(
     address: Address,
-    settings: LinkSettings,
+    settings: Arc<LinkSettings>,
     slot: u16,
 ) -> Result<(Lane, View), StoreFault> {
     let lane = open(&address, &settings).await?;

@@ -105,6 +105,11 @@ impl RedisStore {
         Ok(address)
     }
 
+    /// How servers are known from now on, and what they are shown; what is connected stays.
+    pub fn secure(&self, tls: Option<LinkTls>) {
+        self.link.secure(tls);
+    }
+
     /// Uses nothing until it is connected again.
     pub fn disconnect(&self) {
         self.live.store(None);

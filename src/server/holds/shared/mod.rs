@@ -31,7 +31,7 @@ use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom};
 use crate::time::Mono;
 
 use super::metrics::StoreMetrics;
-use super::redis::{Deposit, RedisStore};
+use super::redis::{Deposit, LinkTls, RedisStore};
 use super::store::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault, Told};
 use crate::server::clock;
 
@@ -178,6 +178,11 @@ impl SharedHolds {
 
     pub fn state(&self) -> State {
         self.inner.lock().state
+    }
+
+    /// How the store is known from the next connection on, and what it is shown.
+    pub fn secure(&self, tls: Option<LinkTls>) {
+        self.store.secure(tls);
     }
 
     /// How full a bucket probably is; `own` is what this node has used and holds.
