@@ -5,6 +5,7 @@
 //! follows it, and is then as new as any other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use smol_str::SmolStr;
 
@@ -49,9 +50,15 @@ impl Deposits {
         self.ends.insert((until, buyer, key));
     }
 
-    /// All whose keys are known: buyer, key, micros, and until when.
-    pub fn known(&self) -> impl Iterator<Item = (&BuyerId, &SmolStr, u64, Wall)> {
-        self.by_key.iter().map(|((buyer, key), known)| (buyer, key, known.amount, known.until))
+    /// Those whose keys are known, behind one of them or from the first: buyer, key, micros, and until
+    /// when. In an order that others coming or going do not change.
+    pub fn known_after(
+        &self,
+        after: Option<(BuyerId, SmolStr)>,
+    ) -> impl Iterator<Item = (&BuyerId, &SmolStr, u64, Wall)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let known = self.by_key.range((from, Bound::Unbounded));
+        known.map(|((buyer, key), known)| (buyer, key, known.amount, known.until))
     }
 
     /// Forgets the keys whose time is over.

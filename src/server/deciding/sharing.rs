@@ -116,14 +116,20 @@ impl OwnHolds for Deciding {
         let held = state.ledger.held().map(|(hold, requests)| (hold, requests.to_vec())).collect();
         let used = state.ledger.used().into_iter();
         let used = used.map(|(bucket, used, ends_at)| Known { bucket, used, ends_at }).collect();
-        let taken = state.deposits.known().map(|(buyer, key, amount, until)| Deposit {
+        told(Everything { held, used });
+    }
+
+    fn deposits(&self, after: Option<&Deposit>, most: usize) -> Vec<Deposit> {
+        let after = after.map(|it| (it.buyer.clone(), it.key.clone()));
+        let state = self.state.lock();
+        let known = state.deposits.known_after(after).take(most);
+        let known = known.map(|(buyer, key, amount, until)| Deposit {
             buyer: buyer.clone(),
             key: key.clone(),
             amount,
             forgotten_at: until,
         });
-        let taken = taken.collect();
-        told(Everything { held, used, taken });
+        known.collect()
     }
 
     fn live(&self) -> Vec<HoldId> {

@@ -169,7 +169,7 @@ async fn a_claim_that_came_to_nothing_takes_no_later_one_with_it() -> Result<()>
     second.drop_claim(&ten, 1).await?;
     assert_eq!(first.claim(&ten, 4).await?, Claim::Ours);
     first.drop_claim(&ten, 3).await?;
-    next.know_deposits(&[]).await?;
+    next.begin_deposits().await?;
     assert_eq!(second.claim(&ten, 2).await?, Claim::Ours, "the process that claimed it is over");
     Ok(())
 }
@@ -211,6 +211,7 @@ async fn what_a_node_claimed_before_it_died_is_settled_by_its_journal() -> Resul
     let next = node(&redis, "1").await?;
     assert_eq!(next.claim(&going_on, 1).await?, Claim::Ours);
     next.know_deposits(std::slice::from_ref(&written)).await?;
+    next.begin_deposits().await?;
 
     assert_eq!(second.claim(&written, 1).await?, Claim::Taken { amount: 10, all: 0 });
     assert_eq!(second.claim(&lost, 1).await?, Claim::Ours);
@@ -231,6 +232,7 @@ async fn nothing_is_deposited_while_the_nodes_have_yet_to_say_what_was() -> Resu
     let claimed = second.claim(&ten, 1).await;
     assert_eq!(claimed, Err(StoreFault::NotOpen));
     first.know_deposits(std::slice::from_ref(&ten)).await?;
+    first.begin_deposits().await?;
     let bucket = Deposit::of_buyer(&ten.buyer);
     first.restore(&[Known { bucket, used: 10, ends_at: None }]).await?;
     stores::join(&first, LEASE).await?;

@@ -18,6 +18,7 @@ use crate::routing::hold::Counts;
 use crate::routing::hold::{BucketRequest, NoRoom};
 use crate::routing::replay::replay;
 use crate::routing::scorer::{Heard, Outcome};
+use crate::server::holds::shared::OwnHolds as _;
 
 const NOW: Mono = Mono(1);
 
@@ -77,6 +78,28 @@ fn a_deposit_is_known_by_its_buyer_and_its_key() {
         let told = deciding.deposited(&buyer.into(), &key.into(), at);
         assert_eq!(told, expected, "{buyer} {key} {after_ms}");
     }
+}
+
+#[test]
+fn deposits_are_read_some_at_a_time_and_each_once_whatever_comes_between() {
+    let deciding =
+        Deciding::new(RoutingSnapshot::compile(toml::from_str(CONFIG).unwrap(), 1).unwrap());
+    let now = Wall(1_773_759_852_318);
+    for (buyer, key) in [("b", "4"), ("a", "9"), ("b", "2"), ("c", "1"), ("b", "3")] {
+        deciding.deposit(&buyer.into(), &key.into(), 5, now);
+    }
+    let (mut read, mut last) = (vec![], None);
+    loop {
+        let some = deciding.deposits(last.as_ref(), 2);
+        assert!(some.len() <= 2);
+        let Some(it) = some.last() else { break };
+        last = Some(it.clone());
+        read.extend(some.iter().map(|it| format!("{} {}", it.buyer, it.key)));
+        // Before and behind where the reader is.
+        deciding.deposit(&"a".into(), &"1".into(), 5, now);
+        deciding.deposit(&"b".into(), &"5".into(), 5, now);
+    }
+    assert_eq!(read, ["a 9", "b 2", "b 3", "b 4", "b 5", "c 1"]);
 }
 
 const CONFIG: &str = r#"

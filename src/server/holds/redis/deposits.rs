@@ -107,8 +107,7 @@ impl RedisStore {
         self.tell_of_deposits("drop", Some(deposit), [serial.to_string()]).await.map(drop)
     }
 
-    /// Tells a server that may have forgotten them which deposits this node has taken, and that
-    /// nothing will come of what its former processes have claimed besides.
+    /// Tells a server that may have forgotten them of deposits that this node has taken.
     ///
     /// # Errors
     /// The store could not be told, or did not answer.
@@ -121,6 +120,15 @@ impl RedisStore {
             });
             self.tell_of_deposits("know", None, told).await?;
         }
+        Ok(())
+    }
+
+    /// Tells a server that knows all of them that nothing will come of what this node's former
+    /// processes have claimed besides.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn begin_deposits(&self) -> Result<(), StoreFault> {
         self.tell_of_deposits("begin", None, []).await.map(drop)
     }
 

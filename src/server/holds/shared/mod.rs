@@ -65,6 +65,10 @@ pub trait OwnHolds: Send + Sync {
     /// nothing changes.
     fn everything(&self, told: &mut dyn FnMut(Everything));
 
+    /// Deposits whose keys are known, behind one of them or from the first, at most `most`: there may
+    /// be a million, and calls wait meanwhile. Empty behind the last.
+    fn deposits(&self, after: Option<&Deposit>, most: usize) -> Vec<Deposit>;
+
     /// The live holds.
     fn live(&self) -> Vec<HoldId>;
 
@@ -79,8 +83,6 @@ pub trait OwnHolds: Send + Sync {
 pub struct Everything {
     pub held: Vec<(HoldId, Vec<BucketRequest>)>,
     pub used: Vec<super::redis::Known>,
-    /// Deposits whose keys are known.
-    pub taken: Vec<Deposit>,
 }
 
 /// Holds in a shared store.

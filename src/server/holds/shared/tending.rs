@@ -32,6 +32,8 @@ const DEPOSITS_EVERY: Duration = Duration::from_secs(1);
 const TOLD_AT_ONCE: usize = 200;
 /// Holds that are told at once to a store that has forgotten them.
 const KEPT_AT_ONCE: usize = 200;
+/// Deposits read at a time, while calls wait.
+const DEPOSITS_AT_ONCE: usize = 1_000;
 /// Tokens reserved between two looks at the rest.
 const TOKENS_AT_ONCE: usize = 50;
 /// How long the start of a server waits for the store.
@@ -282,7 +284,7 @@ impl SharedHolds {
     /// What this node holds and has used, to a server that may have forgotten some of it.
     async fn tell_everything(&self, own: &dyn OwnHolds, gate: &SmolStr) -> Result<(), StoreFault> {
         let mut all = None;
-        own.everything(&mut |Everything { mut held, used, taken }| {
+        own.everything(&mut |Everything { mut held, used }| {
             let mut inner = self.inner.lock();
             // The rest is in what is told now.
             inner.take_all();
@@ -294,11 +296,10 @@ impl SharedHolds {
                 inner.ended.iter().map(|(hold, _)| *hold).collect::<Vec<_>>(),
                 held,
                 used,
-                taken,
                 inner.claims.clone(),
             ));
         });
-        let (ended, held, used, taken, claims) = all.unwrap_or_default();
+        let (ended, held, used, claims) = all.unwrap_or_default();
         // A replica may not have heard of the latest ends. Room is given back first.
         let release = ended.into_iter().map(|hold| Change::Release { hold });
         let keep = |(hold, requests)| Change::Keep { hold, requests };
@@ -306,7 +307,14 @@ impl SharedHolds {
         for some in changes.chunks(KEPT_AT_ONCE) {
             self.noted(&self.store.tell(some, self.lease).await?);
         }
-        self.store.know_deposits(&taken).await?;
+        // One that is taken meanwhile is told of by itself; once more does no harm.
+        let mut deposits = own.deposits(None, DEPOSITS_AT_ONCE);
+        while let Some(last) = deposits.last() {
+            let next = own.deposits(Some(last), DEPOSITS_AT_ONCE);
+            self.store.know_deposits(&deposits).await?;
+            deposits = next;
+        }
+        self.store.begin_deposits().await?;
         for (deposit, serial) in &claims {
             self.store.keep_claim(deposit, *serial).await?;
         }
