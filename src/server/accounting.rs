@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cdr::due::HeldBack;
-use crate::cdr::fact::{Dialogs, Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
+use crate::cdr::fact::{Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Pressure};
-use crate::cdr::projection::{self, Correction, Live, Opening, Parting, Projection};
+use crate::cdr::projection::{self, Awaited, Correction, Live, Opening, Parting, Projection};
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{ConsumerBook, Keep, Letters, RollupStore};
 use crate::cdr::store::sqlite::SqliteStore;
@@ -23,7 +23,7 @@ use crate::cdr::store::{
     Revisions, StoreError, StoredSession, TriedTarget,
 };
 use crate::config::{OrphanBill, RollupSettings, Settings};
-use crate::id::{BuyerId, CallId};
+use crate::id::BuyerId;
 use crate::routing::hold::Bucket;
 use crate::routing::performance::{begin_of, day_of};
 use crate::routing::ping::{Session, SessionKind};
@@ -56,7 +56,7 @@ pub struct Accounting {
     live: Live,
     consumers: Consumers,
     task: JoinHandle<()>,
-    awaited: Vec<(CallId, Dialogs)>,
+    awaited: Vec<Awaited>,
     partings: Vec<Parting>,
 }
 
@@ -179,8 +179,8 @@ impl Accounting {
         Arc::clone(&self.store) as Arc<dyn RollupStore>
     }
 
-    /// Calls that a crash left up and whose end is not known, with the names of their dialogs.
-    pub fn awaited(&mut self) -> Vec<(CallId, Dialogs)> {
+    /// Calls that a crash left up and whose end is not known.
+    pub fn awaited(&mut self) -> Vec<Awaited> {
         std::mem::take(&mut self.awaited)
     }
 

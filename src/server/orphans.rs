@@ -1,14 +1,13 @@
 //! Calls that a crash left up, between the journal that remembers them and the shards to which their
 //! parties will speak (spec/sip O8).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::cdr::fact::Dialogs;
-use crate::cdr::projection::Parting;
+use crate::cdr::projection::{Awaited, Parting};
 use crate::id::CallId;
 use crate::sip::call::report::Party;
 use crate::sip::flow::{Flow, ListenerId, Transport};
@@ -22,23 +21,24 @@ use super::tls::TlsParties;
 /// written once.
 #[derive(Debug, Default)]
 pub(super) struct OpenOrphans {
-    calls: Mutex<BTreeSet<CallId>>,
+    /// With how long each counts as talked as long as nobody says otherwise, milliseconds.
+    calls: Mutex<BTreeMap<CallId, u64>>,
 }
 
 impl OpenOrphans {
-    pub(super) fn new(awaited: &[(CallId, Dialogs)]) -> Self {
-        Self { calls: Mutex::new(awaited.iter().map(|(call, _)| *call).collect()) }
+    pub(super) fn new(awaited: &[Awaited]) -> Self {
+        Self { calls: Mutex::new(awaited.iter().map(|it| (it.call, it.talk_ms)).collect()) }
     }
 
-    /// `true` the first time.
-    pub(super) fn end(&self, call: CallId) -> bool {
+    /// How long it counts as talked, milliseconds; `None` but for the first time.
+    pub(super) fn end(&self, call: CallId) -> Option<u64> {
         self.calls.lock().remove(&call)
     }
 }
 
 /// What the endpoints know them by. `longest` is how long a call may take.
-pub(super) fn dialogs(awaited: &[(CallId, Dialogs)], now: Mono, longest: Duration) -> Orphans {
-    let both = awaited.iter().flat_map(|(call, dialogs)| {
+pub(super) fn dialogs(awaited: &[Awaited], now: Mono, longest: Duration) -> Orphans {
+    let both = awaited.iter().flat_map(|Awaited { call, dialogs, .. }| {
         let orphan = |party| Orphan { call: *call, party };
         [
             (DialogPrint(dialogs.caller), orphan(Party::Caller)),
@@ -81,19 +81,21 @@ fn flow_to(text: &str) -> Option<Flow> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cdr::fact::Dialogs;
 
     #[test]
     fn the_end_of_an_orphan_is_told_once_whoever_of_the_two_hangs_up_first() {
         let call = CallId::from_bytes([7; 16]);
-        let awaited = [(call, Dialogs { caller: 1, target: 2 })];
+        let named = Dialogs { caller: 1, target: 2 };
+        let awaited = [Awaited { call, dialogs: named, talk_ms: 7 }];
         let open = OpenOrphans::new(&awaited);
         let dialogs = dialogs(&awaited, Mono(0), Duration::from_secs(60));
 
         let target = Orphan { call, party: Party::Target };
         assert_eq!(dialogs.find(DialogPrint(2)), Some(target));
         assert_eq!(dialogs.find(DialogPrint(3)), None);
-        assert!(open.end(call));
-        assert!(!open.end(call));
+        assert_eq!(open.end(call), Some(7));
+        assert_eq!(open.end(call), None);
         assert!(!dialogs.is_over(Mono(59_999_999_999)));
         assert!(dialogs.is_over(Mono(60_000_000_000)));
     }

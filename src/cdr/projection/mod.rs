@@ -84,9 +84,8 @@ pub struct Opening {
     pub replayed: u64,
     /// Calls that were up when their process died, being closed now.
     pub orphans: usize,
-    /// These and those of earlier starts whose end is still not known, with the names of their
-    /// dialogs.
-    pub awaited: Vec<(CallId, Dialogs)>,
+    /// These and those of earlier starts whose end is still not known.
+    pub awaited: Vec<Awaited>,
     /// What is to be sent to the ends of those that are closed now.
     pub farewells: Vec<Parting>,
     /// Use of every cap window that may be current, with what the calls that are closed now count.
@@ -99,6 +98,15 @@ pub struct Opening {
     pub gaps: Vec<Gap>,
     /// Records this version cannot read.
     pub undecodable: u64,
+}
+
+/// A call that was closed because its process died, and that may be up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    pub call: CallId,
+    pub dialogs: Dialogs,
+    /// How long it counts as talked as long as nobody says otherwise, milliseconds.
+    pub talk_ms: u64,
 }
 
 /// A call that is closed because its process died, and how its ends are told.
@@ -242,7 +250,7 @@ impl Projection {
         opening.gaps = projection.tail.gaps().to_vec();
         opening.undecodable = projection.tail.undecodable();
         projection.recall_orphans().await?;
-        opening.awaited = projection.awaited();
+        opening.awaited = projection.awaited(now);
         opening.farewells = projection.farewells(journal);
         let (orphans, closed) = projection.close_orphans(journal, now)?;
         opening.orphans = orphans;
@@ -323,11 +331,15 @@ impl Projection {
         Wall(self.now.wall_ms.saturating_sub(wait_ms))
     }
 
-    fn awaited(&self) -> Vec<(CallId, Dialogs)> {
+    fn awaited(&self, now: Stamp) -> Vec<Awaited> {
         let calls = self.live.calls.lock();
         let open = calls.values().map(|slot| &slot.record);
         open.chain(self.orphans.values())
-            .filter_map(|record| Some((record.call, record.dialogs?)))
+            .filter_map(|record| {
+                let talk_ms = || timeline::orphan_talk_ms(record, self.settings.orphans, now);
+                let (call, dialogs) = (record.call, record.dialogs?);
+                Some(Awaited { call, dialogs, talk_ms: record.talk_ms.unwrap_or_else(talk_ms) })
+            })
             .collect()
     }
 

@@ -287,7 +287,8 @@ async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
 
     for closed in [1, 0, 0] {
         let (journal, mut projection, opening) = desk.start().await;
-        assert_eq!((opening.orphans, &opening.awaited[..]), (closed, &[(call_id(1), dialogs)][..]));
+        let awaited = [Awaited { call: call_id(1), dialogs, talk_ms: 0 }];
+        assert_eq!((opening.orphans, &opening.awaited[..]), (closed, &awaited[..]));
         // Takes the closing fact; nothing else is there to make the step return.
         if closed > 0 {
             assert!(projection.step().await.unwrap());

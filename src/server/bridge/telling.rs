@@ -292,18 +292,18 @@ impl Bridge {
         self.write(live.id, now, fact, Durability::Buffered);
     }
 
-    /// A party of a call that a crash had left up hangs up. The first to do so tells its true end.
+    /// A party of a call that a crash had left up hangs up. The first to do so tells its true end. If it
+    /// was we who hung up, nobody can say how long it talked: it counts as before.
     pub fn orphan_ended(&mut self, id: CallId, at: Mono, party: Party, q850: Option<u8>) {
-        if !self.parts.orphans.end(id) {
-            return;
-        }
+        let Some(talk_ms) = self.parts.orphans.end(id) else { return };
+        let talk_ms = (party == Party::System).then_some(talk_ms);
         let reason = match party {
             Party::Caller => Reason::CallerHungUp,
             Party::Target => Reason::TargetHungUp,
             Party::System => Reason::NodeRestart,
         };
         let (party, q850) = (translate::party(party), q850.map(u16::from));
-        let ended = fact::Ended { party, reason, status: 200, q850, talk_ms: None };
+        let ended = fact::Ended { party, reason, status: 200, q850, talk_ms };
         self.write(id, at, ended, Durability::Durable);
         self.metrics.orphan_ended();
     }

@@ -240,7 +240,8 @@ impl Endpoint {
             | Owner::Reinvite { .. }
             | Owner::Notify { .. }
             | Owner::Registration(_)
-            | Owner::Prober(_) => {}
+            | Owner::Prober(_)
+            | Owner::Farewell => {}
         }
     }
 }

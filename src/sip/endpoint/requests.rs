@@ -199,7 +199,8 @@ impl Endpoint {
             | Owner::Connect { .. }
             | Owner::Notify { .. }
             | Owner::Registration(_)
-            | Owner::Prober(_) => {}
+            | Owner::Prober(_)
+            | Owner::Farewell => {}
         }
     }
 

@@ -100,6 +100,7 @@ impl Endpoint {
             Owner::Notify { call } => self.referrer_told(call, now),
             Owner::Registration(index) => self.registration_answered(index, response, now),
             Owner::Prober(id) => self.probe_answered(id, key, Some(response.status())),
+            Owner::Farewell => self.farewell_answered(response, now),
             Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody => {}
         }
     }
@@ -124,7 +125,7 @@ impl Endpoint {
             Owner::Registration(index) => self.registration_ended(index, Ending::Failed, now),
             Owner::Prober(id) => self.probe_answered(id, key, None),
             Owner::Leg { call, leg, asked } => self.request_timeout(call, leg, asked, key, now),
-            Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody => {}
+            Owner::Call(_) | Owner::Reinvite { .. } | Owner::Nobody | Owner::Farewell => {}
         }
     }
 

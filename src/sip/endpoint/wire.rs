@@ -128,6 +128,8 @@ pub(super) enum Owner {
     Registration(u16),
     /// Our OPTIONS to an address of a target, outside of calls.
     Prober(u32),
+    /// The BYE that a process left behind which died.
+    Farewell,
 }
 
 /// What we asked a party within a call.
@@ -148,7 +150,7 @@ pub(super) enum Asked {
 impl Owner {
     pub(super) fn call(self) -> Option<CallKey> {
         match self {
-            Self::Nobody | Self::Registration(_) | Self::Prober(_) => None,
+            Self::Nobody | Self::Registration(_) | Self::Prober(_) | Self::Farewell => None,
             Self::Call(call)
             | Self::Reinvite { call, .. }
             | Self::Attempt { call, .. }
@@ -179,6 +181,7 @@ impl Owner {
             | Self::Attempt { .. }
             | Self::Notify { .. }
             | Self::Prober(_)
+            | Self::Farewell
             | Self::Registration(_) => None,
         }
     }

@@ -131,7 +131,8 @@ pub enum Output {
         call: CallKey,
         codec: SmolStr,
     },
-    /// A party hung up on a call whose process died. Told again if it does so again.
+    /// A party hung up on a call whose process died, or has heard that we do: then `party` is the system.
+    /// Told again if it does so again.
     OrphanEnded {
         id: CallId,
         at: Mono,

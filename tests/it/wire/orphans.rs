@@ -120,21 +120,22 @@ fn the_place_of_a_call_that_rang_at_a_crash_is_kept_as_long_as_it_may_ring_on() 
 
 #[test]
 fn after_a_crash_both_ends_are_told_if_that_is_configured() {
-    play(&["cdr.orphan_bye=true", "cdr.orphan_bill=zero"], |stage| {
+    let line = "targets.alone.concurrency={ limit = 1 }";
+    play(&["cdr.orphan_bye=true", "cdr.orphan_bill=zero", line], |stage| {
         let (mut caller, mut target) = (stage.tcp()?, stage.target()?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let contact = format!("Contact: <sip:127.0.0.1:{port};transport=tcp>");
+        let mut other = stage.udp()?;
+        Call::up(stage, &mut other, &mut target, "over", &[])?.end(&mut other, &mut target)?;
         let call = Call::up(stage, &mut caller, &mut target, "left-up", &[&contact])?;
-        let mut over = stage.udp()?;
-        let ended = Call::up(stage, &mut over, &mut target, "over", &[])?;
-        ended.end(&mut over, &mut target)?;
         std::thread::sleep(Duration::from_millis(300));
 
         stage.restart(Program::kill)?;
         let bye = target.expect("BYE")?;
         ensure!(bye.header("Call-ID") == call.offered.header("Call-ID"), "{}", bye.text);
         ensure!(bye.text.contains("Reason: Q.850;cause=41"), "{}", bye.text);
+        is_full(stage, &mut other, "not-told-yet")?;
         target.send(response(&target, &bye, "200 OK", &[], ""))?;
         // The connection has died with the process: a new one leads to the Contact.
         let mut caller = Line::accepted(&listener, stage.sip)?;
@@ -143,12 +144,18 @@ fn after_a_crash_both_ends_are_told_if_that_is_configured() {
         caller.send(response(&caller, &bye, "200 OK", &[], ""))?;
 
         // Once is enough, if that it was done is on disk.
-        wait_for("the record of the orphan", Duration::from_secs(3), || {
-            let calls = api::calls(stage.api)?;
-            Ok(calls.iter().any(|call| call.state == "orphan_closed").then_some(()))
+        let call = wait_for("the record of the orphan", Duration::from_secs(3), || {
+            let mut calls = api::calls(stage.api)?.into_iter();
+            Ok(calls.find(|call| call.sip_call_id == "left-up" && call.state == "closed"))
+        })?;
+        ensure!(call.end_reason.as_deref() == Some("orphan_node_restart"), "{call:?}");
+        ensure!(call.talk_ms == Some(0), "it counts as is configured: {call:?}");
+        wait_for("its place to be free", Duration::from_secs(3), || {
+            Ok((line_of(stage)?.held == 0).then_some(()))
         })?;
         stage.restart(Program::kill)?;
         target.expect_silence(Duration::from_millis(500))?;
+        ensure!(line_of(stage)?.held == 0, "{:?}", line_of(stage)?);
         stage.is_clean()
     });
 }
