@@ -93,6 +93,8 @@ codes! {
         "the same request is being answered; ask again";
     KeyReused = "idempotency.mismatch", UNPROCESSABLE_ENTITY,
         "the same key or `request_id` came before with another body";
+    PingWorthless = "ping.worthless", UNPROCESSABLE_ENTITY,
+        "no target of the campaign would take a call of this ping; `errors` says why";
     PingsFull = "ping.full", TOO_MANY_REQUESTS, "as many sessions are live as may be";
     PingsCapped = "ping.capped", TOO_MANY_REQUESTS,
         "as many pings were taken in this window as the publisher or the campaign may have";

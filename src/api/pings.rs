@@ -122,7 +122,7 @@ pub(super) struct SessionStatus {
 
 publisher_faults!(
     AcceptFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, PublisherForbidden, PingRefused, KeyReused,
+    BodyTooLarge, BodyMediaType, PublisherForbidden, PingRefused, PingWorthless, KeyReused,
     KeyInProgress, PingsOverQuota, PingsFull, PingsCapped, PingsUnavailable
 );
 
@@ -243,6 +243,7 @@ impl Problem {
             RefusalCode::Capped => {
                 return Self::new(Code::PingsCapped, &first.detail).retry_after(RETRY_CAPPED_S);
             }
+            RefusalCode::Worthless(_) => Code::PingWorthless,
             RefusalCode::Missing
             | RefusalCode::Malformed
             | RefusalCode::TooLarge
@@ -252,6 +253,7 @@ impl Problem {
             | RefusalCode::Unsupported => Code::PingRefused,
         };
         let detail = match refusals.iter().len() {
+            _ if code == Code::PingWorthless => first.detail.clone(),
             1 => first.to_string(),
             count => format!("{first}; `errors` lists all {count} fields at fault"),
         };
@@ -274,6 +276,7 @@ fn fault(code: RefusalCode) -> &'static str {
         RefusalCode::Unsupported => "unsupported",
         RefusalCode::Full => "full",
         RefusalCode::Capped => "capped",
+        RefusalCode::Worthless(reason) => reason.code(),
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) struct CampaignSources {
     pub(super) total_ring_budget_s: Source,
     pub(super) min_match_confidence: Source,
     pub(super) callers: Source,
+    pub(super) ping_filter: Source,
 }
 
 impl TargetSources {
@@ -114,6 +115,7 @@ impl Campaign {
             ("min_match_confidence", json!(self.min_match_confidence), from.min_match_confidence),
             ("callers", json!(self.callers), from.callers),
             ("time_zone", time_zone, zone_from),
+            ("ping_filter", json!(self.ping_filter), from.ping_filter),
         ]
         .map(|(setting, value, from)| Effective { setting, value, from })
         .into()

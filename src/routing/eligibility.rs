@@ -136,34 +136,18 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
         for group in &target.filters.groups {
             match group.check(&self.facts) {
                 Ok(filter) => {
-                    let (subject, ground) = (Some(filter.tag.clone()), self.ground(&filter.tag));
+                    let (subject, ground) =
+                        (Some(filter.tag.clone()), ground(&self.facts, &filter.tag));
                     let finding = Finding { subject, ground, ..Finding::default() };
                     self.pass(target, Check::Filter, finding);
                 }
-                Err(Miss { reason, filter, want }) => {
-                    let finding = Finding {
-                        subject: Some(filter.tag.clone()),
-                        have: self.shown(filter),
-                        want: Some(want),
-                        ground: self.ground(&filter.tag),
-                    };
-                    return self.refuse(target, Check::Filter, reason, finding);
+                Err(miss) => {
+                    let finding = missed(&self.facts, &miss);
+                    return self.refuse(target, Check::Filter, miss.reason, finding);
                 }
             }
         }
         Ok(())
-    }
-
-    /// What the tag says, as far as an explanation may show it.
-    fn shown(&self, filter: &Filter) -> Option<SmolStr> {
-        let fact = self.facts.get(&filter.tag)?;
-        Some(if filter.is_private { SmolStr::new_static("hidden") } else { shortened(fact.value) })
-    }
-
-    /// Of what was not declared.
-    fn ground(&self, tag: &str) -> Option<Ground> {
-        let basis = tag.starts_with("geo.").then(|| self.facts.get(tag)).flatten()?.basis;
-        (basis != Basis::Declared).then(|| basis.ground())
     }
 
     /// What the publisher is owed if the target takes the call.
@@ -257,6 +241,29 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
         let target = Some(target.id.clone());
         self.steps.push(Step { target, check, subject, verdict, reason, have, want, ground });
     }
+}
+
+/// What a group of filters found and wanted.
+pub(super) fn missed(facts: &Facts<'_>, miss: &Miss<'_>) -> Finding {
+    let tag = &miss.filter.tag;
+    Finding {
+        subject: Some(tag.clone()),
+        have: shown(facts, miss.filter),
+        want: Some(miss.want.clone()),
+        ground: ground(facts, tag),
+    }
+}
+
+/// What the tag says, as far as an explanation may show it.
+fn shown(facts: &Facts<'_>, filter: &Filter) -> Option<SmolStr> {
+    let fact = facts.get(&filter.tag)?;
+    Some(if filter.is_private { SmolStr::new_static("hidden") } else { shortened(fact.value) })
+}
+
+/// Of what was not declared.
+fn ground(facts: &Facts<'_>, tag: &str) -> Option<Ground> {
+    let basis = tag.starts_with("geo.").then(|| facts.get(tag)).flatten()?.basis;
+    (basis != Basis::Declared).then(|| basis.ground())
 }
 
 fn shortened(value: &SmolStr) -> SmolStr {

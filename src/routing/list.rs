@@ -214,11 +214,24 @@ impl<'a, U: UsageReader + ?Sized> Listed<'a, U> {
 
     /// Whether the rules take the caller. One without a number is on no list.
     pub(super) fn check(&mut self, rules: &ListRules) -> Result<(), (Reason, Finding)> {
+        self.spares(rules)?;
+        self.accepts(rules)
+    }
+
+    /// Whether no list leaves the caller out.
+    pub(super) fn spares(&mut self, rules: &ListRules) -> Result<(), (Reason, Finding)> {
         let lists = self.lists;
         let reason = Reason::SuppressionList;
         if let Some(place) = rules.suppress.iter().find(|place| self.holds(**place)) {
             return Err((reason, finding(&lists.all[*place].id, "listed", "not listed")));
         }
+        Ok(())
+    }
+
+    /// Whether the caller is on those lists whose callers alone are taken.
+    pub(super) fn accepts(&mut self, rules: &ListRules) -> Result<(), (Reason, Finding)> {
+        let lists = self.lists;
+        let reason = Reason::SuppressionList;
         for group in &rules.accept {
             if !group.iter().any(|place| self.holds(*place)) {
                 let names: Vec<_> = group.iter().map(|it| lists.all[*it].id.as_str()).collect();

@@ -56,6 +56,7 @@ pub mod simulate;
 pub mod snapshot;
 pub mod vertical;
 pub mod window;
+mod worth;
 
 mod compile;
 

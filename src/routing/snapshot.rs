@@ -18,7 +18,7 @@ use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord,
 use super::compile;
 use super::config::{
     Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, OnStoreDown, PayDuplicates,
-    PeerTlsConfig, QuotaConfig, Ring, RoutingConfig, Source, Span,
+    PeerTlsConfig, PingFilter, QuotaConfig, Ring, RoutingConfig, Source, Span,
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
@@ -187,6 +187,7 @@ pub struct Campaign {
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
     pub callers: CallersConfig,
+    pub ping_filter: PingFilter,
     pub(super) from: CampaignSources,
     pub(super) lists: ListRules,
     /// A number of each publisher who has some, for calls that dial none.

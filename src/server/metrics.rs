@@ -79,6 +79,7 @@ pub const PANICS: &str = "tollbridge_sip_panics_total";
 pub const LATENESS: &str = "tollbridge_sip_timer_lateness_seconds";
 pub const REAPED: &str = "tollbridge_sip_reaped_calls_total";
 pub const PINGS: &str = "tollbridge_pings_total";
+pub const PINGS_FILTERED: &str = "tollbridge_pings_filtered_total";
 pub const PINGS_OVER_QUOTA: &str = "tollbridge_pings_over_quota_total";
 pub const PING_ACK: &str = "tollbridge_ping_ack_seconds";
 pub const JOURNAL_COMMIT: &str = "tollbridge_journal_commit_seconds";
@@ -194,6 +195,10 @@ fn describe() {
     describe_counter!(REAPED, "Calls that did not end by themselves and were taken away");
     describe_counter!(crate::api::REQUESTS, "API requests, by route, method and status");
     describe_counter!(PINGS, "Pings, by result");
+    describe_counter!(
+        PINGS_FILTERED,
+        "Pings of which no target would take a call, by campaign and reason"
+    );
     describe_counter!(PINGS_OVER_QUOTA, "Pings and visits refused, by publisher and quota");
     describe_histogram!(PING_ACK, "From a ping to its answer");
     describe_histogram!(JOURNAL_COMMIT, "Making a group of facts durable");

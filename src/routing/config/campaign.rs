@@ -48,6 +48,9 @@ pub struct CampaignConfig {
     /// A session matched with less confidence than this is not used, 0 to 1.
     #[serde(default, skip_serializing_if = "Setting::is_inherited")]
     pub min_match_confidence: Setting<Confidence>,
+    /// Whether a ping is refused at once that no target can take, for its tags or its caller.
+    #[serde(default, skip_serializing_if = "Setting::is_inherited")]
+    pub ping_filter: Setting<PingFilter>,
     #[serde(default)]
     pub recording: Recording,
     /// On all its calls together.
@@ -87,6 +90,15 @@ impl Default for RecoveryConfig {
     fn default() -> Self {
         Self { within_s: 15, max: 2 }
     }
+}
+
+/// Whether pings that are worth nothing are refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PingFilter {
+    On,
+    #[default]
+    Off,
 }
 
 #[cfg(test)]

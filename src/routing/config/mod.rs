@@ -43,7 +43,7 @@ pub use callers::{
     Anonymous, Attestation, CallersConfig, DedupeAfter, DedupeBy, DedupeCampaigns, DedupeConfig,
     DuplicateRoute, DuplicatesConfig, DuplicatesWithin, MarkOn, PayDuplicates, Span, Unattested,
 };
-pub use campaign::{CampaignConfig, Recording, RecoveryConfig};
+pub use campaign::{CampaignConfig, PingFilter, Recording, RecoveryConfig};
 pub use caps::{
     CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, CreditConfig,
     Metric, OnFull, OnStoreDown, PairConfig, TargetGroupConfig, WindowKind,

@@ -10,7 +10,9 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{CallersConfig, CircuitConfig, Confidence, DedupeConfig, QuotaConfig, RoutingConfig};
+use super::{
+    CallersConfig, CircuitConfig, Confidence, DedupeConfig, PingFilter, QuotaConfig, RoutingConfig,
+};
 
 /// A value, and who said it.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +76,8 @@ pub struct DefaultsConfig {
     pub closed_browser_delay_s: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<QuotaConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping_filter: Option<PingFilter>,
 }
 
 impl<T> Setting<T> {
@@ -155,6 +159,7 @@ impl RoutingConfig {
         for campaign in campaigns {
             inherit! {
                 campaign: advance_on max_attempts total_ring_budget_s min_match_confidence callers
+                ping_filter
             }
         }
         for pool in pools {

@@ -518,7 +518,7 @@ pub(super) fn terms(
 }
 
 /// The one reason all targets share, so that the caller's trunk hears the true cause.
-fn common(refusals: &[Reason]) -> Reason {
+pub(super) fn common(refusals: &[Reason]) -> Reason {
     match refusals {
         [first, rest @ ..] if rest.iter().all(|reason| reason == first) => *first,
         _ => Reason::NoneEligible,

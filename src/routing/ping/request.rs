@@ -8,8 +8,11 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use crate::id::{CampaignId, PoolId, PublisherId};
 use crate::phone::PhoneNumber;
+use crate::reason::Reason;
+use crate::routing::decision::Check;
 use crate::routing::request::Tags;
 use crate::routing::vertical::{TagFault, TagFaultKind, Vertical};
+use crate::routing::worth::Worthless;
 
 /// Tags a ping may carry.
 pub const TAGS_MAX: usize = 64;
@@ -17,6 +20,8 @@ pub const TAGS_MAX: usize = 64;
 pub const TAG_BYTES_MAX: usize = 256;
 /// Depth of nested objects in `lead`, `consent` and `tags`.
 const DEPTH_MAX: usize = 8;
+/// Targets that a refusal speaks of.
+const TOLD_MAX: usize = 20;
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Seconds a session may be asked to live: a week.
 const TTL_S_MAX: u32 = 604_800;
@@ -108,6 +113,8 @@ pub enum RefusalCode {
     Full,
     /// As many pings were accepted in this window as the publisher or the campaign may have.
     Capped,
+    /// A target takes no call of it, for this reason.
+    Worthless(Reason),
 }
 
 impl PingRefusal {
@@ -124,6 +131,36 @@ impl PingRefusals {
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &PingRefusal> {
         self.0.iter()
+    }
+
+    /// No target of the campaign takes a call of the ping.
+    pub(super) fn worthless(campaign: &CampaignId, found: &Worthless) -> Self {
+        let Worthless { reason, steps } = found;
+        let summary = match steps.len() {
+            1 => format!("no target of `{campaign}` would take a call: {}", reason.text()),
+            count => {
+                let text = reason.text();
+                format!("none of the {count} targets of `{campaign}` would take a call: {text}")
+            }
+        };
+        let told = steps.iter().take(TOLD_MAX).map(|step| {
+            let field = match (step.check, &step.subject) {
+                (Check::Filter, Some(tag)) => tag.clone(),
+                _ => SmolStr::new_static("caller_id"),
+            };
+            let target = step.target.as_ref().map(|target| format!("target `{target}`: "));
+            let why = step.reason.unwrap_or(*reason);
+            let mut detail = target.unwrap_or_default() + why.text();
+            if let Some(have) = &step.have {
+                detail += &format!("; have {have}");
+            }
+            if let Some(want) = &step.want {
+                detail += &format!("; want {want}");
+            }
+            PingRefusal { field, code: RefusalCode::Worthless(why), detail }
+        });
+        let whole = PingRefusal::new("campaign", RefusalCode::Worthless(*reason), summary);
+        Self([whole].into_iter().chain(told).collect())
     }
 
     /// `None` if nothing is wrong.

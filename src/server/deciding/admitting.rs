@@ -3,7 +3,8 @@
 use metrics::counter;
 
 use crate::id::PublisherId;
-use crate::routing::ping::{Admission, OverQuota};
+use crate::routing::RoutingSnapshot;
+use crate::routing::ping::{Admission, Checked, OverQuota, PingRefusals, RefusalCode};
 use crate::time::{Mono, Wall};
 
 use crate::server::metrics as names;
@@ -35,6 +36,21 @@ impl Deciding {
         }
     }
 
+    /// Refuses a ping, and counts it, of which no target would take a call, where its campaign asks for that.
+    pub(super) fn is_worth_it(
+        snapshot: &RoutingSnapshot,
+        checked: &Checked,
+        now: Wall,
+    ) -> Result<(), PingRefusals> {
+        checked.is_worth_it(snapshot, now).inspect_err(|refusals| {
+            if let RefusalCode::Worthless(reason) = refusals.first().code {
+                let campaign = checked.campaign().to_string();
+                counter!(names::PINGS_FILTERED, "campaign" => campaign, "reason" => reason.code())
+                    .increment(1);
+            }
+        })
+    }
+
     /// A session was opened.
     pub(super) fn delivery_expected(&self, publisher: &PublisherId, at: Wall) {
         if self.has_to_deliver(publisher) {
@@ -59,7 +75,7 @@ mod tests {
     use super::*;
     use crate::id::{CallId, PingId, SessionId};
     use crate::routing::ping::{NewIds, PingRequest};
-    use crate::routing::{RouteRequest, RoutingSnapshot, Tags};
+    use crate::routing::{RouteRequest, Tags};
 
     const CONFIG: &str = r#"
         publishers = [{ id = "p" }]

@@ -30,8 +30,8 @@ use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
-    Accepted, Answers, Consumed, Desk, DeskLimits, NewIds, NumberState, PingRefusal, PingRefusals,
-    PingRequest, PoolState, Quotas, RefusalCode, Session,
+    Accepted, Answers, Checked, Consumed, Desk, DeskLimits, NewIds, NumberState, PingRefusal,
+    PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
@@ -423,14 +423,17 @@ impl Deciding {
         now: Wall,
     ) -> Result<(Accepted, Option<Opened>), PingRefusals> {
         let snapshot = self.snapshot.load();
+        let checked = Checked::of(&snapshot, &request)?;
+        Self::is_worth_it(&snapshot, &checked, now)?;
         let mut state = self.state.lock();
         let State { ledger, desk, .. } = &mut *state;
         let mut counted = vec![];
-        let accepted = desk.accept_if(&snapshot, request, ids, now, |publisher, campaign| {
-            let requests = snapshot.of_ping(publisher, campaign, now);
-            counted = self.count_ping(ledger, &requests, ids, now)?;
-            Ok(())
-        })?;
+        let accepted =
+            desk.accept_if(checked, request.request_id, ids, now, |publisher, campaign| {
+                let requests = snapshot.of_ping(publisher, campaign, now);
+                counted = self.count_ping(ledger, &requests, ids, now)?;
+                Ok(())
+            })?;
         let session = desk.session(accepted.session).cloned();
         drop(state);
         if let Some(session) = &session {

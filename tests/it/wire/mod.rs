@@ -34,5 +34,6 @@ mod stage;
 mod strain;
 mod stream;
 mod tls;
+mod worth;
 
 pub(crate) use stage::{Call, Crowd, NUMBER, STRANGERS, Setup, Stage, play, play_with};

@@ -12,10 +12,12 @@ use smol_str::SmolStr;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
+use crate::routing::config::PingFilter;
 use crate::routing::pool::{Demand, Hold, Lease, Leases, PastLease, PoolReading};
 use crate::routing::request::{FormerLease, RouteRequest, SessionReading, Tags};
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::routing::vertical::Vertical;
+use crate::routing::worth::worthless;
 use crate::time::Wall;
 
 use past::PastSessions;
@@ -156,7 +158,8 @@ pub enum Consumed {
 }
 
 /// A ping that passed all checks, with its names resolved.
-struct Checked {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
     publisher: PublisherId,
     campaign: CampaignId,
     caller: Option<PhoneNumber>,
@@ -167,6 +170,32 @@ struct Checked {
     overflow: Option<PhoneNumber>,
     tags: Tags,
     ttl: Duration,
+}
+
+impl Checked {
+    /// # Errors
+    /// All that is wrong with the ping.
+    pub fn of(snapshot: &RoutingSnapshot, ping: &PingRequest) -> Result<Self, PingRefusals> {
+        check(snapshot, ping, PingRequest::to_tags)
+    }
+
+    /// # Errors
+    /// No target would take a call of it, and its campaign wants none of those.
+    pub fn is_worth_it(&self, snapshot: &RoutingSnapshot, now: Wall) -> Result<(), PingRefusals> {
+        let campaign = snapshot.campaign(&self.campaign);
+        let Some(campaign) = campaign.filter(|it| it.ping_filter == PingFilter::On) else {
+            return Ok(());
+        };
+        let said = (self.caller, &self.tags);
+        match worthless(snapshot, campaign, said, now, now + self.ttl) {
+            None => Ok(()),
+            Some(found) => Err(PingRefusals::worthless(&self.campaign, &found)),
+        }
+    }
+
+    pub fn campaign(&self) -> &CampaignId {
+        &self.campaign
+    }
 }
 
 impl Default for DeskLimits {
@@ -205,23 +234,23 @@ impl Desk {
         ids: NewIds,
         now: Wall,
     ) -> Result<Accepted, PingRefusals> {
-        self.accept_if(snapshot, ping, ids, now, |_, _| Ok(()))
+        let checked = Checked::of(snapshot, &ping)?;
+        checked.is_worth_it(snapshot, now)?;
+        Ok(self.accept_if(checked, ping.request_id, ids, now, |_, _| Ok(()))?)
     }
 
-    /// Like [`Desk::accept`], of a ping that could be taken only if `has_room` for one of this
-    /// publisher and campaign.
+    /// Opens a session for a ping that passed all checks, if `has_room` for one of its publisher and
+    /// campaign.
     pub fn accept_if(
         &mut self,
-        snapshot: &RoutingSnapshot,
-        ping: PingRequest,
+        checked: Checked,
+        request_id: Option<SmolStr>,
         ids: NewIds,
         now: Wall,
         has_room: impl FnOnce(&PublisherId, &CampaignId) -> Result<(), PingRefusal>,
-    ) -> Result<Accepted, PingRefusals> {
+    ) -> Result<Accepted, PingRefusal> {
         self.expire(now);
-        let checked = check(snapshot, &ping, PingRequest::to_tags)?;
-        let who = (SessionKind::Ping, None);
-        self.open(checked, ping.request_id, who, ids, now, has_room).map_err(PingRefusals::from)
+        self.open(checked, request_id, (SessionKind::Ping, None), ids, now, has_room)
     }
 
     fn open(
