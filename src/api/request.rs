@@ -18,9 +18,9 @@ use super::error::{Code, Place, Problem};
 pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
 /// Largest list that is read.
 pub(super) const LIST_BYTES_MAX: usize = 1 << 20;
-/// How long a body may take to arrive. Shorter than a request may take in all, so that it is the
-/// slow sender who is told.
-const BODY_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a body may take to arrive (spec/data §2.9). Shorter than a request may take in all, so that it
+/// is the slow sender who is told.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The `{id}` of a path.
 pub(super) struct Id<T>(pub(super) T);

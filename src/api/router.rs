@@ -37,8 +37,8 @@ pub const REQUESTS: &str = "tollbridge_api_requests_total";
 /// How long a browser may go by what it was told of other origins.
 const PREFLIGHT_LASTS: Duration = Duration::from_secs(600);
 
-/// How long an answer may take.
-const TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an answer may take, from the end of the header.
+const TIME_MAX: Duration = Duration::from_secs(15);
 
 /// What handlers work with.
 pub(super) struct Api {

@@ -42,6 +42,7 @@ mod reload;
 mod resolver;
 mod revisions;
 mod scoring;
+mod serving;
 mod settings;
 mod shippers;
 mod shortage;
@@ -422,9 +423,7 @@ async fn serve_api(
             // An error says that nobody is left to end us, which is an end too.
             let _ = ended.wait_for(|ended| *ended).await;
         };
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(end).await {
-            tracing::error!(%error, "the REST service ended");
-        }
+        serving::serve(listener, router, end).await;
     });
     Ok(address)
 }

@@ -54,7 +54,7 @@ impl Answer {
 
 /// Sends these bytes and reads the answer. The connection stays open for writing unless `ends`.
 fn raw(to: SocketAddr, bytes: &str, ends: bool) -> Result<Answer> {
-    let patience = Duration::from_secs(12);
+    let patience = Duration::from_secs(30);
     let mut stream = TcpStream::connect_timeout(&to, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.write_all(bytes.as_bytes())?;

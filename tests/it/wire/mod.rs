@@ -4,6 +4,7 @@
 
 mod abuse;
 mod at_rest;
+mod bad_input;
 mod bridge;
 mod callers;
 mod circuit;

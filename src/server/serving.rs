@@ -1,0 +1,226 @@
+//! Connections of the REST service.
+//!
+//! A client that sends slowly keeps nothing: from the first byte of a request to the end of its header
+//! there are [`HEADER_TIME_MAX`], for the body what the API allows, and before the next request
+//! [`IDLE_MAX`]. Then the connection is closed.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower::ServiceExt;
+
+/// From the first byte of a request to the end of its header (spec/data §2.9).
+const HEADER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a connection may be open without a request.
+const IDLE_MAX: Duration = Duration::from_secs(75);
+/// After a failure to take connections, such as that too many files are open.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Serves until `end`, then finishes what has begun.
+pub(super) async fn serve(listener: TcpListener, router: Router, end: impl Future<Output = ()>) {
+    let open = GracefulShutdown::new();
+    let mut end = std::pin::pin!(end);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut end => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // Without it an answer may wait for the client to acknowledge the one before.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection waits to send more at once");
+                }
+                converse(stream, router.clone(), &open);
+            }
+            Err(error) if is_of_client(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "failed to take a connection to the REST service");
+                sleep_until(Instant::now() + ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
+    drop(listener);
+    open.shutdown().await;
+}
+
+fn converse<S>(stream: S, router: Router, open: &GracefulShutdown)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let begins = Arc::new(AtomicBool::new(true));
+    let paced = Paced { stream, begins: Arc::clone(&begins), due: None };
+    let service = service_fn(move |request: Request<Incoming>| {
+        begins.store(false, Ordering::Relaxed);
+        let (router, begins) = (router.clone(), Arc::clone(&begins));
+        async move {
+            let answer = router.oneshot(request.map(axum::body::Body::new)).await;
+            begins.store(true, Ordering::Relaxed);
+            answer
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_MAX)
+        .serve_connection(TokioIo::new(paced), service);
+    let connection = open.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the REST service ended");
+        }
+    });
+}
+
+/// Its end of the connection is gone already.
+fn is_of_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// A connection on which a header that has begun has to end in time.
+struct Paced<S> {
+    stream: S,
+    /// The next byte is of a header, the last request having been read and answered.
+    begins: Arc<AtomicBool>,
+    /// Until when the header has to be there; absent: none has begun.
+    due: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.begins.load(Ordering::Relaxed) {
+            this.due = None;
+            return Pin::new(&mut this.stream).poll_read(context, buffer);
+        }
+        if let Some(due) = &mut this.due
+            && due.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if this.due.is_none() && buffer.filled().len() > before {
+            this.due = Some(Box::pin(sleep_until(Instant::now() + HEADER_TIME_MAX)));
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_that_does_not_end_in_time_ends_the_connection() {
+        let (mut client, _open) = connected();
+        let began = Instant::now();
+        for byte in REQUEST.iter().cycle().take(1_000) {
+            if client.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            // A byte each second is a sign of life, and no header.
+            sleep_until(Instant::now() + Duration::from_secs(1)).await;
+        }
+        assert_eq!(client.read_to_end(&mut vec![]).await.unwrap_or(0), 0, "no answer");
+        assert!(
+            began.elapsed() < HEADER_TIME_MAX + Duration::from_secs(3),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_may_rest_between_requests_longer_than_a_header_may_take() {
+        let (mut client, _open) = connected();
+        for pause in [0, 60, 70] {
+            sleep_until(Instant::now() + Duration::from_secs(pause)).await;
+            assert!(asked(&mut client).await.starts_with("HTTP/1.1 200"), "after {pause} s");
+        }
+        let began = Instant::now();
+        assert_eq!(client.read(&mut [0; 100]).await.unwrap(), 0, "and not for good");
+        assert!(began.elapsed() <= IDLE_MAX + Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_not_held_to_the_time_of_the_header() {
+        let (mut client, _open) = connected();
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).await.unwrap();
+        sleep_until(Instant::now() + HEADER_TIME_MAX * 3).await;
+        client.write_all(b"}").await.unwrap();
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+    }
+
+    async fn asked(client: &mut DuplexStream) -> String {
+        client.write_all(REQUEST).await.unwrap();
+        answer(client).await
+    }
+
+    async fn answer(client: &mut DuplexStream) -> String {
+        let mut bytes = vec![0; 1_000];
+        let length = client.read(&mut bytes).await.unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    /// To a service that reads bodies.
+    fn connected() -> (DuplexStream, GracefulShutdown) {
+        let router = Router::new().route("/", post(async |body: String| body));
+        let (client, server) = tokio::io::duplex(4_096);
+        let open = GracefulShutdown::new();
+        converse(server, router, &open);
+        (client, open)
+    }
+}
