@@ -9,8 +9,8 @@ use smol_str::SmolStr;
 
 use super::super::{
     Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health,
-    Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing, Sent,
-    Visitors,
+    Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing,
+    Sent, Visitors,
 };
 use super::CALLER;
 use crate::cdr::consumer::letter::{Letter, LetterFilter, LetterState, Word};
