@@ -21,6 +21,7 @@ mod caller;
 mod calls;
 mod caps;
 mod configuration;
+mod consumers;
 mod dead_letters;
 mod effective;
 mod error;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
+use crate::cdr::consumer::Standing;
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{Letters, RollupStore};
 use crate::cdr::store::{Answer, CallStore};
@@ -86,6 +88,7 @@ pub struct Services {
     pub credit: Arc<dyn Credit>,
     pub letters: Arc<dyn Letters>,
     pub rollups: Arc<dyn RollupStore>,
+    pub consumers: Arc<dyn Standings>,
     /// Who may call; with none, only health is answered.
     pub keys: Vec<ApiKey>,
     /// Signs cursors. 32 random bytes, drawn when the process starts: cursors die with it.
@@ -258,6 +261,12 @@ impl From<OverQuota> for PingError {
     fn from(over: OverQuota) -> Self {
         Self::OverQuota(over)
     }
+}
+
+/// Where consumers of the facts stand.
+pub trait Standings: Send + Sync {
+    /// In the order they were started in.
+    fn standings(&self) -> Vec<Standing>;
 }
 
 /// What buyers have paid in.

@@ -27,8 +27,8 @@ use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
-    Services, account, batch, calls, caps, configuration, dead_letters, effective, explain, health,
-    openapi, pings, pixel, pools, replay, rollups, sessions, simulate, targets,
+    Services, account, batch, calls, caps, configuration, consumers, dead_letters, effective,
+    explain, health, openapi, pings, pixel, pools, replay, rollups, sessions, simulate, targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -76,6 +76,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(caps::buyer_ready))
         .routes(routes!(caps::deposit))
         .routes(routes!(rollups::list))
+        .routes(routes!(consumers::list))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))
         .routes(routes!(dead_letters::replay))

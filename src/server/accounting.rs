@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::api::Standings;
 use crate::cdr::due::HeldBack;
 use crate::cdr::fact::{Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
@@ -173,6 +174,11 @@ impl Accounting {
     pub fn letters(&self) -> Arc<dyn Letters> {
         let store = Arc::clone(&self.store) as Arc<dyn Letters>;
         Arc::new(LetterDesk { store, word: self.consumers.word() })
+    }
+
+    /// Where consumers stand that were started by now.
+    pub fn standings(&self) -> Arc<dyn Standings> {
+        Arc::new(self.consumers.standings())
     }
 
     pub fn rollups(&self) -> Arc<dyn RollupStore> {

@@ -85,6 +85,7 @@ impl Control {
             credit: Arc::new(Arc::clone(self)),
             letters: accounting.letters(),
             rollups: accounting.rollups(),
+            consumers: accounting.standings(),
             keys: settings.api.keys.clone(),
             cursor_secret,
         }

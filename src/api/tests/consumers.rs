@@ -11,6 +11,21 @@ use crate::cdr::rollup::Resolution;
 use crate::time::{Mono, Wall};
 
 #[test]
+fn consumers_are_listed_with_what_they_wait_for() {
+    let listed = Fixture::new().get("/v1/consumers").json();
+
+    let well = json!({
+        "consumer": "rollups", "epoch": 3, "seq": 104_112, "at": START.to_rfc3339(),
+        "lag_facts": 0, "waits_for": null, "retrying": 0, "dead": 0,
+    });
+    let late = json!({
+        "consumer": "ship:audit", "epoch": 3, "seq": 104_112, "at": null, "lag_facts": 17,
+        "waits_for": "the store does not answer", "retrying": 1, "dead": 2,
+    });
+    assert_eq!(listed, json!({ "items": [well, late] }));
+}
+
+#[test]
 fn dead_letters_are_listed_newest_first_by_pages_and_filters() {
     let fixture = with_letters();
 

@@ -40,6 +40,7 @@ fn it_lists_every_route() {
     get /v1/caps
     post /v1/config:diff
     post /v1/config:reload
+    get /v1/consumers
     get /v1/dead-letters
     get /v1/dead-letters/{id}
     post /v1/dead-letters:discard

@@ -39,7 +39,7 @@ fn everything_but_health_needs_a_key() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 36);
+    assert_eq!(asked, 37);
 }
 
 #[test]

@@ -10,10 +10,11 @@ use smol_str::SmolStr;
 use super::super::{
     Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health,
     Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing,
-    Sent, Visitors,
+    Sent, Standings, Visitors,
 };
 use super::CALLER;
-use crate::cdr::consumer::letter::{Letter, LetterFilter, LetterState, Word};
+use crate::cdr::consumer::Standing;
+use crate::cdr::consumer::letter::{Letter, LetterCount, LetterFilter, LetterState, Word};
 use crate::cdr::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed, Converted,
     Decided, Ended, Fact, FactBody, Party, Stamp, Terms,
@@ -368,6 +369,25 @@ fn meant(filter: &LetterFilter, letter: &Letter) -> bool {
         && filter.state.is_none_or(|state| letter.state == state)
         && filter.consumer.as_ref().is_none_or(|it| letter.consumer == *it)
         && filter.class.as_ref().is_none_or(|it| letter.class == *it)
+}
+
+impl Standings for World {
+    fn standings(&self) -> Vec<Standing> {
+        let position = Lsn { epoch: 3, seq: 104_112 };
+        let standing = |consumer: &str| Standing {
+            consumer: consumer.into(),
+            position,
+            at: Some(START),
+            lag_facts: 0,
+            waits_for: None,
+            letters: LetterCount::default(),
+        };
+        let waits_for = Some(String::from("the store does not answer"));
+        let letters = LetterCount { retrying: 1, dead: 2, next_due: None };
+        let late =
+            Standing { lag_facts: 17, at: None, waits_for, letters, ..standing("ship:audit") };
+        vec![standing("rollups"), late]
+    }
 }
 
 impl RollupStore for World {

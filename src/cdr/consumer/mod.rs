@@ -23,11 +23,16 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::fact::FactBody;
 use super::journal::{Entry, Lsn};
 use super::record::CallRecord;
 use super::rollup::Rolled;
 use crate::id::CallId;
+use crate::time::Wall;
+
+use letter::LetterCount;
 
 /// Works from facts.
 pub trait Consumer: Send {
@@ -139,6 +144,21 @@ impl Facts {
         let ended = ended.filter_map(|entry| entry.fact.call);
         ended.filter(|call| !self.records.contains_key(call)).collect()
     }
+}
+
+/// Where a consumer stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub consumer: SmolStr,
+    /// The last fact it is done with.
+    pub position: Lsn,
+    /// When that happened; absent: it has read nothing in this process.
+    pub at: Option<Wall>,
+    /// Facts it has not read.
+    pub lag_facts: u64,
+    /// Absent: it is at work.
+    pub waits_for: Option<String>,
+    pub letters: LetterCount,
 }
 
 /// Whether the record of a call is whole with this fact.

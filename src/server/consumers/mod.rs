@@ -30,7 +30,7 @@ use super::accounting::stamp;
 use super::upkeep::Rounds;
 
 use runner::{Means, Runner};
-use standing::ConsumerStanding;
+use standing::{ConsumerStanding, StandingDesk};
 
 pub(crate) use feed::Outlet;
 pub(super) use letters::LetterDesk;
@@ -59,13 +59,14 @@ pub(super) struct Consumers {
     feed: Arc<Feed>,
     word: watch::Sender<u64>,
     tasks: JoinSet<()>,
+    standings: Vec<Arc<ConsumerStanding>>,
 }
 
 impl Consumers {
     /// `reached` is how far the book has come.
     pub(super) fn new(journal: &Journal, reached: Lsn, now: Stamp) -> Self {
         let feed = Feed::new(journal.readers(), reached, now.wall());
-        Self { feed, word: watch::Sender::new(0), tasks: JoinSet::new() }
+        Self { feed, word: watch::Sender::new(0), tasks: JoinSet::new(), standings: Vec::new() }
     }
 
     /// Where the projection passes facts on.
@@ -78,6 +79,11 @@ impl Consumers {
         self.word.clone()
     }
 
+    /// Where those stand that were started by now.
+    pub(super) fn standings(&self) -> StandingDesk {
+        StandingDesk { standings: self.standings.clone(), feed: Arc::clone(&self.feed) }
+    }
+
     /// Starts them.
     pub(super) fn start(
         &mut self,
@@ -88,7 +94,6 @@ impl Consumers {
         seed: u128,
         ended: &watch::Receiver<bool>,
     ) {
-        let mut standings = Vec::new();
         for (n, post) in posts.into_iter().enumerate() {
             let means = Means {
                 feed: Arc::clone(&self.feed),
@@ -97,7 +102,7 @@ impl Consumers {
                 word: self.word.subscribe(),
             };
             let standing = ConsumerStanding::new(Arc::clone(&post.name));
-            standings.push(Arc::clone(&standing));
+            self.standings.push(Arc::clone(&standing));
             // Until it is known where the consumer stands, nothing is deleted that it may want.
             let mark = journal.follower_mark(Lsn::default());
             let number = u8::try_from(n).unwrap_or(u8::MAX);
@@ -105,6 +110,7 @@ impl Consumers {
             let runner = Runner::new(post, means, mark, standing, chance);
             self.tasks.spawn(runner.run(ended.clone()));
         }
+        let standings = self.standings.clone();
         let tended = tend(standings, Arc::clone(&self.feed), Arc::clone(book), keep, ended.clone());
         self.tasks.spawn(tended);
     }

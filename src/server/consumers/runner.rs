@@ -179,7 +179,9 @@ impl Runner {
     pub(super) async fn run(mut self, mut ended: watch::Receiver<bool>) {
         loop {
             let turn = self.turn().await;
-            self.standing.is_stopped(matches!(turn, Turn::Wait(_)));
+            if !matches!(turn, Turn::Wait(_)) {
+                self.standing.waits_for(None);
+            }
             let wait = match turn {
                 Turn::Worked => continue,
                 Turn::Over => return,
@@ -233,6 +235,7 @@ impl Runner {
         self.outages = self.outages.saturating_add(1);
         let wait = retry::wait_in_outage(self.outages);
         tracing::error!(consumer = &*self.post.name, error = detail, "a consumer has to wait");
+        self.standing.waits_for(Some(detail.to_owned()));
         Turn::Wait(wait)
     }
 
@@ -263,6 +266,8 @@ impl Runner {
         if letters.dead + letters.retrying >= LETTERS_MAX {
             let (consumer, facts) = (&*self.post.name, LETTERS_MAX);
             tracing::error!(consumer, facts, "a consumer stops: too many facts failed at it");
+            let why = format!("{facts} facts failed at it: say what is to become of them");
+            self.standing.waits_for(Some(why));
             return Ok(Turn::Wait(STOPPED_WAIT));
         }
         let turn = self.go_on(position).await?;
@@ -339,6 +344,10 @@ impl Runner {
             return Ok(Turn::Worked);
         };
         let now = self.now().wall();
+        if matches!(letter.state, LetterState::Retrying | LetterState::Dead) {
+            let (id, error) = (letter.id, &letter.error);
+            self.standing.waits_for(Some(format!("the fact of dead letter {id}: {error}")));
+        }
         match letter.state {
             LetterState::Retrying => match letter.next_at {
                 Some(due) if due > now => {
