@@ -3,6 +3,8 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
+# Lint and tests are of everything that can be built in; what is released leaves it out.
+ALL := --features kafka
 
 .PHONY: help run demo test bench lint soak stress release bench-sip fuzz deps
 
@@ -20,23 +22,24 @@ deps: ## What the tests need besides Rust (root or sudo).
 
 lint: ## Formatting and clippy; a warning is an error.
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --all-targets --locked $(ALL) -- -D warnings
+	$(CARGO) clippy --locked -- -D warnings
 
 # The integration tests come last, so that the last line is their verdict. They replay the fuzz
 # corpus and run sipp-scenarios/; most of their time is waiting, hence four at once.
 test: deps lint ## Everything CI checks.
-	$(CARGO) test --locked --lib --bins
-	$(CARGO) test --locked --doc
-	$(CARGO) test --locked --test it -- --test-threads=4
+	$(CARGO) test --locked $(ALL) --lib --bins
+	$(CARGO) test --locked $(ALL) --doc
+	$(CARGO) test --locked $(ALL) --test it -- --test-threads=4
 
 bench: ## Micro-benchmarks.
 	$(CARGO) bench --locked --benches
 
 soak: ## Crashes (TOLLBRIDGE_CRASH_ROUNDS, 200), limits under faults, steady calls (SOAK_MINUTES, 60).
 	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \
-	  $(CARGO) test --locked --test it crash -- --nocapture
+	  $(CARGO) test --locked $(ALL) --test it crash -- --nocapture
 	TOLLBRIDGE_HOLD_SECONDS=$${TOLLBRIDGE_HOLD_SECONDS:-60} \
-	  $(CARGO) test --locked --test it holds::history -- --nocapture --test-threads=1
+	  $(CARGO) test --locked $(ALL) --test it holds::history -- --nocapture --test-threads=1
 	scripts/install-test-deps.sh --bench
 	$(CARGO) build --release --locked
 	benches/sip/stress.py --soak $${SOAK_MINUTES:-60}

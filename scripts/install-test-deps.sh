@@ -10,6 +10,11 @@ wanted=(
   "kamailio kamailio"
   "redis-server redis-server"
   "cc gcc"
+  # librdkafka is compiled, with the TLS of the system.
+  "c++ g++"
+  "make make"
+  "pkg-config pkg-config"
+  "/usr/include/openssl/ssl.h libssl-dev"
 )
 if [[ "${1:-}" == --bench ]]; then
   wanted+=(

@@ -51,7 +51,10 @@ pub use settings::{
     ApiKey, ApiSettings, CdrSettings, DecisionSettings, JournalSettings, LogFormat, LogSettings,
     NodeSettings, OrphanBill, Settings, SipSettings, StoreSettings, TcpSettings,
 };
-pub use shippers::{CallerForm, CallersTold, EventForm, ShipperSettings, StreamSettings};
+pub use shippers::{
+    CallerForm, CallersTold, EventForm, KafkaSasl, KafkaSettings, KafkaTls, SaslMechanism,
+    ShipperSettings, StreamSettings,
+};
 pub use tls::{CertificateSettings, ClientAuth, MinVersion, TlsSettings};
 
 use fault::Finding;

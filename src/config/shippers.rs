@@ -37,6 +37,9 @@ pub struct ShipperSettings {
     /// To streams in Redis.
     #[serde(default)]
     pub redis: Option<StreamSettings>,
+    /// To topics in Kafka.
+    #[serde(default)]
+    pub kafka: Option<KafkaSettings>,
 }
 
 /// How events are written.
@@ -115,6 +118,70 @@ pub struct StreamSettings {
     pub entries_max: u64,
 }
 
+/// `shippers.kafka`: topics of a cluster. Needs a build with the feature `kafka`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// Some of the cluster, each `HOST:PORT`.
+    pub brokers: Vec<SmolStr>,
+    /// Of calls and deposits. Default `edge.facts`.
+    #[serde(default = "default_facts_topic")]
+    pub facts_topic: SmolStr,
+    /// Of pings and sessions. Default `edge.pings`.
+    #[serde(default = "default_pings_topic")]
+    pub pings_topic: SmolStr,
+    /// Partitions of each topic that are written to; it has to have them. Default 48.
+    #[serde(default = "default_partitions")]
+    pub partitions: u16,
+    /// How long a message waits for company, milliseconds. Default 5.
+    #[serde(rename = "linger_ms", with = "milliseconds", default = "default_linger")]
+    pub linger: Duration,
+    /// How long a message is tried before it counts as not delivered, seconds. Default 120.
+    #[serde(rename = "delivery_timeout_s", with = "seconds", default = "default_delivery")]
+    pub delivery_timeout: Duration,
+    /// Most messages in memory that are not delivered. Default 10000.
+    #[serde(default = "default_queue")]
+    pub queue_messages_max: u32,
+    /// Default: none, brokers are spoken to in clear.
+    #[serde(default)]
+    pub tls: Option<KafkaTls>,
+    /// Default: none.
+    #[serde(default)]
+    pub sasl: Option<KafkaSasl>,
+}
+
+/// `shippers.kafka.tls`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaTls {
+    /// PEM file of authorities that vouch for the brokers. Default: those of the system.
+    pub ca: Option<PathBuf>,
+    /// PEM file of the certificate that is shown to the brokers, with its chain. Default: none.
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    pub client_key: Option<PathBuf>,
+}
+
+/// `shippers.kafka.sasl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSasl {
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: SaslMechanism,
+    pub username: String,
+    pub password: Secret,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SaslMechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
 fn default_prefix() -> SmolStr {
     SmolStr::new_static("q")
 }
@@ -137,6 +204,40 @@ fn default_repeat() -> Duration {
 
 fn default_entries_max() -> u64 {
     50_000
+}
+
+fn default_facts_topic() -> SmolStr {
+    SmolStr::new_static("edge.facts")
+}
+
+fn default_pings_topic() -> SmolStr {
+    SmolStr::new_static("edge.pings")
+}
+
+fn default_partitions() -> u16 {
+    48
+}
+
+fn default_linger() -> Duration {
+    Duration::from_millis(5)
+}
+
+fn default_delivery() -> Duration {
+    Duration::from_secs(120)
+}
+
+fn default_queue() -> u32 {
+    10_000
+}
+
+impl SaslMechanism {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
 }
 
 impl StreamSettings {
@@ -222,11 +323,16 @@ impl ShipperSettings {
             checked.wrong("id", self.id.to_string(), "is no name for a shipper", remedy);
         }
         self.callers.check(checked);
-        match &self.redis {
-            Some(redis) => redis.check(checked),
-            None => {
-                let remedy = "add a table redis that says where events go";
+        match (&self.redis, &self.kafka) {
+            (Some(redis), None) => redis.check(checked),
+            (None, Some(kafka)) => kafka.check(checked),
+            (None, None) => {
+                let remedy = "add a table redis or kafka that says where events go";
                 checked.wrong("", self.id.to_string(), "ships nowhere", remedy);
+            }
+            (Some(_), Some(_)) => {
+                let remedy = "write two shippers, one with redis and one with kafka";
+                checked.wrong("", self.id.to_string(), "ships to two places", remedy);
             }
         }
     }
@@ -310,9 +416,75 @@ impl StreamSettings {
     }
 }
 
+impl KafkaSettings {
+    fn check(&self, checked: &mut Checked<'_>) {
+        if !cfg!(feature = "kafka") {
+            let remedy = "build with `cargo build --release --features kafka`, or ship to redis";
+            checked.wrong("kafka", shown(&self.brokers), "needs a build with Kafka", remedy);
+        }
+        if self.brokers.is_empty() {
+            let remedy = "list some of the cluster, such as \"10.0.0.5:9092\"";
+            checked.wrong("kafka.brokers", String::from("[]"), "names no broker", remedy);
+        }
+        for broker in &self.brokers {
+            let place = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            let port = place.and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none_or(|port| port == 0) || broker.contains("://") || broker.contains(',') {
+                let remedy = "write HOST:PORT, such as \"10.0.0.5:9092\"";
+                checked.wrong(
+                    "kafka.brokers",
+                    broker.to_string(),
+                    "is no address of a broker",
+                    remedy,
+                );
+            }
+        }
+        for (field, topic) in
+            [("kafka.facts_topic", &self.facts_topic), ("kafka.pings_topic", &self.pings_topic)]
+        {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            let fits = (1..=249).contains(&topic.len()) && topic.chars().all(fits);
+            if !fits || matches!(topic.as_str(), "." | "..") {
+                let remedy = "write 1 to 249 letters, digits, dots, dashes and underscores";
+                checked.wrong(field, topic.to_string(), "is no name of a topic", remedy);
+            }
+        }
+        if let Some(tls) = &self.tls {
+            checked.pair("kafka.tls", tls.client_cert.as_ref(), tls.client_key.as_ref());
+        }
+        if let Some(sasl) = &self.sasl {
+            if sasl.username.is_empty() {
+                let remedy = "write the name the brokers know this server by";
+                checked.wrong("kafka.sasl.username", String::new(), "is empty", remedy);
+            }
+            if sasl.password.reveal().is_empty() {
+                let (value, remedy) = (String::new(), "write the password of that name");
+                checked.wrong("kafka.sasl.password", value, "is empty", remedy);
+            }
+            if sasl.mechanism == SaslMechanism::Plain && self.tls.is_none() {
+                let says = "would send the password in clear";
+                let remedy = "add kafka.tls, or use SCRAM-SHA-512";
+                let value = sasl.mechanism.name().to_owned();
+                checked.wrong("kafka.sasl.mechanism", value, says, remedy);
+            }
+        }
+        checked.range("kafka.partitions", self.partitions.into(), 1..=1_024, "partitions");
+        let linger = u64::try_from(self.linger.as_millis()).unwrap_or(u64::MAX);
+        checked.range("kafka.linger_ms", linger, 0..=1_000, "milliseconds");
+        let delivery = self.delivery_timeout.as_secs();
+        checked.range("kafka.delivery_timeout_s", delivery, 2..=900, "seconds");
+        let messages = self.queue_messages_max.into();
+        checked.range("kafka.queue_messages_max", messages, 1..=1_000_000, "messages");
+    }
+}
+
 fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=40).contains(&text.len()) && text.chars().all(fits)
+}
+
+fn shown(texts: &[SmolStr]) -> String {
+    texts.join(", ")
 }
 
 #[cfg(test)]
@@ -395,5 +567,58 @@ mod tests {
                 "shippers[0].redis.entries_max 1: is out of range",
             ]
         );
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_kafka_is_said_at_once() {
+        let kafka = |kafka: serde_json::Value| {
+            let shipper =
+                serde_json::json!({ "id": "a", "callers": { "tell": "nothing" }, "kafka": kafka });
+            let mut told = told(serde_json::json!([shipper]));
+            let without = "shippers[0].kafka 10.0.0.5:9092: needs a build with Kafka";
+            let is_built_in = cfg!(feature = "kafka");
+            assert_eq!(told.first().is_some_and(|it| it == without), !is_built_in, "{told:?}");
+            told.retain(|it| it != without);
+            told
+        };
+        let brokers = ["10.0.0.5:9092"];
+        assert_eq!(kafka(serde_json::json!({ "brokers": brokers })), [""; 0]);
+        let mechanism = "SCRAM-SHA-512";
+        let sasl = serde_json::json!({ "mechanism": mechanism, "username": "a", "password": "b" });
+        assert_eq!(kafka(serde_json::json!({ "brokers": brokers, "sasl": sasl })), [""; 0]);
+
+        let wrong = serde_json::json!({
+            "brokers": brokers,
+            "facts_topic": "edge/facts",
+            "pings_topic": "..",
+            "partitions": 0,
+            "delivery_timeout_s": 1,
+            "tls": { "client_cert": "edge.pem" },
+            "sasl": { "mechanism": "PLAIN", "username": "", "password": "" },
+        });
+        assert_eq!(
+            kafka(wrong),
+            [
+                "shippers[0].kafka.facts_topic edge/facts: is no name of a topic",
+                "shippers[0].kafka.pings_topic ..: is no name of a topic",
+                "shippers[0].kafka.tls.client_cert edge.pem: has no key",
+                "shippers[0].kafka.sasl.username : is empty",
+                "shippers[0].kafka.sasl.password : is empty",
+                "shippers[0].kafka.partitions 0: is out of range",
+                "shippers[0].kafka.delivery_timeout_s 1: is out of range",
+            ]
+        );
+        let plain = serde_json::json!({ "mechanism": "PLAIN", "username": "a", "password": "b" });
+        assert_eq!(
+            kafka(serde_json::json!({ "brokers": brokers, "sasl": plain })),
+            ["shippers[0].kafka.sasl.mechanism PLAIN: would send the password in clear"]
+        );
+        for broker in ["kafka://10.0.0.5:9092", "10.0.0.5", ":9092", "10.0.0.5:0"] {
+            let problems = told(serde_json::json!([{
+                "id": "a", "callers": { "tell": "nothing" }, "kafka": { "brokers": [broker] },
+            }]));
+            let says = format!("shippers[0].kafka.brokers {broker}: is no address of a broker");
+            assert!(problems.contains(&says), "{problems:?}");
+        }
     }
 }

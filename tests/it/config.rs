@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 use tollbridge::config::{
-    Config, ConfigError, Format, HostPort, ListenAddress, ListenTransport, LogFormat, OrphanBill,
-    Settings,
+    Config, ConfigError, EventForm, Format, HostPort, KafkaSettings, ListenAddress,
+    ListenTransport, LogFormat, OrphanBill, Settings, ShipperSettings,
 };
 use tollbridge::id::{CallId, CampaignId, PoolId};
 use tollbridge::phone::PhoneNumber;
@@ -42,12 +42,55 @@ fn the_loopback_file_shows_every_setting_with_its_default() {
         let field = path.rsplit('.').next().unwrap();
         let is_written = text.lines().any(|line| {
             line.strip_prefix('#').unwrap_or(line).starts_with(&format!("{field} = "))
-                || line == format!("[{path}]")
+                || [format!("[{path}]"), format!("#[[{path}]]")].contains(&line.to_owned())
         });
         assert!(is_written, "{path} is not in the file");
         if !other.contains(&path.as_str()) {
             assert_eq!(shown.get(path), Some(default), "{path}");
         }
+    }
+}
+
+#[test]
+fn the_shippers_that_the_loopback_file_shows_are_as_it_says() {
+    let text = std::fs::read_to_string(LOOPBACK).unwrap();
+    let (_, shown) = text.split_once("#[[shippers]]\n").unwrap();
+    let (shown, _) = shown.split_once("\n# Sums over").unwrap();
+    let (common, places) = shown.split_once("#[shippers.redis]").unwrap();
+    let (redis, kafka) = places.split_once("#[shippers.kafka]").unwrap();
+    let shipper = |table: &str, fields: &str| -> Result<ShipperSettings, String> {
+        let text = format!("#[[shippers]]\n{common}#[shippers.{table}]{fields}");
+        let lines = text.lines().map(|line| line.strip_prefix('#').unwrap_or(line));
+        let read = read(&lines.collect::<Vec<_>>().join("\n")).map_err(|it| it.to_string())?;
+        Ok(read.settings.shippers[0].clone())
+    };
+    let bare = |table: &str, servers: &str| -> ShipperSettings {
+        let text = format!("id = \"a\"\ncallers = {{ tell = \"nothing\" }}\n[{table}]\n{servers}");
+        toml::from_str(&text).unwrap()
+    };
+
+    let plain = redis.replace("redis://10", "rediss://10");
+    let read = shipper("redis", &plain).unwrap();
+    let (shown, default) = (read.redis.unwrap(), bare("redis", "urls = []").redis.unwrap());
+    assert_eq!((read.form, read.tags), (EventForm::Protobuf, vec![]));
+    assert_eq!(
+        (shown.prefix, shown.connect_timeout, shown.timeout, shown.keep),
+        (default.prefix, default.connect_timeout, default.timeout, default.keep)
+    );
+    assert_eq!((shown.entries_max, shown.repeat), (default.entries_max, default.repeat));
+
+    let read = shipper("kafka", kafka);
+    if cfg!(feature = "kafka") {
+        let (shown, default) = (read.unwrap().kafka.unwrap(), bare("kafka", "brokers = []"));
+        let default = KafkaSettings {
+            brokers: shown.brokers.clone(),
+            tls: shown.tls.clone(),
+            sasl: shown.sasl.clone(),
+            ..default.kafka.unwrap()
+        };
+        assert_eq!(shown, default);
+    } else {
+        assert!(read.unwrap_err().contains("needs a build with Kafka"));
     }
 }
 

@@ -1,12 +1,16 @@
 //! Tells others of facts as events: consumers of the facts whose effects are elsewhere.
 //!
 //! Owns: what the configuration says of shippers, made ready ([`load`], [`posts`]), and where events go
-//! ([`streams`], `kafka`). Does not own: what an event says (`cdr::event`), and how a consumer is run,
+//! ([`streams`], and `kafka` where it is built in). Does not own: what an event says (`cdr::event`), and how a consumer is run,
 //! which waits while the other side is away. No call and no request waits for any of it.
 
 mod identity;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod streams;
 
+#[cfg(feature = "kafka")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +19,19 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::cdr::consumer::Consumer;
 use crate::cdr::event::{Callers, Form, Tags, Teller};
 use crate::cdr::store::Answer;
+#[cfg(feature = "kafka")]
+use crate::config::KafkaSettings;
 use crate::config::{CallerForm, Config, EventForm, ShipperSettings, StreamSettings};
+#[cfg(feature = "kafka")]
+use crate::sip::transport::{CertificateFiles, FileSpec, PeerSpec, TlsFault, client_config};
 
 use super::consumers::Post;
 use super::error::{Faults, StartError};
 use super::holds::redis::{Address, LinkSettings, LinkTls};
 use super::settings::{RedisFiles, tls_to_redis};
 
+#[cfg(feature = "kafka")]
+use kafka::{Kafka, KafkaPlan};
 use streams::{StreamPlan, Streams};
 
 /// Most facts that are shipped before it is written down that they are.
@@ -37,7 +47,12 @@ pub(super) struct Shipper {
 }
 
 enum Destination {
-    Redis { settings: StreamSettings, tls: Option<LinkTls> },
+    Redis {
+        settings: StreamSettings,
+        tls: Option<LinkTls>,
+    },
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaSettings),
 }
 
 /// Reads the files that shippers need.
@@ -124,6 +139,11 @@ impl Destination {
                 });
                 Box::new(move || ready(Streams::new(Arc::clone(&plan))))
             }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(settings) => {
+                let plan = Arc::new(KafkaPlan { name, teller, form, settings });
+                Box::new(move || ready(Kafka::new(Arc::clone(&plan))))
+            }
         }
     }
 }
@@ -139,6 +159,11 @@ fn destination(
     path: &str,
     shipper: &ShipperSettings,
 ) -> Result<Option<Destination>, StartError> {
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &shipper.kafka {
+        check_files(config, path, kafka)?;
+        return Ok(Some(Destination::Kafka(kafka.clone())));
+    }
     let Some(redis) = &shipper.redis else { return Ok(None) };
     let files = RedisFiles {
         field: format_smolstr!("{path}.redis"),
@@ -150,6 +175,32 @@ fn destination(
     };
     let tls = tls_to_redis(config, &files)?;
     Ok(Some(Destination::Redis { settings: redis.clone(), tls }))
+}
+
+/// Reads the files of TLS to Kafka, which librdkafka reads again by itself.
+///
+/// # Errors
+/// All that is wrong with them.
+#[cfg(feature = "kafka")]
+fn check_files(config: &Config, path: &str, kafka: &KafkaSettings) -> Result<(), StartError> {
+    let Some(tls) = &kafka.tls else { return Ok(()) };
+    let file = |path_of: &Option<PathBuf>, name: &str| {
+        let field = format!("{path}.kafka.tls.{name}");
+        path_of.clone().map(|path| FileSpec { path, field })
+    };
+    let (cert, key) = (file(&tls.client_cert, "client_cert"), file(&tls.client_key, "client_key"));
+    let peer = PeerSpec {
+        field: format!("{path}.kafka.tls"),
+        names: vec![],
+        sni: true,
+        verify: true,
+        extra_ca: file(&tls.ca, "ca"),
+        pins: vec![],
+        client_certificate: cert.zip(key).map(|(chain, key)| CertificateFiles { chain, key }),
+    };
+    let told = |it: TlsFault| (it.field, it.value, it.problem, it.remedy.to_owned());
+    let loaded = client_config(&peer);
+    loaded.map(drop).map_err(|faults| config.faults(faults.into_iter().map(told)).into())
 }
 
 fn callers(shipper: &ShipperSettings) -> Callers {

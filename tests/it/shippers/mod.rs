@@ -1,6 +1,8 @@
 //! Servers that tell others of what happens on them (spec/data §2.4, §2.5).
 #![expect(clippy::disallowed_methods, reason = "other processes live in real time")]
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod script;
 mod streams;
 
@@ -59,6 +61,14 @@ fn pings_of(told: &[Told]) -> BTreeMap<String, usize> {
         *times.entry(id.to_owned()).or_default() += 1;
     }
     times
+}
+
+/// What the shipper waits for, if it does.
+fn waits_for(api: SocketAddr) -> Result<Option<String>> {
+    let listed: Value = http::get(api, "/v1/consumers")?.json()?;
+    let items = listed["items"].as_array().context("no items")?;
+    let shipper = items.iter().find(|it| it["consumer"] == "ship:audit").context("no shipper")?;
+    Ok(shipper["waits_for"].as_str().map(str::to_owned))
 }
 
 /// The value of a metric of a shipper.

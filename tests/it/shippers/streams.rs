@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use redis::cmd;
 use serde_json::Value;
 
-use super::{PATIENCE, Told, each_is_told_once, metric, ping, pings_of};
+use super::{PATIENCE, Told, each_is_told_once, metric, ping, pings_of, waits_for};
 use crate::support::authority::Authority;
 use crate::support::redis::{Cluster, Redis};
 use crate::support::{http, wait_for};
@@ -189,7 +189,8 @@ fn while_redis_is_away_pings_and_calls_go_on_and_the_lag_shows() {
         wait_for("the lag to show", PATIENCE, || {
             let lag = metric(stage.api, "tollbridge_consumer_lag_facts", "ship:audit")?;
             let outages = metric(stage.api, "tollbridge_shipper_outages_total", "ship:audit")?;
-            Ok((lag >= 50.0 && outages >= 1.0).then_some(()))
+            let waits = waits_for(stage.api)?.is_some();
+            Ok((lag >= 50.0 && outages >= 1.0 && waits).then_some(()))
         })?;
 
         // Nobody it is any more; then it is back.
@@ -198,7 +199,7 @@ fn while_redis_is_away_pings_and_calls_go_on_and_the_lag_shows() {
         each_is_told_once(&pings, || read(&redis))?;
         wait_for("the lag to be gone", PATIENCE, || {
             let lag = metric(stage.api, "tollbridge_consumer_lag_facts", "ship:audit")?;
-            Ok((lag == 0.0).then_some(()))
+            Ok((lag == 0.0 && waits_for(stage.api)?.is_none()).then_some(()))
         })?;
         stage.is_clean()
     };
@@ -230,8 +231,8 @@ fn a_full_stream_holds_the_shipper_until_its_groups_have_acknowledged() {
         }
         let pinged = ping(stage.api, 16_145_550_001)?;
         wait_for("the shipper to say that it cannot", PATIENCE, || {
-            let log = stage.log();
-            Ok(log.contains("raise redis.entries_max").then_some(()))
+            let waits = waits_for(stage.api)?.unwrap_or_default();
+            Ok(waits.contains("raise redis.entries_max").then_some(()))
         })?;
 
         for stream in 0..64 {
