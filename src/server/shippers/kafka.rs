@@ -26,7 +26,7 @@ use crate::config::KafkaSettings;
 use crate::server::metrics as names;
 
 /// How long brokers may take to say which topics there are.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What a shipper to Kafka is made of.
 #[derive(Clone, Debug)]

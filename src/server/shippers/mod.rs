@@ -38,7 +38,7 @@ use streams::{StreamPlan, Streams};
 const PORTION_MAX: usize = 2_000;
 
 /// How long facts gather before they are shipped.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(200);
 
 /// A shipper that is ready but for the name of the journal.
 pub(super) struct Shipper {

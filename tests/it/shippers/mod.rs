@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::support::{http, wait_for};
 
-/// Longer than a shipper waits before it looks again for what was away for a moment.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than a shipper waits before it looks again for what was away.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// An event as JSON, however it came.
 #[derive(Clone, Debug)]
