@@ -81,7 +81,8 @@ fn whatever_is_wrong_with_a_body_is_told_where_it_is_sent_and_opens_nothing() {
 #[test]
 fn a_body_that_cannot_be_read_is_told_from_one_that_says_too_much() {
     play_with(Setup { more: TRADE, set: &SET, ..Setup::default() }, |stage| {
-        let nested = format!(r#"{{"tags": {}1{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
+        let nested =
+            format!(r#"{{"tags": {{"a": {}1{}}}}}"#, "[".repeat(20_000), "]".repeat(20_000));
         let large = format!(r#"{{"campaign": "{}"}}"#, "x".repeat(70_000));
         for path in [PING, VISIT] {
             for (body, status, code) in [
@@ -252,7 +253,7 @@ fn is_time_out(error: &std::io::Error) -> bool {
 /// A body that is taken there.
 fn sound(path: &str) -> Value {
     match path {
-        VISIT => json!({ "campaign": "single", "want": "nothing" }),
+        VISIT => json!({ "campaign": "single", "caller_id": "+16145550188", "want": "nothing" }),
         _ => json!({ "campaign": "single", "sip_ok": true }),
     }
 }
