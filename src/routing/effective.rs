@@ -1,6 +1,7 @@
 //! What holds for a target or a campaign, and who said so.
 
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use crate::id::{CampaignId, TargetId};
 
@@ -27,7 +28,14 @@ pub(super) struct TargetSources {
     max_pdd_ms: Source,
     ring_timeout_covers_progress: Source,
     max_duration_s: Source,
-    time_zone: Source,
+    pub(super) tables: InheritedTables,
+}
+
+/// Where its tables came from, and the zone of its schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InheritedTables {
+    pub(super) schedule: Source,
+    pub(super) time_zone: Source,
     pub(super) dedupe: Source,
     pub(super) circuit: Source,
 }
@@ -44,22 +52,23 @@ pub(super) struct CampaignSources {
 }
 
 impl TargetSources {
-    pub(super) fn of(
-        config: &TargetConfig,
-        time_zone: Source,
-        dedupe: Source,
-        circuit: Source,
-    ) -> Self {
+    pub(super) fn of(config: &TargetConfig, tables: InheritedTables) -> Self {
         Self {
             ring_timeout_s: config.ring_timeout_s.from(),
             first_response_ms: config.first_response_ms.from(),
             max_pdd_ms: config.max_pdd_ms.from(),
             ring_timeout_covers_progress: config.ring_timeout_covers_progress.from(),
             max_duration_s: config.max_duration_s.from(),
-            time_zone,
-            dedupe,
-            circuit,
+            tables,
         }
+    }
+}
+
+impl TargetSources {
+    /// Whose schedule it is, where it is not the target's own.
+    pub(super) fn speaks_for(&self) -> Option<SmolStr> {
+        let from = self.tables.schedule;
+        (from != Source::Own).then(|| SmolStr::new_static(from.name()))
     }
 }
 
@@ -90,12 +99,13 @@ impl Target {
                 from.ring_timeout_covers_progress,
             ),
             ("max_duration_s", json!(self.max_duration_ms / 1_000), from.max_duration_s),
-            ("time_zone", json!(own_zone.unwrap_or(time_zone)), from.time_zone),
-            ("dedupe", self.dedupe.as_ref().map_or(Value::Null, written), from.dedupe),
+            ("schedule", json!(self.written_schedule.as_deref()), from.tables.schedule),
+            ("time_zone", json!(own_zone.unwrap_or(time_zone)), from.tables.time_zone),
+            ("dedupe", self.dedupe.as_ref().map_or(Value::Null, written), from.tables.dedupe),
             (
                 "circuit",
                 circuit.map_or_else(|| json!({ "enabled": false }), |it| json!(it)),
-                from.circuit,
+                from.tables.circuit,
             ),
         ]
         .map(|(setting, value, from)| Effective { setting, value, from })
@@ -180,13 +190,13 @@ mod tests {
         let by_default = json!({
             "after": "converted", "by": "target", "window_s": 2_592_000, "campaigns": "same",
         });
-        let found = |settings: Option<Vec<Effective>>, left_out: &str| {
+        let found = |settings: Option<Vec<Effective>>, left_out: &[&str]| {
             let settings = settings.unwrap().into_iter();
-            let settings = settings.filter(|it| it.setting != left_out);
+            let settings = settings.filter(|it| !left_out.contains(&it.setting));
             settings.map(|it| (it.setting, it.value, it.from)).collect::<Vec<_>>()
         };
         assert_eq!(
-            found(snapshot.effective_target(&"own".into()), "circuit"),
+            found(snapshot.effective_target(&"own".into()), &["circuit", "schedule"]),
             [
                 ("ring_timeout_s", json!(9), own),
                 ("first_response_ms", json!(1_500), built_in),
@@ -198,7 +208,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            found(snapshot.effective_target(&"plain".into()), "circuit"),
+            found(snapshot.effective_target(&"plain".into()), &["circuit", "schedule"]),
             [
                 ("ring_timeout_s", json!(20), defaults),
                 ("first_response_ms", json!(1_500), built_in),
@@ -209,7 +219,7 @@ mod tests {
                 ("dedupe", by_default, defaults),
             ]
         );
-        let campaign = found(snapshot.effective_campaign(&"c".into()), "advance_on");
+        let campaign = found(snapshot.effective_campaign(&"c".into()), &["advance_on"]);
         let callers = &campaign[3];
         assert_eq!(
             (callers.0, &callers.1["repeat_after_s"], callers.2),
@@ -265,6 +275,44 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_is_that_of_the_nearest_who_says_one() {
+        let nights =
+            "[[schedules]]\nid = \"nights\"\ntime_zone = \"Asia/Tokyo\"\nalways_open = true";
+        let by_default = CONFIG.replace("[defaults]", "[defaults]\nschedule = \"nights\"") + nights;
+        let of_buyer = by_default.replace(
+            "id = \"plain\"\n        [[targets]]",
+            "id = \"plain\"\n        schedule = { hours = [\n             {day = \"mon\", open = \"03:00\", close = \"03:01\" }] }\n        [[targets]]",
+        );
+        let own = json!({ "time_zone": "America/Denver", "always_open": true, "hours": [],
+            "holidays": [], "stop_before_close_s": 0 });
+        let hours = json!([{ "day": "mon", "open": "03:00", "close": "03:01", "breaks": [] }]);
+        let buyers = json!({ "always_open": false, "hours": hours, "holidays": [],
+            "stop_before_close_s": 0 });
+        let (chicago, tokyo) = ("America/Chicago", "Asia/Tokyo");
+        for (text, target, value, from, zone, zone_from) in [
+            (CONFIG, "plain", Value::Null, Source::BuiltIn, chicago, Source::Account),
+            (&by_default, "plain", json!("nights"), Source::Defaults, tokyo, Source::Schedule),
+            (&of_buyer, "plain", buyers, Source::Buyer, chicago, Source::Account),
+            (&of_buyer, "own", own, Source::Own, "America/Denver", Source::Own),
+        ] {
+            let snapshot = compiled(text);
+            let settings = snapshot.effective_target(&target.into()).unwrap();
+            let setting = |name| settings.iter().find(|it| it.setting == name).unwrap();
+            let (schedule, time_zone) = (setting("schedule"), setting("time_zone"));
+            assert_eq!((&schedule.value, schedule.from), (&value, from), "{target}");
+            assert_eq!((&time_zone.value, time_zone.from), (&json!(zone), zone_from), "{target}");
+            // And it is what calls meet.
+            let is_closed = |target: &Target| {
+                target.schedule.as_ref().is_some_and(|it| it.check(crate::time::Wall(0)).is_err())
+            };
+            let target = snapshot.target(&target.into()).unwrap();
+            assert_eq!(is_closed(target), from == Source::Buyer);
+            let document = crate::routing::revision::pack(&toml::from_str(text).unwrap());
+            assert_eq!(crate::routing::revision::compile(&document, 1).unwrap(), snapshot);
+        }
+    }
+
+    #[test]
     fn a_configuration_that_is_kept_comes_to_the_same() {
         let config: RoutingConfig = toml::from_str(CONFIG).unwrap();
         let document = crate::routing::revision::pack(&config);
@@ -287,6 +335,12 @@ mod tests {
             ("max_attempts = 5", "advance_on = [200]", "defaults.advance_on[0]"),
             ("max_duration_s = 900", "max_duration_s = 0", "buyers[0].max_duration_s"),
             ("ring_timeout_s = 9", "ring_timeout_s = 0", "targets[0].ring_timeout_s"),
+            ("max_attempts = 5", "schedule = \"nights\"", "defaults.schedule"),
+            (
+                "max_duration_s = 900",
+                "schedule = { time_zone = \"Mars/Olympus\", always_open = true }",
+                "buyers[0].schedule.time_zone",
+            ),
         ] {
             let config = toml::from_str(&CONFIG.replacen(sound, faulty, 1)).unwrap();
             let faults = RoutingSnapshot::compile(config, 1).unwrap_err();

@@ -123,9 +123,10 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
             }
             Err(closed) => {
                 let finding = Finding {
+                    subject: target.from.speaks_for(),
                     have: Some(closed.have),
                     want: Some(closed.want),
-                    ..Finding::default()
+                    ground: None,
                 };
                 self.refuse(target, Check::Schedule, closed.reason, finding)
             }

@@ -17,8 +17,9 @@ use super::access::Access;
 use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord, owner};
 use super::compile;
 use super::config::{
-    Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, OnStoreDown, PayDuplicates,
-    PeerTlsConfig, PingFilter, QuotaConfig, Ring, RoutingConfig, Source, Span,
+    Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, NamedOr, OnStoreDown,
+    PayDuplicates, PeerTlsConfig, PingFilter, QuotaConfig, Ring, RoutingConfig, ScheduleConfig,
+    Source, Span,
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
@@ -145,6 +146,8 @@ pub struct Target {
     pub paused: bool,
     /// Absent: always open.
     pub schedule: Option<Arc<Schedule>>,
+    /// The same, as it is written.
+    pub(super) written_schedule: Option<Arc<NamedOr<ScheduleConfig>>>,
     /// Its own, then its buyer's and its groups'.
     pub caps: Vec<Cap>,
     pub gaps: Vec<Gap>,

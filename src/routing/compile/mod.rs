@@ -13,6 +13,7 @@ mod lists;
 mod modes;
 mod named;
 mod numbers;
+mod openings;
 mod plans;
 mod price;
 mod publishers;

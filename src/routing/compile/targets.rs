@@ -1,20 +1,22 @@
 //! Where buyers take calls.
 
 use crate::money::Money;
-use crate::routing::config::{NamedOr, RoutingConfig, ScheduleConfig, Source, TargetConfig};
+use crate::routing::config::{RoutingConfig, Source, TargetConfig};
 use crate::routing::dial::DialTemplate;
-use crate::routing::effective::TargetSources;
+use crate::routing::effective::{InheritedTables, TargetSources};
 use crate::routing::list::ListRules;
 use crate::routing::snapshot::{Conversion, Target};
 
 use super::caps::Clock;
+use super::openings::{Opening, OthersOpenings};
 use super::scopes::{Owned, Shared};
 use super::{Compiler, ms, named, settings};
 
 impl Compiler<'_> {
     pub(super) fn targets(&mut self, config: &RoutingConfig, shared: &Shared) -> Vec<Target> {
+        let others = self.openings_of_others(config);
         let targets = config.targets.iter().enumerate();
-        targets.filter_map(|(t, target)| self.target(t, target, config, shared)).collect()
+        targets.filter_map(|(t, target)| self.target(t, target, config, shared, &others)).collect()
     }
 
     /// `None` only together with a fault.
@@ -24,6 +26,7 @@ impl Compiler<'_> {
         config: &TargetConfig,
         all: &RoutingConfig,
         shared: &Shared,
+        others: &OthersOpenings,
     ) -> Option<Target> {
         let path = &format!("targets[{place}]");
         let buyer = self.buyer_index.get(config.buyer.as_str()).copied();
@@ -46,10 +49,9 @@ impl Compiler<'_> {
                 None
             }
         };
-        let schedule = config.schedule.as_ref();
-        let says_zone = schedule.and_then(|schedule| self.says_zone(schedule, all));
-        let schedule =
-            schedule.and_then(|schedule| self.schedule(&format!("{path}.schedule"), schedule));
+        let Opening { schedule, written, from, zone_from } =
+            self.opening(path, config, buyer, others, all);
+        let said = (written, from);
         let zone = schedule.as_ref().map_or(0, |schedule| self.zones.intern(schedule.zone()));
         let clock = Clock { zone, schedule: schedule.as_ref() };
         let mut own = self.own_limits(path, config, &clock);
@@ -89,6 +91,7 @@ impl Compiler<'_> {
             max_duration_ms: ms(*config.max_duration_s),
             paused: config.paused,
             schedule,
+            written_schedule: said.0,
             caps,
             gaps,
             concurrency,
@@ -97,21 +100,16 @@ impl Compiler<'_> {
             dedupe,
             from: TargetSources::of(
                 config,
-                says_zone.unwrap_or_else(|| all.account.zone_from()),
-                dedupe_from,
-                circuit_from,
+                InheritedTables {
+                    schedule: said.1,
+                    time_zone: zone_from.unwrap_or_else(|| all.account.zone_from()),
+                    dedupe: dedupe_from,
+                    circuit: circuit_from,
+                },
             ),
             lists: ListRules::default(),
             conversion,
             circuit,
         })
-    }
-    /// Who says the zone of this schedule, if it is not whoever says that of all.
-    fn says_zone(&self, schedule: &NamedOr<ScheduleConfig>, all: &RoutingConfig) -> Option<Source> {
-        let (config, from) = match schedule {
-            NamedOr::Written(config) => (&**config, Source::Own),
-            NamedOr::Named(id) => (&all.schedules[self.schedules.place(id)?], Source::Schedule),
-        };
-        config.time_zone.as_ref().map(|_| from)
     }
 }

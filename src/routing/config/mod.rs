@@ -244,6 +244,10 @@ pub struct BuyerConfig {
     /// Seconds between attempts at any of its targets, 1 to 86,400.
     #[serde(default)]
     pub min_gap_s: Option<u32>,
+    /// When its targets take calls that do not say it themselves, or the name of one of `schedules`; else
+    /// as `[defaults]` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<NamedOr<ScheduleConfig>>,
     /// Which callers its targets do not take again.
     #[serde(default)]
     pub dedupe: Option<DedupeConfig>,

@@ -68,7 +68,9 @@ impl RoutingConfig {
         let of_publishers = self.publishers.iter().filter_map(|it| it.price.as_ref());
         let of_campaigns = self.campaigns.iter().filter_map(|it| it.price.as_ref());
         let of_prices = of_publishers.chain(of_campaigns).flat_map(PriceConfig::schedules);
-        let by_schedule = of_targets.chain(of_prices).filter_map(NamedOr::name).collect();
+        let of_buyers = self.buyers.iter().filter_map(|it| it.schedule.as_ref());
+        let of_owners = of_targets.chain(of_buyers).chain(&self.defaults.schedule);
+        let by_schedule = of_owners.chain(of_prices).filter_map(NamedOr::name).collect();
 
         let filter_sets = self.filter_sets.iter().map(|it| &it.id);
         let entries = self.targets.iter().flat_map(|it| &it.filters.all);
@@ -77,7 +79,7 @@ impl RoutingConfig {
         let plans = self.plans.iter().map(|it| &it.id);
         let by_plan = self.campaigns.iter().filter_map(|it| it.routing.name()).collect();
 
-        let schedules = unnamed("schedule", "target or price", schedules, &by_schedule);
+        let schedules = unnamed("schedule", "target, buyer or price", schedules, &by_schedule);
         let filter_sets = unnamed("filter set", "target", filter_sets, &by_filter);
         let plans = unnamed("plan", "campaign", plans, &by_plan);
         schedules.chain(filter_sets).chain(plans).collect()
@@ -102,7 +104,9 @@ mod tests {
     fn what_nobody_names_is_told() {
         let config: RoutingConfig = toml::from_str(
             r#"
-            schedules = [{ id = "days", always_open = true }, { id = "nights", always_open = true }]
+            schedules = [{ id = "days", always_open = true }, { id = "nights", always_open = true },
+                { id = "noons", always_open = true }]
+            buyers = [{ id = "b", schedule = "noons" }]
             filter_sets = [{ id = "ohio", all = [] }, { id = "iowa", all = [] }]
             plans = [{ id = "one", tiers = [] }, { id = "two", tiers = [] }]
             publishers = [{ id = "p", price = { hourly = [{ min_revenue = "1.00", during = "days" }] } }]
@@ -120,7 +124,7 @@ mod tests {
         assert_eq!(
             config.unused(),
             [
-                "the schedule nights is named by no target or price",
+                "the schedule nights is named by no target, buyer or price",
                 "the filter set iowa is named by no target",
                 "the plan two is named by no campaign",
             ]

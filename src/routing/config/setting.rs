@@ -1,9 +1,9 @@
 //! Settings that may be written in more than one place, and where each value came from.
 //!
 //! One rule for all: a target goes before its buyer, a buyer before `[defaults]`, `[defaults]` before
-//! what is built in; campaigns, pools and publishers have no buyer. A table that is inherited is inherited whole. The
-//! time zone of a cap, of concurrency and of a schedule is its own, else that of the target's schedule,
-//! else the account's, else UTC.
+//! what is built in; campaigns, pools and publishers have no buyer. A table that is inherited is
+//! inherited whole. The time zone of a cap, of concurrency and of a schedule is its own, else that of the
+//! schedule that holds for the target, else the account's, else UTC.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -11,7 +11,8 @@ use std::ops::Deref;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    CallersConfig, CircuitConfig, Confidence, DedupeConfig, PingFilter, QuotaConfig, RoutingConfig,
+    CallersConfig, CircuitConfig, Confidence, DedupeConfig, NamedOr, PingFilter, QuotaConfig,
+    RoutingConfig, ScheduleConfig,
 };
 
 /// A value, and who said it.
@@ -52,6 +53,8 @@ pub struct DefaultsConfig {
     pub ring_timeout_covers_progress: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_duration_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<NamedOr<ScheduleConfig>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dedupe: Option<DedupeConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -44,8 +44,8 @@ pub struct TargetConfig {
     pub max_duration_s: Setting<u32>,
     #[serde(default)]
     pub paused: bool,
-    /// When it takes calls, or the name of one of `schedules`. Absent: always, and cap windows are those
-    /// of the account's zone.
+    /// When it takes calls, or the name of one of `schedules`. Absent: as its buyer says, else as
+    /// `[defaults]` say, else always, and cap windows are those of the account's zone.
     #[serde(default)]
     pub schedule: Option<NamedOr<ScheduleConfig>>,
     #[serde(default)]

@@ -1,12 +1,14 @@
 //! Limits on calls, as calls meet them: kept apart, in groups, on credit; over a crash too.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::peer::{Line, SDP, with_body};
 use super::program::Program;
 use super::{Call, Setup, Stage, play, play_with};
-use crate::support::{api, http};
+use crate::support::{api, http, wait_for};
 
 #[test]
 fn attempts_are_kept_apart_also_over_a_crash() {
@@ -195,6 +197,30 @@ fn deposit_to(stage: &Stage, buyer: &str, key: &str, amount: &str) -> Result<htt
     let body = json!({ "amount": amount }).to_string();
     let keyed = [("Idempotency-Key", key)];
     http::post_with(stage.api, &format!("/v1/buyers/{buyer}/deposits"), &body, &keyed)
+}
+
+#[test]
+fn targets_are_closed_when_their_buyer_is_unless_they_say_otherwise() {
+    // Too short to take a call.
+    let closed = r#"buyers.tests.schedule={ stop_before_close_s = 600,
+        hours = [{ day = "mon", open = "03:00", close = "03:01" }] }"#;
+    let open = "targets.alone.schedule={ always_open = true }";
+    play(&[closed], |stage| {
+        is_refused(stage, &mut stage.udp()?, "closed", "480 INVITE")?;
+        let call = wait_for("it to be on record", Duration::from_secs(5), || {
+            Ok(api::calls(stage.api)?.into_iter().find(api::Call::is_over))
+        })?;
+        let explained = http::get(stage.api, &format!("/v1/calls/{}/explain", call.call_id))?;
+        let told = explained.json::<Value>()?.to_string();
+        ensure!(told.contains(r#""reason":"schedule.clos"#), "{told}");
+        ensure!(told.contains(r#""subject":"buyer""#), "whose schedule it is: {told}");
+        let effective = http::get(stage.api, "/v1/targets/alone/effective")?.json::<Value>()?;
+        let settings = effective["settings"].as_array().context("there are settings")?;
+        let schedule = settings.iter().find(|it| it["setting"] == "schedule");
+        ensure!(schedule.is_some_and(|it| it["from"] == "buyer"), "{effective}");
+        Ok(())
+    });
+    play(&[closed, open], |stage| stage.is_well("open"));
 }
 
 pub(super) fn is_refused(stage: &Stage, line: &mut Line, call_id: &str, with: &str) -> Result<()> {
