@@ -177,32 +177,52 @@ fn money_for_one_call_is_one_call_s_on_all_servers() {
     check(&[&first, &second], calls());
 }
 
+/// Two calls that are offered are as many as the publisher may send.
+struct Offered {
+    /// How a server is told so.
+    setting: String,
+    /// The name of the cap.
+    cap: String,
+    /// Where the store counts.
+    key: String,
+}
+
+impl Offered {
+    fn two() -> Self {
+        let publisher = &crate::support::server::example().unwrap().publisher;
+        let caps = r#"[{ metric = "offered", window = "total", limit = 2 }]"#;
+        let cap = format!("publisher/{publisher}/offered/total");
+        let key = format!("cap:{{default}}:{cap}:total");
+        Self { setting: format!("publishers.{publisher}.caps={caps}"), cap, key }
+    }
+
+    /// The store knows of so many, and the server that told it of the last one does too.
+    fn are(&self, redis: &Redis, stage: &Stage, used: u64) -> Result<()> {
+        wait_for("the store to know", Duration::from_secs(5), || {
+            Ok((redis.ask(&["hget", &self.key, "used"])? == used.to_string()).then_some(()))
+        })?;
+        wait_for("the answer to what it was told", Duration::from_secs(5), || {
+            let known = api::caps(stage.api)?.get(&self.cap).map(|cap| cap.used);
+            Ok((known == Some(used)).then_some(()))
+        })
+    }
+}
+
 /// What counts at once is told to the store; a server sees what others have told when it tells itself.
 #[test]
 fn calls_offered_to_one_server_count_at_the_other() {
-    let publisher = &crate::support::server::example().unwrap().publisher;
-    let cap = format!(
-        r#"publishers.{publisher}.caps=[{{ metric = "offered", window = "total", limit = 2 }}]"#
-    );
+    let offered = Offered::two();
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());
-    let first = server(&redis, 1, &[&cap]).unwrap();
-    let second = server(&redis, 2, &[&cap]).unwrap();
+    let [first, second] = [1, 2].map(|node| server(&redis, node, &[&offered.setting]).unwrap());
     let calls = || -> Result<()> {
-        let key = format!("cap:{{default}}:publisher/{publisher}/offered/total:total");
-        for (stage, used) in [(&first, "1"), (&second, "2")] {
+        for (stage, used) in [(&first, 1), (&second, 2)] {
             let (mut caller, mut target) = (stage.udp()?, stage.target()?);
             let call = Call::up(stage, &mut caller, &mut target, "offered", &[])?;
             call.end(&mut caller, &mut target)?;
-            wait_for("the store to know", Duration::from_secs(2), || {
-                Ok((redis.ask(&["hget", &key, "used"])? == used).then_some(()))
-            })?;
+            offered.are(&redis, stage, used)?;
         }
-        // The answer to what it told is a moment later than what it told.
-        std::thread::sleep(Duration::from_millis(100));
-        let mut caller = second.udp()?;
-        caller.send(with_body(&caller, &second.invite(), "one-too-many", &[], SDP))?;
-        caller.expect("480 INVITE").map(drop)
+        is_refused(&second, &mut second.udp()?, "one-too-many", "480 INVITE")
     };
     check(&[&first, &second], calls());
 }
@@ -211,45 +231,31 @@ fn calls_offered_to_one_server_count_at_the_other() {
 /// one each server lets at most one through that is too many, and that one is counted as such.
 #[test]
 fn an_idle_server_lets_one_call_too_many_through_at_most() {
-    let publisher = &crate::support::server::example().unwrap().publisher;
-    let cap = format!(
-        r#"publishers.{publisher}.caps=[{{ metric = "offered", window = "total", limit = 2 }}]"#
-    );
+    let offered = Offered::two();
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());
-    let first = server(&redis, 1, &[&cap]).unwrap();
-    let others = [2, 3].map(|node| server(&redis, node, &[&cap]).unwrap());
+    let [first, second, third] =
+        [1, 2, 3].map(|node| server(&redis, node, &[&offered.setting]).unwrap());
     let calls = || -> Result<()> {
-        let key = format!("cap:{{default}}:publisher/{publisher}/offered/total:total");
-        let told = |used: &str| {
-            wait_for("the store to know", Duration::from_secs(2), || {
-                Ok((redis.ask(&["hget", &key, "used"])? == used).then_some(()))
-            })?;
-            // The answer to what it told is a moment later than what it told.
-            std::thread::sleep(Duration::from_millis(100));
-            Ok::<_, anyhow::Error>(())
-        };
         let (mut caller, mut target) = (first.udp()?, first.target()?);
-        for (id, used) in [("one", "1"), ("two", "2")] {
+        for (id, used) in [("one", 1), ("two", 2)] {
             Call::up(&first, &mut caller, &mut target, id, &[])?.end(&mut caller, &mut target)?;
-            told(used)?;
+            offered.are(&redis, &first, used)?;
         }
         is_refused(&first, &mut caller, "too-many-here", "480 INVITE")?;
-        for (other, used) in others.iter().zip(["3", "4"]) {
+        for (other, used) in [(&second, 3), (&third, 4)] {
             let (mut caller, mut target) = (other.udp()?, other.target()?);
             let call = Call::up(other, &mut caller, &mut target, "one-too-many", &[])?;
-            told(used)?;
+            offered.are(&redis, other, used)?;
             is_refused(other, &mut caller, "two-too-many", "480 INVITE")?;
             call.end(&mut caller, &mut target)?;
             let metrics = api::metrics(other.api)?;
             let passed = metrics.get("tollbridge_cap_overshoot_total");
             ensure!(passed == Some(&1.0), "{passed:?}");
         }
-        ensure!(redis.ask(&["hget", &key, "used"])? == "4", "a limit of two, and three servers");
-        Ok(())
+        offered.are(&redis, &third, 4)
     };
-    let [second, third] = &others;
-    check(&[&first, second, third], calls());
+    check(&[&first, &second, &third], calls());
 }
 
 /// Two percent of 200 is four.
