@@ -36,10 +36,13 @@ pub(crate) fn check(data: &[u8]) {
         Ok(accepted) => {
             assert_eq!(desk.len(), 1);
             assert!(accepted.expires_at > now);
-            let is_named = ping.request_id.is_some();
-            let again = desk.accept(snapshot, ping, ids(2), now).expect("as the first");
-            assert_eq!(again.repeated, is_named);
-            assert_eq!(again.session == accepted.session, is_named);
+            let other = desk.accept(snapshot, ping, ids(2), now).expect("as the first");
+            assert!(
+                !accepted.repeated && !other.repeated,
+                "what comes again is told by its answer"
+            );
+            assert_ne!(other.session, accepted.session);
+            assert_eq!(desk.len(), 2);
         }
         Err(refusal) => {
             assert!(desk.is_empty(), "a refused ping leaves nothing");

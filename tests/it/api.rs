@@ -601,6 +601,7 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/calls/{id}/replay",
             "GET /v1/campaigns/{id}/effective",
             "GET /v1/caps",
+            "GET /v1/consumers",
             "GET /v1/dead-letters",
             "GET /v1/dead-letters/{id}",
             "GET /v1/numbers/{number}",

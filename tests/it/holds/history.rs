@@ -329,6 +329,7 @@ async fn play(keeper: &mut Keeper, fault: Fault, number: u8) -> Result<()> {
         RedisStoreSettings {
             call_timeout: Duration::from_millis(150),
             timeout: Duration::from_millis(300),
+            replica_timeout: Duration::from_millis(500),
             open_after: Duration::from_millis(300),
             ..settings
         }

@@ -22,7 +22,7 @@ pub(super) fn settings(seeds: Vec<Address>, account: &str, node: &str) -> RedisS
         process: format!("{node}-{}", fastrand::u64(..)).into(),
         call_timeout: TIMEOUT,
         timeout: TIMEOUT,
-        replica_timeout: Duration::from_millis(500),
+        replica_timeout: TIMEOUT,
         open_after: Duration::ZERO,
     }
 }

@@ -150,7 +150,7 @@ fn schedules_filter_sets_and_plans_are_meant_where_they_are_named() {
             "setting": "time_zone", "value": "America/New_York", "from": "schedule",
         });
         ensure!(told["settings"].as_array().is_some_and(|it| it.contains(&zone)), "{told:#}");
-        let warning = "the schedule idle is named by no target or price";
+        let warning = "the schedule idle is named by no target, buyer or price";
         ensure!(stage.log().contains(warning), "{}", stage.log());
         ensure!(!stage.log().contains("the schedule always"), "{}", stage.log());
         let body = r#"{ "dialed": "+18005550198", "caller": "+16145550188", "tags": { "temper": "warm" } }"#;

@@ -324,6 +324,15 @@ fn how_far_back_is_read_is_what_the_rules_look_at() {
 }
 
 #[test]
+fn as_much_is_remembered_as_is_configured() {
+    let limits = |history: &str| snapshot(&format!("{CONFIG}\n{history}")).history_limits();
+    let said = limits("[history]\ncallers_max = 5000\ncalls_max = 3");
+    assert_eq!((said.callers_max, said.calls_max), (5_000, 3));
+    let built_in = limits("");
+    assert_eq!((built_in.callers_max, built_in.calls_max), (1_000_000, 32));
+}
+
+#[test]
 fn a_rule_about_callers_that_cannot_be_meant_is_a_fault() {
     let base = r#"
         publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "1.00"PAYOUT }] }]
