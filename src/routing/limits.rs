@@ -178,6 +178,15 @@ impl Target {
 }
 
 impl<'a> CallLimits<'a> {
+    /// Whether any of these counts calls as they come.
+    pub(super) fn counts_offered(&self) -> bool {
+        let of_campaign = self.campaign.into_iter().flat_map(|it| &it.caps);
+        let of_publisher = self.publisher.into_iter().flat_map(|it| &it.caps);
+        let of_account = self.account.into_iter().flat_map(|it| &it.caps);
+        let mut caps = of_campaign.chain(of_publisher).chain(of_account).chain(self.trunk);
+        caps.any(|cap| cap.counts == Counts::Offered)
+    }
+
     /// Those of a pair, if the call is of it.
     fn caps_of(&self, pair: usize) -> &'a [Cap] {
         let Some(pair) = self.pairs.get(pair) else { return &[] };

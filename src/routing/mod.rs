@@ -61,7 +61,7 @@ mod worth;
 mod compile;
 
 pub use config::{ConfigFault, RoutingConfig};
-pub use decider::{Known, decide};
+pub use decider::{Known, decide, offered};
 pub use decision::{Decision, PlannedAttempt, Step};
 pub use request::{RouteRequest, SessionReading, Tags, Usage, UsageReader};
 pub use selection::Rotation;

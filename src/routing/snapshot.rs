@@ -76,6 +76,8 @@ pub struct RoutingSnapshot {
     pub(super) performance_days: Option<u32>,
     /// Whether tiers ask scorers elsewhere.
     pub(super) asks: bool,
+    /// Whether caps count calls as they come.
+    pub(super) counts_offered: bool,
 }
 
 /// Whom the server works for.
@@ -483,6 +485,11 @@ impl RoutingSnapshot {
     /// Whether tiers ask scorers elsewhere.
     pub fn asks(&self) -> bool {
         self.asks
+    }
+
+    /// Whether caps count calls as they come.
+    pub fn counts_offered(&self) -> bool {
+        self.counts_offered
     }
 
     /// The keys of all caps, of concurrency and of spacing.

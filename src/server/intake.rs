@@ -15,7 +15,7 @@ use crate::time::Wall;
 use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::control::Control;
-use super::deciding::Opened;
+use super::deciding::{Opened, Unopened};
 use super::metrics::{PING_ACK, PINGS};
 use super::{clock, translate};
 
@@ -35,8 +35,10 @@ impl Control {
     /// Opens a session for each ping, and waits once for the journal to have them all.
     async fn take_pings(&self, sent: Vec<Sent>) -> Vec<Answer> {
         let mut taken = Taken::default();
-        let mut answers: Vec<Answer> =
-            sent.into_iter().map(|sent| self.take(sent, &mut taken)).collect();
+        let mut answers: Vec<Answer> = Vec::with_capacity(sent.len());
+        for sent in sent {
+            answers.push(self.take(sent, &mut taken).await);
+        }
         if answers.iter().all(Result::is_err) {
             return answers;
         }
@@ -56,7 +58,7 @@ impl Control {
     }
 
     /// Answers a ping that came before, or opens a session for it.
-    fn take<'a>(&'a self, sent: Sent, taken: &mut Taken<'a>) -> Answer {
+    async fn take<'a>(&'a self, sent: Sent, taken: &mut Taken<'a>) -> Answer {
         self.takes_work()?;
         let Sent { ping, key } = sent;
         let now = clock::wall();
@@ -64,13 +66,13 @@ impl Control {
         let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
         self.deciding.admit(&publisher, clock::mono(), now)?;
         let Some(reference) = key.or_else(|| ping.request_id.clone().map(Reference::Own)) else {
-            return self.open(ping, None, taken, now);
+            return self.open(&ping, None, taken, now).await;
         };
         let key = RequestKey::of(&publisher, &reference);
         let identity = Identity { key, fingerprint: Fingerprint::of(&ping) };
         let again = |kept: &Kept| Ok(Accepted { repeated: true, ..kept.accepted.clone() });
         match self.deciding.claim(identity, now) {
-            Standing::First(claimed) => self.open(ping, Some(claimed), taken, now),
+            Standing::First(claimed) => self.open(&ping, Some(claimed), taken, now).await,
             Standing::Answered(kept) => again(&kept),
             Standing::Other => Err(PingError::OtherBody(reference)),
             // It may be one of this very request, which is answered as a whole.
@@ -82,16 +84,22 @@ impl Control {
         }
     }
 
-    fn open<'a>(
+    async fn open<'a>(
         &self,
-        request: PingRequest,
+        request: &PingRequest,
         mut claimed: Option<Claimed<'a>>,
         taken: &mut Taken<'a>,
         now: Wall,
     ) -> Answer {
         let (ping, session) = self.ids.next(now);
-        let (accepted, opened) =
-            self.deciding.accept_ping(request, NewIds { ping, session }, now)?;
+        let (ids, mut room) = (NewIds { ping, session }, None);
+        let (accepted, opened) = loop {
+            match self.deciding.accept_ping(request, ids, now, room.as_ref()) {
+                Ok(opened) => break opened,
+                Err(Unopened::Refused(refusals)) => return Err(refusals.into()),
+                Err(Unopened::Ask(asked)) => room = Some(self.deciding.ask_for_room(asked).await),
+            }
+        };
         if let Some(claimed) = &mut claimed {
             claimed.answered(Kept { accepted: accepted.clone(), visit: None }, now);
         }

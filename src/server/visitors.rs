@@ -14,6 +14,7 @@ use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::clock;
 use super::control::Control;
+use super::deciding::Unopened;
 use super::intake::{facts, unavailable};
 
 impl Control {
@@ -46,7 +47,14 @@ impl Control {
             },
         };
         let (ping, session) = self.ids.next(now);
-        let (visit, opened) = self.deciding.visit(visit, NewIds { ping, session }, now)?;
+        let (ids, mut room) = (NewIds { ping, session }, None);
+        let (visit, opened) = loop {
+            match self.deciding.visit(visit, ids, now, room.as_ref()) {
+                Ok(opened) => break opened,
+                Err(Unopened::Refused(refusals)) => return Err(refusals.into()),
+                Err(Unopened::Ask(asked)) => room = Some(self.deciding.ask_for_room(asked).await),
+            }
+        };
         if let (Some(claimed), Some(_)) = (&mut claimed, &opened) {
             let (visitor, left_out) = (visit.visitor.clone(), visit.left_out.clone());
             let kept = Box::new(KeptVisit { visitor, heartbeat_s: visit.heartbeat_s, left_out });

@@ -39,6 +39,7 @@ use crate::phone::PhoneNumber;
 
 use super::config::{ConfigFault, RoutingConfig};
 use super::filter::{Filters, Patterns};
+use super::hold::Counts;
 use super::limits::Zones;
 use super::schedule::Schedule;
 use super::scorer::{KnownScorer, ScoredBy};
@@ -99,6 +100,11 @@ pub(super) fn compile(
         || !shared.pairs.is_empty()
         || publishers.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some())
         || campaigns.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some());
+    let counts_offered = (account.caps.iter())
+        .chain(trunk_caps.values().flatten())
+        .chain(publishers.iter().flat_map(|it| &it.caps))
+        .chain(campaigns.iter().flat_map(|it| &it.caps))
+        .any(|cap| cap.counts == Counts::Offered);
     let performance_days = selection::lookback_days(&campaigns);
     for range in numbers.iter().filter(|range| range.pool.is_none()) {
         let first = PhoneNumber::from_digits(*range.digits.start());
@@ -113,6 +119,7 @@ pub(super) fn compile(
         account,
         performance_days,
         asks: compiler.scorers.values().any(|it| matches!(it.by, ScoredBy::Asked(_))),
+        counts_offered,
         publishers,
         buyers,
         targets,

@@ -21,7 +21,7 @@ use super::eligibility::Eligibility;
 use super::facts::Facts;
 use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
-use super::limits::CallLimits;
+use super::limits::{CallLimits, Windows};
 use super::list::Listed;
 use super::price::Prices;
 use super::request::{RouteRequest, SessionReading, Tags, UsageReader};
@@ -39,18 +39,7 @@ pub fn decide<U: UsageReader + ?Sized>(
     usage: &U,
     rotation: &mut Rotation,
 ) -> Decision {
-    let mut decision = Decision {
-        call: request.call,
-        at: request.at,
-        revision: snapshot.revision(),
-        attribution: None,
-        plan: vec![],
-        rules: HuntRules::default(),
-        refused: None,
-        steps: vec![],
-        readings: Readings::default(),
-        offered: vec![],
-    };
+    let mut decision = nothing_yet(snapshot, request);
     match owner(snapshot, request, known.sessions) {
         None => {
             decision.refuse_call(Check::Number, Reason::NumberUnknown, Finding::default());
@@ -63,24 +52,21 @@ pub fn decide<U: UsageReader + ?Sized>(
     decision
 }
 
-/// `Err`: the call was stopped before any target was looked at.
-fn route<U: UsageReader + ?Sized>(
+/// Finds out whose call it is, and counts it as one that came.
+#[expect(clippy::too_many_arguments, reason = "one step of a decision, on all it is made from")]
+fn come_in<'a, U: UsageReader + ?Sized>(
     snapshot: &RoutingSnapshot,
     request: &RouteRequest,
-    known: Known<'_>,
+    known: Known<'a>,
     usage: &U,
-    rotation: &mut Rotation,
-    owner: NumberOwner<'_>,
+    owner: &NumberOwner<'_>,
+    limits: &CallLimits<'_>,
+    windows: &mut Windows<'_>,
     decision: &mut Decision,
-) -> Result<(), Reason> {
+) -> Result<Option<&'a SessionReading>, Reason> {
     let campaign = owner.campaign;
-    decision.rules = HuntRules {
-        advance_on: campaign.advance_on.clone(),
-        total_ring_budget_ms: campaign.total_ring_budget_ms,
-        recovery: campaign.recovery,
-    };
     let trunk = snapshot.trunk_word(request);
-    let (attribution, session) = attribute(&owner, trunk, request, known.sessions);
+    let (attribution, session) = attribute(owner, trunk, request, known.sessions);
     decision.pass_call(Check::Number, Finding::have(campaign.id.0.clone()));
     let (method, found) = (attribution.method, session_found(&attribution, campaign));
     decision.attribution = Some(attribution);
@@ -105,15 +91,77 @@ fn route<U: UsageReader + ?Sized>(
         let paused = Reason::PublisherPaused;
         return Err(decision.refuse_call(Check::Publisher, paused, Finding::default()));
     }
-    let mut windows = snapshot.windows(request.at);
-    let limits = CallLimits {
-        campaign: Some(campaign),
+    decision.check_offered(limits, usage, windows)?;
+    Ok(session)
+}
+
+/// What the call takes in strict caps that count calls as they come, if it finds room there: others
+/// may take it as well. Empty: it is not counted, or refused.
+pub fn offered<U: UsageReader + ?Sized>(
+    snapshot: &RoutingSnapshot,
+    request: &RouteRequest,
+    known: Known<'_>,
+    usage: &U,
+) -> Vec<BucketRequest> {
+    let Some(owner) = owner(snapshot, request, known.sessions) else { return vec![] };
+    let (limits, mut windows) = (limits(snapshot, request, &owner), snapshot.windows(request.at));
+    if !limits.counts_offered() {
+        return vec![];
+    }
+    let mut decision = nothing_yet(snapshot, request);
+    let _ = come_in(snapshot, request, known, usage, &owner, &limits, &mut windows, &mut decision);
+    decision.offered.retain(|request| request.leeway.is_none());
+    decision.offered
+}
+
+fn nothing_yet(snapshot: &RoutingSnapshot, request: &RouteRequest) -> Decision {
+    Decision {
+        call: request.call,
+        at: request.at,
+        revision: snapshot.revision(),
+        attribution: None,
+        plan: vec![],
+        rules: HuntRules::default(),
+        refused: None,
+        steps: vec![],
+        readings: Readings::default(),
+        offered: vec![],
+    }
+}
+
+fn limits<'a>(
+    snapshot: &'a RoutingSnapshot,
+    request: &RouteRequest,
+    owner: &NumberOwner<'a>,
+) -> CallLimits<'a> {
+    CallLimits {
+        campaign: Some(owner.campaign),
         publisher: Some(owner.publisher),
         trunk: snapshot.trunk_caps(&request.trunk),
         account: Some(&snapshot.account),
         pairs: &snapshot.pairs,
+    }
+}
+
+/// `Err`: the call was stopped before any target was looked at.
+fn route<U: UsageReader + ?Sized>(
+    snapshot: &RoutingSnapshot,
+    request: &RouteRequest,
+    known: Known<'_>,
+    usage: &U,
+    rotation: &mut Rotation,
+    owner: NumberOwner<'_>,
+    decision: &mut Decision,
+) -> Result<(), Reason> {
+    let campaign = owner.campaign;
+    decision.rules = HuntRules {
+        advance_on: campaign.advance_on.clone(),
+        total_ring_budget_ms: campaign.total_ring_budget_ms,
+        recovery: campaign.recovery,
     };
-    decision.check_offered(&limits, usage, &mut windows)?;
+    let (limits, mut windows) = (limits(snapshot, request, &owner), snapshot.windows(request.at));
+    let session =
+        come_in(snapshot, request, known, usage, &owner, &limits, &mut windows, decision)?;
     let of_account = (Check::Account, Reason::AccountCapped);
     decision.check_capped(&snapshot.account.caps, of_account, usage, &mut windows)?;
     let of_publisher = (Check::Publisher, Reason::PublisherCapped);

@@ -20,7 +20,7 @@ use super::super::holds::SharedHolds;
 use super::super::limits::{Limit, Turn};
 use super::super::mailbox::{Mail, Mailbox};
 use super::super::translate;
-use super::{Answer, Bridge, Held, planned};
+use super::{Answer, Bridge, Decision, Held, planned};
 
 /// Where room is asked for that other nodes have a say in.
 pub(in crate::server) struct Rooms {
@@ -40,6 +40,13 @@ pub struct Room {
     outcome: Result<Vec<BucketRequest>, NoRoom>,
 }
 
+/// What somebody had waited for room with.
+pub(in crate::server) enum RoomFor {
+    /// A call that came: what was decided.
+    Call(Decision),
+    Attempt(AttemptNumber, Answer),
+}
+
 /// What an attempt has that asks for room.
 pub(super) struct Asking {
     attempt: AttemptNumber,
@@ -53,7 +60,7 @@ pub(super) struct Asking {
 type Reserved = Option<(HoldId, Vec<BucketRequest>)>;
 
 impl Rooms {
-    fn ask(&self, call: CallKey, hold: HoldId, requests: Vec<BucketRequest>) {
+    pub(super) fn ask(&self, call: CallKey, hold: HoldId, requests: Vec<BucketRequest>) {
         let (deciding, shared) = (Arc::clone(&self.deciding), Arc::clone(&self.shared));
         let mailbox = self.mailbox.clone();
         self.runtime.spawn(async move {
@@ -154,12 +161,12 @@ impl Bridge {
     }
 
     /// Room that was asked for elsewhere was granted or denied. `None`: nobody waits for it.
-    pub(in crate::server) fn room_came(
-        &mut self,
-        room: Room,
-        now: Mono,
-    ) -> Option<(AttemptNumber, Answer)> {
+    pub(in crate::server) fn room_came(&mut self, room: Room, now: Mono) -> Option<RoomFor> {
         let Room { call, hold, outcome } = room;
+        let outcome = match self.room_for_call(call, hold, outcome) {
+            Ok(decided) => return decided.map(RoomFor::Call),
+            Err(outcome) => outcome,
+        };
         let live = self.calls.get_mut(call);
         let asked = live.and_then(|live| live.asked.take_if(|asked| asked.0 == hold));
         let Some(asked) = asked else {
@@ -170,7 +177,7 @@ impl Bridge {
         };
         let reserved = outcome.map(|requests| Some((hold, requests)));
         let attempt = asked.1.attempt;
-        Some((attempt, self.room_answered(call, asked.1, reserved, now)))
+        Some(RoomFor::Attempt(attempt, self.room_answered(call, asked.1, reserved, now)))
     }
 
     /// The attempt has its room, or none.

@@ -3,6 +3,7 @@
 mod holding;
 mod judging;
 mod telling;
+mod waiting;
 mod writing;
 
 use std::collections::VecDeque;
@@ -38,7 +39,7 @@ use crate::time::Mono;
 
 use super::addresses::{Addresses, Place};
 use super::clock::Clock;
-use super::deciding::{Decided, Deciding, RENEW_EVERY};
+use super::deciding::{Decided, Deciding, OfferedRoom, RENEW_EVERY};
 use super::dialing::{Dialing, handover};
 use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
@@ -53,9 +54,10 @@ use super::tls::TlsParties;
 use super::translate;
 
 use holding::Asking;
+use waiting::Undecided;
 
 pub use holding::Room;
-pub(super) use holding::Rooms;
+pub(super) use holding::{RoomFor, Rooms};
 pub use writing::DurableMark;
 
 /// What one shard needs of the rest of the process.
@@ -82,7 +84,7 @@ pub struct Bridge {
     rooms: Option<Rooms>,
     /// Absent: no scorer is asked, as in a rehearsal.
     scoring: Option<Scoring>,
-    unscored: SecondaryMap<CallKey, Box<Unscored>>,
+    undecided: SecondaryMap<CallKey, Box<Undecided>>,
 }
 
 /// How a question of the endpoint is answered.
@@ -102,21 +104,8 @@ pub type Decision = (Result<Box<Plan>, Refusal>, Option<Mono>);
 /// What becomes of a new call.
 pub enum Admitted {
     Decided(Decision),
-    /// By [`Bridge::scored`], when all scorers have answered, and by [`Bridge::unscored`] at this
-    /// instant at the latest.
+    /// When all who were asked have answered, and by [`Bridge::overdue`] at this instant at the latest.
     Asked(Mono),
-}
-
-/// A call that waits for what scorers say.
-struct Unscored {
-    admission: Admission,
-    admitted: Stamp,
-    request: RouteRequest,
-    told_at: Option<Mono>,
-    /// What was said so far.
-    scores: Vec<ScoreReading>,
-    /// How many have yet to say something.
-    awaited: usize,
 }
 
 /// What the server remembers of a call.
@@ -208,7 +197,7 @@ impl Bridge {
             probing: Probing::default(),
             rooms: None,
             scoring: None,
-            unscored: SecondaryMap::new(),
+            undecided: SecondaryMap::new(),
         }
     }
 
@@ -230,7 +219,7 @@ impl Bridge {
         (parts.targets, parts.target_limits, parts.tls) = (targets, target_limits, tls);
     }
 
-    /// Journals a new call and decides where it goes, or asks scorers first.
+    /// Journals a new call and decides where it goes, or asks scorers and for room first.
     pub fn admit(&mut self, admission: &Admission) -> Admitted {
         let _span = tracing::debug_span!("call", call_id = %admission.id).entered();
         let trunk = self.parts.trunks.get(admission.trunk).map(|trunk| trunk.id.clone());
@@ -291,51 +280,10 @@ impl Bridge {
             Err(reason) => return refuse(reason),
         };
         let request = translate::route_request(admission, number, named, trunk);
-        if let Some((until, awaited)) = self.ask(admission, &request) {
-            let (admission, admitted, scores) = (admission.clone(), stamp, vec![]);
-            let unscored = Unscored { admission, admitted, request, told_at, scores, awaited };
-            self.unscored.insert(unscored.admission.call, Box::new(unscored));
+        if let Some(until) = self.waits(admission, stamp, &request, told_at) {
             return Admitted::Asked(until);
         }
-        Admitted::Decided((self.decide(admission, stamp, &request, &[]), told_at))
-    }
-
-    /// A scorer has answered, with nothing if it was late. What was decided; `None`: others have yet
-    /// to, it was decided before, or the call is gone.
-    pub fn scored(
-        &mut self,
-        key: CallKey,
-        call: CallId,
-        scores: Vec<ScoreReading>,
-    ) -> Option<Decision> {
-        let unscored = self.unscored.get_mut(key).filter(|it| it.admission.id == call)?;
-        unscored.scores.extend(scores);
-        unscored.awaited = unscored.awaited.saturating_sub(1);
-        if unscored.awaited > 0 {
-            return None;
-        }
-        self.unscored(key, call)
-    }
-
-    /// The time of all scorers is over. What was decided; `None`: it was before, or the call is gone.
-    pub fn unscored(&mut self, key: CallKey, call: CallId) -> Option<Decision> {
-        self.unscored.get(key).filter(|it| it.admission.id == call)?;
-        let unscored = *self.unscored.remove(key)?;
-        let Unscored { admission, admitted, request, told_at, scores, .. } = unscored;
-        let _span = tracing::debug_span!("call", call_id = %call).entered();
-        Some((self.decide(&admission, admitted, &request, &scores), told_at))
-    }
-
-    /// Asks scorers about a call if they are to be asked. Until when they may answer, and how many.
-    fn ask(&self, admission: &Admission, request: &RouteRequest) -> Option<(Mono, usize)> {
-        let scoring = self.scoring.as_ref()?;
-        let questions = self.parts.deciding.questions(request, admission.at);
-        let deadline_ms = questions.iter().map(|question| question.scorer.deadline_ms).max()?;
-        let asked = questions.len();
-        scoring.ask(admission.call, admission.id, questions).then(|| {
-            let until = self.parts.clock.mono() + Duration::from_millis(deadline_ms.into());
-            (until, asked)
-        })
+        Admitted::Decided((self.decide(admission, stamp, &request, &[], None), told_at))
     }
 
     fn decide(
@@ -344,9 +292,10 @@ impl Bridge {
         stamp: Stamp,
         request: &RouteRequest,
         scores: &[ScoreReading],
+        room: Option<&OfferedRoom>,
     ) -> Result<Box<Plan>, Refusal> {
         let started = self.parts.clock.mono();
-        let decided = self.parts.deciding.decide(request, admission.at, scores);
+        let decided = self.parts.deciding.decide(request, admission.at, scores, room);
         let decision = &decided.decision;
         let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));

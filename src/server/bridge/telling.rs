@@ -210,7 +210,7 @@ impl Bridge {
                     talk_ms: answered.zip(last_heard).map(|(from, to)| to.ms_since(from)),
                 };
                 self.conclude(key, id, at, ended);
-                self.unscored.remove(key);
+                self.waits_no_more(key);
                 if let Some(live) = self.calls.remove(key) {
                     if let Some(asked) = live.asked {
                         asked.1.leave();

@@ -3,6 +3,7 @@
 
 mod admitting;
 mod depositing;
+mod offering;
 mod ready;
 mod remembering;
 mod room;
@@ -46,6 +47,8 @@ use crate::time::{Mono, Wall};
 use super::clock;
 use super::holds::SharedHolds;
 pub use depositing::DepositsKnown;
+use offering::or_ask;
+pub use offering::{Asked, OfferedRoom, Unopened};
 use ready::Ready;
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
@@ -108,6 +111,7 @@ pub struct Opened {
 }
 
 /// What a decision reads besides the configuration.
+#[derive(Clone, Copy)]
 struct Read<'a> {
     ledger: &'a HoldLedger,
     down: &'a BTreeSet<TargetId>,
@@ -118,6 +122,8 @@ struct Read<'a> {
     ready: &'a Ready,
     at: Wall,
     shared: Option<&'a SharedHolds>,
+    /// Room that was asked for before.
+    room: Option<&'a OfferedRoom>,
 }
 
 /// What limits depend on when an attempt is to begin.
@@ -129,7 +135,8 @@ struct AtAttempt<'a> {
 impl UsageReader for Read<'_> {
     fn usage(&self, bucket: &Bucket) -> Usage {
         let own = self.ledger.usage(bucket);
-        self.shared.map_or(own, |shared| shared.usage(bucket, own, self.now))
+        let all = self.shared.map_or(own, |shared| shared.usage(bucket, own, self.now));
+        self.room.map_or(all, |room| room.as_read(bucket, all))
     }
 
     fn awaited(&self, bucket: &Bucket) -> u64 {
@@ -313,8 +320,15 @@ impl Deciding {
         })
     }
 
-    /// `now` is the instant of `request.at`; `scores` is what scorers elsewhere have said.
-    pub fn decide(&self, request: &RouteRequest, now: Mono, scores: &[ScoreReading]) -> Decided {
+    /// `now` is the instant of `request.at`; `scores` is what scorers elsewhere have said, `room` what
+    /// came of the question of [`Deciding::offered`].
+    pub fn decide(
+        &self,
+        request: &RouteRequest,
+        now: Mono,
+        scores: &[ScoreReading],
+        room: Option<&OfferedRoom>,
+    ) -> Decided {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
@@ -322,8 +336,18 @@ impl Deciding {
         let down = self.down.load();
         let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
         let at = request.at;
-        let read =
-            Read { ledger, down: &down, circuits, performance, scores, now, ready, at, shared };
+        let read = Read {
+            ledger,
+            down: &down,
+            circuits,
+            performance,
+            scores,
+            now,
+            ready,
+            at,
+            shared,
+            room,
+        };
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -345,15 +369,13 @@ impl Deciding {
         let consumed =
             session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);
         let pinned = desk.call_started(request.dialed, request.at).then_some(request.dialed);
-        let offered = match decision.offered.is_empty() {
+        let offered = match decision.offered.is_empty() && room.is_none() {
             true => vec![],
-            // What the decision read is as it was, and it found room.
-            false => ledger.count(&decision.offered, request.at),
+            false => {
+                let counted = (HoldId::of(request.call, 0, "offered"), Counts::Offered);
+                self.count_come(ledger, counted, room, &decision.offered, (now, request.at))
+            }
         };
-        if !offered.is_empty() {
-            let hold = HoldId::of(request.call, 0, "offered");
-            self.tell_counted(hold, Counts::Offered, &decision.offered, &offered);
-        }
         drop(state);
         let known = Known { sessions: &sessions, calls: &calls };
         let record = record_bytes(request, known, &decision);
@@ -405,9 +427,19 @@ impl Deciding {
         let known = Known { sessions: &sessions, calls: &calls };
         let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
         let at = request.at;
-        let scores = &[];
-        let read =
-            Read { ledger, down: &down, circuits, performance, scores, now, ready, at, shared };
+        let (scores, room) = (&[], None);
+        let read = Read {
+            ledger,
+            down: &down,
+            circuits,
+            performance,
+            scores,
+            now,
+            ready,
+            at,
+            shared,
+            room,
+        };
         look(known, &read, rotation)
     }
 
@@ -415,27 +447,39 @@ impl Deciding {
         self.state.lock().desk.call_ended(number, now);
     }
 
-    /// Opens a session. The answer may be given once its fact is durable.
+    /// Opens a session. The answer may be given once its fact is durable. `room` is what came of the
+    /// question for it, if there was one.
+    ///
+    /// # Errors
+    /// It is refused, or room has to be had first.
     pub fn accept_ping(
         &self,
-        request: PingRequest,
+        request: &PingRequest,
         ids: NewIds,
         now: Wall,
-    ) -> Result<(Accepted, Option<Opened>), PingRefusals> {
+        room: Option<&OfferedRoom>,
+    ) -> Result<(Accepted, Option<Opened>), Unopened> {
         let snapshot = self.snapshot.load();
-        let checked = Checked::of(&snapshot, &request)?;
+        let checked = Checked::of(&snapshot, request)?;
         Self::is_worth_it(&snapshot, &checked, now)?;
         let mut state = self.state.lock();
         let State { ledger, desk, .. } = &mut *state;
-        let mut counted = vec![];
-        let accepted =
-            desk.accept_if(checked, request.request_id, ids, now, |publisher, campaign| {
-                let requests = snapshot.of_ping(publisher, campaign, now);
-                counted = self.count_ping(ledger, &requests, ids, now)?;
-                Ok(())
-            })?;
-        let session = desk.session(accepted.session).cloned();
+        let (mut counted, mut ask) = (vec![], None);
+        let request_id = request.request_id.clone();
+        let accepted = desk.accept_if(checked, request_id, ids, now, |publisher, campaign| {
+            let requests = snapshot.of_ping(publisher, campaign, now);
+            let ping = self.count_ping(ledger, &requests, room, ids.ping, now);
+            counted = or_ask(ping, &mut ask)?;
+            Ok(())
+        });
+        let opened = accepted.as_ref().ok();
+        let session = opened.and_then(|it| desk.session(it.session)).cloned();
         drop(state);
+        self.give_back(room);
+        if let Some(asked) = ask {
+            return Err(Unopened::Ask(asked));
+        }
+        let accepted = accepted.map_err(PingRefusals::from)?;
         if let Some(session) = &session {
             self.delivery_expected(&session.publisher, now);
         }

@@ -1,36 +1,45 @@
-//! Visitors of pages, and what counts a ping.
+//! Visitors of pages.
 
-use crate::id::{CallId, HoldId, SessionId};
-use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger};
+use crate::id::SessionId;
 use crate::routing::ping::{
-    Moved, NewIds, PingRefusal, PingRefusals, Session, Touched, Visit, VisitRequest, VisitUpdate,
+    Moved, NewIds, PingRefusals, Session, Touched, Visit, VisitRequest, VisitUpdate,
 };
 use crate::time::Wall;
 
-use super::{Deciding, Opened, State, capped};
+use super::offering::{OfferedRoom, Unopened, or_ask};
+use super::{Deciding, Opened, State};
 
 impl Deciding {
     /// Opens a visitor's session or brings it back. The answer may be given once its facts are durable.
+    /// `room` is what came of the question for it, if there was one.
+    ///
+    /// # Errors
+    /// It is refused, or room has to be had first.
     pub fn visit(
         &self,
         visit: &VisitRequest,
         ids: NewIds,
         now: Wall,
-    ) -> Result<(Visit, Option<Opened>), PingRefusals> {
+        room: Option<&OfferedRoom>,
+    ) -> Result<(Visit, Option<Opened>), Unopened> {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         let State { ledger, desk, .. } = &mut *state;
-        let mut counted = vec![];
+        let (mut counted, mut ask) = (vec![], None);
         let visit = desk.visit(&snapshot, visit, ids, now, |publisher, campaign| {
             let requests = snapshot.of_ping(publisher, campaign, now);
-            counted = self.count_ping(ledger, &requests, ids, now)?;
+            let ping = self.count_ping(ledger, &requests, room, ids.ping, now);
+            counted = or_ask(ping, &mut ask)?;
             Ok(())
-        })?;
-        if visit.accepted.repeated {
-            return Ok((visit, None));
-        }
-        let session = desk.session(visit.accepted.session).cloned();
+        });
+        let opened = visit.as_ref().ok().filter(|visit| !visit.accepted.repeated);
+        let session = opened.and_then(|it| desk.session(it.accepted.session)).cloned();
         drop(state);
+        self.give_back(room);
+        if let Some(asked) = ask {
+            return Err(Unopened::Ask(asked));
+        }
+        let visit = visit?;
         if let Some(session) = &session {
             self.delivery_expected(&session.publisher, now);
         }
@@ -57,23 +66,5 @@ impl Deciding {
     /// A live session.
     pub fn session(&self, session: SessionId) -> Option<Session> {
         self.state.lock().desk.session(session).cloned()
-    }
-
-    /// Counts a ping in the caps that count pings, if all have room.
-    pub(super) fn count_ping(
-        &self,
-        ledger: &mut HoldLedger,
-        requests: &[BucketRequest],
-        ids: NewIds,
-        now: Wall,
-    ) -> Result<Vec<Bucket>, PingRefusal> {
-        if requests.is_empty() {
-            return Ok(vec![]);
-        }
-        ledger.check_room(requests).map_err(|denied| capped(&denied))?;
-        let counted = ledger.count(requests, now);
-        let hold = HoldId::of(CallId(ids.ping.0), 0, "pinged");
-        self.tell_counted(hold, Counts::Pinged, requests, &counted);
-        Ok(counted)
     }
 }

@@ -8,7 +8,7 @@ use crate::sip::call::plan::Refusal;
 use crate::sip::endpoint::{CallKey, Endpoint, Input, Output};
 use crate::time::Mono;
 
-use super::super::bridge::{Admitted, Answer, Decision, Room};
+use super::super::bridge::{Admitted, Answer, Decision, Room, RoomFor};
 use super::super::clock;
 use super::{Shard, Turn, Waiting};
 
@@ -73,7 +73,7 @@ impl Shard {
                             }
                         }
                         Admitted::Asked(until) => {
-                            turn.wait(until, Waiting::Scores(call, admission.id));
+                            turn.wait(until, Waiting::Words(call, admission.id));
                         }
                     }
                 }
@@ -131,11 +131,13 @@ impl Shard {
         }
     }
 
-    /// Room that an attempt has waited for was granted or denied.
+    /// Room that a call or an attempt has waited for was granted or denied.
     pub(super) fn room_came(&mut self, room: Room, turn: &mut Turn) {
         let (call, now) = (room.call(), clock::mono());
-        let Some((attempt, answer)) = unharmed(None, || self.bridge.room_came(room, now)) else {
-            return;
+        let (attempt, answer) = match unharmed(None, || self.bridge.room_came(room, now)) {
+            None => return,
+            Some(RoomFor::Call(decision)) => return self.tell(call, decision, turn),
+            Some(RoomFor::Attempt(attempt, answer)) => (attempt, answer),
         };
         match answer {
             Answer::Now(outcome) => self.feed(Input::Held { call, attempt, outcome }, turn),
@@ -173,8 +175,8 @@ impl Shard {
                 Waiting::Held(call, attempt) => {
                     unharmed(None, || self.bridge.turn_came(call, attempt))
                 }
-                Waiting::Scores(key, call) => {
-                    let decided = unharmed(None, || self.bridge.unscored(key, call));
+                Waiting::Words(key, call) => {
+                    let decided = unharmed(None, || self.bridge.overdue(key, call));
                     if let Some(decided) = decided {
                         self.tell(key, decided, turn);
                     }

@@ -110,12 +110,12 @@ struct Turn {
     idle: bool,
 }
 
-/// A call that waits for its turn under a limit, or for what scorers say.
+/// A call that waits for its turn under a limit, or for what others say of it.
 enum Waiting {
     Decided(Input),
     Held(CallKey, AttemptNumber),
-    /// It is decided without scores then.
-    Scores(CallKey, CallId),
+    /// It is decided without what was not said then.
+    Words(CallKey, CallId),
 }
 
 impl Turn {

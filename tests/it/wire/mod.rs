@@ -15,6 +15,7 @@ mod limits;
 mod lists;
 mod malformed;
 mod names;
+mod offered;
 mod orphans;
 pub(crate) mod peer;
 mod phones;

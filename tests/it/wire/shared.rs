@@ -20,7 +20,7 @@ const ONE_CALL_S_KEY: &str = "cap:{default}:target/alone/connected/total:total";
 const ONE_LINE: &str = "targets.alone.concurrency={ limit = 1 }";
 
 /// A server of those that share a store.
-fn server(redis: &Redis, node: u32, set: &[&str]) -> Result<Stage> {
+pub(super) fn server(redis: &Redis, node: u32, set: &[&str]) -> Result<Stage> {
     let node = format!("node.id={node}");
     let urls = format!("redis.urls=[\"redis://{}\"]", redis.address());
     // Generous: the machine of a test does other things as well.
@@ -30,14 +30,14 @@ fn server(redis: &Redis, node: u32, set: &[&str]) -> Result<Stage> {
 }
 
 /// A failure shows the logs.
-fn check(stages: &[&Stage], outcome: Result<()>) {
+pub(super) fn check(stages: &[&Stage], outcome: Result<()>) {
     if let Err(error) = outcome {
         let logs: Vec<_> = stages.iter().map(|stage| stage.log()).collect();
         panic!("{error:#}\nlogs of the servers:\n{}", logs.join("\n---\n"));
     }
 }
 
-fn redis(folder: &Path) -> Redis {
+pub(super) fn redis(folder: &Path) -> Redis {
     Redis::alone(folder).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
@@ -175,87 +175,6 @@ fn money_for_one_call_is_one_call_s_on_all_servers() {
         })
     };
     check(&[&first, &second], calls());
-}
-
-/// Two calls that are offered are as many as the publisher may send.
-struct Offered {
-    /// How a server is told so.
-    setting: String,
-    /// The name of the cap.
-    cap: String,
-    /// Where the store counts.
-    key: String,
-}
-
-impl Offered {
-    fn two() -> Self {
-        let publisher = &crate::support::server::example().unwrap().publisher;
-        let caps = r#"[{ metric = "offered", window = "total", limit = 2 }]"#;
-        let cap = format!("publisher/{publisher}/offered/total");
-        let key = format!("cap:{{default}}:{cap}:total");
-        Self { setting: format!("publishers.{publisher}.caps={caps}"), cap, key }
-    }
-
-    /// The store knows of so many, and the server that told it of the last one does too.
-    fn are(&self, redis: &Redis, stage: &Stage, used: u64) -> Result<()> {
-        wait_for("the store to know", Duration::from_secs(5), || {
-            Ok((redis.ask(&["hget", &self.key, "used"])? == used.to_string()).then_some(()))
-        })?;
-        wait_for("the answer to what it was told", Duration::from_secs(5), || {
-            let known = api::caps(stage.api)?.get(&self.cap).map(|cap| cap.used);
-            Ok((known == Some(used)).then_some(()))
-        })
-    }
-}
-
-/// What counts at once is told to the store; a server sees what others have told when it tells itself.
-#[test]
-fn calls_offered_to_one_server_count_at_the_other() {
-    let offered = Offered::two();
-    let folder = tempfile::tempdir().unwrap();
-    let redis = redis(folder.path());
-    let [first, second] = [1, 2].map(|node| server(&redis, node, &[&offered.setting]).unwrap());
-    let calls = || -> Result<()> {
-        for (stage, used) in [(&first, 1), (&second, 2)] {
-            let (mut caller, mut target) = (stage.udp()?, stage.target()?);
-            let call = Call::up(stage, &mut caller, &mut target, "offered", &[])?;
-            call.end(&mut caller, &mut target)?;
-            offered.are(&redis, stage, used)?;
-        }
-        is_refused(&second, &mut second.udp()?, "one-too-many", "480 INVITE")
-    };
-    check(&[&first, &second], calls());
-}
-
-/// What counts at once is checked against what was last seen of the others: of calls that come one by
-/// one each server lets at most one through that is too many, and that one is counted as such.
-#[test]
-fn an_idle_server_lets_one_call_too_many_through_at_most() {
-    let offered = Offered::two();
-    let folder = tempfile::tempdir().unwrap();
-    let redis = redis(folder.path());
-    let [first, second, third] =
-        [1, 2, 3].map(|node| server(&redis, node, &[&offered.setting]).unwrap());
-    let calls = || -> Result<()> {
-        let (mut caller, mut target) = (first.udp()?, first.target()?);
-        for (id, used) in [("one", 1), ("two", 2)] {
-            Call::up(&first, &mut caller, &mut target, id, &[])?.end(&mut caller, &mut target)?;
-            offered.are(&redis, &first, used)?;
-        }
-        is_refused(&first, &mut caller, "too-many-here", "480 INVITE")?;
-        for (other, used) in [(&second, 3), (&third, 4)] {
-            let (mut caller, mut target) = (other.udp()?, other.target()?);
-            let call = Call::up(other, &mut caller, &mut target, "one-too-many", &[])?;
-            offered.are(&redis, other, used)?;
-            is_refused(other, &mut caller, "two-too-many", "480 INVITE")?;
-            call.end(&mut caller, &mut target)?;
-            let metrics = api::metrics(other.api)?;
-            let passed = metrics.get("tollbridge_cap_overshoot_total");
-            ensure!(passed == Some(&1.0), "{passed:?}");
-        }
-        offered.are(&redis, &third, 4)
-    };
-    check(&[&first, &second, &third], calls());
 }
 
 /// Two percent of 200 is four.

@@ -1,0 +1,149 @@
+//! Caps that count calls and pings as they come, on servers that share them through Redis: room is had
+//! before anything is decided (spec/data §0.4).
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::limits::is_refused;
+use super::peer::{SDP, response, with_body};
+use super::shared::{check, redis, server};
+use super::{Call, Stage};
+use crate::support::redis::Redis;
+use crate::support::{api, http, wait_for};
+
+/// A cap of the campaign of all calls.
+struct Cap {
+    /// How a server is told of it.
+    setting: String,
+    /// Where the store counts.
+    key: String,
+}
+
+impl Cap {
+    fn of(metric: &str, limit: u64) -> Self {
+        let caps = format!(r#"[{{ metric = "{metric}", window = "total", limit = {limit} }}]"#);
+        Self {
+            setting: format!("campaigns.alone.caps={caps}"),
+            key: format!("cap:{{default}}:campaign/alone/{metric}/total:total"),
+        }
+    }
+
+    /// So many were counted, and nothing is held any more.
+    fn counts(&self, redis: &Redis, used: u64) -> Result<()> {
+        wait_for("the store to know", Duration::from_secs(5), || {
+            let [used_there, held] =
+                ["used", "held"].map(|field| redis.ask(&["hget", &self.key, field]));
+            Ok((used_there? == used.to_string() && held? == "0").then_some(()))
+        })
+    }
+}
+
+fn passed(stage: &Stage) -> Result<f64> {
+    Ok(*api::metrics(stage.api)?.get("tollbridge_cap_overshoot_total").unwrap_or(&0.0))
+}
+
+#[test]
+fn a_server_that_has_heard_of_no_call_lets_none_through_that_is_too_many() {
+    let cap = Cap::of("offered", 2);
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let stages = [1, 2, 3].map(|node| server(&redis, node, &[&cap.setting]).unwrap());
+    let [first, second, third] = &stages;
+    let calls = || -> Result<()> {
+        for (stage, used) in [(first, 1), (second, 2)] {
+            let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+            let call = Call::up(stage, &mut caller, &mut target, "offered", &[])?;
+            call.end(&mut caller, &mut target)?;
+            cap.counts(&redis, used)?;
+        }
+        for stage in [first, second, third] {
+            is_refused(stage, &mut stage.udp()?, "one-too-many", "480 INVITE")?;
+            ensure!(passed(stage)? == 0.0, "{:?}", passed(stage)?);
+        }
+        cap.counts(&redis, 2)
+    };
+    check(&[first, second, third], calls());
+}
+
+#[test]
+fn of_calls_that_come_to_two_servers_at_once_no_more_are_taken_than_may_come() {
+    let cap = Cap::of("offered", 3);
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let stages = [1, 2].map(|node| server(&redis, node, &[&cap.setting]).unwrap());
+    let [first, second] = &stages;
+    let calls = || -> Result<()> {
+        let mut callers = Vec::new();
+        for n in 0..20 {
+            let stage = &stages[n % 2];
+            let mut caller = stage.udp()?;
+            caller.send(with_body(&caller, &stage.invite(), &format!("race{n}"), &[], SDP))?;
+            callers.push((caller, None));
+        }
+        let mut targets = [first.target()?, second.target()?];
+        let moment = Duration::from_millis(5);
+        wait_for("all to be answered", Duration::from_secs(10), || {
+            for target in &mut targets {
+                if let Some(invite) = target.hear(moment)?.filter(|it| it.kind() == "INVITE") {
+                    target.send(response(target, &invite, "486 Busy Here", &[], ""))?;
+                }
+            }
+            for (caller, last) in &mut callers {
+                let heard = caller.hear(moment)?.and_then(|heard| heard.status());
+                *last = last.or(heard.filter(|status| *status >= 200));
+            }
+            Ok(callers.iter().all(|(_, last)| last.is_some()).then_some(()))
+        })?;
+        cap.counts(&redis, 3)?;
+        ensure!(passed(first)? + passed(second)? == 0.0, "more than may come");
+        let reasons = [first, second].map(|stage| refused_for(stage, "campaign_capped"));
+        let refused: usize = reasons.into_iter().sum::<Result<usize>>()?;
+        ensure!(refused == 17, "{refused} were refused");
+        Ok(())
+    };
+    check(&[first, second], calls());
+}
+
+/// How many calls were refused for this, once all are told.
+fn refused_for(stage: &Stage, reason: &str) -> Result<usize> {
+    let calls = wait_for("all calls to be told", Duration::from_secs(5), || {
+        let calls = api::calls(stage.api)?;
+        Ok((calls.len() == 10).then_some(calls))
+    })?;
+    let mut refused = 0;
+    for call in calls {
+        let reply = http::get(stage.api, &format!("/v1/calls/{}/explain", call.call_id))?;
+        refused += usize::from(reply.body.contains(reason));
+    }
+    Ok(refused)
+}
+
+#[test]
+fn of_pings_to_two_servers_no_more_are_taken_than_may_come() {
+    let cap = Cap::of("pinged", 3);
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let stages = [1, 2].map(|node| server(&redis, node, &[&cap.setting]).unwrap());
+    let [first, second] = &stages;
+    let pings = || -> Result<()> {
+        let ping = |n: usize| {
+            let body = json!({ "campaign": "alone", "request_id": n.to_string(), "sip_ok": true });
+            http::post(stages[n % 2].api, "/v1/pings", &body.to_string())
+        };
+        for n in 0..3 {
+            let taken = ping(n)?;
+            ensure!(taken.status == 202, "{taken:?}");
+        }
+        for n in 3..6 {
+            let refused = ping(n)?;
+            ensure!(refused.body.contains("has all of its 3"), "{refused:?}");
+        }
+        // What came before is answered, and not counted again.
+        let again = ping(1)?;
+        ensure!(again.status == 202, "{again:?}");
+        cap.counts(&redis, 3)
+    };
+    check(&[first, second], pings());
+}
