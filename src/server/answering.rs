@@ -21,6 +21,7 @@ pub(super) struct Claimed<'a> {
     answers: &'a Mutex<Answers>,
     pub(super) identity: Identity,
     answer: Option<(Kept, Wall)>,
+    is_on_its_way: bool,
 }
 
 /// What is known of a request that came.
@@ -37,7 +38,9 @@ impl Deciding {
         let answers = self.answers();
         let claim = answers.lock().claim(identity, now);
         match claim {
-            Claim::First => Standing::First(Claimed { answers, identity, answer: None }),
+            Claim::First => {
+                Standing::First(Claimed { answers, identity, answer: None, is_on_its_way: false })
+            }
             Claim::InProgress => Standing::InProgress,
             Claim::Other => Standing::Other,
             Claim::Answered(kept) => Standing::Answered(kept),
@@ -74,9 +77,14 @@ impl Deciding {
 }
 
 impl Claimed<'_> {
-    /// The answer is on its way to the disk: it is given again from now on.
+    /// What is answered if that gets to the disk.
     pub(super) fn answered(&mut self, kept: Kept, at: Wall) {
         self.answer = Some((kept, at));
+    }
+
+    /// The answer is on its way to the disk: it is given again from now on.
+    pub(super) fn on_its_way(&mut self) {
+        self.is_on_its_way = true;
     }
 
     /// The answer did not get there.
@@ -105,8 +113,8 @@ impl Drop for Claimed<'_> {
     fn drop(&mut self) {
         let mut answers = self.answers.lock();
         match self.answer.take() {
-            Some((kept, at)) => answers.keep(self.identity, kept, at),
-            None => answers.release(self.identity.key),
+            Some((kept, at)) if self.is_on_its_way => answers.keep(self.identity, kept, at),
+            Some(_) | None => answers.release(self.identity.key),
         }
     }
 }
@@ -157,6 +165,10 @@ mod tests {
         answered.answered(answer(), NOW);
         assert!(matches!(deciding.claim(identity([2; 16]), NOW), Standing::InProgress));
         drop(answered);
+        let mut answered = first(deciding.claim(identity([2; 16]), NOW));
+        answered.answered(answer(), NOW);
+        answered.on_its_way();
+        drop(answered);
 
         let again = deciding.claim(identity([2; 16]), NOW);
         assert!(matches!(again, Standing::Answered(kept) if kept == answer()));
@@ -169,6 +181,7 @@ mod tests {
         let identity = Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint([1; 16]) };
         let mut claimed = first(deciding.claim(identity, NOW));
         claimed.answered(answer(), NOW);
+        claimed.on_its_way();
         claimed.failed();
         drop(claimed);
         first(deciding.claim(identity, NOW));

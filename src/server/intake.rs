@@ -5,7 +5,7 @@ use metrics::{counter, histogram};
 use crate::api::{Intake, Intakes, PingError, PingIntake, Sent};
 use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Reply, Stamp};
 use crate::cdr::journal::{Durability, Pressure};
-use crate::id::{HoldId, PingId};
+use crate::id::{HoldId, PingId, SessionId};
 use crate::routing::ping::{
     Accepted, Fingerprint, Identity, Kept, NewIds, PingRequest, Reference, RequestKey, Session,
     SessionKind, publisher_of,
@@ -15,7 +15,7 @@ use crate::time::Wall;
 use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::control::Control;
-use super::deciding::{Opened, Unopened};
+use super::deciding::{Deciding, Opened, Unopened};
 use super::metrics::{PING_ACK, PINGS};
 use super::{clock, translate};
 
@@ -24,17 +24,30 @@ const RETRY_AFTER_S: u32 = 5;
 
 type Answer = Result<Accepted, PingError>;
 
-/// What the pings of one request come to.
-#[derive(Default)]
+/// What the pings of one request come to. Whatever it is ended by, what did not get to the disk is as
+/// if it had never come.
 struct Taken<'a> {
+    deciding: &'a Deciding,
     facts: Vec<Fact>,
     claimed: Vec<Claimed<'a>>,
+    /// That are not on the disk.
+    opened: Vec<SessionId>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for session in self.opened.drain(..) {
+            self.deciding.abandon(session, clock::wall());
+        }
+    }
 }
 
 impl Control {
     /// Opens a session for each ping, and waits once for the journal to have them all.
     async fn take_pings(&self, sent: Vec<Sent>) -> Vec<Answer> {
-        let mut taken = Taken::default();
+        let deciding = &*self.deciding;
+        let (facts, claimed, opened) = (vec![], vec![], vec![]);
+        let mut taken = Taken { deciding, facts, claimed, opened };
         let mut answers: Vec<Answer> = Vec::with_capacity(sent.len());
         for sent in sent {
             answers.push(self.take(sent, &mut taken).await);
@@ -42,15 +55,10 @@ impl Control {
         if answers.iter().all(Result::is_err) {
             return answers;
         }
-        let Taken { facts, mut claimed } = taken;
-        if let Err(reason) = self.written(facts).await {
-            claimed.iter_mut().for_each(Claimed::failed);
-            for answer in &mut answers {
-                let Ok(accepted) = answer else { continue };
+        let facts = std::mem::take(&mut taken.facts);
+        if let Err(reason) = self.written(facts, &mut taken.claimed, &mut taken.opened).await {
+            for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                 // It may be sent again, and must not be taken for one that is on disk.
-                if !accepted.repeated {
-                    self.deciding.abandon(accepted.session, clock::wall());
-                }
                 *answer = Err(unavailable(&reason));
             }
         }
@@ -104,8 +112,10 @@ impl Control {
             claimed.answered(Kept { accepted: accepted.clone(), visit: None }, now);
         }
         let reply = claimed.as_ref().and_then(Claimed::reply);
-        let opened = opened.into_iter();
-        taken.facts.extend(opened.flat_map(|opened| facts(opened, reply.clone(), stamp())));
+        if let Some(opened) = opened {
+            taken.opened.push(opened.session.session);
+            taken.facts.extend(facts(opened, reply, stamp()));
+        }
         taken.claimed.extend(claimed);
         Ok(accepted)
     }
@@ -122,11 +132,24 @@ impl Control {
     }
 
     /// Waits with nothing to write too: that whoever asked first has gone away does not say that its
-    /// answer is on disk.
-    pub(super) async fn written(&self, facts: Vec<Fact>) -> Result<(), String> {
+    /// answer is on disk. From the moment on in which nothing but the disk can keep them from it,
+    /// `claimed` are given again and `opened` stay; what does not get there is as if it had never come.
+    pub(super) async fn written(
+        &self,
+        facts: Vec<Fact>,
+        claimed: &mut [Claimed<'_>],
+        opened: &mut Vec<SessionId>,
+    ) -> Result<(), String> {
         let appended = self.appender.append_all(facts, Durability::Durable);
         let lsn = appended.map_err(|error| error.to_string())?;
-        self.appender.wait(lsn).await.map_err(|error| error.to_string())
+        claimed.iter_mut().for_each(Claimed::on_its_way);
+        let on_their_way = std::mem::take(opened);
+        let written = self.appender.wait(lsn).await.map_err(|error| error.to_string());
+        if written.is_err() {
+            claimed.iter_mut().for_each(Claimed::failed);
+            *opened = on_their_way;
+        }
+        written
     }
 }
 

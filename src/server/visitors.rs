@@ -39,7 +39,9 @@ impl Control {
             Some(reference) => match self.deciding.claim(identity(&reference), now) {
                 Standing::First(claimed) => Some(claimed),
                 Standing::Answered(kept) => {
-                    self.written(vec![]).await.map_err(|reason| unavailable(&reason))?;
+                    self.written(vec![], &mut [], &mut vec![])
+                        .await
+                        .map_err(|reason| unavailable(&reason))?;
                     return arrived_before(kept).ok_or(PingError::OtherBody(reference));
                 }
                 Standing::InProgress => return Err(PingError::InProgress(reference)),
@@ -65,8 +67,7 @@ impl Control {
         let mut facts: Vec<Fact> =
             opened.flat_map(|opened| facts(opened, reply.clone(), stamp())).collect();
         facts.extend(visit.moved.clone().map(touched));
-        if let Err(reason) = self.written(facts).await {
-            claimed.iter_mut().for_each(Claimed::failed);
+        if let Err(reason) = self.written(facts, claimed.as_mut_slice(), &mut vec![]).await {
             if !visit.accepted.repeated {
                 self.deciding.abandon(visit.accepted.session, clock::wall());
             }
