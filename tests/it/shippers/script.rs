@@ -66,6 +66,8 @@ impl Stream {
                 cmd("XACK").arg(STREAM).arg(group).arg(id).exec(&mut self.connection).unwrap();
             }
         }
+        // What came in this very millisecond is too young to go.
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 
