@@ -283,6 +283,9 @@ pub struct Readings {
     /// What scorers that were asked had said.
     #[cbor(n(8), default)]
     pub scores: Vec<ScoreReading>,
+    /// Buckets of which nobody could say whether others had taken what was left.
+    #[cbor(n(9), default)]
+    pub withheld: Vec<Bucket>,
 }
 
 /// How many calls at once can be taken, as whoever takes them says.

@@ -95,6 +95,14 @@ impl Decision {
             let bucket = request.bucket.clone();
             self.readings.usage.push(UsageReading { bucket, usage: reading, awaited: None });
         }
+        if counts && usage.withheld(&request.bucket) {
+            let subject = Some(cap.label.clone());
+            let want = Some(SmolStr::new_static("to know what other servers have taken"));
+            let finding = Finding { subject, have: None, want, ground: None };
+            self.readings.withheld.push(request.bucket);
+            self.offered.clear();
+            return Err(self.refuse_call(check, Reason::CapFullHere, finding));
+        }
         if admits {
             return Ok(Some(request));
         }

@@ -217,6 +217,7 @@ pub(super) struct Recorded<'a> {
     performance: &'a [PerformanceReading],
     listed: &'a [SmolStr],
     scores: &'a [ScoreReading],
+    withheld: &'a [Bucket],
 }
 
 impl<'a> Recorded<'a> {
@@ -225,8 +226,8 @@ impl<'a> Recorded<'a> {
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
         let awaited = readings.usage.iter();
         let awaited = awaited.filter_map(|it| Some((it.bucket.clone(), it.awaited?))).collect();
-        let Readings { conditions, ready, performance, listed, scores, .. } = readings;
-        Self { usage, awaited, conditions, ready, performance, listed, scores }
+        let Readings { conditions, ready, performance, listed, scores, withheld, .. } = readings;
+        Self { usage, awaited, conditions, ready, performance, listed, scores, withheld }
     }
 }
 
@@ -237,6 +238,10 @@ impl UsageReader for Recorded<'_> {
 
     fn awaited(&self, bucket: &Bucket) -> u64 {
         self.awaited.get(bucket).copied().unwrap_or(0)
+    }
+
+    fn withheld(&self, bucket: &Bucket) -> bool {
+        self.withheld.contains(bucket)
     }
 
     fn condition(&self, target: &TargetId) -> Condition {

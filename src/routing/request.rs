@@ -104,6 +104,11 @@ pub trait UsageReader {
         0
     }
 
+    /// Whether nobody could say if others have taken what seems to be left in the bucket.
+    fn withheld(&self, _bucket: &Bucket) -> bool {
+        false
+    }
+
     /// What is thought of the target.
     fn condition(&self, _target: &TargetId) -> Condition {
         Condition::Well

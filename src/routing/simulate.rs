@@ -96,6 +96,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
         }
     }
 
+    fn withheld(&self, bucket: &Bucket) -> bool {
+        self.usage.withheld(bucket)
+    }
+
     fn condition(&self, target: &TargetId) -> Condition {
         if self.assumed.down.contains(target) {
             return Condition::Down;

@@ -13,7 +13,8 @@ use crate::time::Mono;
 
 use super::{Bridge, Decision, Stamp};
 
-/// A call is decided without its room, and refused, if nobody can say whether there is any.
+/// A call is decided without its room, and refused, if nobody says by then whether there is any; later
+/// only where the store may take longer to be asked.
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
 
 /// A call that is not decided yet.
@@ -61,7 +62,7 @@ impl Bridge {
             && let Some((hold, requests)) = self.parts.deciding.offered(request, admission.at)
         {
             rooms.ask(admission.call, hold, requests.clone());
-            until = until.max(Some(now + ROOM_WITHIN));
+            until = until.max(Some(now + rooms.shared.answers_within().max(ROOM_WITHIN)));
             awaited += 1;
             room = Some(Room::Asked(hold, requests));
         }

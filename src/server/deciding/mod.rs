@@ -124,6 +124,8 @@ struct Read<'a> {
     shared: Option<&'a SharedHolds>,
     /// Room that was asked for before.
     room: Option<&'a OfferedRoom>,
+    /// The store is asked next: what others hold is for it to say.
+    asks: bool,
 }
 
 /// What limits depend on when an attempt is to begin.
@@ -136,11 +138,21 @@ impl UsageReader for Read<'_> {
     fn usage(&self, bucket: &Bucket) -> Usage {
         let own = self.ledger.usage(bucket);
         let all = self.shared.map_or(own, |shared| shared.usage(bucket, own, self.now));
+        let all = match self.asks {
+            // Of a rolling window what was used may be over as well.
+            true if bucket.stored().1.is_some() => own,
+            true => Usage { held: own.held, ..all },
+            false => all,
+        };
         self.room.map_or(all, |room| room.as_read(bucket, all))
     }
 
     fn awaited(&self, bucket: &Bucket) -> u64 {
         self.ledger.awaited_in(bucket)
+    }
+
+    fn withheld(&self, bucket: &Bucket) -> bool {
+        self.room.is_some_and(|room| room.withholds(bucket))
     }
 
     fn condition(&self, target: &TargetId) -> Condition {
@@ -346,11 +358,14 @@ impl Deciding {
             ready,
             at,
             shared,
-            room,
+            room: None,
+            asks: false,
         };
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
+        let found = self.room_now(&snapshot, request, known, &read, room);
+        let read = Read { room: found.as_deref(), ..read };
         let decision = decide(&snapshot, request, known, &read, rotation);
         let explored = spent_on_learning(&decision, rotation);
         if let Some((caller, _)) = &remembered
@@ -439,6 +454,7 @@ impl Deciding {
             at,
             shared,
             room,
+            asks: false,
         };
         look(known, &read, rotation)
     }

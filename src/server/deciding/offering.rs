@@ -1,13 +1,17 @@
 //! Room in caps that count calls and pings as they come, where other servers take theirs: it is had
 //! before anything is decided, for what is counted at once can not be taken back.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use smol_str::{SmolStr, format_smolstr};
+use tokio::sync::oneshot;
 
 use crate::id::{CallId, HoldId, PingId};
 use crate::reason::Reason;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, NoRoom};
 use crate::routing::ping::{PingRefusal, PingRefusals, RefusalCode};
-use crate::routing::{RouteRequest, Usage, offered};
+use crate::routing::{Known, RouteRequest, RoutingSnapshot, Usage, offered};
 use crate::time::{Mono, Wall};
 
 use super::super::clock;
@@ -49,18 +53,26 @@ impl Deciding {
             return None;
         }
         let requests = self.consider(&snapshot, request, now, |known, read, _| {
-            // What others hold is for the store to say: what was last seen of it may be over.
-            offered(&snapshot, request, known, &Read { shared: None, ..*read })
+            offered(&snapshot, request, known, &Read { asks: true, ..*read })
         });
         (!requests.is_empty()).then(|| (HoldId::of(request.call, 0, "room"), requests))
     }
 
-    /// Asks where others take theirs.
-    pub async fn ask_for_room(&self, (hold, requests): Asked) -> OfferedRoom {
-        let Some(shared) = self.shared() else {
+    /// Asks where others take theirs. What is granted to somebody who has gone away is given back.
+    pub async fn ask_for_room(self: &Arc<Self>, (hold, requests): Asked) -> OfferedRoom {
+        let Some(shared) = self.shared().cloned() else {
             return OfferedRoom { hold, requests, denied: None };
         };
-        let denied = self.ask(shared, hold, &requests).await.err();
+        let (this, asked) = (Arc::clone(self), requests.clone());
+        let (tell, told) = oneshot::channel();
+        // The store is asked to the end: a question that is cut off may have been granted.
+        tokio::spawn(async move {
+            let denied = this.ask(&shared, hold, &asked).await.err();
+            if let Err(None) = tell.send(denied) {
+                this.release(hold);
+            }
+        });
+        let denied = told.await.unwrap_or_else(|_| Some(Reason::DecisionFailed.into()));
         OfferedRoom { hold, requests, denied }
     }
 
@@ -85,14 +97,38 @@ impl Deciding {
             return Err(Uncounted::Refused(room.refusal(no_room)));
         }
         let asked = |it: &&BucketRequest| self.shared.get().is_some() && it.leeway.is_none();
-        if room.is_none() && requests.iter().any(|it| asked(&it)) {
+        let own = |it: &&BucketRequest| !room.is_some_and(|room| room.has(it));
+        let own: Vec<_> = requests.iter().filter(own).cloned().collect();
+        ledger.check_room(&own).map_err(|denied| Uncounted::Refused(capped(&denied)))?;
+        // One that was not asked for before, for the configuration is another now, is asked for too.
+        if own.iter().any(|it| asked(&it)) {
             let requests = requests.iter().filter(asked).cloned().collect();
             return Err(Uncounted::Ask((HoldId::of(CallId(ping.0), 0, "room"), requests)));
         }
-        let own: Vec<_> = requests.iter().filter(|it| !asked(it)).cloned().collect();
-        ledger.check_room(&own).map_err(|denied| Uncounted::Refused(capped(&denied)))?;
         let counted = (HoldId::of(CallId(ping.0), 0, "pinged"), Counts::Pinged);
         Ok(self.count_come(ledger, counted, room, requests, (clock::mono(), at)))
+    }
+
+    /// What a call is decided with that came to have this room: where it counts in a strict cap that the
+    /// store was not asked for, as its session or the configuration is another now, it finds none there.
+    pub(super) fn room_now<'r>(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        known: Known<'_>,
+        read: &Read<'_>,
+        room: Option<&'r OfferedRoom>,
+    ) -> Option<Cow<'r, OfferedRoom>> {
+        if self.shared.get().is_none() || !snapshot.counts_offered() {
+            return None;
+        }
+        let mut requests = offered(snapshot, request, known, &Read { asks: true, ..*read });
+        requests.retain(|it| !room.is_some_and(|room| room.has(it)));
+        if requests.is_empty() {
+            return room.map(Cow::Borrowed);
+        }
+        let hold = room.map_or_else(|| HoldId::of(request.call, 0, "room"), |room| room.hold);
+        Some(Cow::Owned(OfferedRoom::late(hold, requests)))
     }
 
     /// Gives back room that nothing came of.
@@ -114,15 +150,17 @@ impl Deciding {
     ) -> Vec<Bucket> {
         let mut counted = vec![];
         if let Some(hold) = room.and_then(OfferedRoom::granted) {
-            let kept = ledger.held_by(hold).to_vec();
             if !requests.is_empty() {
+                let kept = ledger.held_by(hold).to_vec();
                 counted = ledger.settle(hold, event, now, at).buckets;
-                self.tell_settled(hold, event, kept.clone(), counted.clone());
+                self.tell_settled(hold, event, kept, counted.clone());
             }
+            // What is counted is not given back.
+            let left = ledger.held_by(hold).to_vec();
             if ledger.release(hold)
                 && let Some(shared) = self.shared.get()
             {
-                shared.released(hold, &kept);
+                shared.released(hold, &left);
             }
         }
         let is_new = |request: &&BucketRequest| {
@@ -143,6 +181,10 @@ impl OfferedRoom {
     /// Whether the store has given room.
     pub(super) fn granted(&self) -> Option<HoldId> {
         self.denied.is_none().then_some(self.hold)
+    }
+
+    fn has(&self, request: &BucketRequest) -> bool {
+        self.requests.iter().any(|it| it.bucket == request.bucket)
     }
 
     fn refusal(&self, no_room: &NoRoom) -> PingRefusal {
@@ -166,6 +208,12 @@ impl OfferedRoom {
         Self { hold, requests, denied: Some(Reason::CapFullHere.into()) }
     }
 
+    /// Whether nobody could say if there is room in the bucket.
+    pub(super) fn withholds(&self, bucket: &Bucket) -> bool {
+        self.denied.as_ref().is_some_and(|no_room| no_room.cap.is_none())
+            && self.requests.iter().any(|it| it.bucket == *bucket)
+    }
+
     /// How full a bucket is for who has this. Where the store has found room there is some, whatever was
     /// seen since: what is used now may still be seen held. Where it has found none nothing is left.
     pub(super) fn as_read(&self, bucket: &Bucket, usage: Usage) -> Usage {
@@ -176,7 +224,7 @@ impl OfferedRoom {
                 let used = usage.used.min(others);
                 Usage { used, held: usage.held.saturating_sub(own.amount).min(others - used) }
             }
-            Some(NoRoom { cap: Some(cap), .. }) if *cap != bucket.cap => usage,
+            Some(NoRoom { cap, .. }) if cap.as_ref() != Some(&bucket.cap) => usage,
             Some(_) => {
                 Usage { held: usage.held.max(own.limit.saturating_sub(usage.used)), ..usage }
             }
@@ -241,14 +289,15 @@ mod tests {
 
     #[test]
     fn who_was_denied_room_finds_none_where_it_was_denied() {
-        let full = NoRoom { reason: Reason::CapFull, cap: Some("campaign/a/offered/total".into()) };
-        for denied in [full, Reason::CapFullHere.into()] {
-            let (room, bucket) = room(Some(denied));
-            assert_eq!(total(room.as_read(&bucket, Usage { used: 1, held: 0 })), LIMIT);
-        }
-        let elsewhere = NoRoom { reason: Reason::CapFull, cap: Some("publisher/p".into()) };
-        let (room, bucket) = room(Some(elsewhere));
         let seen = Usage { used: 1, held: 0 };
-        assert_eq!(room.as_read(&bucket, seen), seen);
+        let full = |cap: &str| NoRoom { reason: Reason::CapFull, cap: Some(cap.into()) };
+        let (here, bucket) = room(Some(full("campaign/a/offered/total")));
+        assert_eq!(total(here.as_read(&bucket, seen)), LIMIT);
+        let (elsewhere, bucket) = room(Some(full("publisher/p")));
+        assert_eq!(elsewhere.as_read(&bucket, seen), seen);
+        assert!(!here.withholds(&bucket) && !elsewhere.withholds(&bucket));
+        let (unknown, bucket) = room(Some(Reason::CapFullHere.into()));
+        assert_eq!(unknown.as_read(&bucket, seen), seen);
+        assert!(unknown.withholds(&bucket));
     }
 }

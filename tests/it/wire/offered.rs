@@ -30,6 +30,13 @@ impl Cap {
         }
     }
 
+    /// So many were counted, and room of a server's own may be held.
+    fn has_counted(&self, redis: &Redis, used: u64) -> Result<()> {
+        wait_for("the store to know", Duration::from_secs(10), || {
+            Ok((redis.ask(&["hget", &self.key, "used"])? == used.to_string()).then_some(()))
+        })
+    }
+
     /// So many were counted, and nothing is held any more.
     fn counts(&self, redis: &Redis, used: u64) -> Result<()> {
         wait_for("the store to know", Duration::from_secs(5), || {
@@ -146,4 +153,46 @@ fn of_pings_to_two_servers_no_more_are_taken_than_may_come() {
         cap.counts(&redis, 3)
     };
     check(&[first, second], pings());
+}
+
+/// Two percent of what is left of 200 are three calls: so many a server may take without asking.
+#[test]
+fn without_the_store_a_server_takes_what_it_had_reserved_and_says_why_no_more() {
+    let cap = Cap::of("offered", 200);
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let stage = server(&redis, 1, &[&cap.setting]).unwrap();
+    let mut calls = || -> Result<()> {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(&stage, &mut caller, &mut target, "with", &[])?.end(&mut caller, &mut target)?;
+        wait_for("room of its own", Duration::from_secs(5), || {
+            Ok((redis.ask(&["hget", &cap.key, "held"])? == "3").then_some(()))
+        })?;
+
+        redis.kill()?;
+
+        for n in 1..=3 {
+            let id = format!("without{n}");
+            Call::up(&stage, &mut caller, &mut target, &id, &[])?.end(&mut caller, &mut target)?;
+        }
+        is_refused(&stage, &mut caller, "one-too-many", "486 INVITE")?;
+        wait_for("the refusal to be told", Duration::from_secs(5), || {
+            for call in api::calls(stage.api)? {
+                let path = format!("/v1/calls/{}/explain", call.call_id);
+                if http::get(stage.api, &path)?.body.contains("cap.full_here") {
+                    let again = format!("/v1/calls/{}/replay", call.call_id);
+                    let again = http::get(stage.api, &again)?;
+                    ensure!(again.body.contains("\"same\":true"), "{again:?}");
+                    return Ok(Some(()));
+                }
+            }
+            Ok(None)
+        })?;
+
+        redis.restart()?;
+
+        cap.has_counted(&redis, 4)
+    };
+    let outcome = calls();
+    check(&[&stage], outcome);
 }

@@ -182,6 +182,11 @@ impl SharedHolds {
         self.inner.lock().state
     }
 
+    /// How long it may take until a question for room has its answer, of the store or of our own.
+    pub fn answers_within(&self) -> Duration {
+        self.store.answers_within() * u32::try_from(ASKED_MAX).unwrap_or(u32::MAX)
+    }
+
     /// How the store is known from the next connection on, and what it is shown.
     pub fn secure(&self, tls: Option<LinkTls>) {
         self.store.secure(tls);
