@@ -98,7 +98,7 @@ pub(super) fn posts(
         Post {
             name: Arc::clone(&name),
             portion: PORTION_MAX,
-            ordered_strict: false,
+            ordered_strict: to.keeps_no_gaps(),
             pace: PACE,
             open: to.open(name, teller, &shipper),
         }
@@ -110,6 +110,15 @@ pub(super) fn posts(
 type Open = Box<dyn Fn() -> Answer<'static, Box<dyn Consumer>> + Send + Sync>;
 
 impl Destination {
+    /// What it was once passed over for it never takes again: a fact that fails has to be waited for.
+    fn keeps_no_gaps(&self) -> bool {
+        match self {
+            Self::Redis { .. } => true,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => false,
+        }
+    }
+
     fn open(self, name: Arc<str>, teller: Arc<Teller>, shipper: &ShipperSettings) -> Open {
         let form = match shipper.form {
             EventForm::Protobuf => Form::Protobuf,
