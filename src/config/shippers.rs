@@ -109,8 +109,8 @@ pub struct StreamSettings {
     /// acknowledged them. Default 3600.
     #[serde(rename = "keep_s", with = "seconds", default = "default_keep")]
     pub keep: Duration,
-    /// For so long what was shipped is offered again after something went wrong, seconds: Redis may
-    /// have lost it. Default 15.
+    /// What Redis acknowledged so lately is offered again after something went wrong, seconds: it may
+    /// have lost it. Default 60.
     #[serde(rename = "repeat_s", with = "seconds", default = "default_repeat")]
     pub repeat: Duration,
     /// A stream with so many entries takes no more until groups have acknowledged some. Default 50000.
@@ -199,7 +199,7 @@ fn default_keep() -> Duration {
 }
 
 fn default_repeat() -> Duration {
-    Duration::from_secs(15)
+    Duration::from_secs(60)
 }
 
 fn default_entries_max() -> u64 {

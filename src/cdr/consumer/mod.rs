@@ -36,18 +36,26 @@ use letter::LetterCount;
 
 /// Works from facts.
 pub trait Consumer: Send {
-    /// Takes in facts that have had their effects, to know again what it knew of them.
-    fn recall(&mut self, _facts: &Facts) {}
+    /// Takes in facts that have had their effects, to know again what it knew of them, or to make sure of
+    /// effects elsewhere. They are given in order, before any to work from. After an error this value is
+    /// used no more.
+    fn recall<'a>(&'a mut self, _facts: &'a Facts) -> Recall<'a> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Says what facts come to, which are given in order. After an error nothing of them has an
     /// effect, and this value is used no more.
     fn work<'a>(&'a mut self, facts: &'a Facts) -> Work<'a>;
 
-    /// Where recalling has to begin so that nothing is missed; absent: nothing has to be recalled.
+    /// Where recalling has to begin so that nothing is missed; absent: nothing has to be recalled. What
+    /// came before an earlier answer is not given any more.
     fn recall_after(&self) -> Option<Lsn> {
         None
     }
 }
+
+/// What [`Consumer::recall`] returns.
+pub type Recall<'a> = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>>;
 
 /// What [`Consumer::work`] returns.
 pub type Work<'a> = Pin<Box<dyn Future<Output = Result<Effects, Fault>> + Send + 'a>>;

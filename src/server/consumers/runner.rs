@@ -11,6 +11,7 @@ use std::time::Duration;
 use metrics::counter;
 use smol_str::SmolStr;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use crate::cdr::consumer::letter::{LETTERS_MAX, Letter, LetterCount, LetterState, SealedFact};
 use crate::cdr::consumer::{Consumer, Effects, Facts, Fault, retry};
@@ -444,15 +445,20 @@ impl Runner {
                 Ok(effects?)
             }
             Err(error) => {
-                let consumer = self.post.name.clone();
-                tracing::error!(consumer = &*consumer, "a consumer panicked, and is started again");
-                counter!(names::CONSUMER_RESTARTS, "consumer" => consumer).increment(1);
-                let detail = match error.try_into_panic() {
-                    Ok(panic) => said(&*panic),
-                    Err(error) => error.to_string(),
-                };
+                let detail = self.panicked(error);
                 Err(Failure::OfFact { class: "panic", detail, is_permanent: false })
             }
+        }
+    }
+
+    /// What a consumer said that panicked.
+    fn panicked(&self, error: JoinError) -> String {
+        let consumer = self.post.name.clone();
+        tracing::error!(consumer = &*consumer, "a consumer panicked, and is started again");
+        counter!(names::CONSUMER_RESTARTS, "consumer" => consumer).increment(1);
+        match error.try_into_panic() {
+            Ok(panic) => said(&*panic),
+            Err(error) => error.to_string(),
         }
     }
 
@@ -496,12 +502,30 @@ impl Runner {
                 if facts.is_empty() {
                     break;
                 }
-                consumer.recall(&with_records(&*self.means.book, facts).await?);
+                let facts = with_records(&*self.means.book, facts).await?;
+                consumer = self.recall(consumer, facts).await?;
             }
         }
         let follower = self.means.feed.follow(offset);
         self.open = Some(Open { consumer, follower });
         Ok(())
+    }
+
+    /// No fact is at fault where recalling fails: it had its effects. All wait until it succeeds.
+    async fn recall(
+        &mut self,
+        mut consumer: Box<dyn Consumer>,
+        facts: Facts,
+    ) -> Result<Box<dyn Consumer>, Failure> {
+        let recalled = tokio::spawn(async move {
+            let recalled = consumer.recall(&facts).await;
+            (consumer, recalled)
+        });
+        match recalled.await {
+            Ok((consumer, Ok(()))) => Ok(consumer),
+            Ok((_, Err(fault))) => Err(Failure::Outage(fault.to_string())),
+            Err(error) => Err(Failure::Outage(self.panicked(error))),
+        }
     }
 
     fn commit(
@@ -514,7 +538,8 @@ impl Runner {
     ) {
         // Without word of the consumer what it had to recall before it still has to.
         let recall = match recall {
-            Some(recall) => recall.min(to),
+            // What was given up is not there any more.
+            Some(recall) => recall.max(position.progress.replay_after).min(to),
             None if self.open.is_some() => to,
             None if position.progress.replay_after < position.progress.offset => {
                 position.progress.replay_after

@@ -13,7 +13,7 @@ use super::runner::{Means, Runner, Turn};
 use super::standing::ConsumerStanding;
 use super::{Consumers, Post};
 use crate::cdr::consumer::letter::{Letter, LetterFilter, LetterState, Word};
-use crate::cdr::consumer::{Consumer, Effects, Facts, Fault, Work};
+use crate::cdr::consumer::{Consumer, Effects, Facts, Fault, Recall, Work};
 use crate::cdr::fact::{Fact, FactBody, PingAccepted, Stamp};
 use crate::cdr::journal::file::{Hooks, Journal, Settings as JournalSettings};
 use crate::cdr::journal::{Durability, Entry, Lsn};
@@ -324,6 +324,25 @@ async fn what_a_consumer_has_to_recall_is_given_to_it_again_and_has_no_effects()
 }
 
 #[tokio::test]
+async fn where_recalling_begins_never_goes_back() {
+    let mut desk = Desk::new().await;
+    let mut seen = Vec::new();
+    for (call, from) in (1..).zip([4, 3, 4]) {
+        desk.append(talk(call)).await;
+        let recalled = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&recalled);
+        let mut runner = desk.run("recalling", false, move || {
+            Box::new(Recalling { from: Lsn { epoch: 1, seq: from }, recalled: Arc::clone(&kept) })
+        });
+        drive(&mut runner).await;
+        seen.push(recalled.lock().clone());
+    }
+
+    // A call is five facts. The second said that it begins after 3, which had been given up.
+    assert_eq!(seen, [vec![], vec![5], vec![5, 6, 7, 8, 9, 10]]);
+}
+
+#[tokio::test]
 async fn all_facts_are_worked_from_before_the_end() {
     let mut desk = Desk::new().await;
     desk.append(talk(1)).await;
@@ -517,8 +536,9 @@ struct Recalling {
 }
 
 impl Consumer for Recalling {
-    fn recall(&mut self, facts: &Facts) {
+    fn recall<'a>(&'a mut self, facts: &'a Facts) -> Recall<'a> {
         self.recalled.lock().extend(facts.iter().map(|entry| entry.lsn.seq));
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn work<'a>(&'a mut self, facts: &'a Facts) -> Work<'a> {

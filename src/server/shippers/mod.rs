@@ -25,6 +25,7 @@ use crate::config::{CallerForm, Config, EventForm, ShipperSettings, StreamSettin
 #[cfg(feature = "kafka")]
 use crate::sip::transport::{CertificateFiles, FileSpec, PeerSpec, TlsFault, client_config};
 
+use super::clock;
 use super::consumers::Post;
 use super::error::{Faults, StartError};
 use super::holds::redis::{Address, LinkSettings, LinkTls};
@@ -145,6 +146,7 @@ impl Destination {
                     keep: settings.keep,
                     entries_max: settings.entries_max,
                     repeat: settings.repeat,
+                    clock: clock::mono,
                 });
                 Box::new(move || ready(Streams::new(Arc::clone(&plan))))
             }

@@ -1,13 +1,14 @@
 //! Events in streams of Redis, with either side killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use redis::cmd;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{PATIENCE, Told, each_is_told_once, metric, ping, pings_of, waits_for};
 use crate::support::authority::Authority;
@@ -172,6 +173,55 @@ fn what_redis_had_taken_and_lost_is_told_again_and_nothing_else() {
     };
     let outcome = play();
     check(&stage, outcome);
+}
+
+#[test]
+fn a_backlog_that_redis_took_and_lost_is_told_again_however_old_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    // All of it is gone when it is killed.
+    let mut redis = Redis::alone(folder.path()).unwrap();
+    let repeat = Duration::from_secs(8);
+    let stage = stage(&redis, "repeat_s = 8");
+    let mut play = || -> Result<()> {
+        let mut pings = BTreeSet::new();
+        redis.kill()?;
+        // More than one portion each, and the first is older than what is offered again.
+        pings.extend(many(stage.api, 16_145_560_000)?);
+        let first = Instant::now();
+        wait_for("the first to be old", PATIENCE, || {
+            Ok((first.elapsed() > repeat + Duration::from_secs(1)).then_some(()))
+        })?;
+        pings.extend(many(stage.api, 16_145_570_000)?);
+        redis.restart()?;
+        each_is_told_once(&pings, || read(&redis))?;
+
+        // The second time it loses what was only just offered again.
+        for caller in [16_145_580_001, 16_145_580_002] {
+            redis.restart()?;
+            ensure!(read(&redis)?.is_empty(), "Redis was to lose everything");
+            pings.insert(ping(stage.api, caller)?);
+            each_is_told_once(&pings, || read(&redis))?;
+        }
+        stage.is_clean()
+    };
+    let outcome = play();
+    check(&stage, outcome);
+}
+
+/// Has 2,500 pings accepted.
+fn many(api: SocketAddr, from: u64) -> Result<Vec<String>> {
+    let mut accepted = Vec::new();
+    for first in (from..from + 2_500).step_by(500) {
+        let of = |caller| json!({ "campaign": "alone", "caller_id": format!("+{caller}") });
+        let batch: Vec<Value> = (first..first + 500).map(of).collect();
+        let reply = http::post(api, "/v1/pings:batch", &json!(batch).to_string())?;
+        let reply: Value = reply.json()?;
+        for item in reply["items"].as_array().context("no items")? {
+            let id = item["ping"]["ping_id"].as_str().with_context(|| format!("refused: {item}"))?;
+            accepted.push(id.to_owned());
+        }
+    }
+    Ok(accepted)
 }
 
 #[test]

@@ -13,21 +13,26 @@
 //! is passed over. No entry is removed that a group of the stream has not acknowledged. What Redis had
 //! taken and may have lost (it writes its file once a second, or a replica took over) is offered again.
 
-use std::collections::{BTreeMap, VecDeque};
+mod recent;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
 use redis::{Cmd, Pipeline, from_redis_value};
 
-use crate::cdr::consumer::{Consumer, Effects, Facts, Fault, Work};
+use crate::cdr::consumer::{Consumer, Effects, Facts, Fault, Recall, Work};
 use crate::cdr::event::{Form, Teller};
-use crate::cdr::journal::{Entry, Lsn};
+use crate::cdr::journal::Lsn;
 use crate::server::holds::StoreFault;
 use crate::server::holds::redis::{
     Address, Lane, LinkSettings, open, owners, send_together, slot_of,
 };
 use crate::server::metrics as names;
+use crate::time::Mono;
+
+use recent::Recent;
 
 /// Streams of a prefix. Readers share them out among themselves.
 const STREAMS: u32 = 64;
@@ -35,8 +40,6 @@ const STREAMS: u32 = 64;
 const OFFERED_AT_ONCE: usize = 64;
 /// Bytes that are under way to Redis.
 const BYTES_AT_ONCE: usize = 1 << 20;
-/// Places in the journal that are known by their time.
-const MARKS_MAX: usize = 512;
 
 const SCRIPT: &str = include_str!("ship.lua");
 
@@ -54,16 +57,15 @@ pub(super) struct StreamPlan {
     pub(super) source: String,
     pub(super) keep: Duration,
     pub(super) entries_max: u64,
-    /// For how long what was shipped is offered again after something went wrong.
+    /// What was acknowledged so lately is offered again after something went wrong.
     pub(super) repeat: Duration,
+    pub(super) clock: fn() -> Mono,
 }
 
 /// Ships to Redis.
 pub(super) struct Streams {
     plan: Arc<StreamPlan>,
     ways: Option<Ways>,
-    /// What may be lost, and is offered before anything else.
-    past: Vec<Facts>,
     recent: Recent,
 }
 
@@ -88,29 +90,25 @@ struct Offered {
     text: Vec<u8>,
 }
 
-/// Where the journal stood when.
-#[derive(Debug, Default)]
-struct Recent {
-    /// Before the first fact that is known of.
-    begin: Option<Lsn>,
-    /// Milliseconds since the Unix epoch, not falling.
-    marks: VecDeque<(i64, Lsn)>,
-}
-
 impl Streams {
     pub(super) fn new(plan: Arc<StreamPlan>) -> Self {
-        Self { plan, ways: None, past: Vec::new(), recent: Recent::default() }
+        Self { plan, ways: None, recent: Recent::default() }
     }
 
-    async fn ship(&mut self, facts: &Facts) -> Result<(), StoreFault> {
+    async fn ship(&mut self, facts: &Facts) -> Result<(), Fault> {
+        let shipped = self.try_ship(facts).await;
+        shipped.map_err(|fault| {
+            counter!(names::SHIPPER_OUTAGES, "shipper" => self.plan.name.clone()).increment(1);
+            Fault::Outage(fault.to_string())
+        })
+    }
+
+    async fn try_ship(&mut self, facts: &Facts) -> Result<(), StoreFault> {
         if self.ways.is_none() {
             self.ways = Some(Ways::open(&self.plan).await?);
         }
-        for past in std::mem::take(&mut self.past) {
-            self.offer_all(&past).await?;
-        }
         self.offer_all(facts).await?;
-        self.recent.passed(facts);
+        self.recent.acknowledged(facts, (self.plan.clock)(), self.plan.repeat);
         Ok(())
     }
 
@@ -167,26 +165,17 @@ impl Streams {
 }
 
 impl Consumer for Streams {
-    fn recall(&mut self, facts: &Facts) {
-        self.recent.passed(facts);
-        self.past.push(facts.clone());
+    /// What may be lost is offered before anything else.
+    fn recall<'a>(&'a mut self, facts: &'a Facts) -> Recall<'a> {
+        Box::pin(self.ship(facts))
     }
 
     fn work<'a>(&'a mut self, facts: &'a Facts) -> Work<'a> {
-        Box::pin(async move {
-            match self.ship(facts).await {
-                Ok(()) => Ok(Effects::default()),
-                Err(fault) => {
-                    counter!(names::SHIPPER_OUTAGES, "shipper" => self.plan.name.clone())
-                        .increment(1);
-                    Err(Fault::Outage(fault.to_string()))
-                }
-            }
-        })
+        Box::pin(async move { self.ship(facts).await.map(|()| Effects::default()) })
     }
 
     fn recall_after(&self) -> Option<Lsn> {
-        self.recent.before(self.plan.repeat)
+        self.recent.begin().filter(|_| !self.plan.repeat.is_zero())
     }
 }
 
@@ -238,35 +227,6 @@ impl Ways {
     }
 }
 
-impl Recent {
-    fn passed(&mut self, facts: &Facts) {
-        let Some((first, last)) = facts.iter().next().zip(facts.last()) else { return };
-        self.passed_to(first, last);
-    }
-
-    fn passed_to(&mut self, first: &Entry, last: &Entry) {
-        let before = Lsn { seq: first.lsn.seq.saturating_sub(1), ..first.lsn };
-        self.begin.get_or_insert(before);
-        let latest = self.marks.back().map_or(i64::MIN, |(at, _)| *at);
-        self.marks.push_back((last.fact.at.wall_ms.max(latest), last.lsn));
-        if self.marks.len() > MARKS_MAX {
-            self.marks.pop_front();
-        }
-    }
-
-    /// Where the journal stood at least so long before its last fact. Where that is not known, the
-    /// first place that is.
-    fn before(&self, ago: Duration) -> Option<Lsn> {
-        if ago.is_zero() {
-            return None;
-        }
-        let (latest, _) = self.marks.back()?;
-        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-        let early = self.marks.iter().rev().find(|(at, _)| *at <= latest.saturating_sub(ago));
-        early.map(|(_, lsn)| *lsn).or(self.begin)
-    }
-}
-
 /// In braces: what of a key its place in a cluster depends on.
 fn tag(stream: u32) -> String {
     format!("{{p{stream:02}}}")
@@ -295,7 +255,6 @@ fn full(key: &str, plan: &StreamPlan) -> StoreFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cdr::testing::Script;
 
     #[test]
     fn positions_are_ordered_as_texts() {
@@ -312,23 +271,5 @@ mod tests {
             assert_eq!(slot_of(&format!("q:{tag}")), slot_of(&format!("off:{tag}:q:a:b")));
         }
         assert_eq!(tag(7), "{p07}");
-    }
-
-    #[test]
-    fn what_is_offered_again_begins_where_the_journal_stood_then() {
-        let script = Script::new().dial(1).answer_at(8_000).convert_at(98_000).end_at(99_500);
-        let entries = script.entries();
-        let mut recent = Recent::default();
-        assert_eq!(recent.before(Duration::from_secs(10)), None);
-
-        let mut stood = Vec::new();
-        for entry in entries {
-            recent.passed_to(entry, entry);
-            stood.push(recent.before(Duration::from_secs(10)).unwrap().seq);
-        }
-
-        // Admitted at 0, decided and dialled at 7 ms, then at 8, 98 and 99.5 seconds.
-        assert_eq!(stood, [0, 0, 0, 0, 4, 4]);
-        assert_eq!(recent.before(Duration::ZERO), None);
     }
 }
