@@ -3,8 +3,9 @@
 //! Owns: which facts these are, what of them is told, under which id, and the two forms of an event
 //! ([`schema`]). Does not own: who is told, and how it gets there (the server ships).
 //!
-//! Invariants: an event is the same however often it is made of its fact. A caller's number is told
-//! as [`Callers`] says, and nowhere else in an event; no tag is told that was not asked for.
+//! Invariants: an event is the same however often it is made of its fact, but for its `record`, which is
+//! as of the sending: of one call that with the highest `rev` counts. A caller's number is told as
+//! [`Callers`] says, and nowhere else in an event; no tag is told that was not asked for.
 
 mod schema;
 #[cfg(test)]
