@@ -101,6 +101,7 @@ pub const CONSUMER_LETTERS: &str = "tollbridge_consumer_dead_letters";
 pub const SHIPPER_EVENTS: &str = "tollbridge_shipper_events_total";
 pub const SHIPPER_REPEATED: &str = "tollbridge_shipper_repeated_events_total";
 pub const SHIPPER_OUTAGES: &str = "tollbridge_shipper_outages_total";
+pub const SHIPPER_QUEUE_FULL: &str = "tollbridge_shipper_queue_full_total";
 pub const CONSUMER_STOPPED: &str = "tollbridge_consumer_stopped";
 pub const SEGMENTS_UNREAD: &str = "tollbridge_journal_unread_segments_deleted_total";
 pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
@@ -231,6 +232,10 @@ fn describe() {
     describe_counter!(
         SHIPPER_OUTAGES,
         "Times that events were not taken and have to wait, by shipper"
+    );
+    describe_counter!(
+        SHIPPER_QUEUE_FULL,
+        "Times that an event had to wait for room in librdkafka's queue, by shipper"
     );
     describe_gauge!(CONSUMER_STOPPED, "1 while a consumer waits for something to be repaired");
     describe_counter!(SEGMENTS_UNREAD, "Journal segments deleted before every consumer read them");

@@ -100,6 +100,8 @@ impl Kafka {
                 }
                 Err((error, again)) if is_full(&error) => {
                     let Some(first) = under_way.pop_front() else { return Err(fault(&error)) };
+                    let shipper = self.plan.name.clone();
+                    counter!(names::SHIPPER_QUEUE_FULL, "shipper" => shipper).increment(1);
                     arrive(first).await?;
                     record = again;
                 }
