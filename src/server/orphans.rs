@@ -1,7 +1,7 @@
 //! Calls that a crash left up, between the journal that remembers them and the shards to which their
 //! parties will speak (spec/sip O8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,22 +17,53 @@ use crate::time::Mono;
 
 use super::tls::TlsParties;
 
+/// How long a party repeats a BYE that nobody answers (RFC 3261 §17.1.2.2, Timer F). One that has
+/// answered ours may have sent its own before, to nobody: the repetition tells the true end.
+const BYE_REPEATED: Duration = Duration::from_secs(32);
+
 /// Those of which nobody has hung up yet. Both parties do, and on different shards; the end is
 /// written once.
 #[derive(Debug, Default)]
 pub(super) struct OpenOrphans {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
     /// With how long each counts as talked as long as nobody says otherwise, milliseconds.
-    calls: Mutex<BTreeMap<CallId, u64>>,
+    calls: BTreeMap<CallId, u64>,
+    /// Those of which a party has answered our BYE, and until when a BYE of its own is waited for.
+    left: VecDeque<(Mono, CallId)>,
 }
 
 impl OpenOrphans {
     pub(super) fn new(awaited: &[Awaited]) -> Self {
-        Self { calls: Mutex::new(awaited.iter().map(|it| (it.call, it.talk_ms)).collect()) }
+        let calls = awaited.iter().map(|it| (it.call, it.talk_ms)).collect();
+        Self { state: Mutex::new(State { calls, left: VecDeque::new() }) }
     }
 
-    /// How long it counts as talked, milliseconds; `None` but for the first time.
-    pub(super) fn end(&self, call: CallId) -> Option<u64> {
-        self.calls.lock().remove(&call)
+    /// A party hangs up. False but for the first time.
+    pub(super) fn end(&self, call: CallId) -> bool {
+        self.state.lock().calls.remove(&call).is_some()
+    }
+
+    /// A party has answered our BYE.
+    pub(super) fn leave(&self, call: CallId, at: Mono) {
+        let mut state = self.state.lock();
+        if state.calls.contains_key(&call) {
+            state.left.push_back((at + BYE_REPEATED, call));
+        }
+    }
+
+    /// Takes one of which no BYE will come any more, with how long it counts as talked, milliseconds.
+    pub(super) fn overdue(&self, now: Mono) -> Option<(CallId, u64)> {
+        let mut state = self.state.lock();
+        while let Some((_, call)) = state.left.pop_front_if(|(until, _)| *until <= now) {
+            if let Some(talk_ms) = state.calls.remove(&call) {
+                return Some((call, talk_ms));
+            }
+        }
+        None
     }
 }
 
@@ -94,10 +125,34 @@ mod tests {
         let target = Orphan { call, party: Party::Target };
         assert_eq!(dialogs.find(DialogPrint(2)), Some(target));
         assert_eq!(dialogs.find(DialogPrint(3)), None);
-        assert_eq!(open.end(call), Some(7));
-        assert_eq!(open.end(call), None);
+        assert!(open.end(call));
+        assert!(!open.end(call));
         assert!(!dialogs.is_over(Mono(59_999_999_999)));
         assert!(dialogs.is_over(Mono(60_000_000_000)));
+    }
+
+    #[test]
+    fn a_party_that_has_answered_our_bye_may_still_tell_the_true_end_for_32_seconds() {
+        let calls = [7, 8].map(|byte| CallId::from_bytes([byte; 16]));
+        let named = Dialogs { caller: 1, target: 2 };
+        let open =
+            OpenOrphans::new(&calls.map(|call| Awaited { call, dialogs: named, talk_ms: 9 }));
+        let answered = Mono(1_000_000_000);
+        for call in calls {
+            // The other party as well.
+            open.leave(call, answered);
+            open.leave(call, answered + Duration::from_secs(1));
+        }
+
+        assert_eq!(open.overdue(answered + Duration::from_millis(31_999)), None);
+        assert!(open.end(calls[0]), "its BYE comes again");
+
+        let later = answered + Duration::from_secs(60);
+        assert_eq!(open.overdue(later), Some((calls[1], 9)));
+        assert_eq!(open.overdue(later), None, "once");
+        assert!(!open.end(calls[1]), "it is told already");
+        open.leave(calls[1], later);
+        assert_eq!(open.overdue(later + Duration::from_secs(60)), None);
     }
 
     #[test]

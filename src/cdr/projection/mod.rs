@@ -86,7 +86,7 @@ pub struct Opening {
     pub orphans: usize,
     /// These and those of earlier starts whose end is still not known.
     pub awaited: Vec<Awaited>,
-    /// What is to be sent to the ends of those that are closed now.
+    /// What is to be sent to the ends of all these.
     pub farewells: Vec<Parting>,
     /// Use of every cap window that may be current, with what the calls that are closed now count.
     pub usage: Vec<CapUsage>,
@@ -345,8 +345,8 @@ impl Projection {
 
     fn farewells(&self, journal: &Journal) -> Vec<Parting> {
         let calls = self.live.calls.lock();
-        let records = calls.values().map(|slot| &slot.record);
-        records
+        let open = calls.values().map(|slot| &slot.record);
+        open.chain(self.orphans.values())
             .filter(|record| record.first.epoch < journal.epoch())
             .filter_map(|record| {
                 Some(Parting {

@@ -5,8 +5,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{
-    AtEnd, AttemptStarted, Bucket, Checkpoint, Dialogs, HandedOver, HoldPlaced, HoldSettled, Means,
-    PingAccepted, SessionConsumed,
+    AtEnd, AttemptStarted, Bucket, Checkpoint, Dialogs, Farewell, HandedOver, HoldPlaced,
+    HoldSettled, Means, PingAccepted, SessionConsumed,
 };
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
@@ -279,7 +279,9 @@ async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
     let desk = Desk::new().await;
     let (journal, mut projection, opening) = desk.start().await;
     assert_eq!(opening.awaited, []);
-    let script = Script::of(1).dial(1).answer_at(1_000);
+    let bye = Farewell { to: "udp:192.0.2.7:5060".into(), message: "BYE".into() };
+    let farewells = Farewells { caller: bye.clone(), target: bye };
+    let script = Script::of(1).dial(1).answer_at(1_000).then(1_000, farewells.clone());
     desk.append(&journal, &mut projection, script.facts()).await;
     desk.append(&journal, &mut projection, talk(2).facts()).await;
     drop((projection, journal));
@@ -289,6 +291,8 @@ async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
         let (journal, mut projection, opening) = desk.start().await;
         let awaited = [Awaited { call: call_id(1), dialogs, talk_ms: 0 }];
         assert_eq!((opening.orphans, &opening.awaited[..]), (closed, &awaited[..]));
+        let said: Vec<_> = opening.farewells.into_iter().map(|it| it.farewells).collect();
+        assert_eq!(said, [farewells.clone()], "each process says it again");
         // Takes the closing fact; nothing else is there to make the step return.
         if closed > 0 {
             assert!(projection.step().await.unwrap());
@@ -296,7 +300,7 @@ async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
         drop((projection, journal));
     }
     let (journal, mut projection, _) = desk.start().await;
-    let end = script.end_at(181_000).facts().split_off(4);
+    let end = script.end_at(181_000).facts().split_off(5);
     desk.append(&journal, &mut projection, end.clone()).await;
     desk.append(&journal, &mut projection, end).await;
 
@@ -304,7 +308,8 @@ async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
     assert_eq!((row.state, row.talk_ms), (CallState::Closed, Some(180_000)));
     assert!(row.flags.contains(Flags::ORPHAN_CORRECTED));
     drop((projection, journal));
-    assert_eq!(desk.start().await.2.awaited, []);
+    let opening = desk.start().await.2;
+    assert_eq!((opening.awaited.len(), opening.farewells.len()), (0, 0));
 }
 
 #[tokio::test]

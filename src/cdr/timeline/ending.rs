@@ -115,7 +115,10 @@ pub(super) fn close_orphan(record: &mut CallRecord, closed: &OrphanClosed) -> bo
             .flatten()
             .max();
     let early_talk_ms = settle_for_early_end(record);
+    let farewells = record.farewells.take();
     close(record, early_talk_ms.unwrap_or(closed.talk_ms), last_known_ms.unwrap_or(0));
+    // Each process says them again, until one hears the end.
+    record.farewells = farewells;
     record.state = CallState::OrphanClosed;
     record.flags.set(Flags::ORPHAN);
     if record.answered_ms.is_some() {

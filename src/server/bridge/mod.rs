@@ -489,6 +489,7 @@ impl Bridge {
     /// Renews holds, writes which calls are up, and what had to wait.
     pub fn housekeep(&mut self, now: Mono) {
         self.drain_backlog();
+        self.end_left(now);
         if self.checkpoint_at <= now {
             self.checkpoint_at = now + self.parts.checkpoint_every;
             self.checkpoint(now);

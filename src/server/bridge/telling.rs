@@ -293,19 +293,35 @@ impl Bridge {
     }
 
     /// A party of a call that a crash had left up hangs up. The first to do so tells its true end. If it
-    /// was we who hung up, nobody can say how long it talked: it counts as before.
+    /// was we who hung up, its own BYE may be yet to come: [`Self::end_left`].
     pub fn orphan_ended(&mut self, id: CallId, at: Mono, party: Party, q850: Option<u8>) {
-        let Some(talk_ms) = self.parts.orphans.end(id) else { return };
-        let talk_ms = (party == Party::System).then_some(talk_ms);
         let reason = match party {
             Party::Caller => Reason::CallerHungUp,
             Party::Target => Reason::TargetHungUp,
-            Party::System => Reason::NodeRestart,
+            Party::System => return self.parts.orphans.leave(id, at),
         };
+        if !self.parts.orphans.end(id) {
+            return;
+        }
         let (party, q850) = (translate::party(party), q850.map(u16::from));
-        let ended = fact::Ended { party, reason, status: 200, q850, talk_ms };
+        let ended = fact::Ended { party, reason, status: 200, q850, talk_ms: None };
         self.write(id, at, ended, Durability::Durable);
         self.metrics.orphan_ended();
+    }
+
+    /// Calls that our BYE has ended, and whose parties have told nothing since. Nobody can say how long
+    /// they talked: they count as before.
+    pub(super) fn end_left(&mut self, now: Mono) {
+        while let Some((id, talk_ms)) = self.parts.orphans.overdue(now) {
+            let ended = fact::Ended {
+                party: translate::party(Party::System),
+                reason: Reason::NodeRestart,
+                status: 200,
+                q850: None,
+                talk_ms: Some(talk_ms),
+            };
+            self.write(id, now, ended, Durability::Durable);
+        }
     }
 
     /// A call is still up at the moment its terms name.

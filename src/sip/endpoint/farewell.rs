@@ -42,7 +42,8 @@ impl Endpoint {
         });
     }
 
-    /// A party has heard that its call is over, or knew it. One that does not answer may be up.
+    /// A party has heard that its call is over, or knew it: then it may have hung up before, and still
+    /// repeat a BYE that tells when. One that does not answer may be up.
     pub(super) fn farewell_answered(&mut self, response: &Response, now: Mono) {
         let knows = matches!(response.status(), 200..300 | 481);
         let tags = response.from_tag().zip(response.to_tag());
