@@ -148,8 +148,13 @@ fn other_origins(gate: &Gate) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_known))
         .allow_methods([Method::POST])
-        .allow_headers([CONTENT_TYPE, AUTHORIZATION, HeaderName::from_static("x-api-key")])
-        .expose_headers([RETRY_AFTER])
+        .allow_headers([
+            CONTENT_TYPE,
+            AUTHORIZATION,
+            HeaderName::from_static("x-api-key"),
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([RETRY_AFTER, HeaderName::from_static("idempotent-replayed")])
         .max_age(PREFLIGHT_LASTS)
 }
 

@@ -113,9 +113,21 @@ fn browsers_are_told_which_pages_may_ask() {
     let header = |name| known.headers().get(name).map(|value| value.to_str().unwrap());
     assert_eq!(header("access-control-allow-origin"), Some("https://bright.example"));
     assert_eq!(header("access-control-allow-methods"), Some("POST"));
-    let fields = header("access-control-allow-headers").unwrap();
-    assert!(fields.contains("content-type"), "{fields}");
+    let fields: Vec<_> = header("access-control-allow-headers").unwrap().split(',').collect();
+    assert_eq!(fields, ["content-type", "authorization", "x-api-key", "idempotency-key"]);
     assert!(header("vary").unwrap().contains("origin"));
+
+    let body = json!({ "publisher": "bright", "campaign": "hvac", "kind": "page_view" });
+    let asked = Request::builder()
+        .method(Method::POST)
+        .uri("/v1/sessions")
+        .header(header::ORIGIN, "https://bright.example")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body.to_string()));
+    let answer = fixture.ask(asked.unwrap());
+    let readable = answer.header("access-control-expose-headers");
+    assert_eq!(readable, Some("retry-after,idempotent-replayed"));
+
     let other = preflight("https://other.example");
     assert_eq!(other.headers().get("access-control-allow-origin"), None);
 }
