@@ -2,13 +2,14 @@
 //!
 //! A client that sends slowly keeps nothing: from the first byte of a request to the end of its header
 //! there are [`HEADER_TIME_MAX`], for the body what the API allows, and before the next request
-//! [`IDLE_MAX`]. Then the connection is closed.
+//! [`IDLE_MAX`]. Nor does one that does not read: what it is sent goes on within [`STUCK_MAX`]. Then the
+//! connection is closed.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +28,8 @@ use tower::ServiceExt;
 const HEADER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a connection may be open without a request.
 const IDLE_MAX: Duration = Duration::from_secs(75);
+/// How long a client may take nothing of what it is sent.
+const STUCK_MAX: Duration = Duration::from_secs(10);
 /// After a failure to take connections, such as that too many files are open.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -63,7 +66,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let begins = Arc::new(AtomicBool::new(true));
-    let paced = Paced { stream, begins: Arc::clone(&begins), due: None };
+    let paced = Paced { stream, begins: Arc::clone(&begins), due: None, stuck: None };
     let service = service_fn(move |request: Request<Incoming>| {
         begins.store(false, Ordering::Relaxed);
         let (router, begins) = (router.clone(), Arc::clone(&begins));
@@ -91,13 +94,32 @@ fn is_of_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// A connection on which a header that has begun has to end in time.
+/// A connection on which a header that has begun has to end in time, and an answer to go on.
 struct Paced<S> {
     stream: S,
     /// The next byte is of a header, the last request having been read and answered.
     begins: Arc<AtomicBool>,
     /// Until when the header has to be there; absent: none has begun.
     due: Option<Pin<Box<Sleep>>>,
+    /// Until when the client has to take something; absent: it has taken all.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Paced<S> {
+    /// What became of writing, unless that has made no progress for too long.
+    fn in_time<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stuck = None;
+            return written;
+        }
+        let until = || Box::pin(sleep_until(Instant::now() + STUCK_MAX));
+        ready!(self.stuck.get_or_insert_with(until).as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
@@ -131,7 +153,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(written, context)
     }
 
     fn poll_write_vectored(
@@ -139,7 +162,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.in_time(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -147,7 +171,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.in_time(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -204,6 +229,34 @@ mod tests {
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_its_answer_keeps_no_connection() {
+        let (mut client, open) = connected_by(16);
+        client.write_all(REQUEST).await.unwrap();
+        let began = Instant::now();
+
+        let ended = tokio::time::timeout(STUCK_MAX * 10, open.shutdown()).await;
+
+        assert!(ended.is_ok(), "it is still open");
+        let took = began.elapsed();
+        assert!(STUCK_MAX <= took && took < STUCK_MAX * 2, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_slowly_gets_its_answer() {
+        let (mut client, _open) = connected_by(16);
+        client.write_all(REQUEST).await.unwrap();
+        let (began, mut answer) = (Instant::now(), vec![]);
+        while !answer.ends_with(b"\r\n\r\n{}") {
+            sleep_until(Instant::now() + STUCK_MAX / 2).await;
+            let mut some = [0; 8];
+            let length = client.read(&mut some).await.unwrap();
+            assert_ne!(length, 0, "closed after {}", String::from_utf8_lossy(&answer));
+            answer.extend(&some[..length]);
+        }
+        assert!(began.elapsed() > STUCK_MAX * 2, "{:?}", began.elapsed());
+    }
+
     async fn asked(client: &mut DuplexStream) -> String {
         client.write_all(REQUEST).await.unwrap();
         answer(client).await
@@ -215,10 +268,14 @@ mod tests {
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 
-    /// To a service that reads bodies.
     fn connected() -> (DuplexStream, GracefulShutdown) {
+        connected_by(4_096)
+    }
+
+    /// To a service that reads bodies. So many bytes may be on the way.
+    fn connected_by(capacity: usize) -> (DuplexStream, GracefulShutdown) {
         let router = Router::new().route("/", post(async |body: String| body));
-        let (client, server) = tokio::io::duplex(4_096);
+        let (client, server) = tokio::io::duplex(capacity);
         let open = GracefulShutdown::new();
         converse(server, router, &open);
         (client, open)
