@@ -88,7 +88,7 @@ pub(super) struct SessionAnswer {
     /// How often to give one.
     #[schema(example = 60)]
     heartbeat_every_s: u32,
-    /// What the page said and that is not kept, such as a click id that is too long.
+    /// Names of what the page said and that is not kept, such as a click id that is too long: the first few.
     #[schema(value_type = Vec<String>, example = json!([]))]
     left_out: Vec<SmolStr>,
 }

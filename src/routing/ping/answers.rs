@@ -19,7 +19,8 @@ use super::Accepted;
 /// How long an answer is kept: 24 hours, in milliseconds.
 pub const KEPT_MS: i64 = 24 * 3_600_000;
 
-/// Answers that are kept at most, some 200 bytes each; of more, the oldest are forgotten.
+/// Answers that are kept at most, some 200 bytes each, and up to a kilobyte for a visit of which much is left
+/// out ([`KeptVisit::left_out`]); of more, the oldest are forgotten.
 pub const ANSWERS_MAX: usize = 1_000_000;
 
 /// What a publisher tells its request by.
@@ -64,6 +65,7 @@ pub struct Kept {
 pub struct KeptVisit {
     pub visitor: SmolStr,
     pub heartbeat_s: u32,
+    /// At most nine names of 64 bytes.
     pub left_out: Vec<SmolStr>,
 }
 

@@ -18,6 +18,9 @@ use super::request::{
 const VISITOR_BYTES_MAX: usize = 128;
 /// An address that is longer says nothing.
 const URL_BYTES_MAX: usize = 8_192;
+/// Names of what an address says and that is not kept, which go into the answer, and the bytes of each.
+const LEFT_OUT_MAX: usize = 8;
+const LEFT_OUT_BYTES_MAX: usize = 64;
 
 /// Parameters of a page's address that become tags of their names, besides `utm_…`: what advertising
 /// networks and publishers tell a click by.
@@ -257,8 +260,8 @@ impl Told {
             Ok(kept) if fits && self.tags.len() < TAGS_MAX => {
                 self.tags.insert(name.into(), kept);
             }
-            Ok(_) | Err(_) if self.left_out.len() < TAGS_MAX => {
-                self.left_out.push(SmolStr::new(shortened(name)));
+            Ok(_) | Err(_) if self.left_out.len() < LEFT_OUT_MAX => {
+                self.left_out.push(SmolStr::new(shortened_to(name, LEFT_OUT_BYTES_MAX)));
             }
             Ok(_) | Err(_) => {}
         }
@@ -266,7 +269,11 @@ impl Told {
 }
 
 fn shortened(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TAG_BYTES_MAX)]
+    shortened_to(text, TAG_BYTES_MAX)
+}
+
+fn shortened_to(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 #[cfg(test)]
@@ -326,6 +333,18 @@ mod tests {
             ..VisitRequest::default()
         };
         let told = visit.told(None).unwrap();
-        assert_eq!((told.tags.len(), told.left_out.len()), (64, 18));
+        assert_eq!((told.tags.len(), told.left_out.len()), (64, 8));
+    }
+
+    /// The answer is kept for a day.
+    #[test]
+    fn an_address_full_of_long_names_makes_no_long_answer() {
+        let query: String = (0..24).map(|n| format!("utm_{n:0300}=1&")).collect();
+        let visit = VisitRequest {
+            page_url: Some(format!("https://a.example/?{query}")),
+            ..VisitRequest::default()
+        };
+        let told = visit.told(None).unwrap();
+        assert_eq!(told.left_out.iter().map(|name| name.len()).collect::<Vec<_>>(), [64; 8]);
     }
 }
