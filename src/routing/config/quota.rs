@@ -24,8 +24,9 @@ pub struct QuotaConfig {
 
 /// What share of its quota a publisher has whose pings seldom become calls.
 ///
-/// In every hour, `d` is the share of the sessions opened in the `window_h` full hours before it to which a
-/// call came in those hours. With fewer than `min_pings` sessions, or if `d` is `wanted` or more, the
+/// In every hour, `d` is how many sessions had their first call in the `window_h` full hours before it, whenever
+/// they were opened, over how many were opened in those hours: it may be more than one. A session that was
+/// opened and given up because it could not be written down counts among them. With fewer than `min_pings` sessions, or if `d` is `wanted` or more, the
 /// publisher has its whole quota; else `d / wanted` of it, and no less than `least`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
