@@ -199,6 +199,11 @@ impl Accounting {
         self.journal.appender()
     }
 
+    /// Which start of the journal this is.
+    pub fn epoch(&self) -> u64 {
+        self.journal.epoch()
+    }
+
     pub fn live(&self) -> Live {
         self.live.clone()
     }

@@ -300,7 +300,8 @@ impl Server {
         }
 
         let mut posts = consumers::posts();
-        posts.extend(shippers::posts(&config, shippers::load(&config)?, seed)?);
+        let (ready, epoch) = (shippers::load(&config)?, accounting.epoch());
+        posts.extend(shippers::posts(&config, ready, epoch, seed)?);
         accounting.consume(&settings, posts, seed, &ended);
         let control = Arc::new(Control::new(
             Arc::clone(&deciding),

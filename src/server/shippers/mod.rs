@@ -12,6 +12,7 @@ mod streams;
 #[cfg(feature = "kafka")]
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use smol_str::{SmolStr, format_smolstr};
@@ -72,13 +73,15 @@ pub(super) fn load(config: &Config) -> Result<Vec<Shipper>, StartError> {
     Ok(shippers)
 }
 
-/// The consumers that ship; none if none is configured. `chance` names the journal if it has no name.
+/// The consumers that ship; none if none is configured. `epoch` is that of this start of the journal;
+/// `chance` names it if it has no name.
 ///
 /// # Errors
 /// The name of the journal can be neither read nor written.
 pub(super) fn posts(
     config: &Config,
     shippers: Vec<Shipper>,
+    epoch: u64,
     chance: u128,
 ) -> Result<Vec<Post>, StartError> {
     if shippers.is_empty() {
@@ -101,7 +104,7 @@ pub(super) fn posts(
             portion: PORTION_MAX,
             ordered_strict: to.keeps_no_gaps(),
             pace: PACE,
-            open: to.open(name, teller, &shipper),
+            open: to.open(name, teller, epoch, &shipper),
         }
     };
     Ok(shippers.into_iter().map(post).collect())
@@ -120,7 +123,13 @@ impl Destination {
         }
     }
 
-    fn open(self, name: Arc<str>, teller: Arc<Teller>, shipper: &ShipperSettings) -> Open {
+    fn open(
+        self,
+        name: Arc<str>,
+        teller: Arc<Teller>,
+        epoch: u64,
+        shipper: &ShipperSettings,
+    ) -> Open {
         let form = match shipper.form {
             EventForm::Protobuf => Form::Protobuf,
             EventForm::Json => Form::Json,
@@ -147,6 +156,8 @@ impl Destination {
                     entries_max: settings.entries_max,
                     repeat: settings.repeat,
                     clock: clock::mono,
+                    epoch,
+                    is_looked_at: AtomicBool::new(false),
                 });
                 Box::new(move || ready(Streams::new(Arc::clone(&plan))))
             }

@@ -225,6 +225,60 @@ fn many(api: SocketAddr, from: u64) -> Result<Vec<String>> {
 }
 
 #[test]
+fn a_data_directory_restored_from_a_copy_ships_nothing_under_its_old_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = Redis::alone(folder.path()).unwrap();
+    let mut stage = stage(&redis, "");
+    let play = |stage: &mut Stage| -> Result<()> {
+        let data = stage.work.path().join("data");
+        let copy = stage.work.path().join("copy");
+        let mut pings = BTreeSet::from([ping(stage.api, 16_145_550_001)?]);
+        each_is_told_once(&pings, || read(&redis))?;
+        stage.end(Program::stop)?;
+        copied(&data, &copy)?;
+        stage.serve()?;
+        pings.insert(ping(stage.api, 16_145_550_002)?);
+        each_is_told_once(&pings, || read(&redis))?;
+        stage.end(Program::stop)?;
+
+        std::fs::remove_dir_all(&data)?;
+        copied(&copy, &data)?;
+        stage.serve()?;
+        let third = ping(stage.api, 16_145_550_003)?;
+        wait_for("the shipper to say that it cannot", PATIENCE, || {
+            let waits = waits_for(stage.api)?.unwrap_or_default();
+            Ok(waits.contains("restored from a copy. Remove JOURNAL_ID").then_some(()))
+        })?;
+        ensure!(!pings_of(&read(&redis)?).contains_key(&third));
+
+        stage.end(Program::stop)?;
+        std::fs::remove_file(data.join("JOURNAL_ID"))?;
+        stage.serve()?;
+        pings.insert(third);
+        wait_for("the third to be told", PATIENCE, || {
+            let told = pings_of(&read(&redis)?);
+            Ok(pings.iter().all(|ping| told.contains_key(ping)).then_some(()))
+        })
+    };
+    let outcome = play(&mut stage);
+    check(&stage, outcome);
+}
+
+fn copied(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copied(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn while_redis_is_away_pings_and_calls_go_on_and_the_lag_shows() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = Redis::lasting(folder.path()).unwrap();

@@ -17,6 +17,7 @@ mod recent;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::counter;
@@ -44,7 +45,7 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 const SCRIPT: &str = include_str!("ship.lua");
 
 /// What a shipper to Redis is made of.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct StreamPlan {
     pub(super) name: Arc<str>,
     pub(super) teller: Arc<Teller>,
@@ -60,6 +61,10 @@ pub(super) struct StreamPlan {
     /// What was acknowledged so lately is offered again after something went wrong.
     pub(super) repeat: Duration,
     pub(super) clock: fn() -> Mono,
+    /// Of this start of the journal: nothing of it is in a stream before this process ships.
+    pub(super) epoch: u64,
+    /// That was seen to be so.
+    pub(super) is_looked_at: AtomicBool,
 }
 
 /// Ships to Redis.
@@ -105,7 +110,12 @@ impl Streams {
 
     async fn try_ship(&mut self, facts: &Facts) -> Result<(), StoreFault> {
         if self.ways.is_none() {
-            self.ways = Some(Ways::open(&self.plan).await?);
+            let ways = Ways::open(&self.plan).await?;
+            if !self.plan.is_looked_at.load(Ordering::Relaxed) {
+                ways.look(&self.plan).await?;
+                self.plan.is_looked_at.store(true, Ordering::Relaxed);
+            }
+            self.ways = Some(ways);
         }
         self.offer_all(facts).await?;
         self.recent.acknowledged(facts, (self.plan.clock)(), self.plan.repeat);
@@ -225,6 +235,30 @@ impl Ways {
         }
         Ok(Self { lanes, owners, hash })
     }
+
+    /// Looks whether streams have come further than the journal ever has: they would refuse its facts.
+    async fn look(&self, plan: &StreamPlan) -> Result<(), StoreFault> {
+        let begin = position(Lsn { epoch: plan.epoch, seq: 0 });
+        for (address, lane) in &self.lanes {
+            let theirs = (0..STREAMS).filter(|stream| self.owners[*stream as usize] == *address);
+            let keys: Vec<String> = theirs.map(|stream| plan.reached(stream)).collect();
+            let mut gets = Pipeline::new();
+            for key in &keys {
+                gets.cmd("GET").arg(key);
+            }
+            let mut connection = lane.connection();
+            let answers = send_together(&mut connection, &gets, plan.timeout).await?;
+            for (key, answer) in keys.iter().zip(answers) {
+                let answer = answer.map_err(|fault| refused(key, fault))?;
+                let has: Option<String> = from_redis_value(answer)
+                    .map_err(|error| StoreFault::Refused(format!("{key}: {error}")))?;
+                if has.is_some_and(|has| has >= begin) {
+                    return Err(beyond(key));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// In braces: what of a key its place in a cluster depends on.
@@ -242,6 +276,13 @@ fn refused(key: &str, fault: StoreFault) -> StoreFault {
         return StoreFault::Refused(format!("{key}: {why}"));
     }
     fault
+}
+
+fn beyond(key: &str) -> StoreFault {
+    StoreFault::Refused(format!(
+        "{key} is further than the journal has ever been: the data directory was restored from a copy. \
+         Remove JOURNAL_ID from it and start the server again"
+    ))
 }
 
 fn full(key: &str, plan: &StreamPlan) -> StoreFault {
