@@ -1,5 +1,5 @@
 //! Room in caps that count calls and pings as they come, where other servers take theirs: it is had
-//! before anything is decided, for what is counted at once can not be taken back.
+//! before anything is decided, for what is counted at once cannot be taken back.
 
 use std::borrow::Cow;
 use std::sync::Arc;

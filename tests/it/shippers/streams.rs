@@ -217,7 +217,8 @@ fn many(api: SocketAddr, from: u64) -> Result<Vec<String>> {
         let reply = http::post(api, "/v1/pings:batch", &json!(batch).to_string())?;
         let reply: Value = reply.json()?;
         for item in reply["items"].as_array().context("no items")? {
-            let id = item["ping"]["ping_id"].as_str().with_context(|| format!("refused: {item}"))?;
+            let id =
+                item["ping"]["ping_id"].as_str().with_context(|| format!("refused: {item}"))?;
             accepted.push(id.to_owned());
         }
     }
