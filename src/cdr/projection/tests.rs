@@ -292,7 +292,7 @@ async fn the_true_end_of_an_orphan_is_awaited_over_further_restarts() {
         let awaited = [Awaited { call: call_id(1), dialogs, talk_ms: 0 }];
         assert_eq!((opening.orphans, &opening.awaited[..]), (closed, &awaited[..]));
         let said: Vec<_> = opening.farewells.into_iter().map(|it| it.farewells).collect();
-        assert_eq!(said, [farewells.clone()], "each process says it again");
+        assert_eq!(said, std::slice::from_ref(&farewells), "each process says it again");
         // Takes the closing fact; nothing else is there to make the step return.
         if closed > 0 {
             assert!(projection.step().await.unwrap());
