@@ -84,6 +84,11 @@ impl Call {
         matches!(self.state, State::Handing { phase: Phase::Taking, .. } | State::Left { .. })
     }
 
+    /// Whether the caller is to hear a redirect, once the fact of it is on disk.
+    pub fn is_redirected(&self) -> bool {
+        matches!(self.state, State::Handing { phase: Phase::Written, .. })
+    }
+
     /// 302 with this target and those behind it that get their calls the same way, as far as they
     /// may be called and nothing counts their calls: holds are placed for the first alone. What
     /// becomes of the call is not known.

@@ -305,6 +305,11 @@ impl Endpoint {
                 }
                 return;
             }
+            if entry.call.is_redirected() {
+                // The redirect is in the journal: it is the final response, as after a CANCEL.
+                self.drive(call, side.event(LegEvent::Cancelled { why, q850 }), now);
+                return;
+            }
             // The INVITE is still owed its final response (RFC 3261 §15.1.2).
             let tag = entry.caller.tag.clone();
             self.wire.respond(entry.caller.invite, 487, Some(&tag), |_, _| {}, None, now);
