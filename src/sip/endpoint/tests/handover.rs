@@ -31,6 +31,34 @@ fn a_302_names_the_targets_and_ends_the_call() {
 }
 
 #[test]
+fn a_caller_that_leaves_by_cancel_or_bye_before_its_302_is_written_hears_the_302() {
+    for leaves in ["CANCEL", "BYE"] {
+        let mut rig = Rig::new();
+        rig.plan.attempts[1].handover = Some(Box::new(Handover::Redirect { counted: false }));
+        let mut caller = rig.invite("a");
+        let mut target = rig.target(TARGET);
+        target.respond(&mut rig, 180, "");
+        rig.writes = false;
+        target.respond(&mut rig, 486, "");
+        assert_eq!(caller.statuses(&mut rig), [100, 180], "the 302 waits for the disk");
+        match leaves {
+            "BYE" => caller.request(&mut rig, "BYE", ""),
+            _ => caller.cancel(&mut rig),
+        }
+        assert_eq!(caller.statuses(&mut rig), [200, 302], "{leaves}");
+        caller.ack_failure(&mut rig);
+
+        rig.writes = true;
+        rig.route();
+        assert_eq!(caller.statuses(&mut rig), Vec::<u16>::new(), "{leaves}");
+        let told = rig.reports().last();
+        assert!(matches!(told, Some(Report::Ended { status: 302, .. })), "{leaves}: {told:?}");
+        rig.pass(Duration::from_secs(70));
+        assert_eq!((rig.endpoint.calls(), rig.endpoint.transactions()), (0, 0), "{leaves}");
+    }
+}
+
+#[test]
 fn a_refer_follows_the_ack_and_its_last_notify_ends_the_call() {
     let mut rig = referring();
     let mut caller = taken(&mut rig);

@@ -69,6 +69,8 @@ struct Rig {
     plan: Box<Plan>,
     /// Whether a hold is granted as soon as it is asked for.
     grants: bool,
+    /// Whether what is waited for is on disk at once.
+    writes: bool,
     dialogs: Vec<[DialogPrint; 2]>,
     farewells: Vec<[Farewell; 2]>,
     /// What was told to be spoken, answer by answer and with the confirmations that say it.
@@ -151,6 +153,7 @@ impl Rig {
             last_heard: None,
             plan: plan(policy),
             grants: true,
+            writes: true,
             dialogs: vec![],
             farewells: vec![],
             codecs: vec![],
@@ -216,8 +219,9 @@ impl Rig {
                 Output::PlaceHold { call, attempt } if self.grants => {
                     self.input(Input::Held { call, attempt, outcome: Ok(()) });
                 }
-                Output::AwaitDurable { call } => self.input(Input::Durable { call }),
+                Output::AwaitDurable { call } if self.writes => self.input(Input::Durable { call }),
                 kept @ (Output::PlaceHold { .. }
+                | Output::AwaitDurable { .. }
                 | Output::Locate { .. }
                 | Output::Registration { .. }) => {
                     self.other.push(kept);
