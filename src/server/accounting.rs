@@ -304,13 +304,14 @@ impl Past {
     ) -> Result<(), StoreError> {
         let Some(days) = deciding.performance_days() else { return Ok(()) };
         let first_day = day_of(until) + 1 - i64::from(days);
+        // The book may get these while it is read.
         let closing = self.live.closing();
-        let counted = self.book.counted(begin_of(first_day), until).await?;
+        let but = closing.iter().map(|record| record.call).collect();
+        let counted = self.book.counted(begin_of(first_day), until, but).await?;
         deciding.restore_performance(counted.into_iter().map(translate::counted));
-        // The book had none of those that are still on their way there.
         let is_counted = |record: &&Arc<CallRecord>| {
             let at = record.started_at();
-            at < until && day_of(at) >= first_day && self.live.is_closing(record.call)
+            at < until && day_of(at) >= first_day
         };
         let counted = closing.iter().filter(is_counted).flat_map(|it| CountedCalls::of(it));
         deciding.restore_performance(counted.map(translate::counted));

@@ -154,10 +154,6 @@ impl Live {
         self.closing.lock().values().cloned().collect()
     }
 
-    pub fn is_closing(&self, call: CallId) -> bool {
-        self.closing.lock().contains_key(&call)
-    }
-
     /// A call that is open, or on its way to the book.
     pub fn find(&self, call: CallId) -> Option<Arc<CallRecord>> {
         let open = self.calls.lock().get(&call).map(|slot| Arc::clone(&slot.record));

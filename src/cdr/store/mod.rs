@@ -138,8 +138,8 @@ pub trait Book: Send + Sync {
     ) -> Answer<'_, Vec<EarlierCall>>;
 
     /// How the attempts of closed calls went that were admitted at `since` or later and before
-    /// `until`.
-    fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>>;
+    /// `until`, but for some calls.
+    fn counted(&self, since: Wall, until: Wall, but: Vec<CallId>) -> Answer<'_, Vec<CountedCalls>>;
 
     /// How attempts went that began in the seven days before `now`, of calls that are over.
     fn tried(&self, now: Wall) -> Answer<'_, Vec<TriedTarget>>;

@@ -186,7 +186,9 @@ const COUNTED: &str = "SELECT campaign_id, publisher_id, tried.target_id, tried.
      started_at / 86400000 AS day, COUNT(*) AS dialed, SUM(connected) AS connected, \
      SUM(conversion_state >= 2 AND cdr.target_id = tried.target_id) AS converted
      FROM (SELECT call_id, target_id, buyer_id, MAX(result = 1) AS connected FROM cdr_leg
-           WHERE call_id >= ?1 AND call_id < ?2 AND result <> 4 GROUP BY call_id, target_id) AS tried
+           WHERE call_id >= ?1 AND call_id < ?2 AND result <> 4
+             AND hex(call_id) NOT IN (SELECT value FROM json_each(?3))
+           GROUP BY call_id, target_id) AS tried
      JOIN cdr ON cdr.call_id = tried.call_id
      WHERE state <> 0 AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      GROUP BY campaign_id, publisher_id, tried.target_id, tried.buyer_id, day";
@@ -316,11 +318,13 @@ impl Book for SqliteStore {
         })
     }
 
-    fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>> {
+    fn counted(&self, since: Wall, until: Wall, but: Vec<CallId>) -> Answer<'_, Vec<CountedCalls>> {
         Box::pin(async move {
+            let but: Vec<_> = but.iter().map(|call| format!("{:X}", call.0.simple())).collect();
             let rows = sqlx::query(COUNTED)
                 .bind(first_id_at(since))
                 .bind(first_id_at(until))
+                .bind(serde_json::json!(but).to_string())
                 .fetch_all(&self.readers)
                 .await?;
             let count = |row: &SqliteRow, column| -> Result<u32, StoreError> {

@@ -144,10 +144,11 @@ impl Book for MemoryBook {
         now(Ok(calls.take(limit as usize).collect()))
     }
 
-    fn counted(&self, since: Wall, until: Wall) -> Answer<'_, Vec<CountedCalls>> {
+    fn counted(&self, since: Wall, until: Wall, but: Vec<CallId>) -> Answer<'_, Vec<CountedCalls>> {
         let state = self.state.lock();
         let is_meant = |record: &&CallRecord| {
-            record.state != CallState::Open && (since..until).contains(&record.started_at())
+            let is_over = record.state != CallState::Open && !but.contains(&record.call);
+            is_over && (since..until).contains(&record.started_at())
         };
         now(Ok(state.calls.values().filter(is_meant).flat_map(CountedCalls::of).collect()))
     }
