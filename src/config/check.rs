@@ -28,6 +28,7 @@ impl Settings {
         times.check_s("journal.checkpoint_interval_s", journal.checkpoint_interval, 1..=3600);
         times.check("journal.segment_bytes", journal.segment_bytes, 1 << 20..=4 << 30, "bytes");
         times.check_ms("decision.deadline_ms", self.decision.deadline, 50..=30_000);
+        self.redis.check_beside(self.decision.deadline, times.0);
         self.consumers.check(&mut times);
         self.rollups.check(&mut times);
         if journal.reserve_water_bytes > journal.low_water_bytes {

@@ -45,7 +45,7 @@ pub use listen::{
     Advertised, HostPort, ListenAddress, ListenTransport, Listener, ParseAddressError,
 };
 pub use overload::OverloadSettings;
-pub use redis::{RedisSettings, RedisUrl};
+pub use redis::{QUESTIONS_MAX, RedisSettings, RedisUrl};
 pub use secret::Secret;
 pub use settings::{
     ApiKey, ApiSettings, CdrSettings, DecisionSettings, JournalSettings, LogFormat, LogSettings,

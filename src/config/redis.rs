@@ -56,6 +56,12 @@ pub struct RedisSettings {
     pub open_after: Duration,
 }
 
+/// How often a call asks for room: again when an answer was late, the server has changed, or room of our
+/// own was in the way.
+pub const QUESTIONS_MAX: u32 = 3;
+/// What an answer needs besides to get to its call.
+const ON_THE_WAY: Duration = Duration::from_millis(250);
+
 /// Where a server of the store listens: `redis://HOST:PORT`, or `rediss://HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisUrl {
@@ -102,6 +108,29 @@ impl RedisSettings {
             });
         }
         self.check_tls(findings);
+    }
+
+    /// How long a call waits at most for what the store says of its room.
+    pub fn answers_within(&self) -> Duration {
+        QUESTIONS_MAX * (self.call_timeout + self.replica_timeout + self.timeout) + ON_THE_WAY
+    }
+
+    /// A call that waits for the store is decided in time, whatever the store does.
+    pub(super) fn check_beside(&self, decision: Duration, findings: &mut Vec<Finding>) {
+        let within = self.answers_within();
+        if !self.urls.is_empty() && within >= decision {
+            findings.push(Finding {
+                path: String::from("redis.call_timeout_ms"),
+                value: self.call_timeout.as_millis().to_string(),
+                problem: format!(
+                    "with replica_timeout_ms and timeout_ms a call may wait for the store for {} ms, and \
+                     decision.deadline_ms is {}",
+                    within.as_millis(),
+                    decision.as_millis()
+                ),
+                remedy: String::from("lower one of the three, or raise decision.deadline_ms"),
+            });
+        }
     }
 
     /// Whether the servers are spoken to with TLS.

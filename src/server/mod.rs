@@ -254,6 +254,7 @@ impl Server {
                 bridge.share(Rooms {
                     deciding: Arc::clone(&deciding),
                     shared: Arc::clone(shared),
+                    within: settings.redis.answers_within(),
                     runtime: Handle::current(),
                     mailbox: mailbox.clone(),
                 });

@@ -401,6 +401,8 @@ const MISTAKES: &[Mistake] = &[
      "--set targets.tgt_a.id.x: targets[0].id: is no table, it has no `x`; set targets[0].id itself"),
     ("[journal]\nlow_water_bytes = 10\n", &[], &[],
      "test.toml:1: journal.reserve_water_bytes = 268435456: is above low_water_bytes, 10; pings are given up before calls; set it to that or less"),
+    ("[redis]\nurls = [\"redis://10.0.0.5:6379\"]\ncall_timeout_ms = 1000\n", &[], &[],
+     "test.toml:3: redis.call_timeout_ms = 1000: with replica_timeout_ms and timeout_ms a call may wait for the store for 3610 ms, and decision.deadline_ms is 3000; lower one of the three, or raise decision.deadline_ms"),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! What attempts occupy: caps, and places under limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -26,6 +27,8 @@ use super::{Answer, Bridge, Decision, Held, planned};
 pub(in crate::server) struct Rooms {
     pub(in crate::server) deciding: Arc<Deciding>,
     pub(in crate::server) shared: Arc<SharedHolds>,
+    /// A call whose room nobody tells of for so long is decided without.
+    pub(in crate::server) within: Duration,
     /// Where questions wait for their answers.
     pub(in crate::server) runtime: Handle,
     /// Of this shard.

@@ -104,7 +104,7 @@ pub type Decision = (Result<Box<Plan>, Refusal>, Option<Mono>);
 /// What becomes of a new call.
 pub enum Admitted {
     Decided(Decision),
-    /// When all who were asked have answered, and by [`Bridge::overdue`] at this instant at the latest.
+    /// When all who were asked have answered; [`Bridge::overdue`] is to be told at this instant.
     Asked(Mono),
 }
 

@@ -176,9 +176,12 @@ impl Shard {
                     unharmed(None, || self.bridge.turn_came(call, attempt))
                 }
                 Waiting::Words(key, call) => {
-                    let decided = unharmed(None, || self.bridge.overdue(key, call));
-                    if let Some(decided) = decided {
-                        self.tell(key, decided, turn);
+                    match unharmed(None, || self.bridge.overdue(key, call, now)) {
+                        Some(Admitted::Decided(decided)) => self.tell(key, decided, turn),
+                        Some(Admitted::Asked(until)) => {
+                            turn.wait(until, Waiting::Words(key, call));
+                        }
+                        None => {}
                     }
                     None
                 }

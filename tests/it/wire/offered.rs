@@ -1,17 +1,21 @@
 //! Caps that count calls and pings as they come, on servers that share them through Redis: room is had
 //! before anything is decided (spec/data §0.4).
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::limits::is_refused;
-use super::peer::{SDP, response, with_body};
+use super::peer::{Line, SDP, request, response, with_body};
 use super::shared::{check, redis, server};
 use super::{Call, Stage};
 use crate::support::redis::Redis;
 use crate::support::{api, http, wait_for};
+
+/// A question waits for longer than a test stops the store.
+const PATIENT: [&str; 2] = ["redis.call_timeout_ms=1500", "decision.deadline_ms=10000"];
 
 /// A cap of the campaign of all calls.
 struct Cap {
@@ -40,9 +44,11 @@ impl Cap {
     /// So many were counted, and nothing is held any more.
     fn counts(&self, redis: &Redis, used: u64) -> Result<()> {
         wait_for("the store to know", Duration::from_secs(5), || {
-            let [used_there, held] =
-                ["used", "held"].map(|field| redis.ask(&["hget", &self.key, field]));
-            Ok((used_there? == used.to_string() && held? == "0").then_some(()))
+            let count = |field| -> Result<u64> {
+                let told = redis.ask(&["hget", &self.key, field])?;
+                Ok(if told.is_empty() { 0 } else { told.parse()? })
+            };
+            Ok((count("used")? == used && count("held")? == 0).then_some(()))
         })
     }
 }
@@ -105,7 +111,7 @@ fn of_calls_that_come_to_two_servers_at_once_no_more_are_taken_than_may_come() {
         })?;
         cap.counts(&redis, 3)?;
         ensure!(passed(first)? + passed(second)? == 0.0, "more than may come");
-        let reasons = [first, second].map(|stage| refused_for(stage, "campaign_capped"));
+        let reasons = [first, second].map(|stage| refused_for(stage, "campaign_capped", 10));
         let refused: usize = reasons.into_iter().sum::<Result<usize>>()?;
         ensure!(refused == 17, "{refused} were refused");
         Ok(())
@@ -113,11 +119,11 @@ fn of_calls_that_come_to_two_servers_at_once_no_more_are_taken_than_may_come() {
     check(&[first, second], calls());
 }
 
-/// How many calls were refused for this, once all are told.
-fn refused_for(stage: &Stage, reason: &str) -> Result<usize> {
+/// How many calls were refused for this, once all of so many are told.
+fn refused_for(stage: &Stage, reason: &str, all: usize) -> Result<usize> {
     let calls = wait_for("all calls to be told", Duration::from_secs(5), || {
         let calls = api::calls(stage.api)?;
-        Ok((calls.len() == 10).then_some(calls))
+        Ok((calls.len() == all).then_some(calls))
     })?;
     let mut refused = 0;
     for call in calls {
@@ -150,6 +156,31 @@ fn of_pings_to_two_servers_no_more_are_taken_than_may_come() {
         // What came before is answered, and not counted again.
         let again = ping(1)?;
         ensure!(again.status == 202, "{again:?}");
+        cap.counts(&redis, 3)
+    };
+    check(&[first, second], pings());
+}
+
+#[test]
+fn of_pings_that_come_to_two_servers_at_once_no_more_are_taken_than_may_come() {
+    let cap = Cap::of("pinged", 3);
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let stages = [1, 2].map(|node| server(&redis, node, &[&cap.setting]).unwrap());
+    let [first, second] = &stages;
+    let pings = || -> Result<()> {
+        let ping = |api| http::post(api, "/v1/pings", r#"{"campaign": "alone", "sip_ok": true}"#);
+        let answers = thread::scope(|scope| {
+            let all: Vec<_> = (0..20)
+                .map(|n| stages[n % 2].api)
+                .map(|api| scope.spawn(move || ping(api)))
+                .collect();
+            all.into_iter().map(|it| it.join().expect("no panic")).collect::<Result<Vec<_>>>()
+        })?;
+        let taken = answers.iter().filter(|it| it.status == 202).count();
+        let refused = answers.iter().filter(|it| it.body.contains("has all of its 3")).count();
+        ensure!((taken, refused) == (3, 17), "{answers:?}");
+        ensure!(passed(first)? + passed(second)? == 0.0, "more than may come");
         cap.counts(&redis, 3)
     };
     check(&[first, second], pings());
@@ -195,4 +226,77 @@ fn without_the_store_a_server_takes_what_it_had_reserved_and_says_why_no_more() 
     };
     let outcome = calls();
     check(&[&stage], outcome);
+}
+
+/// The store is stopped and nobody knows it yet: a call's question is on its way.
+fn while_room_is_asked_for(
+    redis: &Redis,
+    stage: &Stage,
+    call_id: &str,
+    meanwhile: impl FnOnce(&mut Line) -> Result<()>,
+) -> Result<Line> {
+    let mut caller = stage.udp()?;
+    redis.signal("STOP")?;
+    let asked = caller
+        .send(with_body(&caller, &stage.invite(), call_id, &[], SDP))
+        .and_then(|()| is_tried(&mut caller))
+        .and_then(|()| meanwhile(&mut caller));
+    redis.signal("CONT")?;
+    asked.map(|()| caller)
+}
+
+fn is_tried(caller: &mut Line) -> Result<()> {
+    let first = caller.hear(Duration::from_secs(5))?;
+    ensure!(first.as_ref().and_then(|it| it.status()) == Some(100), "{first:?}");
+    Ok(())
+}
+
+#[test]
+fn a_caller_that_gives_up_while_room_is_asked_for_leaves_none_taken() {
+    let cap = Cap::of("offered", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let stage = server(&redis, 1, &[&cap.setting, PATIENT[0], PATIENT[1]]).unwrap();
+    let calls = || -> Result<()> {
+        while_room_is_asked_for(&redis, &stage, "gives-up", |caller| {
+            let cancel = stage.invite().replace("INVITE", "CANCEL");
+            caller.send(request(caller, &cancel, "gives-up", &[]))?;
+            caller.expect("200 CANCEL")?;
+            caller.expect("487 INVITE").map(drop)
+        })?;
+        cap.counts(&redis, 0)?;
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(&stage, &mut caller, &mut target, "after", &[])?.end(&mut caller, &mut target)?;
+        cap.counts(&redis, 1)?;
+        stage.is_clean()
+    };
+    check(&[&stage], calls());
+}
+
+/// The one that came with the reload was not asked for, so nobody can say that it has room.
+#[test]
+fn a_cap_that_comes_while_room_is_asked_for_another_has_none_for_that_call_and_then_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let cap = Cap::of("offered", 5);
+    let stage = server(&redis, 1, &[&cap.setting, PATIENT[0], PATIENT[1]]).unwrap();
+    let publisher = "[[publishers]]\nid = \"tests\"\n";
+    let capped =
+        format!("{publisher}caps = [{{ metric = \"offered\", window = \"total\", limit = 5 }}]\n");
+    let calls = || -> Result<()> {
+        let mut caller = while_room_is_asked_for(&redis, &stage, "between", |_| {
+            stage.reload_with(publisher, &capped)
+        })?;
+        caller.expect("486 INVITE")?;
+        ensure!(refused_for(&stage, "cap.full_here", 1)? == 1, "nobody was asked about it");
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(&stage, &mut caller, &mut target, "after", &[])?.end(&mut caller, &mut target)?;
+        wait_for("both to have counted it", Duration::from_secs(5), || {
+            let of_publisher = "cap:{default}:publisher/tests/offered/total:total";
+            let counted = [&*cap.key, of_publisher].map(|key| redis.ask(&["hget", key, "used"]));
+            Ok(counted.into_iter().all(|it| it.is_ok_and(|used| used == "1")).then_some(()))
+        })?;
+        stage.is_clean()
+    };
+    check(&[&stage], calls());
 }

@@ -24,7 +24,12 @@ pub(super) fn server(redis: &Redis, node: u32, set: &[&str]) -> Result<Stage> {
     let node = format!("node.id={node}");
     let urls = format!("redis.urls=[\"redis://{}\"]", redis.address());
     // Generous: the machine of a test does other things as well.
-    let times = ["redis.call_timeout_ms=500", "redis.timeout_ms=1000", "redis.open_after_ms=100"];
+    let times = [
+        "redis.call_timeout_ms=500",
+        "redis.timeout_ms=1000",
+        "redis.open_after_ms=100",
+        "decision.deadline_ms=6000",
+    ];
     let set = [&[node.as_str(), &urls], &times[..], set].concat();
     Stage::start(Setup { set: &set, ..Setup::default() })
 }

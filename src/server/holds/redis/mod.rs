@@ -195,12 +195,6 @@ impl RedisStore {
         is_open.then_some(()).ok_or(StoreFault::NotOpen)
     }
 
-    /// How long a hold and what is given back for it may take.
-    pub fn answers_within(&self) -> Duration {
-        let RedisStoreSettings { call_timeout, replica_timeout, timeout, .. } = &self.settings;
-        *call_timeout + *replica_timeout + *timeout
-    }
-
     /// How long the nodes have to find out that the server has forgotten everything.
     pub fn open_after(&self) -> Duration {
         self.settings.open_after

@@ -33,6 +33,7 @@ use crate::time::Mono;
 use super::metrics::StoreMetrics;
 use super::redis::{Deposit, LinkTls, RedisStore};
 use super::store::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault, Told};
+use crate::config::QUESTIONS_MAX;
 use crate::server::clock;
 
 use deposits::Claimed;
@@ -41,9 +42,6 @@ use spare::Spare;
 
 /// Faults in a row after which the store is taken to be away.
 const FAULTS_MAX: u32 = 3;
-/// How often a call asks: again when an answer was late, the server has changed, or room of our own
-/// was in the way.
-const ASKED_MAX: usize = 3;
 /// Changes that wait for the store at most. It is then told all there is, as if it had forgotten.
 const QUEUE_MAX: usize = 200_000;
 
@@ -182,11 +180,6 @@ impl SharedHolds {
         self.inner.lock().state
     }
 
-    /// How long it may take until a question for room has its answer, of the store or of our own.
-    pub fn answers_within(&self) -> Duration {
-        self.store.answers_within() * u32::try_from(ASKED_MAX).unwrap_or(u32::MAX)
-    }
-
     /// How the store is known from the next connection on, and what it is shown.
     pub fn secure(&self, tls: Option<LinkTls>) {
         self.store.secure(tls);
@@ -227,7 +220,7 @@ impl SharedHolds {
         on_store_down: &(dyn Fn(&Bucket) -> OnStoreDown + Sync),
         may_be_placed: &mut bool,
     ) -> Result<(), NoRoom> {
-        for asked in 1..=ASKED_MAX {
+        for asked in 1..=QUESTIONS_MAX {
             let Some(generation) = self.asking(requests) else { break };
             let started = clock::mono();
             let answer = self.store.reserve(hold, requests, self.lease).await;
@@ -243,7 +236,7 @@ impl SharedHolds {
                 }
                 Err(NotGranted::Full { denied, seen }) => {
                     self.answered(&seen);
-                    if asked == ASKED_MAX {
+                    if asked == QUESTIONS_MAX {
                         return Err(denied.into());
                     }
                     let tokens = self.inner.lock().spare.give_up(&denied.bucket);
