@@ -128,6 +128,27 @@ struct Read<'a> {
     asks: bool,
 }
 
+/// What has been counted of calls.
+struct Counted<'a> {
+    ledger: &'a HoldLedger,
+    circuits: &'a Circuits,
+    performance: &'a Performance,
+}
+
+impl<'a> Read<'a> {
+    /// Nobody has said anything about the call at hand.
+    fn of(
+        deciding: &'a Deciding,
+        Counted { ledger, circuits, performance }: Counted<'a>,
+        down: &'a BTreeSet<TargetId>,
+        (now, at): (Mono, Wall),
+    ) -> Self {
+        let (ready, shared) = (&deciding.ready, deciding.shared.get().map(Arc::as_ref));
+        let (scores, room, asks) = (&[], None, false);
+        Self { ledger, down, circuits, performance, scores, now, ready, at, shared, room, asks }
+    }
+}
+
 /// What limits depend on when an attempt is to begin.
 struct AtAttempt<'a> {
     deciding: &'a Deciding,
@@ -346,21 +367,8 @@ impl Deciding {
         let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
         let sessions = desk.candidates(&snapshot, request);
         let down = self.down.load();
-        let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
-        let at = request.at;
-        let read = Read {
-            ledger,
-            down: &down,
-            circuits,
-            performance,
-            scores,
-            now,
-            ready,
-            at,
-            shared,
-            room: None,
-            asks: false,
-        };
+        let counts = Counted { ledger, circuits, performance };
+        let read = Read { scores, ..Read::of(self, counts, &down, (now, request.at)) };
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -440,23 +448,8 @@ impl Deciding {
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
-        let (ready, shared) = (&self.ready, self.shared.get().map(Arc::as_ref));
-        let at = request.at;
-        let (scores, room) = (&[], None);
-        let read = Read {
-            ledger,
-            down: &down,
-            circuits,
-            performance,
-            scores,
-            now,
-            ready,
-            at,
-            shared,
-            room,
-            asks: false,
-        };
-        look(known, &read, rotation)
+        let counts = Counted { ledger, circuits, performance };
+        look(known, &Read::of(self, counts, &down, (now, request.at)), rotation)
     }
 
     pub fn call_ended(&self, number: PhoneNumber, now: Wall) {
