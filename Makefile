@@ -6,16 +6,20 @@ CARGO ?= cargo
 # Lint and tests are of everything that can be built in; what is released leaves it out.
 ALL := --features kafka
 
-.PHONY: help run demo test bench lint soak stress release bench-sip fuzz deps
+.PHONY: help run demo dni test bench lint soak stress release bench-sip fuzz deps
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-run: ## Serve examples/loopback.toml: SIP on port 5060, API on 8080.
-	$(CARGO) run --release -- serve --config examples/loopback.toml
+run: ## Serve examples/loopback.toml, or CONFIG=FILE: SIP on port 5060, API on 8080.
+	$(CARGO) run --release -- serve --config $(or $(CONFIG),examples/loopback.toml)
 
 demo: ## Six calls told from ping to record, on loopback; then the server stays up.
 	$(CARGO) run --release -- demo
+
+dni: ## The script for pages that is served, of the one that is read.
+	$(CARGO) run --quiet --locked --manifest-path scripts/minify/Cargo.toml -- \
+	  src/api/dni/dni.js src/api/dni/dni.min.js
 
 deps: ## What the tests need besides Rust (root or sudo).
 	scripts/install-test-deps.sh

@@ -11,7 +11,7 @@
 //!                                  LiveCalls  PingIntake  Health  CallStore
 //! ```
 //!
-//! Invariants: only health is answered without a key; whatever is refused is answered with
+//! Invariants: only health and the script for pages are answered without a key; whatever is refused is answered with
 //! `application/problem+json` and a stable code; a caller's number is in answers, never in logs.
 
 mod account;
@@ -23,6 +23,7 @@ mod caps;
 mod configuration;
 mod consumers;
 mod dead_letters;
+mod dni;
 mod effective;
 mod error;
 mod explain;

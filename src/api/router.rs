@@ -27,7 +27,7 @@ use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
-    Services, account, batch, calls, caps, configuration, consumers, dead_letters, effective,
+    Services, account, batch, calls, caps, configuration, consumers, dead_letters, dni, effective,
     explain, health, openapi, pings, pixel, pools, replay, rollups, sessions, simulate, targets,
 };
 
@@ -94,7 +94,10 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(sessions::show))
         // A path whose last part ends in what is to be done is no path of the router.
         .route(sessions::ONE, post(sessions::act));
-    let open = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready));
+    let open = OpenApiRouter::new()
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(dni::show));
     Routes { of_operators, of_publishers, open }
 }
 

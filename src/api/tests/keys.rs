@@ -18,7 +18,7 @@ fn a_publisher_s_key_opens_pings_and_nothing_else() {
     let document = serde_json::to_value(document()).unwrap();
     let opened = ["/v1/pings", "/v1/pings:batch", "/v1/pings/{id}", "/v1/p", "/v1/sessions"];
     for (path, item) in document["paths"].as_object().unwrap() {
-        if path == "/healthz" || path == "/readyz" {
+        if ["/healthz", "/readyz", "/v1/dni.js"].contains(&path.as_str()) {
             continue;
         }
         for method in item.as_object().unwrap().keys() {

@@ -24,4 +24,4 @@ pub use desk::{
 };
 pub use quota::{Admission, OverQuota, QuotaKind, Quotas};
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};
-pub use visit::{VisitKind, VisitRequest, VisitUpdate, Want};
+pub use visit::{CLICK_IDS, VisitKind, VisitRequest, VisitUpdate, Want};

@@ -24,7 +24,7 @@ const LEFT_OUT_BYTES_MAX: usize = 64;
 
 /// Parameters of a page's address that become tags of their names, besides `utm_…`: what advertising
 /// networks and publishers tell a click by.
-const CLICK_IDS: [&str; 20] = [
+pub const CLICK_IDS: [&str; 20] = [
     "gclid",
     "gbraid",
     "wbraid",
