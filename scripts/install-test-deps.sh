@@ -9,6 +9,8 @@ wanted=(
   "baresip baresip-core"
   "kamailio kamailio"
   "redis-server redis-server"
+  "chromium chromium"
+  "chromedriver chromium-driver"
   "cc gcc"
   # librdkafka is compiled, with the TLS of the system.
   "c++ g++"

@@ -605,6 +605,7 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/consumers",
             "GET /v1/dead-letters",
             "GET /v1/dead-letters/{id}",
+            "GET /v1/dni.js",
             "GET /v1/numbers/{number}",
             "GET /v1/p",
             "GET /v1/pings/{id}",

@@ -7,6 +7,7 @@ mod config;
 mod conformance;
 mod crash;
 mod demo;
+mod dni;
 mod fuzzed;
 mod holds;
 mod message;

@@ -14,7 +14,8 @@ const FORGED: &str = "\r\nX-Forged: 1";
 #[test]
 fn a_line_end_in_any_configured_text_is_refused() {
     let mut taken = BTreeSet::new();
-    for example in ["examples/loopback.toml", "examples/demo.toml"] {
+    for example in ["examples/loopback.toml", "examples/demo.toml", "examples/dni/tollbridge.toml"]
+    {
         let text = std::fs::read_to_string(root().join(example)).unwrap();
         let whole: Value = toml::from_str(&with_what_is_shown(&text)).unwrap();
         assert!(!is_broken(&whole), "{example}");

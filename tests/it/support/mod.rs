@@ -6,6 +6,7 @@
 pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod baresip;
+pub(crate) mod browser;
 pub(crate) mod dns;
 pub(crate) mod http;
 pub(crate) mod kamailio;
@@ -14,6 +15,7 @@ pub(crate) mod ports;
 pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod sipp;
+pub(crate) mod site;
 pub(crate) mod software;
 pub(crate) mod wire;
 

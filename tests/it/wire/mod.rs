@@ -38,4 +38,5 @@ mod stream;
 mod tls;
 mod worth;
 
+pub(crate) use sessions::{call, detail};
 pub(crate) use stage::{Call, Crowd, NUMBER, STRANGERS, Setup, Stage, play, play_with};

@@ -202,14 +202,14 @@ fn ping(stage: &Stage, body: &Value) -> Result<Value> {
 }
 
 /// A call that is answered and ended by its caller.
-fn call(stage: &Stage, user: &str, call_id: &str, fields: &[&str]) -> Result<()> {
+pub(crate) fn call(stage: &Stage, user: &str, call_id: &str, fields: &[&str]) -> Result<()> {
     let (mut caller, mut target) = (stage.udp()?, stage.target()?);
     caller.send(with_body(&caller, &stage.invite_to(user), call_id, fields, SDP))?;
     Call::answered(&mut caller, &mut target)?.end(&mut caller, &mut target)
 }
 
 /// The record of a call, once it is over.
-fn detail(stage: &Stage, call_id: &str) -> Result<Value> {
+pub(crate) fn detail(stage: &Stage, call_id: &str) -> Result<Value> {
     let call = wait_for("the record", Duration::from_secs(5), || {
         let page: Value = http::get(stage.api, "/v1/calls?limit=200")?.json()?;
         let calls = page["calls"].as_array().cloned().unwrap_or_default();
