@@ -12,6 +12,7 @@ mod answers;
 mod desk;
 mod quota;
 mod request;
+mod shares;
 mod visit;
 
 pub use answers::{
@@ -24,4 +25,5 @@ pub use desk::{
 };
 pub use quota::{Admission, OverQuota, QuotaKind, Quotas};
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};
+pub use shares::{OverShare, Shares};
 pub use visit::{CLICK_IDS, VisitKind, VisitRequest, VisitUpdate, Want};
