@@ -100,6 +100,8 @@ codes! {
         "as many pings were taken in this window as the publisher or the campaign may have";
     PingsOverQuota = "ping.over_quota", TOO_MANY_REQUESTS,
         "the publisher sends more pings than its quota allows";
+    PingsOverShare = "ping.over_share", TOO_MANY_REQUESTS,
+        "the server is under pressure, and the publisher sends more than its share of pings";
     ConcurrencyNotFound = "concurrency.not_found", NOT_FOUND,
         "nothing of this id has `concurrency` in the configuration";
     CreditNotFound = "credit.not_found", NOT_FOUND,

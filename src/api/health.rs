@@ -8,6 +8,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::PressureShown;
 use super::error::{Code, Place, Problem};
 use super::openapi::{faults, open_faults};
 use super::router::Api;
@@ -25,12 +26,22 @@ pub(super) struct HealthAnswer {
     #[schema(value_type = Option<String>, example = "open")]
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_store: Option<&'static str>,
+    /// What the server gives up at the moment, each level what those before it do too: 0 nothing, 1 nothing yet
+    /// (it is strained), 2 pings of publishers beyond their share, 3 all pings, 4 new calls.
+    #[schema(example = 0)]
+    pressure_level: u8,
+    /// Why, the gravest first, a sentence each.
+    #[schema(value_type = Vec<String>, example = json!([]))]
+    pressure: Vec<String>,
 }
 
 impl HealthAnswer {
     fn new(status: &'static str, api: &Api) -> Json<Self> {
         let hold_store = api.services.health.hold_store();
-        Json(Self { status, version: env!("CARGO_PKG_VERSION"), hold_store })
+        let PressureShown { level: pressure_level, causes: pressure } =
+            api.services.health.pressure();
+        let version = env!("CARGO_PKG_VERSION");
+        Json(Self { status, version, hold_store, pressure_level, pressure })
     }
 }
 

@@ -63,8 +63,8 @@ use crate::phone::PhoneNumber;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
-    Accepted, NumberState, OverQuota, PingRefusals, PingRequest, PoolState, Reference, Session,
-    Touched, Visit, VisitRequest, VisitUpdate,
+    Accepted, NumberState, OverQuota, OverShare, PingRefusals, PingRequest, PoolState, Reference,
+    Session, Touched, Visit, VisitRequest, VisitUpdate,
 };
 use crate::routing::replay::DecisionRecord;
 use crate::routing::scorer::{Heard, Question};
@@ -247,6 +247,9 @@ pub enum PingError {
     /// The publisher sends more than it may.
     #[error("{0}")]
     OverQuota(OverQuota),
+    /// There is pressure, and the publisher sends more than its share.
+    #[error("{0}")]
+    OverShare(OverShare),
     /// The same request is being answered.
     #[error("the same request is being answered")]
     InProgress(Reference),
@@ -261,6 +264,12 @@ pub enum PingError {
 impl From<OverQuota> for PingError {
     fn from(over: OverQuota) -> Self {
         Self::OverQuota(over)
+    }
+}
+
+impl From<OverShare> for PingError {
+    fn from(over: OverShare) -> Self {
+        Self::OverShare(over)
     }
 }
 
@@ -321,6 +330,15 @@ pub struct InForce {
 /// What [`Configuration::reload`] returns.
 pub type Reload<'a> = Pin<Box<dyn Future<Output = Result<InForce, Vec<String>>> + Send + 'a>>;
 
+/// What the server gives up at the moment, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PressureShown {
+    /// 0 to 4.
+    pub level: u8,
+    /// The gravest first, a sentence each.
+    pub causes: Vec<String>,
+}
+
 /// How the process is doing.
 pub trait Health: Send + Sync {
     /// `Err` says why no new work should be sent here, a sentence each.
@@ -329,6 +347,9 @@ pub trait Health: Send + Sync {
     /// How the store is that servers share holds through: `open`, `recovering` or `away`; `None`: there
     /// is none. Calls go on without it, so it has no say in [`Health::ready`].
     fn hold_store(&self) -> Option<&'static str>;
+
+    /// What the server gives up at the moment.
+    fn pressure(&self) -> PressureShown;
 
     /// All metrics in the Prometheus text format, version 0.0.4.
     fn metrics(&self) -> String;

@@ -123,7 +123,7 @@ pub(super) struct SessionStatus {
 publisher_faults!(
     AcceptFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
     BodyTooLarge, BodyMediaType, PublisherForbidden, PingRefused, PingWorthless, KeyReused,
-    KeyInProgress, PingsOverQuota, PingsFull, PingsCapped, PingsUnavailable
+    KeyInProgress, PingsOverQuota, PingsOverShare, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Send a ping
@@ -201,6 +201,10 @@ impl From<PingError> for Problem {
             PingError::OverQuota(over) => {
                 let detail = over.to_string();
                 Self::new(Code::PingsOverQuota, detail).retry_after(over.retry_after_s())
+            }
+            PingError::OverShare(over) => {
+                let detail = over.to_string();
+                Self::new(Code::PingsOverShare, detail).retry_after(over.retry_after_s())
             }
             PingError::InProgress(reference) => {
                 let (code, place) = (Code::KeyInProgress, place_of(&reference));

@@ -20,7 +20,7 @@ use crate::routing::ping::PingRequest;
 
 publisher_faults!(
     PixelFaults: QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
-    PingWorthless, KeyReused, KeyInProgress, PingsOverQuota, PingsFull, PingsCapped, PingsUnavailable
+    PingWorthless, KeyReused, KeyInProgress, PingsOverQuota, PingsOverShare, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Send a ping as a GET

@@ -122,7 +122,7 @@ pub(super) struct ReleaseAnswer {
 
 publisher_faults!(
     OpenFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
-    BodyMediaType, PublisherForbidden, PingRefused, KeyReused, KeyInProgress, PingsOverQuota, PingsFull, PingsCapped, PingsUnavailable
+    BodyMediaType, PublisherForbidden, PingRefused, KeyReused, KeyInProgress, PingsOverQuota, PingsOverShare, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Open a session of a visitor
@@ -344,6 +344,7 @@ fn problem(error: PingError) -> Problem {
     match error {
         PingError::Refused(refusals) => Problem::of_refusals(&refusals, &FIELDS),
         other @ (PingError::OverQuota(_)
+        | PingError::OverShare(_)
         | PingError::InProgress(_)
         | PingError::OtherBody(_)
         | PingError::Unavailable { .. }) => other.into(),

@@ -31,6 +31,7 @@ impl Settings {
         self.redis.check_beside(self.decision.deadline, times.0);
         self.consumers.check(&mut times);
         self.rollups.check(&mut times);
+        self.pressure.check(&mut times);
         if journal.reserve_water_bytes > journal.low_water_bytes {
             findings.push(Finding {
                 path: String::from("journal.reserve_water_bytes"),

@@ -23,6 +23,7 @@ mod fault;
 mod listen;
 mod overload;
 mod overrides;
+mod pressure;
 mod redis;
 mod reread;
 mod secret;
@@ -45,6 +46,7 @@ pub use listen::{
     Advertised, HostPort, ListenAddress, ListenTransport, Listener, ParseAddressError,
 };
 pub use overload::OverloadSettings;
+pub use pressure::PressureSettings;
 pub use redis::{QUESTIONS_MAX, RedisSettings, RedisUrl};
 pub use secret::Secret;
 pub use settings::{
@@ -62,7 +64,7 @@ use overrides::Override;
 use tree::Tree;
 
 /// Sections with the settings of the process.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "node",
     "sip",
     "api",
@@ -75,6 +77,7 @@ const SETTINGS: [&str; 13] = [
     "account",
     "consumers",
     "rollups",
+    "pressure",
     "shippers",
 ];
 

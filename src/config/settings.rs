@@ -13,6 +13,7 @@ use super::consumers::{ConsumerSettings, RollupSettings};
 use super::dns::{DnsSettings, HealthSettings};
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
 use super::overload::OverloadSettings;
+use super::pressure::PressureSettings;
 use super::redis::RedisSettings;
 use super::secret::Secret;
 use super::shippers::ShipperSettings;
@@ -34,6 +35,7 @@ pub struct Settings {
     pub account: AccountSettings,
     pub consumers: ConsumerSettings,
     pub rollups: RollupSettings,
+    pub pressure: PressureSettings,
     pub shippers: Vec<ShipperSettings>,
 }
 

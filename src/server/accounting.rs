@@ -14,7 +14,7 @@ use crate::api::Standings;
 use crate::cdr::due::HeldBack;
 use crate::cdr::fact::{Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
-use crate::cdr::journal::{Durability, Pressure};
+use crate::cdr::journal::{Durability, Lsn, Pressure};
 use crate::cdr::projection::{self, Awaited, Correction, Live, Opening, Parting, Projection};
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{ConsumerBook, Keep, Letters, RollupStore};
@@ -31,10 +31,11 @@ use crate::routing::ping::{Session, SessionKind};
 use crate::time::{Mono, Wall};
 
 use super::bridge::DurableMark;
-use super::consumers::{Consumers, LetterDesk, Post};
+use super::consumers::{Consumers, Feed, LetterDesk, Post};
 use super::deciding::Deciding;
 use super::error::StartError;
 use super::mailbox::Mailbox;
+use super::pressure::Pressures;
 use super::{clock, metrics as names, translate};
 
 /// Commits under load are no farther apart than this, however long an answer may wait: pings wait
@@ -66,6 +67,7 @@ pub struct Gauges {
     appender: Appender,
     live: Live,
     stats: JournalStats,
+    feed: Arc<Feed>,
 }
 
 /// What becomes of the calls that are not over by the book.
@@ -87,11 +89,12 @@ type JournalStats = Arc<file::Stats>;
 impl Accounting {
     /// Recovers the journal, closes the calls of processes that died, and gives routing back what
     /// it knew.
-    pub async fn open(
+    pub(super) async fn open(
         settings: &Settings,
         deciding: &Arc<Deciding>,
         durable: Arc<DurableMark>,
         shards: Vec<Mailbox>,
+        pressures: Arc<Pressures>,
     ) -> Result<Self, StartError> {
         let dir = &settings.store.dir;
         std::fs::create_dir_all(dir)
@@ -107,7 +110,7 @@ impl Accounting {
             .map_err(|cause| StartError::Store { path: path.clone(), cause })?;
 
         let journal_settings = journal_settings(settings, progress);
-        let hooks = hooks(durable, shards);
+        let hooks = hooks(durable, shards, pressures);
         let node = settings.node.id;
         let (journal, recovery) =
             Journal::open(&dir.join("journal"), node, journal_settings, hooks)?;
@@ -229,6 +232,7 @@ impl Accounting {
             appender: self.journal.appender(),
             live: self.live.clone(),
             stats: self.journal.stats_handle(),
+            feed: self.consumers.feed(),
         }
     }
 
@@ -343,6 +347,11 @@ impl Past {
 }
 
 impl Gauges {
+    /// How far the book has come.
+    pub(super) fn booked(&self) -> Lsn {
+        self.feed.reached().lsn
+    }
+
     pub fn publish(&self) {
         use std::sync::atomic::Ordering::Relaxed;
         counter!(names::JOURNAL_ERRORS).absolute(self.stats.errors.load(Relaxed));
@@ -422,7 +431,7 @@ pub(super) fn correct(deciding: &Deciding, corrections: Vec<Correction>, now: Mo
     }
 }
 
-fn hooks(durable: Arc<DurableMark>, shards: Vec<Mailbox>) -> Hooks {
+fn hooks(durable: Arc<DurableMark>, shards: Vec<Mailbox>, pressures: Arc<Pressures>) -> Hooks {
     let commit_seconds = histogram!(names::JOURNAL_COMMIT);
     let batch_records = histogram!(names::JOURNAL_BATCH);
     Hooks {
@@ -437,6 +446,7 @@ fn hooks(durable: Arc<DurableMark>, shards: Vec<Mailbox>) -> Hooks {
             batch_records.record(commit.records as f64);
             if let Some(took) = commit.sync {
                 commit_seconds.record(took);
+                pressures.committed(took, clock::mono());
             }
         }),
         on_pressure: Box::new(|pressure| match pressure {

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use crate::api::{
     Credit, Deposit, DepositError, Deposited, HangUpError, Health, LiveCalls, PingIntake, Pools,
-    Routing, Services, Visitors,
+    PressureShown, Routing, Services, Visitors,
 };
 use crate::cdr::fact::{self, Fact};
 use crate::cdr::journal::file::Appender;
@@ -32,6 +32,7 @@ use super::holds::redis::{self as holds, Claim};
 use super::ids::PingIds;
 use super::mailbox::{Mail, Mailbox};
 use super::metrics::Prometheus;
+use super::pressure::Pressures;
 use super::reload::Reloader;
 
 pub struct Control {
@@ -43,24 +44,37 @@ pub struct Control {
     seed: u128,
     prometheus: Prometheus,
     draining: AtomicBool,
+    pub(super) pressures: Arc<Pressures>,
     /// Deposits that are on their way to the disk, or of which it is not known if they came there,
     /// with how much they are, in micros.
     depositing: Mutex<BTreeMap<(BuyerId, SmolStr), u64>>,
 }
 
 impl Control {
-    pub fn new(
+    pub(super) fn new(
         deciding: Arc<Deciding>,
         appender: Appender,
         live: Live,
         shards: Vec<Mailbox>,
         seed: u128,
         prometheus: Prometheus,
+        pressures: Arc<Pressures>,
     ) -> Self {
         let ids = PingIds::new(seed.rotate_left(64));
         let draining = AtomicBool::new(false);
         let depositing = Mutex::default();
-        Self { deciding, appender, live, shards, ids, seed, prometheus, draining, depositing }
+        Self {
+            deciding,
+            appender,
+            live,
+            shards,
+            ids,
+            seed,
+            prometheus,
+            draining,
+            pressures,
+            depositing,
+        }
     }
 
     pub fn services(
@@ -235,6 +249,11 @@ impl Health for Control {
 
     fn hold_store(&self) -> Option<&'static str> {
         self.deciding.shared().map(|shared| shared.state().name())
+    }
+
+    fn pressure(&self) -> PressureShown {
+        let (level, causes) = (self.pressures.level().number(), self.pressures.causes());
+        PressureShown { level, causes }
     }
 
     fn metrics(&self) -> String {

@@ -5,7 +5,7 @@ use metrics::{counter, histogram};
 use crate::api::{Intake, Intakes, PingError, PingIntake, Sent};
 use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Reply, Stamp};
 use crate::cdr::journal::{Durability, Pressure};
-use crate::id::{HoldId, PingId, SessionId};
+use crate::id::{HoldId, PingId, PublisherId, SessionId};
 use crate::routing::ping::{
     Accepted, Fingerprint, Identity, Kept, NewIds, PingRequest, Reference, RequestKey, Session,
     SessionKind, publisher_of,
@@ -17,6 +17,7 @@ use super::answering::{Claimed, Standing};
 use super::control::Control;
 use super::deciding::{Deciding, Opened, Unopened};
 use super::metrics::{PING_ACK, PINGS};
+use super::pressure::{Entered, Level};
 use super::{clock, translate};
 
 /// What a publisher whose ping could not be journaled is asked to wait.
@@ -72,7 +73,7 @@ impl Control {
         let now = clock::wall();
         let whose = (ping.publisher.as_ref(), ping.pool.as_ref(), ping.campaign.as_ref());
         let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
-        self.deciding.admit(&publisher, clock::mono(), now)?;
+        self.admit(&publisher, now)?;
         let Some(reference) = key.or_else(|| ping.request_id.clone().map(Reference::Own)) else {
             return self.open(&ping, None, taken, now).await;
         };
@@ -125,10 +126,28 @@ impl Control {
         if self.appender.pressure() >= Pressure::Low {
             return Err(unavailable("the journal's disk has no room for pings"));
         }
+        if self.pressures.level() >= Level::PingsRefused {
+            return Err(unavailable(&self.pressures.causes().join("; ")));
+        }
         if self.is_draining() {
             return Err(unavailable("the server is being taken out of service"));
         }
         Ok(())
+    }
+
+    /// Whether one more of the publisher's pings is taken.
+    pub(super) fn admit(&self, publisher: &PublisherId, now: Wall) -> Result<(), PingError> {
+        let at = clock::mono();
+        self.deciding.admit(publisher, at, now)?;
+        // All whom nobody knows are one.
+        let nobody = PublisherId::default();
+        let known = self.deciding.snapshot().publisher(publisher).map(|_| publisher);
+        Ok(self.pressures.admit(known.unwrap_or(&nobody), at)?)
+    }
+
+    /// Lets a request with pings in, unless as many are being answered as can be.
+    pub(super) fn enter(&self) -> Result<Entered<'_>, PingError> {
+        self.pressures.enter(clock::mono()).ok_or_else(full)
     }
 
     /// Waits with nothing to write too: that whoever asked first has gone away does not say that its
@@ -157,8 +176,18 @@ impl PingIntake for Control {
     fn accept(&self, ping: Sent) -> Intake<'_> {
         Box::pin(async move {
             let started = clock::mono();
-            let answer = self.take_pings(vec![ping]).await.pop();
-            let answer = answer.expect("each ping is answered");
+            let answer = match self.enter() {
+                Ok(mut entered) => {
+                    let answer = self.take_pings(vec![ping]).await.pop();
+                    let answer = answer.expect("each ping is answered");
+                    // What is refused takes no time, and says nothing about those that are not.
+                    if answer.is_ok() {
+                        entered.is_telling();
+                    }
+                    answer
+                }
+                Err(refused) => Err(refused),
+            };
             histogram!(PING_ACK).record(clock::mono().since(started));
             count(&answer);
             answer
@@ -168,7 +197,10 @@ impl PingIntake for Control {
     fn accept_all(&self, pings: Vec<Sent>) -> Intakes<'_> {
         Box::pin(async move {
             let started = clock::mono();
-            let answers = self.take_pings(pings).await;
+            let answers = match self.enter() {
+                Ok(_entered) => self.take_pings(pings).await,
+                Err(_) => pings.iter().map(|_| Err(full())).collect(),
+            };
             histogram!(PING_ACK).record(clock::mono().since(started));
             answers.iter().for_each(count);
             answers
@@ -186,6 +218,7 @@ fn count(answer: &Answer) {
         Ok(_) => "accepted",
         Err(PingError::Refused(_)) => "refused",
         Err(PingError::OverQuota(_)) => "over_quota",
+        Err(PingError::OverShare(_)) => "over_share",
         Err(PingError::InProgress(_) | PingError::OtherBody(_)) => "conflict",
         Err(PingError::Unavailable { .. }) => "unavailable",
     };
@@ -229,4 +262,10 @@ fn accepted(session: Session, reply: Option<Reply>) -> PingAccepted {
 
 pub(super) fn unavailable(reason: &str) -> PingError {
     PingError::Unavailable { reason: reason.to_owned(), retry_after_s: RETRY_AFTER_S }
+}
+
+/// As many requests with pings are being answered as can be at a time.
+fn full() -> PingError {
+    let reason = String::from("more pings come than can be answered at a time");
+    PingError::Unavailable { reason, retry_after_s: 1 }
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
 /// Files the process needs besides sockets: journal, database, their like.
 const FILES: u64 = 64;
@@ -66,6 +67,15 @@ fn small_connection_table(max: u64) -> Option<String> {
 pub(super) fn memory_used() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     kilobytes(&status, "VmRSS:")
+}
+
+/// Time that cores have worked for this process, on its own code and on the kernel's.
+pub(super) fn cpu_used() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
+    let micros = [usage.user_time(), usage.system_time()]
+        .map(|time| time.tv_sec() * 1_000_000 + time.tv_usec())
+        .map(|micros| u64::try_from(micros).unwrap_or(0));
+    Duration::from_micros(micros.iter().sum())
 }
 
 /// Bytes of memory this process may use: its control group's limit, or all there is.

@@ -81,6 +81,10 @@ pub const REAPED: &str = "tollbridge_sip_reaped_calls_total";
 pub const PINGS: &str = "tollbridge_pings_total";
 pub const PINGS_FILTERED: &str = "tollbridge_pings_filtered_total";
 pub const PINGS_OVER_QUOTA: &str = "tollbridge_pings_over_quota_total";
+pub const PINGS_OVER_SHARE: &str = "tollbridge_pings_over_share_total";
+pub const PINGS_IN_PROGRESS: &str = "tollbridge_pings_in_progress";
+pub const PINGS_IN_PROGRESS_MAX: &str = "tollbridge_pings_in_progress_limit";
+pub const PRESSURE: &str = "tollbridge_pressure_level";
 pub const PING_ACK: &str = "tollbridge_ping_ack_seconds";
 pub const JOURNAL_COMMIT: &str = "tollbridge_journal_commit_seconds";
 pub const JOURNAL_BATCH: &str = "tollbridge_journal_batch_records";
@@ -201,6 +205,16 @@ fn describe() {
         "Pings of which no target would take a call, by campaign and reason"
     );
     describe_counter!(PINGS_OVER_QUOTA, "Pings and visits refused, by publisher and quota");
+    describe_counter!(
+        PINGS_OVER_SHARE,
+        "Pings and visits refused under pressure, beyond their publisher's share, by publisher"
+    );
+    describe_gauge!(PINGS_IN_PROGRESS, "Requests with pings that are being answered");
+    describe_gauge!(PINGS_IN_PROGRESS_MAX, "How many of them the server finds it can bear");
+    describe_gauge!(
+        PRESSURE,
+        "What is given up: 0 nothing, 1 strained, 2 pings beyond shares, 3 all pings, 4 new calls"
+    );
     describe_histogram!(PING_ACK, "From a ping to its answer");
     describe_histogram!(JOURNAL_COMMIT, "Making a group of facts durable");
     describe_histogram!(JOURNAL_BATCH, "Facts of one commit");

@@ -35,6 +35,7 @@ mod orphans;
 mod outcomes;
 mod overload;
 mod pace;
+mod pressure;
 mod probing;
 mod questions;
 pub mod rehearsal;
@@ -85,6 +86,7 @@ use mailbox::{Mail, Mailbox};
 use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
 use overload::{Backlog, MemoryFlag};
+use pressure::Pressures;
 use questions::Questions;
 use reload::Running;
 use resolver::Resolver;
@@ -170,8 +172,10 @@ impl Server {
         let boxes: Vec<_> = (0..shard_count).map(|_| Mailbox::new()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(mailbox, _)| mailbox.clone()).collect();
         let durable = Arc::new(DurableMark::default());
+        let pressures = Arc::new(Pressures::new(&settings.pressure));
+        let (mark, told) = (Arc::clone(&durable), Arc::clone(&pressures));
         let mut accounting =
-            Accounting::open(&settings, &deciding, Arc::clone(&durable), mailboxes.clone()).await?;
+            Accounting::open(&settings, &deciding, mark, mailboxes.clone(), told).await?;
         let revisions = Arc::new(Revisions::new(accounting.revisions()));
         let number = revisions.number(document).await;
         let revision = number.map_err(|cause| StartError::store(&settings, cause))?;
@@ -311,6 +315,7 @@ impl Server {
             mailboxes.clone(),
             seed,
             prometheus.clone(),
+            Arc::clone(&pressures),
         ));
         let reloader = Arc::new(Reloader {
             deciding: Arc::clone(&deciding),
@@ -334,6 +339,8 @@ impl Server {
             control.services(&settings, &accounting, Arc::clone(&reloader), Arc::new(questions));
         let api_address = serve_api(&settings, services, ended.clone(), &mut tasks).await?;
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
+        let (appender, gauges) = (accounting.appender(), accounting.gauges());
+        tasks.spawn(pressure::watch(pressures, appender, gauges, ended.clone()));
         tasks.spawn(watch_memory(memory, memory_max(&settings), ended.clone()));
         tasks.spawn(tls.watch(ended.clone()));
         let tcp_stats = Arc::clone(tcp.stats());

@@ -25,11 +25,12 @@ impl Control {
         visit: &VisitRequest,
         key: Option<Reference>,
     ) -> Result<Arrived, PingError> {
+        let _entered = self.enter()?;
         self.takes_work()?;
         let now = clock::wall();
         let whose = (visit.publisher.as_ref(), visit.pool.as_ref(), visit.campaign.as_ref());
         let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
-        self.deciding.admit(&publisher, clock::mono(), now)?;
+        self.admit(&publisher, now)?;
         let identity = |reference: &Reference| {
             let key = RequestKey::of(&publisher, reference);
             Identity { key, fingerprint: Fingerprint::of(visit) }

@@ -13,7 +13,7 @@ use tracing::subscriber::NoSubscriber;
 
 use super::world::{Broken, answered, call_id, record};
 use super::{CALLER, Fixture, KEY, refused_whole, request};
-use crate::api::document;
+use crate::api::{PressureShown, document};
 
 #[test]
 fn everything_but_health_and_the_script_for_pages_needs_a_key() {
@@ -85,11 +85,21 @@ fn what_there_is_not_is_refused_as_a_problem() {
 fn health_tells_the_version_and_readiness_the_reasons() {
     let fixture = Fixture::new();
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(fixture.get("/healthz").json(), json!({"status": "ok", "version": version}));
-    assert_eq!(fixture.get("/readyz").json(), json!({"status": "ready", "version": version}));
+    let calm =
+        |status| json!({"status": status, "version": version, "pressure_level": 0, "pressure": []});
+    assert_eq!(fixture.get("/healthz").json(), calm("ok"));
+    assert_eq!(fixture.get("/readyz").json(), calm("ready"));
 
+    let causes = vec![String::from("the disk runs low")];
+    fixture.world.state.lock().pressure = PressureShown { level: 3, causes };
     fixture.world.state.lock().hold_store = Some("away");
-    let without = json!({"status": "ready", "version": version, "hold_store": "away"});
+    let without = json!({
+        "status": "ready",
+        "version": version,
+        "hold_store": "away",
+        "pressure_level": 3,
+        "pressure": ["the disk runs low"],
+    });
     assert_eq!(fixture.get("/readyz").json(), without, "calls go on");
 
     fixture.world.state.lock().unready = vec!["draining".into(), "disk full".into()];

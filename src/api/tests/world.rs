@@ -9,8 +9,8 @@ use smol_str::SmolStr;
 
 use super::super::{
     Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health,
-    Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, Reload, Routing,
-    Sent, Standings, Visitors,
+    Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, PressureShown,
+    Reload, Routing, Sent, Standings, Visitors,
 };
 use super::CALLER;
 use crate::cdr::consumer::Standing;
@@ -108,6 +108,7 @@ pub(super) struct State {
     pub(super) broken: Option<Broken>,
     pub(super) unready: Vec<String>,
     pub(super) hold_store: Option<&'static str>,
+    pub(super) pressure: PressureShown,
     pub(super) letters: Vec<Letter>,
     /// Rollups the store was asked for.
     pub(super) summed: Vec<RollupQuery>,
@@ -569,6 +570,10 @@ impl Health for World {
 
     fn hold_store(&self) -> Option<&'static str> {
         self.state.lock().hold_store
+    }
+
+    fn pressure(&self) -> PressureShown {
+        self.state.lock().pressure.clone()
     }
 
     fn metrics(&self) -> String {

@@ -21,7 +21,7 @@ const RECENT_MAX: usize = 20_000;
 const CHUNK: usize = 1_000;
 
 /// Facts that are in the book.
-pub(super) struct Feed {
+pub(in crate::server) struct Feed {
     recent: Mutex<Recent>,
     reached: watch::Sender<Reached>,
     readers: Readers,
@@ -29,8 +29,8 @@ pub(super) struct Feed {
 
 /// How far the book has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reached {
-    pub(super) lsn: Lsn,
+pub(in crate::server) struct Reached {
+    pub(in crate::server) lsn: Lsn,
     /// When the last fact happened.
     pub(super) at: Wall,
     /// No more will come.
@@ -61,7 +61,7 @@ impl Feed {
         Arc::new(Self { recent: Mutex::default(), reached, readers })
     }
 
-    pub(super) fn reached(&self) -> Reached {
+    pub(in crate::server) fn reached(&self) -> Reached {
         *self.reached.borrow()
     }
 

@@ -36,7 +36,7 @@ pub(crate) use feed::Outlet;
 pub(super) use letters::LetterDesk;
 pub(super) use runner::Post;
 
-use feed::Feed;
+pub(super) use feed::Feed;
 
 /// How often metrics are told where consumers stand.
 const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -72,6 +72,11 @@ impl Consumers {
     /// Where the projection passes facts on.
     pub(super) fn outlet(&self) -> Outlet {
         Outlet(Arc::clone(&self.feed))
+    }
+
+    /// What is in the book.
+    pub(super) fn feed(&self) -> Arc<Feed> {
+        Arc::clone(&self.feed)
     }
 
     /// Tells that somebody said what should become of facts that failed.
