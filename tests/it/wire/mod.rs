@@ -20,6 +20,7 @@ mod orphans;
 pub(crate) mod peer;
 mod phones;
 mod policy;
+mod pressure;
 pub(crate) mod program;
 mod publishers;
 mod quotas;

@@ -1,0 +1,195 @@
+//! What is given up under pressure: pings first, live calls never (spec/data §2.7).
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, raw_sql};
+use tokio::runtime::Runtime;
+
+use super::peer::{SDP, with_body};
+use super::{Call, Setup, Stage, play_with};
+use crate::support::{api, http, wait_for};
+
+const SMALL: &str = "[[publishers]]\nid = \"small\"";
+
+#[test]
+fn call_records_that_fall_behind_cost_shares_of_pings_then_all_of_them_and_no_call() {
+    let set = ["pressure.facts_behind_max=100"];
+    play_with(Setup { set: &set, more: SMALL, ..Setup::default() }, |stage| {
+        let book = Held::of(stage)?;
+        let many = json!(vec![body("tests"); 72]).to_string();
+        let many = http::post(stage.api, "/v1/pings:batch", &many)?.json::<Value>()?;
+        ensure!(many["accepted"] == 72, "{many:#}");
+        let health = until_level(stage, 2)?;
+        ensure!(health["pressure"][0].as_str().is_some_and(|it| it.contains("behind")), "{health}");
+
+        // Nothing has gone into the book in two seconds: there is room for one ping a second of each.
+        std::thread::sleep(Duration::from_millis(2_600));
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..3 {
+            for _ in 0..10 {
+                let reply = ping(stage, "tests")?;
+                match reply.status {
+                    202 => taken += 1,
+                    429 => refused += 1,
+                    _ => ensure!(false, "{reply:?}"),
+                }
+                if reply.status == 429 {
+                    ensure!(reply.body.contains("ping.over_share"), "{reply:?}");
+                    ensure!(reply.body.contains("each publisher has 1 a second"), "{reply:?}");
+                    ensure!(reply.header("retry-after") == Some("1"), "{reply:?}");
+                }
+            }
+            let small = ping(stage, "small")?;
+            ensure!(small.status == 202, "who sends one a second is protected: {small:?}");
+            std::thread::sleep(Duration::from_millis(1_050));
+        }
+        ensure!(taken <= 8 && refused >= 22, "{taken} were taken, {refused} refused");
+        let over = r#"tollbridge_pings_over_share_total{publisher="tests"}"#;
+        ensure!(api::series(stage.api)?.get(over) == Some(&f64::from(refused)));
+
+        // Calls are written, too, and go on as before.
+        for n in 0..10 {
+            stage.is_well(&format!("rationed{n}"))?;
+        }
+        until_level(stage, 3)?;
+        let visit = json!({ "publisher": "small", "campaign": "alone", "want": "nothing" });
+        let visit = http::post(stage.api, "/v1/sessions", &visit.to_string())?;
+        for reply in [ping(stage, "small")?, ping(stage, "tests")?, visit] {
+            ensure!(reply.status == 503, "{reply:?}");
+            ensure!(reply.body.contains("ping.unavailable"), "{reply:?}");
+            ensure!(reply.header("retry-after") == Some("5"), "{reply:?}");
+        }
+        stage.is_well("refused")?;
+        ensure!(api::metrics(stage.api)?.get("tollbridge_pressure_level") == Some(&3.0));
+        ensure!(stage.log().contains("pings are refused"), "nobody was told");
+
+        drop(book);
+        until_level(stage, 0)?;
+        let reply = ping(stage, "tests")?;
+        ensure!(reply.status == 202, "{reply:?}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_costs_new_calls_and_none_that_is_up() {
+    // Something is to be written each second, and to another segment.
+    let set = ["journal.segment_age_s=1", "journal.checkpoint_interval_s=1"];
+    play_with(Setup { set: &set, ..Setup::default() }, |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let up = Call::up(stage, &mut caller, &mut target, "before", &[])?;
+        let journal = stage.work.path().join("data/journal");
+        let away = stage.work.path().join("data/away");
+        fs::rename(&journal, &away)?;
+        let health = until_level(stage, 4)?;
+        ensure!(health["pressure"][0] == "the journal cannot be written", "{health}");
+
+        let mut late = stage.udp()?;
+        late.send(with_body(&late, &stage.invite(), "late", &[], SDP))?;
+        let refused = late.expect("503 INVITE")?;
+        ensure!(refused.text.contains("Retry-After: "), "{}", refused.text);
+        let reply = ping(stage, "tests")?;
+        ensure!(reply.status == 503 && reply.header("retry-after") == Some("5"), "{reply:?}");
+        up.end(&mut caller, &mut target)?;
+
+        fs::rename(&away, &journal)?;
+        until_level(stage, 0)?;
+        stage.is_well("after")?;
+        ensure!(ping(stage, "tests")?.status == 202);
+        // Both calls are in the book, the one that ended meanwhile among them.
+        for call_id in ["before", "after"] {
+            super::detail(stage, call_id)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn no_more_requests_with_pings_are_answered_at_a_time_than_can_be() {
+    // Each waits a second for company on its way to the disk.
+    let set = ["pressure.pings_at_once_max=16", "journal.linger_ms=1000"];
+    play_with(Setup { set: &set, ..Setup::default() }, |stage| {
+        let api = stage.api;
+        let one = body("tests").to_string();
+        let asking: Vec<_> = (0..48)
+            .map(|_| {
+                let one = one.clone();
+                std::thread::spawn(move || http::post(api, "/v1/pings", &one))
+            })
+            .collect();
+        let mut by_status = [0, 0];
+        for asked in asking {
+            let reply = asked.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+            match reply.status {
+                202 => by_status[0] += 1,
+                503 => {
+                    by_status[1] += 1;
+                    ensure!(reply.header("retry-after") == Some("1"), "{reply:?}");
+                    ensure!(reply.body.contains("at a time"), "{reply:?}");
+                }
+                _ => ensure!(false, "{reply:?}"),
+            }
+        }
+        ensure!(by_status[0] >= 16 && by_status[1] > 0, "{by_status:?}");
+        ensure!(ping(stage, "tests")?.status == 202, "there is room again");
+        wait_for("none to be in progress", Duration::from_secs(3), || {
+            let metrics = api::metrics(api)?;
+            Ok((metrics.get("tollbridge_pings_in_progress") == Some(&0.0)).then_some(()))
+        })?;
+        stage.is_clean()
+    });
+}
+
+/// The book, in which nobody else can write until this is dropped.
+struct Held {
+    connection: Option<SqliteConnection>,
+    runtime: Runtime,
+}
+
+impl Held {
+    fn of(stage: &Stage) -> Result<Self> {
+        let runtime = Runtime::new()?;
+        let book = stage.work.path().join("data/tollbridge.db");
+        let options = SqliteConnectOptions::new().filename(book);
+        let connection = runtime.block_on(async {
+            let mut connection = options.connect().await?;
+            raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await?;
+            anyhow::Ok(connection)
+        })?;
+        Ok(Self { connection: Some(connection), runtime })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // What was begun ends with the connection.
+            let _closed = self.runtime.block_on(connection.close());
+        }
+    }
+}
+
+fn until_level(stage: &Stage, wanted: u8) -> Result<Value> {
+    let mut last = Value::Null;
+    let found = wait_for("the pressure to change", Duration::from_secs(15), || {
+        last = level(stage)?;
+        Ok((last["pressure_level"] == wanted).then(|| last.clone()))
+    });
+    found.with_context(|| format!("{last:#}"))
+}
+
+fn level(stage: &Stage) -> Result<Value> {
+    http::get(stage.api, "/healthz")?.json()
+}
+
+fn body(publisher: &str) -> Value {
+    json!({ "publisher": publisher, "campaign": "alone", "sip_ok": true })
+}
+
+fn ping(stage: &Stage, publisher: &str) -> Result<http::Reply> {
+    http::post(stage.api, "/v1/pings", &body(publisher).to_string())
+}
