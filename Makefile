@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Lint and tests are of everything that can be built in; what is released leaves it out.
 ALL := --features kafka
 
-.PHONY: help run demo dni test bench lint soak stress release bench-sip fuzz deps
+.PHONY: help run demo dni test bench bench-ping lint soak stress release bench-sip fuzz deps
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,7 +37,10 @@ test: deps lint ## Everything CI checks.
 	$(CARGO) test --locked $(ALL) --test it -- --test-threads=4
 
 bench: ## Micro-benchmarks.
-	$(CARGO) bench --locked --benches
+	$(CARGO) bench --locked --bench message --bench routing --bench holds
+
+bench-ping: ## 5,000 pings a second (RATE) for a minute (SECONDS), beside the HTTP stack alone.
+	$(CARGO) bench --locked --bench ping
 
 soak: ## Crashes (TOLLBRIDGE_CRASH_ROUNDS, 200), limits under faults, steady calls (SOAK_MINUTES, 60).
 	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \

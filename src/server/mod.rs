@@ -43,7 +43,7 @@ mod reload;
 mod resolver;
 mod revisions;
 mod scoring;
-mod serving;
+pub mod serving;
 mod settings;
 mod shippers;
 mod shortage;

@@ -34,7 +34,7 @@ const STUCK_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves until `end`, then finishes what has begun.
-pub(super) async fn serve(listener: TcpListener, router: Router, end: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, router: Router, end: impl Future<Output = ()>) {
     let open = GracefulShutdown::new();
     let mut end = std::pin::pin!(end);
     loop {
