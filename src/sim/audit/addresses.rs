@@ -48,7 +48,9 @@ impl Audit {
             })?;
             check(!leg.rings(), || String::from("two addresses of a target ring at once"))?;
         }
-        Ok(())
+        // One that was left before may ring late, and is called off then.
+        let has_rung = self.legs_of(attempt).last().is_some_and(Leg::has_rung);
+        check(!has_rung, || String::from("a target that has rung rings elsewhere"))
     }
 
     /// The INVITE of an attempt leaves: to what was planned or named, and not there again, unless
@@ -134,5 +136,10 @@ impl Leg {
     fn rings(&self) -> bool {
         let mut invites = self.sent.iter().filter(|it| it.is_first);
         invites.any(|it| it.provisional && it.outcome.is_none() && it.cancelled_at.is_none())
+    }
+
+    /// Its target has said more than 100.
+    fn has_rung(&self) -> bool {
+        self.sent.iter().any(|it| it.is_first && it.progressed)
     }
 }

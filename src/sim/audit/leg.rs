@@ -67,6 +67,8 @@ pub(super) struct Sent {
     /// It made the leg.
     pub(super) is_first: bool,
     pub(super) provisional: bool,
+    /// There was one that says more than 100.
+    pub(super) progressed: bool,
     pub(super) outcome: Option<(u16, Mono)>,
     pub(super) cancelled_at: Option<Mono>,
     /// ACKs by the tag they were for.
@@ -209,6 +211,7 @@ impl Leg {
             .find(|it| it.method == method && it.message.branch == message.branch)?;
         if status < 200 {
             sent.provisional |= sent.waits_at(now);
+            sent.progressed |= sent.waits_at(now) && status > 100;
             let is_reliable = sent.is_first && sent.waits_at(now) && sent.outcome.is_none();
             let offered = !sent.message.body.is_empty();
             return if is_reliable { self.heard_reliable(message, offered, at) } else { None };
@@ -370,6 +373,7 @@ impl Sent {
             at,
             is_first,
             provisional: false,
+            progressed: false,
             outcome: None,
             cancelled_at: None,
             acks: BTreeMap::new(),

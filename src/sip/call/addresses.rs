@@ -1,6 +1,7 @@
-//! A target at several addresses (spec/sip T16; RFC 3263 §4.3): when nobody is there, no response
-//! comes or 503 is the response, the same attempt goes on at the next address, with its times begun
-//! anew. Its hold stays, and the hunt goes on only when no address is left.
+//! A target at several addresses (spec/sip T16, spec/domain §2.11; RFC 3263 §4.3): when nobody is there,
+//! no response comes, or one that speaks of the way and not of who was called, the same attempt goes on at
+//! the next address, with its times begun anew. Its hold stays, and the hunt goes on only when no address
+//! is left. Once it has rung, or was said to make progress, it goes nowhere else: nobody rings twice.
 
 use crate::reason::Reason;
 use crate::time::Mono;
@@ -21,7 +22,8 @@ impl Call {
         out: &mut Outputs,
     ) -> bool {
         let is_handed = matches!(self.state, State::Handing { .. });
-        if is_handed || now >= self.ring_until || !is_of_the_address(failure) {
+        let may_move = !is_handed && now < self.ring_until && is_of_the_address(failure);
+        if !may_move || self.has_progressed(attempt) {
             return false;
         }
         let at = usize::from(attempt).wrapping_sub(1);
@@ -38,6 +40,14 @@ impl Call {
 }
 
 impl Call {
+    /// Whether the target of an attempt has sent a provisional response other than 100.
+    fn has_progressed(&self, attempt: AttemptNumber) -> bool {
+        if let State::Ringing(parallel) = &self.state {
+            return parallel.has_progressed(attempt);
+        }
+        matches!(self.state, State::Dialing { progressed: true, .. })
+    }
+
     /// Nobody takes TCP where an attempt is made.
     pub fn has_no_tcp(&mut self, attempt: AttemptNumber) {
         let at = usize::from(attempt).wrapping_sub(1);
@@ -48,10 +58,10 @@ impl Call {
     }
 }
 
-/// RFC 3263 §4.3: the transport failed, nothing was heard in time, or 503.
+/// The transport failed, nothing was heard in time, or whoever answered could not reach the target.
 fn is_of_the_address(failure: &Failure) -> bool {
     match failure.status {
-        Some(status) => status == 503,
+        Some(status) => matches!(status, 408 | 500 | 502..=504),
         None => matches!(
             failure.reason,
             Reason::AttemptCarrierFailed
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn who_refuses_or_rings_out_does_so_for_all_its_addresses() {
-        for status in [486, 408, 500, 603] {
+        for status in [480, 486, 404, 501, 600, 603] {
             let (mut call, mut seen) = dialing(&[2]);
             feed(&mut call, 10, refused(status), &mut seen);
             assert!(!seen.contains(&Output::Dial { attempt: 1 }), "{status}: {seen:?}");
@@ -139,6 +149,40 @@ mod tests {
         feed(&mut call, 10, Input::Target(LegEvent::Trying), &mut seen);
         time_out(&mut call, 6_000, &mut seen);
         assert!(!seen.contains(&Output::Dial { attempt: 1 }), "{seen:?}");
+    }
+
+    #[test]
+    fn what_speaks_of_the_way_leads_to_the_next_address() {
+        for status in [408, 500, 502, 503, 504] {
+            let (mut call, mut seen) = dialing(&[2]);
+            feed(&mut call, 10, refused(status), &mut seen);
+            assert_eq!(seen.last(), Some(&Output::Dial { attempt: 1 }), "{status}");
+        }
+    }
+
+    /// spec/domain §2.11: no second ringing of the same target.
+    #[test]
+    fn a_target_that_has_rung_is_called_nowhere_else() {
+        let rings = || LegEvent::Progress { status: 180, body: None };
+        let lost = LegEvent::Lost { reason: Reason::AttemptCarrierFailed };
+        for fails in [refused(503), refused(408), Input::Target(lost)] {
+            let (mut call, mut seen) = dialing(&[2]);
+            feed(&mut call, 10, Input::Target(rings()), &mut seen);
+            seen.clear();
+            feed(&mut call, 20, fails, &mut seen);
+            assert_eq!(seen.last(), Some(&Output::PlaceHold { attempt: 2 }), "{seen:?}");
+        }
+        let (mut call, mut seen) = (new(), vec![]);
+        let mut plan = planned(&[2]);
+        plan.attempts[1].manner.beside = true;
+        feed(&mut call, 0, Input::Decided(plan), &mut seen);
+        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+        feed(&mut call, 0, Input::HoldPlaced, &mut seen);
+        feed(&mut call, 10, Input::Branch(1, rings()), &mut seen);
+        seen.clear();
+        let refused = LegEvent::Refused { status: 503, q850: None, why: None };
+        feed(&mut call, 20, Input::Branch(1, refused), &mut seen);
+        assert!(!seen.contains(&Output::DialBranch { attempt: 1 }), "{seen:?}");
     }
 
     #[test]

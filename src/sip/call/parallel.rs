@@ -57,6 +57,10 @@ impl Parallel {
         branches.chain(holding).min().unwrap_or(Mono(0))
     }
 
+    pub(super) fn has_progressed(&self, attempt: AttemptNumber) -> bool {
+        self.branches.iter().any(|branch| branch.attempt == attempt && branch.progressed)
+    }
+
     pub(super) fn asks_for(&self, attempt: AttemptNumber) -> bool {
         self.holding.is_some_and(|(asked, _)| asked == attempt)
     }
