@@ -231,18 +231,22 @@ pub fn attribute<'s>(
         let rank = matched.map_err(|_| ());
         (rank.is_err(), rank.ok(), Reverse(session.created_at), Reverse(session.session))
     });
-    let best = found.first().and_then(|(session, it)| it.ok().map(|method| (*session, method)));
     let is_sure = |(session, method): &(&SessionReading, Method)| {
         method.confidence_in(session) >= owner.campaign.min_match_confidence
     };
-    let used = best.filter(is_sure);
-    let candidates = found.iter().enumerate().map(|(place, (session, matched))| Candidate {
+    let matching = found.iter().filter_map(|(session, it)| Some((*session, it.ok()?)));
+    // A number's former caller is not its new visitor, however surely that one has it.
+    let may_be_another = !matching.clone().next().is_some_and(|(_, it)| it == Method::FormerLease);
+    let considered = if may_be_another { usize::MAX } else { 1 };
+    let place = matching.clone().take(considered).position(|it| is_sure(&it));
+    let used = place.and_then(|place| matching.clone().nth(place));
+    let candidates = found.iter().enumerate().map(|(at, (session, matched))| Candidate {
         session: session.session,
         verdict: match matched {
             Err(verdict) => *verdict,
-            Ok(_) if place > 0 => CandidateVerdict::Outranked,
-            Ok(_) if used.is_none() => CandidateVerdict::BelowMinimum,
-            Ok(_) => CandidateVerdict::Used,
+            Ok(_) if Some(at) == place => CandidateVerdict::Used,
+            Ok(_) if at < place.unwrap_or(1) => CandidateVerdict::BelowMinimum,
+            Ok(_) => CandidateVerdict::Outranked,
         },
         method: matched.ok(),
         confidence: matched.ok().map(|method| method.confidence_in(session)),

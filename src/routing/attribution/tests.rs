@@ -252,6 +252,33 @@ fn a_match_below_the_minimum_is_not_used_and_is_told() {
 }
 
 #[test]
+fn a_match_that_is_not_sure_enough_does_not_hide_a_surer_one_of_a_lower_order() {
+    let setting = "min_match_confidence = 0.5";
+    let shown = |n| SessionReading { number: number(STATIC), sharing: Some(3), ..session(n) };
+    let earlier = SessionReading { caller: number(CALLER), expires_at: ago(3_600), ..session(2) };
+    let sessions = [shown(1), earlier.clone(), shown(3)];
+    let (attribution, used) =
+        attributed(setting, &request(STATIC, Some(CALLER)), TrunkWord::default(), &sessions);
+    assert_eq!((attribution.method, used), (Method::EarlierSession, Some(earlier)));
+    let below = CandidateVerdict::BelowMinimum;
+    assert_eq!(verdicts(&attribution), [(3, below), (1, below), (2, CandidateVerdict::Used)]);
+
+    // Who has the number now is not its former caller.
+    let former = SessionReading {
+        number: number(POOL),
+        caller: number(CALLER),
+        expires_at: ago(1_000),
+        former: rests(1_000, 900),
+        ..session(1)
+    };
+    let lent = SessionReading { number: number(POOL), created_at: ago(30), ..session(2) };
+    let call = request(POOL, Some(CALLER));
+    let setting = "min_match_confidence = 0.95";
+    let (attribution, used) = attributed(setting, &call, TrunkWord::default(), &[former, lent]);
+    assert_eq!((attribution.method, used), (Method::StaticMapping, None));
+}
+
+#[test]
 fn a_number_that_was_lent_again_a_moment_ago_is_still_its_former_caller_s() {
     let former = SessionReading {
         number: number(POOL),
