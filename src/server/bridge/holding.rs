@@ -94,8 +94,8 @@ impl Asking {
 }
 
 impl Bridge {
-    /// Takes the caps of an attempt. One that counts attempts is on disk before the INVITE leaves:
-    /// a crash must not forget it.
+    /// Takes the caps of an attempt. What counts attempts, or that the call came, is on disk before the
+    /// INVITE leaves: a crash must not forget it.
     pub fn place_hold(&mut self, key: CallKey, attempt: AttemptNumber, now: Mono) -> Answer {
         let Some(live) = self.calls.get_mut(key) else {
             return Answer::Now(Err(Reason::DecisionFailed));
@@ -210,7 +210,8 @@ impl Bridge {
             planned.terms = unpaid;
         }
         let counts = |request: &BucketRequest| request.is_due(Counts::Attempted);
-        let durable = reserved.as_ref().is_some_and(|(_, holds)| holds.iter().any(counts));
+        let is_due = reserved.as_ref().is_some_and(|(_, holds)| holds.iter().any(counts));
+        let durable = is_due || live.is_counted;
         let hold = reserved.as_ref().map(|(hold, _)| *hold);
         if hold.is_some() || channel.is_some() {
             let waits_until = match turn {
@@ -225,7 +226,7 @@ impl Bridge {
             let buckets = holds.iter().map(translate::bucket).collect();
             let placed = fact::HoldPlaced { hold, target, buckets };
             self.write(id, now, placed, Durability::Buffered);
-            if durable {
+            if is_due {
                 self.settle(id, hold, Counts::Attempted, now, Durability::Durable);
             }
         }

@@ -123,6 +123,8 @@ struct LiveCall {
     /// The hold that an attempt waits for.
     asked: Option<Box<(HoldId, Asking)>>,
     pinned: Option<PhoneNumber>,
+    /// Caps have counted that it came, which is on disk before it goes anywhere.
+    is_counted: bool,
     admitted: Mono,
     answered: Option<Mono>,
     /// We answered the caller ourselves, before any target.
@@ -236,6 +238,7 @@ impl Bridge {
                 tries: SmallVec::new(),
                 asked: None,
                 pinned: None,
+                is_counted: false,
                 admitted: admission.at,
                 answered: None,
                 taken: false,
@@ -331,7 +334,7 @@ impl Bridge {
             let hold = HoldId::of(admission.id, 0, "offered");
             let buckets = decided.offered.iter().cloned().map(translate::one_more).collect();
             let counted = fact::HoldSettled { hold, buckets };
-            self.write(admission.id, now, counted, Durability::Buffered);
+            self.write(admission.id, now, counted, Durability::Durable);
         }
         tracing::debug!(
             trunk = %request.trunk,
@@ -344,6 +347,7 @@ impl Bridge {
         }
         if let Some(live) = self.calls.get_mut(admission.call) {
             live.pinned = decided.pinned;
+            live.is_counted = !decided.offered.is_empty();
             live.scope = decided.scope;
             live.plan = decided.decision.plan;
         }

@@ -149,6 +149,20 @@ fn calls_that_came_and_pings_are_counted_also_over_a_crash() {
     });
 }
 
+/// Facts wait for company for a second, in the memory of the process.
+#[test]
+fn a_call_that_came_is_counted_if_its_server_dies_as_the_invite_leaves() {
+    let cap = r#"campaigns.alone.caps=[{ metric = "offered", window = "total", limit = 1 }]"#;
+    play(&[cap, "journal.linger_ms=1000"], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        caller.send(with_body(&caller, &stage.invite(), "first", &[], SDP))?;
+        target.expect("INVITE")?;
+        stage.restart(Program::kill)?;
+        is_refused(stage, &mut stage.udp()?, "second", "480 INVITE")?;
+        stage.is_clean()
+    });
+}
+
 #[test]
 fn what_limits_the_account_limits_every_call_and_survives_a_crash() {
     let account = [
