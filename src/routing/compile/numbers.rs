@@ -20,14 +20,7 @@ impl Compiler<'_> {
         config: &NumberConfig,
         owner: &CampaignConfig,
     ) {
-        let digits = match number_range(&config.number) {
-            Ok(digits) => Some(digits),
-            Err(problem) => {
-                let remedy = "write +18005550100 or +18005550100-+18005550149";
-                self.fault_at(path, &config.number, &problem, remedy);
-                None
-            }
-        };
+        let digits = self.numbers(path, &config.number);
         let publisher = match (&config.publisher, &owner.publisher) {
             (Some(publisher), _) => {
                 self.publisher(&format!("{path}.publisher"), publisher.as_str())
@@ -61,13 +54,17 @@ impl Compiler<'_> {
             if config.numbers.is_empty() {
                 self.fault(&path, "numbers", "[]", "is empty", "add a number");
             }
-            if let (Some(campaign), Some(publisher)) = (campaign, publisher) {
-                let claims = config.numbers.iter().enumerate().map(|(n, number)| {
-                    let digits = number.digits()..=number.digits();
+            let mut numbers = vec![];
+            for (n, text) in config.numbers.iter().enumerate() {
+                let path = format!("{path}.numbers[{n}]");
+                let Some(digits) = self.numbers(&path, text) else { continue };
+                numbers.extend(digits.clone().filter_map(PhoneNumber::from_digits));
+                if let (Some(campaign), Some(publisher)) = (campaign, publisher) {
                     let range = NumberRange { digits, campaign, publisher, pool: Some(p) };
-                    (range, format!("{path}.numbers[{n}]"))
-                });
-                self.claims.extend(claims);
+                    self.claims.push((range, path));
+                }
+            }
+            if let (Some(campaign), Some(publisher)) = (campaign, publisher) {
                 if let Some(number) = config.overflow_number {
                     self.overflow_number(&path, number, campaign, publisher);
                 }
@@ -82,7 +79,7 @@ impl Compiler<'_> {
                 id: config.id.clone(),
                 campaign: config.campaign.clone(),
                 publisher: config.publisher.clone(),
-                numbers: config.numbers.clone(),
+                numbers,
                 session_ttl: Duration::from_secs((*config.session_ttl_s).into()),
                 quarantine: Duration::from_secs((*config.quarantine_s).into()),
                 heartbeat_s: *config.heartbeat_s,
@@ -93,6 +90,18 @@ impl Compiler<'_> {
             });
         }
         pools
+    }
+
+    /// A number, or a range of them.
+    fn numbers(&mut self, path: &str, text: &str) -> Option<RangeInclusive<u64>> {
+        match number_range(text) {
+            Ok(digits) => Some(digits),
+            Err(problem) => {
+                let remedy = "write +18005550100 or +18005550100-+18005550149";
+                self.fault_at(path, text, &problem, remedy);
+                None
+            }
+        }
     }
 
     /// It may be one of the campaign already, or the overflow of another of its pools.

@@ -1,6 +1,7 @@
 //! Pools: numbers that are lent.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::{BrowserConfig, Setting, built_in};
 use crate::id::{CampaignId, PoolId, PublisherId};
@@ -14,7 +15,8 @@ pub struct PoolConfig {
     pub id: PoolId,
     pub campaign: CampaignId,
     pub publisher: PublisherId,
-    pub numbers: Vec<PhoneNumber>,
+    /// `+16145550101`, or a range, `+16145550101-+16145550199`.
+    pub numbers: Vec<SmolStr>,
     /// How long a session keeps its number without a sign of life, 1 to 604,800 s.
     #[serde(default = "built_in::session_ttl_s", skip_serializing_if = "Setting::is_inherited")]
     pub session_ttl_s: Setting<u32>,
