@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Lint and tests are of everything that can be built in; what is released leaves it out.
 ALL := --features kafka
 
-.PHONY: help run demo dni test bench bench-ping lint soak stress release bench-sip fuzz deps
+.PHONY: help run demo dni test bench bench-ping bench-outage lint soak stress release bench-sip fuzz deps
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +41,10 @@ bench: ## Micro-benchmarks.
 
 bench-ping: ## 5,000 pings a second (RATE) for a minute (SECONDS), beside the HTTP stack alone.
 	$(CARGO) bench --locked --bench ping
+
+bench-outage: ## 500 calls (CALLS) and 2,000 pings (PINGS) a second while Redis is killed and comes back.
+	scripts/install-test-deps.sh
+	$(CARGO) bench --locked --bench outage
 
 soak: ## Crashes (TOLLBRIDGE_CRASH_ROUNDS, 200), limits under faults, steady calls (SOAK_MINUTES, 60).
 	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \

@@ -36,25 +36,23 @@ pub(crate) struct Measured {
 
 impl Load {
     /// Sends it all.
-    pub(crate) fn put_on(&self, server: &mut Server) -> Result<Measured> {
+    pub(crate) fn put_on(&self, server: SocketAddr) -> Result<Measured> {
         self.put(server, None)
     }
 
     /// Sends it, kills the server after so long, and tells what it had answered.
     pub(crate) fn put_on_and_kill(&self, server: &mut Server, after: Duration) -> Result<Measured> {
-        self.put(server, Some(after))
+        self.put(server.address, Some((server, after)))
     }
 
-    fn put(&self, server: &mut Server, kill_after: Option<Duration>) -> Result<Measured> {
+    fn put(&self, address: SocketAddr, kill: Option<(&mut Server, Duration)>) -> Result<Measured> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let started = Instant::now() + LEAD;
             let senders: Vec<_> = (0..self.connections)
-                .map(|place| {
-                    tokio::spawn(self.send(server.address, place, started, kill_after.is_some()))
-                })
+                .map(|place| tokio::spawn(self.send(address, place, started, kill.is_some())))
                 .collect();
-            if let Some(after) = kill_after {
+            if let Some((server, after)) = kill {
                 sleep_until((started + after).into()).await;
                 server.kill()?;
             }
@@ -129,6 +127,16 @@ pub(crate) fn missing(server: SocketAddr, pings: &[String], connections: u32) ->
             missing += asker.await??;
         }
         Ok(missing)
+    })
+}
+
+/// What is answered to a question.
+pub(crate) fn get(server: SocketAddr, path: &str) -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (status, body) = Connection::to(server).await?.ask("GET", path, "").await?;
+        ensure!(status == 200 || status == 503, "{path}: {status} {body}");
+        Ok(body)
     })
 }
 

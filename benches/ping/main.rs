@@ -57,7 +57,7 @@ where
 /// A line of the table.
 fn show(name: &str, server: &mut Server, load: &Load) -> Result<()> {
     let before = server.cpu()?;
-    let Measured { mut took, acknowledged, refused, .. } = load.put_on(server)?;
+    let Measured { mut took, acknowledged, refused, .. } = load.put_on(server.address)?;
     let cpu = server.cpu()? - before;
     took.sort_unstable();
     let at = |share: f64| {

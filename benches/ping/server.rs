@@ -66,10 +66,14 @@ impl Server {
 
     /// A server that has its data on the disk of this folder.
     pub(crate) fn at(folder: &Path) -> Result<Self> {
+        Self::with(folder, CONFIG, free_port()?)
+    }
+
+    /// One with this configuration, which takes calls at this port.
+    pub(crate) fn with(folder: &Path, config: &str, sip: u16) -> Result<Self> {
         let data = tempfile::tempdir_in(folder)?;
-        fs::write(data.path().join("config.toml"), CONFIG)?;
-        let [api, sip] = [free_port()?, free_port()?];
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, api));
+        fs::write(data.path().join("config.toml"), config)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let process = spawn(data.path(), address, sip)?;
         let mut this = Self { process, address, data: Some(data) };
         this.until_ready()?;
@@ -141,7 +145,7 @@ fn spawn(data: &Path, api: SocketAddr, sip: u16) -> Result<Child> {
     Ok(command.spawn()?)
 }
 
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
