@@ -15,8 +15,9 @@ fn snapshot() -> &'static RoutingSnapshot {
     SNAPSHOT.get_or_init(|| {
         let text = include_str!("../../examples/demo.toml");
         let config = Config::parse("demo.toml", text, Format::Toml, std::iter::empty(), &[]);
-        let routing: RoutingConfig =
-            config.and_then(|config| config.routing()).expect("the demo is well configured");
+        let routing: RoutingConfig = config
+            .and_then(|config| config.routing().whole())
+            .expect("the demo is well configured");
         RoutingSnapshot::compile(routing, 1).expect("the demo has a routing")
     })
 }

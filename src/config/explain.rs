@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::fault::{Fault, is_secret, without_secrets};
+use super::fitting::{Fitting, fit};
 use super::tree::Tree;
 use super::{ENTITIES, SETTINGS, TABLES};
 use crate::suggest::suggestion;
@@ -25,37 +26,25 @@ pub(super) fn unknown_sections(tree: &Tree) -> Vec<Fault> {
 }
 
 /// The sections `names` as one value with a field for each.
-pub(super) fn read<T: DeserializeOwned>(tree: &Tree, names: &[&str]) -> Result<T, Fault> {
+pub(super) fn read<T: DeserializeOwned>(tree: &Tree, names: &[&str]) -> Fitting<T> {
     let field = |name: &&str| {
         let value = tree.root.get(*name).cloned();
         let empty_list = || ENTITIES.contains(name).then(|| Value::Array(Vec::new()));
         value.or_else(empty_list).map(|value| ((*name).to_owned(), value))
     };
-    let value = Value::Object(names.iter().filter_map(field).collect());
-    deserialize(tree, "", &value)
+    fit(tree, "", Value::Object(names.iter().filter_map(field).collect()))
 }
 
 /// One section by itself.
-pub(super) fn read_list<T: DeserializeOwned>(tree: &Tree, name: &str) -> Result<T, Fault> {
-    let empty = Value::Array(Vec::new());
-    deserialize(tree, name, tree.root.get(name).unwrap_or(&empty))
+pub(super) fn read_list<T: DeserializeOwned>(tree: &Tree, name: &str) -> Fitting<T> {
+    let empty = || Value::Array(Vec::new());
+    fit(tree, name, tree.root.get(name).cloned().unwrap_or_else(empty))
 }
 
-fn deserialize<T: DeserializeOwned>(tree: &Tree, base: &str, value: &Value) -> Result<T, Fault> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let inner = error.path().to_string();
-        let path = match inner.as_str() {
-            "." => base.to_owned(),
-            inner if base.is_empty() || inner.starts_with('[') => format!("{base}{inner}"),
-            inner => format!("{base}.{inner}"),
-        };
-        explain(tree, path, &error.into_inner().to_string())
-    })
-}
-
-fn explain(tree: &Tree, path: String, message: &str) -> Fault {
+/// What serde says of the value at `path`, for the person who wrote it.
+pub(super) fn explain(tree: &Tree, path: String, message: &str) -> Fault {
     let (problem, remedy) = reworded(message);
-    let path = match quoted(message, "unknown field").next() {
+    let path = match unknown_field(message) {
         Some(unknown) if !path.ends_with(unknown) => joined(&path, unknown),
         Some(_) | None => path,
     };
@@ -84,11 +73,14 @@ fn reworded(message: &str) -> (String, String) {
             suggestion(unknown, names),
         );
     }
-    if let Some(field) = quoted(message, "missing field").next() {
+    if let Some(field) = missing_field(message) {
         return (format!("lacks `{field}`"), String::from("add it"));
     }
     let is_misfit = ["invalid type: ", "invalid value: "].iter().any(|it| message.starts_with(it));
     if let Some((_, expected)) = message.rsplit_once(", expected ").filter(|_| is_misfit) {
+        if expected.starts_with('u') && message.contains(": integer `-") {
+            return (String::from("is negative"), String::from("write 0 or more"));
+        }
         let (kind, example) = kind(expected);
         return (format!("is not {kind}"), example.to_owned());
     }
@@ -118,8 +110,22 @@ fn quoted<'m>(message: &'m str, start: &str) -> impl Iterator<Item = &'m str> {
     rest.split('`').skip(1).step_by(2)
 }
 
-fn joined(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+/// The field a message says is not known.
+pub(super) fn unknown_field(message: &str) -> Option<&str> {
+    quoted(message, "unknown field").next()
+}
+
+/// The field a message says is not there.
+pub(super) fn missing_field(message: &str) -> Option<&str> {
+    quoted(message, "missing field").next()
+}
+
+/// The path of a field of what is at `path`; either may be empty.
+pub(super) fn joined(path: &str, field: &str) -> String {
+    match (path, field) {
+        ("", only) | (only, "") => only.to_owned(),
+        _ => format!("{path}.{field}"),
+    }
 }
 
 /// The value at a path such as `targets[2].dial.uri`.

@@ -20,6 +20,7 @@ mod consumers;
 mod dns;
 mod explain;
 mod fault;
+mod fitting;
 mod listen;
 mod overload;
 mod overrides;
@@ -42,6 +43,7 @@ pub use account::AccountSettings;
 pub use consumers::{ConsumerSettings, RollupSettings};
 pub use dns::{DnsSettings, HealthSettings};
 pub use fault::{ConfigError, Fault, Origin};
+pub use fitting::{Fitting, Misfits};
 pub use listen::{
     Advertised, HostPort, ListenAddress, ListenTransport, Listener, ParseAddressError,
 };
@@ -228,11 +230,11 @@ impl Config {
         }
         let broken = check::broken_lines(&tree.root);
         faults.extend(broken.into_iter().map(|finding| tree.fault(finding)));
-        let settings = explain::read(&tree, &SETTINGS).unwrap_or_else(|fault| {
-            faults.push(fault);
-            Settings::default()
-        });
-        faults.extend(settings.findings().into_iter().map(|finding| tree.fault(finding)));
+        let (settings, misfits) = explain::read::<Settings>(&tree, &SETTINGS).apart();
+        let settings = settings.unwrap_or_default();
+        let found = settings.findings().into_iter().map(|finding| tree.fault(finding));
+        let found: Vec<_> = found.filter(|fault| !misfits.may_cause(fault)).collect();
+        faults.extend(misfits.into_faults().into_iter().chain(found));
         ConfigError::unless_empty(faults)?;
         Ok(Self { settings, tree, file: None })
     }
@@ -241,29 +243,26 @@ impl Config {
     /// none. `T` is a list.
     ///
     /// # Errors
-    /// The first field that does not fit `T`.
+    /// All that does not fit `T`.
     pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
-        explain::read_list(&self.tree, name).map_err(ConfigError::from)
+        explain::read_list(&self.tree, name).whole()
     }
 
     /// Hands out several sections at once; `T` has a field for each of `names`. One the file does
     /// not have is an empty list.
     ///
     /// # Errors
-    /// The first field that does not fit `T`.
+    /// All that does not fit `T`.
     pub fn sections<T: DeserializeOwned>(&self, names: &[&str]) -> Result<T, ConfigError> {
-        explain::read(&self.tree, names).map_err(ConfigError::from)
+        explain::read(&self.tree, names).whole()
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
     /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`,
     /// `filter_sets`, `schedules`, `plans`, `history`, `geo`,
     /// `verticals`, `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
-    ///
-    /// # Errors
-    /// The first field that does not fit `T`.
-    pub fn routing<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        self.sections(&ROUTING)
+    pub fn routing<T: DeserializeOwned>(&self) -> Fitting<T> {
+        explain::read(&self.tree, &ROUTING)
     }
 
     /// Where the value at `path`, such as `targets[2].dial.uri`, was written; for what was left

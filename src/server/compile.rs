@@ -92,7 +92,8 @@ fn compile_with<T, S>(
     let (mut legs, mut targets, mut routing, mut document) = (None, None, None, None);
     let mut scorers = None;
     let mut warnings = vec![];
-    if let Some(mut written) = faults.keep(config.routing::<RoutingConfig>())? {
+    let (written, misfits) = config.routing::<RoutingConfig>().apart();
+    if let Some(mut written) = written {
         written.texts = texts(&written);
         written.keys = keys(&written);
         legs = faults.keep(TargetLegs::compile(config, &written))?;
@@ -100,8 +101,11 @@ fn compile_with<T, S>(
         scorers = faults.keep(ScorerPeers::compile(config, &written))?;
         document = Some(pack(&written).into());
         warnings = written.unused();
-        routing = faults.keep(self::routing(config, written, revision))?;
+        let mut of_routing = Faults::default();
+        routing = of_routing.keep(self::routing(config, written, revision))?;
+        faults.add(of_routing.0.into_iter().filter(|fault| !misfits.may_cause(fault)));
     }
+    faults.add(misfits.into_faults());
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
         warnings.extend(unattested(trunks, routing));
     }
@@ -295,7 +299,8 @@ mod tests {
             [
                 "trunks[0].carrier = nobody",
                 "targets[0].sip.delivery = \"pigeon\"",
-                "targets[0].nonsense = 1"
+                "targets[0].nonsense = 1",
+                "targets[0]",
             ]
         );
         // Two parts read it.

@@ -65,7 +65,7 @@ impl StartError {
 
 /// Faults of a configuration, until all of it was looked at.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults(pub(super) Vec<Fault>);
 
 impl Faults {
     /// Puts faults with the others, each once; `None` if there were any.
@@ -79,14 +79,19 @@ impl Faults {
         match found.map_err(Into::into) {
             Ok(value) => Ok(Some(value)),
             Err(StartError::Config(ConfigError::Faults(more))) => {
-                for fault in more {
-                    if !self.0.contains(&fault) {
-                        self.0.push(fault);
-                    }
-                }
+                self.add(more);
                 Ok(None)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Puts these with the others, each once.
+    pub(super) fn add(&mut self, more: impl IntoIterator<Item = Fault>) {
+        for fault in more {
+            if !self.0.contains(&fault) {
+                self.0.push(fault);
+            }
         }
     }
 

@@ -539,7 +539,7 @@ fn trunks(config: &Config) -> Trunks {
 }
 
 fn snapshot(config: &Config) -> RoutingSnapshot {
-    let routing: RoutingConfig = config.routing().unwrap();
+    let routing: RoutingConfig = config.routing().whole().unwrap();
     RoutingSnapshot::compile(routing, 1).unwrap()
 }
 

@@ -174,6 +174,56 @@ fn all_faults_are_told_at_once() {
     }
 }
 
+/// What does not fit hides nothing of what does, and says no more.
+#[test]
+fn faults_of_every_kind_are_told_at_once_and_each_by_its_place() {
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("wrong.toml");
+    let config = r#"publishers = [{ id = "p" }]
+buyers = [{ id = "b" }]
+[[targets]]
+id = "negative"
+buyer = "b"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+caps = [{ metric = "connected", window = "daily", limit = -5 }]
+[[targets]]
+id = "dangling"
+buyer = "ghost"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+[[targets]]
+id = "unknown"
+buyer = "b"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+filters = { all = [{ tag = "geo.state", op = "resembles", value = "OH" }] }
+colour = "red"
+[[targets]]
+id = "elsewhere"
+buyer = "b"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+schedule = { time_zone = "Mars/Olympus", weekly = { mon = ["09:00-17:00"] } }
+[[campaigns]]
+id = "c"
+publisher = "p"
+numbers = ["+18005550100"]
+routing = { tiers = [{ tier = 1, targets = [{ target = "negative", weight = -3 }] }] }
+"#;
+    fs::write(&path, config).unwrap();
+    let run = run(&["check", "--config", &path.display().to_string()]);
+    run.refuses(
+        2,
+        &[
+            "wrong.toml:7: targets[0].caps[0].limit = -5: is negative; write 0 or more",
+            "targets[1].buyer = ghost",
+            "targets[2].filters.all[0].op = \"resembles\": is none of the words",
+            "targets[2].colour = \"red\": is no field",
+            "Mars/Olympus",
+            "campaigns[0].routing.tiers[0].targets[0].weight = -3: is negative",
+        ],
+    );
+    let told = run.text.lines().filter(|line| line.contains("wrong.toml:")).count();
+    assert_eq!(told, 6, "{}", run.text);
+}
+
 #[test]
 fn what_is_set_for_nothing_is_refused() {
     let file = loopback();

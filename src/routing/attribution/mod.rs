@@ -236,7 +236,7 @@ pub fn attribute<'s>(
     };
     let matching = found.iter().filter_map(|(session, it)| Some((*session, it.ok()?)));
     // A number's former caller is not its new visitor, however surely that one has it.
-    let may_be_another = !matching.clone().next().is_some_and(|(_, it)| it == Method::FormerLease);
+    let may_be_another = matching.clone().next().is_none_or(|(_, it)| it != Method::FormerLease);
     let considered = if may_be_another { usize::MAX } else { 1 };
     let place = matching.clone().take(considered).position(|it| is_sure(&it));
     let used = place.and_then(|place| matching.clone().nth(place));

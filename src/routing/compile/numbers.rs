@@ -64,10 +64,10 @@ impl Compiler<'_> {
                     self.claims.push((range, path));
                 }
             }
-            if let (Some(campaign), Some(publisher)) = (campaign, publisher) {
-                if let Some(number) = config.overflow_number {
-                    self.overflow_number(&path, number, campaign, publisher);
-                }
+            if let (Some(campaign), Some(publisher), Some(number)) =
+                (campaign, publisher, config.overflow_number)
+            {
+                self.overflow_number(&path, number, campaign, publisher);
             }
             if let Some(seconds) = config.take_idle_after_s {
                 self.within(&path, "take_idle_after_s", seconds, settings::TAKE_IDLE_AFTER_S);

@@ -519,7 +519,7 @@ mod tests {
         let none = std::iter::empty();
         let config = Config::parse("test.toml", text, Format::Toml, none, sets).unwrap();
         let trunks = compile::trunks(&config, &Carriers::built_in()).unwrap();
-        let routing = compile::routing(&config, config.routing().unwrap(), 1).unwrap();
+        let routing = compile::routing(&config, config.routing().whole().unwrap(), 1).unwrap();
         TlsPlan::new(&config, &trunks, &routing)
     }
 }
