@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use load::Load;
+use load::{Connection, Load};
 use peers::{Redis, Sipp};
 use server::{Server, free_port};
 
@@ -84,7 +84,7 @@ fn main() -> Result<()> {
 fn until_open(server: SocketAddr) -> Result<()> {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let told: Value = serde_json::from_str(&load::get(server, "/readyz")?)?;
+        let told: Value = serde_json::from_str(&get(server, "/readyz")?)?;
         let stores = ["hold_store", "session_store"].map(|store| &told[store]);
         if stores.iter().all(|state| **state == "open") {
             return Ok(());
@@ -94,13 +94,23 @@ fn until_open(server: SocketAddr) -> Result<()> {
     }
 }
 
+/// What is answered to a question.
+fn get(server: SocketAddr, path: &str) -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (status, body) = Connection::to(server).await?.ask("GET", path, "").await?;
+        ensure!(status == 200 || status == 503, "{path}: {status} {body}");
+        Ok(body)
+    })
+}
+
 /// How many calls the capped target has had, and how often its cap was passed.
 fn cap_of(server: SocketAddr) -> Result<(u64, u64)> {
-    let told: Value = serde_json::from_str(&load::get(server, "/v1/caps")?)?;
+    let told: Value = serde_json::from_str(&get(server, "/v1/caps")?)?;
     let caps = told["caps"].as_array().context("there are caps")?;
     let cap = caps.iter().find(|cap| cap["key"].as_str().is_some_and(|key| key.contains("capped")));
     let used = cap.and_then(|cap| cap["used"].as_u64()).context("the cap is shown")?;
-    let metrics = load::get(server, "/metrics")?;
+    let metrics = get(server, "/metrics")?;
     let over = metrics.lines().filter(|line| line.starts_with("tollbridge_cap_overshoot_total"));
     let over = over.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
     Ok((used, over))

@@ -130,16 +130,6 @@ pub(crate) fn missing(server: SocketAddr, pings: &[String], connections: u32) ->
     })
 }
 
-/// What is answered to a question.
-pub(crate) fn get(server: SocketAddr, path: &str) -> Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (status, body) = Connection::to(server).await?.ask("GET", path, "").await?;
-        ensure!(status == 200 || status == 503, "{path}: {status} {body}");
-        Ok(body)
-    })
-}
-
 /// No two callers are the same.
 fn ping(number: u32) -> String {
     let caller = format!("+1614{:07}", 2_000_000 + number);
@@ -155,19 +145,24 @@ fn id_in(body: &str) -> Result<String> {
 }
 
 /// HTTP/1.1, one request at a time.
-struct Connection {
+pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     server: SocketAddr,
 }
 
 impl Connection {
-    async fn to(server: SocketAddr) -> Result<Self> {
+    pub(crate) async fn to(server: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream), server })
     }
 
-    async fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<(u16, String)> {
         let server = self.server;
         let length = body.len();
         let request = format!(

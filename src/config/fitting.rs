@@ -158,10 +158,10 @@ impl Fitter {
     }
 
     fn at(&mut self, path: &str) -> Option<&mut Value> {
-        let steps = path.split(['.', '[']).filter(|step| !step.is_empty());
-        steps.fold(Some(&mut self.value), |value, step| match step.strip_suffix(']') {
-            Some(place) => value?.get_mut(place.parse::<usize>().ok()?),
-            None => value?.get_mut(step),
+        let mut steps = path.split(['.', '[']).filter(|step| !step.is_empty());
+        steps.try_fold(&mut self.value, |value, step| match step.strip_suffix(']') {
+            Some(place) => value.get_mut(place.parse::<usize>().ok()?),
+            None => value.get_mut(step),
         })
     }
 }

@@ -200,7 +200,7 @@ colour = "red"
 id = "elsewhere"
 buyer = "b"
 dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
-schedule = { time_zone = "Mars/Olympus", weekly = { mon = ["09:00-17:00"] } }
+schedule = { time_zone = "Mars/Olympus", always_open = true }
 [[campaigns]]
 id = "c"
 publisher = "p"
@@ -212,7 +212,7 @@ routing = { tiers = [{ tier = 1, targets = [{ target = "negative", weight = -3 }
     run.refuses(
         2,
         &[
-            "wrong.toml:7: targets[0].caps[0].limit = -5: is negative; write 0 or more",
+            "wrong.toml:7: targets[0].caps[0].limit = -5: -5 is negative",
             "targets[1].buyer = ghost",
             "targets[2].filters.all[0].op = \"resembles\": is none of the words",
             "targets[2].colour = \"red\": is no field",
