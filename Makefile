@@ -44,7 +44,7 @@ bench-ping: ## 5,000 pings a second (RATE) for a minute (SECONDS), beside the HT
 
 bench-outage: ## 500 calls (CALLS) and 2,000 pings (PINGS) a second while Redis is killed and comes back.
 	scripts/install-test-deps.sh
-	$(CARGO) bench --locked --bench outage
+	OUTAGE=1 $(CARGO) bench --locked --bench ping
 
 soak: ## Crashes (TOLLBRIDGE_CRASH_ROUNDS, 200), limits under faults, steady calls (SOAK_MINUTES, 60).
 	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \

@@ -4,10 +4,12 @@
 //! the same stack that reads the body and answers; to a server whose journal is on the disk that
 //! `BENCH_DIR` is on (the folder of temporary files); to one whose journal is in memory (`/dev/shm`), where
 //! a sync costs nothing. Then a server is killed by SIGKILL in the middle, and what it had acknowledged is
-//! asked for at the next one. A ping is late from when it was due, not from when it could be sent.
+//! asked for at the next one. With `OUTAGE` set, see [`outage`]. A ping is late from when it was due, not from when it could be sent.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and tells")]
 
 mod load;
+mod outage;
+mod peers;
 mod server;
 
 use std::env;
@@ -22,6 +24,9 @@ use server::Server;
 fn main() -> Result<()> {
     if env::var_os(server::FLOOR).is_some() {
         return server::be_the_floor();
+    }
+    if env::var_os("OUTAGE").is_some() {
+        return outage::run();
     }
     let load = Load {
         rate: number("RATE", 5_000)?,

@@ -4,15 +4,7 @@
 //! server that shares what it knows through a `redis-server`. After a third of the time that is killed by
 //! SIGKILL, and after two thirds started again on what it had written down. Calls go to a target whose cap is
 //! half of them, and otherwise to one without a cap.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and tells")]
 
-#[path = "../ping/load.rs"]
-mod load;
-mod peers;
-#[path = "../ping/server.rs"]
-mod server;
-
-use std::env;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,21 +12,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use load::{Connection, Load};
-use peers::{Redis, Sipp};
-use server::{Server, free_port};
+use super::load::{Connection, Load};
+use super::number;
+use super::peers::{Redis, Sipp};
+use super::server::{Server, free_port};
 
 /// Nobody waits that long for a store that is there.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-fn main() -> Result<()> {
-    let number = |name: &str, default: u32| {
-        env::var(name)
-            .map_or(Ok(default), |text| text.parse())
-            .with_context(|| format!("{name} is a number"))
-    };
-    let (rate, pings, seconds) =
+pub(crate) fn run() -> Result<()> {
+    let (rate, pings, seconds): (u32, u32, u32) =
         (number("CALLS", 500)?, number("PINGS", 2_000)?, number("SECONDS", 45)?);
     let (all, third) = (rate * seconds, Duration::from_secs(seconds.into()) / 3);
     let work = tempfile::tempdir()?;
