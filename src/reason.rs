@@ -81,6 +81,10 @@ reasons! {
     PriceBelowSoftFloor = "price.below_soft_floor", 480, "the target pays little, and others pay more";
     PriceMarginBelowMin = "price.margin_below_min", 480, "too little is left of what the target pays";
     PriceLoss = "price.loss", 480, "the publisher would be paid more than the target pays";
+    // What the publisher would be paid.
+    PayoutNone = "payout.none", 480, "nothing is agreed to be paid for calls of the campaign";
+    PayoutDuplicate = "payout.duplicate", 480, "nothing is paid for a duplicate";
+    PayoutCapped = "payout.capped", 480, "the publisher's cap on payouts is full";
     // Caps and concurrency.
     CapFull = "cap.full", 486, "the cap is used up for this window";
     CapSpacing = "cap.spacing", 486, "the last attempt was a moment ago";

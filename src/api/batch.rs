@@ -104,7 +104,8 @@ pub(super) async fn accept(
     };
     let of_batch = |place: u32, ping: &PingRequest| {
         let key = key.as_ref().filter(|_| ping.request_id.is_none());
-        Sent { ping: ping.clone(), key: key.map(|key| Reference::Item(key.clone(), place)) }
+        let key = key.map(|key| Reference::Item(key.clone(), place));
+        Sent { ping: ping.clone(), key, price: None }
     };
     let sent = (0..).zip(&read);
     let sent = sent.filter_map(|(n, ping)| ping.as_ref().ok().map(|ping| of_batch(n, ping)));

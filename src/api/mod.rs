@@ -48,6 +48,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -60,6 +61,7 @@ use crate::config::ApiKey;
 use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
+use crate::reason::Reason;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
@@ -176,6 +178,8 @@ pub struct Sent {
     pub ping: PingRequest,
     /// By what it is known again. Absent: its `request_id`, if it has one.
     pub key: Option<Reference>,
+    /// It asks what its call would be paid, which is to be promised for so long.
+    pub price: Option<Duration>,
 }
 
 /// Where pings go.
@@ -189,6 +193,12 @@ pub trait PingIntake: Send + Sync {
 
     /// The live session that a ping opened.
     fn find(&self, ping: PingId) -> Option<Session>;
+
+    /// The live session of a priced ping, if its promise still lives and a target would take its call.
+    ///
+    /// # Errors
+    /// Why none would; `None`: no such promise lives.
+    fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>>;
 }
 
 /// Visitors of pages, and forms that are sent in.
@@ -244,6 +254,9 @@ pub enum PingError {
     /// The publisher's fault.
     #[error(transparent)]
     Refused(#[from] PingRefusals),
+    /// It asked for a price, and nothing would be paid for its call.
+    #[error("{}", .0.text())]
+    NoBid(Reason),
     /// The publisher sends more than it may.
     #[error("{0}")]
     OverQuota(OverQuota),

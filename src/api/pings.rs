@@ -158,7 +158,7 @@ pub(super) async fn accept(
     JsonBody(mut ping): JsonBody<PingRequest>,
 ) -> Result<(StatusCode, HeaderMap, Json<PingAnswer>), Problem> {
     caller.sign(&mut ping.publisher)?;
-    let sent = Sent { ping, key: key.map(Reference::Header) };
+    let sent = Sent { ping, key: key.map(Reference::Header), price: None };
     let accepted = api.services.pings.accept(sent).await?;
     tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
     let mut headers = HeaderMap::new();
@@ -198,6 +198,7 @@ impl From<PingError> for Problem {
     fn from(error: PingError) -> Self {
         match error {
             PingError::Refused(refusal) => refusal.into(),
+            PingError::NoBid(reason) => Self::new(Code::PingWorthless, reason.text()),
             PingError::OverQuota(over) => {
                 let detail = over.to_string();
                 Self::new(Code::PingsOverQuota, detail).retry_after(over.retry_after_s())

@@ -72,7 +72,7 @@ pub(super) async fn accept(
     let format: Option<String> = parameters.take("format")?;
     let mut ping = read(parameters)?;
     caller.sign(&mut ping.publisher).map_err(Problem::of_query)?;
-    let answer = api.services.pings.accept(Sent { ping, key: None }).await;
+    let answer = api.services.pings.accept(Sent { ping, key: None, price: None }).await;
     let accepted = answer.map_err(|error| Problem::from(error).of_query())?;
     tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());

@@ -343,7 +343,8 @@ fn of_page(visit: &mut VisitRequest, pool: Option<&PoolId>) -> Result<(), Proble
 fn problem(error: PingError) -> Problem {
     match error {
         PingError::Refused(refusals) => Problem::of_refusals(&refusals, &FIELDS),
-        other @ (PingError::OverQuota(_)
+        other @ (PingError::NoBid(_)
+        | PingError::OverQuota(_)
         | PingError::OverShare(_)
         | PingError::InProgress(_)
         | PingError::OtherBody(_)

@@ -111,6 +111,9 @@ pub struct Terms {
     /// Why `payout` is nothing; absent: it is what was agreed.
     #[n(4)]
     pub no_payout: Option<NoPayout>,
+    /// The payout was promised to the publisher: it is paid, or the call is not taken.
+    #[cbor(n(5), default)]
+    pub promised: bool,
 }
 
 impl Terms {
@@ -333,7 +336,7 @@ pub struct Outcome {
 
 /// What a check found, for its step. Checks that pass say little: what was read is among the
 /// readings, and a record is written for every call.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Finding {
     pub(super) subject: Option<SmolStr>,
     pub(super) have: Option<SmolStr>,

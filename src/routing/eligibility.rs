@@ -151,19 +151,28 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
         Ok(())
     }
 
-    /// What the publisher is owed if the target takes the call.
+    /// What the publisher is owed if the target takes the call; `Err`: the target does not, for what was
+    /// promised cannot be paid.
     pub(super) fn pay(
         &mut self,
         target: &Target,
         publisher: &Publisher,
         terms: Option<Terms>,
-    ) -> Option<Terms> {
+    ) -> (Option<Terms>, Result<(), Reason>) {
+        let is_promised = terms.is_some_and(|terms| terms.promised);
         let Self { windows, usage, readings, .. } = self;
         let (terms, found) = paying::settle(terms, publisher, windows, *usage, readings);
-        if let Some(finding) = found {
-            self.pass(target, Check::Payout, finding);
-        }
-        terms
+        let paid = match found {
+            Some(finding) if is_promised => {
+                self.refuse(target, Check::Payout, Reason::PayoutCapped, finding)
+            }
+            Some(finding) => {
+                self.pass(target, Check::Payout, finding);
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        (terms, paid)
     }
 
     /// Caps, spacing, then concurrency.

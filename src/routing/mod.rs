@@ -44,6 +44,7 @@ pub mod performance;
 pub mod ping;
 pub mod pool;
 pub mod price;
+pub mod quote;
 pub mod replay;
 pub mod request;
 pub mod revision;

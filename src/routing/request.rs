@@ -15,6 +15,7 @@ use super::attribution::Named;
 use super::circuit::Condition;
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
+use super::quote::Promise;
 
 /// What is known about a call, such as `geo.state` = `OH`.
 pub type Tags = BTreeMap<SmolStr, SmolStr>;
@@ -71,6 +72,9 @@ pub struct SessionReading {
     /// The number is shown to so many live sessions, this one among them; absent: to this alone.
     #[n(10)]
     pub sharing: Option<u32>,
+    /// What its publisher was promised for a call; absent: nothing.
+    #[n(11)]
+    pub promise: Option<Promise>,
 }
 
 /// A lease that is over.

@@ -280,6 +280,7 @@ mod tests {
                         tags: tags.clone(),
                         former: None,
                         sharing: None,
+                        promise: None,
                     };
                     let known = Known { sessions: &[session], calls: &[] };
                     let mut rotation = Rotation::default();

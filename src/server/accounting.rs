@@ -516,6 +516,7 @@ fn session(stored: StoredSession) -> Session {
         visitor,
         opener,
         reply: _,
+        promise,
     } = ping;
     Session {
         session,
@@ -536,6 +537,7 @@ fn session(stored: StoredSession) -> Session {
         created_at: accepted_at,
         expires_at: Wall(expires_at_ms),
         consumed_at,
+        promise: promise.map(translate::promise),
     }
 }
 

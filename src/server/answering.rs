@@ -11,6 +11,7 @@ use crate::routing::ping::{
 use crate::time::Wall;
 
 use super::deciding::Deciding;
+use super::translate;
 
 /// Pings of the book that are read at once.
 const PAGE: u32 = 10_000;
@@ -135,6 +136,7 @@ fn kept(ping: &PingAccepted, reply: &Reply) -> Kept {
             (Some(_), None) => NumberStatus::Exhausted,
         },
         expires_at: Wall(ping.expires_at_ms),
+        promise: ping.promise.map(translate::promise),
         repeated: false,
     };
     let visit = reply.heartbeat_s.zip(ping.visitor.as_ref()).map(|(heartbeat_s, visitor)| {
@@ -204,6 +206,7 @@ mod tests {
             number: None,
             number_status: NumberStatus::NotAsked,
             expires_at: NOW,
+            promise: None,
             repeated: false,
         };
         Kept { accepted, visit: None }

@@ -1,11 +1,14 @@
 //! Pings on their way to the disk.
 
+use std::time::Duration;
+
 use metrics::{counter, histogram};
 
 use crate::api::{Intake, Intakes, PingError, PingIntake, Sent};
 use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Reply, Stamp};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::id::{HoldId, PingId, PublisherId, SessionId};
+use crate::reason::Reason;
 use crate::routing::ping::{
     Accepted, Fingerprint, Identity, Kept, NewIds, PingRequest, Reference, RequestKey, Session,
     SessionKind, publisher_of,
@@ -15,7 +18,7 @@ use crate::time::Wall;
 use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::control::Control;
-use super::deciding::{Deciding, Opened, Unopened};
+use super::deciding::{Deciding, Opened, Unopened, Unpriced};
 use super::metrics::{PING_ACK, PINGS};
 use super::pressure::{Entered, Level};
 use super::{clock, translate};
@@ -69,19 +72,19 @@ impl Control {
     /// Answers a ping that came before, or opens a session for it.
     async fn take<'a>(&'a self, sent: Sent, taken: &mut Taken<'a>) -> Answer {
         self.takes_work()?;
-        let Sent { ping, key } = sent;
+        let Sent { ping, key, price } = sent;
         let now = clock::wall();
         let whose = (ping.publisher.as_ref(), ping.pool.as_ref(), ping.campaign.as_ref());
         let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
         self.admit(&publisher, now)?;
         let Some(reference) = key.or_else(|| ping.request_id.clone().map(Reference::Own)) else {
-            return self.open(&ping, None, taken, now).await;
+            return self.open(&ping, price, None, taken, now).await;
         };
         let key = RequestKey::of(&publisher, &reference);
         let identity = Identity { key, fingerprint: Fingerprint::of(&ping) };
         let again = |kept: &Kept| Ok(Accepted { repeated: true, ..kept.accepted.clone() });
         match self.deciding.claim(identity, now) {
-            Standing::First(claimed) => self.open(&ping, Some(claimed), taken, now).await,
+            Standing::First(claimed) => self.open(&ping, price, Some(claimed), taken, now).await,
             Standing::Answered(kept) => again(&kept),
             Standing::Other => Err(PingError::OtherBody(reference)),
             // It may be one of this very request, which is answered as a whole.
@@ -96,6 +99,7 @@ impl Control {
     async fn open<'a>(
         &self,
         request: &PingRequest,
+        price: Option<Duration>,
         mut claimed: Option<Claimed<'a>>,
         taken: &mut Taken<'a>,
         now: Wall,
@@ -103,10 +107,23 @@ impl Control {
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
         let (accepted, opened) = loop {
-            match self.deciding.accept_ping(request, ids, now, room.as_ref()) {
+            let opened = match price {
+                None => self
+                    .deciding
+                    .accept_ping(request, ids, now, room.as_ref())
+                    .map_err(Unpriced::from),
+                Some(life) => {
+                    let now = (clock::mono(), now);
+                    self.deciding.accept_priced(request, life, ids, now, room.as_ref())
+                }
+            };
+            match opened {
                 Ok(opened) => break opened,
-                Err(Unopened::Refused(refusals)) => return Err(refusals.into()),
-                Err(Unopened::Ask(asked)) => room = Some(self.deciding.ask_for_room(asked).await),
+                Err(Unpriced::NoBid(reason)) => return Err(PingError::NoBid(reason)),
+                Err(Unpriced::Unopened(Unopened::Refused(refusals))) => return Err(refusals.into()),
+                Err(Unpriced::Unopened(Unopened::Ask(asked))) => {
+                    room = Some(self.deciding.ask_for_room(asked).await)
+                }
             }
         };
         if let Some(claimed) = &mut claimed {
@@ -210,6 +227,10 @@ impl PingIntake for Control {
     fn find(&self, ping: PingId) -> Option<Session> {
         self.deciding.session_of(ping)
     }
+
+    fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>> {
+        self.deciding.confirm(ping, (clock::mono(), clock::wall()))
+    }
 }
 
 fn count(answer: &Answer) {
@@ -217,6 +238,7 @@ fn count(answer: &Answer) {
         Ok(accepted) if accepted.repeated => "repeated",
         Ok(_) => "accepted",
         Err(PingError::Refused(_)) => "refused",
+        Err(PingError::NoBid(_)) => "no_bid",
         Err(PingError::OverQuota(_)) => "over_quota",
         Err(PingError::OverShare(_)) => "over_share",
         Err(PingError::InProgress(_) | PingError::OtherBody(_)) => "conflict",
@@ -257,6 +279,7 @@ fn accepted(session: Session, reply: Option<Reply>) -> PingAccepted {
             SessionKind::Form => Some(Opener::Form),
         },
         reply,
+        promise: session.promise.map(translate::promised),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::routing::circuit::Before;
 use crate::routing::history::{Connected, PastCall};
 use crate::routing::hold::{self, BucketRequest};
 use crate::routing::performance::{Concerned, Tally, day_of};
+use crate::routing::quote::Promise;
 use crate::routing::selection::Explored;
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan};
@@ -32,6 +33,18 @@ use crate::sip::policy::{ProgressRules, Targets, Variables};
 use crate::sip::target::TargetRules;
 use crate::sip::trunk::Trunk;
 use crate::time::Wall;
+
+/// What a publisher was promised, as it is written down.
+pub(super) fn promised(promise: Promise) -> fact::Promised {
+    let Promise { payout, payout_seconds, until, no_duplicates, spent: _ } = promise;
+    fact::Promised { payout, payout_seconds, until_ms: until.0, no_duplicates }
+}
+
+/// And as it was. Whether it was used its session knows.
+pub(super) fn promise(promised: fact::Promised) -> Promise {
+    let fact::Promised { payout, payout_seconds, until_ms, no_duplicates } = promised;
+    Promise { payout, payout_seconds, until: Wall(until_ms), no_duplicates, spent: false }
+}
 
 /// A plan is never empty; a decision without targets is a refusal and has none.
 pub(super) fn plan(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -34,10 +35,11 @@ use crate::routing::config::RoutingConfig;
 use crate::routing::hold::Bucket;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
-    Accepted, Answers, Claim, Desk, DeskLimits, Fingerprint, Identity, Kept, KeptVisit, NewIds,
-    NumberState, PoolState, Reference, RequestKey, Session, Touched, Visit, VisitRequest,
-    VisitUpdate,
+    Accepted, Answers, Checked, Claim, Desk, DeskLimits, Fingerprint, Identity, Kept, KeptVisit,
+    NewIds, NumberState, PingRefusals, PingRequest, PoolState, Reference, RequestKey, Session,
+    Touched, Visit, VisitRequest, VisitUpdate,
 };
+use crate::routing::quote::{announced, quote};
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
 use crate::routing::simulate::{Assumed, Assuming};
@@ -513,11 +515,15 @@ impl PingIntake for World {
     fn accept(&self, sent: Sent) -> Intake<'_> {
         Box::pin(async move {
             let broken = self.state.lock().broken;
-            let Sent { ping, key } = sent;
+            let Sent { ping, key, price } = sent;
             let key = key.or_else(|| ping.request_id.clone().map(Reference::Own));
             let open = || {
-                let accepted =
-                    self.desk.lock().accept(&self.snapshot, ping.clone(), self.ids(), START)?;
+                let accepted = match price {
+                    None => {
+                        self.desk.lock().accept(&self.snapshot, ping.clone(), self.ids(), START)?
+                    }
+                    Some(life) => self.priced(&ping, life)?,
+                };
                 Ok(Kept { accepted, visit: None })
             };
             match broken {
@@ -546,6 +552,31 @@ impl PingIntake for World {
 
     fn find(&self, ping: PingId) -> Option<Session> {
         self.desk.lock().by_ping(ping).cloned()
+    }
+
+    fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>> {
+        PingIntake::find(self, ping).ok_or(None)
+    }
+}
+
+impl World {
+    /// On what the configuration says alone.
+    fn priced(&self, ping: &PingRequest, life: Duration) -> Result<Accepted, PingError> {
+        let checked = Checked::of(&self.snapshot, ping)?;
+        let mut desk = self.desk.lock();
+        if let Some(again) = desk.quoted(&checked, START) {
+            return Ok(again);
+        }
+        let ids = self.ids();
+        let session = checked.announcing(ids, START);
+        let stand_in = self.snapshot.stand_in(&session.campaign, &session.publisher);
+        let dialed = stand_in.expect("campaigns of the world have numbers");
+        let (call, unused) = (announced(&session, dialed, START), BTreeMap::<Bucket, Usage>::new());
+        let rotation = Rotation::default();
+        let offer = quote(&self.snapshot, &call, &session, &[], &unused, &rotation)
+            .map_err(PingError::NoBid)?;
+        let checked = checked.promising(offer.promised(START, life));
+        Ok(desk.accept_if(checked, None, ids, START, |_, _| Ok(())).map_err(PingRefusals::from)?)
     }
 }
 

@@ -23,7 +23,7 @@ pub use call::{
     OrphanClosed, OrphanPolicy, Party, Referred, Taken, Terms, Transferred,
 };
 pub use hold::{AtEnd, Bucket, HoldPlaced, HoldReleased, HoldSettled};
-pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, SessionConsumed};
+pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, Promised, SessionConsumed};
 pub use session::{Opener, Reply, SessionReleased, SessionTouched};
 
 /// Something that happened.
@@ -328,6 +328,12 @@ pub(in crate::cdr) mod tests {
                     shared: true,
                     heartbeat_s: Some(60),
                     left_out: vec!["gclid".into()],
+                }),
+                promise: Some(Promised {
+                    payout: Money(24_000_000),
+                    payout_seconds: 90,
+                    until_ms: 1_773_759_912_318,
+                    no_duplicates: true,
                 }),
             }
             .into(),

@@ -52,6 +52,25 @@ pub struct PingAccepted {
     /// Present if the same request may come again and is known by a key.
     #[n(12)]
     pub reply: Option<Reply>,
+    /// What the publisher was promised for a call; absent: nothing.
+    #[n(13)]
+    pub promise: Option<Promised>,
+}
+
+/// What a publisher is paid for the first call of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Promised {
+    #[n(0)]
+    pub payout: Money,
+    /// Seconds after the answer at which it is owed, if the call is still up.
+    #[n(1)]
+    pub payout_seconds: u32,
+    /// The call has to come before this. Milliseconds since the Unix epoch.
+    #[n(2)]
+    pub until_ms: i64,
+    /// Nothing is owed if the call is a duplicate by then.
+    #[n(3)]
+    pub no_duplicates: bool,
 }
 
 /// A buyer has paid in; durable before it is acknowledged.

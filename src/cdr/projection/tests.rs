@@ -672,6 +672,7 @@ fn ping(n: u8, ttl_ms: i64) -> PingAccepted {
         visitor: None,
         opener: None,
         reply: None,
+        promise: None,
     }
 }
 

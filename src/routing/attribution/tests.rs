@@ -456,6 +456,7 @@ fn session(n: u8) -> SessionReading {
         tags: Tags::new(),
         former: None,
         sharing: None,
+        promise: None,
     }
 }
 

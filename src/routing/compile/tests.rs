@@ -488,6 +488,7 @@ fn attempt(target: &str) -> PlannedAttempt {
             payout_seconds: 60,
             payout: money("24.00"),
             no_payout: None,
+            promised: false,
         }),
         holds: vec![],
         ring_timeout_covers_progress: false,

@@ -24,9 +24,10 @@ use super::hold::{BucketRequest, Stake};
 use super::limits::{CallLimits, Windows};
 use super::list::Listed;
 use super::price::Prices;
+use super::quote::Owed;
 use super::request::{RouteRequest, SessionReading, Tags, UsageReader};
 use super::selection::{Entrant, Rotation, Scene, Share, Turn, makes_absent};
-use super::snapshot::{Campaign, NumberOwner, Payout, RoutingSnapshot, Target, Tier, TierMember};
+use super::snapshot::{Campaign, NumberOwner, RoutingSnapshot, Target, Tier, TierMember};
 
 /// Decides who gets a call. The same arguments give the same decision.
 ///
@@ -175,6 +176,11 @@ fn route<U: UsageReader + ?Sized>(
         decision.pass_call(Check::Duplicate, duplicate.finding(request.at));
     }
 
+    let owed = Owed::of(owner.publisher.payouts.get(&campaign.id), session, request);
+    if let Some(finding) = owed.finding.clone() {
+        decision.pass_call(Check::Payout, finding);
+    }
+
     let tags = merged_tags(request, session);
     let (of_publisher, of_campaign) = (owner.publisher.price.as_ref(), campaign.price.as_ref());
     let prices = Prices::of(of_publisher, of_campaign, request.at);
@@ -195,7 +201,6 @@ fn route<U: UsageReader + ?Sized>(
         needs: vec![],
     };
     let mut pool = Pool { tiers: vec![], spare: vec![], ill: vec![], refusals: vec![] };
-    let payout = owner.publisher.payouts.get(&campaign.id);
     let way = Way::of(rule, duplicate.as_ref());
     for tier in campaign.tiers.iter() {
         let (mut eligible, mut absent) = (Vec::with_capacity(tier.members.len()), vec![]);
@@ -208,10 +213,10 @@ fn route<U: UsageReader + ?Sized>(
             }
             let target = &snapshot.targets[member.target];
             let more = usage.pays_more(&target.id);
-            let terms = terms(target, payout, duplicate.is_some(), more);
-            let terms = eligibility.pay(target, owner.publisher, terms);
+            let terms = terms(target, &owed, duplicate.is_some(), more);
+            let (terms, paid) = eligibility.pay(target, owner.publisher, terms);
             let stake = Stake::new(terms, target.max_duration_ms);
-            let checked = way.check(target, &mut eligibility);
+            let checked = paid.and_then(|()| way.check(target, &mut eligibility));
             match checked.and_then(|()| eligibility.check(target, member.weight, &stake)) {
                 Ok(holds) => {
                     let candidate = Candidate { target, member, terms, holds, note: None };
@@ -545,10 +550,11 @@ fn place(target: &Target, note: Option<SmolStr>, no_place: Option<SmolStr>) -> S
 /// `more` is what the target pays beyond its configuration.
 pub(super) fn terms(
     target: &Target,
-    payout: Option<&Payout>,
+    owed_to_publisher: &Owed,
     is_duplicate: bool,
     more: Money,
 ) -> Option<Terms> {
+    let payout = owed_to_publisher.payout;
     let owed = |amount, duplicates| match duplicates {
         PayDuplicates::Never if is_duplicate => Money::default(),
         PayDuplicates::Never | PayDuplicates::Always => amount,
@@ -562,6 +568,7 @@ pub(super) fn terms(
         payout_seconds,
         payout: payout.map(|it| owed(it.amount, it.duplicates)).unwrap_or_default(),
         no_payout: None,
+        promised: owed_to_publisher.promised,
     })
 }
 

@@ -176,6 +176,7 @@ mod tests {
             payout_seconds,
             payout: "10.00".parse().unwrap(),
             no_payout: None,
+            promised: false,
         };
         let value = |seconds| Estimate::new(&rules, &[tally; 4], Some(terms(seconds))).value;
         assert_eq!(value(60), "6.00".parse().unwrap(), "0.2 × (40 - 10)");

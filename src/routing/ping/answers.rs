@@ -350,6 +350,7 @@ mod tests {
             number: None,
             number_status: NumberStatus::NotAsked,
             expires_at: AT,
+            promise: None,
             repeated: false,
         };
         Kept { accepted, visit: None }

@@ -13,6 +13,7 @@ use super::super::attribution::{attribute, owner};
 use super::super::decider::{Known, decide, merged_tags, terms};
 use super::super::decision::{Check, Step};
 use super::super::facts::Facts;
+use super::super::quote::Owed;
 use super::super::request::{RouteRequest, UsageReader};
 use super::super::selection::{Distribution, Rotation};
 use super::super::snapshot::{Campaign, RoutingSnapshot, Tier, TierMember};
@@ -70,7 +71,7 @@ pub fn questions<U: UsageReader + ?Sized>(
     let (_, session) = attribute(&owner, snapshot.trunk_word(request), request, sessions);
     let tags = merged_tags(request, session);
     let facts = Facts::new(&tags, request.caller, &snapshot.geo);
-    let payout = owner.publisher.payouts.get(&owner.campaign.id);
+    let owed = Owed::of(owner.publisher.payouts.get(&owner.campaign.id), session, request);
     for (tier, scorer) in asked {
         let is_ranked = |member: &&TierMember| ranked.contains(&snapshot.targets[member.target].id);
         if tier.members.iter().filter(is_ranked).nth(1).is_none() {
@@ -79,7 +80,7 @@ pub fn questions<U: UsageReader + ?Sized>(
         let members = tier.members.iter().filter(|member| member.weight > 0);
         let candidates = members.filter_map(|member| {
             let target = &snapshot.targets[member.target];
-            let terms = terms(target, payout, false, Money::ZERO);
+            let terms = terms(target, &owed, false, Money::ZERO);
             (!target.paused).then(|| AskedTarget {
                 target: target.id.clone(),
                 buyer: target.buyer.clone(),

@@ -497,6 +497,7 @@ fn ping(n: u64, is_lent: bool) -> Fact {
         visitor: None,
         opener: None,
         reply: None,
+        promise: None,
     };
     Fact::of_node(stamp(START_MS + i64::try_from(n).unwrap() * 61_007), ping)
 }

@@ -4,6 +4,7 @@
 mod admitting;
 mod depositing;
 mod offering;
+mod quoting;
 mod ready;
 mod remembering;
 mod room;
@@ -49,6 +50,7 @@ use super::holds::SharedHolds;
 pub use depositing::DepositsKnown;
 use offering::or_ask;
 pub use offering::{Asked, OfferedRoom, Unopened};
+pub use quoting::Unpriced;
 use ready::Ready;
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four

@@ -42,13 +42,16 @@ impl Deciding {
     }
 
     /// On which terms an attempt goes on that found no room: unpaid, where only the publisher's
-    /// payout has none and its cap stops no more than that.
+    /// payout has none, its cap stops no more than that, and nothing was promised.
     pub fn unpaid_instead(
         &self,
         terms: Terms,
         scope: Option<&CallScope>,
         no_room: &NoRoom,
     ) -> Option<Terms> {
+        if terms.promised {
+            return None;
+        }
         let (cap, scope) = (no_room.cap.as_ref()?, scope?);
         let stops_paying = self.snapshot.load().stops_paying(&scope.publisher, cap);
         stops_paying.then(|| terms.unpaid(NoPayout::PublisherCap))

@@ -101,6 +101,7 @@ fn a_call_goes_through_the_tiers_with_uri_terms_and_holds() {
             payout_seconds: 90,
             payout: money("24.00"),
             no_payout: None,
+            promised: false,
         })
     );
     assert_eq!(decision.plan[2].terms, None);
@@ -124,6 +125,7 @@ fn tags_of_the_call_go_before_those_of_its_session() {
         tags: [("geo.zip3".into(), "999".into())].into(),
         former: None,
         sharing: None,
+        promise: None,
     };
     let snapshot = snapshot(CONFIG);
     let mut request = RouteRequest { caller: session.caller, ..request("+18005550100") };

@@ -48,5 +48,6 @@ fn session(expires_at: Wall) -> SessionReading {
         tags: Tags::new(),
         former: None,
         sharing: None,
+        promise: None,
     }
 }

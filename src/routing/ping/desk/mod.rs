@@ -14,6 +14,7 @@ use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
 use crate::routing::config::PingFilter;
 use crate::routing::pool::{Demand, Hold, Lease, Leases, PastLease, PoolReading};
+use crate::routing::quote::Promise;
 use crate::routing::request::{FormerLease, RouteRequest, SessionReading, Tags};
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::routing::vertical::Vertical;
@@ -74,6 +75,8 @@ pub struct Accepted {
     pub number: Option<PhoneNumber>,
     pub number_status: NumberStatus,
     pub expires_at: Wall,
+    /// What is promised for the session's first call; absent: nothing was asked.
+    pub promise: Option<Promise>,
     /// The same request came before, or the same visitor; no new session was made.
     pub repeated: bool,
 }
@@ -108,6 +111,8 @@ pub struct Session {
     pub expires_at: Wall,
     /// When a call was first attributed to it.
     pub consumed_at: Option<Wall>,
+    /// What its publisher was promised for a call, as it was told.
+    pub promise: Option<Promise>,
 }
 
 /// What opened a session.
@@ -170,6 +175,7 @@ pub struct Checked {
     overflow: Option<PhoneNumber>,
     tags: Tags,
     ttl: Duration,
+    promise: Option<Promise>,
 }
 
 impl Checked {
@@ -195,6 +201,44 @@ impl Checked {
 
     pub fn campaign(&self) -> &CampaignId {
         &self.campaign
+    }
+
+    pub fn publisher(&self) -> &PublisherId {
+        &self.publisher
+    }
+
+    /// The static number at which the call will come in.
+    pub fn number(&self) -> Option<PhoneNumber> {
+        self.number
+    }
+
+    /// How long the session will live.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Its publisher is promised this for the session's first call.
+    #[must_use]
+    pub fn promising(self, promise: Promise) -> Self {
+        Self { promise: Some(promise), ..self }
+    }
+
+    /// The session that it will open, as a call of it would find it.
+    pub fn announcing(&self, ids: NewIds, now: Wall) -> SessionReading {
+        SessionReading {
+            session: ids.session,
+            ping: ids.ping,
+            publisher: self.publisher.clone(),
+            campaign: self.campaign.clone(),
+            number: self.number,
+            caller: self.caller,
+            created_at: now,
+            expires_at: now + self.ttl,
+            tags: self.tags.clone(),
+            former: None,
+            sharing: None,
+            promise: self.promise,
+        }
     }
 }
 
@@ -286,10 +330,26 @@ impl Desk {
             created_at: now,
             expires_at: now + checked.ttl,
             consumed_at: None,
+            promise: checked.promise,
         };
         let accepted = self.answer(&session, false);
         self.insert(session);
         Ok(accepted)
+    }
+
+    /// The answer to a ping that was priced before, while its promise lives: one of the same publisher,
+    /// campaign and caller that said the same. `None`: it is the first, or names no caller.
+    pub fn quoted(&self, checked: &Checked, now: Wall) -> Option<Accepted> {
+        let Checked { publisher, campaign, caller, pool, number, tags, .. } = checked;
+        let known = self.by_caller.get(&(campaign.clone(), (*caller)?))?;
+        let sessions = known.iter().rev().filter_map(|id| self.sessions.get(id));
+        let is_it = |it: &&Session| {
+            let place = if pool.is_some() { it.pool == *pool } else { it.number == *number };
+            let is_open = it.consumed_at.is_none() && it.expires_at > now;
+            let is_promised = it.promise.is_some_and(|promise| promise.is_live(now));
+            is_open && is_promised && place && it.publisher == *publisher && it.tags == *tags
+        };
+        sessions.into_iter().find(is_it).map(|session| self.answer(session, true))
     }
 
     /// Puts back a session from before a restart, live or over (then its number may rest, and its
@@ -396,6 +456,7 @@ impl Desk {
             tags: session.tags.clone(),
             former,
             sharing: sharing.map(|all| u32::try_from(all.len()).unwrap_or(u32::MAX)),
+            promise: session.reading_of_promise(),
         }
     }
 
@@ -550,6 +611,7 @@ impl Desk {
                 (Some(_), None) => NumberStatus::Exhausted,
             },
             expires_at: session.expires_at,
+            promise: session.promise,
             repeated,
         }
     }
@@ -626,6 +688,29 @@ impl Desk {
 }
 
 impl Session {
+    /// What was promised, and whether it was for a call that came.
+    fn reading_of_promise(&self) -> Option<Promise> {
+        self.promise.map(|promise| Promise { spent: self.consumed_at.is_some(), ..promise })
+    }
+
+    /// The session as a call of it would find it, with nothing promised yet.
+    pub fn announced(&self) -> SessionReading {
+        SessionReading {
+            session: self.session,
+            ping: self.ping,
+            publisher: self.publisher.clone(),
+            campaign: self.campaign.clone(),
+            number: self.number,
+            caller: self.caller,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            tags: self.tags.clone(),
+            former: None,
+            sharing: None,
+            promise: None,
+        }
+    }
+
     fn visitor_key(&self) -> Option<VisitorKey> {
         let visitor = self.visitor.clone()?;
         Some((self.publisher.clone(), self.campaign.clone(), self.pool.clone(), visitor))
@@ -722,6 +807,7 @@ fn check(
         number,
         tags: to_tags(ping, campaign.vertical.as_deref())?,
         ttl,
+        promise: None,
     })
 }
 
