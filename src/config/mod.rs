@@ -84,7 +84,7 @@ const SETTINGS: [&str; 14] = [
 ];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 15] = [
+const ENTITIES: [&str; 16] = [
     "trunks",
     "publishers",
     "buyers",
@@ -100,13 +100,14 @@ const ENTITIES: [&str; 15] = [
     "verticals",
     "caller_lists",
     "scorers",
+    "dialects",
 ];
 
 /// Sections that are tables, in the care of others.
 const TABLES: [&str; 3] = ["geo", "defaults", "history"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 19] = [
+const ROUTING: [&str; 20] = [
     "history",
     "account",
     "defaults",
@@ -126,6 +127,7 @@ const ROUTING: [&str; 19] = [
     "verticals",
     "caller_lists",
     "scorers",
+    "dialects",
 ];
 
 /// What configures the process.
@@ -260,7 +262,7 @@ impl Config {
     /// The sections that say who gets a call, as one value with a field for each of them:
     /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`,
     /// `filter_sets`, `schedules`, `plans`, `history`, `geo`,
-    /// `verticals`, `caller_lists`, `scorers`, and `trunks` for what of them concerns it.
+    /// `verticals`, `caller_lists`, `scorers`, `dialects`, and `trunks` for what of them concerns it.
     pub fn routing<T: DeserializeOwned>(&self) -> Fitting<T> {
         explain::read(&self.tree, &ROUTING)
     }

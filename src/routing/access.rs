@@ -14,12 +14,18 @@ use subtle::ConstantTimeEq;
 use crate::id::{PoolId, PublisherId};
 
 /// The keys of all publishers and of their pages.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Ascending by digest, each digest once.
-    keys: Vec<([u8; 32], Holder)>,
+    keys: Keyring<Holder>,
     origins: BTreeSet<SmolStr>,
 }
+
+/// What keys open.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Keyring<T>(
+    /// Ascending by digest, each digest once.
+    Vec<([u8; 32], T)>,
+);
 
 /// Who shows a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,27 +48,15 @@ pub struct Site {
 impl Access {
     /// Adds a key. Gives back who has it already.
     pub(super) fn add(&mut self, key: &[u8], holder: Holder) -> Result<(), &Holder> {
-        let digest = digest(key);
-        match self.keys.binary_search_by(|(known, _)| known.cmp(&digest)) {
-            Ok(place) => Err(&self.keys[place].1),
-            Err(place) => {
-                let origins = holder.site.iter().flat_map(|site| &site.origins);
-                self.origins.extend(origins.cloned());
-                self.keys.insert(place, (digest, holder));
-                Ok(())
-            }
-        }
+        let site = holder.site.clone();
+        self.keys.add(key, holder)?;
+        self.origins.extend(site.into_iter().flat_map(|site| site.origins));
+        Ok(())
     }
 
     /// Whose key it is; `None`: nobody's.
     pub fn holder(&self, presented: &[u8]) -> Option<&Holder> {
-        let presented = digest(presented);
-        let start =
-            |digest: &[u8; 32]| u64::from_be_bytes(*digest.first_chunk().expect("is longer"));
-        let first = self.keys.partition_point(|(known, _)| start(known) < start(&presented));
-        let alike =
-            self.keys[first..].iter().take_while(|(known, _)| start(known) == start(&presented));
-        alike.filter(|(known, _)| known.ct_eq(&presented).into()).map(|(_, holder)| holder).next()
+        self.keys.find(presented)
     }
 
     /// Whether pages of this origin open sessions with some key.
@@ -71,10 +65,41 @@ impl Access {
     }
 }
 
+impl<T> Keyring<T> {
+    /// Adds a key. Gives back what it opens already.
+    pub(super) fn add(&mut self, key: &[u8], opened: T) -> Result<(), &T> {
+        let digest = digest(key);
+        match self.0.binary_search_by(|(known, _)| known.cmp(&digest)) {
+            Ok(place) => Err(&self.0[place].1),
+            Err(place) => {
+                self.0.insert(place, (digest, opened));
+                Ok(())
+            }
+        }
+    }
+
+    /// What a key opens; `None`: nothing.
+    pub(super) fn find(&self, presented: &[u8]) -> Option<&T> {
+        let presented = digest(presented);
+        let start =
+            |digest: &[u8; 32]| u64::from_be_bytes(*digest.first_chunk().expect("is longer"));
+        let first = self.0.partition_point(|(known, _)| start(known) < start(&presented));
+        let alike =
+            self.0[first..].iter().take_while(|(known, _)| start(known) == start(&presented));
+        alike.filter(|(known, _)| known.ct_eq(&presented).into()).map(|(_, opened)| opened).next()
+    }
+}
+
+impl<T> Default for Keyring<T> {
+    fn default() -> Self {
+        Self(vec![])
+    }
+}
+
 /// Without the digests.
-impl fmt::Debug for Access {
+impl<T: fmt::Debug> fmt::Debug for Keyring<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|(_, holder)| holder)).finish()
+        f.debug_list().entries(self.0.iter().map(|(_, opened)| opened)).finish()
     }
 }
 

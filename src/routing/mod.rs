@@ -25,6 +25,7 @@ pub mod counterfactual;
 pub mod decider;
 pub mod decision;
 pub mod dial;
+pub mod door;
 mod duplicate;
 pub mod effective;
 mod eligibility;

@@ -23,6 +23,7 @@ use super::config::{
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
+use super::door::Doors;
 use super::duplicate::Dedupe;
 use super::effective::{CampaignSources, TargetSources};
 use super::filter::Filters;
@@ -44,6 +45,7 @@ pub use super::limits::{Cap, Concurrency, Gap, Hours, Mode, Pacing, Pair};
 pub struct RoutingSnapshot {
     pub(super) revision: u64,
     pub(super) access: Access,
+    pub(super) doors: Doors,
     pub(super) account: Account,
     pub(super) publishers: Vec<Publisher>,
     pub(super) buyers: Vec<Buyer>,
@@ -86,6 +88,8 @@ pub struct Account {
     pub id: AccountId,
     pub name: String,
     pub currency: Currency,
+    /// Where calls to sessions' own addresses come in, as publishers are told it.
+    pub sip_host: Option<SmolStr>,
     /// On all calls.
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
@@ -358,6 +362,11 @@ impl RoutingSnapshot {
     /// By which keys publishers send pings.
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// Whose priced pings come as another platform has them.
+    pub fn doors(&self) -> &Doors {
+        &self.doors
     }
 
     pub fn publisher(&self, id: &PublisherId) -> Option<&Publisher> {

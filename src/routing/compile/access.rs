@@ -1,15 +1,17 @@
 //! The keys of publishers and of their pages.
 
+use smol_str::SmolStr;
+
 use crate::id::{PoolId, PublisherId};
 use crate::routing::access::{Access, Holder, Site};
-use crate::routing::config::{BrowserConfig, PublisherKeyConfig, RoutingConfig, SecretKey};
+use crate::routing::config::{BrowserConfig, RoutingConfig, SecretKey};
 
 use super::Compiler;
 
 /// A key that is shorter can be guessed.
 const KEY_CHARS_MIN: usize = 16;
 /// Stands for a key in messages.
-const HIDDEN: &str = "…";
+pub(super) const HIDDEN: &str = "…";
 
 impl Compiler<'_> {
     pub(super) fn access(&mut self, config: &RoutingConfig) -> Access {
@@ -22,7 +24,10 @@ impl Compiler<'_> {
                     let remedy = "give each key its own id";
                     self.fault(&path, "id", &key.id, "is listed twice", remedy);
                 }
-                if let Some(secret) = self.secret(&path, key, config) {
+                let named = (key.key.as_ref(), key.key_env.as_ref());
+                let secret = self.secret(&path, named, config);
+                let long = |it: &SecretKey| self.long_enough(&format!("{path}.key"), it.bytes());
+                if let Some(secret) = secret.filter(long) {
                     let holder =
                         Holder { publisher: publisher.id.clone(), key: key.id.clone(), site: None };
                     self.add_key(&format!("{path}.key"), &mut access, &secret, holder);
@@ -42,34 +47,33 @@ impl Compiler<'_> {
     }
 
     /// `None` only together with a fault.
-    fn secret(
+    pub(super) fn secret(
         &mut self,
         path: &str,
-        config: &PublisherKeyConfig,
+        named: (Option<&SecretKey>, Option<&SmolStr>),
         all: &RoutingConfig,
     ) -> Option<SecretKey> {
-        let secret = match (&config.key, &config.key_env) {
-            (Some(key), None) => key.clone(),
+        match named {
+            (Some(key), None) => Some(key.clone()),
             (None, Some(name)) => {
                 let known = all.keys.get(name).cloned();
                 if known.is_none() {
                     let problem = "is no variable of the environment, or is empty";
                     self.fault(path, "key_env", name, problem, "set it, or write `key`");
                 }
-                known?
+                known
             }
             (None, None) => {
                 let remedy = "write `key`, or the variable that holds it as `key_env`";
                 self.fault(path, "key", "", "is missing", remedy);
-                return None;
+                None
             }
             (Some(_), Some(name)) => {
                 let remedy = "keep one of the two";
                 self.fault(path, "key_env", name, "is given beside `key`", remedy);
-                return None;
+                None
             }
-        };
-        self.long_enough(&format!("{path}.key"), secret.bytes()).then_some(secret)
+        }
     }
 
     fn browser(
@@ -101,7 +105,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn long_enough(&mut self, path: &str, key: &[u8]) -> bool {
+    pub(super) fn long_enough(&mut self, path: &str, key: &[u8]) -> bool {
         let chars = String::from_utf8_lossy(key).chars().count();
         if chars < KEY_CHARS_MIN {
             let remedy = format!("use {KEY_CHARS_MIN} random characters or more");

@@ -7,6 +7,7 @@ mod campaigns;
 mod caps;
 mod circuit;
 mod concurrency;
+mod doors;
 mod filters;
 mod geo;
 mod lists;
@@ -89,6 +90,7 @@ pub(super) fn compile(
     let trunk_caps = compiler.trunk_caps(&config.trunks);
     let trunks = compiler.trunks(&config.trunks);
     let numbers = compiler.sorted_numbers();
+    let doors = compiler.doors(config, &numbers);
     let geo = compiler.geo(config);
     let history_limits = compiler.history_limits(config.history);
     if !compiler.faults.is_empty() {
@@ -116,6 +118,7 @@ pub(super) fn compile(
     let mut snapshot = RoutingSnapshot {
         revision,
         access,
+        doors,
         account,
         performance_days,
         asks: compiler.scorers.values().any(|it| matches!(it.by, ScoredBy::Asked(_))),

@@ -1,6 +1,7 @@
 //! Whom the server works for.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::id::AccountId;
 use crate::money::Currency;
@@ -21,6 +22,10 @@ pub struct AccountConfig {
     /// Of caps, concurrency and schedules that say no other, such as `America/New_York`. Absent: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// The host, and port if it is not 5060, at which calls to sessions' own addresses come in, as
+    /// publishers are told it. Absent: they are told none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip_host: Option<SmolStr>,
     /// On all calls together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub caps: Vec<CapConfig>,

@@ -10,6 +10,7 @@ mod callers;
 mod campaign;
 mod caps;
 mod circuit;
+mod dialect;
 mod filter;
 mod history;
 mod lists;
@@ -49,6 +50,7 @@ pub use caps::{
     Metric, OnFull, OnStoreDown, PairConfig, TargetGroupConfig, WindowKind,
 };
 pub use circuit::CircuitConfig;
+pub use dialect::{Dialect, DialectConfig, SipUser};
 pub use filter::{
     FilterConfig, FilterOp, FilterSetConfig, FiltersConfig, GroupConfig, OnMissing, SetConfig,
     SetKind,
@@ -110,6 +112,9 @@ pub struct RoutingConfig {
     /// Models that rank targets.
     pub scorers: Vec<ScorerConfig>,
     pub verticals: Vec<VerticalConfig>,
+    /// Publishers whose pings come as another platform has them. Kept nowhere.
+    #[serde(skip_serializing)]
+    pub dialects: Vec<DialectConfig>,
     /// What stands in [`RoutingConfig::files`], or why it cannot be read. Whoever has read the
     /// configuration reads them too.
     #[serde(skip)]
@@ -140,7 +145,9 @@ impl RoutingConfig {
     pub fn key_names(&self) -> impl Iterator<Item = &SmolStr> {
         let of_lists = self.caller_lists.iter().filter_map(|list| list.key_env.as_ref());
         let of_publishers = self.publishers.iter().flat_map(|publisher| &publisher.keys);
-        of_lists.chain(of_publishers.filter_map(|key| key.key_env.as_ref()))
+        let of_publishers = of_publishers.filter_map(|key| key.key_env.as_ref());
+        let of_dialects = self.dialects.iter().filter_map(|dialect| dialect.key_env.as_ref());
+        of_lists.chain(of_publishers).chain(of_dialects)
     }
 }
 
