@@ -23,6 +23,7 @@ mod caps;
 mod configuration;
 mod consumers;
 mod dead_letters;
+mod dialects;
 mod dni;
 mod effective;
 mod error;

@@ -68,6 +68,8 @@ pub(super) use {faults, open_faults, publisher_faults};
     tags(
         (name = "calls", description = "What was called, who answered, why, and what it earned"),
         (name = "pings", description = "What publishers tell about a caller before the call"),
+        (name = "dialects", description = "Pings of publishers whose systems speak another platform's API: \
+            they show their key where that has it, and are always answered with 200"),
         (name = "sessions", description = "Visitors, and the numbers they see"),
         (name = "consumers", description = "What works from the journal behind the calls, and fails"),
         (name = "configuration", description = "Who gets calls and who may send them"),
@@ -78,11 +80,12 @@ struct Document;
 
 /// The document of all routes, as `/openapi.json` serves it.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let Routes { of_operators, of_publishers, open } = routes();
+    let Routes { of_operators, of_publishers, open, of_dialects } = routes();
     let mut document = Document::openapi();
     document.merge(open.into_openapi());
     document.merge(of_operators.into_openapi());
     document.merge(of_publishers.into_openapi());
+    document.merge(of_dialects.into_openapi());
     document
 }
 

@@ -18,12 +18,14 @@ use super::request::{Id, IdempotencyKey, JsonBody, escape};
 use super::router::Api;
 use super::{PingError, Sent};
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::Tags;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
     Accepted, NumberStatus, PingRefusals, PingRequest, Reference, RefusalCode, Session, SessionKind,
 };
+use crate::routing::quote::Promise;
 
 /// Says that an answer was given before.
 pub(super) const REPLAYED: &str = "idempotent-replayed";
@@ -118,6 +120,26 @@ pub(super) struct SessionStatus {
     /// When a call was first matched to it.
     #[schema(example = json!(null))]
     consumed_at: Option<String>,
+    /// What its publisher was promised for its first call. Left out: it asked for no price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quote: Option<SessionQuote>,
+}
+
+/// A price that was promised.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SessionQuote {
+    /// What the publisher is paid.
+    #[schema(value_type = String, example = "33.20")]
+    payout: Money,
+    /// Seconds after the answer at which it is due.
+    #[schema(example = 90)]
+    seconds: u32,
+    /// The call has to come before this.
+    #[schema(example = "2026-03-17T15:05:12.318Z")]
+    until: String,
+    /// Nothing is due for a duplicate.
+    #[schema(example = true)]
+    no_duplicates: bool,
 }
 
 publisher_faults!(
@@ -323,6 +345,17 @@ impl From<Accepted> for PingAnswer {
     }
 }
 
+impl From<Promise> for SessionQuote {
+    fn from(promise: Promise) -> Self {
+        Self {
+            payout: promise.payout,
+            seconds: promise.payout_seconds,
+            until: promise.until.to_rfc3339(),
+            no_duplicates: promise.no_duplicates,
+        }
+    }
+}
+
 impl From<Session> for SessionStatus {
     fn from(session: Session) -> Self {
         Self {
@@ -345,6 +378,7 @@ impl From<Session> for SessionStatus {
             created_at: session.created_at.to_rfc3339(),
             expires_at: session.expires_at.to_rfc3339(),
             consumed_at: session.consumed_at.map(crate::time::Wall::to_rfc3339),
+            quote: session.promise.map(SessionQuote::from),
         }
     }
 }

@@ -127,7 +127,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for PageBody<
     }
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     let bytes = tokio::time::timeout(BODY_TIME_MAX, Bytes::from_request(request, state)).await;
     let bytes = bytes.map_err(|_| Code::BodySlow)?.map_err(|e| match e.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,

@@ -23,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{Gate, Keys, require_caller, require_operator};
+use super::dialects::{callgrid, retreaver, ringba, trackdrive};
 use super::error::{Code, Problem};
 use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
@@ -54,6 +55,8 @@ pub(super) struct Routes {
     /// And of publishers, as far as something is theirs.
     pub(super) of_publishers: OpenApiRouter<Arc<Api>>,
     pub(super) open: OpenApiRouter<Arc<Api>>,
+    /// Of publishers, who show their key where another platform has it.
+    pub(super) of_dialects: OpenApiRouter<Arc<Api>>,
 }
 
 pub(super) fn routes() -> Routes {
@@ -98,7 +101,14 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(dni::show));
-    Routes { of_operators, of_publishers, open }
+    let of_dialects = OpenApiRouter::new()
+        .routes(routes!(ringba::post, ringba::get))
+        .routes(routes!(retreaver::reserve))
+        .routes(routes!(retreaver::confirm, retreaver::confirm_as_patch))
+        .routes(routes!(trackdrive::ping, trackdrive::ping_as_get))
+        .routes(routes!(trackdrive::post, trackdrive::post_as_get))
+        .routes(routes!(callgrid::post, callgrid::get));
+    Routes { of_operators, of_publishers, open, of_dialects }
 }
 
 /// The whole API. The server serves it on `api.listen`.
@@ -113,10 +123,11 @@ pub(super) fn limited(services: Services, time_max: Duration) -> Router {
     let document = openapi::document().to_json().expect("the document can be written");
     let cursors = Cursors::new(&services.cursor_secret);
     let api = Arc::new(Api { services, cursors, document });
-    let Routes { of_operators, of_publishers, open } = routes();
+    let Routes { of_operators, of_publishers, open, of_dialects } = routes();
     let (of_operators, _) = of_operators.split_for_parts();
     let (of_publishers, _) = of_publishers.split_for_parts();
     let (open, _) = open.split_for_parts();
+    let (of_dialects, _) = of_dialects.split_for_parts();
     let of_publishers = of_publishers
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn_with_state(gate.clone(), require_caller))
@@ -127,6 +138,7 @@ pub(super) fn limited(services: Services, time_max: Duration) -> Router {
         .layer(from_fn_with_state(gate, require_operator))
         .merge(of_publishers)
         .merge(open.method_not_allowed_fallback(no_such_method))
+        .merge(of_dialects.method_not_allowed_fallback(no_such_method))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(time_max, in_time))
         .layer(from_fn(observed))

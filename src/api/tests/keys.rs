@@ -21,7 +21,10 @@ fn a_publisher_s_key_opens_pings_and_nothing_else() {
         if ["/healthz", "/readyz", "/v1/dni.js"].contains(&path.as_str()) {
             continue;
         }
-        for method in item.as_object().unwrap().keys() {
+        for (method, operation) in item.as_object().unwrap() {
+            if operation["tags"] == json!(["dialects"]) {
+                continue;
+            }
             let method: Method = method.to_ascii_uppercase().parse().unwrap();
             let asked = path.replace("{id}", "png_01010101010101010101010101010101");
             let answer = ask(&fixture, BRIGHT, method, &asked, "");

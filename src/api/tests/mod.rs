@@ -5,6 +5,7 @@ mod calls;
 mod caps;
 mod consumers;
 mod decisions;
+mod dialects;
 mod dni;
 mod document;
 mod edge;

@@ -50,6 +50,19 @@ use crate::time::{Mono, Wall};
 pub(super) const START: Wall = Wall(1_773_759_852_318);
 
 pub(super) const CONFIG: &str = r#"
+    account = { sip_host = "sip.example.com" }
+    dialects = [
+        { id = "ringba", dialect = "ringba", key = "the id of bidders",
+            publisher = "pub_rtb", campaign = "cmp_hvac" },
+        { id = "retreaver", dialect = "retreaver", key = "the id of bidders",
+            publisher = "pub_rtb", campaign = "cmp_hvac" },
+        { id = "trackdrive", dialect = "trackdrive", key = "the id of bidders",
+            publisher = "pub_rtb", campaign = "cmp_hvac" },
+        { id = "callgrid", dialect = "callgrid", key = "the id of bidders",
+            publisher = "pub_rtb", campaign = "cmp_hvac" },
+        { id = "paused", dialect = "callgrid", key = "the id of the paused",
+            publisher = "pub_rtb", campaign = "cmp_paused" },
+    ]
     buyers = [
         { id = "buy_summit" },
         { id = "buy_cool" },
@@ -62,6 +75,13 @@ pub(super) const CONFIG: &str = r#"
     id = "pub_bright"
     keys = [{ id = "main", key = "the key of bright" }]
     browser = { site_key = "the site key of bright", origins = ["https://bright.example"] }
+
+    [[publishers]]
+    id = "pub_rtb"
+    payouts = [
+        { campaign = "cmp_hvac", amount = "33.20", seconds = 90 },
+        { campaign = "cmp_paused", amount = "33.20", seconds = 90 },
+    ]
 
     [[publishers]]
     id = "pub_other"
@@ -534,6 +554,7 @@ impl PingIntake for World {
                 }),
                 Some(Broken::Database | Broken::Row | Broken::Metrics | Broken::Behind) | None => {
                     let (kept, repeated) = self.answered(key, &ping, open)?;
+                    let repeated = repeated || kept.accepted.repeated;
                     Ok(Accepted { repeated, ..kept.accepted })
                 }
             }

@@ -10,6 +10,7 @@ mod callers;
 mod circuit;
 mod consumers;
 mod decisions;
+mod dialects;
 mod guard;
 mod limits;
 mod lists;
