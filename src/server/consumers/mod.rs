@@ -135,6 +135,7 @@ pub(super) fn posts() -> Vec<Post> {
     vec![Post {
         name: Rollups::NAME.into(),
         portion: PORTION_MAX,
+        reads_records: true,
         ordered_strict: false,
         pace: ROLLUP_PACE,
         open: Box::new(|| {

@@ -38,6 +38,8 @@ pub(in crate::server) struct Post {
     pub(in crate::server) name: Arc<str>,
     /// Most facts it is given at once, and of one transaction.
     pub(in crate::server) portion: usize,
+    /// It is given the records of the calls that end in its facts.
+    pub(in crate::server) reads_records: bool,
     /// It stops in front of a fact that fails.
     pub(in crate::server) ordered_strict: bool,
     /// How long it lets facts gather before it works from them.
@@ -302,10 +304,11 @@ impl Runner {
             return Ok(if open.follower.is_over() { Turn::Over } else { Turn::Idle });
         };
         self.last_at = Some(last.fact.at.wall());
-        let worked = match with_records(&*self.means.book, facts.clone()).await {
-            Ok(whole) => self.work(whole).await,
-            Err(failure) => Err(failure),
-        };
+        let worked =
+            match with_records(&*self.means.book, self.post.reads_records, facts.clone()).await {
+                Ok(whole) => self.work(whole).await,
+                Err(failure) => Err(failure),
+            };
         let failure = match worked {
             Ok(effects) => {
                 let recall = self.open.as_ref().and_then(|open| open.consumer.recall_after());
@@ -386,7 +389,7 @@ impl Runner {
             Ok(fact) => {
                 let entry = Entry { lsn: letter.lsn, fact };
                 let facts = Facts::new([entry].into(), 0..1, []);
-                match with_records(&*self.means.book, facts).await {
+                match with_records(&*self.means.book, self.post.reads_records, facts).await {
                     Ok(facts) => self.work(facts).await,
                     Err(failure) => Err(failure),
                 }
@@ -502,7 +505,7 @@ impl Runner {
                 if facts.is_empty() {
                     break;
                 }
-                let facts = with_records(&*self.means.book, facts).await?;
+                let facts = with_records(&*self.means.book, self.post.reads_records, facts).await?;
                 consumer = self.recall(consumer, facts).await?;
             }
         }
@@ -641,9 +644,13 @@ impl Runner {
     }
 }
 
-/// The same facts with the records of all calls that end in them.
-async fn with_records(book: &dyn ConsumerBook, mut facts: Facts) -> Result<Facts, Failure> {
-    let calls = facts.without_record();
+/// The same facts, with the records of all calls that end in them if their consumer is given these.
+async fn with_records(
+    book: &dyn ConsumerBook,
+    reads_records: bool,
+    mut facts: Facts,
+) -> Result<Facts, Failure> {
+    let calls = if reads_records { facts.without_record() } else { vec![] };
     if !calls.is_empty() {
         let records = book.records(calls).await?;
         facts.add_records(records.into_iter().map(Arc::new));

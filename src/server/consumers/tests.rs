@@ -635,6 +635,7 @@ impl Desk {
         let post = Post {
             name: name.into(),
             portion: 20_000,
+            reads_records: true,
             ordered_strict,
             pace: Duration::ZERO,
             open: Box::new(open),

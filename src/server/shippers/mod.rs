@@ -102,6 +102,7 @@ pub(super) fn posts(
         Post {
             name: Arc::clone(&name),
             portion: PORTION_MAX,
+            reads_records: true,
             ordered_strict: to.keeps_no_gaps(),
             pace: PACE,
             open: to.open(name, teller, epoch, &shipper),
