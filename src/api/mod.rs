@@ -57,6 +57,7 @@ use smol_str::SmolStr;
 use crate::cdr::consumer::Standing;
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{Letters, RollupStore};
+use crate::cdr::store::enrichments::Enrichments;
 use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
 use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
@@ -92,6 +93,7 @@ pub struct Services {
     pub credit: Arc<dyn Credit>,
     pub letters: Arc<dyn Letters>,
     pub rollups: Arc<dyn RollupStore>,
+    pub enrichments: Arc<dyn Enrichments>,
     pub consumers: Arc<dyn Standings>,
     /// Who may call; with none, only health is answered.
     pub keys: Vec<ApiKey>,

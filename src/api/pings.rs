@@ -11,12 +11,13 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 
-use super::caller::Sender;
+use super::caller::{Caller, Sender};
 use super::error::{Code, Place, Problem, RETRY_SOON_S};
 use super::openapi::publisher_faults;
 use super::request::{Id, IdempotencyKey, JsonBody, escape};
 use super::router::Api;
 use super::{PingError, Sent};
+use crate::cdr::enrichment::Enrichment;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -26,6 +27,7 @@ use crate::routing::ping::{
     Accepted, NumberStatus, PingRefusals, PingRequest, Reference, RefusalCode, Session, SessionKind,
 };
 use crate::routing::quote::Promise;
+use crate::time::Wall;
 
 /// Says that an answer was given before.
 pub(super) const REPLAYED: &str = "idempotent-replayed";
@@ -123,6 +125,9 @@ pub(super) struct SessionStatus {
     /// What its publisher was promised for its first call. Left out: it asked for no price.
     #[serde(skip_serializing_if = "Option::is_none")]
     quote: Option<SessionQuote>,
+    /// What is known of the caller besides: what the number tells, and what enrichers said. Half a second
+    /// or so behind, and for operators alone.
+    enriched: Vec<EnrichedStatus>,
 }
 
 /// A price that was promised.
@@ -140,6 +145,31 @@ pub(super) struct SessionQuote {
     /// Nothing is due for a duplicate.
     #[schema(example = true)]
     no_duplicates: bool,
+}
+
+/// What one source came to for a session.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EnrichedStatus {
+    /// One of `enrichers`, or `embedded`: what the form of the number tells.
+    #[schema(value_type = String, example = "lineinfo")]
+    source: SmolStr,
+    /// `derived`: by the number alone; `told`; `cached`: by what was told of the caller before; `late`: no answer in time; `failed`; or
+    /// nobody was asked: `resting` (after failures), `over_budget`, `unwanted` (no target would take a
+    /// call) or `expired` (the session was over).
+    #[schema(value_type = String, example = "told")]
+    outcome: &'static str,
+    /// Of enrichers, what filters go by where neither the ping nor the trunk says it.
+    #[schema(value_type = Object, example = json!({"line_type": "mobile"}))]
+    tags: Tags,
+    /// Of the question.
+    #[schema(value_type = String, example = "0.004")]
+    cost: Money,
+    #[schema(example = "2026-03-17T15:04:12.402Z")]
+    at: String,
+    /// How long after the session's first call it came, which did not go by it; null: before, or there was
+    /// no call.
+    #[schema(example = json!(null))]
+    late_ms: Option<u64>,
 }
 
 publisher_faults!(
@@ -192,7 +222,7 @@ pub(super) async fn accept(
     Ok((StatusCode::ACCEPTED, headers, Json(accepted.into())))
 }
 
-publisher_faults!(ShowFaults: PathMalformed, PingNotFound);
+publisher_faults!(ShowFaults: PathMalformed, PingNotFound, StoreUnavailable, StoreDamaged);
 
 /// Show the session a ping opened
 ///
@@ -212,8 +242,7 @@ pub(super) async fn show(
     Id(id): Id<PingId>,
 ) -> Result<Json<SessionStatus>, Problem> {
     let found = api.services.pings.find(id).filter(|it| caller.sees(&it.publisher));
-    let session = found.ok_or(Code::PingNotFound)?;
-    Ok(Json(session.into()))
+    Ok(Json(api.status(found.ok_or(Code::PingNotFound)?, &caller).await?))
 }
 
 impl From<PingError> for Problem {
@@ -356,9 +385,40 @@ impl From<Promise> for SessionQuote {
     }
 }
 
-impl From<Session> for SessionStatus {
-    fn from(session: Session) -> Self {
+impl Api {
+    /// A session with all that its reader is to know of it.
+    pub(super) async fn status(
+        &self,
+        session: Session,
+        reader: &Caller,
+    ) -> Result<SessionStatus, Problem> {
+        if *reader != Caller::Operator {
+            return Ok(SessionStatus::new(session, vec![]));
+        }
+        let enriched = self.services.enrichments.of_session(session.session).await?;
+        Ok(SessionStatus::new(session, enriched))
+    }
+}
+
+impl EnrichedStatus {
+    fn new(enrichment: Enrichment, first_call: Option<Wall>) -> Self {
+        let late_ms = enrichment.late_ms(first_call);
         Self {
+            source: enrichment.source,
+            outcome: enrichment.lookup.name(),
+            tags: enrichment.tags.into_iter().collect(),
+            cost: enrichment.cost,
+            at: enrichment.at.to_rfc3339(),
+            late_ms,
+        }
+    }
+}
+
+impl SessionStatus {
+    fn new(session: Session, enriched: Vec<Enrichment>) -> Self {
+        let enriched = enriched.into_iter().map(|it| EnrichedStatus::new(it, session.consumed_at));
+        Self {
+            enriched: enriched.collect(),
             ping_id: session.ping,
             session_id: session.session,
             status: if session.consumed_at.is_some() { "consumed" } else { "live" },
@@ -377,7 +437,7 @@ impl From<Session> for SessionStatus {
             tags: session.tags,
             created_at: session.created_at.to_rfc3339(),
             expires_at: session.expires_at.to_rfc3339(),
-            consumed_at: session.consumed_at.map(crate::time::Wall::to_rfc3339),
+            consumed_at: session.consumed_at.map(Wall::to_rfc3339),
             quote: session.promise.map(SessionQuote::from),
         }
     }

@@ -180,7 +180,7 @@ pub(super) async fn open(
     Ok((status, headers, Json(answer)).into_response())
 }
 
-publisher_faults!(ShowFaults: PathMalformed, SessionNotFound);
+publisher_faults!(ShowFaults: PathMalformed, SessionNotFound, StoreUnavailable, StoreDamaged);
 
 /// Show a session
 ///
@@ -200,7 +200,7 @@ pub(super) async fn show(
     Id(id): Id<SessionId>,
 ) -> Result<Json<SessionStatus>, Problem> {
     let found = api.services.visitors.session(id).filter(|it| caller.sees(&it.publisher));
-    Ok(Json(found.ok_or(Code::SessionNotFound)?.into()))
+    Ok(Json(api.status(found.ok_or(Code::SessionNotFound)?, &caller).await?))
 }
 
 /// What is done to a session: `ID:heartbeat` or `ID:release`.

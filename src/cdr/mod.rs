@@ -14,6 +14,7 @@
 pub mod consumer;
 pub mod conversion;
 pub mod due;
+pub mod enrichment;
 pub mod event;
 pub mod fact;
 pub mod journal;

@@ -196,7 +196,7 @@ impl Rollups {
 
 impl Consumer for Rollups {
     fn work<'a>(&'a mut self, facts: &'a Facts) -> Work<'a> {
-        let effects = Self::roll(facts).map(|rolled| Effects { rolled });
+        let effects = Self::roll(facts).map(|rolled| Effects { rolled, ..Effects::default() });
         Box::pin(std::future::ready(effects))
     }
 }

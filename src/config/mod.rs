@@ -84,7 +84,7 @@ const SETTINGS: [&str; 14] = [
 ];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 16] = [
+const ENTITIES: [&str; 17] = [
     "trunks",
     "publishers",
     "buyers",
@@ -101,13 +101,14 @@ const ENTITIES: [&str; 16] = [
     "caller_lists",
     "scorers",
     "dialects",
+    "enrichers",
 ];
 
 /// Sections that are tables, in the care of others.
 const TABLES: [&str; 3] = ["geo", "defaults", "history"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 20] = [
+const ROUTING: [&str; 21] = [
     "history",
     "account",
     "defaults",
@@ -128,6 +129,7 @@ const ROUTING: [&str; 20] = [
     "caller_lists",
     "scorers",
     "dialects",
+    "enrichers",
 ];
 
 /// What configures the process.
@@ -262,7 +264,7 @@ impl Config {
     /// The sections that say who gets a call, as one value with a field for each of them:
     /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`,
     /// `filter_sets`, `schedules`, `plans`, `history`, `geo`,
-    /// `verticals`, `caller_lists`, `scorers`, `dialects`, and `trunks` for what of them concerns it.
+    /// `verticals`, `caller_lists`, `scorers`, `dialects`, `enrichers`, and `trunks` for what of them concerns it.
     pub fn routing<T: DeserializeOwned>(&self) -> Fitting<T> {
         explain::read(&self.tree, &ROUTING)
     }

@@ -272,7 +272,7 @@ fn shown(facts: &Facts<'_>, filter: &Filter) -> Option<SmolStr> {
 
 /// Of what was not declared.
 fn ground(facts: &Facts<'_>, tag: &str) -> Option<Ground> {
-    let basis = tag.starts_with("geo.").then(|| facts.get(tag)).flatten()?.basis;
+    let basis = facts.get(tag)?.basis;
     (basis != Basis::Declared).then(|| basis.ground())
 }
 

@@ -1,7 +1,8 @@
 //! What is known of a call, how, and how sure.
 //!
-//! What a ping or the trunk declared goes before what the caller's number tells. The latter is
-//! looked up when something first asks for it, so that a call nobody asks about costs nothing.
+//! What a ping or the trunk declared goes before what enrichers told, and that before what the caller's
+//! number tells. The latter is looked up when something first asks for it, so that a call nobody asks
+//! about costs nothing.
 
 use std::cell::OnceCell;
 
@@ -10,7 +11,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::phone::PhoneNumber;
 
 use super::geo::{Basis, Geo, Place, exchange};
-use super::request::Tags;
+use super::request::{SessionReading, Tags};
 
 /// Tags that the caller's number may tell: `geo.` and these names.
 pub(super) const DERIVED: [&str; 7] =
@@ -20,6 +21,8 @@ pub(super) const DERIVED: [&str; 7] =
 #[derive(Debug)]
 pub struct Facts<'a> {
     tags: &'a Tags,
+    /// What enrichers told; absent: nothing.
+    enriched: Option<&'a Tags>,
     caller: Option<PhoneNumber>,
     geo: &'a Geo,
     derived: OnceCell<Derived<'a>>,
@@ -42,12 +45,20 @@ struct Derived<'a> {
 
 impl<'a> Facts<'a> {
     pub(super) fn new(tags: &'a Tags, caller: Option<PhoneNumber>, geo: &'a Geo) -> Self {
-        Self { tags, caller, geo, derived: OnceCell::new() }
+        Self { tags, enriched: None, caller, geo, derived: OnceCell::new() }
+    }
+
+    /// The same, with what enrichers told of the call's session.
+    pub(super) fn enriched(self, session: Option<&'a SessionReading>) -> Self {
+        Self { enriched: session.map(|session| &session.enriched), ..self }
     }
 
     pub fn get(&self, tag: &str) -> Option<Fact<'_>> {
         if let Some(value) = self.tags.get(tag) {
             return Some(Fact { value, basis: Basis::Declared });
+        }
+        if let Some(value) = self.enriched.and_then(|told| told.get(tag)) {
+            return Some(Fact { value, basis: Basis::Enriched });
         }
         let name = tag.strip_prefix("geo.").filter(|name| DERIVED.contains(name))?;
         self.derived.get_or_init(|| self.derive()).get(name)

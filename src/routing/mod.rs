@@ -29,6 +29,7 @@ pub mod door;
 mod duplicate;
 pub mod effective;
 mod eligibility;
+pub mod enrich;
 pub mod explain;
 pub mod facts;
 pub mod filter;

@@ -75,6 +75,9 @@ pub struct SessionReading {
     /// What its publisher was promised for a call; absent: nothing.
     #[n(11)]
     pub promise: Option<Promise>,
+    /// What enrichers told of its caller by then.
+    #[cbor(n(12), with = "codec::tag_map", default)]
+    pub enriched: Tags,
 }
 
 /// A lease that is over.

@@ -26,6 +26,7 @@ use super::dial::DialTemplate;
 use super::door::Doors;
 use super::duplicate::Dedupe;
 use super::effective::{CampaignSources, TargetSources};
+use super::enrich::Enricher;
 use super::filter::Filters;
 use super::geo::Geo;
 use super::history::{Caller, HistoryLimits};
@@ -202,6 +203,8 @@ pub struct Campaign {
     /// A number of each publisher who has some, for calls that dial none.
     pub(super) stand_ins: BTreeMap<usize, PhoneNumber>,
     pub price: Option<PriceRules>,
+    /// Whom its sessions are told to.
+    pub enrich: Vec<Arc<Enricher>>,
 }
 
 /// Whose caps a call counts in besides those of its target and buyer.

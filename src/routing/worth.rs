@@ -281,6 +281,7 @@ mod tests {
                         former: None,
                         sharing: None,
                         promise: None,
+                        enriched: Tags::new(),
                     };
                     let known = Known { sessions: &[session], calls: &[] };
                     let mut rotation = Rotation::default();

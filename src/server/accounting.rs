@@ -12,12 +12,14 @@ use tokio::task::JoinHandle;
 
 use crate::api::Standings;
 use crate::cdr::due::HeldBack;
+use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Lsn, Pressure};
 use crate::cdr::projection::{self, Awaited, Correction, Live, Opening, Parting, Projection};
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{ConsumerBook, Keep, Letters, RollupStore};
+use crate::cdr::store::enrichments::{Enrichments, Spending};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
     Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
@@ -27,7 +29,7 @@ use crate::config::{OrphanBill, RollupSettings, Settings};
 use crate::id::BuyerId;
 use crate::routing::hold::Bucket;
 use crate::routing::performance::{begin_of, day_of};
-use crate::routing::ping::{Session, SessionKind};
+use crate::routing::ping::{EnrichedBy, Session, SessionKind};
 use crate::time::{Mono, Wall};
 
 use super::bridge::DurableMark;
@@ -182,6 +184,14 @@ impl Accounting {
     /// Where consumers stand that were started by now.
     pub fn standings(&self) -> Arc<dyn Standings> {
         Arc::new(self.consumers.standings())
+    }
+
+    pub fn enrichments(&self) -> Arc<dyn Enrichments> {
+        Arc::clone(&self.store) as Arc<dyn Enrichments>
+    }
+
+    pub fn spending(&self) -> Arc<dyn Spending> {
+        Arc::clone(&self.store) as Arc<dyn Spending>
     }
 
     pub fn rollups(&self) -> Arc<dyn RollupStore> {
@@ -501,7 +511,9 @@ fn report(recovery: &Recovery) {
 }
 
 fn session(stored: StoredSession) -> Session {
-    let StoredSession { ping, accepted_at, consumed_at } = stored;
+    let StoredSession { ping, accepted_at, consumed_at, enriched } = stored;
+    let answered =
+        |it: Enrichment| EnrichedBy { enricher: it.source, tags: it.tags.into_iter().collect() };
     let PingAccepted {
         ping,
         session,
@@ -538,6 +550,7 @@ fn session(stored: StoredSession) -> Session {
         expires_at: Wall(expires_at_ms),
         consumed_at,
         promise: promise.map(translate::promise),
+        enriched: enriched.into_iter().map(answered).collect(),
     }
 }
 

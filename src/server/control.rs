@@ -99,6 +99,7 @@ impl Control {
             credit: Arc::new(Arc::clone(self)),
             letters: accounting.letters(),
             rollups: accounting.rollups(),
+            enrichments: accounting.enrichments(),
             consumers: accounting.standings(),
             keys: settings.api.keys.clone(),
             cursor_secret,

@@ -1,8 +1,46 @@
 //! What HTTP is asked with.
 
+use std::error::Error;
+
+use reqwest::Response;
 use rustls::ClientConfig;
 
 use crate::sip::transport::no_client_config;
+
+/// Why an answer has no body to read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// The body of an answer, of at most so many bytes.
+pub(super) async fn body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, BodyError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(BodyError::TooLong(bytes_max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An error with all that led to it: of a handshake the library itself only says that it was none.
+pub(super) fn whole(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
 
 /// Asks without a proxy and follows nobody elsewhere. Without `tls` it can only speak plain HTTP.
 ///

@@ -108,6 +108,12 @@ pub const SHIPPER_OUTAGES: &str = "tollbridge_shipper_outages_total";
 pub const SHIPPER_QUEUE_FULL: &str = "tollbridge_shipper_queue_full_total";
 pub const CONSUMER_STOPPED: &str = "tollbridge_consumer_stopped";
 pub const SEGMENTS_UNREAD: &str = "tollbridge_journal_unread_segments_deleted_total";
+pub const ENRICHMENTS: &str = "tollbridge_enrichments_total";
+pub const ENRICHMENTS_LATE: &str = "tollbridge_enrichments_after_call_total";
+pub const ENRICHER_REFUSED: &str = "tollbridge_enricher_refused_tags_total";
+pub const ENRICHER_SECONDS: &str = "tollbridge_enricher_answer_seconds";
+pub const ENRICHER_RESTS: &str = "tollbridge_enricher_resting";
+pub const ENRICHER_COST: &str = "tollbridge_enricher_cost_micros_total";
 pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
 pub const ORPHANS_ENDED: &str = "tollbridge_orphans_ended_total";
 pub const VIOLATIONS: &str = "tollbridge_invariant_violations_total";
@@ -253,6 +259,18 @@ fn describe() {
     );
     describe_gauge!(CONSUMER_STOPPED, "1 while a consumer waits for something to be repaired");
     describe_counter!(SEGMENTS_UNREAD, "Journal segments deleted before every consumer read them");
+    describe_counter!(ENRICHMENTS, "Looks at callers of sessions, by enricher and outcome");
+    describe_counter!(
+        ENRICHMENTS_LATE,
+        "Answers that came after the first call of their session, by enricher"
+    );
+    describe_counter!(
+        ENRICHER_REFUSED,
+        "Tags of answers that are not what they have to be, by enricher"
+    );
+    describe_histogram!(ENRICHER_SECONDS, "From a question to an enricher to its answer");
+    describe_gauge!(ENRICHER_RESTS, "1 while an enricher is not asked, for it failed");
+    describe_counter!(ENRICHER_COST, "What questions to an enricher cost, in micros");
     describe_counter!(ORPHANS, "Calls closed after a crash, by policy");
     describe_counter!(ORPHANS_ENDED, "Calls closed after a crash whose true end became known");
     describe_counter!(VIOLATIONS, "Invariants found broken; always zero");

@@ -20,6 +20,7 @@ mod consumers;
 pub mod control;
 pub mod deciding;
 pub mod dialing;
+mod enriching;
 mod error;
 pub mod holds;
 mod hosts;
@@ -305,6 +306,13 @@ impl Server {
         }
 
         let mut posts = consumers::posts();
+        posts.push(enriching::post(enriching::Means {
+            deciding: Arc::clone(&deciding),
+            appender: accounting.appender(),
+            scoring: scoring.clone(),
+            spending: accounting.spending(),
+            ended: ended.clone(),
+        }));
         let (ready, epoch) = (shippers::load(&config)?, accounting.epoch());
         posts.extend(shippers::posts(&config, ready, epoch, seed)?);
         accounting.consume(&settings, posts, seed, &ended);

@@ -121,6 +121,7 @@ fn services(world: &Arc<World>) -> Services {
         credit: world.clone(),
         letters: world.clone(),
         rollups: world.clone(),
+        enrichments: world.clone(),
         consumers: world.clone(),
         keys: vec![ApiKey { id: "ops".into(), key: Secret::new(KEY) }],
         cursor_secret: [7; 32],

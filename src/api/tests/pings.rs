@@ -219,6 +219,16 @@ fn the_session_of_a_ping_can_be_read() {
         "created_at": "2026-03-17T15:04:12.318Z",
         "expires_at": "2026-03-17T15:05:12.318Z",
         "consumed_at": null,
+        "enriched": [
+            {
+                "source": "embedded", "outcome": "derived", "tags": {"geo.state": "OH"},
+                "cost": "0.00", "at": "2026-03-17T15:04:12.318Z", "late_ms": null,
+            },
+            {
+                "source": "lineinfo", "outcome": "told", "tags": {"line_type": "mobile"},
+                "cost": "0.004", "at": "2026-03-17T15:04:12.358Z", "late_ms": null,
+            },
+        ],
     });
     assert_eq!(shown.json(), expected);
 }

@@ -16,14 +16,16 @@ use super::super::{
 use super::CALLER;
 use crate::cdr::consumer::Standing;
 use crate::cdr::consumer::letter::{Letter, LetterCount, LetterFilter, LetterState, Word};
+use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed, Converted,
-    Decided, Ended, Fact, FactBody, Party, Stamp, Terms,
+    Decided, Ended, Fact, FactBody, Lookup, Party, Stamp, Terms,
 };
 use crate::cdr::journal::{Entry, Lsn};
 use crate::cdr::record::CallRecord;
 use crate::cdr::rollup::{Counts, Resolution, RollupKey, RollupQuery};
 use crate::cdr::store::consumers::{Letters, RollupStore};
+use crate::cdr::store::enrichments::Enrichments;
 use crate::cdr::store::{Answer, CallFilter, CallStore, StoreError};
 use crate::cdr::timeline;
 use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
@@ -426,6 +428,31 @@ impl RollupStore for World {
             };
             let counts = Counts { calls: 3, revenue_micros: 41_500_000, ..Counts::default() };
             Ok(vec![(key, counts); rows])
+        })
+    }
+}
+
+impl Enrichments for World {
+    fn of_session(&self, session: SessionId) -> Answer<'_, Vec<Enrichment>> {
+        Box::pin(async move {
+            self.check_store()?;
+            let derived = Enrichment {
+                session,
+                source: "embedded".into(),
+                at: START,
+                lookup: Lookup::Derived,
+                tags: vec![("geo.state".into(), "OH".into())],
+                cost: Money::ZERO,
+            };
+            let told = Enrichment {
+                source: "lineinfo".into(),
+                at: Wall(START.0 + 40),
+                lookup: Lookup::Told,
+                tags: vec![("line_type".into(), "mobile".into())],
+                cost: Money(4_000),
+                ..derived.clone()
+            };
+            Ok(vec![derived, told])
         })
     }
 }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::enrichment::Enrichment;
 use super::fact::FactBody;
 use super::journal::{Entry, Lsn};
 use super::record::CallRecord;
@@ -65,6 +66,8 @@ pub type Work<'a> = Pin<Box<dyn Future<Output = Result<Effects, Fault>> + Send +
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     pub rolled: Rolled,
+    /// What was found out about callers without a fact that says so.
+    pub enriched: Vec<Enrichment>,
 }
 
 /// Why facts have no effects.

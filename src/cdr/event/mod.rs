@@ -259,6 +259,7 @@ impl Teller {
             | FactBody::Taken(_)
             | FactBody::Referred(_)
             | FactBody::Farewells(_)
+            | FactBody::SessionEnriched(_)
             | FactBody::NodeStarted(_) => return None,
         };
         Some(told)

@@ -24,7 +24,7 @@ pub use call::{
 };
 pub use hold::{AtEnd, Bucket, HoldPlaced, HoldReleased, HoldSettled};
 pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, Promised, SessionConsumed};
-pub use session::{Opener, Reply, SessionReleased, SessionTouched};
+pub use session::{Lookup, Opener, Reply, SessionEnriched, SessionReleased, SessionTouched};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,6 +157,7 @@ kinds! {
     25 Deposited = "buyer.deposited";
     26 SessionTouched = "session.touched";
     27 SessionReleased = "session.released";
+    28 SessionEnriched = "session.enriched";
 }
 
 #[cfg(test)]
@@ -345,6 +346,14 @@ pub(in crate::cdr) mod tests {
             }
             .into(),
             SessionReleased { session: SessionId::from_bytes([2; 16]), expires_at_ms: 7 }.into(),
+            SessionEnriched {
+                session: SessionId::from_bytes([2; 16]),
+                source: "lineinfo".into(),
+                lookup: Lookup::Told,
+                tags: vec![("line_type".into(), "mobile".into())],
+                cost: Money(4_000),
+            }
+            .into(),
             SessionConsumed { session: SessionId::from_bytes([2; 16]) }.into(),
             NodeStarted { version: "0.1.0".into() }.into(),
             Deposited { buyer: "buy_cool".into(), amount: Money(5), key: "k".into() }.into(),

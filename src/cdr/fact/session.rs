@@ -1,10 +1,11 @@
-//! Visitors' sessions: opened, kept, let go.
+//! Sessions: opened by visitors, kept, let go, and what others know of their callers.
 
 use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
 use crate::codec;
 use crate::id::SessionId;
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 
 /// What opened a session.
@@ -62,4 +63,83 @@ pub struct SessionReleased {
     /// Milliseconds since the Unix epoch.
     #[n(1)]
     pub expires_at_ms: i64,
+}
+
+/// Somebody was asked about the caller of a session, and what was answered; durable before a call can go by
+/// it.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct SessionEnriched {
+    #[n(0)]
+    pub session: SessionId,
+    /// Who was asked: one of `enrichers`.
+    #[cbor(n(1), with = "codec::text")]
+    pub source: SmolStr,
+    #[n(2)]
+    pub lookup: Lookup,
+    /// What of the answer is kept.
+    #[cbor(n(3), with = "codec::tags")]
+    pub tags: Vec<(SmolStr, SmolStr)>,
+    /// Of this question.
+    #[n(4)]
+    pub cost: Money,
+}
+
+/// What became of a look at somebody's caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Lookup {
+    #[n(0)]
+    Told,
+    /// By what was told of the caller before.
+    #[n(1)]
+    Cached,
+    /// Nothing was answered in time.
+    #[n(2)]
+    Late,
+    /// What was answered is no answer, or nobody was there.
+    #[n(3)]
+    Failed,
+    /// Nobody was asked, after failures.
+    #[n(4)]
+    Resting,
+    /// Nobody was asked: the day's budget is spent.
+    #[n(5)]
+    OverBudget,
+    /// Nobody was asked: no target would take a call of the session.
+    #[n(6)]
+    Unwanted,
+    /// Nobody was asked: the session was over.
+    #[n(7)]
+    Expired,
+    /// By the form of the number alone.
+    #[n(8)]
+    Derived,
+}
+
+impl Lookup {
+    pub const ALL: [Self; 9] = [
+        Self::Told,
+        Self::Cached,
+        Self::Late,
+        Self::Failed,
+        Self::Resting,
+        Self::OverBudget,
+        Self::Unwanted,
+        Self::Expired,
+        Self::Derived,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Told => "told",
+            Self::Cached => "cached",
+            Self::Late => "late",
+            Self::Failed => "failed",
+            Self::Resting => "resting",
+            Self::OverBudget => "over_budget",
+            Self::Unwanted => "unwanted",
+            Self::Expired => "expired",
+            Self::Derived => "derived",
+        }
+    }
 }

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::cdr::due::{CapCount, CapDue, HeldBack};
+use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{
     Deposited, Dialogs, Fact, FactBody, Farewells, HoldSettled, OrphanClosed, OrphanPolicy, Stamp,
 };
@@ -473,6 +474,7 @@ impl Projection {
             | FactBody::PingAccepted(_)
             | FactBody::SessionTouched(_)
             | FactBody::SessionReleased(_)
+            | FactBody::SessionEnriched(_)
             | FactBody::Farewells(_)
             | FactBody::Deposited(_)
             | FactBody::NodeStarted(_) => false,
@@ -587,11 +589,15 @@ impl Projection {
             }
             FactBody::SessionTouched(touched) if counts => self.batch.touch(touched.clone()),
             FactBody::SessionReleased(released) if counts => self.batch.release(released),
+            FactBody::SessionEnriched(told) if counts => {
+                self.batch.enriched.push(Enrichment::of(told, at.wall()));
+            }
             FactBody::HoldSettled(settled) if counts => self.count(settled),
             FactBody::Deposited(deposited) if counts => self.deposit(deposited, at.wall()),
             FactBody::PingAccepted(_)
             | FactBody::SessionTouched(_)
             | FactBody::SessionReleased(_)
+            | FactBody::SessionEnriched(_)
             | FactBody::SessionConsumed(_)
             | FactBody::Admitted(_)
             | FactBody::Decided(_)

@@ -24,6 +24,8 @@ const DAY_MS: i64 = 86_400_000;
 /// How long letters are kept that are done, and those that were given up.
 const DONE_DAYS: i64 = 90;
 const DISCARDED_DAYS: i64 = 365;
+/// How long it is known what calls of publishers and targets looked like.
+const FRAUD_DAYS: i64 = 400;
 /// Longer than any call.
 const ROLLED_CALL_DAYS: i64 = 8;
 
@@ -169,6 +171,7 @@ impl ConsumerBook for SqliteStore {
                 return Ok(Committed::Stale);
             }
             self.write_rolled(&mut transaction, &commit.effects.rolled).await?;
+            self.tables.write_enriched(&mut transaction, &commit.effects.enriched).await?;
             transaction.commit().await?;
             Ok(Committed::Written)
         })

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
+use super::enrichment::Enrichment;
 use super::fact::{PingAccepted, SessionReleased, SessionTouched};
 use super::journal::Lsn;
 use super::record::{AttemptResult, CallRecord, CallState, Outcome};
@@ -21,6 +22,7 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 pub mod consumers;
+pub mod enrichments;
 mod rows;
 pub mod sqlite;
 
@@ -355,6 +357,8 @@ pub struct StoredSession {
     pub ping: PingAccepted,
     pub accepted_at: Wall,
     pub consumed_at: Option<Wall>,
+    /// What enrichers answered of its caller, in the order in which they did.
+    pub enriched: Vec<Enrichment>,
 }
 
 /// What signs of life have changed of a session.
@@ -385,6 +389,8 @@ pub struct Batch {
     /// What is new of sessions, those above among them; the last of each.
     pub moved: BTreeMap<SessionId, Moved>,
     pub consumed: Vec<(SessionId, Wall)>,
+    /// What was told of the callers of sessions.
+    pub enriched: Vec<Enrichment>,
     pub progress: Option<Progress>,
     pub recorded_at: Wall,
 }

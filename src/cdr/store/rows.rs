@@ -6,6 +6,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 
 use super::{Batch, Moved, StoreError};
+use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::PingAccepted;
 use crate::cdr::record::{Attempt, CallRecord};
 use crate::cdr::rollup::{Counts, RollupKey};
@@ -31,6 +32,7 @@ pub(super) struct Tables {
     ping_session_consumed: Statement,
     rollup: Statement,
     ping_session_moved: Statement,
+    enrichment: Statement,
 }
 
 /// A statement over many rows, in each of the sizes of [`CHUNKS`].
@@ -133,6 +135,8 @@ const CDR_LEG: &str = "call_id leg rev target_id buyer_id uri started_at pdd_ms 
 
 const ROLLUP_KEY: &str = "minutes bucket campaign_id publisher_id buyer_id target_id";
 
+const ENRICHMENT: &str = "session_id source at lookup cost_micros tags";
+
 const PING_SESSION: &str = "session_id ping_id publisher_id campaign_id caller number accepted_at \
     expires_at record";
 
@@ -172,6 +176,14 @@ impl Tables {
                 "(?,?)",
                 ") UPDATE ping_session SET consumed_at = consumed.at FROM consumed
                      WHERE session_id = consumed.id AND consumed_at IS NULL",
+            ),
+            // What a fact says goes before what a consumer found without one.
+            enrichment: Statement::insert(
+                "enrichment",
+                ENRICHMENT,
+                " ON CONFLICT (session_id, source) DO UPDATE SET at = excluded.at,
+                     lookup = excluded.lookup, cost_micros = excluded.cost_micros,
+                     tags = excluded.tags WHERE excluded.lookup < 4 AND enrichment.lookup >= 4",
             ),
             rollup: Statement::insert_sums("rollup", ROLLUP_KEY, &Counts::NAMES),
             ping_session_moved: Statement::new(
@@ -264,6 +276,22 @@ impl Tables {
             row.put(session.as_bytes().to_vec()).put(at.0);
         };
         self.ping_session_consumed.write(connection, &batch.consumed, bind).await
+    }
+
+    pub(super) async fn write_enriched(
+        &self,
+        connection: &mut SqliteConnection,
+        enriched: &[Enrichment],
+    ) -> Result<(), StoreError> {
+        let bind = |row: &mut Row, it: &Enrichment| {
+            row.put(it.session.as_bytes().to_vec())
+                .text(&it.source)
+                .put(it.at.0)
+                .put(it.lookup as i64)
+                .put(it.cost.0)
+                .put(to_cbor(&StoredTags(it.tags.clone())));
+        };
+        self.enrichment.write(connection, enriched, bind).await
     }
 
     /// Adds to buckets of so many minutes.

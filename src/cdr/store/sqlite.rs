@@ -5,6 +5,7 @@
 //! and are synced. Rows are written many at a
 //! time in statements of a few fixed sizes, so that each is prepared once; see `rows`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +18,14 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqlitePool};
 use tokio::sync::Mutex;
 
+use super::enrichments;
 use super::rows::{self, StoredTags, Tables};
 use super::{
     Answer, Batch, Book, CallFilter, CallStore, CapUsage, CountedCalls, DAY_MS, Decisions,
     EarlierCall, PAGE_MAX, PATIENCE_MS, Progress, Revisions, StoreError, StoredSession, TRIED_DAYS,
     TriedTarget,
 };
+use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::PingAccepted;
 use crate::cdr::journal::Lsn;
 use crate::cdr::record::{CallRecord, Outcome};
@@ -56,6 +59,8 @@ const DEPOSIT_KEY_DAYS: i64 = 30;
 
 /// How long a session is kept after it expired: callers may be known by it for 30 days.
 const SESSION_HISTORY_DAYS: i64 = 31;
+/// How long it is known what enrichers have cost.
+const SPENT_DAYS: i64 = 400;
 /// Sessions that are over of which a start is told.
 const PAST_SESSIONS_MAX: i64 = 250_000;
 
@@ -126,6 +131,7 @@ impl SqliteStore {
         tables.write_open(&mut transaction, batch).await?;
         tables.write_usage(&mut transaction, batch).await?;
         tables.write_sessions(&mut transaction, batch).await?;
+        tables.write_enriched(&mut transaction, &batch.enriched).await?;
         if let Some(progress) = batch.progress {
             write_progress(&mut transaction, progress).await?;
         }
@@ -259,6 +265,12 @@ impl Book for SqliteStore {
                 .bind(PAST_SESSIONS_MAX)
                 .fetch_all(&self.readers)
                 .await?;
+            let query = sqlx::query(enrichments::ANSWERED).bind(since.0.min(now.0));
+            let mut answered: BTreeMap<SessionId, Vec<Enrichment>> = BTreeMap::new();
+            for row in query.fetch_all(&self.readers).await? {
+                let enrichment = enrichments::read(&row)?;
+                answered.entry(enrichment.session).or_default().push(enrichment);
+            }
             rows.iter()
                 .map(|row| {
                     let mut ping: PingAccepted = decode(row, "ping_session")?;
@@ -270,6 +282,7 @@ impl Book for SqliteStore {
                         StoredTags(ping.tags) = decode_column(row, "tags", "ping_session")?;
                     }
                     Ok(StoredSession {
+                        enriched: answered.remove(&ping.session).unwrap_or_default(),
                         ping,
                         accepted_at: Wall(row.try_get("accepted_at")?),
                         consumed_at: row.try_get::<Option<i64>, _>("consumed_at")?.map(Wall),
@@ -417,6 +430,15 @@ impl Book for SqliteStore {
             .await?;
             sqlx::query("DELETE FROM ping_session WHERE expires_at < ?")
                 .bind(days_ago(SESSION_HISTORY_DAYS))
+                .execute(&mut *writer)
+                .await?;
+            // No session is longer than a week.
+            sqlx::query("DELETE FROM enrichment WHERE session_id < ?")
+                .bind(first_id_at(Wall(days_ago(SESSION_HISTORY_DAYS + 7))))
+                .execute(&mut *writer)
+                .await?;
+            sqlx::query("DELETE FROM enricher_spent WHERE day < ?")
+                .bind(days_ago(SPENT_DAYS).div_euclid(DAY_MS))
                 .execute(&mut *writer)
                 .await?;
             Ok(())
@@ -636,7 +658,7 @@ where
     decode_column(row, "record", table)
 }
 
-fn decode_column<T>(
+pub(super) fn decode_column<T>(
     row: &SqliteRow,
     column: &'static str,
     table: &'static str,
@@ -666,8 +688,6 @@ impl From<sqlx::Error> for StoreError {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::cdr::record::CallState;
     use crate::cdr::store::CapUsage;

@@ -99,6 +99,7 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
         | FactBody::PingAccepted(_)
         | FactBody::SessionTouched(_)
         | FactBody::SessionReleased(_)
+        | FactBody::SessionEnriched(_)
         | FactBody::SessionConsumed(_)
         | FactBody::Deposited(_)
         | FactBody::NodeStarted(_) => return Applied::Nothing,

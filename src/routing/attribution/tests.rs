@@ -457,6 +457,7 @@ fn session(n: u8) -> SessionReading {
         former: None,
         sharing: None,
         promise: None,
+        enriched: Tags::new(),
     }
 }
 

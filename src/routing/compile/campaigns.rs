@@ -81,6 +81,7 @@ impl Compiler<'_> {
                 lists: ListRules::default(),
                 stand_ins: BTreeMap::new(),
                 price: self.price(&path, config.price.as_ref()),
+                enrich: self.enrich(&path, &config.enrich),
             });
         }
         campaigns

@@ -8,6 +8,7 @@ mod caps;
 mod circuit;
 mod concurrency;
 mod doors;
+mod enrichers;
 mod filters;
 mod geo;
 mod lists;
@@ -39,6 +40,7 @@ use smol_str::SmolStr;
 use crate::phone::PhoneNumber;
 
 use super::config::{ConfigFault, RoutingConfig};
+use super::enrich::Enricher;
 use super::filter::{Filters, Patterns};
 use super::hold::Counts;
 use super::limits::Zones;
@@ -70,6 +72,7 @@ pub(super) fn compile(
     let lists = compiler.lists(config);
     compiler.verticals = compiler.verticals(config);
     compiler.scorers = compiler.scorers(config);
+    compiler.enrichers = compiler.enrichers(config);
     compiler.plans(config);
     for (b, buyer) in config.buyers.iter().enumerate() {
         if let Some(dedupe) = &buyer.dedupe {
@@ -159,6 +162,7 @@ struct Compiler<'a> {
     patterns: Patterns,
     verticals: BTreeMap<SmolStr, Arc<Vertical>>,
     scorers: BTreeMap<SmolStr, Arc<KnownScorer>>,
+    enrichers: BTreeMap<SmolStr, Arc<Enricher>>,
     publisher_index: Index<'a>,
     buyer_index: Index<'a>,
     target_index: Index<'a>,
@@ -196,6 +200,7 @@ impl<'a> Compiler<'a> {
             patterns: Patterns::new(),
             verticals: BTreeMap::new(),
             scorers: BTreeMap::new(),
+            enrichers: BTreeMap::new(),
             claims: vec![],
             faults,
         }

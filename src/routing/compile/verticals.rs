@@ -150,6 +150,13 @@ impl Compiler<'_> {
         targets: &mut [Target],
     ) {
         let (mut asked, mut asked_sets) = (BTreeSet::new(), BTreeSet::new());
+        // What an enricher tells needs no description.
+        let mut told: BTreeMap<SmolStr, BTreeSet<SmolStr>> = BTreeMap::new();
+        for campaign in campaigns {
+            let Some(vertical) = &campaign.vertical else { continue };
+            let tags = campaign.enrich.iter().flat_map(|enricher| enricher.tags().cloned());
+            told.entry(vertical.id.clone()).or_default().extend(tags);
+        }
         for (c, campaign) in campaigns.iter().enumerate() {
             let Some(vertical) = &campaign.vertical else { continue };
             let members = campaign.tiers.iter().flat_map(|tier| &tier.members);
@@ -158,13 +165,14 @@ impl Compiler<'_> {
                     let filters = &config.targets[target].filters.all;
                     let path = format!("targets[{target}].filters");
                     let (vertical, campaign) = (&**vertical, &config.campaigns[c].id);
-                    self.agrees(filters, &path, campaign, vertical);
+                    let told = &told[&vertical.id];
+                    self.agrees(filters, &path, campaign, (vertical, told));
                     let sets = filters.iter().filter_map(|it| self.filter_sets.place(it.set()?));
                     for set in sets.collect::<Vec<_>>() {
                         if asked_sets.insert((&vertical.id, set)) {
                             let filters = &config.filter_sets[set].all;
                             let path = format!("filter_sets[{set}]");
-                            self.agrees(filters, &path, campaign, vertical);
+                            self.agrees(filters, &path, campaign, (vertical, told));
                         }
                     }
                     if self.faults.is_empty() {
@@ -181,7 +189,7 @@ impl Compiler<'_> {
         filters: &[GroupConfig],
         path: &str,
         campaign: &CampaignId,
-        of: &Vertical,
+        (of, told): (&Vertical, &BTreeSet<SmolStr>),
     ) {
         for (g, group) in filters.iter().enumerate() {
             for (r, rule) in group.rules().iter().enumerate() {
@@ -189,6 +197,7 @@ impl Compiler<'_> {
                 match of.tag(&rule.tag) {
                     Some(tag) => self.rule_agrees(&path, rule, tag, &of.id),
                     None if rule.tag.is_empty() || Vertical::is_of_trunks(&rule.tag) => {}
+                    None if told.contains(&rule.tag) => {}
                     None => {
                         let problem = format!(
                             "is no tag of `{}`, the vertical of the campaign {campaign}",

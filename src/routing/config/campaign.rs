@@ -65,6 +65,9 @@ pub struct CampaignConfig {
     /// What targets have to bring to be offered its calls.
     #[serde(default)]
     pub price: Option<PriceConfig>,
+    /// Those of `enrichers` that are asked about the callers of its sessions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrich: Vec<SmolStr>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -92,7 +92,8 @@ impl SecretKey {
         Self(text.as_bytes().into())
     }
 
-    pub(in crate::routing) fn bytes(&self) -> &[u8] {
+    /// What it is. To be shown to whom it is meant for, and to nobody else.
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

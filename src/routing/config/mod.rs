@@ -11,6 +11,7 @@ mod campaign;
 mod caps;
 mod circuit;
 mod dialect;
+mod enricher;
 mod filter;
 mod history;
 mod lists;
@@ -51,6 +52,7 @@ pub use caps::{
 };
 pub use circuit::CircuitConfig;
 pub use dialect::{Dialect, DialectConfig, SipUser};
+pub use enricher::EnricherConfig;
 pub use filter::{
     FilterConfig, FilterOp, FilterSetConfig, FiltersConfig, GroupConfig, OnMissing, SetConfig,
     SetKind,
@@ -111,6 +113,9 @@ pub struct RoutingConfig {
     pub geo: GeoConfig,
     /// Models that rank targets.
     pub scorers: Vec<ScorerConfig>,
+    /// Who is asked about callers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub enrichers: Vec<EnricherConfig>,
     pub verticals: Vec<VerticalConfig>,
     /// Publishers whose pings come as another platform has them. Kept nowhere.
     #[serde(skip_serializing)]
@@ -147,7 +152,9 @@ impl RoutingConfig {
         let of_publishers = self.publishers.iter().flat_map(|publisher| &publisher.keys);
         let of_publishers = of_publishers.filter_map(|key| key.key_env.as_ref());
         let of_dialects = self.dialects.iter().filter_map(|dialect| dialect.key_env.as_ref());
-        of_lists.chain(of_publishers).chain(of_dialects)
+        let of_enrichers = self.enrichers.iter();
+        let of_enrichers = of_enrichers.flat_map(|it| it.key_env.iter().chain(&it.token_env));
+        of_lists.chain(of_publishers).chain(of_dialects).chain(of_enrichers)
     }
 }
 

@@ -79,10 +79,14 @@ impl RoutingConfig {
         let plans = self.plans.iter().map(|it| &it.id);
         let by_plan = self.campaigns.iter().filter_map(|it| it.routing.name()).collect();
 
+        let enrichers = self.enrichers.iter().map(|it| &it.id);
+        let by_enrich = self.campaigns.iter().flat_map(|it| &it.enrich).collect();
+
         let schedules = unnamed("schedule", "target, buyer or price", schedules, &by_schedule);
         let filter_sets = unnamed("filter set", "target", filter_sets, &by_filter);
         let plans = unnamed("plan", "campaign", plans, &by_plan);
-        schedules.chain(filter_sets).chain(plans).collect()
+        let enrichers = unnamed("enricher", "campaign", enrichers, &by_enrich);
+        schedules.chain(filter_sets).chain(plans).chain(enrichers).collect()
     }
 }
 

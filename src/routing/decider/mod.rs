@@ -189,7 +189,7 @@ fn route<U: UsageReader + ?Sized>(
         at: request.at,
         campaign: &campaign.id,
         calls: known.calls,
-        facts: Facts::new(&tags, request.caller, &snapshot.geo),
+        facts: Facts::new(&tags, request.caller, &snapshot.geo).enriched(session),
         usage,
         listed,
         windows,

@@ -206,7 +206,7 @@ impl Filter {
 }
 
 impl FilterConfig {
-    /// What is declared is as sure as can be.
+    /// Of what is no place the number tells nothing, and whoever told it knows it.
     fn check_certainty(&self) -> Result<(), Flaw> {
         let is_derived = self.tag.strip_prefix("geo.").is_some_and(|name| DERIVED.contains(&name));
         let given = [
@@ -214,7 +214,8 @@ impl FilterConfig {
             ("min_confidence", self.min_confidence.is_some()),
         ];
         if let Some((field, _)) = given.into_iter().find(|(_, is_given)| *is_given && !is_derived) {
-            let problem = format!("has no meaning for `{}`, which can only be declared", self.tag);
+            let problem =
+                format!("has no meaning for `{}`, of which the number tells nothing", self.tag);
             return Err(Flaw::new(field, problem, "leave it out"));
         }
         if self.min_confidence.is_some_and(|it| it > Basis::Declared.confidence()) {

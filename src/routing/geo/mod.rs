@@ -31,6 +31,9 @@ pub enum Basis {
     /// By area code and exchange of the caller's number. Confidence 0.60.
     #[n(1)]
     NpaNxx,
+    /// An enricher said so, of anything but a place. Confidence 0.80.
+    #[n(2)]
+    Enriched,
     /// A ping or the trunk said so. Confidence 0.95.
     #[n(4)]
     Declared,
@@ -84,6 +87,7 @@ impl Basis {
         Confidence(match self {
             Self::Npa => 50,
             Self::NpaNxx => 60,
+            Self::Enriched => 80,
             Self::Declared => 95,
         })
     }
@@ -97,6 +101,7 @@ impl Basis {
         match self {
             Self::Npa => "npa",
             Self::NpaNxx => "npa_nxx",
+            Self::Enriched => "enriched",
             Self::Declared => "declared",
         }
     }

@@ -20,8 +20,8 @@ pub use answers::{
     RequestKey,
 };
 pub use desk::{
-    Accepted, Checked, Consumed, Desk, DeskLimits, Moved, NewIds, NumberState, NumberStatus,
-    PoolState, Session, SessionKind, Touched, Visit, publisher_of,
+    Accepted, Checked, Consumed, Desk, DeskLimits, EnrichedBy, Moved, NewIds, NumberState,
+    NumberStatus, PoolState, Session, SessionKind, Touched, Visit, publisher_of,
 };
 pub use quota::{Admission, OverQuota, QuotaKind, Quotas};
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};

@@ -70,8 +70,8 @@ pub fn questions<U: UsageReader + ?Sized>(
     let ranked: BTreeSet<_> = decision.steps.iter().filter_map(ranked).collect();
     let (_, session) = attribute(&owner, snapshot.trunk_word(request), request, sessions);
     let tags = merged_tags(request, session);
-    let facts = Facts::new(&tags, request.caller, &snapshot.geo);
     let owed = Owed::of(owner.publisher.payouts.get(&owner.campaign.id), session, request);
+    let facts = Facts::new(&tags, request.caller, &snapshot.geo).enriched(session);
     for (tier, scorer) in asked {
         let is_ranked = |member: &&TierMember| ranked.contains(&snapshot.targets[member.target].id);
         if tier.members.iter().filter(is_ranked).nth(1).is_none() {

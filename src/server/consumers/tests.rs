@@ -505,7 +505,7 @@ fn ping(n: u64, is_lent: bool) -> Fact {
 fn one_ping() -> Effects {
     let counts = Counts { pings: 1, ..Counts::default() };
     let sums = [(RollupKey::default(), counts)].into();
-    Effects { rolled: Rolled { sums, corrected: vec![] } }
+    Effects { rolled: Rolled { sums, corrected: vec![] }, ..Effects::default() }
 }
 
 /// Counts facts as pings, but for those it fails at.

@@ -3,6 +3,7 @@
 
 mod admitting;
 mod depositing;
+mod enriching;
 mod offering;
 mod quoting;
 mod ready;
@@ -40,8 +41,8 @@ use crate::routing::scorer::{Question, questions};
 use crate::routing::selection::ScoreReading;
 use crate::routing::simulate::{Assumed, Assuming};
 use crate::routing::{
-    CallScope, Decision, Known, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, UsageReader,
-    decide,
+    CallScope, Decision, Known, Rotation, RouteRequest, RoutingSnapshot, SessionReading, Tags,
+    Usage, UsageReader, decide,
 };
 use crate::time::{Mono, Wall};
 
@@ -408,7 +409,12 @@ impl Deciding {
         if let Some(used) = used.as_ref().filter(|_| consumed) {
             self.delivered(&used.publisher, request.at);
         }
-        let tags = used.map(|reading| reading.tags).unwrap_or_default();
+        let tags = used.map(|SessionReading { tags, enriched, .. }| {
+            let mut known = enriched;
+            known.extend(tags);
+            known
+        });
+        let tags = tags.unwrap_or_default();
         let scope = snapshot.caps_calls().then_some(decision.attribution.as_ref()).flatten();
         let scope = scope.map(|it| {
             let (campaign, publisher) = (it.campaign.clone(), it.publisher.clone());

@@ -1,10 +1,8 @@
-//! What scorers are asked with: a client for each way to speak TLS.
+//! What scorers and enrichers are asked with: a client for each way to speak TLS.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
-
-use smol_str::SmolStr;
 
 use crate::config::Config;
 use crate::routing::RoutingConfig;
@@ -15,12 +13,12 @@ use super::super::http::http_client;
 use super::super::tls::Said;
 use super::StartError;
 
-/// How scorers of a configuration are known that are asked over TLS. No file has been read.
+/// How scorers and enrichers of a configuration are known that are asked over TLS. No file has been read.
 #[derive(Clone, Debug, Default)]
 pub struct ScorerPeers {
     peers: BTreeMap<PeerTlsConfig, PeerSpec>,
-    /// Those that anybody could pretend to be.
-    unverified: Vec<SmolStr>,
+    /// Those that anybody could pretend to be, such as `scorer learned`.
+    unverified: Vec<String>,
 }
 
 /// What they are asked with; the files have been read. A client keeps connections for its next
@@ -37,31 +35,34 @@ struct Client {
 }
 
 impl ScorerPeers {
-    /// Reads `scorers[].tls`.
+    /// Reads `scorers[].tls` and `enrichers[].tls`.
     ///
     /// # Errors
     /// All that is wrong with what stands there.
     pub fn compile(config: &Config, routing: &RoutingConfig) -> Result<Self, StartError> {
         let (mut peers, mut unverified, mut faults) = (BTreeMap::new(), vec![], vec![]);
-        for (position, scorer) in routing.scorers.iter().enumerate() {
-            if scorer.speaks_tls() != Some(true) {
-                continue;
-            }
-            let field = format!("scorers[{position}].tls");
-            let peer = Said::of(&field, &scorer.tls).peer(vec![], &mut faults);
+        let scorers = routing.scorers.iter().enumerate();
+        let scorers = scorers.map(|(n, it)| (("scorer", n), &it.id, it.speaks_tls(), &it.tls));
+        let enrichers = routing.enrichers.iter().enumerate();
+        let enrichers =
+            enrichers.map(|(n, it)| (("enricher", n), &it.id, it.speaks_tls(), &it.tls));
+        let asked = scorers.chain(enrichers).filter(|(_, _, is_tls, _)| *is_tls == Some(true));
+        for ((kind, position), id, _, tls) in asked {
+            let field = format!("{kind}s[{position}].tls");
+            let peer = Said::of(&field, tls).peer(vec![], &mut faults);
             if peer.is_unverified() {
-                unverified.push(scorer.id.clone());
+                unverified.push(format!("{kind} {id}"));
             }
-            peers.entry(scorer.tls.clone()).or_insert(peer);
+            peers.entry(tls.clone()).or_insert(peer);
         }
         told(config, faults).map_or(Ok(Self { peers, unverified }), Err)
     }
 
     /// Tells whom nobody will check.
     pub fn unverified(&self) -> impl Iterator<Item = String> {
-        self.unverified.iter().map(|scorer| {
+        self.unverified.iter().map(|who| {
             format!(
-                "TLS to scorer {scorer} is NOT VERIFIED: anybody on the way can read what it is \
+                "TLS to {who} is NOT VERIFIED: anybody on the way can read what it is \
                  told, and answer for it; set tls.verify = true, or pin its key"
             )
         })
@@ -89,7 +90,7 @@ impl ScorerPeers {
 }
 
 impl Clients {
-    /// The client for a scorer with these settings; `None`: no configuration of this process had
+    /// The client for whoever has these settings; `None`: no configuration of this process had
     /// them.
     pub(super) fn of(&self, tls: Option<&PeerTlsConfig>) -> Option<reqwest::Client> {
         match tls {

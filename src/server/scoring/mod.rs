@@ -7,7 +7,6 @@ mod clients;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error as _;
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -24,11 +23,13 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::id::{CallId, TargetId};
+use crate::routing::config::PeerTlsConfig;
 use crate::routing::scorer::{Heard, Outcome, Question, millionths_of};
 use crate::routing::selection::ScoreReading;
 use crate::sip::endpoint::CallKey;
 
 use super::error::StartError;
+use super::http::{BodyError, body, whole};
 use super::mailbox::{Mail, Mailbox};
 use super::metrics::SCORER_ANSWERS;
 
@@ -68,32 +69,16 @@ struct Answer {
 enum NoScores {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error("its tls is of another configuration, which this process has not loaded")]
     NoClient,
     #[error("it answered {0}")]
     Status(reqwest::StatusCode),
-    #[error("its answer is longer than {ANSWER_MAX} bytes")]
-    TooLong,
     #[error("its answer is not {{\"scores\": {{\"target\": 0.5}}}}: {0}")]
     Malformed(#[from] serde_json::Error),
     #[error("a score is no number up to a billion")]
     OutOfRange,
-}
-
-impl NoScores {
-    /// With all that led to it: of a handshake the library itself only says that it was none.
-    fn whole(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let said = error.to_string();
-            if !text.contains(&said) {
-                text = format!("{text}: {said}");
-            }
-            cause = error.source();
-        }
-        text
-    }
 }
 
 impl Scoring {
@@ -112,6 +97,11 @@ impl Scoring {
     pub(super) fn configure(&self, clients: Clients) {
         let before = self.asking.clients.load();
         self.asking.clients.store(Arc::new(clients.following(&before)));
+    }
+
+    /// What is asked with that speaks TLS so; `None`: no configuration of this process did.
+    pub(super) fn client(&self, tls: Option<&PeerTlsConfig>) -> Option<reqwest::Client> {
+        self.asking.clients.load().of(tls)
     }
 
     /// Tells this shard.
@@ -198,7 +188,7 @@ impl Asking {
         let (outcome, scores) = match timeout(deadline, &mut answer).await {
             Ok(Ok(scores)) => (Outcome::Scored, scores),
             Ok(Err(error)) => {
-                let why = error.whole();
+                let why = whole(&error);
                 tracing::debug!(scorer.id = %scorer.id, why, "a scorer gave no scores");
                 (Outcome::Failed(why), vec![])
             }
@@ -233,17 +223,11 @@ async fn answer(
     question: Question,
 ) -> Result<Vec<ScoreReading>, NoScores> {
     let client = client.ok_or(NoScores::NoClient)?;
-    let mut response = client.post(&question.scorer.url).json(&question).send().await?;
+    let response = client.post(&question.scorer.url).json(&question).send().await?;
     if !response.status().is_success() {
         return Err(NoScores::Status(response.status()));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > ANSWER_MAX {
-            return Err(NoScores::TooLong);
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = body(response, ANSWER_MAX).await?;
     let Answer { scores } = serde_json::from_slice(&body)?;
     let reading = |(target, score): (SmolStr, f64)| {
         let score = millionths_of(score).ok_or(NoScores::OutOfRange)?;

@@ -338,6 +338,7 @@ impl Facts {
             | FactBody::PingAccepted(_)
             | FactBody::SessionTouched(_)
             | FactBody::SessionReleased(_)
+            | FactBody::SessionEnriched(_)
             | FactBody::SessionConsumed(_)
             | FactBody::Referred(_)
             | FactBody::AddressFailed(_)

@@ -11,6 +11,7 @@ mod circuit;
 mod consumers;
 mod decisions;
 mod dialects;
+mod enriching;
 mod guard;
 mod limits;
 mod lists;

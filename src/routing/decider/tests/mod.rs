@@ -126,6 +126,7 @@ fn tags_of_the_call_go_before_those_of_its_session() {
         former: None,
         sharing: None,
         promise: None,
+        enriched: Tags::new(),
     };
     let snapshot = snapshot(CONFIG);
     let mut request = RouteRequest { caller: session.caller, ..request("+18005550100") };

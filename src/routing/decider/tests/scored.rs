@@ -83,6 +83,7 @@ fn a_scorer_is_told_of_the_publisher_whose_session_a_call_dials() {
         former: None,
         sharing: None,
         promise: None,
+        enriched: Tags::new(),
     };
     // `q` has no number, so that of `p` stands in.
     let named = Some(Named { key: SessionKey::Ping(ping), is_all: true });

@@ -49,5 +49,6 @@ fn session(expires_at: Wall) -> SessionReading {
         former: None,
         sharing: None,
         promise: None,
+        enriched: Tags::new(),
     }
 }

@@ -113,6 +113,15 @@ pub struct Session {
     pub consumed_at: Option<Wall>,
     /// What its publisher was promised for a call, as it was told.
     pub promise: Option<Promise>,
+    /// What enrichers answered, in the order in which they did.
+    pub enriched: Vec<EnrichedBy>,
+}
+
+/// What an enricher answered of a session's caller, if only that it knows nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnrichedBy {
+    pub enricher: SmolStr,
+    pub tags: Tags,
 }
 
 /// What opened a session.
@@ -331,6 +340,7 @@ impl Desk {
             expires_at: now + checked.ttl,
             consumed_at: None,
             promise: checked.promise,
+            enriched: vec![],
         };
         let accepted = self.answer(&session, false);
         self.insert(session);
@@ -457,6 +467,7 @@ impl Desk {
             former,
             sharing: sharing.map(|all| u32::try_from(all.len()).unwrap_or(u32::MAX)),
             promise: session.reading_of_promise(),
+            enriched: session.enriched_tags(),
         }
     }
 
@@ -511,6 +522,17 @@ impl Desk {
                 Consumed::First
             }
         }
+    }
+
+    /// Adds what an enricher answered of a live session. `None`: it is over, or this enricher has answered
+    /// before.
+    pub fn enrich(&mut self, session: SessionId, by: EnrichedBy) -> Option<&Session> {
+        let session = self.sessions.get_mut(&session)?;
+        if session.enriched.iter().any(|known| known.enricher == by.enricher) {
+            return None;
+        }
+        session.enriched.push(by);
+        Some(session)
     }
 
     /// Forgets a session that nobody was told of, so that no call is taken for one of it.
@@ -708,7 +730,17 @@ impl Session {
             former: None,
             sharing: None,
             promise: None,
+            enriched: self.enriched_tags(),
         }
+    }
+
+    /// All that enrichers told; where two told the same tag, what the first did.
+    pub fn enriched_tags(&self) -> Tags {
+        let mut told = Tags::new();
+        for (tag, value) in self.enriched.iter().flat_map(|by| &by.tags) {
+            told.entry(tag.clone()).or_insert_with(|| value.clone());
+        }
+        told
     }
 
     fn visitor_key(&self) -> Option<VisitorKey> {
