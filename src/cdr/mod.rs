@@ -17,6 +17,7 @@ pub mod due;
 pub mod enrichment;
 pub mod event;
 pub mod fact;
+pub mod fraud;
 pub mod journal;
 pub mod projection;
 pub mod rating;
