@@ -1,6 +1,7 @@
 //! Calls: lists, one call, and its end.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -69,11 +70,18 @@ pub(super) async fn list(
     let query = ListQuery::read("calls", &uri, &api.cursors)?;
     let (filter, after, limit) = (query.filter, query.after, query.limit);
     let records = api.services.calls.list(filter, after, limit).await?;
+    let ids = records.iter().map(|record| record.call).collect();
+    let scores: BTreeMap<_, _> = api.services.scores.of_calls(ids).await?.into_iter().collect();
     // A full page may be followed by an empty one: asking for one record more is not possible at
     // the largest limit.
     let last = (records.len() == limit).then(|| records.last().map(|it| it.call)).flatten();
     let next = last.map(|last| api.cursors.seal(&query.list, last));
-    Ok(page(&uri, records.iter().map(CallSummary::from).collect(), next))
+    let calls = records.iter().map(|record| {
+        let mut summary = CallSummary::from(record);
+        summary.fraud_score = scores.get(&record.call).map(|scored| scored.score);
+        summary
+    });
+    Ok(page(&uri, calls.collect(), next))
 }
 
 faults!(LiveFaults: QueryUnknown, QueryRepeated, QueryMalformed, CursorInvalid);
@@ -129,7 +137,9 @@ pub(super) async fn show(
     Id(id): Id<CallId>,
 ) -> Result<Json<CallDetail>, Problem> {
     let record = api.record(id).await?;
-    Ok(Json(CallDetail::from(&*record)))
+    let scored = api.services.scores.of_calls(vec![id]).await?.pop();
+    let scored = scored.map(|(_, scored)| scored);
+    Ok(Json(CallDetail::from(&*record).scored(scored)))
 }
 
 /// The end of a call was asked for.
@@ -227,6 +237,10 @@ fn filter(given: &mut Parameters) -> Result<CallFilter, Problem> {
         outcome: given.take_with("outcome", |text| one_of(&OUTCOMES, text))?,
         since: given.take_with("since", instant)?,
         until: given.take_with("until", instant)?,
+        fraud_min: given.take_with("fraud_min", |text| {
+            let score = text.parse().ok().filter(|score| (0..=100).contains(score));
+            score.ok_or_else(|| String::from("must be 0 to 100"))
+        })?,
     };
     if let (Some(since), Some(until)) = (filter.since, filter.until)
         && until <= since
@@ -275,6 +289,15 @@ impl utoipa::IntoParams for ListQuery {
             choice("outcome", "How it came out", OUTCOMES.map(|(name, _)| name).to_vec()),
             text("since", "2026-03-17T00:00:00Z", "Admitted at or after"),
             text("until", "2026-03-18T00:00:00Z", "Admitted before"),
+            parameter(
+                "fraud_min",
+                "With a fraud score of so much or more; calls that are up have none",
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .minimum(Some(0))
+                    .maximum(Some(100))
+                    .examples([50]),
+            ),
         ]
     }
 }

@@ -28,6 +28,7 @@ mod dni;
 mod effective;
 mod error;
 mod explain;
+mod fraud;
 mod health;
 mod openapi;
 mod page;
@@ -55,9 +56,11 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::cdr::consumer::Standing;
+use crate::cdr::fraud::duration::SpikeRules;
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{Letters, RollupStore};
 use crate::cdr::store::enrichments::Enrichments;
+use crate::cdr::store::fraud::Scores;
 use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
 use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
@@ -94,6 +97,9 @@ pub struct Services {
     pub letters: Arc<dyn Letters>,
     pub rollups: Arc<dyn RollupStore>,
     pub enrichments: Arc<dyn Enrichments>,
+    pub scores: Arc<dyn Scores>,
+    /// When a histogram is suspicious.
+    pub spikes: SpikeRules,
     pub consumers: Arc<dyn Standings>,
     /// Who may call; with none, only health is answered.
     pub keys: Vec<ApiKey>,

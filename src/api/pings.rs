@@ -13,11 +13,13 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 
 use super::caller::{Caller, Sender};
 use super::error::{Code, Place, Problem, RETRY_SOON_S};
+use super::fraud::Fraud;
 use super::openapi::publisher_faults;
 use super::request::{Id, IdempotencyKey, JsonBody, escape};
 use super::router::Api;
 use super::{PingError, Sent};
 use crate::cdr::enrichment::Enrichment;
+use crate::cdr::fraud::Scored;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -128,6 +130,9 @@ pub(super) struct SessionStatus {
     /// What is known of the caller besides: what the number tells, and what enrichers said. Half a second
     /// or so behind, and for operators alone.
     enriched: Vec<EnrichedStatus>,
+    /// How much it looks like fraud, and why; null: it has no caller, is not scored yet, or a publisher
+    /// reads it.
+    fraud: Option<Fraud>,
 }
 
 /// A price that was promised.
@@ -393,10 +398,11 @@ impl Api {
         reader: &Caller,
     ) -> Result<SessionStatus, Problem> {
         if *reader != Caller::Operator {
-            return Ok(SessionStatus::new(session, vec![]));
+            return Ok(SessionStatus::new(session, vec![], None));
         }
         let enriched = self.services.enrichments.of_session(session.session).await?;
-        Ok(SessionStatus::new(session, enriched))
+        let scored = self.services.scores.of_session(session.session).await?;
+        Ok(SessionStatus::new(session, enriched, scored))
     }
 }
 
@@ -415,10 +421,11 @@ impl EnrichedStatus {
 }
 
 impl SessionStatus {
-    fn new(session: Session, enriched: Vec<Enrichment>) -> Self {
+    fn new(session: Session, enriched: Vec<Enrichment>, scored: Option<Scored>) -> Self {
         let enriched = enriched.into_iter().map(|it| EnrichedStatus::new(it, session.consumed_at));
         Self {
             enriched: enriched.collect(),
+            fraud: scored.map(Fraud::from),
             ping_id: session.ping,
             session_id: session.session,
             status: if session.consumed_at.is_some() { "consumed" } else { "live" },

@@ -6,8 +6,10 @@ use serde::Serialize;
 use smol_str::SmolStr;
 use utoipa::ToSchema;
 
+use super::fraud::Fraud;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{Means, Party};
+use crate::cdr::fraud::Scored;
 use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
@@ -114,6 +116,10 @@ pub(super) struct CallSummary {
     /// that it was up).
     #[schema(value_type = Vec<String>, example = json!([]))]
     flags: Flags,
+    /// How much it looks like fraud, 0 to 100; null while it is up, for half a second or so after it, and
+    /// where nothing is scored.
+    #[schema(example = 40)]
+    pub(super) fraud_score: Option<u8>,
 }
 
 /// The carrier was told whom to call.
@@ -217,6 +223,8 @@ pub(super) struct CallDetail {
     /// Seconds the carrier charges for; null without a tariff.
     #[schema(example = 294)]
     billed_s: Option<u64>,
+    /// How much it looks like fraud, and why; null as `fraud_score` is.
+    fraud: Option<Fraud>,
     /// What happened, in order.
     timeline: Vec<CallEvent>,
 }
@@ -280,7 +288,17 @@ impl From<&CallRecord> for CallSummary {
             match_method: known(&record.match_method),
             config_rev: record.config_rev,
             flags: record.flags,
+            fraud_score: None,
         }
+    }
+}
+
+impl CallDetail {
+    /// The same, with its score.
+    pub(super) fn scored(mut self, scored: Option<Scored>) -> Self {
+        self.summary.fraud_score = scored.as_ref().map(|scored| scored.score);
+        self.fraud = scored.map(Fraud::from);
+        self
     }
 }
 
@@ -298,6 +316,7 @@ impl From<&CallRecord> for CallDetail {
             confirmed_at: wall(record.confirmed_ms),
             converted_at: wall(record.converted_ms),
             billed_s: record.billed_s,
+            fraud: None,
             timeline: timeline(record),
         }
     }

@@ -29,7 +29,8 @@ use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
     Services, account, batch, calls, caps, configuration, consumers, dead_letters, dni, effective,
-    explain, health, openapi, pings, pixel, pools, replay, rollups, sessions, simulate, targets,
+    explain, fraud, health, openapi, pings, pixel, pools, replay, rollups, sessions, simulate,
+    targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -79,6 +80,8 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(caps::buyer_ready))
         .routes(routes!(caps::deposit))
         .routes(routes!(rollups::list))
+        .routes(routes!(fraud::publishers))
+        .routes(routes!(fraud::targets))
         .routes(routes!(consumers::list))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))

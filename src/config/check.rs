@@ -41,6 +41,7 @@ impl Settings {
             });
         }
         shippers::check(&self.shippers, &mut findings);
+        self.fraud.check(&mut findings);
         findings
     }
 }

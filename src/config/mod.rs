@@ -21,6 +21,7 @@ mod dns;
 mod explain;
 mod fault;
 mod fitting;
+mod fraud;
 mod listen;
 mod overload;
 mod overrides;
@@ -44,6 +45,7 @@ pub use consumers::{ConsumerSettings, RollupSettings};
 pub use dns::{DnsSettings, HealthSettings};
 pub use fault::{ConfigError, Fault, Origin};
 pub use fitting::{Fitting, Misfits};
+pub use fraud::FraudSettings;
 pub use listen::{
     Advertised, HostPort, ListenAddress, ListenTransport, Listener, ParseAddressError,
 };
@@ -66,7 +68,7 @@ use overrides::Override;
 use tree::Tree;
 
 /// Sections with the settings of the process.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "node",
     "sip",
     "api",
@@ -81,6 +83,7 @@ const SETTINGS: [&str; 14] = [
     "rollups",
     "pressure",
     "shippers",
+    "fraud",
 ];
 
 /// Sections that are lists of tables with an `id`, in the care of others.

@@ -11,6 +11,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::account::AccountSettings;
 use super::consumers::{ConsumerSettings, RollupSettings};
 use super::dns::{DnsSettings, HealthSettings};
+use super::fraud::FraudSettings;
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
 use super::overload::OverloadSettings;
 use super::pressure::PressureSettings;
@@ -37,6 +38,7 @@ pub struct Settings {
     pub rollups: RollupSettings,
     pub pressure: PressureSettings,
     pub shippers: Vec<ShipperSettings>,
+    pub fraud: FraudSettings,
 }
 
 /// `[node]`: which process of a fleet this is.

@@ -8,7 +8,7 @@ use super::request::Tags;
 
 /// What a carrier says of a caller's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attested {
+pub enum Attested {
     As(Attestation),
     /// The signature is wrong.
     Failed,
@@ -25,7 +25,7 @@ const LEVEL_TAG: &str = "header.p-attestation-indicator";
 pub const ATTESTATION_TAGS: [&str; 3] = [VERSTAT_TAGS[0], VERSTAT_TAGS[1], LEVEL_TAG];
 
 impl Attested {
-    pub(super) fn of(tags: &Tags) -> Self {
+    pub fn of(tags: &Tags) -> Self {
         let verstat = VERSTAT_TAGS.iter().find_map(|tag| tags.get(*tag));
         let level = tags.get(LEVEL_TAG).and_then(|text| level(text));
         match verstat.map(|text| verified(text)) {

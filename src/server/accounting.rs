@@ -20,6 +20,7 @@ use crate::cdr::projection::{self, Awaited, Correction, Live, Opening, Parting, 
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{ConsumerBook, Keep, Letters, RollupStore};
 use crate::cdr::store::enrichments::{Enrichments, Spending};
+use crate::cdr::store::fraud::{FraudBook, Scores};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
     Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
@@ -192,6 +193,14 @@ impl Accounting {
 
     pub fn spending(&self) -> Arc<dyn Spending> {
         Arc::clone(&self.store) as Arc<dyn Spending>
+    }
+
+    pub fn scores(&self) -> Arc<dyn Scores> {
+        Arc::clone(&self.store) as Arc<dyn Scores>
+    }
+
+    pub fn fraud(&self) -> Arc<dyn FraudBook> {
+        Arc::clone(&self.store) as Arc<dyn FraudBook>
     }
 
     pub fn rollups(&self) -> Arc<dyn RollupStore> {

@@ -19,6 +19,7 @@ use crate::sip::trunk::{Carriers, Trunk, TrunkConfig, TrunkListener, Trunks};
 
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
+use super::fraud;
 use super::holds::redis::LinkTls;
 use super::legs::TargetLegs;
 use super::scoring::{Clients, ScorerPeers};
@@ -110,6 +111,7 @@ fn compile_with<T, S>(
         warnings.extend(unattested(trunks, routing));
     }
     warnings.extend(scorers.iter().flat_map(ScorerPeers::unverified));
+    faults.keep(fraud::rules(config))?;
     let mut tls = None;
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
         tls = faults.keep(TlsPlan::new(config, trunks, routing))?;

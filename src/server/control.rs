@@ -28,6 +28,7 @@ use crate::time::Wall;
 use super::accounting::{Accounting, stamp};
 use super::clock;
 use super::deciding::{Deciding, DepositsKnown};
+use super::fraud;
 use super::holds::redis::{self as holds, Claim};
 use super::ids::PingIds;
 use super::mailbox::{Mail, Mailbox};
@@ -100,6 +101,8 @@ impl Control {
             letters: accounting.letters(),
             rollups: accounting.rollups(),
             enrichments: accounting.enrichments(),
+            scores: accounting.scores(),
+            spikes: fraud::spikes(&settings.fraud),
             consumers: accounting.standings(),
             keys: settings.api.keys.clone(),
             cursor_secret,

@@ -114,6 +114,8 @@ pub const ENRICHER_REFUSED: &str = "tollbridge_enricher_refused_tags_total";
 pub const ENRICHER_SECONDS: &str = "tollbridge_enricher_answer_seconds";
 pub const ENRICHER_RESTS: &str = "tollbridge_enricher_resting";
 pub const ENRICHER_COST: &str = "tollbridge_enricher_cost_micros_total";
+pub const FRAUD_SCORES: &str = "tollbridge_fraud_scores_total";
+pub const FRAUD_REASONS: &str = "tollbridge_fraud_reasons_total";
 pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
 pub const ORPHANS_ENDED: &str = "tollbridge_orphans_ended_total";
 pub const VIOLATIONS: &str = "tollbridge_invariant_violations_total";
@@ -271,6 +273,8 @@ fn describe() {
     describe_histogram!(ENRICHER_SECONDS, "From a question to an enricher to its answer");
     describe_gauge!(ENRICHER_RESTS, "1 while an enricher is not asked, for it failed");
     describe_counter!(ENRICHER_COST, "What questions to an enricher cost, in micros");
+    describe_counter!(FRAUD_SCORES, "Calls and sessions scored, by whether the score is high");
+    describe_counter!(FRAUD_REASONS, "What spoke for fraud, of calls and sessions, by reason");
     describe_counter!(ORPHANS, "Calls closed after a crash, by policy");
     describe_counter!(ORPHANS_ENDED, "Calls closed after a crash whose true end became known");
     describe_counter!(VIOLATIONS, "Invariants found broken; always zero");

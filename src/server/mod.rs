@@ -22,6 +22,7 @@ pub mod deciding;
 pub mod dialing;
 mod enriching;
 mod error;
+mod fraud;
 pub mod holds;
 mod hosts;
 mod http;
@@ -306,6 +307,14 @@ impl Server {
         }
 
         let mut posts = consumers::posts();
+        if settings.fraud.enabled {
+            posts.push(fraud::post(fraud::Means {
+                deciding: Arc::clone(&deciding),
+                book: accounting.fraud(),
+                rules: fraud::rules(&config)?,
+                seed: seed.rotate_left(32),
+            }));
+        }
         posts.push(enriching::post(enriching::Means {
             deciding: Arc::clone(&deciding),
             appender: accounting.appender(),

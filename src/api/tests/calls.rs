@@ -56,7 +56,7 @@ fn every_filter_reaches_the_store() {
     let answer = fixture.get(&format!(
         "/v1/calls?campaign=c&publisher=p&buyer=b&target=t&trunk=k&caller=%2B16145550163\
          &did=%2B16145550104&session={session}&state=orphan_closed&outcome=no_answer\
-         &since=2026-03-17T15:04:12.318Z&until=2026-03-17T17:00:00%2B01:00"
+         &since=2026-03-17T15:04:12.318Z&until=2026-03-17T17:00:00%2B01:00&fraud_min=50"
     ));
 
     assert_eq!(answer.json(), json!({"calls": [], "next": null}));
@@ -73,6 +73,7 @@ fn every_filter_reaches_the_store() {
         outcome: Some(Outcome::NoAnswer),
         since: Some(Wall(1_773_759_852_318)),
         until: Some(Wall(1_773_763_200_000)),
+        fraud_min: Some(50),
     };
     assert_eq!(fixture.world.state.lock().asked, [expected]);
 }
@@ -97,6 +98,7 @@ fn what_cannot_be_asked_of_a_list_is_refused_with_the_parameter() {
         ("state=over", malformed("state")),
         ("outcome=", malformed("outcome")),
         ("since=yesterday", malformed("since")),
+        ("fraud_min=101", malformed("fraud_min")),
         ("since=2026-03-17T00:00:00Z&until=2026-03-17T00:00:00Z", malformed("until")),
         ("cursor=1", stale.clone()),
         (&format!("cursor={}", cursor.replace(&cursor[..2], "ff")), stale.clone()),
@@ -138,6 +140,7 @@ fn a_call_that_is_over_is_shown_in_full() {
     let mut take = |name| shown.as_object_mut().unwrap().remove(name).unwrap();
     let (attempts, timeline) = (take("attempts"), take("timeline"));
     assert_eq!(take("codec"), "PCMU/8000");
+    assert_eq!((&take("fraud")["score"], take("fraud_score")), (&json!(30), json!(30)));
 
     let expected = json!({
         "call_id": "cal_019cfc536f1e70008000000000000000",

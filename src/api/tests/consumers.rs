@@ -122,6 +122,62 @@ fn rollups_tell_apart_what_they_are_asked_to() {
 }
 
 #[test]
+fn what_calls_look_like_is_told_of_publishers_and_of_targets() {
+    let fixture = Fixture::new();
+
+    let publishers = fixture.get("/v1/fraud/publishers").json();
+    let day = "from=2026-03-17T23:00:00Z&to=2026-03-17T00:00:00Z";
+    let targets = fixture.get(&format!("/v1/fraud/targets?{day}")).json();
+
+    let (nobody, own) = (&publishers["items"][0], &publishers["items"][1]);
+    assert_eq!((&nobody["publisher"], &nobody["calls"]), (&json!(null), &json!(0)));
+    let expected = json!({
+        "publisher": "pub_bright", "calls": 50, "high": 3,
+        "reasons": [{ "reason": "velocity.caller", "calls": 5, "percent": 10 }],
+        "durations": {
+            "bins": [7, 0, 0, 0, 0, 0, 60, 0, 0, 0, 0, 0],
+            "calls": 67, "here": 60, "beside": 0, "suspicious": true,
+        },
+    });
+    assert_eq!(*own, expected);
+    // One day, and its watched bin is the one before.
+    assert_eq!(targets["items"][1]["target"], "pub_bright");
+    assert_eq!(
+        targets["items"][1]["durations"]["bins"],
+        json!([1, 0, 0, 0, 0, 60, 0, 0, 0, 0, 0, 0])
+    );
+    for (query, name) in
+        [("from=2026-03-18T00:00:00Z&to=2026-03-17T23:00:00Z", "to"), ("from=yesterday", "from")]
+    {
+        let answer = fixture.get(&format!("/v1/fraud/publishers?{query}"));
+        let expected = refused(400, "query.malformed", name, "malformed");
+        assert_eq!(answer.problem(), expected, "{query}");
+    }
+}
+
+#[test]
+fn a_stored_call_is_shown_with_its_score_and_why() {
+    let fixture = Fixture::new();
+    let call = call_id(1);
+    let record = super::world::record(call, &ended());
+    fixture.world.state.lock().stored.insert(call, record);
+
+    let listed = fixture.get("/v1/calls").json();
+    let shown = fixture.get(&format!("/v1/calls/{call}")).json();
+
+    assert_eq!(listed["calls"][0]["fraud_score"], 30);
+    assert_eq!(shown["fraud_score"], 30);
+    let expected = json!({
+        "score": 30,
+        "reasons": [{
+            "reason": "velocity.caller", "points": 30, "have": "11.4", "want": "10",
+            "text": "the caller calls more often of late than people do",
+        }],
+    });
+    assert_eq!(shown["fraud"], expected);
+}
+
+#[test]
 fn rollups_without_a_time_or_with_too_many_rows_are_refused() {
     let fixture = Fixture::new();
 

@@ -55,6 +55,8 @@ fn it_lists_every_route() {
     post /v1/dead-letters:discard
     post /v1/dead-letters:replay
     get /v1/dni.js
+    get /v1/fraud/publishers
+    get /v1/fraud/targets
     get /v1/numbers/{number}
     get /v1/p
     post /v1/pings

@@ -69,6 +69,20 @@ fn another_publisher_s_ping_is_as_if_it_were_not_there() {
 }
 
 #[test]
+fn what_is_found_out_about_callers_is_for_operators_alone() {
+    let fixture = Fixture::new();
+    let answer = ping(&fixture, BRIGHT, &json!({"pool": "pool_hvac"}));
+    let session = format!("/v1/sessions/{}", answer.json()["session_id"].as_str().unwrap());
+    for path in [answer.header("location").unwrap(), &session] {
+        let own = ask(&fixture, BRIGHT, Method::GET, path, "").json();
+        assert_eq!((&own["enriched"], &own["fraud"]), (&json!([]), &Value::Null), "{path}");
+        let all = fixture.get(path).json();
+        assert_eq!(all["enriched"][1]["source"], "lineinfo", "{path}");
+        assert_eq!(all["fraud"]["score"], 20, "{path}");
+    }
+}
+
+#[test]
 fn a_forged_key_opens_nothing() {
     let fixture = Fixture::new();
     for forged in ["the key of brighT", "the key of bright ", "main", "pub_bright", ""] {

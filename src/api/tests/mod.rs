@@ -26,6 +26,7 @@ use tower::ServiceExt;
 
 use super::Services;
 use super::router::{limited, router};
+use crate::cdr::fraud::duration::SpikeRules;
 use crate::config::{ApiKey, Secret};
 use world::World;
 
@@ -122,6 +123,8 @@ fn services(world: &Arc<World>) -> Services {
         letters: world.clone(),
         rollups: world.clone(),
         enrichments: world.clone(),
+        scores: world.clone(),
+        spikes: SpikeRules { min_calls: 50, deviations: 4 },
         consumers: world.clone(),
         keys: vec![ApiKey { id: "ops".into(), key: Secret::new(KEY) }],
         cursor_secret: [7; 32],

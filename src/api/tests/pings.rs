@@ -229,6 +229,13 @@ fn the_session_of_a_ping_can_be_read() {
                 "cost": "0.004", "at": "2026-03-17T15:04:12.358Z", "late_ms": null,
             },
         ],
+        "fraud": {
+            "score": 20,
+            "reasons": [{
+                "reason": "velocity.pings", "points": 20, "have": "11.4", "want": "10",
+                "text": "the caller is announced more often of late than people call",
+            }],
+        },
     });
     assert_eq!(shown.json(), expected);
 }

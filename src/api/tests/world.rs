@@ -21,11 +21,14 @@ use crate::cdr::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed, Converted,
     Decided, Ended, Fact, FactBody, Lookup, Party, Stamp, Terms,
 };
+use crate::cdr::fraud::duration::Side;
+use crate::cdr::fraud::{Found, FraudReason, FraudSums, Scored};
 use crate::cdr::journal::{Entry, Lsn};
 use crate::cdr::record::CallRecord;
 use crate::cdr::rollup::{Counts, Resolution, RollupKey, RollupQuery};
 use crate::cdr::store::consumers::{Letters, RollupStore};
 use crate::cdr::store::enrichments::Enrichments;
+use crate::cdr::store::fraud::Scores;
 use crate::cdr::store::{Answer, CallFilter, CallStore, StoreError};
 use crate::cdr::timeline;
 use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
@@ -453,6 +456,51 @@ impl Enrichments for World {
                 ..derived.clone()
             };
             Ok(vec![derived, told])
+        })
+    }
+}
+
+impl World {
+    fn scored(reason: FraudReason) -> Scored {
+        let found = Found {
+            reason,
+            points: reason.points(),
+            have: Some("11.4".into()),
+            want: Some("10".into()),
+        };
+        Scored { score: reason.points(), reasons: vec![found] }
+    }
+}
+
+/// Every stored call is suspected alike.
+impl Scores for World {
+    fn of_calls(&self, calls: Vec<CallId>) -> Answer<'_, Vec<(CallId, Scored)>> {
+        Box::pin(async move {
+            self.check_store()?;
+            let state = self.state.lock();
+            let stored = calls.into_iter().filter(|call| state.stored.contains_key(call));
+            let scored = |call| (call, Self::scored(FraudReason::VelocityCaller));
+            Ok(stored.map(scored).collect())
+        })
+    }
+
+    fn of_session(&self, _session: SessionId) -> Answer<'_, Option<Scored>> {
+        Box::pin(async move {
+            self.check_store()?;
+            Ok(Some(Self::scored(FraudReason::VelocityPings)))
+        })
+    }
+
+    fn sums(&self, side: Side, from: i64, to: i64) -> Answer<'_, BTreeMap<SmolStr, FraudSums>> {
+        Box::pin(async move {
+            self.check_store()?;
+            let mut sums = FraudSums { calls: 50, high: 3, ..FraudSums::default() };
+            sums.by_reason = [(FraudReason::VelocityCaller, 5)].into();
+            // The first bin says which days were asked for.
+            sums.bins[0] = u64::try_from(to - from).unwrap() + 1;
+            sums.bins[side.suspect()] = 60;
+            let (own, none) = (SmolStr::new_static("pub_bright"), SmolStr::default());
+            Ok([(own, sums), (none, FraudSums::default())].into())
         })
     }
 }

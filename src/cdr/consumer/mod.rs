@@ -27,6 +27,7 @@ use smol_str::SmolStr;
 
 use super::enrichment::Enrichment;
 use super::fact::FactBody;
+use super::fraud::FraudEffects;
 use super::journal::{Entry, Lsn};
 use super::record::CallRecord;
 use super::rollup::Rolled;
@@ -68,6 +69,7 @@ pub struct Effects {
     pub rolled: Rolled,
     /// What was found out about callers without a fact that says so.
     pub enriched: Vec<Enrichment>,
+    pub fraud: FraudEffects,
 }
 
 /// Why facts have no effects.

@@ -8,7 +8,7 @@ use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::rows::{self, integer, to_cbor};
 use super::sqlite::{SqliteStore, decode, first_id_at, unsigned};
-use super::{Answer, Progress, StoreError};
+use super::{Answer, Progress, StoreError, fraud};
 use crate::cdr::consumer::Effects;
 use crate::cdr::consumer::letter::{
     Letter, LetterCount, LetterFilter, LetterState, SealedFact, Word,
@@ -172,6 +172,7 @@ impl ConsumerBook for SqliteStore {
             }
             self.write_rolled(&mut transaction, &commit.effects.rolled).await?;
             self.tables.write_enriched(&mut transaction, &commit.effects.enriched).await?;
+            fraud::write(&mut transaction, &commit.effects.fraud).await?;
             transaction.commit().await?;
             Ok(Committed::Written)
         })
@@ -261,6 +262,13 @@ impl ConsumerBook for SqliteStore {
                 .bind(first_id_at(ago(ROLLED_CALL_DAYS)))
                 .execute(&mut *writer)
                 .await?;
+            for table in ["fraud_tally", "fraud_duration"] {
+                let sql = format!("DELETE FROM {table} WHERE day < ?");
+                sqlx::query(sqlx::AssertSqlSafe(sql))
+                    .bind(ago(FRAUD_DAYS).0.div_euclid(DAY_MS))
+                    .execute(&mut *writer)
+                    .await?;
+            }
             for (state, days) in
                 [(LetterState::Done, DONE_DAYS), (LetterState::Discarded, DISCARDED_DAYS)]
             {

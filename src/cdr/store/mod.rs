@@ -23,6 +23,7 @@ use crate::time::Wall;
 
 pub mod consumers;
 pub mod enrichments;
+pub mod fraud;
 mod rows;
 pub mod sqlite;
 
@@ -78,10 +79,12 @@ pub struct CallFilter {
     pub since: Option<Wall>,
     /// Admitted before.
     pub until: Option<Wall>,
+    /// With a fraud score of at least so much, which calls have that are over.
+    pub fraud_min: Option<u8>,
 }
 
 impl CallFilter {
-    /// The same rule for records in memory.
+    /// The same rule for records in memory, which have no score.
     pub fn matches(&self, record: &CallRecord) -> bool {
         fn wants<T: PartialEq>(want: Option<&T>, have: Option<&T>) -> bool {
             want.is_none_or(|want| Some(want) == have)
@@ -99,6 +102,7 @@ impl CallFilter {
             && wants(self.outcome.as_ref(), Some(&record.outcome()))
             && self.since.is_none_or(|since| record.started_at() >= since)
             && self.until.is_none_or(|until| record.started_at() < until)
+            && self.fraud_min.is_none()
     }
 }
 

@@ -572,6 +572,11 @@ fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> Que
             query.push(condition).push_bind(number);
         }
     }
+    if let Some(fraud_min) = filter.fraud_min {
+        // The first part is that of the index.
+        query.push(if fraud_min > 0 { " AND fraud_score > 0" } else { "" });
+        query.push(" AND fraud_score >= ").push_bind(i64::from(fraud_min));
+    }
     if let Some(session) = filter.session {
         query.push(" AND session_id = ").push_bind(session.as_bytes().to_vec());
     }
