@@ -39,10 +39,11 @@ impl Engine {
 
     /// Puts back what was kept.
     pub fn restore(&mut self, key: Key, held: Held) {
-        self.order.insert((held.at, key));
+        let at = held.at;
         if let Some(before) = self.known.insert(key, held) {
             self.order.remove(&(before.at, key));
         }
+        self.order.insert((at, key));
     }
 
     /// Puts back a day of a histogram.
