@@ -247,6 +247,7 @@ impl Checked {
             former: None,
             sharing: None,
             promise: self.promise,
+            enriched: Tags::new(),
         }
     }
 }
