@@ -220,13 +220,9 @@ impl Call {
             Input::HoldPlaced => self.dial(now, out),
             Input::HoldDenied(reason) => {
                 if let State::Holding { attempt, .. } = self.state {
-                    out.push(Output::Report(Report::AttemptFailed {
-                        attempt,
-                        status: None,
-                        q850: None,
-                        reason,
-                    }));
-                    self.last_failure = Some(Box::new(Failure::of(reason)));
+                    let failure = Failure::of(reason);
+                    out.push(Output::Report(failure.report(attempt)));
+                    self.last_failure = Some(Box::new(failure));
                     self.next_attempt(attempt, now, out);
                 } else {
                     self.deny_branch(reason, now, out);
@@ -274,8 +270,13 @@ impl Call {
             return;
         }
         match &self.state {
-            State::Deciding { .. } | State::Holding { .. } => {
+            State::Deciding { .. } => {
                 let failure = Failure::of(Reason::DecisionTimeout);
+                self.end_unanswered(Party::System, failure, out);
+            }
+            State::Holding { attempt, .. } => {
+                let failure = Failure::of(Reason::DecisionTimeout);
+                out.push(Output::Report(failure.report(*attempt)));
                 self.end_unanswered(Party::System, failure, out);
             }
             State::Dialing { attempt, ring_until, signs, .. } => {

@@ -237,7 +237,8 @@ impl Call {
                 let attempt = branch.attempt;
                 out.push(Output::AbandonBranch { attempt, why: None });
                 self.branch_failed(attempt, Failure::of(reason), now, out);
-            } else if parallel.holding.take_if(|(_, until)| *until <= now).is_some() {
+            } else if let Some((late, _)) = parallel.holding.take_if(|(_, until)| *until <= now) {
+                out.push(Output::Report(Failure::of(Reason::DecisionTimeout).report(late)));
                 // Its answer may still come, and must not be taken for that of another.
                 parallel.stalled = true;
                 self.leave_if_over(now, out);

@@ -18,7 +18,8 @@ pub enum Report {
     AttemptStarted { attempt: AttemptNumber },
     /// Its first response beyond 100.
     AttemptProgress { attempt: AttemptNumber, status: u16 },
-    /// The attempt is over without an answer. `status` is the target's, if it gave one.
+    /// The attempt is over without an answer. `status` is the target's, if it gave one. One that did
+    /// not start was denied its hold, or nobody said in time whether it has it.
     AttemptFailed {
         attempt: AttemptNumber,
         status: Option<u16>,

@@ -224,6 +224,26 @@ fn without_a_decision_the_caller_is_answered_at_the_deadline() {
 }
 
 #[test]
+fn a_target_whose_hold_nobody_tells_of_in_time_is_told_as_not_called_for_that() {
+    let (mut call, mut seen) = (new(), vec![]);
+    feed(&mut call, 0, Input::Decided(plan(2)), &mut seen);
+    seen.clear();
+
+    timeout(&mut call, 3000, &mut seen);
+
+    let status = 503;
+    let (retry_after_s, why) = (Some(RETRY_AFTER_S), None);
+    assert_eq!(
+        seen,
+        [
+            failed(1, None, Reason::DecisionTimeout),
+            Output::ToCaller(Command::Refuse { status, retry_after_s, why }),
+            ended(Party::System, Reason::DecisionTimeout, 503, None),
+        ]
+    );
+}
+
+#[test]
 fn a_denied_hold_leads_to_the_next_target() {
     let (mut call, mut seen) = (new(), vec![]);
     feed(&mut call, 0, Input::Decided(plan(1)), &mut seen);
@@ -360,6 +380,7 @@ fn a_hold_that_is_never_answered_ends_a_group_that_has_nobody_left() {
     let (mut call, mut seen) = (new(), vec![]);
     feed(&mut call, 0, Input::Decided(group(2)), &mut seen);
     timeout(&mut call, 3000, &mut seen);
+    assert!(seen.contains(&failed(1, None, Reason::DecisionTimeout)), "{seen:?}");
     feed(&mut call, 3001, Input::HoldPlaced, &mut seen);
     assert_eq!(seen.last(), Some(&ended(Party::System, Reason::DecisionTimeout, 503, None)));
 }
