@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 
 use super::conversion::ConversionState;
 use super::due::CapDue;
-use super::fact::{Dialogs, Farewells, Means, Party, Stamp, Terms};
+use super::fact::{Dialogs, Farewells, Means, Party, Shortage, Stamp, Terms};
 use super::journal::{Entry, Lsn};
 use super::rating::Tariff;
 use crate::codec;
@@ -203,6 +203,24 @@ pub struct LeftAddress {
     pub reason: Reason,
 }
 
+/// A target whose turn it was, and that was not called.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Denial {
+    /// Counts with those of attempts.
+    #[n(0)]
+    pub leg: u16,
+    #[n(1)]
+    pub target: TargetId,
+    /// Milliseconds since admission.
+    #[n(2)]
+    pub at_ms: u64,
+    #[n(3)]
+    pub reason: Reason,
+    /// What had no room, where that is known.
+    #[n(4)]
+    pub shortage: Option<Shortage>,
+}
+
 impl Attempt {
     /// Milliseconds from the INVITE to the first ringing.
     pub fn pdd_ms(&self) -> Option<u64> {
@@ -341,6 +359,9 @@ pub struct CallRecord {
     /// What was spoken on both legs at first, such as `PCMU/8000`; absent: not known.
     #[cbor(n(48), with = "codec::optional_text", has_nil)]
     pub codec: Option<SmolStr>,
+    /// Targets that were not called for want of room. They are no attempts, and count nowhere.
+    #[cbor(n(49), default)]
+    pub denied: Vec<Denial>,
 }
 
 impl CallRecord {
@@ -396,6 +417,7 @@ impl CallRecord {
             taken_ms: None,
             dues: Vec::new(),
             codec: None,
+            denied: Vec::new(),
         }
     }
 
@@ -441,6 +463,12 @@ impl CallRecord {
             Some(leg) => self.attempts.iter().find(|attempt| attempt.leg == leg),
             None => self.attempts.last(),
         }
+    }
+
+    /// Whether it was the turn of this attempt, and whatever came of that.
+    pub(super) fn knows(&self, leg: u16) -> bool {
+        self.attempts.iter().any(|attempt| attempt.leg == leg)
+            || self.denied.iter().any(|denial| denial.leg == leg)
     }
 
     /// Why the publisher is owed nothing by the terms of the attempt; `None`: they say what.

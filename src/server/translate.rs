@@ -18,7 +18,7 @@ use crate::reason::Reason;
 use crate::routing::attribution::{Named, SessionKey};
 use crate::routing::circuit::Before;
 use crate::routing::history::{Connected, PastCall};
-use crate::routing::hold::{self, BucketRequest};
+use crate::routing::hold::{self, BucketRequest, Denied};
 use crate::routing::performance::{Concerned, Tally, day_of};
 use crate::routing::quote::Promise;
 use crate::routing::selection::Explored;
@@ -274,6 +274,11 @@ pub(super) fn address_failed(
 ) -> fact::AddressFailed {
     let address = format_smolstr!("{}:{}", at.transport.name(), at.peer);
     fact::AddressFailed { leg: u16::from(leg), address, status, reason }
+}
+
+pub(super) fn shortage(full: Denied) -> fact::Shortage {
+    let Denied { bucket, used, held, limit, .. } = full;
+    fact::Shortage { cap: bucket.cap, limit, used, held }
 }
 
 pub(super) fn bucket(request: &BucketRequest) -> fact::Bucket {

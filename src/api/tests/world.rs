@@ -778,7 +778,14 @@ pub(super) fn answered() -> Vec<(u64, FactBody)> {
         record: Bytes::new(),
         refused: None,
     };
-    let busy = AttemptFailed { leg: 1, status: 486, q850: Some(17), reason: Reason::AttemptBusy };
+    let busy = AttemptFailed {
+        leg: 1,
+        status: 486,
+        q850: Some(17),
+        reason: Reason::AttemptBusy,
+        target: Some("tgt_summit".into()),
+        shortage: None,
+    };
     let mut facts = admitted();
     facts.extend([
         (7, decided.into()),

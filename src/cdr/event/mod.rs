@@ -201,6 +201,8 @@ impl Teller {
                     status: it.status.into(),
                     q850: it.q850.map(u32::from),
                     reason: it.reason.code().to_owned(),
+                    target: text(it.target.as_ref()),
+                    cap: it.shortage.as_ref().map(|it| it.cap.to_string()),
                 };
                 (Body::AttemptFailed(told), of_call())
             }
@@ -330,7 +332,18 @@ impl Teller {
             no_payout: it.no_payout().map(|why| why.name().to_owned()),
             flags: it.flags.names().map(str::to_owned).collect(),
             codec: text(it.codec.as_ref()),
+            denied: it.denied.iter().map(told_denial).collect(),
         }
+    }
+}
+
+fn told_denial(it: &super::record::Denial) -> schema::Denial {
+    schema::Denial {
+        leg: it.leg.into(),
+        target: it.target.to_string(),
+        at_ms: it.at_ms,
+        reason: it.reason.code().to_owned(),
+        cap: it.shortage.as_ref().map(|it| it.cap.to_string()),
     }
 }
 

@@ -199,7 +199,7 @@ pub struct AttemptStarted {
     pub buyer: String,
 }
 
-/// An attempt ended without an answer.
+/// An attempt ended without an answer, or never began.
 #[derive(Clone, PartialEq, Message, Serialize)]
 pub struct AttemptFailed {
     #[prost(uint32, tag = "1")]
@@ -211,6 +211,12 @@ pub struct AttemptFailed {
     pub q850: Option<u32>,
     #[prost(string, tag = "4")]
     pub reason: String,
+    #[prost(string, optional, tag = "5")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[prost(string, optional, tag = "6")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap: Option<String>,
 }
 
 /// The target hung up so soon that the call goes on to the next one.
@@ -396,6 +402,24 @@ pub struct Record {
     #[prost(string, optional, tag = "36")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
+    #[prost(message, repeated, tag = "37")]
+    pub denied: Vec<Denial>,
+}
+
+/// One target that was not called for want of room.
+#[derive(Clone, PartialEq, Message, Serialize)]
+pub struct Denial {
+    #[prost(uint32, tag = "1")]
+    pub leg: u32,
+    #[prost(string, tag = "2")]
+    pub target: String,
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+    #[prost(string, tag = "4")]
+    pub reason: String,
+    #[prost(string, optional, tag = "5")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap: Option<String>,
 }
 
 /// One target that was tried.

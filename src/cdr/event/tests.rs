@@ -141,8 +141,9 @@ fn everything() -> Vec<Event> {
             events.extend(teller.tell(&Entry { lsn, fact }, None));
         }
     }
-    let busy = Script::new().dial(1).ring_at(400).fail_at(900, 486, Reason::AttemptBusy);
-    let converted = busy.dial(2).ring_at(1_300).answer_at(4_124).convert_at(94_124).end_at(293_592);
+    let denied = Script::new().deny_at(7, 1, "tgt_cool", Reason::CapFull);
+    let busy = denied.dial(2).ring_at(400).fail_at(900, 486, Reason::AttemptBusy);
+    let converted = busy.dial(3).ring_at(1_300).answer_at(4_124).convert_at(94_124).end_at(293_592);
     let orphan = Script::of(2).dial(1).answer_at(2_000).orphan(30_000);
     for script in [converted, orphan] {
         let record = script.record();

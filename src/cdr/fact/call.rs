@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
+use serde::Serialize;
 use smol_str::SmolStr;
 
 use crate::codec;
@@ -117,7 +118,8 @@ pub struct AttemptProgress {
     pub status: u16,
 }
 
-/// An attempt ended without an answer.
+/// An attempt ended without an answer. One that never began was denied: it was its target's turn, and
+/// there was no room for it.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct AttemptFailed {
     #[n(0)]
@@ -130,6 +132,26 @@ pub struct AttemptFailed {
     pub q850: Option<u16>,
     #[n(3)]
     pub reason: Reason,
+    #[n(4)]
+    pub target: Option<TargetId>,
+    /// Of one that was denied, where that is known: what had no room.
+    #[n(5)]
+    pub shortage: Option<Shortage>,
+}
+
+/// A limit that had no room for an attempt, as it stood then. Amounts are in the unit of what it
+/// counts: calls, micros, or milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Shortage {
+    /// Such as `target/tgt_summit/connected/daily` or `target/tgt_summit/concurrency`.
+    #[cbor(n(0), with = "codec::text")]
+    pub cap: SmolStr,
+    #[n(1)]
+    pub limit: u64,
+    #[n(2)]
+    pub used: u64,
+    #[n(3)]
+    pub held: u64,
 }
 
 /// An attempt went on at the next address of its target.

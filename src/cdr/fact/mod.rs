@@ -20,7 +20,7 @@ use crate::time::{Mono, Wall};
 pub use call::{
     AddressFailed, Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Confirmed,
     Converted, Decided, Dialogs, Ended, EndedEarly, Farewell, Farewells, HandedOver, Means,
-    OrphanClosed, OrphanPolicy, Party, Referred, Taken, Terms, Transferred,
+    OrphanClosed, OrphanPolicy, Party, Referred, Shortage, Taken, Terms, Transferred,
 };
 pub use hold::{AtEnd, Bucket, HoldPlaced, HoldReleased, HoldSettled};
 pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, Promised, SessionConsumed};
@@ -283,8 +283,29 @@ pub(in crate::cdr) mod tests {
                 reason: Reason::AttemptCarrierFailed,
             }
             .into(),
-            AttemptFailed { leg: 1, status: 486, q850: Some(17), reason: Reason::AttemptBusy }
-                .into(),
+            AttemptFailed {
+                leg: 1,
+                status: 486,
+                q850: Some(17),
+                reason: Reason::AttemptBusy,
+                target: Some("tgt_summit".into()),
+                shortage: None,
+            }
+            .into(),
+            AttemptFailed {
+                leg: 2,
+                status: 486,
+                q850: None,
+                reason: Reason::CapFull,
+                target: Some("tgt_cool".into()),
+                shortage: Some(Shortage {
+                    cap: "target/tgt_cool/connected/daily".into(),
+                    limit: 80,
+                    used: 77,
+                    held: 3,
+                }),
+            }
+            .into(),
             Answered {
                 leg: 2,
                 dialogs: Some(Dialogs { caller: u64::MAX, target: 7 }),

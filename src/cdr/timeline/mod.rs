@@ -16,7 +16,9 @@ use super::fact::{
     Decided, Fact, FactBody, HandedOver, Means, Party, Referred, Stamp, Transferred,
 };
 use super::journal::{Entry, Lsn};
-use super::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Handover, LeftAddress};
+use super::record::{
+    Attempt, AttemptResult, CallRecord, CallState, Denial, Flags, Handover, LeftAddress,
+};
 use crate::id::{HoldId, TargetId};
 use crate::reason::Reason;
 
@@ -64,6 +66,9 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
         FactBody::Admitted(admitted) => admit(record, admitted, at),
         FactBody::Decided(decided) => decide(record, decided, at, lsn),
         FactBody::AttemptStarted(started) => start_attempt(record, started, at),
+        FactBody::AttemptFailed(failed) if !record.knows(failed.leg) => {
+            return deny(record, failed, at);
+        }
         FactBody::AttemptFailed(failed) => fail_attempt(record, failed, at),
         FactBody::AddressFailed(failed) => return leave_address(record, failed, at),
         FactBody::Answered(answered) => answer(record, answered, at),
@@ -207,6 +212,17 @@ fn fail_attempt(record: &mut CallRecord, failed: &AttemptFailed, at: Stamp) -> b
     attempt.reason = Some(failed.reason);
     record.handover.take_if(|it| it.leg == failed.leg);
     true
+}
+
+/// It failed without having begun: there was no room for it.
+fn deny(record: &mut CallRecord, failed: &AttemptFailed, at: Stamp) -> Applied {
+    let AttemptFailed { leg, reason, target, shortage, .. } = failed.clone();
+    // Of a call whose beginning is missing nobody knows whether it began.
+    let is_whole = !record.flags.contains(Flags::INCOMPLETE);
+    let Some(target) = target.filter(|_| is_whole) else { return Applied::Nothing };
+    let at_ms = offset_ms(record, at);
+    record.denied.push(Denial { leg, target, at_ms, reason, shortage });
+    Applied::Changed
 }
 
 fn leave_address(record: &mut CallRecord, failed: &AddressFailed, at: Stamp) -> Applied {

@@ -3,9 +3,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::cdr::fact::{
     Checkpoint, Confirmed, Dialogs, Ended, EndedEarly, Fact, HoldReleased, OrphanClosed,
-    OrphanPolicy, Taken,
+    OrphanPolicy, Shortage, Taken,
 };
 use crate::cdr::record::Outcome;
+use crate::cdr::rollup;
+use crate::cdr::store::{CountedCalls, TriedTarget};
 use crate::cdr::testing::{Script, call_id};
 use crate::id::HoldId;
 use crate::money::Money;
@@ -121,6 +123,44 @@ fn a_call_that_hunts_and_is_abandoned_tells_what_became_of_each_attempt() {
         (AttemptResult::Abandoned, Some(487)),
     ];
     assert_eq!(results, expected);
+}
+
+#[test]
+fn a_target_without_room_is_on_record_and_counts_nowhere() {
+    let denied = Script::new().deny_at(9, 1, "tgt_full", Reason::CapFull);
+    let nobody = denied.clone().abandon_at(20).record();
+    let called = denied.dial(2).fail_at(900, 486, Reason::AttemptBusy).abandon_at(901).record();
+
+    let cap = "target/tgt_full/attempted/total".into();
+    let denial = Denial {
+        leg: 1,
+        target: "tgt_full".into(),
+        at_ms: 9,
+        reason: Reason::CapFull,
+        shortage: Some(Shortage { cap, limit: 1, used: 1, held: 0 }),
+    };
+    assert_eq!(nobody.denied, std::slice::from_ref(&denial));
+    assert_eq!((nobody.attempts.len(), nobody.outcome()), (0, Outcome::Refused));
+    assert_eq!(called.denied, [denial]);
+    assert_eq!((called.attempts.len(), called.outcome()), (1, Outcome::NoAnswer));
+    let dialed: Vec<_> = CountedCalls::of(&called).into_iter().map(|it| it.target).collect();
+    assert_eq!(dialed, ["tgt_summit".into()]);
+    let tried = TriedTarget::of(&called, called.started_at());
+    let tried: Vec<_> = tried.into_iter().map(|it| (it.target, it.attempts)).collect();
+    assert_eq!(tried, [("tgt_summit".into(), 1)]);
+    let attempts: Vec<_> =
+        rollup::of_call(&called).into_iter().map(|it| (it.0.target, it.1.attempts)).collect();
+    assert_eq!(attempts, [("tgt_summit".into(), 1)]);
+}
+
+#[test]
+fn a_failure_of_which_the_beginning_is_missing_is_not_taken_for_one_without_room() {
+    let whole = Script::new().dial(1).fail_at(900, 486, Reason::AttemptBusy);
+    let last = whole.entries().last().unwrap();
+    let mut record = CallRecord::begin(call_id(1), last);
+
+    assert_eq!(apply(&mut record, last), Applied::Nothing);
+    assert_eq!(record.denied, []);
 }
 
 #[test]

@@ -101,19 +101,26 @@ pub struct BucketRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoRoom {
     pub reason: Reason,
+    /// What is full, where that is known.
+    pub full: Option<Denied>,
+}
+
+impl NoRoom {
     /// The cap that is full, where that is known.
-    pub cap: Option<SmolStr>,
+    pub fn cap(&self) -> Option<&SmolStr> {
+        self.full.as_ref().map(|full| &full.bucket.cap)
+    }
 }
 
 impl From<Denied> for NoRoom {
     fn from(denied: Denied) -> Self {
-        Self { reason: denied.counts.refusal(), cap: Some(denied.bucket.cap) }
+        Self { reason: denied.counts.refusal(), full: Some(denied) }
     }
 }
 
 impl From<Reason> for NoRoom {
     fn from(reason: Reason) -> Self {
-        Self { reason, cap: None }
+        Self { reason, full: None }
     }
 }
 

@@ -111,7 +111,7 @@ impl Bridge {
         let turn = channel.as_ref().map_or(Turn::Now, |limit| limit.enter(now));
         let asking = Asking { attempt, channel, turn, unpaid: None };
         if matches!(turn, Turn::Full) {
-            return self.placed(key, asking, Err(Reason::AttemptRateFull), now);
+            return self.placed(key, asking, Err(Reason::AttemptRateFull.into()), now);
         }
         self.ask_for_room(key, asking, now)
     }
@@ -159,7 +159,7 @@ impl Bridge {
         });
         match unpaid {
             Some(_) => self.ask_for_room(key, Asking { unpaid, ..asking }, now),
-            None => self.placed(key, asking, Err(no_room.reason), now),
+            None => self.placed(key, asking, Err(no_room), now),
         }
     }
 
@@ -188,12 +188,15 @@ impl Bridge {
         &mut self,
         key: CallKey,
         asking: Asking,
-        reserved: Result<Reserved, Reason>,
+        reserved: Result<Reserved, NoRoom>,
         now: Mono,
     ) -> Answer {
         let reserved = match reserved {
             Ok(reserved) => reserved,
-            Err(reason) => {
+            Err(NoRoom { reason, full }) => {
+                if let (Some(live), Some(full)) = (self.calls.get_mut(key), full) {
+                    live.full = Some(Box::new((asking.attempt, full)));
+                }
                 asking.leave();
                 self.metrics.hold_denied(reason);
                 return Answer::Now(Err(reason));

@@ -25,6 +25,7 @@ use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::{Named, SessionKey};
+use crate::routing::hold::Denied;
 use crate::routing::selection::ScoreReading;
 use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Plan, Refusal};
@@ -122,6 +123,8 @@ struct LiveCall {
     tries: SmallVec<[Try; 1]>,
     /// The hold that an attempt waits for.
     asked: Option<Box<(HoldId, Asking)>>,
+    /// What had no room for the latest attempt that was denied, until that is told.
+    full: Option<Box<(AttemptNumber, Denied)>>,
     pinned: Option<PhoneNumber>,
     /// Caps have counted that it came, which is on disk before it goes anywhere.
     is_counted: bool,
@@ -237,6 +240,7 @@ impl Bridge {
                 holds: SmallVec::new(),
                 tries: SmallVec::new(),
                 asked: None,
+                full: None,
                 pinned: None,
                 is_counted: false,
                 admitted: admission.at,
@@ -507,6 +511,11 @@ impl Bridge {
 }
 
 impl LiveCall {
+    /// Whether the attempt is under way.
+    fn has_begun(&self, attempt: AttemptNumber) -> bool {
+        self.tries.iter().any(|it| it.attempt == attempt)
+    }
+
     fn hold_of(&self, attempt: AttemptNumber) -> Option<HoldId> {
         self.holds.iter().find(|held| held.attempt == attempt)?.hold
     }

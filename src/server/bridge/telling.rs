@@ -58,13 +58,20 @@ impl Bridge {
             }
             Report::AttemptFailed { attempt, status, q850, reason } => {
                 let target = self.target(key, attempt);
-                self.metrics.attempt(target.as_ref(), reason.code(), status);
+                let live = self.calls.get_mut(key);
+                let began = live.as_ref().is_some_and(|live| live.has_begun(attempt));
+                let full = live.and_then(|live| live.full.take_if(|full| full.0 == attempt));
+                if began {
+                    self.metrics.attempt(target.as_ref(), reason.code(), status);
+                }
                 self.judge_failed(key, attempt, reason, at);
                 let failed = fact::AttemptFailed {
                     leg: u16::from(attempt),
                     status: status.unwrap_or_else(|| reason.status()),
                     q850: q850.map(u16::from),
                     reason,
+                    target,
+                    shortage: full.map(|full| translate::shortage(full.1)),
                 };
                 self.write(id, at, failed, Durability::Buffered);
                 let next = attempt.saturating_add(1);
@@ -129,8 +136,9 @@ impl Bridge {
                 None
             }
             Report::TransferFailed { attempt, status, reason } => {
-                let leg = u16::from(attempt);
-                let failed = fact::AttemptFailed { leg, status, q850: None, reason };
+                let (leg, target) = (u16::from(attempt), self.target(key, attempt));
+                let (q850, shortage) = (None, None);
+                let failed = fact::AttemptFailed { leg, status, q850, reason, target, shortage };
                 self.write(id, at, failed, Durability::Buffered);
                 None
             }

@@ -188,7 +188,7 @@ impl OfferedRoom {
     }
 
     fn refusal(&self, no_room: &NoRoom) -> PingRefusal {
-        let full = no_room.cap.as_ref();
+        let full = no_room.cap();
         let full = full.and_then(|cap| self.requests.iter().find(|it| it.bucket.cap == *cap));
         let detail = match full {
             Some(BucketRequest { bucket, counts, limit, .. }) => {
@@ -210,7 +210,7 @@ impl OfferedRoom {
 
     /// Whether nobody could say if there is room in the bucket.
     pub(super) fn withholds(&self, bucket: &Bucket) -> bool {
-        self.denied.as_ref().is_some_and(|no_room| no_room.cap.is_none())
+        self.denied.as_ref().is_some_and(|no_room| no_room.cap().is_none())
             && self.requests.iter().any(|it| it.bucket == *bucket)
     }
 
@@ -224,7 +224,7 @@ impl OfferedRoom {
                 let used = usage.used.min(others);
                 Usage { used, held: usage.held.saturating_sub(own.amount).min(others - used) }
             }
-            Some(NoRoom { cap, .. }) if cap.as_ref() != Some(&bucket.cap) => usage,
+            Some(no_room) if no_room.cap() != Some(&bucket.cap) => usage,
             Some(_) => {
                 Usage { held: usage.held.max(own.limit.saturating_sub(usage.used)), ..usage }
             }
@@ -255,6 +255,7 @@ pub(super) fn or_ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::hold::Denied;
 
     const LIMIT: u64 = 3;
 
@@ -290,7 +291,11 @@ mod tests {
     #[test]
     fn who_was_denied_room_finds_none_where_it_was_denied() {
         let seen = Usage { used: 1, held: 0 };
-        let full = |cap: &str| NoRoom { reason: Reason::CapFull, cap: Some(cap.into()) };
+        let full = |cap: &str| {
+            let bucket = Bucket { cap: cap.into(), window: "total".into() };
+            let (counts, used, held, limit) = (Counts::Offered, LIMIT, 0, LIMIT);
+            NoRoom::from(Denied { bucket, counts, used, held, limit })
+        };
         let (here, bucket) = room(Some(full("campaign/a/offered/total")));
         assert_eq!(total(here.as_read(&bucket, seen)), LIMIT);
         let (elsewhere, bucket) = room(Some(full("publisher/p")));

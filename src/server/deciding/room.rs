@@ -52,7 +52,7 @@ impl Deciding {
         if terms.promised {
             return None;
         }
-        let (cap, scope) = (no_room.cap.as_ref()?, scope?);
+        let (cap, scope) = (no_room.cap()?, scope?);
         let stops_paying = self.snapshot.load().stops_paying(&scope.publisher, cap);
         stops_paying.then(|| terms.unpaid(NoPayout::PublisherCap))
     }
