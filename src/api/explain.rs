@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
+use super::course::course;
 use super::error::{Code, Problem};
 use super::openapi::faults;
 use super::request::Id;
@@ -17,10 +18,11 @@ use crate::reason::{NoPayout, Reason};
 use crate::routing::attribution::{Attribution, Candidate, CandidateVerdict, Method};
 use crate::routing::config::Confidence;
 use crate::routing::counterfactual::{Change, Counterfactual, counterfactuals};
+use crate::routing::course::{Course, Shortage, TurnEnd};
 use crate::routing::decision::{Check, Outcome, PlannedAttempt, Verdict};
 use crate::routing::geo::Basis;
 use crate::routing::replay::DecisionRecord;
-use crate::routing::{RoutingSnapshot, Step};
+use crate::routing::{RoutingSnapshot, Step, Usage};
 
 /// The decision about a call.
 #[derive(Debug, Serialize, ToSchema)]
@@ -152,7 +154,7 @@ struct ExplainedCandidate {
     /// Place in the plan, from 1; null: it got none.
     #[schema(example = 1)]
     rank: Option<u16>,
-    /// An INVITE was sent to it.
+    /// An INVITE was sent to it, or the carrier was told to call it.
     dialed: bool,
     /// Why it was not dialled, as a reason code; null if it was.
     #[schema(value_type = Option<String>, example = json!(null))]
@@ -160,6 +162,24 @@ struct ExplainedCandidate {
     /// The same for people.
     #[schema(value_type = Option<String>, example = json!(null))]
     reason_text: Option<&'static str>,
+    /// What had no room when its turn came, though it had when the call was decided; null: that is not
+    /// why, or not known.
+    shortage: Option<ExplainedShortage>,
+}
+
+/// A limit that had no room. Amounts are numbers of calls, micros or milliseconds, as it counts.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedShortage {
+    /// Key of a cap or of concurrency.
+    #[schema(value_type = String, example = "target/tgt_summit/connected/daily")]
+    cap: SmolStr,
+    #[schema(example = 80)]
+    limit: u64,
+    #[schema(example = 77)]
+    used: u64,
+    /// By calls in flight that may still count, or by live calls.
+    #[schema(example = 3)]
+    held: u64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -235,7 +255,8 @@ faults!(ExplainFaults: PathMalformed, CallNotFound, DecisionNotFound, StoreUnava
 /// Why a call went where it went
 ///
 /// Shows the routing decision with every target that was considered and every check that was
-/// made, as they were written down when the call was decided.
+/// made, as they were written down when the call was decided, and what became of each target: by the
+/// record of the call, so that of a call that is up it is what happened so far.
 #[utoipa::path(
     get,
     path = "/v1/calls/{id}/explain",
@@ -249,14 +270,14 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Id(id): Id<CallId>,
 ) -> Result<Json<Explanation>, Problem> {
-    let (record, dialed) = api.decision(id).await?;
+    let (record, course) = api.decision(id).await?;
     let revision = record.decision.revision;
     let snapshot = api.services.routing.revision(revision).await.unwrap_or_else(|error| {
         tracing::error!(revision, %error, "a configuration of before cannot be read");
         None
     });
     // What would have been takes many decisions.
-    let explain = move || Explanation::new(record, Some(dialed), snapshot.as_deref());
+    let explain = move || Explanation::new(record, Some(&course), snapshot.as_deref());
     let explained = tokio::task::spawn_blocking(explain).await;
     Ok(Json(explained.map_err(|_| Code::InternalError)?))
 }
@@ -276,8 +297,8 @@ impl Api {
         }
     }
 
-    /// The decision about a call, and how many of its plan were tried.
-    pub(super) async fn decision(&self, id: CallId) -> Result<(DecisionRecord, u16), Problem> {
+    /// The decision about a call, and what the call came to with its plan.
+    pub(super) async fn decision(&self, id: CallId) -> Result<(DecisionRecord, Course), Problem> {
         let call = self.record(id).await?;
         let explain_ref = call.explain_ref.ok_or(Code::DecisionNotFound)?;
         let stored = self.services.calls.explain(explain_ref).await?.ok_or_else(|| {
@@ -288,23 +309,25 @@ impl Api {
             tracing::error!(call_id = %id, error = %e, "reading a routing decision failed");
             Problem::from(Code::StoreDamaged)
         })?;
-        Ok((record, u16::try_from(call.attempts.len()).unwrap_or(u16::MAX)))
+        Ok((record, course(&call)))
     }
 }
 
 impl Explanation {
-    /// `dialed`: how many of the plan were tried, absent if nobody acts on it; `snapshot`: what it was
-    /// decided on, if that is known.
+    /// `course`: what the call came to with its plan, absent if nobody acts on it; `snapshot`: what it
+    /// was decided on, if that is known.
     pub(super) fn new(
         record: DecisionRecord,
-        dialed: Option<u16>,
+        course: Option<&Course>,
         snapshot: Option<&RoutingSnapshot>,
     ) -> Self {
-        let others = snapshot.map(|snapshot| counterfactuals(snapshot, &record));
-        let mut text = match dialed {
-            Some(dialed) => record.decision.explain(dialed),
-            None => record.decision.explain_plan(),
+        let is_tried = course.is_some();
+        let nobody = Course::default();
+        let (mut text, course) = match course {
+            Some(course) => (record.decision.explain(course), course),
+            None => (record.decision.explain_plan(), &nobody),
         };
+        let others = snapshot.map(|snapshot| counterfactuals(snapshot, &record, course));
         text.extend(others.iter().flatten().map(ToString::to_string));
         let decision = record.decision;
         Self {
@@ -315,14 +338,14 @@ impl Explanation {
             config_rev: decision.revision,
             refused: decision.refused,
             candidates: decision
-                .outcomes(dialed.unwrap_or(0))
+                .outcomes(course)
                 .into_iter()
                 // Nobody has failed to reach what nobody tries.
                 .map(|it| Outcome {
-                    reason: it.reason.filter(|_| dialed.is_some() || it.rank.is_none()),
+                    reason: it.reason.filter(|_| is_tried || it.rank.is_none()),
                     ..it
                 })
-                .map(Into::into)
+                .map(|it| ExplainedCandidate::new(it, course))
                 .collect(),
             text,
             attribution: decision.attribution.map(Into::into),
@@ -404,15 +427,27 @@ impl From<Candidate> for ExplainedSession {
     }
 }
 
-impl From<Outcome> for ExplainedCandidate {
-    fn from(outcome: Outcome) -> Self {
+impl ExplainedCandidate {
+    fn new(outcome: Outcome, course: &Course) -> Self {
+        let shortage = match course.of(&outcome.target) {
+            Some(TurnEnd::Denied { shortage, .. }) => shortage.clone().map(Into::into),
+            Some(TurnEnd::Dialed | TurnEnd::HandedOver) | None => None,
+        };
         Self {
+            shortage,
             target: outcome.target,
             rank: outcome.rank,
             dialed: outcome.dialed,
             reason: outcome.reason,
             reason_text: outcome.reason.map(Reason::text),
         }
+    }
+}
+
+impl From<Shortage> for ExplainedShortage {
+    fn from(shortage: Shortage) -> Self {
+        let Shortage { cap, limit, usage: Usage { used, held }, .. } = shortage;
+        Self { cap, limit, used, held }
     }
 }
 

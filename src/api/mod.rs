@@ -22,6 +22,7 @@ mod calls;
 mod caps;
 mod configuration;
 mod consumers;
+mod course;
 mod dead_letters;
 mod dialects;
 mod dni;

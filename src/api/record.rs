@@ -10,7 +10,7 @@ use super::fraud::Fraud;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{Means, Party};
 use crate::cdr::fraud::Scored;
-use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Flags, Outcome};
+use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Denial, Flags, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -92,6 +92,8 @@ pub(super) struct CallSummary {
     #[schema(value_type = Option<String>, example = "buy_summit")]
     buyer: Option<BuyerId>,
     attempts: Vec<CallAttempt>,
+    /// Targets whose turn it was, and that were not called for want of room.
+    denied: Vec<CallDenial>,
     /// Null unless the carrier was told whom to call: then what is known of the call ends there.
     handover: Option<CallHandover>,
     /// When this server answered the caller before any target did.
@@ -169,6 +171,24 @@ struct CallAttempt {
     pdd_ms: Option<u64>,
 }
 
+/// One target that was to be tried, and was not: when its turn came there was no room for it.
+#[derive(Debug, Serialize, ToSchema)]
+struct CallDenial {
+    /// Counts with those of `attempts`.
+    #[schema(example = 1)]
+    n: u16,
+    #[schema(value_type = String, example = "tgt_summit")]
+    target: TargetId,
+    #[schema(example = "2026-03-17T15:04:12.327Z")]
+    at: String,
+    /// Why, as a reason code.
+    #[schema(value_type = String, example = "cap.full")]
+    reason: Reason,
+    /// Key of the cap or concurrency without room; null: it is none of these, or not known.
+    #[schema(value_type = Option<String>, example = "target/tgt_summit/connected/daily")]
+    cap: Option<SmolStr>,
+}
+
 /// What the call earned and cost so far. Amounts are decimal texts.
 #[derive(Debug, Serialize, ToSchema)]
 struct CallMoney {
@@ -234,7 +254,7 @@ pub(super) struct CallDetail {
 pub(super) struct CallEvent {
     #[schema(example = "2026-03-17T15:04:12.871Z")]
     at: String,
-    /// `call.admitted`, `route.decided`, `attempt.started`, `attempt.ringing`, `attempt.failed`,
+    /// `call.admitted`, `route.decided`, `attempt.denied`, `attempt.started`, `attempt.ringing`, `attempt.failed`,
     /// `attempt.address_failed`, `attempt.abandoned`, `attempt.handed_over`, `attempt.ended_early`,
     /// `call.taken`, `call.answered`, `call.confirmed`, `call.transferred`, `conversion.reached`,
     /// `call.ended` or `call.orphan_closed`.
@@ -276,6 +296,7 @@ impl From<&CallRecord> for CallSummary {
             target: attempt.map(|it| it.target.clone()),
             buyer: attempt.map(|it| it.buyer.clone()),
             attempts: record.attempts.iter().map(|it| CallAttempt::new(record, it)).collect(),
+            denied: record.denied.iter().map(|it| CallDenial::new(record, it)).collect(),
             handover: record.handover.map(|it| CallHandover {
                 by: it.by,
                 outcome_known: it.outcome_known(),
@@ -340,6 +361,18 @@ impl CallAttempt {
     }
 }
 
+impl CallDenial {
+    fn new(record: &CallRecord, denial: &Denial) -> Self {
+        Self {
+            n: denial.leg,
+            target: denial.target.clone(),
+            at: record.wall(denial.at_ms).to_rfc3339(),
+            reason: denial.reason,
+            cap: denial.shortage.as_ref().map(|it| it.cap.clone()),
+        }
+    }
+}
+
 impl CallMoney {
     fn new(record: &CallRecord) -> Self {
         let cost = record.cost.unwrap_or(Money::ZERO);
@@ -382,6 +415,12 @@ fn moments(record: &CallRecord) -> Vec<(u64, &'static str, String)> {
         };
         moments.push((at, "route.decided", detail));
     }
+    moments.extend(record.denied.iter().map(|denial| {
+        let Denial { leg, target, reason, .. } = denial;
+        let cap = denial.shortage.as_ref().map(|it| format!(": {}", it.cap)).unwrap_or_default();
+        let detail = format!("number {leg} to {target}: {}{cap}", cause(*reason));
+        (denial.at_ms, "attempt.denied", detail)
+    }));
     for attempt in &record.attempts {
         let is_other = record.answered_leg.is_some_and(|leg| leg != attempt.leg);
         attempt_moments(attempt, is_other, &mut moments);
@@ -486,6 +525,28 @@ mod tests {
             let expected = ("attempt.handed_over", format!("tgt_summit:{answered} {why}"));
             assert_eq!(told[told.len() - 2], expected);
         }
+    }
+
+    #[test]
+    fn a_target_that_had_no_room_is_told_as_that_and_as_no_attempt() {
+        let script = Script::new().deny_at(8, 1, "tgt_full", Reason::CapFull).dial(2);
+        let record = script.answer_at(1_000).end_at(40_000).record();
+
+        let events: Vec<_> = told(&record).into_iter().take(4).collect();
+
+        let denied = "number 1 to tgt_full: the cap is used up for this window (cap.full): \
+                      target/tgt_full/attempted/total";
+        assert_eq!(events[2], ("attempt.denied", String::from(denied)));
+        assert_eq!(events[3], ("attempt.started", String::from("number 2 to tgt_summit")));
+        let summary = serde_json::to_value(CallSummary::from(&record)).unwrap();
+        assert_eq!(summary["attempts"].as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            summary["denied"],
+            serde_json::json!([{
+                "n": 1, "target": "tgt_full", "at": "2026-03-17T15:04:12.327Z",
+                "reason": "cap.full", "cap": "target/tgt_full/attempted/total",
+            }])
+        );
     }
 
     fn told(record: &CallRecord) -> Vec<(&'static str, String)> {

@@ -11,6 +11,7 @@ use tollbridge::config::Config;
 use tollbridge::id::{CallId, TargetId, TrunkId};
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::counterfactual::counterfactuals;
+use tollbridge::routing::course::Course;
 use tollbridge::routing::hold::Bucket;
 use tollbridge::routing::replay::DecisionRecord;
 use tollbridge::routing::scorer::{Heard, millionths_of, questions};
@@ -114,7 +115,8 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     let record = DecisionRecord::new(&request, known, &decision);
     let shares = distribution(&snapshot, &record, options.count, options.seed);
     let mut text = record.decision.explain_plan();
-    text.extend(counterfactuals(&snapshot, &record).iter().map(ToString::to_string));
+    let nobody = Course::default();
+    text.extend(counterfactuals(&snapshot, &record, &nobody).iter().map(ToString::to_string));
     let mut out = io::stdout().lock();
     let refused = shares.refused.iter().map(|(reason, calls)| (reason.code(), calls));
     if options.json {

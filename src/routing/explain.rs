@@ -5,34 +5,39 @@ use std::fmt::Write;
 use crate::id::TargetId;
 use crate::reason::{NoPayout, Reason};
 
+use super::course::{Course, Shortage, TurnEnd};
 use super::decision::{Check, Decision, Outcome, Step, Verdict};
 use super::geo::{Basis, Ground};
+use super::limits::Bound;
+use super::shortage;
 
 impl Decision {
-    /// What became of every candidate when the first `dialed` of the plan were tried: each that
-    /// was not dialled has exactly one reason.
-    pub fn outcomes(&self, dialed: u16) -> Vec<Outcome> {
+    /// What became of every candidate: each that was not called has exactly one reason.
+    pub fn outcomes(&self, course: &Course) -> Vec<Outcome> {
         let mut planned = 0;
         self.last_steps()
             .map(|(target, step)| {
-                let (rank, reason) = match step.verdict {
-                    Verdict::Planned => {
+                let (rank, reason) = match (step.verdict, course.of(target)) {
+                    (Verdict::Planned, end) => {
                         planned += 1;
-                        let reason = (planned > dialed).then_some(Reason::NotReached);
+                        let reason = match end {
+                            None => Some(Reason::NotReached),
+                            Some(TurnEnd::Denied { reason, .. }) => Some(*reason),
+                            Some(TurnEnd::Dialed | TurnEnd::HandedOver) => None,
+                        };
                         (Some(planned), reason)
                     }
-                    Verdict::Passed | Verdict::Refused => (None, step.reason),
+                    (Verdict::Passed | Verdict::Refused, _) => (None, step.reason),
                 };
-                let dialed = rank.is_some_and(|rank| rank <= dialed);
+                let dialed = rank.is_some() && reason.is_none();
                 Outcome { target: target.clone(), rank, dialed, reason }
             })
             .collect()
     }
 
-    /// One line on the call, one per target, and one on the end, for people; when the first `dialed`
-    /// of the plan were tried.
-    pub fn explain(&self, dialed: u16) -> Vec<String> {
-        self.lines(Some(dialed))
+    /// One line on the call, one per target, and one on the end, for people.
+    pub fn explain(&self, course: &Course) -> Vec<String> {
+        self.lines(Some(course))
     }
 
     /// The same of a decision that nobody acts on.
@@ -40,8 +45,9 @@ impl Decision {
         self.lines(None)
     }
 
-    fn lines(&self, dialed: Option<u16>) -> Vec<String> {
-        let outcomes = self.outcomes(dialed.unwrap_or(0));
+    fn lines(&self, course: Option<&Course>) -> Vec<String> {
+        let nobody = Course::default();
+        let outcomes = self.outcomes(course.unwrap_or(&nobody));
         let mut lines = vec![self.call_line()];
         let is_duplicate = |step: &&Step| step.target.is_none() && step.check == Check::Duplicate;
         let duplicate = self.steps.iter().find(is_duplicate).and_then(|step| step.have.as_ref());
@@ -53,17 +59,8 @@ impl Decision {
         }
         lines.extend(self.last_steps().zip(outcomes).map(|((_, step), outcome)| {
             match (outcome.rank, outcome.reason) {
-                (Some(rank), _) if dialed.is_none() => {
-                    let (target, unpaid) = (&outcome.target, self.unpaid(&outcome.target));
-                    format!("{target}: number {rank} in the plan{}{unpaid}", spoke_for(step))
-                }
-                (Some(rank), None) => {
-                    let (target, unpaid) = (&outcome.target, self.unpaid(&outcome.target));
-                    format!("{target}: dialled as number {rank}{}{unpaid}", spoke_for(step))
-                }
-                (Some(rank), Some(reason)) => {
-                    let (target, note) = (&outcome.target, spoke_for(step));
-                    format!("{target}: number {rank} in the plan{note}; {}", cause(reason))
+                (Some(rank), reason) => {
+                    self.line_of_planned(&outcome.target, rank, reason, step, course)
                 }
                 (None, reason) => {
                     let mut line = format!("{}: not dialled", outcome.target);
@@ -83,6 +80,47 @@ impl Decision {
             lines.push(format!("refused with {}; {}{facts}", reason.status(), cause(reason)));
         }
         lines
+    }
+
+    fn line_of_planned(
+        &self,
+        target: &TargetId,
+        rank: u16,
+        reason: Option<Reason>,
+        step: &Step,
+        course: Option<&Course>,
+    ) -> String {
+        let (note, unpaid) = (spoke_for(step), self.unpaid(target));
+        let end = course.map(|course| course.of(target));
+        match (end, reason) {
+            (None, _) => format!("{target}: number {rank} in the plan{note}{unpaid}"),
+            (Some(Some(TurnEnd::HandedOver)), _) => {
+                format!("{target}: handed to the carrier as number {rank}{note}{unpaid}")
+            }
+            (Some(_), None) => format!("{target}: dialled as number {rank}{note}{unpaid}"),
+            (Some(end), Some(reason)) => {
+                let shortage = match end {
+                    Some(TurnEnd::Denied { shortage, .. }) => shortage.as_ref(),
+                    Some(TurnEnd::Dialed | TurnEnd::HandedOver) | None => None,
+                };
+                let found = shortage.map(|shortage| self.found_short(target, shortage));
+                let found = found.unwrap_or_default();
+                format!("{target}: number {rank} in the plan{note}; {}{found}", cause(reason))
+            }
+        }
+    }
+
+    /// What the limit had, and would have had to have, such as
+    /// `: target/t/attempted/total has 1 used, 0 held, at most 1`.
+    fn found_short(&self, target: &TargetId, short: &Shortage) -> String {
+        let cap = &short.cap;
+        match short.request(self, target) {
+            Some(request) => {
+                let (have, want) = shortage::words(&request, short.usage, Bound::Limit);
+                format!(": {cap} has {have}, {want}")
+            }
+            None => format!(": {cap}"),
+        }
     }
 
     /// Why the publisher is paid nothing for the call, if that is so.

@@ -22,6 +22,7 @@ pub mod attribution;
 pub mod circuit;
 pub mod config;
 pub mod counterfactual;
+pub mod course;
 pub mod decider;
 pub mod decision;
 pub mod dial;

@@ -139,7 +139,7 @@ fn a_call_that_is_over_is_shown_in_full() {
     let mut shown = fixture.get(&format!("/v1/calls/{}", call_id(0))).json();
     let mut take = |name| shown.as_object_mut().unwrap().remove(name).unwrap();
     let (attempts, timeline) = (take("attempts"), take("timeline"));
-    assert_eq!(take("codec"), "PCMU/8000");
+    assert_eq!((take("codec"), take("denied")), (json!("PCMU/8000"), json!([])));
     assert_eq!((&take("fraud")["score"], take("fraud_score")), (&json!(30), json!(30)));
 
     let expected = json!({
@@ -283,8 +283,16 @@ fn an_explanation_tells_what_became_of_every_target() {
             "dialed": false,
             "reason": "filter.mismatch",
             "reason_text": "the call's tags are not what the target wants",
+            "shortage": null,
         },
-        {"target": "tgt_cool", "rank": 1, "dialed": true, "reason": null, "reason_text": null},
+        {
+            "target": "tgt_cool",
+            "rank": 1,
+            "dialed": true,
+            "reason": null,
+            "reason_text": null,
+            "shortage": null,
+        },
     ]);
     assert_eq!(shown["candidates"], candidates);
     assert_eq!(shown["config_rev"], 418);

@@ -2,7 +2,8 @@
 //!
 //! Nothing is guessed: a change is told only if the decision, made again with it, plans the target.
 //! What the decision did not read, such as the caps of a target that failed an earlier check, is taken
-//! for unused.
+//! for unused. Of a target that was planned and found no room when its turn came, the change is to the
+//! limit it met; its others had room when the call was decided.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 use super::circuit::Condition;
+use super::course::Course;
 use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Readings, Step, Verdict};
 use super::history::PastCall;
@@ -105,9 +107,26 @@ impl fmt::Display for Change {
     }
 }
 
-/// For each target that was refused, of many the first hundred, the changes with which it would have been called, if such can
-/// be found. `snapshot` is that of the recorded revision.
-pub fn counterfactuals(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Vec<Counterfactual> {
+/// For each target that was refused, of many the first hundred, and for each that was planned and found no
+/// room, the changes with which it would have been called, if such can be found. `snapshot` is that of the
+/// recorded revision.
+pub fn counterfactuals(
+    snapshot: &RoutingSnapshot,
+    record: &DecisionRecord,
+    course: &Course,
+) -> Vec<Counterfactual> {
+    let decision = &record.decision;
+    let short = course.short().filter_map(|(target, shortage)| {
+        let request = shortage.request(decision, target)?;
+        let changes = vec![raise(request, shortage.usage)?];
+        Some(Counterfactual { target: target.clone(), changes })
+    });
+    let mut all: Vec<_> = short.collect();
+    all.extend(of_refused(snapshot, record));
+    all
+}
+
+fn of_refused(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Vec<Counterfactual> {
     let decision = &record.decision;
     let Some(attribution) = &decision.attribution else { return vec![] };
     let Some(campaign) = snapshot.campaign(&attribution.campaign) else { return vec![] };
@@ -342,39 +361,8 @@ impl<'a> World<'a> {
             .into_iter()
             .map(|need| need.request)
             .find(|request| !request.admits(self.usage(&request.bucket), request.amount))?;
-        self.raise(request)
-    }
-
-    /// By how much more a limit lets a call in.
-    fn raise(&self, request: BucketRequest) -> Option<Change> {
         let usage = self.usage(&request.bucket);
-        let Usage { used, held } = usage;
-        let by = match &request.leeway {
-            _ if request.counts == Counts::Spacing => return self.later(&request, used),
-            None => used.saturating_add(held).saturating_add(request.amount) - request.limit,
-            Some(Leeway::Soft) => used.saturating_add(1) - request.limit,
-            // A pace is that of the time, which is another thing to change.
-            Some(Leeway::Paced(pace)) if pace.by_now < request.limit => return None,
-            Some(Leeway::Paced(pace)) => {
-                let bound = pace.bound_ppm(usage, request.amount).div_ceil(WHOLE_PPM.into());
-                u64::try_from(bound).ok()?.checked_sub(request.limit)?
-            }
-        };
-        let fits = request.admits(Usage::default(), request.amount);
-        let limit = request.limit.saturating_add(by);
-        let (cap, counts) = (request.bucket.cap, request.counts);
-        Some(match fits {
-            true => Change::Raised { cap, counts, by },
-            // Nothing that is less used would let it in.
-            false => Change::AtLeast { cap, counts, limit },
-        })
-    }
-
-    /// Whole minutes, like any other shift.
-    fn later(&self, request: &BucketRequest, last: u64) -> Option<Change> {
-        let left_ms = last.checked_add(request.limit)?.checked_sub(request.amount)?;
-        let minutes = i64::try_from(left_ms.div_ceil(MINUTE_MS.unsigned_abs())).ok()?;
-        Some(Change::Shifted { by_ms: minutes * MINUTE_MS })
+        raise(request, usage)
     }
 
     /// More room for calls that are refused before any target is thought of.
@@ -382,8 +370,9 @@ impl<'a> World<'a> {
         let is_named = |cap: &&Cap| Some(&cap.label) == step.subject.as_ref();
         let cap = caps.iter().find(is_named)?;
         let mut windows = self.snapshot.windows(self.request.at);
-        let need = cap.need(1, &mut windows, self, &mut Readings::default())?;
-        self.raise(need.request)
+        let request = cap.need(1, &mut windows, self, &mut Readings::default())?.request;
+        let usage = self.usage(&request.bucket);
+        raise(request, usage)
     }
 
     fn publisher(&self, decision: &Decision) -> Option<&Publisher> {
@@ -428,6 +417,38 @@ impl<'a> World<'a> {
             trunk: self.request.trunk.clone(),
         })
     }
+}
+
+/// By how much more a limit lets a call in that has no room with this usage.
+fn raise(request: BucketRequest, usage: Usage) -> Option<Change> {
+    let Usage { used, held } = usage;
+    let over = |wanted: u64| wanted.checked_sub(request.limit).filter(|by| *by > 0);
+    let by = match &request.leeway {
+        _ if request.counts == Counts::Spacing => return later(&request, used),
+        None => over(used.saturating_add(held).saturating_add(request.amount))?,
+        Some(Leeway::Soft) => over(used.saturating_add(1))?,
+        // A pace is that of the time, which is another thing to change.
+        Some(Leeway::Paced(pace)) if pace.by_now < request.limit => return None,
+        Some(Leeway::Paced(pace)) => {
+            let bound = pace.bound_ppm(usage, request.amount).div_ceil(WHOLE_PPM.into());
+            u64::try_from(bound).ok()?.checked_sub(request.limit)?
+        }
+    };
+    let fits = request.admits(Usage::default(), request.amount);
+    let limit = request.limit.saturating_add(by);
+    let (cap, counts) = (request.bucket.cap, request.counts);
+    Some(match fits {
+        true => Change::Raised { cap, counts, by },
+        // Nothing that is less used would let it in.
+        false => Change::AtLeast { cap, counts, limit },
+    })
+}
+
+/// Whole minutes, like any other shift.
+fn later(request: &BucketRequest, last: u64) -> Option<Change> {
+    let left_ms = last.checked_add(request.limit)?.checked_sub(request.amount)?;
+    let minutes = i64::try_from(left_ms.div_ceil(MINUTE_MS.unsigned_abs())).ok()?;
+    (minutes > 0).then_some(Change::Shifted { by_ms: minutes * MINUTE_MS })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::id::CallId;
 use crate::routing::config::RoutingConfig;
+use crate::routing::course::{Shortage, Turn, TurnEnd};
 use crate::routing::history::Connected;
 use crate::routing::replay::record_bytes;
 use crate::routing::request::Tags;
@@ -212,7 +213,7 @@ fn told_of_two(rules: &str) -> (Vec<String>, Vec<Counterfactual>) {
     let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
     let record = DecisionRecord::new(&request, known, &decision);
     let plan = decision.plan.iter().map(|planned| planned.target.to_string()).collect();
-    (plan, counterfactuals(&snapshot, &record))
+    (plan, counterfactuals(&snapshot, &record, &Course::default()))
 }
 
 #[test]
@@ -223,6 +224,43 @@ fn a_publisher_s_cap_would_have_had_to_be_higher() {
     );
     let full = [(bucket("publisher/p/attempted/total", "total"), used(7, 0))];
     assert_eq!(told(&rules, &call(), &full, &[]), ["cap publisher/p/attempted/total +3"]);
+}
+
+#[test]
+fn a_planned_target_that_found_no_room_needs_more_in_what_it_met() {
+    let met = |rules: &str, limit, usage| {
+        let config: RoutingConfig = toml::from_str(&target(rules)).unwrap();
+        let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
+        let (request, known, nothing) = (call(), Known::default(), BTreeMap::new());
+        let decision = decide(&snapshot, &request, known, &nothing, &mut Rotation::default());
+        let cap = decision.plan[0].holds[0].bucket.cap.clone();
+        let shortage = Some(Shortage { cap, limit, usage, at: Wall(OPEN.0 + 30_000) });
+        let end = TurnEnd::Denied { reason: Reason::CapFull, shortage };
+        let course: Course = [Turn { target: "t".into(), end }].into_iter().collect();
+        let record = DecisionRecord::new(&request, known, &decision);
+        let all = counterfactuals(&snapshot, &record, &course);
+        let line = decision.explain(&course)[1].clone();
+        (all.iter().map(Counterfactual::changes_in_words).collect::<Vec<_>>(), line)
+    };
+
+    let cap = r#"caps = [{ metric = "connected", window = "total", limit = 5 }]"#;
+    let (told, line) = met(cap, 5, used(4, 1));
+    assert_eq!(told, ["cap target/t/connected/total +1"]);
+    let why = "t: number 1 in the plan; the cap is used up for this window (cap.full): \
+               target/t/connected/total has 4 used, 1 held, at most 5";
+    assert_eq!(line, why);
+    // As the limit was when its turn came, which may be lower than when the call was decided.
+    assert_eq!(met(cap, 3, used(4, 1)).0, ["cap target/t/connected/total +3"]);
+    assert_eq!(
+        met("concurrency = { limit = 2 }", 2, used(0, 2)).0,
+        ["cap target/t/concurrency +1"]
+    );
+
+    // Another attempt was made 20 s after the call was decided, 10 s before its turn.
+    let last = used(u64::try_from(OPEN.0).unwrap() + 20_000, 0);
+    let (told, line) = met("min_gap_s = 60", 60_000, last);
+    assert_eq!(told, ["1 minute later"]);
+    assert!(line.ends_with("has 10000 ms after the last, 60000 ms"), "{line}");
 }
 
 /// What is told of the only target.
@@ -239,7 +277,10 @@ fn told(
     let decision = decide(&snapshot, request, known, &usage, &mut Rotation::default());
     assert!(decision.plan.is_empty(), "nothing stands against it");
     let record = DecisionRecord::from_bytes(&record_bytes(request, known, &decision)).unwrap();
-    counterfactuals(&snapshot, &record).iter().map(Counterfactual::changes_in_words).collect()
+    counterfactuals(&snapshot, &record, &Course::default())
+        .iter()
+        .map(Counterfactual::changes_in_words)
+        .collect()
 }
 
 fn target(rules: &str) -> String {

@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(refused.reason, Some(Reason::FilterBasis));
         assert_eq!(refused.ground, Some(Basis::Npa.ground()));
         assert_eq!(
-            decision.explain(0)[1],
+            decision.explain_first(0)[1],
             "told: not dialled; what the target asks for is not known surely enough \
              (filter.basis_below): geo.state is OH by npa (0.50), wanted eq OH, known by declared \
              or better"
@@ -240,7 +240,7 @@ mod tests {
             // A list of seven, as ever.
             assert_eq!(minicbor::to_vec(step).unwrap()[0], 0x87);
         }
-        assert!(decision.explain(0)[1].ends_with(": geo.state is KY, wanted in OH, PA"));
+        assert!(decision.explain_first(0)[1].ends_with(": geo.state is KY, wanted in OH, PA"));
     }
 
     fn filter_step<'a>(decision: &'a Decision, target: &str) -> &'a Step {

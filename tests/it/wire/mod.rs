@@ -12,6 +12,7 @@ mod consumers;
 mod decisions;
 mod dialects;
 mod enriching;
+mod explained;
 mod fraud;
 mod guard;
 mod limits;

@@ -126,7 +126,7 @@ fn a_target_does_not_take_a_caller_again_within_its_window() {
     ] {
         let decision = decided(&rule(rules), std::slice::from_ref(past));
         let of_summit =
-            decision.outcomes(3).into_iter().find(|it| it.target.as_str() == "summit_1");
+            decision.outcomes_of_first(3).into_iter().find(|it| it.target.as_str() == "summit_1");
         assert_eq!(of_summit.unwrap().reason, reason, "{rules}");
         let others = &targets_of(&decision)[usize::from(reason.is_none())..];
         assert_eq!(others, ["summit_2", "cool"], "{rules}");
@@ -172,7 +172,8 @@ fn a_duplicate_goes_where_the_campaign_says() {
             format!(r#"callers = {{ duplicates = {{ route = "{rule}", strict = {strict} }} }}"#);
         let decision = decided(&business(&rules, ""), &past);
         assert_eq!(targets_of(&decision), plan, "{rule} {strict}");
-        let reasons: Vec<_> = decision.outcomes(3).into_iter().filter_map(|it| it.reason).collect();
+        let reasons: Vec<_> =
+            decision.outcomes_of_first(3).into_iter().filter_map(|it| it.reason).collect();
         let refused = match (rule, strict) {
             ("original", true) => vec![Reason::DuplicateElsewhere; 2],
             ("different", true) => vec![Reason::DuplicateAgain],

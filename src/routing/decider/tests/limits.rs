@@ -248,7 +248,7 @@ fn a_full_cap_that_stops_paying_lets_the_call_go_on_unpaid() {
     assert!(full.plan[0].holds.iter().all(|hold| hold.bucket != paid));
     same_again(&snapshot(&cap("stop_paying")), &request, &full);
     assert_eq!(
-        full.explain(1)[1],
+        full.explain_first(1)[1],
         "tgt_summit: dialled as number 1; no payout (publisher_cap): \
          publisher/pub_bright/payout/daily has 52.000001 used, 24.00 held, \
          at most 100.00 with 24.00 more"
@@ -312,7 +312,7 @@ fn what_limits_the_account_limits_every_call() {
         assert_eq!(full.refused, Some(Reason::AccountCapped));
         same_again(&snapshot(&rules), &request, &full);
         assert_eq!(
-            full.explain(1)[1..],
+            full.explain_first(1)[1..],
             [
                 "refused with 480; the account's cap leaves no room for any call (gate.account_capped): \
                  account/harbor/connected/daily has 3 used, 2 held, less than 5"

@@ -3,6 +3,7 @@
 use super::*;
 use crate::routing::config::{ConfigFault, SecretKey};
 use crate::routing::counterfactual::counterfactuals;
+use crate::routing::course::Course;
 use crate::routing::revision;
 
 const LISTED: &str = "+16145550188";
@@ -76,13 +77,15 @@ fn a_refusal_names_the_list_and_what_would_have_been() {
     let snapshot = snapshot(&config(suppress, "target").replace("\"l\"", "\"customers\""));
     let request = RouteRequest { caller: LISTED.parse().ok(), ..request("+18005550100") };
     let decision = decided(&snapshot, &request);
-    let said = decision.explain(2).join("\n");
+    let said = decision.explain_first(2).join("\n");
     let why = "a: not dialled; a list of callers leaves the caller out (suppression.list): customers \
                has listed, not listed";
     assert!(said.contains(why), "{said}");
     let record = DecisionRecord::new(&request, Known::default(), &decision);
-    let otherwise: Vec<_> =
-        counterfactuals(&snapshot, &record).iter().map(ToString::to_string).collect();
+    let otherwise: Vec<_> = counterfactuals(&snapshot, &record, &Course::default())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(otherwise, ["a: would have been called if: the caller not on the list customers"]);
 }
 

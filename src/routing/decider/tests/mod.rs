@@ -192,7 +192,7 @@ fn a_plan_is_no_longer_than_the_campaign_allows() {
     let text = CONFIG.replace("max_attempts = 3", "max_attempts = 1");
     let decision = decide_with(&text, &request("+18005550100"), &nothing_used());
     assert_eq!(decision.plan.len(), 1);
-    let reasons: Vec<_> = decision.outcomes(1).into_iter().map(|o| o.reason).collect();
+    let reasons: Vec<_> = decision.outcomes_of_first(1).into_iter().map(|o| o.reason).collect();
     assert_eq!(reasons, [None, Some(Reason::TooManyCandidates), Some(Reason::TooManyCandidates)]);
 }
 
@@ -208,12 +208,11 @@ fn every_candidate_that_is_not_dialled_has_exactly_one_reason() {
         let request = RouteRequest { tags, ..request("+18005550100") };
         let decision = decide_with(CONFIG, &request, &usage);
         for dialed in 0..=4 {
-            let outcomes = decision.outcomes(dialed);
+            let outcomes = decision.outcomes_of_first(dialed);
             assert_eq!(outcomes.len(), 3);
             assert!(outcomes.iter().all(|o| o.dialed == o.reason.is_none()));
-            let planned = u16::try_from(decision.plan.len()).unwrap();
             let called = outcomes.iter().filter(|o| o.dialed).count();
-            assert_eq!(called, usize::from(dialed.min(planned)));
+            assert_eq!(called, dialed.min(decision.plan.len()));
         }
     }
 }
@@ -222,7 +221,7 @@ fn every_candidate_that_is_not_dialled_has_exactly_one_reason() {
 fn the_explanation_names_the_fact_behind_each_reason() {
     let mut request = request("+18005550100");
     let decision = decide_with(CONFIG, &request, &nothing_used());
-    assert_snapshot!(decision.explain(1).join("\n"), @r"
+    assert_snapshot!(decision.explain_first(1).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
     tgt_summit: dialled as number 1
     tgt_cool: number 2 in the plan; the call was over before its turn (selection.not_reached)
@@ -231,7 +230,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
 
     request.tags = zip("999");
     let busy = BTreeMap::from([(live("tgt_cool"), Usage { used: 0, held: 1 })]);
-    assert_snapshot!(decide_with(CONFIG, &request, &busy).explain(1).join("\n"), @r"
+    assert_snapshot!(decide_with(CONFIG, &request, &busy).explain_first(1).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
     tgt_summit: not dialled; the call's tags are not what the target wants (filter.mismatch): geo.zip3 is 999, wanted in 430, 432
     tgt_cool: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
@@ -239,7 +238,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
     ");
 
     request.tags.clear();
-    assert_snapshot!(decide_with(CONFIG, &request, &busy).explain(1).join("\n"), @r"
+    assert_snapshot!(decide_with(CONFIG, &request, &busy).explain_first(1).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
     tgt_summit: not dialled; a tag the target asks for is missing (filter.missing_tag): geo.zip3 is absent, wanted in 430, 432
     tgt_cool: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
@@ -248,7 +247,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
 
     request.at = Wall(OPEN.0 + 12 * 3_600_000);
     let capped = CONFIG.replace("id = \"tgt_last\"", "id = \"tgt_last\"\npaused = true");
-    assert_snapshot!(decide_with(&capped, &request, &busy).explain(0).join("\n"), @r"
+    assert_snapshot!(decide_with(&capped, &request, &busy).explain_first(0).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
     tgt_summit: not dialled; the target is closed at this hour (schedule.closed): it is Tue 23:04 America/New_York, opens Tue 07:00
     tgt_cool: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
@@ -261,7 +260,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
     let day =
         Bucket { cap: "target/tgt_summit/connected/daily".into(), window: "d:2026-03-17".into() };
     let used = BTreeMap::from([(day, Usage { used: 77, held: 3 })]);
-    assert_snapshot!(decide_with(CONFIG, &request, &used).explain(1).join("\n"), @r"
+    assert_snapshot!(decide_with(CONFIG, &request, &used).explain_first(1).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
     tgt_summit: not dialled; the cap is used up for this window (cap.full): connected/daily has 77 used, 3 held, at most 80
     tgt_cool: dialled as number 1
@@ -269,7 +268,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
     ");
 
     let unknown = RouteRequest { dialed: "+18005550222".parse().unwrap(), ..request };
-    assert_snapshot!(decide_with(CONFIG, &unknown, &used).explain(0).join("\n"), @r"
+    assert_snapshot!(decide_with(CONFIG, &unknown, &used).explain_first(0).join("\n"), @r"
     the dialled number belongs to no campaign
     refused with 404; the dialled number belongs to no campaign (gate.number_unknown)
     ");
@@ -356,7 +355,7 @@ fn a_money_cap_refuses_with_what_is_used_held_and_asked() {
 
     let full = decide_with(&capped, &request, &usage(530_000_001, 35_000_000));
     assert_eq!(full.refused, Some(Reason::CapFull));
-    assert_snapshot!(full.explain(0).join("\n"), @r"
+    assert_snapshot!(full.explain_first(0).join("\n"), @r"
     campaign cmp_single, publisher pub_bright; no session
     tgt_cool: not dialled; the cap is used up for this window (cap.full): revenue/daily has 530.000001 used, 35.00 held, at most 600.00 with 35.00 more
     refused with 486; the cap is used up for this window (cap.full)
@@ -420,7 +419,8 @@ fn a_target_that_probes_find_nowhere_is_passed_over_with_its_reason() {
     let decision = decide(&snapshot, &request, Known::default(), &down, &mut Rotation::default());
 
     assert_eq!(targets_of(&decision), ["tgt_summit", "tgt_last"]);
-    let outcome = decision.outcomes(2).into_iter().find(|it| it.target.as_str() == "tgt_cool");
+    let outcome =
+        decision.outcomes_of_first(2).into_iter().find(|it| it.target.as_str() == "tgt_cool");
     let outcome = outcome.expect("it is accounted for");
     assert_eq!((outcome.rank, outcome.reason), (None, Some(Reason::TargetDown)));
     let record = record_bytes(&request, Known::default(), &decision);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::routing::config::Source;
 use crate::routing::counterfactual::{Counterfactual, counterfactuals};
+use crate::routing::course::Course;
 use crate::routing::revision;
 use crate::routing::snapshot::Mode;
 
@@ -155,11 +156,11 @@ fn a_refusal_names_the_set_and_its_entry() {
     ] {
         let known = Known::default();
         let decision = decide(&snapshot, request, known, &nothing_used(), &mut Rotation::default());
-        let explained = decision.explain(0);
+        let explained = decision.explain_first(0);
         let line = explained.iter().find(|line| line.starts_with("one:"));
         assert_eq!(line.map(String::as_str), Some(told), "{explained:#?}");
         let record = DecisionRecord::from_bytes(&record_bytes(request, known, &decision)).unwrap();
-        let changes: Vec<_> = counterfactuals(&snapshot, &record)
+        let changes: Vec<_> = counterfactuals(&snapshot, &record, &Course::default())
             .iter()
             .map(Counterfactual::changes_in_words)
             .collect();

@@ -65,7 +65,7 @@ fn the_target_of_which_most_is_expected_goes_first_and_the_explanation_says_why(
     let rules = rules("exploration_pct = 0");
     let request = request("+18005550100");
     let decision = decide_on(&rules, &request);
-    assert_snapshot!(decision.explain(1).join("\n"), @r"
+    assert_snapshot!(decision.explain_first(1).join("\n"), @r"
     campaign c, publisher p; no session
     good: dialled as number 1; expected 7.43: connects 74.6 % ± 2.1, converts 33.2 % ± 2.7, by 400 calls of target, publisher and campaign
     dear: number 2 in the plan; expected 2.75: connects 50.2 % ± 2.5, converts 11.0 % ± 2.1, by 400 calls of target, publisher and campaign; the call was over before its turn (selection.not_reached)

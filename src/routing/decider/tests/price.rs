@@ -20,7 +20,7 @@ fn targets_that_bring_too_little_are_refused_with_what_they_bring() {
     let (rules, request) = (rules("", "min_revenue = \"35.01\", min_margin = \"43%\""), call(OPEN));
     let decision =
         decide(&rules, &request, Known::default(), &nothing_used(), &mut Rotation::default());
-    assert_snapshot!(decision.explain(0).join("\n"), @r"
+    assert_snapshot!(decision.explain_first(0).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
     tgt_summit: not dialled; too little is left of what the target pays (price.margin_below_min): a revenue of 42.00 and a payout of 24.00, a margin of at least 43%
     tgt_cool: not dialled; the target pays too little (price.below_floor): a revenue of 35.00, at least 35.01
@@ -72,7 +72,7 @@ fn below_a_soft_floor_a_target_is_tried_only_for_want_of_others() {
     let soft = "soft_min_revenue = \"40.00\"";
     assert_eq!(planned("", soft), ["tgt_summit"]);
     let decision = decide_with(&priced(CONFIG, "", soft), &call(OPEN), &nothing_used());
-    let reasons: Vec<_> = decision.outcomes(1).into_iter().map(|it| it.reason).collect();
+    let reasons: Vec<_> = decision.outcomes_of_first(1).into_iter().map(|it| it.reason).collect();
     let spare = Some(Reason::PriceBelowSoftFloor);
     assert_eq!(reasons, [None, spare, spare]);
 

@@ -36,7 +36,7 @@ const WEIGHTS: &str = "\
 fn a_model_from_a_file_orders_the_tier_and_the_explanation_has_its_scores() {
     let rules = rules(LOGISTIC, "", WEIGHTS);
     let decision = decide_on(&rules, &Nothing);
-    assert_snapshot!(decision.explain(1).join("\n"), @r"
+    assert_snapshot!(decision.explain_first(1).join("\n"), @r"
     campaign c, publisher p; no session
     two: dialled as number 1; m scores 0.348646
     one: number 2 in the plan; m scores 0.245086; the call was over before its turn (selection.not_reached)
@@ -105,7 +105,7 @@ fn nobody_is_asked_about_a_call_of_which_there_is_nothing_to_rank() {
         let rules = RoutingSnapshot::compile(config, 1).unwrap();
         let (request, rotation) = (request("+18005550100"), Rotation::default());
         let asked = questions(&rules, &request, Known::default(), &Nothing, &rotation);
-        (asked.len(), decide_on(&rules, &Nothing).explain(1).join("\n"))
+        (asked.len(), decide_on(&rules, &Nothing).explain_first(1).join("\n"))
     };
     assert_eq!(asked("[[campaigns]]", "[[campaigns]]").0, 1);
     for (from, to) in [
@@ -126,7 +126,7 @@ fn for_want_of_a_score_shares_order_the_tier() {
         let rules = rules(ASKED, "", "");
         let decision = decide_on(&rules, &Scores(scores));
         assert_eq!(targets_of(&decision), ["one", "two"]);
-        let lines = decision.explain(1);
+        let lines = decision.explain_first(1);
         assert_eq!(lines[1], "one: dialled as number 1; no score of m in time");
         let record = recorded(&request("+18005550100"), &decision);
         assert_eq!(replay(&rules, &record).difference, None);

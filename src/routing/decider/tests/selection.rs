@@ -136,7 +136,7 @@ fn a_held_share_goes_to_the_others_for_want_of_another_tier() {
     let usage = Assuming { usage: &busy, assumed: &assumed };
     let request = request("+18005550100");
     let decision = decide(&rules, &request, Known::default(), &usage, &mut Rotation::default());
-    assert_snapshot!(decision.explain(1).join("\n"), @r"
+    assert_snapshot!(decision.explain_first(1).join("\n"), @r"
     campaign c, publisher p; no session
     tier 1: the turn of most, whose share is held
     most: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1

@@ -16,7 +16,7 @@ fn a_call_that_dials_nothing_but_a_dead_session_goes_nowhere() {
         let mut rotation = Rotation::default();
         let decision = decide(&snapshot(CONFIG), &request, known, &nothing_used(), &mut rotation);
         assert_eq!(decision.refused, refused);
-        let said = decision.explain(0).join("\n");
+        let said = decision.explain_first(0).join("\n");
         assert_eq!(said.contains("the address names no session that is live"), refused.is_some());
         // With a number beside it, it is a call to the number.
         let request = RouteRequest { named: Some(Named { key, is_all: false }), ..request };

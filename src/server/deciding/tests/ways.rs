@@ -115,9 +115,8 @@ fn no_candidate_of_any_decision_is_without_a_place_or_a_reason() {
     let seed = fastrand::u64(..);
     let mut firsts = BTreeMap::<_, u32>::new();
     decide_all(seed, 3_000, |snapshot, Decided { decision, record, .. }| {
-        let planned = u16::try_from(decision.plan.len()).unwrap();
-        for dialed in [0, planned] {
-            let outcomes = decision.outcomes(dialed);
+        for dialed in [0, decision.plan.len()] {
+            let outcomes = decision.outcomes_of_first(dialed);
             assert_eq!(outcomes.len(), 4, "seed {seed}: {outcomes:?}");
             assert!(outcomes.iter().all(|it| it.dialed == it.reason.is_none()), "seed {seed}");
         }
