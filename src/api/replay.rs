@@ -13,7 +13,8 @@ use super::request::{Id, JsonBody};
 use super::router::Api;
 use crate::id::CallId;
 use crate::money::Money;
-use crate::routing::replay::{self, Comparison, DecisionRecord, Difference};
+use crate::routing::comparison::Comparison;
+use crate::routing::replay::{self, DecisionRecord, Difference};
 
 /// Decisions that are compared at most.
 const COMPARED_MAX: u32 = 10_000;
@@ -86,6 +87,11 @@ pub(super) struct Compare {
     #[serde(default)]
     #[schema(example = 419)]
     revision: Option<u64>,
+    /// The configuration it is compared with, on which the calls are decided again too; absent: what was
+    /// decided, on whatever each call was decided on.
+    #[serde(default)]
+    #[schema(example = 418)]
+    from: Option<u64>,
     /// How many of the latest decisions are looked at, at most 10,000; absent: 1,000.
     #[serde(default)]
     #[schema(example = 1000)]
@@ -98,12 +104,22 @@ pub(super) struct Compared {
     /// The configuration the calls were decided on again.
     #[schema(example = 419)]
     revision: u64,
+    /// The configuration it was compared with; null: what was decided.
+    #[schema(example = 418)]
+    from: Option<u64>,
     /// Decisions that were looked at.
     #[schema(example = 1000)]
     calls: u32,
-    /// Calls that would have been offered to another target first.
+    /// Calls that would have been planned for other targets, or for the same in another order.
     #[schema(example = 12)]
     moved: u32,
+    /// Of these: offered to another target first.
+    #[schema(example = 9)]
+    moved_first: u32,
+    /// Calls that would have been planned for the same targets in the same order, on other terms at one
+    /// of them: what is owed, or after how many seconds.
+    #[schema(example = 140)]
+    repriced: u32,
     /// Calls that would have been refused, and were not.
     #[schema(example = 0)]
     refused_now: u32,
@@ -116,7 +132,7 @@ pub(super) struct Compared {
     /// The same of what publishers would be owed.
     #[schema(value_type = String, example = "0.00")]
     payout_delta: Money,
-    /// The first of the calls with another outcome.
+    /// The first of the calls that are counted as one of these.
     #[schema(value_type = Vec<String>, example = json!(["cal_01954f2e7d1e70008000000000000001"]))]
     examples: Vec<CallId>,
 }
@@ -128,8 +144,8 @@ faults!(
 
 /// Compare with another configuration
 ///
-/// Makes the latest decisions again on another configuration and tells what would have come out
-/// differently. Each has what was read when it was made; caps that were not read then, such as new ones,
+/// Makes the latest decisions again on another configuration, or on two, and tells what would have come
+/// out differently. Each has what was read when it was made; caps that were not read then, such as new ones,
 /// are taken for unused, so that fewer calls may be taken in truth.
 #[utoipa::path(
     post,
@@ -144,6 +160,10 @@ pub(super) async fn diff(
     JsonBody(body): JsonBody<Compare>,
 ) -> Result<Json<Compared>, Problem> {
     let snapshot = api.snapshot(body.revision).await?;
+    let before = match body.from {
+        Some(revision) => Some(api.snapshot(Some(revision)).await?),
+        None => None,
+    };
     let last = body.last.unwrap_or(COMPARED);
     if last > COMPARED_MAX {
         let detail = format!("must be at most {COMPARED_MAX}; `tollbridge replay` takes more");
@@ -160,7 +180,7 @@ pub(super) async fn diff(
     let compared = tokio::task::spawn_blocking(move || {
         let mut comparison = Comparison::default();
         for bytes in decisions {
-            comparison.add(&snapshot, &DecisionRecord::from_bytes(&bytes)?);
+            comparison.add(before.as_deref(), &snapshot, &DecisionRecord::from_bytes(&bytes)?);
         }
         Ok::<_, replay::RecordError>(comparison)
     });
@@ -168,12 +188,15 @@ pub(super) async fn diff(
         tracing::error!(%error, "reading a routing decision failed");
         Code::StoreDamaged
     })?;
-    let Comparison { calls, moved, refused_now, taken_now, revenue_delta, payout_delta, examples } =
-        compared;
+    let Comparison { calls, moved, moved_first, repriced, refused_now, taken_now, .. } = compared;
+    let Comparison { revenue_delta, payout_delta, examples, .. } = compared;
     Ok(Json(Compared {
         revision,
+        from: body.from,
         calls,
         moved,
+        moved_first,
+        repriced,
         refused_now,
         taken_now,
         revenue_delta,

@@ -9,7 +9,8 @@ use tollbridge::cdr::store::sqlite::SqliteStore;
 use tollbridge::cdr::store::{Revisions as _, last_decisions};
 use tollbridge::config::Config;
 use tollbridge::routing::RoutingSnapshot;
-use tollbridge::routing::replay::{Comparison, DecisionRecord, Difference, replay};
+use tollbridge::routing::comparison::Comparison;
+use tollbridge::routing::replay::{DecisionRecord, Difference, replay};
 use tollbridge::routing::revision::compile;
 use tollbridge::server;
 
@@ -94,15 +95,17 @@ async fn compare(
 ) -> Result<(), Failure> {
     let mut comparison = Comparison::default();
     for record in records(store, last).await? {
-        comparison.add(candidate, &record);
+        comparison.add(None, candidate, &record);
     }
-    let Comparison { calls, moved, refused_now, taken_now, revenue_delta, payout_delta, examples } =
-        comparison;
+    let Comparison { calls, moved, moved_first, repriced, refused_now, taken_now, .. } = comparison;
+    let Comparison { revenue_delta, payout_delta, examples, .. } = comparison;
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "{calls} decisions: {moved} would go to another target first, {refused_now} would be \
-         refused, {taken_now} would no longer be refused"
+        "{calls} decisions: {moved_first} would go to another target first, {} to other targets or in \
+         another order behind it, {repriced} on other terms, {refused_now} would be refused, \
+         {taken_now} would no longer be refused",
+        moved - moved_first
     )?;
     writeln!(
         out,

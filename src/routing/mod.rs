@@ -20,6 +20,7 @@ pub mod access;
 pub mod attestation;
 pub mod attribution;
 pub mod circuit;
+pub mod comparison;
 pub mod config;
 pub mod counterfactual;
 pub mod course;

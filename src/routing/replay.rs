@@ -8,12 +8,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use smol_str::SmolStr;
 
-use crate::id::{CallId, TargetId};
-use crate::money::Money;
+use crate::id::TargetId;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
-use super::decision::{ConditionReading, Decision, PlannedAttempt, Readings, ReadyReading};
+use super::decision::{ConditionReading, Decision, Readings, ReadyReading};
 use super::history::PastCall;
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
@@ -148,63 +147,6 @@ pub fn replay(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Replay {
     let decision = decide(snapshot, &record.request, known, &readings, &mut rotation);
     let difference = first_difference(recorded, &decision);
     Replay { decision, difference }
-}
-
-/// What other outcomes decisions would have had on another configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Comparison {
-    pub calls: u32,
-    /// Offered to another target first.
-    pub moved: u32,
-    /// Refused, and were not.
-    pub refused_now: u32,
-    /// Not refused, and were.
-    pub taken_now: u32,
-    /// How much more the first targets would owe, and publishers be owed, if each call converted.
-    pub revenue_delta: Money,
-    pub payout_delta: Money,
-    /// The first of those with another outcome.
-    pub examples: Vec<CallId>,
-}
-
-const EXAMPLES_MAX: usize = 20;
-
-impl Comparison {
-    /// Makes one decision again.
-    pub fn add(&mut self, snapshot: &RoutingSnapshot, record: &DecisionRecord) {
-        let again = replay(snapshot, record).decision;
-        let (was, is) = (record.decision.plan.first(), again.plan.first());
-        self.calls += 1;
-        let is_other = match (was, is) {
-            (Some(was), Some(is)) => {
-                let moved = was.target != is.target;
-                self.moved += u32::from(moved);
-                moved
-            }
-            (Some(_), None) => {
-                self.refused_now += 1;
-                true
-            }
-            (None, Some(_)) => {
-                self.taken_now += 1;
-                true
-            }
-            (None, None) => false,
-        };
-        let owed = |planned: Option<&PlannedAttempt>| {
-            let terms = planned.and_then(|planned| planned.terms);
-            terms.map(|terms| (terms.revenue.0, terms.payout.0)).unwrap_or_default()
-        };
-        let ((revenue_was, payout_was), (revenue, payout)) = (owed(was), owed(is));
-        let add = |sum: &mut Money, is: i64, was: i64| {
-            sum.0 = sum.0.saturating_add(is.saturating_sub(was));
-        };
-        add(&mut self.revenue_delta, revenue, revenue_was);
-        add(&mut self.payout_delta, payout, payout_was);
-        if is_other && self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(record.decision.call);
-        }
-    }
 }
 
 /// What was read then.

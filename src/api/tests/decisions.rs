@@ -59,7 +59,8 @@ fn configurations_are_compared_over_the_calls_there_were() {
     assert_eq!(
         all,
         json!({
-            "revision": 418, "calls": 3, "moved": 1, "refused_now": 0, "taken_now": 1,
+            "revision": 418, "from": null, "calls": 3,
+            "moved": 1, "moved_first": 1, "repriced": 0, "refused_now": 0, "taken_now": 1,
             "revenue_delta": "83.00", "payout_delta": "0.00",
             "examples": [call_id(1).to_string(), call_id(2).to_string()],
         })
@@ -67,8 +68,14 @@ fn configurations_are_compared_over_the_calls_there_were() {
     let last = fixture.post("/v1/config:diff", r#"{ "last": 1, "revision": 418 }"#).json();
     assert_eq!((&last["calls"], &last["taken_now"]), (&json!(1), &json!(1)));
 
-    let unknown = fixture.post("/v1/config:diff", r#"{ "revision": 3 }"#);
-    assert_eq!(unknown.problem(), refused_whole(404, "config.unknown_revision"));
+    let both = fixture.post("/v1/config:diff", r#"{ "from": 418, "revision": 418 }"#).json();
+    let moved = (&both["from"], &both["calls"], &both["moved"], &both["taken_now"]);
+    assert_eq!(moved, (&json!(418), &json!(3), &json!(0), &json!(0)));
+
+    for unknown in [r#"{ "revision": 3 }"#, r#"{ "from": 3 }"#] {
+        let unknown = fixture.post("/v1/config:diff", unknown);
+        assert_eq!(unknown.problem(), refused_whole(404, "config.unknown_revision"));
+    }
     fixture.world.breaks(Broken::Database);
     let down = fixture.post("/v1/config:diff", "{}");
     assert_eq!(down.problem(), refused_whole(503, "store.unavailable"));
