@@ -199,6 +199,50 @@ fn what_limits_the_account_limits_every_call_and_survives_a_crash() {
     });
 }
 
+#[test]
+fn a_limit_that_is_lowered_below_what_is_used_closes_the_cap_at_once_and_says_so() {
+    let cap = |limit| {
+        format!("caps = [{{ metric = \"connected\", window = \"total\", limit = {limit} }}]\n")
+    };
+    let alone = "id = \"alone\"\nname = \"5070 alone\"\n";
+    let key = "target/alone/connected/total";
+    play(&[], |stage| {
+        let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+        ensure!(reload(stage, alone, &format!("{alone}{}", cap(3)))? == json!([]));
+        stage.is_well("over-by-then")?;
+        let up = Call::up(stage, &mut caller, &mut target, "up", &[])?;
+
+        let closed = reload(stage, &cap(3), &cap(1))?;
+
+        let told = closed.as_array().map_or(&[][..], Vec::as_slice);
+        let told: Vec<_> = told
+            .iter()
+            .map(|it| [&it["cap"], &it["used"], &it["held"], &it["limit"]].map(Value::as_str))
+            .collect();
+        ensure!(told == [[Some(key), Some("2"), Some("0"), Some("1")]], "{closed}");
+        let said = stage.log();
+        let line = said.lines().find(|line| line.contains("the cap is closed"));
+        ensure!(line.is_some_and(|line| line.contains(key)), "{said}");
+        is_refused(stage, &mut other, "lowered", "486 INVITE")?;
+        ensure!(reload(stage, &cap(1), &cap(2))? == json!([]), "full, as any cap is in the end");
+        is_refused(stage, &mut other, "full", "486 INVITE")?;
+        ensure!(reload(stage, &cap(2), &cap(3))? == json!([]));
+        up.end(&mut caller, &mut target)?;
+        stage.is_well("raised")
+    });
+}
+
+/// Puts `to` in the place of `from` in the configuration. Returns the caps that were closed by that.
+fn reload(stage: &Stage, from: &str, to: &str) -> Result<Value> {
+    let path = stage.work.path().join("config.toml");
+    let config = std::fs::read_to_string(&path)?;
+    ensure!(config.contains(from), "the configuration has `{from}`");
+    std::fs::write(&path, config.replace(from, to))?;
+    let reply = http::post(stage.api, "/v1/config:reload", "")?;
+    ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
+    Ok(reply.json::<Value>()?["closed"].clone())
+}
+
 fn deposit(stage: &Stage, amount: &str) -> Result<http::Reply> {
     deposit_of(stage, "invoice-17", amount)
 }
