@@ -57,6 +57,8 @@ use ready::Ready;
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
 /// times that and more (spec/data §1.7).
 pub const RENEW_EVERY: Duration = Duration::from_secs(20);
+/// A process that sees to no holds for so long was stopped: it does at every [`RENEW_EVERY`].
+const ASLEEP: Duration = Duration::from_secs(40);
 
 /// How far a call that came before may seem to have come after.
 const CLOCK_SKEW_MS: i64 = 1_000;
@@ -78,6 +80,8 @@ pub struct Deciding {
 
 struct State {
     ledger: HoldLedger,
+    /// When holds were last seen to.
+    awake: Mono,
     deposits: Deposits,
     desk: Desk,
     rotation: Rotation,
@@ -225,7 +229,9 @@ impl Deciding {
         let (rotation, circuits) = (Rotation::default(), Circuits::default());
         let performance = Performance::default();
         let deposits = Deposits::default();
-        let state = State { ledger, deposits, desk, rotation, history, circuits, performance };
+        let awake = Mono(0);
+        let state =
+            State { ledger, awake, deposits, desk, rotation, history, circuits, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         let (ready, state) = (Ready::default(), Mutex::new(state));
         let (answers, quotas, shared) = (Mutex::default(), Mutex::default(), OnceLock::new());
@@ -367,6 +373,7 @@ impl Deciding {
     ) -> Decided {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
+        state.holds(now);
         let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
         let sessions = desk.candidates(&snapshot, request);
         let down = self.down.load();
@@ -523,7 +530,7 @@ impl Deciding {
     pub fn sweep(&self, now: Mono, wall: Wall) {
         self.answers.lock().expire(wall);
         let mut state = self.state.lock();
-        state.ledger.expire(now);
+        state.holds(now).expire(now);
         state.ledger.drop_windows(wall);
         state.deposits.forget(wall);
         state.desk.expire(wall);
@@ -556,6 +563,19 @@ impl Deciding {
     /// What every cap has used and holds, for metrics and reports.
     pub fn ledger<T>(&self, read: impl FnOnce(&HoldLedger) -> T) -> T {
         read(&self.state.lock().ledger)
+    }
+}
+
+impl State {
+    /// The ledger, as of now. Calls do not lose their room because this process was stopped for longer
+    /// than a lease: time in which it saw to nothing does not count.
+    fn holds(&mut self, now: Mono) -> &mut HoldLedger {
+        let asleep = now.since(self.awake);
+        if asleep >= ASLEEP {
+            self.ledger.prolong(asleep);
+        }
+        self.awake = self.awake.max(now);
+        &mut self.ledger
     }
 }
 

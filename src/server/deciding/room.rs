@@ -33,7 +33,7 @@ impl Deciding {
 
     /// Takes room, all or nothing.
     pub fn reserve(&self, hold: HoldId, holds: &[BucketRequest], now: Mono) -> Result<(), NoRoom> {
-        match self.state.lock().ledger.reserve(hold, holds, now) {
+        match self.state.lock().holds(now).reserve(hold, holds, now) {
             Ok(_) => Ok(()),
             Err(Refused::Full(denied)) => Err(denied.into()),
             Err(Refused::LedgerFull) => Err(Reason::HoldsFull.into()),
@@ -61,7 +61,7 @@ impl Deciding {
     pub fn settle(&self, hold: HoldId, event: Counts, now: Mono, at: Wall) -> Vec<Bucket> {
         let mut state = self.state.lock();
         let kept = self.shared.get().map(|_| state.ledger.held_by(hold).to_vec());
-        let settled = state.ledger.settle(hold, event, now, at).buckets;
+        let settled = state.holds(now).settle(hold, event, now, at).buckets;
         if let Some(kept) = kept {
             self.tell_settled(hold, event, kept, settled.clone());
         }
@@ -72,10 +72,10 @@ impl Deciding {
     pub fn conclude(&self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
         let mut state = self.state.lock();
         let Some(shared) = self.shared.get() else {
-            return state.ledger.conclude(hold, came_to, now);
+            return state.holds(now).conclude(hold, came_to, now);
         };
         let kept = state.ledger.held_by(hold).to_vec();
-        let was_live = state.ledger.conclude(hold, came_to, now);
+        let was_live = state.holds(now).conclude(hold, came_to, now);
         shared.concluded(hold, came_to, &kept);
         was_live
     }
@@ -108,7 +108,7 @@ impl Deciding {
     pub fn renew(&self, holds: impl IntoIterator<Item = HoldId>, now: Mono) {
         let mut state = self.state.lock();
         for hold in holds {
-            state.ledger.renew(hold, now);
+            state.holds(now).renew(hold, now);
         }
     }
 }

@@ -106,7 +106,8 @@ impl OwnHolds for Deciding {
         let mut state = self.state.lock();
         let is_valid = is_valid();
         if is_valid {
-            state.ledger.grant(hold, requests.to_vec(), clock::mono());
+            let now = clock::mono();
+            state.holds(now).grant(hold, requests.to_vec(), now);
         }
         is_valid
     }

@@ -11,8 +11,41 @@ use tollbridge::routing::{Usage, UsageReader};
 use tollbridge::server::holds::{Cause, Change, Granted, HoldStore, NotGranted, StoreFault, Told};
 use tollbridge::time::{Mono, Wall};
 
+use super::edge::Edge;
+
 /// When everything happens, on the wall.
 pub(super) static AT: LazyLock<Wall> = LazyLock::new(tollbridge::server::clock::wall);
+
+/// Longer than any lease.
+const ASLEEP: Duration = Duration::from_secs(600);
+
+#[tokio::test]
+async fn a_process_that_was_stopped_for_longer_than_a_lease_keeps_the_room_of_its_calls()
+-> anyhow::Result<()> {
+    let deciding = Edge::start(None, 1, Duration::ZERO).await?.deciding;
+    let bucket = Bucket { cap: "target/t/concurrency".into(), window: "live".into() };
+    let line = BucketRequest {
+        bucket,
+        counts: Counts::Live,
+        limit: 1,
+        amount: 1,
+        ends_at: None,
+        leeway: None,
+    };
+    let (line, hold) = ([line], |number| HoldId::from_bytes([number; 16]));
+    let asleep = Mono(1) + ASLEEP;
+    assert!(deciding.reserve(hold(1), &line, asleep).is_ok());
+
+    let awake = asleep + ASLEEP;
+    assert!(deciding.reserve(hold(2), &line, awake).is_err(), "its call is up");
+    deciding.sweep(awake, *AT);
+    // Who has seen to its holds all the time, and renewed none, has none left.
+    for seconds in 1..=20 {
+        deciding.sweep(awake + Duration::from_secs(seconds * 20), *AT);
+    }
+    assert!(deciding.reserve(hold(3), &line, awake + Duration::from_secs(401)).is_ok());
+    Ok(())
+}
 
 pub(super) struct InProcess {
     state: Mutex<State>,

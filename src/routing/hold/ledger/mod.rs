@@ -332,6 +332,16 @@ impl HoldLedger {
         true
     }
 
+    /// For so long nobody could renew anything: all holds last longer by that. Not those for calls that a
+    /// crash left up, which are not renewed.
+    pub fn prolong(&mut self, by: Duration) {
+        for (hold, live) in self.live.iter_mut().filter(|(_, live)| !live.awaited) {
+            self.expiries.remove(&(live.expires_at, *hold));
+            live.expires_at = live.expires_at + by;
+            self.expiries.insert((live.expires_at, *hold));
+        }
+    }
+
     /// Gives back what is held by holds whose lease is over; says how many there were. Every
     /// other method that is given the time does this first.
     pub fn expire(&mut self, now: Mono) -> usize {
@@ -354,7 +364,8 @@ impl HoldLedger {
         self.expiries.first().map(|(at, _)| *at)
     }
 
-    /// Forgets windows that are over and in which nothing is held any more.
+    /// Forgets windows that have been over for two hours, and in which nothing is held any more: until
+    /// then a clock that was ahead may be set back.
     pub fn drop_windows(&mut self, now: Wall) {
         self.buckets.retain(|_, tally| !tally.is_over(now));
     }

@@ -8,6 +8,9 @@ use crate::routing::hold::{Bucket, BucketRequest, Counts};
 use crate::routing::request::Usage;
 use crate::time::Wall;
 
+/// How long what is used in a window is known after its end: a clock that was ahead is set back.
+const KEPT_AFTER_END_MS: i64 = 2 * 3_600_000;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// Of a rolling window the sum of `slices`.
@@ -50,7 +53,7 @@ impl Tally {
     pub(super) fn is_over(&self, now: Wall) -> bool {
         self.held == 0
             && match self.ends_at {
-                Some(ends_at) => ends_at <= now,
+                Some(ends_at) => ends_at.0.saturating_add(KEPT_AFTER_END_MS) <= now.0,
                 None => self.used == 0,
             }
     }

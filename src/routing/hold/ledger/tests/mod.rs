@@ -105,6 +105,21 @@ fn a_hold_that_is_not_renewed_expires_and_a_late_settle_is_counted() {
 }
 
 #[test]
+fn holds_outlast_the_time_in_which_nobody_could_renew_them() {
+    let mut ledger = ledger();
+    ledger.reserve(hold(1), &[live(1)], Mono(0)).unwrap();
+    ledger.adopt(hold(2), vec![live(1)], Mono(0) + LEASE);
+
+    ledger.prolong(LEASE * 3);
+
+    assert_eq!(ledger.expire(Mono(0) + LEASE), 1, "what a crash left up has its own end");
+    let awoken = Mono(0) + LEASE * 3 + LEASE / 2;
+    assert!(ledger.reserve(hold(3), &[live(1)], awoken).is_err());
+    assert!(ledger.renew(hold(1), awoken));
+    assert_eq!(ledger.expire(awoken + LEASE), 1);
+}
+
+#[test]
 fn of_thirty_calls_on_money_for_one_exactly_one_is_granted() {
     let mut ledger = ledger();
     let bid = spend("a", 20_000_000, 39_999_999);
@@ -214,18 +229,19 @@ fn usage_from_before_a_restart_counts() {
 }
 
 #[test]
-fn a_window_is_forgotten_when_it_is_over_and_nothing_is_held_in_it() {
+fn a_window_is_forgotten_two_hours_after_its_end_if_nothing_is_held_in_it() {
+    const FORGOTTEN: i64 = 1_000 + 2 * 3_600_000;
     let mut ledger = ledger();
     ledger.reserve(hold(1), &[cap("a", 2)], Mono(0)).unwrap();
     ledger.restore(cap("b", 2).bucket, 2, Some(Wall(1_000)));
     ledger.restore(Bucket { window: "total".into(), ..cap("c", 2).bucket }, 1, None);
 
-    ledger.drop_windows(Wall(999));
+    ledger.drop_windows(Wall(FORGOTTEN - 1));
     assert_eq!(ledger.readings().count(), 3);
-    ledger.drop_windows(Wall(1_000));
+    ledger.drop_windows(Wall(FORGOTTEN));
     assert_eq!(ledger.readings().count(), 2);
     ledger.release(hold(1));
-    ledger.drop_windows(Wall(1_000));
+    ledger.drop_windows(Wall(FORGOTTEN));
     assert_eq!(ledger.readings().count(), 1);
 }
 
