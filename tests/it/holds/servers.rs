@@ -244,6 +244,39 @@ async fn nothing_is_deposited_while_the_nodes_have_yet_to_say_what_was() -> Resu
 }
 
 #[tokio::test]
+async fn a_node_whose_clock_is_ahead_forgets_nothing_that_counts_for_others() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (right, ahead) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    // A minute has slices of a second.
+    let at = |second: i64| {
+        let request = request(Counts::Connected, 2);
+        let window = format!("rolling:60/{second}").into();
+        BucketRequest { bucket: Bucket { window, ..request.bucket }, ..request }
+    };
+    let now = clock::wall().0 / 1_000;
+    for number in 1..=2 {
+        right.reserve(hold(number), &[at(now)], LEASE).await?;
+        right.tell(&[counted(number, &at(now))], LEASE).await?;
+    }
+
+    let hour = at(now + 3_600);
+    ahead.reserve(hold(3), std::slice::from_ref(&hour), LEASE).await?;
+    ahead.tell(&[counted(3, &hour)], LEASE).await?;
+
+    let full = right.reserve(hold(4), &[at(now + 1)], LEASE).await;
+    let is_full = matches!(&full, Err(NotGranted::Full { denied, .. }) if denied.used == 3);
+    ensure!(is_full, "{full:?}");
+    // What has left the window by both clocks is kept for nobody.
+    let before = at(now - 3_600);
+    right.tell(&[counted(5, &before)], LEASE).await?;
+    right.tell(&[counted(6, &at(now))], LEASE).await?;
+    let slices = redis.ask(&["hkeys", "cap:{servers}:target/t/Connected:rolling:60"])?;
+    ensure!(!slices.contains(&format!("s:{}:", now - 3_600)), "{slices}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn scripts_are_said_again_to_a_server_that_has_forgotten_them() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let redis = Redis::alone(folder.path())?;
@@ -353,6 +386,11 @@ fn deposit(key: &str, amount: u64) -> Deposit {
 async fn of_buyer(store: &RedisStore) -> Result<u64> {
     let bucket = Deposit::of_buyer(&"buy_a".into());
     Ok(store.usage(&[(bucket, Counts::Credit)]).await?[0].used)
+}
+
+fn counted(number: u8, request: &BucketRequest) -> Change {
+    let cause = Cause::Event(request.counts);
+    Change::Count { hold: hold(number), cause, counted: vec![Counted::all_of(request)] }
 }
 
 fn hold(number: u8) -> HoldId {

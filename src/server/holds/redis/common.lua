@@ -35,6 +35,14 @@ local function is_set(entry)
   return entry[COUNTS] == LIVE or entry[COUNTS] == TALKING
 end
 
+-- The first slice that counts by the server's clock, as `rolling.rs` has it: a node whose clock is ahead
+-- is not to forget what counts for others.
+local function first_by_server(entry)
+  local seconds = tonumber(string.match(entry[KEY], ':rolling:(%d+)$'))
+  local slice_ms = math.max(math.ceil(seconds * 1000 / 60), 1000)
+  return math.floor(clock() / slice_ms) - (entry[SLICE] - entry[FIRST])
+end
+
 -- Of a rolling window the fields `s:SLICE:NODE` hold what is used.
 local function slice_of(field)
   return tonumber(string.match(field, '^s:(%-?%d+):'))
@@ -143,9 +151,10 @@ local function use(entry, node)
     redis.call('HINCRBY', entry[KEY], 'u:' .. node, whole(entry[AMOUNT]))
   else
     redis.call('HINCRBY', entry[KEY], 's:' .. whole(entry[SLICE]) .. ':' .. node, whole(entry[AMOUNT]))
+    local first = math.min(entry[FIRST], first_by_server(entry))
     for _, field in ipairs(redis.call('HKEYS', entry[KEY])) do
       local slice = slice_of(field)
-      if slice and slice < entry[FIRST] then
+      if slice and slice < first then
         redis.call('HDEL', entry[KEY], field)
       end
     end
