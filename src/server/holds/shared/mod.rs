@@ -228,11 +228,16 @@ impl SharedHolds {
             match answer {
                 Ok(granted) => {
                     self.answered(&granted.seen);
-                    let is_valid = || self.inner.lock().generation == generation;
+                    // Read late, by a process that was stopped: others may have got the room since.
+                    let is_late = || started + self.lease / 2 <= clock::mono();
+                    let is_valid = || !is_late() && self.inner.lock().generation == generation;
                     if own.granted(hold, requests, &is_valid) {
                         return Ok(());
                     }
                     *may_be_placed = true;
+                    if is_late() {
+                        break;
+                    }
                 }
                 Err(NotGranted::Full { denied, seen }) => {
                     self.answered(&seen);

@@ -340,7 +340,12 @@ impl SharedHolds {
         holds.extend(tokens);
         let lost = self.store.renew(&holds, self.lease).await?;
         let mut inner = self.inner.lock();
-        inner.renewed_at = started;
+        // What ended calls gave back was not renewed with the rest: others may have got it. Nor is it
+        // ours what calls give back whose room was lost.
+        inner.spare.nothing_freed();
+        if lost.is_empty() {
+            inner.renewed_at = started;
+        }
         lost.iter().for_each(|hold| inner.spare.forget(*hold));
         drop(inner);
         for (hold, requests) in own.held_by(&lost) {
