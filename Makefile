@@ -29,12 +29,19 @@ lint: ## Formatting and clippy; a warning is an error.
 	$(CARGO) clippy --all-targets --locked $(ALL) -- -D warnings
 	$(CARGO) clippy --locked -- -D warnings
 
-# The integration tests come last, so that the last line is their verdict. They replay the fuzz
-# corpus and run sipp-scenarios/; most of their time is waiting, hence four at once.
+# What became of limits under faults, a line for each cell.
+CELLS := $(or $(CARGO_TARGET_DIR),target)/tmp/limits-under-faults.txt
+
+# The integration tests come last, so that the last line is their verdict; before it stand the cells of
+# the table of faults. They replay the fuzz corpus and run sipp-scenarios/; most of their time is
+# waiting, hence four at once.
 test: deps lint ## Everything CI checks.
 	$(CARGO) test --locked $(ALL) --lib --bins
 	$(CARGO) test --locked $(ALL) --doc
-	$(CARGO) test --locked $(ALL) --test it -- --test-threads=4
+	rm -f $(CELLS)
+	$(CARGO) test --locked $(ALL) --test it -- --test-threads=4 | awk -v cells=$(CELLS) \
+	  '/^test result:/ { verdict = $$0; next } { print; fflush() } \
+	   END { if (verdict) { system("sort " cells); print verdict } }'
 
 bench: ## Micro-benchmarks.
 	$(CARGO) bench --locked --bench message --bench routing --bench holds

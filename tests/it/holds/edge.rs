@@ -53,11 +53,20 @@ impl Edge {
     }
 
     pub(super) async fn place(&self, hold: HoldId, request: &BucketRequest) -> bool {
-        let requests = std::slice::from_ref(request);
+        self.place_in(hold, std::slice::from_ref(request)).await
+    }
+
+    /// In all buckets or in none.
+    pub(super) async fn place_in(&self, hold: HoldId, requests: &[BucketRequest]) -> bool {
         match &self.shared {
             Some(shared) => self.deciding.ask(shared, hold, requests).await.is_ok(),
             None => self.deciding.reserve(hold, requests, clock::mono()).is_ok(),
         }
+    }
+
+    /// It keeps its holds itself, or the store is open to it.
+    pub(super) fn is_open(&self) -> bool {
+        self.shared.as_ref().is_none_or(|it| it.state() == State::Open)
     }
 
     /// Ends as it should.

@@ -13,6 +13,7 @@ use tollbridge::time::Wall;
 use super::edge::Edge;
 use super::relay::{Relay, What};
 use super::stores;
+use super::ways::Ways;
 use crate::support::redis::Redis;
 
 /// No test waits for it to be over.
@@ -69,6 +70,64 @@ async fn a_hold_that_was_granted_by_a_store_that_has_forgotten_us_since_is_taken
     stores::join(&other, LEASE).await?;
     until("the store", || Ok(is_open(&edge))).await?;
     is_empty_for_good(&redis, &other).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_read_when_its_lease_may_be_over_gives_no_room() -> Result<()> {
+    let (folder, lease) = (tempfile::tempdir()?, Duration::from_secs(2));
+    let redis = Redis::alone(folder.path())?;
+    let relay = Relay::to(redis.address()).await?;
+    let settings = settings(relay.address(), "edge", Duration::from_secs(20));
+    let edge = Edge::start(Some(settings), 1, lease).await?;
+    let (other, request) = (other(&redis).await?, place(1));
+
+    // As to a server that is stopped after it asked.
+    relay.hold_back(What::Answer, &name(hold(1)));
+    let meanwhile = async {
+        relay.has_caught_it().await?;
+        until_granted(&other, hold(2)).await?;
+        relay.let_go();
+        Ok::<_, anyhow::Error>(())
+    };
+    let (placed, done) = tokio::join!(edge.place(hold(1), &request), meanwhile);
+    done?;
+
+    assert!(!placed, "it is another's");
+    let usage = other.usage(&[(request.bucket, Counts::Connected)]).await?;
+    assert_eq!((usage[0].used, usage[0].held), (0, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_back_while_leases_lapsed_is_not_given_to_calls_here() -> Result<()> {
+    let (folder, lease) = (tempfile::tempdir()?, Duration::from_secs(2));
+    let redis = Redis::alone(folder.path())?;
+    let ways = Ways::to(&[redis.address()]).await?;
+    let quickly = Duration::from_millis(100);
+    let settings =
+        RedisStoreSettings { timeout: quickly, ..settings(ways.begin[0].clone(), "edge", quickly) };
+    let edge = Edge::start(Some(settings), 1, lease).await?;
+    let (other, line) = (other(&redis).await?, place(1));
+    assert!(edge.place(hold(1), &line).await);
+
+    ways.cut_all();
+    until("the edge to see it", || Ok(!is_open(&edge))).await?;
+    edge.deciding.release(hold(1));
+    until_granted(&other, hold(2)).await?;
+    // Nodes that have not told keep it from being open to the edge, which is connected again.
+    redis.ask(&["hset", "gate:{servers}:caps", "open", "0"])?;
+    redis.ask(&["zadd", "nodes:{servers}", "9999999999999", "silent"])?;
+    ways.mend();
+
+    let give_up = Instant::now() + Duration::from_secs(3);
+    for number in 3_u8.. {
+        assert!(!edge.place(hold(number), &line).await, "it is another's");
+        if Instant::now() > give_up {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     Ok(())
 }
 
@@ -205,6 +264,16 @@ async fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()
     while !is_so()? {
         ensure!(Instant::now() < give_up, "waited for {what} in vain");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// The one place there is goes to this hold, once it is free.
+async fn until_granted(store: &RedisStore, hold: HoldId) -> Result<()> {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while store.reserve(hold, &[place(1)], LEASE).await.is_err() {
+        ensure!(Instant::now() < give_up, "nobody gives the place back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ mod faults;
 mod history;
 mod in_process;
 mod killed;
+mod machine;
 mod relay;
 mod servers;
 mod stores;
+mod ways;

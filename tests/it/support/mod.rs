@@ -7,6 +7,7 @@ pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod baresip;
 pub(crate) mod browser;
+pub(crate) mod cells;
 pub(crate) mod dns;
 pub(crate) mod http;
 pub(crate) mod kamailio;

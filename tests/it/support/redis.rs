@@ -133,6 +133,21 @@ impl Redis {
         replica.wait_for_replica()
     }
 
+    /// Whether replicas hear of what is done here.
+    pub(crate) fn tell_replicas(&self, is_told: bool) -> Result<()> {
+        let rights = if is_told { ["+psync", "+sync"] } else { ["-psync", "-sync"] };
+        let told = self.ask(&[&["acl", "setuser", "default"], &rights[..]].concat())?;
+        ensure!(told == "OK", "acl setuser: {told}");
+        if !is_told {
+            self.ask(&["client", "kill", "type", "replica"])?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_master(&self) -> bool {
+        self.ask(&["role"]).is_ok_and(is_master)
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {
@@ -225,8 +240,13 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Result<Self> {
+        Self::start_with(ports::block(12)?, |_| vec![])
+    }
+
+    /// On six ports from `first` on, and six more on which they talk to each other; each with options
+    /// of its own.
+    pub(crate) fn start_with(first: u16, own: impl Fn(usize) -> Vec<String>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let first = ports::block(12)?;
         let options = [
             "--cluster-enabled",
             "yes",
@@ -237,12 +257,11 @@ impl Cluster {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        let nodes = (first..first + 6).map(|port| {
-            Redis::start(
-                port,
-                folder.path(),
-                &[&options[..], &["--cluster-port", &(port + 6).to_string()]].concat(),
-            )
+        let nodes = (first..first + 6).enumerate().map(|(place, port)| {
+            let (own, bus) = (own(place), (port + 6).to_string());
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            let options = [&options[..], &["--cluster-port", &bus], &own].concat();
+            Redis::start(port, folder.path(), &options)
         });
         let cluster = Self { nodes: nodes.collect::<Result<_>>()?, _folder: folder };
         let places = cluster.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
@@ -293,16 +312,20 @@ impl Cluster {
         anyhow::bail!("no master has slot {slot}")
     }
 
-    /// The replica of the master that has the slot takes over from it.
-    pub(crate) fn fail_over(&self, slot: u16) -> Result<()> {
-        let master = &self.nodes[self.master_of(slot)?];
+    /// The replica of a master.
+    pub(crate) fn replica_of(&self, master: &Redis) -> Result<&Redis> {
         let port = master.port.to_string();
         let follows = |node: &&Redis| -> bool {
             let told = node.ask(&["role"]).unwrap_or_default();
             let mut lines = told.lines();
             lines.next() == Some("slave") && lines.nth(1) == Some(&port)
         };
-        let replica = self.nodes.iter().find(follows).context("a master without a replica")?;
+        self.nodes.iter().find(follows).context("a master without a replica")
+    }
+
+    /// The replica of the master that has the slot takes over from it.
+    pub(crate) fn fail_over(&self, slot: u16) -> Result<()> {
+        let replica = self.replica_of(&self.nodes[self.master_of(slot)?])?;
         let told = replica.ask(&["cluster", "failover"])?;
         ensure!(told == "OK", "cluster failover: {told}");
         wait_for("the failover", Duration::from_secs(10), || {
