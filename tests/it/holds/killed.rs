@@ -1,5 +1,5 @@
-//! The column of the table in [`history`](super::history) in which an edge is killed that keeps its
-//! holds itself (spec/data §0.4, §7.3).
+//! The column of the table in [`history`](super::history) in which an edge is killed (spec/data §0.4,
+//! §7.3): one that keeps its holds itself, and one that has them in Redis.
 //!
 //! It is the server as it is built, killed (SIGKILL) in the middle of calls, again and again, and
 //! started on what its journal has on disk. Calls of five kinds meet their limits at once; money is
@@ -22,8 +22,9 @@ use fastrand::Rng;
 
 use crate::support::api::{self, Call, Cap};
 use crate::support::load::{Ledger, Load, Plan};
+use crate::support::redis::Redis;
 use crate::support::server::{Server, Setup};
-use crate::support::{http, ports, wait_for};
+use crate::support::{cells, http, ports, wait_for};
 
 const ROUNDS: u32 = 5;
 /// Nothing is held for a call for longer.
@@ -111,6 +112,32 @@ impl Kind {
     }
 }
 
+/// What Redis says of a limit. The server that asks it puts what it last heard beside what it knows
+/// itself, and may show a call twice for a moment.
+struct Store(redis::Connection);
+
+impl Store {
+    fn open(redis: &Redis) -> Result<Self> {
+        let client = redis::Client::open(format!("redis://{}/", redis.address()))?;
+        Ok(Self(client.get_connection()?))
+    }
+
+    /// Used and held.
+    fn look(&mut self, kind: Kind) -> Result<u64> {
+        if kind == Kind::Concurrency {
+            let script = "local time = redis.call('TIME') \
+                 local now = string.format('(%d%03d', time[1], math.floor(time[2] / 1000)) \
+                 return redis.call('ZCOUNT', KEYS[1], now, '+inf')";
+            let key = format!("conc:{{default}}:{}", kind.cap());
+            return Ok(redis::cmd("EVAL").arg(script).arg(1).arg(key).query(&mut self.0)?);
+        }
+        let key = format!("cap:{{default}}:{}:total", kind.cap());
+        let both: [Option<u64>; 2] =
+            redis::cmd("HMGET").arg(key).arg("used").arg("held").query(&mut self.0)?;
+        Ok(both.into_iter().flatten().sum())
+    }
+}
+
 /// Looks at all limits until it is told to stop.
 struct Observer {
     over: Arc<AtomicBool>,
@@ -128,11 +155,11 @@ struct Seen {
 }
 
 impl Observer {
-    fn start(api: SocketAddr) -> Self {
+    fn start(api: SocketAddr, store: Option<Store>) -> Self {
         let over = Arc::<AtomicBool>::default();
         let watching = std::thread::spawn({
             let over = Arc::clone(&over);
-            move || watch(api, &over)
+            move || watch(api, store, &over)
         });
         Self { over, watching }
     }
@@ -143,14 +170,22 @@ impl Observer {
     }
 }
 
-fn watch(api: SocketAddr, over: &AtomicBool) -> Result<Seen> {
+fn watch(api: SocketAddr, mut store: Option<Store>, over: &AtomicBool) -> Result<Seen> {
     let mut seen = Seen::default();
     while !over.load(Ordering::SeqCst) {
+        // Before the limits, which deposits raise.
+        let mut by_store = BTreeMap::new();
+        for kind in KINDS {
+            if let Some(store) = &mut store {
+                by_store.insert(kind.cap(), store.look(kind)?);
+            }
+        }
         // Nobody answers while the server is down, and it may die in the middle of an answer.
         if let Ok(caps) = api::caps(api) {
             seen.looks += 1;
             for (name, Cap { used, held, awaited, limit }) in caps {
-                let by = (used + held).saturating_sub(limit);
+                let had = by_store.get(name.as_str()).copied().unwrap_or(used + held);
+                let by = had.saturating_sub(limit);
                 for (most, seen) in [(&mut seen.over, by), (&mut seen.awaited, awaited)] {
                     let most = most.entry(name.clone()).or_default();
                     *most = seen.max(*most);
@@ -164,6 +199,8 @@ fn watch(api: SocketAddr, over: &AtomicBool) -> Result<Seen> {
 
 /// The server's life over all rounds.
 struct Killed {
+    /// What keeps the holds.
+    keeper: &'static str,
     setup: Setup,
     carrier_port: u16,
     advertiser_port: u16,
@@ -175,7 +212,7 @@ struct Killed {
 }
 
 impl Killed {
-    fn new(seed: u64) -> Result<Self> {
+    fn new(seed: u64, redis: Option<&Redis>) -> Result<Self> {
         let work = tempfile::tempdir()?;
         let first = ports::block(4)?;
         let [sip_port, api_port, carrier_port, advertiser_port] = [0, 1, 2, 3].map(|n| first + n);
@@ -197,13 +234,27 @@ impl Killed {
                  routing = {{ tiers = [{{ tier = 1, targets = [{{ target = \"{id}\" }}] }}] }}\n"
             );
         }
-        let set = vec![
+        let mut set = vec![
             format!("sip.max_call_s={}", CALL_MAX.as_secs()),
             String::from("journal.checkpoint_interval_s=1"),
             // A slow disk of a test machine must not turn into an answer relayed unsaved.
             String::from("journal.answer_wait_ms=5000"),
         ];
+        if let Some(redis) = redis {
+            // Generous: the machine of a test does other things as well.
+            let shared = [
+                "node.id=1",
+                &format!("redis.urls=[\"redis://{}\"]", redis.address()),
+                "redis.lease_s=4",
+                "redis.call_timeout_ms=500",
+                "redis.timeout_ms=1000",
+                "redis.open_after_ms=100",
+                "decision.deadline_ms=6000",
+            ];
+            set.extend(shared.map(str::to_owned));
+        }
         Ok(Self {
+            keeper: if redis.is_some() { "redis" } else { "in-process" },
             setup: Setup { data: work.path().join("data"), sip_port, api_port, set, more },
             carrier_port,
             advertiser_port,
@@ -316,13 +367,13 @@ impl Killed {
             let by_itself = seen.over.get(kind.cap()).copied().unwrap_or_default();
             let overshoot = by_itself.max(by_others.max(used).saturating_sub(limit));
             let line = format!(
-                "{:<10} {:<10} {:<11} seed {seed:<20} calls {answered:>5} denied {denied:>5} \
-                 used {used} of {limit} overshoot {overshoot} leaked {held}",
-                "in-process",
-                "KillEdge",
+                "{:<10} {:<14} {:<11} seed {seed:<20} calls {answered:>5} denied {denied:>5} \
+                 used {used} of {limit} late 0 overshoot {overshoot} leaked {held}",
+                self.keeper,
+                "KillServer",
                 format!("{kind:?}"),
             );
-            println!("{line}");
+            cells::tell(&line)?;
             // A limit that nobody meets proves nothing, nor one that no call of before is held in.
             let was_awaited = seen.awaited.get(kind.cap()).is_some_and(|most| *most > 0);
             let is_met = answered > 0 && denied > 0 && (was_awaited || kind != Kind::Concurrency);
@@ -347,13 +398,25 @@ fn deposit(api: SocketAddr, round: u32) -> Result<u64> {
 
 #[test]
 fn no_limit_is_passed_in_a_process_that_is_killed_and_started_again() {
+    play(None);
+}
+
+#[test]
+fn no_limit_is_passed_on_redis_by_a_process_that_is_killed_and_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = Redis::alone(folder.path()).unwrap_or_else(|error| panic!("{error:#}"));
+    play(Some(&redis));
+}
+
+fn play(redis: Option<&Redis>) {
     let from_env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = from_env("TOLLBRIDGE_HOLD_SEED").unwrap_or_else(|| fastrand::u64(..));
     let rounds = from_env("TOLLBRIDGE_HOLD_ROUNDS").map_or(ROUNDS, |rounds| rounds as u32);
     let run = || -> Result<()> {
-        let mut killed = Killed::new(seed)?;
+        let mut killed = Killed::new(seed, redis)?;
         let mut server = Server::start(&killed.setup)?;
-        let observer = Observer::start(server.api);
+        let store = redis.map(Store::open).transpose()?;
+        let observer = Observer::start(server.api, store);
         let load = Load::start(&killed.plan(String::from("killed"), 100, 2_000))?;
         for round in 1..=rounds {
             server = killed.round(round, server).with_context(|| format!("round {round}"))?;
