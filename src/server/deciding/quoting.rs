@@ -142,7 +142,7 @@ mod tests {
     use crate::reason::NoPayout;
     use crate::routing::attribution::{Named, SessionKey};
     use crate::routing::decision::Terms;
-    use crate::routing::hold::NoRoom;
+    use crate::routing::hold::{Bucket, Counts, Denied, NoRoom};
     use crate::routing::{CallScope, RouteRequest, Tags};
 
     const CONFIG: &str = r#"
@@ -229,8 +229,9 @@ mod tests {
     #[test]
     fn a_promised_attempt_does_not_go_on_unpaid() {
         let deciding = deciding();
-        let cap = Some("publisher/p/payout/daily".into());
-        let no_room = NoRoom { reason: Reason::CapFull, cap };
+        let bucket = Bucket { cap: "publisher/p/payout/daily".into(), window: "total".into() };
+        let (counts, limit) = (Counts::Payout, 1);
+        let no_room = NoRoom::from(Denied { bucket, counts, used: 1, held: 0, limit });
         let scope = CallScope {
             campaign: "c".into(),
             publisher: PublisherId::new("p"),
