@@ -15,8 +15,9 @@ use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, Ledge
 use tollbridge::routing::{RouteRequest, RoutingSnapshot, Tags};
 use tollbridge::server::clock;
 use tollbridge::server::deciding::Deciding;
-use tollbridge::server::holds::redis::{Address, LinkSettings, RedisStore, RedisStoreSettings};
+use tollbridge::server::holds::redis::{RedisStore, RedisStoreSettings};
 use tollbridge::server::holds::{Change, HoldStore, SharedHolds};
+use tollbridge::server::redis::{Address, LinkSettings};
 use tollbridge::time::{Mono, Wall};
 
 const HOLDS: u64 = 20_000;

@@ -40,6 +40,7 @@ mod pace;
 mod pressure;
 mod probing;
 mod questions;
+pub mod redis;
 pub mod rehearsal;
 mod reload;
 mod resolver;

@@ -25,8 +25,9 @@ use crate::sip::transport::{
 
 use super::error::StartError;
 use super::holds::SharedHolds;
-use super::holds::redis::{Address, LinkSettings, LinkTls, RedisStore, RedisStoreSettings};
+use super::holds::redis::{RedisStore, RedisStoreSettings};
 use super::machine;
+use super::redis::{Address, LinkSettings, LinkTls};
 
 fn whole_ms(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)

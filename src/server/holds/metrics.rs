@@ -7,9 +7,10 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use crate::server::metrics::{
     CAP_OVERSHOOT, STORE_FAULTS, STORE_LATE, STORE_LOCAL, STORE_RESERVE, STORE_STATE, STORE_TOKENS,
 };
+use crate::server::redis::StoreFault;
 
 use super::shared::State;
-use super::store::{Granted, NotGranted, StoreFault};
+use super::store::{Granted, NotGranted};
 
 pub(super) struct StoreMetrics {
     granted: Histogram,
@@ -41,15 +42,7 @@ impl StoreMetrics {
     }
 
     pub(super) fn fault(&self, fault: &StoreFault) {
-        let kind = match fault {
-            StoreFault::Timeout => "timeout",
-            StoreFault::Away(_) => "away",
-            StoreFault::Elsewhere(_) => "elsewhere",
-            StoreFault::Refused(_) => "refused",
-            StoreFault::NotOpen => "not_open",
-            StoreFault::Unconfirmed => "unconfirmed",
-        };
-        counter!(STORE_FAULTS, "kind" => kind).increment(1);
+        counter!(STORE_FAULTS, "kind" => fault.kind()).increment(1);
     }
 
     /// A call asked for room of our own.

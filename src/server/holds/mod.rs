@@ -18,4 +18,4 @@ pub mod shared;
 pub mod store;
 
 pub use shared::{SharedHolds, State};
-pub use store::{Cause, Change, Counted, Granted, HoldStore, NotGranted, StoreFault, Told};
+pub use store::{Cause, Change, Counted, Granted, HoldStore, NotGranted, Told};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::id::HoldId;
 use crate::routing::Usage;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP};
+use crate::server::redis::StoreFault;
 use crate::time::Wall;
 
 /// Holds of several nodes, kept where all of them can see them.
@@ -81,26 +82,6 @@ pub enum NotGranted {
     NotOpen,
     #[error(transparent)]
     Fault(#[from] StoreFault),
-}
-
-/// Why the store is of no use at the moment.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreFault {
-    #[error("the store did not answer in time")]
-    Timeout,
-    #[error("the store is away: {0}")]
-    Away(String),
-    /// This server does not keep our keys, or not any more.
-    #[error("the holds are kept elsewhere: {0}")]
-    Elsewhere(String),
-    #[error("the store refused: {0}")]
-    Refused(String),
-    /// The server is new to the nodes or was emptied, and does not know what they have used.
-    #[error("the store is being told what has been used")]
-    NotOpen,
-    /// No replica has it. Should the server die now, it is lost.
-    #[error("no replica confirmed the hold")]
-    Unconfirmed,
 }
 
 /// What has become of a hold that was granted.

@@ -29,7 +29,7 @@ use crate::sip::transport::{CertificateFiles, FileSpec, PeerSpec, TlsFault, clie
 use super::clock;
 use super::consumers::Post;
 use super::error::{Faults, StartError};
-use super::holds::redis::{Address, LinkSettings, LinkTls};
+use super::redis::{Address, LinkSettings, LinkTls};
 use super::settings::{RedisFiles, tls_to_redis};
 
 #[cfg(feature = "kafka")]

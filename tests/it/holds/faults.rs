@@ -6,8 +6,9 @@ use anyhow::{Result, ensure};
 use tollbridge::id::{CallId, HoldId};
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
 use tollbridge::server::clock;
-use tollbridge::server::holds::redis::{Address, Claim, Deposit, RedisStore, RedisStoreSettings};
-use tollbridge::server::holds::{Change, HoldStore, State, StoreFault};
+use tollbridge::server::holds::redis::{Claim, Deposit, RedisStore, RedisStoreSettings};
+use tollbridge::server::holds::{Change, HoldStore, State};
+use tollbridge::server::redis::{Address, StoreFault};
 use tollbridge::time::Wall;
 
 use super::edge::Edge;

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tollbridge::id::HoldId;
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
 use tollbridge::routing::{Usage, UsageReader};
-use tollbridge::server::holds::{Cause, Change, Granted, HoldStore, NotGranted, StoreFault, Told};
+use tollbridge::server::holds::{Cause, Change, Granted, HoldStore, NotGranted, Told};
+use tollbridge::server::redis::StoreFault;
 use tollbridge::time::{Mono, Wall};
 
 use super::edge::Edge;

@@ -10,7 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tollbridge::server::holds::redis::Address;
+use tollbridge::server::redis::Address;
 
 /// Passes on everything, but for what it is told to hold back. Dropping it closes the way.
 pub(super) struct Relay {

@@ -9,7 +9,8 @@ use tollbridge::routing::Usage;
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
 use tollbridge::server::clock;
 use tollbridge::server::holds::redis::{Claim, Deposit, KeySpace, Known, RedisStore};
-use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault};
+use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted};
+use tollbridge::server::redis::StoreFault;
 use tollbridge::time::Wall;
 
 use super::stores;

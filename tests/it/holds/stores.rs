@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tollbridge::server::holds::redis::{Address, LinkSettings, RedisStore, RedisStoreSettings};
+use tollbridge::server::holds::redis::{RedisStore, RedisStoreSettings};
+use tollbridge::server::redis::{Address, LinkSettings};
 
 /// Generous: the machine of a test does other things as well.
 const TIMEOUT: Duration = Duration::from_secs(2);

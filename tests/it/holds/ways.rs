@@ -13,7 +13,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tollbridge::server::holds::redis::Address;
+use tollbridge::server::redis::Address;
 
 /// Ways to servers, which are named by their places.
 pub(crate) struct Ways {

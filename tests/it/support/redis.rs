@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
-use tollbridge::server::holds::redis::Address;
+use tollbridge::server::redis::Address;
 
 use super::authority::Authority;
 use super::{ports, wait_for};

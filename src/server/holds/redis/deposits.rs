@@ -12,12 +12,11 @@ use smol_str::{SmolStr, format_smolstr};
 
 use crate::id::BuyerId;
 use crate::routing::hold::Bucket;
-use crate::server::holds::StoreFault;
+use crate::server::redis::{StoreFault, fault, unread};
 use crate::time::Wall;
 
-use super::link::fault;
 use super::scripts::Script;
-use super::{RESTORED_AT_ONCE, RedisStore, unread};
+use super::{RESTORED_AT_ONCE, RedisStore};
 
 /// A deposit, by its buyer and key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use crate::id::{BuyerId, HoldId};
 use crate::routing::hold::{Bucket, GAP, LIVE};
-
-/// Slots of a cluster.
-const SLOTS: u16 = 16_384;
+use crate::server::redis::slot_of;
 
 /// Builds every key. All have the account as their hash tag, so all are on one node of a cluster, and
 /// a script may touch them together.
@@ -103,31 +101,9 @@ pub(super) fn hold_name(hold: HoldId) -> SmolStr {
     format_smolstr!("{}", hold.0.as_simple())
 }
 
-/// The slot of a key: CRC-16/XMODEM of its hash tag, if it has one, else of all of it.
-pub(in crate::server) fn slot_of(key: &str) -> u16 {
-    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-    let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
-    let mut crc = 0_u16;
-    for byte in hashed.bytes() {
-        crc ^= u16::from(byte) << 8;
-        for _ in 0..8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
-        }
-    }
-    crc % SLOTS
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slots_are_those_of_redis() {
-        // `CLUSTER KEYSLOT` of Redis 7.0.
-        for (key, slot) in [("123456789", 12_739), ("foo{hash_tag}", 2_515), ("{}x", 10_595)] {
-            assert_eq!(slot_of(key), slot, "{key}");
-        }
-    }
 
     #[test]
     fn all_keys_of_an_account_are_in_one_slot_whatever_their_caps_are_called() {

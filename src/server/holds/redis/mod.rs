@@ -1,7 +1,8 @@
 //! Holds in Redis (spec/data §1.7): a server, or the servers of a cluster, and their replicas.
 //!
-//! Owns: the keys ([`keys`]), the scripts beside this file, and the way to the server ([`link`]). Does
-//! not own: when the store is asked, and what is done without it (see [`holds`](super)).
+//! Owns: the keys ([`keys`]) and the scripts beside this file. Does not own: the way to the server
+//! (see [`redis`](crate::server::redis)), when the store is asked, and what is done without it (see
+//! [`holds`](super)).
 //!
 //! Invariants: every script touches keys of one slot, and runs only where all of them are; time is the
 //! server's; nothing is placed before all nodes have told a server that is new to them what they know
@@ -9,7 +10,6 @@
 
 mod deposits;
 mod keys;
-mod link;
 mod scripts;
 
 use std::sync::Arc;
@@ -17,27 +17,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use redis::aio::MultiplexedConnection;
 use redis::{Value, from_redis_value};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::id::HoldId;
 use crate::routing::Usage;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Leeway};
+use crate::server::redis::{Address, Link, LinkSettings, LinkTls, Live, StoreFault, fault, unread};
 use crate::time::Wall;
 
-use super::store::{Change, Counted, Granted, HoldStore, NotGranted, StoreFault, Told};
+use super::store::{Change, Counted, Granted, HoldStore, NotGranted, Told};
 
 use keys::hold_name;
-use link::{Link, Live, fault, send, send_all};
 use scripts::Script;
 
 pub use deposits::{Claim, Deposit};
 pub use keys::KeySpace;
-pub use link::{Address, LinkSettings, LinkTls};
-
-pub(in crate::server) use keys::slot_of;
-pub(in crate::server) use link::{Lane, open, owners, send_all as send_together};
 
 /// How long a window's bucket outlives it, milliseconds.
 const AFTER_WINDOW_MS: i64 = 48 * 3_600_000;
@@ -51,7 +46,7 @@ pub struct RedisStore {
     keys: KeySpace,
     settings: RedisStoreSettings,
     link: Link,
-    live: ArcSwapOption<Live>,
+    live: ArcSwapOption<Live<Script>>,
     /// What was told was told behind this one: a server that was emptied has another.
     gate: ArcSwapOption<String>,
 }
@@ -88,7 +83,7 @@ impl RedisStore {
     /// Nothing is connected yet.
     pub fn new(settings: RedisStoreSettings) -> Self {
         let keys = KeySpace::new(&settings.account);
-        let link = Link::new(settings.link.clone(), keys.slot());
+        let link = Link::new(settings.link.clone());
         Self { keys, link, settings, live: ArcSwapOption::empty(), gate: ArcSwapOption::empty() }
     }
 
@@ -99,7 +94,7 @@ impl RedisStore {
     pub async fn connect(&self) -> Result<Address, StoreFault> {
         self.live.store(None);
         self.gate.store(None);
-        let live = self.link.connect().await?;
+        let live = self.link.connect(self.keys.slot()).await?;
         let address = live.address.clone();
         self.live.store(Some(Arc::new(live)));
         Ok(address)
@@ -122,7 +117,7 @@ impl RedisStore {
     pub async fn is_current(&self) -> Result<bool, StoreFault> {
         let live = self.live()?;
         live.count_replicas(self.settings.timeout).await?;
-        Ok(self.link.find().await? == live.address)
+        Ok(self.link.find(self.keys.slot()).await? == live.address)
     }
 
     /// Tells the server what this node has used, where it knows less.
@@ -211,7 +206,7 @@ impl RedisStore {
         self.upkeep::<i64>(Script::Leave, &keys, &arguments).await.map(drop)
     }
 
-    fn live(&self) -> Result<Arc<Live>, StoreFault> {
+    fn live(&self) -> Result<Arc<Live<Script>>, StoreFault> {
         self.live.load_full().ok_or_else(not_connected)
     }
 
@@ -231,11 +226,9 @@ impl RedisStore {
         from_redis_value(value).map_err(|error| fault(&error.into()))
     }
 
-    /// Runs a script by its hash, or by its text on a server that does not know it. With `wait` the
-    /// answer counts only once a replica has what it did.
     async fn run(
         &self,
-        live: &Live,
+        live: &Live<Script>,
         script: Script,
         keys: &[String],
         arguments: &[String],
@@ -243,14 +236,7 @@ impl RedisStore {
         wait: Option<Duration>,
     ) -> Result<Value, StoreFault> {
         let mut lane = if script == Script::Reserve { live.lane() } else { live.upkeep() };
-        let keys = (keys, self.keys.nowhere());
-        let known = ("EVALSHA", live.hash(script));
-        match once(&mut lane, known, &keys, arguments, limit, wait).await {
-            Err(StoreFault::Refused(why)) if why.starts_with("NOSCRIPT") => {
-                once(&mut lane, ("EVAL", script.body()), &keys, arguments, limit, wait).await
-            }
-            known => known,
-        }
+        live.run(&mut lane, script, (keys, self.keys.nowhere()), arguments, limit, wait).await
     }
 
     fn entries(&self, requests: &[BucketRequest], arguments: &mut Vec<String>) {
@@ -414,27 +400,6 @@ impl HoldStore for RedisStore {
     }
 }
 
-async fn once(
-    lane: &mut MultiplexedConnection,
-    (command, script): (&str, &str),
-    (keys, nowhere): &(&[String], String),
-    arguments: &[String],
-    limit: Duration,
-    wait: Option<Duration>,
-) -> Result<Value, StoreFault> {
-    let mut eval = redis::cmd(command);
-    eval.arg(script).arg(keys.len() + 1).arg(*keys).arg(nowhere).arg(arguments);
-    let Some(wait) = wait else { return send(lane, &eval, limit).await };
-    let mut both = redis::pipe();
-    both.add_command(eval).cmd("WAIT").arg(1).arg(ms(wait));
-    let answers = send_all(lane, &both, limit).await?;
-    let mut answers = answers.into_iter();
-    let value = answers.next().unwrap_or_else(|| Err(unread()))?;
-    let replicas = answers.next().unwrap_or_else(|| Err(unread()))?;
-    let is_there = matches!(replicas, Value::Int(replicas) if replicas > 0);
-    is_there.then_some(value).ok_or(StoreFault::Unconfirmed)
-}
-
 fn read_told(change: &Change, told: &[i64]) -> Told {
     let buckets: Vec<_> = match change {
         Change::Count { counted, .. } => counted.iter().map(|it| it.bucket.clone()).collect(),
@@ -461,10 +426,6 @@ fn usage(used: i64, held: i64) -> Usage {
 
 fn not_connected() -> StoreFault {
     StoreFault::Away(String::from("not connected"))
-}
-
-fn unread() -> StoreFault {
-    StoreFault::Refused(String::from("an answer nobody can read"))
 }
 
 fn ms(duration: Duration) -> String {

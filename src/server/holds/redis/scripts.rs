@@ -1,4 +1,6 @@
-//! What runs in Redis. Each script is one step that nothing else can come between.
+//! The scripts of holds.
+
+use crate::server::redis;
 
 /// A script, kept as a file beside this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,8 +17,8 @@ pub(super) enum Script {
     Deposit,
 }
 
-impl Script {
-    pub(super) const ALL: [Self; 10] = [
+impl redis::Script for Script {
+    const ALL: &'static [Self] = &[
         Self::Reserve,
         Self::Change,
         Self::Renew,
@@ -29,7 +31,7 @@ impl Script {
         Self::Deposit,
     ];
 
-    pub(super) fn body(self) -> &'static str {
+    fn body(self) -> &'static str {
         macro_rules! body {
             ($name:literal) => {
                 concat!(include_str!("common.lua"), include_str!($name))

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use crate::routing::Usage;
 use crate::routing::hold::{Bucket, Counts};
 use crate::server::clock;
+use crate::server::redis::StoreFault;
 
 use super::super::redis::{Claim, Deposit};
-use super::super::store::{HoldStore, StoreFault};
+use super::super::store::HoldStore;
 use super::{Inner, OwnHolds, SharedHolds, State};
 
 /// Buyers whose deposits are looked at by one script.

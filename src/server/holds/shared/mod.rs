@@ -31,10 +31,11 @@ use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom};
 use crate::time::Mono;
 
 use super::metrics::StoreMetrics;
-use super::redis::{Deposit, LinkTls, RedisStore};
-use super::store::{Cause, Change, Counted, HoldStore, NotGranted, StoreFault, Told};
+use super::redis::{Deposit, RedisStore};
+use super::store::{Cause, Change, Counted, HoldStore, NotGranted, Told};
 use crate::config::QUESTIONS_MAX;
 use crate::server::clock;
+use crate::server::redis::{LinkTls, StoreFault};
 
 use deposits::Claimed;
 use near::Near;

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 
 use crate::id::HoldId;
 use crate::server::clock;
+use crate::server::redis::StoreFault;
 use crate::time::Mono;
 
-use super::super::store::{Change, HoldStore, NotGranted, StoreFault};
+use super::super::store::{Change, HoldStore, NotGranted};
 use super::spare::Wanted;
 use super::{Everything, OwnHolds, SharedHolds, State};
 

@@ -26,11 +26,10 @@ use redis::{Cmd, Pipeline, from_redis_value};
 use crate::cdr::consumer::{Consumer, Effects, Facts, Fault, Recall, Work};
 use crate::cdr::event::{Form, Teller};
 use crate::cdr::journal::Lsn;
-use crate::server::holds::StoreFault;
-use crate::server::holds::redis::{
-    Address, Lane, LinkSettings, open, owners, send_together, slot_of,
-};
 use crate::server::metrics as names;
+use crate::server::redis::{
+    Address, Lane, LinkSettings, StoreFault, open, owners, send_all, slot_of,
+};
 use crate::time::Mono;
 
 use recent::Recent;
@@ -157,7 +156,7 @@ impl Streams {
                 commands.add_command(offer.command(plan, &ways.hash, *stream));
             }
             let mut connection = ways.lanes[owner].connection();
-            let answers = send_together(&mut connection, &commands, plan.timeout).await?;
+            let answers = send_all(&mut connection, &commands, plan.timeout).await?;
             for ((stream, offer), answer) in offers.iter().zip(answers) {
                 let key = plan.stream(*stream);
                 let answer = answer.map_err(|fault| refused(&key, fault))?;
@@ -226,7 +225,7 @@ impl Ways {
             let mut load = Pipeline::new();
             load.cmd("SCRIPT").arg("LOAD").arg(SCRIPT);
             let mut connection = lane.connection();
-            let answers = send_together(&mut connection, &load, plan.timeout).await?;
+            let answers = send_all(&mut connection, &load, plan.timeout).await?;
             for answer in answers {
                 hash = from_redis_value(answer?)
                     .map_err(|error| StoreFault::Refused(error.to_string()))?;
@@ -247,7 +246,7 @@ impl Ways {
                 gets.cmd("GET").arg(key);
             }
             let mut connection = lane.connection();
-            let answers = send_together(&mut connection, &gets, plan.timeout).await?;
+            let answers = send_all(&mut connection, &gets, plan.timeout).await?;
             for (key, answer) in keys.iter().zip(answers) {
                 let answer = answer.map_err(|fault| refused(key, fault))?;
                 let has: Option<String> = from_redis_value(answer)

@@ -1,7 +1,7 @@
 //! What keeps the holds.
 
 use anyhow::{Result, ensure};
-use tollbridge::server::holds::redis::Address;
+use tollbridge::server::redis::Address;
 
 use super::super::ways::Ways;
 use crate::support::redis::{Cluster, Redis};

@@ -1,13 +1,13 @@
-//! The way to the server that keeps our keys: found through any node that answers, and looked for
-//! again when it is not there any more.
+//! The way to the servers that keep our keys: found through any node that answers, and looked for
+//! again when they are not there any more.
 //!
-//! All keys of an account are in one slot, so one server keeps them all. Which one is asked of every
-//! node that is known, and the newest view of the cluster counts: a node that was cut off has an old
-//! one.
+//! Who keeps a slot is asked of every node that is known, and the newest view of the cluster counts: a
+//! node that was cut off has an old one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +16,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value, from_redis_value,
+    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, ToRedisArgs, Value,
+    from_redis_value,
 };
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -27,9 +28,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::scripts::Script;
+use super::StoreFault;
+use super::script::Script;
+use super::slots::SLOTS;
 use crate::config::Secret;
-use crate::server::holds::StoreFault;
 
 /// Connections for calls. A server answers one only after a replica has what is on it.
 const LANES: usize = 4;
@@ -65,23 +67,31 @@ pub struct LinkTls {
 
 /// Knows the nodes.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(in crate::server) struct Link {
     settings: ArcSwap<LinkSettings>,
-    slot: u16,
     known: Mutex<BTreeSet<Address>>,
 }
 
-/// A server that keeps our keys.
-pub(super) struct Live {
-    pub(super) address: Address,
+/// A server that keeps keys of ours, and knows the scripts `S`.
+pub(in crate::server) struct Live<S> {
+    pub(in crate::server) address: Address,
     /// Names the server's process.
-    pub(super) run: SmolStr,
+    pub(in crate::server) run: SmolStr,
     /// Connected when it was looked at.
-    pub(super) replicas: AtomicUsize,
+    pub(in crate::server) replicas: AtomicUsize,
     lanes: Vec<Lane>,
     upkeep: Lane,
     next: AtomicUsize,
-    hashes: BTreeMap<Script, String>,
+    hashes: BTreeMap<S, String>,
+}
+
+/// Who keeps which slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::server) struct Topology {
+    /// Of all that have slots.
+    pub(in crate::server) owners: Vec<Address>,
+    /// The owner of each slot by its place; absent: nobody has it.
+    by_slot: Vec<Option<u8>>,
 }
 
 /// An open connection. Dropping it closes it, whatever is still on its way.
@@ -104,30 +114,51 @@ struct View {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct ClusterView {
-    /// Who has the slot, since which epoch.
-    owner: Option<(u64, Address)>,
-    owns_it: bool,
+    masters: Vec<Master>,
     nodes: Vec<Address>,
 }
 
+/// Who has slots, and since which epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Master {
+    epoch: u64,
+    address: Address,
+    slots: Vec<RangeInclusive<u16>>,
+    is_myself: bool,
+    has_failed: bool,
+}
+
 impl Link {
-    pub(super) fn new(settings: LinkSettings, slot: u16) -> Self {
-        Self { settings: ArcSwap::from_pointee(settings), slot, known: Mutex::default() }
+    pub(in crate::server) fn new(settings: LinkSettings) -> Self {
+        Self { settings: ArcSwap::from_pointee(settings), known: Mutex::default() }
     }
 
     /// From now on connections are opened with this; those that are open stay.
-    pub(super) fn secure(&self, tls: Option<LinkTls>) {
+    pub(in crate::server) fn secure(&self, tls: Option<LinkTls>) {
         let before = self.settings.load();
         self.settings.store(Arc::new(LinkSettings { tls, ..LinkSettings::clone(&before) }));
     }
 
-    /// Finds the server that keeps our keys and connects to it.
-    pub(super) async fn connect(&self) -> Result<Live, StoreFault> {
-        let owner = self.find().await?;
+    /// Finds the server that keeps the slot and connects to it.
+    pub(in crate::server) async fn connect<S: Script>(
+        &self,
+        slot: u16,
+    ) -> Result<Live<S>, StoreFault> {
+        let owner = self.find(slot).await?;
+        let live = self.connect_to(owner, Some(slot)).await?;
+        Ok(live)
+    }
+
+    /// Connects to a server, which is to be a master, and to have the slot if one is named.
+    pub(in crate::server) async fn connect_to<S: Script>(
+        &self,
+        owner: Address,
+        slot: Option<u16>,
+    ) -> Result<Live<S>, StoreFault> {
         let settings = self.settings.load_full();
-        let (upkeep, view) = look(owner.clone(), Arc::clone(&settings), self.slot).await?;
-        let is_it = view.is_master && view.cluster.as_ref().is_none_or(|it| it.owns_it);
-        if !is_it {
+        let (upkeep, view) = look(owner.clone(), Arc::clone(&settings)).await?;
+        let owns_it = |it: &ClusterView| slot.is_none_or(|slot| it.owns(slot));
+        if !(view.is_master && view.cluster.as_ref().is_none_or(owns_it)) {
             return Err(StoreFault::Elsewhere(format!("{owner} does not keep them any more")));
         }
         let mut lanes = Vec::new();
@@ -135,7 +166,7 @@ impl Link {
             lanes.push(open(&owner, &settings).await?);
         }
         let mut hashes = BTreeMap::new();
-        for script in Script::ALL {
+        for &script in S::ALL {
             let load = redis::cmd("SCRIPT").arg("LOAD").arg(script.body()).take();
             let hash = send(&mut upkeep.connection(), &load, settings.connect_timeout).await?;
             hashes.insert(script, from_redis_value(hash).map_err(|it| fault(&it.into()))?);
@@ -151,15 +182,22 @@ impl Link {
         })
     }
 
-    /// Who keeps our keys, by those who answer.
-    pub(super) async fn find(&self) -> Result<Address, StoreFault> {
+    /// Who keeps the slot, by those who answer.
+    pub(in crate::server) async fn find(&self, slot: u16) -> Result<Address, StoreFault> {
+        let topology = self.topology().await?;
+        let nobody = || StoreFault::Elsewhere(String::from("no node has our keys"));
+        topology.owner(slot).cloned().ok_or_else(nobody)
+    }
+
+    /// Who keeps what, by those who answer.
+    pub(in crate::server) async fn topology(&self) -> Result<Topology, StoreFault> {
         let settings = self.settings.load_full();
         let mut known: BTreeSet<Address> = settings.seeds.iter().cloned().collect();
         known.extend(self.known.lock().iter().cloned());
         let mut looks = JoinSet::new();
         for address in known.into_iter().take(NODES_MAX) {
-            let (settings, slot) = (Arc::clone(&settings), self.slot);
-            looks.spawn(async move { (address.clone(), look(address, settings, slot).await) });
+            let settings = Arc::clone(&settings);
+            looks.spawn(async move { (address.clone(), look(address, settings).await) });
         }
         let (mut views, mut why) = (Vec::new(), None);
         while let Some(looked) = looks.join_next().await {
@@ -169,16 +207,18 @@ impl Link {
                 Err(_) => {}
             }
         }
-        let of_cluster = views.iter().filter_map(|(_, view)| view.cluster.as_ref());
-        let nodes = of_cluster.clone().flat_map(|view| view.nodes.iter().cloned());
+        let of_cluster = || views.iter().filter_map(|(_, view)| view.cluster.as_ref());
+        let nodes = of_cluster().flat_map(|view| view.nodes.iter().cloned());
         self.known.lock().extend(nodes.take(NODES_MAX));
-        if let Some((_, owner)) = of_cluster.filter_map(|view| view.owner.as_ref()).max() {
-            return Ok(owner.clone());
+        let topology = Topology::of(of_cluster().flat_map(|view| &view.masters));
+        if !topology.owners.is_empty() {
+            return Ok(topology);
         }
         let master = views.iter().find(|(_, view)| view.is_master && view.cluster.is_none());
         let told = views.iter().find_map(|(_, view)| view.master.clone());
+        let alone = master.map(|(address, _)| address.clone()).or(told);
         let nobody = || why.unwrap_or_else(|| String::from("no node has our keys"));
-        master.map(|(address, _)| address.clone()).or(told).ok_or_else(|| {
+        alone.map(Topology::alone).ok_or_else(|| {
             if views.is_empty() {
                 StoreFault::Away(nobody())
             } else {
@@ -188,29 +228,108 @@ impl Link {
     }
 }
 
-impl Live {
+impl Topology {
+    /// One server has all.
+    fn alone(owner: Address) -> Self {
+        Self { owners: vec![owner], by_slot: vec![Some(0); usize::from(SLOTS)] }
+    }
+
+    fn of<'a>(masters: impl Iterator<Item = &'a Master>) -> Self {
+        let mut masters: Vec<_> = masters.filter(|it| !it.has_failed).collect();
+        // Later ones write over earlier ones.
+        masters.sort_by_key(|it| (it.epoch, &it.address));
+        let (mut owners, mut by_slot) = (Vec::<Address>::new(), vec![None; usize::from(SLOTS)]);
+        for Master { address, slots, .. } in masters {
+            let known = owners.iter().position(|it| it == address);
+            let place = known.unwrap_or_else(|| {
+                owners.push(address.clone());
+                owners.len() - 1
+            });
+            for slot in slots.iter().cloned().flatten().filter(|slot| *slot < SLOTS) {
+                by_slot[usize::from(slot)] = u8::try_from(place).ok();
+            }
+        }
+        Self { owners, by_slot }
+    }
+
+    pub(in crate::server) fn owner(&self, slot: u16) -> Option<&Address> {
+        self.owners.get(self.place(slot)?)
+    }
+
+    /// The place of a slot's owner among all.
+    pub(in crate::server) fn place(&self, slot: u16) -> Option<usize> {
+        self.by_slot.get(usize::from(slot)).copied().flatten().map(usize::from)
+    }
+}
+
+impl<S: Script> Live<S> {
     /// A connection for a call.
-    pub(super) fn lane(&self) -> MultiplexedConnection {
+    pub(in crate::server) fn lane(&self) -> MultiplexedConnection {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         self.lanes[next % self.lanes.len()].connection()
     }
 
-    pub(super) fn upkeep(&self) -> MultiplexedConnection {
+    pub(in crate::server) fn upkeep(&self) -> MultiplexedConnection {
         self.upkeep.connection()
     }
 
-    /// As [`Script::body`] is known to the server.
-    pub(super) fn hash(&self, script: Script) -> &str {
-        &self.hashes[&script]
+    /// Runs a script by its hash, or by its text on a server that does not know it. It names
+    /// `nowhere` as its last key. With `wait` the answer counts only once a replica has what it did.
+    pub(in crate::server) async fn run(
+        &self,
+        lane: &mut MultiplexedConnection,
+        script: S,
+        (keys, nowhere): (&[String], String),
+        arguments: &[impl ToRedisArgs + Sync],
+        limit: Duration,
+        wait: Option<Duration>,
+    ) -> Result<Value, StoreFault> {
+        let eval = |command: &str, script: &str| {
+            let mut eval = redis::cmd(command);
+            eval.arg(script).arg(keys.len() + 1).arg(keys).arg(&nowhere).arg(arguments);
+            eval
+        };
+        match once(lane, eval("EVALSHA", &self.hashes[&script]), limit, wait).await {
+            Err(StoreFault::Refused(why)) if why.starts_with("NOSCRIPT") => {
+                once(lane, eval("EVAL", script.body()), limit, wait).await
+            }
+            known => known,
+        }
     }
 
     /// How many replicas are connected now.
-    pub(super) async fn count_replicas(&self, limit: Duration) -> Result<usize, StoreFault> {
+    pub(in crate::server) async fn count_replicas(
+        &self,
+        limit: Duration,
+    ) -> Result<usize, StoreFault> {
         let told = send(&mut self.upkeep(), &info("replication"), limit).await?;
         let replicas = field(&text(told)?, "connected_slaves").parse().unwrap_or(0);
         self.replicas.store(replicas, Ordering::Relaxed);
         Ok(replicas)
     }
+}
+
+async fn once(
+    lane: &mut MultiplexedConnection,
+    eval: Cmd,
+    limit: Duration,
+    wait: Option<Duration>,
+) -> Result<Value, StoreFault> {
+    let Some(wait) = wait else { return send(lane, &eval, limit).await };
+    let mut both = redis::pipe();
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    both.add_command(eval).cmd("WAIT").arg(1).arg(wait_ms);
+    let answers = send_all(lane, &both, limit).await?;
+    let mut answers = answers.into_iter();
+    let value = answers.next().unwrap_or_else(|| Err(unread()))?;
+    let replicas = answers.next().unwrap_or_else(|| Err(unread()))?;
+    let is_there = matches!(replicas, Value::Int(replicas) if replicas > 0);
+    is_there.then_some(value).ok_or(StoreFault::Unconfirmed)
+}
+
+/// Somebody else than Redis answers, or another one than ours.
+pub(in crate::server) fn unread() -> StoreFault {
+    StoreFault::Refused(String::from("an answer nobody can read"))
 }
 
 impl fmt::Display for Address {
@@ -278,26 +397,24 @@ pub(in crate::server) async fn owners(
 ) -> Result<Vec<Address>, StoreFault> {
     let mut why = String::from("no server is named");
     for seed in &settings.seeds {
-        let (lane, view) = match look(seed.clone(), Arc::new(settings.clone()), 0).await {
-            Ok(looked) => looked,
+        let view = match look(seed.clone(), Arc::new(settings.clone())).await {
+            Ok((_, view)) => view,
             Err(fault) => {
                 why = format!("{seed}: {fault}");
                 continue;
             }
         };
-        if view.cluster.is_none() {
-            let owner = if view.is_master { Some(seed.clone()) } else { view.master };
-            match owner {
-                Some(owner) => return Ok(vec![owner; slots.len()]),
-                None => why = format!("{seed}: it is no master, and knows none"),
-            }
+        let topology = match view.cluster {
+            Some(cluster) => Some(Topology::of(cluster.masters.iter())),
+            None if view.is_master => Some(Topology::alone(seed.clone())),
+            None => view.master.map(Topology::alone),
+        };
+        let Some(topology) = topology else {
+            why = format!("{seed}: it is no master, and knows none");
             continue;
-        }
-        let nodes = redis::cmd("CLUSTER").arg("NODES").take();
-        let nodes = send(&mut lane.connection(), &nodes, settings.connect_timeout).await?;
-        let nodes = text(nodes)?;
-        let owner = |slot: &u16| ClusterView::read(&nodes, *slot, seed).owner;
-        let owners: Option<Vec<_>> = slots.iter().map(|slot| Some(owner(slot)?.1)).collect();
+        };
+        let owners: Option<Vec<_>> =
+            slots.iter().map(|slot| topology.owner(*slot).cloned()).collect();
         match owners {
             Some(owners) => return Ok(owners),
             None => why = format!("{seed}: slots have no master"),
@@ -306,11 +423,7 @@ pub(in crate::server) async fn owners(
     Err(StoreFault::Away(why))
 }
 
-async fn look(
-    address: Address,
-    settings: Arc<LinkSettings>,
-    slot: u16,
-) -> Result<(Lane, View), StoreFault> {
+async fn look(address: Address, settings: Arc<LinkSettings>) -> Result<(Lane, View), StoreFault> {
     let lane = open(&address, &settings).await?;
     let mut connection = lane.connection();
     let limit = settings.connect_timeout;
@@ -330,14 +443,14 @@ async fn look(
     if field(&server, "redis_mode") == "cluster" {
         let nodes = redis::cmd("CLUSTER").arg("NODES").take();
         let nodes = text(send(&mut connection, &nodes, limit).await?)?;
-        view.cluster = Some(ClusterView::read(&nodes, slot, &address));
+        view.cluster = Some(ClusterView::read(&nodes, &address));
     }
     Ok((lane, view))
 }
 
 impl ClusterView {
     /// Of the answer to `CLUSTER NODES`, that `from` gave.
-    fn read(text: &str, slot: u16, from: &Address) -> Self {
+    fn read(text: &str, from: &Address) -> Self {
         let mut view = Self::default();
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
@@ -355,25 +468,32 @@ impl ClusterView {
             // A node that nobody has met yet does not know its own address.
             let host = if host.is_empty() { &from.host } else { host }.to_owned();
             let address = Address { host, port };
-            if slots.iter().any(|range| has(range, slot)) && flags.contains(&"master") {
-                view.owns_it = flags.contains(&"myself");
-                if !flags.contains(&"fail") {
-                    view.owner = Some((epoch.parse().unwrap_or(0), address.clone()));
-                }
+            let slots: Vec<_> = slots.iter().filter_map(|range| read_range(range)).collect();
+            if flags.contains(&"master") && !slots.is_empty() {
+                view.masters.push(Master {
+                    epoch: epoch.parse().unwrap_or(0),
+                    address: address.clone(),
+                    slots,
+                    is_myself: flags.contains(&"myself"),
+                    has_failed: flags.contains(&"fail"),
+                });
             }
             view.nodes.push(address);
         }
         view
     }
+
+    /// Whether the node that was asked has the slot.
+    fn owns(&self, slot: u16) -> bool {
+        let own = self.masters.iter().filter(|it| it.is_myself);
+        own.flat_map(|it| &it.slots).any(|range| range.contains(&slot))
+    }
 }
 
-/// Whether `0-5460` or `7` holds the slot. `[7->-…]` is one on its way.
-fn has(range: &str, slot: u16) -> bool {
+/// Slots as `0-5460` or `7`. `[7->-…]` is one on its way.
+fn read_range(range: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    match (first.parse(), last.parse()) {
-        (Ok(first), Ok(last)) => (first..=last).contains(&slot),
-        _ => false,
-    }
+    Some(first.parse().ok()?..=last.parse().ok()?)
 }
 
 /// Sends a command, and waits no longer than `limit`.
@@ -400,7 +520,7 @@ pub(in crate::server) async fn send_all(
     Ok(values.into_iter().map(read).collect())
 }
 
-pub(super) fn fault(error: &RedisError) -> StoreFault {
+pub(in crate::server) fn fault(error: &RedisError) -> StoreFault {
     if error.is_timeout() {
         return StoreFault::Timeout;
     }
@@ -480,22 +600,37 @@ e5 :0@0 master,noaddr - 0 1 0 disconnected
         let from = Address { host: "10.0.0.1".into(), port: 7000 };
         let at = |host: &str| Address { host: host.into(), port: 7000 };
 
-        let of = |slot| ClusterView::read(NODES, slot, &from);
+        let view = ClusterView::read(NODES, &from);
+        let topology = Topology::of(view.masters.iter());
 
-        assert_eq!(of(12_000).owner, Some((5, at("10.0.0.4"))));
-        assert_eq!(of(5_461).owner, Some((3, at("10.0.0.3"))));
-        assert_eq!(of(5_465).owner, None);
-        assert_eq!(of(100).owner, None, "it has failed");
-        assert_eq!(of(100).nodes.len(), 4);
-        assert!(!of(12_000).owns_it);
+        assert_eq!(topology.owner(12_000), Some(&at("10.0.0.4")));
+        assert_eq!(topology.owner(5_461), Some(&at("10.0.0.3")));
+        assert_eq!(topology.owner(5_465), None);
+        assert_eq!(topology.owner(100), None, "it has failed");
+        assert_eq!(view.nodes.len(), 4);
+        assert!(!view.owns(12_000));
+    }
+
+    #[test]
+    fn of_two_views_the_newest_counts() {
+        let from = Address { host: "10.0.0.4".into(), port: 7000 };
+        let old = "d4 10.0.0.4:7000@17000 myself,master - 0 1 2 connected 0-100\n";
+        let new = "f6 10.0.0.6:7000@17000 master - 0 1 7 connected 50-100\n";
+
+        for views in [[old, new], [new, old]] {
+            let views = views.map(|text| ClusterView::read(text, &from));
+            let topology = Topology::of(views.iter().flat_map(|it| &it.masters));
+            let at = |slot| topology.owner(slot).map(|it| &*it.host);
+            assert_eq!((at(49), at(50), at(101)), (Some("10.0.0.4"), Some("10.0.0.6"), None));
+        }
     }
 
     #[test]
     fn a_node_alone_is_where_it_was_asked() {
         let from = Address { host: "127.0.0.1".into(), port: 7000 };
         let view =
-            ClusterView::read("a1 :7000@17000 myself,master - 0 0 1 connected 0-16383\n", 7, &from);
-        assert_eq!(view.owner, Some((1, from)));
-        assert!(view.owns_it);
+            ClusterView::read("a1 :7000@17000 myself,master - 0 0 1 connected 0-16383\n", &from);
+        assert_eq!(Topology::of(view.masters.iter()).owner(7), Some(&from));
+        assert!(view.owns(7));
     }
 }
