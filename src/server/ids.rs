@@ -16,7 +16,8 @@ pub fn seed() -> std::io::Result<u128> {
     Ok(u128::from_ne_bytes(bytes))
 }
 
-/// Identifiers of pings and sessions. Time-ordered, as those of calls.
+/// Identifiers of pings and of the sessions they open, which have the same digits. Time-ordered, as
+/// those of calls.
 pub struct PingIds {
     source: Mutex<IdSource>,
 }
@@ -27,7 +28,7 @@ impl PingIds {
     }
 
     pub fn next(&self, now: Wall) -> (PingId, SessionId) {
-        let mut source = self.source.lock();
-        (PingId(source.call_id(now).0), SessionId(source.call_id(now).0))
+        let digits = self.source.lock().call_id(now).0;
+        (PingId(digits), SessionId(digits))
     }
 }

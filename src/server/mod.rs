@@ -47,6 +47,7 @@ mod resolver;
 mod revisions;
 mod scoring;
 pub mod serving;
+pub mod sessions;
 mod settings;
 mod shippers;
 mod shortage;

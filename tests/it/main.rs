@@ -13,6 +13,7 @@ mod holds;
 mod message;
 mod one_line;
 mod scenarios;
+mod sessions;
 mod shippers;
 mod sim;
 mod startup;

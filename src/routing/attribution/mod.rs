@@ -365,10 +365,15 @@ fn lent_at(request: &RouteRequest, sessions: &[SessionReading]) -> Option<Wall> 
 
 impl SessionKey {
     fn is_of(self, session: &SessionReading) -> bool {
+        self.names(session.session, session.ping)
+    }
+
+    /// Whether it is the session's, or that of the ping which opened it.
+    pub fn names(self, session: SessionId, of: PingId) -> bool {
         match self {
-            Self::Ping(ping) => ping == session.ping,
-            Self::Session(id) => id == session.session,
-            Self::Alias(alias) => alias == Self::alias_of(session.ping),
+            Self::Ping(ping) => ping == of,
+            Self::Session(id) => id == session,
+            Self::Alias(alias) => alias == Self::alias_of(of),
         }
     }
 }

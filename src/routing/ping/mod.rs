@@ -21,7 +21,7 @@ pub use answers::{
 };
 pub use desk::{
     Accepted, Checked, Consumed, Desk, DeskLimits, EnrichedBy, Moved, NewIds, NumberState,
-    NumberStatus, PoolState, Session, SessionKind, Touched, Visit, publisher_of,
+    NumberStatus, PoolState, Session, SessionKind, Touched, Visit, VisitorKey, publisher_of,
 };
 pub use quota::{Admission, OverQuota, QuotaKind, Quotas};
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};

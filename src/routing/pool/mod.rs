@@ -27,7 +27,7 @@ use waiting::Waiting;
 pub use demand::{Demand, Hold};
 
 /// How long a number stays with its session after a call on it has ended.
-const AFTER_CALL: Duration = Duration::from_secs(300);
+pub const AFTER_CALL: Duration = Duration::from_secs(300);
 /// Leases that are over and remembered of a number.
 const HISTORY_MAX: usize = 8;
 /// For how long.
@@ -176,6 +176,13 @@ impl Leases {
         };
         self.give(did, session, now, expires_at);
         Some(Lease { number: did, session, expires_at })
+    }
+
+    /// Lets the lease of a number end at `until`, which is a sign of life of whoever has it.
+    pub fn prolong(&mut self, did: PhoneNumber, until: Wall, now: Wall) {
+        if let Some(State::Leased { session, began_at, .. }) = self.state(did) {
+            self.enter(did, State::Leased { session, began_at, seen_at: now, expires_at: until });
+        }
     }
 
     /// Puts back a lease from before a restart that began at `since`; leases have to come in the order

@@ -273,6 +273,11 @@ impl<S: Script> Live<S> {
         self.upkeep.connection()
     }
 
+    /// What the server knows the script by.
+    pub(in crate::server) fn hash(&self, script: S) -> &str {
+        &self.hashes[&script]
+    }
+
     /// Runs a script by its hash, or by its text on a server that does not know it. It names
     /// `nowhere` as its last key. With `wait` the answer counts only once a replica has what it did.
     pub(in crate::server) async fn run(
@@ -289,7 +294,7 @@ impl<S: Script> Live<S> {
             eval.arg(script).arg(keys.len() + 1).arg(keys).arg(&nowhere).arg(arguments);
             eval
         };
-        match once(lane, eval("EVALSHA", &self.hashes[&script]), limit, wait).await {
+        match once(lane, eval("EVALSHA", self.hash(script)), limit, wait).await {
             Err(StoreFault::Refused(why)) if why.starts_with("NOSCRIPT") => {
                 once(lane, eval("EVAL", script.body()), limit, wait).await
             }

@@ -12,6 +12,8 @@ mod slots;
 pub use fault::StoreFault;
 pub use link::{Address, LinkSettings, LinkTls};
 
-pub(in crate::server) use link::{Lane, Link, Live, fault, open, owners, send_all, unread};
+pub(in crate::server) use link::{
+    Lane, Link, Live, Topology, fault, open, owners, send_all, unread,
+};
 pub(in crate::server) use script::Script;
 pub(in crate::server) use slots::slot_of;

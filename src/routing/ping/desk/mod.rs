@@ -22,9 +22,7 @@ use crate::routing::worth::worthless;
 use crate::time::Wall;
 
 use past::PastSessions;
-use visits::VisitorKey;
-
-pub use visits::{Moved, Touched, Visit};
+pub use visits::{Moved, Touched, Visit, VisitorKey};
 
 use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
 
@@ -376,6 +374,40 @@ impl Desk {
             self.leases.restore(lease, session.created_at);
         }
         if now < session.expires_at { self.insert(session) } else { self.past.add(session) }
+    }
+
+    /// Lends the session a number of the pool until `now + ttl`, or prolongs or shortens the lease it
+    /// has. `None` when there is none to lend.
+    pub fn lend(
+        &mut self,
+        pool: &PoolId,
+        session: SessionId,
+        ttl: Duration,
+        now: Wall,
+    ) -> Option<Lease> {
+        self.leases.lease(pool, session, ttl, now)
+    }
+
+    /// Lets the lease that the session has of a number, if it has it, end at `until`.
+    pub fn lease_ends(&mut self, session: SessionId, number: PhoneNumber, until: Wall, now: Wall) {
+        if self.leases.owner(number) == Some(session) {
+            self.leases.prolong(number, until, now);
+        }
+    }
+
+    /// Takes over a session as it is now; what is known of it is forgotten. Its number is its own if
+    /// it was lent that here.
+    pub fn put(&mut self, session: Session, now: Wall) {
+        self.expire(now);
+        if let Some(known) = self.remove(session.session) {
+            self.expiries.remove(&(known.expires_at, known.session));
+        }
+        self.insert(session);
+    }
+
+    /// The live session that a visitor has.
+    pub fn visitor(&self, visitor: &VisitorKey) -> Option<&Session> {
+        self.by_visitor.get(visitor).and_then(|session| self.sessions.get(session))
     }
 
     /// The session that has this pool number.
@@ -744,7 +776,8 @@ impl Session {
         told
     }
 
-    fn visitor_key(&self) -> Option<VisitorKey> {
+    /// By which its visitor is known, if it has one.
+    pub fn visitor_key(&self) -> Option<VisitorKey> {
         let visitor = self.visitor.clone()?;
         Some((self.publisher.clone(), self.campaign.clone(), self.pool.clone(), visitor))
     }

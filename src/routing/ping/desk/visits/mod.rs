@@ -22,7 +22,7 @@ const CLOSED_BROWSER_DELAY: Duration = Duration::from_secs(300);
 const NEWS_MS: i64 = 1_000;
 
 /// Whose visitor it is that has this id.
-pub(super) type VisitorKey = (PublisherId, CampaignId, Option<PoolId>, SmolStr);
+pub type VisitorKey = (PublisherId, CampaignId, Option<PoolId>, SmolStr);
 
 /// A session of a visitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,10 +142,8 @@ impl Desk {
         self.expiries.remove(&(session.expires_at, id));
         session.expires_at = until;
         self.expiries.insert((until, id));
-        if let (Some(pool), Some(number)) = (&session.pool, session.number)
-            && self.leases.owner(number) == Some(id)
-        {
-            self.leases.lease(pool, id, span(now, until), now);
+        if let Some(number) = session.number {
+            self.lease_ends(id, number, until, now);
         }
         Some(Moved { session: id, expires_at: until, number: None, tags: None })
     }

@@ -1,0 +1,368 @@
+//! Sessions in Redis (spec/data §3.2): a server, or the servers of a cluster, and their replicas.
+//!
+//! Owns: the keys ([`keys`]), the scripts beside this file, which server has what ([`servers`]). Does
+//! not own: the way to servers (see [`redis`](crate::server::redis)), when the store is asked, and what
+//! is done without it (see [`sessions`](super)).
+//!
+//! Invariants: every script touches keys of one slot, and runs only where all of them are; numbers go
+//! by the time of the server that has their pool; none is lent there before all nodes have had the time
+//! to say what they have lent.
+
+mod kept;
+mod keys;
+mod lookup;
+mod numbers;
+mod scripts;
+mod servers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use redis::{FromRedisValue, Value, from_redis_value};
+use smol_str::SmolStr;
+
+use crate::id::{CallId, PoolId, SessionId};
+use crate::phone::PhoneNumber;
+use crate::routing::RouteRequest;
+use crate::routing::attribution::SessionKey;
+use crate::routing::ping::{Consumed, Session, VisitorKey};
+use crate::routing::pool::Lease;
+use crate::routing::request::SessionReading;
+use crate::routing::snapshot::{Pool, RoutingSnapshot};
+use crate::server::redis::{Address, Link, LinkSettings, LinkTls, StoreFault, fault, unread};
+use crate::time::Wall;
+
+use super::store::{SessionStore, outlives};
+
+use kept::{Written, digits, head};
+use scripts::Script;
+use servers::{Asked, For, Servers};
+
+pub use keys::KeySpace;
+pub use numbers::{Counted, Registered};
+
+/// Sessions that are found by one caller's number in one campaign; of more, the newest are found.
+const PER_CALLER_MAX: isize = 8;
+/// Sessions that are read of those that share a number.
+const SHARING_READ_MAX: usize = 8;
+
+/// Sessions of an account, as one node sees them.
+pub struct RedisSessions {
+    keys: KeySpace,
+    settings: RedisSessionsSettings,
+    link: Link,
+    servers: ArcSwap<Servers>,
+    /// What was told of a pool was told behind this one: a server that is new to it has another.
+    gates: Mutex<BTreeMap<PoolId, SmolStr>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RedisSessionsSettings {
+    pub link: LinkSettings,
+    /// Whose sessions they are; in the name of every key.
+    pub account: SmolStr,
+    /// This node; of all that share the store only this one is called so.
+    pub node: SmolStr,
+    /// For what a call waits for.
+    pub call_timeout: Duration,
+    /// For what none does.
+    pub timeout: Duration,
+    /// How long the node of a call is believed that the call is up.
+    pub lease: Duration,
+    /// How long the nodes have to find out that a server may have forgotten what they have lent.
+    pub open_after: Duration,
+    pub time: TimeOfNumbers,
+}
+
+/// By whose time numbers are lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeOfNumbers {
+    /// That of the server which has the pool, for all nodes.
+    Server,
+    /// What whoever asks says, as in a rehearsal.
+    Caller,
+}
+
+impl RedisSessions {
+    /// Nothing is connected yet.
+    pub fn new(settings: RedisSessionsSettings) -> Self {
+        Self {
+            keys: KeySpace::new(&settings.account),
+            link: Link::new(settings.link.clone()),
+            settings,
+            servers: ArcSwap::default(),
+            gates: Mutex::default(),
+        }
+    }
+
+    /// Finds the servers, and connects to those that are new or had gone. Returns these.
+    ///
+    /// # Errors
+    /// None can be asked who they are.
+    pub async fn connect(&self) -> Result<Vec<Address>, StoreFault> {
+        let (servers, new) = self.servers.load_full().connect(&self.link).await?;
+        self.servers.store(Arc::new(servers));
+        Ok(new)
+    }
+
+    /// Whether all servers answer, and keep what they are asked for.
+    pub fn is_well(&self) -> bool {
+        self.servers.load().are_well()
+    }
+
+    /// How servers are known from now on, and what they are shown; what is connected stays.
+    pub fn secure(&self, tls: Option<LinkTls>) {
+        self.link.secure(tls);
+    }
+
+    async fn ask(&self, asked: &[Asked], who: For) -> Vec<Result<Value, StoreFault>> {
+        let limit = match who {
+            For::Call => self.settings.call_timeout,
+            For::Upkeep => self.settings.timeout,
+        };
+        self.servers.load_full().ask(asked, who, limit).await
+    }
+
+    async fn run<T: FromRedisValue>(
+        &self,
+        script: Script,
+        keys: Vec<String>,
+        arguments: Vec<Vec<u8>>,
+    ) -> Result<T, StoreFault> {
+        let asked = [Asked::script(script, keys, arguments)];
+        let answer = self.ask(&asked, For::Upkeep).await.pop();
+        read(answer.unwrap_or_else(|| Err(unread()))?)
+    }
+
+    /// Says what happened to a session.
+    async fn mark(&self, session: SessionId, now: Wall, what: &[&str]) -> Result<i64, StoreFault> {
+        let key = self.keys.session(SessionKey::Session(session));
+        let mut arguments = vec![head(session), digits(now).into_bytes()];
+        arguments.extend(what.iter().map(|it| it.as_bytes().to_vec()));
+        self.run(Script::Mark, vec![key], arguments).await
+    }
+
+    /// What is to be done for a session to be found as it is. `keep`: what is known of it is as good.
+    fn putting(
+        &self,
+        snapshot: &RoutingSnapshot,
+        session: &Session,
+        now: Wall,
+        keep: bool,
+    ) -> Vec<Asked> {
+        let after = outlives(snapshot, session);
+        let lasts_ms = session.expires_at.0.saturating_sub(now.0).max(1) + ms(after);
+        let Written { ends, used, rest } = kept::write(session);
+        let how = if keep { "keep" } else { "set" };
+        let arguments = vec![
+            head(session.session),
+            ends.into_bytes(),
+            used.into_bytes(),
+            rest,
+            digits(now).into_bytes(),
+            ms(after).to_string().into_bytes(),
+            how.as_bytes().to_vec(),
+        ];
+        let key = self.keys.session(SessionKey::Session(session.session));
+        let mut asked = vec![Asked::script(Script::Put, vec![key], arguments)];
+        let id = session.session.as_bytes();
+        if let Some(caller) = session.caller {
+            let key = self.keys.caller(&session.campaign, caller);
+            let add = redis::cmd("ZADD").arg(&key).arg(session.created_at.0).arg(id).take();
+            let trim =
+                redis::cmd("ZREMRANGEBYRANK").arg(&key).arg(0).arg(-1 - PER_CALLER_MAX).take();
+            asked.extend([add, trim].map(|command| Asked::plain(&key, command)));
+            asked.extend(lasting(&key, lasts_ms));
+        }
+        if let Some(visitor) = session.visitor_key() {
+            let key = self.keys.visitor(&visitor);
+            let set = redis::cmd("SET").arg(&key).arg(id).arg("PX").arg(lasts_ms).take();
+            asked.push(Asked::plain(&key, set));
+        }
+        if let Some(overflow) = overflow_of(snapshot, session) {
+            let key = self.keys.sharing(overflow);
+            if session.number == Some(overflow) {
+                let add = redis::cmd("ZADD").arg(&key).arg(session.expires_at.0).arg(id).take();
+                let trim = redis::cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(now.0).take();
+                asked.extend([add, trim].map(|command| Asked::plain(&key, command)));
+                asked.extend(lasting(&key, lasts_ms));
+            } else {
+                let remove = redis::cmd("ZREM").arg(&key).arg(id).take();
+                asked.push(Asked::plain(&key, remove));
+            }
+        }
+        asked
+    }
+
+    /// Tells of sessions that are known here, to servers that may have forgotten them or know better.
+    ///
+    /// # Errors
+    /// Not all of them could be told.
+    pub async fn restore(
+        &self,
+        snapshot: &RoutingSnapshot,
+        sessions: &[Session],
+        now: Wall,
+    ) -> Result<(), StoreFault> {
+        let putting = sessions.iter().flat_map(|it| self.putting(snapshot, it, now, true));
+        let asked: Vec<_> = putting.collect();
+        all_done(self.ask(&asked, For::Upkeep).await)
+    }
+}
+
+impl SessionStore for RedisSessions {
+    async fn lend(
+        &self,
+        pool: &Pool,
+        session: SessionId,
+        ttl: Duration,
+        now: Wall,
+    ) -> Result<Option<Lease>, StoreFault> {
+        self.lend_number(pool, session, ttl, now, false).await
+    }
+
+    async fn shorten(
+        &self,
+        pool: &Pool,
+        session: SessionId,
+        ttl: Duration,
+        now: Wall,
+    ) -> Result<(), StoreFault> {
+        self.lend_number(pool, session, ttl, now, true).await.map(drop)
+    }
+
+    async fn pin(
+        &self,
+        pool: &Pool,
+        number: PhoneNumber,
+        call: CallId,
+        now: Wall,
+    ) -> Result<(), StoreFault> {
+        self.pin_number(pool, number, call, now).await
+    }
+
+    async fn unpin(
+        &self,
+        pool: &Pool,
+        number: PhoneNumber,
+        call: CallId,
+        now: Wall,
+    ) -> Result<Option<Lease>, StoreFault> {
+        let lease = self.unpin_number(pool, number, call, now).await?;
+        if let Some(lease) = &lease {
+            let ends = digits(lease.expires_at);
+            self.mark(lease.session, now, &["prolong", &ends]).await?;
+        }
+        Ok(lease)
+    }
+
+    async fn put(
+        &self,
+        snapshot: &RoutingSnapshot,
+        session: &Session,
+        now: Wall,
+    ) -> Result<(), StoreFault> {
+        let asked = self.putting(snapshot, session, now, false);
+        all_done(self.ask(&asked, For::Upkeep).await)
+    }
+
+    async fn consume(&self, session: SessionId, now: Wall) -> Result<Consumed, StoreFault> {
+        match self.mark(session, now, &["use"]).await? {
+            0 => Ok(Consumed::First),
+            1 => Ok(Consumed::Again),
+            _ => Ok(Consumed::Unknown),
+        }
+    }
+
+    async fn abandon(
+        &self,
+        snapshot: &RoutingSnapshot,
+        session: &Session,
+        now: Wall,
+    ) -> Result<(), StoreFault> {
+        if let Some(pool) = session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
+            self.take_back(pool, session.session, now).await?;
+        }
+        let id = session.session.as_bytes();
+        let mut asked = vec![];
+        if let Some(caller) = session.caller {
+            let key = self.keys.caller(&session.campaign, caller);
+            asked.push(Asked::plain(&key, redis::cmd("ZREM").arg(&key).arg(id).take()));
+        }
+        if let Some(overflow) = overflow_of(snapshot, session) {
+            let key = self.keys.sharing(overflow);
+            asked.push(Asked::plain(&key, redis::cmd("ZREM").arg(&key).arg(id).take()));
+        }
+        if let Some(visitor) = session.visitor_key() {
+            let key = self.keys.visitor(&visitor);
+            asked.push(Asked::plain(&key, redis::cmd("DEL").arg(&key).take()));
+        }
+        all_done(self.ask(&asked, For::Upkeep).await)?;
+        self.mark(session.session, now, &["drop"]).await.map(drop)
+    }
+
+    async fn lookup(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+    ) -> Result<Vec<SessionReading>, StoreFault> {
+        let limit = self.settings.call_timeout;
+        let read = tokio::time::timeout(limit, self.candidates(snapshot, request)).await;
+        read.unwrap_or(Err(StoreFault::Timeout))
+    }
+
+    async fn find(&self, key: SessionKey, now: Wall) -> Result<Option<Session>, StoreFault> {
+        let named = self.keys.session(key);
+        let get = redis::cmd("GET").arg(&named).take();
+        let answer = self.ask(&[Asked::plain(&named, get)], For::Upkeep).await.pop();
+        let kept: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
+        let session = kept.as_deref().and_then(kept::read);
+        let is_it = |it: &Session| match key {
+            SessionKey::Ping(ping) => it.ping == ping,
+            SessionKey::Session(session) => it.session == session,
+            SessionKey::Alias(_) => true,
+        };
+        Ok(session.filter(|it| is_it(it) && now < it.expires_at))
+    }
+
+    async fn visitor(
+        &self,
+        visitor: &VisitorKey,
+        now: Wall,
+    ) -> Result<Option<Session>, StoreFault> {
+        let key = self.keys.visitor(visitor);
+        let get = redis::cmd("GET").arg(&key).take();
+        let answer = self.ask(&[Asked::plain(&key, get)], For::Upkeep).await.pop();
+        let id: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
+        let id = id.and_then(|id| <[u8; 16]>::try_from(id).ok());
+        let Some(id) = id.map(SessionId::from_bytes) else { return Ok(None) };
+        let found = self.find(SessionKey::Session(id), now).await?;
+        Ok(found.filter(|it| it.visitor_key().as_ref() == Some(visitor)))
+    }
+}
+
+/// What all share who find no number left, of a session that asked for one.
+fn overflow_of(snapshot: &RoutingSnapshot, session: &Session) -> Option<PhoneNumber> {
+    session.pool.as_ref().and_then(|pool| snapshot.pool(pool))?.overflow
+}
+
+/// A key lasts at least so long.
+fn lasting(key: &str, lasts_ms: i64) -> [Asked; 2] {
+    ["NX", "GT"]
+        .map(|how| Asked::plain(key, redis::cmd("PEXPIRE").arg(key).arg(lasts_ms).arg(how).take()))
+}
+
+fn all_done(answers: Vec<Result<Value, StoreFault>>) -> Result<(), StoreFault> {
+    answers.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+}
+
+fn read<T: FromRedisValue>(value: Value) -> Result<T, StoreFault> {
+    from_redis_value(value).map_err(|error| fault(&error.into()))
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,354 @@
+//! Numbers of pools in Redis, as the scripts have them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use redis::Value;
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::id::{CallId, SessionId};
+use crate::phone::PhoneNumber;
+use crate::routing::pool::{AFTER_CALL, Lease, PastLease};
+use crate::routing::request::FormerLease;
+use crate::routing::snapshot::Pool;
+use crate::server::redis::{StoreFault, unread};
+use crate::time::Wall;
+
+use super::scripts::Script;
+use super::servers::{Asked, For};
+use super::{RedisSessions, TimeOfNumbers, all_done, ms, read};
+
+/// Numbers that one script is told of.
+const STOCKED_AT_ONCE: usize = 500;
+
+/// What became of a lease that a node had to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The pool does not have the number.
+    Unknown,
+    Done,
+    /// Another session had the number, and has lost it.
+    Won,
+    /// Another session has the number.
+    Lost,
+}
+
+/// How full a pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub free: usize,
+    pub lent: usize,
+    /// For a node that cannot ask.
+    pub apart: usize,
+    pub resting: usize,
+}
+
+/// Who has a number, and who had it.
+#[derive(Debug, Default)]
+pub(super) struct NumberRead {
+    pub(super) holder: Option<SessionId>,
+    /// The newest last.
+    pub(super) past: Vec<PastLease>,
+}
+
+impl NumberRead {
+    /// How the session's lease ended, if that is remembered.
+    pub(super) fn ended(&self, session: SessionId) -> Option<FormerLease> {
+        let its = self.past.iter().rev().find(|past| past.session == session);
+        its.map(|past| past.ended)
+    }
+
+    /// Of the fields of a number.
+    pub(super) fn of(fields: &BTreeMap<String, String>, rests: Duration, now: Wall) -> Self {
+        let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+        let at = |name: &str| field(name).parse().ok().map(Wall);
+        let past = field("past").split_terminator(';').filter_map(read_past);
+        let mut past: Vec<PastLease> = past.collect();
+        let calls = fields.iter().filter(|(name, _)| name.starts_with("p:"));
+        let pinned = calls.filter_map(|(_, until)| until.parse().ok().map(Wall)).max();
+        let lent = field("sid").parse().ok().zip(at("began")).zip(at("exp"));
+        let mut holder = None;
+        if let Some(((session, began_at), ends)) = lent.filter(|_| field("st") == "L") {
+            let ends = pinned.map_or(ends, |until| until.max(ends));
+            if now < ends {
+                holder = Some(session);
+            } else {
+                // Nobody has looked since.
+                let ended = FormerLease { ended_at: ends, rests_until: ends + rests };
+                past.push(PastLease { session, began_at, ended });
+            }
+        }
+        Self { holder, past }
+    }
+}
+
+/// `SESSION,BEGAN,ENDED,RESTS UNTIL`, instants in milliseconds.
+fn read_past(text: &str) -> Option<PastLease> {
+    let mut fields = text.split(',');
+    let session = session_of(fields.next()?)?;
+    let mut at = || fields.next()?.parse().ok().map(Wall);
+    let (began_at, ended_at, rests_until) = (at()?, at()?, at()?);
+    Some(PastLease { session, began_at, ended: FormerLease { ended_at, rests_until } })
+}
+
+/// A session as scripts name it.
+fn name(session: SessionId) -> String {
+    session.to_string()
+}
+
+fn session_of(name: &str) -> Option<SessionId> {
+    name.parse().ok()
+}
+
+fn number_of(did: &str) -> Option<PhoneNumber> {
+    PhoneNumber::from_digits(did.parse().ok()?)
+}
+
+impl RedisSessions {
+    pub(super) async fn lend_number(
+        &self,
+        pool: &Pool,
+        session: SessionId,
+        ttl: Duration,
+        now: Wall,
+        only_its_own: bool,
+    ) -> Result<Option<Lease>, StoreFault> {
+        // One that has a number keeps it, whatever is known of the pool.
+        let gate = self.gates.lock().get(&pool.id).cloned().unwrap_or_default();
+        let only = if only_its_own { "1" } else { "0" };
+        let (ttl, open) = (ms(ttl).to_string(), ms(self.settings.open_after).to_string());
+        let arguments = [&name(session), &ttl, gate.as_str(), &open, &self.settings.node, only];
+        let told: Vec<Value> = self.of_pool(Script::Lend, pool, now, arguments).await?;
+        let mut told = told.into_iter();
+        let mut next = || told.next().ok_or_else(unread);
+        match read::<i64>(next()?)? {
+            0 => Ok(None),
+            1 => {
+                let did: String = read(next()?)?;
+                let ends: String = read(next()?)?;
+                let number = number_of(&did).ok_or_else(unread)?;
+                let expires_at = ends.parse().map(Wall).map_err(|_| unread())?;
+                Ok(Some(Lease { number, session, expires_at }))
+            }
+            _ => Err(StoreFault::NotOpen),
+        }
+    }
+
+    /// The session's number was shown to nobody.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn take_back(
+        &self,
+        pool: &Pool,
+        session: SessionId,
+        now: Wall,
+    ) -> Result<(), StoreFault> {
+        let arguments = [&*name(session)];
+        self.of_pool::<i64>(Script::TakeBack, pool, now, arguments).await.map(drop)
+    }
+
+    pub(super) async fn pin_number(
+        &self,
+        pool: &Pool,
+        number: PhoneNumber,
+        call: CallId,
+        now: Wall,
+    ) -> Result<(), StoreFault> {
+        let lease = ms(self.settings.lease).to_string();
+        let arguments = [&*number.digits().to_string(), &call.to_string(), &lease];
+        self.of_pool::<i64>(Script::Pin, pool, now, arguments).await.map(drop)
+    }
+
+    pub(super) async fn unpin_number(
+        &self,
+        pool: &Pool,
+        number: PhoneNumber,
+        call: CallId,
+        now: Wall,
+    ) -> Result<Option<Lease>, StoreFault> {
+        let after = ms(AFTER_CALL).to_string();
+        let arguments = [&*number.digits().to_string(), &call.to_string(), &after];
+        let told: Vec<String> = self.of_pool(Script::Unpin, pool, now, arguments).await?;
+        let [session, ends] = &told[..] else { return Ok(None) };
+        let lease = session_of(session).zip(ends.parse().ok().map(Wall));
+        let (session, expires_at) = lease.ok_or_else(unread)?;
+        Ok(Some(Lease { number, session, expires_at }))
+    }
+
+    /// Tells the server which numbers the pool has, and that this node is about to tell it what it has
+    /// lent. Until then it lends none to this node.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn announce(&self, pool: &Pool, now: Wall) -> Result<(), StoreFault> {
+        let keys = self.keys.pool(&pool.id);
+        let run = self.servers.load_full().run(keys.slot())?.to_owned();
+        let since: String = self.of_pool(Script::Announce, pool, now, [&*run]).await?;
+        let members = redis::cmd("SMEMBERS").arg(keys.stock()).take();
+        let asked = [Asked::plain(&keys.stock(), members)];
+        let answer = self.ask(&asked, For::Upkeep).await.pop();
+        let known: Vec<String> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
+        let known: BTreeSet<PhoneNumber> = known.iter().filter_map(|did| number_of(did)).collect();
+        let all: BTreeSet<PhoneNumber> = pool.numbers.iter().copied().collect();
+        let how = if known.is_empty() { "first" } else { "add" };
+        for (how, numbers) in [(how, &all - &known), ("drop", &known - &all)] {
+            let numbers: Vec<String> = numbers.iter().map(|it| it.digits().to_string()).collect();
+            for some in numbers.chunks(STOCKED_AT_ONCE) {
+                let arguments = std::iter::once(how).chain(some.iter().map(String::as_str));
+                self.of_pool::<i64>(Script::Stock, pool, now, arguments).await?;
+            }
+        }
+        self.gates.lock().insert(pool.id.clone(), format_smolstr!("{run}/{since}"));
+        Ok(())
+    }
+
+    /// Pools whose servers may not know any more what this node has told them.
+    ///
+    /// # Errors
+    /// Not all of them answer.
+    pub async fn forgotten<'a>(&self, pools: &'a [Pool]) -> Result<Vec<&'a Pool>, StoreFault> {
+        let servers = self.servers.load_full();
+        let asked: Vec<_> = pools
+            .iter()
+            .map(|pool| {
+                let gate = self.keys.pool(&pool.id).gate();
+                let look = redis::cmd("HMGET").arg(&gate).arg("run").arg("since").take();
+                Asked::plain(&gate, look)
+            })
+            .collect();
+        let mut forgotten = vec![];
+        for (pool, answer) in pools.iter().zip(self.ask(&asked, For::Upkeep).await) {
+            let told: Vec<Option<String>> = read(answer?)?;
+            let run = servers.run(self.keys.pool(&pool.id).slot())?;
+            let gate = match &told[..] {
+                [Some(of), Some(since)] if of == run => Some(format_smolstr!("{of}/{since}")),
+                _ => None,
+            };
+            let known: Option<SmolStr> = self.gates.lock().get(&pool.id).cloned();
+            if gate.is_none() || gate != known {
+                forgotten.push(pool);
+            }
+        }
+        Ok(forgotten)
+    }
+
+    /// Says what this node has lent of a pool, since when. The answers are in the order of the leases.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn register(
+        &self,
+        pool: &Pool,
+        leases: &[(Lease, Wall)],
+        now: Wall,
+    ) -> Result<Vec<Registered>, StoreFault> {
+        let asked: Vec<_> = leases
+            .iter()
+            .map(|(Lease { number, session, expires_at }, began_at)| {
+                let (began, ends) = (began_at.0.to_string(), expires_at.0.to_string());
+                let arguments = [&*number.digits().to_string(), &name(*session), &began, &ends];
+                self.asked_of_pool(Script::Register, pool, now, arguments)
+            })
+            .collect();
+        let mut done = vec![];
+        for answer in self.ask(&asked, For::Upkeep).await {
+            done.push(match read::<i64>(answer?)? {
+                1 => Registered::Done,
+                2 => Registered::Won,
+                3 => Registered::Lost,
+                _ => Registered::Unknown,
+            });
+        }
+        Ok(done)
+    }
+
+    /// Sets numbers apart that this node may lend while it cannot ask, and renews its right to those
+    /// that it has. Returns them.
+    ///
+    /// # Errors
+    /// The store could not be asked, or did not answer.
+    pub async fn set_apart(
+        &self,
+        pool: &Pool,
+        count: usize,
+        now: Wall,
+    ) -> Result<Vec<PhoneNumber>, StoreFault> {
+        let gate = self.gates.lock().get(&pool.id).cloned().unwrap_or_default();
+        let arguments = [
+            &*self.settings.node,
+            &count.to_string(),
+            &ms(self.settings.lease).to_string(),
+            &ms(pool.session_ttl).to_string(),
+            &gate,
+            &ms(self.settings.open_after).to_string(),
+        ];
+        let told: Vec<String> = self.of_pool(Script::Spare, pool, now, arguments).await?;
+        Ok(told.iter().filter_map(|did| number_of(did)).collect())
+    }
+
+    /// How full pools are, in their order.
+    ///
+    /// # Errors
+    /// Not all of them answer.
+    pub async fn count(&self, pools: &[Pool], now: Wall) -> Result<Vec<Counted>, StoreFault> {
+        let count = |pool| self.asked_of_pool(Script::Count, pool, now, []);
+        let asked: Vec<_> = pools.iter().map(count).collect();
+        let mut counted = vec![];
+        for answer in self.ask(&asked, For::Upkeep).await {
+            let (free, lent, apart, resting) = read(answer?)?;
+            counted.push(Counted { free, lent, apart, resting });
+        }
+        Ok(counted)
+    }
+
+    /// Renews what is said of calls on numbers.
+    ///
+    /// # Errors
+    /// Not all of it could be told.
+    pub async fn renew_pins<'a>(
+        &self,
+        pins: impl IntoIterator<Item = (&'a Pool, PhoneNumber, CallId)>,
+        now: Wall,
+    ) -> Result<(), StoreFault> {
+        let lease = ms(self.settings.lease).to_string();
+        let asked = pins.into_iter().map(|(pool, number, call)| {
+            let arguments = [&*number.digits().to_string(), &call.to_string(), &lease];
+            self.asked_of_pool(Script::Pin, pool, now, arguments)
+        });
+        let asked: Vec<_> = asked.collect();
+        all_done(self.ask(&asked, For::Upkeep).await)
+    }
+
+    async fn of_pool<'a, T: redis::FromRedisValue>(
+        &self,
+        script: Script,
+        pool: &Pool,
+        now: Wall,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<T, StoreFault> {
+        let asked = [self.asked_of_pool(script, pool, now, arguments)];
+        let answer = self.ask(&asked, For::Upkeep).await.pop();
+        read(answer.unwrap_or_else(|| Err(unread()))?)
+    }
+
+    /// Keys and arguments as `numbers.lua` has them.
+    fn asked_of_pool<'a>(
+        &self,
+        script: Script,
+        pool: &Pool,
+        now: Wall,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Asked {
+        let keys = self.keys.pool(&pool.id);
+        let now = match self.settings.time {
+            TimeOfNumbers::Server => String::new(),
+            TimeOfNumbers::Caller => now.0.to_string(),
+        };
+        let taken_after = pool.taken_after.map_or(-1, ms);
+        let all = [keys.numbers(), now, ms(pool.quarantine).to_string(), taken_after.to_string()];
+        let all = all.into_iter().map(String::into_bytes);
+        let arguments = all.chain(arguments.into_iter().map(|it| it.as_bytes().to_vec()));
+        Asked::script(script, keys.all(), arguments.collect())
+    }
+}

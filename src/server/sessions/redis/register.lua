@@ -1,0 +1,37 @@
+-- A node says what it has lent. Of two that have the same number it is the later one's.
+-- ARGV: number, session, began ms, end ms
+-- Answers 0 the pool does not have the number, 1 done, 2 another session has lost it, 3 another has it.
+local did, sid = ARGV[FIRST], ARGV[FIRST + 1]
+local began, ends = tonumber(ARGV[FIRST + 2]), tonumber(ARGV[FIRST + 3])
+advance()
+if not is_known(did) then
+  return 0
+end
+local n = read(did)
+if n.st == 'L' and n.sid == sid then
+  if ends > n.exp then
+    n.exp = ends
+    enter(n)
+  end
+  return 1
+end
+if ends <= now then
+  if n.st == 'F' or n.st == 'Q' then
+    remember(n, sid, began, ends, RESTS)
+    rest_from(n, math.max(ends, (n.till or 0) - RESTS), 0)
+    enter(n)
+  end
+  return 1
+end
+local had_another = n.st == 'L'
+if had_another and began <= n.began then
+  return 3
+end
+lose(n, now, 0)
+local other = redis.call('HGET', OWNERS, sid)
+if other then
+  -- It has come to another number since, and cannot have two.
+  return 3
+end
+give(n, sid, began, ends)
+return had_another and 2 or 1

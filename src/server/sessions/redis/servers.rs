@@ -1,0 +1,256 @@
+//! The servers that keep sessions and pools, each its slots, and which of them are of use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tokio::task::JoinSet;
+
+use super::keys::KeySpace;
+use super::scripts::Script;
+use crate::server::redis::{
+    Address, Link, Live, Script as _, StoreFault, Topology, send_all, slot_of, unread,
+};
+
+/// Late answers in a row after which a server is taken to be away.
+const LATE_MAX: u32 = 3;
+
+/// Who keeps what, as it was last seen.
+#[derive(Default)]
+pub(super) struct Servers {
+    topology: Topology,
+    /// In the order of the topology's owners.
+    all: Vec<Arc<Server>>,
+}
+
+pub(super) struct Server {
+    address: Address,
+    /// Absent: it could not be connected.
+    live: Option<Live<Script>>,
+    late: AtomicU32,
+    is_out: AtomicBool,
+    /// It says that others keep what it was asked for.
+    is_stale: AtomicBool,
+}
+
+/// Something to be done where a key is.
+pub(super) struct Asked {
+    slot: u16,
+    what: What,
+}
+
+enum What {
+    Plain(Cmd),
+    Script(Script, Vec<String>, Vec<Vec<u8>>),
+}
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    Call,
+    Upkeep,
+}
+
+impl Asked {
+    pub(super) fn plain(key: &str, command: Cmd) -> Self {
+        Self { slot: slot_of(key), what: What::Plain(command) }
+    }
+
+    /// `keys` are in one slot; there is one at least.
+    pub(super) fn script(script: Script, mut keys: Vec<String>, arguments: Vec<Vec<u8>>) -> Self {
+        let slot = keys.first().map_or(0, |key| slot_of(key));
+        debug_assert!(keys.iter().all(|key| slot_of(key) == slot), "{keys:?}");
+        if let Some(nowhere) = keys.first().map(|key| KeySpace::nowhere(key)) {
+            keys.push(nowhere);
+        }
+        Self { slot, what: What::Script(script, keys, arguments) }
+    }
+
+    /// `by_text`: the server does not know the script by its hash.
+    fn command(&self, live: &Live<Script>, by_text: bool) -> Cmd {
+        match &self.what {
+            What::Plain(command) => command.clone(),
+            What::Script(script, keys, arguments) => {
+                let mut eval = redis::cmd(if by_text { "EVAL" } else { "EVALSHA" });
+                let named = if by_text { script.body() } else { live.hash(*script) };
+                eval.arg(named).arg(keys.len()).arg(keys).arg(arguments);
+                eval
+            }
+        }
+    }
+}
+
+impl Server {
+    fn is_of_use(&self) -> bool {
+        self.live.is_some() && !self.is_out.load(Ordering::Relaxed)
+    }
+
+    /// The server has answered, or not.
+    fn note(&self, answer: Result<(), &StoreFault>) {
+        match answer {
+            Ok(())
+            | Err(StoreFault::Refused(_) | StoreFault::NotOpen | StoreFault::Unconfirmed) => {
+                self.late.store(0, Ordering::Relaxed);
+            }
+            Err(StoreFault::Elsewhere(_)) => self.is_stale.store(true, Ordering::Relaxed),
+            Err(StoreFault::Timeout) => {
+                if self.late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE_MAX {
+                    self.is_out.store(true, Ordering::Relaxed);
+                }
+            }
+            Err(StoreFault::Away(_)) => self.is_out.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Servers {
+    /// Finds out who keeps what, and connects where it has to. Returns all servers as they are now, and
+    /// those that were connected anew.
+    ///
+    /// # Errors
+    /// Nobody can be asked.
+    pub(super) async fn connect(&self, link: &Link) -> Result<(Self, Vec<Address>), StoreFault> {
+        let topology = link.topology().await?;
+        let (mut all, mut new) = (Vec::new(), Vec::new());
+        for owner in &topology.owners {
+            let known = self.all.iter().find(|it| it.address == *owner && it.is_of_use());
+            if let Some(known) = known {
+                known.is_stale.store(false, Ordering::Relaxed);
+                all.push(Arc::clone(known));
+                continue;
+            }
+            let live = link.connect_to(owner.clone(), None).await;
+            if let Err(fault) = &live {
+                tracing::debug!(server = %owner, %fault, "a server of the store is not there");
+            } else {
+                new.push(owner.clone());
+            }
+            all.push(Arc::new(Server {
+                address: owner.clone(),
+                live: live.ok(),
+                late: AtomicU32::new(0),
+                is_out: AtomicBool::new(false),
+                is_stale: AtomicBool::new(false),
+            }));
+        }
+        Ok((Self { topology, all }, new))
+    }
+
+    /// All of them are connected and answer, and keep what is asked of them.
+    pub(super) fn are_well(&self) -> bool {
+        let is_well = |it: &Arc<Server>| it.is_of_use() && !it.is_stale.load(Ordering::Relaxed);
+        !self.all.is_empty() && self.all.iter().all(is_well)
+    }
+
+    /// The run of the process that has the slot.
+    pub(super) fn run(&self, slot: u16) -> Result<&str, StoreFault> {
+        let server = self.of(slot)?;
+        server.live.as_ref().map(|live| live.run.as_str()).ok_or_else(not_connected)
+    }
+
+    fn of(&self, slot: u16) -> Result<&Arc<Server>, StoreFault> {
+        let server = self.topology.place(slot).and_then(|place| self.all.get(place));
+        server.filter(|it| it.is_of_use()).ok_or_else(not_connected)
+    }
+
+    /// Asks all at once. The answers are in the order of the questions.
+    pub(super) async fn ask(
+        &self,
+        asked: &[Asked],
+        who: For,
+        limit: Duration,
+    ) -> Vec<Result<Value, StoreFault>> {
+        let places: Vec<usize> = (0..asked.len()).collect();
+        let mut answers = self.ask_some(asked, &places, who, limit, false).await;
+        let is_unknown = |answer: &Result<Value, StoreFault>| matches!(answer, Err(StoreFault::Refused(why)) if why.starts_with("NOSCRIPT"));
+        let unknown = |place: &usize| answers.get(*place).is_some_and(is_unknown);
+        let again: Vec<usize> = places.into_iter().filter(unknown).collect();
+        if !again.is_empty() {
+            let told = self.ask_some(asked, &again, who, limit, true).await;
+            for (place, answer) in again.into_iter().zip(told) {
+                answers[place] = answer;
+            }
+        }
+        answers
+    }
+
+    async fn ask_some(
+        &self,
+        asked: &[Asked],
+        places: &[usize],
+        who: For,
+        limit: Duration,
+        by_text: bool,
+    ) -> Vec<Result<Value, StoreFault>> {
+        let mut answers: Vec<Result<Value, StoreFault>> = Vec::with_capacity(places.len());
+        // Of each server: what it is asked, and at which places of the answers its own belong.
+        let mut by_server: Vec<(&Arc<Server>, redis::Pipeline, Vec<usize>)> = Vec::new();
+        for (nth, place) in places.iter().enumerate() {
+            answers.push(Err(not_connected()));
+            let Some(question) = asked.get(*place) else { continue };
+            let Ok(server) = self.of(question.slot) else { continue };
+            let Some(live) = &server.live else { continue };
+            let command = question.command(live, by_text);
+            match by_server.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, server)) {
+                Some((_, pipe, its)) => {
+                    pipe.add_command(command);
+                    its.push(nth);
+                }
+                None => {
+                    let mut pipe = redis::pipe();
+                    pipe.add_command(command);
+                    by_server.push((server, pipe, vec![nth]));
+                }
+            }
+        }
+        let told = match <[_; 1]>::try_from(by_server) {
+            Ok([(server, pipe, its)]) => vec![(converse(server, &pipe, who, limit).await, its)],
+            Err(several) => {
+                let mut conversations = JoinSet::new();
+                for (server, pipe, its) in several {
+                    let server = Arc::clone(server);
+                    conversations
+                        .spawn(async move { (converse(&server, &pipe, who, limit).await, its) });
+                }
+                conversations.join_all().await
+            }
+        };
+        for (told, its) in told {
+            for (answer, nth) in told.into_iter().zip(its) {
+                answers[nth] = answer;
+            }
+        }
+        answers
+    }
+}
+
+async fn converse(
+    server: &Server,
+    pipe: &redis::Pipeline,
+    who: For,
+    limit: Duration,
+) -> Vec<Result<Value, StoreFault>> {
+    let Some(live) = &server.live else { return vec![] };
+    let mut connection = match who {
+        For::Call => live.lane(),
+        For::Upkeep => live.upkeep(),
+    };
+    match send_all(&mut connection, pipe, limit).await {
+        Ok(mut answers) => {
+            answers.resize_with(pipe.len(), || Err(unread()));
+            for answer in &answers {
+                server.note(answer.as_ref().map(drop));
+            }
+            answers
+        }
+        Err(fault) => {
+            server.note(Err(&fault));
+            vec![Err(fault); pipe.len()]
+        }
+    }
+}
+
+fn not_connected() -> StoreFault {
+    StoreFault::Away(String::from("not connected"))
+}

@@ -1,0 +1,345 @@
+//! Numbers in Redis beyond the contract: nodes that race, crash and contradict each other, and servers
+//! that are new, emptied or replaced.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tollbridge::phone::PhoneNumber;
+use tollbridge::routing::RoutingSnapshot;
+use tollbridge::routing::attribution::SessionKey;
+use tollbridge::routing::pool::Lease;
+use tollbridge::server::clock;
+use tollbridge::server::redis::StoreFault;
+use tollbridge::server::sessions::SessionStore;
+use tollbridge::server::sessions::redis::{
+    Counted, KeySpace, RedisSessions, RedisSessionsSettings, Registered, TimeOfNumbers,
+};
+
+use super::stores::{self, AT, at, call, id, number, pool, request, session};
+use crate::support::redis::{Cluster, Redis};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_that_lend_at_once_each_has_numbers_of_its_own() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let nodes = [node(&redis, "1", &config).await?, node(&redis, "2", &config).await?];
+    let nodes = nodes.map(Arc::new);
+    let mut tasks = tokio::task::JoinSet::new();
+    for nth in 0..40 {
+        let node = Arc::clone(&nodes[usize::from(nth % 2 == 0)]);
+        let plain = pool(&config, "plain").clone();
+        tasks.spawn(async move { node.lend(&plain, id(nth), MINUTE, at(0)).await });
+    }
+    let mut lent = BTreeMap::<PhoneNumber, u32>::new();
+    while let Some(lease) = tasks.join_next().await {
+        if let Some(lease) = lease?? {
+            *lent.entry(lease.number).or_default() += 1;
+        }
+    }
+    assert_eq!(lent.values().copied().collect::<Vec<_>>(), [1, 1, 1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_whose_node_has_crashed_keeps_its_number_no_longer_than_a_lease() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let settings =
+        RedisSessionsSettings { lease: MINUTE, ..stores::settings(vec![redis.address()], "1") };
+    let store = stores::open(settings, &config).await?;
+    let plain = pool(&config, "plain");
+    let lease = store.lend(plain, id(1), MINUTE, at(0)).await?.context("a number")?;
+    for nth in 2..=3 {
+        store.lend(plain, id(nth), MINUTE * 60, at(0)).await?.context("a number")?;
+    }
+    store.pin(plain, lease.number, call(1), at(30)).await?;
+    store.renew_pins([(plain, lease.number, call(1))], at(60)).await?;
+
+    assert_eq!(store.lend(plain, id(4), MINUTE, at(149)).await?, None);
+    let next = store.lend(plain, id(4), MINUTE, at(150)).await?.context("a number")?;
+
+    assert_eq!(next.number, lease.number, "a minute of lease and half a minute of rest are over");
+    assert_eq!(store.unpin(plain, lease.number, call(1), at(151)).await?, None, "it is too late");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_set_apart_for_a_node_is_lent_by_nobody_else() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let (first, second) = (node(&redis, "1", &config).await?, node(&redis, "2", &config).await?);
+    let plain = pool(&config, "plain");
+    let apart = first.set_apart(plain, 2, at(0)).await?;
+    assert_eq!(apart.len(), 2);
+    let counted = Counted { free: 1, lent: 0, apart: 2, resting: 0 };
+    assert_eq!(first.count(std::slice::from_ref(plain), at(0)).await?, [counted]);
+
+    let lease = second.lend(plain, id(1), MINUTE, at(0)).await?.context("the third")?;
+    assert!(!apart.contains(&lease.number));
+    assert_eq!(second.lend(plain, id(2), MINUTE, at(0)).await?, None);
+    // Its own it lends when there are no others.
+    let own = first.lend(plain, id(3), MINUTE, at(0)).await?.context("its own")?;
+    assert!(apart.contains(&own.number));
+    // What it lent while it could not ask.
+    let left = first.set_apart(plain, 1, at(0)).await?;
+    let lent = Lease { number: left[0], session: id(4), expires_at: at(90) };
+    assert_eq!(first.register(plain, &[(lent, at(1))], at(30)).await?, [Registered::Done]);
+    assert_eq!(second.lookup(&config, &request(left[0], None, at(31))).await?, []);
+    let put = tollbridge::routing::ping::Session {
+        pool: Some("plain".into()),
+        number: Some(left[0]),
+        ..session(4, at(1))
+    };
+    first.put(&config, &put, at(31)).await?;
+    let found = second.lookup(&config, &request(left[0], None, at(31))).await?;
+    assert_eq!(found.len(), 1);
+    // What is given back is free.
+    let counted = Counted { free: 0, lent: 3, apart: 0, resting: 0 };
+    assert_eq!(first.count(std::slice::from_ref(plain), at(31)).await?, [counted]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_dead_node_had_set_apart_rests_as_long_as_it_may_be_lent() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let settings =
+        RedisSessionsSettings { lease: MINUTE, ..stores::settings(vec![redis.address()], "1") };
+    let dead = stores::open(settings, &config).await?;
+    let other = node(&redis, "2", &config).await?;
+    let small = pool(&config, "overflowing");
+    assert_eq!(dead.set_apart(small, 1, at(0)).await?.len(), 1);
+    // Its lease, then that of a session, then a rest.
+    for seconds in [1, 60, 120, 149] {
+        assert_eq!(other.lend(small, id(1), MINUTE, at(seconds)).await?, None, "after {seconds} s");
+    }
+    assert!(other.lend(small, id(1), MINUTE, at(150)).await?.is_some());
+
+    let back = node(&redis, "3", &config).await?;
+    let plain = pool(&config, "plain");
+    assert_eq!(back.set_apart(plain, 3, at(0)).await?.len(), 3);
+    assert_eq!(back.set_apart(plain, 0, at(1)).await?, []);
+    assert!(other.lend(plain, id(2), MINUTE, at(1)).await?.is_some(), "it was given back");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emptied_server_lends_nothing_before_all_could_say_what_they_have_lent() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let settings = |node| RedisSessionsSettings {
+        open_after: Duration::from_secs(2),
+        ..stores::settings(vec![redis.address()], node)
+    };
+    let first = stores::open(settings("1"), &config).await?;
+    let second = stores::open(settings("2"), &config).await?;
+    let small = pool(&config, "overflowing");
+    assert_eq!(first.lend(small, id(1), MINUTE, at(1)).await, Err(StoreFault::NotOpen));
+    let lease = first.lend(small, id(1), MINUTE, at(2)).await?.context("a number")?;
+    assert_eq!(second.forgotten(config.pools()).await?.len(), 0);
+
+    redis.ask(&["flushall"])?;
+    assert_eq!(second.forgotten(config.pools()).await?.len(), 3);
+    second.announce(small, at(3)).await?;
+    assert_eq!(second.lend(small, id(2), MINUTE, at(4)).await, Err(StoreFault::NotOpen));
+    // The first has a gate that is gone.
+    assert_eq!(first.lend(small, id(3), MINUTE, at(6)).await, Err(StoreFault::NotOpen));
+    assert_eq!(first.forgotten(config.pools()).await?.len(), 3);
+    first.announce(small, at(4)).await?;
+    assert_eq!(first.register(small, &[(lease, at(2))], at(4)).await?, [Registered::Done]);
+
+    assert_eq!(second.lend(small, id(2), MINUTE, at(6)).await?, None, "the first has lent it");
+    let kept = first.lend(small, id(1), MINUTE, at(6)).await?.context("its own")?;
+    assert_eq!(kept.number, lease.number);
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_sessions_that_have_one_number_the_later_keeps_it() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let store = node(&redis, "1", &config).await?;
+    let plain = pool(&config, "plain");
+    let lease = store.lend(plain, id(1), MINUTE, at(10)).await?.context("a number")?;
+    let of = |nth, until| Lease { session: id(nth), expires_at: at(until), ..lease };
+
+    let told = [(of(2, 90), at(5)), (of(3, 90), at(20)), (of(3, 95), at(20)), (of(4, 15), at(1))];
+    let registered = store.register(plain, &told, at(21)).await?;
+
+    use Registered::{Done, Lost, Won};
+    assert_eq!(registered, [Lost, Won, Done, Done]);
+    for nth in [1, 3] {
+        let opened = tollbridge::routing::ping::Session {
+            pool: Some("plain".into()),
+            number: Some(lease.number),
+            ..session(nth, at(10))
+        };
+        store.put(&config, &opened, at(21)).await?;
+    }
+    let found = store.lookup(&config, &request(lease.number, None, at(22))).await?;
+    let told: Vec<_> = found.iter().map(|it| (it.session, it.former.is_some())).collect();
+    assert_eq!(told, [(id(3), false), (id(1), true)]);
+    let foreign = Lease { number: number("+18005550301"), ..lease };
+    let registered = store.register(plain, &[(foreign, at(20))], at(21)).await?;
+    assert_eq!(registered, [Registered::Unknown]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn numbers_come_and_go_with_the_configuration() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let store = node(&redis, "1", &config).await?;
+    let plain = pool(&config, "plain");
+    let lease = store.lend(plain, id(1), MINUTE, at(0)).await?.context("a number")?;
+    let others: Vec<_> = plain.numbers.iter().copied().filter(|it| *it != lease.number).collect();
+    let mut less = plain.clone();
+    less.numbers = vec![others[0], number("+18005550209")];
+    store.announce(&less, at(1)).await?;
+
+    // One has gone, one is lent, and one may have been lent before.
+    let counted = Counted { free: 1, lent: 1, apart: 0, resting: 1 };
+    assert_eq!(store.count(std::slice::from_ref(&less), at(1)).await?, [counted]);
+    let kept = store.lend(&less, id(1), MINUTE, at(2)).await?.context("its own")?;
+    assert_eq!(kept.number, lease.number, "it keeps what it was lent");
+    // Its number is nobody's once it has rested.
+    let counted = Counted { free: 2, lent: 0, apart: 0, resting: 0 };
+    assert_eq!(store.count(std::slice::from_ref(&less), at(200)).await?, [counted]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn numbers_go_by_the_time_of_the_server_whatever_clock_a_node_has() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let settings = RedisSessionsSettings {
+        time: TimeOfNumbers::Server,
+        ..stores::settings(vec![redis.address()], "1")
+    };
+    let store = stores::open(settings, &config).await?;
+    let small = pool(&config, "overflowing");
+    let lease = store.lend(small, id(1), MINUTE, AT).await?.context("a number")?;
+    let left = lease.expires_at.0 - clock::wall().0;
+    ensure!((50_000..70_000).contains(&left), "{left} ms are left");
+    assert_eq!(store.lend(small, id(2), MINUTE, at(1_000)).await?, None, "it only seems late");
+    Ok(())
+}
+
+#[tokio::test]
+async fn scripts_are_said_again_to_a_server_that_has_forgotten_them() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let store = node(&redis, "1", &config).await?;
+    redis.ask(&["script", "flush"])?;
+    assert!(store.lend(pool(&config, "plain"), id(1), MINUTE, at(0)).await?.is_some());
+    store.put(&config, &session(1, at(0)), at(0)).await?;
+    assert!(store.find(SessionKey::Session(id(1)), at(1)).await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_that_is_told_again_keeps_what_others_have_done_with_it() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let (first, second) = (node(&redis, "1", &config).await?, node(&redis, "2", &config).await?);
+    let opened = session(1, at(0));
+    first.put(&config, &opened, at(0)).await?;
+    let longer = tollbridge::routing::ping::Session {
+        expires_at: at(100),
+        tags: [("zip".into(), "43215".into())].into(),
+        ..opened.clone()
+    };
+    second.put(&config, &longer, at(5)).await?;
+    second.consume(id(1), at(6)).await?;
+
+    first.restore(&config, &[opened.clone(), session(2, at(0))], at(7)).await?;
+
+    let key = SessionKey::Session(id(1));
+    let found = second.find(key, at(8)).await?;
+    let expected = tollbridge::routing::ping::Session { consumed_at: Some(at(6)), ..longer };
+    assert_eq!(found, Some(expected));
+    assert!(second.find(SessionKey::Session(id(2)), at(8)).await?.is_some());
+    // A server that was emptied is told.
+    redis.ask(&["flushall"])?;
+    first.restore(&config, &[opened.clone()], at(9)).await?;
+    assert_eq!(second.find(key, at(10)).await?, Some(opened));
+    Ok(())
+}
+
+/// Masters die under load, one after the other. What was acknowledged is never lent to another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_number_is_lent_to_two_while_masters_fail() -> Result<()> {
+    let mut cluster = Cluster::start()?;
+    let config = stores::snapshot()?;
+    let plain = pool(&config, "plain");
+    let settings = |node| RedisSessionsSettings {
+        open_after: Duration::from_secs(1),
+        call_timeout: Duration::from_millis(200),
+        timeout: Duration::from_millis(200),
+        time: TimeOfNumbers::Server,
+        ..stores::settings(cluster.seeds(), node)
+    };
+    let nodes = [Node::new(settings("1"), &config), Node::new(settings("2"), &config)];
+    let mut nodes = nodes;
+    let mut owners = BTreeMap::<PhoneNumber, u32>::new();
+    let (began, mut nth, mut rounds_after) = (Instant::now(), 0, 0);
+    let mut has_failed = false;
+    while rounds_after < 12 {
+        ensure!(began.elapsed() < Duration::from_secs(60), "the cluster is not back");
+        for node in &mut nodes {
+            nth += 1;
+            let Some(lease) = node.lend(&config, nth).await else { continue };
+            let before = owners.insert(lease.number, nth);
+            ensure!(before.is_none(), "{before:?} and {nth} have the same number");
+            rounds_after += u32::from(has_failed);
+        }
+        if owners.len() == 1 && !has_failed {
+            let slot = KeySpace::new("contract").slot_of_pool(&plain.id);
+            let master = cluster.master_of(slot)?;
+            cluster.nodes[master].kill()?;
+            has_failed = true;
+        }
+        rounds_after += u32::from(owners.len() == plain.numbers.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    ensure!(owners.len() == plain.numbers.len(), "all numbers were lent in the end: {owners:?}");
+    Ok(())
+}
+
+/// What a server does that shares numbers: it tells what it has lent before it lends again.
+struct Node {
+    store: RedisSessions,
+    leases: Vec<(Lease, tollbridge::time::Wall)>,
+    is_open: bool,
+}
+
+impl Node {
+    fn new(settings: RedisSessionsSettings, _: &RoutingSnapshot) -> Self {
+        Self { store: RedisSessions::new(settings), leases: vec![], is_open: false }
+    }
+
+    async fn lend(&mut self, config: &RoutingSnapshot, nth: u32) -> Option<Lease> {
+        let plain = pool(config, "plain");
+        let now = clock::wall();
+        if !self.is_open || !self.store.is_well() {
+            self.store.connect().await.ok()?;
+            self.store.announce(plain, now).await.ok()?;
+            self.store.register(plain, &self.leases, now).await.ok()?;
+            self.is_open = true;
+        }
+        match self.store.lend(plain, id(nth), MINUTE * 60, now).await {
+            Ok(lease) => {
+                self.leases.extend(lease.map(|it| (it, now)));
+                lease
+            }
+            Err(fault) => {
+                self.is_open = fault == StoreFault::Timeout;
+                None
+            }
+        }
+    }
+}
+
+fn alone() -> Result<(tempfile::TempDir, Redis, RoutingSnapshot)> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    Ok((folder, redis, stores::snapshot()?))
+}
+
+async fn node(redis: &Redis, name: &str, config: &RoutingSnapshot) -> Result<RedisSessions> {
+    stores::open(stores::settings(vec![redis.address()], name), config).await
+}
