@@ -41,6 +41,8 @@ pub struct Leases {
     by_session: BTreeMap<(SessionId, PoolId), PhoneNumber>,
     /// When a lease or a quarantine ends; numbers with a call on them are not in it.
     deadlines: BTreeSet<(Wall, PhoneNumber)>,
+    /// Others lend these numbers as well: what is free here need not be.
+    is_shared: bool,
 }
 
 /// A number that was lent.
@@ -140,6 +142,11 @@ impl Leases {
         shelves.retain(|id, shelf| is_known(id) || shelf.count != PoolReading::default());
     }
 
+    /// From now on numbers are lent elsewhere, and said here ([`Leases::lent`]).
+    pub fn share(&mut self) {
+        self.is_shared = true;
+    }
+
     /// Lends `session` a number of the pool until `now + ttl`, or prolongs the one it has. `None`
     /// when there is none to lend.
     pub fn lease(
@@ -154,6 +161,7 @@ impl Leases {
         let owned = self.by_session.get(&(session, pool.clone())).copied();
         let did = match owned {
             Some(did) => did,
+            None if self.is_shared => return None,
             None => {
                 let shelf = self.shelves.get_mut(pool)?;
                 let found = shelf.free.first().map(|(_, did)| *did);
@@ -176,6 +184,52 @@ impl Leases {
         };
         self.give(did, session, now, expires_at);
         Some(Lease { number: did, session, expires_at })
+    }
+
+    /// Elsewhere the session was lent this number of the pool, or none was left for it.
+    pub fn lent(
+        &mut self,
+        pool: &PoolId,
+        session: SessionId,
+        lease: Option<Lease>,
+        expires_at: Wall,
+        now: Wall,
+    ) {
+        self.expire(now);
+        let owned = self.by_session.get(&(session, pool.clone())).copied();
+        if let Some(lease) = lease.filter(|it| owned == Some(it.number)) {
+            return self.give(lease.number, session, now, lease.expires_at);
+        }
+        if owned.is_some() {
+            self.release(session, now);
+        }
+        let known = lease.filter(|it| self.numbers.contains_key(&it.number));
+        if let Some(shelf) = self.shelves.get_mut(pool) {
+            let outcome = lease.map(|_| false);
+            if shelf.waiting.has(session, now) {
+                shelf.hours.asked_again(now, outcome, shelf.free.len());
+            } else {
+                shelf.hours.asked(now, outcome, shelf.free.len());
+            }
+            if lease.is_none() {
+                shelf.waiting.add(session, expires_at);
+            }
+        }
+        if let Some(Lease { number, session, expires_at }) = known {
+            self.give(number, session, now, expires_at);
+        }
+    }
+
+    /// Who has numbers of the pool, and since when.
+    pub fn of_pool(&self, pool: &PoolId) -> Vec<(Lease, Wall)> {
+        let all = self.by_session.iter().filter(|((_, of), _)| of == pool);
+        let leases = all.filter_map(|((session, _), did)| match self.state(*did)? {
+            State::Leased { began_at, expires_at, .. } => {
+                Some((Lease { number: *did, session: *session, expires_at }, began_at))
+            }
+            State::Free { .. } | State::Quarantined { .. } => None,
+        });
+        leases.collect()
     }
 
     /// Lets the lease of a number end at `until`, which is a sign of life of whoever has it.

@@ -4,6 +4,7 @@ mod past;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -22,7 +23,7 @@ use crate::routing::worth::worthless;
 use crate::time::Wall;
 
 use past::PastSessions;
-pub use visits::{Moved, Touched, Visit, VisitorKey};
+pub use visits::{Moved, SignOfLife, Touched, Visit, Visiting, VisitorKey, ends_when_closed};
 
 use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
 
@@ -160,6 +161,10 @@ impl PoolState {
     }
 }
 
+/// The number that a session was lent elsewhere, if one was left for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lent(pub Option<Lease>);
+
 /// Whether a call was the first of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Consumed {
@@ -248,6 +253,11 @@ impl Checked {
             enriched: Tags::new(),
         }
     }
+
+    /// The pool a number is wanted of, if one is.
+    pub fn pool(&self) -> Option<&PoolId> {
+        self.pool.as_ref()
+    }
 }
 
 impl Default for DeskLimits {
@@ -301,8 +311,21 @@ impl Desk {
         now: Wall,
         has_room: impl FnOnce(&PublisherId, &CampaignId) -> Result<(), PingRefusal>,
     ) -> Result<Accepted, PingRefusal> {
+        self.accept_lent(checked, request_id, ids, now, None, has_room)
+    }
+
+    /// The same for one that was lent its number elsewhere.
+    pub fn accept_lent(
+        &mut self,
+        checked: Checked,
+        request_id: Option<SmolStr>,
+        ids: NewIds,
+        now: Wall,
+        lent: Option<Lent>,
+        has_room: impl FnOnce(&PublisherId, &CampaignId) -> Result<(), PingRefusal>,
+    ) -> Result<Accepted, PingRefusal> {
         self.expire(now);
-        self.open(checked, request_id, (SessionKind::Ping, None), ids, now, has_room)
+        self.open(checked, request_id, (SessionKind::Ping, None), (ids, lent), now, has_room)
     }
 
     fn open(
@@ -310,7 +333,7 @@ impl Desk {
         checked: Checked,
         request_id: Option<SmolStr>,
         (kind, visitor): (SessionKind, Option<SmolStr>),
-        ids: NewIds,
+        (ids, lent): (NewIds, Option<Lent>),
         now: Wall,
         has_room: impl FnOnce(&PublisherId, &CampaignId) -> Result<(), PingRefusal>,
     ) -> Result<Accepted, PingRefusal> {
@@ -319,10 +342,14 @@ impl Desk {
             return Err(PingRefusal::new("ping", RefusalCode::Full, detail));
         }
         has_room(&checked.publisher, &checked.campaign)?;
-        let lease = checked
-            .pool
-            .as_ref()
-            .and_then(|pool| self.leases.lease(pool, ids.session, checked.ttl, now));
+        let until = now + checked.ttl;
+        let lease = checked.pool.as_ref().and_then(|pool| match lent {
+            None => self.leases.lease(pool, ids.session, checked.ttl, now),
+            Some(Lent(lease)) => {
+                self.leases.lent(pool, ids.session, lease, until, now);
+                lease
+            }
+        });
         let session = Session {
             session: ids.session,
             ping: ids.ping,
@@ -336,7 +363,7 @@ impl Desk {
             kind,
             visitor,
             created_at: now,
-            expires_at: now + checked.ttl,
+            expires_at: until,
             consumed_at: None,
             promise: checked.promise,
             enriched: vec![],
@@ -376,6 +403,11 @@ impl Desk {
         if now < session.expires_at { self.insert(session) } else { self.past.add(session) }
     }
 
+    /// From now on numbers are lent elsewhere ([`Lent`]), for this desk and for others.
+    pub fn share_numbers(&mut self) {
+        self.leases.share();
+    }
+
     /// Lends the session a number of the pool until `now + ttl`, or prolongs or shortens the lease it
     /// has. `None` when there is none to lend.
     pub fn lend(
@@ -403,6 +435,43 @@ impl Desk {
             self.expiries.remove(&(known.expires_at, known.session));
         }
         self.insert(session);
+    }
+
+    /// A session that was changed elsewhere, as it is now. One that was not opened here is not kept
+    /// here.
+    pub fn follow(&mut self, session: &Session, now: Wall) {
+        self.expire(now);
+        let id = session.session;
+        if !self.sessions.contains_key(&id) {
+            return;
+        }
+        if let Some(pool) = &session.pool {
+            let own = session.number.filter(|did| self.leases.knows(*did));
+            let lease =
+                own.map(|number| Lease { number, session: id, expires_at: session.expires_at });
+            self.leases.lent(pool, id, lease, session.expires_at, now);
+        }
+        self.put(session.clone(), now);
+    }
+
+    /// Another session has the number that this one was lent.
+    pub fn lost(&mut self, lease: Lease, now: Wall) {
+        if self.leases.owner(lease.number) == Some(lease.session) {
+            self.leases.release(lease.session, now);
+        }
+    }
+
+    /// Live sessions behind this one, or from the first, at most `most`.
+    pub fn after(&self, session: Option<SessionId>, most: usize) -> Vec<&Session> {
+        let from = session.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((from, Bound::Unbounded)).take(most).map(|(_, it)| it).collect()
+    }
+
+    /// Who of the sessions here has numbers of the pool, and since when.
+    pub fn lent_of(&self, pool: &PoolId) -> Vec<(Lease, Wall)> {
+        let mut leases = self.leases.of_pool(pool);
+        leases.retain(|(lease, _)| self.sessions.contains_key(&lease.session));
+        leases
     }
 
     /// The live session that a visitor has.
