@@ -115,7 +115,7 @@ async fn on_redis(address: Address) {
             named: None,
         };
         let started = Instant::now();
-        let decided = deciding.decide(&request, clock::mono(), &[], None);
+        let decided = deciding.decide(&request, clock::mono(), &[], None, None);
         let planned = &decided.decision.plan[0];
         let (hold, requests) = deciding
             .wanted(request.call, 1, planned, planned.terms, None, clock::wall())

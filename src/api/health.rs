@@ -26,6 +26,10 @@ pub(super) struct HealthAnswer {
     #[schema(value_type = Option<String>, example = "open")]
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_store: Option<&'static str>,
+    /// The same of the store that they share sessions and numbers through.
+    #[schema(value_type = Option<String>, example = "open")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_store: Option<&'static str>,
     /// What the server gives up at the moment, each level what those before it do too: 0 nothing, 1 nothing yet
     /// (it is strained), 2 pings of publishers beyond their share, 3 all pings, 4 new calls.
     #[schema(example = 0)]
@@ -37,11 +41,11 @@ pub(super) struct HealthAnswer {
 
 impl HealthAnswer {
     fn new(status: &'static str, api: &Api) -> Json<Self> {
-        let hold_store = api.services.health.hold_store();
-        let PressureShown { level: pressure_level, causes: pressure } =
-            api.services.health.pressure();
+        let health = &api.services.health;
+        let (hold_store, session_store) = (health.hold_store(), health.session_store());
+        let PressureShown { level: pressure_level, causes: pressure } = health.pressure();
         let version = env!("CARGO_PKG_VERSION");
-        Json(Self { status, version, hold_store, pressure_level, pressure })
+        Json(Self { status, version, hold_store, session_store, pressure_level, pressure })
     }
 }
 

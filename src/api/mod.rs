@@ -202,7 +202,7 @@ pub trait PingIntake: Send + Sync {
     fn accept_all(&self, pings: Vec<Sent>) -> Intakes<'_>;
 
     /// The live session that a ping opened.
-    fn find(&self, ping: PingId) -> Option<Session>;
+    fn find(&self, ping: PingId) -> Told<'_, Option<Session>>;
 
     /// The live session of a priced ping, if its promise still lives and a target would take its call.
     ///
@@ -211,26 +211,32 @@ pub trait PingIntake: Send + Sync {
     fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>>;
 }
 
+/// What may have to be asked for elsewhere, within a moment.
+pub type Told<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Visitors of pages, and forms that are sent in.
 pub trait Visitors: Send + Sync {
     /// Opens a session, or brings back the visitor's. Returns once the journal has it.
     fn visit(&self, visit: VisitRequest, key: Option<Reference>) -> Arrival<'_>;
 
-    /// A sign of life, with what is new. Waits for nothing. `None`: the session is over.
+    /// A sign of life, with what is new. Does not wait for the disk. `None`: the session is over.
     ///
     /// # Errors
     /// What is new cannot be taken; then the session is as before.
-    fn touch(&self, session: SessionId, update: &VisitUpdate)
-    -> Result<Option<Touched>, PingError>;
+    fn touch(
+        &self,
+        session: SessionId,
+        update: VisitUpdate,
+    ) -> Told<'_, Result<Option<Touched>, PingError>>;
 
     /// The page was closed: says until when the session lives now. `None`: it is over.
     ///
     /// # Errors
     /// The journal takes nothing.
-    fn release(&self, session: SessionId) -> Result<Option<Wall>, PingError>;
+    fn release(&self, session: SessionId) -> Told<'_, Result<Option<Wall>, PingError>>;
 
     /// A live session, whatever opened it.
-    fn session(&self, session: SessionId) -> Option<Session>;
+    fn session(&self, session: SessionId) -> Told<'_, Option<Session>>;
 }
 
 /// What [`Visitors::visit`] returns.
@@ -370,6 +376,9 @@ pub trait Health: Send + Sync {
     /// How the store is that servers share holds through: `open`, `recovering` or `away`; `None`: there
     /// is none. Calls go on without it, so it has no say in [`Health::ready`].
     fn hold_store(&self) -> Option<&'static str>;
+
+    /// The same of the store of sessions.
+    fn session_store(&self) -> Option<&'static str>;
 
     /// What the server gives up at the moment.
     fn pressure(&self) -> PressureShown;

@@ -246,7 +246,7 @@ pub(super) async fn show(
     Sender(caller): Sender,
     Id(id): Id<PingId>,
 ) -> Result<Json<SessionStatus>, Problem> {
-    let found = api.services.pings.find(id).filter(|it| caller.sees(&it.publisher));
+    let found = api.services.pings.find(id).await.filter(|it| caller.sees(&it.publisher));
     Ok(Json(api.status(found.ok_or(Code::PingNotFound)?, &caller).await?))
 }
 

@@ -199,7 +199,8 @@ pub(super) async fn show(
     Sender(caller): Sender,
     Id(id): Id<SessionId>,
 ) -> Result<Json<SessionStatus>, Problem> {
-    let found = api.services.visitors.session(id).filter(|it| caller.sees(&it.publisher));
+    let found = api.services.visitors.session(id).await;
+    let found = found.filter(|it| caller.sees(&it.publisher));
     Ok(Json(api.status(found.ok_or(Code::SessionNotFound)?, &caller).await?))
 }
 
@@ -213,11 +214,13 @@ pub(super) async fn act(
     match path.split_once(':') {
         Some((id, "heartbeat")) => {
             let update = PageBody::from_request(request, &state).await?;
-            heartbeat(state, visiting, id.to_owned(), update).map(IntoResponse::into_response)
+            let answer = heartbeat(state, visiting, id.to_owned(), update).await;
+            answer.map(IntoResponse::into_response)
         }
         Some((id, "release")) => {
             let update = PageBody::from_request(request, &state).await?;
-            release(state, visiting, id.to_owned(), update).map(IntoResponse::into_response)
+            let answer = release(state, visiting, id.to_owned(), update).await;
+            answer.map(IntoResponse::into_response)
         }
         Some(_) | None => Err(Code::RouteNotFound.into()),
     }
@@ -242,14 +245,14 @@ publisher_faults!(
     request_body(content = Option<UpdateBody>, description = "At most 65536 bytes"),
     responses((status = 200, description = "The session lives on", body = HeartbeatAnswer), HeartbeatFaults),
 )]
-pub(super) fn heartbeat(
+pub(super) async fn heartbeat(
     State(api): State<Arc<Api>>,
     visiting: Visiting,
     id: String,
     PageBody(mut update): PageBody<VisitUpdate>,
 ) -> Result<Json<HeartbeatAnswer>, Problem> {
-    let id = api.own(visiting, update.key.take().as_deref(), &id)?;
-    let touched = api.services.visitors.touch(id, &update).map_err(problem)?;
+    let id = api.own(visiting, update.key.take().as_deref(), &id).await?;
+    let touched = api.services.visitors.touch(id, update).await.map_err(problem)?;
     let Touched { session, number, expires_at, heartbeat_s, left_out, .. } =
         touched.ok_or(Code::SessionNotFound)?;
     Ok(Json(HeartbeatAnswer {
@@ -280,28 +283,33 @@ publisher_faults!(
     request_body(content = Option<UpdateBody>, description = "Nothing but a key, if that"),
     responses((status = 200, description = "The session is about to end", body = ReleaseAnswer), ReleaseFaults),
 )]
-pub(super) fn release(
+pub(super) async fn release(
     State(api): State<Arc<Api>>,
     visiting: Visiting,
     id: String,
     PageBody(mut update): PageBody<VisitUpdate>,
 ) -> Result<Json<ReleaseAnswer>, Problem> {
-    let id = api.own(visiting, update.key.take().as_deref(), &id)?;
-    let released = api.services.visitors.release(id).map_err(problem)?;
+    let id = api.own(visiting, update.key.take().as_deref(), &id).await?;
+    let released = api.services.visitors.release(id).await.map_err(problem)?;
     let expires_at = released.ok_or(Code::SessionNotFound)?.to_rfc3339();
     Ok(Json(ReleaseAnswer { session_id: id, expires_at }))
 }
 
 impl Api {
     /// A live session that the caller may speak for. Whoever shows no key is told nothing else.
-    fn own(&self, visiting: Visiting, key: Option<&str>, id: &str) -> Result<SessionId, Problem> {
+    async fn own(
+        &self,
+        visiting: Visiting,
+        key: Option<&str>,
+        id: &str,
+    ) -> Result<SessionId, Problem> {
         let snapshot = self.services.routing.in_force();
         let caller = visiting.caller(key, snapshot.access())?;
         let id = id.parse().map_err(|e: ParseIdError| {
             let place = Place::Parameter(String::from("id"));
             Problem::at(Code::PathMalformed, place, "malformed", e.to_string())
         })?;
-        let found = self.services.visitors.session(id);
+        let found = self.services.visitors.session(id).await;
         let is_theirs = |session: &Session| {
             caller.sees(&session.publisher)
                 && match &caller {

@@ -1,4 +1,4 @@
-//! `[redis]`: where several servers keep the holds they share (spec/data §1.7, §3.4).
+//! `[redis]`: where several servers keep the holds and sessions they share (spec/data §1.7, §3.4).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -54,6 +54,9 @@ pub struct RedisSettings {
     /// before caps count on it again. Default 2000.
     #[serde(rename = "open_after_ms", with = "milliseconds")]
     pub open_after: Duration,
+    /// Whether sessions and the numbers of pools are shared as well: a ping at one server is known to
+    /// calls at all of them. Else each server has its own, and pools of its own. Default true.
+    pub sessions: bool,
 }
 
 /// How often a call asks for room: again when an answer was late, the server has changed, or room of our
@@ -86,6 +89,7 @@ impl Default for RedisSettings {
             replica_timeout: Duration::from_millis(20),
             lease: Duration::from_secs(90),
             open_after: Duration::from_secs(2),
+            sessions: true,
         }
     }
 }
@@ -117,7 +121,9 @@ impl RedisSettings {
 
     /// A call that waits for the store is decided in time, whatever the store does.
     pub(super) fn check_beside(&self, decision: Duration, findings: &mut Vec<Finding>) {
-        let within = self.answers_within();
+        // Its sessions are looked for first.
+        let sessions = if self.sessions { self.call_timeout } else { Duration::ZERO };
+        let within = self.answers_within() + sessions;
         if !self.urls.is_empty() && within >= decision {
             findings.push(Finding {
                 path: String::from("redis.call_timeout_ms"),

@@ -260,6 +260,10 @@ impl Health for Control {
         PressureShown { level, causes }
     }
 
+    fn session_store(&self) -> Option<&'static str> {
+        self.deciding.sessions().map(|shared| shared.state().name())
+    }
+
     fn metrics(&self) -> String {
         self.prometheus.render()
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use crate::api::{Intake, Intakes, PingError, PingIntake, Sent};
+use crate::api::{Intake, Intakes, PingError, PingIntake, Sent, Told};
 use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Reply, Stamp};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::id::{HoldId, PingId, PublisherId, SessionId};
 use crate::reason::Reason;
+use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
     Accepted, Fingerprint, Identity, Kept, NewIds, PingRequest, Reference, RequestKey, Session,
     SessionKind, publisher_of,
@@ -60,6 +61,7 @@ impl Control {
             return answers;
         }
         let facts = std::mem::take(&mut taken.facts);
+        self.show(&taken.opened).await;
         if let Err(reason) = self.written(facts, &mut taken.claimed, &mut taken.opened).await {
             for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                 // It may be sent again, and must not be taken for one that is on disk.
@@ -106,15 +108,17 @@ impl Control {
     ) -> Answer {
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
+        let mut lending = self.lending(session);
         let (accepted, opened) = loop {
+            let lent = lending.lent();
             let opened = match price {
                 None => self
                     .deciding
-                    .accept_ping(request, ids, now, room.as_ref())
+                    .accept_ping(request, ids, now, room.as_ref(), lent)
                     .map_err(Unpriced::from),
                 Some(life) => {
                     let now = (clock::mono(), now);
-                    self.deciding.accept_priced(request, life, ids, now, room.as_ref())
+                    self.deciding.accept_priced(request, life, ids, now, room.as_ref(), lent)
                 }
             };
             match opened {
@@ -122,10 +126,12 @@ impl Control {
                 Err(Unpriced::NoBid(reason)) => return Err(PingError::NoBid(reason)),
                 Err(Unpriced::Unopened(Unopened::Refused(refusals))) => return Err(refusals.into()),
                 Err(Unpriced::Unopened(Unopened::Ask(asked))) => {
-                    room = Some(self.deciding.ask_for_room(asked).await)
+                    room = Some(self.deciding.ask_for_room(asked).await);
                 }
+                Err(Unpriced::Unopened(Unopened::Lend(wanted))) => lending.lend(wanted, now).await,
             }
         };
+        lending.opened();
         if let Some(claimed) = &mut claimed {
             claimed.answered(Kept { accepted: accepted.clone(), visit: None }, now);
         }
@@ -224,8 +230,11 @@ impl PingIntake for Control {
         })
     }
 
-    fn find(&self, ping: PingId) -> Option<Session> {
-        self.deciding.session_of(ping)
+    fn find(&self, ping: PingId) -> Told<'_, Option<Session>> {
+        Box::pin(async move {
+            let here = || self.deciding.session_of(ping);
+            self.found(SessionKey::Ping(ping), here).await
+        })
     }
 
     fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>> {

@@ -12,7 +12,7 @@ use crate::sip::endpoint::{CallKey, Origin};
 use crate::sip::flow::Flow;
 use crate::sip::transport::opens_nothing;
 
-use super::bridge::Room;
+use super::bridge::{First, Found, Room};
 use super::reload::Agreed;
 
 /// What other threads tell a shard.
@@ -35,6 +35,10 @@ pub enum Mail {
     HangUp {
         call: CallId,
     },
+    /// The sessions of a call that waits for them.
+    Found(Box<Found>),
+    /// A call was the first of its session.
+    First(First),
     /// What a scorer said of a call that waits for it; nothing if it was late.
     Scored {
         key: CallKey,

@@ -44,6 +44,13 @@ pub const STORE_FAULTS: &str = "tollbridge_hold_store_faults_total";
 pub const STORE_LOCAL: &str = "tollbridge_hold_store_local_total";
 pub const STORE_TOKENS: &str = "tollbridge_hold_store_tokens";
 pub const STORE_LATE: &str = "tollbridge_hold_store_late_settles_total";
+pub const SESSION_STORE_STATE: &str = "tollbridge_session_store_state";
+pub const SESSION_STORE_LOOKUP: &str = "tollbridge_session_store_lookup_seconds";
+pub const SESSION_STORE_LEND: &str = "tollbridge_session_store_lend_seconds";
+pub const SESSION_STORE_FAULTS: &str = "tollbridge_session_store_faults_total";
+pub const SESSION_STORE_LOCAL: &str = "tollbridge_session_store_local_total";
+pub const SESSION_STORE_APART: &str = "tollbridge_session_store_apart_numbers";
+pub const SESSION_STORE_CONFLICTS: &str = "tollbridge_session_store_conflicts_total";
 pub const SESSIONS: &str = "tollbridge_sessions_active";
 pub const POOL_NUMBERS: &str = "tollbridge_pool_numbers";
 pub const POOL_NEEDED: &str = "tollbridge_pool_needed_numbers";
@@ -146,6 +153,25 @@ fn describe() {
     describe_counter!(CAP_DENIED, "Holds that were denied when an attempt was to start");
     describe_counter!(CAP_OVERSHOOT, "Late settlements that took a cap over its limit");
     describe_gauge!(HOLDS_ACTIVE, "Live holds on caps and concurrency");
+    describe_gauge!(
+        SESSION_STORE_STATE,
+        "The shared store of sessions: 0 open, 1 recovering, 2 away"
+    );
+    describe_histogram!(SESSION_STORE_LOOKUP, "Asking the shared store for the sessions of a call");
+    describe_histogram!(SESSION_STORE_LEND, "Asking the shared store for a number");
+    describe_counter!(
+        SESSION_STORE_FAULTS,
+        "What the shared store of sessions did not do, by kind"
+    );
+    describe_counter!(
+        SESSION_STORE_LOCAL,
+        "What was done without the shared store of sessions: lookups, numbers, or no number"
+    );
+    describe_gauge!(SESSION_STORE_APART, "Numbers set apart for when the store is away");
+    describe_counter!(
+        SESSION_STORE_CONFLICTS,
+        "Numbers that two sessions had when the store was back: the later one keeps it"
+    );
     describe_gauge!(STORE_STATE, "The shared store of holds: 0 open, 1 recovering, 2 away");
     describe_histogram!(STORE_RESERVE, "Asking the shared store for room, by outcome");
     describe_counter!(STORE_FAULTS, "Times the shared store was of no use, by kind");

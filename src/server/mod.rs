@@ -80,7 +80,7 @@ use crate::sip::transport::{Steering, Tcp, TcpSink};
 
 use accounting::Accounting;
 use addresses::Wanted;
-use bridge::{Bridge, DurableMark, Parts, Rooms};
+use bridge::{Bridge, DurableMark, Parts, Rooms, Sessions};
 use clock::Clock;
 use control::Control;
 use deciding::Deciding;
@@ -96,9 +96,10 @@ use reload::Running;
 use resolver::Resolver;
 use revisions::Revisions;
 use scoring::Scoring;
+use sessions::shared::OwnSessions;
 use settings::{
-    endpoint_settings, health_rules, memory_max, shards_of, shared_holds, speaks, tcp_options,
-    transport,
+    endpoint_settings, health_rules, memory_max, shards_of, shared_holds, shared_sessions, speaks,
+    tcp_options, transport,
 };
 use signaling::Shard;
 use sources::Sources;
@@ -161,9 +162,14 @@ impl Server {
         let standing = Arc::new(Standing::new(health_rules(&settings)));
         let deciding = Arc::new(Deciding::new(snapshot));
         let seed = ids::seed().map_err(StartError::Random)?;
+        let sessions_tls = loaded.holds.clone();
         let shared = shared_holds(&settings, loaded.holds, seed);
         if let Some(shared) = &shared {
             deciding.share(Arc::clone(shared));
+        }
+        let sessions = shared_sessions(&settings, sessions_tls);
+        if let Some(sessions) = &sessions {
+            deciding.share_sessions(Arc::clone(sessions));
         }
         let sources = Arc::new(Sources::new(
             Arc::clone(&trunks),
@@ -189,6 +195,11 @@ impl Server {
             shared.begin(&*deciding).await;
             let own: Arc<dyn OwnHolds> = Arc::clone(&deciding) as Arc<dyn OwnHolds>;
             tasks.spawn(Arc::clone(shared).run(own, ended.clone()));
+        }
+        if let Some(sessions) = &sessions {
+            sessions.begin(&*deciding).await;
+            let own: Arc<dyn OwnSessions> = Arc::clone(&deciding) as Arc<dyn OwnSessions>;
+            tasks.spawn(Arc::clone(sessions).run(own, ended.clone()));
         }
 
         let awaited = accounting.awaited();
@@ -263,6 +274,14 @@ impl Server {
                     deciding: Arc::clone(&deciding),
                     shared: Arc::clone(shared),
                     within: settings.redis.answers_within(),
+                    runtime: Handle::current(),
+                    mailbox: mailbox.clone(),
+                });
+            }
+            if let Some(sessions) = &sessions {
+                bridge.share_sessions(Sessions {
+                    deciding: Arc::clone(&deciding),
+                    shared: Arc::clone(sessions),
                     runtime: Handle::current(),
                     mailbox: mailbox.clone(),
                 });

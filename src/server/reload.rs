@@ -163,6 +163,9 @@ impl Reloader {
         self.tls.replace(tls).await;
         self.scoring.configure(loaded.scorers);
         if let Some(shared) = self.deciding.shared() {
+            shared.secure(loaded.holds.clone());
+        }
+        if let Some(shared) = self.deciding.sessions() {
             shared.secure(loaded.holds);
         }
         self.resolver.configure(wanted);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_str::{SmolStr, ToSmolStr};
 
-use crate::config::{Config, ListenTransport, Settings, SipSettings};
+use crate::config::{Config, ListenTransport, RedisSettings, Settings, SipSettings};
 use crate::id::CallId;
 use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
@@ -28,6 +28,8 @@ use super::holds::SharedHolds;
 use super::holds::redis::{RedisStore, RedisStoreSettings};
 use super::machine;
 use super::redis::{Address, LinkSettings, LinkTls};
+use super::sessions::SharedSessions;
+use super::sessions::redis::{RedisSessions, RedisSessionsSettings, TimeOfNumbers};
 
 fn whole_ms(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
@@ -163,15 +165,8 @@ pub(super) fn shared_holds(
         return None;
     }
     let process = CallId::from_bytes(seed.rotate_left(32).to_be_bytes());
-    let seeds = redis.urls.iter().map(|url| Address { host: url.host.clone(), port: url.port });
     let store = RedisStore::new(RedisStoreSettings {
-        link: LinkSettings {
-            seeds: seeds.collect(),
-            username: redis.username.clone(),
-            password: redis.password.clone(),
-            connect_timeout: redis.connect_timeout,
-            tls,
-        },
+        link: link(redis, tls),
         account: settings.account.id.as_str().into(),
         node: settings.node.id.to_smolstr(),
         process: process.to_smolstr(),
@@ -181,6 +176,39 @@ pub(super) fn shared_holds(
         open_after: redis.open_after,
     });
     Some(Arc::new(SharedHolds::new(store, redis.lease, process)))
+}
+
+/// Sessions that are shared with other servers; `None`: they are not.
+pub(super) fn shared_sessions(
+    settings: &Settings,
+    tls: Option<LinkTls>,
+) -> Option<Arc<SharedSessions>> {
+    let redis = &settings.redis;
+    if redis.urls.is_empty() || !redis.sessions {
+        return None;
+    }
+    let store = RedisSessions::new(RedisSessionsSettings {
+        link: link(redis, tls),
+        account: settings.account.id.as_str().into(),
+        node: settings.node.id.to_smolstr(),
+        call_timeout: redis.call_timeout,
+        timeout: redis.timeout,
+        lease: redis.lease,
+        open_after: redis.open_after,
+        time: TimeOfNumbers::Server,
+    });
+    Some(Arc::new(SharedSessions::new(store, redis.lease)))
+}
+
+fn link(redis: &RedisSettings, tls: Option<LinkTls>) -> LinkSettings {
+    let seeds = redis.urls.iter().map(|url| Address { host: url.host.clone(), port: url.port });
+    LinkSettings {
+        seeds: seeds.collect(),
+        username: redis.username.clone(),
+        password: redis.password.clone(),
+        connect_timeout: redis.connect_timeout,
+        tls,
+    }
 }
 
 /// How the servers are known that keep shared holds; `None`: by nothing.

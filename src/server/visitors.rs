@@ -1,12 +1,13 @@
 //! Visitors of pages: their sessions on their way to the disk.
 
-use crate::api::{Arrival, Arrived, PingError, Visitors};
+use crate::api::{Arrival, Arrived, PingError, Told, Visitors};
 use crate::cdr::fact::{Fact, SessionReleased, SessionTouched};
 use crate::cdr::journal::Durability;
 use crate::id::SessionId;
+use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
     Fingerprint, Identity, Kept, KeptVisit, Moved, NewIds, Reference, RequestKey, Session, Touched,
-    Visit, VisitRequest, VisitUpdate, publisher_of,
+    Visit, VisitRequest, VisitUpdate, Visiting, publisher_of,
 };
 use crate::time::Wall;
 
@@ -49,21 +50,35 @@ impl Control {
                 Standing::Other => return Err(PingError::OtherBody(reference)),
             },
         };
+        let visiting = Visiting::of(&self.deciding.snapshot(), visit)?;
+        if let Some(visit) = self.brought_back(&visiting, now).await {
+            let facts: Vec<Fact> = visit.moved.clone().map(touched).into_iter().collect();
+            let written = self.written(facts, claimed.as_mut_slice(), &mut vec![]).await;
+            written.map_err(|reason| unavailable(&reason))?;
+            return Ok(Arrived { visit, replayed: false });
+        }
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
+        let mut lending = self.lending(session);
         let (visit, opened) = loop {
-            match self.deciding.visit(visit, ids, now, room.as_ref()) {
+            let lent = lending.lent();
+            match self.deciding.visit(visiting.clone(), ids, now, room.as_ref(), lent) {
                 Ok(opened) => break opened,
                 Err(Unopened::Refused(refusals)) => return Err(refusals.into()),
                 Err(Unopened::Ask(asked)) => room = Some(self.deciding.ask_for_room(asked).await),
+                Err(Unopened::Lend(wanted)) => lending.lend(wanted, now).await,
             }
         };
+        lending.opened();
         if let (Some(claimed), Some(_)) = (&mut claimed, &opened) {
             let (visitor, left_out) = (visit.visitor.clone(), visit.left_out.clone());
             let kept = Box::new(KeptVisit { visitor, heartbeat_s: visit.heartbeat_s, left_out });
             claimed.answered(Kept { accepted: visit.accepted.clone(), visit: Some(kept) }, now);
         }
         let reply = claimed.as_ref().and_then(Claimed::reply);
+        if let Some(opened) = &opened {
+            self.show(&[opened.session.session]).await;
+        }
         let opened = opened.into_iter();
         let mut facts: Vec<Fact> =
             opened.flat_map(|opened| facts(opened, reply.clone(), stamp())).collect();
@@ -92,27 +107,34 @@ impl Visitors for Control {
     fn touch(
         &self,
         session: SessionId,
-        update: &VisitUpdate,
-    ) -> Result<Option<Touched>, PingError> {
-        let found = self.deciding.touch(session, update, clock::wall())?;
-        if let Some(moved) = found.as_ref().and_then(|touched| touched.moved.clone()) {
-            self.note(touched(moved))?;
-        }
-        Ok(found)
+        update: VisitUpdate,
+    ) -> Told<'_, Result<Option<Touched>, PingError>> {
+        Box::pin(async move {
+            let found = self.touch_anywhere(session, &update, clock::wall()).await?;
+            if let Some(moved) = found.as_ref().and_then(|touched| touched.moved.clone()) {
+                self.note(touched(moved))?;
+            }
+            Ok(found)
+        })
     }
 
-    fn release(&self, session: SessionId) -> Result<Option<Wall>, PingError> {
-        let Some(moved) = self.deciding.let_go(session, clock::wall()) else { return Ok(None) };
-        let Moved { session, expires_at, .. } = moved;
-        self.note(Fact::of_node(
-            stamp(),
-            SessionReleased { session, expires_at_ms: expires_at.0 },
-        ))?;
-        Ok(Some(expires_at))
+    fn release(&self, session: SessionId) -> Told<'_, Result<Option<Wall>, PingError>> {
+        Box::pin(async move {
+            let released = self.release_anywhere(session, clock::wall()).await;
+            let Some(expires_at) = released else { return Ok(None) };
+            self.note(Fact::of_node(
+                stamp(),
+                SessionReleased { session, expires_at_ms: expires_at.0 },
+            ))?;
+            Ok(Some(expires_at))
+        })
     }
 
-    fn session(&self, session: SessionId) -> Option<Session> {
-        self.deciding.session(session)
+    fn session(&self, session: SessionId) -> Told<'_, Option<Session>> {
+        Box::pin(async move {
+            let here = || self.deciding.session(session);
+            self.found(SessionKey::Session(session), here).await
+        })
     }
 }
 

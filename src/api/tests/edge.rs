@@ -100,10 +100,12 @@ fn health_tells_the_version_and_readiness_the_reasons() {
     let causes = vec![String::from("the disk runs low")];
     fixture.world.state.lock().pressure = PressureShown { level: 3, causes };
     fixture.world.state.lock().hold_store = Some("away");
+    fixture.world.state.lock().session_store = Some("open");
     let without = json!({
         "status": "ready",
         "version": version,
         "hold_store": "away",
+        "session_store": "open",
         "pressure_level": 3,
         "pressure": ["the disk runs low"],
     });

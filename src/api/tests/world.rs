@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 use super::super::{
     Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health,
     Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, PressureShown,
-    Reload, Routing, Sent, Standings, Visitors,
+    Reload, Routing, Sent, Standings, Told, Visitors,
 };
 use super::CALLER;
 use crate::cdr::consumer::Standing;
@@ -136,6 +136,7 @@ pub(super) struct State {
     pub(super) unready: Vec<String>,
     pub(super) hold_store: Option<&'static str>,
     pub(super) pressure: PressureShown,
+    pub(super) session_store: Option<&'static str>,
     pub(super) letters: Vec<Letter>,
     /// Rollups the store was asked for.
     pub(super) summed: Vec<RollupQuery>,
@@ -589,20 +590,22 @@ impl Visitors for World {
     fn touch(
         &self,
         session: SessionId,
-        update: &VisitUpdate,
-    ) -> Result<Option<Touched>, PingError> {
+        update: VisitUpdate,
+    ) -> Told<'_, Result<Option<Touched>, PingError>> {
         let later = Wall(START.0 + 60_000);
-        Ok(self.desk.lock().touch(&self.snapshot, session, update, later)?)
+        let touched = self.desk.lock().touch(&self.snapshot, session, &update, later);
+        Box::pin(async { Ok(touched?) })
     }
 
-    fn release(&self, session: SessionId) -> Result<Option<Wall>, PingError> {
+    fn release(&self, session: SessionId) -> Told<'_, Result<Option<Wall>, PingError>> {
         let later = Wall(START.0 + 60_000);
         let moved = self.desk.lock().release(&self.snapshot, session, later);
-        Ok(moved.map(|moved| moved.expires_at))
+        Box::pin(async { Ok(moved.map(|moved| moved.expires_at)) })
     }
 
-    fn session(&self, session: SessionId) -> Option<Session> {
-        self.desk.lock().session(session).cloned()
+    fn session(&self, session: SessionId) -> Told<'_, Option<Session>> {
+        let session = self.desk.lock().session(session).cloned();
+        Box::pin(async { session })
     }
 }
 
@@ -646,8 +649,9 @@ impl PingIntake for World {
         })
     }
 
-    fn find(&self, ping: PingId) -> Option<Session> {
-        self.desk.lock().by_ping(ping).cloned()
+    fn find(&self, ping: PingId) -> Told<'_, Option<Session>> {
+        let session = self.desk.lock().by_ping(ping).cloned();
+        Box::pin(async { session })
     }
 
     fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>> {
@@ -693,6 +697,10 @@ impl Health for World {
     fn ready(&self) -> Result<(), Vec<String>> {
         let unready = self.state.lock().unready.clone();
         if unready.is_empty() { Ok(()) } else { Err(unready) }
+    }
+
+    fn session_store(&self) -> Option<&'static str> {
+        self.state.lock().session_store
     }
 
     fn hold_store(&self) -> Option<&'static str> {

@@ -2,6 +2,7 @@
 
 mod holding;
 mod judging;
+mod looking;
 mod telling;
 mod waiting;
 mod writing;
@@ -24,7 +25,6 @@ use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
-use crate::routing::attribution::{Named, SessionKey};
 use crate::routing::hold::Denied;
 use crate::routing::selection::ScoreReading;
 use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
@@ -50,15 +50,19 @@ use super::outcomes::Outcomes;
 use super::probing::{Known, Probing};
 use super::reload::Agreed;
 use super::scoring::Scoring;
+use super::sessions::Looked;
 use super::standing::{self, Address, Standing};
 use super::tls::TlsParties;
 use super::translate;
 
 use holding::Asking;
+use looking::{Sought, dialed};
 use waiting::Undecided;
 
 pub use holding::Room;
 pub(super) use holding::{RoomFor, Rooms};
+pub(super) use looking::Sessions;
+pub use looking::{First, Found};
 pub use writing::DurableMark;
 
 /// What one shard needs of the rest of the process.
@@ -83,6 +87,8 @@ pub struct Bridge {
     probing: Probing,
     /// Present: room is asked for elsewhere.
     rooms: Option<Rooms>,
+    /// Present: sessions are looked for elsewhere.
+    sessions: Option<Sessions>,
     /// Absent: no scorer is asked, as in a rehearsal.
     scoring: Option<Scoring>,
     undecided: SecondaryMap<CallKey, Box<Undecided>>,
@@ -105,7 +111,8 @@ pub type Decision = (Result<Box<Plan>, Refusal>, Option<Mono>);
 /// What becomes of a new call.
 pub enum Admitted {
     Decided(Decision),
-    /// When all who were asked have answered; [`Bridge::overdue`] is to be told at this instant.
+    /// When all who were asked have answered; [`Bridge::overdue`] is to be told at this instant. Others
+    /// may then be asked.
     Asked(Mono),
 }
 
@@ -201,6 +208,7 @@ impl Bridge {
             renew_at: now + RENEW_EVERY,
             probing: Probing::default(),
             rooms: None,
+            sessions: None,
             scoring: None,
             undecided: SecondaryMap::new(),
         }
@@ -209,6 +217,11 @@ impl Bridge {
     /// Other nodes have a say in what attempts get.
     pub(super) fn share(&mut self, rooms: Rooms) {
         self.rooms = Some(rooms);
+    }
+
+    /// Sessions are others' as well.
+    pub(super) fn share_sessions(&mut self, sessions: Sessions) {
+        self.sessions = Some(sessions);
     }
 
     /// Scorers elsewhere are asked from now on, where tiers name some.
@@ -254,21 +267,20 @@ impl Bridge {
         let turn = self.parts.limits.enter(admission.trunk, admission.at);
         self.metrics.admitted(&trunk);
         let stamp = Stamp::new(self.parts.clock.wall(), admission.at);
-        let mut named = translate::named(admission);
-        let number = match (admission.number, named) {
-            // The same digits may be a number with what its trunk has dialled before it, and no alias.
-            (Ok(number), Some(Named { key: key @ SessionKey::Alias(_), .. })) => {
-                let stand_in = self.parts.deciding.stand_in(key);
-                named = stand_in.map(|_| Named { key, is_all: true });
-                Ok(stand_in.unwrap_or(number))
-            }
-            (Ok(number), _) => Ok(number),
-            (Err(_), None) => Err(Reason::NumberMalformed),
-            (Err(_), Some(Named { key, .. })) => {
-                self.parts.deciding.stand_in(key).ok_or(Reason::SessionUnknown)
+        let named = translate::named(admission);
+        let (number, sought) = match named.filter(|_| self.sessions.is_some()) {
+            // What it has dialled others may know.
+            Some(named) => (Ok(None), Some(Sought::Named(named, trunk.clone()))),
+            None => {
+                let stand_in = |key| self.parts.deciding.stand_in(key);
+                let (number, named) = dialed(admission, named, stand_in);
+                (number.map(|number| Some((number, named))), None)
             }
         };
-        self.append(admitted(admission, stamp, trunk.clone(), number.ok()), Durability::Buffered);
+        if sought.is_none() || trunk.as_str().is_empty() {
+            let number = number.ok().flatten().map(|(number, _)| number);
+            self.append(admitted(admission, stamp, trunk.clone(), number), Durability::Buffered);
+        }
 
         let refuse = |reason| Admitted::Decided((Err(Refusal { reason }), None));
         if self.parts.appender.pressure() >= Pressure::Reserve || !self.backlog.is_empty() {
@@ -282,15 +294,19 @@ impl Bridge {
         if trunk.as_str().is_empty() {
             return refuse(Reason::TrunkUnknown);
         }
-        let number = match number {
-            Ok(number) => number,
+        let request = match number {
+            Ok(known) => known
+                .map(|(number, named)| translate::route_request(admission, number, named, trunk)),
             Err(reason) => return refuse(reason),
         };
-        let request = translate::route_request(admission, number, named, trunk);
-        if let Some(until) = self.waits(admission, stamp, &request, told_at) {
-            return Admitted::Asked(until);
+        match (sought.or_else(|| request.clone().map(Sought::Call)), request) {
+            (Some(sought), request) if self.sessions.is_some() => {
+                let is_written = request.is_some();
+                Admitted::Asked(self.looks(admission, stamp, sought, is_written, told_at))
+            }
+            (_, Some(request)) => self.goes_on(admission, stamp, request, None, told_at),
+            (_, None) => refuse(Reason::SessionUnknown),
         }
-        Admitted::Decided((self.decide(admission, stamp, &request, &[], None), told_at))
     }
 
     fn decide(
@@ -300,9 +316,10 @@ impl Bridge {
         request: &RouteRequest,
         scores: &[ScoreReading],
         room: Option<&OfferedRoom>,
+        looked: Option<&Looked>,
     ) -> Result<Box<Plan>, Refusal> {
         let started = self.parts.clock.mono();
-        let decided = self.parts.deciding.decide(request, admission.at, scores, room);
+        let decided = self.parts.deciding.decide(request, admission.at, scores, room, looked);
         let decision = &decided.decision;
         let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));
@@ -325,6 +342,15 @@ impl Bridge {
             && let Some(session) = decision.attribution.as_ref().and_then(|it| it.session)
         {
             self.write(admission.id, now, fact::SessionConsumed { session }, Durability::Buffered);
+        }
+        if let Some(sessions) = &self.sessions {
+            if let (Some(session), Some(attribution)) = (decided.used, &decision.attribution) {
+                let publisher = attribution.publisher.clone();
+                sessions.used(admission.id, session, publisher, request.at);
+            }
+            if let Some(number) = decided.pinned {
+                sessions.pin(admission.id, number, request.at);
+            }
         }
         if decided.explored > Money::ZERO
             && let Some(attribution) = &decision.attribution

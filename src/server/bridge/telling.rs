@@ -227,6 +227,9 @@ impl Bridge {
                     self.parts.limits.leave(live.trunk);
                     if let Some(number) = live.pinned {
                         self.parts.deciding.call_ended(number, self.parts.clock.wall());
+                        if let Some(sessions) = &self.sessions {
+                            sessions.shared.unpin(number, id);
+                        }
                     }
                     let heard = live.answered.filter(|_| status < 300);
                     let talk = heard.map(|answered| over.since(answered));

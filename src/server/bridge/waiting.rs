@@ -1,25 +1,38 @@
-//! Calls that wait for somebody's word before they are decided: for what scorers say, and for room in
-//! caps that count calls as they come, where other servers take theirs.
+//! Calls that wait for somebody's word before they are decided: for their sessions, where servers share
+//! them; then for what scorers say, and for room in caps that count calls as they come, where other
+//! servers take theirs.
 
 use std::time::Duration;
 
+use crate::cdr::fact;
+use crate::cdr::journal::Durability;
 use crate::id::{CallId, HoldId};
+use crate::reason::Reason;
 use crate::routing::RouteRequest;
 use crate::routing::hold::{BucketRequest, NoRoom};
 use crate::routing::selection::ScoreReading;
 use crate::server::deciding::OfferedRoom;
+use crate::server::sessions::Looked;
+use crate::sip::call::plan::Refusal;
 use crate::sip::endpoint::{Admission, CallKey};
 use crate::time::Mono;
 
+use super::looking::{First, Found, Sought};
 use super::{Admitted, Bridge, Decision, Stamp};
 
 /// A call that is not decided yet.
 pub(super) struct Undecided {
     admission: Admission,
     admitted: Stamp,
-    request: RouteRequest,
     told_at: Option<Mono>,
-    words: Words,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Its sessions are looked for. `is_written`: that it came is in the journal.
+    Looking { sought: Sought, is_written: bool, until: Mono },
+    /// Others are asked what they have to say.
+    Asking { request: RouteRequest, looked: Option<Looked>, words: Words },
 }
 
 /// What is asked about a call, and what was said so far.
@@ -75,37 +88,98 @@ impl Words {
 }
 
 impl Bridge {
-    /// Asks about a call whoever is to be asked. Until when the first of them may answer; `None`: nobody
-    /// is asked.
-    pub(super) fn waits(
+    /// Looks for the sessions of a call. Until when they may be found.
+    pub(super) fn looks(
         &mut self,
         admission: &Admission,
         admitted: Stamp,
-        request: &RouteRequest,
+        sought: Sought,
+        is_written: bool,
         told_at: Option<Mono>,
-    ) -> Option<Mono> {
+    ) -> Mono {
         let now = self.parts.clock.mono();
-        let scorers = self.ask_scorers_about(admission, request, now);
-        let room = self.ask_for_room_for(admission, request, now);
-        if scorers.is_none() && room.is_none() {
-            return None;
+        let mut until = now;
+        if let Some(sessions) = &self.sessions {
+            sessions.look(admission, sought.clone());
+            until = now + sessions.shared.answers_within();
         }
-        let (admission, request) = (admission.clone(), request.clone());
-        let (call, words) = (admission.call, Words { scores: vec![], scorers, room });
-        let until = words.until();
-        let undecided = Undecided { admission, admitted, request, told_at, words };
-        self.undecided.insert(call, Box::new(undecided));
+        let stage = Stage::Looking { sought, is_written, until };
+        let admission = admission.clone();
+        let call = admission.call;
+        self.undecided.insert(call, Box::new(Undecided { admission, admitted, told_at, stage }));
         until
+    }
+
+    /// The sessions of a call were found. What becomes of it; `None`: it was not waited for any more.
+    pub fn found(&mut self, found: Found) -> Option<Admitted> {
+        let Found { key, call, found } = found;
+        let undecided = self.undecided.get(key).filter(|it| it.admission.id == call)?;
+        match undecided.stage {
+            Stage::Looking { is_written, .. } => {
+                let Undecided { admission, admitted, told_at, .. } = *self.undecided.remove(key)?;
+                Some(self.has_sessions(&admission, admitted, is_written, found, told_at))
+            }
+            Stage::Asking { .. } => None,
+        }
+    }
+
+    fn has_sessions(
+        &mut self,
+        admission: &Admission,
+        stamp: Stamp,
+        is_written: bool,
+        found: Result<(RouteRequest, Looked), Reason>,
+        told_at: Option<Mono>,
+    ) -> Admitted {
+        let _span = tracing::debug_span!("call", call_id = %admission.id).entered();
+        if !is_written {
+            let trunk = self.trunk_name(admission.trunk).unwrap_or_default();
+            let number = found.as_ref().ok().map(|(request, _)| request.dialed);
+            self.append(super::admitted(admission, stamp, trunk, number), Durability::Buffered);
+        }
+        match found {
+            Ok((mut request, looked)) => {
+                looked.mark(&mut request.tags);
+                self.goes_on(admission, stamp, request, Some(looked), told_at)
+            }
+            Err(reason) => Admitted::Decided((Err(Refusal { reason }), None)),
+        }
+    }
+
+    /// Asks about a call whoever is to be asked, or decides it.
+    pub(super) fn goes_on(
+        &mut self,
+        admission: &Admission,
+        admitted: Stamp,
+        request: RouteRequest,
+        looked: Option<Looked>,
+        told_at: Option<Mono>,
+    ) -> Admitted {
+        let now = self.parts.clock.mono();
+        let scorers = self.ask_scorers_about(admission, &request, looked.as_ref(), now);
+        let room = self.ask_for_room_for(admission, &request, looked.as_ref(), now);
+        let words = Words { scores: vec![], scorers, room };
+        let Some(until) = words.until() else {
+            let looked = looked.as_ref();
+            let outcome = self.decide(admission, admitted, &request, &[], None, looked);
+            return Admitted::Decided((outcome, told_at));
+        };
+        let stage = Stage::Asking { request, looked, words };
+        let admission = admission.clone();
+        let call = admission.call;
+        self.undecided.insert(call, Box::new(Undecided { admission, admitted, told_at, stage }));
+        Admitted::Asked(until)
     }
 
     fn ask_scorers_about(
         &self,
         admission: &Admission,
         request: &RouteRequest,
+        looked: Option<&Looked>,
         now: Mono,
     ) -> Option<Scorers> {
         let scoring = self.scoring.as_ref()?;
-        let questions = self.parts.deciding.questions(request, admission.at);
+        let questions = self.parts.deciding.questions(request, admission.at, looked);
         let deadline_ms = questions.iter().map(|question| question.scorer.deadline_ms).max()?;
         let until = now + Duration::from_millis(deadline_ms.into());
         let scorers = Scorers { silent: questions.len(), until };
@@ -116,10 +190,11 @@ impl Bridge {
         &self,
         admission: &Admission,
         request: &RouteRequest,
+        looked: Option<&Looked>,
         now: Mono,
     ) -> Option<Room> {
         let rooms = self.rooms.as_ref()?;
-        let (hold, requests) = self.parts.deciding.offered(request, admission.at)?;
+        let (hold, requests) = self.parts.deciding.offered(request, admission.at, looked)?;
         rooms.ask(admission.call, hold, requests.clone());
         let until = now + rooms.within;
         Some(Room::Asked { hold, requests, until })
@@ -134,7 +209,10 @@ impl Bridge {
         scores: Vec<ScoreReading>,
     ) -> Option<Decision> {
         let undecided = self.undecided.get_mut(key).filter(|it| it.admission.id == call)?;
-        undecided.words.scored(scores);
+        match &mut undecided.stage {
+            Stage::Looking { .. } => return None,
+            Stage::Asking { words, .. } => words.scored(scores),
+        }
         self.heard(key)
     }
 
@@ -150,31 +228,52 @@ impl Bridge {
         outcome: Result<Vec<BucketRequest>, NoRoom>,
     ) -> Result<Option<Decision>, Result<Vec<BucketRequest>, NoRoom>> {
         let Some(undecided) = self.undecided.get_mut(key) else { return Err(outcome) };
-        let requests = match &mut undecided.words.room {
+        let Stage::Asking { words, .. } = &mut undecided.stage else { return Err(outcome) };
+        let requests = match &mut words.room {
             Some(Room::Asked { hold: asked, requests, .. }) if *asked == hold => {
                 std::mem::take(requests)
             }
             Some(Room::Asked { .. } | Room::Told(_)) | None => return Err(outcome),
         };
-        undecided.words.room =
-            Some(Room::Told(OfferedRoom { hold, requests, denied: outcome.err() }));
+        words.room = Some(Room::Told(OfferedRoom { hold, requests, denied: outcome.err() }));
         Ok(self.heard(key))
     }
 
-    /// The time of somebody who was asked is over. What was decided, or until when others may answer;
-    /// `None`: it was decided before, or the call is gone.
+    /// The time of somebody who was asked is over. What becomes of the call; `None`: it was decided
+    /// before, or it is gone.
     pub fn overdue(&mut self, key: CallKey, call: CallId, now: Mono) -> Option<Admitted> {
         let undecided = self.undecided.get_mut(key).filter(|it| it.admission.id == call)?;
-        undecided.words.give_up(now);
-        match undecided.words.until() {
-            Some(until) => Some(Admitted::Asked(until)),
-            None => self.heard(key).map(Admitted::Decided),
+        match &mut undecided.stage {
+            Stage::Asking { words, .. } => {
+                words.give_up(now);
+                match words.until() {
+                    Some(until) => Some(Admitted::Asked(until)),
+                    None => self.heard(key).map(Admitted::Decided),
+                }
+            }
+            Stage::Looking { until, .. } if now < *until => Some(Admitted::Asked(*until)),
+            Stage::Looking { .. } => {
+                let undecided = *self.undecided.remove(key)?;
+                let Undecided { admission, admitted, told_at, stage } = undecided;
+                let Stage::Looking { sought, is_written, .. } = stage else { return None };
+                let found = self.sessions.as_ref()?.without(&admission, sought);
+                Some(self.has_sessions(&admission, admitted, is_written, found, told_at))
+            }
         }
+    }
+
+    /// A call was the first of its session.
+    pub(in crate::server) fn first(&mut self, First { call, session }: First) {
+        let now = self.parts.clock.mono();
+        self.write(call, now, fact::SessionConsumed { session }, Durability::Buffered);
     }
 
     /// The call is gone: what it waited for is nobody's.
     pub(super) fn waits_no_more(&mut self, key: CallKey) {
-        let room = self.undecided.remove(key).and_then(|it| it.words.room);
+        let room = self.undecided.remove(key).and_then(|it| match it.stage {
+            Stage::Asking { words, .. } => words.room,
+            Stage::Looking { .. } => None,
+        });
         if let Some(Room::Told(OfferedRoom { hold, denied: None, .. })) = room {
             self.parts.deciding.release(hold);
         }
@@ -183,16 +282,21 @@ impl Bridge {
     /// Somebody has said something, or will not any more. What was decided; `None`: others have yet to
     /// say something.
     fn heard(&mut self, key: CallKey) -> Option<Decision> {
-        self.undecided.get(key).filter(|it| it.words.until().is_none())?;
-        let undecided = *self.undecided.remove(key)?;
-        let Undecided { admission, admitted, request, told_at, words } = undecided;
+        let is_heard = |it: &Undecided| match &it.stage {
+            Stage::Asking { words, .. } => words.until().is_none(),
+            Stage::Looking { .. } => false,
+        };
+        self.undecided.get(key).filter(|it| is_heard(it))?;
+        let Undecided { admission, admitted, told_at, stage } = *self.undecided.remove(key)?;
+        let Stage::Asking { request, looked, words } = stage else { return None };
         let Words { scores, room, .. } = words;
         let room = room.and_then(|room| match room {
             Room::Told(room) => Some(room),
             Room::Asked { .. } => None,
         });
         let _span = tracing::debug_span!("call", call_id = %admission.id).entered();
-        let outcome = self.decide(&admission, admitted, &request, &scores, room.as_ref());
+        let looked = looked.as_ref();
+        let outcome = self.decide(&admission, admitted, &request, &scores, room.as_ref(), looked);
         Some((outcome, told_at))
     }
 }

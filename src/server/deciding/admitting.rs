@@ -111,7 +111,7 @@ mod tests {
                     caller_id: Some(format!("+1614555010{n}")),
                     ..PingRequest::default()
                 };
-                deciding.accept_ping(&ping, ids, AT, None).unwrap();
+                deciding.accept_ping(&ping, ids, AT, None, None).unwrap();
             }
             // The caller's second call delivers no more than its first.
             for n in 0..if called { 2 } else { 0 } {
@@ -124,7 +124,7 @@ mod tests {
                     named: None,
                     tags: Tags::default(),
                 };
-                deciding.decide(&request, Mono(1), &[], None);
+                deciding.decide(&request, Mono(1), &[], None, None);
             }
             let (now, at) = (Mono(1), Wall(AT.0 + 3_600_000));
             let admitted = (0..500).filter(|_| deciding.admit(&"p".into(), now, at).is_ok());

@@ -9,6 +9,7 @@ mod quoting;
 mod ready;
 mod remembering;
 mod room;
+mod sessions;
 mod sharing;
 mod visiting;
 
@@ -21,7 +22,7 @@ use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::Arc;
 
-use crate::id::{HoldId, PingId, SessionId, TargetId};
+use crate::id::{HoldId, PingId, PoolId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
@@ -33,7 +34,7 @@ use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
-    Accepted, Answers, Checked, Consumed, Desk, DeskLimits, NewIds, NumberState, PingRefusal,
+    Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState, PingRefusal,
     PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
@@ -48,9 +49,10 @@ use crate::time::{Mono, Wall};
 
 use super::clock;
 use super::holds::SharedHolds;
+use super::sessions::{Looked, SharedSessions};
 pub use depositing::DepositsKnown;
 use offering::or_ask;
-pub use offering::{Asked, OfferedRoom, Unopened};
+pub use offering::{Asked, Lending, OfferedRoom, Unopened};
 pub use quoting::Unpriced;
 use ready::Ready;
 
@@ -76,6 +78,8 @@ pub struct Deciding {
     quotas: Mutex<Quotas>,
     /// Present: others have a say in what is granted.
     shared: OnceLock<Arc<SharedHolds>>,
+    /// Present: sessions and numbers are others' as well.
+    sessions: OnceLock<Arc<SharedSessions>>,
 }
 
 struct State {
@@ -99,6 +103,8 @@ pub struct Decided {
     pub pinned: Option<PhoneNumber>,
     /// A session was used for the first time.
     pub consumed: bool,
+    /// A session was used, and the store says whether for the first time.
+    pub used: Option<SessionId>,
     /// What is known of the call by its session.
     pub tags: Tags,
     /// Present if more than targets and buyers have caps.
@@ -234,8 +240,9 @@ impl Deciding {
             State { ledger, awake, deposits, desk, rotation, history, circuits, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         let (ready, state) = (Ready::default(), Mutex::new(state));
-        let (answers, quotas, shared) = (Mutex::default(), Mutex::default(), OnceLock::new());
-        Self { snapshot, down, ready, state, answers, quotas, shared }
+        let (answers, quotas) = (Mutex::default(), Mutex::default());
+        let (shared, sessions) = (OnceLock::new(), OnceLock::new());
+        Self { snapshot, down, ready, state, answers, quotas, shared, sessions }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
@@ -332,17 +339,29 @@ impl Deciding {
     pub fn stand_in(&self, key: SessionKey) -> Option<PhoneNumber> {
         let snapshot = self.snapshot.load();
         let state = self.state.lock();
-        let session = state.desk.by_key(key)?;
-        let lent = session.number.filter(|number| {
-            snapshot.number(*number).is_some_and(|owner| owner.campaign.id == session.campaign)
-        });
-        lent.or_else(|| snapshot.stand_in(&session.campaign, &session.publisher))
+        stand_in(&snapshot, state.desk.by_key(key)?)
+    }
+
+    /// The same of a session that is known elsewhere.
+    pub fn stand_in_of(&self, session: &Session) -> Option<PhoneNumber> {
+        stand_in(&self.snapshot.load(), session)
     }
 
     /// What scorers elsewhere are to be asked before the call is decided; empty: nothing.
-    pub fn questions(&self, request: &RouteRequest, now: Mono) -> Vec<Question> {
+    pub fn questions(
+        &self,
+        request: &RouteRequest,
+        now: Mono,
+        looked: Option<&Looked>,
+    ) -> Vec<Question> {
         let snapshot = self.snapshot.load();
-        self.questions_of(&snapshot, request, &Assumed::default(), now)
+        if !snapshot.asks() {
+            return vec![];
+        }
+        self.consider(&snapshot, request, now, looked, |known, read, rotation| {
+            let usage = Assuming { usage: read, assumed: &Assumed::default() };
+            questions(&snapshot, request, known, &usage, rotation)
+        })
     }
 
     /// What they would be asked on a configuration, by what is assumed.
@@ -356,26 +375,28 @@ impl Deciding {
         if !snapshot.asks() {
             return vec![];
         }
-        self.consider(snapshot, request, now, |known, read, rotation| {
+        self.consider(snapshot, request, now, None, |known, read, rotation| {
             let usage = Assuming { usage: read, assumed };
             questions(snapshot, request, known, &usage, rotation)
         })
     }
 
     /// `now` is the instant of `request.at`; `scores` is what scorers elsewhere have said, `room` what
-    /// came of the question of [`Deciding::offered`].
+    /// came of the question of [`Deciding::offered`], `looked` what the store of sessions has said, where
+    /// there is one.
     pub fn decide(
         &self,
         request: &RouteRequest,
         now: Mono,
         scores: &[ScoreReading],
         room: Option<&OfferedRoom>,
+        looked: Option<&Looked>,
     ) -> Decided {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         state.holds(now);
         let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
-        let sessions = desk.candidates(&snapshot, request);
+        let sessions = self.sessions_of(desk, &snapshot, request, looked);
         let down = self.down.load();
         let counts = Counted { ledger, circuits, performance };
         let read = Read { scores, ..Read::of(self, counts, &down, (now, request.at)) };
@@ -399,8 +420,10 @@ impl Deciding {
             performance.begin(request.call, campaign, publisher, request.at);
         }
         let session = decision.attribution.as_ref().and_then(|it| it.session);
-        let consumed =
+        let is_told = looked.is_some_and(|it| it.is_all);
+        let first =
             session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);
+        let (consumed, used) = (first && !is_told, session.filter(|_| is_told));
         let pinned = desk.call_started(request.dialed, request.at).then_some(request.dialed);
         let offered = match decision.offered.is_empty() && room.is_none() {
             true => vec![],
@@ -410,13 +433,18 @@ impl Deciding {
             }
         };
         drop(state);
+        if let Some(shared) = self.sessions.get()
+            && let Some(session) = session.filter(|_| consumed)
+        {
+            shared.untold(session);
+        }
         let known = Known { sessions: &sessions, calls: &calls };
         let record = record_bytes(request, known, &decision);
-        let used = sessions.into_iter().find(|reading| Some(reading.session) == session);
-        if let Some(used) = used.as_ref().filter(|_| consumed) {
-            self.delivered(&used.publisher, request.at);
+        let its = sessions.into_iter().find(|reading| Some(reading.session) == session);
+        if let Some(its) = its.as_ref().filter(|_| consumed) {
+            self.delivered(&its.publisher, request.at);
         }
-        let tags = used.map(|SessionReading { tags, enriched, .. }| {
+        let tags = its.map(|SessionReading { tags, enriched, .. }| {
             let mut known = enriched;
             known.extend(tags);
             known
@@ -427,7 +455,7 @@ impl Deciding {
             let (campaign, publisher) = (it.campaign.clone(), it.publisher.clone());
             Box::new(CallScope { campaign, publisher, trunk: request.trunk.clone() })
         });
-        Decided { decision, record, pinned, consumed, tags, scope, offered, explored }
+        Decided { decision, record, pinned, consumed, used, tags, scope, offered, explored }
     }
 
     /// What would be decided about a call on a configuration, with everything it was decided on.
@@ -439,7 +467,7 @@ impl Deciding {
         assumed: &Assumed,
         now: Mono,
     ) -> DecisionRecord {
-        self.consider(snapshot, request, now, |known, read, rotation| {
+        self.consider(snapshot, request, now, None, |known, read, rotation| {
             let usage = Assuming { usage: read, assumed };
             let campaign = owner(snapshot, request, known.sessions).map(|it| &it.campaign.id);
             let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
@@ -454,12 +482,13 @@ impl Deciding {
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
         now: Mono,
+        looked: Option<&Looked>,
         look: impl FnOnce(Known<'_>, &Read<'_>, &Rotation) -> T,
     ) -> T {
         let down = self.down.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
-        let sessions = desk.candidates(snapshot, request);
+        let sessions = self.sessions_of(desk, snapshot, request, looked);
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
@@ -482,20 +511,23 @@ impl Deciding {
         ids: NewIds,
         now: Wall,
         room: Option<&OfferedRoom>,
+        lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unopened> {
         let snapshot = self.snapshot.load();
         let checked = Checked::of(&snapshot, request)?;
         Self::is_worth_it(&snapshot, &checked, now)?;
+        self.lend_first(&checked, lent)?;
         let mut state = self.state.lock();
         let State { ledger, desk, .. } = &mut *state;
         let (mut counted, mut ask) = (vec![], None);
         let request_id = request.request_id.clone();
-        let accepted = desk.accept_if(checked, request_id, ids, now, |publisher, campaign| {
-            let requests = snapshot.of_ping(publisher, campaign, now);
-            let ping = self.count_ping(ledger, &requests, room, ids.ping, now);
-            counted = or_ask(ping, &mut ask)?;
-            Ok(())
-        });
+        let accepted =
+            desk.accept_lent(checked, request_id, ids, now, lent, |publisher, campaign| {
+                let requests = snapshot.of_ping(publisher, campaign, now);
+                let ping = self.count_ping(ledger, &requests, room, ids.ping, now);
+                counted = or_ask(ping, &mut ask)?;
+                Ok(())
+            });
         let opened = accepted.as_ref().ok();
         let session = opened.and_then(|it| desk.session(it.session)).cloned();
         drop(state);
@@ -518,7 +550,13 @@ impl Deciding {
     /// A session that could not be written down: as if there had been no ping, but that caps on pings have
     /// counted it.
     pub fn abandon(&self, session: SessionId, now: Wall) {
-        self.state.lock().desk.abandon(session, now);
+        let mut state = self.state.lock();
+        let known = state.desk.session(session).cloned();
+        state.desk.abandon(session, now);
+        drop(state);
+        if let (Some(shared), Some(known)) = (self.sessions.get(), known) {
+            shared.gone(known);
+        }
     }
 
     /// The live session that a ping opened.
@@ -552,7 +590,12 @@ impl Deciding {
     pub fn pools(&self, now: Wall) -> Vec<PoolState> {
         let snapshot = self.snapshot.load();
         let state = self.state.lock();
-        snapshot.pools().iter().map(|pool| state.desk.pool_state(pool, now)).collect()
+        let of_all = |pool: &PoolId| self.sessions.get().and_then(|it| it.reading(pool));
+        let pools = snapshot.pools().iter().map(|pool| {
+            let state = state.desk.pool_state(pool, now);
+            PoolState { numbers: of_all(&pool.id).unwrap_or(state.numbers), ..state }
+        });
+        pools.collect()
     }
 
     /// To whom a number is and was lent.
@@ -577,6 +620,14 @@ impl State {
         self.awake = self.awake.max(now);
         &mut self.ledger
     }
+}
+
+/// The number that a call to the address of a session counts as having dialled.
+fn stand_in(snapshot: &RoutingSnapshot, session: &Session) -> Option<PhoneNumber> {
+    let lent = session.number.filter(|number| {
+        snapshot.number(*number).is_some_and(|owner| owner.campaign.id == session.campaign)
+    });
+    lent.or_else(|| snapshot.stand_in(&session.campaign, &session.publisher))
 }
 
 /// The caller's earlier calls, as far back as rules look.

@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smol_str::{SmolStr, format_smolstr};
 use tokio::sync::oneshot;
 
-use crate::id::{CallId, HoldId, PingId};
+use crate::id::{CallId, HoldId, PingId, PoolId};
 use crate::reason::Reason;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, NoRoom};
 use crate::routing::ping::{PingRefusal, PingRefusals, RefusalCode};
@@ -15,6 +16,7 @@ use crate::routing::{Known, RouteRequest, RoutingSnapshot, Usage, offered};
 use crate::time::{Mono, Wall};
 
 use super::super::clock;
+use super::super::sessions::Looked;
 use super::{Deciding, Read, capped};
 
 /// What room is asked for, and the hold it is had by.
@@ -33,6 +35,15 @@ pub enum Unopened {
     Refused(PingRefusals),
     /// Room has to be had first, by [`Deciding::ask_for_room`].
     Ask(Asked),
+    /// A number has to be lent first, where others are lent theirs.
+    Lend(Lending),
+}
+
+/// A number that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lending {
+    pub pool: PoolId,
+    pub ttl: Duration,
 }
 
 /// What came of the question for room.
@@ -47,12 +58,17 @@ pub struct OfferedRoom {
 impl Deciding {
     /// What a call is to have room for before it is decided, and the hold it gets it by; `None`:
     /// nothing, or nobody else takes any.
-    pub fn offered(&self, request: &RouteRequest, now: Mono) -> Option<Asked> {
+    pub fn offered(
+        &self,
+        request: &RouteRequest,
+        now: Mono,
+        looked: Option<&Looked>,
+    ) -> Option<Asked> {
         let snapshot = self.snapshot.load();
         if self.shared.get().is_none() || !snapshot.counts_offered() {
             return None;
         }
-        let requests = self.consider(&snapshot, request, now, |known, read, _| {
+        let requests = self.consider(&snapshot, request, now, looked, |known, read, _| {
             offered(&snapshot, request, known, &Read { asks: true, ..*read })
         });
         (!requests.is_empty()).then(|| (HoldId::of(request.call, 0, "room"), requests))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::id::PingId;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
-use crate::routing::ping::{Accepted, Checked, NewIds, PingRefusals, PingRequest, Session};
+use crate::routing::ping::{Accepted, Checked, Lent, NewIds, PingRefusals, PingRequest, Session};
 use crate::routing::quote::{Offer, announced, quote};
 use crate::routing::{RoutingSnapshot, SessionReading};
 use crate::time::{Mono, Wall};
@@ -27,7 +27,7 @@ impl Deciding {
     /// for it, if there was one. Scorers elsewhere are not asked.
     ///
     /// # Errors
-    /// It is refused, nothing would be paid for its call, or room has to be had first.
+    /// It is refused, nothing would be paid for its call, or room or a number has to be had first.
     pub fn accept_priced(
         &self,
         request: &PingRequest,
@@ -35,6 +35,7 @@ impl Deciding {
         ids: NewIds,
         (now, at): (Mono, Wall),
         room: Option<&OfferedRoom>,
+        lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unpriced> {
         let snapshot = self.snapshot.load();
         let checked = Checked::of(&snapshot, request)?;
@@ -56,16 +57,18 @@ impl Deciding {
                 return Err(Unpriced::NoBid(reason));
             }
         };
+        self.lend_first(&checked, lent)?;
         let promise = offer.promised(at, life.min(checked.ttl()));
         let State { ledger, desk, .. } = &mut *state;
         let (mut counted, mut ask) = (vec![], None);
         let (checked, request_id) = (checked.promising(promise), request.request_id.clone());
-        let accepted = desk.accept_if(checked, request_id, ids, at, |publisher, campaign| {
-            let requests = snapshot.of_ping(publisher, campaign, at);
-            let ping = self.count_ping(ledger, &requests, room, ids.ping, at);
-            counted = or_ask(ping, &mut ask)?;
-            Ok(())
-        });
+        let accepted =
+            desk.accept_lent(checked, request_id, ids, at, lent, |publisher, campaign| {
+                let requests = snapshot.of_ping(publisher, campaign, at);
+                let ping = self.count_ping(ledger, &requests, room, ids.ping, at);
+                counted = or_ask(ping, &mut ask)?;
+                Ok(())
+            });
         let opened = accepted.as_ref().ok();
         let session = opened.and_then(|it| desk.session(it.session)).cloned();
         drop(state);

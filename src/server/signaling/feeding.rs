@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::id::CallId;
 use crate::reason::Reason;
 use crate::sip::call::plan::Refusal;
 use crate::sip::endpoint::{CallKey, Endpoint, Input, Output};
@@ -156,6 +157,21 @@ impl Shard {
         }
     }
 
+    /// What becomes of a call that had to wait: it is decided, or others are asked.
+    pub(super) fn go_on(
+        &mut self,
+        key: CallKey,
+        call: CallId,
+        admitted: Option<Admitted>,
+        turn: &mut Turn,
+    ) {
+        match admitted {
+            None => {}
+            Some(Admitted::Decided(decision)) => self.tell(key, decision, turn),
+            Some(Admitted::Asked(until)) => turn.wait(until, Waiting::Words(key, call)),
+        }
+    }
+
     /// What was decided of a call that had to wait for it, now or when its turn comes.
     pub(super) fn tell(&mut self, call: CallKey, (outcome, at): Decision, turn: &mut Turn) {
         let answer = Input::Decided { call, outcome };
@@ -176,13 +192,8 @@ impl Shard {
                     unharmed(None, || self.bridge.turn_came(call, attempt))
                 }
                 Waiting::Words(key, call) => {
-                    match unharmed(None, || self.bridge.overdue(key, call, now)) {
-                        Some(Admitted::Decided(decided)) => self.tell(key, decided, turn),
-                        Some(Admitted::Asked(until)) => {
-                            turn.wait(until, Waiting::Words(key, call));
-                        }
-                        None => {}
-                    }
+                    let admitted = unharmed(None, || self.bridge.overdue(key, call, now));
+                    self.go_on(key, call, admitted, turn);
                     None
                 }
             };

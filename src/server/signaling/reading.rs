@@ -33,6 +33,12 @@ impl Shard {
             // Every turn looks at what is durable.
             Letter::Mail(Mail::Durable) => {}
             Letter::Mail(Mail::Room(room)) => self.room_came(*room, turn),
+            Letter::Mail(Mail::Found(found)) => {
+                let (key, call) = found.whose();
+                let admitted = unharmed(None, || self.bridge.found(*found));
+                self.go_on(key, call, admitted, turn);
+            }
+            Letter::Mail(Mail::First(first)) => unharmed((), || self.bridge.first(first)),
             Letter::Mail(Mail::HangUp { call }) => {
                 if let Some(call) = self.bridge.find(call) {
                     self.feed(Input::End { call, reason: Reason::HungUpByOperator }, turn);

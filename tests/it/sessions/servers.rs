@@ -255,7 +255,7 @@ async fn a_session_that_is_told_again_keeps_what_others_have_done_with_it() -> R
     assert!(second.find(SessionKey::Session(id(2)), at(8)).await?.is_some());
     // A server that was emptied is told.
     redis.ask(&["flushall"])?;
-    first.restore(&config, &[opened.clone()], at(9)).await?;
+    first.restore(&config, std::slice::from_ref(&opened), at(9)).await?;
     assert_eq!(second.find(key, at(10)).await?, Some(opened));
     Ok(())
 }

@@ -195,7 +195,7 @@ fn a_match_that_is_less_sure_than_asked_for_is_told_and_not_used() {
     });
 }
 
-fn ping(stage: &Stage, body: &Value) -> Result<Value> {
+pub(super) fn ping(stage: &Stage, body: &Value) -> Result<Value> {
     let reply = http::post(stage.api, "/v1/pings", &body.to_string())?;
     ensure!(reply.status == 202, "{}: {}", reply.status, reply.body);
     reply.json()

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::limits::{deposit_of, is_refused};
 use super::peer::{Dialog, Line, SDP, response, with_body};
 use super::program::Program;
+use super::sessions::ping;
 use super::{Call, Setup, Stage};
 use crate::support::authority::Authority;
 use crate::support::redis::Redis;
@@ -345,8 +346,10 @@ fn limits_are_shared_over_tls_with_a_user_who_may_do_no_more_than_that() {
     let ours = Authority::new(folder.path(), "ours");
     let (redis, port) =
         Redis::encrypted(folder.path(), &ours).unwrap_or_else(|error| panic!("{error:#}"));
-    let user = "on >a-secret ~*:{default}:* +@read +@write +time +eval +evalsha +script|load +info";
-    let made = [&["acl", "setuser", "edge"][..], &user.split(' ').collect::<Vec<_>>()].concat();
+    let user = "on >a-secret ~*:{default}:* ~*:{default/*}* +@read +@write +time +eval +evalsha \
+                +script|load +info";
+    let made =
+        [&["acl", "setuser", "edge"][..], &user.split_whitespace().collect::<Vec<_>>()].concat();
     assert_eq!(redis.ask(&made).unwrap(), "OK");
     let shown = ours.issue(&["edge.example"]);
     let file = |field: &str, path: &Path| format!("redis.{field}={:?}", path.display().to_string());
@@ -369,6 +372,12 @@ fn limits_are_shared_over_tls_with_a_user_who_may_do_no_more_than_that() {
             .end(&mut caller, &mut target)?;
         is_full(&first, &mut caller, "one-too-many")?;
         ensure!(redis.ask(&["hget", ONE_CALL_S_KEY, "used"])? == "1", "it was told");
+        let said = json!({ "campaign": "alone", "caller_id": "+16145550188" });
+        ping(&first, &said)?;
+        let metrics = api::metrics(first.api)?;
+        ensure!(metrics.get("tollbridge_session_store_lookup_seconds_count") > Some(&0.0));
+        let faults = metrics.get("tollbridge_session_store_faults_total");
+        ensure!(faults.is_none_or(|it| *it == 0.0), "it may do what it has to: {faults:?}");
         first.is_clean()
     };
     check(&[&first], calls());

@@ -36,7 +36,7 @@ fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
         named: None,
         tags: Tags::default(),
     };
-    let mut decided = deciding.decide(&request, NOW, &[], None);
+    let mut decided = deciding.decide(&request, NOW, &[], None, None);
     let planned = &mut decided.decision.plan[0];
     let counted = |planned: &PlannedAttempt, leg| {
         let room = deciding.wanted(request.call, leg, planned, planned.terms, None, request.at);
@@ -262,7 +262,7 @@ fn what_is_simulated_is_what_happens() {
         let snapshot = deciding.snapshot();
         let mut assumed = Assumed::default();
         let thought = deciding.questions_of(&snapshot, &request, &assumed, NOW);
-        let questions = deciding.questions(&request, NOW);
+        let questions = deciding.questions(&request, NOW, None);
         assert_eq!(asked(&thought), asked(&questions), "seed {seed}, call {n}");
         let scores: Vec<_> = questions.iter().flat_map(|it| scores_of(it, &mut rng)).collect();
         scored += scores.len();
@@ -272,7 +272,7 @@ fn what_is_simulated_is_what_happens() {
         assumed.heed(&[heard]);
         let simulated = deciding.simulate(&snapshot, &request, &assumed, NOW).decision;
         let Decided { decision, record, pinned, scope, .. } =
-            deciding.decide(&request, NOW, &scores, None);
+            deciding.decide(&request, NOW, &scores, None, None);
         assert_eq!(simulated, decision, "seed {seed}, call {n}");
         if n % 10 == 0 {
             let record = DecisionRecord::from_bytes(&record).unwrap();
@@ -365,7 +365,7 @@ fn ping(deciding: &Deciding, rng: &mut Rng, at: Wall) -> PingId {
     };
     let own = || Some(format!("+1800555010{}", at.0 % 10));
     let number = if ping.pool.is_none() && at.0 % 2 == 0 { own() } else { None };
-    deciding.accept_ping(&PingRequest { number, ..ping }, ids, at, None).unwrap();
+    deciding.accept_ping(&PingRequest { number, ..ping }, ids, at, None, None).unwrap();
     ids.ping
 }
 
@@ -397,7 +397,7 @@ fn of_a_thousand_calls_at_once_on_a_limit_of_one_exactly_one_is_let_in() {
             tags: Tags::default(),
             named: None,
         };
-        let plan = deciding.decide(&call(1_000), NOW, &[], None).decision.plan;
+        let plan = deciding.decide(&call(1_000), NOW, &[], None, None).decision.plan;
         let granted = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|threads| {
             for thread in 0..8 {
@@ -434,7 +434,7 @@ fn an_attempt_goes_on_unpaid_when_another_has_taken_the_last_of_the_publisher_s_
         let (dialed, trunk) = ("+18005550100".parse().unwrap(), "trk".into());
         let (caller, tags, named) = (None, Tags::default(), None);
         let request = RouteRequest { call, at, dialed, caller, trunk, tags, named };
-        (call, deciding.decide(&request, NOW, &[], None))
+        (call, deciding.decide(&request, NOW, &[], None, None))
     });
     let decided: Vec<_> = decided.collect();
     let mut paid = 0;

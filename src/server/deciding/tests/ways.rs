@@ -86,7 +86,7 @@ fn decide_all(seed: u64, calls: u32, mut look: impl FnMut(&RoutingSnapshot, &Dec
             named: None,
             tags,
         };
-        let decided = deciding.decide(&request, NOW, &[], None);
+        let decided = deciding.decide(&request, NOW, &[], None, None);
         look(&deciding.snapshot(), &decided);
         let Some(planned) = decided.decision.plan.first() else { continue };
         let now = Mono(u64::try_from(at).unwrap() * 1_000_000);

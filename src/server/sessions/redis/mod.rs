@@ -118,6 +118,16 @@ impl RedisSessions {
         self.link.secure(tls);
     }
 
+    /// How long a call waits for its sessions.
+    pub fn call_timeout(&self) -> Duration {
+        self.settings.call_timeout
+    }
+
+    /// How long the nodes have to find out that a server may have forgotten what they have lent.
+    pub fn open_after(&self) -> Duration {
+        self.settings.open_after
+    }
+
     async fn ask(&self, asked: &[Asked], who: For) -> Vec<Result<Value, StoreFault>> {
         let limit = match who {
             For::Call => self.settings.call_timeout,

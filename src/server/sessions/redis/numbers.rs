@@ -177,14 +177,16 @@ impl RedisSessions {
     }
 
     /// Tells the server which numbers the pool has, and that this node is about to tell it what it has
-    /// lent. Until then it lends none to this node.
+    /// lent. Until then it lends none to this node. Returns for how long it lends none to anybody.
     ///
     /// # Errors
     /// The store could not be told, or did not answer.
-    pub async fn announce(&self, pool: &Pool, now: Wall) -> Result<(), StoreFault> {
+    pub async fn announce(&self, pool: &Pool, now: Wall) -> Result<Duration, StoreFault> {
         let keys = self.keys.pool(&pool.id);
         let run = self.servers.load_full().run(keys.slot())?.to_owned();
-        let since: String = self.of_pool(Script::Announce, pool, now, [&*run]).await?;
+        let told: Vec<String> = self.of_pool(Script::Announce, pool, now, [&*run]).await?;
+        let [since, open_for] = &told[..] else { return Err(unread()) };
+        let open_for = Duration::from_millis(open_for.parse().map_err(|_| unread())?);
         let members = redis::cmd("SMEMBERS").arg(keys.stock()).take();
         let asked = [Asked::plain(&keys.stock(), members)];
         let answer = self.ask(&asked, For::Upkeep).await.pop();
@@ -200,7 +202,7 @@ impl RedisSessions {
             }
         }
         self.gates.lock().insert(pool.id.clone(), format_smolstr!("{run}/{since}"));
-        Ok(())
+        Ok(self.settings.open_after.saturating_sub(open_for))
     }
 
     /// Pools whose servers may not know any more what this node has told them.
@@ -219,7 +221,9 @@ impl RedisSessions {
             .collect();
         let mut forgotten = vec![];
         for (pool, answer) in pools.iter().zip(self.ask(&asked, For::Upkeep).await) {
-            let told: Vec<Option<String>> = read(answer?)?;
+            // Of a server that is away nothing can be said.
+            let Ok(answer) = answer else { continue };
+            let told: Vec<Option<String>> = read(answer)?;
             let run = servers.run(self.keys.pool(&pool.id).slot())?;
             let gate = match &told[..] {
                 [Some(of), Some(since)] if of == run => Some(format_smolstr!("{of}/{since}")),

@@ -1,0 +1,151 @@
+//! The sessions of calls, where servers share them.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::id::{CallId, PublisherId, SessionId, TrunkId};
+use crate::phone::PhoneNumber;
+use crate::reason::Reason;
+use crate::routing::RouteRequest;
+use crate::routing::attribution::{Named, SessionKey};
+use crate::routing::ping::Consumed;
+use crate::server::sessions::shared::Asked;
+use crate::server::sessions::{Looked, SharedSessions};
+use crate::sip::endpoint::{Admission, CallKey};
+use crate::time::Wall;
+
+use super::super::clock;
+use super::super::deciding::Deciding;
+use super::super::mailbox::{Mail, Mailbox};
+use super::super::translate;
+
+/// Where sessions are looked for.
+pub(in crate::server) struct Sessions {
+    pub(in crate::server) deciding: Arc<Deciding>,
+    pub(in crate::server) shared: Arc<SharedSessions>,
+    /// Where questions wait for their answers.
+    pub(in crate::server) runtime: Handle,
+    /// Of this shard.
+    pub(in crate::server) mailbox: Mailbox,
+}
+
+/// What is looked for.
+#[derive(Clone)]
+pub(super) enum Sought {
+    /// What was dialled is known.
+    Call(RouteRequest),
+    /// The session that the call's address names tells what it dialled.
+    Named(Named, TrunkId),
+}
+
+/// What was found for a call, or why it goes nowhere.
+#[derive(Debug)]
+pub struct Found {
+    pub(super) key: CallKey,
+    pub(super) call: CallId,
+    pub(super) found: Result<(RouteRequest, Looked), Reason>,
+}
+
+/// A call was the first of its session.
+#[derive(Debug)]
+pub struct First {
+    pub(super) call: CallId,
+    pub(super) session: SessionId,
+}
+
+impl Found {
+    /// The call that was asked for.
+    pub fn whose(&self) -> (CallKey, CallId) {
+        (self.key, self.call)
+    }
+}
+
+impl Sessions {
+    pub(super) fn look(&self, admission: &Admission, sought: Sought) {
+        let (deciding, shared) = (Arc::clone(&self.deciding), Arc::clone(&self.shared));
+        let (mailbox, admission) = (self.mailbox.clone(), admission.clone());
+        self.runtime.spawn(async move {
+            let found = match sought {
+                Sought::Call(request) => Ok(request),
+                Sought::Named(named, trunk) => {
+                    let found = shared.find(named.key, clock::wall()).await;
+                    let stand_in = |key| match found {
+                        Asked::Told(session) => deciding.stand_in_of(&session),
+                        Asked::Unknown | Asked::Away => deciding.stand_in(key),
+                    };
+                    let (number, named) = dialed(&admission, Some(named), stand_in);
+                    number.map(|it| translate::route_request(&admission, it, named, trunk))
+                }
+            };
+            let found = match found {
+                Ok(request) => {
+                    let looked = shared.lookup(&deciding.snapshot(), &request).await;
+                    Ok((request, looked))
+                }
+                Err(reason) => Err(reason),
+            };
+            let (key, call) = (admission.call, admission.id);
+            mailbox.deliver(Mail::Found(Box::new(Found { key, call, found }))).await;
+        });
+    }
+
+    /// What is known without the store.
+    pub(super) fn without(
+        &self,
+        admission: &Admission,
+        sought: Sought,
+    ) -> Result<(RouteRequest, Looked), Reason> {
+        let request = match sought {
+            Sought::Call(request) => request,
+            Sought::Named(named, trunk) => {
+                let (number, named) =
+                    dialed(admission, Some(named), |key| self.deciding.stand_in(key));
+                translate::route_request(admission, number?, named, trunk)
+            }
+        };
+        let looked = self.shared.without(&request);
+        Ok((request, looked))
+    }
+
+    /// A call was attributed to a session of the publisher.
+    pub(super) fn used(&self, call: CallId, session: SessionId, publisher: PublisherId, at: Wall) {
+        let (deciding, shared) = (Arc::clone(&self.deciding), Arc::clone(&self.shared));
+        let mailbox = self.mailbox.clone();
+        self.runtime.spawn(async move {
+            // Where the store does not answer any more it hears of it from the server that has it.
+            if shared.consume(session, at).await == Some(Consumed::First) {
+                deciding.was_first(&publisher, at);
+                mailbox.deliver(Mail::First(First { call, session })).await;
+            }
+        });
+    }
+
+    /// A call is on a pool number.
+    pub(super) fn pin(&self, call: CallId, number: PhoneNumber, at: Wall) {
+        let Some(pool) = self.deciding.pool_of(number) else { return };
+        let shared = Arc::clone(&self.shared);
+        shared.pinned(&pool.id, number, call);
+        self.runtime.spawn(async move { shared.pin(&pool, number, call, at).await });
+    }
+}
+
+/// The number a call has dialled, and the session that its address names. `stand_in`: the number that a
+/// call to a session's own address counts as having dialled.
+pub(super) fn dialed(
+    admission: &Admission,
+    named: Option<Named>,
+    stand_in: impl FnOnce(SessionKey) -> Option<PhoneNumber>,
+) -> (Result<PhoneNumber, Reason>, Option<Named>) {
+    match (admission.number, named) {
+        // The same digits may be a number with what its trunk has dialled before it, and no alias.
+        (Ok(number), Some(Named { key: key @ SessionKey::Alias(_), .. })) => {
+            let stand_in = stand_in(key);
+            let named = stand_in.map(|_| Named { key, is_all: true });
+            (Ok(stand_in.unwrap_or(number)), named)
+        }
+        (Ok(number), _) => (Ok(number), named),
+        (Err(_), None) => (Err(Reason::NumberMalformed), None),
+        (Err(_), Some(Named { key, .. })) => (stand_in(key).ok_or(Reason::SessionUnknown), named),
+    }
+}

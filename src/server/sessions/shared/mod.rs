@@ -1,0 +1,518 @@
+//! The sessions of this server in a store that others share: when the store is asked, what it has yet to
+//! be told, and what is done without it (spec/data §3.5).
+//!
+//! Owns: numbers that are set apart for this server, calls on numbers, what was read lately. Does not
+//! own: the sessions that were opened here, which are at the desk and in the journal; they are told to a
+//! store that has forgotten them.
+//!
+//! Invariants: no call and no ping is refused because the store does not answer; a number is lent by the
+//! store, or out of those that nobody else is lent.
+
+mod tending;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::id::{CallId, PoolId, SessionId};
+use crate::phone::PhoneNumber;
+use crate::routing::attribution::SessionKey;
+use crate::routing::ping::{
+    Consumed, PingRefusals, Session, SignOfLife, Touched, VisitUpdate, Visiting, ends_when_closed,
+};
+use crate::routing::pool::{Lease, PoolReading};
+use crate::routing::request::SessionReading;
+use crate::routing::snapshot::{Pool, RoutingSnapshot};
+use crate::routing::{RouteRequest, Tags};
+use crate::server::clock;
+use crate::server::redis::{LinkTls, StoreFault};
+use crate::time::{Mono, Wall};
+
+use super::metrics::{Local, StoreMetrics};
+use super::redis::{Counted, RedisSessions};
+use super::store::SessionStore;
+
+/// Numbers of which is remembered whose they were.
+const NEAR_MAX: usize = 10_000;
+/// For how long.
+const NEAR_FOR: Duration = Duration::from_secs(600);
+/// Sessions that the store is to be told of one by one; of more, all are told.
+const UNTOLD_MAX: usize = 100_000;
+/// Sessions that never were, and that the store knows, at most.
+const GONE_MAX: usize = 100_000;
+/// Says of a call that it was matched without the store.
+const DEGRADED: &str = "match.degraded";
+
+/// What the desk of this server tells a store that has forgotten it.
+pub trait OwnSessions: Send + Sync {
+    fn in_force(&self) -> Arc<RoutingSnapshot>;
+
+    /// A live session that was opened here.
+    fn opened(&self, session: SessionId) -> Option<Session>;
+
+    /// Live sessions behind this one, or from the first, at most `most`: there may be half a million, and
+    /// calls wait meanwhile.
+    fn opened_after(&self, session: Option<SessionId>, most: usize) -> Vec<Session>;
+
+    /// Who of the sessions here has numbers of the pool, and since when.
+    fn lent(&self, pool: &PoolId) -> Vec<(Lease, Wall)>;
+
+    /// Another session has the number.
+    fn lost(&self, lease: Lease);
+
+    /// A session is now like this, if it was opened here.
+    fn follow(&self, session: &Session);
+}
+
+/// Sessions in a shared store.
+pub struct SharedSessions {
+    store: RedisSessions,
+    lease: Duration,
+    inner: Mutex<Inner>,
+    metrics: StoreMetrics,
+}
+
+struct Inner {
+    state: State,
+    /// Of the configuration whose pools were told.
+    revision: Option<Arc<RoutingSnapshot>>,
+    /// All pools lend from then on.
+    opens_at: Mono,
+    apart: BTreeMap<PoolId, Apart>,
+    /// Calls on numbers.
+    pins: BTreeMap<(PhoneNumber, CallId), PoolId>,
+    /// Calls that have left their numbers, which the store has not heard.
+    unpinned: VecDeque<(PhoneNumber, CallId, PoolId)>,
+    /// Sessions of this server of which the store does not know all.
+    untold: BTreeSet<SessionId>,
+    /// Of which it may know nothing at all.
+    all_untold: bool,
+    /// Sessions that never were.
+    gone: VecDeque<Session>,
+    /// Sessions that may have been lent a number which they do not have.
+    unasked: VecDeque<(PoolId, SessionId)>,
+    near: BTreeMap<PhoneNumber, (Mono, Vec<SessionReading>)>,
+    counted: BTreeMap<PoolId, Counted>,
+}
+
+/// Numbers that nobody else is lent.
+#[derive(Default)]
+struct Apart {
+    numbers: VecDeque<PhoneNumber>,
+    /// That were lent, of which the store may not have heard.
+    used: BTreeSet<PhoneNumber>,
+    renewed_at: Mono,
+    /// There are fewer than there should be.
+    is_short: bool,
+}
+
+/// How the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// All of its servers answer.
+    Open,
+    /// They are there, and some are told what they do not know.
+    Recovering,
+    /// Some do not answer.
+    Away,
+}
+
+impl State {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Recovering => "recovering",
+            Self::Away => "away",
+        }
+    }
+}
+
+/// The sessions a call may belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    pub readings: Vec<SessionReading>,
+    /// The store has said so: there are no others but those it was not told of. Else it did not answer,
+    /// and these are what was read lately.
+    pub is_all: bool,
+}
+
+impl Looked {
+    /// What a call carries that is matched without the store.
+    pub fn mark(&self, tags: &mut Tags) {
+        if !self.is_all {
+            tags.insert(DEGRADED.into(), "true".into());
+        }
+    }
+}
+
+/// What came of a question about one session.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::server) enum Asked<T> {
+    Told(T),
+    /// The store knows no such session.
+    Unknown,
+    /// It does not answer.
+    Away,
+}
+
+impl SharedSessions {
+    /// Nothing is connected yet. `lease`: how long others wait for this server once it is silent.
+    pub fn new(store: RedisSessions, lease: Duration) -> Self {
+        Self {
+            store,
+            lease,
+            inner: Mutex::new(Inner {
+                state: State::Away,
+                revision: None,
+                opens_at: Mono(0),
+                apart: BTreeMap::new(),
+                pins: BTreeMap::new(),
+                unpinned: VecDeque::new(),
+                untold: BTreeSet::new(),
+                all_untold: true,
+                gone: VecDeque::new(),
+                unasked: VecDeque::new(),
+                near: BTreeMap::new(),
+                counted: BTreeMap::new(),
+            }),
+            metrics: StoreMetrics::register(),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.inner.lock().state
+    }
+
+    /// How the store is known from the next connection on, and what it is shown.
+    pub fn secure(&self, tls: Option<LinkTls>) {
+        self.store.secure(tls);
+    }
+
+    /// How full a pool is at all servers, as it was last seen.
+    pub(in crate::server) fn reading(&self, pool: &PoolId) -> Option<PoolReading> {
+        let inner = self.inner.lock();
+        let Counted { free, lent, apart, resting } = *inner.counted.get(pool)?;
+        Some(PoolReading { free: free + apart, leased: lent, quarantined: resting })
+    }
+
+    /// How long a call waits for its sessions.
+    pub(in crate::server) fn answers_within(&self) -> Duration {
+        self.store.call_timeout()
+    }
+
+    /// Whether the store may not know a session that was opened here.
+    pub(in crate::server) fn is_untold(&self, session: SessionId) -> bool {
+        let inner = self.inner.lock();
+        inner.all_untold || inner.untold.contains(&session)
+    }
+
+    /// Every session a call may belong to.
+    pub(in crate::server) async fn lookup(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+    ) -> Looked {
+        let started = clock::mono();
+        match self.store.lookup(snapshot, request).await {
+            Ok(readings) => {
+                let now = clock::mono();
+                self.metrics.looked_up(now.since(started));
+                self.note(snapshot, request, &readings, now);
+                Looked { readings, is_all: true }
+            }
+            Err(fault) => {
+                self.metrics.fault(&fault);
+                self.without(request)
+            }
+        }
+    }
+
+    /// What is known of a call's sessions when the store does not answer in time.
+    pub(in crate::server) fn without(&self, request: &RouteRequest) -> Looked {
+        self.metrics.local(Local::Lookup);
+        let inner = self.inner.lock();
+        let near = inner.near.get(&request.dialed);
+        let fresh = near.filter(|(at, _)| clock::mono().since(*at) < NEAR_FOR);
+        let readings = fresh.map(|(_, readings)| readings.clone()).unwrap_or_default();
+        Looked { readings, is_all: false }
+    }
+
+    /// Pool numbers change hands seldom: who had one a moment ago has it.
+    fn note(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+        readings: &[SessionReading],
+        now: Mono,
+    ) {
+        if snapshot.number(request.dialed).is_none_or(|owner| owner.pool.is_none()) {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        if inner.near.len() >= NEAR_MAX && !inner.near.contains_key(&request.dialed) {
+            inner.near.retain(|_, (at, _)| now.since(*at) < NEAR_FOR);
+            if inner.near.len() >= NEAR_MAX {
+                inner.near.pop_first();
+            }
+        }
+        inner.near.insert(request.dialed, (now, readings.to_vec()));
+    }
+
+    /// Lends a number, of the store or of our own. `None`: none is left.
+    pub(in crate::server) async fn lend(
+        &self,
+        pool: &Pool,
+        session: SessionId,
+        ttl: Duration,
+        now: Wall,
+    ) -> Option<Lease> {
+        let started = clock::mono();
+        match self.store.lend(pool, session, ttl, now).await {
+            Ok(lease) => {
+                self.metrics.lent(clock::mono().since(started));
+                return lease;
+            }
+            Err(fault) => {
+                self.metrics.fault(&fault);
+                let mut inner = self.inner.lock();
+                if fault == StoreFault::Timeout && inner.unasked.len() < GONE_MAX {
+                    inner.unasked.push_back((pool.id.clone(), session));
+                }
+            }
+        }
+        let number = self.take_apart(&pool.id);
+        self.metrics.local(if number.is_some() { Local::Number } else { Local::NoNumber });
+        self.untold(session);
+        number.map(|number| Lease { number, session, expires_at: now + ttl })
+    }
+
+    /// A number that nobody else is lent. Half a lease is left for saying that it was lent.
+    fn take_apart(&self, pool: &PoolId) -> Option<PhoneNumber> {
+        let mut inner = self.inner.lock();
+        let apart = inner.apart.get_mut(pool)?;
+        if clock::mono().since(apart.renewed_at) >= self.lease / 2 {
+            return None;
+        }
+        let number = apart.numbers.pop_front()?;
+        apart.used.insert(number);
+        Some(number)
+    }
+
+    /// A session that is not opened was lent this number, or may have been lent one.
+    pub(in crate::server) fn not_used(
+        &self,
+        pool: PoolId,
+        session: SessionId,
+        number: Option<PhoneNumber>,
+    ) {
+        let mut inner = self.inner.lock();
+        inner.untold.remove(&session);
+        if let Some((apart, number)) = inner.apart.get_mut(&pool).zip(number) {
+            apart.used.remove(&number);
+        }
+        if inner.unasked.len() < GONE_MAX {
+            inner.unasked.push_back((pool, session));
+        }
+    }
+
+    /// Sessions were opened here. Returns when others see them, or the store does not answer.
+    pub(in crate::server) async fn opened(
+        &self,
+        snapshot: &RoutingSnapshot,
+        sessions: &[Session],
+        now: Wall,
+    ) {
+        if let Err(fault) = self.store.restore(snapshot, sessions, now).await {
+            self.metrics.fault(&fault);
+            sessions.iter().for_each(|it| self.untold(it.session));
+        }
+    }
+
+    /// A session could not be written down, and nobody was told of it.
+    pub(in crate::server) fn gone(&self, session: Session) {
+        let mut inner = self.inner.lock();
+        inner.untold.remove(&session.session);
+        if let Some((pool, number)) = session.pool.as_ref().zip(session.number)
+            && let Some(apart) = inner.apart.get_mut(pool)
+        {
+            apart.used.remove(&number);
+        }
+        if inner.gone.len() < GONE_MAX {
+            inner.gone.push_back(session);
+        }
+    }
+
+    /// A session of this server has changed, and the store has not heard.
+    pub(in crate::server) fn untold(&self, session: SessionId) {
+        let mut inner = self.inner.lock();
+        if inner.untold.len() >= UNTOLD_MAX {
+            inner.untold.clear();
+            inner.all_untold = true;
+        }
+        inner.untold.insert(session);
+    }
+
+    /// The live session that an id names.
+    pub(in crate::server) async fn find(&self, key: SessionKey, now: Wall) -> Asked<Session> {
+        self.told(self.store.find(key, now).await)
+    }
+
+    fn told(&self, found: Result<Option<Session>, StoreFault>) -> Asked<Session> {
+        match found {
+            Ok(Some(session)) => Asked::Told(session),
+            Ok(None) => Asked::Unknown,
+            Err(fault) => {
+                self.metrics.fault(&fault);
+                Asked::Away
+            }
+        }
+    }
+
+    /// A sign of life of a session, whichever server opened it.
+    ///
+    /// # Errors
+    /// What is new cannot be taken; then the session is as before.
+    pub(in crate::server) async fn touch(
+        &self,
+        own: &dyn OwnSessions,
+        id: SessionId,
+        update: &VisitUpdate,
+        now: Wall,
+    ) -> Result<Asked<Touched>, PingRefusals> {
+        let snapshot = own.in_force();
+        let session = match self.find(SessionKey::Session(id), now).await {
+            Asked::Told(session) => session,
+            Asked::Unknown => return Ok(Asked::Unknown),
+            Asked::Away => return Ok(Asked::Away),
+        };
+        let sign = SignOfLife::of(&snapshot, &session, update, now)?;
+        let (_, touched) = self.live_on(own, &snapshot, session, sign, now).await;
+        Ok(Asked::Told(touched))
+    }
+
+    /// A visitor is there again who has a session, whichever server opened it.
+    pub(in crate::server) async fn bring_back(
+        &self,
+        own: &dyn OwnSessions,
+        visiting: &Visiting,
+        now: Wall,
+    ) -> Asked<(Session, Touched)> {
+        let Some(key) = visiting.key() else { return Asked::Unknown };
+        let snapshot = own.in_force();
+        match self.told(self.store.visitor(&key, now).await) {
+            Asked::Told(session) => {
+                let sign = visiting.sign_of_life(&snapshot, now);
+                Asked::Told(self.live_on(own, &snapshot, session, sign, now).await)
+            }
+            Asked::Unknown => Asked::Unknown,
+            Asked::Away => Asked::Away,
+        }
+    }
+
+    async fn live_on(
+        &self,
+        own: &dyn OwnSessions,
+        snapshot: &RoutingSnapshot,
+        mut session: Session,
+        sign: SignOfLife,
+        now: Wall,
+    ) -> (Session, Touched) {
+        let lent = match session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
+            Some(pool) => {
+                let ttl = span(now, sign.until.max(session.expires_at));
+                // One that has a number keeps it where nobody can be asked.
+                let lent = self.store.lend(pool, session.session, ttl, now).await;
+                lent.inspect_err(|fault| self.metrics.fault(fault)).ok().flatten()
+            }
+            None => None,
+        };
+        let touched = sign.apply(&mut session, lent.map(|lease| lease.number));
+        self.write(own, snapshot, &session, now).await;
+        (session, touched)
+    }
+
+    /// The page of a session was closed, whichever server opened it: says until when it lives now.
+    pub(in crate::server) async fn release(
+        &self,
+        own: &dyn OwnSessions,
+        id: SessionId,
+        now: Wall,
+    ) -> Asked<Wall> {
+        let snapshot = own.in_force();
+        let mut session = match self.find(SessionKey::Session(id), now).await {
+            Asked::Told(session) => session,
+            Asked::Unknown => return Asked::Unknown,
+            Asked::Away => return Asked::Away,
+        };
+        let until = ends_when_closed(&snapshot, &session, now);
+        session.expires_at = until;
+        if let Some(pool) = session.pool.as_ref().and_then(|pool| snapshot.pool(pool))
+            && let Err(fault) = self.store.shorten(pool, id, span(now, until), now).await
+        {
+            self.metrics.fault(&fault);
+        }
+        self.write(own, &snapshot, &session, now).await;
+        Asked::Told(until)
+    }
+
+    async fn write(
+        &self,
+        own: &dyn OwnSessions,
+        snapshot: &RoutingSnapshot,
+        session: &Session,
+        now: Wall,
+    ) {
+        own.follow(session);
+        if let Err(fault) = self.store.put(snapshot, session, now).await {
+            self.metrics.fault(&fault);
+            self.untold(session.session);
+        }
+    }
+
+    /// A call was attributed to the session. `None`: the store does not answer.
+    pub(in crate::server) async fn consume(
+        &self,
+        session: SessionId,
+        now: Wall,
+    ) -> Option<Consumed> {
+        let consumed = self.store.consume(session, now).await;
+        consumed.inspect_err(|fault| self.metrics.fault(fault)).ok()
+    }
+
+    /// A call is on a number of the pool, until [`SharedSessions::unpin`].
+    pub(in crate::server) fn pinned(&self, pool: &PoolId, number: PhoneNumber, call: CallId) {
+        self.inner.lock().pins.insert((number, call), pool.clone());
+    }
+
+    /// Tells of a call on a number.
+    pub(in crate::server) async fn pin(
+        &self,
+        pool: &Pool,
+        number: PhoneNumber,
+        call: CallId,
+        now: Wall,
+    ) {
+        if let Err(fault) = self.store.pin(pool, number, call, now).await {
+            // It is said again with the next renewal.
+            self.metrics.fault(&fault);
+        }
+    }
+
+    /// A call has left its number.
+    pub(in crate::server) fn unpin(&self, number: PhoneNumber, call: CallId) {
+        let mut inner = self.inner.lock();
+        // One that is not told of ends when nobody renews it.
+        if let Some(pool) = inner.pins.remove(&(number, call))
+            && inner.unpinned.len() < GONE_MAX
+        {
+            inner.unpinned.push_back((number, call, pool));
+        }
+    }
+}
+
+fn span(from: Wall, until: Wall) -> Duration {
+    Duration::from_millis(u64::try_from(until.0.saturating_sub(from.0)).unwrap_or(0))
+}

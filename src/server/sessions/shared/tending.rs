@@ -1,0 +1,354 @@
+//! What is done about the store while calls and pings go on: finding its servers, telling them what they
+//! do not know, and setting numbers apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::id::{CallId, PoolId, SessionId};
+use crate::phone::PhoneNumber;
+use crate::routing::snapshot::{Pool, RoutingSnapshot};
+use crate::server::clock;
+use crate::server::redis::StoreFault;
+use crate::time::Mono;
+
+use super::super::redis::Registered;
+use super::super::store::SessionStore;
+use super::{OwnSessions, SharedSessions, State};
+
+/// How often is looked what is due.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Servers that are away are tried so often, give or take a quarter.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How often the nodes are asked who keeps what.
+const FIND_EVERY: Duration = Duration::from_secs(15);
+/// How soon more numbers are set apart where there were too few: a pool that was closed opens.
+const SHORT_EVERY: Duration = Duration::from_secs(1);
+const COUNT_EVERY: Duration = Duration::from_secs(2);
+/// Told at once while calls go on.
+const TOLD_AT_ONCE: usize = 200;
+/// How long the start of a server waits for the store.
+const START_MAX: Duration = Duration::from_secs(5);
+
+/// When what is due next.
+struct Due {
+    probe: Mono,
+    find: Mono,
+    watch: Mono,
+    renew: Mono,
+    short: Mono,
+    count: Mono,
+}
+
+impl SharedSessions {
+    /// Connects and tells what was known before; does not wait for ever: the store may be away.
+    pub async fn begin(&self, own: &dyn OwnSessions) {
+        let give_up = clock::mono() + START_MAX;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        while clock::mono() < give_up {
+            look.tick().await;
+            if self.recover(own).await.is_ok() && self.state() == State::Open {
+                let opens_at = self.inner.lock().opens_at;
+                while clock::mono() < opens_at {
+                    look.tick().await;
+                }
+                let _set_apart = self.renew(own).await;
+                return;
+            }
+        }
+        tracing::error!(
+            "the store of sessions is not there: calls find what was opened here alone"
+        );
+    }
+
+    /// Sees to everything until the process ends.
+    pub async fn run(self: Arc<Self>, own: Arc<dyn OwnSessions>, mut ended: watch::Receiver<bool>) {
+        let now = clock::mono();
+        let find = now + FIND_EVERY;
+        let mut due = Due { probe: now, find, watch: now, renew: now, short: now, count: now };
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = look.tick() => self.look(&*own, &mut due).await,
+                _ = ended.changed() => break,
+            }
+        }
+        self.leave(&*own).await;
+    }
+
+    async fn look(&self, own: &dyn OwnSessions, due: &mut Due) {
+        let now = clock::mono();
+        let is_well = self.store.is_well() && self.state() == State::Open;
+        if !is_well && due.probe <= now || due.find <= now {
+            due.probe = now + jittered(PROBE_EVERY, now);
+            due.find = now + FIND_EVERY;
+            let _told = self.recover(own).await;
+        }
+        if self.state() == State::Away {
+            return;
+        }
+        if due.watch <= now {
+            due.watch = now + self.store.open_after() / 4;
+            self.noted(self.remind(own).await);
+        }
+        self.noted(self.tell_some(own).await);
+        if due.renew <= now || self.is_short() && due.short <= now {
+            due.renew = now + self.lease * 2 / 9;
+            due.short = now + SHORT_EVERY;
+            self.noted(self.renew(own).await);
+        }
+        if due.count <= now {
+            due.count = now + COUNT_EVERY;
+            self.noted(self.count(own).await);
+        }
+    }
+
+    fn noted(&self, done: Result<(), StoreFault>) {
+        if let Err(fault) = done {
+            self.metrics.fault(&fault);
+            tracing::debug!(%fault, "the store of sessions could not be told");
+        }
+    }
+
+    /// Finds the servers, and tells those that are new.
+    async fn recover(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+        let new = match self.store.connect().await {
+            Ok(new) => new,
+            Err(fault) => {
+                self.enter(State::Away);
+                return Err(fault);
+            }
+        };
+        if !self.store.is_well() {
+            self.enter(State::Away);
+        }
+        if !new.is_empty() {
+            let mut inner = self.inner.lock();
+            // They may have forgotten some of it.
+            inner.all_untold = true;
+            inner.revision = None;
+        }
+        self.remind(own).await?;
+        self.tell_all(own).await?;
+        if self.store.is_well() {
+            self.enter(State::Open);
+        }
+        Ok(())
+    }
+
+    fn enter(&self, state: State) {
+        let mut inner = self.inner.lock();
+        if inner.state != state {
+            match state {
+                State::Open => tracing::info!("the store of sessions is open"),
+                State::Recovering => {}
+                State::Away => tracing::error!(
+                    "the store of sessions is away: calls find what this server knows itself"
+                ),
+            }
+            inner.state = state;
+        }
+        self.metrics.state(state);
+    }
+
+    /// Tells servers that have forgotten a pool what was lent of it here, and all of them what pools
+    /// there are.
+    async fn remind(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+        let snapshot = own.in_force();
+        let is_told = |it: &Arc<RoutingSnapshot>| Arc::ptr_eq(it, &snapshot);
+        let all_told = self.inner.lock().revision.as_ref().is_some_and(is_told);
+        let pools: Vec<&Pool> = match all_told {
+            true => self.store.forgotten(snapshot.pools()).await?,
+            false => snapshot.pools().iter().collect(),
+        };
+        let mut told = Ok(());
+        for pool in pools {
+            // Others may be at a server that is there.
+            told = told.and(self.remind_of(own, &snapshot, pool).await);
+        }
+        told?;
+        self.inner.lock().revision = Some(snapshot);
+        Ok(())
+    }
+
+    async fn remind_of(
+        &self,
+        own: &dyn OwnSessions,
+        snapshot: &RoutingSnapshot,
+        pool: &Pool,
+    ) -> Result<(), StoreFault> {
+        let closed_for = self.store.announce(pool, clock::wall()).await?;
+        {
+            let mut inner = self.inner.lock();
+            inner.opens_at = inner.opens_at.max(clock::mono() + closed_for);
+        }
+        self.take_back_unasked(snapshot).await?;
+        let leases = own.lent(&pool.id);
+        for some in leases.chunks(TOLD_AT_ONCE) {
+            let registered = self.store.register(pool, some, clock::wall()).await?;
+            for ((lease, _), registered) in some.iter().zip(registered) {
+                match registered {
+                    Registered::Done | Registered::Unknown => {}
+                    Registered::Won => self.metrics.conflict(),
+                    Registered::Lost => {
+                        self.metrics.conflict();
+                        own.lost(*lease);
+                    }
+                }
+            }
+        }
+        self.set_apart(pool).await
+    }
+
+    fn is_short(&self) -> bool {
+        self.inner.lock().apart.values().any(|apart| apart.is_short)
+    }
+
+    /// Tells of all sessions here, if the store may know none of them.
+    async fn tell_all(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+        if !self.inner.lock().all_untold {
+            return Ok(());
+        }
+        let snapshot = own.in_force();
+        let mut last: Option<SessionId> = None;
+        loop {
+            let sessions = own.opened_after(last, TOLD_AT_ONCE);
+            let Some(next) = sessions.last() else { break };
+            last = Some(next.session);
+            self.store.restore(&snapshot, &sessions, clock::wall()).await?;
+        }
+        self.inner.lock().all_untold = false;
+        Ok(())
+    }
+
+    /// Tells some of what the store has not heard.
+    async fn tell_some(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+        let snapshot = own.in_force();
+        self.take_back_unasked(&snapshot).await?;
+        self.tell_gone(&snapshot).await?;
+        self.tell_unpinned(&snapshot).await?;
+        let untold: Vec<SessionId> =
+            self.inner.lock().untold.iter().copied().take(TOLD_AT_ONCE).collect();
+        for id in untold {
+            if let Some(session) = own.opened(id) {
+                let pool = session.pool.as_ref().and_then(|pool| snapshot.pool(pool));
+                if let Some(pool) = pool {
+                    let mut leases = own.lent(&pool.id);
+                    leases.retain(|(lease, _)| lease.session == id);
+                    let registered = self.store.register(pool, &leases, clock::wall()).await?;
+                    if registered.contains(&Registered::Lost) {
+                        self.metrics.conflict();
+                        leases.into_iter().for_each(|(lease, _)| own.lost(lease));
+                    }
+                }
+                self.store.put(&snapshot, &session, clock::wall()).await?;
+            }
+            self.inner.lock().untold.remove(&id);
+        }
+        Ok(())
+    }
+
+    async fn take_back_unasked(&self, snapshot: &RoutingSnapshot) -> Result<(), StoreFault> {
+        loop {
+            let next = self.inner.lock().unasked.front().cloned();
+            let Some((pool, session)) = next else { return Ok(()) };
+            if let Some(pool) = snapshot.pool(&pool) {
+                self.store.take_back(pool, session, clock::wall()).await?;
+            }
+            self.inner.lock().unasked.pop_front();
+        }
+    }
+
+    async fn tell_gone(&self, snapshot: &RoutingSnapshot) -> Result<(), StoreFault> {
+        loop {
+            let next = self.inner.lock().gone.front().cloned();
+            let Some(session) = next else { return Ok(()) };
+            self.store.abandon(snapshot, &session, clock::wall()).await?;
+            self.inner.lock().gone.pop_front();
+        }
+    }
+
+    async fn tell_unpinned(&self, snapshot: &RoutingSnapshot) -> Result<(), StoreFault> {
+        loop {
+            let next = self.inner.lock().unpinned.front().cloned();
+            let Some((number, call, pool)) = next else { return Ok(()) };
+            if let Some(pool) = snapshot.pool(&pool) {
+                self.store.unpin(pool, number, call, clock::wall()).await?;
+            }
+            self.inner.lock().unpinned.pop_front();
+        }
+    }
+
+    /// Renews what is said of calls on numbers, and numbers that are set apart.
+    async fn renew(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+        let snapshot = own.in_force();
+        let pins: Vec<(PhoneNumber, CallId, PoolId)> = {
+            let inner = self.inner.lock();
+            let pins = inner.pins.iter();
+            pins.map(|((number, call), pool)| (*number, *call, pool.clone())).collect()
+        };
+        for some in pins.chunks(TOLD_AT_ONCE) {
+            let some = some
+                .iter()
+                .filter_map(|(number, call, pool)| Some((snapshot.pool(pool)?, *number, *call)));
+            self.store.renew_pins(some, clock::wall()).await?;
+        }
+        for pool in snapshot.pools() {
+            self.set_apart(pool).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_apart(&self, pool: &Pool) -> Result<(), StoreFault> {
+        let (count, started) = (apart_of(pool), clock::mono());
+        let numbers = self.store.set_apart(pool, count, clock::wall()).await?;
+        let mut inner = self.inner.lock();
+        let apart = inner.apart.entry(pool.id.clone()).or_default();
+        // The store has not heard of those that are lent.
+        apart.used.retain(|it| numbers.contains(it));
+        apart.numbers = numbers.into_iter().filter(|it| !apart.used.contains(it)).collect();
+        apart.renewed_at = started;
+        apart.is_short = apart.numbers.len() < count;
+        let all = inner.apart.values().map(|apart| apart.numbers.len()).sum();
+        drop(inner);
+        self.metrics.apart(all);
+        Ok(())
+    }
+
+    async fn count(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+        let snapshot = own.in_force();
+        let counted = self.store.count(snapshot.pools(), clock::wall()).await?;
+        let ids = snapshot.pools().iter().map(|pool| pool.id.clone());
+        self.inner.lock().counted = ids.zip(counted).collect();
+        Ok(())
+    }
+
+    /// Tells the last, and gives back what is set apart.
+    async fn leave(&self, own: &dyn OwnSessions) {
+        let told = self.tell_some(own).await;
+        let snapshot = own.in_force();
+        let mut left = told;
+        for pool in snapshot.pools() {
+            if left.is_ok() {
+                left = self.store.set_apart(pool, 0, clock::wall()).await.map(drop);
+            }
+        }
+        if let Err(fault) = left {
+            tracing::warn!(%fault, "the store of sessions was not told the last: the next start does");
+        }
+    }
+}
+
+/// How many numbers are set apart: two of a hundred, two at least, and never more than an eighth.
+fn apart_of(pool: &Pool) -> usize {
+    let all = pool.numbers.len();
+    (all / 50).max(2).min(all / 8)
+}
+
+/// Three to five quarters of it, so that many servers do not all come at once.
+fn jittered(period: Duration, now: Mono) -> Duration {
+    let percent = 75 + u32::try_from(now.0 / 1_000 % 50).unwrap_or(0);
+    period * percent / 100
+}
