@@ -104,7 +104,10 @@ impl RedisSessions {
     /// None can be asked who they are.
     pub async fn connect(&self) -> Result<Vec<Address>, StoreFault> {
         let (servers, new) = self.servers.load_full().connect(&self.link).await?;
-        self.servers.store(Arc::new(servers));
+        let servers = Arc::new(servers);
+        self.servers.store(Arc::clone(&servers));
+        // What they answer says how they are.
+        servers.ask(&servers.probes(), For::Upkeep, self.settings.timeout).await;
         Ok(new)
     }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::keys::KeySpace;
 use super::scripts::Script;
 use crate::server::redis::{
-    Address, Link, Live, Script as _, StoreFault, Topology, send_all, slot_of, unread,
+    Address, Link, Live, SLOTS, Script as _, StoreFault, Topology, send_all, slot_of, unread,
 };
 
 /// Late answers in a row after which a server is taken to be away.
@@ -89,8 +89,11 @@ impl Server {
     /// The server has answered, or not.
     fn note(&self, answer: Result<(), &StoreFault>) {
         match answer {
-            Ok(())
-            | Err(StoreFault::Refused(_) | StoreFault::NotOpen | StoreFault::Unconfirmed) => {
+            Ok(()) => {
+                self.late.store(0, Ordering::Relaxed);
+                self.is_stale.store(false, Ordering::Relaxed);
+            }
+            Err(StoreFault::Refused(_) | StoreFault::NotOpen | StoreFault::Unconfirmed) => {
                 self.late.store(0, Ordering::Relaxed);
             }
             Err(StoreFault::Elsewhere(_)) => self.is_stale.store(true, Ordering::Relaxed),
@@ -116,7 +119,6 @@ impl Servers {
         for owner in &topology.owners {
             let known = self.all.iter().find(|it| it.address == *owner && it.is_of_use());
             if let Some(known) = known {
-                known.is_stale.store(false, Ordering::Relaxed);
                 all.push(Arc::clone(known));
                 continue;
             }
@@ -141,6 +143,24 @@ impl Servers {
     pub(super) fn are_well(&self) -> bool {
         let is_well = |it: &Arc<Server>| it.is_of_use() && !it.is_stale.load(Ordering::Relaxed);
         !self.all.is_empty() && self.all.iter().all(is_well)
+    }
+
+    /// A question for each of them, which a cluster that is not whole does not answer.
+    pub(super) fn probes(&self) -> Vec<Asked> {
+        let mut left: Vec<usize> = (0..self.all.len()).collect();
+        let mut probes = vec![];
+        for nth in 0..SLOTS {
+            let key = format!("none:{{{nth}}}");
+            let place = self.topology.place(slot_of(&key));
+            if let Some(at) = left.iter().position(|it| Some(*it) == place) {
+                left.swap_remove(at);
+                probes.push(Asked::plain(&key, redis::cmd("GET").arg(&key).take()));
+            }
+            if left.is_empty() {
+                break;
+            }
+        }
+        probes
     }
 
     /// The run of the process that has the slot.
