@@ -184,6 +184,8 @@ fn session(nth: u64, now: Wall) -> Session {
         created_at: now,
         expires_at: now + LIFE,
         consumed_at: None,
+        promise: None,
+        enriched: vec![],
     }
 }
 

@@ -105,9 +105,9 @@ impl Api {
     }
 
     /// What a live session was promised, if it is the door's, and a target would still take its call.
-    fn confirmed(&self, door: &Door, ping: PingId) -> Result<(Bid, Session), Refusal> {
+    async fn confirmed(&self, door: &Door, ping: PingId) -> Result<(Bid, Session), Refusal> {
         let is_its = |it: &Session| it.publisher == door.publisher && it.campaign == door.campaign;
-        if !self.services.pings.find(ping).is_some_and(|session| is_its(&session)) {
+        if !self.services.pings.find(ping).await.is_some_and(|session| is_its(&session)) {
             return Err(Refusal::Over);
         }
         let confirmed = self.services.pings.confirm(ping);

@@ -166,7 +166,7 @@ async fn confirmed(api: &Api, uuid: Uuid, request: Request) -> Result<Bid, Refus
     let key = fields.take("key");
     let door = api.door(Dialect::Retreaver, key.as_deref(), None)?;
     match fields.take("status").as_deref() {
-        Some("confirmed") => api.confirmed(&door, PingId(uuid)).map(|(bid, _)| bid),
+        Some("confirmed") => api.confirmed(&door, PingId(uuid)).await.map(|(bid, _)| bid),
         Some(_) | None => Err(Refusal::Unreadable(String::from("`status` must be `confirmed`"))),
     }
 }

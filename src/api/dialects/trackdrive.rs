@@ -308,7 +308,7 @@ async fn complete(
     ping: PingId,
     mut fields: Fields,
 ) -> Result<Bid, Refusal> {
-    let (bid, session) = api.confirmed(door, ping)?;
+    let (bid, session) = api.confirmed(door, ping).await?;
     let caller = fields.take("caller_id");
     let number =
         caller.as_deref().and_then(|text| north_american(text).parse::<PhoneNumber>().ok());

@@ -21,8 +21,8 @@ pub use answers::{
 };
 pub use desk::{
     Accepted, Checked, Consumed, Desk, DeskLimits, EnrichedBy, Lent, Moved, NewIds, NumberState,
-    NumberStatus, PoolState, Session, SessionKind, SignOfLife, Touched, Visit, Visiting, VisitorKey,
-    ends_when_closed, publisher_of,
+    NumberStatus, PoolState, Session, SessionKind, SignOfLife, Touched, Visit, Visiting,
+    VisitorKey, ends_when_closed, publisher_of,
 };
 pub use quota::{Admission, OverQuota, QuotaKind, Quotas};
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};

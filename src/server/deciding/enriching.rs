@@ -23,6 +23,10 @@ impl Deciding {
     /// Calls of the session go by this answer from now on. To be said once it is on disk. Returns when its
     /// first call came, for which it is too late.
     pub(in crate::server) fn enrich(&self, session: SessionId, by: EnrichedBy) -> Option<Wall> {
-        self.state.lock().desk.enrich(session, by)?.consumed_at
+        let first_call = self.state.lock().desk.enrich(session, by)?.consumed_at;
+        if let Some(shared) = self.sessions() {
+            shared.untold(session);
+        }
+        first_call
     }
 }

@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(repeated, Accepted { repeated: true, ..first.clone() });
         let other = again(3, "KY", AT);
         assert!(!other.repeated && other.ping != first.ping, "it says something else");
-        deciding.decide(&call(&first, 1), Mono(1), &[], None);
+        deciding.decide(&call(&first, 1), Mono(1), &[], None, None);
         let new = again(4, "OH", Wall(AT.0 + 1));
         assert!(!new.repeated && new.ping != first.ping, "a call has come of the first");
         let refused = priced(&deciding, 5, "OH", Wall(AT.0 + 60_001)).unwrap_err();
@@ -219,7 +219,7 @@ mod tests {
         for n in 0..10 {
             let call = RouteRequest { call: CallId::from_bytes([n; 16]), ..number_call() };
             let first = |it: &Deciding| {
-                it.decide(&call, Mono(1), &[], None)
+                it.decide(&call, Mono(1), &[], None, None)
                     .decision
                     .plan
                     .first()
@@ -241,7 +241,7 @@ mod tests {
             trunk: "trk".into(),
         };
         let accepted = priced(&deciding, 1, "OH", AT).unwrap();
-        let decided = deciding.decide(&call(&accepted, 1), Mono(1), &[], None);
+        let decided = deciding.decide(&call(&accepted, 1), Mono(1), &[], None, None);
         let terms = decided.decision.plan[0].terms.unwrap();
         assert!(terms.promised);
         assert_eq!(deciding.unpaid_instead(terms, Some(&scope), &no_room), None);
@@ -265,7 +265,7 @@ mod tests {
         deciding.configure(compiled(&paused));
         assert_eq!(confirm(1), Err(Some(Reason::TargetPaused)));
         deciding.configure(compiled(CONFIG));
-        deciding.decide(&call(&accepted, 1), Mono(1), &[], None);
+        deciding.decide(&call(&accepted, 1), Mono(1), &[], None, None);
         assert_eq!(confirm(1), Err(None));
     }
 
@@ -278,7 +278,7 @@ mod tests {
         };
         let ids =
             NewIds { ping: PingId::from_bytes([n; 16]), session: SessionId::from_bytes([n; 16]) };
-        let accepted = deciding.accept_priced(&ping, LIFE, ids, (Mono(1), at), None);
+        let accepted = deciding.accept_priced(&ping, LIFE, ids, (Mono(1), at), None, None);
         accepted.map(|(accepted, _)| accepted)
     }
 

@@ -115,6 +115,7 @@ impl Control {
                 (Some(_) | None, Some(_)) => NumberStatus::Leased,
             },
             expires_at: session.expires_at,
+            promise: session.promise,
             repeated: true,
         };
         Some(visiting.clone().answer(accepted, touched.moved))

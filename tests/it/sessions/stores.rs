@@ -144,6 +144,8 @@ pub(super) fn session(nth: u32, now: Wall) -> Session {
         created_at: now,
         expires_at: now + Duration::from_secs(60),
         consumed_at: None,
+        promise: None,
+        enriched: vec![],
     }
 }
 

@@ -568,7 +568,7 @@ impl Desk {
             tags: session.tags.clone(),
             former,
             sharing: sharing.map(|all| u32::try_from(all.len()).unwrap_or(u32::MAX)),
-            promise: session.reading_of_promise(),
+            promise: session.promise_now(),
             enriched: session.enriched_tags(),
         }
     }
@@ -813,7 +813,7 @@ impl Desk {
 
 impl Session {
     /// What was promised, and whether it was for a call that came.
-    fn reading_of_promise(&self) -> Option<Promise> {
+    pub fn promise_now(&self) -> Option<Promise> {
         self.promise.map(|promise| Promise { spent: self.consumed_at.is_some(), ..promise })
     }
 

@@ -8,7 +8,8 @@ use crate::codec;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::Tags;
-use crate::routing::ping::{Session, SessionKind};
+use crate::routing::ping::{EnrichedBy, Session, SessionKind};
+use crate::routing::quote::Promise;
 use crate::time::Wall;
 
 const DIGITS: usize = 16;
@@ -38,6 +39,19 @@ struct Rest {
     /// Absent: a ping.
     #[n(9)]
     kind: Option<u8>,
+    #[n(10)]
+    promise: Option<Promise>,
+    #[n(11)]
+    enriched: Vec<Answered>,
+}
+
+/// What an enricher answered.
+#[derive(Encode, Decode)]
+struct Answered {
+    #[cbor(n(0), with = "codec::text")]
+    enricher: SmolStr,
+    #[cbor(n(1), with = "codec::tag_map")]
+    tags: Tags,
 }
 
 /// The parts that scripts are told.
@@ -75,6 +89,8 @@ pub(super) fn write(session: &Session) -> Written {
             SessionKind::PageView => Some(1),
             SessionKind::Form => Some(2),
         },
+        promise: session.promise,
+        enriched: session.enriched.iter().cloned().map(Answered::from).collect(),
     };
     minicbor::encode(&body, &mut rest).expect("memory takes all");
     let used = session.consumed_at.unwrap_or(Wall(0));
@@ -108,12 +124,27 @@ pub(super) fn read(kept: &[u8]) -> Option<Session> {
         created_at: rest.created_at,
         expires_at: at(ends)?,
         consumed_at: at(used).filter(|at| at.0 > 0),
+        promise: rest.promise,
+        enriched: rest.enriched.into_iter().map(EnrichedBy::from).collect(),
     })
+}
+
+impl From<EnrichedBy> for Answered {
+    fn from(EnrichedBy { enricher, tags }: EnrichedBy) -> Self {
+        Self { enricher, tags }
+    }
+}
+
+impl From<Answered> for EnrichedBy {
+    fn from(Answered { enricher, tags }: Answered) -> Self {
+        Self { enricher, tags }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::money::Money;
 
     #[test]
     fn a_session_is_read_as_it_was_written() {
@@ -133,6 +164,8 @@ mod tests {
             created_at: Wall(1_773_759_600_000),
             expires_at: Wall(1_773_759_700_000),
             consumed_at: None,
+            promise: None,
+            enriched: vec![],
         };
         let full = Session {
             caller: PhoneNumber::from_digits(16_145_550_163),
@@ -143,6 +176,17 @@ mod tests {
             kind: SessionKind::Form,
             visitor: Some("v1".into()),
             consumed_at: Some(Wall(1_773_759_650_000)),
+            promise: Some(Promise {
+                payout: Money(24_000_000),
+                payout_seconds: 90,
+                until: Wall(1_773_759_660_000),
+                no_duplicates: true,
+                spent: false,
+            }),
+            enriched: vec![EnrichedBy {
+                enricher: "lineinfo".into(),
+                tags: [("line_type".into(), "mobile".into())].into(),
+            }],
             ..bare.clone()
         };
         for session in [bare, full] {

@@ -196,6 +196,8 @@ impl Names {
             tags: session.tags.clone(),
             former,
             sharing,
+            promise: session.promise_now(),
+            enriched: session.enriched_tags(),
         }
     }
 }
