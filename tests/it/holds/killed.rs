@@ -113,7 +113,10 @@ impl Kind {
 }
 
 /// What Redis says of a limit. The server that asks it puts what it last heard beside what it knows
-/// itself, and may show a call twice for a moment.
+/// itself, and may show a call twice for a moment; so does Redis itself when a server that was killed
+/// has told what it had used: the hold of a call whose end was not told is there until its lease is over.
+/// That is room too little, not too much, and what is used and which lines are taken is seen all the
+/// same.
 struct Store(redis::Connection);
 
 impl Store {
@@ -122,7 +125,7 @@ impl Store {
         Ok(Self(client.get_connection()?))
     }
 
-    /// Used and held.
+    /// Lines that are taken, and of all else what is used.
     fn look(&mut self, kind: Kind) -> Result<u64> {
         if kind == Kind::Concurrency {
             let script = "local time = redis.call('TIME') \
@@ -132,9 +135,8 @@ impl Store {
             return Ok(redis::cmd("EVAL").arg(script).arg(1).arg(key).query(&mut self.0)?);
         }
         let key = format!("cap:{{default}}:{}:total", kind.cap());
-        let both: [Option<u64>; 2] =
-            redis::cmd("HMGET").arg(key).arg("used").arg("held").query(&mut self.0)?;
-        Ok(both.into_iter().flatten().sum())
+        let used: Option<u64> = redis::cmd("HGET").arg(key).arg("used").query(&mut self.0)?;
+        Ok(used.unwrap_or_default())
     }
 }
 
