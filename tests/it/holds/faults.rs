@@ -118,7 +118,7 @@ async fn what_was_given_back_while_leases_lapsed_is_not_given_to_calls_here() ->
     until_granted(&other, hold(2)).await?;
     // Nodes that have not told keep it from being open to the edge, which is connected again.
     redis.ask(&["hset", "gate:{servers}:caps", "open", "0"])?;
-    redis.ask(&["zadd", "nodes:{servers}", "9999999999999", "silent"])?;
+    redis.ask(&["zadd", "nodes:{servers}:leases", "9999999999999", "silent"])?;
     ways.mend();
 
     let give_up = Instant::now() + Duration::from_secs(3);
