@@ -30,6 +30,7 @@ use super::machine;
 use super::redis::{Address, LinkSettings, LinkTls};
 use super::sessions::SharedSessions;
 use super::sessions::redis::{RedisSessions, RedisSessionsSettings, TimeOfNumbers};
+use super::sessions::shared::OPEN_AFTER_MIN;
 
 fn whole_ms(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
@@ -194,7 +195,7 @@ pub(super) fn shared_sessions(
         call_timeout: redis.call_timeout,
         timeout: redis.timeout,
         lease: redis.lease,
-        open_after: redis.open_after,
+        open_after: redis.open_after.max(OPEN_AFTER_MIN),
         time: TimeOfNumbers::Server,
     });
     Some(Arc::new(SharedSessions::new(store, redis.lease)))

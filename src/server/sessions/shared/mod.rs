@@ -34,6 +34,8 @@ use super::metrics::{Local, StoreMetrics};
 use super::redis::{Counted, RedisSessions};
 use super::store::SessionStore;
 
+pub use tending::OPEN_AFTER_MIN;
+
 /// Numbers of which is remembered whose they were.
 const NEAR_MAX: usize = 10_000;
 /// For how long.

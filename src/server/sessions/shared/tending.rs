@@ -21,6 +21,9 @@ use super::{OwnSessions, SharedSessions, State};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Servers that are away are tried so often, give or take a quarter.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// A pool that is new to its server is closed for so long at least: by then every node has tried it twice,
+/// and said what it has lent.
+pub const OPEN_AFTER_MIN: Duration = Duration::from_secs(2);
 /// How often the nodes are asked who keeps what.
 const FIND_EVERY: Duration = Duration::from_secs(15);
 /// How soon more numbers are set apart where there were too few: a pool that was closed opens.
