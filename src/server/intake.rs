@@ -131,7 +131,10 @@ impl Control {
                 Err(Unpriced::Unopened(Unopened::Lend(wanted))) => lending.lend(wanted, now).await,
             }
         };
-        lending.opened();
+        // One that was priced before has the session, and the number, that it had.
+        if opened.is_some() {
+            lending.opened();
+        }
         if let Some(claimed) = &mut claimed {
             claimed.answered(Kept { accepted: accepted.clone(), visit: None }, now);
         }
