@@ -202,13 +202,19 @@ impl Shared {
         }
     }
 
-    /// Waits for work: at most `tick` for the first record, then `linger` for more. `spare` are
-    /// emptied buffers to be filled next.
-    pub(super) fn collect(&self, tick: Duration, linger: Duration, spare: Pending) -> Work {
+    /// Waits for work: at most `tick` for the first record, then for more as long as `linger` says
+    /// once that is there. `spare` are emptied buffers to be filled next.
+    pub(super) fn collect(
+        &self,
+        tick: Duration,
+        linger: impl FnOnce() -> Duration,
+        spare: Pending,
+    ) -> Work {
         let mut pending = self.pending.lock();
         if pending.is_empty() && !pending.closed && !tick.is_zero() {
             self.wake.wait_for(&mut pending, tick);
         }
+        let linger = if pending.is_empty() { Duration::ZERO } else { linger() };
         if !linger.is_zero() && !pending.is_empty() && !pending.closed && !self.full(&pending) {
             self.wake.wait_for(&mut pending, linger);
         }

@@ -151,10 +151,8 @@ impl Committer {
     fn run(mut self) -> Result<(), JournalError> {
         loop {
             let spare = self.spares.pop().unwrap_or_default();
-            let now = (self.hooks.clock)();
-            let pace = self.settings.pace.saturating_sub(now.since(self.committed));
-            let linger = self.settings.linger.max(pace);
-            let work = self.shared.collect(self.tick(now), linger, spare);
+            let tick = self.tick((self.hooks.clock)());
+            let work = self.shared.collect(tick, || self.linger((self.hooks.clock)()), spare);
             if let Some(end) = self.turn(work) {
                 return end;
             }
@@ -164,7 +162,7 @@ impl Committer {
     /// One turn without waiting for anything.
     pub(super) fn step(&mut self) {
         let spare = self.spares.pop().unwrap_or_default();
-        let work = self.shared.collect(Duration::ZERO, Duration::ZERO, spare);
+        let work = self.shared.collect(Duration::ZERO, || Duration::ZERO, spare);
         // Whoever steps never closes.
         let _end = self.turn(work);
     }
@@ -173,10 +171,15 @@ impl Committer {
     pub(super) fn next_step(&self) -> Duration {
         let now = (self.hooks.clock)();
         if self.shared.has_pending() {
-            let pace = self.settings.pace.saturating_sub(now.since(self.committed));
-            return self.settings.linger.max(pace);
+            return self.linger(now);
         }
         self.tick(now)
+    }
+
+    /// How long a commit that has something to do waits for more.
+    fn linger(&self, now: Stamp) -> Duration {
+        let pace = self.settings.pace.saturating_sub(now.since(self.committed));
+        self.settings.linger.max(pace)
     }
 
     /// The outcome of all, if this is the end.

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::{fs, iter};
 
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use super::disk::Space;
 use super::flaky::FlakyDisk;
@@ -509,6 +510,21 @@ async fn durability_is_announced_in_order_and_after_the_sync() {
     journal.close().unwrap();
 
     assert_eq!(announced.iter().collect::<Vec<_>>(), [first, second]);
+}
+
+#[tokio::test]
+async fn the_pace_of_commits_is_not_waited_for_once_it_has_passed() {
+    let pace = Duration::from_secs(3_600);
+    let desk = Desk::new();
+    desk.advance_ms(3_600_000);
+    let (journal, _) = desk.open_with(Settings { pace, ..quick() });
+    let first = desk.append(&journal, 1..=1, Durability::Durable);
+    journal.appender().wait(first).await.unwrap();
+
+    desk.advance_ms(3_600_000);
+    let second = desk.append(&journal, 2..=2, Durability::Durable);
+
+    timeout(Duration::from_secs(30), journal.appender().wait(second)).await.unwrap().unwrap();
 }
 
 /// A journal's directory, disk and clock.
