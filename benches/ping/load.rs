@@ -135,7 +135,7 @@ fn ping(number: u32) -> String {
     let caller = format!("+1614{:07}", 2_000_000 + number);
     let pool = if number.is_multiple_of(10) { r#","pool":"lent""# } else { "" };
     format!(
-        r#"{{"campaign":"pinged","caller_id":"{caller}","zip":"43215","state":"OH","utm_source":"search","gclid":"Cj0KCQ{number}"{pool}}}"#
+        r#"{{"campaign":"pinged","caller_id":"{caller}","zip":"43215","state":"OH","tags":{{"utm_source":"search","gclid":"Cj0KCQ{number}"}}{pool}}}"#
     )
 }
 

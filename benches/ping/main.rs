@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let load = Load {
         rate: number("RATE", 5_000)?,
         time: Duration::from_secs(number("SECONDS", 60)?),
-        connections: number("CONNECTIONS", 64)?,
+        connections: number("CONNECTIONS", 256)?,
     };
     let disk = env::var_os("BENCH_DIR").map_or_else(env::temp_dir, PathBuf::from);
     println!(

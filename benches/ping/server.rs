@@ -138,9 +138,10 @@ fn spawn(data: &Path, api: SocketAddr, sip: u16) -> Result<Child> {
         format!("store.dir={}", data.join("data").display()),
         format!("api.listen={api}"),
         format!("sip.listen=udp:127.0.0.1:{sip}"),
+        String::from("log.filter=warn"),
     ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollbridge"));
-    command.arg("serve").arg("--config").arg(config).env("RUST_LOG", "warn");
+    command.arg("serve").arg("--config").arg(config);
     command.args(set.into_iter().flat_map(|set| [String::from("--set"), set]));
     Ok(command.spawn()?)
 }
