@@ -68,6 +68,7 @@ fn main() {
 async fn on_redis(address: Address) {
     let store = RedisStore::new(settings(&address, "bench", "1"));
     store.connect().await.expect("redis-server is there");
+    store.announce(LEASE).await.expect("it answers");
     assert!(store.join(LEASE).await.expect("it answers"), "nobody else is there");
     let store = Arc::new(store);
     let mut took = vec![];

@@ -32,6 +32,8 @@ pub(crate) struct Measured {
     /// Ids of pings.
     pub(crate) acknowledged: Vec<String>,
     pub(crate) refused: usize,
+    /// What one of those was told.
+    pub(crate) refusal: Option<String>,
 }
 
 impl Load {
@@ -58,10 +60,11 @@ impl Load {
             }
             let mut all = Measured::default();
             for sender in senders {
-                let Measured { took, acknowledged, refused } = sender.await??;
+                let Measured { took, acknowledged, refused, refusal } = sender.await??;
                 all.took.extend(took);
                 all.acknowledged.extend(acknowledged);
                 all.refused += refused;
+                all.refusal = all.refusal.or(refusal);
             }
             Ok(all)
         })
@@ -93,7 +96,10 @@ impl Load {
                 measured.took.push((started + due).elapsed());
                 match status {
                     202 => measured.acknowledged.push(id_in(&body)?),
-                    _ => measured.refused += 1,
+                    _ => {
+                        measured.refused += 1;
+                        measured.refusal.get_or_insert(body);
+                    }
                 }
             }
             Ok(measured)

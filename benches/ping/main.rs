@@ -62,7 +62,7 @@ where
 /// A line of the table.
 fn show(name: &str, server: &mut Server, load: &Load) -> Result<()> {
     let before = server.cpu()?;
-    let Measured { mut took, acknowledged, refused, .. } = load.put_on(server.address)?;
+    let Measured { mut took, acknowledged, refused, refusal } = load.put_on(server.address)?;
     let cpu = server.cpu()? - before;
     took.sort_unstable();
     let at = |share: f64| {
@@ -78,7 +78,12 @@ fn show(name: &str, server: &mut Server, load: &Load) -> Result<()> {
         cpu.as_secs_f64() * 1e6 / took.len() as f64,
         server.memory_mib()?,
     );
-    ensure!(refused == 0, "{refused} of {} were refused", refused + acknowledged.len());
+    ensure!(
+        refused == 0,
+        "{refused} of {} were refused: {}",
+        refused + acknowledged.len(),
+        refusal.unwrap_or_default()
+    );
     Ok(())
 }
 

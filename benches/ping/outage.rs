@@ -95,9 +95,9 @@ fn get(server: SocketAddr, path: &str) -> Result<String> {
 /// How many calls the capped target has had, and how often its cap was passed.
 fn cap_of(server: SocketAddr) -> Result<(u64, u64)> {
     let told: Value = serde_json::from_str(&get(server, "/v1/caps")?)?;
-    let caps = told["caps"].as_array().context("there are caps")?;
-    let cap = caps.iter().find(|cap| cap["key"].as_str().is_some_and(|key| key.contains("capped")));
-    let used = cap.and_then(|cap| cap["used"].as_u64()).context("the cap is shown")?;
+    let caps = told["items"].as_array().context("there are caps")?;
+    let cap = caps.iter().find(|it| it["cap"].as_str().is_some_and(|cap| cap.contains("capped")));
+    let used = cap.and_then(|cap| cap["used"].as_str()).context("the cap is shown")?.parse()?;
     let metrics = get(server, "/metrics")?;
     let over = metrics.lines().filter(|line| line.starts_with("tollbridge_cap_overshoot_total"));
     let over = over.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
