@@ -178,6 +178,7 @@ fn session(nth: u64, now: Wall) -> Session {
         pool: None,
         number: None,
         tags: tags.map(|(name, value)| (name.into(), value.into())).into(),
+        extra: Tags::default(),
         request_id: None,
         kind: SessionKind::Ping,
         visitor: None,

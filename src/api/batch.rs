@@ -13,7 +13,7 @@ use super::Sent;
 use super::caller::{Caller, Sender};
 use super::error::{Code, Place, Problem};
 use super::openapi::publisher_faults;
-use super::pings::{PingAnswer, PingBody};
+use super::pings::{PingAnswer, PingBody, not_known};
 use super::request::{BODY_BYTES_MAX, IdempotencyKey, ListBody, parse, parse_one};
 use super::router::Api;
 use crate::routing::ping::{PingRequest, Reference};
@@ -114,15 +114,16 @@ pub(super) async fn accept(
     let items: Vec<_> = read
         .into_iter()
         .map(|ping| {
-            let answer = ping.and_then(|_| match answers.next() {
-                Some(answer) => answer.map_err(Problem::from),
+            let answer = ping.and_then(|ping| match answers.next() {
+                Some(Ok(accepted)) => Ok((accepted, not_known(&ping))),
+                Some(Err(error)) => Err(error.into()),
                 None => Err(Code::InternalError.into()),
             });
             match answer {
-                Ok(accepted) => BatchItem {
+                Ok((accepted, not_known)) => BatchItem {
                     status: StatusCode::ACCEPTED.as_u16(),
                     replayed: accepted.repeated,
-                    ping: Some(accepted.into()),
+                    ping: Some(PingAnswer::new(accepted, not_known)),
                     problem: None,
                     retry_after_s: None,
                 },

@@ -47,6 +47,7 @@ mod simulate;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod trials;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -71,13 +72,14 @@ use crate::reason::Reason;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
-    Accepted, NumberState, OverQuota, OverShare, PingRefusals, PingRequest, PoolState, Reference,
-    Session, Touched, Visit, VisitRequest, VisitUpdate,
+    Accepted, NumberState, NumberStatus, OverQuota, OverShare, PingRefusals, PingRequest,
+    PoolState, Reference, Session, Touched, Visit, VisitRequest, VisitUpdate,
 };
+use crate::routing::quote::Offer;
 use crate::routing::replay::DecisionRecord;
 use crate::routing::scorer::{Heard, Question};
 use crate::routing::simulate::Assumed;
-use crate::routing::{RouteRequest, RoutingSnapshot};
+use crate::routing::{RouteRequest, RoutingSnapshot, SessionReading};
 use crate::time::Wall;
 
 pub use openapi::document;
@@ -192,6 +194,35 @@ pub struct Sent {
     pub price: Option<Duration>,
 }
 
+/// What would come of a ping that is only thought of.
+#[derive(Debug)]
+pub struct Trial {
+    pub answer: Result<Foretold, PingError>,
+    /// Present if it names what there is.
+    pub thought: Option<TrialCall>,
+    /// The configuration it was thought of on.
+    pub snapshot: Arc<RoutingSnapshot>,
+}
+
+/// What a ping would be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foretold {
+    /// That it has a session, and this of a number.
+    Opened(NumberStatus),
+    /// The same as when it came before.
+    Replayed(Accepted),
+}
+
+/// The call that a ping announces, as if it came at once.
+#[derive(Debug)]
+pub struct TrialCall {
+    pub session: SessionReading,
+    /// What would be decided. Absent: its campaign has no number at all.
+    pub decision: Option<DecisionRecord>,
+    /// What its publisher would earn, or why nothing.
+    pub offer: Result<Offer, Reason>,
+}
+
 /// Where pings go.
 pub trait PingIntake: Send + Sync {
     /// Opens a session, or answers as before a ping that came before. Returns once the journal has it: then
@@ -200,6 +231,9 @@ pub trait PingIntake: Send + Sync {
 
     /// Opens a session for each. Returns once the journal has them all, which it waits for once.
     fn accept_all(&self, pings: Vec<Sent>) -> Intakes<'_>;
+
+    /// What would come of a ping, as far as this server knows. Nothing is opened, lent or counted.
+    fn try_out(&self, ping: Sent) -> Trial;
 
     /// The live session that a ping opened.
     fn find(&self, ping: PingId) -> Told<'_, Option<Session>>;

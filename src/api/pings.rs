@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use smol_str::SmolStr;
 use utoipa::ToSchema;
@@ -17,6 +18,7 @@ use super::fraud::Fraud;
 use super::openapi::publisher_faults;
 use super::request::{Id, IdempotencyKey, JsonBody, escape};
 use super::router::Api;
+use super::trials::TrialAnswer;
 use super::{PingError, Sent};
 use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fraud::Scored;
@@ -26,7 +28,8 @@ use crate::phone::PhoneNumber;
 use crate::routing::Tags;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Accepted, NumberStatus, PingRefusals, PingRequest, Reference, RefusalCode, Session, SessionKind,
+    Accepted, EXTRA_MAX, NumberStatus, PING_FIELDS, PingRefusals, PingRequest, Reference,
+    RefusalCode, Session, SessionKind,
 };
 use crate::routing::quote::Promise;
 use crate::time::Wall;
@@ -37,26 +40,6 @@ pub(super) const REPLAYED: &str = "idempotent-replayed";
 const RETRY_FULL_S: u32 = 5;
 /// And while a cap is full, of which the shortest begin anew after a minute.
 const RETRY_CAPPED_S: u32 = 60;
-
-/// The fields of a ping's body.
-const FIELDS: [&str; 16] = [
-    "request_id",
-    "publisher",
-    "campaign",
-    "pool",
-    "number",
-    "caller_id",
-    "ttl_s",
-    "sip_ok",
-    "sub_id",
-    "source_type",
-    "zip",
-    "state",
-    "lead",
-    "consent",
-    "tags",
-    "test",
-];
 
 /// A ping that was taken.
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,6 +66,11 @@ pub(super) struct PingAnswer {
     /// Until when a call is matched to the session, and the number is lent.
     #[schema(example = "2026-03-17T15:34:12.318Z")]
     expires_at: String,
+    /// Fields of the ping that are not known here: kept with the session, and nothing goes by them. Left
+    /// out: there were none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["colour"]))]
+    not_known: Vec<String>,
 }
 
 /// A live session.
@@ -117,6 +105,9 @@ pub(super) struct SessionStatus {
     /// What the ping said about the caller.
     #[schema(value_type = Object, example = json!({"geo.state": "OH"}))]
     tags: Tags,
+    /// What it said in fields that are not known here, anything but texts as JSON.
+    #[schema(value_type = Object, example = json!({"colour": "red"}))]
+    extra: Tags,
     #[schema(example = "2026-03-17T15:04:12.318Z")]
     created_at: String,
     #[schema(example = "2026-03-17T15:34:12.318Z")]
@@ -189,7 +180,8 @@ publisher_faults!(
 /// is answered once the session is on disk. The same request of a publisher, known by its
 /// `Idempotency-Key` or else by its `request_id`, opens one session and gets one answer, however often
 /// it is sent within 24 hours (of more than a million such answers the oldest are forgotten); a request
-/// that was refused may be mended and sent again.
+/// that was refused may be mended and sent again. One with `test` has no effect, and is answered with what
+/// would have come of it.
 #[utoipa::path(
     post,
     path = "/v1/pings",
@@ -200,6 +192,7 @@ publisher_faults!(
             `request_id`, if it has one")),
     request_body(content = PingBody, description = "At most 65536 bytes"),
     responses(
+        (status = 200, description = "With `test`: what would have come of it", body = TrialAnswer),
         (status = 202, description = "The session is open", body = PingAnswer, headers(
             ("Location" = String, description = "Where the session can be read"),
             ("Idempotent-Replayed" = Option<String>,
@@ -213,9 +206,13 @@ pub(super) async fn accept(
     Sender(caller): Sender,
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(mut ping): JsonBody<PingRequest>,
-) -> Result<(StatusCode, HeaderMap, Json<PingAnswer>), Problem> {
+) -> Result<Response, Problem> {
     caller.sign(&mut ping.publisher)?;
+    let (is_trial, not_known) = (ping.test, not_known(&ping));
     let sent = Sent { ping, key: key.map(Reference::Header), price: None };
+    if is_trial {
+        return Ok(Json(api.tried(sent, not_known, &caller).await?).into_response());
+    }
     let accepted = api.services.pings.accept(sent).await?;
     tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
     let mut headers = HeaderMap::new();
@@ -224,7 +221,8 @@ pub(super) async fn accept(
     if accepted.repeated {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok((StatusCode::ACCEPTED, headers, Json(accepted.into())))
+    let answer = Json(PingAnswer::new(accepted, not_known));
+    Ok((StatusCode::ACCEPTED, headers, answer).into_response())
 }
 
 publisher_faults!(ShowFaults: PathMalformed, PingNotFound, StoreUnavailable, StoreDamaged);
@@ -289,7 +287,7 @@ fn place_of(reference: &Reference) -> Place {
 
 impl From<PingRefusals> for Problem {
     fn from(refusals: PingRefusals) -> Self {
-        Self::of_refusals(&refusals, &FIELDS)
+        Self::of_refusals(&refusals, &PING_FIELDS)
     }
 }
 
@@ -305,13 +303,15 @@ impl Problem {
                 return Self::new(Code::PingsCapped, &first.detail).retry_after(RETRY_CAPPED_S);
             }
             RefusalCode::Worthless(_) => Code::PingWorthless,
+            RefusalCode::Unexpected => Code::BodyMistyped,
             RefusalCode::Missing
             | RefusalCode::Malformed
             | RefusalCode::TooLarge
             | RefusalCode::Unknown
             | RefusalCode::Mismatch
             | RefusalCode::Paused
-            | RefusalCode::Unsupported => Code::PingRefused,
+            | RefusalCode::Unsupported
+            | RefusalCode::ExtraTooLarge => Code::PingRefused,
         };
         let detail = match refusals.iter().len() {
             _ if code == Code::PingWorthless => first.detail.clone(),
@@ -319,7 +319,22 @@ impl Problem {
             count => format!("{first}; `errors` lists all {count} fields at fault"),
         };
         refusals.iter().fold(Self::new(code, detail), |problem, refusal| {
-            let place = Place::Body(pointer(&refusal.field, fields));
+            let place = match refusal.code {
+                RefusalCode::Unexpected | RefusalCode::ExtraTooLarge => {
+                    format!("/{}", escape(&refusal.field))
+                }
+                RefusalCode::Missing
+                | RefusalCode::Malformed
+                | RefusalCode::TooLarge
+                | RefusalCode::Unknown
+                | RefusalCode::Mismatch
+                | RefusalCode::Paused
+                | RefusalCode::Unsupported
+                | RefusalCode::Full
+                | RefusalCode::Capped
+                | RefusalCode::Worthless(_) => pointer(&refusal.field, fields),
+            };
+            let place = Place::Body(place);
             problem.with(place, fault(refusal.code), refusal.detail.as_str())
         })
     }
@@ -330,11 +345,12 @@ fn fault(code: RefusalCode) -> &'static str {
     match code {
         RefusalCode::Missing => "missing",
         RefusalCode::Malformed => "malformed",
-        RefusalCode::TooLarge => "too_large",
+        RefusalCode::TooLarge | RefusalCode::ExtraTooLarge => "too_large",
         RefusalCode::Unknown => "unknown",
         RefusalCode::Mismatch => "mismatch",
         RefusalCode::Paused => "paused",
         RefusalCode::Unsupported => "unsupported",
+        RefusalCode::Unexpected => "mistyped",
         RefusalCode::Full => "full",
         RefusalCode::Capped => "capped",
         RefusalCode::Worthless(reason) => reason.code(),
@@ -365,8 +381,14 @@ pub(super) fn status_name(status: NumberStatus) -> &'static str {
     }
 }
 
-impl From<Accepted> for PingAnswer {
-    fn from(accepted: Accepted) -> Self {
+/// Fields that are kept, of a ping that is taken.
+pub(super) fn not_known(ping: &PingRequest) -> Vec<String> {
+    let said = ping.extra.iter().filter(|(_, value)| !value.is_null());
+    said.take(EXTRA_MAX).map(|(name, _)| name.clone()).collect()
+}
+
+impl PingAnswer {
+    pub(super) fn new(accepted: Accepted, not_known: Vec<String>) -> Self {
         Self {
             ping_id: accepted.ping,
             session_id: accepted.session,
@@ -375,6 +397,7 @@ impl From<Accepted> for PingAnswer {
             sip_user_digits: SessionKey::digits_of(accepted.ping),
             number_status: status_name(accepted.number_status),
             expires_at: accepted.expires_at.to_rfc3339(),
+            not_known,
         }
     }
 }
@@ -442,6 +465,7 @@ impl SessionStatus {
             pool: session.pool,
             number: session.number,
             tags: session.tags,
+            extra: session.extra,
             created_at: session.created_at.to_rfc3339(),
             expires_at: session.expires_at.to_rfc3339(),
             consumed_at: session.consumed_at.map(Wall::to_rfc3339),
@@ -505,8 +529,15 @@ impl utoipa::PartialSchema for PingBody {
             )
             .property("consent", map("Each field becomes a tag `consent.NAME`"))
             .property("tags", map("Each field becomes a tag of its name"))
-            .property("test", flag("Must be false: trials are not supported yet"))
-            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+            .property("test", flag("A trial: it is told what would come of it, and nothing does. Alone, not in a batch"))
+            .property(
+                "strict",
+                flag(
+                    "Whether fields that are not known here are refused. Left out: as the publisher's \
+                     `strict_pings` has it",
+                ),
+            )
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
             .examples([serde_json::json!({
                 "request_id": "click-8812",
                 "pool": "pool_hvac",
@@ -529,6 +560,7 @@ mod tests {
             "request_id": "r", "publisher": "p", "campaign": "c", "pool": "p", "number": "1", "caller_id": "1",
             "ttl_s": 1, "sip_ok": true, "sub_id": "s", "source_type": "s", "zip": "1",
             "state": "OH", "lead": {"a": 1}, "consent": {"a": 1}, "tags": {"a": 1}, "test": true,
+            "strict": true,
         }))
         .unwrap();
         let fields = |value: &serde_json::Value| {
@@ -539,14 +571,14 @@ mod tests {
 
         let filled = fields(&serde_json::to_value(filled).unwrap());
         assert_eq!(fields(&schema["properties"]), filled);
-        assert_eq!(BTreeSet::from(FIELDS.map(str::to_owned)), filled);
+        assert_eq!(BTreeSet::from(PING_FIELDS.map(str::to_owned)), filled);
     }
 
     #[test]
     fn a_refused_field_is_pointed_at() {
-        assert_eq!(pointer("caller_id", &FIELDS), "/caller_id");
-        assert_eq!(pointer("lead.a/b", &FIELDS), "/lead/a~1b");
-        assert_eq!(pointer("utm.source", &FIELDS), "/tags/utm/source");
-        assert_eq!(pointer("geo.zip3", &FIELDS), "/zip");
+        assert_eq!(pointer("caller_id", &PING_FIELDS), "/caller_id");
+        assert_eq!(pointer("lead.a/b", &PING_FIELDS), "/lead/a~1b");
+        assert_eq!(pointer("utm.source", &PING_FIELDS), "/tags/utm/source");
+        assert_eq!(pointer("geo.zip3", &PING_FIELDS), "/zip");
     }
 }

@@ -7,7 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::Sent;
 use super::caller::Sender;
@@ -16,7 +18,16 @@ use super::openapi::publisher_faults;
 use super::pings::PingAnswer;
 use super::query::{self, Parameters};
 use super::router::Api;
+use super::trials::TrialAnswer;
 use crate::routing::ping::PingRequest;
+
+/// What it is answered: as a ping, or with `test` as a trial.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum PixelAnswer {
+    Taken(PingAnswer),
+    Tried(Box<TrialAnswer>),
+}
 
 publisher_faults!(
     PixelFaults: QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
@@ -49,9 +60,12 @@ publisher_faults!(
         ("source_type" = Option<String>, Query, description = "Becomes the tag `source_type`"),
         ("zip" = Option<String>, Query, description = "Becomes the tags `geo.zip` and `geo.zip3`"),
         ("state" = Option<String>, Query, description = "Becomes the tag `geo.state`"),
+        ("test" = Option<bool>, Query,
+            description = "It is answered with what would have come of it, and has no effect"),
     ),
     responses(
-        (status = 200, description = "The session is open", body = PingAnswer),
+        (status = 200, description = "The session is open; with `test`: what would have come of it",
+            body = PixelAnswer),
         (status = 204, description = "The session is open"),
         PixelFaults,
     ),
@@ -72,14 +86,21 @@ pub(super) async fn accept(
     let format: Option<String> = parameters.take("format")?;
     let mut ping = read(parameters)?;
     caller.sign(&mut ping.publisher).map_err(Problem::of_query)?;
-    let answer = api.services.pings.accept(Sent { ping, key: None, price: None }).await;
-    let accepted = answer.map_err(|error| Problem::from(error).of_query())?;
-    tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let is_json = format.as_deref() == Some("json")
         || accepts.is_some_and(|types| types.contains("application/json"));
+    let (is_trial, sent) = (ping.test, Sent { ping, key: None, price: None });
+    if is_trial {
+        let tried = api.tried(sent, vec![], &caller).await?;
+        let taken = if is_json { StatusCode::OK } else { StatusCode::NO_CONTENT };
+        let tried = PixelAnswer::Tried(Box::new(tried.of_query(taken)));
+        return Ok(Json(tried).into_response());
+    }
+    let answer = api.services.pings.accept(sent).await;
+    let accepted = answer.map_err(|error| Problem::from(error).of_query())?;
+    tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
     Ok(match is_json {
-        true => Json(PingAnswer::from(accepted)).into_response(),
+        true => Json(PixelAnswer::Taken(PingAnswer::new(accepted, vec![]))).into_response(),
         false => StatusCode::NO_CONTENT.into_response(),
     })
 }
@@ -100,6 +121,7 @@ fn read(mut parameters: Parameters) -> Result<PingRequest, Problem> {
         source_type: parameters.take("source_type")?,
         zip: parameters.take("zip")?,
         state: parameters.take("state")?,
+        strict: parameters.take::<Flag>("strict")?.map(|flag| flag.0),
         test: parameters.take::<Flag>("test")?.is_some_and(|flag| flag.0),
         ..PingRequest::default()
     };

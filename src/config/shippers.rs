@@ -31,7 +31,8 @@ pub struct ShipperSettings {
     pub form: EventForm,
     /// What is told of callers' numbers.
     pub callers: CallersTold,
-    /// Names of tags of pings that are told; `*` is all. Default: none.
+    /// Names of tags of pings that are told, and of fields of theirs that are not known here; `*` is all.
+    /// Default: none.
     #[serde(default)]
     pub tags: Vec<SmolStr>,
     /// To streams in Redis.

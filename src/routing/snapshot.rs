@@ -109,6 +109,8 @@ pub struct Publisher {
     pub price: Option<PriceRules>,
     /// How many pings it may send; absent: as many as come.
     pub quota: Option<QuotaConfig>,
+    /// Its pings are refused that have fields which are not known here, unless they say otherwise.
+    pub strict_pings: bool,
 }
 
 /// What routing knows of a trunk.

@@ -538,6 +538,7 @@ fn session(stored: StoredSession) -> Session {
         opener,
         reply: _,
         promise,
+        extra,
     } = ping;
     Session {
         session,
@@ -548,6 +549,7 @@ fn session(stored: StoredSession) -> Session {
         pool,
         number,
         tags: tags.into_iter().collect(),
+        extra: extra.into_iter().collect(),
         request_id,
         visitor,
         kind: match opener {

@@ -4,22 +4,23 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use crate::api::{Intake, Intakes, PingError, PingIntake, Sent, Told};
+use crate::api::{Foretold, Intake, Intakes, PingError, PingIntake, Sent, Told, Trial, TrialCall};
 use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Reply, Stamp};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::id::{HoldId, PingId, PublisherId, SessionId};
 use crate::reason::Reason;
+use crate::routing::RoutingSnapshot;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Accepted, Fingerprint, Identity, Kept, NewIds, PingRequest, Reference, RequestKey, Session,
-    SessionKind, publisher_of,
+    Accepted, Claim, Fingerprint, Identity, Kept, NewIds, PingRequest, Reference, RequestKey,
+    Session, SessionKind, publisher_of,
 };
-use crate::time::Wall;
+use crate::time::{Mono, Wall};
 
 use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::control::Control;
-use super::deciding::{Deciding, Opened, Unopened, Unpriced};
+use super::deciding::{Deciding, Opened, Thought, Tried, Unopened, Unpriced};
 use super::metrics::{PING_ACK, PINGS};
 use super::pressure::{Entered, Level};
 use super::{clock, translate};
@@ -171,6 +172,52 @@ impl Control {
         Ok(self.pressures.admit(known.unwrap_or(&nobody), at)?)
     }
 
+    /// What would come of a ping. While none is taken it is not even thought of.
+    fn foretell(&self, sent: Sent) -> Trial {
+        let Sent { ping, key, .. } = sent;
+        let ping = PingRequest { test: false, ..ping };
+        let (now, at) = (clock::mono(), clock::wall());
+        let snapshot = self.deciding.snapshot();
+        if let Err(refused) = self.takes_work() {
+            return Trial { answer: Err(refused), thought: None, snapshot };
+        }
+        let (id, session) = self.ids.next(at);
+        let Tried { opened, thought, snapshot } =
+            self.deciding.try_out(&ping, NewIds { ping: id, session }, (now, at));
+        let known = self.known(&snapshot, &ping, key, (now, at)).transpose();
+        let answer = known.unwrap_or_else(|| Ok(Foretold::Opened(opened?)));
+        let thought = thought.map(|Thought { session, decision, offer }| TrialCall {
+            session,
+            decision,
+            offer,
+        });
+        Trial { answer, thought, snapshot }
+    }
+
+    /// What a ping would be answered without being looked at closely.
+    fn known(
+        &self,
+        snapshot: &RoutingSnapshot,
+        ping: &PingRequest,
+        key: Option<Reference>,
+        (now, at): (Mono, Wall),
+    ) -> Result<Option<Foretold>, PingError> {
+        let whose = (ping.publisher.as_ref(), ping.pool.as_ref(), ping.campaign.as_ref());
+        let publisher = publisher_of(snapshot, whose).unwrap_or_default();
+        self.deciding.would_admit(&publisher, now, at)?;
+        let Some(reference) = key.or_else(|| ping.request_id.clone().map(Reference::Own)) else {
+            return Ok(None);
+        };
+        let key = RequestKey::of(&publisher, &reference);
+        let identity = Identity { key, fingerprint: Fingerprint::of(ping) };
+        match self.deciding.answers().lock().look(identity, at) {
+            Claim::First => Ok(None),
+            Claim::Answered(kept) => Ok(Some(Foretold::Replayed(kept.accepted))),
+            Claim::InProgress => Err(PingError::InProgress(reference)),
+            Claim::Other => Err(PingError::OtherBody(reference)),
+        }
+    }
+
     /// Lets a request with pings in, unless as many are being answered as can be.
     pub(super) fn enter(&self) -> Result<Entered<'_>, PingError> {
         self.pressures.enter(clock::mono()).ok_or_else(full)
@@ -233,6 +280,10 @@ impl PingIntake for Control {
         })
     }
 
+    fn try_out(&self, ping: Sent) -> Trial {
+        self.foretell(ping)
+    }
+
     fn find(&self, ping: PingId) -> Told<'_, Option<Session>> {
         Box::pin(async move {
             let here = || self.deciding.session_of(ping);
@@ -292,6 +343,7 @@ fn accepted(session: Session, reply: Option<Reply>) -> PingAccepted {
         },
         reply,
         promise: session.promise.map(translate::promised),
+        extra: session.extra.into_iter().collect(),
     }
 }
 

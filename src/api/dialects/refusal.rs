@@ -87,7 +87,9 @@ impl Refusal {
                 | RefusalCode::TooLarge
                 | RefusalCode::Unknown
                 | RefusalCode::Mismatch
-                | RefusalCode::Unsupported => "ping.refused",
+                | RefusalCode::Unsupported
+                | RefusalCode::Unexpected
+                | RefusalCode::ExtraTooLarge => "ping.refused",
             },
             Self::NoBid(reason) => reason.code(),
             Self::OverQuota(_) => "ping.over_quota",
@@ -113,7 +115,9 @@ impl Refusal {
                 | RefusalCode::Unknown
                 | RefusalCode::Mismatch
                 | RefusalCode::Paused
-                | RefusalCode::Unsupported => refusals.to_string(),
+                | RefusalCode::Unsupported
+                | RefusalCode::Unexpected
+                | RefusalCode::ExtraTooLarge => refusals.to_string(),
             },
             Self::NoBid(reason) => reason.text().to_owned(),
             Self::OverQuota(over) => over.to_string(),
@@ -140,7 +144,9 @@ fn of_fields(refusals: &PingRefusals) -> Class {
         | RefusalCode::TooLarge
         | RefusalCode::Unknown
         | RefusalCode::Mismatch
-        | RefusalCode::Unsupported => Class::Malformed,
+        | RefusalCode::Unsupported
+        | RefusalCode::Unexpected
+        | RefusalCode::ExtraTooLarge => Class::Malformed,
     }
 }
 

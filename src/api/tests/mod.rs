@@ -13,6 +13,7 @@ mod keys;
 mod pings;
 mod pixel;
 mod sessions;
+mod trials;
 mod world;
 
 use std::sync::Arc;

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use super::super::{
-    Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, HangUpError, Health,
-    Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake, Pools, PressureShown,
-    Reload, Routing, Sent, Standings, Told, Visitors,
+    Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, Foretold,
+    HangUpError, Health, Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake,
+    Pools, PressureShown, Reload, Routing, Sent, Standings, Told, Trial, TrialCall, Visitors,
 };
 use super::CALLER;
 use crate::cdr::consumer::Standing;
@@ -90,6 +90,7 @@ pub(super) const CONFIG: &str = r#"
 
     [[publishers]]
     id = "pub_other"
+    strict_pings = true
     keys = [{ id = "main", key = "the key of another" }]
 
     [[targets]]
@@ -647,6 +648,30 @@ impl PingIntake for World {
             }
             answers
         })
+    }
+
+    fn try_out(&self, sent: Sent) -> Trial {
+        let snapshot = Arc::clone(&self.snapshot);
+        let ping = PingRequest { test: false, ..sent.ping };
+        let checked = match Checked::of(&snapshot, &ping) {
+            Ok(checked) => checked,
+            Err(refused) => return Trial { answer: Err(refused.into()), thought: None, snapshot },
+        };
+        let opened = self.desk.lock().would_open(&checked, None, START);
+        let opened = opened.map(Foretold::Opened).map_err(|it| PingRefusals::from(it).into());
+        let nobody = [9; 16];
+        let ids =
+            NewIds { ping: PingId::from_bytes(nobody), session: SessionId::from_bytes(nobody) };
+        let session = checked.announcing(ids, START);
+        let stand_in = snapshot.stand_in(&session.campaign, &session.publisher);
+        let dialed = stand_in.expect("campaigns of the world have numbers");
+        let (call, unused) = (announced(&session, dialed, START), BTreeMap::<Bucket, Usage>::new());
+        let mut rotation = Rotation::default();
+        let offer = quote(&snapshot, &call, &session, &[], &unused, &rotation);
+        let known = Known { sessions: std::slice::from_ref(&session), calls: &[] };
+        let decision = decide(&snapshot, &call, known, &unused, &mut rotation);
+        let decision = Some(DecisionRecord::new(&call, known, &decision));
+        Trial { answer: opened, thought: Some(TrialCall { session, decision, offer }), snapshot }
     }
 
     fn find(&self, ping: PingId) -> Told<'_, Option<Session>> {

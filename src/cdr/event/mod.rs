@@ -52,7 +52,7 @@ pub enum Callers {
     Numbers,
 }
 
-/// Which tags of pings are told.
+/// Which tags of pings are told, and which of their fields that are not known here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tags {
     All,
@@ -285,6 +285,7 @@ impl Teller {
             pool: text(it.pool.as_ref()),
             number: it.number.map(PhoneNumber::to_e164),
             tags: self.tags.tell(&it.tags),
+            extra: self.tags.tell(&it.extra),
             expires_at_ms: it.expires_at_ms,
             request_id: text(it.request_id.as_ref()),
             visitor: text(it.visitor.as_ref()),

@@ -114,6 +114,8 @@ pub struct PingAccepted {
     #[prost(string, optional, tag = "13")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visitor: Option<String>,
+    #[prost(btree_map = "string, string", tag = "14")]
+    pub extra: BTreeMap<String, String>,
 }
 
 /// A visitor is still there.

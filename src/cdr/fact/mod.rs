@@ -357,6 +357,7 @@ pub(in crate::cdr) mod tests {
                     until_ms: 1_773_759_912_318,
                     no_duplicates: true,
                 }),
+                extra: vec![("colour".into(), "red".into())],
             }
             .into(),
             SessionTouched {

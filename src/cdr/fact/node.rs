@@ -55,6 +55,9 @@ pub struct PingAccepted {
     /// What the publisher was promised for a call; absent: nothing.
     #[n(13)]
     pub promise: Option<Promised>,
+    /// What the ping said in fields that are not known here.
+    #[cbor(n(14), with = "codec::tags", default)]
+    pub extra: Vec<(SmolStr, SmolStr)>,
 }
 
 /// What a publisher is paid for the first call of a session.

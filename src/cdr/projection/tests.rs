@@ -673,6 +673,7 @@ fn ping(n: u8, ttl_ms: i64) -> PingAccepted {
         opener: None,
         reply: None,
         promise: None,
+        extra: vec![],
     }
 }
 

@@ -50,6 +50,7 @@ impl Compiler<'_> {
                 caps: limits.caps,
                 concurrency: limits.concurrency,
                 quota: (*config.quota != QuotaConfig::default()).then(|| (*config.quota).clone()),
+                strict_pings: *config.strict_pings,
             });
         }
         publishers

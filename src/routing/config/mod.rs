@@ -206,6 +206,9 @@ pub struct PublisherConfig {
     /// How many pings it may send.
     #[serde(default, skip_serializing_if = "Setting::is_inherited")]
     pub quota: Setting<QuotaConfig>,
+    /// Whether pings with fields that are not known here are refused, where they do not say themselves.
+    #[serde(default, skip_serializing_if = "Setting::is_inherited")]
+    pub strict_pings: Setting<bool>,
     /// By which it sends pings. Kept nowhere.
     #[serde(default, skip_serializing)]
     pub keys: Vec<PublisherKeyConfig>,

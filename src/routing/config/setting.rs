@@ -80,6 +80,8 @@ pub struct DefaultsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<QuotaConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_pings: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ping_filter: Option<PingFilter>,
 }
 
@@ -169,7 +171,7 @@ impl RoutingConfig {
             inherit! { pool: session_ttl_s quarantine_s heartbeat_s closed_browser_delay_s }
         }
         for publisher in publishers {
-            inherit! { publisher: quota }
+            inherit! { publisher: quota strict_pings }
         }
     }
 }

@@ -137,6 +137,15 @@ impl Answers {
 
     /// A request came.
     pub fn claim(&mut self, identity: Identity, now: Wall) -> Claim {
+        let claim = self.look(identity, now);
+        if claim == Claim::First {
+            self.known.insert(identity.key, Known::InProgress);
+        }
+        claim
+    }
+
+    /// What a request would find that came now.
+    pub fn look(&self, identity: Identity, now: Wall) -> Claim {
         match self.known.get(&identity.key) {
             Some(Known::InProgress) => Claim::InProgress,
             Some(Known::Answered { fingerprint, until, kept }) if now < *until => {
@@ -146,10 +155,7 @@ impl Answers {
                     Claim::Other
                 }
             }
-            Some(Known::Answered { .. }) | None => {
-                self.known.insert(identity.key, Known::InProgress);
-                Claim::First
-            }
+            Some(Known::Answered { .. }) | None => Claim::First,
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod answers;
 mod desk;
+mod extra;
 mod quota;
 mod request;
 mod shares;
@@ -24,6 +25,7 @@ pub use desk::{
     NumberStatus, PoolState, Session, SessionKind, SignOfLife, Touched, Visit, Visiting,
     VisitorKey, ends_when_closed, publisher_of,
 };
+pub use extra::{EXTRA_BYTES_MAX, EXTRA_MAX, PING_FIELDS};
 pub use quota::{Admission, OverQuota, QuotaKind, Quotas};
 pub use request::{PingRefusal, PingRefusals, PingRequest, RefusalCode, TAG_BYTES_MAX, TAGS_MAX};
 pub use shares::{OverShare, Shares};

@@ -160,6 +160,18 @@ impl Quotas {
         Admission::Admitted
     }
 
+    /// The same for a ping that is only thought of.
+    pub fn would_admit(
+        &self,
+        publisher: &PublisherId,
+        quota: &QuotaConfig,
+        now: Mono,
+        at: Wall,
+    ) -> Admission {
+        let used = self.used.get(publisher).cloned().unwrap_or_default();
+        Self { used: [(publisher.clone(), used)].into() }.handle(publisher, quota, now, at)
+    }
+
     /// A session was opened for a ping of the publisher, which has to deliver.
     pub fn opened(&mut self, publisher: &PublisherId, at: Wall) {
         self.of(publisher).hour(at).opened += 1;

@@ -28,7 +28,7 @@ const TTL_S_MAX: u32 = 604_800;
 
 /// The body of `POST /v1/pings`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct PingRequest {
     /// The publisher's own id of this ping, by which it is known again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,9 +76,15 @@ pub struct PingRequest {
     /// Each field becomes a tag of its name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, Value>,
-    /// A trial that must have no effect. Refused for now rather than taken as a real ping.
+    /// A trial: what would come of it is told, and nothing does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
+    /// Whether fields that are not known here are refused. Absent: as its publisher has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+    /// Fields that are not known here. They are kept with the session, or refused; nothing goes by them.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
 }
 
 /// Why a ping was not taken, for the publisher to read.
@@ -109,6 +115,10 @@ pub enum RefusalCode {
     Mismatch,
     Paused,
     Unsupported,
+    /// No field has this name, and those that are not known are refused.
+    Unexpected,
+    /// More fields that are not known than are kept, or longer ones.
+    ExtraTooLarge,
     /// As many sessions are live as may be; try again later.
     Full,
     /// As many pings were accepted in this window as the publisher or the campaign may have.
@@ -164,7 +174,7 @@ impl PingRefusals {
     }
 
     /// `None` if nothing is wrong.
-    fn of(refusals: Vec<PingRefusal>) -> Option<Self> {
+    pub(super) fn of(refusals: Vec<PingRefusal>) -> Option<Self> {
         (!refusals.is_empty()).then_some(Self(refusals))
     }
 }
@@ -208,7 +218,8 @@ impl PingRequest {
 
     pub(super) fn check(&self) -> Result<(), PingRefusal> {
         if self.test {
-            let detail = "test pings are not supported yet; leave the field out";
+            let detail =
+                "is a trial, which is sent alone; send it to /v1/pings, or leave the field out";
             return Err(PingRefusal::new("test", RefusalCode::Unsupported, detail));
         }
         if let Some(id) = &self.request_id

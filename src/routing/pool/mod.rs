@@ -164,11 +164,7 @@ impl Leases {
             None if self.is_shared => return None,
             None => {
                 let shelf = self.shelves.get_mut(pool)?;
-                let found = shelf.free.first().map(|(_, did)| *did);
-                let found = found.map(|did| (did, false)).or_else(|| {
-                    let (seen_at, did) = shelf.seen.first()?;
-                    (*seen_at + shelf.taken_after? <= now).then_some((*did, true))
-                });
+                let found = shelf.next(now);
                 let outcome = found.map(|(_, taken)| taken);
                 if shelf.waiting.has(session, now) {
                     shelf.hours.asked_again(now, outcome, shelf.free.len());
@@ -184,6 +180,11 @@ impl Leases {
         };
         self.give(did, session, now, expires_at);
         Some(Lease { number: did, session, expires_at })
+    }
+
+    /// Whether a session that has none could be lent a number of the pool now.
+    pub fn has_any(&self, pool: &PoolId, now: Wall) -> bool {
+        self.shelves.get(pool).is_some_and(|shelf| shelf.next(now).is_some())
     }
 
     /// Elsewhere the session was lent this number of the pool, or none was left for it.
@@ -504,6 +505,17 @@ impl Leases {
                 }
             }
         }
+    }
+}
+
+impl Shelf {
+    /// The number to be lent next, and whether it is taken from a visitor for that.
+    fn next(&self, now: Wall) -> Option<(PhoneNumber, bool)> {
+        let free = self.free.first().map(|(_, did)| (*did, false));
+        free.or_else(|| {
+            let (seen_at, did) = self.seen.first()?;
+            (*seen_at + self.taken_after? <= now).then_some((*did, true))
+        })
     }
 }
 

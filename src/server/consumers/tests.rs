@@ -498,6 +498,7 @@ fn ping(n: u64, is_lent: bool) -> Fact {
         opener: None,
         reply: None,
         promise: None,
+        extra: vec![],
     };
     Fact::of_node(stamp(START_MS + i64::try_from(n).unwrap() * 61_007), ping)
 }

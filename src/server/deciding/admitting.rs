@@ -36,6 +36,21 @@ impl Deciding {
         }
     }
 
+    /// The same for a ping that is only thought of.
+    pub(in crate::server) fn would_admit(
+        &self,
+        publisher: &PublisherId,
+        now: Mono,
+        at: Wall,
+    ) -> Result<(), OverQuota> {
+        let snapshot = self.snapshot.load();
+        let Some(quota) = snapshot.quota(publisher) else { return Ok(()) };
+        match self.quotas.lock().would_admit(publisher, quota, now, at) {
+            Admission::Admitted => Ok(()),
+            Admission::Refused(over) => Err(over),
+        }
+    }
+
     /// Refuses a ping, and counts it, of which no target would take a call, where its campaign asks for that.
     pub(super) fn is_worth_it(
         snapshot: &RoutingSnapshot,

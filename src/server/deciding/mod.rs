@@ -11,6 +11,7 @@ mod remembering;
 mod room;
 mod sessions;
 mod sharing;
+mod trying;
 mod visiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,7 @@ use offering::or_ask;
 pub use offering::{Asked, Lending, OfferedRoom, Unopened};
 pub use quoting::Unpriced;
 use ready::Ready;
+pub use trying::{Thought, Tried};
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
 /// times that and more (spec/data §1.7).

@@ -138,6 +138,7 @@ pub(super) fn session(nth: u32, now: Wall) -> Session {
         pool: None,
         number: None,
         tags: [("nth".into(), nth.to_string().into())].into(),
+        extra: [("odd".into(), nth.to_string().into())].into(),
         request_id: None,
         kind: SessionKind::Ping,
         visitor: None,

@@ -42,6 +42,7 @@ mod stage;
 mod strain;
 mod stream;
 mod tls;
+mod trials;
 mod worth;
 
 pub(crate) use sessions::{call, detail};

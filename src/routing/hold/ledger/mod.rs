@@ -427,6 +427,14 @@ impl HoldLedger {
     /// # Errors
     /// The first that has none.
     pub fn check_room(&mut self, requests: &[BucketRequest]) -> Result<(), Denied> {
+        self.has_room(requests).inspect_err(|_| self.counters.denied += 1)
+    }
+
+    /// The same for the sake of an answer.
+    ///
+    /// # Errors
+    /// As [`HoldLedger::check_room`].
+    pub fn has_room(&self, requests: &[BucketRequest]) -> Result<(), Denied> {
         for request in requests {
             let usage = self.usage(&request.bucket);
             let asked: u64 = requests
@@ -435,7 +443,6 @@ impl HoldLedger {
                 .map(|other| other.amount)
                 .sum();
             if !request.admits(usage, asked) {
-                self.counters.denied += 1;
                 return Err(Denied {
                     bucket: request.bucket.clone(),
                     counts: request.counts,

@@ -102,6 +102,8 @@ pub struct Session {
     pub pool: Option<PoolId>,
     pub number: Option<PhoneNumber>,
     pub tags: Tags,
+    /// What its ping said in fields that are not known here. Nothing goes by it.
+    pub extra: Tags,
     pub request_id: Option<SmolStr>,
     pub kind: SessionKind,
     /// By which the visitor is known again.
@@ -186,6 +188,7 @@ pub struct Checked {
     /// Shown when the pool has none left.
     overflow: Option<PhoneNumber>,
     tags: Tags,
+    extra: Tags,
     ttl: Duration,
     promise: Option<Promise>,
 }
@@ -337,10 +340,7 @@ impl Desk {
         now: Wall,
         has_room: impl FnOnce(&PublisherId, &CampaignId) -> Result<(), PingRefusal>,
     ) -> Result<Accepted, PingRefusal> {
-        if self.sessions.len() >= self.limits.sessions_max {
-            let detail = "as many sessions are live as may be; try again later";
-            return Err(PingRefusal::new("ping", RefusalCode::Full, detail));
-        }
+        self.is_full()?;
         has_room(&checked.publisher, &checked.campaign)?;
         let until = now + checked.ttl;
         let lease = checked.pool.as_ref().and_then(|pool| match lent {
@@ -359,6 +359,7 @@ impl Desk {
             pool: checked.pool,
             number: lease.map(|lease| lease.number).or(checked.number).or(checked.overflow),
             tags: checked.tags,
+            extra: checked.extra,
             request_id,
             kind,
             visitor,
@@ -371,6 +372,37 @@ impl Desk {
         let accepted = self.answer(&session, false);
         self.insert(session);
         Ok(accepted)
+    }
+
+    fn is_full(&self) -> Result<(), PingRefusal> {
+        if self.sessions.len() < self.limits.sessions_max {
+            return Ok(());
+        }
+        let detail = "as many sessions are live as may be; try again later";
+        Err(PingRefusal::new("ping", RefusalCode::Full, detail))
+    }
+
+    /// What a ping would be told of a number, if it came now. `elsewhere`: where numbers are lent elsewhere,
+    /// whether one is left there.
+    ///
+    /// # Errors
+    /// No more sessions may be opened.
+    pub fn would_open(
+        &self,
+        checked: &Checked,
+        elsewhere: Option<bool>,
+        now: Wall,
+    ) -> Result<NumberStatus, PingRefusal> {
+        self.is_full()?;
+        let Some(pool) = &checked.pool else {
+            let asked = checked.number.map(|_| NumberStatus::Leased);
+            return Ok(asked.unwrap_or(NumberStatus::NotAsked));
+        };
+        Ok(match elsewhere.unwrap_or_else(|| self.leases.has_any(pool, now)) {
+            true => NumberStatus::Leased,
+            false if checked.overflow.is_some() => NumberStatus::Shared,
+            false => NumberStatus::Exhausted,
+        })
     }
 
     /// The answer to a ping that was priced before, while its promise lives: one of the same publisher,
@@ -917,6 +949,7 @@ fn check(
             .into());
         }
     }
+    let extra = ping.to_extra(ping.strict.unwrap_or(publisher.strict_pings))?;
     let number = ping.number()?;
     if let Some(number) = number {
         let fits = snapshot.number(number).is_some_and(|owner| {
@@ -941,6 +974,7 @@ fn check(
         pool: pool.map(|pool| pool.id.clone()),
         number,
         tags: to_tags(ping, campaign.vertical.as_deref())?,
+        extra,
         ttl,
         promise: None,
     })

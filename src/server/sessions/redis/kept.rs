@@ -43,6 +43,8 @@ struct Rest {
     promise: Option<Promise>,
     #[n(11)]
     enriched: Vec<Answered>,
+    #[cbor(n(12), with = "codec::tag_map")]
+    extra: Tags,
 }
 
 /// What an enricher answered.
@@ -91,6 +93,7 @@ pub(super) fn write(session: &Session) -> Written {
         },
         promise: session.promise,
         enriched: session.enriched.iter().cloned().map(Answered::from).collect(),
+        extra: session.extra.clone(),
     };
     minicbor::encode(&body, &mut rest).expect("memory takes all");
     let used = session.consumed_at.unwrap_or(Wall(0));
@@ -114,6 +117,7 @@ pub(super) fn read(kept: &[u8]) -> Option<Session> {
         pool: rest.pool,
         number: rest.number,
         tags: rest.tags,
+        extra: rest.extra,
         request_id: rest.request_id,
         kind: match rest.kind {
             Some(1) => SessionKind::PageView,
@@ -158,6 +162,7 @@ mod tests {
             pool: None,
             number: None,
             tags: Tags::default(),
+            extra: Tags::default(),
             request_id: None,
             kind: SessionKind::Ping,
             visitor: None,
@@ -172,6 +177,7 @@ mod tests {
             pool: Some("pool_a".into()),
             number: PhoneNumber::from_digits(18_005_550_100),
             tags: [("zip".into(), "43215".into())].into(),
+            extra: [("colour".into(), "red".into())].into(),
             request_id: Some("r1".into()),
             kind: SessionKind::Form,
             visitor: Some("v1".into()),
