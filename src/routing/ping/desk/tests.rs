@@ -4,7 +4,7 @@ use super::*;
 use crate::id::CallId;
 use crate::routing::attribution::Named;
 use crate::routing::config::RoutingConfig;
-use crate::routing::request::FormerLease;
+use crate::routing::request::{FormerLease, RouteRequest, SessionReading, Tags};
 
 #[test]
 fn a_ping_is_found_by_its_caller_until_it_expires() {

@@ -1,0 +1,68 @@
+//! How full pools are, and who has their numbers.
+
+use std::collections::BTreeSet;
+
+use crate::id::PoolId;
+use crate::phone::PhoneNumber;
+use crate::routing::pool::{Demand, Hold, Lease, PastLease, PoolReading};
+use crate::routing::snapshot::Pool;
+use crate::time::Wall;
+
+use super::Desk;
+
+/// How a pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolState {
+    pub numbers: PoolReading,
+    /// Live sessions that are shown its overflow number.
+    pub sharing: usize,
+    /// Of the last 24 hours.
+    pub demand: Demand,
+}
+
+/// To whom a number is and was lent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumberState {
+    pub lease: Option<Lease>,
+    /// Those of the last week, eight at most, the newest last.
+    pub past: Vec<PastLease>,
+    /// Live sessions that are shown it since their pool had none left.
+    pub sharing: usize,
+}
+
+impl PoolState {
+    /// How many numbers it would need more; zero before it was ever asked.
+    pub fn missing(&self) -> u64 {
+        let PoolReading { free, leased, quarantined } = self.numbers;
+        let size = u64::try_from(free + leased + quarantined).unwrap_or(u64::MAX);
+        self.demand.suggested_size.saturating_sub(size)
+    }
+}
+
+impl Desk {
+    /// How full a pool is.
+    pub fn pool(&self, pool: &PoolId) -> PoolReading {
+        self.leases.reading(pool)
+    }
+
+    /// How full a pool is, and how it was asked for.
+    pub fn pool_state(&self, pool: &Pool, now: Wall) -> PoolState {
+        let hold = Hold { lease: pool.session_ttl, rest: pool.quarantine };
+        PoolState {
+            numbers: self.leases.reading(&pool.id),
+            sharing: pool.overflow.map_or(0, |did| self.sharing(did)),
+            demand: self.leases.demand(&pool.id, hold, now),
+        }
+    }
+
+    /// Who has a pool number, and who had it before.
+    pub fn number_state(&self, did: PhoneNumber, now: Wall) -> NumberState {
+        let (lease, past) = (self.leases.holder(did, now), self.leases.history(did, now));
+        NumberState { lease, past, sharing: self.sharing(did) }
+    }
+
+    /// How many live sessions are shown this number since their pool had none left.
+    fn sharing(&self, did: PhoneNumber) -> usize {
+        self.by_shared.get(&did).map_or(0, BTreeSet::len)
+    }
+}

@@ -1,0 +1,95 @@
+//! What a ping or a visitor has opened.
+
+use smol_str::SmolStr;
+
+use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
+use crate::phone::PhoneNumber;
+use crate::routing::quote::Promise;
+use crate::routing::request::{SessionReading, Tags};
+use crate::time::Wall;
+
+use super::VisitorKey;
+
+/// What a ping opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub session: SessionId,
+    pub ping: PingId,
+    pub publisher: PublisherId,
+    pub campaign: CampaignId,
+    pub caller: Option<PhoneNumber>,
+    pub pool: Option<PoolId>,
+    pub number: Option<PhoneNumber>,
+    pub tags: Tags,
+    /// What its ping said in fields that are not known here. Nothing goes by it.
+    pub extra: Tags,
+    pub request_id: Option<SmolStr>,
+    pub kind: SessionKind,
+    /// By which the visitor is known again.
+    pub visitor: Option<SmolStr>,
+    pub created_at: Wall,
+    pub expires_at: Wall,
+    /// When a call was first attributed to it.
+    pub consumed_at: Option<Wall>,
+    /// What its publisher was promised for a call, as it was told.
+    pub promise: Option<Promise>,
+    /// What enrichers answered, in the order in which they did.
+    pub enriched: Vec<EnrichedBy>,
+}
+
+/// What an enricher answered of a session's caller, if only that it knows nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnrichedBy {
+    pub enricher: SmolStr,
+    pub tags: Tags,
+}
+
+/// What opened a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SessionKind {
+    #[default]
+    Ping,
+    PageView,
+    Form,
+}
+
+impl Session {
+    /// What was promised, and whether it was for a call that came.
+    pub fn promise_now(&self) -> Option<Promise> {
+        self.promise.map(|promise| Promise { spent: self.consumed_at.is_some(), ..promise })
+    }
+
+    /// The session as a call of it would find it, with nothing promised yet.
+    pub fn announced(&self) -> SessionReading {
+        SessionReading {
+            session: self.session,
+            ping: self.ping,
+            publisher: self.publisher.clone(),
+            campaign: self.campaign.clone(),
+            number: self.number,
+            caller: self.caller,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            tags: self.tags.clone(),
+            former: None,
+            sharing: None,
+            promise: None,
+            enriched: self.enriched_tags(),
+        }
+    }
+
+    /// All that enrichers told; where two told the same tag, what the first did.
+    pub fn enriched_tags(&self) -> Tags {
+        let mut told = Tags::new();
+        for (tag, value) in self.enriched.iter().flat_map(|by| &by.tags) {
+            told.entry(tag.clone()).or_insert_with(|| value.clone());
+        }
+        told
+    }
+
+    /// By which its visitor is known, if it has one.
+    pub fn visitor_key(&self) -> Option<VisitorKey> {
+        let visitor = self.visitor.clone()?;
+        Some((self.publisher.clone(), self.campaign.clone(), self.pool.clone(), visitor))
+    }
+}
