@@ -16,7 +16,7 @@ use crate::sip::endpoint::{Admission, CallKey};
 use crate::time::Wall;
 
 use super::super::clock;
-use super::super::deciding::Deciding;
+use super::super::deciding::{Deciding, Used};
 use super::super::mailbox::{Mail, Mailbox};
 use super::super::translate;
 
@@ -108,13 +108,31 @@ impl Sessions {
         Ok((request, looked))
     }
 
-    /// A call was attributed to a session of the publisher.
-    pub(super) fn used(&self, call: CallId, session: SessionId, publisher: PublisherId, at: Wall) {
+    /// A call to this number was attributed to a session of the publisher.
+    pub(super) fn used(
+        &self,
+        call: CallId,
+        dialed: PhoneNumber,
+        Used { session, is_first_here }: Used,
+        publisher: PublisherId,
+        at: Wall,
+    ) {
         let (deciding, shared) = (Arc::clone(&self.deciding), Arc::clone(&self.shared));
         let mailbox = self.mailbox.clone();
+        shared.spent(dialed, session);
         self.runtime.spawn(async move {
-            // Where the store does not answer any more it hears of it from the server that has it.
-            if shared.consume(session, at).await == Some(Consumed::First) {
+            let told = shared.consume(session, at).await;
+            let is_first = match told {
+                Some(consumed @ (Consumed::First | Consumed::Again)) => consumed == Consumed::First,
+                // It has yet to be told of the session, and hears of the use with it.
+                Some(Consumed::Unknown) => is_first_here,
+                None if is_first_here => {
+                    shared.untold(session);
+                    true
+                }
+                None => shared.consume_later(session, at).await == Some(Consumed::First),
+            };
+            if is_first {
                 deciding.was_first(&publisher, at);
                 mailbox.deliver(Mail::First(First { call, session })).await;
             }

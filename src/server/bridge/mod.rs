@@ -344,9 +344,9 @@ impl Bridge {
             self.write(admission.id, now, fact::SessionConsumed { session }, Durability::Buffered);
         }
         if let Some(sessions) = &self.sessions {
-            if let (Some(session), Some(attribution)) = (decided.used, &decision.attribution) {
+            if let (Some(used), Some(attribution)) = (decided.used, &decision.attribution) {
                 let publisher = attribution.publisher.clone();
-                sessions.used(admission.id, session, publisher, request.at);
+                sessions.used(admission.id, request.dialed, used, publisher, request.at);
             }
             if let Some(number) = decided.pinned {
                 sessions.pin(admission.id, number, request.at);

@@ -105,8 +105,8 @@ pub struct Decided {
     pub pinned: Option<PhoneNumber>,
     /// A session was used for the first time.
     pub consumed: bool,
-    /// A session was used, and the store says whether for the first time.
-    pub used: Option<SessionId>,
+    /// A session was used, and the store has to say whether for the first time.
+    pub used: Option<Used>,
     /// What is known of the call by its session.
     pub tags: Tags,
     /// Present if more than targets and buyers have caps.
@@ -115,6 +115,14 @@ pub struct Decided {
     pub offered: Vec<Bucket>,
     /// What it costs its campaign that it was used to learn about a target; nothing for most.
     pub explored: Money,
+}
+
+/// A session that a call was attributed to, where others use sessions too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    pub session: SessionId,
+    /// It was opened here, and nobody has used it as far as this server knows.
+    pub is_first_here: bool,
 }
 
 /// What a ping has opened.
@@ -423,9 +431,13 @@ impl Deciding {
         }
         let session = decision.attribution.as_ref().and_then(|it| it.session);
         let is_told = looked.is_some_and(|it| it.is_all);
-        let first =
-            session.is_some_and(|session| desk.consume(session, request.at) == Consumed::First);
-        let (consumed, used) = (first && !is_told, session.filter(|_| is_told));
+        let its_use = session.map(|session| desk.consume(session, request.at));
+        let first = its_use == Some(Consumed::First);
+        let consumed = first && !is_told;
+        // One that was opened elsewhere is used there.
+        let is_elsewhere = looked.is_some() && its_use == Some(Consumed::Unknown);
+        let used = session.filter(|_| is_told || is_elsewhere);
+        let used = used.map(|session| Used { session, is_first_here: first });
         let pinned = desk.call_started(request.dialed, request.at).then_some(request.dialed);
         let offered = match decision.offered.is_empty() && room.is_none() {
             true => vec![],

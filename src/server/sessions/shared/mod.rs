@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
@@ -42,6 +43,8 @@ const NEAR_MAX: usize = 10_000;
 const NEAR_FOR: Duration = Duration::from_secs(600);
 /// Sessions that the store is to be told of one by one; of more, all are told.
 const UNTOLD_MAX: usize = 100_000;
+/// Uses that the store is to be told of, at most: of more, it does not hear.
+const USED_MAX: usize = 100_000;
 /// Sessions that never were, and that the store knows, at most.
 const GONE_MAX: usize = 100_000;
 /// Says of a call that it was matched without the store.
@@ -95,6 +98,9 @@ struct Inner {
     gone: VecDeque<Session>,
     /// Sessions that may have been lent a number which they do not have.
     unasked: VecDeque<(PoolId, SessionId)>,
+    /// Sessions that were opened elsewhere and used here, when, and who waits to hear if that was the first
+    /// time; of which the store has not heard.
+    used: VecDeque<(SessionId, Wall, oneshot::Sender<Consumed>)>,
     near: BTreeMap<PhoneNumber, (Mono, Vec<SessionReading>)>,
     counted: BTreeMap<PoolId, Counted>,
 }
@@ -177,6 +183,7 @@ impl SharedSessions {
                 all_untold: true,
                 gone: VecDeque::new(),
                 unasked: VecDeque::new(),
+                used: VecDeque::new(),
                 near: BTreeMap::new(),
                 counted: BTreeMap::new(),
             }),
@@ -484,6 +491,35 @@ impl SharedSessions {
         consumed.inspect_err(|fault| self.metrics.fault(fault)).ok()
     }
 
+    /// The same of a session that was opened elsewhere, once the store answers: whoever waits hears what it
+    /// has said. `None`: the process ends, or more is told than can be kept.
+    pub(in crate::server) async fn consume_later(
+        &self,
+        session: SessionId,
+        at: Wall,
+    ) -> Option<Consumed> {
+        let (tell, told) = oneshot::channel();
+        {
+            let mut inner = self.inner.lock();
+            if inner.used.len() >= USED_MAX {
+                return None;
+            }
+            inner.used.push_back((session, at, tell));
+        }
+        told.await.ok()
+    }
+
+    /// A call to the number is of this session: what was promised for its first one is not for another,
+    /// whether or not the store is there to say so.
+    pub(in crate::server) fn spent(&self, dialed: PhoneNumber, session: SessionId) {
+        let mut inner = self.inner.lock();
+        let near = inner.near.get_mut(&dialed);
+        let its = near.and_then(|(_, known)| known.iter_mut().find(|it| it.session == session));
+        if let Some(promise) = its.and_then(|it| it.promise.as_mut()) {
+            promise.spent = true;
+        }
+    }
+
     /// A call is on a number of the pool, until [`SharedSessions::unpin`].
     pub(in crate::server) fn pinned(&self, pool: &PoolId, number: PhoneNumber, call: CallId) {
         self.inner.lock().pins.insert((number, call), pool.clone());
@@ -518,3 +554,6 @@ impl SharedSessions {
 fn span(from: Wall, until: Wall) -> Duration {
     Duration::from_millis(u64::try_from(until.0.saturating_sub(from.0)).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,6 +232,7 @@ impl SharedSessions {
         self.take_back_unasked(&snapshot).await?;
         self.tell_gone(&snapshot).await?;
         self.tell_unpinned(&snapshot).await?;
+        self.tell_used().await?;
         let untold: Vec<SessionId> =
             self.inner.lock().untold.iter().copied().take(TOLD_AT_ONCE).collect();
         for id in untold {
@@ -281,6 +282,18 @@ impl SharedSessions {
                 self.store.unpin(pool, number, call, clock::wall()).await?;
             }
             self.inner.lock().unpinned.pop_front();
+        }
+    }
+
+    async fn tell_used(&self) -> Result<(), StoreFault> {
+        loop {
+            let next = self.inner.lock().used.front().map(|(session, at, _)| (*session, *at));
+            let Some((session, at)) = next else { return Ok(()) };
+            let consumed = self.store.consume(session, at).await?;
+            if let Some((.., tell)) = self.inner.lock().used.pop_front() {
+                // Nobody is left to hear it when the process ends.
+                let _heard = tell.send(consumed);
+            }
         }
     }
 

@@ -1,0 +1,106 @@
+use super::*;
+use crate::id::PingId;
+use crate::money::Money;
+use crate::routing::quote::Promise;
+use crate::server::redis::{Address, LinkSettings};
+use crate::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
+
+const MOMENT: Duration = Duration::from_secs(1);
+const AT: Wall = Wall(1_773_759_852_318);
+const CONFIG: &str = r#"
+    publishers = [{ id = "p" }]
+    buyers = [{ id = "b" }]
+    [[targets]]
+    id = "t"
+    buyer = "b"
+    dial = { kind = "sip", uri = "sip:a" }
+    [[campaigns]]
+    id = "c"
+    publisher = "p"
+    numbers = ["+18005550100"]
+    routing = { tiers = [{ targets = [{ target = "t" }] }] }
+    [[pools]]
+    id = "pool"
+    campaign = "c"
+    publisher = "p"
+    numbers = ["+18005550201"]
+"#;
+
+#[test]
+fn what_was_promised_is_for_one_call_also_while_the_store_is_away() {
+    let (shared, snapshot) = (shared(), snapshot());
+    let dialed = "+18005550201".parse().unwrap();
+    let call = RouteRequest {
+        call: CallId::from_bytes([1; 16]),
+        at: AT,
+        dialed,
+        caller: None,
+        trunk: "trk".into(),
+        named: None,
+        tags: Tags::new(),
+    };
+    let promised = reading(7, dialed);
+    shared.note(&snapshot, &call, &[promised.clone(), reading(8, dialed)], clock::mono());
+    let is_spent = || {
+        let Looked { readings, is_all } = shared.without(&call);
+        assert!(!is_all);
+        readings.iter().map(|it| it.promise.unwrap().spent).collect::<Vec<_>>()
+    };
+    assert_eq!(is_spent(), [false, false]);
+
+    shared.spent(dialed, promised.session);
+
+    assert_eq!(is_spent(), [true, false]);
+    shared.spent("+18005550100".parse().unwrap(), SessionId::from_bytes([8; 16]));
+    assert_eq!(is_spent(), [true, false], "it is another number's");
+}
+
+fn reading(nth: u8, number: PhoneNumber) -> SessionReading {
+    let promise = Promise {
+        payout: Money(24_000_000),
+        payout_seconds: 90,
+        until: AT + MOMENT,
+        no_duplicates: false,
+        spent: false,
+    };
+    SessionReading {
+        session: SessionId::from_bytes([nth; 16]),
+        ping: PingId::from_bytes([nth; 16]),
+        publisher: "p".into(),
+        campaign: "c".into(),
+        number: Some(number),
+        caller: None,
+        created_at: AT,
+        expires_at: AT + MOMENT,
+        tags: Tags::new(),
+        former: None,
+        sharing: None,
+        promise: Some(promise),
+        enriched: Tags::new(),
+    }
+}
+
+fn snapshot() -> RoutingSnapshot {
+    RoutingSnapshot::compile(toml::from_str(CONFIG).unwrap(), 1).unwrap()
+}
+
+/// Whose store is nowhere.
+fn shared() -> SharedSessions {
+    let store = RedisSessions::new(RedisSessionsSettings {
+        link: LinkSettings {
+            seeds: vec![Address { host: "127.0.0.1".into(), port: 9 }],
+            username: None,
+            password: None,
+            connect_timeout: MOMENT,
+            tls: None,
+        },
+        account: "default".into(),
+        node: "1".into(),
+        call_timeout: MOMENT,
+        timeout: MOMENT,
+        lease: MOMENT,
+        open_after: MOMENT,
+        time: TimeOfNumbers::Server,
+    });
+    SharedSessions::new(store, MOMENT)
+}
