@@ -289,7 +289,8 @@ pub trait Pools: Send + Sync {
     /// In the order of the configuration.
     fn pools(&self) -> Vec<PoolState>;
 
-    fn number(&self, number: PhoneNumber) -> NumberState;
+    /// As all servers see it, where they share numbers.
+    fn number(&self, number: PhoneNumber) -> Told<'_, NumberState>;
 }
 
 /// What [`PingIntake::accept`] returns.

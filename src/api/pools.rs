@@ -148,7 +148,8 @@ faults!(ShowFaults: PathMalformed, NumberNotFound);
 
 /// Show a number
 ///
-/// Whose it is, which session has it, and which had it before.
+/// Whose it is, which session has it, and which had it before. Of numbers that several servers lend it is what
+/// their store says, or this server alone while that does not answer.
 #[utoipa::path(
     get,
     path = "/v1/numbers/{number}",
@@ -163,7 +164,7 @@ pub(super) async fn number(
 ) -> Result<Json<NumberView>, Problem> {
     let snapshot = api.services.routing.in_force();
     let owner = snapshot.number(number).ok_or(Code::NumberNotFound)?;
-    let state = api.services.pools.number(number);
+    let state = api.services.pools.number(number).await;
     Ok(Json(NumberView {
         number,
         campaign: owner.campaign.id.clone(),

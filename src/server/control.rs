@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use crate::api::{
     Credit, Deposit, DepositError, Deposited, HangUpError, Health, LiveCalls, PingIntake, Pools,
-    PressureShown, Routing, Services, Visitors,
+    PressureShown, Routing, Services, Told, Visitors,
 };
 use crate::cdr::fact::{self, Fact};
 use crate::cdr::journal::file::Appender;
@@ -234,8 +234,15 @@ impl Pools for Control {
         self.deciding.pools(clock::wall())
     }
 
-    fn number(&self, number: PhoneNumber) -> NumberState {
-        self.deciding.number_state(number, clock::wall())
+    fn number(&self, number: PhoneNumber) -> Told<'_, NumberState> {
+        Box::pin(async move {
+            let now = clock::wall();
+            let told = match self.deciding.sessions() {
+                Some(shared) => shared.number(&self.deciding.snapshot(), number, now).await,
+                None => None,
+            };
+            told.unwrap_or_else(|| self.deciding.number_state(number, now))
+        })
     }
 }
 

@@ -72,7 +72,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::api::Services;
-use crate::config::{Config, Settings};
+use crate::config::Config;
 use crate::sip::endpoint::Endpoint;
 use crate::sip::flow::Transport;
 use crate::sip::ids::IdSource;
@@ -239,6 +239,7 @@ impl Server {
             limits: Arc::clone(&limits),
             orphans: Arc::new(OpenOrphans::new(&awaited)),
         };
+        let (api, api_address) = bind_api(settings.api.listen).await?;
         let sockets = sockets::bind(&settings, shard_count, &tcp, &sources)?;
         let sip_addresses = sockets.addresses.clone();
         let endpoint_settings =
@@ -375,7 +376,7 @@ impl Server {
         };
         let services =
             control.services(&settings, &accounting, Arc::clone(&reloader), Arc::new(questions));
-        let api_address = serve_api(&settings, services, ended.clone(), &mut tasks).await?;
+        serve_api(api, services, ended.clone(), &mut tasks);
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         let (appender, gauges) = (accounting.appender(), accounting.gauges());
         tasks.spawn(pressure::watch(pressures, appender, gauges, ended.clone()));
@@ -452,18 +453,22 @@ impl Server {
     }
 }
 
-async fn serve_api(
-    settings: &Settings,
-    services: Services,
-    mut ended: watch::Receiver<bool>,
-    tasks: &mut JoinSet<()>,
-) -> Result<SocketAddr, StartError> {
-    let wanted = settings.api.listen;
+/// Before anything is at work: whoever finds the port taken has nothing to take back.
+async fn bind_api(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener = TcpListener::bind(wanted)
         .await
         .map_err(|cause| StartError::Api { address: wanted, cause })?;
     let address =
         listener.local_addr().map_err(|cause| StartError::Api { address: wanted, cause })?;
+    Ok((listener, address))
+}
+
+fn serve_api(
+    listener: TcpListener,
+    services: Services,
+    mut ended: watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) {
     let router = crate::api::router(services);
     tasks.spawn(async move {
         let end = async move {
@@ -472,5 +477,4 @@ async fn serve_api(
         };
         serving::serve(listener, router, end).await;
     });
-    Ok(address)
 }

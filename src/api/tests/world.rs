@@ -528,8 +528,9 @@ impl Pools for World {
         self.snapshot.pools().iter().map(|pool| desk.pool_state(pool, START)).collect()
     }
 
-    fn number(&self, number: PhoneNumber) -> NumberState {
-        self.desk.lock().number_state(number, START)
+    fn number(&self, number: PhoneNumber) -> Told<'_, NumberState> {
+        let state = self.desk.lock().number_state(number, START);
+        Box::pin(async { state })
     }
 }
 

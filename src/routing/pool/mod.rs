@@ -282,7 +282,6 @@ impl Leases {
     /// The leases of a number that are over, the newest last.
     pub fn history(&self, did: PhoneNumber, now: Wall) -> Vec<PastLease> {
         let Some(number) = self.numbers.get(&did) else { return vec![] };
-        let is_remembered = |past: &PastLease| now.0 <= (past.ended.ended_at + HISTORY).0;
         let over = match number.state {
             // Nobody has looked since it ended.
             State::Leased { session, began_at, expires_at, .. }
@@ -292,7 +291,7 @@ impl Leases {
             }
             State::Leased { .. } | State::Free { .. } | State::Quarantined { .. } => None,
         };
-        number.history.iter().copied().chain(over).filter(is_remembered).collect()
+        number.history.iter().copied().chain(over).filter(|past| past.is_remembered(now)).collect()
     }
 
     /// Who had the number last and has it no more.
@@ -523,6 +522,11 @@ impl PastLease {
     fn new(session: SessionId, began_at: Wall, ended_at: Wall, rests: Duration) -> Self {
         let ended = FormerLease { ended_at, rests_until: ended_at + rests };
         Self { session, began_at, ended }
+    }
+
+    /// Whether it is still told to whoever asks.
+    pub fn is_remembered(&self, now: Wall) -> bool {
+        now.0 <= (self.ended.ended_at + HISTORY).0
     }
 }
 

@@ -5,13 +5,14 @@
 //! tries; a consumer that keeps strictly to the order waits in front of it instead. After any failure
 //! the consumer is made anew, so that it knows nothing of facts that have had no effect.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
 use smol_str::SmolStr;
 use tokio::sync::watch;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::cdr::consumer::letter::{LETTERS_MAX, Letter, LetterCount, LetterState, SealedFact};
 use crate::cdr::consumer::{Consumer, Effects, Facts, Fault, retry};
@@ -442,27 +443,24 @@ impl Runner {
             let effects = consumer.work(&facts).await;
             (consumer, effects)
         });
-        match worked.await {
+        match joined(worked).await {
             Ok((consumer, effects)) => {
                 self.open = Some(Open { consumer, follower });
                 Ok(effects?)
             }
-            Err(error) => {
-                let detail = self.panicked(error);
+            Err(panic) => {
+                let detail = self.panicked(&*panic);
                 Err(Failure::OfFact { class: "panic", detail, is_permanent: false })
             }
         }
     }
 
     /// What a consumer said that panicked.
-    fn panicked(&self, error: JoinError) -> String {
+    fn panicked(&self, panic: &(dyn Any + Send)) -> String {
         let consumer = self.post.name.clone();
         tracing::error!(consumer = &*consumer, "a consumer panicked, and is started again");
         counter!(names::CONSUMER_RESTARTS, "consumer" => consumer).increment(1);
-        match error.try_into_panic() {
-            Ok(panic) => said(&*panic),
-            Err(error) => error.to_string(),
-        }
+        said(panic)
     }
 
     async fn locate(&mut self) -> Result<Position, Failure> {
@@ -524,10 +522,10 @@ impl Runner {
             let recalled = consumer.recall(&facts).await;
             (consumer, recalled)
         });
-        match recalled.await {
+        match joined(recalled).await {
             Ok((consumer, Ok(()))) => Ok(consumer),
             Ok((_, Err(fault))) => Err(Failure::Outage(fault.to_string())),
-            Err(error) => Err(Failure::Outage(self.panicked(error))),
+            Err(panic) => Err(Failure::Outage(self.panicked(&*panic))),
         }
     }
 
@@ -658,8 +656,18 @@ async fn with_records(
     Ok(facts)
 }
 
+/// What a task of ours came to, or what it said that panicked. Nobody takes one away but the runtime, when
+/// the process ends: then there is nothing to go on with, and no fault of anybody.
+async fn joined<T>(task: JoinHandle<T>) -> Result<T, Box<dyn Any + Send>> {
+    match task.await.map_err(JoinError::try_into_panic) {
+        Ok(done) => Ok(done),
+        Err(Ok(panic)) => Err(panic),
+        Err(Err(_taken_away)) => std::future::pending().await,
+    }
+}
+
 /// What a panic was about.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
+fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| String::from("it did not say why"))
@@ -671,4 +679,28 @@ async fn pause(wait: Option<Duration>) {
     let mut pause = tokio::time::interval(wait.max(Duration::from_millis(1)));
     pause.tick().await;
     pause.tick().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_is_taken_away_has_not_panicked() {
+        let taken_away = tokio::spawn(std::future::pending::<()>());
+        taken_away.abort();
+        let mut waits = Box::pin(joined(taken_away));
+        for _ in 0..100 {
+            tokio::select! {
+                biased;
+                _ = &mut waits => panic!("nobody has panicked"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+
+        let panicked = joined(tokio::spawn(async { panic!("of its own") })).await;
+
+        assert_eq!(panicked.map_err(|panic| said(&*panic)), Err::<(), _>("of its own".into()));
+        assert!(matches!(joined(tokio::spawn(async { 7 })).await, Ok(7)));
+    }
 }

@@ -353,6 +353,86 @@ fn a_server_that_is_cut_off_lends_what_nobody_else_does_and_tells_it_when_it_is_
     check(&[&first, &cut_off], outcome);
 }
 
+/// The store shows sessions, and takes no word of what becomes of them.
+#[test]
+fn a_first_use_that_the_store_does_not_hear_of_is_told_when_it_listens_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let user = ["acl", "setuser", "edge", "on", ">secret", "~*", "+@all"];
+    assert_eq!(redis.ask(&user).unwrap(), "OK");
+    let first = server(&redis, 1, "").unwrap();
+    let more = ["redis.username=edge", "redis.password=secret"];
+    let second = server_with(&redis.address().to_string(), 2, "", &more).unwrap();
+    let calls = || -> Result<()> {
+        let here = ping(&second, &json!({ "campaign": "alone", "caller_id": CALLER }))?;
+        let elsewhere = ping(&first, &json!({ "campaign": "alone", "sip_ok": true }))?;
+        let status = |session: &Value| -> Result<String> {
+            let path = format!("/v1/pings/{}", text(&session["ping_id"])?);
+            text(&http::get(first.api, &path)?.json::<Value>()?["status"])
+        };
+        redis.ask(&["acl", "setuser", "edge", "-eval", "-evalsha", "-script"])?;
+
+        call(&second, NUMBER, "here", &[FROM])?;
+        is_of(&second, "here", "caller_ping", &here)?;
+        call(&second, &text(&elsewhere["sip_user"])?, "elsewhere", &[])?;
+        is_of(&second, "elsewhere", "address", &elsewhere)?;
+        for session in [&here, &elsewhere] {
+            ensure!(status(session)? == "live", "{session:#} is used, and nobody could say so");
+        }
+
+        redis.ask(&["acl", "setuser", "edge", "+@all"])?;
+        for session in [&here, &elsewhere] {
+            wait_for("the use to be told", Duration::from_secs(5), || {
+                Ok((status(session)? == "consumed").then_some(()))
+            })?;
+        }
+        // By the time that a later call comes.
+        call(&first, &text(&elsewhere["sip_user"])?, "again", &[])?;
+        is_of(&first, "again", "address", &elsewhere)?;
+        second.is_clean()?;
+        first.is_clean()
+    };
+    let outcome = calls();
+    check(&[&first, &second], outcome);
+}
+
+#[test]
+fn a_number_is_shown_as_all_servers_see_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let pool = pool(1) + &format!("overflow_number = \"{NUMBER}\"\n");
+    let first = server(&redis, 1, &pool).unwrap();
+    let second = server(&redis, 2, &pool).unwrap();
+    let mut pings = || -> Result<()> {
+        let shown = |number: &str| -> Result<Value> {
+            http::get(second.api, &format!("/v1/numbers/{number}"))?.json()
+        };
+        let lent = ping(&first, &json!({ "pool": "pool" }))?;
+        ensure!(lent["number_status"] == "leased", "{lent:#}");
+        let shared = ping(&first, &json!({ "pool": "pool" }))?;
+        ensure!(shared["number_status"] == "shared", "{shared:#}");
+        let (number, overflow) = (text(&lent["number"])?, text(&shared["number"])?);
+        let its = shown(&number)?;
+        ensure!(its["session"] == lent["session_id"], "{its:#}");
+        ensure!(its["leased_until"].is_string() && its["history"] == json!([]), "{its:#}");
+        ensure!(shown(&overflow)?["sharing"] == 1, "{:#}", shown(&overflow)?);
+
+        let path = format!("/v1/sessions/{}:release", text(&lent["session_id"])?);
+        ensure!(http::post(first.api, &path, "")?.status < 300);
+        let visitor = json!({ "pool": "pool", "visitor_id": "v1" });
+        ensure!(http::post(second.api, "/v1/sessions", &visitor.to_string())?.status == 201);
+        ensure!(shown(&overflow)?["sharing"] == 2, "{:#}", shown(&overflow)?);
+
+        // What it knows itself: it has lent that number to nobody.
+        redis.kill()?;
+        let own = shown(&number)?;
+        ensure!(own["session"].is_null(), "{own:#}");
+        Ok(())
+    };
+    let outcome = pings();
+    check(&[&first, &second], outcome);
+}
+
 #[test]
 fn pings_go_on_while_the_master_of_a_cluster_that_has_their_pool_dies() {
     let mut cluster = Cluster::start().unwrap();

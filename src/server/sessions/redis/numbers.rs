@@ -8,9 +8,10 @@ use smol_str::{SmolStr, format_smolstr};
 
 use crate::id::{CallId, SessionId};
 use crate::phone::PhoneNumber;
+use crate::routing::ping::NumberState;
 use crate::routing::pool::{AFTER_CALL, Lease, PastLease};
 use crate::routing::request::FormerLease;
-use crate::routing::snapshot::Pool;
+use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::server::redis::{StoreFault, unread};
 use crate::time::Wall;
 
@@ -47,6 +48,8 @@ pub struct Counted {
 #[derive(Debug, Default)]
 pub(super) struct NumberRead {
     pub(super) holder: Option<SessionId>,
+    /// Until when, but for the calls that are on it.
+    ends: Option<Wall>,
     /// The newest last.
     pub(super) past: Vec<PastLease>,
 }
@@ -78,7 +81,8 @@ impl NumberRead {
                 past.push(PastLease { session, began_at, ended });
             }
         }
-        Self { holder, past }
+        let ends = lent.filter(|_| holder.is_some()).map(|(_, ends)| ends);
+        Self { holder, ends, past }
     }
 }
 
@@ -304,6 +308,37 @@ impl RedisSessions {
             counted.push(Counted { free, lent, apart, resting });
         }
         Ok(counted)
+    }
+
+    /// To whom a number is and was lent, and how many are shown it for want of another.
+    ///
+    /// # Errors
+    /// The store could not be asked, or did not answer.
+    pub async fn number_state(
+        &self,
+        snapshot: &RoutingSnapshot,
+        number: PhoneNumber,
+        now: Wall,
+    ) -> Result<NumberState, StoreFault> {
+        let mut state = NumberState::default();
+        if let Some(pool) = snapshot.number(number).and_then(|owner| owner.pool) {
+            let key = self.keys.pool(&pool.id).number(number);
+            let all = redis::cmd("HGETALL").arg(&key).take();
+            let answer = self.ask(&[Asked::plain(&key, all)], For::Upkeep).await.pop();
+            let fields = read(answer.unwrap_or_else(|| Err(unread()))?)?;
+            let NumberRead { holder, ends, past } = NumberRead::of(&fields, pool.quarantine, now);
+            let lease = |(session, expires_at)| Lease { number, session, expires_at };
+            state.lease = holder.zip(ends).map(lease);
+            state.past = past;
+            state.past.retain(|past| past.is_remembered(now));
+        } else if snapshot.pools().iter().any(|pool| pool.overflow == Some(number)) {
+            let key = self.keys.sharing(number);
+            let count =
+                redis::cmd("ZCOUNT").arg(&key).arg(format!("({}", now.0)).arg("+inf").take();
+            let answer = self.ask(&[Asked::plain(&key, count)], For::Upkeep).await.pop();
+            state.sharing = read(answer.unwrap_or_else(|| Err(unread()))?)?;
+        }
+        Ok(state)
     }
 
     /// Renews what is said of calls on numbers.

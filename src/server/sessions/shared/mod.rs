@@ -21,7 +21,7 @@ use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Consumed, PingRefusals, Session, SignOfLife, Touched, VisitUpdate, Visiting, ends_when_closed,
+    Consumed, NumberState, PingRefusals, Session, SignOfLife, Touched, VisitUpdate, Visiting, ends_when_closed,
 };
 use crate::routing::pool::{Lease, PoolReading};
 use crate::routing::request::SessionReading;
@@ -205,6 +205,17 @@ impl SharedSessions {
         let inner = self.inner.lock();
         let Counted { free, lent, apart, resting } = *inner.counted.get(pool)?;
         Some(PoolReading { free: free + apart, leased: lent, quarantined: resting })
+    }
+
+    /// To whom a number is and was lent, by any server. `None`: the store does not answer.
+    pub(in crate::server) async fn number(
+        &self,
+        snapshot: &RoutingSnapshot,
+        number: PhoneNumber,
+        now: Wall,
+    ) -> Option<NumberState> {
+        let state = self.store.number_state(snapshot, number, now).await;
+        state.inspect_err(|fault| self.metrics.fault(fault)).ok()
     }
 
     /// How long a call waits for its sessions.
