@@ -242,7 +242,7 @@ pub trait PingIntake: Send + Sync {
     ///
     /// # Errors
     /// Why none would; `None`: no such promise lives.
-    fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>>;
+    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Option<Reason>>>;
 }
 
 /// What may have to be asked for elsewhere, within a moment.

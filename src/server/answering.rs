@@ -11,15 +11,21 @@ use crate::routing::ping::{
 use crate::time::Wall;
 
 use super::deciding::Deciding;
+use super::sessions::SharedSessions;
+use super::sessions::shared::{Asked, next_claim};
 use super::translate;
 
 /// Pings of the book that are read at once.
 const PAGE: u32 = 10_000;
+/// Answers of so long before a start other servers may not have been told.
+const TOLD_AGAIN_MS: i64 = 10 * 60_000;
 
 /// A request that is being answered. However that ends, its key is free again or has its answer: also if
 /// whoever asked goes away meanwhile.
 pub(super) struct Claimed<'a> {
     answers: &'a Mutex<Answers>,
+    /// Where other servers see it, and by what it is known there.
+    elsewhere: Option<(&'a SharedSessions, u64)>,
     pub(super) identity: Identity,
     answer: Option<(Kept, Wall)>,
     is_on_its_way: bool,
@@ -34,18 +40,25 @@ pub(super) enum Standing<'a> {
 }
 
 impl Deciding {
-    /// Claims a request's key for whoever is to answer it.
-    pub(super) fn claim(&self, identity: Identity, now: Wall) -> Standing<'_> {
+    /// Claims a request's key for whoever is to answer it, at all servers that share sessions. While their
+    /// store does not answer, at this one.
+    pub(super) async fn claim(&self, identity: Identity, now: Wall) -> Standing<'_> {
         let answers = self.answers();
-        let claim = answers.lock().claim(identity, now);
-        match claim {
-            Claim::First => {
-                Standing::First(Claimed { answers, identity, answer: None, is_on_its_way: false })
-            }
-            Claim::InProgress => Standing::InProgress,
-            Claim::Other => Standing::Other,
-            Claim::Answered(kept) => Standing::Answered(kept),
+        let found = answers.lock().claim(identity, now);
+        if found != Claim::First {
+            return Standing::of_others(found);
         }
+        let elsewhere = self.sessions().map(|shared| (&**shared, next_claim()));
+        let (answer, is_on_its_way) = (None, false);
+        let mut claimed = Claimed { answers, elsewhere, identity, answer, is_on_its_way };
+        if let Some((shared, claim)) = elsewhere
+            && let Asked::Told(found) = shared.claim(identity, claim).await
+            && found != Claim::First
+        {
+            claimed.elsewhere = None;
+            return Standing::of_others(found);
+        }
+        Standing::First(claimed)
     }
 
     /// Puts back the answers of the last day, which are in the book.
@@ -63,12 +76,16 @@ impl Deciding {
             let page = book.accepted(since, before, PAGE).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             before = Some(last.session);
+            let recent = Wall(now.0.saturating_sub(TOLD_AGAIN_MS));
             let mut answers = self.answers().lock();
             let kept = page.iter().filter_map(|(ping, at)| {
                 let reply = ping.reply.as_ref()?;
                 Some((identity(reply), kept(ping, reply), *at))
             });
             for (identity, kept, at) in kept {
+                if let Some(shared) = self.sessions().filter(|_| at >= recent) {
+                    shared.answered_before(identity, kept.clone(), at);
+                }
                 if !answers.restore(identity, kept, at) {
                     return Ok(());
                 }
@@ -77,7 +94,34 @@ impl Deciding {
     }
 }
 
+impl Standing<'_> {
+    /// Of one that is not the first.
+    fn of_others(found: Claim) -> Self {
+        match found {
+            Claim::Answered(kept) => Self::Answered(kept),
+            Claim::Other => Self::Other,
+            Claim::First | Claim::InProgress => Self::InProgress,
+        }
+    }
+}
+
 impl Claimed<'_> {
+    /// What is answered is on disk: returns when other servers know, or cannot be told at once.
+    pub(super) async fn tell(claimed: &mut [Self]) {
+        let mut told: Option<(&SharedSessions, Vec<_>)> = None;
+        for it in claimed.iter_mut().filter(|it| it.is_on_its_way) {
+            if let Some((kept, at)) = &it.answer
+                && let Some((shared, _)) = it.elsewhere.take()
+            {
+                let answer = (it.identity, kept.clone(), *at);
+                told.get_or_insert_with(|| (shared, vec![])).1.push(answer);
+            }
+        }
+        if let Some((shared, answers)) = told {
+            shared.answered(answers).await;
+        }
+    }
+
     /// What is answered if that gets to the disk.
     pub(super) fn answered(&mut self, kept: Kept, at: Wall) {
         self.answer = Some((kept, at));
@@ -112,10 +156,20 @@ impl Claimed<'_> {
 
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
-        let mut answers = self.answers.lock();
+        let Identity { key, .. } = self.identity;
         match self.answer.take() {
-            Some((kept, at)) if self.is_on_its_way => answers.keep(self.identity, kept, at),
-            Some(_) | None => answers.release(self.identity.key),
+            Some((kept, at)) if self.is_on_its_way => {
+                if let Some((shared, _)) = self.elsewhere {
+                    shared.answered_before(self.identity, kept.clone(), at);
+                }
+                self.answers.lock().keep(self.identity, kept, at);
+            }
+            Some(_) | None => {
+                self.answers.lock().release(key);
+                if let Some((shared, claim)) = self.elsewhere {
+                    shared.left(key, claim);
+                }
+            }
         }
     }
 }
@@ -155,38 +209,38 @@ mod tests {
 
     const NOW: Wall = Wall(1_773_759_852_318);
 
-    #[test]
-    fn a_request_that_is_cancelled_frees_its_key_or_leaves_its_answer() {
+    #[tokio::test]
+    async fn a_request_that_is_cancelled_frees_its_key_or_leaves_its_answer() {
         let deciding = deciding();
         let identity = |body| Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint(body) };
-        let before = first(deciding.claim(identity([1; 16]), NOW));
-        assert!(matches!(deciding.claim(identity([1; 16]), NOW), Standing::InProgress));
+        let before = first(deciding.claim(identity([1; 16]), NOW).await);
+        assert!(matches!(deciding.claim(identity([1; 16]), NOW).await, Standing::InProgress));
         drop(before);
 
-        let mut answered = first(deciding.claim(identity([2; 16]), NOW));
+        let mut answered = first(deciding.claim(identity([2; 16]), NOW).await);
         answered.answered(answer(), NOW);
-        assert!(matches!(deciding.claim(identity([2; 16]), NOW), Standing::InProgress));
+        assert!(matches!(deciding.claim(identity([2; 16]), NOW).await, Standing::InProgress));
         drop(answered);
-        let mut answered = first(deciding.claim(identity([2; 16]), NOW));
+        let mut answered = first(deciding.claim(identity([2; 16]), NOW).await);
         answered.answered(answer(), NOW);
         answered.on_its_way();
         drop(answered);
 
-        let again = deciding.claim(identity([2; 16]), NOW);
+        let again = deciding.claim(identity([2; 16]), NOW).await;
         assert!(matches!(again, Standing::Answered(kept) if kept == answer()));
-        assert!(matches!(deciding.claim(identity([1; 16]), NOW), Standing::Other));
+        assert!(matches!(deciding.claim(identity([1; 16]), NOW).await, Standing::Other));
     }
 
-    #[test]
-    fn an_answer_that_did_not_get_to_the_disk_is_not_given_again() {
+    #[tokio::test]
+    async fn an_answer_that_did_not_get_to_the_disk_is_not_given_again() {
         let deciding = deciding();
         let identity = Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint([1; 16]) };
-        let mut claimed = first(deciding.claim(identity, NOW));
+        let mut claimed = first(deciding.claim(identity, NOW).await);
         claimed.answered(answer(), NOW);
         claimed.on_its_way();
         claimed.failed();
         drop(claimed);
-        first(deciding.claim(identity, NOW));
+        first(deciding.claim(identity, NOW).await);
     }
 
     fn first(standing: Standing<'_>) -> Claimed<'_> {

@@ -86,7 +86,7 @@ impl Control {
         let key = RequestKey::of(&publisher, &reference);
         let identity = Identity { key, fingerprint: Fingerprint::of(&ping) };
         let again = |kept: &Kept| Ok(Accepted { repeated: true, ..kept.accepted.clone() });
-        match self.deciding.claim(identity, now) {
+        match self.deciding.claim(identity, now).await {
             Standing::First(claimed) => self.open(&ping, price, Some(claimed), taken, now).await,
             Standing::Answered(kept) => again(&kept),
             Standing::Other => Err(PingError::OtherBody(reference)),
@@ -241,6 +241,7 @@ impl Control {
             claimed.iter_mut().for_each(Claimed::failed);
             *opened = on_their_way;
         }
+        Claimed::tell(claimed).await;
         written
     }
 }
@@ -291,8 +292,12 @@ impl PingIntake for Control {
         })
     }
 
-    fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>> {
-        self.deciding.confirm(ping, (clock::mono(), clock::wall()))
+    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Option<Reason>>> {
+        Box::pin(async move {
+            let here = || self.deciding.session_of(ping);
+            let session = self.found(SessionKey::Ping(ping), here).await.ok_or(None)?;
+            self.deciding.confirm(session, (clock::mono(), clock::wall()))
+        })
     }
 }
 

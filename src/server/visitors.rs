@@ -38,7 +38,7 @@ impl Control {
         };
         let mut claimed = match key {
             None => None,
-            Some(reference) => match self.deciding.claim(identity(&reference), now) {
+            Some(reference) => match self.deciding.claim(identity(&reference), now).await {
                 Standing::First(claimed) => Some(claimed),
                 Standing::Answered(kept) => {
                     self.written(vec![], &mut [], &mut vec![])

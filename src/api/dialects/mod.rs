@@ -110,7 +110,7 @@ impl Api {
         if !self.services.pings.find(ping).await.is_some_and(|session| is_its(&session)) {
             return Err(Refusal::Over);
         }
-        let confirmed = self.services.pings.confirm(ping);
+        let confirmed = self.services.pings.confirm(ping).await;
         let session = confirmed.map_err(|why| why.map_or(Refusal::Over, Refusal::NoBid))?;
         let promise = session.promise.ok_or(Refusal::Over)?;
         Ok((self.bid(door, ping, promise, session.number), session))

@@ -680,8 +680,9 @@ impl PingIntake for World {
         Box::pin(async { session })
     }
 
-    fn confirm(&self, ping: PingId) -> Result<Session, Option<Reason>> {
-        self.desk.lock().by_ping(ping).cloned().ok_or(None)
+    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Option<Reason>>> {
+        let session = self.desk.lock().by_ping(ping).cloned().ok_or(None);
+        Box::pin(async { session })
     }
 }
 

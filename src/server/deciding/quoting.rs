@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::id::PingId;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::ping::{Accepted, Checked, Lent, NewIds, PingRefusals, PingRequest, Session};
@@ -86,15 +85,14 @@ impl Deciding {
     /// The live session of a priced ping, if its promise still lives and some target would take its call.
     ///
     /// # Errors
-    /// Why none would; `None`: no such promise lives.
+    /// Why none would; `None`: its promise is over.
     pub fn confirm(
         &self,
-        ping: PingId,
+        session: Session,
         (now, at): (Mono, Wall),
     ) -> Result<Session, Option<Reason>> {
         let snapshot = self.snapshot.load();
         let state = self.state.lock();
-        let session = state.desk.by_ping(ping).ok_or(None)?.clone();
         let lives = session.promise.is_some_and(|promise| promise.is_live(at));
         if !lives || session.consumed_at.is_some() {
             return Err(None);
@@ -140,7 +138,7 @@ impl From<PingRefusals> for Unpriced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{CallId, PublisherId, SessionId};
+    use crate::id::{CallId, PingId, PublisherId, SessionId};
     use crate::money::Money;
     use crate::reason::NoPayout;
     use crate::routing::attribution::{Named, SessionKey};
@@ -212,7 +210,8 @@ mod tests {
             let state = format!("S{n}");
             let accepted = priced(&asked, n, &state, AT).unwrap();
             seconds.push(accepted.promise.unwrap().payout_seconds);
-            assert!(asked.confirm(accepted.ping, (Mono(1), AT)).is_ok());
+            let session = asked.session_of(accepted.ping).unwrap();
+            assert!(asked.confirm(session, (Mono(1), AT)).is_ok());
         }
         assert_eq!(seconds, [90, 90, 90], "each is asked as if it were the next");
         assert_eq!(meters(&asked), meters(&plain));
@@ -255,12 +254,12 @@ mod tests {
         let deciding = deciding();
         let accepted = priced(&deciding, 1, "OH", AT).unwrap();
         let confirm = |ms| {
-            let confirmed = deciding.confirm(accepted.ping, (Mono(1), Wall(AT.0 + ms)));
+            let session = deciding.session_of(accepted.ping).ok_or(None)?;
+            let confirmed = deciding.confirm(session, (Mono(1), Wall(AT.0 + ms)));
             confirmed.map(|session| session.session)
         };
         assert_eq!(confirm(59_999), Ok(accepted.session));
         assert_eq!(confirm(60_000), Err(None));
-        assert_eq!(deciding.confirm(PingId::from_bytes([9; 16]), (Mono(1), AT)), Err(None));
         let paused = CONFIG.replace("buyer = \"b\"\n", "buyer = \"b\"\npaused = true\n");
         deciding.configure(compiled(&paused));
         assert_eq!(confirm(1), Err(Some(Reason::TargetPaused)));

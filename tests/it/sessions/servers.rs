@@ -9,6 +9,9 @@ use anyhow::{Context, Result, ensure};
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::RoutingSnapshot;
 use tollbridge::routing::attribution::SessionKey;
+use tollbridge::routing::ping::{
+    Accepted, Claim, Fingerprint, Identity, KEPT_MS, Kept, NumberStatus, RequestKey, Session,
+};
 use tollbridge::routing::pool::Lease;
 use tollbridge::server::clock;
 use tollbridge::server::redis::StoreFault;
@@ -41,6 +44,61 @@ async fn of_two_nodes_that_lend_at_once_each_has_numbers_of_its_own() -> Result<
     }
     assert_eq!(lent.values().copied().collect::<Vec<_>>(), [1, 1, 1]);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_request_is_answered_by_one_node_and_has_that_answer_at_all() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let (one, other) = (node(&redis, "1", &config).await?, node(&redis, "11", &config).await?);
+    let identity =
+        |body| Identity { key: RequestKey([7; 16]), fingerprint: Fingerprint([body; 16]) };
+    assert_eq!(one.claim(identity(1), 1).await?, Claim::First);
+    assert_eq!(other.claim(identity(1), 1).await?, Claim::InProgress);
+    assert_eq!(other.claim(identity(2), 2).await?, Claim::InProgress);
+    // It has started again, and does not wait for itself.
+    assert_eq!(one.claim(identity(1), 2).await?, Claim::First);
+    one.leave(identity(1).key, 1).await?;
+    other.leave(identity(1).key, 2).await?;
+    assert_eq!(other.claim(identity(1), 3).await?, Claim::InProgress, "the second claim stands");
+    one.leave(identity(1).key, 2).await?;
+    assert_eq!(other.claim(identity(2), 4).await?, Claim::First);
+
+    let kept = |nth: u32| Kept { accepted: accepted(&session(nth, at(0))), visit: None };
+    other.keep(&[(identity(2), kept(1), at(0))], at(0)).await?;
+    // It was cut off meanwhile, and comes too late.
+    one.keep(&[(identity(1), kept(2), at(1))], at(1)).await?;
+    other.leave(identity(2).key, 4).await?;
+
+    for node in [&one, &other] {
+        assert_eq!(node.claim(identity(2), 5).await?, Claim::Answered(kept(1)));
+        assert_eq!(node.claim(identity(1), 6).await?, Claim::Other);
+    }
+    let lasts: i64 = redis.ask(&["pttl", &one_key(&redis)?])?.trim().parse()?;
+    assert!((KEPT_MS - 60_000..=KEPT_MS).contains(&lasts), "{lasts}");
+    // One that is a day old is nobody's any more.
+    let old = Identity { key: RequestKey([8; 16]), fingerprint: Fingerprint([1; 16]) };
+    one.keep(&[(old, kept(3), tollbridge::time::Wall(AT.0 - KEPT_MS))], at(0)).await?;
+    assert_eq!(one.claim(old, 7).await?, Claim::First);
+    Ok(())
+}
+
+/// The one request that is known.
+fn one_key(redis: &Redis) -> Result<String> {
+    let keys = redis.ask(&["keys", "rq:*"])?;
+    let key = keys.split_whitespace().find(|word| word.starts_with("rq:"));
+    key.map(str::to_owned).context("no request is known")
+}
+
+fn accepted(session: &Session) -> Accepted {
+    Accepted {
+        ping: session.ping,
+        session: session.session,
+        number: None,
+        number_status: NumberStatus::NotAsked,
+        expires_at: session.expires_at,
+        promise: None,
+        repeated: false,
+    }
 }
 
 #[tokio::test]
@@ -86,11 +144,7 @@ async fn what_is_set_apart_for_a_node_is_lent_by_nobody_else() -> Result<()> {
     let lent = Lease { number: left[0], session: id(4), expires_at: at(90) };
     assert_eq!(first.register(plain, &[(lent, at(1))], at(30)).await?, [Registered::Done]);
     assert_eq!(second.lookup(&config, &request(left[0], None, at(31))).await?, []);
-    let put = tollbridge::routing::ping::Session {
-        pool: Some("plain".into()),
-        number: Some(left[0]),
-        ..session(4, at(1))
-    };
+    let put = Session { pool: Some("plain".into()), number: Some(left[0]), ..session(4, at(1)) };
     first.put(&config, &put, at(31)).await?;
     let found = second.lookup(&config, &request(left[0], None, at(31))).await?;
     assert_eq!(found.len(), 1);
@@ -167,7 +221,7 @@ async fn of_two_sessions_that_have_one_number_the_later_keeps_it() -> Result<()>
     use Registered::{Done, Lost, Won};
     assert_eq!(registered, [Lost, Won, Done, Done]);
     for nth in [1, 3] {
-        let opened = tollbridge::routing::ping::Session {
+        let opened = Session {
             pool: Some("plain".into()),
             number: Some(lease.number),
             ..session(nth, at(10))
@@ -238,7 +292,7 @@ async fn a_session_that_is_told_again_keeps_what_others_have_done_with_it() -> R
     let (first, second) = (node(&redis, "1", &config).await?, node(&redis, "2", &config).await?);
     let opened = session(1, at(0));
     first.put(&config, &opened, at(0)).await?;
-    let longer = tollbridge::routing::ping::Session {
+    let longer = Session {
         expires_at: at(100),
         tags: [("zip".into(), "43215".into())].into(),
         ..opened.clone()
@@ -250,7 +304,7 @@ async fn a_session_that_is_told_again_keeps_what_others_have_done_with_it() -> R
 
     let key = SessionKey::Session(id(1));
     let found = second.find(key, at(8)).await?;
-    let expected = tollbridge::routing::ping::Session { consumed_at: Some(at(6)), ..longer };
+    let expected = Session { consumed_at: Some(at(6)), ..longer };
     assert_eq!(found, Some(expected));
     assert!(second.find(SessionKey::Session(id(2)), at(8)).await?.is_some());
     // A server that was emptied is told.

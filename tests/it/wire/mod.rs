@@ -36,6 +36,7 @@ mod responses;
 mod scorers;
 mod sessions;
 mod shared;
+mod shared_answers;
 mod shared_sessions;
 mod spend;
 mod stage;

@@ -6,7 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::id::{CampaignId, PingId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
-use crate::routing::ping::VisitorKey;
+use crate::routing::ping::{RequestKey, VisitorKey};
 use crate::server::redis::slot_of;
 
 /// Builds every key. A pool has a hash tag of its own, so that one script lends its numbers; so has each
@@ -55,6 +55,13 @@ impl KeySpace {
     /// Sessions that are shown an overflow number, by when they end.
     pub(super) fn sharing(&self, number: PhoneNumber) -> String {
         format!("sh:{{{}/{}}}", self.account, number.digits())
+    }
+
+    /// What is known of a request that may be sent again.
+    pub(super) fn request(&self, RequestKey(key): RequestKey) -> String {
+        let hex = format!("{:032x}", u128::from_be_bytes(key));
+        let (first, rest) = hex.split_at(2);
+        format!("rq:{{{}/{first}}}:{rest}", self.account)
     }
 
     pub(super) fn pool(&self, pool: &PoolId) -> PoolKeys {

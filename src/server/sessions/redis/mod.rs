@@ -8,6 +8,7 @@
 //! by the time of the server that has their pool; none is lent there before all nodes have had the time
 //! to say what they have lent.
 
+mod answers;
 mod kept;
 mod keys;
 mod lookup;

@@ -16,6 +16,7 @@ pub(super) enum Script {
     Count,
     Put,
     Mark,
+    Answer,
 }
 
 impl redis::Script for Script {
@@ -31,6 +32,7 @@ impl redis::Script for Script {
         Self::Count,
         Self::Put,
         Self::Mark,
+        Self::Answer,
     ];
 
     fn body(self) -> &'static str {
@@ -51,6 +53,7 @@ impl redis::Script for Script {
             Self::Count => of_pool!("count.lua"),
             Self::Put => include_str!("put.lua"),
             Self::Mark => include_str!("mark.lua"),
+            Self::Answer => include_str!("answer.lua"),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Invariants: no call and no ping is refused because the store does not answer; a number is lent by the
 //! store, or out of those that nobody else is lent.
 
+mod answers;
 mod tending;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +36,8 @@ use super::metrics::{Local, StoreMetrics};
 use super::redis::{Counted, RedisSessions};
 use super::store::SessionStore;
 
+use answers::Word;
+pub(in crate::server) use answers::next_claim;
 pub use tending::OPEN_AFTER_MIN;
 
 /// Numbers of which is remembered whose they were.
@@ -101,6 +104,8 @@ struct Inner {
     /// Sessions that were opened elsewhere and used here, when, and who waits to hear if that was the first
     /// time; of which the store has not heard.
     used: VecDeque<(SessionId, Wall, oneshot::Sender<Consumed>)>,
+    /// Of requests that may be sent again; what the store has not heard.
+    words: VecDeque<Word>,
     near: BTreeMap<PhoneNumber, (Mono, Vec<SessionReading>)>,
     counted: BTreeMap<PoolId, Counted>,
 }
@@ -184,6 +189,7 @@ impl SharedSessions {
                 gone: VecDeque::new(),
                 unasked: VecDeque::new(),
                 used: VecDeque::new(),
+                words: VecDeque::new(),
                 near: BTreeMap::new(),
                 counted: BTreeMap::new(),
             }),

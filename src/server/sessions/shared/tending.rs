@@ -233,6 +233,7 @@ impl SharedSessions {
         self.tell_gone(&snapshot).await?;
         self.tell_unpinned(&snapshot).await?;
         self.tell_used().await?;
+        self.tell_words().await?;
         let untold: Vec<SessionId> =
             self.inner.lock().untold.iter().copied().take(TOLD_AT_ONCE).collect();
         for id in untold {

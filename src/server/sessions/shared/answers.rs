@@ -1,0 +1,98 @@
+//! Requests that may be sent again, to any of the servers: what the store is asked and told of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::routing::ping::{Claim, Identity, Kept, RequestKey};
+use crate::server::clock;
+use crate::server::redis::StoreFault;
+use crate::time::Wall;
+
+use super::{Asked, SharedSessions};
+
+/// What the store has not heard of requests, at most. Of more it does not hear: then a request that is sent
+/// again to another server may be taken for a new one there.
+const WORDS_MAX: usize = 100_000;
+/// Told at once while calls go on.
+const TOLD_AT_ONCE: usize = 200;
+
+/// What the store is to be told of a request.
+#[derive(Clone, Debug)]
+pub(super) enum Word {
+    Answered(Identity, Kept, Wall),
+    /// The claim came to nothing.
+    Left(RequestKey, u64),
+}
+
+/// Tells a claim from all others of this process.
+pub(in crate::server) fn next_claim() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}
+
+impl SharedSessions {
+    /// A request came here that is known to nobody here.
+    pub(in crate::server) async fn claim(&self, identity: Identity, claim: u64) -> Asked<Claim> {
+        match self.store.claim(identity, claim).await {
+            Ok(found) => Asked::Told(found),
+            Err(fault) => {
+                self.metrics.fault(&fault);
+                Asked::Away
+            }
+        }
+    }
+
+    /// Requests were answered here. Returns when others know, or the store does not answer: then it is told
+    /// later.
+    pub(in crate::server) async fn answered(&self, answers: Vec<(Identity, Kept, Wall)>) {
+        if answers.is_empty() {
+            return;
+        }
+        if let Err(fault) = self.store.keep(&answers, clock::wall()).await {
+            self.metrics.fault(&fault);
+            for (identity, kept, at) in answers {
+                self.answered_before(identity, kept, at);
+            }
+        }
+    }
+
+    /// The same, which is told by and by.
+    pub(in crate::server) fn answered_before(&self, identity: Identity, kept: Kept, at: Wall) {
+        self.word(Word::Answered(identity, kept, at));
+    }
+
+    /// A request that was claimed came to nothing.
+    pub(in crate::server) fn left(&self, key: RequestKey, claim: u64) {
+        self.word(Word::Left(key, claim));
+    }
+
+    fn word(&self, word: Word) {
+        let mut inner = self.inner.lock();
+        if inner.words.len() < WORDS_MAX {
+            inner.words.push_back(word);
+        }
+    }
+
+    pub(super) async fn tell_words(&self) -> Result<(), StoreFault> {
+        loop {
+            let some: Vec<Word> =
+                self.inner.lock().words.iter().take(TOLD_AT_ONCE).cloned().collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            let answers: Vec<_> = some
+                .iter()
+                .filter_map(|word| match word {
+                    Word::Answered(identity, kept, at) => Some((*identity, kept.clone(), *at)),
+                    Word::Left(..) => None,
+                })
+                .collect();
+            self.store.keep(&answers, clock::wall()).await?;
+            for word in &some {
+                if let Word::Left(key, claim) = word {
+                    self.store.leave(*key, *claim).await?;
+                }
+            }
+            self.inner.lock().words.drain(..some.len());
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The same request at several servers that share sessions through Redis (spec/data §2.6).
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::Stage;
+use super::program::Program;
+use super::shared::{check, redis};
+use super::shared_sessions::{server, server_with};
+use crate::support::{api, http, wait_for};
+
+const MORE: &str = r#"
+[[pools]]
+id = "pool"
+campaign = "alone"
+publisher = "tests"
+numbers = ["+16145550201", "+16145550202", "+16145550203"]
+
+[[publishers]]
+id = "bright"
+payouts = [{ campaign = "bids", amount = "33.20" }]
+
+[[campaigns]]
+id = "bids"
+publisher = "bright"
+numbers = ["+18005550250"]
+routing = { tiers = [{ targets = [{ target = "alone" }] }] }
+
+[[dialects]]
+id = "retreaver"
+dialect = "retreaver"
+key = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41"
+publisher = "bright"
+campaign = "bids"
+number = "+18005550250"
+"#;
+
+#[test]
+fn the_same_request_at_two_servers_is_one_session_with_one_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let mut first = server(&redis, 1, MORE).unwrap();
+    let second = server(&redis, 2, MORE).unwrap();
+    let mut requests = || -> Result<()> {
+        let body = json!({ "request_id": "click-1", "pool": "pool" });
+        let replies = thread::scope(|scope| {
+            let body = &body;
+            let many = |stage| scope.spawn(move || (0..20).map(|_| send(stage, body)).collect());
+            let senders = [&first, &second, &first, &second].map(many);
+            let sent = senders.into_iter().map(|sender| sender.join().expect("it does not panic"));
+            sent.collect::<Result<Vec<Vec<http::Reply>>>>()
+        })?;
+        let (taken, in_progress): (Vec<_>, Vec<_>) =
+            replies.into_iter().flatten().partition(|reply| reply.status == 202);
+        ensure!(in_progress.iter().all(|it| it.status == 409), "{in_progress:?}");
+        let new = taken.iter().filter(|it| it.header("idempotent-replayed").is_none()).count();
+        ensure!(new == 1, "{new} of {} are new", taken.len());
+        let answer = taken[0].json::<Value>()?;
+        for reply in &taken {
+            ensure!(reply.json::<Value>()? == answer, "{reply:?} is not {answer:#}");
+        }
+        let mut accepted = 0.0;
+        for stage in [&first, &second] {
+            let counted = api::series(stage.api)?;
+            accepted += counted.get(r#"tollbridge_pings_total{result="accepted"}"#).unwrap_or(&0.0);
+        }
+        ensure!(accepted == 1.0, "{accepted} were accepted");
+        for stage in [&first, &second] {
+            let mut other = body.clone();
+            other["zip"] = json!("43215");
+            let other = send(stage, &other)?;
+            ensure!(
+                other.status == 422 && other.body.contains("idempotency.mismatch"),
+                "{other:?}"
+            );
+        }
+
+        // What is refused may be mended and sent again, also to the other.
+        let wrong = json!({ "request_id": "click-2", "campaign": "none", "sip_ok": true });
+        ensure!(send(&first, &wrong)?.status == 422);
+        let mended = json!({ "request_id": "click-2", "campaign": "alone", "sip_ok": true });
+        let mended = wait_for("the other to hear of it", Duration::from_secs(5), || {
+            let reply = send(&second, &mended)?;
+            Ok((reply.status == 202).then_some(reply))
+        })?;
+        ensure!(mended.header("idempotent-replayed").is_none(), "{mended:?}");
+
+        // And a visit, by its key.
+        let visit = json!({ "campaign": "alone", "page_url": "https://a.example/?gclid=g1" });
+        let keyed = |stage: &Stage| {
+            let headers = [("Idempotency-Key", "k-1")];
+            http::post_with(stage.api, "/v1/sessions", &visit.to_string(), &headers)
+        };
+        let (there, here) = (keyed(&first)?, keyed(&second)?);
+        ensure!(there.status == 201, "{there:?}");
+        ensure!(here.json::<Value>()? == there.json::<Value>()?, "{here:?} is not {there:?}");
+        ensure!(here.header("idempotent-replayed") == Some("true"), "{here:?}");
+
+        // A store that has lost everything is told by a server that starts again.
+        first.end(Program::kill)?;
+        redis.ask(&["flushall"])?;
+        first.serve()?;
+        wait_for("what was answered to be told", Duration::from_secs(10), || {
+            let keys = redis.ask(&["keys", "rq:*"])?;
+            Ok((keys.contains("rq:")).then_some(()))
+        })?;
+        let again = send(&second, &body)?;
+        ensure!(again.header("idempotent-replayed") == Some("true"), "{again:?}");
+        ensure!(again.json::<Value>()? == answer, "{again:?} is not {answer:#}");
+
+        // Without it each goes by what it knows.
+        redis.kill()?;
+        let later = json!({ "request_id": "click-3", "campaign": "alone", "sip_ok": true });
+        let (one, same) = (send(&first, &later)?, send(&first, &later)?);
+        ensure!((one.status, same.status) == (202, 202), "{one:?}, {same:?}");
+        ensure!(same.header("idempotent-replayed") == Some("true"), "{same:?}");
+        redis.restart()?;
+        wait_for("the other to hear of it", Duration::from_secs(15), || {
+            let keys = redis.ask(&["keys", "rq:*"])?;
+            Ok((keys.contains("rq:")).then_some(()))
+        })?;
+        let told = send(&second, &later)?;
+        ensure!(told.json::<Value>()? == one.json::<Value>()?, "{told:?} is not {one:?}");
+        first.is_clean()?;
+        second.is_clean()
+    };
+    let outcome = requests();
+    check(&[&first, &second], outcome);
+}
+
+#[test]
+fn a_price_that_one_server_promised_is_confirmed_by_another_until_its_call_has_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
+    let start = |node| server_with(&redis.address().to_string(), node, MORE, &pays).unwrap();
+    let (first, second) = (start(1), start(2));
+    let bids = || -> Result<()> {
+        let key = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41";
+        let ask = json!({ "key": key, "caller_number": "+16145550188" }).to_string();
+        let bid = http::post(first.api, "/rtbs.json", &ask)?.json::<Value>()?;
+        ensure!(bid["status"] == "reserved" && bid["retreaver_payout"] == 33.2, "{bid:#}");
+        let uuid = bid["uuid"].as_str().context("no uuid")?.to_owned();
+        let confirm = |stage: &Stage| -> Result<Value> {
+            let body = json!({ "key": key, "status": "confirmed" }).to_string();
+            let json = [("Content-Type", "application/json")];
+            http::ask(stage.api, ("PUT", &format!("/rtbs/{uuid}.json")), &body, &json)?.json()
+        };
+        for stage in [&second, &first] {
+            let confirmed = confirm(stage)?;
+            ensure!(confirmed["status"] == "confirmed", "{confirmed:#}");
+            ensure!(confirmed["retreaver_payout"] == bid["retreaver_payout"], "{confirmed:#}");
+        }
+        let from = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
+        super::call(&first, "+18005550250", "its-call", &[from])?;
+        wait_for("the use to be known", Duration::from_secs(5), || {
+            Ok((confirm(&second)?["status"] == "no-target").then_some(()))
+        })?;
+        first.is_clean()?;
+        second.is_clean()
+    };
+    let outcome = bids();
+    check(&[&first, &second], outcome);
+}
+
+fn send(stage: &Stage, body: &Value) -> Result<http::Reply> {
+    http::post(stage.api, "/v1/pings", &body.to_string())
+}
