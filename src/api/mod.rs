@@ -27,6 +27,7 @@ mod dead_letters;
 mod dialects;
 mod dni;
 mod effective;
+mod enrichers;
 mod error;
 mod explain;
 mod fraud;
@@ -70,6 +71,7 @@ use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::circuit::Condition;
+use crate::routing::enrich;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
     Accepted, NumberState, NumberStatus, OverQuota, OverShare, PingRefusals, PingRequest,
@@ -100,6 +102,7 @@ pub struct Services {
     pub letters: Arc<dyn Letters>,
     pub rollups: Arc<dyn RollupStore>,
     pub enrichments: Arc<dyn Enrichments>,
+    pub enrichers: Arc<dyn Enrichers>,
     pub scores: Arc<dyn Scores>,
     /// When a histogram is suspicious.
     pub spikes: SpikeRules,
@@ -341,6 +344,12 @@ impl From<OverShare> for PingError {
 pub trait Standings: Send + Sync {
     /// In the order they were started in.
     fn standings(&self) -> Vec<Standing>;
+}
+
+/// Who is asked about callers.
+pub trait Enrichers: Send + Sync {
+    /// How each is doing whom a campaign has asked, by their names.
+    fn standings(&self) -> Answer<'_, Vec<enrich::Standing>>;
 }
 
 /// What buyers have paid in.

@@ -29,8 +29,8 @@ use super::page::Cursors;
 use super::request::BODY_BYTES_MAX;
 use super::{
     Services, account, batch, calls, caps, configuration, consumers, dead_letters, dni, effective,
-    explain, fraud, health, openapi, pings, pixel, pools, replay, rollups, sessions, simulate,
-    targets,
+    enrichers, explain, fraud, health, openapi, pings, pixel, pools, replay, rollups, sessions,
+    simulate, targets,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -82,6 +82,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(rollups::list))
         .routes(routes!(fraud::publishers))
         .routes(routes!(fraud::targets))
+        .routes(routes!(enrichers::list))
         .routes(routes!(consumers::list))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use crate::api::{
-    Credit, Deposit, DepositError, Deposited, HangUpError, Health, LiveCalls, PingIntake, Pools,
-    PressureShown, Routing, Services, Told, Visitors,
+    Credit, Deposit, DepositError, Deposited, Enrichers, HangUpError, Health, LiveCalls,
+    PingIntake, Pools, PressureShown, Routing, Services, Told, Visitors,
 };
 use crate::cdr::fact::{self, Fact};
 use crate::cdr::journal::file::Appender;
@@ -82,6 +82,7 @@ impl Control {
         self: &Arc<Self>,
         settings: &Settings,
         accounting: &Accounting,
+        enrichers: Arc<dyn Enrichers>,
         reloader: Arc<Reloader>,
         routing: Arc<dyn Routing>,
     ) -> Services {
@@ -101,6 +102,7 @@ impl Control {
             letters: accounting.letters(),
             rollups: accounting.rollups(),
             enrichments: accounting.enrichments(),
+            enrichers,
             scores: accounting.scores(),
             spikes: fraud::spikes(&settings.fraud),
             consumers: accounting.standings(),

@@ -337,13 +337,14 @@ impl Server {
                 seed: seed.rotate_left(32),
             }));
         }
-        posts.push(enriching::post(enriching::Means {
+        let (enriching, enrichers) = enriching::post(enriching::Means {
             deciding: Arc::clone(&deciding),
             appender: accounting.appender(),
             scoring: scoring.clone(),
             spending: accounting.spending(),
             ended: ended.clone(),
-        }));
+        });
+        posts.push(enriching);
         let (ready, epoch) = (shippers::load(&config)?, accounting.epoch());
         posts.extend(shippers::posts(&config, ready, epoch, seed)?);
         accounting.consume(&settings, posts, seed, &ended);
@@ -368,14 +369,14 @@ impl Server {
             shards: mailboxes.clone(),
             running: tokio::sync::Mutex::new(Running { config, revision, trunks, target_limits }),
         });
-        let questions = Questions {
+        let questions = Arc::new(Questions {
             deciding: Arc::clone(&deciding),
             revisions,
             decisions: accounting.decisions(),
             scoring,
-        };
+        });
         let services =
-            control.services(&settings, &accounting, Arc::clone(&reloader), Arc::new(questions));
+            control.services(&settings, &accounting, enrichers, Arc::clone(&reloader), questions);
         serve_api(api, services, ended.clone(), &mut tasks);
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         let (appender, gauges) = (accounting.appender(), accounting.gauges());

@@ -9,6 +9,7 @@ mod dialects;
 mod dni;
 mod document;
 mod edge;
+mod enrichers;
 mod keys;
 mod pings;
 mod pixel;
@@ -124,6 +125,7 @@ fn services(world: &Arc<World>) -> Services {
         letters: world.clone(),
         rollups: world.clone(),
         enrichments: world.clone(),
+        enrichers: world.clone(),
         scores: world.clone(),
         spikes: SpikeRules { min_calls: 50, deviations: 4 },
         consumers: world.clone(),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use super::super::{
-    Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, Foretold,
+    Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, Enrichers, Foretold,
     HangUpError, Health, Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake,
     Pools, PressureShown, Reload, Routing, Sent, Standings, Told, Trial, TrialCall, Visitors,
 };
@@ -37,6 +37,9 @@ use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::circuit::{Cause, Condition, Trip};
 use crate::routing::config::RoutingConfig;
+use crate::routing::enrich;
+use crate::routing::enrich::breaker::Condition::Resting;
+use crate::routing::enrich::budget::Spent;
 use crate::routing::hold::Bucket;
 use crate::routing::meter::Meter;
 use crate::routing::ping::{
@@ -75,6 +78,14 @@ pub(super) const CONFIG: &str = r#"
     ]
     pools = [{ id = "pool_hvac", campaign = "cmp_hvac", publisher = "pub_bright",
         numbers = ["+16145550121"] }]
+
+    [[enrichers]]
+    id = "lineinfo"
+    url = "http://127.0.0.1:9/v1"
+    send_caller = true
+    tells = { line_type = "/carrier/type" }
+    cost = "0.004"
+    calls_per_day = 50000
 
     [[publishers]]
     id = "pub_bright"
@@ -116,6 +127,7 @@ pub(super) const CONFIG: &str = r#"
     id = "cmp_hvac"
     publisher = "pub_bright"
     numbers = ["+16145550104"]
+    enrich = ["lineinfo"]
     routing = { tiers = [{ targets = [{ target = "tgt_summit" }, { target = "tgt_cool" }] }] }
 
     [[campaigns]]
@@ -704,6 +716,22 @@ impl World {
             .map_err(PingError::NoBid)?;
         let checked = checked.promising(offer.promised(START, life));
         Ok(desk.accept_if(checked, None, ids, START, |_, _| Ok(())).map_err(PingRefusals::from)?)
+    }
+}
+
+impl Enrichers for World {
+    fn standings(&self) -> Answer<'_, Vec<enrich::Standing>> {
+        Box::pin(async {
+            self.check_store()?;
+            let standing = |enricher| enrich::Standing {
+                enricher,
+                condition: Resting(Duration::from_millis(12_001)),
+                spent: Spent { day: 20_529, asked: 7, cost: Money(28_000) },
+                cached: 5,
+                outcomes: [("told", 6), ("cached", 9)].into(),
+            };
+            Ok(self.snapshot.enrichers().into_iter().map(standing).collect())
+        })
     }
 }
 

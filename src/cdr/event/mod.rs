@@ -162,6 +162,16 @@ impl Teller {
                 let told = schema::SessionReleased { session_id, expires_at_ms: it.expires_at_ms };
                 (Body::SessionReleased(told), of_session(&it.session))
             }
+            FactBody::SessionEnriched(it) => {
+                let told = schema::SessionEnriched {
+                    session_id: it.session.to_string(),
+                    source: it.source.to_string(),
+                    outcome: it.lookup.name().to_owned(),
+                    tags: self.tags.tell(&it.tags),
+                    cost_micros: it.cost.0,
+                };
+                (Body::SessionEnriched(told), of_session(&it.session))
+            }
             FactBody::SessionConsumed(it) => {
                 let told = schema::SessionConsumed { session_id: it.session.to_string() };
                 (Body::SessionConsumed(told), of_session(&it.session))
@@ -261,7 +271,6 @@ impl Teller {
             | FactBody::Taken(_)
             | FactBody::Referred(_)
             | FactBody::Farewells(_)
-            | FactBody::SessionEnriched(_)
             | FactBody::NodeStarted(_) => return None,
         };
         Some(told)

@@ -35,7 +35,8 @@ pub struct Event {
     pub call_id: Option<String>,
     #[prost(
         oneof = "Body",
-        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35"
+        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, \
+                36"
     )]
     #[serde(flatten)]
     pub body: Option<Body>,
@@ -77,6 +78,8 @@ pub enum Body {
     CallOrphanClosed(CallOrphanClosed),
     #[prost(message, tag = "35")]
     BuyerDeposited(BuyerDeposited),
+    #[prost(message, tag = "36")]
+    SessionEnriched(SessionEnriched),
 }
 
 /// A ping was accepted, or a page or form opened a session.
@@ -116,6 +119,21 @@ pub struct PingAccepted {
     pub visitor: Option<String>,
     #[prost(btree_map = "string, string", tag = "14")]
     pub extra: BTreeMap<String, String>,
+}
+
+/// What came of asking an enricher about the caller of a session.
+#[derive(Clone, PartialEq, Message, Serialize)]
+pub struct SessionEnriched {
+    #[prost(string, tag = "1")]
+    pub session_id: String,
+    #[prost(string, tag = "2")]
+    pub source: String,
+    #[prost(string, tag = "3")]
+    pub outcome: String,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub tags: BTreeMap<String, String>,
+    #[prost(int64, tag = "5")]
+    pub cost_micros: i64,
 }
 
 /// A visitor is still there.

@@ -159,7 +159,7 @@ fn teller() -> Teller {
         node: 1,
         account: "default".into(),
         callers: Callers::hashed_with(b"pepper-pepper-16"),
-        tags: Tags::Named(vec!["zip".into(), "colour".into()]),
+        tags: Tags::Named(vec!["zip".into(), "colour".into(), "line_type".into()]),
     }
 }
 

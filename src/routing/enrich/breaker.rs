@@ -32,6 +32,19 @@ enum State {
     },
 }
 
+/// Whether an enricher is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Well {
+        /// In a row.
+        failures: u32,
+    },
+    /// It failed, and is left alone for so long.
+    Resting(Duration),
+    /// It was left alone: the next question, or the one that is on its way, tells how it is.
+    OnTrial,
+}
+
 /// What a question changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -85,6 +98,14 @@ impl Breaker {
                 None
             }
             (State::Resting { .. }, true | false) => None,
+        }
+    }
+
+    pub fn condition(&self, now: Mono) -> Condition {
+        match self.state {
+            State::Well { failures } => Condition::Well { failures },
+            State::Resting { until } if now < until => Condition::Resting(until.since(now)),
+            State::Resting { .. } | State::OnTrial { .. } => Condition::OnTrial,
         }
     }
 

@@ -13,6 +13,7 @@ pub mod budget;
 pub mod cache;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -34,8 +35,8 @@ use super::snapshot::{Campaign, RoutingSnapshot};
 use super::vertical::Vertical;
 use super::worth::worthless;
 
-use breaker::BreakerRules;
-use budget::Budget;
+use breaker::{BreakerRules, Condition};
+use budget::{Budget, Spent};
 
 /// What is built in tells under this name.
 pub const EMBEDDED: &str = "embedded";
@@ -105,6 +106,19 @@ pub struct Inquiry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_hash: Option<String>,
     pub tags: Tags,
+}
+
+/// How an enricher is doing at this server.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub enricher: Arc<Enricher>,
+    pub condition: Condition,
+    /// Of this day of UTC.
+    pub spent: Spent,
+    /// Callers of whom it is kept what was said.
+    pub cached: usize,
+    /// What came of looks at sessions since the process started, by name.
+    pub outcomes: BTreeMap<&'static str, u64>,
 }
 
 /// What an answer comes to in one trade.
@@ -189,6 +203,13 @@ impl Campaign {
 }
 
 impl RoutingSnapshot {
+    /// Whom some campaign has asked, by their names.
+    pub fn enrichers(&self) -> Vec<Arc<Enricher>> {
+        let all = self.campaigns().iter().flat_map(|campaign| &campaign.enrich);
+        let by_name: BTreeMap<_, _> = all.map(|it| (it.id.clone(), Arc::clone(it))).collect();
+        by_name.into_values().collect()
+    }
+
     /// What the form of a number tells, under the names of the tags of place, and `line_type`: `toll_free`,
     /// `premium`, `personal`, or `unknown`, for what is called with it no number tells.
     pub fn embedded(&self, number: PhoneNumber) -> Tags {

@@ -11,17 +11,18 @@ use smol_str::SmolStr;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::api::Enrichers;
 use crate::cdr::consumer::Fault;
 use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{Fact, Lookup, SessionEnriched};
 use crate::cdr::journal::Durability;
-use crate::cdr::store::StoreError;
+use crate::cdr::store::{Answer, StoreError};
 use crate::money::Money;
 use crate::routing::Tags;
-use crate::routing::enrich::Enricher;
 use crate::routing::enrich::breaker::{Breaker, Turn};
 use crate::routing::enrich::budget::{Spent, day_of};
 use crate::routing::enrich::cache::Cache;
+use crate::routing::enrich::{Enricher, Standing};
 use crate::routing::ping::EnrichedBy;
 use crate::server::accounting::stamp;
 use crate::server::clock;
@@ -48,6 +49,7 @@ struct Known {
     /// other.
     spent: tokio::sync::Mutex<Option<Spent>>,
     asked: Mutex<Option<AskedSo>>,
+    outcomes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// What holds as long as the enricher is asked in the same way.
@@ -84,7 +86,7 @@ impl Asking {
         enricher: &Arc<Enricher>,
         sessions: Vec<Asked>,
     ) -> Result<Vec<Enrichment>, Fault> {
-        let known = Arc::clone(self.known.lock().entry(enricher.id.clone()).or_default());
+        let known = self.known_of(&enricher.id);
         let mut without_fact = vec![];
         for asked in sessions {
             let looked = self.look(enricher, &known, &asked).await?;
@@ -103,9 +105,36 @@ impl Asking {
         lookup: Lookup,
         at: Wall,
     ) -> Enrichment {
-        count(enricher, lookup);
+        self.count(enricher, lookup);
         let (session, source) = (asked.ping.session, enricher.id.clone());
         Enrichment { session, source, at, lookup, tags: vec![], cost: Money::ZERO }
+    }
+
+    fn known_of(&self, enricher: &SmolStr) -> Arc<Known> {
+        Arc::clone(self.known.lock().entry(enricher.clone()).or_default())
+    }
+
+    fn count(&self, enricher: &Enricher, lookup: Lookup) {
+        let labels = [("enricher", enricher.id.to_string()), ("outcome", lookup.name().to_owned())];
+        counter!(names::ENRICHMENTS, &labels).increment(1);
+        *self.known_of(&enricher.id).outcomes.lock().entry(lookup.name()).or_default() += 1;
+    }
+
+    async fn standing(&self, enricher: Arc<Enricher>) -> Result<Standing, StoreError> {
+        let known = self.known_of(&enricher.id);
+        let (now, day) = (clock::wall(), day_of(clock::wall()));
+        let read = *known.spent.lock().await;
+        let spent = match read {
+            Some(spent) => spent.on(now),
+            None => {
+                let (asked, cost) = self.means.spending.spent(&enricher.id, day).await?;
+                Spent { day, asked, cost }
+            }
+        };
+        let condition = known.breaker.lock().condition(clock::mono());
+        let cached = known.asked.lock().as_ref().map_or(0, |asked| asked.cache.lock().len());
+        let outcomes = known.outcomes.lock().clone();
+        Ok(Standing { enricher, condition, spent, cached, outcomes })
     }
 
     /// `Err`: nobody was asked.
@@ -232,12 +261,24 @@ impl Asking {
         let appended = appender.append(Fact::of_node(stamp(), fact), Durability::Durable);
         let lsn = appended.map_err(|error| outage(&error))?;
         appender.wait(lsn).await.map_err(|error| outage(&error))?;
-        count(enricher, lookup);
+        self.count(enricher, lookup);
         let by = EnrichedBy { enricher: source, tags: kept.tags };
         if self.means.deciding.enrich(session, by).is_some() {
             counter!(names::ENRICHMENTS_LATE, "enricher" => enricher.id.to_string()).increment(1);
         }
         Ok(())
+    }
+}
+
+impl Enrichers for Asking {
+    fn standings(&self) -> Answer<'_, Vec<Standing>> {
+        Box::pin(async {
+            let mut standings = vec![];
+            for enricher in self.means.deciding.snapshot().enrichers() {
+                standings.push(self.standing(enricher).await?);
+            }
+            Ok(standings)
+        })
     }
 }
 
@@ -257,11 +298,6 @@ impl Known {
         };
         (Arc::clone(&asked.cache), Arc::clone(&asked.room))
     }
-}
-
-fn count(enricher: &Enricher, lookup: Lookup) {
-    let labels = [("enricher", enricher.id.to_string()), ("outcome", lookup.name().to_owned())];
-    counter!(names::ENRICHMENTS, &labels).increment(1);
 }
 
 fn refused(enricher: &Enricher, tags: &[SmolStr]) {

@@ -24,6 +24,7 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::api::Enrichers;
 use crate::cdr::consumer::{Consumer, Effects, Facts, Fault, Work};
 use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{FactBody, Lookup, PingAccepted};
@@ -71,9 +72,10 @@ struct Asked {
 }
 
 /// What is known of enrichers outlives the consumer, which is made anew after a failure.
-pub(super) fn post(means: Means) -> Post {
+pub(super) fn post(means: Means) -> (Post, Arc<dyn Enrichers>) {
     let asking = Arc::new(Asking::new(means));
-    Post {
+    let known: Arc<dyn Enrichers> = Arc::clone(&asking) as Arc<dyn Enrichers>;
+    let post = Post {
         name: NAME.into(),
         portion: PORTION_MAX,
         reads_records: false,
@@ -84,7 +86,8 @@ pub(super) fn post(means: Means) -> Post {
             let opened: Result<Box<dyn Consumer>, StoreError> = Ok(Box::new(consumer));
             Box::pin(std::future::ready(opened))
         }),
-    }
+    };
+    (post, known)
 }
 
 struct EnrichmentConsumer {

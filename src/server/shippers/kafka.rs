@@ -226,6 +226,7 @@ fn topic_of<'a>(event: &Event, settings: &'a KafkaSettings) -> &'a str {
             Body::PingAccepted(_)
             | Body::SessionTouched(_)
             | Body::SessionReleased(_)
+            | Body::SessionEnriched(_)
             | Body::SessionConsumed(_),
         ) => &settings.pings_topic,
         Some(

@@ -124,11 +124,20 @@ fn an_enricher_that_lies_hangs_or_fails_tells_nothing_and_rests_after_failures_u
         call(stage, MOBILE, "resting", false)?;
         let rests = "tollbridge_enricher_resting";
         ensure!(api::metrics(stage.api)?.get(rests) == Some(&1.0));
+        let shown = standing(stage)?;
+        ensure!(shown["state"] == "resting" && shown["rests_s"] == 1, "{shown:#}");
+        ensure!(shown["failures"].is_null() && shown["failures_max"] == 3, "{shown:#}");
 
         std::thread::sleep(Duration::from_millis(1_100));
         let well = ping(stage, MOBILE, &json!({}))?;
         told(stage, &well, "told")?;
         ensure!(api::metrics(stage.api)?.get(rests) == Some(&0.0));
+        let again = ping(stage, MOBILE, &json!({ "sub_id": "again" }))?;
+        told(stage, &again, "cached")?;
+        let shown = standing(stage)?;
+        ensure!(shown["state"] == "well" && shown["failures"] == 0, "{shown:#}");
+        let outcomes = json!({ "told": 2, "cached": 1, "failed": 2, "late": 1, "resting": 1 });
+        ensure!(shown["outcomes"] == outcomes && shown["cached_callers"] == 2, "{shown:#}");
         call(stage, MOBILE, "well", true)?;
         let callers: Vec<_> = std::iter::from_fn(|| enricher.asked().ok()).collect();
         let callers: Vec<_> =
@@ -153,6 +162,9 @@ fn a_day_s_budget_holds_over_a_crash() {
             told(stage, &ping, "over_budget").with_context(|| format!("round {round}"))?;
             stage.restart(Program::kill)?;
         }
+        let shown = standing(stage)?;
+        ensure!(shown["asked_today"] == 2 && shown["cost_today"] == "0.60", "{shown:#}");
+        ensure!(shown["cost_per_day"] == "0.70" && shown["calls_per_day"].is_null(), "{shown:#}");
         let callers: Vec<_> = std::iter::from_fn(|| enricher.asked().ok()).collect();
         ensure!(callers.len() == 2, "{callers:?}");
         stage.is_clean()
@@ -271,6 +283,13 @@ fn told(stage: &Stage, ping: &Value, outcome: &str) -> Result<Value> {
 }
 
 /// A call from this number, and whether the target takes it.
+/// How the enricher is doing, as the API shows it.
+fn standing(stage: &Stage) -> Result<Value> {
+    let shown: Value = http::get(stage.api, "/v1/enrichers")?.json()?;
+    ensure!(shown["items"].as_array().is_some_and(|items| items.len() == 1), "{shown:#}");
+    Ok(shown["items"][0].clone())
+}
+
 fn call(stage: &Stage, caller: &str, call_id: &str, is_taken: bool) -> Result<()> {
     let (mut line, mut target) = (stage.udp()?, stage.target()?);
     let from = format!("P-Asserted-Identity: <sip:{caller}@127.0.0.1>");
