@@ -5,8 +5,8 @@
 //! costs. Read it on a machine that does nothing else.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and tells")]
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+mod redis;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,10 @@ use tollbridge::server::clock;
 use tollbridge::server::deciding::Deciding;
 use tollbridge::server::holds::redis::{RedisStore, RedisStoreSettings};
 use tollbridge::server::holds::{Change, HoldStore, SharedHolds};
-use tollbridge::server::redis::{Address, LinkSettings};
+use tollbridge::server::redis::Address;
 use tollbridge::time::{Mono, Wall};
+
+use redis::{link, show, start_redis};
 
 const HOLDS: u64 = 20_000;
 const AT_ONCE: u64 = 32;
@@ -136,17 +138,6 @@ async fn place(store: &RedisStore, hold: HoldId) -> Duration {
     took
 }
 
-fn show(what: &str, mut took: Vec<Duration>) {
-    took.sort();
-    let at = |part: usize| took[(took.len() - 1) * part / 1_000].as_nanos() as f64 / 1_000.0;
-    println!(
-        "{what:<45} p50 {:>8.1} µs  p99 {:>8.1} µs  p99.9 {:>8.1} µs",
-        at(500),
-        at(990),
-        at(999)
-    );
-}
-
 fn three_buckets() -> Vec<BucketRequest> {
     let request = |cap: &str, window: &str, counts| BucketRequest {
         bucket: Bucket { cap: cap.into(), window: window.into() },
@@ -169,13 +160,7 @@ fn hold(run: u64, number: u64) -> HoldId {
 
 fn settings(address: &Address, account: &str, node: &str) -> RedisStoreSettings {
     RedisStoreSettings {
-        link: LinkSettings {
-            seeds: vec![address.clone()],
-            username: None,
-            password: None,
-            connect_timeout: PATIENCE,
-            tls: None,
-        },
+        link: link(address, PATIENCE),
         account: account.into(),
         node: node.into(),
         process: node.into(),
@@ -184,18 +169,4 @@ fn settings(address: &Address, account: &str, node: &str) -> RedisStoreSettings 
         replica_timeout: PATIENCE,
         open_after: Duration::ZERO,
     }
-}
-
-fn start_redis() -> (Child, Address) {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
-    let port = free.expect("a port is free").port();
-    let redis = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed: apt-get install redis-server");
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        std::thread::yield_now();
-    }
-    (redis, Address { host: "127.0.0.1".into(), port })
 }

@@ -5,8 +5,9 @@
 //! call or a ping waits for is shown, not what it costs. Read it on a machine that does nothing else.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and tells")]
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+mod redis;
+
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tollbridge::id::{CallId, PingId, SessionId};
@@ -14,10 +15,12 @@ use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::ping::{Desk, DeskLimits, Session, SessionKind};
 use tollbridge::routing::{RouteRequest, RoutingSnapshot, Tags};
 use tollbridge::server::clock;
-use tollbridge::server::redis::{Address, LinkSettings};
+use tollbridge::server::redis::Address;
 use tollbridge::server::sessions::SessionStore;
 use tollbridge::server::sessions::redis::{RedisSessions, RedisSessionsSettings, TimeOfNumbers};
 use tollbridge::time::Wall;
+
+use redis::{link, show, start_redis};
 
 const SESSIONS: u64 = 1_000_000;
 const ASKED: u64 = 20_000;
@@ -67,13 +70,7 @@ fn in_process(snapshot: &RoutingSnapshot) {
 
 async fn in_redis(snapshot: &RoutingSnapshot, address: Address) {
     let store = RedisSessions::new(RedisSessionsSettings {
-        link: LinkSettings {
-            seeds: vec![address.clone()],
-            username: None,
-            password: None,
-            connect_timeout: PATIENCE,
-            tls: None,
-        },
+        link: link(&address, PATIENCE),
         account: "bench".into(),
         node: "1".into(),
         call_timeout: PATIENCE,
@@ -202,17 +199,6 @@ fn of_caller(nth: u64, at: Wall) -> RouteRequest {
     }
 }
 
-fn show(what: &str, mut took: Vec<Duration>) {
-    took.sort();
-    let at = |part: usize| took[(took.len() - 1) * part / 1_000].as_nanos() as f64 / 1_000.0;
-    println!(
-        "{what:<45} p50 {:>8.1} µs  p99 {:>8.1} µs  p99.9 {:>8.1} µs",
-        at(500),
-        at(990),
-        at(999)
-    );
-}
-
 /// Bytes of this process.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("it is Linux");
@@ -230,18 +216,4 @@ fn used(address: &Address) -> u64 {
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     let line = told.lines().find_map(|line| line.strip_prefix("used_memory:"));
     line.and_then(|it| it.trim().parse().ok()).expect("it is a number")
-}
-
-fn start_redis() -> (Child, Address) {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
-    let port = free.expect("a port is free").port();
-    let redis = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed: apt-get install redis-server");
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        std::thread::yield_now();
-    }
-    (redis, Address { host: "127.0.0.1".into(), port })
 }
