@@ -22,7 +22,8 @@ use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Consumed, NumberState, PingRefusals, Session, SignOfLife, Touched, VisitUpdate, Visiting, ends_when_closed,
+    Consumed, NumberState, PingRefusals, Session, SignOfLife, Touched, VisitUpdate, Visiting,
+    ends_when_closed,
 };
 use crate::routing::pool::{Lease, PoolReading};
 use crate::routing::request::SessionReading;
