@@ -49,6 +49,7 @@ reasons! {
     Litigator = "gate.litigator", 403, "the caller is on a list of those who sue";
     CampaignCapped = "gate.campaign_capped", 480, "the campaign takes no more calls in this window";
     TrunkCapped = "gate.trunk_capped", 480, "the trunk sends no more calls in this window";
+    NumberCapped = "gate.number_capped", 480, "the number's cap leaves no room for any call";
     RepeatTooSoon = "gate.repeat_too_soon", 486, "the caller called a moment ago";
     AttestationBelow = "gate.attestation_below", 403, "the carrier is not sure enough of the caller's number";
     AnonymousCaller = "gate.anonymous", 433, "callers have to show their number";

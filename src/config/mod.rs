@@ -87,7 +87,7 @@ const SETTINGS: [&str; 15] = [
 ];
 
 /// Sections that are lists of tables with an `id`, in the care of others.
-const ENTITIES: [&str; 17] = [
+const ENTITIES: [&str; 18] = [
     "trunks",
     "publishers",
     "buyers",
@@ -96,6 +96,7 @@ const ENTITIES: [&str; 17] = [
     "pools",
     "groups",
     "pairs",
+    "numbers",
     "sets",
     "filter_sets",
     "schedules",
@@ -111,7 +112,7 @@ const ENTITIES: [&str; 17] = [
 const TABLES: [&str; 3] = ["geo", "defaults", "history"];
 
 /// Those of [`ENTITIES`] and [`TABLES`] that belong to routing.
-const ROUTING: [&str; 21] = [
+const ROUTING: [&str; 22] = [
     "history",
     "account",
     "defaults",
@@ -122,6 +123,7 @@ const ROUTING: [&str; 21] = [
     "pools",
     "groups",
     "pairs",
+    "numbers",
     "trunks",
     "sets",
     "filter_sets",
@@ -265,8 +267,8 @@ impl Config {
     }
 
     /// The sections that say who gets a call, as one value with a field for each of them:
-    /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `sets`,
-    /// `filter_sets`, `schedules`, `plans`, `history`, `geo`,
+    /// `account`, `publishers`, `buyers`, `targets`, `campaigns`, `pools`, `groups`, `pairs`, `numbers`,
+    /// `sets`, `filter_sets`, `schedules`, `plans`, `history`, `geo`,
     /// `verticals`, `caller_lists`, `scorers`, `dialects`, `enrichers`, and `trunks` for what of them concerns it.
     pub fn routing<T: DeserializeOwned>(&self) -> Fitting<T> {
         explain::read(&self.tree, &ROUTING)

@@ -210,6 +210,9 @@ fn facts(step: &Step) -> String {
         Check::Campaign | Check::Trunk if step.reason != Some(Reason::TrunkUnknown) => {
             format!(": {subject} has {have}, {want}")
         }
+        Check::Number if step.reason == Some(Reason::NumberCapped) => {
+            format!(": {subject} has {have}, {want}")
+        }
         Check::Cap | Check::Account | Check::Publisher | Check::Payout | Check::List => {
             format!(": {subject} has {have}, {want}")
         }

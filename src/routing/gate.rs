@@ -65,9 +65,11 @@ impl Decision {
         let of_campaign = campaign.map(|it| &it.caps[..]).unwrap_or_default();
         let of_publisher = publisher.map(|it| &it.caps[..]).unwrap_or_default();
         let of_account = limits.account.map(|it| &it.caps[..]).unwrap_or_default();
+        let of_number = limits.number.map(|it| &it.caps[..]).unwrap_or_default();
         for (caps, check, reason) in [
             (of_account, Check::Account, Reason::AccountCapped),
             (limits.trunk, Check::Trunk, Reason::TrunkCapped),
+            (of_number, Check::Number, Reason::NumberCapped),
             (of_campaign, Check::Campaign, Reason::CampaignCapped),
             (of_publisher, Check::Publisher, Reason::PublisherCapped),
         ] {

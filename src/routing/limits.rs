@@ -17,7 +17,7 @@ use super::hold::{Bucket, BucketRequest, Counts, GAP, LIVE, Leeway, Pace, Stake}
 use super::pacing;
 use super::request::{Usage, UsageReader};
 use super::schedule::Schedule;
-use super::snapshot::{Account, Campaign, Publisher, Target};
+use super::snapshot::{Account, Campaign, NumberLimits, Publisher, Target};
 use super::window::{Window, timestamp};
 
 /// The window of what a buyer has deposited.
@@ -122,6 +122,8 @@ pub(super) struct CallLimits<'a> {
     pub(super) publisher: Option<&'a Publisher>,
     pub(super) trunk: &'a [Cap],
     pub(super) account: Option<&'a Account>,
+    /// Of the number that was dialled.
+    pub(super) number: Option<&'a NumberLimits>,
     /// All there are; those of the call are among them.
     pub(super) pairs: &'a [Pair],
 }
@@ -143,7 +145,8 @@ pub(super) struct Zones(Vec<TimeZone>);
 pub(super) struct Windows<'a> {
     zones: &'a Zones,
     at: Wall,
-    known: Vec<((usize, WindowKind), Window)>,
+    /// `None`: the instant is in none of them.
+    known: Vec<((usize, WindowKind), Option<Window>)>,
 }
 
 impl Target {
@@ -164,6 +167,7 @@ impl Target {
             .chain(call.campaign.into_iter().flat_map(|it| &it.caps))
             .chain(call.publisher.into_iter().flat_map(|it| &it.caps))
             .chain(call.trunk)
+            .chain(call.number.into_iter().flat_map(|it| &it.caps))
             .chain(call.account.into_iter().flat_map(|it| &it.caps))
             .filter(|cap| !cap.stops_paying || stake.payout > Money::ZERO)
             .filter_map(|cap| cap.need(cap.counts.room(stake), windows, usage, readings));
@@ -172,8 +176,14 @@ impl Target {
         let of_campaign = call.campaign.and_then(|it| it.concurrency.as_ref());
         let of_publisher = call.publisher.and_then(|it| it.concurrency.as_ref());
         let of_account = call.account.and_then(|it| it.concurrency.as_ref());
+        let of_number = call.number.and_then(|it| it.concurrency.as_ref());
         let concurrency = self.concurrency.iter().chain(of_campaign).chain(of_publisher);
-        needs.extend(concurrency.chain(of_account).map(|it| it.need(windows, usage, readings)));
+        needs.extend(
+            concurrency
+                .chain(of_number)
+                .chain(of_account)
+                .map(|it| it.need(windows, usage, readings)),
+        );
     }
 }
 
@@ -183,8 +193,9 @@ impl<'a> CallLimits<'a> {
         let of_campaign = self.campaign.into_iter().flat_map(|it| &it.caps);
         let of_publisher = self.publisher.into_iter().flat_map(|it| &it.caps);
         let of_account = self.account.into_iter().flat_map(|it| &it.caps);
-        let mut caps = of_campaign.chain(of_publisher).chain(of_account).chain(self.trunk);
-        caps.any(|cap| cap.counts == Counts::Offered)
+        let of_number = self.number.into_iter().flat_map(|it| &it.caps);
+        let all = of_campaign.chain(of_publisher).chain(of_account).chain(of_number);
+        all.chain(self.trunk).any(|cap| cap.counts == Counts::Offered)
     }
 
     /// Those of a pair, if the call is of it.
@@ -199,7 +210,7 @@ impl<'a> CallLimits<'a> {
 }
 
 impl Cap {
-    /// Room for so much; nothing if it is nothing.
+    /// Room for so much; nothing if it is nothing, or if the cap is of another time.
     pub(super) fn need<U: UsageReader + ?Sized>(
         &self,
         amount: u64,
@@ -213,7 +224,7 @@ impl Cap {
         let limit = self.limit.saturating_add(self.raised(usage, readings));
         let limit = usage.at_least(&self.key).map_or(limit, |least| least.max(limit));
         let at = windows.at;
-        let window = windows.get(self.zone, self.window);
+        let window = windows.get(self.zone, self.window)?;
         let leeway = match &self.mode {
             Mode::Strict => None,
             Mode::Soft => Some(Leeway::Soft),
@@ -342,13 +353,13 @@ impl<'a> Windows<'a> {
         self.zones.0[zone].to_datetime(timestamp(self.at))
     }
 
-    fn get(&mut self, zone: usize, kind: WindowKind) -> &Window {
+    fn get(&mut self, zone: usize, kind: WindowKind) -> Option<&Window> {
         let known = self.known.iter().position(|(key, _)| *key == (zone, kind));
         let index = known.unwrap_or_else(|| {
             let window = Window::of(kind, &self.zones.0[zone], self.at);
             self.known.push(((zone, kind), window));
             self.known.len() - 1
         });
-        &self.known[index].1
+        self.known[index].1.as_ref()
     }
 }

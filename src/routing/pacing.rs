@@ -82,6 +82,6 @@ mod tests {
             let config = toml::from_str(hours).unwrap();
             Schedule::compile(&config, "schedule", &TimeZone::UTC, &mut vec![]).unwrap()
         });
-        by_now(limit, &Window::of(kind, &zone, at), at, schedule.as_ref())
+        by_now(limit, &Window::of(kind, &zone, at).unwrap(), at, schedule.as_ref())
     }
 }

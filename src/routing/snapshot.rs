@@ -65,6 +65,8 @@ pub struct RoutingSnapshot {
     pub(super) pairs: Vec<Pair>,
     /// Of trunks that have any.
     pub(super) trunk_caps: BTreeMap<TrunkId, Vec<Cap>>,
+    /// Of numbers that have any. Ascending, without overlap.
+    pub(super) number_limits: Vec<NumberLimits>,
     /// What is known of each trunk.
     pub(super) trunks: BTreeMap<TrunkId, Trunk>,
     /// Whether a trunk names sessions.
@@ -215,6 +217,16 @@ pub struct CallScope {
     pub campaign: CampaignId,
     pub publisher: PublisherId,
     pub trunk: TrunkId,
+    /// That was dialled.
+    pub number: PhoneNumber,
+}
+
+/// What calls are limited by that dial a number, or one of several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumberLimits {
+    pub digits: RangeInclusive<u64>,
+    pub caps: Vec<Cap>,
+    pub concurrency: Option<Concurrency>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -448,7 +460,8 @@ impl RoutingSnapshot {
         let all = of_targets.chain(of_publishers).chain(of_campaigns).chain(of_pairs);
         // One without a target has credit all the same.
         let of_buyers = self.buyers.iter().filter_map(|it| it.credit.as_ref());
-        let of_all = [&self.account.caps];
+        let of_numbers = self.number_limits.iter().map(|it| &it.caps);
+        let of_all = of_numbers.chain([&self.account.caps]);
         all.chain(self.trunk_caps.values()).chain(of_all).flatten().chain(of_buyers)
     }
 
@@ -487,7 +500,9 @@ impl RoutingSnapshot {
         let of_targets = self.targets.iter().flat_map(|it| &it.concurrency);
         let of_publishers = self.publishers.iter().filter_map(|it| it.concurrency.as_ref());
         let of_campaigns = self.campaigns.iter().filter_map(|it| it.concurrency.as_ref());
-        of_targets.chain(of_publishers).chain(of_campaigns).chain(&self.account.concurrency)
+        let of_numbers = self.number_limits.iter().filter_map(|it| it.concurrency.as_ref());
+        let of_owners = of_targets.chain(of_publishers).chain(of_campaigns).chain(of_numbers);
+        of_owners.chain(&self.account.concurrency)
     }
 
     /// How many days of UTC tiers look back at that go by performance, today included; `None`: none
@@ -552,7 +567,7 @@ impl RoutingSnapshot {
         others.map(|(key, down)| (key.clone(), down)).collect()
     }
 
-    /// Whether the account, a campaign, a publisher or a trunk has limits.
+    /// Whether the account, a campaign, a publisher, a trunk or a number has limits.
     pub fn caps_calls(&self) -> bool {
         self.caps_calls
     }
@@ -562,6 +577,7 @@ impl RoutingSnapshot {
             campaign: self.campaign(&scope.campaign),
             publisher: self.publisher(&scope.publisher),
             trunk: self.trunk_caps(&scope.trunk),
+            number: self.number_limits(scope.number),
             account: Some(&self.account),
             pairs: &self.pairs,
         }
@@ -569,6 +585,13 @@ impl RoutingSnapshot {
 
     pub(super) fn trunk_caps(&self, trunk: &TrunkId) -> &[Cap] {
         self.trunk_caps.get(trunk).map(|caps| &caps[..]).unwrap_or_default()
+    }
+
+    pub(super) fn number_limits(&self, number: PhoneNumber) -> Option<&NumberLimits> {
+        let digits = number.digits();
+        let after = self.number_limits.partition_point(|it| *it.digits.start() <= digits);
+        let limits = self.number_limits.get(after.checked_sub(1)?)?;
+        limits.digits.contains(&digits).then_some(limits)
     }
 
     pub(super) fn windows(&self, at: Wall) -> Windows<'_> {

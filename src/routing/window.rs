@@ -1,20 +1,22 @@
 //! The span of time a cap counts in, by the wall clock of its owner's zone (spec/domain §2.6).
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::time::Wall;
 
-use super::config::WindowKind;
+use super::config::{Every, Period, WindowKind, minute};
 
 /// One window, such as the 22nd of November 2026 in New York.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Such as `d:2026-11-22`. Hours and minutes carry the offset from UTC
     /// (`h:2026-11-01T01-04:00`), so that an hour the clock shows twice is two windows. That of a
-    /// rolling window names the slice it ends with (`rolling:3600/29562664`).
+    /// rolling window names the slice it ends with (`rolling:3600/29562664`), that of one that begins
+    /// when the configuration says how long it is and when it does (`e:14d/2026-01-05T06:00`,
+    /// `p:2026-11-23/2026-11-30`).
     pub id: SmolStr,
     /// When it began; absent for all time.
     pub begins_at: Option<Wall>,
@@ -24,8 +26,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window in which `at` lies.
-    pub fn of(kind: WindowKind, zone: &TimeZone, at: Wall) -> Self {
+    /// The window in which `at` lies; `None`: in none, for it stands alone.
+    pub fn of(kind: WindowKind, zone: &TimeZone, at: Wall) -> Option<Self> {
         let at = timestamp(at);
         let local = zone.to_datetime(at);
         let date = local.date();
@@ -34,7 +36,7 @@ impl Window {
             begins_at: midnight(zone, first),
             ends_at: next.ok().and_then(|next| midnight(zone, next)),
         };
-        match kind {
+        Some(match kind {
             WindowKind::Minute => {
                 let minute = format_smolstr!("{:02}:{:02}", local.hour(), local.minute());
                 Self::within_day("i", &minute, 60, zone, at, local)
@@ -72,7 +74,39 @@ impl Window {
                     ends_at: Some(rolling.forgets_at(slice)),
                 }
             }
+            WindowKind::Every(every) => Self::one_of(every, zone, at, local),
+            WindowKind::Period(Period { from, to }) => {
+                let (begins, ends) = (first_shown(zone, from)?, first_shown(zone, to)?);
+                let now = Wall(at.as_millisecond());
+                if !(begins..ends).contains(&now) {
+                    return None;
+                }
+                let id = format_smolstr!("p:{}", Period { from, to }.span());
+                Self { id, begins_at: Some(begins), ends_at: Some(ends) }
+            }
+        })
+    }
+
+    /// One of several that follow each other: the last that has begun. Where the clock skips all of one
+    /// there is none.
+    fn one_of(every: Every, zone: &TimeZone, at: Timestamp, local: DateTime) -> Self {
+        let Every { step, from } = every;
+        let (first, step_s) = (on_the_clock(from), step.seconds());
+        let begins = |number: i64| shown_at(first.saturating_add(number.saturating_mul(step_s)));
+        let begins_at = |number: i64| first_shown(zone, begins(number)?);
+        let has_begun =
+            |number: i64| begins_at(number).is_some_and(|it| it.0 <= at.as_millisecond());
+        let mut number = (on_the_clock(local) - first).div_euclid(step_s);
+        // The clock may have been put back since one began, or forward over the beginning of one.
+        while has_begun(number + 1) {
+            number += 1;
         }
+        while !has_begun(number) && begins(number).is_some() {
+            number -= 1;
+        }
+        let name = begins(number).map(minute).unwrap_or_default();
+        let id = format_smolstr!("e:{}/{name}", step.name());
+        Self { id, begins_at: begins_at(number), ends_at: begins_at(number + 1) }
     }
 
     /// An hour or a minute. It ends early where the clock is put forward or back within it.
@@ -108,6 +142,31 @@ pub(super) fn timestamp(at: Wall) -> Timestamp {
     Timestamp::from_millisecond(at.0).unwrap_or(clamped)
 }
 
+/// Seconds that a clock that is never put forward or back has gone on since 1970.
+fn on_the_clock(local: DateTime) -> i64 {
+    TimeZone::UTC.to_timestamp(local).map_or(0, Timestamp::as_second)
+}
+
+/// What it shows then; `None` beyond the year 9999.
+fn shown_at(on_the_clock: i64) -> Option<DateTime> {
+    let shown = Timestamp::from_second(on_the_clock).ok()?;
+    Some(TimeZone::UTC.to_datetime(shown))
+}
+
+/// When a clock first shows this, or when it is put forward over it.
+fn first_shown(zone: &TimeZone, local: DateTime) -> Option<Wall> {
+    let shown = zone.to_ambiguous_timestamp(local);
+    let at = match shown.offset() {
+        AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local).ok()?,
+        AmbiguousOffset::Fold { before, .. } => before.to_timestamp(local).ok()?,
+        AmbiguousOffset::Gap { after, .. } => {
+            let before_it = after.to_timestamp(local).ok()?;
+            zone.following(before_it).next()?.timestamp()
+        }
+    };
+    Some(Wall(at.as_millisecond()))
+}
+
 /// When a day begins: midnight, or the first time the clock shows after it.
 fn midnight(zone: &TimeZone, date: Date) -> Option<Wall> {
     let begins = zone.to_timestamp(date.at(0, 0, 0, 0)).ok()?;
@@ -120,6 +179,7 @@ mod tests {
 
     use super::*;
     use crate::rolling::Rolling;
+    use crate::routing::config::Step;
     use crate::routing::schedule::bundled_zone;
 
     #[test]
@@ -175,8 +235,10 @@ mod tests {
     fn an_hour_in_which_the_clock_is_put_back_by_half_an_hour_ends_there() {
         let lord_howe = bundled_zone("Australia/Lord_Howe").unwrap();
         // 2026-04-04T15:00Z: 02:00 at +11:00 becomes 01:30 at +10:30.
-        let before = Window::of(WindowKind::Hourly, &lord_howe, wall("2026-04-04T14:45:00Z"));
-        let after = Window::of(WindowKind::Hourly, &lord_howe, wall("2026-04-04T15:10:00Z"));
+        let before =
+            Window::of(WindowKind::Hourly, &lord_howe, wall("2026-04-04T14:45:00Z")).unwrap();
+        let after =
+            Window::of(WindowKind::Hourly, &lord_howe, wall("2026-04-04T15:10:00Z")).unwrap();
         assert_eq!(before.id, "h:2026-04-05T01+11:00");
         assert_eq!(before.ends_at, Some(wall("2026-04-04T15:00:00Z")));
         assert_eq!(after.id, "h:2026-04-05T01+10:30");
@@ -185,7 +247,7 @@ mod tests {
 
     #[test]
     fn all_time_never_ends() {
-        let window = Window::of(WindowKind::Total, &TimeZone::UTC, Wall(i64::MAX));
+        let window = Window::of(WindowKind::Total, &TimeZone::UTC, Wall(i64::MAX)).unwrap();
         assert_eq!(window, Window { id: "total".into(), begins_at: None, ends_at: None });
     }
 
@@ -226,15 +288,29 @@ mod tests {
         WindowKind::Yearly,
     ];
 
+    /// From any minute of 60 years on.
+    fn every() -> impl Strategy<Value = WindowKind> {
+        let step = prop_oneof![
+            (1_u32..=72).prop_map(Step::Hours),
+            (1_u32..=400).prop_map(Step::Days),
+            Just(Step::Hours(12)),
+            Just(Step::Hours(24)),
+        ];
+        (step, 0_i64..31_556_952).prop_map(|(step, minutes)| {
+            let from = shown_at(minutes * 60).unwrap();
+            WindowKind::Every(Every { step, from })
+        })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-        /// From 2014 to 2040; near a clock change half of the time.
+        /// From 2010, the year before a day was skipped in Apia, to 2040; near a clock change half of the time.
         #[test]
         fn windows_follow_each_other_without_gap_or_overlap(
             zone in prop::sample::select(&ZONES[..]),
-            kind in prop::sample::select(&KINDS[..]),
-            at in 1_388_534_400_000_i64..2_208_988_800_000,
+            kind in prop_oneof![prop::sample::select(&KINDS[..]), every()],
+            at in 1_262_304_000_000_i64..2_208_988_800_000,
             near in prop::option::of(-7_200_000_i64..7_200_000),
         ) {
             let zone = bundled_zone(zone).unwrap();
@@ -244,19 +320,19 @@ mod tests {
                 (Some(near), Some(change)) => Wall(change + near),
                 _ => Wall(at),
             };
-            let window = Window::of(kind, &zone, at);
+            let window = Window::of(kind, &zone, at).unwrap();
             let (begins, ends) = (window.begins_at.unwrap(), window.ends_at.unwrap());
 
             prop_assert!(begins <= at && at < ends, "{window:?} does not hold {at:?}");
-            prop_assert_eq!(&Window::of(kind, &zone, begins), &window, "its first instant");
-            prop_assert_eq!(&Window::of(kind, &zone, Wall(ends.0 - 1)), &window, "its last one");
-            let next = Window::of(kind, &zone, ends);
+            prop_assert_eq!(&Window::of(kind, &zone, begins).unwrap(), &window, "its first instant");
+            prop_assert_eq!(&Window::of(kind, &zone, Wall(ends.0 - 1)).unwrap(), &window, "its last one");
+            let next = Window::of(kind, &zone, ends).unwrap();
             prop_assert_eq!(next.begins_at, Some(ends));
             prop_assert_ne!(&next.id, &window.id);
-            let before = Window::of(kind, &zone, Wall(begins.0 - 1));
+            let before = Window::of(kind, &zone, Wall(begins.0 - 1)).unwrap();
             prop_assert_eq!(before.ends_at, Some(begins));
             prop_assert_ne!(&before.id, &window.id);
-            if !matches!(kind, WindowKind::Minute | WindowKind::Hourly) {
+            if !matches!(kind, WindowKind::Minute | WindowKind::Hourly | WindowKind::Every(_)) {
                 let first = zone.to_datetime(timestamp(begins));
                 let before = zone.to_datetime(timestamp(Wall(begins.0 - 1)));
                 prop_assert!(before.date() < first.date(), "{window:?} begins within a day");
@@ -266,7 +342,7 @@ mod tests {
         #[test]
         fn an_hour_of_the_clock_is_one_window_and_no_two_have_one_name(
             zone in prop::sample::select(&ZONES[..]),
-            kind in prop::sample::select(&KINDS[..]),
+            kind in prop_oneof![prop::sample::select(&KINDS[..]), every()],
             at in 1_388_534_400_000_i64..2_208_988_800_000,
             ahead in 1_i64..1_000,
         ) {
@@ -274,7 +350,7 @@ mod tests {
             let mut ids = std::collections::BTreeSet::new();
             let mut next = Some(Wall(at));
             for _ in 0..ahead.min(60) {
-                let window = Window::of(kind, &zone, next.unwrap());
+                let window = Window::of(kind, &zone, next.unwrap()).unwrap();
                 prop_assert!(ids.insert(window.id.clone()), "{} comes twice", window.id);
                 next = window.ends_at;
             }
@@ -286,11 +362,89 @@ mod tests {
             at in 0_i64..4_000_000_000_000,
         ) {
             let window = Window::of(WindowKind::Rolling(Rolling { seconds }), &TimeZone::UTC, Wall(at));
+            let window = window.unwrap();
             let length = i64::from(seconds) * 1_000;
             prop_assert!(window.begins_at.unwrap() <= Wall(at - length));
             prop_assert!(window.ends_at.unwrap() > Wall(at + length));
             let is_named = window.id.starts_with(&format!("rolling:{seconds}/"));
             prop_assert!(is_named, "{}", window.id);
+        }
+    }
+
+    #[test]
+    fn windows_of_so_many_days_or_hours_follow_the_clock_from_their_beginning_on() {
+        let pay = "every:14d@2026-01-05T06:00";
+        let half = "every:12h@2026-01-05";
+        for (kind, at, id, ends_at) in [
+            (pay, "2026-01-05T11:00:00Z", "e:14d/2026-01-05T06:00", "2026-01-19T11:00:00.000Z"),
+            (pay, "2026-01-05T10:59:59Z", "e:14d/2025-12-22T06:00", "2026-01-05T11:00:00.000Z"),
+            // Summer time begins in between: an hour less.
+            (pay, "2026-03-10T12:00:00Z", "e:14d/2026-03-02T06:00", "2026-03-16T10:00:00.000Z"),
+            (half, "2026-11-22T16:59:59Z", "e:12h/2026-11-22", "2026-11-22T17:00:00.000Z"),
+            (half, "2026-11-22T17:00:00Z", "e:12h/2026-11-22T12:00", "2026-11-23T05:00:00.000Z"),
+            // Of 11 hours and of 13.
+            (half, "2026-03-08T05:00:00Z", "e:12h/2026-03-08", "2026-03-08T16:00:00.000Z"),
+            (half, "2026-11-01T04:00:00Z", "e:12h/2026-11-01", "2026-11-01T17:00:00.000Z"),
+            // The hour from two to three is not there.
+            (
+                "every:1h@2026-01-01",
+                "2026-03-08T07:00:00Z",
+                "e:1h/2026-03-08T03:00",
+                "2026-03-08T08:00:00.000Z",
+            ),
+            // Half past one is shown twice, and begins one window.
+            (
+                "every:1h@2026-01-01T00:30",
+                "2026-11-01T06:10:00Z",
+                "e:1h/2026-11-01T01:30",
+                "2026-11-01T07:30:00.000Z",
+            ),
+            (
+                "every:2d@2028-02-28",
+                "2028-03-01T05:00:00Z",
+                "e:2d/2028-03-01",
+                "2028-03-03T05:00:00.000Z",
+            ),
+        ] {
+            assert_eq!(new_york(kind.parse().unwrap(), at), (id.to_owned(), ends_at.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_day_that_is_skipped_has_no_window() {
+        let apia = bundled_zone("Pacific/Apia").unwrap();
+        let kind: WindowKind = "every:12h@2011-12-01".parse().unwrap();
+        // The 30th of December 2011 is not there.
+        let before = Window::of(kind, &apia, wall("2011-12-30T09:59:59Z")).unwrap();
+        let after = Window::of(kind, &apia, wall("2011-12-30T10:00:00Z")).unwrap();
+        assert_eq!(
+            (before.id.as_str(), before.ends_at),
+            ("e:12h/2011-12-29T12:00", after.begins_at)
+        );
+        assert_eq!(after.id, "e:12h/2011-12-31");
+        assert_eq!(after.ends_at, Some(wall("2011-12-30T22:00:00Z")));
+    }
+
+    #[test]
+    fn a_period_is_a_window_from_its_beginning_to_its_end_and_at_no_other_time() {
+        let kind: WindowKind = "period:2026-11-23/2026-11-30T18:00".parse().unwrap();
+        let zone = bundled_zone("America/New_York").unwrap();
+        let at = |text| Window::of(kind, &zone, wall(text));
+        assert_eq!(at("2026-11-23T04:59:59Z"), None);
+        let window = at("2026-11-23T05:00:00Z").unwrap();
+        assert_eq!(window.id, "p:2026-11-23/2026-11-30T18:00");
+        assert_eq!(window.begins_at, Some(wall("2026-11-23T05:00:00Z")));
+        assert_eq!(window.ends_at, Some(wall("2026-11-30T23:00:00Z")));
+        assert_eq!(at("2026-11-30T22:59:59Z"), Some(window));
+        assert_eq!(at("2026-11-30T23:00:00Z"), None);
+    }
+
+    #[test]
+    fn windows_end_with_the_calendar() {
+        let kind: WindowKind = "every:3660d@9999-12-31".parse().unwrap();
+        for at in [Wall(i64::MAX), Wall(i64::MIN)] {
+            let window = Window::of(kind, &TimeZone::UTC, at).unwrap();
+            assert!(window.begins_at.is_none_or(|begins| begins <= at), "{window:?}");
         }
     }
 
@@ -303,7 +457,7 @@ mod tests {
             (WindowKind::Yearly, "2028-12-31T23:59:59Z", "y:2028", "2028-01-01", "2029-01-01"),
             (WindowKind::Weekly, "2029-01-01T00:00:00Z", "w:2029-W01", "2029-01-01", "2029-01-08"),
         ] {
-            let window = Window::of(kind, &TimeZone::UTC, wall(at));
+            let window = Window::of(kind, &TimeZone::UTC, wall(at)).unwrap();
             let day = |wall: Option<Wall>| wall.unwrap().to_rfc3339();
             assert_eq!(window.id, id);
             assert_eq!(day(window.begins_at), format!("{begins_at}T00:00:00.000Z"));
@@ -313,7 +467,7 @@ mod tests {
 
     fn new_york(kind: WindowKind, at: &str) -> (String, String) {
         let zone = bundled_zone("America/New_York").unwrap();
-        let window = Window::of(kind, &zone, wall(at));
+        let window = Window::of(kind, &zone, wall(at)).unwrap();
         (window.id.to_string(), window.ends_at.unwrap().to_rfc3339())
     }
 

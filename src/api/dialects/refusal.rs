@@ -161,6 +161,7 @@ fn of_reason(reason: Reason) -> Class {
         Reason::AccountCapped
         | Reason::PublisherCapped
         | Reason::CampaignCapped
+        | Reason::NumberCapped
         | Reason::PayoutCapped => Class::Capped,
         Reason::BlockedCaller
         | Reason::Litigator

@@ -412,6 +412,21 @@ impl Book for SqliteStore {
                     .execute(&mut *writer)
                     .await?;
             }
+            // `e:14d/FROM` is as long as it says, and `p:FROM/TO` lasts until then on some clock.
+            sqlx::query(
+                "DELETE FROM cap_usage WHERE win GLOB 'e:*' AND updated_at < ? - 172800000 - 3600000 \
+                 * CAST(substr(win, 3) AS INTEGER) * iif(instr(win, 'd/') > 0, 24, 1)",
+            )
+            .bind(now.0)
+            .execute(&mut *writer)
+            .await?;
+            sqlx::query(
+                "DELETE FROM cap_usage WHERE win GLOB 'p:*' \
+                 AND substr(win, instr(win, '/') + 1) < strftime('%Y-%m-%d', ? / 1000, 'unixepoch')",
+            )
+            .bind(days_ago(2))
+            .execute(&mut *writer)
+            .await?;
             // A slice of `rolling:SECONDS/SLICE` counts as long as its window is, and a sixtieth more.
             sqlx::query(
                 "DELETE FROM cap_usage WHERE win GLOB 'rolling:*' \
@@ -786,6 +801,11 @@ mod tests {
             new.as_str(),
             "d:2026-03-17",
             "m:2026-03",
+            "e:12h/2026-03-17",
+            "e:6d/2026-03-17",
+            "e:7d/2026-03-17",
+            "p:2026-03-01/2026-03-23T09:00",
+            "p:2026-03-01/2026-03-24",
             "total",
             "gap/1773759852318",
             "rolling:3600/29562664",
@@ -797,8 +817,15 @@ mod tests {
 
         store.prune(Wall(START_MS + 9 * day_ms)).await.unwrap();
 
-        let left = [new.as_str(), "m:2026-03", "rolling:2678400/39735", "total"]
-            .map(|window| CapUsage { cap: "target/a".into(), window: window.into(), used: 3 });
+        let left = [
+            "e:7d/2026-03-17",
+            new.as_str(),
+            "m:2026-03",
+            "p:2026-03-01/2026-03-24",
+            "rolling:2678400/39735",
+            "total",
+        ]
+        .map(|window| CapUsage { cap: "target/a".into(), window: window.into(), used: 3 });
         assert_eq!(store.usage().await.unwrap(), left);
     }
 

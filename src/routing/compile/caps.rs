@@ -113,8 +113,8 @@ impl Compiler<'_> {
                 "the account, publishers and campaigns",
             ),
             Metric::Offered => (
-                matches!(of, "account" | "publisher" | "campaign" | "trunk"),
-                "the account, publishers, campaigns and trunks",
+                matches!(of, "account" | "publisher" | "campaign" | "trunk" | "number"),
+                "the account, publishers, campaigns, trunks and numbers",
             ),
             Metric::Attempted
             | Metric::Connected

@@ -93,6 +93,7 @@ pub(super) fn compile(
     let trunk_caps = compiler.trunk_caps(&config.trunks);
     let trunks = compiler.trunks(&config.trunks);
     let numbers = compiler.sorted_numbers();
+    let number_limits = compiler.number_limits(&config.numbers, &numbers);
     let doors = compiler.doors(config, &numbers);
     let geo = compiler.geo(config);
     let history_limits = compiler.history_limits(config.history);
@@ -102,11 +103,13 @@ pub(super) fn compile(
     let caps_calls = !account.caps.is_empty()
         || account.concurrency.is_some()
         || !trunk_caps.is_empty()
+        || !number_limits.is_empty()
         || !shared.pairs.is_empty()
         || publishers.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some())
         || campaigns.iter().any(|it| !it.caps.is_empty() || it.concurrency.is_some());
     let counts_offered = (account.caps.iter())
         .chain(trunk_caps.values().flatten())
+        .chain(number_limits.iter().flat_map(|it| &it.caps))
         .chain(publishers.iter().flat_map(|it| &it.caps))
         .chain(campaigns.iter().flat_map(|it| &it.caps))
         .any(|cap| cap.counts == Counts::Offered);
@@ -141,6 +144,7 @@ pub(super) fn compile(
         pairs: shared.pairs,
         lists,
         trunk_caps,
+        number_limits,
         trunks_name_sessions: trunks.values().any(|it| it.publisher.is_some()),
         trunks,
         caps_calls,

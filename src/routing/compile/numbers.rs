@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::phone::PhoneNumber;
-use crate::routing::config::{CampaignConfig, NumberConfig, PoolConfig};
-use crate::routing::snapshot::{NumberRange, Pool};
+use crate::routing::config::{CampaignConfig, NumberConfig, NumberLimitsConfig, PoolConfig};
+use crate::routing::snapshot::{NumberLimits, NumberRange, Pool};
 
+use super::caps::Clock;
 use super::{Compiler, settings};
 
 /// Numbers a range may span.
@@ -92,6 +93,47 @@ impl Compiler<'_> {
         pools
     }
 
+    /// The limits of single numbers, in ascending order. `known` are all numbers there are.
+    pub(super) fn number_limits(
+        &mut self,
+        configs: &[NumberLimitsConfig],
+        known: &[NumberRange],
+    ) -> Vec<NumberLimits> {
+        let mut all: Vec<(NumberLimits, usize)> = vec![];
+        for (n, config) in configs.iter().enumerate() {
+            let path = format!("numbers[{n}]");
+            let digits = self.numbers(&format!("{path}.number"), &config.number);
+            if config.caps.is_empty() && config.concurrency.is_none() {
+                let remedy = "add `caps` or `concurrency`, or leave it out";
+                self.fault_at(&path, &config.number, "limits nothing", remedy);
+            }
+            let Some(digits) = digits else { continue };
+            let owner = match digits.start() == digits.end() {
+                true => format!("number/+{}", digits.start()),
+                false => format!("number/+{}-+{}", digits.start(), digits.end()),
+            };
+            if !are_all(&digits, known) {
+                let problem = "is dialled by no call: no campaign and no pool has all of it";
+                let remedy = "write it among `numbers` of one, or correct it";
+                self.fault(&path, "number", &config.number, problem, remedy);
+            }
+            let overlaps = |(other, _): &&(NumberLimits, usize)| {
+                other.digits.start() <= digits.end() && digits.start() <= other.digits.end()
+            };
+            if let Some((_, first)) = all.iter().find(overlaps) {
+                let problem = format!("has limits already in numbers[{first}]");
+                let remedy = "put the limits of both into one";
+                self.fault(&path, "number", &config.number, &problem, remedy);
+            }
+            let caps = self.caps(&path, &owner, &config.caps, &Clock::OF_ACCOUNT);
+            let concurrency = config.concurrency.as_ref();
+            let concurrency = self.concurrency(&path, &owner, concurrency, &Clock::OF_ACCOUNT);
+            all.push((NumberLimits { digits, caps, concurrency }, n));
+        }
+        all.sort_by_key(|(limits, _)| *limits.digits.start());
+        all.into_iter().map(|(limits, _)| limits).collect()
+    }
+
     /// A number, or a range of them.
     fn numbers(&mut self, path: &str, text: &str) -> Option<RangeInclusive<u64>> {
         match number_range(text) {
@@ -154,6 +196,18 @@ impl Compiler<'_> {
         }
         claims.into_iter().map(|(range, _)| range).collect()
     }
+}
+
+/// Whether each of these is among the known, which are ascending.
+fn are_all(digits: &RangeInclusive<u64>, known: &[NumberRange]) -> bool {
+    let mut next = *digits.start();
+    for range in known.iter().filter(|range| *range.digits.end() >= *digits.start()) {
+        if *range.digits.start() > next {
+            break;
+        }
+        next = next.max(range.digits.end().saturating_add(1));
+    }
+    next > *digits.end()
 }
 
 /// Reads `+18005550100` or `+18005550100-+18005550149`.

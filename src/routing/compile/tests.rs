@@ -238,6 +238,48 @@ fn a_number_inside_a_long_range_is_found_behind_a_short_one() {
 }
 
 #[test]
+fn limits_of_numbers_that_cannot_be_meant_are_faults() {
+    let cap = "caps = [{ metric = 'offered', window = 'daily', limit = 5 }]";
+    let told = |numbers: &[(&str, &str)]| -> Vec<String> {
+        let numbers = numbers.iter();
+        let numbers = numbers.map(|(n, more)| format!("[[numbers]]\nnumber = '{n}'\n{more}\n"));
+        let text = SOUND.to_owned() + &numbers.collect::<String>();
+        let faults = RoutingSnapshot::compile(config(&text), 1).err().unwrap_or_default();
+        faults.iter().map(ToString::to_string).collect()
+    };
+    let sound = [("+18005550100-+18005550149", cap), ("+18005550199", cap), ("+16145550101", cap)];
+    assert_eq!(told(&sound), [""; 0]);
+    for (numbers, says) in [
+        (
+            vec![("+18005550100", "")],
+            "numbers[0] = +18005550100: limits nothing; add `caps` or `concurrency`, or leave it out",
+        ),
+        (
+            vec![("+18005550149-+18005550150", cap)],
+            "numbers[0].number = +18005550149-+18005550150: is dialled by no call: no campaign and no \
+             pool has all of it; write it among `numbers` of one, or correct it",
+        ),
+        (
+            vec![("+18005550100-+18005550120", cap), ("+18005550120", cap)],
+            "numbers[1].number = +18005550120: has limits already in numbers[0]; put the limits of \
+             both into one",
+        ),
+        (
+            vec![("800", cap)],
+            "numbers[0].number = 800: has 3 digits; E.164 allows 7 to 15; write +18005550100 or \
+             +18005550100-+18005550149",
+        ),
+        (
+            vec![("+18005550100", "caps = [{ metric = 'pinged', window = 'daily', limit = 5 }]")],
+            "numbers[0].caps[0].metric = pinged: is counted only of the account, publishers and \
+             campaigns; write attempted, or put the cap there",
+        ),
+    ] {
+        assert_eq!(told(&numbers), [says]);
+    }
+}
+
+#[test]
 fn a_number_that_belongs_to_no_publisher_is_a_fault() {
     let text = SOUND.replace("    publisher = \"pub_a\"\n", "");
     let faults = RoutingSnapshot::compile(config(&text), 1).unwrap_err();
@@ -261,8 +303,12 @@ fn a_call_asks_for_the_most_it_may_come_to_wherever_it_counts() {
             "{ metric = 'minutes', window = 'daily', limit = 600, time_zone = 'America/New_York' }",
         );
     let snapshot = RoutingSnapshot::compile(config(&text), 1).unwrap();
-    let scope =
-        CallScope { campaign: "cmp".into(), publisher: "pub_b".into(), trunk: "trk".into() };
+    let scope = CallScope {
+        campaign: "cmp".into(),
+        publisher: "pub_b".into(),
+        trunk: "trk".into(),
+        number: "+18005550149".parse().unwrap(),
+    };
 
     let holds =
         snapshot.holds(&attempt("tgt_b"), attempt("tgt_b").terms, Some(&scope), EVENING, &UNUSED);
@@ -603,7 +649,7 @@ fn a_cap_that_counts_where_nothing_can_be_counted_is_a_fault_with_its_remedy() {
     for (cap, says) in [
         (
             "metric = 'offered', limit = 5",
-            "metric = offered: is counted only of the account, publishers, campaigns and trunks",
+            "metric = offered: is counted only of the account, publishers, campaigns, trunks and numbers",
         ),
         (
             "metric = 'pinged', limit = 5",

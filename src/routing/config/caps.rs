@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use smol_str::SmolStr;
 
+use super::custom::{Every, Period};
 use super::percent::Percent;
 use crate::id::{BuyerId, CampaignId, PublisherId, TargetId};
 use crate::money::Money;
@@ -66,8 +67,8 @@ pub struct CreditConfig {
 pub enum Metric {
     /// Pings that were accepted. Of the account, publishers and campaigns.
     Pinged,
-    /// Calls that came, whatever becomes of them. Of the account, publishers, campaigns and
-    /// trunks.
+    /// Calls that came, whatever becomes of them. Of the account, publishers, campaigns, trunks and
+    /// numbers.
     Offered,
     /// INVITEs that were sent.
     Attempted,
@@ -103,6 +104,10 @@ pub enum WindowKind {
     Total,
     /// So many seconds up to now, 60 to 2,678,400; written `rolling:3600`.
     Rolling(Rolling),
+    /// So many hours or days, counted from a minute on; written `every:14d@2026-01-05T06:00`.
+    Every(Every),
+    /// From one minute to another, and no other time; written `period:2026-11-23/2026-11-30`.
+    Period(Period),
 }
 
 /// Those with a name of their own.
@@ -203,6 +208,19 @@ pub struct TargetGroupConfig {
     pub min_gap_s: Option<u32>,
 }
 
+/// Limits on the calls that dial a number, whoever owns it and whichever pool lends it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NumberLimitsConfig {
+    /// `+18005550100`, or a range, `+18005550100-+18005550149`, whose numbers share the limits.
+    pub number: SmolStr,
+    #[serde(default)]
+    pub caps: Vec<CapConfig>,
+    /// Absent: as many at once as come.
+    #[serde(default)]
+    pub concurrency: Option<ConcurrencyConfig>,
+}
+
 /// Caps on the calls that are of all those it names, of which there are two or more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -246,6 +264,8 @@ impl WindowKind {
             Self::Yearly => SmolStr::new_static("yearly"),
             Self::Total => SmolStr::new_static("total"),
             Self::Rolling(rolling) => rolling.name(),
+            Self::Every(every) => every.name(),
+            Self::Period(period) => period.name(),
         }
     }
 }
@@ -259,11 +279,15 @@ impl FromStr for WindowKind {
             Some((rolling, None)) => Some(Self::Rolling(rolling)),
             Some((_, Some(_))) | None => None,
         };
-        named.or_else(rolling).ok_or_else(|| {
+        let every = || Every::read(text).map(Self::Every);
+        let period = || Period::read(text).map(Self::Period);
+        named.or_else(rolling).or_else(every).or_else(period).ok_or_else(|| {
             let names = NAMED.map(|(name, _)| name).join(", ");
             let (least, most) = (Rolling::SECONDS.start(), Rolling::SECONDS.end());
             format!(
-                "`{text}` is no window: write {names}, or rolling:SECONDS with {least} to {most}"
+                "`{text}` is no window: write {names}, rolling:SECONDS with {least} to {most}, \
+                 every:14d@2026-01-05 (or every:12h@2026-01-05T06:00), or \
+                 period:2026-11-23/2026-11-30T18:00"
             )
         })
     }
@@ -336,15 +360,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_has_a_name_or_rolls_over_so_many_seconds() {
+    fn a_window_has_a_name_rolls_over_so_many_seconds_or_begins_when_it_is_said() {
         let read = |text: &str| text.parse::<WindowKind>();
         for (name, kind) in NAMED {
             assert_eq!((read(name).unwrap(), kind.name().as_str()), (kind, name));
         }
-        assert_eq!(read("rolling:3600").unwrap().name(), "rolling:3600");
+        for name in ["rolling:3600", "every:14d@2026-01-05T06:00", "period:2026-11-23/2026-11-30"] {
+            assert_eq!(read(name).unwrap().name(), name);
+        }
         for wrong in ["fortnightly", "rolling", "rolling:59", "rolling:2678401", "rolling:60/1"] {
             let error = read(wrong).unwrap_err();
             assert!(error.contains("daily, weekly") && error.contains("60 to 2678400"), "{error}");
+            assert!(error.contains("every:14d@2026-01-05"), "{error}");
         }
     }
 

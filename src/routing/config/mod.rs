@@ -10,6 +10,7 @@ mod callers;
 mod campaign;
 mod caps;
 mod circuit;
+mod custom;
 mod dialect;
 mod enricher;
 mod filter;
@@ -48,9 +49,10 @@ pub use callers::{
 pub use campaign::{CampaignConfig, PingFilter, Recording, RecoveryConfig};
 pub use caps::{
     CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, CreditConfig,
-    Metric, OnFull, OnStoreDown, PairConfig, TargetGroupConfig, WindowKind,
+    Metric, NumberLimitsConfig, OnFull, OnStoreDown, PairConfig, TargetGroupConfig, WindowKind,
 };
 pub use circuit::CircuitConfig;
+pub use custom::{Every, Period, Step, minute};
 pub use dialect::{Dialect, DialectConfig, SipUser};
 pub use enricher::EnricherConfig;
 pub use filter::{
@@ -91,6 +93,9 @@ pub struct RoutingConfig {
     pub pools: Vec<PoolConfig>,
     pub groups: Vec<TargetGroupConfig>,
     pub pairs: Vec<PairConfig>,
+    /// Limits of single numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<NumberLimitsConfig>,
     pub trunks: Vec<TrunkConfig>,
     /// Lists that filters name.
     pub sets: Vec<SetConfig>,

@@ -263,6 +263,10 @@ impl<'a> World<'a> {
             Check::Publisher => self.more_for(&self.publisher(decision)?.caps, step),
             Check::Account => self.more_for(&self.snapshot.account.caps, step),
             Check::Trunk => self.more_for(self.snapshot.trunk_caps(&self.request.trunk), step),
+            Check::Number if step.reason == Some(Reason::NumberCapped) => {
+                let limits = self.snapshot.number_limits(self.request.dialed)?;
+                self.more_for(&limits.caps, step)
+            }
             Check::Campaign => {
                 let campaign = &decision.attribution.as_ref()?.campaign;
                 self.more_for(&self.snapshot.campaign(campaign)?.caps, step)
@@ -415,6 +419,7 @@ impl<'a> World<'a> {
             campaign: attribution.campaign.clone(),
             publisher: attribution.publisher.clone(),
             trunk: self.request.trunk.clone(),
+            number: self.request.dialed,
         })
     }
 }

@@ -62,6 +62,15 @@ fn a_cap_of_the_account_would_have_had_to_be_higher() {
 }
 
 #[test]
+fn a_cap_of_the_number_would_have_had_to_be_higher() {
+    let cap = "caps = [{ metric = 'connected', window = 'total', limit = 5 }]";
+    let rules = target(&format!("[[numbers]]\nnumber = '+18005550100'\n{cap}"));
+    let full = [(bucket("number/+18005550100/connected/total", "total"), used(4, 2))];
+    let told = told(&rules, &call(), &full, &[]);
+    assert_eq!(told, ["cap number/+18005550100/connected/total +2"]);
+}
+
+#[test]
 fn a_soft_or_a_paced_cap_would_have_had_to_be_higher_by_what_lets_the_call_in() {
     let cap = |rules: &str| target(&format!("caps = [{{ metric = 'converted', {rules} }}]"));
     let soft = cap("window = 'daily', limit = 9, mode = 'soft'");

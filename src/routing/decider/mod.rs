@@ -139,6 +139,7 @@ fn limits<'a>(
         campaign: Some(owner.campaign),
         publisher: Some(owner.publisher),
         trunk: snapshot.trunk_caps(&request.trunk),
+        number: snapshot.number_limits(request.dialed),
         account: Some(&snapshot.account),
         pairs: &snapshot.pairs,
     }
@@ -167,6 +168,9 @@ fn route<U: UsageReader + ?Sized>(
     decision.check_capped(&snapshot.account.caps, of_account, usage, &mut windows)?;
     let of_publisher = (Check::Publisher, Reason::PublisherCapped);
     decision.check_capped(&owner.publisher.caps, of_publisher, usage, &mut windows)?;
+    let of_number = limits.number.map(|it| &it.caps[..]).unwrap_or_default();
+    let number = (Check::Number, Reason::NumberCapped);
+    decision.check_capped(of_number, number, usage, &mut windows)?;
     let mut listed = Listed::new(&snapshot.lists, usage, request.caller, request.at);
     decision.check_lists(campaign, &mut listed)?;
     decision.check_caller(campaign, request, known.calls)?;

@@ -467,7 +467,8 @@ impl Deciding {
         let scope = snapshot.caps_calls().then_some(decision.attribution.as_ref()).flatten();
         let scope = scope.map(|it| {
             let (campaign, publisher) = (it.campaign.clone(), it.publisher.clone());
-            Box::new(CallScope { campaign, publisher, trunk: request.trunk.clone() })
+            let (trunk, number) = (request.trunk.clone(), request.dialed);
+            Box::new(CallScope { campaign, publisher, trunk, number })
         });
         Decided { decision, record, pinned, consumed, used, tags, scope, offered, explored }
     }

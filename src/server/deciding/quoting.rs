@@ -238,6 +238,7 @@ mod tests {
             campaign: "c".into(),
             publisher: PublisherId::new("p"),
             trunk: "trk".into(),
+            number: PhoneNumber::from_digits(18_005_550_100).unwrap(),
         };
         let accepted = priced(&deciding, 1, "OH", AT).unwrap();
         let decided = deciding.decide(&call(&accepted, 1), Mono(1), &[], None, None);

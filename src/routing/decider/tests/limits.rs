@@ -89,6 +89,7 @@ fn concurrency_is_of_whoever_has_it_and_its_step_says_whose() {
         (of("{ id = \"pub_bright\"", &format!(", {two}")), "publisher/pub_bright"),
         (of("id = \"cmp_single\"", &format!("\n{two}")), "campaign/cmp_single"),
         (group(two), "group/night"),
+        (number("+18005550198", two), "number/+18005550198"),
     ] {
         let key = format!("{owner}/concurrency");
         let live = bucket(&key, "live");
@@ -278,6 +279,7 @@ fn calls_that_come_are_counted_before_any_target_is_thought_of() {
         ),
         (format!("{CONFIG}\n[[trunks]]\nid = 'trk'\n{cap}"), "trunk/trk", Reason::TrunkCapped),
         (account(cap), "account/harbor", Reason::AccountCapped),
+        (number("+18005550198", cap), "number/+18005550198", Reason::NumberCapped),
     ] {
         let key = format!("{owner}/offered/daily");
         let came = bucket(&key, TUESDAY);
@@ -325,6 +327,68 @@ fn what_limits_the_account_limits_every_call() {
         assert_eq!(busy.refused, Some(Reason::ConcurrencyFull));
         same_again(&snapshot(&rules), &request, &busy);
     }
+}
+
+#[test]
+fn what_limits_a_number_limits_the_calls_that_dial_it() {
+    let rules = number(
+        "+18005550100-+18005550101",
+        "caps = [{ metric = 'connected', window = 'daily', limit = 5 }]",
+    );
+    let key = bucket("number/+18005550100-+18005550101/connected/daily", TUESDAY);
+    let request_to = |dialed| request(dialed);
+
+    let room = decide_with(&rules, &request_to("+18005550100"), &usage(&[(&key, 3, 1)]));
+    assert!(room.plan.iter().all(|it| it.holds.iter().any(|hold| hold.bucket == key)));
+    same_again(&snapshot(&rules), &request_to("+18005550100"), &room);
+
+    let full = decide_with(&rules, &request_to("+18005550100"), &usage(&[(&key, 3, 2)]));
+    assert_eq!(full.refused, Some(Reason::NumberCapped));
+    same_again(&snapshot(&rules), &request_to("+18005550100"), &full);
+    assert_eq!(
+        full.explain_first(1)[1..],
+        ["refused with 480; the number's cap leaves no room for any call (gate.number_capped): \
+             number/+18005550100-+18005550101/connected/daily has 3 used, 2 held, less than 5"]
+    );
+
+    let other = decide_with(&rules, &request_to("+18005550198"), &usage(&[(&key, 3, 2)]));
+    assert_eq!(other.refused, None, "it dials another");
+    assert!(other.plan.iter().all(|it| it.holds.iter().all(|hold| hold.bucket != key)));
+}
+
+#[test]
+fn a_cap_of_a_period_is_met_while_it_lasts_and_at_no_other_time() {
+    for (to, is_met) in [("2026-03-17T11:05", true), ("2026-03-17T11:04", false)] {
+        let rules = cool(&format!(
+            "caps = [{{ metric = 'connected', window = 'period:2026-03-01/{to}', limit = 5, \
+             time_zone = 'America/New_York' }}]"
+        ));
+        let full = bucket(
+            &format!("target/tgt_cool/connected/period:2026-03-01/{to}"),
+            &format!("p:2026-03-01/{to}"),
+        );
+        let told = format!("connected/period:2026-03-01/{to}: cap.full, 5 used, 0 held, at most 5");
+        assert_eq!(refusal(&rules, &[(&full, 5, 0)]), is_met.then_some(told));
+        let metered = snapshot(&rules).meters(&usage(&[(&full, 5, 0)]), OPEN);
+        assert_eq!(metered.contains_key(&full.cap), is_met);
+    }
+}
+
+#[test]
+fn a_cap_of_half_days_is_full_until_noon() {
+    let rules = cool(
+        "caps = [{ metric = 'connected', window = 'every:12h@2026-01-05', limit = 5, \
+         time_zone = 'America/New_York' }]",
+    );
+    let cap = "target/tgt_cool/connected/every:12h@2026-01-05";
+    let full = bucket(cap, "e:12h/2026-03-17");
+    assert_eq!(
+        refusal(&rules, &[(&full, 5, 0)]).unwrap(),
+        "connected/every:12h@2026-01-05: cap.full, 5 used, 0 held, at most 5"
+    );
+    let meters = snapshot(&rules).meters(&usage(&[(&full, 5, 0)]), OPEN);
+    let resets_at = meters[cap].resets_at.map(Wall::to_rfc3339);
+    assert_eq!(resets_at.as_deref(), Some("2026-03-17T16:00:00.000Z"));
 }
 
 #[test]
@@ -439,6 +503,11 @@ fn of(owner: &str, rules: &str) -> String {
 /// With an account that says this of its limits.
 fn account(rules: &str) -> String {
     format!("{CONFIG}\n[account]\nid = 'harbor'\n{rules}")
+}
+
+/// Where this is said of a number, or of several.
+fn number(number: &str, rules: &str) -> String {
+    format!("{CONFIG}\n[[numbers]]\nnumber = '{number}'\n{rules}")
 }
 
 fn group(rules: &str) -> String {

@@ -22,6 +22,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::id::HoldId;
 use crate::routing::Usage;
+use crate::routing::config::{Period, Step};
 use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Leeway};
 use crate::server::redis::{Address, Link, LinkSettings, LinkTls, Live, StoreFault, fault, unread};
 use crate::time::Wall;
@@ -439,13 +440,21 @@ fn expires_ms(ends_at: Wall) -> i64 {
 /// After how long a window is over for sure, by its name, of which the book does not say when it
 /// ends. Zero: never.
 fn forgotten_after_ms(window: &str) -> i64 {
-    let days = match window.split(':').next() {
-        Some("i" | "h") => 3,
-        Some("d") => 5,
-        Some("w") => 12,
-        Some("m") => 35,
-        Some("y") => 370,
-        Some(_) | None => 0,
+    let (kind, rest) = window.split_once(':').unwrap_or_default();
+    let days = match kind {
+        "i" | "h" => 3,
+        "d" => 5,
+        "w" => 12,
+        "m" => 35,
+        "y" => 370,
+        "e" => {
+            let step = rest.split_once('/').and_then(|(step, _)| Step::read(step));
+            step.map_or(0, |step| step.seconds() / 86_400 + 4)
+        }
+        "p" => Period::read_span(rest).map_or(0, |period| {
+            period.from.date().until(period.to.date()).map_or(0, |it| i64::from(it.get_days()) + 4)
+        }),
+        _ => 0,
     };
     days * 86_400_000
 }
@@ -455,6 +464,21 @@ mod tests {
     use super::super::store::Cause;
     use super::*;
     use crate::id::CallId;
+
+    #[test]
+    fn a_window_of_which_nobody_knows_the_end_is_forgotten_when_it_is_over_for_sure() {
+        for (window, days) in [
+            ("total", 0),
+            ("gap", 0),
+            ("rolling:3600/29562664", 0),
+            ("h:2026-11-22T01-05:00", 3),
+            ("e:12h/2026-11-22T12:00", 4),
+            ("e:14d/2026-01-05", 18),
+            ("p:2026-11-23/2027-01-04T18:00", 46),
+        ] {
+            assert_eq!(forgotten_after_ms(window), days * 86_400_000, "{window}");
+        }
+    }
 
     #[test]
     fn only_what_had_been_held_can_be_settled_late() {
