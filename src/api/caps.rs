@@ -12,12 +12,12 @@ use utoipa::ToSchema;
 use super::auth::KeyId;
 use super::error::{Code, Place, Problem};
 use super::openapi::faults;
-use super::request::{Id, JsonBody};
+use super::request::{Id, IdempotencyKey, JsonBody};
 use super::router::Api;
-use super::{DepositError, Deposited};
+use super::{DepositError, Deposited, ResetError, ResetRequest, WasReset};
 use crate::id::BuyerId;
 use crate::money::{Currency, Money};
-use crate::routing::hold::Counts;
+use crate::routing::hold::{Counts, Reset};
 use crate::routing::meter::Meter;
 use crate::time::Wall;
 
@@ -65,6 +65,30 @@ pub(super) struct CapView {
     /// When the next window begins; null: never, or it moves along with time.
     #[schema(example = "2026-03-18T04:00:00.000Z")]
     resets_at: Option<String>,
+    /// How it began anew last within the window, `POST /v1/caps/{cap}/reset`; null: it has not.
+    reset: Option<ResetView>,
+}
+
+/// How a cap began anew.
+#[derive(Debug, Serialize, ToSchema)]
+struct ResetView {
+    #[schema(example = "2026-03-17T15:04:12.318Z")]
+    at: String,
+    /// The name of the API key that asked for it.
+    #[schema(value_type = String, example = "ops")]
+    by: SmolStr,
+    #[schema(value_type = String, example = "calls of a test")]
+    why: SmolStr,
+    /// What had counted until then, and does not any more.
+    #[schema(value_type = String, example = "61")]
+    amount: SmolStr,
+}
+
+impl ResetView {
+    fn new(reset: Reset, counts: Counts) -> Self {
+        let Reset { at, by, why, amount, .. } = reset;
+        Self { at: at.to_rfc3339(), by, why, amount: counts.show(amount) }
+    }
 }
 
 impl From<Meter> for CapView {
@@ -77,6 +101,7 @@ impl From<Meter> for CapView {
             limit: show(meter.limit),
             by_now: meter.by_now.map(show),
             resets_at: meter.resets_at.map(Wall::to_rfc3339),
+            reset: meter.reset.map(|reset| ResetView::new(reset, meter.counts)),
             cap: meter.key,
             counts: meter.counts,
             mode: meter.mode,
@@ -102,6 +127,82 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<CapList> {
     let (currency, config_rev) = (snapshot.account().currency.clone(), snapshot.revision());
     let items = api.services.routing.meters().into_iter().map(CapView::from).collect();
     Json(CapList { items, currency, config_rev })
+}
+
+/// Why a cap is to begin anew.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewReset {
+    /// 1 to 200 characters.
+    #[schema(value_type = String, example = "calls of a test")]
+    why: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ResetAnswer {
+    #[schema(value_type = String, example = "target/tgt_summit/connected/daily")]
+    cap: SmolStr,
+    /// In which it began anew.
+    #[schema(value_type = String, example = "d:2026-03-17")]
+    window: SmolStr,
+    reset: ResetView,
+    /// The same request came before, and was done once.
+    #[schema(example = false)]
+    repeated: bool,
+}
+
+/// Longest reason, in characters.
+const WHY_MAX: usize = 200;
+
+faults!(
+    ResetFaults: PathMalformed, HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
+    BodyTooLarge, BodyMediaType, CapNotFound, CapNotResettable, CapResetRefused, CapsUnavailable
+);
+
+/// Have a cap begin anew
+///
+/// Nothing that it has used in its current window counts any more. What calls in flight hold is held still.
+/// It is answered once it is on disk, with who asked for it and why. With an `Idempotency-Key` the latest
+/// request of a cap is done once, however often it comes.
+#[utoipa::path(
+    post,
+    path = "/v1/caps/{id}/reset",
+    operation_id = "reset_cap",
+    tag = "configuration",
+    params(
+        ("id" = String, Path, description = "Name of the cap, with `%2F` for each `/`",
+            example = "target%2Ftgt_summit%2Fconnected%2Fdaily"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Tells this request from others of the cap, 1 to 255 printable characters"),
+    ),
+    request_body(content = NewReset, description = "At most 65536 bytes"),
+    responses((status = 200, description = "It has begun anew", body = ResetAnswer), ResetFaults),
+)]
+pub(super) async fn reset(
+    State(api): State<Arc<Api>>,
+    axum::Extension(who): axum::Extension<KeyId>,
+    Id(cap): Id<String>,
+    IdempotencyKey(key): IdempotencyKey,
+    JsonBody(NewReset { why }): JsonBody<NewReset>,
+) -> Result<Json<ResetAnswer>, Problem> {
+    let why = why.trim();
+    if !(1..=WHY_MAX).contains(&why.chars().count()) {
+        let place = Place::Body(String::from("/why"));
+        let detail = format!("has to have 1 to {WHY_MAX} characters");
+        return Err(Problem::at(Code::CapResetRefused, place, "malformed", detail));
+    }
+    let request = ResetRequest { cap: cap.into(), by: who.0.clone(), why: why.into(), key };
+    let done = api.services.resets.reset(request).await;
+    let WasReset { reset, counts, repeated } = done.map_err(|error| match error {
+        ResetError::Unknown => Problem::from(Code::CapNotFound),
+        ResetError::NotResettable(why) => Problem::new(Code::CapNotResettable, why.to_string()),
+        ResetError::Unavailable(reason) => {
+            Problem::new(Code::CapsUnavailable, reason).retry_after(5)
+        }
+    })?;
+    let (cap, window) = (reset.bucket.cap.clone(), reset.bucket.window.clone());
+    tracing::info!(key_id = %who.0, %cap, %window, repeated, "a cap begins anew");
+    Ok(Json(ResetAnswer { cap, window, reset: ResetView::new(reset, counts), repeated }))
 }
 
 /// How many calls at once can be taken.

@@ -104,6 +104,13 @@ codes! {
         "the server is under pressure, and the publisher sends more than its share of pings";
     ConcurrencyNotFound = "concurrency.not_found", NOT_FOUND,
         "nothing of this id has `concurrency` in the configuration";
+    CapNotFound = "cap.not_found", NOT_FOUND, "the configuration has no such cap";
+    CapNotResettable = "cap.not_resettable", CONFLICT,
+        "concurrency, spacing, credit and caps of another time cannot begin anew";
+    CapResetRefused = "cap.reset_refused", UNPROCESSABLE_ENTITY,
+        "a cap begins anew only if it is said why";
+    CapsUnavailable = "cap.unavailable", SERVICE_UNAVAILABLE,
+        "caps cannot begin anew at the moment";
     CreditNotFound = "credit.not_found", NOT_FOUND,
         "no buyer of this id has `credit` in the configuration";
     DepositRefused = "deposit.refused", UNPROCESSABLE_ENTITY, "no such amount can be deposited";

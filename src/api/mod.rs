@@ -72,7 +72,8 @@ use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::circuit::Condition;
 use crate::routing::enrich;
-use crate::routing::meter::Meter;
+use crate::routing::hold::{Counts, Reset};
+use crate::routing::meter::{Meter, NotResettable};
 use crate::routing::ping::{
     Accepted, NumberState, NumberStatus, OverQuota, OverShare, PingRefusals, PingRequest,
     PoolState, Reference, Session, Touched, Visit, VisitRequest, VisitUpdate,
@@ -99,6 +100,7 @@ pub struct Services {
     pub configuration: Arc<dyn Configuration>,
     pub routing: Arc<dyn Routing>,
     pub credit: Arc<dyn Credit>,
+    pub resets: Arc<dyn CapResets>,
     pub letters: Arc<dyn Letters>,
     pub rollups: Arc<dyn RollupStore>,
     pub enrichments: Arc<dyn Enrichments>,
@@ -361,6 +363,47 @@ pub trait Credit: Send + Sync {
 
 /// What [`Credit::deposit`] returns.
 pub type Deposit<'a> = Pin<Box<dyn Future<Output = Result<Deposited, DepositError>> + Send + 'a>>;
+
+/// Caps that are to begin anew.
+pub trait CapResets: Send + Sync {
+    /// Nothing that a cap has used in its current window counts any more; what it holds is held still.
+    /// Returns once the journal has it.
+    fn reset(&self, request: ResetRequest) -> Resetting<'_>;
+}
+
+/// What [`CapResets::reset`] returns.
+pub type Resetting<'a> = Pin<Box<dyn Future<Output = Result<WasReset, ResetError>> + Send + 'a>>;
+
+/// A cap is to begin anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetRequest {
+    pub cap: SmolStr,
+    /// The name of the key that asks for it.
+    pub by: SmolStr,
+    pub why: SmolStr,
+    /// By which the same request is known again; absent: by nothing.
+    pub key: Option<SmolStr>,
+}
+
+/// A cap has begun anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WasReset {
+    pub reset: Reset,
+    pub counts: Counts,
+    /// The same request came before.
+    pub repeated: bool,
+}
+
+/// Why a cap has not begun anew.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResetError {
+    #[error("no such cap")]
+    Unknown,
+    #[error(transparent)]
+    NotResettable(NotResettable),
+    #[error("{0}")]
+    Unavailable(String),
+}
 
 /// A deposit that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -76,6 +76,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(effective::target))
         .routes(routes!(effective::campaign))
         .routes(routes!(caps::list))
+        .routes(routes!(caps::reset))
         .routes(routes!(caps::target_ready))
         .routes(routes!(caps::buyer_ready))
         .routes(routes!(caps::deposit))

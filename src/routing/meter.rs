@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use crate::time::Wall;
 
 use super::decision::Readings;
-use super::hold::{BucketRequest, Counts, Leeway};
+use super::hold::{Bucket, BucketRequest, Counts, Leeway, Reset};
 use super::request::{Usage, UsageReader};
 use super::snapshot::RoutingSnapshot;
 
@@ -31,10 +31,14 @@ pub struct Meter {
     pub by_now: Option<u64>,
     /// When all of it is free again; absent: never, or bit by bit.
     pub resets_at: Option<Wall>,
+    /// How it began anew last within the window; absent: it has not.
+    pub reset: Option<Reset>,
 }
 
 impl Meter {
-    fn new(request: &BucketRequest, usage: Usage, awaited: u64) -> Self {
+    fn new<U: UsageReader + ?Sized>(request: &BucketRequest, reader: &U) -> Self {
+        let bucket = &request.bucket;
+        let usage = reader.usage(bucket);
         let (mode, by_now) = match &request.leeway {
             None => ("strict", None),
             Some(Leeway::Soft) => ("soft", None),
@@ -48,10 +52,11 @@ impl Meter {
             window: request.bucket.window.clone(),
             used: usage.used,
             held: usage.held,
-            awaited,
+            awaited: reader.awaited(bucket),
             limit: request.limit,
             by_now,
             resets_at: request.ends_at.filter(|_| !is_rolling),
+            reset: reader.latest_reset(bucket),
         }
     }
 
@@ -67,9 +72,8 @@ impl RoutingSnapshot {
         let (mut windows, mut unnoted) = (self.windows(at), Readings::default());
         let mut meters = BTreeMap::new();
         let mut add = |request: &BucketRequest| {
-            let bucket = &request.bucket;
-            let meter = || Meter::new(request, usage.usage(bucket), usage.awaited(bucket));
-            meters.entry(bucket.cap.clone()).or_insert_with(meter);
+            let meter = || Meter::new(request, usage);
+            meters.entry(request.bucket.cap.clone()).or_insert_with(meter);
         };
         for cap in self.caps() {
             let need = cap.need(1, &mut windows, usage, &mut unnoted);
@@ -82,6 +86,47 @@ impl RoutingSnapshot {
     }
 }
 
+impl RoutingSnapshot {
+    /// The current window of a cap that may begin anew, what it counts, and when it is over.
+    ///
+    /// # Errors
+    /// There is no such cap, or none that may.
+    pub fn resettable(
+        &self,
+        cap: &str,
+        at: Wall,
+    ) -> Result<(Bucket, Counts, Option<Wall>), NotResettable> {
+        if let Some(cap) = self.caps().find(|it| it.key == cap) {
+            if cap.counts == Counts::Credit {
+                return Err(NotResettable::Owed);
+            }
+            let unread = BTreeMap::<Bucket, Usage>::new();
+            let mut windows = self.windows(at);
+            let need = cap.need(1, &mut windows, &unread, &mut Readings::default());
+            let request = need.ok_or(NotResettable::OtherTime)?.request;
+            return Ok((request.bucket, request.counts, request.ends_at));
+        }
+        match self.cap_keys().any(|known| known == cap) {
+            true => Err(NotResettable::Live),
+            false => Err(NotResettable::Unknown),
+        }
+    }
+}
+
+/// Why a limit cannot begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotResettable {
+    #[error("the configuration has no such cap")]
+    Unknown,
+    /// Concurrency and spacing.
+    #[error("what is up, or was a moment ago, is no count that could begin anew")]
+    Live,
+    #[error("what a buyer owes is settled by a deposit")]
+    Owed,
+    #[error("the cap is of another time")]
+    OtherTime,
+}
+
 /// Caps whose limit was lowered below what is used and held: they take no call until that is less.
 pub fn closed(before: &BTreeMap<SmolStr, Meter>, now: &BTreeMap<SmolStr, Meter>) -> Vec<Meter> {
     let was_higher =
@@ -92,7 +137,7 @@ pub fn closed(before: &BTreeMap<SmolStr, Meter>, now: &BTreeMap<SmolStr, Meter>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::hold::Bucket;
+    use crate::routing::hold::{HoldLedger, LedgerLimits, ResetPart};
 
     /// Tuesday 2026-03-17, 11:04 in New York.
     const OPEN: Wall = Wall(1_773_759_852_318);
@@ -141,6 +186,48 @@ mod tests {
         assert_eq!(closed(9, 5), [], "full, as any cap is in the end");
         assert_eq!(closed(4, 4), [], "it was told of before");
         assert_eq!(closed(3, 4), []);
+    }
+
+    #[test]
+    fn a_cap_may_begin_anew_unless_it_is_what_is_owed_or_what_is_up() {
+        let snapshot = snapshot(9);
+        let daily = bucket("target/t/connected/daily", "d:2026-03-17");
+        let (found, counts, ends_at) = snapshot.resettable(&daily.cap, OPEN).unwrap();
+        assert_eq!((&found, counts), (&daily, Counts::Connected));
+        assert_eq!(ends_at.unwrap().to_rfc3339(), "2026-03-18T00:00:00.000Z");
+        let (rolling, ..) = snapshot.resettable("target/t/connected/rolling:3600", OPEN).unwrap();
+        assert_eq!(rolling.window, "rolling:3600/29562664");
+        for (cap, why) in [
+            ("target/t/connected/hourly", NotResettable::Unknown),
+            ("target/t/concurrency", NotResettable::Live),
+            ("buyer/b/credit", NotResettable::Owed),
+        ] {
+            assert_eq!(snapshot.resettable(cap, OPEN).unwrap_err(), why, "{cap}");
+        }
+    }
+
+    #[test]
+    fn a_meter_says_how_its_cap_began_anew() {
+        let daily = bucket("target/t/connected/daily", "d:2026-03-17");
+        let mut ledger = HoldLedger::new(LedgerLimits::default());
+        ledger.restore(daily.clone(), 7, None);
+        let reset = Reset {
+            bucket: daily.clone(),
+            ends_at: None,
+            at: OPEN,
+            by: "ops".into(),
+            why: "test calls".into(),
+            key: None,
+            amount: 7,
+            parts: vec![ResetPart { node: None, slice: None, level: 5 }],
+        };
+        ledger.reset(&reset);
+
+        let meters = snapshot(9).meters(&ledger, OPEN);
+
+        let meter = &meters[&daily.cap];
+        assert_eq!((meter.used, meter.reset.as_ref()), (2, Some(&reset)));
+        assert_eq!(meters["buyer/b/credit"].reset, None);
     }
 
     fn snapshot(limit: u32) -> RoutingSnapshot {

@@ -13,7 +13,7 @@ use crate::time::Wall;
 
 use super::attribution::Named;
 use super::circuit::Condition;
-use super::hold::Bucket;
+use super::hold::{Bucket, Reset};
 use super::performance::{Concerned, Tallies};
 use super::quote::Promise;
 
@@ -109,6 +109,11 @@ pub trait UsageReader {
     /// What of that which is held in the bucket is held for calls that a crash left up.
     fn awaited(&self, _bucket: &Bucket) -> u64 {
         0
+    }
+
+    /// How the cap began anew last in the window of the bucket; `None`: it has not.
+    fn latest_reset(&self, _bucket: &Bucket) -> Option<Reset> {
+        None
     }
 
     /// Whether nobody could say if others have taken what seems to be left in the bucket.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::api::Standings;
 use crate::cdr::due::HeldBack;
 use crate::cdr::enrichment::Enrichment;
-use crate::cdr::fact::{Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
+use crate::cdr::fact::{CapReset, Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Lsn, Pressure};
 use crate::cdr::projection::{self, Awaited, Correction, Live, Opening, Parting, Projection};
@@ -39,7 +39,7 @@ use super::deciding::Deciding;
 use super::error::StartError;
 use super::mailbox::Mailbox;
 use super::pressure::Pressures;
-use super::{clock, metrics as names, translate};
+use super::{clock, metrics as names, resetting, translate};
 
 /// Commits under load are no farther apart than this, however long an answer may wait: pings wait
 /// for them too.
@@ -138,8 +138,10 @@ impl Accounting {
         for gap in &opening.gaps {
             tracing::error!(first = gap.first_seq, count = gap.count, "facts are missing");
         }
-        let Opening { awaited, farewells: partings, sessions, usage, held_back, .. } = opening;
+        let Opening { awaited, farewells: partings, sessions, usage, resets, held_back, .. } =
+            opening;
         give_back(deciding, sessions, usage, stamp().wall());
+        begin_anew(deciding, resets);
         keep_room(deciding, &held_back, stamp());
         let live = projection.live();
         let past = Past { book: Arc::clone(&store) as Arc<dyn Book>, live: live.clone() };
@@ -432,6 +434,11 @@ pub(super) fn give_back(
     let (sessions, usage) =
         (sessions.into_iter().map(session), usage.into_iter().filter_map(self::usage));
     deciding.restore(sessions, usage, now);
+}
+
+/// Tells routing which caps began anew before the restart.
+pub(super) fn begin_anew(deciding: &Deciding, resets: Vec<(CapReset, Wall)>) {
+    resets.into_iter().for_each(|reset| deciding.reset(&resetting::read(reset)));
 }
 
 /// Keeps room for calls that a crash left up, for as long as their end may become known.

@@ -49,6 +49,8 @@ pub struct Control {
     /// Deposits that are on their way to the disk, or of which it is not known if they came there,
     /// with how much they are, in micros.
     depositing: Mutex<BTreeMap<(BuyerId, SmolStr), u64>>,
+    /// Taken while a cap begins anew.
+    pub(super) resetting: tokio::sync::Mutex<()>,
 }
 
 impl Control {
@@ -63,7 +65,7 @@ impl Control {
     ) -> Self {
         let ids = PingIds::new(seed.rotate_left(64));
         let draining = AtomicBool::new(false);
-        let depositing = Mutex::default();
+        let (depositing, resetting) = (Mutex::default(), tokio::sync::Mutex::default());
         Self {
             deciding,
             appender,
@@ -75,6 +77,7 @@ impl Control {
             draining,
             pressures,
             depositing,
+            resetting,
         }
     }
 
@@ -99,6 +102,7 @@ impl Control {
             configuration: Arc::new(reloader),
             routing,
             credit: Arc::new(Arc::clone(self)),
+            resets: Arc::new(Arc::clone(self)),
             letters: accounting.letters(),
             rollups: accounting.rollups(),
             enrichments: accounting.enrichments(),

@@ -43,6 +43,7 @@ mod questions;
 pub mod redis;
 pub mod rehearsal;
 mod reload;
+mod resetting;
 mod resolver;
 mod revisions;
 mod scoring;

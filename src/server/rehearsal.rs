@@ -24,7 +24,9 @@ use crate::sip::policy::Targets;
 use crate::sip::trunk::Trunks;
 use crate::time::Mono;
 
-use super::accounting::{correct, give_back, journal_settings, keep_room, projection_settings};
+use super::accounting::{
+    begin_anew, correct, give_back, journal_settings, keep_room, projection_settings,
+};
 use super::addresses::{Addresses, Wanted};
 use super::bridge::{Bridge, DurableMark, Parts};
 use super::clock::{Clock, SetClock};
@@ -154,6 +156,7 @@ impl Blueprint {
         let (sessions, usage) =
             (std::mem::take(&mut opening.sessions), std::mem::take(&mut opening.usage));
         give_back(&deciding, sessions, usage, stamp().wall());
+        begin_anew(&deciding, std::mem::take(&mut opening.resets));
         keep_room(&deciding, &opening.held_back, stamp());
 
         let awaited = &opening.awaited;

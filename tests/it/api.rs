@@ -633,6 +633,7 @@ fn the_openapi_document_lists_every_route() {
             "POST /rtbs.json",
             "POST /v1/buyers/{id}/deposits",
             "POST /v1/calls/{id}/hangup",
+            "POST /v1/caps/{id}/reset",
             "POST /v1/config:diff",
             "POST /v1/config:reload",
             "POST /v1/dead-letters:discard",

@@ -16,6 +16,7 @@ fn every_cap_is_shown_with_what_is_used_held_and_allowed() {
         json!({
             "cap": cap, "counts": counts, "mode": "strict", "window": window, "used": used,
             "held": used, "awaited": used, "limit": limit, "by_now": null, "resets_at": resets_at,
+            "reset": null,
         })
     };
     let items = [
@@ -84,6 +85,49 @@ fn a_deposit_counts_once_for_its_key() {
     assert_eq!(problem, refused(422, "deposit.refused", "/amount", "too_large"));
     let problem = deposit("buy_idle", None, "1.00").problem();
     assert_eq!(problem, refused(400, "header.malformed", "Idempotency-Key", "malformed"));
+}
+
+#[test]
+fn a_cap_begins_anew_if_it_is_said_why() {
+    let fixture = Fixture::new();
+    let reset = |cap: &str, key: Option<&str>, body: &str| {
+        let path = format!("/v1/caps/{}/reset", cap.replace('/', "%2F"));
+        let mut request = request(Method::POST, &path).header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        fixture.ask(request.body(Body::from(body.to_owned())).unwrap())
+    };
+    let daily = "target/tgt_idle/connected/daily";
+    let why = r#"{ "why": " calls of a test " }"#;
+    let told = |repeated| {
+        json!({
+            "cap": daily, "window": "d:2026-03-17", "repeated": repeated,
+            "reset": {
+                "at": "2026-03-17T15:04:12.318Z", "by": "ops", "why": "calls of a test",
+                "amount": "3",
+            },
+        })
+    };
+
+    let first = reset(daily, None, why);
+    assert_eq!(first.status, 200);
+    assert_eq!(first.json(), told(false));
+    assert_eq!(reset(daily, Some("again"), why).json(), told(true));
+    for (cap, status, code) in [
+        ("target/tgt_idle/connected/weekly", 404, "cap.not_found"),
+        ("target/tgt_idle/concurrency", 409, "cap.not_resettable"),
+        ("buyer/buy_idle/credit", 409, "cap.not_resettable"),
+        ("target/tgt_idle/connected/hourly", 503, "cap.unavailable"),
+    ] {
+        assert_eq!(reset(cap, None, why).problem(), refused_whole(status, code), "{cap}");
+    }
+    for wrong in ["", "  ", &"x".repeat(201)] {
+        let problem = reset(daily, None, &json!({ "why": wrong }).to_string()).problem();
+        assert_eq!(problem, refused(422, "cap.reset_refused", "/why", "malformed"));
+    }
+    let problem = reset(daily, None, "{}").problem();
+    assert_eq!(problem, refused(400, "body.mistyped", "", "mistyped"));
 }
 
 fn put(fixture: &Fixture, path: &str, body: &str) -> Answer {

@@ -47,6 +47,7 @@ fn it_lists_every_route() {
     get /v1/calls/{id}/replay
     get /v1/campaigns/{id}/effective
     get /v1/caps
+    post /v1/caps/{id}/reset
     post /v1/config:diff
     post /v1/config:reload
     get /v1/consumers

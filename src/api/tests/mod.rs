@@ -122,6 +122,7 @@ fn services(world: &Arc<World>) -> Services {
         configuration: world.clone(),
         routing: world.clone(),
         credit: world.clone(),
+        resets: world.clone(),
         letters: world.clone(),
         rollups: world.clone(),
         enrichments: world.clone(),

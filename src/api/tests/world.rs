@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use super::super::{
-    Arrival, Arrived, Configuration, Credit, Deposit, DepositError, Deposited, Enrichers, Foretold,
-    HangUpError, Health, Hearing, InForce, Intake, Intakes, LiveCalls, PingError, PingIntake,
-    Pools, PressureShown, Reload, Routing, Sent, Standings, Told, Trial, TrialCall, Visitors,
+    Arrival, Arrived, CapResets, Configuration, Credit, Deposit, DepositError, Deposited,
+    Enrichers, Foretold, HangUpError, Health, Hearing, InForce, Intake, Intakes, LiveCalls,
+    PingError, PingIntake, Pools, PressureShown, Reload, ResetError, ResetRequest, Resetting,
+    Routing, Sent, Standings, Told, Trial, TrialCall, Visitors, WasReset,
 };
 use super::CALLER;
 use crate::cdr::consumer::Standing;
@@ -40,8 +41,8 @@ use crate::routing::config::RoutingConfig;
 use crate::routing::enrich;
 use crate::routing::enrich::breaker::Condition::Resting;
 use crate::routing::enrich::budget::Spent;
-use crate::routing::hold::Bucket;
-use crate::routing::meter::Meter;
+use crate::routing::hold::{Bucket, Reset};
+use crate::routing::meter::{Meter, NotResettable};
 use crate::routing::ping::{
     Accepted, Answers, Checked, Claim, Desk, DeskLimits, Fingerprint, Identity, Kept, KeptVisit,
     NewIds, NumberState, PingRefusals, PingRequest, PoolState, Reference, RequestKey, Session,
@@ -530,6 +531,27 @@ impl Credit for World {
                 ("buy_idle", _) => Ok(Deposited { deposited: amount, repeated: false }),
                 _ => Err(DepositError::NoCredit),
             }
+        })
+    }
+}
+
+/// Each cap that there is, once for each key.
+impl CapResets for World {
+    fn reset(&self, request: ResetRequest) -> Resetting<'_> {
+        Box::pin(async move {
+            let ResetRequest { cap, by, why, key } = request;
+            if cap == "target/tgt_idle/connected/hourly" {
+                return Err(ResetError::Unavailable(String::from("the store is away")));
+            }
+            let (bucket, counts, ends_at) =
+                self.snapshot.resettable(&cap, START).map_err(|why| match why {
+                    NotResettable::Unknown => ResetError::Unknown,
+                    other => ResetError::NotResettable(other),
+                })?;
+            let repeated = key.as_deref() == Some("again");
+            let parts = vec![];
+            let reset = Reset { bucket, ends_at, at: START, by, why, key, amount: 3, parts };
+            Ok(WasReset { reset, counts, repeated })
         })
     }
 }

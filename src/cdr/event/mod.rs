@@ -260,6 +260,16 @@ impl Teller {
                 };
                 (Body::BuyerDeposited(told), shard_of(it.buyer.as_str().as_bytes()))
             }
+            FactBody::CapReset(it) => {
+                let told = schema::CapReset {
+                    cap: it.cap.to_string(),
+                    window: it.window.to_string(),
+                    amount: it.amount,
+                    by: it.by.to_string(),
+                    why: it.why.to_string(),
+                };
+                (Body::CapReset(told), shard_of(it.cap.as_bytes()))
+            }
             // What the server needs to know itself again, and steps of others.
             FactBody::HoldPlaced(_)
             | FactBody::HoldSettled(_)

@@ -36,7 +36,7 @@ pub struct Event {
     #[prost(
         oneof = "Body",
         tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, \
-                36"
+                36, 37"
     )]
     #[serde(flatten)]
     pub body: Option<Body>,
@@ -80,6 +80,8 @@ pub enum Body {
     BuyerDeposited(BuyerDeposited),
     #[prost(message, tag = "36")]
     SessionEnriched(SessionEnriched),
+    #[prost(message, tag = "37")]
+    CapReset(CapReset),
 }
 
 /// A ping was accepted, or a page or form opened a session.
@@ -321,6 +323,21 @@ pub struct BuyerDeposited {
     pub amount_micros: i64,
     #[prost(string, tag = "3")]
     pub key: String,
+}
+
+/// An operator has had a cap begin anew in its window.
+#[derive(Clone, PartialEq, Message, Serialize)]
+pub struct CapReset {
+    #[prost(string, tag = "1")]
+    pub cap: String,
+    #[prost(string, tag = "2")]
+    pub window: String,
+    #[prost(uint64, tag = "3")]
+    pub amount: u64,
+    #[prost(string, tag = "4")]
+    pub by: String,
+    #[prost(string, tag = "5")]
+    pub why: String,
 }
 
 /// All that is known of a call: its CDR.

@@ -71,6 +71,47 @@ pub struct HoldSettled {
     pub buckets: Vec<Bucket>,
 }
 
+/// An operator has had a cap begin anew in its window; durable before it is acted on. What it holds is
+/// held still.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct CapReset {
+    #[cbor(n(0), with = "codec::text")]
+    pub cap: SmolStr,
+    /// Of a rolling one without a slice, such as `rolling:3600`.
+    #[cbor(n(1), with = "codec::text")]
+    pub window: SmolStr,
+    /// Milliseconds since the Unix epoch. Absent: it is of all time.
+    #[n(2)]
+    pub ends_at_ms: Option<i64>,
+    /// What had counted until then, in the unit of the cap.
+    #[n(3)]
+    pub amount: u64,
+    /// What each server had used by then, up to which nothing counts any more.
+    #[n(4)]
+    pub parts: Vec<ResetPart>,
+    /// The name of the API key that asked for it.
+    #[cbor(n(5), with = "codec::text")]
+    pub by: SmolStr,
+    #[cbor(n(6), with = "codec::text")]
+    pub why: SmolStr,
+    /// By which the same request is known again; absent: by nothing.
+    #[cbor(n(7), with = "codec::optional_text", has_nil)]
+    pub key: Option<SmolStr>,
+}
+
+/// See [`CapReset`].
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ResetPart {
+    /// Absent: the one whose journal it is in.
+    #[cbor(n(0), with = "codec::optional_text", has_nil)]
+    pub node: Option<SmolStr>,
+    /// Of a rolling window; absent: it does not roll.
+    #[n(1)]
+    pub slice: Option<i64>,
+    #[n(2)]
+    pub level: u64,
+}
+
 /// What a hold still held is free again.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct HoldReleased {

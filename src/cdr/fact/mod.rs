@@ -22,7 +22,7 @@ pub use call::{
     Converted, Decided, Dialogs, Ended, EndedEarly, Farewell, Farewells, HandedOver, Means,
     OrphanClosed, OrphanPolicy, Party, Referred, Shortage, Taken, Terms, Transferred,
 };
-pub use hold::{AtEnd, Bucket, HoldPlaced, HoldReleased, HoldSettled};
+pub use hold::{AtEnd, Bucket, CapReset, HoldPlaced, HoldReleased, HoldSettled, ResetPart};
 pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, Promised, SessionConsumed};
 pub use session::{Lookup, Opener, Reply, SessionEnriched, SessionReleased, SessionTouched};
 
@@ -158,6 +158,7 @@ kinds! {
     26 SessionTouched = "session.touched";
     27 SessionReleased = "session.released";
     28 SessionEnriched = "session.enriched";
+    29 CapReset = "cap.reset";
 }
 
 #[cfg(test)]
@@ -260,6 +261,20 @@ pub(in crate::cdr) mod tests {
             HoldPlaced { hold, target: "tgt_summit".into(), buckets: vec![bucket.clone()] }.into(),
             HoldSettled { hold, buckets: vec![bucket.clone()] }.into(),
             HoldReleased { hold }.into(),
+            CapReset {
+                cap: "target/tgt_summit/connected/daily".into(),
+                window: "d:2026-03-17".into(),
+                ends_at_ms: Some(1_773_806_400_000),
+                amount: 61,
+                parts: vec![
+                    ResetPart { node: None, slice: None, level: 40 },
+                    ResetPart { node: Some("2".into()), slice: Some(7), level: 21 },
+                ],
+                by: "ops".into(),
+                why: "calls of a test".into(),
+                key: Some("k".into()),
+            }
+            .into(),
             AttemptStarted {
                 leg: 1,
                 target: "tgt_summit".into(),

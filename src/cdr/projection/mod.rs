@@ -21,7 +21,8 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::cdr::due::{CapCount, CapDue, HeldBack};
 use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{
-    Deposited, Dialogs, Fact, FactBody, Farewells, HoldSettled, OrphanClosed, OrphanPolicy, Stamp,
+    CapReset, Deposited, Dialogs, Fact, FactBody, Farewells, HoldSettled, OrphanClosed,
+    OrphanPolicy, Stamp,
 };
 use crate::cdr::journal::file::{AppendError, Journal, ReadError, Tail, Watermark};
 use crate::cdr::journal::{Durability, Entry, Gap, Lsn};
@@ -91,6 +92,8 @@ pub struct Opening {
     pub farewells: Vec<Parting>,
     /// Use of every cap window that may be current, with what the calls that are closed now count.
     pub usage: Vec<CapUsage>,
+    /// Caps that began anew in windows that may be current, and when they did.
+    pub resets: Vec<(CapReset, Wall)>,
     /// What calls whose end is not known may yet come to, and the places they take.
     pub held_back: Vec<HeldBack>,
     /// Ping sessions, and with them number leases, that have not expired.
@@ -252,6 +255,7 @@ impl Projection {
         let (orphans, closed) = projection.close_orphans(journal, now)?;
         opening.orphans = orphans;
         opening.usage = projection.book.usage().await?;
+        opening.resets = projection.book.resets(now.wall()).await?;
         opening.held_back = projection.hold_back(closed, &mut opening.usage);
         // They are in the book.
         projection.corrections.clear();
@@ -477,6 +481,7 @@ impl Projection {
             | FactBody::SessionEnriched(_)
             | FactBody::Farewells(_)
             | FactBody::Deposited(_)
+            | FactBody::CapReset(_)
             | FactBody::NodeStarted(_) => false,
         };
         if begins && !calls.contains_key(&call) {
@@ -594,6 +599,9 @@ impl Projection {
             }
             FactBody::HoldSettled(settled) if counts => self.count(settled),
             FactBody::Deposited(deposited) if counts => self.deposit(deposited, at.wall()),
+            FactBody::CapReset(reset) if counts => {
+                self.batch.resets.push((reset.clone(), at.wall()));
+            }
             FactBody::PingAccepted(_)
             | FactBody::SessionTouched(_)
             | FactBody::SessionReleased(_)
@@ -620,6 +628,7 @@ impl Projection {
             | FactBody::OrphanClosed(_)
             | FactBody::Farewells(_)
             | FactBody::Deposited(_)
+            | FactBody::CapReset(_)
             | FactBody::NodeStarted(_) => {}
         }
     }

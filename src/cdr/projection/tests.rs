@@ -5,8 +5,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{
-    AtEnd, AttemptStarted, Bucket, Checkpoint, Dialogs, Farewell, HandedOver, HoldPlaced,
-    HoldSettled, Means, PingAccepted, SessionConsumed,
+    AtEnd, AttemptStarted, Bucket, CapReset, Checkpoint, Dialogs, Farewell, HandedOver, HoldPlaced,
+    HoldSettled, Means, PingAccepted, ResetPart, SessionConsumed,
 };
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
@@ -405,6 +405,41 @@ async fn sessions_and_what_became_of_them_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn that_a_cap_began_anew_is_known_after_a_restart_with_what_was_used_by_then() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let at = stamp(START_MS);
+    let bucket =
+        Bucket { cap: "target/a".into(), window: "d:2026-03-17".into(), amount: 3, at_end: None };
+    let reset = |window: &str, ends_at_ms| CapReset {
+        cap: bucket.cap.clone(),
+        window: window.into(),
+        ends_at_ms: Some(ends_at_ms),
+        amount: 3,
+        parts: vec![ResetPart { node: None, slice: None, level: 3 }],
+        by: "ops".into(),
+        why: "calls of a test".into(),
+        key: Some("k".into()),
+    };
+    let settled = HoldSettled { hold: HoldId::from_bytes([7; 16]), buckets: vec![bucket.clone()] };
+    let (current, over) =
+        (reset("d:2026-03-17", START_MS + 1), reset("d:2026-03-10", START_MS - 7 * 86_400_000));
+    let facts = vec![
+        Fact::of_node(at, settled),
+        Fact::of_node(at, current.clone()),
+        Fact::of_node(at, over),
+    ];
+    desk.append(&journal, &mut projection, facts).await;
+    drop((projection, journal));
+
+    let (_journal, _projection, opening) = desk.start().await;
+
+    assert_eq!(opening.resets, [(current, Wall(START_MS))]);
+    let used: Vec<_> = opening.usage.iter().map(|it| (it.window.as_str(), it.used)).collect();
+    assert_eq!(used, [("d:2026-03-17", 3)]);
+}
+
+#[tokio::test]
 async fn a_row_is_replaced_by_a_higher_revision_only() {
     let desk = Desk::new().await;
     let newer = Arc::new(talk(1).record());
@@ -591,6 +626,10 @@ impl Book for FlakyBook {
 
     fn usage(&self) -> Answer<'_, Vec<CapUsage>> {
         self.store.usage()
+    }
+
+    fn resets(&self, now: Wall) -> Answer<'_, Vec<(CapReset, Wall)>> {
+        self.store.resets(now)
     }
 
     fn sessions(&self, now: Wall, since: Wall) -> Answer<'_, Vec<StoredSession>> {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::enrichment::Enrichment;
-use super::fact::{PingAccepted, SessionReleased, SessionTouched};
+use super::fact::{CapReset, PingAccepted, SessionReleased, SessionTouched};
 use super::journal::Lsn;
 use super::record::{AttemptResult, CallRecord, CallState, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
@@ -24,6 +24,7 @@ use crate::time::Wall;
 pub mod consumers;
 pub mod enrichments;
 pub mod fraud;
+mod resets;
 mod rows;
 pub mod sqlite;
 
@@ -120,6 +121,10 @@ pub trait Book: Send + Sync {
 
     /// Use of every cap window that may still be current.
     fn usage(&self) -> Answer<'_, Vec<CapUsage>>;
+
+    /// Caps that began anew in windows that are not over for long at `now`, and when they did, in that
+    /// order.
+    fn resets(&self, now: Wall) -> Answer<'_, Vec<(CapReset, Wall)>>;
 
     /// Ping sessions that expire after `now`, and of those that expired after `since` the latest, in
     /// the order in which they were accepted.
@@ -389,6 +394,8 @@ pub struct Batch {
     pub unparked: Vec<CallId>,
     /// What became used, per cap and window.
     pub used: BTreeMap<(SmolStr, SmolStr), i64>,
+    /// Caps that began anew.
+    pub resets: Vec<(CapReset, Wall)>,
     pub sessions: Vec<(PingAccepted, Wall)>,
     /// What is new of sessions, those above among them; the last of each.
     pub moved: BTreeMap<SessionId, Moved>,

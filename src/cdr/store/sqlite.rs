@@ -19,6 +19,7 @@ use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqlitePool};
 use tokio::sync::Mutex;
 
 use super::enrichments;
+use super::resets;
 use super::rows::{self, StoredTags, Tables};
 use super::{
     Answer, Batch, Book, CallFilter, CallStore, CapUsage, CountedCalls, DAY_MS, Decisions,
@@ -26,7 +27,7 @@ use super::{
     TriedTarget,
 };
 use crate::cdr::enrichment::Enrichment;
-use crate::cdr::fact::PingAccepted;
+use crate::cdr::fact::{CapReset, PingAccepted};
 use crate::cdr::journal::Lsn;
 use crate::cdr::record::{CallRecord, Outcome};
 use crate::id::{CallId, SessionId};
@@ -130,6 +131,7 @@ impl SqliteStore {
         tables.write_calls(&mut transaction, batch).await?;
         tables.write_open(&mut transaction, batch).await?;
         tables.write_usage(&mut transaction, batch).await?;
+        resets::write(&mut transaction, &batch.resets).await?;
         tables.write_sessions(&mut transaction, batch).await?;
         tables.write_enriched(&mut transaction, &batch.enriched).await?;
         if let Some(progress) = batch.progress {
@@ -254,6 +256,10 @@ impl Book for SqliteStore {
                 })
                 .collect()
         })
+    }
+
+    fn resets(&self, now: Wall) -> Answer<'_, Vec<(CapReset, Wall)>> {
+        self.read_resets(now)
     }
 
     fn sessions(&self, now: Wall, since: Wall) -> Answer<'_, Vec<StoredSession>> {
@@ -443,6 +449,7 @@ impl Book for SqliteStore {
             .bind(days_ago(DEPOSIT_KEY_DAYS))
             .execute(&mut *writer)
             .await?;
+            resets::prune(&mut writer, now).await?;
             sqlx::query("DELETE FROM ping_session WHERE expires_at < ?")
                 .bind(days_ago(SESSION_HISTORY_DAYS))
                 .execute(&mut *writer)

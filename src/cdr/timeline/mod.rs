@@ -107,6 +107,7 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
         | FactBody::SessionEnriched(_)
         | FactBody::SessionConsumed(_)
         | FactBody::Deposited(_)
+        | FactBody::CapReset(_)
         | FactBody::NodeStarted(_) => return Applied::Nothing,
     };
     match (bears_on_billing, record.state) {

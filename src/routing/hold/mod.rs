@@ -32,6 +32,8 @@
 //! - **spacing** ([`Counts::Spacing`]): the state is the instant of the last attempt, as `used`.
 //!   `amount` is the instant of this one and `limit` the least time between the two, all in
 //!   milliseconds. Granted, the state becomes `amount` if that is later; it is not given back.
+//! - **reset** ([`Reset`]): of what had been used by then nothing counts any more, though what is held
+//!   stays held. `used` is what was used beyond it.
 //! - **at once** ([`Counts::Offered`], [`Counts::Pinged`]): admitted and used in one step, by
 //!   [`HoldLedger::count`].
 //! - **concurrency**: [`Counts::Live`] is held until the call ends. [`Counts::Talking`] is held as
@@ -40,6 +42,7 @@
 pub mod deposits;
 pub mod ledger;
 mod pace;
+mod reset;
 
 use std::borrow::Cow;
 
@@ -58,6 +61,7 @@ use crate::rolling::Rolling;
 
 pub use ledger::{Denied, HoldLedger, LedgerLimits, Placed, Refused, Settled};
 pub use pace::{Pace, WHOLE_PPM};
+pub use reset::{Reset, ResetPart, Resets};
 
 /// The window of buckets that have none because they hold live calls.
 pub const LIVE: &str = "live";

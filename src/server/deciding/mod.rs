@@ -8,6 +8,7 @@ mod offering;
 mod quoting;
 mod ready;
 mod remembering;
+mod resetting;
 mod room;
 mod sessions;
 mod sharing;
@@ -31,7 +32,7 @@ use crate::routing::circuit::{Circuits, Condition};
 use crate::routing::config::Span;
 use crate::routing::history::{Caller, CallerHistory, PastCall};
 use crate::routing::hold::deposits::Deposits;
-use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
+use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits, Reset};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
@@ -56,6 +57,7 @@ use offering::or_ask;
 pub use offering::{Asked, Lending, OfferedRoom, Unopened};
 pub use quoting::Unpriced;
 use ready::Ready;
+pub use resetting::Resettable;
 pub use trying::{Thought, Tried};
 
 /// How often holds of live calls are renewed, and what is over is cleared away. A lease is four
@@ -229,6 +231,10 @@ impl UsageReader for AtAttempt<'_> {
 
     fn awaited(&self, bucket: &Bucket) -> u64 {
         self.deciding.ledger(|ledger| ledger.awaited_in(bucket))
+    }
+
+    fn latest_reset(&self, bucket: &Bucket) -> Option<Reset> {
+        self.deciding.ledger(|ledger| ledger.resets().of(bucket).cloned())
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {

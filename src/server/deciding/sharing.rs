@@ -10,7 +10,7 @@ use super::super::holds::{Counted, SharedHolds};
 use super::super::redis::StoreFault;
 use super::Deciding;
 use crate::id::HoldId;
-use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom};
+use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom, Reset};
 
 impl Deciding {
     /// Room is asked of this store from now on, not of the ledger alone. Said once, before any call.
@@ -142,6 +142,14 @@ impl OwnHolds for Deciding {
         let state = self.state.lock();
         let held = holds.iter().map(|hold| (*hold, state.ledger.held_by(*hold).to_vec()));
         held.filter(|(_, requests)| !requests.is_empty()).collect()
+    }
+
+    fn resets(&self) -> Vec<Reset> {
+        self.state.lock().ledger.resets().all().cloned().collect()
+    }
+
+    fn learn_reset(&self, reset: &Reset) {
+        self.reset(reset);
     }
 
     fn credits(&self) -> BTreeSet<Bucket> {

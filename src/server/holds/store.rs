@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::id::HoldId;
 use crate::routing::Usage;
-use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP};
+use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Reset, ResetPart};
 use crate::server::redis::StoreFault;
 use crate::time::Wall;
 
@@ -45,6 +45,21 @@ pub trait HoldStore: Send + Sync {
         holds: &[HoldId],
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<HoldId>, StoreFault>> + Send;
+
+    /// What each node has used of a bucket, and of each slice of a rolling one, whether it counts or not.
+    ///
+    /// # Errors
+    /// As [`HoldStore::tell`].
+    fn parts(
+        &self,
+        bucket: &Bucket,
+    ) -> impl Future<Output = Result<Vec<ResetPart>, StoreFault>> + Send;
+
+    /// A cap begins anew in a window: of what was used nothing counts up to the levels of the parts.
+    ///
+    /// # Errors
+    /// As [`HoldStore::tell`].
+    fn reset(&self, reset: &Reset) -> impl Future<Output = Result<(), StoreFault>> + Send;
 
     /// How full buckets are.
     ///

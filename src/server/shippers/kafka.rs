@@ -241,7 +241,8 @@ fn topic_of<'a>(event: &Event, settings: &'a KafkaSettings) -> &'a str {
             | Body::ConversionReached(_)
             | Body::CallEnded(_)
             | Body::CallOrphanClosed(_)
-            | Body::BuyerDeposited(_),
+            | Body::BuyerDeposited(_)
+            | Body::CapReset(_),
         )
         | None => &settings.facts_topic,
     }

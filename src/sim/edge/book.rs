@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 
-use crate::cdr::fact::PingAccepted;
+use crate::cdr::fact::{CapReset, PingAccepted};
 use crate::cdr::record::{CallRecord, CallState};
 use crate::cdr::store::{
     Answer, Batch, Book, CapUsage, CountedCalls, EarlierCall, Progress, StoreError, StoredSession,
@@ -33,6 +33,7 @@ struct State {
     calls: BTreeMap<CallId, CallRecord>,
     open: BTreeMap<CallId, CallRecord>,
     used: BTreeMap<(SmolStr, SmolStr), i64>,
+    resets: Vec<(CapReset, Wall)>,
 }
 
 impl MemoryBook {
@@ -78,6 +79,7 @@ impl State {
         for (bucket, amount) in &batch.used {
             *self.used.entry(bucket.clone()).or_default() += amount;
         }
+        self.resets.extend(batch.resets.iter().cloned());
         self.progress = batch.progress.or(self.progress);
     }
 }
@@ -115,6 +117,10 @@ impl Book for MemoryBook {
             !state.forgets.is_some_and(|prefix| window.starts_with(prefix))
         };
         now(Ok(state.used.iter().filter(is_told).map(usage).collect()))
+    }
+
+    fn resets(&self, _: Wall) -> Answer<'_, Vec<(CapReset, Wall)>> {
+        now(Ok(self.state.lock().resets.clone()))
     }
 
     fn sessions(&self, _: Wall, _: Wall) -> Answer<'_, Vec<StoredSession>> {

@@ -346,6 +346,7 @@ impl Facts {
             | FactBody::Taken(_)
             | FactBody::Transferred(_)
             | FactBody::Deposited(_)
+            | FactBody::CapReset(_)
             | FactBody::NodeStarted(_) => {}
         }
         check(!is_late, call, || format!("I3: {} after the end of the call", fact.body.name()))

@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Result;
 use tollbridge::id::HoldId;
 use tollbridge::routing::Usage;
-use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Leeway, Pace};
+use tollbridge::routing::hold::{
+    Bucket, BucketRequest, Counts, Denied, GAP, Leeway, Pace, Reset, ResetPart,
+};
 use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted};
 
 use super::in_process::{AT, InProcess};
@@ -57,7 +59,9 @@ async fn keep<S: HoldStore + 'static>(store: Arc<S>) -> Result<()> {
     a_paced_cap_lets_in_as_many_as_its_rule_says(store).await?;
     a_rolling_window_counts_what_lies_in_it(store).await?;
     attempts_are_as_far_apart_as_spacing_says(store).await?;
-    who_talks_has_a_line_until_the_end(store).await
+    who_talks_has_a_line_until_the_end(store).await?;
+    what_was_used_before_a_reset_counts_no_more_and_what_is_held_does(store).await?;
+    a_reset_of_a_rolling_window_is_one_of_each_slice(store).await
 }
 
 async fn one_of_a_thousand_gets_the_last_place<S: HoldStore + 'static>(
@@ -348,6 +352,87 @@ async fn who_talks_has_a_line_until_the_end(store: &impl HoldStore) -> Result<()
     tell(store, Change::Release { hold: id }).await?;
     store.reserve(hold(21, 3), &[line], LEASE).await?;
     Ok(())
+}
+
+async fn what_was_used_before_a_reset_counts_no_more_and_what_is_held_does(
+    store: &impl HoldStore,
+) -> Result<()> {
+    let request = calls("reset", 3);
+    let connected = |n| count(hold(22, n), Cause::Event(Counts::Connected), &request, 1);
+    for n in 1..=3 {
+        store.reserve(hold(22, n), std::slice::from_ref(&request), LEASE * 8).await?;
+    }
+    for n in 1..=2 {
+        tell(store, connected(n)).await?;
+    }
+    assert_eq!(look(store, &request).await?, Usage { used: 2, held: 1 });
+    let parts = store.parts(&request.bucket).await?;
+    assert_eq!(parts, [ResetPart { node: None, slice: None, level: 2 }]);
+
+    let reset = reset(&request, parts);
+    for _ in 0..2 {
+        store.reset(&reset).await?;
+        assert_eq!(look(store, &request).await?, Usage { used: 0, held: 1 });
+    }
+    for n in 4..=5 {
+        store.reserve(hold(22, n), std::slice::from_ref(&request), LEASE * 8).await?;
+    }
+    let full = store.reserve(hold(22, 6), std::slice::from_ref(&request), LEASE).await;
+    assert!(matches!(full, Err(NotGranted::Full { denied, .. }) if denied.held == 3));
+    let told = tell(store, connected(3)).await?;
+    assert_eq!((told.late, told.overshoots), (false, 0));
+    assert_eq!(look(store, &request).await?, Usage { used: 1, held: 2 });
+    // It comes again, late.
+    store.reset(&reset).await?;
+    assert_eq!(look(store, &request).await?, Usage { used: 1, held: 2 });
+
+    // What had not counted any more is taken back: the next that happens counts.
+    let nothing = count(hold(22, 1), Cause::End(7), &request, -2);
+    store.tell(&[nothing], LEASE).await?;
+    assert_eq!(look(store, &request).await?, Usage { used: 0, held: 2 });
+    tell(store, connected(4)).await?;
+    assert_eq!(look(store, &request).await?, Usage { used: 1, held: 1 });
+    Ok(())
+}
+
+async fn a_reset_of_a_rolling_window_is_one_of_each_slice(store: &impl HoldStore) -> Result<()> {
+    // Of a day a slice has 24 minutes.
+    let slice = AT.0 / 1_440_000;
+    let request = calls("reset-rolling", 3);
+    let window = format!("rolling:86400/{slice}").into();
+    let request = BucketRequest { bucket: Bucket { window, ..request.bucket }, ..request };
+    for n in 1..=3 {
+        store.reserve(hold(23, n), std::slice::from_ref(&request), LEASE * 8).await?;
+    }
+    for n in 1..=2 {
+        let event = count(hold(23, n), Cause::Event(Counts::Connected), &request, 1);
+        tell(store, event).await?;
+    }
+    let parts = store.parts(&request.bucket).await?;
+    assert_eq!(parts.iter().map(|part| part.level).sum::<u64>(), 2, "{parts:?}");
+    assert!(parts.iter().all(|part| part.node.is_none() && part.slice.is_some()));
+
+    for _ in 0..2 {
+        store.reset(&reset(&request, parts.clone())).await?;
+        assert_eq!(look(store, &request).await?, Usage { used: 0, held: 1 });
+    }
+    let event = count(hold(23, 3), Cause::Event(Counts::Connected), &request, 1);
+    tell(store, event).await?;
+    assert_eq!(look(store, &request).await?, Usage { used: 1, held: 0 });
+    Ok(())
+}
+
+fn reset(request: &BucketRequest, parts: Vec<ResetPart>) -> Reset {
+    Reset {
+        bucket: request.bucket.stored().0.into_owned(),
+        ends_at: None,
+        at: *AT,
+        by: "ops".into(),
+        why: "calls of a test".into(),
+        key: None,
+        amount: 2,
+        parts,
+    }
 }
 
 async fn tell(store: &impl HoldStore, change: Change) -> Result<tollbridge::server::holds::Told> {

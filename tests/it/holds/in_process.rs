@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tollbridge::id::HoldId;
-use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused};
+use tollbridge::routing::hold::{
+    Bucket, BucketRequest, Counts, HoldLedger, LedgerLimits, Refused, Reset, ResetPart,
+};
 use tollbridge::routing::{Usage, UsageReader};
 use tollbridge::server::holds::{Cause, Change, Granted, HoldStore, NotGranted, Told};
 use tollbridge::server::redis::StoreFault;
@@ -142,6 +144,15 @@ impl HoldStore for InProcess {
         let mut state = self.state.lock();
         state.ledger.expire(now);
         Ok(holds.iter().filter(|hold| !state.ledger.renew(**hold, now)).copied().collect())
+    }
+
+    async fn parts(&self, bucket: &Bucket) -> Result<Vec<ResetPart>, StoreFault> {
+        Ok(self.state.lock().ledger.parts(bucket))
+    }
+
+    async fn reset(&self, reset: &Reset) -> Result<(), StoreFault> {
+        self.state.lock().ledger.reset(reset);
+        Ok(())
     }
 
     async fn usage(&self, buckets: &[(Bucket, Counts)]) -> Result<Vec<Usage>, StoreFault> {

@@ -32,6 +32,7 @@ mod ranking;
 mod recovery;
 mod regions;
 mod repeats;
+mod resets;
 mod responses;
 mod scorers;
 mod sessions;

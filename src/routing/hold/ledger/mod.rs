@@ -15,7 +15,7 @@ use crate::id::HoldId;
 use crate::routing::request::{Usage, UsageReader};
 use crate::time::{Mono, Wall};
 
-use super::{Bucket, BucketRequest, Counts, GAP, LIVE};
+use super::{Bucket, BucketRequest, Counts, GAP, LIVE, Reset, ResetPart, Resets};
 use tally::Tally;
 
 /// Reservations of one process. Not shared: whoever owns it serialises access.
@@ -28,6 +28,7 @@ pub struct HoldLedger {
     /// What is held for calls that a crash left up, by bucket.
     awaited: BTreeMap<Bucket, u64>,
     ended: Remembered,
+    resets: Resets,
     counters: LedgerCounters,
 }
 
@@ -149,6 +150,7 @@ impl HoldLedger {
             expiries: BTreeSet::new(),
             awaited: BTreeMap::new(),
             ended: Remembered::default(),
+            resets: Resets::default(),
             counters: LedgerCounters::default(),
         }
     }
@@ -368,6 +370,7 @@ impl HoldLedger {
     /// then a clock that was ahead may be set back.
     pub fn drop_windows(&mut self, now: Wall) {
         self.buckets.retain(|_, tally| !tally.is_over(now));
+        self.resets.forget(now);
     }
 
     /// Sets what a bucket had used before this process started. Never lowers it. Of a rolling window
@@ -383,8 +386,36 @@ impl HoldLedger {
         tally.restore(used, slice, ends_at);
     }
 
+    /// A cap begins anew: of what this process has used only what goes beyond its parts of the reset
+    /// counts. Twice is once.
+    pub fn reset(&mut self, reset: &Reset) {
+        for part in reset.parts.iter().filter(|part| part.node.is_none()) {
+            let tally = self.buckets.entry(reset.bucket.clone()).or_default();
+            tally.reset(part.slice, part.level);
+            tally.ends_at = tally.ends_at.max(reset.ends_at);
+        }
+        self.resets.note(reset);
+    }
+
+    /// The parts of a reset that is made now: all that this process has used of the bucket.
+    pub fn parts(&self, bucket: &Bucket) -> Vec<ResetPart> {
+        let stored = bucket.stored().0;
+        let Some(tally) = self.buckets.get(stored.as_ref()) else { return vec![] };
+        let parts = tally.parts(&stored).into_iter();
+        let part = |(part, level, _): (Bucket, u64, _)| {
+            let slice = part.stored().1.map(|(_, slice)| slice);
+            ResetPart { node: None, slice, level }
+        };
+        parts.map(part).collect()
+    }
+
+    /// Caps that began anew in windows that may be current.
+    pub fn resets(&self) -> &Resets {
+        &self.resets
+    }
+
     /// What has been used, as [`HoldLedger::restore`] takes it: of rolling windows slice by slice. Not
-    /// what only live calls use.
+    /// what only live calls use, but what resets have made count no more.
     pub fn used(&self) -> Vec<(Bucket, u64, Option<Wall>)> {
         let mut used = vec![];
         for (bucket, tally) in self.buckets.iter().filter(|(bucket, _)| bucket.window != LIVE) {
@@ -537,6 +568,10 @@ impl UsageReader for HoldLedger {
 
     fn awaited(&self, bucket: &Bucket) -> u64 {
         self.awaited_in(bucket)
+    }
+
+    fn latest_reset(&self, bucket: &Bucket) -> Option<Reset> {
+        self.resets.of(bucket).cloned()
     }
 }
 

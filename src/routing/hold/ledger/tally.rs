@@ -20,24 +20,47 @@ pub(super) struct Tally {
     leases: BTreeMap<HoldId, u64>,
     /// What is used in each slice of a rolling window, as far back as one may ask.
     slices: BTreeMap<i64, u64>,
+    /// Of that which is used so much counts no more; of a rolling window by slices.
+    level: u64,
+    levels: BTreeMap<i64, u64>,
     pub(super) ends_at: Option<Wall>,
 }
 
 impl Tally {
     /// As of the latest slice that is known.
     pub(super) fn usage(&self) -> Usage {
-        Usage { used: self.used, held: self.held }
+        let of_slices = |(slice, level): (&i64, &u64)| self.used_in(*slice).min(*level);
+        let level = self.level + self.levels.iter().map(of_slices).sum::<u64>();
+        Usage { used: self.used.saturating_sub(level), held: self.held }
+    }
+
+    fn used_in(&self, slice: i64) -> u64 {
+        self.slices.get(&slice).copied().unwrap_or(0)
     }
 
     /// In the window that `bucket` names.
     pub(super) fn usage_at(&self, bucket: &Bucket) -> Usage {
         let (held, (_, slice)) = (self.held, bucket.stored());
         let Some((rolling, last)) = slice.filter(|_| !self.slices.is_empty()) else {
-            return Usage { used: self.used, held };
+            return Usage { used: self.used.saturating_sub(self.level), held };
         };
         // What was counted by a clock that has been set back since counts too.
-        let used = self.slices.range(rolling.first_slice(last)..).map(|(_, used)| used).sum();
+        let slices = self.slices.range(rolling.first_slice(last)..);
+        let used = slices.map(|(slice, used)| used.saturating_sub(self.level_of(*slice))).sum();
         Usage { used, held }
+    }
+
+    fn level_of(&self, slice: i64) -> u64 {
+        self.levels.get(&slice).copied().unwrap_or(0)
+    }
+
+    /// What had been used up to this level counts no more; of a rolling window in this slice.
+    pub(super) fn reset(&mut self, slice: Option<i64>, level: u64) {
+        let known = match slice {
+            Some(slice) => self.levels.entry(slice).or_default(),
+            None => &mut self.level,
+        };
+        *known = level.max(*known);
     }
 
     #[cfg(test)]
@@ -46,7 +69,7 @@ impl Tally {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.used == 0 && self.held == 0
+        self.used == 0 && self.held == 0 && self.level == 0 && self.levels.is_empty()
     }
 
     /// Whether it may be forgotten.
@@ -113,6 +136,10 @@ impl Tally {
     ) {
         let Some((rolling, slice)) = slice else {
             self.used = self.used.saturating_add_signed(amount);
+            if amount < 0 {
+                // What is taken back had not counted: what comes next does.
+                self.level = self.level.min(self.used);
+            }
             self.ends_at = ends_at.or(self.ends_at);
             return;
         };
@@ -120,6 +147,9 @@ impl Tally {
         let used = self.slices.entry(slice).or_default();
         let before = *used;
         *used = before.saturating_add_signed(amount);
+        if let (true, Some(level)) = (amount < 0, self.levels.get_mut(&slice)) {
+            *level = (*level).min(*used);
+        }
         self.used = self.used.saturating_add(*used).saturating_sub(before);
         self.ends_at = self.ends_at.max(Some(rolling.forgets_at(slice)));
     }
@@ -162,6 +192,9 @@ impl Tally {
         {
             self.used -= used;
             self.slices.pop_first();
+        }
+        while self.levels.first_key_value().is_some_and(|(slice, _)| *slice < first) {
+            self.levels.pop_first();
         }
     }
 }

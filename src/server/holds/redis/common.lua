@@ -43,9 +43,33 @@ local function first_by_server(entry)
   return math.floor(clock() / slice_ms) - (entry[SLICE] - entry[FIRST])
 end
 
--- Of a rolling window the fields `s:SLICE:NODE` hold what is used.
+-- Of a rolling window the fields `s:SLICE:NODE` hold what is used, of any other `u:NODE`. Up to the level
+-- in `r:SLICE:NODE` or `r:NODE` nothing of it counts; `used` is what does.
 local function slice_of(field)
   return tonumber(string.match(field, '^s:(%-?%d+):'))
+end
+
+local function beyond(used, level)
+  return math.max(used - level, 0)
+end
+
+-- What a node has used of a window that does not roll, and its level.
+local function part_of(key, node)
+  local known = redis.call('HMGET', key, 'u:' .. node, 'r:' .. node)
+  return tonumber(known[1] or 0) or 0, tonumber(known[2] or 0) or 0
+end
+
+local function add_to_part(key, node, amount)
+  local used, level = part_of(key, node)
+  redis.call('HINCRBY', key, 'u:' .. node, whole(amount))
+  local more = beyond(used + amount, level) - beyond(used, level)
+  if more ~= 0 then
+    redis.call('HINCRBY', key, 'used', whole(more))
+  end
+  -- What is taken back had not counted: what comes next does.
+  if amount < 0 and level > 0 and used + amount < level then
+    redis.call('HSET', key, 'r:' .. node, whole(math.max(used + amount, 0)))
+  end
 end
 
 local function usage(entry, now)
@@ -56,15 +80,21 @@ local function usage(entry, now)
     local known = redis.call('HMGET', entry[KEY], 'used', 'held')
     return tonumber(known[1] or 0) or 0, tonumber(known[2] or 0) or 0
   end
-  local used, held = 0, 0
+  local used, held, parts, levels = 0, 0, {}, {}
   local fields = redis.call('HGETALL', entry[KEY])
   for at = 1, #fields, 2 do
     local slice = slice_of(fields[at])
     if slice and slice >= entry[FIRST] then
       used = used + tonumber(fields[at + 1])
+      parts[string.sub(fields[at], 3)] = tonumber(fields[at + 1])
+    elseif string.sub(fields[at], 1, 2) == 'r:' then
+      levels[string.sub(fields[at], 3)] = tonumber(fields[at + 1])
     elseif fields[at] == 'held' then
       held = tonumber(fields[at + 1])
     end
+  end
+  for part, level in pairs(levels) do
+    used = used - math.min(parts[part] or 0, level)
   end
   return used, held
 end
@@ -147,13 +177,17 @@ local function use(entry, node)
     return attempt_at(entry)
   end
   if entry[FIRST] < 0 then
-    redis.call('HINCRBY', entry[KEY], 'used', whole(entry[AMOUNT]))
-    redis.call('HINCRBY', entry[KEY], 'u:' .. node, whole(entry[AMOUNT]))
+    add_to_part(entry[KEY], node, entry[AMOUNT])
   else
-    redis.call('HINCRBY', entry[KEY], 's:' .. whole(entry[SLICE]) .. ':' .. node, whole(entry[AMOUNT]))
+    local part = whole(entry[SLICE]) .. ':' .. node
+    local used = redis.call('HINCRBY', entry[KEY], 's:' .. part, whole(entry[AMOUNT]))
+    local level = entry[AMOUNT] < 0 and redis.call('HGET', entry[KEY], 'r:' .. part)
+    if level and tonumber(level) > used then
+      redis.call('HSET', entry[KEY], 'r:' .. part, whole(math.max(used, 0)))
+    end
     local first = math.min(entry[FIRST], first_by_server(entry))
     for _, field in ipairs(redis.call('HKEYS', entry[KEY])) do
-      local slice = slice_of(field)
+      local slice = tonumber(string.match(field, '^[sr]:(%-?%d+):'))
       if slice and slice < first then
         redis.call('HDEL', entry[KEY], field)
       end

@@ -77,6 +77,11 @@ impl KeySpace {
         self.key("dep", &format_args!("{buyer}:{key}"))
     }
 
+    /// Which caps began anew.
+    pub(super) fn resets(&self) -> String {
+        self.key("resets", &"caps")
+    }
+
     /// Deposits that a node has claimed.
     pub(super) fn claims(&self, node: &str) -> String {
         self.key("claims", &node)
@@ -116,6 +121,7 @@ mod tests {
             keys.hold(HoldId::from_bytes([7; 16])),
             keys.gate(),
             keys.nowhere(),
+            keys.resets(),
             keys.deposit(&"buy_a".into(), "{odd}"),
         ] {
             assert_eq!(slot_of(&key), keys.slot(), "{key}");

@@ -10,6 +10,7 @@
 
 mod deposits;
 mod keys;
+mod resets;
 mod scripts;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use crate::id::HoldId;
 use crate::routing::Usage;
 use crate::routing::config::{Period, Step};
-use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Leeway};
+use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Leeway, Reset, ResetPart};
 use crate::server::redis::{Address, Link, LinkSettings, LinkTls, Live, StoreFault, fault, unread};
 use crate::time::Wall;
 
@@ -34,6 +35,7 @@ use scripts::Script;
 
 pub use deposits::{Claim, Deposit};
 pub use keys::KeySpace;
+pub use resets::KnownResets;
 
 /// How long a window's bucket outlives it, milliseconds.
 const AFTER_WINDOW_MS: i64 = 48 * 3_600_000;
@@ -386,6 +388,14 @@ impl HoldStore for RedisStore {
             lost.extend(places.filter_map(|place| some.get(place.checked_sub(1)?).copied()));
         }
         Ok(lost)
+    }
+
+    async fn parts(&self, bucket: &Bucket) -> Result<Vec<ResetPart>, StoreFault> {
+        self.parts_of(bucket).await
+    }
+
+    async fn reset(&self, reset: &Reset) -> Result<(), StoreFault> {
+        self.begin_anew(reset).await
     }
 
     async fn usage(&self, buckets: &[(Bucket, Counts)]) -> Result<Vec<Usage>, StoreFault> {

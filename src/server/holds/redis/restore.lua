@@ -15,9 +15,10 @@ for at = 2, #ARGV, 4 do
   end
   local has = tonumber(redis.call('HGET', key, field) or 0) or 0
   if knows > has then
-    redis.call('HINCRBY', key, field, whole(knows - has))
     if kind == 'u' then
-      redis.call('HINCRBY', key, 'used', whole(knows - has))
+      add_to_part(key, ARGV[1], knows - has)
+    else
+      redis.call('HINCRBY', key, field, whole(knows - has))
     end
     raised = raised + 1
     if expires > 0 then

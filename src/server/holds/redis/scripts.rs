@@ -15,6 +15,9 @@ pub(super) enum Script {
     Gate,
     Leave,
     Deposit,
+    Parts,
+    Reset,
+    Resets,
 }
 
 impl redis::Script for Script {
@@ -29,6 +32,9 @@ impl redis::Script for Script {
         Self::Gate,
         Self::Leave,
         Self::Deposit,
+        Self::Parts,
+        Self::Reset,
+        Self::Resets,
     ];
 
     fn body(self) -> &'static str {
@@ -48,6 +54,9 @@ impl redis::Script for Script {
             Self::Gate => body!("gate.lua"),
             Self::Leave => body!("leave.lua"),
             Self::Deposit => body!("deposit.lua"),
+            Self::Parts => body!("parts.lua"),
+            Self::Reset => body!("reset.lua"),
+            Self::Resets => body!("resets.lua"),
         }
     }
 }

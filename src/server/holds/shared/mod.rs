@@ -13,6 +13,7 @@
 
 mod deposits;
 mod near;
+mod resets;
 mod spare;
 mod tending;
 
@@ -27,7 +28,7 @@ use crate::id::{CallId, HoldId};
 use crate::reason::Reason;
 use crate::routing::Usage;
 use crate::routing::config::OnStoreDown;
-use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom};
+use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom, Reset};
 use crate::time::Mono;
 
 use super::metrics::StoreMetrics;
@@ -73,6 +74,12 @@ pub trait OwnHolds: Send + Sync {
 
     /// What live ones of `holds` hold.
     fn held_by(&self, holds: &[HoldId]) -> Vec<(HoldId, Vec<BucketRequest>)>;
+
+    /// Caps that began anew in windows that may be current.
+    fn resets(&self) -> Vec<Reset>;
+
+    /// Another server was asked to have a cap begin anew.
+    fn learn_reset(&self, reset: &Reset);
 
     /// Where it is kept what those who have credit have deposited.
     fn credits(&self) -> BTreeSet<Bucket>;
@@ -121,6 +128,12 @@ struct Inner {
     claims: Vec<(Deposit, u64)>,
     /// Deposits that the store is to be told of.
     claimed: VecDeque<Claimed>,
+    /// Caps that began anew, of which the store is to be told.
+    resets: VecDeque<Reset>,
+    /// The version of what the store has told of others.
+    resets_known: smol_str::SmolStr,
+    /// Buckets that began anew a moment ago.
+    begun_anew: Vec<(Bucket, Mono)>,
     near: Near,
     spare: Spare,
 }
@@ -168,6 +181,9 @@ impl SharedHolds {
                 ended: VecDeque::new(),
                 claims: vec![],
                 claimed: VecDeque::new(),
+                resets: VecDeque::new(),
+                resets_known: smol_str::SmolStr::default(),
+                begun_anew: vec![],
                 near: Near::default(),
                 spare: Spare::default(),
             }),

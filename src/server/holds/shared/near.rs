@@ -61,6 +61,11 @@ impl Near {
         Usage { used, held: own.held.max(seen.usage.held.saturating_sub(spare)) }
     }
 
+    /// It began anew: nothing that was seen of it is true any more.
+    pub(super) fn forget(&mut self, bucket: &Bucket) {
+        self.buckets.retain(|known, _| *known.stored().0 != *bucket);
+    }
+
     pub(super) fn forget_old(&mut self, now: Mono) {
         self.buckets.retain(|_, seen| now < seen.at + KEPT);
     }
@@ -86,6 +91,21 @@ mod tests {
         assert_eq!(near.last(&bucket), Some(Usage { used: 7, held: 4 }));
         near.forget_old(Mono(0) + KEPT);
         assert_eq!(near, Near::default());
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_a_bucket_that_began_anew() {
+        let bucket =
+            |window: &str| Bucket { cap: "target/a/connected".into(), window: window.into() };
+        let mut near = Near::default();
+        for window in ["rolling:3600/7", "rolling:3600/8", "d:1"] {
+            near.note(&[(bucket(window), Usage { used: 7, held: 4 })], Mono(0));
+        }
+
+        near.forget(&bucket("rolling:3600"));
+
+        assert_eq!(near.last(&bucket("rolling:3600/8")), None);
+        assert!(near.last(&bucket("d:1")).is_some());
     }
 
     #[test]

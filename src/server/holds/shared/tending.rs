@@ -106,6 +106,11 @@ impl SharedHolds {
             }
             while self.state() == State::Open && self.tell_some().await {}
             self.tell_claimed_if_open().await;
+            if self.state() == State::Open
+                && let Err(fault) = self.tell_resets().await
+            {
+                self.failed(&fault);
+            }
             if self.state() == State::Open {
                 if let Err(fault) = self.store.leave().await {
                     tracing::debug!(%fault, "the store was not told of the end");
@@ -146,6 +151,9 @@ impl SharedHolds {
             due.deposits = now + DEPOSITS_EVERY;
             self.tell_claimed_if_open().await;
             if let Err(fault) = self.look_at_deposits(own).await {
+                self.failed(&fault);
+            }
+            if let Err(fault) = self.look_at_resets(own).await {
                 self.failed(&fault);
             }
         }
@@ -249,7 +257,9 @@ impl SharedHolds {
             look.tick().await;
         }
         self.tell_claimed().await?;
+        self.tell_resets().await?;
         self.look_at_deposits(own).await?;
+        self.look_at_resets(own).await?;
         loop {
             let changes: Vec<_> = {
                 let mut inner = self.inner.lock();
@@ -319,6 +329,7 @@ impl SharedHolds {
         for (deposit, serial) in &claims {
             self.store.keep_claim(deposit, *serial).await?;
         }
+        self.tell_known_resets(own).await?;
         let raised = self.store.restore(&used).await?;
         if raised > 0 {
             tracing::warn!(buckets = raised, "the store had forgotten some of what was used");

@@ -229,6 +229,38 @@ fn usage_from_before_a_restart_counts() {
 }
 
 #[test]
+fn a_reset_is_known_again_after_a_restart_in_whatever_order_it_and_what_was_used_come_back() {
+    let bucket = cap("a", 3).bucket;
+    let reset = Reset {
+        bucket: bucket.clone(),
+        ends_at: None,
+        at: AT,
+        by: "ops".into(),
+        why: "calls of a test".into(),
+        key: None,
+        amount: 2,
+        parts: vec![
+            ResetPart { node: None, slice: None, level: 2 },
+            // Of another server, whose calls are in its own journal.
+            ResetPart { node: Some("2".into()), slice: None, level: 9 },
+        ],
+    };
+    for is_first in [true, false] {
+        let mut ledger = ledger();
+        if is_first {
+            ledger.reset(&reset);
+        }
+        ledger.restore(bucket.clone(), 3, None);
+        ledger.reset(&reset);
+
+        assert_eq!(ledger.usage(&bucket), Usage { used: 1, held: 0 });
+        assert_eq!(ledger.used(), [(bucket.clone(), 3, None)], "what is told is what was used");
+        let parts = [ResetPart { node: None, slice: None, level: 3 }];
+        assert_eq!(ledger.parts(&bucket), parts, "the next one goes on from here");
+    }
+}
+
+#[test]
 fn a_window_is_forgotten_two_hours_after_its_end_if_nothing_is_held_in_it() {
     const FORGOTTEN: i64 = 1_000 + 2 * 3_600_000;
     let mut ledger = ledger();
