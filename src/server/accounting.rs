@@ -16,7 +16,9 @@ use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{CapReset, Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
 use crate::cdr::journal::file::{self, Appender, Commit, Hooks, Journal, Recovery};
 use crate::cdr::journal::{Durability, Lsn, Pressure};
-use crate::cdr::projection::{self, Awaited, Correction, Live, Opening, Parting, Projection};
+use crate::cdr::projection::{
+    self, Awaited, Correction, Live, Opening, Parting, Projection, Violations,
+};
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{ConsumerBook, Keep, Letters, RollupStore};
 use crate::cdr::store::enrichments::{Enrichments, Spending};
@@ -143,6 +145,7 @@ impl Accounting {
         give_back(deciding, sessions, usage, stamp().wall());
         begin_anew(deciding, resets);
         keep_room(deciding, &held_back, stamp());
+        tell_violations(projection.take_violations());
         let live = projection.live();
         let past = Past { book: Arc::clone(&store) as Arc<dyn Book>, live: live.clone() };
         let told = match past.tell(deciding, OfOpen::CutOff).await {
@@ -492,6 +495,7 @@ async fn follow(mut projection: Projection, deciding: Arc<Deciding>) {
     loop {
         let stepped = projection.step().await;
         correct(&deciding, projection.take_corrections(), clock::mono());
+        tell_violations(projection.take_violations());
         match stepped {
             Ok(true) => {}
             Ok(false) => return,
@@ -502,6 +506,13 @@ async fn follow(mut projection: Projection, deciding: Arc<Deciding>) {
                 pause.tick().await;
             }
         }
+    }
+}
+
+fn tell_violations(found: Violations) {
+    for (name, count) in found.by_name().into_iter().filter(|(_, count)| *count > 0) {
+        tracing::error!(invariant = name, count, "an invariant is broken: tell the maintainers");
+        counter!(names::VIOLATIONS, "inv" => name).increment(count);
     }
 }
 

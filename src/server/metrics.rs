@@ -126,6 +126,8 @@ pub const FRAUD_REASONS: &str = "tollbridge_fraud_reasons_total";
 pub const ORPHANS: &str = "tollbridge_orphans_closed_total";
 pub const ORPHANS_ENDED: &str = "tollbridge_orphans_ended_total";
 pub const VIOLATIONS: &str = "tollbridge_invariant_violations_total";
+/// Those that a running server can find broken; see docs/invariants.md.
+pub const OBSERVED: [&str; 9] = ["I2", "I3", "I4", "I5", "I6", "I7", "I9", "I10", "I11"];
 pub const RELOADS: &str = "tollbridge_config_reloads_total";
 pub const BUILD: &str = "tollbridge_build_info";
 
@@ -151,7 +153,7 @@ fn describe() {
     describe_histogram!(DECISION, "Making and recording a routing decision");
     describe_counter!(NO_MATCH, "Calls that were not routed, by reason");
     describe_counter!(CAP_DENIED, "Holds that were denied when an attempt was to start");
-    describe_counter!(CAP_OVERSHOOT, "Late settlements that took a cap over its limit");
+    describe_counter!(CAP_OVERSHOOT, "Settlements that took a cap over its limit");
     describe_gauge!(HOLDS_ACTIVE, "Live holds on caps and concurrency");
     describe_gauge!(
         SESSION_STORE_STATE,
@@ -304,6 +306,9 @@ fn describe() {
     describe_counter!(ORPHANS, "Calls closed after a crash, by policy");
     describe_counter!(ORPHANS_ENDED, "Calls closed after a crash whose true end became known");
     describe_counter!(VIOLATIONS, "Invariants found broken; always zero");
+    for inv in OBSERVED {
+        counter!(VIOLATIONS, "inv" => inv).absolute(0);
+    }
     describe_counter!(RELOADS, "Configurations read again, by whether they were put in force");
     describe_gauge!(BUILD, "Always 1; says the version");
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -350,10 +355,14 @@ pub fn routing(deciding: &Deciding) {
     gauge!(HOLDS_ACTIVE).set(holds as f64);
     gauge!(SESSIONS).set(sessions as f64);
     gauge!(TARGETS_ILL).set(deciding.conditions(clock::mono()).len() as f64);
+    let counters = deciding.ledger(HoldLedger::counters);
+    counter!(VIOLATIONS, "inv" => "I6").absolute(counters.leaked);
+    counter!(VIOLATIONS, "inv" => "I7").absolute(counters.reused);
     // Where others have a say, the store knows.
     if deciding.shared().is_none() {
-        let counters = deciding.ledger(HoldLedger::counters);
         counter!(CAP_OVERSHOOT).absolute(counters.overshoots);
+        counter!(VIOLATIONS, "inv" => "I5").absolute(counters.overshoots);
+        counter!(VIOLATIONS, "inv" => "I9").absolute(counters.overdrawn);
     }
 }
 

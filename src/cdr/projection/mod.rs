@@ -11,6 +11,8 @@
 //! Calls that are still open after that belong to a process that died: each gets its closing fact,
 //! which then takes the same way as any other.
 
+mod violations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,9 @@ use crate::cdr::store::{Batch, Book, CallFilter, CapUsage, Progress, StoreError,
 use crate::cdr::timeline::{self, Applied};
 use crate::id::{CallId, HoldId, TargetId, TrunkId};
 use crate::time::Wall;
+
+pub use violations::Violations;
+use violations::times_add_up;
 
 /// How often windows and sessions that are over are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
@@ -196,6 +201,9 @@ pub struct Projection {
     unpassed: Vec<Entry>,
     /// What calls came to that a crash had left up, since that was last asked for.
     corrections: Vec<Correction>,
+    violations: Violations,
+    /// The last fact that was taken in.
+    absorbed: Lsn,
 }
 
 /// The true end of a call that a crash had left up has become known: nothing is held for it any more.
@@ -235,6 +243,8 @@ impl Projection {
             onward: None,
             unpassed: Vec::new(),
             corrections: Vec::new(),
+            violations: Violations::default(),
+            absorbed: progress.replay_after,
             book,
         };
         let mut opening = Opening::default();
@@ -306,6 +316,11 @@ impl Projection {
     /// What has become known of calls that a crash had left up.
     pub fn take_corrections(&mut self) -> Vec<Correction> {
         std::mem::take(&mut self.corrections)
+    }
+
+    /// Invariants that were found broken since that was last asked.
+    pub fn take_violations(&mut self) -> Violations {
+        std::mem::take(&mut self.violations)
     }
 
     async fn unpark(&mut self) -> Result<(), ProjectionError> {
@@ -412,6 +427,12 @@ impl Projection {
         let live = self.live.clone();
         let mut calls = live.calls.lock();
         for entry in entries {
+            if entry.lsn <= self.absorbed {
+                // What it did is done.
+                self.violations.facts_again += 1;
+                continue;
+            }
+            self.absorbed = entry.lsn;
             self.now = entry.fact.at;
             // A fact that is only replayed has had its effect.
             let counts = entry.lsn > self.progress.offset;
@@ -487,11 +508,19 @@ impl Projection {
         if begins && !calls.contains_key(&call) {
             let ends = matches!(entry.fact.body, FactBody::Ended(_));
             let known = if ends { self.orphans.remove(&call) } else { None };
+            let is_admission = matches!(entry.fact.body, FactBody::Admitted(_));
+            if counts && !is_admission && known.is_none() {
+                self.violations.calls_unbegun += 1;
+            }
             let record = known.unwrap_or_else(|| Arc::new(CallRecord::begin(call, entry)));
             self.young.insert(record.first, call);
             calls.insert(call, Slot { record, parked: false, written: entry.fact.at });
         }
         let Some(slot) = calls.get_mut(&call) else { return };
+        let converts = matches!(entry.fact.body, FactBody::Converted(_));
+        if counts && converts && slot.record.converted_ms.is_some() {
+            self.violations.converted_again += 1;
+        }
         match timeline::apply(Arc::make_mut(&mut slot.record), entry) {
             Applied::Nothing => {}
             Applied::Changed => {
@@ -503,6 +532,9 @@ impl Projection {
                 let mut slot = calls.remove(&call).expect("it was found just now");
                 self.young.remove(&slot.record.first);
                 self.changed.remove(&call);
+                if counts && !times_add_up(&slot.record) {
+                    self.violations.times_unlike += 1;
+                }
                 if let Some(tariff) = &self.settings.tariff {
                     Arc::make_mut(&mut slot.record).rate(tariff);
                 }

@@ -456,6 +456,45 @@ async fn a_row_is_replaced_by_a_higher_revision_only() {
 }
 
 #[tokio::test]
+async fn what_must_never_happen_is_counted() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let call = talk(1);
+    desk.append(&journal, &mut projection, call.facts()).await;
+    assert_eq!(projection.take_violations(), Violations::default());
+
+    // It ends once more.
+    let end = call.facts().pop().unwrap();
+    desk.append(&journal, &mut projection, vec![end]).await;
+    let found = projection.take_violations();
+    assert_eq!(found, Violations { calls_unbegun: 1, ..Violations::default() });
+
+    let twice = Script::of(2).dial(1).answer_at(1_000).convert_at(61_000).convert_at(62_000);
+    desk.append(&journal, &mut projection, twice.facts()).await;
+    let found = projection.take_violations();
+    assert_eq!(found, Violations { converted_again: 1, ..Violations::default() });
+
+    projection.absorb(&twice.entries()[..1]);
+    let found = projection.take_violations();
+    assert_eq!(found, Violations { facts_again: 1, ..Violations::default() });
+}
+
+#[test]
+fn a_record_whose_times_do_not_add_up_is_found() {
+    let sound = talk(1).record();
+    assert!(times_add_up(&sound));
+    let talk_ms = sound.talk_ms.unwrap();
+    for wrong in [
+        CallRecord { talk_ms: Some(talk_ms + 1), ..sound.clone() },
+        CallRecord { talk_ms: None, ..sound.clone() },
+        CallRecord { answered_ms: None, ..sound.clone() },
+        CallRecord { ended_ms: Some(0), ..sound.clone() },
+    ] {
+        assert!(!times_add_up(&wrong), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_carrier_s_tariff_is_charged_on_closed_calls() {
     let desk = Desk::new().await;
     let tariff = Tariff { rate: "0.006".parse().unwrap(), ..Tariff::default() };

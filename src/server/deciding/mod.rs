@@ -591,6 +591,7 @@ impl Deciding {
         let mut state = self.state.lock();
         state.holds(now).expire(now);
         state.ledger.drop_windows(wall);
+        state.ledger.audit();
         state.deposits.forget(wall);
         state.desk.expire(wall);
         if let Some(since) = self.history().and_then(|span| span.keeps_from(wall)) {

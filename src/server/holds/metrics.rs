@@ -6,6 +6,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::server::metrics::{
     CAP_OVERSHOOT, STORE_FAULTS, STORE_LATE, STORE_LOCAL, STORE_RESERVE, STORE_STATE, STORE_TOKENS,
+    VIOLATIONS,
 };
 use crate::server::redis::StoreFault;
 
@@ -55,6 +56,7 @@ impl StoreMetrics {
         self.late.increment(u64::from(late));
         if overshoots > 0 {
             self.overshoots.increment(overshoots.into());
+            counter!(VIOLATIONS, "inv" => "I5").increment(overshoots.into());
             tracing::error!(overshoots, "late settlements took caps over their limits");
         }
     }

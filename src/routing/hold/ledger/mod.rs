@@ -98,8 +98,15 @@ pub struct LedgerCounters {
     pub released: u64,
     pub expired: u64,
     pub late_settles: u64,
-    /// Late settles and conclusions that took `used + held` over the limit of their time.
+    /// Settles and conclusions of more than was held that took `used + held` over the limit of their time
+    /// (spec/data I5).
     pub overshoots: u64,
+    /// Those of them that took a buyer beyond its credit (I9).
+    pub overdrawn: u64,
+    /// Buckets in which something was held though no hold was live, by [`HoldLedger::audit`] (I6).
+    pub leaked: u64,
+    /// Holds that were asked for again after their end (I7).
+    pub reused: u64,
 }
 
 /// A bucket as it stands, for reports.
@@ -167,6 +174,7 @@ impl HoldLedger {
             return Ok(Placed { expires_at: known.expires_at, repeated: true });
         }
         if self.ended.unsettled.contains_key(&hold) {
+            self.counters.reused += 1;
             return Err(Refused::Ended);
         }
         self.check_room(requests)?;
@@ -222,6 +230,7 @@ impl HoldLedger {
                 used.saturating_add(held) > request.limit
             };
             self.counters.overshoots += u64::from(is_over);
+            self.counters.overdrawn += u64::from(is_over && request.counts == Counts::Credit);
         }
         Settled::of(&due, at, !due.is_empty())
     }
@@ -251,12 +260,16 @@ impl HoldLedger {
             let request = kept.iter().find(|request| request.bucket.stored().0 == stored);
             let tally = self.buckets.entry(stored.into_owned()).or_default();
             tally.add(*amount, slice, request.and_then(|request| request.ends_at));
-            if !is_live {
-                self.counters.late_settles += 1;
+            self.counters.late_settles += u64::from(!is_live);
+            let was_held = request.filter(|_| is_live).map_or(0, BucketRequest::held);
+            if u64::try_from(*amount).is_ok_and(|amount| amount > was_held) {
                 let strict = request.filter(|request| request.leeway.is_none());
                 let limit = strict.map_or(u64::MAX, |request| request.limit);
                 let Usage { used, held } = tally.usage_at(bucket);
-                self.counters.overshoots += u64::from(used.saturating_add(held) > limit);
+                let is_over = used.saturating_add(held) > limit;
+                let is_owed = request.is_some_and(|request| request.counts == Counts::Credit);
+                self.counters.overshoots += u64::from(is_over);
+                self.counters.overdrawn += u64::from(is_over && is_owed);
             }
         }
         if is_live {
@@ -422,6 +435,16 @@ impl HoldLedger {
             used.extend(tally.parts(bucket));
         }
         used
+    }
+
+    /// Sees whether anything is held though no hold is live.
+    pub fn audit(&mut self) {
+        if self.live.is_empty() {
+            let leaks = self.buckets.iter().filter(|(bucket, tally)| {
+                tally.usage().held > 0 || bucket.window == LIVE && tally.usage().used > 0
+            });
+            self.counters.leaked += leaks.count() as u64;
+        }
     }
 
     /// Live holds.

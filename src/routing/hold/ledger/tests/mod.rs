@@ -261,6 +261,49 @@ fn a_reset_is_known_again_after_a_restart_in_whatever_order_it_and_what_was_used
 }
 
 #[test]
+fn what_is_held_by_nobody_is_found() {
+    let mut ledger = ledger();
+    let (line, talking) = (live(5), BucketRequest { counts: Counts::Talking, ..live(5) });
+    ledger.reserve(hold(1), &[cap("a", 5), talking], Mono(0)).unwrap();
+    ledger.settle(hold(1), Counts::Connected, Mono(0), AT);
+    ledger.audit();
+    ledger.release(hold(1));
+    ledger.audit();
+    assert_eq!(ledger.counters().leaked, 0, "it was held by a hold, and is no more");
+
+    let tally = ledger.buckets.entry(line.bucket.clone()).or_default();
+    tally.take(hold(2), &line, None);
+    ledger.audit();
+    assert_eq!(ledger.counters().leaked, 1);
+}
+
+#[test]
+fn a_hold_that_is_asked_for_after_its_end_is_counted() {
+    let mut ledger = ledger();
+    ledger.reserve(hold(1), &[cap("a", 5)], Mono(0)).unwrap();
+    ledger.release(hold(1));
+    assert_eq!(ledger.reserve(hold(1), &[cap("a", 5)], Mono(0)), Err(Refused::Ended));
+    assert_eq!(ledger.counters().reused, 1);
+}
+
+#[test]
+fn a_call_that_comes_to_more_than_was_held_for_it_may_pass_a_limit_and_is_counted() {
+    let credit = |amount| BucketRequest { counts: Counts::Credit, ..spend("owed", amount, 100) };
+    let came_to = |amount| [(credit(0).bucket, amount)];
+    let mut ledger = ledger();
+    for n in 1..=2 {
+        ledger.reserve(hold(n), &[credit(50)], Mono(0)).unwrap();
+    }
+    assert!(ledger.conclude(hold(1), &came_to(50), Mono(0)));
+    let counters = ledger.counters();
+    assert_eq!((counters.overshoots, counters.overdrawn), (0, 0), "as much as was held");
+
+    assert!(ledger.conclude(hold(2), &came_to(51), Mono(0)));
+    let counters = ledger.counters();
+    assert_eq!((counters.overshoots, counters.overdrawn, counters.late_settles), (1, 1, 0));
+}
+
+#[test]
 fn a_window_is_forgotten_two_hours_after_its_end_if_nothing_is_held_in_it() {
     const FORGOTTEN: i64 = 1_000 + 2 * 3_600_000;
     let mut ledger = ledger();
