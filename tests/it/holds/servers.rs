@@ -8,7 +8,7 @@ use tollbridge::id::HoldId;
 use tollbridge::routing::Usage;
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
 use tollbridge::server::clock;
-use tollbridge::server::holds::redis::{Claim, Deposit, KeySpace, Known, RedisStore};
+use tollbridge::server::holds::redis::{Claim, Deposit, KeySpace, Known, RedisStore, TakenOver};
 use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted};
 use tollbridge::server::redis::StoreFault;
 use tollbridge::time::Wall;
@@ -102,6 +102,51 @@ async fn what_a_node_has_used_only_ever_raises_its_own_part() -> Result<()> {
     let used = first.usage(&[(asked.bucket, asked.counts)]).await?;
     assert_eq!(used, [Usage { used: 9, held: 0 }]);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_process_takes_over_from_one_that_died_in_one_step() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (dead, other) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    let (connected, line) = (request(Counts::Connected, 4), live(9));
+    for n in 1..=3 {
+        dead.reserve(hold(n), &[connected.clone(), line.clone()], LEASE).await?;
+    }
+    other.reserve(hold(4), &[connected.clone(), line.clone()], LEASE).await?;
+    // Of two answers the store had heard; of the third the journal alone has.
+    for n in 1..=2 {
+        dead.tell(&[counted(n, &connected)], LEASE).await?;
+    }
+    let looked = async |store: &RedisStore| {
+        let buckets = [&connected, &line].map(|it| (it.bucket.clone(), it.counts));
+        store.usage(&buckets).await
+    };
+    let usage = |used, held| Usage { used, held };
+    assert_eq!(looked(&other).await?, [usage(2, 2), usage(0, 4)]);
+
+    // The first call is up, and the others are over.
+    let next = node(&redis, "1").await?;
+    let used = [Known { bucket: connected.bucket.clone(), used: 3, ends_at: None }];
+    let kept = [(hold(1), vec![line.clone()])];
+    for raised in [1, 0] {
+        let done = next.take_over(&kept, &used, LEASE).await?;
+        assert_eq!(done, TakenOver { raised, overshoots: 0 });
+        assert_eq!(looked(&other).await?, [usage(3, 1), usage(0, 2)]);
+    }
+    let full = other.reserve(hold(5), std::slice::from_ref(&connected), LEASE).await;
+    assert!(matches!(full, Err(NotGranted::Full { .. })), "what was used is used");
+    // One that goes on ends as any, and those of others are as before.
+    assert!(next.tell(&[Change::Release { hold: hold(1) }], LEASE).await?[0].done);
+    assert_eq!(looked(&other).await?[1], usage(0, 1));
+    assert_eq!(other.renew(&[hold(4)], LEASE).await?, []);
+    Ok(())
+}
+
+fn live(limit: u64) -> BucketRequest {
+    let line = request(Counts::Live, limit);
+    let bucket = Bucket { cap: "target/a/concurrency".into(), window: "live".into() };
+    BucketRequest { bucket, ..line }
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 -- What has become of holds that were granted. All of it at once.
--- KEYS: leases  ARGV: prefix of holds, node, lease ms, then changes:
+-- KEYS: leases  ARGV: prefix of holds, node, lease ms, process, then changes:
 --   C hold cause count entries…   so much has become used; once per cause
 --   R hold                        what is still held is given back
 --   K hold count entries…         exactly this is held from now on, whatever the limits
 -- Answers per change { 1 done | 2 done before | 0 nothing to do, late, overshoots, used, held … }.
 local leases, prefix, node = KEYS[1], ARGV[1], ARGV[2]
+local owner = node .. '/' .. ARGV[4]
 local now = clock()
 local told = {}
 
@@ -61,31 +62,17 @@ local function release(hold)
   return { state == 'held' and 1 or 0, 0, 0 }
 end
 
-local function hold_on(hold, entries)
-  local key = prefix .. hold
-  local state, before = kept(key)
-  if state == 'ended' then
+local function hold_now(hold, entries)
+  local done, over = hold_on(leases, prefix, hold, entries, now, now + tonumber(ARGV[3]), owner)
+  if not done then
     return { 0, 0, 0 }
-  end
-  if state == 'held' then
-    let_go(hold, before)
-  end
-  local ends = now + tonumber(ARGV[3])
-  hold_up(hold, entries, now, ends)
-  keep(key, 'held', entries)
-  redis.call('ZADD', leases, whole(ends), hold)
-  local over = 0
-  for _, entry in ipairs(entries) do
-    if state ~= 'held' and is_over(entry, now) then
-      over = over + 1
-    end
   end
   local result = { 1, 0, over }
   add_usage(result, entries)
   return result
 end
 
-local at = 4
+local at = 5
 while at <= #ARGV do
   local what, hold = ARGV[at], ARGV[at + 1]
   if what == 'C' then
@@ -94,7 +81,7 @@ while at <= #ARGV do
     at = at + 4 + many * WIDTH
   elseif what == 'K' then
     local many = tonumber(ARGV[at + 2])
-    told[#told + 1] = hold_on(hold, entries_at(at + 3, many))
+    told[#told + 1] = hold_now(hold, entries_at(at + 3, many))
     at = at + 3 + many * WIDTH
   else
     told[#told + 1] = release(hold)

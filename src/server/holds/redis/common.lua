@@ -203,21 +203,52 @@ end
 
 local REMEMBERED_MS = 86400000
 
-local function keep(key, state, entries)
+-- `owner` is NODE/PROCESS; without one it stays whose it was.
+local function keep(key, state, entries, owner)
   redis.call('HSET', key, 'st', state, 'b', cmsgpack.pack(entries))
+  if owner then
+    redis.call('HSET', key, 'p', owner)
+  end
   redis.call('PEXPIRE', key, REMEMBERED_MS)
+end
+
+-- Exactly this is held from now on, whatever the limits. Returns whether, and how many are passed.
+local function hold_on(leases, prefix, hold, entries, now, ends, owner)
+  local key = prefix .. hold
+  local state, before = kept(key)
+  if state == 'ended' then
+    return false, 0
+  end
+  if state == 'held' then
+    let_go(hold, before)
+  end
+  hold_up(hold, entries, now, ends)
+  keep(key, 'held', entries, owner)
+  redis.call('ZADD', leases, whole(ends), hold)
+  local over = 0
+  for _, entry in ipairs(entries) do
+    if state ~= 'held' and is_over(entry, now) then
+      over = over + 1
+    end
+  end
+  return true, over
+end
+
+-- The lease of a hold is over.
+local function expire(leases, prefix, hold)
+  local state, entries = kept(prefix .. hold)
+  if state == 'held' then
+    let_go(hold, entries)
+    redis.call('HSET', prefix .. hold, 'st', 'expired')
+  end
+  redis.call('ZREM', leases, hold)
 end
 
 -- Ends a few holds whose lease is over. Returns how many.
 local function sweep(leases, prefix, now)
   local over = redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now), 'LIMIT', 0, 16)
   for _, hold in ipairs(over) do
-    local state, entries = kept(prefix .. hold)
-    if state == 'held' then
-      let_go(hold, entries)
-      redis.call('HSET', prefix .. hold, 'st', 'expired')
-    end
-    redis.call('ZREM', leases, hold)
+    expire(leases, prefix, hold)
   end
   return #over
 end
@@ -232,4 +263,33 @@ end
 local function is_open(key, name)
   local is_it, open = gate_is(key, name)
   return is_it and open
+end
+
+-- See restore.lua; `first` is the place of the first bucket.
+local function raise_used(node, first)
+  local raised = 0
+  for at = first, #ARGV, 4 do
+    local key, kind, knows, expires = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    local field = 'used'
+    if kind == 'u' then
+      field = 'u:' .. node
+    elseif kind ~= 'g' then
+      field = 's:' .. kind .. ':' .. node
+    end
+    local has = tonumber(redis.call('HGET', key, field) or 0) or 0
+    if knows > has then
+      if kind == 'u' then
+        add_to_part(key, node, knows - has)
+      else
+        redis.call('HINCRBY', key, field, whole(knows - has))
+      end
+      raised = raised + 1
+      if expires > 0 then
+        redis.call('PEXPIREAT', key, whole(expires))
+      elseif expires < 0 and redis.call('PTTL', key) < 0 then
+        redis.call('PEXPIRE', key, whole(-expires))
+      end
+    end
+  end
+  return raised
 end

@@ -43,6 +43,10 @@ const AFTER_WINDOW_MS: i64 = 48 * 3_600_000;
 const RENEWED_AT_ONCE: usize = 500;
 /// Buckets told by one script.
 const RESTORED_AT_ONCE: usize = 200;
+/// Holds and buckets that are taken over by one script.
+const TAKEN_OVER_AT_ONCE: usize = 4_000;
+/// So many times longer than other scripts may it take, which no call waits for.
+const TAKING_OVER: u32 = 10;
 
 /// Holds of an account, as one node sees them.
 pub struct RedisStore {
@@ -80,6 +84,15 @@ pub struct Known {
     pub bucket: Bucket,
     pub used: u64,
     pub ends_at: Option<Wall>,
+}
+
+/// What became of it that a process took over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Buckets of which the store knew less use.
+    pub raised: u64,
+    /// Buckets that are over their limit by what is held for calls that were left up.
+    pub overshoots: u32,
 }
 
 impl RedisStore {
@@ -132,21 +145,54 @@ impl RedisStore {
         for some in known.chunks(RESTORED_AT_ONCE) {
             let first = some.first().map(|it| self.keys.bucket(&it.bucket));
             let mut arguments = vec![self.settings.node.to_string()];
-            for Known { bucket, used, ends_at } in some {
-                arguments.push(self.keys.bucket(bucket));
-                arguments.push(match bucket.stored().1 {
-                    Some((_, slice)) => slice.to_string(),
-                    None if bucket.window == GAP => String::from("g"),
-                    None => String::from("u"),
-                });
-                arguments.push(used.to_string());
-                let unknown = || -forgotten_after_ms(&bucket.window);
-                arguments.push(ends_at.map_or_else(unknown, expires_ms).to_string());
-            }
+            some.iter().for_each(|known| self.known(known, &mut arguments));
             let keys: Vec<_> = first.into_iter().collect();
             raised += self.upkeep::<u64>(Script::Restore, &keys, &arguments).await?;
         }
         Ok(raised)
+    }
+
+    /// This process is the node from now on: `held` is what it holds for calls that a former one left up,
+    /// all else those held is given back, and `used` is what they had used. At once, but for a node that
+    /// knows of very much: then room is given back last.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn take_over(
+        &self,
+        held: &[(HoldId, Vec<BucketRequest>)],
+        used: &[Known],
+        lease: Duration,
+    ) -> Result<TakenOver, StoreFault> {
+        let (mut held, mut used, mut raised) = (held, used, 0);
+        if held.len() + used.len() > TAKEN_OVER_AT_ONCE {
+            raised = self.restore(used).await?;
+            for some in held.chunks(RESTORED_AT_ONCE) {
+                let keep = |(hold, requests): &(HoldId, Vec<BucketRequest>)| Change::Keep {
+                    hold: *hold,
+                    requests: requests.clone(),
+                };
+                let changes: Vec<_> = some.iter().map(keep).collect();
+                self.tell(&changes, lease).await?;
+            }
+            (held, used) = (&[], &[]);
+        }
+        let Self { keys, settings, .. } = self;
+        let mut arguments =
+            vec![keys.holds(), settings.node.to_string(), settings.process.to_string(), ms(lease)];
+        arguments.push(held.len().to_string());
+        for (hold, requests) in held {
+            arguments.push(hold_name(*hold).to_string());
+            self.entries(requests, &mut arguments);
+        }
+        used.iter().for_each(|known| self.known(known, &mut arguments));
+        let (live, limit) = (self.live()?, settings.timeout * TAKING_OVER);
+        let value =
+            self.run(&live, Script::TakeOver, &[keys.leases()], &arguments, limit, None).await?;
+        let (buckets, overshoots): (u64, u32) =
+            from_redis_value(value).map_err(|error| fault(&error.into()))?;
+        raised += buckets;
+        Ok(TakenOver { raised, overshoots })
     }
 
     /// This node is there: nobody opens the store without what it knows. Returns the gate it is to tell
@@ -242,6 +288,20 @@ impl RedisStore {
         live.run(&mut lane, script, (keys, self.keys.nowhere()), arguments, limit, wait).await
     }
 
+    /// See `restore.lua`.
+    fn known(&self, known: &Known, arguments: &mut Vec<String>) {
+        let Known { bucket, used, ends_at } = known;
+        arguments.push(self.keys.bucket(bucket));
+        arguments.push(match bucket.stored().1 {
+            Some((_, slice)) => slice.to_string(),
+            None if bucket.window == GAP => String::from("g"),
+            None => String::from("u"),
+        });
+        arguments.push(used.to_string());
+        let unknown = || -forgotten_after_ms(&bucket.window);
+        arguments.push(ends_at.map_or_else(unknown, expires_ms).to_string());
+    }
+
     fn entries(&self, requests: &[BucketRequest], arguments: &mut Vec<String>) {
         arguments.push(requests.len().to_string());
         for request in requests {
@@ -312,6 +372,7 @@ impl HoldStore for RedisStore {
         keys.extend(requests.iter().map(|it| self.keys.bucket(&it.bucket)));
         let mut arguments =
             vec![hold_name(hold).to_string(), self.keys.holds(), self.gate()?, ms(lease)];
+        arguments.push(format!("{}/{}", self.settings.node, self.settings.process));
         self.entries(requests, &mut arguments);
         let is_money = requests.iter().any(|it| is_money(it.counts));
         let has_replica = live.replicas.load(Ordering::Relaxed) > 0;
@@ -350,7 +411,9 @@ impl HoldStore for RedisStore {
         if changes.is_empty() {
             return Ok(vec![]);
         }
-        let mut arguments = vec![self.keys.holds(), self.settings.node.to_string(), ms(lease)];
+        let RedisStoreSettings { node, process, .. } = &self.settings;
+        let mut arguments =
+            vec![self.keys.holds(), node.to_string(), ms(lease), process.to_string()];
         for change in changes {
             self.write(change, &mut arguments);
         }

@@ -1,5 +1,6 @@
 -- Takes room in all buckets or in none.
--- KEYS: leases, gate, hold, buckets…  ARGV: hold, prefix of holds, gate, lease ms, count, entries…
+-- KEYS: leases, gate, hold, buckets…  ARGV: hold, prefix of holds, gate, lease ms, node/process, count,
+-- entries…
 -- Answers 1 placed, 2 placed before, 0 full (and the first full bucket), 3 ended, 4 not open; then
 -- used and held of each bucket.
 if not is_open(KEYS[2], ARGV[3]) then
@@ -7,7 +8,7 @@ if not is_open(KEYS[2], ARGV[3]) then
 end
 local now = clock()
 sweep(KEYS[1], ARGV[2], now)
-local entries = entries_at(6, tonumber(ARGV[5]))
+local entries = entries_at(7, tonumber(ARGV[6]))
 
 local function answer(code, place)
   local told = { code, place }
@@ -37,6 +38,6 @@ for place, entry in ipairs(entries) do
 end
 local ends = now + tonumber(ARGV[4])
 hold_up(ARGV[1], entries, now, ends)
-keep(KEYS[3], 'held', entries)
+keep(KEYS[3], 'held', entries, ARGV[5])
 redis.call('ZADD', KEYS[1], whole(ends), ARGV[1])
 return answer(1, 0)

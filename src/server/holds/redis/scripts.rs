@@ -18,6 +18,7 @@ pub(super) enum Script {
     Parts,
     Reset,
     Resets,
+    TakeOver,
 }
 
 impl redis::Script for Script {
@@ -35,6 +36,7 @@ impl redis::Script for Script {
         Self::Parts,
         Self::Reset,
         Self::Resets,
+        Self::TakeOver,
     ];
 
     fn body(self) -> &'static str {
@@ -57,6 +59,7 @@ impl redis::Script for Script {
             Self::Parts => body!("parts.lua"),
             Self::Reset => body!("reset.lua"),
             Self::Resets => body!("resets.lua"),
+            Self::TakeOver => body!("take_over.lua"),
         }
     }
 }

@@ -116,6 +116,8 @@ struct Inner {
     faults: u32,
     /// Grows when what the store knows may not be what was told to it.
     generation: u64,
+    /// What former processes of this node held is given back, or is ours.
+    taken_over: bool,
     /// The gate that everything was told behind.
     told: Option<smol_str::SmolStr>,
     /// The leases of all holds last at least a lease from here.
@@ -175,6 +177,7 @@ impl SharedHolds {
                 state: State::Away,
                 faults: 0,
                 generation: 0,
+                taken_over: false,
                 told: None,
                 renewed_at: Mono(0),
                 queue: VecDeque::new(),

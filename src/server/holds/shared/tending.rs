@@ -312,9 +312,11 @@ impl SharedHolds {
         });
         let (ended, held, used, claims) = all.unwrap_or_default();
         // A replica may not have heard of the latest ends. Room is given back first.
+        let is_first = !self.inner.lock().taken_over;
+        let (taken, told) = if is_first { (held, vec![]) } else { (vec![], held) };
         let release = ended.into_iter().map(|hold| Change::Release { hold });
         let keep = |(hold, requests)| Change::Keep { hold, requests };
-        let changes: Vec<_> = release.chain(held.into_iter().map(keep)).collect();
+        let changes: Vec<_> = release.chain(told.into_iter().map(keep)).collect();
         for some in changes.chunks(KEPT_AT_ONCE) {
             self.noted(&self.store.tell(some, self.lease).await?);
         }
@@ -330,7 +332,15 @@ impl SharedHolds {
             self.store.keep_claim(deposit, *serial).await?;
         }
         self.tell_known_resets(own).await?;
-        let raised = self.store.restore(&used).await?;
+        let raised = match is_first {
+            true => {
+                let done = self.store.take_over(&taken, &used, self.lease).await?;
+                self.inner.lock().taken_over = true;
+                self.metrics.told(false, done.overshoots);
+                done.raised
+            }
+            false => self.store.restore(&used).await?,
+        };
         if raised > 0 {
             tracing::warn!(buckets = raised, "the store had forgotten some of what was used");
         }
