@@ -41,6 +41,7 @@ mod shared_answers;
 mod shared_sessions;
 mod spend;
 mod stage;
+mod store_faults;
 mod strain;
 mod stream;
 mod tls;
