@@ -12,17 +12,18 @@ use super::error::{Code, Problem};
 use super::openapi::faults;
 use super::request::Id;
 use super::router::Api;
+use super::shortage::ExplainedShortage;
 use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId, TargetId};
 use crate::money::Money;
 use crate::reason::{NoPayout, Reason};
 use crate::routing::attribution::{Attribution, Candidate, CandidateVerdict, Method};
 use crate::routing::config::Confidence;
 use crate::routing::counterfactual::{Change, Counterfactual, counterfactuals};
-use crate::routing::course::{Course, Shortage, TurnEnd};
+use crate::routing::course::{Course, TurnEnd};
 use crate::routing::decision::{Check, Outcome, PlannedAttempt, Verdict};
 use crate::routing::geo::Basis;
 use crate::routing::replay::DecisionRecord;
-use crate::routing::{RoutingSnapshot, Step, Usage};
+use crate::routing::{RoutingSnapshot, Step};
 
 /// The decision about a call.
 #[derive(Debug, Serialize, ToSchema)]
@@ -159,27 +160,16 @@ struct ExplainedCandidate {
     /// Why it was not dialled, as a reason code; null if it was.
     #[schema(value_type = Option<String>, example = json!(null))]
     reason: Option<Reason>,
-    /// The same for people.
+    /// The reason more closely, where there are several of its kind: `cap.<metric>.<window>` for
+    /// `cap.full`, `filter.<tag>` for `filter.mismatch` and `filter.basis_below`; else the same.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    code: Option<SmolStr>,
+    /// The reason for people.
     #[schema(value_type = Option<String>, example = json!(null))]
     reason_text: Option<&'static str>,
-    /// What had no room when its turn came, though it had when the call was decided; null: that is not
-    /// why, or not known.
+    /// What had no room, when the call was decided or when its turn came; null: that is not why, or not
+    /// known.
     shortage: Option<ExplainedShortage>,
-}
-
-/// A limit that had no room. Amounts are numbers of calls, micros or milliseconds, as it counts.
-#[derive(Debug, Serialize, ToSchema)]
-struct ExplainedShortage {
-    /// Key of a cap or of concurrency.
-    #[schema(value_type = String, example = "target/tgt_summit/connected/daily")]
-    cap: SmolStr,
-    #[schema(example = 80)]
-    limit: u64,
-    #[schema(example = 77)]
-    used: u64,
-    /// By calls in flight that may still count, or by live calls.
-    #[schema(example = 3)]
-    held: u64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -235,6 +225,9 @@ struct ExplainedStep {
     verdict: Verdict,
     #[schema(value_type = Option<String>, example = "filter.mismatch")]
     reason: Option<Reason>,
+    /// The same more closely, as for a candidate.
+    #[schema(value_type = Option<String>, example = "filter.geo.state")]
+    code: Option<SmolStr>,
     /// What was found.
     #[schema(value_type = Option<String>, example = "KY")]
     have: Option<SmolStr>,
@@ -248,6 +241,8 @@ struct ExplainedStep {
     /// How sure that is, 0 to 1.
     #[schema(value_type = Option<f64>, example = 0.5)]
     confidence: Option<Confidence>,
+    /// The limit that had no room; null: it is about none, or there was room.
+    limit: Option<ExplainedShortage>,
 }
 
 faults!(ExplainFaults: PathMalformed, CallNotFound, DecisionNotFound, StoreUnavailable, StoreDamaged);
@@ -341,9 +336,9 @@ impl Explanation {
                 .outcomes(course)
                 .into_iter()
                 // Nobody has failed to reach what nobody tries.
-                .map(|it| Outcome {
-                    reason: it.reason.filter(|_| is_tried || it.rank.is_none()),
-                    ..it
+                .map(|it| match is_tried || it.rank.is_none() {
+                    true => it,
+                    false => Outcome { reason: None, code: None, ..it },
                 })
                 .map(|it| ExplainedCandidate::new(it, course))
                 .collect(),
@@ -429,25 +424,19 @@ impl From<Candidate> for ExplainedSession {
 
 impl ExplainedCandidate {
     fn new(outcome: Outcome, course: &Course) -> Self {
-        let shortage = match course.of(&outcome.target) {
+        let of_course = match course.of(&outcome.target) {
             Some(TurnEnd::Denied { shortage, .. }) => shortage.clone().map(Into::into),
             Some(TurnEnd::Dialed | TurnEnd::HandedOver) | None => None,
         };
         Self {
-            shortage,
+            shortage: outcome.full.map(|full| (*full).into()).or(of_course),
             target: outcome.target,
             rank: outcome.rank,
             dialed: outcome.dialed,
             reason: outcome.reason,
+            code: outcome.code,
             reason_text: outcome.reason.map(Reason::text),
         }
-    }
-}
-
-impl From<Shortage> for ExplainedShortage {
-    fn from(shortage: Shortage) -> Self {
-        let Shortage { cap, limit, usage: Usage { used, held }, .. } = shortage;
-        Self { cap, limit, used, held }
     }
 }
 
@@ -473,8 +462,11 @@ impl From<PlannedAttempt> for ExplainedAttempt {
 
 impl From<Step> for ExplainedStep {
     fn from(step: Step) -> Self {
-        let ground = step.known_by();
+        let (ground, code) = (step.known_by(), step.code());
+        let (have, want) = step.words();
         Self {
+            code,
+            limit: step.full.map(|full| (*full).into()),
             basis: ground.map(|it| it.basis),
             confidence: ground.map(|it| it.confidence),
             target: step.target,
@@ -482,8 +474,8 @@ impl From<Step> for ExplainedStep {
             subject: step.subject,
             verdict: step.verdict,
             reason: step.reason,
-            have: step.have,
-            want: step.want,
+            have,
+            want,
         }
     }
 }

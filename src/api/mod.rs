@@ -44,6 +44,7 @@ mod request;
 mod rollups;
 mod router;
 mod sessions;
+mod shortage;
 mod simulate;
 mod targets;
 #[cfg(test)]

@@ -9,7 +9,9 @@ use crate::time::Wall;
 
 use super::decision::Decision;
 use super::hold::{BucketRequest, Counts};
+use super::limits::Bound;
 use super::request::Usage;
+use super::shortage::FullLimit;
 
 /// Empty: the call has come to nobody, or not yet. What it does not name was not reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,15 +75,16 @@ impl FromIterator<Turn> for Course {
 }
 
 impl Shortage {
-    /// What was asked of the limit, as it stood then. `None`: the plan asks nothing of it; the limit came
-    /// later.
-    pub(super) fn request(&self, decision: &Decision, target: &TargetId) -> Option<BucketRequest> {
+    /// The limit as it stood then, with what was asked of it. `None`: the plan asks nothing of it; the
+    /// limit came later.
+    pub(super) fn full(&self, decision: &Decision, target: &TargetId) -> Option<FullLimit> {
         let planned = decision.plan.iter().find(|planned| planned.target == *target)?;
         let planned = planned.holds.iter().find(|request| request.bucket.cap == self.cap)?;
         // The time between attempts is asked for by the instant.
         let at = u64::try_from(self.at.0).unwrap_or(0);
         let amount = if planned.counts == Counts::Spacing { at } else { planned.amount };
-        Some(BucketRequest { limit: self.limit, amount, ..planned.clone() })
+        let request = BucketRequest { limit: self.limit, amount, ..planned.clone() };
+        Some(FullLimit::new(request, self.usage, Bound::Limit))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use serde::Serialize;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::codec;
 use crate::id::{BuyerId, CallId, HoldId, TargetId};
@@ -20,6 +20,7 @@ use super::request::Usage;
 use super::selection::{
     AbsenceReading, Explored, PerformanceReading, RotationReading, ScoreReading,
 };
+use super::shortage::FullLimit;
 
 /// Where a call goes, and why: what `explain` shows. With what went in it is stored as a [`DecisionRecord`](super::replay::DecisionRecord).
 ///
@@ -181,6 +182,9 @@ pub struct Step {
     /// How what was found is known; absent: it was declared, or it is no matter of belief.
     #[n(7)]
     pub ground: Option<Ground>,
+    /// The limit that had no room. Then there is no `have` and no `want`: [`Step::words`] makes them.
+    #[n(8)]
+    pub full: Option<Box<FullLimit>>,
 }
 
 /// The checks (spec/domain §2.4).
@@ -332,6 +336,12 @@ pub struct Outcome {
     /// Why it was not dialled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// The same more closely; see [`Step::code`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<SmolStr>,
+    /// What had no room for it, when the call was decided or when its turn came.
+    #[serde(skip)]
+    pub full: Option<Box<FullLimit>>,
 }
 
 /// What a check found, for its step. Checks that pass say little: what was read is among the
@@ -342,9 +352,15 @@ pub(super) struct Finding {
     pub(super) have: Option<SmolStr>,
     pub(super) want: Option<SmolStr>,
     pub(super) ground: Option<Ground>,
+    pub(super) full: Option<Box<FullLimit>>,
 }
 
 impl Finding {
+    /// That a limit, `label` if it has one, had no room.
+    pub(super) fn full(label: Option<&SmolStr>, full: FullLimit) -> Self {
+        Self { subject: label.cloned(), full: Some(Box::new(full)), ..Self::default() }
+    }
+
     pub(super) fn have(have: SmolStr) -> Self {
         Self { have: Some(have), ..Self::default() }
     }
@@ -353,22 +369,57 @@ impl Finding {
 impl Decision {
     /// Writes down that the call passed a check.
     pub(super) fn pass_call(&mut self, check: Check, finding: Finding) {
-        self.steps.push(Step::of_call(check, Verdict::Passed, None, finding));
+        self.steps.push(Step::new(None, check, Verdict::Passed, None, finding));
     }
 
     /// Writes down that the call goes nowhere. Returns the reason.
     pub(super) fn refuse_call(&mut self, check: Check, reason: Reason, finding: Finding) -> Reason {
-        self.steps.push(Step::of_call(check, Verdict::Refused, Some(reason), finding));
+        self.steps.push(Step::new(None, check, Verdict::Refused, Some(reason), finding));
         self.refused = Some(reason);
         reason
     }
 }
 
 impl Step {
-    fn of_call(check: Check, verdict: Verdict, reason: Option<Reason>, finding: Finding) -> Self {
-        let Finding { subject, have, want, ground } = finding;
-        Self { target: None, check, subject, verdict, reason, have, want, ground }
+    pub(super) fn new(
+        target: Option<TargetId>,
+        check: Check,
+        verdict: Verdict,
+        reason: Option<Reason>,
+        finding: Finding,
+    ) -> Self {
+        let Finding { subject, have, want, ground, full } = finding;
+        Self { target, check, subject, verdict, reason, have, want, ground, full }
     }
+
+    /// The reason with what it is about, where there are several of its kind: `cap.connected.daily`
+    /// of `cap.full`, `filter.geo.state` of `filter.mismatch`; else its code. Absent: it has none.
+    pub fn code(&self) -> Option<SmolStr> {
+        let reason = self.reason?;
+        Some(match &self.subject {
+            Some(tag) if matches!(reason, Reason::FilterMismatch | Reason::FilterBasis) => {
+                format_smolstr!("filter.{tag}")
+            }
+            Some(_) | None => code(reason, self.full.as_deref()),
+        })
+    }
+
+    /// What was found, and what was asked for, for people.
+    pub fn words(&self) -> (Option<SmolStr>, Option<SmolStr>) {
+        match &self.full {
+            None => (self.have.clone(), self.want.clone()),
+            Some(full) => {
+                let (have, want) = full.words();
+                (Some(have), Some(want))
+            }
+        }
+    }
+}
+
+/// A reason's code, more closely of a cap that is known.
+pub(super) fn code(reason: Reason, full: Option<&FullLimit>) -> SmolStr {
+    let of_cap = full.filter(|_| reason == Reason::CapFull).and_then(FullLimit::code);
+    of_cap.unwrap_or_else(|| SmolStr::new_static(reason.code()))
 }
 
 impl PlannedAttempt {

@@ -21,7 +21,7 @@ use super::list::Listed;
 use super::paying;
 use super::price::Prices;
 use super::request::{Usage, UsageReader};
-use super::shortage;
+use super::shortage::FullLimit;
 use super::snapshot::{Publisher, Target};
 
 /// Bytes of a tag's value that an explanation shows.
@@ -126,7 +126,7 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
                     subject: target.from.speaks_for(),
                     have: Some(closed.have),
                     want: Some(closed.want),
-                    ground: None,
+                    ..Finding::default()
                 };
                 self.refuse(target, Check::Schedule, closed.reason, finding)
             }
@@ -200,29 +200,29 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
             }
             let live = request.counts.is_concurrency();
             let check = if live { Check::Concurrency } else { Check::Cap };
-            let subject = label.cloned();
             if !request.admits(usage, request.amount) {
-                let (have, want) = shortage::words(&request, usage, bound);
-                let have = self.since_a_crash(&request, have);
-                let (have, want) = (Some(have), Some(want));
-                let finding = Finding { subject, have, want, ground: None };
-                return self.refuse(target, check, request.counts.refusal(), finding);
+                let (reason, awaited) = (request.counts.refusal(), self.awaited(&request));
+                let full = FullLimit { awaited, ..FullLimit::new(request, usage, bound) };
+                return self.refuse(target, check, reason, Finding::full(label, full));
             }
+            let subject = label.cloned();
             self.pass(target, check, Finding { subject, ..Finding::default() });
             self.holds.push(request);
         }
         Ok(())
     }
 
-    /// What there is in a bucket without room, and how much of it calls hold that a crash left up.
-    fn since_a_crash(&mut self, request: &BucketRequest, have: SmolStr) -> SmolStr {
+    /// How much of what is held in a bucket without room is held for calls that a crash left up.
+    fn awaited(&mut self, request: &BucketRequest) -> u64 {
         let awaited = self.usage.awaited(&request.bucket);
         // It was read just now, and was not empty.
-        let Some(reading) = self.readings.usage.last_mut().filter(|_| awaited > 0) else {
-            return have;
-        };
-        reading.awaited = Some(awaited);
-        shortage::since_a_crash(request.counts, &have, awaited)
+        match self.readings.usage.last_mut().filter(|_| awaited > 0) {
+            Some(reading) => {
+                reading.awaited = Some(awaited);
+                awaited
+            }
+            None => 0,
+        }
     }
 
     pub(super) fn pass(&mut self, target: &Target, check: Check, finding: Finding) {
@@ -246,10 +246,9 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
         check: Check,
         verdict: Verdict,
         reason: Option<Reason>,
-        Finding { subject, have, want, ground }: Finding,
+        finding: Finding,
     ) {
-        let target = Some(target.id.clone());
-        self.steps.push(Step { target, check, subject, verdict, reason, have, want, ground });
+        self.steps.push(Step::new(Some(target.id.clone()), check, verdict, reason, finding));
     }
 }
 
@@ -261,6 +260,7 @@ pub(super) fn missed(facts: &Facts<'_>, miss: &Miss<'_>) -> Finding {
         have: shown(facts, miss.filter),
         want: Some(miss.want.clone()),
         ground: ground(facts, tag),
+        full: None,
     }
 }
 

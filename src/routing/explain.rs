@@ -6,10 +6,8 @@ use crate::id::TargetId;
 use crate::reason::{NoPayout, Reason};
 
 use super::course::{Course, Shortage, TurnEnd};
-use super::decision::{Check, Decision, Outcome, Step, Verdict};
+use super::decision::{Check, Decision, Outcome, Step, Verdict, code};
 use super::geo::{Basis, Ground};
-use super::limits::Bound;
-use super::shortage;
 
 impl Decision {
     /// What became of every candidate: each that was not called has exactly one reason.
@@ -17,20 +15,24 @@ impl Decision {
         let mut planned = 0;
         self.last_steps()
             .map(|(target, step)| {
-                let (rank, reason) = match (step.verdict, course.of(target)) {
-                    (Verdict::Planned, end) => {
-                        planned += 1;
-                        let reason = match end {
-                            None => Some(Reason::NotReached),
-                            Some(TurnEnd::Denied { reason, .. }) => Some(*reason),
-                            Some(TurnEnd::Dialed | TurnEnd::HandedOver) => None,
-                        };
-                        (Some(planned), reason)
+                let rank = (step.verdict == Verdict::Planned).then(|| {
+                    planned += 1;
+                    planned
+                });
+                let (reason, code, full) = match (rank, course.of(target)) {
+                    (None, _) => (step.reason, step.code(), step.full.clone()),
+                    (Some(_), Some(TurnEnd::Dialed | TurnEnd::HandedOver)) => (None, None, None),
+                    (Some(_), None) => {
+                        let reason = Reason::NotReached;
+                        (Some(reason), Some(code(reason, None)), None)
                     }
-                    (Verdict::Passed | Verdict::Refused, _) => (None, step.reason),
+                    (Some(_), Some(TurnEnd::Denied { reason, shortage })) => {
+                        let full = shortage.as_ref().and_then(|it| it.full(self, target));
+                        (Some(*reason), Some(code(*reason, full.as_ref())), full.map(Box::new))
+                    }
                 };
                 let dialed = rank.is_some() && reason.is_none();
-                Outcome { target: target.clone(), rank, dialed, reason }
+                Outcome { target: target.clone(), rank, dialed, reason, code, full }
             })
             .collect()
     }
@@ -114,9 +116,9 @@ impl Decision {
     /// `: target/t/attempted/total has 1 used, 0 held, at most 1`.
     fn found_short(&self, target: &TargetId, short: &Shortage) -> String {
         let cap = &short.cap;
-        match short.request(self, target) {
-            Some(request) => {
-                let (have, want) = shortage::words(&request, short.usage, Bound::Limit);
+        match short.full(self, target) {
+            Some(full) => {
+                let (have, want) = full.words();
                 format!(": {cap} has {have}, {want}")
             }
             None => format!(": {cap}"),
@@ -198,9 +200,10 @@ fn spoke_for(step: &Step) -> String {
 
 /// What the deciding check saw, such as `: geo.state is KY, wanted in OH, PA`.
 fn facts(step: &Step) -> String {
-    let have = step.have.as_deref().unwrap_or("absent");
+    let (have, want) = step.words();
+    let have = have.as_deref().unwrap_or("absent");
     let subject = step.subject.as_deref().unwrap_or_default();
-    let Some(want) = &step.want else { return String::new() };
+    let Some(want) = want else { return String::new() };
     match step.check {
         Check::Filter => {
             let by = step.known_by().filter(|ground| ground.basis != Basis::Declared);

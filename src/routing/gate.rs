@@ -12,7 +12,7 @@ use super::hold::{BucketRequest, Counts};
 use super::limits::{Bound, CallLimits, Need, Windows};
 use super::list::Listed;
 use super::request::{RouteRequest, Usage, UsageReader};
-use super::shortage;
+use super::shortage::FullLimit;
 use super::snapshot::{Campaign, Cap};
 
 impl Decision {
@@ -100,7 +100,7 @@ impl Decision {
         if counts && usage.withheld(&request.bucket) {
             let subject = Some(cap.label.clone());
             let want = Some(SmolStr::new_static("to know what other servers have taken"));
-            let finding = Finding { subject, have: None, want, ground: None };
+            let finding = Finding { subject, want, ..Finding::default() };
             self.readings.withheld.push(request.bucket);
             self.offered.clear();
             return Err(self.refuse_call(check, Reason::CapFullHere, finding));
@@ -108,13 +108,8 @@ impl Decision {
         if admits {
             return Ok(Some(request));
         }
-        let (have, want) = shortage::words(&request, reading, Bound::Limit);
-        let want = match request.leeway {
-            None => format_smolstr!("less than {}", cap.counts.show(cap.limit)),
-            Some(_) => want,
-        };
-        let (have, want) = (Some(have), Some(want));
-        let finding = Finding { subject: Some(cap.label.clone()), have, want, ground: None };
+        let full = FullLimit::new(request, reading, Bound::Gate);
+        let finding = Finding::full(Some(&cap.label), full);
         // Nobody takes the call, so nobody counts it.
         self.offered.clear();
         Err(self.refuse_call(check, reason, finding))

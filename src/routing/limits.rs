@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
 use crate::id::{CampaignId, PublisherId};
@@ -85,14 +86,21 @@ pub struct Hours {
     pub(super) exceptions: BTreeMap<Date, u32>,
 }
 
-/// Which of several limits of concurrency is the lowest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bound {
+/// Which of several limits is the lowest, and who asked it for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Bound {
+    #[n(0)]
     Limit,
     /// That of this hour, or of this day.
+    #[n(1)]
     Hours,
     /// The buyer says how many can take a call.
+    #[n(2)]
     Ready,
+    /// It stops calls before any target is thought of, when nobody knows what they ask for.
+    #[n(3)]
+    Gate,
 }
 
 /// The least time between attempts.

@@ -56,7 +56,7 @@ pub mod schedule;
 pub mod scorer;
 pub mod selection;
 pub mod set;
-mod shortage;
+pub mod shortage;
 pub mod simulate;
 pub mod snapshot;
 pub mod vertical;

@@ -7,7 +7,7 @@ use super::decision::{Finding, Readings, Terms, UsageReading};
 use super::hold::Stake;
 use super::limits::{Bound, Windows};
 use super::request::{Usage, UsageReader};
-use super::shortage;
+use super::shortage::FullLimit;
 use super::snapshot::Publisher;
 
 /// The terms without a payout if a cap of the publisher's that stops paying has no room for it, and
@@ -32,9 +32,8 @@ pub(super) fn settle<U: UsageReader + ?Sized>(
             readings.usage.push(UsageReading { bucket, usage: found, awaited: None });
         }
         if !request.admits(found, request.amount) {
-            let (have, want) = shortage::words(&request, found, Bound::Limit);
-            let subject = Some(cap.label.clone());
-            let finding = Finding { subject, have: Some(have), want: Some(want), ground: None };
+            let full = FullLimit::new(request, found, Bound::Limit);
+            let finding = Finding::full(Some(&cap.label), full);
             return (Some(owed.unpaid(NoPayout::PublisherCap)), Some(finding));
         }
     }

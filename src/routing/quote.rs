@@ -134,7 +134,7 @@ impl Owed {
         let have = format_smolstr!("{payout} after {payout_seconds} s");
         let told = |subject, want: Option<SmolStr>| {
             let subject = Some(SmolStr::new_static(subject));
-            Some(Finding { subject, have: Some(have), want, ground: None })
+            Some(Finding { subject, have: Some(have), want, ..Finding::default() })
         };
         if let Some(why) = promise.is_void(session, request) {
             let want = match why {

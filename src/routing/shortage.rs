@@ -1,13 +1,101 @@
-//! What an explanation says of a bucket without room.
+//! A limit without room: its figures as a decision met them, and what is said of them to people.
 
+use minicbor::{Decode, Encode};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::hold::{BucketRequest, Counts, Leeway, Pace};
-use super::limits::Bound;
-use super::request::Usage;
+use crate::time::Wall;
 
-/// What there is, and what would have to be.
-pub(super) fn words(request: &BucketRequest, usage: Usage, bound: Bound) -> (SmolStr, SmolStr) {
+use super::hold::{BucketRequest, Counts, Leeway, Pace};
+use super::request::Usage;
+use super::window::kind_of;
+
+pub use super::limits::Bound;
+
+/// A limit that had no room. Amounts are in the unit of what it counts: calls, micros or
+/// milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FullLimit {
+    /// What was asked of it, with the limit as it was then and the window.
+    #[n(0)]
+    pub request: BucketRequest,
+    #[n(1)]
+    pub usage: Usage,
+    /// How much of what is held is held for calls that a crash left up.
+    #[cbor(n(2), default)]
+    pub awaited: u64,
+    #[n(3)]
+    pub bound: Bound,
+}
+
+impl FullLimit {
+    pub(super) fn new(request: BucketRequest, usage: Usage, bound: Bound) -> Self {
+        Self { request, usage, awaited: 0, bound }
+    }
+
+    /// What it counts, as caps are written (`connected`); else `concurrency`, `spacing` or `credit`.
+    pub fn metric(&self) -> &'static str {
+        self.request.counts.name()
+    }
+
+    /// Its window as caps are written, such as `daily` or `rolling:3600`; absent: it has none.
+    pub fn window(&self) -> Option<SmolStr> {
+        let counts = self.request.counts;
+        let is_capped = counts != Counts::Credit && counts != Counts::Spacing;
+        Some(kind_of(&self.request.bucket.window).filter(|_| is_capped)?.name())
+    }
+
+    /// Such as `cap.connected.daily`; absent: it is no cap, and the reason says all.
+    pub fn code(&self) -> Option<SmolStr> {
+        Some(format_smolstr!("cap.{}.{}", self.metric(), self.window()?))
+    }
+
+    /// When all of it is free again, whatever becomes of the calls that are up; absent: it is not by
+    /// the time alone, or bit by bit.
+    pub fn resets_at(&self) -> Option<Wall> {
+        let BucketRequest { counts, limit, bucket, ends_at, .. } = &self.request;
+        if *counts == Counts::Spacing {
+            let free_at = self.usage.used.checked_add(*limit)?;
+            return i64::try_from(free_at).ok().map(Wall);
+        }
+        let is_rolling = bucket.stored().1.is_some();
+        ends_at.filter(|_| !is_rolling)
+    }
+
+    /// Calls that are up, and calls that ring and are not counted as up yet; absent: it is no
+    /// concurrency.
+    pub fn live(&self) -> Option<(u64, u64)> {
+        let Usage { used, held } = self.usage;
+        match self.request.counts {
+            Counts::Live => Some((held, 0)),
+            Counts::Talking => Some((used, held)),
+            Counts::Attempted
+            | Counts::Connected
+            | Counts::Converted
+            | Counts::Revenue
+            | Counts::Payout
+            | Counts::Talk
+            | Counts::Spacing
+            | Counts::Offered
+            | Counts::Pinged
+            | Counts::Credit => None,
+        }
+    }
+
+    /// What there is, and what would have to be.
+    pub(super) fn words(&self) -> (SmolStr, SmolStr) {
+        let (have, want) = words(&self.request, self.usage, self.bound);
+        let have = match self.awaited {
+            0 => have,
+            awaited => {
+                let awaited = self.request.counts.show(awaited);
+                format_smolstr!("{have}, of which {awaited} from before a crash")
+            }
+        };
+        (have, want)
+    }
+}
+
+fn words(request: &BucketRequest, usage: Usage, bound: Bound) -> (SmolStr, SmolStr) {
     let BucketRequest { counts, limit, amount, .. } = request;
     let show = |amount| counts.show(amount);
     if *counts == Counts::Spacing {
@@ -36,6 +124,7 @@ pub(super) fn words(request: &BucketRequest, usage: Usage, bound: Bound) -> (Smo
     match &request.leeway {
         None => {
             let by = match bound {
+                Bound::Gate => return (have, format_smolstr!("less than {}", show(*limit))),
                 Bound::Limit => "",
                 Bound::Hours => " at this hour",
                 Bound::Ready => " ready to take a call",
@@ -45,11 +134,6 @@ pub(super) fn words(request: &BucketRequest, usage: Usage, bound: Bound) -> (Smo
         Some(Leeway::Soft) => (have, format_smolstr!("soft: less than {} used", show(*limit))),
         Some(Leeway::Paced(pace)) => paced(request, pace, usage, &have, &more),
     }
-}
-
-/// The same, of which so much is held for calls that a crash left up.
-pub(super) fn since_a_crash(counts: Counts, have: &str, awaited: u64) -> SmolStr {
-    format_smolstr!("{have}, of which {} from before a crash", counts.show(awaited))
 }
 
 fn paced(
@@ -69,4 +153,66 @@ fn paced(
     let hundredths = pace.bound_ppm(usage, request.amount).div_ceil(10_000);
     let with = format_smolstr!("up to {}.{:02} with this", hundredths / 100, hundredths % 100);
     (format_smolstr!("{have}, {with}"), want)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::hold::Bucket;
+
+    #[test]
+    fn a_full_limit_is_named_by_what_it_counts_and_its_window() {
+        let daily = full(Counts::Connected, "d:2026-03-17", Some(Wall(7)));
+        let named = |full: &FullLimit| {
+            let window = full.window();
+            (full.metric(), window, full.code(), full.resets_at(), full.live())
+        };
+        let code = |text: &str| Some(SmolStr::new(text));
+        assert_eq!(
+            named(&daily),
+            ("connected", code("daily"), code("cap.connected.daily"), Some(Wall(7)), None)
+        );
+        for (id, window) in [
+            ("i:2026-03-17T11:04-04:00", "minute"),
+            ("h:2026-03-17T11-04:00", "hourly"),
+            ("w:2026-W12", "weekly"),
+            ("m:2026-03", "monthly"),
+            ("y:2026", "yearly"),
+            ("total", "total"),
+        ] {
+            let full = full(Counts::Talk, id, None);
+            assert_eq!(full.code(), Some(format_smolstr!("cap.minutes.{window}")), "{id}");
+        }
+        // What happened an hour ago is free again, and that is another instant for each call.
+        let rolling = full(Counts::Revenue, "rolling:3600/29562664", Some(Wall(7)));
+        let of_rolling = code("cap.revenue.rolling:3600");
+        assert_eq!(named(&rolling), ("revenue", code("rolling:3600"), of_rolling, None, None));
+        let live = full(Counts::Live, "live", None);
+        assert_eq!(named(&live), ("concurrency", None, None, None, Some((2, 0))));
+        let talking = full(Counts::Talking, "live", None);
+        assert_eq!(named(&talking), ("concurrency", None, None, None, Some((3, 2))));
+        let credit = full(Counts::Credit, "total", None);
+        assert_eq!(named(&credit), ("credit", None, None, None, None));
+        // The last attempt was at 3, and the next may follow 4 ms later.
+        let spacing = full(Counts::Spacing, "gap", Some(Wall(99)));
+        assert_eq!(named(&spacing), ("spacing", None, None, Some(Wall(7)), None));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut full = full(Counts::Talking, "live", None);
+        (full.awaited, full.bound) = (1, Bound::Hours);
+
+        let bytes = minicbor::to_vec(&full).unwrap();
+
+        assert_eq!(minicbor::decode::<FullLimit>(&bytes).unwrap(), full);
+        let have = "3 live, 2 ringing, of which 1 from before a crash";
+        assert_eq!(full.words(), (have.into(), "at most 4 at this hour".into()));
+    }
+
+    fn full(counts: Counts, window: &str, ends_at: Option<Wall>) -> FullLimit {
+        let bucket = Bucket { cap: "target/t/cap".into(), window: window.into() };
+        let request = BucketRequest { bucket, counts, limit: 4, amount: 1, ends_at, leeway: None };
+        FullLimit::new(request, Usage { used: 3, held: 2 }, Bound::Limit)
+    }
 }

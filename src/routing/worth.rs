@@ -122,11 +122,10 @@ impl Judge<'_> {
         target: Option<&Target>,
         check: Check,
         reason: Reason,
-        Finding { subject, have, want, ground }: Finding,
+        finding: Finding,
     ) -> Reason {
         let target = target.map(|target| target.id.clone());
-        let (verdict, why) = (Verdict::Refused, Some(reason));
-        self.steps.push(Step { target, check, subject, verdict, reason: why, have, want, ground });
+        self.steps.push(Step::new(target, check, Verdict::Refused, Some(reason), finding));
         reason
     }
 }

@@ -28,7 +28,7 @@ use super::quote::Owed;
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
-use super::snapshot::{CallScope, Cap, Publisher, RoutingSnapshot};
+use super::snapshot::{CallScope, RoutingSnapshot};
 
 /// Targets that are looked at: for each the decision is made again several times.
 const TARGETS_MAX: usize = 100;
@@ -117,8 +117,8 @@ pub fn counterfactuals(
 ) -> Vec<Counterfactual> {
     let decision = &record.decision;
     let short = course.short().filter_map(|(target, shortage)| {
-        let request = shortage.request(decision, target)?;
-        let changes = vec![raise(request, shortage.usage)?];
+        let full = shortage.full(decision, target)?;
+        let changes = vec![raise(full.request, full.usage)?];
         Some(Counterfactual { target: target.clone(), changes })
     });
     let mut all: Vec<_> = short.collect();
@@ -259,17 +259,17 @@ impl<'a> World<'a> {
     /// What lets a call pass the check at which it failed.
     fn propose(&self, decision: &Decision, step: &Step) -> Option<Change> {
         match step.check {
-            Check::Cap | Check::Concurrency => self.more_room(decision, step.target.as_ref()?),
-            Check::Publisher => self.more_for(&self.publisher(decision)?.caps, step),
-            Check::Account => self.more_for(&self.snapshot.account.caps, step),
-            Check::Trunk => self.more_for(self.snapshot.trunk_caps(&self.request.trunk), step),
-            Check::Number if step.reason == Some(Reason::NumberCapped) => {
-                let limits = self.snapshot.number_limits(self.request.dialed)?;
-                self.more_for(&limits.caps, step)
-            }
-            Check::Campaign => {
-                let campaign = &decision.attribution.as_ref()?.campaign;
-                self.more_for(&self.snapshot.campaign(campaign)?.caps, step)
+            // Of those, what is no limit was switched off, or is not there.
+            Check::Cap
+            | Check::Concurrency
+            | Check::Publisher
+            | Check::Account
+            | Check::Trunk
+            | Check::Number
+            | Check::Campaign
+            | Check::Payout => {
+                let full = step.full.as_deref()?;
+                raise(full.request.clone(), full.usage)
             }
             Check::Schedule => self.another_time(step.target.as_ref()?),
             Check::Filter => self.another_tag(decision, step.target.as_ref()?),
@@ -287,12 +287,10 @@ impl<'a> World<'a> {
             }
             // What an operator has switched off, what is not there, and what is too many.
             Check::Caller
-            | Check::Number
             | Check::Session
             | Check::State
             | Check::Weight
             | Check::Selection
-            | Check::Payout
             | Check::Health => None,
         }
     }
@@ -352,35 +350,6 @@ impl<'a> World<'a> {
         let mut windows = self.snapshot.windows(self.request.at);
         let (terms, _) = paying::settle(terms, limits.publisher?, &mut windows, self, &mut unnoted);
         Some(Stake::new(terms, target.max_duration_ms))
-    }
-
-    fn more_room(&self, decision: &Decision, target: &TargetId) -> Option<Change> {
-        let stake = self.stake(decision, target)?;
-        let (target, scope) = (self.snapshot.target(target)?, self.scope(decision)?);
-        let mut windows = self.snapshot.windows(self.request.at);
-        let (limits, mut unnoted) = (self.snapshot.call_limits(&scope), Readings::default());
-        let mut needs = vec![];
-        target.needs(&limits, &stake, &mut windows, self, &mut unnoted, &mut needs);
-        let request = needs
-            .into_iter()
-            .map(|need| need.request)
-            .find(|request| !request.admits(self.usage(&request.bucket), request.amount))?;
-        let usage = self.usage(&request.bucket);
-        raise(request, usage)
-    }
-
-    /// More room for calls that are refused before any target is thought of.
-    fn more_for(&self, caps: &[Cap], step: &Step) -> Option<Change> {
-        let is_named = |cap: &&Cap| Some(&cap.label) == step.subject.as_ref();
-        let cap = caps.iter().find(is_named)?;
-        let mut windows = self.snapshot.windows(self.request.at);
-        let request = cap.need(1, &mut windows, self, &mut Readings::default())?.request;
-        let usage = self.usage(&request.bucket);
-        raise(request, usage)
-    }
-
-    fn publisher(&self, decision: &Decision) -> Option<&Publisher> {
-        self.snapshot.publisher(&decision.attribution.as_ref()?.publisher)
     }
 
     /// The nearest at which the target is open.

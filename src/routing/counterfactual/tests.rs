@@ -1,10 +1,11 @@
 //! Refused targets, and what would have had to be otherwise.
 
 use super::*;
-use crate::id::CallId;
+use crate::id::{CallId, PingId, SessionId};
 use crate::routing::config::RoutingConfig;
 use crate::routing::course::{Shortage, Turn, TurnEnd};
 use crate::routing::history::Connected;
+use crate::routing::quote::Promise;
 use crate::routing::replay::record_bytes;
 use crate::routing::request::Tags;
 use crate::routing::simulate::{Assumed, Assuming};
@@ -68,6 +69,50 @@ fn a_cap_of_the_number_would_have_had_to_be_higher() {
     let full = [(bucket("number/+18005550100/connected/total", "total"), used(4, 2))];
     let told = told(&rules, &call(), &full, &[]);
     assert_eq!(told, ["cap number/+18005550100/connected/total +2"]);
+}
+
+#[test]
+fn a_promised_payout_that_finds_no_room_would_have_had_to_fit() {
+    let rules = target("conversion = { seconds = 60, revenue = '42.00' }").replace(
+        r#"publishers = [{ id = "p" }]"#,
+        r#"publishers = [{ id = "p", payouts = [{ campaign = "c", amount = "24.00" }], caps = [
+            { metric = "payout", window = "total", limit = "100.00", on_full = "stop_paying" },
+        ] }]"#,
+    );
+    let snapshot = RoutingSnapshot::compile(toml::from_str(&rules).unwrap(), 1).unwrap();
+    let until = Wall(OPEN.0 + 60_000);
+    let session = SessionReading {
+        session: SessionId::from_bytes([1; 16]),
+        ping: PingId::from_bytes([1; 16]),
+        publisher: "p".into(),
+        campaign: "c".into(),
+        number: None,
+        caller: call().caller,
+        created_at: Wall(OPEN.0 - 1_000),
+        expires_at: until,
+        tags: Tags::new(),
+        former: None,
+        sharing: None,
+        promise: Some(Promise {
+            payout: Money(24_000_000),
+            payout_seconds: 60,
+            until,
+            no_duplicates: false,
+            spent: false,
+        }),
+        enriched: Tags::new(),
+    };
+    let known = Known { sessions: &[session], calls: &[] };
+    let full: BTreeMap<_, _> =
+        [(bucket("publisher/p/payout/total", "total"), used(90_000_000, 0))].into();
+
+    let decision = decide(&snapshot, &call(), known, &full, &mut Rotation::default());
+
+    assert_eq!(decision.refused, Some(Reason::PayoutCapped));
+    let record = DecisionRecord::new(&call(), known, &decision);
+    let others = counterfactuals(&snapshot, &record, &Course::default());
+    let told: Vec<_> = others.iter().map(Counterfactual::changes_in_words).collect();
+    assert_eq!(told, ["cap publisher/p/payout/total +14.00"]);
 }
 
 #[test]

@@ -496,39 +496,25 @@ fn pays_little(target: &Target, finding: Finding, is_tried: bool) -> Step {
         true => (Verdict::Passed, None),
         false => (Verdict::Refused, Some(Reason::PriceBelowSoftFloor)),
     };
-    let Finding { subject, have, want, ground } = finding;
-    let target = Some(target.id.clone());
-    Step { target, check: Check::Price, subject, verdict, reason, have, want, ground }
+    Step::new(Some(target.id.clone()), Check::Price, verdict, reason, finding)
 }
 
 /// What is thought of a target, and whether that decides.
 fn health(target: &Target, condition: Condition, is_tried: bool) -> Step {
     let (verdict, reason) =
         if is_tried { (Verdict::Passed, None) } else { (Verdict::Refused, condition.reason()) };
-    Step {
-        target: Some(target.id.clone()),
-        check: Check::Health,
-        subject: None,
-        verdict,
-        reason,
-        have: Some(condition.to_smolstr()),
-        want: None,
-        ground: None,
-    }
+    let finding = Finding::have(condition.to_smolstr());
+    Step::new(Some(target.id.clone()), Check::Health, verdict, reason, finding)
 }
 
 /// That the call was not for this tier.
 fn share_held(tier: &Tier, held_for: &TargetId) -> Step {
-    Step {
-        target: None,
-        check: Check::Selection,
+    let finding = Finding {
         subject: Some(format_smolstr!("tier {}", tier.tier)),
-        verdict: Verdict::Passed,
-        reason: None,
         have: Some(format_smolstr!("the turn of {held_for}, whose share is held")),
-        want: None,
-        ground: None,
-    }
+        ..Finding::default()
+    };
+    Step::new(None, Check::Selection, Verdict::Passed, None, finding)
 }
 
 /// The last step of an eligible target: its place in the plan, or that there was none left.
@@ -537,16 +523,8 @@ fn place(target: &Target, note: Option<SmolStr>, no_place: Option<SmolStr>) -> S
         None => (Verdict::Planned, None),
         Some(_) => (Verdict::Refused, Some(Reason::TooManyCandidates)),
     };
-    Step {
-        target: Some(target.id.clone()),
-        check: Check::Selection,
-        subject: None,
-        verdict,
-        reason,
-        have: note,
-        want: no_place,
-        ground: None,
-    }
+    let finding = Finding { have: note, want: no_place, ..Finding::default() };
+    Step::new(Some(target.id.clone()), Check::Selection, verdict, reason, finding)
 }
 
 /// A payout that does not say after how many seconds falls due with the buyer's conversion.

@@ -273,6 +273,23 @@ impl Counts {
         }
     }
 
+    /// As caps are written, such as `connected`; else `concurrency`, `spacing` or `credit`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live | Self::Talking => "concurrency",
+            Self::Attempted => Metric::Attempted.name(),
+            Self::Connected => Metric::Connected.name(),
+            Self::Converted => Metric::Converted.name(),
+            Self::Revenue => Metric::Revenue.name(),
+            Self::Payout => Metric::Payout.name(),
+            Self::Talk => Metric::Minutes.name(),
+            Self::Offered => Metric::Offered.name(),
+            Self::Pinged => Metric::Pinged.name(),
+            Self::Spacing => "spacing",
+            Self::Credit => "credit",
+        }
+    }
+
     /// Whether it is calls that are up, not something that happens.
     pub fn is_concurrency(self) -> bool {
         matches!(self, Self::Live | Self::Talking)

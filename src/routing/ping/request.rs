@@ -161,10 +161,11 @@ impl PingRefusals {
             let target = step.target.as_ref().map(|target| format!("target `{target}`: "));
             let why = step.reason.unwrap_or(*reason);
             let mut detail = target.unwrap_or_default() + why.text();
-            if let Some(have) = &step.have {
+            let (have, want) = step.words();
+            if let Some(have) = have {
                 detail += &format!("; have {have}");
             }
-            if let Some(want) = &step.want {
+            if let Some(want) = want {
                 detail += &format!("; want {want}");
             }
             PingRefusal { field, code: RefusalCode::Worthless(why), detail }

@@ -114,16 +114,71 @@ fn denied_meanwhile(limit: &str, reason: &str, cap: &str, has: &str) {
         over(stage, "denied")?;
         let explained = explained(stage, "denied")?;
         expect(&explained, &[("first", true, json!(null)), ("second", false, json!(reason))])?;
-        let live = u64::from(cap.ends_with("concurrency"));
-        let expected = json!({ "cap": cap, "limit": 1, "used": 1 - live, "held": live });
-        let shortage = &explained["candidates"][1]["shortage"];
-        ensure!(*shortage == expected, "{shortage}");
+        let second_told = &explained["candidates"][1];
+        let expected = match cap.ends_with("concurrency") {
+            true => json!({
+                "cap": cap, "metric": "concurrency", "window": null, "limit": 1, "used": 0, "held": 1,
+                "live": 1, "reserved": 0, "resets_at": null,
+            }),
+            false => json!({
+                "cap": cap, "metric": "attempted", "window": "total", "limit": 1, "used": 1, "held": 0,
+                "live": null, "reserved": null, "resets_at": null,
+            }),
+        };
+        ensure!(second_told["shortage"] == expected, "{second_told:#}");
+        let closely = if reason == "cap.full" { "cap.attempted.total" } else { reason };
+        ensure!(second_told["code"] == closely, "{second_told:#}");
         says(&explained, &format!("({reason}): {cap} has {has}, at most 1"))?;
         says(&explained, &format!("second: would have been called if: cap {cap} +1"))?;
         ensure!(explained["would_have_been_called"][0]["changes"][0]["by"] == 1, "{explained:#}");
         taker.end(&mut other, &mut second)?;
         let taker = self::explained(stage, "taker")?;
         expect(&taker, &[("first", true, json!(null)), ("second", true, json!(null))])?;
+        stage.is_clean()
+    });
+}
+
+/// A call is up, another rings, and each cap has room for two.
+#[test]
+fn a_cap_that_is_full_is_told_with_its_figures_and_when_it_begins_anew() {
+    let caps = r#"targets.alone.caps=[{ metric = "connected", window = "daily", limit = 2 }]"#;
+    let of_caller = "campaigns.alone.callers={ repeat_after_s = 0 }";
+    play(&[caps, of_caller], |stage| {
+        let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+        let up = Call::up(stage, &mut caller, &mut target, "up", &[])?;
+        other.send(with_body(&other, &stage.invite(), "rings", &[], SDP))?;
+        let rings = target.expect("INVITE")?;
+        let mut third = stage.udp()?;
+        third.send(with_body(&third, &stage.invite(), "full", &[], SDP))?;
+        third.expect("486 INVITE")?;
+
+        over(stage, "full")?;
+        let explained = explained(stage, "full")?;
+        let caps = get(stage, "/v1/caps")?;
+        let cap = "target/alone/connected/daily";
+        let shown = caps["items"].as_array().into_iter().flatten().find(|it| it["cap"] == cap);
+        let resets_at = &shown.context("the cap is listed")?["resets_at"];
+        ensure!(resets_at.is_string(), "{caps:#}");
+        let figures = json!({
+            "cap": cap, "metric": "connected", "window": "daily", "limit": 2, "used": 1, "held": 1,
+            "live": null, "reserved": null, "resets_at": resets_at,
+        });
+        let steps = explained["steps"].as_array().context("there are steps")?;
+        let refused = steps.iter().find(|it| it["verdict"] == "refused").context("one refused")?;
+        ensure!(refused["limit"] == figures, "{refused:#}");
+        let reasons = (&refused["reason"], &refused["code"]);
+        ensure!(reasons == (&json!("cap.full"), &json!("cap.connected.daily")), "{refused:#}");
+        let words = (&refused["have"], &refused["want"]);
+        ensure!(words == (&json!("1 used, 1 held"), &json!("at most 2")), "{refused:#}");
+        let candidate = &explained["candidates"][0];
+        ensure!(candidate["shortage"] == figures, "{candidate:#}");
+        ensure!(candidate["code"] == "cap.connected.daily", "{candidate:#}");
+        says(&explained, "connected/daily has 1 used, 1 held, at most 2")?;
+        says(&explained, &format!("alone: would have been called if: cap {cap} +1"))?;
+
+        is_busy(&mut target, &rings)?;
+        other.expect("486 INVITE")?;
+        up.end(&mut caller, &mut target)?;
         stage.is_clean()
     });
 }

@@ -90,7 +90,8 @@ fn a_publisher_whose_cap_is_full_is_refused_before_any_target() {
         &[(bucket, Usage { used: 3, held: 2 })].into(),
     );
     assert_eq!(decision.refused, Some(Reason::PublisherCapped));
-    assert_eq!(facts(&decision), ("3 used, 2 held", "less than 5"));
+    let words = decision.steps.last().unwrap().words();
+    assert_eq!(words, (Some("3 used, 2 held".into()), Some("less than 5".into())));
     assert!(decision.steps.iter().all(|step| step.target.is_none()));
 }
 

@@ -470,6 +470,90 @@ fn a_refusal_tells_how_many_places_calls_have_that_a_crash_left_up() {
     same_again(&snapshot, &request, &decision);
 }
 
+#[test]
+fn a_refusal_keeps_the_figures_of_the_limit_that_had_no_room() {
+    let (cool, publisher) = ("id = \"tgt_cool\"\n", "id = \"pub_bright\",");
+    let midnight = Some("2026-03-18T00:00:00.000Z");
+    for (owner, metric, window, id, resets_at, class, code) in [
+        (cool, "connected", "daily", TUESDAY, midnight, "cap.full", "cap.connected.daily"),
+        (
+            cool,
+            "attempted",
+            "rolling:3600",
+            "rolling:3600/29562664",
+            None,
+            "cap.full",
+            "cap.attempted.rolling:3600",
+        ),
+        (
+            publisher,
+            "converted",
+            "total",
+            "total",
+            None,
+            "gate.publisher_capped",
+            "gate.publisher_capped",
+        ),
+    ] {
+        let cap = format!("caps = [{{ metric = '{metric}', window = '{window}', limit = 4 }}]");
+        let then = if owner == cool { "\n" } else { "," };
+        let config = of(owner, &format!(" {cap}{then}"));
+        let whose = if owner == cool { "target/tgt_cool" } else { "publisher/pub_bright" };
+        let full = bucket(&format!("{whose}/{metric}/{window}"), id);
+        let request = request("+18005550198");
+
+        let decision = decide_with(&config, &request, &usage(&[(&full, 3, 1)]));
+
+        let step = decision.steps.last().unwrap();
+        let found = step.full.as_deref().unwrap_or_else(|| panic!("{class}: {step:?}"));
+        assert_eq!(found.request.bucket, full);
+        assert_eq!((found.request.limit, found.usage), (4, Usage { used: 3, held: 1 }));
+        assert_eq!((found.metric(), found.window().as_deref()), (metric, Some(window)));
+        assert_eq!(found.resets_at().map(Wall::to_rfc3339).as_deref(), resets_at);
+        assert_eq!(step.reason.map(Reason::code), Some(class));
+        assert_eq!(step.code().as_deref(), Some(code));
+        assert_eq!((&step.have, &step.want), (&None, &None), "words are made from the figures");
+        same_again(&snapshot(&config), &request, &decision);
+    }
+}
+
+/// Steps of records that were written before their figures were kept.
+#[derive(minicbor::Encode)]
+struct OldStep {
+    #[n(0)]
+    target: Option<TargetId>,
+    #[n(1)]
+    check: Check,
+    #[cbor(n(2), with = "crate::codec::optional_text", has_nil)]
+    subject: Option<SmolStr>,
+    #[n(3)]
+    verdict: Verdict,
+    #[n(4)]
+    reason: Option<Reason>,
+    #[cbor(n(5), with = "crate::codec::optional_text", has_nil)]
+    have: Option<SmolStr>,
+    #[cbor(n(6), with = "crate::codec::optional_text", has_nil)]
+    want: Option<SmolStr>,
+}
+
+#[test]
+fn a_record_of_before_still_says_what_it_said() {
+    let old = OldStep {
+        target: Some("tgt_cool".into()),
+        check: Check::Cap,
+        subject: Some("connected/daily".into()),
+        verdict: Verdict::Refused,
+        reason: Some(Reason::CapFull),
+        have: Some("9 used, 1 held".into()),
+        want: Some("at most 10".into()),
+    };
+
+    let step: Step = minicbor::decode(&minicbor::to_vec(&old).unwrap()).unwrap();
+
+    assert_eq!(step.words(), (old.have, old.want));
+    assert_eq!((step.code().as_deref(), &step.full), (Some("cap.full"), &None));
+}
+
 /// What the step says that keeps a call from the only target of its campaign.
 fn refusal(config: &str, used: &[(&Bucket, u64, u64)]) -> Option<String> {
     let request = request("+18005550198");
@@ -482,7 +566,8 @@ fn told(decision: &Decision) -> String {
     let step = decision.steps.last().unwrap();
     let part = |part: &Option<SmolStr>| part.clone().unwrap_or_else(|| "-".into());
     let reason = step.reason.unwrap().code();
-    format!("{}: {reason}, {}, {}", part(&step.subject), part(&step.have), part(&step.want))
+    let (have, want) = step.words();
+    format!("{}: {reason}, {}, {}", part(&step.subject), part(&have), part(&want))
 }
 
 fn same_again(snapshot: &RoutingSnapshot, request: &RouteRequest, decision: &Decision) {

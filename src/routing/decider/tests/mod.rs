@@ -393,7 +393,7 @@ fn caps_of_campaign_publisher_buyer_and_trunk_refuse_as_those_of_targets_do() {
         let have = "360:01 min used, 0:00 min held";
         let want = "at most 600:00 min with 240:00 min more";
         assert_eq!(step.subject.as_deref(), Some(cap.as_str()));
-        assert_eq!((step.have.as_deref(), step.want.as_deref()), (Some(have), Some(want)));
+        assert_eq!(step.words(), (Some(have.into()), Some(want.into())));
     }
 }
 
