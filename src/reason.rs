@@ -128,6 +128,163 @@ reasons! {
     InternalError = "system.error", 500, "an internal error ended the call";
 }
 
+/// Why a call got to nobody, in four classes (spec/domain §2.4). The nearest to a call that would have been
+/// taken is first.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
+#[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
+pub enum NoRoute {
+    /// Targets were called, and none of them took it.
+    #[n(0)]
+    NoneAnswered,
+    /// A target would have taken it, had there been room: caps, concurrency, credit.
+    #[n(1)]
+    NoCapacity,
+    /// A target takes calls at another hour, or when it is switched on or well again.
+    #[n(2)]
+    AllClosed,
+    /// No target wants such a call: filters, lists, duplicates, price.
+    #[n(3)]
+    NoneMatch,
+}
+
+impl NoRoute {
+    pub const ALL: [Self; 4] =
+        [Self::NoneAnswered, Self::NoCapacity, Self::AllClosed, Self::NoneMatch];
+
+    /// As in records and the configuration, such as `none_match`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoneAnswered => "none_answered",
+            Self::NoCapacity => "no_capacity",
+            Self::AllClosed => "all_closed",
+            Self::NoneMatch => "none_match",
+        }
+    }
+
+    /// A short text for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NoneAnswered => "none of the targets answered",
+            Self::NoCapacity => "no target had room",
+            Self::AllClosed => "all targets are closed",
+            Self::NoneMatch => "no target wants such a call",
+        }
+    }
+
+    /// Of all targets that had these reasons not to be called: the nearest.
+    pub fn of_targets(reasons: &[Reason]) -> Self {
+        reasons.iter().filter_map(|reason| reason.no_route()).min().unwrap_or(Self::NoneMatch)
+    }
+
+    /// Of a call that nobody answered: by what was decided, whether any target was called, and why it
+    /// ended. `None`: it ended for another cause, such as its caller's giving up.
+    pub fn of_end(decided: Option<Self>, was_dialed: bool, end: Reason) -> Option<Self> {
+        let by_end = end.no_route()?;
+        Some(decided.unwrap_or(if was_dialed { Self::NoneAnswered } else { by_end }))
+    }
+}
+
+impl Reason {
+    /// The class of calls that go nowhere for this; `None`: it says nothing of targets.
+    pub fn no_route(self) -> Option<NoRoute> {
+        match self {
+            Self::AccountCapped
+            | Self::PublisherCapped
+            | Self::CampaignCapped
+            | Self::TrunkCapped
+            | Self::PayoutCapped
+            | Self::CapFull
+            | Self::CapSpacing
+            | Self::NoCredit
+            | Self::CapFullHere
+            | Self::HoldsFull
+            | Self::ConcurrencyFull
+            | Self::AttemptRateFull => Some(NoRoute::NoCapacity),
+            Self::TargetPaused
+            | Self::TargetDrained
+            | Self::TargetCircuitOpen
+            | Self::TargetOnProbation
+            | Self::TargetDown
+            | Self::ScheduleClosed
+            | Self::ScheduleHoliday
+            | Self::ScheduleClosingSoon => Some(NoRoute::AllClosed),
+            Self::FilterMismatch
+            | Self::FilterMissingTag
+            | Self::FilterBasis
+            | Self::SuppressionList
+            | Self::DedupeBuyerConnected
+            | Self::DedupeBuyerConverted
+            | Self::DedupeTargetConnected
+            | Self::DedupeTargetConverted
+            | Self::DuplicateElsewhere
+            | Self::DuplicateAgain
+            | Self::PriceBelowFloor
+            | Self::PriceBelowSoftFloor
+            | Self::PriceMarginBelowMin
+            | Self::PriceLoss
+            | Self::NoneEligible => Some(NoRoute::NoneMatch),
+            Self::AttemptNoAnswer
+            | Self::AttemptNoResponse
+            | Self::AttemptNoRinging
+            | Self::AttemptBusy
+            | Self::AttemptRejected
+            | Self::AttemptCarrierFailed
+            | Self::AttemptUnresolved
+            | Self::AttemptRedirected
+            | Self::AttemptBarred => Some(NoRoute::NoneAnswered),
+            Self::NumberUnknown
+            | Self::SessionUnknown
+            | Self::TrunkUnknown
+            | Self::NumberMalformed
+            | Self::CampaignPaused
+            | Self::PublisherPaused
+            | Self::BlockedCaller
+            | Self::Litigator
+            | Self::RepeatTooSoon
+            | Self::AttestationBelow
+            | Self::AnonymousCaller
+            | Self::TrunkFull
+            | Self::Overloaded
+            | Self::Draining
+            | Self::JournalFull
+            | Self::PayoutNone
+            | Self::PayoutDuplicate
+            | Self::NotReached
+            | Self::TooManyCandidates
+            | Self::DecisionTimeout
+            | Self::DecisionFailed
+            | Self::AnsweredElsewhere
+            | Self::CallerAbandoned
+            | Self::CallerHungUp
+            | Self::TargetHungUp
+            | Self::MaxDuration
+            | Self::PrackMissing
+            | Self::SessionExpired
+            | Self::AckMissing
+            | Self::DialogLost
+            | Self::PeerUnreachable
+            | Self::HandedOver
+            | Self::ConnectFailed
+            | Self::HungUpByOperator
+            | Self::NodeRestart
+            | Self::InternalError => None,
+        }
+    }
+}
+
 /// Why a publisher is owed nothing for a call whose buyer may owe for it.
 #[derive(
     Clone,
@@ -180,6 +337,37 @@ mod tests {
     fn every_code_is_unique_and_finds_its_reason() {
         for reason in Reason::ALL {
             assert_eq!(Reason::from_code(reason.code()), Some(*reason), "{}", reason.code());
+        }
+    }
+
+    #[test]
+    fn a_call_is_classed_by_the_target_that_was_nearest_to_taking_it() {
+        let (full, closed, mismatch) =
+            (Reason::CapFull, Reason::ScheduleHoliday, Reason::FilterMismatch);
+        for (reasons, class) in [
+            (&[mismatch, closed, full][..], NoRoute::NoCapacity),
+            (&[mismatch, closed, Reason::TargetPaused], NoRoute::AllClosed),
+            (&[mismatch, Reason::PriceLoss], NoRoute::NoneMatch),
+            (&[], NoRoute::NoneMatch),
+        ] {
+            assert_eq!(NoRoute::of_targets(reasons), class, "{reasons:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_ended_unanswered_is_classed_by_how_far_it_came() {
+        let of_end = NoRoute::of_end;
+        let (busy, full) = (Reason::AttemptBusy, Reason::ConcurrencyFull);
+        let closed = Some(NoRoute::AllClosed);
+        assert_eq!(of_end(closed, false, Reason::ScheduleClosed), closed);
+        // It went to others in their place, and they did not answer.
+        assert_eq!(of_end(closed, true, busy), closed);
+        assert_eq!(of_end(None, true, busy), Some(NoRoute::NoneAnswered));
+        // The last of several had no room.
+        assert_eq!(of_end(None, true, full), Some(NoRoute::NoneAnswered));
+        assert_eq!(of_end(None, false, full), Some(NoRoute::NoCapacity));
+        for reason in [Reason::CallerAbandoned, Reason::Draining, Reason::HungUpByOperator] {
+            assert_eq!(of_end(closed, true, reason), None, "{}", reason.code());
         }
     }
 }

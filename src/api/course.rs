@@ -9,7 +9,8 @@ use crate::routing::course::{Course, Shortage, Turn, TurnEnd};
 pub(super) fn course(record: &CallRecord) -> Course {
     let attempted = record.attempts.iter().map(attempted);
     let none = record.denied.iter().map(|it| denied(record, it));
-    attempted.chain(none).collect()
+    let course: Course = attempted.chain(none).collect();
+    course.ended_as(record.no_route())
 }
 
 fn attempted(attempt: &Attempt) -> Turn {

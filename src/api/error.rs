@@ -72,6 +72,8 @@ codes! {
         "send the body with `Content-Type: application/json`";
     TargetNotFound = "target.not_found", NOT_FOUND, "no target has this id";
     CampaignNotFound = "campaign.not_found", NOT_FOUND, "no campaign has this id";
+    PublisherNotFound = "publisher.not_found", NOT_FOUND, "no publisher has this id";
+    PoolNotFound = "pool.not_found", NOT_FOUND, "no pool has this id";
     CallNotFound = "call.not_found", NOT_FOUND, "no call has this id";
     CallNotLive = "call.not_live", NOT_FOUND, "no call with this id is up";
     CallNotTold = "call.not_told", SERVICE_UNAVAILABLE,

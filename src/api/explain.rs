@@ -15,7 +15,7 @@ use super::router::Api;
 use super::shortage::ExplainedShortage;
 use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId, TargetId};
 use crate::money::Money;
-use crate::reason::{NoPayout, Reason};
+use crate::reason::{NoPayout, NoRoute, Reason};
 use crate::routing::attribution::{Attribution, Candidate, CandidateVerdict, Method};
 use crate::routing::config::Confidence;
 use crate::routing::counterfactual::{Change, Counterfactual, counterfactuals};
@@ -38,6 +38,12 @@ pub(super) struct Explanation {
     /// Why no target was tried, as a reason code; null if there was a plan.
     #[schema(value_type = Option<String>, example = json!(null))]
     refused: Option<Reason>,
+    /// Why the call gets to nobody, of four classes: `none_match`, no target wants such a call;
+    /// `all_closed`, else at least one takes calls at another hour or when it is switched on;
+    /// `no_capacity`, at least one would take it, had it room; `none_answered`, targets were called. Null:
+    /// it gets to somebody, is not over, or ended for another cause.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    no_route: Option<NoRoute>,
     /// Whose call it is; null: the dialled number belongs to no campaign.
     attribution: Option<ExplainedAttribution>,
     /// Every target of the campaign, and what became of it.
@@ -332,6 +338,7 @@ impl Explanation {
             decided_at: decision.at.to_rfc3339(),
             config_rev: decision.revision,
             refused: decision.refused,
+            no_route: decision.got_to_nobody(course),
             candidates: decision
                 .outcomes(course)
                 .into_iter()

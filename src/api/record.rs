@@ -14,7 +14,7 @@ use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Denial, 
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
-use crate::reason::{NoPayout, Reason};
+use crate::reason::{NoPayout, NoRoute, Reason};
 use crate::routing::config::Confidence;
 
 /// A call. Times are RFC 3339 in UTC with milliseconds; null where a thing has not happened or is
@@ -230,6 +230,10 @@ pub(super) struct CallDetail {
     /// Why routing refused the call, as a reason code.
     #[schema(value_type = Option<String>, example = json!(null))]
     refused: Option<Reason>,
+    /// Why the call got to nobody: `none_match`, `all_closed`, `no_capacity` or `none_answered`; null: it
+    /// did, it is not over, or it ended for another cause.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    no_route: Option<NoRoute>,
     /// Q.850 cause of the end.
     #[schema(example = 16)]
     q850: Option<u16>,
@@ -332,6 +336,7 @@ impl From<&CallRecord> for CallDetail {
             captured: record.captured.iter().cloned().collect(),
             confidence: Confidence(record.confidence_pct),
             refused: record.refused,
+            no_route: record.no_route(),
             q850: record.q850,
             decided_at: wall(record.decided_ms),
             confirmed_at: wall(record.confirmed_ms),

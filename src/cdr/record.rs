@@ -14,7 +14,7 @@ use crate::codec;
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
-use crate::reason::{NoPayout, Reason};
+use crate::reason::{NoPayout, NoRoute, Reason};
 use crate::time::Wall;
 
 /// Whether a call is over.
@@ -362,6 +362,10 @@ pub struct CallRecord {
     /// Targets that were not called for want of room. They are no attempts, and count nowhere.
     #[cbor(n(49), default)]
     pub denied: Vec<Denial>,
+    /// Why none of its campaign's targets takes it, as it was decided.
+    #[serde(skip)]
+    #[n(50)]
+    pub(super) decided_no_route: Option<NoRoute>,
 }
 
 impl CallRecord {
@@ -418,7 +422,15 @@ impl CallRecord {
             dues: Vec::new(),
             codec: None,
             denied: Vec::new(),
+            decided_no_route: None,
         }
+    }
+
+    /// Why a call that is over got to nobody; `None`: it did, or it ended for another cause.
+    pub fn no_route(&self) -> Option<NoRoute> {
+        let (end, status) = (self.end_reason?, self.status?);
+        let class = NoRoute::of_end(self.decided_no_route, !self.attempts.is_empty(), end);
+        class.filter(|_| status >= 300)
     }
 
     /// Notes a checkpoint: the call was up `elapsed_ms` after its answer.

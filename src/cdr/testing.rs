@@ -183,5 +183,6 @@ fn decided() -> Decided {
         confidence_pct: 60,
         record: bytes::Bytes::from_static(b"{\"steps\":[]}"),
         refused: None,
+        no_route: None,
     }
 }

@@ -13,7 +13,7 @@ use super::{Failure, logging};
 
 /// Prints what the configuration comes to, or returns all its faults.
 ///
-/// `effective`: a target or a campaign of which all settings are wanted.
+/// `effective`: the id of whose settings all are wanted, or a number.
 pub(crate) fn run(path: &Path, config: &Config, effective: Option<&str>) -> Result<(), Failure> {
     let mut faults = Faults::default();
     faults.keep(logging::filter(config))?;
@@ -41,9 +41,14 @@ pub(crate) fn run(path: &Path, config: &Config, effective: Option<&str>) -> Resu
 
 /// Prints each setting on a line: its name, its value, and who said it.
 fn show(id: &str, routing: &RoutingSnapshot) -> Result<(), Failure> {
-    let target = routing.effective_target(&id.into());
-    let Some(settings) = target.or_else(|| routing.effective_campaign(&id.into())) else {
-        return Err(anyhow!("no target and no campaign is called {id}").into());
+    let settings = (routing.effective_target(&id.into()))
+        .or_else(|| routing.effective_campaign(&id.into(), None))
+        .or_else(|| routing.effective_publisher(&id.into()))
+        .or_else(|| routing.effective_pool(&id.into()))
+        .or_else(|| routing.effective_number(id.parse().ok()?));
+    let Some(settings) = settings else {
+        let what = "target, campaign, publisher, pool or number";
+        return Err(anyhow!("no {what} is called {id}").into());
     };
     let mut out = io::stdout().lock();
     for Effective { setting, value, from } in settings {

@@ -4,7 +4,7 @@
 use smol_str::SmolStr;
 
 use crate::id::TargetId;
-use crate::reason::Reason;
+use crate::reason::{NoRoute, Reason};
 use crate::time::Wall;
 
 use super::decision::Decision;
@@ -17,6 +17,8 @@ use super::shortage::FullLimit;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Course {
     turns: Vec<Turn>,
+    /// Why the call got to nobody, once it is over.
+    pub(super) no_route: Option<NoRoute>,
 }
 
 /// A target whose turn it was. A plan has each target once; one that redirects its call, or asks to be
@@ -50,6 +52,12 @@ pub struct Shortage {
 }
 
 impl Course {
+    /// Of a call that is over: why it got to nobody, if it did not.
+    #[must_use]
+    pub fn ended_as(self, no_route: Option<NoRoute>) -> Self {
+        Self { no_route, ..self }
+    }
+
     /// What became of a target; `None`: it was not reached. Who was called once was called, whatever
     /// came of it later.
     pub fn of(&self, target: &TargetId) -> Option<&TurnEnd> {
@@ -70,7 +78,7 @@ impl Course {
 
 impl FromIterator<Turn> for Course {
     fn from_iter<T: IntoIterator<Item = Turn>>(turns: T) -> Self {
-        Self { turns: turns.into_iter().collect() }
+        Self { turns: turns.into_iter().collect(), no_route: None }
     }
 }
 

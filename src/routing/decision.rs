@@ -9,7 +9,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::codec;
 use crate::id::{BuyerId, CallId, HoldId, TargetId};
 use crate::money::Money;
-use crate::reason::{NoPayout, Reason};
+use crate::reason::{NoPayout, NoRoute, Reason};
 use crate::time::Wall;
 
 use super::attribution::Attribution;
@@ -51,6 +51,13 @@ pub struct Decision {
     /// What counts the call as one that came. It is used at once.
     #[cbor(n(9), default)]
     pub offered: Vec<BucketRequest>,
+    /// Why none of the campaign's targets takes the call. With a plan: it goes to whom the campaign says
+    /// for that.
+    #[n(10)]
+    pub no_route: Option<NoRoute>,
+    /// What the caller is answered for that, if the campaign says it.
+    #[n(11)]
+    pub status: Option<u16>,
 }
 
 /// One target to try.
@@ -137,6 +144,13 @@ pub struct HuntRules {
     /// Absent: whoever hangs up ends the call.
     #[n(2)]
     pub recovery: Option<Recovery>,
+    /// What the caller is answered if targets were called and none answered; absent: what the last one
+    /// did.
+    #[n(3)]
+    pub none_answered: Option<u16>,
+    /// The same if each of them had no room when its turn came.
+    #[n(4)]
+    pub no_capacity: Option<u16>,
 }
 
 /// When a target that hangs up is followed by the next one (spec/domain §2.11).
@@ -376,6 +390,7 @@ impl Decision {
     pub(super) fn refuse_call(&mut self, check: Check, reason: Reason, finding: Finding) -> Reason {
         self.steps.push(Step::new(None, check, Verdict::Refused, Some(reason), finding));
         self.refused = Some(reason);
+        self.no_route = reason.no_route();
         reason
     }
 }

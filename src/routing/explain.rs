@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::id::TargetId;
-use crate::reason::{NoPayout, Reason};
+use crate::reason::{NoPayout, NoRoute, Reason};
 
 use super::course::{Course, Shortage, TurnEnd};
 use super::decision::{Check, Decision, Outcome, Step, Verdict, code};
@@ -35,6 +35,11 @@ impl Decision {
                 Outcome { target: target.clone(), rank, dialed, reason, code, full }
             })
             .collect()
+    }
+
+    /// Why the call gets to nobody, as far as that is known.
+    pub fn got_to_nobody(&self, course: &Course) -> Option<NoRoute> {
+        course.no_route.or(self.no_route.filter(|_| self.refused.is_some()))
     }
 
     /// One line on the call, one per target, and one on the end, for people.
@@ -79,7 +84,11 @@ impl Decision {
             // If the call was stopped before any target, the last step says what was found.
             let found = self.steps.last().filter(|step| step.target.is_none());
             let facts = found.map(facts).unwrap_or_default();
-            lines.push(format!("refused with {}; {}{facts}", reason.status(), cause(reason)));
+            let status = self.status.unwrap_or(reason.status());
+            lines.push(format!("refused with {status}; {}{facts}", cause(reason)));
+        }
+        if let Some(class) = self.got_to_nobody(course.unwrap_or(&nobody)) {
+            lines.push(format!("no route: {} ({})", class.text(), class.name()));
         }
         lines
     }

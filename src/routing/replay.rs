@@ -217,6 +217,8 @@ fn first_difference(recorded: &Decision, recomputed: &Decision) -> Option<Differ
         .or_else(|| one("rules", &recorded.rules, &recomputed.rules))
         .or_else(|| each("offered", &recorded.offered, &recomputed.offered))
         .or_else(|| one("refused", &recorded.refused, &recomputed.refused))
+        .or_else(|| one("no_route", &recorded.no_route, &recomputed.no_route))
+        .or_else(|| one("status", &recorded.status, &recomputed.status))
         .or_else(|| one("readings", &recorded.readings, &recomputed.readings))
 }
 

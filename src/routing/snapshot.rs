@@ -1,7 +1,7 @@
 //! The configuration, checked and with every name resolved. Immutable: a call or a ping keeps the
 //! one it began with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use crate::id::{AccountId, BuyerId, CampaignId, PoolId, PublisherId, TargetId, TrunkId};
 use crate::money::{Currency, Money};
 use crate::phone::PhoneNumber;
+use crate::reason::NoRoute;
 use crate::time::Wall;
 
 use super::access::Access;
@@ -25,7 +26,7 @@ use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
 use super::dial::DialTemplate;
 use super::door::Doors;
 use super::duplicate::Dedupe;
-use super::effective::{CampaignSources, TargetSources};
+use super::effective::{CampaignSources, PoolSources, TargetSources, TierSources};
 use super::enrich::Enricher;
 use super::filter::Filters;
 use super::geo::Geo;
@@ -113,6 +114,7 @@ pub struct Publisher {
     pub quota: Option<QuotaConfig>,
     /// Its pings are refused that have fields which are not known here, unless they say otherwise.
     pub strict_pings: bool,
+    pub(super) quota_from: Source,
 }
 
 /// What routing knows of a trunk.
@@ -197,6 +199,7 @@ pub struct Campaign {
     pub max_attempts: u16,
     pub total_ring_budget_ms: u32,
     pub recovery: Option<Recovery>,
+    pub no_route: NoRouteActions,
     pub min_match_confidence: Confidence,
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
@@ -209,6 +212,39 @@ pub struct Campaign {
     pub price: Option<PriceRules>,
     /// Whom its sessions are told to.
     pub enrich: Vec<Arc<Enricher>>,
+}
+
+/// What is done with a call that no target takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoRouteActions {
+    pub none_match: NoRouteAction,
+    pub all_closed: NoRouteAction,
+    pub no_capacity: NoRouteAction,
+    pub none_answered: NoRouteAction,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoRouteAction {
+    /// What the caller is answered; absent: as the reason says.
+    pub status: Option<u16>,
+    /// Which target is called.
+    pub(super) overflow: Option<usize>,
+}
+
+impl NoRouteActions {
+    pub fn of(&self, class: NoRoute) -> NoRouteAction {
+        match class {
+            NoRoute::NoneMatch => self.none_match,
+            NoRoute::AllClosed => self.all_closed,
+            NoRoute::NoCapacity => self.no_capacity,
+            NoRoute::NoneAnswered => self.none_answered,
+        }
+    }
+
+    /// Whom calls may go to besides the campaign's own targets, each once.
+    pub(super) fn overflows(&self) -> BTreeSet<usize> {
+        NoRoute::ALL.into_iter().filter_map(|class| self.of(class).overflow).collect()
+    }
 }
 
 /// Whose caps a call counts in besides those of its target and buyer.
@@ -236,6 +272,7 @@ pub struct Tier {
     pub distribution: Distribution,
     /// How long the share of a member that can take no call is held; 0: not at all.
     pub hold_share_ms: i64,
+    pub(super) from: TierSources,
     pub(super) members: Vec<TierMember>,
 }
 
@@ -266,6 +303,7 @@ pub struct Pool {
     pub overflow: Option<PhoneNumber>,
     /// What a number costs in a month.
     pub number_cost: Option<Money>,
+    pub(super) from: PoolSources,
 }
 
 impl Pool {
@@ -291,6 +329,8 @@ pub(super) struct NumberRange {
     pub(super) campaign: usize,
     pub(super) publisher: usize,
     pub(super) pool: Option<usize>,
+    /// Who says whose it is: the number itself, its campaign, or its pool.
+    pub(super) publisher_from: Source,
 }
 
 impl RoutingSnapshot {
@@ -322,14 +362,19 @@ impl RoutingSnapshot {
 
     /// Whose number it is; `None` if it belongs to no campaign.
     pub fn number(&self, number: PhoneNumber) -> Option<NumberOwner<'_>> {
-        let digits = number.digits();
-        let after = self.numbers.partition_point(|range| *range.digits.start() <= digits);
-        let range = self.numbers.get(after.checked_sub(1)?)?;
-        range.digits.contains(&digits).then(|| NumberOwner {
+        self.range(number).map(|range| NumberOwner {
             campaign: &self.campaigns[range.campaign],
             publisher: &self.publishers[range.publisher],
             pool: range.pool.map(|pool| &self.pools[pool]),
         })
+    }
+
+    /// The range in which the number is.
+    pub(super) fn range(&self, number: PhoneNumber) -> Option<&NumberRange> {
+        let digits = number.digits();
+        let after = self.numbers.partition_point(|range| *range.digits.start() <= digits);
+        let range = self.numbers.get(after.checked_sub(1)?)?;
+        range.digits.contains(&digits).then_some(range)
     }
 
     /// The number that a call counts as having dialled that names a session of the campaign and

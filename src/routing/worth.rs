@@ -73,9 +73,11 @@ pub(super) fn worthless(
         return Some(Worthless { reason, steps: judge.steps });
     }
     let mut refusals = vec![];
-    for member in campaign.tiers.iter().flat_map(|tier| &tier.members) {
-        let target = &snapshot.targets[member.target];
-        if target.paused || member.weight == 0 {
+    let members = campaign.tiers.iter().flat_map(|tier| &tier.members);
+    let own = members.filter(|member| member.weight > 0).map(|member| member.target);
+    for target in own.chain(campaign.no_route.overflows()) {
+        let target = &snapshot.targets[target];
+        if target.paused {
             continue;
         }
         refusals.push(judge.target(target).err()?);
@@ -164,6 +166,23 @@ mod tests {
             let snapshot = compiled(first, second, "");
             let found = judged(&snapshot, CALLER.parse().ok(), tags);
             assert_eq!(found.map(|it| it.reason), refused, "{first} {second} {tags}");
+        }
+    }
+
+    #[test]
+    fn a_ping_whose_calls_an_overflow_may_take_is_not_refused() {
+        let ohio = "filters = { all = [{ tag = \"geo.state\", op = \"eq\", value = \"OH\" }] }";
+        let texas = "filters = { all = [{ tag = \"geo.state\", op = \"eq\", value = \"TX\" }] }";
+        for (of_overflow, refused) in [("", false), (texas, true), ("paused = true", true)] {
+            let more = format!(
+                "[[targets]]\nid = \"c\"\nbuyer = \"b\"\n\
+                 dial = {{ kind = \"sip\", uri = \"sip:c\" }}\n{of_overflow}\n[[campaigns]]"
+            );
+            let rules = written(ohio, ohio, "").replacen("[[campaigns]]", &more, 1)
+                + "\n[campaigns.no_route.none_match]\noverflow = \"c\"\n";
+            let snapshot = RoutingSnapshot::compile(toml::from_str(&rules).unwrap(), 1).unwrap();
+            let found = judged(&snapshot, None, "geo.state=KY");
+            assert_eq!(found.is_some(), refused, "{of_overflow}");
         }
     }
 
@@ -351,7 +370,12 @@ mod tests {
     }
 
     fn compiled(first: &str, second: &str, lists: &str) -> RoutingSnapshot {
-        let config: RoutingConfig = toml::from_str(&format!(
+        let config: RoutingConfig = toml::from_str(&written(first, second, lists)).unwrap();
+        RoutingSnapshot::compile(config, 1).unwrap()
+    }
+
+    fn written(first: &str, second: &str, lists: &str) -> String {
+        format!(
             r#"
             publishers = [{{ id = "p" }}]
             buyers = [{{ id = "b" }}]
@@ -372,8 +396,6 @@ mod tests {
             numbers = ["+18005550100"]
             routing = {{ tiers = [{{ targets = [{{ target = "a" }}, {{ target = "b" }}] }}] }}
             "#
-        ))
-        .unwrap();
-        RoutingSnapshot::compile(config, 1).unwrap()
+        )
     }
 }

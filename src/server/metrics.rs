@@ -14,8 +14,8 @@ use metrics::{
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::id::{TargetId, TrunkId};
-use crate::reason::Reason;
+use crate::id::{CampaignId, TargetId, TrunkId};
+use crate::reason::{NoRoute, Reason};
 use crate::routing::hold::HoldLedger;
 use crate::sip::admission::Busy;
 use crate::sip::call::report::Party;
@@ -35,6 +35,7 @@ pub const ATTEMPTS: &str = "tollbridge_attempts_total";
 pub const CONVERSIONS: &str = "tollbridge_conversions_total";
 pub const DECISION: &str = "tollbridge_route_decision_seconds";
 pub const NO_MATCH: &str = "tollbridge_route_no_match_total";
+pub const NO_ROUTE: &str = "tollbridge_calls_no_route_total";
 pub const CAP_DENIED: &str = "tollbridge_cap_denied_total";
 pub const CAP_OVERSHOOT: &str = "tollbridge_cap_overshoot_total";
 pub const HOLDS_ACTIVE: &str = "tollbridge_holds_active";
@@ -152,6 +153,7 @@ fn describe() {
     );
     describe_histogram!(DECISION, "Making and recording a routing decision");
     describe_counter!(NO_MATCH, "Calls that were not routed, by reason");
+    describe_counter!(NO_ROUTE, "Calls that got to nobody, by campaign and class");
     describe_counter!(CAP_DENIED, "Holds that were denied when an attempt was to start");
     describe_counter!(CAP_OVERSHOOT, "Settlements that took a cap over its limit");
     describe_gauge!(HOLDS_ACTIVE, "Live holds on caps and concurrency");
@@ -420,6 +422,12 @@ impl CallMetrics {
 
     pub fn no_route(&mut self, reason: Reason) {
         counter!(NO_MATCH, "reason" => reason.code()).increment(1);
+    }
+
+    /// Of a call that is over.
+    pub fn got_to_nobody(&self, campaign: Option<&CampaignId>, class: NoRoute) {
+        let campaign = campaign.map(ToString::to_string).unwrap_or_default();
+        counter!(NO_ROUTE, "campaign" => campaign, "class" => class.name()).increment(1);
     }
 
     pub fn hold_denied(&mut self, reason: Reason) {

@@ -23,7 +23,7 @@ use crate::routing::performance::{Concerned, Tally, day_of};
 use crate::routing::quote::Promise;
 use crate::routing::selection::Explored;
 use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
-use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan};
+use crate::sip::call::plan::{Attempt, Destination, FailedAs, Handover, Manner, Plan};
 use crate::sip::call::report::{Means, Party};
 use crate::sip::endpoint::Admission;
 use crate::sip::flow::Flow;
@@ -84,6 +84,13 @@ pub(super) fn plan(
         known,
         redirects: 0,
         recoveries: decision.rules.recovery.map_or(0, |recovery| recovery.max),
+        failed: match decision.no_route {
+            None => {
+                FailedAs { tried: decision.rules.none_answered, denied: decision.rules.no_capacity }
+            }
+            // Whoever is called in place of the campaign's targets changes nothing of why.
+            Some(_) => FailedAs { tried: decision.status, denied: decision.status },
+        },
     })
 }
 
@@ -242,6 +249,7 @@ pub(super) fn decided(decision: &Decision, record: Bytes) -> fact::Decided {
         confidence_pct: attribution.map_or(0, |it| it.confidence.0),
         record,
         refused: decision.refused,
+        no_route: decision.no_route,
     }
 }
 

@@ -11,7 +11,9 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use crate::reason::Reason;
-use crate::sip::call::plan::{Attempt, Destination, Handover, Manner, Plan, Referral, Refusal};
+use crate::sip::call::plan::{
+    Attempt, Destination, FailedAs, Handover, Manner, Plan, Referral, Refusal,
+};
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::policy::config::{EarlyMedia, EmptyProgress, PassOrDrop, ProgressPolicy};
@@ -36,7 +38,7 @@ pub(crate) fn decision(call: usize, rng: &mut Rng) -> Answer<Result<Box<Plan>, R
         _ => Some(ms(rng, 0, 300)),
     };
     let outcome = match rng.u8(..25) {
-        0 => Err(Refusal { reason: Reason::NoneEligible }),
+        0 => Err(Refusal::from(Reason::NoneEligible)),
         _ => Ok(Box::new(plan(call, rng))),
     };
     after.map(|after| (after, outcome))
@@ -117,7 +119,8 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
     let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
     let ring_budget = ms(rng, 2_000, 40_000);
     let known = vec![(LISTED_NAME.into(), NAMED)];
-    Plan { attempts, advance_on, ring_budget, variables: None, known, redirects: 0, recoveries }
+    let (variables, redirects, failed) = (None, 0, FailedAs::default());
+    Plan { attempts, advance_on, ring_budget, variables, known, redirects, recoveries, failed }
 }
 
 /// How many redirections are followed, and what the target may name besides its own host.
@@ -253,6 +256,7 @@ impl Scene {
             known: vec![],
             redirects: 0,
             recoveries: 0,
+            failed: FailedAs::default(),
         }
     }
 }

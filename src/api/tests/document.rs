@@ -59,13 +59,16 @@ fn it_lists_every_route() {
     get /v1/fraud/publishers
     get /v1/fraud/targets
     get /v1/numbers/{number}
+    get /v1/numbers/{number}/effective
     get /v1/p
     post /v1/pings
     get /v1/pings/{id}
     post /v1/pings:batch
     get /v1/pools
+    get /v1/pools/{id}/effective
     get /v1/production/{id}
     post /v1/production/{id}
+    get /v1/publishers/{id}/effective
     get /v1/rollups
     post /v1/sessions
     get /v1/sessions/{id}

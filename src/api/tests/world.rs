@@ -862,6 +862,7 @@ pub(super) fn answered() -> Vec<(u64, FactBody)> {
         confidence_pct: 99,
         record: Bytes::new(),
         refused: None,
+        no_route: None,
     };
     let busy = AttemptFailed {
         leg: 1,

@@ -340,6 +340,7 @@ impl Teller {
             sip_status: it.status.map(u32::from),
             q850: it.q850.map(u32::from),
             refused: it.refused.map(|reason| reason.code().to_owned()),
+            no_route: it.no_route().map(|class| class.name().to_owned()),
             target: attempt.map(|attempt| attempt.target.to_string()),
             buyer: attempt.map(|attempt| attempt.buyer.to_string()),
             attempts: it.attempts.iter().map(told_attempt).collect(),

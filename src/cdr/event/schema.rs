@@ -441,6 +441,9 @@ pub struct Record {
     pub codec: Option<String>,
     #[prost(message, repeated, tag = "37")]
     pub denied: Vec<Denial>,
+    #[prost(string, optional, tag = "38")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_route: Option<String>,
 }
 
 /// One target that was not called for want of room.

@@ -9,7 +9,7 @@ use crate::codec;
 use crate::id::{BuyerId, CampaignId, HoldId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
-use crate::reason::{NoPayout, Reason};
+use crate::reason::{NoPayout, NoRoute, Reason};
 
 use super::Bucket;
 
@@ -66,6 +66,9 @@ pub struct Decided {
     pub record: Bytes,
     #[n(7)]
     pub refused: Option<Reason>,
+    /// Why none of the campaign's targets takes it. Without `refused`: it goes to another.
+    #[n(8)]
+    pub no_route: Option<NoRoute>,
 }
 
 /// What one attempt earns and pays once it lasts long enough.

@@ -169,7 +169,7 @@ pub(in crate::cdr) mod tests {
     use crate::id::{HoldId, PingId, SessionId};
     use crate::money::Money;
     use crate::phone::PhoneNumber;
-    use crate::reason::Reason;
+    use crate::reason::{NoRoute, Reason};
 
     #[test]
     fn every_body_survives_the_round_trip() {
@@ -256,6 +256,7 @@ pub(in crate::cdr) mod tests {
                 confidence_pct: 99,
                 record: Bytes::from_static(b"{}"),
                 refused: Some(Reason::CapFull),
+                no_route: Some(NoRoute::NoCapacity),
             }
             .into(),
             HoldPlaced { hold, target: "tgt_summit".into(), buckets: vec![bucket.clone()] }.into(),

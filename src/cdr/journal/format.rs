@@ -412,6 +412,7 @@ mod tests {
                 confidence_pct: 100,
                 record: record.into(),
                 refused: None,
+                no_route: None,
             };
             let fact = Fact {
                 call: call.map(CallId::from_bytes),

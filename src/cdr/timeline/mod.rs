@@ -148,6 +148,7 @@ fn decide(record: &mut CallRecord, decided: &Decided, at: Stamp, lsn: Lsn) -> bo
     record.match_method = decided.match_method.clone();
     record.confidence_pct = decided.confidence_pct;
     record.refused = decided.refused;
+    record.decided_no_route = decided.no_route;
     record.explain_ref = Some(lsn.key());
     record.decided_ms = Some(offset_ms(record, at));
     true

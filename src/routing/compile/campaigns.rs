@@ -47,13 +47,15 @@ impl Compiler<'_> {
             let owner = format!("campaign/{}", config.id);
             let limits = (&config.caps[..], config.concurrency.as_ref(), None);
             let limits = self.limits(&path, &owner, limits);
+            let tiers = self.routing(&format!("{path}.routing"), &config.routing);
             campaigns.push(Campaign {
                 id: config.id.clone(),
                 name: named(&config.name, config.id.as_str()),
                 publisher: config.publisher.clone(),
                 vertical,
                 paused: config.paused,
-                tiers: self.routing(&format!("{path}.routing"), &config.routing),
+                no_route: self.no_route(&path, &config.no_route, &tiers),
+                tiers,
                 advance_on: config.advance_on.as_slice().into(),
                 max_attempts: *config.max_attempts,
                 total_ring_budget_ms: ms(*config.total_ring_budget_s),

@@ -14,6 +14,7 @@ mod geo;
 mod lists;
 mod modes;
 mod named;
+mod no_route;
 mod numbers;
 mod openings;
 mod plans;

@@ -4,7 +4,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::phone::PhoneNumber;
-use crate::routing::config::{CampaignConfig, NumberConfig, NumberLimitsConfig, PoolConfig};
+use crate::routing::config::{
+    CampaignConfig, NumberConfig, NumberLimitsConfig, PoolConfig, Source,
+};
+use crate::routing::effective::PoolSources;
 use crate::routing::snapshot::{NumberLimits, NumberRange, Pool};
 
 use super::caps::Clock;
@@ -35,7 +38,9 @@ impl Compiler<'_> {
             }
         };
         if let (Some(digits), Some(publisher)) = (digits, publisher) {
-            let range = NumberRange { digits, campaign, publisher, pool: None };
+            let is_own = config.publisher.is_some();
+            let publisher_from = if is_own { Source::Own } else { Source::Campaign };
+            let range = NumberRange { digits, campaign, publisher, pool: None, publisher_from };
             self.claims.push((range, path.to_owned()));
         }
     }
@@ -61,7 +66,8 @@ impl Compiler<'_> {
                 let Some(digits) = self.numbers(&path, text) else { continue };
                 numbers.extend(digits.clone().filter_map(PhoneNumber::from_digits));
                 if let (Some(campaign), Some(publisher)) = (campaign, publisher) {
-                    let range = NumberRange { digits, campaign, publisher, pool: Some(p) };
+                    let (pool, publisher_from) = (Some(p), Source::Pool);
+                    let range = NumberRange { digits, campaign, publisher, pool, publisher_from };
                     self.claims.push((range, path));
                 }
             }
@@ -88,6 +94,12 @@ impl Compiler<'_> {
                 taken_after: config.take_idle_after_s.map(|it| Duration::from_secs(it.into())),
                 overflow: config.overflow_number,
                 number_cost: config.number_cost,
+                from: PoolSources {
+                    session_ttl_s: config.session_ttl_s.from(),
+                    quarantine_s: config.quarantine_s.from(),
+                    heartbeat_s: config.heartbeat_s.from(),
+                    closed_browser_delay_s: closed.from(),
+                },
             });
         }
         pools
@@ -155,7 +167,8 @@ impl Compiler<'_> {
         publisher: usize,
     ) {
         let digits = number.digits()..=number.digits();
-        let range = NumberRange { digits, campaign, publisher, pool: None };
+        let publisher_from = Source::Pool;
+        let range = NumberRange { digits, campaign, publisher, pool: None, publisher_from };
         let is_it = |claim: &&(NumberRange, String)| claim.0.digits.contains(&number.digits());
         match self.claims.iter().find(is_it) {
             Some((owner, _)) if (owner.campaign, owner.publisher) != (campaign, publisher) => {

@@ -51,6 +51,7 @@ impl Compiler<'_> {
                 concurrency: limits.concurrency,
                 quota: (*config.quota != QuotaConfig::default()).then(|| (*config.quota).clone()),
                 strict_pings: *config.strict_pings,
+                quota_from: config.quota.from(),
             });
         }
         publishers

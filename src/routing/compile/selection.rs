@@ -5,8 +5,9 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use crate::routing::config::{
-    DistributionConfig, Otherwise, RoutingPlanConfig, ScoredConfig, TierConfig,
+    DistributionConfig, Otherwise, RoutingPlanConfig, ScoredConfig, Source, TierConfig,
 };
+use crate::routing::effective::TierSources;
 use crate::routing::selection::{Distribution, ScoredRules};
 use crate::routing::snapshot::{Campaign, Tier};
 use crate::suggest::suggestion;
@@ -39,6 +40,10 @@ impl Compiler<'_> {
             ring: config.ring,
             distribution: self.ordered_by(path, distribution, hold_share_s),
             hold_share_ms: i64::from(hold_share_s) * 1_000,
+            from: TierSources {
+                distribution: said(config.distribution.is_some(), plan.distribution.is_some()),
+                hold_share_s: said(config.hold_share_s.is_some(), plan.hold_share_s.is_some()),
+            },
             members: vec![],
         }
     }
@@ -114,6 +119,15 @@ impl Compiler<'_> {
             let remedy = "name a scope such as target, or leave it out for all";
             self.fault(&path, "track_by", "[]", "tracks nothing", remedy);
         }
+    }
+}
+
+/// By whom, of what a tier and its plan may say.
+fn said(by_tier: bool, by_plan: bool) -> Source {
+    match (by_tier, by_plan) {
+        (true, _) => Source::Own,
+        (false, true) => Source::Plan,
+        (false, false) => Source::BuiltIn,
     }
 }
 

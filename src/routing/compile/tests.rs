@@ -576,6 +576,37 @@ fn a_mode_that_cannot_be_meant_is_a_fault_with_its_remedy() {
 }
 
 #[test]
+fn what_cannot_be_done_with_a_call_that_gets_to_nobody_is_a_fault_with_its_remedy() {
+    for (action, says) in [
+        ("status = 200", "status = 200: is out of range; write 400 to 699"),
+        (
+            "status = 407",
+            "status = 407: would ask the carrier for credentials it has nobody to send to; write 403 or 480",
+        ),
+        (
+            "overflow = 'tgt_a'",
+            "overflow = tgt_a: is one of the campaign's own targets, and would be tried before; name another target",
+        ),
+        (
+            "overflow = 'tgt_c'",
+            "overflow = tgt_c: names no target of this configuration; add the target, or correct the name",
+        ),
+        (
+            "announce = 'closed.wav'",
+            "announce = closed.wav: is not done: this server plays and records nothing; leave it out, or name a target that does it as `overflow`",
+        ),
+        (
+            "voicemail = 'box@example.com'",
+            "voicemail = box@example.com: is not done: this server plays and records nothing; leave it out, or name a target that does it as `overflow`",
+        ),
+    ] {
+        let own = format!("id = \"cmp\"\n    no_route = {{ all_closed = {{ {action} }} }}");
+        let text = SOUND.replacen("id = \"cmp\"", &own, 1);
+        assert_fault(&text, &format!("campaigns[0].no_route.all_closed.{says}"));
+    }
+}
+
+#[test]
 fn a_group_or_a_pair_that_cannot_be_meant_is_a_fault_with_its_remedy() {
     let cap = "caps = [{ metric = 'connected', window = 'daily', limit = 1 }]";
     for (section, says) in [

@@ -6,8 +6,8 @@ use smol_str::SmolStr;
 use crate::id::{CampaignId, PublisherId};
 
 use super::{
-    CallersConfig, CapConfig, ConcurrencyConfig, Confidence, NamedOr, NumberConfig, PriceConfig,
-    RoutingPlanConfig, Setting, built_in,
+    CallersConfig, CapConfig, ConcurrencyConfig, Confidence, NamedOr, NoRouteConfig, NumberConfig,
+    PriceConfig, RoutingPlanConfig, Setting, built_in,
 };
 
 /// What is advertised, and who may take the calls.
@@ -65,6 +65,9 @@ pub struct CampaignConfig {
     /// What targets have to bring to be offered its calls.
     #[serde(default)]
     pub price: Option<PriceConfig>,
+    /// What is done with calls that no target takes.
+    #[serde(default, skip_serializing_if = "NoRouteConfig::is_nothing")]
+    pub no_route: NoRouteConfig,
     /// Those of `enrichers` that are asked about the callers of its sessions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enrich: Vec<SmolStr>,

@@ -17,6 +17,7 @@ mod filter;
 mod history;
 mod lists;
 mod named;
+mod no_route;
 mod percent;
 mod plan;
 mod pool;
@@ -64,6 +65,7 @@ pub use lists::{
     CallerEntry, CallerListConfig, ListCategory, ListHash, ListKind, NumberForm, SecretKey,
 };
 pub use named::NamedOr;
+pub use no_route::{NoRouteActionConfig, NoRouteConfig};
 pub use percent::Percent;
 pub use plan::{Ring, RoutingPlanConfig, TierConfig, TierTargetConfig};
 pub use pool::PoolConfig;

@@ -1,8 +1,9 @@
 //! Settings that may be written in more than one place, and where each value came from.
 //!
-//! One rule for all: a target goes before its buyer, a buyer before `[defaults]`, `[defaults]` before
-//! what is built in; campaigns, pools and publishers have no buyer. A table that is inherited is
-//! inherited whole. The time zone of a cap, of concurrency and of a schedule is its own, else that of the
+//! One rule for all: what is written nearest to where it holds goes first. A target goes before its buyer, a
+//! tier before the plan it stands in, a number before its campaign, a publisher before a campaign in what
+//! calls have to bring; each of them before `[defaults]`, and `[defaults]` before what is built in. A table
+//! that is inherited is inherited whole. The time zone of a cap, of concurrency and of a schedule is its own, else that of the
 //! schedule that holds for the target, else the account's, else UTC.
 
 use std::collections::BTreeMap;
@@ -30,6 +31,16 @@ pub enum Source {
     Own,
     /// The schedule that the target names.
     Schedule,
+    /// The `routing` of a campaign, or one of `plans`: what it says of all its tiers.
+    Plan,
+    /// The target, of what is told for a campaign.
+    Target,
+    /// The pool that lends a number.
+    Pool,
+    /// The publisher, of what is told for a campaign.
+    Publisher,
+    /// The campaign, of what is told for one of its numbers.
+    Campaign,
     /// The target's buyer.
     Buyer,
     /// The section `[defaults]`.
@@ -119,6 +130,11 @@ impl Source {
         match self {
             Self::Own => "own",
             Self::Schedule => "schedule",
+            Self::Plan => "plan",
+            Self::Target => "target",
+            Self::Pool => "pool",
+            Self::Publisher => "publisher",
+            Self::Campaign => "campaign",
             Self::Buyer => "buyer",
             Self::Defaults => "defaults",
             Self::Account => "account",

@@ -7,7 +7,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::id::TargetId;
 use crate::money::Money;
-use crate::reason::Reason;
+use crate::reason::{NoRoute, Reason};
 
 use super::attribution::{Attribution, Method, Named, attribute, owner};
 use super::circuit::Condition;
@@ -46,8 +46,10 @@ pub fn decide<U: UsageReader + ?Sized>(
             decision.refuse_call(Check::Number, Reason::NumberUnknown, Finding::default());
         }
         Some(owner) => {
+            let actions = &owner.campaign.no_route;
             // What stops the call is written down where it is found.
             let _ = route(snapshot, request, known, usage, rotation, owner, &mut decision);
+            decision.status = decision.no_route.and_then(|class| actions.of(class).status);
         }
     }
     decision
@@ -127,6 +129,8 @@ fn nothing_yet(snapshot: &RoutingSnapshot, request: &RouteRequest) -> Decision {
         steps: vec![],
         readings: Readings::default(),
         offered: vec![],
+        no_route: None,
+        status: None,
     }
 }
 
@@ -160,6 +164,8 @@ fn route<U: UsageReader + ?Sized>(
         advance_on: campaign.advance_on.clone(),
         total_ring_budget_ms: campaign.total_ring_budget_ms,
         recovery: campaign.recovery,
+        none_answered: campaign.no_route.none_answered.status,
+        no_capacity: campaign.no_route.no_capacity.status,
     };
     let (limits, mut windows) = (limits(snapshot, request, &owner), snapshot.windows(request.at));
     let session =
@@ -261,6 +267,18 @@ fn route<U: UsageReader + ?Sized>(
         }
         pool.tiers.push(TierPool { tier, eligible, absent });
     }
+    let nobody = pool.has_nobody().then(|| NoRoute::of_targets(&pool.refusals));
+    let class = nobody.unwrap_or(NoRoute::NoneAnswered);
+    let overflow = campaign.no_route.of(class).overflow.and_then(|target| {
+        let target = &snapshot.targets[target];
+        let terms = terms(target, &owed, duplicate.is_some(), usage.pays_more(&target.id));
+        let (terms, paid) = eligibility.pay(target, owner.publisher, terms);
+        let stake = Stake::new(terms, target.max_duration_ms);
+        paid.and_then(|()| way.check(target, &mut eligibility)).ok()?;
+        let holds = eligibility.check(target, OVERFLOW.weight, &stake).ok()?;
+        let note = Some(format_smolstr!("overflow, as {}", class.text()));
+        Some(Candidate { target, member: OVERFLOW, terms, holds, note })
+    });
     let scene = Scene {
         request,
         campaign: &campaign.id,
@@ -274,15 +292,22 @@ fn route<U: UsageReader + ?Sized>(
     planner.plan(pool.tiers, &way, rotation);
     planner.plan_spare(pool.spare);
     planner.plan_ill(pool.ill);
+    if let Some(candidate) = overflow {
+        planner.overflow(candidate);
+    }
     decision.steps = eligibility.steps;
     decision.readings.usage.append(&mut eligibility.readings.usage);
     decision.readings.ready.append(&mut eligibility.readings.ready);
     decision.readings.listed = eligibility.listed.found;
+    decision.no_route = nobody;
     if decision.plan.is_empty() {
         decision.refused = Some(common(&pool.refusals));
     }
     Ok(())
 }
+
+/// Nobody has a share in those who are called for want of others.
+const OVERFLOW: TierMember = TierMember { target: 0, weight: 1, rank: 0 };
 
 /// What the trunk says of a call, then what its session does.
 pub(super) fn merged_tags<'a>(
@@ -317,6 +342,14 @@ struct Pool<'a> {
     /// And those of which probes, or their earlier calls, say that they cannot.
     ill: Vec<(&'a Tier, Candidate<'a>, Condition)>,
     refusals: Vec<Reason>,
+}
+
+impl Pool<'_> {
+    /// Whether none of them can be tried.
+    fn has_nobody(&self) -> bool {
+        let none = |tier: &TierPool<'_>| tier.eligible.is_empty();
+        self.spare.is_empty() && self.ill.is_empty() && self.tiers.iter().all(none)
+    }
 }
 
 /// The targets of one tier.
@@ -448,10 +481,21 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
             return;
         }
         let beside = tier.ring == Ring::Parallel && self.ringing == Some(tier.tier);
-        let holds = self.holds[candidate.holds.clone()].to_vec();
-        let planned = candidate.planned(self.scene.request, tier.tier);
-        self.decision.plan.push(PlannedAttempt { beside, holds, ..planned });
+        self.try_last(tier.tier, beside, candidate);
         self.ringing = Some(tier.tier);
+    }
+
+    /// Has a place of its own behind all others, in a tier of its own.
+    fn overflow(&mut self, candidate: Candidate<'_>) {
+        self.steps.push(place(candidate.target, candidate.note.clone(), None));
+        let last = self.campaign.tiers.last().map_or(0, |tier| tier.tier);
+        self.try_last(last.saturating_add(1), false, candidate);
+    }
+
+    fn try_last(&mut self, tier: i32, beside: bool, candidate: Candidate<'_>) {
+        let holds = self.holds[candidate.holds.clone()].to_vec();
+        let planned = candidate.planned(self.scene.request, tier);
+        self.decision.plan.push(PlannedAttempt { beside, holds, ..planned });
     }
 
     fn is_full(&self) -> bool {

@@ -21,10 +21,10 @@ use smol_str::SmolStr;
 use crate::cdr::fact::{self, Fact, Stamp};
 use crate::cdr::journal::file::Appender;
 use crate::cdr::journal::{Durability, Lsn, Pressure};
-use crate::id::{CallId, HoldId, TargetId, TrunkId};
+use crate::id::{CallId, CampaignId, HoldId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
-use crate::reason::Reason;
+use crate::reason::{NoRoute, Reason};
 use crate::routing::hold::Denied;
 use crate::routing::selection::ScoreReading;
 use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
@@ -122,6 +122,10 @@ struct LiveCall {
     trunk: TrunkIndex,
     plan: Vec<PlannedAttempt>,
     scope: Option<Box<CallScope>>,
+    /// Absent: it is of none, or not decided yet.
+    campaign: Option<CampaignId>,
+    /// Why none of the campaign's targets takes it, as it was decided.
+    no_route: Option<NoRoute>,
     /// The latest attempt, or the one that was answered.
     attempt: AttemptNumber,
     /// Of the attempts in progress, or of the one that was answered.
@@ -249,6 +253,8 @@ impl Bridge {
                 trunk: admission.trunk,
                 plan: Vec::new(),
                 scope: None,
+                campaign: None,
+                no_route: None,
                 attempt: 0,
                 holds: SmallVec::new(),
                 tries: SmallVec::new(),
@@ -282,7 +288,7 @@ impl Bridge {
             self.append(admitted(admission, stamp, trunk.clone(), number), Durability::Buffered);
         }
 
-        let refuse = |reason| Admitted::Decided((Err(Refusal { reason }), None));
+        let refuse = |reason| Admitted::Decided((Err(Refusal::from(reason)), None));
         if self.parts.appender.pressure() >= Pressure::Reserve || !self.backlog.is_empty() {
             return refuse(Reason::JournalFull);
         }
@@ -324,7 +330,7 @@ impl Bridge {
         let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));
         let outcome = match decision.refused {
-            Some(reason) => Err(Refusal { reason }),
+            Some(reason) => Err(Refusal { reason, status: decision.status }),
             None => Ok(self.plan(admission.trunk, request, &decided)),
         };
         if outcome.as_ref().is_ok_and(|plan| is_told_by_its_end(decision, plan)) {
@@ -372,13 +378,15 @@ impl Bridge {
             refused = ?decision.refused,
             "the call is routed"
         );
-        if let Err(Refusal { reason }) = outcome {
+        if let Err(Refusal { reason, .. }) = outcome {
             self.metrics.no_route(reason);
         }
         if let Some(live) = self.calls.get_mut(admission.call) {
             live.pinned = decided.pinned;
             live.is_counted = !decided.offered.is_empty();
             live.scope = decided.scope;
+            live.no_route = decided.decision.no_route;
+            live.campaign = decided.decision.attribution.map(|it| it.campaign);
             live.plan = decided.decision.plan;
         }
         outcome

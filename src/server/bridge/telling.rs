@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use crate::cdr::fact::{self, Fact, Stamp};
 use crate::cdr::journal::Durability;
 use crate::id::{CallId, TargetId};
-use crate::reason::Reason;
+use crate::reason::{NoRoute, Reason};
 use crate::routing::PlannedAttempt;
 use crate::routing::hold::Counts;
 use crate::sip::call::report::{AttemptNumber, Party, Report};
@@ -239,6 +239,10 @@ impl Bridge {
                     }
                     self.parts.deciding.call_over(id, talk);
                     self.metrics.ended(party, reason, talk);
+                    let class = NoRoute::of_end(live.no_route, live.attempt > 0, reason);
+                    if let Some(class) = class.filter(|_| status >= 300) {
+                        self.metrics.got_to_nobody(live.campaign.as_ref(), class);
+                    }
                 }
                 None
             }

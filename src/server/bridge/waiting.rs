@@ -142,7 +142,7 @@ impl Bridge {
                 looked.mark(&mut request.tags);
                 self.goes_on(admission, stamp, request, Some(looked), told_at)
             }
-            Err(reason) => Admitted::Decided((Err(Refusal { reason }), None)),
+            Err(reason) => Admitted::Decided((Err(Refusal::from(reason)), None)),
         }
     }
 

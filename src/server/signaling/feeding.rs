@@ -63,7 +63,7 @@ impl Shard {
                 Output::Send { flow, message } => self.send(flow, message, turn),
                 Output::Admitted(admission) => {
                     let call = admission.call;
-                    let refusal = (Err(Refusal { reason: Reason::DecisionFailed }), None);
+                    let refusal = (Err(Refusal::from(Reason::DecisionFailed)), None);
                     let refusal = Admitted::Decided(refusal);
                     match unharmed(refusal, || self.bridge.admit(&admission)) {
                         Admitted::Decided((outcome, at)) => {

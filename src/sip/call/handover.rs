@@ -53,7 +53,7 @@ impl Call {
     ) -> bool {
         match self.attempt(attempt).and_then(|planned| planned.handover.as_deref()) {
             Some(Handover::Redirect { .. }) if !self.taken => {
-                out.push(Output::Report(Report::AttemptStarted { attempt }));
+                self.begin(attempt, out);
                 let by = Means::Redirect;
                 out.push(Output::Report(Report::HandedOver { attempt, by, status: None }));
                 // What may occupy a cap is on disk before the carrier can act on it.
@@ -63,7 +63,7 @@ impl Call {
                 true
             }
             Some(Handover::Refer(_)) => {
-                out.push(Output::Report(Report::AttemptStarted { attempt }));
+                self.begin(attempt, out);
                 if self.taken {
                     self.refer(attempt, now, out);
                 } else {

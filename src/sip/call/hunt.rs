@@ -6,7 +6,7 @@ use crate::reason::Reason;
 use crate::sip::leg::event::{Command, LegEvent};
 use crate::time::Mono;
 
-use super::plan::{self, Plan};
+use super::plan::{self, FailedAs, Plan};
 use super::report::{AttemptNumber, Party, Report};
 use super::signs::Signs;
 use super::{Call, Failure, Output, Outputs, State};
@@ -33,7 +33,7 @@ impl Call {
             }
             if let Some(reason) = undialable(planned) {
                 // No hold: what cannot be dialled must not use up a cap.
-                out.push(Output::Report(Report::AttemptStarted { attempt }));
+                self.begin(attempt, out);
                 self.attempt_failed(attempt, Failure::of(reason), now, out);
                 return;
             }
@@ -45,7 +45,21 @@ impl Call {
             Some(failure) => *failure,
             None => Failure::of(Reason::NoneEligible),
         };
-        self.end_unanswered(Party::System, failure, out);
+        self.give_up(Party::System, failure, out);
+    }
+
+    pub(super) fn begin(&mut self, attempt: AttemptNumber, out: &mut Outputs) {
+        self.tried = true;
+        out.push(Output::Report(Report::AttemptStarted { attempt }));
+    }
+
+    /// The hunt got to nobody.
+    pub(super) fn give_up(&mut self, party: Party, failure: Failure, out: &mut Outputs) {
+        let told = self.plan.as_ref().and_then(|plan| {
+            let FailedAs { tried, denied } = plan.failed;
+            if self.tried { tried } else { denied }
+        });
+        self.end_unanswered(party, Failure { told, ..failure }, out);
     }
 
     pub(super) fn dial(&mut self, now: Mono, out: &mut Outputs) {
@@ -53,7 +67,7 @@ impl Call {
         if self.hands_over(attempt, now, out) {
             return;
         }
-        out.push(Output::Report(Report::AttemptStarted { attempt }));
+        self.begin(attempt, out);
         self.ring(attempt, now, out);
     }
 
@@ -105,7 +119,7 @@ impl Call {
             }
             LegEvent::Refused { status, q850, why } => {
                 let reason = refusal_reason(status);
-                let failure = Failure { status: Some(status), reason, q850, why };
+                let failure = Failure { status: Some(status), q850, why, ..Failure::of(reason) };
                 self.attempt_failed(attempt, failure, now, out);
             }
             LegEvent::Redirected { status, contacts } => {
@@ -157,7 +171,7 @@ impl Call {
         out: &mut Outputs,
     ) {
         if self.stops(&failure) {
-            self.end_unanswered(Party::Target, failure, out);
+            self.give_up(Party::Target, failure, out);
         } else {
             self.last_failure = Some(Box::new(failure));
             self.next_attempt(last, now, out);

@@ -63,6 +63,8 @@ pub struct Call {
     told: Told,
     /// The caller was answered before any target, so that it could be referred.
     taken: bool,
+    /// An attempt was begun.
+    tried: bool,
 }
 
 /// Why a call, or an attempt, is not answered.
@@ -75,11 +77,13 @@ struct Failure {
     q850: Option<u8>,
     /// The party's Reason, for the other one (spec/sip B6).
     why: ReasonValue,
+    /// What the caller is answered unless the trunk's failure map says otherwise.
+    told: Option<u16>,
 }
 
 impl Failure {
     fn of(reason: Reason) -> Self {
-        Self { status: None, reason, q850: None, why: None }
+        Self { status: None, reason, q850: None, why: None, told: None }
     }
 }
 
@@ -203,6 +207,7 @@ impl Call {
             last_failure: None,
             told: Told::default(),
             taken: false,
+            tried: false,
         }
     }
 
@@ -211,7 +216,9 @@ impl Call {
             Input::Decided(plan) => self.decided(plan, now, out),
             Input::Refused(refusal) => {
                 if matches!(self.state, State::Deciding { .. }) {
-                    self.end_unanswered(Party::System, Failure::of(refusal.reason), out);
+                    let Refusal { reason, status } = refusal;
+                    let failure = Failure { told: status, ..Failure::of(reason) };
+                    self.end_unanswered(Party::System, failure, out);
                 }
             }
             Input::HoldPlaced if matches!(self.state, State::Ringing(_)) => {

@@ -115,6 +115,7 @@ impl Call {
                     return;
                 }
                 Some(Some(reason)) => {
+                    self.tried = true;
                     out.push(Output::Report(Report::AttemptStarted { attempt }));
                     let failure = Failure::of(reason);
                     out.push(Output::Report(failure.report(attempt)));
@@ -131,7 +132,7 @@ impl Call {
     pub(super) fn dial_branch(&mut self, now: Mono, out: &mut Outputs) {
         let State::Ringing(parallel) = &mut self.state else { return };
         let Some((attempt, _)) = parallel.holding.take() else { return };
-        out.push(Output::Report(Report::AttemptStarted { attempt }));
+        self.begin(attempt, out);
         self.ring_branch(attempt, now, out);
         self.hold_branch(attempt + 1, now, out);
     }
@@ -209,7 +210,7 @@ impl Call {
             }
             LegEvent::Refused { status, q850, why } => {
                 let reason = refusal_reason(status);
-                let failure = Failure { status: Some(status), reason, q850, why };
+                let failure = Failure { status: Some(status), q850, why, ..Failure::of(reason) };
                 self.branch_failed(attempt, failure, now, out);
             }
             LegEvent::Lost { reason } => {
@@ -268,7 +269,7 @@ impl Call {
         let State::Ringing(parallel) = &mut self.state else { return };
         parallel.branches.retain(|branch| branch.attempt != attempt);
         if speaks_for_all {
-            self.end_unanswered(Party::Target, failure, out);
+            self.give_up(Party::Target, failure, out);
             return;
         }
         let State::Ringing(parallel) = &mut self.state else { return };

@@ -33,6 +33,17 @@ pub struct Plan {
     pub redirects: u8,
     /// How many targets may yet hang up at once before that ends the call.
     pub recoveries: u8,
+    pub failed: FailedAs,
+}
+
+/// What the caller is answered when the hunt gets to nobody, 400 to 699; absent: as the failure says.
+/// The trunk's failure map goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FailedAs {
+    /// At least one attempt was begun.
+    pub tried: Option<u16>,
+    /// All of them were denied their holds.
+    pub denied: Option<u16>,
 }
 
 /// One target to try.
@@ -144,4 +155,13 @@ pub struct Destination {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: Reason,
+    /// What the caller is answered unless the trunk's failure map says otherwise, 400 to 699; absent: as
+    /// the reason says.
+    pub status: Option<u16>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, status: None }
+    }
 }

@@ -59,7 +59,7 @@ impl Call {
     /// failure map says what its carrier hears of a target's status (spec/sip B5). A caller's Reason
     /// goes to the targets that ring, a target's to the caller (B6).
     pub(super) fn end_unanswered(&mut self, party: Party, failure: Failure, out: &mut Outputs) {
-        let Failure { status, reason, q850, why } = failure;
+        let Failure { status, reason, q850, why, told: as_said } = failure;
         let (to_targets, to_caller) = match party {
             Party::Caller => (why, None),
             Party::Target | Party::System => (None, why),
@@ -101,8 +101,8 @@ impl Call {
         }
         let status = match (reason, status) {
             (Reason::CallerAbandoned, _) => reason.status(),
-            (_, Some(status)) => self.failures.carrier_status(Cause::Target(status)),
-            (_, None) => self.failures.carrier_status(Cause::Own(reason)),
+            (_, Some(status)) => self.failures.carrier_status(Cause::Target(status), as_said),
+            (_, None) => self.failures.carrier_status(Cause::Own(reason), as_said),
         };
         let retry_after_s = (status == 503).then_some(RETRY_AFTER_S);
         out.push(Output::ToCaller(Command::Refuse { status, retry_after_s, why: to_caller }));

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use smallvec::SmallVec;
 
-use super::plan::{Attempt, Destination, Manner};
+use super::plan::{Attempt, Destination, FailedAs, Manner};
 use super::*;
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
@@ -66,6 +66,40 @@ fn a_status_that_stops_the_hunt_reaches_the_caller() {
             ended(Party::Target, Reason::AttemptRejected, 603, None),
         ]
     );
+}
+
+/// As a campaign says what its callers are answered that get to nobody.
+#[test]
+fn a_hunt_that_gets_to_nobody_is_answered_as_the_plan_says() {
+    let failed = FailedAs { tried: Some(404), denied: Some(410) };
+    let answered = |inputs: &[Input], told: FailedAs| {
+        let (mut call, mut seen) = (new(), vec![]);
+        feed(&mut call, 0, Input::Decided(Box::new(Plan { failed: told, ..*plan(1) })), &mut seen);
+        inputs.iter().for_each(|input| feed(&mut call, 10, input.clone(), &mut seen));
+        let told = |output: &Output| match output {
+            Output::Report(Report::Ended { reason, status, .. }) => Some((*reason, *status)),
+            _ => None,
+        };
+        seen.iter().find_map(told)
+    };
+    let full = Input::HoldDenied(Reason::CapFull);
+    let busy = [Input::HoldPlaced, refused(486)];
+    let given_up = Input::Caller(LegEvent::Cancelled { why: None, q850: None });
+    for (inputs, reason, as_said, else_said) in [
+        (&busy[..], Reason::AttemptBusy, 404, 486),
+        (&[Input::HoldPlaced, refused(603)], Reason::AttemptRejected, 404, 603),
+        (&[full], Reason::CapFull, 410, 486),
+        // Those are no answers of targets.
+        (&[Input::HoldPlaced, given_up], Reason::CallerAbandoned, 487, 487),
+        (&[Input::HoldPlaced, Input::End(Reason::Draining)], Reason::Draining, 503, 503),
+    ] {
+        assert_eq!(answered(inputs, failed), Some((reason, as_said)));
+        assert_eq!(answered(inputs, FailedAs::default()), Some((reason, else_said)));
+    }
+    let (mut call, mut seen) = (new(), vec![]);
+    let refusal = Refusal { reason: Reason::ScheduleClosed, status: Some(404) };
+    feed(&mut call, 0, Input::Refused(refusal), &mut seen);
+    assert!(seen.contains(&ended(Party::System, Reason::ScheduleClosed, 404, None)), "{seen:?}");
 }
 
 #[test]
@@ -392,7 +426,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         (2_usize..4, 1_u8..3).prop_map(|(n, times)| Input::Decided(recovering(n, times))),
         (2_usize..4).prop_map(|n| Input::Decided(group(n))),
         (1_u8..4, any_event()).prop_map(|(attempt, event)| Input::Branch(attempt, event)),
-        Just(Input::Refused(Refusal { reason: Reason::NumberUnknown })),
+        Just(Input::Refused(Refusal::from(Reason::NumberUnknown))),
         Just(Input::HoldPlaced),
         Just(Input::HoldDenied(Reason::CapFull)),
         Just(Input::Durable),
@@ -507,6 +541,7 @@ pub(super) fn plan(attempts: usize) -> Box<Plan> {
         known: vec![],
         redirects: 0,
         recoveries: 0,
+        failed: FailedAs::default(),
     })
 }
 

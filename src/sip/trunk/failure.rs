@@ -53,19 +53,23 @@ impl FailureMap {
         if faults.is_empty() { Ok(compiled) } else { Err(faults) }
     }
 
-    /// The final status for the caller's INVITE, 400 to 699.
-    pub fn carrier_status(&self, cause: Cause) -> u16 {
+    /// The final status for the caller's INVITE, 400 to 699. `said`: what it is unless the map names
+    /// the cause.
+    pub fn carrier_status(&self, cause: Cause, said: Option<u16>) -> u16 {
+        self.mapped(cause).or(said).unwrap_or_else(|| match cause {
+            Cause::Target(status) => relayed(status),
+            Cause::Own(reason) => failing(reason.status()),
+        })
+    }
+
+    fn mapped(&self, cause: Cause) -> Option<u16> {
         match cause {
-            Cause::Target(status) => self
-                .statuses
-                .get(&status)
-                .or_else(|| self.classes.get(&(status / 100)))
-                .copied()
-                .unwrap_or_else(|| relayed(status)),
-            Cause::Own(reason) => {
-                self.reasons.get(&reason).copied().unwrap_or_else(|| failing(reason.status()))
+            Cause::Target(status) => {
+                self.statuses.get(&status).or_else(|| self.classes.get(&(status / 100)))
             }
+            Cause::Own(reason) => self.reasons.get(&reason),
         }
+        .copied()
     }
 
     fn insert(&mut self, key: &str, status: u16) -> Result<(), MapFault> {
@@ -131,7 +135,7 @@ mod tests {
             (200, 500),
             (700, 500),
         ] {
-            assert_eq!(map.carrier_status(Cause::Target(target)), carrier, "{target}");
+            assert_eq!(map.carrier_status(Cause::Target(target), None), carrier, "{target}");
         }
     }
 
@@ -139,11 +143,11 @@ mod tests {
     fn no_carrier_ever_sees_a_challenge_or_an_answer() {
         let map = compile(&[("4xx", 480), ("603", 486)]).unwrap();
         for status in 0..=999 {
-            let shown = map.carrier_status(Cause::Target(status));
+            let shown = map.carrier_status(Cause::Target(status), None);
             assert!((400..=699).contains(&shown) && shown != 401 && shown != 407, "{status}");
         }
         for reason in Reason::ALL {
-            let shown = map.carrier_status(Cause::Own(*reason));
+            let shown = map.carrier_status(Cause::Own(*reason), None);
             assert!((400..=699).contains(&shown), "{}", reason.code());
         }
     }
@@ -152,14 +156,24 @@ mod tests {
     fn a_trunk_s_own_map_goes_first_and_the_exact_code_before_its_class() {
         let map = compile(&[("486", 600), ("4xx", 404), ("503", 503), ("cap.full", 404)]).unwrap();
 
-        assert_eq!(map.carrier_status(Cause::Target(486)), 600);
-        assert_eq!(map.carrier_status(Cause::Target(480)), 404);
-        assert_eq!(map.carrier_status(Cause::Target(401)), 404);
-        assert_eq!(map.carrier_status(Cause::Target(503)), 503);
-        assert_eq!(map.carrier_status(Cause::Target(500)), 500);
-        assert_eq!(map.carrier_status(Cause::Own(Reason::CapFull)), 404);
-        assert_eq!(map.carrier_status(Cause::Own(Reason::ConcurrencyFull)), 486);
-        assert_eq!(map.carrier_status(Cause::Own(Reason::Draining)), 503);
+        assert_eq!(map.carrier_status(Cause::Target(486), None), 600);
+        assert_eq!(map.carrier_status(Cause::Target(480), None), 404);
+        assert_eq!(map.carrier_status(Cause::Target(401), None), 404);
+        assert_eq!(map.carrier_status(Cause::Target(503), None), 503);
+        assert_eq!(map.carrier_status(Cause::Target(500), None), 500);
+        assert_eq!(map.carrier_status(Cause::Own(Reason::CapFull), None), 404);
+        assert_eq!(map.carrier_status(Cause::Own(Reason::ConcurrencyFull), None), 486);
+        assert_eq!(map.carrier_status(Cause::Own(Reason::Draining), None), 503);
+    }
+
+    #[test]
+    fn what_a_campaign_says_goes_before_what_is_usual_and_behind_what_the_trunk_says() {
+        let map = compile(&[("486", 600), ("cap.full", 404)]).unwrap();
+
+        assert_eq!(map.carrier_status(Cause::Target(486), Some(404)), 600);
+        assert_eq!(map.carrier_status(Cause::Target(480), Some(404)), 404);
+        assert_eq!(map.carrier_status(Cause::Own(Reason::CapFull), Some(480)), 404);
+        assert_eq!(map.carrier_status(Cause::Own(Reason::ScheduleClosed), Some(404)), 404);
     }
 
     #[test]

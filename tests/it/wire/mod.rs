@@ -19,6 +19,7 @@ mod limits;
 mod lists;
 mod malformed;
 mod names;
+mod no_route;
 mod offered;
 mod orphans;
 pub(crate) mod peer;

@@ -317,7 +317,8 @@ fn what_limits_the_account_limits_every_call() {
             full.explain_first(1)[1..],
             [
                 "refused with 480; the account's cap leaves no room for any call (gate.account_capped): \
-                 account/harbor/connected/daily has 3 used, 2 held, less than 5"
+                 account/harbor/connected/daily has 3 used, 2 held, less than 5",
+                "no route: no target had room (no_capacity)",
             ]
         );
 

@@ -4,6 +4,7 @@ mod callers;
 mod limits;
 mod lists;
 mod named;
+mod no_route;
 mod performance;
 mod price;
 mod scored;
@@ -253,6 +254,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
     tgt_cool: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
     tgt_last: not dialled; the target is paused (target.paused)
     refused with 480; no target of the campaign can take the call (selection.none_eligible)
+    no route: no target had room (no_capacity)
     ");
 
     request.at = OPEN;
@@ -359,6 +361,7 @@ fn a_money_cap_refuses_with_what_is_used_held_and_asked() {
     campaign cmp_single, publisher pub_bright; no session
     tgt_cool: not dialled; the cap is used up for this window (cap.full): revenue/daily has 530.000001 used, 35.00 held, at most 600.00 with 35.00 more
     refused with 486; the cap is used up for this window (cap.full)
+    no route: no target had room (no_capacity)
     ");
     let record =
         DecisionRecord::from_bytes(&record_bytes(&request, Known::default(), &full)).unwrap();

@@ -26,6 +26,7 @@ fn targets_that_bring_too_little_are_refused_with_what_they_bring() {
     tgt_cool: not dialled; the target pays too little (price.below_floor): a revenue of 35.00, at least 35.01
     tgt_last: not dialled; the target pays too little (price.below_floor): a revenue of 0.00, at least 35.01
     refused with 480; no target of the campaign can take the call (selection.none_eligible)
+    no route: no target wants such a call (none_match)
     ");
     assert_eq!(replay(&rules, &recorded(&request, &decision)).difference, None);
 }

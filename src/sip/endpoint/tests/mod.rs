@@ -34,7 +34,7 @@ use super::*;
 use crate::id::CallId;
 use crate::reason::Reason;
 use crate::sip::admission::Caps;
-use crate::sip::call::plan::{Attempt, Destination, Manner, Plan};
+use crate::sip::call::plan::{Attempt, Destination, FailedAs, Manner, Plan};
 use crate::sip::call::report::{Party, Report};
 use crate::sip::call::{Call, CallLimits};
 use crate::sip::flow::{Flow, ListenerId, Transport};
@@ -567,6 +567,7 @@ fn plan(dialog: LegPolicy) -> Box<Plan> {
         known: vec![],
         redirects: 0,
         recoveries: 0,
+        failed: FailedAs::default(),
     })
 }
 

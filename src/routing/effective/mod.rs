@@ -1,0 +1,147 @@
+//! What holds for targets, campaigns, publishers, pools and numbers, and who said so.
+//!
+//! One rule for all: what is written nearest to where it holds goes first. A target goes before its buyer, a
+//! tier before its plan, a number before its campaign, a publisher's price before its campaign's, each of
+//! them before `[defaults]`, and that before what is built in. See [`Source`].
+
+mod campaign;
+mod publisher;
+
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+
+use crate::id::TargetId;
+
+use super::config::{Source, TargetConfig};
+use super::duplicate::Dedupe;
+use super::schedule::zone_name;
+use super::snapshot::{RoutingSnapshot, Target};
+
+/// The value of one setting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effective {
+    /// As it is written, such as `ring_timeout_s`, or `tiers.1.distribution` of one of several.
+    pub setting: SmolStr,
+    /// As it is written; null: none.
+    pub value: Value,
+    pub from: Source,
+}
+
+/// Where a target's settings came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TargetSources {
+    ring_timeout_s: Source,
+    first_response_ms: Source,
+    max_pdd_ms: Source,
+    ring_timeout_covers_progress: Source,
+    max_duration_s: Source,
+    pub(super) tables: InheritedTables,
+}
+
+/// Where its tables came from, and the zone of its schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InheritedTables {
+    pub(super) schedule: Source,
+    pub(super) time_zone: Source,
+    pub(super) dedupe: Source,
+    pub(super) circuit: Source,
+}
+
+/// The same of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CampaignSources {
+    pub(super) advance_on: Source,
+    pub(super) max_attempts: Source,
+    pub(super) total_ring_budget_s: Source,
+    pub(super) min_match_confidence: Source,
+    pub(super) callers: Source,
+    pub(super) ping_filter: Source,
+}
+
+/// The same of a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TierSources {
+    pub(super) distribution: Source,
+    pub(super) hold_share_s: Source,
+}
+
+/// And of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PoolSources {
+    pub(super) session_ttl_s: Source,
+    pub(super) quarantine_s: Source,
+    pub(super) heartbeat_s: Source,
+    pub(super) closed_browser_delay_s: Source,
+}
+
+impl Effective {
+    fn of<S: Into<SmolStr>>((setting, value, from): (S, Value, Source)) -> Self {
+        Self { setting: setting.into(), value, from }
+    }
+}
+
+impl TargetSources {
+    pub(super) fn of(config: &TargetConfig, tables: InheritedTables) -> Self {
+        Self {
+            ring_timeout_s: config.ring_timeout_s.from(),
+            first_response_ms: config.first_response_ms.from(),
+            max_pdd_ms: config.max_pdd_ms.from(),
+            ring_timeout_covers_progress: config.ring_timeout_covers_progress.from(),
+            max_duration_s: config.max_duration_s.from(),
+            tables,
+        }
+    }
+}
+
+impl TargetSources {
+    /// Whose schedule it is, where it is not the target's own.
+    pub(super) fn speaks_for(&self) -> Option<SmolStr> {
+        let from = self.tables.schedule;
+        (from != Source::Own).then(|| SmolStr::new_static(from.name()))
+    }
+}
+
+impl RoutingSnapshot {
+    /// `None`: there is no such target.
+    pub fn effective_target(&self, id: &TargetId) -> Option<Vec<Effective>> {
+        self.target(id).map(|target| target.effective(self.time_zone()))
+    }
+
+}
+
+impl Target {
+    fn effective(&self, time_zone: &str) -> Vec<Effective> {
+        let from = &self.from;
+        let circuit = self.circuit.as_deref();
+        let own_zone = self.schedule.as_ref().map(|schedule| zone_name(schedule.zone()));
+        [
+            ("ring_timeout_s", json!(self.ring_timeout_ms / 1_000), from.ring_timeout_s),
+            ("first_response_ms", json!(self.first_response_ms), from.first_response_ms),
+            ("max_pdd_ms", json!(self.max_pdd_ms), from.max_pdd_ms),
+            (
+                "ring_timeout_covers_progress",
+                json!(self.ring_timeout_covers_progress),
+                from.ring_timeout_covers_progress,
+            ),
+            ("max_duration_s", json!(self.max_duration_ms / 1_000), from.max_duration_s),
+            ("schedule", json!(self.written_schedule.as_deref()), from.tables.schedule),
+            ("time_zone", json!(own_zone.unwrap_or(time_zone)), from.tables.time_zone),
+            ("dedupe", self.dedupe.as_ref().map_or(Value::Null, written), from.tables.dedupe),
+            (
+                "circuit",
+                circuit.map_or_else(|| json!({ "enabled": false }), |it| json!(it)),
+                from.tables.circuit,
+            ),
+        ]
+        .map(Effective::of)
+        .into()
+    }
+}
+
+fn written(dedupe: &Dedupe) -> Value {
+    let Dedupe { after, by, window, campaigns } = dedupe;
+    json!({ "after": after, "by": by, "window_s": window, "campaigns": campaigns })
+}
+
+#[cfg(test)]
+mod tests;
