@@ -71,12 +71,13 @@ impl Campaign {
     /// What calls of a publisher have to bring, if it says `of_publisher` itself.
     fn effective_price(&self, of_publisher: Option<&PriceRules>) -> [Effective; 5] {
         let of_campaign = self.price.as_ref();
-        let nearest = |setting: &str, field: &dyn Fn(&PriceRules) -> Option<Value>, else_: Value| {
-            let by = [(Source::Publisher, of_publisher), (Source::Own, of_campaign)];
-            let said = by.into_iter().find_map(|(from, rules)| Some((field(rules?)?, from)));
-            let (value, from) = said.unwrap_or((else_, Source::BuiltIn));
-            Effective::of((format_smolstr!("price.{setting}"), value, from))
-        };
+        let nearest =
+            |setting: &str, field: &dyn Fn(&PriceRules) -> Option<Value>, else_: Value| {
+                let by = [(Source::Publisher, of_publisher), (Source::Own, of_campaign)];
+                let said = by.into_iter().find_map(|(from, rules)| Some((field(rules?)?, from)));
+                let (value, from) = said.unwrap_or((else_, Source::BuiltIn));
+                Effective::of((format_smolstr!("price.{setting}"), value, from))
+            };
         let hourly = |rules: &PriceRules| {
             let floors = rules.hourly.as_ref()?.iter();
             Some(floors.map(|floor| json!(floor.min_revenue)).collect())
@@ -86,7 +87,11 @@ impl Campaign {
         [
             nearest("min_revenue", &|it| it.min_revenue.map(|it| json!(it)), none.clone()),
             nearest("hourly", &hourly, none.clone()),
-            nearest("soft_min_revenue", &|it| it.soft_min_revenue.map(|it| json!(it)), none.clone()),
+            nearest(
+                "soft_min_revenue",
+                &|it| it.soft_min_revenue.map(|it| json!(it)),
+                none.clone(),
+            ),
             nearest("min_margin", &margin, none),
             nearest("allow_loss", &|it| it.allow_loss.map(|it| json!(it)), json!(true)),
         ]

@@ -106,7 +106,6 @@ impl RoutingSnapshot {
     pub fn effective_target(&self, id: &TargetId) -> Option<Vec<Effective>> {
         self.target(id).map(|target| target.effective(self.time_zone()))
     }
-
 }
 
 impl Target {

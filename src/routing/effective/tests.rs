@@ -242,12 +242,11 @@ fn found<'a>(settings: &'a [Effective], left_out: &[&str]) -> Vec<(&'a str, Valu
 
 #[test]
 fn a_table_is_that_of_the_nearest_who_writes_one() {
-    let text =
-        CONFIG.replace("[defaults]", "[defaults]\ncircuit = { trial_percent = 7 }").replace(
-            "max_duration_s = 900",
-            "max_duration_s = 900\ncircuit = { trial_percent = 50 }\n\
+    let text = CONFIG.replace("[defaults]", "[defaults]\ncircuit = { trial_percent = 7 }").replace(
+        "max_duration_s = 900",
+        "max_duration_s = 900\ncircuit = { trial_percent = 50 }\n\
              dedupe = { after = \"connected\" }",
-        );
+    );
     let own = text.replace(
         "ring_timeout_s = 9",
         "ring_timeout_s = 9\ncircuit = { trial_percent = 60 }\n\
@@ -272,11 +271,10 @@ fn a_table_is_that_of_the_nearest_who_writes_one() {
 
 #[test]
 fn a_schedule_is_that_of_the_nearest_who_says_one() {
-    let nights =
-        "[[schedules]]\nid = \"nights\"\ntime_zone = \"Asia/Tokyo\"\nalways_open = true";
+    let nights = "[[schedules]]\nid = \"nights\"\ntime_zone = \"Asia/Tokyo\"\nalways_open = true";
     let by_default = CONFIG.replace("[defaults]", "[defaults]\nschedule = \"nights\"") + nights;
     let of_buyer = by_default.replace(
-        "id = \"plain\"\n        [[targets]]",
+        "id = \"plain\"\n    [[targets]]",
         "id = \"plain\"\n        schedule = { hours = [\n             {day = \"mon\", open = \"03:00\", close = \"03:01\" }] }\n        [[targets]]",
     );
     let own = json!({ "time_zone": "America/Denver", "always_open": true, "hours": [],

@@ -113,12 +113,31 @@ fn each_setting_is_told_with_its_value_and_its_source() {
         let told = get(stage, "/v1/campaigns/alone/effective")?;
         let attempts = &told["settings"][1];
         ensure!(attempts["value"] == 5 && attempts["from"] == "defaults", "{told:#}");
-        for path in ["/v1/targets/nobody/effective", "/v1/campaigns/first/effective"] {
+        let tier = told["settings"].as_array().into_iter().flatten();
+        let tier: Vec<_> = tier.filter(|it| it["setting"] == "tiers.1.distribution").collect();
+        ensure!(tier.len() == 1 && tier[0]["from"] == "built_in", "{told:#}");
+        let of_tests = get(stage, "/v1/campaigns/alone/effective?publisher=tests")?;
+        ensure!(of_tests == told, "it is the campaign's own publisher");
+        let number = get(stage, "/v1/numbers/+18005550150/effective")?;
+        let publisher = &number["settings"][1];
+        ensure!(publisher["value"] == "tests" && publisher["from"] == "campaign", "{number:#}");
+        let publisher = get(stage, "/v1/publishers/tests/effective")?;
+        ensure!(publisher["settings"][0]["setting"] == "quota", "{publisher:#}");
+        for path in [
+            "/v1/targets/nobody/effective",
+            "/v1/campaigns/first/effective",
+            "/v1/campaigns/alone/effective?publisher=nobody",
+            "/v1/publishers/nobody/effective",
+            "/v1/pools/nobody/effective",
+            "/v1/numbers/+18005550999/effective",
+        ] {
             ensure!(http::get(stage.api, path)?.status == 404, "{path}");
         }
         let told = tollbridge(stage, &["check", "--effective", "alone"])?;
         ensure!(told.contains("ring_timeout_s = 30 (own)"), "{told}");
         ensure!(told.contains("max_duration_s = 14400 (built_in)"), "{told}");
+        let told = tollbridge(stage, &["check", "--effective", "+18005550150"])?;
+        ensure!(told.contains("publisher = \"tests\" (campaign)"), "{told}");
         Ok(())
     });
 }
