@@ -71,6 +71,7 @@ use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::Condition;
 use crate::routing::enrich;
 use crate::routing::hold::{Counts, Reset};
@@ -82,7 +83,7 @@ use crate::routing::ping::{
 use crate::routing::quote::Offer;
 use crate::routing::replay::DecisionRecord;
 use crate::routing::scorer::{Heard, Question};
-use crate::routing::simulate::Assumed;
+use crate::routing::simulate::{Assumed, LiveSession};
 use crate::routing::{RouteRequest, RoutingSnapshot, SessionReading};
 use crate::time::Wall;
 
@@ -172,6 +173,9 @@ pub trait Routing: Send + Sync {
         request: &RouteRequest,
         assumed: &Assumed,
     ) -> Vec<Question>;
+
+    /// A session that is live here, and how its visitor calls.
+    fn live_session(&self, key: SessionKey) -> Option<LiveSession>;
 
     /// Asks them, for as long as a call waits for them.
     fn ask(&self, questions: Vec<Question>) -> Hearing<'_>;

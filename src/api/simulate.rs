@@ -9,18 +9,22 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use utoipa::ToSchema;
 
+use super::Routing;
 use super::error::{Code, Place, Problem};
 use super::explain::Explanation;
 use super::openapi::faults;
 use super::request::{JsonBody, escape};
 use super::router::Api;
-use crate::id::{CallId, TargetId, TrunkId};
+use crate::id::{TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::attribution::SessionKey;
 use crate::routing::decision::Terms;
 use crate::routing::scorer::{Heard, millionths_of};
-use crate::routing::simulate::{Assumed, distribution};
+use crate::routing::simulate::{
+    AskedCall, Assumed, AssumedSession, Dialed, LiveSession, distribution,
+};
 use crate::routing::{RouteRequest, RoutingSnapshot, Tags};
 use crate::suggest::suggestion;
 use crate::time::Wall;
@@ -31,9 +35,23 @@ const COUNT_MAX: u32 = 10_000;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Simulation {
-    /// The number that is called.
+    /// The number that is called. Just one of this, `pool` and `address` stands here; none if a session
+    /// is called at its own number or address.
+    #[serde(default)]
     #[schema(example = "+18005550100")]
-    dialed: String,
+    dialed: Option<String>,
+    /// A pool of whose numbers one is called.
+    #[serde(default)]
+    #[schema(example = json!(null))]
+    pool: Option<String>,
+    /// The user part of an address that names a live session, such as `bid_…` or `ses_…`.
+    #[serde(default)]
+    #[schema(example = json!(null))]
+    address: Option<String>,
+    /// The session behind the call. Absent: whichever live one the call matches.
+    #[serde(default)]
+    #[schema(example = json!(null))]
+    session: Option<SimulatedSession>,
     /// Absent: the caller is anonymous.
     #[serde(default)]
     #[schema(example = "+16145550163")]
@@ -70,6 +88,31 @@ pub(super) struct Simulation {
     seed: u64,
 }
 
+/// A live session, by its `id` alone, whose visitor calls; or one that is only assumed, and then goes before
+/// those that are live.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct SimulatedSession {
+    /// Of a live one. It is called at its number if it has one, else at its address; its caller calls unless
+    /// another is named.
+    #[schema(example = "ses_01954f2e7d1e70008000000000000002")]
+    id: Option<String>,
+    /// Of one that is assumed, whose it is; absent: that of the number that is called. If neither number
+    /// nor pool is called, the call is to the session's address, and both have to be there.
+    #[schema(example = json!(null))]
+    campaign: Option<String>,
+    #[schema(example = json!(null))]
+    publisher: Option<String>,
+    /// What its ping said.
+    #[schema(example = json!({ "geo.state": "OH" }))]
+    tags: BTreeMap<String, String>,
+    /// What enrichers told of its caller.
+    enriched: BTreeMap<String, String>,
+    /// How long ago it was opened, seconds.
+    #[schema(example = 14)]
+    age_s: u32,
+}
+
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Assumptions {
@@ -78,6 +121,14 @@ struct Assumptions {
     caps_used: BTreeMap<String, u64>,
     /// Targets that probes do not find.
     targets_down: BTreeSet<String>,
+    /// Buyers whose targets take no call.
+    buyers_paused: BTreeSet<String>,
+    /// How much more buyers may owe, by buyer: credit and deposits together.
+    #[schema(value_type = BTreeMap<String, String>, example = json!({ "buy_summit": "100.00" }))]
+    credit: BTreeMap<String, Money>,
+    /// How many agents are ready, by the key of a concurrency such as `target/tgt_summit/concurrency`.
+    #[schema(example = json!({ "target/tgt_summit/concurrency": 3 }))]
+    ready_agents: BTreeMap<String, u32>,
     /// What scorers elsewhere say of targets, by scorer and target. Whoever stands here is not asked.
     #[schema(example = json!({ "learned": { "tgt_summit": 0.31 } }))]
     scores: BTreeMap<String, BTreeMap<String, f64>>,
@@ -151,7 +202,13 @@ pub(super) async fn call(
 ) -> Result<Json<Simulated>, Problem> {
     let routing = &api.services.routing;
     let snapshot = api.snapshot(body.revision).await?;
-    let (request, mut assumed, count) = body.read(&snapshot, routing.now())?;
+    let (request, mut assumed, count) = body.read(&snapshot, routing.as_ref())?;
+    let paused: BTreeSet<_> =
+        body.assume.buyers_paused.iter().map(|id| id.as_str().into()).collect();
+    let snapshot = match paused.is_empty() {
+        true => snapshot,
+        false => Arc::new(snapshot.without_buyers(&paused)),
+    };
     let questions = routing.questions(&snapshot, &request, &assumed);
     let (left, mut heard) = assumed.left_to_ask(questions, body.ask_scorers);
     heard.extend(routing.ask(left).await);
@@ -179,17 +236,17 @@ impl Simulation {
     fn read(
         &self,
         snapshot: &RoutingSnapshot,
-        now: Wall,
+        routing: &dyn Routing,
     ) -> Result<(RouteRequest, Assumed, u32), Problem> {
         let mut faults = vec![];
         let mut number = |field: &str, text: &str| {
             let parsed: Result<PhoneNumber, _> = text.parse();
             parsed.map_err(|error| faults.push((format!("/{field}"), error.to_string()))).ok()
         };
-        let dialed = number("dialed", &self.dialed);
-        let caller = self.caller.as_ref().map(|caller| number("caller", caller));
+        let dialed = self.dialed.as_ref().map(|dialed| number("dialed", dialed));
+        let caller = self.caller.as_ref().and_then(|caller| number("caller", caller));
         let at = match &self.at {
-            None => Some(now),
+            None => Some(routing.now()),
             Some(text) => text
                 .parse::<jiff::Timestamp>()
                 .map(|at| Wall(at.as_millisecond()))
@@ -200,52 +257,162 @@ impl Simulation {
         if !(1..=COUNT_MAX).contains(&count) {
             faults.push((String::from("/count"), format!("must be 1 to {COUNT_MAX}")));
         }
-        for target in &self.assume.targets_down {
+        let live = self.live(routing, &mut faults);
+        let mut assumed = self.assume.read(snapshot, &mut faults);
+        let ways = [&self.dialed, &self.pool, &self.address];
+        let dialed = match (ways.iter().filter(|way| way.is_some()).count(), dialed, &live) {
+            (0, _, Some(live)) => Some(live.dialed.clone()),
+            (0, _, None) if self.session.as_ref().is_some_and(|it| it.id.is_none()) => {
+                Some(Dialed::Assumed)
+            }
+            (1, Some(number), _) => number.map(Dialed::Number),
+            (1, None, live) => match &self.pool {
+                Some(pool) => Some(Dialed::Pool(pool.as_str().into())),
+                None => live.as_ref().map(|live| live.named.clone()),
+            },
+            (0, _, None) => {
+                let what = "has to be there, or `pool`, `address` or `session`";
+                faults.push((String::from("/dialed"), String::from(what)));
+                None
+            }
+            _ => {
+                let what = "of `dialed`, `pool` and `address` just one can be called";
+                faults.push((String::from("/dialed"), String::from(what)));
+                None
+            }
+        };
+        let asked = dialed.zip(at).map(|(dialed, at)| AskedCall {
+            dialed,
+            caller: caller.or_else(|| live.and_then(|it| it.caller)),
+            trunk: TrunkId::new(&self.trunk),
+            at,
+            tags: tags(&self.tags),
+            session: self.session.as_ref().filter(|it| it.id.is_none()).map(Into::into),
+            seed: self.seed,
+        });
+        let refused = |faults: Vec<(String, String)>| {
+            let problem = Problem::from(Code::SimulationRefused);
+            faults.into_iter().fold(problem, |problem, (pointer, detail)| {
+                problem.with(Place::Body(pointer), "malformed", detail)
+            })
+        };
+        let Some(asked) = asked.filter(|_| faults.is_empty()) else { return Err(refused(faults)) };
+        let (request, sessions) = asked
+            .request(snapshot)
+            .map_err(|it| refused(vec![(format!("/{}", it.field), it.problem)]))?;
+        assumed.sessions = sessions;
+        Ok((request, assumed, count))
+    }
+
+    /// The live session that is named, if one is. What is wrong with the name is added to `faults`.
+    fn live(
+        &self,
+        routing: &dyn Routing,
+        faults: &mut Vec<(String, String)>,
+    ) -> Option<LiveSession> {
+        let id = self.session.as_ref().and_then(|session| session.id.as_ref());
+        let (place, key) = match (id, &self.address) {
+            (None, None) => return None,
+            (Some(id), _) => {
+                if self.session.as_ref().is_some_and(SimulatedSession::says_more) {
+                    let what = "is a live one, of which nothing else is assumed";
+                    faults.push((String::from("/session/id"), String::from(what)));
+                }
+                ("/session/id", SessionKey::from_user(id.as_bytes()))
+            }
+            (None, Some(address)) => {
+                if self.session.is_some() {
+                    let what = "names a session, and another cannot be assumed behind it";
+                    faults.push((String::from("/address"), String::from(what)));
+                }
+                ("/address", SessionKey::from_user(address.as_bytes()))
+            }
+        };
+        let live = key.and_then(|key| routing.live_session(key));
+        if live.is_none() {
+            faults.push((String::from(place), String::from("names no session that is live here")));
+        }
+        live
+    }
+}
+
+impl SimulatedSession {
+    fn says_more(&self) -> bool {
+        let Self { id: _, campaign, publisher, tags, enriched, age_s } = self;
+        let says = campaign.is_some() || publisher.is_some() || *age_s > 0;
+        says || !tags.is_empty() || !enriched.is_empty()
+    }
+}
+
+impl From<&SimulatedSession> for AssumedSession {
+    fn from(session: &SimulatedSession) -> Self {
+        let SimulatedSession { id: _, campaign, publisher, tags: said, enriched, age_s } = session;
+        Self {
+            campaign: campaign.as_deref().map(Into::into),
+            publisher: publisher.as_deref().map(Into::into),
+            tags: tags(said),
+            enriched: tags(enriched),
+            age_ms: age_s.saturating_mul(1_000),
+        }
+    }
+}
+
+fn tags(said: &BTreeMap<String, String>) -> Tags {
+    said.iter().map(|(tag, value)| (tag.into(), value.into())).collect()
+}
+
+impl Assumptions {
+    /// All but the buyers. What is wrong with them is added to `faults`.
+    fn read(&self, snapshot: &RoutingSnapshot, faults: &mut Vec<(String, String)>) -> Assumed {
+        for target in &self.targets_down {
             if snapshot.target(&target.as_str().into()).is_none() {
                 let detail = format!("no target is called `{target}`");
                 faults.push((String::from("/assume/targets_down"), detail));
             }
         }
         let known: BTreeSet<&str> = snapshot.cap_keys().collect();
-        for cap in self.assume.caps_used.keys() {
-            if !known.contains(cap.as_str()) {
+        let of_caps = self.caps_used.keys().map(|cap| ("caps_used", cap));
+        let of_agents = self.ready_agents.keys().map(|cap| ("ready_agents", cap));
+        for (field, cap) in of_caps.chain(of_agents) {
+            let is_meant = field == "caps_used" || cap.ends_with("/concurrency");
+            if !is_meant || !known.contains(cap.as_str()) {
                 let detail = match known.is_empty() {
                     true => String::from("nothing is capped"),
                     false => suggestion(cap, known.iter().copied()),
                 };
+                let what = if field == "caps_used" { "cap" } else { "concurrency" };
                 faults.push((
-                    format!("/assume/caps_used/{}", escape(cap)),
-                    format!("no cap is called so: {detail}"),
+                    format!("/assume/{field}/{}", escape(cap)),
+                    format!("no {what} is called so: {detail}"),
                 ));
             }
         }
-        let scores = self.assume.scores(snapshot, &mut faults);
-        let (Some(dialed), Some(at), true) = (dialed, at, faults.is_empty()) else {
-            let problem = Problem::from(Code::SimulationRefused);
-            return Err(faults.into_iter().fold(problem, |problem, (pointer, detail)| {
-                problem.with(Place::Body(pointer), "malformed", detail)
-            }));
-        };
-        let tags: Tags = self.tags.iter().map(|(tag, value)| (tag.into(), value.into())).collect();
-        let request = RouteRequest {
-            call: CallId::of_simulation(self.seed, u32::MAX),
-            at,
-            dialed,
-            caller: caller.flatten(),
-            trunk: TrunkId::new(&self.trunk),
-            tags,
-            named: None,
-        };
-        let assumed = Assumed {
-            used: self.assume.caps_used.iter().map(|(cap, used)| (cap.into(), *used)).collect(),
-            down: self.assume.targets_down.iter().map(|id| id.as_str().into()).collect(),
-            scores,
-        };
-        Ok((request, assumed, count))
+        for buyer in &self.buyers_paused {
+            if !snapshot.buyers().iter().any(|it| it.id.as_str() == buyer) {
+                let detail = format!("no buyer is called `{buyer}`");
+                faults.push((String::from("/assume/buyers_paused"), detail));
+            }
+        }
+        let mut used: BTreeMap<SmolStr, u64> =
+            self.caps_used.iter().map(|(cap, used)| (cap.into(), *used)).collect();
+        for (buyer, left) in &self.credit {
+            match snapshot.credit_left(&buyer.as_str().into(), *left) {
+                Some(of_buyer) => used.extend(of_buyer),
+                None => faults.push((
+                    format!("/assume/credit/{}", escape(buyer)),
+                    String::from("no buyer with a limit of credit is called so"),
+                )),
+            }
+        }
+        Assumed {
+            used,
+            down: self.targets_down.iter().map(|id| id.as_str().into()).collect(),
+            scores: self.scores(snapshot, faults),
+            ready: self.ready_agents.iter().map(|(key, count)| (key.into(), *count)).collect(),
+            sessions: vec![],
+        }
     }
-}
 
-impl Assumptions {
     /// What is wrong with them is added to `faults`.
     fn scores(
         &self,

@@ -8,15 +8,18 @@ use clap::Args;
 use serde_json::json;
 use smol_str::SmolStr;
 use tollbridge::config::Config;
-use tollbridge::id::{CallId, TargetId, TrunkId};
+use tollbridge::id::{BuyerId, PoolId, TargetId, TrunkId};
+use tollbridge::money::Money;
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::counterfactual::counterfactuals;
 use tollbridge::routing::course::Course;
 use tollbridge::routing::hold::Bucket;
 use tollbridge::routing::replay::DecisionRecord;
 use tollbridge::routing::scorer::{Heard, millionths_of, questions};
-use tollbridge::routing::simulate::{Assumed, Assuming, distribution};
-use tollbridge::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Usage, decide};
+use tollbridge::routing::simulate::{
+    AskedCall, Assumed, AssumedSession, Assuming, Dialed, distribution,
+};
+use tollbridge::routing::{Known, Rotation, RoutingSnapshot, Tags, Usage, decide};
 use tollbridge::server::{self, Compiled};
 use tollbridge::time::Wall;
 
@@ -26,8 +29,21 @@ use super::Failure;
 #[derive(Debug, Args)]
 pub(crate) struct SimulateOptions {
     /// The number that is called
-    #[arg(long, value_name = "NUMBER")]
-    dialed: PhoneNumber,
+    #[arg(long, value_name = "NUMBER", required_unless_present_any = ["pool", "session_of"])]
+    dialed: Option<PhoneNumber>,
+    /// A pool of whose numbers one is called
+    #[arg(long, value_name = "POOL", conflicts_with = "dialed")]
+    pool: Option<PoolId>,
+    /// Assume a session behind the call, opened so many seconds ago
+    #[arg(long, value_name = "SECONDS")]
+    session_age: Option<u32>,
+    /// What the ping of that session said, such as geo.state=OH; may be repeated
+    #[arg(long = "session-tag", value_name = "TAG=VALUE", value_parser = pair)]
+    session_tags: Vec<(String, String)>,
+    /// Whose that session is, if not that of the number; without a number the call names the session by its
+    /// address
+    #[arg(long, value_name = "CAMPAIGN:PUBLISHER")]
+    session_of: Option<String>,
     /// Who calls; nobody knows, if absent
     #[arg(long, value_name = "NUMBER")]
     caller: Option<PhoneNumber>,
@@ -47,6 +63,15 @@ pub(crate) struct SimulateOptions {
     /// A target that is not there; may be repeated
     #[arg(long = "down", value_name = "TARGET")]
     down: Vec<String>,
+    /// A buyer whose targets take no call; may be repeated
+    #[arg(long = "paused", value_name = "BUYER")]
+    paused: Vec<BuyerId>,
+    /// How much more a buyer may owe, such as buy_summit=100.00; may be repeated
+    #[arg(long = "credit", value_name = "BUYER=AMOUNT", value_parser = pair)]
+    credit: Vec<(String, String)>,
+    /// How many agents are ready, such as target/tgt_summit/concurrency=3; may be repeated
+    #[arg(long = "ready", value_name = "CONCURRENCY=COUNT", value_parser = pair)]
+    ready: Vec<(String, String)>,
     /// What a scorer elsewhere says of a target, such as learned:first=0.31; may be repeated. Whoever
     /// is named so is not asked
     #[arg(long = "score", value_name = "SCORER:TARGET=SCORE", value_parser = pair)]
@@ -88,20 +113,29 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         }
         down.insert(id);
     }
+    for (buyer, left) in &options.credit {
+        let wrong = |what: String| anyhow!("--credit {buyer}={left}: {what}");
+        let amount = left.parse::<Money>().map_err(|error| wrong(format!("{error}")))?;
+        let of_buyer = snapshot.credit_left(&BuyerId::new(buyer), amount);
+        let none = || wrong(String::from("no buyer with a limit of credit is called so"));
+        used.extend(of_buyer.ok_or_else(none)?);
+    }
+    let mut ready = BTreeMap::new();
+    for (concurrency, count) in &options.ready {
+        let wrong = |what: String| anyhow!("--ready {concurrency}={count}: {what}");
+        if !concurrency.ends_with("/concurrency") || !known_caps.contains(concurrency.as_str()) {
+            return Err(wrong(String::from("there is no such concurrency")).into());
+        }
+        let parsed = count.parse::<u32>().map_err(|error| wrong(format!("{error}")))?;
+        ready.insert(SmolStr::new(concurrency), parsed);
+    }
     let scores = assumed_scores(&options.scores, &snapshot)?;
-    let at = options.at.unwrap_or_else(jiff::Timestamp::now);
-    let request = RouteRequest {
-        call: CallId::of_simulation(options.seed, u32::MAX),
-        at: Wall(at.as_millisecond()),
-        dialed: options.dialed,
-        caller: options.caller,
-        trunk: TrunkId::new(&options.trunk),
-        tags: options.tags.iter().map(|(tag, value)| (tag.into(), value.into())).collect(),
-        named: None,
-    };
+    let asked = options.asked()?;
+    let (request, sessions) = asked.request(&snapshot).map_err(|error| anyhow!("{error}"))?;
+    let snapshot = snapshot.without_buyers(&options.paused(&snapshot)?);
     let nothing_used = BTreeMap::<Bucket, Usage>::new();
-    let mut assumed = Assumed { used, down, scores };
-    let known = Known::default();
+    let mut assumed = Assumed { used, down, scores, ready, sessions: vec![] };
+    let known = Known { sessions: &sessions, calls: &[] };
     let usage = Assuming { usage: &nothing_used, assumed: &assumed };
     let questions = questions(&snapshot, &request, known, &usage, &Rotation::default());
     let (left, mut heard) = assumed.left_to_ask(questions, options.ask_scorers);
@@ -145,6 +179,52 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         }
     }
     Ok(())
+}
+
+impl SimulateOptions {
+    fn asked(&self) -> Result<AskedCall, Failure> {
+        let whose = self.session_of.as_ref().map(|whose| {
+            let both = whose.split_once(':');
+            both.ok_or_else(|| anyhow!("--session-of {whose}: write it as CAMPAIGN:PUBLISHER"))
+        });
+        let (campaign, publisher) = whose.transpose()?.unzip();
+        let is_assumed =
+            campaign.is_some() || self.session_age.is_some() || !self.session_tags.is_empty();
+        let session = is_assumed.then(|| AssumedSession {
+            campaign: campaign.map(Into::into),
+            publisher: publisher.map(Into::into),
+            tags: tags(&self.session_tags),
+            enriched: Tags::new(),
+            age_ms: self.session_age.unwrap_or(0).saturating_mul(1_000),
+        });
+        let at = self.at.unwrap_or_else(jiff::Timestamp::now);
+        Ok(AskedCall {
+            dialed: match (self.dialed, &self.pool) {
+                (Some(number), _) => Dialed::Number(number),
+                (None, Some(pool)) => Dialed::Pool(pool.clone()),
+                (None, None) => Dialed::Assumed,
+            },
+            caller: self.caller,
+            trunk: TrunkId::new(&self.trunk),
+            at: Wall(at.as_millisecond()),
+            tags: tags(&self.tags),
+            session,
+            seed: self.seed,
+        })
+    }
+
+    fn paused(&self, snapshot: &RoutingSnapshot) -> Result<BTreeSet<BuyerId>, Failure> {
+        for buyer in &self.paused {
+            if !snapshot.buyers().iter().any(|it| it.id == *buyer) {
+                return Err(anyhow!("--paused {buyer}: there is no such buyer").into());
+            }
+        }
+        Ok(self.paused.iter().cloned().collect())
+    }
+}
+
+fn tags(said: &[(String, String)]) -> Tags {
+    said.iter().map(|(tag, value)| (tag.into(), value.into())).collect()
 }
 
 /// By scorer and target, in millionths.

@@ -9,11 +9,12 @@ use smol_str::SmolStr;
 use crate::api::{Hearing, Routing};
 use crate::cdr::store::{Answer, Decisions, last_decisions};
 use crate::id::TargetId;
+use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::Condition;
 use crate::routing::meter::Meter;
 use crate::routing::replay::DecisionRecord;
 use crate::routing::scorer::Question;
-use crate::routing::simulate::Assumed;
+use crate::routing::simulate::{Assumed, LiveSession};
 use crate::routing::{RouteRequest, RoutingSnapshot};
 use crate::time::Wall;
 
@@ -65,6 +66,10 @@ impl Routing for Questions {
         assumed: &Assumed,
     ) -> Vec<Question> {
         self.deciding.questions_of(snapshot, request, assumed, clock::mono())
+    }
+
+    fn live_session(&self, key: SessionKey) -> Option<LiveSession> {
+        self.deciding.live_session(key)
     }
 
     fn ask(&self, questions: Vec<Question>) -> Hearing<'_> {

@@ -36,6 +36,7 @@ use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::{Cause, Condition, Trip};
 use crate::routing::config::RoutingConfig;
 use crate::routing::enrich;
@@ -51,7 +52,7 @@ use crate::routing::ping::{
 use crate::routing::quote::{announced, quote};
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
-use crate::routing::simulate::{Assumed, Assuming};
+use crate::routing::simulate::{Assumed, Assuming, LiveSession};
 use crate::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, decide};
 use crate::time::{Mono, Wall};
 
@@ -285,10 +286,13 @@ impl Routing for World {
     ) -> DecisionRecord {
         let nothing_used = BTreeMap::<_, Usage>::new();
         let usage = Assuming { usage: &nothing_used, assumed };
-        let decision =
-            decide(snapshot, request, Known::default(), &usage, &mut Rotation::default());
-        let bytes = record_bytes(request, Known::default(), &decision);
-        DecisionRecord::from_bytes(&bytes).unwrap()
+        let known = Known { sessions: &assumed.sessions, calls: &[] };
+        let decision = decide(snapshot, request, known, &usage, &mut Rotation::default());
+        DecisionRecord::new(request, known, &decision)
+    }
+
+    fn live_session(&self, _: SessionKey) -> Option<LiveSession> {
+        None
     }
 
     fn questions(

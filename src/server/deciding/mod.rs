@@ -42,7 +42,7 @@ use crate::routing::ping::{
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
 use crate::routing::selection::ScoreReading;
-use crate::routing::simulate::{Assumed, Assuming};
+use crate::routing::simulate::{Assumed, Assuming, Dialed, LiveSession};
 use crate::routing::{
     CallScope, Decision, Known, Rotation, RouteRequest, RoutingSnapshot, SessionReading, Tags,
     Usage, UsageReader, decide,
@@ -358,6 +358,19 @@ impl Deciding {
         stand_in(&snapshot, state.desk.by_key(key)?)
     }
 
+    /// A live session, and how it is called. `None`: it is not live, or nobody can call it.
+    pub fn live_session(&self, key: SessionKey) -> Option<LiveSession> {
+        let snapshot = self.snapshot.load();
+        let state = self.state.lock();
+        let session = state.desk.by_key(key)?;
+        let dialed = match session.number {
+            Some(number) => Dialed::Number(number),
+            None => Dialed::Named(key, stand_in(&snapshot, session)?),
+        };
+        let named = Dialed::Named(key, stand_in(&snapshot, session)?);
+        Some(LiveSession { dialed, named, caller: session.caller })
+    }
+
     /// The same of a session that is known elsewhere.
     pub fn stand_in_of(&self, session: &Session) -> Option<PhoneNumber> {
         stand_in(&self.snapshot.load(), session)
@@ -374,7 +387,7 @@ impl Deciding {
         if !snapshot.asks() {
             return vec![];
         }
-        self.consider(&snapshot, request, now, looked, |known, read, rotation| {
+        self.consider(&snapshot, request, now, looked, &[], |known, read, rotation| {
             let usage = Assuming { usage: read, assumed: &Assumed::default() };
             questions(&snapshot, request, known, &usage, rotation)
         })
@@ -391,7 +404,8 @@ impl Deciding {
         if !snapshot.asks() {
             return vec![];
         }
-        self.consider(snapshot, request, now, None, |known, read, rotation| {
+        let sessions = &assumed.sessions;
+        self.consider(snapshot, request, now, None, sessions, |known, read, rotation| {
             let usage = Assuming { usage: read, assumed };
             questions(snapshot, request, known, &usage, rotation)
         })
@@ -488,7 +502,8 @@ impl Deciding {
         assumed: &Assumed,
         now: Mono,
     ) -> DecisionRecord {
-        self.consider(snapshot, request, now, None, |known, read, rotation| {
+        let sessions = &assumed.sessions;
+        self.consider(snapshot, request, now, None, sessions, |known, read, rotation| {
             let usage = Assuming { usage: read, assumed };
             let campaign = owner(snapshot, request, known.sessions).map(|it| &it.campaign.id);
             let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
@@ -497,19 +512,22 @@ impl Deciding {
         })
     }
 
-    /// What a decision about the call would read, without any trace of the look.
+    /// What a decision about the call would read, without any trace of the look. `assumed`: sessions that
+    /// are not there.
     fn consider<T>(
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
         now: Mono,
         looked: Option<&Looked>,
+        assumed: &[SessionReading],
         look: impl FnOnce(Known<'_>, &Read<'_>, &Rotation) -> T,
     ) -> T {
         let down = self.down.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
-        let sessions = self.sessions_of(desk, snapshot, request, looked);
+        let mut sessions = assumed.to_vec();
+        sessions.extend(self.sessions_of(desk, snapshot, request, looked));
         let remembered = snapshot.remembered(request, &sessions);
         let calls = known_calls(remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };

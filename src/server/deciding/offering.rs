@@ -68,7 +68,7 @@ impl Deciding {
         if self.shared.get().is_none() || !snapshot.counts_offered() {
             return None;
         }
-        let requests = self.consider(&snapshot, request, now, looked, |known, read, _| {
+        let requests = self.consider(&snapshot, request, now, looked, &[], |known, read, _| {
             offered(&snapshot, request, known, &Read { asks: true, ..*read })
         });
         (!requests.is_empty()).then(|| (HoldId::of(request.call, 0, "room"), requests))

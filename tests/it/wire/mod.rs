@@ -45,6 +45,7 @@ mod stage;
 mod store_faults;
 mod strain;
 mod stream;
+mod thought;
 mod tls;
 mod trials;
 mod worth;

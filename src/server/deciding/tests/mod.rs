@@ -1,5 +1,6 @@
 //! One configuration, one ledger, one desk: what is decided, and what would be.
 
+mod thought;
 mod ways;
 
 use fastrand::Rng;

@@ -1,5 +1,7 @@
 //! Decisions for the sake of an answer: the same function, with nothing taken, used up or written.
 
+mod asked;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use smol_str::SmolStr;
@@ -12,10 +14,12 @@ use super::decider::{Known, decide};
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
 use super::replay::{DecisionRecord, Recorded};
-use super::request::{RouteRequest, Usage, UsageReader};
+use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::scorer::{Heard, Outcome, Question};
 use super::selection::{Rotation, ScoreReading};
 use super::snapshot::RoutingSnapshot;
+
+pub use asked::{AskedCall, AssumedSession, Dialed, LiveSession, Unthinkable};
 
 /// What is to be taken for true whatever is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +31,10 @@ pub struct Assumed {
     pub down: BTreeSet<TargetId>,
     /// What scorers elsewhere say of targets, in millionths. Whoever is named here says nothing else.
     pub scores: BTreeMap<SmolStr, BTreeMap<TargetId, i64>>,
+    /// How many calls at once can be taken, as whoever takes them says, by the key of the concurrency.
+    pub ready: BTreeMap<SmolStr, u32>,
+    /// Sessions that are not there. They are looked at before those that are.
+    pub sessions: Vec<SessionReading>,
 }
 
 impl Assumed {
@@ -108,7 +116,7 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {
-        self.usage.ready(concurrency)
+        self.assumed.ready.get(concurrency).copied().or_else(|| self.usage.ready(concurrency))
     }
 
     fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
