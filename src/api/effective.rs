@@ -1,4 +1,4 @@
-//! What holds for targets, campaigns, publishers, pools and numbers, and who said so.
+//! What holds for targets, campaigns, publishers, pools, numbers and trunks, and who said so.
 
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ struct EffectiveSetting {
     value: Value,
     /// Who said it, the nearest first: `own`, what is asked about (of a tier, the tier); `schedule`, the
     /// one that the target names; `plan`, the campaign's `routing`; `target`, `pool`, `publisher` and
-    /// `campaign`, of what is not theirs alone; `buyer`, that of the target; `defaults` and `account`, the
-    /// sections of the configuration; `built_in`.
+    /// `campaign`, of what is not theirs alone; `buyer`, that of the target; `carrier`, the file of a
+    /// trunk's carrier; `defaults` and `account`, the sections of the configuration; `built_in`.
     #[schema(example = "defaults")]
     from: &'static str,
 }
@@ -152,6 +152,29 @@ pub(super) async fn pool(
     let snapshot = api.services.routing.in_force();
     let settings = snapshot.effective_pool(&id.as_str().into()).ok_or(Code::PoolNotFound)?;
     Ok(Json(EffectiveSettings::new(id, snapshot.revision(), settings)))
+}
+
+faults!(TrunkFaults: PathMalformed, TrunkNotFound);
+
+/// Show what holds for a trunk
+///
+/// Each field that is written of it, in the configuration or in its carrier's file; what is not listed is as
+/// if it were written nowhere.
+#[utoipa::path(
+    get,
+    path = "/v1/trunks/{id}/effective",
+    operation_id = "show_effective_trunk",
+    tag = "configuration",
+    params(("id" = String, Path, description = "Id of the trunk", example = "trk_a")),
+    responses((status = 200, description = "The settings", body = EffectiveSettings), TrunkFaults),
+)]
+pub(super) async fn trunk(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<String>,
+) -> Result<Json<EffectiveSettings>, Problem> {
+    let routing = &api.services.routing;
+    let settings = routing.effective_trunk(&id.as_str().into()).ok_or(Code::TrunkNotFound)?;
+    Ok(Json(EffectiveSettings::new(id, routing.in_force().revision(), settings)))
 }
 
 faults!(NumberFaults: PathMalformed, NumberNotFound);

@@ -73,6 +73,7 @@ codes! {
     TargetNotFound = "target.not_found", NOT_FOUND, "no target has this id";
     CampaignNotFound = "campaign.not_found", NOT_FOUND, "no campaign has this id";
     PublisherNotFound = "publisher.not_found", NOT_FOUND, "no publisher has this id";
+    TrunkNotFound = "trunk.not_found", NOT_FOUND, "no trunk has this id";
     PoolNotFound = "pool.not_found", NOT_FOUND, "no pool has this id";
     CallNotFound = "call.not_found", NOT_FOUND, "no call has this id";
     CallNotLive = "call.not_live", NOT_FOUND, "no call with this id is up";

@@ -67,12 +67,13 @@ use crate::cdr::store::enrichments::Enrichments;
 use crate::cdr::store::fraud::Scores;
 use crate::cdr::store::{Answer, CallStore};
 use crate::config::ApiKey;
-use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
+use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::Condition;
+use crate::routing::effective::Effective;
 use crate::routing::enrich;
 use crate::routing::hold::{Counts, Reset};
 use crate::routing::meter::{Meter, NotResettable};
@@ -173,6 +174,10 @@ pub trait Routing: Send + Sync {
         request: &RouteRequest,
         assumed: &Assumed,
     ) -> Vec<Question>;
+
+    /// What is written of a trunk, in the configuration or its carrier's file; `None`: there is no such
+    /// trunk.
+    fn effective_trunk(&self, id: &TrunkId) -> Option<Vec<Effective>>;
 
     /// A session that is live here, and how its visitor calls.
     fn live_session(&self, key: SessionKey) -> Option<LiveSession>;

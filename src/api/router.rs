@@ -78,6 +78,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(effective::publisher))
         .routes(routes!(effective::pool))
         .routes(routes!(effective::number))
+        .routes(routes!(effective::trunk))
         .routes(routes!(caps::list))
         .routes(routes!(caps::reset))
         .routes(routes!(caps::target_ready))

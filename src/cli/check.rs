@@ -25,7 +25,7 @@ pub(crate) fn run(path: &Path, config: &Config, effective: Option<&str>) -> Resu
         writeln!(io::stderr(), "warning: {warning}")?;
     }
     if let Some(id) = effective {
-        return show(id, &routing);
+        return show(id, &routing, server::effective_trunk(&trunks, &id.into()));
     }
     let counts = [
         count(trunks.iter().len(), "trunk"),
@@ -40,14 +40,17 @@ pub(crate) fn run(path: &Path, config: &Config, effective: Option<&str>) -> Resu
 }
 
 /// Prints each setting on a line: its name, its value, and who said it.
-fn show(id: &str, routing: &RoutingSnapshot) -> Result<(), Failure> {
+///
+/// `trunk`: those of the trunk that is called so.
+fn show(id: &str, routing: &RoutingSnapshot, trunk: Option<Vec<Effective>>) -> Result<(), Failure> {
     let settings = (routing.effective_target(&id.into()))
         .or_else(|| routing.effective_campaign(&id.into(), None))
         .or_else(|| routing.effective_publisher(&id.into()))
         .or_else(|| routing.effective_pool(&id.into()))
-        .or_else(|| routing.effective_number(id.parse().ok()?));
+        .or_else(|| routing.effective_number(id.parse().ok()?))
+        .or(trunk);
     let Some(settings) = settings else {
-        let what = "target, campaign, publisher, pool or number";
+        let what = "target, campaign, publisher, pool, number or trunk";
         return Err(anyhow!("no {what} is called {id}").into());
     };
     let mut out = io::stdout().lock();

@@ -113,6 +113,7 @@ pub use error::{Faults, StartError};
 pub use http::http_client;
 pub use reload::Reloader;
 pub use scoring::ask_scorers;
+pub use translate::effective_trunk;
 
 /// Messages of TCP connections that wait for a shard; a connection with more stops reading.
 const TCP_EVENTS: usize = 1024;
@@ -363,7 +364,7 @@ impl Server {
             past: accounting.past(),
             revisions: Arc::clone(&revisions),
             resolver,
-            sources,
+            sources: Arc::clone(&sources),
             limits,
             tls: Arc::clone(&tls),
             scoring: scoring.clone(),
@@ -375,6 +376,7 @@ impl Server {
             revisions,
             decisions: accounting.decisions(),
             scoring,
+            sources,
         });
         let services =
             control.services(&settings, &accounting, enrichers, Arc::clone(&reloader), questions);

@@ -8,9 +8,10 @@ use smol_str::SmolStr;
 
 use crate::api::{Hearing, Routing};
 use crate::cdr::store::{Answer, Decisions, last_decisions};
-use crate::id::TargetId;
+use crate::id::{TargetId, TrunkId};
 use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::Condition;
+use crate::routing::effective::Effective;
 use crate::routing::meter::Meter;
 use crate::routing::replay::DecisionRecord;
 use crate::routing::scorer::Question;
@@ -22,6 +23,8 @@ use super::clock;
 use super::deciding::Deciding;
 use super::revisions::Revisions;
 use super::scoring::Scoring;
+use super::sources::Sources;
+use super::translate::effective_trunk;
 
 /// Answers without taking or writing anything.
 pub(super) struct Questions {
@@ -29,6 +32,7 @@ pub(super) struct Questions {
     pub(super) revisions: Arc<Revisions>,
     pub(super) decisions: Arc<dyn Decisions>,
     pub(super) scoring: Scoring,
+    pub(super) sources: Arc<Sources>,
 }
 
 impl Routing for Questions {
@@ -66,6 +70,10 @@ impl Routing for Questions {
         assumed: &Assumed,
     ) -> Vec<Question> {
         self.deciding.questions_of(snapshot, request, assumed, clock::mono())
+    }
+
+    fn effective_trunk(&self, id: &TrunkId) -> Option<Vec<Effective>> {
+        effective_trunk(&self.sources.trunks(), id)
     }
 
     fn live_session(&self, key: SessionKey) -> Option<LiveSession> {

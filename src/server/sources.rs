@@ -39,6 +39,11 @@ impl Sources {
         self.parties.store(parties);
     }
 
+    /// Those that may call.
+    pub fn trunks(&self) -> Arc<Trunks> {
+        self.trunks.load_full()
+    }
+
     /// `None` is a stranger: nothing it sends is parsed or answered. A message with a Call-ID of
     /// ours is let in from anywhere, because a target may answer from another address than it was
     /// called at; unless it fits a call exactly it gets no answer either.

@@ -17,6 +17,8 @@ use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::{Named, SessionKey};
 use crate::routing::circuit::Before;
+use crate::routing::config::Source;
+use crate::routing::effective::Effective;
 use crate::routing::history::{Connected, PastCall};
 use crate::routing::hold::{self, BucketRequest, Denied};
 use crate::routing::performance::{Concerned, Tally, day_of};
@@ -31,7 +33,7 @@ use crate::sip::leg::policy::LegPolicy;
 use crate::sip::orphan::Farewell;
 use crate::sip::policy::{ProgressRules, Targets, Variables};
 use crate::sip::target::TargetRules;
-use crate::sip::trunk::Trunk;
+use crate::sip::trunk::{Said, Trunk, Trunks};
 use crate::time::Wall;
 
 /// What a publisher was promised, as it is written down.
@@ -44,6 +46,17 @@ pub(super) fn promised(promise: Promise) -> fact::Promised {
 pub(super) fn promise(promised: fact::Promised) -> Promise {
     let fact::Promised { payout, payout_seconds, until_ms, no_duplicates } = promised;
     Promise { payout, payout_seconds, until: Wall(until_ms), no_duplicates, spent: false }
+}
+
+/// What is written of a trunk, and by whom; `None`: there is no such trunk.
+pub fn effective_trunk(trunks: &Trunks, id: &TrunkId) -> Option<Vec<Effective>> {
+    let of = |said: &Said| {
+        let Said { field, value, is_own } = said.clone();
+        let from = if is_own { Source::Own } else { Source::Carrier };
+        Effective { setting: field, value, from }
+    };
+    let trunk = trunks.iter().map(|(_, trunk)| trunk).find(|trunk| trunk.id == *id)?;
+    Some(trunk.said.iter().map(of).collect())
 }
 
 /// A plan is never empty; a decision without targets is a refusal and has none.

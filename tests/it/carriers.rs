@@ -215,7 +215,7 @@ fn no_carrier_is_answered_with_a_challenge_or_a_target_s_overload() {
         };
         let (_, trunk) = trunks.iter().next().unwrap();
         for (target, answered) in [(401, 500), (407, 500), (422, 500), (503, 500), (302, 480)] {
-            let status = trunk.failures.carrier_status(Cause::Target(target));
+            let status = trunk.failures.carrier_status(Cause::Target(target), None);
             assert_eq!(status, answered, "{} {target}", carrier.name);
         }
     }
@@ -277,8 +277,33 @@ fn a_trunk_may_say_everything_itself() {
     assert_eq!(trunk.name, "pbx");
     let dialed = trunk.numbers.dialed_number(b"extension", b"8005550100").unwrap();
     assert_eq!(dialed.digits(), 18_005_550_100);
-    assert_eq!(trunk.failures.carrier_status(Cause::Target(486)), 480);
-    assert_eq!(trunk.failures.carrier_status(Cause::Own(Reason::CapFull)), 404);
+    assert_eq!(trunk.failures.carrier_status(Cause::Target(486), None), 480);
+    assert_eq!(trunk.failures.carrier_status(Cause::Own(Reason::CapFull), None), 404);
+}
+
+#[test]
+fn each_field_of_a_trunk_is_told_with_who_says_it() {
+    let mut own = trunk("a", "vonage");
+    own.inbound.insert("cidrs".into(), serde_json::json!(["192.0.2.7"]));
+    own.failover.insert("map".into(), serde_json::json!({ "486": 480 }));
+    own.max_channels = Some(9);
+
+    let trunks = trunks(&[own, trunk("b", "vonage")]).unwrap();
+
+    let said = |id: &str, field: &str| {
+        let (_, trunk) = trunks.iter().find(|(_, trunk)| trunk.id.as_str() == id).unwrap();
+        let said = trunk.said.iter().find(|said| said.field == field);
+        said.map(|said| (said.value.clone(), said.is_own))
+    };
+    assert_eq!(said("a", "inbound.cidrs"), Some((serde_json::json!(["192.0.2.7"]), true)));
+    assert_eq!(said("a", "failover.map.486"), Some((480.into(), true)));
+    assert_eq!(said("a", "max_channels"), Some((9.into(), true)));
+    assert_eq!(said("b", "failover.map.486"), None, "written nowhere");
+    let (_, networks_own) = said("b", "inbound.cidrs").unwrap();
+    assert!(!networks_own);
+    // All that the carrier's file says holds for the one that says nothing.
+    let (_, b) = trunks.iter().find(|(_, trunk)| trunk.id.as_str() == "b").unwrap();
+    assert!(b.said.iter().all(|said| !said.is_own), "{:?}", b.said);
 }
 
 #[test]

@@ -32,13 +32,14 @@ use crate::cdr::store::enrichments::Enrichments;
 use crate::cdr::store::fraud::Scores;
 use crate::cdr::store::{Answer, CallFilter, CallStore, StoreError};
 use crate::cdr::timeline;
-use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId};
+use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::{Cause, Condition, Trip};
 use crate::routing::config::RoutingConfig;
+use crate::routing::effective::Effective;
 use crate::routing::enrich;
 use crate::routing::enrich::breaker::Condition::Resting;
 use crate::routing::enrich::budget::Spent;
@@ -289,6 +290,10 @@ impl Routing for World {
         let known = Known { sessions: &assumed.sessions, calls: &[] };
         let decision = decide(snapshot, request, known, &usage, &mut Rotation::default());
         DecisionRecord::new(request, known, &decision)
+    }
+
+    fn effective_trunk(&self, _: &TrunkId) -> Option<Vec<Effective>> {
+        None
     }
 
     fn live_session(&self, _: SessionKey) -> Option<LiveSession> {

@@ -43,6 +43,8 @@ pub enum Source {
     Campaign,
     /// The target's buyer.
     Buyer,
+    /// The file of a trunk's carrier.
+    Carrier,
     /// The section `[defaults]`.
     Defaults,
     /// The section `[account]`.
@@ -136,6 +138,7 @@ impl Source {
             Self::Publisher => "publisher",
             Self::Campaign => "campaign",
             Self::Buyer => "buyer",
+            Self::Carrier => "carrier",
             Self::Defaults => "defaults",
             Self::Account => "account",
             Self::BuiltIn => "built_in",

@@ -14,7 +14,7 @@ use super::number::NumberRules;
 use super::profile::{CarrierTransport, InboundAuth, Limits, Outbound, Profile};
 use super::shared;
 use super::source::{Ambiguity, Source, Sources};
-use super::{Overrides, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener, Trunks};
+use super::{Overrides, Said, Trunk, TrunkConfig, TrunkFault, TrunkIndex, TrunkListener, Trunks};
 use crate::sip::admission::Rate;
 use crate::sip::auth::{Account, RegistrationConfig, Users};
 use crate::sip::dialog::transport_of;
@@ -82,7 +82,7 @@ impl Entry<'_> {
         listeners: &[TrunkListener],
         carriers: &Carriers,
     ) -> Result<(Trunk, Claims), Vec<TrunkFault>> {
-        let mut profile = self.profile(carriers).map_err(|fault| vec![fault])?;
+        let (mut profile, said) = self.profile(carriers).map_err(|fault| vec![fault])?;
         if let Some(header) = &self.config.session_header {
             let kept = &mut profile.inbound.headers_capture;
             if !kept.iter().any(|it| it.eq_ignore_ascii_case(header)) {
@@ -145,12 +145,13 @@ impl Entry<'_> {
             register: config.register.clone(),
             delivery: config.delivery,
             profile,
+            said,
         };
         Ok((trunk, claims))
     }
 
-    /// The carrier file with the fields that the trunk replaces.
-    fn profile(self, carriers: &Carriers) -> Result<Profile, TrunkFault> {
+    /// The carrier file with the fields that the trunk replaces, and who says what of it.
+    fn profile(self, carriers: &Carriers) -> Result<(Profile, Vec<Said>), TrunkFault> {
         let config = self.config;
         let mut raw = match &config.carrier {
             Some(name) => carriers
@@ -167,6 +168,14 @@ impl Entry<'_> {
             ("failover", &config.failover),
             ("limits", &config.limits),
         ];
+        let mut said = Vec::new();
+        let maxima = [("max_channels", config.max_channels), ("max_cps", config.max_cps)];
+        for (field, max) in maxima {
+            let of_carrier = lookup(&raw, &format!("limits.{field}")).cloned();
+            let own = max.map(|max| Said { field: field.into(), value: max.into(), is_own: true });
+            let field = SmolStr::new_static(field);
+            said.extend(own.or(of_carrier.map(|value| Said { field, value, is_own: false })));
+        }
         for (name, overrides) in tables {
             if !overrides.is_empty() {
                 let table = raw
@@ -176,11 +185,16 @@ impl Entry<'_> {
                     .or_insert_with(|| Value::Object(serde_json::Map::new()));
                 merge(table, overrides);
             }
+            if let Some(table) = raw.get(name) {
+                let by_trunk = Value::Object(overrides.clone());
+                leaves(name, table, Some(&by_trunk), &mut said);
+            }
         }
-        carriers::typed(&raw).map_err(|fault| {
+        let profile = carriers::typed(&raw).map_err(|fault| {
             let value = lookup(&raw, &fault.path).map(Value::to_string).unwrap_or_default();
             self.fault(&fault.path, value, fault.problem, "see carrier-configs/README.md")
-        })
+        })?;
+        Ok((profile, said))
     }
 
     fn unknown_carrier(self, name: &SmolStr, carriers: &Carriers) -> TrunkFault {
@@ -490,6 +504,22 @@ fn merge(base: &mut Value, overrides: &serde_json::Map<String, Value>) {
             _ => {
                 base.insert(key.clone(), value.clone());
             }
+        }
+    }
+}
+
+/// Each field below `path`, and whether it is among those of the trunk.
+fn leaves(path: &str, value: &Value, by_trunk: Option<&Value>, said: &mut Vec<Said>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let by_trunk = by_trunk.and_then(|it| it.get(name));
+                leaves(&format!("{path}.{name}"), value, by_trunk, said);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            let is_own = by_trunk.is_some();
+            said.push(Said { field: path.into(), value: value.clone(), is_own });
         }
     }
 }

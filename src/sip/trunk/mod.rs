@@ -153,6 +153,18 @@ pub struct Trunk {
     pub delivery: Delivery,
     /// The carrier's facts with the overrides of the configuration.
     pub profile: Profile,
+    /// What of that is written anywhere, by the names of its fields.
+    pub said: Vec<Said>,
+}
+
+/// A field of a trunk, and who says it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    /// Such as `inbound.did_from`.
+    pub field: SmolStr,
+    pub value: serde_json::Value,
+    /// The trunk itself; else its carrier's file.
+    pub is_own: bool,
 }
 
 /// All trunks and the table of their sources. Immutable; a new configuration makes a new one.

@@ -123,7 +123,12 @@ fn each_setting_is_told_with_its_value_and_its_source() {
         ensure!(publisher["value"] == "tests" && publisher["from"] == "campaign", "{number:#}");
         let publisher = get(stage, "/v1/publishers/tests/effective")?;
         ensure!(publisher["settings"][0]["setting"] == "quota", "{publisher:#}");
+        let trunk = get(stage, "/v1/trunks/loopback/effective")?;
+        let settings: Vec<_> = trunk["settings"].as_array().into_iter().flatten().collect();
+        let networks = settings.iter().find(|it| it["setting"] == "inbound.cidrs");
+        ensure!(networks.is_some_and(|it| it["from"] == "carrier"), "{trunk:#}");
         for path in [
+            "/v1/trunks/nobody/effective",
             "/v1/targets/nobody/effective",
             "/v1/campaigns/first/effective",
             "/v1/campaigns/alone/effective?publisher=nobody",
