@@ -205,6 +205,7 @@ impl Reason {
             | Self::PublisherCapped
             | Self::CampaignCapped
             | Self::TrunkCapped
+            | Self::NumberCapped
             | Self::PayoutCapped
             | Self::CapFull
             | Self::CapSpacing
