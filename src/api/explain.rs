@@ -240,8 +240,9 @@ struct ExplainedStep {
     /// What was asked for.
     #[schema(value_type = Option<String>, example = "in OH, PA")]
     want: Option<SmolStr>,
-    /// How what was found is known: `declared` by ping or trunk, `enriched` by an enricher, or by the
-    /// caller's number, `npa_nxx` or `npa`. Null where that is no question.
+    /// How what was found is known: `declared` by the caller or the trunk, told by a `ping`, `enriched` by
+    /// an enricher, on record of the line (`line_record`), or by the caller's number, `npa_nxx` or `npa`.
+    /// Null where that is no question.
     #[schema(value_type = Option<String>, example = "npa")]
     basis: Option<Basis>,
     /// How sure that is, 0 to 1.

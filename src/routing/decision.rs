@@ -14,7 +14,7 @@ use crate::time::Wall;
 
 use super::attribution::Attribution;
 use super::circuit::Condition;
-use super::geo::Ground;
+use super::geo::{Ground, LineRecord};
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
 use super::selection::{
@@ -307,6 +307,9 @@ pub struct Readings {
     /// Buckets of which nobody could say whether others had taken what was left.
     #[cbor(n(9), default)]
     pub withheld: Vec<Bucket>,
+    /// What was on record of the caller's line; absent: nothing.
+    #[n(10)]
+    pub line: Option<LineRecord>,
 }
 
 /// How many calls at once can be taken, as whoever takes them says.

@@ -1,8 +1,8 @@
 //! What is known of a call, how, and how sure.
 //!
-//! What a ping or the trunk declared goes before what enrichers told, and that before what the caller's
-//! number tells. The latter is looked up when something first asks for it, so that a call nobody asks
-//! about costs nothing.
+//! What a ping or the trunk told goes before what enrichers did, that before what is on record of the
+//! caller's line, and that before what the caller's number tells. The latter is looked up when something
+//! first asks for it, so that a call nobody asks about costs nothing.
 
 use std::cell::OnceCell;
 
@@ -10,12 +10,16 @@ use smol_str::{SmolStr, format_smolstr};
 
 use crate::phone::PhoneNumber;
 
-use super::geo::{Basis, Geo, Place, exchange};
+use super::geo::{Basis, Geo, LineRecord, Place, exchange};
 use super::request::{SessionReading, Tags};
 
 /// Tags that the caller's number may tell: `geo.` and these names.
 pub(super) const DERIVED: [&str; 7] =
     ["state", "zip", "zip3", "npa", "npa_nxx", "time_zone", "country"];
+/// The tag that says how the places are known which a session tells, where that is not by the caller.
+pub(super) const GEO_BASIS: &str = "geo.basis";
+/// The tag of what kind of line the caller has.
+pub(super) const LINE_TYPE: &str = "line_type";
 
 /// All that is known of one call.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Facts<'a> {
     tags: &'a Tags,
     /// What enrichers told; absent: nothing.
     enriched: Option<&'a Tags>,
+    /// What is on record of the caller's line.
+    line: Option<LineRecord>,
     caller: Option<PhoneNumber>,
     geo: &'a Geo,
     derived: OnceCell<Derived<'a>>,
@@ -43,9 +49,14 @@ struct Derived<'a> {
     zip3: Option<(SmolStr, Basis)>,
 }
 
+/// Whether the tag is one that the caller's number may tell.
+pub(super) fn is_place(tag: &str) -> bool {
+    tag.strip_prefix("geo.").is_some_and(|name| DERIVED.contains(&name))
+}
+
 impl<'a> Facts<'a> {
     pub(super) fn new(tags: &'a Tags, caller: Option<PhoneNumber>, geo: &'a Geo) -> Self {
-        Self { tags, enriched: None, caller, geo, derived: OnceCell::new() }
+        Self { tags, enriched: None, line: None, caller, geo, derived: OnceCell::new() }
     }
 
     /// The same, with what enrichers told of the call's session.
@@ -53,23 +64,41 @@ impl<'a> Facts<'a> {
         Self { enriched: session.map(|session| &session.enriched), ..self }
     }
 
+    /// The same, with what is on record of the caller's line.
+    pub(super) fn on_record(self, line: Option<LineRecord>) -> Self {
+        Self { line, ..self }
+    }
+
     pub fn get(&self, tag: &str) -> Option<Fact<'_>> {
         if let Some(value) = self.tags.get(tag) {
-            return Some(Fact { value, basis: Basis::Declared });
+            return Some(Fact { value, basis: self.told_by(tag) });
         }
         if let Some(value) = self.enriched.and_then(|told| told.get(tag)) {
             return Some(Fact { value, basis: Basis::Enriched });
         }
+        if tag == LINE_TYPE {
+            let value = self.line.as_ref()?.line_type.as_ref()?;
+            return Some(Fact { value, basis: Basis::LineRecord });
+        }
         let name = tag.strip_prefix("geo.").filter(|name| DERIVED.contains(name))?;
-        self.derived.get_or_init(|| self.derive()).get(name)
+        self.derived.get_or_init(|| self.derive()).get(name, self.line.as_ref())
+    }
+
+    /// How what the tags say is known.
+    fn told_by(&self, tag: &str) -> Basis {
+        let is_heard_of = self.tags.get(GEO_BASIS).is_some_and(|it| it == Basis::Ping.name());
+        if is_heard_of && is_place(tag) { Basis::Ping } else { Basis::Declared }
     }
 
     fn derive(&self) -> Derived<'a> {
         let north_american =
             self.caller.and_then(|caller| Some((caller, caller.nanp_area_code()?)));
         let place = self.caller.and_then(|caller| self.geo.place(caller));
-        let declared = self.tags.get("geo.zip").map(|zip| (zip, Basis::Declared));
-        let zip = declared.or_else(|| place.and_then(|(it, by)| Some((it.zip.as_ref()?, by))));
+        let told = self.tags.get("geo.zip").map(|zip| (zip, self.told_by("geo.zip")));
+        let on_record =
+            || self.line.as_ref().and_then(|it| Some((it.zip.as_ref()?, Basis::LineRecord)));
+        let by_prefix = || place.and_then(|(it, by)| Some((it.zip.as_ref()?, by)));
+        let zip = told.or_else(on_record).or_else(by_prefix);
         Derived {
             place,
             npa: north_american.map(|(_, npa)| format_smolstr!("{npa:03}")),
@@ -81,14 +110,23 @@ impl<'a> Facts<'a> {
 }
 
 impl Derived<'_> {
-    /// `name` is one of [`DERIVED`].
-    fn get(&self, name: &str) -> Option<Fact<'_>> {
+    /// `name` is one of [`DERIVED`]. What the record of the line leaves open the prefix may tell.
+    fn get<'f>(&'f self, name: &str, line: Option<&'f LineRecord>) -> Option<Fact<'f>> {
         let fact = |value, basis| Some(Fact { value, basis });
         match name {
             "npa" => return fact(self.npa.as_ref()?, Basis::Npa),
             "npa_nxx" => return fact(self.npa_nxx.as_ref()?, Basis::NpaNxx),
             "zip3" => return self.zip3.as_ref().and_then(|(zip3, by)| fact(zip3, *by)),
             _ => {}
+        }
+        let on_record = line.and_then(|line| match name {
+            "state" => line.state.as_ref(),
+            "zip" => line.zip.as_ref(),
+            "time_zone" => line.time_zone.as_ref(),
+            _ => line.country.as_ref(),
+        });
+        if let Some(value) = on_record {
+            return fact(value, Basis::LineRecord);
         }
         let (place, basis) = self.place?;
         let value = match name {
@@ -119,6 +157,32 @@ mod tests {
         assert_eq!(known("geo.npa_nxx"), Some(("614555", Basis::NpaNxx)));
         assert_eq!(known("geo.county"), None);
         assert_eq!(known("lead.age"), None);
+    }
+
+    #[test]
+    fn what_is_on_record_of_the_line_goes_before_what_its_digits_tell() {
+        let geo = Geo::built_in();
+        let line = LineRecord {
+            state: Some("KY".into()),
+            zip: Some("40202".into()),
+            line_type: Some("mobile".into()),
+            ..LineRecord::default()
+        };
+        let (none, caller) = (Tags::new(), "+16145550163".parse().ok());
+        let facts = Facts::new(&none, caller, &geo).on_record(Some(line.clone()));
+        let known = |tag| facts.get(tag).map(|fact| (fact.value.as_str(), fact.basis));
+        assert_eq!(known("geo.state"), Some(("KY", Basis::LineRecord)));
+        assert_eq!(known("geo.zip3"), Some(("402", Basis::LineRecord)));
+        assert_eq!(known("line_type"), Some(("mobile", Basis::LineRecord)));
+        assert_eq!(known("geo.time_zone"), Some(("America/New_York", Basis::Npa)));
+        assert_eq!(known("geo.npa"), Some(("614", Basis::Npa)));
+
+        let told = tags(&[("geo.state", "PA"), ("geo.basis", "ping"), ("line_type", "voip")]);
+        let facts = Facts::new(&told, caller, &geo).on_record(Some(line));
+        let known = |tag| facts.get(tag).map(|fact| (fact.value.as_str(), fact.basis));
+        assert_eq!(known("geo.state"), Some(("PA", Basis::Ping)));
+        assert_eq!(known("geo.zip"), Some(("40202", Basis::LineRecord)));
+        assert_eq!(known("line_type"), Some(("voip", Basis::Declared)), "it is no place");
     }
 
     #[test]

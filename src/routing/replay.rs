@@ -13,6 +13,7 @@ use crate::id::TargetId;
 use super::circuit::Condition;
 use super::decider::{Known, decide};
 use super::decision::{ConditionReading, Decision, Readings, ReadyReading};
+use super::geo::LineRecord;
 use super::history::PastCall;
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
@@ -160,6 +161,7 @@ pub(super) struct Recorded<'a> {
     listed: &'a [SmolStr],
     scores: &'a [ScoreReading],
     withheld: &'a [Bucket],
+    line: Option<&'a LineRecord>,
 }
 
 impl<'a> Recorded<'a> {
@@ -169,7 +171,8 @@ impl<'a> Recorded<'a> {
         let awaited = readings.usage.iter();
         let awaited = awaited.filter_map(|it| Some((it.bucket.clone(), it.awaited?))).collect();
         let Readings { conditions, ready, performance, listed, scores, withheld, .. } = readings;
-        Self { usage, awaited, conditions, ready, performance, listed, scores, withheld }
+        let line = readings.line.as_ref();
+        Self { usage, awaited, conditions, ready, performance, listed, scores, withheld, line }
     }
 }
 
@@ -202,6 +205,10 @@ impl UsageReader for Recorded<'_> {
 
     fn lists(&self, list: &str, found: Option<bool>) -> bool {
         found.unwrap_or_else(|| self.listed.iter().any(|listed| listed == list))
+    }
+
+    fn line(&self, found: Option<Option<LineRecord>>) -> Option<LineRecord> {
+        found.unwrap_or_else(|| self.line.cloned())
     }
 
     fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {

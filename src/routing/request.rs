@@ -13,6 +13,7 @@ use crate::time::Wall;
 
 use super::attribution::Named;
 use super::circuit::Condition;
+use super::geo::LineRecord;
 use super::hold::{Bucket, Reset};
 use super::performance::{Concerned, Tallies};
 use super::quote::Promise;
@@ -141,6 +142,12 @@ pub trait UsageReader {
     /// not known any more.
     fn lists(&self, _list: &str, found: Option<bool>) -> bool {
         found.unwrap_or(false)
+    }
+
+    /// What is on record of the caller's line. `found` is what the records say; absent: what is in them is
+    /// not known any more.
+    fn line(&self, found: Option<Option<LineRecord>>) -> Option<LineRecord> {
+        found.flatten()
     }
 
     /// What the limit of a cap or of concurrency is raised to where it is lower; `None`: it is as it is.

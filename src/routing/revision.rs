@@ -33,11 +33,14 @@ struct DocumentRef<'a> {
     /// In place of callers, by the names of their lists, so that others make another configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     lists: BTreeMap<&'a str, String>,
+    /// In place of records of lines, the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<String>,
 }
 
 /// The configuration with what stands in its files, packed. The same gives the same bytes. The numbers
-/// of people are not in it, only a SHA-256 of each list of them: who was found on which list is in the
-/// record of each decision.
+/// of people are not in it, only a SHA-256 of each list of them and of the records of lines: who was found
+/// on which list, and what was on record of the caller, is in the record of each decision.
 pub fn pack(config: &RoutingConfig) -> Vec<u8> {
     let of_callers: BTreeSet<_> = config.files_of_callers().collect();
     let files = config.texts.iter().filter(|(path, _)| !of_callers.contains(path.as_path()));
@@ -51,12 +54,19 @@ pub fn pack(config: &RoutingConfig) -> Vec<u8> {
         for entry in list.callers.iter().flatten() {
             digest.update(format!("{}\n", entry.0));
         }
-        let digest = digest.finalize();
-        (list.id.as_str(), digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        (list.id.as_str(), hex(digest))
     });
-    let document = DocumentRef { routing: config, files, lists: lists.collect() };
+    let lines = config.geo.line_records.as_ref().map(|file| {
+        let text = config.texts.get(file).and_then(|text| text.as_ref().ok());
+        hex(Sha256::new().chain_update(text.map(String::as_str).unwrap_or_default()))
+    });
+    let document = DocumentRef { routing: config, files, lists: lists.collect(), lines };
     let json = serde_json::to_vec(&document).expect("a configuration has text for keys");
     lz4_flex::compress_prepend_size(&json)
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The snapshot of what [`pack`] wrote.

@@ -29,7 +29,7 @@ use super::duplicate::Dedupe;
 use super::effective::{CampaignSources, PoolSources, TargetSources, TierSources};
 use super::enrich::Enricher;
 use super::filter::Filters;
-use super::geo::Geo;
+use super::geo::{Geo, LineRecord, Lines};
 use super::history::{Caller, HistoryLimits};
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::limits::{CallLimits, Windows, Zones};
@@ -57,6 +57,8 @@ pub struct RoutingSnapshot {
     /// Ascending, without overlap.
     pub(super) numbers: Vec<NumberRange>,
     pub(super) geo: Arc<Geo>,
+    /// Absent: what is on record of lines is not known. Configurations that are kept do not say.
+    pub(super) lines: Option<Arc<Lines>>,
     pub(super) lists: Lists,
     pub(super) zones: Zones,
     pub(super) publisher_index: BTreeMap<PublisherId, usize>,
@@ -470,6 +472,21 @@ impl RoutingSnapshot {
 
     pub fn lists(&self) -> &Lists {
         &self.lists
+    }
+
+    /// How many lines and blocks of lines are on record.
+    pub fn lines_on_record(&self) -> usize {
+        self.lines.as_ref().map_or(0, |lines| lines.len())
+    }
+
+    /// What is on record of the caller's line.
+    pub(super) fn line<U: UsageReader + ?Sized>(
+        &self,
+        caller: Option<PhoneNumber>,
+        usage: &U,
+    ) -> Option<LineRecord> {
+        let caller = caller?;
+        usage.line(self.lines.as_ref().map(|lines| lines.of(caller).cloned()))
     }
 
     pub fn pools(&self) -> &[Pool] {

@@ -1,7 +1,7 @@
 //! Pings that no target can take, whatever call comes of them.
 //!
-//! Only what lasts is asked: who is on which list, and what filters say of the ping's tags and of its
-//! caller's number. A tag that is not there may yet be told, and refuses nothing; neither does one that a
+//! Only what lasts is asked: who is on which list, and what filters say of the ping's tags, of its caller's
+//! number and of what is on record of that. A tag that is not there may yet be told, and refuses nothing; neither does one that a
 //! trunk may say otherwise. Hours, caps, concurrency and prices change, and are not looked at. The caller
 //! is taken to be the one the ping names; a ping without one is judged by its tags alone.
 
@@ -63,7 +63,7 @@ pub(super) fn worthless(
         .collect();
     let unused = Unused::new();
     let mut judge = Judge {
-        facts: Facts::new(&tags, caller, &snapshot.geo),
+        facts: Facts::new(&tags, caller, &snapshot.geo).on_record(snapshot.line(caller, &unused)),
         has_caller: caller.is_some(),
         first: Listed::new(&snapshot.lists, &unused, caller, from),
         last: Listed::new(&snapshot.lists, &unused, caller, until),

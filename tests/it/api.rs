@@ -347,6 +347,58 @@ fn a_call_is_routed_by_a_set_of_zip_codes_and_by_where_its_number_is() {
 }
 
 #[test]
+fn a_call_is_routed_by_the_record_of_its_line_and_what_a_ping_says_goes_before_it() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "number,state,line_type\n6145550,OH,voip\n+16145550188,KY,mobile").unwrap();
+    let set = [
+        &*format!("geo.line_records={}", file.path().display()),
+        "targets.alone.filters.all=[\
+         { tag = \"geo.state\", op = \"eq\", value = \"KY\", min_basis = \"line_record\" }, \
+         { tag = \"line_type\", op = \"eq\", value = \"mobile\" }]",
+    ];
+    play(&set, |stage| {
+        let steps = |stage: &Stage, call_id: &str| -> Result<Vec<[String; 3]>> {
+            let id = id_of(&record(stage, call_id)?)?;
+            let shown = get(stage, &format!("/v1/calls/{id}/explain"))?;
+            let replayed = get(stage, &format!("/v1/calls/{id}/replay"))?;
+            ensure!(replayed["same"] == true, "{replayed:#}");
+            let steps = shown["steps"].as_array().context("no steps")?.iter();
+            let of_tags = steps.filter(|it| it["check"] == "filter");
+            let of = |it: &Value, field: &str| it[field].as_str().unwrap_or("-").to_owned();
+            let texts =
+                of_tags.map(|it| ["subject", "verdict", "basis"].map(|field| of(it, field)));
+            Ok(texts.collect())
+        };
+        let passed = |tag: &str| [tag, "passed", "line_record"].map(str::to_owned);
+        call(stage, NUMBER, "on-record")?;
+        let found = steps(stage, "on-record")?;
+        ensure!(found == [passed("geo.state"), passed("line_type")], "{found:?}");
+
+        // A publisher that knows the place from elsewhere is believed rather than the record.
+        let told =
+            json!({ "campaign": "alone", "caller_id": CALLER, "tags": { "geo.state": "OH" } });
+        accepted(stage, &told)?;
+        refused(stage, NUMBER, "told", 480)?;
+        let found = steps(stage, "told")?;
+        ensure!(found == [["geo.state", "refused", "ping"].map(str::to_owned)], "{found:?}");
+
+        // A reload reads the records too; with a fault in them all stays as it was.
+        std::fs::write(file.path(), "number,state\n6145550188,Kentucky\n")?;
+        let answer = ask(stage.api, "POST", "/v1/config:reload", KEY, "")?;
+        answer.is_problem(422, "config.refused")?;
+        ensure!(answer.body.contains("line 2 says `Kentucky`"), "{answer:?}");
+        ensure!(!answer.body.contains("6145550188"), "{answer:?}");
+        std::fs::write(file.path(), "number,state\n6145550188,OH\n")?;
+        let answer = ask(stage.api, "POST", "/v1/config:reload", KEY, "")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        // What was decided by the records of before is made again by what was found in them.
+        let found = steps(stage, "on-record")?;
+        ensure!(found == [passed("geo.state"), passed("line_type")], "{found:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn the_same_request_twice_is_one_session() {
     play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
         let body = json!({ "request_id": "click-1", "pool": "pool" });

@@ -97,6 +97,7 @@ pub(super) fn compile(
     let number_limits = compiler.number_limits(&config.numbers, &numbers);
     let doors = compiler.doors(config, &numbers);
     let geo = compiler.geo(config);
+    let lines = compiler.line_records(config);
     let history_limits = compiler.history_limits(config.history);
     if !compiler.faults.is_empty() {
         return Err(compiler.faults);
@@ -137,6 +138,7 @@ pub(super) fn compile(
         pools,
         numbers,
         geo,
+        lines,
         zones: compiler.zones,
         publisher_index: owned(compiler.publisher_index),
         target_index: owned(compiler.target_index),

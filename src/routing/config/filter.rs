@@ -55,10 +55,11 @@ pub struct FilterConfig {
     /// `fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_missing: Option<OnMissing>,
-    /// How a place (`geo.…`) has to be known at least. Default: by the area code of the caller.
+    /// How a place (`geo.…`) or `line_type` has to be known at least. Default: by the area code of the
+    /// caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_basis: Option<Basis>,
-    /// How surely a place (`geo.…`) has to be known, 0 to 0.95. Default 0.
+    /// How surely it has to be known, 0 to 0.95. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_confidence: Option<Confidence>,
 }

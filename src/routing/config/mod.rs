@@ -134,7 +134,7 @@ pub struct RoutingConfig {
     /// What the environment holds under [`RoutingConfig::key_names`], from the same hand.
     #[serde(skip)]
     pub keys: BTreeMap<SmolStr, SecretKey>,
-    /// It was kept with a revision, and so without the callers of its lists.
+    /// It was kept with a revision, and so without the callers of its lists, and records of lines.
     #[serde(skip)]
     pub is_kept: bool,
 }
@@ -150,7 +150,8 @@ impl RoutingConfig {
 
     /// Those that hold callers, and are not kept.
     pub fn files_of_callers(&self) -> impl Iterator<Item = &Path> {
-        self.caller_lists.iter().filter_map(|list| list.file.as_deref())
+        let of_lists = self.caller_lists.iter().filter_map(|list| list.file.as_deref());
+        of_lists.chain(self.geo.line_records.as_deref())
     }
 
     /// The variables of the environment that hold keys.
@@ -174,6 +175,11 @@ pub struct GeoConfig {
     /// before what is built in. A relative path starts at the working directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// What is on record of single lines: comma-separated values with the column `number` (ten digits, or
+    /// the first seven of a block of a thousand numbers) and any of `state`, `zip`, `time_zone`, `country`
+    /// and `line_type`, named in the first line. Kept nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_records: Option<PathBuf>,
 }
 
 /// Something in the configuration that cannot be carried out.

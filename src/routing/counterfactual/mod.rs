@@ -19,6 +19,7 @@ use super::circuit::Condition;
 use super::course::Course;
 use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Readings, Step, Verdict};
+use super::geo::LineRecord;
 use super::history::PastCall;
 use super::hold::{Bucket, BucketRequest, Counts, Leeway, Stake, WHOLE_PPM};
 use super::paying;
@@ -185,6 +186,10 @@ impl UsageReader for World<'_> {
     fn lists(&self, list: &str, found: Option<bool>) -> bool {
         let changed = self.listed.get(list).copied();
         changed.unwrap_or_else(|| self.recorded.lists(list, found))
+    }
+
+    fn line(&self, found: Option<Option<LineRecord>>) -> Option<LineRecord> {
+        self.recorded.line(found)
     }
 
     fn at_least(&self, cap: &str) -> Option<u64> {

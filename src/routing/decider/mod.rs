@@ -195,11 +195,14 @@ fn route<U: UsageReader + ?Sized>(
     let (of_publisher, of_campaign) = (owner.publisher.price.as_ref(), campaign.price.as_ref());
     let prices = Prices::of(of_publisher, of_campaign, request.at);
     let prices = prices.map(|prices| prices.lowered(usage.floor_lower()));
+    let line = snapshot.line(request.caller, usage);
+    decision.readings.line.clone_from(&line);
+    let facts = Facts::new(&tags, request.caller, &snapshot.geo).enriched(session);
     let mut eligibility = Eligibility {
         at: request.at,
         campaign: &campaign.id,
         calls: known.calls,
-        facts: Facts::new(&tags, request.caller, &snapshot.geo).enriched(session),
+        facts: facts.on_record(line),
         usage,
         listed,
         windows,

@@ -15,7 +15,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::reason::Reason;
 
 use super::config::{Confidence, ConfigFault, FilterConfig, FilterOp, GroupConfig, OnMissing};
-use super::facts::{DERIVED, Facts};
+use super::facts::{Facts, LINE_TYPE, is_place};
 use super::geo::Basis;
 
 use operator::{Flaw, Test, shown};
@@ -208,7 +208,7 @@ impl Filter {
 impl FilterConfig {
     /// Of what is no place the number tells nothing, and whoever told it knows it.
     fn check_certainty(&self) -> Result<(), Flaw> {
-        let is_derived = self.tag.strip_prefix("geo.").is_some_and(|name| DERIVED.contains(&name));
+        let is_derived = is_place(&self.tag) || self.tag == LINE_TYPE;
         let given = [
             ("min_basis", self.min_basis.is_some()),
             ("min_confidence", self.min_confidence.is_some()),

@@ -1,8 +1,10 @@
-//! Where a number is, as far as its first digits tell.
+//! Where a number is, as far as its first digits tell, or what is on record of its line.
 //!
 //! What is built in (`nanp.csv`) can be corrected and extended by a file. A prefix is no place:
-//! numbers move with their owners, so what it tells has a basis and a confidence of its own.
+//! numbers move with their owners, so what it tells has a basis and a confidence of its own. Records of
+//! single lines know better ([`lines`]), and those who talk to the caller best.
 
+mod lines;
 pub(crate) mod states;
 mod table;
 
@@ -16,9 +18,11 @@ use crate::phone::PhoneNumber;
 
 use super::config::Confidence;
 
+pub(super) use lines::LineRows;
+pub use lines::{LineRecord, Lines};
 pub(super) use table::Rows;
 
-/// How something is known about a call, from the least trusted on.
+/// How something is known about a call, from the least trusted on (spec/domain §1E, feature 37).
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
 )]
@@ -31,10 +35,17 @@ pub enum Basis {
     /// By area code and exchange of the caller's number. Confidence 0.60.
     #[n(1)]
     NpaNxx,
+    /// It is on record of the caller's line, or of the thousand numbers around it. Confidence 0.75.
+    #[n(3)]
+    LineRecord,
     /// An enricher said so, of anything but a place. Confidence 0.80.
     #[n(2)]
     Enriched,
-    /// A ping or the trunk said so. Confidence 0.95.
+    /// A ping or a page said so of a place, from whatever its publisher knows it. Confidence 0.85.
+    #[n(5)]
+    Ping,
+    /// The caller said so to the publisher, or it is no place and a ping said so; or the trunk said so.
+    /// Confidence 0.95.
     #[n(4)]
     Declared,
 }
@@ -87,7 +98,9 @@ impl Basis {
         Confidence(match self {
             Self::Npa => 50,
             Self::NpaNxx => 60,
+            Self::LineRecord => 75,
             Self::Enriched => 80,
+            Self::Ping => 85,
             Self::Declared => 95,
         })
     }
@@ -101,7 +114,9 @@ impl Basis {
         match self {
             Self::Npa => "npa",
             Self::NpaNxx => "npa_nxx",
+            Self::LineRecord => "line_record",
             Self::Enriched => "enriched",
+            Self::Ping => "ping",
             Self::Declared => "declared",
         }
     }
@@ -172,6 +187,7 @@ mod tests {
     use crate::routing::decision::Step;
     use crate::routing::replay::{DecisionRecord, record_bytes, replay};
     use crate::routing::request::{RouteRequest, Tags};
+    use crate::routing::revision;
     use crate::routing::{Decision, Known, Rotation, RoutingSnapshot, decide};
     use crate::time::Wall;
 
@@ -241,6 +257,84 @@ mod tests {
             assert_eq!(minicbor::to_vec(step).unwrap()[0], 0x87);
         }
         assert!(decision.explain_first(0)[1].ends_with(": geo.state is KY, wanted in OH, PA"));
+    }
+
+    #[test]
+    fn a_decision_by_the_record_of_a_line_is_made_again_when_the_records_are_gone() {
+        let rule = "op = \"eq\", value = \"OH\", min_basis = \"declared\"";
+        let config = CONFIG.replace(
+            rule,
+            "op = \"eq\", value = \"KY\", min_basis = \"line_record\", on_missing = \"pass\"",
+        );
+        assert_ne!(config, CONFIG);
+        let mut config: RoutingConfig = toml::from_str(&config).unwrap();
+        config.geo.line_records = Some("lines.csv".into());
+        let lines = "number,state,line_type\n6145550163,KY,mobile\n".to_owned();
+        config.texts.insert("lines.csv".into(), Ok(lines));
+        let kept = revision::compile(&revision::pack(&config), 1).unwrap();
+        let snapshot = RoutingSnapshot::compile(config.clone(), 1).unwrap();
+        let moved = request("+16145550163", &[]);
+
+        let decision = decide_on(&snapshot, &moved);
+
+        let plan: Vec<_> = decision.plan.iter().map(|it| it.target.as_str()).collect();
+        assert_eq!(plan, ["told"], "the area code says Ohio");
+        assert_eq!(filter_step(&decision, "told").ground, Some(Basis::LineRecord.ground()));
+        assert_eq!(filter_step(&decision, "any").have.as_deref(), Some("KY"));
+        let words = &decision.explain_first(0)[1];
+        assert!(
+            words.ends_with("geo.state is KY by line_record (0.75), wanted in OH, PA"),
+            "{words}"
+        );
+        assert_eq!(
+            decide_on(&snapshot, &request("+16145550164", &[])).plan[0].target,
+            "any".into()
+        );
+
+        let record = record_bytes(&moved, Known::default(), &decision);
+        let record = DecisionRecord::from_bytes(&record).unwrap();
+        for snapshot in [&snapshot, &kept] {
+            assert_eq!(replay(snapshot, &record).difference, None);
+        }
+        // The revision names no line, and others make another.
+        let bytes = revision::pack(&config);
+        let text = lz4_flex::decompress_size_prepended(&bytes).unwrap();
+        assert!(!String::from_utf8(text).unwrap().contains("6145550163"));
+        config.texts.insert("lines.csv".into(), Ok("number,state\n6145550163,PA\n".into()));
+        assert_ne!(revision::pack(&config), bytes);
+        let other = RoutingSnapshot::compile(config, 2).unwrap();
+        assert!(replay(&other, &record).difference.is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_with_records_of_lines_is_told_by_line_without_the_number() {
+        let faults = |text: &str| {
+            let mut config: RoutingConfig = toml::from_str(CONFIG).unwrap();
+            config.geo.line_records = Some("lines.csv".into());
+            config.texts.insert("lines.csv".into(), Ok(text.to_owned()));
+            let faults = RoutingSnapshot::compile(config, 1).unwrap_err();
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let at = "geo.line_records = lines.csv: ";
+        for (text, says) in [
+            ("", "is empty; begin with number,state,zip or the like, or leave the file out"),
+            ("# none\nnumber,state\n\n6145550163,Ohio\n", "line 4 says `Ohio`, which is no state"),
+            (
+                "number,state\n6145550163,OH\n6145550163,PA\n",
+                "has a number again on line 3; keep one row for each number",
+            ),
+            ("state\n6145550163\n", "line 1 lacks the column `number`"),
+        ] {
+            let told = faults(text);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].starts_with(&format!("{at}{says}")), "{told:?}");
+            assert!(!told[0].contains("614"), "{told:?}");
+        }
+        let many = format!("number,state\n{}", "x,OH\n".repeat(12));
+        assert_eq!(
+            faults(&many).last().unwrap(),
+            &format!("{at}has 2 more such lines; correct them too")
+        );
     }
 
     fn filter_step<'a>(decision: &'a Decision, target: &str) -> &'a Step {

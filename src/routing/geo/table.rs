@@ -33,7 +33,8 @@ impl Rows {
     pub(in crate::routing) fn take(&mut self, line: &str) -> Result<(), RowFault> {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         if self.columns.is_empty() {
-            self.columns = columns(&cells)?;
+            let first = "prefix,state,time_zone and, if wanted, zip and country";
+            self.columns = columns(&cells, &COLUMNS, 3, first)?;
             return Ok(());
         }
         if cells.len() != self.columns.len() {
@@ -71,22 +72,28 @@ impl Rows {
     }
 }
 
-fn columns(cells: &[&str]) -> Result<Vec<usize>, RowFault> {
+/// What stands in each column, as a place in `known`, of which the first `needed` have to be there.
+/// `first`: how the first line may look.
+pub(super) fn columns(
+    cells: &[&str],
+    known: &[&'static str],
+    needed: usize,
+    first: &str,
+) -> Result<Vec<usize>, RowFault> {
     let mut columns = vec![];
     for cell in cells {
-        let Some(column) = COLUMNS.iter().position(|known| known == cell) else {
+        let Some(column) = known.iter().position(|known| known == cell) else {
             let problem = format!("names no column that is known here: `{cell}`");
-            return Err(fault(problem, suggestion(cell, COLUMNS.into_iter())));
+            return Err(fault(problem, suggestion(cell, known.iter().copied())));
         };
         if columns.contains(&column) {
             return Err(fault(format!("names the column `{cell}` twice"), "keep one of them"));
         }
         columns.push(column);
     }
-    if let Some(missing) = (0..3).find(|column| !columns.contains(column)) {
-        let problem = format!("lacks the column `{}`", COLUMNS[missing]);
-        let remedy = "let the first line be prefix,state,time_zone and, if wanted, zip and country";
-        return Err(fault(problem, remedy));
+    if let Some(missing) = (0..needed).find(|column| !columns.contains(column)) {
+        let problem = format!("lacks the column `{}`", known[missing]);
+        return Err(fault(problem, format!("let the first line be {first}")));
     }
     Ok(columns)
 }
@@ -104,7 +111,7 @@ fn prefix(text: &str) -> Result<u32, RowFault> {
     }
 }
 
-fn place(
+pub(super) fn place(
     state_text: &str,
     time_zone: &str,
     zip: &str,
@@ -144,7 +151,7 @@ fn place(
     })
 }
 
-fn fault(problem: impl Into<String>, remedy: impl Into<String>) -> RowFault {
+pub(super) fn fault(problem: impl Into<String>, remedy: impl Into<String>) -> RowFault {
     RowFault { problem: problem.into(), remedy: remedy.into() }
 }
 

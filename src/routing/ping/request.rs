@@ -10,6 +10,8 @@ use crate::id::{CampaignId, PoolId, PublisherId};
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::decision::Check;
+use crate::routing::facts::{GEO_BASIS, is_place};
+use crate::routing::geo::Basis;
 use crate::routing::request::Tags;
 use crate::routing::vertical::{TagFault, TagFaultKind, Vertical};
 use crate::routing::worth::Worthless;
@@ -73,7 +75,9 @@ pub struct PingRequest {
     /// Each field becomes a tag `consent.NAME`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub consent: BTreeMap<String, Value>,
-    /// Each field becomes a tag of its name.
+    /// Each field becomes a tag of its name. Places among them (`geo.state` and the like) are known by
+    /// [`Basis::Ping`] alone, unless `geo.basis` says `declared`: the caller told them, as with `zip` and
+    /// `state`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, Value>,
     /// A trial: what would come of it is told, and nothing does.
@@ -275,6 +279,7 @@ impl PingRequest {
                 }
             }
         }
+        let basis = tags.take_basis();
         if let Some(sip_ok) = self.sip_ok {
             tags.add("sip_ok", sip_ok.to_smolstr());
         }
@@ -292,15 +297,25 @@ impl PingRequest {
                 tags.add(name, text.into());
             }
         }
-        let TagCollector { tags, mut refusals } = tags;
+        let TagCollector { tags, mut refusals, heard_of } = tags;
+        let is_told = |name: &SmolStr| match name.as_str() {
+            "geo.state" => self.state.is_some(),
+            "geo.zip" | "geo.zip3" => self.zip.is_some(),
+            _ => false,
+        };
+        let basis =
+            basis.or_else(|| heard_of.iter().any(|name| !is_told(name)).then_some(Basis::Ping));
         let kept = match vertical {
             None => Ok(tags),
             Some(vertical) => keep(vertical, tags),
         };
-        let tags = kept.unwrap_or_else(|faults| {
+        let mut tags = kept.unwrap_or_else(|faults| {
             refusals.extend(faults.into_iter().map(PingRefusal::from));
             Tags::new()
         });
+        if basis == Some(Basis::Ping) {
+            tags.insert(GEO_BASIS.into(), Basis::Ping.name().into());
+        }
         match PingRefusals::of(refusals) {
             None => Ok(tags),
             Some(refusals) => Err(refusals),
@@ -312,9 +327,23 @@ impl PingRequest {
 struct TagCollector {
     tags: Tags,
     refusals: Vec<PingRefusal>,
+    /// Places that stood among the tags.
+    heard_of: Vec<SmolStr>,
 }
 
 impl TagCollector {
+    /// How the places are known of which tags speak, if that was said; they are all that is there yet.
+    fn take_basis(&mut self) -> Option<Basis> {
+        self.heard_of = self.tags.keys().filter(|name| is_place(name)).cloned().collect();
+        let said = self.tags.remove(GEO_BASIS)?;
+        let known = [Basis::Ping, Basis::Declared].into_iter().find(|it| said == it.name());
+        if known.is_none() {
+            let detail = "must be declared, where the caller told its place, or ping";
+            self.refuse(GEO_BASIS, RefusalCode::Malformed, detail);
+        }
+        known
+    }
+
     fn add_value(&mut self, name: &str, value: &Value, depth: usize) {
         match value {
             Value::Null => {}
@@ -399,6 +428,29 @@ mod tests {
             ("utm_source", "search"),
         ];
         assert_eq!(tags, expected.map(|(name, value)| (name.into(), value.into())));
+    }
+
+    #[test]
+    fn a_place_among_the_tags_is_known_by_the_ping_alone_unless_it_says_otherwise() {
+        let basis = |ping: &str| {
+            let ping: PingRequest = serde_json::from_str(ping).unwrap();
+            ping.to_tags(None).map(|tags| tags.get("geo.basis").map(ToString::to_string))
+        };
+        for (ping, expected) in [
+            (r#"{"state": "OH", "zip": "43215"}"#, None),
+            (r#"{"tags": {"utm_source": "x", "geo.county": "Franklin"}}"#, None),
+            (r#"{"tags": {"geo.state": "OH"}}"#, Some("ping")),
+            (r#"{"tags": {"geo": {"state": "OH"}}}"#, Some("ping")),
+            (r#"{"tags": {"geo.state": "OH"}, "state": "OH"}"#, None),
+            (r#"{"tags": {"geo.zip": "43215"}, "state": "OH"}"#, Some("ping")),
+            (r#"{"tags": {"geo.state": "OH", "geo.basis": "declared"}}"#, None),
+            (r#"{"tags": {"geo.basis": "ping"}, "state": "OH"}"#, Some("ping")),
+        ] {
+            assert_eq!(basis(ping).unwrap().as_deref(), expected, "{ping}");
+        }
+        let refused = basis(r#"{"tags": {"geo.basis": "guess"}}"#).unwrap_err();
+        let first = refused.first();
+        assert_eq!((first.field.as_str(), first.code), ("geo.basis", RefusalCode::Malformed));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use smol_str::SmolStr;
 use url::Url;
 
 use crate::id::{CampaignId, PoolId, PublisherId};
+use crate::routing::facts::GEO_BASIS;
+use crate::routing::geo::Basis;
 use crate::routing::request::Tags;
 use crate::routing::vertical::Vertical;
 
@@ -162,6 +164,11 @@ impl VisitRequest {
                 tags.insert(name.to_owned(), Value::from(text.as_str()));
             }
         }
+        if self.kind == VisitKind::Form && tags.keys().any(|name| name.starts_with("geo")) {
+            // What is in it the caller wrote.
+            let declared = || Value::from(Basis::Declared.name());
+            tags.entry(GEO_BASIS.to_owned()).or_insert_with(declared);
+        }
         PingRequest {
             publisher: self.publisher.clone(),
             campaign: self.campaign.clone(),
@@ -308,6 +315,17 @@ mod tests {
         let tags: Vec<_> = told.tags.into_iter().collect();
         assert_eq!(tags, expected.map(|(name, value)| (name.into(), value.into())));
         assert_eq!(told.left_out, ["fbclid"]);
+    }
+
+    #[test]
+    fn what_a_form_says_of_a_place_the_caller_told_and_what_a_page_does_not() {
+        for (kind, basis) in [(VisitKind::Form, None), (VisitKind::PageView, Some("ping"))] {
+            let tags = [("geo.state".to_owned(), Value::from("OH"))].into();
+            let visit = VisitRequest { kind, tags, ..VisitRequest::default() };
+            let told = visit.told(None).unwrap().tags;
+            assert_eq!(told.get("geo.basis").map(SmolStr::as_str), basis, "{kind:?}");
+            assert_eq!(told["geo.state"], "OH");
+        }
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub fn questions<U: UsageReader + ?Sized>(
     let tags = merged_tags(request, session);
     let owed = Owed::of(owner.publisher.payouts.get(&owner.campaign.id), session, request);
     let facts = Facts::new(&tags, request.caller, &snapshot.geo).enriched(session);
+    let facts = facts.on_record(snapshot.line(request.caller, usage));
     for (tier, scorer) in asked {
         let is_ranked = |member: &&TierMember| ranked.contains(&snapshot.targets[member.target].id);
         if tier.members.iter().filter(is_ranked).nth(1).is_none() {

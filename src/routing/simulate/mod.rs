@@ -11,6 +11,7 @@ use crate::reason::Reason;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
+use super::geo::LineRecord;
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
 use super::replay::{DecisionRecord, Recorded};
@@ -125,6 +126,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
 
     fn lists(&self, list: &str, found: Option<bool>) -> bool {
         self.usage.lists(list, found)
+    }
+
+    fn line(&self, found: Option<Option<LineRecord>>) -> Option<LineRecord> {
+        self.usage.line(found)
     }
 
     fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
