@@ -305,6 +305,9 @@ pub enum NoPayout {
     /// Its cap on payouts was full, and says to stop paying, not to stop calls.
     #[n(0)]
     PublisherCap,
+    /// The caller has called before, and it is not paid for that.
+    #[n(1)]
+    Duplicate,
 }
 
 impl NoPayout {
@@ -312,6 +315,7 @@ impl NoPayout {
     pub fn name(self) -> &'static str {
         match self {
             Self::PublisherCap => "publisher_cap",
+            Self::Duplicate => "duplicate",
         }
     }
 }

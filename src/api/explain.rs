@@ -22,6 +22,7 @@ use crate::routing::counterfactual::{Change, Counterfactual, counterfactuals};
 use crate::routing::course::{Course, TurnEnd};
 use crate::routing::decision::{Check, Outcome, PlannedAttempt, Verdict};
 use crate::routing::geo::Basis;
+use crate::routing::history::prior::{PriorCall, PriorCalls, PriorToBuyer, PriorToTarget};
 use crate::routing::replay::DecisionRecord;
 use crate::routing::{RoutingSnapshot, Step};
 
@@ -46,6 +47,9 @@ pub(super) struct Explanation {
     no_route: Option<NoRoute>,
     /// Whose call it is; null: the dialled number belongs to no campaign.
     attribution: Option<ExplainedAttribution>,
+    /// What was known of the caller's earlier calls; null: nothing is kept of them, or of a caller without
+    /// a number, or the call was stopped before.
+    prior_calls: Option<ExplainedPriorCalls>,
     /// Every target of the campaign, and what became of it.
     candidates: Vec<ExplainedCandidate>,
     /// The targets to be tried, in order.
@@ -61,6 +65,56 @@ pub(super) struct Explanation {
     /// SHA-256 of what the decision was made from and of its result, in hexadecimal.
     #[schema(example = "3f1c1f8c1d3c2d6f0a2d5f8f0e1c6b7a4d9e8c7b6a5f4e3d2c1b0a9f8e7d6c5b")]
     digest: String,
+}
+
+/// A caller's earlier calls, as far back as each fact looks (`[history]`). Whether one makes the call a
+/// duplicate is for rules to say.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedPriorCalls {
+    /// To the dialled number.
+    #[schema(example = 2)]
+    number: u32,
+    /// To the campaign.
+    #[schema(example = 3)]
+    campaign: u32,
+    /// Calls that each buyer answered, but for those who answered none.
+    buyers: Vec<ExplainedPriorBuyer>,
+    targets: Vec<ExplainedPriorTarget>,
+    /// The last that somebody answered.
+    last_connected: Option<ExplainedPriorCall>,
+    /// The last that its buyer came to owe for.
+    last_converted: Option<ExplainedPriorCall>,
+    /// There may be others: not all that is on record was at hand.
+    partial: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedPriorBuyer {
+    #[schema(value_type = String, example = "buy_summit")]
+    buyer: BuyerId,
+    #[schema(example = 1)]
+    calls: u32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedPriorTarget {
+    #[schema(value_type = String, example = "tgt_summit")]
+    target: TargetId,
+    #[schema(example = 1)]
+    calls: u32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedPriorCall {
+    #[schema(value_type = String, example = "cal_01954f2e7d1e70008000000000000009")]
+    call_id: CallId,
+    #[schema(value_type = String, example = "tgt_summit")]
+    target: TargetId,
+    #[schema(value_type = String, example = "buy_summit")]
+    buyer: BuyerId,
+    /// When it was answered, or owed for.
+    #[schema(example = "2026-03-14T15:04:12.325Z")]
+    at: String,
 }
 
 /// A target that would have been in the plan if all of `changes` had been so.
@@ -351,10 +405,37 @@ impl Explanation {
                 .map(|it| ExplainedCandidate::new(it, course))
                 .collect(),
             text,
+            prior_calls: decision.readings.prior.map(Into::into),
             attribution: decision.attribution.map(Into::into),
             plan: decision.plan.into_iter().map(Into::into).collect(),
             steps: decision.steps.into_iter().map(Into::into).collect(),
             digest: record.digest.to_string(),
+        }
+    }
+}
+
+impl From<PriorCalls> for ExplainedPriorCalls {
+    fn from(prior: PriorCalls) -> Self {
+        let buyers = prior.to_buyers.into_iter();
+        let targets = prior.to_targets.into_iter();
+        let last = |PriorCall { call, target, buyer, at }| ExplainedPriorCall {
+            call_id: call,
+            target,
+            buyer,
+            at: at.to_rfc3339(),
+        };
+        Self {
+            number: prior.to_number,
+            campaign: prior.to_campaign,
+            buyers: buyers
+                .map(|PriorToBuyer { buyer, calls }| ExplainedPriorBuyer { buyer, calls })
+                .collect(),
+            targets: targets
+                .map(|PriorToTarget { target, calls }| ExplainedPriorTarget { target, calls })
+                .collect(),
+            last_connected: prior.last_connected.map(last),
+            last_converted: prior.last_converted.map(last),
+            partial: prior.is_partial,
         }
     }
 }

@@ -202,7 +202,8 @@ struct CallMoney {
     #[schema(value_type = String, example = "33.20")]
     payout: Money,
     /// Why the publisher is owed nothing though the call may be worth it: `publisher_cap`: its cap
-    /// was full, and stops payouts. Null: nothing stood against it.
+    /// was full, and stops payouts; `duplicate`: the caller had called before, and it is not paid for that.
+    /// Null: nothing stood against it.
     #[schema(value_type = Option<String>, example = json!(null))]
     no_payout_reason: Option<NoPayout>,
     /// To the carrier; null without a tariff.

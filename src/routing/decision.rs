@@ -15,6 +15,7 @@ use crate::time::Wall;
 use super::attribution::Attribution;
 use super::circuit::Condition;
 use super::geo::{Ground, LineRecord};
+use super::history::prior::PriorCalls;
 use super::hold::{Bucket, BucketRequest};
 use super::request::Usage;
 use super::selection::{
@@ -310,6 +311,10 @@ pub struct Readings {
     /// What was on record of the caller's line; absent: nothing.
     #[n(10)]
     pub line: Option<LineRecord>,
+    /// What was known of the caller's earlier calls; absent: nothing was kept of them, or the call was
+    /// stopped before anybody asked.
+    #[n(11)]
+    pub prior: Option<PriorCalls>,
 }
 
 /// How many calls at once can be taken, as whoever takes them says.

@@ -3,19 +3,20 @@
 
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::id::{CampaignId, TargetId};
+use crate::id::{CampaignId, PublisherId, TargetId};
+use crate::money::Money;
 use crate::reason::Reason;
 use crate::time::Wall;
 
 use super::config::{
     DedupeAfter, DedupeBy, DedupeCampaigns, DuplicateRoute, DuplicatesConfig, DuplicatesWithin,
-    MarkOn, Span,
+    MarkOn, PayDuplicates, PayPolicy, PayScope, Span,
 };
 use super::decision::{Check, Finding};
 use super::eligibility::Eligibility;
 use super::history::{Connected, PastCall};
 use super::request::{RouteRequest, UsageReader};
-use super::snapshot::{NumberOwner, Target};
+use super::snapshot::{Conversion, NumberOwner, Payout, Target};
 
 /// What makes a call a duplicate.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,19 @@ pub(super) struct Duplicate<'a> {
     pub(super) of: &'a PastCall,
     /// Whom the caller last talked to.
     pub(super) original: Option<&'a TargetId>,
+}
+
+/// What a caller's earlier calls make of the money that is owed for this one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dues<'a> {
+    pub(super) at: Wall,
+    pub(super) campaign: &'a CampaignId,
+    pub(super) publisher: &'a PublisherId,
+    /// What marks a duplicate; absent: nothing.
+    pub(super) rule: Option<&'a DuplicatesConfig>,
+    /// The earlier ones, the latest first.
+    pub(super) calls: &'a [PastCall],
+    pub(super) is_duplicate: bool,
 }
 
 /// A buyer's or a target's rule, whichever holds for the target.
@@ -113,15 +127,8 @@ impl<'a> Duplicate<'a> {
                     DuplicatesWithin::Account => true,
                 }
         };
-        let came_far_enough = |past: &&'a PastCall| match rule.mark_on {
-            MarkOn::Incoming => true,
-            MarkOn::Connected => past.connected.is_some(),
-            MarkOn::Talked => {
-                past.talk_ms(request.at).is_some_and(|ms| ms >= u64::from(rule.talk_s) * 1_000)
-            }
-            MarkOn::Converted => past.converted_at.is_some(),
-        };
-        let of = calls.iter().filter(counts).find(came_far_enough)?;
+        let of =
+            calls.iter().filter(counts).find(|past| came_far_enough(rule, past, request.at))?;
         let original = calls.iter().filter(counts).find_map(|past| past.connected.as_ref());
         Some(Self { of, original: original.map(|connected| &connected.target) })
     }
@@ -189,20 +196,102 @@ impl Dedupe {
     }
 }
 
-impl PastCall {
-    /// How long it talked, or has talked by `now` if it is up; absent: nobody answered.
-    fn talk_ms(&self, now: Wall) -> Option<u64> {
-        let connected = self.connected.as_ref()?;
-        Some(
-            self.talk_ms.unwrap_or_else(|| {
-                u64::try_from(now.0.saturating_sub(connected.at.0)).unwrap_or(0)
-            }),
-        )
+fn came_far_enough(rule: &DuplicatesConfig, past: &PastCall, now: Wall) -> bool {
+    match rule.mark_on {
+        MarkOn::Incoming => true,
+        MarkOn::Connected => past.connected.is_some(),
+        MarkOn::Talked => {
+            past.talked_ms(now).is_some_and(|ms| ms >= u64::from(rule.talk_s) * 1_000)
+        }
+        MarkOn::Converted => past.converted_at.is_some(),
+    }
+}
+
+impl<'a> Dues<'a> {
+    /// Of somebody who has never called.
+    pub(super) fn of_a_first_call(campaign: &'a CampaignId, publisher: &'a PublisherId) -> Self {
+        Self { at: Wall(0), campaign, publisher, rule: None, calls: &[], is_duplicate: false }
+    }
+
+    /// Why the publisher is owed nothing; `None`: it is.
+    pub(super) fn unpaid(&self, payout: &Payout) -> Option<Finding> {
+        if payout.amount <= Money::ZERO {
+            return None;
+        }
+        self.withheld(&payout.dedupe, None, PayScope::Campaign, |past| past.paid_at(self.at))
+    }
+
+    /// Whether the buyer of the target owes nothing.
+    pub(super) fn is_free(&self, target: &Target, conversion: &Conversion) -> bool {
+        let charged_at = |past: &PastCall| past.charged_at();
+        let of = (&conversion.dedupe, PayScope::Buyer);
+        self.withheld(of.0, Some(target), of.1, charged_at).is_some()
+    }
+
+    /// `owed_at`: when money was owed for an earlier call.
+    fn withheld(
+        &self,
+        pay: &PayDuplicates,
+        target: Option<&Target>,
+        usual: PayScope,
+        owed_at: impl Fn(&PastCall) -> Option<Wall>,
+    ) -> Option<Finding> {
+        match pay.policy {
+            PayPolicy::PayAll => None,
+            PayPolicy::NeverPayDuplicates => {
+                let is_one = match (pay.scope, self.rule) {
+                    (None, _) => self.is_duplicate,
+                    (Some(_), None) => false,
+                    (Some(scope), Some(rule)) => self.calls.iter().any(|past| {
+                        rule.window_s.reaches(past.at, self.at)
+                            && came_far_enough(rule, past, self.at)
+                            && self.is_in(scope, target, past)
+                    }),
+                };
+                is_one.then(|| Finding {
+                    subject: Some(SmolStr::new_static("dedupe")),
+                    have: Some(SmolStr::new_static("it is a duplicate")),
+                    want: Some(SmolStr::new_static("duplicates are not paid for")),
+                    ..Finding::default()
+                })
+            }
+            PayPolicy::OncePer => {
+                let (window, scope) =
+                    (pay.window_s.unwrap_or_default(), pay.scope.unwrap_or(usual));
+                let counts = self.calls.iter().filter(|past| self.is_in(scope, target, past));
+                let owed = counts.filter_map(|past| Some((owed_at(past)?, past.call)));
+                let (then, call) = owed.max().filter(|(then, _)| window.reaches(*then, self.at))?;
+                let ago = Ago(self.at.0.saturating_sub(then.0));
+                let want = match window {
+                    Span::Seconds(_) => format_smolstr!("a caller is paid for once per {window}"),
+                    Span::Forever => SmolStr::new_static("a caller is paid for once"),
+                };
+                Some(Finding {
+                    subject: Some(SmolStr::new_static("dedupe")),
+                    have: Some(format_smolstr!("{call} was paid for {ago} ago")),
+                    want: Some(want),
+                    ..Finding::default()
+                })
+            }
+        }
+    }
+
+    fn is_in(&self, scope: PayScope, target: Option<&Target>, past: &PastCall) -> bool {
+        let of_target = |is_its: &dyn Fn(&Connected, &Target) -> bool| {
+            past.connected.as_ref().zip(target).is_some_and(|(it, target)| is_its(it, target))
+        };
+        match scope {
+            PayScope::Target => of_target(&|it, target| it.target == target.id),
+            PayScope::Buyer => of_target(&|it, target| it.buyer == target.buyer),
+            PayScope::Publisher => past.publisher == *self.publisher,
+            PayScope::Campaign => past.campaign == *self.campaign,
+            PayScope::Account => true,
+        }
     }
 }
 
 /// Milliseconds for people, such as `3 d`, `2 h`, `40 s`.
-struct Ago(i64);
+pub(super) struct Ago(pub(super) i64);
 
 impl std::fmt::Display for Ago {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,10 +4,13 @@ use std::fmt::Write;
 
 use crate::id::TargetId;
 use crate::reason::{NoPayout, NoRoute, Reason};
+use crate::time::Wall;
 
 use super::course::{Course, Shortage, TurnEnd};
 use super::decision::{Check, Decision, Outcome, Step, Verdict, code};
+use super::duplicate::Ago;
 use super::geo::{Basis, Ground};
+use super::history::prior::PriorCalls;
 
 impl Decision {
     /// What became of every candidate: each that was not called has exactly one reason.
@@ -56,9 +59,19 @@ impl Decision {
         let nobody = Course::default();
         let outcomes = self.outcomes(course.unwrap_or(&nobody));
         let mut lines = vec![self.call_line()];
+        lines.extend(self.readings.prior.as_ref().and_then(|prior| prior.in_words(self.at)));
         let is_duplicate = |step: &&Step| step.target.is_none() && step.check == Check::Duplicate;
         let duplicate = self.steps.iter().find(is_duplicate).and_then(|step| step.have.as_ref());
         lines.extend(duplicate.map(|of| format!("a duplicate of {of}")));
+        let is_unpaid = |step: &&Step| {
+            let is_dedupe = step.subject.as_deref() == Some("dedupe");
+            step.target.is_none() && step.check == Check::Payout && is_dedupe
+        };
+        lines.extend(self.steps.iter().find(is_unpaid).map(|step| {
+            let have = step.have.as_deref().unwrap_or_default();
+            let want = step.want.as_deref().unwrap_or_default();
+            format!("no payout ({}): {have}, {want}", NoPayout::Duplicate.name())
+        }));
         let of_a_tier = |step: &&Step| step.target.is_none() && step.check == Check::Selection;
         for step in self.steps.iter().filter(of_a_tier) {
             let (tier, found) = (step.subject.as_deref(), step.have.as_deref());
@@ -186,6 +199,46 @@ impl Decision {
             (Some(target), Verdict::Planned | Verdict::Refused) => Some((target, step)),
             (None, _) | (Some(_), Verdict::Passed) => None,
         })
+    }
+}
+
+impl PriorCalls {
+    /// Such as `called before: 2 times the number, 3 the campaign; last talked to tgt_a 3 d ago`; `None`:
+    /// nothing is known of the caller.
+    fn in_words(&self, now: Wall) -> Option<String> {
+        if self.is_nobody() {
+            return self.is_partial.then(|| {
+                "nobody knows whether the caller has called before: not all that is on record was at hand"
+                    .to_owned()
+            });
+        }
+        let mut line = format!(
+            "the caller has called before: {} of its calls were to the number, {} to the campaign",
+            self.to_number, self.to_campaign
+        );
+        let buyers = self.to_buyers.iter().map(|it| format!("{} {}", it.calls, it.buyer));
+        let targets = self.to_targets.iter().map(|it| format!("{} {}", it.calls, it.target));
+        let answered: Vec<_> = buyers.chain(targets).collect();
+        if !answered.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "; answered by {}", answered.join(", "));
+        }
+        for (what, last) in
+            [("talked to", &self.last_connected), ("paid for by", &self.last_converted)]
+        {
+            if let Some(last) = last {
+                let ago = Ago(now.0.saturating_sub(last.at.0));
+                let with = match what {
+                    "talked to" => last.target.as_str(),
+                    _ => last.buyer.as_str(),
+                };
+                let _ = write!(line, "; last {what} {with} {ago} ago");
+            }
+        }
+        if self.is_partial {
+            line.push_str("; there may be more, as not all that is on record was at hand");
+        }
+        Some(line)
     }
 }
 

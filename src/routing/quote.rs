@@ -33,7 +33,7 @@ use crate::reason::{NoPayout, Reason};
 use crate::time::Wall;
 
 use super::attribution::{Named, SessionKey};
-use super::config::PayDuplicates;
+use super::config::{PayDuplicates, PayPolicy};
 use super::decider::{Known, decide};
 use super::decision::{Check, Decision, Finding, Step, Verdict};
 use super::history::PastCall;
@@ -100,10 +100,16 @@ impl Promise {
         !self.spent && now < self.until
     }
 
-    fn payout(&self) -> Payout {
-        let duplicates =
-            if self.no_duplicates { PayDuplicates::Never } else { PayDuplicates::Always };
-        Payout { amount: self.payout, seconds: Some(self.payout_seconds), duplicates }
+    /// What counts as a duplicate is as the configuration says when the call comes.
+    fn payout(&self, configured: Option<&Payout>) -> Payout {
+        let never =
+            PayDuplicates { policy: PayPolicy::NeverPayDuplicates, ..PayDuplicates::default() };
+        let configured = configured.map(|it| it.dedupe).filter(|it| !it.is_all());
+        let dedupe = match self.no_duplicates {
+            true => configured.unwrap_or(never),
+            false => PayDuplicates::default(),
+        };
+        Payout { amount: self.payout, seconds: Some(self.payout_seconds), dedupe }
     }
 
     /// Why it does not hold for a call of the session.
@@ -144,7 +150,8 @@ impl Owed {
             return Self { finding: told(why, want), ..by_configuration };
         }
         let late = if request.at < until { "quote" } else { "quote.late" };
-        Self { payout: Some(promise.payout()), promised: true, finding: told(late, None) }
+        let payout = Some(promise.payout(configured));
+        Self { payout, promised: true, finding: told(late, None) }
     }
 }
 
@@ -187,18 +194,22 @@ pub fn quote<U: UsageReader + ?Sized>(
         .and_then(|publisher| publisher.payouts.get(&session.campaign));
     let terms = first.terms.ok_or(Reason::PayoutNone)?;
     if terms.payout <= Money::ZERO {
-        return Err(match (terms.no_payout, payout) {
-            (Some(NoPayout::PublisherCap), _) => Reason::PayoutCapped,
-            (None, Some(payout)) if payout.amount > Money::ZERO => Reason::PayoutDuplicate,
-            (None, _) => Reason::PayoutNone,
+        return Err(match terms.no_payout {
+            Some(NoPayout::PublisherCap) => Reason::PayoutCapped,
+            Some(NoPayout::Duplicate) => Reason::PayoutDuplicate,
+            None => Reason::PayoutNone,
         });
     }
     let rule = snapshot.campaign(&session.campaign).map(|it| it.callers.duplicates.is_some());
-    let never = payout.is_some_and(|it| it.duplicates == PayDuplicates::Never);
+    let policy = payout.map(|it| it.dedupe.policy).unwrap_or_default();
     Ok(Offer {
         payout: terms.payout,
         payout_seconds: terms.payout_seconds,
-        no_duplicates: never && rule == Some(true),
+        no_duplicates: match policy {
+            PayPolicy::PayAll => false,
+            PayPolicy::NeverPayDuplicates => rule == Some(true),
+            PayPolicy::OncePer => true,
+        },
     })
 }
 
@@ -245,7 +256,7 @@ mod tests {
         buyers = [{ id = "b" }]
         [[publishers]]
         id = "p"
-        payouts = [{ campaign = "c", amount = "24.00", duplicates = "never" }]
+        payouts = [{ campaign = "c", amount = "24.00", dedupe = { policy = "never_pay_duplicates" } }]
         caps = [{ metric = "payout", window = "daily", limit = "100.00", on_full = "stop_paying" }]
         [[targets]]
         id = "first"
@@ -280,7 +291,7 @@ mod tests {
         };
         assert_eq!(quoted(CONFIG, "OH", &[]), Ok(offer(90)));
         assert_eq!(quoted(CONFIG, "TX", &[]), Ok(offer(120)), "the first one does not want Texans");
-        let always = CONFIG.replace("never", "always");
+        let always = CONFIG.replace("never_pay_duplicates", "pay_all");
         let always_paid = Offer { no_duplicates: false, ..offer(90) };
         assert_eq!(quoted(&always, "OH", &[]), Ok(always_paid));
     }
@@ -433,7 +444,7 @@ mod tests {
                 config.replacen(&amount, &format!("{amount}, seconds = {}", rng.u8(10..200)), 1);
         }
         if rng.bool() {
-            config = config.replace("never", "always");
+            config = config.replace("never_pay_duplicates", "pay_all");
         }
         if rng.u8(0..3) == 0 {
             config = config.replacen("id = \"first\"\n", "id = \"first\"\npaused = true\n", 1);
@@ -495,6 +506,8 @@ mod tests {
             }),
             converted_at: None,
             talk_ms: None,
+            charges: false,
+            pays_after_ms: None,
         }
     }
 

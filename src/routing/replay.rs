@@ -15,6 +15,7 @@ use super::decider::{Known, decide};
 use super::decision::{ConditionReading, Decision, Readings, ReadyReading};
 use super::geo::LineRecord;
 use super::history::PastCall;
+use super::history::prior::PriorCalls;
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
@@ -162,6 +163,7 @@ pub(super) struct Recorded<'a> {
     scores: &'a [ScoreReading],
     withheld: &'a [Bucket],
     line: Option<&'a LineRecord>,
+    prior: Option<&'a PriorCalls>,
 }
 
 impl<'a> Recorded<'a> {
@@ -171,8 +173,19 @@ impl<'a> Recorded<'a> {
         let awaited = readings.usage.iter();
         let awaited = awaited.filter_map(|it| Some((it.bucket.clone(), it.awaited?))).collect();
         let Readings { conditions, ready, performance, listed, scores, withheld, .. } = readings;
-        let line = readings.line.as_ref();
-        Self { usage, awaited, conditions, ready, performance, listed, scores, withheld, line }
+        let (line, prior) = (readings.line.as_ref(), readings.prior.as_ref());
+        Self {
+            usage,
+            awaited,
+            conditions,
+            ready,
+            performance,
+            listed,
+            scores,
+            withheld,
+            line,
+            prior,
+        }
     }
 }
 
@@ -205,6 +218,10 @@ impl UsageReader for Recorded<'_> {
 
     fn lists(&self, list: &str, found: Option<bool>) -> bool {
         found.unwrap_or_else(|| self.listed.iter().any(|listed| listed == list))
+    }
+
+    fn prior(&self) -> Option<PriorCalls> {
+        self.prior.cloned()
     }
 
     fn line(&self, found: Option<Option<LineRecord>>) -> Option<LineRecord> {

@@ -14,6 +14,7 @@ use crate::time::Wall;
 use super::attribution::Named;
 use super::circuit::Condition;
 use super::geo::LineRecord;
+use super::history::prior::PriorCalls;
 use super::hold::{Bucket, Reset};
 use super::performance::{Concerned, Tallies};
 use super::quote::Promise;
@@ -142,6 +143,11 @@ pub trait UsageReader {
     /// not known any more.
     fn lists(&self, _list: &str, found: Option<bool>) -> bool {
         found.unwrap_or(false)
+    }
+
+    /// What is known of the caller's earlier calls; `None`: nothing is kept of them.
+    fn prior(&self) -> Option<PriorCalls> {
+        None
     }
 
     /// What is on record of the caller's line. `found` is what the records say; absent: what is in them is

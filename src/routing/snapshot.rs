@@ -30,7 +30,7 @@ use super::effective::{CampaignSources, PoolSources, TargetSources, TierSources}
 use super::enrich::Enricher;
 use super::filter::Filters;
 use super::geo::{Geo, LineRecord, Lines};
-use super::history::{Caller, HistoryLimits};
+use super::history::{Caller, HistoryLimits, LooksBack};
 use super::hold::{Bucket, BucketRequest, Counts, Stake};
 use super::limits::{CallLimits, Windows, Zones};
 use super::list::{ListRules, Lists};
@@ -77,8 +77,7 @@ pub struct RoutingSnapshot {
     pub(super) caps_calls: bool,
     /// Limits that say other than [`OnStoreDown::Escrow`], by their keys.
     pub(super) on_store_down: BTreeMap<SmolStr, OnStoreDown>,
-    /// How far back rules look at a caller's earlier calls; absent: none does.
-    pub(super) history: Option<Span>,
+    pub(super) history: LooksBack,
     pub(super) history_limits: HistoryLimits,
     /// How far back tiers look that go by performance; absent: none does.
     pub(super) performance_days: Option<u32>,
@@ -134,7 +133,7 @@ pub struct Payout {
     pub amount: Money,
     /// Seconds after the answer; absent: when the call converts for the buyer.
     pub seconds: Option<u32>,
-    pub duplicates: PayDuplicates,
+    pub dedupe: PayDuplicates,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +184,7 @@ pub struct Target {
 pub struct Conversion {
     pub seconds: u32,
     pub revenue: Money,
-    pub duplicates: PayDuplicates,
+    pub dedupe: PayDuplicates,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -527,15 +526,15 @@ impl RoutingSnapshot {
         all.chain(self.trunk_caps.values()).chain(of_all).flatten().chain(of_buyers)
     }
 
-    /// Whose earlier calls a decision about this call reads, and how far back; `None`: nobody's.
+    /// Whose earlier calls a decision about this call reads, and the campaign it is of; `None`: nobody's.
     pub fn remembered(
         &self,
         request: &RouteRequest,
         sessions: &[SessionReading],
-    ) -> Option<(Caller, Span)> {
-        let span = self.history?;
+    ) -> Option<(Caller, &CampaignId)> {
+        self.history.span()?;
         let owner = owner(self, request, sessions)?;
-        Some((self.caller(request.caller, &owner.campaign.id)?, span))
+        Some((self.caller(request.caller, &owner.campaign.id)?, &owner.campaign.id))
     }
 
     /// Whose call of a campaign it is; `None`: of someone who is not known again.
@@ -547,8 +546,13 @@ impl RoutingSnapshot {
         as_one.then(|| Caller::AnonymousOf(campaign.clone()))
     }
 
-    /// How far back rules look at a caller's earlier calls; `None`: none does.
+    /// How far back a caller's earlier calls are known; `None`: they are not.
     pub fn history(&self) -> Option<Span> {
+        self.history.span()
+    }
+
+    /// Who looks at them.
+    pub fn looks_back(&self) -> LooksBack {
         self.history
     }
 

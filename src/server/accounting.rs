@@ -30,6 +30,7 @@ use crate::cdr::store::{
 };
 use crate::config::{OrphanBill, RollupSettings, Settings};
 use crate::id::BuyerId;
+use crate::routing::config::Span;
 use crate::routing::hold::Bucket;
 use crate::routing::performance::{begin_of, day_of};
 use crate::routing::ping::{EnrichedBy, Session, SessionKind};
@@ -291,7 +292,9 @@ impl Past {
         deciding: &Deciding,
         of_open: OfOpen,
     ) -> Result<(), StoreError> {
-        let Some(span) = deciding.history() else { return Ok(()) };
+        if deciding.history().is_none() {
+            return Ok(());
+        }
         let open = self.live.list(&CallFilter::default(), usize::MAX);
         let open = open.iter().filter_map(|record| EarlierCall::of(record));
         // While the book takes no writes that may be many, and for long.
@@ -306,6 +309,26 @@ impl Past {
             })),
         }
         deciding.remember(closing.map(translate::past_call));
+        self.tell_of_book(deciding, deciding.rules_look_back()).await
+    }
+
+    /// Tells routing of all other calls that it remembers, of which decisions state facts. Calls are taken
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// The book cannot be read.
+    pub(super) async fn tell_rest(&self, deciding: &Deciding) -> Result<(), StoreError> {
+        self.tell_of_book(deciding, deciding.history()).await?;
+        deciding.remembers_all();
+        Ok(())
+    }
+
+    async fn tell_of_book(
+        &self,
+        deciding: &Deciding,
+        span: Option<Span>,
+    ) -> Result<(), StoreError> {
+        let Some(span) = span else { return Ok(()) };
         let since = span.keeps_from(stamp().wall()).unwrap_or_default();
         let (mut before, mut read) = (None, 0);
         while read < REMEMBERED_MAX {

@@ -359,6 +359,15 @@ impl Server {
             prometheus.clone(),
             Arc::clone(&pressures),
         ));
+        let (past, told) = (accounting.past(), Arc::clone(&deciding));
+        tokio::spawn(async move {
+            if let Err(error) = past.tell_rest(&told).await {
+                tracing::error!(
+                    %error,
+                    "the calls of before could not be read: what is told of callers may lack some"
+                );
+            }
+        });
         let reloader = Arc::new(Reloader {
             deciding: Arc::clone(&deciding),
             past: accounting.past(),

@@ -13,6 +13,7 @@ use metrics::counter;
 use tokio::sync::Mutex;
 
 use crate::api::{Configuration, InForce, Reload};
+use crate::cdr::store::StoreError;
 use crate::config::{Config, ConfigError};
 use crate::id::TrunkId;
 use crate::routing::meter::{self, Meter};
@@ -189,7 +190,7 @@ impl Reloader {
         }
         let remembers = self.deciding.snapshot().history_limits();
         if (self.deciding.history() > looked_back || remembers.is_more_than(remembered))
-            && let Err(error) = self.past.tell(&self.deciding, OfOpen::GoOn).await
+            && let Err(error) = self.tell_all().await
         {
             tracing::error!(
                 %error,
@@ -197,6 +198,13 @@ impl Reloader {
             );
         }
         Ok(meter::closed(&before, &self.deciding.meters(clock::wall())))
+    }
+}
+
+impl Reloader {
+    async fn tell_all(&self) -> Result<(), StoreError> {
+        self.past.tell(&self.deciding, OfOpen::GoOn).await?;
+        self.past.tell_rest(&self.deciding).await
     }
 }
 

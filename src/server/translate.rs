@@ -212,6 +212,8 @@ pub(super) fn past_call(earlier: EarlierCall) -> (Option<PhoneNumber>, PastCall)
         connected: answered.map(|(target, buyer, at)| Connected { target, buyer, at }),
         converted_at: earlier.converted_at,
         talk_ms: earlier.talk_ms,
+        charges: earlier.charges,
+        pays_after_ms: earlier.pays_after_ms,
     };
     (caller, past)
 }
@@ -428,6 +430,8 @@ mod tests {
             answered: Some(("t".into(), "b".into(), Wall(2_000))),
             converted_at: Some(Wall(62_000)),
             talk_ms: Some(70_000),
+            charges: true,
+            pays_after_ms: Some(60_000),
         };
         let past = PastCall {
             call: earlier.call,
@@ -438,6 +442,8 @@ mod tests {
             connected: Some(Connected { target: "t".into(), buyer: "b".into(), at: Wall(2_000) }),
             converted_at: Some(Wall(62_000)),
             talk_ms: Some(70_000),
+            charges: true,
+            pays_after_ms: Some(60_000),
         };
         assert_eq!(past_call(earlier), (caller, past));
     }

@@ -17,6 +17,7 @@ use super::fact::{CapReset, PingAccepted, SessionReleased, SessionTouched};
 use super::journal::Lsn;
 use super::record::{AttemptResult, CallRecord, CallState, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::time::Wall;
@@ -233,12 +234,28 @@ pub struct EarlierCall {
     /// When the buyer came to owe for it.
     pub converted_at: Option<Wall>,
     pub talk_ms: Option<u64>,
+    /// The buyer owes something for it if it converts.
+    pub charges: bool,
+    /// The publisher is paid something if it talks for so long; absent: nothing. Zero: it is, and the call
+    /// is over.
+    pub pays_after_ms: Option<u32>,
 }
 
 impl EarlierCall {
     /// `None`: the call was of no campaign.
     pub fn of(record: &CallRecord) -> Option<Self> {
         let attempt = record.attempt();
+        let terms = attempt.and_then(|attempt| attempt.terms.as_ref());
+        let terms = terms.filter(|_| record.answered_ms.is_some());
+        let (charges, pays_after_ms) = match record.talk_ms {
+            Some(_) => (record.revenue > Money::ZERO, (record.payout > Money::ZERO).then_some(0)),
+            None => (
+                terms.is_some_and(|terms| terms.revenue > Money::ZERO),
+                terms
+                    .filter(|terms| terms.payout > Money::ZERO)
+                    .map(|terms| terms.payout_seconds.saturating_mul(1_000)),
+            ),
+        };
         Some(Self {
             call: record.call,
             at: record.started_at(),
@@ -251,6 +268,8 @@ impl EarlierCall {
             }),
             converted_at: record.converted_ms.map(|ms| record.wall(ms)),
             talk_ms: record.talk_ms,
+            charges,
+            pays_after_ms,
         })
     }
 }

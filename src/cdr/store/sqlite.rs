@@ -185,7 +185,8 @@ impl CallStore for SqliteStore {
 
 /// Bound: the least id, the id before which they lie, how many.
 const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_id, publisher_id, \
-     target_id, buyer_id, setup_ms, talk_ms, conversion_state, converted_ms
+     target_id, buyer_id, setup_ms, talk_ms, conversion_state, converted_ms, revenue_micros, \
+     payout_micros
      FROM cdr WHERE call_id >= ? AND call_id < ?
          AND did IS NOT NULL AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      ORDER BY call_id DESC LIMIT ?";
@@ -675,6 +676,8 @@ fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
         answered,
         converted_at: converted.then_some(converted_at),
         talk_ms: talk_ms.and_then(|ms| u64::try_from(ms).ok()),
+        charges: row.try_get::<i64, _>("revenue_micros")? > 0,
+        pays_after_ms: (row.try_get::<i64, _>("payout_micros")? > 0).then_some(0),
     })
 }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::Compiler;
 use crate::routing::config::{
     CallersConfig, CampaignConfig, ConversionConfig, DedupeAfter, DedupeBy, DedupeConfig,
-    DuplicateRoute, HistoryConfig, MarkOn, PayDuplicates, PublisherConfig, RoutingConfig, Span,
-    TargetConfig, Unattested,
+    DuplicateRoute, HistoryConfig, MarkOn, PayDuplicates, PayPolicy, PayScope, PublisherConfig,
+    RoutingConfig, Span, TargetConfig, Unattested,
 };
 use crate::routing::duplicate::Dedupe;
-use crate::routing::history::HistoryLimits;
+use crate::routing::history::{HistoryLimits, LooksBack};
 
 const REPEAT_S_MAX: u32 = 3_600;
 
@@ -80,13 +80,14 @@ impl Compiler<'_> {
             let PublisherConfig { payouts, .. } = publisher;
             for (n, payout) in payouts.iter().enumerate() {
                 let campaign = config.campaigns.iter().find(|it| it.id == payout.campaign);
-                if payout.duplicates == PayDuplicates::Never
+                if payout.dedupe.policy == PayPolicy::NeverPayDuplicates
                     && campaign.is_some_and(|campaign| !marks(campaign))
                 {
                     let path = format!("publishers[{p}].payouts[{n}]");
                     let remedy =
                         format!("give campaign `{}` a table callers.duplicates", payout.campaign);
-                    self.fault(&path, "duplicates", "never", problem, &remedy);
+                    let never = PayPolicy::NeverPayDuplicates.name();
+                    self.fault(&path, "dedupe.policy", never, problem, &remedy);
                 }
             }
         }
@@ -97,12 +98,42 @@ impl Compiler<'_> {
         let members = marking.flat_map(|plan| &plan.tiers).flat_map(|tier| &tier.targets);
         let marked: BTreeSet<_> = members.map(|member| &member.target).collect();
         for (t, target) in config.targets.iter().enumerate() {
-            let never = |it: &ConversionConfig| it.duplicates == PayDuplicates::Never;
+            let never = |it: &ConversionConfig| it.dedupe.policy == PayPolicy::NeverPayDuplicates;
             if target.conversion.as_ref().is_some_and(never) && !marked.contains(&target.id) {
                 let path = format!("targets[{t}].conversion");
                 let remedy = "give a campaign of the target a table callers.duplicates";
-                self.fault(&path, "duplicates", "never", problem, remedy);
+                let never = PayPolicy::NeverPayDuplicates.name();
+                self.fault(&path, "dedupe.policy", never, problem, remedy);
             }
+        }
+    }
+
+    /// That each word of a policy means something.
+    pub(super) fn pay_duplicates(
+        &mut self,
+        path: &str,
+        config: &PayDuplicates,
+        scopes: &[PayScope],
+    ) {
+        let path = format!("{path}.dedupe");
+        if let Some(scope) = config.scope.filter(|it| !scopes.contains(it)) {
+            let known: Vec<_> = scopes.iter().map(|it| it.name()).collect();
+            let remedy = format!("write one of {}", known.join(", "));
+            self.fault(&path, "scope", scope.name(), "means nothing here", &remedy);
+        }
+        match (config.policy, config.window_s) {
+            (PayPolicy::OncePer, window) => self.window(&path, window.unwrap_or_default()),
+            (PayPolicy::PayAll | PayPolicy::NeverPayDuplicates, Some(window)) => {
+                let problem = "is read only with policy = \"once_per\"";
+                self.fault(&path, "window_s", window, problem, "say so, or leave it out");
+            }
+            (PayPolicy::PayAll | PayPolicy::NeverPayDuplicates, None) => {}
+        }
+        if config.policy == PayPolicy::PayAll
+            && let Some(scope) = config.scope
+        {
+            let problem = "is said of a policy that pays for all";
+            self.fault(&path, "scope", scope.name(), problem, "leave it out");
         }
     }
 
@@ -128,17 +159,16 @@ impl Compiler<'_> {
 impl Compiler<'_> {
     /// How much is remembered.
     pub(super) fn history_limits(&mut self, config: HistoryConfig) -> HistoryLimits {
-        let HistoryConfig { callers_max, calls_max } = config;
+        let HistoryConfig { callers_max, calls_max, .. } = config;
         self.within("history", "callers_max", callers_max, 1_000..=20_000_000);
         self.within("history", "calls_max", calls_max, 2..=1_000);
         config.into()
     }
 }
 
-/// How far back any rule looks; `None`: there is no such rule.
-pub(super) fn history(config: &RoutingConfig) -> Option<Span> {
-    let repeats = config.campaigns.iter().map(|it| it.callers.repeat_after_s);
-    let repeats = repeats.filter(|seconds| *seconds > 0).map(Span::Seconds);
+/// Who looks at earlier calls, and how far back.
+pub(super) fn history(config: &RoutingConfig) -> LooksBack {
+    let repeat_s = config.campaigns.iter().map(|it| it.callers.repeat_after_s).max();
     let duplicates = config.campaigns.iter().filter_map(|it| it.callers.duplicates.as_ref());
     let of_buyers = config.buyers.iter().filter_map(|it| it.dedupe.as_ref());
     let of_targets = config.targets.iter().filter_map(|it| it.dedupe.as_ref());
@@ -146,5 +176,13 @@ pub(super) fn history(config: &RoutingConfig) -> Option<Span> {
         .chain(of_targets)
         .chain(&config.defaults.dedupe)
         .filter(|it| it.after != DedupeAfter::Off);
-    repeats.chain(duplicates.map(|it| it.window_s)).chain(dedupes.map(|it| it.window_s)).max()
+    let payouts = config.publishers.iter().flat_map(|it| &it.payouts).map(|it| it.dedupe);
+    let owed = config.targets.iter().filter_map(|it| Some(it.conversion.as_ref()?.dedupe));
+    let once = payouts.chain(owed).filter(|it| it.policy == PayPolicy::OncePer);
+    let rules = (duplicates.map(|it| it.window_s))
+        .chain(dedupes.map(|it| it.window_s))
+        .chain(once.map(|it| it.window_s.unwrap_or_default()))
+        .max();
+    let repeat_s = repeat_s.unwrap_or(0);
+    LooksBack { repeat_s, rules, prior: config.history.into() }
 }

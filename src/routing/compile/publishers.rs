@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::money::Money;
-use crate::routing::config::{PublisherConfig, QuotaConfig};
+use crate::routing::config::{PayScope, PublisherConfig, QuotaConfig};
 use crate::routing::snapshot::{Payout, Publisher};
 
 use super::{Compiler, named};
@@ -19,11 +19,13 @@ impl Compiler<'_> {
                 if payout.amount.0 < 0 {
                     self.fault(&path, "amount", payout.amount, "is negative", "write 0.00 or more");
                 }
+                let scopes = [PayScope::Publisher, PayScope::Campaign, PayScope::Account];
+                self.pay_duplicates(&path, &payout.dedupe, &scopes);
                 self.no_more_than(&path, "amount", payout.amount, Money::OF_A_CALL_MAX);
                 let terms = Payout {
                     amount: payout.amount,
                     seconds: payout.seconds,
-                    duplicates: payout.duplicates,
+                    dedupe: payout.dedupe,
                 };
                 if payouts.insert(payout.campaign.clone(), terms).is_some() {
                     self.fault(

@@ -1,7 +1,7 @@
 //! Where buyers take calls.
 
 use crate::money::Money;
-use crate::routing::config::{RoutingConfig, Source, TargetConfig};
+use crate::routing::config::{PayScope, RoutingConfig, Source, TargetConfig};
 use crate::routing::dial::DialTemplate;
 use crate::routing::effective::{InheritedTables, TargetSources};
 use crate::routing::list::ListRules;
@@ -64,7 +64,9 @@ impl Compiler<'_> {
                 self.fault(path, "conversion.revenue", revenue, "is negative", remedy);
             }
             self.no_more_than(path, "conversion.revenue", revenue, Money::OF_A_CALL_MAX);
-            Conversion { seconds: conversion.seconds, revenue, duplicates: conversion.duplicates }
+            let scopes = [PayScope::Target, PayScope::Buyer, PayScope::Campaign, PayScope::Account];
+            self.pay_duplicates(&format!("{path}.conversion"), &conversion.dedupe, &scopes);
+            Conversion { seconds: conversion.seconds, revenue, dedupe: conversion.dedupe }
         });
         let buyer = buyer.map(|buyer| &all.buyers[buyer]);
         let of_buyer = buyer.and_then(|buyer| buyer.dedupe.as_ref());

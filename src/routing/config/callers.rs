@@ -10,12 +10,12 @@ use smol_str::SmolStr;
 use crate::time::Wall;
 
 /// Which callers a campaign takes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallersConfig {
     pub anonymous: Anonymous,
     /// A caller who calls the same number again within so many seconds is refused, at most 3,600;
-    /// 0: never.
+    /// 0: never. Default 2.
     pub repeat_after_s: u32,
     /// The weakest attestation (STIR/SHAKEN) that is taken. Absent: any, and failed ones too.
     pub min_attestation: Option<Attestation>,
@@ -26,6 +26,19 @@ pub struct CallersConfig {
     /// Lists of callers whose calls it does not take, or alone takes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<SmolStr>,
+}
+
+impl Default for CallersConfig {
+    fn default() -> Self {
+        Self {
+            anonymous: Anonymous::Allow,
+            repeat_after_s: 2,
+            min_attestation: None,
+            unattested: Unattested::Allow,
+            duplicates: None,
+            lists: vec![],
+        }
+    }
 }
 
 /// What becomes of a caller without a number.
@@ -161,13 +174,75 @@ pub enum DedupeCampaigns {
     All,
 }
 
-/// Whether money is owed for a duplicate.
+/// Whether money is owed for a caller who has called before, in the same words for what publishers are
+/// paid and what buyers owe (spec/domain §2.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PayDuplicates {
+    pub policy: PayPolicy,
+    /// Of `once_per`: how long after a call for which money was owed none is; by default 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_s: Option<Span>,
+    /// Which earlier calls count. Default: of `once_per` those of the same campaign for a payout, those
+    /// of the same buyer for what it owes; of `never_pay_duplicates` those that the campaign's rule says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<PayScope>,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PayDuplicates {
+pub enum PayPolicy {
     #[default]
-    Always,
-    Never,
+    PayAll,
+    /// Nothing for what the campaign's rule (`callers.duplicates`) marks as a duplicate.
+    NeverPayDuplicates,
+    /// Once for each caller in the window.
+    OncePer,
+}
+
+/// Whose earlier calls count. A payout has no target and no buyer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayScope {
+    /// Those that the same target answered.
+    Target,
+    /// Those that any target of the same buyer answered.
+    Buyer,
+    /// Those that the same publisher sent.
+    Publisher,
+    Campaign,
+    /// All.
+    Account,
+}
+
+impl PayDuplicates {
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl PayPolicy {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PayAll => "pay_all",
+            Self::NeverPayDuplicates => "never_pay_duplicates",
+            Self::OncePer => "once_per",
+        }
+    }
+}
+
+impl PayScope {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Buyer => "buyer",
+            Self::Publisher => "publisher",
+            Self::Campaign => "campaign",
+            Self::Account => "account",
+        }
+    }
 }
 
 /// A length of time that may have no end. Written in seconds, or as `"forever"`.

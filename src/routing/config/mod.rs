@@ -45,7 +45,8 @@ pub use access::{BrowserConfig, PublisherKeyConfig};
 pub use account::AccountConfig;
 pub use callers::{
     Anonymous, Attestation, CallersConfig, DedupeAfter, DedupeBy, DedupeCampaigns, DedupeConfig,
-    DuplicateRoute, DuplicatesConfig, DuplicatesWithin, MarkOn, PayDuplicates, Span, Unattested,
+    DuplicateRoute, DuplicatesConfig, DuplicatesWithin, MarkOn, PayDuplicates, PayPolicy, PayScope,
+    Span, Unattested,
 };
 pub use campaign::{CampaignConfig, PingFilter, Recording, RecoveryConfig};
 pub use caps::{
@@ -242,9 +243,9 @@ pub struct PayoutConfig {
     /// the buyer.
     #[serde(default)]
     pub seconds: Option<u32>,
-    /// Whether it is paid for duplicates.
-    #[serde(default)]
-    pub duplicates: PayDuplicates,
+    /// Whether it is paid for callers who have called before.
+    #[serde(default, skip_serializing_if = "PayDuplicates::is_all")]
+    pub dedupe: PayDuplicates,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

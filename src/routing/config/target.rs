@@ -132,9 +132,9 @@ pub struct ConversionConfig {
     /// The call converts when it is still up this many seconds after its start.
     pub seconds: u32,
     pub revenue: Money,
-    /// Whether it owes for duplicates.
-    #[serde(default)]
-    pub duplicates: PayDuplicates,
+    /// Whether it owes for callers who have called before.
+    #[serde(default, skip_serializing_if = "PayDuplicates::is_all")]
+    pub dedupe: PayDuplicates,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

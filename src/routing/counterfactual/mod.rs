@@ -19,8 +19,10 @@ use super::circuit::Condition;
 use super::course::Course;
 use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Readings, Step, Verdict};
+use super::duplicate::Dues;
 use super::geo::LineRecord;
 use super::history::PastCall;
+use super::history::prior::PriorCalls;
 use super::hold::{Bucket, BucketRequest, Counts, Leeway, Stake, WHOLE_PPM};
 use super::paying;
 use super::performance::{Concerned, Tallies};
@@ -188,6 +190,10 @@ impl UsageReader for World<'_> {
         changed.unwrap_or_else(|| self.recorded.lists(list, found))
     }
 
+    fn prior(&self) -> Option<PriorCalls> {
+        self.recorded.prior()
+    }
+
     fn line(&self, found: Option<Option<LineRecord>>) -> Option<LineRecord> {
         self.recorded.line(found)
     }
@@ -350,7 +356,12 @@ impl<'a> World<'a> {
         let session = decision.attribution.as_ref().and_then(|it| it.session);
         let session = self.sessions.iter().find(|it| Some(it.session) == session);
         let owed = Owed::of(payout, session, &self.request);
-        let terms = terms(target, &owed, is_duplicate, self.pays_more(&target.id));
+        let rule = self.snapshot.campaign(&scope.campaign)?.callers.duplicates.as_ref();
+        let (campaign, publisher) = (&scope.campaign, &scope.publisher);
+        let (at, calls) = (self.request.at, self.calls);
+        let dues = Dues { at, campaign, publisher, rule, calls, is_duplicate };
+        let is_unpaid = owed.payout.as_ref().is_some_and(|it| dues.unpaid(it).is_some());
+        let terms = terms(target, &owed, (&dues, is_unpaid), self.pays_more(&target.id));
         let (limits, mut unnoted) = (self.snapshot.call_limits(&scope), Readings::default());
         let mut windows = self.snapshot.windows(self.request.at);
         let (terms, _) = paying::settle(terms, limits.publisher?, &mut windows, self, &mut unnoted);

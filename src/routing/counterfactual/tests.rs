@@ -207,6 +207,8 @@ fn a_caller_who_had_called_would_have_had_to_be_new() {
         connected: Some(Connected { target: "t".into(), buyer: "b".into(), at: OPEN }),
         converted_at: None,
         talk_ms: Some(1),
+        charges: false,
+        pays_after_ms: None,
     };
     assert_eq!(told(&rules, &call(), &[], &[past]), ["the caller's first call"]);
 }

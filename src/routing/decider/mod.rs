@@ -7,16 +7,16 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::id::TargetId;
 use crate::money::Money;
-use crate::reason::{NoRoute, Reason};
+use crate::reason::{NoPayout, NoRoute, Reason};
 
 use super::attribution::{Attribution, Method, Named, attribute, owner};
 use super::circuit::Condition;
-use super::config::{PayDuplicates, Ring};
+use super::config::Ring;
 use super::decision::{
     Check, ConditionReading, Decision, Finding, HuntRules, PlannedAttempt, Readings, Step, Terms,
     Verdict,
 };
-use super::duplicate::{Duplicate, Way};
+use super::duplicate::{Dues, Duplicate, Way};
 use super::eligibility::Eligibility;
 use super::facts::Facts;
 use super::history::PastCall;
@@ -27,7 +27,9 @@ use super::price::Prices;
 use super::quote::Owed;
 use super::request::{RouteRequest, SessionReading, Tags, UsageReader};
 use super::selection::{Entrant, Rotation, Scene, Share, Turn, makes_absent};
-use super::snapshot::{Campaign, NumberOwner, RoutingSnapshot, Target, Tier, TierMember};
+use super::snapshot::{
+    Campaign, Conversion, NumberOwner, RoutingSnapshot, Target, Tier, TierMember,
+};
 
 /// Decides who gets a call. The same arguments give the same decision.
 ///
@@ -170,6 +172,7 @@ fn route<U: UsageReader + ?Sized>(
     let (limits, mut windows) = (limits(snapshot, request, &owner), snapshot.windows(request.at));
     let session =
         come_in(snapshot, request, known, usage, &owner, &limits, &mut windows, decision)?;
+    decision.readings.prior = usage.prior();
     let of_account = (Check::Account, Reason::AccountCapped);
     decision.check_capped(&snapshot.account.caps, of_account, usage, &mut windows)?;
     let of_publisher = (Check::Publisher, Reason::PublisherCapped);
@@ -188,6 +191,20 @@ fn route<U: UsageReader + ?Sized>(
 
     let owed = Owed::of(owner.publisher.payouts.get(&campaign.id), session, request);
     if let Some(finding) = owed.finding.clone() {
+        decision.pass_call(Check::Payout, finding);
+    }
+
+    let dues = Dues {
+        at: request.at,
+        campaign: &campaign.id,
+        publisher: &owner.publisher.id,
+        rule,
+        calls: known.calls,
+        is_duplicate: duplicate.is_some(),
+    };
+    let unpaid = owed.payout.as_ref().and_then(|payout| dues.unpaid(payout));
+    let is_unpaid = unpaid.is_some();
+    if let Some(finding) = unpaid {
         decision.pass_call(Check::Payout, finding);
     }
 
@@ -226,7 +243,7 @@ fn route<U: UsageReader + ?Sized>(
             }
             let target = &snapshot.targets[member.target];
             let more = usage.pays_more(&target.id);
-            let terms = terms(target, &owed, duplicate.is_some(), more);
+            let terms = terms(target, &owed, (&dues, is_unpaid), more);
             let (terms, paid) = eligibility.pay(target, owner.publisher, terms);
             let stake = Stake::new(terms, target.max_duration_ms);
             let checked = paid.and_then(|()| way.check(target, &mut eligibility));
@@ -576,27 +593,28 @@ fn place(target: &Target, note: Option<SmolStr>, no_place: Option<SmolStr>) -> S
 
 /// A payout that does not say after how many seconds falls due with the buyer's conversion.
 ///
-/// `more` is what the target pays beyond its configuration.
+/// `dues` says what the caller's earlier calls make of it, and the flag whether the publisher is owed nothing
+/// for them; `more` is what the target pays beyond its configuration.
 pub(super) fn terms(
     target: &Target,
     owed_to_publisher: &Owed,
-    is_duplicate: bool,
+    (dues, is_unpaid): (&Dues<'_>, bool),
     more: Money,
 ) -> Option<Terms> {
     let payout = owed_to_publisher.payout;
-    let owed = |amount, duplicates| match duplicates {
-        PayDuplicates::Never if is_duplicate => Money::default(),
-        PayDuplicates::Never | PayDuplicates::Always => amount,
-    };
     let conversion = target.conversion;
+    let owes = |conversion: Conversion| match dues.is_free(target, &conversion) {
+        true => Money::ZERO,
+        false => conversion.revenue + more,
+    };
     let seconds = conversion.map(|conversion| conversion.seconds);
     let payout_seconds = payout.and_then(|payout| payout.seconds).or(seconds)?;
     Some(Terms {
         seconds: seconds.unwrap_or(payout_seconds),
-        revenue: conversion.map(|it| owed(it.revenue + more, it.duplicates)).unwrap_or_default(),
+        revenue: conversion.map(owes).unwrap_or_default(),
         payout_seconds,
-        payout: payout.map(|it| owed(it.amount, it.duplicates)).unwrap_or_default(),
-        no_payout: None,
+        payout: payout.filter(|_| !is_unpaid).map(|it| it.amount).unwrap_or_default(),
+        no_payout: is_unpaid.then_some(NoPayout::Duplicate),
         promised: owed_to_publisher.promised,
     })
 }

@@ -1,24 +1,27 @@
 //! What is remembered of callers, so that one who calls again is known (spec/domain §2.8).
 //!
 //! Owns: the earlier calls of each caller, as far back as the configuration looks. Does not own:
-//! what follows from them; that is the decider's, which is given them as a value. Kept only while a
-//! rule asks for it, and put back from the CDRs after a restart.
+//! what follows from them; that is the decider's, which is given them as a value, or what is told of
+//! them as facts ([`prior`]). Put back from the CDRs after a restart.
 
 mod names;
+pub mod prior;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, TargetId};
+use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
-use super::config::HistoryConfig;
-use super::decision::Decision;
+use super::config::{HistoryConfig, Span};
+use super::decision::{Decision, Terms};
 use super::request::RouteRequest;
 
 use names::{Name, Names};
+use prior::{Asking, PriorCall, PriorCalls, PriorToBuyer, PriorToTarget, PriorWindows};
 
 /// An earlier call of a caller, as it was read at a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -43,6 +46,12 @@ pub struct PastCall {
     /// Absent: it is up, or nobody answered it.
     #[n(7)]
     pub talk_ms: Option<u64>,
+    /// Its buyer owes something for it if it converts.
+    #[cbor(n(8), default)]
+    pub charges: bool,
+    /// Its publisher is paid something if it talks for so long; absent: nothing.
+    #[n(9)]
+    pub pays_after_ms: Option<u32>,
 }
 
 /// Who answered a call, and when.
@@ -66,6 +75,17 @@ pub enum Caller {
 
 /// Calls of a caller, and callers, that one more call has forgotten at most, where limits were lowered.
 const FORGOTTEN_AT_ONCE: usize = 2;
+
+/// Who looks at a caller's earlier calls, and how far back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LooksBack {
+    /// Of a caller who calls again at once; 0: nobody.
+    pub repeat_s: u32,
+    /// Of duplicates; absent: none does.
+    pub rules: Option<Span>,
+    /// Of the facts that every decision has.
+    pub prior: PriorWindows,
+}
 
 /// What bounds the memory of a [`CallerHistory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +133,8 @@ struct Compact {
     connected: Option<(Name, Name, Wall)>,
     converted_at: Option<Wall>,
     talk_ms: Option<u32>,
+    charges: bool,
+    pays_after_ms: Option<u32>,
 }
 
 impl PastCall {
@@ -128,7 +150,50 @@ impl PastCall {
             connected: None,
             converted_at: None,
             talk_ms: None,
+            charges: false,
+            pays_after_ms: None,
         })
+    }
+
+    /// When its buyer came to owe something for it.
+    pub(super) fn charged_at(&self) -> Option<Wall> {
+        self.converted_at.filter(|_| self.charges)
+    }
+
+    /// When its publisher came to be owed something for it, by `now`.
+    pub(super) fn paid_at(&self, now: Wall) -> Option<Wall> {
+        let (connected, after_ms) = (self.connected.as_ref()?, u64::from(self.pays_after_ms?));
+        let is_paid = self.talked_ms(now).is_some_and(|talk_ms| talk_ms >= after_ms);
+        is_paid.then(|| Wall(connected.at.0.saturating_add_unsigned(after_ms)))
+    }
+
+    /// How long it talked, or has talked by `now` if it is up; absent: nobody answered.
+    pub(super) fn talked_ms(&self, now: Wall) -> Option<u64> {
+        let connected = self.connected.as_ref()?;
+        let until_now = || u64::try_from(now.0.saturating_sub(connected.at.0)).unwrap_or(0);
+        Some(self.talk_ms.unwrap_or_else(until_now))
+    }
+}
+
+impl LooksBack {
+    /// How far back calls have to be known; `None`: not at all.
+    pub fn span(&self) -> Option<Span> {
+        self.of_rules().max(self.prior.longest())
+    }
+
+    /// The same of rules alone, without which nothing can be decided.
+    pub fn of_rules(&self) -> Option<Span> {
+        let repeat = (self.repeat_s > 0).then_some(Span::Seconds(self.repeat_s));
+        self.rules.max(repeat)
+    }
+
+    /// From when on rules read calls at `now`, `Some(None)`: from ever; `None`: none does.
+    pub fn reads_from(&self, now: Wall) -> Option<Option<Wall>> {
+        let repeat = (self.repeat_s > 0).then_some(Span::Seconds(self.repeat_s));
+        let repeat = repeat.map(|span| span.begins(now));
+        let rules = self.rules.map(|span| span.keeps_from(now));
+        // Who looks back for ever looks further than anybody.
+        rules.into_iter().chain(repeat).reduce(|one, other| Some(one?.min(other?)))
     }
 }
 
@@ -173,6 +238,55 @@ impl CallerHistory {
         calls.map(|past| past.full(&self.names)).collect()
     }
 
+    /// What is known of the caller's earlier calls.
+    pub fn prior(&self, caller: &Caller, asking: Asking<'_>, windows: &PriorWindows) -> PriorCalls {
+        let mut prior = PriorCalls::default();
+        let remembered = self.known_key(caller).and_then(|key| self.callers.get(&key));
+        let Asking { dialed, campaign, at: now, latest } = asking;
+        let campaign = self.names.find(&campaign.0);
+        // The latest first.
+        let calls = remembered.into_iter().flat_map(|it| it.calls.iter().rev());
+        for past in calls.filter(|past| past.at <= latest) {
+            let is_in = |window: Span, at| window != Span::Seconds(0) && window.reaches(at, now);
+            let counts = past.dialed == dialed && is_in(windows.number, past.at);
+            prior.to_number += u32::from(counts);
+            let counts = Some(past.campaign) == campaign && is_in(windows.campaign, past.at);
+            prior.to_campaign += u32::from(counts);
+            let Some((target, buyer, at)) = past.connected else { continue };
+            if is_in(windows.buyer, at) {
+                let buyer = BuyerId(self.names.text(buyer));
+                match prior.to_buyers.iter_mut().find(|it| it.buyer == buyer) {
+                    Some(known) => known.calls += 1,
+                    None => prior.to_buyers.push(PriorToBuyer { buyer, calls: 1 }),
+                }
+            }
+            if is_in(windows.target, at) {
+                let target = TargetId(self.names.text(target));
+                match prior.to_targets.iter_mut().find(|it| it.target == target) {
+                    Some(known) => known.calls += 1,
+                    None => prior.to_targets.push(PriorToTarget { target, calls: 1 }),
+                }
+            }
+            let with = |at| PriorCall {
+                call: past.call,
+                target: TargetId(self.names.text(target)),
+                buyer: BuyerId(self.names.text(buyer)),
+                at,
+            };
+            if prior.last_connected.as_ref().is_none_or(|known| known.at < at) {
+                prior.last_connected = Some(with(at));
+            }
+            if let Some(at) = past.converted_at
+                && prior.last_converted.as_ref().is_none_or(|known| known.at < at)
+            {
+                prior.last_converted = Some(with(at));
+            }
+        }
+        prior.to_buyers.sort_by(|a, b| a.buyer.cmp(&b.buyer));
+        prior.to_targets.sort_by(|a, b| a.target.cmp(&b.target));
+        prior
+    }
+
     /// A call comes in. Of a caller with too many calls one is forgotten that nobody has answered, else
     /// one that a later call of the same target stands for, else the oldest.
     pub fn begin(&mut self, caller: &Caller, call: PastCall) {
@@ -201,6 +315,15 @@ impl CallerHistory {
         }
     }
 
+    /// What is owed for the call that a target has answered.
+    pub fn owed(&mut self, call: CallId, terms: Option<Terms>) {
+        if let Some(past) = self.find(call) {
+            past.charges = terms.is_some_and(|terms| terms.revenue > Money::ZERO);
+            let paid = terms.filter(|terms| terms.payout > Money::ZERO);
+            past.pays_after_ms = paid.map(|terms| terms.payout_seconds.saturating_mul(1_000));
+        }
+    }
+
     /// The buyer owes for the call.
     pub fn converted(&mut self, call: CallId, at: Wall) {
         if let Some(past) = self.find(call) {
@@ -212,7 +335,9 @@ impl CallerHistory {
     pub fn ended(&mut self, call: CallId, talk_ms: Option<u64>) {
         if let Some(past) = self.find(call) {
             past.talk_ms = talk_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX));
-            past.connected = past.connected.filter(|_| talk_ms.is_some());
+            if talk_ms.is_none() {
+                (past.connected, past.charges, past.pays_after_ms) = (None, false, None);
+            }
         }
         self.live.remove(&call);
     }
@@ -329,6 +454,8 @@ impl Compact {
             connected: connected.map(|it| (names.of(&it.target.0), names.of(&it.buyer.0), it.at)),
             converted_at: call.converted_at,
             talk_ms: call.talk_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX)),
+            charges: call.charges,
+            pays_after_ms: call.pays_after_ms,
         }
     }
 
@@ -346,6 +473,8 @@ impl Compact {
             }),
             converted_at: self.converted_at,
             talk_ms: self.talk_ms.map(u64::from),
+            charges: self.charges,
+            pays_after_ms: self.pays_after_ms,
         }
     }
 }

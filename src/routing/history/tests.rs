@@ -21,6 +21,10 @@ fn what_becomes_of_a_call_is_remembered_until_it_is_over() {
     history.begin(&number(ALICE), call(1, 1_000));
 
     history.connected(id(1), &"t".into(), &"b".into(), Wall(5_000));
+    let (seconds, payout_seconds) = (90, 60);
+    let (revenue, payout) = (Money(42_000_000), Money(24_000_000));
+    let owed = Terms { seconds, revenue, payout_seconds, payout, no_payout: None, promised: false };
+    history.owed(id(1), Some(owed));
     history.converted(id(1), Wall(95_000));
     history.ended(id(1), Some(100_000));
     // It is over: nothing changes any more.
@@ -30,10 +34,89 @@ fn what_becomes_of_a_call_is_remembered_until_it_is_over() {
         connected: Some(Connected { target: "t".into(), buyer: "b".into(), at: Wall(5_000) }),
         converted_at: Some(Wall(95_000)),
         talk_ms: Some(100_000),
+        charges: true,
+        pays_after_ms: Some(60_000),
         ..call(1, 1_000)
     };
+    assert_eq!(past.charged_at(), Some(Wall(95_000)));
+    assert_eq!(past.paid_at(Wall(200_000)), Some(Wall(65_000)));
+    assert_eq!(PastCall { talk_ms: None, ..past.clone() }.paid_at(Wall(64_999)), None);
     assert_eq!(history.calls(&number(ALICE), None), [past]);
     assert!(history.live.is_empty());
+}
+
+#[test]
+fn each_fact_about_earlier_calls_looks_as_far_back_as_it_is_told() {
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
+    let now = Wall(1_000_000);
+    let connected = |target: &str, buyer: &str, at: i64| {
+        Some(Connected { target: target.into(), buyer: buyer.into(), at: Wall(at) })
+    };
+    let other = PhoneNumber::from_digits(18_005_550_101).unwrap();
+    for past in [
+        PastCall {
+            connected: connected("t1", "b", 500_000),
+            converted_at: Some(Wall(590_000)),
+            talk_ms: Some(90_000),
+            ..call(1, 499_000)
+        },
+        PastCall { connected: connected("t2", "b", 900_000), dialed: other, ..call(2, 899_000) },
+        PastCall { campaign: "other".into(), ..call(3, 950_000) },
+        // A shard whose clock is a moment ahead has admitted it.
+        call(4, 1_000_500),
+        call(5, 1_002_000),
+    ] {
+        history.restore(&number(ALICE), past);
+    }
+    let prior = |windows: PriorWindows| {
+        let campaign = CampaignId::new("cmp");
+        let (dialed, latest) = (call(1, 0).dialed, Wall(now.0 + 1_000));
+        let asking = Asking { dialed, campaign: &campaign, at: now, latest };
+        history.prior(&number(ALICE), asking, &windows)
+    };
+    let all = PriorWindows {
+        number: Span::Seconds(1_000),
+        campaign: Span::Seconds(1_000),
+        buyer: Span::Seconds(1_000),
+        target: Span::Seconds(1_000),
+    };
+    let last = |call, target: &str, at| PriorCall {
+        call,
+        target: target.into(),
+        buyer: "b".into(),
+        at: Wall(at),
+    };
+    let expected = PriorCalls {
+        to_number: 3,
+        to_campaign: 3,
+        to_buyers: vec![PriorToBuyer { buyer: "b".into(), calls: 2 }],
+        to_targets: vec![
+            PriorToTarget { target: "t1".into(), calls: 1 },
+            PriorToTarget { target: "t2".into(), calls: 1 },
+        ],
+        last_connected: Some(last(id(2), "t2", 900_000)),
+        last_converted: Some(last(id(1), "t1", 590_000)),
+        is_partial: false,
+    };
+    assert_eq!(prior(all), expected);
+    let near = PriorWindows {
+        number: Span::Seconds(100),
+        campaign: Span::Seconds(101),
+        buyer: Span::Seconds(100),
+        target: Span::Seconds(0),
+    };
+    let expected = PriorCalls {
+        to_number: 2,
+        to_campaign: 2,
+        to_buyers: vec![PriorToBuyer { buyer: "b".into(), calls: 1 }],
+        to_targets: vec![],
+        ..expected
+    };
+    assert_eq!(prior(near), expected);
+    let campaign = CampaignId::new("cmp");
+    let (dialed, latest) = (other, now);
+    let asking = Asking { dialed, campaign: &campaign, at: now, latest };
+    assert!(history.prior(&number(BOB), asking, &all).is_nobody());
 }
 
 #[test]
@@ -178,5 +261,7 @@ fn call(n: u8, at: i64) -> PastCall {
         connected: None,
         converted_at: None,
         talk_ms: None,
+        charges: false,
+        pays_after_ms: None,
     }
 }

@@ -12,6 +12,7 @@ use crate::money::Money;
 use super::super::attribution::{attribute, owner};
 use super::super::decider::{Known, decide, merged_tags, terms};
 use super::super::decision::{Check, Step};
+use super::super::duplicate::Dues;
 use super::super::facts::Facts;
 use super::super::quote::Owed;
 use super::super::request::{RouteRequest, UsageReader};
@@ -73,6 +74,7 @@ pub fn questions<U: UsageReader + ?Sized>(
     let owed = Owed::of(owner.publisher.payouts.get(&owner.campaign.id), session, request);
     let facts = Facts::new(&tags, request.caller, &snapshot.geo).enriched(session);
     let facts = facts.on_record(snapshot.line(request.caller, usage));
+    let dues = Dues::of_a_first_call(&owner.campaign.id, &owner.publisher.id);
     for (tier, scorer) in asked {
         let is_ranked = |member: &&TierMember| ranked.contains(&snapshot.targets[member.target].id);
         if tier.members.iter().filter(is_ranked).nth(1).is_none() {
@@ -81,7 +83,7 @@ pub fn questions<U: UsageReader + ?Sized>(
         let members = tier.members.iter().filter(|member| member.weight > 0);
         let candidates = members.filter_map(|member| {
             let target = &snapshot.targets[member.target];
-            let terms = terms(target, &owed, false, Money::ZERO);
+            let terms = terms(target, &owed, (&dues, false), Money::ZERO);
             (!target.paused).then(|| AskedTarget {
                 target: target.id.clone(),
                 buyer: target.buyer.clone(),

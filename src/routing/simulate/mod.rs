@@ -12,6 +12,7 @@ use crate::reason::Reason;
 use super::circuit::Condition;
 use super::decider::{Known, decide};
 use super::geo::LineRecord;
+use super::history::prior::PriorCalls;
 use super::hold::Bucket;
 use super::performance::{Concerned, Tallies};
 use super::replay::{DecisionRecord, Recorded};
@@ -126,6 +127,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
 
     fn lists(&self, list: &str, found: Option<bool>) -> bool {
         self.usage.lists(list, found)
+    }
+
+    fn prior(&self) -> Option<PriorCalls> {
+        self.usage.prior()
     }
 
     fn line(&self, found: Option<Option<LineRecord>>) -> Option<LineRecord> {

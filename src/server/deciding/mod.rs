@@ -17,6 +17,7 @@ mod visiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,8 +30,8 @@ use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
 use crate::routing::circuit::{Circuits, Condition};
-use crate::routing::config::Span;
-use crate::routing::history::{Caller, CallerHistory, PastCall};
+use crate::routing::history::prior::PriorCalls;
+use crate::routing::history::{CallerHistory, PastCall};
 use crate::routing::hold::deposits::Deposits;
 use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits, Reset};
 use crate::routing::meter::Meter;
@@ -66,9 +67,6 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(20);
 /// A process that sees to no holds for so long was stopped: it does at every [`RENEW_EVERY`].
 const ASLEEP: Duration = Duration::from_secs(40);
 
-/// How far a call that came before may seem to have come after.
-const CLOCK_SKEW_MS: i64 = 1_000;
-
 /// The routing state of the process. The lock is held for microseconds: nothing under it waits.
 pub struct Deciding {
     snapshot: ArcSwap<RoutingSnapshot>,
@@ -84,6 +82,8 @@ pub struct Deciding {
     shared: OnceLock<Arc<SharedHolds>>,
     /// Present: sessions and numbers are others' as well.
     sessions: OnceLock<Arc<SharedSessions>>,
+    /// All that is on record of earlier calls is known.
+    remembers_all: AtomicBool,
 }
 
 struct State {
@@ -151,6 +151,8 @@ struct Read<'a> {
     room: Option<&'a OfferedRoom>,
     /// The store is asked next: what others hold is for it to say.
     asks: bool,
+    /// What is known of the caller's earlier calls.
+    prior: Option<&'a PriorCalls>,
 }
 
 /// What has been counted of calls.
@@ -169,8 +171,20 @@ impl<'a> Read<'a> {
         (now, at): (Mono, Wall),
     ) -> Self {
         let (ready, shared) = (&deciding.ready, deciding.shared.get().map(Arc::as_ref));
-        let (scores, room, asks) = (&[], None, false);
-        Self { ledger, down, circuits, performance, scores, now, ready, at, shared, room, asks }
+        Self {
+            ledger,
+            down,
+            circuits,
+            performance,
+            scores: &[],
+            now,
+            ready,
+            at,
+            shared,
+            room: None,
+            asks: false,
+            prior: None,
+        }
     }
 }
 
@@ -210,6 +224,10 @@ impl UsageReader for Read<'_> {
 
     fn ready(&self, concurrency: &str) -> Option<u32> {
         self.ready.of(concurrency, self.at)
+    }
+
+    fn prior(&self) -> Option<PriorCalls> {
+        self.prior.cloned()
     }
 
     fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
@@ -258,7 +276,8 @@ impl Deciding {
         let (ready, state) = (Ready::default(), Mutex::new(state));
         let (answers, quotas) = (Mutex::default(), Mutex::default());
         let (shared, sessions) = (OnceLock::new(), OnceLock::new());
-        Self { snapshot, down, ready, state, answers, quotas, shared, sessions }
+        let remembers_all = AtomicBool::new(false);
+        Self { snapshot, down, ready, state, answers, quotas, shared, sessions, remembers_all }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
@@ -429,9 +448,10 @@ impl Deciding {
         let sessions = self.sessions_of(desk, &snapshot, request, looked);
         let down = self.down.load();
         let counts = Counted { ledger, circuits, performance };
-        let read = Read { scores, ..Read::of(self, counts, &down, (now, request.at)) };
         let remembered = snapshot.remembered(request, &sessions);
-        let calls = known_calls(remembered.as_ref(), request, history);
+        let (calls, prior) = self.known_of(&snapshot, remembered.as_ref(), request, history);
+        let read = Read::of(self, counts, &down, (now, request.at));
+        let read = Read { scores, prior: prior.as_ref(), ..read };
         let known = Known { sessions: &sessions, calls: &calls };
         let found = self.room_now(&snapshot, request, known, &read, room);
         let read = Read { room: found.as_deref(), ..read };
@@ -529,10 +549,11 @@ impl Deciding {
         let mut sessions = assumed.to_vec();
         sessions.extend(self.sessions_of(desk, snapshot, request, looked));
         let remembered = snapshot.remembered(request, &sessions);
-        let calls = known_calls(remembered.as_ref(), request, history);
+        let (calls, prior) = self.known_of(snapshot, remembered.as_ref(), request, history);
         let known = Known { sessions: &sessions, calls: &calls };
         let counts = Counted { ledger, circuits, performance };
-        look(known, &Read::of(self, counts, &down, (now, request.at)), rotation)
+        let read = Read::of(self, counts, &down, (now, request.at));
+        look(known, &Read { prior: prior.as_ref(), ..read }, rotation)
     }
 
     pub fn call_ended(&self, number: PhoneNumber, now: Wall) {
@@ -668,19 +689,6 @@ fn stand_in(snapshot: &RoutingSnapshot, session: &Session) -> Option<PhoneNumber
         snapshot.number(*number).is_some_and(|owner| owner.campaign.id == session.campaign)
     });
     lent.or_else(|| snapshot.stand_in(&session.campaign, &session.publisher))
-}
-
-/// The caller's earlier calls, as far back as rules look.
-fn known_calls(
-    remembered: Option<&(Caller, Span)>,
-    request: &RouteRequest,
-    history: &CallerHistory,
-) -> Vec<PastCall> {
-    let Some((caller, span)) = remembered else { return vec![] };
-    let mut calls = history.calls(caller, span.keeps_from(request.at));
-    // A thought-of call may lie in the past. Shards admit calls a moment apart.
-    calls.retain(|past| past.at.0 <= request.at.0.saturating_add(CLOCK_SKEW_MS));
-    calls
 }
 
 /// What exploration has cost its campaign more than before the decision.

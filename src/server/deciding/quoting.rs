@@ -10,7 +10,7 @@ use crate::routing::{RoutingSnapshot, SessionReading};
 use crate::time::{Mono, Wall};
 
 use super::offering::{OfferedRoom, Unopened, or_ask};
-use super::{Counted, Deciding, Opened, Read, State, known_calls};
+use super::{Counted, Deciding, Opened, Read, State};
 
 /// Why a priced ping has opened no session.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Deciding {
         let dialed = number.or_else(stand_in).ok_or(Reason::NumberUnknown)?;
         let request = announced(session, dialed, at);
         let remembered = snapshot.remembered(&request, std::slice::from_ref(session));
-        let calls = known_calls(remembered.as_ref(), &request, &state.history);
+        let (calls, _) = self.known_of(snapshot, remembered.as_ref(), &request, &state.history);
         let State { ledger, circuits, performance, rotation, .. } = state;
         let (down, counts) = (self.down.load(), Counted { ledger, circuits, performance });
         let read = Read::of(self, counts, &down, (now, at));

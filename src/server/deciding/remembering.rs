@@ -1,18 +1,20 @@
 //! What routing remembers of calls: the earlier ones of callers, how targets did, and how their
 //! attempts went.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use metrics::counter;
 
 use crate::id::{CallId, CampaignId, TargetId};
 use crate::phone::PhoneNumber;
-use crate::routing::PlannedAttempt;
 use crate::routing::circuit::{Attempted, Before, Turn};
 use crate::routing::config::Span;
-use crate::routing::history::PastCall;
+use crate::routing::history::prior::{Asking, PriorCalls};
+use crate::routing::history::{Caller, CallerHistory, PastCall};
 use crate::routing::performance::{Concerned, Tally};
 use crate::routing::selection::Explored;
+use crate::routing::{PlannedAttempt, RouteRequest, RoutingSnapshot};
 use crate::time::{Mono, Wall};
 
 use crate::server::metrics as names;
@@ -21,11 +23,46 @@ use super::Deciding;
 
 /// Calls that are put back under one lock.
 const REMEMBERED_AT_ONCE: usize = 100;
+/// How far a call that came before may seem to have come after.
+const CLOCK_SKEW_MS: i64 = 1_000;
 
 impl Deciding {
     /// How far back earlier calls of callers have to be known.
     pub fn history(&self) -> Option<Span> {
         self.snapshot.load().history()
+    }
+
+    /// How far back rules look, without whom nothing can be decided; `None`: none does.
+    pub fn rules_look_back(&self) -> Option<Span> {
+        self.snapshot.load().looks_back().of_rules()
+    }
+
+    /// All that is on record of earlier calls was put back.
+    pub fn remembers_all(&self) {
+        self.remembers_all.store(true, Ordering::Relaxed);
+    }
+
+    /// The caller's earlier calls, as far back as rules look, and what is known of all that are remembered.
+    pub(super) fn known_of(
+        &self,
+        snapshot: &RoutingSnapshot,
+        remembered: Option<&(Caller, &CampaignId)>,
+        request: &RouteRequest,
+        history: &CallerHistory,
+    ) -> (Vec<PastCall>, Option<PriorCalls>) {
+        let Some((caller, campaign)) = remembered else { return (vec![], None) };
+        let (looks_back, at) = (snapshot.looks_back(), request.at);
+        let since = looks_back.reads_from(at);
+        let mut calls = since.map(|since| history.calls(caller, since)).unwrap_or_default();
+        // A thought-of call may lie in the past. Shards admit calls a moment apart.
+        let latest = Wall(at.0.saturating_add(CLOCK_SKEW_MS));
+        calls.retain(|past| past.at <= latest);
+        let asking = Asking { dialed: request.dialed, campaign, at, latest };
+        let prior = looks_back.prior.longest().map(|_| PriorCalls {
+            is_partial: !self.remembers_all.load(Ordering::Relaxed),
+            ..history.prior(caller, asking, &looks_back.prior)
+        });
+        (calls, prior)
     }
 
     /// Puts back calls that are up, with their callers; `None`: an anonymous one.
@@ -118,6 +155,7 @@ impl Deciding {
         if snapshot.history().is_some() {
             let history = &mut self.state.lock().history;
             history.connected(call, &planned.target, &planned.buyer, at);
+            history.owed(call, planned.terms);
         }
         if snapshot.performance_days().is_some() {
             let performance = &mut self.state.lock().performance;

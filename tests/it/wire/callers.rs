@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use super::peer::{Line, SDP, with_body};
 use super::program::Program;
@@ -65,17 +66,78 @@ fn a_rule_that_comes_with_a_reload_knows_the_calls_of_before() {
 
 #[test]
 fn a_caller_who_dials_again_at_once_is_busy_and_a_moment_later_is_not() {
-    play(&["campaigns.alone.callers={ repeat_after_s = 1 }"], |stage| {
+    // Two seconds, if nothing is said.
+    play(&["defaults.callers={}"], |stage| {
         let (mut caller, mut target) = (stage.udp()?, stage.target()?);
         let first = Call::up(stage, &mut caller, &mut target, "first", &[])?;
         caller.send(with_body(&caller, &stage.invite(), "again", &[], SDP))?;
         caller.expect("486 INVITE")?;
         first.end(&mut caller, &mut target)?;
-        std::thread::sleep(Duration::from_millis(1_100));
+        std::thread::sleep(Duration::from_millis(2_100));
         let call = Call::up(stage, &mut caller, &mut target, "later", &[])?;
         call.end(&mut caller, &mut target)?;
         stage.is_clean()
     });
+}
+
+#[test]
+fn a_publisher_is_paid_for_a_caller_once_and_each_decision_tells_of_the_calls_before() {
+    let payout = r#"publishers.tests.payouts=[{ campaign = "alone", amount = "5.00",
+        dedupe = { policy = "once_per" } }]"#;
+    let owed = r#"targets.alone.conversion={ seconds = 0, revenue = "9.00" }"#;
+    play(&[payout, owed], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        Call::up(stage, &mut caller, &mut target, "first", &[])?.end(&mut caller, &mut target)?;
+        Call::up(stage, &mut caller, &mut target, "second", &[])?.end(&mut caller, &mut target)?;
+        let first = on_record(stage, "first")?;
+        ensure!(
+            first["money"]["payout"] == "5.00" && first["money"]["no_payout_reason"].is_null(),
+            "{first:#}"
+        );
+        let second = on_record(stage, "second")?;
+        ensure!(
+            second["money"]["payout"] == "0.00" && second["money"]["revenue"] == "9.00",
+            "{second:#}"
+        );
+        ensure!(second["money"]["no_payout_reason"] == "duplicate", "{second:#}");
+
+        stage.restart(Program::kill)?;
+        Call::up(stage, &mut caller, &mut target, "third", &[])?.end(&mut caller, &mut target)?;
+        let third = on_record(stage, "third")?;
+        ensure!(third["money"]["no_payout_reason"] == "duplicate", "{third:#}");
+        let told = http::get(stage.api, &format!("/v1/calls/{}/explain", id(&third)))?.body;
+        let told: Value = serde_json::from_str(&told)?;
+        let prior = &told["prior_calls"];
+        let counts = (&prior["number"], &prior["campaign"], &prior["partial"]);
+        ensure!(counts == (&json!(2), &json!(2), &json!(false)), "{prior:#}");
+        ensure!(prior["targets"] == json!([{ "target": "alone", "calls": 2 }]), "{prior:#}");
+        ensure!(prior["buyers"] == json!([{ "buyer": "tests", "calls": 2 }]), "{prior:#}");
+        ensure!(prior["last_connected"]["call_id"] == second["call_id"], "{prior:#}");
+        ensure!(prior["last_converted"]["buyer"] == "tests", "{prior:#}");
+        let said = told["text"].to_string();
+        ensure!(said.contains("2 of its calls were to the number, 2 to the campaign"), "{said}");
+        ensure!(said.contains("a caller is paid for once per 30 days"), "{said}");
+        let first = http::get(stage.api, &format!("/v1/calls/{}/explain", id(&first)))?.body;
+        let first: Value = serde_json::from_str(&first)?;
+        ensure!(first["prior_calls"]["number"] == 0, "{first:#}");
+        let replayed = http::get(stage.api, &format!("/v1/calls/{}/replay", id(&third)))?.body;
+        ensure!(replayed.contains("\"same\":true"), "{replayed}");
+        stage.is_clean()
+    });
+}
+
+fn id(call: &Value) -> &str {
+    call["call_id"].as_str().unwrap_or_default()
+}
+
+/// The record of the call with the carrier's Call-ID, once it is over.
+fn on_record(stage: &Stage, call_id: &str) -> Result<Value> {
+    wait_for("the record", Duration::from_secs(5), || {
+        let page: Value = http::get(stage.api, "/v1/calls?limit=200")?.json()?;
+        let calls = page["calls"].as_array().cloned().unwrap_or_default();
+        let found = calls.into_iter().find(|call| call["sip_call_id"] == call_id);
+        Ok(found.filter(|call| call["state"] != "open"))
+    })
 }
 
 /// A further call of the same caller finds no target.

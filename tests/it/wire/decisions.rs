@@ -104,8 +104,7 @@ fn more_decisions_than_one_request_compares_are_refused() {
 
 #[test]
 fn each_setting_is_told_with_its_value_and_its_source() {
-    let more = "[defaults]\nmax_attempts = 5\n";
-    play_with(Setup { more, ..Setup::default() }, |stage| {
+    play(&["defaults.max_attempts=5"], |stage| {
         let told = get(stage, "/v1/targets/first/effective")?;
         let ring = &told["settings"][0];
         ensure!(ring["setting"] == "ring_timeout_s" && ring["value"] == 6, "{told:#}");

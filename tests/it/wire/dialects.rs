@@ -15,7 +15,7 @@ const RINGBA: &str = "5d1c0f6a9e8b4b7f8a2c3d4e5f607182";
 const DOORS: &str = r#"
 [[publishers]]
 id = "bright"
-payouts = [{ campaign = "bids", amount = "33.20", duplicates = "never" }]
+payouts = [{ campaign = "bids", amount = "33.20", dedupe = { policy = "never_pay_duplicates" } }]
 
 [[campaigns]]
 id = "bids"

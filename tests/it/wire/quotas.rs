@@ -9,8 +9,8 @@ use super::{Setup, Stage, play_with};
 use crate::support::{api, http, wait_for};
 
 const QUOTAS: &str = r#"
-[defaults]
-quota = { per_day = 3 }
+[defaults.quota]
+per_day = 3
 
 [[publishers]]
 id = "fast"

@@ -1,6 +1,8 @@
 //! Who calls, and has called before.
 
 use super::*;
+use crate::reason::NoPayout;
+use crate::routing::config::Span;
 use crate::routing::history::{Connected, PastCall};
 
 const MINUTE_MS: i64 = 60_000;
@@ -261,12 +263,12 @@ fn for_a_duplicate_only_those_pay_who_pay_for_duplicates() {
             buyers = [{{ id = "buy" }}]
             [[publishers]]
             id = "pub"
-            payouts = [{{ campaign = "cmp", amount = "24.00", duplicates = "{payout}" }}]
+            payouts = [{{ campaign = "cmp", amount = "24.00", dedupe = {{ {payout} }} }}]
             [[targets]]
             id = "t"
             buyer = "buy"
             dial = {{ kind = "sip", uri = "sip:a" }}
-            conversion = {{ seconds = 60, revenue = "42.00", duplicates = "{revenue}" }}
+            conversion = {{ seconds = 60, revenue = "42.00", dedupe = {{ {revenue} }} }}
             [[campaigns]]
             id = "cmp"
             publisher = "pub"
@@ -282,11 +284,100 @@ fn for_a_duplicate_only_those_pay_who_pay_for_duplicates() {
         (terms.revenue.to_string(), terms.payout.to_string())
     };
     let past = [talked_to("t", "buy", DAY_MS)];
-    let all = |revenue: &str, payout: &str| (revenue.to_owned(), payout.to_owned());
-    assert_eq!(owed(&rules("never", "never"), &[]), all("42.00", "24.00"));
-    assert_eq!(owed(&rules("never", "never"), &past), all("0.00", "0.00"));
-    assert_eq!(owed(&rules("never", "always"), &past), all("42.00", "0.00"));
-    assert_eq!(owed(&rules("always", "always"), &past), all("42.00", "24.00"));
+    let both = |revenue: &str, payout: &str| (revenue.to_owned(), payout.to_owned());
+    let (never, all) = ("policy = 'never_pay_duplicates'", "policy = 'pay_all'");
+    assert_eq!(owed(&rules(never, never), &[]), both("42.00", "24.00"));
+    assert_eq!(owed(&rules(never, never), &past), both("0.00", "0.00"));
+    assert_eq!(owed(&rules(never, all), &past), both("42.00", "0.00"));
+    assert_eq!(owed(&rules(all, all), &past), both("42.00", "24.00"));
+    let unpaid = decided(&rules(never, all), &past);
+    assert_eq!(unpaid.plan[0].terms.unwrap().no_payout, Some(NoPayout::Duplicate));
+    let line = "no payout (duplicate): it is a duplicate, duplicates are not paid for";
+    assert!(unpaid.explain_first(0).contains(&line.to_owned()), "{:?}", unpaid.explain_first(0));
+
+    // Not what the campaign's rule says, but whose calls count for the money alone.
+    let of_account = "policy = 'never_pay_duplicates', scope = 'account'";
+    let of_publisher = "policy = 'never_pay_duplicates', scope = 'publisher'";
+    let elsewhere =
+        [PastCall { campaign: "other".into(), publisher: "other".into(), ..past[0].clone() }];
+    assert_eq!(owed(&rules(never, never), &elsewhere), both("42.00", "24.00"));
+    assert_eq!(owed(&rules(of_account, all), &elsewhere), both("42.00", "0.00"));
+    assert_eq!(owed(&rules(of_publisher, of_account), &elsewhere), both("0.00", "24.00"));
+}
+
+#[test]
+fn a_caller_is_paid_for_once_in_a_window_by_calls_that_were_paid_for() {
+    let rules = |payout: &str, revenue: &str| {
+        snapshot(&format!(
+            r#"
+            buyers = [{{ id = "buy" }}]
+            [[publishers]]
+            id = "pub"
+            payouts = [{{ campaign = "cmp", amount = "24.00", dedupe = {{ {payout} }} }}]
+            [[targets]]
+            id = "t"
+            buyer = "buy"
+            dial = {{ kind = "sip", uri = "sip:a" }}
+            conversion = {{ seconds = 60, revenue = "42.00", dedupe = {{ {revenue} }} }}
+            [[campaigns]]
+            id = "cmp"
+            publisher = "pub"
+            numbers = ["+18005550100"]
+            routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
+            price = {{ allow_loss = true }}
+            "#
+        ))
+    };
+    let owed = |payout: &str, revenue: &str, past: &[PastCall]| {
+        let terms = decided(&rules(payout, revenue), past).plan[0].terms.unwrap();
+        format!("{} {}", terms.revenue, terms.payout)
+    };
+    let (week, all) = ("policy = 'once_per', window_s = 604800", "policy = 'pay_all'");
+    // Answered at the same instant as it came, and paid for after a minute.
+    let paid = |ago_ms| PastCall {
+        pays_after_ms: Some(60_000),
+        charges: true,
+        converted_at: Some(Wall(OPEN.0 - ago_ms + 60_000)),
+        ..talked_to("t", "buy", ago_ms)
+    };
+    let unpaid = |ago_ms| PastCall { pays_after_ms: None, charges: false, ..paid(ago_ms) };
+    assert_eq!(owed(week, week, &[]), "42.00 24.00");
+    assert_eq!(owed(week, all, &[paid(DAY_MS)]), "42.00 0.00");
+    assert_eq!(owed(all, week, &[paid(DAY_MS)]), "0.00 24.00");
+    // The window goes on from the money, not from calls that brought none.
+    assert_eq!(owed(week, week, &[unpaid(DAY_MS), paid(8 * DAY_MS)]), "42.00 24.00");
+    assert_eq!(owed(week, week, &[unpaid(DAY_MS), paid(7 * DAY_MS + 60_000)]), "0.00 0.00");
+    assert_eq!(owed(week, week, &[paid(7 * DAY_MS + 60_001)]), "42.00 24.00");
+    let short = PastCall { talk_ms: Some(59_999), converted_at: None, ..paid(DAY_MS) };
+    assert_eq!(owed(week, week, &[short]), "42.00 24.00", "it was not long enough for either");
+    let still_up = PastCall { talk_ms: None, ..paid(60_000) };
+    assert_eq!(owed(week, all, &[still_up]), "42.00 0.00", "it is paid for while it is up");
+    // Whose calls count: by default the campaign's for a payout, the buyer's for what it owes.
+    let other_campaign = PastCall { campaign: "other".into(), ..paid(DAY_MS) };
+    let of = std::slice::from_ref(&other_campaign);
+    assert_eq!(owed(week, all, of), "42.00 24.00");
+    assert_eq!(owed(&format!("{week}, scope = 'publisher'"), all, of), "42.00 0.00");
+    assert_eq!(owed(all, week, of), "0.00 24.00");
+    assert_eq!(owed(all, &format!("{week}, scope = 'campaign'"), of), "42.00 24.00");
+    let connected =
+        Some(Connected { target: "u".into(), buyer: "b".into(), at: other_campaign.at });
+    let other_buyer = PastCall { connected, ..paid(DAY_MS) };
+    let of = std::slice::from_ref(&other_buyer);
+    assert_eq!(owed(all, week, of), "42.00 24.00");
+    assert_eq!(owed(all, &format!("{week}, scope = 'account'"), of), "0.00 24.00");
+    let ever = "policy = 'once_per', window_s = 'forever'";
+    assert_eq!(owed(ever, all, &[paid(900 * DAY_MS)]), "42.00 0.00");
+
+    let decision = decided(&rules(week, all), &[paid(DAY_MS)]);
+    let words = decision.explain_first(0);
+    let said = "was paid for 23 h ago, a caller is paid for once per 7 days";
+    assert!(words.iter().any(|line| line.ends_with(said)), "{words:?}");
+    let past = [paid(DAY_MS)];
+    let known = Known { sessions: &[], calls: &past };
+    let record = record_bytes(&call(), known, &decision);
+    let record = DecisionRecord::from_bytes(&record).unwrap();
+    assert_eq!(record.calls, past);
+    assert_eq!(replay(&rules(week, all), &record).difference, None);
 }
 
 #[test]
@@ -315,14 +406,33 @@ fn a_decision_about_a_caller_with_a_past_is_made_again_the_same() {
 #[test]
 fn how_far_back_is_read_is_what_the_rules_look_at() {
     let history = |of_campaign: &str, of_summit: &str| {
-        business(of_campaign, of_summit).history().map(|span| span.to_string())
+        business(of_campaign, of_summit).looks_back().of_rules().map(|span| span.to_string())
     };
-    assert_eq!(history("", ""), None);
-    assert_eq!(history("callers = { repeat_after_s = 2 }", "").as_deref(), Some("2 s"));
+    assert_eq!(history("callers = { repeat_after_s = 0 }", ""), None);
+    assert_eq!(history("", "").as_deref(), Some("2 s"), "who calls again at once is refused");
+    assert_eq!(history("callers = { repeat_after_s = 3 }", "").as_deref(), Some("3 s"));
     let dedupe = r#", dedupe = { after = "connected", window_s = 7200 }"#;
     assert_eq!(history("callers = { repeat_after_s = 2 }", dedupe).as_deref(), Some("7200 s"));
     let duplicates = r#"callers = { duplicates = { window_s = "forever" } }"#;
     assert_eq!(history(duplicates, dedupe).as_deref(), Some("ever"));
+}
+
+#[test]
+fn calls_are_remembered_for_what_is_told_of_them_and_read_for_rules_alone() {
+    let of = |text: &str| snapshot(&format!("{CONFIG}\n{text}"));
+    let begins = |s: i64| Some(Some(Wall(OPEN.0 - s * 1_000)));
+    let usual = of("");
+    assert_eq!(usual.history(), Some(Span::Seconds(30 * 86_400)));
+    assert_eq!(usual.looks_back().reads_from(OPEN), begins(2), "the facts are no rule");
+    let none = "[history]\nnumber_s = 0\ncampaign_s = 0\nbuyer_s = 0\ntarget_s = 0\n\
+                [defaults]\ncallers = { repeat_after_s = 0 }";
+    assert_eq!((of(none).history(), of(none).looks_back().reads_from(OPEN)), (None, None));
+    let long = of("[defaults]\ndedupe = { after = \"converted\", window_s = 600 }");
+    // A call may be owed for up to a day after it came.
+    assert_eq!(long.looks_back().reads_from(OPEN), begins(600 + 86_400));
+    let ever = of("[defaults]\ndedupe = { after = \"converted\", window_s = \"forever\" }");
+    assert_eq!(ever.looks_back().reads_from(OPEN), Some(None));
+    assert_eq!(ever.history(), Some(Span::Forever));
 }
 
 #[test]
@@ -358,7 +468,31 @@ fn a_rule_about_callers_that_cannot_be_meant_is_a_fault() {
         ("CALLERS", "duplicates = { talk_s = 9 }", "campaigns[0].callers.duplicates.talk_s"),
         ("CALLERS", "duplicates = { window_s = 0 }", "campaigns[0].callers.duplicates.window_s"),
         ("CALLERS", "duplicates = { strict = true }", "campaigns[0].callers.duplicates.strict"),
-        ("PAYOUT", r#", duplicates = "never""#, "publishers[0].payouts[0].duplicates"),
+        (
+            "PAYOUT",
+            r#", dedupe = { policy = "never_pay_duplicates" }"#,
+            "publishers[0].payouts[0].dedupe.policy",
+        ),
+        (
+            "PAYOUT",
+            r#", dedupe = { policy = "once_per", scope = "buyer" }"#,
+            "publishers[0].payouts[0].dedupe.scope",
+        ),
+        (
+            "PAYOUT",
+            r#", dedupe = { policy = "once_per", window_s = 0 }"#,
+            "publishers[0].payouts[0].dedupe.window_s",
+        ),
+        (
+            "PAYOUT",
+            r#", dedupe = { policy = "pay_all", window_s = 9 }"#,
+            "publishers[0].payouts[0].dedupe.window_s",
+        ),
+        (
+            "PAYOUT",
+            r#", dedupe = { policy = "pay_all", scope = "campaign" }"#,
+            "publishers[0].payouts[0].dedupe.scope",
+        ),
         (
             "BUYER",
             r#", dedupe = { after = "connected", window_s = 0 }"#,
@@ -367,8 +501,13 @@ fn a_rule_about_callers_that_cannot_be_meant_is_a_fault() {
         ("BUYER", r#", dedupe = { after = "off", by = "buyer" }"#, "buyers[0].dedupe.after"),
         (
             "TARGET",
-            r#", conversion = { seconds = 1, revenue = "1.00", duplicates = "never" }"#,
-            "targets[0].conversion.duplicates",
+            r#", conversion = { seconds = 1, revenue = "1.00", dedupe = { policy = "never_pay_duplicates" } }"#,
+            "targets[0].conversion.dedupe.policy",
+        ),
+        (
+            "TARGET",
+            r#", conversion = { seconds = 1, revenue = "1.00", dedupe = { policy = "once_per", scope = "publisher" } }"#,
+            "targets[0].conversion.dedupe.scope",
         ),
     ] {
         let text = base.replace(place, rule);
@@ -415,6 +554,8 @@ fn nobody_answered(ago_ms: i64) -> PastCall {
         connected: None,
         converted_at: None,
         talk_ms: None,
+        charges: false,
+        pays_after_ms: None,
     }
 }
 
