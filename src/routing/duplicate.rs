@@ -223,9 +223,9 @@ impl<'a> Dues<'a> {
 
     /// Whether the buyer of the target owes nothing.
     pub(super) fn is_free(&self, target: &Target, conversion: &Conversion) -> bool {
-        let charged_at = |past: &PastCall| past.charged_at();
-        let of = (&conversion.dedupe, PayScope::Buyer);
-        self.withheld(of.0, Some(target), of.1, charged_at).is_some()
+        let usual = PayScope::Buyer;
+        let charged_at = PastCall::charged_at;
+        self.withheld(&conversion.dedupe, Some(target), usual, charged_at).is_some()
     }
 
     /// `owed_at`: when money was owed for an earlier call.

@@ -42,8 +42,8 @@ pub(super) struct Eligibility<'a, U: ?Sized> {
     pub(super) windows: Windows<'a>,
     /// Of the call, whichever target takes it.
     pub(super) limits: CallLimits<'a>,
-    /// What the call has to bring; absent: nothing.
-    pub(super) prices: Option<Prices>,
+    /// What the call has to bring.
+    pub(super) prices: Prices,
     pub(super) steps: Vec<Step>,
     pub(super) readings: Readings,
     /// What attempts at those that can take the call have to reserve, one after the other.
@@ -104,8 +104,8 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
 
     /// Whether the target pays enough.
     fn price(&mut self, target: &Target, stake: &Stake) -> Result<(), Reason> {
-        let Some(prices) = self.prices else { return Ok(()) };
-        match prices.check(stake) {
+        match self.prices.check(stake) {
+            Ok(()) if !self.prices.is_asked => Ok(()),
             Ok(()) => {
                 self.pass(target, Check::Price, Finding::default());
                 Ok(())

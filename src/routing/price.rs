@@ -12,6 +12,7 @@ use super::config::MarginConfig;
 use super::decision::Finding;
 use super::hold::Stake;
 use super::schedule::Schedule;
+use super::snapshot::{Campaign, Publisher};
 
 /// What a campaign or a publisher asks for; absent: it says nothing of that.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,36 +31,34 @@ pub struct HourlyFloor {
     pub min_revenue: Money,
 }
 
-/// What one call has to bring.
+/// What one call has to bring. No less than the publisher is paid, unless that is allowed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Prices {
     min_revenue: Option<Money>,
     soft_min_revenue: Option<Money>,
     min_margin: Option<MarginConfig>,
     allow_loss: bool,
+    /// Somebody has said something of it.
+    pub(super) is_asked: bool,
 }
 
 impl Prices {
-    /// Field by field what the publisher says, else what the campaign does; `None`: nothing.
-    pub(super) fn of(
-        publisher: Option<&PriceRules>,
-        campaign: Option<&PriceRules>,
-        at: Wall,
-    ) -> Option<Self> {
-        let both = [publisher, campaign];
-        if both == [None, None] {
-            return None;
-        }
+    /// Field by field what the publisher says, else what the campaign does.
+    pub(super) fn of(publisher: &Publisher, campaign: &Campaign, at: Wall) -> Self {
+        let both = [publisher.price.as_ref(), campaign.price.as_ref()];
+        let is_asked = both != [None, None];
         let both = || both.into_iter().flatten();
         let hourly = both().find_map(|rules| rules.hourly.as_ref());
         let hourly = hourly.into_iter().flatten().find(|floor| floor.during.check(at).is_ok());
         let always = || both().find_map(|rules| rules.min_revenue);
-        Some(Self {
+        let allowed = publisher.price.as_ref().and_then(|rules| rules.allow_loss);
+        Self {
+            is_asked,
             min_revenue: hourly.map(|floor| floor.min_revenue).or_else(always),
             soft_min_revenue: both().find_map(|rules| rules.soft_min_revenue),
             min_margin: both().find_map(|rules| rules.min_margin),
-            allow_loss: both().find_map(|rules| rules.allow_loss).unwrap_or(true),
-        })
+            allow_loss: allowed.unwrap_or(campaign.allow_loss),
+        }
     }
 
     /// Whether a target brings enough to be offered the call at all.
@@ -187,6 +186,7 @@ mod tests {
                 soft_min_revenue: None,
                 min_margin: config.min_margin,
                 allow_loss: config.allow_loss.unwrap_or(true),
+                is_asked: true,
             };
             let (revenue, payout) = (money(revenue), money(payout));
             let stake = |revenue| Stake { revenue, payout, talk_ms: 0 };

@@ -436,12 +436,16 @@ mod tests {
     }
 
     fn any_config(rng: &mut Rng) -> String {
-        let amount = format!("\"{}.00\"", rng.u8(1..60));
+        let allows_loss = rng.u8(0..3) > 0;
+        // Where no loss is allowed the least of the targets brings 35.00.
+        let most = if allows_loss { 60 } else { 36 };
+        let amount = format!("\"{}.00\"", rng.u8(1..most));
         let limit = if rng.u8(0..4) == 0 { "\"10.00\"" } else { "\"100.00\"" };
         let mut config = CONFIG.replace("\"24.00\"", &amount).replace("\"100.00\"", limit);
         if rng.bool() {
-            config =
-                config.replacen(&amount, &format!("{amount}, seconds = {}", rng.u8(10..200)), 1);
+            let least = if allows_loss { 10 } else { 120 };
+            let seconds = rng.u8(least..200);
+            config = config.replacen(&amount, &format!("{amount}, seconds = {seconds}"), 1);
         }
         if rng.bool() {
             config = config.replace("never_pay_duplicates", "pay_all");
@@ -449,10 +453,8 @@ mod tests {
         if rng.u8(0..3) == 0 {
             config = config.replacen("id = \"first\"\n", "id = \"first\"\npaused = true\n", 1);
         }
-        if rng.u8(0..3) == 0 {
-            config = config.replace("id = \"c\"\n", "id = \"c\"\nprice = { allow_loss = false }\n");
-        }
-        config
+        let price = format!("id = \"c\"\nprice = {{ allow_loss = {allows_loss} }}\n");
+        config.replace("id = \"c\"\n", &price)
     }
 
     fn promised(state: &str) -> Promise {

@@ -211,6 +211,8 @@ pub struct Campaign {
     /// A number of each publisher who has some, for calls that dial none.
     pub(super) stand_ins: BTreeMap<usize, PhoneNumber>,
     pub price: Option<PriceRules>,
+    /// Whether a payout may be more than the revenue, where the publisher does not say it.
+    pub(super) allow_loss: bool,
     /// Whom its sessions are told to.
     pub enrich: Vec<Arc<Enricher>>,
 }

@@ -97,6 +97,7 @@ pub(super) const CONFIG: &str = r#"
 
     [[publishers]]
     id = "pub_rtb"
+    price = { allow_loss = true }
     payouts = [
         { campaign = "cmp_hvac", amount = "33.20", seconds = 90 },
         { campaign = "cmp_paused", amount = "33.20", seconds = 90 },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
-use crate::routing::config::{CallersConfig, CampaignConfig};
+use crate::routing::config::{CallersConfig, CampaignConfig, Source};
 use crate::routing::decision::Recovery;
 use crate::routing::effective::CampaignSources;
 use crate::routing::list::ListRules;
@@ -14,7 +14,12 @@ use crate::suggest::suggestion;
 use super::{Compiler, ms, named, settings};
 
 impl Compiler<'_> {
-    pub(super) fn campaigns(&mut self, configs: &[CampaignConfig]) -> Vec<Campaign> {
+    /// `all_loss`: whether losses are allowed where nothing nearer says it.
+    pub(super) fn campaigns(
+        &mut self,
+        configs: &[CampaignConfig],
+        all_loss: Option<bool>,
+    ) -> Vec<Campaign> {
         let mut campaigns = vec![];
         for (c, config) in configs.iter().enumerate() {
             let path = format!("campaigns[{c}]");
@@ -48,6 +53,7 @@ impl Compiler<'_> {
             let limits = (&config.caps[..], config.concurrency.as_ref(), None);
             let limits = self.limits(&path, &owner, limits);
             let tiers = self.routing(&format!("{path}.routing"), &config.routing);
+            let own_loss = config.price.as_ref().and_then(|price| price.allow_loss);
             campaigns.push(Campaign {
                 id: config.id.clone(),
                 name: named(&config.name, config.id.as_str()),
@@ -78,11 +84,13 @@ impl Compiler<'_> {
                     min_match_confidence: config.min_match_confidence.from(),
                     callers: config.callers.from(),
                     ping_filter: config.ping_filter.from(),
+                    allow_loss: Source::of(own_loss.is_some(), false, all_loss.is_some()),
                 },
                 ping_filter: *config.ping_filter,
                 lists: ListRules::default(),
                 stand_ins: BTreeMap::new(),
                 price: self.price(&path, config.price.as_ref()),
+                allow_loss: own_loss.or(all_loss).unwrap_or(false),
                 enrich: self.enrich(&path, &config.enrich),
             });
         }

@@ -85,8 +85,9 @@ pub(super) fn compile(
     }
     compiler.shared_settings(config);
     compiler.unpaid_duplicates(config);
+    compiler.losses(config);
     let mut targets = compiler.targets(config, &shared);
-    let mut campaigns = compiler.campaigns(&config.campaigns);
+    let mut campaigns = compiler.campaigns(&config.campaigns, config.defaults.allow_loss);
     compiler.agree(config, &campaigns, &mut targets);
     compiler.name_lists(config, &lists, &mut campaigns, &mut targets);
     let pools = compiler.pools(&config.pools);

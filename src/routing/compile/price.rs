@@ -1,6 +1,10 @@
 //! Floors and margins of campaigns and publishers.
 
-use crate::routing::config::{MarginConfig, PriceConfig};
+use crate::money::Money;
+use crate::routing::config::{
+    CampaignConfig, MarginConfig, PayoutConfig, PriceConfig, RoutingConfig, RoutingPlanConfig,
+    TargetConfig,
+};
 use crate::routing::price::{HourlyFloor, PriceRules};
 
 use super::Compiler;
@@ -51,4 +55,89 @@ impl Compiler<'_> {
             allow_loss: config.allow_loss,
         })
     }
+
+    /// That no payout is more than what a target of its campaign brings, nor due sooner, where no loss is
+    /// allowed. Targets that a floor refuses bring nothing to be paid for.
+    pub(super) fn losses(&mut self, config: &RoutingConfig) {
+        let mut faults = vec![];
+        for (p, publisher) in config.publishers.iter().enumerate() {
+            for (n, payout) in publisher.payouts.iter().enumerate() {
+                let is_its = |it: &&CampaignConfig| it.id == payout.campaign;
+                let Some(campaign) = config.campaigns.iter().find(is_its) else { continue };
+                let prices = [publisher.price.as_ref(), campaign.price.as_ref()];
+                let says = || prices.into_iter().flatten();
+                let allowed = says().find_map(|price| price.allow_loss);
+                if allowed.or(config.defaults.allow_loss).unwrap_or(false) {
+                    continue;
+                }
+                let is_at_all_hours = says().all(|price| price.hourly.is_none());
+                let floor = says().find_map(|price| price.min_revenue);
+                let floor = floor.filter(|_| is_at_all_hours).unwrap_or(Money::ZERO);
+                let path = format!("publishers[{p}].payouts[{n}]");
+                let taken = self.targets_of(config, campaign);
+                let taken = taken.into_iter().filter(|(_, it)| brings(it) >= floor);
+                faults.extend(loss(&path, payout, taken));
+            }
+        }
+        for (path, value, problem, remedy) in faults {
+            self.fault_at(&path, value, &problem, &remedy);
+        }
+    }
+
+    /// Those that the plan of the campaign names and that can be called, with their places.
+    fn targets_of<'c>(
+        &self,
+        config: &'c RoutingConfig,
+        campaign: &'c CampaignConfig,
+    ) -> Vec<(usize, &'c TargetConfig)> {
+        let named = |id| self.plans.place(id).map(|place| &config.plans[place]);
+        let plan: Option<&RoutingPlanConfig> =
+            campaign.routing.written().or_else(|| campaign.routing.name().and_then(named));
+        let tiers = plan.into_iter().flat_map(|plan| &plan.tiers);
+        let members: Vec<_> = tiers.flat_map(|tier| &tier.targets).map(|it| &it.target).collect();
+        let targets = config.targets.iter().enumerate();
+        targets.filter(|(_, it)| !it.paused && members.contains(&&it.id)).collect()
+    }
+}
+
+fn brings(target: &TargetConfig) -> Money {
+    target.conversion.as_ref().map(|it| it.revenue).unwrap_or_default()
+}
+
+/// What is lost with a payout, as a fault: at the target that brings least, else at the one that owes
+/// last.
+fn loss<'c>(
+    path: &str,
+    payout: &PayoutConfig,
+    targets: impl Iterator<Item = (usize, &'c TargetConfig)>,
+) -> Option<(String, String, String, String)> {
+    // Where neither says when something is due, nothing is.
+    let targets: Vec<_> = targets
+        .filter(|(_, it)| payout.seconds.is_some() || it.conversion.is_some())
+        .filter(|_| payout.amount > Money::ZERO)
+        .collect();
+    let allow = "or write `allow_loss = true` in `price` of the publisher or the campaign";
+    let least = targets.iter().min_by_key(|(_, it)| brings(it))?;
+    let (t, target) = *least;
+    if brings(target) < payout.amount {
+        let (id, revenue, campaign) = (&target.id, brings(target), &payout.campaign);
+        let problem =
+            format!("is more than target `{id}` of campaign `{campaign}` brings, {revenue}");
+        let remedy =
+            format!("write {revenue} or less, raise targets[{t}].conversion.revenue, {allow}");
+        return Some((format!("{path}.amount"), payout.amount.to_string(), problem, remedy));
+    }
+    let due = |it: &TargetConfig| it.conversion.as_ref().map(|it| it.seconds).unwrap_or(0);
+    let (_, target) = *targets.iter().max_by_key(|(_, it)| due(it))?;
+    let (seconds, last) = (payout.seconds?, due(target));
+    if seconds >= last {
+        return None;
+    }
+    let problem = format!(
+        "is due before target `{}` of campaign `{}` owes anything, {last} s after the answer, so that \
+         nobody pays for a call that ends in between",
+        target.id, payout.campaign
+    );
+    let remedy = format!("leave it out, write {last} or more, {allow}");
+    Some((format!("{path}.seconds"), seconds.to_string(), problem, remedy))
 }

@@ -17,7 +17,8 @@ const EVENING: Wall = Wall(1_795_317_390_000);
 
 const SOUND: &str = r#"
     publishers = [
-        { id = "pub_a", payouts = [{ campaign = "cmp", amount = "24.00", seconds = 60 }] },
+        { id = "pub_a", payouts = [{ campaign = "cmp", amount = "24.00", seconds = 60 }],
+          price = { allow_loss = true } },
         { id = "pub_b" },
     ]
     buyers = [{ id = "buy" }]

@@ -96,6 +96,9 @@ pub struct DefaultsConfig {
     pub strict_pings: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ping_filter: Option<PingFilter>,
+    /// Of campaigns and publishers whose `price` does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_loss: Option<bool>,
 }
 
 impl<T> Setting<T> {

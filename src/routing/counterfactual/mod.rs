@@ -334,9 +334,9 @@ impl<'a> World<'a> {
         let target = step.target.as_ref()?;
         let stake = self.stake(decision, target)?;
         let scope = self.scope(decision)?;
-        let publisher = self.snapshot.publisher(&scope.publisher)?.price.as_ref();
-        let campaign = self.snapshot.campaign(&scope.campaign)?.price.as_ref();
-        let prices = Prices::of(publisher, campaign, self.request.at)?;
+        let publisher = self.snapshot.publisher(&scope.publisher)?;
+        let campaign = self.snapshot.campaign(&scope.campaign)?;
+        let prices = Prices::of(publisher, campaign, self.request.at);
         let prices = prices.lowered(self.floor_lower);
         if step.reason == Some(Reason::PriceBelowFloor)
             && let Some(by) = prices.is_floor_alone_too_high(&stake)

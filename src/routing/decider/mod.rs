@@ -209,9 +209,7 @@ fn route<U: UsageReader + ?Sized>(
     }
 
     let tags = merged_tags(request, session);
-    let (of_publisher, of_campaign) = (owner.publisher.price.as_ref(), campaign.price.as_ref());
-    let prices = Prices::of(of_publisher, of_campaign, request.at);
-    let prices = prices.map(|prices| prices.lowered(usage.floor_lower()));
+    let prices = Prices::of(owner.publisher, campaign, request.at).lowered(usage.floor_lower());
     let line = snapshot.line(request.caller, usage);
     decision.readings.line.clone_from(&line);
     let facts = Facts::new(&tags, request.caller, &snapshot.geo).enriched(session);
@@ -251,7 +249,7 @@ fn route<U: UsageReader + ?Sized>(
                 Ok(holds) => {
                     let candidate = Candidate { target, member, terms, holds, note: None };
                     let condition = usage.condition(&target.id);
-                    let spare = prices.as_ref().and_then(|prices| prices.is_spare(&stake));
+                    let spare = prices.is_spare(&stake);
                     match (condition, spare) {
                         (Condition::Well, None) => {
                             eligible.push(candidate);

@@ -50,6 +50,7 @@ impl Campaign {
             ("callers", json!(self.callers), from.callers),
             ("time_zone", time_zone, zone_from),
             ("ping_filter", json!(self.ping_filter), from.ping_filter),
+            ("price.allow_loss", json!(self.allow_loss), from.allow_loss),
         ]
         .map(Effective::of)
         .into()

@@ -56,6 +56,7 @@ pub(super) struct CampaignSources {
     pub(super) min_match_confidence: Source,
     pub(super) callers: Source,
     pub(super) ping_filter: Source,
+    pub(super) allow_loss: Source,
 }
 
 /// The same of a tier.

@@ -275,6 +275,7 @@ fn for_a_duplicate_only_those_pay_who_pay_for_duplicates() {
             numbers = ["+18005550100"]
             routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
             callers = {{ duplicates = {{}} }}
+            price = {{ allow_loss = true }}
             "#
         );
         snapshot(&text)

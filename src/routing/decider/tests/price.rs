@@ -2,6 +2,7 @@
 
 use super::selection::recorded;
 use super::*;
+use crate::routing::history::{Connected, PastCall};
 
 /// A payout of 24.00; revenues of 42.00, 35.00 and nothing.
 const WITH_REVENUE: [&str; 3] = ["tgt_summit", "tgt_cool", "tgt_last"];
@@ -15,7 +16,7 @@ fn targets_that_bring_too_little_are_refused_with_what_they_bring() {
     assert_eq!(all("min_margin = \"15.00\""), ["tgt_summit"]);
     assert_eq!(all("min_margin = \"40%\""), ["tgt_summit"]);
     assert_eq!(all("min_margin = \"31%\""), ["tgt_summit", "tgt_cool"]);
-    assert_eq!(all("allow_loss = false"), ["tgt_summit", "tgt_cool", "tgt_last"]);
+    assert_eq!(all("allow_loss = true"), WITH_REVENUE);
 
     let (rules, request) = (rules("", "min_revenue = \"35.01\", min_margin = \"43%\""), call(OPEN));
     let decision =
@@ -31,17 +32,80 @@ fn targets_that_bring_too_little_are_refused_with_what_they_bring() {
     assert_eq!(replay(&rules, &recorded(&request, &decision)).difference, None);
 }
 
+/// Spec/data I10.
 #[test]
-fn a_payout_may_be_more_than_the_revenue_unless_losses_are_not_allowed() {
-    let config = CONFIG.replace("revenue = \"35.00\"", "revenue = \"23.99\"");
-    for (allowed, plan) in [
-        ("true", &["tgt_summit", "tgt_cool", "tgt_last"][..]),
-        ("false", &["tgt_summit", "tgt_last"]),
+fn a_payout_that_is_more_than_the_revenue_is_a_fault_unless_losses_are_allowed() {
+    let low = CONFIG.replace("revenue = \"35.00\"", "revenue = \"23.99\"");
+    let told = |config: &str| match RoutingSnapshot::compile(toml::from_str(config).unwrap(), 1) {
+        Ok(_) => vec![],
+        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+    };
+    let fault = "publishers[0].payouts[0].amount = 24.00: is more than target `tgt_cool` of campaign \
+                 `cmp_hvac` brings, 23.99; write 23.99 or less, raise targets[1].conversion.revenue, or \
+                 write `allow_loss = true` in `price` of the publisher or the campaign";
+    let all = |config: &str, allow: bool| format!("{config}\n[defaults]\nallow_loss = {allow}\n");
+    let (yes, no) = ("allow_loss = true", "allow_loss = false");
+    for (config, is_fault) in [
+        (low.clone(), true),
+        (all(&low, false), true),
+        (all(&low, true), false),
+        (priced(&low, "", yes), false),
+        (priced(&low, yes, no), false),
+        (priced(&low, no, yes), true),
+        (priced(&all(&low, true), "", no), true),
+        (priced(&all(&low, false), "", yes), false),
+        // Who is not called, and who is refused for a floor, loses nothing.
+        (low.replace("id = \"tgt_cool\"", "id = \"tgt_cool\"\npaused = true"), false),
+        (priced(&low, "", "min_revenue = \"23.99\""), true),
+        (priced(&low, "", "min_revenue = \"24.00\""), false),
+        (CONFIG.replace("revenue = \"35.00\"", "revenue = \"24.00\""), false),
     ] {
-        let config = priced(&config, "", &format!("allow_loss = {allowed}"));
-        let decision = decide_with(&config, &call(OPEN), &nothing_used());
-        assert_eq!(targets_of(&decision), plan);
+        assert_eq!(told(&config), if is_fault { vec![fault] } else { vec![] }, "{config}");
     }
+}
+
+#[test]
+fn a_payout_that_is_due_before_the_revenue_is_a_fault_unless_losses_are_allowed() {
+    let due = |seconds: u32, allow: &str| {
+        let amount = format!("amount = \"24.00\", seconds = {seconds}");
+        let config = priced(&CONFIG.replace("amount = \"24.00\"", &amount), "", allow);
+        // Nobody owes anything for a call that the last one takes.
+        let config = config.replace("{ target = \"tgt_last\" }", "{ target = \"tgt_cool\" }");
+        match RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1) {
+            Ok(_) => None,
+            Err(faults) => faults.into_iter().find(|it| it.path.contains("payouts[0].seconds")),
+        }
+    };
+    let fault = due(89, "").unwrap();
+    let says = "is due before target `tgt_cool` of campaign `cmp_hvac` owes anything, 90 s after the \
+                answer, so that nobody pays for a call that ends in between";
+    assert_eq!((fault.value.as_str(), fault.problem.as_str()), ("89", says));
+    assert!(fault.remedy.starts_with("leave it out, write 90 or more, or write `allow_loss"));
+    assert_eq!((due(90, ""), due(89, "allow_loss = true")), (None, None));
+}
+
+#[test]
+fn a_loss_that_only_the_call_makes_is_refused_unless_losses_are_allowed() {
+    // The first buyer does not owe for a duplicate, of which the publisher is paid for all.
+    let owed = "revenue = \"42.00\"";
+    let config = CONFIG
+        .replace(owed, &format!("{owed}, dedupe = {{ policy = \"never_pay_duplicates\" }}"))
+        .replace("id = \"cmp_hvac\"", "id = \"cmp_hvac\"\n    callers = { duplicates = {} }");
+    assert_ne!(config, CONFIG);
+    let past = talked_before();
+    let plan = |allow: &str, calls: &[PastCall]| {
+        let rules = snapshot(&priced(&config, "", allow));
+        let known = Known { sessions: &[], calls };
+        let request = RouteRequest { caller: "+16145550163".parse().ok(), ..call(OPEN) };
+        let decision = decide(&rules, &request, known, &nothing_used(), &mut Rotation::default());
+        let reasons: Vec<_> = decision.steps.iter().filter_map(|step| step.reason).collect();
+        (targets_of(&decision).join(" "), reasons)
+    };
+    let all = WITH_REVENUE.join(" ");
+    assert_eq!(plan("", &[]), (all.clone(), vec![]));
+    let calls = std::slice::from_ref(&past);
+    assert_eq!(plan("", calls), ("tgt_cool tgt_last".to_owned(), vec![Reason::PriceLoss]));
+    assert_eq!(plan("allow_loss = true", calls), (all, vec![]));
 }
 
 #[test]
@@ -120,4 +184,20 @@ fn priced(config: &str, publisher: &str, campaign: &str) -> String {
 
 fn call(at: Wall) -> RouteRequest {
     RouteRequest { at, ..request("+18005550100") }
+}
+
+fn talked_before() -> PastCall {
+    let at = Wall(OPEN.0 - 3_600_000);
+    PastCall {
+        call: CallId::from_bytes([1; 16]),
+        at,
+        dialed: "+18005550100".parse().unwrap(),
+        campaign: "cmp_hvac".into(),
+        publisher: "pub_bright".into(),
+        connected: Some(Connected { target: "tgt_cool".into(), buyer: "buy_cool".into(), at }),
+        converted_at: None,
+        talk_ms: Some(9_000),
+        charges: false,
+        pays_after_ms: None,
+    }
 }
