@@ -103,6 +103,16 @@ pub struct Usage {
     pub held: u64,
 }
 
+/// What was said of how many calls at once can be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadyWord {
+    /// By its key, such as `target/tgt_summit/concurrency`.
+    pub concurrency: SmolStr,
+    pub count: u32,
+    /// When it was said.
+    pub at: Wall,
+}
+
 /// Where usage is read: the ledger, or what was recorded.
 pub trait UsageReader {
     /// Zero for a bucket nothing was ever placed in.

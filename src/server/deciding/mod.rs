@@ -58,6 +58,7 @@ use offering::or_ask;
 pub use offering::{Asked, Lending, OfferedRoom, Unopened};
 pub use quoting::Unpriced;
 use ready::Ready;
+pub(super) use ready::STALE_AFTER;
 pub use resetting::Resettable;
 pub use trying::{Thought, Tried};
 

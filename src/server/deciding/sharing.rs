@@ -11,6 +11,7 @@ use super::super::redis::StoreFault;
 use super::Deciding;
 use crate::id::HoldId;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom, Reset};
+use crate::routing::request::ReadyWord;
 
 impl Deciding {
     /// Room is asked of this store from now on, not of the ledger alone. Said once, before any call.
@@ -150,6 +151,14 @@ impl OwnHolds for Deciding {
 
     fn learn_reset(&self, reset: &Reset) {
         self.reset(reset);
+    }
+
+    fn ready(&self) -> Vec<ReadyWord> {
+        self.ready.words(clock::wall())
+    }
+
+    fn heard_ready(&self, words: Vec<ReadyWord>) {
+        self.ready.hear(words);
     }
 
     fn credits(&self) -> BTreeSet<Bucket> {

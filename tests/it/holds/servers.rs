@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use tollbridge::id::HoldId;
 use tollbridge::routing::Usage;
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
+use tollbridge::routing::request::ReadyWord;
 use tollbridge::server::clock;
 use tollbridge::server::holds::redis::{Claim, Deposit, KeySpace, Known, RedisStore, TakenOver};
 use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted};
@@ -417,6 +418,35 @@ async fn a_replica_names_the_server_to_ask() -> Result<()> {
     let replica = Redis::replica_of(&redis, folder.path())?;
     let store = RedisStore::new(stores::settings(vec![replica.address()], "servers", "1"));
     assert_eq!(store.connect().await?, redis.address());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_latest_word_of_ready_agents_is_kept_until_it_is_stale() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (first, second) = (node(&redis, "1").await?, node(&redis, "2").await?);
+    let kept = Duration::from_secs(60);
+    let word = |of: &str, count, at| ReadyWord {
+        concurrency: format!("target/{of}/concurrency").into(),
+        count,
+        at: Wall(at),
+    };
+
+    assert_eq!(first.ready(&[word("a", 3, 1_000)], Wall(0), kept).await?, [word("a", 3, 1_000)]);
+    assert_eq!(second.ready(&[], Wall(0), kept).await?, [word("a", 3, 1_000)]);
+    let later = [word("a", 0, 1_001), word("b", 12, 900)];
+    let mut told = second.ready(&later, Wall(0), kept).await?;
+    told.sort_by(|a, b| a.concurrency.cmp(&b.concurrency));
+    assert_eq!(told, later);
+    // What it had said before says nothing new, however often it is told.
+    let mut told = first.ready(&[word("a", 3, 1_000)], Wall(0), kept).await?;
+    told.sort_by(|a, b| a.concurrency.cmp(&b.concurrency));
+    assert_eq!(told, later);
+    assert_eq!(first.ready(&[], Wall(1_001), kept).await?, [word("a", 0, 1_001)]);
+    assert_eq!(first.ready(&[], Wall(0), kept).await?, [word("a", 0, 1_001)], "it is forgotten");
+    let left: i64 = redis.ask(&["pttl", "ready:{servers}:words"])?.trim().parse()?;
+    assert!((1..=60_000).contains(&left), "{left}");
     Ok(())
 }
 

@@ -48,6 +48,52 @@ pub(super) fn redis(folder: &Path) -> Redis {
 }
 
 #[test]
+fn agents_that_are_ready_by_one_server_are_so_at_all_and_without_the_store_at_that_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let lines = "targets.alone.concurrency={ limit = 5 }";
+    let (first, second) = (server(&redis, 1, &[lines]), server(&redis, 2, &[lines]));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let say = |stage: &Stage, count: u32| -> Result<()> {
+        let body = json!({ "count": count }).to_string();
+        let asked = ("PUT", "/v1/targets/alone/ready_agents");
+        let json = [("Content-Type", "application/json"), ("Authorization", "Bearer dev")];
+        let reply = http::ask(stage.api, asked, &body, &json)?;
+        ensure!(reply.status == 200, "{reply:?}");
+        Ok(())
+    };
+    let limit = |stage: &Stage| -> Result<String> {
+        let caps: Value = http::get(stage.api, "/v1/caps")?.json()?;
+        let caps = caps["items"].as_array().cloned().unwrap_or_default();
+        let of = caps.iter().find(|cap| cap["cap"] == "target/alone/concurrency");
+        Ok(of.and_then(|cap| cap["limit"].as_str()).unwrap_or_default().to_owned())
+    };
+    let until = |stage: &Stage, expected: &str| {
+        let what = format!("the limit to be {expected}");
+        wait_for(&what, Duration::from_secs(10), || Ok((limit(stage)? == expected).then_some(())))
+    };
+    let mut play = || -> Result<()> {
+        say(&first, 0)?;
+        until(&second, "0")?;
+        is_refused(&second, &mut second.udp()?, "nobody-is-ready", "486 INVITE")?;
+        // Whoever speaks last is heard, wherever that is.
+        say(&second, 2)?;
+        until(&first, "2")?;
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        let call = Call::up(&first, &mut caller, &mut target, "somebody-is", &[])?;
+        call.end(&mut caller, &mut target)?;
+        redis.kill()?;
+        say(&first, 1)?;
+        ensure!(limit(&first)? == "1", "what it was told itself holds at once");
+        std::thread::sleep(Duration::from_millis(1_200));
+        ensure!(limit(&second)? == "2", "and the other goes by what it knew");
+        Ok(())
+    };
+    let played = play();
+    check(&[&first, &second], played);
+}
+
+#[test]
 fn of_calls_to_two_servers_exactly_one_gets_the_last_place_they_share() {
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());

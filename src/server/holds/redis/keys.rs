@@ -87,6 +87,11 @@ impl KeySpace {
         self.key("claims", &node)
     }
 
+    /// What was said of how many calls can be taken.
+    pub(super) fn ready(&self) -> String {
+        self.key("ready", &"words")
+    }
+
     /// No key has this name. While the slot is on its way from one node of a cluster to another, a
     /// script that names it is not run at all (`TRYAGAIN`, `ASK`): half of its keys may be elsewhere,
     /// and it would stop in the middle or believe that they are empty.
@@ -122,6 +127,7 @@ mod tests {
             keys.gate(),
             keys.nowhere(),
             keys.resets(),
+            keys.ready(),
             keys.deposit(&"buy_a".into(), "{odd}"),
         ] {
             assert_eq!(slot_of(&key), keys.slot(), "{key}");

@@ -10,6 +10,7 @@
 
 mod deposits;
 mod keys;
+mod ready;
 mod resets;
 mod scripts;
 

@@ -19,6 +19,7 @@ pub(super) enum Script {
     Reset,
     Resets,
     TakeOver,
+    Ready,
 }
 
 impl redis::Script for Script {
@@ -37,6 +38,7 @@ impl redis::Script for Script {
         Self::Reset,
         Self::Resets,
         Self::TakeOver,
+        Self::Ready,
     ];
 
     fn body(self) -> &'static str {
@@ -60,6 +62,7 @@ impl redis::Script for Script {
             Self::Reset => body!("reset.lua"),
             Self::Resets => body!("resets.lua"),
             Self::TakeOver => body!("take_over.lua"),
+            Self::Ready => body!("ready.lua"),
         }
     }
 }

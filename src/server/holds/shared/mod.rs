@@ -29,6 +29,7 @@ use crate::reason::Reason;
 use crate::routing::Usage;
 use crate::routing::config::OnStoreDown;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom, Reset};
+use crate::routing::request::ReadyWord;
 use crate::time::Mono;
 
 use super::metrics::StoreMetrics;
@@ -83,6 +84,12 @@ pub trait OwnHolds: Send + Sync {
 
     /// Where it is kept what those who have credit have deposited.
     fn credits(&self) -> BTreeSet<Bucket>;
+
+    /// What counts still of what was said of how many calls can be taken.
+    fn ready(&self) -> Vec<ReadyWord>;
+
+    /// What was said of that to any node.
+    fn heard_ready(&self, words: Vec<ReadyWord>);
 }
 
 /// See [`OwnHolds::everything`].

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use crate::id::HoldId;
 use crate::server::clock;
+use crate::server::deciding::STALE_AFTER;
 use crate::server::redis::StoreFault;
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 use super::super::store::{Change, HoldStore, NotGranted};
 use super::spare::Wanted;
@@ -29,6 +30,9 @@ const ENDED_AT_MOST: usize = 2;
 const TOKENS_EVERY: Duration = Duration::from_secs(1);
 /// How soon a server gives credit for what another took.
 const DEPOSITS_EVERY: Duration = Duration::from_secs(1);
+/// How soon what was said to one server of how many calls can be taken holds at the others: each tells
+/// and hears so often.
+const READY_EVERY: Duration = Duration::from_millis(500);
 /// Changes told at once while calls go on.
 const TOLD_AT_ONCE: usize = 200;
 /// Holds that are told at once to a store that has forgotten them.
@@ -47,6 +51,7 @@ struct Due {
     renew: Mono,
     tokens: Mono,
     deposits: Mono,
+    ready: Mono,
 }
 
 impl SharedHolds {
@@ -75,7 +80,7 @@ impl SharedHolds {
         let watching = tokio::spawn(async move { watcher.keep_watching().await });
         let now = clock::mono();
         let find = now + FIND_EVERY;
-        let mut due = Due { probe: now, find, renew: now, tokens: now, deposits: now };
+        let mut due = Due { probe: now, find, renew: now, tokens: now, deposits: now, ready: now };
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -146,6 +151,14 @@ impl SharedHolds {
         if due.tokens <= now {
             due.tokens = now + TOKENS_EVERY;
             self.tend_tokens(now).await;
+        }
+        if due.ready <= now {
+            due.ready = now + READY_EVERY;
+            let (since, kept) = (Wall(clock::wall().0 - ms(STALE_AFTER)), 2 * STALE_AFTER);
+            match self.store.ready(&own.ready(), since, kept).await {
+                Ok(words) => own.heard_ready(words),
+                Err(fault) => self.failed(&fault),
+            }
         }
         if due.deposits <= now {
             due.deposits = now + DEPOSITS_EVERY;
@@ -417,6 +430,10 @@ impl SharedHolds {
         }
         self.metrics.tokens(self.inner.lock().spare.tokens().count());
     }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// So often that the time until an emptied store is opened is enough to find out and say so, also where
