@@ -230,7 +230,8 @@ faults!(
 
 /// Say how many agents of a target are ready
 ///
-/// For two minutes the target gets no more calls at once than this, however high its concurrency is.
+/// For two minutes the target gets no more calls at once than this, however high its concurrency is. At
+/// servers that share limits with this one it holds within a second.
 #[utoipa::path(
     put,
     path = "/v1/targets/{id}/ready_agents",
@@ -251,7 +252,7 @@ pub(super) async fn target_ready(
 /// Say how many agents of a buyer are ready
 ///
 /// For two minutes its targets together get no more calls at once than this, however high its
-/// concurrency is.
+/// concurrency is. At servers that share limits with this one it holds within a second.
 #[utoipa::path(
     put,
     path = "/v1/buyers/{id}/ready_agents",

@@ -539,6 +539,13 @@ impl RoutingSnapshot {
         Some((self.caller(request.caller, &owner.campaign.id)?, &owner.campaign.id))
     }
 
+    /// Whose earlier calls are asked for before it is known to which session the call belongs.
+    pub fn caller_of(&self, request: &RouteRequest) -> Option<Caller> {
+        self.history.span()?;
+        let owner = self.number(request.dialed)?;
+        self.caller(request.caller, &owner.campaign.id)
+    }
+
     /// Whose call of a campaign it is; `None`: of someone who is not known again.
     pub fn caller(&self, number: Option<PhoneNumber>, campaign: &CampaignId) -> Option<Caller> {
         if let Some(number) = number {

@@ -8,6 +8,7 @@ mod names;
 pub mod prior;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use minicbor::{Decode, Encode};
 
@@ -21,7 +22,7 @@ use super::decision::{Decision, Terms};
 use super::request::RouteRequest;
 
 use names::{Name, Names};
-use prior::{Asking, PriorCall, PriorCalls, PriorToBuyer, PriorToTarget, PriorWindows};
+use prior::PriorWindows;
 
 /// An earlier call of a caller, as it was read at a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -66,7 +67,7 @@ pub struct Connected {
 }
 
 /// Whose calls belong together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
     Number(PhoneNumber),
     /// All callers of this campaign who withhold theirs.
@@ -238,55 +239,6 @@ impl CallerHistory {
         calls.map(|past| past.full(&self.names)).collect()
     }
 
-    /// What is known of the caller's earlier calls.
-    pub fn prior(&self, caller: &Caller, asking: Asking<'_>, windows: &PriorWindows) -> PriorCalls {
-        let mut prior = PriorCalls::default();
-        let remembered = self.known_key(caller).and_then(|key| self.callers.get(&key));
-        let Asking { dialed, campaign, at: now, latest } = asking;
-        let campaign = self.names.find(&campaign.0);
-        // The latest first.
-        let calls = remembered.into_iter().flat_map(|it| it.calls.iter().rev());
-        for past in calls.filter(|past| past.at <= latest) {
-            let is_in = |window: Span, at| window != Span::Seconds(0) && window.reaches(at, now);
-            let counts = past.dialed == dialed && is_in(windows.number, past.at);
-            prior.to_number += u32::from(counts);
-            let counts = Some(past.campaign) == campaign && is_in(windows.campaign, past.at);
-            prior.to_campaign += u32::from(counts);
-            let Some((target, buyer, at)) = past.connected else { continue };
-            if is_in(windows.buyer, at) {
-                let buyer = BuyerId(self.names.text(buyer));
-                match prior.to_buyers.iter_mut().find(|it| it.buyer == buyer) {
-                    Some(known) => known.calls += 1,
-                    None => prior.to_buyers.push(PriorToBuyer { buyer, calls: 1 }),
-                }
-            }
-            if is_in(windows.target, at) {
-                let target = TargetId(self.names.text(target));
-                match prior.to_targets.iter_mut().find(|it| it.target == target) {
-                    Some(known) => known.calls += 1,
-                    None => prior.to_targets.push(PriorToTarget { target, calls: 1 }),
-                }
-            }
-            let with = |at| PriorCall {
-                call: past.call,
-                target: TargetId(self.names.text(target)),
-                buyer: BuyerId(self.names.text(buyer)),
-                at,
-            };
-            if prior.last_connected.as_ref().is_none_or(|known| known.at < at) {
-                prior.last_connected = Some(with(at));
-            }
-            if let Some(at) = past.converted_at
-                && prior.last_converted.as_ref().is_none_or(|known| known.at < at)
-            {
-                prior.last_converted = Some(with(at));
-            }
-        }
-        prior.to_buyers.sort_by(|a, b| a.buyer.cmp(&b.buyer));
-        prior.to_targets.sort_by(|a, b| a.target.cmp(&b.target));
-        prior
-    }
-
     /// A call comes in. Of a caller with too many calls one is forgotten that nobody has answered, else
     /// one that a later call of the same target stands for, else the oldest.
     pub fn begin(&mut self, caller: &Caller, call: PastCall) {
@@ -331,15 +283,44 @@ impl CallerHistory {
         }
     }
 
-    /// The call is over, after so long a talk; `None`: its caller was connected to nobody.
-    pub fn ended(&mut self, call: CallId, talk_ms: Option<u64>) {
+    /// A call that is up, and its caller.
+    pub fn of_live(&self, call: CallId) -> Option<(Caller, PastCall)> {
+        let key = self.live.get(&call)?;
+        let past = self.callers.get(key)?.calls.iter().rev().find(|past| past.call == call)?;
+        Some((self.caller(*key), past.full(&self.names)))
+    }
+
+    /// The calls of callers behind this one, or of the first, of so many at most, and the last of these.
+    pub fn after(
+        &self,
+        caller: Option<&Caller>,
+        most: usize,
+    ) -> Option<(Vec<(Caller, PastCall)>, Caller)> {
+        let from = caller.and_then(|caller| self.known_key(caller));
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let some = self.callers.range((from, Bound::Unbounded)).take(most);
+        let (mut calls, mut last) = (vec![], None);
+        for (key, remembered) in some {
+            let caller = self.caller(*key);
+            let full = remembered.calls.iter().map(|past| past.full(&self.names));
+            calls.extend(full.map(|past| (caller.clone(), past)));
+            last = Some(caller);
+        }
+        Some((calls, last?))
+    }
+
+    /// The call is over, after so long a talk; `None`: its caller was connected to nobody. What is known of
+    /// it then, and its caller.
+    pub fn ended(&mut self, call: CallId, talk_ms: Option<u64>) -> Option<(Caller, PastCall)> {
         if let Some(past) = self.find(call) {
             past.talk_ms = talk_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX));
             if talk_ms.is_none() {
                 (past.connected, past.charges, past.pays_after_ms) = (None, false, None);
             }
         }
+        let known = self.of_live(call);
         self.live.remove(&call);
+        known
     }
 
     /// Forgets callers whose last call was before `since`.
@@ -399,6 +380,15 @@ impl CallerHistory {
             }
         }
         key
+    }
+
+    fn caller(&self, key: Key) -> Caller {
+        match key {
+            Key::Number(number) => Caller::Number(number),
+            Key::AnonymousOf(campaign) => {
+                Caller::AnonymousOf(CampaignId(self.names.text(campaign)))
+            }
+        }
     }
 
     fn known_key(&self, caller: &Caller) -> Option<Key> {

@@ -5,6 +5,7 @@ use minicbor::{Decode, Encode};
 use crate::id::{BuyerId, CallId, CampaignId, TargetId};
 use crate::phone::PhoneNumber;
 use crate::routing::config::{HistoryConfig, Span};
+use crate::routing::history::{Connected, PastCall};
 use crate::time::Wall;
 
 /// Of one call, as it was decided. Whether anything follows is for rules to say.
@@ -69,8 +70,6 @@ pub struct Asking<'a> {
     pub dialed: PhoneNumber,
     pub campaign: &'a CampaignId,
     pub at: Wall,
-    /// Calls that came later than this are not looked at.
-    pub latest: Wall,
 }
 
 /// How far back each fact looks; zero: it is not kept.
@@ -83,6 +82,54 @@ pub struct PriorWindows {
 }
 
 impl PriorCalls {
+    /// `calls` are the caller's earlier ones.
+    pub fn of(calls: &[PastCall], asking: Asking<'_>, windows: &PriorWindows) -> Self {
+        let mut prior = Self::default();
+        let Asking { dialed, campaign, at: now } = asking;
+        let is_in = |window: Span, at| window != Span::Seconds(0) && window.reaches(at, now);
+        for past in calls {
+            let counts = past.dialed == dialed && is_in(windows.number, past.at);
+            prior.to_number += u32::from(counts);
+            let counts = past.campaign == *campaign && is_in(windows.campaign, past.at);
+            prior.to_campaign += u32::from(counts);
+            let Some(connected) = &past.connected else { continue };
+            let Connected { target, buyer, at } = connected;
+            if is_in(windows.buyer, *at) {
+                match prior.to_buyers.iter_mut().find(|it| it.buyer == *buyer) {
+                    Some(known) => known.calls += 1,
+                    None => {
+                        prior.to_buyers.push(PriorToBuyer { buyer: buyer.clone(), calls: 1 });
+                    }
+                }
+            }
+            if is_in(windows.target, *at) {
+                match prior.to_targets.iter_mut().find(|it| it.target == *target) {
+                    Some(known) => known.calls += 1,
+                    None => {
+                        prior.to_targets.push(PriorToTarget { target: target.clone(), calls: 1 });
+                    }
+                }
+            }
+            let with = |at| PriorCall {
+                call: past.call,
+                target: target.clone(),
+                buyer: buyer.clone(),
+                at,
+            };
+            if prior.last_connected.as_ref().is_none_or(|known| known.at < *at) {
+                prior.last_connected = Some(with(*at));
+            }
+            if let Some(at) = past.converted_at
+                && prior.last_converted.as_ref().is_none_or(|known| known.at < at)
+            {
+                prior.last_converted = Some(with(at));
+            }
+        }
+        prior.to_buyers.sort_by(|a, b| a.buyer.cmp(&b.buyer));
+        prior.to_targets.sort_by(|a, b| a.target.cmp(&b.target));
+        prior
+    }
+
     /// Whether nothing at all is known of the caller.
     pub fn is_nobody(&self) -> bool {
         *self == Self { is_partial: self.is_partial, ..Self::default() }

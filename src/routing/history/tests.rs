@@ -1,3 +1,4 @@
+use super::prior::{Asking, PriorCall, PriorCalls, PriorToBuyer, PriorToTarget};
 use super::*;
 
 const ALICE: u64 = 16_145_550_163;
@@ -64,15 +65,13 @@ fn each_fact_about_earlier_calls_looks_as_far_back_as_it_is_told() {
         PastCall { campaign: "other".into(), ..call(3, 950_000) },
         // A shard whose clock is a moment ahead has admitted it.
         call(4, 1_000_500),
-        call(5, 1_002_000),
     ] {
         history.restore(&number(ALICE), past);
     }
     let prior = |windows: PriorWindows| {
         let campaign = CampaignId::new("cmp");
-        let (dialed, latest) = (call(1, 0).dialed, Wall(now.0 + 1_000));
-        let asking = Asking { dialed, campaign: &campaign, at: now, latest };
-        history.prior(&number(ALICE), asking, &windows)
+        let asking = Asking { dialed: call(1, 0).dialed, campaign: &campaign, at: now };
+        PriorCalls::of(&history.calls(&number(ALICE), None), asking, &windows)
     };
     let all = PriorWindows {
         number: Span::Seconds(1_000),
@@ -114,9 +113,35 @@ fn each_fact_about_earlier_calls_looks_as_far_back_as_it_is_told() {
     };
     assert_eq!(prior(near), expected);
     let campaign = CampaignId::new("cmp");
-    let (dialed, latest) = (other, now);
-    let asking = Asking { dialed, campaign: &campaign, at: now, latest };
-    assert!(history.prior(&number(BOB), asking, &all).is_nobody());
+    let asking = Asking { dialed: other, campaign: &campaign, at: now };
+    assert!(PriorCalls::of(&history.calls(&number(BOB), None), asking, &all).is_nobody());
+}
+
+#[test]
+fn all_callers_are_told_little_by_little() {
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
+    history.begin(&number(BOB), call(2, 1_500));
+    history.begin(&number(ALICE), call(1, 1_000));
+    history.begin(&number(ALICE), call(3, 2_000));
+    let anonymous = Caller::AnonymousOf("hvac".into());
+    history.begin(&anonymous, call(4, 3_000));
+
+    let (mut told, mut last) = (vec![], None);
+    while let Some((calls, behind)) = history.after(last.as_ref(), 1) {
+        told.push(
+            calls.iter().map(|(caller, past)| (caller.clone(), past.call)).collect::<Vec<_>>(),
+        );
+        last = Some(behind);
+    }
+    let of = |caller: &Caller, n| (caller.clone(), id(n));
+    let (alice, bob) = (number(ALICE), number(BOB));
+    assert_eq!(
+        told,
+        [vec![of(&alice, 1), of(&alice, 3)], vec![of(&bob, 2)], vec![of(&anonymous, 4)]]
+    );
+    assert_eq!(history.of_live(id(2)), Some((bob.clone(), call(2, 1_500))));
+    assert_eq!(history.ended(id(2), None), Some((bob, call(2, 1_500))));
+    assert_eq!(history.of_live(id(2)), None);
 }
 
 #[test]

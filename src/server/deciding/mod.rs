@@ -450,7 +450,8 @@ impl Deciding {
         let down = self.down.load();
         let counts = Counted { ledger, circuits, performance };
         let remembered = snapshot.remembered(request, &sessions);
-        let (calls, prior) = self.known_of(&snapshot, remembered.as_ref(), request, history);
+        let (calls, prior) =
+            self.known_of(&snapshot, remembered.as_ref(), request, history, looked);
         let read = Read::of(self, counts, &down, (now, request.at));
         let read = Read { scores, prior: prior.as_ref(), ..read };
         let known = Known { sessions: &sessions, calls: &calls };
@@ -461,7 +462,9 @@ impl Deciding {
         if let Some((caller, _)) = &remembered
             && let Some(call) = PastCall::of(request, &decision)
         {
+            let told = self.sessions.get().map(|_| (caller.clone(), call.clone()));
             history.begin(caller, call);
+            self.share_call(told);
         }
         if snapshot.performance_days().is_some()
             && let Some(attribution) = &decision.attribution
@@ -550,7 +553,7 @@ impl Deciding {
         let mut sessions = assumed.to_vec();
         sessions.extend(self.sessions_of(desk, snapshot, request, looked));
         let remembered = snapshot.remembered(request, &sessions);
-        let (calls, prior) = self.known_of(snapshot, remembered.as_ref(), request, history);
+        let (calls, prior) = self.known_of(snapshot, remembered.as_ref(), request, history, looked);
         let known = Known { sessions: &sessions, calls: &calls };
         let counts = Counted { ledger, circuits, performance };
         let read = Read::of(self, counts, &down, (now, request.at));

@@ -115,7 +115,8 @@ impl Deciding {
         let dialed = number.or_else(stand_in).ok_or(Reason::NumberUnknown)?;
         let request = announced(session, dialed, at);
         let remembered = snapshot.remembered(&request, std::slice::from_ref(session));
-        let (calls, _) = self.known_of(snapshot, remembered.as_ref(), &request, &state.history);
+        let (calls, _) =
+            self.known_of(snapshot, remembered.as_ref(), &request, &state.history, None);
         let State { ledger, circuits, performance, rotation, .. } = state;
         let (down, counts) = (self.down.load(), Counted { ledger, circuits, performance });
         let read = Read::of(self, counts, &down, (now, at));

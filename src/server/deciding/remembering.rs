@@ -18,6 +18,7 @@ use crate::routing::{PlannedAttempt, RouteRequest, RoutingSnapshot};
 use crate::time::{Mono, Wall};
 
 use crate::server::metrics as names;
+use crate::server::sessions::Looked;
 
 use super::Deciding;
 
@@ -49,20 +50,39 @@ impl Deciding {
         remembered: Option<&(Caller, &CampaignId)>,
         request: &RouteRequest,
         history: &CallerHistory,
+        looked: Option<&Looked>,
     ) -> (Vec<PastCall>, Option<PriorCalls>) {
         let Some((caller, campaign)) = remembered else { return (vec![], None) };
         let (looks_back, at) = (snapshot.looks_back(), request.at);
-        let since = looks_back.reads_from(at);
-        let mut calls = since.map(|since| history.calls(caller, since)).unwrap_or_default();
+        let of_all = looked.and_then(|looked| looked.calls.as_deref());
+        let mut calls = history.calls(caller, None);
+        // This server knows best what became of its own.
+        let is_other = |it: &&PastCall| calls.iter().all(|own| own.call != it.call);
+        let others: Vec<_> = of_all.unwrap_or_default().iter().filter(is_other).cloned().collect();
+        if !others.is_empty() {
+            calls.extend(others);
+            calls.sort_by(|a, b| (b.at, b.call).cmp(&(a.at, a.call)));
+        }
         // A thought-of call may lie in the past. Shards admit calls a moment apart.
-        let latest = Wall(at.0.saturating_add(CLOCK_SKEW_MS));
-        calls.retain(|past| past.at <= latest);
-        let asking = Asking { dialed: request.dialed, campaign, at, latest };
+        calls.retain(|past| past.at.0 <= at.0.saturating_add(CLOCK_SKEW_MS));
+        let asking = Asking { dialed: request.dialed, campaign, at };
+        let is_alone = self.sessions.get().is_some() && of_all.is_none();
         let prior = looks_back.prior.longest().map(|_| PriorCalls {
-            is_partial: !self.remembers_all.load(Ordering::Relaxed),
-            ..history.prior(caller, asking, &looks_back.prior)
+            is_partial: is_alone || !self.remembers_all.load(Ordering::Relaxed),
+            ..PriorCalls::of(&calls, asking, &looks_back.prior)
         });
+        match looks_back.reads_from(at) {
+            Some(since) => calls.retain(|past| since.is_none_or(|since| past.at >= since)),
+            None => calls.clear(),
+        }
         (calls, prior)
+    }
+
+    /// What is known of a call now, for other servers.
+    pub(super) fn share_call(&self, known: Option<(Caller, PastCall)>) {
+        if let Some((shared, (caller, call))) = self.sessions.get().zip(known) {
+            shared.called(caller, call);
+        }
     }
 
     /// Puts back calls that are up, with their callers; `None`: an anonymous one.
@@ -153,9 +173,12 @@ impl Deciding {
     pub fn call_answered(&self, call: CallId, planned: &PlannedAttempt, at: Wall) {
         let snapshot = self.snapshot.load();
         if snapshot.history().is_some() {
-            let history = &mut self.state.lock().history;
-            history.connected(call, &planned.target, &planned.buyer, at);
-            history.owed(call, planned.terms);
+            let mut state = self.state.lock();
+            state.history.connected(call, &planned.target, &planned.buyer, at);
+            state.history.owed(call, planned.terms);
+            let known = state.history.of_live(call);
+            drop(state);
+            self.share_call(known);
         }
         if snapshot.performance_days().is_some() {
             let performance = &mut self.state.lock().performance;
@@ -167,7 +190,11 @@ impl Deciding {
     pub fn call_converted(&self, call: CallId, at: Wall) {
         let snapshot = self.snapshot.load();
         if snapshot.history().is_some() {
-            self.state.lock().history.converted(call, at);
+            let mut state = self.state.lock();
+            state.history.converted(call, at);
+            let known = state.history.of_live(call);
+            drop(state);
+            self.share_call(known);
         }
         if snapshot.performance_days().is_some() {
             self.state.lock().performance.converted(call);
@@ -182,7 +209,8 @@ impl Deciding {
         }
         if snapshot.history().is_some() {
             let talk_ms = talk.map(|talk| u64::try_from(talk.as_millis()).unwrap_or(u64::MAX));
-            self.state.lock().history.ended(call, talk_ms);
+            let known = self.state.lock().history.ended(call, talk_ms);
+            self.share_call(known);
         }
     }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::id::{PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
+use crate::routing::history::Caller;
 use crate::routing::ping::{Checked, Desk, Lent, Session};
 use crate::routing::pool::Lease;
 use crate::routing::request::SessionReading;
 use crate::routing::snapshot::Pool;
 use crate::routing::{RouteRequest, RoutingSnapshot};
 use crate::server::clock;
-use crate::server::sessions::shared::OwnSessions;
+use crate::server::sessions::shared::{CallsOfSome, OwnSessions};
 use crate::server::sessions::{Looked, SharedSessions};
 use crate::time::Wall;
 
@@ -39,7 +40,7 @@ impl Deciding {
         looked: Option<&Looked>,
     ) -> Vec<SessionReading> {
         let own = desk.candidates(snapshot, request);
-        let (Some(Looked { readings, is_all }), Some(shared)) = (looked, self.sessions.get())
+        let (Some(Looked { readings, is_all, .. }), Some(shared)) = (looked, self.sessions.get())
         else {
             return own;
         };
@@ -103,6 +104,10 @@ impl OwnSessions for Deciding {
 
     fn lost(&self, lease: Lease) {
         self.state.lock().desk.lost(lease, clock::wall());
+    }
+
+    fn calls_after(&self, caller: Option<&Caller>, most: usize) -> Option<CallsOfSome> {
+        self.state.lock().history.after(caller, most)
     }
 
     fn follow(&self, session: &Session) {

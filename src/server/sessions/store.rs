@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::id::{CallId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
+use crate::routing::history::{Caller, PastCall};
 use crate::routing::ping::{Consumed, Session, VisitorKey};
 use crate::routing::pool::Lease;
 use crate::routing::request::SessionReading;
@@ -111,6 +112,26 @@ pub trait SessionStore: Send + Sync {
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
     ) -> impl Future<Output = Result<Vec<SessionReading>, StoreFault>> + Send;
+
+    /// Earlier calls of callers are known as they are now from here on. Of one caller the last are kept, as
+    /// many as the configuration says.
+    ///
+    /// # Errors
+    /// As [`SessionStore::shorten`].
+    fn put_calls(
+        &self,
+        snapshot: &RoutingSnapshot,
+        calls: &[(Caller, PastCall)],
+    ) -> impl Future<Output = Result<(), StoreFault>> + Send;
+
+    /// The earlier calls of a caller, the latest first.
+    ///
+    /// # Errors
+    /// As [`SessionStore::lookup`].
+    fn calls(
+        &self,
+        caller: &Caller,
+    ) -> impl Future<Output = Result<Vec<PastCall>, StoreFault>> + Send;
 
     /// The live session that an id names.
     ///

@@ -8,10 +8,12 @@ use anyhow::{Context, Result, ensure};
 use tollbridge::id::SessionId;
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::attribution::SessionKey;
+use tollbridge::routing::history::{Caller, Connected, PastCall};
 use tollbridge::routing::ping::{Consumed, Session, SessionKind};
 use tollbridge::routing::request::SessionReading;
 use tollbridge::routing::{RouteRequest, RoutingSnapshot};
 use tollbridge::server::sessions::SessionStore;
+use tollbridge::time::Wall;
 
 use super::in_process::InProcess;
 use super::stores::{self, at, call, caller, id, naming, number, pool, request, session};
@@ -65,7 +67,55 @@ async fn keep<S: SessionStore + 'static>(
     a_session_is_as_it_was_put_last(&store(config).await?, config).await?;
     a_visitor_has_one_session(&store(config).await?, config).await?;
     one_call_is_the_first_of_a_session(Arc::new(store(config).await?), config).await?;
-    an_abandoned_session_never_was(&store(config).await?, config).await
+    an_abandoned_session_never_was(&store(config).await?, config).await?;
+    the_calls_of_a_caller_are_known_as_they_were_told_last(&store(config).await?, config).await
+}
+
+async fn the_calls_of_a_caller_are_known_as_they_were_told_last(
+    store: &impl SessionStore,
+    config: &RoutingSnapshot,
+) -> Result<()> {
+    let (alice, anybody) = (Caller::Number(caller(1)), Caller::AnonymousOf("campaign".into()));
+    assert_eq!(store.calls(&alice).await?, []);
+    let past = |nth: u8, at: Wall| PastCall {
+        call: call(nth),
+        at,
+        dialed: number("+18005550100"),
+        campaign: "campaign".into(),
+        publisher: "publisher".into(),
+        connected: None,
+        converted_at: None,
+        talk_ms: None,
+        charges: false,
+        pays_after_ms: None,
+    };
+    let first = (alice.clone(), past(1, at(1)));
+    store.put_calls(config, &[first.clone(), (anybody.clone(), past(3, at(3)))]).await?;
+    store.put_calls(config, &[(alice.clone(), past(2, at(2)))]).await?;
+    let connected = Connected { target: "t".into(), buyer: "b".into(), at: at(4) };
+    let over = PastCall {
+        connected: Some(connected),
+        converted_at: Some(at(64)),
+        talk_ms: Some(90_000),
+        charges: true,
+        pays_after_ms: Some(60_000),
+        ..first.1
+    };
+    for _ in 0..2 {
+        store.put_calls(config, &[(alice.clone(), over.clone())]).await?;
+        assert_eq!(store.calls(&alice).await?, [past(2, at(2)), over.clone()]);
+    }
+    assert_eq!(store.calls(&anybody).await?, [past(3, at(3))]);
+    // Of many the last are kept.
+    let most = config.history_limits().calls_max;
+    for nth in 0..u8::try_from(most)? {
+        let later = past(100 + nth, at(100 + i64::from(nth)));
+        store.put_calls(config, &[(alice.clone(), later)]).await?;
+    }
+    let kept = store.calls(&alice).await?;
+    assert_eq!(kept.len(), most);
+    assert!(kept.iter().all(|it| it.call != call(2)), "{kept:?}");
+    Ok(())
 }
 
 async fn a_number_is_lent_once_rests_and_is_lent_again(

@@ -7,6 +7,7 @@ use tollbridge::id::{CallId, SessionId};
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::RouteRequest;
 use tollbridge::routing::attribution::SessionKey;
+use tollbridge::routing::history::{Caller, CallerHistory, PastCall};
 use tollbridge::routing::ping::{Consumed, Desk, DeskLimits, Session, VisitorKey};
 use tollbridge::routing::pool::Lease;
 use tollbridge::routing::request::SessionReading;
@@ -17,13 +18,15 @@ use tollbridge::time::Wall;
 
 pub(super) struct InProcess {
     desk: Mutex<Desk>,
+    history: Mutex<CallerHistory>,
 }
 
 impl InProcess {
     pub(super) fn new(snapshot: &RoutingSnapshot) -> Self {
         let mut desk = Desk::new(DeskLimits::default());
         desk.configure(snapshot);
-        Self { desk: Mutex::new(desk) }
+        let history = Mutex::new(CallerHistory::new(snapshot.history_limits()));
+        Self { desk: Mutex::new(desk), history }
     }
 
     /// What is over is over, also if nobody asks.
@@ -112,6 +115,23 @@ impl SessionStore for InProcess {
         request: &RouteRequest,
     ) -> Result<Vec<SessionReading>, StoreFault> {
         Ok(self.at(request.at).candidates(snapshot, request))
+    }
+
+    async fn put_calls(
+        &self,
+        _: &RoutingSnapshot,
+        calls: &[(Caller, PastCall)],
+    ) -> Result<(), StoreFault> {
+        let mut history = self.history.lock();
+        for (caller, call) in calls {
+            history.begin(caller, call.clone());
+            history.restore(caller, call.clone());
+        }
+        Ok(())
+    }
+
+    async fn calls(&self, caller: &Caller) -> Result<Vec<PastCall>, StoreFault> {
+        Ok(self.history.lock().calls(caller, None))
     }
 
     async fn find(&self, key: SessionKey, now: Wall) -> Result<Option<Session>, StoreFault> {

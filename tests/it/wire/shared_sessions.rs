@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tollbridge::server::sessions::redis::KeySpace;
 
+use super::peer::{SDP, with_body};
 use super::program::Program;
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
@@ -45,6 +46,76 @@ pub(super) fn server_with(address: &str, node: u32, more: &str, set: &[&str]) ->
     ];
     let set = [&[node.as_str(), &urls], &times[..], set].concat();
     Stage::start(Setup { set: &set, more, ..Setup::default() })
+}
+
+#[test]
+fn a_caller_who_has_called_one_server_is_known_to_another_and_without_the_store_in_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let address = redis.address().to_string();
+    // Long enough for a slow machine.
+    let rules = [
+        "campaigns.alone.callers={ repeat_after_s = 60 }",
+        "targets.single.dedupe={ after = \"connected\" }",
+    ];
+    let server = |node| server_with(&address, node, "", &rules);
+    let (first, second) = (server(1).unwrap(), server(2).unwrap());
+    const SINGLE: &str = "+18005550198";
+    let told = |kept: usize| {
+        wait_for("the store to be told of the call", Duration::from_secs(5), || {
+            let keys = redis.ask(&["keys", "pc:*"])?;
+            let Some(key) = keys.split_whitespace().next() else { return Ok(None) };
+            let count: usize = redis.ask(&["hlen", key])?.trim().parse()?;
+            Ok((count == kept).then_some(()))
+        })
+    };
+    let prior = |stage: &Stage, call_id: &str| -> Result<Value> {
+        let call = detail(stage, call_id)?;
+        let id = text(&call["call_id"])?;
+        let told: Value = http::get(stage.api, &format!("/v1/calls/{id}/explain"))?.json()?;
+        Ok(told["prior_calls"].clone())
+    };
+    let calls = || -> Result<()> {
+        call(&first, NUMBER, "at-first", &[FROM])?;
+        told(1)?;
+        // Who calls again at once is refused, wherever that is.
+        refused(&second, NUMBER, "again-at-second", "486 INVITE")?;
+        let known = prior(&second, "again-at-second")?;
+        ensure!(known["number"] == 1 && known["partial"] == false, "{known:#}");
+        let at_first = detail(&first, "at-first")?;
+        ensure!(known["last_connected"]["call_id"] == at_first["call_id"], "{known:#}");
+        ensure!(known["targets"] == json!([{ "target": "alone", "calls": 1 }]), "{known:#}");
+
+        // And whom a target has had it has had.
+        call(&second, SINGLE, "had", &[FROM])?;
+        told(3)?;
+        refused(&first, SINGLE, "had-again", "480 INVITE")?;
+        let known = prior(&first, "had-again")?;
+        ensure!(known["campaign"] == 1 && known["buyers"][0]["calls"] == 2, "{known:#}");
+
+        told(4)
+    };
+    let checked = calls();
+    let mut alone = || -> Result<()> {
+        redis.kill()?;
+        wait_for("the store to be away", Duration::from_secs(5), || {
+            let health: Value = http::get(second.api, "/healthz")?.json()?;
+            Ok(health.to_string().contains("away").then_some(()))
+        })?;
+        refused(&second, NUMBER, "without", "486 INVITE")?;
+        let known = prior(&second, "without")?;
+        ensure!(known["partial"] == true, "{known:#}");
+        Ok(())
+    };
+    let checked = checked.and_then(|()| alone());
+    check(&[&first, &second], checked);
+}
+
+/// A call that gets this final response.
+fn refused(stage: &Stage, number: &str, call_id: &str, with: &str) -> Result<()> {
+    let mut caller = stage.udp()?;
+    caller.send(with_body(&caller, &stage.invite_to(number), call_id, &[FROM], SDP))?;
+    caller.expect(with).map(drop)
 }
 
 #[test]

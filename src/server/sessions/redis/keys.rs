@@ -6,6 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::id::{CampaignId, PingId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
+use crate::routing::history::Caller;
 use crate::routing::ping::{RequestKey, VisitorKey};
 use crate::server::redis::slot_of;
 
@@ -42,6 +43,15 @@ impl KeySpace {
     pub(super) fn caller(&self, campaign: &CampaignId, caller: PhoneNumber) -> String {
         let (first, rest) = digest(&[campaign.as_str(), &caller.digits().to_string()]);
         format!("cl:{{{}/{first}}}:{rest}", self.account)
+    }
+
+    /// Earlier calls of a caller.
+    pub(super) fn calls(&self, caller: &Caller) -> String {
+        let (first, rest) = match caller {
+            Caller::Number(number) => digest(&["number", &number.digits().to_string()]),
+            Caller::AnonymousOf(campaign) => digest(&["anonymous", campaign.as_str()]),
+        };
+        format!("pc:{{{}/{first}}}:{rest}", self.account)
     }
 
     /// The session of a visitor.
@@ -160,6 +170,9 @@ mod tests {
         let of_caller = keys.caller(&"cmp".into(), caller);
         assert!(!of_caller.contains("6145550163"), "{of_caller}");
         assert_ne!(of_caller, keys.caller(&"cmp2".into(), caller));
+        let of_calls = keys.calls(&Caller::Number(caller));
+        assert!(!of_calls.contains("6145550163"), "{of_calls}");
+        assert_ne!(of_calls, keys.calls(&Caller::AnonymousOf("cmp".into())));
         assert!(!keys.visitor(&visitor).contains("anna"));
     }
 }

@@ -9,6 +9,7 @@
 //! to say what they have lent.
 
 mod answers;
+mod calls;
 mod kept;
 mod keys;
 mod lookup;
@@ -29,6 +30,7 @@ use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::RouteRequest;
 use crate::routing::attribution::SessionKey;
+use crate::routing::history::{Caller, PastCall};
 use crate::routing::ping::{Consumed, Session, VisitorKey};
 use crate::routing::pool::Lease;
 use crate::routing::request::SessionReading;
@@ -325,6 +327,20 @@ impl SessionStore for RedisSessions {
     ) -> Result<Vec<SessionReading>, StoreFault> {
         let limit = self.settings.call_timeout;
         let read = tokio::time::timeout(limit, self.candidates(snapshot, request)).await;
+        read.unwrap_or(Err(StoreFault::Timeout))
+    }
+
+    async fn put_calls(
+        &self,
+        snapshot: &RoutingSnapshot,
+        calls: &[(Caller, PastCall)],
+    ) -> Result<(), StoreFault> {
+        self.tell_calls(snapshot, calls).await
+    }
+
+    async fn calls(&self, caller: &Caller) -> Result<Vec<PastCall>, StoreFault> {
+        let limit = self.settings.call_timeout;
+        let read = tokio::time::timeout(limit, self.calls_of(caller)).await;
         read.unwrap_or(Err(StoreFault::Timeout))
     }
 

@@ -17,6 +17,7 @@ pub(super) enum Script {
     Put,
     Mark,
     Answer,
+    Calls,
 }
 
 impl redis::Script for Script {
@@ -33,6 +34,7 @@ impl redis::Script for Script {
         Self::Put,
         Self::Mark,
         Self::Answer,
+        Self::Calls,
     ];
 
     fn body(self) -> &'static str {
@@ -54,6 +56,7 @@ impl redis::Script for Script {
             Self::Put => include_str!("put.lua"),
             Self::Mark => include_str!("mark.lua"),
             Self::Answer => include_str!("answer.lua"),
+            Self::Calls => include_str!("calls.lua"),
         }
     }
 }

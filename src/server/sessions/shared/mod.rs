@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
+use crate::routing::history::{Caller, PastCall};
 use crate::routing::ping::{
     Consumed, NumberState, PingRefusals, Session, SignOfLife, Touched, VisitUpdate, Visiting,
     ends_when_closed,
@@ -51,6 +52,8 @@ const UNTOLD_MAX: usize = 100_000;
 const USED_MAX: usize = 100_000;
 /// Sessions that never were, and that the store knows, at most.
 const GONE_MAX: usize = 100_000;
+/// Calls that the store is to be told of one by one; of more, all are told.
+const CALLS_MAX: usize = 100_000;
 /// Says of a call that it was matched without the store.
 const DEGRADED: &str = "match.degraded";
 
@@ -73,7 +76,14 @@ pub trait OwnSessions: Send + Sync {
 
     /// A session is now like this, if it was opened here.
     fn follow(&self, session: &Session);
+
+    /// Earlier calls that came to this server, of callers behind this one or from the first, of so many at
+    /// most, and the last of these; `None`: there are no more.
+    fn calls_after(&self, caller: Option<&Caller>, most: usize) -> Option<CallsOfSome>;
 }
+
+/// Earlier calls of some callers, and the last of these.
+pub type CallsOfSome = (Vec<(Caller, PastCall)>, Caller);
 
 /// Sessions in a shared store.
 pub struct SharedSessions {
@@ -109,6 +119,10 @@ struct Inner {
     words: VecDeque<Word>,
     near: BTreeMap<PhoneNumber, (Mono, Vec<SessionReading>)>,
     counted: BTreeMap<PoolId, Counted>,
+    /// Calls of this server of which the store does not know all.
+    calls: BTreeMap<CallId, (Caller, PastCall)>,
+    /// It may know nothing of earlier ones: of callers behind this one it has yet to be told.
+    retold: Option<Option<Caller>>,
 }
 
 /// Numbers that nobody else is lent.
@@ -151,6 +165,8 @@ pub struct Looked {
     /// The store has said so: there are no others but those it was not told of. Else it did not answer,
     /// and these are what was read lately.
     pub is_all: bool,
+    /// The caller's earlier calls, as all servers know them; absent: the store did not say.
+    pub calls: Option<Vec<PastCall>>,
 }
 
 impl Looked {
@@ -193,6 +209,8 @@ impl SharedSessions {
                 words: VecDeque::new(),
                 near: BTreeMap::new(),
                 counted: BTreeMap::new(),
+                calls: BTreeMap::new(),
+                retold: None,
             }),
             metrics: StoreMetrics::register(),
         }
@@ -243,18 +261,42 @@ impl SharedSessions {
         request: &RouteRequest,
     ) -> Looked {
         let started = clock::mono();
-        match self.store.lookup(snapshot, request).await {
+        // At the same time: a call waits for the longer of the two.
+        let (found, calls) =
+            tokio::join!(self.store.lookup(snapshot, request), self.calls_of(snapshot, request));
+        match found {
             Ok(readings) => {
                 let now = clock::mono();
                 self.metrics.looked_up(now.since(started));
                 self.note(snapshot, request, &readings, now);
-                Looked { readings, is_all: true }
+                Looked { readings, is_all: true, calls }
             }
             Err(fault) => {
                 self.metrics.fault(&fault);
-                self.without(request)
+                Looked { calls, ..self.without(request) }
             }
         }
+    }
+
+    /// What all servers know of the caller's earlier calls.
+    async fn calls_of(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+    ) -> Option<Vec<PastCall>> {
+        let caller = snapshot.caller_of(request)?;
+        let calls = self.store.calls(&caller).await;
+        calls.inspect_err(|fault| self.metrics.fault(fault)).ok()
+    }
+
+    /// What is known now of a call that came to this server.
+    pub(in crate::server) fn called(&self, caller: Caller, call: PastCall) {
+        let mut inner = self.inner.lock();
+        if inner.calls.len() >= CALLS_MAX && !inner.calls.contains_key(&call.call) {
+            inner.calls.clear();
+            inner.retold = Some(None);
+        }
+        inner.calls.insert(call.call, (caller, call));
     }
 
     /// What is known of a call's sessions when the store does not answer in time.
@@ -264,7 +306,7 @@ impl SharedSessions {
         let near = inner.near.get(&request.dialed);
         let fresh = near.filter(|(at, _)| clock::mono().since(*at) < NEAR_FOR);
         let readings = fresh.map(|(_, readings)| readings.clone()).unwrap_or_default();
-        Looked { readings, is_all: false }
+        Looked { readings, is_all: false, calls: None }
     }
 
     /// Pool numbers change hands seldom: who had one a moment ago has it.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
+use crate::routing::history::{Caller, PastCall};
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::server::clock;
 use crate::server::redis::StoreFault;
@@ -31,6 +32,8 @@ const SHORT_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(2);
 /// Told at once while calls go on.
 const TOLD_AT_ONCE: usize = 200;
+/// How often as many calls of callers are told before something else is seen to.
+const CALL_ROUNDS_MAX: usize = 20;
 /// How long the start of a server waits for the store.
 const START_MAX: Duration = Duration::from_secs(5);
 
@@ -97,6 +100,7 @@ impl SharedSessions {
             self.noted(self.remind(own).await);
         }
         self.noted(self.tell_some(own).await);
+        self.noted(self.tell_calls(own).await);
         if due.renew <= now || self.is_short() && due.short <= now {
             due.renew = now + self.lease * 2 / 9;
             due.short = now + SHORT_EVERY;
@@ -132,6 +136,7 @@ impl SharedSessions {
             // They may have forgotten some of it.
             inner.all_untold = true;
             inner.revision = None;
+            inner.retold = Some(None);
         }
         self.remind(own).await?;
         self.tell_all(own).await?;
@@ -255,6 +260,40 @@ impl SharedSessions {
         Ok(())
     }
 
+    /// Tells of some calls of callers: those of this moment first, then what it may have forgotten.
+    async fn tell_calls(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+        let snapshot = own.in_force();
+        for _ in 0..CALL_ROUNDS_MAX {
+            let some: Vec<(CallId, (Caller, PastCall))> = {
+                let inner = self.inner.lock();
+                let calls = inner.calls.iter().take(TOLD_AT_ONCE);
+                calls.map(|(id, known)| (*id, known.clone())).collect()
+            };
+            if some.is_empty() {
+                break;
+            }
+            let calls: Vec<_> = some.iter().map(|(_, known)| known.clone()).collect();
+            self.store.put_calls(&snapshot, &calls).await?;
+            let mut inner = self.inner.lock();
+            for (id, told) in some {
+                // More may have become of it meanwhile.
+                if inner.calls.get(&id) == Some(&told) {
+                    inner.calls.remove(&id);
+                }
+            }
+        }
+        let Some(behind) = self.inner.lock().retold.clone() else { return Ok(()) };
+        let next = own.calls_after(behind.as_ref(), TOLD_AT_ONCE);
+        if let Some((calls, _)) = &next {
+            self.store.put_calls(&snapshot, calls).await?;
+        }
+        let mut inner = self.inner.lock();
+        if inner.retold.as_ref() == Some(&behind) {
+            inner.retold = next.map(|(_, last)| Some(last));
+        }
+        Ok(())
+    }
+
     async fn take_back_unasked(&self, snapshot: &RoutingSnapshot) -> Result<(), StoreFault> {
         loop {
             let next = self.inner.lock().unasked.front().cloned();
@@ -345,6 +384,7 @@ impl SharedSessions {
     /// Tells the last, and gives back what is set apart.
     async fn leave(&self, own: &dyn OwnSessions) {
         let told = self.tell_some(own).await;
+        let told = told.and(self.tell_calls(own).await);
         let snapshot = own.in_force();
         let mut left = told;
         for pool in snapshot.pools() {
