@@ -289,7 +289,7 @@ fn route<U: UsageReader + ?Sized>(
     let class = nobody.unwrap_or(NoRoute::NoneAnswered);
     let overflow = campaign.no_route.of(class).overflow.and_then(|target| {
         let target = &snapshot.targets[target];
-        let terms = terms(target, &owed, duplicate.is_some(), usage.pays_more(&target.id));
+        let terms = terms(target, &owed, (&dues, is_unpaid), usage.pays_more(&target.id));
         let (terms, paid) = eligibility.pay(target, owner.publisher, terms);
         let stake = Stake::new(terms, target.max_duration_ms);
         paid.and_then(|()| way.check(target, &mut eligibility)).ok()?;

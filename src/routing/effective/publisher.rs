@@ -44,7 +44,7 @@ impl Publisher {
                 "amount": payout.amount,
                 // Null: when the call converts for the buyer.
                 "seconds": payout.seconds,
-                "duplicates": payout.duplicates,
+                "dedupe": payout.dedupe,
             });
             Effective::of((format_smolstr!("payouts.{campaign}"), value, Source::Own))
         });

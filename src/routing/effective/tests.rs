@@ -184,7 +184,7 @@ fn what_a_campaign_s_tiers_plan_and_publisher_say_is_told_with_who_says_it() {
     assert_eq!(quota("p"), (json!(5_000), Source::Defaults));
     assert_eq!(quota("q"), (Value::Null, own));
     let payouts = snapshot.effective_publisher(&"q".into()).unwrap();
-    let payout = json!({ "amount": "20.00", "seconds": 45, "duplicates": "always" });
+    let payout = json!({ "amount": "20.00", "seconds": 45, "dedupe": { "policy": "pay_all" } });
     assert_eq!(found(&payouts, &["quota"]), [("payouts.c", payout, own)]);
     assert_eq!(snapshot.effective_publisher(&"nobody".into()), None);
     assert_eq!(snapshot.effective_campaign(&"c".into(), Some(&"nobody".into())), None);

@@ -9,7 +9,7 @@ use crate::routing::replay::DecisionRecord;
 use crate::routing::{Known, RoutingSnapshot, SessionReading, decide};
 use crate::time::{Mono, Wall};
 
-use super::{Counted, Deciding, Read, State, capped, known_calls};
+use super::{Counted, Deciding, Read, State, capped};
 
 /// What would come of a ping.
 #[derive(Debug)]
@@ -82,10 +82,12 @@ impl Deciding {
         };
         let request = announced(&session, dialed, at);
         let remembered = snapshot.remembered(&request, std::slice::from_ref(&session));
-        let calls = known_calls(remembered.as_ref(), &request, &state.history);
+        let (calls, prior) =
+            self.known_of(snapshot, remembered.as_ref(), &request, &state.history, None);
         let State { ledger, circuits, performance, rotation, .. } = state;
         let (down, counts) = (self.down.load(), Counted { ledger, circuits, performance });
         let read = Read::of(self, counts, &down, (now, at));
+        let read = Read { prior: prior.as_ref(), ..read };
         let offer = quote(snapshot, &request, &session, &calls, &read, rotation);
         let known = Known { sessions: std::slice::from_ref(&session), calls: &calls };
         let mut turns = rotation.of(&session.campaign);

@@ -42,7 +42,7 @@ fn what_was_promised_is_for_one_call_also_while_the_store_is_away() {
     let promised = reading(7, dialed);
     shared.note(&snapshot, &call, &[promised.clone(), reading(8, dialed)], clock::mono());
     let is_spent = || {
-        let Looked { readings, is_all } = shared.without(&call);
+        let Looked { readings, is_all, .. } = shared.without(&call);
         assert!(!is_all);
         readings.iter().map(|it| it.promise.unwrap().spent).collect::<Vec<_>>()
     };
