@@ -101,6 +101,7 @@ struct SimulatedSession {
     /// nor pool is called, the call is to the session's address, and both have to be there.
     #[schema(example = json!(null))]
     campaign: Option<String>,
+    /// The same.
     #[schema(example = json!(null))]
     publisher: Option<String>,
     /// What its ping said.
