@@ -7,7 +7,6 @@ use crate::time::Wall;
 
 use super::hold::{BucketRequest, Counts, Leeway, Pace};
 use super::request::Usage;
-use super::window::kind_of;
 
 pub use super::limits::Bound;
 
@@ -39,9 +38,10 @@ impl FullLimit {
 
     /// Its window as caps are written, such as `daily` or `rolling:3600`; absent: it has none.
     pub fn window(&self) -> Option<SmolStr> {
-        let counts = self.request.counts;
-        let is_capped = counts != Counts::Credit && counts != Counts::Spacing;
-        Some(kind_of(&self.request.bucket.window).filter(|_| is_capped)?.name())
+        // A cap's key ends with what it counts and its window, the others' with what they are.
+        let counted = format_smolstr!("/{}/", self.metric());
+        let (_, window) = self.request.bucket.cap.rsplit_once(counted.as_str())?;
+        Some(window.into())
     }
 
     /// Such as `cap.connected.daily`; absent: it is no cap, and the reason says all.
@@ -162,45 +162,42 @@ mod tests {
 
     #[test]
     fn a_full_limit_is_named_by_what_it_counts_and_its_window() {
-        let daily = full(Counts::Connected, "d:2026-03-17", Some(Wall(7)));
         let named = |full: &FullLimit| {
             let window = full.window();
             (full.metric(), window, full.code(), full.resets_at(), full.live())
         };
-        let code = |text: &str| Some(SmolStr::new(text));
+        let text = |text: &str| Some(SmolStr::new(text));
+        let ends_at = Some(Wall(7));
+        let daily = full("connected/daily", Counts::Connected, "d:2026-03-17", ends_at);
         assert_eq!(
             named(&daily),
-            ("connected", code("daily"), code("cap.connected.daily"), Some(Wall(7)), None)
+            ("connected", text("daily"), text("cap.connected.daily"), ends_at, None)
         );
-        for (id, window) in [
-            ("i:2026-03-17T11:04-04:00", "minute"),
-            ("h:2026-03-17T11-04:00", "hourly"),
-            ("w:2026-W12", "weekly"),
-            ("m:2026-03", "monthly"),
-            ("y:2026", "yearly"),
-            ("total", "total"),
-        ] {
-            let full = full(Counts::Talk, id, None);
-            assert_eq!(full.code(), Some(format_smolstr!("cap.minutes.{window}")), "{id}");
+        for window in
+            ["minute", "total", "every:14d@2026-01-05T06:00", "period:2026-11-23/2026-11-30"]
+        {
+            let full = full(&format!("minutes/{window}"), Counts::Talk, "any", None);
+            assert_eq!(full.code(), Some(format_smolstr!("cap.minutes.{window}")), "{window}");
         }
         // What happened an hour ago is free again, and that is another instant for each call.
-        let rolling = full(Counts::Revenue, "rolling:3600/29562664", Some(Wall(7)));
-        let of_rolling = code("cap.revenue.rolling:3600");
-        assert_eq!(named(&rolling), ("revenue", code("rolling:3600"), of_rolling, None, None));
-        let live = full(Counts::Live, "live", None);
+        let id = "rolling:3600/29562664";
+        let rolling = full("revenue/rolling:3600", Counts::Revenue, id, ends_at);
+        let code = text("cap.revenue.rolling:3600");
+        assert_eq!(named(&rolling), ("revenue", text("rolling:3600"), code, None, None));
+        let live = full("concurrency", Counts::Live, "live", None);
         assert_eq!(named(&live), ("concurrency", None, None, None, Some((2, 0))));
-        let talking = full(Counts::Talking, "live", None);
+        let talking = full("concurrency", Counts::Talking, "live", None);
         assert_eq!(named(&talking), ("concurrency", None, None, None, Some((3, 2))));
-        let credit = full(Counts::Credit, "total", None);
+        let credit = full("credit", Counts::Credit, "total", None);
         assert_eq!(named(&credit), ("credit", None, None, None, None));
         // The last attempt was at 3, and the next may follow 4 ms later.
-        let spacing = full(Counts::Spacing, "gap", Some(Wall(99)));
+        let spacing = full("spacing", Counts::Spacing, "gap", Some(Wall(99)));
         assert_eq!(named(&spacing), ("spacing", None, None, Some(Wall(7)), None));
     }
 
     #[test]
     fn what_is_written_is_read_again() {
-        let mut full = full(Counts::Talking, "live", None);
+        let mut full = full("concurrency", Counts::Talking, "live", None);
         (full.awaited, full.bound) = (1, Bound::Hours);
 
         let bytes = minicbor::to_vec(&full).unwrap();
@@ -210,8 +207,9 @@ mod tests {
         assert_eq!(full.words(), (have.into(), "at most 4 at this hour".into()));
     }
 
-    fn full(counts: Counts, window: &str, ends_at: Option<Wall>) -> FullLimit {
-        let bucket = Bucket { cap: "target/t/cap".into(), window: window.into() };
+    fn full(cap: &str, counts: Counts, window: &str, ends_at: Option<Wall>) -> FullLimit {
+        let cap = format_smolstr!("target/t/{cap}");
+        let bucket = Bucket { cap, window: window.into() };
         let request = BucketRequest { bucket, counts, limit: 4, amount: 1, ends_at, leeway: None };
         FullLimit::new(request, Usage { used: 3, held: 2 }, Bound::Limit)
     }

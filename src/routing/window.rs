@@ -5,7 +5,6 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
-use crate::rolling::Rolling;
 use crate::time::Wall;
 
 use super::config::{Every, Period, WindowKind, minute};
@@ -137,23 +136,6 @@ impl Window {
     }
 }
 
-/// The kind of the window with this id; `None`: it is none by the clock, such as that of live calls.
-pub(super) fn kind_of(id: &str) -> Option<WindowKind> {
-    if let Some((rolling, _)) = Rolling::read(id) {
-        return Some(WindowKind::Rolling(rolling));
-    }
-    match id.split_once(':').map_or(id, |(kind, _)| kind) {
-        "i" => Some(WindowKind::Minute),
-        "h" => Some(WindowKind::Hourly),
-        "d" => Some(WindowKind::Daily),
-        "w" => Some(WindowKind::Weekly),
-        "m" => Some(WindowKind::Monthly),
-        "y" => Some(WindowKind::Yearly),
-        "total" => Some(WindowKind::Total),
-        _ => None,
-    }
-}
-
 /// The instant, clamped to the years -9999 to 9999.
 pub(super) fn timestamp(at: Wall) -> Timestamp {
     let clamped = if at.0 < 0 { Timestamp::MIN } else { Timestamp::MAX };
@@ -196,6 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rolling::Rolling;
     use crate::routing::config::Step;
     use crate::routing::schedule::bundled_zone;
 
@@ -223,7 +206,6 @@ mod tests {
         ];
         for (kind, at, id, ends_at) in cases {
             assert_eq!(new_york(kind, at), (id.to_owned(), ends_at.to_owned()));
-            assert_eq!(kind_of(id), Some(kind));
         }
     }
 
