@@ -42,7 +42,7 @@ impl Decision {
 
     /// Why the call gets to nobody, as far as that is known.
     pub fn got_to_nobody(&self, course: &Course) -> Option<NoRoute> {
-        course.no_route.or(self.no_route.filter(|_| self.refused.is_some()))
+        course.no_route.or_else(|| self.no_route.filter(|_| self.refused.is_some()))
     }
 
     /// One line on the call, one per target, and one on the end, for people.
@@ -97,7 +97,7 @@ impl Decision {
             // If the call was stopped before any target, the last step says what was found.
             let found = self.steps.last().filter(|step| step.target.is_none());
             let facts = found.map(facts).unwrap_or_default();
-            let status = self.status.unwrap_or(reason.status());
+            let status = self.status.unwrap_or_else(|| reason.status());
             lines.push(format!("refused with {status}; {}{facts}", cause(reason)));
         }
         if let Some(class) = self.got_to_nobody(course.unwrap_or(&nobody)) {

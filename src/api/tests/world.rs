@@ -556,7 +556,9 @@ impl CapResets for World {
             let (bucket, counts, ends_at) =
                 self.snapshot.resettable(&cap, START).map_err(|why| match why {
                     NotResettable::Unknown => ResetError::Unknown,
-                    other => ResetError::NotResettable(other),
+                    other @ (NotResettable::Live
+                    | NotResettable::Owed
+                    | NotResettable::OtherTime) => ResetError::NotResettable(other),
                 })?;
             let repeated = key.as_deref() == Some("again");
             let parts = vec![];

@@ -32,7 +32,7 @@ enum Stage {
     /// Its sessions are looked for. `is_written`: that it came is in the journal.
     Looking { sought: Sought, is_written: bool, until: Mono },
     /// Others are asked what they have to say.
-    Asking { request: RouteRequest, looked: Option<Looked>, words: Words },
+    Asking { request: Box<RouteRequest>, looked: Option<Looked>, words: Words },
 }
 
 /// What is asked about a call, and what was said so far.
@@ -164,7 +164,7 @@ impl Bridge {
             let outcome = self.decide(admission, admitted, &request, &[], None, looked);
             return Admitted::Decided((outcome, told_at));
         };
-        let stage = Stage::Asking { request, looked, words };
+        let stage = Stage::Asking { request: Box::new(request), looked, words };
         let admission = admission.clone();
         let call = admission.call;
         self.undecided.insert(call, Box::new(Undecided { admission, admitted, told_at, stage }));

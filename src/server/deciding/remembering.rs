@@ -1,6 +1,7 @@
 //! What routing remembers of calls: the earlier ones of callers, how targets did, and how their
 //! attempts went.
 
+use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ impl Deciding {
         let others: Vec<_> = of_all.unwrap_or_default().iter().filter(is_other).cloned().collect();
         if !others.is_empty() {
             calls.extend(others);
-            calls.sort_by(|a, b| (b.at, b.call).cmp(&(a.at, a.call)));
+            calls.sort_by_key(|it| Reverse((it.at, it.call)));
         }
         // A thought-of call may lie in the past. Shards admit calls a moment apart.
         calls.retain(|past| past.at.0 <= at.0.saturating_add(CLOCK_SKEW_MS));

@@ -1,5 +1,6 @@
 //! Earlier calls of callers, in Redis: those of one caller in one key, each told by the server that has it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl RedisSessions {
         let kept: Vec<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
         let rest = kept.iter().filter_map(|it| it.get(DIGITS..));
         let mut calls: Vec<PastCall> = rest.filter_map(|it| minicbor::decode(it).ok()).collect();
-        calls.sort_by(|a, b| (b.at, b.call).cmp(&(a.at, a.call)));
+        calls.sort_by_key(|it| Reverse((it.at, it.call)));
         Ok(calls)
     }
 }
