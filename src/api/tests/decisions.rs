@@ -40,7 +40,7 @@ fn a_call_is_decided_about_again_the_same() {
     let config = CONFIG.replace(r#"["OH", "PA"]"#, r#"["PA"]"#);
     fixture.world.decide_on(&compiled(&config, 418), call_id(0), "OH", 11);
     let shown = fixture.get(&path).json();
-    assert_eq!((&shown["same"], &shown["difference"]["at"]), (&json!(false), &json!("steps[3]")));
+    assert_eq!((&shown["same"], &shown["difference"]["at"]), (&json!(false), &json!("steps[4]")));
 
     fixture.world.decide_on(&compiled(CONFIG, 7), call_id(0), "OH", 11);
     assert_eq!(fixture.get(&path).problem(), refused_whole(404, "config.unknown_revision"));

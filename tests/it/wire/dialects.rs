@@ -21,7 +21,7 @@ payouts = [{ campaign = "bids", amount = "33.20", dedupe = { policy = "never_pay
 id = "bids"
 publisher = "bright"
 numbers = ["+18005550250-+18005550259"]
-callers = { duplicates = { mark_on = "talked", talk_s = 60 } }
+callers = { repeat_after_s = 0, duplicates = { mark_on = "talked", talk_s = 60 } }
 routing = { tiers = [{ targets = [{ target = "alone" }] }] }
 
 [[dialects]]
