@@ -59,7 +59,6 @@ impl Decision {
         let nobody = Course::default();
         let outcomes = self.outcomes(course.unwrap_or(&nobody));
         let mut lines = vec![self.call_line()];
-        lines.extend(self.readings.prior.as_ref().and_then(|prior| prior.in_words(self.at)));
         let is_duplicate = |step: &&Step| step.target.is_none() && step.check == Check::Duplicate;
         let duplicate = self.steps.iter().find(is_duplicate).and_then(|step| step.have.as_ref());
         lines.extend(duplicate.map(|of| format!("a duplicate of {of}")));
@@ -103,6 +102,7 @@ impl Decision {
         if let Some(class) = self.got_to_nobody(course.unwrap_or(&nobody)) {
             lines.push(format!("no route: {} ({})", class.text(), class.name()));
         }
+        lines.extend(self.readings.prior.as_ref().and_then(|prior| prior.in_words(self.at)));
         lines
     }
 
