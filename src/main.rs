@@ -88,7 +88,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigArguments,
         #[command(flatten)]
-        options: SimulateOptions,
+        options: Box<SimulateOptions>,
     },
     /// Looks at the journal, the book of record
     Journal {

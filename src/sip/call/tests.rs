@@ -76,9 +76,9 @@ fn a_hunt_that_gets_to_nobody_is_answered_as_the_plan_says() {
         let (mut call, mut seen) = (new(), vec![]);
         feed(&mut call, 0, Input::Decided(Box::new(Plan { failed: told, ..*plan(1) })), &mut seen);
         inputs.iter().for_each(|input| feed(&mut call, 10, input.clone(), &mut seen));
-        let told = |output: &Output| match output {
-            Output::Report(Report::Ended { reason, status, .. }) => Some((*reason, *status)),
-            _ => None,
+        let told = |output: &Output| {
+            let Output::Report(Report::Ended { reason, status, .. }) = output else { return None };
+            Some((*reason, *status))
         };
         seen.iter().find_map(told)
     };

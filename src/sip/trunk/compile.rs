@@ -174,7 +174,9 @@ impl Entry<'_> {
             let of_carrier = lookup(&raw, &format!("limits.{field}")).cloned();
             let own = max.map(|max| Said { field: field.into(), value: max.into(), is_own: true });
             let field = SmolStr::new_static(field);
-            said.extend(own.or_else(|| of_carrier.map(|value| Said { field, value, is_own: false })));
+            said.extend(
+                own.or_else(|| of_carrier.map(|value| Said { field, value, is_own: false })),
+            );
         }
         for (name, overrides) in tables {
             if !overrides.is_empty() {
