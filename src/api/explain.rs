@@ -13,14 +13,17 @@ use super::openapi::faults;
 use super::request::Id;
 use super::router::Api;
 use super::shortage::ExplainedShortage;
-use crate::id::{BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId, TargetId};
+use crate::id::{
+    BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId, TargetId, TrunkId,
+};
 use crate::money::Money;
 use crate::reason::{NoPayout, NoRoute, Reason};
 use crate::routing::attribution::{Attribution, Candidate, CandidateVerdict, Method};
 use crate::routing::config::Confidence;
 use crate::routing::counterfactual::{Change, Counterfactual, counterfactuals};
 use crate::routing::course::{Course, TurnEnd};
-use crate::routing::decision::{Check, Outcome, PlannedAttempt, Verdict};
+use crate::routing::decision::{Check, Outcome, PlannedAttempt, PlannedDial, Verdict};
+use crate::routing::dial::Way;
 use crate::routing::geo::Basis;
 use crate::routing::history::prior::{PriorCall, PriorCalls, PriorToBuyer, PriorToTarget};
 use crate::routing::replay::DecisionRecord;
@@ -242,12 +245,27 @@ struct ExplainedAttempt {
     tier: i32,
     #[schema(example = "sip:summit@in.summit.example")]
     dest: String,
+    /// The trunk whose carrier is called there; null: nobody's.
+    #[schema(value_type = Option<String>, example = "trk_b")]
+    trunk: Option<TrunkId>,
+    /// The other ways to the target, in the order in which they are tried when one fails.
+    further: Vec<ExplainedDial>,
     #[schema(example = 30_000)]
     ring_timeout_ms: u32,
     #[schema(example = 14_400_000)]
     max_duration_ms: u32,
     /// What is owed if the call converts; null: nothing.
     terms: Option<ExplainedTerms>,
+}
+
+/// Another way to a planned target.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedDial {
+    #[schema(example = "sip:summit@sbc.carrier.example")]
+    dest: String,
+    /// The trunk whose carrier is called there; null: nobody's.
+    #[schema(value_type = Option<String>, example = "trk_a")]
+    trunk: Option<TrunkId>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -531,10 +549,13 @@ impl ExplainedCandidate {
 
 impl From<PlannedAttempt> for ExplainedAttempt {
     fn from(planned: PlannedAttempt) -> Self {
+        let trunk = planned.trunk().cloned();
         Self {
+            trunk,
             target: planned.target,
             buyer: planned.buyer,
             tier: planned.tier,
+            further: planned.further.into_iter().map(Into::into).collect(),
             dest: planned.uri,
             ring_timeout_ms: planned.ring_timeout_ms,
             max_duration_ms: planned.max_duration_ms,
@@ -546,6 +567,13 @@ impl From<PlannedAttempt> for ExplainedAttempt {
                 no_payout_reason: terms.no_payout,
             }),
         }
+    }
+}
+
+impl From<PlannedDial> for ExplainedDial {
+    fn from(planned: PlannedDial) -> Self {
+        let trunk = planned.way.as_ref().and_then(Way::trunk).cloned();
+        Self { dest: planned.uri, trunk }
     }
 }
 

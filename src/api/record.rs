@@ -151,6 +151,9 @@ struct CallAttempt {
     /// Where the INVITE went.
     #[schema(value_type = String, example = "sip:summit@in.summit.example")]
     dest: SmolStr,
+    /// The trunk whose carrier was called there; null: nobody's.
+    #[schema(value_type = Option<String>, example = "trk_b")]
+    trunk: Option<TrunkId>,
     #[schema(example = "2026-03-17T15:04:12.327Z")]
     started_at: String,
     /// `pending`, `answered`, `failed`, `handed_over`, or `abandoned`: the call ended while it was
@@ -356,6 +359,7 @@ impl CallAttempt {
             target: attempt.target.clone(),
             buyer: attempt.buyer.clone(),
             dest: attempt.uri.clone(),
+            trunk: attempt.trunk(),
             started_at: record.wall(attempt.started_ms).to_rfc3339(),
             result: attempt.result,
             sip: attempt.status,

@@ -185,6 +185,13 @@ pub struct Attempt {
     /// Of one that ended early: milliseconds it talked.
     #[n(13)]
     pub talk_ms: Option<u64>,
+    /// What led there: `trunk/trk_a`, or a host with its port. Absent: the target has no other way, and
+    /// no trunk is on it.
+    #[cbor(n(14), with = "codec::optional_text", has_nil)]
+    pub way: Option<SmolStr>,
+    /// Which of the target's ways that is, by its place in the configuration.
+    #[cbor(n(15), default)]
+    pub dial: u8,
 }
 
 /// An address that an attempt left for the next one.
@@ -222,6 +229,11 @@ pub struct Denial {
 }
 
 impl Attempt {
+    /// Whose carrier was called; `None`: nobody's.
+    pub fn trunk(&self) -> Option<TrunkId> {
+        Some(self.way.as_ref()?.strip_prefix("trunk/")?.into())
+    }
+
     /// Milliseconds from the INVITE to the first ringing.
     pub fn pdd_ms(&self) -> Option<u64> {
         self.ringing_ms.map(|at| at.saturating_sub(self.started_ms))

@@ -58,6 +58,8 @@ impl Script {
                 target: "tgt_summit".into(),
                 buyer: "buy_summit".into(),
                 uri: "sip:+18005550101@192.0.2.9".into(),
+                way: None,
+                dial: 0,
                 terms: Some(Terms {
                     seconds: 90,
                     revenue: Money(20_000_000),

@@ -7,13 +7,14 @@ use serde::Serialize;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::codec;
-use crate::id::{BuyerId, CallId, HoldId, TargetId};
+use crate::id::{BuyerId, CallId, HoldId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::reason::{NoPayout, NoRoute, Reason};
 use crate::time::Wall;
 
 use super::attribution::Attribution;
 use super::circuit::Condition;
+use super::dial::Way;
 use super::geo::{Ground, LineRecord};
 use super::history::prior::PriorCalls;
 use super::hold::{Bucket, BucketRequest};
@@ -95,9 +96,34 @@ pub struct PlannedAttempt {
     /// The target is passed over when it has not rung by then.
     #[n(11)]
     pub max_pdd_ms: u32,
+    /// Which of its target's ways `uri` is, by its place in the configuration.
+    #[cbor(n(12), default)]
+    pub dial: u8,
+    /// What that way has in common with those of other targets; absent: it is the only one.
+    #[n(13)]
+    pub way: Option<Way>,
+    /// The target's other ways, in the order in which they are tried when one fails.
+    #[cbor(n(14), default)]
+    pub further: Vec<PlannedDial>,
+}
+
+/// Another way to a planned target.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PlannedDial {
+    #[n(0)]
+    pub dial: u8,
+    #[n(1)]
+    pub uri: String,
+    #[n(2)]
+    pub way: Option<Way>,
 }
 
 impl PlannedAttempt {
+    /// Whose carrier is called; absent: nobody's.
+    pub fn trunk(&self) -> Option<&TrunkId> {
+        self.way.as_ref().and_then(Way::trunk)
+    }
+
     /// Whether a cap counts of it what only the end of the call tells.
     pub fn is_counted_at_end(&self) -> bool {
         self.holds.iter().any(|request| request.counts.is_known_at_end())

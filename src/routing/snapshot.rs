@@ -19,11 +19,10 @@ use super::attribution::{EARLIER_MAX, FORMER_MAX, Method, SessionKey, TrunkWord,
 use super::compile;
 use super::config::{
     Anonymous, CallersConfig, CircuitConfig, Confidence, ConfigFault, NamedOr, OnStoreDown,
-    PayDuplicates, PeerTlsConfig, PingFilter, QuotaConfig, Ring, RoutingConfig, ScheduleConfig,
-    Source, Span,
+    PayDuplicates, PingFilter, QuotaConfig, Ring, RoutingConfig, ScheduleConfig, Source, Span,
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
-use super::dial::DialTemplate;
+use super::dial::Dial;
 use super::door::Doors;
 use super::duplicate::Dedupe;
 use super::effective::{CampaignSources, PoolSources, TargetSources, TierSources};
@@ -149,9 +148,8 @@ pub struct Target {
     pub id: TargetId,
     pub buyer: BuyerId,
     pub name: String,
-    pub dial: DialTemplate,
-    /// Nothing here depends on it; it is for whoever connects.
-    pub tls: PeerTlsConfig,
+    /// The ways to it as they are written; at least one.
+    pub dials: Vec<Dial>,
     pub ring_timeout_ms: u32,
     pub first_response_ms: u32,
     pub max_pdd_ms: u32,

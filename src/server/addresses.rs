@@ -103,8 +103,9 @@ pub(super) fn destination(location: &Location) -> Destination {
     Destination { transport, peer, tls: None, tcp_port }
 }
 
-/// A URI of every target; which number is dialled does not change its host.
+/// A URI of every way to every target; which number is dialled does not change its host.
 fn uris(snapshot: &RoutingSnapshot) -> impl Iterator<Item = String> {
     let any = PhoneNumber::from_digits(18_005_550_100);
-    snapshot.targets().iter().filter_map(move |target| Some(target.dial.uri(any?)))
+    let dials = snapshot.targets().iter().flat_map(|target| &target.dials);
+    dials.filter_map(move |dial| Some(dial.template.uri(any?)))
 }

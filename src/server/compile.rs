@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use crate::config::{Config, Settings};
 use crate::routing::attestation::ATTESTATION_TAGS;
-use crate::routing::config::SecretKey;
+use crate::routing::config::{DialConfig, SecretKey};
 use crate::routing::revision::pack;
 use crate::routing::snapshot::Campaign;
 use crate::routing::{RoutingConfig, RoutingSnapshot};
@@ -89,7 +89,7 @@ fn compile_with<T, S>(
     let mut faults = Faults::default();
     let carriers = carriers(&config.settings)?;
     let trunks = faults.keep(trunks(config, &carriers))?;
-    let dialing = faults.keep(Dialing::compile(config))?;
+    let mut dialing = faults.keep(Dialing::compile(config))?;
     let (mut legs, mut targets, mut routing, mut document) = (None, None, None, None);
     let mut scorers = None;
     let mut warnings = vec![];
@@ -109,6 +109,10 @@ fn compile_with<T, S>(
     faults.add(misfits.into_faults());
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
         warnings.extend(unattested(trunks, routing));
+        if let (Some(legs), Some(dialing)) = (&mut legs, &mut dialing) {
+            legs.go_over(trunks, routing);
+            dialing.go_over(trunks, routing);
+        }
     }
     warnings.extend(scorers.iter().flat_map(ScorerPeers::unverified));
     faults.keep(fraud::rules(config))?;
@@ -191,12 +195,15 @@ pub(super) fn routing(
         .targets
         .iter()
         .enumerate()
-        .filter_map(|(position, target)| {
-            let example = target.dial.uri.replace("{number}", "18005550100");
+        .flat_map(|(position, target)| {
+            target.dial.iter().map(move |(field, dial)| (position, field, dial))
+        })
+        .filter_map(|(position, field, dial)| {
+            let example = dial.uri.replace("{number}", "18005550100");
             let fault = Uri::parse(example.as_bytes()).err()?;
             Some((
-                format!("targets[{position}].dial.uri"),
-                target.dial.uri.to_string(),
+                format!("targets[{position}].{field}.uri"),
+                dial.uri.clone(),
                 format!("is no SIP URI: it {fault}"),
                 String::from("write it as sip:host:port or sip:user@host"),
             ))
@@ -255,10 +262,16 @@ fn targets(
     written: &RoutingConfig,
     carriers: &Carriers,
 ) -> Result<Targets, StartError> {
+    let trunks: Vec<TrunkConfig> = config.section("trunks")?;
+    let over = |(place, dial): (u8, &DialConfig)| {
+        let trunk = dial.trunk.as_ref()?;
+        Some((place, trunks.iter().find(|it| it.id == *trunk)?))
+    };
     let targets = written.targets.iter().map(|target| TargetConfig {
         id: target.id.as_str(),
         buyer: target.buyer.as_str(),
         sip: &target.sip,
+        trunks: (0..).zip(target.dial.iter().map(|(_, dial)| dial)).filter_map(over).collect(),
     });
     Targets::compile(targets, carriers, contact_bytes(&config.settings)).map_err(|faults| {
         let faults = faults.into_iter().map(|(position, it)| {

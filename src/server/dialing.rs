@@ -11,10 +11,11 @@ use serde::Deserialize;
 use crate::config::Config;
 use crate::id::TargetId;
 use crate::phone::PhoneNumber;
+use crate::routing::RoutingSnapshot;
 use crate::sip::call::plan::{Handover, Referral};
 use crate::sip::message::Uri;
 use crate::sip::target::{Delivery, TargetConfig, TargetRules};
-use crate::sip::trunk::Trunk;
+use crate::sip::trunk::{Trunk, Trunks};
 
 use super::error::StartError;
 
@@ -27,6 +28,8 @@ const FINAL_NOTIFY: Duration = Duration::from_secs(60);
 pub struct Dialing {
     /// Targets without such a table are not in it.
     by_target: BTreeMap<TargetId, Arc<TargetRules>>,
+    /// Of ways over trunks with credentials to targets that have none, by the place of the way.
+    by_way: BTreeMap<(TargetId, u8), Arc<TargetRules>>,
 }
 
 /// As much of a target as is read here.
@@ -58,11 +61,39 @@ impl Dialing {
                 })),
             }
         }
-        if faults.is_empty() { Ok(Self { by_target }) } else { Err(config.faults(faults).into()) }
+        let by_way = BTreeMap::new();
+        if faults.is_empty() {
+            Ok(Self { by_target, by_way })
+        } else {
+            Err(config.faults(faults).into())
+        }
     }
 
-    pub fn rules(&self, target: &TargetId) -> Option<&Arc<TargetRules>> {
-        self.by_target.get(target)
+    /// Over a trunk its credentials answer challenges, where the target has none of its own.
+    pub fn go_over(&mut self, trunks: &Trunks, routing: &RoutingSnapshot) {
+        for target in routing.targets() {
+            let rules = self.by_target.get(&target.id);
+            if rules.is_some_and(|rules| rules.account.is_some()) {
+                continue;
+            }
+            let rules = rules.map(|rules| TargetRules::clone(rules)).unwrap_or_default();
+            for (dial, place) in target.dials.iter().zip(0..) {
+                let trunk = dial.trunk.as_ref().and_then(|id| trunks.by_id(id));
+                if let Some(account) = trunk.and_then(|trunk| trunk.account.clone()) {
+                    let rules = TargetRules { account: Some(account), ..rules.clone() };
+                    self.by_way.insert((target.id.clone(), place), Arc::new(rules));
+                }
+            }
+        }
+    }
+
+    /// `way`: by its place in the configuration.
+    pub fn rules(&self, target: &TargetId, way: u8) -> Option<&Arc<TargetRules>> {
+        let of_way = match self.by_way.is_empty() {
+            true => None,
+            false => self.by_way.get(&(target.clone(), way)),
+        };
+        of_way.or_else(|| self.by_target.get(target))
     }
 
     /// Names of hosts that targets may send their calls on to.

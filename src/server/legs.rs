@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::id::TargetId;
-use crate::routing::RoutingConfig;
+use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::leg::policy::LegPolicy;
+use crate::sip::trunk::Trunks;
 use crate::sip::trunk::profile::Dialog;
 
 use super::StartError;
@@ -17,6 +18,8 @@ use super::StartError;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetLegs {
     by_target: BTreeMap<TargetId, LegPolicy>,
+    /// Of ways over trunks to targets that have none, by the place of the way.
+    by_way: BTreeMap<(TargetId, u8), LegPolicy>,
 }
 
 impl TargetLegs {
@@ -42,8 +45,29 @@ impl TargetLegs {
         if faults.is_empty() { Ok(legs) } else { Err(config.faults(faults).into()) }
     }
 
-    pub fn of(&self, target: &TargetId) -> LegPolicy {
-        self.by_target.get(target).copied().unwrap_or_default()
+    /// Over a trunk holds what is agreed with its carrier, where the target has no policy of its own.
+    pub fn go_over(&mut self, trunks: &Trunks, routing: &RoutingSnapshot) {
+        for target in routing.targets() {
+            if self.by_target.contains_key(&target.id) {
+                continue;
+            }
+            for (dial, place) in target.dials.iter().zip(0..) {
+                let trunk = dial.trunk.as_ref().and_then(|id| trunks.by_id(id));
+                if let Some(trunk) = trunk.filter(|it| it.dialog != LegPolicy::default()) {
+                    self.by_way.insert((target.id.clone(), place), trunk.dialog);
+                }
+            }
+        }
+    }
+
+    /// `way`: by its place in the configuration.
+    pub fn of(&self, target: &TargetId, way: u8) -> LegPolicy {
+        let own = self.by_target.get(target);
+        let of_way = || match self.by_way.is_empty() {
+            true => None,
+            false => self.by_way.get(&(target.clone(), way)),
+        };
+        own.or_else(of_way).copied().unwrap_or_default()
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct TargetLimits {
     /// By what those who share a limit have in common.
     shared: BTreeMap<SmolStr, Arc<Limit>>,
     by_target: BTreeMap<SmolStr, Arc<Limit>>,
+    /// Of ways to targets that have limits of their own, by the place of the way.
+    by_way: BTreeMap<(SmolStr, u8), Arc<Limit>>,
 }
 
 /// Calls at a time, and new ones per second.
@@ -107,8 +109,8 @@ impl TargetLimits {
     /// Those who had a limit before keep its counts.
     pub(super) fn following(targets: &Targets, before: &Self) -> Self {
         let mut shared: BTreeMap<SmolStr, Arc<Limit>> = BTreeMap::new();
-        let mut by_target = BTreeMap::new();
-        for (id, target) in targets.iter() {
+        let (mut by_target, mut by_way) = (BTreeMap::new(), BTreeMap::new());
+        for (id, way, target) in targets.iter() {
             let Some(limits) = &target.limits else { continue };
             let limit = shared.entry(limits.shared_by.clone()).or_insert_with(|| {
                 let (channels, cps) = (limits.channels_max, limits.cps_max);
@@ -116,14 +118,22 @@ impl TargetLimits {
                 let known = before.shared.get(&limits.shared_by);
                 Arc::new(limit.following(known.map(|limit| &**limit)))
             });
-            by_target.insert(id.clone(), Arc::clone(limit));
+            let limit = Arc::clone(limit);
+            match way {
+                Some(way) => by_way.insert((id.clone(), way), limit),
+                None => by_target.insert(id.clone(), limit),
+            };
         }
-        Self { shared, by_target }
+        Self { shared, by_target, by_way }
     }
 
-    /// `None`: a target without limits.
-    pub(super) fn of(&self, target: &str) -> Option<&Arc<Limit>> {
-        self.by_target.get(target)
+    /// `way`: by its place in the configuration. `None`: there are no limits.
+    pub(super) fn of(&self, target: &str, way: u8) -> Option<&Arc<Limit>> {
+        let of_way = match self.by_way.is_empty() {
+            true => None,
+            false => self.by_way.get(&(SmolStr::new(target), way)),
+        };
+        of_way.or_else(|| self.by_target.get(target))
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) fn farewells(
     for Parting { trunk, target, farewells } in partings {
         let index = trunks.iter().find(|(_, known)| Some(&known.id) == trunk.as_ref());
         let caller = index.and_then(|(index, _)| tls.peer_of(index));
-        let target = target.as_ref().and_then(|id| tls.target(id));
+        let target = target.as_ref().and_then(|(id, way)| tls.target(id, *way));
         for (farewell, peer) in [(&farewells.caller, caller), (&farewells.target, target)] {
             let flow = flow_to(&farewell.to).map(|flow| match flow.transport {
                 Transport::Tls => Flow { tls: peer, ..flow },

@@ -56,7 +56,7 @@ impl Probing {
             return None;
         }
         let Known { snapshot, addresses, targets, tls } = &known;
-        let wants_none = targets.iter().all(|(_, target)| target.probe.is_none());
+        let wants_none = targets.all().all(|target| target.probe.is_none());
         let (probed, places) = if wants_none {
             Default::default()
         } else {
@@ -86,27 +86,32 @@ fn targets(
     let mut places = BTreeMap::new();
     let Some(any) = PhoneNumber::from_digits(18_005_550_100) else { return Default::default() };
     for target in snapshot.targets() {
-        let Some(rules) = settings.get(target.id.as_str()).and_then(|it| it.probe) else {
-            continue;
-        };
-        let dialed = target.dial.uri(any);
-        let Some(uri) = host_uri(&dialed) else { continue };
-        let found: Vec<Destination> = match addresses.find(&dialed) {
-            None => Vec::new(),
-            Some(Place::Here(destination)) => vec![destination],
-            Some(Place::There(locations)) => locations.iter().map(destination).collect(),
-        };
-        let mut at = Vec::new();
-        for mut place in found {
-            if place.transport == Transport::Tls {
-                place.tls = tls.target(&target.id);
+        let (mut at, mut is_watched) = (Vec::new(), true);
+        for (dial, number) in target.dials.iter().zip(0..) {
+            let Some(rules) = settings.of(target.id.as_str(), number).and_then(|it| it.probe)
+            else {
+                // In a way that nobody looks after it may be there.
+                is_watched = false;
+                continue;
+            };
+            let dialed = dial.template.uri(any);
+            let Some(uri) = host_uri(&dialed) else { continue };
+            let found: Vec<Destination> = match addresses.find(&dialed) {
+                None => Vec::new(),
+                Some(Place::Here(destination)) => vec![destination],
+                Some(Place::There(locations)) => locations.iter().map(destination).collect(),
+            };
+            for mut place in found {
+                if place.transport == Transport::Tls {
+                    place.tls = tls.target(&target.id, number);
+                }
+                let address = (place.transport, place.peer);
+                at.push(address);
+                let uri = uri.clone();
+                probed.entry(address).or_insert(ProbeTarget { at: place, uri, rules });
             }
-            let address = (place.transport, place.peer);
-            at.push(address);
-            let uri = uri.clone();
-            probed.entry(address).or_insert(ProbeTarget { at: place, uri, rules });
         }
-        if !at.is_empty() {
+        if !at.is_empty() && is_watched {
             places.insert(target.id.clone(), at);
         }
     }

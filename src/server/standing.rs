@@ -56,6 +56,12 @@ impl Standing {
         })
     }
 
+    /// Whether an address is to be tried after all others.
+    pub(super) fn is_down(&self, address: Address, now: Mono) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+            && self.rated.lock().get(&address).is_some_and(|health| health.is_down(now))
+    }
+
     /// A call goes to this address. Not when it is planned: whoever is to be called after others may
     /// never be.
     pub(super) fn tried(&self, address: Address, now: Mono) {

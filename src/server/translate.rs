@@ -1,6 +1,7 @@
 //! The only place that knows the words of two domains: decisions become plans of a call, reports
 //! of a call become facts. Dull and exhaustive on purpose.
 
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::reason::Reason;
 use crate::routing::attribution::{Named, SessionKey};
 use crate::routing::circuit::Before;
 use crate::routing::config::Source;
+use crate::routing::decision::PlannedDial;
 use crate::routing::effective::Effective;
 use crate::routing::history::{Connected, PastCall};
 use crate::routing::hold::{self, BucketRequest, Denied};
@@ -63,7 +65,7 @@ pub fn effective_trunk(trunks: &Trunks, id: &TrunkId) -> Option<Vec<Effective>> 
 pub(super) fn plan(
     decision: &Decision,
     resolve: impl Fn(&PlannedAttempt) -> Option<(Destination, Option<Vec<Destination>>)>,
-    dialog: impl Fn(&TargetId) -> LegPolicy,
+    dialog: impl Fn(&PlannedAttempt) -> LegPolicy,
     manner: impl Fn(&PlannedAttempt) -> Manner,
     agreed: impl Fn(&PlannedAttempt) -> (Option<Arc<TargetRules>>, Option<Box<Handover>>),
     variables: Option<Box<Variables>>,
@@ -82,13 +84,23 @@ pub(super) fn plan(
             max_pdd: ms(planned.max_pdd_ms),
             max_duration: ms(planned.max_duration_ms),
             recovers_within: ms(decision.rules.recovers_within_ms(planned)),
-            dialog: dialog(&planned.target),
+            dialog: dialog(planned),
             manner: manner(planned),
             rules,
             handover,
         }
     };
-    let attempts = decision.plan.iter().map(attempt).collect();
+    let before = [None].into_iter().chain(decision.plan.iter().map(Some));
+    let attempts = decision.plan.iter().zip(before).map(|(planned, before)| {
+        let mut attempt = attempt(planned);
+        if before.is_some_and(|before| is_another_way(before, planned)) {
+            attempt.manner.instead = true;
+            // Whoever was to call the target itself has not reached it.
+            attempt.handover = None;
+        }
+        attempt
+    });
+    let attempts = attempts.collect();
     Box::new(Plan {
         attempts,
         advance_on: decision.rules.advance_on.clone(),
@@ -107,6 +119,40 @@ pub(super) fn plan(
     })
 }
 
+/// Each way to a planned target as an attempt of its own; those whose URI `is_down` come last of their
+/// target's.
+pub(super) fn each_way(
+    plan: Vec<PlannedAttempt>,
+    is_down: impl Fn(&str) -> bool,
+) -> Vec<PlannedAttempt> {
+    if plan.iter().all(|planned| planned.further.is_empty()) {
+        return plan;
+    }
+    let mut ways = Vec::with_capacity(plan.len() * 2);
+    let mut targets = plan.into_iter().peekable();
+    while let Some(mut first) = targets.next() {
+        let further = mem::take(&mut first.further);
+        // All ways to a target that rings beside others do.
+        let beside = first.beside || targets.peek().is_some_and(|next| next.beside);
+        let is_beside = first.beside;
+        let further = further.into_iter().map(|PlannedDial { dial, uri, way }| {
+            PlannedAttempt { dial, uri, way, ..first.clone() }
+        });
+        let all = [first.clone()].into_iter().chain(further);
+        let (down, up): (Vec<_>, Vec<_>) = all.partition(|planned| is_down(&planned.uri));
+        let begun = ways.len();
+        ways.extend(up.into_iter().chain(down).map(|it| PlannedAttempt { beside, ..it }));
+        ways[begun].beside = is_beside;
+    }
+    ways
+}
+
+/// Whether an attempt goes to the target of the one before it another way; a place that the target has
+/// named is none.
+pub(super) fn is_another_way(before: &PlannedAttempt, planned: &PlannedAttempt) -> bool {
+    before.target == planned.target && before.dial != planned.dial
+}
+
 /// What of an attempt is not plain: what the target's settings and the caller's trunk say.
 pub(super) fn manner(planned: &PlannedAttempt, targets: &Targets, trunk: Option<&Trunk>) -> Manner {
     let mut manner = Manner {
@@ -114,7 +160,7 @@ pub(super) fn manner(planned: &PlannedAttempt, targets: &Targets, trunk: Option<
         beside: planned.beside,
         ..Manner::default()
     };
-    let target = targets.get(planned.target.as_str());
+    let target = targets.of(planned.target.as_str(), planned.dial);
     let destinations =
         [target.map(|target| &target.destinations), trunk.map(|trunk| &trunk.destinations)];
     manner.destinations = destinations.map(|it| it.filter(|it| !it.is_open()).cloned());
@@ -278,6 +324,8 @@ pub(super) fn attempt_started(
         target: planned.target.clone(),
         buyer: planned.buyer.clone(),
         uri: planned.uri.to_smolstr(),
+        way: planned.way.as_ref().map(ToSmolStr::to_smolstr),
+        dial: planned.dial,
         terms: planned.terms.map(|terms| fact::Terms {
             seconds: terms.seconds,
             revenue: terms.revenue,
@@ -446,5 +494,43 @@ mod tests {
             pays_after_ms: Some(60_000),
         };
         assert_eq!(past_call(earlier), (caller, past));
+    }
+    #[test]
+    fn each_way_is_an_attempt_and_those_that_are_down_come_last() {
+        let further = |dial: u8| PlannedDial { dial, uri: format!("sip:{dial}"), way: None };
+        let target = |name: &str, beside, ways: u8| PlannedAttempt {
+            target: name.into(),
+            buyer: "b".into(),
+            tier: 1,
+            uri: String::from("sip:0"),
+            ring_timeout_ms: 0,
+            first_response_ms: 0,
+            max_duration_ms: 0,
+            terms: None,
+            holds: vec![],
+            ring_timeout_covers_progress: false,
+            beside,
+            max_pdd_ms: 0,
+            dial: 0,
+            way: None,
+            further: (1..ways).map(further).collect(),
+        };
+        let plan = vec![target("a", false, 3), target("b", true, 2), target("c", false, 1)];
+
+        let ways = each_way(plan, |uri| uri == "sip:0");
+
+        let told = ways.iter().map(|it| (it.target.as_str(), it.dial, it.beside));
+        let expected = [
+            ("a", 1, false),
+            ("a", 2, true),
+            ("a", 0, true),
+            ("b", 1, true),
+            ("b", 0, true),
+            ("c", 0, false),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert!(ways.iter().all(|it| it.further.is_empty()));
+        let instead = ways.windows(2).map(|it| is_another_way(&it[0], &it[1]));
+        assert_eq!(instead.collect::<Vec<_>>(), [true, true, false, true, false]);
     }
 }

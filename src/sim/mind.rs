@@ -81,7 +81,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
     let recoveries = if one_in(rng, 3) { rng.u8(1..3) } else { 0 };
     // The carrier of this call has calls handed over to it.
     let by_carrier = (!together && one_in(rng, 6)).then(|| rng.bool());
-    let attempts: SmallVec<[Attempt; 2]> = (1..=rng.usize(1..4))
+    let attempts: SmallVec<[Attempt; 2]> = (1..=rng.usize(1..5))
         .map(|attempt| {
             let host = |n: u8| SocketAddr::from(([198, 51, 100, n], 5060));
             let address = match rng.u8(..20) {
@@ -96,6 +96,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                 _ => vec![],
             };
             further.retain(|it| Some(it.peer) != address);
+            let is_way = attempt > 1 && one_in(rng, 4);
             Attempt {
                 uri: target_uri(call, attempt),
                 destination: address.map(to),
@@ -109,9 +110,9 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
                     reliable: rng.bool().then_some(Support::Supported),
                     ..LegPolicy::default()
                 },
-                manner: manner(rng, attempt > 1 && together),
+                manner: Manner { instead: is_way, ..manner(rng, attempt > 1 && together) },
                 rules: one_in(rng, 2).then(|| rules(rng.usize(..RULES.len()))),
-                handover: handover(rng, by_carrier),
+                handover: handover(rng, by_carrier).filter(|_| !is_way),
             }
         })
         .collect();
@@ -174,7 +175,7 @@ fn manner(rng: &mut Rng, beside: bool) -> Manner {
         }) else {
             unreachable!("a table")
         };
-        let config = TargetConfig { id: "t", buyer: "b", sip: &sip };
+        let config = TargetConfig { id: "t", buyer: "b", sip: &sip, trunks: vec![] };
         let targets = Targets::compile([config], &Carriers::built_in(), 48);
         let targets = targets.expect("the simulated target has no faults");
         let policy = targets.get("t").and_then(|target| target.policy.clone());
@@ -198,6 +199,7 @@ fn manner(rng: &mut Rng, beside: bool) -> Manner {
         leaves_progress: rng.bool(),
         beside,
         named: false,
+        instead: false,
     }
 }
 

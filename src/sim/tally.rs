@@ -30,6 +30,8 @@ pub struct Tally {
     pub addresses_left: u64,
     /// Answered at another address than the first.
     pub answered_there: u64,
+    /// Ways that were given up, their targets being called another way.
+    pub ways_left: u64,
     /// Redirections of targets that were followed.
     pub redirections: u64,
     /// 3xx that named what may not be named.
@@ -77,6 +79,7 @@ impl Tally {
                     self.answered_elsewhere += 1;
                 }
                 Report::AddressFailed { .. } => self.addresses_left += 1,
+                Report::WayFailed { .. } => self.ways_left += 1,
                 Report::Extended { .. } => self.redirections += 1,
                 Report::HandedOver { by: Means::Redirect, .. } => self.moved += 1,
                 Report::Taken => {
@@ -117,6 +120,7 @@ impl Tally {
             ("answered elsewhere", self.answered_elsewhere, 50),
             ("addresses left", self.addresses_left, 50),
             ("answered at another address", self.answered_there, 200),
+            ("ways left", self.ways_left, 200),
             ("redirections followed", self.redirections, 400),
             ("redirections to forbidden places", self.forbidden, 200),
             ("answered at a place that was named", self.answered_where_named, 2000),
@@ -156,6 +160,7 @@ impl Add for Tally {
             answered_elsewhere: self.answered_elsewhere + other.answered_elsewhere,
             addresses_left: self.addresses_left + other.addresses_left,
             answered_there: self.answered_there + other.answered_there,
+            ways_left: self.ways_left + other.ways_left,
             redirections: self.redirections + other.redirections,
             forbidden: self.forbidden + other.forbidden,
             answered_where_named: self.answered_where_named + other.answered_where_named,

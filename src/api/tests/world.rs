@@ -856,6 +856,8 @@ pub(super) fn answered() -> Vec<(u64, FactBody)> {
         target: target.into(),
         buyer: buyer.into(),
         uri: format!("sip:{target}@192.0.2.10").into(),
+        way: None,
+        dial: 0,
         terms: Some(Terms {
             seconds: 90,
             revenue: Money(41_500_000),

@@ -109,6 +109,13 @@ pub struct AttemptStarted {
     pub uri: SmolStr,
     #[n(4)]
     pub terms: Option<Terms>,
+    /// What led there: `trunk/trk_a`, or a host with its port. Absent: the target has no other way, and
+    /// no trunk is on it.
+    #[cbor(n(5), with = "codec::optional_text", has_nil)]
+    pub way: Option<SmolStr>,
+    /// Which of the target's ways that is, by its place in the configuration.
+    #[cbor(n(6), default)]
+    pub dial: u8,
 }
 
 /// A target rang (180) or sent early media (183 with SDP).

@@ -281,6 +281,8 @@ pub(in crate::cdr) mod tests {
                 target: "tgt_summit".into(),
                 buyer: "buy_summit".into(),
                 uri: "sip:summit@192.0.2.9".into(),
+                way: Some("trunk/trk_b".into()),
+                dial: 1,
                 terms: Some(Terms {
                     seconds: 90,
                     revenue: Money(41_500_000),

@@ -122,8 +122,8 @@ pub struct Awaited {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parting {
     pub trunk: Option<TrunkId>,
-    /// The target that answered.
-    pub target: Option<TargetId>,
+    /// The target that answered, and the place of the way to it.
+    pub target: Option<(TargetId, u8)>,
     pub farewells: Farewells,
 }
 
@@ -367,7 +367,7 @@ impl Projection {
             .filter_map(|record| {
                 Some(Parting {
                     trunk: record.trunk.clone(),
-                    target: record.attempt().map(|attempt| attempt.target.clone()),
+                    target: record.attempt().map(|it| (it.target.clone(), it.dial)),
                     farewells: record.farewells.clone()?,
                 })
             })

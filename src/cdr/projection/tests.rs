@@ -532,6 +532,8 @@ async fn attempts_are_counted_by_target_and_day_as_their_records_have_it() {
         buyer: "buy_cool".into(),
         uri: "sip:192.0.2.20".into(),
         terms: None,
+        way: None,
+        dial: 0,
     };
     let busy = |n| Script::of(n).dial(1).fail_at(900, 486, Reason::AttemptBusy);
     let scripts = [

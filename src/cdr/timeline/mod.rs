@@ -173,6 +173,8 @@ fn start_attempt(record: &mut CallRecord, started: &AttemptStarted, at: Stamp) -
         reason: None,
         left: Vec::new(),
         talk_ms: None,
+        way: started.way.clone(),
+        dial: started.dial,
     });
     true
 }

@@ -1,8 +1,10 @@
 //! Where buyers take calls.
 
 use crate::money::Money;
-use crate::routing::config::{PayScope, RoutingConfig, Source, TargetConfig};
-use crate::routing::dial::DialTemplate;
+use crate::routing::config::{
+    DialConfig, DialsConfig, PayScope, RoutingConfig, Source, TargetConfig,
+};
+use crate::routing::dial::{DIALS_MAX, Dial, DialTemplate, Way};
 use crate::routing::effective::{InheritedTables, TargetSources};
 use crate::routing::list::ListRules;
 use crate::routing::snapshot::{Conversion, Target};
@@ -42,13 +44,7 @@ impl Compiler<'_> {
         );
         self.setting(path, "max_pdd_ms", &config.max_pdd_ms, settings::MAX_PDD_MS);
         self.setting(path, "max_duration_s", &config.max_duration_s, settings::MAX_DURATION_S);
-        let dial = match DialTemplate::compile(&config.dial) {
-            Ok(dial) => Some(dial),
-            Err((problem, remedy)) => {
-                self.fault(path, "dial.uri", &config.dial.uri, problem, remedy);
-                None
-            }
-        };
+        let dials = self.dials(path, &config.dial, all);
         let Opening { schedule, written, from, zone_from } =
             self.opening(path, config, buyer, others, all);
         let said = (written, from);
@@ -84,8 +80,7 @@ impl Compiler<'_> {
             id: config.id.clone(),
             buyer: config.buyer.clone(),
             name: named(&config.name, config.id.as_str()),
-            dial: dial?,
-            tls: config.dial.tls.clone(),
+            dials: dials?,
             ring_timeout_ms: ms(*config.ring_timeout_s),
             first_response_ms: *config.first_response_ms,
             max_pdd_ms: *config.max_pdd_ms,
@@ -113,5 +108,53 @@ impl Compiler<'_> {
             conversion,
             circuit,
         })
+    }
+
+    /// `None` only together with a fault.
+    fn dials(
+        &mut self,
+        path: &str,
+        config: &DialsConfig,
+        all: &RoutingConfig,
+    ) -> Option<Vec<Dial>> {
+        let count = config.iter().count();
+        if !(1..=DIALS_MAX).contains(&count) {
+            let remedy = format!("list 1 to {DIALS_MAX}");
+            let problem = "is not how many ways there can be to a target";
+            self.fault(path, "dial", count, problem, &remedy);
+        }
+        let dials = config.iter().zip(1..).map(|((field, dial), place)| {
+            self.dial(&format!("{path}.{field}"), dial, place, count, all)
+        });
+        // Each is looked at, so that all faults are found.
+        let dials: Vec<_> = dials.collect();
+        dials.into_iter().collect::<Option<Vec<_>>>().filter(|dials| !dials.is_empty())
+    }
+
+    fn dial(
+        &mut self,
+        path: &str,
+        config: &DialConfig,
+        place: u16,
+        count: usize,
+        all: &RoutingConfig,
+    ) -> Option<Dial> {
+        let DialConfig { uri, trunk, priority, weight, tls, kind: _ } = config;
+        if let Some(trunk) = trunk
+            && !all.trunks.iter().any(|it| it.id == *trunk)
+        {
+            self.dangling(&format!("{path}.trunk"), "trunk", trunk.as_str());
+        }
+        self.within(path, "weight", *weight, 0..=1_000);
+        let template = match DialTemplate::compile(config) {
+            Ok(template) => template,
+            Err((problem, remedy)) => {
+                self.fault(path, "uri", uri, problem, remedy);
+                return None;
+            }
+        };
+        let way = (count > 1 || trunk.is_some()).then(|| Way::of(trunk.as_ref(), &template));
+        let (priority, tls) = (priority.unwrap_or(place), tls.clone());
+        Some(Dial { template, trunk: trunk.clone(), priority, weight: *weight, tls, way })
     }
 }

@@ -58,6 +58,8 @@ const SOUND: &str = r#"
     numbers = ["+16145550101"]
 "#;
 
+const DIAL: &str = "dial = { kind = \"sip\", uri = \"sip:127.0.0.1:5070\" }";
+
 #[test]
 fn an_overflow_number_is_the_pool_s_own_or_one_of_its_campaign() {
     let faults = |setting: &str| {
@@ -160,6 +162,22 @@ fn every_fault_is_found_with_its_place_and_a_remedy() {
             "buyers[0].id",
         ),
         ("sip:127.0.0.1:5070", "http://x", "targets[0].dial.uri"),
+        (DIAL, "dial = []", "targets[0].dial"),
+        (
+            DIAL,
+            "dial = [{ kind = \"sip\", uri = \"sip:a\" }, { kind = \"sip\", uri = \"http:b\" }]",
+            "targets[0].dial[1].uri",
+        ),
+        (
+            DIAL,
+            "dial = [{ kind = \"sip\", uri = \"sip:a\", trunk = \"nobody\" }]",
+            "targets[0].dial[0].trunk",
+        ),
+        (
+            DIAL,
+            "dial = { kind = \"sip\", uri = \"sip:a\", weight = 1001 }",
+            "targets[0].dial.weight",
+        ),
         ("limit = 80", "limit = 0", "targets[0].caps[0].limit"),
         ("limit = 8,", "limit = 0,", "targets[0].concurrency.limit"),
         ("America/New_York", "New York", "targets[0].schedule.time_zone"),
@@ -540,6 +558,9 @@ fn attempt(target: &str) -> PlannedAttempt {
         holds: vec![],
         ring_timeout_covers_progress: false,
         beside: false,
+        dial: 0,
+        way: None,
+        further: vec![],
     }
 }
 

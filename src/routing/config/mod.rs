@@ -11,6 +11,7 @@ mod campaign;
 mod caps;
 mod circuit;
 mod custom;
+mod dial;
 mod dialect;
 mod enricher;
 mod filter;
@@ -55,6 +56,7 @@ pub use caps::{
 };
 pub use circuit::CircuitConfig;
 pub use custom::{Every, Period, Step, minute};
+pub use dial::{DialConfig, DialKind, DialsConfig, PeerTlsConfig};
 pub use dialect::{Dialect, DialectConfig, SipUser};
 pub use enricher::EnricherConfig;
 pub use filter::{
@@ -76,10 +78,7 @@ pub use schedule::{BreakConfig, Day, ExceptionConfig, HoursConfig, ScheduleConfi
 pub use scorer::{Otherwise, ScoreTimes, ScoredConfig, ScorerConfig, ScorerKind};
 pub use selection::{CountAttempts, DistributionConfig, PerformanceConfig, Ranking};
 pub use setting::{DefaultsConfig, Setting, Source};
-pub use target::{
-    ConversionConfig, ConversionEvent, ConversionStart, DialConfig, DialKind, PeerTlsConfig,
-    TargetConfig,
-};
+pub use target::{ConversionConfig, ConversionEvent, ConversionStart, TargetConfig};
 pub use trunk::TrunkConfig;
 pub use values::{Confidence, FilterValue, NumberConfig};
 pub use vertical::{TagConfig, TagKind, UnknownTags, VerticalConfig};

@@ -1,7 +1,5 @@
 //! Where buyers take calls.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -9,7 +7,7 @@ use crate::id::{BuyerId, TargetId};
 use crate::money::Money;
 
 use super::{
-    CapConfig, CircuitConfig, ConcurrencyConfig, DedupeConfig, FiltersConfig, NamedOr,
+    CapConfig, CircuitConfig, ConcurrencyConfig, DedupeConfig, DialsConfig, FiltersConfig, NamedOr,
     PayDuplicates, ScheduleConfig, Setting, built_in,
 };
 
@@ -21,7 +19,8 @@ pub struct TargetConfig {
     pub buyer: BuyerId,
     #[serde(default)]
     pub name: String,
-    pub dial: DialConfig,
+    /// Where it is called, or the ways in which it is, each a table.
+    pub dial: DialsConfig,
     /// How long it may ring, 1 to 300 s.
     #[serde(default = "built_in::ring_timeout_s", skip_serializing_if = "Setting::is_inherited")]
     pub ring_timeout_s: Setting<u32>,
@@ -78,47 +77,6 @@ pub struct TargetConfig {
     /// How the SIP side speaks to it; of no interest to routing, and read elsewhere.
     #[serde(default, skip_serializing)]
     pub sip: serde_json::Map<String, serde_json::Value>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DialConfig {
-    pub kind: DialKind,
-    /// A SIP URI. `{number}` in the user part becomes the dialled number in E.164; a URI without a
-    /// user part gets the dialled number as its user part.
-    pub uri: String,
-    /// How the target proves who it is, if the URI leads over TLS.
-    #[serde(default)]
-    pub tls: PeerTlsConfig,
-}
-
-/// What a TLS connection to a target or a scorer takes. Its certificate always has to name the host
-/// of the URI, unless `verify` is off.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PeerTlsConfig {
-    /// Whether chain and name are checked. Default: yes.
-    pub verify: bool,
-    /// PEM file of authorities besides those of the system.
-    pub extra_ca: Option<PathBuf>,
-    /// SHA-256 of public keys, hexadecimal, of which its certificate has to have one.
-    pub pins: Vec<SmolStr>,
-    /// PEM files of the chain we show and of its key; both or neither.
-    pub client_cert: Option<PathBuf>,
-    pub client_key: Option<PathBuf>,
-}
-
-impl Default for PeerTlsConfig {
-    fn default() -> Self {
-        let (extra_ca, client_cert, client_key) = (None, None, None);
-        Self { verify: true, extra_ca, pins: Vec::new(), client_cert, client_key }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DialKind {
-    Sip,
 }
 
 /// When a buyer owes for a call, and how much.

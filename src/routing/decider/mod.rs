@@ -13,8 +13,8 @@ use super::attribution::{Attribution, Method, Named, attribute, owner};
 use super::circuit::Condition;
 use super::config::Ring;
 use super::decision::{
-    Check, ConditionReading, Decision, Finding, HuntRules, PlannedAttempt, Readings, Step, Terms,
-    Verdict,
+    Check, ConditionReading, Decision, Finding, HuntRules, PlannedAttempt, PlannedDial, Readings,
+    Step, Terms, Verdict,
 };
 use super::duplicate::{Dues, Duplicate, Way};
 use super::eligibility::Eligibility;
@@ -530,11 +530,20 @@ impl Candidate<'_> {
     /// Without its holds.
     fn planned(self, request: &RouteRequest, tier: i32) -> PlannedAttempt {
         let target = self.target;
+        let mut ways = target.order_of_dials(request.call).into_iter().filter_map(|place| {
+            let dial = target.dial(place)?;
+            let (uri, way) = (dial.template.uri(request.dialed), dial.way.clone());
+            Some(PlannedDial { dial: place, uri, way })
+        });
+        let PlannedDial { dial, uri, way } = ways.next().expect("a target has a way to it");
         PlannedAttempt {
             target: target.id.clone(),
             buyer: target.buyer.clone(),
             tier,
-            uri: target.dial.uri(request.dialed),
+            uri,
+            dial,
+            way,
+            further: ways.collect(),
             ring_timeout_ms: target.ring_timeout_ms,
             first_response_ms: target.first_response_ms,
             max_pdd_ms: target.max_pdd_ms,

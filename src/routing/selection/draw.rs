@@ -2,22 +2,22 @@
 //!
 //! All of it is integers, so that every machine draws the same.
 
-use crate::id::{CallId, TargetId};
+use crate::id::CallId;
 
 /// Binary places of [`surprise`].
 const PLACES: u32 = 40;
 
-/// Puts targets, given with their weights, in an order drawn without replacement: at every place
+/// Puts targets, or whatever has a name, given with their weights, in an order drawn without replacement: at every place
 /// each that is left comes with its share of the weights that are left. One with no weight comes
 /// last. Returns indices into `entrants`.
 ///
 /// What a target draws depends on the call and on itself alone: whoever else takes part changes
 /// nothing of the order of the others.
-pub(super) fn order(call: CallId, entrants: &[(&TargetId, u64)]) -> Vec<usize> {
-    let keys = entrants.iter().map(|(target, weight)| key(call, target, *weight));
+pub(in crate::routing) fn order<N: AsRef<str>>(call: CallId, entrants: &[(N, u64)]) -> Vec<usize> {
+    let keys = entrants.iter().map(|(name, weight)| key(call, name.as_ref(), *weight));
     let keys: Vec<_> = keys.collect();
     let mut order: Vec<_> = (0..entrants.len()).collect();
-    order.sort_by_key(|&index| (keys[index], entrants[index].0));
+    order.sort_by_key(|&index| (keys[index], entrants[index].0.as_ref()));
     order
 }
 
@@ -29,8 +29,8 @@ pub(super) fn happens(call: CallId, what: &str, chance_ppm: u32) -> bool {
 
 /// `-log2(u) / weight`, which grows as `u^(1/weight)` falls (spec/domain §2.5). The lowest goes
 /// first.
-fn key(call: CallId, target: &TargetId, weight: u64) -> u128 {
-    let surprise = u128::from(surprise(number(call, target.as_str())));
+fn key(call: CallId, name: &str, weight: u64) -> u128 {
+    let surprise = u128::from(surprise(number(call, name)));
     (surprise << 64).checked_div(u128::from(weight)).unwrap_or(u128::MAX)
 }
 
@@ -63,6 +63,8 @@ fn number(call: CallId, name: &str) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
+    use smol_str::{SmolStr, format_smolstr};
+
     use super::*;
 
     #[test]
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn over_many_calls_each_target_is_drawn_first_and_second_as_often_as_its_weight_says() {
-        let ids = ["a", "b", "c", "d"].map(TargetId::new);
+        let ids = ["a", "b", "c", "d"].map(SmolStr::new);
         let weights = [50, 100, 250, 600];
         let entrants: Vec<_> = ids.iter().zip(weights).collect();
         let (mut firsts, mut second_after_d) = ([0_u32; 4], [0_u32; 4]);
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn without_weight_a_target_comes_last() {
-        let (a, b) = (TargetId::new("a"), TargetId::new("b"));
+        let (a, b) = (SmolStr::new("a"), SmolStr::new("b"));
         for n in 0..50 {
             assert_eq!(order(CallId::of_simulation(1, n), &[(&a, 0), (&b, 1)]), [1, 0]);
         }
@@ -122,14 +124,14 @@ mod tests {
             left_out in any::<prop::sample::Index>(),
         ) {
             let call = CallId::of_simulation(seed, 0);
-            let name = |n| TargetId::new(&format!("t{n}"));
+            let name = |n| format_smolstr!("t{n}");
             let ids: Vec<_> = (0..weights.len()).map(name).collect();
             let all: Vec<_> = ids.iter().zip(weights.iter().copied()).collect();
             let left_out = left_out.index(all.len());
             let mut fewer = all.clone();
             fewer.remove(left_out);
 
-            let named = |entrants: &[(&TargetId, u64)]| -> Vec<TargetId> {
+            let named = |entrants: &[(&SmolStr, u64)]| -> Vec<SmolStr> {
                 order(call, entrants).into_iter().map(|index| entrants[index].0.clone()).collect()
             };
             let mut expected = named(&all);

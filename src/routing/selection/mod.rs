@@ -28,6 +28,7 @@ use super::request::{RouteRequest, UsageReader};
 use super::scorer::Features;
 use super::snapshot::{Target, Tier, TierMember};
 
+pub(super) use draw::order as drawn;
 pub use rotation::{AbsenceReading, Explored, Rotation, RotationReading};
 pub use scored::ScoredRules;
 
@@ -174,7 +175,7 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
         }
         let mut order = match distribution {
             Distribution::Random => {
-                let entrants = entrants.iter().map(|it| (it.target, it.weight.into()));
+                let entrants = entrants.iter().map(|it| (it.target.as_str(), it.weight.into()));
                 draw::order(self.request.call, &entrants.collect::<Vec<_>>())
             }
             Distribution::Smooth | Distribution::Performance(_) | Distribution::Scored(_) => {

@@ -56,7 +56,7 @@ pub(super) fn ranked<U: ?Sized>(
                 score.saturating_mul(entrant.member.weight.into())
             }
         };
-        (&entrant.target.id, weight)
+        (entrant.target.id.as_str(), weight)
     });
     let mut order = draw::order(scene.request.call, &weights.collect::<Vec<_>>());
     match ranking {
@@ -128,7 +128,7 @@ fn explored<U: ?Sized>(
     let new: Vec<_> = (0..order.len()).filter(is_new).collect();
     let weighed = new.iter().map(|place| {
         let entrant = &entrants[order[*place]];
-        (&entrant.target.id, u64::from(entrant.member.weight))
+        (entrant.target.id.as_str(), u64::from(entrant.member.weight))
     });
     let drawn = draw::order(call, &weighed.collect::<Vec<_>>());
     let place = new[*drawn.first()?];

@@ -1,5 +1,6 @@
 //! What attempts occupy: caps, and places under limits.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,28 @@ impl Room {
     }
 }
 
+impl Held {
+    /// Its target is called another way, where there is a place and a turn for it or not. What its caps
+    /// hold stays.
+    fn goes_another_way(&mut self, channel: Option<Arc<Limit>>, turn: Turn) -> Answer {
+        if let Some(left) = mem::replace(&mut self.channel, channel) {
+            left.leave();
+            if let Some(turn) = self.waits_until {
+                left.give_back(turn);
+            }
+        }
+        self.waits_until = None;
+        match turn {
+            Turn::Now => Answer::Now(Ok(())),
+            Turn::At(at) => {
+                self.waits_until = Some(at);
+                Answer::At(at)
+            }
+            Turn::Full => Answer::Now(Err(Reason::AttemptRateFull)),
+        }
+    }
+}
+
 impl Asking {
     /// Its call is over before the answer came, or another that rang beside it has it, or there is no
     /// room.
@@ -103,12 +126,15 @@ impl Bridge {
         let Some(planned) = planned(&live.plan, attempt) else {
             return Answer::Now(Err(Reason::DecisionFailed));
         };
-        if continues(&live.plan, attempt) {
+        if is_sent_on(&live.plan, attempt) {
             // The target sent the call on, and what it took for it is still held.
             return Answer::Now(Ok(()));
         }
-        let channel = self.parts.target_limits.of(planned.target.as_str()).cloned();
+        let channel = self.parts.target_limits.of(planned.target.as_str(), planned.dial).cloned();
         let turn = channel.as_ref().map_or(Turn::Now, |limit| limit.enter(now));
+        if let Some(held) = live.holds.iter_mut().find(|held| held.attempt == attempt) {
+            return held.goes_another_way(channel, turn);
+        }
         let asking = Asking { attempt, channel, turn, unpaid: None };
         if matches!(turn, Turn::Full) {
             return self.placed(key, asking, Err(Reason::AttemptRateFull.into()), now);
@@ -313,11 +339,22 @@ impl Bridge {
     }
 }
 
-/// Whether an attempt is at a place that the target of the one before it named. A plan never
-/// holds a target twice otherwise.
+/// Whether an attempt is at the target of the one before it: at a place that it named, or another way. A
+/// plan never holds a target twice otherwise.
 pub(super) fn continues(plan: &[PlannedAttempt], attempt: AttemptNumber) -> bool {
-    let before = attempt.checked_sub(1).and_then(|before| planned(plan, before));
-    before.is_some_and(|before| {
-        planned(plan, attempt).is_some_and(|planned| planned.target == before.target)
-    })
+    pair(plan, attempt).is_some_and(|(before, planned)| before.target == planned.target)
+}
+
+/// Whether an attempt is at a place that the target of the one before it named.
+pub(super) fn is_sent_on(plan: &[PlannedAttempt], attempt: AttemptNumber) -> bool {
+    continues(plan, attempt)
+        && pair(plan, attempt).is_some_and(|(before, it)| !translate::is_another_way(before, it))
+}
+
+/// An attempt and the one before it.
+fn pair(
+    plan: &[PlannedAttempt],
+    attempt: AttemptNumber,
+) -> Option<(&PlannedAttempt, &PlannedAttempt)> {
+    Some((planned(plan, attempt.checked_sub(1)?)?, planned(plan, attempt)?))
 }

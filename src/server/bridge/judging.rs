@@ -40,6 +40,13 @@ impl Bridge {
         self.judge(key, attempt, at, |lasted| end(reason, lasted, ring.unwrap_or_default()));
     }
 
+    /// The target was not reached, and is to be another way: that says nothing of it.
+    pub(super) fn judge_way(&mut self, key: CallKey, attempt: AttemptNumber) {
+        if let Some(live) = self.calls.get_mut(key) {
+            live.tries.retain(|tried| tried.attempt != attempt);
+        }
+    }
+
     fn judge(
         &mut self,
         key: CallKey,

@@ -325,7 +325,9 @@ impl Bridge {
         looked: Option<&Looked>,
     ) -> Result<Box<Plan>, Refusal> {
         let started = self.parts.clock.mono();
-        let decided = self.parts.deciding.decide(request, admission.at, scores, room, looked);
+        let mut decided = self.parts.deciding.decide(request, admission.at, scores, room, looked);
+        let is_down = |uri: &str| self.is_down(uri, admission.at);
+        decided.decision.plan = translate::each_way(decided.decision.plan, is_down);
         let decision = &decided.decision;
         let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));
@@ -395,14 +397,14 @@ impl Bridge {
     fn plan(&self, trunk: TrunkIndex, request: &RouteRequest, decided: &Decided) -> Box<Plan> {
         let Parts { targets, trunks, addresses, standing, legs, tls, dialing, .. } = &self.parts;
         let decision = &decided.decision;
-        let wants = |planned: &PlannedAttempt| {
-            targets.get(planned.target.as_str()).is_some_and(|it| it.wants_variables)
-        };
+        let of = |planned: &PlannedAttempt| targets.of(planned.target.as_str(), planned.dial);
+        let wants = |planned: &PlannedAttempt| of(planned).is_some_and(|it| it.wants_variables);
         let wanted = !targets.is_empty() && decision.plan.iter().any(wants);
         let variables = wanted.then(|| translate::variables(request, decision, &decided.tags));
         let (addresses, trunk) = (addresses.load(), trunks.get(trunk));
-        let rules = decision.plan.iter().filter_map(|planned| dialing.rules(&planned.target));
-        let known = rules.flat_map(|rules| rules.host_names());
+        let rules = |planned: &PlannedAttempt| dialing.rules(&planned.target, planned.dial);
+        let rules_of_all = decision.plan.iter().filter_map(rules);
+        let known = rules_of_all.flat_map(|rules| rules.host_names());
         let known = known.filter_map(|name| Some((name.clone(), addresses.of_name(name)?)));
         let known = known.collect();
         translate::plan(
@@ -415,10 +417,12 @@ impl Bridge {
                         standing::places(&standing.order(locations, draw, self.parts.clock.mono()))?
                     }
                 };
-                let long = targets.get(planned.target.as_str()).and_then(|it| it.long_over_tcp);
+                let long = of(planned).and_then(|it| it.long_over_tcp);
                 for place in further.iter_mut().flatten().chain([&mut first]) {
                     match (place.transport, long) {
-                        (Transport::Tls, _) => place.tls = tls.target(&planned.target),
+                        (Transport::Tls, _) => {
+                            place.tls = tls.target(&planned.target, planned.dial);
+                        }
                         (Transport::Udp, Some(true)) => {
                             let port = place.peer.port();
                             place.tcp_port.get_or_insert(port);
@@ -429,11 +433,11 @@ impl Bridge {
                 }
                 Some((first, further))
             },
-            |id| legs.of(id),
+            |planned| legs.of(&planned.target, planned.dial),
             |planned| translate::manner(planned, targets, trunk),
             |planned| {
-                let rules = dialing.rules(&planned.target);
-                let limits = || targets.get(planned.target.as_str())?.limits.as_ref();
+                let rules = rules(planned);
+                let limits = || of(planned)?.limits.as_ref();
                 let mut told = trunk.and_then(|it| {
                     let counted = !planned.holds.is_empty() || limits().is_some();
                     handover(it, rules.map(Arc::as_ref), &planned.uri, counted)
@@ -510,6 +514,18 @@ impl Bridge {
         self.parts.standing.rate(address, how, now);
     }
 
+    /// Whether nobody is thought to be anywhere that a URI leads to.
+    fn is_down(&self, uri: &str, now: Mono) -> bool {
+        let is_down = |transport, peer| self.parts.standing.is_down((transport, peer), now);
+        match self.parts.addresses.load().find(uri) {
+            Some(Place::Here(at)) => is_down(at.transport, at.peer),
+            Some(Place::There(locations)) => {
+                locations.iter().all(|it| is_down(it.transport, it.peer))
+            }
+            None => true,
+        }
+    }
+
     /// Where a SIP URI leads.
     pub fn locate(&self, uri: &[u8]) -> Option<Destination> {
         self.parts.addresses.load().resolve(std::str::from_utf8(uri).ok()?)
@@ -574,4 +590,9 @@ fn is_told_by_its_end(decision: &crate::routing::Decision, plan: &Plan) -> bool 
 
 fn planned(plan: &[PlannedAttempt], attempt: AttemptNumber) -> Option<&PlannedAttempt> {
     plan.get(usize::from(attempt).checked_sub(1)?)
+}
+
+/// An attempt like a planned one at a place that a party has named.
+fn elsewhere(like: &PlannedAttempt, uri: String) -> PlannedAttempt {
+    PlannedAttempt { uri, way: None, ..like.clone() }
 }

@@ -17,8 +17,8 @@ use crate::sip::orphan::{DialogPrint, Farewell};
 use crate::time::Mono;
 
 use super::super::translate;
-use super::holding::continues;
-use super::{Bridge, Try, planned};
+use super::holding::{continues, is_sent_on};
+use super::{Bridge, Try, elsewhere, planned};
 
 impl Bridge {
     /// Turns a report into facts. Returns when the call converts, if it has just been answered and
@@ -36,15 +36,18 @@ impl Bridge {
         match report {
             Report::AttemptStarted { attempt } => {
                 let live = self.calls.get_mut(key)?;
-                live.attempt = attempt;
                 live.tries.push(Try { attempt, begun: at, rang: None });
-                let is_sent_on = continues(&live.plan, attempt);
+                let goes_on = continues(&live.plan, attempt);
+                let target = |attempt| planned(&live.plan, attempt).map(|it| &it.target);
+                // The way before may have had no room, so that this is the first the target hears.
+                let is_dialed = goes_on && target(live.attempt) == target(attempt);
+                live.attempt = attempt;
                 let planned = planned(&live.plan, attempt)?;
-                if !is_sent_on {
+                if !is_dialed {
                     self.parts.deciding.call_dialed(id, planned);
                 }
                 let started = translate::attempt_started(attempt, planned, &self.parts.currency);
-                if is_sent_on {
+                if goes_on {
                     self.hand_on(key, attempt);
                 }
                 self.write(id, at, started, Durability::Buffered);
@@ -57,27 +60,18 @@ impl Bridge {
                 None
             }
             Report::AttemptFailed { attempt, status, q850, reason } => {
-                let target = self.target(key, attempt);
-                let live = self.calls.get_mut(key);
-                let began = live.as_ref().is_some_and(|live| live.has_begun(attempt));
-                let full = live.and_then(|live| live.full.take_if(|full| full.0 == attempt));
-                if began {
-                    self.metrics.attempt(target.as_ref(), reason.code(), status);
-                }
+                self.attempt_failed(key, id, at, (attempt, status, q850, reason));
                 self.judge_failed(key, attempt, reason, at);
-                let failed = fact::AttemptFailed {
-                    leg: u16::from(attempt),
-                    status: status.unwrap_or_else(|| reason.status()),
-                    q850: q850.map(u16::from),
-                    reason,
-                    target,
-                    shortage: full.map(|full| translate::shortage(full.1)),
-                };
-                self.write(id, at, failed, Durability::Buffered);
                 let next = attempt.saturating_add(1);
-                if self.calls.get(key).is_none_or(|live| !continues(&live.plan, next)) {
+                if self.calls.get(key).is_none_or(|live| !is_sent_on(&live.plan, next)) {
                     self.release(key, at, |held| held == attempt);
                 }
+                None
+            }
+            Report::WayFailed { attempt, status, q850, reason } => {
+                self.attempt_failed(key, id, at, (attempt, status, q850, reason));
+                self.judge_way(key, attempt);
+                self.hand_on(key, attempt.saturating_add(1));
                 None
             }
             Report::AddressFailed { attempt, at: place, status, reason } => {
@@ -88,8 +82,7 @@ impl Bridge {
             Report::Extended { after, uris } => {
                 let live = self.calls.get_mut(key)?;
                 let planned = planned(&live.plan, after)?.clone();
-                let further =
-                    uris.iter().map(|uri| PlannedAttempt { uri: uri.text(), ..planned.clone() });
+                let further = uris.iter().map(|uri| elsewhere(&planned, uri.text()));
                 let further: Vec<_> = further.collect();
                 let at = usize::from(after).min(live.plan.len());
                 live.plan.splice(at..at, further);
@@ -124,12 +117,9 @@ impl Bridge {
             }
             Report::TransferStarted { attempt, uri } => {
                 let live = self.calls.get_mut(key)?;
-                let planned = PlannedAttempt {
-                    uri: uri.text(),
-                    // What is owed for the call is owed as before.
-                    terms: None,
-                    ..planned(&live.plan, live.attempt)?.clone()
-                };
+                let planned = elsewhere(planned(&live.plan, live.attempt)?, uri.text());
+                // What is owed for the call is owed as before.
+                let planned = PlannedAttempt { terms: None, ..planned };
                 let started = translate::attempt_started(attempt, &planned, &self.parts.currency);
                 live.plan.push(planned);
                 self.write(id, at, started, Durability::Buffered);
@@ -155,8 +145,8 @@ impl Bridge {
                 let leg = u16::from(attempt);
                 let (dialogs, codec) = self.take_dialogs(key);
                 self.write(id, at, fact::Answered { leg, dialogs, codec }, Durability::Durable);
-                // Of one that was about to ring beside it.
-                self.release(key, at, |held| held > attempt);
+                // Of one that was about to ring beside it, or to be called another way.
+                self.release(key, at, |held| held != attempt);
                 let live = self.calls.get_mut(key)?;
                 // The room it is still asking for is nobody's when it comes: not that of a target
                 // which is called later because this one hung up.
@@ -247,6 +237,32 @@ impl Bridge {
                 None
             }
         }
+    }
+
+    /// Writes down that an attempt is over without an answer.
+    fn attempt_failed(
+        &mut self,
+        key: CallKey,
+        id: CallId,
+        at: Mono,
+        (attempt, status, q850, reason): (AttemptNumber, Option<u16>, Option<u8>, Reason),
+    ) {
+        let target = self.target(key, attempt);
+        let live = self.calls.get_mut(key);
+        let began = live.as_ref().is_some_and(|live| live.has_begun(attempt));
+        let full = live.and_then(|live| live.full.take_if(|full| full.0 == attempt));
+        if began {
+            self.metrics.attempt(target.as_ref(), reason.code(), status);
+        }
+        let failed = fact::AttemptFailed {
+            leg: u16::from(attempt),
+            status: status.unwrap_or_else(|| reason.status()),
+            q850: q850.map(u16::from),
+            reason,
+            target,
+            shortage: full.map(|full| translate::shortage(full.1)),
+        };
+        self.write(id, at, failed, Durability::Buffered);
     }
 
     /// The target is gone and owes nothing; the call goes on as one whose caller was answered before.

@@ -16,6 +16,8 @@ use crate::id::TargetId;
 use crate::phone::PhoneNumber;
 use crate::routing::RoutingSnapshot;
 use crate::routing::config::PeerTlsConfig;
+use crate::routing::dial::Dial;
+use crate::routing::snapshot::Target;
 use crate::sip::dialog::transport_of;
 use crate::sip::flow::{ListenerId, TlsPeer, Transport};
 use crate::sip::message::Uri;
@@ -54,15 +56,16 @@ struct Known {
 pub struct TlsParties {
     trunks: BTreeMap<TlsPeer, TrunkIndex>,
     peers: BTreeMap<TrunkIndex, TlsPeer>,
-    targets: BTreeMap<TargetId, TlsPeer>,
+    /// Of each way to a target over TLS, by its place in the configuration.
+    targets: BTreeMap<(TargetId, u8), TlsPeer>,
     /// Who was a trunk under an earlier configuration, and is none by that number now.
     former: BTreeSet<TlsPeer>,
 }
 
 impl TlsParties {
-    /// Who has to be there when this target is called over TLS.
-    pub fn target(&self, id: &TargetId) -> Option<TlsPeer> {
-        self.targets.get(id).copied()
+    /// Who has to be there when this target is called over TLS in this of its ways.
+    pub fn target(&self, id: &TargetId, way: u8) -> Option<TlsPeer> {
+        self.targets.get(&(id.clone(), way)).copied()
     }
 
     pub fn trunk(&self, peer: TlsPeer) -> Option<TrunkIndex> {
@@ -92,7 +95,7 @@ impl TlsPlan {
         let settings = config.settings.sip.tls.clone();
         let mut draft = Draft { listens: listens(&config.settings), ..Draft::default() };
         draft.trunks(trunks, &settings);
-        draft.targets(routing);
+        draft.targets(routing, trunks);
         if !draft.faults.is_empty() {
             let faults = draft.faults.into_iter();
             let faults = faults.map(|it| (it.field, it.value, it.problem, it.remedy.to_owned()));
@@ -243,57 +246,74 @@ impl Draft {
             }
             let none = OutboundTls::default();
             let tls = trunk.profile.outbound.tls.as_ref().unwrap_or(&none);
-            let path = |name: &SmolStr| PathBuf::from(name.as_str());
             let names = inbound.tls_san.iter().map(|name| domain(name)).collect();
-            let peer = self.add(
-                names,
-                &Said {
-                    field: &format!("trunks[{position}].outbound.tls"),
-                    verify: tls.verify.unwrap_or(true),
-                    sni: tls.sni.unwrap_or(true),
-                    extra_ca: tls.extra_ca.as_ref().map(path),
-                    pins: &tls.pins,
-                    client_cert: tls.client_cert.as_ref().map(path),
-                    client_key: tls.client_key.as_ref().map(path),
-                },
-            );
+            let field = format!("trunks[{position}].outbound.tls");
+            let peer = self.add(names, &Said::of_trunk(&field, tls));
             self.parties.trunks.insert(peer, index);
             self.parties.peers.insert(index, peer);
         }
     }
 
-    fn targets(&mut self, routing: &RoutingSnapshot) {
-        let any = PhoneNumber::from_digits(18_005_550_100).expect("a number of eleven digits");
+    fn targets(&mut self, routing: &RoutingSnapshot, trunks: &Trunks) {
         for (position, target) in routing.targets().iter().enumerate() {
-            let uri = target.dial.uri(any);
-            let Ok(uri) = Uri::parse(uri.as_bytes()) else { continue };
-            let field = format!("targets[{position}].dial");
-            if transport_of(&uri) != Transport::Tls {
-                if target.tls != PeerTlsConfig::default() {
-                    self.faults.push(TlsFault {
-                        field: format!("{field}.tls"),
-                        value: format!("of {}", target.id),
-                        problem: String::from("has no effect, since dial.uri does not ask for TLS"),
-                        remedy: "add ;transport=tls to the URI, or remove it",
-                    });
+            for (dial, place) in target.dials.iter().zip(0..) {
+                let field = match target.dials.len() {
+                    1 => format!("targets[{position}].dial"),
+                    _ => format!("targets[{position}].dial[{place}]"),
+                };
+                if let Some(peer) = self.dial(&field, target, dial, trunks) {
+                    self.parties.targets.insert((target.id.clone(), place), peer);
                 }
-                continue;
             }
-            if !self.listens {
+        }
+    }
+
+    /// Who has to be there in one of a target's ways; `None`: it does not lead over TLS.
+    fn dial(
+        &mut self,
+        field: &str,
+        target: &Target,
+        dial: &Dial,
+        trunks: &Trunks,
+    ) -> Option<TlsPeer> {
+        let any = PhoneNumber::from_digits(18_005_550_100).expect("a number of eleven digits");
+        let dialed = dial.template.uri(any);
+        let uri = Uri::parse(dialed.as_bytes()).ok()?;
+        if transport_of(&uri) != Transport::Tls {
+            if dial.tls != PeerTlsConfig::default() {
                 self.faults.push(TlsFault {
-                    field: format!("{field}.uri"),
-                    value: target.dial.uri(any),
-                    problem: String::from("leads over TLS, which no listener speaks"),
-                    remedy: "add one to sip.listen, such as \"tls:127.0.0.1:5061\"",
+                    field: format!("{field}.tls"),
+                    value: format!("of {}", target.id),
+                    problem: String::from("has no effect, since dial.uri does not ask for TLS"),
+                    remedy: "add ;transport=tls to the URI, or remove it",
                 });
             }
-            let name = match uri.host_ip() {
-                Some(ip) => ip.to_smolstr(),
-                None => String::from_utf8_lossy(uri.host()).to_ascii_lowercase().into(),
-            };
-            let peer = self.add(vec![name], &Said::of(&format!("{field}.tls"), &target.tls));
-            self.parties.targets.insert(target.id.clone(), peer);
+            return None;
         }
+        if !self.listens {
+            self.faults.push(TlsFault {
+                field: format!("{field}.uri"),
+                value: dialed.clone(),
+                problem: String::from("leads over TLS, which no listener speaks"),
+                remedy: "add one to sip.listen, such as \"tls:127.0.0.1:5061\"",
+            });
+        }
+        let name = match uri.host_ip() {
+            Some(ip) => ip.to_smolstr(),
+            None => String::from_utf8_lossy(uri.host()).to_ascii_lowercase().into(),
+        };
+        // What is said of the trunk holds where the way says nothing itself.
+        let trunk = dial.trunk.as_ref().filter(|_| dial.tls == PeerTlsConfig::default());
+        let trunk = trunk.and_then(|id| trunks.iter().find(|(_, trunk)| trunk.id == *id));
+        let of_trunk =
+            trunk.and_then(|(index, it)| Some((index, it.profile.outbound.tls.as_ref()?)));
+        Some(match of_trunk {
+            Some((index, tls)) => {
+                let field = format!("trunks[{}].outbound.tls", index.0);
+                self.add(vec![name], &Said::of_trunk(&field, tls))
+            }
+            None => self.add(vec![name], &Said::of(&format!("{field}.tls"), &dial.tls)),
+        })
     }
 
     /// Targets that are alike in everything share their connections.
@@ -387,7 +407,7 @@ mod tests {
                 (String::from("::1"), false)
             ]
         );
-        let target = |id: &str| plan.parties().target(&id.into());
+        let target = |id: &str| plan.parties().target(&id.into(), 0);
         assert_eq!(target("a"), Some(TlsPeer(1)));
         assert_eq!(target("b"), Some(TlsPeer(1)));
         assert_eq!(target("c"), Some(TlsPeer(2)));
@@ -410,7 +430,7 @@ mod tests {
 
         let moved = target("a", "other");
         let second = plan(&format!("{c}{moved}{b}")).unwrap().following(&first, same).unwrap().0;
-        let of = |plan: &TlsPlan, id: &str| plan.parties().target(&id.into()).map(|it| it.0);
+        let of = |plan: &TlsPlan, id: &str| plan.parties().target(&id.into(), 0).map(|it| it.0);
         assert_eq!((of(&first, "a"), of(&first, "b")), (Some(1), Some(2)));
         assert_eq!(of(&second, "b"), Some(2));
         assert_eq!((of(&second, "c"), of(&second, "a")), (Some(3), Some(4)));

@@ -6,6 +6,7 @@ use smol_str::SmolStr;
 
 use crate::routing::config::PeerTlsConfig;
 use crate::sip::transport::{CertificateFiles, FileSpec, PeerSpec, Pin, TlsFault};
+use crate::sip::trunk::profile::OutboundTls;
 
 /// As it stands in the configuration.
 pub(in crate::server) struct Said<'a> {
@@ -30,6 +31,19 @@ impl<'a> Said<'a> {
             pins,
             client_cert: client_cert.clone(),
             client_key: client_key.clone(),
+        }
+    }
+
+    pub(in crate::server) fn of_trunk(field: &'a str, tls: &'a OutboundTls) -> Self {
+        let path = |name: &SmolStr| PathBuf::from(name.as_str());
+        Self {
+            field,
+            verify: tls.verify.unwrap_or(true),
+            sni: tls.sni.unwrap_or(true),
+            extra_ca: tls.extra_ca.as_ref().map(path),
+            pins: &tls.pins,
+            client_cert: tls.client_cert.as_ref().map(path),
+            client_key: tls.client_key.as_ref().map(path),
         }
     }
 

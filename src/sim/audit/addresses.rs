@@ -125,7 +125,7 @@ impl Audit {
         leg.bridged = leg.dialogs.iter().find(is_up).map(|(tag, _)| tag.clone());
     }
 
-    fn legs_of(&self, attempt: AttemptNumber) -> impl Iterator<Item = &Leg> {
+    pub(super) fn legs_of(&self, attempt: AttemptNumber) -> impl Iterator<Item = &Leg> {
         let legs = self.legs.iter().skip(1);
         legs.filter(move |leg| leg.attempt == attempt && !leg.is_left)
     }
@@ -133,13 +133,13 @@ impl Audit {
 
 impl Leg {
     /// Something may still come of its INVITE that was not called off.
-    fn rings(&self) -> bool {
+    pub(super) fn rings(&self) -> bool {
         let mut invites = self.sent.iter().filter(|it| it.is_first);
         invites.any(|it| it.provisional && it.outcome.is_none() && it.cancelled_at.is_none())
     }
 
     /// Its target has said more than 100.
-    fn has_rung(&self) -> bool {
+    pub(super) fn has_rung(&self) -> bool {
         self.sent.iter().any(|it| it.is_first && it.progressed)
     }
 }

@@ -20,6 +20,7 @@ mod handover;
 mod leg;
 mod reliable;
 mod route;
+mod ways;
 
 use handover::Telling;
 use leg::{Leg, Sent};
@@ -60,6 +61,8 @@ struct Attempt {
     granted: bool,
     started: bool,
     ended: bool,
+    /// It never reached its target, to which there is another way.
+    way_failed: bool,
     /// Addresses of its target that were given up.
     left: usize,
 }
@@ -244,10 +247,7 @@ impl Audit {
                 check(!self.given_up, || {
                     String::from("an attempt starts after the caller gave up")
                 })?;
-                let last = self.attempts.iter().rev().find(|(_, it)| it.started || it.ended);
-                let next = last.map_or(1, |(number, _)| number + 1);
-                let next = next.max(self.telling.recovers.unwrap_or(0));
-                check(*attempt == next, || format!("attempt {attempt} starts, not {next}"))?;
+                self.is_next(*attempt)?;
                 let state = self.attempts.entry(*attempt).or_default();
                 check(!state.started, || String::from("an attempt starts twice"))?;
                 state.started = true;
@@ -258,6 +258,10 @@ impl Audit {
             }
             Report::AttemptFailed { attempt, .. } | Report::HandedOver { attempt, .. } => {
                 self.end_attempt(*attempt)?;
+            }
+            Report::WayFailed { attempt, status, .. } => {
+                self.end_attempt(*attempt)?;
+                self.fails_on_its_way(*attempt, *status)?;
             }
             Report::AddressFailed { attempt, at, .. } => {
                 self.is_left(*attempt, at.peer)?;

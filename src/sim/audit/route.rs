@@ -41,6 +41,8 @@ pub(super) struct Place {
     pub(super) is_beside: bool,
     /// A target has named it.
     pub(super) is_named: bool,
+    /// It is another way to the target of the one before it.
+    is_instead: bool,
     /// How soon after its answer it may hang up and be followed by the next.
     recovers_within: Duration,
 }
@@ -99,7 +101,8 @@ impl Route {
             check(is_new, || String::from("a place is followed twice"))?;
             let by = By::Us;
             let (uri, at) = (uri.clone(), vec![to]);
-            let place = Place { uri, at, by, is_named: true, is_beside: false, ..of.clone() };
+            let (is_named, is_beside, is_instead) = (true, false, false);
+            let place = Place { uri, at, by, is_named, is_beside, is_instead, ..of.clone() };
             self.places.insert(end, place);
         }
         Ok(())
@@ -118,8 +121,23 @@ impl Route {
     /// The first attempt behind this one that is at a target of its own, and did not ring beside it.
     pub(super) fn next_target(&self, attempt: AttemptNumber) -> Option<AttemptNumber> {
         let behind = self.places.iter().zip(1..).skip(usize::from(attempt));
-        let mut behind = behind.filter(|(place, _)| !place.is_beside && !place.is_named);
+        let mut behind =
+            behind.filter(|(place, _)| !place.is_beside && !place.is_named && !place.is_instead);
         behind.next().map(|(_, number)| number)
+    }
+
+    /// Whether an attempt is another way to the target of the one before it.
+    pub(super) fn is_another_way(&self, attempt: AttemptNumber) -> bool {
+        self.place(attempt).is_some_and(|place| place.is_instead)
+    }
+
+    /// The first attempt behind this one that is no other way to its target.
+    pub(super) fn target_after(&self, attempt: AttemptNumber) -> AttemptNumber {
+        let mut next = attempt + 1;
+        while self.is_another_way(next) {
+            next += 1;
+        }
+        next
     }
 
     /// Whether the target of an attempt, called at `here`, has named a place that it may not name.
@@ -155,7 +173,8 @@ impl Route {
         let by_302 = |place: &&Place| matches!(place.by, By::Redirect { .. });
         let places = self.places.iter().skip(from).take_while(by_302).enumerate();
         let is_free = |place: &Place| place.by == (By::Redirect { counted: false });
-        let named = places.filter(|(n, place)| *n == 0 || (is_free(place) && !place.is_barred));
+        let may_be = |place: &Place| is_free(place) && !place.is_barred && !place.is_instead;
+        let named = places.filter(|(n, place)| *n == 0 || may_be(place));
         named.map(|(_, place)| place.uri.clone()).collect()
     }
 }
@@ -180,6 +199,7 @@ impl Place {
             is_barred: attempt.manner.barred,
             is_beside: attempt.manner.beside,
             is_named: false,
+            is_instead: attempt.manner.instead,
             recovers_within: attempt.recovers_within,
         }
     }

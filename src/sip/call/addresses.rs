@@ -21,9 +21,7 @@ impl Call {
         now: Mono,
         out: &mut Outputs,
     ) -> bool {
-        let is_handed = matches!(self.state, State::Handing { .. });
-        let may_move = !is_handed && now < self.ring_until && is_of_the_address(failure);
-        if !may_move || self.has_progressed(attempt) {
+        if !self.may_go_elsewhere(attempt, now) || !is_of_the_address(failure) {
             return false;
         }
         let at = usize::from(attempt).wrapping_sub(1);
@@ -40,6 +38,13 @@ impl Call {
 }
 
 impl Call {
+    /// Whether an attempt that has failed may be made elsewhere: we made it, there is time, and nobody
+    /// would ring twice.
+    pub(super) fn may_go_elsewhere(&self, attempt: AttemptNumber, now: Mono) -> bool {
+        let is_handed = matches!(self.state, State::Handing { .. });
+        !is_handed && now < self.ring_until && !self.has_progressed(attempt)
+    }
+
     /// Whether the target of an attempt has sent a provisional response other than 100.
     fn has_progressed(&self, attempt: AttemptNumber) -> bool {
         if let State::Ringing(parallel) = &self.state {
@@ -59,7 +64,7 @@ impl Call {
 }
 
 /// The transport failed, nothing was heard in time, or whoever answered could not reach the target.
-fn is_of_the_address(failure: &Failure) -> bool {
+pub(super) fn is_of_the_address(failure: &Failure) -> bool {
     match failure.status {
         Some(status) => matches!(status, 408 | 500 | 502..=504),
         None => matches!(

@@ -98,7 +98,7 @@ impl Call {
         let is_free = |it: &&Attempt| {
             let counted =
                 matches!(it.handover.as_deref(), Some(Handover::Redirect { counted: true }));
-            !counted && !it.manner.barred
+            !counted && !it.manner.barred && !it.manner.instead
         };
         let from = usize::from(attempt).saturating_sub(1);
         let planned = self.plan.as_ref().map_or(&[][..], |plan| &plan.attempts);

@@ -21,9 +21,18 @@ impl Call {
         self.next_attempt(0, now, out);
     }
 
-    /// Asks for the hold of the attempt after `last`, or ends a hunt that has none.
+    /// Asks for the hold of the attempt after `last` that is at another target, or at a place that was
+    /// named; ends a hunt that has none.
     pub(super) fn next_attempt(&mut self, last: AttemptNumber, now: Mono, out: &mut Outputs) {
-        let attempt = last + 1;
+        let mut attempt = last + 1;
+        while self.is_another_way(attempt) {
+            attempt += 1;
+        }
+        self.make_attempt(attempt, now, out);
+    }
+
+    /// Asks for the hold of an attempt, or ends a hunt that has no such.
+    pub(super) fn make_attempt(&mut self, attempt: AttemptNumber, now: Mono, out: &mut Outputs) {
         if let Some(planned) = self.attempt(attempt)
             && now < self.ring_until
         {
@@ -156,6 +165,10 @@ impl Call {
     ) {
         if self.moves_on_to_next_address(attempt, &failure, now, out) {
             self.ring(attempt, now, out);
+            return;
+        }
+        if self.has_another_way(attempt, &failure, now) {
+            self.go_another_way(attempt, failure, now, out);
             return;
         }
         self.attempt_over(attempt, &failure, now, out);

@@ -26,6 +26,7 @@ pub mod redirect;
 pub mod report;
 mod signs;
 mod teardown;
+mod ways;
 
 use std::mem;
 use std::sync::Arc;
@@ -228,6 +229,10 @@ impl Call {
             Input::HoldDenied(reason) => {
                 if let State::Holding { attempt, .. } = self.state {
                     let failure = Failure::of(reason);
+                    if self.has_another_way(attempt, &failure, now) {
+                        self.go_another_way(attempt, failure, now, out);
+                        return;
+                    }
                     out.push(Output::Report(failure.report(attempt)));
                     self.last_failure = Some(Box::new(failure));
                     self.next_attempt(attempt, now, out);
@@ -384,7 +389,8 @@ impl Call {
         let plan = self.plan.as_mut()?;
         let number = AttemptNumber::try_from(plan.attempts.len() + 1).ok()?;
         let destination = Some(to.destination);
-        let manner = plan::Manner { beside: false, named: true, ..like.manner };
+        let (beside, named, instead) = (false, true, false);
+        let manner = plan::Manner { beside, named, instead, ..like.manner };
         let (uri, further, handover) = (to.uri, None, None);
         let attempt = plan::Attempt { uri, destination, further, handover, manner, ..like };
         plan.attempts.push(attempt);

@@ -28,6 +28,10 @@ pub(super) struct Parallel {
     branches: SmallVec<[Branch; 2]>,
     /// The attempt whose hold was asked for, and until when the answer is waited for.
     holding: Option<(AttemptNumber, Mono)>,
+    /// The attempt whose turn to be asked for is next.
+    next: AttemptNumber,
+    /// Other ways to targets that were not reached, which wait to be asked for.
+    ways: SmallVec<[AttemptNumber; 1]>,
     /// The last attempt of the group.
     last: AttemptNumber,
     /// What is told of the group if all of it fails: a refusal that ends the hunt goes before one
@@ -77,6 +81,15 @@ impl Parallel {
     fn is_over(&self) -> bool {
         self.branches.is_empty() && self.holding.is_none()
     }
+
+    /// Whose hold is to be asked for: first those of targets that have had no turn.
+    fn take_next(&mut self) -> Option<AttemptNumber> {
+        if self.next > self.last {
+            return self.ways.pop();
+        }
+        self.next += 1;
+        Some(self.next - 1)
+    }
 }
 
 impl Branch {
@@ -93,39 +106,57 @@ impl Call {
             last += 1;
         }
         self.told.media = false;
-        let (branches, holding) = (SmallVec::new(), None);
-        let parallel = Parallel { branches, holding, last, failure: None, stalled: false };
+        let (branches, ways, holding) = (SmallVec::new(), SmallVec::new(), None);
+        let (next, failure, stalled) = (first, None, false);
+        let parallel = Parallel { branches, holding, next, ways, last, failure, stalled };
         self.state = State::Ringing(Box::new(parallel));
-        self.hold_branch(first, now, out);
+        self.hold_branch(now, out);
     }
 
-    /// Asks for the hold of the first attempt from `attempt` on that can be dialled.
-    fn hold_branch(&mut self, mut attempt: AttemptNumber, now: Mono, out: &mut Outputs) {
+    /// Asks for the hold of the next attempt that can be dialled, unless one is being asked for.
+    fn hold_branch(&mut self, now: Mono, out: &mut Outputs) {
         let until = now + self.limits.decision;
         loop {
-            let undialable = self.attempt(attempt).map(undialable);
             let State::Ringing(parallel) = &mut self.state else { return };
-            if attempt > parallel.last {
-                break;
+            if parallel.holding.is_some() {
+                return;
             }
-            match undialable {
-                Some(None) => {
-                    parallel.holding = Some((attempt, until));
-                    out.push(Output::PlaceHold { attempt });
-                    return;
-                }
-                Some(Some(reason)) => {
-                    self.tried = true;
-                    out.push(Output::Report(Report::AttemptStarted { attempt }));
-                    let failure = Failure::of(reason);
-                    out.push(Output::Report(failure.report(attempt)));
-                    parallel.failure.get_or_insert(failure);
-                }
-                None => break,
+            let is_of_a_target = parallel.next <= parallel.last;
+            let next = if parallel.stalled { None } else { parallel.take_next() };
+            let Some(attempt) = next else { break };
+            if is_of_a_target && self.is_another_way(attempt) {
+                continue;
             }
-            attempt += 1;
+            let undialable = self.attempt(attempt).and_then(undialable);
+            let Some(reason) = undialable else {
+                let State::Ringing(parallel) = &mut self.state else { return };
+                parallel.holding = Some((attempt, until));
+                out.push(Output::PlaceHold { attempt });
+                return;
+            };
+            self.begin(attempt, out);
+            self.branch_is_not_made(attempt, Failure::of(reason), now, out);
         }
         self.leave_if_over(now, out);
+    }
+
+    /// An attempt of the group has failed before any INVITE left.
+    fn branch_is_not_made(
+        &mut self,
+        attempt: AttemptNumber,
+        failure: Failure,
+        now: Mono,
+        out: &mut Outputs,
+    ) {
+        let has_another_way = self.has_another_way(attempt, &failure, now);
+        let State::Ringing(parallel) = &mut self.state else { return };
+        if has_another_way {
+            out.push(Output::Report(failure.way_report(attempt)));
+            parallel.ways.push(attempt + 1);
+        } else {
+            out.push(Output::Report(failure.report(attempt)));
+        }
+        parallel.failure.get_or_insert(failure);
     }
 
     /// The hold asked for stands.
@@ -134,7 +165,7 @@ impl Call {
         let Some((attempt, _)) = parallel.holding.take() else { return };
         self.begin(attempt, out);
         self.ring_branch(attempt, now, out);
-        self.hold_branch(attempt + 1, now, out);
+        self.hold_branch(now, out);
     }
 
     fn ring_branch(&mut self, attempt: AttemptNumber, now: Mono, out: &mut Outputs) {
@@ -155,10 +186,8 @@ impl Call {
     pub(super) fn deny_branch(&mut self, reason: Reason, now: Mono, out: &mut Outputs) {
         let State::Ringing(parallel) = &mut self.state else { return };
         let Some((attempt, _)) = parallel.holding.take() else { return };
-        let failure = Failure::of(reason);
-        out.push(Output::Report(failure.report(attempt)));
-        parallel.failure.get_or_insert(failure);
-        self.hold_branch(attempt + 1, now, out);
+        self.branch_is_not_made(attempt, Failure::of(reason), now, out);
+        self.hold_branch(now, out);
     }
 
     /// Something happened on the leg of one of the group.
@@ -261,6 +290,16 @@ impl Call {
                 parallel.branches.retain(|branch| branch.attempt != attempt);
             }
             self.ring_branch(attempt, now, out);
+            return;
+        }
+        if self.has_another_way(attempt, &failure, now) {
+            out.push(Output::Report(failure.way_report(attempt)));
+            if let State::Ringing(parallel) = &mut self.state {
+                parallel.branches.retain(|branch| branch.attempt != attempt);
+                parallel.ways.push(attempt + 1);
+                parallel.failure.get_or_insert(failure);
+            }
+            self.hold_branch(now, out);
             return;
         }
         out.push(Output::Report(failure.report(attempt)));

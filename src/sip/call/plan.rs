@@ -93,6 +93,9 @@ pub struct Manner {
     pub beside: bool,
     /// A place that a target has named, and not a target of its own.
     pub named: bool,
+    /// Another way to the target of the attempt before it: it is made only if that one failed on its
+    /// way.
+    pub instead: bool,
 }
 
 impl Manner {

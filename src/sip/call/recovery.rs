@@ -31,8 +31,10 @@ impl Call {
         if now.since(answered_at) >= planned.recovers_within {
             return false;
         }
-        // Those that rang beside it have had their turn, and what it named is no other target.
-        let is_other = |planned: &Attempt| !planned.manner.beside && !planned.manner.named;
+        // Those that rang beside it have had their turn; what it named, and another way to it, are no
+        // other target.
+        let is_other =
+            |Attempt { manner, .. }: &Attempt| !manner.beside && !manner.named && !manner.instead;
         let behind = (attempt + 1..).map_while(|number| Some((number, self.attempt(number)?)));
         let next = behind.filter(|(_, planned)| is_other(planned)).map(|(number, _)| number).next();
         let Some(next) = next else { return false };

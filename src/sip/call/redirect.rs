@@ -134,7 +134,12 @@ impl Call {
                     destination: Some(destination),
                     further: None,
                     handover: None,
-                    manner: Manner { beside: false, named: true, ..planned.manner.clone() },
+                    manner: Manner {
+                        beside: false,
+                        named: true,
+                        instead: false,
+                        ..planned.manner.clone()
+                    },
                     ..planned.clone()
                 };
                 plan.attempts.insert(end, next);

@@ -27,6 +27,9 @@ pub enum Report {
         q850: Option<u8>,
         reason: Reason,
     },
+    /// The attempt is over, and never reached its target. The next one goes to the same target another
+    /// way, with what this one occupies; the rest is as for [`Report::AttemptFailed`].
+    WayFailed { attempt: AttemptNumber, status: Option<u16>, q850: Option<u8>, reason: Reason },
     /// The target could not be reached there; the attempt goes on at its next address. `status` is
     /// what was answered, if anything was.
     AddressFailed { attempt: AttemptNumber, at: Destination, status: Option<u16>, reason: Reason },

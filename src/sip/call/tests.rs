@@ -425,6 +425,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         (1_usize..4).prop_map(|n| Input::Decided(plan(n))),
         (2_usize..4, 1_u8..3).prop_map(|(n, times)| Input::Decided(recovering(n, times))),
         (2_usize..4).prop_map(|n| Input::Decided(group(n))),
+        (2_usize..4).prop_map(|n| Input::Decided(by_ways(plan(n)))),
+        (2_usize..4).prop_map(|n| Input::Decided(by_ways(group(n)))),
         (1_u8..4, any_event()).prop_map(|(attempt, event)| Input::Branch(attempt, event)),
         Just(Input::Refused(Refusal::from(Reason::NumberUnknown))),
         Just(Input::HoldPlaced),
@@ -478,7 +480,9 @@ proptest! {
                 match output {
                     Output::PlaceHold { attempt } if *attempt == number => asked += 1,
                     Output::Report(
-                        Report::AttemptFailed { attempt, .. } | Report::Answered { attempt },
+                        Report::AttemptFailed { attempt, .. }
+                        | Report::WayFailed { attempt, .. }
+                        | Report::Answered { attempt },
                     ) if *attempt == number => ends += 1,
                     Output::PlaceHold { .. }
                     | Output::Dial { .. }
@@ -492,6 +496,16 @@ proptest! {
                 }
             }
             prop_assert!(asked <= 1 && ends <= asked, "attempt {number}: {asked} begun, {ends} ended");
+            let rang = |it: &Output| matches!(
+                it,
+                Output::Report(Report::AttemptProgress { attempt, .. }) if *attempt == number
+            );
+            let left = |it: &Output| matches!(
+                it,
+                Output::Report(Report::WayFailed { attempt, .. }) if *attempt == number
+            );
+            let is_left_ringing = seen.iter().any(rang) && seen.iter().any(left);
+            prop_assert!(!is_left_ringing, "attempt {number} rang, and its target another way");
         }
     }
 }
@@ -550,6 +564,14 @@ fn group(attempts: usize) -> Box<Plan> {
     let mut plan = plan(attempts);
     for attempt in &mut plan.attempts[1..] {
         attempt.manner.beside = true;
+    }
+    plan
+}
+
+/// Each second attempt is another way to the target of the one before it.
+fn by_ways(mut plan: Box<Plan>) -> Box<Plan> {
+    for attempt in plan.attempts.iter_mut().skip(1).step_by(2) {
+        attempt.manner.instead = true;
     }
     plan
 }

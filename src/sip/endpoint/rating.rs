@@ -1,7 +1,7 @@
-//! Attempts at targets with several addresses (spec/sip T16, T17): under which names the next
-//! address is called, and what is learnt of the one that was.
+//! Attempts at targets with several addresses (spec/sip T16, T17), be they of one name or of several
+//! ways: under which names the next address of a name is called, and what is learnt of the one that was.
 //!
-//! A target with one address has none of this: it is called there whatever was heard before.
+//! A target with one way and one address has none of this: it is called there whatever was heard before.
 
 use std::time::Duration;
 
@@ -88,11 +88,15 @@ impl CallEntry {
         };
         let at = match report {
             Report::AddressFailed { at, status: None, reason, .. } if is_gone(reason) => Some(*at),
-            Report::AttemptFailed { attempt, status: None, reason, .. } if is_gone(reason) => {
+            Report::AttemptFailed { attempt, status: None, reason, .. }
+            | Report::WayFailed { attempt, status: None, reason, .. }
+                if is_gone(reason) =>
+            {
                 self.rated(*attempt)
             }
             Report::AddressFailed { .. }
             | Report::AttemptFailed { .. }
+            | Report::WayFailed { .. }
             | Report::AttemptStarted { .. }
             | Report::AttemptProgress { .. }
             | Report::Extended { .. }
@@ -115,7 +119,9 @@ impl CallEntry {
     /// Where an attempt is made, if it could be made elsewhere.
     fn rated(&self, attempt: AttemptNumber) -> Option<Destination> {
         let planned = self.call.attempt(attempt)?;
-        planned.further.as_ref().and(planned.destination)
+        let is_way = |at: AttemptNumber| self.call.attempt(at).is_some_and(|it| it.manner.instead);
+        let is_elsewhere = planned.further.is_some() || is_way(attempt) || is_way(attempt + 1);
+        planned.destination.filter(|_| is_elsewhere)
     }
 }
 

@@ -1,4 +1,5 @@
-//! What is said of each target: its `sip` table over the `outbound` table of a carrier file.
+//! What is said of each target: its `sip` table over the `outbound` table of a carrier file, or of the
+//! trunk that a way to it goes over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::{Destinations, HeaderRules, IdentityRules, PolicyFault, TargetPolicy}
 use crate::sip::locate::ProbeRules;
 use crate::sip::message::HeaderName;
 use crate::sip::trunk::profile::{CliHeader, Outbound};
-use crate::sip::trunk::{Carriers, Overrides, outbound_of};
+use crate::sip::trunk::{Carriers, Overrides, TrunkConfig, outbound_of};
 
 /// A target as the SIP side knows it.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct TargetConfig<'a> {
     /// `carrier` names a carrier file; every other field replaces one of its `outbound` table, but
     /// those that [`crate::sip::target`] reads.
     pub sip: &'a Overrides,
+    /// Of its ways that go over trunks, each by its place among all: the trunk in place of `carrier`.
+    pub trunks: Vec<(u8, &'a TrunkConfig)>,
 }
 
 /// What of a target is not plain.
@@ -44,7 +47,7 @@ pub struct TargetSettings {
 /// How many calls a target, or the carrier on the way to it, takes (spec/sip C10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboundLimits {
-    /// Targets behind the same carrier share their limits.
+    /// Targets behind the same carrier share their limits, and ways over the same trunk.
     pub shared_by: SmolStr,
     /// New calls per second.
     pub cps_max: Option<u32>,
@@ -58,6 +61,8 @@ pub struct OutboundLimits {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Targets {
     by_id: BTreeMap<SmolStr, TargetSettings>,
+    /// Those of ways that go over trunks, by the place of the way.
+    by_way: BTreeMap<(SmolStr, u8), TargetSettings>,
 }
 
 /// Fields of the `sip` table that are not about policy: [`crate::sip::target`] reads them.
@@ -77,38 +82,67 @@ impl Targets {
         carriers: &Carriers,
         contact_bytes: usize,
     ) -> Result<Self, Vec<(usize, PolicyFault)>> {
-        let mut by_id = BTreeMap::new();
+        let (mut by_id, mut by_way) = (BTreeMap::new(), BTreeMap::new());
         let mut faults = Vec::new();
         for (position, config) in configs.into_iter().enumerate() {
-            if config.sip.keys().all(|key| AGREED.contains(&key.as_str())) {
-                continue;
-            }
-            match compile(&config, carriers, contact_bytes) {
-                Ok(settings) => {
-                    by_id.insert(SmolStr::new(config.id), settings);
+            if !config.sip.keys().all(|key| AGREED.contains(&key.as_str())) {
+                match compile(&config, None, carriers, contact_bytes) {
+                    Ok(settings) => {
+                        by_id.insert(SmolStr::new(config.id), settings);
+                    }
+                    Err(found) => {
+                        faults.extend(found.into_iter().map(|fault| (position, fault)));
+                        // The same would be told of each way.
+                        continue;
+                    }
                 }
-                Err(found) => faults.extend(found.into_iter().map(|fault| (position, fault))),
+            }
+            for (place, trunk) in &config.trunks {
+                match compile(&config, Some(trunk), carriers, contact_bytes) {
+                    Ok(settings) => {
+                        by_way.insert((SmolStr::new(config.id), *place), settings);
+                    }
+                    Err(found) => faults.extend(found.into_iter().map(|fault| {
+                        let field = format!("outbound.{} of trunk {}", fault.field, trunk.id);
+                        (position, PolicyFault { field, ..fault })
+                    })),
+                }
             }
         }
-        if faults.is_empty() { Ok(Self { by_id }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { by_id, by_way }) } else { Err(faults) }
     }
 
-    /// `None`: a plain target.
+    /// `None`: a plain target, as far as none of its ways goes over a trunk.
     pub fn get(&self, id: &str) -> Option<&TargetSettings> {
         self.by_id.get(id)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+    /// How a target is spoken to in one of its ways, by the place of the way; `None`: plainly.
+    pub fn of(&self, id: &str, way: u8) -> Option<&TargetSettings> {
+        let of_way = || self.by_way.get(&(SmolStr::new(id), way));
+        let of_way = if self.by_way.is_empty() { None } else { of_way() };
+        of_way.or_else(|| self.by_id.get(id))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&SmolStr, &TargetSettings)> {
-        self.by_id.iter()
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.by_way.is_empty()
+    }
+
+    /// Each that is not plain, with its target, and its way if it is of that way alone.
+    pub fn iter(&self) -> impl Iterator<Item = (&SmolStr, Option<u8>, &TargetSettings)> {
+        let of_ways = self.by_way.iter().map(|((id, way), settings)| (id, Some(*way), settings));
+        self.by_id.iter().map(|(id, settings)| (id, None, settings)).chain(of_ways)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &TargetSettings> {
+        self.iter().map(|(_, _, settings)| settings)
     }
 }
 
+/// `trunk`: over whose carrier the target is called, in one of its ways.
 fn compile(
     config: &TargetConfig<'_>,
+    trunk: Option<&TrunkConfig>,
     carriers: &Carriers,
     contact_bytes: usize,
 ) -> Result<TargetSettings, Vec<PolicyFault>> {
@@ -123,8 +157,13 @@ fn compile(
             return Err(vec![fault]);
         }
     };
-    let outbound =
-        outbound_of(carrier.as_ref(), &overrides, carriers).map_err(|fault| vec![fault])?;
+    let none = Overrides::new();
+    let (carrier, of_trunk) = match trunk {
+        Some(trunk) => (trunk.carrier.clone(), &trunk.outbound),
+        None => (carrier, &none),
+    };
+    let outbound = outbound_of(carrier.as_ref(), &[of_trunk, &overrides], carriers);
+    let outbound = outbound.map_err(|fault| vec![fault])?;
     let mut faults = checks(&outbound, contact_bytes);
     let constants = [("call.target", config.id), ("call.buyer", config.buyer)];
     let headers = HeaderRules::compile(&outbound.headers, Scope::Invite, &constants);
@@ -169,9 +208,10 @@ fn compile(
         progress: outbound.progress,
         destinations: Arc::new(destinations),
         limits: limited.then(|| OutboundLimits {
-            shared_by: match carrier {
-                Some(carrier) => smol_str::format_smolstr!("carrier/{carrier}"),
-                None => smol_str::format_smolstr!("target/{}", config.id),
+            shared_by: match (trunk, carrier) {
+                (Some(trunk), _) => smol_str::format_smolstr!("trunk/{}", trunk.id),
+                (None, Some(carrier)) => smol_str::format_smolstr!("carrier/{carrier}"),
+                (None, None) => smol_str::format_smolstr!("target/{}", config.id),
             },
             cps_max: outbound.max_cps_per_ip,
             channels_max: outbound.max_channels,

@@ -333,7 +333,7 @@ fn what_goes_back_to_the_carrier_is_read_from_the_target_s_response() {
 /// The `sip` table of a target, compiled.
 fn policy(sip: Value) -> Result<TargetPolicy, Vec<PolicyFault>> {
     let Value::Object(sip) = sip else { panic!("a table") };
-    let config = TargetConfig { id: "tgt", buyer: "buy", sip: &sip };
+    let config = TargetConfig { id: "tgt", buyer: "buy", sip: &sip, trunks: vec![] };
     let targets = Targets::compile([config], &Carriers::built_in(), 48)
         .map_err(|faults| faults.into_iter().map(|(_, fault)| fault).collect::<Vec<_>>())?;
     let settings = targets.get("tgt");

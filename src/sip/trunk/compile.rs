@@ -410,13 +410,14 @@ impl Entry<'_> {
     }
 }
 
-/// The `outbound` table of a carrier file, or of none, with the fields that a target replaces.
+/// The `outbound` table of a carrier file, or of none, with the fields that others replace, one after
+/// the other.
 ///
 /// # Errors
 /// An unknown carrier, or the first field that is not as the schema wants it.
 pub(crate) fn outbound_of(
     carrier: Option<&SmolStr>,
-    overrides: &Overrides,
+    overrides: &[&Overrides],
     carriers: &Carriers,
 ) -> Result<Outbound, PolicyFault> {
     let mut raw = match carrier {
@@ -429,7 +430,8 @@ pub(crate) fn outbound_of(
         None => serde_json::json!({ "name": "target", "title": "target" }),
     };
     let table = raw.as_object_mut().expect("a carrier file is a table").entry("outbound");
-    merge(table.or_insert_with(|| Value::Object(serde_json::Map::new())), overrides);
+    let table = table.or_insert_with(|| Value::Object(serde_json::Map::new()));
+    overrides.iter().for_each(|overrides| merge(table, overrides));
     let profile = carriers::typed(&raw).map_err(|fault| {
         let value = lookup(&raw, &fault.path).map(Value::to_string).unwrap_or_default();
         let field = fault.path.strip_prefix("outbound.").unwrap_or(&fault.path);

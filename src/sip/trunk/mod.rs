@@ -249,6 +249,11 @@ impl Trunks {
         self.trunks.get(usize::from(index.0))
     }
 
+    /// The trunk of this name.
+    pub fn by_id(&self, id: &TrunkId) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| trunk.id == *id)
+    }
+
     /// In the order of the indexes. Trunks of earlier configurations are among them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (TrunkIndex, &Trunk)> {
         let index = |position| TrunkIndex(u16::try_from(position).unwrap_or(u16::MAX));
