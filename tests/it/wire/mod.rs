@@ -48,6 +48,7 @@ mod stream;
 mod thought;
 mod tls;
 mod trials;
+mod ways;
 mod worth;
 
 pub(crate) use sessions::{call, detail};

@@ -1,0 +1,169 @@
+//! A target to which there are several ways: the next one is gone when one fails before the target is
+//! reached, each is a leg of the record, and its caps count the call once (spec/domain §2.11).
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::peer::{Line, SDP, response, with_body};
+use super::{Call, Setup, Stage, detail, play_with};
+use crate::support::{http, ports};
+
+/// Whose carrier is behind the second way.
+const TRUNK: &str = r#"
+[[trunks]]
+id = "over"
+inbound = { cidrs = ["127.0.0.3/32"] }
+credentials = { username = "edge", password = "secret" }
+outbound = { headers = { add = { "X-Over" = "the trunk" } } }
+"#;
+
+#[test]
+fn a_target_is_called_another_way_as_its_trunk_wants_and_counted_once() {
+    let cap = r#"targets.alone.caps=[{ metric = "attempted", window = "total", limit = 1 }]"#;
+    two_ways(&[cap], |stage, mut caller, mut first, mut second| {
+        caller.send(with_body(&caller, &stage.invite(), "ways", &[], SDP))?;
+        let refused = first.expect("INVITE").context("in the first way")?;
+        ensure!(refused.header("X-Over").is_none(), "no trunk is on this way: {}", refused.text);
+        first.send(response(&first, &refused, "503 Service Unavailable", &[], ""))?;
+        first.expect("ACK")?;
+        let challenged = second.expect("INVITE").context("in the second way")?;
+        ensure!(challenged.header("X-Over") == Some("the trunk"), "{}", challenged.text);
+        let ask = "Proxy-Authenticate: Digest realm=\"c\", nonce=\"n\", algorithm=MD5";
+        let status = "407 Proxy Authentication Required";
+        second.send(response(&second, &challenged, status, &[ask], ""))?;
+        second.expect("ACK")?;
+        let call = Call::answered(&mut caller, &mut second)?;
+        let proof = call.offered.header("Proxy-Authorization").unwrap_or_default();
+        ensure!(proof.contains("username=\"edge\""), "by the trunk's credentials: {proof}");
+        call.end(&mut caller, &mut second)?;
+
+        let record = detail(stage, "ways")?;
+        let legs: Vec<_> = record["attempts"].as_array().into_iter().flatten().collect();
+        let told = legs.iter().map(|leg| (&leg["n"], &leg["target"], &leg["trunk"], &leg["sip"]));
+        let (alone, over) = (json!("alone"), json!("over"));
+        let expected = [
+            (&json!(1), &alone, &Value::Null, &json!(503)),
+            (&json!(2), &alone, &over, &json!(200)),
+        ];
+        ensure!(told.collect::<Vec<_>>() == expected, "{record}");
+        let explained = explained(stage, &record)?;
+        let planned = &explained["plan"][0];
+        ensure!(planned["trunk"].is_null() && planned["further"][0]["trunk"] == "over", "{planned}");
+        ensure!(explained["plan"].as_array().is_some_and(|it| it.len() == 1), "one target");
+
+        let caps = http::get(stage.api, "/v1/caps")?.json::<Value>()?;
+        let cap = caps["items"].as_array().into_iter().flatten();
+        let mut cap = cap.filter(|cap| cap["cap"] == "target/alone/attempted/total");
+        let cap = cap.next().context("the cap is told of")?;
+        ensure!(cap["used"] == "1" && cap["held"] == "0", "{cap}");
+        caller.send(with_body(&caller, &stage.invite(), "full", &[], SDP))?;
+        caller.expect("486 INVITE")?;
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn silence_leads_another_way_when_its_time_is_over() {
+    two_ways(&["targets.alone.first_response_ms=300"], |stage, mut caller, mut first, mut second| {
+        caller.send(with_body(&caller, &stage.invite(), "silent", &[], SDP))?;
+        first.expect("INVITE").context("in the first way")?;
+        let begun = Instant::now();
+        let call = Call::answered(&mut caller, &mut second)?;
+        ensure!(begun.elapsed() < Duration::from_secs(3), "no sooner than another target would be");
+        call.end(&mut caller, &mut second)?;
+        let record = detail(stage, "silent")?;
+        ensure!(record["attempts"][0]["reason"] == "attempt.no_response", "{record}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_target_that_was_reached_is_called_no_other_way() {
+    two_ways(&[], |stage, mut caller, mut first, mut second| {
+        for (name, rings, with) in
+            [("rang", true, "503 Service Unavailable"), ("busy", false, "486 Busy Here")]
+        {
+            caller.send(with_body(&caller, &stage.invite(), name, &[], SDP))?;
+            let invite = first.expect("INVITE").context("in the first way")?;
+            if rings {
+                first.send(response(&first, &invite, "180 Ringing", &[], ""))?;
+                caller.expect("180 INVITE")?;
+            }
+            first.send(response(&first, &invite, with, &[], ""))?;
+            first.expect("ACK")?;
+            caller.expect(if rings { "500 INVITE" } else { "486 INVITE" })?;
+            second.expect_silence(Duration::from_millis(100))?;
+        }
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_way_whose_trunk_takes_no_more_calls_is_left_for_the_other() {
+    let dial = |uri: &str| format!(r#"{{ kind = "sip", uri = "{uri}", trunk = "over" }}"#);
+    let port = ports::block(1).unwrap();
+    let ways = [
+        dial(&format!("sip:127.0.0.3:{port}")),
+        format!(r#"{{ kind = "sip", uri = "sip:127.0.0.2:{port}" }}"#),
+    ];
+    let dial = format!("targets.alone.dial=[{}]", ways.join(", "));
+    let limit = "trunks.over.outbound.max_channels=1";
+    let set = [dial.as_str(), limit];
+    play_with(Setup { set: &set, more: TRUNK, ..Setup::default() }, |stage| {
+        let (mut caller, mut over, mut other) =
+            (stage.udp()?, host(stage, 3, port)?, host(stage, 2, port)?);
+        let one = Call::up(stage, &mut caller, &mut over, "one", &[])?;
+        let two = Call::up(stage, &mut caller, &mut other, "two", &[])?;
+        one.end(&mut caller, &mut over)?;
+        two.end(&mut caller, &mut other)?;
+        let record = detail(stage, "two")?;
+        ensure!(record["denied"][0]["reason"] == "attempt.rate_full", "{record}");
+        Call::up(stage, &mut caller, &mut over, "three", &[])?.end(&mut caller, &mut over)?;
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_way_where_nobody_is_is_tried_last_for_a_while() {
+    two_ways(&["targets.alone.first_response_ms=300"], |stage, mut caller, mut first, mut second| {
+        caller.send(with_body(&caller, &stage.invite(), "gone", &[], SDP))?;
+        first.expect("INVITE").context("in the first way")?;
+        Call::answered(&mut caller, &mut second)?.end(&mut caller, &mut second)?;
+
+        let call = Call::up(stage, &mut caller, &mut second, "next", &[])?;
+        call.end(&mut caller, &mut second)?;
+
+        let record = detail(stage, "next")?;
+        ensure!(record["attempts"].as_array().is_some_and(|legs| legs.len() == 1), "{record}");
+        stage.is_clean()
+    });
+}
+
+/// The target is at 127.0.0.2, and over the trunk at 127.0.0.3.
+fn two_ways(set: &[&str], part: impl FnOnce(&mut Stage, Line, Line, Line) -> Result<()>) {
+    let port = ports::block(1).unwrap();
+    let dial = format!(
+        r#"targets.alone.dial=[{{ kind = "sip", uri = "sip:127.0.0.2:{port}" }},
+           {{ kind = "sip", uri = "sip:127.0.0.3:{port}", trunk = "over" }}]"#
+    );
+    let set = [&[dial.as_str()], set].concat();
+    play_with(Setup { set: &set, more: TRUNK, ..Setup::default() }, |stage| {
+        let (first, second) = (host(stage, 2, port)?, host(stage, 3, port)?);
+        let caller = stage.udp()?;
+        part(stage, caller, first, second)
+    });
+}
+
+fn host(stage: &Stage, last: u8, port: u16) -> Result<Line> {
+    Line::udp(UdpSocket::bind((Ipv4Addr::new(127, 0, 0, last), port))?, stage.sip)
+}
+
+fn explained(stage: &Stage, record: &Value) -> Result<Value> {
+    let id = record["call_id"].as_str().context("a record has an id")?;
+    let reply = http::get(stage.api, &format!("/v1/calls/{id}/explain"))?;
+    ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
+    reply.json()
+}
