@@ -135,8 +135,11 @@ pub(super) fn each_way(
         // All ways to a target that rings beside others do.
         let beside = first.beside || targets.peek().is_some_and(|next| next.beside);
         let is_beside = first.beside;
-        let further = further.into_iter().map(|PlannedDial { dial, uri, way }| {
-            PlannedAttempt { dial, uri, way, ..first.clone() }
+        let further = further.into_iter().map(|PlannedDial { dial, uri, way }| PlannedAttempt {
+            dial,
+            uri,
+            way,
+            ..first.clone()
         });
         let all = [first.clone()].into_iter().chain(further);
         let (down, up): (Vec<_>, Vec<_>) = all.partition(|planned| is_down(&planned.uri));

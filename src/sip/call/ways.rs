@@ -173,9 +173,9 @@ mod tests {
         feed(&mut call, 0, Input::HoldPlaced, &mut seen);
         feed(&mut call, 0, Input::HoldPlaced, &mut seen);
         let dialed = |seen: &[Output]| {
-            let dialed = seen.iter().filter_map(|output| match output {
-                Output::DialBranch { attempt } => Some(*attempt),
-                _ => None,
+            let dialed = seen.iter().filter_map(|output| {
+                let Output::DialBranch { attempt } = output else { return None };
+                Some(*attempt)
             });
             dialed.collect::<Vec<_>>()
         };

@@ -51,7 +51,10 @@ fn a_target_is_called_another_way_as_its_trunk_wants_and_counted_once() {
         ensure!(told.collect::<Vec<_>>() == expected, "{record}");
         let explained = explained(stage, &record)?;
         let planned = &explained["plan"][0];
-        ensure!(planned["trunk"].is_null() && planned["further"][0]["trunk"] == "over", "{planned}");
+        ensure!(
+            planned["trunk"].is_null() && planned["further"][0]["trunk"] == "over",
+            "{planned}"
+        );
         ensure!(explained["plan"].as_array().is_some_and(|it| it.len() == 1), "one target");
 
         let caps = http::get(stage.api, "/v1/caps")?.json::<Value>()?;
@@ -67,17 +70,23 @@ fn a_target_is_called_another_way_as_its_trunk_wants_and_counted_once() {
 
 #[test]
 fn silence_leads_another_way_when_its_time_is_over() {
-    two_ways(&["targets.alone.first_response_ms=300"], |stage, mut caller, mut first, mut second| {
-        caller.send(with_body(&caller, &stage.invite(), "silent", &[], SDP))?;
-        first.expect("INVITE").context("in the first way")?;
-        let begun = Instant::now();
-        let call = Call::answered(&mut caller, &mut second)?;
-        ensure!(begun.elapsed() < Duration::from_secs(3), "no sooner than another target would be");
-        call.end(&mut caller, &mut second)?;
-        let record = detail(stage, "silent")?;
-        ensure!(record["attempts"][0]["reason"] == "attempt.no_response", "{record}");
-        stage.is_clean()
-    });
+    two_ways(
+        &["targets.alone.first_response_ms=300"],
+        |stage, mut caller, mut first, mut second| {
+            caller.send(with_body(&caller, &stage.invite(), "silent", &[], SDP))?;
+            first.expect("INVITE").context("in the first way")?;
+            let begun = Instant::now();
+            let call = Call::answered(&mut caller, &mut second)?;
+            ensure!(
+                begun.elapsed() < Duration::from_secs(3),
+                "no sooner than another target would be"
+            );
+            call.end(&mut caller, &mut second)?;
+            let record = detail(stage, "silent")?;
+            ensure!(record["attempts"][0]["reason"] == "attempt.no_response", "{record}");
+            stage.is_clean()
+        },
+    );
 }
 
 #[test]
@@ -128,18 +137,21 @@ fn a_way_whose_trunk_takes_no_more_calls_is_left_for_the_other() {
 
 #[test]
 fn a_way_where_nobody_is_is_tried_last_for_a_while() {
-    two_ways(&["targets.alone.first_response_ms=300"], |stage, mut caller, mut first, mut second| {
-        caller.send(with_body(&caller, &stage.invite(), "gone", &[], SDP))?;
-        first.expect("INVITE").context("in the first way")?;
-        Call::answered(&mut caller, &mut second)?.end(&mut caller, &mut second)?;
+    two_ways(
+        &["targets.alone.first_response_ms=300"],
+        |stage, mut caller, mut first, mut second| {
+            caller.send(with_body(&caller, &stage.invite(), "gone", &[], SDP))?;
+            first.expect("INVITE").context("in the first way")?;
+            Call::answered(&mut caller, &mut second)?.end(&mut caller, &mut second)?;
 
-        let call = Call::up(stage, &mut caller, &mut second, "next", &[])?;
-        call.end(&mut caller, &mut second)?;
+            let call = Call::up(stage, &mut caller, &mut second, "next", &[])?;
+            call.end(&mut caller, &mut second)?;
 
-        let record = detail(stage, "next")?;
-        ensure!(record["attempts"].as_array().is_some_and(|legs| legs.len() == 1), "{record}");
-        stage.is_clean()
-    });
+            let record = detail(stage, "next")?;
+            ensure!(record["attempts"].as_array().is_some_and(|legs| legs.len() == 1), "{record}");
+            stage.is_clean()
+        },
+    );
 }
 
 /// The target is at 127.0.0.2, and over the trunk at 127.0.0.3.
