@@ -218,8 +218,12 @@ fn a_ping_that_is_wrong_is_told_where() {
             (json!({ "pool": "pool", "caller_id": "12" }), 422, "ping.refused", "/caller_id"),
             (json!({ "pool": "pool", "ttl_s": 0 }), 422, "ping.refused", "/ttl_s"),
             (json!({ "pool": "pool", "ttl_s": "x" }), 400, "body.mistyped", "/ttl_s"),
-            (json!({ "pool": "pool", "colour": 1 }), 400, "body.mistyped", "/colour"),
-            (json!({ "pool": "pool", "test": true }), 422, "ping.refused", "/test"),
+            (
+                json!({ "pool": "pool", "colour": 1, "strict": true }),
+                400,
+                "body.mistyped",
+                "/colour",
+            ),
             (
                 json!({ "pool": "pool", "tags": { "a": "x".repeat(300) } }),
                 422,
@@ -667,6 +671,7 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/dead-letters",
             "GET /v1/dead-letters/{id}",
             "GET /v1/dni.js",
+            "GET /v1/enrichers",
             "GET /v1/fraud/publishers",
             "GET /v1/fraud/targets",
             "GET /v1/numbers/{number}",

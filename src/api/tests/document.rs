@@ -56,6 +56,7 @@ fn it_lists_every_route() {
     post /v1/dead-letters:discard
     post /v1/dead-letters:replay
     get /v1/dni.js
+    get /v1/enrichers
     get /v1/fraud/publishers
     get /v1/fraud/targets
     get /v1/numbers/{number}

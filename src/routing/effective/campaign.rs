@@ -50,7 +50,6 @@ impl Campaign {
             ("callers", json!(self.callers), from.callers),
             ("time_zone", time_zone, zone_from),
             ("ping_filter", json!(self.ping_filter), from.ping_filter),
-            ("price.allow_loss", json!(self.allow_loss), from.allow_loss),
         ]
         .map(Effective::of)
         .into()
@@ -85,6 +84,12 @@ impl Campaign {
         };
         let margin = |rules: &PriceRules| rules.min_margin.map(|it| json!(it));
         let none = Value::Null;
+        let by_publisher = of_publisher.and_then(|rules| rules.allow_loss);
+        let (allow_loss, loss_from) = match by_publisher {
+            Some(allowed) => (allowed, Source::Publisher),
+            None => (self.allow_loss, self.from.allow_loss),
+        };
+        let allow_loss = (SmolStr::new_static("price.allow_loss"), json!(allow_loss), loss_from);
         [
             nearest("min_revenue", &|it| it.min_revenue.map(|it| json!(it)), none.clone()),
             nearest("hourly", &hourly, none.clone()),
@@ -94,7 +99,7 @@ impl Campaign {
                 none.clone(),
             ),
             nearest("min_margin", &margin, none),
-            nearest("allow_loss", &|it| it.allow_loss.map(|it| json!(it)), json!(true)),
+            Effective::of(allow_loss),
         ]
     }
 }

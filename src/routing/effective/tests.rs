@@ -122,7 +122,7 @@ fn what_a_campaign_s_tiers_plan_and_publisher_say_is_told_with_who_says_it() {
         )
         .replace(
             "routing = { tiers = [{ targets = [{ target = \"own\" }, { target = \"plain\" }] }] }",
-            "price = { min_revenue = \"10.00\", min_margin = \"5%\" }\n\
+            "price = { min_revenue = \"10.00\", min_margin = \"5%\", allow_loss = true }\n\
              routing = { hold_share_s = 60, distribution = \"random\", tiers = [\n\
                  { tier = 1, distribution = \"smooth\", targets = [{ target = \"own\" }] },\n\
                  { tier = 2, hold_share_s = 0, targets = [{ target = \"plain\" }] }] }",
@@ -149,7 +149,7 @@ fn what_a_campaign_s_tiers_plan_and_publisher_say_is_told_with_who_says_it() {
             ("price.hourly", Value::Null, built_in),
             ("price.soft_min_revenue", Value::Null, built_in),
             ("price.min_margin", json!("5%"), own),
-            ("price.allow_loss", json!(true), built_in),
+            ("price.allow_loss", json!(true), own),
             ("terms.own.revenue", json!("42.00"), target),
             ("terms.own.seconds", json!(90), target),
             ("terms.own.payout", json!("24.00"), of_publisher),

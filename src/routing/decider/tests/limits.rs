@@ -348,8 +348,11 @@ fn what_limits_a_number_limits_the_calls_that_dial_it() {
     same_again(&snapshot(&rules), &request_to("+18005550100"), &full);
     assert_eq!(
         full.explain_first(1)[1..],
-        ["refused with 480; the number's cap leaves no room for any call (gate.number_capped): \
-             number/+18005550100-+18005550101/connected/daily has 3 used, 2 held, less than 5"]
+        [
+            "refused with 480; the number's cap leaves no room for any call (gate.number_capped): \
+             number/+18005550100-+18005550101/connected/daily has 3 used, 2 held, less than 5",
+            "no route: no target had room (no_capacity)"
+        ]
     );
 
     let other = decide_with(&rules, &request_to("+18005550198"), &usage(&[(&key, 3, 2)]));
