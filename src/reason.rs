@@ -63,6 +63,8 @@ reasons! {
     TargetCircuitOpen = "target.circuit_open", 480, "calls to the target went badly, and it rests";
     TargetOnProbation = "target.probation", 480, "a few calls try whether the target has recovered, and this is none of them";
     TargetDown = "target.down", 480, "no address of the target answers probes";
+    WayCircuitOpen = "way.circuit_open", 480, "calls over this way to the target went badly, and the others are tried first";
+    WayOnProbation = "way.probation", 480, "a few calls try whether this way to the target has recovered, and this is none of them";
     ScheduleClosed = "schedule.closed", 480, "the target is closed at this hour";
     ScheduleHoliday = "schedule.holiday", 480, "the target is closed on this day";
     ScheduleClosingSoon = "schedule.closing_soon", 480, "the target closes in a moment";
@@ -261,6 +263,8 @@ impl Reason {
             | Self::Overloaded
             | Self::Draining
             | Self::JournalFull
+            | Self::WayCircuitOpen
+            | Self::WayOnProbation
             | Self::PayoutNone
             | Self::PayoutDuplicate
             | Self::NotReached

@@ -50,6 +50,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod trials;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -72,7 +73,8 @@ use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::SessionKey;
-use crate::routing::circuit::Condition;
+use crate::routing::circuit::{Condition, WaySeen};
+use crate::routing::dial::Way;
 use crate::routing::effective::Effective;
 use crate::routing::enrich;
 use crate::routing::hold::{Counts, Reset};
@@ -187,6 +189,9 @@ pub trait Routing: Send + Sync {
 
     /// What is thought of targets of which it is not all well.
     fn conditions(&self) -> BTreeMap<TargetId, Condition>;
+
+    /// What calls have shown of each way to targets that is watched.
+    fn ways(&self) -> Vec<(Way, WaySeen)>;
 
     /// How full all caps and all concurrency are, by their keys.
     fn meters(&self) -> Vec<Meter>;

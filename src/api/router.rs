@@ -30,7 +30,7 @@ use super::request::BODY_BYTES_MAX;
 use super::{
     Services, account, batch, calls, caps, configuration, consumers, dead_letters, dni, effective,
     enrichers, explain, fraud, health, openapi, pings, pixel, pools, replay, rollups, sessions,
-    simulate, targets,
+    simulate, targets, ways,
 };
 
 /// Counts requests, by `route`, `method` and `status`.
@@ -72,6 +72,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(pools::list))
         .routes(routes!(pools::number))
         .routes(routes!(targets::list))
+        .routes(routes!(ways::list))
         .routes(routes!(account::show))
         .routes(routes!(effective::target))
         .routes(routes!(effective::campaign))

@@ -66,7 +66,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<TargetList> {
     Json(TargetList { items: items.collect(), config_rev: snapshot.revision() })
 }
 
-fn word(condition: Condition) -> &'static str {
+pub(super) fn word(condition: Condition) -> &'static str {
     match condition {
         Condition::Well => "well",
         Condition::Down => "down",

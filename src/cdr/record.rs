@@ -489,6 +489,16 @@ impl CallRecord {
         }
     }
 
+    /// Whether an attempt failed on its way, and its target was called another way.
+    pub fn went_on_another_way(&self, attempt: &Attempt) -> bool {
+        let (target, next) = (&attempt.target, attempt.leg.saturating_add(1));
+        let is_other =
+            |it: &Attempt| it.leg == next && it.target == *target && it.dial != attempt.dial;
+        let had_no_room = |it: &Denial| it.leg == next && it.target == *target;
+        attempt.result == AttemptResult::Failed
+            && (self.attempts.iter().any(is_other) || self.denied.iter().any(had_no_room))
+    }
+
     /// Whether it was the turn of this attempt, and whatever came of that.
     pub(super) fn knows(&self, leg: u16) -> bool {
         self.attempts.iter().any(|attempt| attempt.leg == leg)

@@ -48,7 +48,12 @@ impl Script {
         script.then(0, admitted(n)).then(7, decided())
     }
 
-    pub(crate) fn dial(mut self, leg: u16) -> Self {
+    pub(crate) fn dial(self, leg: u16) -> Self {
+        self.dial_over(leg, None, 0)
+    }
+
+    /// The target is called in the way of this name that stands at this place.
+    pub(crate) fn dial_over(mut self, leg: u16, way: Option<&str>, dial: u8) -> Self {
         self.last_leg = leg;
         let at = self.last_ms;
         self.then(
@@ -58,8 +63,8 @@ impl Script {
                 target: "tgt_summit".into(),
                 buyer: "buy_summit".into(),
                 uri: "sip:+18005550101@192.0.2.9".into(),
-                way: None,
-                dial: 0,
+                way: way.map(Into::into),
+                dial,
                 terms: Some(Terms {
                     seconds: 90,
                     revenue: Money(20_000_000),

@@ -282,6 +282,9 @@ pub enum Check {
     /// Whether the account takes one more.
     #[n(19)]
     Account,
+    /// What earlier calls say of a way to the target.
+    #[n(20)]
+    Way,
 }
 
 #[derive(
@@ -341,6 +344,17 @@ pub struct Readings {
     /// stopped before anybody asked.
     #[n(11)]
     pub prior: Option<PriorCalls>,
+    /// What was thought of ways to targets of which it was not all well.
+    #[cbor(n(12), default)]
+    pub ways: Vec<WayReading>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct WayReading {
+    #[n(0)]
+    pub way: Way,
+    #[n(1)]
+    pub condition: Condition,
 }
 
 /// How many calls at once can be taken, as whoever takes them says.

@@ -115,6 +115,7 @@ impl Decision {
         course: Option<&Course>,
     ) -> String {
         let (note, unpaid) = (spoke_for(step), self.unpaid(target));
+        let note = note + &self.ways_left(target);
         let end = course.map(|course| course.of(target));
         match (end, reason) {
             (None, _) => format!("{target}: number {rank} in the plan{note}{unpaid}"),
@@ -132,6 +133,23 @@ impl Decision {
                 format!("{target}: number {rank} in the plan{note}; {}{found}", cause(reason))
             }
         }
+    }
+
+    /// The ways to a target that are tried after its others, and why.
+    fn ways_left(&self, target: &TargetId) -> String {
+        let is_left = |step: &&Step| {
+            step.check == Check::Way
+                && step.target.as_ref() == Some(target)
+                && step.reason.is_some()
+        };
+        let mut told = String::new();
+        for step in self.steps.iter().filter(is_left) {
+            let way = step.subject.as_deref().unwrap_or_default();
+            let why = step.have.as_deref().unwrap_or_default();
+            // Writing to a String cannot fail.
+            let _ = write!(told, "; {way} left for last, {why}");
+        }
+        told
     }
 
     /// What the limit had, and would have had to have, such as
@@ -296,6 +314,7 @@ fn facts(step: &Step) -> String {
         | Check::State
         | Check::Weight
         | Check::Duplicate
-        | Check::Health => format!(": {want}"),
+        | Check::Health
+        | Check::Way => format!(": {want}"),
     }
 }

@@ -12,7 +12,8 @@ use crate::id::TargetId;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
-use super::decision::{ConditionReading, Decision, Readings, ReadyReading};
+use super::decision::{ConditionReading, Decision, Readings, ReadyReading, WayReading};
+use super::dial::Way;
 use super::geo::LineRecord;
 use super::history::PastCall;
 use super::history::prior::PriorCalls;
@@ -164,6 +165,7 @@ pub(super) struct Recorded<'a> {
     withheld: &'a [Bucket],
     line: Option<&'a LineRecord>,
     prior: Option<&'a PriorCalls>,
+    ways: &'a [WayReading],
 }
 
 impl<'a> Recorded<'a> {
@@ -172,7 +174,8 @@ impl<'a> Recorded<'a> {
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
         let awaited = readings.usage.iter();
         let awaited = awaited.filter_map(|it| Some((it.bucket.clone(), it.awaited?))).collect();
-        let Readings { conditions, ready, performance, listed, scores, withheld, .. } = readings;
+        let Readings { conditions, ready, performance, listed, scores, withheld, ways, .. } =
+            readings;
         let (line, prior) = (readings.line.as_ref(), readings.prior.as_ref());
         Self {
             usage,
@@ -183,6 +186,7 @@ impl<'a> Recorded<'a> {
             listed,
             scores,
             withheld,
+            ways,
             line,
             prior,
         }
@@ -204,6 +208,11 @@ impl UsageReader for Recorded<'_> {
 
     fn condition(&self, target: &TargetId) -> Condition {
         let reading = self.conditions.iter().find(|reading| reading.target == *target);
+        reading.map_or(Condition::Well, |reading| reading.condition)
+    }
+
+    fn way(&self, way: &Way) -> Condition {
+        let reading = self.ways.iter().find(|reading| reading.way == *way);
         reading.map_or(Condition::Well, |reading| reading.condition)
     }
 

@@ -13,6 +13,7 @@ use crate::time::Wall;
 
 use super::attribution::Named;
 use super::circuit::Condition;
+use super::dial::Way;
 use super::geo::LineRecord;
 use super::history::prior::PriorCalls;
 use super::hold::{Bucket, Reset};
@@ -135,6 +136,11 @@ pub trait UsageReader {
 
     /// What is thought of the target.
     fn condition(&self, _target: &TargetId) -> Condition {
+        Condition::Well
+    }
+
+    /// What is thought of a way to targets.
+    fn way(&self, _way: &Way) -> Condition {
         Condition::Well
     }
 

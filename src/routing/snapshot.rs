@@ -22,7 +22,7 @@ use super::config::{
     PayDuplicates, PingFilter, QuotaConfig, Ring, RoutingConfig, ScheduleConfig, Source, Span,
 };
 use super::decision::{PlannedAttempt, Readings, Recovery, Terms};
-use super::dial::Dial;
+use super::dial::{Dial, Way};
 use super::door::Doors;
 use super::duplicate::Dedupe;
 use super::effective::{CampaignSources, PoolSources, TargetSources, TierSources};
@@ -71,6 +71,9 @@ pub struct RoutingSnapshot {
     pub(super) number_limits: Vec<NumberLimits>,
     /// What is known of each trunk.
     pub(super) trunks: BTreeMap<TrunkId, Trunk>,
+    /// Of hosts that are ways to targets; absent: it is switched off.
+    pub(super) host_circuit: Option<Arc<CircuitConfig>>,
+    pub(super) host_circuit_from: Source,
     /// Whether a trunk names sessions.
     pub(super) trunks_name_sessions: bool,
     pub(super) caps_calls: bool,
@@ -118,12 +121,15 @@ pub struct Publisher {
 }
 
 /// What routing knows of a trunk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trunk {
     /// Whose it is; absent: a carrier's.
     pub publisher: Option<PublisherId>,
     /// The tag of the header that names sessions, such as `header.x-ping-id`.
     pub session_tag: Option<SmolStr>,
+    /// Its own, else that of all; absent: it is switched off.
+    pub circuit: Option<Arc<CircuitConfig>>,
+    pub(super) circuit_from: Source,
 }
 
 /// What a publisher is owed for a call of one campaign.
@@ -551,6 +557,29 @@ impl RoutingSnapshot {
         }
         let as_one = self.campaign(campaign)?.callers.anonymous == Anonymous::AsOne;
         as_one.then(|| Caller::AnonymousOf(campaign.clone()))
+    }
+
+    /// The ways to targets that are watched, each once.
+    pub fn ways(&self) -> BTreeSet<&Way> {
+        self.targets
+            .iter()
+            .flat_map(|target| &target.dials)
+            .filter_map(|it| it.way.as_ref())
+            .collect()
+    }
+
+    /// When calls go another way first; `None`: never, or there is no such trunk.
+    pub fn way_circuit(&self, way: &Way) -> Option<&Arc<CircuitConfig>> {
+        match way.trunk() {
+            Some(trunk) => self.trunks.get(trunk)?.circuit.as_ref(),
+            None => self.host_circuit.as_ref(),
+        }
+    }
+
+    /// Who says so.
+    pub fn way_circuit_from(&self, way: &Way) -> Source {
+        let trunk = way.trunk().and_then(|trunk| self.trunks.get(trunk));
+        trunk.map_or(self.host_circuit_from, |trunk| trunk.circuit_from)
     }
 
     /// How far back a caller's earlier calls are known; `None`: they are not.

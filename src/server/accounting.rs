@@ -26,7 +26,7 @@ use crate::cdr::store::fraud::{FraudBook, Scores};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
     Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
-    Revisions, StoreError, StoredSession, TriedTarget,
+    Revisions, StoreError, StoredSession, TriedTarget, TriedWay,
 };
 use crate::config::{OrphanBill, RollupSettings, Settings};
 use crate::id::BuyerId;
@@ -381,14 +381,19 @@ impl Past {
     /// # Errors
     /// The book cannot be read.
     async fn rate(&self, deciding: &Deciding, now: Stamp) -> Result<(), StoreError> {
-        if !deciding.has_circuits() {
-            return Ok(());
+        let open = || self.live.list(&CallFilter::default(), usize::MAX);
+        if deciding.has_circuits() {
+            let (booked, open) = (self.book.tried(now.wall()).await?, open());
+            let open = open.iter().flat_map(|record| TriedTarget::of(record, now.wall()));
+            let tried = booked.into_iter().chain(open).map(translate::tried);
+            deciding.restore_circuits(tried, now.boot());
         }
-        let booked = self.book.tried(now.wall()).await?;
-        let open = self.live.list(&CallFilter::default(), usize::MAX);
-        let open = open.iter().flat_map(|record| TriedTarget::of(record, now.wall()));
-        let tried = booked.into_iter().chain(open).map(translate::tried);
-        deciding.restore_circuits(tried, now.boot());
+        if deciding.has_way_circuits() {
+            let (booked, open) = (self.book.tried_ways(now.wall()).await?, open());
+            let open = open.iter().flat_map(|record| TriedWay::of(record, now.wall()));
+            let tried = booked.into_iter().chain(open).map(translate::tried_way);
+            deciding.restore_ways(tried, now.boot());
+        }
         Ok(())
     }
 }

@@ -75,6 +75,10 @@ pub const DNS_UNANSWERED: &str = "tollbridge_dns_unanswered_questions";
 pub const DNS_LOST: &str = "tollbridge_dns_lost_names";
 pub const ADDRESS_FAILURES: &str = "tollbridge_target_address_failures_total";
 pub const CIRCUITS_OPENED: &str = "tollbridge_target_circuits_opened_total";
+pub const WAYS_OPENED: &str = "tollbridge_way_circuits_opened_total";
+pub const WAY_ATTEMPTS: &str = "tollbridge_way_attempts_total";
+pub const WAY_PDD: &str = "tollbridge_way_post_dial_delay_seconds";
+pub const WAYS_ILL: &str = "tollbridge_ways_not_well";
 pub const SCORER_ANSWERS: &str = "tollbridge_scorer_answers_total";
 pub const TARGETS_ILL: &str = "tollbridge_targets_not_well";
 pub const ADDRESSES_DOWN: &str = "tollbridge_target_addresses_down";
@@ -226,6 +230,10 @@ fn describe() {
         "Calls that failed at one of several addresses of a target"
     );
     describe_counter!(CIRCUITS_OPENED, "Times that calls to a target went badly, by target");
+    describe_counter!(WAYS_OPENED, "Times that calls over a way to targets went badly, by way");
+    describe_counter!(WAY_ATTEMPTS, "Attempts over ways that are watched, by way and outcome");
+    describe_histogram!(WAY_PDD, "From the INVITE to the first ringing or the answer, by way");
+    describe_gauge!(WAYS_ILL, "Ways to targets that calls say are not well");
     describe_counter!(SCORER_ANSWERS, "Questions to scorers elsewhere, by scorer and outcome");
     describe_gauge!(TARGETS_ILL, "Targets that calls or probes say are not well");
     describe_gauge!(ADDRESSES_DOWN, "Addresses of targets that are tried after all others");
@@ -357,6 +365,7 @@ pub fn routing(deciding: &Deciding) {
     gauge!(HOLDS_ACTIVE).set(holds as f64);
     gauge!(SESSIONS).set(sessions as f64);
     gauge!(TARGETS_ILL).set(deciding.conditions(clock::mono()).len() as f64);
+    gauge!(WAYS_ILL).set(deciding.ways_ill(clock::mono()) as f64);
     let counters = deciding.ledger(HoldLedger::counters);
     counter!(VIOLATIONS, "inv" => "I6").absolute(counters.leaked);
     counter!(VIOLATIONS, "inv" => "I7").absolute(counters.reused);

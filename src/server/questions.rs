@@ -10,7 +10,8 @@ use crate::api::{Hearing, Routing};
 use crate::cdr::store::{Answer, Decisions, last_decisions};
 use crate::id::{TargetId, TrunkId};
 use crate::routing::attribution::SessionKey;
-use crate::routing::circuit::Condition;
+use crate::routing::circuit::{Condition, WaySeen};
+use crate::routing::dial::Way;
 use crate::routing::effective::Effective;
 use crate::routing::meter::Meter;
 use crate::routing::replay::DecisionRecord;
@@ -86,6 +87,10 @@ impl Routing for Questions {
 
     fn conditions(&self) -> BTreeMap<TargetId, Condition> {
         self.deciding.conditions(clock::mono())
+    }
+
+    fn ways(&self) -> Vec<(Way, WaySeen)> {
+        self.deciding.ways(clock::mono())
     }
 
     fn meters(&self) -> Vec<Meter> {

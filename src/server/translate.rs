@@ -11,7 +11,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::cdr::due::{CapCount, CapDue, HeldBack};
 use crate::cdr::fact;
-use crate::cdr::store::{CapUsage, CountedCalls, EarlierCall, TriedTarget};
+use crate::cdr::store::{CapUsage, CountedCalls, EarlierCall, TriedTarget, TriedWay};
 use crate::id::{CampaignId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -279,6 +279,12 @@ pub(super) fn counted(counted: CountedCalls) -> (Concerned, i64, Tally) {
 pub(super) fn tried(tried: TriedTarget) -> (TargetId, Before) {
     let TriedTarget { target, days_ago, attempts, answered } = tried;
     (target, Before { days_ago, attempts, answered })
+}
+
+/// The same of a way to targets.
+pub(super) fn tried_way(tried: TriedWay) -> (SmolStr, Before) {
+    let TriedWay { way, days_ago, attempts, answered } = tried;
+    (way, Before { days_ago, attempts, answered })
 }
 
 /// What windows begin with that count what exploration costs, such as `explored:20535`.

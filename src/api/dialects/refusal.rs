@@ -188,6 +188,8 @@ fn of_reason(reason: Reason) -> Class {
         | Reason::TargetCircuitOpen
         | Reason::TargetOnProbation
         | Reason::TargetDown
+        | Reason::WayCircuitOpen
+        | Reason::WayOnProbation
         | Reason::PriceBelowFloor
         | Reason::PriceBelowSoftFloor
         | Reason::PriceMarginBelowMin

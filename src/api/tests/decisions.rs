@@ -98,6 +98,27 @@ fn targets_are_listed_with_what_is_thought_of_them() {
 }
 
 #[test]
+fn ways_to_targets_are_listed_with_what_calls_have_shown_of_them() {
+    let listed = Fixture::new().get("/v1/ways").json();
+    assert_eq!(listed["config_rev"], 418);
+    let ways: Vec<_> =
+        listed["items"].as_array().unwrap().iter().map(|it| it["way"].as_str().unwrap()).collect();
+    assert_eq!(ways, ["192.0.2.30", "192.0.2.31:5070"]);
+    let mut first = listed["items"][0].clone();
+    let circuit = first.as_object_mut().unwrap().remove("circuit").unwrap();
+    assert_eq!((&circuit["max_pdd_ms"], &circuit["cool_down_s"]), (&json!(6_000), &json!(120)));
+    assert_eq!(
+        first,
+        json!({
+            "way": "192.0.2.30", "trunk": null, "condition": "circuit_open",
+            "why": "circuit open: 2 of 60 attempts rang too late", "attempts": 60, "answered": 40,
+            "failed": 3, "week_attempts": 4_000, "week_answered": 2_600, "pdd_p50_ms": 900,
+            "pdd_p99_ms": 6_400, "circuit_from": "built_in",
+        })
+    );
+}
+
+#[test]
 fn a_call_can_be_thought_of() {
     let fixture = Fixture::new();
     let body = r#"{ "dialed": "+16145550104", "tags": { "geo.state": "OH" }, "count": 10 }"#;

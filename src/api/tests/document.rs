@@ -80,6 +80,7 @@ fn it_lists_every_route() {
     get /v1/targets/{id}/effective
     put /v1/targets/{id}/ready_agents
     get /v1/trunks/{id}/effective
+    get /v1/ways
     ");
 }
 

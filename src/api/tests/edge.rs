@@ -46,7 +46,7 @@ fn everything_but_health_and_the_script_for_pages_needs_a_key() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 57);
+    assert_eq!(asked, 58);
 }
 
 #[test]

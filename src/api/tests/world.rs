@@ -37,8 +37,9 @@ use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::SessionKey;
-use crate::routing::circuit::{Cause, Condition, Trip};
+use crate::routing::circuit::{Cause, Condition, Trip, WaySeen};
 use crate::routing::config::RoutingConfig;
+use crate::routing::dial::Way;
 use crate::routing::effective::Effective;
 use crate::routing::enrich;
 use crate::routing::enrich::breaker::Condition::Resting;
@@ -123,7 +124,7 @@ pub(super) const CONFIG: &str = r#"
     [[targets]]
     id = "tgt_idle"
     buyer = "buy_idle"
-    dial = { kind = "sip", uri = "sip:192.0.2.30" }
+    dial = [{ kind = "sip", uri = "sip:192.0.2.30" }, { kind = "sip", uri = "sip:192.0.2.31:5070" }]
     concurrency = { limit = 4 }
     caps = [{ metric = "connected", window = "daily", limit = 9 }]
 
@@ -315,6 +316,21 @@ impl Routing for World {
     fn ask(&self, questions: Vec<Question>) -> Hearing<'_> {
         assert!(questions.is_empty());
         Box::pin(async { vec![] })
+    }
+
+    fn ways(&self) -> Vec<(Way, WaySeen)> {
+        let trip = Trip { cause: Cause::Slow, seen: 2, of: 60 };
+        let seen = WaySeen {
+            condition: Condition::Open(trip),
+            attempts: 60,
+            answered: 40,
+            failed: 3,
+            week_attempts: 4_000,
+            week_answered: 2_600,
+            p50_ms: Some(900),
+            p99_ms: Some(6_400),
+        };
+        self.snapshot.ways().into_iter().map(|way| (way.clone(), seen)).collect()
     }
 
     fn conditions(&self) -> BTreeMap<TargetId, Condition> {

@@ -11,7 +11,7 @@ use crate::cdr::fact::{
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
 use crate::cdr::store::sqlite::SqliteStore;
-use crate::cdr::store::{Answer, CallStore, CountedCalls, EarlierCall, TriedTarget};
+use crate::cdr::store::{Answer, CallStore, CountedCalls, EarlierCall, TriedTarget, TriedWay};
 use crate::cdr::testing::{START_MS, Script, call_id, stamp};
 use crate::id::{HoldId, PingId, SessionId};
 use crate::money::Money;
@@ -697,6 +697,10 @@ impl Book for FlakyBook {
 
     fn tried(&self, now: Wall) -> Answer<'_, Vec<TriedTarget>> {
         self.store.tried(now)
+    }
+
+    fn tried_ways(&self, now: Wall) -> Answer<'_, Vec<TriedWay>> {
+        self.store.tried_ways(now)
     }
 
     fn counted(&self, since: Wall, until: Wall, but: Vec<CallId>) -> Answer<'_, Vec<CountedCalls>> {

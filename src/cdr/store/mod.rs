@@ -15,7 +15,7 @@ use smol_str::SmolStr;
 use super::enrichment::Enrichment;
 use super::fact::{CapReset, PingAccepted, SessionReleased, SessionTouched};
 use super::journal::Lsn;
-use super::record::{AttemptResult, CallRecord, CallState, Outcome};
+use super::record::{Attempt, AttemptResult, CallRecord, CallState, Outcome};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -155,6 +155,9 @@ pub trait Book: Send + Sync {
 
     /// How attempts went that began in the seven days before `now`, of calls that are over.
     fn tried(&self, now: Wall) -> Answer<'_, Vec<TriedTarget>>;
+
+    /// The same of ways to targets.
+    fn tried_ways(&self, now: Wall) -> Answer<'_, Vec<TriedWay>>;
 
     /// Writes all of `batch` or nothing.
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()>;
@@ -300,6 +303,17 @@ pub struct TriedTarget {
     pub answered: u32,
 }
 
+/// The same of a way to targets; there those count too that led to another way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TriedWay {
+    /// `trunk/trk_a`, or a host with its port.
+    pub way: SmolStr,
+    /// Whole days ago.
+    pub days_ago: u32,
+    pub attempts: u32,
+    pub answered: u32,
+}
+
 /// Attempts that began longer ago are not asked for.
 pub const TRIED_DAYS: u32 = 7;
 
@@ -320,26 +334,50 @@ impl TriedTarget {
 
     /// What one call adds, an entry for each of its attempts.
     pub fn of(record: &CallRecord, now: Wall) -> Vec<Self> {
-        let counts = record.attempts.iter().filter_map(|attempt| {
-            let answered = match attempt.result {
-                AttemptResult::Answered | AttemptResult::EndedEarly => 1,
-                AttemptResult::Failed => {
-                    attempt.reason.filter(|reason| Self::REASONS.contains(reason))?;
-                    0
-                }
-                AttemptResult::Abandoned => {
-                    attempt.ring_ms().filter(|ring| *ring >= PATIENCE_MS)?;
-                    0
-                }
-                AttemptResult::Pending | AttemptResult::HandedOver => return None,
-            };
-            let ago_ms = now.0 - record.wall(attempt.started_ms).0;
-            let days_ago = u32::try_from((ago_ms / DAY_MS).max(0)).ok()?;
+        let reached = told(record, now).filter(|told| !record.went_on_another_way(told.attempt));
+        let counts = reached.map(|Told { attempt, days_ago, answered }| {
             let target = attempt.target.clone();
-            (days_ago < TRIED_DAYS).then_some(Self { target, days_ago, attempts: 1, answered })
+            Self { target, days_ago, attempts: 1, answered }
         });
         counts.collect()
     }
+}
+
+impl TriedWay {
+    /// What one call adds, an entry for each of its attempts.
+    pub fn of(record: &CallRecord, now: Wall) -> Vec<Self> {
+        let counts = told(record, now).filter_map(|Told { attempt, days_ago, answered }| {
+            Some(Self { way: attempt.way.clone()?, days_ago, attempts: 1, answered })
+        });
+        counts.collect()
+    }
+}
+
+/// An attempt that tells how often its target answers.
+struct Told<'a> {
+    attempt: &'a Attempt,
+    days_ago: u32,
+    answered: u32,
+}
+
+fn told(record: &CallRecord, now: Wall) -> impl Iterator<Item = Told<'_>> {
+    record.attempts.iter().filter_map(move |attempt| {
+        let answered = match attempt.result {
+            AttemptResult::Answered | AttemptResult::EndedEarly => 1,
+            AttemptResult::Failed => {
+                attempt.reason.filter(|reason| TriedTarget::REASONS.contains(reason))?;
+                0
+            }
+            AttemptResult::Abandoned => {
+                attempt.ring_ms().filter(|ring| *ring >= PATIENCE_MS)?;
+                0
+            }
+            AttemptResult::Pending | AttemptResult::HandedOver => return None,
+        };
+        let ago_ms = now.0 - record.wall(attempt.started_ms).0;
+        let days_ago = u32::try_from((ago_ms / DAY_MS).max(0)).ok()?;
+        (days_ago < TRIED_DAYS).then_some(Told { attempt, days_ago, answered })
+    })
 }
 
 impl CountedCalls {

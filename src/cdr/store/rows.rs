@@ -131,7 +131,7 @@ const CDR: &str = "call_id started_at rev state node_id node_epoch seq trunk_id 
     payout_micros currency conversion_state flags explain_ref recorded_at schema_ver record codec converted_ms";
 
 const CDR_LEG: &str = "call_id leg rev target_id buyer_id uri started_at pdd_ms ring_ms result \
-    sip_code q850 reason";
+    sip_code q850 reason way way_failed";
 
 const ROLLUP_KEY: &str = "minutes bucket campaign_id publisher_id buyer_id target_id";
 
@@ -376,7 +376,9 @@ fn bind_leg(row: &mut Row, call: &CallRecord, leg: &Attempt) {
         .put(leg.result as i64)
         .maybe(leg.status.map(u64::from))
         .maybe(leg.q850.map(u64::from))
-        .maybe_text(leg.reason.map(|reason| reason.code()));
+        .maybe_text(leg.reason.map(|reason| reason.code()))
+        .maybe_text(leg.way.as_deref())
+        .put(i64::from(call.went_on_another_way(leg)));
 }
 
 pub(super) fn to_cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous,
@@ -24,7 +25,7 @@ use super::rows::{self, StoredTags, Tables};
 use super::{
     Answer, Batch, Book, CallFilter, CallStore, CapUsage, CountedCalls, DAY_MS, Decisions,
     EarlierCall, PAGE_MAX, PATIENCE_MS, Progress, Revisions, StoreError, StoredSession, TRIED_DAYS,
-    TriedTarget,
+    TriedTarget, TriedWay,
 };
 use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{CapReset, PingAccepted};
@@ -86,6 +87,35 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// How attempts of the last days went that tell something, by a column, where a condition holds: days
+    /// ago, attempts, answered.
+    async fn tried_by(
+        &self,
+        column: &str,
+        only: &str,
+        now: Wall,
+    ) -> Result<Vec<(SmolStr, u32, u32, u32)>, StoreError> {
+        let reasons = TriedTarget::REASONS.map(|reason| format!("'{}'", reason.code()));
+        let reasons = reasons.join(", ");
+        let tried =
+            format!("SELECT {column} {TRIED} ({reasons})) AND {only} GROUP BY whom, days_ago");
+        let since = Wall(now.0.saturating_sub(i64::from(TRIED_DAYS) * DAY_MS));
+        let rows = sqlx::query(sqlx::AssertSqlSafe(tried))
+            .bind(now.0)
+            .bind(first_id_at(since))
+            .bind(rows::integer(PATIENCE_MS))
+            .fetch_all(&self.readers)
+            .await?;
+        let count = |row: &SqliteRow, column| -> Result<u32, StoreError> {
+            Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
+        };
+        let counted = |row: &SqliteRow| -> Result<_, StoreError> {
+            let whom = SmolStr::new(row.try_get::<&str, _>("whom")?);
+            Ok((whom, count(row, "days_ago")?, count(row, "attempts")?, count(row, "answered")?))
+        };
+        rows.iter().map(counted).collect()
+    }
+
     /// Opens or creates the database at `path` and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let options = options(path);
@@ -202,9 +232,9 @@ const COUNTED: &str = "SELECT campaign_id, publisher_id, tried.target_id, tried.
      WHERE state <> 0 AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      GROUP BY campaign_id, publisher_id, tried.target_id, tried.buyer_id, day";
 
-/// Bound: now, the least id, how long a caller waits who says something by giving up. The reasons of
-/// attempts that failed by what the target did come behind it.
-const TRIED: &str = "SELECT target_id, MAX(0, (?1 - started_at) / 86400000) AS days_ago, \
+/// Whom it is grouped by comes before it. Bound: now, the least id, how long a caller waits who says
+/// something by giving up. The reasons of attempts that failed by what the target did come behind it.
+const TRIED: &str = "AS whom, MAX(0, (?1 - started_at) / 86400000) AS days_ago, \
      COUNT(*) AS attempts, SUM(result IN (1, 5)) AS answered FROM cdr_leg \
      WHERE call_id >= ?2 AND call_id NOT IN (SELECT call_id FROM open_call) AND (result IN (1, 5) OR (result = 3 AND ring_ms >= ?3) \
          OR result = 2 AND reason IN";
@@ -369,28 +399,25 @@ impl Book for SqliteStore {
 
     fn tried(&self, now: Wall) -> Answer<'_, Vec<TriedTarget>> {
         Box::pin(async move {
-            let reasons = TriedTarget::REASONS.map(|reason| format!("'{}'", reason.code()));
-            let tried = format!("{TRIED} ({})) GROUP BY target_id, days_ago", reasons.join(", "));
-            let since = Wall(now.0.saturating_sub(i64::from(TRIED_DAYS) * DAY_MS));
-            let rows = sqlx::query(sqlx::AssertSqlSafe(tried))
-                .bind(now.0)
-                .bind(first_id_at(since))
-                .bind(rows::integer(PATIENCE_MS))
-                .fetch_all(&self.readers)
-                .await?;
-            let count = |row: &SqliteRow, column| -> Result<u32, StoreError> {
-                Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
+            let counted = self.tried_by("target_id", "way_failed = 0", now).await?;
+            let tried = |(whom, days_ago, attempts, answered): (SmolStr, u32, u32, u32)| {
+                let target = whom.as_str().into();
+                TriedTarget { target, days_ago, attempts, answered }
             };
-            rows.iter()
-                .map(|row| {
-                    Ok(TriedTarget {
-                        target: row.try_get::<&str, _>("target_id")?.into(),
-                        days_ago: count(row, "days_ago")?,
-                        attempts: count(row, "attempts")?,
-                        answered: count(row, "answered")?,
-                    })
-                })
-                .collect()
+            Ok(counted.into_iter().map(tried).collect())
+        })
+    }
+
+    fn tried_ways(&self, now: Wall) -> Answer<'_, Vec<TriedWay>> {
+        Box::pin(async move {
+            let counted = self.tried_by("way", "way IS NOT NULL", now).await?;
+            let tried = |(way, days_ago, attempts, answered)| TriedWay {
+                way,
+                days_ago,
+                attempts,
+                answered,
+            };
+            Ok(counted.into_iter().map(tried).collect())
         })
     }
 
@@ -869,6 +896,13 @@ mod tests {
     #[tokio::test]
     async fn attempts_are_told_of_as_their_records_have_them_for_a_week() {
         let (_dir, store) = with_calls(10).await;
+        let (a, b) = (Some("trunk/a"), Some("192.0.2.9:5070"));
+        let first = Script::of(11).dial_over(1, a, 0);
+        let both = first.fail_at(900, 503, Reason::AttemptCarrierFailed).dial_over(2, b, 1);
+        let both = both.answer_at(1_000).end_at(9_000).record();
+        assert_eq!(TriedTarget::of(&both, both.started_at()).len(), 1, "it was reached once");
+        let calls = vec![Arc::new(both)];
+        store.write(Arc::new(Batch { calls, ..Batch::default() })).await.unwrap();
         let records = store.list(CallFilter::default(), None, 200).await.unwrap();
 
         for days in [0, 6, 7] {
@@ -884,6 +918,17 @@ mod tests {
             let counts = |it: TriedTarget| ((it.target, it.days_ago), [it.attempts, it.answered]);
             assert_eq!(tried.into_iter().map(counts).collect::<BTreeMap<_, _>>(), expected);
             assert_eq!(expected.is_empty(), days == 7);
+
+            let of_ways = records.iter().flat_map(|record| TriedWay::of(record, now));
+            let mut expected: BTreeMap<_, [u32; 2]> = BTreeMap::new();
+            for it in of_ways {
+                let [attempts, answered] = expected.entry((it.way, it.days_ago)).or_default();
+                (*attempts, *answered) = (*attempts + it.attempts, *answered + it.answered);
+            }
+            let tried = store.tried_ways(now).await.unwrap();
+            let counts = |it: TriedWay| ((it.way, it.days_ago), [it.attempts, it.answered]);
+            assert_eq!(tried.into_iter().map(counts).collect::<BTreeMap<_, _>>(), expected);
+            assert_eq!(expected.len(), if days == 7 { 0 } else { 2 });
         }
     }
 

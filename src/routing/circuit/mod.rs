@@ -1,5 +1,5 @@
-//! What calls show of a target: its circuit opens when they go badly, and closes when some on trial
-//! have gone well (spec/domain §2.11).
+//! What calls show of a target, or of a way to targets: its circuit opens when they go badly, and closes
+//! when some on trial have gone well (spec/domain §2.11).
 //!
 //! ```text
 //! closed ── too slow, too many failed, too few answered, too short ──► open
@@ -8,9 +8,12 @@
 //!                                              └── they did not ──► open, twice as long
 //! ```
 //!
-//! A target that is not closed is never lost to a call that has no other: it is then tried last.
+//! A target that is not closed is never lost to a call that has no other: it is then tried last. So is a
+//! way to a target, which is a trunk or a host that targets share.
 
+mod delays;
 mod tally;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,6 +29,8 @@ use crate::time::Mono;
 
 use super::config::CircuitConfig;
 use super::snapshot::RoutingSnapshot;
+
+pub use ways::{WaySeen, Ways};
 
 use tally::{Baseline, Recent, Tally};
 
@@ -99,15 +104,15 @@ pub struct Before {
     pub answered: u32,
 }
 
-/// The circuits of all targets that were tried.
-#[derive(Clone, Debug, Default)]
-pub struct Circuits {
-    targets: BTreeMap<TargetId, Circuit>,
+/// The circuits of all targets that were tried, or of all ways.
+#[derive(Clone, Debug)]
+pub struct Circuits<K = TargetId> {
+    circuits: BTreeMap<K, Circuit>,
     /// Those that are not closed, so that a decision need look no further.
-    tripped: BTreeSet<TargetId>,
+    tripped: BTreeSet<K>,
 }
 
-/// What has changed for a target.
+/// What has changed for a target or a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Opened(Trip, Duration),
@@ -139,12 +144,12 @@ enum State {
 const DOUBLED_MAX: u32 = 5;
 
 impl Condition {
-    /// Whether this call goes there as if nothing were wrong.
-    pub fn takes(self, call: CallId, target: &TargetId) -> bool {
+    /// Whether this call goes there, to what has this name, as if nothing were wrong.
+    pub fn takes(self, call: CallId, name: &str) -> bool {
         match self {
             Self::Well => true,
             Self::Down | Self::Open(_) => false,
-            Self::OnTrial(_, percent) => call.draw(target.as_str()) % 100 < u64::from(percent),
+            Self::OnTrial(_, percent) => call.draw(name) % 100 < u64::from(percent),
         }
     }
 
@@ -155,6 +160,15 @@ impl Condition {
             Self::Down => Some(Reason::TargetDown),
             Self::Open(_) => Some(Reason::TargetCircuitOpen),
             Self::OnTrial(..) => Some(Reason::TargetOnProbation),
+        }
+    }
+
+    /// Why a call tries a way like this after the others.
+    pub fn way_reason(self) -> Option<Reason> {
+        match self {
+            Self::Well => None,
+            Self::Down | Self::Open(_) => Some(Reason::WayCircuitOpen),
+            Self::OnTrial(..) => Some(Reason::WayOnProbation),
         }
     }
 }
@@ -183,11 +197,24 @@ impl fmt::Display for Trip {
     }
 }
 
+impl<K> Default for Circuits<K> {
+    fn default() -> Self {
+        Self { circuits: BTreeMap::new(), tripped: BTreeSet::new() }
+    }
+}
+
 impl Circuits {
     /// Rules that have changed hold from now on; targets that are gone are forgotten.
     pub fn configure(&mut self, snapshot: &RoutingSnapshot) {
-        self.targets.retain(|id, circuit| match snapshot.target(id).map(|it| &it.circuit) {
-            Some(Some(rules)) => {
+        self.follow(|id| snapshot.target(id).and_then(|it| it.circuit.as_ref()));
+    }
+}
+
+impl<K: Ord + Clone> Circuits<K> {
+    /// These rules hold from now on; whatever has none is forgotten.
+    fn follow<'a>(&mut self, rules: impl Fn(&K) -> Option<&'a Arc<CircuitConfig>>) {
+        self.circuits.retain(|key, circuit| match rules(key) {
+            Some(rules) => {
                 if rules.window_s != circuit.rules.window_s {
                     circuit.recent = Recent::default();
                 }
@@ -195,80 +222,85 @@ impl Circuits {
                 // Short calls are counted no more, so none on trial could ever close it.
                 if rules.max_short_percent.is_none() && circuit.opened_for(Cause::Short) {
                     circuit.state = State::Closed;
-                    self.tripped.remove(id);
+                    self.tripped.remove(key);
                 }
                 true
             }
-            Some(None) | None => false,
+            None => false,
         });
-        self.tripped.retain(|id| self.targets.contains_key(id));
+        self.tripped.retain(|key| self.circuits.contains_key(key));
     }
 
     /// What a decision at `now` reads.
-    pub fn condition(&self, target: &TargetId, now: Mono) -> Condition {
-        if self.tripped.is_empty() || !self.tripped.contains(target) {
+    pub fn condition(&self, key: &K, now: Mono) -> Condition {
+        if self.tripped.is_empty() || !self.tripped.contains(key) {
             return Condition::Well;
         }
-        self.targets.get(target).map_or(Condition::Well, |circuit| circuit.condition(now))
+        self.circuits.get(key).map_or(Condition::Well, |circuit| circuit.condition(now))
     }
 
-    /// An attempt is over, or was answered. `rules` are the target's.
+    /// An attempt is over, or was answered. `rules` are its own.
     pub fn attempted(
         &mut self,
-        target: &TargetId,
+        key: &K,
         rules: &Arc<CircuitConfig>,
         attempted: Attempted,
         now: Mono,
     ) -> Option<Turn> {
-        self.observe(target, rules, now, |tally, rules| tally.attempted(attempted, rules))
+        self.observe(key, rules, now, |tally, rules| tally.attempted(attempted, rules))
     }
 
     /// An answered call is over. `by_target`: the target hung up, after so long a talk.
     pub fn talked(
         &mut self,
-        target: &TargetId,
+        key: &K,
         rules: &Arc<CircuitConfig>,
         talk: Duration,
         by_target: bool,
         now: Mono,
     ) -> Option<Turn> {
         let is_short = by_target && talk <= Duration::from_secs(u64::from(rules.short_call_s));
-        self.observe(target, rules, now, |tally, _| tally.talked(is_short))
+        self.observe(key, rules, now, |tally, _| tally.talked(is_short))
     }
 
-    /// Puts back what was before this process; what lies a week back is left out. `rules` are the
-    /// target's.
-    pub fn restore(
-        &mut self,
-        target: &TargetId,
-        rules: &Arc<CircuitConfig>,
-        before: Before,
-        now: Mono,
-    ) {
+    /// Puts back what was before this process; what lies a week back is left out. `rules` are its
+    /// own.
+    pub fn restore(&mut self, key: &K, rules: &Arc<CircuitConfig>, before: Before, now: Mono) {
         let new = || Circuit::new(Arc::clone(rules));
-        let circuit = self.targets.entry(target.clone()).or_insert_with(new);
+        let circuit = self.circuits.entry(key.clone()).or_insert_with(new);
         circuit.baseline.restore(now, before);
     }
 
     /// Those that are not closed.
-    pub fn tripped(&self, now: Mono) -> impl Iterator<Item = (&TargetId, Condition)> {
-        self.tripped.iter().map(move |id| (id, self.condition(id, now)))
+    pub fn tripped(&self, now: Mono) -> impl Iterator<Item = (&K, Condition)> {
+        self.tripped.iter().map(move |key| (key, self.condition(key, now)))
+    }
+
+    fn has(&self, key: &K) -> bool {
+        self.circuits.contains_key(key)
+    }
+
+    /// What was counted in the window, and in the week.
+    fn seen(&mut self, key: &K, now: Mono) -> Option<(Tally, Tally)> {
+        let circuit = self.circuits.get_mut(key)?;
+        let window = Duration::from_secs(circuit.rules.window_s.into());
+        Some((circuit.recent.total(now, window), circuit.baseline.before(now)))
     }
 
     fn observe(
         &mut self,
-        target: &TargetId,
+        key: &K,
         rules: &Arc<CircuitConfig>,
         now: Mono,
         count: impl FnOnce(&mut Tally, &CircuitConfig),
     ) -> Option<Turn> {
-        if !self.targets.contains_key(target) {
-            self.targets.insert(target.clone(), Circuit::new(Arc::clone(rules)));
+        if !self.circuits.contains_key(key) {
+            self.circuits.insert(key.clone(), Circuit::new(Arc::clone(rules)));
         }
-        let turn = self.targets.get_mut(target)?.observe(now, count)?;
+        let turn = self.circuits.get_mut(key)?.observe(now, count)?;
         match turn {
-            Turn::Opened(..) => self.tripped.insert(target.clone()),
-            Turn::Closed => self.tripped.remove(target),
+            Turn::Opened(..) => self.tripped.insert(key.clone()),
+            Turn::Closed => self.tripped.remove(key),
         };
         Some(turn)
     }

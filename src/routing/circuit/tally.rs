@@ -23,16 +23,16 @@ pub(super) struct Tally {
 
 /// The last while in slices.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recent(Slices<10>);
+pub(super) struct Recent(Slices<Tally, 10>);
 
 /// The last seven days.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Baseline(Slices<7>);
+pub(super) struct Baseline(Slices<Tally, 7>);
 
 /// A span of time in `N` parts, of which the oldest is forgotten as a whole.
 #[derive(Clone, Debug)]
-struct Slices<const N: usize> {
-    parts: [Tally; N],
+pub(super) struct Slices<T, const N: usize> {
+    parts: [T; N],
     /// The number of the newest part since the clock's zero.
     newest: u64,
 }
@@ -97,37 +97,48 @@ impl Baseline {
     }
 }
 
-impl<const N: usize> Default for Slices<N> {
-    fn default() -> Self {
-        Self { parts: [Tally::default(); N], newest: 0 }
+/// What adds up over the parts of a span.
+pub(super) trait Sum: Copy + Default {
+    fn add(&mut self, other: &Self);
+}
+
+impl Sum for Tally {
+    fn add(&mut self, other: &Self) {
+        Self::add(self, other);
     }
 }
 
-impl<const N: usize> Slices<N> {
-    fn at(&mut self, now: Mono, length: Duration) -> &mut Tally {
+impl<T: Sum, const N: usize> Default for Slices<T, N> {
+    fn default() -> Self {
+        Self { parts: [T::default(); N], newest: 0 }
+    }
+}
+
+impl<T: Sum, const N: usize> Slices<T, N> {
+    pub(super) fn at(&mut self, now: Mono, length: Duration) -> &mut T {
         let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX).max(1);
         let number = (now.0 / length).max(self.newest);
         let passed = (number - self.newest).min(N as u64);
         for next in 1..=passed {
-            self.parts[index::<N>(self.newest + next)] = Tally::default();
+            self.parts[index::<N>(self.newest + next)] = T::default();
         }
         if number - self.newest > passed {
-            self.parts = [Tally::default(); N];
+            self.parts = [T::default(); N];
         }
         self.newest = number;
         &mut self.parts[index::<N>(number)]
     }
 
     /// The part that lies so many parts back from now; `None`: it is forgotten.
-    fn back(&mut self, now: Mono, length: Duration, parts: u64) -> Option<&mut Tally> {
+    fn back(&mut self, now: Mono, length: Duration, parts: u64) -> Option<&mut T> {
         let older = (N as u64).checked_sub(parts).filter(|it| *it > 0)?;
         self.at(now, length);
         // The clock may be younger than that.
         Some(&mut self.parts[index::<N>(self.newest + older)])
     }
 
-    fn total(&self) -> Tally {
-        let mut total = Tally::default();
+    pub(super) fn total(&self) -> T {
+        let mut total = T::default();
         self.parts.iter().for_each(|part| total.add(part));
         total
     }

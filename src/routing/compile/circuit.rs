@@ -16,8 +16,7 @@ impl Compiler<'_> {
         if let Some(own) = &config.circuit {
             self.circuit(path, own);
         }
-        let rules = config.circuit.as_ref().or(of_buyer).cloned().unwrap_or_default();
-        rules.enabled.then(|| Arc::new(rules))
+        in_use(config.circuit.as_ref().or(of_buyer))
     }
 
     pub(super) fn circuit(&mut self, path: &str, config: &CircuitConfig) {
@@ -43,4 +42,10 @@ impl Compiler<'_> {
             self.fault(&path, "enabled", false, problem, "leave them out, or leave this out");
         }
     }
+}
+
+/// These rules, or those that are built in; `None`: they are switched off.
+pub(super) fn in_use(rules: Option<&CircuitConfig>) -> Option<Arc<CircuitConfig>> {
+    let rules = rules.cloned().unwrap_or_default();
+    rules.enabled.then(|| Arc::new(rules))
 }

@@ -40,7 +40,7 @@ use smol_str::SmolStr;
 
 use crate::phone::PhoneNumber;
 
-use super::config::{ConfigFault, RoutingConfig};
+use super::config::{ConfigFault, RoutingConfig, Source};
 use super::enrich::Enricher;
 use super::filter::{Filters, Patterns};
 use super::hold::Counts;
@@ -93,7 +93,10 @@ pub(super) fn compile(
     let pools = compiler.pools(&config.pools);
     let access = compiler.access(config);
     let trunk_caps = compiler.trunk_caps(&config.trunks);
-    let trunks = compiler.trunks(&config.trunks);
+    let of_all = config.defaults.circuit.as_ref();
+    let trunks = compiler.trunks(&config.trunks, of_all);
+    let (host_circuit, host_circuit_from) =
+        (circuit::in_use(of_all), Source::of(false, false, of_all.is_some()));
     let numbers = compiler.sorted_numbers();
     let number_limits = compiler.number_limits(&config.numbers, &numbers);
     let doors = compiler.doors(config, &numbers);
@@ -151,6 +154,8 @@ pub(super) fn compile(
         number_limits,
         trunks_name_sessions: trunks.values().any(|it| it.publisher.is_some()),
         trunks,
+        host_circuit,
+        host_circuit_from,
         caps_calls,
         on_store_down: BTreeMap::new(),
         history: callers::history(config),

@@ -7,11 +7,16 @@ use smol_str::format_smolstr;
 use crate::id::TrunkId;
 
 use super::Compiler;
-use crate::routing::config::TrunkConfig;
+use super::circuit::in_use;
+use crate::routing::config::{CircuitConfig, Source, TrunkConfig};
 use crate::routing::snapshot::Trunk;
 
 impl Compiler<'_> {
-    pub(super) fn trunks(&mut self, configs: &[TrunkConfig]) -> BTreeMap<TrunkId, Trunk> {
+    pub(super) fn trunks(
+        &mut self,
+        configs: &[TrunkConfig],
+        of_all: Option<&CircuitConfig>,
+    ) -> BTreeMap<TrunkId, Trunk> {
         let mut trunks = BTreeMap::new();
         for (t, config) in configs.iter().enumerate() {
             let path = format!("trunks[{t}]");
@@ -33,7 +38,13 @@ impl Compiler<'_> {
             }
             let session_tag = config.session_header.as_ref();
             let session_tag = session_tag.map(|it| format_smolstr!("header.{}", it.to_lowercase()));
-            let trunk = Trunk { publisher: config.publisher.clone(), session_tag };
+            if let Some(own) = &config.circuit {
+                self.circuit(&path, own);
+            }
+            let circuit = in_use(config.circuit.as_ref().or(of_all));
+            let circuit_from = Source::of(config.circuit.is_some(), false, of_all.is_some());
+            let publisher = config.publisher.clone();
+            let trunk = Trunk { publisher, session_tag, circuit, circuit_from };
             trunks.insert(config.id.clone(), trunk);
         }
         trunks

@@ -5,7 +5,7 @@ use smol_str::SmolStr;
 
 use crate::id::{PublisherId, TrunkId};
 
-use super::CapConfig;
+use super::{CapConfig, CircuitConfig};
 
 /// Whose calls come over a trunk, and how many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,4 +22,7 @@ pub struct TrunkConfig {
     /// `User-to-User`.
     #[serde(default)]
     pub session_header: Option<SmolStr>,
+    /// When targets are called another way first for how calls over it go. Absent: as `[defaults]` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<CircuitConfig>,
 }

@@ -19,6 +19,7 @@ use super::circuit::Condition;
 use super::course::Course;
 use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Readings, Step, Verdict};
+use super::dial::Way;
 use super::duplicate::Dues;
 use super::geo::LineRecord;
 use super::history::PastCall;
@@ -177,6 +178,10 @@ impl UsageReader for World<'_> {
         self.recorded.condition(target)
     }
 
+    fn way(&self, way: &Way) -> Condition {
+        self.recorded.way(way)
+    }
+
     fn ready(&self, concurrency: &str) -> Option<u32> {
         self.recorded.ready(concurrency)
     }
@@ -302,7 +307,8 @@ impl<'a> World<'a> {
             | Check::State
             | Check::Weight
             | Check::Selection
-            | Check::Health => None,
+            | Check::Health
+            | Check::Way => None,
         }
     }
 

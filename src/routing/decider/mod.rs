@@ -14,9 +14,10 @@ use super::circuit::Condition;
 use super::config::Ring;
 use super::decision::{
     Check, ConditionReading, Decision, Finding, HuntRules, PlannedAttempt, PlannedDial, Readings,
-    Step, Terms, Verdict,
+    Step, Terms, Verdict, WayReading,
 };
-use super::duplicate::{Dues, Duplicate, Way};
+use super::dial::Way;
+use super::duplicate::{self, Dues, Duplicate};
 use super::eligibility::Eligibility;
 use super::facts::Facts;
 use super::history::PastCall;
@@ -229,7 +230,7 @@ fn route<U: UsageReader + ?Sized>(
         needs: vec![],
     };
     let mut pool = Pool { tiers: vec![], spare: vec![], ill: vec![], refusals: vec![] };
-    let way = Way::of(rule, duplicate.as_ref());
+    let way = duplicate::Way::of(rule, duplicate.as_ref());
     for tier in campaign.tiers.iter() {
         let (mut eligible, mut absent) = (Vec::with_capacity(tier.members.len()), vec![]);
         let begun = eligibility.steps.len();
@@ -261,7 +262,8 @@ fn route<U: UsageReader + ?Sized>(
                         }
                         (Condition::Down | Condition::Open(_) | Condition::OnTrial(..), _) => {}
                     }
-                    let (id, takes) = (&target.id, condition.takes(request.call, &target.id));
+                    let (id, takes) =
+                        (&target.id, condition.takes(request.call, target.id.as_str()));
                     let reading = ConditionReading { target: id.clone(), condition };
                     decision.readings.conditions.push(reading);
                     if takes {
@@ -405,7 +407,12 @@ struct Candidate<'a> {
 }
 
 impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
-    fn plan(&mut self, tiers: Vec<TierPool<'a>>, way: &Way<'_>, rotation: &mut Rotation) {
+    fn plan(
+        &mut self,
+        tiers: Vec<TierPool<'a>>,
+        way: &duplicate::Way<'_>,
+        rotation: &mut Rotation,
+    ) {
         let mut tiers = tiers;
         if let Some(original) = way.first() {
             for TierPool { tier, eligible, .. } in &mut tiers {
@@ -512,8 +519,43 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
 
     fn try_last(&mut self, tier: i32, beside: bool, candidate: Candidate<'_>) {
         let holds = self.holds[candidate.holds.clone()].to_vec();
-        let planned = candidate.planned(self.scene.request, tier);
+        let ways = self.ways(candidate.target);
+        let planned = candidate.planned(ways, tier);
         self.decision.plan.push(PlannedAttempt { beside, holds, ..planned });
+    }
+
+    /// The ways to a target in the order in which they are tried. Those that calls went badly over come
+    /// last, unless they are all there is.
+    fn ways(&mut self, target: &Target) -> Vec<PlannedDial> {
+        let Scene { request, usage, .. } = self.scene;
+        let (mut ways, mut left) = (vec![], vec![]);
+        for place in target.order_of_dials(request.call) {
+            let Some(dial) = target.dial(place) else { continue };
+            let (uri, way) = (dial.template.uri(request.dialed), dial.way.clone());
+            let planned = PlannedDial { dial: place, uri, way };
+            let asked = dial.way.as_ref().filter(|_| target.dials.len() > 1);
+            let found = asked.map(|way| (way, usage.way(way)));
+            let Some((way, condition)) = found.filter(|(_, it)| *it != Condition::Well) else {
+                ways.push(planned);
+                continue;
+            };
+            let readings = &mut self.decision.readings.ways;
+            if !readings.iter().any(|reading| reading.way == *way) {
+                readings.push(WayReading { way: way.clone(), condition });
+            }
+            if condition.takes(request.call, &format!("{}#{place}", target.id)) {
+                self.steps.push(way_step(target, way, condition, false));
+                ways.push(planned);
+            } else {
+                left.push((planned, way, condition));
+            }
+        }
+        let has_others = !ways.is_empty();
+        for (planned, way, condition) in left {
+            self.steps.push(way_step(target, way, condition, has_others));
+            ways.push(planned);
+        }
+        ways
     }
 
     fn is_full(&self) -> bool {
@@ -528,13 +570,9 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
 
 impl Candidate<'_> {
     /// Without its holds.
-    fn planned(self, request: &RouteRequest, tier: i32) -> PlannedAttempt {
+    fn planned(self, ways: Vec<PlannedDial>, tier: i32) -> PlannedAttempt {
         let target = self.target;
-        let mut ways = target.order_of_dials(request.call).into_iter().filter_map(|place| {
-            let dial = target.dial(place)?;
-            let (uri, way) = (dial.template.uri(request.dialed), dial.way.clone());
-            Some(PlannedDial { dial: place, uri, way })
-        });
+        let mut ways = ways.into_iter();
         let PlannedDial { dial, uri, way } = ways.next().expect("a target has a way to it");
         PlannedAttempt {
             target: target.id.clone(),
@@ -576,6 +614,14 @@ fn health(target: &Target, condition: Condition, is_tried: bool) -> Step {
         if is_tried { (Verdict::Passed, None) } else { (Verdict::Refused, condition.reason()) };
     let finding = Finding::have(condition.to_smolstr());
     Step::new(Some(target.id.clone()), Check::Health, verdict, reason, finding)
+}
+
+/// What is thought of a way to a target, and whether it is tried after the others for that.
+fn way_step(target: &Target, way: &Way, condition: Condition, is_left: bool) -> Step {
+    let reason = condition.way_reason().filter(|_| is_left);
+    let finding =
+        Finding { subject: Some(way.to_smolstr()), ..Finding::have(condition.to_smolstr()) };
+    Step::new(Some(target.id.clone()), Check::Way, Verdict::Passed, reason, finding)
 }
 
 /// That the call was not for this tier.

@@ -208,6 +208,7 @@ pub(super) fn makes_absent(check: Check) -> bool {
         | Check::History
         | Check::Trunk
         | Check::Price
-        | Check::List => false,
+        | Check::List
+        | Check::Way => false,
     }
 }

@@ -11,6 +11,7 @@ use crate::reason::Reason;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
+use super::dial::Way;
 use super::geo::LineRecord;
 use super::history::prior::PriorCalls;
 use super::hold::Bucket;
@@ -115,6 +116,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
             return Condition::Down;
         }
         self.usage.condition(target)
+    }
+
+    fn way(&self, way: &Way) -> Condition {
+        self.usage.way(way)
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {

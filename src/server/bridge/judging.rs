@@ -1,4 +1,4 @@
-//! How attempts went, for the circuits of their targets.
+//! How attempts went, for the circuits of their targets and of the ways there.
 
 use std::time::Duration;
 
@@ -40,10 +40,10 @@ impl Bridge {
         self.judge(key, attempt, at, |lasted| end(reason, lasted, ring.unwrap_or_default()));
     }
 
-    /// The target was not reached, and is to be another way: that says nothing of it.
-    pub(super) fn judge_way(&mut self, key: CallKey, attempt: AttemptNumber) {
-        if let Some(live) = self.calls.get_mut(key) {
-            live.tries.retain(|tried| tried.attempt != attempt);
+    /// The target was not reached, and is to be another way: that says something of the way alone.
+    pub(super) fn judge_way(&mut self, key: CallKey, attempt: AttemptNumber, at: Mono) {
+        if let Some(attempted) = self.over(key, attempt, at, |_| Some(AttemptEnd::Failed)) {
+            self.rate_way(key, attempt, attempted, at);
         }
     }
 
@@ -54,14 +54,34 @@ impl Bridge {
         at: Mono,
         end: impl FnOnce(Duration) -> Option<AttemptEnd>,
     ) {
-        let Some(live) = self.calls.get_mut(key) else { return };
-        let Some(place) = live.tries.iter().position(|it| it.attempt == attempt) else { return };
-        let Try { begun, rang, .. } = live.tries.remove(place);
-        let Some(end) = end(at.since(begun)) else { return };
-        let pdd_ms = rang.map(|rang| u32::try_from(rang.ms_since(begun)).unwrap_or(u32::MAX));
+        let Some(attempted) = self.over(key, attempt, at, end) else { return };
         if let Some(target) = self.target(key, attempt) {
-            self.parts.deciding.attempted(&target, Attempted { end, pdd_ms }, at);
+            self.parts.deciding.attempted(&target, attempted, at);
         }
+        self.rate_way(key, attempt, attempted, at);
+    }
+
+    fn rate_way(&self, key: CallKey, attempt: AttemptNumber, attempted: Attempted, at: Mono) {
+        let planned = self.calls.get(key).and_then(|live| planned(&live.plan, attempt));
+        if let Some(way) = planned.and_then(|it| it.way.as_ref()) {
+            self.parts.deciding.way_attempted(way, attempted, at);
+        }
+    }
+
+    /// An attempt is over: how it went, if that says anything.
+    fn over(
+        &mut self,
+        key: CallKey,
+        attempt: AttemptNumber,
+        at: Mono,
+        end: impl FnOnce(Duration) -> Option<AttemptEnd>,
+    ) -> Option<Attempted> {
+        let live = self.calls.get_mut(key)?;
+        let place = live.tries.iter().position(|it| it.attempt == attempt)?;
+        let Try { begun, rang, .. } = live.tries.remove(place);
+        let end = end(at.since(begun))?;
+        let pdd_ms = rang.map(|rang| u32::try_from(rang.ms_since(begun)).unwrap_or(u32::MAX));
+        Some(Attempted { end, pdd_ms })
     }
 }
 

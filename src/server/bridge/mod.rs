@@ -132,6 +132,8 @@ struct LiveCall {
     holds: SmallVec<[Held; 1]>,
     /// Attempts that are not over.
     tries: SmallVec<[Try; 1]>,
+    /// Attempts that were begun.
+    started: SmallVec<[AttemptNumber; 8]>,
     /// The hold that an attempt waits for.
     asked: Option<Box<(HoldId, Asking)>>,
     /// What had no room for the latest attempt that was denied, until that is told.
@@ -258,6 +260,7 @@ impl Bridge {
                 attempt: 0,
                 holds: SmallVec::new(),
                 tries: SmallVec::new(),
+                started: SmallVec::new(),
                 asked: None,
                 full: None,
                 pinned: None,

@@ -40,7 +40,9 @@ impl Bridge {
                 let goes_on = continues(&live.plan, attempt);
                 let target = |attempt| planned(&live.plan, attempt).map(|it| &it.target);
                 // The way before may have had no room, so that this is the first the target hears.
-                let is_dialed = goes_on && target(live.attempt) == target(attempt);
+                let is_dialed =
+                    goes_on && live.started.iter().any(|it| target(*it) == target(attempt));
+                live.started.push(attempt);
                 live.attempt = attempt;
                 let planned = planned(&live.plan, attempt)?;
                 if !is_dialed {
@@ -70,7 +72,7 @@ impl Bridge {
             }
             Report::WayFailed { attempt, status, q850, reason } => {
                 self.attempt_failed(key, id, at, (attempt, status, q850, reason));
-                self.judge_way(key, attempt);
+                self.judge_way(key, attempt, at);
                 self.hand_on(key, attempt.saturating_add(1));
                 None
             }
@@ -226,6 +228,9 @@ impl Bridge {
                     if let (Some(talk), Some(planned)) = (talk, planned(&live.plan, live.attempt)) {
                         let by_target = party == Party::Target;
                         self.parts.deciding.talked(&planned.target, talk, by_target, at);
+                        if let Some(way) = &planned.way {
+                            self.parts.deciding.way_talked(way, talk, by_target, at);
+                        }
                     }
                     self.parts.deciding.call_over(id, talk);
                     self.metrics.ended(party, reason, talk);

@@ -29,7 +29,8 @@ use crate::id::{HoldId, PingId, PoolId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
-use crate::routing::circuit::{Circuits, Condition};
+use crate::routing::circuit::{Circuits, Condition, WaySeen, Ways};
+use crate::routing::dial::Way;
 use crate::routing::history::prior::PriorCalls;
 use crate::routing::history::{CallerHistory, PastCall};
 use crate::routing::hold::deposits::Deposits;
@@ -96,6 +97,7 @@ struct State {
     rotation: Rotation,
     history: CallerHistory,
     circuits: Circuits,
+    ways: Ways,
     performance: Performance,
 }
 
@@ -142,6 +144,7 @@ struct Read<'a> {
     ledger: &'a HoldLedger,
     down: &'a BTreeSet<TargetId>,
     circuits: &'a Circuits,
+    ways: &'a Ways,
     performance: &'a Performance,
     scores: &'a [ScoreReading],
     now: Mono,
@@ -160,6 +163,7 @@ struct Read<'a> {
 struct Counted<'a> {
     ledger: &'a HoldLedger,
     circuits: &'a Circuits,
+    ways: &'a Ways,
     performance: &'a Performance,
 }
 
@@ -167,7 +171,7 @@ impl<'a> Read<'a> {
     /// Nobody has said anything about the call at hand.
     fn of(
         deciding: &'a Deciding,
-        Counted { ledger, circuits, performance }: Counted<'a>,
+        Counted { ledger, circuits, ways, performance }: Counted<'a>,
         down: &'a BTreeSet<TargetId>,
         (now, at): (Mono, Wall),
     ) -> Self {
@@ -176,6 +180,7 @@ impl<'a> Read<'a> {
             ledger,
             down,
             circuits,
+            ways,
             performance,
             scores: &[],
             now,
@@ -223,6 +228,10 @@ impl UsageReader for Read<'_> {
         self.circuits.condition(target, self.now)
     }
 
+    fn way(&self, way: &Way) -> Condition {
+        self.ways.condition(way, self.now)
+    }
+
     fn ready(&self, concurrency: &str) -> Option<u32> {
         self.ready.of(concurrency, self.at)
     }
@@ -268,11 +277,11 @@ impl Deciding {
         let ledger = HoldLedger::new(LedgerLimits::default());
         let history = CallerHistory::new(snapshot.history_limits());
         let (rotation, circuits) = (Rotation::default(), Circuits::default());
-        let performance = Performance::default();
+        let (ways, performance) = (Ways::default(), Performance::default());
         let deposits = Deposits::default();
         let awake = Mono(0);
         let state =
-            State { ledger, awake, deposits, desk, rotation, history, circuits, performance };
+            State { ledger, awake, deposits, desk, rotation, history, circuits, ways, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         let (ready, state) = (Ready::default(), Mutex::new(state));
         let (answers, quotas) = (Mutex::default(), Mutex::default());
@@ -287,6 +296,7 @@ impl Deciding {
         let mut state = self.state.lock();
         state.desk.configure(&snapshot);
         state.circuits.configure(&snapshot);
+        state.ways.configure(&snapshot);
         state.rotation.retain(&snapshot);
         let days = snapshot.performance_days();
         if days.is_none() || days > self.performance_days() {
@@ -327,6 +337,23 @@ impl Deciding {
         let state = self.state.lock();
         let tripped = state.circuits.tripped(now).map(|(id, condition)| (id.clone(), condition));
         tripped.chain(down.iter().map(|id| (id.clone(), Condition::Down))).collect()
+    }
+
+    /// How many ways to targets are not well.
+    pub fn ways_ill(&self, now: Mono) -> usize {
+        self.state.lock().ways.tripped(now).count()
+    }
+
+    /// What calls have shown of each way to targets.
+    pub fn ways(&self, now: Mono) -> Vec<(Way, WaySeen)> {
+        let snapshot = self.snapshot.load();
+        let ways = &mut self.state.lock().ways;
+        let seen = |way: &Way| {
+            let rules = snapshot.way_circuit(way);
+            let seen = rules.map(|rules| ways.seen(way, rules, now));
+            (way.clone(), seen.unwrap_or_default())
+        };
+        snapshot.ways().into_iter().map(seen).collect()
     }
 
     /// So many calls at once can be taken under this concurrency, such as
@@ -445,10 +472,11 @@ impl Deciding {
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         state.holds(now);
-        let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
+        let State { ledger, desk, rotation, history, circuits, ways, performance, .. } =
+            &mut *state;
         let sessions = self.sessions_of(desk, &snapshot, request, looked);
         let down = self.down.load();
-        let counts = Counted { ledger, circuits, performance };
+        let counts = Counted { ledger, circuits, ways, performance };
         let remembered = snapshot.remembered(request, &sessions);
         let (calls, prior) =
             self.known_of(&snapshot, remembered.as_ref(), request, history, looked);
@@ -549,13 +577,14 @@ impl Deciding {
     ) -> T {
         let down = self.down.load();
         let mut state = self.state.lock();
-        let State { ledger, desk, rotation, history, circuits, performance, .. } = &mut *state;
+        let State { ledger, desk, rotation, history, circuits, ways, performance, .. } =
+            &mut *state;
         let mut sessions = assumed.to_vec();
         sessions.extend(self.sessions_of(desk, snapshot, request, looked));
         let remembered = snapshot.remembered(request, &sessions);
         let (calls, prior) = self.known_of(snapshot, remembered.as_ref(), request, history, looked);
         let known = Known { sessions: &sessions, calls: &calls };
-        let counts = Counted { ledger, circuits, performance };
+        let counts = Counted { ledger, circuits, ways, performance };
         let read = Read::of(self, counts, &down, (now, request.at));
         look(known, &Read { prior: prior.as_ref(), ..read }, rotation)
     }

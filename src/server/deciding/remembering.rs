@@ -2,15 +2,18 @@
 //! attempts went.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use metrics::counter;
+use metrics::{counter, histogram};
+use smol_str::{SmolStr, ToSmolStr};
 
 use crate::id::{CallId, CampaignId, TargetId};
 use crate::phone::PhoneNumber;
-use crate::routing::circuit::{Attempted, Before, Turn};
+use crate::routing::circuit::{AttemptEnd, Attempted, Before, Turn};
 use crate::routing::config::Span;
+use crate::routing::dial::Way;
 use crate::routing::history::prior::{Asking, PriorCalls};
 use crate::routing::history::{Caller, CallerHistory, PastCall};
 use crate::routing::performance::{Concerned, Tally};
@@ -149,9 +152,31 @@ impl Deciding {
         }
     }
 
+    /// The same of ways to targets, by their names.
+    pub fn restore_ways(&self, tried: impl IntoIterator<Item = (SmolStr, Before)>, now: Mono) {
+        let snapshot = self.snapshot.load();
+        let known = snapshot.ways();
+        let known: BTreeMap<SmolStr, &Way> =
+            known.into_iter().map(|way| (way.to_smolstr(), way)).collect();
+        let ways = &mut self.state.lock().ways;
+        for (name, before) in tried {
+            let way = known.get(&name).copied();
+            if let Some((way, rules)) = way.and_then(|way| Some((way, snapshot.way_circuit(way)?)))
+            {
+                ways.restore(way, rules, before, now);
+            }
+        }
+    }
+
     /// Whether some target has a circuit, which goes by what was before.
     pub fn has_circuits(&self) -> bool {
         self.snapshot.load().targets().iter().any(|target| target.circuit.is_some())
+    }
+
+    /// Whether some way to targets has one.
+    pub fn has_way_circuits(&self) -> bool {
+        let snapshot = self.snapshot.load();
+        snapshot.ways().into_iter().any(|way| snapshot.way_circuit(way).is_some())
     }
 
     /// The call is tried at a target.
@@ -232,6 +257,52 @@ impl Deciding {
         let Some(rules) = rules.filter(|rules| rules.max_short_percent.is_some()) else { return };
         let turn = self.state.lock().circuits.talked(target, rules, talk, by_target, now);
         turned(target, turn);
+    }
+
+    /// An attempt over a way to a target is over, or was answered.
+    pub fn way_attempted(&self, way: &Way, attempted: Attempted, now: Mono) {
+        let outcome = match attempted.end {
+            AttemptEnd::Answered => "answered",
+            AttemptEnd::Unanswered => "unanswered",
+            AttemptEnd::Failed => "failed",
+        };
+        counter!(names::WAY_ATTEMPTS, "way" => way.to_string(), "outcome" => outcome).increment(1);
+        if let Some(pdd_ms) = attempted.pdd_ms {
+            let seconds = f64::from(pdd_ms) / 1_000.0;
+            histogram!(names::WAY_PDD, "way" => way.to_string()).record(seconds);
+        }
+        let snapshot = self.snapshot.load();
+        let Some(rules) = snapshot.way_circuit(way) else { return };
+        let turn = self.state.lock().ways.attempted(way, rules, attempted, now);
+        way_turned(way, turn);
+    }
+
+    /// An answered call over a way is over; `by_target`: the target hung up.
+    pub fn way_talked(&self, way: &Way, talk: Duration, by_target: bool, now: Mono) {
+        let snapshot = self.snapshot.load();
+        let rules = snapshot.way_circuit(way);
+        let Some(rules) = rules.filter(|rules| rules.max_short_percent.is_some()) else { return };
+        let turn = self.state.lock().ways.talked(way, rules, talk, by_target, now);
+        way_turned(way, turn);
+    }
+}
+
+/// Tells people that the circuit of a way to targets has opened or closed.
+fn way_turned(way: &Way, turn: Option<Turn>) {
+    match turn {
+        None => {}
+        Some(Turn::Opened(trip, rests)) => {
+            counter!(names::WAYS_OPENED, "way" => way.to_string()).increment(1);
+            tracing::warn!(
+                %way,
+                why = %trip,
+                rests_s = rests.as_secs(),
+                "calls over a way to targets go badly: their other ways are tried first"
+            );
+        }
+        Some(Turn::Closed) => {
+            tracing::info!(%way, "calls over a way to targets go well again");
+        }
     }
 }
 

@@ -84,8 +84,8 @@ impl Deciding {
         let remembered = snapshot.remembered(&request, std::slice::from_ref(&session));
         let (calls, prior) =
             self.known_of(snapshot, remembered.as_ref(), &request, &state.history, None);
-        let State { ledger, circuits, performance, rotation, .. } = state;
-        let (down, counts) = (self.down.load(), Counted { ledger, circuits, performance });
+        let State { ledger, circuits, ways, performance, rotation, .. } = state;
+        let (down, counts) = (self.down.load(), Counted { ledger, circuits, ways, performance });
         let read = Read::of(self, counts, &down, (now, at));
         let read = Read { prior: prior.as_ref(), ..read };
         let offer = quote(snapshot, &request, &session, &calls, &read, rotation);

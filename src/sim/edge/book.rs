@@ -10,7 +10,7 @@ use crate::cdr::fact::{CapReset, PingAccepted};
 use crate::cdr::record::{CallRecord, CallState};
 use crate::cdr::store::{
     Answer, Batch, Book, CapUsage, CountedCalls, EarlierCall, Progress, StoreError, StoredSession,
-    TriedTarget,
+    TriedTarget, TriedWay,
 };
 use crate::id::{CallId, SessionId};
 use crate::time::Wall;
@@ -163,6 +163,12 @@ impl Book for MemoryBook {
         let state = self.state.lock();
         let over = state.calls.values().filter(|record| record.state != CallState::Open);
         self::now(Ok(over.flat_map(|record| TriedTarget::of(record, now)).collect()))
+    }
+
+    fn tried_ways(&self, now: Wall) -> Answer<'_, Vec<TriedWay>> {
+        let state = self.state.lock();
+        let over = state.calls.values().filter(|record| record.state != CallState::Open);
+        self::now(Ok(over.flat_map(|record| TriedWay::of(record, now)).collect()))
     }
 
     fn write(&self, batch: Arc<Batch>) -> Answer<'_, ()> {

@@ -95,6 +95,9 @@ pub struct TrunkConfig {
     /// Caps on its calls; of no interest here, and read elsewhere.
     #[serde(default)]
     pub caps: serde::de::IgnoredAny,
+    /// When calls to targets go another way first; the same.
+    #[serde(default)]
+    pub circuit: serde::de::IgnoredAny,
     /// Whose it is; the same.
     #[serde(default)]
     pub publisher: serde::de::IgnoredAny,

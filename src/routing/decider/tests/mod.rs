@@ -10,6 +10,7 @@ mod price;
 mod scored;
 mod selection;
 mod sessions;
+mod ways;
 
 use std::collections::BTreeMap;
 
