@@ -687,6 +687,7 @@ fn the_openapi_document_lists_every_route() {
             "GET /v1/targets",
             "GET /v1/targets/{id}/effective",
             "GET /v1/trunks/{id}/effective",
+            "GET /v1/ways",
             "PATCH /rtbs/{uuid}",
             "POST /api/bid/{grid}",
             "POST /api/v1/inbound_webhooks/ping/{uri}",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::peer::{Line, SDP, response, with_body};
 use super::{Call, Setup, Stage, detail, play_with};
-use crate::support::{http, ports};
+use crate::support::{http, ports, wait_for};
 
 /// Whose carrier is behind the second way.
 const TRUNK: &str = r#"
@@ -152,6 +152,60 @@ fn a_way_where_nobody_is_is_tried_last_for_a_while() {
             stage.is_clean()
         },
     );
+}
+
+#[test]
+fn a_trunk_over_which_it_rings_too_late_is_left_and_comes_back_on_trial() {
+    let port = ports::block(1).unwrap();
+    let dial = format!(
+        r#"targets.alone.dial=[{{ kind = "sip", uri = "sip:127.0.0.3:{port}", trunk = "over" }},
+           {{ kind = "sip", uri = "sip:127.0.0.2:{port}" }}]"#
+    );
+    let rules = "trunks.over.circuit={ min_attempts = 5, max_pdd_ms = 100, cool_down_s = 2, \
+                 trial_percent = 100, trial_attempts = 2 }";
+    let set = [dial.as_str(), rules];
+    play_with(Setup { set: &set, more: TRUNK, ..Setup::default() }, |stage| {
+        let (mut over, mut other) = (host(stage, 3, port)?, host(stage, 2, port)?);
+        let mut caller = stage.udp()?;
+        for n in 0..5 {
+            ensure!(trunk(stage)?["condition"] == "well", "only {n} calls were slow");
+            caller.send(with_body(&caller, &stage.invite(), &format!("slow-{n}"), &[], SDP))?;
+            let invite = over.expect("INVITE").context("over the trunk")?;
+            // Longer than it may take to ring.
+            over.expect_silence(Duration::from_millis(200))?;
+            over.send(response(&over, &invite, "180 Ringing", &[], ""))?;
+            caller.expect("180 INVITE")?;
+            over.send(response(&over, &invite, "486 Busy Here", &[], ""))?;
+            over.expect("ACK")?;
+            caller.expect("486 INVITE")?;
+        }
+        let left = trunk(stage)?;
+        ensure!(left["condition"] == "circuit_open", "{left}");
+        ensure!(left["why"] == "circuit open: 5 of 5 attempts rang too late", "{left}");
+        ensure!(left["pdd_p99_ms"].as_u64().is_some_and(|ms| ms >= 200), "{left}");
+
+        Call::up(stage, &mut caller, &mut other, "left", &[])?.end(&mut caller, &mut other)?;
+        let explained = explained(stage, &detail(stage, "left")?)?;
+        let steps = explained["steps"].as_array().cloned().unwrap_or_default();
+        let step = steps.into_iter().find(|step| step["check"] == "way").context("a step")?;
+        ensure!(step["subject"] == "trunk/over" && step["reason"] == "way.circuit_open", "{step}");
+
+        wait_for("the rest to be over", Duration::from_secs(5), || {
+            Ok((trunk(stage)?["condition"] == "on_trial").then_some(()))
+        })?;
+        for name in ["good", "better"] {
+            Call::up(stage, &mut caller, &mut over, name, &[])?.end(&mut caller, &mut over)?;
+        }
+        ensure!(trunk(stage)?["condition"] == "well", "{}", trunk(stage)?);
+        stage.is_clean()
+    });
+}
+
+/// What calls have shown of the trunk.
+fn trunk(stage: &Stage) -> Result<Value> {
+    let ways = http::get(stage.api, "/v1/ways")?.json::<Value>()?;
+    let items = ways["items"].as_array().cloned().unwrap_or_default();
+    items.into_iter().find(|item| item["trunk"] == "over").context("the trunk is a way")
 }
 
 /// The target is at 127.0.0.2, and over the trunk at 127.0.0.3.
