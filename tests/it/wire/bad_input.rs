@@ -57,7 +57,7 @@ fn whatever_is_wrong_with_a_body_is_told_where_it_is_sent_and_opens_nothing() {
             (json!({ "tags": { "a": "x".repeat(257) } }), 422, "/tags/a", "too_large"),
             (json!({ "lead": { "a": deep } }), 422, "/lead/a/x/x/x/x/x/x/x", "too_large"),
             (json!({ "tags": many }), 422, "/tags", "too_large"),
-            (json!({ "colour": 1 }), 400, "/colour", "mistyped"),
+            (json!({ "colour": 1, "strict": true }), 400, "/colour", "mistyped"),
         ];
         for (fault, status, pointer, code) in wrong {
             for path in [PING, BATCH, VISIT] {

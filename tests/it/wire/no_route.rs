@@ -19,7 +19,7 @@ const ACTIONS: &str = r#"campaigns.alone.no_route={
 }"#;
 const REPEATS: &str = "campaigns.alone.callers={ repeat_after_s = 0 }";
 const FILTER: &str =
-    r#"targets.alone.filters={ all = [{ tag = "geo.state", op = "eq", value = "OH" }] }"#;
+    r#"targets.alone.filters={ all = [{ tag = "geo.state", op = "eq", value = "TX" }] }"#;
 
 #[test]
 fn a_call_nobody_can_take_is_answered_as_its_campaign_says_and_classed() {

@@ -25,6 +25,7 @@ keys = [{ id = "main", key = "the key of the strict" }]
 id = "few"
 quota = { per_second = 1, burst = 2 }
 payouts = [{ campaign = "ohio", amount = "20.00", seconds = 45 }]
+price = { allow_loss = true }
 caps = [{ metric = "pinged", window = "daily", limit = 2 }]
 
 [[campaigns]]
