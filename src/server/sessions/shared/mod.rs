@@ -354,7 +354,6 @@ impl SharedSessions {
         }
         let number = self.take_apart(&pool.id);
         self.metrics.local(if number.is_some() { Local::Number } else { Local::NoNumber });
-        self.untold(session);
         number.map(|number| Lease { number, session, expires_at: now + ttl })
     }
 
@@ -394,9 +393,27 @@ impl SharedSessions {
         sessions: &[Session],
         now: Wall,
     ) {
+        self.lent_here(sessions);
         if let Err(fault) = self.store.restore(snapshot, sessions, now).await {
             self.metrics.fault(&fault);
             sessions.iter().for_each(|it| self.untold(it.session));
+        }
+    }
+
+    /// Sessions are at the desk: the store may not have heard of the numbers that they were lent out of
+    /// those set apart. Said no sooner: what the desk does not know is not told.
+    fn lent_here(&self, sessions: &[Session]) {
+        for session in sessions {
+            let is_ours = {
+                let inner = self.inner.lock();
+                let apart = session.pool.as_ref().and_then(|pool| inner.apart.get(pool));
+                apart
+                    .zip(session.number)
+                    .is_some_and(|(apart, number)| apart.used.contains(&number))
+            };
+            if is_ours {
+                self.untold(session.session);
+            }
         }
     }
 

@@ -232,7 +232,7 @@ impl SharedSessions {
     }
 
     /// Tells some of what the store has not heard.
-    async fn tell_some(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+    pub(super) async fn tell_some(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
         let snapshot = own.in_force();
         self.take_back_unasked(&snapshot).await?;
         self.tell_gone(&snapshot).await?;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::id::PingId;
 use crate::money::Money;
+use crate::routing::ping::SessionKind;
 use crate::routing::quote::Promise;
 use crate::server::redis::{Address, LinkSettings};
 use crate::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
@@ -53,6 +54,92 @@ fn what_was_promised_is_for_one_call_also_while_the_store_is_away() {
     assert_eq!(is_spent(), [true, false]);
     shared.spent("+18005550100".parse().unwrap(), SessionId::from_bytes([8; 16]));
     assert_eq!(is_spent(), [true, false], "it is another number's");
+}
+
+#[tokio::test]
+async fn a_number_of_our_own_is_told_of_once_its_session_is_at_the_desk() {
+    let (shared, snapshot) = (shared(), snapshot());
+    let number = "+18005550201".parse().unwrap();
+    let apart = Apart {
+        numbers: [number].into(),
+        used: BTreeSet::new(),
+        renewed_at: clock::mono(),
+        is_short: false,
+    };
+    shared.inner.lock().apart.insert("pool".into(), apart);
+    let pool = snapshot.pool(&"pool".into()).unwrap();
+    let id = SessionId::from_bytes([7; 16]);
+    let lease = shared.lend(pool, id, MOMENT, AT).await.unwrap();
+    assert_eq!(lease, Lease { number, session: id, expires_at: AT + MOMENT });
+
+    // What is due is told at that moment.
+    shared.inner.lock().unasked.clear();
+    shared.tell_some(&Desk(snapshot.into())).await.unwrap();
+    let opened = session(id, number);
+    shared.lent_here(std::slice::from_ref(&opened));
+
+    assert!(shared.is_untold_alone(id));
+    let of_the_store = SessionId::from_bytes([8; 16]);
+    shared.lent_here(&[session(of_the_store, "+18005550202".parse().unwrap())]);
+    assert!(!shared.is_untold_alone(of_the_store), "the store has lent it");
+}
+
+impl SharedSessions {
+    /// Of this one by itself.
+    fn is_untold_alone(&self, session: SessionId) -> bool {
+        self.inner.lock().untold.contains(&session)
+    }
+}
+
+/// A desk at which nothing was opened.
+struct Desk(Arc<RoutingSnapshot>);
+
+impl OwnSessions for Desk {
+    fn in_force(&self) -> Arc<RoutingSnapshot> {
+        Arc::clone(&self.0)
+    }
+
+    fn opened(&self, _session: SessionId) -> Option<Session> {
+        None
+    }
+
+    fn opened_after(&self, _session: Option<SessionId>, _most: usize) -> Vec<Session> {
+        vec![]
+    }
+
+    fn lent(&self, _pool: &PoolId) -> Vec<(Lease, Wall)> {
+        vec![]
+    }
+
+    fn lost(&self, _lease: Lease) {}
+
+    fn follow(&self, _session: &Session) {}
+
+    fn calls_after(&self, _caller: Option<&Caller>, _most: usize) -> Option<CallsOfSome> {
+        None
+    }
+}
+
+fn session(id: SessionId, number: PhoneNumber) -> Session {
+    Session {
+        session: id,
+        ping: PingId(id.0),
+        publisher: "p".into(),
+        campaign: "c".into(),
+        caller: None,
+        pool: Some("pool".into()),
+        number: Some(number),
+        tags: Tags::new(),
+        extra: Tags::new(),
+        request_id: None,
+        kind: SessionKind::Ping,
+        visitor: None,
+        created_at: AT,
+        expires_at: AT + MOMENT,
+        consumed_at: None,
+        promise: None,
+        enriched: vec![],
+    }
 }
 
 fn reading(nth: u8, number: PhoneNumber) -> SessionReading {
