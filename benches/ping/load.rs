@@ -12,8 +12,8 @@ use super::server::Server;
 
 /// Nobody waits that long for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The load begins so long after the first connection is opened.
-const LEAD: Duration = Duration::from_millis(500);
+/// The load begins so long after the last connection is open.
+const LEAD: Duration = Duration::from_millis(100);
 
 /// What is sent.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +50,14 @@ impl Load {
     fn put(&self, address: SocketAddr, kill: Option<(&mut Server, Duration)>) -> Result<Measured> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
+            let mut connections = vec![];
+            for place in 0..self.connections {
+                connections.push((place, Connection::to(address).await?));
+            }
             let started = Instant::now() + LEAD;
-            let senders: Vec<_> = (0..self.connections)
-                .map(|place| tokio::spawn(self.send(address, place, started, kill.is_some())))
+            let senders: Vec<_> = connections
+                .into_iter()
+                .map(|(place, to)| tokio::spawn(self.send(to, place, started, kill.is_some())))
                 .collect();
             if let Some((server, after)) = kill {
                 sleep_until((started + after).into()).await;
@@ -73,14 +78,13 @@ impl Load {
     /// Every ping whose number leaves this remainder.
     fn send(
         &self,
-        server: SocketAddr,
+        mut connection: Connection,
         place: u32,
         started: Instant,
         is_killed: bool,
     ) -> impl Future<Output = Result<Measured>> + Send + use<> {
         let Self { rate, time, connections } = *self;
         async move {
-            let mut connection = Connection::to(server).await?;
             let mut measured = Measured::default();
             for number in (place..).step_by(connections as usize) {
                 let due = Duration::from_secs_f64(f64::from(number) / f64::from(rate));
