@@ -67,7 +67,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -120,6 +120,9 @@ const TCP_EVENTS: usize = 1024;
 
 /// How long requests to the API may go on once all calls are over.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
+/// Connections to the REST service that have been opened and not taken yet: one that finds no room waits for
+/// its client to try again, a second later. The pages of many visitors come at once.
+const API_BACKLOG: u32 = 1024;
 
 /// A running server.
 pub struct Server {
@@ -241,7 +244,7 @@ impl Server {
             limits: Arc::clone(&limits),
             orphans: Arc::new(OpenOrphans::new(&awaited)),
         };
-        let (api, api_address) = bind_api(settings.api.listen).await?;
+        let (api, api_address) = bind_api(settings.api.listen)?;
         let sockets = sockets::bind(&settings, shard_count, &tcp, &sources)?;
         let sip_addresses = sockets.addresses.clone();
         let endpoint_settings =
@@ -467,13 +470,16 @@ impl Server {
 }
 
 /// Before anything is at work: whoever finds the port taken has nothing to take back.
-async fn bind_api(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listener = TcpListener::bind(wanted)
-        .await
-        .map_err(|cause| StartError::Api { address: wanted, cause })?;
-    let address =
-        listener.local_addr().map_err(|cause| StartError::Api { address: wanted, cause })?;
-    Ok((listener, address))
+fn bind_api(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bind = || {
+        let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(wanted)?;
+        let listener = socket.listen(API_BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bind().map_err(|cause| StartError::Api { address: wanted, cause })
 }
 
 fn serve_api(
