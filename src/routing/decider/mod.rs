@@ -310,8 +310,8 @@ fn route<U: UsageReader + ?Sized>(
     let (no_place, ringing) = (None, None);
     let mut planner = Planner { decision, scene, campaign, holds, no_place, steps, ringing };
     planner.plan(pool.tiers, &way, rotation);
-    planner.plan_spare(pool.spare);
-    planner.plan_ill(pool.ill);
+    planner.plan_spare(pool.spare, rotation);
+    planner.plan_ill(pool.ill, rotation);
     if let Some(candidate) = overflow {
         planner.overflow(candidate);
     }
@@ -395,6 +395,13 @@ struct Planner<'p, 'a, U: ?Sized> {
     ringing: Option<i32>,
 }
 
+/// What spoke for the place of each.
+fn note(candidates: &mut [Candidate<'_>], notes: Vec<SmolStr>) {
+    for (candidate, note) in candidates.iter_mut().zip(notes) {
+        candidate.note = Some(note);
+    }
+}
+
 /// A target that can take the call.
 struct Candidate<'a> {
     target: &'a Target,
@@ -428,10 +435,9 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
             if let Some(candidate) = way.last().and_then(|it| remove(&mut eligible, it)) {
                 last = Some((tier, candidate));
             }
-            let Turn { order, held_for, notes } = self.turn(tier, &eligible, &absent, rotation);
-            for (candidate, note) in eligible.iter_mut().zip(notes) {
-                candidate.note = Some(note);
-            }
+            let Turn { order, held_for, notes } =
+                self.turn(tier, &eligible, Some(&absent), rotation);
+            note(&mut eligible, notes);
             if let Some(held_for) = held_for {
                 self.steps.push(share_held(tier, held_for));
                 put_off.push((tier, eligible, order));
@@ -452,7 +458,7 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
         &mut self,
         tier: &Tier,
         eligible: &[Candidate<'a>],
-        absent: &[Share<'a>],
+        absent: Option<&[Share<'a>]>,
         rotation: &mut Rotation,
     ) -> Turn<'a> {
         if self.is_full() {
@@ -475,25 +481,52 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
         }
     }
 
-    fn plan_spare(&mut self, spare: Vec<(&'a Tier, Candidate<'a>, Finding)>) {
+    fn plan_spare(
+        &mut self,
+        spare: Vec<(&'a Tier, Candidate<'a>, Finding)>,
+        rotation: &mut Rotation,
+    ) {
         let for_want_of_others = self.decision.plan.is_empty();
+        let mut wanted = vec![];
         for (tier, candidate, finding) in spare {
             self.steps.push(pays_little(candidate.target, finding, for_want_of_others));
-            if for_want_of_others {
-                self.join(tier, candidate);
-            }
+            wanted.push((tier, candidate));
+        }
+        if for_want_of_others {
+            self.plan_wanted(wanted, rotation);
         }
     }
 
     /// What is thought of a target may be wrong, and a call that fails is no worse than one that is
     /// not tried.
-    fn plan_ill(&mut self, ill: Vec<(&'a Tier, Candidate<'a>, Condition)>) {
+    fn plan_ill(
+        &mut self,
+        ill: Vec<(&'a Tier, Candidate<'a>, Condition)>,
+        rotation: &mut Rotation,
+    ) {
         let for_want_of_others = self.decision.plan.is_empty();
+        let mut wanted = vec![];
         for (tier, candidate, condition) in ill {
             self.steps.push(health(candidate.target, condition, for_want_of_others));
-            if for_want_of_others {
-                self.join(tier, candidate);
+            wanted.push((tier, candidate));
+        }
+        if for_want_of_others {
+            self.plan_wanted(wanted, rotation);
+        }
+    }
+
+    /// Those that are wanted after all share the calls as they would if they were well. They come tier
+    /// by tier.
+    fn plan_wanted(&mut self, wanted: Vec<(&'a Tier, Candidate<'a>)>, rotation: &mut Rotation) {
+        let mut wanted = wanted.into_iter().peekable();
+        while let Some((tier, first)) = wanted.next() {
+            let mut members = vec![first];
+            while let Some((_, next)) = wanted.next_if(|(next, _)| next.tier == tier.tier) {
+                members.push(next);
             }
+            let Turn { order, notes, .. } = self.turn(tier, &members, None, rotation);
+            note(&mut members, notes);
+            self.join_all(tier, members, order);
         }
     }
 

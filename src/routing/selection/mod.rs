@@ -118,12 +118,12 @@ struct Ranked {
 
 impl<U: UsageReader + ?Sized> Scene<'_, U> {
     /// Whose turn it is in a tier. Moves `rotation` on by one call. `absent` are those that can take
-    /// no call at all, with their weights; empty where no shares are held.
+    /// no call at all, with their weights, where shares are held; `None`: no share is held for anybody.
     pub(super) fn turn<'a>(
         &self,
         tier: &Tier,
         eligible: impl Iterator<Item = Entrant<'a>>,
-        absent: &[Share<'a>],
+        absent: Option<&[Share<'a>]>,
         rotation: &mut Rotation,
         readings: &mut Readings,
     ) -> Turn<'a> {
@@ -146,7 +146,7 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
                         let notes = vec![why; eligible.len()];
                         let entrants = eligible.into_iter().map(shares).collect();
                         let by = &rules.otherwise;
-                        let turn = self.by_share(tier, by, entrants, &[], rotation, readings);
+                        let turn = self.by_share(tier, by, entrants, None, rotation, readings);
                         Turn { notes, ..turn }
                     }
                 }
@@ -159,12 +159,12 @@ impl<U: UsageReader + ?Sized> Scene<'_, U> {
         tier: &Tier,
         distribution: &Distribution,
         eligible: Vec<Share<'a>>,
-        absent: &[Share<'a>],
+        absent: Option<&[Share<'a>]>,
         rotation: &mut Rotation,
         readings: &mut Readings,
     ) -> Turn<'a> {
         let (present, mut entrants) = (eligible.len(), eligible);
-        if tier.hold_share_ms > 0 {
+        if let Some(absent) = absent.filter(|_| tier.hold_share_ms > 0) {
             let eligible = entrants.iter().map(|it| it.target);
             let (hold, at) = ((tier.tier, tier.hold_share_ms), self.request.at);
             let read = &mut readings.absent;

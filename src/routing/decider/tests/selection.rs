@@ -129,6 +129,47 @@ fn the_share_of_who_is_away_goes_to_the_next_tier_until_it_has_been_held_for_lon
 }
 
 #[test]
+fn targets_that_are_all_ill_or_pay_too_little_share_calls_as_the_well_do() {
+    let soft = "price = { soft_min_revenue = \"1.00\" }\n    [campaigns.routing]";
+    let unpaid = TIERS.replace("[campaigns.routing]\n", &format!("{soft}\n"));
+    let trip = Trip { cause: Cause::Failed, seen: 31, of: 60 };
+    for (rules, of_first) in [
+        (snapshot(TIERS), Condition::Open(trip)),
+        (
+            snapshot(&TIERS.replace("tier = 2\n", "tier = 2\n    hold_share_s = 600\n")),
+            Condition::Down,
+        ),
+        (snapshot(&unpaid), Condition::Well),
+    ] {
+        let mut rotation = Rotation::default();
+        let mut plans = BTreeMap::<_, u32>::new();
+        for nth in 0..100 {
+            let request =
+                RouteRequest { call: CallId::of_simulation(3, nth), ..request("+18005550100") };
+            let ill = All(of_first);
+            let decision = decide(&rules, &request, Known::default(), &ill, &mut rotation);
+            assert_eq!(replay(&rules, &recorded(&request, &decision)).difference, None);
+            *plans.entry(targets_of(&decision).join(" ")).or_default() += 1;
+        }
+        let told = plans.iter().map(|(plan, calls)| (plan.as_str(), *calls));
+        assert_eq!(told.collect::<Vec<_>>(), [("most some next", 70), ("some most next", 30)]);
+    }
+}
+
+/// Of all targets the same is thought, and nothing is used.
+struct All(Condition);
+
+impl UsageReader for All {
+    fn usage(&self, _bucket: &Bucket) -> Usage {
+        Usage::default()
+    }
+
+    fn condition(&self, _target: &TargetId) -> Condition {
+        self.0
+    }
+}
+
+#[test]
 fn a_held_share_goes_to_the_others_for_want_of_another_tier() {
     let (rules, _) = rules("hold_share_s = 600", "");
     let assumed = Assumed { down: ["next".into()].into(), ..Assumed::default() };
