@@ -67,8 +67,9 @@ pub struct CreditConfig {
 pub enum Metric {
     /// Pings that were accepted. Of the account, publishers and campaigns.
     Pinged,
-    /// Calls that came, whatever becomes of them. Of the account, publishers, campaigns, trunks and
-    /// numbers.
+    /// Calls that came, whatever becomes of them: also those of callers whom the campaign does not want,
+    /// and none that finds the cap full or the campaign paused. Of the account, publishers, campaigns,
+    /// trunks and numbers.
     Offered,
     /// INVITEs that were sent.
     Attempted,

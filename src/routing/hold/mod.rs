@@ -172,7 +172,8 @@ pub enum Counts {
     /// At the INVITE: its instant. Milliseconds since the Unix epoch.
     #[n(8)]
     Spacing,
-    /// When it has passed the gate. Calls.
+    /// When it comes to a campaign that takes calls, whatever becomes of it: also of a caller whom the
+    /// campaign does not want. Calls.
     #[n(9)]
     Offered,
     /// When a ping is accepted. Pings.

@@ -48,6 +48,21 @@ fn a_caller_who_calls_again_at_once_is_refused() {
 }
 
 #[test]
+fn a_caller_whom_the_campaign_does_not_want_has_come_all_the_same() {
+    let cap = r#"caps = [{ metric = "offered", window = "daily", limit = 2 }]"#;
+    let rules = business(&format!("{cap}\n        callers = {{ repeat_after_s = 2 }}"), "");
+    let before = PastCall { at: Wall(OPEN.0 - 1_000), ..nobody_answered(1) };
+
+    let again = decided(&rules, &[before]);
+
+    assert_eq!(again.refused, Some(Reason::RepeatTooSoon));
+    let counted: Vec<_> = again.offered.iter().map(|it| it.bucket.cap.to_string()).collect();
+    assert_eq!(counted, ["campaign/cmp/offered/daily"]);
+    let paused = business(&format!("{cap}\n        paused = true"), "");
+    assert_eq!(decided(&paused, &[]).offered, []);
+}
+
+#[test]
 fn a_call_is_refused_whose_carrier_is_not_sure_enough() {
     let least_b = r#"callers = { min_attestation = "B" }"#;
     let all_attested = r#"callers = { min_attestation = "B", unattested = "refuse" }"#;
