@@ -226,11 +226,7 @@ impl Bridge {
                     let heard = live.answered.filter(|_| status < 300);
                     let talk = heard.map(|answered| over.since(answered));
                     if let (Some(talk), Some(planned)) = (talk, planned(&live.plan, live.attempt)) {
-                        let by_target = party == Party::Target;
-                        self.parts.deciding.talked(&planned.target, talk, by_target, at);
-                        if let Some(way) = &planned.way {
-                            self.parts.deciding.way_talked(way, talk, by_target, at);
-                        }
+                        self.talked(planned, talk, party == Party::Target, at);
                     }
                     self.parts.deciding.call_over(id, talk);
                     self.metrics.ended(party, reason, talk);
@@ -291,9 +287,18 @@ impl Bridge {
             }
         }
         self.release(key, at, |held| held == attempt);
-        if let Some((target, answered)) = self.target(key, attempt).zip(answered) {
-            self.parts.deciding.talked(&target, at.since(answered), true, at);
-            self.metrics.attempt(Some(&target), "ended_early", None);
+        let plan = self.calls.get(key).map_or(&[][..], |live| &live.plan);
+        if let Some((planned, answered)) = planned(plan, attempt).zip(answered) {
+            self.talked(planned, at.since(answered), true, at);
+            self.metrics.attempt(Some(&planned.target), "ended_early", None);
+        }
+    }
+
+    /// A conversation with a target is over; `by_target`: the target hung up.
+    fn talked(&self, with: &PlannedAttempt, talk: Duration, by_target: bool, at: Mono) {
+        self.parts.deciding.talked(&with.target, talk, by_target, at);
+        if let Some(way) = &with.way {
+            self.parts.deciding.way_talked(way, talk, by_target, at);
         }
     }
 

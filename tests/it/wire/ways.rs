@@ -201,6 +201,38 @@ fn a_trunk_over_which_it_rings_too_late_is_left_and_comes_back_on_trial() {
     });
 }
 
+#[test]
+fn a_talk_that_its_target_ends_at_once_speaks_against_its_way_also_where_the_call_goes_on() {
+    let port = ports::block(1).unwrap();
+    let dial = format!(
+        r#"targets.first.dial={{ kind = "sip", uri = "sip:127.0.0.3:{port}", trunk = "over" }}"#
+    );
+    let recovery = "campaigns.failover.recovery={ within_s = 10 }";
+    let rules = "trunks.over.circuit={ min_attempts = 5, max_short_percent = 50 }";
+    let set = [dial.as_str(), recovery, rules];
+    play_with(Setup { set: &set, more: TRUNK, ..Setup::default() }, |stage| {
+        let (mut caller, mut over) = (stage.udp()?, host(stage, 3, port)?);
+        let next = UdpSocket::bind(("127.0.0.1", stage.spare_port))?;
+        let mut next = Line::udp(next, stage.sip)?;
+        for n in 0..5 {
+            ensure!(trunk(stage)?["condition"] == "well", "only {n} talks were short");
+            let invite = stage.invite_to("+18005550100");
+            caller.send(with_body(&caller, &invite, &format!("short-{n}"), &[], SDP))?;
+            let mut call = Call::answered(&mut caller, &mut over)?;
+            over.send(call.target.next(&over, "BYE"))?;
+            over.expect("200 BYE")?;
+            let offered = next.expect("INVITE").context("the next target")?;
+            next.send(response(&next, &offered, "486 Busy Here", &[], ""))?;
+            next.expect("ACK")?;
+            let bye = caller.expect("BYE")?;
+            caller.send(response(&caller, &bye, "200 OK", &[], ""))?;
+        }
+        let left = trunk(stage)?;
+        ensure!(left["why"] == "circuit open: 5 of 5 answered calls were short", "{left}");
+        stage.is_clean()
+    });
+}
+
 /// What calls have shown of the trunk.
 fn trunk(stage: &Stage) -> Result<Value> {
     let ways = http::get(stage.api, "/v1/ways")?.json::<Value>()?;
