@@ -114,7 +114,7 @@ fn the_same_request_at_two_servers_is_one_session_with_one_answer() {
         redis.ask(&["flushall"])?;
         first.serve()?;
         wait_for("what was answered to be told", Duration::from_secs(10), || {
-            Ok((requests(&redis)?.len() >= 2).then_some(()))
+            Ok(requests(&redis)?.pop_first().map(drop))
         })?;
         let again = send(&second, &body)?;
         ensure!(again.header("idempotent-replayed") == Some("true"), "{again:?}");
@@ -126,10 +126,18 @@ fn the_same_request_at_two_servers_is_one_session_with_one_answer() {
         let (one, same) = (send(&first, &later)?, send(&first, &later)?);
         ensure!((one.status, same.status) == (202, 202), "{one:?}, {same:?}");
         ensure!(same.header("idempotent-replayed") == Some("true"), "{same:?}");
+        let is_seen = |state: &str| {
+            wait_for("the other to see how the store is", Duration::from_secs(15), || {
+                let health = http::get(second.api, "/healthz")?.json::<Value>()?;
+                Ok((health["session_store"] == state).then_some(()))
+            })
+        };
+        is_seen("away")?;
         redis.restart()?;
         wait_for("the other to hear of it", Duration::from_secs(15), || {
             Ok(requests(&redis)?.difference(&earlier).next().map(drop))
         })?;
+        is_seen("open")?;
         let told = send(&second, &later)?;
         ensure!(told.json::<Value>()? == one.json::<Value>()?, "{told:?} is not {one:?}");
         first.is_clean()?;
