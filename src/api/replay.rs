@@ -145,8 +145,10 @@ faults!(
 /// Compare with another configuration
 ///
 /// Makes the latest decisions again on another configuration, or on two, and tells what would have come
-/// out differently. Each has what was read when it was made; caps that were not read then, such as new ones,
-/// are taken for unused, so that fewer calls may be taken in truth.
+/// out differently. Each has what was read when it was made. Of what was not read then, because it is new or
+/// nobody asked, the best is assumed: caps are unused, targets and ways well, callers on no list, and there
+/// are no earlier calls but those the old rules looked back at. So fewer calls may be taken in truth, and the
+/// difference in money is the most it can be.
 #[utoipa::path(
     post,
     path = "/v1/config:diff",
