@@ -14,7 +14,7 @@ use crate::codec;
 use crate::phone::PhoneNumber;
 
 use super::Place;
-use super::table::{RowFault, columns, fault, place};
+use super::table::{RowFault, Values, columns, fault, place};
 
 const COLUMNS: [&str; 6] = ["number", "state", "zip", "time_zone", "country", "line_type"];
 const LINE_TYPE_BYTES_MAX: usize = 32;
@@ -93,7 +93,7 @@ impl LineRows {
         let cells: Vec<&str> = text.split(',').map(str::trim).collect();
         if self.columns.is_empty() {
             let first = "number and at least one of state, zip, time_zone, country and line_type";
-            self.columns = columns(&cells, &COLUMNS, 1, first)?;
+            self.columns = columns(&cells, &COLUMNS, 1, first, Values::Hidden)?;
             if self.columns.len() == 1 {
                 self.columns.clear();
                 let remedy = format!("let the first line be {first}");
@@ -161,7 +161,8 @@ fn record(
     (state, time_zone, zip, country): (&str, &str, &str, &str),
     kind: &str,
 ) -> Result<LineRecord, RowFault> {
-    let Place { state, time_zone, zip, country } = place(state, time_zone, zip, country)?;
+    let Place { state, time_zone, zip, country } =
+        place(state, time_zone, zip, country, Values::Hidden)?;
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if kind.len() > LINE_TYPE_BYTES_MAX || !kind.bytes().all(is_word) {
         let problem = "says no line type";
@@ -269,8 +270,9 @@ mod tests {
             (
                 "number,sate",
                 "",
-                "names no column that is known here: `sate`; did you mean `state`?",
+                "names none that is known here as its column 2; did you mean `state`?",
             ),
+            ("6145550163,OH", "", "names none that is known here as its column 1; there are num"),
             (HEADER, "6145550163,OH", "has 2 columns; write 6, as above"),
             (
                 HEADER,
@@ -280,8 +282,17 @@ mod tests {
             (HEADER, "1145550163,OH,,,,", "begins with no number of North America"),
             (HEADER, "6141550163,OH,,,,", "begins with no number of North America"),
             (HEADER, "+446145550163,OH,,,,", "begins with no number of North America"),
-            (HEADER, "6145550163,oh,,,,", "says `oh`, which is no state or province"),
-            (HEADER, "6145550163,OH,4321,,,", "says `4321`, which is no ZIP code"),
+            (
+                HEADER,
+                "6145550163,oh,,,,",
+                "has something in the column `state` that is no state or province; write its two",
+            ),
+            (HEADER, "OH,6145550163,,,,", "has something in the column `state` that is no state"),
+            (HEADER, "OH,,6145550163,,,", "has something in the column `zip` that is no ZIP code"),
+            (HEADER, "OH,,,6145550163,,", "has something in the column `time_zone` that is no kn"),
+            (HEADER, "OH,,,,6145550163,", "has something in the column `country` that cannot be"),
+            (HEADER, "OH,OH,,,6145550163,", "has something in the column `country` that cannot"),
+            (HEADER, "OH,,,,,+16145550163", "says no line type"),
             (HEADER, "6145550163,,,,,Mobile!", "says no line type; write a word of small letters"),
             (HEADER, "6145550163,,,,,", "says nothing of its number; leave the line out"),
         ] {

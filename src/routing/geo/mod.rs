@@ -318,7 +318,12 @@ mod tests {
         let at = "geo.line_records = lines.csv: ";
         for (text, says) in [
             ("", "is empty; begin with number,state,zip or the like, or leave the file out"),
-            ("# none\nnumber,state\n\n6145550163,Ohio\n", "line 4 says `Ohio`, which is no state"),
+            (
+                "# none\nnumber,state\n\n6145550163,Ohio\n",
+                "line 4 has something in the column `state` that is no state",
+            ),
+            ("6145550163,OH\n", "line 1 names none that is known here as its column 1"),
+            ("number,state\nOH,6145550163\n", "line 2 has something in the column `state` that"),
             (
                 "number,state\n6145550163,OH\n6145550163,PA\n",
                 "has a number again on line 3; keep one row for each number",

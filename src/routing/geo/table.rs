@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 use crate::routing::schedule::bundled_zone;
 use crate::suggest::suggestion;
@@ -21,6 +21,14 @@ pub(in crate::routing) struct Rows {
     places: BTreeMap<u32, Place>,
 }
 
+/// Whether faults repeat what a file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    Shown,
+    /// What stands there may be somebody's number.
+    Hidden,
+}
+
 /// Why a line is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::routing) struct RowFault {
@@ -34,7 +42,7 @@ impl Rows {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         if self.columns.is_empty() {
             let first = "prefix,state,time_zone and, if wanted, zip and country";
-            self.columns = columns(&cells, &COLUMNS, 3, first)?;
+            self.columns = columns(&cells, &COLUMNS, 3, first, Values::Shown)?;
             return Ok(());
         }
         if cells.len() != self.columns.len() {
@@ -47,7 +55,7 @@ impl Rows {
         }
         let [prefix, state, time_zone, zip, country] = row;
         let prefix = self::prefix(prefix)?;
-        let place = place(state, time_zone, zip, country)?;
+        let place = place(state, time_zone, zip, country, Values::Shown)?;
         match self.places.insert(prefix, place) {
             None => Ok(()),
             Some(_) => Err(fault(format!("has the prefix {prefix} again"), "keep one row for it")),
@@ -79,11 +87,15 @@ pub(super) fn columns(
     known: &[&'static str],
     needed: usize,
     first: &str,
+    values: Values,
 ) -> Result<Vec<usize>, RowFault> {
     let mut columns = vec![];
-    for cell in cells {
+    for (number, cell) in (1..).zip(cells) {
         let Some(column) = known.iter().position(|known| known == cell) else {
-            let problem = format!("names no column that is known here: `{cell}`");
+            let problem = match values {
+                Values::Shown => format!("names no column that is known here: `{cell}`"),
+                Values::Hidden => format!("names none that is known here as its column {number}"),
+            };
             return Err(fault(problem, suggestion(cell, known.iter().copied())));
         };
         if columns.contains(&column) {
@@ -116,26 +128,34 @@ pub(super) fn place(
     time_zone: &str,
     zip: &str,
     country_text: &str,
+    values: Values,
 ) -> Result<Place, RowFault> {
+    let said = |column, text| match values {
+        Values::Shown => format!("says `{text}`, which"),
+        Values::Hidden => format!("has something in the column `{column}` that"),
+    };
     let known = state(state_text).filter(|known| *known == state_text);
     if known.is_none() && !state_text.is_empty() {
-        let problem = format!("says `{state_text}`, which is no state or province");
+        let problem = format!("{} is no state or province", said("state", state_text));
         return Err(fault(problem, "write its two letters in capitals, such as OH, or nothing"));
     }
     if !time_zone.is_empty() && bundled_zone(time_zone).is_none() {
-        let problem = format!("says `{time_zone}`, which is no known time zone");
+        let problem = format!("{} is no known time zone", said("time_zone", time_zone));
         return Err(fault(problem, "write an IANA name such as America/New_York, or nothing"));
     }
     let is_zip = zip.len() == 5 && zip.bytes().all(|byte| byte.is_ascii_digit());
     if !zip.is_empty() && !is_zip {
-        let problem = format!("says `{zip}`, which is no ZIP code");
+        let problem = format!("{} is no ZIP code", said("zip", zip));
         return Err(fault(problem, "write five digits, or nothing"));
     }
     let of_state = known.and_then(country);
     let is_country =
         country_text.len() == 2 && country_text.bytes().all(|it| it.is_ascii_uppercase());
     if !country_text.is_empty() && (!is_country || of_state.is_some_and(|it| it != country_text)) {
-        let problem = format_smolstr!("says the country `{country_text}`");
+        let problem = match values {
+            Values::Shown => format!("says the country `{country_text}`"),
+            Values::Hidden => format!("{} cannot be", said("country", country_text)),
+        };
         let remedy = match of_state {
             Some(country) => format!("write {country}, where {state_text} is, or nothing"),
             None => "write two letters in capitals, such as US, or nothing".to_owned(),
