@@ -109,9 +109,11 @@ impl Claimed<'_> {
     /// What is answered is on disk: returns when other servers know, or cannot be told at once.
     pub(super) async fn tell(claimed: &mut [Self]) {
         let mut told: Option<(&SharedSessions, Vec<_>)> = None;
-        for it in claimed.iter_mut().filter(|it| it.is_on_its_way) {
+        let is_answered = |it: &&mut Self| it.is_on_its_way && it.answer.is_some();
+        let mut answered: Vec<_> = claimed.iter_mut().filter(is_answered).collect();
+        for it in &answered {
             if let Some((kept, at)) = &it.answer
-                && let Some((shared, _)) = it.elsewhere.take()
+                && let Some((shared, _)) = it.elsewhere
             {
                 let answer = (it.identity, kept.clone(), *at);
                 told.get_or_insert_with(|| (shared, vec![])).1.push(answer);
@@ -120,6 +122,8 @@ impl Claimed<'_> {
         if let Some((shared, answers)) = told {
             shared.answered(answers).await;
         }
+        // Not before: whoever asked may go away while others are told.
+        answered.iter_mut().for_each(|it| it.elsewhere = None);
     }
 
     /// What is answered if that gets to the disk.

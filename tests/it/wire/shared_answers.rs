@@ -1,6 +1,8 @@
 //! The same request at several servers that share sessions through Redis (spec/data §2.6).
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use super::program::Program;
 use super::shared::{check, redis};
 use super::shared_sessions::{server, server_with};
 use crate::support::redis::Redis;
+use crate::support::relay::{Relay, What};
 use crate::support::{api, http, wait_for};
 
 const MORE: &str = r#"
@@ -180,6 +183,58 @@ fn a_price_that_one_server_promised_is_confirmed_by_another_until_its_call_has_c
     };
     let outcome = bids();
     check(&[&first, &second], outcome);
+}
+
+#[test]
+fn an_answer_whose_client_went_away_while_others_were_told_is_given_by_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("threads can be started");
+    let relay = runtime.block_on(Relay::to(redis.address())).unwrap();
+    // The store is not given up on: whatever others hear later, they hear for another reason.
+    let patient = ["redis.timeout_ms=5000", "decision.deadline_ms=30000"];
+    let first = server_with(&relay.address().to_string(), 1, "", &patient).unwrap();
+    let second = server(&redis, 2, "").unwrap();
+    let body = json!({
+        "campaign": "alone", "caller_id": "+16145550188", "request_id": "the-same"
+    });
+    let answered = |stage: &Stage| -> Result<Value> {
+        wait_for("an answer", Duration::from_secs(10), || {
+            let reply = send(stage, &body)?;
+            ensure!([202, 409].contains(&reply.status), "{reply:?}");
+            let is_repeated = reply.header("Idempotent-Replayed") == Some("true");
+            ensure!(reply.status == 409 || is_repeated, "{reply:?}");
+            (reply.status == 202).then(|| reply.json()).transpose()
+        })
+    };
+    let play = || -> Result<()> {
+        // What is said of the answer to a request: the last of its keys ends so.
+        relay.hold_back(What::Question, "}\r\n$4\r\nkeep\r\n");
+        let (mut client, body) = (TcpStream::connect(first.api)?, body.to_string());
+        write!(
+            client,
+            "POST /v1/pings HTTP/1.1\r\nHost: tests\r\nAuthorization: Bearer dev\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        runtime.block_on(relay.has_caught_it())?;
+        client.shutdown(Shutdown::Both)?;
+        drop(client);
+        // As soon as nobody answers it any more, whoever asks again here is told.
+        let at_first = answered(&first)?;
+        relay.lose();
+
+        let at_second = answered(&second)?;
+
+        ensure!(at_second["session_id"] == at_first["session_id"], "{at_first:#} {at_second:#}");
+        Ok(())
+    };
+    let played = play();
+    check(&[&first, &second], played);
 }
 
 fn send(stage: &Stage, body: &Value) -> Result<http::Reply> {
