@@ -213,11 +213,12 @@ impl CallStore for SqliteStore {
     }
 }
 
-/// Bound: the least id, the id before which they lie, how many.
+/// Bound: the least id, the id before which they lie, how many. Calls that are up have rows too, but
+/// what is known of those is not in them.
 const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_id, publisher_id, \
      target_id, buyer_id, setup_ms, talk_ms, conversion_state, converted_ms, revenue_micros, \
      payout_micros
-     FROM cdr WHERE call_id >= ? AND call_id < ?
+     FROM cdr WHERE call_id >= ? AND call_id < ? AND state <> 0
          AND did IS NOT NULL AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      ORDER BY call_id DESC LIMIT ?";
 
@@ -880,6 +881,19 @@ mod tests {
         let answered =
             earlier.iter().filter_map(|it| Some((it.converted_at?, it.answered.as_ref()?.2)));
         assert!(answered.into_iter().all(|(converted, answered)| converted > answered));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_up_is_no_earlier_one_however_long_it_has_been() {
+        let (_dir, store) = with_calls(1).await;
+        let up = Script::of(2).dial(1).answer_at(1_000).record();
+        assert_eq!(up.state, CallState::Open);
+        let calls = vec![Arc::new(up)];
+        store.write(Arc::new(Batch { calls, ..Batch::default() })).await.unwrap();
+
+        let earlier = store.earlier_calls(Wall(0), None, 100).await.unwrap();
+
+        assert_eq!(earlier.iter().map(|it| it.call).collect::<Vec<_>>(), [call_id(1)]);
     }
 
     #[tokio::test]
