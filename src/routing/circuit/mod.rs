@@ -276,8 +276,9 @@ impl<K: Ord + Clone> Circuits<K> {
         self.tripped.iter().map(move |key| (key, self.condition(key, now)))
     }
 
-    fn has(&self, key: &K) -> bool {
-        self.circuits.contains_key(key)
+    /// What a circuit goes by; `None`: there is none.
+    fn rules(&self, key: &K) -> Option<&Arc<CircuitConfig>> {
+        self.circuits.get(key).map(|circuit| &circuit.rules)
     }
 
     /// What was counted in the window, and in the week.

@@ -38,12 +38,16 @@ pub struct WaySeen {
 }
 
 impl Ways {
-    /// Rules that have changed hold from now on; ways that are gone are forgotten.
+    /// Rules that have changed hold from now on; ways that are gone are forgotten, and how soon it rang
+    /// where that is counted over another window from now on.
     pub fn configure(&mut self, snapshot: &RoutingSnapshot) {
         let known = snapshot.ways();
         let rules = |way: &Way| known.contains(way).then(|| snapshot.way_circuit(way)).flatten();
+        self.delays.retain(|way, _| {
+            let before = self.circuits.rules(way).map(|rules| rules.window_s);
+            before.is_some() && before == rules(way).map(|rules| rules.window_s)
+        });
         self.circuits.follow(rules);
-        self.delays.retain(|way, _| self.circuits.has(way));
     }
 
     /// What a decision at `now` reads.
@@ -177,6 +181,27 @@ mod tests {
         assert_eq!(watched.ways.tripped(at(60)).count(), 0);
     }
 
+    #[test]
+    fn how_soon_it_rings_is_seen_anew_after_the_window_has_changed() {
+        let p99 = |watched: &mut Watched, at_s| {
+            watched.ways.seen(&way(), &Arc::clone(&watched.rules), at(at_s)).p99_ms
+        };
+        let longer = "[{ kind = \"sip\", uri = \"sip:a\", trunk = \"trk\" }]";
+        for (window_s, is_kept) in [(900, true), (86_400, false), (60, false)] {
+            let mut watched = Watched::default();
+            watched.attempt(100_000, AttemptEnd::Answered, Some(900));
+            assert!(p99(&mut watched, 100_000).is_some_and(|ms| ms < 1_000));
+
+            watched.rules = Arc::new(CircuitConfig { window_s, ..CircuitConfig::default() });
+            let rules = format!("circuit = {{ window_s = {window_s} }}");
+            watched.ways.configure(&snapshot_with(longer, &rules));
+
+            assert_eq!(p99(&mut watched, 100_001).is_some(), is_kept, "{window_s} s");
+            watched.attempt(100_002, AttemptEnd::Answered, Some(5_000));
+            assert!(p99(&mut watched, 100_002).is_some_and(|ms| ms >= 5_000), "{window_s} s");
+        }
+    }
+
     proptest! {
         /// Whatever comes, fewer attempts than are asked for say nothing, and one that is left comes
         /// back on trial when it has rested.
@@ -222,8 +247,14 @@ mod tests {
     }
 
     fn snapshot(dial: &str) -> RoutingSnapshot {
+        snapshot_with(dial, "")
+    }
+
+    /// `rules`: what else is said of the trunk.
+    fn snapshot_with(dial: &str, rules: &str) -> RoutingSnapshot {
+        let rules = if rules.is_empty() { String::new() } else { format!(", {rules}") };
         let text = format!(
-            "buyers = [{{ id = \"b\" }}]\ntrunks = [{{ id = \"trk\" }}]\n\
+            "buyers = [{{ id = \"b\" }}]\ntrunks = [{{ id = \"trk\"{rules} }}]\n\
              [[targets]]\nid = \"t\"\nbuyer = \"b\"\ndial = {dial}\n"
         );
         RoutingSnapshot::compile(toml::from_str(&text).unwrap(), 1).unwrap()
