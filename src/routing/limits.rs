@@ -329,8 +329,17 @@ impl Gap {
 
 impl Stake {
     pub(super) fn new(terms: Option<Terms>, max_duration_ms: u32) -> Self {
-        let (revenue, payout) = terms.map(|it| (it.revenue, it.payout)).unwrap_or_default();
-        Self { revenue, payout, talk_ms: max_duration_ms }
+        let nothing = Self {
+            revenue: Money::ZERO,
+            seconds: 0,
+            payout: Money::ZERO,
+            payout_seconds: 0,
+            talk_ms: max_duration_ms,
+        };
+        let Some(Terms { seconds, revenue, payout_seconds, payout, .. }) = terms else {
+            return nothing;
+        };
+        Self { revenue, seconds, payout, payout_seconds, ..nothing }
     }
 }
 

@@ -31,7 +31,7 @@ pub struct HourlyFloor {
     pub min_revenue: Money,
 }
 
-/// What one call has to bring. No less than the publisher is paid, unless that is allowed.
+/// What one call has to bring. No less than the publisher is paid, and no later, unless that is allowed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Prices {
     min_revenue: Option<Money>,
@@ -63,7 +63,7 @@ impl Prices {
 
     /// Whether a target brings enough to be offered the call at all.
     pub(super) fn check(&self, stake: &Stake) -> Result<(), (Reason, Finding)> {
-        let Stake { revenue, payout, .. } = *stake;
+        let Stake { revenue, seconds, payout, payout_seconds, .. } = *stake;
         if let Some(least) = self.min_revenue.filter(|least| revenue < *least) {
             return Err((Reason::PriceBelowFloor, of_revenue(revenue, least)));
         }
@@ -73,11 +73,22 @@ impl Prices {
             let want = "no loss".into();
             return Err((Reason::PriceLoss, finding(have(), want)));
         }
+        if self.is_paid_too_soon(stake) {
+            let have = format_smolstr!(
+                "a revenue after {seconds} s and a payout after {payout_seconds} s"
+            );
+            return Err((Reason::PriceLoss, finding(have, "no payout before the revenue".into())));
+        }
         if let Some(least) = self.min_margin.filter(|least| !leaves(margin, revenue, *least)) {
             let want = format_smolstr!("a margin of at least {least}");
             return Err((Reason::PriceMarginBelowMin, finding(have(), want)));
         }
         Ok(())
+    }
+
+    /// Nobody pays for a call that ends when the publisher is owed for it and the buyer does not owe yet.
+    fn is_paid_too_soon(&self, stake: &Stake) -> bool {
+        !self.allow_loss && stake.payout > Money::ZERO && stake.payout_seconds < stake.seconds
     }
 
     /// The same with a floor lower by so much.
@@ -96,6 +107,9 @@ impl Prices {
     /// like others. `None`: nothing is enough.
     pub(super) fn short_of(&self, stake: &Stake, soft: bool) -> Option<Money> {
         let Stake { revenue, payout, .. } = *stake;
+        if self.is_paid_too_soon(stake) {
+            return None;
+        }
         let of_margin = match self.min_margin {
             None => Money(i64::MIN),
             Some(MarginConfig::Amount(least)) => payout + least,
@@ -189,12 +203,17 @@ mod tests {
                 is_asked: true,
             };
             let (revenue, payout) = (money(revenue), money(payout));
-            let stake = |revenue| Stake { revenue, payout, talk_ms: 0 };
+            let (seconds, payout_seconds) = (90, 90);
+            let stake = |revenue| Stake { revenue, seconds, payout, payout_seconds, talk_ms: 0 };
             let found = prices.short_of(&stake(revenue), false);
             assert_eq!(found, short.map(money), "{rules}");
             if let Some(short) = found {
                 assert_eq!(prices.check(&stake(revenue + short)).map_err(|it| it.0), Ok(()));
                 assert!(prices.check(&stake(revenue + short - Money(1))).is_err(), "{rules}");
+                let late = Stake { seconds: 91, ..stake(revenue) };
+                let is_loss = !prices.allow_loss && payout > Money::ZERO;
+                let short = (!is_loss).then_some(short);
+                assert_eq!(prices.short_of(&late, false), short, "{rules}: no sum is enough");
             }
         }
     }

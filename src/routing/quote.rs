@@ -8,8 +8,9 @@
 //! What is quoted is promised: [`Promise`] is kept with the session, and goes before what the
 //! configuration says of payouts when the call comes, whichever target takes it. That it is promised says
 //! nothing of room: a target, a cap or an hour may still refuse the call. But a call that is taken is paid
-//! as promised, or it is not taken: a cap on payouts that would make it unpaid refuses it, and floors and
-//! margins are held against the promised payout. The promise holds
+//! as promised, or it is not taken: a cap on payouts that would make it unpaid refuses it, floors and
+//! margins are held against the promised payout, and where no loss is allowed a target whose buyer owes
+//! later than the publisher was promised to be paid does not get it. The promise holds
 //!
 //! * for the session's first call, until [`GRACE`] after the end it was told with;
 //! * from the caller that the ping named, or anybody if it named none;
@@ -320,11 +321,9 @@ mod tests {
     #[test]
     fn what_was_promised_is_paid_whoever_takes_the_call_and_whatever_is_paid_since() {
         let promise = promised("OH");
-        let since = CONFIG.replace("\"24.00\"", "\"11.00\"").replacen(
-            "id = \"first\"\n",
-            "id = \"first\"\npaused = true\n",
-            1,
-        );
+        let since = without_the_first(CONFIG)
+            .replace("\"24.00\"", "\"11.00\"")
+            .replace("id = \"c\"\n", "id = \"c\"\nprice = { allow_loss = true }\n");
         let decision = decided(&since, Some(promise), |_| ());
         assert_eq!(paid(&decision), ["second 24.00 90"]);
         let step = payout_step(&decision);
@@ -340,6 +339,27 @@ mod tests {
         assert_eq!(late(60_000), ("second 24.00 90".to_owned(), "quote.late".into()));
         assert_eq!(late(62_999), ("second 24.00 90".to_owned(), "quote.late".into()));
         assert_eq!(late(63_000), ("second 11.00 120".to_owned(), "quote.expired".into()));
+    }
+
+    #[test]
+    fn a_target_that_owes_later_than_was_promised_does_not_get_the_call() {
+        let promise = promised("OH");
+        assert_eq!(promise.payout_seconds, 90);
+
+        let decision = decided(&without_the_first(CONFIG), Some(promise), |_| ());
+
+        let is_loss = |step: &&Step| step.reason == Some(Reason::PriceLoss);
+        let step = decision.steps.iter().find(is_loss).unwrap();
+        assert_eq!(step.target, Some("second".into()));
+        let have = "a revenue after 120 s and a payout after 90 s";
+        assert_eq!(step.have.as_deref(), Some(have));
+        assert_eq!(step.want.as_deref(), Some("no payout before the revenue"));
+        assert_eq!(paid(&decision), Vec::<String>::new());
+        let later = decided(&without_the_first(CONFIG), Some(promised("TX")), |_| ());
+        assert_eq!(paid(&later), ["second 24.00 120"], "it was promised after 120 s");
+        // Nothing is lost where nothing is paid.
+        let unpaid = CONFIG.replace("\"100.00\"", "\"23.99\"");
+        assert_eq!(paid(&decided(&unpaid, None, |_| ())), ["first 0.00 90", "second 0.00 120"]);
     }
 
     #[test]
@@ -435,6 +455,10 @@ mod tests {
         assert!(taken > 50 && refused > 10, "{taken} taken, {refused} refused, seed {seed}");
     }
 
+    fn without_the_first(config: &str) -> String {
+        config.replacen("id = \"first\"\n", "id = \"first\"\npaused = true\n", 1)
+    }
+
     fn any_config(rng: &mut Rng) -> String {
         let allows_loss = rng.u8(0..3) > 0;
         // Where no loss is allowed the least of the targets brings 35.00.
@@ -451,7 +475,7 @@ mod tests {
             config = config.replace("never_pay_duplicates", "pay_all");
         }
         if rng.u8(0..3) == 0 {
-            config = config.replacen("id = \"first\"\n", "id = \"first\"\npaused = true\n", 1);
+            config = without_the_first(&config);
         }
         let price = format!("id = \"c\"\nprice = {{ allow_loss = {allows_loss} }}\n");
         config.replace("id = \"c\"\n", &price)

@@ -23,7 +23,7 @@ pub struct PriceConfig {
     pub soft_min_revenue: Option<Money>,
     /// Revenue less payout; targets with less are refused with `price.margin_below_min`.
     pub min_margin: Option<MarginConfig>,
-    /// Whether a payout may be more than the revenue. Where it may not, what is always so is a fault, and a
+    /// Whether a payout may be more than the revenue, or due before it. Where it may not, what is always so is a fault, and a
     /// target for which it would be so is refused with `price.loss`. Absent: as `[defaults]` say, else it
     /// may not.
     pub allow_loss: Option<bool>,

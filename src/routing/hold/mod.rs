@@ -188,7 +188,11 @@ pub enum Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stake {
     pub revenue: Money,
+    /// After the answer.
+    pub seconds: u32,
     pub payout: Money,
+    /// After the answer.
+    pub payout_seconds: u32,
     pub talk_ms: u32,
 }
 

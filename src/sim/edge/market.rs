@@ -55,8 +55,13 @@ pub(crate) struct Limit {
 }
 
 /// The most that calls come to in any of them.
-const STAKE: Stake =
-    Stake { revenue: Money(20_000_000), payout: Money(12_000_000), talk_ms: 60_000 };
+const STAKE: Stake = Stake {
+    revenue: Money(20_000_000),
+    seconds: 0,
+    payout: Money(12_000_000),
+    payout_seconds: 0,
+    talk_ms: 60_000,
+};
 
 /// One of them, by any number.
 pub(crate) fn market(number: usize) -> &'static Market {
