@@ -116,6 +116,7 @@ async fn on_redis(address: Address) {
             trunk: "trk".into(),
             tags: Tags::default(),
             named: None,
+            announced: false,
         };
         let started = Instant::now();
         let decided = deciding.decide(&request, clock::mono(), &[], None, None);

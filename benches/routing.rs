@@ -113,6 +113,7 @@ fn request(dialed: &str, zip: &str) -> RouteRequest {
         trunk: "trk".into(),
         named: None,
         tags: tags.map(|(name, value)| (name.into(), value.into())).into(),
+        announced: false,
     }
 }
 

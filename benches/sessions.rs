@@ -196,6 +196,7 @@ fn of_caller(nth: u64, at: Wall) -> RouteRequest {
         trunk: "trk".into(),
         tags: Tags::default(),
         named: None,
+        announced: false,
     }
 }
 

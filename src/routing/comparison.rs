@@ -209,6 +209,7 @@ mod tests {
             trunk: "t".into(),
             tags: [].into(),
             named: None,
+            announced: false,
         };
         let (known, unused) = (Known::default(), BTreeMap::<Bucket, Usage>::new());
         let mut rotation = Rotation::default();

@@ -124,10 +124,7 @@ impl Decision {
         calls: &[PastCall],
     ) -> Result<(), Reason> {
         let rules = &campaign.callers;
-        // What a ping announces has not come yet.
-        let is_announced =
-            request.trunk.as_str().is_empty() && request.named.is_some_and(|named| named.is_all);
-        if rules.repeat_after_s > 0 && !is_announced {
+        if rules.repeat_after_s > 0 && !request.announced {
             let again = calls.iter().find(|past| past.dialed == request.dialed);
             let ago_ms = again.map(|past| request.at.0.saturating_sub(past.at.0).max(0));
             let finding = Finding {

@@ -168,6 +168,7 @@ pub fn announced(session: &SessionReading, dialed: PhoneNumber, at: Wall) -> Rou
         trunk: "".into(),
         named: Some(Named { key: SessionKey::Ping(session.ping), is_all: true }),
         tags: Tags::from([(name.into(), value.into())]),
+        announced: true,
     }
 }
 

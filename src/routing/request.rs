@@ -44,6 +44,9 @@ pub struct RouteRequest {
     /// The session that its address names; absent: it has a number alone, as nearly all have.
     #[n(6)]
     pub named: Option<Named>,
+    /// A ping announces it: it has not come yet.
+    #[cbor(n(7), default)]
+    pub announced: bool,
 }
 
 /// A session that may be the one behind the call, as it was read at the decision.

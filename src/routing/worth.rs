@@ -285,6 +285,7 @@ mod tests {
                         trunk: "trk".into(),
                         named: Some(Named { key: SessionKey::Ping(ping), is_all: true }),
                         tags: of_trunk,
+                        announced: false,
                     };
                     let session = SessionReading {
                         session: SessionId::from_bytes([1; 16]),

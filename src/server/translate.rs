@@ -221,6 +221,7 @@ pub(super) fn route_request(
             .map(|captured| captured.tags.iter().cloned().collect())
             .unwrap_or_default(),
         named,
+        announced: false,
     }
 }
 

@@ -552,6 +552,7 @@ fn decision(snapshot: &RoutingSnapshot, dialed: PhoneNumber) -> Decision {
         trunk: "".into(),
         named: None,
         tags: Tags::new(),
+        announced: false,
     };
     let unused = BTreeMap::<Bucket, Usage>::new();
     decide(snapshot, &request, Known::default(), &unused, &mut Rotation::default())

@@ -216,6 +216,7 @@ impl World {
             trunk: "trk_a".into(),
             named: None,
             tags,
+            announced: false,
         };
         let nothing_used = BTreeMap::new();
         let decision =

@@ -440,6 +440,7 @@ fn request(dialed: &str, caller: Option<&str>) -> RouteRequest {
         trunk: "trk".into(),
         tags: Tags::new(),
         named: None,
+        announced: false,
     }
 }
 

@@ -375,5 +375,6 @@ fn call() -> RouteRequest {
         trunk: "trk".into(),
         named: None,
         tags: Tags::new(),
+        announced: false,
     }
 }

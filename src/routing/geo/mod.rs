@@ -366,6 +366,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect::<Tags>(),
+            announced: false,
         }
     }
 

@@ -113,7 +113,8 @@ impl AskedCall {
             .map(|session| session.reading(snapshot, id, dialed, named.is_some(), caller, at))
             .transpose()?;
         let call = CallId::of_simulation(seed, u32::MAX);
-        let request = RouteRequest { call, at, dialed, caller, trunk, tags, named };
+        let request =
+            RouteRequest { call, at, dialed, caller, trunk, tags, named, announced: false };
         Ok((request, reading.into_iter().collect()))
     }
 }

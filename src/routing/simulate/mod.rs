@@ -283,6 +283,7 @@ mod tests {
             trunk: "t".into(),
             named: None,
             tags: Tags::new(),
+            announced: false,
         };
         let unused = BTreeMap::<Bucket, Usage>::new();
         let usage = Assuming { usage: &unused, assumed };

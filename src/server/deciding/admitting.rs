@@ -138,6 +138,7 @@ mod tests {
                     trunk: "trk".into(),
                     named: None,
                     tags: Tags::default(),
+                    announced: false,
                 };
                 deciding.decide(&request, Mono(1), &[], None, None);
             }

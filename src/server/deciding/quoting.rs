@@ -298,6 +298,7 @@ mod tests {
             trunk: "trk".into(),
             named: None,
             tags: Tags::default(),
+            announced: false,
         }
     }
 

@@ -159,6 +159,7 @@ pub(super) fn request(dialed: PhoneNumber, caller: Option<PhoneNumber>, at: Wall
         trunk: "".into(),
         named: None,
         tags: Tags::default(),
+        announced: false,
     }
 }
 

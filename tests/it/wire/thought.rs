@@ -137,6 +137,33 @@ fn a_session_may_be_assumed_by_the_server_and_without_one() {
     });
 }
 
+#[test]
+fn a_call_to_an_address_is_thought_of_as_one_that_comes_too_soon_and_its_ping_is_not() {
+    let set = [SET[0], "campaigns.alone.callers={ repeat_after_s = 60 }"];
+    play_with(Setup { set: &set, ..SETUP }, |stage| {
+        let ping = json!({ "pool": "visitors", "state": "OH", "caller_id": "+16145550188" });
+        let opened: Value = http::post(stage.api, "/v1/pings", &ping.to_string())?.json()?;
+        let address = opened["sip_user"].as_str().context("no address")?;
+        let from = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
+        super::call(stage, address, "before", &[from])?;
+
+        let asked = json!({ "address": address, "caller": "+16145550188" });
+        let number = opened["number"].as_str().context("no number")?;
+        let by_number = json!({ "dialed": number, "caller": "+16145550188" });
+        for asked in [asked, by_number] {
+            let thought = thought(stage, &asked)?;
+            let refused = json!({ "gate.repeat_too_soon": 1 });
+            ensure!(thought["refused"] == refused, "{asked}: {thought:#}");
+        }
+        let trial = json!({ "pool": "visitors", "state": "OH", "caller_id": "+16145550188",
+            "test": true });
+        let trial = http::post(stage.api, "/v1/pings", &trial.to_string())?.json::<Value>()?;
+        let plan = &trial["call"]["decision"]["plan"];
+        ensure!(plan[0]["target"] == "alone", "{trial:#}");
+        Ok(())
+    });
+}
+
 fn thought(stage: &Stage, asked: &Value) -> Result<Value> {
     let reply = http::post(stage.api, "/v1/simulate/call", &asked.to_string())?;
     ensure!(reply.status == 200, "{asked}: {} {}", reply.status, reply.body);

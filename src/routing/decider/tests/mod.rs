@@ -512,6 +512,7 @@ fn request(dialed: &str) -> RouteRequest {
         trunk: "trk".into(),
         named: None,
         tags: zip("432"),
+        announced: false,
     }
 }
 

@@ -382,6 +382,7 @@ fn call_to(dialed: PhoneNumber, caller: Option<PhoneNumber>, s: i64) -> RouteReq
         trunk: "trk".into(),
         tags: Tags::new(),
         named: None,
+        announced: false,
     }
 }
 

@@ -36,6 +36,7 @@ fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
         trunk: "trk".into(),
         named: None,
         tags: Tags::default(),
+        announced: false,
     };
     let mut decided = deciding.decide(&request, NOW, &[], None, None);
     let planned = &mut decided.decision.plan[0];
@@ -257,6 +258,7 @@ fn what_is_simulated_is_what_happens() {
                 0 => Tags::new(),
                 n => [("geo.state".into(), ["OH", "KY"][usize::from(n) - 1].into())].into(),
             },
+            announced: false,
         };
         let request =
             RouteRequest { tags: request.tags.into_iter().chain(header).collect(), ..request };
@@ -397,6 +399,7 @@ fn of_a_thousand_calls_at_once_on_a_limit_of_one_exactly_one_is_let_in() {
             trunk: "trk".into(),
             tags: Tags::default(),
             named: None,
+            announced: false,
         };
         let plan = deciding.decide(&call(1_000), NOW, &[], None, None).decision.plan;
         let granted = std::sync::atomic::AtomicU32::new(0);
@@ -434,7 +437,8 @@ fn an_attempt_goes_on_unpaid_when_another_has_taken_the_last_of_the_publisher_s_
         let call = CallId::of_simulation(1, n);
         let (dialed, trunk) = ("+18005550100".parse().unwrap(), "trk".into());
         let (caller, tags, named) = (None, Tags::default(), None);
-        let request = RouteRequest { call, at, dialed, caller, trunk, tags, named };
+        let request =
+            RouteRequest { call, at, dialed, caller, trunk, tags, named, announced: false };
         (call, deciding.decide(&request, NOW, &[], None, None))
     });
     let decided: Vec<_> = decided.collect();

@@ -85,6 +85,7 @@ fn decide_all(seed: u64, calls: u32, mut look: impl FnMut(&RoutingSnapshot, &Dec
             trunk: "t".into(),
             named: None,
             tags,
+            announced: false,
         };
         let decided = deciding.decide(&request, NOW, &[], None, None);
         look(&deciding.snapshot(), &decided);

@@ -39,6 +39,7 @@ fn what_was_promised_is_for_one_call_also_while_the_store_is_away() {
         trunk: "trk".into(),
         named: None,
         tags: Tags::new(),
+        announced: false,
     };
     let promised = reading(7, dialed);
     shared.note(&snapshot, &call, &[promised.clone(), reading(8, dialed)], clock::mono());
