@@ -253,7 +253,10 @@ pub trait PingIntake: Send + Sync {
     fn accept_all(&self, pings: Vec<Sent>) -> Intakes<'_>;
 
     /// What would come of a ping, as far as this server knows. Nothing is opened, lent or counted.
-    fn try_out(&self, ping: Sent) -> Trial;
+    ///
+    /// # Errors
+    /// It is not thought of, as too many are.
+    fn try_out(&self, ping: Sent) -> Result<Trial, PingError>;
 
     /// The live session that a ping opened.
     fn find(&self, ping: PingId) -> Told<'_, Option<Session>>;

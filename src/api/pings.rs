@@ -181,7 +181,7 @@ publisher_faults!(
 /// `Idempotency-Key` or else by its `request_id`, opens one session and gets one answer, however often
 /// it is sent within 24 hours (of more than a million such answers the oldest are forgotten); a request
 /// that was refused may be mended and sent again. One with `test` has no effect, and is answered with what
-/// would have come of it.
+/// would have come of it; of these a publisher may send 10 a second, and 20 at once.
 #[utoipa::path(
     post,
     path = "/v1/pings",

@@ -91,7 +91,7 @@ pub(super) async fn accept(
         || accepts.is_some_and(|types| types.contains("application/json"));
     let (is_trial, sent) = (ping.test, Sent { ping, key: None, price: None });
     if is_trial {
-        let tried = api.tried(sent, vec![], &caller).await?;
+        let tried = api.tried(sent, vec![], &caller).await.map_err(Problem::of_query)?;
         let taken = if is_json { StatusCode::OK } else { StatusCode::NO_CONTENT };
         let tried = PixelAnswer::Tried(Box::new(tried.of_query(taken)));
         return Ok(Json(tried).into_response());

@@ -79,7 +79,7 @@ impl Api {
         not_known: Vec<String>,
         caller: &Caller,
     ) -> Result<TrialAnswer, Problem> {
-        let Trial { answer, thought, snapshot } = self.services.pings.try_out(sent);
+        let Trial { answer, thought, snapshot } = self.services.pings.try_out(sent)?;
         let explains = *caller == Caller::Operator;
         // What would have been takes many decisions.
         let call = tokio::task::spawn_blocking(move || {

@@ -173,14 +173,21 @@ impl Control {
     }
 
     /// What would come of a ping. While none is taken it is not even thought of.
-    fn foretell(&self, sent: Sent) -> Trial {
+    ///
+    /// # Errors
+    /// Too many are thought of, of its publisher or at a time.
+    fn foretell(&self, sent: Sent) -> Result<Trial, PingError> {
         let Sent { ping, key, .. } = sent;
         let ping = PingRequest { test: false, ..ping };
         let (now, at) = (clock::mono(), clock::wall());
         let snapshot = self.deciding.snapshot();
         if let Err(refused) = self.takes_work() {
-            return Trial { answer: Err(refused), thought: None, snapshot };
+            return Ok(Trial { answer: Err(refused), thought: None, snapshot });
         }
+        let whose = (ping.publisher.as_ref(), ping.pool.as_ref(), ping.campaign.as_ref());
+        let publisher = publisher_of(&snapshot, whose).unwrap_or_default();
+        self.deciding.admit_trial(&publisher, now, at)?;
+        let _entered = self.enter()?;
         let (id, session) = self.ids.next(at);
         let Tried { opened, thought, snapshot } =
             self.deciding.try_out(&ping, NewIds { ping: id, session }, (now, at));
@@ -191,7 +198,7 @@ impl Control {
             decision,
             offer,
         });
-        Trial { answer, thought, snapshot }
+        Ok(Trial { answer, thought, snapshot })
     }
 
     /// What a ping would be answered without being looked at closely.
@@ -281,7 +288,7 @@ impl PingIntake for Control {
         })
     }
 
-    fn try_out(&self, ping: Sent) -> Trial {
+    fn try_out(&self, ping: Sent) -> Result<Trial, PingError> {
         self.foretell(ping)
     }
 

@@ -248,7 +248,7 @@ fn rejected(api: &Api, id: &str, refusal: &Refusal) -> RingbaReply {
 fn words(refusal: &Refusal) -> (u16, &'static str) {
     if let Refusal::OverQuota(over) = refusal {
         return match over.of {
-            QuotaKind::PerSecond => (1024, "Rate limited"),
+            QuotaKind::PerSecond | QuotaKind::Trials => (1024, "Rate limited"),
             QuotaKind::PerDay => (1025, "Rate limited"),
         };
     }

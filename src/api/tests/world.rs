@@ -714,12 +714,14 @@ impl PingIntake for World {
         })
     }
 
-    fn try_out(&self, sent: Sent) -> Trial {
+    fn try_out(&self, sent: Sent) -> Result<Trial, PingError> {
         let snapshot = Arc::clone(&self.snapshot);
         let ping = PingRequest { test: false, ..sent.ping };
         let checked = match Checked::of(&snapshot, &ping) {
             Ok(checked) => checked,
-            Err(refused) => return Trial { answer: Err(refused.into()), thought: None, snapshot },
+            Err(refused) => {
+                return Ok(Trial { answer: Err(refused.into()), thought: None, snapshot });
+            }
         };
         let opened = self.desk.lock().would_open(&checked, None, START);
         let opened = opened.map(Foretold::Opened).map_err(|it| PingRefusals::from(it).into());
@@ -735,7 +737,11 @@ impl PingIntake for World {
         let known = Known { sessions: std::slice::from_ref(&session), calls: &[] };
         let decision = decide(&snapshot, &call, known, &unused, &mut rotation);
         let decision = Some(DecisionRecord::new(&call, known, &decision));
-        Trial { answer: opened, thought: Some(TrialCall { session, decision, offer }), snapshot }
+        Ok(Trial {
+            answer: opened,
+            thought: Some(TrialCall { session, decision, offer }),
+            snapshot,
+        })
     }
 
     fn find(&self, ping: PingId) -> Told<'_, Option<Session>> {

@@ -41,6 +41,8 @@ pub struct OverQuota {
 pub enum QuotaKind {
     PerSecond,
     PerDay,
+    /// Pings that are only thought of, in a second.
+    Trials,
 }
 
 /// What each publisher has used of its quota.
@@ -80,11 +82,12 @@ struct Share {
 /// For the publisher to read.
 impl fmt::Display for OverQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per = match self.of {
-            QuotaKind::PerSecond => "a second",
-            QuotaKind::PerDay => "a day",
+        let what = match self.of {
+            QuotaKind::PerSecond => "pings a second",
+            QuotaKind::PerDay => "pings a day",
+            QuotaKind::Trials => "trials a second",
         };
-        write!(f, "more than {} pings {per}", self.limit)?;
+        write!(f, "more than {} {what}", self.limit)?;
         if u64::from(self.share_ppm) < WHOLE_PPM {
             let share = Percent(self.share_ppm);
             write!(
@@ -109,6 +112,7 @@ impl QuotaKind {
         match self {
             Self::PerSecond => "per_second",
             Self::PerDay => "per_day",
+            Self::Trials => "trials",
         }
     }
 }
@@ -118,6 +122,11 @@ impl Quotas {
     pub fn configure(&mut self, snapshot: &RoutingSnapshot) {
         let has_quota = |id: &PublisherId| snapshot.quota(id).is_some();
         self.used.retain(|id, _| has_quota(id));
+    }
+
+    /// The same where all publishers have one.
+    pub fn configure_all(&mut self, snapshot: &RoutingSnapshot) {
+        self.used.retain(|id, _| snapshot.publisher(id).is_some());
     }
 
     /// A ping of the publisher came; it counts if it is admitted.

@@ -4,12 +4,17 @@ use metrics::counter;
 
 use crate::id::PublisherId;
 use crate::routing::RoutingSnapshot;
-use crate::routing::ping::{Admission, Checked, OverQuota, PingRefusals, RefusalCode};
+use crate::routing::config::QuotaConfig;
+use crate::routing::ping::{Admission, Checked, OverQuota, PingRefusals, QuotaKind, RefusalCode};
 use crate::time::{Mono, Wall};
 
 use crate::server::metrics as names;
 
 use super::Deciding;
+
+/// How many pings of a publisher are only thought of: as many as somebody tries who writes a form.
+const TRIALS: QuotaConfig =
+    QuotaConfig { per_second: Some(10), burst: Some(20), per_day: None, delivery: None };
 
 impl Deciding {
     /// Counts a ping against the quota of its publisher.
@@ -51,6 +56,23 @@ impl Deciding {
         }
     }
 
+    /// Whether one more ping is only thought of. Each costs a decision, and none of the quota for those that
+    /// are taken. All publishers whom nobody knows are one.
+    pub(in crate::server) fn admit_trial(
+        &self,
+        publisher: &PublisherId,
+        now: Mono,
+        at: Wall,
+    ) -> Result<(), OverQuota> {
+        let known = self.snapshot.load().publisher(publisher).is_some();
+        let nobody = PublisherId::default();
+        let publisher = if known { publisher } else { &nobody };
+        match self.trials.lock().handle(publisher, &TRIALS, now, at) {
+            Admission::Admitted => Ok(()),
+            Admission::Refused(over) => Err(OverQuota { of: QuotaKind::Trials, ..over }),
+        }
+    }
+
     /// Refuses a ping, and counts it, of which no target would take a call, where its campaign asks for that.
     pub(super) fn is_worth_it(
         snapshot: &RoutingSnapshot,
@@ -87,6 +109,8 @@ impl Deciding {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::id::{CallId, PingId, SessionId};
     use crate::routing::ping::{NewIds, PingRequest};
@@ -110,6 +134,24 @@ mod tests {
     "#;
     /// 2026-03-17T15:00Z.
     const AT: Wall = Wall(1_773_759_600_000);
+
+    #[test]
+    fn a_publisher_may_have_a_few_of_its_pings_thought_of_in_a_second() {
+        let config = toml::from_str(CONFIG).unwrap();
+        let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
+        let second = Mono(1_000_000_000);
+        let thought_of = |publisher: &str, now| {
+            let publisher = PublisherId::new(publisher);
+            (0..100).filter(|_| deciding.admit_trial(&publisher, now, AT).is_ok()).count()
+        };
+        assert_eq!(thought_of("p", second), 20);
+        let over = deciding.admit_trial(&"p".into(), second, AT).unwrap_err();
+        assert_eq!(over.to_string(), "more than 10 trials a second");
+        assert_eq!((over.of, over.retry_after_s()), (QuotaKind::Trials, 1));
+        assert_eq!(thought_of("p", second + Duration::from_secs(1)), 10);
+        assert_eq!(thought_of("nobody", second) + thought_of("nobody else", second), 20);
+        assert_eq!(deciding.admit(&"p".into(), second, AT), Ok(()), "its quota is its own");
+    }
 
     #[test]
     fn a_publisher_whose_sessions_get_calls_keeps_its_quota_and_another_does_not() {

@@ -80,6 +80,8 @@ pub struct Deciding {
     answers: Mutex<Answers>,
     /// What publishers have used of theirs. Taken alone, and never while waiting.
     quotas: Mutex<Quotas>,
+    /// How many of their pings were only thought of. Taken alone, and never while waiting.
+    trials: Mutex<Quotas>,
     /// Present: others have a say in what is granted.
     shared: OnceLock<Arc<SharedHolds>>,
     /// Present: sessions and numbers are others' as well.
@@ -284,15 +286,24 @@ impl Deciding {
             State { ledger, awake, deposits, desk, rotation, history, circuits, ways, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         let (ready, state) = (Ready::default(), Mutex::new(state));
-        let (answers, quotas) = (Mutex::default(), Mutex::default());
-        let (shared, sessions) = (OnceLock::new(), OnceLock::new());
-        let remembers_all = AtomicBool::new(false);
-        Self { snapshot, down, ready, state, answers, quotas, shared, sessions, remembers_all }
+        Self {
+            snapshot,
+            down,
+            ready,
+            state,
+            answers: Mutex::default(),
+            quotas: Mutex::default(),
+            trials: Mutex::default(),
+            shared: OnceLock::new(),
+            sessions: OnceLock::new(),
+            remembers_all: AtomicBool::new(false),
+        }
     }
 
     /// Calls and pings are decided on this from now on; those that are being decided keep theirs.
     pub fn configure(&self, snapshot: RoutingSnapshot) {
         self.quotas.lock().configure(&snapshot);
+        self.trials.lock().configure_all(&snapshot);
         let mut state = self.state.lock();
         state.desk.configure(&snapshot);
         state.circuits.configure(&snapshot);

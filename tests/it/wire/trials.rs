@@ -128,6 +128,28 @@ fn what_is_not_known_of_a_ping_is_on_record_and_the_strict_are_told() {
 }
 
 /// All that a ping may leave behind.
+#[test]
+fn a_publisher_that_tries_too_often_waits_and_its_pings_are_taken() {
+    play_with(Setup { more: MORE, ..Setup::default() }, |stage| {
+        let body = json!({ "campaign": "alone", "caller_id": "+16145550188", "test": true });
+        // Far more than may be in the time that so many take.
+        let refused = (0..1_000).map(|_| send(stage, &body)).find(|reply| {
+            let status = reply.as_ref().map(|reply| reply.status);
+            status.is_ok_and(|status| status != 200)
+        });
+        let refused = refused.context("all were thought of")??;
+        ensure!(refused.status == 429, "{refused:?}");
+        ensure!(refused.header("Retry-After") == Some("1"), "{refused:?}");
+        let problem = refused.json::<Value>()?;
+        ensure!(problem["detail"] == "more than 10 trials a second", "{problem:#}");
+        let other = send(stage, &json!({ "pool": "ohio", "state": "OH", "test": true }))?;
+        ensure!(other.status == 200, "another publisher's: {other:?}");
+        let real = send(stage, &json!({ "campaign": "alone", "caller_id": "+16145550188" }))?;
+        ensure!(real.status == 202, "{real:?}");
+        stage.is_clean()
+    });
+}
+
 fn traces(stage: &Stage) -> Result<Value> {
     let caps = http::get(stage.api, "/v1/caps")?.json::<Value>()?;
     let pools = http::get(stage.api, "/v1/pools")?.json::<Value>()?;
