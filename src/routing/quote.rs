@@ -78,6 +78,14 @@ pub struct Offer {
     pub no_duplicates: bool,
 }
 
+/// A decision about the call of a session, made as if it came now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    pub decision: Decision,
+    /// What its publisher would earn; `Err`: why nothing.
+    pub offer: Result<Offer, Reason>,
+}
+
 /// What is owed to the publisher of a call: by the configuration, or as it was promised.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Owed {
@@ -172,12 +180,9 @@ pub fn announced(session: &SessionReading, dialed: PhoneNumber, at: Wall) -> Rou
     }
 }
 
-/// What the publisher of a session would earn with the call that it announces. `request` is that of
-/// [`announced`]; `calls` are the caller's earlier ones, the latest first.
-///
-/// # Errors
-/// Why it would earn nothing: what stops the call, what refuses the target that would be tried before all
-/// others, or why nothing would be owed.
+/// What the publisher of a session would earn with the call that it announces, or why nothing: what stops
+/// the call, what refuses the target that would be tried before all others, or why nothing would be owed.
+/// `request` is that of [`announced`]; `calls` are the caller's earlier ones, the latest first.
 pub fn quote<U: UsageReader + ?Sized>(
     snapshot: &RoutingSnapshot,
     request: &RouteRequest,
@@ -185,12 +190,21 @@ pub fn quote<U: UsageReader + ?Sized>(
     calls: &[PastCall],
     usage: &U,
     rotation: &Rotation,
-) -> Result<Offer, Reason> {
+) -> Quoted {
     let session = SessionReading { promise: None, ..session.clone() };
     let mut rotation = rotation.of(&session.campaign);
     let known = Known { sessions: std::slice::from_ref(&session), calls };
     let decision = decide(snapshot, request, known, usage, &mut rotation);
-    let Some(first) = decision.plan.first() else { return Err(refusal(&decision)) };
+    let offer = offer(snapshot, &session, &decision);
+    Quoted { decision, offer }
+}
+
+fn offer(
+    snapshot: &RoutingSnapshot,
+    session: &SessionReading,
+    decision: &Decision,
+) -> Result<Offer, Reason> {
+    let Some(first) = decision.plan.first() else { return Err(refusal(decision)) };
     let payout = snapshot
         .publisher(&session.publisher)
         .and_then(|publisher| publisher.payouts.get(&session.campaign));
@@ -490,7 +504,7 @@ mod tests {
         let (snapshot, session) = (compiled(config), session(state, None));
         let request = announced(&session, "+18005550100".parse().unwrap(), AT);
         let rotation = Rotation::default();
-        quote(&snapshot, &request, &session, calls, &Used::new(), &rotation)
+        quote(&snapshot, &request, &session, calls, &Used::new(), &rotation).offer
     }
 
     fn decided(

@@ -51,7 +51,7 @@ use crate::routing::ping::{
     NewIds, NumberState, PingRefusals, PingRequest, PoolState, Reference, RequestKey, Session,
     Touched, Visit, VisitRequest, VisitUpdate,
 };
-use crate::routing::quote::{announced, quote};
+use crate::routing::quote::{Quoted, announced, quote};
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
 use crate::routing::simulate::{Assumed, Assuming, LiveSession};
@@ -732,10 +732,9 @@ impl PingIntake for World {
         let stand_in = snapshot.stand_in(&session.campaign, &session.publisher);
         let dialed = stand_in.expect("campaigns of the world have numbers");
         let (call, unused) = (announced(&session, dialed, START), BTreeMap::<Bucket, Usage>::new());
-        let mut rotation = Rotation::default();
-        let offer = quote(&snapshot, &call, &session, &[], &unused, &rotation);
+        let Quoted { decision, offer } =
+            quote(&snapshot, &call, &session, &[], &unused, &Rotation::default());
         let known = Known { sessions: std::slice::from_ref(&session), calls: &[] };
-        let decision = decide(&snapshot, &call, known, &unused, &mut rotation);
         let decision = Some(DecisionRecord::new(&call, known, &decision));
         Ok(Trial {
             answer: opened,
@@ -770,6 +769,7 @@ impl World {
         let (call, unused) = (announced(&session, dialed, START), BTreeMap::<Bucket, Usage>::new());
         let rotation = Rotation::default();
         let offer = quote(&self.snapshot, &call, &session, &[], &unused, &rotation)
+            .offer
             .map_err(PingError::NoBid)?;
         let checked = checked.promising(offer.promised(START, life));
         Ok(desk.accept_if(checked, None, ids, START, |_, _| Ok(())).map_err(PingRefusals::from)?)

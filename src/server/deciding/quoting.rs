@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
+use crate::routing::history::PastCall;
 use crate::routing::ping::{Accepted, Checked, Lent, NewIds, PingRefusals, PingRequest, Session};
-use crate::routing::quote::{Offer, announced, quote};
-use crate::routing::{RoutingSnapshot, SessionReading};
+use crate::routing::quote::{Quoted, announced, quote};
+use crate::routing::{RouteRequest, RoutingSnapshot, SessionReading};
 use crate::time::{Mono, Wall};
 
 use super::offering::{OfferedRoom, Unopened, or_ask};
@@ -18,6 +19,14 @@ pub enum Unpriced {
     Unopened(Unopened),
     /// Nothing would be paid for its call.
     NoBid(Reason),
+}
+
+/// A call that has not come, and what would be decided about it.
+pub(super) struct Foreseen {
+    pub(super) request: RouteRequest,
+    /// The caller's earlier ones, the latest first.
+    pub(super) calls: Vec<PastCall>,
+    pub(super) quoted: Quoted,
 }
 
 impl Deciding {
@@ -47,7 +56,8 @@ impl Deciding {
             return Ok((again, None));
         }
         let session = checked.announcing(ids, at);
-        let offer = self.offer(&snapshot, &state, &session, checked.number(), (now, at));
+        let foreseen = self.foresee(&snapshot, &state, &session, checked.number(), (now, at));
+        let offer = foreseen.and_then(|it| it.quoted.offer);
         let offer = match offer {
             Ok(offer) => offer,
             Err(reason) => {
@@ -98,29 +108,36 @@ impl Deciding {
             return Err(None);
         }
         let number = session.number.filter(|it| snapshot.number(*it).is_some());
-        self.offer(&snapshot, &state, &session.announced(), number, (now, at))?;
+        let announced = session.announced();
+        self.foresee(&snapshot, &state, &announced, number, (now, at))?.quoted.offer?;
         Ok(session)
     }
 
-    /// What the call of a session would earn its publisher now.
-    fn offer(
+    /// The call of a session, as if it came now to its number or to any of its campaign. Nothing is taken
+    /// or moved on by it; a store elsewhere is not asked.
+    ///
+    /// # Errors
+    /// Its campaign has no number.
+    pub(super) fn foresee(
         &self,
         snapshot: &RoutingSnapshot,
         state: &State,
         session: &SessionReading,
         number: Option<PhoneNumber>,
         (now, at): (Mono, Wall),
-    ) -> Result<Offer, Reason> {
+    ) -> Result<Foreseen, Reason> {
         let stand_in = || snapshot.stand_in(&session.campaign, &session.publisher);
         let dialed = number.or_else(stand_in).ok_or(Reason::NumberUnknown)?;
         let request = announced(session, dialed, at);
         let remembered = snapshot.remembered(&request, std::slice::from_ref(session));
-        let (calls, _) =
+        let (calls, prior) =
             self.known_of(snapshot, remembered.as_ref(), &request, &state.history, None);
         let State { ledger, circuits, ways, performance, rotation, .. } = state;
         let (down, counts) = (self.down.load(), Counted { ledger, circuits, ways, performance });
         let read = Read::of(self, counts, &down, (now, at));
-        quote(snapshot, &request, session, &calls, &read, rotation)
+        let read = Read { prior: prior.as_ref(), ..read };
+        let quoted = quote(snapshot, &request, session, &calls, &read, rotation);
+        Ok(Foreseen { request, calls, quoted })
     }
 }
 
@@ -145,7 +162,7 @@ mod tests {
     use crate::routing::attribution::{Named, SessionKey};
     use crate::routing::decision::Terms;
     use crate::routing::hold::{Bucket, Counts, Denied, NoRoom};
-    use crate::routing::{CallScope, RouteRequest, Tags};
+    use crate::routing::{CallScope, Tags};
 
     const CONFIG: &str = r#"
         buyers = [{ id = "b" }]

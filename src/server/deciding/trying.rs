@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::reason::Reason;
 use crate::routing::ping::{Checked, NewIds, NumberStatus, PingRefusals, PingRequest};
-use crate::routing::quote::{Offer, announced, quote};
+use crate::routing::quote::Offer;
 use crate::routing::replay::DecisionRecord;
-use crate::routing::{Known, RoutingSnapshot, SessionReading, decide};
+use crate::routing::{Known, RoutingSnapshot, SessionReading};
 use crate::time::{Mono, Wall};
 
-use super::{Counted, Deciding, Read, State, capped};
+use super::quoting::Foreseen;
+use super::{Deciding, State, capped};
 
 /// What would come of a ping.
 #[derive(Debug)]
@@ -77,22 +78,13 @@ impl Deciding {
         let of_pool = || checked.pool().and_then(|pool| snapshot.pool(pool)?.numbers.first());
         let stand_in = || snapshot.stand_in(checked.campaign(), checked.publisher());
         let dialed = checked.number().or_else(stand_in).or_else(|| of_pool().copied());
-        let Some(dialed) = dialed else {
-            return Thought { session, decision: None, offer: Err(Reason::NumberUnknown) };
+        let foreseen = self.foresee(snapshot, state, &session, dialed, (now, at));
+        let Foreseen { request, calls, quoted } = match foreseen {
+            Ok(foreseen) => foreseen,
+            Err(reason) => return Thought { session, decision: None, offer: Err(reason) },
         };
-        let request = announced(&session, dialed, at);
-        let remembered = snapshot.remembered(&request, std::slice::from_ref(&session));
-        let (calls, prior) =
-            self.known_of(snapshot, remembered.as_ref(), &request, &state.history, None);
-        let State { ledger, circuits, ways, performance, rotation, .. } = state;
-        let (down, counts) = (self.down.load(), Counted { ledger, circuits, ways, performance });
-        let read = Read::of(self, counts, &down, (now, at));
-        let read = Read { prior: prior.as_ref(), ..read };
-        let offer = quote(snapshot, &request, &session, &calls, &read, rotation);
         let known = Known { sessions: std::slice::from_ref(&session), calls: &calls };
-        let mut turns = rotation.of(&session.campaign);
-        let decision = decide(snapshot, &request, known, &read, &mut turns);
-        let decision = Some(DecisionRecord::new(&request, known, &decision));
-        Thought { session, decision, offer }
+        let decision = Some(DecisionRecord::new(&request, known, &quoted.decision));
+        Thought { session, decision, offer: quoted.offer }
     }
 }
