@@ -445,6 +445,15 @@ impl CallRecord {
         class.filter(|_| status >= 300)
     }
 
+    /// When the publisher came to be owed for a call that is over, in milliseconds since the answer; `None`:
+    /// never.
+    pub fn paid_after_ms(&self) -> Option<u32> {
+        let talk_ms = self.talk_ms.filter(|_| self.payout > Money::ZERO)?;
+        let terms = self.attempt().and_then(|attempt| attempt.terms.as_ref());
+        let agreed = terms.map_or(0, |terms| terms.payout_seconds.saturating_mul(1_000));
+        Some(agreed.min(u32::try_from(talk_ms).unwrap_or(u32::MAX)))
+    }
+
     /// Notes a checkpoint: the call was up `elapsed_ms` after its answer.
     pub fn seen_alive(&mut self, elapsed_ms: u32) {
         self.alive_ms = self.alive_ms.max(u64::from(elapsed_ms));

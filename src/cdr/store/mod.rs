@@ -239,8 +239,7 @@ pub struct EarlierCall {
     pub talk_ms: Option<u64>,
     /// The buyer owes something for it if it converts.
     pub charges: bool,
-    /// The publisher is paid something if it talks for so long; absent: nothing. Zero: it is, and the call
-    /// is over.
+    /// The publisher is paid something if it talks for so long; absent: nothing.
     pub pays_after_ms: Option<u32>,
 }
 
@@ -251,7 +250,7 @@ impl EarlierCall {
         let terms = attempt.and_then(|attempt| attempt.terms.as_ref());
         let terms = terms.filter(|_| record.answered_ms.is_some());
         let (charges, pays_after_ms) = match record.talk_ms {
-            Some(_) => (record.revenue > Money::ZERO, (record.payout > Money::ZERO).then_some(0)),
+            Some(_) => (record.revenue > Money::ZERO, record.paid_after_ms()),
             None => (
                 terms.is_some_and(|terms| terms.revenue > Money::ZERO),
                 terms

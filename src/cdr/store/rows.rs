@@ -128,7 +128,8 @@ impl Row {
 const CDR: &str = "call_id started_at rev state node_id node_epoch seq trunk_id sip_call_id did \
     caller publisher_id campaign_id session_id match_method buyer_id target_id leg_count sip_code \
     q850 end_party end_reason setup_ms pdd_ms ring_ms talk_ms billed_s cost_micros revenue_micros \
-    payout_micros currency conversion_state flags explain_ref recorded_at schema_ver record codec converted_ms";
+    payout_micros currency conversion_state flags explain_ref recorded_at schema_ver record codec converted_ms \
+    paid_after_ms";
 
 const CDR_LEG: &str = "call_id leg rev target_id buyer_id uri started_at pdd_ms ring_ms result \
     sip_code q850 reason way way_failed";
@@ -360,7 +361,8 @@ fn bind_call(row: &mut Row, call: &CallRecord, batch: &Batch) {
         .put(SCHEMA_VERSION)
         .put(to_cbor(call))
         .maybe_text(call.codec.as_deref())
-        .maybe(call.converted_ms);
+        .maybe(call.converted_ms)
+        .maybe(call.paid_after_ms().map(u64::from));
 }
 
 fn bind_leg(row: &mut Row, call: &CallRecord, leg: &Attempt) {

@@ -217,7 +217,7 @@ impl CallStore for SqliteStore {
 /// what is known of those is not in them.
 const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_id, publisher_id, \
      target_id, buyer_id, setup_ms, talk_ms, conversion_state, converted_ms, revenue_micros, \
-     payout_micros
+     payout_micros, paid_after_ms
      FROM cdr WHERE call_id >= ? AND call_id < ? AND state <> 0
          AND did IS NOT NULL AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      ORDER BY call_id DESC LIMIT ?";
@@ -694,6 +694,9 @@ fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
     // Rows of before say only that it did, which was after the answer.
     let converted_ms = row.try_get::<Option<i64>, _>("converted_ms")?.unwrap_or(setup_ms);
     let converted_at = Wall(at.0.saturating_add(converted_ms));
+    // Rows of before say only that it was.
+    let paid_after_ms = row.try_get::<Option<i64>, _>("paid_after_ms")?.unwrap_or(0);
+    let is_paid = row.try_get::<i64, _>("payout_micros")? > 0;
     Ok(EarlierCall {
         call,
         at,
@@ -705,7 +708,7 @@ fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
         converted_at: converted.then_some(converted_at),
         talk_ms: talk_ms.and_then(|ms| u64::try_from(ms).ok()),
         charges: row.try_get::<i64, _>("revenue_micros")? > 0,
-        pays_after_ms: (row.try_get::<i64, _>("payout_micros")? > 0).then_some(0),
+        pays_after_ms: is_paid.then(|| u32::try_from(paid_after_ms).unwrap_or(u32::MAX)),
     })
 }
 
@@ -881,6 +884,8 @@ mod tests {
         let answered =
             earlier.iter().filter_map(|it| Some((it.converted_at?, it.answered.as_ref()?.2)));
         assert!(answered.into_iter().all(|(converted, answered)| converted > answered));
+        let paid: Vec<_> = earlier.iter().filter_map(|call| call.pays_after_ms).collect();
+        assert_eq!(paid, [90_000; 2], "they were owed after 90 s");
     }
 
     #[tokio::test]
