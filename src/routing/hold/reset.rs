@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use super::Bucket;
+use crate::rolling::Rolling;
 use crate::time::Wall;
 
 /// A cap began anew in a window.
@@ -62,7 +63,9 @@ impl Resets {
     /// Notes one. Of two the later one stays, with the levels of both.
     pub(super) fn note(&mut self, reset: &Reset) {
         let Some(known) = self.latest.get_mut(&reset.bucket) else {
-            self.latest.insert(reset.bucket.clone(), reset.clone());
+            let mut reset = reset.clone();
+            reset.forget_slices(reset.at);
+            self.latest.insert(reset.bucket.clone(), reset);
             return;
         };
         let mut levels: BTreeMap<_, u64> = BTreeMap::new();
@@ -76,12 +79,24 @@ impl Resets {
             *known = reset.clone();
         }
         known.parts = parts;
+        known.forget_slices(known.at);
     }
 
     pub(super) fn forget(&mut self, now: Wall) {
         self.latest.retain(|_, reset| {
             reset.ends_at.is_none_or(|ends| now.0 < ends.0.saturating_add(KEPT_AFTER_END_MS))
         });
+        self.latest.values_mut().for_each(|reset| reset.forget_slices(now));
+    }
+}
+
+impl Reset {
+    /// What was used in slices that have left a rolling window at `now` counts for nothing, with or without
+    /// a level.
+    fn forget_slices(&mut self, now: Wall) {
+        let Some((rolling, _)) = Rolling::read(&self.bucket.window) else { return };
+        let first = rolling.first_slice(rolling.slice(now));
+        self.parts.retain(|part| part.slice.is_none_or(|slice| slice >= first));
     }
 }
 
@@ -103,6 +118,30 @@ mod tests {
             let both = reset(20, &[(None, 5), (Some("2"), 7), (Some("3"), 1)]);
             assert_eq!(*known, both);
         }
+    }
+
+    #[test]
+    fn levels_of_slices_that_have_left_a_rolling_window_are_forgotten() {
+        let rolling = Rolling { seconds: 60 };
+        let bucket = Bucket { window: rolling.name(), ..reset(0, &[]).bucket };
+        let mut resets = Resets::default();
+        let slices = |resets: &Resets| -> Vec<Option<i64>> {
+            resets.all().flat_map(|reset| &reset.parts).map(|part| part.slice).collect()
+        };
+        // Whoever has the cap begin anew every second tells of all that is in the window.
+        for at_s in 100..400 {
+            let at = Wall(at_s * 1_000);
+            let all = rolling.first_slice(rolling.slice(at))..=rolling.slice(at);
+            let part = |slice| ResetPart { node: None, slice: Some(slice), level: 1 };
+            let (bucket, parts) = (bucket.clone(), all.clone().map(part).collect());
+            resets.note(&Reset { bucket, parts, ends_at: None, ..reset(at.0, &[]) });
+            assert_eq!(slices(&resets), all.map(Some).collect::<Vec<_>>(), "{at_s} s");
+        }
+        resets.forget(Wall(430_000));
+        assert_eq!(slices(&resets).first(), Some(&Some(370)));
+        resets.forget(Wall(500_000));
+        assert_eq!(slices(&resets), []);
+        assert_eq!(resets.all().count(), 1, "that it began anew is known");
     }
 
     #[test]
