@@ -1,6 +1,7 @@
 //! What targets and buyers say of how many calls they can take at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,12 +28,7 @@ struct Said {
 impl Ready {
     /// What is too old is forgotten.
     pub(super) fn say(&self, key: &SmolStr, count: u32, at: Wall) {
-        self.said.rcu(|before| {
-            let mut said = BTreeMap::clone(before);
-            said.retain(|_, said| said.is_fresh(at));
-            said.insert(key.clone(), Said { count, at });
-            said
-        });
+        self.said.rcu(|before| with(before, key, Said { count, at }));
     }
 
     /// What counts still, so that others hear of it.
@@ -53,9 +49,18 @@ impl Ready {
             let is_new = |it: &BTreeMap<SmolStr, Said>| {
                 it.get(&concurrency).is_none_or(|known| known.at < at)
             };
-            if is_new(&self.said.load()) {
-                self.say(&concurrency, count, at);
+            // Most are known already.
+            if !is_new(&self.said.load()) {
+                continue;
             }
+            self.said.rcu(|before| {
+                // A later word may have come since.
+                if is_new(before) {
+                    Arc::new(with(before, &concurrency, Said { count, at }))
+                } else {
+                    Arc::clone(before)
+                }
+            });
         }
     }
 
@@ -68,6 +73,13 @@ impl Ready {
     }
 }
 
+fn with(before: &BTreeMap<SmolStr, Said>, key: &SmolStr, new: Said) -> BTreeMap<SmolStr, Said> {
+    let mut said = before.clone();
+    said.retain(|_, said| said.is_fresh(new.at));
+    said.insert(key.clone(), new);
+    said
+}
+
 impl Said {
     /// A clock that was set back makes nothing fresh.
     fn is_fresh(self, now: Wall) -> bool {
@@ -77,6 +89,9 @@ impl Said {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -101,5 +116,27 @@ mod tests {
         ready.hear(vec![word(5, 1_001)]);
         assert_eq!(ready.words(Wall(2_000)), [word(5, 1_001)]);
         assert_eq!(ready.words(Wall(121_001)), []);
+    }
+
+    #[test]
+    fn of_words_that_come_at_once_no_older_one_goes_before_a_later_one() {
+        let (ready, key) = (Ready::default(), SmolStr::new_static("target/t/concurrency"));
+        let word = |at: u32| ReadyWord { concurrency: key.clone(), count: at, at: Wall(at.into()) };
+        let (latest, is_done) = (AtomicU32::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Acquire) {
+                    let next = latest.load(Ordering::Acquire) + 1;
+                    ready.hear((next.saturating_sub(1)..=next).map(word).collect());
+                }
+            });
+            for at in 1..=20_000 {
+                ready.hear(vec![word(at)]);
+                let known = ready.of(&key, Wall(at.into()));
+                assert!(known >= Some(at), "{known:?} is older than {at}");
+                latest.store(at, Ordering::Release);
+            }
+            is_done.store(true, Ordering::Release);
+        });
     }
 }
