@@ -106,7 +106,7 @@ use signaling::Shard;
 use sources::Sources;
 use standing::Standing;
 use tls::TlsInForce;
-use upkeep::{sweep, upkeep, watch_memory};
+use upkeep::{Rounds, sweep, until_done, upkeep, watch_memory};
 
 pub use compile::{Compiled, Loaded, compile, compile_and_load};
 pub use error::{Faults, StartError};
@@ -117,6 +117,9 @@ pub use translate::effective_trunk;
 
 /// Messages of TCP connections that wait for a shard; a connection with more stops reading.
 const TCP_EVENTS: usize = 1024;
+
+/// What the book did not tell of the calls of before is asked again so much later.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// How long requests to the API may go on once all calls are over.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -363,13 +366,11 @@ impl Server {
             Arc::clone(&pressures),
         ));
         let (past, told) = (accounting.past(), Arc::clone(&deciding));
-        tokio::spawn(async move {
-            if let Err(error) = past.tell_rest(&told).await {
-                tracing::error!(
-                    %error,
-                    "the calls of before could not be read: what is told of callers may lack some"
-                );
-            }
+        let rounds = Rounds::new(TELL_AGAIN_AFTER, ended.clone());
+        tasks.spawn(async move {
+            let lacking =
+                "the calls of before could not be read: what is told of callers may lack some";
+            until_done(rounds, lacking, || past.tell_rest(&told)).await;
         });
         let reloader = Arc::new(Reloader {
             deciding: Arc::clone(&deciding),

@@ -1,5 +1,6 @@
 //! What is done now and then, whatever calls do.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,31 @@ pub(super) async fn upkeep(
     }
 }
 
+/// Does what may fail, and does it again in each turn until it is done; `false`: the process ended first.
+/// `what`: what is lacking meanwhile.
+pub(super) async fn until_done<E, F>(
+    mut rounds: Rounds,
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> bool
+where
+    E: Display,
+    F: Future<Output = Result<(), E>>,
+{
+    let mut ended = rounds.ended.clone();
+    while rounds.next().await {
+        let done = tokio::select! {
+            done = attempt() => done,
+            _ = ended.changed() => return false,
+        };
+        match done {
+            Ok(()) => return true,
+            Err(error) => tracing::error!(%error, "{what}"),
+        }
+    }
+    false
+}
+
 /// A task's turns, until the process ends.
 pub(super) struct Rounds {
     tick: tokio::time::Interval,
@@ -89,5 +115,44 @@ impl Rounds {
             _ = self.tick.tick() => true,
             _ = self.ended.changed() => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep_until};
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_failed_is_done_again_after_a_pause_until_it_is_done() {
+        let (_end, ended) = watch::channel(false);
+        let (began, mut tries) = (Instant::now(), 0);
+
+        let is_done = until_done(Rounds::new(PERIOD, ended), "it is lacking", || {
+            tries += 1;
+            std::future::ready(if tries < 3 { Err("it failed") } else { Ok(()) })
+        })
+        .await;
+
+        assert!(is_done);
+        assert_eq!((tries, began.elapsed()), (3, PERIOD * 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_waited_for_once_the_process_ends() {
+        let (end, ended) = watch::channel(false);
+        let rounds = Rounds::new(PERIOD, ended);
+        let never = until_done(rounds, "it is lacking", std::future::pending::<Result<(), String>>);
+        let ends = async {
+            sleep_until(Instant::now() + PERIOD).await;
+            end.send(true)
+        };
+
+        let (is_done, sent) = tokio::join!(never, ends);
+
+        assert!(sent.is_ok() && !is_done);
     }
 }
