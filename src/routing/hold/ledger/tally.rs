@@ -77,7 +77,8 @@ impl Tally {
         self.held == 0
             && match self.ends_at {
                 Some(ends_at) => ends_at.0.saturating_add(KEPT_AFTER_END_MS) <= now.0,
-                None => self.used == 0,
+                // A level may be known before what was used is.
+                None => self.is_idle(),
             }
     }
 

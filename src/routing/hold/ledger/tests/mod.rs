@@ -321,6 +321,25 @@ fn a_window_is_forgotten_two_hours_after_its_end_if_nothing_is_held_in_it() {
 }
 
 #[test]
+fn a_reset_of_a_total_holds_also_for_what_is_restored_after_it() {
+    let bucket = Bucket { window: "total".into(), ..cap("a", 9).bucket };
+    let mut ledger = ledger();
+    ledger.reset(&Reset {
+        bucket: bucket.clone(),
+        ends_at: None,
+        at: Wall(1_000),
+        by: "ops".into(),
+        why: "calls of a test".into(),
+        key: None,
+        amount: 5,
+        parts: vec![ResetPart { node: None, slice: None, level: 5 }],
+    });
+    ledger.drop_windows(Wall(2_000));
+    ledger.restore(bucket.clone(), 7, None);
+    assert_eq!(ledger.usage(&bucket), Usage { used: 2, held: 0 });
+}
+
+#[test]
 fn a_full_ledger_refuses_and_forgets_only_what_has_ended() {
     let limits = LedgerLimits { holds_max: 2, remembered_max: 1, ..LedgerLimits::default() };
     let mut ledger = HoldLedger::new(limits);
