@@ -290,7 +290,8 @@ impl CallerHistory {
         Some((self.caller(*key), past.full(&self.names)))
     }
 
-    /// The calls of callers behind this one, or of the first, of so many at most, and the last of these.
+    /// The calls of callers behind this one, or of the first, and the last of these: of as many callers as
+    /// have so many calls, and of one at least.
     pub fn after(
         &self,
         caller: Option<&Caller>,
@@ -298,13 +299,15 @@ impl CallerHistory {
     ) -> Option<(Vec<(Caller, PastCall)>, Caller)> {
         let from = caller.and_then(|caller| self.known_key(caller));
         let from = from.map_or(Bound::Unbounded, Bound::Excluded);
-        let some = self.callers.range((from, Bound::Unbounded)).take(most);
         let (mut calls, mut last) = (vec![], None);
-        for (key, remembered) in some {
+        for (key, remembered) in self.callers.range((from, Bound::Unbounded)) {
             let caller = self.caller(*key);
             let full = remembered.calls.iter().map(|past| past.full(&self.names));
             calls.extend(full.map(|past| (caller.clone(), past)));
             last = Some(caller);
+            if calls.len() >= most {
+                break;
+            }
         }
         Some((calls, last?))
     }

@@ -145,6 +145,20 @@ fn all_callers_are_told_little_by_little() {
 }
 
 #[test]
+fn of_callers_with_many_calls_fewer_are_told_at_once() {
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
+    for n in 0..90 {
+        history.begin(&number(ALICE + u64::from(n / 10)), call(n, 1_000 + i64::from(n)));
+    }
+    let (mut told, mut last) = (vec![], None);
+    while let Some((calls, behind)) = history.after(last.as_ref(), 25) {
+        told.push(calls.len());
+        last = Some(behind);
+    }
+    assert_eq!(told, [30; 3], "of three callers each time");
+}
+
+#[test]
 fn a_caller_who_never_heard_the_answer_was_connected_to_nobody() {
     let mut history = CallerHistory::new(HistoryConfig::default().into());
     history.begin(&number(ALICE), call(1, 1_000));

@@ -77,8 +77,8 @@ pub trait OwnSessions: Send + Sync {
     /// A session is now like this, if it was opened here.
     fn follow(&self, session: &Session);
 
-    /// Earlier calls that came to this server, of callers behind this one or from the first, of so many at
-    /// most, and the last of these; `None`: there are no more.
+    /// Earlier calls that came to this server, of callers behind this one or from the first, and the last of
+    /// these: no more callers than have so many calls; `None`: there are no more.
     fn calls_after(&self, caller: Option<&Caller>, most: usize) -> Option<CallsOfSome>;
 }
 
