@@ -121,7 +121,6 @@ fn read(mut parameters: Parameters) -> Result<PingRequest, Problem> {
         source_type: parameters.take("source_type")?,
         zip: parameters.take("zip")?,
         state: parameters.take("state")?,
-        strict: parameters.take::<Flag>("strict")?.map(|flag| flag.0),
         test: parameters.take::<Flag>("test")?.is_some_and(|flag| flag.0),
         ..PingRequest::default()
     };

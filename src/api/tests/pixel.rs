@@ -11,7 +11,7 @@ use super::{Fixture, refused, refused_whole, request};
 fn every_field_of_a_ping_may_be_a_parameter() {
     let fixture = Fixture::new();
     let query = "campaign=cmp_hvac&caller_id=%2B16145550163&sip_ok=yes&state=oh&zip=43215&sub_id=a\
-                 &source_type=web&lead.age=41&consent.cert.id=x&utm.source=search&empty=&ttl_s=60";
+                 &source_type=web&lead.age=41&consent.cert.id=x&utm.source=search&empty=&ttl_s=60&strict=maybe";
 
     let answer = fixture.get(&format!("/v1/p?{query}&request_id=r-1&format=json"));
 
@@ -27,6 +27,7 @@ fn every_field_of_a_ping_may_be_a_parameter() {
         "lead.age": "41",
         "sip_ok": "true",
         "source_type": "web",
+        "strict": "maybe",
         "sub_id": "a",
         "utm.source": "search",
     });
