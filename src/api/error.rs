@@ -83,6 +83,8 @@ codes! {
         "no routing decision is on record for this call";
     RevisionNotFound = "config.unknown_revision", NOT_FOUND,
         "no configuration of this revision is on record";
+    RevisionOutdated = "config.outdated_revision", GONE,
+        "the configuration was kept by another version of the server, and this one does not take it";
     ComparisonRefused = "comparison.refused", UNPROCESSABLE_ENTITY,
         "so many decisions cannot be compared in one request";
     SimulationRefused = "simulation.refused", UNPROCESSABLE_ENTITY,
@@ -287,6 +289,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Database(_) => Self::from(Code::StoreUnavailable).retry_after(RETRY_SOON_S),
             StoreError::Damaged { .. } => Code::StoreDamaged.into(),
+            StoreError::Outdated { .. } => Self::new(Code::RevisionOutdated, error.to_string()),
         }
     }
 }

@@ -47,7 +47,7 @@ struct ReplayedDifference {
 
 faults!(
     ReplayFaults: PathMalformed, CallNotFound, DecisionNotFound, RevisionNotFound,
-    StoreUnavailable, StoreDamaged
+    RevisionOutdated, StoreUnavailable, StoreDamaged
 );
 
 /// Decide about a call again
@@ -139,7 +139,7 @@ pub(super) struct Compared {
 
 faults!(
     DiffFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
-    ComparisonRefused, RevisionNotFound, StoreUnavailable, StoreDamaged
+    ComparisonRefused, RevisionNotFound, RevisionOutdated, StoreUnavailable, StoreDamaged
 );
 
 /// Compare with another configuration

@@ -181,7 +181,8 @@ struct SimulatedMoney {
 
 faults!(
     SimulateFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
-    BodyMediaType, SimulationRefused, RevisionNotFound, StoreUnavailable, StoreDamaged
+    BodyMediaType, SimulationRefused, RevisionNotFound, RevisionOutdated, StoreUnavailable,
+    StoreDamaged
 );
 
 /// Think of a call

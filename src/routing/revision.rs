@@ -14,7 +14,7 @@ use super::snapshot::RoutingSnapshot;
 pub enum UnpackError {
     #[error("they cannot be unpacked: {0}")]
     Packed(#[from] lz4_flex::block::DecompressError),
-    #[error("they are no configuration: {0}")]
+    #[error("this version does not understand it: {0}")]
     Written(#[from] serde_json::Error),
     #[error("this version refuses it: {0}")]
     Refused(String),

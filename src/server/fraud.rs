@@ -199,7 +199,7 @@ impl FraudConsumer {
         let found = self.means.book.announced(sessions.into_iter().collect()).await;
         let found = found.map_err(|error| match error {
             StoreError::Database(_) => Fault::Outage(error.to_string()),
-            StoreError::Damaged { .. } => {
+            StoreError::Damaged { .. } | StoreError::Outdated { .. } => {
                 Fault::Permanent { class: "session_damaged", detail: error.to_string() }
             }
         })?;

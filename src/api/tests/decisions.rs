@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::calls::with_stored;
-use super::world::{Broken, CONFIG, call_id};
+use super::world::{Broken, CONFIG, OUTDATED, call_id};
 use super::{Fixture, refused_whole};
 use crate::routing::RoutingSnapshot;
 
@@ -44,6 +44,12 @@ fn a_call_is_decided_about_again_the_same() {
 
     fixture.world.decide_on(&compiled(CONFIG, 7), call_id(0), "OH", 11);
     assert_eq!(fixture.get(&path).problem(), refused_whole(404, "config.unknown_revision"));
+    fixture.world.decide_on(&compiled(CONFIG, OUTDATED), call_id(0), "OH", 11);
+    let outdated = fixture.get(&path);
+    assert_eq!(outdated.problem(), refused_whole(410, "config.outdated_revision"));
+    let says = "revision 5 of the configuration was kept by another version, and this one does not";
+    assert!(outdated.json()["detail"].as_str().unwrap().starts_with(says));
+    assert_eq!(fixture.get(&path.replace("replay", "explain")).status, 200, "it is on record");
 }
 
 #[test]

@@ -58,6 +58,8 @@ use crate::routing::simulate::{Assumed, Assuming, LiveSession};
 use crate::routing::{Known, Rotation, RouteRequest, RoutingSnapshot, Tags, Usage, decide};
 use crate::time::{Mono, Wall};
 
+/// A revision that another version kept.
+pub(super) const OUTDATED: u64 = 5;
 /// 2026-03-17T15:04:12.318Z.
 pub(super) const START: Wall = Wall(1_773_759_852_318);
 
@@ -278,6 +280,10 @@ impl Routing for World {
     fn revision(&self, revision: u64) -> Answer<'_, Option<Arc<RoutingSnapshot>>> {
         Box::pin(async move {
             self.check_store()?;
+            if revision == OUTDATED {
+                let (what, detail) = ("revision 5 of the configuration".into(), "it is old".into());
+                return Err(StoreError::Outdated { what, detail });
+            }
             Ok((revision == 418).then(|| Arc::clone(&self.snapshot)))
         })
     }

@@ -44,6 +44,9 @@ pub enum StoreError {
     Database(String),
     #[error("row `{row}` of table {table} is damaged: {detail}")]
     Damaged { table: &'static str, row: String, detail: String },
+    /// What was kept is whole, and this version makes nothing of it.
+    #[error("{what} was kept by another version, and this one does not take it: {detail}")]
+    Outdated { what: String, detail: String },
 }
 
 /// CDRs as the API reads them.

@@ -124,7 +124,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Database(_) => Self::Outage(error.to_string()),
-            StoreError::Damaged { .. } => {
+            StoreError::Damaged { .. } | StoreError::Outdated { .. } => {
                 let detail = error.to_string();
                 Self::OfFact { class: "record_damaged", detail, is_permanent: true }
             }
