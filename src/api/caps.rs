@@ -162,8 +162,10 @@ faults!(
 /// Have a cap begin anew
 ///
 /// Nothing that it has used in its current window counts any more. What calls in flight hold is held still.
-/// It is answered once it is on disk, with who asked for it and why. With an `Idempotency-Key` the latest
-/// request of a cap is done once, however often it comes.
+/// It is answered once it is on disk, with who asked for it and why. With an `Idempotency-Key` a request is
+/// done once, however often it comes and to whichever of the servers that share limits, until another one has
+/// the cap begin anew in the same window, or the window has been over for two hours. Two servers that are asked
+/// at the same instant may both do it.
 #[utoipa::path(
     post,
     path = "/v1/caps/{id}/reset",

@@ -25,11 +25,20 @@ impl Control {
                 ResetError::NotResettable(why)
             }
         })?;
-        let Resettable { bucket, counts, ends_at, last } = found;
-        if let Some(last) = last.filter(|last| key.is_some() && last.key == key) {
-            return Ok(WasReset { reset: last, counts, repeated: true });
-        }
+        let Resettable { bucket, counts, ends_at } = found;
         let unavailable = |reason: String| ResetError::Unavailable(reason);
+        let by_key = || key.as_ref().and_then(|key| self.deciding.reset_by_key(&cap, key));
+        let mut known = by_key();
+        if let Some(shared) = self.deciding.shared().filter(|_| known.is_none() && key.is_some()) {
+            // Another server may have been asked a moment ago.
+            shared.hear_of_resets(&*self.deciding).await.map_err(|fault| {
+                unavailable(format!("what other servers were asked is not known: {fault}"))
+            })?;
+            known = by_key();
+        }
+        if let Some(reset) = known {
+            return Ok(WasReset { reset, counts, repeated: true });
+        }
         let (mut amount, mut parts) = self.deciding.own_parts(&bucket);
         if let Some(shared) = self.deciding.shared() {
             let told = shared.parts(&bucket, counts).await;

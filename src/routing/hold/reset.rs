@@ -56,6 +56,13 @@ impl Resets {
         self.latest.get(bucket.stored().0.as_ref())
     }
 
+    /// The latest of a cap that was asked for with this key, in whatever window: one that was sent again
+    /// may come after the next has begun.
+    pub fn by_key(&self, cap: &str, key: &str) -> Option<&Reset> {
+        let is_it = |it: &&Reset| it.bucket.cap == cap && it.key.as_deref() == Some(key);
+        self.latest.values().filter(is_it).max_by_key(|reset| reset.at)
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Reset> {
         self.latest.values()
     }
@@ -118,6 +125,22 @@ mod tests {
             let both = reset(20, &[(None, 5), (Some("2"), 7), (Some("3"), 1)]);
             assert_eq!(*known, both);
         }
+    }
+
+    #[test]
+    fn a_reset_is_known_by_its_key_after_its_window_too() {
+        let mut resets = Resets::default();
+        let keyed = |window: &str, at, key: &str| {
+            let bucket = Bucket { window: window.into(), ..reset(0, &[]).bucket };
+            Reset { bucket, key: Some(key.into()), ..reset(at, &[]) }
+        };
+        let first = keyed("d:1", 10, "k1");
+        resets.note(&first);
+        resets.note(&keyed("d:2", 20, "k2"));
+        let cap = first.bucket.cap.as_str();
+        assert_eq!(resets.by_key(cap, "k1"), Some(&first));
+        assert_eq!(resets.by_key(cap, "k3"), None);
+        assert_eq!(resets.by_key("target/b/connected/daily", "k1"), None);
     }
 
     #[test]

@@ -16,8 +16,6 @@ pub struct Resettable {
     pub bucket: Bucket,
     pub counts: Counts,
     pub ends_at: Option<Wall>,
-    /// How it did last; absent: it has not.
-    pub last: Option<Reset>,
 }
 
 impl Deciding {
@@ -27,8 +25,12 @@ impl Deciding {
     /// There is none that may begin anew.
     pub fn resettable(&self, cap: &SmolStr, at: Wall) -> Result<Resettable, NotResettable> {
         let (bucket, counts, ends_at) = self.snapshot.load().resettable(cap, at)?;
-        let last = self.state.lock().ledger.resets().of(&bucket).cloned();
-        Ok(Resettable { bucket, counts, ends_at, last })
+        Ok(Resettable { bucket, counts, ends_at })
+    }
+
+    /// How a cap began anew when this was asked for before, here or, as far as was heard, at another server.
+    pub fn reset_by_key(&self, cap: &str, key: &str) -> Option<Reset> {
+        self.state.lock().ledger.resets().by_key(cap, key).cloned()
     }
 
     /// How much of what this server has used counts, and all that it has used.

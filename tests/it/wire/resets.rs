@@ -130,7 +130,10 @@ fn a_cap_that_servers_share_begins_anew_at_all_of_them_whichever_is_asked() {
         is_refused(&second, &mut second.udp()?, "full-after-all", "486 INVITE")?;
         let again = reset(&second, TARGET_S_CAP, "one")?;
         ensure!(again["repeated"] == true, "{again}");
-        reset(&first, TARGET_S_CAP, "two")?;
+        let told = reset(&first, TARGET_S_CAP, "two")?;
+        // At once: nobody has told this one.
+        let again = reset(&second, TARGET_S_CAP, "two")?;
+        ensure!(again["repeated"] == true && again["reset"] == told["reset"], "{again}");
         one_call(&first, "last")
     };
     let outcome = calls();
