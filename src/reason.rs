@@ -191,10 +191,14 @@ impl NoRoute {
         reasons.iter().filter_map(|reason| reason.no_route()).min().unwrap_or(Self::NoneMatch)
     }
 
-    /// Of a call that nobody answered: by what was decided, whether any target was called, and why it
-    /// ended. `None`: it ended for another cause, such as its caller's giving up.
-    pub fn of_end(decided: Option<Self>, was_dialed: bool, end: Reason) -> Option<Self> {
-        let by_end = end.no_route()?;
+    /// Of a call that is over: by what was decided, whether any target was called, and why it ended with
+    /// which status. `None`: it was answered, or ended for another cause, such as its caller's giving up.
+    pub fn of_end(
+        decided: Option<Self>,
+        was_dialed: bool,
+        (end, status): (Reason, u16),
+    ) -> Option<Self> {
+        let by_end = end.no_route().filter(|_| status >= 300)?;
         Some(decided.unwrap_or(if was_dialed { Self::NoneAnswered } else { by_end }))
     }
 }
@@ -365,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_call_that_ended_unanswered_is_classed_by_how_far_it_came() {
-        let of_end = NoRoute::of_end;
+        let of_end = |decided, was_dialed, end| NoRoute::of_end(decided, was_dialed, (end, 480));
         let (busy, full) = (Reason::AttemptBusy, Reason::ConcurrencyFull);
         let closed = Some(NoRoute::AllClosed);
         assert_eq!(of_end(closed, false, Reason::ScheduleClosed), closed);
@@ -375,6 +379,7 @@ mod tests {
         // The last of several had no room.
         assert_eq!(of_end(None, true, full), Some(NoRoute::NoneAnswered));
         assert_eq!(of_end(None, false, full), Some(NoRoute::NoCapacity));
+        assert_eq!(NoRoute::of_end(closed, true, (busy, 200)), None, "it was answered after all");
         for reason in [Reason::CallerAbandoned, Reason::Draining, Reason::HungUpByOperator] {
             assert_eq!(of_end(closed, true, reason), None, "{}", reason.code());
         }

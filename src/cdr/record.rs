@@ -440,9 +440,8 @@ impl CallRecord {
 
     /// Why a call that is over got to nobody; `None`: it did, or it ended for another cause.
     pub fn no_route(&self) -> Option<NoRoute> {
-        let (end, status) = (self.end_reason?, self.status?);
-        let class = NoRoute::of_end(self.decided_no_route, !self.attempts.is_empty(), end);
-        class.filter(|_| status >= 300)
+        let end = (self.end_reason?, self.status?);
+        NoRoute::of_end(self.decided_no_route, !self.attempts.is_empty(), end)
     }
 
     /// When the publisher came to be owed for a call that is over, in milliseconds since the answer; `None`:

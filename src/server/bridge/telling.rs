@@ -230,8 +230,8 @@ impl Bridge {
                     }
                     self.parts.deciding.call_over(id, talk);
                     self.metrics.ended(party, reason, talk);
-                    let class = NoRoute::of_end(live.no_route, live.attempt > 0, reason);
-                    if let Some(class) = class.filter(|_| status >= 300) {
+                    let end = (reason, status);
+                    if let Some(class) = NoRoute::of_end(live.no_route, live.attempt > 0, end) {
                         self.metrics.got_to_nobody(live.campaign.as_ref(), class);
                     }
                 }
