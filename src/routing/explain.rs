@@ -241,17 +241,13 @@ impl PriorCalls {
             // Writing to a String cannot fail.
             let _ = write!(line, "; answered by {}", answered.join(", "));
         }
-        for (what, last) in
-            [("talked to", &self.last_connected), ("paid for by", &self.last_converted)]
-        {
-            if let Some(last) = last {
-                let ago = Ago(now.0.saturating_sub(last.at.0));
-                let with = match what {
-                    "talked to" => last.target.as_str(),
-                    _ => last.buyer.as_str(),
-                };
-                let _ = write!(line, "; last {what} {with} {ago} ago");
-            }
+        let connected =
+            self.last_connected.as_ref().map(|it| ("talked to", it.target.as_str(), it));
+        let converted =
+            self.last_converted.as_ref().map(|it| ("paid for by", it.buyer.as_str(), it));
+        for (what, with, last) in connected.into_iter().chain(converted) {
+            let ago = Ago(now.0.saturating_sub(last.at.0));
+            let _ = write!(line, "; last {what} {with} {ago} ago");
         }
         if self.is_partial {
             line.push_str("; there may be more, as not all that is on record was at hand");
