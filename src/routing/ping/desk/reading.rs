@@ -90,21 +90,8 @@ impl Desk {
     fn read(&self, session: &Session) -> SessionReading {
         let (number, former) = self.number_of(session);
         let sharing = number.filter(|_| former.is_none()).and_then(|it| self.by_shared.get(&it));
-        SessionReading {
-            session: session.session,
-            ping: session.ping,
-            publisher: session.publisher.clone(),
-            campaign: session.campaign.clone(),
-            number,
-            caller: session.caller,
-            created_at: session.created_at,
-            expires_at: session.expires_at,
-            tags: session.tags.clone(),
-            former,
-            sharing: sharing.map(|all| u32::try_from(all.len()).unwrap_or(u32::MAX)),
-            promise: session.promise_now(),
-            enriched: session.enriched_tags(),
-        }
+        let sharing = sharing.map(|all| u32::try_from(all.len()).unwrap_or(u32::MAX));
+        session.reading(number, former, sharing)
     }
 
     /// The number the session has, or has had and lost; `None`: it has had it too long ago.

@@ -5,7 +5,7 @@ use smol_str::SmolStr;
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::quote::Promise;
-use crate::routing::request::{SessionReading, Tags};
+use crate::routing::request::{FormerLease, SessionReading, Tags};
 use crate::time::Wall;
 
 use super::VisitorKey;
@@ -61,19 +61,30 @@ impl Session {
 
     /// The session as a call of it would find it, with nothing promised yet.
     pub fn announced(&self) -> SessionReading {
+        SessionReading { promise: None, ..self.reading(self.number, None, None) }
+    }
+
+    /// The session as a call finds it. Of its number others know more: whether it has it, or has lost it
+    /// (`former`), and how many see it (`sharing`).
+    pub fn reading(
+        &self,
+        number: Option<PhoneNumber>,
+        former: Option<FormerLease>,
+        sharing: Option<u32>,
+    ) -> SessionReading {
         SessionReading {
             session: self.session,
             ping: self.ping,
             publisher: self.publisher.clone(),
             campaign: self.campaign.clone(),
-            number: self.number,
+            number,
             caller: self.caller,
             created_at: self.created_at,
             expires_at: self.expires_at,
             tags: self.tags.clone(),
-            former: None,
-            sharing: None,
-            promise: None,
+            former,
+            sharing,
+            promise: self.promise_now(),
             enriched: self.enriched_tags(),
         }
     }

@@ -184,21 +184,7 @@ impl Names {
                 number = number.filter(|_| former.is_some());
             }
         }
-        SessionReading {
-            session: session.session,
-            ping: session.ping,
-            publisher: session.publisher.clone(),
-            campaign: session.campaign.clone(),
-            number,
-            caller: session.caller,
-            created_at: session.created_at,
-            expires_at: session.expires_at,
-            tags: session.tags.clone(),
-            former,
-            sharing,
-            promise: session.promise_now(),
-            enriched: session.enriched_tags(),
-        }
+        session.reading(number, former, sharing)
     }
 }
 
