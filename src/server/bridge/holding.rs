@@ -133,7 +133,11 @@ impl Bridge {
         let channel = self.parts.target_limits.of(planned.target.as_str(), planned.dial).cloned();
         let turn = channel.as_ref().map_or(Turn::Now, |limit| limit.enter(now));
         if let Some(held) = live.holds.iter_mut().find(|held| held.attempt == attempt) {
-            return held.goes_another_way(channel, turn);
+            let answer = held.goes_another_way(channel, turn);
+            if let Answer::Now(Err(reason)) = answer {
+                self.metrics.hold_denied(reason);
+            }
+            return answer;
         }
         let asking = Asking { attempt, channel, turn, unpaid: None };
         if matches!(turn, Turn::Full) {
