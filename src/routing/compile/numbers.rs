@@ -129,20 +129,26 @@ impl Compiler<'_> {
                 let remedy = "write it among `numbers` of one, or correct it";
                 self.fault(&path, "number", &config.number, problem, remedy);
             }
-            let overlaps = |(other, _): &&(NumberLimits, usize)| {
-                other.digits.start() <= digits.end() && digits.start() <= other.digits.end()
-            };
-            if let Some((_, first)) = all.iter().find(overlaps) {
-                let problem = format!("has limits already in numbers[{first}]");
-                let remedy = "put the limits of both into one";
-                self.fault(&path, "number", &config.number, &problem, remedy);
-            }
             let caps = self.caps(&path, &owner, &config.caps, &Clock::OF_ACCOUNT);
             let concurrency = config.concurrency.as_ref();
             let concurrency = self.concurrency(&path, &owner, concurrency, &Clock::OF_ACCOUNT);
             all.push((NumberLimits { digits, caps, concurrency }, n));
         }
         all.sort_by_key(|(limits, _)| *limits.digits.start());
+        // Of those before each the one that goes farthest.
+        let mut farthest: Option<(u64, usize)> = None;
+        for (NumberLimits { digits, .. }, n) in &all {
+            if let Some((_, other)) = farthest.filter(|(end, _)| digits.start() <= end) {
+                let (first, later) = (other.min(*n), other.max(*n));
+                let problem = format!("has limits already in numbers[{first}]");
+                let (path, number) = (format!("numbers[{later}]"), &configs[later].number);
+                let remedy = "put the limits of both into one";
+                self.fault(&path, "number", number, &problem, remedy);
+            }
+            if farthest.is_none_or(|(end, _)| end < *digits.end()) {
+                farthest = Some((*digits.end(), *n));
+            }
+        }
         all.into_iter().map(|(limits, _)| limits).collect()
     }
 

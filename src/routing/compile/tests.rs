@@ -296,6 +296,27 @@ fn limits_of_numbers_that_cannot_be_meant_are_faults() {
     ] {
         assert_eq!(told(&numbers), [says]);
     }
+    // A wide range between narrow ones, of which each is at fault by the one before it in the file.
+    let among = [
+        ("+18005550120", cap),
+        ("+18005550100-+18005550149", cap),
+        ("+18005550140", cap),
+        ("+18005550101", cap),
+    ];
+    let already = |n: usize, number: &str, first: usize| {
+        format!(
+            "numbers[{n}].number = {number}: has limits already in numbers[{first}]; put the limits \
+             of both into one"
+        )
+    };
+    let mut found = told(&among);
+    found.sort();
+    let expected = [
+        already(1, "+18005550100-+18005550149", 0),
+        already(2, "+18005550140", 1),
+        already(3, "+18005550101", 1),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]
