@@ -52,7 +52,7 @@ struct WayView {
     week_attempts: u32,
     #[schema(example = 2_600)]
     week_answered: u32,
-    /// Half of those that rang did within this time, a tenth too high at most; null: none has rung.
+    /// Half of those that rang did within this time, an eighth too high at most; null: none has rung.
     #[schema(example = 900)]
     pdd_p50_ms: Option<u32>,
     /// And 99 of a hundred within this.

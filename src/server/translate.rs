@@ -505,6 +505,7 @@ mod tests {
         };
         assert_eq!(past_call(earlier), (caller, past));
     }
+
     #[test]
     fn each_way_is_an_attempt_and_those_that_are_down_come_last() {
         let further = |dial: u8| PlannedDial { dial, uri: format!("sip:{dial}"), way: None };

@@ -8,7 +8,7 @@ use crate::time::Mono;
 use super::tally::{Slices, Sum};
 
 /// Post-dial delays over the last while, counted by length: each class is an eighth of an octave wide, so
-/// that what is read is at most a tenth too high.
+/// that what is read is at most an eighth too high.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Delays(Slices<Classes, 10>);
 
@@ -91,7 +91,7 @@ mod tests {
     }
 
     proptest! {
-        /// Never below the true percentile, and a tenth above it at most.
+        /// Never below the true percentile, and an eighth above it at most.
         #[test]
         fn a_percentile_is_what_sorting_says(
             mut all in prop::collection::vec(1_u32..130_000, 1..300),

@@ -32,7 +32,7 @@ pub struct WaySeen {
     /// In the last seven days, as far as a drop is told by.
     pub week_attempts: u32,
     pub week_answered: u32,
-    /// Post-dial delay in milliseconds, a tenth too high at most; absent: it has rung nowhere.
+    /// Post-dial delay in milliseconds, an eighth too high at most; absent: it has rung nowhere.
     pub p50_ms: Option<u32>,
     pub p99_ms: Option<u32>,
 }

@@ -282,7 +282,6 @@ fn told(stage: &Stage, ping: &Value, outcome: &str) -> Result<Value> {
     found.with_context(|| format!("{outcome}: {seen:#}"))
 }
 
-/// A call from this number, and whether the target takes it.
 /// How the enricher is doing, as the API shows it.
 fn standing(stage: &Stage) -> Result<Value> {
     let shown: Value = http::get(stage.api, "/v1/enrichers")?.json()?;
@@ -290,6 +289,7 @@ fn standing(stage: &Stage) -> Result<Value> {
     Ok(shown["items"][0].clone())
 }
 
+/// A call from this number, and whether the target takes it.
 fn call(stage: &Stage, caller: &str, call_id: &str, is_taken: bool) -> Result<()> {
     let (mut line, mut target) = (stage.udp()?, stage.target()?);
     let from = format!("P-Asserted-Identity: <sip:{caller}@127.0.0.1>");
