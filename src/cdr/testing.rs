@@ -1,11 +1,15 @@
 //! Calls as tests tell them.
 
+use std::sync::Arc;
+
 use super::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Converted, Decided,
     Dialogs, Ended, Fact, FactBody, OrphanClosed, OrphanPolicy, Party, Shortage, Stamp, Terms,
 };
 use super::journal::{Entry, Lsn};
 use super::record::CallRecord;
+use super::store::sqlite::SqliteStore;
+use super::store::{Batch, Book};
 use super::timeline;
 use crate::id::CallId;
 use crate::money::Money;
@@ -19,6 +23,26 @@ pub(crate) const START_MS: i64 = 1_773_759_852_318;
 pub(crate) fn call_id(n: u64) -> CallId {
     let ms = u128::from(START_MS.unsigned_abs() + n);
     CallId(uuid::Uuid::from_u128(ms << 80 | 0x7 << 76 | 0x8 << 60 | u128::from(n)))
+}
+
+/// A book of calls of every outcome.
+pub(crate) async fn book_of_calls(count: u64) -> (tempfile::TempDir, SqliteStore) {
+    let dir = tempfile::TempDir::new().unwrap();
+    let store = SqliteStore::open(&dir.path().join("book.db")).await.unwrap();
+    let calls = (1..=count).map(|n| {
+        let script = Script::of(n);
+        let script = match n % 5 {
+            0 => script.dial(1).answer_at(1_000).end_at(200_000),
+            1 => script.dial(1).answer_at(1_000).end_at(2_000),
+            2 => script.dial(1).fail_at(900, 486, Reason::AttemptBusy).abandon_at(1_000),
+            3 => script.abandon_at(10),
+            _ => script.dial(1).answer_at(1_000).orphan(30_000),
+        };
+        Arc::new(script.record())
+    });
+    let batch = Batch { calls: calls.collect(), ..Batch::default() };
+    store.write(Arc::new(batch)).await.unwrap();
+    (dir, store)
 }
 
 /// Facts of one call, at milliseconds since its admission.

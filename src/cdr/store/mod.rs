@@ -23,8 +23,10 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 pub mod consumers;
+mod earlier;
 pub mod enrichments;
 pub mod fraud;
+mod prune;
 mod resets;
 mod rows;
 pub mod sqlite;

@@ -1,0 +1,135 @@
+//! What the book forgets.
+
+use super::resets;
+use super::sqlite::{SqliteStore, first_id_at};
+use super::{Answer, DAY_MS};
+use crate::time::Wall;
+
+/// How long a deposit is told from a repetition by its key.
+const DEPOSIT_KEY_DAYS: i64 = 30;
+
+/// How long a session is kept after it expired: callers may be known by it for 30 days.
+const SESSION_HISTORY_DAYS: i64 = 31;
+/// How long it is known what enrichers have cost.
+const SPENT_DAYS: i64 = 400;
+
+impl SqliteStore {
+    /// See [`Book::prune`](super::Book::prune).
+    pub(super) fn forget_what_is_over(&self, now: Wall) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let days_ago = |days: i64| now.0 - days * 24 * 3_600_000;
+            let mut writer = self.writer.lock().await;
+            let windows = [
+                ("i:*", 1),
+                ("h:*", 2),
+                ("d:*", 8),
+                ("w:*", 15),
+                ("m:*", 40),
+                // The last attempt, of those that are to be so far apart.
+                ("gap/*", 2),
+                ("explored:*", 2),
+            ];
+            for (windows, days) in windows {
+                sqlx::query("DELETE FROM cap_usage WHERE win GLOB ? AND updated_at < ?")
+                    .bind(windows)
+                    .bind(days_ago(days))
+                    .execute(&mut *writer)
+                    .await?;
+            }
+            // `e:14d/FROM` is as long as it says, and `p:FROM/TO` lasts until then on some clock.
+            sqlx::query(
+                "DELETE FROM cap_usage WHERE win GLOB 'e:*' AND updated_at < ? - 172800000 - 3600000 \
+                 * CAST(substr(win, 3) AS INTEGER) * iif(instr(win, 'd/') > 0, 24, 1)",
+            )
+            .bind(now.0)
+            .execute(&mut *writer)
+            .await?;
+            sqlx::query(
+                "DELETE FROM cap_usage WHERE win GLOB 'p:*' \
+                 AND substr(win, instr(win, '/') + 1) < strftime('%Y-%m-%d', ? / 1000, 'unixepoch')",
+            )
+            .bind(days_ago(2))
+            .execute(&mut *writer)
+            .await?;
+            // A slice of `rolling:SECONDS/SLICE` counts as long as its window is, and a sixtieth more.
+            sqlx::query(
+                "DELETE FROM cap_usage WHERE win GLOB 'rolling:*' \
+                 AND updated_at < ? - 2000 * CAST(substr(win, 9) AS INTEGER)",
+            )
+            .bind(now.0)
+            .execute(&mut *writer)
+            .await?;
+            // A deposit, `key:MADE_AT:KEY`.
+            sqlx::query(
+                "DELETE FROM cap_usage WHERE win GLOB 'key:*' \
+                 AND CAST(substr(win, 5) AS INTEGER) <= ?",
+            )
+            .bind(days_ago(DEPOSIT_KEY_DAYS))
+            .execute(&mut *writer)
+            .await?;
+            resets::prune(&mut writer, now).await?;
+            sqlx::query("DELETE FROM ping_session WHERE expires_at < ?")
+                .bind(days_ago(SESSION_HISTORY_DAYS))
+                .execute(&mut *writer)
+                .await?;
+            // No session is longer than a week.
+            sqlx::query("DELETE FROM enrichment WHERE session_id < ?")
+                .bind(first_id_at(Wall(days_ago(SESSION_HISTORY_DAYS + 7))))
+                .execute(&mut *writer)
+                .await?;
+            sqlx::query("DELETE FROM enricher_spent WHERE day < ?")
+                .bind(days_ago(SPENT_DAYS).div_euclid(DAY_MS))
+                .execute(&mut *writer)
+                .await?;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cdr::store::{Batch, Book, CapUsage};
+    use crate::cdr::testing::{START_MS, book_of_calls};
+
+    #[tokio::test]
+    async fn windows_that_are_over_are_forgotten_and_totals_are_not() {
+        let (_dir, store) = book_of_calls(0).await;
+        let day_ms = 24 * 3_600_000;
+        let [old, new] =
+            [21 * day_ms, 21 * day_ms - 1].map(|ago| format!("key:{}:9:a", START_MS - ago));
+        let used = [
+            old.as_str(),
+            new.as_str(),
+            "d:2026-03-17",
+            "m:2026-03",
+            "e:12h/2026-03-17",
+            "e:6d/2026-03-17",
+            "e:7d/2026-03-17",
+            "p:2026-03-01/2026-03-23T09:00",
+            "p:2026-03-01/2026-03-24",
+            "total",
+            "gap/1773759852318",
+            "rolling:3600/29562664",
+            "rolling:2678400/39735",
+        ];
+        let used = used.map(|window| (("target/a".into(), window.into()), 3));
+        let batch = Batch { used: used.into(), recorded_at: Wall(START_MS), ..Batch::default() };
+        store.write(Arc::new(batch)).await.unwrap();
+
+        store.prune(Wall(START_MS + 9 * day_ms)).await.unwrap();
+
+        let left = [
+            "e:7d/2026-03-17",
+            new.as_str(),
+            "m:2026-03",
+            "p:2026-03-01/2026-03-24",
+            "rolling:2678400/39735",
+            "total",
+        ]
+        .map(|window| CapUsage { cap: "target/a".into(), window: window.into(), used: 3 });
+        assert_eq!(store.usage().await.unwrap(), left);
+    }
+}
