@@ -6,6 +6,7 @@ mod depositing;
 mod enriching;
 mod offering;
 mod quoting;
+mod reading;
 mod ready;
 mod remembering;
 mod resetting;
@@ -31,12 +32,11 @@ use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
 use crate::routing::circuit::{Circuits, Condition, WaySeen, Ways};
 use crate::routing::dial::Way;
-use crate::routing::history::prior::PriorCalls;
 use crate::routing::history::{CallerHistory, PastCall};
 use crate::routing::hold::deposits::Deposits;
-use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits, Reset};
+use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
 use crate::routing::meter::Meter;
-use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
+use crate::routing::performance::{Performance, day_of};
 use crate::routing::ping::{
     Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState, PingRefusal,
     PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
@@ -47,17 +47,17 @@ use crate::routing::selection::ScoreReading;
 use crate::routing::simulate::{Assumed, Assuming, Dialed, LiveSession};
 use crate::routing::{
     CallScope, Decision, Known, Rotation, RouteRequest, RoutingSnapshot, SessionReading, Tags,
-    Usage, UsageReader, decide,
+    decide,
 };
 use crate::time::{Mono, Wall};
 
-use super::clock;
 use super::holds::SharedHolds;
 use super::sessions::{Looked, SharedSessions};
 pub use depositing::DepositsKnown;
 use offering::or_ask;
 pub use offering::{Asked, Lending, OfferedRoom, Unopened};
 pub use quoting::Unpriced;
+use reading::{AtAttempt, Counted, Read};
 use ready::Ready;
 pub(super) use ready::STALE_AFTER;
 pub use resetting::Resettable;
@@ -138,138 +138,6 @@ pub struct Opened {
     pub session: Session,
     /// Caps that have counted it.
     pub counted: Vec<Bucket>,
-}
-
-/// What a decision reads besides the configuration.
-#[derive(Clone, Copy)]
-struct Read<'a> {
-    ledger: &'a HoldLedger,
-    down: &'a BTreeSet<TargetId>,
-    circuits: &'a Circuits,
-    ways: &'a Ways,
-    performance: &'a Performance,
-    scores: &'a [ScoreReading],
-    now: Mono,
-    ready: &'a Ready,
-    at: Wall,
-    shared: Option<&'a SharedHolds>,
-    /// Room that was asked for before.
-    room: Option<&'a OfferedRoom>,
-    /// The store is asked next: what others hold is for it to say.
-    asks: bool,
-    /// What is known of the caller's earlier calls.
-    prior: Option<&'a PriorCalls>,
-}
-
-/// What has been counted of calls.
-struct Counted<'a> {
-    ledger: &'a HoldLedger,
-    circuits: &'a Circuits,
-    ways: &'a Ways,
-    performance: &'a Performance,
-}
-
-impl<'a> Read<'a> {
-    /// Nobody has said anything about the call at hand.
-    fn of(
-        deciding: &'a Deciding,
-        Counted { ledger, circuits, ways, performance }: Counted<'a>,
-        down: &'a BTreeSet<TargetId>,
-        (now, at): (Mono, Wall),
-    ) -> Self {
-        let (ready, shared) = (&deciding.ready, deciding.shared.get().map(Arc::as_ref));
-        Self {
-            ledger,
-            down,
-            circuits,
-            ways,
-            performance,
-            scores: &[],
-            now,
-            ready,
-            at,
-            shared,
-            room: None,
-            asks: false,
-            prior: None,
-        }
-    }
-}
-
-/// What limits depend on when an attempt is to begin.
-struct AtAttempt<'a> {
-    deciding: &'a Deciding,
-    at: Wall,
-}
-
-impl UsageReader for Read<'_> {
-    fn usage(&self, bucket: &Bucket) -> Usage {
-        let own = self.ledger.usage(bucket);
-        let all = self.shared.map_or(own, |shared| shared.usage(bucket, own, self.now));
-        let all = match self.asks {
-            // Of a rolling window what was used may be over as well.
-            true if bucket.stored().1.is_some() => own,
-            true => Usage { held: own.held, ..all },
-            false => all,
-        };
-        self.room.map_or(all, |room| room.as_read(bucket, all))
-    }
-
-    fn awaited(&self, bucket: &Bucket) -> u64 {
-        self.ledger.awaited_in(bucket)
-    }
-
-    fn withheld(&self, bucket: &Bucket) -> bool {
-        self.room.is_some_and(|room| room.withholds(bucket))
-    }
-
-    fn condition(&self, target: &TargetId) -> Condition {
-        if !self.down.is_empty() && self.down.contains(target) {
-            return Condition::Down;
-        }
-        self.circuits.condition(target, self.now)
-    }
-
-    fn way(&self, way: &Way) -> Condition {
-        self.ways.condition(way, self.now)
-    }
-
-    fn ready(&self, concurrency: &str) -> Option<u32> {
-        self.ready.of(concurrency, self.at)
-    }
-
-    fn prior(&self) -> Option<PriorCalls> {
-        self.prior.cloned()
-    }
-
-    fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
-        self.performance.tallies(concerned, since)
-    }
-
-    fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
-        let of_both = |it: &&ScoreReading| it.scorer == scorer && it.target == *target;
-        self.scores.iter().find(of_both).map(|it| it.score)
-    }
-}
-
-impl UsageReader for AtAttempt<'_> {
-    fn usage(&self, bucket: &Bucket) -> Usage {
-        let own = self.deciding.ledger(|ledger| ledger.usage(bucket));
-        let shared = self.deciding.shared();
-        shared.map_or(own, |shared| shared.usage(bucket, own, clock::mono()))
-    }
-
-    fn awaited(&self, bucket: &Bucket) -> u64 {
-        self.deciding.ledger(|ledger| ledger.awaited_in(bucket))
-    }
-
-    fn latest_reset(&self, bucket: &Bucket) -> Option<Reset> {
-        self.deciding.ledger(|ledger| ledger.resets().of(bucket).cloned())
-    }
-
-    fn ready(&self, concurrency: &str) -> Option<u32> {
-        self.deciding.ready.of(concurrency, self.at)
-    }
 }
 
 impl Deciding {
