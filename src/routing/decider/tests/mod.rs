@@ -20,6 +20,7 @@ use super::*;
 use crate::id::{CallId, PingId, SessionId, TargetId};
 use crate::routing::circuit::{Cause, Trip};
 use crate::routing::config::RoutingConfig;
+use crate::routing::decision::{Step, Verdict};
 use crate::routing::hold::{Bucket, HoldLedger, LedgerLimits};
 use crate::routing::replay::{DecisionRecord, RecordError, record_bytes, replay};
 use crate::routing::request::{Tags, Usage};
