@@ -378,10 +378,7 @@ impl RoutingSnapshot {
 
     /// The range in which the number is.
     pub(super) fn range(&self, number: PhoneNumber) -> Option<&NumberRange> {
-        let digits = number.digits();
-        let after = self.numbers.partition_point(|range| *range.digits.start() <= digits);
-        let range = self.numbers.get(after.checked_sub(1)?)?;
-        range.digits.contains(&digits).then_some(range)
+        holding(&self.numbers, |range| &range.digits, number)
     }
 
     /// The number that a call counts as having dialled that names a session of the campaign and
@@ -690,13 +687,22 @@ impl RoutingSnapshot {
     }
 
     pub(super) fn number_limits(&self, number: PhoneNumber) -> Option<&NumberLimits> {
-        let digits = number.digits();
-        let after = self.number_limits.partition_point(|it| *it.digits.start() <= digits);
-        let limits = self.number_limits.get(after.checked_sub(1)?)?;
-        limits.digits.contains(&digits).then_some(limits)
+        holding(&self.number_limits, |limits| &limits.digits, number)
     }
 
     pub(super) fn windows(&self, at: Wall) -> Windows<'_> {
         Windows::new(&self.zones, at)
     }
+}
+
+/// The one that the number is of, among ranges in ascending order that do not overlap.
+fn holding<T>(
+    all: &[T],
+    digits: impl Fn(&T) -> &RangeInclusive<u64>,
+    number: PhoneNumber,
+) -> Option<&T> {
+    let number = number.digits();
+    let after = all.partition_point(|it| *digits(it).start() <= number);
+    let found = all.get(after.checked_sub(1)?)?;
+    digits(found).contains(&number).then_some(found)
 }
