@@ -252,6 +252,42 @@ pub(crate) mod statuses {
     }
 }
 
+/// The same, or none.
+pub(crate) mod optional_statuses {
+    use std::sync::Arc;
+
+    use super::{DecodeError, Decoder, EncodeError, Encoder, Write, statuses};
+
+    pub(crate) fn encode<C, W: Write>(
+        list: &Option<Arc<[u16]>>,
+        e: &mut Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        match list {
+            Some(list) => statuses::encode(list, e, context),
+            None => e.null()?.ok(),
+        }
+    }
+
+    pub(crate) fn decode<C>(
+        d: &mut Decoder<'_>,
+        context: &mut C,
+    ) -> Result<Option<Arc<[u16]>>, DecodeError> {
+        if d.datatype()? == minicbor::data::Type::Null {
+            return d.null().map(|()| None);
+        }
+        statuses::decode(d, context).map(Some)
+    }
+
+    pub(crate) fn nil() -> Option<Option<Arc<[u16]>>> {
+        Some(None)
+    }
+
+    pub(crate) fn is_nil(list: &Option<Arc<[u16]>>) -> bool {
+        list.is_none()
+    }
+}
+
 /// A list of short texts.
 pub(crate) mod texts {
     use super::{DecodeError, Decoder, EncodeError, Encoder, SmolStr, Write};

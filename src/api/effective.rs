@@ -39,7 +39,8 @@ struct EffectiveSetting {
     /// As it would be written; null: none.
     #[schema(value_type = Value, example = json!(30))]
     value: Value,
-    /// Who said it, the nearest first: `own`, what is asked about (of a tier, the tier); `schedule`, the
+    /// Who said it, the nearest first: `own`, what is asked about (of a tier, the tier); `trunk`, over which
+    /// the target is called; `schedule`, the
     /// one that the target names; `plan`, the campaign's `routing`; `target`, `pool`, `publisher` and
     /// `campaign`, of what is not theirs alone; `buyer`, that of the target; `carrier`, the file of a
     /// trunk's carrier; `defaults` and `account`, the sections of the configuration; `built_in`.
@@ -52,7 +53,8 @@ faults!(TargetFaults: PathMalformed, TargetNotFound);
 /// Show what holds for a target
 ///
 /// Each setting that may be written with the target, its buyer or in `[defaults]`, and the zone of its
-/// clock, with its value and where it came from.
+/// clock, with its value and where it came from. What a trunk says in the target's place is told by its id:
+/// `dial.trk_a.next_way_on`.
 #[utoipa::path(
     get,
     path = "/v1/targets/{id}/effective",
@@ -158,8 +160,8 @@ faults!(TrunkFaults: PathMalformed, TrunkNotFound);
 
 /// Show what holds for a trunk
 ///
-/// Each field that is written of it, in the configuration or in its carrier's file; what is not listed is as
-/// if it were written nowhere.
+/// Each field that is written of it, in the configuration or in its carrier's file, and the circuit of what is
+/// called over it; what is not listed is as if it were written nowhere.
 #[utoipa::path(
     get,
     path = "/v1/trunks/{id}/effective",

@@ -25,7 +25,7 @@ pub(crate) fn run(path: &Path, config: &Config, effective: Option<&str>) -> Resu
         writeln!(io::stderr(), "warning: {warning}")?;
     }
     if let Some(id) = effective {
-        return show(id, &routing, server::effective_trunk(&trunks, &id.into()));
+        return show(id, &routing, server::effective_trunk(&trunks, &routing, &id.into()));
     }
     let counts = [
         count(trunks.iter().len(), "trunk"),

@@ -14,7 +14,7 @@ use crate::time::Wall;
 
 use super::attribution::Attribution;
 use super::circuit::Condition;
-use super::dial::Way;
+use super::dial::{Failover, Way};
 use super::geo::{Ground, LineRecord};
 use super::history::prior::PriorCalls;
 use super::hold::{Bucket, BucketRequest};
@@ -105,6 +105,9 @@ pub struct PlannedAttempt {
     /// The target's other ways, in the order in which they are tried when one fails.
     #[cbor(n(14), default)]
     pub further: Vec<PlannedDial>,
+    /// What final responses mean; absent: the usual.
+    #[n(15)]
+    pub failover: Option<Failover>,
 }
 
 /// Another way to a planned target.
@@ -116,6 +119,8 @@ pub struct PlannedDial {
     pub uri: String,
     #[n(2)]
     pub way: Option<Way>,
+    #[n(3)]
+    pub failover: Option<Failover>,
 }
 
 impl PlannedAttempt {

@@ -2,6 +2,7 @@
 //! a call tries them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
@@ -29,6 +30,32 @@ pub struct Dial {
     /// What it has in common with those of other targets; absent: the target has no other, and it
     /// names no trunk.
     pub way: Option<Way>,
+    /// Absent: codes mean the usual.
+    pub failover: Option<Failover>,
+}
+
+/// What final responses over a way mean where that is not the usual (spec/domain §2.11). A target that has
+/// rung is called no other way, whatever it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Failover {
+    /// 300 to 699: those after which the target's next address is tried, or another way to it.
+    #[cbor(n(0), with = "codec::statuses")]
+    pub next_way_on: Arc<[u16]>,
+    /// Those after which the next target is tried, in place of the campaign's; absent: the campaign's.
+    #[cbor(n(1), with = "codec::optional_statuses", has_nil)]
+    pub advance_on: Option<Arc<[u16]>>,
+}
+
+impl Failover {
+    /// What speaks of the way, and not of who was called.
+    pub const NEXT_WAY_ON: [u16; 5] = [408, 500, 502, 503, 504];
+
+    /// `None`: it is the usual.
+    pub(super) fn of(next_way_on: &[u16], advance_on: Option<&[u16]>) -> Option<Self> {
+        let is_usual = advance_on.is_none() && *next_way_on == Self::NEXT_WAY_ON;
+        let (next_way_on, advance_on) = (next_way_on.into(), advance_on.map(Into::into));
+        (!is_usual).then_some(Self { next_way_on, advance_on })
+    }
 }
 
 /// What leads to targets: a carrier, or a host.

@@ -130,6 +130,10 @@ pub struct Trunk {
     /// Its own, else that of all; absent: it is switched off.
     pub circuit: Option<Arc<CircuitConfig>>,
     pub(super) circuit_from: Source,
+    /// What it says of codes that lead another way to a target; absent: what the target says.
+    pub(super) next_way_on: Option<Vec<u16>>,
+    /// The same of codes that lead to the next target, and of the campaign.
+    pub(super) advance_on: Option<Vec<u16>>,
 }
 
 /// What a publisher is owed for a call of one campaign.
@@ -159,6 +163,8 @@ pub struct Target {
     pub ring_timeout_ms: u32,
     pub first_response_ms: u32,
     pub max_pdd_ms: u32,
+    /// Codes that lead another way to it, where no trunk says it.
+    pub(super) next_way_on: Vec<u16>,
     pub ring_timeout_covers_progress: bool,
     pub max_duration_ms: u32,
     pub paused: bool,

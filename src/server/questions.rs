@@ -74,7 +74,7 @@ impl Routing for Questions {
     }
 
     fn effective_trunk(&self, id: &TrunkId) -> Option<Vec<Effective>> {
-        effective_trunk(&self.sources.trunks(), id)
+        effective_trunk(&self.sources.trunks(), &self.in_force(), id)
     }
 
     fn live_session(&self, key: SessionKey) -> Option<LiveSession> {

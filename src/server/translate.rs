@@ -26,8 +26,8 @@ use crate::routing::hold::{self, BucketRequest, Denied};
 use crate::routing::performance::{Concerned, Tally, day_of};
 use crate::routing::quote::Promise;
 use crate::routing::selection::Explored;
-use crate::routing::{Decision, PlannedAttempt, RouteRequest, Tags};
-use crate::sip::call::plan::{Attempt, Destination, FailedAs, Handover, Manner, Plan};
+use crate::routing::{self, Decision, PlannedAttempt, RouteRequest, RoutingSnapshot, Tags};
+use crate::sip::call::plan::{Attempt, Destination, FailedAs, Failover, Handover, Manner, Plan};
 use crate::sip::call::report::{Means, Party};
 use crate::sip::endpoint::Admission;
 use crate::sip::flow::Flow;
@@ -50,15 +50,20 @@ pub(super) fn promise(promised: fact::Promised) -> Promise {
     Promise { payout, payout_seconds, until: Wall(until_ms), no_duplicates, spent: false }
 }
 
-/// What is written of a trunk, and by whom; `None`: there is no such trunk.
-pub fn effective_trunk(trunks: &Trunks, id: &TrunkId) -> Option<Vec<Effective>> {
+/// What is written of a trunk, and by whom, and what routing goes by; `None`: there is no such trunk.
+pub fn effective_trunk(
+    trunks: &Trunks,
+    routing: &RoutingSnapshot,
+    id: &TrunkId,
+) -> Option<Vec<Effective>> {
     let of = |said: &Said| {
         let Said { field, value, is_own } = said.clone();
         let from = if is_own { Source::Own } else { Source::Carrier };
         Effective { setting: field, value, from }
     };
     let trunk = trunks.iter().map(|(_, trunk)| trunk).find(|trunk| trunk.id == *id)?;
-    Some(trunk.said.iter().map(of).collect())
+    let of_routing = routing.effective_trunk(id).into_iter().flatten();
+    Some(trunk.said.iter().map(of).chain(of_routing).collect())
 }
 
 /// A plan is never empty; a decision without targets is a refusal and has none.
@@ -135,11 +140,9 @@ pub(super) fn each_way(
         // All ways to a target that rings beside others do.
         let beside = first.beside || targets.peek().is_some_and(|next| next.beside);
         let is_beside = first.beside;
-        let further = further.into_iter().map(|PlannedDial { dial, uri, way }| PlannedAttempt {
-            dial,
-            uri,
-            way,
-            ..first.clone()
+        let further = further.into_iter().map(|other| {
+            let PlannedDial { dial, uri, way, failover } = other;
+            PlannedAttempt { dial, uri, way, failover, ..first.clone() }
         });
         let all = [first.clone()].into_iter().chain(further);
         let (down, up): (Vec<_>, Vec<_>) = all.partition(|planned| is_down(&planned.uri));
@@ -167,6 +170,10 @@ pub(super) fn manner(planned: &PlannedAttempt, targets: &Targets, trunk: Option<
     let destinations =
         [target.map(|target| &target.destinations), trunk.map(|trunk| &trunk.destinations)];
     manner.destinations = destinations.map(|it| it.filter(|it| !it.is_open()).cloned());
+    manner.failover = planned.failover.as_ref().map(|codes| {
+        let routing::dial::Failover { next_way_on, advance_on } = codes.clone();
+        Box::new(Failover { next_way_on, advance_on })
+    });
     manner.barred = !manner.permits(planned.uri.as_bytes());
     if let Some(target) = target {
         manner.policy.clone_from(&target.policy);
@@ -508,7 +515,8 @@ mod tests {
 
     #[test]
     fn each_way_is_an_attempt_and_those_that_are_down_come_last() {
-        let further = |dial: u8| PlannedDial { dial, uri: format!("sip:{dial}"), way: None };
+        let further =
+            |dial: u8| PlannedDial { dial, uri: format!("sip:{dial}"), way: None, failover: None };
         let target = |name: &str, beside, ways: u8| PlannedAttempt {
             target: name.into(),
             buyer: "b".into(),
@@ -525,6 +533,7 @@ mod tests {
             dial: 0,
             way: None,
             further: (1..ways).map(further).collect(),
+            failover: None,
         };
         let plan = vec![target("a", false, 3), target("b", true, 2), target("c", false, 1)];
 

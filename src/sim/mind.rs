@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 
 use crate::reason::Reason;
 use crate::sip::call::plan::{
-    Attempt, Destination, FailedAs, Handover, Manner, Plan, Referral, Refusal,
+    Attempt, Destination, FailedAs, Failover, Handover, Manner, Plan, Referral, Refusal,
 };
 use crate::sip::flow::Transport;
 use crate::sip::leg::policy::LegPolicy;
@@ -25,6 +25,9 @@ use crate::sip::trunk::profile::Support;
 use super::habits::{ms, one_in};
 use super::moves::{EDGE, LISTED, LISTED_NAME, NAMED};
 use super::stage::NOWHERE;
+
+/// What targets refuse with that lead on in some plans.
+const FAILURES: [u16; 9] = [300, 302, 404, 408, 480, 486, 500, 503, 600];
 
 /// What comes, and after how long; `None`: never.
 pub(crate) type Answer<T> = Option<(Duration, T)>;
@@ -116,8 +119,7 @@ fn plan(call: usize, rng: &mut Rng) -> Plan {
             }
         })
         .collect();
-    let all = [300, 302, 404, 408, 480, 486, 500, 503, 600];
-    let advance_on = all.into_iter().filter(|_| rng.bool()).collect();
+    let advance_on = FAILURES.into_iter().filter(|_| rng.bool()).collect();
     let ring_budget = ms(rng, 2_000, 40_000);
     let known = vec![(LISTED_NAME.into(), NAMED)];
     let (variables, redirects, failed) = (None, 0, FailedAs::default());
@@ -165,6 +167,15 @@ fn to(peer: SocketAddr) -> Destination {
     Destination { transport: Transport::Udp, peer, tls: None, tcp_port: None }
 }
 
+/// What final statuses mean; mostly the usual.
+fn failover(rng: &mut Rng) -> Option<Box<Failover>> {
+    one_in(rng, 4).then(|| {
+        let mut some = || FAILURES.into_iter().filter(|_| rng.bool()).collect();
+        let (next_way_on, advance_on) = (some(), some());
+        Box::new(Failover { next_way_on, advance_on: rng.bool().then_some(advance_on) })
+    })
+}
+
 /// How a target is spoken to; most are plain.
 fn manner(rng: &mut Rng, beside: bool) -> Manner {
     static POLICY: OnceLock<Arc<TargetPolicy>> = OnceLock::new();
@@ -200,6 +211,7 @@ fn manner(rng: &mut Rng, beside: bool) -> Manner {
         beside,
         named: false,
         instead: false,
+        failover: failover(rng),
     }
 }
 

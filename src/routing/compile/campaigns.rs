@@ -42,10 +42,8 @@ impl Compiler<'_> {
             self.setting(&path, "max_attempts", &config.max_attempts, settings::MAX_ATTEMPTS);
             let budget = &config.total_ring_budget_s;
             self.setting(&path, "total_ring_budget_s", budget, settings::TOTAL_RING_BUDGET_S);
-            let own = !config.advance_on.is_inherited();
-            for (n, &code) in config.advance_on.iter().enumerate().filter(|_| own) {
-                self.within(&path, &format!("advance_on[{n}]"), code.into(), 300..=699);
-            }
+            let own = (!config.advance_on.is_inherited()).then_some(config.advance_on.as_slice());
+            self.codes(&path, "advance_on", own);
             for (n, number) in config.numbers.iter().enumerate() {
                 self.static_number(&format!("{path}.numbers[{n}]"), c, number, config);
             }

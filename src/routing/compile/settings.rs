@@ -9,6 +9,8 @@ pub(super) const RING_TIMEOUT_S: RangeInclusive<u32> = 1..=300;
 pub(super) const FIRST_RESPONSE_MS: RangeInclusive<u32> = 100..=32_000;
 pub(super) const MAX_PDD_MS: RangeInclusive<u32> = 500..=120_000;
 pub(super) const MAX_DURATION_S: RangeInclusive<u32> = 1..=86_400;
+/// Final responses of SIP that are no answer.
+pub(super) const FAILURES: RangeInclusive<u32> = 300..=699;
 pub(super) const MAX_ATTEMPTS: RangeInclusive<u32> = 1..=20;
 pub(super) const TOTAL_RING_BUDGET_S: RangeInclusive<u32> = 1..=600;
 pub(super) const SESSION_TTL_S: RangeInclusive<u32> = 1..=super::WEEK_S;
@@ -31,6 +33,17 @@ impl Compiler<'_> {
         }
     }
 
+    /// Final responses that lead on, where they are written.
+    pub(super) fn codes(&mut self, path: &str, field: &str, codes: Option<&[u16]>) {
+        for (n, code) in codes.unwrap_or_default().iter().enumerate() {
+            let place = format!("{field}[{n}]");
+            self.within(path, &place, (*code).into(), FAILURES);
+            if codes.is_some_and(|codes| codes[..n].contains(code)) {
+                self.fault(path, &place, code, "is listed twice", "leave it out here");
+            }
+        }
+    }
+
     pub(super) fn shared_settings(&mut self, config: &RoutingConfig) {
         let of_buyers = config.buyers.iter().enumerate().map(|(b, it)| {
             let settings =
@@ -40,6 +53,9 @@ impl Compiler<'_> {
         let all = &config.defaults;
         let of_all =
             [all.ring_timeout_s, all.first_response_ms, all.max_pdd_ms, all.max_duration_s];
+        for (b, buyer) in config.buyers.iter().enumerate() {
+            self.codes(&format!("buyers[{b}]"), "next_way_on", buyer.next_way_on.as_deref());
+        }
         for (path, settings) in of_buyers.chain([(String::from("defaults"), of_all)]) {
             let fields = [
                 ("ring_timeout_s", RING_TIMEOUT_S),
@@ -66,9 +82,8 @@ impl Compiler<'_> {
                 self.within(path, field, value, range);
             }
         }
-        for (n, code) in all.advance_on.iter().flatten().enumerate() {
-            self.within(path, &format!("advance_on[{n}]"), (*code).into(), 300..=699);
-        }
+        self.codes(path, "advance_on", all.advance_on.as_deref());
+        self.codes(path, "next_way_on", all.next_way_on.as_deref());
         if let Some(dedupe) = &all.dedupe {
             self.dedupe(path, dedupe);
         }

@@ -1,10 +1,8 @@
 //! Where buyers take calls.
 
 use crate::money::Money;
-use crate::routing::config::{
-    DialConfig, DialsConfig, PayScope, RoutingConfig, Source, TargetConfig,
-};
-use crate::routing::dial::{DIALS_MAX, Dial, DialTemplate, Way};
+use crate::routing::config::{DialConfig, PayScope, RoutingConfig, Source, TargetConfig};
+use crate::routing::dial::{DIALS_MAX, Dial, DialTemplate, Failover, Way};
 use crate::routing::effective::{InheritedTables, TargetSources};
 use crate::routing::list::ListRules;
 use crate::routing::snapshot::{Conversion, Target};
@@ -44,7 +42,9 @@ impl Compiler<'_> {
         );
         self.setting(path, "max_pdd_ms", &config.max_pdd_ms, settings::MAX_PDD_MS);
         self.setting(path, "max_duration_s", &config.max_duration_s, settings::MAX_DURATION_S);
-        let dials = self.dials(path, &config.dial, all);
+        let own = (!config.next_way_on.is_inherited()).then_some(config.next_way_on.as_slice());
+        self.codes(path, "next_way_on", own);
+        let dials = self.dials(path, config, all);
         let Opening { schedule, written, from, zone_from } =
             self.opening(path, config, buyer, others, all);
         let said = (written, from);
@@ -84,6 +84,7 @@ impl Compiler<'_> {
             ring_timeout_ms: ms(*config.ring_timeout_s),
             first_response_ms: *config.first_response_ms,
             max_pdd_ms: *config.max_pdd_ms,
+            next_way_on: config.next_way_on.to_vec(),
             ring_timeout_covers_progress: *config.ring_timeout_covers_progress,
             max_duration_ms: ms(*config.max_duration_s),
             paused: config.paused,
@@ -114,9 +115,10 @@ impl Compiler<'_> {
     fn dials(
         &mut self,
         path: &str,
-        config: &DialsConfig,
+        target: &TargetConfig,
         all: &RoutingConfig,
     ) -> Option<Vec<Dial>> {
+        let config = &target.dial;
         let count = config.iter().count();
         if !(1..=DIALS_MAX).contains(&count) {
             let remedy = format!("list 1 to {DIALS_MAX}");
@@ -124,7 +126,14 @@ impl Compiler<'_> {
             self.fault(path, "dial", count, problem, &remedy);
         }
         let dials = config.iter().zip(1..).map(|((field, dial), place)| {
-            self.dial(&format!("{path}.{field}"), dial, place, count, all)
+            let compiled = self.dial(&format!("{path}.{field}"), dial, place, count, all)?;
+            let trunk = all.trunks.iter().find(|it| dial.trunk.as_ref() == Some(&it.id));
+            let next_way_on = trunk.and_then(|it| it.next_way_on.as_ref());
+            let failover = Failover::of(
+                next_way_on.unwrap_or(&target.next_way_on),
+                trunk.and_then(|it| it.advance_on.as_deref()),
+            );
+            Some(Dial { failover, ..compiled })
         });
         // Each is looked at, so that all faults are found.
         let dials: Vec<_> = dials.collect();
@@ -155,6 +164,14 @@ impl Compiler<'_> {
         };
         let way = (count > 1 || trunk.is_some()).then(|| Way::of(trunk.as_ref(), &template));
         let (priority, tls) = (priority.unwrap_or(place), tls.clone());
-        Some(Dial { template, trunk: trunk.clone(), priority, weight: *weight, tls, way })
+        Some(Dial {
+            template,
+            trunk: trunk.clone(),
+            priority,
+            weight: *weight,
+            tls,
+            way,
+            failover: None,
+        })
     }
 }

@@ -582,6 +582,7 @@ fn attempt(target: &str) -> PlannedAttempt {
         dial: 0,
         way: None,
         further: vec![],
+        failover: None,
     }
 }
 

@@ -43,8 +43,16 @@ impl Compiler<'_> {
             }
             let circuit = in_use(config.circuit.as_ref().or(of_all));
             let circuit_from = Source::of(config.circuit.is_some(), false, of_all.is_some());
-            let publisher = config.publisher.clone();
-            let trunk = Trunk { publisher, session_tag, circuit, circuit_from };
+            self.codes(&path, "next_way_on", config.next_way_on.as_deref());
+            self.codes(&path, "advance_on", config.advance_on.as_deref());
+            let trunk = Trunk {
+                publisher: config.publisher.clone(),
+                session_tag,
+                circuit,
+                circuit_from,
+                next_way_on: config.next_way_on.clone(),
+                advance_on: config.advance_on.clone(),
+            };
             trunks.insert(config.id.clone(), trunk);
         }
         trunks

@@ -1,6 +1,7 @@
 //! What a field is when it is not written (spec/domain §2.3, §2.5, §2.11).
 
 use super::Setting;
+use crate::routing::dial::Failover;
 
 pub(super) fn ring_timeout_s() -> Setting<u32> {
     Setting::built_in(30)
@@ -20,6 +21,10 @@ pub(super) fn max_duration_s() -> Setting<u32> {
 
 pub(super) fn advance_on() -> Setting<Vec<u16>> {
     Setting::built_in(vec![403, 404, 408, 480, 486, 500, 502, 503, 504, 600, 603])
+}
+
+pub(super) fn next_way_on() -> Setting<Vec<u16>> {
+    Setting::built_in(Failover::NEXT_WAY_ON.to_vec())
 }
 
 pub(super) fn max_attempts() -> Setting<u16> {

@@ -292,6 +292,9 @@ pub struct BuyerConfig {
     pub max_pdd_ms: Option<u32>,
     /// The same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_way_on: Option<Vec<u16>>,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_timeout_covers_progress: Option<bool>,
     /// The same.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! Settings that may be written in more than one place, and where each value came from.
 //!
-//! One rule for all: what is written nearest to where it holds goes first. A target goes before its buyer, a
+//! One rule for all: what is written nearest to where it holds goes first. A trunk goes before the targets and
+//! the campaigns whose calls go over it, a target before its buyer, a
 //! tier before the plan it stands in, a number before its campaign, a publisher before a campaign in what
 //! calls have to bring; each of them before `[defaults]`, and `[defaults]` before what is built in. A table
 //! that is inherited is inherited whole. The time zone of a cap, of concurrency and of a schedule is its own, else that of the
@@ -29,6 +30,8 @@ pub struct Setting<T> {
 pub enum Source {
     /// It is written where it holds: with the target, the campaign or the pool.
     Own,
+    /// The trunk that a way to the target goes over.
+    Trunk,
     /// The schedule that the target names.
     Schedule,
     /// The `routing` of a campaign, or one of `plans`: what it says of all its tiers.
@@ -62,6 +65,8 @@ pub struct DefaultsConfig {
     pub first_response_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pdd_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_way_on: Option<Vec<u16>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring_timeout_covers_progress: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +139,7 @@ impl Source {
     pub fn name(self) -> &'static str {
         match self {
             Self::Own => "own",
+            Self::Trunk => "trunk",
             Self::Schedule => "schedule",
             Self::Plan => "plan",
             Self::Target => "target",
@@ -174,8 +180,8 @@ impl RoutingConfig {
                 )* };
             }
             inherit! {
-                ring_timeout_s first_response_ms max_pdd_ms ring_timeout_covers_progress
-                max_duration_s
+                ring_timeout_s first_response_ms max_pdd_ms next_way_on
+                ring_timeout_covers_progress max_duration_s
             }
         }
         macro_rules! inherit {

@@ -34,6 +34,11 @@ pub struct TargetConfig {
     /// delay), 500 to 120,000 ms. Then its next address is tried, or the next target.
     #[serde(default = "built_in::max_pdd_ms", skip_serializing_if = "Setting::is_inherited")]
     pub max_pdd_ms: Setting<u32>,
+    /// SIP final responses (300 to 699) after which it is called at its next address, or another way, as
+    /// long as it has not rung; silence and nobody there always lead on. A trunk that a way goes over goes
+    /// before it.
+    #[serde(default = "built_in::next_way_on", skip_serializing_if = "Setting::is_inherited")]
+    pub next_way_on: Setting<Vec<u16>>,
     /// Whether `ring_timeout_s` also ends an attempt that has shown progress (183, or early media).
     /// Else such a one rings on up to the campaign's `total_ring_budget_s`.
     #[serde(default, skip_serializing_if = "Setting::is_inherited")]

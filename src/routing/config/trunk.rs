@@ -25,4 +25,11 @@ pub struct TrunkConfig {
     /// When targets are called another way first for how calls over it go. Absent: as `[defaults]` say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit: Option<CircuitConfig>,
+    /// SIP final responses (300 to 699) after which a target that is called over it is called at its next
+    /// address, or another way. Absent: as the target says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_way_on: Option<Vec<u16>>,
+    /// Those after which the next target is tried. Absent: as the campaign says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advance_on: Option<Vec<u16>>,
 }

@@ -211,7 +211,8 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
         for place in target.order_of_dials(request.call) {
             let Some(dial) = target.dial(place) else { continue };
             let (uri, way) = (dial.template.uri(request.dialed), dial.way.clone());
-            let planned = PlannedDial { dial: place, uri, way };
+            let failover = dial.failover.clone();
+            let planned = PlannedDial { dial: place, uri, way, failover };
             let asked = dial.way.as_ref().filter(|_| target.dials.len() > 1);
             let found = asked.map(|way| (way, usage.way(way)));
             let Some((way, condition)) = found.filter(|(_, it)| *it != Condition::Well) else {
@@ -252,7 +253,8 @@ impl Candidate<'_> {
     fn planned(self, ways: Vec<PlannedDial>, tier: i32) -> PlannedAttempt {
         let target = self.target;
         let mut ways = ways.into_iter();
-        let PlannedDial { dial, uri, way } = ways.next().expect("a target has a way to it");
+        let PlannedDial { dial, uri, way, failover } =
+            ways.next().expect("a target has a way to it");
         PlannedAttempt {
             target: target.id.clone(),
             buyer: target.buyer.clone(),
@@ -261,6 +263,7 @@ impl Candidate<'_> {
             dial,
             way,
             further: ways.collect(),
+            failover,
             ring_timeout_ms: target.ring_timeout_ms,
             first_response_ms: target.first_response_ms,
             max_pdd_ms: target.max_pdd_ms,

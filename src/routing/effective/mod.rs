@@ -7,15 +7,17 @@
 mod campaign;
 mod publisher;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
-use crate::id::TargetId;
+use crate::id::{TargetId, TrunkId};
 
-use super::config::{Source, TargetConfig};
+use super::config::{CircuitConfig, Source, TargetConfig};
 use super::duplicate::Dedupe;
 use super::schedule::zone_name;
-use super::snapshot::{RoutingSnapshot, Target};
+use super::snapshot::{RoutingSnapshot, Target, Trunk};
 
 /// The value of one setting.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,7 @@ pub(super) struct TargetSources {
     ring_timeout_s: Source,
     first_response_ms: Source,
     max_pdd_ms: Source,
+    next_way_on: Source,
     ring_timeout_covers_progress: Source,
     max_duration_s: Source,
     pub(super) tables: InheritedTables,
@@ -87,6 +90,7 @@ impl TargetSources {
             ring_timeout_s: config.ring_timeout_s.from(),
             first_response_ms: config.first_response_ms.from(),
             max_pdd_ms: config.max_pdd_ms.from(),
+            next_way_on: config.next_way_on.from(),
             ring_timeout_covers_progress: config.ring_timeout_covers_progress.from(),
             max_duration_s: config.max_duration_s.from(),
             tables,
@@ -105,19 +109,37 @@ impl TargetSources {
 impl RoutingSnapshot {
     /// `None`: there is no such target.
     pub fn effective_target(&self, id: &TargetId) -> Option<Vec<Effective>> {
-        self.target(id).map(|target| target.effective(self.time_zone()))
+        let target = self.target(id)?;
+        let trunks = target.dials.iter().filter_map(|dial| dial.trunk.as_ref());
+        let trunks: BTreeSet<_> = trunks.collect();
+        let of_trunks = trunks.into_iter().flat_map(|id| {
+            let said = self.trunks.get(id).into_iter().flat_map(Trunk::codes);
+            said.map(move |(setting, codes)| {
+                Effective::of((format_smolstr!("dial.{id}.{setting}"), codes, Source::Trunk))
+            })
+        });
+        Some(target.effective(self.time_zone()).into_iter().chain(of_trunks).collect())
+    }
+
+    /// What routing goes by. `None`: there is no such trunk.
+    pub fn effective_trunk(&self, id: &TrunkId) -> Option<Vec<Effective>> {
+        let trunk = self.trunks.get(id)?;
+        let circuit =
+            Effective::of(("circuit", circuit(trunk.circuit.as_deref()), trunk.circuit_from));
+        let codes = trunk.codes().map(|(setting, codes)| (setting, codes, Source::Own));
+        Some([circuit].into_iter().chain(codes.map(Effective::of)).collect())
     }
 }
 
 impl Target {
     fn effective(&self, time_zone: &str) -> Vec<Effective> {
         let from = &self.from;
-        let circuit = self.circuit.as_deref();
         let own_zone = self.schedule.as_ref().map(|schedule| zone_name(schedule.zone()));
         [
             ("ring_timeout_s", json!(self.ring_timeout_ms / 1_000), from.ring_timeout_s),
             ("first_response_ms", json!(self.first_response_ms), from.first_response_ms),
             ("max_pdd_ms", json!(self.max_pdd_ms), from.max_pdd_ms),
+            ("next_way_on", json!(self.next_way_on), from.next_way_on),
             (
                 "ring_timeout_covers_progress",
                 json!(self.ring_timeout_covers_progress),
@@ -127,15 +149,24 @@ impl Target {
             ("schedule", json!(self.written_schedule.as_deref()), from.tables.schedule),
             ("time_zone", json!(own_zone.unwrap_or(time_zone)), from.tables.time_zone),
             ("dedupe", self.dedupe.as_ref().map_or(Value::Null, written), from.tables.dedupe),
-            (
-                "circuit",
-                circuit.map_or_else(|| json!({ "enabled": false }), |it| json!(it)),
-                from.tables.circuit,
-            ),
+            ("circuit", circuit(self.circuit.as_deref()), from.tables.circuit),
         ]
         .map(Effective::of)
         .into()
     }
+}
+
+impl Trunk {
+    /// The lists of final responses that it says itself.
+    fn codes(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let said = [("next_way_on", &self.next_way_on), ("advance_on", &self.advance_on)];
+        said.into_iter().filter_map(|(setting, codes)| Some((setting, json!(codes.as_ref()?))))
+    }
+}
+
+/// Absent: it is switched off.
+fn circuit(rules: Option<&CircuitConfig>) -> Value {
+    rules.map_or_else(|| json!({ "enabled": false }), |rules| json!(rules))
 }
 
 fn written(dedupe: &Dedupe) -> Value {

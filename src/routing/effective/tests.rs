@@ -18,6 +18,7 @@ const CONFIG: &str = r#"
     id = "b"
     max_duration_s = 900
     ring_timeout_covers_progress = true
+    next_way_on = [408, 480]
     [[buyers]]
     id = "plain"
     [[targets]]
@@ -57,6 +58,7 @@ fn the_nearest_who_says_a_value_is_heard_and_named() {
             ("ring_timeout_s", json!(9), own),
             ("first_response_ms", json!(1_500), built_in),
             ("max_pdd_ms", json!(8_000), built_in),
+            ("next_way_on", json!([408, 480]), buyer),
             ("ring_timeout_covers_progress", json!(true), buyer),
             ("max_duration_s", json!(900), buyer),
             ("time_zone", json!("America/Denver"), own),
@@ -69,6 +71,7 @@ fn the_nearest_who_says_a_value_is_heard_and_named() {
             ("ring_timeout_s", json!(20), defaults),
             ("first_response_ms", json!(1_500), built_in),
             ("max_pdd_ms", json!(8_000), built_in),
+            ("next_way_on", json!([408, 500, 502, 503, 504]), built_in),
             ("ring_timeout_covers_progress", json!(false), built_in),
             ("max_duration_s", json!(600), defaults),
             ("time_zone", json!("America/Chicago"), Source::Account),
@@ -327,7 +330,20 @@ fn what_is_wrong_is_a_fault_where_it_is_written_and_there_alone() {
             "defaults.dedupe.window_s",
         ),
         ("max_attempts = 5", "advance_on = [200]", "defaults.advance_on[0]"),
+        ("max_attempts = 5", "next_way_on = [503, 700]", "defaults.next_way_on[1]"),
         ("max_duration_s = 900", "max_duration_s = 0", "buyers[0].max_duration_s"),
+        ("[408, 480]", "[408, 408]", "buyers[0].next_way_on[1]"),
+        ("ring_timeout_s = 9", "next_way_on = [200]", "targets[0].next_way_on[0]"),
+        (
+            "[[buyers]]",
+            "[[trunks]]\nid = \"t\"\nadvance_on = [299]\n[[buyers]]",
+            "trunks[0].advance_on[0]",
+        ),
+        (
+            "[[buyers]]",
+            "[[trunks]]\nid = \"t\"\nnext_way_on = [1]\n[[buyers]]",
+            "trunks[0].next_way_on[0]",
+        ),
         ("ring_timeout_s = 9", "ring_timeout_s = 0", "targets[0].ring_timeout_s"),
         ("max_attempts = 5", "schedule = \"nights\"", "defaults.schedule"),
         (

@@ -263,8 +263,9 @@ impl Audit {
                 self.end_attempt(*attempt)?;
                 self.fails_on_its_way(*attempt, *status)?;
             }
-            Report::AddressFailed { attempt, at, .. } => {
+            Report::AddressFailed { attempt, at, status, .. } => {
                 self.is_left(*attempt, at.peer)?;
+                self.speaks_of_the_way(*attempt, *status)?;
                 let state = self.attempts.entry(*attempt).or_default();
                 check(state.started && !state.ended, || String::from("an address of no attempt"))?;
             }

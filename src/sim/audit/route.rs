@@ -43,6 +43,8 @@ pub(super) struct Place {
     pub(super) is_named: bool,
     /// It is another way to the target of the one before it.
     is_instead: bool,
+    /// Final statuses after which it may be tried elsewhere.
+    pub(super) next_way_on: Vec<u16>,
     /// How soon after its answer it may hang up and be followed by the next.
     recovers_within: Duration,
 }
@@ -200,6 +202,10 @@ impl Place {
             is_beside: attempt.manner.beside,
             is_named: false,
             is_instead: attempt.manner.instead,
+            next_way_on: match &attempt.manner.failover {
+                Some(codes) => codes.next_way_on.to_vec(),
+                None => vec![408, 500, 502, 503, 504],
+            },
             recovers_within: attempt.recovers_within,
         }
     }

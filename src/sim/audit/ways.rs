@@ -2,6 +2,7 @@
 //! before has failed before the target was reached, and each target has its turn once.
 
 use super::leg::Leg;
+use super::route::Place;
 use super::{Audit, Verdict, check};
 use crate::sip::call::report::AttemptNumber;
 
@@ -33,12 +34,18 @@ impl Audit {
     ) -> Verdict {
         check(self.route.is_another_way(attempt + 1), || String::from("there is no other way"))?;
         check(!self.is_named(attempt), || String::from("a named place has no other way"))?;
-        check(status.is_none_or(|it| matches!(it, 408 | 500 | 502..=504)), || {
-            format!("{status:?} speaks of the target")
-        })?;
+        self.speaks_of_the_way(attempt, status)?;
         let has_rung = self.legs_of(attempt).last().is_some_and(Leg::has_rung);
         check(!has_rung, || String::from("a target that has rung is called another way"))?;
         self.attempts.entry(attempt).or_default().way_failed = true;
         Ok(())
+    }
+
+    /// With this status an attempt may be made elsewhere.
+    pub(super) fn speaks_of_the_way(&self, attempt: AttemptNumber, status: Option<u16>) -> Verdict {
+        let leads = |place: &Place, status| place.next_way_on.contains(&status);
+        let place = self.route.place(attempt);
+        let speaks = |status| place.is_some_and(|place| leads(place, status));
+        check(status.is_none_or(speaks), || format!("{status:?} speaks of the target"))
     }
 }

@@ -21,7 +21,7 @@ impl Call {
         now: Mono,
         out: &mut Outputs,
     ) -> bool {
-        if !self.may_go_elsewhere(attempt, now) || !is_of_the_address(failure) {
+        if !self.may_go_elsewhere(attempt, now) || !self.is_of_the_address(attempt, failure) {
             return false;
         }
         let at = usize::from(attempt).wrapping_sub(1);
@@ -38,6 +38,22 @@ impl Call {
 }
 
 impl Call {
+    /// The transport failed, nothing was heard in time, or whoever answered could not reach the target.
+    pub(super) fn is_of_the_address(&self, attempt: AttemptNumber, failure: &Failure) -> bool {
+        match failure.status {
+            Some(status) => {
+                self.attempt(attempt).is_some_and(|planned| planned.manner.is_of_the_way(status))
+            }
+            None => matches!(
+                failure.reason,
+                Reason::AttemptCarrierFailed
+                    | Reason::AttemptNoResponse
+                    | Reason::AttemptNoRinging
+                    | Reason::AttemptUnresolved
+            ),
+        }
+    }
+
     /// Whether an attempt that has failed may be made elsewhere: we made it, there is time, and nobody
     /// would ring twice.
     pub(super) fn may_go_elsewhere(&self, attempt: AttemptNumber, now: Mono) -> bool {
@@ -63,20 +79,6 @@ impl Call {
     }
 }
 
-/// The transport failed, nothing was heard in time, or whoever answered could not reach the target.
-pub(super) fn is_of_the_address(failure: &Failure) -> bool {
-    match failure.status {
-        Some(status) => matches!(status, 408 | 500 | 502..=504),
-        None => matches!(
-            failure.reason,
-            Reason::AttemptCarrierFailed
-                | Reason::AttemptNoResponse
-                | Reason::AttemptNoRinging
-                | Reason::AttemptUnresolved
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -84,7 +86,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::plan::{Destination, Handover, Plan, Referral};
+    use super::super::plan::{Destination, Failover, Handover, Plan, Referral};
     use super::super::tests::{feed, new, plan};
     use super::super::{Input, Output};
     use super::*;
@@ -103,6 +105,20 @@ mod tests {
         let dial = Output::Dial { attempt: 1 };
         assert_eq!(seen, [failed(1, 503), dial.clone(), failed(2, 503), dial]);
         assert_eq!(here(&call), Some(place(3)));
+    }
+
+    #[test]
+    fn which_codes_lead_to_the_next_address_can_be_said() {
+        for (status, leads) in [(480, true), (503, false)] {
+            let (mut call, mut seen) = dialing_with(&[2], |attempt| {
+                let (next_way_on, advance_on) = ([480].into(), None);
+                attempt.manner.failover = Some(Box::new(Failover { next_way_on, advance_on }));
+            });
+
+            feed(&mut call, 10, refused(status), &mut seen);
+
+            assert_eq!(seen.last() == Some(&Output::Dial { attempt: 1 }), leads, "{seen:?}");
+        }
     }
 
     #[test]
@@ -252,8 +268,13 @@ mod tests {
 
     /// A call whose first target is being called at its first address, and has those besides.
     fn dialing(further: &[u8]) -> (Call, Vec<Output>) {
-        let (mut call, mut seen) = (new(), vec![]);
-        feed(&mut call, 0, Input::Decided(planned(further)), &mut seen);
+        dialing_with(further, |_| {})
+    }
+
+    fn dialing_with(further: &[u8], change: impl FnOnce(&mut Attempt)) -> (Call, Vec<Output>) {
+        let (mut call, mut seen, mut plan) = (new(), vec![], planned(further));
+        change(&mut plan.attempts[0]);
+        feed(&mut call, 0, Input::Decided(plan), &mut seen);
         feed(&mut call, 0, Input::HoldPlaced, &mut seen);
         (call, vec![])
     }

@@ -183,7 +183,7 @@ impl Call {
         now: Mono,
         out: &mut Outputs,
     ) {
-        if self.stops(&failure) {
+        if self.stops(last, &failure) {
             self.give_up(Party::Target, failure, out);
         } else {
             self.last_failure = Some(Box::new(failure));
@@ -204,11 +204,12 @@ impl Call {
         self.state = State::Holding { attempt, until: now };
     }
 
-    /// Whether no other target may be tried after this failure.
-    pub(super) fn stops(&self, failure: &Failure) -> bool {
-        failure.status.is_some_and(|status| {
-            self.plan.as_ref().is_none_or(|plan| !plan.advance_on.contains(&status))
-        })
+    /// Whether no other target may be tried after this failure of an attempt.
+    pub(super) fn stops(&self, attempt: AttemptNumber, failure: &Failure) -> bool {
+        let codes = self.attempt(attempt).and_then(|planned| planned.manner.failover.as_deref());
+        let of_way = codes.and_then(|codes| codes.advance_on.as_ref());
+        let advance_on = of_way.or(self.plan.as_ref().map(|plan| &plan.advance_on));
+        failure.status.is_some_and(|status| advance_on.is_none_or(|it| !it.contains(&status)))
     }
 }
 

@@ -303,7 +303,7 @@ impl Call {
             return;
         }
         out.push(Output::Report(failure.report(attempt)));
-        let stops = self.stops(&failure);
+        let stops = self.stops(attempt, &failure);
         let speaks_for_all = stops && failure.status.is_some_and(|status| status >= 600);
         let State::Ringing(parallel) = &mut self.state else { return };
         parallel.branches.retain(|branch| branch.attempt != attempt);

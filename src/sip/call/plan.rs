@@ -96,9 +96,28 @@ pub struct Manner {
     /// Another way to the target of the attempt before it: it is made only if that one failed on its
     /// way.
     pub instead: bool,
+    /// What final statuses mean; absent: the usual.
+    pub failover: Option<Box<Failover>>,
+}
+
+/// What final statuses of one attempt lead to where that is not the usual.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failover {
+    /// Those after which the target is tried at its next address or another way, unless it has rung.
+    pub next_way_on: Arc<[u16]>,
+    /// Those after which the next target is tried, in place of the plan's; absent: the plan's.
+    pub advance_on: Option<Arc<[u16]>>,
 }
 
 impl Manner {
+    /// Whether a final status speaks of the way to the target, and not of who was called.
+    pub fn is_of_the_way(&self, status: u16) -> bool {
+        match &self.failover {
+            Some(codes) => codes.next_way_on.contains(&status),
+            None => matches!(status, 408 | 500 | 502..=504),
+        }
+    }
+
     /// Whether the number in this URI, if it has one, may be called.
     pub fn permits(&self, uri: &[u8]) -> bool {
         let mut lists = self.destinations.iter().flatten().peekable();

@@ -5,7 +5,6 @@
 use crate::reason::Reason;
 use crate::time::Mono;
 
-use super::addresses::is_of_the_address;
 use super::report::{AttemptNumber, Report};
 use super::{Call, Failure, Output, Outputs};
 
@@ -25,9 +24,14 @@ impl Call {
     ) -> bool {
         let is_named = || self.attempt(attempt).is_some_and(|planned| planned.manner.named);
         self.is_another_way(attempt + 1)
-            && is_of_the_way(failure)
+            && self.is_of_the_way(attempt, failure)
             && self.may_go_elsewhere(attempt, now)
             && !is_named()
+    }
+
+    /// It speaks of an address, or the way there has no room.
+    fn is_of_the_way(&self, attempt: AttemptNumber, failure: &Failure) -> bool {
+        failure.reason == Reason::AttemptRateFull || self.is_of_the_address(attempt, failure)
     }
 
     /// Goes on another way to the target of an attempt that has failed.
@@ -51,14 +55,9 @@ impl Failure {
     }
 }
 
-/// It speaks of an address, or the way there has no room.
-fn is_of_the_way(failure: &Failure) -> bool {
-    failure.reason == Reason::AttemptRateFull || is_of_the_address(failure)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Plan;
+    use super::super::plan::{Failover, Plan};
     use super::super::tests::{failed, feed, new, plan, recovering, timeout};
     use super::super::{Input, Output};
     use super::*;
@@ -124,6 +123,32 @@ mod tests {
         feed(&mut call, 10, Input::Target(LegEvent::Trying), &mut seen);
         timeout(&mut call, 6_000, &mut seen);
         assert_eq!(seen.last(), Some(&Output::PlaceHold { attempt: 3 }), "{seen:?}");
+    }
+
+    #[test]
+    fn each_way_says_itself_which_codes_lead_on_and_where() {
+        let codes = |next_way_on: &[u16], advance_on: Option<&[u16]>| {
+            let (next_way_on, advance_on) = (next_way_on.into(), advance_on.map(Into::into));
+            Some(Box::new(Failover { next_way_on, advance_on }))
+        };
+        let (way, target) = (Output::PlaceHold { attempt: 2 }, Output::PlaceHold { attempt: 3 });
+        for (failover, status, leads) in [
+            (codes(&[480], None), 480, Some(&way)),
+            (codes(&[480], None), 503, Some(&target)),
+            (codes(&[], Some(&[603])), 603, Some(&target)),
+            (codes(&[], Some(&[603])), 486, None),
+            (codes(&[503], Some(&[])), 503, Some(&way)),
+        ] {
+            let mut plan = by_ways(&[2, 1]);
+            plan.attempts[0].manner.failover = failover.clone();
+            let (mut call, mut seen) = dialing(plan);
+
+            feed(&mut call, 10, refused(status), &mut seen);
+
+            let next = seen.iter().find(|it| matches!(it, Output::PlaceHold { .. }));
+            assert_eq!(next, leads, "{failover:?} after {status}");
+            assert_eq!(call.is_ended(), leads.is_none(), "{failover:?} after {status}");
+        }
     }
 
     #[test]

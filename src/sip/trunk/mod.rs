@@ -98,6 +98,11 @@ pub struct TrunkConfig {
     /// When calls to targets go another way first; the same.
     #[serde(default)]
     pub circuit: serde::de::IgnoredAny,
+    /// What a failure of such a call leads to; the same.
+    #[serde(default)]
+    pub next_way_on: serde::de::IgnoredAny,
+    #[serde(default)]
+    pub advance_on: serde::de::IgnoredAny,
     /// Whose it is; the same.
     #[serde(default)]
     pub publisher: serde::de::IgnoredAny,

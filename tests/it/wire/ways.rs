@@ -264,6 +264,70 @@ fn a_talk_that_its_target_ends_at_once_speaks_against_its_way_also_where_the_cal
     });
 }
 
+#[test]
+fn a_code_leads_another_way_or_nowhere_as_the_target_says() {
+    two_ways(&["targets.alone.next_way_on=[480]"], |stage, mut caller, mut first, mut second| {
+        caller.send(with_body(&caller, &stage.invite(), "way", &[], SDP))?;
+        let invite = first.expect("INVITE").context("in the first way")?;
+        first.send(response(&first, &invite, "480 Temporarily Unavailable", &[], ""))?;
+        first.expect("ACK")?;
+        Call::answered(&mut caller, &mut second)?.end(&mut caller, &mut second)?;
+        let record = detail(stage, "way")?;
+        ensure!(record["attempts"][0]["sip"] == 480, "{record}");
+
+        caller.send(with_body(&caller, &stage.invite(), "nowhere", &[], SDP))?;
+        let invite = first.expect("INVITE").context("in the first way")?;
+        first.send(response(&first, &invite, "503 Service Unavailable", &[], ""))?;
+        first.expect("ACK")?;
+        caller.expect("500 INVITE")?;
+        second.expect_silence(Duration::from_millis(100))?;
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn a_trunk_says_which_codes_lead_to_the_next_target() {
+    let port = ports::block(1).unwrap();
+    let over = format!(
+        r#"targets.first.dial={{ kind = "sip", uri = "sip:127.0.0.3:{port}", trunk = "over" }}"#
+    );
+    let next = format!("targets.second.dial.uri=sip:127.0.0.2:{port}");
+    let set = [over.as_str(), &next, "trunks.over.advance_on=[603]"];
+    play_with(Setup { set: &set, more: TRUNK, ..Setup::default() }, |stage| {
+        let (mut over, mut next) = (host(stage, 3, port)?, host(stage, 2, port)?);
+        let mut caller = stage.udp()?;
+        let failover = stage.invite_to("+18005550100");
+        caller.send(with_body(&caller, &failover, "declined", &[], SDP))?;
+        let invite = over.expect("INVITE").context("over the trunk")?;
+        over.send(response(&over, &invite, "603 Decline", &[], ""))?;
+        over.expect("ACK")?;
+        Call::answered(&mut caller, &mut next)?.end(&mut caller, &mut next)?;
+
+        caller.send(with_body(&caller, &failover, "busy", &[], SDP))?;
+        let invite = over.expect("INVITE").context("over the trunk")?;
+        over.send(response(&over, &invite, "486 Busy Here", &[], ""))?;
+        over.expect("ACK")?;
+        caller.expect("486 INVITE")?;
+        next.expect_silence(Duration::from_millis(100))?;
+
+        let said = |path: &str, setting: &str| {
+            let told = http::get(stage.api, path)?.json::<Value>()?;
+            let mut found = told["settings"].as_array().cloned().unwrap_or_default().into_iter();
+            let found = found.find(|it| it["setting"] == setting).context("it is told of")?;
+            Ok::<_, anyhow::Error>((found["value"].clone(), found["from"].clone()))
+        };
+        let trunk = "/v1/trunks/over/effective";
+        ensure!(said(trunk, "advance_on")? == (json!([603]), json!("own")));
+        let (circuit, from) = said(trunk, "circuit")?;
+        ensure!(circuit["max_pdd_ms"] == 6_000 && from == "built_in", "{circuit} {from}");
+        let target = "/v1/targets/first/effective";
+        ensure!(said(target, "dial.over.advance_on")? == (json!([603]), json!("trunk")));
+        let usual = json!([408, 500, 502, 503, 504]);
+        ensure!(said(target, "next_way_on")? == (usual, json!("built_in")));
+        stage.is_clean()
+    });
+}
+
 /// What calls have shown of the trunk.
 fn trunk(stage: &Stage) -> Result<Value> {
     let ways = http::get(stage.api, "/v1/ways")?.json::<Value>()?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::routing::circuit::{Cause, Trip};
-use crate::routing::dial::Way;
+use crate::routing::dial::{Failover, Way};
 
 const TRIP: Trip = Trip { cause: Cause::Slow, seen: 2, of: 60 };
 
@@ -52,6 +52,33 @@ fn a_target_with_one_way_is_called_there_whatever_is_thought_of_it() {
     let decision = decide(&snapshot(&config), &request, Known::default(), &thought, &mut rotation);
     assert_eq!(uris(&decision), ["sip:+18005550100@a.example"]);
     assert!(decision.readings.ways.is_empty() && decision.plan[0].trunk().is_some());
+}
+
+#[test]
+fn what_codes_lead_to_is_said_by_the_trunk_then_by_the_target() {
+    let failover = |next_way_on: &[u16], advance_on: Option<&[u16]>| {
+        let (next_way_on, advance_on) = (next_way_on.into(), advance_on.map(Into::into));
+        Some(Failover { next_way_on, advance_on })
+    };
+    let of_trunk = "trk_a\", next_way_on = [480], advance_on = [603]";
+    let of_target = "id = \"tgt\"\n    next_way_on = [503]";
+    for (trunk, target, expected) in [
+        ("trk_a\"", "id = \"tgt\"", [None, None]),
+        (of_trunk, "id = \"tgt\"", [failover(&[480], Some(&[603])), None]),
+        ("trk_a\"", of_target, [failover(&[503], None), failover(&[503], None)]),
+        (of_trunk, of_target, [failover(&[480], Some(&[603])), failover(&[503], None)]),
+    ] {
+        let config = CONFIG.replacen("{ id = \"trk_a\"", &format!("{{ id = \"{trunk}"), 1);
+        let config = config.replacen("id = \"tgt\"", target, 1);
+        let (request, mut rotation) = (request("+18005550100"), Rotation::default());
+        let thought = Thought(&[], Condition::Well);
+        let snapshot = snapshot(&config);
+        let decision = decide(&snapshot, &request, Known::default(), &thought, &mut rotation);
+        let kept = DecisionRecord::new(&request, Known::default(), &decision);
+        assert_eq!(replay(&snapshot, &kept).difference, None);
+        let [planned] = &decision.plan[..] else { panic!("one target") };
+        assert_eq!([&planned.failover, &planned.further[0].failover], expected.each_ref());
+    }
 }
 
 const CONFIG: &str = r#"
