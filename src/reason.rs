@@ -64,6 +64,7 @@ reasons! {
     TargetOnProbation = "target.probation", 480, "a few calls try whether the target has recovered, and this is none of them";
     TargetDown = "target.down", 480, "no address of the target answers probes";
     WayCircuitOpen = "way.circuit_open", 480, "calls over this way to the target went badly, and the others are tried first";
+    WayUnreached = "way.unreached", 480, "all addresses of this way to the target failed of late, or none is known, and the others are tried first";
     WayOnProbation = "way.probation", 480, "a few calls try whether this way to the target has recovered, and this is none of them";
     ScheduleClosed = "schedule.closed", 480, "the target is closed at this hour";
     ScheduleHoliday = "schedule.holiday", 480, "the target is closed on this day";
@@ -269,6 +270,7 @@ impl Reason {
             | Self::JournalFull
             | Self::WayCircuitOpen
             | Self::WayOnProbation
+            | Self::WayUnreached
             | Self::PayoutNone
             | Self::PayoutDuplicate
             | Self::NotReached

@@ -190,6 +190,9 @@ struct CallDenial {
     /// Key of the cap or concurrency without room; null: it is none of these, or not known.
     #[schema(value_type = Option<String>, example = "target/tgt_summit/connected/daily")]
     cap: Option<SmolStr>,
+    /// The trunk whose carrier would have been called there; null: nobody's.
+    #[schema(value_type = Option<String>, example = "trk_b")]
+    trunk: Option<TrunkId>,
 }
 
 /// What the call earned and cost so far. Amounts are decimal texts.
@@ -379,6 +382,7 @@ impl CallDenial {
             at: record.wall(denial.at_ms).to_rfc3339(),
             reason: denial.reason,
             cap: denial.shortage.as_ref().map(|it| it.cap.clone()),
+            trunk: denial.trunk(),
         }
     }
 }
@@ -554,7 +558,7 @@ mod tests {
             summary["denied"],
             serde_json::json!([{
                 "n": 1, "target": "tgt_full", "at": "2026-03-17T15:04:12.327Z",
-                "reason": "cap.full", "cap": "target/tgt_full/attempted/total",
+                "reason": "cap.full", "cap": "target/tgt_full/attempted/total", "trunk": null,
             }])
         );
     }

@@ -226,12 +226,27 @@ pub struct Denial {
     /// What had no room, where that is known.
     #[n(4)]
     pub shortage: Option<Shortage>,
+    /// What would have led there, as of an attempt.
+    #[cbor(n(5), with = "codec::optional_text", has_nil)]
+    pub way: Option<SmolStr>,
+}
+
+impl Denial {
+    /// Whose carrier would have been called; `None`: nobody's.
+    pub fn trunk(&self) -> Option<TrunkId> {
+        trunk_of(self.way.as_ref())
+    }
+}
+
+/// The trunk that a way is.
+pub(super) fn trunk_of(way: Option<&SmolStr>) -> Option<TrunkId> {
+    Some(way?.strip_prefix("trunk/")?.into())
 }
 
 impl Attempt {
     /// Whose carrier was called; `None`: nobody's.
     pub fn trunk(&self) -> Option<TrunkId> {
-        Some(self.way.as_ref()?.strip_prefix("trunk/")?.into())
+        trunk_of(self.way.as_ref())
     }
 
     /// Milliseconds from the INVITE to the first ringing.

@@ -108,16 +108,16 @@ impl Script {
 
     pub(crate) fn fail_at(self, ms: u64, status: u16, reason: Reason) -> Self {
         let leg = self.last_leg;
-        let (target, shortage) = (Some("tgt_summit".into()), None);
-        self.then(ms, AttemptFailed { leg, status, q850: None, reason, target, shortage })
+        let (target, shortage, way) = (Some("tgt_summit".into()), None, None);
+        self.then(ms, AttemptFailed { leg, status, q850: None, reason, target, shortage, way })
     }
 
     /// It was the turn of `target`, and it was not called.
     pub(crate) fn deny_at(self, ms: u64, leg: u16, target: &str, reason: Reason) -> Self {
         let cap = format!("target/{target}/attempted/total").into();
         let shortage = Some(Shortage { cap, limit: 1, used: 1, held: 0 });
-        let (status, target) = (reason.status(), Some(target.into()));
-        self.then(ms, AttemptFailed { leg, status, q850: None, reason, target, shortage })
+        let (status, target, way) = (reason.status(), Some(target.into()), None);
+        self.then(ms, AttemptFailed { leg, status, q850: None, reason, target, shortage, way })
     }
 
     pub(crate) fn answer_at(self, ms: u64) -> Self {

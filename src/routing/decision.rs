@@ -14,7 +14,7 @@ use crate::time::Wall;
 
 use super::attribution::Attribution;
 use super::circuit::Condition;
-use super::dial::{Failover, Way};
+use super::dial::{Failover, Unreached, Way};
 use super::geo::{Ground, LineRecord};
 use super::history::prior::PriorCalls;
 use super::hold::{Bucket, BucketRequest};
@@ -352,6 +352,20 @@ pub struct Readings {
     /// What was thought of ways to targets of which it was not all well.
     #[cbor(n(12), default)]
     pub ways: Vec<WayReading>,
+    /// Ways on which nobody would have been found.
+    #[cbor(n(13), default)]
+    pub unreached: Vec<UnreachedReading>,
+}
+
+/// A way to a target, by its place in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct UnreachedReading {
+    #[n(0)]
+    pub target: TargetId,
+    #[n(1)]
+    pub place: u8,
+    #[n(2)]
+    pub unreached: Unreached,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

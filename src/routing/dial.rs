@@ -46,6 +46,25 @@ pub struct Failover {
     pub advance_on: Option<Arc<[u16]>>,
 }
 
+/// Nobody would be found this way: all its addresses failed of late, or none is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Unreached {
+    #[n(0)]
+    pub addresses: u16,
+}
+
+/// For people: `both of its addresses failed of late`.
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addresses {
+            0 => f.write_str("no address of it is known"),
+            1 => f.write_str("its address failed of late"),
+            2 => f.write_str("both of its addresses failed of late"),
+            all => write!(f, "all of its {all} addresses failed of late"),
+        }
+    }
+}
+
 impl Failover {
     /// What speaks of the way, and not of who was called.
     pub const NEXT_WAY_ON: [u16; 5] = [408, 500, 502, 503, 504];

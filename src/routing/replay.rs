@@ -12,8 +12,10 @@ use crate::id::TargetId;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
-use super::decision::{ConditionReading, Decision, Readings, ReadyReading, WayReading};
-use super::dial::Way;
+use super::decision::{
+    ConditionReading, Decision, Readings, ReadyReading, UnreachedReading, WayReading,
+};
+use super::dial::{Unreached, Way};
 use super::geo::LineRecord;
 use super::history::PastCall;
 use super::history::prior::PriorCalls;
@@ -166,6 +168,7 @@ pub(super) struct Recorded<'a> {
     line: Option<&'a LineRecord>,
     prior: Option<&'a PriorCalls>,
     ways: &'a [WayReading],
+    unreached: &'a [UnreachedReading],
 }
 
 impl<'a> Recorded<'a> {
@@ -174,8 +177,8 @@ impl<'a> Recorded<'a> {
         let usage = usage.map(|reading| (reading.bucket.clone(), reading.usage)).collect();
         let awaited = readings.usage.iter();
         let awaited = awaited.filter_map(|it| Some((it.bucket.clone(), it.awaited?))).collect();
-        let Readings { conditions, ready, performance, listed, scores, withheld, ways, .. } =
-            readings;
+        let Readings { conditions, ready, performance, listed, scores, withheld, .. } = readings;
+        let Readings { ways, unreached, .. } = readings;
         let (line, prior) = (readings.line.as_ref(), readings.prior.as_ref());
         Self {
             usage,
@@ -187,6 +190,7 @@ impl<'a> Recorded<'a> {
             scores,
             withheld,
             ways,
+            unreached,
             line,
             prior,
         }
@@ -214,6 +218,11 @@ impl UsageReader for Recorded<'_> {
     fn way(&self, way: &Way) -> Condition {
         let reading = self.ways.iter().find(|reading| reading.way == *way);
         reading.map_or(Condition::Well, |reading| reading.condition)
+    }
+
+    fn unreached(&self, target: &TargetId, place: u8, _uri: &str) -> Option<Unreached> {
+        let is_it = |it: &&UnreachedReading| it.target == *target && it.place == place;
+        self.unreached.iter().find(is_it).map(|reading| reading.unreached)
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {

@@ -13,7 +13,7 @@ use crate::time::Wall;
 
 use super::attribution::Named;
 use super::circuit::Condition;
-use super::dial::Way;
+use super::dial::{Unreached, Way};
 use super::geo::LineRecord;
 use super::history::prior::PriorCalls;
 use super::hold::{Bucket, Reset};
@@ -145,6 +145,12 @@ pub trait UsageReader {
     /// What is thought of a way to targets.
     fn way(&self, _way: &Way) -> Condition {
         Condition::Well
+    }
+
+    /// Whether nobody would be found at `uri`, the way at this place of a target; `None`: somebody may
+    /// well be.
+    fn unreached(&self, _target: &TargetId, _place: u8, _uri: &str) -> Option<Unreached> {
+        None
     }
 
     /// How many calls at once can be taken under this concurrency, as whoever takes them has said of

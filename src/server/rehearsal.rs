@@ -37,6 +37,7 @@ use super::legs::TargetLegs;
 use super::limits::{TargetLimits, TrunkLimits};
 use super::metrics::CallMetrics;
 use super::orphans::{self, OpenOrphans};
+use super::reach::Reach;
 use super::settings::{endpoint_settings, health_rules, transport};
 use super::standing::Standing;
 use super::tls::TlsParties;
@@ -132,6 +133,9 @@ impl Blueprint {
             move || Stamp::new(now.wall(), now.mono())
         };
         let deciding = Arc::new(Deciding::new(self.snapshot.clone()));
+        let standing = Arc::new(Standing::new(health_rules(settings)));
+        let (addresses, rated) = (Arc::clone(&self.addresses), Arc::clone(&standing));
+        deciding.reaches(Reach { addresses, standing: rated });
         let durable = Arc::new(DurableMark::default());
         let progress = at_once(book.progress()).ok_or(RehearsalError::SlowBook)??;
         let mark = Arc::clone(&durable);
@@ -179,7 +183,7 @@ impl Blueprint {
         let parts = Parts {
             deciding: Arc::clone(&deciding),
             addresses: Arc::clone(&self.addresses),
-            standing: Arc::new(Standing::new(health_rules(settings))),
+            standing,
             trunks: Arc::clone(trunks),
             legs: Arc::clone(&self.legs),
             dialing: Arc::clone(&self.dialing),

@@ -124,12 +124,8 @@ pub(super) fn plan(
     })
 }
 
-/// Each way to a planned target as an attempt of its own; those whose URI `is_down` come last of their
-/// target's.
-pub(super) fn each_way(
-    plan: Vec<PlannedAttempt>,
-    is_down: impl Fn(&str) -> bool,
-) -> Vec<PlannedAttempt> {
+/// Each way to a planned target as an attempt of its own.
+pub(super) fn each_way(plan: Vec<PlannedAttempt>) -> Vec<PlannedAttempt> {
     if plan.iter().all(|planned| planned.further.is_empty()) {
         return plan;
     }
@@ -144,10 +140,9 @@ pub(super) fn each_way(
             let PlannedDial { dial, uri, way, failover } = other;
             PlannedAttempt { dial, uri, way, failover, ..first.clone() }
         });
-        let all = [first.clone()].into_iter().chain(further);
-        let (down, up): (Vec<_>, Vec<_>) = all.partition(|planned| is_down(&planned.uri));
         let begun = ways.len();
-        ways.extend(up.into_iter().chain(down).map(|it| PlannedAttempt { beside, ..it }));
+        let all = [first.clone()].into_iter().chain(further);
+        ways.extend(all.map(|it| PlannedAttempt { beside, ..it }));
         ways[begun].beside = is_beside;
     }
     ways
@@ -514,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_is_an_attempt_and_those_that_are_down_come_last() {
+    fn each_way_is_an_attempt_and_all_of_a_target_ring_beside_others_or_none() {
         let further =
             |dial: u8| PlannedDial { dial, uri: format!("sip:{dial}"), way: None, failover: None };
         let target = |name: &str, beside, ways: u8| PlannedAttempt {
@@ -537,15 +532,15 @@ mod tests {
         };
         let plan = vec![target("a", false, 3), target("b", true, 2), target("c", false, 1)];
 
-        let ways = each_way(plan, |uri| uri == "sip:0");
+        let ways = each_way(plan);
 
         let told = ways.iter().map(|it| (it.target.as_str(), it.dial, it.beside));
         let expected = [
-            ("a", 1, false),
+            ("a", 0, false),
+            ("a", 1, true),
             ("a", 2, true),
-            ("a", 0, true),
-            ("b", 1, true),
             ("b", 0, true),
+            ("b", 1, true),
             ("c", 0, false),
         ];
         assert_eq!(told.collect::<Vec<_>>(), expected);

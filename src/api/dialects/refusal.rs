@@ -189,6 +189,7 @@ fn of_reason(reason: Reason) -> Class {
         | Reason::TargetOnProbation
         | Reason::TargetDown
         | Reason::WayCircuitOpen
+        | Reason::WayUnreached
         | Reason::WayOnProbation
         | Reason::PriceBelowFloor
         | Reason::PriceBelowSoftFloor

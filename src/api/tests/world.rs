@@ -914,6 +914,7 @@ pub(super) fn answered() -> Vec<(u64, FactBody)> {
         reason: Reason::AttemptBusy,
         target: Some("tgt_summit".into()),
         shortage: None,
+        way: None,
     };
     let mut facts = admitted();
     facts.extend([

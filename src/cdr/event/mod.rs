@@ -21,7 +21,7 @@ use smol_str::SmolStr;
 use super::conversion::ConversionState;
 use super::fact::{FactBody, Means, Opener, OrphanPolicy, Party, PingAccepted};
 use super::journal::Entry;
-use super::record::{AttemptResult, CallRecord, CallState, Outcome};
+use super::record::{AttemptResult, CallRecord, CallState, Outcome, trunk_of};
 use crate::id::{CallId, SessionId};
 use crate::phone::PhoneNumber;
 
@@ -202,7 +202,8 @@ impl Teller {
             }
             FactBody::AttemptStarted(it) => {
                 let (target, buyer) = (it.target.to_string(), it.buyer.to_string());
-                let told = schema::AttemptStarted { leg: it.leg.into(), target, buyer };
+                let trunk = trunk(it.way.as_ref());
+                let told = schema::AttemptStarted { leg: it.leg.into(), target, buyer, trunk };
                 (Body::AttemptStarted(told), of_call())
             }
             FactBody::AttemptFailed(it) => {
@@ -213,6 +214,7 @@ impl Teller {
                     reason: it.reason.code().to_owned(),
                     target: text(it.target.as_ref()),
                     cap: it.shortage.as_ref().map(|it| it.cap.to_string()),
+                    trunk: trunk(it.way.as_ref()),
                 };
                 (Body::AttemptFailed(told), of_call())
             }
@@ -365,7 +367,13 @@ fn told_denial(it: &super::record::Denial) -> schema::Denial {
         at_ms: it.at_ms,
         reason: it.reason.code().to_owned(),
         cap: it.shortage.as_ref().map(|it| it.cap.to_string()),
+        trunk: trunk(it.way.as_ref()),
     }
+}
+
+/// The trunk that a way is.
+fn trunk(way: Option<&SmolStr>) -> Option<String> {
+    trunk_of(way).map(|trunk| trunk.to_string())
 }
 
 fn told_attempt(it: &super::record::Attempt) -> schema::Attempt {
@@ -381,6 +389,7 @@ fn told_attempt(it: &super::record::Attempt) -> schema::Attempt {
         q850: it.q850.map(u32::from),
         reason: it.reason.map(|reason| reason.code().to_owned()),
         talk_ms: it.talk_ms,
+        trunk: trunk(it.way.as_ref()),
     }
 }
 

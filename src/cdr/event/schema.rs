@@ -219,6 +219,9 @@ pub struct AttemptStarted {
     pub target: String,
     #[prost(string, tag = "3")]
     pub buyer: String,
+    #[prost(string, optional, tag = "4")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
 }
 
 /// An attempt ended without an answer, or never began.
@@ -239,6 +242,9 @@ pub struct AttemptFailed {
     #[prost(string, optional, tag = "6")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
+    #[prost(string, optional, tag = "7")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
 }
 
 /// The target hung up so soon that the call goes on to the next one.
@@ -460,6 +466,9 @@ pub struct Denial {
     #[prost(string, optional, tag = "5")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
+    #[prost(string, optional, tag = "6")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
 }
 
 /// One target that was tried.
@@ -493,4 +502,7 @@ pub struct Attempt {
     #[prost(uint64, optional, tag = "11")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub talk_ms: Option<u64>,
+    #[prost(string, optional, tag = "12")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
 }

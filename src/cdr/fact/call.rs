@@ -147,6 +147,9 @@ pub struct AttemptFailed {
     /// Of one that was denied, where that is known: what had no room.
     #[n(5)]
     pub shortage: Option<Shortage>,
+    /// Of one that was denied: what would have led there, as an attempt that began says it.
+    #[cbor(n(6), with = "codec::optional_text", has_nil)]
+    pub way: Option<SmolStr>,
 }
 
 /// A limit that had no room for an attempt, as it stood then. Amounts are in the unit of what it

@@ -308,6 +308,7 @@ pub(in crate::cdr) mod tests {
                 reason: Reason::AttemptBusy,
                 target: Some("tgt_summit".into()),
                 shortage: None,
+                way: None,
             }
             .into(),
             AttemptFailed {
@@ -322,6 +323,7 @@ pub(in crate::cdr) mod tests {
                     used: 77,
                     held: 3,
                 }),
+                way: Some("trunk/trk_b".into()),
             }
             .into(),
             Answered {

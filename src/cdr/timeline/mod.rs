@@ -220,12 +220,12 @@ fn fail_attempt(record: &mut CallRecord, failed: &AttemptFailed, at: Stamp) -> b
 
 /// It failed without having begun: there was no room for it.
 fn deny(record: &mut CallRecord, failed: &AttemptFailed, at: Stamp) -> Applied {
-    let AttemptFailed { leg, reason, target, shortage, .. } = failed.clone();
+    let AttemptFailed { leg, reason, target, shortage, way, .. } = failed.clone();
     // Of a call whose beginning is missing nobody knows whether it began.
     let is_whole = !record.flags.contains(Flags::INCOMPLETE);
     let Some(target) = target.filter(|_| is_whole) else { return Applied::Nothing };
     let at_ms = offset_ms(record, at);
-    record.denied.push(Denial { leg, target, at_ms, reason, shortage });
+    record.denied.push(Denial { leg, target, at_ms, reason, shortage, way });
     Applied::Changed
 }
 

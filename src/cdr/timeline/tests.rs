@@ -138,6 +138,7 @@ fn a_target_without_room_is_on_record_and_counts_nowhere() {
         at_ms: 9,
         reason: Reason::CapFull,
         shortage: Some(Shortage { cap, limit: 1, used: 1, held: 0 }),
+        way: None,
     };
     assert_eq!(nobody.denied, std::slice::from_ref(&denial));
     assert_eq!((nobody.attempts.len(), nobody.outcome()), (0, Outcome::Refused));

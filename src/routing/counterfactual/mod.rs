@@ -19,7 +19,7 @@ use super::circuit::Condition;
 use super::course::Course;
 use super::decider::{Known, decide, terms};
 use super::decision::{Check, Decision, Readings, Step, Verdict};
-use super::dial::Way;
+use super::dial::{Unreached, Way};
 use super::duplicate::Dues;
 use super::geo::LineRecord;
 use super::history::PastCall;
@@ -180,6 +180,10 @@ impl UsageReader for World<'_> {
 
     fn way(&self, way: &Way) -> Condition {
         self.recorded.way(way)
+    }
+
+    fn unreached(&self, target: &TargetId, place: u8, uri: &str) -> Option<Unreached> {
+        self.recorded.unreached(target, place, uri)
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {

@@ -9,9 +9,10 @@ use crate::reason::Reason;
 use crate::routing::circuit::Condition;
 use crate::routing::config::Ring;
 use crate::routing::decision::{
-    Check, Decision, Finding, PlannedAttempt, PlannedDial, Step, Terms, Verdict, WayReading,
+    Check, Decision, Finding, PlannedAttempt, PlannedDial, Step, Terms, UnreachedReading, Verdict,
+    WayReading,
 };
-use crate::routing::dial::Way;
+use crate::routing::dial::{Unreached, Way};
 use crate::routing::duplicate;
 use crate::routing::hold::BucketRequest;
 use crate::routing::request::UsageReader;
@@ -204,7 +205,7 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
     }
 
     /// The ways to a target in the order in which they are tried. Those that calls went badly over come
-    /// last, unless they are all there is.
+    /// last, unless they are all there is, and behind them those on which nobody would be found.
     fn ways(&mut self, target: &Target) -> Vec<PlannedDial> {
         let Scene { request, usage, .. } = self.scene;
         let (mut ways, mut left) = (vec![], vec![]);
@@ -235,7 +236,30 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
             self.steps.push(way_step(target, way, condition, has_others));
             ways.push(planned);
         }
-        ways
+        self.unreached_last(target, ways)
+    }
+
+    fn unreached_last(&mut self, target: &Target, ways: Vec<PlannedDial>) -> Vec<PlannedDial> {
+        if ways.len() < 2 {
+            return ways;
+        }
+        let usage = self.scene.usage;
+        let found = |planned: PlannedDial| {
+            let unreached = usage.unreached(&target.id, planned.dial, &planned.uri);
+            (planned, unreached)
+        };
+        let found = ways.into_iter().map(found);
+        let (left, mut ways): (Vec<_>, Vec<_>) = found.partition(|(_, it)| it.is_some());
+        let has_others = !ways.is_empty();
+        for (planned, unreached) in &left {
+            let Some(unreached) = *unreached else { continue };
+            let (target_id, place) = (target.id.clone(), planned.dial);
+            let reading = UnreachedReading { target: target_id, place, unreached };
+            self.decision.readings.unreached.push(reading);
+            self.steps.push(unreached_step(target, planned, unreached, has_others));
+        }
+        ways.extend(left);
+        ways.into_iter().map(|(planned, _)| planned).collect()
     }
 
     fn is_full(&self) -> bool {
@@ -303,6 +327,19 @@ fn way_step(target: &Target, way: &Way, condition: Condition, is_left: bool) -> 
     let reason = condition.way_reason().filter(|_| is_left);
     let finding =
         Finding { subject: Some(way.to_smolstr()), ..Finding::have(condition.to_smolstr()) };
+    Step::new(Some(target.id.clone()), Check::Way, Verdict::Passed, reason, finding)
+}
+
+/// That nobody would be found on a way to a target, and whether it is tried after the others for that.
+fn unreached_step(
+    target: &Target,
+    planned: &PlannedDial,
+    unreached: Unreached,
+    is_left: bool,
+) -> Step {
+    let reason = is_left.then_some(Reason::WayUnreached);
+    let subject = planned.way.as_ref().map(ToSmolStr::to_smolstr);
+    let finding = Finding { subject, ..Finding::have(unreached.to_smolstr()) };
     Step::new(Some(target.id.clone()), Check::Way, Verdict::Passed, reason, finding)
 }
 

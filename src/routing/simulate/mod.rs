@@ -11,7 +11,7 @@ use crate::reason::Reason;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
-use super::dial::Way;
+use super::dial::{Unreached, Way};
 use super::geo::LineRecord;
 use super::history::prior::PriorCalls;
 use super::hold::Bucket;
@@ -120,6 +120,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
 
     fn way(&self, way: &Way) -> Condition {
         self.usage.way(way)
+    }
+
+    fn unreached(&self, target: &TargetId, place: u8, uri: &str) -> Option<Unreached> {
+        self.usage.unreached(target, place, uri)
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {

@@ -329,8 +329,7 @@ impl Bridge {
     ) -> Result<Box<Plan>, Refusal> {
         let started = self.parts.clock.mono();
         let mut decided = self.parts.deciding.decide(request, admission.at, scores, room, looked);
-        let is_down = |uri: &str| self.is_down(uri, admission.at);
-        decided.decision.plan = translate::each_way(decided.decision.plan, is_down);
+        decided.decision.plan = translate::each_way(decided.decision.plan);
         let decision = &decided.decision;
         let now = self.parts.clock.mono();
         self.metrics.decided(now.since(started));
@@ -515,18 +514,6 @@ impl Bridge {
     /// What was learnt of an address.
     pub fn rate(&self, address: Address, how: Result<(), Failing>, now: Mono) {
         self.parts.standing.rate(address, how, now);
-    }
-
-    /// Whether nobody is thought to be anywhere that a URI leads to.
-    fn is_down(&self, uri: &str, now: Mono) -> bool {
-        let is_down = |transport, peer| self.parts.standing.is_down((transport, peer), now);
-        match self.parts.addresses.load().find(uri) {
-            Some(Place::Here(at)) => is_down(at.transport, at.peer),
-            Some(Place::There(locations)) => {
-                locations.iter().all(|it| is_down(it.transport, it.peer))
-            }
-            None => true,
-        }
     }
 
     /// Where a SIP URI leads.

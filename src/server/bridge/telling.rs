@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr};
 
 use crate::cdr::fact::{self, Fact, Stamp};
 use crate::cdr::journal::Durability;
@@ -129,8 +129,9 @@ impl Bridge {
             }
             Report::TransferFailed { attempt, status, reason } => {
                 let (leg, target) = (u16::from(attempt), self.target(key, attempt));
-                let (q850, shortage) = (None, None);
-                let failed = fact::AttemptFailed { leg, status, q850, reason, target, shortage };
+                let (q850, shortage, way) = (None, None, None);
+                let failed =
+                    fact::AttemptFailed { leg, status, q850, reason, target, shortage, way };
                 self.write(id, at, failed, Durability::Buffered);
                 None
             }
@@ -251,6 +252,9 @@ impl Bridge {
         let target = self.target(key, attempt);
         let live = self.calls.get_mut(key);
         let began = live.as_ref().is_some_and(|live| live.has_begun(attempt));
+        let denied = live.as_ref().filter(|live| !live.has_begun(attempt));
+        let denied = denied.and_then(|live| planned(&live.plan, attempt));
+        let way = denied.and_then(|planned| planned.way.as_ref()).map(ToSmolStr::to_smolstr);
         let full = live.and_then(|live| live.full.take_if(|full| full.0 == attempt));
         if began {
             self.metrics.attempt(target.as_ref(), reason.code(), status);
@@ -262,6 +266,7 @@ impl Bridge {
             reason,
             target,
             shortage: full.map(|full| translate::shortage(full.1)),
+            way,
         };
         self.write(id, at, failed, Durability::Buffered);
     }

@@ -52,6 +52,7 @@ use crate::routing::{
 use crate::time::{Mono, Wall};
 
 use super::holds::SharedHolds;
+use super::reach::Reach;
 use super::sessions::{Looked, SharedSessions};
 pub use depositing::DepositsKnown;
 use offering::or_ask;
@@ -75,6 +76,8 @@ pub struct Deciding {
     /// Targets that probes find nowhere.
     down: ArcSwap<BTreeSet<TargetId>>,
     ready: Ready,
+    /// Present: calls can be made, and it is known where ways lead.
+    reach: OnceLock<Reach>,
     state: Mutex<State>,
     /// To requests that may be sent again. Taken alone, and never while waiting.
     answers: Mutex<Answers>,
@@ -158,6 +161,7 @@ impl Deciding {
             snapshot,
             down,
             ready,
+            reach: OnceLock::new(),
             state,
             answers: Mutex::default(),
             quotas: Mutex::default(),
@@ -203,6 +207,11 @@ impl Deciding {
             let numbered = RoutingSnapshot::clone(&snapshot).numbered(revision);
             self.snapshot.store(Arc::new(numbered));
         }
+    }
+
+    /// It is known from now on where ways lead. Said once.
+    pub(super) fn reaches(&self, reach: Reach) {
+        let _said_before = self.reach.set(reach);
     }
 
     /// Probes find these targets nowhere, and no others.

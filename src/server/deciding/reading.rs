@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::id::TargetId;
 use crate::routing::circuit::{Circuits, Condition, Ways};
-use crate::routing::dial::Way;
+use crate::routing::dial::{Unreached, Way};
 use crate::routing::history::prior::PriorCalls;
 use crate::routing::hold::{Bucket, HoldLedger, Reset};
 use crate::routing::performance::{Concerned, Performance, Tallies};
@@ -13,6 +13,7 @@ use crate::routing::selection::ScoreReading;
 use crate::routing::{Usage, UsageReader};
 use crate::server::clock;
 use crate::server::holds::SharedHolds;
+use crate::server::reach::Reach;
 use crate::time::{Mono, Wall};
 
 use super::Deciding;
@@ -30,6 +31,7 @@ pub(super) struct Read<'a> {
     pub(super) scores: &'a [ScoreReading],
     pub(super) now: Mono,
     pub(super) ready: &'a Ready,
+    pub(super) reach: Option<&'a Reach>,
     pub(super) at: Wall,
     pub(super) shared: Option<&'a SharedHolds>,
     /// Room that was asked for before.
@@ -57,6 +59,7 @@ impl<'a> Read<'a> {
         (now, at): (Mono, Wall),
     ) -> Self {
         let (ready, shared) = (&deciding.ready, deciding.shared.get().map(Arc::as_ref));
+        let reach = deciding.reach.get();
         Self {
             ledger,
             down,
@@ -66,6 +69,7 @@ impl<'a> Read<'a> {
             scores: &[],
             now,
             ready,
+            reach,
             at,
             shared,
             room: None,
@@ -111,6 +115,10 @@ impl UsageReader for Read<'_> {
 
     fn way(&self, way: &Way) -> Condition {
         self.ways.condition(way, self.now)
+    }
+
+    fn unreached(&self, _target: &TargetId, _place: u8, uri: &str) -> Option<Unreached> {
+        self.reach?.unreached(uri, self.now)
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {

@@ -125,6 +125,7 @@ fn a_way_whose_trunk_takes_no_more_calls_is_left_for_the_other() {
         two.end(&mut caller, &mut other)?;
         let record = detail(stage, "two")?;
         ensure!(record["denied"][0]["reason"] == "attempt.rate_full", "{record}");
+        ensure!(record["denied"][0]["trunk"] == "over", "{record}");
         Call::up(stage, &mut caller, &mut over, "three", &[])?.end(&mut caller, &mut over)?;
         stage.is_clean()
     });
@@ -165,7 +166,7 @@ fn an_attempt_that_finds_no_room_on_its_next_way_is_denied() {
 }
 
 #[test]
-fn a_way_where_nobody_is_is_tried_last_for_a_while() {
+fn a_way_where_nobody_is_is_tried_last_for_a_while_and_said_to_be() {
     two_ways(
         &["targets.alone.first_response_ms=300"],
         |stage, mut caller, mut first, mut second| {
@@ -178,6 +179,19 @@ fn a_way_where_nobody_is_is_tried_last_for_a_while() {
 
             let record = detail(stage, "next")?;
             ensure!(record["attempts"].as_array().is_some_and(|legs| legs.len() == 1), "{record}");
+            let explained = explained(stage, &record)?;
+            let steps = explained["steps"].as_array().cloned().unwrap_or_default();
+            let step = steps.iter().find(|step| step["check"] == "way").context("a step")?;
+            ensure!(step["reason"] == "way.unreached", "{step}");
+            ensure!(step["have"] == "its address failed of late", "{step}");
+            let host = step["subject"].as_str().context("a way")?;
+            ensure!(host.starts_with("127.0.0.2:"), "{step}");
+            let words = format!("{host} left for last, its address failed of late");
+            let told = explained["text"].as_array().into_iter().flatten();
+            let mut told = told.filter_map(Value::as_str);
+            ensure!(told.any(|line| line.contains(&words)), "{explained:#}");
+            let leg = &record["attempts"][0];
+            ensure!(leg["trunk"] == "over", "{leg}");
             stage.is_clean()
         },
     );

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::routing::circuit::{Cause, Trip};
-use crate::routing::dial::{Failover, Way};
+use crate::routing::dial::{Failover, Unreached, Way};
 
 const TRIP: Trip = Trip { cause: Cause::Slow, seen: 2, of: 60 };
 
@@ -52,6 +52,36 @@ fn a_target_with_one_way_is_called_there_whatever_is_thought_of_it() {
     let decision = decide(&snapshot(&config), &request, Known::default(), &thought, &mut rotation);
     assert_eq!(uris(&decision), ["sip:+18005550100@a.example"]);
     assert!(decision.readings.ways.is_empty() && decision.plan[0].trunk().is_some());
+}
+
+#[test]
+fn a_way_on_which_nobody_would_be_found_is_tried_last_and_said_to_be() {
+    let step = |decision: &Decision| {
+        let of_ways = decision.steps.iter().filter(|it| it.check == Check::Way);
+        let told = |it: &Step| (it.subject.clone().unwrap(), it.reason, it.have.clone().unwrap());
+        of_ways.map(told).collect::<Vec<_>>()
+    };
+    let nobody = |places: &'static [u8], addresses| Nobody(places, Unreached { addresses });
+    let way = |name: &str, reason, have: &str| (name.into(), reason, have.into());
+    let left = Some(Reason::WayUnreached);
+
+    let decision = of(&request("+18005550100"), &nobody(&[0], 2));
+    assert_eq!(uris(&decision), ["sip:+18005550100@b.example", "sip:+18005550100@a.example"]);
+    let have = "both of its addresses failed of late";
+    assert_eq!(step(&decision), [way("trunk/trk_a", left, have)]);
+    let told = decision.explain_plan();
+    let line = told.iter().find(|line| line.starts_with("tgt: number 1")).unwrap();
+    assert!(line.contains(&format!("trunk/trk_a left for last, {have}")), "{told:?}");
+
+    let all = of(&request("+18005550100"), &nobody(&[0, 1], 0));
+    assert_eq!(uris(&all), ["sip:+18005550100@a.example", "sip:+18005550100@b.example"]);
+    let have = "no address of it is known";
+    let expected = [way("trunk/trk_a", None, have), way("b.example", None, have)];
+    assert_eq!(step(&all), expected, "none is left for another");
+
+    let none = of(&request("+18005550100"), &nobody(&[], 1));
+    assert_eq!(step(&none), []);
+    assert!(none.readings.unreached.is_empty());
 }
 
 #[test]
@@ -109,12 +139,26 @@ impl UsageReader for Thought {
     }
 }
 
+/// Nobody is found on the ways at these places.
+struct Nobody(&'static [u8], Unreached);
+
+impl UsageReader for Nobody {
+    fn usage(&self, _bucket: &Bucket) -> Usage {
+        Usage::default()
+    }
+
+    fn unreached(&self, target: &TargetId, place: u8, uri: &str) -> Option<Unreached> {
+        assert_eq!((target.as_str(), uri.starts_with("sip:+18005550100@")), ("tgt", true));
+        self.0.contains(&place).then_some(self.1)
+    }
+}
+
 fn decided(thought: &Thought) -> Decision {
     of(&request("+18005550100"), thought)
 }
 
 /// Made again it is the same.
-fn of(request: &RouteRequest, thought: &Thought) -> Decision {
+fn of(request: &RouteRequest, thought: &dyn UsageReader) -> Decision {
     let snapshot = snapshot(CONFIG);
     let mut rotation = Rotation::default();
     let decision = decide(&snapshot, request, Known::default(), thought, &mut rotation);
