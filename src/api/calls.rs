@@ -24,6 +24,7 @@ use super::router::Api;
 use crate::cdr::record::{CallRecord, CallState, Outcome};
 use crate::cdr::store::{CallFilter, PAGE_MAX};
 use crate::id::CallId;
+use crate::reason::Reason;
 
 const PAGE_DEFAULT: usize = 50;
 
@@ -235,6 +236,11 @@ fn filter(given: &mut Parameters) -> Result<CallFilter, Problem> {
         session: given.take("session")?,
         state: given.take_with("state", |text| one_of(&STATES, text))?,
         outcome: given.take_with("outcome", |text| one_of(&OUTCOMES, text))?,
+        reason: given.take_with("reason", |text| {
+            let unknown =
+                || String::from("must be a reason code, such as `end_reason` of a call has");
+            Reason::from_code(text).ok_or_else(unknown)
+        })?,
         since: given.take_with("since", instant)?,
         until: given.take_with("until", instant)?,
         fraud_min: given.take_with("fraud_min", |text| {
@@ -287,6 +293,11 @@ impl utoipa::IntoParams for ListQuery {
             text("session", "ses_01954f2e7d1e70008000000000000002", "Id of the ping session"),
             choice("state", "Whether it is over", STATES.map(|(name, _)| name).to_vec()),
             choice("outcome", "How it came out", OUTCOMES.map(|(name, _)| name).to_vec()),
+            choice(
+                "reason",
+                "Why it ended or was refused, as `end_reason` says it",
+                Reason::ALL.iter().map(|reason| reason.code()).collect(),
+            ),
             text("since", "2026-03-17T00:00:00Z", "Admitted at or after"),
             text("until", "2026-03-18T00:00:00Z", "Admitted before"),
             parameter(

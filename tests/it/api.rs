@@ -489,6 +489,7 @@ fn calls_come_in_pages_newest_first_and_a_cursor_is_for_its_list_alone() {
             (String::from("limit=201"), "query.malformed", "limit"),
             (String::from("limit=2&limit=2"), "query.repeated", "limit"),
             (String::from("state=done"), "query.malformed", "state"),
+            (String::from("reason=nothing"), "query.malformed", "reason"),
             (String::from("since=yesterday"), "query.malformed", "since"),
             (String::from("colour=red"), "query.unknown", "colour"),
         ] {
@@ -500,6 +501,19 @@ fn calls_come_in_pages_newest_first_and_a_cursor_is_for_its_list_alone() {
         ensure!(none["calls"] == json!([]) && none["next"].is_null(), "{none:#}");
         let all = get(stage, "/v1/calls?outcome=refused&did=%2B18005550300")?;
         ensure!(all["calls"].as_array().is_some_and(|calls| calls.len() == 5), "{all:#}");
+        let reason = all["calls"][0]["end_reason"].as_str().context("it says why")?;
+        let (mut found, mut cursor) = (0, String::new());
+        loop {
+            let page = get(stage, &format!("/v1/calls?reason={reason}&limit=2{cursor}"))?;
+            let calls = page["calls"].as_array().context("a page has calls")?;
+            ensure!(calls.iter().all(|call| call["end_reason"] == reason), "{page:#}");
+            found += calls.len();
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        ensure!(found == 5, "{found} calls ended with {reason}");
+        let none = get(stage, "/v1/calls?reason=cap.full")?;
+        ensure!(none["calls"] == json!([]), "{none:#}");
         Ok(())
     });
 }

@@ -12,6 +12,7 @@ use super::{CALLER, Fixture, refused, refused_whole, request};
 use crate::cdr::record::{CallState, Outcome};
 use crate::cdr::store::CallFilter;
 use crate::id::SessionId;
+use crate::reason::Reason;
 use crate::time::Wall;
 
 #[test]
@@ -55,7 +56,7 @@ fn every_filter_reaches_the_store() {
     let session = SessionId::from_bytes([3; 16]);
     let answer = fixture.get(&format!(
         "/v1/calls?campaign=c&publisher=p&buyer=b&target=t&trunk=k&caller=%2B16145550163\
-         &did=%2B16145550104&session={session}&state=orphan_closed&outcome=no_answer\
+         &did=%2B16145550104&session={session}&state=orphan_closed&outcome=no_answer&reason=cap.full\
          &since=2026-03-17T15:04:12.318Z&until=2026-03-17T17:00:00%2B01:00&fraud_min=50"
     ));
 
@@ -71,6 +72,7 @@ fn every_filter_reaches_the_store() {
         session: Some(session),
         state: Some(CallState::OrphanClosed),
         outcome: Some(Outcome::NoAnswer),
+        reason: Some(Reason::CapFull),
         since: Some(Wall(1_773_759_852_318)),
         until: Some(Wall(1_773_763_200_000)),
         fraud_min: Some(50),
@@ -97,6 +99,8 @@ fn what_cannot_be_asked_of_a_list_is_refused_with_the_parameter() {
         ("session=cal_01954f2e7d1e70008000000000000001", malformed("session")),
         ("state=over", malformed("state")),
         ("outcome=", malformed("outcome")),
+        ("reason=", malformed("reason")),
+        ("reason=cap.fool", malformed("reason")),
         ("since=yesterday", malformed("since")),
         ("fraud_min=101", malformed("fraud_min")),
         ("since=2026-03-17T00:00:00Z&until=2026-03-17T00:00:00Z", malformed("until")),

@@ -82,6 +82,8 @@ pub struct CallFilter {
     pub session: Option<SessionId>,
     pub state: Option<CallState>,
     pub outcome: Option<Outcome>,
+    /// Why it ended, or was refused.
+    pub reason: Option<Reason>,
     /// Admitted at or after.
     pub since: Option<Wall>,
     /// Admitted before.
@@ -107,6 +109,7 @@ impl CallFilter {
             && wants(self.session.as_ref(), record.session.as_ref())
             && wants(self.state.as_ref(), Some(&record.state))
             && wants(self.outcome.as_ref(), Some(&record.outcome()))
+            && wants(self.reason.as_ref(), record.end_reason.as_ref())
             && self.since.is_none_or(|since| record.started_at() >= since)
             && self.until.is_none_or(|until| record.started_at() < until)
             && self.fraud_min.is_none()

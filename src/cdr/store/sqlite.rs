@@ -447,6 +447,12 @@ fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> Que
         query.push(if fraud_min > 0 { " AND fraud_score > 0" } else { "" });
         query.push(" AND fraud_score >= ").push_bind(i64::from(fraud_min));
     }
+    if let Some(reason) = filter.reason {
+        // The same: that of calls which ended as calls do is not in the index.
+        let is_indexed = !reason.code().starts_with("end.");
+        query.push(if is_indexed { " AND end_reason NOT GLOB 'end.*'" } else { "" });
+        query.push(" AND end_reason = ").push_bind(reason.code());
+    }
     if let Some(session) = filter.session {
         query.push(" AND session_id = ").push_bind(session.as_bytes().to_vec());
     }
@@ -525,6 +531,7 @@ mod tests {
     use crate::cdr::record::CallState;
     use crate::cdr::testing::{START_MS, book_of_calls, call_id};
     use crate::phone::PhoneNumber;
+    use crate::reason::Reason;
 
     #[tokio::test]
     async fn pages_follow_each_other_newest_first_without_gap_or_overlap() {
@@ -564,6 +571,9 @@ mod tests {
             CallFilter { outcome: Some(Outcome::NoAnswer), ..CallFilter::default() },
             CallFilter { outcome: Some(Outcome::Refused), ..CallFilter::default() },
             CallFilter { outcome: Some(Outcome::HandedOver), ..CallFilter::default() },
+            CallFilter { reason: Some(Reason::TargetHungUp), ..CallFilter::default() },
+            CallFilter { reason: Some(Reason::CallerAbandoned), ..CallFilter::default() },
+            CallFilter { reason: Some(Reason::CapFull), ..CallFilter::default() },
             CallFilter { since: Some(Wall(START_MS + 5)), ..CallFilter::default() },
             CallFilter { until: Some(Wall(START_MS + 5)), ..CallFilter::default() },
         ];
@@ -587,6 +597,22 @@ mod tests {
 
         let expected = "SEARCH cdr USING INDEX cdr_campaign (campaign_id=? AND call_id<?)";
         assert_eq!(steps, [expected]);
+    }
+
+    #[tokio::test]
+    async fn lists_by_what_calls_failed_for_use_the_index_and_go_on_behind_a_page() {
+        let (_dir, store) = book_of_calls(12).await;
+        let filter = CallFilter { reason: Some(Reason::CallerAbandoned), ..CallFilter::default() };
+        let sql = select_calls(&filter, Some(call_id(9)), 50).sql().as_str().to_owned();
+
+        let steps = plan_of(&store, &sql).await;
+        let first = store.list(filter.clone(), None, 3).await.unwrap();
+        let rest = store.list(filter, first.last().map(|it| it.call), 3).await.unwrap();
+
+        let expected = "SEARCH cdr USING INDEX cdr_reason (end_reason=? AND call_id<?)";
+        assert_eq!(steps, [expected]);
+        let listed: Vec<_> = first.iter().chain(&rest).map(|it| it.call).collect();
+        assert_eq!(listed, [12, 8, 7, 3, 2].map(call_id));
     }
 
     #[tokio::test]
