@@ -115,7 +115,7 @@ faults!(PublisherFaults: PathMalformed, PublisherNotFound);
 
 /// Show what holds for a publisher
 ///
-/// Its quota of pings and its payouts, with where they came from.
+/// Its quota of pings, whether they are read strictly, and its payouts, with where they came from.
 #[utoipa::path(
     get,
     path = "/v1/publishers/{id}/effective",

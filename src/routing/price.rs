@@ -8,7 +8,7 @@ use crate::money::Money;
 use crate::reason::Reason;
 use crate::time::Wall;
 
-use super::config::MarginConfig;
+use super::config::{HourlyFloorConfig, MarginConfig};
 use super::decision::Finding;
 use super::hold::Stake;
 use super::schedule::Schedule;
@@ -29,6 +29,8 @@ pub struct PriceRules {
 pub struct HourlyFloor {
     pub during: Arc<Schedule>,
     pub min_revenue: Money,
+    /// The same, as it is written.
+    pub(super) written: HourlyFloorConfig,
 }
 
 /// What one call has to bring. No less than the publisher is paid, and no later, unless that is allowed.

@@ -118,6 +118,7 @@ pub struct Publisher {
     /// Its pings are refused that have fields which are not known here, unless they say otherwise.
     pub strict_pings: bool,
     pub(super) quota_from: Source,
+    pub(super) strict_pings_from: Source,
 }
 
 /// What routing knows of a trunk.

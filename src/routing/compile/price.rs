@@ -43,7 +43,7 @@ impl Compiler<'_> {
                 }
                 let during = format!("{path}.during");
                 let during = self.schedule(&during, &floor.during)?;
-                Some(HourlyFloor { during, min_revenue: floor.min_revenue })
+                Some(HourlyFloor { during, min_revenue: floor.min_revenue, written: floor.clone() })
             });
             floors.collect()
         });

@@ -54,6 +54,7 @@ impl Compiler<'_> {
                 quota: (*config.quota != QuotaConfig::default()).then(|| (*config.quota).clone()),
                 strict_pings: *config.strict_pings,
                 quota_from: config.quota.from(),
+                strict_pings_from: config.strict_pings.from(),
             });
         }
         publishers

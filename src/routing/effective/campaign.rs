@@ -80,7 +80,7 @@ impl Campaign {
             };
         let hourly = |rules: &PriceRules| {
             let floors = rules.hourly.as_ref()?.iter();
-            Some(floors.map(|floor| json!(floor.min_revenue)).collect())
+            Some(floors.map(|floor| json!(floor.written)).collect())
         };
         let margin = |rules: &PriceRules| rules.min_margin.map(|it| json!(it));
         let none = Value::Null;

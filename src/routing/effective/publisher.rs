@@ -38,7 +38,10 @@ impl RoutingSnapshot {
 
 impl Publisher {
     fn effective(&self) -> Vec<Effective> {
-        let quota = Effective::of(("quota", json!(self.quota), self.quota_from));
+        let settings = [
+            ("quota", json!(self.quota), self.quota_from),
+            ("strict_pings", json!(self.strict_pings), self.strict_pings_from),
+        ];
         let payouts = self.payouts.iter().map(|(campaign, payout)| {
             let value = json!({
                 "amount": payout.amount,
@@ -48,7 +51,7 @@ impl Publisher {
             });
             Effective::of((format_smolstr!("payouts.{campaign}"), value, Source::Own))
         });
-        [quota].into_iter().chain(payouts).collect()
+        settings.map(Effective::of).into_iter().chain(payouts).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who is heard, and what calls and pings meet of it.
 
 use super::*;
-use crate::routing::config::RoutingConfig;
+use crate::routing::config::{DefaultsConfig, RoutingConfig};
 
 const CONFIG: &str = r#"
     publishers = [{ id = "p" }]
@@ -188,7 +188,7 @@ fn what_a_campaign_s_tiers_plan_and_publisher_say_is_told_with_who_says_it() {
     assert_eq!(quota("q"), (Value::Null, own));
     let payouts = snapshot.effective_publisher(&"q".into()).unwrap();
     let payout = json!({ "amount": "20.00", "seconds": 45, "dedupe": { "policy": "pay_all" } });
-    assert_eq!(found(&payouts, &["quota"]), [("payouts.c", payout, own)]);
+    assert_eq!(found(&payouts, &["quota", "strict_pings"]), [("payouts.c", payout, own)]);
     assert_eq!(snapshot.effective_publisher(&"nobody".into()), None);
     assert_eq!(snapshot.effective_campaign(&"c".into(), Some(&"nobody".into())), None);
 }
@@ -241,6 +241,141 @@ fn a_number_is_whose_its_entry_its_campaign_or_its_pool_says() {
 fn found<'a>(settings: &'a [Effective], left_out: &[&str]) -> Vec<(&'a str, Value, Source)> {
     let settings = settings.iter().filter(|it| !left_out.contains(&it.setting.as_str()));
     settings.map(|it| (it.setting.as_str(), it.value.clone(), it.from)).collect()
+}
+
+#[test]
+fn all_that_may_be_written_in_defaults_is_told_with_them_as_its_source() {
+    let text = r#"
+        [defaults]
+        ring_timeout_s = 21
+        first_response_ms = 2100
+        max_pdd_ms = 2200
+        next_way_on = [408]
+        ring_timeout_covers_progress = true
+        max_duration_s = 2300
+        schedule = { time_zone = "America/Denver", always_open = true }
+        dedupe = { after = "converted", by = "target" }
+        circuit = { trial_percent = 7 }
+        advance_on = [486]
+        max_attempts = 4
+        total_ring_budget_s = 44
+        min_match_confidence = 0.4
+        callers = { repeat_after_s = 3 }
+        session_ttl_s = 2400
+        quarantine_s = 250
+        heartbeat_s = 26
+        closed_browser_delay_s = 27
+        quota = { per_second = 5 }
+        strict_pings = true
+        ping_filter = "on"
+        allow_loss = true
+        [[publishers]]
+        id = "p"
+        [[buyers]]
+        id = "b"
+        [[targets]]
+        id = "t"
+        buyer = "b"
+        dial = { kind = "sip", uri = "sip:a" }
+        [[pools]]
+        id = "pool"
+        campaign = "c"
+        publisher = "p"
+        numbers = ["+16145550101"]
+        [[campaigns]]
+        id = "c"
+        publisher = "p"
+        routing = { tiers = [{ targets = [{ target = "t" }] }] }
+    "#;
+    let config: RoutingConfig = toml::from_str(text).unwrap();
+    // Without `..`: a setting that is new has to be written above, and told.
+    let DefaultsConfig {
+        ring_timeout_s,
+        first_response_ms,
+        max_pdd_ms,
+        next_way_on,
+        ring_timeout_covers_progress,
+        max_duration_s,
+        schedule,
+        dedupe,
+        circuit,
+        advance_on,
+        max_attempts,
+        total_ring_budget_s,
+        min_match_confidence,
+        callers,
+        session_ttl_s,
+        quarantine_s,
+        heartbeat_s,
+        closed_browser_delay_s,
+        quota,
+        strict_pings,
+        ping_filter,
+        allow_loss,
+    } = &config.defaults;
+    let written = [
+        ("ring_timeout_s", json!(ring_timeout_s)),
+        ("first_response_ms", json!(first_response_ms)),
+        ("max_pdd_ms", json!(max_pdd_ms)),
+        ("next_way_on", json!(next_way_on)),
+        ("ring_timeout_covers_progress", json!(ring_timeout_covers_progress)),
+        ("max_duration_s", json!(max_duration_s)),
+        ("schedule", json!(schedule)),
+        ("dedupe", json!(dedupe)),
+        ("circuit", json!(circuit)),
+        ("advance_on", json!(advance_on)),
+        ("max_attempts", json!(max_attempts)),
+        ("total_ring_budget_s", json!(total_ring_budget_s)),
+        ("min_match_confidence", json!(min_match_confidence)),
+        ("callers", json!(callers)),
+        ("session_ttl_s", json!(session_ttl_s)),
+        ("quarantine_s", json!(quarantine_s)),
+        ("heartbeat_s", json!(heartbeat_s)),
+        ("closed_browser_delay_s", json!(closed_browser_delay_s)),
+        ("quota", json!(quota)),
+        ("strict_pings", json!(strict_pings)),
+        ("ping_filter", json!(ping_filter)),
+        ("price.allow_loss", json!(allow_loss)),
+    ];
+
+    let snapshot = RoutingSnapshot::compile(config.clone(), 1).unwrap();
+    let told: Vec<_> = [
+        snapshot.effective_target(&"t".into()),
+        snapshot.effective_campaign(&"c".into(), None),
+        snapshot.effective_pool(&"pool".into()),
+        snapshot.effective_publisher(&"p".into()),
+    ]
+    .into_iter()
+    .flat_map(Option::unwrap)
+    .collect();
+
+    for (setting, value) in written {
+        assert_ne!(value, Value::Null, "{setting} is written");
+        let found = told.iter().find(|it| it.setting == setting);
+        let found = found.unwrap_or_else(|| panic!("{setting} is told nowhere"));
+        assert_eq!(found.from, Source::Defaults, "{setting}");
+        // Of tables the fields that are written nowhere are told, too.
+        if let Some(fields) = value.as_object() {
+            let all = fields.iter().all(|(field, it)| found.value[field] == *it);
+            assert!(all, "{setting} is {}", found.value);
+        } else {
+            assert_eq!(found.value, value, "{setting}");
+        }
+    }
+}
+
+#[test]
+fn floors_by_the_hour_are_told_with_their_hours() {
+    let floor = r#"{ min_revenue = "12.00", during = { time_zone = "UTC", always_open = true } }"#;
+    let price = format!("price = {{ hourly = [{floor}] }}\n    routing = {{ tiers");
+    let snapshot = compiled(&CONFIG.replace("routing = { tiers", &price));
+
+    let told = snapshot.effective_campaign(&"c".into(), None).unwrap();
+
+    let told = told.iter().find(|it| it.setting == "price.hourly").unwrap();
+    assert_eq!((&told.value[0]["min_revenue"], told.from), (&json!("12.00"), Source::Own));
+    assert_eq!(told.value[0]["during"]["time_zone"], "UTC");
+    assert_eq!(told.value[0]["during"]["always_open"], true);
 }
 
 #[test]
