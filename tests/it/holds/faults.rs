@@ -206,6 +206,71 @@ async fn an_emptied_store_hears_at_once_of_servers_that_ask_nothing_of_it() -> R
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_store_is_not_opened_without_a_server_that_another_knows() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut redis = Redis::alone(folder.path())?;
+    let ways = Ways::to(&[redis.address()]).await?;
+    let (quickly, line) = (Duration::from_millis(200), place(1));
+    let settings = |address, node| RedisStoreSettings {
+        open_after: Duration::from_millis(100),
+        timeout: quickly,
+        ..settings(address, node, quickly)
+    };
+    let far = Edge::start(Some(settings(ways.begin[0].clone(), "far")), 1, LEASE).await?;
+    let near = Edge::start(Some(settings(redis.address(), "near")), 2, LEASE).await?;
+    assert!(far.place(hold(1), &line).await);
+
+    // The one that holds the only place there is finds out much later than the other.
+    ways.cut_all();
+    redis.restart()?;
+    until("the near one to tell", || {
+        Ok(redis.ask(&["smembers", "nodes:{servers}:joined"])?.contains("near"))
+    })
+    .await?;
+    let give_up = Instant::now() + Duration::from_secs(1);
+    for number in 2_u8.. {
+        assert!(!near.place(hold(number), &line).await, "it is another's");
+        if Instant::now() > give_up {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!is_open(&near), "it was opened without one");
+
+    ways.mend();
+    until("the store", || Ok(is_open(&near) && is_open(&far))).await?;
+    assert!(!near.place(hold(251), &line).await, "it is another's");
+    far.deciding.release(hold(1));
+    let other = other(&redis).await?;
+    is_empty_for_good(&redis, &other).await?;
+    assert!(near.place(hold(252), &line).await, "there is room");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_store_waits_for_a_server_that_is_gone_as_long_as_a_lease() -> Result<()> {
+    let (folder, lease) = (tempfile::tempdir()?, Duration::from_secs(2));
+    let redis = Redis::alone(folder.path())?;
+    let gone = RedisStore::new(stores::settings(vec![redis.address()], "servers", "gone"));
+    gone.connect().await?;
+    stores::join(&gone, lease).await?;
+    let settings = RedisStoreSettings {
+        open_after: Duration::from_millis(100),
+        ..settings(redis.address(), "edge", Duration::from_secs(1))
+    };
+    let edge = Edge::start(Some(settings), 1, lease).await?;
+
+    let emptied = Instant::now();
+    redis.ask(&["flushall"])?;
+    until("the edge to see it", || Ok(!is_open(&edge))).await?;
+    until("the store", || Ok(is_open(&edge))).await?;
+    let took = emptied.elapsed();
+    assert!(took >= lease, "{took:?}");
+    assert!(edge.place(hold(1), &place(1)).await, "there is room");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_lost_sight_of_a_store_tells_it_all_if_it_was_emptied_meanwhile() -> Result<()>
 {
     let folder = tempfile::tempdir()?;

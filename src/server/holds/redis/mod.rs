@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::{Value, from_redis_value};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
@@ -57,6 +57,8 @@ pub struct RedisStore {
     live: ArcSwapOption<Live<Script>>,
     /// What was told was told behind this one: a server that was emptied has another.
     gate: ArcSwapOption<String>,
+    /// Nodes that lived when the server was last asked.
+    living: ArcSwap<Vec<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +103,8 @@ impl RedisStore {
     pub fn new(settings: RedisStoreSettings) -> Self {
         let keys = KeySpace::new(&settings.account);
         let link = Link::new(settings.link.clone());
-        Self { keys, link, settings, live: ArcSwapOption::empty(), gate: ArcSwapOption::empty() }
+        let (live, gate) = (ArcSwapOption::empty(), ArcSwapOption::empty());
+        Self { keys, link, settings, live, gate, living: ArcSwap::default() }
     }
 
     /// Finds the server anew.
@@ -196,16 +199,22 @@ impl RedisStore {
         Ok(TakenOver { raised, overshoots })
     }
 
-    /// This node is there: nobody opens the store without what it knows. Returns the gate it is to tell
-    /// that behind, unless it has told this one.
+    /// This node is there: nobody opens the store without what it knows, nor without what those know that
+    /// lived when it was last seen to be open, for a lease at most. Returns the gate it is to tell that
+    /// behind, unless it has told this one.
     ///
     /// # Errors
     /// The store could not be told, or did not answer.
     pub async fn announce(&self, lease: Duration) -> Result<SmolStr, StoreFault> {
         let run = self.live()?.run.clone();
         let Self { keys, settings, .. } = self;
-        let arguments =
-            [settings.node.to_string(), settings.process.to_string(), run.to_string(), ms(lease)];
+        let mut arguments = vec![
+            settings.node.to_string(),
+            settings.process.to_string(),
+            run.to_string(),
+            ms(lease),
+        ];
+        arguments.extend(self.living.load().iter().cloned());
         let keys = [keys.gate(), keys.nodes(), keys.joined(), keys.processes()];
         let since: String = self.upkeep(Script::Announce, &keys, &arguments).await?;
         let gate = format_smolstr!("{run}/{since}");
@@ -230,14 +239,16 @@ impl RedisStore {
         }
     }
 
-    /// Sees whether the server still knows what it was told.
+    /// Sees whether the server still knows what it was told, and who lives.
     ///
     /// # Errors
     /// It does not ([`StoreFault::NotOpen`]), or did not answer.
     pub async fn still_knows(&self) -> Result<(), StoreFault> {
-        let (keys, arguments) = ([self.keys.gate()], [self.gate()?]);
-        let is_open = self.upkeep::<i64>(Script::Gate, &keys, &arguments).await? == 1;
-        is_open.then_some(()).ok_or(StoreFault::NotOpen)
+        let (keys, arguments) = ([self.keys.gate(), self.keys.nodes()], [self.gate()?]);
+        let told: Vec<String> = self.upkeep(Script::Gate, &keys, &arguments).await?;
+        let [_is_open, living @ ..] = &told[..] else { return Err(StoreFault::NotOpen) };
+        self.living.store(Arc::new(living.to_vec()));
+        Ok(())
     }
 
     /// How long the nodes have to find out that the server has forgotten everything.

@@ -19,11 +19,11 @@ use super::{Everything, OwnHolds, SharedHolds, State};
 
 /// How often is looked what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A store that is away is tried so often, give or take a quarter.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// A store that is away is tried for so long at a time.
+const TRIED_FOR: Duration = Duration::from_millis(500);
 /// How often the nodes are asked who keeps our keys.
 const FIND_EVERY: Duration = Duration::from_secs(15);
-/// The longest time between two looks whether the store was emptied.
+/// The longest time between two looks whether the store was emptied, or is back.
 const WATCHED_EVERY_MAX: Duration = Duration::from_millis(500);
 /// A connection may end in that moment: then it is tried once more.
 const ENDED_AT_MOST: usize = 2;
@@ -130,7 +130,8 @@ impl SharedHolds {
         let now = clock::mono();
         if self.state() != State::Open {
             if due.probe <= now {
-                due.probe = now + jittered(PROBE_EVERY, now);
+                // It may come back empty, and is then opened soon.
+                due.probe = now + jittered(watched_every(self.store.open_after()), now);
                 let _told = self.recover(own).await;
             }
             return;
@@ -259,7 +260,7 @@ impl SharedHolds {
             told.inspect_err(|_| self.inner.lock().told = None)?;
         }
         self.renew_leases(own, started).await?;
-        let give_up = started + PROBE_EVERY;
+        let give_up = started + TRIED_FOR;
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.tick().await;
         while !self.store.join(self.lease).await? {
@@ -269,6 +270,7 @@ impl SharedHolds {
             }
             look.tick().await;
         }
+        self.store.still_knows().await?;
         self.tell_claimed().await?;
         self.tell_resets().await?;
         self.look_at_deposits(own).await?;
@@ -446,4 +448,20 @@ fn watched_every(open_after: Duration) -> Duration {
 fn jittered(period: Duration, now: Mono) -> Duration {
     let percent = 75 + u32::try_from(now.0 / 1_000 % 50).unwrap_or(0);
     period * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_comes_back_empty_is_tried_before_others_open_it() {
+        for open_after_ms in [200, 300, 2_000, 60_000] {
+            let open_after = Duration::from_millis(open_after_ms);
+            for now_ms in 0..50 {
+                let every = jittered(watched_every(open_after), Mono(now_ms * 1_000)) + LOOK_EVERY;
+                assert!(every < open_after, "{every:?} of {open_after:?}");
+            }
+        }
+    }
 }
