@@ -21,6 +21,7 @@ use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::control::Control;
 use super::deciding::{Deciding, Opened, Thought, Tried, Unopened, Unpriced};
+use super::holds::Counting;
 use super::metrics::{PING_ACK, PINGS};
 use super::pressure::{Entered, Level};
 use super::{clock, translate};
@@ -34,6 +35,8 @@ type Answer = Result<Accepted, PingError>;
 /// if it had never come.
 struct Taken<'a> {
     deciding: &'a Deciding,
+    /// Present: others are told what these count, once it is on the disk.
+    counting: Option<Counting>,
     facts: Vec<Fact>,
     claimed: Vec<Claimed<'a>>,
     /// That are not on the disk.
@@ -53,7 +56,8 @@ impl Control {
     async fn take_pings(&self, sent: Vec<Sent>) -> Vec<Answer> {
         let deciding = &*self.deciding;
         let (facts, claimed, opened) = (vec![], vec![], vec![]);
-        let mut taken = Taken { deciding, facts, claimed, opened };
+        let counting = deciding.counting();
+        let mut taken = Taken { deciding, counting, facts, claimed, opened };
         let mut answers: Vec<Answer> = Vec::with_capacity(sent.len());
         for sent in sent {
             answers.push(self.take(sent, &mut taken).await);
@@ -63,7 +67,8 @@ impl Control {
         }
         let facts = std::mem::take(&mut taken.facts);
         self.show(&taken.opened).await;
-        if let Err(reason) = self.written(facts, &mut taken.claimed, &mut taken.opened).await {
+        let Taken { counting, claimed, opened, .. } = &mut taken;
+        if let Err(reason) = self.written(facts, counting.take(), claimed, opened).await {
             for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                 // It may be sent again, and must not be taken for one that is on disk.
                 *answer = Err(unavailable(&reason));
@@ -230,16 +235,18 @@ impl Control {
         self.pressures.enter(clock::mono()).ok_or_else(full)
     }
 
-    /// Waits with nothing to write too: that whoever asked first has gone away does not say that its
+    /// `counting` is what the facts count. Waits with nothing to write too: that whoever asked first has gone away does not say that its
     /// answer is on disk. From the moment on in which nothing but the disk can keep them from it,
     /// `claimed` are given again and `opened` stay; what does not get there is as if it had never come.
     pub(super) async fn written(
         &self,
         facts: Vec<Fact>,
+        counting: Option<Counting>,
         claimed: &mut [Claimed<'_>],
         opened: &mut Vec<SessionId>,
     ) -> Result<(), String> {
         let appended = self.appender.append_all(facts, Durability::Durable);
+        drop(counting);
         let lsn = appended.map_err(|error| error.to_string())?;
         claimed.iter_mut().for_each(Claimed::on_its_way);
         let on_their_way = std::mem::take(opened);

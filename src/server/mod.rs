@@ -204,6 +204,7 @@ impl Server {
         deciding.number(revision);
 
         if let Some(shared) = &shared {
+            shared.follow(accounting.appender());
             shared.begin(&*deciding).await;
             let own: Arc<dyn OwnHolds> = Arc::clone(&deciding) as Arc<dyn OwnHolds>;
             tasks.spawn(Arc::clone(shared).run(own, ended.clone()));

@@ -41,7 +41,7 @@ impl Control {
             Some(reference) => match self.deciding.claim(identity(&reference), now).await {
                 Standing::First(claimed) => Some(claimed),
                 Standing::Answered(kept) => {
-                    self.written(vec![], &mut [], &mut vec![])
+                    self.written(vec![], None, &mut [], &mut vec![])
                         .await
                         .map_err(|reason| unavailable(&reason))?;
                     return arrived_before(kept).ok_or(PingError::OtherBody(reference));
@@ -53,13 +53,14 @@ impl Control {
         let visiting = Visiting::of(&self.deciding.snapshot(), visit)?;
         if let Some(visit) = self.brought_back(&visiting, now).await {
             let facts: Vec<Fact> = visit.moved.clone().map(touched).into_iter().collect();
-            let written = self.written(facts, claimed.as_mut_slice(), &mut vec![]).await;
+            let written = self.written(facts, None, claimed.as_mut_slice(), &mut vec![]).await;
             written.map_err(|reason| unavailable(&reason))?;
             return Ok(Arrived { visit, replayed: false });
         }
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
         let mut lending = self.lending(session);
+        let counting = self.deciding.counting();
         let (visit, opened) = loop {
             let lent = lending.lent();
             match self.deciding.visit(visiting.clone(), ids, now, room.as_ref(), lent) {
@@ -83,7 +84,8 @@ impl Control {
         let mut facts: Vec<Fact> =
             opened.flat_map(|opened| facts(opened, reply.clone(), stamp())).collect();
         facts.extend(visit.moved.clone().map(touched));
-        if let Err(reason) = self.written(facts, claimed.as_mut_slice(), &mut vec![]).await {
+        let written = self.written(facts, counting, claimed.as_mut_slice(), &mut vec![]).await;
+        if let Err(reason) = written {
             if !visit.accepted.repeated {
                 self.deciding.abandon(visit.accepted.session, clock::wall());
             }

@@ -308,12 +308,13 @@ impl Bridge {
         durability: Durability,
     ) {
         let at = self.parts.clock.wall();
+        self.begin_counting();
         let settled = self.parts.deciding.settle(hold, event, now, at);
-        if settled.is_empty() {
-            return;
+        if !settled.is_empty() {
+            let buckets = settled.into_iter().map(translate::one_more).collect();
+            self.write(id, now, fact::HoldSettled { hold, buckets }, durability);
         }
-        let buckets = settled.into_iter().map(translate::one_more).collect();
-        self.write(id, now, fact::HoldSettled { hold, buckets }, durability);
+        self.end_counting();
     }
 
     /// Gives back what attempts occupy that are over.

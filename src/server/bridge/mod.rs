@@ -42,6 +42,7 @@ use super::addresses::{Addresses, Place};
 use super::clock::Clock;
 use super::deciding::{Decided, Deciding, OfferedRoom, RENEW_EVERY};
 use super::dialing::{Dialing, handover};
+use super::holds::Counting;
 use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
@@ -80,6 +81,8 @@ pub struct Bridge {
     spoken: Option<(CallKey, SmolStr)>,
     /// Facts the journal had no room for. They go first when it has.
     backlog: VecDeque<(Fact, Durability)>,
+    /// Something was counted whose fact is yet to be written, where others are told what counts.
+    counting: Option<Counting>,
     outcomes: Outcomes,
     renew_at: Mono,
     checkpoint_at: Mono,
@@ -210,6 +213,7 @@ impl Bridge {
             dialogs: None,
             spoken: None,
             backlog: VecDeque::new(),
+            counting: None,
             outcomes: Outcomes::default(),
             renew_at: now + RENEW_EVERY,
             probing: Probing::default(),
@@ -328,6 +332,7 @@ impl Bridge {
         looked: Option<&Looked>,
     ) -> Result<Box<Plan>, Refusal> {
         let started = self.parts.clock.mono();
+        self.begin_counting();
         let mut decided = self.parts.deciding.decide(request, admission.at, scores, room, looked);
         decided.decision.plan = translate::each_way(decided.decision.plan);
         let decision = &decided.decision;
@@ -376,6 +381,7 @@ impl Bridge {
             let counted = fact::HoldSettled { hold, buckets };
             self.write(admission.id, now, counted, Durability::Durable);
         }
+        self.end_counting();
         tracing::debug!(
             trunk = %request.trunk,
             targets = decision.plan.len(),

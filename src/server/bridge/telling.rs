@@ -399,6 +399,7 @@ impl Bridge {
     /// The call is over: its record says what its caps count, and the rest is given back.
     fn conclude(&mut self, key: CallKey, id: CallId, at: Mono, ended: fact::Ended) {
         let ended = Fact::of_call(id, Stamp::new(self.parts.clock.wall(), at), ended);
+        self.begin_counting();
         for (hold, counts) in self.outcomes.end(&ended) {
             if self.parts.deciding.conclude(hold, &translate::used(&counts), at) {
                 self.write(id, at, fact::HoldReleased { hold }, Durability::Buffered);
@@ -406,6 +407,7 @@ impl Bridge {
         }
         self.release(key, at, |_| true);
         self.append(ended, Durability::Durable);
+        self.end_counting();
     }
 
     pub(super) fn target(&self, key: CallKey, attempt: AttemptNumber) -> Option<TargetId> {

@@ -41,6 +41,7 @@ impl Bridge {
     pub fn next_durable(&mut self) -> Option<Input> {
         if !self.backlog.is_empty() {
             self.drain_backlog();
+            self.end_counting();
         }
         let (lsn, _) = self.queue.front()?;
         if *lsn > self.parts.durable.get() {
@@ -51,6 +52,20 @@ impl Bridge {
             self.waiting.store(false, Ordering::SeqCst);
         }
         Some(input)
+    }
+
+    /// What is counted from here on is told to nobody before its fact is on disk.
+    pub(super) fn begin_counting(&mut self) {
+        if let Some(rooms) = &self.rooms {
+            self.counting.get_or_insert_with(|| rooms.shared.counting());
+        }
+    }
+
+    /// The facts of what was counted are written, or wait for the journal.
+    pub(super) fn end_counting(&mut self) {
+        if self.backlog.is_empty() {
+            self.counting = None;
+        }
     }
 
     pub(super) fn checkpoint(&mut self, now: Mono) {

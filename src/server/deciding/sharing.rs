@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::clock;
 use super::super::holds::redis::{Claim, Deposit, Known};
 use super::super::holds::shared::{Everything, OwnHolds};
-use super::super::holds::{Counted, SharedHolds};
+use super::super::holds::{Counted, Counting, SharedHolds};
 use super::super::redis::StoreFault;
 use super::Deciding;
 use crate::id::HoldId;
@@ -21,6 +21,12 @@ impl Deciding {
 
     pub(in crate::server) fn shared(&self) -> Option<&Arc<SharedHolds>> {
         self.shared.get()
+    }
+
+    /// Something is counted from here on whose fact is in the journal when this is dropped; `None`: nobody
+    /// else is told.
+    pub(in crate::server) fn counting(&self) -> Option<Counting> {
+        self.shared().map(|shared| shared.counting())
     }
 
     /// Takes room for an attempt where other nodes take theirs, all or nothing.

@@ -17,5 +17,6 @@ pub mod redis;
 pub mod shared;
 pub mod store;
 
+pub(in crate::server) use shared::Counting;
 pub use shared::{SharedHolds, State};
 pub use store::{Cause, Change, Counted, Granted, HoldStore, NotGranted, Told};

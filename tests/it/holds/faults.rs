@@ -1,15 +1,20 @@
 //! Single faults of a store that a server shares, in the order that makes them matter.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use tollbridge::cdr::fact::{Fact, NodeStarted, Stamp};
+use tollbridge::cdr::journal::Durability;
+use tollbridge::cdr::journal::file::disk::RealDisk;
+use tollbridge::cdr::journal::file::{Hooks, Journal, Settings};
 use tollbridge::id::{CallId, HoldId};
 use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
 use tollbridge::server::clock;
 use tollbridge::server::holds::redis::{Claim, Deposit, RedisStore, RedisStoreSettings};
 use tollbridge::server::holds::{Change, HoldStore, State};
 use tollbridge::server::redis::{Address, StoreFault};
-use tollbridge::time::Wall;
+use tollbridge::time::{Mono, Wall};
 
 use super::edge::Edge;
 
@@ -290,6 +295,51 @@ async fn a_server_that_lost_sight_of_a_store_tells_it_all_if_it_was_emptied_mean
     until("the store", || Ok(is_open(&edge))).await?;
     let other = other(&redis).await?;
     assert_eq!(other.claim(&ten, 1).await, Ok(Claim::Taken { amount: 10, all: 10 }));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_counts_is_told_when_it_is_on_disk_also_to_a_store_that_was_emptied() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let settings = settings(redis.address(), "edge", Duration::from_secs(2));
+    let edge = Edge::start(Some(settings), 1, LEASE).await?;
+    let disk = Arc::new(RealDisk);
+    fn at() -> Stamp {
+        Stamp::new(Wall(0), Mono(0))
+    }
+    let hooks = Hooks::silent(Arc::new(at));
+    let (journal, mut steps, _) =
+        Journal::stepped(disk, &folder.path().join("journal"), 1, Settings::default(), hooks)?;
+    edge.shared.as_ref().context("it shares")?.follow(journal.appender());
+    assert!(edge.place(hold(1), &place(5)).await);
+    assert!(edge.place(hold(2), &place(5)).await);
+
+    let counts = |number| {
+        let fact = Fact::of_node(at(), NodeStarted { version: "1".into() });
+        journal.appender().append(fact, Durability::Durable)?;
+        edge.deciding.settle(hold(number), Counts::Connected, clock::mono(), Wall(0));
+        anyhow::Ok(())
+    };
+    let used = || redis.ask(&["hget", PLACE, "used"]);
+    let stays = async |expected: &str| {
+        let give_up = Instant::now() + Duration::from_millis(2_500);
+        while Instant::now() < give_up {
+            ensure!(used()? == expected, "{} used, and not {expected:?}", used()?);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    counts(1)?;
+    stays("").await?;
+    steps.turn();
+    until("it to be told", || Ok(used()? == "1")).await?;
+
+    counts(2)?;
+    redis.ask(&["flushall"])?;
+    stays("").await?;
+    steps.turn();
+    until("it to be told", || Ok(used()? == "2")).await?;
     Ok(())
 }
 

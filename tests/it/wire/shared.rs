@@ -206,6 +206,43 @@ fn a_line_stays_taken_over_a_crash_until_one_of_its_parties_hangs_up() {
     check(&[&first, &second], outcome);
 }
 
+/// I1: of what is not on disk yet nobody is told, neither the carrier nor Redis.
+#[test]
+fn an_answer_that_a_crash_keeps_from_the_journal_takes_no_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    // Facts are on disk after a second, and answers wait for them.
+    let slowly = ["journal.linger_ms=1000", "journal.answer_wait_ms=5000"];
+    let mut stage = server(&redis, 1, &[&[ONE_CALL], &slowly[..]].concat()).unwrap();
+    let mut calls = || -> Result<()> {
+        let has = || redis.ask(&["hmget", ONE_CALL_S_KEY, "used", "held"]);
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        caller.send(with_body(&caller, &stage.invite(), "lost", &[], SDP))?;
+        let invite = target.expect("INVITE")?;
+        target.send(response(&target, &invite, "200 OK", &[], SDP))?;
+        target.expect("ACK")?;
+        let give_up = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < give_up {
+            ensure!(has()? == "1", "{:?} used and held", has()?);
+        }
+        while let Some(heard) = caller.hear(Duration::ZERO)? {
+            ensure!(heard.status() != Some(200), "the answer is on disk");
+        }
+        stage.restart(Program::kill)?;
+
+        ensure!(has()? == "0", "{:?} used and held", has()?);
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let call = comes_through(&stage, &mut caller, &mut target, "after")?;
+        is_full(&stage, &mut stage.udp()?, "beside")?;
+        call.end(&mut caller, &mut target)?;
+        wait_for("the store to know", Duration::from_secs(5), || {
+            Ok((has()? == "1\n0").then_some(()))
+        })
+    };
+    let outcome = calls();
+    check(&[&stage], outcome);
+}
+
 #[test]
 fn money_for_one_call_is_one_call_s_on_all_servers() {
     let cap = r#"targets.alone.caps=[{ metric = "revenue", window = "total", limit = "20.00" }]"#;

@@ -85,9 +85,11 @@ impl Appender {
             pending.entries.push(Entry { lsn, fact });
             pending.next_seq += 1;
         }
-        pending.sync_wanted |= durability == Durability::Durable;
-
         let last = Lsn { epoch: shared.epoch, seq: pending.next_seq - 1 };
+        if durability == Durability::Durable {
+            pending.sync_wanted = true;
+            pending.promised = last.seq;
+        }
         let (first, full) = (before.1 == 0 && !pending.is_empty(), shared.full(&pending));
         drop(pending);
         // The committer sleeps until there is something, then until there is enough.
@@ -110,6 +112,12 @@ impl Appender {
     /// The last position known to be durable.
     pub fn durable(&self) -> Lsn {
         self.shared.durable.borrow().up_to
+    }
+
+    /// The position of the last fact that was appended to become durable at once; of buffered ones
+    /// behind it nobody knows when they are.
+    pub fn promised(&self) -> Lsn {
+        Lsn { epoch: self.shared.epoch, seq: self.shared.pending.lock().promised }
     }
 
     /// What the server must refuse at the moment.
@@ -157,6 +165,8 @@ pub(super) struct Pending {
     pub(super) entries: Vec<Entry>,
     pub(super) sync_wanted: bool,
     next_seq: u64,
+    /// See [`Appender::promised`].
+    promised: u64,
     closed: bool,
 }
 
@@ -189,7 +199,7 @@ impl Shared {
             stats: Arc::default(),
             watermarks: Mutex::default(),
             follower_marks: Mutex::default(),
-            pending: Mutex::new(Pending { next_seq, ..Pending::default() }),
+            pending: Mutex::new(Pending { next_seq, promised: before.seq, ..Pending::default() }),
             wake: Condvar::new(),
             durable: watch::Sender::new(DurableState { up_to: before, closed: false }),
             pressure: AtomicU8::new(0),
@@ -224,6 +234,7 @@ impl Shared {
         let next = Pending {
             entries: Vec::with_capacity(pending.entries.len()),
             next_seq: pending.next_seq,
+            promised: pending.promised,
             closed: pending.closed,
             ..spare
         };

@@ -7,7 +7,8 @@
 //! it.
 //!
 //! Invariants: a call gets room either from the store or out of room the store counts as held by this
-//! node; changes are told in their order, and those that belong together at once; the store is used
+//! node; changes are told in their order, and those that belong together at once, what counts only when
+//! it is on disk ([`unwritten`]); the store is used
 //! again only when it knows everything, and from then on nothing that was freed meanwhile is given
 //! away here.
 
@@ -16,6 +17,7 @@ mod near;
 mod resets;
 mod spare;
 mod tending;
+mod unwritten;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +37,7 @@ use crate::time::Mono;
 use super::metrics::StoreMetrics;
 use super::redis::{Deposit, RedisStore};
 use super::store::{Cause, Change, Counted, HoldStore, NotGranted, Told};
+use crate::cdr::journal::file::Appender;
 use crate::config::QUESTIONS_MAX;
 use crate::server::clock;
 use crate::server::redis::{LinkTls, StoreFault};
@@ -42,6 +45,9 @@ use crate::server::redis::{LinkTls, StoreFault};
 use deposits::Claimed;
 use near::Near;
 use spare::Spare;
+use unwritten::Unwritten;
+
+pub(in crate::server) use unwritten::Counting;
 
 /// Faults in a row after which the store is taken to be away.
 const FAULTS_MAX: u32 = 3;
@@ -114,6 +120,7 @@ pub struct SharedHolds {
     waiting: Notify,
     /// Taken by whoever tells the store.
     telling: tokio::sync::Mutex<()>,
+    unwritten: Unwritten,
     metrics: StoreMetrics,
 }
 
@@ -129,8 +136,11 @@ struct Inner {
     told: Option<smol_str::SmolStr>,
     /// The leases of all holds last at least a lease from here.
     renewed_at: Mono,
-    /// What the store is to be told; what stands together is told at once.
-    queue: VecDeque<Vec<Change>>,
+    queue: VecDeque<Group>,
+    /// How many have ever been queued.
+    queued: u64,
+    /// What the first so many of them count is on disk.
+    written: u64,
     /// Holds that ended, and when; the latest last.
     ended: VecDeque<(HoldId, Mono)>,
     /// Deposits that are being written down, and the serials of their claims.
@@ -145,6 +155,13 @@ struct Inner {
     begun_anew: Vec<(Bucket, Mono)>,
     near: Near,
     spare: Spare,
+}
+
+/// What the store is to be told at once.
+struct Group {
+    /// Of all that were ever queued.
+    number: u64,
+    changes: Vec<Change>,
 }
 
 /// How the store is.
@@ -188,6 +205,8 @@ impl SharedHolds {
                 told: None,
                 renewed_at: Mono(0),
                 queue: VecDeque::new(),
+                queued: 0,
+                written: 0,
                 ended: VecDeque::new(),
                 claims: vec![],
                 claimed: VecDeque::new(),
@@ -199,8 +218,19 @@ impl SharedHolds {
             }),
             waiting: Notify::new(),
             telling: tokio::sync::Mutex::new(()),
+            unwritten: Unwritten::default(),
             metrics: StoreMetrics::register(),
         }
+    }
+
+    /// What counts is told once its fact is on disk here. Said before anything is counted.
+    pub fn follow(&self, journal: Appender) {
+        self.unwritten.follow(journal);
+    }
+
+    /// Something is counted from here on whose fact is in the journal when this is dropped.
+    pub(in crate::server) fn counting(&self) -> Counting {
+        self.unwritten.begin()
     }
 
     pub fn state(&self) -> State {
@@ -473,16 +503,57 @@ impl Inner {
         while self.ended.len() > ENDED_MAX || self.ended.front().is_some_and(is_over) {
             self.ended.pop_front();
         }
-        self.queue.push_back(changes);
+        self.queue.push_back(Group { number: self.queued, changes });
+        self.queued += 1;
     }
 
-    fn take_all(&mut self) -> Vec<Vec<Change>> {
-        self.queue.drain(..).collect()
+    /// Whether one of the first `most` groups counts what may not be on disk.
+    fn counts_unwritten(&self, most: usize) -> bool {
+        self.queue.iter().take(most).any(|group| self.is_unwritten(group))
+    }
+
+    fn is_unwritten(&self, group: &Group) -> bool {
+        group.number >= self.written && group.counts()
+    }
+
+    /// As many groups, of all that come first and may be told, as have no more changes than `most`; one
+    /// at least.
+    fn take(&mut self, most: usize) -> Vec<Group> {
+        let mut count = 0;
+        let may_be_told = |group: &&Group| {
+            count += group.changes.len();
+            (count <= most || count == group.changes.len()) && !self.is_unwritten(group)
+        };
+        let some = self.queue.iter().take_while(may_be_told).count();
+        self.queue.drain(..some).collect()
+    }
+
+    /// All that were queued before this one, which are written.
+    fn take_before(&mut self, number: u64) -> Vec<Group> {
+        self.written = self.written.max(number);
+        let some = self.queue.partition_point(|group| group.number < number);
+        self.queue.drain(..some).collect()
+    }
+
+    /// They could not be told. Twice is once.
+    fn put_back(&mut self, groups: Vec<Group>) {
+        groups.into_iter().rev().for_each(|group| self.queue.push_front(group));
     }
 
     fn forget(&mut self) {
         self.told = None;
         self.generation += 1;
         self.state = State::Away;
+    }
+}
+
+impl Group {
+    fn counts(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Count { .. }))
+    }
+
+    /// Whether it takes room that another may have given back.
+    fn keeps(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Keep { .. }))
     }
 }

@@ -15,7 +15,7 @@ use crate::time::{Mono, Wall};
 
 use super::super::store::{Change, HoldStore, NotGranted};
 use super::spare::Wanted;
-use super::{Everything, OwnHolds, SharedHolds, State};
+use super::{Everything, Group, OwnHolds, SharedHolds, State};
 
 /// How often is looked what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -189,39 +189,59 @@ impl SharedHolds {
     }
 
     async fn keep_telling(&self) {
+        let mut again = tokio::time::interval(LOOK_EVERY);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.waiting.notified().await;
             while self.state() == State::Open && self.tell_some().await {}
+            // The disk may take longer.
+            if self.state() == State::Open && !self.inner.lock().queue.is_empty() {
+                again.tick().await;
+                self.waiting.notify_one();
+            }
         }
+    }
+
+    /// Waits for the disk if what is told next counts something. Whether that is there.
+    async fn is_written(&self) -> bool {
+        let queued = {
+            let inner = self.inner.lock();
+            if !inner.counts_unwritten(TOLD_AT_ONCE) {
+                return true;
+            }
+            inner.queued
+        };
+        let written = self.unwritten.until_written().await;
+        if let Err(fault) = &written {
+            tracing::warn!(%fault, "the store of holds is not told what counts");
+        } else {
+            let mut inner = self.inner.lock();
+            inner.written = inner.written.max(queued);
+        }
+        written.is_ok()
     }
 
     /// Tells some of what the store is to know. Whether more may be told.
     async fn tell_some(&self) -> bool {
-        let _telling = self.telling.lock().await;
-        let groups = {
-            let mut inner = self.inner.lock();
-            let mut count = 0;
-            let mut within = |group: &Vec<Change>| {
-                count += group.len();
-                count <= TOLD_AT_ONCE || count == group.len()
-            };
-            let some = inner.queue.iter().map_while(|group| within(group).then_some(())).count();
-            inner.queue.drain(..some).collect::<Vec<_>>()
-        };
-        if groups.is_empty() {
+        if !self.is_written().await {
             return false;
         }
-        let changes: Vec<_> = groups.iter().flatten().cloned().collect();
+        let _telling = self.telling.lock().await;
+        let (groups, is_rest) = {
+            let mut inner = self.inner.lock();
+            (inner.take(TOLD_AT_ONCE), !inner.queue.is_empty())
+        };
+        if groups.is_empty() {
+            return is_rest;
+        }
+        let changes: Vec<_> = groups.iter().flat_map(|group| &group.changes).cloned().collect();
         match self.store.tell(&changes, self.lease).await {
             Ok(told) => {
                 self.noted(&told);
                 true
             }
             Err(fault) => {
-                // Twice is once.
-                let mut inner = self.inner.lock();
-                groups.into_iter().rev().for_each(|group| inner.queue.push_front(group));
-                drop(inner);
+                self.inner.lock().put_back(groups);
                 self.failed(&fault);
                 true
             }
@@ -276,7 +296,7 @@ impl SharedHolds {
         self.look_at_deposits(own).await?;
         self.look_at_resets(own).await?;
         loop {
-            let changes: Vec<_> = {
+            let queued = {
                 let mut inner = self.inner.lock();
                 // What is told now is anybody's.
                 inner.spare.nothing_freed();
@@ -284,24 +304,27 @@ impl SharedHolds {
                     // It has been emptied since, or more was to be told than is kept.
                     return Err(StoreFault::NotOpen);
                 }
-                if inner.queue.is_empty() {
+                // What else there is can be told as it is while calls go on.
+                if !inner.queue.iter().any(Group::keeps) {
                     inner.state = State::Open;
                     inner.faults = 0;
                     break;
                 }
-                inner.take_all()
+                inner.queued
             };
-            let flat: Vec<_> = changes.iter().flatten().cloned().collect();
+            self.unwritten.until_written().await?;
+            let groups = self.inner.lock().take_before(queued);
+            let changes: Vec<_> = groups.iter().flat_map(|group| &group.changes).cloned().collect();
             // At once: what one call gave back another may have got.
-            match self.store.tell(&flat, self.lease).await {
+            match self.store.tell(&changes, self.lease).await {
                 Ok(told) => self.noted(&told),
                 Err(fault) => {
-                    let mut inner = self.inner.lock();
-                    changes.into_iter().rev().for_each(|group| inner.queue.push_front(group));
+                    self.inner.lock().put_back(groups);
                     return Err(fault);
                 }
             }
         }
+        self.waiting.notify_one();
         self.metrics.state(State::Open);
         tracing::info!(%server, "the store of holds is open");
         Ok(())
@@ -313,7 +336,7 @@ impl SharedHolds {
         own.everything(&mut |Everything { mut held, used }| {
             let mut inner = self.inner.lock();
             // The rest is in what is told now.
-            inner.take_all();
+            inner.queue.clear();
             inner.spare.nothing_freed();
             inner.generation += 1;
             inner.told = Some(gate.clone());
@@ -326,6 +349,7 @@ impl SharedHolds {
             ));
         });
         let (ended, held, used, claims) = all.unwrap_or_default();
+        self.unwritten.until_written().await?;
         // A replica may not have heard of the latest ends. Room is given back first.
         let is_first = !self.inner.lock().taken_over;
         let (taken, told) = if is_first { (held, vec![]) } else { (vec![], held) };
