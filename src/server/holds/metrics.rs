@@ -11,7 +11,7 @@ use crate::server::metrics::{
 use crate::server::redis::StoreFault;
 
 use super::shared::State;
-use super::store::{Granted, NotGranted};
+use super::store::{Granted, NotGranted, Told};
 
 pub(super) struct StoreMetrics {
     granted: Histogram,
@@ -52,12 +52,17 @@ impl StoreMetrics {
         counter!(STORE_LOCAL, "outcome" => outcome).increment(1);
     }
 
-    pub(super) fn told(&self, late: bool, overshoots: u32) {
+    pub(super) fn told(&self, told: &Told) {
+        let Told { late, overshoots, overdrawn, .. } = *told;
         self.late.increment(u64::from(late));
         if overshoots > 0 {
             self.overshoots.increment(overshoots.into());
             counter!(VIOLATIONS, "inv" => "I5").increment(overshoots.into());
             tracing::error!(overshoots, "late settlements took caps over their limits");
+        }
+        if overdrawn > 0 {
+            counter!(VIOLATIONS, "inv" => "I9").increment(overdrawn.into());
+            tracing::error!(overdrawn, "buyers were taken beyond their credit");
         }
     }
 

@@ -138,8 +138,10 @@ pub struct Told {
     pub done: bool,
     /// What had been given back, its lease being over, was counted all the same.
     pub late: bool,
-    /// Buckets that are over their limit by it.
+    /// Buckets that are over their limit by it, as it came late or to more than was held.
     pub overshoots: u32,
+    /// Those of them that are a buyer's credit.
+    pub overdrawn: u32,
     /// Buckets of a [`Change::Count`] or [`Change::Keep`] as they are now.
     pub seen: Vec<(Bucket, Usage)>,
 }

@@ -50,6 +50,7 @@ async fn keep<S: HoldStore + 'static>(store: Arc<S>) -> Result<()> {
     what_a_call_came_to_may_be_taken_back(store).await?;
     a_lease_that_is_over_gives_room_and_counts_late(store).await?;
     a_late_count_may_overshoot_and_says_so(store).await?;
+    a_call_that_came_to_more_than_it_held_may_overshoot_and_says_so(store).await?;
     a_renewed_hold_stays_and_a_lost_one_is_named(store).await?;
     concurrency_is_a_set_of_leases(store).await?;
     amounts_of_money_are_exact(store).await?;
@@ -193,7 +194,25 @@ async fn a_late_count_may_overshoot_and_says_so(store: &impl HoldStore) -> Resul
 
     let told = tell(store, count(late, Cause::Event(Counts::Connected), &request, 1)).await?;
 
-    assert_eq!((told.late, told.overshoots), (true, 1));
+    assert_eq!((told.late, told.overshoots, told.overdrawn), (true, 1, 0));
+    Ok(())
+}
+
+async fn a_call_that_came_to_more_than_it_held_may_overshoot_and_says_so(
+    store: &impl HoldStore,
+) -> Result<()> {
+    for (n, counts, overdrawn) in [(0, Counts::Revenue, 0), (10, Counts::Credit, 1)] {
+        let request = request("more", counts, 100, 40);
+        for n in [n, n + 1] {
+            store.reserve(hold(25, n), std::slice::from_ref(&request), LEASE * 8).await?;
+        }
+        let end = |n, amount| count(hold(25, n), Cause::End(1), &request, amount);
+        let told = tell(store, end(n, 60)).await?;
+        assert_eq!((told.late, told.overshoots), (false, 0), "there was room for it");
+        let told = tell(store, end(n + 1, 41)).await?;
+        assert_eq!((told.late, told.overshoots, told.overdrawn), (false, 1, overdrawn));
+        assert_eq!(look(store, &request).await?, Usage { used: 101, held: 0 });
+    }
     Ok(())
 }
 

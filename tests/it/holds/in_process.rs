@@ -133,6 +133,7 @@ impl HoldStore for InProcess {
                 done,
                 late: after.late_settles > before.late_settles,
                 overshoots: u32::try_from(after.overshoots - before.overshoots).unwrap_or(u32::MAX),
+                overdrawn: u32::try_from(after.overdrawn - before.overdrawn).unwrap_or(u32::MAX),
                 seen,
             }
         });

@@ -132,7 +132,7 @@ async fn a_process_takes_over_from_one_that_died_in_one_step() -> Result<()> {
     let kept = [(hold(1), vec![line.clone()])];
     for raised in [1, 0] {
         let done = next.take_over(&kept, &used, LEASE).await?;
-        assert_eq!(done, TakenOver { raised, overshoots: 0 });
+        assert_eq!(done, TakenOver { raised, ..TakenOver::default() });
         assert_eq!(looked(&other).await?, [usage(3, 1), usage(0, 2)]);
     }
     let full = other.reserve(hold(5), std::slice::from_ref(&connected), LEASE).await;

@@ -347,6 +347,48 @@ fn a_cap_says_whether_calls_go_on_without_redis() {
     }
 }
 
+/// I9: a lease was over while its call went on, and another has had its room.
+#[test]
+fn a_buyer_that_is_taken_beyond_its_credit_is_counted_by_the_server_that_took_it() {
+    let credit = [
+        r#"buyers.tests.credit={ limit = "20.00" }"#,
+        r#"targets.alone.conversion={ seconds = 1, revenue = "12.50" }"#,
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let first = server(&redis, 1, &credit).unwrap();
+    let second = server(&redis, 2, &credit).unwrap();
+    let calls = || -> Result<()> {
+        let found = |stage: &Stage| -> Result<[f64; 2]> {
+            let series = api::series(stage.api)?;
+            let of = |inv| format!("tollbridge_invariant_violations_total{{inv=\"{inv}\"}}");
+            Ok(["I5", "I9"].map(|inv| series.get(&of(inv)).copied().unwrap_or(f64::NAN)))
+        };
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        let (mut other, mut others_target) = (second.udp()?, second.target()?);
+        let one = Call::up(&first, &mut caller, &mut target, "one", &[])?;
+        let hold = redis.ask(&["keys", "hold:{default}:*"])?;
+        redis.ask(&["hset", &hold, "st", "expired"])?;
+        let credit = "cap:{default}:buyer/tests/credit:total";
+        ensure!(redis.ask(&["hincrby", credit, "held", "-12500000"])? == "0");
+        let another = Call::up(&second, &mut other, &mut others_target, "another", &[])?;
+        ensure!(found(&first)? == [0.0, 0.0] && found(&second)? == [0.0, 0.0]);
+
+        std::thread::sleep(Duration::from_millis(1_100));
+        one.end(&mut caller, &mut target)?;
+        wait_for("it to be found", Duration::from_secs(5), || {
+            Ok((found(&first)? == [1.0, 1.0]).then_some(()))
+        })?;
+        another.end(&mut other, &mut others_target)?;
+        wait_for("all to be counted", Duration::from_secs(5), || {
+            Ok((redis.ask(&["hget", credit, "used"])? == "25000000").then_some(()))
+        })?;
+        ensure!(found(&second)? == [0.0, 0.0], "what it took it had room for");
+        Ok(())
+    };
+    check(&[&first, &second], calls());
+}
+
 #[test]
 fn a_deposit_at_one_server_is_credit_at_all_and_outlives_a_redis_that_lost_it() {
     let credit = [

@@ -3,7 +3,8 @@
 --   C hold cause count entries…   so much has become used; once per cause
 --   R hold                        what is still held is given back
 --   K hold count entries…         exactly this is held from now on, whatever the limits
--- Answers per change { 1 done | 2 done before | 0 nothing to do, late, overshoots, used, held … }.
+-- Answers per change { 1 done | 2 done before | 0 nothing to do, late, overshoots, those of credit, used,
+-- held … }.
 local leases, prefix, node = KEYS[1], ARGV[1], ARGV[2]
 local owner = node .. '/' .. ARGV[4]
 local now = clock()
@@ -21,16 +22,17 @@ local function count(hold, cause, counted)
   local key = prefix .. hold
   local state, entries = kept(key)
   if redis.call('HEXISTS', key, 'c:' .. cause) == 1 then
-    return { 2, 0, 0 }
+    return { 2, 0, 0, 0 }
   end
-  local late, over = state ~= 'held', 0
+  local late, over, overdrawn = state ~= 'held', 0, 0
   for _, entry in ipairs(counted) do
-    local left = entry[AMOUNT]
+    local left, is_credit = entry[AMOUNT], entry[COUNTS] == CREDIT
     for _, known in ipairs(entries) do
       if known[KEY] == entry[KEY] and known[HELD] > 0 and left > 0 then
         local taken = math.min(known[HELD], left)
         known[HELD] = known[HELD] - taken
         left = left - taken
+        is_credit = is_credit or known[COUNTS] == CREDIT
         if not late then
           give_back(known, taken)
         end
@@ -39,13 +41,14 @@ local function count(hold, cause, counted)
       end
     end
     use(entry, node)
-    if late and entry[AMOUNT] > 0 and is_over(entry, now) then
+    if (late or left > 0) and entry[AMOUNT] > 0 and is_over(entry, now) then
       over = over + 1
+      if is_credit then overdrawn = overdrawn + 1 end
     end
   end
   keep(key, state or 'expired', entries)
   redis.call('HSET', key, 'c:' .. cause, '1')
-  local result = { 1, late and 1 or 0, over }
+  local result = { 1, late and 1 or 0, over, overdrawn }
   add_usage(result, counted)
   return result
 end
@@ -59,15 +62,16 @@ local function release(hold)
   -- A hold that is not known may be on its way here: it is not to be placed any more.
   keep(key, 'ended', {})
   redis.call('ZREM', leases, hold)
-  return { state == 'held' and 1 or 0, 0, 0 }
+  return { state == 'held' and 1 or 0, 0, 0, 0 }
 end
 
 local function hold_now(hold, entries)
-  local done, over = hold_on(leases, prefix, hold, entries, now, now + tonumber(ARGV[3]), owner)
+  local done, over, overdrawn =
+    hold_on(leases, prefix, hold, entries, now, now + tonumber(ARGV[3]), owner)
   if not done then
-    return { 0, 0, 0 }
+    return { 0, 0, 0, 0 }
   end
-  local result = { 1, 0, over }
+  local result = { 1, 0, over, overdrawn }
   add_usage(result, entries)
   return result
 end

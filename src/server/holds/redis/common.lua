@@ -2,7 +2,7 @@
 --   key, counts, amount, held, limit, expires at ms, mode, by now, rate ppm, z milli, slice, first
 -- limit: -1 none. mode: 0 strict, 1 soft, 2 paced. slice, first: of a rolling window the slice that
 -- events are used in and the first one that counts; -1: it is none.
-local LIVE, TALKING, SPACING = 0, 7, 8
+local LIVE, TALKING, SPACING, CREDIT = 0, 7, 8, 11
 local KEY, COUNTS, AMOUNT, HELD, LIMIT, EXPIRES = 1, 2, 3, 4, 5, 6
 local MODE, BY_NOW, RATE, Z, SLICE, FIRST = 7, 8, 9, 10, 11, 12
 local WIDTH = 12
@@ -212,12 +212,13 @@ local function keep(key, state, entries, owner)
   redis.call('PEXPIRE', key, REMEMBERED_MS)
 end
 
--- Exactly this is held from now on, whatever the limits. Returns whether, and how many are passed.
+-- Exactly this is held from now on, whatever the limits. Returns whether, how many are passed, and how many
+-- of these are credit.
 local function hold_on(leases, prefix, hold, entries, now, ends, owner)
   local key = prefix .. hold
   local state, before = kept(key)
   if state == 'ended' then
-    return false, 0
+    return false, 0, 0
   end
   if state == 'held' then
     let_go(hold, before)
@@ -225,13 +226,14 @@ local function hold_on(leases, prefix, hold, entries, now, ends, owner)
   hold_up(hold, entries, now, ends)
   keep(key, 'held', entries, owner)
   redis.call('ZADD', leases, whole(ends), hold)
-  local over = 0
+  local over, overdrawn = 0, 0
   for _, entry in ipairs(entries) do
     if state ~= 'held' and is_over(entry, now) then
       over = over + 1
+      if entry[COUNTS] == CREDIT then overdrawn = overdrawn + 1 end
     end
   end
-  return true, over
+  return true, over, overdrawn
 end
 
 -- The lease of a hold is over.

@@ -96,6 +96,8 @@ pub struct TakenOver {
     pub raised: u64,
     /// Buckets that are over their limit by what is held for calls that were left up.
     pub overshoots: u32,
+    /// Those of them that are a buyer's credit.
+    pub overdrawn: u32,
 }
 
 impl RedisStore {
@@ -193,10 +195,10 @@ impl RedisStore {
         let (live, limit) = (self.live()?, settings.timeout * TAKING_OVER);
         let value =
             self.run(&live, Script::TakeOver, &[keys.leases()], &arguments, limit, None).await?;
-        let (buckets, overshoots): (u64, u32) =
+        let (buckets, overshoots, overdrawn): (u64, u32, u32) =
             from_redis_value(value).map_err(|error| fault(&error.into()))?;
         raised += buckets;
-        Ok(TakenOver { raised, overshoots })
+        Ok(TakenOver { raised, overshoots, overdrawn })
     }
 
     /// This node is there: nobody opens the store without what it knows, nor without what those know that
@@ -492,11 +494,13 @@ fn read_told(change: &Change, told: &[i64]) -> Told {
         Change::Keep { requests, .. } => requests.iter().map(|it| it.bucket.clone()).collect(),
         Change::Release { .. } => vec![],
     };
-    let usages = told.get(3..).unwrap_or_default().chunks_exact(2);
+    let usages = told.get(4..).unwrap_or_default().chunks_exact(2);
+    let count = |place: usize| told.get(place).and_then(|it| u32::try_from(*it).ok()).unwrap_or(0);
     Told {
         done: told.first() == Some(&1),
         late: told.get(1) == Some(&1) && !change.counts_at_once(),
-        overshoots: told.get(2).and_then(|it| u32::try_from(*it).ok()).unwrap_or(0),
+        overshoots: count(2),
+        overdrawn: count(3),
         seen: buckets.into_iter().zip(usages.map(|pair| usage(pair[0], pair[1]))).collect(),
     }
 }
@@ -572,7 +576,7 @@ mod tests {
         {
             let (hold, cause) =
                 (HoldId::of(CallId::from_bytes([7; 16]), 1, "a"), Cause::Event(event));
-            let told = read_told(&Change::Count { hold, cause, counted: vec![] }, &[1, 1, 0]);
+            let told = read_told(&Change::Count { hold, cause, counted: vec![] }, &[1, 1, 0, 0]);
             assert_eq!((told.done, told.late), (true, is_late), "{event:?}");
         }
     }

@@ -3,16 +3,18 @@
 -- held is given back, and what they had used by the journal is used.
 -- KEYS: leases  ARGV: prefix of holds, node, process, lease ms, holds that go on, then of each
 -- hold count entries…, then buckets as in restore.lua.
--- Answers how many buckets had less used, and how many are over their limit by a hold that goes on.
+-- Answers how many buckets had less used, how many are over their limit by a hold that goes on, and how many
+-- of these are credit.
 local leases, prefix, node = KEYS[1], ARGV[1], ARGV[2]
 local owner = node .. '/' .. ARGV[3]
 local now = clock()
 local ends = now + tonumber(ARGV[4])
-local at, over = 6, 0
+local at, over, overdrawn = 6, 0, 0
 for _ = 1, tonumber(ARGV[5]) do
   local many = tonumber(ARGV[at + 1])
-  local _, passed = hold_on(leases, prefix, ARGV[at], entries_at(at + 2, many), now, ends, owner)
+  local _, passed, of_credit = hold_on(leases, prefix, ARGV[at], entries_at(at + 2, many), now, ends, owner)
   over = over + passed
+  overdrawn = overdrawn + of_credit
   at = at + 2 + many * WIDTH
 end
 for _, hold in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
@@ -21,4 +23,4 @@ for _, hold in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
     expire(leases, prefix, hold)
   end
 end
-return { raise_used(node, at), over }
+return { raise_used(node, at), over, overdrawn }

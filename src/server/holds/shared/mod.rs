@@ -436,9 +436,9 @@ impl SharedHolds {
 
     /// What the store did of what it was told.
     fn noted(&self, told: &[Told]) {
-        for Told { late, overshoots, seen, .. } in told {
-            self.metrics.told(*late, *overshoots);
-            self.answered(seen);
+        for told in told {
+            self.metrics.told(told);
+            self.answered(&told.seen);
         }
     }
 

@@ -13,7 +13,8 @@ use crate::server::deciding::STALE_AFTER;
 use crate::server::redis::StoreFault;
 use crate::time::{Mono, Wall};
 
-use super::super::store::{Change, HoldStore, NotGranted};
+use super::super::redis::TakenOver;
+use super::super::store::{Change, HoldStore, NotGranted, Told};
 use super::spare::Wanted;
 use super::{Everything, Group, OwnHolds, SharedHolds, State};
 
@@ -375,8 +376,9 @@ impl SharedHolds {
             true => {
                 let done = self.store.take_over(&taken, &used, self.lease).await?;
                 self.inner.lock().taken_over = true;
-                self.metrics.told(false, done.overshoots);
-                done.raised
+                let TakenOver { raised, overshoots, overdrawn } = done;
+                self.metrics.told(&Told { overshoots, overdrawn, ..Told::default() });
+                raised
             }
             false => self.store.restore(&used).await?,
         };
