@@ -30,6 +30,21 @@ async fn what_was_appended_is_read_back_in_order_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_was_promised_is_not_what_is_buffered_behind_it() {
+    let desk = Desk::new();
+    let (journal, recovery) = desk.open();
+    let appender = journal.appender();
+    assert_eq!(appender.promised().seq, recovery.next_seq - 1, "nothing yet");
+
+    let durable = desk.append(&journal, 1..=3, Durability::Durable);
+    desk.append(&journal, 4..=9, Durability::Buffered);
+    assert_eq!(appender.promised(), durable);
+    appender.wait(durable).await.unwrap();
+    desk.append(&journal, 10..=11, Durability::Buffered);
+    assert_eq!(appender.promised(), durable);
+}
+
+#[tokio::test]
 async fn a_kill_loses_only_what_was_never_durable() {
     let desk = Desk::new();
     let (journal, _) = desk.open();
