@@ -208,7 +208,7 @@ impl Call {
     pub(super) fn stops(&self, attempt: AttemptNumber, failure: &Failure) -> bool {
         let codes = self.attempt(attempt).and_then(|planned| planned.manner.failover.as_deref());
         let of_way = codes.and_then(|codes| codes.advance_on.as_ref());
-        let advance_on = of_way.or(self.plan.as_ref().map(|plan| &plan.advance_on));
+        let advance_on = of_way.or_else(|| self.plan.as_ref().map(|plan| &plan.advance_on));
         failure.status.is_some_and(|status| advance_on.is_none_or(|it| !it.contains(&status)))
     }
 }
