@@ -50,6 +50,7 @@ mod tls;
 mod trials;
 mod ways;
 mod worth;
+mod without_redis;
 
 pub(crate) use sessions::{call, detail};
 pub(crate) use stage::{Call, Crowd, NUMBER, STRANGERS, Setup, Stage, play, play_with};

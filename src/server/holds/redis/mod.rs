@@ -15,7 +15,7 @@ mod resets;
 mod scripts;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -59,6 +59,8 @@ pub struct RedisStore {
     gate: ArcSwapOption<String>,
     /// Nodes that lived when the server was last asked.
     living: ArcSwap<Vec<String>>,
+    /// See [`RedisStore::nodes`].
+    nodes: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -106,7 +108,7 @@ impl RedisStore {
         let keys = KeySpace::new(&settings.account);
         let link = Link::new(settings.link.clone());
         let (live, gate) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        Self { keys, link, settings, live, gate, living: ArcSwap::default() }
+        Self { keys, link, settings, live, gate, living: ArcSwap::default(), nodes: AtomicU64::new(1) }
     }
 
     /// Finds the server anew.
@@ -251,6 +253,11 @@ impl RedisStore {
         let [_is_open, living @ ..] = &told[..] else { return Err(StoreFault::NotOpen) };
         self.living.store(Arc::new(living.to_vec()));
         Ok(())
+    }
+
+    /// How many nodes, this one among them, were there when leases were last renewed.
+    pub fn nodes(&self) -> u64 {
+        self.nodes.load(Ordering::Relaxed)
     }
 
     /// How long the nodes have to find out that the server has forgotten everything.
@@ -454,7 +461,8 @@ impl HoldStore for RedisStore {
             ];
             arguments.extend(some.iter().map(|hold| hold_name(*hold).to_string()));
             let told: Vec<i64> = self.upkeep(Script::Renew, &keys, &arguments).await?;
-            let [is_other, places @ ..] = &told[..] else { return Err(unread()) };
+            let [is_other, nodes, places @ ..] = &told[..] else { return Err(unread()) };
+            self.nodes.store(u64::try_from(*nodes).unwrap_or(0).max(1), Ordering::Relaxed);
             if *is_other == 1 {
                 tracing::error!(
                     node.id = %settings.node,

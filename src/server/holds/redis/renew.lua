@@ -1,6 +1,7 @@
 -- Prolongs the leases of a node's holds, and the node's own.
 -- KEYS: leases, nodes, processes  ARGV: prefix of holds, node, process, lease ms, holds…
--- Answers { 1 if another process is this node, places of holds that are not held any more … }.
+-- Answers { 1 if another process is this node, nodes whose leases last, places of holds that are not held
+-- any more … }.
 local now = clock()
 local ends = whole(now + tonumber(ARGV[4]))
 for _ = 1, 32 do
@@ -8,7 +9,8 @@ for _ = 1, 32 do
 end
 local process = redis.call('HGET', KEYS[3], ARGV[2])
 redis.call('ZADD', KEYS[2], ends, ARGV[2])
-local told = { (process and process ~= ARGV[3]) and 1 or 0 }
+local nodes = redis.call('ZCOUNT', KEYS[2], '(' .. whole(now), '+inf')
+local told = { (process and process ~= ARGV[3]) and 1 or 0, nodes }
 for at = 5, #ARGV do
   local hold = ARGV[at]
   local state, entries = kept(ARGV[1] .. hold)

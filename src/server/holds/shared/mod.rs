@@ -54,6 +54,9 @@ const FAULTS_MAX: u32 = 3;
 /// Changes that wait for the store at most. It is then told all there is, as if it had forgotten.
 const QUEUE_MAX: usize = 200_000;
 
+/// Buckets looked at by one script.
+const LOOKED_AT_ONCE: usize = 50;
+
 /// Ends of holds that a server is told again which may have missed them, at most. Those that are
 /// older than a lease are over by themselves.
 const ENDED_MAX: usize = 200_000;
@@ -246,6 +249,26 @@ impl SharedHolds {
     pub(in crate::server) fn usage(&self, bucket: &Bucket, own: Usage, now: Mono) -> Usage {
         let inner = self.inner.lock();
         inner.near.usage(bucket, own, inner.spare.in_tokens(bucket), now)
+    }
+
+    /// Asks how full buckets are, which is what is known of them then. Whether the store answered.
+    pub(in crate::server) async fn look_at(&self, buckets: &[(Bucket, Counts)]) -> bool {
+        if self.state() != State::Open {
+            return false;
+        }
+        for some in buckets.chunks(LOOKED_AT_ONCE) {
+            match self.store.usage(some).await {
+                Ok(usages) => {
+                    let seen = some.iter().map(|(bucket, _)| bucket.clone()).zip(usages);
+                    self.answered(&seen.collect::<Vec<_>>());
+                }
+                Err(fault) => {
+                    self.failed(&fault);
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Takes room for a hold, of the store or of our own. `own` hears of it before this returns.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use smol_str::format_smolstr;
+
 use crate::routing::Usage;
 use crate::routing::hold::{Bucket, LIVE};
 use crate::time::Mono;
@@ -38,9 +40,22 @@ impl Near {
         }
     }
 
-    /// As it was when last seen, however long ago.
+    /// As it was when last seen, however long ago; a rolling window as whichever slice it ended with then.
     pub(super) fn last(&self, bucket: &Bucket) -> Option<Usage> {
-        self.buckets.get(bucket).map(|seen| seen.usage)
+        let (stored, slice) = bucket.stored();
+        if slice.is_none() {
+            return self.buckets.get(bucket).map(|seen| seen.usage);
+        }
+        let window = format_smolstr!("{}/", stored.window);
+        let from = Bucket { cap: bucket.cap.clone(), window: window.clone() };
+        let is_it = |known: &Bucket| known.cap == bucket.cap && known.window.starts_with(&*window);
+        let known = self.buckets.range(from..).take_while(|(known, _)| is_it(known));
+        known.max_by_key(|(_, seen)| seen.at).map(|(_, seen)| seen.usage)
+    }
+
+    /// Whether what was seen of it is believed.
+    pub(super) fn is_fresh(&self, bucket: &Bucket, now: Mono) -> bool {
+        self.buckets.get(bucket).is_some_and(|seen| now < seen.at + BELIEVED)
     }
 
     /// How full a bucket probably is. `own` is what this node has used and holds, `spare` what it
@@ -106,6 +121,22 @@ mod tests {
 
         assert_eq!(near.last(&bucket("rolling:3600/8")), None);
         assert!(near.last(&bucket("d:1")).is_some());
+    }
+
+    #[test]
+    fn a_rolling_window_was_last_seen_as_it_ended_then() {
+        let bucket = |window: &str| Bucket { cap: "target/a/c".into(), window: window.into() };
+        let mut near = Near::default();
+        for (used, window) in
+            [(3, "rolling:3600/99"), (2, "rolling:3600/100"), (9, "rolling:36000/7")]
+        {
+            near.note(&[(bucket(window), Usage { used, held: 0 })], Mono(used));
+        }
+
+        assert_eq!(near.last(&bucket("rolling:3600/101")), Some(Usage { used: 3, held: 0 }));
+        assert_eq!(near.last(&bucket("rolling:60/101")), None);
+        let (then, bucket) = (Mono(3) + BELIEVED, bucket("rolling:3600/99"));
+        assert!(near.is_fresh(&bucket, Mono(3)) && !near.is_fresh(&bucket, then));
     }
 
     #[test]

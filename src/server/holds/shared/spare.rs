@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use crate::id::HoldId;
 use crate::routing::Usage;
-use crate::routing::hold::{Bucket, BucketRequest};
+use crate::routing::hold::{Bucket, BucketRequest, Counts};
 use crate::time::Mono;
 
 use super::super::store::Change;
 
-/// Tokens of a bucket at most.
-const TOKENS_MAX: u64 = 5;
-/// Of what is left of a limit so much is kept in tokens, percent.
-const KEPT_PERCENT: u64 = 2;
+/// Calls that the tokens of a bucket are for at most.
+const CALLS_MAX: u64 = 5;
+/// The same of concurrency: its places come back, and each is a call at a time for as long as Redis is away.
+const LINES_MAX: u64 = 20;
 /// Tokens nobody would have needed for so long are given back.
 const IDLE: Duration = Duration::from_secs(60);
 /// Buckets with tokens at most.
@@ -150,20 +150,27 @@ impl Spare {
     }
 
     /// What is to be done for there to be as many tokens as there should, by what was seen of the
-    /// buckets. Those to be given back are no more.
+    /// buckets, where so many servers share them. Those to be given back are no more. Who has none
+    /// comes first.
     pub(super) fn tend(
         &mut self,
         seen: impl Fn(&Bucket) -> Option<Usage>,
         now: Mono,
     ) -> Vec<Wanted> {
+    /// Buckets that tokens are worth having of, with what counts in them.
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (&Bucket, Counts)> {
+        self.buckets.values().map(|kept| (&kept.request.bucket, kept.request.counts))
+    }
+
         let mut wanted = vec![];
         self.buckets.retain(|_, kept| {
             if kept.asked_at + IDLE <= now {
                 wanted.extend(kept.shrink(0));
                 return false;
+        nodes: u64,
             }
             let Some(usage) = seen(&kept.request.bucket) else { return true };
-            let due = kept.due(usage);
+            let due = kept.due(usage, nodes);
             let have = u64::try_from(kept.tokens.len()).unwrap_or(u64::MAX);
             match due.checked_sub(have) {
                 Some(0) => {}
@@ -179,17 +186,25 @@ impl Spare {
 impl Kept {
     fn amount(&self) -> u64 {
         self.tokens.iter().map(|(_, amount)| amount).sum()
+        let have = |wanted: &Wanted| match wanted {
+            Wanted::More(_, request) => self.in_tokens(&request.bucket),
+            Wanted::Fewer(_) => 0,
+        };
+        wanted.sort_by_key(have);
     }
 
-    /// How many tokens there should be.
-    fn due(&self, usage: Usage) -> u64 {
-        let BucketRequest { limit, amount, .. } = self.request;
+    /// How many tokens there should be: for half of this server's share of the calls that are left. None
+    /// where there are not two left for each server: the last places are for whoever is called.
+    fn due(&self, usage: Usage, nodes: u64) -> u64 {
+        let BucketRequest { limit, amount, counts, .. } = self.request;
         let others = usage.used.saturating_add(usage.held.saturating_sub(self.amount()));
-        let left = limit.saturating_sub(others);
-        (left / 100 * KEPT_PERCENT + left % 100 * KEPT_PERCENT / 100)
-            .checked_div(amount)
-            .unwrap_or(0)
-            .min(TOKENS_MAX)
+        let left = limit.saturating_sub(others).checked_div(amount).unwrap_or(0);
+        let of_two = nodes.max(1).saturating_mul(2);
+        if left < of_two {
+            return 0;
+        }
+        let most = if counts.is_concurrency() { LINES_MAX } else { CALLS_MAX };
+        left.div_ceil(of_two).min(most)
     }
 
     fn shrink(&mut self, to: u64) -> Option<Wanted> {
@@ -202,33 +217,83 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::hold::Counts;
+    use crate::routing::hold::LIVE;
 
     #[test]
-    fn two_percent_of_what_is_left_is_kept_and_five_calls_at_most() {
-        for (limit, used, held, due) in
-            [(49, 0, 0, 0), (50, 0, 0, 1), (200, 0, 0, 4), (9_000, 0, 0, 5), (200, 100, 50, 1)]
+    fn half_of_a_server_s_share_of_what_is_left_is_kept_and_five_calls_at_most() {
+        for (limit, used, held, nodes, due) in [
+            (1, 0, 0, 1, 0),
+            (2, 0, 0, 1, 1),
+            (3, 0, 0, 2, 0),
+            (4, 0, 0, 2, 1),
+            (8, 0, 0, 2, 2),
+            (40, 0, 0, 2, 5),
+            (40, 30, 2, 2, 2),
+            (40, 30, 7, 2, 0),
+            (40, 45, 0, 2, 0),
+            (40, 0, 0, 20, 1),
+            (40, 0, 0, 21, 0),
+            (9_000, 0, 0, 3, 5),
+        ] {
+            let (usage, request) = (Usage { used, held }, calls(limit));
+            assert_eq!(
+                wanted(&request, usage, nodes),
+                due,
+                "{usage:?} of {limit}, {nodes} servers"
+            );
+        }
+    }
+
+    #[test]
+    fn of_concurrency_more_is_kept_because_its_places_come_back() {
+        for (limit, held, nodes, due) in
+            [(8, 0, 2, 2), (8, 5, 2, 0), (30, 0, 2, 8), (300, 0, 2, 20), (300, 0, 30, 5)]
         {
-            let mut spare = Spare::default();
-            spare.asked(&[calls(limit)], Mono(0));
-            let wanted = spare.tend(|_| Some(Usage { used, held }), Mono(1));
-            let more = if due > 0 { vec![Wanted::More(due, calls(limit))] } else { vec![] };
-            assert_eq!(wanted, more, "{used} and {held} of {limit}");
+            let request = lines(limit);
+            let usage = Usage { used: 0, held };
+            assert_eq!(wanted(&request, usage, nodes), due, "{held} of {limit}, {nodes} servers");
+        }
+    }
+
+    #[test]
+    fn of_money_tokens_are_for_whole_calls() {
+        let money = |limit: u64| BucketRequest {
+            counts: Counts::Revenue,
+            amount: 12_500_000,
+            ..calls(limit * 1_000_000)
+        };
+        for (limit, due) in [(30, 0), (49, 0), (50, 1), (70, 2), (1_000, 5)] {
+            assert_eq!(wanted(&money(limit), Usage::default(), 2), due, "{limit}");
         }
     }
 
     #[test]
     fn tokens_are_given_back_when_little_is_left_or_nobody_asks() {
-        let (mut spare, bucket) = (Spare::default(), calls(100).bucket);
-        spare.asked(&[calls(100)], Mono(0));
-        for n in 1..=2 {
+        let (mut spare, bucket) = (Spare::default(), calls(10).bucket);
+        spare.asked(&[calls(10)], Mono(0));
+        for n in 1..=3 {
             spare.add(&bucket, token(n), 1);
         }
-        assert_eq!(spare.tend(|_| Some(Usage { used: 0, held: 2 }), Mono(1)), []);
-        let wanted = spare.tend(|_| Some(Usage { used: 40, held: 2 }), Mono(1));
-        assert_eq!(wanted, [Wanted::Fewer(vec![token(2)])]);
+    #[test]
+    fn who_has_no_token_gets_some_before_others_get_more() {
+        let (mut spare, first, second) = (Spare::default(), calls(40), lines(8));
+        spare.asked(&[first.clone(), second.clone()], Mono(0));
+        spare.add(&second.bucket, token(1), 1);
+        let seen = |_: &Bucket| Some(Usage { used: 0, held: 1 });
+        let has_none = Wanted::More(5, first.clone());
+        assert_eq!(spare.tend(seen, 2, Mono(1)), [has_none, Wanted::More(1, second.clone())]);
+        let tokens = spare.give_up(&second.bucket);
+        assert_eq!(tokens, [token(1)]);
+        spare.add(&first.bucket, token(2), 1);
+        let has_none = Wanted::More(2, second);
+        assert_eq!(spare.tend(seen, 2, Mono(1)), [has_none, Wanted::More(4, first)]);
+    }
+
+        assert_eq!(spare.tend(|_| Some(Usage { used: 0, held: 3 }), 2, Mono(1)), []);
+        let wanted = spare.tend(|_| Some(Usage { used: 5, held: 4 }), 2, Mono(1));
+        assert_eq!(wanted, [Wanted::Fewer(vec![token(2), token(3)])]);
         assert_eq!(spare.in_tokens(&bucket), 1);
-        let wanted = spare.tend(|_| None, Mono(0) + IDLE);
+        let wanted = spare.tend(|_| None, 2, Mono(0) + IDLE);
         assert_eq!(wanted, [Wanted::Fewer(vec![token(1)])]);
     }
 
@@ -267,3 +332,19 @@ mod tests {
         HoldId::from_bytes([n; 16])
     }
 }
+    fn lines(limit: u64) -> BucketRequest {
+        let bucket = Bucket { cap: "target/a/concurrency".into(), window: LIVE.into() };
+        BucketRequest { bucket, counts: Counts::Live, ..calls(limit) }
+    }
+
+    /// How many tokens whoever has none is to get.
+    fn wanted(request: &BucketRequest, usage: Usage, nodes: u64) -> u64 {
+        let mut spare = Spare::default();
+        spare.asked(std::slice::from_ref(request), Mono(0));
+        match &spare.tend(|_| Some(usage), nodes, Mono(1))[..] {
+            [] => 0,
+            [Wanted::More(more, of)] if of == request => *more,
+            other => panic!("{other:?}"),
+        }
+    }
+

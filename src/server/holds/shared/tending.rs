@@ -152,7 +152,9 @@ impl SharedHolds {
         }
         if due.tokens <= now {
             due.tokens = now + TOKENS_EVERY;
-            self.tend_tokens(now).await;
+            if self.look_at_kept(now).await {
+                self.tend_tokens(now).await;
+            }
         }
         if due.ready <= now {
             due.ready = now + READY_EVERY;
@@ -417,12 +419,24 @@ impl SharedHolds {
         Ok(())
     }
 
+    /// Sees how full the buckets are that tokens are worth having of, where no call has lately: others may
+    /// need the room. Whether the store answered.
+    async fn look_at_kept(&self, now: Mono) -> bool {
+        let wall = clock::wall();
+        let buckets: Vec<_> = {
+            let inner = self.inner.lock();
+            let old = inner.spare.buckets().map(|(bucket, counts)| (bucket.at(wall), counts));
+            old.filter(|(bucket, _)| !inner.near.is_fresh(bucket, now)).collect()
+        };
+        self.look_at(&buckets).await
+    }
+
     /// Reserves tokens, and gives back those that are too many.
     async fn tend_tokens(&self, now: Mono) {
         let wanted = {
             let mut inner = self.inner.lock();
             let super::Inner { spare, near, .. } = &mut *inner;
-            spare.tend(|bucket| near.last(bucket), now)
+            spare.tend(|bucket| near.last(bucket), self.store.nodes(), now)
         };
         let mut reserved = 0;
         for wanted in wanted {
