@@ -168,6 +168,31 @@ async fn calls_get_room_of_the_server_s_own_while_the_store_runs_a_script_of_som
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_of_a_server_s_own_is_given_no_further_than_a_limit_that_was_lowered_since()
+-> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let other = other(&redis).await?;
+    let settings = settings(redis.address(), "edge", Duration::from_secs(5));
+    let edge = Edge::start(Some(settings), 1, LEASE).await?;
+    for number in 101..=110 {
+        other.reserve(hold(number), &[place(40)], LEASE).await?;
+    }
+    assert!(edge.place(hold(1), &place(40)).await);
+    until("five tokens", || Ok(redis.ask(&["hget", PLACE, "held"])? == "16")).await?;
+
+    let script = redis.keep_busy()?;
+    let mut placed = vec![];
+    for (number, limit) in (2..).zip([11, 12, 12, 40]) {
+        placed.push(edge.place(hold(number), &place(limit)).await);
+    }
+    drop(script);
+
+    assert_eq!(placed, [false, true, false, true], "there are ten of another server");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_store_hears_at_once_of_servers_that_ask_nothing_of_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let redis = Redis::alone(folder.path())?;

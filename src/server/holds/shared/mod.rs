@@ -439,7 +439,9 @@ impl SharedHolds {
             if !asked.is_empty() && inner.renewed_at + self.lease / 2 <= now {
                 return false;
             }
-            let Ok(mut changes) = inner.spare.take(asked.iter().copied()) else { return false };
+            let Inner { spare, near, .. } = &mut *inner;
+            let taken = spare.take(asked.iter().copied(), |bucket| near.last(bucket));
+            let Ok(mut changes) = taken else { return false };
             changes.push(Change::Keep { hold, requests: requests.to_vec() });
             inner.queue(changes, now, self.lease);
             if inner.state == State::Open {

@@ -84,15 +84,22 @@ impl Spare {
     }
 
     /// Takes room for a hold, all or nothing. Returns what the store is to be told, in one piece, or
-    /// the first request there is no room for.
+    /// the first request there is no room for: a limit that has been lowered may be below what was seen
+    /// that others have.
     pub(super) fn take<'a>(
         &mut self,
         requests: impl Iterator<Item = &'a BucketRequest> + Clone,
+        seen: impl Fn(&Bucket) -> Option<Usage>,
     ) -> Result<Vec<Change>, &'a BucketRequest> {
         let asked = |bucket: &Bucket| -> u64 {
             requests.clone().filter(|it| it.bucket == *bucket).map(|it| it.held()).sum()
         };
-        if let Some(full) = requests.clone().find(|it| self.room(&it.bucket) < asked(&it.bucket)) {
+        let is_full = |it: &&BucketRequest| {
+            let (room, asked) = (self.room(&it.bucket), asked(&it.bucket));
+            let all = seen(&it.bucket).map_or(0, |usage| usage.used.saturating_add(usage.held));
+            room < asked || all.saturating_sub(room).saturating_add(asked) > it.limit
+        };
+        if let Some(full) = requests.clone().find(is_full) {
             return Err(full);
         }
         let mut changes = vec![];
@@ -149,25 +156,25 @@ impl Spare {
         })
     }
 
+    /// Buckets that tokens are worth having of, with what counts in them.
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (&Bucket, Counts)> {
+        self.buckets.values().map(|kept| (&kept.request.bucket, kept.request.counts))
+    }
+
     /// What is to be done for there to be as many tokens as there should, by what was seen of the
     /// buckets, where so many servers share them. Those to be given back are no more. Who has none
     /// comes first.
     pub(super) fn tend(
         &mut self,
         seen: impl Fn(&Bucket) -> Option<Usage>,
+        nodes: u64,
         now: Mono,
     ) -> Vec<Wanted> {
-    /// Buckets that tokens are worth having of, with what counts in them.
-    pub(super) fn buckets(&self) -> impl Iterator<Item = (&Bucket, Counts)> {
-        self.buckets.values().map(|kept| (&kept.request.bucket, kept.request.counts))
-    }
-
         let mut wanted = vec![];
         self.buckets.retain(|_, kept| {
             if kept.asked_at + IDLE <= now {
                 wanted.extend(kept.shrink(0));
                 return false;
-        nodes: u64,
             }
             let Some(usage) = seen(&kept.request.bucket) else { return true };
             let due = kept.due(usage, nodes);
@@ -179,6 +186,11 @@ impl Spare {
             }
             true
         });
+        let have = |wanted: &Wanted| match wanted {
+            Wanted::More(_, request) => self.in_tokens(&request.bucket),
+            Wanted::Fewer(_) => 0,
+        };
+        wanted.sort_by_key(have);
         wanted
     }
 }
@@ -186,11 +198,6 @@ impl Spare {
 impl Kept {
     fn amount(&self) -> u64 {
         self.tokens.iter().map(|(_, amount)| amount).sum()
-        let have = |wanted: &Wanted| match wanted {
-            Wanted::More(_, request) => self.in_tokens(&request.bucket),
-            Wanted::Fewer(_) => 0,
-        };
-        wanted.sort_by_key(have);
     }
 
     /// How many tokens there should be: for half of this server's share of the calls that are left. None
@@ -268,13 +275,6 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_given_back_when_little_is_left_or_nobody_asks() {
-        let (mut spare, bucket) = (Spare::default(), calls(10).bucket);
-        spare.asked(&[calls(10)], Mono(0));
-        for n in 1..=3 {
-            spare.add(&bucket, token(n), 1);
-        }
-    #[test]
     fn who_has_no_token_gets_some_before_others_get_more() {
         let (mut spare, first, second) = (Spare::default(), calls(40), lines(8));
         spare.asked(&[first.clone(), second.clone()], Mono(0));
@@ -289,6 +289,13 @@ mod tests {
         assert_eq!(spare.tend(seen, 2, Mono(1)), [has_none, Wanted::More(4, first)]);
     }
 
+    #[test]
+    fn tokens_are_given_back_when_little_is_left_or_nobody_asks() {
+        let (mut spare, bucket) = (Spare::default(), calls(10).bucket);
+        spare.asked(&[calls(10)], Mono(0));
+        for n in 1..=3 {
+            spare.add(&bucket, token(n), 1);
+        }
         assert_eq!(spare.tend(|_| Some(Usage { used: 0, held: 3 }), 2, Mono(1)), []);
         let wanted = spare.tend(|_| Some(Usage { used: 5, held: 4 }), 2, Mono(1));
         assert_eq!(wanted, [Wanted::Fewer(vec![token(2), token(3)])]);
@@ -304,10 +311,10 @@ mod tests {
         spare.add(&request.bucket, token(1), 1);
         spare.free(&request.bucket, 1);
 
-        assert_eq!(spare.take([&request].into_iter()), Ok(vec![]), "what was freed first");
-        let release = Change::Release { hold: token(1) };
-        assert_eq!(spare.take([&request].into_iter()), Ok(vec![release]));
-        assert_eq!(spare.take([&request].into_iter()), Err(&request));
+        let mut take = || spare.take([&request].into_iter(), unseen);
+        assert_eq!(take(), Ok(vec![]), "what was freed first");
+        assert_eq!(take(), Ok(vec![Change::Release { hold: token(1) }]));
+        assert_eq!(take(), Err(&request));
     }
 
     #[test]
@@ -318,8 +325,25 @@ mod tests {
             ..first.clone()
         };
         spare.free(&first.bucket, 1);
-        assert_eq!(spare.take([&first, &second].into_iter()), Err(&second));
-        assert_eq!(spare.take([&first].into_iter()), Ok(vec![]));
+        assert_eq!(spare.take([&first, &second].into_iter(), unseen), Err(&second));
+        assert_eq!(spare.take([&first].into_iter(), unseen), Ok(vec![]));
+    }
+
+    #[test]
+    fn room_of_its_own_is_given_no_further_than_a_limit_that_was_lowered() {
+        let (mut spare, before, lowered) = (Spare::default(), calls(40), calls(13));
+        spare.asked(std::slice::from_ref(&before), Mono(0));
+        (1..=5).for_each(|n| spare.add(&before.bucket, token(n), 1));
+        // Eleven are not its own.
+        let seen = |_: &Bucket| Some(Usage { used: 9, held: 7 });
+        let mut take = |request| spare.take([request].into_iter(), seen).is_ok();
+
+        assert_eq!([&lowered; 3].map(&mut take), [true, true, false]);
+        assert_eq!([&before; 4].map(&mut take), [true, true, true, false], "it was raised again");
+    }
+
+    fn unseen(_: &Bucket) -> Option<Usage> {
+        None
     }
 
     fn calls(limit: u64) -> BucketRequest {
@@ -328,10 +352,6 @@ mod tests {
         BucketRequest { bucket, counts, limit, amount: 1, ends_at: None, leeway: None }
     }
 
-    fn token(n: u8) -> HoldId {
-        HoldId::from_bytes([n; 16])
-    }
-}
     fn lines(limit: u64) -> BucketRequest {
         let bucket = Bucket { cap: "target/a/concurrency".into(), window: LIVE.into() };
         BucketRequest { bucket, counts: Counts::Live, ..calls(limit) }
@@ -348,3 +368,7 @@ mod tests {
         }
     }
 
+    fn token(n: u8) -> HoldId {
+        HoldId::from_bytes([n; 16])
+    }
+}
