@@ -61,6 +61,7 @@ async fn keep<S: HoldStore + 'static>(store: Arc<S>) -> Result<()> {
     a_rolling_window_counts_what_lies_in_it(store).await?;
     attempts_are_as_far_apart_as_spacing_says(store).await?;
     who_talks_has_a_line_until_the_end(store).await?;
+    a_clock_that_was_ahead_gives_a_rolling_window_no_second_limit(store).await?;
     what_was_used_before_a_reset_counts_no_more_and_what_is_held_does(store).await?;
     a_reset_of_a_rolling_window_is_one_of_each_slice(store).await
 }
@@ -383,6 +384,29 @@ async fn what_was_used_before_a_reset_counts_no_more_and_what_is_held_does(
     }
     for n in 1..=2 {
         tell(store, connected(n)).await?;
+async fn a_clock_that_was_ahead_gives_a_rolling_window_no_second_limit(
+    store: &impl HoldStore,
+) -> Result<()> {
+    // A minute has slices of a second.
+    let now = AT.0 / 1_000;
+    let at = |second| {
+        let request = calls("ahead", 2);
+        let window = format!("rolling:60/{second}").into();
+        BucketRequest { bucket: Bucket { window, ..request.bucket }, ..request }
+    };
+    for n in 1..=2 {
+        store.reserve(hold(27, n), &[at(now)], LEASE).await?;
+        tell(store, count(hold(27, n), Cause::Event(Counts::Connected), &at(now), 1)).await?;
+    }
+    let hour = hold(27, 3);
+    store.reserve(hour, &[at(now + 3_600)], LEASE).await?;
+    tell(store, Change::Release { hold: hour }).await?;
+
+    let back = store.reserve(hold(27, 4), &[at(now + 1)], LEASE).await;
+    assert!(matches!(back, Err(NotGranted::Full { denied, .. }) if denied.used == 2));
+    Ok(())
+}
+
     }
     assert_eq!(look(store, &request).await?, Usage { used: 2, held: 1 });
     let parts = store.parts(&request.bucket).await?;

@@ -441,7 +441,8 @@ impl HoldLedger {
     pub fn audit(&mut self) {
         if self.live.is_empty() {
             let leaks = self.buckets.iter().filter(|(bucket, tally)| {
-                tally.usage().held > 0 || bucket.window == LIVE && tally.usage().used > 0
+                let Usage { used, held } = tally.usage(bucket);
+                held > 0 || bucket.window == LIVE && used > 0
             });
             self.counters.leaked += leaks.count() as u64;
         }
@@ -470,7 +471,7 @@ impl HoldLedger {
     pub fn readings(&self) -> impl Iterator<Item = BucketReading> {
         self.buckets.iter().map(|(bucket, tally)| BucketReading {
             bucket: bucket.clone(),
-            usage: tally.usage(),
+            usage: tally.usage(bucket),
             awaited: self.awaited_in(bucket),
             ends_at: tally.ends_at,
         })

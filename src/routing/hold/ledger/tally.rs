@@ -8,17 +8,18 @@ use crate::routing::hold::{Bucket, BucketRequest, Counts};
 use crate::routing::request::Usage;
 use crate::time::Wall;
 
-/// How long what is used in a window is known after its end: a clock that was ahead is set back.
+/// How long what is used in a window is known after its end, and what is used in a slice after it has left
+/// its window: a clock that was ahead is set back.
 const KEPT_AFTER_END_MS: i64 = 2 * 3_600_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// Of a rolling window the sum of `slices`.
+    /// Of a rolling window the sum of `slices`, whether they count still or not.
     used: u64,
     /// Sum of `leases`.
     held: u64,
     leases: BTreeMap<HoldId, u64>,
-    /// What is used in each slice of a rolling window, as far back as one may ask.
+    /// What is used in each slice of a rolling window, as far back as one may ask whose clock is set back.
     slices: BTreeMap<i64, u64>,
     /// Of that which is used so much counts no more; of a rolling window by slices.
     level: u64,
@@ -27,15 +28,19 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// As of the latest slice that is known.
-    pub(super) fn usage(&self) -> Usage {
-        let of_slices = |(slice, level): (&i64, &u64)| self.used_in(*slice).min(*level);
-        let level = self.level + self.levels.iter().map(of_slices).sum::<u64>();
-        Usage { used: self.used.saturating_sub(level), held: self.held }
+    /// Of a rolling window as of the latest slice that is known. `bucket` is what it is stored under.
+    pub(super) fn usage(&self, bucket: &Bucket) -> Usage {
+        match (Rolling::read(&bucket.window), self.slices.last_key_value()) {
+            (Some((rolling, _)), Some((last, _))) => {
+                Usage { used: self.used_since(rolling.first_slice(*last)), held: self.held }
+            }
+            _ => Usage { used: self.used.saturating_sub(self.level), held: self.held },
+        }
     }
 
-    fn used_in(&self, slice: i64) -> u64 {
-        self.slices.get(&slice).copied().unwrap_or(0)
+    fn used_since(&self, first: i64) -> u64 {
+        let slices = self.slices.range(first..);
+        slices.map(|(slice, used)| used.saturating_sub(self.level_of(*slice))).sum()
     }
 
     /// In the window that `bucket` names.
@@ -45,9 +50,7 @@ impl Tally {
             return Usage { used: self.used.saturating_sub(self.level), held };
         };
         // What was counted by a clock that has been set back since counts too.
-        let slices = self.slices.range(rolling.first_slice(last)..);
-        let used = slices.map(|(slice, used)| used.saturating_sub(self.level_of(*slice))).sum();
-        Usage { used, held }
+        Usage { used: self.used_since(rolling.first_slice(last)), held }
     }
 
     fn level_of(&self, slice: i64) -> u64 {
@@ -93,7 +96,7 @@ impl Tally {
             self.used = self.used.max(request.amount);
         }
         if let Some((rolling, slice)) = slice {
-            self.forget_before(rolling.first_slice(slice));
+            self.forget_before(rolling, slice);
         }
         let held = request.held();
         if held > 0 {
@@ -144,7 +147,7 @@ impl Tally {
             self.ends_at = ends_at.or(self.ends_at);
             return;
         };
-        self.forget_before(rolling.first_slice(slice));
+        self.forget_before(rolling, slice);
         let used = self.slices.entry(slice).or_default();
         let before = *used;
         *used = before.saturating_add_signed(amount);
@@ -186,8 +189,10 @@ impl Tally {
         self.ends_at = self.ends_at.max(Some(rolling.forgets_at(slice)));
     }
 
-    /// A clock may be set back by a slice, but not for long: what lies before is forgotten.
-    fn forget_before(&mut self, first: i64) {
+    /// Forgets what left the window that ends with slice `last` two hours before: a clock may have been set
+    /// ahead, and be set back.
+    fn forget_before(&mut self, rolling: Rolling, last: i64) {
+        let first = rolling.first_slice(last) - KEPT_AFTER_END_MS / rolling.slice_ms() - 1;
         while let Some((&slice, &used)) = self.slices.first_key_value()
             && slice < first
         {

@@ -37,10 +37,10 @@ end
 
 -- The first slice that counts by the server's clock, as `rolling.rs` has it: a node whose clock is ahead
 -- is not to forget what counts for others.
-local function first_by_server(entry)
-  local seconds = tonumber(string.match(entry[KEY], ':rolling:(%d+)$'))
-  local slice_ms = math.max(math.ceil(seconds * 1000 / 60), 1000)
-  return math.floor(clock() / slice_ms) - (entry[SLICE] - entry[FIRST])
+local function first_by_server(key)
+  local window_ms = tonumber(string.match(key, ':rolling:(%d+)$')) * 1000
+  local slice_ms = math.max(math.ceil(window_ms / 60), 1000)
+  return math.floor(clock() / slice_ms) - math.ceil(window_ms / slice_ms)
 end
 
 -- Of a rolling window the fields `s:SLICE:NODE` hold what is used, of any other `u:NODE`. Up to the level
@@ -185,7 +185,7 @@ local function use(entry, node)
     if level and tonumber(level) > used then
       redis.call('HSET', entry[KEY], 'r:' .. part, whole(math.max(used, 0)))
     end
-    local first = math.min(entry[FIRST], first_by_server(entry))
+    local first = math.min(entry[FIRST], first_by_server(entry[KEY]))
     for _, field in ipairs(redis.call('HKEYS', entry[KEY])) do
       local slice = tonumber(string.match(field, '^[sr]:(%-?%d+):'))
       if slice and slice < first then
@@ -279,7 +279,9 @@ local function raise_used(node, first)
       field = 's:' .. kind .. ':' .. node
     end
     local has = tonumber(redis.call('HGET', key, field) or 0) or 0
-    if knows > has then
+    -- A node remembers slices for longer than they count.
+    local counts = kind == 'u' or kind == 'g' or tonumber(kind) >= first_by_server(key)
+    if knows > has and counts then
       if kind == 'u' then
         add_to_part(key, node, knows - has)
       else

@@ -9,7 +9,8 @@ use tollbridge::time::Wall;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// Of a window of two hours, which no clock of a test goes so far ahead or back that anything leaves.
+/// Of a window of two hours, which no clock of a test goes so far ahead or back that anything leaves. For one
+/// of a minute see the fault itself.
 const SLICE_MS: i64 = 120_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

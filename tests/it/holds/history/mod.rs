@@ -36,6 +36,7 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use tokio::task::{JoinHandle, block_in_place};
 use tollbridge::id::{CallId, HoldId};
+use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
 use tollbridge::server::clock;
 use tollbridge::server::holds::redis::{KeySpace, RedisStore, RedisStoreSettings};
 use tollbridge::time::Wall;
@@ -237,7 +238,7 @@ async fn strike(keeper: &mut Keeper, world: &World, fault: Fault) -> Result<()> 
             struck.machine.pause(LONG).await?;
             world.until_open().await?;
         }
-        Fault::ClockJump => jump(world).await,
+        Fault::ClockJump => jump(world).await?,
         Fault::KillEdge => {
             struck.edge.dead.store(true, Ordering::SeqCst);
             struck.machine.kill();
@@ -318,15 +319,58 @@ fn gave_nothing_since(world: &World, lapse: Lapse) -> Result<()> {
 }
 
 /// One clock after the other goes an hour ahead, over the end of the hour and of the day, then all of
-/// them back, and half an hour behind. What is over by a clock is cleared away, as it always is.
-async fn jump(world: &World) {
+/// them back, and half an hour behind. What is over by a clock is cleared away, as it always is. A rolling
+/// window of a minute, which is full before, gives room to clocks that are ahead, and none to those that are
+/// set back.
+async fn jump(world: &World) -> Result<()> {
     const HOUR_MS: i64 = 3_600_000;
+    let (mut minute, mut let_in) = (Minute { world, calls: 0 }, 0);
+    while let_in < Minute::LIMIT {
+        ensure!(minute.calls < 50, "a minute with less room than its limit");
+        let_in += u64::from(minute.call(0).await);
+    }
     for ahead in [HOUR_MS, 0, HOUR_MS, 0, -HOUR_MS / 2, 0] {
         for (place, node) in world.nodes.iter().enumerate() {
             node.ahead.store(ahead, Ordering::SeqCst);
             node.edge.deciding.sweep(clock::mono(), world.wall(place));
+            let is_let_in = minute.call(place).await;
+            ensure!(ahead > 0 || !is_let_in, "a minute was full, and is not for a clock set back");
             tokio::time::sleep(Duration::from_millis(120)).await;
         }
+    }
+    Ok(())
+}
+
+/// A cap on the calls of a minute, which is longer than clocks jump about.
+struct Minute<'a> {
+    world: &'a World,
+    calls: u64,
+}
+
+impl Minute<'_> {
+    const LIMIT: u64 = 3;
+
+    /// Whether a call that counts is let in.
+    async fn call(&mut self, place: usize) -> bool {
+        let edge = &self.world.nodes[place].edge;
+        self.calls += 1;
+        let call = CallId(uuid::Uuid::from_u64_pair(u64::MAX - 99, self.calls));
+        let (hold, at) = (HoldId::of(call, 1, "target/t"), self.world.wall(place));
+        let window = format!("rolling:60/{}", at.0.div_euclid(1_000)).into();
+        let request = BucketRequest {
+            bucket: Bucket { cap: format!("{}/minute", self.world.account).into(), window },
+            counts: Counts::Connected,
+            limit: Self::LIMIT,
+            amount: 1,
+            ends_at: Some(Wall(at.0 + 62_000)),
+            leeway: None,
+        };
+        let is_let_in = edge.place(hold, &request).await;
+        if is_let_in {
+            edge.deciding.settle(hold, Counts::Connected, clock::mono(), at);
+            edge.deciding.release(hold);
+        }
+        is_let_in
     }
 }
 
@@ -491,11 +535,7 @@ async fn fill_up(keeper: &Keeper, world: &World, number: u8) -> Result<()> {
 }
 
 /// One whose answer is late gets room of the edge's own, if there is any; so it is asked again.
-async fn is_placed(
-    edge: &Edge,
-    hold: HoldId,
-    requests: &[tollbridge::routing::hold::BucketRequest],
-) -> bool {
+async fn is_placed(edge: &Edge, hold: HoldId, requests: &[BucketRequest]) -> bool {
     for _ in 0..3 {
         if edge.place_in(hold, requests).await {
             return true;

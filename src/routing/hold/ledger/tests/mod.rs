@@ -340,6 +340,39 @@ fn a_reset_of_a_total_holds_also_for_what_is_restored_after_it() {
 }
 
 #[test]
+fn a_clock_that_goes_ahead_and_is_set_back_gives_a_rolling_window_no_second_limit() {
+    const HOUR: i64 = 3_600_000;
+    let mut ledger = ledger();
+    let asked = |n, at| (hold(n), [rolling("a", 2, at)]);
+    let mut call = |n, at: i64, counts| {
+        let (hold, requests) = asked(n, at);
+        let is_let_in = ledger.reserve(hold, &requests, Mono(0)).is_ok();
+        if is_let_in && counts {
+            ledger.settle(hold, Counts::Connected, Mono(0), Wall(at));
+        }
+        ledger.release(hold);
+        is_let_in
+    };
+    assert!(call(1, 0, true) && call(2, 500, true));
+
+    assert!(call(3, HOUR, false), "it has left the window");
+    assert!(!call(4, 20_000, true), "it has not, as it turns out");
+    assert!(call(5, HOUR, true) && !call(6, 59_000, true));
+
+    // What was counted meanwhile counts until a clock shows that it has left the window, too.
+    assert!(call(7, 62_000, true) && !call(8, 62_000, true));
+    assert!(call(9, HOUR + 62_000, true));
+    let (used, bucket) = (ledger.usage(&rolling("a", 2, HOUR + 62_000).bucket).used, "rolling:60");
+    let reading = ledger.readings().find(|it| it.bucket.window == bucket).unwrap();
+    assert_eq!((used, reading.usage.used), (1, 1), "it is read as it is now");
+    let slices = |ledger: &HoldLedger| ledger.used().len();
+    assert_eq!(slices(&ledger), 4);
+    let mut call = |n, at: i64| ledger.reserve(hold(n), &[rolling("a", 2, at)], Mono(0)).is_ok();
+    assert!(call(10, 3 * HOUR + 111_000));
+    assert_eq!(slices(&ledger), 1, "what left the window two hours before is forgotten");
+}
+
+#[test]
 fn a_full_ledger_refuses_and_forgets_only_what_has_ended() {
     let limits = LedgerLimits { holds_max: 2, remembered_max: 1, ..LedgerLimits::default() };
     let mut ledger = HoldLedger::new(limits);
@@ -528,7 +561,7 @@ proptest! {
                 ledger.live() as u64 + counters.released + counters.expired
             );
             for (bucket, tally) in &ledger.buckets {
-                let Usage { used, held } = tally.usage();
+                let Usage { used, held } = tally.usage(bucket);
                 prop_assert_eq!(held, tally.leases().map(|(_, amount)| amount).sum::<u64>());
                 prop_assert!(tally.leases().all(|(hold, _)| ledger.live.contains_key(hold)));
                 prop_assert!(used_before.get(bucket).is_none_or(|before| *before <= used));
