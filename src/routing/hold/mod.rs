@@ -31,7 +31,7 @@
 //!   is used in the slice in which it happens, which is named by whoever settles it.
 //! - **spacing** ([`Counts::Spacing`]): the state is the instant of the last attempt, as `used`.
 //!   `amount` is the instant of this one and `limit` the least time between the two, all in
-//!   milliseconds. Granted, the state becomes `amount` if that is later; it is not given back.
+//!   milliseconds. A store that several share goes by its own clock, and answers by that of who asks. Granted, the state becomes `amount` if that is later; it is not given back.
 //! - **reset** ([`Reset`]): of what had been used by then nothing counts any more, though what is held
 //!   stays held. `used` is what was used beyond it.
 //! - **at once** ([`Counts::Offered`], [`Counts::Pinged`]): admitted and used in one step, by

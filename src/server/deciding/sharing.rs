@@ -115,6 +115,8 @@ impl OwnHolds for Deciding {
         let is_valid = is_valid();
         if is_valid {
             let now = clock::mono();
+                // It has one state, whenever the attempt was.
+                Some(due) if due.counts == Counts::Spacing => Counted::all_of(due),
             state.holds(now).grant(hold, requests.to_vec(), now);
         }
         is_valid

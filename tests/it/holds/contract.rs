@@ -10,6 +10,7 @@ use tollbridge::routing::Usage;
 use tollbridge::routing::hold::{
     Bucket, BucketRequest, Counts, Denied, GAP, Leeway, Pace, Reset, ResetPart,
 };
+use tollbridge::server::clock;
 use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted};
 
 use super::in_process::{AT, InProcess};
@@ -345,18 +346,21 @@ async fn a_rolling_window_counts_what_lies_in_it(store: &impl HoldStore) -> Resu
 }
 
 async fn attempts_are_as_far_apart_as_spacing_says(store: &impl HoldStore) -> Result<()> {
-    let at = |amount| {
-        let request = request("spaced", Counts::Spacing, 5_000, amount);
+    const GAP_MS: u64 = 2_000;
+    let now = || -> Result<BucketRequest> {
+        let request = request("spaced", Counts::Spacing, GAP_MS, clock::wall().0.try_into()?);
         let bucket = Bucket { window: GAP.into(), ..request.bucket };
-        BucketRequest { bucket, ..request }
+        Ok(BucketRequest { bucket, ..request })
     };
-    let start = 1_795_000_000_000;
-    store.reserve(hold(20, 1), &[at(start)], LEASE).await?;
-    let soon = store.reserve(hold(20, 2), &[at(start + 4_999)], LEASE).await;
-    assert!(matches!(soon, Err(NotGranted::Full { denied, .. }) if denied.used == start));
-    store.reserve(hold(20, 3), &[at(start + 5_000)], LEASE).await?;
+    let first = now()?;
+    store.reserve(hold(20, 1), std::slice::from_ref(&first), LEASE).await?;
+    let soon = store.reserve(hold(20, 2), &[now()?], LEASE).await;
+    let is_first = |last: u64| last.abs_diff(first.amount) < GAP_MS / 2;
+    assert!(matches!(soon, Err(NotGranted::Full { denied, .. }) if is_first(denied.used)));
+    tokio::time::sleep(Duration::from_millis(GAP_MS)).await;
+    store.reserve(hold(20, 3), &[now()?], LEASE).await?;
     tell(store, Change::Release { hold: hold(20, 3) }).await?;
-    let after = store.reserve(hold(20, 4), &[at(start + 5_001)], LEASE).await;
+    let after = store.reserve(hold(20, 4), &[now()?], LEASE).await;
     assert!(matches!(after, Err(NotGranted::Full { .. })), "it was made all the same");
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tollbridge::id::HoldId;
 use tollbridge::routing::Usage;
-use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
+use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, GAP};
 use tollbridge::routing::request::ReadyWord;
 use tollbridge::server::clock;
 use tollbridge::server::holds::redis::{Claim, Deposit, KeySpace, Known, RedisStore, TakenOver};
@@ -318,8 +318,70 @@ async fn a_node_whose_clock_is_ahead_forgets_nothing_that_counts_for_others() ->
     let before = at(now - 3_600);
     right.tell(&[counted(5, &before)], LEASE).await?;
     right.tell(&[counted(6, &at(now))], LEASE).await?;
-    let slices = redis.ask(&["hkeys", "cap:{servers}:target/t/Connected:rolling:60"])?;
-    ensure!(!slices.contains(&format!("s:{}:", now - 3_600)), "{slices}");
+    let is_kept = || -> Result<bool> {
+        let slices = redis.ask(&["hkeys", "cap:{servers}:target/t/Connected:rolling:60"])?;
+        Ok(slices.contains(&format!("s:{}:", now - 3_600)))
+    };
+    ensure!(!is_kept()?, "it has left the window");
+    // A node remembers it for longer, and tells it to a server that is new.
+    let known = Known { bucket: before.bucket, used: 1, ends_at: None };
+    ensure!(right.restore(&[known]).await? == 0 && !is_kept()?, "it counts no more");
+    Ok(())
+}
+
+#[tokio::test]
+async fn attempts_of_nodes_whose_clocks_differ_are_as_far_apart_as_spacing_says() -> Result<()> {
+    const GAP_MS: u64 = 2_000;
+    const HOUR_MS: i64 = 3_600_000;
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let (right, ahead, behind) =
+        (node(&redis, "1").await?, node(&redis, "2").await?, node(&redis, "3").await?);
+    let cap = "target/t/spacing";
+    let by = |ahead_ms: i64| -> Result<BucketRequest> {
+        let amount = u64::try_from(clock::wall().0 + ahead_ms)?;
+        let bucket = Bucket { cap: cap.into(), window: GAP.into() };
+        Ok(BucketRequest { bucket, amount, ..request(Counts::Spacing, GAP_MS) })
+    };
+    let is_too_soon = async |store: &RedisStore, number, ahead_ms| {
+        let asked = by(ahead_ms)?;
+        let answer = store.reserve(hold(number), std::slice::from_ref(&asked), LEASE).await;
+        let Err(NotGranted::Full { denied, .. }) = answer else {
+            anyhow::bail!("{ahead_ms} ms ahead: {answer:?}");
+        };
+        let ago = asked.amount.checked_sub(denied.used);
+        ensure!(ago.is_some_and(|ago| ago < GAP_MS), "{ago:?} ms ago by the clock of who asked");
+        anyhow::Ok(())
+    };
+    let gap = Duration::from_millis(GAP_MS);
+
+    right.reserve(hold(1), &[by(0)?], LEASE).await?;
+    for (number, store, ahead_ms) in [(2, &ahead, HOUR_MS), (3, &behind, -HOUR_MS), (4, &right, 0)]
+    {
+        is_too_soon(store, number, ahead_ms).await?;
+    }
+    tokio::time::sleep(gap).await;
+    let attempt = by(-HOUR_MS)?;
+    behind.reserve(hold(5), std::slice::from_ref(&attempt), LEASE).await?;
+    is_too_soon(&right, 6, 0).await?;
+    tokio::time::sleep(gap).await;
+    // That it was made is said when another might be, and changes nothing.
+    let cause = Cause::Event(Counts::Attempted);
+    let counted = vec![Counted::all_of(&attempt)];
+    let told = behind.tell(&[Change::Count { hold: hold(5), cause, counted }], LEASE).await?;
+    let last = told[0].seen[0].1.used;
+    ensure!(last.abs_diff(attempt.amount) < GAP_MS / 2, "{last} by a clock that shows {attempt:?}");
+    right.reserve(hold(7), &[by(0)?], LEASE).await?;
+    tokio::time::sleep(gap).await;
+    // One that Redis did not hear of is told by the clock of its node, which is ahead.
+    let requests = vec![by(HOUR_MS)?];
+    ahead.tell(&[Change::Keep { hold: hold(8), requests }], LEASE).await?;
+    is_too_soon(&behind, 9, -HOUR_MS).await?;
+    let bucket = Bucket { cap: cap.into(), window: GAP.into() };
+    let known = Known { bucket, used: by(HOUR_MS)?.amount, ends_at: None };
+    ahead.restore(&[known]).await?;
+    tokio::time::sleep(gap).await;
+    behind.reserve(hold(10), &[by(-HOUR_MS)?], LEASE).await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ local told = {}
 local function add_usage(result, entries)
   for _, entry in ipairs(entries) do
     local used, held = usage(entry, now)
-    result[#result + 1] = used
+    result[#result + 1] = used + (entry.ahead or 0)
     result[#result + 1] = held
   end
 end
@@ -28,6 +28,10 @@ local function count(hold, cause, counted)
   for _, entry in ipairs(counted) do
     local left, is_credit = entry[AMOUNT], entry[COUNTS] == CREDIT
     for _, known in ipairs(entries) do
+      if known[KEY] == entry[KEY] and entry[COUNTS] == SPACING then
+        -- When it was by the server's clock is known.
+        entry.ahead, entry[AMOUNT] = entry[AMOUNT] - known[AMOUNT], known[AMOUNT]
+      end
       if known[KEY] == entry[KEY] and known[HELD] > 0 and left > 0 then
         local taken = math.min(known[HELD], left)
         known[HELD] = known[HELD] - taken

@@ -133,10 +133,12 @@ local function touch(entry)
   end
 end
 
--- Spacing: when the last attempt was.
+-- Spacing: when the last attempt was, by the server's clock. One that is told of by the clock of its node
+-- was not later than now.
 local function attempt_at(entry)
   local last = tonumber(redis.call('HGET', entry[KEY], 'used') or 0) or 0
-  redis.call('HSET', entry[KEY], 'used', whole(math.max(last, entry[AMOUNT])))
+  local at = math.min(entry[AMOUNT], clock())
+  redis.call('HSET', entry[KEY], 'used', whole(math.max(last, at)))
   touch(entry)
 end
 
@@ -277,6 +279,9 @@ local function raise_used(node, first)
       field = 'u:' .. node
     elseif kind ~= 'g' then
       field = 's:' .. kind .. ':' .. node
+    end
+    if kind == 'g' then
+      knows = math.min(knows, clock())
     end
     local has = tonumber(redis.call('HGET', key, field) or 0) or 0
     -- A node remembers slices for longer than they count.

@@ -9,12 +9,19 @@ end
 local now = clock()
 sweep(KEYS[1], ARGV[2], now)
 local entries = entries_at(7, tonumber(ARGV[6]))
+-- An attempt is now, whatever the clock of its node shows; but its node is answered by that.
+local ahead = {}
+for place, entry in ipairs(entries) do
+  if entry[COUNTS] == SPACING then
+    ahead[place], entry[AMOUNT] = entry[AMOUNT] - now, now
+  end
+end
 
 local function answer(code, place)
   local told = { code, place }
-  for _, entry in ipairs(entries) do
+  for at, entry in ipairs(entries) do
     local used, held = usage(entry, now)
-    told[#told + 1] = used
+    told[#told + 1] = used > 0 and used + (ahead[at] or 0) or 0
     told[#told + 1] = held
   end
   return told
