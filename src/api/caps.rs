@@ -14,7 +14,7 @@ use super::error::{Code, Place, Problem};
 use super::openapi::faults;
 use super::request::{Id, IdempotencyKey, JsonBody};
 use super::router::Api;
-use super::{DepositError, Deposited, ResetError, ResetRequest, WasReset};
+use super::{DepositError, Deposited, Metered, ResetError, ResetRequest, WasReset};
 use crate::id::BuyerId;
 use crate::money::{Currency, Money};
 use crate::routing::hold::{Counts, Reset};
@@ -25,6 +25,10 @@ use crate::time::Wall;
 pub(super) struct CapList {
     /// By their names.
     items: Vec<CapView>,
+    /// Where servers share limits through Redis: `open`, it was asked just now; `away`, it did not answer,
+    /// and they are at least so full, as far as this server knows. Null: it shares none.
+    #[schema(example = "open")]
+    hold_store: Option<&'static str>,
     /// Of all money, ISO 4217.
     #[schema(value_type = String, example = "USD")]
     currency: Currency,
@@ -49,7 +53,8 @@ pub(super) struct CapView {
     window: SmolStr,
     #[schema(value_type = String, example = "61")]
     used: SmolStr,
-    /// By calls in flight that may still count, or by live calls.
+    /// By calls in flight that may still count, or by live calls; and what other servers keep for when
+    /// Redis is away.
     #[schema(value_type = String, example = "4")]
     held: SmolStr,
     /// How much of `held` is for calls that were up when this server's process was killed, and whose end
@@ -125,8 +130,9 @@ faults!(ListFaults);
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<CapList> {
     let snapshot = api.services.routing.in_force();
     let (currency, config_rev) = (snapshot.account().currency.clone(), snapshot.revision());
-    let items = api.services.routing.meters().into_iter().map(CapView::from).collect();
-    Json(CapList { items, currency, config_rev })
+    let Metered { meters, hold_store } = api.services.routing.meters().await;
+    let items = meters.into_iter().map(CapView::from).collect();
+    Json(CapList { items, hold_store, currency, config_rev })
 }
 
 /// Why a cap is to begin anew.

@@ -7,12 +7,12 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::InForce;
 use super::auth::KeyId;
 use super::caps::CapView;
 use super::error::{Code, Place, Problem};
 use super::openapi::faults;
 use super::router::Api;
+use super::{InForce, Metered};
 
 /// A configuration was put in force.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,6 +23,9 @@ pub(super) struct Reloaded {
     revision: u64,
     /// Caps whose limit was lowered below what is used and held. They take no call until that is less.
     closed: Vec<CapView>,
+    /// Who says how full they are, as in `GET /v1/caps`.
+    #[schema(example = "open")]
+    hold_store: Option<&'static str>,
 }
 
 faults!(ReloadFaults: ConfigRefused);
@@ -52,6 +55,7 @@ pub(super) async fn reload(
     };
     let InForce { revision, closed } =
         api.services.configuration.reload().await.map_err(refused)?;
-    let closed = closed.into_iter().map(CapView::from).collect();
-    Ok(Json(Reloaded { revision, closed }))
+    let Metered { meters, hold_store } = closed;
+    let closed = meters.into_iter().map(CapView::from).collect();
+    Ok(Json(Reloaded { revision, closed, hold_store }))
 }

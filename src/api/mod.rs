@@ -150,6 +150,18 @@ pub enum HangUpError {
 /// What comes of asking scorers.
 pub type Hearing<'a> = Pin<Box<dyn Future<Output = Vec<Heard>> + Send + 'a>>;
 
+/// What [`Routing::meters`] returns.
+pub type Metering<'a> = Pin<Box<dyn Future<Output = Metered> + Send + 'a>>;
+
+/// How full caps are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metered {
+    pub meters: Vec<Meter>,
+    /// `open`: so says the store of limits that servers share. `away`: as far as this server knows.
+    /// Absent: it has them to itself.
+    pub hold_store: Option<&'static str>,
+}
+
 /// Decisions that are made again, or for the sake of an answer.
 pub trait Routing: Send + Sync {
     fn now(&self) -> Wall;
@@ -194,7 +206,7 @@ pub trait Routing: Send + Sync {
     fn ways(&self) -> Vec<(Way, WaySeen)>;
 
     /// How full all caps and all concurrency are, by their keys.
-    fn meters(&self) -> Vec<Meter>;
+    fn meters(&self) -> Metering<'_>;
 
     /// So many calls at once can be taken under this concurrency, such as
     /// `target/tgt_summit/concurrency`. False: there is no such concurrency.
@@ -458,7 +470,7 @@ pub trait Configuration: Send + Sync {
 pub struct InForce {
     pub revision: u64,
     /// Caps whose limit was lowered below what is used and held: they take no call for now.
-    pub closed: Vec<Meter>,
+    pub closed: Metered,
 }
 
 /// What [`Configuration::reload`] returns.

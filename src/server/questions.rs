@@ -6,14 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use crate::api::{Hearing, Routing};
+use crate::api::{Hearing, Metered, Metering, Routing};
 use crate::cdr::store::{Answer, Decisions, last_decisions};
 use crate::id::{TargetId, TrunkId};
 use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::{Condition, WaySeen};
 use crate::routing::dial::Way;
 use crate::routing::effective::Effective;
-use crate::routing::meter::Meter;
 use crate::routing::replay::DecisionRecord;
 use crate::routing::scorer::Question;
 use crate::routing::simulate::{Assumed, LiveSession};
@@ -22,6 +21,7 @@ use crate::time::Wall;
 
 use super::clock;
 use super::deciding::Deciding;
+use super::holds::State;
 use super::revisions::Revisions;
 use super::scoring::Scoring;
 use super::sources::Sources;
@@ -93,8 +93,12 @@ impl Routing for Questions {
         self.deciding.ways(clock::mono())
     }
 
-    fn meters(&self) -> Vec<Meter> {
-        self.deciding.meters(clock::wall()).into_values().collect()
+    fn meters(&self) -> Metering<'_> {
+        Box::pin(async {
+            let (meters, store) = self.deciding.meters_of_all(clock::wall()).await;
+            let hold_store = store.map(State::name);
+            Metered { meters: meters.into_values().collect(), hold_store }
+        })
     }
 
     fn set_ready(&self, concurrency: &SmolStr, count: u32) -> bool {

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use metrics::counter;
 use tokio::sync::Mutex;
 
-use crate::api::{Configuration, InForce, Reload};
+use crate::api::{Configuration, InForce, Metered, Reload};
 use crate::cdr::store::StoreError;
 use crate::config::{Config, ConfigError};
 use crate::id::TrunkId;
-use crate::routing::meter::{self, Meter};
+use crate::routing::meter;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 
@@ -26,6 +26,7 @@ use super::clock;
 use super::deciding::Deciding;
 use super::dialing::Dialing;
 use super::error::{Faults, StartError};
+use super::holds::State;
 use super::legs::TargetLegs;
 use super::limits::{TargetLimits, TrunkLimits};
 use super::mailbox::{Mail, Mailbox};
@@ -109,7 +110,7 @@ impl Reloader {
         let result = if outcome.is_ok() { "done" } else { "refused" };
         counter!(RELOADS, "result" => result).increment(1);
         match &outcome {
-            Ok(closed) => {
+            Ok(Metered { meters: closed, hold_store }) => {
                 tracing::info!(revision = running.revision, "the configuration is in force");
                 for meter in closed {
                     let show = |amount| meter.counts.show(amount);
@@ -118,6 +119,7 @@ impl Reloader {
                         used = %show(meter.used),
                         held = %show(meter.held),
                         limit = %show(meter.limit),
+                        hold_store,
                         "a limit is below what is used and held: the cap is closed"
                     );
                 }
@@ -129,7 +131,7 @@ impl Reloader {
         outcome.map(|closed| InForce { revision: running.revision, closed })
     }
 
-    async fn replace(&self, running: &mut Running) -> Result<Vec<Meter>, StartError> {
+    async fn replace(&self, running: &mut Running) -> Result<Metered, StartError> {
         let (before, next) = (running.config.clone(), running.revision + 1);
         // Files are read, and certificates checked: other tasks of this thread must not wait for it.
         let coming = tokio::task::spawn_blocking(move || Coming::read(&before, next)).await;
@@ -197,7 +199,9 @@ impl Reloader {
                 "the calls of before could not be read: rules about earlier calls know only new ones"
             );
         }
-        Ok(meter::closed(&before, &self.deciding.meters(clock::wall())))
+        let (now, store) = self.deciding.meters_of_all(clock::wall()).await;
+        let meters = meter::closed(&before, &now);
+        Ok(Metered { meters, hold_store: store.map(State::name) })
     }
 }
 

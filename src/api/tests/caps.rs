@@ -8,7 +8,8 @@ use super::{Answer, Fixture, refused, refused_whole, request};
 
 #[test]
 fn every_cap_is_shown_with_what_is_used_held_and_allowed() {
-    let answer = Fixture::new().get("/v1/caps");
+    let fixture = Fixture::new();
+    let answer = fixture.get("/v1/caps");
 
     assert_eq!(answer.status, 200);
     let cap = |cap: &str, counts: &str, window: &str, limit: &str, resets_at: Option<&str>| {
@@ -30,8 +31,10 @@ fn every_cap_is_shown_with_what_is_used_held_and_allowed() {
             Some("2026-03-18T00:00:00.000Z"),
         ),
     ];
-    let list = json!({ "items": items, "currency": "USD", "config_rev": 418 });
-    assert_eq!(answer.json(), list);
+    let list = |hold_store: Option<&str>| json!({ "items": items, "hold_store": hold_store, "currency": "USD", "config_rev": 418 });
+    assert_eq!(answer.json(), list(None));
+    fixture.world.state.lock().hold_store = Some("away");
+    assert_eq!(fixture.get("/v1/caps").json(), list(Some("away")));
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn the_configuration_is_read_again_or_refused_with_all_its_faults() {
     let answer = fixture.post("/v1/config:reload", "");
     assert_eq!(
         (answer.status.as_u16(), answer.json()),
-        (200, json!({"revision": 2, "closed": []}))
+        (200, json!({"revision": 2, "closed": [], "hold_store": null}))
     );
 
     fixture.world.state.lock().faults = vec!["t1 is wrong".into(), "t2 is wrong".into()];

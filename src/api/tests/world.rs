@@ -11,8 +11,8 @@ use smol_str::SmolStr;
 use super::super::{
     Arrival, Arrived, CapResets, Configuration, Credit, Deposit, DepositError, Deposited,
     Enrichers, Foretold, HangUpError, Health, Hearing, InForce, Intake, Intakes, LiveCalls,
-    PingError, PingIntake, Pools, PressureShown, Reload, ResetError, ResetRequest, Resetting,
-    Routing, Sent, Standings, Told, Trial, TrialCall, Visitors, WasReset,
+    Metered, Metering, PingError, PingIntake, Pools, PressureShown, Reload, ResetError,
+    ResetRequest, Resetting, Routing, Sent, Standings, Told, Trial, TrialCall, Visitors, WasReset,
 };
 use super::CALLER;
 use crate::cdr::consumer::Standing;
@@ -45,7 +45,7 @@ use crate::routing::enrich;
 use crate::routing::enrich::breaker::Condition::Resting;
 use crate::routing::enrich::budget::Spent;
 use crate::routing::hold::{Bucket, Reset};
-use crate::routing::meter::{Meter, NotResettable};
+use crate::routing::meter::NotResettable;
 use crate::routing::ping::{
     Accepted, Answers, Checked, Claim, Desk, DeskLimits, Fingerprint, Identity, Kept, KeptVisit,
     NewIds, NumberState, PingRefusals, PingRequest, PoolState, Reference, RequestKey, Session,
@@ -345,9 +345,11 @@ impl Routing for World {
         [("tgt_cool".into(), Condition::Open(trip))].into()
     }
 
-    fn meters(&self) -> Vec<Meter> {
+    fn meters(&self) -> Metering<'_> {
         let nothing_used = BTreeMap::<Bucket, Usage>::new();
-        self.snapshot.meters(&nothing_used, START).into_values().collect()
+        let meters = self.snapshot.meters(&nothing_used, START).into_values().collect();
+        let hold_store = self.state.lock().hold_store;
+        Box::pin(async move { Metered { meters, hold_store } })
     }
 
     fn set_ready(&self, concurrency: &SmolStr, _count: u32) -> bool {
@@ -800,10 +802,14 @@ impl Enrichers for World {
 
 impl Configuration for World {
     fn reload(&self) -> Reload<'_> {
-        let faults = self.state.lock().faults.clone();
+        let (faults, hold_store) = {
+            let state = self.state.lock();
+            (state.faults.clone(), state.hold_store)
+        };
         Box::pin(async move {
             if faults.is_empty() {
-                Ok(InForce { revision: 2, closed: Vec::new() })
+                let closed = Metered { meters: Vec::new(), hold_store };
+                Ok(InForce { revision: 2, closed })
             } else {
                 Err(faults)
             }

@@ -1,17 +1,21 @@
 //! Holds that are shared with other nodes: what the ledger of this one tells the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::super::clock;
 use super::super::holds::redis::{Claim, Deposit, Known};
 use super::super::holds::shared::{Everything, OwnHolds};
-use super::super::holds::{Counted, Counting, SharedHolds};
+use super::super::holds::{Counted, Counting, SharedHolds, State};
 use super::super::redis::StoreFault;
 use super::Deciding;
 use crate::id::HoldId;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom, Reset};
+use crate::routing::meter::Meter;
 use crate::routing::request::ReadyWord;
+use crate::time::Wall;
 
 impl Deciding {
     /// Room is asked of this store from now on, not of the ledger alone. Said once, before any call.
@@ -42,6 +46,22 @@ impl Deciding {
         let snapshot = self.snapshot();
         let on_store_down = |bucket: &Bucket| snapshot.on_store_down(&bucket.cap);
         shared.place(self, hold, requests, &on_store_down).await
+    }
+
+    /// How full all caps and all concurrency are, by their keys, as the store has them; and whether it has
+    /// said so. `None`: nothing is shared.
+    pub async fn meters_of_all(&self, at: Wall) -> (BTreeMap<SmolStr, Meter>, Option<State>) {
+        let meters = self.meters(at);
+        let Some(shared) = self.shared() else { return (meters, None) };
+        let bucket = |meter: &Meter| {
+            let bucket = Bucket { cap: meter.key.clone(), window: meter.window.clone() };
+            (bucket, meter.counts)
+        };
+        let buckets: Vec<_> = meters.values().map(bucket).collect();
+        match shared.look_at(&buckets).await {
+            true => (self.meters(at), Some(State::Open)),
+            false => (meters, Some(State::Away)),
+        }
     }
 
     /// Asks whether this server may take a deposit, which it has not taken. Where nothing is shared it
@@ -95,6 +115,8 @@ impl Deciding {
         let counted = buckets.into_iter().map(|bucket| {
             let due = kept.iter().find(|it| it.bucket.cap == bucket.cap && it.is_due(event));
             match due {
+                // It has one state, whenever the attempt was.
+                Some(due) if due.counts == Counts::Spacing => Counted::all_of(due),
                 Some(due) => Counted { bucket, ..Counted::all_of(due) },
                 // The lease was over. An event counts one call.
                 None => Counted::of(bucket, event, 1),
@@ -115,8 +137,6 @@ impl OwnHolds for Deciding {
         let is_valid = is_valid();
         if is_valid {
             let now = clock::mono();
-                // It has one state, whenever the attempt was.
-                Some(due) if due.counts == Counts::Spacing => Counted::all_of(due),
             state.holds(now).grant(hold, requests.to_vec(), now);
         }
         is_valid

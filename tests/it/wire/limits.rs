@@ -233,7 +233,7 @@ fn a_limit_that_is_lowered_below_what_is_used_closes_the_cap_at_once_and_says_so
 }
 
 /// Puts `to` in the place of `from` in the configuration. Returns the caps that were closed by that.
-fn reload(stage: &Stage, from: &str, to: &str) -> Result<Value> {
+pub(super) fn reload(stage: &Stage, from: &str, to: &str) -> Result<Value> {
     let path = stage.work.path().join("config.toml");
     let config = std::fs::read_to_string(&path)?;
     ensure!(config.contains(from), "the configuration has `{from}`");

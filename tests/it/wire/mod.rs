@@ -39,6 +39,7 @@ mod scorers;
 mod sessions;
 mod shared;
 mod shared_answers;
+mod shared_caps;
 mod shared_sessions;
 mod spend;
 mod stage;
@@ -49,8 +50,8 @@ mod thought;
 mod tls;
 mod trials;
 mod ways;
-mod worth;
 mod without_redis;
+mod worth;
 
 pub(crate) use sessions::{call, detail};
 pub(crate) use stage::{Call, Crowd, NUMBER, STRANGERS, Setup, Stage, play, play_with};
