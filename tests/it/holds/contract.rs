@@ -42,6 +42,7 @@ async fn a_cluster_keeps_the_contract() -> Result<()> {
 /// All rules, on buckets of their own.
 async fn keep<S: HoldStore + 'static>(store: Arc<S>) -> Result<()> {
     one_of_a_thousand_gets_the_last_place(Arc::clone(&store)).await?;
+    money_for_one_is_one_of_thirty_calls(Arc::clone(&store)).await?;
     let store = &*store;
     room_is_taken_in_all_buckets_or_in_none(store).await?;
     a_hold_is_placed_once_and_not_again_after_its_end(store).await?;
@@ -60,9 +61,9 @@ async fn keep<S: HoldStore + 'static>(store: Arc<S>) -> Result<()> {
     a_soft_cap_holds_nothing_and_is_full_when_it_is_used_up(store).await?;
     a_paced_cap_lets_in_as_many_as_its_rule_says(store).await?;
     a_rolling_window_counts_what_lies_in_it(store).await?;
+    a_clock_that_was_ahead_gives_a_rolling_window_no_second_limit(store).await?;
     attempts_are_as_far_apart_as_spacing_says(store).await?;
     who_talks_has_a_line_until_the_end(store).await?;
-    a_clock_that_was_ahead_gives_a_rolling_window_no_second_limit(store).await?;
     what_was_used_before_a_reset_counts_no_more_and_what_is_held_does(store).await?;
     a_reset_of_a_rolling_window_is_one_of_each_slice(store).await
 }
@@ -86,6 +87,44 @@ async fn one_of_a_thousand_gets_the_last_place<S: HoldStore + 'static>(
         }
     }
     assert_eq!(granted, 1);
+    Ok(())
+}
+
+/// A cap on revenue and what a buyer has paid in, at once: neither is enough for two.
+async fn money_for_one_is_one_of_thirty_calls<S: HoldStore + 'static>(store: Arc<S>) -> Result<()> {
+    let asked = [
+        money("for-one", 20_000_000, 12_500_000),
+        BucketRequest { counts: Counts::Credit, ..money("paid-in", 24_999_999, 12_500_000) },
+    ];
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..30 {
+        let (store, mut asked) = (Arc::clone(&store), asked.clone());
+        // Whichever it meets first.
+        asked.rotate_left(usize::from(n % 2));
+        let reserved = async move { store.reserve(hold(26, n), &asked, LEASE * 100).await };
+        tasks.spawn(async move { (n, reserved.await) });
+    }
+    let mut granted = vec![];
+    while let Some(answer) = tasks.join_next().await {
+        match answer? {
+            (n, Ok(_)) => granted.push(n),
+            (_, Err(NotGranted::Full { denied, .. })) => {
+                assert_eq!((denied.used, denied.held), (0, 12_500_000));
+            }
+            (_, Err(other)) => return Err(other.into()),
+        }
+    }
+    let [winner] = granted[..] else { panic!("{granted:?} were granted") };
+    for request in &asked {
+        assert_eq!(look(&*store, request).await?, Usage { used: 0, held: 12_500_000 });
+    }
+
+    // What it came to leaves too little for another.
+    let counted = asked.iter().map(Counted::all_of).collect();
+    let end = Change::Count { hold: hold(26, winner), cause: Cause::End(0), counted };
+    store.tell(&[end, Change::Release { hold: hold(26, winner) }], LEASE).await?;
+    let further = store.reserve(hold(26, 30), &asked, LEASE).await;
+    assert!(matches!(further, Err(NotGranted::Full { denied, .. }) if denied.used == 12_500_000));
     Ok(())
 }
 
@@ -345,6 +384,29 @@ async fn a_rolling_window_counts_what_lies_in_it(store: &impl HoldStore) -> Resu
     Ok(())
 }
 
+async fn a_clock_that_was_ahead_gives_a_rolling_window_no_second_limit(
+    store: &impl HoldStore,
+) -> Result<()> {
+    // A minute has slices of a second.
+    let now = AT.0 / 1_000;
+    let at = |second| {
+        let request = calls("ahead", 2);
+        let window = format!("rolling:60/{second}").into();
+        BucketRequest { bucket: Bucket { window, ..request.bucket }, ..request }
+    };
+    for n in 1..=2 {
+        store.reserve(hold(27, n), &[at(now)], LEASE).await?;
+        tell(store, count(hold(27, n), Cause::Event(Counts::Connected), &at(now), 1)).await?;
+    }
+    let hour = hold(27, 3);
+    store.reserve(hour, &[at(now + 3_600)], LEASE).await?;
+    tell(store, Change::Release { hold: hour }).await?;
+
+    let back = store.reserve(hold(27, 4), &[at(now + 1)], LEASE).await;
+    assert!(matches!(back, Err(NotGranted::Full { denied, .. }) if denied.used == 2));
+    Ok(())
+}
+
 async fn attempts_are_as_far_apart_as_spacing_says(store: &impl HoldStore) -> Result<()> {
     const GAP_MS: u64 = 2_000;
     let now = || -> Result<BucketRequest> {
@@ -388,29 +450,6 @@ async fn what_was_used_before_a_reset_counts_no_more_and_what_is_held_does(
     }
     for n in 1..=2 {
         tell(store, connected(n)).await?;
-async fn a_clock_that_was_ahead_gives_a_rolling_window_no_second_limit(
-    store: &impl HoldStore,
-) -> Result<()> {
-    // A minute has slices of a second.
-    let now = AT.0 / 1_000;
-    let at = |second| {
-        let request = calls("ahead", 2);
-        let window = format!("rolling:60/{second}").into();
-        BucketRequest { bucket: Bucket { window, ..request.bucket }, ..request }
-    };
-    for n in 1..=2 {
-        store.reserve(hold(27, n), &[at(now)], LEASE).await?;
-        tell(store, count(hold(27, n), Cause::Event(Counts::Connected), &at(now), 1)).await?;
-    }
-    let hour = hold(27, 3);
-    store.reserve(hour, &[at(now + 3_600)], LEASE).await?;
-    tell(store, Change::Release { hold: hour }).await?;
-
-    let back = store.reserve(hold(27, 4), &[at(now + 1)], LEASE).await;
-    assert!(matches!(back, Err(NotGranted::Full { denied, .. }) if denied.used == 2));
-    Ok(())
-}
-
     }
     assert_eq!(look(store, &request).await?, Usage { used: 2, held: 1 });
     let parts = store.parts(&request.bucket).await?;
