@@ -1,5 +1,5 @@
 //! The column of the table in [`history`](super::history) in which an edge is killed (spec/data §0.4,
-//! §7.3): one that keeps its holds itself, and one that has them in Redis.
+//! §7.3): one that keeps its holds itself, one that has them in Redis, and one that has them in a cluster.
 //!
 //! It is the server as it is built, killed (SIGKILL) in the middle of calls, again and again, and
 //! started on what its journal has on disk. Calls of five kinds meet their limits at once; money is
@@ -19,10 +19,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use fastrand::Rng;
+use tollbridge::server::holds::redis::KeySpace;
+use tollbridge::server::redis::Address;
 
 use crate::support::api::{self, Call, Cap};
 use crate::support::load::{Ledger, Load, Plan};
-use crate::support::redis::Redis;
+use crate::support::redis::{Cluster, Redis};
 use crate::support::server::{Server, Setup};
 use crate::support::{cells, http, ports, wait_for};
 
@@ -110,6 +112,15 @@ impl Kind {
             Self::Concurrency => 0,
         })
     }
+}
+
+/// Where the holds are, if the server does not keep them itself.
+struct Shared<'a> {
+    name: &'static str,
+    /// What it is told of them.
+    seeds: Vec<Address>,
+    /// The one that has the keys.
+    keeper: &'a Redis,
 }
 
 /// What Redis says of a limit, at every instant: also between the end of a server and the start of the
@@ -233,7 +244,7 @@ struct Killed {
 }
 
 impl Killed {
-    fn new(seed: u64, redis: Option<&Redis>) -> Result<Self> {
+    fn new(seed: u64, shared: Option<&Shared<'_>>) -> Result<Self> {
         let work = tempfile::tempdir()?;
         let first = ports::block(4)?;
         let [sip_port, api_port, carrier_port, advertiser_port] = [0, 1, 2, 3].map(|n| first + n);
@@ -261,11 +272,12 @@ impl Killed {
             // A slow disk of a test machine must not turn into an answer relayed unsaved.
             String::from("journal.answer_wait_ms=5000"),
         ];
-        if let Some(redis) = redis {
+        if let Some(Shared { seeds, .. }) = shared {
+            let urls: Vec<_> = seeds.iter().map(|seed| format!("\"redis://{seed}\"")).collect();
             // Generous: the machine of a test does other things as well.
             let shared = [
                 "node.id=1",
-                &format!("redis.urls=[\"redis://{}\"]", redis.address()),
+                &format!("redis.urls=[{}]", urls.join(",")),
                 "redis.lease_s=4",
                 "redis.call_timeout_ms=500",
                 "redis.timeout_ms=1000",
@@ -275,7 +287,7 @@ impl Killed {
             set.extend(shared.map(str::to_owned));
         }
         Ok(Self {
-            keeper: if redis.is_some() { "redis" } else { "in-process" },
+            keeper: shared.map_or("in-process", |shared| shared.name),
             setup: Setup { data: work.path().join("data"), sip_port, api_port, set, more },
             carrier_port,
             advertiser_port,
@@ -426,18 +438,28 @@ fn no_limit_is_passed_in_a_process_that_is_killed_and_started_again() {
 fn no_limit_is_passed_on_redis_by_a_process_that_is_killed_and_started_again() {
     let folder = tempfile::tempdir().unwrap();
     let redis = Redis::alone(folder.path()).unwrap_or_else(|error| panic!("{error:#}"));
-    play(Some(&redis));
+    play(Some(&Shared { name: "redis", seeds: vec![redis.address()], keeper: &redis }));
 }
 
-fn play(redis: Option<&Redis>) {
+#[test]
+fn no_limit_is_passed_on_a_cluster_by_a_process_that_is_killed_and_started_again() {
+    let cluster = Cluster::start().unwrap_or_else(|error| panic!("{error:#}"));
+    let keeper = cluster.master_of(KeySpace::new("default").slot());
+    let keeper = &cluster.nodes[keeper.unwrap_or_else(|error| panic!("{error:#}"))];
+    play(Some(&Shared { name: "cluster", seeds: cluster.seeds(), keeper }));
+}
+
+fn play(shared: Option<&Shared<'_>>) {
     let from_env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = from_env("TOLLBRIDGE_HOLD_SEED").unwrap_or_else(|| fastrand::u64(..));
     let rounds = from_env("TOLLBRIDGE_HOLD_ROUNDS").map_or(ROUNDS, |rounds| rounds as u32);
     let run = || -> Result<()> {
-        let mut killed = Killed::new(seed, redis)?;
+        let mut killed = Killed::new(seed, shared)?;
         let mut server = Server::start(&killed.setup)?;
-        let stores = redis.map(|redis| anyhow::Ok((Store::open(redis)?, Store::open(redis)?)));
-        let (watched, mut asked) = stores.transpose()?.unzip();
+        let open = |shared: &Shared<'_>| {
+            anyhow::Ok((Store::open(shared.keeper)?, Store::open(shared.keeper)?))
+        };
+        let (watched, mut asked) = shared.map(open).transpose()?.unzip();
         let observer = Observer::start(server.api, watched);
         let load = Load::start(&killed.plan(String::from("killed"), 100, 2_000))?;
         for round in 1..=rounds {

@@ -108,7 +108,15 @@ impl RedisStore {
         let keys = KeySpace::new(&settings.account);
         let link = Link::new(settings.link.clone());
         let (live, gate) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        Self { keys, link, settings, live, gate, living: ArcSwap::default(), nodes: AtomicU64::new(1) }
+        Self {
+            keys,
+            link,
+            settings,
+            live,
+            gate,
+            living: ArcSwap::default(),
+            nodes: AtomicU64::new(1),
+        }
     }
 
     /// Finds the server anew.
