@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tollbridge::server::holds::redis::KeySpace as HoldKeys;
 use tollbridge::server::sessions::redis::KeySpace as SessionKeys;
 
+use super::peer::{SDP, response, with_body};
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
 use super::{NUMBER, Setup, Stage};
@@ -283,4 +284,70 @@ fn while_a_master_dies() {
             Ok(is_there.then_some(()))
         })
     });
+}
+
+/// The figures of the specification, with the times that a server has unless it is told others. A machine of
+/// tests does other things as well: twenty times as long is too long.
+#[test]
+fn how_soon_a_dead_master_is_found_out_and_how_long_calls_wait_meanwhile() {
+    const TOO_LONG: u32 = 20;
+    let mut cluster = Cluster::start().unwrap();
+    let seeds: Vec<_> = cluster.seeds().iter().map(|it| format!("\"redis://{it}\"")).collect();
+    let urls = format!("redis.urls=[{}]", seeds.join(","));
+    let set = ["node.id=1", &urls, CAP];
+    let stage = Stage::start(Setup { set: &set, ..Setup::default() }).unwrap();
+    let slot = HoldKeys::new("default").slot();
+    let is = |state: &str| -> Result<bool> {
+        let told: Value = http::get(stage.api, "/healthz")?.json()?;
+        Ok(told["hold_store"] == state)
+    };
+    // How long it takes until its target has the INVITE.
+    let rings = |id: &str| -> Result<Duration> {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let began = Instant::now();
+        caller.send(with_body(&caller, &stage.invite(), id, &[], SDP))?;
+        let offered = target.expect("INVITE")?;
+        let took = began.elapsed();
+        target.send(response(&target, &offered, "486 Busy Here", &[], ""))?;
+        target.expect("ACK")?;
+        caller.expect("486 INVITE")?;
+        Ok(took)
+    };
+    let mut plot = || -> Result<()> {
+        wait_for("the store to be open", BACK_WITHIN, || Ok(is("open")?.then_some(())))?;
+        rings("before")?;
+        let master = cluster.master_of(slot)?;
+        cluster.nodes[master].kill()?;
+        let struck = Instant::now();
+        let first = rings("first")?;
+        let mut calls = 1;
+        while !is("away")? {
+            calls += 1;
+            rings(&format!("call{calls}"))?;
+            ensure!(struck.elapsed() < BACK_WITHIN, "nobody finds out");
+        }
+        let found = struck.elapsed();
+        wait_for("a replica to take over", BACK_WITHIN, || {
+            Ok(cluster.master_of(slot).is_ok_and(|place| place != master).then_some(()))
+        })?;
+        let is_up = Instant::now();
+        wait_for("the store to be open", BACK_WITHIN, || Ok(is("open")?.then_some(())))?;
+        let back = is_up.elapsed();
+        cells::tell(&format!(
+            "store figures kill master: away after {} ms (100), the first call rings after {} ms (50), open {} ms \
+             after another master is up (10000)",
+            found.as_millis(),
+            first.as_millis(),
+            back.as_millis(),
+        ))?;
+        ensure!(found < Duration::from_millis(100) * TOO_LONG, "found out after {found:?}");
+        ensure!(
+            first < Duration::from_millis(50) * TOO_LONG,
+            "the first call rings after {first:?}"
+        );
+        ensure!(back < Duration::from_secs(10) * 2, "open after {back:?}");
+        stage.is_clean()
+    };
+    let outcome = plot();
+    check(&[&stage], outcome);
 }
