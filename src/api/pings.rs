@@ -179,7 +179,7 @@ publisher_faults!(
 /// Opens a session for a caller who is about to call, and lends a number if a pool is named. It
 /// is answered once the session is on disk. The same request of a publisher, known by its
 /// `Idempotency-Key` or else by its `request_id`, opens one session and gets one answer, however often
-/// it is sent within 24 hours (of more than a million such answers the oldest are forgotten); a request
+/// it is sent within 24 hours (of more such answers than `sessions.answers_max` the oldest are forgotten); a request
 /// that was refused may be mended and sent again. One with `test` has no effect, and is answered with what
 /// would have come of it.
 #[utoipa::path(

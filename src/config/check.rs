@@ -32,6 +32,7 @@ impl Settings {
         self.consumers.check(&mut times);
         self.rollups.check(&mut times);
         self.pressure.check(&mut times);
+        self.sessions.check(&mut times);
         if journal.reserve_water_bytes > journal.low_water_bytes {
             findings.push(Finding {
                 path: String::from("journal.reserve_water_bytes"),

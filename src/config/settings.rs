@@ -17,6 +17,7 @@ use super::overload::OverloadSettings;
 use super::pressure::PressureSettings;
 use super::redis::RedisSettings;
 use super::secret::Secret;
+use super::sessions::SessionSettings;
 use super::shippers::ShipperSettings;
 use super::tls::TlsSettings;
 
@@ -28,6 +29,7 @@ pub struct Settings {
     pub sip: SipSettings,
     pub api: ApiSettings,
     pub store: StoreSettings,
+    pub sessions: SessionSettings,
     pub redis: RedisSettings,
     pub journal: JournalSettings,
     pub decision: DecisionSettings,

@@ -53,6 +53,9 @@ pub const SESSION_STORE_LOCAL: &str = "tollbridge_session_store_local_total";
 pub const SESSION_STORE_APART: &str = "tollbridge_session_store_apart_numbers";
 pub const SESSION_STORE_CONFLICTS: &str = "tollbridge_session_store_conflicts_total";
 pub const SESSIONS: &str = "tollbridge_sessions_active";
+pub const SESSIONS_MAX: &str = "tollbridge_sessions_max";
+pub const ANSWERS: &str = "tollbridge_answers_kept";
+pub const ANSWERS_KEPT_MAX: &str = "tollbridge_answers_kept_max";
 pub const POOL_NUMBERS: &str = "tollbridge_pool_numbers";
 pub const POOL_NEEDED: &str = "tollbridge_pool_needed_numbers";
 pub const POOL_MISSES: &str = "tollbridge_pool_misses";
@@ -194,6 +197,9 @@ fn describe() {
     describe_gauge!(POOL_NEEDED, "Numbers a pool should have by its busiest hour of the last 24");
     describe_gauge!(
         POOL_MISSES,
+    describe_gauge!(SESSIONS_MAX, "Live sessions above which no more are opened");
+    describe_gauge!(ANSWERS, "Answers that are given again to the same request");
+    describe_gauge!(ANSWERS_KEPT_MAX, "Of more answers the oldest are forgotten");
         "Sessions of the last 24 hours for whom a pool had no number left"
     );
     describe_gauge!(POOL_SHARING, "Live sessions that are shown a pool's overflow number");
@@ -361,9 +367,13 @@ pub fn install() -> Prometheus {
 
 /// What the routing state holds and has counted.
 pub fn routing(deciding: &Deciding) {
-    let (holds, sessions) = deciding.sizes();
+    let (holds, _) = deciding.sizes();
+    let (sessions, answers) = deciding.filled();
     gauge!(HOLDS_ACTIVE).set(holds as f64);
-    gauge!(SESSIONS).set(sessions as f64);
+    gauge!(SESSIONS).set(sessions.now as f64);
+    gauge!(SESSIONS_MAX).set(sessions.max as f64);
+    gauge!(ANSWERS).set(answers.now as f64);
+    gauge!(ANSWERS_KEPT_MAX).set(answers.max as f64);
     gauge!(TARGETS_ILL).set(deciding.conditions(clock::mono()).len() as f64);
     gauge!(WAYS_ILL).set(deciding.ways_ill(clock::mono()) as f64);
     let counters = deciding.ledger(HoldLedger::counters);

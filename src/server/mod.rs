@@ -84,7 +84,6 @@ use addresses::Wanted;
 use bridge::{Bridge, DurableMark, Parts, Rooms, Sessions};
 use clock::Clock;
 use control::Control;
-use deciding::Deciding;
 use holds::shared::OwnHolds;
 use limits::{TargetLimits, TrunkLimits};
 use mailbox::{Mail, Mailbox};
@@ -99,8 +98,8 @@ use revisions::Revisions;
 use scoring::Scoring;
 use sessions::shared::OwnSessions;
 use settings::{
-    endpoint_settings, health_rules, memory_max, shards_of, shared_holds, shared_sessions, speaks,
-    tcp_options, transport,
+    deciding, endpoint_settings, health_rules, memory_max, shards_of, shared_holds,
+    shared_sessions, speaks, tcp_options, transport,
 };
 use signaling::Shard;
 use sources::Sources;
@@ -165,7 +164,7 @@ impl Server {
         resolver.configure(wanted);
         let addresses = resolver.addresses();
         let standing = Arc::new(Standing::new(health_rules(&settings)));
-        let deciding = Arc::new(Deciding::new(snapshot));
+        let deciding = Arc::new(deciding(&settings, snapshot));
         let seed = ids::seed().map_err(StartError::Random)?;
         let sessions_tls = loaded.holds.clone();
         let shared = shared_holds(&settings, loaded.holds, seed);
@@ -395,7 +394,13 @@ impl Server {
         serve_api(api, services, ended.clone(), &mut tasks);
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         let (appender, gauges) = (accounting.appender(), accounting.gauges());
-        tasks.spawn(pressure::watch(pressures, appender, gauges, ended.clone()));
+        tasks.spawn(pressure::watch(
+            pressures,
+            Arc::clone(&deciding),
+            appender,
+            gauges,
+            ended.clone(),
+        ));
         tasks.spawn(watch_memory(memory, memory_max(&settings), ended.clone()));
         tasks.spawn(tls.watch(ended.clone()));
         let tcp_stats = Arc::clone(tcp.stats());

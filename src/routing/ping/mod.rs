@@ -5,7 +5,7 @@
 //! rules of lending (see [`pool`](super::pool)).
 //!
 //! Invariants: the same request of a publisher opens one session, however often it is sent within a
-//! day; memory is bounded by [`DeskLimits`] and [`ANSWERS_MAX`]; a session that was accepted is never
+//! day; memory is bounded by [`DeskLimits`] and [`Answers::max`]; a session that was accepted is never
 //! dropped before it expires.
 
 mod answers;

@@ -38,8 +38,8 @@ use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits, Res
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Concerned, Performance, Tallies, day_of};
 use crate::routing::ping::{
-    Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState, PingRefusal,
-    PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
+    ANSWERS_MAX, Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState,
+    PingRefusal, PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
@@ -159,6 +159,13 @@ struct Read<'a> {
     prior: Option<&'a PriorCalls>,
 }
 
+/// How many of something there are, and may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    pub now: usize,
+    pub max: usize,
+}
+
 /// What has been counted of calls.
 struct Counted<'a> {
     ledger: &'a HoldLedger,
@@ -272,7 +279,16 @@ impl UsageReader for AtAttempt<'_> {
 
 impl Deciding {
     pub fn new(snapshot: RoutingSnapshot) -> Self {
-        let mut desk = Desk::new(DeskLimits::default());
+        Self::with_room_for(snapshot, DeskLimits::default(), ANSWERS_MAX)
+    }
+
+    /// The same with other limits than where nobody says; of answers, so many are kept.
+    pub fn with_room_for(
+        snapshot: RoutingSnapshot,
+        limits: DeskLimits,
+        answers_max: usize,
+    ) -> Self {
+        let mut desk = Desk::new(limits);
         desk.configure(&snapshot);
         let ledger = HoldLedger::new(LedgerLimits::default());
         let history = CallerHistory::new(snapshot.history_limits());
@@ -284,7 +300,8 @@ impl Deciding {
             State { ledger, awake, deposits, desk, rotation, history, circuits, ways, performance };
         let (snapshot, down) = (ArcSwap::from_pointee(snapshot), ArcSwap::default());
         let (ready, state) = (Ready::default(), Mutex::new(state));
-        let (answers, quotas) = (Mutex::default(), Mutex::default());
+        let answers = Mutex::new(Answers::with_room_for(answers_max));
+        let quotas = Mutex::default();
         let (shared, sessions) = (OnceLock::new(), OnceLock::new());
         let remembers_all = AtomicBool::new(false);
         Self { snapshot, down, ready, state, answers, quotas, shared, sessions, remembers_all }
@@ -690,6 +707,16 @@ impl Deciding {
             PoolState { numbers: of_all(&pool.id).unwrap_or(state.numbers), ..state }
         });
         pools.collect()
+    }
+
+    /// How many sessions are live, and answers kept, of as many as may be.
+    pub fn filled(&self) -> (Filled, Filled) {
+        let sessions = {
+            let state = self.state.lock();
+            Filled { now: state.desk.len(), max: state.desk.sessions_max() }
+        };
+        let answers = self.answers.lock();
+        (sessions, Filled { now: answers.len(), max: answers.max() })
     }
 
     /// To whom a number is and was lent.

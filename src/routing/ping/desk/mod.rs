@@ -80,7 +80,7 @@ pub enum Consumed {
 
 impl Default for DeskLimits {
     fn default() -> Self {
-        Self { sessions_max: 500_000, per_caller_max: 8, earlier_callers_max: 250_000 }
+        Self { sessions_max: 2_000_000, per_caller_max: 8, earlier_callers_max: 250_000 }
     }
 }
 
@@ -380,6 +380,11 @@ impl Desk {
     }
 
     fn insert(&mut self, session: Session) {
+    /// Live sessions at most.
+    pub fn sessions_max(&self) -> usize {
+        self.limits.sessions_max
+    }
+
         let id = session.session;
         self.by_ping.insert(session.ping, id);
         self.by_alias.entry(SessionKey::alias_of(session.ping)).or_insert(id);
