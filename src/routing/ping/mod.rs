@@ -21,9 +21,9 @@ pub use answers::{
     RequestKey,
 };
 pub use desk::{
-    Accepted, Checked, Consumed, Desk, DeskLimits, EnrichedBy, Lent, Moved, NewIds, NumberState,
-    NumberStatus, PoolState, Session, SessionKind, SignOfLife, Touched, Visit, Visiting,
-    VisitorKey, ends_when_closed, publisher_of,
+    Accepted, Checked, Consumed, Desk, DeskLimits, EnrichedBy, KeptTags, Lent, Moved, NewIds,
+    NumberState, NumberStatus, PoolState, Session, SessionKind, SignOfLife, Touched, Visit,
+    Visiting, VisitorKey, ends_when_closed, publisher_of,
 };
 pub use extra::{EXTRA_BYTES_MAX, EXTRA_MAX, PING_FIELDS};
 pub use quota::{Admission, OverQuota, QuotaKind, Quotas};

@@ -35,7 +35,7 @@ impl Desk {
         sessions
             .iter()
             .rev()
-            .filter_map(|id| self.sessions.get(id))
+            .filter_map(|id| self.session(*id))
             .filter(|session| now < session.expires_at)
             .map(|session| self.read(session))
             .collect()
@@ -99,7 +99,7 @@ impl Desk {
             caller: session.caller,
             created_at: session.created_at,
             expires_at: session.expires_at,
-            tags: session.tags.clone(),
+            tags: session.tags.to_tags(),
             former,
             sharing: sharing.map(|all| u32::try_from(all.len()).unwrap_or(u32::MAX)),
             promise: session.promise_now(),

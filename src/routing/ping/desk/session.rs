@@ -8,7 +8,8 @@ use crate::routing::quote::Promise;
 use crate::routing::request::{SessionReading, Tags};
 use crate::time::Wall;
 
-use super::VisitorKey;
+use super::{KeptTags, VisitorKey};
+use crate::routing::ping::request::TAGS_MAX;
 
 /// What a ping opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +21,9 @@ pub struct Session {
     pub caller: Option<PhoneNumber>,
     pub pool: Option<PoolId>,
     pub number: Option<PhoneNumber>,
-    pub tags: Tags,
+    pub tags: KeptTags,
     /// What its ping said in fields that are not known here. Nothing goes by it.
-    pub extra: Tags,
+    pub extra: KeptTags,
     pub request_id: Option<SmolStr>,
     pub kind: SessionKind,
     /// By which the visitor is known again.
@@ -70,7 +71,7 @@ impl Session {
             caller: self.caller,
             created_at: self.created_at,
             expires_at: self.expires_at,
-            tags: self.tags.clone(),
+            tags: self.tags.to_tags(),
             former: None,
             sharing: None,
             promise: None,

@@ -193,7 +193,7 @@ impl Names {
             caller: session.caller,
             created_at: session.created_at,
             expires_at: session.expires_at,
-            tags: session.tags.clone(),
+            tags: session.tags.to_tags(),
             former,
             sharing,
             promise: session.promise_now(),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::id::PingId;
 use crate::money::Money;
-use crate::routing::ping::SessionKind;
+use crate::routing::ping::{KeptTags, SessionKind};
 use crate::routing::quote::Promise;
 use crate::server::redis::{Address, LinkSettings};
 use crate::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
@@ -129,8 +129,8 @@ fn session(id: SessionId, number: PhoneNumber) -> Session {
         caller: None,
         pool: Some("pool".into()),
         number: Some(number),
-        tags: Tags::new(),
-        extra: Tags::new(),
+        tags: KeptTags::default(),
+        extra: KeptTags::default(),
         request_id: None,
         kind: SessionKind::Ping,
         visitor: None,
