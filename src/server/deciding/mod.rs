@@ -623,6 +623,19 @@ impl Deciding {
         room: Option<&OfferedRoom>,
         lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unopened> {
+        let opened = self.open_of_ping(request, ids, now, room, lent);
+        self.give_back_of(room, opened.as_ref().err());
+        opened
+    }
+
+    fn open_of_ping(
+        &self,
+        request: &PingRequest,
+        ids: NewIds,
+        now: Wall,
+        room: Option<&OfferedRoom>,
+        lent: Option<Lent>,
+    ) -> Result<(Accepted, Option<Opened>), Unopened> {
         let snapshot = self.snapshot.load();
         let checked = Checked::of(&snapshot, request)?;
         Self::is_worth_it(&snapshot, &checked, now)?;
@@ -641,7 +654,6 @@ impl Deciding {
         let opened = accepted.as_ref().ok();
         let session = opened.and_then(|it| desk.session(it.session)).cloned();
         drop(state);
-        self.give_back(room);
         if let Some(asked) = ask {
             return Err(Unopened::Ask(asked));
         }
@@ -697,6 +709,16 @@ impl Deciding {
         (state.ledger.live(), state.desk.len())
     }
 
+    /// How many sessions are live, and answers kept, of as many as may be.
+    pub fn filled(&self) -> (Filled, Filled) {
+        let sessions = {
+            let state = self.state.lock();
+            Filled { now: state.desk.len(), max: state.desk.sessions_max() }
+        };
+        let answers = self.answers.lock();
+        (sessions, Filled { now: answers.len(), max: answers.max() })
+    }
+
     /// How each pool is, in the order of the configuration.
     pub fn pools(&self, now: Wall) -> Vec<PoolState> {
         let snapshot = self.snapshot.load();
@@ -707,16 +729,6 @@ impl Deciding {
             PoolState { numbers: of_all(&pool.id).unwrap_or(state.numbers), ..state }
         });
         pools.collect()
-    }
-
-    /// How many sessions are live, and answers kept, of as many as may be.
-    pub fn filled(&self) -> (Filled, Filled) {
-        let sessions = {
-            let state = self.state.lock();
-            Filled { now: state.desk.len(), max: state.desk.sessions_max() }
-        };
-        let answers = self.answers.lock();
-        (sessions, Filled { now: answers.len(), max: answers.max() })
     }
 
     /// To whom a number is and was lent.
