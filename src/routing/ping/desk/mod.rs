@@ -250,14 +250,13 @@ impl Desk {
         self.insert(session);
     }
 
-    /// A session that was changed elsewhere, as it is now. One that was not opened here is not kept
-    /// here.
-    pub fn follow(&mut self, session: &Session, now: Wall) {
+    /// A session that was changed elsewhere, with what has become of it here since it was read there: that is
+    /// what it is now. One that was not opened here is not kept here.
+    pub fn follow(&mut self, session: Session, now: Wall) -> Session {
         self.expire(now);
         let id = session.session;
-        if !self.sessions.contains_key(&id) {
-            return;
-        }
+        let Some(known) = self.sessions.get(&id) else { return session };
+        let session = session.with(known);
         if let Some(pool) = &session.pool {
             let own = session.number.filter(|did| self.leases.knows(*did));
             let lease =

@@ -79,6 +79,23 @@ impl Session {
         }
     }
 
+    /// The same session with what another copy of it knows besides: the earlier use, what enrichers answered,
+    /// and tags that it has none of.
+    pub(super) fn with(mut self, other: &Self) -> Self {
+        self.consumed_at = self.consumed_at.into_iter().chain(other.consumed_at).min();
+        for by in &other.enriched {
+            if !self.enriched.iter().any(|known| known.enricher == by.enricher) {
+                self.enriched.push(by.clone());
+            }
+        }
+        for (name, value) in other.tags.iter() {
+            if self.tags.len() < TAGS_MAX && !self.tags.contains_key(name) {
+                self.tags.insert(name.clone(), value.clone());
+            }
+        }
+        self
+    }
+
     /// All that enrichers told; where two told the same tag, what the first did.
     pub fn enriched_tags(&self) -> Tags {
         let mut told = Tags::new();
