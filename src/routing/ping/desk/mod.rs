@@ -264,6 +264,7 @@ impl Desk {
             self.leases.lent(pool, id, lease, session.expires_at, now);
         }
         self.put(session.clone(), now);
+        session
     }
 
     /// Another session has the number that this one was lent.
@@ -279,11 +280,17 @@ impl Desk {
         self.sessions.range((from, Bound::Unbounded)).take(most).map(|(_, it)| &**it).collect()
     }
 
-    /// Who of the sessions here has numbers of the pool, and since when.
-    pub fn lent_of(&self, pool: &PoolId) -> Vec<(Lease, Wall)> {
-        let mut leases = self.leases.of_pool(pool);
+    /// Who of the sessions here has these numbers of the pool, and since when.
+    pub fn lent_of(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+        let mut leases = self.leases.among(pool, numbers);
         leases.retain(|(lease, _)| self.sessions.contains_key(&lease.session));
         leases
+    }
+
+    /// The number of its pool that a live session has, and since when.
+    pub fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)> {
+        let pool = self.sessions.get(&session)?.pool.as_ref()?;
+        self.leases.of(pool, session)
     }
 
     /// The live session that a visitor has.
@@ -373,6 +380,11 @@ impl Desk {
         session.into_iter().chain(self.leases.deadline()).min()
     }
 
+    /// Live sessions at most.
+    pub fn sessions_max(&self) -> usize {
+        self.limits.sessions_max
+    }
+
     /// Live sessions.
     pub fn len(&self) -> usize {
         self.sessions.len()
@@ -383,11 +395,6 @@ impl Desk {
     }
 
     fn insert(&mut self, session: Session) {
-    /// Live sessions at most.
-    pub fn sessions_max(&self) -> usize {
-        self.limits.sessions_max
-    }
-
         let id = session.session;
         self.by_ping.insert(session.ping, id);
         self.by_alias.entry(SessionKey::alias_of(session.ping)).or_insert(id);

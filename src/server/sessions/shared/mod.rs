@@ -242,6 +242,7 @@ impl SharedSessions {
         let state = self.store.number_state(snapshot, number, now).await;
         state.inspect_err(|fault| self.metrics.fault(fault)).ok()
     }
+                untold_behind: None,
 
     /// How long a call waits for its sessions.
     pub(in crate::server) fn answers_within(&self) -> Duration {
@@ -595,6 +596,7 @@ impl SharedSessions {
         if let Some(promise) = its.and_then(|it| it.promise.as_mut()) {
             promise.spent = true;
         }
+        session
     }
 
     /// A call is on a number of the pool, until [`SharedSessions::unpin`].
