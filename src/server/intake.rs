@@ -42,8 +42,8 @@ struct Taken<'a> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        for session in self.opened.drain(..) {
-            self.deciding.abandon(session, clock::wall());
+        if let Some(shared) = self.deciding.sessions() {
+            self.opened.drain(..).for_each(|session| shared.untold(session));
         }
     }
 }
@@ -52,8 +52,7 @@ impl Control {
     /// Opens a session for each ping, and waits once for the journal to have them all.
     async fn take_pings(&self, sent: Vec<Sent>) -> Vec<Answer> {
         let deciding = &*self.deciding;
-        let (facts, claimed, opened) = (vec![], vec![], vec![]);
-        let mut taken = Taken { deciding, facts, claimed, opened };
+        let mut taken = Taken { deciding, claimed: vec![], opened: vec![] };
         let mut answers: Vec<Answer> = Vec::with_capacity(sent.len());
         for sent in sent {
             answers.push(self.take(sent, &mut taken).await);
@@ -61,9 +60,9 @@ impl Control {
         if answers.iter().all(Result::is_err) {
             return answers;
         }
-        let facts = std::mem::take(&mut taken.facts);
-        self.show(&taken.opened).await;
-        if let Err(reason) = self.written(facts, &mut taken.claimed, &mut taken.opened).await {
+        let written = self.written(&mut taken.claimed, &taken.opened).await;
+        taken.opened.clear();
+        if let Err(reason) = written {
             for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                 // It may be sent again, and must not be taken for one that is on disk.
                 *answer = Err(unavailable(&reason));
@@ -141,23 +140,32 @@ impl Control {
         }
         let reply = claimed.as_ref().and_then(Claimed::reply);
         if let Some(opened) = opened {
-            taken.opened.push(opened.session.session);
-            taken.facts.extend(facts(opened, reply, stamp()));
+            let session = opened.session.session;
+            let sent =
+                self.send_off(Some(session), facts(opened, reply, stamp()), claimed.as_mut());
+            sent.map_err(|reason| unavailable(&reason))?;
+            taken.opened.push(session);
         }
         taken.claimed.extend(claimed);
         Ok(accepted)
     }
 
     /// Whether pings are taken at all.
+        self.writes()?;
+        if self.is_draining() {
+            return Err(unavailable("the server is being taken out of service"));
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for what pings and visitors say to be written down.
+    pub(super) fn writes(&self) -> Result<(), PingError> {
     pub(super) fn takes_work(&self) -> Result<(), PingError> {
         if self.appender.pressure() >= Pressure::Low {
             return Err(unavailable("the journal's disk has no room for pings"));
         }
         if self.pressures.level() >= Level::PingsRefused {
             return Err(unavailable(&self.pressures.causes().join("; ")));
-        }
-        if self.is_draining() {
-            return Err(unavailable("the server is being taken out of service"));
         }
         Ok(())
     }
@@ -223,23 +231,44 @@ impl Control {
         self.pressures.enter(clock::mono()).ok_or_else(full)
     }
 
-    /// Waits with nothing to write too: that whoever asked first has gone away does not say that its
-    /// answer is on disk. From the moment on in which nothing but the disk can keep them from it,
-    /// `claimed` are given again and `opened` stay; what does not get there is as if it had never come.
+    /// Puts what was just done on its way to the disk, before anybody else can find it: whoever does, and
+    /// waits for the journal, waits for this. From now on nothing but the disk can keep `opened` from
+    /// staying, and `claimed` from being given again; else they are as if they had never come.
+    pub(super) fn send_off(
+        opened: Option<SessionId>,
+        &self,
+        claimed: Option<&mut Claimed<'_>>,
+    ) -> Result<(), String> {
+        match self.appender.append_all(facts, Durability::Durable) {
+            Ok(_) => {
+                if let Some(claimed) = claimed {
+                    claimed.on_its_way();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(opened) = opened {
+                    self.deciding.abandon(opened, clock::wall());
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Returns when all that was done is on the disk, and others see what was opened. Waits with nothing
+    /// written too: that whoever asked first has gone away does not say that its answer is on disk.
     pub(super) async fn written(
         &self,
         facts: Vec<Fact>,
         claimed: &mut [Claimed<'_>],
-        opened: &mut Vec<SessionId>,
+        opened: &[SessionId],
     ) -> Result<(), String> {
-        let appended = self.appender.append_all(facts, Durability::Durable);
-        let lsn = appended.map_err(|error| error.to_string())?;
-        claimed.iter_mut().for_each(Claimed::on_its_way);
-        let on_their_way = std::mem::take(opened);
-        let written = self.appender.wait(lsn).await.map_err(|error| error.to_string());
+        let on_disk = self.appender.wait(self.appender.end());
+        let ((), written) = tokio::join!(self.show(opened), on_disk);
+        let written = written.map_err(|error| error.to_string());
         if written.is_err() {
             claimed.iter_mut().for_each(Claimed::failed);
-            *opened = on_their_way;
+            opened.iter().for_each(|session| self.deciding.abandon(*session, clock::wall()));
         }
         Claimed::tell(claimed).await;
         written

@@ -41,9 +41,7 @@ impl Control {
             Some(reference) => match self.deciding.claim(identity(&reference), now).await {
                 Standing::First(claimed) => Some(claimed),
                 Standing::Answered(kept) => {
-                    self.written(vec![], &mut [], &mut vec![])
-                        .await
-                        .map_err(|reason| unavailable(&reason))?;
+                    self.written(&mut [], &[]).await.map_err(|reason| unavailable(&reason))?;
                     return arrived_before(kept).ok_or(PingError::OtherBody(reference));
                 }
                 Standing::InProgress => return Err(PingError::InProgress(reference)),
@@ -53,7 +51,9 @@ impl Control {
         let visiting = Visiting::of(&self.deciding.snapshot(), visit)?;
         if let Some(visit) = self.brought_back(&visiting, now).await {
             let facts: Vec<Fact> = visit.moved.clone().map(touched).into_iter().collect();
-            let written = self.written(facts, claimed.as_mut_slice(), &mut vec![]).await;
+            let sent = self.send_off(None, facts, claimed.as_mut());
+            sent.map_err(|reason| unavailable(&reason))?;
+            let written = self.written(claimed.as_mut_slice(), &[]).await;
             written.map_err(|reason| unavailable(&reason))?;
             return Ok(Arrived { visit, replayed: false });
         }
@@ -69,33 +69,45 @@ impl Control {
                 Err(Unopened::Lend(wanted)) => lending.lend(wanted, now).await,
             }
         };
-        lending.opened();
+        // Another visit of the visitor may have opened one meanwhile, with a number of its own.
+        if opened.is_some() {
+            lending.opened();
+        }
         if let (Some(claimed), Some(_)) = (&mut claimed, &opened) {
             let (visitor, left_out) = (visit.visitor.clone(), visit.left_out.clone());
             let kept = Box::new(KeptVisit { visitor, heartbeat_s: visit.heartbeat_s, left_out });
             claimed.answered(Kept { accepted: visit.accepted.clone(), visit: Some(kept) }, now);
         }
         let reply = claimed.as_ref().and_then(Claimed::reply);
-        if let Some(opened) = &opened {
-            self.show(&[opened.session.session]).await;
-        }
+        let session = opened.as_ref().map(|opened| opened.session.session);
         let opened = opened.into_iter();
         let mut facts: Vec<Fact> =
             opened.flat_map(|opened| facts(opened, reply.clone(), stamp())).collect();
         facts.extend(visit.moved.clone().map(touched));
-        if let Err(reason) = self.written(facts, claimed.as_mut_slice(), &mut vec![]).await {
-            if !visit.accepted.repeated {
-                self.deciding.abandon(visit.accepted.session, clock::wall());
-            }
-            return Err(unavailable(&reason));
-        }
+        let sent = self.send_off(session, facts, claimed.as_mut());
+        sent.map_err(|reason| unavailable(&reason))?;
+        let written = self.written(claimed.as_mut_slice(), session.as_slice()).await;
+        written.map_err(|reason| unavailable(&reason))?;
         Ok(Arrived { visit, replayed: false })
     }
 
-    /// Not waited for: what is lost with a crash is a second of a session's life.
-    fn note(&self, fact: Fact) -> Result<(), PingError> {
-        let appended = self.appender.append(fact, Durability::Buffered);
-        appended.map(|_| ()).map_err(|error| unavailable(&error.to_string()))
+    /// Whether it may be written down what a page that is there says now of its session. Otherwise the
+    /// session lives on all the same, and only a crash would cost it that. Also while no new one is opened
+    /// here, for the server is about to end.
+    fn may_note(&self, session: SessionId) -> Result<(), PingError> {
+        self.writes()?;
+        match self.changes.lock().take(session, clock::mono()) {
+            true => Ok(()),
+            false => Err(PingError::TooOften),
+        }
+    }
+
+    /// Not waited for: what is lost with a crash, or has no room in the journal, is a moment of a session's
+    /// life.
+    fn note(&self, fact: Fact) {
+        if let Err(refused) = self.appender.append(fact, Durability::Buffered) {
+            tracing::debug!(error = %refused.error, "a sign of life was not written down");
+        }
     }
 }
 
@@ -110,6 +122,14 @@ impl Visitors for Control {
         update: VisitUpdate,
     ) -> Told<'_, Result<Option<Touched>, PingError>> {
         Box::pin(async move {
+            let _entered = self.enter()?;
+            let may_note = self.may_note(session);
+            if !update.tags.is_empty() {
+                // What is new has to be written down, and is said again by whoever is refused.
+                may_note.clone()?;
+            }
+            // A page says where it is each time.
+            let update = may_note.is_ok().then_some(update).unwrap_or_default();
             let found = self.touch_anywhere(session, &update, clock::wall()).await?;
             if let Some(moved) = found.as_ref().and_then(|touched| touched.moved.clone()) {
                 self.note(touched(moved))?;

@@ -12,10 +12,10 @@ use tollbridge::server::redis::{Address, StoreFault};
 use tollbridge::time::Wall;
 
 use super::edge::Edge;
-use super::relay::{Relay, What};
 use super::stores;
 use super::ways::Ways;
 use crate::support::redis::Redis;
+use crate::support::relay::{Relay, What};
 
 /// No test waits for it to be over.
 const LEASE: Duration = Duration::from_secs(60);

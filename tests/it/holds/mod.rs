@@ -9,7 +9,6 @@ mod history;
 mod in_process;
 mod killed;
 mod machine;
-mod relay;
 mod servers;
 mod stores;
 mod ways;

@@ -14,6 +14,7 @@ pub(crate) mod kamailio;
 pub(crate) mod load;
 pub(crate) mod ports;
 pub(crate) mod redis;
+pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod sipp;
 pub(crate) mod site;

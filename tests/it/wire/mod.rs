@@ -40,6 +40,7 @@ mod sessions;
 mod shared;
 mod shared_answers;
 mod shared_sessions;
+mod shared_faults;
 mod spend;
 mod stage;
 mod store_faults;

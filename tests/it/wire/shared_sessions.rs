@@ -20,7 +20,7 @@ const CALLER: &str = "+16145550188";
 const FROM: &str = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
 
 /// A pool of so many numbers.
-fn pool(numbers: u32) -> String {
+pub(super) fn pool(numbers: u32) -> String {
     let numbers: Vec<_> = (0..numbers).map(|nth| format!("\"+1614555{:04}\"", 200 + nth)).collect();
     format!(
         "[[pools]]\nid = \"pool\"\ncampaign = \"alone\"\npublisher = \"tests\"\n\
@@ -559,13 +559,13 @@ fn lookups_without(stage: &Stage) -> Result<f64> {
 }
 
 /// The call was the session's, and was found to be by this.
-fn is_of(stage: &Stage, call_id: &str, method: &str, session: &Value) -> Result<()> {
+pub(super) fn is_of(stage: &Stage, call_id: &str, method: &str, session: &Value) -> Result<()> {
     let found = detail(stage, call_id)?;
     ensure!(found["match_method"] == method, "{call_id}: {found:#}");
     ensure!(found["session_id"] == session["session_id"], "{call_id}: {found:#}");
     Ok(())
 }
 
-fn text(value: &Value) -> Result<String> {
+pub(super) fn text(value: &Value) -> Result<String> {
     value.as_str().map(str::to_owned).with_context(|| format!("no text: {value}"))
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tollbridge::server::redis::Address;
 
 /// Passes on everything, but for what it is told to hold back. Dropping it closes the way.
-pub(super) struct Relay {
+pub(crate) struct Relay {
     address: Address,
     held: Arc<Held>,
     accepting: JoinHandle<()>,
@@ -21,7 +21,7 @@ pub(super) struct Relay {
 
 /// What is held back on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     /// The question, and all that is said after it.
     Question,
     /// The answer to it, and all further ones.
@@ -46,7 +46,7 @@ struct Held {
 }
 
 impl Relay {
-    pub(super) async fn to(server: Address) -> Result<Self> {
+    pub(crate) async fn to(server: Address) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = Address { host: "127.0.0.1".into(), port: listener.local_addr()?.port() };
         let held = Arc::new(Held {
@@ -71,18 +71,18 @@ impl Relay {
         Ok(Self { address, held, accepting })
     }
 
-    pub(super) fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> Address {
         self.address.clone()
     }
 
     /// Holds back the next question that holds this text, or its answer, until [`Relay::let_go`]
     /// or [`Relay::lose`].
-    pub(super) fn hold_back(&self, what: What, text: &str) {
+    pub(crate) fn hold_back(&self, what: What, text: &str) {
         self.held.fate.send_replace(Fate::Waits);
         *self.held.wanted.lock() = Some((what, text.to_owned()));
     }
 
-    pub(super) async fn has_caught_it(&self) -> Result<()> {
+    pub(crate) async fn has_caught_it(&self) -> Result<()> {
         let give_up = Instant::now() + Duration::from_secs(5);
         while *self.held.caught.borrow() == 0 {
             ensure!(Instant::now() < give_up, "nothing like it was said");
@@ -91,11 +91,11 @@ impl Relay {
         Ok(())
     }
 
-    pub(super) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.held.fate.send_replace(Fate::Passes);
     }
 
-    pub(super) fn lose(&self) {
+    pub(crate) fn lose(&self) {
         self.held.fate.send_replace(Fate::IsLost);
     }
 }
