@@ -269,6 +269,9 @@ impl From<PingError> for Problem {
                 let (code, place) = (Code::KeyReused, place_of(&reference));
                 Self::at(code, place, "mismatch", "came before with another body")
             }
+            too_often @ PingError::TooOften => {
+                Self::new(Code::SessionTooOften, too_often.to_string()).retry_after(RETRY_SOON_S)
+            }
             PingError::Unavailable { reason, retry_after_s } => {
                 Self::new(Code::PingsUnavailable, reason).retry_after(retry_after_s)
             }

@@ -228,13 +228,15 @@ pub(super) async fn act(
 
 publisher_faults!(
     HeartbeatFaults: PathMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, SessionNotFound, PingRefused, PingsUnavailable
+    BodyTooLarge, BodyMediaType, SessionNotFound, SessionTooOften, PingRefused, PingsUnavailable
 );
 
 /// Keep a session
 ///
 /// A sign of life, and what is new: the session lives on from now, and keeps its number. It is not waited
-/// for until it is on disk. Without a body nothing is new.
+/// for until it is on disk. Without a body nothing is new. New tags are taken ten times at once and once a
+/// second, and not while the server takes no pings: otherwise they are refused and to be sent again, while
+/// a sign of life without them goes on to be answered.
 #[utoipa::path(
     post,
     path = "/v1/sessions/{id}:heartbeat",
@@ -375,6 +377,7 @@ impl From<Visit> for SessionAnswer {
     fn from(visit: Visit) -> Self {
         let accepted = visit.accepted;
         Self {
+        | PingError::TooOften
             session_id: accepted.session,
             visitor_id: visit.visitor,
             number: accepted.number,

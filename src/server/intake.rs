@@ -30,17 +30,16 @@ const RETRY_AFTER_S: u32 = 5;
 
 type Answer = Result<Accepted, PingError>;
 
-/// What the pings of one request come to. Whatever it is ended by, what did not get to the disk is as
-/// if it had never come.
+/// What the pings of one request come to.
 struct Taken<'a> {
     deciding: &'a Deciding,
-    facts: Vec<Fact>,
     claimed: Vec<Claimed<'a>>,
-    /// That are not on the disk.
+    /// That are on their way to the disk, and others have yet to see.
     opened: Vec<SessionId>,
 }
 
 impl Drop for Taken<'_> {
+    /// Whoever asked has gone away meanwhile: others see them by and by.
     fn drop(&mut self) {
         if let Some(shared) = self.deciding.sessions() {
             self.opened.drain(..).for_each(|session| shared.untold(session));
@@ -151,6 +150,7 @@ impl Control {
     }
 
     /// Whether pings are taken at all.
+    pub(super) fn takes_work(&self) -> Result<(), PingError> {
         self.writes()?;
         if self.is_draining() {
             return Err(unavailable("the server is being taken out of service"));
@@ -160,7 +160,6 @@ impl Control {
 
     /// Whether there is room for what pings and visitors say to be written down.
     pub(super) fn writes(&self) -> Result<(), PingError> {
-    pub(super) fn takes_work(&self) -> Result<(), PingError> {
         if self.appender.pressure() >= Pressure::Low {
             return Err(unavailable("the journal's disk has no room for pings"));
         }
@@ -235,8 +234,9 @@ impl Control {
     /// waits for the journal, waits for this. From now on nothing but the disk can keep `opened` from
     /// staying, and `claimed` from being given again; else they are as if they had never come.
     pub(super) fn send_off(
-        opened: Option<SessionId>,
         &self,
+        opened: Option<SessionId>,
+        facts: Vec<Fact>,
         claimed: Option<&mut Claimed<'_>>,
     ) -> Result<(), String> {
         match self.appender.append_all(facts, Durability::Durable) {
@@ -259,7 +259,6 @@ impl Control {
     /// written too: that whoever asked first has gone away does not say that its answer is on disk.
     pub(super) async fn written(
         &self,
-        facts: Vec<Fact>,
         claimed: &mut [Claimed<'_>],
         opened: &[SessionId],
     ) -> Result<(), String> {
@@ -339,6 +338,7 @@ fn count(answer: &Answer) {
         Err(PingError::OverQuota(_)) => "over_quota",
         Err(PingError::OverShare(_)) => "over_share",
         Err(PingError::InProgress(_) | PingError::OtherBody(_)) => "conflict",
+        Err(PingError::TooOften) => "too_often",
         Err(PingError::Unavailable { .. }) => "unavailable",
     };
     counter!(PINGS, "result" => result).increment(1);

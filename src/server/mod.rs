@@ -14,6 +14,7 @@ pub mod accounting;
 pub mod addresses;
 mod answering;
 pub mod bridge;
+mod changes;
 pub mod clock;
 mod compile;
 mod consumers;

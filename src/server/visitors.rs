@@ -129,10 +129,11 @@ impl Visitors for Control {
                 may_note.clone()?;
             }
             // A page says where it is each time.
-            let update = may_note.is_ok().then_some(update).unwrap_or_default();
+            let update = if may_note.is_ok() { update } else { VisitUpdate::default() };
             let found = self.touch_anywhere(session, &update, clock::wall()).await?;
-            if let Some(moved) = found.as_ref().and_then(|touched| touched.moved.clone()) {
-                self.note(touched(moved))?;
+            let moved = found.as_ref().and_then(|touched| touched.moved.clone());
+            if let Some(moved) = moved.filter(|_| may_note.is_ok()) {
+                self.note(touched(moved));
             }
             Ok(found)
         })
@@ -140,12 +141,13 @@ impl Visitors for Control {
 
     fn release(&self, session: SessionId) -> Told<'_, Result<Option<Wall>, PingError>> {
         Box::pin(async move {
+            let _entered = self.enter()?;
             let released = self.release_anywhere(session, clock::wall()).await;
             let Some(expires_at) = released else { return Ok(None) };
-            self.note(Fact::of_node(
-                stamp(),
-                SessionReleased { session, expires_at_ms: expires_at.0 },
-            ))?;
+            if self.may_note(session).is_ok() {
+                let expires_at_ms = expires_at.0;
+                self.note(Fact::of_node(stamp(), SessionReleased { session, expires_at_ms }));
+            }
             Ok(Some(expires_at))
         })
     }

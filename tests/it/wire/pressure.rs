@@ -216,7 +216,7 @@ fn signs_of_life_keep_sessions_under_pressure_and_fill_no_journal() {
 
         let book = Held::of(stage)?;
         let many = json!(vec![body("tests"); 95]).to_string();
-        ensure!(http::post(stage.api, "/v1/pings:batch", &many)?.status == 200);
+        ensure!(http::post(stage.api, "/v1/pings:batch", &many)?.status == 202);
         until_level(stage, 3)?;
         std::thread::sleep(Duration::from_millis(1_100));
         let before = color()?;
@@ -243,13 +243,13 @@ fn signs_of_life_keep_sessions_under_pressure_and_fill_no_journal() {
 }
 
 /// The book, in which nobody else can write until this is dropped.
-struct Held {
+pub(super) struct Held {
     connection: Option<SqliteConnection>,
     runtime: Runtime,
 }
 
 impl Held {
-    fn of(stage: &Stage) -> Result<Self> {
+    pub(super) fn of(stage: &Stage) -> Result<Self> {
         let runtime = Runtime::new()?;
         let book = stage.work.path().join("data/tollbridge.db");
         let options = SqliteConnectOptions::new().filename(book);
