@@ -142,6 +142,8 @@ pub struct TcpSettings {
 pub struct ApiSettings {
     /// Default 127.0.0.1:8080.
     pub listen: SocketAddr,
+    /// Open connections; one more is closed at once. Default 8192.
+    pub connections_max: u32,
     /// Who may call it. Default: nobody; health needs no key.
     pub keys: Vec<ApiKey>,
 }
@@ -299,7 +301,11 @@ impl Default for TcpSettings {
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), keys: Vec::new() }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            connections_max: 8192,
+            keys: Vec::new(),
+        }
     }
 }
 

@@ -101,6 +101,7 @@ pub const PINGS_IN_PROGRESS: &str = "tollbridge_pings_in_progress";
 pub const PINGS_IN_PROGRESS_MAX: &str = "tollbridge_pings_in_progress_limit";
 pub const PRESSURE: &str = "tollbridge_pressure_level";
 pub const PING_ACK: &str = "tollbridge_ping_ack_seconds";
+pub const API_REFUSED: &str = "tollbridge_api_connections_refused_total";
 pub const JOURNAL_COMMIT: &str = "tollbridge_journal_commit_seconds";
 pub const JOURNAL_BATCH: &str = "tollbridge_journal_batch_records";
 pub const JOURNAL_ERRORS: &str = "tollbridge_journal_fsync_errors_total";
@@ -194,6 +195,7 @@ fn describe() {
     describe_counter!(STORE_LATE, "Settlements that came after their lease was over");
     describe_gauge!(SESSIONS, "Live ping sessions");
     describe_gauge!(POOL_NUMBERS, "Numbers of a pool, by `state`");
+    describe_counter!(API_REFUSED, "Connections to the REST service beyond api.connections_max");
     describe_gauge!(POOL_NEEDED, "Numbers a pool should have by its busiest hour of the last 24");
     describe_gauge!(
         POOL_MISSES,

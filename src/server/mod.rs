@@ -252,6 +252,7 @@ impl Server {
         let buffers = sockets.by_shard.iter().flat_map(|(_, sockets)| sockets);
         let granted = buffers.map(|(_, socket)| socket.receive_buffer_bytes()).min();
         let sockets_max = u64::from(settings.sip.tcp.connections_max)
+            + u64::from(settings.api.connections_max)
             + u64::from(shard_count) * settings.sip.listen.len() as u64;
         let asked = settings.sip.receive_buffer_bytes;
         for complaint in machine::complaints(sockets_max, asked, granted) {
@@ -392,7 +393,8 @@ impl Server {
         });
         let services =
             control.services(&settings, &accounting, enrichers, Arc::clone(&reloader), questions);
-        serve_api(api, services, ended.clone(), &mut tasks);
+        let connections_max = settings.api.connections_max;
+        serve_api(api, services, connections_max, ended.clone(), &mut tasks);
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         let (appender, gauges) = (accounting.appender(), accounting.gauges());
         tasks.spawn(pressure::watch(
@@ -491,15 +493,17 @@ fn bind_api(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError>
 fn serve_api(
     listener: TcpListener,
     services: Services,
+    connections_max: u32,
     mut ended: watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) {
     let router = crate::api::router(services);
+    let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
     tasks.spawn(async move {
         let end = async move {
             // An error says that nobody is left to end us, which is an end too.
             let _ = ended.wait_for(|ended| *ended).await;
         };
-        serving::serve(listener, router, end).await;
+        serving::serve(listener, router, connections_max, end).await;
     });
 }
