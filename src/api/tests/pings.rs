@@ -146,6 +146,11 @@ fn a_body_that_is_no_ping_is_refused_with_where_it_goes_wrong() {
         ("[]", mistyped("")),
         ("7", mistyped("")),
         (r#"{"ttl_s": "soon"}"#, mistyped("/ttl_s")),
+        (r#"{"pool": tru}"#, refused(400, "body.syntax", "/pool", "syntax")),
+        (
+            r#"{"pool": "a", "lead": {"age": 3, "zip": tru}}"#,
+            refused(400, "body.syntax", "/lead/zip", "syntax"),
+        ),
         (r#"{"ttl_s": -1}"#, mistyped("/ttl_s")),
         (r#"{"lead": 3}"#, mistyped("/lead")),
         (r#"{"pool": "pool_hvac", "strict": true, "colour/~.a": 3}"#, mistyped("/colour~1~0.a")),
