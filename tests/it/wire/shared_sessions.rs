@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tollbridge::server::sessions::redis::KeySpace;
 
 use super::peer::{SDP, with_body};
+use super::pressure::Held;
 use super::program::Program;
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
-use super::{NUMBER, Setup, Stage};
+use super::{Call, NUMBER, Setup, Stage};
 use crate::support::redis::{Cluster, Redis};
 use crate::support::{api, http, wait_for};
 
@@ -333,6 +334,40 @@ fn without_redis_calls_are_matched_and_numbers_lent_by_what_a_server_has_itself(
     };
     let outcome = calls();
     check(&[&first, &second], outcome);
+}
+
+#[test]
+fn without_redis_and_the_call_records_calls_and_pings_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let stage = server(&redis, 1, &pool(32)).unwrap();
+    let mut calls = || -> Result<()> {
+        wait_for("numbers to be set apart", Duration::from_secs(10), || {
+            let metrics = api::metrics(stage.api)?;
+            let apart = metrics.get("tollbridge_session_store_apart_numbers");
+            Ok((apart >= Some(&2.0)).then_some(()))
+        })?;
+        let book = Held::of(&stage)?;
+        redis.kill()?;
+        let lent = ping(&stage, &json!({ "pool": "pool" }))?;
+        ensure!(lent["number_status"] == "leased", "{lent:#}");
+        // Their records come later.
+        for (call_id, number) in [("lent", text(&lent["number"])?), ("static", NUMBER.to_owned())] {
+            let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+            caller.send(with_body(&caller, &stage.invite_to(&number), call_id, &[], SDP))?;
+            Call::answered(&mut caller, &mut target)?.end(&mut caller, &mut target)?;
+        }
+        redis.restart()?;
+        drop(book);
+        for call_id in ["lent", "static"] {
+            let found = detail(&stage, call_id)?;
+            ensure!(found["state"] != "open", "{found:#}");
+        }
+        is_of(&stage, "lent", "pool_lease", &lent)?;
+        stage.is_clean()
+    };
+    let outcome = calls();
+    check(&[&stage], outcome);
 }
 
 /// Redis dies under load and comes back with nothing: every call is answered, every ping has its 202.
