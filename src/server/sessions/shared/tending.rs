@@ -435,7 +435,8 @@ impl SharedSessions {
                 passed_by.another(fault)?;
             }
         }
-        renewed.and(passed_by.finish())
+        renewed?;
+        passed_by.finish()
     }
 
     async fn set_apart(&self, pool: &Pool) -> Result<(), StoreFault> {
