@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tollbridge::id::{CallId, PingId, SessionId};
 use tollbridge::phone::PhoneNumber;
-use tollbridge::routing::ping::{Desk, DeskLimits, Session, SessionKind};
+use tollbridge::routing::ping::{Desk, DeskLimits, KeptTags, Session, SessionKind};
 use tollbridge::routing::{RouteRequest, RoutingSnapshot, Tags};
 use tollbridge::server::clock;
 use tollbridge::server::redis::Address;
@@ -175,7 +175,7 @@ fn session(nth: u64, now: Wall) -> Session {
         pool: None,
         number: None,
         tags: tags.map(|(name, value)| (name.into(), value.into())).into(),
-        extra: Tags::default(),
+        extra: KeptTags::default(),
         request_id: None,
         kind: SessionKind::Ping,
         visitor: None,

@@ -21,6 +21,8 @@ use tollbridge::server::serving::serve;
 pub(crate) const FLOOR: &str = "TOLLBRIDGE_BENCH_FLOOR";
 /// A process is ready by then.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Of the floor, as of the server.
+const CONNECTIONS_MAX: usize = 8192;
 /// Of a clock tick, by which Linux counts the time of processes.
 const TICKS_A_SECOND: f64 = 100.0;
 
@@ -158,7 +160,8 @@ pub(crate) fn be_the_floor() -> Result<()> {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         println!("{}", listener.local_addr()?);
         let nothing = post(|_body: Bytes| async { (StatusCode::ACCEPTED, ANSWER) });
-        serve(listener, Router::new().route("/v1/pings", nothing), std::future::pending()).await;
+        let router = Router::new().route("/v1/pings", nothing);
+        serve(listener, router, CONNECTIONS_MAX, std::future::pending()).await;
         Ok(())
     })
 }

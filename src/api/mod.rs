@@ -355,6 +355,9 @@ pub enum PingError {
     /// The same key came before with another body.
     #[error("the same key came before with another body")]
     OtherBody(Reference),
+    /// The page of a session says something new more often than is kept.
+    #[error("the session has changed ten times at once, and may once a second")]
+    TooOften,
     /// Ours: pings are not taken at the moment, for instance because the disk is nearly full.
     #[error("{reason}")]
     Unavailable { reason: String, retry_after_s: u32 },

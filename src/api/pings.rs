@@ -179,7 +179,7 @@ publisher_faults!(
 /// Opens a session for a caller who is about to call, and lends a number if a pool is named. It
 /// is answered once the session is on disk. The same request of a publisher, known by its
 /// `Idempotency-Key` or else by its `request_id`, opens one session and gets one answer, however often
-/// it is sent within 24 hours (of more than a million such answers the oldest are forgotten); a request
+/// it is sent within 24 hours (of more such answers than `sessions.answers_max` the oldest are forgotten); a request
 /// that was refused may be mended and sent again. One with `test` has no effect, and is answered with what
 /// would have come of it; of these a publisher may send 10 a second, and 20 at once.
 #[utoipa::path(
@@ -268,6 +268,9 @@ impl From<PingError> for Problem {
             PingError::OtherBody(reference) => {
                 let (code, place) = (Code::KeyReused, place_of(&reference));
                 Self::at(code, place, "mismatch", "came before with another body")
+            }
+            too_often @ PingError::TooOften => {
+                Self::new(Code::SessionTooOften, too_often.to_string()).retry_after(RETRY_SOON_S)
             }
             PingError::Unavailable { reason, retry_after_s } => {
                 Self::new(Code::PingsUnavailable, reason).retry_after(retry_after_s)
@@ -464,8 +467,8 @@ impl SessionStatus {
             caller_id: session.caller,
             pool: session.pool,
             number: session.number,
-            tags: session.tags,
-            extra: session.extra,
+            tags: session.tags.into(),
+            extra: session.extra.into(),
             created_at: session.created_at.to_rfc3339(),
             expires_at: session.expires_at.to_rfc3339(),
             consumed_at: session.consumed_at.map(Wall::to_rfc3339),

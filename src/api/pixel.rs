@@ -17,9 +17,10 @@ use super::error::{Code, Problem};
 use super::openapi::publisher_faults;
 use super::pings::PingAnswer;
 use super::query::{self, Parameters};
+use super::request::IdempotencyKey;
 use super::router::Api;
 use super::trials::TrialAnswer;
-use crate::routing::ping::PingRequest;
+use crate::routing::ping::{PingRequest, Reference};
 
 /// What it is answered: as a ping, or with `test` as a trial.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,7 +31,7 @@ pub(super) enum PixelAnswer {
 }
 
 publisher_faults!(
-    PixelFaults: QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
+    PixelFaults: HeaderMalformed, QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
     PingWorthless, KeyReused, KeyInProgress, PingsOverQuota, PingsOverShare, PingsFull, PingsCapped, PingsUnavailable
 );
 
@@ -45,6 +46,8 @@ publisher_faults!(
     operation_id = "send_ping_as_get",
     tag = "pings",
     params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "As with a ping that is sent as a POST, and known with that"),
         ("key" = Option<String>, Query, description = "A publisher's key, in place of a header"),
         ("format" = Option<String>, Query,
             description = "`json`: answer with the session, as does `Accept: application/json`"),
@@ -73,6 +76,7 @@ publisher_faults!(
 pub(super) async fn accept(
     State(api): State<Arc<Api>>,
     Sender(caller): Sender,
+    IdempotencyKey(key): IdempotencyKey,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -89,7 +93,7 @@ pub(super) async fn accept(
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let is_json = format.as_deref() == Some("json")
         || accepts.is_some_and(|types| types.contains("application/json"));
-    let (is_trial, sent) = (ping.test, Sent { ping, key: None, price: None });
+    let (is_trial, sent) = (ping.test, Sent { ping, key: key.map(Reference::Header), price: None });
     if is_trial {
         let tried = api.tried(sent, vec![], &caller).await.map_err(Problem::of_query)?;
         let taken = if is_json { StatusCode::OK } else { StatusCode::NO_CONTENT };

@@ -161,20 +161,17 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Proble
         if cause.is_data() {
             Problem::at(Code::BodyMistyped, place, "mistyped", cause.to_string())
         } else {
-            syntax(&cause)
+            syntax(place, &cause)
         }
     })?;
-    json.end().map_err(|e| syntax(&e))?;
+    json.end().map_err(|e| syntax(Place::Body(String::new()), &e))?;
     Ok(value)
 }
 
-fn syntax(cause: &serde_json::Error) -> Problem {
+/// `place`: what was being read.
+fn syntax(place: Place, cause: &serde_json::Error) -> Problem {
     let detail = format!("the body is not JSON: {cause}");
-    Problem::new(Code::BodySyntax, detail.as_str()).with(
-        Place::Body(String::new()),
-        "syntax",
-        cause.to_string(),
-    )
+    Problem::new(Code::BodySyntax, detail.as_str()).with(place, "syntax", cause.to_string())
 }
 
 /// A name within a JSON pointer, RFC 6901 §3.

@@ -24,7 +24,8 @@ use crate::id::{ParseIdError, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Reference, Session, SessionKind, Touched, Visit, VisitKind, VisitRequest, VisitUpdate,
+    NumberStatus, Reference, Session, SessionKind, Touched, Visit, VisitKind, VisitRequest,
+    VisitUpdate,
 };
 
 /// Where sessions are.
@@ -33,7 +34,7 @@ pub(super) const PATH: &str = "/v1/sessions";
 pub(super) const ONE: &str = "/v1/sessions/{id}";
 
 /// The fields of a visit's body.
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 21] = [
     "key",
     "type",
     "visitor_id",
@@ -54,6 +55,7 @@ const FIELDS: [&str; 20] = [
     "lead",
     "consent",
     "tags",
+    "strict",
 ];
 
 /// A visitor's session.
@@ -88,9 +90,26 @@ pub(super) struct SessionAnswer {
     /// How often to give one.
     #[schema(example = 60)]
     heartbeat_every_s: u32,
+    /// What of this is of the number, if it was lent one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseView>,
+    /// The number is one that all share for whom the pool has none left.
+    #[schema(example = false)]
+    overflow: bool,
     /// Names of what the page said and that is not kept, such as a click id that is too long: the first few.
     #[schema(value_type = Vec<String>, example = json!([]))]
     left_out: Vec<SmolStr>,
+}
+
+/// A number that was lent to a visitor.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LeaseView {
+    #[schema(value_type = String, example = "leased")]
+    state: &'static str,
+    #[schema(example = "2026-03-17T15:34:12.318Z")]
+    expires_at: String,
+    #[schema(example = 60)]
+    heartbeat_every_s: u32,
 }
 
 /// A session after a sign of life.
@@ -228,13 +247,15 @@ pub(super) async fn act(
 
 publisher_faults!(
     HeartbeatFaults: PathMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, SessionNotFound, PingRefused, PingsUnavailable
+    BodyTooLarge, BodyMediaType, SessionNotFound, SessionTooOften, PingRefused, PingsUnavailable
 );
 
 /// Keep a session
 ///
 /// A sign of life, and what is new: the session lives on from now, and keeps its number. It is not waited
-/// for until it is on disk. Without a body nothing is new.
+/// for until it is on disk. Without a body nothing is new. New tags are taken ten times at once and once a
+/// second, and not while the server takes no pings: otherwise they are refused and to be sent again, while
+/// a sign of life without them goes on to be answered.
 #[utoipa::path(
     post,
     path = "/v1/sessions/{id}:heartbeat",
@@ -356,6 +377,7 @@ fn problem(error: PingError) -> Problem {
         | PingError::OverShare(_)
         | PingError::InProgress(_)
         | PingError::OtherBody(_)
+        | PingError::TooOften
         | PingError::Unavailable { .. }) => other.into(),
     }
 }
@@ -374,6 +396,11 @@ fn display(number: PhoneNumber) -> String {
 impl From<Visit> for SessionAnswer {
     fn from(visit: Visit) -> Self {
         let accepted = visit.accepted;
+        let lease = (accepted.number_status == NumberStatus::Leased).then(|| LeaseView {
+            state: status_name(accepted.number_status),
+            expires_at: accepted.expires_at.to_rfc3339(),
+            heartbeat_every_s: visit.heartbeat_s,
+        });
         Self {
             session_id: accepted.session,
             visitor_id: visit.visitor,
@@ -384,6 +411,8 @@ impl From<Visit> for SessionAnswer {
             sip_user: SessionKey::address_of(accepted.ping),
             expires_at: accepted.expires_at.to_rfc3339(),
             heartbeat_every_s: visit.heartbeat_s,
+            lease,
+            overflow: accepted.number_status == NumberStatus::Shared,
             left_out: visit.left_out,
         }
     }
@@ -410,7 +439,6 @@ impl ToSchema for UpdateBody {
 impl utoipa::PartialSchema for VisitBody {
     fn schema() -> RefOr<Schema> {
         page_fields(ObjectBuilder::new().schema_type(Type::Object))
-            .description(Some("A visit of a page, or a form that was sent in"))
             .property("type", one_of(&["page_view", "form"], "Left out: `page_view`"))
             .property(
                 "visitor_id",
@@ -440,7 +468,18 @@ impl utoipa::PartialSchema for VisitBody {
             .property("sub_id", text("Becomes the tag `sub_id`"))
             .property("lead", map("Each field becomes a tag `lead.NAME`"))
             .property("consent", map("Each field becomes a tag `consent.NAME`"))
-            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+            .property(
+                "strict",
+                ObjectBuilder::new().schema_type(Type::Boolean).description(Some(
+                    "Whether fields that are not known here are refused. Left out: if the publisher's \
+                     `strict_pings` has it",
+                )),
+            )
+            .description(Some(
+                "A visit of a page, or a form that was sent in. Fields that are not known here are kept as \
+                 `extra`, as those of a ping; `page_url` may be called `landing_url`",
+            ))
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
             .examples([serde_json::json!({
                 "pool": "pool_hvac",
                 "visitor_id": "v_8c1f0b7e",
@@ -453,8 +492,10 @@ impl utoipa::PartialSchema for VisitBody {
 impl utoipa::PartialSchema for UpdateBody {
     fn schema() -> RefOr<Schema> {
         page_fields(ObjectBuilder::new().schema_type(Type::Object))
-            .description(Some("What is new of a visit"))
-            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+            .description(Some(
+                "What is new of a visit. Fields that are not known here are not kept, and named as `left_out`",
+            ))
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
             .examples([serde_json::json!({"page_url": "https://columbus-hvac.example/prices"})])
             .into()
     }
@@ -496,7 +537,7 @@ mod tests {
             "key": "k", "type": "form", "visitor_id": "v", "publisher": "p", "campaign": "c", "pool": "p",
             "want": "nothing", "page_url": "u", "referrer": "r", "user_agent": "a", "form_id": "f",
             "submitted_at": "s", "phone_hash": "h", "caller_id": "1", "zip": "1", "state": "OH",
-            "sub_id": "s", "lead": {"a": 1}, "consent": {"a": 1}, "tags": {"a": 1},
+            "sub_id": "s", "lead": {"a": 1}, "consent": {"a": 1}, "tags": {"a": 1}, "strict": false,
         }))
         .unwrap();
         let fields = |value: &serde_json::Value| {

@@ -32,6 +32,7 @@ impl Settings {
         self.consumers.check(&mut times);
         self.rollups.check(&mut times);
         self.pressure.check(&mut times);
+        self.sessions.check(&mut times);
         if journal.reserve_water_bytes > journal.low_water_bytes {
             findings.push(Finding {
                 path: String::from("journal.reserve_water_bytes"),
@@ -182,6 +183,9 @@ fn look_for_breaks(path: String, value: &Value, findings: &mut Vec<Finding>) {
 
 impl ApiSettings {
     fn check(&self, findings: &mut Vec<Finding>) {
+        let connections = u64::from(self.connections_max);
+        let mut ranges = Ranges(&mut *findings);
+        ranges.check("api.connections_max", connections, 1..=1_000_000, "connections");
         let mut seen = BTreeSet::new();
         for (position, key) in self.keys.iter().enumerate() {
             if !seen.insert(&key.id) {

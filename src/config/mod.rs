@@ -29,6 +29,7 @@ mod pressure;
 mod redis;
 mod reread;
 mod secret;
+mod sessions;
 mod settings;
 mod shippers;
 mod tls;
@@ -53,6 +54,7 @@ pub use overload::OverloadSettings;
 pub use pressure::PressureSettings;
 pub use redis::{QUESTIONS_MAX, RedisSettings, RedisUrl};
 pub use secret::Secret;
+pub use sessions::SessionSettings;
 pub use settings::{
     ApiKey, ApiSettings, CdrSettings, DecisionSettings, JournalSettings, LogFormat, LogSettings,
     NodeSettings, OrphanBill, Settings, SipSettings, StoreSettings, TcpSettings,
@@ -68,11 +70,12 @@ use overrides::Override;
 use tree::Tree;
 
 /// Sections with the settings of the process.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "node",
     "sip",
     "api",
     "store",
+    "sessions",
     "redis",
     "journal",
     "decision",

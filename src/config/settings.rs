@@ -17,6 +17,7 @@ use super::overload::OverloadSettings;
 use super::pressure::PressureSettings;
 use super::redis::RedisSettings;
 use super::secret::Secret;
+use super::sessions::SessionSettings;
 use super::shippers::ShipperSettings;
 use super::tls::TlsSettings;
 
@@ -28,6 +29,7 @@ pub struct Settings {
     pub sip: SipSettings,
     pub api: ApiSettings,
     pub store: StoreSettings,
+    pub sessions: SessionSettings,
     pub redis: RedisSettings,
     pub journal: JournalSettings,
     pub decision: DecisionSettings,
@@ -140,6 +142,8 @@ pub struct TcpSettings {
 pub struct ApiSettings {
     /// Default 127.0.0.1:8080.
     pub listen: SocketAddr,
+    /// Open connections; one more is closed at once. Default 8192.
+    pub connections_max: u32,
     /// Who may call it. Default: nobody; health needs no key.
     pub keys: Vec<ApiKey>,
 }
@@ -297,7 +301,11 @@ impl Default for TcpSettings {
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), keys: Vec::new() }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            connections_max: 8192,
+            keys: Vec::new(),
+        }
     }
 }
 

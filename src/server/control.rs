@@ -26,6 +26,7 @@ use crate::routing::ping::{NumberState, PoolState};
 use crate::time::Wall;
 
 use super::accounting::{Accounting, stamp};
+use super::changes::Changes;
 use super::clock;
 use super::deciding::{Deciding, DepositsKnown};
 use super::fraud;
@@ -49,6 +50,8 @@ pub struct Control {
     /// Deposits that are on their way to the disk, or of which it is not known if they came there,
     /// with how much they are, in micros.
     depositing: Mutex<BTreeMap<(BuyerId, SmolStr), u64>>,
+    /// Of sessions that were opened before.
+    pub(super) changes: Mutex<Changes>,
     /// Taken while a cap begins anew.
     pub(super) resetting: tokio::sync::Mutex<()>,
 }
@@ -65,7 +68,8 @@ impl Control {
     ) -> Self {
         let ids = PingIds::new(seed.rotate_left(64));
         let draining = AtomicBool::new(false);
-        let (depositing, resetting) = (Mutex::default(), tokio::sync::Mutex::default());
+        let (depositing, changes) = (Mutex::default(), Mutex::default());
+        let resetting = tokio::sync::Mutex::default();
         Self {
             deciding,
             appender,
@@ -77,6 +81,7 @@ impl Control {
             draining,
             pressures,
             depositing,
+            changes,
             resetting,
         }
     }

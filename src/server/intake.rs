@@ -21,7 +21,6 @@ use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::control::Control;
 use super::deciding::{Deciding, Opened, Thought, Tried, Unopened, Unpriced};
-use super::holds::Counting;
 use super::metrics::{PING_ACK, PINGS};
 use super::pressure::{Entered, Level};
 use super::{clock, translate};
@@ -31,22 +30,19 @@ const RETRY_AFTER_S: u32 = 5;
 
 type Answer = Result<Accepted, PingError>;
 
-/// What the pings of one request come to. Whatever it is ended by, what did not get to the disk is as
-/// if it had never come.
+/// What the pings of one request come to.
 struct Taken<'a> {
     deciding: &'a Deciding,
-    /// Present: others are told what these count, once it is on the disk.
-    counting: Option<Counting>,
-    facts: Vec<Fact>,
     claimed: Vec<Claimed<'a>>,
-    /// That are not on the disk.
+    /// That are on their way to the disk, and others have yet to see.
     opened: Vec<SessionId>,
 }
 
 impl Drop for Taken<'_> {
+    /// Whoever asked has gone away meanwhile: others see them by and by.
     fn drop(&mut self) {
-        for session in self.opened.drain(..) {
-            self.deciding.abandon(session, clock::wall());
+        if let Some(shared) = self.deciding.sessions() {
+            self.opened.drain(..).for_each(|session| shared.untold(session));
         }
     }
 }
@@ -55,9 +51,7 @@ impl Control {
     /// Opens a session for each ping, and waits once for the journal to have them all.
     async fn take_pings(&self, sent: Vec<Sent>) -> Vec<Answer> {
         let deciding = &*self.deciding;
-        let (facts, claimed, opened) = (vec![], vec![], vec![]);
-        let counting = deciding.counting();
-        let mut taken = Taken { deciding, counting, facts, claimed, opened };
+        let mut taken = Taken { deciding, claimed: vec![], opened: vec![] };
         let mut answers: Vec<Answer> = Vec::with_capacity(sent.len());
         for sent in sent {
             answers.push(self.take(sent, &mut taken).await);
@@ -65,10 +59,9 @@ impl Control {
         if answers.iter().all(Result::is_err) {
             return answers;
         }
-        let facts = std::mem::take(&mut taken.facts);
-        self.show(&taken.opened).await;
-        let Taken { counting, claimed, opened, .. } = &mut taken;
-        if let Err(reason) = self.written(facts, counting.take(), claimed, opened).await {
+        let written = self.written(&mut taken.claimed, &taken.opened).await;
+        taken.opened.clear();
+        if let Err(reason) = written {
             for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                 // It may be sent again, and must not be taken for one that is on disk.
                 *answer = Err(unavailable(&reason));
@@ -115,8 +108,9 @@ impl Control {
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
         let mut lending = self.lending(session);
-        let (accepted, opened) = loop {
+        let (accepted, opened, counting) = loop {
             let lent = lending.lent();
+            let counting = self.deciding.counting();
             let opened = match price {
                 None => self
                     .deciding
@@ -127,8 +121,9 @@ impl Control {
                     self.deciding.accept_priced(request, life, ids, now, room.as_ref(), lent)
                 }
             };
+            let counting = counting.filter(|_| opened.is_ok());
             match opened {
-                Ok(opened) => break opened,
+                Ok((accepted, opened)) => break (accepted, opened, counting),
                 Err(Unpriced::NoBid(reason)) => return Err(PingError::NoBid(reason)),
                 Err(Unpriced::Unopened(Unopened::Refused(refusals))) => return Err(refusals.into()),
                 Err(Unpriced::Unopened(Unopened::Ask(asked))) => {
@@ -146,23 +141,33 @@ impl Control {
         }
         let reply = claimed.as_ref().and_then(Claimed::reply);
         if let Some(opened) = opened {
-            taken.opened.push(opened.session.session);
-            taken.facts.extend(facts(opened, reply, stamp()));
+            let session = opened.session.session;
+            let sent =
+                self.send_off(Some(session), facts(opened, reply, stamp()), claimed.as_mut());
+            sent.map_err(|reason| unavailable(&reason))?;
+            taken.opened.push(session);
         }
+        drop(counting);
         taken.claimed.extend(claimed);
         Ok(accepted)
     }
 
     /// Whether pings are taken at all.
     pub(super) fn takes_work(&self) -> Result<(), PingError> {
+        self.writes()?;
+        if self.is_draining() {
+            return Err(unavailable("the server is being taken out of service"));
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for what pings and visitors say to be written down.
+    pub(super) fn writes(&self) -> Result<(), PingError> {
         if self.appender.pressure() >= Pressure::Low {
             return Err(unavailable("the journal's disk has no room for pings"));
         }
         if self.pressures.level() >= Level::PingsRefused {
             return Err(unavailable(&self.pressures.causes().join("; ")));
-        }
-        if self.is_draining() {
-            return Err(unavailable("the server is being taken out of service"));
         }
         Ok(())
     }
@@ -235,25 +240,44 @@ impl Control {
         self.pressures.enter(clock::mono()).ok_or_else(full)
     }
 
-    /// `counting` is what the facts count. Waits with nothing to write too: that whoever asked first has gone away does not say that its
-    /// answer is on disk. From the moment on in which nothing but the disk can keep them from it,
-    /// `claimed` are given again and `opened` stay; what does not get there is as if it had never come.
+    /// Puts what was just done on its way to the disk, before anybody else can find it: whoever does, and
+    /// waits for the journal, waits for this. From now on nothing but the disk can keep `opened` from
+    /// staying, and `claimed` from being given again; else they are as if they had never come.
+    pub(super) fn send_off(
+        &self,
+        opened: Option<SessionId>,
+        facts: Vec<Fact>,
+        claimed: Option<&mut Claimed<'_>>,
+    ) -> Result<(), String> {
+        match self.appender.append_all(facts, Durability::Durable) {
+            Ok(_) => {
+                if let Some(claimed) = claimed {
+                    claimed.on_its_way();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(opened) = opened {
+                    self.deciding.abandon(opened, clock::wall());
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Returns when all that was done is on the disk, and others see what was opened. Waits with nothing
+    /// written too: that whoever asked first has gone away does not say that its answer is on disk.
     pub(super) async fn written(
         &self,
-        facts: Vec<Fact>,
-        counting: Option<Counting>,
         claimed: &mut [Claimed<'_>],
-        opened: &mut Vec<SessionId>,
+        opened: &[SessionId],
     ) -> Result<(), String> {
-        let appended = self.appender.append_all(facts, Durability::Durable);
-        drop(counting);
-        let lsn = appended.map_err(|error| error.to_string())?;
-        claimed.iter_mut().for_each(Claimed::on_its_way);
-        let on_their_way = std::mem::take(opened);
-        let written = self.appender.wait(lsn).await.map_err(|error| error.to_string());
+        let on_disk = self.appender.wait(self.appender.end());
+        let ((), written) = tokio::join!(self.show(opened), on_disk);
+        let written = written.map_err(|error| error.to_string());
         if written.is_err() {
             claimed.iter_mut().for_each(Claimed::failed);
-            *opened = on_their_way;
+            opened.iter().for_each(|session| self.deciding.abandon(*session, clock::wall()));
         }
         Claimed::tell(claimed).await;
         written
@@ -324,6 +348,7 @@ fn count(answer: &Answer) {
         Err(PingError::OverQuota(_)) => "over_quota",
         Err(PingError::OverShare(_)) => "over_share",
         Err(PingError::InProgress(_) | PingError::OtherBody(_)) => "conflict",
+        Err(PingError::TooOften) => "too_often",
         Err(PingError::Unavailable { .. }) => "unavailable",
     };
     counter!(PINGS, "result" => result).increment(1);

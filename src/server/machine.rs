@@ -34,7 +34,7 @@ fn too_few_files(needed: u64, limit: u64) -> Option<String> {
     (limit < needed).then(|| {
         format!(
             "{limit} files may be open, which is less than {needed}: connections will be refused \
-             before sip.tcp.connections_max is reached; raise LimitNOFILE or ulimit -n, or set \
+             before sip.tcp.connections_max and api.connections_max are reached; raise LimitNOFILE or ulimit -n, or set \
              fewer connections"
         )
     })

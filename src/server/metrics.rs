@@ -53,9 +53,14 @@ pub const SESSION_STORE_LOCAL: &str = "tollbridge_session_store_local_total";
 pub const SESSION_STORE_APART: &str = "tollbridge_session_store_apart_numbers";
 pub const SESSION_STORE_CONFLICTS: &str = "tollbridge_session_store_conflicts_total";
 pub const SESSIONS: &str = "tollbridge_sessions_active";
+pub const SESSIONS_MAX: &str = "tollbridge_sessions_max";
+pub const ANSWERS: &str = "tollbridge_answers_kept";
+pub const ANSWERS_KEPT_MAX: &str = "tollbridge_answers_kept_max";
 pub const POOL_NUMBERS: &str = "tollbridge_pool_numbers";
 pub const POOL_NEEDED: &str = "tollbridge_pool_needed_numbers";
 pub const POOL_MISSES: &str = "tollbridge_pool_misses";
+pub const POOL_MISSING: &str = "tollbridge_pool_missing_numbers";
+pub const POOL_MISSING_COST: &str = "tollbridge_pool_missing_cost_micros";
 pub const POOL_SHARING: &str = "tollbridge_pool_sharing_sessions";
 pub const SIP_MESSAGES: &str = "tollbridge_sip_messages_total";
 pub const SIP_TRANSACTIONS: &str = "tollbridge_sip_transactions_active";
@@ -96,6 +101,7 @@ pub const PINGS_OVER_QUOTA: &str = "tollbridge_pings_over_quota_total";
 pub const PINGS_OVER_SHARE: &str = "tollbridge_pings_over_share_total";
 pub const PINGS_IN_PROGRESS: &str = "tollbridge_pings_in_progress";
 pub const PINGS_IN_PROGRESS_MAX: &str = "tollbridge_pings_in_progress_limit";
+pub const API_REFUSED: &str = "tollbridge_api_connections_refused_total";
 pub const PRESSURE: &str = "tollbridge_pressure_level";
 pub const PING_ACK: &str = "tollbridge_ping_ack_seconds";
 pub const JOURNAL_COMMIT: &str = "tollbridge_journal_commit_seconds";
@@ -189,12 +195,21 @@ fn describe() {
     );
     describe_gauge!(STORE_TOKENS, "Tokens kept for when the shared store is away");
     describe_counter!(STORE_LATE, "Settlements that came after their lease was over");
+    describe_counter!(API_REFUSED, "Connections to the REST service beyond api.connections_max");
     describe_gauge!(SESSIONS, "Live ping sessions");
+    describe_gauge!(SESSIONS_MAX, "Live sessions above which no more are opened");
+    describe_gauge!(ANSWERS, "Answers that are given again to the same request");
+    describe_gauge!(ANSWERS_KEPT_MAX, "Of more answers the oldest are forgotten");
     describe_gauge!(POOL_NUMBERS, "Numbers of a pool, by `state`");
     describe_gauge!(POOL_NEEDED, "Numbers a pool should have by its busiest hour of the last 24");
     describe_gauge!(
         POOL_MISSES,
         "Sessions of the last 24 hours for whom a pool had no number left"
+    );
+    describe_gauge!(POOL_MISSING, "Numbers that a pool should have and has not");
+    describe_gauge!(
+        POOL_MISSING_COST,
+        "What these would cost a month, in millionths of the account's currency; absent: the pool says no `number_cost`"
     );
     describe_gauge!(POOL_SHARING, "Live sessions that are shown a pool's overflow number");
     describe_counter!(SIP_MESSAGES, "SIP messages, by direction and method or class");
@@ -361,9 +376,13 @@ pub fn install() -> Prometheus {
 
 /// What the routing state holds and has counted.
 pub fn routing(deciding: &Deciding) {
-    let (holds, sessions) = deciding.sizes();
+    let (holds, _) = deciding.sizes();
+    let (sessions, answers) = deciding.filled();
     gauge!(HOLDS_ACTIVE).set(holds as f64);
-    gauge!(SESSIONS).set(sessions as f64);
+    gauge!(SESSIONS).set(sessions.now as f64);
+    gauge!(SESSIONS_MAX).set(sessions.max as f64);
+    gauge!(ANSWERS).set(answers.now as f64);
+    gauge!(ANSWERS_KEPT_MAX).set(answers.max as f64);
     gauge!(TARGETS_ILL).set(deciding.conditions(clock::mono()).len() as f64);
     gauge!(WAYS_ILL).set(deciding.ways_ill(clock::mono()) as f64);
     let counters = deciding.ledger(HoldLedger::counters);

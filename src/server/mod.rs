@@ -14,6 +14,7 @@ pub mod accounting;
 pub mod addresses;
 mod answering;
 pub mod bridge;
+mod changes;
 pub mod clock;
 mod compile;
 mod consumers;
@@ -85,7 +86,6 @@ use addresses::Wanted;
 use bridge::{Bridge, DurableMark, Parts, Rooms, Sessions};
 use clock::Clock;
 use control::Control;
-use deciding::Deciding;
 use holds::shared::OwnHolds;
 use limits::{TargetLimits, TrunkLimits};
 use mailbox::{Mail, Mailbox};
@@ -101,8 +101,8 @@ use revisions::Revisions;
 use scoring::Scoring;
 use sessions::shared::OwnSessions;
 use settings::{
-    endpoint_settings, health_rules, memory_max, shards_of, shared_holds, shared_sessions, speaks,
-    tcp_options, transport,
+    deciding, endpoint_settings, health_rules, memory_max, shards_of, shared_holds,
+    shared_sessions, speaks, tcp_options, transport,
 };
 use signaling::Shard;
 use sources::Sources;
@@ -170,7 +170,7 @@ impl Server {
         resolver.configure(wanted);
         let addresses = resolver.addresses();
         let standing = Arc::new(Standing::new(health_rules(&settings)));
-        let deciding = Arc::new(Deciding::new(snapshot));
+        let deciding = Arc::new(deciding(&settings, snapshot));
         let (of_ways, rated) = (Arc::clone(&addresses), Arc::clone(&standing));
         deciding.reaches(Reach { addresses: of_ways, standing: rated });
         let seed = ids::seed().map_err(StartError::Random)?;
@@ -260,6 +260,7 @@ impl Server {
         let buffers = sockets.by_shard.iter().flat_map(|(_, sockets)| sockets);
         let granted = buffers.map(|(_, socket)| socket.receive_buffer_bytes()).min();
         let sockets_max = u64::from(settings.sip.tcp.connections_max)
+            + u64::from(settings.api.connections_max)
             + u64::from(shard_count) * settings.sip.listen.len() as u64;
         let asked = settings.sip.receive_buffer_bytes;
         for complaint in machine::complaints(sockets_max, asked, granted) {
@@ -398,10 +399,17 @@ impl Server {
         });
         let services =
             control.services(&settings, &accounting, enrichers, Arc::clone(&reloader), questions);
-        serve_api(api, services, ended.clone(), &mut tasks);
+        let connections_max = settings.api.connections_max;
+        serve_api(api, services, connections_max, ended.clone(), &mut tasks);
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         let (appender, gauges) = (accounting.appender(), accounting.gauges());
-        tasks.spawn(pressure::watch(pressures, appender, gauges, ended.clone()));
+        tasks.spawn(pressure::watch(
+            pressures,
+            Arc::clone(&deciding),
+            appender,
+            gauges,
+            ended.clone(),
+        ));
         tasks.spawn(watch_memory(memory, memory_max(&settings), ended.clone()));
         tasks.spawn(tls.watch(ended.clone()));
         let tcp_stats = Arc::clone(tcp.stats());
@@ -491,15 +499,17 @@ fn bind_api(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError>
 fn serve_api(
     listener: TcpListener,
     services: Services,
+    connections_max: u32,
     mut ended: watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) {
     let router = crate::api::router(services);
+    let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
     tasks.spawn(async move {
         let end = async move {
             // An error says that nobody is left to end us, which is an end too.
             let _ = ended.wait_for(|ended| *ended).await;
         };
-        serving::serve(listener, router, end).await;
+        serving::serve(listener, router, connections_max, end).await;
     });
 }

@@ -3,7 +3,7 @@
 //! A client that sends slowly keeps nothing: from the first byte of a request to the end of its header
 //! there are [`HEADER_TIME_MAX`], for the body what the API allows, and before the next request
 //! [`IDLE_MAX`]. Nor does one that does not read: what it is sent goes on within [`STUCK_MAX`]. Then the
-//! connection is closed.
+//! connection is closed. No more are open at a time than may be.
 
 use std::io;
 use std::pin::Pin;
@@ -19,10 +19,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::ServiceExt;
+
+use super::metrics as names;
 
 /// From the first byte of a request to the end of its header (spec/data §2.9).
 const HEADER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -33,9 +37,17 @@ const STUCK_MAX: Duration = Duration::from_secs(10);
 /// After a failure to take connections, such as that too many files are open.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Serves until `end`, then finishes what has begun.
-pub async fn serve(listener: TcpListener, router: Router, end: impl Future<Output = ()>) {
+/// Serves until `end`, then finishes what has begun. Of more connections at a time than
+/// `connections_max`, those are closed that came last.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    end: impl Future<Output = ()>,
+) {
     let open = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+    let mut is_told = false;
     let mut end = std::pin::pin!(end);
     loop {
         let accepted = tokio::select! {
@@ -44,11 +56,23 @@ pub async fn serve(listener: TcpListener, router: Router, end: impl Future<Outpu
         };
         match accepted {
             Ok((stream, _)) => {
+                let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                    counter!(names::API_REFUSED).increment(1);
+                    if !is_told {
+                        is_told = true;
+                        tracing::warn!(
+                            connections_max,
+                            "connections to the REST service are refused"
+                        );
+                    }
+                    continue;
+                };
+                is_told &= room.available_permits() <= connections_max / 10;
                 // Without it an answer may wait for the client to acknowledge the one before.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection waits to send more at once");
                 }
-                converse(stream, router.clone(), &open);
+                converse(stream, router.clone(), &open, Some(place));
             }
             Err(error) if is_of_client(&error) => {}
             Err(error) => {
@@ -61,8 +85,13 @@ pub async fn serve(listener: TcpListener, router: Router, end: impl Future<Outpu
     open.shutdown().await;
 }
 
-fn converse<S>(stream: S, router: Router, open: &GracefulShutdown)
-where
+/// `place` is kept as long as the connection is open.
+fn converse<S>(
+    stream: S,
+    router: Router,
+    open: &GracefulShutdown,
+    place: Option<OwnedSemaphorePermit>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let begins = Arc::new(AtomicBool::new(true));
@@ -85,6 +114,7 @@ where
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to the REST service ended");
         }
+        drop(place);
     });
 }
 
@@ -277,7 +307,7 @@ mod tests {
         let router = Router::new().route("/", post(async |body: String| body));
         let (client, server) = tokio::io::duplex(capacity);
         let open = GracefulShutdown::new();
-        converse(server, router, &open);
+        converse(server, router, &open, None);
         (client, open)
     }
 }

@@ -10,6 +10,8 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use crate::config::{Config, ListenTransport, RedisSettings, Settings, SipSettings};
 use crate::id::CallId;
+use crate::routing::RoutingSnapshot;
+use crate::routing::ping::DeskLimits;
 use crate::sip::admission::Caps;
 use crate::sip::call::CallLimits;
 use crate::sip::endpoint::{self, Listener};
@@ -23,6 +25,7 @@ use crate::sip::transport::{
     client_config,
 };
 
+use super::deciding::Deciding;
 use super::error::StartError;
 use super::holds::SharedHolds;
 use super::holds::redis::{RedisStore, RedisStoreSettings};
@@ -269,6 +272,14 @@ pub(super) fn tls_to_redis(
         config.faults(faults.into_iter().map(told))
     })?;
     Ok(Some(LinkTls { config: loaded, name: redis.tls_name.cloned() }))
+}
+
+/// The routing state of the process, with as much room as it is to have.
+pub(super) fn deciding(settings: &Settings, snapshot: RoutingSnapshot) -> Deciding {
+    let sessions = &settings.sessions;
+    let count = |max: u32| usize::try_from(max).unwrap_or(usize::MAX);
+    let limits = DeskLimits { sessions_max: count(sessions.max), ..DeskLimits::default() };
+    Deciding::with_room_for(snapshot, limits, count(sessions.answers_max))
 }
 
 /// Bytes of memory above which no more calls are taken; `None` if nobody knows.

@@ -1,4 +1,4 @@
-//! Pools that have no number left: measured, and told to people.
+//! Pools that have no number left, or will have none at times: measured, and told to people.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,31 @@ use super::{clock, metrics as names};
 #[derive(Debug, Default)]
 pub(super) struct Shortages {
     told: BTreeSet<PoolId>,
+    /// That they have too few numbers.
+    told_short: BTreeSet<PoolId>,
 }
 
 impl Shortages {
-    /// Looks at every pool. One that is empty is told once, until a number is free again.
+    /// Looks at every pool. One that is empty is told once, until a number is free again; one that has fewer
+    /// numbers than it should once, until it has enough.
     pub(super) fn look(&mut self, deciding: &Deciding) {
         let snapshot = deciding.snapshot();
         let states = deciding.pools(clock::wall());
-        self.told.retain(|id| snapshot.pool(id).is_some());
+        for told in [&mut self.told, &mut self.told_short] {
+            told.retain(|id| snapshot.pool(id).is_some());
+        }
         for (pool, state) in snapshot.pools().iter().zip(states) {
             publish(pool, &state);
-            if state.numbers.free > 0 {
+            let (is_empty, is_short) = (state.numbers.free == 0, state.missing() > 0);
+            if !is_empty {
                 self.told.remove(&pool.id);
             } else if self.told.insert(pool.id.clone()) {
-                tell(pool, &state);
+                tell(pool, &state, EMPTY);
+            }
+            if !is_short {
+                self.told_short.remove(&pool.id);
+            } else if self.told_short.insert(pool.id.clone()) && !is_empty {
+                tell(pool, &state, SHORT);
             }
         }
     }
@@ -44,10 +55,18 @@ fn publish(pool: &Pool, state: &PoolState) {
     }
     gauge!(names::POOL_NEEDED, "pool" => id.clone()).set(demand.suggested_size as f64);
     gauge!(names::POOL_MISSES, "pool" => id.clone()).set(demand.missed as f64);
+    let missing = state.missing();
+    gauge!(names::POOL_MISSING, "pool" => id.clone()).set(missing as f64);
+    if let Some(cost) = pool.cost_of(missing) {
+        gauge!(names::POOL_MISSING_COST, "pool" => id.clone()).set(cost.0 as f64);
+    }
     gauge!(names::POOL_SHARING, "pool" => id).set(*sharing as f64);
 }
 
-fn tell(pool: &Pool, state: &PoolState) {
+const EMPTY: &str = "a pool has no number left: sessions are shown its overflow number, or none";
+const SHORT: &str = "a pool has fewer numbers than it needs: it will have none left at times";
+
+fn tell(pool: &Pool, state: &PoolState, what: &str) {
     let missing = state.missing();
     let cost = pool.cost_of(missing).map(|cost| cost.to_string());
     tracing::warn!(
@@ -56,6 +75,6 @@ fn tell(pool: &Pool, state: &PoolState) {
         missed_24h = state.demand.missed,
         missing,
         monthly_cost_of_missing = cost.as_deref().unwrap_or("unknown"),
-        "a pool has no number left: sessions are shown its overflow number, or none"
+        "{what}"
     );
 }

@@ -41,9 +41,7 @@ impl Control {
             Some(reference) => match self.deciding.claim(identity(&reference), now).await {
                 Standing::First(claimed) => Some(claimed),
                 Standing::Answered(kept) => {
-                    self.written(vec![], None, &mut [], &mut vec![])
-                        .await
-                        .map_err(|reason| unavailable(&reason))?;
+                    self.written(&mut [], &[]).await.map_err(|reason| unavailable(&reason))?;
                     return arrived_before(kept).ok_or(PingError::OtherBody(reference));
                 }
                 Standing::InProgress => return Err(PingError::InProgress(reference)),
@@ -53,51 +51,67 @@ impl Control {
         let visiting = Visiting::of(&self.deciding.snapshot(), visit)?;
         if let Some(visit) = self.brought_back(&visiting, now).await {
             let facts: Vec<Fact> = visit.moved.clone().map(touched).into_iter().collect();
-            let written = self.written(facts, None, claimed.as_mut_slice(), &mut vec![]).await;
+            let sent = self.send_off(None, facts, claimed.as_mut());
+            sent.map_err(|reason| unavailable(&reason))?;
+            let written = self.written(claimed.as_mut_slice(), &[]).await;
             written.map_err(|reason| unavailable(&reason))?;
             return Ok(Arrived { visit, replayed: false });
         }
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
         let mut lending = self.lending(session);
-        let counting = self.deciding.counting();
-        let (visit, opened) = loop {
+        let (visit, opened, counting) = loop {
             let lent = lending.lent();
-            match self.deciding.visit(visiting.clone(), ids, now, room.as_ref(), lent) {
-                Ok(opened) => break opened,
+            let counting = self.deciding.counting();
+            let opened = self.deciding.visit(visiting.clone(), ids, now, room.as_ref(), lent);
+            let counting = counting.filter(|_| opened.is_ok());
+            match opened {
+                Ok((visit, opened)) => break (visit, opened, counting),
                 Err(Unopened::Refused(refusals)) => return Err(refusals.into()),
                 Err(Unopened::Ask(asked)) => room = Some(self.deciding.ask_for_room(asked).await),
                 Err(Unopened::Lend(wanted)) => lending.lend(wanted, now).await,
             }
         };
-        lending.opened();
+        // Another visit of the visitor may have opened one meanwhile, with a number of its own.
+        if opened.is_some() {
+            lending.opened();
+        }
         if let (Some(claimed), Some(_)) = (&mut claimed, &opened) {
             let (visitor, left_out) = (visit.visitor.clone(), visit.left_out.clone());
             let kept = Box::new(KeptVisit { visitor, heartbeat_s: visit.heartbeat_s, left_out });
             claimed.answered(Kept { accepted: visit.accepted.clone(), visit: Some(kept) }, now);
         }
         let reply = claimed.as_ref().and_then(Claimed::reply);
-        if let Some(opened) = &opened {
-            self.show(&[opened.session.session]).await;
-        }
+        let session = opened.as_ref().map(|opened| opened.session.session);
         let opened = opened.into_iter();
         let mut facts: Vec<Fact> =
             opened.flat_map(|opened| facts(opened, reply.clone(), stamp())).collect();
         facts.extend(visit.moved.clone().map(touched));
-        let written = self.written(facts, counting, claimed.as_mut_slice(), &mut vec![]).await;
-        if let Err(reason) = written {
-            if !visit.accepted.repeated {
-                self.deciding.abandon(visit.accepted.session, clock::wall());
-            }
-            return Err(unavailable(&reason));
-        }
+        let sent = self.send_off(session, facts, claimed.as_mut());
+        drop(counting);
+        sent.map_err(|reason| unavailable(&reason))?;
+        let written = self.written(claimed.as_mut_slice(), session.as_slice()).await;
+        written.map_err(|reason| unavailable(&reason))?;
         Ok(Arrived { visit, replayed: false })
     }
 
-    /// Not waited for: what is lost with a crash is a second of a session's life.
-    fn note(&self, fact: Fact) -> Result<(), PingError> {
-        let appended = self.appender.append(fact, Durability::Buffered);
-        appended.map(|_| ()).map_err(|error| unavailable(&error.to_string()))
+    /// Whether it may be written down what a page that is there says now of its session. Otherwise the
+    /// session lives on all the same, and only a crash would cost it that. Also while no new one is opened
+    /// here, for the server is about to end.
+    fn may_note(&self, session: SessionId) -> Result<(), PingError> {
+        self.writes()?;
+        match self.changes.lock().take(session, clock::mono()) {
+            true => Ok(()),
+            false => Err(PingError::TooOften),
+        }
+    }
+
+    /// Not waited for: what is lost with a crash, or has no room in the journal, is a moment of a session's
+    /// life.
+    fn note(&self, fact: Fact) {
+        if let Err(refused) = self.appender.append(fact, Durability::Buffered) {
+            tracing::debug!(error = %refused.error, "a sign of life was not written down");
+        }
     }
 }
 
@@ -112,9 +126,18 @@ impl Visitors for Control {
         update: VisitUpdate,
     ) -> Told<'_, Result<Option<Touched>, PingError>> {
         Box::pin(async move {
+            let _entered = self.enter()?;
+            let may_note = self.may_note(session);
+            if !update.tags.is_empty() {
+                // What is new has to be written down, and is said again by whoever is refused.
+                may_note.clone()?;
+            }
+            // A page says where it is each time.
+            let update = if may_note.is_ok() { update } else { VisitUpdate::default() };
             let found = self.touch_anywhere(session, &update, clock::wall()).await?;
-            if let Some(moved) = found.as_ref().and_then(|touched| touched.moved.clone()) {
-                self.note(touched(moved))?;
+            let moved = found.as_ref().and_then(|touched| touched.moved.clone());
+            if let Some(moved) = moved.filter(|_| may_note.is_ok()) {
+                self.note(touched(moved));
             }
             Ok(found)
         })
@@ -122,12 +145,13 @@ impl Visitors for Control {
 
     fn release(&self, session: SessionId) -> Told<'_, Result<Option<Wall>, PingError>> {
         Box::pin(async move {
+            let _entered = self.enter()?;
             let released = self.release_anywhere(session, clock::wall()).await;
             let Some(expires_at) = released else { return Ok(None) };
-            self.note(Fact::of_node(
-                stamp(),
-                SessionReleased { session, expires_at_ms: expires_at.0 },
-            ))?;
+            if self.may_note(session).is_ok() {
+                let expires_at_ms = expires_at.0;
+                self.note(Fact::of_node(stamp(), SessionReleased { session, expires_at_ms }));
+            }
             Ok(Some(expires_at))
         })
     }

@@ -170,9 +170,10 @@ impl From<PingError> for Refusal {
             PingError::NoBid(reason) => Self::NoBid(reason),
             PingError::OverQuota(over) => Self::OverQuota(over),
             PingError::OverShare(over) => Self::OverShare(over),
-            PingError::InProgress(_) | PingError::OtherBody(_) | PingError::Unavailable { .. } => {
-                Self::Late
-            }
+            PingError::InProgress(_)
+            | PingError::OtherBody(_)
+            | PingError::TooOften
+            | PingError::Unavailable { .. } => Self::Late,
         }
     }
 }

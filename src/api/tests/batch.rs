@@ -56,7 +56,7 @@ fn a_batch_that_cannot_be_read_opens_nothing() {
     let mistyped = refused(400, "body.mistyped", "", "mistyped");
     assert_eq!(fixture.post("/v1/pings:batch", ping).problem(), mistyped);
     let broken = fixture.post("/v1/pings:batch", &format!("[{ping}, {{]"));
-    assert_eq!(broken.problem(), refused(400, "body.syntax", "", "syntax"));
+    assert_eq!(broken.problem(), refused(400, "body.syntax", "/1", "syntax"));
     assert!(broken.json()["detail"].as_str().unwrap().contains("line 1 column 26"), "{broken:?}");
 
     let many = |count| format!("[{}]", vec!["{}"; count].join(","));

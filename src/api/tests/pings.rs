@@ -102,6 +102,7 @@ fn keyed(fixture: &Fixture, keys: &[&str], body: &Value) -> Answer {
 fn a_ping_that_cannot_be_taken_is_refused_with_the_field() {
     let fixture = Fixture::new();
     let long = "x".repeat(300);
+    let nested = |depth| (0..depth).fold(json!(1), |value, _| json!([value]));
     let unprocessable = |place, fault| refused(422, "ping.refused", place, fault);
     let cases = [
         (json!({}), unprocessable("/caller_id", "missing")),
@@ -123,6 +124,7 @@ fn a_ping_that_cannot_be_taken_is_refused_with_the_field() {
             json!({"pool": "pool_hvac", "lead": {"age": long}}),
             unprocessable("/lead/age", "too_large"),
         ),
+        (json!({"pool": "pool_hvac", "deep": nested(9)}), unprocessable("/deep", "too_large")),
         (
             json!({"pool": "pool_hvac", "tags": {"utm": long}}),
             unprocessable("/tags/utm", "too_large"),
@@ -131,6 +133,7 @@ fn a_ping_that_cannot_be_taken_is_refused_with_the_field() {
     for (body, expected) in cases {
         assert_eq!(ping(&fixture, &body).problem(), expected, "{body}");
     }
+    assert_eq!(ping(&fixture, &json!({"pool": "pool_hvac", "deep": nested(8)})).status, 202);
 }
 
 #[test]
@@ -143,6 +146,11 @@ fn a_body_that_is_no_ping_is_refused_with_where_it_goes_wrong() {
         ("{", syntax.clone()),
         (r#"{"pool": "a"} {}"#, syntax.clone()),
         (r#"{"pool": "a",}"#, syntax),
+        (r#"{"pool": tru}"#, refused(400, "body.syntax", "/pool", "syntax")),
+        (
+            r#"{"pool": "a", "lead": {"age": 3, "zip": tru}}"#,
+            refused(400, "body.syntax", "/lead/zip", "syntax"),
+        ),
         ("[]", mistyped("")),
         ("7", mistyped("")),
         (r#"{"ttl_s": "soon"}"#, mistyped("/ttl_s")),

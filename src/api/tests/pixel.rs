@@ -37,6 +37,20 @@ fn every_field_of_a_ping_may_be_a_parameter() {
 }
 
 #[test]
+fn it_is_known_again_by_its_key() {
+    let fixture = Fixture::new();
+    let keyed = |query: &str| {
+        let request = request(Method::GET, &format!("/v1/p?campaign=cmp_hvac&format=json&{query}"));
+        let request = request.header("Idempotency-Key", "p-1");
+        fixture.ask(request.body(Body::empty()).unwrap())
+    };
+    let (first, again) = (keyed("sip_ok=1"), keyed("sip_ok=1"));
+    assert_eq!(first.status, 200, "{first:?}");
+    assert_eq!(first.json(), again.json());
+    assert_eq!(keyed("sip_ok=1&zip=43215").status, 422);
+}
+
+#[test]
 fn it_answers_nothing_unless_it_is_asked_for_json() {
     let fixture = Fixture::new();
     let keyed = |accept: &str| {

@@ -30,6 +30,12 @@ fn a_visitor_is_lent_a_number_and_gets_it_back() {
         "sip_user": "bid_01010101010101010101010101010101",
         "expires_at": "2026-03-17T15:34:12.318Z",
         "heartbeat_every_s": 60,
+        "lease": {
+            "state": "leased",
+            "expires_at": "2026-03-17T15:34:12.318Z",
+            "heartbeat_every_s": 60,
+        },
+        "overflow": false,
         "left_out": [],
     });
     assert_eq!(first.json(), expected);
@@ -39,6 +45,33 @@ fn a_visitor_is_lent_a_number_and_gets_it_back() {
     let shown = fixture.get(first.header("location").unwrap()).json();
     assert_eq!((&shown["type"], &shown["visitor_id"]), (&json!("page_view"), &json!("v_1")));
     assert_eq!(shown["tags"]["gclid"], "g1");
+}
+
+#[test]
+fn what_a_page_says_in_fields_that_are_not_known_is_kept_unless_it_is_to_be_refused() {
+    let fixture = Fixture::new();
+    let visit = json!({
+        "type": "page_view",
+        "pool": "pool_hvac",
+        "landing_url": "https://bright.example/repair?gclid=g1",
+        "user_agent_hash": "sha256:1d7c",
+        "ip": "203.0.113.7",
+    });
+    let opened = fixture.post("/v1/sessions", &visit.to_string());
+    assert_eq!(opened.status, 201, "{opened:?}");
+    let path = opened.header("location").unwrap();
+    let shown = fixture.get(path).json();
+    assert_eq!(shown["extra"], json!({"user_agent_hash": "sha256:1d7c", "ip": "203.0.113.7"}));
+    assert_eq!(shown["tags"]["page.path"], "/repair");
+
+    let update = json!({"landing_url": "https://bright.example/prices", "scrolled": 3});
+    let kept = fixture.post(&format!("{path}:heartbeat"), &update.to_string()).json();
+    assert_eq!(kept["left_out"], json!(["scrolled"]));
+    assert_eq!(fixture.get(path).json()["tags"]["page.path"], "/prices");
+
+    let strict = json!({"pool": "pool_hvac", "strict": true, "ip": "203.0.113.7"});
+    let answer = fixture.post("/v1/sessions", &strict.to_string());
+    assert_eq!(answer.problem(), refused(400, "body.mistyped", "/ip", "mistyped"));
 }
 
 #[test]

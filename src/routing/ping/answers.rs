@@ -19,8 +19,8 @@ use super::Accepted;
 /// How long an answer is kept: 24 hours, in milliseconds.
 pub const KEPT_MS: i64 = 24 * 3_600_000;
 
-/// Answers that are kept at most, some 200 bytes each, and up to a kilobyte for a visit of which much is left
-/// out ([`KeptVisit::left_out`]); of more, the oldest are forgotten.
+/// Answers that are kept at most where nobody says, some 200 bytes each, and up to a kilobyte for a visit of
+/// which much is left out ([`KeptVisit::left_out`]); of more, the oldest are forgotten.
 pub const ANSWERS_MAX: usize = 1_000_000;
 
 /// What a publisher tells its request by.
@@ -200,6 +200,11 @@ impl Answers {
             self.forget_oldest();
         }
         before - self.known.len()
+    }
+
+    /// Answers that are kept at most.
+    pub fn max(&self) -> usize {
+        self.max
     }
 
     /// Answers that are kept, and requests that are being worked on.

@@ -7,7 +7,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use crate::routing::request::Tags;
 use crate::suggest::suggestion;
 
-use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
+use super::request::{DEPTH_MAX, PingRefusal, PingRefusals, PingRequest, RefusalCode};
 
 /// Fields that are not known and may be in a ping.
 pub const EXTRA_MAX: usize = 32;
@@ -46,6 +46,12 @@ impl PingRequest {
         let said = self.extra.iter().filter(|(_, value)| !value.is_null());
         let mut bytes = 0;
         for (nth, (name, value)) in said.clone().enumerate() {
+            if depth(value) > DEPTH_MAX {
+                let detail = format!("nested more than {DEPTH_MAX} deep");
+                return Err(
+                    PingRefusal::new(shown(name), RefusalCode::ExtraTooLarge, detail).into()
+                );
+            }
             bytes += name.len() + text(value).len();
             let limit = match (nth < EXTRA_MAX, bytes <= EXTRA_BYTES_MAX) {
                 (true, true) => continue,
@@ -57,6 +63,16 @@ impl PingRequest {
         }
         Ok(said.map(|(name, value)| (name.to_smolstr(), text(value))).collect())
     }
+}
+
+/// Of lists and objects in each other.
+fn depth(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
+    };
+    deepest.unwrap_or(0) + 1
 }
 
 fn text(value: &Value) -> SmolStr {

@@ -5,7 +5,7 @@
 //! rules of lending (see [`pool`](super::pool)).
 //!
 //! Invariants: the same request of a publisher opens one session, however often it is sent within a
-//! day; memory is bounded by [`DeskLimits`] and [`ANSWERS_MAX`]; a session that was accepted is never
+//! day; memory is bounded by [`DeskLimits`] and [`Answers::max`]; a session that was accepted is never
 //! dropped before it expires.
 
 mod answers;
@@ -21,9 +21,9 @@ pub use answers::{
     RequestKey,
 };
 pub use desk::{
-    Accepted, Checked, Consumed, Desk, DeskLimits, EnrichedBy, Lent, Moved, NewIds, NumberState,
-    NumberStatus, PoolState, Session, SessionKind, SignOfLife, Touched, Visit, Visiting,
-    VisitorKey, ends_when_closed, publisher_of,
+    Accepted, Checked, Consumed, Desk, DeskLimits, EnrichedBy, KeptTags, Lent, Moved, NewIds,
+    NumberState, NumberStatus, PoolState, Session, SessionKind, SignOfLife, Touched, Visit,
+    Visiting, VisitorKey, ends_when_closed, publisher_of,
 };
 pub use extra::{EXTRA_BYTES_MAX, EXTRA_MAX, PING_FIELDS};
 pub use quota::{Admission, OverQuota, QuotaKind, Quotas};

@@ -21,7 +21,7 @@ pub const TAGS_MAX: usize = 64;
 /// Bytes of a tag, name and value each.
 pub const TAG_BYTES_MAX: usize = 256;
 /// Depth of nested objects in `lead`, `consent` and `tags`.
-const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 /// Targets that a refusal speaks of.
 const TOLD_MAX: usize = 20;
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -121,7 +121,7 @@ pub enum RefusalCode {
     Unsupported,
     /// No field has this name, and those that are not known are refused.
     Unexpected,
-    /// More fields that are not known than are kept, or longer ones.
+    /// More fields that are not known than are kept, or longer or deeper ones.
     ExtraTooLarge,
     /// As many sessions are live as may be; try again later.
     Full,

@@ -51,7 +51,7 @@ pub const CLICK_IDS: [&str; 20] = [
 
 /// The body of `POST /v1/sessions`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct VisitRequest {
     /// A key, of whoever cannot send one in a header. Whoever authenticates reads it.
     #[serde(skip_serializing)]
@@ -71,8 +71,9 @@ pub struct VisitRequest {
     /// Absent: a number for a page view, none for a form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub want: Option<Want>,
-    /// Becomes `page.host`, `page.path`, and a tag for each click id and `utm_…` in it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Becomes `page.host`, `page.path`, and a tag for each click id and `utm_…` in it. May be called
+    /// `landing_url`.
+    #[serde(alias = "landing_url", skip_serializing_if = "Option::is_none")]
     pub page_url: Option<String>,
     /// Becomes `referrer.host`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,21 +104,30 @@ pub struct VisitRequest {
     pub consent: BTreeMap<String, Value>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, Value>,
+    /// As in a ping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+    /// As in a ping.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
 }
 
 /// The body of a sign of life: what is new.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct VisitUpdate {
     /// As in [`VisitRequest`].
     #[serde(skip_serializing)]
     pub key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "landing_url", skip_serializing_if = "Option::is_none")]
     pub page_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub referrer: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, Value>,
+    /// What is not known here, of which nothing is kept.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +190,8 @@ impl VisitRequest {
             lead: self.lead.clone(),
             consent: self.consent.clone(),
             tags,
+            strict: self.strict,
+            extra: self.extra.clone(),
             ..PingRequest::default()
         }
     }
@@ -216,6 +228,9 @@ impl VisitUpdate {
         let ping = PingRequest { tags: self.tags.clone(), ..PingRequest::default() };
         let mut told = Told { tags: ping.to_tags_so_far(vertical)?, left_out: vec![] };
         told.add_page(self.page_url.as_deref(), self.referrer.as_deref(), vertical);
+        for name in self.extra.keys() {
+            told.leave_out(name);
+        }
         Ok(told)
     }
 }
@@ -267,10 +282,13 @@ impl Told {
             Ok(kept) if fits && self.tags.len() < TAGS_MAX => {
                 self.tags.insert(name.into(), kept);
             }
-            Ok(_) | Err(_) if self.left_out.len() < LEFT_OUT_MAX => {
-                self.left_out.push(SmolStr::new(shortened_to(name, LEFT_OUT_BYTES_MAX)));
-            }
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(_) => self.leave_out(name),
+        }
+    }
+
+    fn leave_out(&mut self, name: &str) {
+        if self.left_out.len() < LEFT_OUT_MAX {
+            self.left_out.push(SmolStr::new(shortened_to(name, LEFT_OUT_BYTES_MAX)));
         }
     }
 }

@@ -221,16 +221,24 @@ impl Leases {
         }
     }
 
-    /// Who has numbers of the pool, and since when.
-    pub fn of_pool(&self, pool: &PoolId) -> Vec<(Lease, Wall)> {
-        let all = self.by_session.iter().filter(|((_, of), _)| of == pool);
-        let leases = all.filter_map(|((session, _), did)| match self.state(*did)? {
-            State::Leased { began_at, expires_at, .. } => {
-                Some((Lease { number: *did, session: *session, expires_at }, began_at))
+    /// Who has these numbers by the pool, and since when.
+    pub fn among(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+        let is_its = |did: &&PhoneNumber| self.numbers.get(did).is_some_and(|it| it.pool == *pool);
+        numbers.iter().filter(is_its).filter_map(|did| self.lease_of(*did)).collect()
+    }
+
+    /// The number of the pool that the session has, and since when.
+    pub fn of(&self, pool: &PoolId, session: SessionId) -> Option<(Lease, Wall)> {
+        self.by_session.get(&(session, pool.clone())).and_then(|did| self.lease_of(*did))
+    }
+
+    fn lease_of(&self, did: PhoneNumber) -> Option<(Lease, Wall)> {
+        match self.state(did)? {
+            State::Leased { session, began_at, expires_at, .. } => {
+                Some((Lease { number: did, session, expires_at }, began_at))
             }
             State::Free { .. } | State::Quarantined { .. } => None,
-        });
-        leases.collect()
+        }
     }
 
     /// Lets the lease of a number end at `until`, which is a sign of life of whoever has it.

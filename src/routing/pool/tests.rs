@@ -15,6 +15,22 @@ fn a_session_keeps_its_number() {
 }
 
 #[test]
+fn who_has_a_number_is_found_by_it_and_by_the_session() {
+    let mut leases = leases(3);
+    let first = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
+    let second = leases.lease(&pool(), session(2), TTL, at(7)).unwrap();
+    let (all, other) = ([first.number, second.number], PoolId::from("other"));
+    assert_eq!(leases.among(&pool(), &all), [(first, at(0)), (second, at(7))]);
+    assert_eq!(leases.among(&pool(), &all[1..]), [(second, at(7))]);
+    assert_eq!(leases.among(&other, &all), []);
+    assert_eq!(leases.of(&pool(), session(2)), Some((second, at(7))));
+    assert_eq!(leases.of(&other, session(2)), None);
+    leases.release(session(2), at(8));
+    assert_eq!(leases.of(&pool(), session(2)), None);
+    assert_eq!(leases.among(&pool(), &all), [(first, at(0))], "it rests");
+}
+
+#[test]
 fn a_number_rests_before_it_is_lent_again_and_the_longest_unused_goes_first() {
     let mut leases = leases(2);
     let a = leases.lease(&pool(), session(1), TTL, at(0)).unwrap().number;

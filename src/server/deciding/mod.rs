@@ -38,8 +38,8 @@ use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Performance, day_of};
 use crate::routing::ping::{
-    Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState, PingRefusal,
-    PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
+    ANSWERS_MAX, Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState,
+    PingRefusal, PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
@@ -143,9 +143,25 @@ pub struct Opened {
     pub counted: Vec<Bucket>,
 }
 
+/// How many of something there are, and may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    pub now: usize,
+    pub max: usize,
+}
+
 impl Deciding {
     pub fn new(snapshot: RoutingSnapshot) -> Self {
-        let mut desk = Desk::new(DeskLimits::default());
+        Self::with_room_for(snapshot, DeskLimits::default(), ANSWERS_MAX)
+    }
+
+    /// The same with other limits than where nobody says; of answers, so many are kept.
+    pub fn with_room_for(
+        snapshot: RoutingSnapshot,
+        limits: DeskLimits,
+        answers_max: usize,
+    ) -> Self {
+        let mut desk = Desk::new(limits);
         desk.configure(&snapshot);
         let ledger = HoldLedger::new(LedgerLimits::default());
         let history = CallerHistory::new(snapshot.history_limits());
@@ -163,7 +179,7 @@ impl Deciding {
             ready,
             reach: OnceLock::new(),
             state,
-            answers: Mutex::default(),
+            answers: Mutex::new(Answers::with_room_for(answers_max)),
             quotas: Mutex::default(),
             trials: Mutex::default(),
             shared: OnceLock::new(),
@@ -494,6 +510,19 @@ impl Deciding {
         room: Option<&OfferedRoom>,
         lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unopened> {
+        let opened = self.open_of_ping(request, ids, now, room, lent);
+        self.give_back_of(room, opened.as_ref().err());
+        opened
+    }
+
+    fn open_of_ping(
+        &self,
+        request: &PingRequest,
+        ids: NewIds,
+        now: Wall,
+        room: Option<&OfferedRoom>,
+        lent: Option<Lent>,
+    ) -> Result<(Accepted, Option<Opened>), Unopened> {
         let snapshot = self.snapshot.load();
         let checked = Checked::of(&snapshot, request)?;
         Self::is_worth_it(&snapshot, &checked, now)?;
@@ -512,7 +541,6 @@ impl Deciding {
         let opened = accepted.as_ref().ok();
         let session = opened.and_then(|it| desk.session(it.session)).cloned();
         drop(state);
-        self.give_back(room);
         if let Some(asked) = ask {
             return Err(Unopened::Ask(asked));
         }
@@ -566,6 +594,16 @@ impl Deciding {
     pub fn sizes(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.ledger.live(), state.desk.len())
+    }
+
+    /// How many sessions are live, and answers kept, of as many as may be.
+    pub fn filled(&self) -> (Filled, Filled) {
+        let sessions = {
+            let state = self.state.lock();
+            Filled { now: state.desk.len(), max: state.desk.sessions_max() }
+        };
+        let answers = self.answers.lock();
+        (sessions, Filled { now: answers.len(), max: answers.max() })
     }
 
     /// How each pool is, in the order of the configuration.

@@ -147,9 +147,12 @@ impl Deciding {
         Some(Cow::Owned(OfferedRoom::late(hold, requests)))
     }
 
-    /// Gives back room that nothing came of.
-    pub(super) fn give_back(&self, room: Option<&OfferedRoom>) {
-        if let Some(hold) = room.and_then(OfferedRoom::granted) {
+    /// Gives back room that nothing came of, or nothing any more. Who goes to be lent a number first comes
+    /// again with it.
+    pub(super) fn give_back_of(&self, room: Option<&OfferedRoom>, unopened: Option<&Unopened>) {
+        if let Some(hold) = room.and_then(OfferedRoom::granted)
+            && !matches!(unopened, Some(Unopened::Lend(_)))
+        {
             self.release(hold);
         }
     }

@@ -45,27 +45,35 @@ impl Deciding {
         room: Option<&OfferedRoom>,
         lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unpriced> {
+        let opened = self.open_priced(request, life, ids, (now, at), room, lent);
+        let unopened = opened.as_ref().err().and_then(|unpriced| match unpriced {
+            Unpriced::Unopened(unopened) => Some(unopened),
+            Unpriced::NoBid(_) => None,
+        });
+        self.give_back_of(room, unopened);
+        opened
+    }
+
+    fn open_priced(
+        &self,
+        request: &PingRequest,
+        life: Duration,
+        ids: NewIds,
+        (now, at): (Mono, Wall),
+        room: Option<&OfferedRoom>,
+        lent: Option<Lent>,
+    ) -> Result<(Accepted, Option<Opened>), Unpriced> {
         let snapshot = self.snapshot.load();
         let checked = Checked::of(&snapshot, request)?;
         Self::is_worth_it(&snapshot, &checked, at)?;
         let mut state = self.state.lock();
         state.desk.expire(at);
         if let Some(again) = state.desk.quoted(&checked, at) {
-            drop(state);
-            self.give_back(room);
             return Ok((again, None));
         }
         let session = checked.announcing(ids, at);
         let foreseen = self.foresee(&snapshot, &state, &session, checked.number(), (now, at));
-        let offer = foreseen.and_then(|it| it.quoted.offer);
-        let offer = match offer {
-            Ok(offer) => offer,
-            Err(reason) => {
-                drop(state);
-                self.give_back(room);
-                return Err(Unpriced::NoBid(reason));
-            }
-        };
+        let offer = foreseen.and_then(|it| it.quoted.offer).map_err(Unpriced::NoBid)?;
         self.lend_first(&checked, lent)?;
         let promise = offer.promised(at, life.min(checked.ttl()));
         let State { ledger, desk, .. } = &mut *state;
@@ -81,7 +89,6 @@ impl Deciding {
         let opened = accepted.as_ref().ok();
         let session = opened.and_then(|it| desk.session(it.session)).cloned();
         drop(state);
-        self.give_back(room);
         if let Some(asked) = ask {
             return Err(Unopened::Ask(asked).into());
         }

@@ -98,8 +98,12 @@ impl OwnSessions for Deciding {
         self.state.lock().desk.after(session, most).into_iter().cloned().collect()
     }
 
-    fn lent(&self, pool: &PoolId) -> Vec<(Lease, Wall)> {
-        self.state.lock().desk.lent_of(pool)
+    fn lent(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+        self.state.lock().desk.lent_of(pool, numbers)
+    }
+
+    fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)> {
+        self.state.lock().desk.lent_to(session)
     }
 
     fn lost(&self, lease: Lease) {
@@ -110,7 +114,7 @@ impl OwnSessions for Deciding {
         self.state.lock().history.after(caller, most)
     }
 
-    fn follow(&self, session: &Session) {
-        self.state.lock().desk.follow(session, clock::wall());
+    fn follow(&self, session: Session) -> Session {
+        self.state.lock().desk.follow(session, clock::wall())
     }
 }

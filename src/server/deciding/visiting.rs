@@ -23,6 +23,19 @@ impl Deciding {
         room: Option<&OfferedRoom>,
         lent: Option<Lent>,
     ) -> Result<(Visit, Option<Opened>), Unopened> {
+        let opened = self.open_of_visit(visiting, ids, now, room, lent);
+        self.give_back_of(room, opened.as_ref().err());
+        opened
+    }
+
+    fn open_of_visit(
+        &self,
+        visiting: Visiting,
+        ids: NewIds,
+        now: Wall,
+        room: Option<&OfferedRoom>,
+        lent: Option<Lent>,
+    ) -> Result<(Visit, Option<Opened>), Unopened> {
         let snapshot = self.snapshot.load();
         let is_known = visiting.key().is_some_and(|key| {
             let desk = &mut self.state.lock().desk;
@@ -45,7 +58,6 @@ impl Deciding {
         let opened = visit.as_ref().ok().filter(|visit| !visit.accepted.repeated);
         let session = opened.and_then(|it| desk.session(it.accepted.session)).cloned();
         drop(state);
-        self.give_back(room);
         if let Some(asked) = ask {
             return Err(Unopened::Ask(asked));
         }

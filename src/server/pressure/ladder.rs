@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::cdr::journal::Pressure;
 use crate::config::PressureSettings;
+use crate::server::deciding::Filled;
 use crate::time::Mono;
 
 /// How long strain has to last before it is told, and calm before it is taken for that.
@@ -38,6 +39,10 @@ pub(super) struct Readings {
     pub(super) cpu_percent: u32,
     /// Facts on disk that are not in the book.
     pub(super) behind: u64,
+    /// Live sessions.
+    pub(super) sessions: Filled,
+    /// Answers that are given again.
+    pub(super) answers: Filled,
     pub(super) disk: Pressure,
 }
 
@@ -47,6 +52,8 @@ pub(super) enum Cause {
     Commits { took: Duration, limit: Duration },
     Cpu { percent: u32, limit: u32 },
     Behind { facts: u64, limit: u64 },
+    Sessions(Filled),
+    Answers(Filled),
     Disk(Pressure),
 }
 
@@ -56,6 +63,8 @@ pub(super) struct Ladder {
     commits: Lasting,
     cpu: Lasting,
     behind: Level,
+    sessions: Level,
+    answers: Level,
     level: Level,
     causes: Vec<Cause>,
 }
@@ -89,12 +98,14 @@ impl Level {
 impl Ladder {
     pub(super) fn new(rules: PressureSettings) -> Self {
         let (commits, cpu) = (Lasting::default(), Lasting::default());
-        Self { rules, commits, cpu, behind: Level::Calm, level: Level::Calm, causes: vec![] }
+        let (behind, sessions, answers) = (Level::Calm, Level::Calm, Level::Calm);
+        let (level, causes) = (Level::Calm, vec![]);
+        Self { rules, commits, cpu, behind, sessions, answers, level, causes }
     }
 
     /// Takes in what was measured. Returns the level of before, if it is another now.
     pub(super) fn handle(&mut self, readings: Readings, now: Mono) -> Option<Level> {
-        let Readings { commit, cpu_percent, behind, disk } = readings;
+        let Readings { commit, cpu_percent, behind, sessions, answers, disk } = readings;
         let (limit, percent) = (self.rules.commit, self.rules.cpu_percent);
         let mut causes = vec![];
         let took = commit.unwrap_or_default();
@@ -107,6 +118,10 @@ impl Ladder {
         self.behind = self.how_far_behind(behind);
         let limit = self.rules.facts_behind_max;
         causes.push((self.behind, Cause::Behind { facts: behind, limit }));
+        self.sessions = how_full(sessions, self.sessions);
+        causes.push((self.sessions, Cause::Sessions(sessions)));
+        self.answers = how_full(answers, self.answers);
+        causes.push((self.answers, Cause::Answers(answers)));
         // Whether it has room again the journal says late enough.
         let by_disk = match disk {
             Pressure::None => Level::Calm,
@@ -147,6 +162,13 @@ impl Ladder {
     }
 }
 
+/// What is full refuses or forgets by itself: it is told before that.
+fn how_full(filled: Filled, before: Level) -> Level {
+    let is_above = |percent: usize| filled.now as u128 * 100 > filled.max as u128 * percent as u128;
+    let is_strain = is_above(80) || (before == Level::Strained && is_above(70));
+    if is_strain { Level::Strained } else { Level::Calm }
+}
+
 impl Lasting {
     fn handle(&mut self, is_bad: bool, is_good: bool, now: Mono) -> bool {
         let is_contrary = if self.is_so { is_good } else { is_bad };
@@ -178,6 +200,14 @@ impl fmt::Display for Cause {
             Self::Behind { facts, limit } => {
                 write!(f, "call records are {facts} facts behind the journal, of {limit} at most")
             }
+            Self::Sessions(Filled { now, max }) => {
+                write!(f, "{now} sessions are live, and more than {max} (sessions.max) are refused")
+            }
+            Self::Answers(Filled { now, max }) => write!(
+                f,
+                "{now} answers are kept to be given again, and of more than {max} \
+                 (sessions.answers_max) the oldest are forgotten"
+            ),
             Self::Disk(Pressure::Failing) => write!(f, "the journal cannot be written"),
             Self::Disk(Pressure::Reserve) => write!(f, "the journal's disk is full"),
             Self::Disk(Pressure::Low | Pressure::None) => write!(f, "the journal's disk runs low"),
@@ -228,6 +258,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_about_to_be_full_is_told_and_costs_nobody_a_ping() {
+        let mut ladder = ladder();
+        let at = |now| Readings { sessions: Filled { now, max: 100 }, ..Readings::default() };
+        let steps = [80, 81, 100, 71, 70, 80, 81].map(at);
+        assert_eq!(levels(&mut ladder, 0, &steps), [0, 1, 1, 1, 0, 0, 1]);
+        assert_eq!(ladder.causes(), [Cause::Sessions(Filled { now: 81, max: 100 })]);
+        let answers = Filled { now: 9, max: 10 };
+        let both = Readings { answers, ..at(81) };
+        assert_eq!(levels(&mut ladder, 7, &[both]), [1]);
+        assert_eq!(ladder.causes()[1], Cause::Answers(answers));
+        assert_eq!(levels(&mut ladder, 8, &[Readings::default()]), [0]);
+    }
+
+    #[test]
     fn a_disk_that_runs_low_costs_pings_and_a_full_one_calls_at_once() {
         let mut ladder = ladder();
         let at = |disk| Readings { disk, ..Readings::default() };
@@ -264,7 +308,8 @@ mod tests {
                     _ => Pressure::Failing,
                 };
                 let commit = Some(Duration::from_millis(commit));
-                ladder.handle(Readings { commit, cpu_percent, behind, disk }, seconds(now));
+                let readings = Readings { commit, cpu_percent, behind, disk, ..Readings::default() };
+                ladder.handle(readings, seconds(now));
                 now += 1;
                 let level = ladder.level();
                 prop_assert!(disk < Pressure::Low || level >= Level::PingsRefused);

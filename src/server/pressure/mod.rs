@@ -23,6 +23,7 @@ use crate::routing::ping::{OverShare, Shares};
 use crate::time::Mono;
 
 use super::accounting::Gauges;
+use super::deciding::Deciding;
 use super::upkeep::Rounds;
 use super::{clock, machine, metrics as names};
 
@@ -218,6 +219,7 @@ impl Counts {
 /// Looks at everything, twice a second. Rates are of the last four looks.
 pub(super) async fn watch(
     pressures: Arc<Pressures>,
+    deciding: Arc<Deciding>,
     appender: Appender,
     gauges: Gauges,
     ended: watch::Receiver<bool>,
@@ -236,10 +238,13 @@ pub(super) async fn watch(
             cpu: machine::cpu_used(),
         };
         let (last, first) = (past.back().copied(), past.front().copied());
+        let (sessions, answers) = deciding.filled();
         let readings = Readings {
             commit: pressures.slowest_commit(now),
             cpu_percent: last.map_or(0, |last| counts.cpu_percent_since(last, cores)),
             behind: counts.written.saturating_sub(counts.booked),
+            sessions,
+            answers,
             disk: appender.pressure(),
         };
         let rates = first.map_or_else(Rates::default, |first| counts.rates_since(first));

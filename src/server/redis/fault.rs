@@ -5,6 +5,9 @@
 pub enum StoreFault {
     #[error("the store did not answer in time")]
     Timeout,
+    /// It was not asked.
+    #[error("the store is away: not connected")]
+    Unreached,
     #[error("the store is away: {0}")]
     Away(String),
     /// This server does not keep our keys, or not any more.
@@ -21,11 +24,23 @@ pub enum StoreFault {
 }
 
 impl StoreFault {
+    /// Whether what was asked may have been done, though nobody says so.
+    pub(in crate::server) fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Away(_) => true,
+            Self::Unreached
+            | Self::Elsewhere(_)
+            | Self::Refused(_)
+            | Self::NotOpen
+            | Self::Unconfirmed => false,
+        }
+    }
+
     /// For metrics.
     pub(in crate::server) fn kind(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
-            Self::Away(_) => "away",
+            Self::Away(_) | Self::Unreached => "away",
             Self::Elsewhere(_) => "elsewhere",
             Self::Refused(_) => "refused",
             Self::NotOpen => "not_open",

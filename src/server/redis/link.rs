@@ -570,7 +570,10 @@ mod tests {
                 StoreFault::Elsewhere(_) => "elsewhere",
                 StoreFault::Away(_) => "away",
                 StoreFault::Refused(_) => "refused",
-                StoreFault::Timeout | StoreFault::NotOpen | StoreFault::Unconfirmed => "neither",
+                StoreFault::Timeout
+                | StoreFault::Unreached
+                | StoreFault::NotOpen
+                | StoreFault::Unconfirmed => "neither",
             }
         };
         for (answer, kind) in [

@@ -17,7 +17,6 @@ use tollbridge::server::redis::{Address, StoreFault};
 use tollbridge::time::{Mono, Wall};
 
 use super::edge::Edge;
-
 use super::stores;
 use super::ways::Ways;
 use crate::support::redis::Redis;

@@ -466,6 +466,14 @@ async fn an_abandoned_session_never_was(
     assert_eq!(store.visitor(&key, at(2)).await?, None);
     let next = store.lend(pool(config, "overflowing"), id(2), MINUTE, at(2)).await?;
     ensure!(next.is_some_and(|it| it.number == did), "its number need not rest");
+
+    // The visitor has come again meanwhile.
+    store.put(config, &opened, at(3)).await?;
+    let later = Session { number: None, ..Session { created_at: at(4), ..opened.clone() } };
+    let later = Session { session: id(3), ping: session(3, at(4)).ping, ..later };
+    store.put(config, &later, at(4)).await?;
+    store.abandon(config, &opened, at(5)).await?;
+    assert_eq!(store.visitor(&key, at(6)).await?.map(|it| it.session), Some(id(3)));
     Ok(())
 }
 

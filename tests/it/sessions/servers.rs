@@ -154,6 +154,30 @@ async fn what_is_set_apart_for_a_node_is_lent_by_nobody_else() -> Result<()> {
     Ok(())
 }
 
+/// It was lent one by the store, which could not say so, and one that was set apart or another's.
+#[tokio::test]
+async fn a_session_that_has_come_to_another_number_takes_none_from_anybody() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let (first, second) = (node(&redis, "1", &config).await?, node(&redis, "2", &config).await?);
+    let plain = pool(&config, "plain");
+    let apart = first.set_apart(plain, 1, at(0)).await?;
+    let others = second.lend(plain, id(1), MINUTE, at(0)).await?.context("a number")?;
+    second.lend(plain, id(2), MINUTE, at(0)).await?.context("a number")?;
+
+    for number in [apart[0], others.number] {
+        let told = Lease { number, session: id(2), expires_at: at(60) };
+        assert_eq!(first.register(plain, &[(told, at(5))], at(5)).await?, [Registered::Lost]);
+    }
+
+    assert_eq!(first.set_apart(plain, 1, at(6)).await?, apart);
+    let its = second.number_state(&config, others.number, at(6)).await?;
+    assert_eq!(its.lease.map(|lease| lease.session), Some(id(1)));
+    assert_eq!(its.past, []);
+    let again = second.lend(plain, id(1), MINUTE, at(6)).await?.context("its own")?;
+    assert_eq!(again.number, others.number);
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_a_dead_node_had_set_apart_rests_as_long_as_it_may_be_lent() -> Result<()> {
     let (_folder, redis, config) = alone()?;

@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::peer::{Line, PATIENCE, SDP, request, response, with_body};
 use super::{Call, Crowd, Setup, Stage, play, play_with};
-use crate::support::{api, wait_for};
+use crate::support::{api, http, wait_for};
 
 /// Of this machine, but no trunk, no target and none of ours.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
@@ -231,6 +231,32 @@ fn who_never_ends_a_message_is_closed_and_delays_nobody() {
             n += 1;
         };
         ensure!(closed_after >= Duration::from_secs(1), "closed after {closed_after:?}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn the_rest_service_has_no_more_connections_than_it_may() {
+    play(&["api.connections_max=3"], |stage| {
+        let idle: Vec<_> =
+            (0..3).map(|_| TcpStream::connect(stage.api)).collect::<std::io::Result<_>>()?;
+        // Each has to be taken before the next counts.
+        let mut more = TcpStream::connect(stage.api)?;
+        more.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let read = more.read(&mut [0; 1]);
+        ensure!(!read.as_ref().is_ok_and(|length| *length > 0), "{read:?}");
+        let timed_out = |error: &std::io::Error| {
+            matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+        };
+        ensure!(!read.is_err_and(|error| timed_out(&error)), "it is still open");
+        drop(idle);
+        wait_for("a place", Duration::from_secs(5), || {
+            Ok(http::get(stage.api, "/healthz").is_ok_and(|it| it.status == 200).then_some(()))
+        })?;
+        let refused = api::metrics(stage.api)?;
+        let refused = refused.get("tollbridge_api_connections_refused_total");
+        ensure!(refused >= Some(&1.0), "{refused:?}");
+        ensure!(stage.log().contains("connections to the REST service are refused"));
         stage.is_clean()
     });
 }

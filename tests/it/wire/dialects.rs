@@ -72,8 +72,8 @@ const SET: [&str; 3] = [
 ];
 const CALLER: &str = "+16145550188";
 const FROM: &str = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const JSON: &str = "application/json";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const XML: &str = "application/xml";
 
 #[test]
@@ -216,25 +216,8 @@ fn every_form_of_every_platform_is_answered_as_recorded() {
     ];
     play_with(Setup { set: &SET, more: DOORS, ..Setup::default() }, |stage| {
         for (name, method, path, media_type, body) in &requests {
-            let headers = [("Content-Type", *media_type)];
-            let headers = if media_type.is_empty() { &headers[..0] } else { &headers[..] };
-            let reply = http::ask(stage.api, (method, path), body, headers)?;
-            let asked = [format!("{method} {path}"), media_type.to_string(), body.to_string()];
-            let asked: Vec<_> = asked.iter().filter(|line| !line.is_empty()).cloned().collect();
-            let media_type = reply.header("content-type").unwrap_or_default();
-            let told = match serde_json::from_str::<Value>(&reply.body) {
-                Ok(json) => serde_json::to_string_pretty(&json)?,
-                Err(_) => reply.body.replace("><", ">\n<"),
-            };
-            let told = without_chance(&told)?;
-            let text = format!("{}\n\n{} {media_type}\n{told}\n", asked.join("\n"), reply.status);
-            insta::with_settings!({
-                snapshot_path => "dialects",
-                prepend_module_to_snapshot => false,
-                omit_expression => true,
-            }, {
-                insta::assert_snapshot!(*name, text);
-            });
+            let asked = (*method, path.clone(), *media_type, body.to_string());
+            is_as_recorded(stage, name, &asked, None)?;
         }
         stage.is_clean()
     });
@@ -336,6 +319,41 @@ fn quotas_and_caps_are_told_in_the_platform_s_words_and_no_number_is_in_the_log(
         ensure!(!log.contains("161455502") && !log.contains(RINGBA), "{log}");
         stage.is_clean()
     });
+}
+
+/// Method, path, type of the body or nothing, and body.
+pub(super) type Asked = (&'static str, String, &'static str, String);
+
+/// What is answered stands in the file of this name. `id`: what of the question an earlier answer has made up.
+pub(super) fn is_as_recorded(
+    stage: &Stage,
+    name: &str,
+    asked: &Asked,
+    id: Option<&str>,
+) -> Result<()> {
+    let (method, path, media_type, body) = asked;
+    let headers = [("Content-Type", *media_type)];
+    let headers = if media_type.is_empty() { &headers[..0] } else { &headers[..] };
+    let reply = http::ask(stage.api, (method, path), body, headers)?;
+    let asked = [format!("{method} {path}"), media_type.to_string(), body.clone()];
+    let asked: Vec<_> = asked.iter().filter(|line| !line.is_empty()).cloned().collect();
+    let media_type = reply.header("content-type").unwrap_or_default();
+    let told = match serde_json::from_str::<Value>(&reply.body) {
+        Ok(json) => serde_json::to_string_pretty(&json)?,
+        Err(_) => reply.body.replace("><", ">\n<"),
+    };
+    let asked = asked.join("\n");
+    let asked = id.map_or_else(|| asked.clone(), |id| asked.replace(id, "{id}"));
+    let told = without_chance(&told)?;
+    let text = format!("{asked}\n\n{} {media_type}\n{told}\n", reply.status);
+    insta::with_settings!({
+        snapshot_path => "dialects",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!(name, text);
+    });
+    Ok(())
 }
 
 /// An answer that is a bid.

@@ -144,14 +144,112 @@ fn no_more_requests_with_pings_are_answered_at_a_time_than_can_be() {
     });
 }
 
+#[test]
+fn sessions_that_fill_up_are_told_before_they_are_refused_and_cost_no_call() {
+    let set = ["sessions.max=10", "sessions.answers_max=2"];
+    play_with(Setup { set: &set, ..Setup::default() }, |stage| {
+        let keyed = |key: &str| -> Result<http::Reply> {
+            let body = json!({ "publisher": "tests", "campaign": "alone", "sip_ok": true,
+                               "request_id": key });
+            http::post(stage.api, "/v1/pings", &body.to_string())
+        };
+        for key in ["one", "two", "three"] {
+            ensure!(keyed(key)?.status == 202);
+        }
+        let health = until_level(stage, 1)?;
+        let why = health["pressure"].to_string();
+        ensure!(why.contains("sessions.answers_max"), "{health:#}");
+        // Of so many answers the oldest is forgotten: it is a new request.
+        let again = keyed("three")?;
+        ensure!(again.header("idempotent-replayed") == Some("true"), "{again:?}");
+        let forgotten = keyed("one")?;
+        ensure!(forgotten.header("idempotent-replayed").is_none(), "{forgotten:?}");
+
+        for _ in 4..10 {
+            ensure!(ping(stage, "tests")?.status == 202);
+        }
+        wait_for("the sessions to be told of", Duration::from_secs(5), || {
+            let why = level(stage)?["pressure"].to_string();
+            Ok(why.contains("10 sessions are live, and more than 10").then_some(()))
+        })?;
+        let metrics = api::metrics(stage.api)?;
+        let told = ["tollbridge_sessions_active", "tollbridge_sessions_max"];
+        let shown = told.map(|name| metrics.get(name).copied());
+        ensure!(shown[1] == Some(10.0), "{shown:?}");
+        let full = ping(stage, "tests")?;
+        ensure!(full.status == 429 && full.body.contains("ping.full"), "{full:?}");
+        stage.is_well("while-full")?;
+        ensure!(stage.log().contains("the server is strained"), "nobody was told");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn signs_of_life_keep_sessions_under_pressure_and_fill_no_journal() {
+    let set = ["pressure.facts_behind_max=100"];
+    play_with(Setup { set: &set, ..Setup::default() }, |stage| {
+        let visit = json!({ "publisher": "tests", "campaign": "alone", "want": "nothing",
+                            "caller_id": "+16145550188" });
+        let opened = http::post(stage.api, "/v1/sessions", &visit.to_string())?;
+        ensure!(opened.status == 201, "{opened:?}");
+        let id = opened.json::<Value>()?["session_id"].as_str().context("no id")?.to_owned();
+        let path = format!("/v1/sessions/{id}");
+        let said = |nth: u32| -> Result<http::Reply> {
+            let body = json!({ "tags": { "color": format!("{nth}") } });
+            http::post(stage.api, &format!("{path}:heartbeat"), &body.to_string())
+        };
+        let color = || -> Result<Value> {
+            let shown: Value = http::get(stage.api, &path)?.json()?;
+            Ok(shown["tags"]["color"].clone())
+        };
+
+        // Ten at once, and then one a second.
+        let replies = (0..40).map(said).collect::<Result<Vec<_>>>()?;
+        let taken = replies.iter().filter(|reply| reply.status == 200).count();
+        ensure!((10..25).contains(&taken), "{taken} of 40 were taken");
+        let refused = replies.iter().find(|reply| reply.status != 200).context("none refused")?;
+        ensure!(refused.status == 429, "{refused:?}");
+        ensure!(refused.body.contains("session.too_often"), "{refused:?}");
+        ensure!(refused.header("retry-after") == Some("1"), "{refused:?}");
+        let alive = http::post(stage.api, &format!("{path}:heartbeat"), "")?;
+        ensure!(alive.status == 200, "a sign of life says nothing new: {alive:?}");
+
+        let book = Held::of(stage)?;
+        let many = json!(vec![body("tests"); 95]).to_string();
+        ensure!(http::post(stage.api, "/v1/pings:batch", &many)?.status == 202);
+        until_level(stage, 3)?;
+        std::thread::sleep(Duration::from_millis(1_100));
+        let before = color()?;
+        let new = said(99)?;
+        ensure!(new.status == 503 && new.body.contains("ping.unavailable"), "{new:?}");
+        ensure!(color()? == before, "it was refused");
+        let page = json!({ "page_url": "https://a.example/?utm_source=x" }).to_string();
+        let alive = http::post(stage.api, &format!("{path}:heartbeat"), &page)?;
+        ensure!(alive.status == 200, "{alive:?}");
+        let until = |reply: &http::Reply| reply.json::<Value>().map(|it| it["expires_at"].clone());
+        let shown = http::get(stage.api, &path)?;
+        ensure!(until(&shown)? == until(&alive)?, "{shown:?} {alive:?}");
+        let released = http::post(stage.api, &format!("{path}:release"), "")?;
+        ensure!(released.status == 200, "{released:?}");
+
+        drop(book);
+        until_level(stage, 0)?;
+        wait_for("what is new to be taken", Duration::from_secs(5), || {
+            Ok((said(100)?.status == 200).then_some(()))
+        })?;
+        ensure!(color()? == "100");
+        stage.is_clean()
+    });
+}
+
 /// The book, in which nobody else can write until this is dropped.
-struct Held {
+pub(super) struct Held {
     connection: Option<SqliteConnection>,
     runtime: Runtime,
 }
 
 impl Held {
-    fn of(stage: &Stage) -> Result<Self> {
+    pub(super) fn of(stage: &Stage) -> Result<Self> {
         let runtime = Runtime::new()?;
         let book = stage.work.path().join("data/tollbridge.db");
         let options = SqliteConnectOptions::new().filename(book);

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tollbridge::server::sessions::redis::KeySpace;
 
 use super::peer::{SDP, with_body};
+use super::pressure::Held;
 use super::program::Program;
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
-use super::{NUMBER, Setup, Stage};
+use super::{Call, NUMBER, Setup, Stage};
 use crate::support::redis::{Cluster, Redis};
 use crate::support::{api, http, wait_for};
 
@@ -20,7 +21,7 @@ const CALLER: &str = "+16145550188";
 const FROM: &str = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
 
 /// A pool of so many numbers.
-fn pool(numbers: u32) -> String {
+pub(super) fn pool(numbers: u32) -> String {
     let numbers: Vec<_> = (0..numbers).map(|nth| format!("\"+1614555{:04}\"", 200 + nth)).collect();
     format!(
         "[[pools]]\nid = \"pool\"\ncampaign = \"alone\"\npublisher = \"tests\"\n\
@@ -335,6 +336,40 @@ fn without_redis_calls_are_matched_and_numbers_lent_by_what_a_server_has_itself(
     check(&[&first, &second], outcome);
 }
 
+#[test]
+fn without_redis_and_the_call_records_calls_and_pings_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let stage = server(&redis, 1, &pool(32)).unwrap();
+    let mut calls = || -> Result<()> {
+        wait_for("numbers to be set apart", Duration::from_secs(10), || {
+            let metrics = api::metrics(stage.api)?;
+            let apart = metrics.get("tollbridge_session_store_apart_numbers");
+            Ok((apart >= Some(&2.0)).then_some(()))
+        })?;
+        let book = Held::of(&stage)?;
+        redis.kill()?;
+        let lent = ping(&stage, &json!({ "pool": "pool" }))?;
+        ensure!(lent["number_status"] == "leased", "{lent:#}");
+        // Their records come later.
+        for (call_id, number) in [("lent", text(&lent["number"])?), ("static", NUMBER.to_owned())] {
+            let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+            caller.send(with_body(&caller, &stage.invite_to(&number), call_id, &[], SDP))?;
+            Call::answered(&mut caller, &mut target)?.end(&mut caller, &mut target)?;
+        }
+        redis.restart()?;
+        drop(book);
+        for call_id in ["lent", "static"] {
+            let found = detail(&stage, call_id)?;
+            ensure!(found["state"] != "open", "{found:#}");
+        }
+        is_of(&stage, "lent", "pool_lease", &lent)?;
+        stage.is_clean()
+    };
+    let outcome = calls();
+    check(&[&stage], outcome);
+}
+
 /// Redis dies under load and comes back with nothing: every call is answered, every ping has its 202.
 #[test]
 fn calls_and_pings_go_on_while_redis_dies_and_comes_back() {
@@ -559,13 +594,13 @@ fn lookups_without(stage: &Stage) -> Result<f64> {
 }
 
 /// The call was the session's, and was found to be by this.
-fn is_of(stage: &Stage, call_id: &str, method: &str, session: &Value) -> Result<()> {
+pub(super) fn is_of(stage: &Stage, call_id: &str, method: &str, session: &Value) -> Result<()> {
     let found = detail(stage, call_id)?;
     ensure!(found["match_method"] == method, "{call_id}: {found:#}");
     ensure!(found["session_id"] == session["session_id"], "{call_id}: {found:#}");
     Ok(())
 }
 
-fn text(value: &Value) -> Result<String> {
+pub(super) fn text(value: &Value) -> Result<String> {
     value.as_str().map(str::to_owned).with_context(|| format!("no text: {value}"))
 }

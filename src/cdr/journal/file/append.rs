@@ -56,7 +56,7 @@ impl Appender {
     }
 
     /// Appends `facts` next to each other, all or none, and returns the position of the last (or
-    /// the current end of the journal if there are none).
+    /// [`Appender::end`] if there are none).
     pub fn append_all(
         &self,
         facts: impl IntoIterator<Item = Fact>,
@@ -97,6 +97,13 @@ impl Appender {
             shared.wake.notify_one();
         }
         Ok(last)
+    }
+
+    /// The position of the last fact, with which all before it are now wanted on the disk.
+    pub fn end(&self) -> Lsn {
+        let mut pending = self.shared.pending.lock();
+        pending.sync_wanted = true;
+        Lsn { epoch: self.shared.epoch, seq: pending.next_seq - 1 }
     }
 
     /// Returns once everything up to `lsn` is durable; fails if the journal is closed before.

@@ -93,6 +93,18 @@ async fn numbers_given_out_again_after_power_loss_are_newer() {
     assert_eq!(entries.last().unwrap().lsn, again);
 }
 
+#[tokio::test]
+async fn whoever_waits_for_the_end_waits_for_all_that_was_appended_before() {
+    let desk = Desk::new();
+    let (journal, _) = desk.open();
+    let appender = journal.appender();
+    let last = desk.append(&journal, 1..=5, Durability::Buffered);
+    assert_eq!(appender.end(), last);
+    appender.wait(appender.end()).await.unwrap();
+    assert!(appender.durable() >= last);
+    assert_eq!(appender.end(), last, "it appends nothing");
+}
+
 #[test]
 fn recovering_twice_is_recovering_once() {
     let desk = Desk::new();

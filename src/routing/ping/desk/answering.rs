@@ -64,7 +64,7 @@ impl Desk {
     pub fn quoted(&self, checked: &Checked, now: Wall) -> Option<Accepted> {
         let Checked { publisher, campaign, caller, pool, number, tags, .. } = checked;
         let known = self.by_caller.get(&(campaign.clone(), (*caller)?))?;
-        let sessions = known.iter().rev().filter_map(|id| self.sessions.get(id));
+        let sessions = known.iter().rev().filter_map(|id| self.session(*id));
         let is_it = |it: &&Session| {
             let place = if pool.is_some() { it.pool == *pool } else { it.number == *number };
             let is_open = it.consumed_at.is_none() && it.expires_at > now;

@@ -6,12 +6,14 @@ mod past;
 mod pools;
 mod reading;
 mod session;
+mod tags;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
@@ -27,6 +29,7 @@ use checked::{DEFAULT_TTL, check, unknown};
 use past::PastSessions;
 pub use pools::{NumberState, PoolState};
 pub use session::{EnrichedBy, Session, SessionKind};
+pub use tags::KeptTags;
 pub use visits::{Moved, SignOfLife, Touched, Visit, Visiting, VisitorKey, ends_when_closed};
 
 use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
@@ -35,10 +38,11 @@ use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desk {
     limits: DeskLimits,
-    sessions: BTreeMap<SessionId, Session>,
+    /// Each in a piece of its own: as they come in the order of their ids, half of each node stays empty.
+    sessions: BTreeMap<SessionId, Box<Session>>,
     by_ping: BTreeMap<PingId, SessionId>,
     /// Oldest first.
-    by_caller: BTreeMap<(CampaignId, PhoneNumber), Vec<SessionId>>,
+    by_caller: BTreeMap<(CampaignId, PhoneNumber), SmallVec<[SessionId; 1]>>,
     by_visitor: BTreeMap<VisitorKey, SessionId>,
     by_alias: BTreeMap<u64, SessionId>,
     /// Sessions that were shown a pool's overflow number.
@@ -80,7 +84,7 @@ pub enum Consumed {
 
 impl Default for DeskLimits {
     fn default() -> Self {
-        Self { sessions_max: 500_000, per_caller_max: 8, earlier_callers_max: 250_000 }
+        Self { sessions_max: 2_000_000, per_caller_max: 8, earlier_callers_max: 250_000 }
     }
 }
 
@@ -173,8 +177,8 @@ impl Desk {
             caller: checked.caller,
             pool: checked.pool,
             number: lease.map(|lease| lease.number).or(checked.number).or(checked.overflow),
-            tags: checked.tags,
-            extra: checked.extra,
+            tags: checked.tags.into(),
+            extra: checked.extra.into(),
             request_id,
             kind,
             visitor,
@@ -246,14 +250,13 @@ impl Desk {
         self.insert(session);
     }
 
-    /// A session that was changed elsewhere, as it is now. One that was not opened here is not kept
-    /// here.
-    pub fn follow(&mut self, session: &Session, now: Wall) {
+    /// A session that was changed elsewhere, with what has become of it here since it was read there: that is
+    /// what it is now. One that was not opened here is not kept here.
+    pub fn follow(&mut self, session: Session, now: Wall) -> Session {
         self.expire(now);
         let id = session.session;
-        if !self.sessions.contains_key(&id) {
-            return;
-        }
+        let Some(known) = self.sessions.get(&id) else { return session };
+        let session = session.with(known);
         if let Some(pool) = &session.pool {
             let own = session.number.filter(|did| self.leases.knows(*did));
             let lease =
@@ -261,6 +264,7 @@ impl Desk {
             self.leases.lent(pool, id, lease, session.expires_at, now);
         }
         self.put(session.clone(), now);
+        session
     }
 
     /// Another session has the number that this one was lent.
@@ -273,32 +277,38 @@ impl Desk {
     /// Live sessions behind this one, or from the first, at most `most`.
     pub fn after(&self, session: Option<SessionId>, most: usize) -> Vec<&Session> {
         let from = session.map_or(Bound::Unbounded, Bound::Excluded);
-        self.sessions.range((from, Bound::Unbounded)).take(most).map(|(_, it)| it).collect()
+        self.sessions.range((from, Bound::Unbounded)).take(most).map(|(_, it)| &**it).collect()
     }
 
-    /// Who of the sessions here has numbers of the pool, and since when.
-    pub fn lent_of(&self, pool: &PoolId) -> Vec<(Lease, Wall)> {
-        let mut leases = self.leases.of_pool(pool);
+    /// Who of the sessions here has these numbers of the pool, and since when.
+    pub fn lent_of(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+        let mut leases = self.leases.among(pool, numbers);
         leases.retain(|(lease, _)| self.sessions.contains_key(&lease.session));
         leases
     }
 
+    /// The number of its pool that a live session has, and since when.
+    pub fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)> {
+        let pool = self.sessions.get(&session)?.pool.as_ref()?;
+        self.leases.of(pool, session)
+    }
+
     /// The live session that a visitor has.
     pub fn visitor(&self, visitor: &VisitorKey) -> Option<&Session> {
-        self.by_visitor.get(visitor).and_then(|session| self.sessions.get(session))
+        self.by_visitor.get(visitor).and_then(|session| self.session(*session))
     }
 
     pub fn session(&self, session: SessionId) -> Option<&Session> {
-        self.sessions.get(&session)
+        self.sessions.get(&session).map(|it| &**it)
     }
 
     pub fn by_ping(&self, ping: PingId) -> Option<&Session> {
-        self.by_ping.get(&ping).and_then(|session| self.sessions.get(session))
+        self.by_ping.get(&ping).and_then(|session| self.session(*session))
     }
 
     /// A call was attributed to the session. It stays live: the same caller may call again.
     pub fn consume(&mut self, session: SessionId, now: Wall) -> Consumed {
-        match self.sessions.get_mut(&session) {
+        match self.sessions.get_mut(&session).map(|it| &mut **it) {
             None => Consumed::Unknown,
             Some(Session { consumed_at: Some(_), .. }) => Consumed::Again,
             Some(unused) => {
@@ -370,6 +380,11 @@ impl Desk {
         session.into_iter().chain(self.leases.deadline()).min()
     }
 
+    /// Live sessions at most.
+    pub fn sessions_max(&self) -> usize {
+        self.limits.sessions_max
+    }
+
     /// Live sessions.
     pub fn len(&self) -> usize {
         self.sessions.len()
@@ -397,11 +412,11 @@ impl Desk {
                 sessions.remove(0);
             }
         }
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
     }
 
     fn remove(&mut self, id: SessionId) -> Option<Session> {
-        let session = self.sessions.remove(&id)?;
+        let session = *self.sessions.remove(&id)?;
         self.by_ping.remove(&session.ping);
         let alias = SessionKey::alias_of(session.ping);
         if self.by_alias.get(&alias) == Some(&id) {

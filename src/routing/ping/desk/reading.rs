@@ -35,7 +35,7 @@ impl Desk {
         sessions
             .iter()
             .rev()
-            .filter_map(|id| self.sessions.get(id))
+            .filter_map(|id| self.session(*id))
             .filter(|session| now < session.expires_at)
             .map(|session| self.read(session))
             .collect()

@@ -8,7 +8,8 @@ use crate::routing::quote::Promise;
 use crate::routing::request::{FormerLease, SessionReading, Tags};
 use crate::time::Wall;
 
-use super::VisitorKey;
+use super::{KeptTags, VisitorKey};
+use crate::routing::ping::request::TAGS_MAX;
 
 /// What a ping opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +21,9 @@ pub struct Session {
     pub caller: Option<PhoneNumber>,
     pub pool: Option<PoolId>,
     pub number: Option<PhoneNumber>,
-    pub tags: Tags,
+    pub tags: KeptTags,
     /// What its ping said in fields that are not known here. Nothing goes by it.
-    pub extra: Tags,
+    pub extra: KeptTags,
     pub request_id: Option<SmolStr>,
     pub kind: SessionKind,
     /// By which the visitor is known again.
@@ -81,12 +82,29 @@ impl Session {
             caller: self.caller,
             created_at: self.created_at,
             expires_at: self.expires_at,
-            tags: self.tags.clone(),
+            tags: self.tags.to_tags(),
             former,
             sharing,
             promise: self.promise_now(),
             enriched: self.enriched_tags(),
         }
+    }
+
+    /// The same session with what another copy of it knows besides: the earlier use, what enrichers answered,
+    /// and tags that it has none of.
+    pub(super) fn with(mut self, other: &Self) -> Self {
+        self.consumed_at = self.consumed_at.into_iter().chain(other.consumed_at).min();
+        for by in &other.enriched {
+            if !self.enriched.iter().any(|known| known.enricher == by.enricher) {
+                self.enriched.push(by.clone());
+            }
+        }
+        for (name, value) in other.tags.iter() {
+            if self.tags.len() < TAGS_MAX && !self.tags.contains_key(name) {
+                self.tags.insert(name.clone(), value.clone());
+            }
+        }
+        self
     }
 
     /// All that enrichers told; where two told the same tag, what the first did.

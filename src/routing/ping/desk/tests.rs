@@ -395,6 +395,39 @@ fn desk_with(setting: &str) -> (RoutingSnapshot, Desk) {
     desk_of(setting, "")
 }
 
+#[test]
+fn what_became_of_a_session_here_while_it_was_changed_elsewhere_is_not_lost() {
+    let (snapshot, mut desk) = desk_of("", "");
+    desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap();
+    let read = desk.session(ids(1).session).unwrap().clone();
+    let by = |name: &str, value: &str| EnrichedBy {
+        enricher: name.into(),
+        tags: [("line".into(), value.into())].into(),
+    };
+    desk.enrich(read.session, by("here", "mobile")).unwrap();
+    desk.consume(read.session, at(3));
+
+    let mut changed = Session { expires_at: at(90), consumed_at: Some(at(5)), ..read.clone() };
+    changed.tags.insert("color".into(), "red".into());
+    changed.enriched = vec![by("elsewhere", "landline")];
+    let now = desk.follow(changed.clone(), at(10));
+
+    let expected = Session {
+        consumed_at: Some(at(3)),
+        enriched: vec![by("elsewhere", "landline"), by("here", "mobile")],
+        ..changed
+    };
+    assert_eq!(now, expected);
+    assert_eq!(desk.session(read.session), Some(&expected));
+
+    let mut stale = read;
+    stale.tags.insert("size".into(), "9".into());
+    let now = desk.follow(stale, at(11));
+    let told: Vec<_> = now.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert!(told.contains(&("color", "red")) && told.contains(&("size", "9")), "{told:?}");
+    assert_eq!(now.consumed_at, Some(at(3)));
+}
+
 /// `of_pool` is one of the pool.
 fn desk_of(setting: &str, of_pool: &str) -> (RoutingSnapshot, Desk) {
     let config: RoutingConfig = toml::from_str(

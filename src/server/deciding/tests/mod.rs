@@ -104,6 +104,46 @@ fn deposits_are_read_some_at_a_time_and_each_once_whatever_comes_between() {
     assert_eq!(read, ["a 9", "b 2", "b 3", "b 4", "b 5", "c 1"]);
 }
 
+/// The configuration may be another than the one that the room was asked for with.
+#[test]
+fn room_that_a_ping_was_given_is_given_back_whatever_it_is_refused_for() {
+    let deciding =
+        Deciding::new(RoutingSnapshot::compile(toml::from_str(CONFIG).unwrap(), 1).unwrap());
+    let (now, at) = (Mono(1), Wall(1_773_759_852_318));
+    let requests = vec![BucketRequest {
+        bucket: Bucket { cap: "campaign/c/pinged/total".into(), window: "total".into() },
+        counts: Counts::Pinged,
+        limit: 9,
+        amount: 1,
+        ends_at: None,
+        leeway: None,
+    }];
+    let ping = |campaign: &str| PingRequest {
+        campaign: Some(campaign.into()),
+        sip_ok: Some(true),
+        ..PingRequest::default()
+    };
+    for (nth, campaign, is_taken) in [(1, "none", false), (2, "c", true)] {
+        for priced in [false, true] {
+            let id = [nth * 2 + u8::from(priced); 16];
+            let hold = HoldId::of(CallId::from_bytes(id), 0, "room");
+            deciding.reserve(hold, &requests, now).unwrap();
+            let room = OfferedRoom { hold, requests: requests.clone(), denied: None };
+            let (ping, room) = (ping(campaign), Some(&room));
+            let ids = NewIds { ping: PingId::from_bytes(id), session: SessionId::from_bytes(id) };
+            let opened = match priced {
+                false => deciding.accept_ping(&ping, ids, at, room, None).is_ok(),
+                true => {
+                    let life = Duration::from_secs(60);
+                    deciding.accept_priced(&ping, life, ids, (now, at), room, None).is_ok()
+                }
+            };
+            assert_eq!(opened, is_taken && !priced, "{campaign} {priced}");
+            assert!(!deciding.release(hold), "{campaign} {priced}: it was still held");
+        }
+    }
+}
+
 const CONFIG: &str = r#"
     publishers = [{ id = "p", name = "P" }]
     buyers = [{ id = "b", name = "B" }]

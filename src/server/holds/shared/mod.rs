@@ -475,7 +475,10 @@ impl SharedHolds {
         let mut inner = self.inner.lock();
         inner.faults += 1;
         let is_gone = match fault {
-            StoreFault::Away(_) | StoreFault::Elsewhere(_) | StoreFault::NotOpen => true,
+            StoreFault::Away(_)
+            | StoreFault::Unreached
+            | StoreFault::Elsewhere(_)
+            | StoreFault::NotOpen => true,
             StoreFault::Timeout | StoreFault::Refused(_) | StoreFault::Unconfirmed => {
                 inner.faults >= FAULTS_MAX
             }

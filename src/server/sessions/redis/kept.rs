@@ -80,7 +80,7 @@ pub(super) fn write(session: &Session) -> Written {
         publisher: session.publisher.clone(),
         campaign: session.campaign.clone(),
         created_at: session.created_at,
-        tags: session.tags.clone(),
+        tags: session.tags.to_tags(),
         caller: session.caller,
         pool: session.pool.clone(),
         number: session.number,
@@ -93,7 +93,7 @@ pub(super) fn write(session: &Session) -> Written {
         },
         promise: session.promise,
         enriched: session.enriched.iter().cloned().map(Answered::from).collect(),
-        extra: session.extra.clone(),
+        extra: session.extra.to_tags(),
     };
     minicbor::encode(&body, &mut rest).expect("memory takes all");
     let used = session.consumed_at.unwrap_or(Wall(0));
@@ -116,8 +116,8 @@ pub(super) fn read(kept: &[u8]) -> Option<Session> {
         caller: rest.caller,
         pool: rest.pool,
         number: rest.number,
-        tags: rest.tags,
-        extra: rest.extra,
+        tags: rest.tags.into(),
+        extra: rest.extra.into(),
         request_id: rest.request_id,
         kind: match rest.kind {
             Some(1) => SessionKind::PageView,
@@ -149,6 +149,7 @@ impl From<Answered> for EnrichedBy {
 mod tests {
     use super::*;
     use crate::money::Money;
+    use crate::routing::ping::KeptTags;
 
     #[test]
     fn a_session_is_read_as_it_was_written() {
@@ -161,8 +162,8 @@ mod tests {
             caller: None,
             pool: None,
             number: None,
-            tags: Tags::default(),
-            extra: Tags::default(),
+            tags: KeptTags::default(),
+            extra: KeptTags::default(),
             request_id: None,
             kind: SessionKind::Ping,
             visitor: None,

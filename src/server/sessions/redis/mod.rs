@@ -314,7 +314,7 @@ impl SessionStore for RedisSessions {
         }
         if let Some(visitor) = session.visitor_key() {
             let key = self.keys.visitor(&visitor);
-            asked.push(Asked::plain(&key, redis::cmd("DEL").arg(&key).take()));
+            asked.push(Asked::script(Script::Unname, vec![key], vec![id.to_vec()]));
         }
         all_done(self.ask(&asked, For::Upkeep).await)?;
         self.mark(session.session, now, &["drop"]).await.map(drop)

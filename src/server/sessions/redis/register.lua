@@ -27,11 +27,10 @@ local had_another = n.st == 'L'
 if had_another and began <= n.began then
   return 3
 end
-lose(n, now, 0)
-local other = redis.call('HGET', OWNERS, sid)
-if other then
+if redis.call('HEXISTS', OWNERS, sid) == 1 then
   -- It has come to another number since, and cannot have two.
   return 3
 end
+lose(n, now, 0)
 give(n, sid, began, ends)
 return had_another and 2 or 1

@@ -16,6 +16,7 @@ pub(super) enum Script {
     Count,
     Put,
     Mark,
+    Unname,
     Answer,
     Calls,
 }
@@ -33,6 +34,7 @@ impl redis::Script for Script {
         Self::Count,
         Self::Put,
         Self::Mark,
+        Self::Unname,
         Self::Answer,
         Self::Calls,
     ];
@@ -55,6 +57,7 @@ impl redis::Script for Script {
             Self::Count => of_pool!("count.lua"),
             Self::Put => include_str!("put.lua"),
             Self::Mark => include_str!("mark.lua"),
+            Self::Unname => include_str!("unname.lua"),
             Self::Answer => include_str!("answer.lua"),
             Self::Calls => include_str!("calls.lua"),
         }

@@ -102,7 +102,9 @@ impl Server {
                     self.is_out.store(true, Ordering::Relaxed);
                 }
             }
-            Err(StoreFault::Away(_)) => self.is_out.store(true, Ordering::Relaxed),
+            Err(StoreFault::Away(_) | StoreFault::Unreached) => {
+                self.is_out.store(true, Ordering::Relaxed)
+            }
         }
     }
 }
@@ -272,5 +274,5 @@ async fn converse(
 }
 
 fn not_connected() -> StoreFault {
-    StoreFault::Away(String::from("not connected"))
+    StoreFault::Unreached
 }

@@ -73,26 +73,37 @@ impl SharedSessions {
     }
 
     pub(super) async fn tell_words(&self) -> Result<(), StoreFault> {
-        loop {
-            let some: Vec<Word> =
-                self.inner.lock().words.iter().take(TOLD_AT_ONCE).cloned().collect();
-            if some.is_empty() {
-                return Ok(());
+        let mut left = self.inner.lock().words.len();
+        while left > 0 {
+            let some: Vec<Word> = {
+                let mut inner = self.inner.lock();
+                let count = inner.words.len().min(TOLD_AT_ONCE).min(left);
+                inner.words.drain(..count).collect()
+            };
+            left = left.saturating_sub(some.len());
+            if let Err(fault) = self.tell_words_of(&some).await {
+                // Others are told before these again: they may be of a server that hears.
+                self.inner.lock().words.extend(some);
+                return Err(fault);
             }
-            let answers: Vec<_> = some
-                .iter()
-                .filter_map(|word| match word {
-                    Word::Answered(identity, kept, at) => Some((*identity, kept.clone(), *at)),
-                    Word::Left(..) => None,
-                })
-                .collect();
-            self.store.keep(&answers, clock::wall()).await?;
-            for word in &some {
-                if let Word::Left(key, claim) = word {
-                    self.store.leave(*key, *claim).await?;
-                }
-            }
-            self.inner.lock().words.drain(..some.len());
         }
+        Ok(())
+    }
+
+    async fn tell_words_of(&self, some: &[Word]) -> Result<(), StoreFault> {
+        let answers: Vec<_> = some
+            .iter()
+            .filter_map(|word| match word {
+                Word::Answered(identity, kept, at) => Some((*identity, kept.clone(), *at)),
+                Word::Left(..) => None,
+            })
+            .collect();
+        self.store.keep(&answers, clock::wall()).await?;
+        for word in some {
+            if let Word::Left(key, claim) = word {
+                self.store.leave(*key, *claim).await?;
+            }
+        }
+        Ok(())
     }
 }

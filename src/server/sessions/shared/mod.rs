@@ -68,14 +68,18 @@ pub trait OwnSessions: Send + Sync {
     /// calls wait meanwhile.
     fn opened_after(&self, session: Option<SessionId>, most: usize) -> Vec<Session>;
 
-    /// Who of the sessions here has numbers of the pool, and since when.
-    fn lent(&self, pool: &PoolId) -> Vec<(Lease, Wall)>;
+    /// Who of the sessions here has these numbers of the pool, and since when.
+    fn lent(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)>;
+
+    /// The number of its pool that a session here has, and since when.
+    fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)>;
 
     /// Another session has the number.
     fn lost(&self, lease: Lease);
 
-    /// A session is now like this, if it was opened here.
-    fn follow(&self, session: &Session);
+    /// A session was changed to this elsewhere. If it was opened here, more may have become of it meanwhile:
+    /// says how it is now.
+    fn follow(&self, session: Session) -> Session;
 
     /// Earlier calls that came to this server, of callers behind this one or from the first, and the last of
     /// these: no more callers than have so many calls; `None`: there are no more.
@@ -106,12 +110,14 @@ struct Inner {
     unpinned: VecDeque<(PhoneNumber, CallId, PoolId)>,
     /// Sessions of this server of which the store does not know all.
     untold: BTreeSet<SessionId>,
+    /// Those behind this one are told next; absent: from the first.
+    untold_behind: Option<SessionId>,
     /// Of which it may know nothing at all.
     all_untold: bool,
     /// Sessions that never were.
     gone: VecDeque<Session>,
     /// Sessions that may have been lent a number which they do not have.
-    unasked: VecDeque<(PoolId, SessionId)>,
+    unasked: BTreeMap<PoolId, BTreeSet<SessionId>>,
     /// Sessions that were opened elsewhere and used here, when, and who waits to hear if that was the first
     /// time; of which the store has not heard.
     used: VecDeque<(SessionId, Wall, oneshot::Sender<Consumed>)>,
@@ -123,6 +129,40 @@ struct Inner {
     calls: BTreeMap<CallId, (Caller, PastCall)>,
     /// It may know nothing of earlier ones: of callers behind this one it has yet to be told.
     retold: Option<Option<Caller>>,
+}
+
+/// Sessions that the store is being told of. Unless it was, they are told later.
+struct Showing<'a> {
+    shared: &'a SharedSessions,
+    sessions: &'a [Session],
+    are_shown: bool,
+}
+
+impl Showing<'_> {
+    fn are_shown(mut self) {
+        self.are_shown = true;
+    }
+}
+
+impl Drop for Showing<'_> {
+    fn drop(&mut self) {
+        if !self.are_shown {
+            self.sessions.iter().for_each(|it| self.shared.untold(it.session));
+        }
+    }
+}
+
+impl Inner {
+    /// The session may have been lent a number of the pool that it does not have.
+    fn unasked(&mut self, pool: &PoolId, session: SessionId) {
+        if self.unasked.values().map(BTreeSet::len).sum::<usize>() < GONE_MAX {
+            self.unasked.entry(pool.clone()).or_default().insert(session);
+        }
+    }
+
+    fn is_unasked(&self, pool: &PoolId, session: SessionId) -> bool {
+        self.unasked.get(pool).is_some_and(|sessions| sessions.contains(&session))
+    }
 }
 
 /// Numbers that nobody else is lent.
@@ -202,9 +242,10 @@ impl SharedSessions {
                 pins: BTreeMap::new(),
                 unpinned: VecDeque::new(),
                 untold: BTreeSet::new(),
+                untold_behind: None,
                 all_untold: true,
                 gone: VecDeque::new(),
-                unasked: VecDeque::new(),
+                unasked: BTreeMap::new(),
                 used: VecDeque::new(),
                 words: VecDeque::new(),
                 near: BTreeMap::new(),
@@ -346,9 +387,8 @@ impl SharedSessions {
             }
             Err(fault) => {
                 self.metrics.fault(&fault);
-                let mut inner = self.inner.lock();
-                if fault == StoreFault::Timeout && inner.unasked.len() < GONE_MAX {
-                    inner.unasked.push_back((pool.id.clone(), session));
+                if fault.may_have_happened() {
+                    self.inner.lock().unasked(&pool.id, session);
                 }
             }
         }
@@ -381,9 +421,7 @@ impl SharedSessions {
         if let Some((apart, number)) = inner.apart.get_mut(&pool).zip(number) {
             apart.used.remove(&number);
         }
-        if inner.unasked.len() < GONE_MAX {
-            inner.unasked.push_back((pool, session));
-        }
+        inner.unasked(&pool, session);
     }
 
     /// Sessions were opened here. Returns when others see them, or the store does not answer.
@@ -394,9 +432,11 @@ impl SharedSessions {
         now: Wall,
     ) {
         self.lent_here(sessions);
-        if let Err(fault) = self.store.restore(snapshot, sessions, now).await {
-            self.metrics.fault(&fault);
-            sessions.iter().for_each(|it| self.untold(it.session));
+        // Whoever waits for it may go away.
+        let showing = Showing { shared: self, sessions, are_shown: false };
+        match self.store.restore(snapshot, sessions, now).await {
+            Ok(()) => showing.are_shown(),
+            Err(fault) => self.metrics.fault(&fault),
         }
     }
 
@@ -516,7 +556,7 @@ impl SharedSessions {
             None => None,
         };
         let touched = sign.apply(&mut session, lent.map(|lease| lease.number));
-        self.write(own, snapshot, &session, now).await;
+        let session = self.write(own, snapshot, session, now).await;
         (session, touched)
     }
 
@@ -540,7 +580,7 @@ impl SharedSessions {
         {
             self.metrics.fault(&fault);
         }
-        self.write(own, &snapshot, &session, now).await;
+        self.write(own, &snapshot, session, now).await;
         Asked::Told(until)
     }
 
@@ -548,14 +588,15 @@ impl SharedSessions {
         &self,
         own: &dyn OwnSessions,
         snapshot: &RoutingSnapshot,
-        session: &Session,
+        session: Session,
         now: Wall,
-    ) {
-        own.follow(session);
-        if let Err(fault) = self.store.put(snapshot, session, now).await {
+    ) -> Session {
+        let session = own.follow(session);
+        if let Err(fault) = self.store.put(snapshot, &session, now).await {
             self.metrics.fault(&fault);
             self.untold(session.session);
         }
+        session
     }
 
     /// A call was attributed to the session. `None`: the store does not answer.

@@ -1,6 +1,7 @@
 //! What is done about the store while calls and pings go on: finding its servers, telling them what they
 //! do not know, and setting numbers apart.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,19 +33,28 @@ const SHORT_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(2);
 /// Told at once while calls go on.
 const TOLD_AT_ONCE: usize = 200;
+/// Of what waits to be told, so much that cannot be told is passed by at once: the rest may be others'.
+const PASSED_BY_MAX: usize = 16;
 /// How often as many calls of callers are told before something else is seen to.
 const CALL_ROUNDS_MAX: usize = 20;
 /// How long the start of a server waits for the store.
 const START_MAX: Duration = Duration::from_secs(5);
 
 /// When what is due next.
-struct Due {
+pub(super) struct Due {
     probe: Mono,
     find: Mono,
     watch: Mono,
     renew: Mono,
     short: Mono,
     count: Mono,
+}
+
+impl From<Mono> for Due {
+    fn from(now: Mono) -> Self {
+        let find = now + FIND_EVERY;
+        Self { probe: now, find, watch: now, renew: now, short: now, count: now }
+    }
 }
 
 impl SharedSessions {
@@ -70,9 +80,7 @@ impl SharedSessions {
 
     /// Sees to everything until the process ends.
     pub async fn run(self: Arc<Self>, own: Arc<dyn OwnSessions>, mut ended: watch::Receiver<bool>) {
-        let now = clock::mono();
-        let find = now + FIND_EVERY;
-        let mut due = Due { probe: now, find, watch: now, renew: now, short: now, count: now };
+        let mut due = Due::from(clock::mono());
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -84,7 +92,7 @@ impl SharedSessions {
         self.leave(&*own).await;
     }
 
-    async fn look(&self, own: &dyn OwnSessions, due: &mut Due) {
+    pub(super) async fn look(&self, own: &dyn OwnSessions, due: &mut Due) {
         let now = clock::mono();
         let is_well = self.store.is_well() && self.state() == State::Open;
         if !is_well && due.probe <= now || due.find <= now {
@@ -100,6 +108,10 @@ impl SharedSessions {
             self.noted(self.remind(own).await);
         }
         self.noted(self.tell_some(own).await);
+        if self.state() == State::Open {
+            // More was to be told than can be remembered one by one.
+            self.noted(self.tell_all(own).await);
+        }
         self.noted(self.tell_calls(own).await);
         if due.renew <= now || self.is_short() && due.short <= now {
             due.renew = now + self.lease * 2 / 9;
@@ -174,28 +186,23 @@ impl SharedSessions {
         let mut told = Ok(());
         for pool in pools {
             // Others may be at a server that is there.
-            told = told.and(self.remind_of(own, &snapshot, pool).await);
+            told = told.and(self.remind_of(own, pool).await);
         }
         told?;
         self.inner.lock().revision = Some(snapshot);
         Ok(())
     }
 
-    async fn remind_of(
-        &self,
-        own: &dyn OwnSessions,
-        snapshot: &RoutingSnapshot,
-        pool: &Pool,
-    ) -> Result<(), StoreFault> {
+    async fn remind_of(&self, own: &dyn OwnSessions, pool: &Pool) -> Result<(), StoreFault> {
         let closed_for = self.store.announce(pool, clock::wall()).await?;
         {
             let mut inner = self.inner.lock();
             inner.opens_at = inner.opens_at.max(clock::mono() + closed_for);
         }
-        self.take_back_unasked(snapshot).await?;
-        let leases = own.lent(&pool.id);
-        for some in leases.chunks(TOLD_AT_ONCE) {
-            let registered = self.store.register(pool, some, clock::wall()).await?;
+        self.take_back_unasked(pool).await?;
+        for numbers in pool.numbers.chunks(TOLD_AT_ONCE) {
+            let some = own.lent(&pool.id, numbers);
+            let registered = self.store.register(pool, &some, clock::wall()).await?;
             for ((lease, _), registered) in some.iter().zip(registered) {
                 match registered {
                     Registered::Done | Registered::Unknown => {}
@@ -234,30 +241,65 @@ impl SharedSessions {
     /// Tells some of what the store has not heard.
     pub(super) async fn tell_some(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
         let snapshot = own.in_force();
-        self.take_back_unasked(&snapshot).await?;
-        self.tell_gone(&snapshot).await?;
-        self.tell_unpinned(&snapshot).await?;
-        self.tell_used().await?;
-        self.tell_words().await?;
-        let untold: Vec<SessionId> =
-            self.inner.lock().untold.iter().copied().take(TOLD_AT_ONCE).collect();
+        // What one server does not hear others may.
+        let told = [
+            self.take_back_all_unasked(&snapshot).await,
+            self.tell_gone(&snapshot).await,
+            self.tell_unpinned(&snapshot).await,
+            self.tell_used().await,
+            self.tell_words().await,
+            self.tell_untold(own, &snapshot).await,
+        ];
+        told.into_iter().collect()
+    }
+
+    /// Tells of sessions one by one, each time of those behind the last.
+    async fn tell_untold(
+        &self,
+        own: &dyn OwnSessions,
+        snapshot: &RoutingSnapshot,
+    ) -> Result<(), StoreFault> {
+        let untold: Vec<SessionId> = {
+            let inner = self.inner.lock();
+            let behind = inner.untold_behind.map_or(Bound::Unbounded, Bound::Excluded);
+            let some = inner.untold.range((behind, Bound::Unbounded));
+            some.copied().take(TOLD_AT_ONCE).collect()
+        };
+        let (mut passed_by, are_last) = (PassedBy::default(), untold.len() < TOLD_AT_ONCE);
         for id in untold {
-            if let Some(session) = own.opened(id) {
-                let pool = session.pool.as_ref().and_then(|pool| snapshot.pool(pool));
-                if let Some(pool) = pool {
-                    let mut leases = own.lent(&pool.id);
-                    leases.retain(|(lease, _)| lease.session == id);
-                    let registered = self.store.register(pool, &leases, clock::wall()).await?;
-                    if registered.contains(&Registered::Lost) {
-                        self.metrics.conflict();
-                        leases.into_iter().for_each(|(lease, _)| own.lost(lease));
-                    }
-                }
-                self.store.put(&snapshot, &session, clock::wall()).await?;
+            self.inner.lock().untold_behind = Some(id);
+            match self.tell_session(own, snapshot, id).await {
+                Ok(()) => drop(self.inner.lock().untold.remove(&id)),
+                Err(fault) => passed_by.another(fault)?,
             }
-            self.inner.lock().untold.remove(&id);
         }
-        Ok(())
+        if are_last {
+            self.inner.lock().untold_behind = None;
+        }
+        passed_by.finish()
+    }
+
+    async fn tell_session(
+        &self,
+        own: &dyn OwnSessions,
+        snapshot: &RoutingSnapshot,
+        id: SessionId,
+    ) -> Result<(), StoreFault> {
+        let Some(session) = own.opened(id) else { return Ok(()) };
+        if let Some(pool) = session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
+            // Of two numbers that it may have the store would keep the wrong one.
+            if self.inner.lock().is_unasked(&pool.id, id) {
+                self.take_back_unasked(pool).await?;
+            }
+            if let Some(lent) = own.lent_to(id) {
+                let registered = self.store.register(pool, &[lent], clock::wall()).await?;
+                if registered.contains(&Registered::Lost) {
+                    self.metrics.conflict();
+                    own.lost(lent.0);
+                }
+            }
+        }
+        self.store.put(snapshot, &session, clock::wall()).await
     }
 
     /// Tells of some calls of callers: those of this moment first, then what it may have forgotten.
@@ -294,47 +336,82 @@ impl SharedSessions {
         Ok(())
     }
 
-    async fn take_back_unasked(&self, snapshot: &RoutingSnapshot) -> Result<(), StoreFault> {
-        loop {
-            let next = self.inner.lock().unasked.front().cloned();
-            let Some((pool, session)) = next else { return Ok(()) };
-            if let Some(pool) = snapshot.pool(&pool) {
-                self.store.take_back(pool, session, clock::wall()).await?;
+    async fn take_back_all_unasked(&self, snapshot: &RoutingSnapshot) -> Result<(), StoreFault> {
+        let pools: Vec<PoolId> = {
+            let mut inner = self.inner.lock();
+            inner.unasked.retain(|pool, _| snapshot.pool(pool).is_some());
+            inner.unasked.keys().cloned().collect()
+        };
+        let mut passed_by = PassedBy::default();
+        for pool in pools.iter().filter_map(|pool| snapshot.pool(pool)) {
+            if let Err(fault) = self.take_back_unasked(pool).await {
+                passed_by.another(fault)?;
             }
-            self.inner.lock().unasked.pop_front();
+        }
+        passed_by.finish()
+    }
+
+    /// Its numbers are all at one server.
+    async fn take_back_unasked(&self, pool: &Pool) -> Result<(), StoreFault> {
+        loop {
+            let next = {
+                let mut inner = self.inner.lock();
+                let next = inner.unasked.get(&pool.id).and_then(|it| it.first().copied());
+                if next.is_none() {
+                    inner.unasked.remove(&pool.id);
+                }
+                next
+            };
+            let Some(session) = next else { return Ok(()) };
+            self.store.take_back(pool, session, clock::wall()).await?;
+            if let Some(sessions) = self.inner.lock().unasked.get_mut(&pool.id) {
+                sessions.remove(&session);
+            }
         }
     }
 
     async fn tell_gone(&self, snapshot: &RoutingSnapshot) -> Result<(), StoreFault> {
-        loop {
-            let next = self.inner.lock().gone.front().cloned();
-            let Some(session) = next else { return Ok(()) };
-            self.store.abandon(snapshot, &session, clock::wall()).await?;
-            self.inner.lock().gone.pop_front();
+        let (mut passed_by, all) = (PassedBy::default(), self.inner.lock().gone.len());
+        for _ in 0..all {
+            let next = self.inner.lock().gone.pop_front();
+            let Some(session) = next else { break };
+            if let Err(fault) = self.store.abandon(snapshot, &session, clock::wall()).await {
+                self.inner.lock().gone.push_back(session);
+                passed_by.another(fault)?;
+            }
         }
+        passed_by.finish()
     }
 
     async fn tell_unpinned(&self, snapshot: &RoutingSnapshot) -> Result<(), StoreFault> {
-        loop {
-            let next = self.inner.lock().unpinned.front().cloned();
-            let Some((number, call, pool)) = next else { return Ok(()) };
-            if let Some(pool) = snapshot.pool(&pool) {
-                self.store.unpin(pool, number, call, clock::wall()).await?;
+        let (mut passed_by, all) = (PassedBy::default(), self.inner.lock().unpinned.len());
+        for _ in 0..all {
+            let next = self.inner.lock().unpinned.pop_front();
+            let Some((number, call, pool)) = next else { break };
+            let Some(its) = snapshot.pool(&pool) else { continue };
+            if let Err(fault) = self.store.unpin(its, number, call, clock::wall()).await {
+                self.inner.lock().unpinned.push_back((number, call, pool));
+                passed_by.another(fault)?;
             }
-            self.inner.lock().unpinned.pop_front();
         }
+        passed_by.finish()
     }
 
     async fn tell_used(&self) -> Result<(), StoreFault> {
-        loop {
-            let next = self.inner.lock().used.front().map(|(session, at, _)| (*session, *at));
-            let Some((session, at)) = next else { return Ok(()) };
-            let consumed = self.store.consume(session, at).await?;
-            if let Some((.., tell)) = self.inner.lock().used.pop_front() {
+        let (mut passed_by, all) = (PassedBy::default(), self.inner.lock().used.len());
+        for _ in 0..all {
+            let next = self.inner.lock().used.pop_front();
+            let Some((session, at, tell)) = next else { break };
+            match self.store.consume(session, at).await {
                 // Nobody is left to hear it when the process ends.
-                let _heard = tell.send(consumed);
+                Ok(consumed) => drop(tell.send(consumed)),
+                Err(fault) => {
+                    self.inner.lock().used.push_back((session, at, tell));
+                    passed_by.another(fault)?;
+                }
             }
         }
+        passed_by.finish()
     }
 
     /// Renews what is said of calls on numbers, and numbers that are set apart.
@@ -345,16 +422,21 @@ impl SharedSessions {
             let pins = inner.pins.iter();
             pins.map(|((number, call), pool)| (*number, *call, pool.clone())).collect()
         };
+        let mut renewed = Ok(());
         for some in pins.chunks(TOLD_AT_ONCE) {
             let some = some
                 .iter()
                 .filter_map(|(number, call, pool)| Some((snapshot.pool(pool)?, *number, *call)));
-            self.store.renew_pins(some, clock::wall()).await?;
+            renewed = renewed.and(self.store.renew_pins(some, clock::wall()).await);
         }
+        let mut passed_by = PassedBy::default();
         for pool in snapshot.pools() {
-            self.set_apart(pool).await?;
+            if let Err(fault) = self.set_apart(pool).await {
+                passed_by.another(fault)?;
+            }
         }
-        Ok(())
+        renewed?;
+        passed_by.finish()
     }
 
     async fn set_apart(&self, pool: &Pool) -> Result<(), StoreFault> {
@@ -395,6 +477,32 @@ impl SharedSessions {
         if let Err(fault) = left {
             tracing::warn!(%fault, "the store of sessions was not told the last: the next start does");
         }
+    }
+}
+
+/// What could not be told just now.
+#[derive(Default)]
+struct PassedBy {
+    times: usize,
+    first: Option<StoreFault>,
+}
+
+impl PassedBy {
+    /// # Errors
+    /// It is enough.
+    fn another(&mut self, fault: StoreFault) -> Result<(), StoreFault> {
+        self.times += 1;
+        if self.times >= PASSED_BY_MAX {
+            return Err(fault);
+        }
+        self.first.get_or_insert(fault);
+        Ok(())
+    }
+
+    /// # Errors
+    /// Not everything was told.
+    fn finish(self) -> Result<(), StoreFault> {
+        self.first.map_or(Ok(()), Err)
     }
 }
 

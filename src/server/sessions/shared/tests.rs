@@ -1,7 +1,7 @@
 use super::*;
 use crate::id::PingId;
 use crate::money::Money;
-use crate::routing::ping::SessionKind;
+use crate::routing::ping::{KeptTags, SessionKind};
 use crate::routing::quote::Promise;
 use crate::server::redis::{Address, LinkSettings};
 use crate::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
@@ -74,8 +74,8 @@ async fn a_number_of_our_own_is_told_of_once_its_session_is_at_the_desk() {
     assert_eq!(lease, Lease { number, session: id, expires_at: AT + MOMENT });
 
     // What is due is told at that moment.
-    shared.inner.lock().unasked.clear();
-    shared.tell_some(&Desk(snapshot.into())).await.unwrap();
+    assert!(shared.inner.lock().unasked.is_empty(), "the store was not asked");
+    shared.tell_some(&Desk::of(snapshot)).await.unwrap();
     let opened = session(id, number);
     shared.lent_here(std::slice::from_ref(&opened));
 
@@ -92,29 +92,102 @@ impl SharedSessions {
     }
 }
 
-/// A desk at which nothing was opened.
-struct Desk(Arc<RoutingSnapshot>);
+#[tokio::test]
+async fn what_the_store_does_not_take_is_passed_by() {
+    let shared = shared();
+    let mut desk = Desk::of(snapshot());
+    let number = "+18005550201".parse().unwrap();
+    let opened = |nth: u8| session(SessionId::from_bytes([nth; 16]), number);
+    for nth in 1..=40 {
+        desk.opened.push(opened(nth));
+        shared.untold(opened(nth).session);
+    }
+    for nth in 100..102 {
+        shared.gone(opened(nth));
+        shared.not_used("pool".into(), opened(nth).session, None);
+    }
+
+    let mut asked = vec![];
+    for _ in 0..3 {
+        assert!(shared.tell_some(&desk).await.is_err());
+        asked.push(desk.asked.lock().len());
+    }
+
+    assert_eq!(asked, [16, 32, 40], "those behind are not kept waiting");
+    let inner = shared.inner.lock();
+    let left = (inner.gone.len(), inner.unasked[&PoolId::from("pool")].len(), inner.untold.len());
+    assert_eq!(left, (2, 2, 40), "nothing was told");
+}
+
+#[tokio::test]
+async fn all_sessions_are_told_once_there_are_too_many_to_tell_one_by_one() {
+    let shared = shared();
+    let mut desk = Desk::of(snapshot());
+    let number = "+18005550201".parse().unwrap();
+    desk.opened.push(session(SessionId::from_bytes([7; 16]), number));
+    shared.inner.lock().all_untold = false;
+    for nth in 0..=UNTOLD_MAX {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&nth.to_be_bytes());
+        shared.untold(SessionId::from_bytes(id));
+    }
+    assert!(shared.inner.lock().all_untold);
+    let later = clock::mono() + Duration::from_secs(3_600);
+    let mut due = tending::Due::from(later);
+
+    // The store is not there to be told.
+    shared.inner.lock().state = State::Open;
+    shared.look(&desk, &mut due).await;
+
+    assert_eq!(*desk.read.lock(), 1, "it was tried");
+}
+
+/// Keeps what it is asked for.
+struct Desk {
+    snapshot: Arc<RoutingSnapshot>,
+    opened: Vec<Session>,
+    asked: Mutex<Vec<SessionId>>,
+    /// How often all were read.
+    read: Mutex<usize>,
+}
+
+impl Desk {
+    /// At which nothing was opened.
+    fn of(snapshot: RoutingSnapshot) -> Self {
+        let (asked, read) = (Mutex::default(), Mutex::default());
+        Self { snapshot: snapshot.into(), opened: vec![], asked, read }
+    }
+}
 
 impl OwnSessions for Desk {
     fn in_force(&self) -> Arc<RoutingSnapshot> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.snapshot)
     }
 
-    fn opened(&self, _session: SessionId) -> Option<Session> {
+    fn opened(&self, session: SessionId) -> Option<Session> {
+        self.asked.lock().push(session);
+        self.opened.iter().find(|it| it.session == session).cloned()
+    }
+
+    fn opened_after(&self, session: Option<SessionId>, most: usize) -> Vec<Session> {
+        *self.read.lock() += 1;
+        let behind = self.opened.iter().filter(|it| Some(it.session) > session);
+        behind.take(most).cloned().collect()
+    }
+
+    fn lent(&self, _pool: &PoolId, _numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+        vec![]
+    }
+
+    fn lent_to(&self, _session: SessionId) -> Option<(Lease, Wall)> {
         None
-    }
-
-    fn opened_after(&self, _session: Option<SessionId>, _most: usize) -> Vec<Session> {
-        vec![]
-    }
-
-    fn lent(&self, _pool: &PoolId) -> Vec<(Lease, Wall)> {
-        vec![]
     }
 
     fn lost(&self, _lease: Lease) {}
 
-    fn follow(&self, _session: &Session) {}
+    fn follow(&self, session: Session) -> Session {
+        session
+    }
 
     fn calls_after(&self, _caller: Option<&Caller>, _most: usize) -> Option<CallsOfSome> {
         None
@@ -130,8 +203,8 @@ fn session(id: SessionId, number: PhoneNumber) -> Session {
         caller: None,
         pool: Some("pool".into()),
         number: Some(number),
-        tags: Tags::new(),
-        extra: Tags::new(),
+        tags: KeptTags::default(),
+        extra: KeptTags::default(),
         request_id: None,
         kind: SessionKind::Ping,
         visitor: None,

@@ -168,7 +168,7 @@ impl SignOfLife {
             has_new_tags = true;
             session.tags.insert(name, value);
         }
-        let tags = has_new_tags.then(|| session.tags.clone());
+        let tags = has_new_tags.then(|| session.tags.to_tags());
         let is_news = expires_at.0 - before.0 >= NEWS_MS || number.is_some() || tags.is_some();
         let moved = is_news.then_some(Moved { session: id, expires_at, number, tags });
         let number = session.number;
