@@ -26,7 +26,7 @@ fn what_was_decided_is_decided_again_the_same_on_what_it_was_decided_on() {
         let paused = config.replace(alone, &format!("{alone}paused = true\n"));
         std::fs::write(&path, &paused)?;
         let reply = http::post(stage.api, "/v1/config:reload", "")?.json::<Value>()?;
-        ensure!(reply == json!({ "revision": 2, "closed": [] }), "{reply}");
+        ensure!(reply == json!({ "revision": 2, "closed": [], "hold_store": null }), "{reply}");
         caller.send(with_body(&caller, &stage.invite(), "second", &[], SDP))?;
         caller.expect("480 INVITE")?;
         on_record(stage, 2)?;
@@ -36,7 +36,7 @@ fn what_was_decided_is_decided_again_the_same_on_what_it_was_decided_on() {
         ensure!(replayed["same"] == true && replayed["config_rev"] == 1, "{replayed}");
         // It counts on over the restart, and stays where nothing changes.
         let reply = http::post(stage.api, "/v1/config:reload", "")?.json::<Value>()?;
-        ensure!(reply == json!({ "revision": 2, "closed": [] }), "{reply}");
+        ensure!(reply == json!({ "revision": 2, "closed": [], "hold_store": null }), "{reply}");
         let compared = http::post(stage.api, "/v1/config:diff", "{}")?.json::<Value>()?;
         ensure!(compared["calls"] == 2 && compared["refused_now"] == 1, "{compared}");
         let compared = http::post(stage.api, "/v1/config:diff", "{ \"revision\": 1 }")?;

@@ -1,11 +1,13 @@
 //! Pings that are trials, and fields of pings that are not known.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::program::Program;
 use super::{Setup, Stage, play_with};
-use crate::support::{api, http};
+use crate::support::{api, http, wait_for};
 
 const MORE: &str = r#"
 [[targets]]
@@ -46,7 +48,12 @@ fn a_trial_is_told_what_then_happens_and_leaves_no_trace() {
         let body = json!({ "pool": "ohio", "state": "OH", "request_id": "r-1" });
         let mut trial = body.clone();
         trial["test"] = json!(true);
-        let before = traces(stage)?;
+        let before = wait_for("everything to be counted", Duration::from_secs(10), || {
+            let traces = traces(stage)?;
+            let counted = |name: &str| !traces["counted"][name].is_null();
+            let names = ["tollbridge_sessions_active", "tollbridge_journal_written_bytes_total"];
+            Ok(names.into_iter().all(counted).then_some(traces))
+        })?;
 
         // More than the quota, the cap, the pool or the target would take.
         let mut told = vec![];
@@ -127,7 +134,6 @@ fn what_is_not_known_of_a_ping_is_on_record_and_the_strict_are_told() {
     });
 }
 
-/// All that a ping may leave behind.
 #[test]
 fn a_publisher_that_tries_too_often_waits_and_its_pings_are_taken() {
     play_with(Setup { more: MORE, ..Setup::default() }, |stage| {
@@ -150,6 +156,7 @@ fn a_publisher_that_tries_too_often_waits_and_its_pings_are_taken() {
     });
 }
 
+/// All that a ping may leave behind.
 fn traces(stage: &Stage) -> Result<Value> {
     let caps = http::get(stage.api, "/v1/caps")?.json::<Value>()?;
     let pools = http::get(stage.api, "/v1/pools")?.json::<Value>()?;
