@@ -89,15 +89,13 @@ fn show(name: &str, server: &mut Server, load: &Load) -> Result<()> {
 
 /// SIGKILL in the middle, and every ping that was acknowledged is known to the next process.
 fn loses_nothing(disk: &Path, load: &Load) -> Result<()> {
-    let time = load.time.min(Duration::from_secs(10));
-    let mut server = Server::at(disk)?;
-    let killed = Load { time, ..*load };
-    let Measured { acknowledged, .. } = killed.put_on_and_kill(&mut server, time / 2)?;
+    let (mut server, half) = (Server::at(disk)?, load.time / 2);
+    let Measured { acknowledged, .. } = load.put_on_and_kill(&mut server, half)?;
     server.start_again()?;
     let lost = load::missing(server.address, &acknowledged, load.connections)?;
     println!(
         "\nkilled after {:.1} s: {} pings acknowledged, {lost} unknown to the next process",
-        (time / 2).as_secs_f64(),
+        half.as_secs_f64(),
         acknowledged.len()
     );
     ensure!(lost == 0, "acknowledged pings were lost");

@@ -20,6 +20,8 @@ use super::server::{Server, free_port};
 /// Nobody waits that long for a store that is there.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How soon the stores are open again once Redis is back (spec/data §3.6).
+const RECOVERED_WITHIN: Duration = Duration::from_secs(10);
 
 pub(crate) fn run() -> Result<()> {
     let (rate, pings, seconds): (u32, u32, u32) =
@@ -65,6 +67,7 @@ pub(crate) fn run() -> Result<()> {
         "too many calls failed"
     );
     ensure!(pinged.refused == 0 && over == 0, "a ping was refused, or the cap passed");
+    ensure!(open_after < RECOVERED_WITHIN, "the stores took too long to open again");
     Ok(())
 }
 

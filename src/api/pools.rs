@@ -64,7 +64,8 @@ struct PoolView {
     missing_cost: Option<Money>,
 }
 
-/// How it was asked for, by the clock's hours, as far as this process remembers.
+/// How it was asked for, by the clock's hours: here as far as this process remembers, and at other servers that
+/// lend its numbers as they said some seconds ago.
 #[derive(Debug, Serialize, ToSchema)]
 struct DemandView {
     /// Sessions that wanted a number, each once while it lives.

@@ -8,7 +8,7 @@ use super::check::Ranges;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionSettings {
-    /// Live sessions, some 1.5 kB each, above which no more are opened (429 `ping.full`). Default 2000000.
+    /// Live sessions, some 0.9 kB each, above which no more are opened (429 `ping.full`). Default 2000000.
     pub max: u32,
     /// Answers that are given again to the same request, some 200 bytes each: those of the last 24 hours, and
     /// of more than this the newest. Default 1000000.

@@ -1,7 +1,9 @@
 //! How often a pool is asked for a number, and how many numbers it would need.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::routing::snapshot::Pool;
 use crate::time::Wall;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -27,21 +29,26 @@ pub struct Demand {
     pub suggested_size: u64,
 }
 
+/// What a pool was asked for within an hour of the clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskedHour {
+    /// Hours since the epoch.
+    pub hour: i64,
+    /// As in [`Demand`], as the next two.
+    pub asked: u64,
+    pub missed: u64,
+    pub taken: u64,
+    /// Absent: nothing was lent.
+    pub min_free: Option<usize>,
+    /// Leases that ended in it.
+    pub ended: u64,
+    /// How long these had lasted together.
+    pub held_ms: u64,
+}
+
 /// One slot for each hour of a day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hours([Hour; HOURS]);
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Hour {
-    /// Since the epoch.
-    number: i64,
-    asked: u64,
-    missed: u64,
-    taken: u64,
-    min_free: Option<usize>,
-    ended: u64,
-    held_ms: u64,
-}
+pub(super) struct Hours([AskedHour; HOURS]);
 
 impl Hours {
     /// A session wants a number. `found`: whether that was taken away from another. `free`: how many
@@ -68,16 +75,43 @@ impl Hours {
         hour.held_ms = hour.held_ms.saturating_add(held_ms);
     }
 
-    /// `hold`: how long a lease and the rest after it last when no lease has ended yet to tell it.
-    pub(super) fn demand(&self, free: usize, hold: Hold, now: Wall) -> Demand {
-        let newest = now.0.div_euclid(HOUR_MS);
-        let in_day = |hour: &&Hour| (0..HOURS as i64).contains(&(newest - hour.number));
-        let hours: Vec<_> = self.0.iter().filter(in_day).collect();
-        let sum = |of: fn(&Hour) -> u64| hours.iter().map(|hour| of(hour)).sum::<u64>();
-        let peak_per_hour = hours.iter().map(|hour| hour.asked).max().unwrap_or(0);
+    /// Those of the last 24 in which anything was.
+    pub(super) fn of_day(&self, now: Wall) -> Vec<AskedHour> {
+        let is_empty = |it: &AskedHour| *it == AskedHour { hour: it.hour, ..AskedHour::default() };
+        self.0.iter().filter(|it| it.is_of_day(now) && !is_empty(it)).copied().collect()
+    }
+
+    fn at(&mut self, now: Wall) -> &mut AskedHour {
+        let number = hour_of(now);
+        let slot = usize::try_from(number.rem_euclid(HOURS as i64)).unwrap_or(0);
+        let hour = &mut self.0[slot];
+        if hour.hour != number {
+            *hour = AskedHour { hour: number, ..AskedHour::default() };
+        }
+        hour
+    }
+}
+
+impl AskedHour {
+    fn is_of_day(&self, now: Wall) -> bool {
+        (0..HOURS as i64).contains(&(hour_of(now) - self.hour))
+    }
+}
+
+impl Demand {
+    /// Of one server's hours or of several ones'. `hold`: how long a lease and the rest after it last when no
+    /// lease has ended yet to tell it.
+    pub fn of(hours: &[AskedHour], free: usize, hold: Hold, now: Wall) -> Self {
+        let hours: Vec<_> = hours.iter().filter(|hour| hour.is_of_day(now)).collect();
+        let sum = |of: fn(&AskedHour) -> u64| hours.iter().map(|hour| of(hour)).sum::<u64>();
+        let mut by_hour: BTreeMap<i64, u64> = BTreeMap::new();
+        for hour in &hours {
+            *by_hour.entry(hour.hour).or_default() += hour.asked;
+        }
+        let peak_per_hour = by_hour.into_values().max().unwrap_or(0);
         let lent_ms = sum(|hour| hour.held_ms).checked_div(sum(|hour| hour.ended));
         let hold = lent_ms.map_or(hold.lease, Duration::from_millis) + hold.rest;
-        Demand {
+        Self {
             asked: sum(|hour| hour.asked),
             missed: sum(|hour| hour.missed),
             taken: sum(|hour| hour.taken),
@@ -87,16 +121,10 @@ impl Hours {
             suggested_size: size(peak_per_hour, hold),
         }
     }
+}
 
-    fn at(&mut self, now: Wall) -> &mut Hour {
-        let number = now.0.div_euclid(HOUR_MS);
-        let slot = usize::try_from(number.rem_euclid(HOURS as i64)).unwrap_or(0);
-        let hour = &mut self.0[slot];
-        if hour.number != number {
-            *hour = Hour { number, ..Hour::default() };
-        }
-        hour
-    }
+fn hour_of(now: Wall) -> i64 {
+    now.0.div_euclid(HOUR_MS)
 }
 
 /// How long a number is away.
@@ -106,6 +134,13 @@ pub struct Hold {
     pub lease: Duration,
     /// In quarantine.
     pub rest: Duration,
+}
+
+impl Hold {
+    /// As the pool says.
+    pub fn of(pool: &Pool) -> Self {
+        Self { lease: pool.session_ttl, rest: pool.quarantine }
+    }
 }
 
 fn size(per_hour: u64, hold: Duration) -> u64 {
@@ -139,15 +174,38 @@ mod tests {
         hours.asked(at(12, 0), None, 0);
         hours.ended(at(12, 0), 100_000);
 
-        let demand = hours.demand(5, HOLD, at(33, 59));
+        let demand = told(&hours, at(33, 59));
         assert_eq!((demand.asked, demand.missed, demand.taken), (61, 1, 1));
         assert_eq!((demand.peak_per_hour, demand.min_free), (60, 0));
         assert_eq!(demand.hold, Duration::from_secs(1_000));
-        let later = hours.demand(5, HOLD, at(34, 0));
+        let later = told(&hours, at(34, 0));
         assert_eq!((later.asked, later.peak_per_hour, later.min_free), (1, 1, 0));
-        let forgotten = hours.demand(5, HOLD, at(36, 0));
+        let forgotten = told(&hours, at(36, 0));
         assert_eq!((forgotten.asked, forgotten.min_free), (0, 5));
         assert_eq!(forgotten.hold, Duration::from_secs(1_200), "as the pool says");
+    }
+
+    #[test]
+    fn several_servers_are_asked_in_one_hour() {
+        let (mut one, mut other) = (Hours::default(), Hours::default());
+        for _ in 0..4 {
+            one.asked(at(10, 0), Some(false), 9);
+            other.asked(at(11, 0), Some(false), 7);
+        }
+        other.asked(at(10, 30), None, 0);
+        other.ended(at(11, 0), 400_000);
+        one.ended(at(11, 0), 200_000);
+
+        let (now, mut all) = (at(12, 0), one.of_day(at(12, 0)));
+        all.extend(other.of_day(now));
+        let demand = Demand::of(&all, 5, HOLD, now);
+        assert_eq!((demand.asked, demand.missed, demand.peak_per_hour), (9, 1, 5));
+        assert_eq!((demand.min_free, demand.hold), (0, Duration::from_secs(300 + 900)));
+        assert_eq!(all.len(), 4, "hours in which nothing was are left out");
+    }
+
+    fn told(hours: &Hours, now: Wall) -> Demand {
+        Demand::of(&hours.of_day(now), 5, HOLD, now)
     }
 
     fn at(hour: i64, minute: i64) -> Wall {

@@ -24,7 +24,7 @@ use super::snapshot::RoutingSnapshot;
 use demand::Hours;
 use waiting::Waiting;
 
-pub use demand::{Demand, Hold};
+pub use demand::{AskedHour, Demand, Hold};
 
 /// How long a number stays with its session after a call on it has ended.
 pub const AFTER_CALL: Duration = Duration::from_secs(300);
@@ -397,11 +397,9 @@ impl Leases {
         self.shelves.get(pool).map(|shelf| shelf.count).unwrap_or_default()
     }
 
-    /// How a pool was asked for in the last 24 hours. `hold`: what the pool says, of which the rest
-    /// holds in any case.
-    pub fn demand(&self, pool: &PoolId, hold: Hold, now: Wall) -> Demand {
-        let Some(shelf) = self.shelves.get(pool) else { return Demand::default() };
-        shelf.hours.demand(shelf.free.len(), hold, now)
+    /// What a pool was asked for in the hours of the last 24, of this server.
+    pub fn asked(&self, pool: &PoolId, now: Wall) -> Vec<AskedHour> {
+        self.shelves.get(pool).map(|shelf| shelf.hours.of_day(now)).unwrap_or_default()
     }
 
     fn wait_no_more(&mut self, session: SessionId) {

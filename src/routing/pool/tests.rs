@@ -115,7 +115,7 @@ fn a_visitor_without_a_sign_of_life_loses_the_number_only_when_none_is_free() {
     assert_eq!(lend(&mut leases, 4, 130).unwrap().number, second);
 
     let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
-    let demand = leases.demand(&pool(), hold, at(130));
+    let demand = demand_of(&leases, hold, at(130));
     assert_eq!((demand.asked, demand.missed, demand.taken, demand.min_free), (4, 2, 2, 0));
 }
 
@@ -124,7 +124,7 @@ fn a_session_that_waits_for_a_number_is_counted_once_while_it_lives() {
     let mut leases = leases(1);
     let counted = |leases: &Leases, s| {
         let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
-        let demand = leases.demand(&pool(), hold, at(s));
+        let demand = demand_of(&leases, hold, at(s));
         (demand.asked, demand.missed)
     };
     leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
@@ -156,7 +156,7 @@ fn a_session_whose_number_was_taken_is_not_counted_again() {
     }
 
     let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
-    let demand = leases.demand(&pool(), hold, at(300));
+    let demand = demand_of(&leases, hold, at(300));
 
     assert_eq!((demand.asked, demand.missed, demand.taken), (2, 0, 5));
 }
@@ -278,4 +278,8 @@ fn session(n: u8) -> SessionId {
 
 fn at(seconds: i64) -> Wall {
     Wall(seconds * 1_000)
+}
+
+fn demand_of(leases: &Leases, hold: Hold, now: Wall) -> Demand {
+    Demand::of(&leases.asked(&pool(), now), leases.reading(&pool()).free, hold, now)
 }

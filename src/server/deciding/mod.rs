@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::Arc;
 
-use crate::id::{HoldId, PingId, PoolId, SessionId, TargetId};
+use crate::id::{HoldId, PingId, SessionId, TargetId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
@@ -41,6 +41,7 @@ use crate::routing::ping::{
     ANSWERS_MAX, Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState,
     PingRefusal, PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
 };
+use crate::routing::pool::{Demand, Hold};
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
 use crate::routing::selection::ScoreReading;
@@ -610,10 +611,14 @@ impl Deciding {
     pub fn pools(&self, now: Wall) -> Vec<PoolState> {
         let snapshot = self.snapshot.load();
         let state = self.state.lock();
-        let of_all = |pool: &PoolId| self.sessions.get().and_then(|it| it.reading(pool));
         let pools = snapshot.pools().iter().map(|pool| {
-            let state = state.desk.pool_state(pool, now);
-            PoolState { numbers: of_all(&pool.id).unwrap_or(state.numbers), ..state }
+            let own = state.desk.pool_state(pool, now);
+            let shared = self.sessions.get();
+            let Some(shared) = shared else { return own };
+            let numbers = shared.reading(&pool.id).unwrap_or(own.numbers);
+            let asked = shared.asked(&pool.id, state.desk.asked(&pool.id, now));
+            let demand = Demand::of(&asked, numbers.free, Hold::of(pool), now);
+            PoolState { numbers, demand, ..own }
         });
         pools.collect()
     }

@@ -7,7 +7,7 @@ use crate::id::{PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::history::Caller;
 use crate::routing::ping::{Checked, Desk, Lent, Session};
-use crate::routing::pool::Lease;
+use crate::routing::pool::{AskedHour, Lease};
 use crate::routing::request::SessionReading;
 use crate::routing::snapshot::Pool;
 use crate::routing::{RouteRequest, RoutingSnapshot};
@@ -104,6 +104,10 @@ impl OwnSessions for Deciding {
 
     fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)> {
         self.state.lock().desk.lent_to(session)
+    }
+
+    fn asked(&self, pool: &PoolId, now: Wall) -> Vec<AskedHour> {
+        self.state.lock().desk.asked(pool, now)
     }
 
     fn lost(&self, lease: Lease) {

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use tollbridge::id::SessionId;
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::ping::Session;
-use tollbridge::routing::request::SessionReading;
+use tollbridge::routing::request::{FormerLease, SessionReading};
 use tollbridge::server::sessions::SessionStore;
 use tollbridge::time::Wall;
 
@@ -24,6 +24,8 @@ const REST: i64 = 30_000;
 /// To whom a number was lent last, and until when.
 struct Lent {
     session: SessionId,
+    /// Its visitor's last sign of life.
+    seen: Wall,
     until: Wall,
     /// It was shown to nobody, or taken from somebody who shows no sign of life: it need not rest.
     at_once: bool,
@@ -61,11 +63,12 @@ async fn redis_lends_as_a_desk_does_and_never_a_number_to_two() -> Result<()> {
                 if let Some(before) = lent.get(&lease.number) {
                     let is_its = before.session == who;
                     let rested = before.until.0 + REST <= now.0;
-                    let is_taken = from.taken_after.is_some();
+                    let idle = Duration::from_millis(u64::try_from(now.0 - before.seen.0)?);
+                    let is_taken = from.taken_after.is_some_and(|after| after <= idle);
                     ensure!(is_its || rested || before.at_once || is_taken, "{}", why());
                 }
                 let until = lease.expires_at;
-                lent.insert(lease.number, Lent { session: who, until, at_once: false });
+                lent.insert(lease.number, Lent { session: who, seen: now, until, at_once: false });
                 let opened = Session {
                     session: who,
                     ping: tollbridge::id::PingId(who.0),
@@ -129,11 +132,11 @@ async fn redis_lends_as_a_desk_does_and_never_a_number_to_two() -> Result<()> {
     Ok(())
 }
 
-/// What tells whose call it is. The tags of a session that is over may be forgotten at either.
+/// What tells whose call it is, or was. The tags of a session that is over may be forgotten at either.
 fn of_number(
     found: Vec<SessionReading>,
     number: PhoneNumber,
-) -> Vec<(SessionId, bool, Option<Wall>)> {
-    let its = found.into_iter().filter(|it| it.number == Some(number) && it.former.is_none());
-    its.map(|it| (it.session, it.former.is_some(), it.former.map(|it| it.ended_at))).collect()
+) -> Vec<(SessionId, Option<FormerLease>)> {
+    let its = found.into_iter().filter(|it| it.number == Some(number));
+    its.map(|it| (it.session, it.former)).collect()
 }

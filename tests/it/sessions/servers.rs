@@ -12,7 +12,7 @@ use tollbridge::routing::attribution::SessionKey;
 use tollbridge::routing::ping::{
     Accepted, Claim, Fingerprint, Identity, KEPT_MS, Kept, NumberStatus, RequestKey, Session,
 };
-use tollbridge::routing::pool::Lease;
+use tollbridge::routing::pool::{AskedHour, Lease};
 use tollbridge::server::clock;
 use tollbridge::server::redis::StoreFault;
 use tollbridge::server::sessions::SessionStore;
@@ -152,6 +152,43 @@ async fn what_is_set_apart_for_a_node_is_lent_by_nobody_else() -> Result<()> {
     let counted = Counted { free: 0, lent: 3, apart: 0, resting: 0 };
     assert_eq!(first.count(std::slice::from_ref(plain), at(31)).await?, [counted]);
     Ok(())
+}
+
+#[tokio::test]
+async fn what_a_pool_is_asked_for_is_known_to_all_nodes_for_a_day() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let (first, second) = (node(&redis, "1", &config).await?, node(&redis, "2", &config).await?);
+    let plain = pool(&config, "plain");
+    let hour = AT.0.div_euclid(3_600_000);
+    let of_first = AskedHour { hour, asked: 5, missed: 2, ..AskedHour::default() };
+    let earlier = AskedHour {
+        hour: hour - 1,
+        asked: 7,
+        taken: 1,
+        ended: 3,
+        held_ms: 90_000,
+        ..AskedHour::default()
+    };
+    first.lend(plain, id(1), MINUTE, at(0)).await?.context("one of three")?;
+    first.lend(plain, id(2), MINUTE, at(0)).await?.context("one of two")?;
+    let fewest = |hour, free| AskedHour { hour, min_free: Some(free), ..AskedHour::default() };
+
+    // What a node tells again takes the place of what it has told.
+    assert_eq!(first.asked(plain, &[earlier], at(0)).await?, [fewest(hour, 1)]);
+    assert_eq!(first.asked(plain, &[earlier, of_first], at(1)).await?, [fewest(hour, 1)]);
+    second.lend(plain, id(3), MINUTE, at(1)).await?.context("the last")?;
+    let told = sorted(second.asked(plain, &[], at(1)).await?);
+    assert_eq!(told, sorted(vec![earlier, of_first, fewest(hour, 0)]));
+
+    // A node that has gone is forgotten with the last of its hours.
+    assert_eq!(second.asked(plain, &[], at(23 * 3_600)).await?.len(), 3);
+    assert_eq!(second.asked(plain, &[], at(25 * 3_600)).await?, []);
+    Ok(())
+}
+
+fn sorted(mut hours: Vec<AskedHour>) -> Vec<AskedHour> {
+    hours.sort_by_key(|it| (it.hour, it.min_free));
+    hours
 }
 
 /// It was lent one by the store, which could not say so, and one that was set apart or another's.

@@ -171,6 +171,13 @@ fn servers_lend_no_number_twice_and_one_that_starts_again_knows_what_it_has_lent
             let session = ping(stage, &json!({ "pool": "pool" }))?;
             ensure!(lent.insert(text(&session["number"])?), "{session:#} of {lent:?}");
         }
+        for stage in [&first, &second] {
+            wait_for("what both were asked for", Duration::from_secs(8), || {
+                let pools: Value = http::get(stage.api, "/v1/pools")?.json()?;
+                let told = &pools["items"][0]["last_24h"];
+                Ok(((&told["asked"], &told["min_free"]) == (&json!(4), &json!(2))).then_some(()))
+            })?;
+        }
         // The store forgets it all while a server is away that knows the half of it.
         first.end(Program::kill)?;
         redis.ask(&["flushall"])?;

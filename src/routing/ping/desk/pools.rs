@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::id::PoolId;
 use crate::phone::PhoneNumber;
-use crate::routing::pool::{Demand, Hold, Lease, PastLease, PoolReading};
+use crate::routing::pool::{AskedHour, Demand, Hold, Lease, PastLease, PoolReading};
 use crate::routing::snapshot::Pool;
 use crate::time::Wall;
 
@@ -47,12 +47,16 @@ impl Desk {
 
     /// How full a pool is, and how it was asked for.
     pub fn pool_state(&self, pool: &Pool, now: Wall) -> PoolState {
-        let hold = Hold { lease: pool.session_ttl, rest: pool.quarantine };
-        PoolState {
-            numbers: self.leases.reading(&pool.id),
-            sharing: pool.overflow.map_or(0, |did| self.sharing(did)),
-            demand: self.leases.demand(&pool.id, hold, now),
-        }
+        let numbers = self.leases.reading(&pool.id);
+        let sharing = pool.overflow.map_or(0, |did| self.sharing(did));
+        let asked = self.leases.asked(&pool.id, now);
+        let demand = Demand::of(&asked, numbers.free, Hold::of(pool), now);
+        PoolState { numbers, sharing, demand }
+    }
+
+    /// What a pool was asked for here in the hours of the last 24.
+    pub fn asked(&self, pool: &PoolId, now: Wall) -> Vec<AskedHour> {
+        self.leases.asked(pool, now)
     }
 
     /// Who has a pool number, and who had it before.

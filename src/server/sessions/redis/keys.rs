@@ -96,8 +96,8 @@ impl KeySpace {
 impl PoolKeys {
     /// As the scripts have them.
     pub(super) fn all(&self) -> Vec<String> {
-        let names = ["gate", "free", "busy", "rest", "pinned", "seen", "owners", "spare", "stock"];
-        names.map(|name| format!("{}:{name}", self.tag)).into()
+        let sets = ["gate", "free", "busy", "rest", "pinned", "seen", "owners", "spare", "stock"];
+        sets.iter().chain(&["asked"]).map(|name| format!("{}:{name}", self.tag)).collect()
     }
 
     pub(super) fn gate(&self) -> String {

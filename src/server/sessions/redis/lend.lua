@@ -1,6 +1,17 @@
 -- Lends a number to a session, or prolongs the lease it has.
 -- ARGV: session, ttl ms, gate, open after ms, node, '1' to lend none it does not have
 -- Answers {1, number, end} lent, {0} none is left, {2} the pool is not open, and what it has lent not known.
+
+-- The fewest that were free in this hour, behind the one that is lent now.
+local function note_free()
+  local field = 'free/' .. whole(math.floor(now / HOUR_MS))
+  local left = math.max(redis.call('ZCARD', FREE) - 1, 0)
+  local fewest = redis.call('HGET', ASKED, field)
+  if not fewest or left < tonumber(fewest) then
+    redis.call('HSET', ASKED, field, left)
+  end
+end
+
 local sid, ttl, node = ARGV[FIRST], tonumber(ARGV[FIRST + 1]), ARGV[FIRST + 4]
 advance()
 local did = redis.call('HGET', OWNERS, sid)
@@ -35,6 +46,7 @@ if not n and TAKEN_AFTER >= 0 then
     lose(n, now, 0)
   end
 end
+note_free()
 if not n then
   return { 0 }
 end

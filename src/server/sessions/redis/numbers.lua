@@ -2,14 +2,14 @@
 -- (S), or rests (Q). It is in one of the sets free, busy, rest and pinned: pinned while calls are on it,
 -- else by its state. The set has it by when something about it is due, but free by since when it is
 -- unused.
--- KEYS: gate, free, busy, rest, pinned, seen, owners, spare, stock
+-- KEYS: gate, free, busy, rest, pinned, seen, owners, spare, stock, asked
 -- ARGV: prefix of numbers' keys, now or '' for the server's own time, quarantine ms, taken after ms or
 --       -1, what follows is each script's own
 local GATE, FREE, BUSY, REST, PINNED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local SEEN, OWNERS, SPARE, STOCK = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local SEEN, OWNERS, SPARE, STOCK, ASKED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local PREFIX, RESTS, TAKEN_AFTER = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local FIRST = 5
-local PAST_MAX, ADVANCED_MAX = 8, 64
+local PAST_MAX, ADVANCED_MAX, HOUR_MS = 8, 64, 3600000
 
 local now = tonumber(ARGV[2])
 if not now then

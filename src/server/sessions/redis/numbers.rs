@@ -1,5 +1,6 @@
 //! Numbers of pools in Redis, as the scripts have them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::id::{CallId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::ping::NumberState;
-use crate::routing::pool::{AFTER_CALL, Lease, PastLease};
+use crate::routing::pool::{AFTER_CALL, AskedHour, Lease, PastLease};
 use crate::routing::request::FormerLease;
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::server::redis::{StoreFault, unread};
@@ -93,6 +94,44 @@ fn read_past(text: &str) -> Option<PastLease> {
     let mut at = || fields.next()?.parse().ok().map(Wall);
     let (began_at, ended_at, rests_until) = (at()?, at()?, at()?);
     Some(PastLease { session, began_at, ended: FormerLease { ended_at, rests_until } })
+}
+
+/// `HOUR,ASKED,MISSED,TAKEN,ENDED,HELD MS;…`, the newest first. The fewest that were free are counted where
+/// they are lent.
+fn written(hours: &[AskedHour]) -> String {
+    let mut hours = hours.to_vec();
+    hours.sort_unstable_by_key(|hour| Reverse(hour.hour));
+    let mut text = String::new();
+    for AskedHour { hour, asked, missed, taken, ended, held_ms, min_free: _ } in hours {
+        text += &format!("{hour},{asked},{missed},{taken},{ended},{held_ms};");
+    }
+    text
+}
+
+fn read_hours(text: &str) -> Vec<AskedHour> {
+    text.split_terminator(';').filter_map(read_hour).collect()
+}
+
+fn read_hour(text: &str) -> Option<AskedHour> {
+    let (hour, counts) = text.split_once(',')?;
+    let mut counts = counts.split(',').map(str::parse);
+    let mut count = || counts.next()?.ok();
+    let (asked, missed, taken) = (count()?, count()?, count()?);
+    let (ended, held_ms) = (count()?, count()?);
+    Some(AskedHour {
+        hour: hour.parse().ok()?,
+        asked,
+        missed,
+        taken,
+        min_free: None,
+        ended,
+        held_ms,
+    })
+}
+
+fn fewest(hour: &str, free: &str) -> Option<AskedHour> {
+    let (hour, min_free) = (hour.parse().ok()?, free.parse().ok()?);
+    Some(AskedHour { hour, min_free: Some(min_free), ..AskedHour::default() })
 }
 
 /// A session as scripts name it.
@@ -308,6 +347,26 @@ impl RedisSessions {
             counted.push(Counted { free, lent, apart, resting });
         }
         Ok(counted)
+    }
+
+    /// Says what a pool was asked for at this node, and returns the same of all others, with the fewest
+    /// numbers that were free in each hour at all of them.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn asked(
+        &self,
+        pool: &Pool,
+        own: &[AskedHour],
+        now: Wall,
+    ) -> Result<Vec<AskedHour>, StoreFault> {
+        let arguments = [&*self.settings.node, &*written(own)];
+        let told: Vec<(String, String)> = self.of_pool(Script::Asked, pool, now, arguments).await?;
+        let hours = told.iter().flat_map(|(name, value)| match name.strip_prefix("free/") {
+            Some(hour) => fewest(hour, value).into_iter().collect(),
+            None => read_hours(value),
+        });
+        Ok(hours.collect())
     }
 
     /// To whom a number is and was lent, and how many are shown it for want of another.

@@ -26,7 +26,7 @@ use crate::routing::ping::{
     Consumed, NumberState, PingRefusals, Session, SignOfLife, Touched, VisitUpdate, Visiting,
     ends_when_closed,
 };
-use crate::routing::pool::{Lease, PoolReading};
+use crate::routing::pool::{AskedHour, Lease, PoolReading};
 use crate::routing::request::SessionReading;
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::routing::{RouteRequest, Tags};
@@ -73,6 +73,9 @@ pub trait OwnSessions: Send + Sync {
 
     /// The number of its pool that a session here has, and since when.
     fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)>;
+
+    /// What a pool was asked for here in the hours of the last 24.
+    fn asked(&self, pool: &PoolId, now: Wall) -> Vec<AskedHour>;
 
     /// Another session has the number.
     fn lost(&self, lease: Lease);
@@ -125,6 +128,8 @@ struct Inner {
     words: VecDeque<Word>,
     near: BTreeMap<PhoneNumber, (Mono, Vec<SessionReading>)>,
     counted: BTreeMap<PoolId, Counted>,
+    /// What pools were asked for at other servers, as these last said it, and how few numbers were free.
+    asked: BTreeMap<PoolId, Vec<AskedHour>>,
     /// Calls of this server of which the store does not know all.
     calls: BTreeMap<CallId, (Caller, PastCall)>,
     /// It may know nothing of earlier ones: of callers behind this one it has yet to be told.
@@ -250,6 +255,7 @@ impl SharedSessions {
                 words: VecDeque::new(),
                 near: BTreeMap::new(),
                 counted: BTreeMap::new(),
+                asked: BTreeMap::new(),
                 calls: BTreeMap::new(),
                 retold: None,
             }),
@@ -271,6 +277,15 @@ impl SharedSessions {
         let inner = self.inner.lock();
         let Counted { free, lent, apart, resting } = *inner.counted.get(pool)?;
         Some(PoolReading { free: free + apart, leased: lent, quarantined: resting })
+    }
+
+    /// What a pool was asked for at all servers. `own` is what it was here, of which the fewest free are a
+    /// guess: others lend the same numbers.
+    pub(in crate::server) fn asked(&self, pool: &PoolId, own: Vec<AskedHour>) -> Vec<AskedHour> {
+        let inner = self.inner.lock();
+        let Some(elsewhere) = inner.asked.get(pool) else { return own };
+        let own = own.into_iter().map(|hour| AskedHour { min_free: None, ..hour });
+        own.chain(elsewhere.iter().copied()).collect()
     }
 
     /// To whom a number is and was lent, by any server. `None`: the store does not answer.

@@ -1,6 +1,7 @@
 //! What is done about the store while calls and pings go on: finding its servers, telling them what they
 //! do not know, and setting numbers apart.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -460,6 +461,13 @@ impl SharedSessions {
         let counted = self.store.count(snapshot.pools(), clock::wall()).await?;
         let ids = snapshot.pools().iter().map(|pool| pool.id.clone());
         self.inner.lock().counted = ids.zip(counted).collect();
+        let mut asked = BTreeMap::new();
+        for pool in snapshot.pools() {
+            let wall = clock::wall();
+            let elsewhere = self.store.asked(pool, &own.asked(&pool.id, wall), wall).await?;
+            asked.insert(pool.id.clone(), elsewhere);
+        }
+        self.inner.lock().asked = asked;
         Ok(())
     }
 

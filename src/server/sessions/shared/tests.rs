@@ -183,6 +183,10 @@ impl OwnSessions for Desk {
         None
     }
 
+    fn asked(&self, _: &PoolId, _: Wall) -> Vec<AskedHour> {
+        vec![]
+    }
+
     fn lost(&self, _lease: Lease) {}
 
     fn follow(&self, session: Session) -> Session {
