@@ -124,7 +124,7 @@ fn a_session_that_waits_for_a_number_is_counted_once_while_it_lives() {
     let mut leases = leases(1);
     let counted = |leases: &Leases, s| {
         let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
-        let demand = demand_of(&leases, hold, at(s));
+        let demand = demand_of(leases, hold, at(s));
         (demand.asked, demand.missed)
     };
     leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
