@@ -124,7 +124,8 @@ impl Decision {
         calls: &[PastCall],
     ) -> Result<(), Reason> {
         let rules = &campaign.callers;
-        if rules.repeat_after_s > 0 && !request.announced {
+        // Callers without a number that count as one are not one who dials again.
+        if rules.repeat_after_s > 0 && !request.announced && request.caller.is_some() {
             let again = calls.iter().find(|past| past.dialed == request.dialed);
             let ago_ms = again.map(|past| request.at.0.saturating_sub(past.at.0).max(0));
             let finding = Finding {

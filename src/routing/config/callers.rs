@@ -15,7 +15,7 @@ use crate::time::Wall;
 pub struct CallersConfig {
     pub anonymous: Anonymous,
     /// A caller who calls the same number again within so many seconds is refused, at most 3,600;
-    /// 0: never. Default 2.
+    /// 0: never. One without a number never is, whatever `anonymous` says. Default 2.
     pub repeat_after_s: u32,
     /// The weakest attestation (STIR/SHAKEN) that is taken. Absent: any, and failed ones too.
     pub min_attestation: Option<Attestation>,

@@ -78,6 +78,24 @@ fn a_caller_who_dials_again_at_once_is_busy() {
 }
 
 #[test]
+fn callers_without_a_number_are_let_in_beside_each_other() {
+    let as_one = r#"defaults.callers={ repeat_after_s = 60, anonymous = "as_one",
+        duplicates = { mark_on = "incoming" } }"#;
+    play(&[as_one], |stage| {
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        let withheld = ["From: <sip:anonymous@anonymous.invalid>;tag=w"];
+        let one = Call::up(stage, &mut caller, &mut target, "one", &withheld)?;
+        let other = Call::up(stage, &mut caller, &mut target, "other", &withheld)?;
+        one.end(&mut caller, &mut target)?;
+        other.end(&mut caller, &mut target)?;
+        let other = on_record(stage, "other")?;
+        let told = http::get(stage.api, &format!("/v1/calls/{}/explain", id(&other)))?.body;
+        ensure!(told.contains("\"check\":\"duplicate\""), "they are one all the same: {told}");
+        stage.is_clean()
+    });
+}
+
+#[test]
 fn a_caller_who_dials_again_after_two_seconds_is_let_in_if_nothing_is_said() {
     play(&["defaults.callers={}"], |stage| {
         let (mut caller, mut target) = (stage.udp()?, stage.target()?);

@@ -48,6 +48,23 @@ fn a_caller_who_calls_again_at_once_is_refused() {
 }
 
 #[test]
+fn two_callers_without_a_number_are_not_one_who_dials_again() {
+    let as_one = r#"anonymous = "as_one", repeat_after_s = 2"#;
+    let rules = business(&format!("callers = {{ {as_one}, duplicates = {{}} }}"), "");
+    let past = talked_to("summit_1", "buy_summit", 500);
+    let anonymous = RouteRequest { caller: None, ..call() };
+
+    let decision = decide_of(&rules, &anonymous, std::slice::from_ref(&past));
+
+    assert_eq!(decision.refused, None);
+    let steps = || decision.steps.iter();
+    assert!(steps().all(|step| step.subject.as_deref() != Some("repeat")), "it was not looked at");
+    assert!(steps().any(|step| step.check == Check::Duplicate), "else they are one");
+    let shown = decide_of(&rules, &call(), &[past]);
+    assert_eq!(shown.refused, Some(Reason::RepeatTooSoon));
+}
+
+#[test]
 fn a_caller_whom_the_campaign_does_not_want_has_come_all_the_same() {
     let cap = r#"caps = [{ metric = "offered", window = "daily", limit = 2 }]"#;
     let rules = business(&format!("{cap}\n        callers = {{ repeat_after_s = 2 }}"), "");

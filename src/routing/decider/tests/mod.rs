@@ -324,7 +324,7 @@ fn a_replay_shows_the_first_step_that_differs() {
     let tightened = CONFIG.replace("\"430\", \"432\"", "\"430\"");
     let changed = RoutingSnapshot::compile(toml::from_str(&tightened).unwrap(), 2).unwrap();
     let difference = replay(&changed, &record).difference.unwrap();
-    assert_eq!(difference.at, "steps[5]");
+    assert_eq!(difference.at, "steps[4]");
     assert!(difference.recomputed.unwrap().contains("FilterMismatch"));
 }
 
