@@ -37,6 +37,7 @@ mod page;
 mod pings;
 mod pixel;
 mod pools;
+mod preview;
 mod query;
 mod record;
 mod replay;
@@ -91,6 +92,7 @@ use crate::routing::{RouteRequest, RoutingSnapshot, SessionReading};
 use crate::time::Wall;
 
 pub use openapi::document;
+pub use preview::{LatencyEstimate, SipField, SipInvite, SipPreview};
 pub use router::{REQUESTS, router};
 
 /// What the API is made of.
@@ -180,6 +182,10 @@ pub trait Routing: Send + Sync {
         request: &RouteRequest,
         assumed: &Assumed,
     ) -> DecisionRecord;
+
+    /// What such a call would send to the first target of its plan. `None`: it has none, or was decided on
+    /// another configuration than that in force.
+    fn preview(&self, record: &DecisionRecord) -> Option<SipPreview>;
 
     /// What scorers elsewhere would be asked about such a call.
     fn questions(

@@ -13,6 +13,7 @@ use super::Routing;
 use super::error::{Code, Place, Problem};
 use super::explain::Explanation;
 use super::openapi::faults;
+use super::preview::{LatencyEstimate, SipPreview};
 use super::request::{JsonBody, escape};
 use super::router::Api;
 use crate::id::{TargetId, TrunkId};
@@ -23,7 +24,7 @@ use crate::routing::attribution::SessionKey;
 use crate::routing::decision::Terms;
 use crate::routing::scorer::{Heard, millionths_of};
 use crate::routing::simulate::{
-    AskedCall, Assumed, AssumedSession, Dialed, LiveSession, distribution,
+    AskedCall, Assumed, AssumedSession, Dialed, Latency, LiveSession, distribution,
 };
 use crate::routing::{RouteRequest, RoutingSnapshot, Tags};
 use crate::suggest::suggestion;
@@ -142,6 +143,10 @@ pub(super) struct Simulated {
     decision: Explanation,
     /// What the first target of the plan would bring if the call converts; null: there is none.
     money: Option<SimulatedMoney>,
+    /// What would be sent to it; null: there is none, or `revision` is not the one in force.
+    sip_preview: Option<SipPreview>,
+    /// How long the caller would wait there; null: there is none.
+    latency_estimate: Option<LatencyEstimate>,
     /// How many of the calls would be offered to each target first.
     #[schema(value_type = BTreeMap<String, u32>, example = json!({ "tgt_summit": 70, "tgt_cool": 30 }))]
     first: BTreeMap<SmolStr, u32>,
@@ -223,8 +228,13 @@ pub(super) async fn call(
         let first = shares.first.into_iter().map(|(TargetId(target), calls)| (target, calls));
         let refused =
             shares.refused.into_iter().map(|(reason, calls)| (Reason::code(reason), calls));
+        let sip_preview = routing.preview(&record);
+        let seen: BTreeMap<_, _> = routing.ways().into_iter().collect();
+        let latency = Latency::of(&snapshot, &record.decision, |way| seen.get(way).copied());
         Simulated {
             money,
+            sip_preview,
+            latency_estimate: latency.map(Into::into),
             scorers: heard.into_iter().map(Into::into).collect(),
             first: first.collect(),
             refused: refused.collect(),

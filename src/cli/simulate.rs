@@ -85,6 +85,9 @@ pub(crate) struct SimulateOptions {
     /// Names the calls; the same seed gives the same answer
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Print the INVITE that the first target of the plan would be sent, too. Names are not looked up
+    #[arg(long)]
+    sip: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -92,7 +95,8 @@ pub(crate) struct SimulateOptions {
 
 /// Prints what would be decided, and why.
 pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Failure> {
-    let Compiled { routing: snapshot, scorers: peers, .. } = server::compile(config, 0)?;
+    let compiled = server::compile(config, 0)?;
+    let Compiled { routing: snapshot, scorers: peers, .. } = &compiled;
     let known_caps: BTreeSet<&str> = snapshot.cap_keys().collect();
     let mut used = BTreeMap::new();
     for (cap, amount) in &options.used {
@@ -129,10 +133,10 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         let parsed = count.parse::<u32>().map_err(|error| wrong(format!("{error}")))?;
         ready.insert(SmolStr::new(concurrency), parsed);
     }
-    let scores = assumed_scores(&options.scores, &snapshot)?;
+    let scores = assumed_scores(&options.scores, snapshot)?;
     let asked = options.asked()?;
-    let (request, sessions) = asked.request(&snapshot).map_err(|error| anyhow!("{error}"))?;
-    let snapshot = snapshot.without_buyers(&options.paused(&snapshot)?);
+    let (request, sessions) = asked.request(snapshot).map_err(|error| anyhow!("{error}"))?;
+    let snapshot = snapshot.without_buyers(&options.paused(snapshot)?);
     let nothing_used = BTreeMap::<Bucket, Usage>::new();
     let mut assumed = Assumed { used, down, scores, ready, sessions: vec![] };
     let known = Known { sessions: &sessions, calls: &[] };
@@ -141,7 +145,7 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     let (left, mut heard) = assumed.left_to_ask(questions, options.ask_scorers);
     if !left.is_empty() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        heard.extend(runtime.block_on(server::ask_scorers(config, &peers, left))?);
+        heard.extend(runtime.block_on(server::ask_scorers(config, peers, left))?);
     }
     assumed.heed(&heard);
     let usage = Assuming { usage: &nothing_used, assumed: &assumed };
@@ -153,18 +157,26 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     text.extend(counterfactuals(&snapshot, &record, &nobody).iter().map(ToString::to_string));
     let mut out = io::stdout().lock();
     let refused = shares.refused.iter().map(|(reason, calls)| (reason.code(), calls));
+    let preview = (options.json || options.sip)
+        .then(|| server::sip_preview(config, &compiled, &record))
+        .flatten();
     if options.json {
         let first: BTreeMap<_, _> = shares.first.iter().map(|(id, n)| (id.as_str(), n)).collect();
         let refused: BTreeMap<_, _> = refused.collect();
         let document = json!({
             "text": text, "first": first, "refused": refused, "digest": record.digest.to_string(),
             "scorers": heard.iter().map(|it| (&it.scorer, it.outcome.name())).collect::<BTreeMap<_, _>>(),
+            "sip_preview": preview,
+            "latency_estimate": server::latency_estimate(&snapshot, &record),
         });
         writeln!(out, "{document}")?;
         return Ok(());
     }
     for line in text {
         writeln!(out, "{line}")?;
+    }
+    if let Some(preview) = preview {
+        write!(out, "{preview}")?;
     }
     for Heard { scorer, outcome, .. } in &heard {
         let why = outcome.why().map(|why| format!(": {why}")).unwrap_or_default();

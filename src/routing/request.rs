@@ -86,6 +86,15 @@ pub struct SessionReading {
     pub enriched: Tags,
 }
 
+impl SessionReading {
+    /// What is known of its caller: what its ping said goes before what enrichers told.
+    pub fn into_known(self) -> Tags {
+        let mut known = self.enriched;
+        known.extend(self.tags);
+        known
+    }
+}
+
 /// A lease that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct FormerLease {

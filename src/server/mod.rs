@@ -38,7 +38,9 @@ mod orphans;
 mod outcomes;
 mod overload;
 mod pace;
+mod planning;
 mod pressure;
+mod preview;
 mod probing;
 mod questions;
 mod reach;
@@ -69,6 +71,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -93,9 +96,10 @@ use metrics::{CallMetrics, ShardMetrics};
 use orphans::OpenOrphans;
 use overload::{Backlog, MemoryFlag};
 use pressure::Pressures;
+use preview::Previews;
 use questions::Questions;
 use reach::Reach;
-use reload::Running;
+use reload::{Agreed, Running};
 use resolver::Resolver;
 use revisions::Revisions;
 use scoring::Scoring;
@@ -113,6 +117,7 @@ use upkeep::{Rounds, sweep, until_done, upkeep, watch_memory};
 pub use compile::{Compiled, Loaded, compile, compile_and_load};
 pub use error::{Faults, StartError};
 pub use http::http_client;
+pub use preview::{latency_estimate, sip_preview};
 pub use reload::Reloader;
 pub use scoring::ask_scorers;
 pub use translate::effective_trunk;
@@ -233,6 +238,14 @@ impl Server {
         let live = Arc::new(AtomicUsize::new(0));
         let limits = Arc::new(TrunkLimits::new(&trunks));
         let target_limits = Arc::new(TargetLimits::new(&targets));
+        let agreed = Arc::new(ArcSwap::from_pointee(Agreed {
+            trunks: Arc::clone(&trunks),
+            legs: Arc::clone(&legs),
+            dialing: Arc::clone(&dialing),
+            targets: Arc::clone(&targets),
+            target_limits: Arc::clone(&target_limits),
+            tls: Arc::clone(&parties),
+        }));
         let parts = Parts {
             deciding: Arc::clone(&deciding),
             addresses: Arc::clone(&addresses),
@@ -266,6 +279,13 @@ impl Server {
         for complaint in machine::complaints(sockets_max, asked, granted) {
             tracing::warn!("{complaint}");
         }
+        let previews = Previews {
+            agreed: Arc::clone(&agreed),
+            addresses,
+            standing: Arc::clone(&standing),
+            endpoint: endpoint_settings.clone(),
+            clock: Clock::Machine,
+        };
         let scoring = Scoring::new(loaded.scorers);
         let memory = Arc::new(MemoryFlag::default());
         let idle_shards = Arc::new(AtomicUsize::new(0));
@@ -388,6 +408,7 @@ impl Server {
             tls: Arc::clone(&tls),
             scoring: scoring.clone(),
             shards: mailboxes.clone(),
+            agreed,
             running: tokio::sync::Mutex::new(Running { config, revision, trunks, target_limits }),
         });
         let questions = Arc::new(Questions {
@@ -396,6 +417,7 @@ impl Server {
             decisions: accounting.decisions(),
             scoring,
             sources,
+            previews,
         });
         let services =
             control.services(&settings, &accounting, enrichers, Arc::clone(&reloader), questions);

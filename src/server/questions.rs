@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use crate::api::{Hearing, Metered, Metering, Routing};
+use crate::api::{Hearing, Metered, Metering, Routing, SipPreview};
 use crate::cdr::store::{Answer, Decisions, last_decisions};
 use crate::id::{TargetId, TrunkId};
 use crate::routing::attribution::SessionKey;
@@ -22,6 +22,7 @@ use crate::time::Wall;
 use super::clock;
 use super::deciding::Deciding;
 use super::holds::State;
+use super::preview::Previews;
 use super::revisions::Revisions;
 use super::scoring::Scoring;
 use super::sources::Sources;
@@ -34,6 +35,7 @@ pub(super) struct Questions {
     pub(super) decisions: Arc<dyn Decisions>,
     pub(super) scoring: Scoring,
     pub(super) sources: Arc<Sources>,
+    pub(super) previews: Previews,
 }
 
 impl Routing for Questions {
@@ -62,6 +64,11 @@ impl Routing for Questions {
         assumed: &Assumed,
     ) -> DecisionRecord {
         self.deciding.simulate(snapshot, request, assumed, clock::mono())
+    }
+
+    fn preview(&self, record: &DecisionRecord) -> Option<SipPreview> {
+        let is_in_force = self.in_force().revision() == record.decision.revision;
+        is_in_force.then(|| self.previews.of(record)).flatten()
     }
 
     fn questions(

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use metrics::counter;
 use tokio::sync::Mutex;
 
@@ -49,6 +50,8 @@ pub struct Reloader {
     pub(super) tls: Arc<TlsInForce>,
     pub(super) scoring: Scoring,
     pub(super) shards: Vec<Mailbox>,
+    /// What the shards were told last.
+    pub(super) agreed: Arc<ArcSwap<Agreed>>,
     /// One at a time.
     pub(super) running: Mutex<Running>,
 }
@@ -175,6 +178,7 @@ impl Reloader {
         for shard in &self.shards {
             shard.deliver(Mail::Configure(Box::new(agreed.clone()))).await;
         }
+        self.agreed.store(Arc::new(agreed));
         let (looked_back, before) = (self.deciding.history(), self.deciding.meters(clock::wall()));
         let remembered = self.deciding.snapshot().history_limits();
         let (counted_days, until) = (self.deciding.performance_days(), stamp().wall());

@@ -143,10 +143,31 @@ fn a_call_can_be_thought_of() {
     assert_eq!(shown["first"], json!({ "tgt_cool": 1 }));
     assert_eq!(shown["money"], json!({ "revenue": "41.50", "payout": "0.00", "margin": "41.50" }));
     assert_eq!(shown["decision"]["decided_at"], "2027-01-01T00:00:00.000Z");
+    assert_eq!(
+        shown["sip_preview"],
+        json!({
+            "target": "tgt_cool", "delivery": "bridge", "reason": null,
+            "invite": {
+                "transport": "udp", "to": "192.0.2.20:5060",
+                "start_line": "INVITE sip:+16145550104@192.0.2.20 SIP/2.0",
+                "headers": [{ "name": "Max-Forwards", "value": "69" }], "body": "v=0\r\n",
+            },
+        })
+    );
+    assert_eq!(
+        shown["latency_estimate"],
+        json!({
+            "target": "tgt_cool", "way": null, "pdd_p50_ms": null, "pdd_p99_ms": null,
+            "pdd_window_s": null, "first_response_ms": 1_500, "max_pdd_ms": 8_000,
+            "ring_timeout_ms": 30_000, "ring_budget_ms": 60_000,
+        })
+    );
 
     let nobody = fixture.post("/v1/simulate/call", r#"{ "dialed": "+18005550100" }"#).json();
     assert_eq!(nobody["refused"], json!({ "gate.number_unknown": 1 }));
-    assert_eq!(nobody["money"], json!(null));
+    for none in ["money", "sip_preview", "latency_estimate"] {
+        assert_eq!(nobody[none], json!(null), "{none}");
+    }
 }
 
 #[test]

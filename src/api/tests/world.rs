@@ -12,7 +12,8 @@ use super::super::{
     Arrival, Arrived, CapResets, Configuration, Credit, Deposit, DepositError, Deposited,
     Enrichers, Foretold, HangUpError, Health, Hearing, InForce, Intake, Intakes, LiveCalls,
     Metered, Metering, PingError, PingIntake, Pools, PressureShown, Reload, ResetError,
-    ResetRequest, Resetting, Routing, Sent, Standings, Told, Trial, TrialCall, Visitors, WasReset,
+    ResetRequest, Resetting, Routing, Sent, SipField, SipInvite, SipPreview, Standings, Told,
+    Trial, TrialCall, Visitors, WasReset,
 };
 use super::CALLER;
 use crate::cdr::consumer::Standing;
@@ -299,6 +300,20 @@ impl Routing for World {
         let known = Known { sessions: &assumed.sessions, calls: &[] };
         let decision = decide(snapshot, request, known, &usage, &mut Rotation::default());
         DecisionRecord::new(request, known, &decision)
+    }
+
+    fn preview(&self, record: &DecisionRecord) -> Option<SipPreview> {
+        let first = record.decision.plan.first()?;
+        let field = SipField { name: "Max-Forwards".into(), value: "69".into() };
+        let invite = SipInvite {
+            transport: "udp",
+            to: "192.0.2.20:5060".into(),
+            start_line: format!("INVITE {} SIP/2.0", first.uri),
+            headers: vec![field],
+            body: "v=0\r\n".into(),
+        };
+        let (target, invite) = (first.target.clone(), Some(invite));
+        Some(SipPreview { target, delivery: "bridge", invite, reason: None })
     }
 
     fn effective_trunk(&self, _: &TrunkId) -> Option<Vec<Effective>> {

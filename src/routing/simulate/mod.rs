@@ -1,6 +1,7 @@
 //! Decisions for the sake of an answer: the same function, with nothing taken, used up or written.
 
 mod asked;
+mod latency;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,7 @@ use super::selection::{Rotation, ScoreReading};
 use super::snapshot::RoutingSnapshot;
 
 pub use asked::{AskedCall, AssumedSession, Dialed, LiveSession, Unthinkable};
+pub use latency::Latency;
 
 /// What is to be taken for true whatever is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -31,28 +31,28 @@ use crate::routing::{CallScope, PlannedAttempt, RouteRequest};
 use crate::sip::call::plan::{Attempt, Destination, Handover, Plan, Refusal};
 use crate::sip::call::report::AttemptNumber;
 use crate::sip::endpoint::{Admission, CallKey, Input, ProbeTarget};
-use crate::sip::flow::Transport;
 use crate::sip::locate::Failing;
 use crate::sip::locate::probe::Verdict;
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 use crate::time::Mono;
 
-use super::addresses::{Addresses, Place};
+use super::addresses::Addresses;
 use super::clock::Clock;
 use super::deciding::{Decided, Deciding, OfferedRoom, RENEW_EVERY};
-use super::dialing::{Dialing, handover};
+use super::dialing::Dialing;
 use super::holds::Counting;
 use super::legs::TargetLegs;
 use super::limits::{Limit, TargetLimits, TrunkLimits, Turn};
 use super::metrics::CallMetrics;
 use super::orphans::OpenOrphans;
 use super::outcomes::Outcomes;
+use super::planning::Planning;
 use super::probing::{Known, Probing};
 use super::reload::Agreed;
 use super::scoring::Scoring;
 use super::sessions::Looked;
-use super::standing::{self, Address, Standing};
+use super::standing::{Address, Standing};
 use super::tls::TlsParties;
 use super::translate;
 
@@ -403,61 +403,13 @@ impl Bridge {
     }
 
     fn plan(&self, trunk: TrunkIndex, request: &RouteRequest, decided: &Decided) -> Box<Plan> {
-        let Parts { targets, trunks, addresses, standing, legs, tls, dialing, .. } = &self.parts;
-        let decision = &decided.decision;
-        let of = |planned: &PlannedAttempt| targets.of(planned.target.as_str(), planned.dial);
-        let wants = |planned: &PlannedAttempt| of(planned).is_some_and(|it| it.wants_variables);
-        let wanted = !targets.is_empty() && decision.plan.iter().any(wants);
-        let variables = wanted.then(|| translate::variables(request, decision, &decided.tags));
-        let (addresses, trunk) = (addresses.load(), trunks.get(trunk));
-        let rules = |planned: &PlannedAttempt| dialing.rules(&planned.target, planned.dial);
-        let rules_of_all = decision.plan.iter().filter_map(rules);
-        let known = rules_of_all.flat_map(|rules| rules.host_names());
-        let known = known.filter_map(|name| Some((name.clone(), addresses.of_name(name)?)));
-        let known = known.collect();
-        translate::plan(
-            decision,
-            |planned| {
-                let (mut first, mut further) = match addresses.find(&planned.uri)? {
-                    Place::Here(destination) => (destination, None),
-                    Place::There(locations) => {
-                        let draw = decision.call.draw(planned.target.as_str());
-                        standing::places(&standing.order(locations, draw, self.parts.clock.mono()))?
-                    }
-                };
-                let long = of(planned).and_then(|it| it.long_over_tcp);
-                for place in further.iter_mut().flatten().chain([&mut first]) {
-                    match (place.transport, long) {
-                        (Transport::Tls, _) => {
-                            place.tls = tls.target(&planned.target, planned.dial);
-                        }
-                        (Transport::Udp, Some(true)) => {
-                            let port = place.peer.port();
-                            place.tcp_port.get_or_insert(port);
-                        }
-                        (Transport::Udp, Some(false)) => place.tcp_port = None,
-                        (Transport::Udp, None) | (Transport::Tcp, _) => {}
-                    }
-                }
-                Some((first, further))
-            },
-            |planned| legs.of(&planned.target, planned.dial),
-            |planned| translate::manner(planned, targets, trunk),
-            |planned| {
-                let rules = rules(planned);
-                let limits = || of(planned)?.limits.as_ref();
-                let mut told = trunk.and_then(|it| {
-                    let counted = !planned.holds.is_empty() || limits().is_some();
-                    handover(it, rules.map(Arc::as_ref), &planned.uri, counted)
-                });
-                if planned.is_counted_at_end() && told.take().is_some() {
-                    self.bridges_instead(&planned.target);
-                }
-                (rules.cloned(), told)
-            },
-            variables,
-            known,
-        )
+        let Parts { targets, trunks, addresses, standing, legs, tls, dialing, clock, .. } =
+            &self.parts;
+        let addresses = addresses.load();
+        let planning =
+            Planning { targets, addresses: &addresses, standing, legs, tls, dialing, clock };
+        let (trunk, decision, tags) = (trunks.get(trunk), &decided.decision, &decided.tags);
+        planning.plan(trunk, request, decision, tags, |target| self.bridges_instead(target))
     }
 
     /// What a call comes to that the carrier has taken nobody tells us, and so caps on that could be

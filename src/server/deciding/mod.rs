@@ -435,12 +435,7 @@ impl Deciding {
         if let Some(its) = its.as_ref().filter(|_| consumed) {
             self.delivered(&its.publisher, request.at);
         }
-        let tags = its.map(|SessionReading { tags, enriched, .. }| {
-            let mut known = enriched;
-            known.extend(tags);
-            known
-        });
-        let tags = tags.unwrap_or_default();
+        let tags = its.map(SessionReading::into_known).unwrap_or_default();
         let scope = snapshot.caps_calls().then_some(decision.attribution.as_ref()).flatten();
         let scope = scope.map(|it| {
             let (campaign, publisher) = (it.campaign.clone(), it.publisher.clone());

@@ -6,18 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::id::CallId;
 use crate::phone::PhoneNumber;
 use crate::sip::auth::Account;
 use crate::sip::call::Call;
 use crate::sip::flow::Flow;
-use crate::sip::ids;
+use crate::sip::ids::{self, CallKey};
 use crate::sip::leg::event::Body;
 use crate::sip::leg::offer_answer::SdpOrigin;
 use crate::sip::leg::policy::LegPolicy;
 use crate::sip::leg::{Leg, takes_update};
 use crate::sip::message::{HeaderName, NameAddr, Request, Scheme, Uri};
+use crate::sip::policy::AnswerPolicy;
 use crate::sip::transaction::ServerKey;
-use crate::sip::trunk::{Caller, Identity, IdentityHeader, NumberFault, Trunk, TrunkIndex};
+use crate::sip::trunk::{
+    Caller, FailureMap, Identity, IdentityHeader, NumberFault, Trunk, TrunkIndex,
+};
 use crate::time::{Mono, Wall};
 
 use super::rare::Rare;
@@ -53,6 +57,25 @@ pub(super) struct Onward {
     pub(super) half_open: Option<IpAddr>,
     /// What the carrier's challenges are answered with.
     pub(super) account: Option<Arc<Account>>,
+}
+
+/// A caller's INVITE that is let in.
+pub(super) struct Arrival {
+    pub(super) request: Request,
+    pub(super) key: ServerKey,
+    pub(super) flow: Flow,
+    pub(super) wall: Wall,
+    pub(super) trunk: TrunkIndex,
+    pub(super) caller: Caller,
+}
+
+/// What the trunk's agreement means for its call.
+#[derive(Default)]
+pub(super) struct OfTrunk {
+    pub(super) policy: LegPolicy,
+    pub(super) answers: Option<Arc<AnswerPolicy>>,
+    pub(super) account: Option<Arc<Account>>,
+    pub(super) failures: Arc<FailureMap>,
 }
 
 impl Endpoint {
@@ -97,16 +120,50 @@ impl Endpoint {
         let flow = Flow { pace: self.wire.paces.of(rules.dialog.timers), ..flow };
         let caller = caller_of(&request, rules);
         let captured = super::capture::capture(&request, caller, &rules.profile.inbound);
-        let rare = rules
-            .answers
-            .clone()
-            .map(|answers| Box::new(Rare { answers: Some(answers), ..Rare::default() }));
         let (dialed, number) = dialed_of(&request, rules);
+        let of_trunk = OfTrunk {
+            policy: rules.dialog,
+            answers: rules.answers.clone(),
+            account: rules.account.clone(),
+            failures: self.failures[usize::from(trunk.0)].clone(),
+        };
+        self.gate.opened(source, now);
+        let sip_call_id = Bytes::copy_from_slice(request.call_id());
+        let arrival = Arrival { request, key, flow, wall, trunk, caller };
+        let (call, id) = self.open_call(arrival, of_trunk, now);
+        self.current = Some(call);
+        self.wire.out.push(Output::Admitted(Box::new(Admission {
+            call,
+            id,
+            at: now,
+            wall,
+            trunk,
+            sip_call_id,
+            dialed,
+            number,
+            caller,
+            flow,
+            captured,
+        })));
+        self.settle(call, now);
+    }
+
+    /// A call that waits for its decision.
+    pub(super) fn open_call(
+        &mut self,
+        arrival: Arrival,
+        of_trunk: OfTrunk,
+        now: Mono,
+    ) -> (CallKey, CallId) {
+        let Arrival { request, key, flow, wall, trunk, caller } = arrival;
+        let OfTrunk { policy, answers, account, failures } = of_trunk;
+        let rare =
+            answers.map(|answers| Box::new(Rare { answers: Some(answers), ..Rare::default() }));
         let id = self.wire.ids.call_id(wall);
         let merged = self.wire.keys.of_merged(&request);
         let limits = self.wire.settings.call;
         let onward = Box::new(Onward {
-            policy: rules.dialog,
+            policy,
             reap_at: now + limits.max_call + REAP_AFTER_ADMISSION,
             failed: None,
             max_forwards: request.max_forwards().unwrap_or(70) - 1,
@@ -115,16 +172,13 @@ impl Endpoint {
             offer: body_of(&request),
             loop_tokens: with_loop_token(&request, &self.wire.settings.loop_token),
             trunk,
-            half_open: Some(source),
-            account: rules.account.clone(),
+            half_open: Some(flow.peer.ip()),
+            account,
         });
-        self.gate.opened(source, now);
-        let sip_call_id = Bytes::copy_from_slice(request.call_id());
         let (invite_cseq, takes_update) = (request.cseq().number, takes_update(&request));
 
         let wire = &mut self.wire;
-        let failures = self.failures[usize::from(trunk.0)].clone();
-        let key = self.calls.insert_with_key(|call| {
+        let call = self.calls.insert_with_key(|call| {
             let keys = [Some(key), Some(merged)];
             let transaction = wire.accept_invite(request, flow, Owner::Call(call), keys, now);
             let tag = ids::tag(call, 0, wire.ids.random());
@@ -141,21 +195,7 @@ impl Endpoint {
                 armed: None,
             }
         });
-        self.current = Some(key);
-        self.wire.out.push(Output::Admitted(Box::new(Admission {
-            call: key,
-            id,
-            at: now,
-            wall,
-            trunk,
-            sip_call_id,
-            dialed,
-            number,
-            caller,
-            flow,
-            captured,
-        })));
-        self.settle(key, now);
+        (call, id)
     }
 }
 

@@ -30,6 +30,7 @@ mod malformed;
 mod orphans;
 mod pace;
 mod parting;
+mod preview;
 mod prober;
 mod rare;
 mod rating;
@@ -74,6 +75,7 @@ use wire::{Due, Wire};
 
 pub use super::ids::CallKey;
 pub use counters::{Counters, INVITE_SIZES, LONG_WAYS, METHODS as COUNTED_METHODS};
+pub use preview::{Foreseen, Thought, foresee};
 pub use prober::ProbeTarget;
 pub use reaper::SWEEP_EVERY;
 pub use settings::{Listener, Settings};

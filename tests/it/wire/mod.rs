@@ -27,6 +27,7 @@ pub(crate) mod peer;
 mod phones;
 mod policy;
 mod pressure;
+mod previewed;
 pub(crate) mod program;
 mod publishers;
 mod quotas;

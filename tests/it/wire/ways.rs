@@ -85,6 +85,32 @@ fn silence_leads_another_way_when_its_time_is_over() {
 }
 
 #[test]
+fn how_long_a_caller_would_wait_is_what_calls_over_the_way_have_shown() {
+    two_ways(&[], |stage, mut caller, mut first, _| {
+        let way = first.local.to_string();
+        let estimate = |stage: &Stage| -> Result<Value> {
+            let asked = json!({ "dialed": super::NUMBER }).to_string();
+            let thought = http::post(stage.api, "/v1/simulate/call", &asked)?.json::<Value>()?;
+            Ok(thought["latency_estimate"].clone())
+        };
+        let before = estimate(stage)?;
+        let expected = json!({
+            "target": "alone", "way": way, "pdd_p50_ms": null, "pdd_p99_ms": null,
+            "pdd_window_s": 900, "first_response_ms": 10_000, "max_pdd_ms": 8_000,
+            "ring_timeout_ms": 30_000, "ring_budget_ms": 60_000,
+        });
+        ensure!(before == expected, "{before:#}");
+        caller.send(with_body(&caller, &stage.invite(), "rings", &[], SDP))?;
+        let call = Call::answered(&mut caller, &mut first)?;
+        call.end(&mut caller, &mut first)?;
+        let after = estimate(stage)?;
+        let (half, most) = (after["pdd_p50_ms"].as_u64(), after["pdd_p99_ms"].as_u64());
+        ensure!(half.is_some() && half == most, "of one call: {after:#}");
+        stage.is_clean()
+    });
+}
+
+#[test]
 fn a_target_that_was_reached_is_called_no_other_way() {
     two_ways(&[], |stage, mut caller, mut first, mut second| {
         for (name, rings, with) in

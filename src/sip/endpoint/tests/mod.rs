@@ -14,6 +14,7 @@ mod life;
 mod long;
 mod pace;
 mod policy;
+mod preview;
 mod probes;
 mod proof;
 mod recovery;

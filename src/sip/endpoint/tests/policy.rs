@@ -322,7 +322,7 @@ pub(super) fn side_by_side_with(dialog: LegPolicy) -> Box<Plan> {
 }
 
 /// What a target's `sip` table comes to.
-fn manner(sip: serde_json::Value) -> Manner {
+pub(super) fn manner(sip: serde_json::Value) -> Manner {
     let serde_json::Value::Object(sip) = sip else { panic!("a table") };
     let config = TargetConfig { id: "tgt", buyer: "buy", sip: &sip, trunks: vec![] };
     let targets = Targets::compile([config], &Carriers::built_in(), 40).unwrap();
