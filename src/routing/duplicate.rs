@@ -129,7 +129,7 @@ impl<'a> Duplicate<'a> {
         };
         let of =
             calls.iter().filter(counts).find(|past| came_far_enough(rule, past, request.at))?;
-        let original = calls.iter().filter(counts).find_map(|past| past.connected.as_ref());
+        let original = calls.iter().filter(counts).find_map(|past| past.answered_by().next());
         Some(Self { of, original: original.map(|connected| &connected.target) })
     }
 
@@ -158,12 +158,14 @@ impl Dedupe {
             DedupeBy::Buyer => connected.buyer == target.buyer,
             DedupeBy::Target => connected.target == target.id,
         };
-        let since = |past: &PastCall| {
-            let connected = past.connected.as_ref().filter(|it| is_of_mine(it))?;
-            match self.after {
-                DedupeAfter::Off => None,
-                DedupeAfter::Connected => Some(connected.at),
-                DedupeAfter::Converted => past.converted_at,
+        let since = |past: &PastCall| match self.after {
+            DedupeAfter::Off => None,
+            // Whoever hung up at once has had the caller, too.
+            DedupeAfter::Connected => {
+                past.answered_by().filter(|it| is_of_mine(it)).map(|it| it.at).max()
+            }
+            DedupeAfter::Converted => {
+                past.connected.as_ref().filter(|it| is_of_mine(it)).and(past.converted_at)
             }
         };
         let latest = calls
@@ -199,9 +201,9 @@ impl Dedupe {
 fn came_far_enough(rule: &DuplicatesConfig, past: &PastCall, now: Wall) -> bool {
     match rule.mark_on {
         MarkOn::Incoming => true,
-        MarkOn::Connected => past.connected.is_some(),
+        MarkOn::Connected => past.answered_by().next().is_some(),
         MarkOn::Talked => {
-            past.talked_ms(now).is_some_and(|ms| ms >= u64::from(rule.talk_s) * 1_000)
+            past.talked_longest_ms(now).is_some_and(|ms| ms >= u64::from(rule.talk_s) * 1_000)
         }
         MarkOn::Converted => past.converted_at.is_some(),
     }
@@ -245,7 +247,7 @@ impl<'a> Dues<'a> {
                     (Some(scope), Some(rule)) => self.calls.iter().any(|past| {
                         rule.window_s.reaches(past.at, self.at)
                             && came_far_enough(rule, past, self.at)
-                            && self.is_in(scope, target, past)
+                            && self.is_in(scope, target, past, PastCall::answered_by)
                     }),
                 };
                 is_one.then(|| Finding {
@@ -258,7 +260,10 @@ impl<'a> Dues<'a> {
             PayPolicy::OncePer => {
                 let (window, scope) =
                     (pay.window_s.unwrap_or_default(), pay.scope.unwrap_or(usual));
-                let counts = self.calls.iter().filter(|past| self.is_in(scope, target, past));
+                // Of those who answered it, the last alone may owe for it.
+                let owing = |past: &'a PastCall| past.connected.iter();
+                let counts = self.calls.iter();
+                let counts = counts.filter(|past| self.is_in(scope, target, past, owing));
                 let owed = counts.filter_map(|past| Some((owed_at(past)?, past.call)));
                 let (then, call) = owed.max().filter(|(then, _)| window.reaches(*then, self.at))?;
                 let ago = Ago(self.at.0.saturating_sub(then.0));
@@ -276,9 +281,16 @@ impl<'a> Dues<'a> {
         }
     }
 
-    fn is_in(&self, scope: PayScope, target: Option<&Target>, past: &PastCall) -> bool {
+    /// `by`: whose answers count, of those who answered it.
+    fn is_in<I: Iterator<Item = &'a Connected>>(
+        &self,
+        scope: PayScope,
+        target: Option<&Target>,
+        past: &'a PastCall,
+        by: impl Fn(&'a PastCall) -> I,
+    ) -> bool {
         let of_target = |is_its: &dyn Fn(&Connected, &Target) -> bool| {
-            past.connected.as_ref().zip(target).is_some_and(|(it, target)| is_its(it, target))
+            target.is_some_and(|target| by(past).any(|it| is_its(it, target)))
         };
         match scope {
             PayScope::Target => of_target(&|it, target| it.target == target.id),

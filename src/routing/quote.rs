@@ -549,6 +549,7 @@ mod tests {
             talk_ms: None,
             charges: false,
             pays_after_ms: None,
+            left: vec![],
         }
     }
 

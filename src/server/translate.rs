@@ -21,7 +21,7 @@ use crate::routing::circuit::Before;
 use crate::routing::config::Source;
 use crate::routing::decision::PlannedDial;
 use crate::routing::effective::Effective;
-use crate::routing::history::{Connected, PastCall};
+use crate::routing::history::{Connected, Left, PastCall};
 use crate::routing::hold::{self, BucketRequest, Denied};
 use crate::routing::performance::{Concerned, Tally, day_of};
 use crate::routing::quote::Promise;
@@ -254,7 +254,11 @@ pub(super) fn admitted(
 
 /// An earlier call as routing remembers it, and its caller.
 pub(super) fn past_call(earlier: EarlierCall) -> (Option<PhoneNumber>, PastCall) {
-    let EarlierCall { call, at, caller, dialed, campaign, publisher, answered, .. } = earlier;
+    let EarlierCall { call, at, caller, dialed, campaign, publisher, answered, left, .. } = earlier;
+    let left = left.into_iter().map(|(target, buyer, at, talk_ms)| Left {
+        with: Connected { target, buyer, at },
+        talk_ms,
+    });
     let past = PastCall {
         call,
         at,
@@ -266,6 +270,7 @@ pub(super) fn past_call(earlier: EarlierCall) -> (Option<PhoneNumber>, PastCall)
         talk_ms: earlier.talk_ms,
         charges: earlier.charges,
         pays_after_ms: earlier.pays_after_ms,
+        left: left.collect(),
     };
     (caller, past)
 }
@@ -492,6 +497,7 @@ mod tests {
             talk_ms: Some(70_000),
             charges: true,
             pays_after_ms: Some(60_000),
+            left: vec![("s".into(), "c".into(), Wall(1_500), 300)],
         };
         let past = PastCall {
             call: earlier.call,
@@ -504,6 +510,10 @@ mod tests {
             talk_ms: Some(70_000),
             charges: true,
             pays_after_ms: Some(60_000),
+            left: vec![Left {
+                with: Connected { target: "s".into(), buyer: "c".into(), at: Wall(1_500) },
+                talk_ms: 300,
+            }],
         };
         assert_eq!(past_call(earlier), (caller, past));
     }

@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::rows;
-use super::sqlite::{SqliteStore, first_id_at};
+use super::sqlite::{SqliteStore, decode_column, first_id_at};
 use super::{
     Answer, CountedCalls, DAY_MS, EarlierCall, PATIENCE_MS, StoreError, TRIED_DAYS, TriedTarget,
     TriedWay,
@@ -18,7 +18,9 @@ use crate::time::Wall;
 /// what is known of those is not in them.
 const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_id, publisher_id, \
      target_id, buyer_id, setup_ms, talk_ms, conversion_state, converted_ms, revenue_micros, \
-     payout_micros, paid_after_ms
+     payout_micros, paid_after_ms, CASE WHEN leg_count > 1 AND EXISTS (
+         SELECT 1 FROM cdr_leg WHERE cdr_leg.call_id = cdr.call_id AND result = 5
+     ) THEN record END AS recovered
      FROM cdr WHERE call_id >= ? AND call_id < ? AND state <> 0
          AND did IS NOT NULL AND campaign_id IS NOT NULL AND publisher_id IS NOT NULL
      ORDER BY call_id DESC LIMIT ?";
@@ -26,7 +28,7 @@ const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_i
 const COUNTED: &str = "SELECT campaign_id, publisher_id, tried.target_id, tried.buyer_id, \
      started_at / 86400000 AS day, COUNT(*) AS dialed, SUM(connected) AS connected, \
      SUM(conversion_state >= 2 AND cdr.target_id = tried.target_id) AS converted
-     FROM (SELECT call_id, target_id, buyer_id, MAX(result = 1) AS connected FROM cdr_leg
+     FROM (SELECT call_id, target_id, buyer_id, MAX(result IN (1, 5)) AS connected FROM cdr_leg
            WHERE call_id >= ?1 AND call_id < ?2 AND result <> 4
              AND hex(call_id) NOT IN (SELECT value FROM json_each(?3))
            GROUP BY call_id, target_id) AS tried
@@ -153,6 +155,12 @@ impl SqliteStore {
 }
 
 fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
+    // Of a call that went on from one target to the next its row does not tell all.
+    if row.try_get::<Option<&[u8]>, _>("recovered")?.is_some()
+        && let Some(earlier) = EarlierCall::of(&decode_column(row, "recovered", "cdr")?)
+    {
+        return Ok(earlier);
+    }
     let id: [u8; 16] =
         row.try_get::<&[u8], _>("call_id")?.try_into().map_err(|_| StoreError::Damaged {
             table: "cdr",
@@ -196,6 +204,7 @@ fn earlier_call(row: &SqliteRow) -> Result<EarlierCall, StoreError> {
         talk_ms: talk_ms.and_then(|ms| u64::try_from(ms).ok()),
         charges: row.try_get::<i64, _>("revenue_micros")? > 0,
         pays_after_ms: is_paid.then(|| u32::try_from(paid_after_ms).unwrap_or(u32::MAX)),
+        left: vec![],
     })
 }
 
@@ -205,7 +214,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cdr::record::CallState;
+    use crate::cdr::fact::EndedEarly;
+    use crate::cdr::record::{CallRecord, CallState};
     use crate::cdr::store::{Batch, Book, CallFilter, CallStore};
     use crate::cdr::testing::{START_MS, Script, book_of_calls, call_id};
     use crate::reason::Reason;
@@ -226,6 +236,32 @@ mod tests {
         assert!(answered.into_iter().all(|(converted, answered)| converted > answered));
         let paid: Vec<_> = earlier.iter().filter_map(|call| call.pays_after_ms).collect();
         assert_eq!(paid, [90_000; 2], "they were owed after 90 s");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_went_on_is_told_with_whom_it_left() {
+        let (_dir, store) = book_of_calls(1).await;
+        let left = Script::of(2).dial(1).answer_at(1_000);
+        let left = left.then(4_000, EndedEarly { leg: 1, q850: None });
+        let nobody = left.clone().end_at(9_000).record();
+        let again = left.dial(2).answer_at(6_000).end_at(90_000).record();
+        let records = [nobody, CallRecord { call: call_id(3), ..again }];
+        let expected = records.each_ref().map(|it| EarlierCall::of(it).unwrap());
+        let calls = records.map(Arc::new).to_vec();
+        store.write(Arc::new(Batch { calls, ..Batch::default() })).await.unwrap();
+
+        let earlier = store.earlier_calls(Wall(0), None, 2).await.unwrap();
+
+        assert_eq!(earlier, [expected[1].clone(), expected[0].clone()]);
+        assert_eq!((expected[0].talk_ms, &expected[0].left[..]), (Some(3_000), &[][..]));
+        let of_first = expected[1].left.iter().map(|it| (it.0.as_str(), it.3));
+        assert_eq!(of_first.collect::<Vec<_>>(), [("tgt_summit", 3_000)]);
+        let (since, until) = (Wall(START_MS), Wall(i64::MAX));
+        let counted = store.counted(since, until, vec![]).await.unwrap();
+        assert_eq!(
+            counted.iter().map(|it| (it.dialed, it.connected)).collect::<Vec<_>>(),
+            [(3, 3)]
+        );
     }
 
     #[tokio::test]

@@ -249,6 +249,9 @@ pub struct EarlierCall {
     pub charges: bool,
     /// The publisher is paid something if it talks for so long; absent: nothing.
     pub pays_after_ms: Option<u32>,
+    /// Who answered it before, when, and for how many milliseconds, and hung up at once, so that it went on
+    /// to the next one.
+    pub left: Vec<(TargetId, BuyerId, Wall, u64)>,
 }
 
 impl EarlierCall {
@@ -266,7 +269,15 @@ impl EarlierCall {
                     .map(|terms| terms.payout_seconds.saturating_mul(1_000)),
             ),
         };
+        let is_left = |it: &&Attempt| {
+            it.result == AttemptResult::EndedEarly && Some(it.leg) != record.answered_leg
+        };
+        let left = record.attempts.iter().filter(is_left).filter_map(|it| {
+            let at = record.wall(it.settled_ms?);
+            Some((it.target.clone(), it.buyer.clone(), at, it.talk_ms?))
+        });
         Some(Self {
+            left: left.collect(),
             call: record.call,
             at: record.started_at(),
             caller: record.caller,
@@ -395,7 +406,9 @@ impl CountedCalls {
         };
         let mut counted: Vec<Self> = vec![];
         for attempt in &record.attempts {
-            let connected = u32::from(attempt.result == AttemptResult::Answered);
+            let is_answered =
+                matches!(attempt.result, AttemptResult::Answered | AttemptResult::EndedEarly);
+            let connected = u32::from(is_answered);
             if attempt.result == AttemptResult::HandedOver {
                 continue;
             }

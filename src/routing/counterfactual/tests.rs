@@ -209,6 +209,7 @@ fn a_caller_who_had_called_would_have_had_to_be_new() {
         talk_ms: Some(1),
         charges: false,
         pays_after_ms: None,
+        left: vec![],
     };
     assert_eq!(told(&rules, &call(), &[], &[past]), ["the caller's first call"]);
 }

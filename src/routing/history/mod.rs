@@ -38,7 +38,7 @@ pub struct PastCall {
     pub campaign: CampaignId,
     #[n(4)]
     pub publisher: PublisherId,
-    /// Absent: nobody answered it.
+    /// Absent: nobody answered it, or who did has hung up at once and the next one is called.
     #[n(5)]
     pub connected: Option<Connected>,
     /// When the buyer came to owe for it.
@@ -53,6 +53,19 @@ pub struct PastCall {
     /// Its publisher is paid something if it talks for so long; absent: nothing.
     #[n(9)]
     pub pays_after_ms: Option<u32>,
+    /// Who answered it before and hung up at once, so that it went on to the next one; the first comes first.
+    /// Nobody owes anything for that.
+    #[cbor(n(10), default)]
+    pub left: Vec<Left>,
+}
+
+/// A conversation after which the call went on (spec/domain §2.11).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Left {
+    #[n(0)]
+    pub with: Connected,
+    #[n(1)]
+    pub talk_ms: u64,
 }
 
 /// Who answered a call, and when.
@@ -124,7 +137,7 @@ struct Remembered {
 }
 
 /// A [`PastCall`] in less than half the room.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Compact {
     call: CallId,
     at: Wall,
@@ -136,7 +149,13 @@ struct Compact {
     talk_ms: Option<u32>,
     charges: bool,
     pays_after_ms: Option<u32>,
+    /// Of few calls.
+    left: Option<Box<LeftBy>>,
 }
+
+/// Whoever hung up at once: target, buyer, when it answered, and for how many milliseconds. At least one.
+#[derive(Clone, Debug, Default)]
+struct LeftBy(Vec<(Name, Name, Wall, u32)>);
 
 impl PastCall {
     /// What later calls see of a call that has just been decided; `None`: it is of no campaign.
@@ -153,7 +172,13 @@ impl PastCall {
             talk_ms: None,
             charges: false,
             pays_after_ms: None,
+            left: vec![],
         })
+    }
+
+    /// Everybody who answered it, the last first.
+    pub(super) fn answered_by(&self) -> impl Iterator<Item = &Connected> {
+        self.connected.iter().chain(self.left.iter().rev().map(|left| &left.with))
     }
 
     /// When its buyer came to owe something for it.
@@ -173,6 +198,11 @@ impl PastCall {
         let connected = self.connected.as_ref()?;
         let until_now = || u64::try_from(now.0.saturating_sub(connected.at.0)).unwrap_or(0);
         Some(self.talk_ms.unwrap_or_else(until_now))
+    }
+
+    /// How long it talked to whom it talked longest, as [`Self::talked_ms`].
+    pub(super) fn talked_longest_ms(&self, now: Wall) -> Option<u64> {
+        self.left.iter().map(|left| left.talk_ms).chain(self.talked_ms(now)).max()
     }
 }
 
@@ -267,6 +297,18 @@ impl CallerHistory {
         }
     }
 
+    /// The target that answered the call has hung up after so long a talk, and the call goes on: nobody owes
+    /// anything for that.
+    pub fn left(&mut self, call: CallId, talk_ms: u64) {
+        if let Some(past) = self.find(call) {
+            if let Some((target, buyer, at)) = past.connected.take() {
+                let left = (target, buyer, at, u32::try_from(talk_ms).unwrap_or(u32::MAX));
+                past.left.get_or_insert_default().0.push(left);
+            }
+            (past.charges, past.pays_after_ms) = (false, None);
+        }
+    }
+
     /// What is owed for the call that a target has answered.
     pub fn owed(&mut self, call: CallId, terms: Option<Terms>) {
         if let Some(past) = self.find(call) {
@@ -312,13 +354,20 @@ impl CallerHistory {
         Some((calls, last?))
     }
 
-    /// The call is over, after so long a talk; `None`: its caller was connected to nobody. What is known of
-    /// it then, and its caller.
+    /// The call is over, after so long a talk; `None`: its caller was connected to nobody, or to somebody who
+    /// hung up at once and was followed by nobody. What is known of it then, and its caller.
     pub fn ended(&mut self, call: CallId, talk_ms: Option<u64>) -> Option<(Caller, PastCall)> {
         if let Some(past) = self.find(call) {
             past.talk_ms = talk_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX));
             if talk_ms.is_none() {
                 (past.connected, past.charges, past.pays_after_ms) = (None, false, None);
+            }
+            if past.connected.is_none()
+                && let Some((target, buyer, at, talk_ms)) =
+                    past.left.as_mut().and_then(|left| left.0.pop())
+            {
+                (past.connected, past.talk_ms) = (Some((target, buyer, at)), Some(talk_ms));
+                past.left.take_if(|left| left.0.is_empty());
             }
         }
         let known = self.of_live(call);
@@ -413,9 +462,8 @@ impl Remembered {
     fn shrink(&mut self, live: &BTreeMap<CallId, Key>) {
         // The latest has only just begun.
         let earlier = &self.calls[..self.calls.len().saturating_sub(1)];
-        let unanswered = earlier
-            .iter()
-            .position(|past| past.connected.is_none() && !live.contains_key(&past.call));
+        let unanswered =
+            earlier.iter().position(|past| past.is_unanswered() && !live.contains_key(&past.call));
         // One for which a later call of the same target and campaign stands, which came to as much.
         let outdone = || {
             let (mut oldest, mut later) = (None, BTreeMap::new());
@@ -423,7 +471,8 @@ impl Remembered {
                 let Some((target, ..)) = past.connected else { continue };
                 let (of_target, has_converted) =
                     ((target, past.campaign), past.converted_at.is_some());
-                if later.get(&of_target).is_some_and(|converted| *converted >= has_converted) {
+                let stands_for = later.get(&of_target).is_some_and(|it| *it >= has_converted);
+                if stands_for && past.left.is_none() {
                     oldest = Some(index);
                 }
                 *later.entry(of_target).or_insert(false) |= has_converted;
@@ -436,8 +485,17 @@ impl Remembered {
 }
 
 impl Compact {
+    fn is_unanswered(&self) -> bool {
+        self.connected.is_none() && self.left.is_none()
+    }
+
     fn of(call: &PastCall, names: &mut Names) -> Self {
         let connected = call.connected.as_ref();
+        let left = call.left.iter().map(|Left { with, talk_ms }| {
+            let (target, buyer) = (names.of(&with.target.0), names.of(&with.buyer.0));
+            (target, buyer, with.at, u32::try_from(*talk_ms).unwrap_or(u32::MAX))
+        });
+        let left: Vec<_> = left.collect();
         Self {
             call: call.call,
             at: call.at,
@@ -449,25 +507,33 @@ impl Compact {
             talk_ms: call.talk_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX)),
             charges: call.charges,
             pays_after_ms: call.pays_after_ms,
+            left: (!left.is_empty()).then(|| Box::new(LeftBy(left))),
         }
     }
 
     fn full(&self, names: &Names) -> PastCall {
+        let connected = |target, buyer, at| Connected {
+            target: TargetId(names.text(target)),
+            buyer: BuyerId(names.text(buyer)),
+            at,
+        };
+        let left = self.left.iter().flat_map(|left| left.0.iter());
+        let left = left.map(|&(target, buyer, at, talk_ms)| Left {
+            with: connected(target, buyer, at),
+            talk_ms: talk_ms.into(),
+        });
         PastCall {
             call: self.call,
             at: self.at,
             dialed: self.dialed,
             campaign: CampaignId(names.text(self.campaign)),
             publisher: PublisherId(names.text(self.publisher)),
-            connected: self.connected.map(|(target, buyer, at)| Connected {
-                target: TargetId(names.text(target)),
-                buyer: BuyerId(names.text(buyer)),
-                at,
-            }),
+            connected: self.connected.map(|(target, buyer, at)| connected(target, buyer, at)),
             converted_at: self.converted_at,
             talk_ms: self.talk_ms.map(u64::from),
             charges: self.charges,
             pays_after_ms: self.pays_after_ms,
+            left: left.collect(),
         }
     }
 }

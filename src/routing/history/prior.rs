@@ -1,5 +1,7 @@
 //! What is known of a caller's earlier calls, each fact by itself (spec/domain §2.8).
 
+use std::collections::BTreeSet;
+
 use minicbor::{Decode, Encode};
 
 use crate::id::{BuyerId, CallId, CampaignId, TargetId};
@@ -92,9 +94,13 @@ impl PriorCalls {
             prior.to_number += u32::from(counts);
             let counts = past.campaign == *campaign && is_in(windows.campaign, past.at);
             prior.to_campaign += u32::from(counts);
-            let Some(connected) = &past.connected else { continue };
-            let Connected { target, buyer, at } = connected;
-            if is_in(windows.buyer, *at) {
+            // Of one buyer, or target, that a call went on to, it is one call.
+            let buyers: BTreeSet<_> = past
+                .answered_by()
+                .filter(|it| is_in(windows.buyer, it.at))
+                .map(|it| &it.buyer)
+                .collect();
+            for buyer in buyers {
                 match prior.to_buyers.iter_mut().find(|it| it.buyer == *buyer) {
                     Some(known) => known.calls += 1,
                     None => {
@@ -102,7 +108,12 @@ impl PriorCalls {
                     }
                 }
             }
-            if is_in(windows.target, *at) {
+            let targets: BTreeSet<_> = past
+                .answered_by()
+                .filter(|it| is_in(windows.target, it.at))
+                .map(|it| &it.target)
+                .collect();
+            for target in targets {
                 match prior.to_targets.iter_mut().find(|it| it.target == *target) {
                     Some(known) => known.calls += 1,
                     None => {
@@ -110,6 +121,7 @@ impl PriorCalls {
                     }
                 }
             }
+            let Some(Connected { target, buyer, at }) = past.answered_by().next() else { continue };
             let with = |at| PriorCall {
                 call: past.call,
                 target: target.clone(),

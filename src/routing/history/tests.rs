@@ -47,6 +47,51 @@ fn what_becomes_of_a_call_is_remembered_until_it_is_over() {
 }
 
 #[test]
+fn whoever_hung_up_at_once_is_remembered_beside_who_took_the_call_then() {
+    let mut history = CallerHistory::new(HistoryConfig::default().into());
+    let with = |target: &str, at| Connected { target: target.into(), buyer: "b".into(), at };
+    let known = |history: &CallerHistory| history.calls(&number(ALICE), None).remove(0);
+    let (seconds, payout_seconds) = (90, 60);
+    let (revenue, payout) = (Money(42_000_000), Money(24_000_000));
+    let owed = Terms { seconds, revenue, payout_seconds, payout, no_payout: None, promised: false };
+    history.begin(&number(ALICE), call(1, 1_000));
+    history.connected(id(1), &"t1".into(), &"b".into(), Wall(5_000));
+    history.owed(id(1), Some(owed));
+
+    history.left(id(1), 3_000);
+
+    let first = Left { with: with("t1", Wall(5_000)), talk_ms: 3_000 };
+    let hunting = PastCall { left: vec![first.clone()], ..call(1, 1_000) };
+    assert_eq!(known(&history), hunting, "it talks to nobody, who owes nothing");
+    assert_eq!(hunting.paid_at(Wall(500_000)), None);
+    assert_eq!(hunting.talked_longest_ms(Wall(500_000)), Some(3_000));
+
+    // Nobody else takes it.
+    let mut alone = history.clone();
+    alone.ended(id(1), None);
+    let connected = Some(first.with.clone());
+    assert_eq!(known(&alone), PastCall { connected, talk_ms: Some(3_000), ..call(1, 1_000) });
+
+    history.connected(id(1), &"t2".into(), &"b".into(), Wall(9_000));
+    history.ended(id(1), Some(100_000));
+    let connected = Some(with("t2", Wall(9_000)));
+    let over = PastCall { connected, talk_ms: Some(100_000), ..hunting };
+    assert_eq!(known(&history), over);
+    let by: Vec<_> = over.answered_by().map(|it| it.target.as_str()).collect();
+    assert_eq!(by, ["t2", "t1"]);
+
+    let (now, campaign) = (Wall(200_000), CampaignId::new("cmp"));
+    let asking = Asking { dialed: over.dialed, campaign: &campaign, at: now };
+    let windows = PriorWindows::from(HistoryConfig::default());
+    let prior = PriorCalls::of(&[over], asking, &windows);
+    assert_eq!(prior.to_buyers, [PriorToBuyer { buyer: "b".into(), calls: 1 }], "of one call");
+    let targets: Vec<_> =
+        prior.to_targets.iter().map(|it| (it.target.as_str(), it.calls)).collect();
+    assert_eq!(targets, [("t1", 1), ("t2", 1)]);
+    assert_eq!(prior.last_connected.unwrap().target, TargetId::new("t2"));
+}
+
+#[test]
 fn each_fact_about_earlier_calls_looks_as_far_back_as_it_is_told() {
     let mut history = CallerHistory::new(HistoryConfig::default().into());
     let now = Wall(1_000_000);
@@ -302,5 +347,6 @@ fn call(n: u8, at: i64) -> PastCall {
         talk_ms: None,
         charges: false,
         pays_after_ms: None,
+        left: vec![],
     }
 }

@@ -146,6 +146,8 @@ struct LiveCall {
     is_counted: bool,
     admitted: Mono,
     answered: Option<Mono>,
+    /// How long it talked to the last target that hung up at once.
+    left: Option<Duration>,
     /// We answered the caller ourselves, before any target.
     taken: bool,
     /// The caller acknowledged the answer.
@@ -271,6 +273,7 @@ impl Bridge {
                 is_counted: false,
                 admitted: admission.at,
                 answered: None,
+                left: None,
                 taken: false,
                 confirmed: false,
                 converts_at: None,

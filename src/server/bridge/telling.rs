@@ -229,6 +229,9 @@ impl Bridge {
                     if let (Some(talk), Some(planned)) = (talk, planned(&live.plan, live.attempt)) {
                         self.talked(planned, talk, party == Party::Target, at);
                     }
+                    // Nobody followed who hung up at once: it was that one the caller was connected to.
+                    let left = live.left.filter(|_| live.answered.is_none());
+                    let talk = talk.or(left);
                     self.parts.deciding.call_over(id, talk);
                     self.metrics.ended(party, reason, talk);
                     let end = (reason, status);
@@ -295,7 +298,11 @@ impl Bridge {
         let plan = self.calls.get(key).map_or(&[][..], |live| &live.plan);
         if let Some((planned, answered)) = planned(plan, attempt).zip(answered) {
             self.talked(planned, at.since(answered), true, at);
+            self.parts.deciding.call_left(id, at.since(answered));
             self.metrics.attempt(Some(&planned.target), "ended_early", None);
+        }
+        if let (Some(live), Some(answered)) = (self.calls.get_mut(key), answered) {
+            live.left = Some(at.since(answered));
         }
     }
 

@@ -212,6 +212,18 @@ impl Deciding {
         }
     }
 
+    /// The target that answered the call has hung up after so long a talk, and the call goes on to the next.
+    pub fn call_left(&self, call: CallId, talk: Duration) {
+        if self.history().is_some() {
+            let talk_ms = u64::try_from(talk.as_millis()).unwrap_or(u64::MAX);
+            let mut state = self.state.lock();
+            state.history.left(call, talk_ms);
+            let known = state.history.of_live(call);
+            drop(state);
+            self.share_call(known);
+        }
+    }
+
     /// The buyer owes for the call.
     pub fn call_converted(&self, call: CallId, at: Wall) {
         let snapshot = self.snapshot.load();

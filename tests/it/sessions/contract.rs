@@ -88,6 +88,7 @@ async fn the_calls_of_a_caller_are_known_as_they_were_told_last(
         talk_ms: None,
         charges: false,
         pays_after_ms: None,
+        left: vec![],
     };
     let first = (alice.clone(), past(1, at(1)));
     store.put_calls(config, &[first.clone(), (anybody.clone(), past(3, at(3)))]).await?;

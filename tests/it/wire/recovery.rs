@@ -4,10 +4,11 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::peer::{Dialog, Heard, Line, SDP, response, with_body};
 use super::{Call, Stage, play};
-use crate::support::{api, wait_for};
+use crate::support::{api, http, wait_for};
 
 const RECOVERY: &str = "campaigns.failover.recovery={ within_s = 10 }";
 const NUMBER: &str = "+18005550100";
@@ -55,6 +56,77 @@ fn a_crash_while_the_next_one_rings_leaves_a_record_of_the_first() {
         ensure!(results == ["ended_early", "abandoned"], "{results:?}");
         Ok(())
     });
+}
+
+#[test]
+fn a_target_that_hung_up_at_once_is_not_called_again_by_a_caller_it_takes_once() {
+    let once = "targets.first.dedupe={ after = \"connected\" }";
+    play(&[RECOVERY, once], |stage| {
+        let (mut caller, mut second, offered) = recovering(stage, "recovered")?;
+        // Also while the next one rings.
+        let beside = to_second(stage, &mut caller, &mut second, "beside")?;
+        beside.end(&mut caller, &mut second)?;
+        let answer = response(&second, &offered, "200 OK", &[], SDP);
+        second.send(&answer)?;
+        let connect = caller.expect("INVITE").context("the caller should be connected")?;
+        caller.send(response(&caller, &connect, "200 OK", &[], SDP))?;
+        caller.expect("ACK")?;
+        second.expect("ACK")?;
+        let mut with_second = Dialog::of_target(&offered, &answer)?;
+        second.send(with_second.next(&second, "BYE"))?;
+        second.expect("200 BYE")?;
+        let bye = caller.expect("BYE")?;
+        caller.send(response(&caller, &bye, "200 OK", &[], ""))?;
+        record(stage, "recovered")?;
+
+        let after = to_second(stage, &mut caller, &mut second, "after")?;
+        after.end(&mut caller, &mut second)?;
+        says_both(stage, "after")?;
+        stage.restart(super::program::Program::kill)?;
+        let after = to_second(stage, &mut caller, &mut second, "after-a-crash")?;
+        after.end(&mut caller, &mut second)?;
+        says_both(stage, "after-a-crash")?;
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn of_a_call_that_nobody_else_took_the_one_who_hung_up_is_remembered() {
+    let once = "targets.first.dedupe={ after = \"connected\" }";
+    play(&[RECOVERY, once], |stage| {
+        let (mut caller, mut second, offered) = recovering(stage, "alone")?;
+        second.send(response(&second, &offered, "486 Busy Here", &[], ""))?;
+        second.expect("ACK")?;
+        let bye = caller.expect("BYE")?;
+        caller.send(response(&caller, &bye, "200 OK", &[], ""))?;
+        let record = record(stage, "alone")?;
+        ensure!(record.is_answered(), "{record:?}");
+
+        let after = to_second(stage, &mut caller, &mut second, "after")?;
+        after.end(&mut caller, &mut second)?;
+        stage.restart(super::program::Program::kill)?;
+        let after = to_second(stage, &mut caller, &mut second, "after-a-crash")?;
+        after.end(&mut caller, &mut second)?;
+        stage.is_clean()
+    });
+}
+
+/// A further call of the same caller, which the first target does not take.
+fn to_second(stage: &Stage, caller: &mut Line, second: &mut Line, call_id: &str) -> Result<Call> {
+    caller.send(with_body(caller, &stage.invite_to(NUMBER), call_id, &[], SDP))?;
+    Call::answered(caller, second).with_context(|| format!("the call {call_id}"))
+}
+
+/// What is told of the calls before this one: both targets have had the caller.
+fn says_both(stage: &Stage, call_id: &str) -> Result<()> {
+    let record = record(stage, call_id)?;
+    let told = http::get(stage.api, &format!("/v1/calls/{}/explain", record.call_id))?;
+    let told: Value = told.json()?;
+    let targets = told["prior_calls"]["targets"].as_array().cloned().unwrap_or_default();
+    let names: Vec<_> = targets.iter().filter_map(|it| it["target"].as_str()).collect();
+    ensure!(names == ["first", "second"], "{:#}", told["prior_calls"]);
+    ensure!(targets[0]["calls"] == 1, "{targets:?}");
+    Ok(())
 }
 
 /// A call whose first target has hung up, with the second that rings.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::reason::NoPayout;
 use crate::routing::config::Span;
-use crate::routing::history::{Connected, PastCall};
+use crate::routing::history::{Connected, Left, PastCall};
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
@@ -166,6 +166,36 @@ fn a_target_does_not_take_a_caller_again_within_its_window() {
         let others = &targets_of(&decision)[usize::from(reason.is_none())..];
         assert_eq!(others, ["summit_2", "cool"], "{rules}");
     }
+}
+
+#[test]
+fn a_target_that_hung_up_at_once_has_had_the_caller_all_the_same() {
+    let first = Connected { target: "summit_1".into(), buyer: "buy_summit".into(), at: OPEN };
+    let left = vec![Left { with: first, talk_ms: 4_000 }];
+    let went_on = PastCall { left, ..talked_to("cool", "buy_cool", DAY_MS) };
+    let hunting = PastCall { connected: None, talk_ms: None, ..went_on.clone() };
+    let rule = |rule: &str| business("", &format!(", dedupe = {{ {rule} }}"));
+    for past in [&went_on, &hunting] {
+        let decision = decided(&rule(r#"after = "connected""#), std::slice::from_ref(past));
+        assert_eq!(targets_of(&decision), ["summit_2", "cool"]);
+        let marks = business("callers = { duplicates = {} }", "");
+        let decision = decided(&marks, std::slice::from_ref(past));
+        assert!(decision.steps.iter().any(|step| step.check == Check::Duplicate));
+    }
+    // For what it came to then others owe.
+    let converted = PastCall { converted_at: Some(OPEN), charges: true, ..went_on };
+    let decision = decided(&rule(r#"after = "converted""#), std::slice::from_ref(&converted));
+    assert_eq!(targets_of(&decision), ["summit_1", "summit_2", "cool"]);
+    let once = |scope: &str| {
+        let dedupe = format!("policy = 'once_per', scope = '{scope}'");
+        let owes = "conversion = { seconds = 0, revenue = '42.00', dedupe";
+        let rules =
+            business("price = { allow_loss = true }", &format!(", {owes} = {{ {dedupe} }} }}"));
+        let decision = decided(&rules, std::slice::from_ref(&converted));
+        decision.plan[0].terms.unwrap().revenue
+    };
+    assert_eq!(once("target"), Money(42_000_000));
+    assert_eq!(once("account"), Money::ZERO);
 }
 
 #[test]
@@ -589,6 +619,7 @@ fn nobody_answered(ago_ms: i64) -> PastCall {
         talk_ms: None,
         charges: false,
         pays_after_ms: None,
+        left: vec![],
     }
 }
 

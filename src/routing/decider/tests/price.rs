@@ -199,5 +199,6 @@ fn talked_before() -> PastCall {
         talk_ms: Some(9_000),
         charges: false,
         pays_after_ms: None,
+        left: vec![],
     }
 }
