@@ -6,10 +6,11 @@ use serde::Serialize;
 use smol_str::SmolStr;
 use std::sync::Arc;
 use utoipa::ToSchema;
+use utoipa::openapi::Object;
 
 use super::course::course;
 use super::error::{Code, Problem};
-use super::openapi::faults;
+use super::openapi::{faults, word_of, word_or_null};
 use super::request::Id;
 use super::router::Api;
 use super::shortage::ExplainedShortage;
@@ -173,9 +174,7 @@ struct ExplainedAttribution {
     /// Null: a static number.
     #[schema(value_type = Option<String>, example = "pool_hvac")]
     pool: Option<PoolId>,
-    /// `address`, `header`, `caller_lease`, `former_lease`, `pool_lease`, `caller_ping`,
-    /// `quarantine`, `earlier_session` or `static_mapping`.
-    #[schema(value_type = String, example = "pool_lease")]
+    #[schema(schema_with = methods)]
     method: Method,
     /// How sure the match is, 0 to 1.
     #[schema(value_type = f64, example = 0.99)]
@@ -199,12 +198,9 @@ struct ExplainedAttribution {
 struct ExplainedSession {
     #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
     session_id: SessionId,
-    /// `used`, `outranked`, `below_minimum`, `expired`, `other_campaign`, `other_publisher` or
-    /// `no_match`.
-    #[schema(value_type = String, example = "used")]
+    #[schema(schema_with = verdicts_on_sessions)]
     verdict: CandidateVerdict,
-    /// By what it matched, as the attribution's; null: it did not.
-    #[schema(value_type = Option<String>, example = "pool_lease")]
+    #[schema(schema_with = methods_or_none)]
     method: Option<Method>,
     /// How sure that is, 0 to 1.
     #[schema(value_type = Option<f64>, example = 0.99)]
@@ -291,15 +287,12 @@ struct ExplainedStep {
     /// Null: the check was about the call.
     #[schema(value_type = Option<String>, example = "tgt_coolbreeze")]
     target: Option<TargetId>,
-    /// `number`, `session`, `trunk`, `list`, `campaign`, `publisher`, `caller`, `duplicate`, `state`, `weight`,
-    /// `schedule`, `filter`, `history`, `cap`, `concurrency`, `selection` or `health`.
-    #[schema(value_type = String, example = "filter")]
+    #[schema(schema_with = checks)]
     check: Check,
     /// Which of several, such as a tag or a cap.
     #[schema(value_type = Option<String>, example = "geo.state")]
     subject: Option<SmolStr>,
-    /// `passed`, `refused` or `planned`.
-    #[schema(value_type = String, example = "refused")]
+    #[schema(schema_with = verdicts)]
     verdict: Verdict,
     #[schema(value_type = Option<String>, example = "filter.mismatch")]
     reason: Option<Reason>,
@@ -312,16 +305,49 @@ struct ExplainedStep {
     /// What was asked for.
     #[schema(value_type = Option<String>, example = "in OH, PA")]
     want: Option<SmolStr>,
-    /// How what was found is known: `declared` by the caller or the trunk, told by a `ping`, `enriched` by
-    /// an enricher, on record of the line (`line_record`), or by the caller's number, `npa_nxx` or `npa`.
-    /// Null where that is no question.
-    #[schema(value_type = Option<String>, example = "npa")]
+    #[schema(schema_with = bases)]
     basis: Option<Basis>,
     /// How sure that is, 0 to 1.
     #[schema(value_type = Option<f64>, example = 0.5)]
     confidence: Option<Confidence>,
     /// The limit that had no room; null: it is about none, or there was room.
     limit: Option<ExplainedShortage>,
+}
+
+fn methods() -> Object {
+    word_of(
+        Method::ALL,
+        &Method::PoolLease,
+        "By what the call is known to be of this campaign and session.",
+    )
+}
+
+fn methods_or_none() -> Object {
+    let told = "By what it matched, as the attribution's; null: it did not.";
+    word_or_null(Method::ALL, &Method::PoolLease, told)
+}
+
+fn verdicts_on_sessions() -> Object {
+    word_of(CandidateVerdict::ALL, &CandidateVerdict::Used, "What came of it.")
+}
+
+fn checks() -> Object {
+    word_of(Check::ALL, &Check::Filter, "What was checked.")
+}
+
+fn verdicts() -> Object {
+    word_of(
+        Verdict::ALL,
+        &Verdict::Refused,
+        "What came of it; `planned`: the target has a place in the plan.",
+    )
+}
+
+fn bases() -> Object {
+    let told = "How what was found is known: `declared` by the caller or the trunk, told by a `ping`, `enriched` \
+                by an enricher, on record of the line (`line_record`), or by the caller's number, `npa_nxx` or \
+                `npa`. Null where that is no question.";
+    word_or_null(Basis::ALL, &Basis::Npa, told)
 }
 
 faults!(ExplainFaults: PathMalformed, CallNotFound, DecisionNotFound, StoreUnavailable, StoreDamaged);

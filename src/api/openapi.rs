@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
+use serde::Serialize;
+use serde_json::Value;
 use utoipa::openapi::example::Example;
 use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+use utoipa::openapi::{ContentBuilder, Object, ObjectBuilder, Ref, RefOr, Type};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Code, MEDIA_TYPE, Problem};
@@ -116,6 +119,31 @@ impl Modify for Secured {
             .add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         components.add_security_scheme("key", SecurityScheme::ApiKey(header));
     }
+}
+
+/// The schema of a word out of these, of which `example` is one.
+pub(super) fn word_of<T: Serialize>(all: &[T], example: &T, description: &str) -> Object {
+    word(Type::String.into(), all.iter().map(written).collect(), example, description)
+}
+
+/// The same where there may be none.
+pub(super) fn word_or_null<T: Serialize>(all: &[T], example: &T, description: &str) -> Object {
+    let words = all.iter().map(written).chain([Value::Null]).collect();
+    word(SchemaType::from_iter([Type::String, Type::Null]), words, example, description)
+}
+
+fn word<T: Serialize>(
+    kind: SchemaType,
+    words: Vec<Value>,
+    example: &T,
+    description: &str,
+) -> Object {
+    let object = ObjectBuilder::new().schema_type(kind).enum_values(Some(words));
+    object.examples([written(example)]).description(Some(description)).build()
+}
+
+fn written<T: Serialize>(word: &T) -> Value {
+    serde_json::to_value(word).expect("a word can be written")
 }
 
 /// One response per status, with an example per code.

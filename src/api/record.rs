@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use smol_str::SmolStr;
 use utoipa::ToSchema;
+use utoipa::openapi::Object;
 
 use super::fraud::Fraud;
+use super::openapi::word_or_null;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{Means, Party};
 use crate::cdr::fraud::Scored;
@@ -15,6 +17,7 @@ use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, T
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::{NoPayout, NoRoute, Reason};
+use crate::routing::attribution::Method;
 use crate::routing::config::Confidence;
 
 /// A call. Times are RFC 3339 in UTC with milliseconds; null where a thing has not happened or is
@@ -106,9 +109,7 @@ pub(super) struct CallSummary {
     /// The ping session the call was matched to.
     #[schema(value_type = Option<String>, example = "ses_01954f2e7d1e70008000000000000002")]
     session_id: Option<SessionId>,
-    /// `address`, `header`, `caller_lease`, `former_lease`, `pool_lease`, `caller_ping`,
-    /// `quarantine`, `earlier_session` or `static_mapping`; null before the decision.
-    #[schema(value_type = Option<String>, example = "pool_lease")]
+    #[schema(schema_with = methods)]
     match_method: Option<SmolStr>,
     /// Revision of the configuration the call was decided with.
     #[schema(example = 418)]
@@ -122,6 +123,12 @@ pub(super) struct CallSummary {
     /// where nothing is scored.
     #[schema(example = 40)]
     pub(super) fraud_score: Option<u8>,
+}
+
+fn methods() -> Object {
+    let told =
+        "By what the call is known to be of its campaign and session; null before the decision.";
+    word_or_null(Method::ALL, &Method::PoolLease, told)
 }
 
 /// The carrier was told whom to call.

@@ -292,6 +292,33 @@ pub enum Check {
     Way,
 }
 
+impl Check {
+    /// Each of them.
+    pub const ALL: &[Self] = &[
+        Self::Number,
+        Self::Session,
+        Self::Campaign,
+        Self::Publisher,
+        Self::State,
+        Self::Weight,
+        Self::Schedule,
+        Self::Filter,
+        Self::Cap,
+        Self::Concurrency,
+        Self::Selection,
+        Self::Health,
+        Self::Caller,
+        Self::Duplicate,
+        Self::History,
+        Self::Payout,
+        Self::Trunk,
+        Self::Price,
+        Self::List,
+        Self::Account,
+        Self::Way,
+    ];
+}
+
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode,
 )]
@@ -307,6 +334,11 @@ pub enum Verdict {
     /// The target got a place in the plan.
     #[n(2)]
     Planned,
+}
+
+impl Verdict {
+    /// Each of them.
+    pub const ALL: &[Self] = &[Self::Passed, Self::Refused, Self::Planned];
 }
 
 /// What was read from outside the configuration, for making the decision again.

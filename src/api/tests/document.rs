@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::{Answer, Fixture};
 use crate::api::document;
+use crate::routing::attribution::{CandidateVerdict, Method as Matched};
+use crate::routing::decision::{Check, Verdict};
+use crate::routing::geo::Basis;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(document()).unwrap());
 
@@ -125,6 +128,38 @@ fn every_field_and_parameter_is_described_or_shown_by_an_example() {
             assert!(!text(&parameter["description"]).is_empty(), "{path} {parameter}");
         }
     }
+}
+
+/// Whoever adds a word to a decision adds it to the list that the document is made from: each is known by
+/// its number in records.
+#[test]
+fn the_words_of_decisions_are_all_in_the_document() {
+    fn whole<T: for<'b> minicbor::Decode<'b, ()> + PartialEq + std::fmt::Debug>(all: &[T]) {
+        let written = (0..=u8::MAX).map(|number| {
+            let mut bytes = vec![];
+            minicbor::encode(number, &mut bytes).unwrap();
+            bytes
+        });
+        let known: Vec<T> = written.filter_map(|bytes| minicbor::decode(&bytes).ok()).collect();
+        assert!(known.iter().all(|word| all.contains(word)), "{all:?} lacks one of {known:?}");
+        assert_eq!(known.len(), all.len());
+    }
+    whole(Matched::ALL);
+    whole(CandidateVerdict::ALL);
+    whole(Check::ALL);
+    whole(Verdict::ALL);
+    whole(Basis::ALL);
+    let words = |name: &str, field: &str| {
+        let schema = &properties(&DOCUMENT["components"]["schemas"][name])[field];
+        schema["enum"].as_array().unwrap_or_else(|| panic!("{name}.{field}")).len()
+    };
+    assert_eq!(words("ExplainedStep", "check"), Check::ALL.len());
+    assert_eq!(words("ExplainedStep", "verdict"), Verdict::ALL.len());
+    assert_eq!(words("ExplainedStep", "basis"), Basis::ALL.len() + 1);
+    assert_eq!(words("ExplainedAttribution", "method"), Matched::ALL.len());
+    assert_eq!(words("ExplainedSession", "method"), Matched::ALL.len() + 1);
+    assert_eq!(words("ExplainedSession", "verdict"), CandidateVerdict::ALL.len());
+    assert_eq!(words("CallSummary", "match_method"), Matched::ALL.len() + 1);
 }
 
 #[test]
@@ -248,6 +283,9 @@ fn check(schema: &Value, value: &Value, at: &str) {
         return check(fitting, value, at);
     }
     assert!(admits(schema, value), "{at}: {value} is not {schema}");
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{at}: {value} is none of {words:?}");
+    }
     match value {
         Value::Array(items) => {
             items.iter().for_each(|item| check(&schema["items"], item, at));

@@ -139,7 +139,34 @@ pub enum CandidateVerdict {
     OtherPublisher,
 }
 
+impl CandidateVerdict {
+    /// Each of them.
+    pub const ALL: &[Self] = &[
+        Self::Used,
+        Self::Outranked,
+        Self::BelowMinimum,
+        Self::Expired,
+        Self::OtherCampaign,
+        Self::OtherPublisher,
+        Self::NoMatch,
+    ];
+}
+
 impl Method {
+    /// Each of them, the surest first.
+    pub const ALL: &[Self] = &[
+        Self::Address,
+        Self::Header,
+        Self::CallerLease,
+        Self::FormerLease,
+        Self::PoolLease,
+        Self::CallerPing,
+        Self::Quarantine,
+        Self::SharedNumber,
+        Self::EarlierSession,
+        Self::StaticMapping,
+    ];
+
     /// As in CDRs, such as `pool_lease`.
     pub fn name(self) -> &'static str {
         match self {

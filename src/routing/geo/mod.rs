@@ -50,6 +50,12 @@ pub enum Basis {
     Declared,
 }
 
+impl Basis {
+    /// Each of them.
+    pub const ALL: &[Self] =
+        &[Self::Declared, Self::Ping, Self::Enriched, Self::LineRecord, Self::NpaNxx, Self::Npa];
+}
+
 /// How something is known, and how sure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Ground {
