@@ -139,7 +139,8 @@ struct ExplainedChange {
     /// it is too low for a single call; `called_at`: the call came `later_by_s`
     /// later; `tag`: `tag` had `value`; `first_call`: the caller had not called before; `listed`,
     /// `unlisted`: the caller was on `list`, or was not; `floor_lowered`: the least that a target has
-    /// to bring was lower by `by`; `revenue_raised`: the target paid more by `by`.
+    /// to bring was lower by `by`; `revenue_raised`: the target paid more by `by`; `room_known`: it was
+    /// known what other servers had taken of `cap`, and there was room.
     #[schema(value_type = String, example = "cap_raised")]
     change: &'static str,
     /// Key of a cap or of concurrency.
@@ -516,6 +517,9 @@ impl From<Change> for ExplainedChange {
             }
             Change::FloorLowered { by } => Self::of_money("floor_lowered", by),
             Change::PaidMore { by } => Self::of_money("revenue_raised", by),
+            Change::RoomKnown { cap } => {
+                Self { change: "room_known", cap: Some(cap), ..Self::default() }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! for unused. Of a target that was planned and found no room when its turn came, the change is to the
 //! limit it met; its others had room when the call was decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use smol_str::SmolStr;
@@ -68,6 +68,8 @@ pub enum Change {
     FloorLowered { by: Money },
     /// The target paid so much more.
     PaidMore { by: Money },
+    /// It was known here what other servers have taken of a cap, and that there was room.
+    RoomKnown { cap: SmolStr },
 }
 
 impl Counterfactual {
@@ -105,6 +107,9 @@ impl fmt::Display for Change {
             Self::Unknown => f.write_str("the caller's first call"),
             Self::FloorLowered { by } => write!(f, "a floor {by} lower"),
             Self::PaidMore { by } => write!(f, "a revenue {by} higher"),
+            Self::RoomKnown { cap } => {
+                write!(f, "room left in the cap {cap} by other servers, and known here")
+            }
             Self::Listed { list, on: true } => write!(f, "the caller on the list {list}"),
             Self::Listed { list, on: false } => write!(f, "the caller not on the list {list}"),
         }
@@ -161,6 +166,8 @@ struct World<'a> {
     /// Whether the caller is on a list, whatever is.
     listed: BTreeMap<SmolStr, bool>,
     floor_lower: Money,
+    /// Caps of which it is known what other servers have taken.
+    known: BTreeSet<SmolStr>,
     /// What the target that is asked about pays on top.
     more: Option<(TargetId, Money)>,
 }
@@ -207,6 +214,10 @@ impl UsageReader for World<'_> {
         self.recorded.line(found)
     }
 
+    fn withheld(&self, bucket: &Bucket) -> bool {
+        self.recorded.withheld(bucket) && !self.known.contains(&bucket.cap)
+    }
+
     fn at_least(&self, cap: &str) -> Option<u64> {
         self.at_least.get(cap).copied()
     }
@@ -244,6 +255,7 @@ impl<'a> World<'a> {
             at_least: BTreeMap::new(),
             listed: BTreeMap::new(),
             floor_lower: Money::ZERO,
+            known: BTreeSet::new(),
             more: None,
         }
     }
@@ -278,6 +290,10 @@ impl<'a> World<'a> {
 
     /// What lets a call pass the check at which it failed.
     fn propose(&self, decision: &Decision, step: &Step) -> Option<Change> {
+        if step.reason == Some(Reason::CapFullHere) {
+            let cap = decision.readings.withheld.last()?.cap.clone();
+            return Some(Change::RoomKnown { cap });
+        }
         match step.check {
             // Of those, what is no limit was switched off, or is not there.
             Check::Cap
@@ -289,7 +305,9 @@ impl<'a> World<'a> {
             | Check::Campaign
             | Check::Payout => {
                 let full = step.full.as_deref()?;
-                raise(full.request.clone(), full.usage)
+                // How full it is here says nothing of how full it is.
+                let is_known = !self.known.contains(&full.request.bucket.cap);
+                is_known.then(|| raise(full.request.clone(), full.usage)).flatten()
             }
             Check::Schedule => self.another_time(step.target.as_ref()?),
             Check::Filter => self.another_tag(decision, step.target.as_ref()?),
@@ -336,6 +354,9 @@ impl<'a> World<'a> {
             }
             Change::FloorLowered { by } => self.floor_lower = *by,
             Change::PaidMore { by } => self.more = Some((target.clone(), *by)),
+            Change::RoomKnown { cap } => {
+                self.known.insert(cap.clone());
+            }
         }
     }
 

@@ -63,6 +63,40 @@ fn a_cap_of_the_account_would_have_had_to_be_higher() {
 }
 
 #[test]
+fn of_a_cap_whose_use_elsewhere_is_not_known_nobody_says_that_a_higher_one_would_do() {
+    let cap = "caps = [{ metric = 'offered', window = 'total', limit = 5 }]";
+    let rules = target(&format!("[account]\n{cap}"));
+    let snapshot = RoutingSnapshot::compile(toml::from_str(&rules).unwrap(), 1).unwrap();
+    let key = "account/default/offered/total";
+    let told = |usage: Usage| {
+        let here = [(bucket(key, "total"), usage)].into();
+        let usage = KnownHere(here);
+        let decision =
+            decide(&snapshot, &call(), Known::default(), &usage, &mut Rotation::default());
+        assert_eq!(decision.refused, Some(Reason::CapFullHere));
+        let record = DecisionRecord::new(&call(), Known::default(), &decision);
+        let others = counterfactuals(&snapshot, &record, &Course::default());
+        others.iter().map(Counterfactual::changes_in_words).collect::<Vec<_>>()
+    };
+    let known = format!("room left in the cap {key} by other servers, and known here");
+    assert_eq!(told(used(3, 0)), [known]);
+    assert_eq!(told(used(5, 0)), Vec::<String>::new(), "it may be full by far more");
+}
+
+/// What this server has taken, and nothing of what others have.
+struct KnownHere(BTreeMap<Bucket, Usage>);
+
+impl UsageReader for KnownHere {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        self.0.usage(bucket)
+    }
+
+    fn withheld(&self, _: &Bucket) -> bool {
+        true
+    }
+}
+
+#[test]
 fn a_cap_of_the_number_would_have_had_to_be_higher() {
     let cap = "caps = [{ metric = 'connected', window = 'total', limit = 5 }]";
     let rules = target(&format!("[[numbers]]\nnumber = '+18005550100'\n{cap}"));
