@@ -52,7 +52,9 @@ pub enum OnFull {
     StopPaying,
 }
 
-/// What a buyer may owe.
+/// What a buyer may owe. A call holds all that it may come to when its target is called; nothing is held again
+/// while it goes on, and none is ended for want of credit. After a crash it is held again for calls that were
+/// answered, until their true ends are known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreditConfig {
