@@ -12,9 +12,10 @@ use crate::id::SessionId;
 use crate::money::Money;
 use crate::reason::{NoPayout, Reason};
 use crate::routing::PlannedAttempt;
-use crate::routing::attribution::{Named, SessionKey};
+use crate::routing::attribution::{Method, Named, SessionKey};
+use crate::routing::circuit::{AttemptEnd, Attempted};
 use crate::routing::config::RoutingConfig;
-use crate::routing::decision::Terms;
+use crate::routing::decision::{Check, Terms};
 use crate::routing::hold::Counts;
 use crate::routing::hold::{BucketRequest, NoRoom};
 use crate::routing::replay::replay;
@@ -181,7 +182,7 @@ const BUSY: &str = r#"
     trunks = [{ id = "t", publisher = "p", session_header = "X-Ping-Id" }, { id = "u" }]
     [[publishers]]
     id = "p"
-    payouts = [{ campaign = "c", amount = "24.00" }]
+    payouts = [{ campaign = "c", amount = "24.00" }, { campaign = "f", amount = "24.00" }]
     concurrency = { limit = 26 }
     caps = [
         { metric = "payout", window = "hourly", limit = "250.00", on_full = "stop_paying" },
@@ -224,9 +225,20 @@ const BUSY: &str = r#"
     [[targets]]
     id = "any"
     buyer = "b"
-    dial = { kind = "sip", uri = "sip:c" }
+    dial = [
+        { kind = "sip", uri = "sip:c", trunk = "t", priority = 1 },
+        { kind = "sip", uri = "sip:d", trunk = "u", priority = 2 },
+    ]
     dedupe = { after = "off" }
     concurrency = { limit = 30 }
+    [[buyers]]
+    id = "other"
+    concurrency = { limit = 40 }
+    [[targets]]
+    id = "pays"
+    buyer = "other"
+    dial = { kind = "sip", uri = "sip:e" }
+    conversion = { seconds = 60, revenue = "42.00" }
     [[campaigns]]
     id = "c"
     publisher = "p"
@@ -254,26 +266,91 @@ const BUSY: &str = r#"
     routing = { distribution = { by = "scorer", scorer = "m" }, tiers = [
         { tier = 1, targets = [{ target = "daytime" }, { target = "ohio" }, { target = "any" }] },
     ] }
+    [[campaigns]]
+    id = "f"
+    publisher = "p"
+    numbers = ["+18005550124"]
+    min_match_confidence = 0.5
+    routing = { tiers = [{ tier = 1, targets = [{ target = "pays" }] }] }
     [[scorers]]
     id = "m"
     kind = "http"
     url = "http://127.0.0.1:9/score"
 "#;
 
-/// Calls and pings of a busy day, one after the other: what would be decided about each call is what
-/// is, and what is decided again.
+/// What would be decided about each call is what is, and what is decided again.
 #[test]
 fn what_is_simulated_is_what_happens() {
-    let config: RoutingConfig = toml::from_str(BUSY).unwrap();
-    let snapshot = RoutingSnapshot::compile(config, 1).unwrap();
-    let deciding = Deciding::new(snapshot.clone());
     let seed = fastrand::u64(..);
+    let day = busy_day(seed, 100_000, |deciding, n, request, questions, scores| {
+        let snapshot = deciding.snapshot();
+        let mut assumed = Assumed::default();
+        let thought = deciding.questions_of(&snapshot, request, &assumed, NOW);
+        assert_eq!(asked(&thought), asked(questions), "seed {seed}, call {n}");
+        let (left, none) = assumed.left_to_ask(thought, true);
+        assert_eq!((left.len(), none), (questions.len(), vec![]));
+        let scores = scores.to_vec();
+        let heard = Heard { scorer: "m".into(), outcome: Outcome::Scored, scores: scores.clone() };
+        assumed.heed(&[heard]);
+        let simulated = deciding.simulate(&snapshot, request, &assumed, NOW).decision;
+        let decided = deciding.decide(request, NOW, &scores, None, None);
+        assert_eq!(simulated, decided.decision, "seed {seed}, call {n}");
+        if n % 10 == 0 {
+            let record = DecisionRecord::from_bytes(&decided.record).unwrap();
+            let again = replay(&snapshot, &record);
+            assert_eq!(again.difference, None, "seed {seed}, call {n}");
+        }
+        decided
+    });
+    let Day { targets, methods, reasons, explored, held, unpaid, scored, ill, promised } = day;
+    assert_eq!(targets.len(), 4, "every target had calls");
+    assert!(explored > 30 && held > 1_000, "{explored} and {held}");
+    assert_eq!(methods.len(), 10, "calls were matched in every way: {methods:?}");
+    for reason in [
+        Reason::CapFull,
+        Reason::CapSpacing,
+        Reason::ConcurrencyFull,
+        Reason::AccountCapped,
+        Reason::PublisherCapped,
+        Reason::NoCredit,
+    ] {
+        assert!(reasons.contains(&reason), "{reason:?} among {reasons:?}, seed {seed}");
+    }
+    assert!(unpaid > 0, "some calls went on unpaid, seed {seed}");
+    assert!(scored > 100, "{scored} scores, seed {seed}");
+    assert!(ill > 100, "{ill} went another way than the first, seed {seed}");
+    assert!(promised > 0, "{promised} calls of pings that were promised a payout, seed {seed}");
+}
+
+/// What happened on a busy day.
+#[derive(Debug, Default)]
+struct Day {
+    targets: BTreeSet<TargetId>,
+    methods: BTreeSet<Method>,
+    reasons: BTreeSet<Reason>,
+    /// Decisions that explored, that kept a share for a target that was away, that left a way for last, and
+    /// that were about a call whose ping was promised a payout.
+    explored: u32,
+    held: u32,
+    ill: u32,
+    promised: u32,
+    unpaid: usize,
+    scored: usize,
+}
+
+/// Calls and pings of a busy day, one after the other, the same for the same seed. `each` decides about a
+/// call, of which scorers were asked this and have said that.
+fn busy_day(
+    seed: u64,
+    calls: u32,
+    mut each: impl FnMut(&Deciding, u32, &RouteRequest, &[Question], &[ScoreReading]) -> Decided,
+) -> Day {
+    let config: RoutingConfig = toml::from_str(BUSY).unwrap();
+    let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
     let mut rng = Rng::with_seed(seed);
-    let (mut live, mut targets, mut at) = (vec![], BTreeSet::new(), 1_773_748_800_000);
-    let (mut explored, mut held) = (0, 0);
-    let (mut pings, mut methods) = (vec![], BTreeSet::new());
-    let (mut reasons, mut unpaid, mut scored) = (BTreeSet::new(), 0, 0);
-    for n in 0..100_000 {
+    let mut day = Day::default();
+    let (mut live, mut pings, mut at) = (vec![], vec![], 1_773_748_800_000);
+    for n in 0..calls {
         at += rng.i64(0..1_500);
         // Now and then it is quiet for as long as a number stays with its visitor after a call.
         at += if rng.u8(..) == 0 { rng.i64(290_000..340_000) } else { 0 };
@@ -282,14 +359,17 @@ fn what_is_simulated_is_what_happens() {
         }
         let named = (!pings.is_empty() && rng.u8(0..8) == 0)
             .then(|| pings[pings.len() - 1 - rng.usize(0..pings.len().min(30))]);
+        let (named, announced) = named.unzip();
+        let any_caller = 16_145_550_000 + rng.u64(0..300);
+        let its_caller = announced.filter(|_| rng.bool());
         let by_header = rng.bool();
         let header = named.filter(|_| by_header).map(|ping| ping.to_smolstr());
         let header = header.map(|ping| (SmolStr::new_static("header.x-ping-id"), ping));
         let request = RouteRequest {
             call: CallId::of_simulation(seed, n),
             at: Wall(at),
-            dialed: PhoneNumber::from_digits(18_005_550_098 + rng.u64(0..26)).unwrap(),
-            caller: PhoneNumber::from_digits(16_145_550_000 + rng.u64(0..300)),
+            dialed: PhoneNumber::from_digits(18_005_550_098 + rng.u64(0..27)).unwrap(),
+            caller: its_caller.or_else(|| PhoneNumber::from_digits(any_caller)),
             trunk: ["t", "u", "v"][rng.usize(0..20).saturating_sub(17)].into(),
             named: named
                 .filter(|_| !by_header)
@@ -302,36 +382,28 @@ fn what_is_simulated_is_what_happens() {
         };
         let request =
             RouteRequest { tags: request.tags.into_iter().chain(header).collect(), ..request };
-        let snapshot = deciding.snapshot();
-        let mut assumed = Assumed::default();
-        let thought = deciding.questions_of(&snapshot, &request, &assumed, NOW);
         let questions = deciding.questions(&request, NOW, None);
-        assert_eq!(asked(&thought), asked(&questions), "seed {seed}, call {n}");
         let scores: Vec<_> = questions.iter().flat_map(|it| scores_of(it, &mut rng)).collect();
-        scored += scores.len();
-        let (left, none) = assumed.left_to_ask(thought, true);
-        assert_eq!((left.len(), none), (questions.len(), vec![]));
-        let heard = Heard { scorer: "m".into(), outcome: Outcome::Scored, scores: scores.clone() };
-        assumed.heed(&[heard]);
-        let simulated = deciding.simulate(&snapshot, &request, &assumed, NOW).decision;
-        let Decided { decision, record, pinned, scope, .. } =
-            deciding.decide(&request, NOW, &scores, None, None);
-        assert_eq!(simulated, decision, "seed {seed}, call {n}");
-        if n % 10 == 0 {
-            let record = DecisionRecord::from_bytes(&record).unwrap();
-            let again = replay(&deciding.snapshot(), &record);
-            assert_eq!(again.difference, None, "seed {seed}, call {n}");
-        }
-        explored += u32::from(decision.readings.explored.is_some());
-        held += u32::from(decision.readings.absent.iter().any(|it| it.since.is_some()));
-        methods.extend(decision.attribution.as_ref().map(|it| it.method));
+        day.scored += scores.len();
+        let Decided { decision, pinned, scope, .. } =
+            each(&deciding, n, &request, &questions, &scores);
+        day.explored += u32::from(decision.readings.explored.is_some());
+        day.held += u32::from(decision.readings.absent.iter().any(|it| it.since.is_some()));
+        day.ill += u32::from(decision.steps.iter().any(|step| step.check == Check::Way));
+        let mut terms = decision.plan.iter().filter_map(|it| it.terms);
+        day.promised += u32::from(terms.any(|terms| terms.promised));
+        day.methods.extend(decision.attribution.as_ref().map(|it| it.method));
         if let Some(number) = pinned {
             deciding.call_ended(number, Wall(at));
         }
 
         let now = Mono(u64::try_from(at).unwrap() * 1_000_000);
         if let Some(planned) = decision.plan.first() {
-            targets.insert(planned.target.clone());
+            day.targets.insert(planned.target.clone());
+            if let Some(way) = &planned.way {
+                let end = if rng.u8(0..3) == 0 { AttemptEnd::Answered } else { AttemptEnd::Failed };
+                deciding.way_attempted(way, Attempted { end, pdd_ms: Some(900) }, NOW);
+            }
             deciding.call_dialed(request.call, planned);
             let scope = scope.as_deref();
             let (call, terms) = (request.call, planned.terms);
@@ -345,8 +417,8 @@ fn what_is_simulated_is_what_happens() {
             }
             live.push((request.call, hold, holds));
         }
-        reasons.extend(decision.steps.iter().filter_map(|step| step.reason));
-        unpaid += decision.plan.iter().filter_map(|it| it.terms?.no_payout).count();
+        day.reasons.extend(decision.steps.iter().filter_map(|step| step.reason));
+        day.unpaid += decision.plan.iter().filter_map(|it| it.terms?.no_payout).count();
         while live.len() > 28 || (!live.is_empty() && rng.u8(0..4) == 0) {
             let (call, hold, holds) = live.swap_remove(rng.usize(..live.len()));
             if rng.u8(0..3) == 0 {
@@ -362,21 +434,7 @@ fn what_is_simulated_is_what_happens() {
             deciding.sweep(now, request.at);
         }
     }
-    assert_eq!(targets.len(), 3, "every target had calls");
-    assert!(explored > 30 && held > 1_000, "{explored} and {held}");
-    assert_eq!(methods.len(), 10, "calls were matched in every way: {methods:?}");
-    for reason in [
-        Reason::CapFull,
-        Reason::CapSpacing,
-        Reason::ConcurrencyFull,
-        Reason::AccountCapped,
-        Reason::PublisherCapped,
-        Reason::NoCredit,
-    ] {
-        assert!(reasons.contains(&reason), "{reason:?} among {reasons:?}, seed {seed}");
-    }
-    assert!(unpaid > 0, "some calls went on unpaid, seed {seed}");
-    assert!(scored > 100, "{scored} scores, seed {seed}");
+    day
 }
 
 /// What is asked, as it is sent.
@@ -396,20 +454,34 @@ fn scores_of(question: &Question, rng: &mut Rng) -> Vec<ScoreReading> {
 }
 
 /// A session of a visitor, or of a caller.
-fn ping(deciding: &Deciding, rng: &mut Rng, at: Wall) -> PingId {
+fn ping(deciding: &Deciding, rng: &mut Rng, at: Wall) -> (PingId, PhoneNumber) {
     let bytes: [u8; 16] = std::array::from_fn(|_| rng.u8(..));
     let ids = NewIds { ping: PingId::from_bytes(bytes), session: SessionId::from_bytes(bytes) };
+    let caller = PhoneNumber::from_digits(16_145_550_000 + rng.u64(0..300)).unwrap();
     let ping = PingRequest {
         campaign: Some("c".into()),
         pool: rng.bool().then(|| "pool".into()),
-        caller_id: Some(format!("+16145550{:03}", rng.u16(0..300))),
+        caller_id: Some(caller.to_e164()),
         ttl_s: Some(rng.u32(1..60)),
         ..PingRequest::default()
     };
     let own = || Some(format!("+1800555010{}", at.0 % 10));
     let number = if ping.pool.is_none() && at.0 % 2 == 0 { own() } else { None };
-    deciding.accept_ping(&PingRequest { number, ..ping }, ids, at, None, None).unwrap();
-    ids.ping
+    let (life, asks) = (Duration::from_secs(60), rng.u8(0..3) == 0);
+    // Whoever takes calls of this campaign pays for them.
+    let priced = PingRequest {
+        campaign: Some("f".into()),
+        pool: None,
+        state: Some("OH".into()),
+        sip_ok: Some(true),
+        ..ping.clone()
+    };
+    let is_priced =
+        asks && deciding.accept_priced(&priced, life, ids, (NOW, at), None, None).is_ok();
+    if !is_priced {
+        deciding.accept_ping(&PingRequest { number, ..ping }, ids, at, None, None).unwrap();
+    }
+    (ids.ping, caller)
 }
 
 /// By many threads, through all that is between them and the ledger.

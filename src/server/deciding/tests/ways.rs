@@ -139,6 +139,12 @@ const CHILD: &str = "TOLLBRIDGE_TEST_DECIDES";
 fn another_process_makes_the_same_records_of_the_same_calls() {
     let mut records = vec![];
     decide_all(20_261_122, 2_000, |_, decided| records.extend_from_slice(&decided.record));
+    let day = busy_day(20_261_122, 4_000, |deciding, _, request, _, scores| {
+        let decided = deciding.decide(request, NOW, scores, None, None);
+        records.extend_from_slice(&decided.record);
+        decided
+    });
+    assert!(day.scored > 0 && day.explored > 0 && day.ill > 0, "{day:?}");
     let told = format!("records {} {:016x}", records.len(), fingerprint(&records));
     if std::env::var_os(CHILD).is_some() {
         println!("{told}");
