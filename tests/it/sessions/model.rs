@@ -9,7 +9,7 @@ use fastrand::Rng;
 use tollbridge::id::SessionId;
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::ping::Session;
-use tollbridge::routing::request::{FormerLease, SessionReading};
+use tollbridge::routing::request::SessionReading;
 use tollbridge::server::sessions::SessionStore;
 use tollbridge::time::Wall;
 
@@ -132,11 +132,9 @@ async fn redis_lends_as_a_desk_does_and_never_a_number_to_two() -> Result<()> {
     Ok(())
 }
 
-/// What tells whose call it is, or was. The tags of a session that is over may be forgotten at either.
-fn of_number(
-    found: Vec<SessionReading>,
-    number: PhoneNumber,
-) -> Vec<(SessionId, Option<FormerLease>)> {
-    let its = found.into_iter().filter(|it| it.number == Some(number));
-    its.map(|it| (it.session, it.former)).collect()
+/// Whose call it is. Of those that are over each keeps what it can: one that is abandoned after its lease is
+/// nobody at once in Redis, and a desk has it until another has the number.
+fn of_number(found: Vec<SessionReading>, number: PhoneNumber) -> Vec<SessionId> {
+    let its = found.into_iter().filter(|it| it.number == Some(number) && it.former.is_none());
+    its.map(|it| it.session).collect()
 }
