@@ -132,8 +132,8 @@ async fn redis_lends_as_a_desk_does_and_never_a_number_to_two() -> Result<()> {
     Ok(())
 }
 
-/// Whose call it is. Of those that are over each keeps what it can: one that is abandoned after its lease is
-/// nobody at once in Redis, and a desk has it until another has the number.
+/// Whose call it is. Who had the number before is the contract's matter: here sessions are also abandoned long
+/// after they were opened, which no server does, and after which each knows what it likes.
 fn of_number(found: Vec<SessionReading>, number: PhoneNumber) -> Vec<SessionId> {
     let its = found.into_iter().filter(|it| it.number == Some(number) && it.former.is_none());
     its.map(|it| it.session).collect()
