@@ -44,6 +44,7 @@ pub const STORE_RESERVE: &str = "tollbridge_hold_store_reserve_seconds";
 pub const STORE_FAULTS: &str = "tollbridge_hold_store_faults_total";
 pub const STORE_LOCAL: &str = "tollbridge_hold_store_local_total";
 pub const STORE_TOKENS: &str = "tollbridge_hold_store_tokens";
+pub const STORE_OTHERS: &str = "tollbridge_hold_store_others_parts";
 pub const STORE_LATE: &str = "tollbridge_hold_store_late_settles_total";
 pub const SESSION_STORE_STATE: &str = "tollbridge_session_store_state";
 pub const SESSION_STORE_LOOKUP: &str = "tollbridge_session_store_lookup_seconds";
@@ -194,6 +195,10 @@ fn describe() {
         "Holds asked of this server's own room, the shared store being away, by outcome"
     );
     describe_gauge!(STORE_TOKENS, "Tokens kept for when the shared store is away");
+    describe_gauge!(
+        STORE_OTHERS,
+        "What other servers have used of windows, remembered for when the shared store loses it"
+    );
     describe_counter!(STORE_LATE, "Settlements that came after their lease was over");
     describe_counter!(API_REFUSED, "Connections to the REST service beyond api.connections_max");
     describe_gauge!(SESSIONS, "Live ping sessions");

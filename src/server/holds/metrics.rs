@@ -5,8 +5,8 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::server::metrics::{
-    CAP_OVERSHOOT, STORE_FAULTS, STORE_LATE, STORE_LOCAL, STORE_RESERVE, STORE_STATE, STORE_TOKENS,
-    VIOLATIONS,
+    CAP_OVERSHOOT, STORE_FAULTS, STORE_LATE, STORE_LOCAL, STORE_OTHERS, STORE_RESERVE, STORE_STATE,
+    STORE_TOKENS, VIOLATIONS,
 };
 use crate::server::redis::StoreFault;
 
@@ -18,6 +18,7 @@ pub(super) struct StoreMetrics {
     denied: Histogram,
     state: Gauge,
     tokens: Gauge,
+    others: Gauge,
     late: Counter,
     overshoots: Counter,
 }
@@ -29,6 +30,7 @@ impl StoreMetrics {
             denied: histogram!(STORE_RESERVE, "outcome" => "denied"),
             state: gauge!(STORE_STATE),
             tokens: gauge!(STORE_TOKENS),
+            others: gauge!(STORE_OTHERS),
             late: counter!(STORE_LATE),
             overshoots: counter!(CAP_OVERSHOOT),
         }
@@ -72,6 +74,10 @@ impl StoreMetrics {
             State::Recovering => 1.0,
             State::Away => 2.0,
         });
+    }
+
+    pub(super) fn others(&self, parts: usize) {
+        self.others.set(parts as f64);
     }
 
     pub(super) fn tokens(&self, tokens: usize) {

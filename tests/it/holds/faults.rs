@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use smol_str::{SmolStr, format_smolstr};
 use tollbridge::cdr::fact::{Fact, NodeStarted, Stamp};
 use tollbridge::cdr::journal::Durability;
 use tollbridge::cdr::journal::file::disk::RealDisk;
 use tollbridge::cdr::journal::file::{Hooks, Journal, Settings};
 use tollbridge::id::{CallId, HoldId};
-use tollbridge::routing::hold::{Bucket, BucketRequest, Counts};
+use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, GAP};
 use tollbridge::server::clock;
 use tollbridge::server::holds::redis::{Claim, Deposit, RedisStore, RedisStoreSettings};
 use tollbridge::server::holds::{Change, HoldStore, State};
@@ -17,6 +18,7 @@ use tollbridge::server::redis::{Address, StoreFault};
 use tollbridge::time::{Mono, Wall};
 
 use super::edge::Edge;
+use super::machine::Machine;
 use super::stores;
 use super::ways::Ways;
 use crate::support::redis::Redis;
@@ -302,6 +304,73 @@ async fn an_emptied_store_waits_for_a_server_that_is_gone_as_long_as_a_lease() -
     let took = emptied.elapsed();
     assert!(took >= lease, "{took:?}");
     assert!(edge.place(hold(1), &place(1)).await, "there is room");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_store_is_told_by_others_what_a_server_that_is_gone_had_used() -> Result<()> {
+    let (folder, lease) = (tempfile::tempdir()?, Duration::from_secs(2));
+    let redis = Redis::alone(folder.path())?;
+    let settings = |node| RedisStoreSettings {
+        open_after: Duration::from_millis(100),
+        ..settings(redis.address(), node, Duration::from_secs(2))
+    };
+    let machine = Machine::start()?;
+    let gone = machine.run(Edge::start(Some(settings("gone")), 1, lease)).await??;
+    let edge = Edge::start(Some(settings("edge")), 2, lease).await?;
+    let now = clock::wall();
+    let window = |window: SmolStr| {
+        let bucket = Bucket { cap: "target/t/connected".into(), window };
+        BucketRequest { bucket, ends_at: Some(Wall(now.0 + 3_600_000)), ..place(5) }
+    };
+    let gap = BucketRequest {
+        bucket: Bucket { cap: "target/t/spacing".into(), window: GAP.into() },
+        counts: Counts::Spacing,
+        limit: 1,
+        amount: u64::try_from(now.0)?,
+        ends_at: None,
+        leeway: None,
+    };
+    let asked = [
+        place(5),
+        window("d:1".into()),
+        window(format_smolstr!("rolling:3600/{}", now.0 / 60_000)),
+        gap.clone(),
+    ];
+    for number in 1..=3 {
+        assert!(gone.place_in(hold(number), &asked[..3]).await);
+        gone.deciding.settle(hold(number), Counts::Connected, clock::mono(), now);
+        gone.deciding.release(hold(number));
+    }
+    assert!(gone.place(hold(4), &gap).await);
+    gone.deciding.settle(hold(4), Counts::Attempted, clock::mono(), now);
+    gone.deciding.release(hold(4));
+    let remembered = || edge.shared.as_ref().map_or(0, |it| it.remembered_of_others());
+    let look = || {
+        let asked = asked.each_ref().map(|it| (it.bucket.clone(), it.counts));
+        let other = RedisStore::new(stores::settings(vec![redis.address()], "servers", "looks"));
+        async move {
+            other.connect().await?;
+            anyhow::Ok(other.usage(&asked).await?)
+        }
+    };
+    until("it to be seen", || Ok(remembered() == 4)).await?;
+    let before = look().await?;
+    assert_eq!(before[..3].iter().map(|it| it.used).collect::<Vec<_>>(), [3, 3, 3]);
+    machine.kill();
+
+    // Twice: what it was told it remembers.
+    for _ in 0..2 {
+        redis.ask(&["flushall"])?;
+        until("the edge to see it", || Ok(!is_open(&edge))).await?;
+        until("the store", || Ok(is_open(&edge))).await?;
+        assert_eq!(look().await?, before);
+        until("it to be seen", || Ok(remembered() == 4)).await?;
+    }
+
+    for (number, is_room) in [(5, true), (6, true), (7, false)] {
+        assert_eq!(edge.place_in(hold(number), &asked[..3]).await, is_room, "call {number}");
+    }
     Ok(())
 }
 

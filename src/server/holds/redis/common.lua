@@ -53,6 +53,12 @@ local function beyond(used, level)
   return math.max(used - level, 0)
 end
 
+-- Nodes look what others have used (changed.lua): buckets by the serials of their latest changes.
+local function note_change(key)
+  local log = 'changed:' .. string.match(key, '%b{}') .. ':'
+  redis.call('ZADD', log .. 'buckets', redis.call('INCR', log .. 'serial'), key)
+end
+
 -- What a node has used of a window that does not roll, and its level.
 local function part_of(key, node)
   local known = redis.call('HMGET', key, 'u:' .. node, 'r:' .. node)
@@ -62,6 +68,7 @@ end
 local function add_to_part(key, node, amount)
   local used, level = part_of(key, node)
   redis.call('HINCRBY', key, 'u:' .. node, whole(amount))
+  note_change(key)
   local more = beyond(used + amount, level) - beyond(used, level)
   if more ~= 0 then
     redis.call('HINCRBY', key, 'used', whole(more))
@@ -139,6 +146,7 @@ local function attempt_at(entry)
   local last = tonumber(redis.call('HGET', entry[KEY], 'used') or 0) or 0
   local at = math.min(entry[AMOUNT], clock())
   redis.call('HSET', entry[KEY], 'used', whole(math.max(last, at)))
+  note_change(entry[KEY])
   touch(entry)
 end
 
@@ -183,6 +191,7 @@ local function use(entry, node)
   else
     local part = whole(entry[SLICE]) .. ':' .. node
     local used = redis.call('HINCRBY', entry[KEY], 's:' .. part, whole(entry[AMOUNT]))
+    note_change(entry[KEY])
     local level = entry[AMOUNT] < 0 and redis.call('HGET', entry[KEY], 'r:' .. part)
     if level and tonumber(level) > used then
       redis.call('HSET', entry[KEY], 'r:' .. part, whole(math.max(used, 0)))
@@ -291,6 +300,7 @@ local function raise_used(node, first)
         add_to_part(key, node, knows - has)
       else
         redis.call('HINCRBY', key, field, whole(knows - has))
+        note_change(key)
       end
       raised = raised + 1
       if expires > 0 then

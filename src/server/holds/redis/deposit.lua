@@ -58,6 +58,7 @@ elseif what == 'took' then
   if more > 0 then
     redis.call('HINCRBY', KEYS[4], 'u:' .. node, whole(more))
     redis.call('HINCRBY', KEYS[4], 'used', whole(more))
+    note_change(KEYS[4])
   end
   return { tonumber(redis.call('HGET', KEYS[4], 'used') or 0) or 0 }
 elseif what == 'drop' then

@@ -82,6 +82,11 @@ impl KeySpace {
         self.key("resets", &"caps")
     }
 
+    /// Buckets by when something was last used of them.
+    pub(super) fn changed(&self) -> String {
+        self.key("changed", &"buckets")
+    }
+
     /// Deposits that a node has claimed.
     pub(super) fn claims(&self, node: &str) -> String {
         self.key("claims", &node)
@@ -128,6 +133,7 @@ mod tests {
             keys.nowhere(),
             keys.resets(),
             keys.ready(),
+            keys.changed(),
             keys.deposit(&"buy_a".into(), "{odd}"),
         ] {
             assert_eq!(slot_of(&key), keys.slot(), "{key}");

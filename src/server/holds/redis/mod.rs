@@ -10,6 +10,7 @@
 
 mod deposits;
 mod keys;
+mod others;
 mod ready;
 mod resets;
 mod scripts;
@@ -36,6 +37,7 @@ use scripts::Script;
 
 pub use deposits::{Claim, Deposit};
 pub use keys::KeySpace;
+pub use others::{Changed, OthersPart, OthersUse};
 pub use resets::KnownResets;
 
 /// How long a window's bucket outlives it, milliseconds.

@@ -20,6 +20,7 @@ pub(super) enum Script {
     Resets,
     TakeOver,
     Ready,
+    Changed,
 }
 
 impl redis::Script for Script {
@@ -39,6 +40,7 @@ impl redis::Script for Script {
         Self::Resets,
         Self::TakeOver,
         Self::Ready,
+        Self::Changed,
     ];
 
     fn body(self) -> &'static str {
@@ -63,6 +65,7 @@ impl redis::Script for Script {
             Self::Resets => body!("resets.lua"),
             Self::TakeOver => body!("take_over.lua"),
             Self::Ready => body!("ready.lua"),
+            Self::Changed => body!("changed.lua"),
         }
     }
 }

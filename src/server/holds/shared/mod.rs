@@ -2,7 +2,7 @@
 //! and when, and what is done while it is away (spec/data §3.5).
 //!
 //! Owns: whether the store is there ([`State`]), the changes it has not been told yet, what it last
-//! said of buckets ([`near`]), and this node's own room ([`spare`]). Does not own: what this node's
+//! said of buckets ([`near`]) and of what others have used ([`others`]), and this node's own room ([`spare`]). Does not own: what this node's
 //! calls hold and have used, which is in routing's ledger; that is told to a store which has forgotten
 //! it.
 //!
@@ -14,6 +14,7 @@
 
 mod deposits;
 mod near;
+mod others;
 mod resets;
 mod spare;
 mod tending;
@@ -44,6 +45,7 @@ use crate::server::redis::{LinkTls, StoreFault};
 
 use deposits::Claimed;
 use near::Near;
+use others::Others;
 use spare::Spare;
 use unwritten::Unwritten;
 
@@ -157,6 +159,7 @@ struct Inner {
     /// Buckets that began anew a moment ago.
     begun_anew: Vec<(Bucket, Mono)>,
     near: Near,
+    others: Others,
     spare: Spare,
 }
 
@@ -217,6 +220,7 @@ impl SharedHolds {
                 resets_known: smol_str::SmolStr::default(),
                 begun_anew: vec![],
                 near: Near::default(),
+                others: Others::default(),
                 spare: Spare::default(),
             }),
             waiting: Notify::new(),

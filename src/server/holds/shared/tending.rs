@@ -29,6 +29,8 @@ const WATCHED_EVERY_MAX: Duration = Duration::from_millis(500);
 /// A connection may end in that moment: then it is tried once more.
 const ENDED_AT_MOST: usize = 2;
 const TOKENS_EVERY: Duration = Duration::from_secs(1);
+/// How soon a server remembers what another has used.
+const OTHERS_EVERY: Duration = Duration::from_millis(500);
 /// How soon a server gives credit for what another took.
 const DEPOSITS_EVERY: Duration = Duration::from_secs(1);
 /// How soon what was said to one server of how many calls can be taken holds at the others: each tells
@@ -53,6 +55,7 @@ struct Due {
     tokens: Mono,
     deposits: Mono,
     ready: Mono,
+    others: Mono,
 }
 
 impl SharedHolds {
@@ -81,7 +84,15 @@ impl SharedHolds {
         let watching = tokio::spawn(async move { watcher.keep_watching().await });
         let now = clock::mono();
         let find = now + FIND_EVERY;
-        let mut due = Due { probe: now, find, renew: now, tokens: now, deposits: now, ready: now };
+        let mut due = Due {
+            probe: now,
+            find,
+            renew: now,
+            tokens: now,
+            deposits: now,
+            ready: now,
+            others: now,
+        };
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -162,6 +173,12 @@ impl SharedHolds {
             match self.store.ready(&own.ready(), since, kept).await {
                 Ok(words) => own.heard_ready(words),
                 Err(fault) => self.failed(&fault),
+            }
+        }
+        if due.others <= now {
+            due.others = now + OTHERS_EVERY;
+            if let Err(fault) = self.look_at_others().await {
+                self.failed(&fault);
             }
         }
         if due.deposits <= now {
@@ -374,6 +391,7 @@ impl SharedHolds {
             self.store.keep_claim(deposit, *serial).await?;
         }
         self.tell_known_resets(own).await?;
+        let of_others = self.tell_of_others().await?;
         let raised = match is_first {
             true => {
                 let done = self.store.take_over(&taken, &used, self.lease).await?;
@@ -384,8 +402,11 @@ impl SharedHolds {
             }
             false => self.store.restore(&used).await?,
         };
-        if raised > 0 {
-            tracing::warn!(buckets = raised, "the store had forgotten some of what was used");
+        if raised + of_others > 0 {
+            tracing::warn!(
+                buckets = raised + of_others,
+                "the store had forgotten some of what was used"
+            );
         }
         Ok(())
     }

@@ -59,6 +59,8 @@ const EDGES: usize = 3;
 const CALLS: usize = 3;
 /// How long an edge is stopped or cut off that stays so for long.
 const LONG: Duration = Duration::from_secs(5);
+/// How long edges take to see what others have used, and more.
+const SEEN: Duration = Duration::from_millis(1_500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -73,6 +75,8 @@ enum Fault {
     /// A whole edge is gone, with its connections.
     KillEdge,
     KillStore,
+    /// A whole edge is gone, and then the store loses all it knows.
+    LostWhileDown,
     /// One edge is cut off from all servers of the store.
     Partition,
     /// The same, until its leases are over.
@@ -96,7 +100,7 @@ impl Fault {
     /// Long enough to sit out every fault but those that are about it.
     fn lease(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Oversleep | Self::LongPartition | Self::KillEdge => 4,
+            Self::Oversleep | Self::LongPartition | Self::KillEdge | Self::LostWhileDown => 4,
             Self::IsolatedMaster => 60,
             Self::Pause
             | Self::ClockJump
@@ -120,6 +124,7 @@ impl Fault {
             | Self::Oversleep
             | Self::KillEdge
             | Self::KillStore
+            | Self::LostWhileDown
             | Self::Partition
             | Self::LongPartition
             | Self::IsolatedMaster
@@ -128,6 +133,41 @@ impl Fault {
             | Self::Load
             | Self::Failover
             | Self::MoveSlot => true,
+        }
+    }
+
+    /// One call in so many is counted: limits are to be met during the fault, and not used up before.
+    fn odds(self) -> u8 {
+        match self {
+            Self::LostWhileDown => 8,
+            other => {
+                if other.lasts() {
+                    32
+                } else {
+                    8
+                }
+            }
+        }
+    }
+
+    /// Whether the store may lose what it was told, and so count what one edge gave back and another got,
+    /// until both have told it.
+    fn loses(self, keeper: &Keeper) -> bool {
+        match self {
+            Self::KillStore | Self::LostWhileDown | Self::IsolatedMaster | Self::Load => true,
+            // A cluster hands over in order.
+            Self::Failover => matches!(keeper, Keeper::Pair(..)),
+            Self::Pause
+            | Self::Oversleep
+            | Self::ClockJump
+            | Self::Duplicate
+            | Self::Reorder
+            | Self::KillEdge
+            | Self::Partition
+            | Self::LongPartition
+            | Self::Frozen
+            | Self::Busy
+            | Self::MoveSlot => false,
         }
     }
 }
@@ -198,6 +238,7 @@ async fn begin(
     let world = Arc::new(World {
         account,
         fault,
+        store_loses: fault.loses(keeper),
         nodes,
         history: History::new(),
         lapses: Default::default(),
@@ -242,6 +283,26 @@ async fn strike(keeper: &mut Keeper, world: &World, fault: Fault) -> Result<()> 
         Fault::KillEdge => {
             struck.edge.dead.store(true, Ordering::SeqCst);
             struck.machine.kill();
+            return world.until_lines_are_given(&others).await;
+        }
+        Fault::LostWhileDown => {
+            // Its calls come to their ends, which the others see.
+            struck.edge.dead.store(true, Ordering::SeqCst);
+            tokio::time::sleep(SEEN).await;
+            lapse(world, place);
+            struck.machine.kill();
+            let is_cluster = keeper.is_cluster();
+            if let Some(server) = keeper.server(slot)? {
+                if is_cluster {
+                    server.ask(&["flushall"])?;
+                } else {
+                    server.kill()?;
+                    server.restart()?;
+                }
+            }
+            let are_closed = || others.iter().all(|it| !world.nodes[*it].edge.is_open());
+            until("the edges to see it", are_closed).await?;
+            world.until_open().await?;
             return world.until_lines_are_given(&others).await;
         }
         Fault::KillStore => {
@@ -425,7 +486,7 @@ async fn judge(
     let usages: BTreeMap<_, _> =
         buckets.iter().map(|(bucket, _)| stored(bucket)).zip(usages).collect();
     let seen = world.seen.lock().clone();
-    let (mut wrong, mut all_denied) = (vec![], 0);
+    let (mut wrong, mut all_denied, mut all_dead) = (vec![], 0, 0);
     for kind in KINDS {
         let count = |is_it: fn(&What) -> bool| {
             operations.iter().filter(|it| it.kind == kind as usize && is_it(&it.what)).count()
@@ -445,11 +506,16 @@ async fn judge(
             if limit > 0 && usage.used * 1_000 / limit >= fullest.0 * 1_000 / fullest.1.max(1) {
                 fullest = (usage.used, limit);
             }
-            // What a killed edge had counted may have died with it.
+            // What a killed edge had counted may have died with it, unless others had seen it.
             let (dead, alive): (Vec<_>, Vec<_>) =
                 verdict.used.iter().partition(|(edge, _)| world.nodes[**edge].edge.is_dead());
             let [dead, alive] = [dead, alive].map(|it| it.into_iter().map(|it| it.1).sum::<u64>());
-            if !(alive..=alive + dead).contains(&usage.used) {
+            all_dead += dead;
+            let least = match world.fault {
+                Fault::LostWhileDown => (alive + dead).saturating_sub(verdict.late),
+                _ => alive,
+            };
+            if !(least..=alive + dead).contains(&usage.used) {
                 let used = usage.used;
                 wrong.push(format!(
                     "{bucket:?}: {used} used; calls came to {alive}, {dead} at the dead"
@@ -475,6 +541,9 @@ async fn judge(
     // Limits that nobody meets prove nothing. Each was filled to its last place, too.
     if all_denied == 0 {
         wrong.push(String::from("nobody was denied anything"));
+    }
+    if world.fault == Fault::LostWhileDown && all_dead == 0 {
+        wrong.push(String::from("the edge that was killed had used nothing"));
     }
     if observer.is_none() {
         let needless = record::needless_denials(&operations);
@@ -547,8 +616,13 @@ async fn is_placed(edge: &Edge, hold: HoldId, requests: &[BucketRequest]) -> boo
 
 const CLIENT_FAULTS: [Fault; 4] =
     [Fault::Pause, Fault::ClockJump, Fault::Duplicate, Fault::Reorder];
-const EDGE_FAULTS: [Fault; 4] =
-    [Fault::Oversleep, Fault::KillEdge, Fault::Partition, Fault::LongPartition];
+const EDGE_FAULTS: [Fault; 5] = [
+    Fault::Oversleep,
+    Fault::KillEdge,
+    Fault::Partition,
+    Fault::LongPartition,
+    Fault::LostWhileDown,
+];
 const STORE_FAULTS: [Fault; 3] = [Fault::KillStore, Fault::Frozen, Fault::Busy];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

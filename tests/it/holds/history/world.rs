@@ -38,6 +38,8 @@ pub(super) struct Node {
 pub(super) struct World {
     pub(super) account: String,
     pub(super) fault: Fault,
+    /// See [`Fault::loses`].
+    pub(super) store_loses: bool,
     pub(super) nodes: Vec<Node>,
     pub(super) history: History,
     pub(super) lapses: Mutex<Vec<Lapse>>,
@@ -168,9 +170,7 @@ pub(super) async fn calls(world: Arc<World>, node: usize, kind: Kind, worker: u6
                 && kind == Kind::Strict
                 && rng.bool(),
         };
-        // Limits are to be met during the fault, and not used up before.
-        let odds = if world.fault.lasts() { 32 } else { 8 };
-        let came_to = kind.came_to(&requests, ending, odds, &mut rng);
+        let came_to = kind.came_to(&requests, ending, world.fault.odds(), &mut rng);
         let begun = world.history.now();
         kind.end(&edge.deciding, hold, &came_to, world.wall(node), ending);
         note(begun, What::Ended(came_to));
@@ -181,11 +181,10 @@ pub(super) async fn calls(world: Arc<World>, node: usize, kind: Kind, worker: u6
 pub(super) async fn observe(world: Arc<World>, observer: Option<Arc<RedisStore>>) {
     while !world.over.load(Ordering::SeqCst) {
         let buckets = world.buckets();
-        // A store that has lost something may count what one edge gave back and another got, until
-        // both have told it.
-        let is_told = world.are_open();
+        let is_whole = || !world.store_loses || world.are_open();
+        let was_whole = is_whole();
         let usages = world.look(observer.as_deref(), &buckets).await;
-        if is_told && world.are_open() {
+        if was_whole && is_whole() {
             let mut seen = world.seen.lock();
             for ((bucket, _), usage) in buckets.iter().zip(usages) {
                 if let Some(seen) = seen.get_mut(&stored(bucket)) {
