@@ -169,5 +169,7 @@ fn settings(address: &Address, account: &str, node: &str) -> RedisStoreSettings 
         timeout: PATIENCE,
         replica_timeout: PATIENCE,
         open_after: Duration::ZERO,
+        call_max: Duration::ZERO,
+        slow: PATIENCE,
     }
 }

@@ -46,10 +46,14 @@ pub struct RedisSettings {
     /// Default 20.
     #[serde(rename = "replica_timeout_ms", with = "milliseconds")]
     pub replica_timeout: Duration,
-    /// How long a server that is gone keeps what it held, seconds. Holds are renewed four times as
-    /// often. Default 90.
+    /// How long a server that is gone keeps its places among live calls, seconds; what its calls hold of caps
+    /// is kept for `sip.max_call_s` longer. Holds are renewed four times as often. Default 90.
     #[serde(rename = "lease_s", with = "seconds")]
     pub lease: Duration,
+    /// An answer about a hold that takes longer is slow, milliseconds. Where more than one in a hundred within
+    /// a second is slow or not there in time, and three at least, calls do without the store. Default 50.
+    #[serde(rename = "slow_ms", with = "milliseconds")]
+    pub slow: Duration,
     /// How long the servers have to tell a store that was emptied what they know, milliseconds,
     /// before caps count on it again. Default 2000.
     #[serde(rename = "open_after_ms", with = "milliseconds")]
@@ -84,6 +88,7 @@ impl Default for RedisSettings {
             client_cert: None,
             client_key: None,
             call_timeout: Duration::from_millis(15),
+            slow: Duration::from_millis(50),
             timeout: Duration::from_millis(100),
             connect_timeout: Duration::from_millis(250),
             replica_timeout: Duration::from_millis(20),
@@ -98,6 +103,7 @@ impl RedisSettings {
     pub(super) fn check(&self, findings: &mut Vec<Finding>) {
         let mut ranges = Ranges(findings);
         ranges.check_ms("redis.call_timeout_ms", self.call_timeout, 1..=2_000);
+        ranges.check_ms("redis.slow_ms", self.slow, 1..=2_000);
         ranges.check_ms("redis.timeout_ms", self.timeout, 5..=10_000);
         ranges.check_ms("redis.connect_timeout_ms", self.connect_timeout, 10..=10_000);
         ranges.check_ms("redis.replica_timeout_ms", self.replica_timeout, 1..=2_000);

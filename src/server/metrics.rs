@@ -199,7 +199,10 @@ fn describe() {
         STORE_OTHERS,
         "What other servers have used of windows, remembered for when the shared store loses it"
     );
-    describe_counter!(STORE_LATE, "Settlements that came after their lease was over");
+    describe_counter!(
+        STORE_LATE,
+        "Settlements that came after their lease was over and what they held was given to others"
+    );
     describe_counter!(API_REFUSED, "Connections to the REST service beyond api.connections_max");
     describe_gauge!(SESSIONS, "Live ping sessions");
     describe_gauge!(SESSIONS_MAX, "Live sessions above which no more are opened");

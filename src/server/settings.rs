@@ -178,6 +178,8 @@ pub(super) fn shared_holds(
         timeout: redis.timeout,
         replica_timeout: redis.replica_timeout,
         open_after: redis.open_after,
+        call_max: settings.sip.max_call,
+        slow: redis.slow,
     });
     Some(Arc::new(SharedHolds::new(store, redis.lease, process)))
 }

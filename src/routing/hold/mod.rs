@@ -300,6 +300,11 @@ impl Counts {
         matches!(self, Self::Live | Self::Talking)
     }
 
+    /// Whether it is money, in micros.
+    pub fn is_money(self) -> bool {
+        matches!(self, Self::Revenue | Self::Payout | Self::Credit)
+    }
+
     /// Why there is no attempt where there is no room.
     pub fn refusal(self) -> Reason {
         match self {

@@ -463,6 +463,33 @@ async fn what_is_being_told_when_a_server_ends_is_not_lost() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_slow_now_and_then_is_done_without() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let relay = Relay::to(redis.address()).await?;
+    let settings = RedisStoreSettings {
+        slow: Duration::from_millis(100),
+        ..settings(relay.address(), "edge", Duration::from_secs(5))
+    };
+    let edge = Edge::start(Some(settings), 1, LEASE).await?;
+    assert!(edge.place(hold(1), &place(200)).await);
+    assert!(is_open(&edge));
+
+    // No answer is late, and no two in a row are slow.
+    relay.slow_down(Duration::from_millis(150));
+    let mut placed = 0;
+    while is_open(&edge) {
+        placed += 1;
+        ensure!(placed < 100, "it goes on asking");
+        ensure!(edge.place(hold(placed + 1), &place(200)).await, "call {placed} got no room");
+    }
+    ensure!(placed >= 3, "{placed} answers made it give up");
+
+    relay.slow_down(Duration::ZERO);
+    until("the store", || Ok(is_open(&edge))).await
+}
+
 const PLACE: &str = "cap:{servers}:target/t/connected:total";
 
 /// Nothing is held, and that stays so.

@@ -280,6 +280,7 @@ impl Killed {
                 &format!("redis.urls=[{}]", urls.join(",")),
                 "redis.lease_s=4",
                 "redis.call_timeout_ms=500",
+                "redis.slow_ms=500",
                 "redis.timeout_ms=1000",
                 "redis.open_after_ms=100",
                 "decision.deadline_ms=6000",

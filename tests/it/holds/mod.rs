@@ -8,6 +8,7 @@ mod faults;
 mod history;
 mod in_process;
 mod killed;
+mod lapsed;
 mod machine;
 mod servers;
 mod stores;

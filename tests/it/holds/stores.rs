@@ -25,6 +25,8 @@ pub(super) fn settings(seeds: Vec<Address>, account: &str, node: &str) -> RedisS
         timeout: TIMEOUT,
         replica_timeout: TIMEOUT,
         open_after: Duration::ZERO,
+        call_max: Duration::ZERO,
+        slow: TIMEOUT,
     }
 }
 

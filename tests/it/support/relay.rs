@@ -1,6 +1,7 @@
-//! A way to a server on which a message can be held back.
+//! A way to a server on which a message can be held back, or answers slowed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -43,6 +44,8 @@ struct Held {
     /// How often it was caught.
     caught: watch::Sender<u32>,
     fate: watch::Sender<Fate>,
+    /// Every second answer of a connection takes so much longer, milliseconds.
+    slowed_ms: AtomicU64,
 }
 
 impl Relay {
@@ -53,6 +56,7 @@ impl Relay {
             wanted: Mutex::default(),
             caught: watch::Sender::new(0),
             fate: watch::Sender::new(Fate::Passes),
+            slowed_ms: AtomicU64::new(0),
         });
         let all = Arc::clone(&held);
         let accepting = tokio::spawn(async move {
@@ -93,6 +97,11 @@ impl Relay {
 
     pub(crate) fn let_go(&self) {
         self.held.fate.send_replace(Fate::Passes);
+    }
+
+    /// Every second answer takes so much longer from now on.
+    pub(crate) fn slow_down(&self, by: Duration) {
+        self.held.slowed_ms.store(u64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
     }
 
     pub(crate) fn lose(&self) {
@@ -138,10 +147,16 @@ async fn answers(
     held: Arc<Held>,
 ) {
     let (mut buffer, mut fate) = (vec![0; 65_536], held.fate.subscribe());
+    let mut answered = 0_u64;
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
         if *stuck.borrow() && is_lost(&mut fate).await {
             return;
+        }
+        answered += 1;
+        if answered.is_multiple_of(2) {
+            let slowed = Duration::from_millis(held.slowed_ms.load(Ordering::SeqCst));
+            tokio::time::sleep(slowed).await;
         }
         if to.write_all(&buffer[..length]).await.is_err() {
             return;

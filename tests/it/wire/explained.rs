@@ -244,11 +244,17 @@ fn a_target_that_was_passed_over_when_the_call_recovered_was_not_called() {
         { tier = 2, targets = [{ target = "first" }] },
     ] }"#;
     let cap = r#"targets.second.caps=[{ metric = "connected", window = "total", limit = 9 }]"#;
-    let times =
-        ["redis.call_timeout_ms=2000", "decision.deadline_ms=10000", "redis.sessions=false"];
+    let times = [
+        "redis.call_timeout_ms=2000",
+        "redis.slow_ms=2000",
+        "decision.deadline_ms=10000",
+        "redis.sessions=false",
+    ];
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());
-    let stage = server(&redis, 1, &[routing, cap, RECOVERY, times[0], times[1], times[2]]).unwrap();
+    let stage =
+        server(&redis, 1, &[routing, cap, RECOVERY, times[0], times[1], times[2], times[3]])
+            .unwrap();
     let calls = || -> Result<()> {
         let (mut caller, mut target, mut second) = (stage.udp()?, stage.target()?, second(&stage)?);
         redis.signal("STOP")?;

@@ -16,8 +16,12 @@ use crate::support::{api, http, wait_for};
 
 /// A question waits for longer than a test stops the store, and it is the first: sessions are not looked
 /// for.
-const PATIENT: [&str; 3] =
-    ["redis.call_timeout_ms=1500", "decision.deadline_ms=10000", "redis.sessions=false"];
+const PATIENT: [&str; 4] = [
+    "redis.call_timeout_ms=1500",
+    "redis.slow_ms=1500",
+    "decision.deadline_ms=10000",
+    "redis.sessions=false",
+];
 
 /// A cap of the campaign of all calls.
 struct Cap {

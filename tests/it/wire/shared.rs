@@ -27,6 +27,7 @@ pub(super) fn server(redis: &Redis, node: u32, set: &[&str]) -> Result<Stage> {
     // Generous: the machine of a test does other things as well.
     let times = [
         "redis.call_timeout_ms=500",
+        "redis.slow_ms=500",
         "redis.timeout_ms=1000",
         "redis.open_after_ms=100",
         "decision.deadline_ms=6000",

@@ -40,6 +40,7 @@ pub(super) fn server_with(address: &str, node: u32, more: &str, set: &[&str]) ->
     // Generous: the machine of a test does other things as well.
     let times = [
         "redis.call_timeout_ms=500",
+        "redis.slow_ms=500",
         "redis.timeout_ms=1000",
         "redis.open_after_ms=200",
         "redis.lease_s=20",

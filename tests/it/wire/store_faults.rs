@@ -51,6 +51,7 @@ impl Fleet {
             let node = format!("node.id={node}");
             let times = [
                 "redis.call_timeout_ms=300",
+                "redis.slow_ms=300",
                 "redis.timeout_ms=500",
                 "redis.open_after_ms=200",
                 "redis.lease_s=20",

@@ -24,7 +24,7 @@ local function count(hold, cause, counted)
   if redis.call('HEXISTS', key, 'c:' .. cause) == 1 then
     return { 2, 0, 0, 0 }
   end
-  local late, over, overdrawn = state ~= 'held', 0, 0
+  local late, over, overdrawn = state ~= 'held' and state ~= 'lapsed', 0, 0
   for _, entry in ipairs(counted) do
     local left, is_credit = entry[AMOUNT], entry[COUNTS] == CREDIT
     for _, known in ipairs(entries) do
@@ -60,13 +60,14 @@ end
 local function release(hold)
   local key = prefix .. hold
   local state, entries = kept(key)
-  if state == 'held' then
+  local was_held = state == 'held' or state == 'lapsed'
+  if was_held then
     let_go(hold, entries)
   end
   -- A hold that is not known may be on its way here: it is not to be placed any more.
   keep(key, 'ended', {})
-  redis.call('ZREM', leases, hold)
-  return { state == 'held' and 1 or 0, 0, 0, 0 }
+  strike_out(leases, prefix, hold)
+  return { was_held and 1 or 0, 0, 0, 0 }
 end
 
 local function hold_now(hold, entries)

@@ -220,7 +220,44 @@ local function keep(key, state, entries, owner)
   if owner then
     redis.call('HSET', key, 'p', owner)
   end
-  redis.call('PEXPIRE', key, REMEMBERED_MS)
+  -- One that lapsed stays for as long as it holds something.
+  if state ~= 'lapsed' then
+    redis.call('PEXPIRE', key, REMEMBERED_MS)
+  end
+end
+
+-- `prefix` is of holds, such as `hold:{t42}:`; this is another key of theirs.
+local function beside(prefix, kind, name)
+  return kind .. string.sub(prefix, 5) .. name
+end
+
+-- Holds whose leases are over, and that hold something all the same.
+local function lapsed_of(prefix)
+  return beside(prefix, 'exp', 'lapsed')
+end
+
+-- The holds of all processes of a node. `owner` is NODE/PROCESS.
+local function list_of(prefix, owner)
+  return beside(prefix, 'own', string.match(owner, '^(.*)/'))
+end
+
+-- A hold is placed, with a lease.
+local function place(leases, prefix, hold, entries, now, ends, owner)
+  hold_up(hold, entries, now, ends)
+  keep(prefix .. hold, 'held', entries, owner)
+  redis.call('ZADD', leases, whole(ends), hold)
+  redis.call('ZREM', lapsed_of(prefix), hold)
+  redis.call('SADD', list_of(prefix, owner), hold)
+end
+
+-- A hold is nobody's any more.
+local function strike_out(leases, prefix, hold)
+  redis.call('ZREM', leases, hold)
+  redis.call('ZREM', lapsed_of(prefix), hold)
+  local owner = redis.call('HGET', prefix .. hold, 'p')
+  if owner then
+    redis.call('SREM', list_of(prefix, owner), hold)
+  end
 end
 
 -- Exactly this is held from now on, whatever the limits. Returns whether, how many are passed, and how many
@@ -231,15 +268,15 @@ local function hold_on(leases, prefix, hold, entries, now, ends, owner)
   if state == 'ended' then
     return false, 0, 0
   end
-  if state == 'held' then
+  if state == 'held' or state == 'lapsed' then
     let_go(hold, before)
   end
-  hold_up(hold, entries, now, ends)
-  keep(key, 'held', entries, owner)
-  redis.call('ZADD', leases, whole(ends), hold)
+  place(leases, prefix, hold, entries, now, ends, owner)
   local over, overdrawn = 0, 0
   for _, entry in ipairs(entries) do
-    if state ~= 'held' and is_over(entry, now) then
+    -- Of one that lapsed only its place among live calls was free.
+    local was_held = state == 'held' or state == 'lapsed' and not is_set(entry)
+    if not was_held and is_over(entry, now) then
       over = over + 1
       if entry[COUNTS] == CREDIT then overdrawn = overdrawn + 1 end
     end
@@ -247,23 +284,50 @@ local function hold_on(leases, prefix, hold, entries, now, ends, owner)
   return true, over, overdrawn
 end
 
--- The lease of a hold is over.
+-- Nobody answers for a hold any more.
 local function expire(leases, prefix, hold)
   local state, entries = kept(prefix .. hold)
-  if state == 'held' then
+  if state == 'held' or state == 'lapsed' then
     let_go(hold, entries)
     redis.call('HSET', prefix .. hold, 'st', 'expired')
   end
+  strike_out(leases, prefix, hold)
+end
+
+-- The lease of a hold is over: its place among live calls is free. What it has of other limits its call may
+-- come to yet, wherever its node is. That stays held until the node says, or for as long as a call may last.
+local function lapse(leases, prefix, hold, now)
+  local state, entries = kept(prefix .. hold)
+  local lasts = tonumber(redis.call('HGET', beside(prefix, 'gate', 'caps'), 'lasts') or 0) or 0
+  local counts_yet = false
+  for _, entry in ipairs(entries) do
+    counts_yet = counts_yet or entry[HELD] > 0 and not is_set(entry)
+  end
+  if state ~= 'held' or lasts == 0 or not counts_yet then
+    return expire(leases, prefix, hold)
+  end
+  for _, entry in ipairs(entries) do
+    if is_set(entry) then
+      redis.call('ZREM', entry[KEY], hold)
+    end
+  end
+  redis.call('HSET', prefix .. hold, 'st', 'lapsed')
+  redis.call('PEXPIRE', prefix .. hold, whole(lasts + REMEMBERED_MS))
+  redis.call('ZADD', lapsed_of(prefix), whole(now + lasts), hold)
   redis.call('ZREM', leases, hold)
 end
 
--- Ends a few holds whose lease is over. Returns how many.
+-- Ends a few holds whose time is over. Returns how many.
 local function sweep(leases, prefix, now)
   local over = redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now), 'LIMIT', 0, 16)
   for _, hold in ipairs(over) do
+    lapse(leases, prefix, hold, now)
+  end
+  local gone = redis.call('ZRANGEBYSCORE', lapsed_of(prefix), '-inf', whole(now), 'LIMIT', 0, 16)
+  for _, hold in ipairs(gone) do
     expire(leases, prefix, hold)
   end
-  return #over
+  return math.max(#over, #gone)
 end
 
 -- Whether the gate is the one that nodes know as RUN/SINCE, whether it is open, and since when it is there.

@@ -82,6 +82,11 @@ pub struct RedisStoreSettings {
     pub replica_timeout: Duration,
     /// How long the nodes have to find out that the server has forgotten everything.
     pub open_after: Duration,
+    /// What a hold has of caps is kept for so long when its lease is over: its call may come to it yet. Places
+    /// among live calls are not. Zero: it is not kept either.
+    pub call_max: Duration,
+    /// An answer that a call waits for is slow when it takes longer.
+    pub slow: Duration,
 }
 
 /// How much a node has used of a bucket, by its own book.
@@ -227,6 +232,7 @@ impl RedisStore {
             settings.process.to_string(),
             run.to_string(),
             ms(lease),
+            ms(settings.call_max),
         ];
         arguments.extend(self.living.load().iter().cloned());
         let keys = [keys.gate(), keys.nodes(), keys.joined(), keys.processes()];
@@ -273,6 +279,11 @@ impl RedisStore {
     /// How long the nodes have to find out that the server has forgotten everything.
     pub fn open_after(&self) -> Duration {
         self.settings.open_after
+    }
+
+    /// See [`RedisStoreSettings::slow`].
+    pub fn slow(&self) -> Duration {
+        self.settings.slow
     }
 
     /// Nobody need wait for this node any more.
@@ -405,7 +416,7 @@ impl HoldStore for RedisStore {
             vec![hold_name(hold).to_string(), self.keys.holds(), self.gate()?, ms(lease)];
         arguments.push(format!("{}/{}", self.settings.node, self.settings.process));
         self.entries(requests, &mut arguments);
-        let is_money = requests.iter().any(|it| is_money(it.counts));
+        let is_money = requests.iter().any(|it| it.counts.is_money());
         let has_replica = live.replicas.load(Ordering::Relaxed) > 0;
         let wait = (is_money && has_replica).then_some(self.settings.replica_timeout);
         let limit = self.settings.call_timeout + wait.unwrap_or_default();
@@ -521,10 +532,6 @@ fn read_told(change: &Change, told: &[i64]) -> Told {
         overdrawn: count(3),
         seen: buckets.into_iter().zip(usages.map(|pair| usage(pair[0], pair[1]))).collect(),
     }
-}
-
-fn is_money(counts: Counts) -> bool {
-    matches!(counts, Counts::Revenue | Counts::Payout | Counts::Credit)
 }
 
 fn usage(used: i64, held: i64) -> Usage {

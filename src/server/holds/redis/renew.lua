@@ -1,7 +1,7 @@
 -- Prolongs the leases of a node's holds, and the node's own.
 -- KEYS: leases, nodes, processes  ARGV: prefix of holds, node, process, lease ms, holds…
--- Answers { 1 if another process is this node, nodes whose leases last, places of holds that are not held
--- any more … }.
+-- Answers { 1 if another process is this node, nodes whose leases last, places of holds whose leases were
+-- over … }.
 local now = clock()
 local ends = whole(now + tonumber(ARGV[4]))
 for _ = 1, 32 do

@@ -44,7 +44,5 @@ for place, entry in ipairs(entries) do
   end
 end
 local ends = now + tonumber(ARGV[4])
-hold_up(ARGV[1], entries, now, ends)
-keep(KEYS[3], 'held', entries, ARGV[5])
-redis.call('ZADD', KEYS[1], whole(ends), ARGV[1])
+place(KEYS[1], ARGV[2], ARGV[1], entries, now, ends, ARGV[5])
 return answer(1, 0)

@@ -17,10 +17,11 @@ for _ = 1, tonumber(ARGV[5]) do
   overdrawn = overdrawn + of_credit
   at = at + 2 + many * WIDTH
 end
-for _, hold in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-  local its = redis.call('HGET', prefix .. hold, 'p')
-  if its and its ~= owner and string.sub(its, 1, #node + 1) == node .. '/' then
+local list = list_of(prefix, owner)
+for _, hold in ipairs(redis.call('SMEMBERS', list)) do
+  if redis.call('HGET', prefix .. hold, 'p') ~= owner then
     expire(leases, prefix, hold)
+    redis.call('SREM', list, hold)
   end
 end
 return { raise_used(node, at), over, overdrawn }

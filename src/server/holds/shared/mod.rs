@@ -13,6 +13,7 @@
 //! away here.
 
 mod deposits;
+mod health;
 mod near;
 mod others;
 mod resets;
@@ -37,13 +38,14 @@ use crate::time::Mono;
 
 use super::metrics::StoreMetrics;
 use super::redis::{Deposit, RedisStore};
-use super::store::{Cause, Change, Counted, HoldStore, NotGranted, Told};
+use super::store::{Cause, Change, Counted, Granted, HoldStore, NotGranted, Told};
 use crate::cdr::journal::file::Appender;
 use crate::config::QUESTIONS_MAX;
 use crate::server::clock;
 use crate::server::redis::{LinkTls, StoreFault};
 
 use deposits::Claimed;
+use health::Health;
 use near::Near;
 use others::Others;
 use spare::Spare;
@@ -133,6 +135,7 @@ struct Inner {
     state: State,
     /// In a row.
     faults: u32,
+    health: Health,
     /// Grows when what the store knows may not be what was told to it.
     generation: u64,
     /// What former processes of this node held is given back, or is ours.
@@ -206,6 +209,7 @@ impl SharedHolds {
             inner: Mutex::new(Inner {
                 state: State::Away,
                 faults: 0,
+                health: Health::default(),
                 generation: 0,
                 taken_over: false,
                 told: None,
@@ -308,7 +312,7 @@ impl SharedHolds {
             let Some(generation) = self.asking(requests) else { break };
             let started = clock::mono();
             let answer = self.store.reserve(hold, requests, self.lease).await;
-            self.metrics.asked(clock::mono().since(started), &answer);
+            self.timed(requests, &answer, clock::mono().since(started));
             match answer {
                 Ok(granted) => {
                     self.answered(&granted.seen);
@@ -454,6 +458,29 @@ impl SharedHolds {
             true
         };
         own.granted(hold, requests, &taken).then_some(()).ok_or(Reason::CapFullHere)
+    }
+
+    /// A call has waited for this answer.
+    fn timed(
+        &self,
+        requests: &[BucketRequest],
+        answer: &Result<Granted, NotGranted>,
+        took: Duration,
+    ) {
+        self.metrics.asked(took, answer);
+        let is_late = matches!(answer, Err(NotGranted::Fault(StoreFault::Timeout)));
+        // A replica is waited for as well.
+        let is_slow = took > self.store.slow() && !requests.iter().any(|it| it.counts.is_money());
+        let mut inner = self.inner.lock();
+        let is_ill = inner.health.is_ill(is_late || is_slow, clock::mono());
+        if is_ill && inner.state == State::Open {
+            tracing::error!(
+                "the store of holds is slow: calls get room of this server's own for now"
+            );
+            inner.state = State::Away;
+            inner.health = Health::default();
+            self.metrics.state(State::Away);
+        }
     }
 
     /// The store has answered.

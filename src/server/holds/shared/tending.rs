@@ -1,6 +1,7 @@
 //! What is done about the store while calls go on: telling it, renewing leases, keeping tokens, and
 //! getting it back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -423,7 +424,7 @@ impl SharedHolds {
             let inner = self.inner.lock();
             inner.spare.tokens().map(|(token, _)| token).collect()
         };
-        holds.extend(tokens);
+        holds.extend(&tokens);
         let lost = self.store.renew(&holds, self.lease).await?;
         let mut inner = self.inner.lock();
         // What ended calls gave back was not renewed with the rest: others may have got it. Nor is it
@@ -434,6 +435,11 @@ impl SharedHolds {
         }
         lost.iter().for_each(|hold| inner.spare.forget(*hold));
         drop(inner);
+        // The store may have kept what a token took for a call that it is not told of.
+        let gone: BTreeSet<_> = lost.iter().collect();
+        for hold in tokens.into_iter().filter(|token| gone.contains(token)) {
+            self.push(vec![Change::Release { hold }]);
+        }
         for (hold, requests) in own.held_by(&lost) {
             self.push(vec![Change::Keep { hold, requests }]);
         }

@@ -16,8 +16,9 @@
 //! in a rolling window counts until a clock shows that it has left it.
 //!
 //! What must hold when an edge was stopped or cut off for longer than its leases last: others may get
-//! the room of its calls, which go on and count, late. It gives no call room by a lease that is over,
-//! and no more is used than the limit and what is late.
+//! the lines of its calls, which go on, late; what else they hold stays held for as long as a call may
+//! last. It gives no call room by a lease that is over. If an edge is gone and the store then loses all it
+//! knows, what the edge held is lost, and no more of what it had used than it told in the last second.
 //!
 //! `TOLLBRIDGE_HOLD_SECONDS` makes each of them longer, `TOLLBRIDGE_HOLD_SEED` repeats one, and
 //! `TOLLBRIDGE_HOLD_FAULT` (`Load`) leaves out all other faults.
@@ -136,18 +137,15 @@ impl Fault {
         }
     }
 
+    /// What an edge holds that is gone is kept for as long.
+    fn call_max(self) -> Duration {
+        let is_back = matches!(self, Self::Oversleep | Self::LongPartition);
+        if is_back { 2 * LONG } else { Duration::from_secs(1) }
+    }
+
     /// One call in so many is counted: limits are to be met during the fault, and not used up before.
     fn odds(self) -> u8 {
-        match self {
-            Self::LostWhileDown => 8,
-            other => {
-                if other.lasts() {
-                    32
-                } else {
-                    8
-                }
-            }
-        }
+        if self.lasts() && self != Self::LostWhileDown { 32 } else { 8 }
     }
 
     /// Whether the store may lose what it was told, and so count what one edge gave back and another got,
@@ -220,7 +218,7 @@ async fn begin(
         let ways = if servers.is_empty() { None } else { Some(Ways::to(&servers).await?) };
         let own = ways.as_ref().map(|ways| {
             let seeds = ways.begin.clone();
-            settings(stores::settings(seeds, &account, &place.to_string()))
+            settings(fault, stores::settings(seeds, &account, &place.to_string()))
         });
         let machine = Machine::start()?;
         let edge = Edge::start(own, number * 16 + u8::try_from(place)?, fault.lease());
@@ -229,7 +227,7 @@ async fn begin(
         nodes.push(Node { edge, machine, ways, ahead, lines });
     }
     let observer = (!servers.is_empty())
-        .then(|| RedisStore::new(settings(stores::settings(servers, &account, "observer"))));
+        .then(|| RedisStore::new(settings(fault, stores::settings(servers, &account, "observer"))));
     if let Some(observer) = &observer {
         observer.connect().await?;
     }
@@ -249,12 +247,13 @@ async fn begin(
     Ok((world, observer.map(Arc::new)))
 }
 
-fn settings(settings: RedisStoreSettings) -> RedisStoreSettings {
+fn settings(fault: Fault, settings: RedisStoreSettings) -> RedisStoreSettings {
     let mut settings = RedisStoreSettings {
         call_timeout: Duration::from_millis(150),
         timeout: Duration::from_millis(300),
         replica_timeout: Duration::from_millis(500),
         open_after: Duration::from_millis(300),
+        call_max: fault.call_max(),
         ..settings
     };
     settings.link.connect_timeout = Duration::from_millis(500);
@@ -362,7 +361,8 @@ async fn strike(keeper: &mut Keeper, world: &World, fault: Fault) -> Result<()> 
 /// From now on the leases of a node are not renewed. Half of one is left for what becomes of calls.
 fn lapse(world: &World, edge: usize) -> Lapse {
     let since = world.history.now();
-    let lapse = Lapse { edge, since, from: since + world.fault.lease() / 2 };
+    let is_lost = world.fault == Fault::LostWhileDown;
+    let lapse = Lapse { edge, since, from: since + world.fault.lease() / 2, is_lost };
     world.lapses.lock().push(lapse);
     lapse
 }
@@ -472,8 +472,9 @@ async fn judge(
     let lapses = world.lapses.lock().clone();
     let mut verdicts = record::judge(&operations, &lapses, world.fault.lease());
     let buckets = world.buckets();
-    // What a killed edge held is held until its leases are over.
-    let give_up = Instant::now() + world.fault.lease() + Duration::from_secs(10);
+    // What a killed edge held is held until its leases are over, and no call can be up.
+    let give_up =
+        Instant::now() + world.fault.lease() + world.fault.call_max() + Duration::from_secs(10);
     let usages = loop {
         let usages = world.look(observer, &buckets).await;
         let is_free = usages.len() == buckets.len() && usages.iter().all(|usage| usage.held == 0);
@@ -511,10 +512,9 @@ async fn judge(
                 verdict.used.iter().partition(|(edge, _)| world.nodes[**edge].edge.is_dead());
             let [dead, alive] = [dead, alive].map(|it| it.into_iter().map(|it| it.1).sum::<u64>());
             all_dead += dead;
-            let least = match world.fault {
-                Fault::LostWhileDown => (alive + dead).saturating_sub(verdict.late),
-                _ => alive,
-            };
+            let is_seen = world.fault == Fault::LostWhileDown;
+            let of_dead = if is_seen { dead.saturating_sub(verdict.late) } else { 0 };
+            let least = alive + of_dead;
             if !(least..=alive + dead).contains(&usage.used) {
                 let used = usage.used;
                 wrong.push(format!(
@@ -561,7 +561,7 @@ async fn fill_up(keeper: &Keeper, world: &World, number: u8) -> Result<()> {
     let fresh = if servers.is_empty() {
         None
     } else {
-        let settings = settings(stores::settings(servers, account, "fresh"));
+        let settings = settings(world.fault, stores::settings(servers, account, "fresh"));
         Some(Edge::start(Some(settings), number * 16 + 15, Duration::from_secs(60)).await?)
     };
     let edge = fresh.as_ref().unwrap_or(&world.nodes[0].edge);
@@ -573,7 +573,8 @@ async fn fill_up(keeper: &Keeper, world: &World, number: u8) -> Result<()> {
         let usages = match &edge.shared {
             None => world.look(None, &of_requests).await,
             Some(_) => {
-                let settings = settings(stores::settings(keeper.servers(), account, "looks"));
+                let settings =
+                    settings(world.fault, stores::settings(keeper.servers(), account, "looks"));
                 let store = RedisStore::new(settings);
                 store.connect().await?;
                 world.look(Some(&store), &of_requests).await

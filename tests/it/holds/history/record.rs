@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tollbridge::id::HoldId;
-use tollbridge::routing::hold::{Bucket, BucketRequest};
+use tollbridge::routing::hold::{Bucket, BucketRequest, LIVE};
 
 /// All that clients did.
 pub(super) struct History {
@@ -40,7 +40,7 @@ pub(super) enum What {
     Ended(Vec<(Bucket, u64)>),
 }
 
-/// The leases of an edge may have been over while its calls went on: others may have got their room.
+/// The leases of an edge may have been over while its calls went on: others may have got their lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lapse {
     pub(super) edge: usize,
@@ -48,6 +48,8 @@ pub(super) struct Lapse {
     pub(super) since: Duration,
     /// From then on its leases may have been over.
     pub(super) from: Duration,
+    /// The store has forgotten what it held, and not only its lines are free.
+    pub(super) is_lost: bool,
 }
 
 /// Calls that are named at most where a limit was passed.
@@ -125,6 +127,7 @@ pub(super) fn judge(
         });
         for request in requests {
             let bucket = stored(&request.bucket);
+            let lapsed = lapsed.filter(|lapse| lapse.is_lost || bucket.window == LIVE);
             let verdict = verdicts.entry(bucket.clone()).or_default();
             verdict.limit = request.limit;
             let used = end.map_or(0, |end| used(end, &bucket));
@@ -258,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_call_whose_lease_lapsed_is_late_and_one_that_came_after_is_not() {
-        let lapse = Lapse { edge: 0, since: ms(10), from: ms(20) };
+        let lapse = Lapse { edge: 0, since: ms(10), from: ms(20), is_lost: false };
         let operations = [granted(1, 0, 1), ended(1, 60, 60, 1), granted(2, 30, 31)];
         let verdict = judge(&operations, &[lapse], LEASE).remove(&bucket()).unwrap();
         assert_eq!((verdict.most, verdict.late, verdict.used[&0]), (1, 1, 1));
@@ -268,6 +271,26 @@ mod tests {
         let asked_before = [granted(1, 0, 40), granted(2, 30, 31)];
         let verdict = judge(&asked_before, &[lapse], LEASE).remove(&bucket()).unwrap();
         assert_eq!((verdict.most, verdict.late), (2, 0));
+    }
+
+    #[test]
+    fn only_lines_are_free_when_leases_lapse_unless_all_is_forgotten() {
+        let cap = Bucket { cap: "target/a/connected".into(), window: "total".into() };
+        let of_cap = |mut operation: Operation| {
+            if let What::Granted(requests) = &mut operation.what {
+                requests.iter_mut().for_each(|it| it.bucket = cap.clone());
+            }
+            if let What::Ended(used) = &mut operation.what {
+                used.iter_mut().for_each(|it| it.0 = cap.clone());
+            }
+            operation
+        };
+        let operations = [granted(1, 0, 1), ended(1, 60, 60, 1), granted(2, 30, 31)].map(of_cap);
+        for (is_lost, expected) in [(false, (2, 0)), (true, (1, 1))] {
+            let lapse = Lapse { edge: 0, since: ms(10), from: ms(20), is_lost };
+            let verdict = judge(&operations, &[lapse], LEASE).remove(&cap).unwrap();
+            assert_eq!((verdict.most, verdict.late), expected);
+        }
     }
 
     #[test]
