@@ -1,10 +1,12 @@
 //! Decisions made again: on the configuration they were made on, or on another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::error::{Code, Place, Problem};
@@ -19,6 +21,8 @@ use crate::routing::replay::{self, DecisionRecord, Difference};
 /// Decisions that are compared at most.
 const COMPARED_MAX: u32 = 10_000;
 const COMPARED: u32 = 1_000;
+/// For so long at most.
+const COMPARED_FOR: Duration = Duration::from_secs(10);
 
 /// A decision made again.
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,7 +111,7 @@ pub(super) struct Compared {
     /// The configuration it was compared with; null: what was decided.
     #[schema(example = 418)]
     from: Option<u64>,
-    /// Decisions that were looked at.
+    /// Decisions that were looked at: the earlier of them if all took longer than ten seconds.
     #[schema(example = 1000)]
     calls: u32,
     /// Calls that would have been planned for other targets, or for the same in another order.
@@ -181,7 +185,11 @@ pub(super) async fn diff(
     let revision = snapshot.revision();
     let compared = tokio::task::spawn_blocking(move || {
         let mut comparison = Comparison::default();
+        let give_up = Instant::now() + COMPARED_FOR;
         for bytes in decisions {
+            if Instant::now() >= give_up {
+                break;
+            }
             comparison.add(before.as_deref(), &snapshot, &DecisionRecord::from_bytes(&bytes)?);
         }
         Ok::<_, replay::RecordError>(comparison)

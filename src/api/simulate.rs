@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Routing;
@@ -24,13 +26,15 @@ use crate::routing::attribution::SessionKey;
 use crate::routing::decision::Terms;
 use crate::routing::scorer::{Heard, millionths_of};
 use crate::routing::simulate::{
-    AskedCall, Assumed, AssumedSession, Dialed, Latency, LiveSession, distribution,
+    AskedCall, Assumed, AssumedSession, Dialed, Latency, LiveSession, distribution_while,
 };
 use crate::routing::{RouteRequest, RoutingSnapshot, Tags};
 use crate::suggest::suggestion;
 use crate::time::Wall;
 
 const COUNT_MAX: u32 = 10_000;
+/// Calls are shared out for so long at most.
+const SHARED_FOR: Duration = Duration::from_secs(5);
 
 /// A call to be thought of.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -147,7 +151,10 @@ pub(super) struct Simulated {
     sip_preview: Option<SipPreview>,
     /// How long the caller would wait there; null: there is none.
     latency_estimate: Option<LatencyEstimate>,
-    /// How many of the calls would be offered to each target first.
+    /// How many of the calls are shared out: fewer than `count` if that takes longer than five seconds.
+    #[schema(example = 100)]
+    calls: u32,
+    /// How many of them would be offered to each target first.
     #[schema(value_type = BTreeMap<String, u32>, example = json!({ "tgt_summit": 70, "tgt_cool": 30 }))]
     first: BTreeMap<SmolStr, u32>,
     /// What came of each scorer elsewhere that such a call is asked about. All of the calls are shared
@@ -223,7 +230,9 @@ pub(super) async fn call(
     let (routing, seed) = (Arc::clone(routing), body.seed);
     let simulated = tokio::task::spawn_blocking(move || {
         let record = routing.simulate(&snapshot, &request, &assumed);
-        let shares = distribution(&snapshot, &record, count, seed);
+        let give_up = Instant::now() + SHARED_FOR;
+        let in_time = || Instant::now() < give_up;
+        let shares = distribution_while(&snapshot, &record, count, seed, in_time);
         let money = record.decision.plan.first().and_then(|first| first.terms).map(Into::into);
         let first = shares.first.into_iter().map(|(TargetId(target), calls)| (target, calls));
         let refused =
@@ -235,6 +244,7 @@ pub(super) async fn call(
             money,
             sip_preview,
             latency_estimate: latency.map(Into::into),
+            calls: shares.calls,
             scorers: heard.into_iter().map(Into::into).collect(),
             first: first.collect(),
             refused: refused.collect(),

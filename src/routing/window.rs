@@ -175,6 +175,9 @@ fn midnight(zone: &TimeZone, date: Date) -> Option<Wall> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use jiff::civil::Weekday;
     use proptest::prelude::*;
 
     use super::*;
@@ -347,7 +350,7 @@ mod tests {
             ahead in 1_i64..1_000,
         ) {
             let zone = bundled_zone(zone).unwrap();
-            let mut ids = std::collections::BTreeSet::new();
+            let mut ids = BTreeSet::new();
             let mut next = Some(Wall(at));
             for _ in 0..ahead.min(60) {
                 let window = Window::of(kind, &zone, next.unwrap()).unwrap();
@@ -463,6 +466,74 @@ mod tests {
             assert_eq!(day(window.begins_at), format!("{begins_at}T00:00:00.000Z"));
             assert_eq!(day(window.ends_at), format!("{ends_at}T00:00:00.000Z"));
         }
+    }
+
+    /// Month ends with those of leap years, and the days about each change of the clock. When a date begins is
+    /// found by looking at the clock of the zone quarter by quarter.
+    #[test]
+    fn days_weeks_months_and_years_begin_with_the_first_instant_of_their_date_in_every_zone() {
+        for name in ZONES {
+            let zone = bundled_zone(name).unwrap();
+            let (mut firsts, mut changes) = (BTreeMap::new(), 0);
+            let mut first = |date: Date| *firsts.entry(date).or_insert_with(|| begins(&zone, date));
+            let mut dates = BTreeSet::new();
+            for (year, month) in (2024..=2032).flat_map(|year| (1..=12).map(move |it| (year, it))) {
+                let begins = Date::constant(year, month, 1);
+                dates.extend([begins, begins.yesterday().unwrap(), begins.last_of_month()]);
+            }
+            let until = Date::constant(2033, 1, 1);
+            for change in zone.following(timestamp(wall("2024-01-01T00:00:00Z"))) {
+                let date = zone.to_datetime(change.timestamp()).date();
+                if date >= until {
+                    break;
+                }
+                dates.extend([date.yesterday().unwrap(), date, date.tomorrow().unwrap()]);
+                changes += 1;
+            }
+            assert!(dates.contains(&Date::constant(2024, 2, 29)), "{changes} changes in {name}");
+            for date in dates {
+                let tomorrow = date.tomorrow().unwrap();
+                let mut monday = date;
+                while monday.weekday() != Weekday::Monday {
+                    monday = monday.yesterday().unwrap();
+                }
+                let (year, month) = (date.year(), date.month());
+                let next_month = date.last_of_month().tomorrow().unwrap();
+                let edges = [
+                    (WindowKind::Daily, date, tomorrow, Some(format!("d:{date}"))),
+                    (WindowKind::Weekly, monday, monday.checked_add(7.days()).unwrap(), None),
+                    (
+                        WindowKind::Monthly,
+                        date.first_of_month(),
+                        next_month,
+                        Some(format!("m:{year}-{month:02}")),
+                    ),
+                    (
+                        WindowKind::Yearly,
+                        Date::constant(year, 1, 1),
+                        Date::constant(year + 1, 1, 1),
+                        Some(format!("y:{year}")),
+                    ),
+                ];
+                for at in [first(date), Wall(first(tomorrow).0 - 1)] {
+                    for (kind, from, to, id) in &edges {
+                        let window = Window::of(*kind, &zone, at).unwrap();
+                        let found = (window.begins_at, window.ends_at);
+                        let wanted = (Some(first(*from)), Some(first(*to)));
+                        assert_eq!(found, wanted, "{kind:?} of {date} in {name}");
+                        assert!(id.as_ref().is_none_or(|id| window.id == *id), "{window:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// When the clock of a zone first shows a date. All zones are a number of quarters from UTC.
+    fn begins(zone: &TimeZone, date: Date) -> Wall {
+        let midnight = wall(&format!("{date}T00:00:00Z"));
+        let mut quarters = (-64..=64).map(|quarter| Wall(midnight.0 + quarter * 900_000));
+        let shows = |at: &Wall| zone.to_datetime(timestamp(*at)).date() == date;
+        quarters.find(shows).unwrap()
     }
 
     fn new_york(kind: WindowKind, at: &str) -> (String, String) {

@@ -130,6 +130,7 @@ fn a_call_can_be_thought_of() {
     let body = r#"{ "dialed": "+16145550104", "tags": { "geo.state": "OH" }, "count": 10 }"#;
     let shown = fixture.post("/v1/simulate/call", body).json();
     assert_eq!(shown["first"], json!({ "tgt_cool": 5, "tgt_summit": 5 }));
+    assert_eq!(shown["calls"], 10);
     assert_eq!(shown["scorers"], json!([]));
     assert_eq!(shown["refused"], json!({}));
     assert_eq!(shown["decision"]["plan"].as_array().unwrap().len(), 2);

@@ -36,6 +36,8 @@ use super::snapshot::{CallScope, RoutingSnapshot};
 
 /// Targets that are looked at: for each the decision is made again several times.
 const TARGETS_MAX: usize = 100;
+/// Fewer where there are so many more candidates: each is looked at again in each of those decisions.
+const CANDIDATES_MAX: usize = 100_000;
 /// Changes that are tried for one target, one upon the other.
 const CHANGES_MAX: usize = 4;
 const MINUTE_MS: i64 = 60_000;
@@ -116,7 +118,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// For each target that was refused, of many the first hundred, and for each that was planned and found no
+/// For each target that was refused, of many the first hundred (fewer of more than a thousand), and for each that was planned and found no
 /// room, the changes with which it would have been called, if such can be found. `snapshot` is that of the
 /// recorded revision.
 pub fn counterfactuals(
@@ -139,11 +141,12 @@ fn of_refused(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Vec<Counte
     let decision = &record.decision;
     let Some(attribution) = &decision.attribution else { return vec![] };
     let Some(campaign) = snapshot.campaign(&attribution.campaign) else { return vec![] };
-    let targets = campaign.tiers.iter().flat_map(|tier| &tier.members);
-    let targets = targets.map(|member| &snapshot.targets[member.target].id);
+    let members = || campaign.tiers.iter().flat_map(|tier| &tier.members);
+    let most = (CANDIDATES_MAX / members().count().max(1)).clamp(1, TARGETS_MAX);
+    let targets = members().map(|member| &snapshot.targets[member.target].id);
     targets
         .filter(|target| !decision.plan.iter().any(|planned| planned.target == **target))
-        .take(TARGETS_MAX)
+        .take(most)
         .filter_map(|target| {
             let changes = World::of(snapshot, record).changes_for(target)?;
             Some(Counterfactual { target: target.clone(), changes })

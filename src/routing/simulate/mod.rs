@@ -82,6 +82,8 @@ impl Assumed {
 /// Where many calls like one would go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
+    /// How many there are.
+    pub calls: u32,
     /// How many would be offered to a target first.
     pub first: BTreeMap<TargetId, u32>,
     pub refused: BTreeMap<Reason, u32>,
@@ -164,6 +166,17 @@ pub fn distribution(
     count: u32,
     seed: u64,
 ) -> Distribution {
+    distribution_while(snapshot, record, count, seed, || true)
+}
+
+/// The same for as long as `may_go_on`, and of one call at least.
+pub fn distribution_while(
+    snapshot: &RoutingSnapshot,
+    record: &DecisionRecord,
+    count: u32,
+    seed: u64,
+    mut may_go_on: impl FnMut() -> bool,
+) -> Distribution {
     let readings = &record.decision.readings;
     let recorded = Recorded::of(readings);
     let mut rotation = match &record.decision.attribution {
@@ -173,6 +186,10 @@ pub fn distribution(
     let known = Known { sessions: &record.sessions, calls: &record.calls };
     let mut distribution = Distribution::default();
     for number in 0..count {
+        if number > 0 && !may_go_on() {
+            break;
+        }
+        distribution.calls += 1;
         let call = CallId::of_simulation(seed, number);
         let request = RouteRequest { call, ..record.request.clone() };
         let decision = decide(snapshot, &request, known, &recorded, &mut rotation);
@@ -218,6 +235,19 @@ mod tests {
         let distribution = distribution(&snapshot, &record, 100, 1);
         assert_eq!(distribution.first, [("most".into(), 70), ("some".into(), 30)].into());
         assert_eq!(distribution.refused, BTreeMap::new());
+    }
+
+    #[test]
+    fn calls_are_shared_out_for_as_long_as_there_is_time() {
+        let (snapshot, record) = recorded(&Assumed::default());
+        let mut left = 19;
+        let some = distribution_while(&snapshot, &record, 100, 1, || {
+            left -= 1;
+            left >= 0
+        });
+        assert_eq!(some.first, [("most".into(), 14), ("some".into(), 6)].into());
+        assert_eq!(some.calls, 20);
+        assert_eq!(distribution_while(&snapshot, &record, 100, 1, || false).calls, 1);
     }
 
     #[test]

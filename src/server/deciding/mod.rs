@@ -343,6 +343,7 @@ impl Deciding {
             let usage = Assuming { usage: read, assumed: &Assumed::default() };
             questions(&snapshot, request, known, &usage, rotation)
         })
+        .0
     }
 
     /// What they would be asked on a configuration, by what is assumed.
@@ -361,6 +362,7 @@ impl Deciding {
             let usage = Assuming { usage: read, assumed };
             questions(snapshot, request, known, &usage, rotation)
         })
+        .0
     }
 
     /// `now` is the instant of `request.at`; `scores` is what scorers elsewhere have said, `room` what
@@ -455,13 +457,15 @@ impl Deciding {
         now: Mono,
     ) -> DecisionRecord {
         let sessions = &assumed.sessions;
-        self.consider(snapshot, request, now, None, sessions, |known, read, rotation| {
+        let look = |known: Known<'_>, read: &Read<'_>, rotation: &Rotation| {
             let usage = Assuming { usage: read, assumed };
             let campaign = owner(snapshot, request, known.sessions).map(|it| &it.campaign.id);
             let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
-            let decision = decide(snapshot, request, known, &usage, &mut rotation);
-            DecisionRecord::new(request, known, &decision)
-        })
+            decide(snapshot, request, known, &usage, &mut rotation)
+        };
+        let (decision, looked_at) = self.consider(snapshot, request, now, None, sessions, look);
+        // Calls do not wait for its record.
+        DecisionRecord::new(request, looked_at.known(), &decision)
     }
 
     /// What a decision about the call would read, without any trace of the look. `assumed`: sessions that
@@ -474,7 +478,7 @@ impl Deciding {
         looked: Option<&Looked>,
         assumed: &[SessionReading],
         look: impl FnOnce(Known<'_>, &Read<'_>, &Rotation) -> T,
-    ) -> T {
+    ) -> (T, LookedAt) {
         let down = self.down.load();
         let mut state = self.state.lock();
         let State { ledger, desk, rotation, history, circuits, ways, performance, .. } =
@@ -483,10 +487,11 @@ impl Deciding {
         sessions.extend(self.sessions_of(desk, snapshot, request, looked));
         let remembered = snapshot.remembered(request, &sessions);
         let (calls, prior) = self.known_of(snapshot, remembered.as_ref(), request, history, looked);
-        let known = Known { sessions: &sessions, calls: &calls };
+        let looked_at = LookedAt { sessions, calls };
         let counts = Counted { ledger, circuits, ways, performance };
         let read = Read::of(self, counts, &down, (now, request.at));
-        look(known, &Read { prior: prior.as_ref(), ..read }, rotation)
+        let told = look(looked_at.known(), &Read { prior: prior.as_ref(), ..read }, rotation);
+        (told, looked_at)
     }
 
     pub fn call_ended(&self, number: PhoneNumber, now: Wall) {
@@ -626,6 +631,18 @@ impl Deciding {
     /// What every cap has used and holds, for metrics and reports.
     pub fn ledger<T>(&self, read: impl FnOnce(&HoldLedger) -> T) -> T {
         read(&self.state.lock().ledger)
+    }
+}
+
+/// What a decision is made from besides the configuration and what is counted.
+struct LookedAt {
+    sessions: Vec<SessionReading>,
+    calls: Vec<PastCall>,
+}
+
+impl LookedAt {
+    fn known(&self) -> Known<'_> {
+        Known { sessions: &self.sessions, calls: &self.calls }
     }
 }
 

@@ -68,9 +68,10 @@ impl Deciding {
         if self.shared.get().is_none() || !snapshot.counts_offered() {
             return None;
         }
-        let requests = self.consider(&snapshot, request, now, looked, &[], |known, read, _| {
-            offered(&snapshot, request, known, &Read { asks: true, ..*read })
-        });
+        let (requests, _) =
+            self.consider(&snapshot, request, now, looked, &[], |known, read, _| {
+                offered(&snapshot, request, known, &Read { asks: true, ..*read })
+            });
         (!requests.is_empty()).then(|| (HoldId::of(request.call, 0, "room"), requests))
     }
 

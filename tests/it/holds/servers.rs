@@ -427,6 +427,35 @@ async fn a_hold_on_money_is_none_until_a_replica_has_it() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn an_attempt_asks_once_in_however_many_limits_it_has_to_have_room() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = Redis::alone(folder.path())?;
+    let _replica = Redis::replica_of(&redis, folder.path())?;
+    redis.wait_for_replica()?;
+    let store = node(&redis, "1").await?;
+    let calls = [Counts::Live, Counts::Attempted, Counts::Connected, Counts::Converted];
+    let calls = calls.map(|counts| request(counts, 1_000));
+    let all = [&calls[..], &[request(Counts::Revenue, 1_000)]].concat();
+    // Whatever a connection begins with.
+    store.reserve(hold(0), &all, LEASE).await?;
+    let run = |name: &str| -> Result<u64> {
+        let told = redis.ask(&["info", "commandstats"])?;
+        let of = told.lines().find_map(|it| it.strip_prefix(&format!("cmdstat_{name}:calls=")));
+        Ok(of.and_then(|it| it.split(',').next()).map_or(Ok(0), str::parse)?)
+    };
+
+    for (asked, waits) in [(&calls[..], 0), (&all[..], 100)] {
+        redis.ask(&["config", "resetstat"])?;
+        for number in 1..=100 {
+            let number = if waits > 0 { number + 100 } else { number };
+            store.reserve(hold(number), asked, LEASE).await?;
+        }
+        assert_eq!((run("evalsha")?, run("eval")?, run("wait")?), (100, 0, waits));
+    }
+    Ok(())
+}
+
 /// Everything it touches has to be there, or it would stop in the middle and be said again.
 #[tokio::test]
 async fn nothing_is_half_done_while_keys_are_on_their_way_to_another_node() -> Result<()> {
