@@ -91,6 +91,8 @@ codes! {
         "the call cannot be simulated as it is described; `errors` says why";
     PingNotFound = "ping.not_found", NOT_FOUND, "no live session was opened by a ping with this id";
     SessionNotFound = "session.not_found", NOT_FOUND, "no live session has this id";
+    SessionsAway = "session.store_away", SERVICE_UNAVAILABLE,
+        "the session may be another server's, and the store that they share does not answer at the moment";
     SessionTooOften = "session.too_often", TOO_MANY_REQUESTS,
         "the page of a session says something new more often than is kept";
     NumberNotFound = "number.not_found", NOT_FOUND, "the configuration has no such number";

@@ -277,13 +277,27 @@ pub trait PingIntake: Send + Sync {
     fn try_out(&self, ping: Sent) -> Result<Trial, PingError>;
 
     /// The live session that a ping opened.
-    fn find(&self, ping: PingId) -> Told<'_, Option<Session>>;
+    ///
+    /// # Errors
+    /// It may be another server's, and nobody can say so now.
+    fn find(&self, ping: PingId) -> Told<'_, Result<Option<Session>, PingError>>;
 
     /// The live session of a priced ping, if its promise still lives and a target would take its call.
     ///
     /// # Errors
-    /// Why none would; `None`: no such promise lives.
-    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Option<Reason>>>;
+    /// It does not stand, or nobody can say so now.
+    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Unconfirmed>>;
+}
+
+/// Why a price is not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unconfirmed {
+    /// No such promise lives.
+    Over,
+    /// No target would take the call.
+    NoBid(Reason),
+    /// It may be another server's, and the store that they share does not answer.
+    Away,
 }
 
 /// What may have to be asked for elsewhere, within a moment.
@@ -297,7 +311,8 @@ pub trait Visitors: Send + Sync {
     /// A sign of life, with what is new. Does not wait for the disk. `None`: the session is over.
     ///
     /// # Errors
-    /// What is new cannot be taken; then the session is as before.
+    /// What is new cannot be taken, or the session may be another server's, and nobody can say so now; then
+    /// it is as before.
     fn touch(
         &self,
         session: SessionId,
@@ -307,11 +322,14 @@ pub trait Visitors: Send + Sync {
     /// The page was closed: says until when the session lives now. `None`: it is over.
     ///
     /// # Errors
-    /// The journal takes nothing.
+    /// The journal takes nothing, or the session may be another server's, and nobody can say so now.
     fn release(&self, session: SessionId) -> Told<'_, Result<Option<Wall>, PingError>>;
 
     /// A live session, whatever opened it.
-    fn session(&self, session: SessionId) -> Told<'_, Option<Session>>;
+    ///
+    /// # Errors
+    /// It may be another server's, and nobody can say so now.
+    fn session(&self, session: SessionId) -> Told<'_, Result<Option<Session>, PingError>>;
 }
 
 /// What [`Visitors::visit`] returns.
@@ -364,6 +382,9 @@ pub enum PingError {
     /// The page of a session says something new more often than is kept.
     #[error("the session has changed ten times at once, and may once a second")]
     TooOften,
+    /// Ours: the session may be another server's, and the store that they share does not answer.
+    #[error("the session may be another server's, and the store that they share does not answer")]
+    StoreAway,
     /// Ours: pings are not taken at the moment, for instance because the disk is nearly full.
     #[error("{reason}")]
     Unavailable { reason: String, retry_after_s: u32 },

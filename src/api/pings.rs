@@ -225,7 +225,7 @@ pub(super) async fn accept(
     Ok((StatusCode::ACCEPTED, headers, answer).into_response())
 }
 
-publisher_faults!(ShowFaults: PathMalformed, PingNotFound, StoreUnavailable, StoreDamaged);
+publisher_faults!(ShowFaults: PathMalformed, PingNotFound, SessionsAway, StoreUnavailable, StoreDamaged);
 
 /// Show the session a ping opened
 ///
@@ -244,7 +244,7 @@ pub(super) async fn show(
     Sender(caller): Sender,
     Id(id): Id<PingId>,
 ) -> Result<Json<SessionStatus>, Problem> {
-    let found = api.services.pings.find(id).await.filter(|it| caller.sees(&it.publisher));
+    let found = api.services.pings.find(id).await?.filter(|it| caller.sees(&it.publisher));
     Ok(Json(api.status(found.ok_or(Code::PingNotFound)?, &caller).await?))
 }
 
@@ -272,6 +272,7 @@ impl From<PingError> for Problem {
             too_often @ PingError::TooOften => {
                 Self::new(Code::SessionTooOften, too_often.to_string()).retry_after(RETRY_SOON_S)
             }
+            PingError::StoreAway => Self::from(Code::SessionsAway).retry_after(RETRY_SOON_S),
             PingError::Unavailable { reason, retry_after_s } => {
                 Self::new(Code::PingsUnavailable, reason).retry_after(retry_after_s)
             }

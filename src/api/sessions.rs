@@ -199,7 +199,7 @@ pub(super) async fn open(
     Ok((status, headers, Json(answer)).into_response())
 }
 
-publisher_faults!(ShowFaults: PathMalformed, SessionNotFound, StoreUnavailable, StoreDamaged);
+publisher_faults!(ShowFaults: PathMalformed, SessionNotFound, SessionsAway, StoreUnavailable, StoreDamaged);
 
 /// Show a session
 ///
@@ -218,7 +218,7 @@ pub(super) async fn show(
     Sender(caller): Sender,
     Id(id): Id<SessionId>,
 ) -> Result<Json<SessionStatus>, Problem> {
-    let found = api.services.visitors.session(id).await;
+    let found = api.services.visitors.session(id).await?;
     let found = found.filter(|it| caller.sees(&it.publisher));
     Ok(Json(api.status(found.ok_or(Code::SessionNotFound)?, &caller).await?))
 }
@@ -247,7 +247,7 @@ pub(super) async fn act(
 
 publisher_faults!(
     HeartbeatFaults: PathMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, SessionNotFound, SessionTooOften, PingRefused, PingsUnavailable
+    BodyTooLarge, BodyMediaType, SessionNotFound, SessionsAway, SessionTooOften, PingRefused, PingsUnavailable
 );
 
 /// Keep a session
@@ -287,7 +287,7 @@ pub(super) async fn heartbeat(
 
 publisher_faults!(
     ReleaseFaults: PathMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, SessionNotFound, PingsUnavailable
+    BodyTooLarge, BodyMediaType, SessionNotFound, SessionsAway, PingsUnavailable
 );
 
 /// Let a session go
@@ -330,7 +330,7 @@ impl Api {
             let place = Place::Parameter(String::from("id"));
             Problem::at(Code::PathMalformed, place, "malformed", e.to_string())
         })?;
-        let found = self.services.visitors.session(id).await;
+        let found = self.services.visitors.session(id).await?;
         let is_theirs = |session: &Session| {
             caller.sees(&session.publisher)
                 && match &caller {
@@ -378,6 +378,7 @@ fn problem(error: PingError) -> Problem {
         | PingError::InProgress(_)
         | PingError::OtherBody(_)
         | PingError::TooOften
+        | PingError::StoreAway
         | PingError::Unavailable { .. }) => other.into(),
     }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use crate::api::{Foretold, Intake, Intakes, PingError, PingIntake, Sent, Told, Trial, TrialCall};
+use crate::api::{
+    Foretold, Intake, Intakes, PingError, PingIntake, Sent, Told, Trial, TrialCall, Unconfirmed,
+};
 use crate::cdr::fact::{Fact, HoldSettled, Opener, PingAccepted, Reply, Stamp};
 use crate::cdr::journal::{Durability, Pressure};
 use crate::id::{HoldId, PingId, PublisherId, SessionId};
-use crate::reason::Reason;
 use crate::routing::RoutingSnapshot;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
@@ -323,18 +324,20 @@ impl PingIntake for Control {
         self.foretell(ping)
     }
 
-    fn find(&self, ping: PingId) -> Told<'_, Option<Session>> {
+    fn find(&self, ping: PingId) -> Told<'_, Result<Option<Session>, PingError>> {
         Box::pin(async move {
             let here = || self.deciding.session_of(ping);
             self.found(SessionKey::Ping(ping), here).await
         })
     }
 
-    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Option<Reason>>> {
+    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Unconfirmed>> {
         Box::pin(async move {
             let here = || self.deciding.session_of(ping);
-            let session = self.found(SessionKey::Ping(ping), here).await.ok_or(None)?;
-            self.deciding.confirm(session, (clock::mono(), clock::wall()))
+            let found = self.found(SessionKey::Ping(ping), here).await;
+            let session = found.map_err(|_| Unconfirmed::Away)?.ok_or(Unconfirmed::Over)?;
+            let confirmed = self.deciding.confirm(session, (clock::mono(), clock::wall()));
+            confirmed.map_err(|why| why.map_or(Unconfirmed::Over, Unconfirmed::NoBid))
         })
     }
 }
@@ -349,7 +352,7 @@ fn count(answer: &Answer) {
         Err(PingError::OverShare(_)) => "over_share",
         Err(PingError::InProgress(_) | PingError::OtherBody(_)) => "conflict",
         Err(PingError::TooOften) => "too_often",
-        Err(PingError::Unavailable { .. }) => "unavailable",
+        Err(PingError::StoreAway | PingError::Unavailable { .. }) => "unavailable",
     };
     counter!(PINGS, "result" => result).increment(1);
 }

@@ -146,7 +146,7 @@ impl Visitors for Control {
     fn release(&self, session: SessionId) -> Told<'_, Result<Option<Wall>, PingError>> {
         Box::pin(async move {
             let _entered = self.enter()?;
-            let released = self.release_anywhere(session, clock::wall()).await;
+            let released = self.release_anywhere(session, clock::wall()).await?;
             let Some(expires_at) = released else { return Ok(None) };
             if self.may_note(session).is_ok() {
                 let expires_at_ms = expires_at.0;
@@ -156,7 +156,7 @@ impl Visitors for Control {
         })
     }
 
-    fn session(&self, session: SessionId) -> Told<'_, Option<Session>> {
+    fn session(&self, session: SessionId) -> Told<'_, Result<Option<Session>, PingError>> {
         Box::pin(async move {
             let here = || self.deciding.session(session);
             self.found(SessionKey::Session(session), here).await

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use self::fields::Fields;
 use self::refusal::Refusal;
 use super::router::Api;
-use super::{PingError, Sent};
+use super::{PingError, Sent, Unconfirmed};
 use crate::id::PingId;
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -107,11 +107,10 @@ impl Api {
     /// What a live session was promised, if it is the door's, and a target would still take its call.
     async fn confirmed(&self, door: &Door, ping: PingId) -> Result<(Bid, Session), Refusal> {
         let is_its = |it: &Session| it.publisher == door.publisher && it.campaign == door.campaign;
-        if !self.services.pings.find(ping).await.is_some_and(|session| is_its(&session)) {
+        if !self.services.pings.find(ping).await?.is_some_and(|session| is_its(&session)) {
             return Err(Refusal::Over);
         }
-        let confirmed = self.services.pings.confirm(ping).await;
-        let session = confirmed.map_err(|why| why.map_or(Refusal::Over, Refusal::NoBid))?;
+        let session = self.services.pings.confirm(ping).await?;
         let promise = session.promise.ok_or(Refusal::Over)?;
         Ok((self.bid(door, ping, promise, session.number), session))
     }
@@ -173,7 +172,18 @@ impl From<PingError> for Refusal {
             PingError::InProgress(_)
             | PingError::OtherBody(_)
             | PingError::TooOften
+            | PingError::StoreAway
             | PingError::Unavailable { .. } => Self::Late,
+        }
+    }
+}
+
+impl From<Unconfirmed> for Refusal {
+    fn from(unconfirmed: Unconfirmed) -> Self {
+        match unconfirmed {
+            Unconfirmed::Over => Self::Over,
+            Unconfirmed::NoBid(reason) => Self::NoBid(reason),
+            Unconfirmed::Away => Self::Late,
         }
     }
 }

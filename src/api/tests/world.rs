@@ -13,7 +13,7 @@ use super::super::{
     Enrichers, Foretold, HangUpError, Health, Hearing, InForce, Intake, Intakes, LiveCalls,
     Metered, Metering, PingError, PingIntake, Pools, PressureShown, Reload, ResetError,
     ResetRequest, Resetting, Routing, Sent, SipField, SipInvite, SipPreview, Standings, Told,
-    Trial, TrialCall, Visitors, WasReset,
+    Trial, TrialCall, Unconfirmed, Visitors, WasReset,
 };
 use super::CALLER;
 use crate::cdr::consumer::Standing;
@@ -691,9 +691,9 @@ impl Visitors for World {
         Box::pin(async { Ok(moved.map(|moved| moved.expires_at)) })
     }
 
-    fn session(&self, session: SessionId) -> Told<'_, Option<Session>> {
+    fn session(&self, session: SessionId) -> Told<'_, Result<Option<Session>, PingError>> {
         let session = self.desk.lock().session(session).cloned();
-        Box::pin(async { session })
+        Box::pin(async { Ok(session) })
     }
 }
 
@@ -766,13 +766,13 @@ impl PingIntake for World {
         })
     }
 
-    fn find(&self, ping: PingId) -> Told<'_, Option<Session>> {
+    fn find(&self, ping: PingId) -> Told<'_, Result<Option<Session>, PingError>> {
         let session = self.desk.lock().by_ping(ping).cloned();
-        Box::pin(async { session })
+        Box::pin(async { Ok(session) })
     }
 
-    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Option<Reason>>> {
-        let session = self.desk.lock().by_ping(ping).cloned().ok_or(None);
+    fn confirm(&self, ping: PingId) -> Told<'_, Result<Session, Unconfirmed>> {
+        let session = self.desk.lock().by_ping(ping).cloned().ok_or(Unconfirmed::Over);
         Box::pin(async { session })
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::api::PingError;
 use crate::id::{PoolId, SessionId};
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Accepted, Lent, NumberStatus, PingRefusals, Session, Touched, Visit, VisitUpdate, Visiting,
+    Accepted, Lent, NumberStatus, Session, Touched, Visit, VisitUpdate, Visiting,
 };
 use crate::server::clock;
 use crate::server::control::Control;
@@ -76,16 +77,19 @@ impl Control {
     }
 
     /// A live session, wherever it was opened.
+    ///
+    /// # Errors
+    /// It is not here, and the store does not say whether it is elsewhere.
     pub(in crate::server) async fn found(
         &self,
         key: SessionKey,
         here: impl FnOnce() -> Option<Session>,
-    ) -> Option<Session> {
-        let Some(shared) = self.deciding.sessions() else { return here() };
+    ) -> Result<Option<Session>, PingError> {
+        let Some(shared) = self.deciding.sessions() else { return Ok(here()) };
         match shared.find(key, clock::wall()).await {
-            Asked::Told(session) => Some(session),
-            Asked::Unknown => here().filter(|it| shared.is_untold(it.session)),
-            Asked::Away => here(),
+            Asked::Told(session) => Ok(Some(session)),
+            Asked::Unknown => Ok(here().filter(|it| shared.is_untold(it.session))),
+            Asked::Away => here().map(Some).ok_or(PingError::StoreAway),
         }
     }
 
@@ -122,36 +126,46 @@ impl Control {
     }
 
     /// A sign of life of a session, wherever it was opened; `None`: it is over.
+    ///
+    /// # Errors
+    /// What is new cannot be taken, or as [`Control::found`].
     pub(in crate::server) async fn touch_anywhere(
         &self,
         session: SessionId,
         update: &VisitUpdate,
         now: Wall,
-    ) -> Result<Option<Touched>, PingRefusals> {
-        if let Some(shared) = self.deciding.sessions() {
-            match shared.touch(&*self.deciding, session, update, now).await? {
-                Asked::Told(touched) => return Ok(Some(touched)),
-                Asked::Unknown if !shared.is_untold(session) => return Ok(None),
-                Asked::Unknown | Asked::Away => {}
+    ) -> Result<Option<Touched>, PingError> {
+        let Some(shared) = self.deciding.sessions() else {
+            return Ok(self.deciding.touch(session, update, now)?);
+        };
+        match shared.touch(&*self.deciding, session, update, now).await? {
+            Asked::Told(touched) => Ok(Some(touched)),
+            Asked::Unknown if !shared.is_untold(session) => Ok(None),
+            Asked::Unknown => Ok(self.deciding.touch(session, update, now)?),
+            Asked::Away => {
+                let touched = self.deciding.touch(session, update, now)?;
+                touched.map(Some).ok_or(PingError::StoreAway)
             }
         }
-        self.deciding.touch(session, update, now)
     }
 
     /// The page of a session was closed, wherever it was opened: until when it lives; `None`: it is
     /// over.
+    ///
+    /// # Errors
+    /// As [`Control::found`].
     pub(in crate::server) async fn release_anywhere(
         &self,
         session: SessionId,
         now: Wall,
-    ) -> Option<Wall> {
-        if let Some(shared) = self.deciding.sessions() {
-            match shared.release(&*self.deciding, session, now).await {
-                Asked::Told(until) => return Some(until),
-                Asked::Unknown if !shared.is_untold(session) => return None,
-                Asked::Unknown | Asked::Away => {}
-            }
+    ) -> Result<Option<Wall>, PingError> {
+        let let_go = || self.deciding.let_go(session, now).map(|moved| moved.expires_at);
+        let Some(shared) = self.deciding.sessions() else { return Ok(let_go()) };
+        match shared.release(&*self.deciding, session, now).await {
+            Asked::Told(until) => Ok(Some(until)),
+            Asked::Unknown if !shared.is_untold(session) => Ok(None),
+            Asked::Unknown => Ok(let_go()),
+            Asked::Away => let_go().map(Some).ok_or(PingError::StoreAway),
         }
-        self.deciding.let_go(session, now).map(|moved| moved.expires_at)
     }
 }
