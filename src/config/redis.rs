@@ -125,10 +125,16 @@ impl RedisSettings {
         QUESTIONS_MAX * (self.call_timeout + self.replica_timeout + self.timeout) + ON_THE_WAY
     }
 
+    /// How long a call waits at most for the store to say which session its address names, and what else is
+    /// known of it: it has nothing else to go by.
+    pub fn names_within(&self) -> Duration {
+        QUESTIONS_MAX * self.call_timeout + ON_THE_WAY
+    }
+
     /// A call that waits for the store is decided in time, whatever the store does.
     pub(super) fn check_beside(&self, decision: Duration, findings: &mut Vec<Finding>) {
         // Its sessions are looked for first.
-        let sessions = if self.sessions { self.call_timeout } else { Duration::ZERO };
+        let sessions = if self.sessions { self.names_within() } else { Duration::ZERO };
         let within = self.answers_within() + sessions;
         if !self.urls.is_empty() && within >= decision {
             findings.push(Finding {

@@ -97,6 +97,8 @@ pub struct Account {
     pub currency: Currency,
     /// Where calls to sessions' own addresses come in, as publishers are told it.
     pub sip_host: Option<SmolStr>,
+    /// What a call to a session's own address has dialled while nobody can say whose session it is.
+    pub(super) stand_in: Option<PhoneNumber>,
     /// On all calls.
     pub caps: Vec<Cap>,
     pub concurrency: Option<Concurrency>,
@@ -128,6 +130,8 @@ pub struct Trunk {
     pub publisher: Option<PublisherId>,
     /// The tag of the header that names sessions, such as `header.x-ping-id`.
     pub session_tag: Option<SmolStr>,
+    /// As that of the account; absent: what that says.
+    pub(super) stand_in: Option<PhoneNumber>,
     /// Its own, else that of all; absent: it is switched off.
     pub circuit: Option<Arc<CircuitConfig>>,
     pub(super) circuit_from: Source,
@@ -394,6 +398,17 @@ impl RoutingSnapshot {
         let stand_ins = &self.campaign(campaign)?.stand_ins;
         let own = self.publisher_index.get(publisher).and_then(|it| stand_ins.get(it));
         own.or_else(|| stand_ins.values().next()).copied()
+    }
+
+    /// The number that a call over the trunk counts as having dialled that names a session of which nobody
+    /// can say whose it is. `None`: there is none that a call of the trunk may be of.
+    pub fn stand_in_over(&self, trunk: &TrunkId) -> Option<PhoneNumber> {
+        let trunk = self.trunks.get(trunk);
+        let own = trunk.and_then(|it| it.stand_in);
+        let number = own.or(self.account.stand_in)?;
+        let publisher = trunk.and_then(|it| it.publisher.as_ref());
+        let owner = self.number(number)?;
+        publisher.is_none_or(|it| *it == owner.publisher.id).then_some(number)
     }
 
     /// What the trunk of a call says of the call's session.

@@ -317,6 +317,7 @@ impl Server {
                 bridge.share_sessions(Sessions {
                     deciding: Arc::clone(&deciding),
                     shared: Arc::clone(sessions),
+                    names_within: settings.redis.names_within(),
                     runtime: Handle::current(),
                     mailbox: mailbox.clone(),
                 });

@@ -402,7 +402,7 @@ const MISTAKES: &[Mistake] = &[
     ("[journal]\nlow_water_bytes = 10\n", &[], &[],
      "test.toml:1: journal.reserve_water_bytes = 268435456: is above low_water_bytes, 10; pings are given up before calls; set it to that or less"),
     ("[redis]\nurls = [\"redis://10.0.0.5:6379\"]\ncall_timeout_ms = 1000\n", &[], &[],
-     "test.toml:3: redis.call_timeout_ms = 1000: with replica_timeout_ms and timeout_ms a call may wait for the store for 4610 ms, and decision.deadline_ms is 3000; lower one of the three, or raise decision.deadline_ms"),
+     "test.toml:3: redis.call_timeout_ms = 1000: with replica_timeout_ms and timeout_ms a call may wait for the store for 6860 ms, and decision.deadline_ms is 3000; lower one of the three, or raise decision.deadline_ms"),
     ("[pressure]\ncpu_percent = 5\n", &[], &[],
      "test.toml:2: pressure.cpu_percent = 5: is out of range; use 20 to 100 percent"),
 ];

@@ -25,6 +25,7 @@ impl Compiler<'_> {
             name: named(&config.name, config.id.as_str()),
             currency: config.currency.clone(),
             sip_host: config.sip_host.clone(),
+            stand_in: config.stand_in_number,
             caps: limits.caps,
             concurrency: limits.concurrency,
             zone_from: config.zone_from(),

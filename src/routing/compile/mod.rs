@@ -99,6 +99,7 @@ pub(super) fn compile(
         (circuit::in_use(of_all), Source::of(false, false, of_all.is_some()));
     let numbers = compiler.sorted_numbers();
     let number_limits = compiler.number_limits(&config.numbers, &numbers);
+    compiler.stand_in_numbers(config, &numbers);
     let doors = compiler.doors(config, &numbers);
     let geo = compiler.geo(config);
     let lines = compiler.line_records(config);

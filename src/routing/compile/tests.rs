@@ -257,6 +257,38 @@ fn a_number_inside_a_long_range_is_found_behind_a_short_one() {
 }
 
 #[test]
+fn calls_whose_session_nobody_can_tell_go_by_a_static_number_of_their_trunk_s_publisher() {
+    let with = |account: &str, own: &str, of_a: &str| {
+        let text = format!(
+            "account = {{ {account} }}\ntrunks = [{{ id = 'own', {own} }}, \
+             {{ id = 'of_a', publisher = 'pub_a', {of_a} }}, {{ id = 'other' }}]\n{SOUND}"
+        );
+        RoutingSnapshot::compile(config(&text), 1)
+    };
+    let number = |digits: &str| format!("stand_in_number = '+1800555{digits}'");
+    let snapshot = with(&number("0199"), &number("0101"), "").unwrap();
+    let over = |trunk: &str| snapshot.stand_in_over(&trunk.into()).map(PhoneNumber::to_e164);
+    assert_eq!(over("own").as_deref(), Some("+18005550101"));
+    assert_eq!(over("other").as_deref(), Some("+18005550199"), "what the account says");
+    assert_eq!(over("of_a"), None, "it is a number of `pub_b`");
+
+    let told = |account: &str, of_a: &str| -> Vec<String> {
+        let faults = with(account, "", of_a).err().unwrap_or_default();
+        faults.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(told("", &number("0149")), [""; 0]);
+    assert_eq!(
+        told("stand_in_number = '+16145550101'", &number("0199")),
+        [
+            "trunks[1].stand_in_number = +18005550199: is not a number of the trunk's publisher; name \
+             one of the publisher's own, or leave it out",
+            "account.stand_in_number = +16145550101: is no static number of a campaign; add it to \
+             `numbers` of one, or name another",
+        ]
+    );
+}
+
+#[test]
 fn limits_of_numbers_that_cannot_be_meant_are_faults() {
     let cap = "caps = [{ metric = 'offered', window = 'daily', limit = 5 }]";
     let told = |numbers: &[(&str, &str)]| -> Vec<String> {

@@ -8,8 +8,8 @@ use crate::id::TrunkId;
 
 use super::Compiler;
 use super::circuit::in_use;
-use crate::routing::config::{CircuitConfig, Source, TrunkConfig};
-use crate::routing::snapshot::Trunk;
+use crate::routing::config::{CircuitConfig, RoutingConfig, Source, TrunkConfig};
+use crate::routing::snapshot::{NumberRange, Trunk};
 
 impl Compiler<'_> {
     pub(super) fn trunks(
@@ -48,6 +48,7 @@ impl Compiler<'_> {
             let trunk = Trunk {
                 publisher: config.publisher.clone(),
                 session_tag,
+                stand_in: config.stand_in_number,
                 circuit,
                 circuit_from,
                 next_way_on: config.next_way_on.clone(),
@@ -56,5 +57,31 @@ impl Compiler<'_> {
             trunks.insert(config.id.clone(), trunk);
         }
         trunks
+    }
+
+    /// Numbers for calls whose session nobody can tell are static, and those of a publisher's own trunk are
+    /// the publisher's. `known` are all numbers there are.
+    pub(super) fn stand_in_numbers(&mut self, config: &RoutingConfig, known: &[NumberRange]) {
+        let of_trunks = config.trunks.iter().enumerate();
+        let of_trunks = of_trunks
+            .map(|(t, it)| (format!("trunks[{t}]"), it.stand_in_number, it.publisher.as_ref()));
+        let of_account = (String::from("account"), config.account.stand_in_number, None);
+        for (path, number, publisher) in of_trunks.chain([of_account]) {
+            let Some(number) = number else { continue };
+            let value = number.to_e164();
+            let mut ranges = known.iter().filter(|it| it.pool.is_none());
+            let Some(range) = ranges.find(|it| it.digits.contains(&number.digits())) else {
+                let problem = "is no static number of a campaign";
+                let remedy = "add it to `numbers` of one, or name another";
+                self.fault(&path, "stand_in_number", value, problem, remedy);
+                continue;
+            };
+            let place = publisher.and_then(|it| self.publisher_index.get(it.as_str()));
+            if place.is_some_and(|it| *it != range.publisher) {
+                let problem = "is not a number of the trunk's publisher";
+                let remedy = "name one of the publisher's own, or leave it out";
+                self.fault(&path, "stand_in_number", value, problem, remedy);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use smol_str::SmolStr;
 
 use crate::id::AccountId;
 use crate::money::Currency;
+use crate::phone::PhoneNumber;
 
 use super::{CapConfig, ConcurrencyConfig, Source};
 
@@ -26,6 +27,11 @@ pub struct AccountConfig {
     /// publishers are told it. Absent: they are told none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sip_host: Option<SmolStr>,
+    /// The static number that a call to a session's own address counts as having dialled while nobody can say
+    /// whose session it is, because the store that servers share does not answer. Absent: such a call goes
+    /// nowhere, unless its trunk says more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stand_in_number: Option<PhoneNumber>,
     /// On all calls together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub caps: Vec<CapConfig>,

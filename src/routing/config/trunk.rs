@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::id::{PublisherId, TrunkId};
+use crate::phone::PhoneNumber;
 
 use super::{CapConfig, CircuitConfig};
 
@@ -22,6 +23,9 @@ pub struct TrunkConfig {
     /// `User-to-User`.
     #[serde(default)]
     pub session_header: Option<SmolStr>,
+    /// As that of the account, for its own calls. Absent: what the account says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in_number: Option<PhoneNumber>,
     /// When targets are called another way first for how calls over it go. Absent: as `[defaults]` say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit: Option<CircuitConfig>,

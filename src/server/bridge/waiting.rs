@@ -100,8 +100,7 @@ impl Bridge {
         let now = self.parts.clock.mono();
         let mut until = now;
         if let Some(sessions) = &self.sessions {
-            sessions.look(admission, sought.clone());
-            until = now + sessions.shared.answers_within();
+            until = sessions.look(admission, sought.clone(), now);
         }
         let stage = Stage::Looking { sought, is_written, until };
         let admission = admission.clone();

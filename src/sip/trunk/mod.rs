@@ -106,6 +106,9 @@ pub struct TrunkConfig {
     /// Whose it is; the same.
     #[serde(default)]
     pub publisher: serde::de::IgnoredAny,
+    /// What calls dial whose session nobody can tell; the same.
+    #[serde(default)]
+    pub stand_in_number: serde::de::IgnoredAny,
     /// The header of its INVITEs that names a session: it is kept as those of
     /// `inbound.headers_capture`. Absent: none does.
     #[serde(default)]

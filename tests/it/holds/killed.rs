@@ -287,7 +287,7 @@ impl Killed {
                 "redis.slow_ms=500",
                 "redis.timeout_ms=1000",
                 "redis.open_after_ms=100",
-                "decision.deadline_ms=6000",
+                "decision.deadline_ms=8000",
             ];
             set.extend(shared.map(str::to_owned));
         }

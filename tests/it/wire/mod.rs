@@ -46,6 +46,7 @@ mod shared_faults;
 mod shared_sessions;
 mod spend;
 mod stage;
+mod store_away;
 mod store_faults;
 mod strain;
 mod stream;

@@ -30,7 +30,7 @@ pub(super) fn server(redis: &Redis, node: u32, set: &[&str]) -> Result<Stage> {
         "redis.slow_ms=500",
         "redis.timeout_ms=1000",
         "redis.open_after_ms=100",
-        "decision.deadline_ms=6000",
+        "decision.deadline_ms=8000",
     ];
     let set = [&[node.as_str(), &urls], &times[..], set].concat();
     Stage::start(Setup { set: &set, ..Setup::default() })

@@ -44,7 +44,7 @@ pub(super) fn server_with(address: &str, node: u32, more: &str, set: &[&str]) ->
         "redis.timeout_ms=1000",
         "redis.open_after_ms=200",
         "redis.lease_s=20",
-        "decision.deadline_ms=6000",
+        "decision.deadline_ms=8000",
     ];
     let set = [&[node.as_str(), &urls], &times[..], set].concat();
     Stage::start(Setup { set: &set, more, ..Setup::default() })

@@ -55,7 +55,7 @@ impl Fleet {
                 "redis.timeout_ms=500",
                 "redis.open_after_ms=200",
                 "redis.lease_s=20",
-                "decision.deadline_ms=6000",
+                "decision.deadline_ms=8000",
             ];
             let set = [&[node.as_str(), &urls, CAP], &times[..]].concat();
             Stage::start(Setup { set: &set, more: &pool, ..Setup::default() })

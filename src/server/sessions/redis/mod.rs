@@ -153,6 +153,37 @@ impl RedisSessions {
         read(answer.unwrap_or_else(|| Err(unread()))?)
     }
 
+    /// The live session that the address of a call names: the call waits for it.
+    ///
+    /// # Errors
+    /// As [`SessionStore::lookup`].
+    pub async fn find_for_call(
+        &self,
+        key: SessionKey,
+        now: Wall,
+    ) -> Result<Option<Session>, StoreFault> {
+        self.named(key, now, For::Call).await
+    }
+
+    async fn named(
+        &self,
+        key: SessionKey,
+        now: Wall,
+        who: For,
+    ) -> Result<Option<Session>, StoreFault> {
+        let named = self.keys.session(key);
+        let get = redis::cmd("GET").arg(&named).take();
+        let answer = self.ask(&[Asked::plain(&named, get)], who).await.pop();
+        let kept: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
+        let session = kept.as_deref().and_then(kept::read);
+        let is_it = |it: &Session| match key {
+            SessionKey::Ping(ping) => it.ping == ping,
+            SessionKey::Session(session) => it.session == session,
+            SessionKey::Alias(_) => true,
+        };
+        Ok(session.filter(|it| is_it(it) && now < it.expires_at))
+    }
+
     /// Says what happened to a session.
     async fn mark(&self, session: SessionId, now: Wall, what: &[&str]) -> Result<i64, StoreFault> {
         let key = self.keys.session(SessionKey::Session(session));
@@ -345,17 +376,7 @@ impl SessionStore for RedisSessions {
     }
 
     async fn find(&self, key: SessionKey, now: Wall) -> Result<Option<Session>, StoreFault> {
-        let named = self.keys.session(key);
-        let get = redis::cmd("GET").arg(&named).take();
-        let answer = self.ask(&[Asked::plain(&named, get)], For::Upkeep).await.pop();
-        let kept: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
-        let session = kept.as_deref().and_then(kept::read);
-        let is_it = |it: &Session| match key {
-            SessionKey::Ping(ping) => it.ping == ping,
-            SessionKey::Session(session) => it.session == session,
-            SessionKey::Alias(_) => true,
-        };
-        Ok(session.filter(|it| is_it(it) && now < it.expires_at))
+        self.named(key, now, For::Upkeep).await
     }
 
     async fn visitor(

@@ -221,6 +221,19 @@ impl Looked {
             tags.insert(DEGRADED.into(), "true".into());
         }
     }
+
+    /// With the session that the call's address was found to name. `is_sure`: the call goes by what it has
+    /// dialled.
+    pub(in crate::server) fn besides(mut self, found: Asked<Session>, is_sure: bool) -> Self {
+        if let Asked::Told(session) = found
+            && self.readings.iter().all(|it| it.session != session.session)
+            && !self.is_all
+        {
+            self.readings.push(session.reading(session.number, None, None));
+        }
+        self.is_all &= is_sure;
+        self
+    }
 }
 
 /// What came of a question about one session.
@@ -494,6 +507,21 @@ impl SharedSessions {
             inner.all_untold = true;
         }
         inner.untold.insert(session);
+    }
+
+    /// Whether the store knows all that it was told: all of it answers, and it is not new.
+    pub(in crate::server) fn is_whole(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.state == State::Open && inner.opens_at <= clock::mono()
+    }
+
+    /// The live session that the address of a call names.
+    pub(in crate::server) async fn find_for_call(
+        &self,
+        key: SessionKey,
+        now: Wall,
+    ) -> Asked<Session> {
+        self.told(self.store.find_for_call(key, now).await)
     }
 
     /// The live session that an id names.

@@ -1,0 +1,216 @@
+//! What is said and done about sessions of other servers while the store that they share does not answer
+//! (spec/data §3.5).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::Stage;
+use super::peer::{SDP, with_body};
+use super::sessions::{call, detail, ping};
+use super::shared::{check, redis};
+use super::shared_sessions::{is_of, pool, server_with, text};
+use crate::support::redis::Redis;
+use crate::support::{http, wait_for};
+
+const KEY: &str = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41";
+const TOKEN: &str = "a token of sixteen or more";
+const DOORS: &str = r#"
+[[dialects]]
+id = "retreaver"
+dialect = "retreaver"
+key = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41"
+publisher = "tests"
+campaign = "alone"
+
+[[dialects]]
+id = "trackdrive"
+dialect = "trackdrive"
+key = "my_endpoint"
+token = "a token of sixteen or more"
+publisher = "tests"
+campaign = "alone"
+"#;
+/// Nobody pings for it.
+const STAND_IN: &str = "+18005550260";
+const OTHERS: &str = r#"
+[[campaigns]]
+id = "others"
+publisher = "tests"
+numbers = ["+18005550260"]
+routing = { tiers = [{ targets = [{ target = "alone" }] }] }
+"#;
+
+fn start(redis: &Redis, node: u32, more: &str, set: &[&str]) -> Stage {
+    server_with(&redis.address().to_string(), node, more, set).unwrap()
+}
+
+fn is(stage: &Stage, state: &str) -> Result<()> {
+    let what = format!("the store to be {state}");
+    wait_for(&what, Duration::from_secs(15), || {
+        let told: Value = http::get(stage.api, "/healthz")?.json()?;
+        Ok((told["session_store"] == state).then_some(()))
+    })
+}
+
+#[test]
+fn a_session_of_another_server_is_not_over_because_the_store_does_not_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let more = pool(4) + DOORS;
+    let payout = [
+        "account.sip_host=sip.example.com",
+        r#"targets.alone.conversion={ seconds = 90, revenue = "41.50" }"#,
+        r#"publishers.tests.payouts=[{ campaign = "alone", amount = "33.20" }]"#,
+    ];
+    let (first, second) = (start(&redis, 1, &more, &payout), start(&redis, 2, &more, &payout));
+    let mut play = || -> Result<()> {
+        let visit = json!({ "pool": "pool", "visitor_id": "v1" });
+        let visit = http::post(first.api, "/v1/sessions", &visit.to_string())?;
+        ensure!(visit.status == 201, "{visit:?}");
+        let id = text(&visit.json::<Value>()?["session_id"])?;
+        let opened = ping(&first, &json!({ "campaign": "alone", "sip_ok": true }))?;
+        let reserved = {
+            let ask = json!({ "key": KEY, "caller_number": "+16145550188" });
+            let priced = http::post(first.api, "/rtbs.json", &ask.to_string())?;
+            text(&priced.json::<Value>()?["uuid"])?
+        };
+        let put = |stage: &Stage| -> Result<Value> {
+            let confirm = json!({ "key": KEY, "status": "confirmed" }).to_string();
+            let asked = ("PUT", &*format!("/rtbs/{reserved}.json"));
+            http::ask(stage.api, asked, &confirm, &[("Content-Type", "application/json")])?.json()
+        };
+        let base = "/api/v1/inbound_webhooks";
+        let ask = json!({ "auth_token": TOKEN, "caller_id": "+16145550177" });
+        let priced = http::post(first.api, &format!("{base}/ping/my_endpoint"), &ask.to_string())?;
+        let named = priced.json::<Value>()?["try_all_buyers_ping_id"].clone();
+        let ask = json!({
+            "auth_token": TOKEN, "caller_id": "+16145550177", "ping_id": named,
+        });
+        let post = |stage: &Stage| -> Result<Value> {
+            http::post(stage.api, &format!("{base}/post/my_endpoint"), &ask.to_string())?.json()
+        };
+        let paths = [
+            ("GET", format!("/v1/sessions/{id}")),
+            ("GET", format!("/v1/pings/{}", text(&opened["ping_id"])?)),
+            ("POST", format!("/v1/sessions/{id}:heartbeat")),
+            ("POST", format!("/v1/sessions/{id}:release")),
+        ];
+        let ask = |stage: &Stage, (method, path): &(&str, String)| match *method {
+            "GET" => http::get(stage.api, path),
+            _ => http::post(stage.api, path, ""),
+        };
+        let all_answer = |stage: &Stage| -> Result<()> {
+            for asked in &paths {
+                let reply = ask(stage, asked)?;
+                ensure!(reply.status == 200, "{asked:?}: {reply:?}");
+            }
+            ensure!(put(stage)?["status"] == "confirmed", "{:#}", put(stage)?);
+            ensure!(post(stage)?["success"] == true, "{:#}", post(stage)?);
+            Ok(())
+        };
+        all_answer(&first)?;
+        all_answer(&second)?;
+
+        redis.kill()?;
+        // At once, and once the server knows.
+        for _ in 0..2 {
+            for asked in &paths {
+                let reply = ask(&second, asked)?;
+                ensure!(reply.status == 503, "{asked:?}: {reply:?}");
+                let again: u32 = reply.header("retry-after").context("no time")?.parse()?;
+                ensure!((1..=5).contains(&again), "{reply:?}");
+                let told: Value = reply.json()?;
+                ensure!(told["code"] == "session.store_away", "{asked:?}: {told:#}");
+            }
+            ensure!(put(&second)?["reason_code"] == "ping.unavailable", "{:#}", put(&second)?);
+            let posted = post(&second)?;
+            ensure!(posted.to_string().contains("unavailable"), "{posted:#}");
+            all_answer(&first)?;
+            is(&second, "away")?;
+        }
+        // Whoever shows no key learns nothing.
+        let reply = http::ask(second.api, ("POST", &paths[2].1), "", &[])?;
+        ensure!(reply.status == 401, "{reply:?}");
+
+        redis.restart()?;
+        is(&first, "open")?;
+        is(&second, "open")?;
+        all_answer(&second)?;
+        first.is_clean()?;
+        second.is_clean()
+    };
+    let played = play();
+    check(&[&first, &second], played);
+}
+
+#[test]
+fn a_call_to_the_address_of_another_server_s_session_is_not_refused_because_the_store_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let stand_in = format!("account.stand_in_number=\"{STAND_IN}\"");
+    let first = start(&redis, 1, OTHERS, &[&stand_in]);
+    let second = start(&redis, 2, OTHERS, &[&stand_in]);
+    let none = start(&redis, 3, OTHERS, &[]);
+    let mut play = || -> Result<()> {
+        let session = ping(&first, &json!({ "campaign": "alone", "sip_ok": true }))?;
+        let (user, digits) = (text(&session["sip_user"])?, text(&session["sip_user_digits"])?);
+        redis.kill()?;
+        // At once, and once the server knows.
+        for turn in ["soon", "later"] {
+            for (name, user) in [("user", &user), ("digits", &digits)] {
+                let call_id = format!("{turn}-{name}");
+                call(&second, user, &call_id, &[])?;
+                let found = detail(&second, &call_id)?;
+                ensure!(found["match_method"] == "static_mapping", "{found:#}");
+                ensure!(found["campaign"] == "others", "{found:#}");
+                ensure!(found["session_id"].is_null(), "{found:#}");
+                let id = text(&found["call_id"])?;
+                let told = http::get(second.api, &format!("/v1/calls/{id}/explain"))?.body;
+                ensure!(told.contains("match.degraded"), "{told}");
+                // Whoever opened it knows it.
+                let call_id = format!("{call_id}-own");
+                call(&first, user, &call_id, &[])?;
+                is_of(&first, &call_id, "address", &session)?;
+            }
+            is(&second, "away")?;
+        }
+        // Where nothing is configured for it, it cannot be anybody's.
+        let mut caller = none.udp()?;
+        caller.send(with_body(&caller, &none.invite_to(&user), "none", &[], SDP))?;
+        caller.expect("404 INVITE")?;
+        ensure!(detail(&none, "none")?["end_reason"] == "gate.session_unknown");
+
+        redis.restart()?;
+        is(&first, "open")?;
+        is(&second, "open")?;
+        call(&second, &user, "again", &[])?;
+        is_of(&second, "again", "address", &session)?;
+        // What nobody has ever opened is nobody's.
+        let (mut caller, unknown) = (second.udp()?, format!("bid_{}", "0".repeat(32)));
+        caller.send(with_body(&caller, &second.invite_to(&unknown), "unknown", &[], SDP))?;
+        caller.expect("404 INVITE")?;
+        first.is_clean()?;
+        second.is_clean()
+    };
+    let played = play();
+    check(&[&first, &second, &none], played);
+}
+
+#[test]
+fn a_call_to_an_address_waits_longer_for_a_slow_store_than_a_call_to_a_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let (first, second) = (start(&redis, 1, "", &[]), start(&redis, 2, "", &[]));
+    let play = || -> Result<()> {
+        let session = ping(&first, &json!({ "campaign": "alone", "sip_ok": true }))?;
+        // Longer than `redis.call_timeout_ms`, and shorter than three times that.
+        ensure!(redis.ask(&["client", "pause", "800", "all"])? == "OK");
+        call(&second, &text(&session["sip_user"])?, "slow", &[])?;
+        is_of(&second, "slow", "address", &session)?;
+        second.is_clean()
+    };
+    let played = play();
+    check(&[&first, &second], played);
+}
