@@ -78,6 +78,7 @@ async fn in_redis(snapshot: &RoutingSnapshot, address: Address) {
         lease: LIFE,
         open_after: Duration::ZERO,
         time: TimeOfNumbers::Server,
+        kept_max: 10_000,
     });
     store.connect().await.expect("redis-server is there");
     let pool = snapshot.pool(&"pool".into()).expect("it is configured");

@@ -61,6 +61,9 @@ pub struct RedisSettings {
     /// Whether sessions and the numbers of pools are shared as well: a ping at one server is known to
     /// calls at all of them. Else each server has its own, and pools of its own. Default true.
     pub sessions: bool,
+    /// Sessions, numbers and lists of callers' sessions that were read there and are kept until they change.
+    /// Default 20000.
+    pub cache_max: u32,
 }
 
 /// How often a call asks for room: again when an answer was late, the server has changed, or room of our
@@ -95,6 +98,7 @@ impl Default for RedisSettings {
             lease: Duration::from_secs(90),
             open_after: Duration::from_secs(2),
             sessions: true,
+            cache_max: 20_000,
         }
     }
 }
@@ -109,6 +113,7 @@ impl RedisSettings {
         ranges.check_ms("redis.replica_timeout_ms", self.replica_timeout, 1..=2_000);
         ranges.check_s("redis.lease_s", self.lease, 4..=600);
         ranges.check_ms("redis.open_after_ms", self.open_after, 100..=60_000);
+        ranges.check("redis.cache_max", self.cache_max.into(), 0..=1_000_000, "answers");
         if self.username.is_some() && self.password.is_none() {
             findings.push(Finding {
                 path: String::from("redis.username"),

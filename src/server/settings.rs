@@ -202,6 +202,7 @@ pub(super) fn shared_sessions(
         lease: redis.lease,
         open_after: redis.open_after.max(OPEN_AFTER_MIN),
         time: TimeOfNumbers::Server,
+        kept_max: usize::try_from(redis.cache_max).unwrap_or(usize::MAX),
     });
     Some(Arc::new(SharedSessions::new(store, redis.lease)))
 }

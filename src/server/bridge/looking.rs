@@ -112,25 +112,25 @@ impl Sessions {
         let request = match sought {
             Sought::Call(request) => request,
             Sought::Named(named, trunk) => {
-                dialed_by(deciding, shared, admission, named, trunk, &Asked::Away)?.0
+                let found = shared.remembered(named.key, admission.wall);
+                dialed_by(deciding, shared, admission, named, trunk, &found)?.0
             }
         };
-        let looked = shared.without(&request);
+        let looked = shared.without(&deciding.snapshot(), &request);
         Ok((request, looked))
     }
 
-    /// A call to this number was attributed to a session of the publisher.
+    /// A call was attributed to a session of the publisher.
     pub(super) fn used(
         &self,
         call: CallId,
-        dialed: PhoneNumber,
         Used { session, is_first_here }: Used,
         publisher: PublisherId,
         at: Wall,
     ) {
         let (deciding, shared) = (Arc::clone(&self.deciding), Arc::clone(&self.shared));
         let mailbox = self.mailbox.clone();
-        shared.spent(dialed, session);
+        shared.spent(session, at);
         self.runtime.spawn(async move {
             let told = shared.consume(session, at).await;
             let is_first = match told {

@@ -364,7 +364,7 @@ impl Bridge {
         if let Some(sessions) = &self.sessions {
             if let (Some(used), Some(attribution)) = (decided.used, &decision.attribution) {
                 let publisher = attribution.publisher.clone();
-                sessions.used(admission.id, request.dialed, used, publisher, request.at);
+                sessions.used(admission.id, used, publisher, request.at);
             }
             if let Some(number) = decided.pinned {
                 sessions.pin(admission.id, number, request.at);

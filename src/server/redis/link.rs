@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, ToRedisArgs, Value,
-    from_redis_value,
+    AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError,
+    ToRedisArgs, Value, from_redis_value,
 };
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -137,6 +137,19 @@ impl Link {
     pub(in crate::server) fn secure(&self, tls: Option<LinkTls>) {
         let before = self.settings.load();
         self.settings.store(Arc::new(LinkSettings { tls, ..LinkSettings::clone(&before) }));
+    }
+
+    /// A connection on which a server says what has changed of what was read over it.
+    pub(in crate::server) async fn follow(
+        &self,
+        owner: &Address,
+        hears: Arc<dyn AsyncPushSender>,
+    ) -> Result<Lane, StoreFault> {
+        let settings = self.settings.load_full();
+        let lane = open_hearing(owner, &settings, Some(hears)).await?;
+        let track = redis::cmd("CLIENT").arg("TRACKING").arg("ON").take();
+        send(&mut lane.connection(), &track, settings.connect_timeout).await?;
+        Ok(lane)
     }
 
     /// Finds the server that keeps the slot and connects to it.
@@ -344,12 +357,19 @@ impl fmt::Display for Address {
 }
 
 impl Lane {
-    async fn on<S>(stream: S, greeting: &RedisConnectionInfo) -> Result<Self, StoreFault>
+    async fn on<S>(
+        stream: S,
+        greeting: &RedisConnectionInfo,
+        hears: Option<Arc<dyn AsyncPushSender>>,
+    ) -> Result<Self, StoreFault>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Each question has a limit of its own.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let mut config = AsyncConnectionConfig::new().set_response_timeout(None);
+        if let Some(hears) = hears {
+            config = config.set_push_sender(hears);
+        }
         // Who greets needs somebody who reads.
         let opened = MultiplexedConnection::new_with_config(greeting, stream, config).await;
         let (connection, driver) = opened.map_err(|error| fault(&error))?;
@@ -372,7 +392,19 @@ pub(in crate::server) async fn open(
     address: &Address,
     settings: &LinkSettings,
 ) -> Result<Lane, StoreFault> {
+    open_hearing(address, settings, None).await
+}
+
+/// With `hears` the server may say something unasked, which is heard before any answer behind it.
+async fn open_hearing(
+    address: &Address,
+    settings: &LinkSettings,
+    hears: Option<Arc<dyn AsyncPushSender>>,
+) -> Result<Lane, StoreFault> {
     let mut greeting = RedisConnectionInfo::default().set_skip_set_lib_name();
+    if hears.is_some() {
+        greeting = greeting.set_protocol(ProtocolVersion::RESP3);
+    }
     if let Some(username) = &settings.username {
         greeting = greeting.set_username(username);
     }
@@ -383,11 +415,13 @@ pub(in crate::server) async fn open(
         let stream = TcpStream::connect((&*address.host, address.port)).await?;
         // Small writes are not to be gathered.
         stream.set_nodelay(true)?;
-        let Some(tls) = &settings.tls else { return Ok(Lane::on(stream, &greeting).await) };
+        let Some(tls) = &settings.tls else {
+            return Ok(Lane::on(stream, &greeting, hears).await);
+        };
         let name = tls.name.as_deref().unwrap_or(&address.host).to_owned();
         let name = ServerName::try_from(name).map_err(io::Error::other)?;
         let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await?;
-        Ok(Lane::on(stream, &greeting).await)
+        Ok(Lane::on(stream, &greeting, hears).await)
     });
     let opened: io::Result<Result<Lane, StoreFault>> =
         opened.await.map_err(|_| StoreFault::Timeout)?;

@@ -13,7 +13,7 @@ pub use fault::StoreFault;
 pub use link::{Address, LinkSettings, LinkTls};
 
 pub(in crate::server) use link::{
-    Lane, Link, Live, Topology, fault, open, owners, send_all, unread,
+    Lane, Link, Live, Topology, fault, open, owners, send, send_all, unread,
 };
 pub(in crate::server) use script::Script;
 pub(in crate::server) use slots::{SLOTS, slot_of};

@@ -5,5 +5,6 @@
 mod contract;
 mod in_process;
 mod model;
+mod near;
 mod servers;
 mod stores;

@@ -88,6 +88,7 @@ pub(super) fn settings(seeds: Vec<Address>, node: &str) -> RedisSessionsSettings
         lease: Duration::from_secs(86_400),
         open_after: Duration::ZERO,
         time: TimeOfNumbers::Caller,
+        kept_max: 10_000,
     }
 }
 

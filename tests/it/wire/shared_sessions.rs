@@ -595,7 +595,7 @@ fn pings_go_on_while_the_master_of_a_cluster_that_has_their_pool_dies() {
 }
 
 /// Calls that were matched without the store.
-fn lookups_without(stage: &Stage) -> Result<f64> {
+pub(super) fn lookups_without(stage: &Stage) -> Result<f64> {
     let counted = api::series(stage.api)?;
     let name = r#"tollbridge_session_store_local_total{what="lookup"}"#;
     Ok(counted.get(name).copied().unwrap_or_default())

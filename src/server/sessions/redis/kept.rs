@@ -100,6 +100,15 @@ pub(super) fn write(session: &Session) -> Written {
     Written { ends: digits(session.expires_at), used: digits(used), rest }
 }
 
+/// The session was used then, unless it was before; another that has the same key was not.
+pub(super) fn use_first(kept: &mut [u8], session: SessionId, at: Wall) {
+    let is_it = kept.get(2 * DIGITS..2 * DIGITS + ID) == Some(&session.as_bytes()[..]);
+    let used = kept.get_mut(DIGITS..2 * DIGITS).filter(|used| used.iter().all(|it| *it == b'0'));
+    if let Some(used) = used.filter(|_| is_it) {
+        used.copy_from_slice(digits(at).as_bytes());
+    }
+}
+
 /// `None`: nobody of ours wrote that.
 pub(super) fn read(kept: &[u8]) -> Option<Session> {
     let (ends, kept) = kept.split_at_checked(DIGITS)?;
@@ -202,6 +211,13 @@ mod tests {
             kept.extend(rest);
             assert_eq!(read(&kept), Some(session.clone()));
             assert_eq!(read(&kept[..40]), None);
+
+            let (mut others, at) = (kept.clone(), Wall(1_773_759_655_000));
+            use_first(&mut others, SessionId::from_bytes([8; 16]), at);
+            assert_eq!(others, kept);
+            use_first(&mut kept, session.session, at);
+            let first = session.consumed_at.unwrap_or(at);
+            assert_eq!(read(&kept).unwrap().consumed_at, Some(first));
         }
     }
 }

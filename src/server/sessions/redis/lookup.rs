@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use redis::Value;
+
 use crate::id::SessionId;
 use crate::routing::RouteRequest;
 use crate::routing::attribution::SessionKey;
@@ -13,7 +15,7 @@ use crate::time::Wall;
 
 use super::kept;
 use super::numbers::NumberRead;
-use super::servers::{Asked, For};
+use super::servers::Asked;
 use super::{PER_CALLER_MAX, RedisSessions, SHARING_READ_MAX, read};
 
 /// What names sessions.
@@ -27,7 +29,8 @@ struct Names {
     sessions: BTreeMap<SessionId, Session>,
 }
 
-/// What a question of the first round is about.
+/// What a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum About {
     Number,
     Caller,
@@ -43,30 +46,74 @@ impl RedisSessions {
         request: &RouteRequest,
     ) -> Result<Vec<SessionReading>, StoreFault> {
         let Some(owner) = snapshot.number(request.dialed) else { return Ok(vec![]) };
-        let mut names = self.names(snapshot, request, &owner).await?;
-        let former = names.number.past.last().filter(|_| owner.pool.is_some());
-        let of_number = names.number.holder.into_iter().chain(former.map(|it| it.session));
-        let named = of_number.chain(names.sharing.iter().copied());
-        let mut wanted: Vec<SessionId> = named.chain(names.callers.iter().copied()).collect();
-        wanted.retain(|it| !names.sessions.contains_key(it));
-        wanted.sort_unstable();
-        wanted.dedup();
-        let gets = wanted.iter().map(|id| self.get(SessionKey::Session(*id)));
-        let gets: Vec<_> = gets.collect();
-        for (id, answer) in wanted.iter().zip(self.ask(&gets, For::Call).await) {
-            let kept: Option<Vec<u8>> = read(answer?)?;
-            let session = kept.as_deref().and_then(kept::read).filter(|it| it.session == *id);
-            names.sessions.extend(session.map(|it| (*id, it)));
+        let limit = self.settings.call_timeout;
+        let (mut about, mut asked) = self.questions(snapshot, request, &owner);
+        // Who was named the last time is asked for as well: it may be the same.
+        let before = self.names_before(&about, &asked, request, &owner);
+        let guessed = before.wanted(&owner).into_iter().map(|id| self.get(SessionKey::Session(id)));
+        for get in guessed {
+            if asked.iter().all(|known| known.kept_as() != get.kept_as()) {
+                about.push(About::Session);
+                asked.push(get);
+            }
+        }
+        let mut names = Names::default();
+        for (about, answer) in about.into_iter().zip(self.see(&asked, limit).await) {
+            names.hear(about, answer?, request, &owner)?;
+        }
+        let wanted = names.wanted(&owner);
+        let gets: Vec<_> = wanted.iter().map(|id| self.get(SessionKey::Session(*id))).collect();
+        if !gets.is_empty() {
+            for answer in self.see(&gets, limit).await {
+                names.hear(About::Session, answer?, request, &owner)?;
+            }
         }
         Ok(names.readings(snapshot, request, &owner))
     }
 
-    async fn names(
+    /// What was read here lately of the sessions a call may belong to: while the servers do not answer.
+    pub fn candidates_before(
+        &self,
+        snapshot: &RoutingSnapshot,
+        request: &RouteRequest,
+    ) -> Vec<SessionReading> {
+        let Some(owner) = snapshot.number(request.dialed) else { return vec![] };
+        let (about, asked) = self.questions(snapshot, request, &owner);
+        let mut names = self.names_before(&about, &asked, request, &owner);
+        for id in names.wanted(&owner) {
+            let get = self.get(SessionKey::Session(id));
+            let kept = get.kept_as().and_then(|key| self.near.lately(key));
+            let read = kept.map(|it| names.hear(About::Session, it, request, &owner));
+            debug_assert!(!matches!(read, Some(Err(_))), "it was read before");
+        }
+        names.readings(snapshot, request, &owner)
+    }
+
+    fn names_before(
+        &self,
+        about: &[About],
+        asked: &[Asked],
+        request: &RouteRequest,
+        owner: &NumberOwner<'_>,
+    ) -> Names {
+        let mut names = Names::default();
+        for (about, asked) in about.iter().zip(asked) {
+            let Some(kept) = asked.kept_as().and_then(|key| self.near.lately(key)) else {
+                continue;
+            };
+            let read = names.hear(*about, kept, request, owner);
+            debug_assert!(read.is_ok(), "it was read before");
+        }
+        names
+    }
+
+    /// What names the sessions a call may belong to.
+    fn questions(
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
         owner: &NumberOwner<'_>,
-    ) -> Result<Names, StoreFault> {
+    ) -> (Vec<About>, Vec<Asked>) {
         let (dialed, now) = (request.dialed, request.at);
         let (mut about, mut asked) = (vec![], vec![]);
         let mut ask = |what, question| {
@@ -76,7 +123,7 @@ impl RedisSessions {
         if let Some(pool) = owner.pool {
             let key = self.keys.pool(&pool.id).number(dialed);
             let all = redis::cmd("HGETALL").arg(&key).take();
-            ask(About::Number, Asked::plain(&key, all));
+            ask(About::Number, Asked::what_is(key, all));
         } else if snapshot.pools().iter().any(|pool| pool.overflow == Some(dialed)) {
             let key = self.keys.sharing(dialed);
             let live = format!("({}", now.0);
@@ -89,40 +136,59 @@ impl RedisSessions {
         if let Some(caller) = request.caller {
             let key = self.keys.caller(&owner.campaign.id, caller);
             let newest = redis::cmd("ZREVRANGE").arg(&key).arg(0).arg(PER_CALLER_MAX - 1).take();
-            ask(About::Caller, Asked::plain(&key, newest));
+            ask(About::Caller, Asked::what_is(key, newest));
         }
         let named = request.named.map(|named| named.key);
         for key in named.into_iter().chain(snapshot.named_by_trunk(request)) {
             ask(About::Session, self.get(key));
         }
-        let mut names = Names::default();
-        for (about, answer) in about.into_iter().zip(self.ask(&asked, For::Call).await) {
-            let answer = answer?;
-            match about {
-                About::Number => {
-                    let rests = owner.pool.map(|pool| pool.quarantine).unwrap_or_default();
-                    names.number = NumberRead::of(&read(answer)?, rests, now);
-                }
-                About::Caller => names.callers = ids(read(answer)?),
-                About::Sharing => names.sharing = ids(read(answer)?),
-                About::SharingCount => names.sharing_count = read(answer)?,
-                About::Session => {
-                    let kept: Option<Vec<u8>> = read(answer)?;
-                    let session = kept.as_deref().and_then(kept::read);
-                    names.sessions.extend(session.map(|it| (it.session, it)));
-                }
-            }
-        }
-        Ok(names)
+        (about, asked)
     }
 
-    fn get(&self, key: SessionKey) -> Asked {
+    pub(super) fn get(&self, key: SessionKey) -> Asked {
         let key = self.keys.session(key);
-        Asked::plain(&key, redis::cmd("GET").arg(&key).take())
+        let get = redis::cmd("GET").arg(&key).take();
+        Asked::what_is(key, get)
     }
 }
 
 impl Names {
+    fn hear(
+        &mut self,
+        about: About,
+        answer: Value,
+        request: &RouteRequest,
+        owner: &NumberOwner<'_>,
+    ) -> Result<(), StoreFault> {
+        match about {
+            About::Number => {
+                let rests = owner.pool.map(|pool| pool.quarantine).unwrap_or_default();
+                self.number = NumberRead::of(&read(answer)?, rests, request.at);
+            }
+            About::Caller => self.callers = ids(read(answer)?),
+            About::Sharing => self.sharing = ids(read(answer)?),
+            About::SharingCount => self.sharing_count = read(answer)?,
+            About::Session => {
+                let kept: Option<Vec<u8>> = read(answer)?;
+                let session = kept.as_deref().and_then(kept::read);
+                self.sessions.extend(session.map(|it| (it.session, it)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sessions that are named, and have yet to be read.
+    fn wanted(&self, owner: &NumberOwner<'_>) -> Vec<SessionId> {
+        let former = self.number.past.last().filter(|_| owner.pool.is_some());
+        let of_number = self.number.holder.into_iter().chain(former.map(|it| it.session));
+        let named = of_number.chain(self.sharing.iter().copied());
+        let mut wanted: Vec<SessionId> = named.chain(self.callers.iter().copied()).collect();
+        wanted.retain(|it| !self.sessions.contains_key(it));
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
     /// In the order in which a desk has them.
     fn readings(
         &self,

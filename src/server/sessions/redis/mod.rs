@@ -1,7 +1,7 @@
 //! Sessions in Redis (spec/data §3.2): a server, or the servers of a cluster, and their replicas.
 //!
-//! Owns: the keys ([`keys`]), the scripts beside this file, which server has what ([`servers`]). Does
-//! not own: the way to servers (see [`redis`](crate::server::redis)), when the store is asked, and what
+//! Owns: the keys ([`keys`]), the scripts beside this file, which server has what ([`servers`]), what was
+//! read there ([`near`]). Does not own: the way to servers (see [`redis`](crate::server::redis)), when the store is asked, and what
 //! is done without it (see [`sessions`](super)).
 //!
 //! Invariants: every script touches keys of one slot, and runs only where all of them are; numbers go
@@ -13,11 +13,12 @@ mod calls;
 mod kept;
 mod keys;
 mod lookup;
+mod near;
 mod numbers;
 mod scripts;
 mod servers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ use crate::time::Wall;
 use super::store::{SessionStore, outlives};
 
 use kept::{Written, digits, head};
+use near::{Followed, Near};
 use scripts::Script;
 use servers::{Asked, For, Servers};
 
@@ -60,6 +62,7 @@ pub struct RedisSessions {
     servers: ArcSwap<Servers>,
     /// What was told of a pool was told behind this one: a server that is new to it has another.
     gates: Mutex<BTreeMap<PoolId, SmolStr>>,
+    near: Arc<Near>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +81,8 @@ pub struct RedisSessionsSettings {
     /// How long the nodes have to find out that a server may have forgotten what they have lent.
     pub open_after: Duration,
     pub time: TimeOfNumbers,
+    /// Answers that are kept until they change, at most.
+    pub kept_max: usize,
 }
 
 /// By whose time numbers are lent.
@@ -95,6 +100,7 @@ impl RedisSessions {
         Self {
             keys: KeySpace::new(&settings.account),
             link: Link::new(settings.link.clone()),
+            near: Arc::new(Near::new(settings.kept_max)),
             settings,
             servers: ArcSwap::default(),
             gates: Mutex::default(),
@@ -111,7 +117,19 @@ impl RedisSessions {
         self.servers.store(Arc::clone(&servers));
         // What they answer says how they are.
         servers.ask(&servers.probes(), For::Upkeep, self.settings.timeout).await;
+        if !new.is_empty() {
+            self.follow().await;
+        }
         Ok(new)
+    }
+
+    /// Sees to it that servers say what has changed of what was read there. Said again from time to time: a
+    /// connection may be gone, or never have come about.
+    pub async fn follow(&self) {
+        if self.settings.kept_max > 0 {
+            let servers = self.servers.load_full();
+            servers.follow(&self.link, &self.near, self.settings.timeout).await;
+        }
     }
 
     /// Whether all servers answer, and keep what they are asked for.
@@ -136,10 +154,88 @@ impl RedisSessions {
 
     async fn ask(&self, asked: &[Asked], who: For) -> Vec<Result<Value, StoreFault>> {
         let limit = match who {
-            For::Call => self.settings.call_timeout,
+            For::Call | For::Keeping => self.settings.call_timeout,
             For::Upkeep => self.settings.timeout,
         };
-        self.servers.load_full().ask(asked, who, limit).await
+        let answers = self.servers.load_full().ask(asked, who, limit).await;
+        // Whoever asks here again hears of it.
+        asked.iter().filter_map(Asked::changes).for_each(|key| self.near.changed(key));
+        answers
+    }
+
+    /// What keys are, as they were at some moment from here on. One that is fresh is so still when the server
+    /// has said something else afterwards: each is asked for one thing at least.
+    async fn see(&self, asked: &[Asked], limit: Duration) -> Vec<Result<Value, StoreFault>> {
+        let servers = self.servers.load_full();
+        let (mut heard, mut asks, mut known) = (BTreeSet::new(), vec![], vec![]);
+        for (nth, question) in asked.iter().enumerate() {
+            match servers.followed(question) {
+                Some((place, by)) if self.fresh(question, &by).is_some() => {
+                    known.push((nth, place));
+                }
+                followed => {
+                    heard.extend(followed.map(|(place, _)| place));
+                    asks.push(nth);
+                }
+            }
+        }
+        known.retain(|(nth, place)| {
+            let is_first = heard.insert(*place);
+            asks.extend(is_first.then_some(*nth));
+            !is_first
+        });
+        let mut answers = vec![Err(unread()); asked.len()];
+        self.ask_and_keep(&servers, asked, asks, limit, &mut answers).await;
+        let mut again = vec![];
+        for (nth, _) in known {
+            let by = asked.get(nth).and_then(|it| servers.followed(it).map(|(_, by)| (it, by)));
+            match by.and_then(|(question, by)| self.fresh(question, &by)) {
+                Some(value) => answers[nth] = Ok(value),
+                None => again.push(nth),
+            }
+        }
+        if !again.is_empty() {
+            self.ask_and_keep(&servers, asked, again, limit, &mut answers).await;
+        }
+        answers
+    }
+
+    fn fresh(&self, asked: &Asked, by: &Arc<Followed>) -> Option<Value> {
+        self.near.fresh(asked.kept_as()?, by)
+    }
+
+    async fn ask_and_keep(
+        &self,
+        servers: &Servers,
+        asked: &[Asked],
+        at: Vec<usize>,
+        limit: Duration,
+        answers: &mut [Result<Value, StoreFault>],
+    ) {
+        let questions = || at.iter().filter_map(|nth| asked.get(*nth));
+        let followed = |it: &Asked| servers.followed(it).map(|(_, by)| by);
+        let by: Vec<_> =
+            questions().map(|it| followed(it).unwrap_or_else(Followed::nobody)).collect();
+        let keys = questions().filter_map(Asked::kept_as).map(str::to_owned).collect();
+        let reading = self.near.reading(keys);
+        let told = servers.ask_at(asked, at.clone(), For::Keeping, limit).await;
+        for ((nth, by), answer) in at.into_iter().zip(by).zip(told) {
+            let key = asked.get(nth).and_then(Asked::kept_as);
+            if let (Some(key), Ok(value)) = (key, &answer) {
+                reading.read(key, value, &by);
+            }
+            answers[nth] = answer;
+        }
+    }
+
+    /// A call was attributed to a session: what is kept of it says so from now on.
+    pub fn used(&self, session: SessionId, at: Wall) {
+        let key = self.keys.session(SessionKey::Session(session));
+        self.near.correct(&key, |kept| {
+            if let Value::BulkString(kept) = kept {
+                kept::use_first(kept, session, at);
+            }
+        });
     }
 
     async fn run<T: FromRedisValue>(
@@ -162,26 +258,44 @@ impl RedisSessions {
         key: SessionKey,
         now: Wall,
     ) -> Result<Option<Session>, StoreFault> {
-        self.named(key, now, For::Call).await
+        self.named(key, now, self.settings.call_timeout).await
     }
 
+    /// The live session that an id names, as it is: whoever changes it has to know all of it.
+    ///
+    /// # Errors
+    /// As [`SessionStore::lookup`].
+    pub async fn find_now(
+        &self,
+        key: SessionKey,
+        now: Wall,
+    ) -> Result<Option<Session>, StoreFault> {
+        let named = self.keys.session(key);
+        let get = redis::cmd("GET").arg(&named).take();
+        let answer = self.ask(&[Asked::plain(&named, get)], For::Upkeep).await.pop();
+        live(answer.unwrap_or_else(|| Err(unread()))?, key, now)
+    }
+
+    /// As it was read here, if nobody has said that it has changed.
     async fn named(
         &self,
         key: SessionKey,
         now: Wall,
-        who: For,
+        limit: Duration,
     ) -> Result<Option<Session>, StoreFault> {
-        let named = self.keys.session(key);
-        let get = redis::cmd("GET").arg(&named).take();
-        let answer = self.ask(&[Asked::plain(&named, get)], who).await.pop();
-        let kept: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
-        let session = kept.as_deref().and_then(kept::read);
-        let is_it = |it: &Session| match key {
-            SessionKey::Ping(ping) => it.ping == ping,
-            SessionKey::Session(session) => it.session == session,
-            SessionKey::Alias(_) => true,
+        let get = self.get(key);
+        let followed = self.servers.load().followed(&get);
+        let answer = match followed.and_then(|(_, by)| self.fresh(&get, &by)) {
+            Some(known) => Ok(known),
+            None => self.see(&[get], limit).await.pop().unwrap_or_else(|| Err(unread())),
         };
-        Ok(session.filter(|it| is_it(it) && now < it.expires_at))
+        live(answer?, key, now)
+    }
+
+    /// The session that an id names, as it was when it was last read here: while the servers do not answer.
+    pub fn remembered(&self, key: SessionKey, now: Wall) -> Option<Session> {
+        let kept = self.near.lately(self.get(key).kept_as()?)?;
+        live(kept, key, now).ok().flatten()
     }
 
     /// Says what happened to a session.
@@ -376,7 +490,7 @@ impl SessionStore for RedisSessions {
     }
 
     async fn find(&self, key: SessionKey, now: Wall) -> Result<Option<Session>, StoreFault> {
-        self.named(key, now, For::Upkeep).await
+        self.named(key, now, self.settings.timeout).await
     }
 
     async fn visitor(
@@ -390,9 +504,21 @@ impl SessionStore for RedisSessions {
         let id: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
         let id = id.and_then(|id| <[u8; 16]>::try_from(id).ok());
         let Some(id) = id.map(SessionId::from_bytes) else { return Ok(None) };
-        let found = self.find(SessionKey::Session(id), now).await?;
+        let found = self.find_now(SessionKey::Session(id), now).await?;
         Ok(found.filter(|it| it.visitor_key().as_ref() == Some(visitor)))
     }
+}
+
+/// The session that was asked for, if it is live and not another that has the same key.
+fn live(kept: Value, key: SessionKey, now: Wall) -> Result<Option<Session>, StoreFault> {
+    let kept: Option<Vec<u8>> = read(kept)?;
+    let session = kept.as_deref().and_then(kept::read);
+    let is_it = |it: &Session| match key {
+        SessionKey::Ping(ping) => it.ping == ping,
+        SessionKey::Session(session) => it.session == session,
+        SessionKey::Alias(_) => true,
+    };
+    Ok(session.filter(|it| is_it(it) && now < it.expires_at))
 }
 
 /// What all share who find no number left, of a session that asked for one.

@@ -1,16 +1,19 @@
 //! The servers that keep sessions and pools, each its slots, and which of them are of use.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use arc_swap::ArcSwapOption;
+use redis::{Cmd, PushInfo, Value};
 use tokio::task::JoinSet;
 
 use super::keys::KeySpace;
+use super::near::{Followed, Follower, Near};
 use super::scripts::Script;
 use crate::server::redis::{
-    Address, Link, Live, SLOTS, Script as _, StoreFault, Topology, send_all, slot_of, unread,
+    Address, Link, Live, SLOTS, Script as _, StoreFault, Topology, send, send_all, slot_of, unread,
 };
 
 /// Late answers in a row after which a server is taken to be away.
@@ -32,12 +35,18 @@ pub(super) struct Server {
     is_out: AtomicBool,
     /// It says that others keep what it was asked for.
     is_stale: AtomicBool,
+    /// On which it says what has changed; absent: it does not.
+    follower: ArcSwapOption<Follower>,
+    /// It was asked to, and will not.
+    is_silent: AtomicBool,
 }
 
 /// Something to be done where a key is.
 pub(super) struct Asked {
     slot: u16,
     what: What,
+    /// By which the answer is kept.
+    kept_as: Option<String>,
 }
 
 enum What {
@@ -50,11 +59,30 @@ enum What {
 pub(super) enum For {
     Call,
     Upkeep,
+    /// Whoever keeps the answer until it changes.
+    Keeping,
 }
 
 impl Asked {
     pub(super) fn plain(key: &str, command: Cmd) -> Self {
-        Self { slot: slot_of(key), what: What::Plain(command) }
+        Self { slot: slot_of(key), what: What::Plain(command), kept_as: None }
+    }
+
+    /// What a key is, always asked for in the same way.
+    pub(super) fn what_is(key: String, command: Cmd) -> Self {
+        Self { slot: slot_of(&key), what: What::Plain(command), kept_as: Some(key) }
+    }
+
+    pub(super) fn kept_as(&self) -> Option<&str> {
+        self.kept_as.as_deref()
+    }
+
+    /// The key of a session that is not afterwards what it was.
+    pub(super) fn changes(&self) -> Option<&str> {
+        match &self.what {
+            What::Script(Script::Put | Script::Mark, keys, _) => keys.first().map(String::as_str),
+            What::Script(..) | What::Plain(_) => None,
+        }
     }
 
     /// `keys` are in one slot; there is one at least.
@@ -64,7 +92,7 @@ impl Asked {
         if let Some(nowhere) = keys.first().map(|key| KeySpace::nowhere(key)) {
             keys.push(nowhere);
         }
-        Self { slot, what: What::Script(script, keys, arguments) }
+        Self { slot, what: What::Script(script, keys, arguments), kept_as: None }
     }
 
     /// `by_text`: the server does not know the script by its hash.
@@ -82,6 +110,10 @@ impl Asked {
 }
 
 impl Server {
+    fn following(&self) -> Option<Arc<Follower>> {
+        self.follower.load_full().filter(|it| !it.followed.is_lost())
+    }
+
     fn is_of_use(&self) -> bool {
         self.live.is_some() && !self.is_out.load(Ordering::Relaxed)
     }
@@ -136,9 +168,53 @@ impl Servers {
                 late: AtomicU32::new(0),
                 is_out: AtomicBool::new(false),
                 is_stale: AtomicBool::new(false),
+                follower: ArcSwapOption::empty(),
+                is_silent: AtomicBool::new(false),
             }));
         }
         Ok((Self { topology, all }, new))
+    }
+
+    /// Sees to it that servers say what has changed of what was read there: those that do not are asked to, and
+    /// the others whether they are still there.
+    pub(super) async fn follow(&self, link: &Link, near: &Arc<Near>, limit: Duration) {
+        let speaks = |it: &&Arc<Server>| it.is_of_use() && !it.is_silent.load(Ordering::Relaxed);
+        for server in self.all.iter().filter(speaks) {
+            if let Some(follower) = server.following() {
+                let ping = redis::cmd("PING");
+                if send(&mut follower.lane.connection(), &ping, limit).await.is_ok() {
+                    continue;
+                }
+                server.follower.store(None);
+            }
+            let followed = Followed::new();
+            let (near, by) = (Arc::clone(near), Arc::clone(&followed));
+            let hears = move |pushed: PushInfo| {
+                near.pushed(&by, &pushed);
+                Ok::<(), Infallible>(())
+            };
+            match link.follow(&server.address, Arc::new(hears)).await {
+                Ok(lane) => server.follower.store(Some(Arc::new(Follower { lane, followed }))),
+                Err(StoreFault::Refused(why)) => {
+                    server.is_silent.store(true, Ordering::Relaxed);
+                    tracing::warn!(
+                        server = %server.address,
+                        why,
+                        "a server of the store does not say what changes: nothing that is read there is kept"
+                    );
+                }
+                Err(fault) => {
+                    tracing::debug!(server = %server.address, %fault, "a server says no changes");
+                }
+            }
+        }
+    }
+
+    /// The server of the question by its place, and whoever hears what changes there.
+    pub(super) fn followed(&self, asked: &Asked) -> Option<(usize, Arc<Followed>)> {
+        let place = self.topology.place(asked.slot)?;
+        let follower = self.all.get(place)?.following()?;
+        Some((place, Arc::clone(&follower.followed)))
     }
 
     /// All of them are connected and answer, and keep what is asked of them.
@@ -184,14 +260,26 @@ impl Servers {
         limit: Duration,
     ) -> Vec<Result<Value, StoreFault>> {
         let places: Vec<usize> = (0..asked.len()).collect();
+        self.ask_at(asked, places, who, limit).await
+    }
+
+    /// Asks those at these places. The answers are in their order.
+    pub(super) async fn ask_at(
+        &self,
+        asked: &[Asked],
+        places: Vec<usize>,
+        who: For,
+        limit: Duration,
+    ) -> Vec<Result<Value, StoreFault>> {
         let mut answers = self.ask_some(asked, &places, who, limit, false).await;
         let is_unknown = |answer: &Result<Value, StoreFault>| matches!(answer, Err(StoreFault::Refused(why)) if why.starts_with("NOSCRIPT"));
-        let unknown = |place: &usize| answers.get(*place).is_some_and(is_unknown);
-        let again: Vec<usize> = places.into_iter().filter(unknown).collect();
+        let unknown = |nth: &usize| answers.get(*nth).is_some_and(is_unknown);
+        let again: Vec<usize> = (0..places.len()).filter(unknown).collect();
         if !again.is_empty() {
-            let told = self.ask_some(asked, &again, who, limit, true).await;
-            for (place, answer) in again.into_iter().zip(told) {
-                answers[place] = answer;
+            let at: Vec<usize> = again.iter().filter_map(|nth| places.get(*nth).copied()).collect();
+            let told = self.ask_some(asked, &at, who, limit, true).await;
+            for (nth, answer) in again.into_iter().zip(told) {
+                answers[nth] = answer;
             }
         }
         answers
@@ -254,11 +342,19 @@ async fn converse(
     limit: Duration,
 ) -> Vec<Result<Value, StoreFault>> {
     let Some(live) = &server.live else { return vec![] };
-    let mut connection = match who {
-        For::Call => live.lane(),
-        For::Upkeep => live.upkeep(),
+    let follower = server.following().filter(|_| who == For::Keeping);
+    let mut connection = match (who, &follower) {
+        (For::Keeping, Some(follower)) => follower.lane.connection(),
+        (For::Call | For::Keeping, _) => live.lane(),
+        (For::Upkeep, _) => live.upkeep(),
     };
-    match send_all(&mut connection, pipe, limit).await {
+    let mut told = send_all(&mut connection, pipe, limit).await;
+    // The connection may be gone, and the server there.
+    if let Some(follower) = follower.filter(|_| told.as_ref().is_err_and(StoreFault::is_away)) {
+        follower.followed.lose();
+        told = send_all(&mut live.lane(), pipe, limit).await;
+    }
+    match told {
         Ok(mut answers) => {
             answers.resize_with(pipe.len(), || Err(unread()));
             for answer in &answers {

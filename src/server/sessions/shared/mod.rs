@@ -42,10 +42,6 @@ use answers::Word;
 pub(in crate::server) use answers::next_claim;
 pub use tending::OPEN_AFTER_MIN;
 
-/// Numbers of which is remembered whose they were.
-const NEAR_MAX: usize = 10_000;
-/// For how long.
-const NEAR_FOR: Duration = Duration::from_secs(600);
 /// Sessions that the store is to be told of one by one; of more, all are told.
 const UNTOLD_MAX: usize = 100_000;
 /// Uses that the store is to be told of, at most: of more, it does not hear.
@@ -126,7 +122,6 @@ struct Inner {
     used: VecDeque<(SessionId, Wall, oneshot::Sender<Consumed>)>,
     /// Of requests that may be sent again; what the store has not heard.
     words: VecDeque<Word>,
-    near: BTreeMap<PhoneNumber, (Mono, Vec<SessionReading>)>,
     counted: BTreeMap<PoolId, Counted>,
     /// What pools were asked for at other servers, as these last said it, and how few numbers were free.
     asked: BTreeMap<PoolId, Vec<AskedHour>>,
@@ -266,7 +261,6 @@ impl SharedSessions {
                 unasked: BTreeMap::new(),
                 used: VecDeque::new(),
                 words: VecDeque::new(),
-                near: BTreeMap::new(),
                 counted: BTreeMap::new(),
                 asked: BTreeMap::new(),
                 calls: BTreeMap::new(),
@@ -335,14 +329,12 @@ impl SharedSessions {
             tokio::join!(self.store.lookup(snapshot, request), self.calls_of(snapshot, request));
         match found {
             Ok(readings) => {
-                let now = clock::mono();
-                self.metrics.looked_up(now.since(started));
-                self.note(snapshot, request, &readings, now);
+                self.metrics.looked_up(clock::mono().since(started));
                 Looked { readings, is_all: true, calls }
             }
             Err(fault) => {
                 self.metrics.fault(&fault);
-                Looked { calls, ..self.without(request) }
+                Looked { calls, ..self.without(snapshot, request) }
             }
         }
     }
@@ -369,34 +361,19 @@ impl SharedSessions {
     }
 
     /// What is known of a call's sessions when the store does not answer in time.
-    pub(in crate::server) fn without(&self, request: &RouteRequest) -> Looked {
-        self.metrics.local(Local::Lookup);
-        let inner = self.inner.lock();
-        let near = inner.near.get(&request.dialed);
-        let fresh = near.filter(|(at, _)| clock::mono().since(*at) < NEAR_FOR);
-        let readings = fresh.map(|(_, readings)| readings.clone()).unwrap_or_default();
-        Looked { readings, is_all: false, calls: None }
-    }
-
-    /// Pool numbers change hands seldom: who had one a moment ago has it.
-    fn note(
+    pub(in crate::server) fn without(
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
-        readings: &[SessionReading],
-        now: Mono,
-    ) {
-        if snapshot.number(request.dialed).is_none_or(|owner| owner.pool.is_none()) {
-            return;
-        }
-        let mut inner = self.inner.lock();
-        if inner.near.len() >= NEAR_MAX && !inner.near.contains_key(&request.dialed) {
-            inner.near.retain(|_, (at, _)| now.since(*at) < NEAR_FOR);
-            if inner.near.len() >= NEAR_MAX {
-                inner.near.pop_first();
-            }
-        }
-        inner.near.insert(request.dialed, (now, readings.to_vec()));
+    ) -> Looked {
+        self.metrics.local(Local::Lookup);
+        let readings = self.store.candidates_before(snapshot, request);
+        Looked { readings, is_all: false, calls: None }
+    }
+
+    /// The session that an id names, as it was read lately: what is known when the store does not answer.
+    pub(in crate::server) fn remembered(&self, key: SessionKey, now: Wall) -> Asked<Session> {
+        self.store.remembered(key, now).map_or(Asked::Away, Asked::Told)
     }
 
     /// Lends a number, of the store or of our own. `None`: none is left.
@@ -521,7 +498,10 @@ impl SharedSessions {
         key: SessionKey,
         now: Wall,
     ) -> Asked<Session> {
-        self.told(self.store.find_for_call(key, now).await)
+        match self.told(self.store.find_for_call(key, now).await) {
+            Asked::Away => self.remembered(key, now),
+            told @ (Asked::Told(_) | Asked::Unknown) => told,
+        }
     }
 
     /// The live session that an id names.
@@ -552,7 +532,7 @@ impl SharedSessions {
         now: Wall,
     ) -> Result<Asked<Touched>, PingRefusals> {
         let snapshot = own.in_force();
-        let session = match self.find(SessionKey::Session(id), now).await {
+        let session = match self.told(self.store.find_now(SessionKey::Session(id), now).await) {
             Asked::Told(session) => session,
             Asked::Unknown => return Ok(Asked::Unknown),
             Asked::Away => return Ok(Asked::Away),
@@ -611,7 +591,7 @@ impl SharedSessions {
         now: Wall,
     ) -> Asked<Wall> {
         let snapshot = own.in_force();
-        let mut session = match self.find(SessionKey::Session(id), now).await {
+        let mut session = match self.told(self.store.find_now(SessionKey::Session(id), now).await) {
             Asked::Told(session) => session,
             Asked::Unknown => return Asked::Unknown,
             Asked::Away => return Asked::Away,
@@ -670,15 +650,10 @@ impl SharedSessions {
         told.await.ok()
     }
 
-    /// A call to the number is of this session: what was promised for its first one is not for another,
-    /// whether or not the store is there to say so.
-    pub(in crate::server) fn spent(&self, dialed: PhoneNumber, session: SessionId) {
-        let mut inner = self.inner.lock();
-        let near = inner.near.get_mut(&dialed);
-        let its = near.and_then(|(_, known)| known.iter_mut().find(|it| it.session == session));
-        if let Some(promise) = its.and_then(|it| it.promise.as_mut()) {
-            promise.spent = true;
-        }
+    /// A call is of this session: what was promised for its first one is not for another, whether or not the
+    /// store is there to say so.
+    pub(in crate::server) fn spent(&self, session: SessionId, at: Wall) {
+        self.store.used(session, at);
     }
 
     /// A call is on a number of the pool, until [`SharedSessions::unpin`].

@@ -49,12 +49,13 @@ pub(super) struct Due {
     renew: Mono,
     short: Mono,
     count: Mono,
+    follow: Mono,
 }
 
 impl From<Mono> for Due {
     fn from(now: Mono) -> Self {
         let find = now + FIND_EVERY;
-        Self { probe: now, find, watch: now, renew: now, short: now, count: now }
+        Self { probe: now, find, watch: now, renew: now, short: now, count: now, follow: now }
     }
 }
 
@@ -103,6 +104,10 @@ impl SharedSessions {
         }
         if self.state() == State::Away {
             return;
+        }
+        if due.follow <= now {
+            due.follow = now + PROBE_EVERY;
+            self.store.follow().await;
         }
         if due.watch <= now {
             due.watch = now + self.store.open_after() / 4;

@@ -1,8 +1,6 @@
 use super::*;
 use crate::id::PingId;
-use crate::money::Money;
 use crate::routing::ping::{KeptTags, SessionKind};
-use crate::routing::quote::Promise;
 use crate::server::redis::{Address, LinkSettings};
 use crate::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
 
@@ -26,36 +24,6 @@ const CONFIG: &str = r#"
     publisher = "p"
     numbers = ["+18005550201"]
 "#;
-
-#[test]
-fn what_was_promised_is_for_one_call_also_while_the_store_is_away() {
-    let (shared, snapshot) = (shared(), snapshot());
-    let dialed = "+18005550201".parse().unwrap();
-    let call = RouteRequest {
-        call: CallId::from_bytes([1; 16]),
-        at: AT,
-        dialed,
-        caller: None,
-        trunk: "trk".into(),
-        named: None,
-        tags: Tags::new(),
-        announced: false,
-    };
-    let promised = reading(7, dialed);
-    shared.note(&snapshot, &call, &[promised.clone(), reading(8, dialed)], clock::mono());
-    let is_spent = || {
-        let Looked { readings, is_all, .. } = shared.without(&call);
-        assert!(!is_all);
-        readings.iter().map(|it| it.promise.unwrap().spent).collect::<Vec<_>>()
-    };
-    assert_eq!(is_spent(), [false, false]);
-
-    shared.spent(dialed, promised.session);
-
-    assert_eq!(is_spent(), [true, false]);
-    shared.spent("+18005550100".parse().unwrap(), SessionId::from_bytes([8; 16]));
-    assert_eq!(is_spent(), [true, false], "it is another number's");
-}
 
 #[tokio::test]
 async fn a_number_of_our_own_is_told_of_once_its_session_is_at_the_desk() {
@@ -220,31 +188,6 @@ fn session(id: SessionId, number: PhoneNumber) -> Session {
     }
 }
 
-fn reading(nth: u8, number: PhoneNumber) -> SessionReading {
-    let promise = Promise {
-        payout: Money(24_000_000),
-        payout_seconds: 90,
-        until: AT + MOMENT,
-        no_duplicates: false,
-        spent: false,
-    };
-    SessionReading {
-        session: SessionId::from_bytes([nth; 16]),
-        ping: PingId::from_bytes([nth; 16]),
-        publisher: "p".into(),
-        campaign: "c".into(),
-        number: Some(number),
-        caller: None,
-        created_at: AT,
-        expires_at: AT + MOMENT,
-        tags: Tags::new(),
-        former: None,
-        sharing: None,
-        promise: Some(promise),
-        enriched: Tags::new(),
-    }
-}
-
 fn snapshot() -> RoutingSnapshot {
     RoutingSnapshot::compile(toml::from_str(CONFIG).unwrap(), 1).unwrap()
 }
@@ -266,6 +209,7 @@ fn shared() -> SharedSessions {
         lease: MOMENT,
         open_after: MOMENT,
         time: TimeOfNumbers::Server,
+        kept_max: 10_000,
     });
     SharedSessions::new(store, MOMENT)
 }
