@@ -36,6 +36,18 @@ impl StoreFault {
         }
     }
 
+    /// Whether the server is taken to be gone: it is connected anew, and told all that it may not know.
+    pub(in crate::server) fn is_away(&self) -> bool {
+        match self {
+            Self::Away(_) | Self::Unreached => true,
+            Self::Timeout
+            | Self::Elsewhere(_)
+            | Self::Refused(_)
+            | Self::NotOpen
+            | Self::Unconfirmed => false,
+        }
+    }
+
     /// For metrics.
     pub(in crate::server) fn kind(&self) -> &'static str {
         match self {

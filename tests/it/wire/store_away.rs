@@ -1,17 +1,18 @@
 //! What is said and done about sessions of other servers while the store that they share does not answer
 //! (spec/data §3.5).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tollbridge::server::sessions::redis::KeySpace;
 
-use super::Stage;
 use super::peer::{SDP, with_body};
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
 use super::shared_sessions::{is_of, lookups_without, pool, server_with, text};
-use crate::support::redis::Redis;
+use super::{Call, Stage};
+use crate::support::redis::{Cluster, Redis};
 use crate::support::{http, wait_for};
 
 const KEY: &str = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41";
@@ -196,6 +197,48 @@ fn a_call_to_the_address_of_another_server_s_session_is_not_refused_because_the_
     };
     let played = play();
     check(&[&first, &second, &none], played);
+}
+
+#[test]
+fn while_one_master_of_a_cluster_is_away_the_others_are_told_of_calls_as_before() {
+    let cluster = Cluster::start().unwrap();
+    for node in &cluster.nodes {
+        let user = ["acl", "setuser", "edge", "on", ">secret", "~*", "+@all"];
+        assert_eq!(node.ask(&user).unwrap(), "OK");
+    }
+    let seeds: Vec<_> = cluster.seeds().iter().map(|it| format!("redis://{it}")).collect();
+    let seeds = seeds.join("\",\"");
+    let set = ["redis.lease_s=4", "redis.username=edge", "redis.password=secret"];
+    let stage = server_with(seeds.trim_start_matches("redis://"), 1, &pool(4), &set).unwrap();
+    let play = || -> Result<()> {
+        let lent = ping(&stage, &json!({ "pool": "pool" }))?;
+        let number = text(&lent["number"])?;
+        let (mut caller, mut target) = (stage.udp()?, stage.target()?);
+        caller.send(with_body(&caller, &stage.invite_to(&number), "long", &[], SDP))?;
+        let call = Call::answered(&mut caller, &mut target)?;
+
+        // Another master is there for others alone.
+        let its = cluster.master_of(KeySpace::new("default").slot_of_pool(&"pool".into()))?;
+        let other = (0..3).find(|place| *place != its).context("another master")?;
+        cluster.nodes[other].ask(&["acl", "setuser", "edge", "off"])?;
+        cluster.nodes[other].ask(&["client", "kill", "user", "edge"])?;
+        is(&stage, "away")?;
+        // Longer than a lease.
+        std::thread::sleep(Duration::from_secs(6));
+        let digits = number.trim_start_matches('+');
+        let asked = ["zscore", "np:{default/pool}:pinned", digits];
+        let until: i64 = cluster.nodes[its].ask(&asked)?.parse().context("it is pinned")?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        ensure!(u128::try_from(until)? > now, "nobody says any more that a call is on the number");
+
+        call.end(&mut caller, &mut target)?;
+        is_of(&stage, "long", "pool_lease", &lent)?;
+        wait_for("the call to be off the number", Duration::from_secs(5), || {
+            Ok(cluster.nodes[its].ask(&asked)?.is_empty().then_some(()))
+        })
+    };
+    let played = play();
+    check(&[&stage], played);
 }
 
 #[test]

@@ -137,6 +137,11 @@ impl RedisSessions {
         self.servers.load().are_well()
     }
 
+    /// Whether some servers answer.
+    pub fn is_of_use(&self) -> bool {
+        self.servers.load().are_of_use()
+    }
+
     /// How servers are known from now on, and what they are shown; what is connected stays.
     pub fn secure(&self, tls: Option<LinkTls>) {
         self.link.secure(tls);
@@ -532,8 +537,12 @@ fn lasting(key: &str, lasts_ms: i64) -> [Asked; 2] {
         .map(|how| Asked::plain(key, redis::cmd("PEXPIRE").arg(key).arg(lasts_ms).arg(how).take()))
 }
 
+/// # Errors
+/// Not all was done: by a server that is there, or else by one that is away.
 fn all_done(answers: Vec<Result<Value, StoreFault>>) -> Result<(), StoreFault> {
-    answers.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+    let mut faults: Vec<StoreFault> = answers.into_iter().filter_map(Result::err).collect();
+    faults.sort_by_key(StoreFault::is_away);
+    faults.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn read<T: FromRedisValue>(value: Value) -> Result<T, StoreFault> {

@@ -339,14 +339,18 @@ impl RedisSessions {
     /// # Errors
     /// Not all of them answer.
     pub async fn count(&self, pools: &[Pool], now: Wall) -> Result<Vec<Counted>, StoreFault> {
+        self.count_each(pools, now).await.into_iter().collect()
+    }
+
+    /// The same of each, of those whose servers answer.
+    pub async fn count_each(&self, pools: &[Pool], now: Wall) -> Vec<Result<Counted, StoreFault>> {
         let count = |pool| self.asked_of_pool(Script::Count, pool, now, []);
         let asked: Vec<_> = pools.iter().map(count).collect();
-        let mut counted = vec![];
-        for answer in self.ask(&asked, For::Upkeep).await {
+        let counted = |answer: Result<Value, StoreFault>| {
             let (free, lent, apart, resting) = read(answer?)?;
-            counted.push(Counted { free, lent, apart, resting });
-        }
-        Ok(counted)
+            Ok(Counted { free, lent, apart, resting })
+        };
+        self.ask(&asked, For::Upkeep).await.into_iter().map(counted).collect()
     }
 
     /// Says what a pool was asked for at this node, and returns the same of all others, with the fewest

@@ -223,6 +223,11 @@ impl Servers {
         !self.all.is_empty() && self.all.iter().all(is_well)
     }
 
+    /// Some of them are connected and answer.
+    pub(super) fn are_of_use(&self) -> bool {
+        self.all.iter().any(|it| it.is_of_use())
+    }
+
     /// A question for each of them, which a cluster that is not whole does not answer.
     pub(super) fn probes(&self) -> Vec<Asked> {
         let mut left: Vec<usize> = (0..self.all.len()).collect();

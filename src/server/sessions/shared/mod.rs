@@ -112,7 +112,11 @@ struct Inner {
     /// Those behind this one are told next; absent: from the first.
     untold_behind: Option<SessionId>,
     /// Of which it may know nothing at all.
-    all_untold: bool,
+    all_untold: Option<Retelling>,
+    /// How often that came to be so.
+    retellings: u64,
+    /// Some were told while a server was away that should have heard of them.
+    are_missed: bool,
     /// Sessions that never were.
     gone: VecDeque<Session>,
     /// Sessions that may have been lent a number which they do not have.
@@ -152,7 +156,22 @@ impl Drop for Showing<'_> {
     }
 }
 
+/// All sessions of this server are being told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Retelling {
+    nth: u64,
+    /// Of those behind this one the store has yet to be told; absent: of all.
+    behind: Option<SessionId>,
+}
+
 impl Inner {
+    /// The store may know none of the sessions here.
+    fn is_forgotten(&mut self) {
+        self.retellings += 1;
+        self.are_missed = false;
+        self.all_untold = Some(Retelling { nth: self.retellings, behind: None });
+    }
+
     /// The session may have been lent a number of the pool that it does not have.
     fn unasked(&mut self, pool: &PoolId, session: SessionId) {
         if self.unasked.values().map(BTreeSet::len).sum::<usize>() < GONE_MAX {
@@ -256,7 +275,9 @@ impl SharedSessions {
                 unpinned: VecDeque::new(),
                 untold: BTreeSet::new(),
                 untold_behind: None,
-                all_untold: true,
+                all_untold: Some(Retelling::default()),
+                retellings: 0,
+                are_missed: false,
                 gone: VecDeque::new(),
                 unasked: BTreeMap::new(),
                 used: VecDeque::new(),
@@ -314,7 +335,7 @@ impl SharedSessions {
     /// Whether the store may not know a session that was opened here.
     pub(in crate::server) fn is_untold(&self, session: SessionId) -> bool {
         let inner = self.inner.lock();
-        inner.all_untold || inner.untold.contains(&session)
+        inner.all_untold.is_some() || inner.untold.contains(&session)
     }
 
     /// Every session a call may belong to.
@@ -481,7 +502,7 @@ impl SharedSessions {
         let mut inner = self.inner.lock();
         if inner.untold.len() >= UNTOLD_MAX {
             inner.untold.clear();
-            inner.all_untold = true;
+            inner.is_forgotten();
         }
         inner.untold.insert(session);
     }

@@ -18,7 +18,7 @@ use crate::time::Mono;
 
 use super::super::redis::Registered;
 use super::super::store::SessionStore;
-use super::{OwnSessions, SharedSessions, State};
+use super::{OwnSessions, Retelling, SharedSessions, State};
 
 /// How often is looked what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -102,7 +102,8 @@ impl SharedSessions {
             due.find = now + FIND_EVERY;
             let _told = self.recover(own).await;
         }
-        if self.state() == State::Away {
+        // What one server does not hear others may, though some are away.
+        if !self.store.is_of_use() {
             return;
         }
         if due.follow <= now {
@@ -152,12 +153,18 @@ impl SharedSessions {
         if !new.is_empty() {
             let mut inner = self.inner.lock();
             // They may have forgotten some of it.
-            inner.all_untold = true;
+            inner.is_forgotten();
             inner.revision = None;
             inner.retold = Some(None);
         }
-        self.remind(own).await?;
-        self.tell_all(own).await?;
+        {
+            let mut inner = self.inner.lock();
+            if inner.are_missed && self.store.is_well() {
+                inner.is_forgotten();
+            }
+        }
+        let reminded = self.remind(own).await;
+        self.tell_all(own).await.and(reminded)?;
         if self.store.is_well() {
             self.enter(State::Open);
         }
@@ -189,14 +196,18 @@ impl SharedSessions {
             true => self.store.forgotten(snapshot.pools()).await?,
             false => snapshot.pools().iter().collect(),
         };
-        let mut told = Ok(());
+        let (mut told, mut away) = (Ok(()), Ok(()));
         for pool in pools {
             // Others may be at a server that is there.
-            told = told.and(self.remind_of(own, pool).await);
+            match self.remind_of(own, pool).await {
+                // Once it is back it is new, and told all.
+                Err(fault) if fault.is_away() => away = Err(fault),
+                reminded => told = told.and(reminded),
+            }
         }
         told?;
         self.inner.lock().revision = Some(snapshot);
-        Ok(())
+        away
     }
 
     async fn remind_of(&self, own: &dyn OwnSessions, pool: &Pool) -> Result<(), StoreFault> {
@@ -227,21 +238,25 @@ impl SharedSessions {
         self.inner.lock().apart.values().any(|apart| apart.is_short)
     }
 
-    /// Tells of all sessions here, if the store may know none of them.
-    async fn tell_all(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
-        if !self.inner.lock().all_untold {
-            return Ok(());
-        }
-        let snapshot = own.in_force();
-        let mut last: Option<SessionId> = None;
+    /// Tells of all sessions here, if the store may know none of them. Whoever is away hears them when
+    /// it is back; what else ends it goes on from there.
+    pub(super) async fn tell_all(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
+        let (snapshot, mut away) = (own.in_force(), Ok(()));
         loop {
-            let sessions = own.opened_after(last, TOLD_AT_ONCE);
-            let Some(next) = sessions.last() else { break };
-            last = Some(next.session);
-            self.store.restore(&snapshot, &sessions, clock::wall()).await?;
+            let Some(telling) = self.inner.lock().all_untold else { return away };
+            let sessions = own.opened_after(telling.behind, TOLD_AT_ONCE);
+            match self.store.restore(&snapshot, &sessions, clock::wall()).await {
+                Err(fault) if fault.is_away() => away = Err(fault),
+                told => told?,
+            }
+            self.inner.lock().are_missed |= away.is_err();
+            let next = sessions.last().map(|it| Retelling { behind: Some(it.session), ..telling });
+            let mut inner = self.inner.lock();
+            // More may have been forgotten meanwhile.
+            if inner.all_untold == Some(telling) {
+                inner.all_untold = next;
+            }
         }
-        self.inner.lock().all_untold = false;
-        Ok(())
     }
 
     /// Tells some of what the store has not heard.
@@ -437,8 +452,11 @@ impl SharedSessions {
         }
         let mut passed_by = PassedBy::default();
         for pool in snapshot.pools() {
-            if let Err(fault) = self.set_apart(pool).await {
-                passed_by.another(fault)?;
+            match self.set_apart(pool).await {
+                // It was not waited for.
+                Err(fault) if fault.is_away() => renewed = renewed.and(Err(fault)),
+                Err(fault) => passed_by.another(fault)?,
+                Ok(()) => {}
             }
         }
         renewed?;
@@ -463,17 +481,29 @@ impl SharedSessions {
 
     async fn count(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
         let snapshot = own.in_force();
-        let counted = self.store.count(snapshot.pools(), clock::wall()).await?;
-        let ids = snapshot.pools().iter().map(|pool| pool.id.clone());
-        self.inner.lock().counted = ids.zip(counted).collect();
-        let mut asked = BTreeMap::new();
+        let mut all = Ok(());
+        let counted = self.store.count_each(snapshot.pools(), clock::wall()).await;
+        {
+            let mut inner = self.inner.lock();
+            inner.counted.retain(|pool, _| snapshot.pool(pool).is_some());
+            inner.asked.retain(|pool, _| snapshot.pool(pool).is_some());
+            for (pool, counted) in snapshot.pools().iter().zip(counted) {
+                match counted {
+                    Ok(counted) => drop(inner.counted.insert(pool.id.clone(), counted)),
+                    // What was counted last is known of it.
+                    Err(fault) => all = all.and(Err(fault)),
+                }
+            }
+        }
         for pool in snapshot.pools() {
             let wall = clock::wall();
-            let elsewhere = self.store.asked(pool, &own.asked(&pool.id, wall), wall).await?;
-            asked.insert(pool.id.clone(), elsewhere);
+            match self.store.asked(pool, &own.asked(&pool.id, wall), wall).await {
+                Ok(elsewhere) => drop(self.inner.lock().asked.insert(pool.id.clone(), elsewhere)),
+                Err(fault) if fault.is_away() => all = all.and(Err(fault)),
+                Err(fault) => return Err(fault),
+            }
         }
-        self.inner.lock().asked = asked;
-        Ok(())
+        all
     }
 
     /// Tells the last, and gives back what is set apart.

@@ -93,21 +93,20 @@ async fn all_sessions_are_told_once_there_are_too_many_to_tell_one_by_one() {
     let mut desk = Desk::of(snapshot());
     let number = "+18005550201".parse().unwrap();
     desk.opened.push(session(SessionId::from_bytes([7; 16]), number));
-    shared.inner.lock().all_untold = false;
+    shared.inner.lock().all_untold = None;
     for nth in 0..=UNTOLD_MAX {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&nth.to_be_bytes());
         shared.untold(SessionId::from_bytes(id));
     }
-    assert!(shared.inner.lock().all_untold);
-    let later = clock::mono() + Duration::from_secs(3_600);
-    let mut due = tending::Due::from(later);
+    assert!(shared.inner.lock().all_untold.is_some());
 
     // The store is not there to be told.
-    shared.inner.lock().state = State::Open;
-    shared.look(&desk, &mut due).await;
+    assert!(shared.tell_all(&desk).await.is_err());
 
-    assert_eq!(*desk.read.lock(), 1, "it was tried");
+    assert_eq!(*desk.read.lock(), 2, "all were tried");
+    let inner = shared.inner.lock();
+    assert!(inner.all_untold.is_none() && inner.are_missed, "it is told again when it is back");
 }
 
 /// Keeps what it is asked for.
