@@ -76,6 +76,7 @@ async fn in_redis(snapshot: &RoutingSnapshot, address: Address) {
         call_timeout: PATIENCE,
         timeout: PATIENCE,
         lease: LIFE,
+        apart_for: LIFE,
         open_after: Duration::ZERO,
         time: TimeOfNumbers::Server,
         kept_max: 10_000,

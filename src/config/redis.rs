@@ -54,6 +54,10 @@ pub struct RedisSettings {
     /// a second is slow or not there in time, and three at least, calls do without the store. Default 50.
     #[serde(rename = "slow_ms", with = "milliseconds")]
     pub slow: Duration,
+    /// How long numbers that are set apart for a server, which lends them while the store is away, are nobody
+    /// else's after it was last heard of, seconds; no less than the lease. Default 600.
+    #[serde(rename = "apart_for_s", with = "seconds")]
+    pub apart_for: Duration,
     /// How long the servers have to tell a store that was emptied what they know, milliseconds,
     /// before caps count on it again. Default 2000.
     #[serde(rename = "open_after_ms", with = "milliseconds")]
@@ -96,6 +100,7 @@ impl Default for RedisSettings {
             connect_timeout: Duration::from_millis(250),
             replica_timeout: Duration::from_millis(20),
             lease: Duration::from_secs(90),
+            apart_for: Duration::from_secs(600),
             open_after: Duration::from_secs(2),
             sessions: true,
             cache_max: 20_000,
@@ -112,6 +117,8 @@ impl RedisSettings {
         ranges.check_ms("redis.connect_timeout_ms", self.connect_timeout, 10..=10_000);
         ranges.check_ms("redis.replica_timeout_ms", self.replica_timeout, 1..=2_000);
         ranges.check_s("redis.lease_s", self.lease, 4..=600);
+        let lease = self.lease.as_secs().max(4);
+        ranges.check_s("redis.apart_for_s", self.apart_for, lease..=86_400);
         ranges.check_ms("redis.open_after_ms", self.open_after, 100..=60_000);
         ranges.check("redis.cache_max", self.cache_max.into(), 0..=1_000_000, "answers");
         if self.username.is_some() && self.password.is_none() {

@@ -200,6 +200,7 @@ pub(super) fn shared_sessions(
         call_timeout: redis.call_timeout,
         timeout: redis.timeout,
         lease: redis.lease,
+        apart_for: redis.apart_for,
         open_after: redis.open_after.max(OPEN_AFTER_MIN),
         time: TimeOfNumbers::Server,
         kept_max: usize::try_from(redis.cache_max).unwrap_or(usize::MAX),

@@ -218,8 +218,12 @@ async fn a_session_that_has_come_to_another_number_takes_none_from_anybody() -> 
 #[tokio::test]
 async fn what_a_dead_node_had_set_apart_rests_as_long_as_it_may_be_lent() -> Result<()> {
     let (_folder, redis, config) = alone()?;
-    let settings =
-        RedisSessionsSettings { lease: MINUTE, ..stores::settings(vec![redis.address()], "1") };
+    // Much longer than that of a call.
+    let settings = RedisSessionsSettings {
+        lease: Duration::from_secs(4),
+        apart_for: MINUTE,
+        ..stores::settings(vec![redis.address()], "1")
+    };
     let dead = stores::open(settings, &config).await?;
     let other = node(&redis, "2", &config).await?;
     let small = pool(&config, "overflowing");

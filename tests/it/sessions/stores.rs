@@ -86,6 +86,7 @@ pub(super) fn settings(seeds: Vec<Address>, node: &str) -> RedisSessionsSettings
         call_timeout: TIMEOUT,
         timeout: TIMEOUT,
         lease: Duration::from_secs(86_400),
+        apart_for: Duration::from_secs(86_400),
         open_after: Duration::ZERO,
         time: TimeOfNumbers::Caller,
         kept_max: 10_000,

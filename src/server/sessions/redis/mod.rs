@@ -78,6 +78,8 @@ pub struct RedisSessionsSettings {
     pub timeout: Duration,
     /// How long the node of a call is believed that the call is up.
     pub lease: Duration,
+    /// How long numbers that are set apart for a node are nobody else's, since it was last heard of.
+    pub apart_for: Duration,
     /// How long the nodes have to find out that a server may have forgotten what they have lent.
     pub open_after: Duration,
     pub time: TimeOfNumbers,
@@ -135,6 +137,11 @@ impl RedisSessions {
     /// Whether all servers answer, and keep what they are asked for.
     pub fn is_well(&self) -> bool {
         self.servers.load().are_well()
+    }
+
+    /// How long numbers that are set apart for this node are nobody else's.
+    pub fn apart_for(&self) -> Duration {
+        self.settings.apart_for
     }
 
     /// Whether some servers answer.

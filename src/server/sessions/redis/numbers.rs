@@ -325,7 +325,7 @@ impl RedisSessions {
         let arguments = [
             &*self.settings.node,
             &count.to_string(),
-            &ms(self.settings.lease).to_string(),
+            &ms(self.settings.apart_for).to_string(),
             &ms(pool.session_ttl).to_string(),
             &gate,
             &ms(self.settings.open_after).to_string(),

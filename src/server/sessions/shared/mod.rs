@@ -423,11 +423,13 @@ impl SharedSessions {
         number.map(|number| Lease { number, session, expires_at: now + ttl })
     }
 
-    /// A number that nobody else is lent. Half a lease is left for saying that it was lent.
+    /// A number that nobody else is lent. Half a lease is left for saying that it was lent; what is said later
+    /// costs the number a longer rest.
     fn take_apart(&self, pool: &PoolId) -> Option<PhoneNumber> {
         let mut inner = self.inner.lock();
         let apart = inner.apart.get_mut(pool)?;
-        if clock::mono().since(apart.renewed_at) >= self.lease / 2 {
+        let lent_for = self.store.apart_for().saturating_sub(self.lease / 2);
+        if clock::mono().since(apart.renewed_at) >= lent_for {
             return None;
         }
         let number = apart.numbers.pop_front()?;

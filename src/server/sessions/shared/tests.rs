@@ -53,6 +53,25 @@ async fn a_number_of_our_own_is_told_of_once_its_session_is_at_the_desk() {
     assert!(!shared.is_untold_alone(of_the_store), "the store has lent it");
 }
 
+/// A lease and an outage of that length are a moment each here.
+#[tokio::test]
+async fn numbers_set_apart_are_lent_for_as_long_as_they_are_and_not_for_half_a_lease() {
+    let (shared, snapshot) = (shared(), snapshot());
+    let number = "+18005550201".parse().unwrap();
+    let pool = snapshot.pool(&"pool".into()).unwrap();
+    for (ago_ms, is_lent) in [(1_500, true), (3_600, false)] {
+        let apart = Apart {
+            numbers: [number].into(),
+            used: BTreeSet::new(),
+            renewed_at: Mono(clock::mono().0 - ago_ms * 1_000_000),
+            is_short: false,
+        };
+        shared.inner.lock().apart.insert("pool".into(), apart);
+        let lent = shared.lend(pool, SessionId::from_bytes([7; 16]), MOMENT, AT).await;
+        assert_eq!(lent.is_some(), is_lent, "{ago_ms} ms ago");
+    }
+}
+
 impl SharedSessions {
     /// Of this one by itself.
     fn is_untold_alone(&self, session: SessionId) -> bool {
@@ -206,6 +225,7 @@ fn shared() -> SharedSessions {
         call_timeout: MOMENT,
         timeout: MOMENT,
         lease: MOMENT,
+        apart_for: MOMENT * 4,
         open_after: MOMENT,
         time: TimeOfNumbers::Server,
         kept_max: 10_000,
