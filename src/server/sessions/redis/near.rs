@@ -150,16 +150,18 @@ impl Near {
 
     /// What comes unasked of a connection.
     pub(super) fn pushed(&self, by: &Followed, pushed: &PushInfo) {
-        match &pushed.kind {
-            PushKind::Invalidate => match pushed.data.first() {
-                Some(Value::Array(keys)) => keys.iter().filter_map(text).for_each(|key| {
-                    self.changed(key);
-                }),
-                // The server was emptied.
-                Some(_) | None => self.all_changed(by),
-            },
-            PushKind::Disconnection => by.lose(),
-            _ => {}
+        if pushed.kind == PushKind::Disconnection {
+            by.lose();
+        }
+        if pushed.kind != PushKind::Invalidate {
+            return;
+        }
+        match pushed.data.first() {
+            Some(Value::Array(keys)) => {
+                keys.iter().filter_map(text).for_each(|key| self.changed(key));
+            }
+            // The server was emptied.
+            Some(_) | None => self.all_changed(by),
         }
     }
 
@@ -230,20 +232,14 @@ impl Drop for Reading<'_> {
 }
 
 fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
+    let Value::BulkString(bytes) = value else { return None };
+    str::from_utf8(bytes).ok()
 }
 
 fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Nil => true,
-        Value::Array(all) | Value::Set(all) => all.is_empty(),
-        Value::Map(all) => all.is_empty(),
-        _ => false,
-    }
+    matches!(value, Value::Nil)
+        || matches!(value, Value::Array(all) if all.is_empty())
+        || matches!(value, Value::Map(all) if all.is_empty())
 }
 
 #[cfg(test)]
