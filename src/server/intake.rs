@@ -24,6 +24,7 @@ use super::control::Control;
 use super::deciding::{Deciding, Opened, Thought, Tried, Unopened, Unpriced};
 use super::metrics::{PING_ACK, PINGS};
 use super::pressure::{Entered, Level};
+use super::sessions::{Priced, Pricing};
 use super::{clock, translate};
 
 /// What a publisher whose ping could not be journaled is asked to wait.
@@ -35,6 +36,8 @@ type Answer = Result<Accepted, PingError>;
 struct Taken<'a> {
     deciding: &'a Deciding,
     claimed: Vec<Claimed<'a>>,
+    /// That others must not price meanwhile.
+    pricing: Vec<Pricing<'a>>,
     /// That are on their way to the disk, and others have yet to see.
     opened: Vec<SessionId>,
 }
@@ -52,7 +55,7 @@ impl Control {
     /// Opens a session for each ping, and waits once for the journal to have them all.
     async fn take_pings(&self, sent: Vec<Sent>) -> Vec<Answer> {
         let deciding = &*self.deciding;
-        let mut taken = Taken { deciding, claimed: vec![], opened: vec![] };
+        let mut taken = Taken { deciding, claimed: vec![], pricing: vec![], opened: vec![] };
         let mut answers: Vec<Answer> = Vec::with_capacity(sent.len());
         for sent in sent {
             answers.push(self.take(sent, &mut taken).await);
@@ -99,13 +102,19 @@ impl Control {
     }
 
     async fn open<'a>(
-        &self,
+        &'a self,
         request: &PingRequest,
         price: Option<Duration>,
         mut claimed: Option<Claimed<'a>>,
         taken: &mut Taken<'a>,
         now: Wall,
     ) -> Answer {
+        if price.is_some() && claimed.is_none() {
+            match self.priced_before(request, now).await? {
+                Priced::Here(pricing) => taken.pricing.extend(pricing),
+                Priced::Again(accepted) => return Ok(accepted),
+            }
+        }
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
         let mut lending = self.lending(session);

@@ -114,6 +114,12 @@ impl RequestKey {
         hash.update(name.as_str());
         Self(first_half(&hash.finalize()))
     }
+
+    /// Of a ping that is known by nothing but what it says.
+    pub fn of_ping(publisher: &PublisherId, Fingerprint(said): Fingerprint) -> Self {
+        let hash = Sha256::new().chain_update([4]).chain_update(said);
+        Self(first_half(&hash.chain_update(publisher.as_str()).finalize()))
+    }
 }
 
 impl Fingerprint {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::api::PingError;
 use crate::id::{PoolId, SessionId};
+use crate::routing::RoutingSnapshot;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
     Accepted, Lent, NumberStatus, Session, Touched, Visit, VisitUpdate, Visiting,
@@ -106,22 +107,7 @@ impl Control {
             return None;
         };
         let snapshot = self.deciding.snapshot();
-        let pool = session.pool.as_ref().and_then(|pool| snapshot.pool(pool));
-        let is_overflow = pool.is_some_and(|pool| pool.overflow == session.number);
-        let accepted = Accepted {
-            ping: session.ping,
-            session: session.session,
-            number: session.number,
-            number_status: match (&session.pool, session.number) {
-                (None, None) => NumberStatus::NotAsked,
-                (Some(_), None) => NumberStatus::Exhausted,
-                (Some(_), Some(_)) if is_overflow => NumberStatus::Shared,
-                (Some(_) | None, Some(_)) => NumberStatus::Leased,
-            },
-            expires_at: session.expires_at,
-            promise: session.promise,
-            repeated: true,
-        };
+        let accepted = accepted_again(&snapshot, &session);
         Some(visiting.clone().answer(accepted, touched.moved))
     }
 
@@ -167,5 +153,25 @@ impl Control {
             Asked::Unknown => Ok(let_go()),
             Asked::Away => let_go().map(Some).ok_or(PingError::StoreAway),
         }
+    }
+}
+
+/// What the ping of a session is answered that comes again, wherever it was opened.
+pub(super) fn accepted_again(snapshot: &RoutingSnapshot, session: &Session) -> Accepted {
+    let pool = session.pool.as_ref().and_then(|pool| snapshot.pool(pool));
+    let is_overflow = pool.is_some_and(|pool| pool.overflow == session.number);
+    Accepted {
+        ping: session.ping,
+        session: session.session,
+        number: session.number,
+        number_status: match (&session.pool, session.number) {
+            (None, None) => NumberStatus::NotAsked,
+            (Some(_), None) => NumberStatus::Exhausted,
+            (Some(_), Some(_)) if is_overflow => NumberStatus::Shared,
+            (Some(_) | None, Some(_)) => NumberStatus::Leased,
+        },
+        expires_at: session.expires_at,
+        promise: session.promise,
+        repeated: true,
     }
 }

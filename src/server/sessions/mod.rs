@@ -7,9 +7,11 @@
 
 mod asking;
 mod metrics;
+mod pricing;
 pub mod redis;
 pub mod shared;
 pub mod store;
 
+pub(in crate::server) use pricing::{Priced, Pricing};
 pub use shared::{Looked, SharedSessions, State};
 pub use store::SessionStore;

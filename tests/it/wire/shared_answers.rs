@@ -186,6 +186,54 @@ fn a_price_that_one_server_promised_is_confirmed_by_another_until_its_call_has_c
 }
 
 #[test]
+fn the_same_priced_ping_at_two_servers_is_one_session_and_one_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
+    let start = |node| server_with(&redis.address().to_string(), node, MORE, &pays).unwrap();
+    let (first, second) = (start(1), start(2));
+    let mut bids = || -> Result<()> {
+        let bid = |stage: &Stage, caller: &str| -> Result<String> {
+            let ask = json!({
+                "key": "7fc40342-f0a0-4e8f-bf09-b3887eedcb41", "caller_number": caller,
+            });
+            let told = http::post(stage.api, "/rtbs.json", &ask.to_string())?.json::<Value>()?;
+            ensure!(told["status"] == "reserved", "{told:#}");
+            Ok(told["uuid"].as_str().context("no uuid")?.to_owned())
+        };
+        const CALLER: &str = "+16145550188";
+        let bids = thread::scope(|scope| {
+            let many = |stage| scope.spawn(move || (0..5).map(|_| bid(stage, CALLER)).collect());
+            let senders = [&first, &second, &first, &second].map(many);
+            let sent = senders.into_iter().map(|sender| sender.join().expect("it does not panic"));
+            sent.collect::<Result<Vec<Vec<String>>>>()
+        })?;
+        let mut bids: BTreeSet<String> = bids.into_iter().flatten().collect();
+        ensure!(bids.len() == 1, "{bids:?}");
+        // Whoever else calls is another.
+        ensure!(bids.insert(bid(&second, "+16145550177")?), "{bids:?}");
+
+        // Once its call has come a ping asks for another.
+        let from = format!("P-Asserted-Identity: <sip:{CALLER}@127.0.0.1>");
+        super::call(&first, "+18005550250", "its-call", &[&from])?;
+        wait_for("the use to be known", Duration::from_secs(5), || {
+            Ok(bids.insert(bid(&second, CALLER)?).then_some(()))
+        })?;
+        let again = bid(&first, CALLER)?;
+        ensure!(bids.len() == 3 && bids.contains(&again), "{again} of {bids:?}");
+
+        // Without the store each promises what it can.
+        redis.kill()?;
+        ensure!(bid(&second, CALLER)? == again, "it has the session itself");
+        bid(&first, CALLER)?;
+        first.is_clean()?;
+        second.is_clean()
+    };
+    let outcome = bids();
+    check(&[&first, &second], outcome);
+}
+
+#[test]
 fn an_answer_whose_client_went_away_while_others_were_told_is_given_by_all_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());

@@ -62,16 +62,10 @@ impl Desk {
     /// The answer to a ping that was priced before, while its promise lives: one of the same publisher,
     /// campaign and caller that said the same. `None`: it is the first, or names no caller.
     pub fn quoted(&self, checked: &Checked, now: Wall) -> Option<Accepted> {
-        let Checked { publisher, campaign, caller, pool, number, tags, .. } = checked;
-        let known = self.by_caller.get(&(campaign.clone(), (*caller)?))?;
-        let sessions = known.iter().rev().filter_map(|id| self.session(*id));
-        let is_it = |it: &&Session| {
-            let place = if pool.is_some() { it.pool == *pool } else { it.number == *number };
-            let is_open = it.consumed_at.is_none() && it.expires_at > now;
-            let is_promised = it.promise.is_some_and(|promise| promise.is_live(now));
-            is_open && is_promised && place && it.publisher == *publisher && it.tags == *tags
-        };
-        sessions.into_iter().find(is_it).map(|session| self.answer(session, true))
+        let known = self.by_caller.get(&(checked.campaign.clone(), checked.caller?))?;
+        let mut sessions = known.iter().rev().filter_map(|id| self.session(*id));
+        let quoted = sessions.find(|it| checked.was_quoted(it, now));
+        quoted.map(|session| self.answer(session, true))
     }
 
     pub(super) fn answer(&self, session: &Session, repeated: bool) -> Accepted {

@@ -13,7 +13,7 @@ use crate::routing::vertical::Vertical;
 use crate::routing::worth::worthless;
 use crate::time::Wall;
 
-use super::NewIds;
+use super::{NewIds, Session};
 
 /// How long a session lives that names neither a time nor a pool.
 pub(super) const DEFAULT_TTL: Duration = Duration::from_secs(1_800);
@@ -54,6 +54,21 @@ impl Checked {
             None => Ok(()),
             Some(found) => Err(PingRefusals::worthless(&self.campaign, &found)),
         }
+    }
+
+    /// Whether the session was opened for a ping that said the same, and what was promised for it still holds.
+    pub fn was_quoted(&self, session: &Session, now: Wall) -> bool {
+        let Self { publisher, campaign, caller, pool, number, tags, .. } = self;
+        let place = if pool.is_some() { session.pool == *pool } else { session.number == *number };
+        let is_theirs = session.publisher == *publisher && session.campaign == *campaign;
+        let is_open = session.consumed_at.is_none() && session.expires_at > now;
+        let is_promised = session.promise.is_some_and(|promise| promise.is_live(now));
+        let is_caller = session.caller == *caller && caller.is_some();
+        is_theirs && is_caller && is_open && is_promised && place && session.tags == *tags
+    }
+
+    pub fn caller(&self) -> Option<PhoneNumber> {
+        self.caller
     }
 
     pub fn campaign(&self) -> &CampaignId {

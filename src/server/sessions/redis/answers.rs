@@ -23,6 +23,8 @@ use super::{RedisSessions, all_done, ms, read};
 /// How long a server is waited for that has a request to answer. One that takes longer, or is killed
 /// meanwhile, may find that another has answered it.
 const CLAIM: Duration = Duration::from_secs(30);
+/// The same of one that prices a ping.
+const PRICING: Duration = Duration::from_secs(3);
 const FINGERPRINT: usize = 16;
 
 /// See [`Kept`].
@@ -56,8 +58,27 @@ impl RedisSessions {
     /// # Errors
     /// The store could not be asked, or did not answer: it may have been claimed.
     pub async fn claim(&self, identity: Identity, claim: u64) -> Result<Claim, StoreFault> {
+        self.claim_for(CLAIM, identity, claim).await
+    }
+
+    /// A ping came that is to be priced. The answer is kept nowhere but in its session: the claim is left once
+    /// all can see that.
+    ///
+    /// # Errors
+    /// As [`RedisSessions::claim`].
+    pub async fn claim_price(&self, key: RequestKey, claim: u64) -> Result<Claim, StoreFault> {
+        let identity = Identity { key, fingerprint: Fingerprint([0; FINGERPRINT]) };
+        self.claim_for(PRICING, identity, claim).await
+    }
+
+    async fn claim_for(
+        &self,
+        lasts: Duration,
+        identity: Identity,
+        claim: u64,
+    ) -> Result<Claim, StoreFault> {
         let key = self.keys.request(identity.key);
-        let (ours, lasts) = (format!("{}/", self.settings.node), ms(CLAIM).to_string());
+        let (ours, lasts) = (format!("{}/", self.settings.node), ms(lasts).to_string());
         let arguments = ["claim", &ours, &format!("{ours}{claim}"), &lasts];
         let arguments = arguments.map(|it| it.as_bytes().to_vec()).into();
         let told: Vec<Value> = self.run(Script::Answer, vec![key], arguments).await?;

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use redis::Value;
 
-use crate::id::SessionId;
+use crate::id::{CampaignId, SessionId};
+use crate::phone::PhoneNumber;
 use crate::routing::RouteRequest;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::Session;
 use crate::routing::request::SessionReading;
 use crate::routing::snapshot::{NumberOwner, RoutingSnapshot};
-use crate::server::redis::StoreFault;
+use crate::server::redis::{StoreFault, unread};
 use crate::time::Wall;
 
 use super::kept;
 use super::numbers::NumberRead;
 use super::servers::Asked;
-use super::{PER_CALLER_MAX, RedisSessions, SHARING_READ_MAX, read};
+use super::{PER_CALLER_MAX, RedisSessions, SHARING_READ_MAX, live, read};
 
 /// What names sessions.
 #[derive(Default)]
@@ -69,6 +70,33 @@ impl RedisSessions {
             }
         }
         Ok(names.readings(snapshot, request, &owner))
+    }
+
+    /// Live sessions of a campaign that named the caller, the newest first.
+    ///
+    /// # Errors
+    /// As [`SessionStore::lookup`](crate::server::sessions::SessionStore::lookup).
+    pub async fn of_caller(
+        &self,
+        campaign: &CampaignId,
+        caller: PhoneNumber,
+        now: Wall,
+    ) -> Result<Vec<Session>, StoreFault> {
+        let limit = self.settings.timeout;
+        let answer = self.see(&[self.newest_of(campaign, caller)], limit).await.pop();
+        let ids = ids(read(answer.unwrap_or_else(|| Err(unread()))?)?);
+        let gets: Vec<_> = ids.iter().map(|id| self.get(SessionKey::Session(*id))).collect();
+        let mut sessions = vec![];
+        for (id, answer) in ids.iter().zip(self.see(&gets, limit).await) {
+            sessions.extend(live(answer?, SessionKey::Session(*id), now)?);
+        }
+        Ok(sessions)
+    }
+
+    fn newest_of(&self, campaign: &CampaignId, caller: PhoneNumber) -> Asked {
+        let key = self.keys.caller(campaign, caller);
+        let newest = redis::cmd("ZREVRANGE").arg(&key).arg(0).arg(PER_CALLER_MAX - 1).take();
+        Asked::what_is(key, newest)
     }
 
     /// What was read here lately of the sessions a call may belong to: while the servers do not answer.
@@ -134,9 +162,7 @@ impl RedisSessions {
             ask(About::SharingCount, Asked::plain(&key, count));
         }
         if let Some(caller) = request.caller {
-            let key = self.keys.caller(&owner.campaign.id, caller);
-            let newest = redis::cmd("ZREVRANGE").arg(&key).arg(0).arg(PER_CALLER_MAX - 1).take();
-            ask(About::Caller, Asked::what_is(key, newest));
+            ask(About::Caller, self.newest_of(&owner.campaign.id, caller));
         }
         let named = request.named.map(|named| named.key);
         for key in named.into_iter().chain(snapshot.named_by_trunk(request)) {

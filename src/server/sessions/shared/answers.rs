@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::routing::ping::{Claim, Identity, Kept, RequestKey};
+use crate::routing::ping::{Checked, Claim, Identity, Kept, RequestKey, Session};
 use crate::server::clock;
 use crate::server::redis::StoreFault;
 use crate::time::Wall;
 
-use super::{Asked, SharedSessions};
+use super::{Asked, OwnSessions, SharedSessions};
 
 /// What the store has not heard of requests, at most. Of more it does not hear: then a request that is sent
 /// again to another server may be taken for a new one there.
@@ -39,6 +39,35 @@ impl SharedSessions {
                 Asked::Away
             }
         }
+    }
+
+    /// A ping came here that is to be priced, which says no more of itself than others like it.
+    pub(in crate::server) async fn claim_price(&self, key: RequestKey, claim: u64) -> Asked<Claim> {
+        match self.store.claim_price(key, claim).await {
+            Ok(found) => Asked::Told(found),
+            Err(fault) => {
+                self.metrics.fault(&fault);
+                Asked::Away
+            }
+        }
+    }
+
+    /// The session that was opened for the same priced ping, wherever that was. What became of sessions of this
+    /// server elsewhere is told to it.
+    pub(in crate::server) async fn quoted(
+        &self,
+        own: &dyn OwnSessions,
+        checked: &Checked,
+        now: Wall,
+    ) -> Option<Session> {
+        let sessions = self.store.of_caller(checked.campaign(), checked.caller()?, now).await;
+        let sessions = sessions.inspect_err(|fault| self.metrics.fault(fault)).ok()?;
+        let known = sessions.into_iter().map(|it| match own.opened(it.session) {
+            Some(_) => own.follow(it),
+            None => it,
+        });
+        let known: Vec<Session> = known.collect();
+        known.into_iter().find(|it| checked.was_quoted(it, now))
     }
 
     /// Requests were answered here. Returns when others know, or the store does not answer: then it is told

@@ -1,0 +1,86 @@
+//! Priced pings that come again to another server. Those in the forms of other platforms have no key: one is
+//! known by what it says.
+
+use std::time::Duration;
+
+use crate::api::PingError;
+use crate::routing::ping::{Accepted, Checked, Claim, Fingerprint, PingRequest, RequestKey};
+use crate::server::clock;
+use crate::server::control::Control;
+use crate::time::Wall;
+
+use super::SharedSessions;
+use super::asking::accepted_again;
+use super::shared::{Asked, next_claim};
+
+/// How long a ping waits for another server that answers the same one.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What is known of a ping that asks for a price.
+pub(in crate::server) enum Priced<'a> {
+    /// This server answers it; where others are there, none of them does meanwhile.
+    Here(Option<Pricing<'a>>),
+    /// Another has, and what it promised still holds.
+    Again(Accepted),
+}
+
+/// No other server answers the same ping while this is kept: until all can see its session.
+pub(in crate::server) struct Pricing<'a> {
+    shared: &'a SharedSessions,
+    key: RequestKey,
+    claim: u64,
+}
+
+impl Drop for Pricing<'_> {
+    fn drop(&mut self) {
+        self.shared.left(self.key, self.claim);
+    }
+}
+
+impl Control {
+    /// Whether another server has priced the ping. One without a caller is another each time.
+    ///
+    /// # Errors
+    /// Another is at it, and takes its time.
+    pub(in crate::server) async fn priced_before(
+        &self,
+        request: &PingRequest,
+        now: Wall,
+    ) -> Result<Priced<'_>, PingError> {
+        let here = Ok(Priced::Here(None));
+        let Some(shared) = self.deciding.sessions() else { return here };
+        let snapshot = self.deciding.snapshot();
+        // What is wrong with it is told by whoever opens its session.
+        let Ok(checked) = Checked::of(&snapshot, request) else { return here };
+        if checked.caller().is_none() {
+            return here;
+        }
+        let key = RequestKey::of_ping(checked.publisher(), Fingerprint::of(request));
+        let claim = next_claim();
+        let give_up = clock::mono() + WAIT_MAX;
+        loop {
+            let pricing = match shared.claim_price(key, claim).await {
+                Asked::Told(Claim::First) => Some(Pricing { shared, key, claim }),
+                Asked::Told(_) => None,
+                Asked::Unknown | Asked::Away => return here,
+            };
+            // What others can see may not be on disk before they are done.
+            if pricing.is_none() && clock::mono() < give_up {
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            return match shared.quoted(&*self.deciding, &checked, now).await {
+                // What is here the desk knows best.
+                Some(session) if self.deciding.session(session.session).is_none() => {
+                    Ok(Priced::Again(accepted_again(&snapshot, &session)))
+                }
+                None if pricing.is_none() => {
+                    let reason = String::from("another server is answering the same ping");
+                    Err(PingError::Unavailable { reason, retry_after_s: 1 })
+                }
+                Some(_) | None => Ok(Priced::Here(pricing)),
+            };
+        }
+    }
+}
