@@ -1,7 +1,6 @@
 //! What is done about the store while calls and pings go on: finding its servers, telling them what they
 //! do not know, and setting numbers apart.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
