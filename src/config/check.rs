@@ -41,6 +41,7 @@ impl Settings {
                 remedy: String::from("pings are given up before calls; set it to that or less"),
             });
         }
+        self.egress.check(&mut findings);
         shippers::check(&self.shippers, &mut findings);
         self.fraud.check(&mut findings);
         findings

@@ -18,6 +18,7 @@ mod account;
 mod check;
 mod consumers;
 mod dns;
+mod egress;
 mod explain;
 mod fault;
 mod fitting;
@@ -44,6 +45,7 @@ use serde_json::Value;
 pub use account::AccountSettings;
 pub use consumers::{ConsumerSettings, RollupSettings};
 pub use dns::{DnsSettings, HealthSettings};
+pub use egress::{EgressSettings, Network, ParseNetworkError};
 pub use fault::{ConfigError, Fault, Origin};
 pub use fitting::{Fitting, Misfits};
 pub use fraud::FraudSettings;
@@ -70,7 +72,7 @@ use overrides::Override;
 use tree::Tree;
 
 /// Sections with the settings of the process.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 17] = [
     "node",
     "sip",
     "api",
@@ -85,6 +87,7 @@ const SETTINGS: [&str; 16] = [
     "consumers",
     "rollups",
     "pressure",
+    "egress",
     "shippers",
     "fraud",
 ];

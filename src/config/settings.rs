@@ -11,6 +11,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::account::AccountSettings;
 use super::consumers::{ConsumerSettings, RollupSettings};
 use super::dns::{DnsSettings, HealthSettings};
+use super::egress::EgressSettings;
 use super::fraud::FraudSettings;
 use super::listen::{Advertised, HostPort, ListenAddress, ListenTransport, Listener};
 use super::overload::OverloadSettings;
@@ -39,6 +40,7 @@ pub struct Settings {
     pub consumers: ConsumerSettings,
     pub rollups: RollupSettings,
     pub pressure: PressureSettings,
+    pub egress: EgressSettings,
     pub shippers: Vec<ShipperSettings>,
     pub fraud: FraudSettings,
 }

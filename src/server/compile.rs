@@ -18,6 +18,7 @@ use crate::sip::policy::{TargetConfig, Targets};
 use crate::sip::trunk::{Carriers, Trunk, TrunkConfig, TrunkListener, Trunks};
 
 use super::dialing::Dialing;
+use super::egress;
 use super::error::{Faults, StartError};
 use super::fraud;
 use super::legs::TargetLegs;
@@ -99,6 +100,7 @@ fn compile_with<T, S>(
         written.keys = keys(&written);
         legs = faults.keep(TargetLegs::compile(config, &written))?;
         targets = faults.keep(self::targets(config, &written, &carriers))?;
+        faults.keep(egress::check(config, &written))?;
         scorers = faults.keep(ScorerPeers::compile(config, &written))?;
         document = Some(pack(&written).into());
         warnings = written.unused();

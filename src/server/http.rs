@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use reqwest::Response;
+use reqwest::{ClientBuilder, Response};
 use rustls::ClientConfig;
 
 use crate::sip::transport::no_client_config;
@@ -42,15 +42,18 @@ pub(super) fn whole(error: &dyn Error) -> String {
     text
 }
 
-/// Asks without a proxy and follows nobody elsewhere. Without `tls` it can only speak plain HTTP.
-///
-/// Every client is made here: the library would otherwise look for cryptography that it is built
-/// without, and panic.
+/// Asks without a proxy and follows nobody elsewhere. Without `tls` it can only speak plain HTTP. What a
+/// configuration names is asked by an `EgressClient` instead.
 pub fn http_client(tls: Option<ClientConfig>) -> reqwest::Client {
+    let client = http_builder(tls).build();
+    client.expect("a client that is given how to speak TLS needs nothing of the machine")
+}
+
+/// Every client begins here: the library would otherwise look for cryptography that it is built
+/// without, and panic.
+pub(super) fn http_builder(tls: Option<ClientConfig>) -> ClientBuilder {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls.unwrap_or_else(no_client_config))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .expect("a client that is given how to speak TLS needs nothing of the machine")
 }

@@ -132,6 +132,7 @@ pub const ENRICHMENTS_LATE: &str = "tollbridge_enrichments_after_call_total";
 pub const ENRICHER_REFUSED: &str = "tollbridge_enricher_refused_tags_total";
 pub const ENRICHER_SECONDS: &str = "tollbridge_enricher_answer_seconds";
 pub const ENRICHER_RESTS: &str = "tollbridge_enricher_resting";
+pub const EGRESS_REFUSED: &str = "tollbridge_egress_refused_total";
 pub const ENRICHER_COST: &str = "tollbridge_enricher_cost_micros_total";
 pub const FRAUD_SCORES: &str = "tollbridge_fraud_scores_total";
 pub const FRAUD_REASONS: &str = "tollbridge_fraud_reasons_total";
@@ -333,6 +334,7 @@ fn describe() {
     );
     describe_histogram!(ENRICHER_SECONDS, "From a question to an enricher to its answer");
     describe_gauge!(ENRICHER_RESTS, "1 while an enricher is not asked, for it failed");
+    describe_counter!(EGRESS_REFUSED, "Addresses that were not asked over HTTP, by what they are");
     describe_counter!(ENRICHER_COST, "What questions to an enricher cost, in micros");
     describe_counter!(FRAUD_SCORES, "Calls and sessions scored, by whether the score is high");
     describe_counter!(FRAUD_REASONS, "What spoke for fraud, of calls and sessions, by reason");

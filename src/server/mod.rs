@@ -21,6 +21,7 @@ mod consumers;
 pub mod control;
 pub mod deciding;
 pub mod dialing;
+mod egress;
 mod enriching;
 mod error;
 mod fraud;

@@ -154,6 +154,17 @@ impl RoutingConfig {
         of_lists.chain(self.geo.line_records.as_deref())
     }
 
+    /// The URLs that are asked, each with the field it stands in.
+    pub fn urls(&self) -> impl Iterator<Item = (String, &str)> {
+        let of_scorers = self.scorers.iter().enumerate();
+        let of_scorers = of_scorers
+            .filter_map(|(n, scorer)| Some((format!("scorers[{n}].url"), scorer.url.as_deref()?)));
+        let of_enrichers = self.enrichers.iter().enumerate();
+        let of_enrichers =
+            of_enrichers.map(|(n, it)| (format!("enrichers[{n}].url"), it.url.as_str()));
+        of_scorers.chain(of_enrichers)
+    }
+
     /// The variables of the environment that hold keys.
     pub fn key_names(&self) -> impl Iterator<Item = &SmolStr> {
         let of_lists = self.caller_lists.iter().filter_map(|list| list.key_env.as_ref());

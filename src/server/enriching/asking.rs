@@ -26,6 +26,7 @@ use crate::routing::enrich::{Enricher, Standing};
 use crate::routing::ping::EnrichedBy;
 use crate::server::accounting::stamp;
 use crate::server::clock;
+use crate::server::egress::Refused;
 use crate::server::http::{BodyError, body, whole};
 use crate::server::metrics as names;
 use crate::time::Wall;
@@ -62,6 +63,8 @@ struct AskedSo {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum NoAnswer {
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error(transparent)]
     Http(#[from] reqwest::Error),
     #[error(transparent)]
@@ -220,7 +223,7 @@ impl Asking {
 
     async fn answer(&self, enricher: &Enricher, asked: &Asked) -> Result<Value, NoAnswer> {
         let client = self.means.scoring.client(enricher.tls.as_ref()).ok_or(NoAnswer::NoClient)?;
-        let mut request = client.post(&enricher.url);
+        let mut request = client.post(&enricher.url)?;
         if let Some(token) = &enricher.token {
             request = request.bearer_auth(String::from_utf8_lossy(token.bytes()));
         }

@@ -9,7 +9,7 @@ use crate::routing::RoutingConfig;
 use crate::routing::config::PeerTlsConfig;
 use crate::sip::transport::{PeerSpec, Stamp, TlsFault, client_config};
 
-use super::super::http::http_client;
+use super::super::egress::{Egress, EgressClient};
 use super::super::tls::Said;
 use super::StartError;
 
@@ -24,14 +24,14 @@ pub struct ScorerPeers {
 /// What they are asked with; the files have been read. A client keeps connections for its next
 /// questions.
 pub struct Clients {
-    plain: reqwest::Client,
+    plain: EgressClient,
     by_tls: BTreeMap<PeerTlsConfig, Client>,
 }
 
 struct Client {
     /// Of the files, before they were read.
     stamp: Stamp,
-    http: reqwest::Client,
+    http: EgressClient,
 }
 
 impl ScorerPeers {
@@ -73,18 +73,19 @@ impl ScorerPeers {
     /// # Errors
     /// All that is wrong with them.
     pub fn load(&self, config: &Config) -> Result<Clients, StartError> {
+        let egress = Arc::new(Egress::new(&config.settings.egress));
         let (mut by_tls, mut faults) = (BTreeMap::new(), vec![]);
         for (tls, peer) in &self.peers {
             let stamp = peer.stamp();
             match client_config(peer) {
                 Ok(loaded) => {
-                    let http = http_client(Some(Arc::unwrap_or_clone(loaded)));
+                    let http = egress.client(Some(Arc::unwrap_or_clone(loaded)));
                     by_tls.insert(tls.clone(), Client { stamp, http });
                 }
                 Err(wrong) => faults.extend(wrong),
             }
         }
-        let clients = Clients { plain: http_client(None), by_tls };
+        let clients = Clients { plain: egress.client(None), by_tls };
         told(config, faults).map_or(Ok(clients), Err)
     }
 }
@@ -92,7 +93,7 @@ impl ScorerPeers {
 impl Clients {
     /// The client for whoever has these settings; `None`: no configuration of this process had
     /// them.
-    pub(super) fn of(&self, tls: Option<&PeerTlsConfig>) -> Option<reqwest::Client> {
+    pub(super) fn of(&self, tls: Option<&PeerTlsConfig>) -> Option<EgressClient> {
         match tls {
             None => Some(self.plain.clone()),
             Some(tls) => self.by_tls.get(tls).map(|client| client.http.clone()),

@@ -28,6 +28,7 @@ use crate::routing::scorer::{Heard, Outcome, Question, millionths_of};
 use crate::routing::selection::ScoreReading;
 use crate::sip::endpoint::CallKey;
 
+use super::egress::{EgressClient, Refused};
 use super::error::StartError;
 use super::http::{BodyError, body, whole};
 use super::mailbox::{Mail, Mailbox};
@@ -68,6 +69,8 @@ struct Answer {
 #[derive(Debug, thiserror::Error)]
 enum NoScores {
     #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
     Http(#[from] reqwest::Error),
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -100,7 +103,7 @@ impl Scoring {
     }
 
     /// What is asked with that speaks TLS so; `None`: no configuration of this process did.
-    pub(super) fn client(&self, tls: Option<&PeerTlsConfig>) -> Option<reqwest::Client> {
+    pub(super) fn client(&self, tls: Option<&PeerTlsConfig>) -> Option<EgressClient> {
         self.asking.clients.load().of(tls)
     }
 
@@ -219,11 +222,11 @@ impl Asking {
 }
 
 async fn answer(
-    client: Option<reqwest::Client>,
+    client: Option<EgressClient>,
     question: Question,
 ) -> Result<Vec<ScoreReading>, NoScores> {
     let client = client.ok_or(NoScores::NoClient)?;
-    let response = client.post(&question.scorer.url).json(&question).send().await?;
+    let response = client.post(&question.scorer.url)?.json(&question).send().await?;
     if !response.status().is_success() {
         return Err(NoScores::Status(response.status()));
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::peer::{SDP, with_body};
 use super::program::Program;
-use super::ranking::{answer, last_call, question};
+use super::ranking::{answer, last_call, may_ask, question};
 use super::{Call, NUMBER, Setup, Stage, play_with};
 use crate::support::{api, http, wait_for};
 
@@ -198,6 +198,57 @@ fn an_answer_that_comes_after_the_call_says_so_and_a_session_that_nobody_would_t
     });
 }
 
+#[test]
+fn a_name_is_asked_where_it_may_be_and_nowhere_else_that_it_leads_to() {
+    let enricher = LineInfo::new();
+    // It may lead to ::1 too.
+    let [here, elsewhere] = ["127.0.0.1", "::1"].map(|it| may_ask(&[enricher.port], it));
+    enricher.play_at("localhost", &here, "", |stage| {
+        let ping = ping(stage, MOBILE, &json!({}))?;
+        told(stage, &ping, "told")?;
+        ensure!(enricher.asked()?["caller"] == MOBILE);
+        stage.is_clean()
+    });
+    enricher.play_at("localhost", &elsewhere, "", |stage| {
+        let ping = ping(stage, MOBILE, &json!({}))?;
+        told(stage, &ping, "failed")?;
+        ensure!(enricher.asked().is_err(), "it was asked");
+        let refused = r#"tollbridge_egress_refused_total{class="loopback"}"#;
+        let refused = api::series(stage.api)?.get(refused).copied();
+        ensure!(refused.is_some_and(|times| times >= 1.0), "{refused:?}");
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn whoever_may_not_be_asked_is_refused_at_the_start_and_at_a_reload() {
+    let enricher = LineInfo::new();
+    enricher.play("", |stage| {
+        let (port, path) = (enricher.port, stage.work.path().join("config.toml"));
+        let asks = format!("\"http://127.0.0.1:{port}/v1\"");
+        let file = std::fs::read_to_string(&path)?;
+        ensure!(file.contains(&asks), "{file}");
+        for (who, why) in [
+            ("http://169.254.169.254", "not public: metadata (link-local, RFC 3927)"),
+            ("http://0x7f.1.2.3", "leads to 127.1.2.3, which is not public: loopback"),
+            ("http://[::ffff:10.0.0.1]", "not public: private (RFC 1918)"),
+            ("https://me:secret@lookup.example", "names a user or a password"),
+        ] {
+            let url = format!("\"{who}:{port}/v1\"");
+            std::fs::write(&path, file.replace(&asks, &url))?;
+            let reply = http::post(stage.api, "/v1/config:reload", "")?;
+            ensure!(reply.status == 422, "{who}: {}", reply.body);
+            ensure!(reply.body.contains("enrichers[0].url = "), "{who}: {}", reply.body);
+            ensure!(reply.body.contains(why), "{who}: {}", reply.body);
+            ensure!(!reply.body.contains("secret"), "{}", reply.body);
+        }
+        std::fs::write(&path, &file)?;
+        let reply = http::post(stage.api, "/v1/config:reload", "")?;
+        ensure!(reply.status == 200, "{}", reply.body);
+        stage.is_clean()
+    });
+}
+
 /// Says what kind of line callers have.
 struct LineInfo {
     port: u16,
@@ -234,12 +285,23 @@ impl LineInfo {
 
     /// Plays with a campaign whose target takes mobile phones alone.
     fn play(&self, more: &str, part: impl FnOnce(&mut Stage) -> Result<()>) {
+        self.play_at("127.0.0.1", &may_ask(&[self.port], "127.0.0.1"), more, part);
+    }
+
+    /// It is asked at `host`, by a server that may ask so.
+    fn play_at(
+        &self,
+        host: &str,
+        [http, ports, there]: &[String; 3],
+        more: &str,
+        part: impl FnOnce(&mut Stage) -> Result<()>,
+    ) {
         let enricher = format!(
-            "[[enrichers]]\nid = \"lineinfo\"\nurl = \"http://127.0.0.1:{}/v1\"\nsend_caller = true\n\
+            "[[enrichers]]\nid = \"lineinfo\"\nurl = \"http://{host}:{}/v1\"\nsend_caller = true\n\
              tells = {{ line_type = \"/carrier/type\" }}\n{more}\n",
             self.port
         );
-        let set = [MOBILE_ALONE, "campaigns.alone.enrich=[\"lineinfo\"]"];
+        let set = [http, ports, there, MOBILE_ALONE, "campaigns.alone.enrich=[\"lineinfo\"]"];
         play_with(Setup { set: &set, more: &enricher, ..Setup::default() }, part);
     }
 }

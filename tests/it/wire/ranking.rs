@@ -229,7 +229,9 @@ fn what_one_scorer_said_counts_whoever_else_says_nothing() {
           targets = [{ target = "alone" }, { target = "single" }] },
         { tier = 2, distribution = { by = "scorer", scorer = "n" },
           targets = [{ target = "first" }, { target = "second" }] }] }"#;
-    play_with(Setup { set: &[routing], more: &scorers, ..Setup::default() }, |stage| {
+    let [http, ports, here] = &may_ask(&[port, silent_port], "127.0.0.1");
+    let set = [http, ports, here, routing];
+    play_with(Setup { set: &set, more: &scorers, ..Setup::default() }, |stage| {
         let (mut caller, mut target) = (stage.udp()?, stage.target()?);
         Call::up(stage, &mut caller, &mut target, "one", &[])?.end(&mut caller, &mut target)?;
 
@@ -268,7 +270,18 @@ fn play_asking(port: u16, deadline_ms: u32, part: impl FnOnce(&mut Stage) -> Res
     );
     let routing = r#"campaigns.alone.routing={ distribution = { by = "scorer", scorer = "m" },
         tiers = [{ targets = [{ target = "alone" }, { target = "single" }] }] }"#;
-    play_with(Setup { set: &[routing], more: &scorer, ..Setup::default() }, part);
+    let [http, ports, here] = &may_ask(&[port], "127.0.0.1");
+    let set = [http, ports, here, routing];
+    play_with(Setup { set: &set, more: &scorer, ..Setup::default() }, part);
+}
+
+/// That scorers and enrichers may be asked at these ports, in clear text, if they are there.
+pub(super) fn may_ask(ports: &[u16], there: &str) -> [String; 3] {
+    [
+        String::from("egress.allow_http=true"),
+        format!("egress.ports={ports:?}"),
+        format!("egress.allow_cidrs=[\"{there}\"]"),
+    ]
 }
 
 fn closed_port() -> u16 {

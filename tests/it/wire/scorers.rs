@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::decisions::tollbridge;
 use super::peer::{SDP, response, with_body};
-use super::ranking::{answer, explained, question};
+use super::ranking::{answer, explained, may_ask, question};
 use super::tls::{loaded, provider};
 use super::{NUMBER, Setup, Stage, play_with};
 use crate::support::authority::{Authority, Issued};
@@ -98,7 +98,7 @@ fn a_call_that_is_thought_of_asks_the_scorers_that_a_call_asks_and_goes_where_it
         }
     });
     let plain = format!("http://127.0.0.1:{port}/score");
-    play_asking(&plain, "", |stage| {
+    play_asking(port, &plain, "", |stage| {
         let asked = |asks: Value| -> Result<Value> { simulated(stage, &asks.to_string()) };
         // Nobody is asked unprompted, nor if what it says is assumed.
         let call = json!({ "dialed": "+18005550150", "caller": "+16145550188" });
@@ -147,7 +147,9 @@ fn a_call_that_is_thought_of_asks_the_scorers_that_a_call_asks_and_goes_where_it
         ensure!(scores_of(&lines(&thought)) == ["m scores 0.90", "m scores 0.20"], "{thought}");
         ensure!(scores_of(&lines(&thought)) == scores_of(&told), "{thought} {told:?}");
 
-        let simulate = ["simulate", "--set", ROUTING, "--dialed", NUMBER];
+        let may_ask = may_ask(&[port], "127.0.0.1");
+        let mut simulate = vec!["simulate", "--dialed", NUMBER, "--set", ROUTING];
+        simulate.extend(may_ask.iter().flat_map(|it| ["--set", it]));
         let sees = tollbridge(stage, &[&simulate[..], &["--score", "m:single=0.1"]].concat())?;
         ensure!(sees.contains("scorer m: assumed"), "{sees}");
         let sees = wait_for("the scorer to be heard", Duration::from_secs(10), || {
@@ -163,7 +165,7 @@ fn a_call_that_is_thought_of_asks_the_scorers_that_a_call_asks_and_goes_where_it
 fn a_call_that_is_thought_of_waits_no_longer_than_a_call() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     let port = silent.local_addr().expect("it is bound").port();
-    play_asking(&format!("http://127.0.0.1:{port}/score"), "", |stage| {
+    play_asking(port, &format!("http://127.0.0.1:{port}/score"), "", |stage| {
         let thought = simulated(stage, r#"{ "dialed": "+18005550150", "ask_scorers": true }"#)?;
         ensure!(thought["scorers"][0]["outcome"] == "late", "{thought}");
         ensure!(
@@ -227,16 +229,18 @@ impl Scorer {
     /// Plays with two targets at one address, in the order that it says.
     fn play(&self, trusts: &Path, shows: &str, part: impl FnOnce(&mut Stage) -> Result<()>) {
         let tls = format!("tls = {{ extra_ca = {trusts:?}, {shows} }}\n");
-        play_asking(&format!("https://127.0.0.1:{}/score", self.port), &tls, part);
+        play_asking(self.port, &format!("https://127.0.0.1:{}/score", self.port), &tls, part);
     }
 }
 
 /// Plays with two targets at one address, in the order that a scorer at this URL says.
-fn play_asking(url: &str, more: &str, part: impl FnOnce(&mut Stage) -> Result<()>) {
+fn play_asking(port: u16, url: &str, more: &str, part: impl FnOnce(&mut Stage) -> Result<()>) {
     let scorer = format!(
         "[[scorers]]\nid = \"m\"\nkind = \"http\"\nurl = \"{url}\"\ndeadline_ms = 200\n{more}"
     );
-    play_with(Setup { set: &[ROUTING], more: &scorer, ..Setup::default() }, part);
+    let [http, ports, here] = &may_ask(&[port], "127.0.0.1");
+    let set = [http, ports, here, ROUTING];
+    play_with(Setup { set: &set, more: &scorer, ..Setup::default() }, part);
 }
 
 fn config(authority: &Authority) -> Result<ServerConfig> {
