@@ -15,14 +15,14 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
 
-use tollbridge::server::serving::serve;
+use tollbridge::server::serving::{ConnectionLimits, serve};
 
 /// In the environment of this program when it is the floor.
 pub(crate) const FLOOR: &str = "TOLLBRIDGE_BENCH_FLOOR";
 /// A process is ready by then.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Of the floor, as of the server.
-const CONNECTIONS_MAX: usize = 8192;
+const CONNECTIONS_MAX: ConnectionLimits = ConnectionLimits { most: 8192, of_source_most: 8192 };
 /// Of a clock tick, by which Linux counts the time of processes.
 const TICKS_A_SECOND: f64 = 100.0;
 

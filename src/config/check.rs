@@ -187,6 +187,9 @@ impl ApiSettings {
         let connections = u64::from(self.connections_max);
         let mut ranges = Ranges(&mut *findings);
         ranges.check("api.connections_max", connections, 1..=1_000_000, "connections");
+        let per_source = u64::from(self.connections_per_source_max);
+        let path = "api.connections_per_source_max";
+        ranges.check(path, per_source, 1..=1_000_000, "connections");
         let mut seen = BTreeSet::new();
         for (position, key) in self.keys.iter().enumerate() {
             if !seen.insert(&key.id) {

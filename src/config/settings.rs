@@ -144,8 +144,11 @@ pub struct TcpSettings {
 pub struct ApiSettings {
     /// Default 127.0.0.1:8080.
     pub listen: SocketAddr,
-    /// Open connections; one more is closed at once. Default 8192.
+    /// Open connections. One more takes the place of the one that has been without a request for longest.
+    /// Default 8192.
     pub connections_max: u32,
+    /// Open connections from one address, the same. Default 2048.
+    pub connections_per_source_max: u32,
     /// Who may call it. Default: nobody; health needs no key.
     pub keys: Vec<ApiKey>,
 }
@@ -306,6 +309,7 @@ impl Default for ApiSettings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             connections_max: 8192,
+            connections_per_source_max: 2048,
             keys: Vec::new(),
         }
     }

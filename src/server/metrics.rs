@@ -204,7 +204,10 @@ fn describe() {
         STORE_LATE,
         "Settlements that came after their lease was over and what they held was given to others"
     );
-    describe_counter!(API_REFUSED, "Connections to the REST service beyond api.connections_max");
+    describe_counter!(
+        API_REFUSED,
+        "Connections to the REST service beyond what may be open, each of which closed another or was refused"
+    );
     describe_gauge!(SESSIONS, "Live ping sessions");
     describe_gauge!(SESSIONS_MAX, "Live sessions above which no more are opened");
     describe_gauge!(ANSWERS, "Answers that are given again to the same request");

@@ -52,6 +52,7 @@ mod resetting;
 mod resolver;
 mod revisions;
 mod scoring;
+mod seats;
 pub mod serving;
 pub mod sessions;
 mod settings;
@@ -104,9 +105,10 @@ use reload::{Agreed, Running};
 use resolver::Resolver;
 use revisions::Revisions;
 use scoring::Scoring;
+use serving::ConnectionLimits;
 use sessions::shared::OwnSessions;
 use settings::{
-    deciding, endpoint_settings, health_rules, memory_max, shards_of, shared_holds,
+    connections, deciding, endpoint_settings, health_rules, memory_max, shards_of, shared_holds,
     shared_sessions, speaks, tcp_options, transport,
 };
 use signaling::Shard;
@@ -423,8 +425,7 @@ impl Server {
         });
         let services =
             control.services(&settings, &accounting, enrichers, Arc::clone(&reloader), questions);
-        let connections_max = settings.api.connections_max;
-        serve_api(api, services, connections_max, ended.clone(), &mut tasks);
+        serve_api(api, services, connections(&settings.api), ended.clone(), &mut tasks);
         tasks.spawn(sweep(Arc::clone(&deciding), standing, ended.clone()));
         let (appender, gauges) = (accounting.appender(), accounting.gauges());
         tasks.spawn(pressure::watch(
@@ -523,17 +524,16 @@ fn bind_api(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError>
 fn serve_api(
     listener: TcpListener,
     services: Services,
-    connections_max: u32,
+    limits: ConnectionLimits,
     mut ended: watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) {
     let router = crate::api::router(services);
-    let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
     tasks.spawn(async move {
         let end = async move {
             // An error says that nobody is left to end us, which is an end too.
             let _ = ended.wait_for(|ended| *ended).await;
         };
-        serving::serve(listener, router, connections_max, end).await;
+        serving::serve(listener, router, limits, end).await;
     });
 }

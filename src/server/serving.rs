@@ -1,9 +1,10 @@
 //! Connections of the REST service.
 //!
-//! A client that sends slowly keeps nothing: from the first byte of a request to the end of its header
-//! there are [`HEADER_TIME_MAX`], for the body what the API allows, and before the next request
-//! [`IDLE_MAX`]. Nor does one that does not read: what it is sent goes on within [`STUCK_MAX`]. Then the
-//! connection is closed. No more are open at a time than may be.
+//! A client that sends slowly, or nothing, keeps nothing: the header of its first request has to be there
+//! [`HEADER_TIME_MAX`] after the connection was made, that of each further one as long after its first byte, for
+//! the body there is what the API allows, and before the next request [`IDLE_MAX`]. Nor does one that does not
+//! read: what it is sent goes on within [`STUCK_MAX`]. Then the connection is closed. No more are open at a time
+//! than may be, in all and of one source: [`Seats`] says who makes room.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,32 +25,43 @@ use hyper_util::server::graceful::GracefulShutdown;
 use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::ServiceExt;
 
 use super::metrics as names;
+use super::seats::{Seat, Seats};
 
-/// From the first byte of a request to the end of its header (spec/data §2.9).
+/// For the header of a request (spec/data §2.9).
 const HEADER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a connection may be open without a request.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 /// How long a client may take nothing of what it is sent.
 const STUCK_MAX: Duration = Duration::from_secs(10);
+/// That connections make room for others, or are refused, is told no more often.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// After a failure to take connections, such as that too many files are open.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Serves until `end`, then finishes what has begun. Of more connections at a time than
-/// `connections_max`, those are closed that came last.
+/// How many connections may be open.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// At a time.
+    pub most: usize,
+    /// Of one source address.
+    pub of_source_most: usize,
+}
+
+/// Serves until `end`, then finishes what has begun.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
+    limits: ConnectionLimits,
     end: impl Future<Output = ()>,
 ) {
+    let ConnectionLimits { most, of_source_most } = limits;
     let open = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-    let mut is_told = false;
+    let seats = Seats::new(most, of_source_most);
+    let mut told: Option<Instant> = None;
     let mut end = std::pin::pin!(end);
     loop {
         let accepted = tokio::select! {
@@ -55,24 +69,26 @@ pub async fn serve(
             () = &mut end => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+            Ok((stream, source)) => {
+                let seat = seats.take(source.ip());
+                if seat.as_ref().is_none_or(Seat::was_anothers) {
                     counter!(names::API_REFUSED).increment(1);
-                    if !is_told {
-                        is_told = true;
+                    if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN_AFTER) {
+                        told = Some(Instant::now());
                         tracing::warn!(
-                            connections_max,
-                            "connections to the REST service are refused"
+                            connections_max = most,
+                            connections_per_source_max = of_source_most,
+                            "more connections to the REST service come than may be open: idle ones are \
+                             closed, and new ones where there are none"
                         );
                     }
-                    continue;
-                };
-                is_told &= room.available_permits() <= connections_max / 10;
+                }
+                let Some(seat) = seat else { continue };
                 // Without it an answer may wait for the client to acknowledge the one before.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection waits to send more at once");
                 }
-                converse(stream, router.clone(), &open, Some(place));
+                converse(stream, router.clone(), &open, seat);
             }
             Err(error) if is_of_client(&error) => {}
             Err(error) => {
@@ -85,22 +101,26 @@ pub async fn serve(
     open.shutdown().await;
 }
 
-/// `place` is kept as long as the connection is open.
-fn converse<S>(
-    stream: S,
-    router: Router,
-    open: &GracefulShutdown,
-    place: Option<OwnedSemaphorePermit>,
-) where
+/// `seat` is kept as long as the connection is open.
+fn converse<S>(stream: S, router: Router, open: &GracefulShutdown, seat: Seat)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let begins = Arc::new(AtomicBool::new(true));
-    let paced = Paced { stream, begins: Arc::clone(&begins), due: None, stuck: None };
+    let due = Some(Box::pin(sleep_until(Instant::now() + HEADER_TIME_MAX)));
+    let paced = Paced { stream, begins: Arc::clone(&begins), due, stuck: None };
+    let (seat, is_asked) = (Arc::new(seat), Arc::clone(&begins));
+    let seated = Arc::clone(&seat);
     let service = service_fn(move |request: Request<Incoming>| {
         begins.store(false, Ordering::Relaxed);
-        let (router, begins) = (router.clone(), Arc::clone(&begins));
+        let stays = seated.begin();
+        let (router, begins, seated) = (router.clone(), Arc::clone(&begins), Arc::clone(&seated));
         async move {
-            let answer = router.oneshot(request.map(axum::body::Body::new)).await;
+            let mut answer = router.oneshot(request.map(axum::body::Body::new)).await;
+            if let (Ok(answer), false) = (&mut answer, stays) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            seated.rest();
             begins.store(true, Ordering::Relaxed);
             answer
         }
@@ -111,10 +131,17 @@ fn converse<S>(
         .serve_connection(TokioIo::new(paced), service);
     let connection = open.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = seat.given() => {
+                // With a request in its hands it goes when that is answered.
+                if is_asked.load(Ordering::Relaxed) { Ok(()) } else { connection.await }
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection to the REST service ended");
         }
-        drop(place);
     });
 }
 
@@ -129,7 +156,7 @@ struct Paced<S> {
     stream: S,
     /// The next byte is of a header, the last request having been read and answered.
     begins: Arc<AtomicBool>,
-    /// Until when the header has to be there; absent: none has begun.
+    /// Until when the header has to be there; absent: none has begun, and it is not the first.
     due: Option<Pin<Box<Sleep>>>,
     /// Until when the client has to take something; absent: it has taken all.
     stuck: Option<Pin<Box<Sleep>>>,
@@ -212,11 +239,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use axum::routing::post;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
+    const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
 
     #[tokio::test(start_paused = true)]
@@ -236,6 +266,37 @@ mod tests {
             "{:?}",
             began.elapsed()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_is_closed_as_soon_as_one_without_the_end_of_a_header() {
+        let (mut client, _open) = connected();
+        let began = Instant::now();
+        assert_eq!(client.read(&mut [0; 100]).await.unwrap_or(0), 0, "no answer");
+        let took = began.elapsed();
+        assert!(HEADER_TIME_MAX <= took && took < HEADER_TIME_MAX * 2, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_makes_room_is_closed_at_once_but_for_what_it_asked() {
+        let open = GracefulShutdown::new();
+        let seats = Seats::new(1, 1);
+        let (mut idle, mut asking) = (connect(&seats, &open), None);
+        assert!(asked(&mut idle).await.starts_with("HTTP/1.1 200"));
+        for _ in 0..2 {
+            let client = asking.insert(connect(&seats, &open));
+            assert_eq!(idle.read(&mut [0; 100]).await.unwrap(), 0, "it is still open");
+            client.write_all(&REQUEST[..REQUEST.len() - 1]).await.unwrap();
+            // Its body is on the way: it is being answered.
+            sleep_until(Instant::now() + Duration::from_millis(1)).await;
+            assert!(seats.take(SOURCE).is_none());
+            client.write_all(b"}").await.unwrap();
+            assert!(answer(client).await.starts_with("HTTP/1.1 200"));
+            idle = asking.take().unwrap();
+        }
+        drop(idle);
+        sleep_until(Instant::now() + Duration::from_millis(1)).await;
+        assert_eq!(seats.taken(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -304,10 +365,19 @@ mod tests {
 
     /// To a service that reads bodies. So many bytes may be on the way.
     fn connected_by(capacity: usize) -> (DuplexStream, GracefulShutdown) {
-        let router = Router::new().route("/", post(async |body: String| body));
-        let (client, server) = tokio::io::duplex(capacity);
         let open = GracefulShutdown::new();
-        converse(server, router, &open, None);
+        let (client, server) = tokio::io::duplex(capacity);
+        converse(server, router(), &open, Seats::new(1, 1).take(SOURCE).unwrap());
         (client, open)
+    }
+
+    fn connect(seats: &Arc<Seats>, open: &GracefulShutdown) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(4_096);
+        converse(server, router(), open, seats.take(SOURCE).expect("somebody makes room"));
+        client
+    }
+
+    fn router() -> Router {
+        Router::new().route("/", post(async |body: String| body))
     }
 }

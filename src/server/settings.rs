@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_str::{SmolStr, ToSmolStr};
 
-use crate::config::{Config, ListenTransport, RedisSettings, Settings, SipSettings};
+use crate::config::{ApiSettings, Config, ListenTransport, RedisSettings, Settings, SipSettings};
 use crate::id::CallId;
 use crate::routing::RoutingSnapshot;
 use crate::routing::ping::DeskLimits;
@@ -31,12 +31,21 @@ use super::holds::SharedHolds;
 use super::holds::redis::{RedisStore, RedisStoreSettings};
 use super::machine;
 use super::redis::{Address, LinkSettings, LinkTls};
+use super::serving::ConnectionLimits;
 use super::sessions::SharedSessions;
 use super::sessions::redis::{RedisSessions, RedisSessionsSettings, TimeOfNumbers};
 use super::sessions::shared::OPEN_AFTER_MIN;
 
 fn whole_ms(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn connections(api: &ApiSettings) -> ConnectionLimits {
+    let count = |it: u32| usize::try_from(it).unwrap_or(usize::MAX);
+    ConnectionLimits {
+        most: count(api.connections_max),
+        of_source_most: count(api.connections_per_source_max),
+    }
 }
 
 pub(super) fn endpoint_settings(

@@ -236,29 +236,88 @@ fn who_never_ends_a_message_is_closed_and_delays_nobody() {
 }
 
 #[test]
-fn the_rest_service_has_no_more_connections_than_it_may() {
-    play(&["api.connections_max=3"], |stage| {
-        let idle: Vec<_> =
-            (0..3).map(|_| TcpStream::connect(stage.api)).collect::<std::io::Result<_>>()?;
-        // Each has to be taken before the next counts.
-        let mut more = TcpStream::connect(stage.api)?;
-        more.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let read = more.read(&mut [0; 1]);
-        ensure!(!read.as_ref().is_ok_and(|length| *length > 0), "{read:?}");
-        let timed_out = |error: &std::io::Error| {
-            matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-        };
-        ensure!(!read.is_err_and(|error| timed_out(&error)), "it is still open");
-        drop(idle);
-        wait_for("a place", Duration::from_secs(5), || {
-            Ok(http::get(stage.api, "/healthz").is_ok_and(|it| it.status == 200).then_some(()))
-        })?;
+fn connections_that_say_nothing_take_no_others_place_at_the_rest_service() {
+    let set = ["api.connections_max=4", "api.connections_per_source_max=3"];
+    play(&set, |stage| {
+        let mut kept = Kept::open(stage.api, Ipv4Addr::LOCALHOST)?;
+        kept.asks()?;
+        // Another address has as many as it may have; each has to be taken before the next counts.
+        let mut silent = vec![];
+        for n in 0..6 {
+            let stream = from(ELSEWHERE, stage.api)?;
+            stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+            silent.push(stream);
+            if n >= 3 {
+                let oldest = &mut silent[n - 3];
+                ensure!(closed(oldest, PATIENCE)?, "connection {} is still open", n - 3);
+            }
+            kept.asks().with_context(|| format!("beside {n} silent ones"))?;
+        }
+        // And of all together, who has said nothing for longest goes: not who is served.
+        for n in 0..4 {
+            let reply = http::get(stage.api, "/healthz").with_context(|| format!("request {n}"))?;
+            ensure!(reply.status == 200, "{}", reply.body);
+            kept.asks()?;
+        }
         let refused = api::metrics(stage.api)?;
         let refused = refused.get("tollbridge_api_connections_refused_total");
-        ensure!(refused >= Some(&1.0), "{refused:?}");
-        ensure!(stage.log().contains("connections to the REST service are refused"));
+        ensure!(refused >= Some(&4.0), "{refused:?}");
+        ensure!(stage.log().contains("more connections to the REST service come"));
         stage.is_clean()
     });
+}
+
+#[test]
+fn a_connection_that_says_nothing_at_all_is_closed_after_five_seconds() {
+    play(&[], |stage| {
+        let begun = Instant::now();
+        let mut silent = TcpStream::connect(stage.api)?;
+        let mut kept = Kept::open(stage.api, Ipv4Addr::LOCALHOST)?;
+        kept.asks()?;
+        ensure!(closed(&mut silent, Duration::from_secs(30))?, "it is still open");
+        ensure!(begun.elapsed() >= Duration::from_secs(4), "it had no time");
+        // One that was answered may rest for longer.
+        std::thread::sleep(Duration::from_secs(6).saturating_sub(begun.elapsed()));
+        kept.asks()?;
+        stage.is_clean()
+    });
+}
+
+/// A connection that is kept between requests.
+struct Kept(TcpStream);
+
+impl Kept {
+    fn open(api: SocketAddr, source: Ipv4Addr) -> Result<Self> {
+        let stream = from(source, api)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self(stream))
+    }
+
+    fn asks(&mut self) -> Result<()> {
+        self.0.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")?;
+        let mut answer = [0; 8_192];
+        let length = self.0.read(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+        Ok(())
+    }
+}
+
+fn from(source: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    socket.connect(&to.into())?;
+    Ok(socket.into())
+}
+
+/// Whether the other end closes it in time, having said nothing.
+fn closed(stream: &mut TcpStream, in_time: Duration) -> Result<bool> {
+    stream.set_read_timeout(Some(in_time))?;
+    match stream.read(&mut [0; 1]) {
+        Ok(length) => Ok(length == 0),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(true),
+        Err(_) => Ok(false),
+    }
 }
 
 #[test]
