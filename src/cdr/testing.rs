@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::fact::{
     Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Converted, Decided,
-    Dialogs, Ended, Fact, FactBody, OrphanClosed, OrphanPolicy, Party, Shortage, Stamp, Terms,
+    Dialogs, Ended, Fact, FactBody, OrphanClosed, OrphanPolicy, Party, PingAccepted, Shortage,
+    Stamp, Terms,
 };
 use super::journal::{Entry, Lsn};
 use super::record::CallRecord;
 use super::store::sqlite::SqliteStore;
 use super::store::{Batch, Book};
 use super::timeline;
-use crate::id::CallId;
+use crate::id::{CallId, PingId, SessionId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
@@ -23,6 +24,27 @@ pub(crate) const START_MS: i64 = 1_773_759_852_318;
 pub(crate) fn call_id(n: u64) -> CallId {
     let ms = u128::from(START_MS.unsigned_abs() + n);
     CallId(uuid::Uuid::from_u128(ms << 80 | 0x7 << 76 | 0x8 << 60 | u128::from(n)))
+}
+
+/// The ping whose bytes are all `n`, accepted at [`START_MS`].
+pub(crate) fn ping(n: u8, ttl_ms: i64) -> PingAccepted {
+    PingAccepted {
+        ping: PingId::from_bytes([n; 16]),
+        session: SessionId::from_bytes([n; 16]),
+        publisher: "pub_brightpath".into(),
+        campaign: "cmp_hvac".into(),
+        caller: None,
+        pool: Some("pool_hvac".into()),
+        number: None,
+        tags: vec![("zip".into(), "43215".into())],
+        expires_at_ms: START_MS + ttl_ms,
+        request_id: None,
+        visitor: None,
+        opener: None,
+        reply: None,
+        promise: None,
+        extra: vec![],
+    }
 }
 
 /// A book of calls of every outcome.

@@ -157,10 +157,7 @@ impl Accounting {
             Ok(()) => past.rate(deciding, stamp()).await,
             Err(cause) => Err(cause),
         };
-        let told = match told {
-            Ok(()) => deciding.restore_answers(store.as_ref(), stamp().wall()).await,
-            Err(cause) => Err(cause),
-        };
+        deciding.awaits_answers();
         told.map_err(|cause| StartError::Store { path, cause })?;
         let consumers = Consumers::new(&journal, projection.offset(), stamp());
         projection.pass_on(Box::new(consumers.outlet()));
@@ -321,6 +318,14 @@ impl Past {
         self.tell_of_book(deciding, deciding.history()).await?;
         deciding.remembers_all();
         Ok(())
+    }
+
+    /// Puts back the answers of before to requests that may be sent again, which wait for it.
+    ///
+    /// # Errors
+    /// The book cannot be read.
+    pub(super) async fn bring_back_answers(&self, deciding: &Deciding) -> Result<(), StoreError> {
+        deciding.bring_back_answers(&*self.book, stamp().wall()).await
     }
 
     async fn tell_of_book(

@@ -1,6 +1,9 @@
 //! Requests that may be sent again, and the answers they got (spec/data §2.6).
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use crate::cdr::fact::{PingAccepted, Reply};
 use crate::cdr::store::{Book, StoreError};
@@ -17,6 +20,8 @@ use super::translate;
 
 /// Pings of the book that are read at once.
 const PAGE: u32 = 10_000;
+/// How long a request waits after a start for the answers of before.
+const BACK_MAX: Duration = Duration::from_secs(1);
 /// Answers of so long before a start other servers may not have been told.
 const TOLD_AGAIN_MS: i64 = 10 * 60_000;
 
@@ -34,6 +39,8 @@ pub(super) struct Claimed<'a> {
 /// What is known of a request that came.
 pub(super) enum Standing<'a> {
     First(Claimed<'a>),
+    /// The answers from before the start are not all back: it may have one.
+    Unknown,
     InProgress,
     Other,
     Answered(Kept),
@@ -43,6 +50,10 @@ impl Deciding {
     /// Claims a request's key for whoever is to answer it, at all servers that share sessions. While their
     /// store does not answer, at this one.
     pub(super) async fn claim(&self, identity: Identity, now: Wall) -> Standing<'_> {
+        let mut back = self.answers_back().subscribe();
+        if !matches!(timeout(BACK_MAX, back.wait_for(|is_back| *is_back)).await, Ok(Ok(_))) {
+            return Standing::Unknown;
+        }
         let answers = self.answers();
         let found = answers.lock().claim(identity, now);
         if found != Claim::First {
@@ -61,19 +72,31 @@ impl Deciding {
         Standing::First(claimed)
     }
 
+    /// There are answers from before, which are put back while requests come: until then those that may have
+    /// one wait.
+    pub(super) fn awaits_answers(&self) {
+        self.answers_back().send_replace(false);
+    }
+
     /// Puts back the answers of the last day, which are in the book.
     ///
     /// # Errors
     /// The book cannot be read.
-    pub(super) async fn restore_answers(
+    pub(super) async fn bring_back_answers(
         &self,
         book: &dyn Book,
         now: Wall,
     ) -> Result<(), StoreError> {
+        self.restore_answers(book, now).await?;
+        self.answers_back().send_replace(true);
+        Ok(())
+    }
+
+    async fn restore_answers(&self, book: &dyn Book, now: Wall) -> Result<(), StoreError> {
         let since = Wall(now.0.saturating_sub(KEPT_MS));
         let mut before = None;
         loop {
-            let page = book.accepted(since, before, PAGE).await?;
+            let page = book.replied(since, before, PAGE).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             before = Some(last.session);
             let recent = Wall(now.0.saturating_sub(TOLD_AGAIN_MS));
@@ -206,6 +229,8 @@ fn kept(ping: &PingAccepted, reply: &Reply) -> Kept {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::{Instant, sleep_until};
+
     use super::*;
     use crate::id::{PingId, SessionId};
     use crate::routing::RoutingSnapshot;
@@ -233,6 +258,22 @@ mod tests {
         let again = deciding.claim(identity([2; 16]), NOW).await;
         assert!(matches!(again, Standing::Answered(kept) if kept == answer()));
         assert!(matches!(deciding.claim(identity([1; 16]), NOW).await, Standing::Other));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_the_first_while_answers_of_before_are_not_back() {
+        let deciding = deciding();
+        let identity = Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint([1; 16]) };
+        deciding.awaits_answers();
+        assert!(matches!(deciding.claim(identity, NOW).await, Standing::Unknown));
+
+        let back = async {
+            sleep_until(Instant::now() + BACK_MAX / 2).await;
+            deciding.answers().lock().restore(identity, answer(), NOW);
+            deciding.answers_back().send_replace(true);
+        };
+        let (claimed, ()) = tokio::join!(deciding.claim(identity, NOW), back);
+        assert!(matches!(claimed, Standing::Answered(kept) if kept == answer()));
     }
 
     #[tokio::test]

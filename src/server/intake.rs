@@ -92,6 +92,7 @@ impl Control {
             Standing::First(claimed) => self.open(&ping, price, Some(claimed), taken, now).await,
             Standing::Answered(kept) => again(&kept),
             Standing::Other => Err(PingError::OtherBody(reference)),
+            Standing::Unknown => Err(not_back()),
             // It may be one of this very request, which is answered as a whole.
             Standing::InProgress => match taken.claimed.iter().find(|it| it.identity.key == key) {
                 Some(first) if first.identity != identity => Err(PingError::OtherBody(reference)),
@@ -405,6 +406,12 @@ fn accepted(session: Session, reply: Option<Reply>) -> PingAccepted {
 
 pub(super) fn unavailable(reason: &str) -> PingError {
     PingError::Unavailable { reason: reason.to_owned(), retry_after_s: RETRY_AFTER_S }
+}
+
+/// It may have been answered before the start.
+pub(super) fn not_back() -> PingError {
+    let reason = String::from("answers of before the start are still being read");
+    PingError::Unavailable { reason, retry_after_s: 1 }
 }
 
 /// As many requests with pings are being answered as can be at a time.

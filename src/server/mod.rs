@@ -399,6 +399,13 @@ impl Server {
         let rounds = Rounds::new(TELL_AGAIN_AFTER, ended.clone());
         tasks.spawn(async move {
             let lacking =
+                "the answers of before could not be read: requests that may have one wait";
+            until_done(rounds, lacking, || past.bring_back_answers(&told)).await;
+        });
+        let (past, told) = (accounting.past(), Arc::clone(&deciding));
+        let rounds = Rounds::new(TELL_AGAIN_AFTER, ended.clone());
+        tasks.spawn(async move {
+            let lacking =
                 "the calls of before could not be read: what is told of callers may lack some";
             until_done(rounds, lacking, || past.tell_rest(&told)).await;
         });

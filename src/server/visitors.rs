@@ -16,7 +16,7 @@ use super::answering::{Claimed, Standing};
 use super::clock;
 use super::control::Control;
 use super::deciding::Unopened;
-use super::intake::{facts, unavailable};
+use super::intake::{facts, not_back, unavailable};
 
 impl Control {
     /// Answers a visit that came before, or opens its session. One of a visitor who has a session brings
@@ -46,6 +46,7 @@ impl Control {
                 }
                 Standing::InProgress => return Err(PingError::InProgress(reference)),
                 Standing::Other => return Err(PingError::OtherBody(reference)),
+                Standing::Unknown => return Err(not_back()),
             },
         };
         let visiting = Visiting::of(&self.deciding.snapshot(), visit)?;

@@ -12,8 +12,8 @@ use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{Answer, CallStore, CountedCalls, EarlierCall, TriedTarget, TriedWay};
-use crate::cdr::testing::{START_MS, Script, call_id, stamp};
-use crate::id::{HoldId, PingId, SessionId};
+use crate::cdr::testing::{START_MS, Script, call_id, ping, stamp};
+use crate::id::{HoldId, SessionId};
 use crate::money::Money;
 use crate::reason::Reason;
 use crate::time::Wall;
@@ -677,13 +677,13 @@ impl Book for FlakyBook {
         self.store.sessions(now, since)
     }
 
-    fn accepted(
+    fn replied(
         &self,
         since: Wall,
         before: Option<SessionId>,
         limit: u32,
     ) -> Answer<'_, Vec<(PingAccepted, Wall)>> {
-        self.store.accepted(since, before, limit)
+        self.store.replied(since, before, limit)
     }
 
     fn earlier_calls(
@@ -739,26 +739,6 @@ fn used(n: u64) -> Fact {
         bucket("target/tgt_summit/concurrency", ""),
     ];
     Fact::of_call(call_id(n), stamp(START_MS), HoldSettled { hold, buckets })
-}
-
-fn ping(n: u8, ttl_ms: i64) -> PingAccepted {
-    PingAccepted {
-        ping: PingId::from_bytes([n; 16]),
-        session: SessionId::from_bytes([n; 16]),
-        publisher: "pub_brightpath".into(),
-        campaign: "cmp_hvac".into(),
-        caller: None,
-        pool: Some("pool_hvac".into()),
-        number: None,
-        tags: vec![("zip".into(), "43215".into())],
-        expires_at_ms: START_MS + ttl_ms,
-        request_id: None,
-        visitor: None,
-        opener: None,
-        reply: None,
-        promise: None,
-        extra: vec![],
-    }
 }
 
 #[test]

@@ -27,10 +27,10 @@ pub trait Spending: Send + Sync {
     fn spend(&self, enricher: &str, day: i64, asked: u64, cost: Money) -> Answer<'_, ()>;
 }
 
-/// Of sessions that expire after the bound instant what answers there are, a session's in their order.
+/// Of sessions that expire at the bound instant or later what answers there are, a session's in their order.
 pub(super) const ANSWERED: &str = "SELECT e.* FROM ping_session AS p
      JOIN enrichment AS e ON e.session_id = p.session_id
-     WHERE p.expires_at > ? AND e.lookup < 4 ORDER BY e.at, e.session_id, e.source";
+     WHERE p.expires_at >= ? AND e.lookup < 4 ORDER BY e.at, e.session_id, e.source";
 
 impl Enrichments for SqliteStore {
     fn of_session(&self, session: SessionId) -> Answer<'_, Vec<Enrichment>> {

@@ -139,9 +139,9 @@ pub trait Book: Send + Sync {
     /// the order in which they were accepted.
     fn sessions(&self, now: Wall, since: Wall) -> Answer<'_, Vec<StoredSession>>;
 
-    /// Pings accepted at `since` or later and before that of the session `before`, as they were accepted,
-    /// newest first, at most `limit`.
-    fn accepted(
+    /// Pings whose requests may be sent again, accepted at `since` or later and before that of the session
+    /// `before`, as they were accepted, newest first, at most `limit`.
+    fn replied(
         &self,
         since: Wall,
         before: Option<SessionId>,

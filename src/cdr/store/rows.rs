@@ -139,7 +139,7 @@ const ROLLUP_KEY: &str = "minutes bucket campaign_id publisher_id buyer_id targe
 const ENRICHMENT: &str = "session_id source at lookup cost_micros tags";
 
 const PING_SESSION: &str = "session_id ping_id publisher_id campaign_id caller number accepted_at \
-    expires_at record";
+    expires_at record has_reply";
 
 impl Tables {
     pub(super) fn new() -> Self {
@@ -261,7 +261,8 @@ impl Tables {
                 .maybe(ping.number.map(|number| number.digits()))
                 .put(at.0)
                 .put(ping.expires_at_ms)
-                .put(to_cbor(ping));
+                .put(to_cbor(ping))
+                .put(i64::from(ping.reply.is_some()));
         };
         self.ping_session.write(connection, &batch.sessions, bind).await?;
         let moved: Vec<_> = batch.moved.iter().collect();

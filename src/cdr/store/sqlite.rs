@@ -67,8 +67,10 @@ const SESSIONS: &str = "SELECT session_id AS call_id, record, accepted_at, consu
          ORDER BY expires_at DESC LIMIT ?)
      ORDER BY accepted_at, call_id";
 
-const ACCEPTED: &str = "SELECT session_id AS call_id, record, accepted_at FROM ping_session
-     WHERE session_id >= ? AND session_id < ? ORDER BY session_id DESC LIMIT ?";
+/// Most pings have no reply: those that have are found without a look at the others.
+const REPLIED: &str = "SELECT session_id AS call_id, record, accepted_at FROM ping_session
+     INDEXED BY ping_session_reply
+     WHERE has_reply = 1 AND session_id >= ? AND session_id < ? ORDER BY session_id DESC LIMIT ?";
 
 /// CDRs, cap usage and ping sessions in one file.
 pub struct SqliteStore {
@@ -238,11 +240,15 @@ impl Book for SqliteStore {
                 .bind(PAST_SESSIONS_MAX)
                 .fetch_all(&self.readers)
                 .await?;
-            let query = sqlx::query(enrichments::ANSWERED).bind(since.0.min(now.0));
             let mut answered: BTreeMap<SessionId, Vec<Enrichment>> = BTreeMap::new();
-            for row in query.fetch_all(&self.readers).await? {
-                let enrichment = enrichments::read(&row)?;
-                answered.entry(enrichment.session).or_default().push(enrichment);
+            let ends = rows.iter().map(|row| row.try_get::<i64, _>("expires_at"));
+            // Of those that are over, no more than the latest are told.
+            if let Some(first) = ends.collect::<Result<Vec<_>, _>>()?.into_iter().min() {
+                let query = sqlx::query(enrichments::ANSWERED).bind(first);
+                for row in query.fetch_all(&self.readers).await? {
+                    let enrichment = enrichments::read(&row)?;
+                    answered.entry(enrichment.session).or_default().push(enrichment);
+                }
             }
             rows.iter()
                 .map(|row| {
@@ -265,7 +271,7 @@ impl Book for SqliteStore {
         })
     }
 
-    fn accepted(
+    fn replied(
         &self,
         since: Wall,
         before: Option<SessionId>,
@@ -273,7 +279,7 @@ impl Book for SqliteStore {
     ) -> Answer<'_, Vec<(PingAccepted, Wall)>> {
         Box::pin(async move {
             let before = before.map_or_else(|| vec![u8::MAX; 16], |it| it.as_bytes().to_vec());
-            let rows = sqlx::query(ACCEPTED)
+            let rows = sqlx::query(REPLIED)
                 .bind(first_id_at(since))
                 .bind(before)
                 .bind(limit)
@@ -528,8 +534,9 @@ impl From<sqlx::Error> for StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cdr::fact::Reply;
     use crate::cdr::record::CallState;
-    use crate::cdr::testing::{START_MS, book_of_calls, call_id};
+    use crate::cdr::testing::{START_MS, book_of_calls, call_id, ping};
     use crate::phone::PhoneNumber;
     use crate::reason::Reason;
 
@@ -647,6 +654,32 @@ mod tests {
         let store = SqliteStore::open(&dir.path().join("book.db")).await.unwrap();
 
         assert_eq!(store.list(CallFilter::default(), None, 200).await.unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn a_start_finds_pings_that_may_be_sent_again_without_a_look_at_others() {
+        let (_dir, store) = book_of_calls(0).await;
+        let reply = Reply {
+            key: [1; 16],
+            fingerprint: [2; 16],
+            shared: false,
+            heartbeat_s: None,
+            left_out: vec![],
+        };
+        let pings: Vec<PingAccepted> = (0_u8..9)
+            .map(|n| PingAccepted { reply: (n % 4 == 1).then(|| reply.clone()), ..ping(n, 60_000) })
+            .collect();
+        let sessions = pings.iter().map(|ping| (ping.clone(), Wall(START_MS))).collect();
+        store.write(Arc::new(Batch { sessions, ..Batch::default() })).await.unwrap();
+
+        let steps = plan_of(&store, REPLIED).await;
+        let first = store.replied(Wall(0), None, 1).await.unwrap();
+        let rest = store.replied(Wall(0), Some(first[0].0.session), 9).await.unwrap();
+
+        let index = "ping_session USING INDEX ping_session_reply (session_id>? AND session_id<?)";
+        assert_eq!(steps, [format!("SEARCH {index}")]);
+        let found: Vec<_> = first.iter().chain(&rest).map(|(ping, _)| ping.clone()).collect();
+        assert_eq!(found, [pings[5].clone(), pings[1].clone()]);
     }
 
     /// How the database goes about it.

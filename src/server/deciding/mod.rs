@@ -25,6 +25,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 use crate::id::{HoldId, PingId, SessionId, TargetId};
 use crate::money::Money;
@@ -82,6 +83,8 @@ pub struct Deciding {
     state: Mutex<State>,
     /// To requests that may be sent again. Taken alone, and never while waiting.
     answers: Mutex<Answers>,
+    /// Whether those of before the start are among them.
+    answers_back: watch::Sender<bool>,
     /// What publishers have used of theirs. Taken alone, and never while waiting.
     quotas: Mutex<Quotas>,
     /// How many of their pings were only thought of. Taken alone, and never while waiting.
@@ -181,6 +184,7 @@ impl Deciding {
             reach: OnceLock::new(),
             state,
             answers: Mutex::new(Answers::with_room_for(answers_max)),
+            answers_back: watch::Sender::new(true),
             quotas: Mutex::default(),
             trials: Mutex::default(),
             shared: OnceLock::new(),
@@ -555,6 +559,10 @@ impl Deciding {
     /// Answers to requests that may be sent again.
     pub(super) fn answers(&self) -> &Mutex<Answers> {
         &self.answers
+    }
+
+    pub(super) fn answers_back(&self) -> &watch::Sender<bool> {
+        &self.answers_back
     }
 
     /// A session that could not be written down: as if there had been no ping, but that caps on pings have

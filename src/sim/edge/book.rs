@@ -127,7 +127,7 @@ impl Book for MemoryBook {
         now(Ok(vec![]))
     }
 
-    fn accepted(
+    fn replied(
         &self,
         _: Wall,
         _: Option<SessionId>,
