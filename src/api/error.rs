@@ -140,7 +140,9 @@ codes! {
         "the database does not answer at the moment";
     StoreDamaged = "store.damaged", INTERNAL_SERVER_ERROR, "a stored record cannot be read";
     NotReady = "server.not_ready", SERVICE_UNAVAILABLE, "send no work here at the moment";
-    Overtime = "server.timeout", SERVICE_UNAVAILABLE, "the answer was not ready in time";
+    Overtime = "server.timeout", SERVICE_UNAVAILABLE,
+        "the answer was not ready in time; what was asked may be done all the same, and is not done twice if \
+         it is sent again with its key";
     InternalError = "server.error", INTERNAL_SERVER_ERROR, "an internal error";
 }
 

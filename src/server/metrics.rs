@@ -99,6 +99,7 @@ pub const REAPED: &str = "tollbridge_sip_reaped_calls_total";
 pub const PINGS: &str = "tollbridge_pings_total";
 pub const PINGS_FILTERED: &str = "tollbridge_pings_filtered_total";
 pub const PINGS_OVER_QUOTA: &str = "tollbridge_pings_over_quota_total";
+pub const SIGNS_LEFT_OUT: &str = "tollbridge_signs_of_life_left_out_total";
 pub const PINGS_OVER_SHARE: &str = "tollbridge_pings_over_share_total";
 pub const PINGS_IN_PROGRESS: &str = "tollbridge_pings_in_progress";
 pub const PINGS_IN_PROGRESS_MAX: &str = "tollbridge_pings_in_progress_limit";
@@ -278,6 +279,10 @@ fn describe() {
         "Pings of which no target would take a call, by campaign and reason"
     );
     describe_counter!(PINGS_OVER_QUOTA, "Pings and visits refused, by publisher and quota");
+    describe_counter!(
+        SIGNS_LEFT_OUT,
+        "Signs of life of sessions that were not written down, for there is pressure"
+    );
     describe_counter!(
         PINGS_OVER_SHARE,
         "Pings and visits refused under pressure, beyond their publisher's share, by publisher"

@@ -1,5 +1,7 @@
 //! Visitors of pages: their sessions on their way to the disk.
 
+use metrics::counter;
+
 use crate::api::{Arrival, Arrived, PingError, Told, Visitors};
 use crate::cdr::fact::{Fact, SessionReleased, SessionTouched};
 use crate::cdr::journal::Durability;
@@ -17,6 +19,8 @@ use super::clock;
 use super::control::Control;
 use super::deciding::Unopened;
 use super::intake::{facts, not_back, unavailable};
+use super::metrics::SIGNS_LEFT_OUT;
+use super::pressure::Level;
 
 impl Control {
     /// Answers a visit that came before, or opens its session. One of a visitor who has a session brings
@@ -138,7 +142,11 @@ impl Visitors for Control {
             let found = self.touch_anywhere(session, &update, clock::wall()).await?;
             let moved = found.as_ref().and_then(|touched| touched.moved.clone());
             if let Some(moved) = moved.filter(|_| may_note.is_ok()) {
-                self.note(touched(moved));
+                if is_sign_of_life(&moved) && self.pressures.level() >= Level::Strained {
+                    counter!(SIGNS_LEFT_OUT).increment(1);
+                } else {
+                    self.note(touched(moved));
+                }
             }
             Ok(found)
         })
@@ -171,6 +179,11 @@ fn arrived_before(kept: Kept) -> Option<Arrived> {
     let KeptVisit { visitor, heartbeat_s, left_out } = *visit?;
     let visit = Visit { accepted, visitor, heartbeat_s, left_out, moved: None };
     Some(Arrived { visit, replayed: true })
+}
+
+/// It says nothing but that somebody is still there.
+fn is_sign_of_life(moved: &Moved) -> bool {
+    moved.number.is_none() && moved.tags.is_none()
 }
 
 fn touched(moved: Moved) -> Fact {

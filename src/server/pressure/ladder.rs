@@ -19,8 +19,8 @@ const LASTING: Duration = Duration::from_secs(5);
 pub(in crate::server) enum Level {
     #[default]
     Calm,
-    /// Nothing. All facts that are written are of use to somebody, so none is left out; it is told, so
-    /// that somebody can look.
+    /// Signs of life that say nothing else: their sessions live on, but a crash costs them what was not written
+    /// down. All other facts are of use to somebody else as well.
     Strained,
     /// Pings of publishers beyond their share.
     Rationed,

@@ -1,6 +1,8 @@
 //! What is given up under pressure: pings first, live calls never (spec/data §2.7).
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +12,7 @@ use sqlx::{ConnectOptions, Connection, raw_sql};
 use tokio::runtime::Runtime;
 
 use super::peer::{SDP, with_body};
+use super::program::Program;
 use super::{Call, Setup, Stage, play_with};
 use crate::support::{api, http, wait_for};
 
@@ -105,6 +108,58 @@ fn a_journal_that_cannot_be_written_costs_new_calls_and_none_that_is_up() {
             super::detail(stage, call_id)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_ping_that_hangs_on_the_disk_is_the_same_when_it_is_sent_again() {
+    let set = ["journal.segment_age_s=1", "journal.checkpoint_interval_s=1"];
+    play_with(Setup { set: &set, ..Setup::default() }, |stage| {
+        let keyed = |key: &str| {
+            json!({ "publisher": "tests", "campaign": "alone", "sip_ok": true, "request_id": key })
+                .to_string()
+        };
+        // One after the other on each line, so that some are on their way when the disk fails.
+        let api = stage.api;
+        let lines: Vec<_> = (0..8)
+            .map(|line| {
+                std::thread::spawn(move || -> Result<(String, String)> {
+                    for n in 0.. {
+                        let key = format!("{line}-{n}");
+                        let answer = patiently(api, &keyed(&key))?;
+                        if !answer.starts_with("HTTP/1.0 202") {
+                            return Ok((key, answer));
+                        }
+                    }
+                    unreachable!("keys do not end")
+                })
+            })
+            .collect();
+        let (journal, away) = (stage.work.path().join("data/journal"), "data/away");
+        let away = stage.work.path().join(away);
+        std::thread::sleep(Duration::from_millis(300));
+        fs::rename(&journal, &away)?;
+        let mut hung = vec![];
+        for line in lines {
+            let (key, answer) = line.join().map_err(|_| anyhow::anyhow!("a line panicked"))??;
+            ensure!(answer.starts_with("HTTP/1.0 503"), "{answer}");
+            if answer.contains("server.timeout") {
+                hung.push(key);
+            }
+        }
+        ensure!(!hung.is_empty(), "none was on its way");
+        fs::rename(&away, &journal)?;
+        until_level(stage, 0)?;
+
+        for key in hung {
+            let again = http::post(stage.api, "/v1/pings", &keyed(&key))?;
+            ensure!(again.status == 202, "{key}: {again:?}");
+            ensure!(again.header("idempotent-replayed") == Some("true"), "{key}: {again:?}");
+            let id = again.json::<Value>()?["ping_id"].as_str().context("no id")?.to_owned();
+            let shown = http::get(stage.api, &format!("/v1/pings/{id}"))?;
+            ensure!(shown.status == 200, "{shown:?}");
+        }
+        stage.is_clean()
     });
 }
 
@@ -240,6 +295,69 @@ fn signs_of_life_keep_sessions_under_pressure_and_fill_no_journal() {
         ensure!(color()? == "100");
         stage.is_clean()
     });
+}
+
+#[test]
+fn signs_of_life_that_say_nothing_else_are_not_written_down_while_there_is_strain() {
+    // The third answer fills more than eight tenths of two.
+    play_with(Setup { set: &["sessions.answers_max=2"], ..Setup::default() }, |stage| {
+        let visit = json!({ "publisher": "tests", "campaign": "alone", "want": "nothing",
+                            "caller_id": "+16145550188" });
+        let opened = http::post(stage.api, "/v1/sessions", &visit.to_string())?;
+        ensure!(opened.status == 201, "{opened:?}");
+        let id = opened.json::<Value>()?["session_id"].as_str().context("no id")?.to_owned();
+        let path = format!("/v1/sessions/{id}");
+        let alive = |said: Value| -> Result<Value> {
+            let reply = http::post(stage.api, &format!("{path}:heartbeat"), &said.to_string())?;
+            ensure!(reply.status == 200, "{reply:?}");
+            Ok(reply.json::<Value>()?["expires_at"].clone())
+        };
+        let left_out = || -> Result<Option<f64>> {
+            let metric = "tollbridge_signs_of_life_left_out_total";
+            Ok(api::metrics(stage.api)?.get(metric).copied())
+        };
+        std::thread::sleep(Duration::from_millis(1_100));
+        let written = alive(json!({}))?;
+        ensure!(left_out()?.is_none_or(|count| count == 0.0));
+        for key in ["one", "two", "three"] {
+            let keyed = json!({ "publisher": "tests", "campaign": "alone", "sip_ok": true,
+                                "request_id": key });
+            ensure!(http::post(stage.api, "/v1/pings", &keyed.to_string())?.status == 202);
+        }
+        until_level(stage, 1)?;
+
+        std::thread::sleep(Duration::from_millis(1_100));
+        let later = alive(json!({}))?;
+        ensure!(later.as_str() > written.as_str(), "{later} {written}");
+        ensure!(left_out()? == Some(1.0));
+        let shown: Value = http::get(stage.api, &path)?.json()?;
+        ensure!(shown["expires_at"] == later, "it lives on: {shown}");
+        // What is new is written down as ever.
+        alive(json!({ "tags": { "color": "red" } }))?;
+        ensure!(left_out()? == Some(1.0));
+        // A ping waits for the journal, and what was said before it is on disk with it.
+        ensure!(ping(stage, "tests")?.status == 202);
+
+        stage.restart(Program::kill)?;
+        let shown: Value = http::get(stage.api, &path)?.json()?;
+        ensure!(shown["tags"]["color"] == "red", "{shown}");
+        stage.is_clean()
+    });
+}
+
+/// What a ping is answered, by a server that may take its time.
+fn patiently(to: SocketAddr, body: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST /v1/pings HTTP/1.0\r\nHost: {to}\r\nAuthorization: Bearer dev\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// The book, in which nobody else can write until this is dropped.
