@@ -1,8 +1,10 @@
 //! What the book forgets.
 
+use sqlx::Sqlite;
+
 use super::resets;
 use super::sqlite::{SqliteStore, first_id_at};
-use super::{Answer, DAY_MS};
+use super::{Answer, DAY_MS, StoreError};
 use crate::time::Wall;
 
 /// How long a deposit is told from a repetition by its key.
@@ -10,6 +12,12 @@ const DEPOSIT_KEY_DAYS: i64 = 30;
 
 /// How long a session is kept after it expired: callers may be known by it for 30 days.
 const SESSION_HISTORY_DAYS: i64 = 31;
+/// Rows that are forgotten in one transaction.
+const STEP: i64 = 5_000;
+const SESSIONS_OVER: &str = "DELETE FROM ping_session WHERE session_id IN
+     (SELECT session_id FROM ping_session WHERE expires_at < ? LIMIT ?)";
+const ENRICHMENTS_OVER: &str = "DELETE FROM enrichment WHERE (session_id, source) IN
+     (SELECT session_id, source FROM enrichment WHERE session_id < ? LIMIT ?)";
 /// How long it is known what enrichers have cost.
 const SPENT_DAYS: i64 = 400;
 
@@ -68,21 +76,31 @@ impl SqliteStore {
             .execute(&mut *writer)
             .await?;
             resets::prune(&mut writer, now).await?;
-            sqlx::query("DELETE FROM ping_session WHERE expires_at < ?")
-                .bind(days_ago(SESSION_HISTORY_DAYS))
-                .execute(&mut *writer)
-                .await?;
-            // No session is longer than a week.
-            sqlx::query("DELETE FROM enrichment WHERE session_id < ?")
-                .bind(first_id_at(Wall(days_ago(SESSION_HISTORY_DAYS + 7))))
-                .execute(&mut *writer)
-                .await?;
             sqlx::query("DELETE FROM enricher_spent WHERE day < ?")
                 .bind(days_ago(SPENT_DAYS).div_euclid(DAY_MS))
                 .execute(&mut *writer)
                 .await?;
-            Ok(())
+            drop(writer);
+            self.forget_in_steps(SESSIONS_OVER, days_ago(SESSION_HISTORY_DAYS)).await?;
+            // No session is longer than a week.
+            let first = first_id_at(Wall(days_ago(SESSION_HISTORY_DAYS + 7)));
+            self.forget_in_steps(ENRICHMENTS_OVER, first).await
         })
+    }
+
+    /// Of pings there are many: whoever else writes is let in between.
+    async fn forget_in_steps<T>(&self, sql: &'static str, bound: T) -> Result<(), StoreError>
+    where
+        T: Clone + Send + sqlx::Type<Sqlite> + for<'q> sqlx::Encode<'q, Sqlite> + 'static,
+    {
+        loop {
+            let query = sqlx::query(sql).bind(bound.clone()).bind(STEP);
+            let forgotten = query.execute(&mut *self.writer.lock().await).await?.rows_affected();
+            if forgotten < STEP.unsigned_abs() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -91,8 +109,53 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::cdr::enrichment::Enrichment;
+    use crate::cdr::fact::{Lookup, PingAccepted};
     use crate::cdr::store::{Batch, Book, CapUsage};
-    use crate::cdr::testing::{START_MS, book_of_calls};
+    use crate::cdr::testing::{START_MS, book_of_calls, ping};
+    use crate::id::SessionId;
+    use crate::money::Money;
+
+    #[tokio::test]
+    async fn sessions_of_long_ago_are_forgotten_however_many_there_are() {
+        let (_dir, store) = book_of_calls(0).await;
+        let count = u16::try_from(STEP).unwrap() * 2 + 7;
+        let sessions = (0..=count).map(|n| {
+            let mut id = [0; 16];
+            id[2..4].copy_from_slice(&n.to_be_bytes());
+            let session = SessionId::from_bytes(id);
+            // The last one lives a day longer.
+            let expires_at_ms = START_MS + if n == count { DAY_MS } else { 0 };
+            (PingAccepted { session, expires_at_ms, ..ping(1, 0) }, Wall(START_MS))
+        });
+        let enriched = (0..count).map(|n| {
+            let mut id = [0; 16];
+            id[2..4].copy_from_slice(&n.to_be_bytes());
+            Enrichment {
+                session: SessionId::from_bytes(id),
+                source: "a".into(),
+                at: Wall(START_MS),
+                lookup: Lookup::Told,
+                tags: vec![],
+                cost: Money::ZERO,
+            }
+        });
+        let batch = Batch {
+            sessions: sessions.collect(),
+            enriched: enriched.collect(),
+            ..Batch::default()
+        };
+        store.write(Arc::new(batch)).await.unwrap();
+
+        store.prune(Wall(START_MS + SESSION_HISTORY_DAYS * DAY_MS + 1)).await.unwrap();
+
+        let mut left = vec![];
+        for table in ["ping_session", "enrichment"] {
+            let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+            left.push(sqlx::query_scalar::<_, i64>(sql).fetch_one(&store.readers).await.unwrap());
+        }
+        assert_eq!(left, [1, 0]);
+    }
 
     #[tokio::test]
     async fn windows_that_are_over_are_forgotten_and_totals_are_not() {
