@@ -375,14 +375,14 @@ impl Server {
                 seed: seed.rotate_left(32),
             }));
         }
-        let (enriching, enrichers) = enriching::post(enriching::Means {
+        let (enriching, enrichers) = enriching::posts(enriching::Means {
             deciding: Arc::clone(&deciding),
             appender: accounting.appender(),
             scoring: scoring.clone(),
             spending: accounting.spending(),
             ended: ended.clone(),
         });
-        posts.push(enriching);
+        posts.extend(enriching);
         let (ready, epoch) = (shippers::load(&config)?, accounting.epoch());
         posts.extend(shippers::posts(&config, ready, epoch, seed)?);
         accounting.consume(&settings, posts, seed, &ended);

@@ -1,18 +1,18 @@
 //! Enriches sessions behind the journal: a consumer of pings that writes down what the numbers of callers
-//! tell, and asks enrichers about them (spec/data §2.3).
+//! tell, and one that asks enrichers about them (spec/data §2.3).
 //!
-//! Owns: which sessions are looked at and in which order ([`EnrichmentConsumer`]), and asking
-//! ([`asking`]). Does not own: whom a session is told to, what of an answer is kept, what may be spent
+//! Owns: what is built in ([`EmbeddedConsumer`]), which sessions enrichers are asked about and in which order
+//! ([`EnrichmentConsumer`]), and asking ([`asking`]). Does not own: whom a session is told to, what of an answer is kept, what may be spent
 //! and who rests, which are `routing::enrich`'s.
 //!
 //! ```text
-//! PingAccepted ─► built in ─────────────────────────► Effects, with the offset
-//!              └► enricher ─► budget ─► HTTP ─► fact SessionEnriched ─► calls of the session
+//! PingAccepted ─► built in ─► Effects, with the offset
+//! PingAccepted ─► enricher ─► budget ─► HTTP ─► fact SessionEnriched ─► calls of the session
 //! ```
 //!
 //! Invariants: an answer is on disk before a call can go by it; a session that has one is not asked about
 //! again, by this process or the next; money is written down as spent before it is. No call waits for
-//! any of it.
+//! any of it, nor does what is built in wait for an enricher.
 
 mod asking;
 
@@ -45,7 +45,7 @@ use super::scoring::Scoring;
 
 use asking::Asking;
 
-/// The consumer's name.
+/// The consumer that asks.
 const NAME: &str = "enrichment";
 
 /// Most facts that are looked at together: none of the next is before all of these are done with.
@@ -53,6 +53,11 @@ const PORTION_MAX: usize = 256;
 
 /// How long facts may gather. A call may come any moment.
 const PACE: Duration = Duration::from_millis(10);
+
+/// Most facts of which it is written down together what their numbers tell, and how long they may gather: no
+/// call goes by it.
+const EMBEDDED_PORTION_MAX: usize = 4_096;
+const EMBEDDED_PACE: Duration = Duration::from_millis(100);
 
 /// What enriching works with.
 pub(super) struct Means {
@@ -71,23 +76,54 @@ struct Asked {
     at: Wall,
 }
 
-/// What is known of enrichers outlives the consumer, which is made anew after a failure.
-pub(super) fn post(means: Means) -> (Post, Arc<dyn Enrichers>) {
+/// Both consumers. What is known of enrichers outlives the one that asks, which is made anew after a failure.
+pub(super) fn posts(means: Means) -> ([Post; 2], Arc<dyn Enrichers>) {
+    let deciding = Arc::clone(&means.deciding);
     let asking = Arc::new(Asking::new(means));
     let known: Arc<dyn Enrichers> = Arc::clone(&asking) as Arc<dyn Enrichers>;
-    let post = Post {
-        name: NAME.into(),
-        portion: PORTION_MAX,
-        reads_records: false,
-        ordered_strict: false,
-        pace: PACE,
-        open: Box::new(move || {
-            let consumer = EnrichmentConsumer { asking: Arc::clone(&asking) };
-            let opened: Result<Box<dyn Consumer>, StoreError> = Ok(Box::new(consumer));
-            Box::pin(std::future::ready(opened))
-        }),
+    let post = |name: &'static str, portion, pace, consumer: fn(&Both) -> Box<dyn Consumer>| {
+        let both = Both { deciding: Arc::clone(&deciding), asking: Arc::clone(&asking) };
+        Post {
+            name: name.into(),
+            portion,
+            reads_records: false,
+            ordered_strict: false,
+            pace,
+            open: Box::new(move || {
+                let opened: Result<_, StoreError> = Ok(consumer(&both));
+                Box::pin(std::future::ready(opened))
+            }),
+        }
     };
-    (post, known)
+    let embedded = post(EMBEDDED, EMBEDDED_PORTION_MAX, EMBEDDED_PACE, |both| {
+        Box::new(EmbeddedConsumer { deciding: Arc::clone(&both.deciding) })
+    });
+    let asks = post(NAME, PORTION_MAX, PACE, |both| {
+        Box::new(EnrichmentConsumer { asking: Arc::clone(&both.asking) })
+    });
+    ([embedded, asks], known)
+}
+
+/// What consumers are made of.
+struct Both {
+    deciding: Arc<Deciding>,
+    asking: Arc<Asking>,
+}
+
+struct EmbeddedConsumer {
+    deciding: Arc<Deciding>,
+}
+
+impl Consumer for EmbeddedConsumer {
+    fn work<'a>(&'a mut self, facts: &'a Facts) -> Work<'a> {
+        let snapshot = self.deciding.snapshot();
+        let told = facts.iter().filter_map(|entry| {
+            let FactBody::PingAccepted(ping) = &entry.fact.body else { return None };
+            Some(embedded(&snapshot, ping.session, ping.caller?, entry.fact.at.wall()))
+        });
+        let effects = Effects { enriched: told.collect(), ..Effects::default() };
+        Box::pin(std::future::ready(Ok(effects)))
+    }
 }
 
 struct EnrichmentConsumer {
@@ -111,7 +147,6 @@ impl EnrichmentConsumer {
             let FactBody::PingAccepted(ping) = &entry.fact.body else { continue };
             let Some(caller) = ping.caller else { continue };
             let at = entry.fact.at.wall();
-            enriched.push(embedded(&snapshot, ping.session, caller, at));
             let enrichers = snapshot.campaign(&ping.campaign).map(|it| &it.enrich[..]);
             let enrichers = enrichers.unwrap_or_default();
             if enrichers.is_empty() {
@@ -145,7 +180,11 @@ impl EnrichmentConsumer {
             match done {
                 Ok(Ok(found)) => enriched.extend(found),
                 Ok(Err(fault)) => failed = Some(fault),
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The server ends: the next one goes on here.
+                    Err(cancelled) => failed = Some(Fault::Outage(cancelled.to_string())),
+                },
             }
         }
         match failed {

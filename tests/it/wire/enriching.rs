@@ -40,10 +40,13 @@ fn a_call_goes_by_what_an_enricher_says_of_its_caller_and_the_ping_shows_who_sai
         let asked = enricher.asked()?;
         ensure!(asked["caller"] == MOBILE && asked["tags"] == json!({ "sub_id": "7" }), "{asked}");
         ensure!(asked["session"] == ping["session_id"], "{asked} {ping}");
-        let session = http::get(stage.api, &format!("/v1/sessions/{}", id(&ping, "session_id")?))?;
-        let session: Value = session.json()?;
+        let path = format!("/v1/sessions/{}", id(&ping, "session_id")?);
+        let session = wait_for("what is built in", Duration::from_secs(5), || {
+            let session: Value = http::get(stage.api, &path)?.json()?;
+            Ok((session["enriched"][0]["source"] == "embedded").then_some(session))
+        })?;
         let embedded = &session["enriched"][0];
-        ensure!(embedded["source"] == "embedded" && embedded["cost"] == "0.00", "{session:#}");
+        ensure!(embedded["cost"] == "0.00", "{session:#}");
         ensure!(embedded["tags"]["geo.state"] == "OH", "{session:#}");
         ensure!(embedded["tags"]["line_type"] == "unknown", "{session:#}");
         ensure!(session["tags"].get("line_type").is_none(), "{session:#}");
@@ -245,6 +248,25 @@ fn whoever_may_not_be_asked_is_refused_at_the_start_and_at_a_reload() {
         std::fs::write(&path, &file)?;
         let reply = http::post(stage.api, "/v1/config:reload", "")?;
         ensure!(reply.status == 200, "{}", reply.body);
+        stage.is_clean()
+    });
+}
+
+#[test]
+fn what_is_built_in_waits_for_no_enricher() {
+    let enricher = LineInfo::new();
+    // One question at a time, and each takes long: the last is answered after seconds.
+    enricher.play("deadline_ms = 5000\nconcurrency = 1\ncache_s = 0", |stage| {
+        let pings = (0..8).map(|_| ping(stage, SLOW, &json!({}))).collect::<Result<Vec<_>>>()?;
+        let path = format!("/v1/pings/{}", id(pings.last().context("there are some")?, "ping_id")?);
+        let shown = wait_for("what is built in", Duration::from_secs(5), || {
+            let shown: Value = http::get(stage.api, &path)?.json()?;
+            Ok((shown["enriched"][0]["source"] == "embedded").then_some(shown))
+        })?;
+        ensure!(shown["enriched"].as_array().is_some_and(|it| it.len() == 1), "{shown:#}");
+        for ping in &pings {
+            wait_for("its answer", Duration::from_secs(20), || Ok(told(stage, ping, "told").ok()))?;
+        }
         stage.is_clean()
     });
 }
