@@ -52,6 +52,7 @@ pub const SESSION_STORE_LEND: &str = "tollbridge_session_store_lend_seconds";
 pub const SESSION_STORE_FAULTS: &str = "tollbridge_session_store_faults_total";
 pub const SESSION_STORE_LOCAL: &str = "tollbridge_session_store_local_total";
 pub const SESSION_STORE_APART: &str = "tollbridge_session_store_apart_numbers";
+pub const SESSION_STORE_UNSAID: &str = "tollbridge_session_store_unsaid_total";
 pub const SESSION_STORE_CONFLICTS: &str = "tollbridge_session_store_conflicts_total";
 pub const SESSIONS: &str = "tollbridge_sessions_active";
 pub const SESSIONS_MAX: &str = "tollbridge_sessions_max";
@@ -185,6 +186,10 @@ fn describe() {
         "What was done without the shared store of sessions: lookups, numbers, or no number"
     );
     describe_gauge!(SESSION_STORE_APART, "Numbers set apart for when the store is away");
+    describe_counter!(
+        SESSION_STORE_UNSAID,
+        "Answers and claims that the store was never told of, for it was away too long"
+    );
     describe_counter!(
         SESSION_STORE_CONFLICTS,
         "Numbers that two sessions had when the store was back: the later one keeps it"

@@ -14,7 +14,7 @@ pub struct QuotaConfig {
     /// Pings that may come at once after a quiet time, 1 to 1,000,000. Absent: as many as in a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// Pings of a day, which begins at midnight UTC.
+    /// Pings of a day, which begins at midnight UTC, and anew when the server starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_day: Option<u32>,
     /// Absent: the share does not depend on what becomes of the pings.

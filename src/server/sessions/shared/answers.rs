@@ -2,8 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use metrics::counter;
+
 use crate::routing::ping::{Checked, Claim, Identity, Kept, RequestKey, Session};
 use crate::server::clock;
+use crate::server::metrics::SESSION_STORE_UNSAID;
 use crate::server::redis::StoreFault;
 use crate::time::Wall;
 
@@ -98,6 +101,8 @@ impl SharedSessions {
         let mut inner = self.inner.lock();
         if inner.words.len() < WORDS_MAX {
             inner.words.push_back(word);
+        } else {
+            counter!(SESSION_STORE_UNSAID).increment(1);
         }
     }
 
