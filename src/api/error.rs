@@ -89,7 +89,7 @@ codes! {
         "so many decisions cannot be compared in one request";
     SimulationRefused = "simulation.refused", UNPROCESSABLE_ENTITY,
         "the call cannot be simulated as it is described; `errors` says why";
-    PingNotFound = "ping.not_found", NOT_FOUND, "no live session was opened by a ping with this id";
+    PingNotFound = "ping.not_found", NOT_FOUND, "no session of the last month was opened by a ping with this id";
     SessionNotFound = "session.not_found", NOT_FOUND, "no live session has this id";
     SessionsAway = "session.store_away", SERVICE_UNAVAILABLE,
         "the session may be another server's, and the store that they share does not answer at the moment";

@@ -102,6 +102,7 @@ pub struct Services {
     pub calls: Arc<dyn CallStore>,
     pub pings: Arc<dyn PingIntake>,
     pub visitors: Arc<dyn Visitors>,
+    pub past_sessions: Arc<dyn PastSessions>,
     pub pools: Arc<dyn Pools>,
     pub health: Arc<dyn Health>,
     pub configuration: Arc<dyn Configuration>,
@@ -298,6 +299,12 @@ pub enum Unconfirmed {
     NoBid(Reason),
     /// It may be another server's, and the store that they share does not answer.
     Away,
+}
+
+/// Sessions that are over.
+pub trait PastSessions: Send + Sync {
+    /// A session of the last month as it was when it was last written down, whether it is over or not.
+    fn past(&self, session: SessionId) -> Answer<'_, Option<Session>>;
 }
 
 /// What may have to be asked for elsewhere, within a moment.

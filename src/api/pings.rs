@@ -73,14 +73,14 @@ pub(super) struct PingAnswer {
     not_known: Vec<String>,
 }
 
-/// A live session.
+/// A session.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SessionStatus {
     #[schema(value_type = String, example = "png_01954f2e7d1e70008000000000000003")]
     ping_id: PingId,
     #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
     session_id: SessionId,
-    /// `live`, or `consumed`: a call was matched to it.
+    /// `live`, or `consumed`: a call was matched to it; or `expired`: none was, and it is over.
     #[schema(value_type = String, example = "live")]
     status: &'static str,
     /// What opened it: `ping`, `page_view` or `form`.
@@ -229,7 +229,7 @@ publisher_faults!(ShowFaults: PathMalformed, PingNotFound, SessionsAway, StoreUn
 
 /// Show the session a ping opened
 ///
-/// It is found until it expires.
+/// It is found for a month after it expired.
 #[utoipa::path(
     get,
     path = "/v1/pings/{id}",
@@ -244,8 +244,16 @@ pub(super) async fn show(
     Sender(caller): Sender,
     Id(id): Id<PingId>,
 ) -> Result<Json<SessionStatus>, Problem> {
-    let found = api.services.pings.find(id).await?.filter(|it| caller.sees(&it.publisher));
-    Ok(Json(api.status(found.ok_or(Code::PingNotFound)?, &caller).await?))
+    let live = api.services.pings.find(id).await?;
+    let is_over = live.is_none();
+    let found = match live {
+        Some(live) => Some(live),
+        // A ping and its session have the same digits.
+        None => api.services.past_sessions.past(SessionId(id.0)).await?,
+    };
+    let found = found.filter(|it| caller.sees(&it.publisher)).ok_or(Code::PingNotFound)?;
+    let status = api.status(found, &caller).await?;
+    Ok(Json(if is_over { status.over() } else { status }))
 }
 
 impl From<PingError> for Problem {
@@ -448,6 +456,12 @@ impl EnrichedStatus {
 }
 
 impl SessionStatus {
+    /// Of a session that is live nowhere.
+    fn over(self) -> Self {
+        let status = if self.consumed_at.is_some() { self.status } else { "expired" };
+        Self { status, ..self }
+    }
+
     fn new(session: Session, enriched: Vec<Enrichment>, scored: Option<Scored>) -> Self {
         let enriched = enriched.into_iter().map(|it| EnrichedStatus::new(it, session.consumed_at));
         Self {

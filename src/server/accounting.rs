@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::Standings;
+use crate::api::{PastSessions, Standings};
 use crate::cdr::due::HeldBack;
 use crate::cdr::enrichment::Enrichment;
 use crate::cdr::fact::{CapReset, Fact, NodeStarted, Opener, OrphanPolicy, PingAccepted, Stamp};
@@ -25,11 +25,11 @@ use crate::cdr::store::enrichments::{Enrichments, Spending};
 use crate::cdr::store::fraud::{FraudBook, Scores};
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{
-    Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
+    Answer, Book, CallFilter, CallStore, CapUsage, CountedCalls, Decisions, EarlierCall, Progress,
     Revisions, StoreError, StoredSession, TriedTarget, TriedWay,
 };
 use crate::config::{OrphanBill, RollupSettings, Settings};
-use crate::id::BuyerId;
+use crate::id::{BuyerId, SessionId};
 use crate::routing::config::Span;
 use crate::routing::hold::Bucket;
 use crate::routing::performance::{begin_of, day_of};
@@ -278,6 +278,12 @@ impl Accounting {
     }
 }
 
+impl PastSessions for Past {
+    fn past(&self, session: SessionId) -> Answer<'_, Option<Session>> {
+        Box::pin(self.session(session))
+    }
+}
+
 impl Past {
     /// Tells routing of the calls its rules look back at: those in the book, and those on their way
     /// there.
@@ -326,6 +332,11 @@ impl Past {
     /// The book cannot be read.
     pub(super) async fn bring_back_answers(&self, deciding: &Deciding) -> Result<(), StoreError> {
         deciding.bring_back_answers(&*self.book, stamp().wall()).await
+    }
+
+    /// A session as the book has it.
+    async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        Ok(self.book.session(id).await?.map(session))
     }
 
     async fn tell_of_book(

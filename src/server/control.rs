@@ -102,6 +102,7 @@ impl Control {
             calls: accounting.store(),
             pings: Arc::clone(self) as Arc<dyn PingIntake>,
             visitors: Arc::clone(self) as Arc<dyn Visitors>,
+            past_sessions: Arc::new(accounting.past()),
             pools: Arc::clone(self) as Arc<dyn Pools>,
             health: Arc::clone(self) as Arc<dyn Health>,
             configuration: Arc::new(reloader),

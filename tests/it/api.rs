@@ -160,6 +160,34 @@ fn without_a_key_nothing_is_told_but_health() {
 }
 
 #[test]
+fn what_became_of_a_ping_is_told_when_its_session_is_over() {
+    play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
+        let said = json!({ "pool": "pool", "ttl_s": 2, "tags": { "utm_source": "search" } });
+        let used = accepted(stage, &said)?;
+        let unused = accepted(stage, &said)?;
+        call(stage, used["number"].as_str().context("no number")?, "used")?;
+        let path = |ping: &Value| format!("/v1/pings/{}", ping["ping_id"].as_str().unwrap_or(""));
+        ensure!(get(stage, &path(&unused))?["status"] == "live");
+
+        for (ping, status) in [(&unused, "expired"), (&used, "consumed")] {
+            let over = wait_for("the session to be over", Duration::from_secs(10), || {
+                let session = http::get(
+                    stage.api,
+                    &format!("/v1/sessions/{}", ping["session_id"].as_str().unwrap_or("")),
+                )?;
+                let shown = get(stage, &path(ping))?;
+                Ok((session.status == 404 && shown["status"] == status).then_some(shown))
+            })?;
+            ensure!(over["number"] == ping["number"], "{over:#}");
+            ensure!(over["tags"]["utm_source"] == "search", "{over:#}");
+            ensure!(over["consumed_at"].is_null() == (status == "expired"), "{over:#}");
+        }
+        ask(stage.api, "GET", "/v1/pings/png_01954f2e7d1e70008000000000000003", KEY, "")?
+            .is_problem(404, "ping.not_found")
+    });
+}
+
+#[test]
 fn a_call_to_a_lent_number_is_that_of_the_visitor() {
     play_with(Setup { more: POOL, ..Setup::default() }, |stage| {
         let ping = accepted(stage, &json!({ "pool": "pool", "tags": { "utm_source": "search" } }))?;

@@ -117,6 +117,7 @@ fn services(world: &Arc<World>) -> Services {
         calls: world.clone(),
         pings: world.clone(),
         visitors: world.clone(),
+        past_sessions: world.clone(),
         pools: world.clone(),
         health: world.clone(),
         configuration: world.clone(),

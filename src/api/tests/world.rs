@@ -11,9 +11,9 @@ use smol_str::SmolStr;
 use super::super::{
     Arrival, Arrived, CapResets, Configuration, Credit, Deposit, DepositError, Deposited,
     Enrichers, Foretold, HangUpError, Health, Hearing, InForce, Intake, Intakes, LiveCalls,
-    Metered, Metering, PingError, PingIntake, Pools, PressureShown, Reload, ResetError,
-    ResetRequest, Resetting, Routing, Sent, SipField, SipInvite, SipPreview, Standings, Told,
-    Trial, TrialCall, Unconfirmed, Visitors, WasReset,
+    Metered, Metering, PastSessions, PingError, PingIntake, Pools, PressureShown, Reload,
+    ResetError, ResetRequest, Resetting, Routing, Sent, SipField, SipInvite, SipPreview, Standings,
+    Told, Trial, TrialCall, Unconfirmed, Visitors, WasReset,
 };
 use super::CALLER;
 use crate::cdr::consumer::Standing;
@@ -538,6 +538,15 @@ impl World {
 }
 
 /// Every stored call is suspected alike.
+impl PastSessions for World {
+    fn past(&self, _: SessionId) -> Answer<'_, Option<Session>> {
+        Box::pin(async move {
+            self.check_store()?;
+            Ok(None)
+        })
+    }
+}
+
 impl Scores for World {
     fn of_calls(&self, calls: Vec<CallId>) -> Answer<'_, Vec<(CallId, Scored)>> {
         Box::pin(async move {

@@ -677,6 +677,10 @@ impl Book for FlakyBook {
         self.store.sessions(now, since)
     }
 
+    fn session(&self, session: SessionId) -> Answer<'_, Option<StoredSession>> {
+        self.store.session(session)
+    }
+
     fn replied(
         &self,
         since: Wall,

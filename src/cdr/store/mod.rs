@@ -139,6 +139,9 @@ pub trait Book: Send + Sync {
     /// the order in which they were accepted.
     fn sessions(&self, now: Wall, since: Wall) -> Answer<'_, Vec<StoredSession>>;
 
+    /// A ping session as it was when it was last written down, without what enrichers said.
+    fn session(&self, session: SessionId) -> Answer<'_, Option<StoredSession>>;
+
     /// Pings whose requests may be sent again, accepted at `since` or later and before that of the session
     /// `before`, as they were accepted, newest first, at most `limit`.
     fn replied(

@@ -67,6 +67,9 @@ const SESSIONS: &str = "SELECT session_id AS call_id, record, accepted_at, consu
          ORDER BY expires_at DESC LIMIT ?)
      ORDER BY accepted_at, call_id";
 
+const SESSION: &str = "SELECT session_id AS call_id, record, accepted_at, consumed_at, expires_at,
+         number, tags FROM ping_session WHERE session_id = ?";
+
 /// Most pings have no reply: those that have are found without a look at the others.
 const REPLIED: &str = "SELECT session_id AS call_id, record, accepted_at FROM ping_session
      INDEXED BY ping_session_reply
@@ -250,24 +253,19 @@ impl Book for SqliteStore {
                     answered.entry(enrichment.session).or_default().push(enrichment);
                 }
             }
-            rows.iter()
-                .map(|row| {
-                    let mut ping: PingAccepted = decode(row, "ping_session")?;
-                    ping.expires_at_ms = row.try_get("expires_at")?;
-                    let number: Option<i64> = row.try_get("number")?;
-                    let digits = number.and_then(|number| u64::try_from(number).ok());
-                    ping.number = digits.and_then(PhoneNumber::from_digits);
-                    if row.try_get::<Option<&[u8]>, _>("tags")?.is_some() {
-                        StoredTags(ping.tags) = decode_column(row, "tags", "ping_session")?;
-                    }
-                    Ok(StoredSession {
-                        enriched: answered.remove(&ping.session).unwrap_or_default(),
-                        ping,
-                        accepted_at: Wall(row.try_get("accepted_at")?),
-                        consumed_at: row.try_get::<Option<i64>, _>("consumed_at")?.map(Wall),
-                    })
-                })
-                .collect()
+            let told = rows.iter().map(|row| {
+                let session = stored_session(row)?;
+                let enriched = answered.remove(&session.ping.session).unwrap_or_default();
+                Ok(StoredSession { enriched, ..session })
+            });
+            told.collect()
+        })
+    }
+
+    fn session(&self, session: SessionId) -> Answer<'_, Option<StoredSession>> {
+        Box::pin(async move {
+            let query = sqlx::query(SESSION).bind(session.as_bytes().to_vec());
+            query.fetch_optional(&self.readers).await?.as_ref().map(stored_session).transpose()
         })
     }
 
@@ -491,6 +489,23 @@ fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> Que
 }
 
 /// The lowest id of a call admitted at `at`.
+fn stored_session(row: &SqliteRow) -> Result<StoredSession, StoreError> {
+    let mut ping: PingAccepted = decode(row, "ping_session")?;
+    ping.expires_at_ms = row.try_get("expires_at")?;
+    let number: Option<i64> = row.try_get("number")?;
+    let digits = number.and_then(|number| u64::try_from(number).ok());
+    ping.number = digits.and_then(PhoneNumber::from_digits);
+    if row.try_get::<Option<&[u8]>, _>("tags")?.is_some() {
+        StoredTags(ping.tags) = decode_column(row, "tags", "ping_session")?;
+    }
+    Ok(StoredSession {
+        ping,
+        accepted_at: Wall(row.try_get("accepted_at")?),
+        consumed_at: row.try_get::<Option<i64>, _>("consumed_at")?.map(Wall),
+        enriched: vec![],
+    })
+}
+
 pub(super) fn first_id_at(at: Wall) -> Vec<u8> {
     let ms = u64::try_from(at.0).unwrap_or(0) << 16;
     [&ms.to_be_bytes()[..6], &[0; 10]].concat()

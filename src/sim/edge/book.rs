@@ -127,6 +127,10 @@ impl Book for MemoryBook {
         now(Ok(vec![]))
     }
 
+    fn session(&self, _: SessionId) -> Answer<'_, Option<StoredSession>> {
+        now(Ok(None))
+    }
+
     fn replied(
         &self,
         _: Wall,
