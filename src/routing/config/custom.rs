@@ -28,7 +28,7 @@ pub enum Step {
     Days(u32),
 }
 
-/// A single window, by the wall clock. Written `period:2026-11-23/2026-11-30T18:00`.
+/// A single window, by the wall clock, of ten years at most. Written `period:2026-11-23/2026-11-30T18:00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period {
     pub from: DateTime,
@@ -89,7 +89,9 @@ impl Period {
     pub fn read_span(text: &str) -> Option<Self> {
         let (from, to) = text.split_once('/')?;
         let (from, to) = (read_minute(from)?, read_minute(to)?);
-        (from < to).then_some(Self { from, to })
+        let days = from.date().until(to.date()).ok()?.get_days();
+        let is_short = u32::try_from(days).is_ok_and(|days| days <= DAYS_MAX);
+        (from < to && is_short).then_some(Self { from, to })
     }
 
     /// Such as `period:2026-11-23/2026-11-30T18:00`.
@@ -156,6 +158,8 @@ mod tests {
             "period:2026-11-30/2026-11-23",
             "period:2026-11-30/2026-11-30",
             "period:2026-11-30",
+            "period:0001-01-01/9999-12-31",
+            "period:2026-01-01/2036-01-11",
             "period:/2026-11-30",
         ] {
             assert_eq!(Period::read(wrong), None, "{wrong}");

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::ToSpan;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
@@ -90,6 +91,7 @@ impl Schedule {
             }
         }
         holidays.sort_unstable();
+        holidays.dedup();
         let exceptions = exceptions(config, &holidays, &mut fault);
         if config.stop_before_close_s > DAY_S {
             fault(
@@ -153,27 +155,54 @@ impl Schedule {
     }
 
     /// For how many seconds on the clock it is open from `from` to `to`.
+    ///
+    /// A window may be ten years long, and each candidate with such a cap asks: whole weeks are not
+    /// walked over.
     pub(super) fn open_s(&self, from: Wall, to: Wall) -> u64 {
         let (from, to) = (self.local(from), self.local(to));
-        let (mut open, mut day) = (0, from.date());
-        while day <= to.date() {
-            if self.holidays.binary_search(&day).is_err() {
-                let begins = if day == from.date() { second_of_week(from) % DAY_S } else { 0 };
-                let ends = if day == to.date() { second_of_week(to) % DAY_S } else { DAY_S };
-                open += u64::from(self.open_within(day, begins, ends));
-            }
-            let Ok(next) = day.tomorrow() else { break };
-            day = next;
+        let (first, last) = (from.date(), to.date());
+        let (begins, ends) = (second_of_week(from) % DAY_S, second_of_week(to) % DAY_S);
+        if first >= last {
+            return if first == last { self.open_within(first, begins, ends).into() } else { 0 };
         }
-        open
+        let between = first.tomorrow().map_or(0, |second| self.open_on_days(second, last));
+        u64::from(self.open_within(first, begins, DAY_S))
+            + between
+            + u64::from(self.open_within(last, 0, ends))
+    }
+
+    /// Seconds of whole days in which it is open, without the last.
+    fn open_on_days(&self, first: Date, last: Date) -> u64 {
+        let days = first.until(last).map_or(0, |it| u32::try_from(it.get_days()).unwrap_or(0));
+        let by_week = |day: Date| u64::from(self.open_by_week(day, 0, DAY_S));
+        let week = || first.series(1.day()).take(7).map(by_week);
+        let rest = usize::try_from(days % 7).unwrap_or(0);
+        let open = u64::from(days / 7) * week().sum::<u64>() + week().take(rest).sum::<u64>();
+        // Days that are unlike others.
+        let in_range = |day: &&Date| (first..last).contains(*day);
+        let holidays = self.holidays.iter().filter(in_range);
+        let closed: u64 = holidays.map(|day| by_week(*day)).sum();
+        let exceptions = self.exceptions.range(first..last).map(|(day, _)| *day);
+        let (less, more) = exceptions.fold((0, 0), |(less, more), day| {
+            (less + by_week(day), more + u64::from(self.open_within(day, 0, DAY_S)))
+        });
+        open + more - closed - less
     }
 
     /// Seconds of a day, from one second of it to another, in which it is open.
     fn open_within(&self, day: Date, begins: u32, ends: u32) -> u32 {
+        if self.holidays.binary_search(&day).is_ok() {
+            return 0;
+        }
         if let Some(openings) = self.exceptions.get(&day) {
             let within = |it: &Opening| it.to.min(ends).saturating_sub(it.from.max(begins));
             return openings.iter().map(within).sum();
         }
+        self.open_by_week(day, begins, ends)
+    }
+
+    /// The same by the week alone.
+    fn open_by_week(&self, day: Date, begins: u32, ends: u32) -> u32 {
         let midnight = second_of_week(day.at(0, 0, 0, 0));
         let (begins, ends) = (midnight + begins, midnight + ends);
         // That of the end of last week may reach over.

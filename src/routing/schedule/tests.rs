@@ -270,6 +270,47 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whole weeks are reckoned, not walked over: with the same result.
+    #[test]
+    fn for_how_long_it_is_open_is_the_sum_of_all_days(
+        days in prop::collection::vec((0_usize..7, 0_u32..24, 1_u32..24), 1..6),
+        marked in prop::collection::btree_map(0_i64..900, prop::bool::ANY, 0..12),
+        (from, length) in (0_i64..60 * 24 * 400, 0_i64..60 * 24 * 400),
+    ) {
+        let clock = |hour: u32| format!("{:02}:00", hour % 24);
+        let mut config = hours("Europe/Berlin", &[]);
+        for (n, (day, open, for_hours)) in days.iter().enumerate() {
+            // The last may reach into the next week; others are cut where the next begins.
+            let (open, close) = (clock(*open), clock(open + for_hours));
+            let day = WEEK[*day];
+            if n == 0 || config.hours.iter().all(|it| it.day != day) {
+                config.hours.push(HoursConfig { day, open, close, breaks: vec![] });
+            }
+        }
+        let first: Date = "2026-01-01".parse().unwrap();
+        for (after, is_holiday) in marked {
+            let date = first.checked_add(after.days()).unwrap().to_string();
+            match is_holiday {
+                true => config.holidays.extend([date.clone(), date]),
+                false => config.exceptions.push(exception(&date, "05:00", "21:00")),
+            }
+        }
+        let Ok(schedule) = compile(&config) else { return Ok(()) };
+        let begins = wall("2026-01-01T00:00:00Z").0;
+        let (from, to) = (Wall(begins + from * 60_000), Wall(begins + (from + length) * 60_000));
+
+        let mut walked = 0;
+        let (begins, ends) = (schedule.local(from), schedule.local(to));
+        for day in begins.date().series(1.day()).take_while(|day| *day <= ends.date()) {
+            let first = if day == begins.date() { second_of_week(begins) % DAY_S } else { 0 };
+            let last = if day == ends.date() { second_of_week(ends) % DAY_S } else { DAY_S };
+            walked += u64::from(schedule.open_within(day, first, last));
+        }
+        prop_assert_eq!(schedule.open_s(from, to), walked, "{} to {}", begins, ends);
+    }
+}
+
 const WEEK: [Day; 7] = [Day::Mon, Day::Tue, Day::Wed, Day::Thu, Day::Fri, Day::Sat, Day::Sun];
 
 #[test]
