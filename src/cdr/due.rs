@@ -1,6 +1,7 @@
-//! What caps count of a call when it is over, and which places it takes until then. The record alone
-//! says how much, whoever asks: the book that counts it, the process that holds room for it, and the
-//! one after a crash.
+//! What caps count of a call, and which places it takes until it is over. Its conversion, and what is
+//! owed for that, count as soon as it is reached; all else when the call is over. The record alone says
+//! how much, and since when, whoever asks: the book, which counts it when the call is over, the process
+//! that holds room for it, which asks at the conversion too, and the one after a crash.
 
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub struct CapDue {
     pub target: TargetId,
     #[cbor(n(2), with = "codec::text")]
     pub cap: SmolStr,
-    /// Of a rolling window with the slice: that of the attempt, and once it has counted that of the
-    /// end of the call. Empty: it is a place.
+    /// Of a rolling window with the slice: that of the attempt, and once it has counted that of when it
+    /// did. Empty: it is a place.
     #[cbor(n(3), with = "codec::text")]
     pub window: SmolStr,
     /// Absent: nothing of it counts. It is a place, which is free when the call is over.
@@ -40,7 +41,7 @@ pub struct CapDue {
     /// The most it may come to, in the unit of the cap.
     #[n(5)]
     pub held: i64,
-    /// How much has been counted; zero before the call is over.
+    /// How much has been counted.
     #[n(6)]
     pub counted: i64,
 }
@@ -83,7 +84,7 @@ impl CapDue {
         bucket.at_end.is_some() || bucket.is_place()
     }
 
-    /// It counts in the slice of a rolling window in which the call is over.
+    /// It counts in this slice of a rolling window.
     fn settle_at(&mut self, at: Wall) {
         if let Some((rolling, _)) = Rolling::read(&self.window) {
             self.window = rolling.name_at(rolling.slice(at));
@@ -92,7 +93,8 @@ impl CapDue {
 }
 
 impl CallRecord {
-    /// Counts the call in its caps if it is over. Says what has changed: nothing the second time.
+    /// Counts in its caps what the call has come to by now. Says what has changed: nothing the second
+    /// time.
     pub fn count_caps(&mut self) -> Vec<CapCount> {
         let mut dues = std::mem::take(&mut self.dues);
         let mut counted = Vec::new();
@@ -100,7 +102,7 @@ impl CallRecord {
             let amount = self.comes_to(due) - due.counted;
             if amount != 0 {
                 if due.counted == 0 {
-                    due.settle_at(self.over_at(due));
+                    due.settle_at(self.known_at(due));
                 }
                 due.counted += amount;
                 let CapDue { hold, cap, window, .. } = due.clone();
@@ -149,7 +151,7 @@ impl CallRecord {
         Some(later(self.wall(attempt.started_ms), RINGS_ON).min(over))
     }
 
-    /// Whether it counts in caps when it is over.
+    /// Whether it counts in caps when it has come to something.
     pub fn counts_in_caps(&self) -> bool {
         self.dues.iter().any(|due| due.at_end.is_some())
     }
@@ -184,6 +186,24 @@ impl CallRecord {
         holds
     }
 
+    /// Since when what the call comes to counts.
+    fn known_at(&self, due: &CapDue) -> Wall {
+        let at_conversion = due.at_end.is_some_and(|at_end| self.counts_at_conversion(at_end));
+        let converted = self.converted_ms.filter(|_| at_conversion);
+        converted.map_or_else(|| self.over_at(due), |converted| self.wall(converted))
+    }
+
+    /// Whether it counts from the conversion on, and not from the end of the call: a publisher may be
+    /// paid for other talk times than its buyer pays for.
+    fn counts_at_conversion(&self, at_end: AtEnd) -> bool {
+        let terms = || self.attempt().and_then(|attempt| attempt.terms.as_ref());
+        match at_end {
+            AtEnd::Converted | AtEnd::Revenue => true,
+            AtEnd::Payout => terms().is_some_and(|it| it.payout_seconds <= it.seconds),
+            AtEnd::HandedOver | AtEnd::Talk => false,
+        }
+    }
+
     /// When the call was over at the target, as far as is known.
     fn over_at(&self, due: &CapDue) -> Wall {
         let early = self.early(due);
@@ -205,7 +225,8 @@ impl CallRecord {
             let talk_ms = i64::try_from(early.talk_ms.unwrap_or(0)).unwrap_or(i64::MAX);
             return talk_ms.clamp(0, due.held.max(0));
         }
-        if self.state == CallState::Open {
+        let is_known = self.converted_ms.is_some() && self.counts_at_conversion(at_end);
+        if self.state == CallState::Open && !is_known {
             return 0;
         }
         let is_answered = self.answered_leg.is_some_and(|leg| self.is_at(leg, due));
@@ -258,7 +279,7 @@ mod tests {
     #[test]
     fn a_call_counts_what_its_record_says_when_it_is_over_and_once() {
         let call = held().dial(1).answer_at(1_000);
-        assert_eq!(amounts(&mut call.clone().convert_at(91_000).record()), [], "not over");
+        assert_eq!(amounts(&mut call.clone().record()), [], "not over");
 
         let mut record = call.end_at(121_000).record();
 
@@ -266,6 +287,65 @@ mod tests {
         let [converted, revenue, payout, _] = HELD;
         assert_eq!(amounts(&mut record), [converted, revenue, payout, talked]);
         assert_eq!(amounts(&mut record), [], "the second time nothing is new");
+    }
+
+    #[test]
+    fn a_conversion_and_what_is_owed_for_it_count_when_it_is_reached_and_the_rest_at_the_end() {
+        let up = held().dial(1).answer_at(1_000).convert_at(91_000);
+        let mut record = up.clone().record();
+
+        let [converted, revenue, payout, _] = HELD;
+        assert_eq!(amounts(&mut record), [converted, revenue, payout]);
+        assert_eq!(amounts(&mut record), [], "once");
+        crate::cdr::timeline::apply(&mut record, up.end_at(121_000).entries().last().unwrap());
+        assert_eq!(amounts(&mut record), [(AtEnd::Talk, 120_000)]);
+    }
+
+    #[test]
+    fn a_payout_for_a_longer_talk_than_the_conversion_counts_at_the_end() {
+        let mut started = Script::new().dial(1).facts().pop().unwrap().body;
+        if let FactBody::AttemptStarted(started) = &mut started {
+            started.terms.as_mut().unwrap().payout_seconds = 110;
+        }
+        let answered = Answered { leg: 1, dialogs: None, codec: None };
+        let up = held().then(8, started).then(1_000, answered).convert_at(91_000);
+        let mut record = up.clone().record();
+
+        let [converted, revenue, payout, _] = HELD;
+        assert_eq!(amounts(&mut record), [converted, revenue]);
+        crate::cdr::timeline::apply(&mut record, up.end_at(121_000).entries().last().unwrap());
+        assert_eq!(amounts(&mut record), [payout, (AtEnd::Talk, 120_000)]);
+    }
+
+    #[test]
+    fn what_was_counted_at_the_conversion_is_taken_back_if_the_call_had_been_over() {
+        let up = held().dial(1).answer_at(1_000).convert_at(91_000);
+        let mut record = up.clone().record();
+        assert_eq!(amounts(&mut record).len(), 3);
+
+        let lost = up.lose_at(121_000, 80_000);
+        crate::cdr::timeline::apply(&mut record, lost.entries().last().unwrap());
+
+        let [converted, revenue, payout, _] = HELD.map(|(at_end, held)| (at_end, -held));
+        assert_eq!(amounts(&mut record), [converted, revenue, payout, (AtEnd::Talk, 80_000)]);
+    }
+
+    #[test]
+    fn whoever_counts_a_conversion_does_so_in_the_slice_of_a_rolling_window_in_which_it_was() {
+        let (hold, target) = (HoldId::of(call_id(1), 1, "tgt_summit"), "tgt_summit".into());
+        let begun = Script::new().record().started_at();
+        let minute = Rolling { seconds: 60 };
+        let slice_at = |ms: i64| minute.name_at(minute.slice(Wall(begun.0 + ms)));
+        let bucket = Bucket { window: slice_at(0), ..bucket(AtEnd::Converted, 1) };
+        let placed = HoldPlaced { hold, target, buckets: vec![bucket] };
+        let up = Script::new().then(8, placed).dial(1).answer_at(1_000).convert_at(91_000);
+        let over = up.clone().end_at(181_000);
+
+        for mut record in [up.record(), over.record()] {
+            let counts = record.count_caps();
+            let counted: Vec<_> = counts.iter().map(|it| (&it.window, it.amount)).collect();
+            assert_eq!(counted, [(&slice_at(91_000), 1)]);
+        }
     }
 
     #[test]

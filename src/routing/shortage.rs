@@ -150,7 +150,7 @@ fn paced(
     if pace.is_certain() {
         return (SmolStr::new(have), want);
     }
-    let hundredths = pace.bound_ppm(usage, request.amount).div_ceil(10_000);
+    let hundredths = pace.bound_ppm(usage, request.amount, request.limit).div_ceil(10_000);
     let with = format_smolstr!("up to {}.{:02} with this", hundredths / 100, hundredths % 100);
     (format_smolstr!("{have}, {with}"), want)
 }

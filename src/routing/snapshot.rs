@@ -30,7 +30,7 @@ use super::enrich::Enricher;
 use super::filter::Filters;
 use super::geo::{Geo, LineRecord, Lines};
 use super::history::{Caller, HistoryLimits, LooksBack};
-use super::hold::{Bucket, BucketRequest, Counts, Stake};
+use super::hold::{BUCKETS_MAX, Bucket, BucketRequest, Counts, KEPT_AFTER_END, Stake};
 use super::limits::{CallLimits, Windows, Zones};
 use super::list::{ListRules, Lists};
 use super::price::PriceRules;
@@ -38,6 +38,7 @@ use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::schedule::{Schedule, zone_name};
 use super::selection::Distribution;
 use super::vertical::Vertical;
+use super::window;
 
 pub use super::limits::{Cap, Concurrency, Gap, Hours, Mode, Pacing, Pair};
 
@@ -549,6 +550,13 @@ impl RoutingSnapshot {
         let of_numbers = self.number_limits.iter().map(|it| &it.caps);
         let of_all = of_numbers.chain([&self.account.caps]);
         all.chain(self.trunk_caps.values()).chain(of_all).flatten().chain(of_buyers)
+    }
+
+    /// So many buckets there may be at once: each cap has that of its window and of those that are over and
+    /// still known, and the rest is for all that has one, and for caps that were before.
+    pub fn buckets_max(&self) -> usize {
+        let of_caps = self.caps().map(|cap| window::known_at_once(cap.window, KEPT_AFTER_END));
+        of_caps.fold(BUCKETS_MAX, usize::saturating_add)
     }
 
     /// Whose earlier calls a decision about this call reads, and the campaign it is of; `None`: nobody's.

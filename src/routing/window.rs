@@ -1,5 +1,7 @@
 //! The span of time a cap counts in, by the wall clock of its owner's zone (spec/domain §2.6).
 
+use std::time::Duration;
+
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
@@ -171,6 +173,19 @@ fn first_shown(zone: &TimeZone, local: DateTime) -> Option<Wall> {
 fn midnight(zone: &TimeZone, date: Date) -> Option<Wall> {
     let begins = zone.to_timestamp(date.at(0, 0, 0, 0)).ok()?;
     Some(Wall(begins.as_millisecond()))
+}
+
+/// So many windows of one kind are known at a time if each is for so long after its end.
+pub(super) fn known_at_once(kind: WindowKind, kept: Duration) -> usize {
+    let seconds = match kind {
+        WindowKind::Minute => 60,
+        WindowKind::Hourly => 3_600,
+        WindowKind::Every(every) => every.step.seconds().unsigned_abs(),
+        WindowKind::Daily | WindowKind::Weekly | WindowKind::Monthly | WindowKind::Yearly => 86_400,
+        WindowKind::Total | WindowKind::Rolling(_) | WindowKind::Period(_) => return 1,
+    };
+    // The current one, the one in which a call began that is counted now, and those that are over.
+    usize::try_from(kept.as_secs().div_ceil(seconds)).map_or(usize::MAX, |over| over + 2)
 }
 
 #[cfg(test)]

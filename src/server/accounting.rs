@@ -31,7 +31,7 @@ use crate::cdr::store::{
 use crate::config::{OrphanBill, RollupSettings, Settings};
 use crate::id::{BuyerId, SessionId};
 use crate::routing::config::Span;
-use crate::routing::hold::Bucket;
+use crate::routing::hold::{Bucket, Juncture};
 use crate::routing::performance::{begin_of, day_of};
 use crate::routing::ping::{EnrichedBy, Session, SessionKind};
 use crate::time::{Mono, Wall};
@@ -500,7 +500,7 @@ pub(super) fn keep_room(deciding: &Deciding, held_back: &[HeldBack], now: Stamp)
 /// Tells routing what became of them.
 pub(super) fn correct(deciding: &Deciding, corrections: Vec<Correction>, now: Mono) {
     for Correction { hold, counts } in corrections {
-        deciding.conclude(hold, &translate::used(&counts), now);
+        deciding.conclude(hold, Juncture::Corrected, &translate::used(&counts), now);
     }
 }
 

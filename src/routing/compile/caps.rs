@@ -85,7 +85,7 @@ impl Compiler<'_> {
             let (counts, window) = (Counts::from(config.metric), config.window);
             let (limit, label) = (self.cap_limit(&path, config), key.clone());
             self.counts_there(&path, owner, config);
-            let mode = self.mode(&path, config, clock.schedule);
+            let mode = self.mode(&path, config, limit, clock.schedule);
             let stops_paying = self.stops_paying(&path, owner, config);
             let raised_by = None;
             caps.push(Cap {

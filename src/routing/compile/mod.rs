@@ -177,6 +177,8 @@ struct Compiler<'a> {
     verticals: BTreeMap<SmolStr, Arc<Vertical>>,
     scorers: BTreeMap<SmolStr, Arc<KnownScorer>>,
     enrichers: BTreeMap<SmolStr, Arc<Enricher>>,
+    /// The `z` of paced caps, by rate, limit and how probable it may be that it is passed.
+    paces: BTreeMap<(u32, u64, u32), u32>,
     publisher_index: Index<'a>,
     buyer_index: Index<'a>,
     target_index: Index<'a>,
@@ -215,6 +217,7 @@ impl<'a> Compiler<'a> {
             verticals: BTreeMap::new(),
             scorers: BTreeMap::new(),
             enrichers: BTreeMap::new(),
+            paces: BTreeMap::new(),
             claims: vec![],
             faults,
         }

@@ -4,19 +4,18 @@ use super::Compiler;
 use std::sync::Arc;
 
 use crate::routing::config::{CapConfig, CapMode, Metric, Percent, WindowKind};
-use crate::routing::hold::WHOLE_PPM;
+use crate::routing::hold::{Pace, RATE_LEAST_PPM, WHOLE_PPM};
 use crate::routing::schedule::Schedule;
 use crate::routing::snapshot::{Mode, Pacing};
 
-/// For how probable it may be that a limit is passed: how many standard deviations lie between what
-/// is expected and the limit, in thousandths, rounded up.
-const Z_MILLI: [(Percent, u32); 6] = [
-    (Percent(1_000), 3_091),
-    (Percent(5_000), 2_576),
-    (ONE_PERCENT, 2_327),
-    (Percent(20_000), 2_054),
-    (Percent(50_000), 1_645),
-    (Percent(100_000), 1_282),
+/// How probable it may be that a limit is passed.
+const MAX_OVER: [Percent; 6] = [
+    Percent(1_000),
+    Percent(5_000),
+    ONE_PERCENT,
+    Percent(20_000),
+    Percent(50_000),
+    Percent(100_000),
 ];
 const ONE_PERCENT: Percent = Percent(10_000);
 
@@ -25,6 +24,7 @@ impl Compiler<'_> {
         &mut self,
         path: &str,
         config: &CapConfig,
+        limit: u64,
         schedule: Option<&Arc<Schedule>>,
     ) -> Mode {
         if config.mode != CapMode::Paced {
@@ -33,7 +33,7 @@ impl Compiler<'_> {
         match config.mode {
             CapMode::Strict => Mode::Strict,
             CapMode::Soft => Mode::Soft,
-            CapMode::Paced => Mode::Paced(self.pacing(path, config, schedule)),
+            CapMode::Paced => Mode::Paced(self.pacing(path, config, limit, schedule)),
         }
     }
 
@@ -52,6 +52,7 @@ impl Compiler<'_> {
         &mut self,
         path: &str,
         config: &CapConfig,
+        limit: u64,
         schedule: Option<&Arc<Schedule>>,
     ) -> Pacing {
         if matches!(config.window, WindowKind::Total | WindowKind::Rolling(_)) {
@@ -65,23 +66,33 @@ impl Compiler<'_> {
             let problem = "is only of calls that may come to be connected or converted";
             self.fault(path, "assumed_rate", rate, problem, "leave it out");
         }
-        if rate == Percent(0) {
-            let remedy = "write the share of calls that come to count, such as \"30%\"";
-            self.fault(path, "assumed_rate", rate, "lets in any number of calls", remedy);
+        if rate.0 < RATE_LEAST_PPM {
+            let problem = "lets in more calls than can be reckoned with";
+            let remedy =
+                "write the share of calls that come to count, 1% at least, such as \"30%\"";
+            self.fault(path, "assumed_rate", rate, problem, remedy);
         }
         let probability = config.max_over_prob.unwrap_or(ONE_PERCENT);
         if config.max_over_prob.is_some() && config.assumed_rate.is_none() {
             let remedy = "add assumed_rate, or leave it out";
             self.fault(path, "max_over_prob", probability, "says nothing by itself", remedy);
         }
-        let known = Z_MILLI.iter().find(|(known, _)| *known == probability);
-        if known.is_none() {
-            let values = Z_MILLI.map(|(known, _)| known.to_string()).join(", ");
+        let is_known = MAX_OVER.contains(&probability);
+        if !is_known {
+            let values = MAX_OVER.map(|known| known.to_string()).join(", ");
             let remedy = format!("write one of {values}");
             self.fault(path, "max_over_prob", probability, "is none of those there are", &remedy);
         }
         debug_assert_eq!(Percent::WHOLE.0, WHOLE_PPM);
-        let z_milli = known.map_or(0, |(_, z_milli)| *z_milli);
+        let is_doubtful = is_known && (RATE_LEAST_PPM..WHOLE_PPM).contains(&rate.0);
+        let z_milli = if is_doubtful { self.z_milli(rate, limit, probability) } else { 0 };
         Pacing { rate_ppm: rate.0, z_milli, schedule: schedule.cloned() }
+    }
+
+    /// Caps of one kind are often on many targets.
+    fn z_milli(&mut self, rate: Percent, limit: u64, probability: Percent) -> u32 {
+        let limit = Pace::reckoned_limit(limit);
+        let reckon = || Pace::z_milli_for(rate.0, limit, probability.0);
+        *self.paces.entry((rate.0, limit, probability.0)).or_insert_with(reckon)
     }
 }

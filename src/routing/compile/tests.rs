@@ -627,7 +627,11 @@ fn a_mode_that_cannot_be_meant_is_a_fault_with_its_remedy() {
     for (cap, says) in [
         ("mode = 'soft', assumed_rate = '30%'", "assumed_rate = 30%: is only of a paced cap"),
         ("max_over_prob = '1%'", "max_over_prob = 1%: is only of a paced cap"),
-        ("mode = 'paced', assumed_rate = '0%'", "assumed_rate = 0%: lets in any number of calls"),
+        (
+            "mode = 'paced', assumed_rate = '0.5%'",
+            "assumed_rate = 0.5%: lets in more calls than can be reckoned with; write the share of \
+             calls that come to count, 1% at least, such as \"30%\"",
+        ),
         ("mode = 'paced', max_over_prob = '1%'", "max_over_prob = 1%: says nothing by itself"),
         (
             "mode = 'paced', assumed_rate = '30%', max_over_prob = '3%'",

@@ -28,11 +28,11 @@ pub struct CapConfig {
     #[serde(default)]
     pub time_zone: Option<String>,
     /// Of a paced cap on `connected` or `converted`: how many of the calls in flight come to count.
-    /// Absent: all.
+    /// From `1%` on; absent: all.
     #[serde(default)]
     pub assumed_rate: Option<Percent>,
-    /// Of a cap with `assumed_rate`: how probable it may be that more come to count than the limit
-    /// allows. One of `0.1%`, `0.5%`, `1%`, `2%`, `5%` and `10%`; absent: 1%.
+    /// Of a cap with `assumed_rate`: how probable it may be that more than the limit have come to count
+    /// by the end of a window. One of `0.1%`, `0.5%`, `1%`, `2%`, `5%` and `10%`; absent: 1%.
     #[serde(default)]
     pub max_over_prob: Option<Percent>,
     /// Of a publisher's cap on `payout` or `converted`: what stops when it is full. Absent: its calls.
@@ -290,7 +290,7 @@ impl FromStr for WindowKind {
             format!(
                 "`{text}` is no window: write {names}, rolling:SECONDS with {least} to {most}, \
                  every:14d@2026-01-05 (or every:12h@2026-01-05T06:00), or \
-                 period:2026-11-23/2026-11-30T18:00"
+                 period:2026-11-23/2026-11-30T18:00 (ten years at most)"
             )
         })
     }

@@ -24,7 +24,7 @@ use super::duplicate::Dues;
 use super::geo::LineRecord;
 use super::history::PastCall;
 use super::history::prior::PriorCalls;
-use super::hold::{Bucket, BucketRequest, Counts, Leeway, Stake, WHOLE_PPM};
+use super::hold::{Bucket, BucketRequest, Counts, Leeway, Pace, Stake, WHOLE_PPM};
 use super::paying;
 use super::performance::{Concerned, Tallies};
 use super::price::Prices;
@@ -454,8 +454,17 @@ fn raise(request: BucketRequest, usage: Usage) -> Option<Change> {
         // A pace is that of the time, which is another thing to change.
         Some(Leeway::Paced(pace)) if pace.by_now < request.limit => return None,
         Some(Leeway::Paced(pace)) => {
-            let bound = pace.bound_ppm(usage, request.amount).div_ceil(WHOLE_PPM.into());
-            u64::try_from(bound).ok()?.checked_sub(request.limit)?
+            let raised = |by: &u64| BucketRequest {
+                limit: request.limit.saturating_add(*by),
+                leeway: Some(Leeway::Paced(Pace { by_now: u64::MAX, ..*pace })),
+                ..request.clone()
+            };
+            let bound = pace.bound_ppm(usage, request.amount, request.limit);
+            let bound = u64::try_from(bound.div_ceil(WHOLE_PPM.into())).ok()?;
+            let by = bound.checked_sub(request.limit)?;
+            // Of much room less is let in beyond it.
+            let all = || over(used.saturating_add(held).saturating_add(request.amount));
+            Some(by).filter(|by| raised(by).admits(usage, request.amount)).or_else(all)?
         }
     };
     let fits = request.admits(Usage::default(), request.amount);

@@ -159,7 +159,7 @@ fn a_soft_or_a_paced_cap_would_have_had_to_be_higher_by_what_lets_the_call_in() 
     // At the end of the window, where all may be used.
     let last = RouteRequest { at: Wall(1_773_791_999_999), ..call() };
     let paced = cap("window = 'daily', limit = 9, mode = 'paced', assumed_rate = '50%'");
-    // 4 + 10 * 0.5 + 2.327 * √2.5 is 12.7.
+    // 4 + 10 * 0.5 + 2.13 * √2.5 is 12.4.
     let full = [(bucket("target/t/converted/daily", "d:2026-03-17"), used(4, 9))];
     assert_eq!(told(&paced, &last, &full, &[]), ["cap target/t/converted/daily +4"]);
 }

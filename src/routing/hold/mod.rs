@@ -1,8 +1,9 @@
 //! Caps and concurrency as reservations, never as bare counters (spec/domain §2.6, §2.7).
 //!
-//! What counts at once (an INVITE, an answer) is settled when it happens. What a call comes to (its
-//! conversion, money, talk time) is known when it is over: until then the most it may come to is
-//! held, and then what it did come to is used and the rest free again.
+//! What counts at once (an INVITE, an answer) is settled when it happens. What a call comes to is known
+//! at a [`Juncture`] of its course: its conversion, and the money that is owed for it, when it is
+//! reached, all else (talk time, money that depends on it) when it is over. Until then the most it may
+//! come to is held, and then what it did come to is used and the rest free again.
 //!
 //! Owns: what is reserved and used per bucket. Does not own: the limits (they come with each
 //! request, so a changed configuration holds at once) and which window a call falls into
@@ -24,6 +25,8 @@
 //! - **soft**: `used < limit`, and nothing is held; the event counts all the same.
 //! - **paced**: held as strict is, but of what is held only a part is expected to count; see
 //!   [`Pace`].
+//! - **windows that begin and end**: whatever an attempt comes to counts in the window in which it
+//!   began, where it has its room, though that is known in the next one.
 //! - **rolling windows**: the bucket's window names the slice of the request,
 //!   `rolling:3600/29562664`. The state is kept under the window without its slice, as what is used
 //!   per slice (see [`Rolling`]) and what is held. `used` is the sum of the
@@ -40,6 +43,7 @@
 //!   well, becomes used at the answer, and is free again when the call ends.
 
 pub mod deposits;
+mod juncture;
 pub mod ledger;
 mod pace;
 mod reset;
@@ -59,8 +63,11 @@ use super::request::Usage;
 use crate::reason::Reason;
 use crate::rolling::Rolling;
 
-pub use ledger::{Denied, HoldLedger, LedgerLimits, Placed, Refused, Settled};
-pub use pace::{Pace, WHOLE_PPM};
+pub use juncture::Juncture;
+pub use ledger::{
+    BUCKETS_MAX, Denied, HoldLedger, KEPT_AFTER_END, LedgerLimits, Placed, Refused, Settled,
+};
+pub use pace::{Pace, RATE_LEAST_PPM, WHOLE_PPM};
 pub use reset::{Reset, ResetPart, Resets};
 
 /// The window of buckets that have none because they hold live calls.
@@ -153,13 +160,13 @@ pub enum Counts {
     /// At the answer. Calls.
     #[n(2)]
     Connected,
-    /// When the call is over, if it converted. Calls.
+    /// When the call converts. Calls.
     #[n(3)]
     Converted,
-    /// When the call is over: what the buyer owes. Micros.
+    /// When the call converts, or is over: what the buyer owes. Micros.
     #[n(4)]
     Revenue,
-    /// When the call is over: what the publisher is owed. Micros.
+    /// When the call converts, or is over: what the publisher is owed. Micros.
     #[n(5)]
     Payout,
     /// When the call is over: how long it talked. Milliseconds.
@@ -264,7 +271,7 @@ impl Counts {
         }
     }
 
-    /// Whether only the end of the call tells how much of it is used.
+    /// Whether only what becomes of the call tells how much of it is used.
     pub fn is_known_at_end(self) -> bool {
         match self {
             Self::Live

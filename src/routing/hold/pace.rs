@@ -6,14 +6,26 @@ use crate::routing::request::Usage;
 
 /// A whole, in parts per million.
 pub const WHOLE_PPM: u32 = 1_000_000;
+/// The smallest `p` that can be reckoned with.
+pub const RATE_LEAST_PPM: u32 = 10_000;
+
+/// Of more room than this each further place lets in one call only.
+const ROOM_MAX: u64 = 100;
+/// Limits for which `z` is reckoned: that of the next greater one is on the safe side.
+const LIMITS: [u64; 11] = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, ROOM_MAX];
+/// With this `z` no more are let in than there is room for, whatever `p`.
+const Z_MOST_MILLI: u32 = 20_000;
 
 /// What a paced cap knows at one moment.
 ///
 /// Each of the `n` calls that are held, the new one among them, counts with the probability `p`,
 /// whatever becomes of the others. A call is let in if `used + n·p + z·√(n·p·(1-p))` is within the
-/// limit, and within what may be used by now. Up to a small probability, which `z` stands for, no
-/// more than that comes to count (normal bound, spec/domain §2.6). All of it is reckoned in
-/// millionths, as whole numbers; the root is rounded up.
+/// limit, and within what may be used by now (normal bound, spec/domain §2.6); and always if there is
+/// room for all `n`. All of it is reckoned in millionths, as whole numbers; the root is rounded up.
+///
+/// That is asked for each call anew, and each answer is a risk of its own: with the `z` that stands
+/// for 1 % in tables, one window in eight would have passed a limit of 300 by its end, at 30 %. So
+/// `z` is [`Pace::z_milli_for`] the end of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Pace {
     /// How much may be used by now, in the unit of the cap.
@@ -28,8 +40,74 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The least `z`, in thousandths, with which the probability that more than `limit` have come to
+    /// count by the end of a window is at most `over_ppm`, however many calls come and whenever. `rate_ppm`
+    /// is from [`RATE_LEAST_PPM`] on.
+    pub fn z_milli_for(rate_ppm: u32, limit: u64, over_ppm: u32) -> u32 {
+        let limit = Self::reckoned_limit(limit);
+        let most = f64::from(over_ppm) / f64::from(WHOLE_PPM);
+        let is_safe = |z_milli| {
+            let pace = Self { by_now: u64::MAX, rate_ppm, z_milli };
+            pace.over_probability(limit) <= most
+        };
+        // Downwards: the less it is, the more are let in, and the more there is to reckon with.
+        let mut safe = Z_MOST_MILLI;
+        for step in [1_000, 100, 10] {
+            while safe > step && is_safe(safe - step) {
+                safe -= step;
+            }
+        }
+        safe
+    }
+
+    /// The limit for which `z` is reckoned: caps with the same have the same.
+    pub fn reckoned_limit(limit: u64) -> u64 {
+        LIMITS.into_iter().find(|it| *it >= limit).unwrap_or(ROOM_MAX)
+    }
+
+    /// How probable it is that more than `limit` come to count, if there are always more calls than are
+    /// let in: no order in which fewer come is worse, for more calls in flight are never the safer.
+    ///
+    /// With room for `r` more there are at most `n(r)` in flight. One that comes to nothing is replaced,
+    /// so sooner or later one counts: `V(r, n(r)) = V(r-1, n(r)-1)`. Are there more, because there was
+    /// more room, none is let in: `V(r, n) = p·V(r-1, n-1) + (1-p)·V(r, n-1)`, and without any room
+    /// `V(0, n) = 1-(1-p)^n`. Of more room than [`ROOM_MAX`] nothing changes: `n(r) = n(r-1) + 1`.
+    fn over_probability(&self, limit: u64) -> f64 {
+        let rate = f64::from(self.rate_ppm) / f64::from(WHOLE_PPM);
+        let limit = limit.min(ROOM_MAX);
+        let mut most = 0;
+        let mut in_flight = vec![];
+        for room in 0..=limit {
+            while self.admits(Usage { used: 0, held: most }, 1, room) {
+                most += 1;
+            }
+            in_flight.push(usize::try_from(most).unwrap_or(usize::MAX));
+        }
+        let mut over: Vec<f64> = Vec::with_capacity(in_flight[in_flight.len() - 1] + 1);
+        let mut none = 1.0;
+        for _ in 0..=most {
+            over.push(1.0 - none);
+            none *= 1.0 - rate;
+        }
+        for &most in in_flight.iter().skip(1) {
+            let at_most = over[most - 1];
+            let mut fewer = at_most;
+            let mut left = at_most;
+            for (n, it) in over.iter_mut().enumerate() {
+                // `left` is what there was for one fewer, with less room.
+                let less_room = std::mem::replace(&mut left, *it);
+                if n > most {
+                    fewer = rate * less_room + (1.0 - rate) * fewer;
+                }
+                *it = fewer;
+            }
+        }
+        over[over.len() - 1]
+    }
+
     pub(super) fn admits(&self, usage: Usage, asked: u64, limit: u64) -> bool {
-        self.bound_ppm(usage, asked) <= u128::from(limit.min(self.by_now)) * u128::from(WHOLE_PPM)
+        let limit = limit.min(self.by_now);
+        self.bound_ppm(usage, asked, limit) <= u128::from(limit) * u128::from(WHOLE_PPM)
     }
 
     /// Whether all that is held comes to count.
@@ -37,13 +115,17 @@ impl Pace {
         self.rate_ppm == WHOLE_PPM
     }
 
-    /// What may come to be used, in millionths, if `asked` is let in.
-    pub fn bound_ppm(&self, usage: Usage, asked: u64) -> u128 {
+    /// What may come to be used of `limit`, in millionths, if `asked` is let in.
+    pub fn bound_ppm(&self, usage: Usage, asked: u64, limit: u64) -> u128 {
         let (rate, whole) = (u128::from(self.rate_ppm), u128::from(WHOLE_PPM));
+        let room = limit.min(self.by_now).saturating_sub(usage.used);
         let calls = u128::from(usage.held) + u128::from(asked);
-        let variance = calls * rate * whole.saturating_sub(rate);
+        let sure = calls.min(room.saturating_sub(ROOM_MAX).into());
+        let open = calls - sure;
+        let variance = open * rate * whole.saturating_sub(rate);
         let doubt = (u128::from(self.z_milli) * root_up(variance)).div_ceil(1_000);
-        u128::from(usage.used) * whole + calls * rate + doubt
+        let counting = sure * whole + (open * rate + doubt).min(open * whole);
+        u128::from(usage.used) * whole + counting
     }
 }
 
@@ -60,16 +142,32 @@ mod tests {
     #[test]
     fn more_calls_are_let_in_than_there_is_room_for_as_not_all_of_them_count() {
         let pace = Pace { by_now: 10, rate_ppm: 300_000, z_milli: 2_327 };
-        let most = (0..).find(|held| !pace.admits(Usage { used: 0, held: *held }, 1, 10)).unwrap();
         // 16 * 0.3 + 2.327 * √(16 * 0.21) = 9.07, and with 17: 9.50, 18: 9.93, 19: 10.35.
-        assert_eq!(most, 18);
+        assert_eq!(most(pace, 10), 18);
         assert_eq!(
-            pace.bound_ppm(Usage { used: 2, held: 15 }, 1),
+            pace.bound_ppm(Usage { used: 2, held: 15 }, 1, 10),
             2_000_000 + 4_800_000 + 4_265_464
         );
         let certain = Pace { rate_ppm: WHOLE_PPM, ..pace };
         assert!(certain.admits(Usage { used: 2, held: 7 }, 1, 10));
         assert!(!certain.admits(Usage { used: 3, held: 7 }, 1, 10));
+    }
+
+    #[test]
+    fn a_call_that_there_is_room_for_is_let_in_whatever_the_doubt() {
+        let pace = Pace { by_now: u64::MAX, rate_ppm: 300_000, z_milli: 4_000 };
+        for limit in 1..=3 {
+            assert_eq!(most(pace, limit), limit);
+        }
+        assert_eq!(pace.bound_ppm(Usage { used: 8, held: 1 }, 1, 10), 10_000_000);
+    }
+
+    #[test]
+    fn of_more_room_than_was_reckoned_with_each_place_is_one_call() {
+        let pace = Pace { by_now: u64::MAX, rate_ppm: 300_000, z_milli: 3_300 };
+        let reckoned = most(pace, ROOM_MAX);
+        assert!(reckoned > 2 * ROOM_MAX);
+        assert_eq!(most(pace, ROOM_MAX + 700), reckoned + 700);
     }
 
     #[test]
@@ -88,7 +186,72 @@ mod tests {
     }
 
     #[test]
+    fn with_the_z_of_tables_windows_pass_their_limits_far_more_often_than_it_says() {
+        let table = |limit, rate_ppm| {
+            let pace = Pace { by_now: u64::MAX, rate_ppm, z_milli: 2_327 };
+            (pace.over_probability(limit) * 1_000.0).round()
+        };
+        assert_eq!(
+            [table(10, 300_000), table(100, 300_000), table(100, 50_000)],
+            [33.0, 94.0, 220.0]
+        );
+    }
+
+    /// Windows are played many times: calls come as long as any is let in, and each comes to count or
+    /// does not.
+    #[test]
+    fn at_the_end_of_a_window_the_limit_is_passed_no_more_often_than_was_promised() {
+        const WINDOWS: u32 = 600;
+        let mut rng = fastrand::Rng::with_seed(0x0F_F1CE);
+        for (rate_ppm, limit, over_ppm) in [
+            (300_000, 10, 10_000),
+            (300_000, 100, 50_000),
+            (50_000, 40, 100_000),
+            (500_000, 250, 20_000),
+            (800_000, 30, 100_000),
+            (10_000, 5, 100_000),
+        ] {
+            let z_milli = Pace::z_milli_for(rate_ppm, limit, over_ppm);
+            let pace = Pace { by_now: u64::MAX, rate_ppm, z_milli };
+            let mut over = 0;
+            for _ in 0..WINDOWS {
+                let mut usage = Usage::default();
+                loop {
+                    while pace.admits(usage, 1, limit) {
+                        usage.held += 1;
+                    }
+                    if usage.held == 0 {
+                        break;
+                    }
+                    usage.held -= 1;
+                    usage.used += u64::from(rng.u32(0..WHOLE_PPM) < rate_ppm);
+                }
+                assert!(usage.used >= limit, "it is filled");
+                over += u32::from(usage.used > limit);
+            }
+            let promised = f64::from(WINDOWS) * f64::from(over_ppm) / f64::from(WHOLE_PPM);
+            let reckoned = f64::from(WINDOWS) * pace.over_probability(limit);
+            assert!(reckoned <= promised && reckoned > promised / 10.0, "{reckoned} {promised}");
+            let near = 4.0 * reckoned.sqrt() + 1.0;
+            assert!((f64::from(over) - reckoned).abs() < near, "{over} of {reckoned}, {rate_ppm}");
+        }
+    }
+
+    #[test]
+    fn the_smaller_the_probability_the_fewer_are_let_in() {
+        let z = |over_ppm| Pace::z_milli_for(300_000, 100, over_ppm);
+        assert!(z(1_000) > z(10_000) && z(10_000) > z(100_000));
+        let z = |limit| Pace::z_milli_for(300_000, limit, 10_000);
+        assert!(z(100) > z(10) && z(5_000) == z(100) && z(8) == z(10));
+    }
+
+    #[test]
     fn roots_are_rounded_up() {
         assert_eq!([0, 1, 2, 4, 5, 9, 10].map(root_up), [0, 1, 2, 2, 3, 3, 4]);
+    }
+
+    /// How many may be held of a limit of which nothing is used.
+    fn most(pace: Pace, limit: u64) -> u64 {
+        (0..).find(|held| !pace.admits(Usage { used: 0, held: *held }, 1, limit)).unwrap()
     }
 }

@@ -10,7 +10,7 @@ use crate::cdr::journal::Durability;
 use crate::id::{CallId, TargetId};
 use crate::reason::{NoRoute, Reason};
 use crate::routing::PlannedAttempt;
-use crate::routing::hold::Counts;
+use crate::routing::hold::{Counts, Juncture};
 use crate::sip::call::report::{AttemptNumber, Party, Report};
 use crate::sip::endpoint::CallKey;
 use crate::sip::orphan::{DialogPrint, Farewell};
@@ -290,7 +290,8 @@ impl Bridge {
         let (leg, q850) = (u16::from(attempt), q850.map(u16::from));
         self.write(id, at, fact::EndedEarly { leg, q850 }, Durability::Durable);
         for (of, counts) in self.outcomes.so_far(id) {
-            if Some(of) == hold && self.parts.deciding.conclude(of, &translate::used(&counts), at) {
+            let (used, early) = (translate::used(&counts), Juncture::EndedEarly);
+            if Some(of) == hold && self.parts.deciding.conclude(of, early, &used, at) {
                 self.write(id, at, fact::HoldReleased { hold: of }, Durability::Buffered);
             }
         }
@@ -377,7 +378,8 @@ impl Bridge {
         }
     }
 
-    /// A call is still up at the moment its terms name.
+    /// A call is still up at the moment its terms name: from now on its caps count it. Its record says
+    /// so, of which the fact is; should that be lost, so is what was counted.
     pub fn converted(&mut self, key: CallKey, at: Mono) {
         let Some(live) = self.calls.get_mut(key) else { return };
         // Nobody pays for a call that its caller never took.
@@ -385,7 +387,13 @@ impl Bridge {
             return;
         }
         let (id, leg) = (live.id, u16::from(live.attempt));
+        self.begin_counting();
         self.write(id, at, fact::Converted { leg }, Durability::Durable);
+        for (hold, counts) in self.outcomes.so_far(id) {
+            let used = translate::used(&counts);
+            self.parts.deciding.come_to(hold, Juncture::Converted, &used, at);
+        }
+        self.end_counting();
         self.parts.deciding.call_converted(id, self.parts.clock.wall());
         self.metrics.converted();
     }
@@ -408,7 +416,8 @@ impl Bridge {
         let ended = Fact::of_call(id, Stamp::new(self.parts.clock.wall(), at), ended);
         self.begin_counting();
         for (hold, counts) in self.outcomes.end(&ended) {
-            if self.parts.deciding.conclude(hold, &translate::used(&counts), at) {
+            let used = translate::used(&counts);
+            if self.parts.deciding.conclude(hold, Juncture::Ended, &used, at) {
                 self.write(id, at, fact::HoldReleased { hold }, Durability::Buffered);
             }
         }

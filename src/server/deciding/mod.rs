@@ -154,6 +154,9 @@ pub struct Filled {
     pub max: usize,
 }
 
+/// Buckets that are seen to before calls have their turn again.
+const BUCKETS_AT_ONCE: usize = 2_000;
+
 impl Deciding {
     pub fn new(snapshot: RoutingSnapshot) -> Self {
         Self::with_room_for(snapshot, DeskLimits::default(), ANSWERS_MAX)
@@ -167,7 +170,8 @@ impl Deciding {
     ) -> Self {
         let mut desk = Desk::new(limits);
         desk.configure(&snapshot);
-        let ledger = HoldLedger::new(LedgerLimits::default());
+        let buckets_max = snapshot.buckets_max();
+        let ledger = HoldLedger::new(LedgerLimits { buckets_max, ..LedgerLimits::default() });
         let history = CallerHistory::new(snapshot.history_limits());
         let (rotation, circuits) = (Rotation::default(), Circuits::default());
         let (ways, performance) = (Ways::default(), Performance::default());
@@ -202,6 +206,7 @@ impl Deciding {
         state.circuits.configure(&snapshot);
         state.ways.configure(&snapshot);
         state.rotation.retain(&snapshot);
+        state.ledger.limit_buckets(snapshot.buckets_max());
         let days = snapshot.performance_days();
         if days.is_none() || days > self.performance_days() {
             // What lies further back is counted anew, with the rest.
@@ -585,10 +590,15 @@ impl Deciding {
     /// Clears away what is over; said every [`RENEW_EVERY`].
     pub fn sweep(&self, now: Mono, wall: Wall) {
         self.answers.lock().expire(wall);
+        self.state.lock().holds(now).expire(now);
+        let mut seen = None;
+        loop {
+            seen = self.state.lock().ledger.tend(seen.as_ref(), BUCKETS_AT_ONCE, wall);
+            if seen.is_none() {
+                break;
+            }
+        }
         let mut state = self.state.lock();
-        state.holds(now).expire(now);
-        state.ledger.drop_windows(wall);
-        state.ledger.audit();
         state.deposits.forget(wall);
         state.desk.expire(wall);
         if let Some(since) = self.history().and_then(|span| span.keeps_from(wall)) {

@@ -3,7 +3,7 @@
 use crate::id::{CallId, HoldId};
 use crate::reason::{NoPayout, Reason};
 use crate::routing::decision::Terms;
-use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom, Refused};
+use crate::routing::hold::{Bucket, BucketRequest, Counts, Juncture, NoRoom, Refused};
 use crate::routing::{CallScope, PlannedAttempt};
 use crate::time::{Mono, Wall};
 
@@ -68,15 +68,40 @@ impl Deciding {
         settled
     }
 
+    /// It has become known what the call of this hold comes to, and it goes on. Said again it changes
+    /// nothing.
+    pub fn come_to(&self, hold: HoldId, juncture: Juncture, came_to: &[(Bucket, i64)], now: Mono) {
+        if came_to.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let known = self.shared.get().map(|_| state.ledger.known_of(hold).to_vec());
+        let is_news = state.holds(now).come_to(hold, juncture, came_to, now);
+        if let Some((shared, known)) = self.shared.get().zip(known).filter(|_| is_news) {
+            shared.came_to(hold, juncture, came_to, &known);
+        }
+    }
+
     /// The call of this hold is over, and came to so much. Whether the hold was live.
-    pub fn conclude(&self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
+    pub fn conclude(
+        &self,
+        hold: HoldId,
+        juncture: Juncture,
+        came_to: &[(Bucket, i64)],
+        now: Mono,
+    ) -> bool {
         let mut state = self.state.lock();
         let Some(shared) = self.shared.get() else {
-            return state.holds(now).conclude(hold, came_to, now);
+            return state.holds(now).conclude(hold, juncture, came_to, now);
         };
         let kept = state.ledger.held_by(hold).to_vec();
-        let was_live = state.holds(now).conclude(hold, came_to, now);
-        shared.concluded(hold, came_to, &kept);
+        let known = state.ledger.known_of(hold).to_vec();
+        let is_news = !state.ledger.has_heard(hold, juncture);
+        let was_live = state.holds(now).conclude(hold, juncture, came_to, now);
+        if was_live || is_news {
+            let news = if is_news { came_to } else { &[] };
+            shared.concluded(hold, juncture, news, &known, &kept);
+        }
         was_live
     }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::id::HoldId;
 use crate::routing::Usage;
-use crate::routing::hold::{Bucket, BucketRequest, Counts, Denied, GAP, Reset, ResetPart};
+use crate::routing::hold::{
+    Bucket, BucketRequest, Counts, Denied, GAP, Juncture, Reset, ResetPart,
+};
 use crate::server::redis::StoreFault;
 use crate::time::Wall;
 
@@ -115,8 +117,8 @@ pub enum Change {
 pub enum Cause {
     /// The counted event happened.
     Event(Counts),
-    /// The call is over; which of its ends this is.
-    End(u64),
+    /// It has become known what the call comes to.
+    Course(Juncture),
 }
 
 /// A change of what a bucket has used.
@@ -192,7 +194,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Event(counts) => write!(f, "{}", *counts as u8),
-            Self::End(end) => write!(f, "end{end}"),
+            Self::Course(juncture) => write!(f, "j{}", *juncture as u8),
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Oracle {
     used: BTreeMap<(SmolStr, SmolStr), u64>,
     /// Overshoots of processes that are dead, and of the one that is up.
     overshoots: [u64; 2],
+    /// What calls of this process had counted and took back.
+    taken_back: u64,
 }
 
 /// What is there when all calls are over.
@@ -113,6 +115,7 @@ impl Oracle {
         self.used.clear();
         let [before, of_this] = self.overshoots;
         self.overshoots = [before + of_this, 0];
+        self.taken_back = 0;
     }
 
     /// The wall clock was set.
@@ -142,11 +145,20 @@ impl Oracle {
         (gap.first_seq..gap.first_seq + gap.count).any(|seq| !self.unpromised.contains(&seq))
     }
 
-    /// I5: no cap is over its limit, nor does its use become less; attempts are far enough apart. I6:
+    /// I5: no cap is over its limit, nor does its use become less, but by what calls had counted that are
+    /// found to have been over before they converted; attempts are far enough apart. I6:
     /// nor any concurrency.
     pub(crate) fn caps(&mut self, ledger: &HoldLedger, market: &Market, now: Wall) -> Verdict {
         let overshoots = ledger.counters().overshoots;
         self.overshoots[1] = overshoots;
+        let taken_back = ledger.counters().taken_back;
+        let calls_taken_back = taken_back - std::mem::replace(&mut self.taken_back, taken_back);
+        if calls_taken_back > 0 {
+            // A bucket in which nothing is left is forgotten.
+            let known = ledger.readings().map(|it| (it.bucket.cap, it.bucket.window));
+            let known: BTreeSet<_> = known.collect();
+            self.used.retain(|bucket, _| known.contains(bucket));
+        }
         let mut moving = vec![];
         for reading in ledger.readings() {
             let (bucket, usage) = (reading.bucket, reading.usage);
@@ -167,7 +179,8 @@ impl Oracle {
                 )
             })?;
             let before = self.used.insert((bucket.cap.clone(), bucket.window), usage.used);
-            let is_less = before.is_some_and(|before| usage.used < before);
+            let may_be_less = calls_taken_back * limit.of_a_call;
+            let is_less = before.is_some_and(|before| usage.used + may_be_less < before);
             check_all(!is_less || self.clock_was_set, || {
                 format!("I5: the use of {} became less", bucket.cap)
             })?;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use tollbridge::id::HoldId;
 use tollbridge::routing::Usage;
 use tollbridge::routing::hold::{
-    Bucket, BucketRequest, Counts, Denied, GAP, Leeway, Pace, Reset, ResetPart,
+    Bucket, BucketRequest, Counts, Denied, GAP, Juncture, Leeway, Pace, Reset, ResetPart,
 };
 use tollbridge::server::clock;
 use tollbridge::server::holds::{Cause, Change, Counted, HoldStore, NotGranted};
@@ -50,6 +50,8 @@ async fn keep<S: HoldStore + 'static>(store: Arc<S>) -> Result<()> {
     what_is_given_back_is_given_back_once(store).await?;
     a_call_that_came_to_less_leaves_the_rest(store).await?;
     what_a_call_came_to_may_be_taken_back(store).await?;
+    what_a_call_comes_to_counts_once_whenever_it_is_said(store).await?;
+    what_a_call_that_goes_on_has_come_to_is_used_and_the_rest_held(store).await?;
     a_lease_that_is_over_gives_room_and_counts_late(store).await?;
     a_late_count_may_overshoot_and_says_so(store).await?;
     a_call_that_came_to_more_than_it_held_may_overshoot_and_says_so(store).await?;
@@ -121,7 +123,8 @@ async fn money_for_one_is_one_of_thirty_calls<S: HoldStore + 'static>(store: Arc
 
     // What it came to leaves too little for another.
     let counted = asked.iter().map(Counted::all_of).collect();
-    let end = Change::Count { hold: hold(26, winner), cause: Cause::End(0), counted };
+    let end =
+        Change::Count { hold: hold(26, winner), cause: Cause::Course(Juncture::Ended), counted };
     store.tell(&[end, Change::Release { hold: hold(26, winner) }], LEASE).await?;
     let further = store.reserve(hold(26, 30), &asked, LEASE).await;
     assert!(matches!(further, Err(NotGranted::Full { denied, .. }) if denied.used == 12_500_000));
@@ -191,7 +194,7 @@ async fn what_is_given_back_is_given_back_once(store: &impl HoldStore) -> Result
 async fn a_call_that_came_to_less_leaves_the_rest(store: &impl HoldStore) -> Result<()> {
     let (id, request) = (hold(6, 1), money("less", 100_000_000, 40_000_000));
     store.reserve(id, std::slice::from_ref(&request), LEASE).await?;
-    let end = count(id, Cause::End(0), &request, 25_000_000);
+    let end = count(id, Cause::Course(Juncture::Ended), &request, 25_000_000);
 
     let told = store.tell(&[end.clone(), Change::Release { hold: id }], LEASE).await?;
     assert_eq!((told[0].done, told[0].late), (true, false));
@@ -204,11 +207,64 @@ async fn a_call_that_came_to_less_leaves_the_rest(store: &impl HoldStore) -> Res
 async fn what_a_call_came_to_may_be_taken_back(store: &impl HoldStore) -> Result<()> {
     let (id, request) = (hold(7, 1), money("taken-back", 100, 40));
     store.reserve(id, std::slice::from_ref(&request), LEASE).await?;
-    for (end, amount) in [(0, 40), (1, -40)] {
-        let end = count(id, Cause::End(end), &request, amount);
+    for (juncture, amount) in [(Juncture::Ended, 40), (Juncture::Corrected, -40)] {
+        let end = count(id, Cause::Course(juncture), &request, amount);
         store.tell(&[end, Change::Release { hold: id }], LEASE).await?;
     }
     assert_eq!(look(store, &request).await?, Usage::default());
+    Ok(())
+}
+
+/// What a call comes to, in any order, twice, and after its room was given back.
+async fn what_a_call_comes_to_counts_once_whenever_it_is_said(
+    store: &impl HoldStore,
+) -> Result<()> {
+    use Juncture::{Converted, Corrected, Ended, EndedEarly};
+    let request = money("whenever", 10_000, 100);
+    let orders: [&[(Juncture, i64)]; 4] = [
+        &[(Converted, 60), (Ended, 20)],
+        &[(Ended, 20), (Converted, 60)],
+        &[(Converted, 60), (Ended, 20), (Converted, 60), (Ended, 20)],
+        &[(EndedEarly, 100), (Corrected, -20), (EndedEarly, 100), (Corrected, -20)],
+    ];
+    let mut used = 0;
+    for (n, order) in orders.into_iter().enumerate() {
+        for released_after in 0..=order.len() {
+            let id = hold(28, u16::try_from(n * 10 + released_after)?);
+            store.reserve(id, std::slice::from_ref(&request), LEASE * 100).await?;
+            for (place, (juncture, amount)) in order.iter().enumerate() {
+                if place == released_after {
+                    tell(store, Change::Release { hold: id }).await?;
+                }
+                let is_again = order[..place].iter().any(|(said, _)| said == juncture);
+                let told = tell(store, count(id, Cause::Course(*juncture), &request, *amount));
+                let told = told.await?;
+                let is_late = !is_again && place >= released_after;
+                assert_eq!((told.done, told.late), (!is_again, is_late), "{order:?}, {place}");
+            }
+            tell(store, Change::Release { hold: id }).await?;
+            used += 80;
+            assert_eq!(look(store, &request).await?, Usage { used, held: 0 }, "{order:?}");
+        }
+    }
+    Ok(())
+}
+
+/// It converts, and is still up.
+async fn what_a_call_that_goes_on_has_come_to_is_used_and_the_rest_held(
+    store: &impl HoldStore,
+) -> Result<()> {
+    let (money, line) = (money("goes-on", 100, 40), live("goes-on", 1));
+    let id = hold(29, 1);
+    store.reserve(id, &[money.clone(), line.clone()], LEASE * 8).await?;
+
+    let converted = count(id, Cause::Course(Juncture::Converted), &money, 25);
+    assert!(tell(store, converted).await?.done);
+
+    assert_eq!(look(store, &money).await?, Usage { used: 25, held: 15 });
+    assert_eq!(look(store, &line).await?, Usage { used: 0, held: 1 });
+    tell(store, Change::Release { hold: id }).await?;
+    assert_eq!(look(store, &money).await?, Usage { used: 25, held: 0 });
     Ok(())
 }
 
@@ -247,7 +303,7 @@ async fn a_call_that_came_to_more_than_it_held_may_overshoot_and_says_so(
         for n in [n, n + 1] {
             store.reserve(hold(25, n), std::slice::from_ref(&request), LEASE * 8).await?;
         }
-        let end = |n, amount| count(hold(25, n), Cause::End(1), &request, amount);
+        let end = |n, amount| count(hold(25, n), Cause::Course(Juncture::Ended), &request, amount);
         let told = tell(store, end(n, 60)).await?;
         assert_eq!((told.late, told.overshoots), (false, 0), "there was room for it");
         let told = tell(store, end(n + 1, 41)).await?;
@@ -298,7 +354,7 @@ async fn amounts_of_money_are_exact(store: &impl HoldStore) -> Result<()> {
     }
     let fourth = store.reserve(hold(12, 4), &[money("exact", 3 * million, 1)], LEASE).await;
     assert!(matches!(fourth, Err(NotGranted::Full { .. })));
-    let end = count(hold(12, 1), Cause::End(0), &request, 999_999_999_999);
+    let end = count(hold(12, 1), Cause::Course(Juncture::Ended), &request, 999_999_999_999);
     store.tell(&[end, Change::Release { hold: hold(12, 1) }], LEASE).await?;
     assert_eq!(
         look(store, &request).await?,
@@ -346,15 +402,28 @@ async fn a_soft_cap_holds_nothing_and_is_full_when_it_is_used_up(
 }
 
 async fn a_paced_cap_lets_in_as_many_as_its_rule_says(store: &impl HoldStore) -> Result<()> {
-    for (test, rate_ppm, by_now) in [(16, 300_000, 10), (17, 1_000_000, 4), (18, 50_000, 2)] {
+    for (test, limit, rate_ppm, by_now, used) in [
+        (16, 10, 300_000, 10, 0),
+        (17, 10, 1_000_000, 4, 0),
+        (18, 10, 50_000, 2, 0),
+        // As many as there is room for.
+        (30, 10, 300_000, 3, 1),
+        // More room than is reckoned with.
+        (31, 150, 300_000, 140, 5),
+    ] {
         let pace = Pace { by_now, rate_ppm, z_milli: 2_327 };
         let cap = format!("paced{test}");
-        let request = BucketRequest { leeway: Some(Leeway::Paced(pace)), ..calls(&cap, 10) };
-        let admits = |held: &u64| request.admits(Usage { used: 0, held: *held }, 1);
+        let request = BucketRequest { leeway: Some(Leeway::Paced(pace)), ..calls(&cap, limit) };
+        let admits = |held: &u64| request.admits(Usage { used, held: *held }, 1);
         let most = (0..).find(|held| !admits(held)).unwrap();
+        for n in 0..used {
+            let id = hold(test, u16::try_from(10_000 + n)?);
+            store.reserve(id, std::slice::from_ref(&request), LEASE * 4).await?;
+            tell(store, count(id, Cause::Event(Counts::Connected), &request, 1)).await?;
+        }
         for n in 0..most {
             let id = hold(test, u16::try_from(n)?);
-            store.reserve(id, std::slice::from_ref(&request), LEASE * 4).await?;
+            store.reserve(id, std::slice::from_ref(&request), LEASE * 40).await?;
         }
         let further = hold(test, 9_999);
         let next = store.reserve(further, std::slice::from_ref(&request), LEASE).await;
@@ -473,7 +542,7 @@ async fn what_was_used_before_a_reset_counts_no_more_and_what_is_held_does(
     assert_eq!(look(store, &request).await?, Usage { used: 1, held: 2 });
 
     // What had not counted any more is taken back: the next that happens counts.
-    let nothing = count(hold(22, 1), Cause::End(7), &request, -2);
+    let nothing = count(hold(22, 1), Cause::Course(Juncture::Ended), &request, -2);
     store.tell(&[nothing], LEASE).await?;
     assert_eq!(look(store, &request).await?, Usage { used: 0, held: 2 });
     tell(store, connected(4)).await?;

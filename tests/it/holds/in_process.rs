@@ -1,6 +1,5 @@
 //! The ledger of one process as a store.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -57,14 +56,12 @@ pub(super) struct InProcess {
 
 struct State {
     ledger: HoldLedger,
-    /// The server says each end of a call once; other clients repeat themselves.
-    ends: BTreeSet<(HoldId, u64)>,
 }
 
 impl InProcess {
     pub(super) fn new(lease: Duration) -> Self {
         let ledger = HoldLedger::new(LedgerLimits { lease, ..LedgerLimits::default() });
-        Self { state: Mutex::new(State { ledger, ends: BTreeSet::new() }), started: Instant::now() }
+        Self { state: Mutex::new(State { ledger }), started: Instant::now() }
     }
 
     fn now(&self) -> Mono {
@@ -112,14 +109,11 @@ impl HoldStore for InProcess {
                     let buckets = counted.iter().map(|it| it.bucket.clone());
                     (!settled.buckets.is_empty(), state.seen(buckets))
                 }
-                Change::Count { hold, cause: Cause::End(end), counted } => {
-                    let is_first = state.ends.insert((*hold, *end));
+                Change::Count { hold, cause: Cause::Course(juncture), counted } => {
                     let came_to: Vec<_> =
                         counted.iter().map(|it| (it.bucket.clone(), it.amount)).collect();
-                    if is_first {
-                        state.ledger.conclude(*hold, &came_to, now);
-                    }
-                    (is_first, state.seen(came_to.into_iter().map(|(bucket, _)| bucket)))
+                    let is_news = state.ledger.come_to(*hold, *juncture, &came_to, now);
+                    (is_news, state.seen(came_to.into_iter().map(|(bucket, _)| bucket)))
                 }
                 Change::Release { hold } => (state.ledger.release(*hold), vec![]),
                 Change::Keep { hold, requests } => {

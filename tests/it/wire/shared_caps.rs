@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::limits::reload;
+use super::program::Program;
 use super::shared::{check, redis, server};
 use super::{Call, Stage};
-use crate::support::{http, wait_for};
+use crate::support::{api, http, wait_for};
 
 const CAP: &str = "target/alone/connected/total";
 const ALONE: &str = "id = \"alone\"\nname = \"5070 alone\"\n";
@@ -67,6 +68,43 @@ fn what_others_have_used_shows_at_all_servers_and_closes_a_cap_whose_limit_is_lo
         let reply = http::post(second.api, "/v1/config:reload", "")?;
         ensure!(reply.json::<Value>()?["hold_store"] == "away", "{}", reply.body);
         up.end(&mut caller, &mut target)
+    };
+    let outcome = plot();
+    check(&[&first, &second], outcome);
+}
+
+/// Others meet it while the call talks on, and it is the same one when its server dies and when it ends.
+#[test]
+fn a_conversion_of_a_call_that_is_up_is_used_at_all_servers_and_once() {
+    // So few that servers keep no room of their own for when Redis is away.
+    let cap = r#"targets.alone.caps=[{ metric = "converted", window = "total", limit = 2 }]"#;
+    let set = [cap, r#"targets.alone.conversion={ seconds = 1, revenue = "12.50" }"#];
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let (mut first, second) = (server(&redis, 1, &set).unwrap(), server(&redis, 2, &set).unwrap());
+    let mut plot = || -> Result<()> {
+        let is = |stage: &Stage, used: u64, held: u64| {
+            wait_for(&format!("{used} used, {held} held"), Duration::from_secs(5), || {
+                let cap = api::caps(stage.api)?["target/alone/converted/total"];
+                Ok(((cap.used, cap.held) == (used, held)).then_some(()))
+            })
+        };
+        let (mut caller, mut target) = (first.udp()?, first.target()?);
+        let mut call = Call::up(&first, &mut caller, &mut target, "converts", &[])?;
+        is(&second, 0, 1)?;
+        is(&second, 1, 0)?;
+
+        first.restart(Program::kill)?;
+        is(&first, 1, 0)?;
+        caller.send(call.caller.next(&caller, "BYE"))?;
+        caller.expect("200 BYE")?;
+        let again = Call::up(&first, &mut caller, &mut target, "again", &[])?;
+        is(&second, 1, 1)?;
+        again.end(&mut caller, &mut target)?;
+        for stage in [&first, &second] {
+            is(stage, 1, 0)?;
+        }
+        Ok(())
     };
     let outcome = plot();
     check(&[&first, &second], outcome);

@@ -68,6 +68,49 @@ fn money_for_a_call_that_a_crash_left_up_is_held_until_its_true_end_is_known() {
     });
 }
 
+/// Its cap counts it from its conversion on, though it talks on: the next call meets that. So it does
+/// after a crash, and its end counts it no second time.
+#[test]
+fn a_call_that_converts_is_used_while_it_is_up_and_once_over_a_crash() {
+    let caps = r#"targets.alone.caps=[
+        { metric = "converted", window = "total", limit = 1, mode = "soft" },
+        { metric = "revenue", window = "total", limit = "100.00" },
+    ]"#;
+    let price = r#"targets.alone.conversion={ seconds = 1, revenue = "12.50" }"#;
+    play(&[caps, price], |stage| {
+        let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+        let is = |stage: &Stage, used: [u64; 2], held: u64| {
+            wait_for(&format!("{used:?} used"), Duration::from_secs(5), || {
+                let caps = api::caps(stage.api)?;
+                let [calls, money] = ["converted", "revenue"]
+                    .map(|metric| caps[&format!("target/alone/{metric}/total")]);
+                let is = [calls.used, money.used] == used && money.held == held;
+                Ok(is.then_some(()))
+            })
+        };
+        let mut call = Call::up(stage, &mut caller, &mut target, "converts", &[])?;
+        is(stage, [0, 0], 12_500_000)?;
+        is(stage, [1, 12_500_000], 0)?;
+        is_full(stage, &mut other, "while-it-talks")?;
+        std::thread::sleep(Duration::from_millis(300));
+
+        stage.restart(Program::kill)?;
+        is_full(stage, &mut other, "after-a-crash")?;
+        caller.send(call.caller.next(&caller, "BYE"))?;
+        caller.expect("200 BYE")?;
+        wait_for("the true end to be on record", Duration::from_secs(5), || {
+            let calls = api::calls(stage.api)?;
+            Ok(calls.iter().any(|call| call.state == "closed" && call.is_answered()).then_some(()))
+        })?;
+        // Routing hears of it a moment after the book.
+        std::thread::sleep(Duration::from_millis(200));
+        ensure!(api::caps(stage.api)?["target/alone/converted/total"].used == 1, "counted twice");
+        stage.restart(Program::kill)?;
+        is_full(stage, &mut other, "by-the-book")?;
+        stage.is_clean()
+    });
+}
+
 /// What a carrier makes of a call that it was given nobody tells, so it could pass the cap.
 #[test]
 fn a_call_that_counts_in_a_cap_on_money_is_bridged_whatever_its_delivery() {

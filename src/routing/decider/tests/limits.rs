@@ -43,11 +43,11 @@ fn a_paced_cap_goes_by_the_hours_of_its_target_and_by_how_many_calls_come_to_cou
          hours = [{ day = 'tue', open = '11:00', close = '12:00' }] }",
     );
     let cap = bucket("target/tgt_cool/converted/daily", TUESDAY);
-    // Four minutes and 12 s of an hour: a share of 5.6, so 6. 1 + 7 * 0.3 + 1.645 * √(7 * 0.21).
-    assert_eq!(refusal(&rules, &[(&cap, 1, 6)]), None);
+    // Four minutes and 12 s of an hour: a share of 5.6, so 6. 1 + 6 * 0.3 + 2.6 * √(6 * 0.21).
+    assert_eq!(refusal(&rules, &[(&cap, 1, 5)]), None);
     assert_eq!(
         refusal(&rules, &[(&cap, 1, 9)]).unwrap(),
-        "converted/daily: cap.full, 1 used, 9 held, up to 6.39 with this, \
+        "converted/daily: cap.full, 1 used, 9 held, up to 7.77 with this, \
          paced: at most 6 of 80 by now"
     );
 }

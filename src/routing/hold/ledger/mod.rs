@@ -1,12 +1,15 @@
 //! The in-process ledger of holds.
 //!
 //! A hold asks for room in several buckets and gets all or nothing. Each bucket of a hold then
-//! ends once: settled (the counted event happened), concluded with what the call came to, released,
-//! or expired.
+//! ends once: settled (the counted event happened), used up by what the call came to, released, or
+//! expired. What a call came to counts once for each [`Juncture`], however often, how late and in
+//! whatever order it is said: beyond [`LedgerLimits::remembered_max`] ended holds the oldest are
+//! forgotten.
 
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use smol_str::{SmolStr, format_smolstr};
@@ -15,8 +18,9 @@ use crate::id::HoldId;
 use crate::routing::request::{Usage, UsageReader};
 use crate::time::{Mono, Wall};
 
-use super::{Bucket, BucketRequest, Counts, GAP, LIVE, Reset, ResetPart, Resets};
-use tally::Tally;
+use super::juncture::Heard;
+use super::{Bucket, BucketRequest, Counts, GAP, Juncture, LIVE, Reset, ResetPart, Resets};
+use tally::{KEPT_AFTER_END_MS, Tally};
 
 /// Reservations of one process. Not shared: whoever owns it serialises access.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +35,11 @@ pub struct HoldLedger {
     resets: Resets,
     counters: LedgerCounters,
 }
+
+/// How long what is used in a window is known after its end.
+pub const KEPT_AFTER_END: Duration = Duration::from_millis(KEPT_AFTER_END_MS.unsigned_abs());
+/// Buckets at most, where nobody says what caps there are.
+pub const BUCKETS_MAX: usize = 200_000;
 
 /// What bounds the ledger's memory and the life of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +107,15 @@ pub struct LedgerCounters {
     pub released: u64,
     pub expired: u64,
     pub late_settles: u64,
-    /// Settles and conclusions of more than was held that took `used + held` over the limit of their time
+    /// Settles and outcomes of more than was held that took `used + held` over the limit of their time
     /// (spec/data I5).
     pub overshoots: u64,
     /// Those of them that took a buyer beyond its credit (I9).
     pub overdrawn: u64,
-    /// Buckets in which something was held though no hold was live, by [`HoldLedger::audit`] (I6).
+    /// Buckets of which less was used than had been counted: of a call that was found to have been over
+    /// before it converted.
+    pub taken_back: u64,
+    /// Buckets in which something was held though no hold was live, by [`HoldLedger::tend`] (I6).
     pub leaked: u64,
     /// Holds that were asked for again after their end (I7).
     pub reused: u64,
@@ -127,14 +139,23 @@ struct Hold {
     awaited: bool,
     /// Its call was answered: what counts from then on is used.
     talks: bool,
+    heard: Heard,
 }
 
 /// Ended holds, the oldest forgotten first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Remembered {
-    /// What an expired hold may still settle; nothing for a released one.
-    unsettled: BTreeMap<HoldId, Vec<BucketRequest>>,
+    holds: BTreeMap<HoldId, Ended>,
     order: VecDeque<HoldId>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Ended {
+    /// What it held until its end; what was settled is not among it.
+    requests: Vec<BucketRequest>,
+    /// Its lease was over: what happens to it yet counts.
+    expired: bool,
+    heard: Heard,
 }
 
 impl Default for LedgerLimits {
@@ -142,7 +163,7 @@ impl Default for LedgerLimits {
         Self {
             lease: Duration::from_secs(90),
             holds_max: 200_000,
-            buckets_max: 200_000,
+            buckets_max: BUCKETS_MAX,
             remembered_max: 20_000,
         }
     }
@@ -173,7 +194,7 @@ impl HoldLedger {
         if let Some(known) = self.live.get(&hold) {
             return Ok(Placed { expires_at: known.expires_at, repeated: true });
         }
-        if self.ended.unsettled.contains_key(&hold) {
+        if self.ended.holds.contains_key(&hold) {
             self.counters.reused += 1;
             return Err(Refused::Ended);
         }
@@ -181,14 +202,8 @@ impl HoldLedger {
         if self.is_full(requests) {
             return Err(Refused::LedgerFull);
         }
-        for request in requests {
-            self.take(hold, request);
-        }
         let expires_at = now + self.limits.lease;
-        let requests = requests.to_vec();
-        self.live.insert(hold, Hold { requests, expires_at, awaited: false, talks: false });
-        self.expiries.insert((expires_at, hold));
-        self.counters.placed += 1;
+        self.note(hold, requests.to_vec(), expires_at, false);
         Ok(Placed { expires_at, repeated: false })
     }
 
@@ -211,15 +226,15 @@ impl HoldLedger {
                 tally.give_back(hold, request.held());
                 tally.count(request, at);
                 if awaited {
-                    self.await_less(request);
+                    self.await_less(&request.bucket, request.held());
                 }
             }
             return Settled::of(&due, at, false);
         }
-        let Some(unsettled) = self.ended.unsettled.get_mut(&hold) else {
+        let Some(ended) = self.ended.holds.get_mut(&hold).filter(|ended| ended.expired) else {
             return Settled::default();
         };
-        let due = take_counting(unsettled, event);
+        let due = take_counting(&mut ended.requests, event);
         for request in &due {
             let (bucket, _) = request.bucket.stored();
             let tally = self.buckets.entry(bucket.into_owned()).or_default();
@@ -247,38 +262,94 @@ impl HoldLedger {
         Settled::of(requests, at, false).buckets
     }
 
-    /// The call is over: of what the hold keeps for its outcome so much is used, and nothing is held
-    /// any more. What it came to counts also if nothing was held for it any more. A negative amount
-    /// takes back what was counted before a restart. False if the hold was not live.
-    pub fn conclude(&mut self, hold: HoldId, came_to: &[(Bucket, i64)], now: Mono) -> bool {
+    /// It has become known what the call of a hold comes to: so much more of each bucket is used, out of
+    /// what the hold keeps there if it still does, and counts also if it does not. A negative amount
+    /// takes back what was counted before. False if that had been said already: nothing changed.
+    pub fn come_to(
+        &mut self,
+        hold: HoldId,
+        juncture: Juncture,
+        came_to: &[(Bucket, i64)],
+        now: Mono,
+    ) -> bool {
         self.expire(now);
-        let live = self.live.get(&hold).map(|live| &live.requests);
-        let kept = live.or_else(|| self.ended.unsettled.get(&hold)).cloned().unwrap_or_default();
-        let is_live = self.end(hold).is_some();
+        if !self.hear(hold, juncture, !came_to.is_empty()) {
+            return false;
+        }
         for (bucket, amount) in came_to {
-            let (stored, slice) = bucket.stored();
-            let request = kept.iter().find(|request| request.bucket.stored().0 == stored);
-            let tally = self.buckets.entry(stored.into_owned()).or_default();
-            tally.add(*amount, slice, request.and_then(|request| request.ends_at));
-            self.counters.late_settles += u64::from(!is_live);
-            let was_held = request.filter(|_| is_live).map_or(0, BucketRequest::held);
-            if u64::try_from(*amount).is_ok_and(|amount| amount > was_held) {
-                let strict = request.filter(|request| request.leeway.is_none());
-                let limit = strict.map_or(u64::MAX, |request| request.limit);
-                let Usage { used, held } = tally.usage_at(bucket);
-                let is_over = used.saturating_add(held) > limit;
-                let is_owed = request.is_some_and(|request| request.counts == Counts::Credit);
-                self.counters.overshoots += u64::from(is_over);
-                self.counters.overdrawn += u64::from(is_over && is_owed);
+            self.use_up(hold, bucket, *amount);
+        }
+        true
+    }
+
+    /// The same, and the call is over: nothing is held any more. False if the hold was not live.
+    pub fn conclude(
+        &mut self,
+        hold: HoldId,
+        juncture: Juncture,
+        came_to: &[(Bucket, i64)],
+        now: Mono,
+    ) -> bool {
+        self.come_to(hold, juncture, came_to, now);
+        let was_live = self.release(hold);
+        if let Some(ended) = self.ended.holds.get_mut(&hold) {
+            ended.expired = false;
+        }
+        was_live
+    }
+
+    /// Whether this was said of the hold, as far back as ended ones are remembered.
+    pub fn has_heard(&self, hold: HoldId, juncture: Juncture) -> bool {
+        let live = self.live.get(&hold).map(|live| live.heard);
+        let heard = live.or_else(|| self.ended.holds.get(&hold).map(|ended| ended.heard));
+        heard.is_some_and(|heard| heard.has(juncture))
+    }
+
+    /// Whether it is news. A hold that is not known is from then on, if something `counts`.
+    fn hear(&mut self, hold: HoldId, juncture: Juncture, counts: bool) -> bool {
+        if let Some(live) = self.live.get_mut(&hold) {
+            return live.heard.hear(juncture);
+        }
+        if counts && !self.ended.holds.contains_key(&hold) {
+            self.remember(hold, Ended::default());
+        }
+        self.ended.holds.get_mut(&hold).is_some_and(|ended| ended.heard.hear(juncture))
+    }
+
+    /// So much of a bucket is used by the call of this hold, or less than was.
+    fn use_up(&mut self, hold: HoldId, bucket: &Bucket, amount: i64) {
+        let (stored, slice) = bucket.stored();
+        let tally = self.buckets.entry(stored.clone().into_owned()).or_default();
+        let (is_live, mut beyond, mut taken) = (self.live.contains_key(&hold), 0, 0);
+        let requests: &mut [BucketRequest] = match self.live.get_mut(&hold) {
+            Some(live) => &mut live.requests[..],
+            None => self.ended.holds.get_mut(&hold).map_or(&mut [], |it| &mut it.requests[..]),
+        };
+        let mut of_bucket = requests.iter_mut().filter(|it| it.bucket.stored().0 == stored);
+        let first = of_bucket.next();
+        let ends_at = first.as_ref().and_then(|request| request.ends_at);
+        let strict = first.as_ref().filter(|request| request.leeway.is_none());
+        let limit = strict.map_or(u64::MAX, |request| request.limit);
+        let is_owed = first.as_ref().is_some_and(|request| request.counts == Counts::Credit);
+        if let Ok(used) = u64::try_from(amount) {
+            for request in first.into_iter().chain(of_bucket).filter(|_| is_live) {
+                let out_of_it = request.held().min(used - taken);
+                tally.give_back(hold, out_of_it);
+                request.amount -= out_of_it;
+                taken += out_of_it;
             }
+            beyond = used - taken;
         }
-        if is_live {
-            self.remember(hold, vec![]);
-            self.counters.released += 1;
-        } else if let Some(unsettled) = self.ended.unsettled.get_mut(&hold) {
-            unsettled.clear();
+        tally.add(amount, slice, ends_at);
+        self.counters.late_settles += u64::from(!is_live);
+        self.counters.taken_back += u64::from(amount < 0);
+        let Usage { used, held } = tally.usage_at(bucket);
+        let is_over = beyond > 0 && used.saturating_add(held) > limit;
+        self.counters.overshoots += u64::from(is_over);
+        self.counters.overdrawn += u64::from(is_over && is_owed);
+        if self.live.get(&hold).is_some_and(|live| live.awaited) {
+            self.await_less(bucket, taken);
         }
-        is_live
     }
 
     /// Keeps room for a call that a crash left up, until its end is known or cannot come any more.
@@ -303,7 +374,8 @@ impl HoldLedger {
         for request in &held {
             self.take(hold, request);
         }
-        let live = Hold { requests: held, expires_at: until, awaited, talks: false };
+        let heard = Heard::default();
+        let live = Hold { requests: held, expires_at: until, awaited, talks: false, heard };
         self.live.insert(hold, live);
         self.expiries.insert((until, hold));
         self.counters.placed += 1;
@@ -312,6 +384,13 @@ impl HoldLedger {
     /// All live holds, each with what it still holds.
     pub fn held(&self) -> impl Iterator<Item = (HoldId, &[BucketRequest])> {
         self.live.iter().map(|(hold, live)| (*hold, &live.requests[..]))
+    }
+
+    /// What a hold holds, or held until its end, as far back as ended ones are remembered.
+    pub fn known_of(&self, hold: HoldId) -> &[BucketRequest] {
+        let ended = || self.ended.holds.get(&hold).map(|ended| &ended.requests[..]);
+        let live = self.live.get(&hold).map(|live| &live.requests[..]);
+        live.or_else(ended).unwrap_or_default()
     }
 
     /// What a live hold still holds; nothing of one that is not live.
@@ -328,12 +407,10 @@ impl HoldLedger {
 
     /// Gives back what is still held. False if the hold was not live: then nothing changed.
     pub fn release(&mut self, hold: HoldId) -> bool {
-        let released = self.end(hold).is_some();
-        if released {
-            self.remember(hold, vec![]);
-            self.counters.released += 1;
-        }
-        released
+        let Some(Hold { requests, heard, .. }) = self.end(hold) else { return false };
+        self.remember(hold, Ended { requests, expired: false, heard });
+        self.counters.released += 1;
+        true
     }
 
     /// Prolongs the hold by a lease from `now`. False if it is not live.
@@ -365,8 +442,8 @@ impl HoldLedger {
             if now < expires_at {
                 break;
             }
-            if let Some(ended) = self.end(hold) {
-                self.remember(hold, ended.requests);
+            if let Some(Hold { requests, heard, .. }) = self.end(hold) {
+                self.remember(hold, Ended { requests, expired: true, heard });
             }
             self.counters.expired += 1;
             expired += 1;
@@ -379,11 +456,35 @@ impl HoldLedger {
         self.expiries.first().map(|(at, _)| *at)
     }
 
-    /// Forgets windows that have been over for two hours, and in which nothing is held any more: until
-    /// then a clock that was ahead may be set back.
-    pub fn drop_windows(&mut self, now: Wall) {
-        self.buckets.retain(|_, tally| !tally.is_over(now));
-        self.resets.forget(now);
+    /// Buckets at most from now on; those that are more stay.
+    pub fn limit_buckets(&mut self, most: usize) {
+        self.limits.buckets_max = most;
+    }
+
+    /// Sees to so many buckets behind this one, or from the first: forgets windows that have been over
+    /// for [`KEPT_AFTER_END`] and in which nothing is held any more, as until then a clock that was ahead
+    /// may be set back; and notes what is held though no hold is live. Returns the last it has seen to,
+    /// if there are more behind it: there may be a million, and calls wait meanwhile.
+    pub fn tend(&mut self, after: Option<&Bucket>, most: usize, now: Wall) -> Option<Bucket> {
+        if after.is_none() {
+            self.resets.forget(now);
+        }
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut seen, mut last, mut over) = (0, None, vec![]);
+        for (bucket, tally) in self.buckets.range((from, Bound::Unbounded)).take(most) {
+            (seen, last) = (seen + 1, Some(bucket));
+            if tally.is_over(now) {
+                over.push(bucket.clone());
+            }
+            let Usage { used, held } = tally.usage(bucket);
+            let is_taken = held > 0 || bucket.window == LIVE && used > 0;
+            self.counters.leaked += u64::from(is_taken && self.live.is_empty());
+        }
+        let last = last.filter(|_| seen == most).cloned();
+        for bucket in &over {
+            self.buckets.remove(bucket);
+        }
+        last
     }
 
     /// Sets what a bucket had used before this process started. Never lowers it. Of a rolling window
@@ -435,17 +536,6 @@ impl HoldLedger {
             used.extend(tally.parts(bucket));
         }
         used
-    }
-
-    /// Sees whether anything is held though no hold is live.
-    pub fn audit(&mut self) {
-        if self.live.is_empty() {
-            let leaks = self.buckets.iter().filter(|(bucket, tally)| {
-                let Usage { used, held } = tally.usage(bucket);
-                held > 0 || bucket.window == LIVE && used > 0
-            });
-            self.counters.leaked += leaks.count() as u64;
-        }
     }
 
     /// Live holds.
@@ -555,29 +645,31 @@ impl HoldLedger {
             }
         }
         if ended.awaited {
-            ended.requests.iter().for_each(|request| self.await_less(request));
+            for request in &ended.requests {
+                self.await_less(&request.bucket, request.held());
+            }
         }
         Some(ended)
     }
 
-    /// What was held for this of a call that a crash left up is held no more.
-    fn await_less(&mut self, request: &BucketRequest) {
-        let (bucket, _) = request.bucket.stored();
+    /// So much that was held for a call that a crash left up is held no more.
+    fn await_less(&mut self, bucket: &Bucket, amount: u64) {
+        let (bucket, _) = bucket.stored();
         if let Some(awaited) = self.awaited.get_mut(bucket.as_ref()) {
-            *awaited = awaited.saturating_sub(request.held());
+            *awaited = awaited.saturating_sub(amount);
             if *awaited == 0 {
                 self.awaited.remove(bucket.as_ref());
             }
         }
     }
 
-    fn remember(&mut self, hold: HoldId, mut unsettled: Vec<BucketRequest>) {
-        unsettled.retain(|request| !request.counts.is_concurrency());
-        self.ended.unsettled.insert(hold, unsettled);
+    fn remember(&mut self, hold: HoldId, mut ended: Ended) {
+        ended.requests.retain(|request| !request.counts.is_concurrency());
+        self.ended.holds.insert(hold, ended);
         self.ended.order.push_back(hold);
         while self.ended.order.len() > self.limits.remembered_max {
             if let Some(oldest) = self.ended.order.pop_front() {
-                self.ended.unsettled.remove(&oldest);
+                self.ended.holds.remove(&oldest);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! One configuration, one ledger, one desk: what is decided, and what would be.
 
+mod edges;
+mod paced;
 mod thought;
 mod ways;
 
@@ -16,8 +18,7 @@ use crate::routing::attribution::{Method, Named, SessionKey};
 use crate::routing::circuit::{AttemptEnd, Attempted};
 use crate::routing::config::RoutingConfig;
 use crate::routing::decision::{Check, Terms};
-use crate::routing::hold::Counts;
-use crate::routing::hold::{BucketRequest, NoRoom};
+use crate::routing::hold::{BucketRequest, Counts, Juncture, NoRoom};
 use crate::routing::replay::replay;
 use crate::routing::scorer::{Heard, Outcome};
 use crate::server::holds::shared::OwnHolds as _;
@@ -426,7 +427,7 @@ fn busy_day(
             }
             let due = holds.iter().filter(|it| it.counts.is_known_at_end() && rng.bool());
             let came_to = due.map(|it| (it.bucket.at(request.at), it.amount.cast_signed()));
-            deciding.conclude(hold, &came_to.collect::<Vec<_>>(), now);
+            deciding.conclude(hold, Juncture::Ended, &came_to.collect::<Vec<_>>(), now);
             deciding.call_over(call, Some(Duration::from_secs(90)));
         }
         if n % 1_000 == 0 {

@@ -7,6 +7,8 @@ local KEY, COUNTS, AMOUNT, HELD, LIMIT, EXPIRES = 1, 2, 3, 4, 5, 6
 local MODE, BY_NOW, RATE, Z, SLICE, FIRST = 7, 8, 9, 10, 11, 12
 local WIDTH = 12
 local MILLION = 1000000
+-- See `pace.rs`.
+local ROOM_MAX = 100
 
 local function clock()
   local time = redis.call('TIME')
@@ -118,9 +120,14 @@ local function admits(entry, used, held, asked)
     if rate == MILLION then
       return used + calls <= most
     end
-    local variance = calls * rate * (MILLION - rate)
-    local root = math.ceil(math.sqrt(variance))
-    return used * MILLION + calls * rate + math.ceil(entry[Z] * root / 1000) <= most * MILLION
+    local room = math.max(most - used, 0)
+    if calls <= room then
+      return true
+    end
+    local sure = math.min(calls, math.max(room - ROOM_MAX, 0))
+    local open = calls - sure
+    local root = math.ceil(math.sqrt(open * rate * (MILLION - rate)))
+    return (used + sure) * MILLION + open * rate + math.ceil(entry[Z] * root / 1000) <= most * MILLION
   end
   return used + held + asked <= entry[LIMIT]
 end

@@ -32,7 +32,7 @@ use crate::id::{CallId, HoldId};
 use crate::reason::Reason;
 use crate::routing::Usage;
 use crate::routing::config::OnStoreDown;
-use crate::routing::hold::{Bucket, BucketRequest, Counts, NoRoom, Reset};
+use crate::routing::hold::{Bucket, BucketRequest, Counts, Juncture, NoRoom, Reset};
 use crate::routing::request::ReadyWord;
 use crate::time::Mono;
 
@@ -118,8 +118,6 @@ pub struct SharedHolds {
     /// Makes the ids of tokens.
     process: CallId,
     tokens: AtomicU64,
-    /// Makes the ends of calls told apart.
-    ends: AtomicU64,
     /// Makes claims of the same deposit told apart.
     claims: AtomicU64,
     inner: Mutex<Inner>,
@@ -198,13 +196,11 @@ impl State {
 impl SharedHolds {
     /// Nothing is connected yet. `process` is unlike that of any other process.
     pub fn new(store: RedisStore, lease: Duration, process: CallId) -> Self {
-        let wall = u64::try_from(clock::wall().0).unwrap_or(0);
         Self {
             store,
             lease,
             process,
             tokens: AtomicU64::new(0),
-            ends: AtomicU64::new(wall << 20),
             claims: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 state: State::Away,
@@ -361,29 +357,28 @@ impl SharedHolds {
         self.push(vec![Change::Count { hold, cause: Cause::Event(event), counted }]);
     }
 
-    /// The call is over, and came to so much; `kept` is what was held for it until now.
+    /// It has become known what a call comes to; `known` is what its hold holds, or held until its end.
+    pub(in crate::server) fn came_to(
+        &self,
+        hold: HoldId,
+        juncture: Juncture,
+        came_to: &[(Bucket, i64)],
+        known: &[BucketRequest],
+    ) {
+        self.push(vec![outcome(hold, juncture, came_to, known)]);
+    }
+
+    /// The same, and the call is over; `kept` is what was held for it until now.
     pub(in crate::server) fn concluded(
         &self,
         hold: HoldId,
+        juncture: Juncture,
         came_to: &[(Bucket, i64)],
+        known: &[BucketRequest],
         kept: &[BucketRequest],
     ) {
-        let counted = came_to.iter().map(|(bucket, amount)| {
-            let request = kept.iter().find(|it| it.bucket.stored().0 == bucket.stored().0);
-            match request {
-                Some(request) => {
-                    Counted { bucket: bucket.clone(), amount: *amount, ..Counted::all_of(request) }
-                }
-                None => Counted::of(bucket.clone(), Counts::Converted, *amount),
-            }
-        });
-        let counted: Vec<_> = counted.collect();
-        let mut changes = vec![];
-        if !counted.is_empty() {
-            let cause = Cause::End(self.ends.fetch_add(1, Ordering::Relaxed));
-            changes.push(Change::Count { hold, cause, counted });
-        }
-        changes.push(Change::Release { hold });
+        let counted = (!came_to.is_empty()).then(|| outcome(hold, juncture, came_to, known));
+        let changes = counted.into_iter().chain([Change::Release { hold }]).collect();
         let used = |bucket: &Bucket| {
             let used = came_to.iter().filter(|(known, _)| known.stored().0 == bucket.stored().0);
             used.map(|(_, amount)| u64::try_from(*amount).unwrap_or(0)).sum::<u64>()
@@ -545,6 +540,25 @@ impl SharedHolds {
         let number = self.tokens.fetch_add(1, Ordering::Relaxed);
         HoldId::of(self.process, 0, &format!("token/{number}"))
     }
+}
+
+/// What a hold has come to.
+fn outcome(
+    hold: HoldId,
+    juncture: Juncture,
+    came_to: &[(Bucket, i64)],
+    known: &[BucketRequest],
+) -> Change {
+    let counted = came_to.iter().map(|(bucket, amount)| {
+        let request = known.iter().find(|it| it.bucket.stored().0 == bucket.stored().0);
+        match request {
+            Some(request) => {
+                Counted { bucket: bucket.clone(), amount: *amount, ..Counted::all_of(request) }
+            }
+            None => Counted::of(bucket.clone(), Counts::Converted, *amount),
+        }
+    });
+    Change::Count { hold, cause: Cause::Course(juncture), counted: counted.collect() }
 }
 
 impl Inner {

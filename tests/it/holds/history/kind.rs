@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use tollbridge::id::HoldId;
-use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, LIVE};
+use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, Juncture, LIVE};
 use tollbridge::server::clock;
 use tollbridge::server::deciding::Deciding;
 use tollbridge::time::Wall;
@@ -82,7 +82,9 @@ impl Kind {
         odds: u8,
         rng: &mut Rng,
     ) -> Vec<(Bucket, u64)> {
-        let counts = rng.u8(0..odds) == 0 && !ending.is_said_in_the_wrong_order;
+        // What has only one event to count has none left when its room was given back before.
+        let counts_late = self != Self::Strict || !ending.is_said_in_the_wrong_order;
+        let counts = rng.u8(0..odds) == 0 && counts_late;
         if self == Self::Concurrency || !counts {
             return vec![];
         }
@@ -105,6 +107,9 @@ impl Kind {
     ) {
         let now = clock::mono();
         let times = if ending.is_said_twice { 2 } else { 1 };
+        let signed = |amount: &u64| i64::try_from(*amount).unwrap_or(i64::MAX);
+        let so_much: Vec<_> =
+            came_to.iter().map(|(bucket, amount)| (bucket.clone(), signed(amount))).collect();
         match self {
             Self::Strict if ending.is_said_in_the_wrong_order => {
                 // Given back first: then there is nothing left to be counted.
@@ -117,13 +122,34 @@ impl Kind {
                 }
             }
             Self::Strict | Self::Concurrency => {}
-            Self::Conversion | Self::Revenue | Self::Prepaid => {
-                let signed = |amount: &u64| i64::try_from(*amount).unwrap_or(i64::MAX);
-                let came_to: Vec<_> = came_to
-                    .iter()
-                    .map(|(bucket, amount)| (bucket.clone(), signed(amount)))
-                    .collect();
-                deciding.conclude(hold, &came_to, now);
+            Self::Conversion | Self::Revenue if ending.is_said_in_the_wrong_order => {
+                // What it came to at its conversion is told last, when nothing is held for it.
+                for _ in 0..times {
+                    deciding.release(hold);
+                    deciding.conclude(hold, Juncture::Ended, &[], now);
+                    deciding.come_to(hold, Juncture::Converted, &so_much, now);
+                }
+            }
+            Self::Conversion | Self::Revenue => {
+                for _ in 0..times {
+                    deciding.come_to(hold, Juncture::Converted, &so_much, now);
+                }
+                deciding.conclude(hold, Juncture::Ended, &[], now);
+                // Once more, from before.
+                if ending.is_said_twice {
+                    deciding.come_to(hold, Juncture::Converted, &so_much, now);
+                }
+            }
+            Self::Prepaid if ending.is_said_in_the_wrong_order => {
+                deciding.release(hold);
+                for _ in 0..times {
+                    deciding.conclude(hold, Juncture::Ended, &so_much, now);
+                }
+            }
+            Self::Prepaid => {
+                for _ in 0..times {
+                    deciding.conclude(hold, Juncture::Ended, &so_much, now);
+                }
             }
         }
         for _ in 0..times {

@@ -15,6 +15,9 @@
 //! whatever a clock shows, what was used in one stays used in it and its limit is its own. What was used
 //! in a rolling window counts until a clock shows that it has left it.
 //!
+//! What must hold when a call gives back its room and says afterwards what it came to: that counts, once
+//! and late. So does what is said twice.
+//!
 //! What must hold when an edge was stopped or cut off for longer than its leases last: others may get
 //! the lines of its calls, which go on, late; what else they hold stays held for as long as a call may
 //! last. It gives no call room by a lease that is over. If an edge is gone and the store then loses all it

@@ -37,7 +37,11 @@ pub(super) enum What {
     Granted(Vec<BucketRequest>),
     Denied(Vec<BucketRequest>),
     /// So much of it is used for good, the rest is free.
-    Ended(Vec<(Bucket, u64)>),
+    Ended {
+        came_to: Vec<(Bucket, u64)>,
+        /// All of it was given back before that was said.
+        late: bool,
+    },
 }
 
 /// The leases of an edge may have been over while its calls went on: others may have got their lines.
@@ -63,7 +67,7 @@ pub(super) struct Verdict {
     pub(super) limit: u64,
     /// The most that calls had at once.
     pub(super) most: u64,
-    /// What calls had whose leases lapsed while they were up.
+    /// What calls had whose leases lapsed while they were up, or came to that had given it back.
     pub(super) late: u64,
     /// What calls came to, by edge.
     pub(super) used: BTreeMap<usize, u64>,
@@ -112,7 +116,7 @@ pub(super) fn judge(
 ) -> BTreeMap<Bucket, Verdict> {
     let ends: BTreeMap<HoldId, &Operation> = operations
         .iter()
-        .filter(|it| matches!(it.what, What::Ended(_)))
+        .filter(|it| matches!(it.what, What::Ended { .. }))
         .map(|it| (it.hold, it))
         .collect();
     let mut verdicts: BTreeMap<Bucket, Verdict> = BTreeMap::new();
@@ -148,6 +152,10 @@ pub(super) fn judge(
                 (Some(lapse), _) => {
                     verdict.late += request.amount;
                     step(lapse.from, -signed(request.amount));
+                }
+                (None, Some(end)) if matches!(end.what, What::Ended { late: true, .. }) => {
+                    verdict.late += used;
+                    step(end.begun, -signed(request.amount));
                 }
                 (None, Some(end)) => step(end.begun, signed(used) - signed(request.amount)),
                 (None, None) => step(granted.begun + lease, -signed(request.amount)),
@@ -190,7 +198,7 @@ pub(super) fn needless_denials(operations: &[Operation]) -> usize {
             }
         }
     }
-    for operation in operations.iter().filter(|it| matches!(it.what, What::Ended(_))) {
+    for operation in operations.iter().filter(|it| matches!(it.what, What::Ended { .. })) {
         for request in granted.get(&operation.hold).copied().unwrap_or_default() {
             let bucket = stored(&request.bucket);
             let change = signed(used(operation, &bucket)) - signed(request.amount);
@@ -220,13 +228,13 @@ pub(super) fn needless_denials(operations: &[Operation]) -> usize {
     };
     let needless = operations.iter().filter(|denied| match &denied.what {
         What::Denied(requests) => !requests.iter().any(|request| is_full(request, denied)),
-        What::Granted(_) | What::Ended(_) => false,
+        What::Granted(_) | What::Ended { .. } => false,
     });
     needless.count()
 }
 
 fn used(end: &Operation, bucket: &Bucket) -> u64 {
-    let What::Ended(came_to) = &end.what else { return 0 };
+    let What::Ended { came_to, .. } = &end.what else { return 0 };
     came_to.iter().filter(|(known, _)| stored(known) == *bucket).map(|(_, amount)| amount).sum()
 }
 
@@ -280,8 +288,8 @@ mod tests {
             if let What::Granted(requests) = &mut operation.what {
                 requests.iter_mut().for_each(|it| it.bucket = cap.clone());
             }
-            if let What::Ended(used) = &mut operation.what {
-                used.iter_mut().for_each(|it| it.0 = cap.clone());
+            if let What::Ended { came_to, .. } = &mut operation.what {
+                came_to.iter_mut().for_each(|it| it.0 = cap.clone());
             }
             operation
         };
@@ -291,6 +299,14 @@ mod tests {
             let verdict = judge(&operations, &[lapse], LEASE).remove(&cap).unwrap();
             assert_eq!((verdict.most, verdict.late), expected);
         }
+    }
+
+    #[test]
+    fn what_a_call_came_to_that_had_given_back_its_room_is_late() {
+        let late = operation(1, 2, 3, ended_with(1, true));
+        let verdict = judge(&[granted(1, 0, 1), late, granted(2, 9, 10)], &[], LEASE);
+        let verdict = &verdict[&bucket()];
+        assert_eq!((verdict.most, verdict.late, verdict.used[&0]), (1, 1, 1));
     }
 
     #[test]
@@ -323,7 +339,11 @@ mod tests {
     }
 
     fn ended(hold: u8, begun: u64, done: u64, used: u64) -> Operation {
-        operation(hold, begun, done, What::Ended(vec![(bucket(), used)]))
+        operation(hold, begun, done, ended_with(used, false))
+    }
+
+    fn ended_with(used: u64, late: bool) -> What {
+        What::Ended { came_to: vec![(bucket(), used)], late }
     }
 
     fn operation(hold: u8, begun: u64, done: u64, what: What) -> Operation {

@@ -167,13 +167,13 @@ pub(super) async fn calls(world: Arc<World>, node: usize, kind: Kind, worker: u6
         let ending = Ending {
             is_said_twice: world.fault == Fault::Duplicate,
             is_said_in_the_wrong_order: world.fault == Fault::Reorder
-                && kind == Kind::Strict
+                && kind != Kind::Concurrency
                 && rng.bool(),
         };
         let came_to = kind.came_to(&requests, ending, world.fault.odds(), &mut rng);
         let begun = world.history.now();
         kind.end(&edge.deciding, hold, &came_to, world.wall(node), ending);
-        note(begun, What::Ended(came_to));
+        note(begun, What::Ended { came_to, late: ending.is_said_in_the_wrong_order });
     }
 }
 

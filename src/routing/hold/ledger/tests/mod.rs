@@ -142,7 +142,7 @@ fn what_a_call_came_to_is_used_and_the_rest_of_what_was_held_is_free() {
     let (money, talk) = (spend("a", 20, 50), spend("b", 600, 1_000));
     ledger.reserve(hold(1), &[money.clone(), talk.clone(), live(3)], Mono(0)).unwrap();
 
-    assert!(ledger.conclude(hold(1), &[(talk.bucket.clone(), 90)], Mono(1)));
+    assert!(ledger.conclude(hold(1), Juncture::Ended, &[(talk.bucket.clone(), 90)], Mono(1)));
 
     assert_eq!(ledger.usage(&money.bucket), Usage::default());
     assert_eq!(ledger.usage(&talk.bucket), Usage { used: 90, held: 0 });
@@ -160,7 +160,12 @@ fn money_that_was_spent_counts_also_when_its_hold_had_expired() {
     ledger.reserve(hold(1), std::slice::from_ref(&bid), Mono(0)).unwrap();
     ledger.reserve(hold(2), std::slice::from_ref(&bid), Mono(0) + LEASE).unwrap();
 
-    assert!(!ledger.conclude(hold(1), &[(bid.bucket.clone(), 20)], Mono(0) + LEASE));
+    assert!(!ledger.conclude(
+        hold(1),
+        Juncture::Ended,
+        &[(bid.bucket.clone(), 20)],
+        Mono(0) + LEASE
+    ));
 
     assert_eq!(ledger.usage(&bid.bucket), Usage { used: 20, held: 20 });
     let LedgerCounters { late_settles, overshoots, .. } = ledger.counters();
@@ -195,7 +200,7 @@ fn a_place_of_a_call_that_a_crash_left_up_is_free_as_soon_as_its_end_is_known() 
     assert!(ledger.reserve(hold(4), std::slice::from_ref(&place), Mono(0)).is_err());
     assert_eq!((ledger.usage(&place.bucket).held, ledger.awaited_in(&place.bucket)), (3, 2));
 
-    assert!(ledger.conclude(hold(1), &[], Mono(0)));
+    assert!(ledger.conclude(hold(1), Juncture::Ended, &[], Mono(0)));
 
     assert_eq!((ledger.usage(&place.bucket).held, ledger.awaited_in(&place.bucket)), (2, 1));
     assert!(ledger.reserve(hold(4), std::slice::from_ref(&place), Mono(0)).is_ok());
@@ -266,14 +271,14 @@ fn what_is_held_by_nobody_is_found() {
     let (line, talking) = (live(5), BucketRequest { counts: Counts::Talking, ..live(5) });
     ledger.reserve(hold(1), &[cap("a", 5), talking], Mono(0)).unwrap();
     ledger.settle(hold(1), Counts::Connected, Mono(0), AT);
-    ledger.audit();
+    ledger.tend(None, usize::MAX, AT);
     ledger.release(hold(1));
-    ledger.audit();
+    ledger.tend(None, usize::MAX, AT);
     assert_eq!(ledger.counters().leaked, 0, "it was held by a hold, and is no more");
 
     let tally = ledger.buckets.entry(line.bucket.clone()).or_default();
     tally.take(hold(2), &line, None);
-    ledger.audit();
+    ledger.tend(None, usize::MAX, AT);
     assert_eq!(ledger.counters().leaked, 1);
 }
 
@@ -294,13 +299,85 @@ fn a_call_that_comes_to_more_than_was_held_for_it_may_pass_a_limit_and_is_counte
     for n in 1..=2 {
         ledger.reserve(hold(n), &[credit(50)], Mono(0)).unwrap();
     }
-    assert!(ledger.conclude(hold(1), &came_to(50), Mono(0)));
+    assert!(ledger.conclude(hold(1), Juncture::Ended, &came_to(50), Mono(0)));
     let counters = ledger.counters();
     assert_eq!((counters.overshoots, counters.overdrawn), (0, 0), "as much as was held");
 
-    assert!(ledger.conclude(hold(2), &came_to(51), Mono(0)));
+    assert!(ledger.conclude(hold(2), Juncture::Ended, &came_to(51), Mono(0)));
     let counters = ledger.counters();
     assert_eq!((counters.overshoots, counters.overdrawn, counters.late_settles), (1, 1, 0));
+}
+
+#[test]
+fn what_a_call_came_to_that_had_given_back_its_room_counts_once_and_may_pass_a_limit() {
+    let money = spend("a", 20, 30);
+    let mut ledger = ledger();
+    ledger.reserve(hold(1), std::slice::from_ref(&money), Mono(0)).unwrap();
+    ledger.release(hold(1));
+    ledger.reserve(hold(2), std::slice::from_ref(&money), Mono(0)).unwrap();
+
+    for is_news in [true, false] {
+        let came_to = [(money.bucket.clone(), 20)];
+        assert_eq!(ledger.come_to(hold(1), Juncture::Ended, &came_to, Mono(0)), is_news);
+        assert_eq!(ledger.settle(hold(1), Counts::Revenue, Mono(0), AT), Settled::default());
+    }
+
+    assert_eq!(ledger.usage(&money.bucket), Usage { used: 20, held: 20 });
+    let LedgerCounters { late_settles, overshoots, .. } = ledger.counters();
+    assert_eq!((late_settles, overshoots), (1, 1));
+}
+
+#[test]
+fn what_was_said_of_a_hold_that_nobody_knows_is_known_from_then_on() {
+    let mut ledger = ledger();
+    let came_to = [(spend("a", 0, 30).bucket, 20)];
+    for is_news in [true, false] {
+        assert_eq!(ledger.come_to(hold(1), Juncture::Corrected, &came_to, Mono(0)), is_news);
+        assert!(!ledger.conclude(hold(2), Juncture::Ended, &[], Mono(0)));
+    }
+    assert_eq!(ledger.usage(&came_to[0].0).used, 20);
+    assert_eq!(ledger.ended.holds.len(), 1, "of the other there is nothing to remember");
+}
+
+#[test]
+fn what_a_call_that_goes_on_has_come_to_is_used_out_of_what_is_held_or_awaited() {
+    let (money, line) = (spend("a", 20, 30), live(1));
+    let came_to = [(money.bucket.clone(), 15)];
+    for is_awaited in [false, true] {
+        let mut ledger = ledger();
+        match is_awaited {
+            true => ledger.adopt(hold(1), vec![money.clone(), line.clone()], Mono(0) + LEASE),
+            false => drop(ledger.reserve(hold(1), &[money.clone(), line.clone()], Mono(0))),
+        }
+        ledger.come_to(hold(1), Juncture::Converted, &came_to, Mono(0));
+
+        assert_eq!(ledger.usage(&money.bucket), Usage { used: 15, held: 5 });
+        assert_eq!(ledger.usage(&line.bucket), Usage { used: 0, held: 1 });
+        assert_eq!(ledger.awaited_in(&money.bucket), if is_awaited { 5 } else { 0 });
+        assert!(ledger.reserve(hold(2), &[spend("a", 11, 30)], Mono(0)).is_err());
+        assert!(ledger.reserve(hold(2), &[spend("a", 10, 30)], Mono(0)).is_ok());
+        assert!(ledger.conclude(hold(1), Juncture::Ended, &[], Mono(0)));
+        assert_eq!(ledger.usage(&money.bucket), Usage { used: 15, held: 10 });
+        assert_eq!(ledger.awaited_in(&money.bucket), 0);
+    }
+}
+
+#[test]
+fn buckets_are_seen_to_some_at_a_time_and_all_of_them() {
+    let mut ledger = ledger();
+    for n in 0..25 {
+        let bucket = cap(&format!("{n:02}"), 9).bucket;
+        ledger.restore(bucket, 1, Some(Wall(if n % 3 == 0 { 0 } else { i64::MAX })));
+    }
+    let (mut seen, mut pieces) = (None, 0);
+    loop {
+        seen = ledger.tend(seen.as_ref(), 10, Wall(7_200_000));
+        pieces += 1;
+        if seen.is_none() {
+            break;
+        }
+    }
+    assert_eq!((pieces, ledger.readings().count()), (3, 16));
 }
 
 #[test]
@@ -311,12 +388,12 @@ fn a_window_is_forgotten_two_hours_after_its_end_if_nothing_is_held_in_it() {
     ledger.restore(cap("b", 2).bucket, 2, Some(Wall(1_000)));
     ledger.restore(Bucket { window: "total".into(), ..cap("c", 2).bucket }, 1, None);
 
-    ledger.drop_windows(Wall(FORGOTTEN - 1));
+    ledger.tend(None, usize::MAX, Wall(FORGOTTEN - 1));
     assert_eq!(ledger.readings().count(), 3);
-    ledger.drop_windows(Wall(FORGOTTEN));
+    ledger.tend(None, usize::MAX, Wall(FORGOTTEN));
     assert_eq!(ledger.readings().count(), 2);
     ledger.release(hold(1));
-    ledger.drop_windows(Wall(FORGOTTEN));
+    ledger.tend(None, usize::MAX, Wall(FORGOTTEN));
     assert_eq!(ledger.readings().count(), 1);
 }
 
@@ -334,7 +411,7 @@ fn a_reset_of_a_total_holds_also_for_what_is_restored_after_it() {
         amount: 5,
         parts: vec![ResetPart { node: None, slice: None, level: 5 }],
     });
-    ledger.drop_windows(Wall(2_000));
+    ledger.tend(None, usize::MAX, Wall(2_000));
     ledger.restore(bucket.clone(), 7, None);
     assert_eq!(ledger.usage(&bucket), Usage { used: 2, held: 0 });
 }
@@ -382,7 +459,7 @@ fn a_full_ledger_refuses_and_forgets_only_what_has_ended() {
     assert_eq!(ledger.reserve(hold(3), &[cap("a", 9)], Mono(0)), Err(Refused::LedgerFull));
     ledger.release(hold(1));
     ledger.release(hold(2));
-    assert_eq!(ledger.ended.unsettled.len(), 1);
+    assert_eq!(ledger.ended.holds.len(), 1);
 
     let limits = LedgerLimits { buckets_max: 1, ..LedgerLimits::default() };
     let mut ledger = HoldLedger::new(limits);
@@ -475,7 +552,7 @@ fn a_call_that_rings_takes_a_place_and_counts_as_live_when_it_is_answered() {
     assert!(ledger.reserve(hold(3), std::slice::from_ref(&talking), Mono(0)).is_err());
     ledger.release(hold(1));
     assert_eq!(ledger.usage(&talking.bucket), Usage { used: 0, held: 1 });
-    ledger.conclude(hold(2), &[], Mono(0));
+    ledger.conclude(hold(2), Juncture::Ended, &[], Mono(0));
     assert_eq!(ledger.usage(&talking.bucket), Usage::default());
 }
 
@@ -630,7 +707,7 @@ proptest! {
                         let came_to = stakes.map(|stake| stake * percent / 100);
                         let counts = (0..2)
                             .map(|n| (cap(names[n], 0).bucket, i64::try_from(came_to[n]).unwrap()));
-                        prop_assert!(ledger.conclude(hold, &counts.collect::<Vec<_>>(), now));
+                        prop_assert!(ledger.conclude(hold, Juncture::Ended, &counts.collect::<Vec<_>>(), now));
                         used = [used[0] + came_to[0], used[1] + came_to[1]];
                     }
                 }
