@@ -97,7 +97,6 @@ impl<'de> Deserialize<'de> for Network {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::{Config, Format};
 
     #[test]
