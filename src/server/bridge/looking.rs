@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
 
 use crate::id::{CallId, PublisherId, SessionId, TrunkId};
 use crate::phone::PhoneNumber;
@@ -168,7 +169,7 @@ async fn named_by(shared: &SharedSessions, key: SessionKey, until: Mono) -> Aske
         if asked != Asked::Away || is_late {
             return asked;
         }
-        tokio::time::sleep(pause).await;
+        sleep_until(Instant::now() + pause).await;
         pause *= 2;
     }
 }

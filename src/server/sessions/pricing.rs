@@ -59,7 +59,9 @@ impl Control {
         let key = RequestKey::of_ping(checked.publisher(), Fingerprint::of(request));
         let claim = next_claim();
         let give_up = clock::mono() + WAIT_MAX;
+        let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
+            look.tick().await;
             let pricing = match shared.claim_price(key, claim).await {
                 Asked::Told(Claim::First) => Some(Pricing { shared, key, claim }),
                 Asked::Told(_) => None,
@@ -67,7 +69,6 @@ impl Control {
             };
             // What others can see may not be on disk before they are done.
             if pricing.is_none() && clock::mono() < give_up {
-                tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
             return match shared.quoted(&*self.deciding, &checked, now).await {
