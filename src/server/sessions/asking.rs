@@ -86,8 +86,11 @@ impl Control {
         key: SessionKey,
         here: impl FnOnce() -> Option<Session>,
     ) -> Result<Option<Session>, PingError> {
+        let now = clock::wall();
+        // The desk notices by and by that one is over.
+        let here = || here().filter(|it| now < it.expires_at);
         let Some(shared) = self.deciding.sessions() else { return Ok(here()) };
-        match shared.find(key, clock::wall()).await {
+        match shared.find(key, now).await {
             Asked::Told(session) => Ok(Some(session)),
             Asked::Unknown => Ok(here().filter(|it| shared.is_untold(it.session))),
             Asked::Away => here().map(Some).ok_or(PingError::StoreAway),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::api::PingError;
 use crate::routing::ping::{Accepted, Checked, Claim, Fingerprint, PingRequest, RequestKey};
 use crate::server::clock;
@@ -13,7 +15,7 @@ use super::SharedSessions;
 use super::asking::accepted_again;
 use super::shared::{Asked, next_claim};
 
-/// How long a ping waits for another server that answers the same one.
+/// How long a ping waits for another server that answers the same one, and for the store to say so.
 const WAIT_MAX: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -62,10 +64,15 @@ impl Control {
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             look.tick().await;
-            let pricing = match shared.claim_price(key, claim).await {
+            let claimed = timeout(WAIT_MAX, shared.claim_price(key, claim)).await;
+            let pricing = match claimed.unwrap_or(Asked::Away) {
                 Asked::Told(Claim::First) => Some(Pricing { shared, key, claim }),
                 Asked::Told(_) => None,
-                Asked::Unknown | Asked::Away => return here,
+                Asked::Unknown | Asked::Away => {
+                    // It may hear of the claim yet.
+                    shared.left(key, claim);
+                    return here;
+                }
             };
             // What others can see may not be on disk before they are done.
             if pricing.is_none() && clock::mono() < give_up {
