@@ -149,13 +149,17 @@ fn who_finds_no_number_free_shares_one_with_all_others() {
         wait_for("the warning", Duration::from_secs(10), || {
             Ok(stage.log().contains("a pool has no number left").then_some(()))
         })?;
-        let series = crate::support::api::series(stage.api)?;
-        let of_pool = |name: &str| series.get(&format!("{name}{{pool=\"pool\"}}")).copied();
-        let missing = of_pool("tollbridge_pool_missing_numbers").unwrap_or_default();
         let size = |field: &str| pool[field].as_f64().unwrap_or_default();
-        ensure!(missing == size("suggested_size") - size("size"), "{missing} {pool:#}");
-        let cost = of_pool("tollbridge_pool_missing_cost_micros");
-        ensure!(missing > 0.0 && cost == Some(missing * 1_500_000.0), "{missing} {cost:?}");
+        let missing = size("suggested_size") - size("size");
+        ensure!(missing > 0.0, "{pool:#}");
+        // Pools are looked at every few seconds.
+        wait_for("the gauges", Duration::from_secs(10), || {
+            let series = crate::support::api::series(stage.api)?;
+            let of_pool = |name: &str| series.get(&format!("{name}{{pool=\"pool\"}}")).copied();
+            let told = of_pool("tollbridge_pool_missing_numbers") == Some(missing);
+            let cost = of_pool("tollbridge_pool_missing_cost_micros");
+            Ok((told && cost == Some(missing * 1_500_000.0)).then_some(()))
+        })?;
         stage.is_clean()
     });
 }
