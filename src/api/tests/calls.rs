@@ -7,7 +7,8 @@ use axum::http::Method;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::world::{Broken, admitted, answered, call_id, ended, record};
+use super::records::{admitted, answered, call_id, ended, record};
+use super::world::Broken;
 use super::{CALLER, Fixture, refused, refused_whole, request};
 use crate::cdr::record::{CallState, Outcome};
 use crate::cdr::store::CallFilter;

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::world::{START, call_id, ended};
+use super::records::{call_id, ended, record};
+use super::world::START;
 use super::{Fixture, refused, refused_whole};
 use crate::cdr::consumer::letter::{Letter, LetterState, SealedFact};
 use crate::cdr::fact::{Fact, Stamp};
@@ -159,7 +160,7 @@ fn what_calls_look_like_is_told_of_publishers_and_of_targets() {
 fn a_stored_call_is_shown_with_its_score_and_why() {
     let fixture = Fixture::new();
     let call = call_id(1);
-    let record = super::world::record(call, &ended());
+    let record = record(call, &ended());
     fixture.world.state.lock().stored.insert(call, record);
 
     let listed = fixture.get("/v1/calls").json();

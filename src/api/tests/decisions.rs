@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::calls::with_stored;
-use super::world::{Broken, CONFIG, OUTDATED, call_id};
+use super::records::call_id;
+use super::world::{Broken, CONFIG, OUTDATED};
 use super::{Fixture, refused_whole};
 use crate::routing::RoutingSnapshot;
 

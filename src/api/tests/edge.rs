@@ -11,7 +11,8 @@ use serde_json::json;
 use tracing::Dispatch;
 use tracing::subscriber::NoSubscriber;
 
-use super::world::{Broken, answered, call_id, record};
+use super::records::{answered, call_id, record};
+use super::world::Broken;
 use super::{CALLER, Fixture, KEY, refused_whole, request};
 use crate::api::{PressureShown, document};
 

@@ -13,6 +13,7 @@ mod enrichers;
 mod keys;
 mod pings;
 mod pixel;
+mod records;
 mod sessions;
 mod trials;
 mod world;

@@ -239,16 +239,21 @@ fn sessions_that_fill_up_are_told_before_they_are_refused_and_cost_no_call() {
     });
 }
 
+/// The path of a session that a page has opened.
+fn visitor(stage: &Stage) -> Result<String> {
+    let visit = json!({ "publisher": "tests", "campaign": "alone", "want": "nothing",
+                        "caller_id": "+16145550188" });
+    let opened = http::post(stage.api, "/v1/sessions", &visit.to_string())?;
+    ensure!(opened.status == 201, "{opened:?}");
+    let id = opened.json::<Value>()?["session_id"].as_str().context("no id")?.to_owned();
+    Ok(format!("/v1/sessions/{id}"))
+}
+
 #[test]
 fn signs_of_life_keep_sessions_under_pressure_and_fill_no_journal() {
     let set = ["pressure.facts_behind_max=100"];
     play_with(Setup { set: &set, ..Setup::default() }, |stage| {
-        let visit = json!({ "publisher": "tests", "campaign": "alone", "want": "nothing",
-                            "caller_id": "+16145550188" });
-        let opened = http::post(stage.api, "/v1/sessions", &visit.to_string())?;
-        ensure!(opened.status == 201, "{opened:?}");
-        let id = opened.json::<Value>()?["session_id"].as_str().context("no id")?.to_owned();
-        let path = format!("/v1/sessions/{id}");
+        let path = visitor(stage)?;
         let said = |nth: u32| -> Result<http::Reply> {
             let body = json!({ "tags": { "color": format!("{nth}") } });
             http::post(stage.api, &format!("{path}:heartbeat"), &body.to_string())
@@ -301,12 +306,7 @@ fn signs_of_life_keep_sessions_under_pressure_and_fill_no_journal() {
 fn signs_of_life_that_say_nothing_else_are_not_written_down_while_there_is_strain() {
     // The third answer fills more than eight tenths of two.
     play_with(Setup { set: &["sessions.answers_max=2"], ..Setup::default() }, |stage| {
-        let visit = json!({ "publisher": "tests", "campaign": "alone", "want": "nothing",
-                            "caller_id": "+16145550188" });
-        let opened = http::post(stage.api, "/v1/sessions", &visit.to_string())?;
-        ensure!(opened.status == 201, "{opened:?}");
-        let id = opened.json::<Value>()?["session_id"].as_str().context("no id")?.to_owned();
-        let path = format!("/v1/sessions/{id}");
+        let path = visitor(stage)?;
         let alive = |said: Value| -> Result<Value> {
             let reply = http::post(stage.api, &format!("{path}:heartbeat"), &said.to_string())?;
             ensure!(reply.status == 200, "{reply:?}");

@@ -12,43 +12,22 @@ use serde_json::{Value, json};
 use super::Stage;
 use super::program::Program;
 use super::shared::{check, redis};
-use super::shared_sessions::{server, server_with};
+use super::shared_sessions::{BID_KEY, BIDS, pool, server, server_with};
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, What};
 use crate::support::{api, http, wait_for};
 
-const MORE: &str = r#"
-[[pools]]
-id = "pool"
-campaign = "alone"
-publisher = "tests"
-numbers = ["+16145550201", "+16145550202", "+16145550203"]
-
-[[publishers]]
-id = "bright"
-payouts = [{ campaign = "bids", amount = "33.20" }]
-
-[[campaigns]]
-id = "bids"
-publisher = "bright"
-numbers = ["+18005550250"]
-routing = { tiers = [{ targets = [{ target = "alone" }] }] }
-
-[[dialects]]
-id = "retreaver"
-dialect = "retreaver"
-key = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41"
-publisher = "bright"
-campaign = "bids"
-number = "+18005550250"
-"#;
+/// Numbers to lend, and who asks for bids.
+fn more() -> String {
+    pool(3) + BIDS
+}
 
 #[test]
 fn the_same_request_at_two_servers_is_one_session_with_one_answer() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = redis(folder.path());
-    let mut first = server(&redis, 1, MORE).unwrap();
-    let second = server(&redis, 2, MORE).unwrap();
+    let mut first = server(&redis, 1, &more()).unwrap();
+    let second = server(&redis, 2, &more()).unwrap();
     let mut requests = || -> Result<()> {
         let body = json!({ "request_id": "click-1", "pool": "pool" });
         let replies = thread::scope(|scope| {
@@ -155,16 +134,15 @@ fn a_price_that_one_server_promised_is_confirmed_by_another_until_its_call_has_c
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());
     let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
-    let start = |node| server_with(&redis.address().to_string(), node, MORE, &pays).unwrap();
+    let start = |node| server_with(&redis.address().to_string(), node, &more(), &pays).unwrap();
     let (first, second) = (start(1), start(2));
     let bids = || -> Result<()> {
-        let key = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41";
-        let ask = json!({ "key": key, "caller_number": "+16145550188" }).to_string();
+        let ask = json!({ "key": BID_KEY, "caller_number": "+16145550188" }).to_string();
         let bid = http::post(first.api, "/rtbs.json", &ask)?.json::<Value>()?;
         ensure!(bid["status"] == "reserved" && bid["retreaver_payout"] == 33.2, "{bid:#}");
         let uuid = bid["uuid"].as_str().context("no uuid")?.to_owned();
         let confirm = |stage: &Stage| -> Result<Value> {
-            let body = json!({ "key": key, "status": "confirmed" }).to_string();
+            let body = json!({ "key": BID_KEY, "status": "confirmed" }).to_string();
             let json = [("Content-Type", "application/json")];
             http::ask(stage.api, ("PUT", &format!("/rtbs/{uuid}.json")), &body, &json)?.json()
         };
@@ -190,12 +168,12 @@ fn the_same_priced_ping_at_two_servers_is_one_session_and_one_promise() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = redis(folder.path());
     let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
-    let start = |node| server_with(&redis.address().to_string(), node, MORE, &pays).unwrap();
+    let start = |node| server_with(&redis.address().to_string(), node, &more(), &pays).unwrap();
     let (first, second) = (start(1), start(2));
     let mut bids = || -> Result<()> {
         let bid = |stage: &Stage, caller: &str| -> Result<String> {
             let ask = json!({
-                "key": "7fc40342-f0a0-4e8f-bf09-b3887eedcb41", "caller_number": caller,
+                "key": BID_KEY, "caller_number": caller,
             });
             let told = http::post(stage.api, "/rtbs.json", &ask.to_string())?.json::<Value>()?;
             ensure!(told["status"] == "reserved", "{told:#}");

@@ -14,34 +14,13 @@ use super::NUMBER;
 use super::program::Program;
 use super::sessions::ping;
 use super::shared::{check, redis};
-use super::shared_sessions::{is_of, pool, server, server_with, text};
+use super::shared_sessions::{BID_KEY, BIDS, is_of, pool, server, server_with, text};
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, What};
 use crate::support::{api, http, wait_for};
 
 /// Only whoever opens a session says so to Redis.
 const SHOWN: &str = "keep\r\n";
-
-const BIDS: &str = r#"
-[[publishers]]
-id = "bright"
-payouts = [{ campaign = "bids", amount = "33.20" }]
-
-[[campaigns]]
-id = "bids"
-publisher = "bright"
-numbers = ["+18005550250"]
-routing = { tiers = [{ targets = [{ target = "alone" }] }] }
-
-[[dialects]]
-id = "retreaver"
-dialect = "retreaver"
-key = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41"
-publisher = "bright"
-campaign = "bids"
-number = "+18005550250"
-"#;
-const KEY: &str = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41";
 
 /// Of a request, up to how long it is.
 const HEAD: &str = "Host: a\r\nAuthorization: Bearer dev\r\nContent-Type: application/json\r\n\
@@ -112,7 +91,7 @@ fn a_session_that_was_answered_twice_outlives_a_kill_though_redis_had_not_heard_
     ];
     let mut stage = server_with(&relay.address().to_string(), 1, BIDS, &set).unwrap();
     let mut bids = || -> Result<()> {
-        let (to, asked) = (stage.api, json!({ "key": KEY, "caller_number": "+16145550188" }));
+        let (to, asked) = (stage.api, json!({ "key": BID_KEY, "caller_number": "+16145550188" }));
         let ask = || http::post(to, "/rtbs.json", &asked.to_string());
         relay.hold_back(What::Answer, SHOWN);
         let bid = thread::scope(|scope| {
@@ -131,7 +110,7 @@ fn a_session_that_was_answered_twice_outlives_a_kill_though_redis_had_not_heard_
         redis.ask(&["flushall"])?;
         stage.serve()?;
         let uuid = bid["uuid"].as_str().context("no uuid")?;
-        let body = json!({ "key": KEY, "status": "confirmed" }).to_string();
+        let body = json!({ "key": BID_KEY, "status": "confirmed" }).to_string();
         let json = [("Content-Type", "application/json")];
         let confirmed = http::ask(to, ("PUT", &format!("/rtbs/{uuid}.json")), &body, &json)?;
         ensure!(confirmed.json::<Value>()?["status"] == "confirmed", "{confirmed:?}");

@@ -20,6 +20,28 @@ use crate::support::{api, http, wait_for};
 const CALLER: &str = "+16145550188";
 const FROM: &str = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
 
+/// Who asks for bids in the form of Retreaver.
+pub(super) const BIDS: &str = r#"
+[[publishers]]
+id = "bright"
+payouts = [{ campaign = "bids", amount = "33.20" }]
+
+[[campaigns]]
+id = "bids"
+publisher = "bright"
+numbers = ["+18005550250"]
+routing = { tiers = [{ targets = [{ target = "alone" }] }] }
+
+[[dialects]]
+id = "retreaver"
+dialect = "retreaver"
+key = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41"
+publisher = "bright"
+campaign = "bids"
+number = "+18005550250"
+"#;
+pub(super) const BID_KEY: &str = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41";
+
 /// A pool of so many numbers.
 pub(super) fn pool(numbers: u32) -> String {
     let numbers: Vec<_> = (0..numbers).map(|nth| format!("\"+1614555{:04}\"", 200 + nth)).collect();

@@ -10,12 +10,11 @@ use tollbridge::server::sessions::redis::KeySpace;
 use super::peer::{SDP, with_body};
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
-use super::shared_sessions::{is_of, lookups_without, pool, server_with, text};
+use super::shared_sessions::{BID_KEY, is_of, lookups_without, pool, server_with, text};
 use super::{Call, Stage};
 use crate::support::redis::{Cluster, Redis};
 use crate::support::{http, wait_for};
 
-const KEY: &str = "7fc40342-f0a0-4e8f-bf09-b3887eedcb41";
 const TOKEN: &str = "a token of sixteen or more";
 const DOORS: &str = r#"
 [[dialects]]
@@ -73,12 +72,12 @@ fn a_session_of_another_server_is_not_over_because_the_store_does_not_answer() {
         let id = text(&visit.json::<Value>()?["session_id"])?;
         let opened = ping(&first, &json!({ "campaign": "alone", "sip_ok": true }))?;
         let reserved = {
-            let ask = json!({ "key": KEY, "caller_number": "+16145550188" });
+            let ask = json!({ "key": BID_KEY, "caller_number": "+16145550188" });
             let priced = http::post(first.api, "/rtbs.json", &ask.to_string())?;
             text(&priced.json::<Value>()?["uuid"])?
         };
         let put = |stage: &Stage| -> Result<Value> {
-            let confirm = json!({ "key": KEY, "status": "confirmed" }).to_string();
+            let confirm = json!({ "key": BID_KEY, "status": "confirmed" }).to_string();
             let asked = ("PUT", &*format!("/rtbs/{reserved}.json"));
             http::ask(stage.api, asked, &confirm, &[("Content-Type", "application/json")])?.json()
         };

@@ -126,39 +126,14 @@ struct Up {
 
 impl Day {
     fn with(cap: &str) -> Self {
-        let config = format!(
-            "account = {{ time_zone = 'America/New_York' }}
-             publishers = [{{ id = 'p' }}]
-             buyers = [{{ id = 'b' }}]
-             [[targets]]
-             id = 't'
-             buyer = 'b'
-             dial = {{ kind = 'sip', uri = 'sip:a' }}
-             conversion = {{ seconds = 60, revenue = '42.00' }}
-             caps = [{{ {cap} }}]
-             [[campaigns]]
-             id = 'c'
-             publisher = 'p'
-             numbers = ['+18005550100']
-             routing = {{ tiers = [{{ tier = 1, targets = [{{ target = 't' }}] }}] }}"
-        );
-        let snapshot = RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap();
+        let snapshot = one_cap("America/New_York", cap);
         Self { deciding: Deciding::new(snapshot), calls: std::cell::Cell::new(0) }
     }
 
     /// A call is decided, and its attempt gets its room; `None`: there is none.
     fn call(&self, at: Wall) -> Option<Up> {
         let n = self.calls.replace(self.calls.get() + 1);
-        let request = RouteRequest {
-            call: CallId::of_simulation(7, n),
-            at,
-            dialed: "+18005550100".parse().unwrap(),
-            caller: None,
-            trunk: "trk".into(),
-            named: None,
-            tags: Tags::default(),
-            announced: false,
-        };
+        let request = plain_call(CallId::of_simulation(7, n), at);
         let decided = self.deciding.decide(&request, NOW, &[], None, None);
         let planned = decided.decision.plan.first()?;
         let scope = decided.scope.as_deref();

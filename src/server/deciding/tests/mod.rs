@@ -25,21 +25,47 @@ use crate::server::holds::shared::OwnHolds as _;
 
 const NOW: Mono = Mono(1);
 
-/// It has no record that would say what it came to.
-#[test]
-fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
-    let config = toml::from_str(CONFIG).unwrap();
-    let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
-    let request = RouteRequest {
-        call: CallId::from_bytes([9; 16]),
-        at: Wall(1_785_000_000_000),
+/// A call of which nothing is known, to the number of the one campaign.
+fn plain_call(call: CallId, at: Wall) -> RouteRequest {
+    RouteRequest {
+        call,
+        at,
         dialed: "+18005550100".parse().unwrap(),
         caller: None,
         trunk: "trk".into(),
         named: None,
         tags: Tags::default(),
         announced: false,
-    };
+    }
+}
+
+/// One target with one cap, by the clock of a zone.
+fn one_cap(zone: &str, cap: &str) -> RoutingSnapshot {
+    let config = format!(
+        "account = {{ time_zone = '{zone}' }}
+         publishers = [{{ id = 'p' }}]
+         buyers = [{{ id = 'b' }}]
+         [[targets]]
+         id = 't'
+         buyer = 'b'
+         dial = {{ kind = 'sip', uri = 'sip:a' }}
+         conversion = {{ seconds = 90, revenue = '42.00' }}
+         caps = [{{ {cap} }}]
+         [[campaigns]]
+         id = 'c'
+         publisher = 'p'
+         numbers = ['+18005550100']
+         routing = {{ tiers = [{{ tier = 1, targets = [{{ target = 't' }}] }}] }}"
+    );
+    RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap()
+}
+
+/// It has no record that would say what it came to.
+#[test]
+fn a_call_that_was_planned_before_a_cap_on_money_came_takes_no_room_of_it() {
+    let config = toml::from_str(CONFIG).unwrap();
+    let deciding = Deciding::new(RoutingSnapshot::compile(config, 1).unwrap());
+    let request = plain_call(CallId::from_bytes([9; 16]), Wall(1_785_000_000_000));
     let mut decided = deciding.decide(&request, NOW, &[], None, None);
     let planned = &mut decided.decision.plan[0];
     let counted = |planned: &PlannedAttempt, leg| {
@@ -504,16 +530,7 @@ fn of_a_thousand_calls_at_once_on_a_limit_of_one_exactly_one_is_let_in() {
     ] {
         let snapshot = RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap();
         let (deciding, at) = (Deciding::new(snapshot), Wall(1_785_000_000_000));
-        let call = |n| RouteRequest {
-            call: CallId::of_simulation(1, n),
-            at,
-            dialed: "+18005550100".parse().unwrap(),
-            caller: None,
-            trunk: "trk".into(),
-            tags: Tags::default(),
-            named: None,
-            announced: false,
-        };
+        let call = |n| plain_call(CallId::of_simulation(1, n), at);
         let plan = deciding.decide(&call(1_000), NOW, &[], None, None).decision.plan;
         let granted = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|threads| {

@@ -80,7 +80,10 @@ fn a_soft_cap_on_conversions_is_passed_by_the_calls_that_had_yet_to_convert() {
 
 impl Shift {
     fn play(&self, rules: &str) -> Played {
-        let deciding = Deciding::new(snapshot(rules));
+        let deciding = Deciding::new(one_cap(
+            "UTC",
+            &format!("metric = 'converted', window = 'hourly', {rules}"),
+        ));
         let (mut rng, mut outcomes) = (Rng::with_seed(0x5E_A50), Outcomes::default());
         // What happens next to each call, by when.
         let mut due: BTreeSet<(u64, u64)> = BTreeSet::new();
@@ -142,16 +145,7 @@ impl Shift {
         at_ms: u64,
         rng: &mut Rng,
     ) -> Option<(Up, Vec<Bucket>)> {
-        let request = RouteRequest {
-            call: call_id(at_ms),
-            at: Wall(START_MS + at_ms.cast_signed()),
-            dialed: "+18005550100".parse().unwrap(),
-            caller: None,
-            trunk: "trk".into(),
-            named: None,
-            tags: Tags::default(),
-            announced: false,
-        };
+        let request = plain_call(call_id(at_ms), Wall(START_MS + at_ms.cast_signed()));
         let now = Mono(at_ms * 1_000_000);
         let Decided { decision, scope, .. } = deciding.decide(&request, now, &[], None, None);
         let planned = decision.plan.first()?;
@@ -200,26 +194,4 @@ fn tell(deciding: &Deciding, outcomes: &mut Outcomes, hold: HoldId, fact: &Fact,
 
 fn ms_of(fact: &Fact) -> u64 {
     u64::try_from(fact.at.wall_ms - START_MS).unwrap()
-}
-
-/// The target that calls of [`Script`] go to, with one cap.
-fn snapshot(rules: &str) -> RoutingSnapshot {
-    let config = format!(
-        "account = {{ time_zone = 'UTC' }}
-         publishers = [{{ id = 'p' }}]
-         buyers = [{{ id = 'b' }}]
-         [[targets]]
-         id = 'tgt_summit'
-         buyer = 'b'
-         dial = {{ kind = 'sip', uri = 'sip:a' }}
-         conversion = {{ seconds = 90, revenue = '20.00' }}
-         caps = [{{ metric = 'converted', window = 'hourly', {rules} }}]
-         [[campaigns]]
-         id = 'c'
-         publisher = 'p'
-         numbers = ['+18005550100']
-         routing = {{ tiers = [{{ tier = 1, targets = [{{ target = 'tgt_summit' }}] }}] }}"
-    );
-    let config: RoutingConfig = toml::from_str(&config).unwrap();
-    RoutingSnapshot::compile(config, 1).unwrap()
 }
