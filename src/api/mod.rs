@@ -301,7 +301,7 @@ pub enum Unconfirmed {
     Away,
 }
 
-/// Sessions that are over.
+/// Sessions of the last month.
 pub trait PastSessions: Send + Sync {
     /// A session of the last month as it was when it was last written down, whether it is over or not.
     fn past(&self, session: SessionId) -> Answer<'_, Option<Session>>;

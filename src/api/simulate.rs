@@ -24,6 +24,7 @@ use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::attribution::SessionKey;
 use crate::routing::decision::Terms;
+use crate::routing::dial::Way;
 use crate::routing::scorer::{Heard, millionths_of};
 use crate::routing::simulate::{
     AskedCall, Assumed, AssumedSession, Dialed, Latency, LiveSession, distribution_while,
@@ -238,8 +239,9 @@ pub(super) async fn call(
         let refused =
             shares.refused.into_iter().map(|(reason, calls)| (Reason::code(reason), calls));
         let sip_preview = routing.preview(&record);
-        let seen: BTreeMap<_, _> = routing.ways().into_iter().collect();
-        let latency = Latency::of(&snapshot, &record.decision, |way| seen.get(way).copied());
+        let seen =
+            |way: &Way| routing.ways().into_iter().find(|(it, _)| it == way).map(|(_, it)| it);
+        let latency = Latency::of(&snapshot, &record.decision, seen);
         Simulated {
             money,
             sip_preview,

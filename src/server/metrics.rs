@@ -399,7 +399,7 @@ pub fn install() -> Prometheus {
 
 /// What the routing state holds and has counted.
 pub fn routing(deciding: &Deciding) {
-    let (holds, _) = deciding.sizes();
+    let holds = deciding.ledger(HoldLedger::live);
     let (sessions, answers) = deciding.filled();
     gauge!(HOLDS_ACTIVE).set(holds as f64);
     gauge!(SESSIONS).set(sessions.now as f64);

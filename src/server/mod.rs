@@ -420,7 +420,7 @@ impl Server {
             scoring: scoring.clone(),
             shards: mailboxes.clone(),
             agreed,
-            running: tokio::sync::Mutex::new(Running { config, revision, trunks, target_limits }),
+            running: tokio::sync::Mutex::new(Running { config, revision }),
         });
         let questions = Arc::new(Questions {
             deciding: Arc::clone(&deciding),

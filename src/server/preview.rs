@@ -17,11 +17,10 @@ use crate::sip::call::plan::{Attempt, Handover};
 use crate::sip::endpoint::{self, Foreseen, Thought, foresee};
 use crate::sip::flow::Transport;
 use crate::sip::ids::IdSource;
-use crate::sip::locate::directory::Located;
 use crate::sip::trunk::{Caller, Trunks};
 
 use super::Compiled;
-use super::addresses::{Addresses, Wanted};
+use super::addresses::Addresses;
 use super::clock::Clock;
 use super::planning::Planning;
 use super::reload::Agreed;
@@ -57,15 +56,13 @@ pub fn sip_preview(
     compiled: &Compiled,
     record: &DecisionRecord,
 ) -> Option<SipPreview> {
-    let (settings, Compiled { routing, trunks, legs, targets, dialing, tls, .. }) =
+    let (settings, Compiled { trunks, legs, targets, dialing, tls, .. }) =
         (&config.settings, compiled);
-    let literals = Wanted::of(routing, dialing, trunks).literals;
-    let addresses = Addresses::new(&literals, Located::new());
     let listen: Vec<(Transport, SocketAddr)> =
         settings.sip.listen.iter().map(|it| (transport(it.transport), it.address)).collect();
     let planning = Planning {
         targets,
-        addresses: &addresses,
+        addresses: &Addresses::default(),
         standing: &Standing::new(health_rules(settings)),
         legs,
         tls: tls.parties(),

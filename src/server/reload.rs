@@ -60,8 +60,6 @@ pub struct Reloader {
 pub(super) struct Running {
     pub(super) config: Config,
     pub(super) revision: u64,
-    pub(super) trunks: Arc<Trunks>,
-    pub(super) target_limits: Arc<TargetLimits>,
 }
 
 /// A configuration that can be put in force, but for the numbers its trunks and peers have here.
@@ -143,19 +141,20 @@ impl Reloader {
         let Compiled { routing, document, trunks, legs, targets, dialing, tls, warnings, .. } =
             compiled;
         let ids: Vec<TrunkId> = trunks.iter().map(|(_, trunk)| trunk.id.clone()).collect();
-        let trunks = Arc::new(trunks.following(&running.trunks));
+        let former = self.agreed.load_full();
+        let trunks = Arc::new(trunks.following(&former.trunks));
         let places: BTreeMap<&TrunkId, TrunkIndex> =
             trunks.iter().map(|(index, trunk)| (&trunk.id, index)).collect();
         let place = |TrunkIndex(position)| places[&ids[usize::from(position)]];
         let tls = self.tls.follow(&config, tls, loaded.tls, place).await?;
         let parties = Arc::new(tls.parties().clone());
-        let target_limits = Arc::new(TargetLimits::following(&targets, &running.target_limits));
+        let target_limits = Arc::new(TargetLimits::following(&targets, &former.target_limits));
         let agreed = Agreed {
             trunks: Arc::clone(&trunks),
             legs: Arc::new(legs),
             dialing: Arc::new(dialing),
             targets: Arc::new(targets),
-            target_limits: Arc::clone(&target_limits),
+            target_limits,
             tls: Arc::clone(&parties),
         };
         let wanted = Wanted::of(&routing, &agreed.dialing, &trunks);
@@ -185,7 +184,7 @@ impl Reloader {
         self.deciding.configure(routing.numbered(revision));
         self.limits.configure(&trunks);
         self.sources.configure(Arc::clone(&trunks), parties);
-        *running = Running { config, revision, trunks, target_limits };
+        *running = Running { config, revision };
         if self.deciding.performance_days() > counted_days
             && let Err(error) = self.past.count(&self.deciding, OfOpen::GoOn, until).await
         {

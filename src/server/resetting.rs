@@ -31,7 +31,7 @@ impl Control {
         let mut known = by_key();
         if let Some(shared) = self.deciding.shared().filter(|_| known.is_none() && key.is_some()) {
             // Another server may have been asked a moment ago.
-            shared.hear_of_resets(&*self.deciding).await.map_err(|fault| {
+            shared.look_at_resets(&*self.deciding).await.map_err(|fault| {
                 unavailable(format!("what other servers were asked is not known: {fault}"))
             })?;
             known = by_key();

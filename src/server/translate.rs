@@ -61,7 +61,7 @@ pub fn effective_trunk(
         let from = if is_own { Source::Own } else { Source::Carrier };
         Effective { setting: field, value, from }
     };
-    let trunk = trunks.iter().map(|(_, trunk)| trunk).find(|trunk| trunk.id == *id)?;
+    let trunk = trunks.by_id(id)?;
     let of_routing = routing.effective_trunk(id).into_iter().flatten();
     Some(trunk.said.iter().map(of).chain(of_routing).collect())
 }

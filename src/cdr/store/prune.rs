@@ -25,7 +25,7 @@ impl SqliteStore {
     /// See [`Book::prune`](super::Book::prune).
     pub(super) fn forget_what_is_over(&self, now: Wall) -> Answer<'_, ()> {
         Box::pin(async move {
-            let days_ago = |days: i64| now.0 - days * 24 * 3_600_000;
+            let days_ago = |days: i64| now.0 - days * DAY_MS;
             let mut writer = self.writer.lock().await;
             let windows = [
                 ("i:*", 1),

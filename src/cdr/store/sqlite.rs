@@ -488,7 +488,7 @@ fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> Que
     query
 }
 
-/// The lowest id of a call admitted at `at`.
+/// Without what enrichers said.
 fn stored_session(row: &SqliteRow) -> Result<StoredSession, StoreError> {
     let mut ping: PingAccepted = decode(row, "ping_session")?;
     ping.expires_at_ms = row.try_get("expires_at")?;
@@ -506,6 +506,7 @@ fn stored_session(row: &SqliteRow) -> Result<StoredSession, StoreError> {
     })
 }
 
+/// The lowest id of a call admitted at `at`.
 pub(super) fn first_id_at(at: Wall) -> Vec<u8> {
     let ms = u64::try_from(at.0).unwrap_or(0) << 16;
     [&ms.to_be_bytes()[..6], &[0; 10]].concat()

@@ -118,9 +118,9 @@ impl fmt::Display for Change {
     }
 }
 
-/// For each target that was refused, of many the first hundred (fewer of more than a thousand), and for each that was planned and found no
-/// room, the changes with which it would have been called, if such can be found. `snapshot` is that of the
-/// recorded revision.
+/// For each target that was refused, of many the first hundred (fewer of more than a thousand), and for each
+/// that was planned and found no room, the changes with which it would have been called, if such can be
+/// found. `snapshot` is that of the recorded revision.
 pub fn counterfactuals(
     snapshot: &RoutingSnapshot,
     record: &DecisionRecord,

@@ -1,7 +1,5 @@
 //! What is known of a caller's earlier calls, each fact by itself (spec/domain §2.8).
 
-use std::collections::BTreeSet;
-
 use minicbor::{Decode, Encode};
 
 use crate::id::{BuyerId, CallId, CampaignId, TargetId};
@@ -95,12 +93,12 @@ impl PriorCalls {
             let counts = past.campaign == *campaign && is_in(windows.campaign, past.at);
             prior.to_campaign += u32::from(counts);
             // Of one buyer, or target, that a call went on to, it is one call.
-            let buyers: BTreeSet<_> = past
-                .answered_by()
-                .filter(|it| is_in(windows.buyer, it.at))
-                .map(|it| &it.buyer)
-                .collect();
-            for buyer in buyers {
+            let met =
+                || past.answered_by().filter(|it| is_in(windows.buyer, it.at)).map(|it| &it.buyer);
+            for (nth, buyer) in met().enumerate() {
+                if met().take(nth).any(|before| before == buyer) {
+                    continue;
+                }
                 match prior.to_buyers.iter_mut().find(|it| it.buyer == *buyer) {
                     Some(known) => known.calls += 1,
                     None => {
@@ -108,12 +106,13 @@ impl PriorCalls {
                     }
                 }
             }
-            let targets: BTreeSet<_> = past
-                .answered_by()
-                .filter(|it| is_in(windows.target, it.at))
-                .map(|it| &it.target)
-                .collect();
-            for target in targets {
+            let met = || {
+                past.answered_by().filter(|it| is_in(windows.target, it.at)).map(|it| &it.target)
+            };
+            for (nth, target) in met().enumerate() {
+                if met().take(nth).any(|before| before == target) {
+                    continue;
+                }
                 match prior.to_targets.iter_mut().find(|it| it.target == *target) {
                     Some(known) => known.calls += 1,
                     None => {

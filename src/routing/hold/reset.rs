@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use super::Bucket;
+use super::ledger::KEPT_AFTER_END_MS;
 use crate::rolling::Rolling;
 use crate::time::Wall;
 
@@ -47,9 +48,6 @@ pub struct ResetPart {
 pub struct Resets {
     latest: BTreeMap<Bucket, Reset>,
 }
-
-/// How long one is known after the end of its window: a clock that was ahead is set back.
-const KEPT_AFTER_END_MS: i64 = 2 * 3_600_000;
 
 impl Resets {
     pub fn of(&self, bucket: &Bucket) -> Option<&Reset> {

@@ -288,6 +288,7 @@ impl Bridge {
         (live.converts_at, live.confirmed, live.taken) = (None, false, true);
         let hold = live.hold_of(attempt);
         let (leg, q850) = (u16::from(attempt), q850.map(u16::from));
+        self.begin_counting();
         self.write(id, at, fact::EndedEarly { leg, q850 }, Durability::Durable);
         for (of, counts) in self.outcomes.so_far(id) {
             let (used, early) = (translate::used(&counts), Juncture::EndedEarly);
@@ -295,6 +296,7 @@ impl Bridge {
                 self.write(id, at, fact::HoldReleased { hold: of }, Durability::Buffered);
             }
         }
+        self.end_counting();
         self.release(key, at, |held| held == attempt);
         let plan = self.calls.get(key).map_or(&[][..], |live| &live.plan);
         if let Some((planned, answered)) = planned(plan, attempt).zip(answered) {

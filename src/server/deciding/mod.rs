@@ -42,7 +42,6 @@ use crate::routing::ping::{
     ANSWERS_MAX, Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState,
     PingRefusal, PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
 };
-use crate::routing::pool::{Demand, Hold};
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
 use crate::routing::selection::ScoreReading;
@@ -609,12 +608,6 @@ impl Deciding {
         }
     }
 
-    /// Live holds and sessions, for metrics.
-    pub fn sizes(&self) -> (usize, usize) {
-        let state = self.state.lock();
-        (state.ledger.live(), state.desk.len())
-    }
-
     /// How many sessions are live, and answers kept, of as many as may be.
     pub fn filled(&self) -> (Filled, Filled) {
         let sessions = {
@@ -630,13 +623,10 @@ impl Deciding {
         let snapshot = self.snapshot.load();
         let state = self.state.lock();
         let pools = snapshot.pools().iter().map(|pool| {
-            let own = state.desk.pool_state(pool, now);
-            let shared = self.sessions.get();
-            let Some(shared) = shared else { return own };
-            let numbers = shared.reading(&pool.id).unwrap_or(own.numbers);
+            let Some(shared) = self.sessions.get() else { return state.desk.pool_state(pool, now) };
+            let numbers = shared.reading(&pool.id);
             let asked = shared.asked(&pool.id, state.desk.asked(&pool.id, now));
-            let demand = Demand::of(&asked, numbers.free, Hold::of(pool), now);
-            PoolState { numbers, demand, ..own }
+            state.desk.pool_state_of(pool, numbers, &asked, now)
         });
         pools.collect()
     }

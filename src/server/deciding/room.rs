@@ -94,13 +94,15 @@ impl Deciding {
         let Some(shared) = self.shared.get() else {
             return state.holds(now).conclude(hold, juncture, came_to, now);
         };
-        let kept = state.ledger.held_by(hold).to_vec();
+        // Of a live hold what is known is what it holds.
+        let is_live = !state.ledger.held_by(hold).is_empty();
         let known = state.ledger.known_of(hold).to_vec();
         let is_news = !state.ledger.has_heard(hold, juncture);
         let was_live = state.holds(now).conclude(hold, juncture, came_to, now);
         if was_live || is_news {
             let news = if is_news { came_to } else { &[] };
-            shared.concluded(hold, juncture, news, &known, &kept);
+            let kept = if is_live { &known[..] } else { &[] };
+            shared.concluded(hold, juncture, news, &known, kept);
         }
         was_live
     }

@@ -5,6 +5,7 @@ use slotmap::SlotMap;
 
 use super::*;
 use crate::reason::Reason;
+use crate::routing::hold::HoldLedger;
 use crate::sip::call::report::Place;
 use crate::sip::flow::{Flow, ListenerId};
 use crate::sip::trunk::{Caller, TrunkIndex};
@@ -49,7 +50,7 @@ fn a_place_that_a_target_named_and_that_cannot_be_dialled_keeps_no_hold() {
 }
 
 fn holds(edge: &Edge) -> usize {
-    edge.process.as_ref().unwrap().parts.deciding.sizes().0
+    edge.process.as_ref().unwrap().parts.deciding.ledger(HoldLedger::live)
 }
 
 fn admission(at: Mono) -> Admission {

@@ -78,6 +78,17 @@ pub(super) struct OfTrunk {
     pub(super) failures: Arc<FailureMap>,
 }
 
+impl OfTrunk {
+    pub(super) fn of(trunk: &Trunk, failures: &Arc<FailureMap>) -> Self {
+        Self {
+            policy: trunk.dialog,
+            answers: trunk.answers.clone(),
+            account: trunk.account.clone(),
+            failures: Arc::clone(failures),
+        }
+    }
+}
+
 impl Endpoint {
     pub(super) fn invite(
         &mut self,
@@ -121,12 +132,7 @@ impl Endpoint {
         let caller = caller_of(&request, rules);
         let captured = super::capture::capture(&request, caller, &rules.profile.inbound);
         let (dialed, number) = dialed_of(&request, rules);
-        let of_trunk = OfTrunk {
-            policy: rules.dialog,
-            answers: rules.answers.clone(),
-            account: rules.account.clone(),
-            failures: self.failures[usize::from(trunk.0)].clone(),
-        };
+        let of_trunk = OfTrunk::of(rules, &self.failures[usize::from(trunk.0)]);
         self.gate.opened(source, now);
         let sip_call_id = Bytes::copy_from_slice(request.call_id());
         let arrival = Arrival { request, key, flow, wall, trunk, caller };

@@ -68,13 +68,8 @@ pub fn foresee(
     let mut endpoint = Endpoint::new(settings, trunks, ids, now);
     let request = endpoint.thought_of(dialed, caller, &fields).ok_or(Reason::DecisionFailed)?;
     let of_trunk = trunk.and_then(|index| {
-        let trunk = endpoint.trunks.get(index)?;
-        Some(OfTrunk {
-            policy: trunk.dialog,
-            answers: trunk.answers.clone(),
-            account: trunk.account.clone(),
-            failures: Arc::clone(&endpoint.failures[usize::from(index.0)]),
-        })
+        let failures = &endpoint.failures[usize::from(index.0)];
+        endpoint.trunks.get(index).map(|trunk| OfTrunk::of(trunk, failures))
     });
     let key = endpoint.wire.keys.of(&request, request.method(), request.method_bytes());
     let flow = Flow::new(ListenerId(0), Transport::Udp, CALLER_AT);

@@ -57,17 +57,17 @@ async fn a_request_is_answered_by_one_node_and_has_that_answer_at_all() -> Resul
     assert_eq!(other.claim(identity(2), 2).await?, Claim::InProgress);
     // It has started again, and does not wait for itself.
     assert_eq!(one.claim(identity(1), 2).await?, Claim::First);
-    one.leave(identity(1).key, 1).await?;
-    other.leave(identity(1).key, 2).await?;
+    one.leave(&[(identity(1).key, 1)]).await?;
+    other.leave(&[(identity(1).key, 2)]).await?;
     assert_eq!(other.claim(identity(1), 3).await?, Claim::InProgress, "the second claim stands");
-    one.leave(identity(1).key, 2).await?;
+    one.leave(&[(identity(1).key, 2)]).await?;
     assert_eq!(other.claim(identity(2), 4).await?, Claim::First);
 
     let kept = |nth: u32| Kept { accepted: accepted(&session(nth, at(0))), visit: None };
     other.keep(&[(identity(2), kept(1), at(0))], at(0)).await?;
     // It was cut off meanwhile, and comes too late.
     one.keep(&[(identity(1), kept(2), at(1))], at(1)).await?;
-    other.leave(identity(2).key, 4).await?;
+    other.leave(&[(identity(2).key, 4)]).await?;
 
     for node in [&one, &other] {
         assert_eq!(node.claim(identity(2), 5).await?, Claim::Answered(kept(1)));

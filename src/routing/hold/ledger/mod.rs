@@ -20,7 +20,8 @@ use crate::time::{Mono, Wall};
 
 use super::juncture::Heard;
 use super::{Bucket, BucketRequest, Counts, GAP, Juncture, LIVE, Reset, ResetPart, Resets};
-use tally::{KEPT_AFTER_END_MS, Tally};
+pub(super) use tally::KEPT_AFTER_END_MS;
+use tally::Tally;
 
 /// Reservations of one process. Not shared: whoever owns it serialises access.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -471,14 +472,17 @@ impl HoldLedger {
         }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut seen, mut last, mut over) = (0, None, vec![]);
+        let is_idle = self.live.is_empty();
         for (bucket, tally) in self.buckets.range((from, Bound::Unbounded)).take(most) {
             (seen, last) = (seen + 1, Some(bucket));
             if tally.is_over(now) {
                 over.push(bucket.clone());
             }
-            let Usage { used, held } = tally.usage(bucket);
-            let is_taken = held > 0 || bucket.window == LIVE && used > 0;
-            self.counters.leaked += u64::from(is_taken && self.live.is_empty());
+            if is_idle {
+                let Usage { used, held } = tally.usage(bucket);
+                let is_taken = held > 0 || bucket.window == LIVE && used > 0;
+                self.counters.leaked += u64::from(is_taken);
+            }
         }
         let last = last.filter(|_| seen == most).cloned();
         for bucket in &over {

@@ -10,7 +10,7 @@ use crate::time::Wall;
 
 /// How long what is used in a window is known after its end, and what is used in a slice after it has left
 /// its window: a clock that was ahead is set back.
-pub(super) const KEPT_AFTER_END_MS: i64 = 2 * 3_600_000;
+pub(in crate::routing::hold) const KEPT_AFTER_END_MS: i64 = 2 * 3_600_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {

@@ -47,10 +47,21 @@ impl Desk {
 
     /// How full a pool is, and how it was asked for.
     pub fn pool_state(&self, pool: &Pool, now: Wall) -> PoolState {
-        let numbers = self.leases.reading(&pool.id);
+        self.pool_state_of(pool, None, &self.asked(&pool.id, now), now)
+    }
+
+    /// The same where others lend its numbers too: `numbers` as all of them have it, as far as that is known,
+    /// and what all of them were asked for.
+    pub fn pool_state_of(
+        &self,
+        pool: &Pool,
+        numbers: Option<PoolReading>,
+        asked: &[AskedHour],
+        now: Wall,
+    ) -> PoolState {
+        let numbers = numbers.unwrap_or_else(|| self.leases.reading(&pool.id));
         let sharing = pool.overflow.map_or(0, |did| self.sharing(did));
-        let asked = self.leases.asked(&pool.id, now);
-        let demand = Demand::of(&asked, numbers.free, Hold::of(pool), now);
+        let demand = Demand::of(asked, numbers.free, Hold::of(pool), now);
         PoolState { numbers, sharing, demand }
     }
 

@@ -39,14 +39,14 @@ fn plain_call(call: CallId, at: Wall) -> RouteRequest {
     }
 }
 
-/// One target with one cap, by the clock of a zone.
+/// The target of [`Script`](crate::cdr::testing::Script), with one cap, by the clock of a zone.
 fn one_cap(zone: &str, cap: &str) -> RoutingSnapshot {
     let config = format!(
         "account = {{ time_zone = '{zone}' }}
          publishers = [{{ id = 'p' }}]
          buyers = [{{ id = 'b' }}]
          [[targets]]
-         id = 't'
+         id = 'tgt_summit'
          buyer = 'b'
          dial = {{ kind = 'sip', uri = 'sip:a' }}
          conversion = {{ seconds = 90, revenue = '42.00' }}
@@ -55,7 +55,7 @@ fn one_cap(zone: &str, cap: &str) -> RoutingSnapshot {
          id = 'c'
          publisher = 'p'
          numbers = ['+18005550100']
-         routing = {{ tiers = [{{ tier = 1, targets = [{{ target = 't' }}] }}] }}"
+         routing = {{ tiers = [{{ tier = 1, targets = [{{ target = 'tgt_summit' }}] }}] }}"
     );
     RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap()
 }

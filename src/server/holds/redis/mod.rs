@@ -16,7 +16,7 @@ mod resets;
 mod scripts;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -61,8 +61,6 @@ pub struct RedisStore {
     gate: ArcSwapOption<String>,
     /// Nodes that lived when the server was last asked.
     living: ArcSwap<Vec<String>>,
-    /// See [`RedisStore::nodes`].
-    nodes: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -115,15 +113,7 @@ impl RedisStore {
         let keys = KeySpace::new(&settings.account);
         let link = Link::new(settings.link.clone());
         let (live, gate) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        Self {
-            keys,
-            link,
-            settings,
-            live,
-            gate,
-            living: ArcSwap::default(),
-            nodes: AtomicU64::new(1),
-        }
+        Self { keys, link, settings, live, gate, living: ArcSwap::default() }
     }
 
     /// Finds the server anew.
@@ -271,9 +261,9 @@ impl RedisStore {
         Ok(())
     }
 
-    /// How many nodes, this one among them, were there when leases were last renewed.
+    /// How many nodes, this one among them, lived when the server was last asked.
     pub fn nodes(&self) -> u64 {
-        self.nodes.load(Ordering::Relaxed)
+        u64::try_from(self.living.load().len()).unwrap_or(u64::MAX).max(1)
     }
 
     /// How long the nodes have to find out that the server has forgotten everything.
@@ -482,8 +472,7 @@ impl HoldStore for RedisStore {
             ];
             arguments.extend(some.iter().map(|hold| hold_name(*hold).to_string()));
             let told: Vec<i64> = self.upkeep(Script::Renew, &keys, &arguments).await?;
-            let [is_other, nodes, places @ ..] = &told[..] else { return Err(unread()) };
-            self.nodes.store(u64::try_from(*nodes).unwrap_or(0).max(1), Ordering::Relaxed);
+            let [is_other, places @ ..] = &told[..] else { return Err(unread()) };
             if *is_other == 1 {
                 tracing::error!(
                     node.id = %settings.node,

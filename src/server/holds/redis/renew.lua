@@ -1,7 +1,6 @@
 -- Prolongs the leases of a node's holds, and the node's own.
 -- KEYS: leases, nodes, processes  ARGV: prefix of holds, node, process, lease ms, holds…
--- Answers { 1 if another process is this node, nodes whose leases last, places of holds whose leases were
--- over … }.
+-- Answers { 1 if another process is this node, places of holds whose leases were over … }.
 local now = clock()
 local ends = whole(now + tonumber(ARGV[4]))
 for _ = 1, 32 do
@@ -9,8 +8,7 @@ for _ = 1, 32 do
 end
 local process = redis.call('HGET', KEYS[3], ARGV[2])
 redis.call('ZADD', KEYS[2], ends, ARGV[2])
-local nodes = redis.call('ZCOUNT', KEYS[2], '(' .. whole(now), '+inf')
-local told = { (process and process ~= ARGV[3]) and 1 or 0, nodes }
+local told = { (process and process ~= ARGV[3]) and 1 or 0 }
 for at = 5, #ARGV do
   local hold = ARGV[at]
   local state, entries = kept(ARGV[1] .. hold)

@@ -67,19 +67,14 @@ impl SharedHolds {
         Ok(())
     }
 
-    /// Sees what other servers were asked for, without waiting for the next look.
+    /// Sees what other servers were asked for.
     ///
     /// # Errors
     /// The store could not be asked, or did not answer.
-    pub(in crate::server) async fn hear_of_resets(
+    pub(in crate::server) async fn look_at_resets(
         &self,
         own: &dyn OwnHolds,
     ) -> Result<(), StoreFault> {
-        self.look_at_resets(own).await
-    }
-
-    /// Sees what other servers were asked for.
-    pub(super) async fn look_at_resets(&self, own: &dyn OwnHolds) -> Result<(), StoreFault> {
         let known = self.inner.lock().resets_known.clone();
         let told = self.store.resets(&known).await?;
         for reset in told.resets {

@@ -119,15 +119,18 @@ impl RedisSessions {
         all_done(self.ask(&asked, For::Upkeep).await)
     }
 
-    /// A request that this node had claimed came to nothing: it may come again, anywhere.
+    /// Requests that this node had claimed came to nothing: they may come again, anywhere.
     ///
     /// # Errors
-    /// The store could not be told, or did not answer.
-    pub async fn leave(&self, key: RequestKey, claim: u64) -> Result<(), StoreFault> {
-        let key = self.keys.request(key);
-        let claim = format!("{}/{claim}", self.settings.node);
-        let arguments = ["leave", &claim].map(|it| it.as_bytes().to_vec()).into();
-        self.run::<Vec<i64>>(Script::Answer, vec![key], arguments).await.map(drop)
+    /// Not all of it could be told.
+    pub async fn leave(&self, left: &[(RequestKey, u64)]) -> Result<(), StoreFault> {
+        let leave = |(key, claim): &(RequestKey, u64)| {
+            let claim = format!("{}/{claim}", self.settings.node);
+            let arguments = ["leave", &claim].map(|it| it.as_bytes().to_vec()).into();
+            Asked::script(Script::Answer, vec![self.keys.request(*key)], arguments)
+        };
+        let asked: Vec<_> = left.iter().map(leave).collect();
+        all_done(self.ask(&asked, For::Upkeep).await)
     }
 }
 

@@ -8,10 +8,11 @@ local function is_old(name, value)
   local hour = tonumber(string.match(name, '^free/(%d+)$') or string.match(value, '^%d+'))
   return not hour or this - hour >= 24
 end
+local mine = 'node/' .. node
 if hours == '' then
-  redis.call('HDEL', ASKED, 'node/' .. node)
-else
-  redis.call('HSET', ASKED, 'node/' .. node, hours)
+  redis.call('HDEL', ASKED, mine)
+elseif redis.call('HGET', ASKED, mine) ~= hours then
+  redis.call('HSET', ASKED, mine, hours)
 end
 local told = {}
 local all = redis.call('HGETALL', ASKED)
@@ -19,7 +20,7 @@ for at = 1, #all, 2 do
   local name, value = all[at], all[at + 1]
   if is_old(name, value) then
     redis.call('HDEL', ASKED, name)
-  elseif name ~= 'node/' .. node then
+  elseif name ~= mine then
     told[#told + 1] = name
     told[#told + 1] = value
   end

@@ -96,8 +96,9 @@ impl KeySpace {
 impl PoolKeys {
     /// As the scripts have them.
     pub(super) fn all(&self) -> Vec<String> {
-        let sets = ["gate", "free", "busy", "rest", "pinned", "seen", "owners", "spare", "stock"];
-        sets.iter().chain(&["asked"]).map(|name| format!("{}:{name}", self.tag)).collect()
+        let names =
+            ["gate", "free", "busy", "rest", "pinned", "seen", "owners", "spare", "stock", "asked"];
+        names.map(|name| format!("{}:{name}", self.tag)).into()
     }
 
     pub(super) fn gate(&self) -> String {

@@ -182,7 +182,7 @@ impl RedisSessions {
         let (mut heard, mut asks, mut known) = (BTreeSet::new(), vec![], vec![]);
         for (nth, question) in asked.iter().enumerate() {
             match servers.followed(question) {
-                Some((place, by)) if self.fresh(question, &by).is_some() => {
+                Some((place, by)) if self.is_fresh(question, &by) => {
                     known.push((nth, place));
                 }
                 followed => {
@@ -210,6 +210,10 @@ impl RedisSessions {
             self.ask_and_keep(&servers, asked, again, limit, &mut answers).await;
         }
         answers
+    }
+
+    fn is_fresh(&self, asked: &Asked, by: &Arc<Followed>) -> bool {
+        asked.kept_as().is_some_and(|key| self.near.is_fresh(key, by))
     }
 
     fn fresh(&self, asked: &Asked, by: &Arc<Followed>) -> Option<Value> {
@@ -282,9 +286,7 @@ impl RedisSessions {
         key: SessionKey,
         now: Wall,
     ) -> Result<Option<Session>, StoreFault> {
-        let named = self.keys.session(key);
-        let get = redis::cmd("GET").arg(&named).take();
-        let answer = self.ask(&[Asked::plain(&named, get)], For::Upkeep).await.pop();
+        let answer = self.ask(&[self.get(key)], For::Upkeep).await.pop();
         live(answer.unwrap_or_else(|| Err(unread()))?, key, now)
     }
 

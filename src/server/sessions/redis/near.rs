@@ -48,6 +48,12 @@ struct Entry {
     read_at: Mono,
 }
 
+impl Entry {
+    fn is_fresh(&self, by: &Arc<Followed>) -> bool {
+        !self.has_changed && !by.is_lost() && Arc::ptr_eq(&self.by, by)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Asking {
     readers: usize,
@@ -107,9 +113,12 @@ impl Near {
     /// What a key is, as far as the connection has said.
     pub(super) fn fresh(&self, key: &str, by: &Arc<Followed>) -> Option<Value> {
         let inner = self.inner.lock();
-        let entry = inner.entry(key)?;
-        let is_fresh = !entry.has_changed && !by.is_lost() && Arc::ptr_eq(&entry.by, by);
-        is_fresh.then(|| entry.value.clone())
+        inner.entry(key).filter(|it| it.is_fresh(by)).map(|it| it.value.clone())
+    }
+
+    /// Whether it is known what a key is, as far as the connection has said.
+    pub(super) fn is_fresh(&self, key: &str, by: &Arc<Followed>) -> bool {
+        self.inner.lock().entry(key).is_some_and(|it| it.is_fresh(by))
     }
 
     /// What a key was, the last time that it was read.

@@ -364,13 +364,29 @@ impl RedisSessions {
         own: &[AskedHour],
         now: Wall,
     ) -> Result<Vec<AskedHour>, StoreFault> {
-        let arguments = [&*self.settings.node, &*written(own)];
-        let told: Vec<(String, String)> = self.of_pool(Script::Asked, pool, now, arguments).await?;
-        let hours = told.iter().flat_map(|(name, value)| match name.strip_prefix("free/") {
-            Some(hour) => fewest(hour, value).into_iter().collect(),
-            None => read_hours(value),
-        });
-        Ok(hours.collect())
+        let told = self.asked_each(&[(pool, own.to_vec())], now).await.pop();
+        told.unwrap_or_else(|| Err(unread()))
+    }
+
+    /// The same of each, of those whose servers answer.
+    pub async fn asked_each(
+        &self,
+        pools: &[(&Pool, Vec<AskedHour>)],
+        now: Wall,
+    ) -> Vec<Result<Vec<AskedHour>, StoreFault>> {
+        let ask = |(pool, own): &(&Pool, Vec<AskedHour>)| {
+            self.asked_of_pool(Script::Asked, pool, now, [&*self.settings.node, &*written(own)])
+        };
+        let asked: Vec<_> = pools.iter().map(ask).collect();
+        let told = |answer: Result<Value, StoreFault>| {
+            let told: Vec<(String, String)> = read(answer?)?;
+            let hours = told.iter().flat_map(|(name, value)| match name.strip_prefix("free/") {
+                Some(hour) => fewest(hour, value).into_iter().collect(),
+                None => read_hours(value),
+            });
+            Ok(hours.collect())
+        };
+        self.ask(&asked, For::Upkeep).await.into_iter().map(told).collect()
     }
 
     /// To whom a number is and was lent, and how many are shown it for want of another.

@@ -65,11 +65,7 @@ impl SharedSessions {
     ) -> Option<Session> {
         let sessions = self.store.of_caller(checked.campaign(), checked.caller()?, now).await;
         let sessions = sessions.inspect_err(|fault| self.metrics.fault(fault)).ok()?;
-        let known = sessions.into_iter().map(|it| match own.opened(it.session) {
-            Some(_) => own.follow(it),
-            None => it,
-        });
-        let known: Vec<Session> = known.collect();
+        let known: Vec<Session> = sessions.into_iter().map(|it| own.follow(it)).collect();
         known.into_iter().find(|it| checked.was_quoted(it, now))
     }
 
@@ -133,11 +129,10 @@ impl SharedSessions {
             })
             .collect();
         self.store.keep(&answers, clock::wall()).await?;
-        for word in some {
-            if let Word::Left(key, claim) = word {
-                self.store.leave(*key, *claim).await?;
-            }
-        }
-        Ok(())
+        let left = some.iter().filter_map(|word| match word {
+            Word::Left(key, claim) => Some((*key, *claim)),
+            Word::Answered(..) => None,
+        });
+        self.store.leave(&left.collect::<Vec<_>>()).await
     }
 }

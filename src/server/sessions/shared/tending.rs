@@ -248,9 +248,9 @@ impl SharedSessions {
                 Err(fault) if fault.is_away() => away = Err(fault),
                 told => told?,
             }
-            self.inner.lock().are_missed |= away.is_err();
             let next = sessions.last().map(|it| Retelling { behind: Some(it.session), ..telling });
             let mut inner = self.inner.lock();
+            inner.are_missed |= away.is_err();
             // More may have been forgotten meanwhile.
             if inner.all_untold == Some(telling) {
                 inner.all_untold = next;
@@ -494,12 +494,14 @@ impl SharedSessions {
                 }
             }
         }
-        for pool in snapshot.pools() {
-            let wall = clock::wall();
-            match self.store.asked(pool, &own.asked(&pool.id, wall), wall).await {
-                Ok(elsewhere) => drop(self.inner.lock().asked.insert(pool.id.clone(), elsewhere)),
-                Err(fault) if fault.is_away() => all = all.and(Err(fault)),
-                Err(fault) => return Err(fault),
+        let wall = clock::wall();
+        let pools = snapshot.pools().iter().map(|pool| (pool, own.asked(&pool.id, wall)));
+        let asked = self.store.asked_each(&pools.collect::<Vec<_>>(), wall).await;
+        let mut inner = self.inner.lock();
+        for (pool, asked) in snapshot.pools().iter().zip(asked) {
+            match asked {
+                Ok(elsewhere) => drop(inner.asked.insert(pool.id.clone(), elsewhere)),
+                Err(fault) => all = all.and(Err(fault)),
             }
         }
         all
