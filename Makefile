@@ -44,7 +44,7 @@ test: deps lint ## Everything CI checks.
 	   END { if (verdict) { system("sort " cells); print verdict } }'
 
 bench: ## Micro-benchmarks.
-	$(CARGO) bench --locked --bench message --bench routing --bench holds --bench sessions
+	$(CARGO) bench --locked --bench message --bench routing --bench holds --bench sessions --bench decision
 
 bench-ping: ## 5,000 pings a second (RATE) for a minute (SECONDS), beside the HTTP stack alone.
 	$(CARGO) bench --locked --bench ping

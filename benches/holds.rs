@@ -15,12 +15,12 @@ use tollbridge::routing::hold::{Bucket, BucketRequest, Counts, HoldLedger, Ledge
 use tollbridge::routing::{RouteRequest, RoutingSnapshot, Tags};
 use tollbridge::server::clock;
 use tollbridge::server::deciding::Deciding;
-use tollbridge::server::holds::redis::{RedisStore, RedisStoreSettings};
+use tollbridge::server::holds::redis::RedisStore;
 use tollbridge::server::holds::{Change, HoldStore, SharedHolds};
 use tollbridge::server::redis::Address;
 use tollbridge::time::{Mono, Wall};
 
-use redis::{link, show, start_redis};
+use redis::{show, start_redis};
 
 const HOLDS: u64 = 20_000;
 const AT_ONCE: u64 = 32;
@@ -68,7 +68,7 @@ fn main() {
 }
 
 async fn on_redis(address: Address) {
-    let store = RedisStore::new(settings(&address, "bench", "1"));
+    let store = RedisStore::new(redis::holds(&address, "bench", PATIENCE));
     store.connect().await.expect("redis-server is there");
     store.announce(LEASE).await.expect("it answers");
     assert!(store.join(LEASE).await.expect("it answers"), "nobody else is there");
@@ -102,7 +102,7 @@ async fn on_redis(address: Address) {
     let snapshot = RoutingSnapshot::compile(config, 1).expect("it compiles");
     let deciding = Deciding::new(snapshot);
     let process = CallId::from_bytes([7; 16]);
-    let store = RedisStore::new(settings(&address, "decisions", "1"));
+    let store = RedisStore::new(redis::holds(&address, "decisions", PATIENCE));
     let shared = Arc::new(SharedHolds::new(store, LEASE, process));
     deciding.share(Arc::clone(&shared));
     shared.begin(&deciding).await;
@@ -157,19 +157,4 @@ fn three_buckets() -> Vec<BucketRequest> {
 
 fn hold(run: u64, number: u64) -> HoldId {
     HoldId(uuid::Uuid::from_u64_pair(run, number))
-}
-
-fn settings(address: &Address, account: &str, node: &str) -> RedisStoreSettings {
-    RedisStoreSettings {
-        link: link(address, PATIENCE),
-        account: account.into(),
-        node: node.into(),
-        process: node.into(),
-        call_timeout: PATIENCE,
-        timeout: PATIENCE,
-        replica_timeout: PATIENCE,
-        open_after: Duration::ZERO,
-        call_max: Duration::ZERO,
-        slow: PATIENCE,
-    }
 }

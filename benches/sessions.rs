@@ -7,7 +7,6 @@
 
 mod redis;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tollbridge::id::{CallId, PingId, SessionId};
@@ -17,10 +16,10 @@ use tollbridge::routing::{RouteRequest, RoutingSnapshot, Tags};
 use tollbridge::server::clock;
 use tollbridge::server::redis::Address;
 use tollbridge::server::sessions::SessionStore;
-use tollbridge::server::sessions::redis::{RedisSessions, RedisSessionsSettings, TimeOfNumbers};
+use tollbridge::server::sessions::redis::RedisSessions;
 use tollbridge::time::Wall;
 
-use redis::{link, show, start_redis};
+use redis::{show, start_redis};
 
 const SESSIONS: u64 = 1_000_000;
 const ASKED: u64 = 20_000;
@@ -69,18 +68,7 @@ fn in_process(snapshot: &RoutingSnapshot) {
 }
 
 async fn in_redis(snapshot: &RoutingSnapshot, address: Address) {
-    let store = RedisSessions::new(RedisSessionsSettings {
-        link: link(&address, PATIENCE),
-        account: "bench".into(),
-        node: "1".into(),
-        call_timeout: PATIENCE,
-        timeout: PATIENCE,
-        lease: LIFE,
-        apart_for: LIFE,
-        open_after: Duration::ZERO,
-        time: TimeOfNumbers::Server,
-        kept_max: 10_000,
-    });
+    let store = RedisSessions::new(redis::sessions(&address, LIFE, PATIENCE));
     store.connect().await.expect("redis-server is there");
     let pool = snapshot.pool(&"pool".into()).expect("it is configured");
     let now = clock::wall();
@@ -212,11 +200,5 @@ fn memory() -> u64 {
 
 /// Bytes that Redis uses.
 fn used(address: &Address) -> u64 {
-    let told = Command::new("redis-cli")
-        .args(["-p", &address.port.to_string(), "info", "memory"])
-        .output()
-        .expect("redis-cli is installed: apt-get install redis-tools");
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    let line = told.lines().find_map(|line| line.strip_prefix("used_memory:"));
-    line.and_then(|it| it.trim().parse().ok()).expect("it is a number")
+    redis::told(address, "memory", "used_memory").parse().expect("it is a number")
 }

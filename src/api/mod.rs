@@ -58,7 +58,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::cdr::consumer::Standing;
@@ -67,7 +66,7 @@ use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{Letters, RollupStore};
 use crate::cdr::store::enrichments::Enrichments;
 use crate::cdr::store::fraud::Scores;
-use crate::cdr::store::{Answer, CallStore};
+use crate::cdr::store::{Answer, CallStore, Decisions};
 use crate::config::ApiKey;
 use crate::id::{BuyerId, CallId, PingId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
@@ -219,8 +218,8 @@ pub trait Routing: Send + Sync {
     /// `target/tgt_summit/concurrency`. False: there is no such concurrency.
     fn set_ready(&self, concurrency: &SmolStr, count: u32) -> bool;
 
-    /// The latest decisions, at most `count`, the oldest first.
-    fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>>;
+    /// The records of decisions.
+    fn decisions(&self) -> &dyn Decisions;
 }
 
 /// A ping as it was sent.

@@ -13,10 +13,11 @@ use super::error::{Code, Place, Problem};
 use super::openapi::faults;
 use super::request::{Id, JsonBody};
 use super::router::Api;
+use crate::cdr::store::LastDecisions;
 use crate::id::CallId;
 use crate::money::Money;
 use crate::routing::comparison::Comparison;
-use crate::routing::replay::{self, DecisionRecord, Difference};
+use crate::routing::replay::{self, Difference};
 
 /// Decisions that are compared at most.
 const COMPARED_MAX: u32 = 10_000;
@@ -180,28 +181,30 @@ pub(super) async fn diff(
             detail,
         ));
     }
-    let decisions = api.services.routing.decisions(last).await?;
-    // Ten thousand decisions take a while, in which this thread has others to serve.
-    let revision = snapshot.revision();
-    let compared = tokio::task::spawn_blocking(move || {
-        let mut comparison = Comparison::default();
-        let give_up = Instant::now() + COMPARED_FOR;
-        for bytes in decisions {
-            if Instant::now() >= give_up {
-                break;
-            }
-            comparison.add(before.as_deref(), &snapshot, &DecisionRecord::from_bytes(&bytes)?);
+    let mut pages = LastDecisions::new(api.services.routing.decisions(), last);
+    let mut compared = Comparison::default();
+    let give_up = Instant::now() + COMPARED_FOR;
+    while Instant::now() < give_up {
+        let page = pages.page().await?;
+        if page.is_empty() {
+            break;
         }
-        Ok::<_, replay::RecordError>(comparison)
-    });
-    let compared = compared.await.map_err(|_| Code::InternalError)?.map_err(|error| {
-        tracing::error!(%error, "reading a routing decision failed");
-        Code::StoreDamaged
-    })?;
+        let (before, snapshot) = (before.clone(), Arc::clone(&snapshot));
+        // Many decisions take a while, in which this thread has others to serve.
+        let comparing = tokio::task::spawn_blocking(move || {
+            let (page, in_time) = (page.iter().map(AsRef::as_ref), || Instant::now() < give_up);
+            let done = compared.add_while(before.as_deref(), &snapshot, page, in_time);
+            done.map(|()| compared)
+        });
+        compared = comparing.await.map_err(|_| Code::InternalError)?.map_err(|error| {
+            tracing::error!(%error, "reading a routing decision failed");
+            Code::StoreDamaged
+        })?;
+    }
     let Comparison { calls, moved, moved_first, repriced, refused_now, taken_now, .. } = compared;
     let Comparison { revenue_delta, payout_delta, examples, .. } = compared;
     Ok(Json(Compared {
-        revision,
+        revision: snapshot.revision(),
         from: body.from,
         calls,
         moved,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, anyhow};
 use tollbridge::cdr::store::sqlite::SqliteStore;
-use tollbridge::cdr::store::{Revisions as _, last_decisions};
+use tollbridge::cdr::store::{LastDecisions, Revisions as _};
 use tollbridge::config::Config;
 use tollbridge::routing::RoutingSnapshot;
 use tollbridge::routing::comparison::Comparison;
@@ -121,9 +121,16 @@ async fn compare(
 async fn records(store: &SqliteStore, last: u32) -> Result<Vec<DecisionRecord>, Failure> {
     let reading = "reading the decisions (records of an older version have to be opened by a server of \
                    this one first)";
-    let records = last_decisions(store, last).await.context(reading)?;
-    let records = records.iter().map(|bytes| DecisionRecord::from_bytes(bytes).context(reading));
-    Ok(records.collect::<Result<_, _>>()?)
+    let (mut pages, mut records) = (LastDecisions::new(store, last), vec![]);
+    loop {
+        let page = pages.page().await.context(reading)?;
+        if page.is_empty() {
+            return Ok(records);
+        }
+        for bytes in &page {
+            records.push(DecisionRecord::from_bytes(bytes).context(reading)?);
+        }
+    }
 }
 
 async fn snapshot(store: &SqliteStore, revision: u64) -> Result<Option<RoutingSnapshot>, Failure> {

@@ -4,7 +4,7 @@ use crate::id::{CallId, TargetId};
 use crate::money::Money;
 
 use super::decision::{Decision, PlannedAttempt, Terms};
-use super::replay::{DecisionRecord, replay};
+use super::replay::{DecisionRecord, RecordError, replay};
 use super::snapshot::RoutingSnapshot;
 
 /// What decisions come to on one configuration, compared with another. Each call is in one of `moved`,
@@ -41,6 +41,26 @@ enum Change {
 }
 
 impl Comparison {
+    /// Makes decisions again that were kept as these bytes, for as long as `may_go_on`.
+    ///
+    /// # Errors
+    /// One of them is damaged.
+    pub fn add_while<'a>(
+        &mut self,
+        from: Option<&RoutingSnapshot>,
+        to: &RoutingSnapshot,
+        records: impl IntoIterator<Item = &'a [u8]>,
+        mut may_go_on: impl FnMut() -> bool,
+    ) -> Result<(), RecordError> {
+        for bytes in records {
+            if !may_go_on() {
+                break;
+            }
+            self.add(from, to, &DecisionRecord::from_bytes(bytes)?);
+        }
+        Ok(())
+    }
+
     /// Makes one decision again, on `to`. It is compared with what it is on `from`, or without that with
     /// what was recorded.
     pub fn add(
@@ -111,6 +131,7 @@ mod tests {
     use super::*;
     use crate::routing::decider::{Known, decide};
     use crate::routing::hold::Bucket;
+    use crate::routing::replay::record_bytes;
     use crate::routing::request::{RouteRequest, Usage};
     use crate::routing::selection::Rotation;
     use crate::time::Wall;
@@ -200,7 +221,33 @@ mod tests {
         assert_eq!(delta(Some(&one), &one), (0, "0.00".into()));
     }
 
+    #[test]
+    fn decisions_are_compared_for_as_long_as_there_is_time_and_not_if_one_is_damaged() {
+        let (same, good, mut bad) = (compiled(CONFIG), bytes(), bytes());
+        let mut comparison = Comparison::default();
+        let mut left = 3;
+        let in_time = || {
+            left -= 1;
+            left >= 0
+        };
+        comparison.add_while(None, &same, [good.as_slice(); 5], in_time).unwrap();
+        assert_eq!(comparison, Comparison { calls: 3, ..Comparison::default() });
+        bad[9] ^= 1;
+        let damaged = comparison.add_while(None, &same, [good.as_slice(), &bad], || true);
+        assert!(matches!(damaged, Err(RecordError::Altered)), "{damaged:?}");
+    }
+
     fn record() -> DecisionRecord {
+        let (request, decision) = decided();
+        DecisionRecord::new(&request, Known::default(), &decision)
+    }
+
+    fn bytes() -> Vec<u8> {
+        let (request, decision) = decided();
+        record_bytes(&request, Known::default(), &decision)
+    }
+
+    fn decided() -> (RouteRequest, Decision) {
         let request = RouteRequest {
             call: CallId::from_bytes([7; 16]),
             at: Wall(1_773_759_852_318),
@@ -214,7 +261,7 @@ mod tests {
         let (known, unused) = (Known::default(), BTreeMap::<Bucket, Usage>::new());
         let mut rotation = Rotation::default();
         let decision = decide(&compiled(CONFIG), &request, known, &unused, &mut rotation);
-        DecisionRecord::new(&request, known, &decision)
+        (request, decision)
     }
 
     fn compiled(config: &str) -> RoutingSnapshot {

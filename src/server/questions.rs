@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::api::{Hearing, Metered, Metering, Routing, SipPreview};
-use crate::cdr::store::{Answer, Decisions, last_decisions};
+use crate::cdr::store::{Answer, Decisions};
 use crate::id::{TargetId, TrunkId};
 use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::{Condition, WaySeen};
@@ -112,7 +111,7 @@ impl Routing for Questions {
         self.deciding.set_ready(concurrency, count, clock::wall())
     }
 
-    fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {
-        Box::pin(last_decisions(self.decisions.as_ref(), count))
+    fn decisions(&self) -> &dyn Decisions {
+        self.decisions.as_ref()
     }
 }

@@ -6,6 +6,7 @@
 //! read: what it is sent goes on within [`STUCK_MAX`]. Then the connection is closed. No more are open at a time
 //! than may be, in all and of one source: [`Seats`] says who makes room.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -106,22 +107,22 @@ fn converse<S>(stream: S, router: Router, open: &GracefulShutdown, seat: Seat)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let begins = Arc::new(AtomicBool::new(true));
+    let doing = Arc::new(Doing::default());
     let due = Some(Box::pin(sleep_until(Instant::now() + HEADER_TIME_MAX)));
-    let paced = Paced { stream, begins: Arc::clone(&begins), due, stuck: None };
-    let (seat, is_asked) = (Arc::new(seat), Arc::clone(&begins));
+    let paced = Paced { stream, doing: Arc::clone(&doing), due, stuck: None };
+    let (seat, asked) = (Arc::new(seat), Arc::clone(&doing));
     let seated = Arc::clone(&seat);
     let service = service_fn(move |request: Request<Incoming>| {
-        begins.store(false, Ordering::Relaxed);
+        asked.is_asked.store(true, Ordering::Relaxed);
         let stays = seated.begin();
-        let (router, begins, seated) = (router.clone(), Arc::clone(&begins), Arc::clone(&seated));
+        let (router, asked, seated) = (router.clone(), Arc::clone(&asked), Arc::clone(&seated));
         async move {
             let mut answer = router.oneshot(request.map(axum::body::Body::new)).await;
             if let (Ok(answer), false) = (&mut answer, stays) {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             seated.rest();
-            begins.store(true, Ordering::Relaxed);
+            asked.is_asked.store(false, Ordering::Relaxed);
             answer
         }
     });
@@ -134,10 +135,12 @@ where
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = seat.given() => {
-                // With a request in its hands it goes when that is answered.
-                if is_asked.load(Ordering::Relaxed) { Ok(()) } else { connection.await }
-            }
+            () = seat.given() => poll_fn(|context| {
+                let ended = connection.as_mut().poll(context);
+                // With a request in its hands it goes when the client has the answer.
+                if ended.is_pending() && doing.is_nothing() { Poll::Ready(Ok(())) } else { ended }
+            })
+            .await,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection to the REST service ended");
@@ -151,11 +154,25 @@ fn is_of_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
+/// What a connection is at.
+#[derive(Default)]
+struct Doing {
+    /// A request is being read or thought about. Else the next byte is of a header.
+    is_asked: AtomicBool,
+    /// What is written waits for the client to take it.
+    is_stuck: AtomicBool,
+}
+
+impl Doing {
+    fn is_nothing(&self) -> bool {
+        !self.is_asked.load(Ordering::Relaxed) && !self.is_stuck.load(Ordering::Relaxed)
+    }
+}
+
 /// A connection on which a header that has begun has to end in time, and an answer to go on.
 struct Paced<S> {
     stream: S,
-    /// The next byte is of a header, the last request having been read and answered.
-    begins: Arc<AtomicBool>,
+    doing: Arc<Doing>,
     /// Until when the header has to be there; absent: none has begun, and it is not the first.
     due: Option<Pin<Box<Sleep>>>,
     /// Until when the client has to take something; absent: it has taken all.
@@ -169,6 +186,7 @@ impl<S> Paced<S> {
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        self.doing.is_stuck.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
             self.stuck = None;
             return written;
@@ -186,7 +204,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.begins.load(Ordering::Relaxed) {
+        if this.doing.is_asked.load(Ordering::Relaxed) {
             this.due = None;
             return Pin::new(&mut this.stream).poll_read(context, buffer);
         }
@@ -300,6 +318,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_slowly_has_its_answer_before_it_makes_room() {
+        let open = GracefulShutdown::new();
+        let seats = Seats::new(1, 1);
+        let mut slow = connect_by(&seats, &open, 16);
+        slow.write_all(REQUEST).await.unwrap();
+        let mut answer = vec![0];
+        // It has been thought about, and most of it has yet to be written.
+        slow.read_exact(&mut answer).await.unwrap();
+        let mut next = connect(&seats, &open);
+        assert!(asked(&mut next).await.starts_with("HTTP/1.1 200"));
+
+        slow.read_to_end(&mut answer).await.unwrap();
+
+        assert!(answer.ends_with(b"\r\n\r\n{}"), "{}", String::from_utf8_lossy(&answer));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_may_rest_between_requests_longer_than_a_header_may_take() {
         let (mut client, _open) = connected();
         for pause in [0, 60, 70] {
@@ -366,13 +401,15 @@ mod tests {
     /// To a service that reads bodies. So many bytes may be on the way.
     fn connected_by(capacity: usize) -> (DuplexStream, GracefulShutdown) {
         let open = GracefulShutdown::new();
-        let (client, server) = tokio::io::duplex(capacity);
-        converse(server, router(), &open, Seats::new(1, 1).take(SOURCE).unwrap());
-        (client, open)
+        (connect_by(&Seats::new(1, 1), &open, capacity), open)
     }
 
     fn connect(seats: &Arc<Seats>, open: &GracefulShutdown) -> DuplexStream {
-        let (client, server) = tokio::io::duplex(4_096);
+        connect_by(seats, open, 4_096)
+    }
+
+    fn connect_by(seats: &Arc<Seats>, open: &GracefulShutdown, capacity: usize) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(capacity);
         converse(server, router(), open, seats.take(SOURCE).expect("somebody makes room"));
         client
     }

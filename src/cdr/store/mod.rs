@@ -198,22 +198,37 @@ pub trait Decisions: Send + Sync {
     fn before_last(&self, count: u32) -> Answer<'_, u64>;
 }
 
-/// The latest decision records, at most `count`, oldest first.
-///
-/// # Errors
-/// The store cannot be read.
-pub async fn last_decisions(store: &dyn Decisions, count: u32) -> Result<Vec<Bytes>, StoreError> {
-    const PAGE: u32 = 1_000;
-    let mut after = store.before_last(count).await?;
-    let (mut found, mut rest) = (vec![], count);
-    while rest > 0 {
-        let page = store.decisions(after, PAGE.min(rest)).await?;
-        let Some((last, _)) = page.last() else { break };
-        after = *last;
-        rest = rest.saturating_sub(u32::try_from(page.len()).unwrap_or(rest));
-        found.extend(page.into_iter().map(|(_, record)| record));
+/// The latest decision records, the oldest first, some at a time: all of them may be more than there is
+/// memory for.
+pub struct LastDecisions<'a> {
+    store: &'a dyn Decisions,
+    /// The key of the last that was read; absent: none was.
+    after: Option<u64>,
+    rest: u32,
+}
+
+impl<'a> LastDecisions<'a> {
+    const PAGE: u32 = 500;
+
+    /// At most `count`.
+    pub fn new(store: &'a dyn Decisions, count: u32) -> Self {
+        Self { store, after: None, rest: count }
     }
-    Ok(found)
+
+    /// The next of them; empty: there are no more.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn page(&mut self) -> Result<Vec<Bytes>, StoreError> {
+        let after = match self.after {
+            Some(after) => after,
+            None => self.store.before_last(self.rest).await?,
+        };
+        let page = self.store.decisions(after, Self::PAGE.min(self.rest)).await?;
+        self.after = Some(page.last().map_or(after, |(last, _)| *last));
+        self.rest = self.rest.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
+        Ok(page.into_iter().map(|(_, record)| record).collect())
+    }
 }
 
 /// How far a projection has read.

@@ -43,10 +43,15 @@ fn stage(brokers: &str, more: &str) -> Stage {
     Stage::start(setup).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// A failure shows the server's log.
+/// A failure shows how far the shipper is, and the server's log.
 fn check(stage: &Stage, outcome: Result<()>) {
     if let Err(error) = outcome {
-        panic!("{error:#}\nlog of the server:\n{}", stage.log());
+        let names = ["shipper_events_total", "shipper_outages_total", "consumer_lag_facts"];
+        let shipper = names.map(|name| {
+            let value = metric(stage.api, &format!("tollbridge_{name}"), "ship:audit");
+            format!("{name} {value:?}")
+        });
+        panic!("{error:#}\n{}\nlog of the server:\n{}", shipper.join(", "), stage.log());
     }
 }
 

@@ -11,7 +11,7 @@ use crate::api::{
     Metering, Reload, ResetError, ResetRequest, Resetting, Routing, SipField, SipInvite,
     SipPreview, WasReset,
 };
-use crate::cdr::store::{Answer, StoreError};
+use crate::cdr::store::{Answer, Decisions, StoreError};
 use crate::id::{BuyerId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::routing::attribution::SessionKey;
@@ -130,12 +130,29 @@ impl Routing for World {
         self.snapshot.concurrency().any(|it| it.key == *concurrency)
     }
 
-    fn decisions(&self, count: u32) -> Answer<'_, Vec<Bytes>> {
+    fn decisions(&self) -> &dyn Decisions {
+        self
+    }
+}
+
+/// Their keys are their places, from one on.
+impl Decisions for World {
+    fn decisions(&self, after: u64, limit: u32) -> Answer<'_, Vec<(u64, Bytes)>> {
         Box::pin(async move {
             self.check_store()?;
             let state = self.state.lock();
-            let skipped = state.decisions.len().saturating_sub(count as usize);
-            Ok(state.decisions.values().skip(skipped).cloned().collect())
+            let by_key = (1..).zip(state.decisions.values().cloned());
+            let rest = by_key.skip_while(|(key, _)| *key <= after);
+            // One at a time, as if there were many.
+            Ok(rest.take(limit.min(1) as usize).collect())
+        })
+    }
+
+    fn before_last(&self, count: u32) -> Answer<'_, u64> {
+        Box::pin(async move {
+            self.check_store()?;
+            let skipped = self.state.lock().decisions.len().saturating_sub(count as usize);
+            Ok(skipped as u64)
         })
     }
 }

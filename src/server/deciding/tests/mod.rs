@@ -17,7 +17,7 @@ use crate::routing::PlannedAttempt;
 use crate::routing::attribution::{Method, Named, SessionKey};
 use crate::routing::circuit::{AttemptEnd, Attempted};
 use crate::routing::config::RoutingConfig;
-use crate::routing::decision::{Check, Terms};
+use crate::routing::decision::{Check, Step, Terms, Verdict};
 use crate::routing::hold::{BucketRequest, Counts, Juncture, NoRoom};
 use crate::routing::replay::replay;
 use crate::routing::scorer::{Heard, Outcome};
@@ -266,6 +266,10 @@ const BUSY: &str = r#"
     buyer = "other"
     dial = { kind = "sip", uri = "sip:e" }
     conversion = { seconds = 60, revenue = "42.00" }
+    [[targets]]
+    id = "spare"
+    buyer = "other"
+    dial = { kind = "sip", uri = "sip:f" }
     [[campaigns]]
     id = "c"
     publisher = "p"
@@ -291,14 +295,23 @@ const BUSY: &str = r#"
     publisher = "p"
     numbers = ["+18005550121-+18005550123"]
     routing = { distribution = { by = "scorer", scorer = "m" }, tiers = [
-        { tier = 1, targets = [{ target = "daytime" }, { target = "ohio" }, { target = "any" }] },
+        { tier = 1, ring = "parallel",
+          targets = [{ target = "daytime" }, { target = "ohio" }, { target = "any" }] },
     ] }
+    [campaigns.no_route]
+    no_capacity = { overflow = "spare" }
+    none_match = { overflow = "spare" }
+    all_closed = { overflow = "spare" }
     [[campaigns]]
     id = "f"
     publisher = "p"
     numbers = ["+18005550124"]
     min_match_confidence = 0.5
     routing = { tiers = [{ tier = 1, targets = [{ target = "pays" }] }] }
+    [[caller_lists]]
+    id = "blocked"
+    kind = "block"
+    callers = ["+16145550007", "+16145550008"]
     [[scorers]]
     id = "m"
     kind = "http"
@@ -309,6 +322,7 @@ const BUSY: &str = r#"
 #[test]
 fn what_is_simulated_is_what_happens() {
     let seed = fastrand::u64(..);
+    let mut weighed = 0;
     let day = busy_day(seed, 100_000, |deciding, n, request, questions, scores| {
         let snapshot = deciding.snapshot();
         let mut assumed = Assumed::default();
@@ -327,10 +341,12 @@ fn what_is_simulated_is_what_happens() {
             let again = replay(&snapshot, &record);
             assert_eq!(again.difference, None, "seed {seed}, call {n}");
         }
+        weighed += u32::from(has_each_candidate_once(&decided.decision));
         decided
     });
     let Day { targets, methods, reasons, explored, held, unpaid, scored, ill, promised } = day;
-    assert_eq!(targets.len(), 4, "every target had calls");
+    assert_eq!(targets.len(), 5, "every target had calls");
+    assert!(weighed > 10_000, "{weighed} were not refused before there were candidates");
     assert!(explored > 30 && held > 1_000, "{explored} and {held}");
     assert_eq!(methods.len(), 10, "calls were matched in every way: {methods:?}");
     for reason in [
@@ -340,6 +356,7 @@ fn what_is_simulated_is_what_happens() {
         Reason::AccountCapped,
         Reason::PublisherCapped,
         Reason::NoCredit,
+        Reason::BlockedCaller,
     ] {
         assert!(reasons.contains(&reason), "{reason:?} among {reasons:?}, seed {seed}");
     }
@@ -347,6 +364,28 @@ fn what_is_simulated_is_what_happens() {
     assert!(scored > 100, "{scored} scores, seed {seed}");
     assert!(ill > 100, "{ill} went another way than the first, seed {seed}");
     assert!(promised > 0, "{promised} calls of pings that were promised a payout, seed {seed}");
+}
+
+/// Each target of the campaign has its place or one reason, whether or not all that were planned are
+/// called, and so has the overflow if it was looked at. `false`: the call was refused before.
+fn has_each_candidate_once(decision: &Decision) -> bool {
+    let stopped = |step: &Step| step.target.is_none() && step.verdict == Verdict::Refused;
+    if decision.steps.iter().any(stopped) {
+        assert!(decision.plan.is_empty() && decision.refused.is_some(), "{decision:?}");
+        return false;
+    }
+    let campaign = &decision.attribution.as_ref().expect("else it was refused").campaign;
+    let candidates: &[&str] =
+        if campaign.as_str() == "f" { &["pays"] } else { &["any", "daytime", "ohio"] };
+    for dialed in [0, decision.plan.len()] {
+        let outcomes = decision.outcomes_of_first(dialed);
+        assert!(outcomes.iter().all(|it| it.dialed == it.reason.is_none()), "{outcomes:?}");
+        let mut told: Vec<_> = outcomes.iter().map(|it| it.target.as_str()).collect();
+        told.sort_unstable();
+        let with_overflow: Vec<_> = candidates.iter().copied().chain(["spare"]).collect();
+        assert!(told == candidates || told == with_overflow, "{decision:?}");
+    }
+    true
 }
 
 /// What happened on a busy day.
