@@ -11,9 +11,9 @@ mod redis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollbridge::id::{CallId, PingId, SessionId};
+use tollbridge::id::{CallId, SessionId};
 use tollbridge::phone::PhoneNumber;
-use tollbridge::routing::ping::{KeptTags, Session, SessionKind};
+use tollbridge::routing::ping::Session;
 use tollbridge::routing::{RouteRequest, RoutingSnapshot, Tags};
 use tollbridge::server::clock;
 use tollbridge::server::deciding::Deciding;
@@ -22,7 +22,6 @@ use tollbridge::server::holds::redis::RedisStore;
 use tollbridge::server::redis::Address;
 use tollbridge::server::sessions::redis::RedisSessions;
 use tollbridge::server::sessions::{Looked, SessionStore};
-use tollbridge::time::Wall;
 
 use redis::{show, start_redis, start_replica};
 
@@ -105,34 +104,12 @@ async fn open_sessions(store: &RedisSessions, snapshot: &RoutingSnapshot) -> Vec
         let id = SessionId(uuid::Uuid::from_u64_pair(98, nth));
         let lease = store.lend(pool, id, LIFE, now).await.expect("it answers");
         let number = lease.expect("there are numbers").number;
-        let session = session(id, number, now);
+        let (pool, number) = (Some(pool.id.clone()), Some(number));
+        let session = Session { pool, number, ..redis::session(id, now, LIFE) };
         store.put(snapshot, &session, now).await.expect("it answers");
-        numbers.push(number);
+        numbers.extend(number);
     }
     numbers
-}
-
-fn session(id: SessionId, number: PhoneNumber, now: Wall) -> Session {
-    let tags = [("geo.state", "OH"), ("zip", "43215"), ("utm_source", "search"), ("age", "44")];
-    Session {
-        session: id,
-        ping: PingId(id.0),
-        publisher: "p".into(),
-        campaign: "c".into(),
-        caller: None,
-        pool: Some("pool".into()),
-        number: Some(number),
-        tags: tags.map(|(name, value)| (name.into(), value.into())).into(),
-        extra: KeptTags::default(),
-        request_id: None,
-        kind: SessionKind::Ping,
-        visitor: None,
-        created_at: now,
-        expires_at: now + LIFE,
-        consumed_at: None,
-        promise: None,
-        enriched: vec![],
-    }
 }
 
 fn caller(nth: u64) -> PhoneNumber {

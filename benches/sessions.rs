@@ -9,9 +9,9 @@ mod redis;
 
 use std::time::{Duration, Instant};
 
-use tollbridge::id::{CallId, PingId, SessionId};
+use tollbridge::id::{CallId, SessionId};
 use tollbridge::phone::PhoneNumber;
-use tollbridge::routing::ping::{Desk, DeskLimits, KeptTags, Session, SessionKind};
+use tollbridge::routing::ping::{Desk, DeskLimits, Session};
 use tollbridge::routing::{RouteRequest, RoutingSnapshot, Tags};
 use tollbridge::server::clock;
 use tollbridge::server::redis::Address;
@@ -152,29 +152,8 @@ fn caller(nth: u64) -> PhoneNumber {
     PhoneNumber::from_digits(12_000_000_000 + nth).expect("it is a number")
 }
 
-/// As a ping opens it that says four things of its caller.
 fn session(nth: u64, now: Wall) -> Session {
-    let session = id(nth);
-    let tags = [("zip", "43215"), ("sub_id", "a1b2c3d4"), ("utm_source", "search"), ("age", "44")];
-    Session {
-        session,
-        ping: PingId(session.0),
-        publisher: "p".into(),
-        campaign: "c".into(),
-        caller: Some(caller(nth)),
-        pool: None,
-        number: None,
-        tags: tags.map(|(name, value)| (name.into(), value.into())).into(),
-        extra: KeptTags::default(),
-        request_id: None,
-        kind: SessionKind::Ping,
-        visitor: None,
-        created_at: now,
-        expires_at: now + LIFE,
-        consumed_at: None,
-        promise: None,
-        enriched: vec![],
-    }
+    Session { caller: Some(caller(nth)), ..redis::session(id(nth), now, LIFE) }
 }
 
 fn of_caller(nth: u64, at: Wall) -> RouteRequest {

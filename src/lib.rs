@@ -16,6 +16,7 @@ pub mod sip;
 mod codec;
 pub mod id;
 pub mod money;
+pub mod network;
 pub mod phone;
 pub mod reason;
 mod rolling;

@@ -5,9 +5,12 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use tollbridge::id::{PingId, SessionId};
+use tollbridge::routing::ping::{KeptTags, Session, SessionKind};
 use tollbridge::server::holds::redis::RedisStoreSettings;
 use tollbridge::server::redis::{Address, LinkSettings};
 use tollbridge::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
+use tollbridge::time::Wall;
 
 /// A server that keeps nothing; whoever starts it ends it.
 pub(crate) fn start_redis() -> (Child, Address) {
@@ -94,6 +97,30 @@ fn link(address: &Address, patience: Duration) -> LinkSettings {
         password: None,
         connect_timeout: patience,
         tls: None,
+    }
+}
+
+/// As a ping opens one that says four things of its caller, and neither who that is nor a number.
+pub(crate) fn session(session: SessionId, now: Wall, life: Duration) -> Session {
+    let tags = [("geo.state", "OH"), ("zip", "43215"), ("utm_source", "search"), ("age", "44")];
+    Session {
+        session,
+        ping: PingId(session.0),
+        publisher: "p".into(),
+        campaign: "c".into(),
+        caller: None,
+        pool: None,
+        number: None,
+        tags: tags.map(|(name, value)| (name.into(), value.into())).into(),
+        extra: KeptTags::default(),
+        request_id: None,
+        kind: SessionKind::Ping,
+        visitor: None,
+        created_at: now,
+        expires_at: now + life,
+        consumed_at: None,
+        promise: None,
+        enriched: vec![],
     }
 }
 

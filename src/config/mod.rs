@@ -45,7 +45,7 @@ use serde_json::Value;
 pub use account::AccountSettings;
 pub use consumers::{ConsumerSettings, RollupSettings};
 pub use dns::{DnsSettings, HealthSettings};
-pub use egress::{EgressSettings, Network, ParseNetworkError};
+pub use egress::EgressSettings;
 pub use fault::{ConfigError, Fault, Origin};
 pub use fitting::{Fitting, Misfits};
 pub use fraud::FraudSettings;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const VOCABULARY: &[&str] =
-    &["codec", "id", "money", "phone", "reason", "rolling", "suggest", "time"];
+    &["codec", "id", "money", "network", "phone", "reason", "rolling", "suggest", "time"];
 const DOMAINS: &[&str] = &["sip", "routing", "cdr"];
 
 /// Only these may touch sockets, files, the clock, or a database.

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use super::super::http::whole;
 use super::names::Found;
 use super::*;
-use crate::config::Network;
+use crate::network::Network;
 
 #[test]
 fn no_spelling_of_an_address_that_is_not_public_gets_by() {

@@ -5,13 +5,12 @@
 //! targets that name the file; the rest are facts kept for whoever needs them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use ipnet::IpNet;
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer};
 use smol_str::SmolStr;
 
+use crate::network::{Network, ParseNetworkError};
 use crate::phone::PhoneNumber;
 use crate::sip::policy::config::{DestinationPolicy, HeaderPolicy, IdentityPolicy, ProgressPolicy};
 
@@ -65,7 +64,7 @@ pub struct Citation {
 pub struct Inbound {
     /// Networks its signalling comes from. Empty if they belong to the account: then the trunk
     /// must name them.
-    pub cidrs: Vec<Cidr>,
+    pub cidrs: Vec<Network>,
     /// Default all three.
     pub transports: Vec<CarrierTransport>,
     /// Ports it sends to.
@@ -105,10 +104,6 @@ pub struct Inbound {
     /// Whether its OPTIONS are answered (C5). Default `answer`.
     pub options: OptionsPolicy,
 }
-
-/// A network; a bare address is a network of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cidr(pub IpNet);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -296,7 +291,7 @@ pub enum MediaSources {
     Unknown,
     /// Any address, so no filter is possible.
     Any,
-    Networks(Vec<Cidr>),
+    Networks(Vec<Network>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -532,38 +527,6 @@ impl<'de> Deserialize<'de> for CountryCode {
     }
 }
 
-impl std::str::FromStr for Cidr {
-    type Err = ParseCidrError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let network = text
-            .parse()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            .map_err(|_| ParseCidrError::NotANetwork)?;
-        if network == network.trunc() {
-            Ok(Self(network))
-        } else {
-            Err(ParseCidrError::HostBits(network.trunc()))
-        }
-    }
-}
-
-/// Why a text is no network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseCidrError {
-    #[error("is no network such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7")]
-    NotANetwork,
-    #[error("has bits set behind its prefix; the network is {0}")]
-    HostBits(IpNet),
-}
-
-impl<'de> Deserialize<'de> for Cidr {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 impl<'de> Deserialize<'de> for MediaSources {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let texts = match <Vec<SmolStr>>::deserialize(deserializer)? {
@@ -574,7 +537,7 @@ impl<'de> Deserialize<'de> for MediaSources {
         texts
             .iter()
             .map(|text| text.parse())
-            .collect::<Result<_, ParseCidrError>>()
+            .collect::<Result<_, ParseNetworkError>>()
             .map(Self::Networks)
             .map_err(serde::de::Error::custom)
     }
