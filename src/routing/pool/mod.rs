@@ -14,6 +14,8 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::id::{PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
@@ -29,7 +31,7 @@ pub use demand::{AskedHour, Demand, Hold};
 /// How long a number stays with its session after a call on it has ended.
 pub const AFTER_CALL: Duration = Duration::from_secs(300);
 /// Leases that are over and remembered of a number.
-const HISTORY_MAX: usize = 8;
+pub const HISTORY_MAX: usize = 8;
 /// For how long.
 const HISTORY: Duration = Duration::from_secs(7 * 24 * 3_600);
 
@@ -39,6 +41,8 @@ pub struct Leases {
     numbers: BTreeMap<PhoneNumber, Number>,
     shelves: BTreeMap<PoolId, Shelf>,
     by_session: BTreeMap<(SessionId, PoolId), PhoneNumber>,
+    /// Numbers by who had them last and has them no more; no more than there are numbers.
+    left: BTreeMap<SessionId, SmallVec<[PhoneNumber; 1]>>,
     /// When a lease or a quarantine ends; numbers with a call on them are not in it.
     deadlines: BTreeSet<(Wall, PhoneNumber)>,
     /// Others lend these numbers as well: what is free here need not be.
@@ -299,7 +303,15 @@ impl Leases {
             }
             State::Leased { .. } | State::Free { .. } | State::Quarantined { .. } => None,
         };
-        number.history.iter().copied().chain(over).filter(|past| past.is_remembered(now)).collect()
+        let all = number.history.iter().copied().chain(over);
+        let mut past: Vec<_> = all.filter(|past| past.is_remembered(now)).collect();
+        past.drain(..past.len().saturating_sub(HISTORY_MAX));
+        past
+    }
+
+    /// The numbers of which the session's lease is the last that is over.
+    pub fn left_by(&self, session: SessionId) -> &[PhoneNumber] {
+        self.left.get(&session).map_or(&[], |numbers| numbers)
     }
 
     /// Who had the number last and has it no more.
@@ -450,6 +462,10 @@ impl Leases {
         rests: Duration,
     ) {
         let Some(number) = self.numbers.get_mut(&did) else { return };
+        if let Some(before) = number.history.back().map(|past| past.session) {
+            leave_no_more(&mut self.left, before, did);
+        }
+        self.left.entry(session).or_default().push(did);
         if number.history.len() >= HISTORY_MAX {
             number.history.pop_front();
         }
@@ -482,6 +498,9 @@ impl Leases {
         let is_idle = number.calls == 0;
         if is_idle && matches!(next, State::Free { .. }) {
             let Some(home) = number.home.clone() else {
+                if let Some(last) = number.history.back().map(|past| past.session) {
+                    leave_no_more(&mut self.left, last, did);
+                }
                 self.numbers.remove(&did);
                 return;
             };
@@ -543,6 +562,19 @@ impl PoolReading {
             State::Leased { .. } => &mut self.leased,
             State::Quarantined { .. } => &mut self.quarantined,
         }
+    }
+}
+
+/// Another session had the number since, or it is forgotten.
+fn leave_no_more(
+    left: &mut BTreeMap<SessionId, SmallVec<[PhoneNumber; 1]>>,
+    session: SessionId,
+    did: PhoneNumber,
+) {
+    let Some(numbers) = left.get_mut(&session) else { return };
+    numbers.retain(|its| *its != did);
+    if numbers.is_empty() {
+        left.remove(&session);
     }
 }
 

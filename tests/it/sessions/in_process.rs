@@ -8,7 +8,7 @@ use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::RouteRequest;
 use tollbridge::routing::attribution::SessionKey;
 use tollbridge::routing::history::{Caller, CallerHistory, PastCall};
-use tollbridge::routing::ping::{Consumed, Desk, DeskLimits, Session, VisitorKey};
+use tollbridge::routing::ping::{Consumed, Desk, DeskLimits, NumberState, Session, VisitorKey};
 use tollbridge::routing::pool::Lease;
 use tollbridge::routing::request::SessionReading;
 use tollbridge::routing::snapshot::{Pool, RoutingSnapshot};
@@ -27,6 +27,11 @@ impl InProcess {
         desk.configure(snapshot);
         let history = Mutex::new(CallerHistory::new(snapshot.history_limits()));
         Self { desk: Mutex::new(desk), history }
+    }
+
+    /// To whom a number is and was lent.
+    pub(super) fn number_state(&self, number: PhoneNumber, now: Wall) -> NumberState {
+        self.at(now).number_state(number, now)
     }
 
     /// What is over is over, also if nobody asks.

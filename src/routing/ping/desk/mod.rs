@@ -213,7 +213,7 @@ impl Desk {
             let lease = Lease { number, session: session.session, expires_at };
             self.leases.restore(lease, session.created_at);
         }
-        if now < session.expires_at { self.insert(session) } else { self.past.add(session) }
+        if now < session.expires_at { self.insert(session) } else { self.is_over(session) }
     }
 
     /// From now on numbers are lent elsewhere ([`Lent`]), for this desk and for others.
@@ -365,7 +365,7 @@ impl Desk {
                 Some(lease) if lease.session == id => {}
                 _ => {
                     if let Some(over) = self.remove(id) {
-                        self.past.add(over);
+                        self.is_over(over);
                     }
                     expired += 1;
                 }
@@ -402,7 +402,10 @@ impl Desk {
             self.by_shared.entry(shared).or_default().insert(id);
         }
         if let Some(visitor) = session.visitor_key() {
-            self.by_visitor.insert(visitor, id);
+            let known = self.by_visitor.get(&visitor).and_then(|known| self.session(*known));
+            if known.is_none_or(|known| known.created_at <= session.created_at) {
+                self.by_visitor.insert(visitor, id);
+            }
         }
         self.expiries.insert((session.expires_at, id));
         if let Some(caller) = session.caller {
@@ -438,6 +441,16 @@ impl Desk {
             }
         }
         Some(session)
+    }
+
+    /// Remembers a session for calls to the numbers that nobody has had since: it may have come to another
+    /// number meanwhile, and others to its own.
+    fn is_over(&mut self, session: Session) {
+        let id = session.session;
+        let has = session.number.filter(|did| self.leases.owner(*did) == Some(id));
+        let numbers = self.leases.left_by(id).iter().copied().chain(has);
+        let numbers: SmallVec<[PhoneNumber; 1]> = numbers.collect();
+        self.past.add(session, &numbers);
     }
 
     /// The session is not shown this number any more, if it shared it.

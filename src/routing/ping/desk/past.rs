@@ -55,16 +55,15 @@ impl PastSessions {
         self.asked_for.contains(campaign)
     }
 
-    /// A session is over.
-    pub(super) fn add(&mut self, session: Session) {
-        let number = session.number.filter(|_| session.pool.is_some());
+    /// A session is over, and was the last that had these numbers.
+    pub(super) fn add(&mut self, session: Session, numbers: &[PhoneNumber]) {
         if let Some(caller) = session.caller
             && self.asked_for.contains(&session.campaign)
         {
             self.add_of_caller(caller, session.clone());
         }
-        if let Some(number) = number {
-            self.by_number.insert(number, session);
+        for number in numbers {
+            self.by_number.insert(*number, session.clone());
         }
     }
 

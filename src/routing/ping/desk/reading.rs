@@ -111,7 +111,9 @@ impl Desk {
         let is_it = |session: &&Session| session.session == past.session;
         let session =
             self.session(past.session).or_else(|| self.past.of_number(did).filter(is_it))?;
-        Some(SessionReading { former: Some(past.ended), ..self.read(session) })
+        // It may have come to another number since.
+        let number = Some(did);
+        Some(SessionReading { number, former: Some(past.ended), ..self.read(session) })
     }
 
     /// The last session of the publisher's caller that is over, or about to be noticed to be.

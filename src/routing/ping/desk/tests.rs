@@ -4,6 +4,7 @@ use super::*;
 use crate::id::CallId;
 use crate::routing::attribution::Named;
 use crate::routing::config::RoutingConfig;
+use crate::routing::ping::visit::VisitUpdate;
 use crate::routing::request::{FormerLease, RouteRequest, SessionReading, Tags};
 
 #[test]
@@ -101,6 +102,44 @@ fn who_lost_a_number_to_another_is_read_as_one_who_had_it() {
     }
     assert_eq!(after.candidates(&snapshot, &call_to(number, None, 121)).len(), 2);
     assert_eq!(after.by_number(number, at(121)).unwrap().session, ids(3).session);
+}
+
+#[test]
+fn the_last_that_had_a_number_is_known_though_one_who_lost_it_lives_longer() {
+    let (snapshot, mut desk) = desk_of("", "take_idle_after_s = 60");
+    let number = desk.accept(&snapshot, by_pool(), ids(1), at(0)).unwrap().number.unwrap();
+    desk.accept(&snapshot, by_pool(), ids(2), at(40)).unwrap();
+    let brief = PingRequest { ttl_s: Some(10), ..by_pool() };
+    assert_eq!(desk.accept(&snapshot, brief, ids(3), at(60)).unwrap().number, Some(number));
+    let last = |desk: &Desk, s| {
+        let found = desk.candidates(&snapshot, &call_to(number, None, s));
+        found.iter().map(|it| (it.session, it.number, it.former)).collect::<Vec<_>>()
+    };
+    let ended = FormerLease { ended_at: at(70), rests_until: at(970) };
+    let third = (ids(3).session, Some(number), Some(ended));
+
+    desk.expire(at(70));
+    assert_eq!(last(&desk, 71), [third]);
+    // The first lives half an hour, and had the number before.
+    desk.expire(at(1_800));
+    assert_eq!(last(&desk, 1_801), [third]);
+}
+
+#[test]
+fn who_has_come_to_another_number_is_known_by_the_one_that_was_taken() {
+    let (snapshot, mut desk) = desk_of("", "take_idle_after_s = 60");
+    let mut come = |n: u8, s| desk.accept(&snapshot, by_pool(), ids(n), at(s)).unwrap().number;
+    let (first, second) = (come(1, 0), come(2, 10));
+    assert_eq!(come(3, 60), first, "it was idle for longest");
+    // Its visitor is there again, and gets that of another who is not.
+    let (number, session) = (first.unwrap(), ids(1).session);
+    let touched = desk.touch(&snapshot, session, &VisitUpdate::default(), at(75)).unwrap();
+    assert_eq!(touched.unwrap().number, second);
+
+    let found = desk.candidates(&snapshot, &call_to(number, None, 76));
+    let held = found.iter().map(|it| (it.session, it.number, it.former.is_some()));
+    let known = [(ids(3).session, Some(number), false), (session, Some(number), true)];
+    assert_eq!(held.collect::<Vec<_>>(), known);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::phone::PhoneNumber;
 use crate::routing::RouteRequest;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::Session;
+use crate::routing::pool::PastLease;
 use crate::routing::request::SessionReading;
 use crate::routing::snapshot::{NumberOwner, RoutingSnapshot};
 use crate::server::redis::{StoreFault, unread};
@@ -51,7 +52,8 @@ impl RedisSessions {
         let (mut about, mut asked) = self.questions(snapshot, request, &owner);
         // Who was named the last time is asked for as well: it may be the same.
         let before = self.names_before(&about, &asked, request, &owner);
-        let guessed = before.wanted(&owner).into_iter().map(|id| self.get(SessionKey::Session(id)));
+        let guessed =
+            before.wanted(request, &owner).into_iter().map(|id| self.get(SessionKey::Session(id)));
         for get in guessed {
             if asked.iter().all(|known| known.kept_as() != get.kept_as()) {
                 about.push(About::Session);
@@ -62,7 +64,7 @@ impl RedisSessions {
         for (about, answer) in about.into_iter().zip(self.see(&asked, limit).await) {
             names.hear(about, answer?, request, &owner)?;
         }
-        let wanted = names.wanted(&owner);
+        let wanted = names.wanted(request, &owner);
         let gets: Vec<_> = wanted.iter().map(|id| self.get(SessionKey::Session(*id))).collect();
         if !gets.is_empty() {
             for answer in self.see(&gets, limit).await {
@@ -108,7 +110,7 @@ impl RedisSessions {
         let Some(owner) = snapshot.number(request.dialed) else { return vec![] };
         let (about, asked) = self.questions(snapshot, request, &owner);
         let mut names = self.names_before(&about, &asked, request, &owner);
-        for id in names.wanted(&owner) {
+        for id in names.wanted(request, &owner) {
             let get = self.get(SessionKey::Session(id));
             let kept = get.kept_as().and_then(|key| self.near.lately(key));
             let read = kept.map(|it| names.hear(About::Session, it, request, &owner));
@@ -203,9 +205,15 @@ impl Names {
         Ok(())
     }
 
+    /// Who had the number last and has it no more.
+    fn former(&self, request: &RouteRequest, owner: &NumberOwner<'_>) -> Option<&PastLease> {
+        let past = self.number.past.last().filter(|_| owner.pool.is_some());
+        past.filter(|past| past.is_remembered(request.at))
+    }
+
     /// Sessions that are named, and have yet to be read.
-    fn wanted(&self, owner: &NumberOwner<'_>) -> Vec<SessionId> {
-        let former = self.number.past.last().filter(|_| owner.pool.is_some());
+    fn wanted(&self, request: &RouteRequest, owner: &NumberOwner<'_>) -> Vec<SessionId> {
+        let former = self.former(request, owner);
         let of_number = self.number.holder.into_iter().chain(former.map(|it| it.session));
         let named = of_number.chain(self.sharing.iter().copied());
         let mut wanted: Vec<SessionId> = named.chain(self.callers.iter().copied()).collect();
@@ -241,10 +249,12 @@ impl Names {
             let is_it = |it: &&Session| key.names(it.session, it.ping) && now < it.expires_at;
             self.sessions.values().find(is_it).map(read).into_iter().for_each(&mut add);
         }
-        if let Some(past) = self.number.past.last().filter(|_| owner.pool.is_some()) {
-            let former = session(&past.session).map(read);
-            let former = former.map(|it| SessionReading { former: Some(past.ended), ..it });
-            former.into_iter().for_each(&mut add);
+        if let Some(past) = self.former(request, owner) {
+            // It may have come to another number since.
+            let (number, former) = (Some(request.dialed), Some(past.ended));
+            let reading = session(&past.session).map(read);
+            let reading = reading.map(|it| SessionReading { number, former, ..it });
+            reading.into_iter().for_each(&mut add);
         }
         self.sharing.iter().filter_map(session).map(read).for_each(&mut add);
         let is_caller = |it: &&Session| {

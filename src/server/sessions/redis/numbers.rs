@@ -10,7 +10,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::id::{CallId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::ping::NumberState;
-use crate::routing::pool::{AFTER_CALL, AskedHour, Lease, PastLease};
+use crate::routing::pool::{AFTER_CALL, AskedHour, HISTORY_MAX, Lease, PastLease};
 use crate::routing::request::FormerLease;
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::server::redis::{StoreFault, unread};
@@ -80,6 +80,7 @@ impl NumberRead {
                 // Nobody has looked since.
                 let ended = FormerLease { ended_at: ends, rests_until: ends + rests };
                 past.push(PastLease { session, began_at, ended });
+                past.drain(..past.len().saturating_sub(HISTORY_MAX));
             }
         }
         let ends = lent.filter(|_| holder.is_some()).map(|(_, ends)| ends);
