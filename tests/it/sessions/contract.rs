@@ -415,8 +415,26 @@ async fn a_visitor_has_one_session(
     let key = opened.visitor_key().context("it has one")?;
     assert_eq!(store.visitor(&key, at(59)).await?.as_ref(), Some(&opened));
     assert_eq!(store.visitor(&key, at(60)).await?, None);
-    let (publisher, campaign, _, visitor) = key;
+    let (publisher, campaign, _, visitor) = key.clone();
     assert_eq!(store.visitor(&(publisher, campaign, None, visitor), at(1)).await?, None);
+
+    // Of two, whoever told of each last, it is the newer one.
+    let newer = Session {
+        session: id(2),
+        ping: session(2, at(10)).ping,
+        created_at: at(10),
+        expires_at: at(30),
+        ..opened.clone()
+    };
+    store.put(config, &newer, at(10)).await?;
+    store.put(config, &opened, at(11)).await?;
+    assert_eq!(store.visitor(&key, at(12)).await?.as_ref(), Some(&newer));
+    let longer = Session { expires_at: at(40), ..newer };
+    store.put(config, &longer, at(13)).await?;
+    assert_eq!(store.visitor(&key, at(39)).await?.as_ref(), Some(&longer));
+    // Until that is over.
+    store.put(config, &opened, at(41)).await?;
+    assert_eq!(store.visitor(&key, at(42)).await?.as_ref(), Some(&opened));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use tollbridge::routing::RoutingSnapshot;
 use tollbridge::routing::attribution::SessionKey;
 use tollbridge::routing::ping::{
     Accepted, Claim, Fingerprint, Identity, KEPT_MS, Kept, NumberStatus, RequestKey, Session,
+    SessionKind,
 };
 use tollbridge::routing::pool::{AskedHour, Lease};
 use tollbridge::server::clock;
@@ -376,6 +377,40 @@ async fn a_session_that_is_told_again_keeps_what_others_have_done_with_it() -> R
     redis.ask(&["flushall"])?;
     first.restore(&config, std::slice::from_ref(&opened), at(9)).await?;
     assert_eq!(second.find(key, at(10)).await?, Some(opened));
+    Ok(())
+}
+
+/// The visitor came to the second while neither could ask the store.
+#[tokio::test]
+async fn a_visitor_keeps_its_newer_session_whichever_server_tells_last() -> Result<()> {
+    let (_folder, redis, config) = alone()?;
+    let (first, second) = (node(&redis, "1", &config).await?, node(&redis, "2", &config).await?);
+    let of_visitor = |nth: u32, at| Session {
+        visitor: Some("v".into()),
+        kind: SessionKind::PageView,
+        pool: Some("plain".into()),
+        number: pool(&config, "plain").numbers.get(nth as usize).copied(),
+        ..session(nth, at)
+    };
+    let (older, newer) = (of_visitor(1, at(0)), of_visitor(2, at(20)));
+    let key = older.visitor_key().context("it has one")?;
+
+    for told_last in [(&first, &older), (&second, &newer)] {
+        redis.ask(&["flushall"])?;
+        second.restore(&config, std::slice::from_ref(&newer), at(30)).await?;
+        first.restore(&config, std::slice::from_ref(&older), at(30)).await?;
+        let (node, session) = told_last;
+        node.restore(&config, std::slice::from_ref(session), at(31)).await?;
+
+        for node in [&first, &second] {
+            assert_eq!(node.visitor(&key, at(32)).await?.as_ref(), Some(&newer));
+        }
+    }
+    // The other is its again if there is no newer one.
+    second.abandon(&config, &newer, at(33)).await?;
+    assert_eq!(first.visitor(&key, at(34)).await?, None);
+    first.put(&config, &older, at(35)).await?;
+    assert_eq!(second.visitor(&key, at(36)).await?.as_ref(), Some(&older));
     Ok(())
 }
 

@@ -354,8 +354,10 @@ impl RedisSessions {
         }
         if let Some(visitor) = session.visitor_key() {
             let key = self.keys.visitor(&visitor);
-            let set = redis::cmd("SET").arg(&key).arg(id).arg("PX").arg(lasts_ms).take();
-            asked.push(Asked::plain(&key, set));
+            let [began, ends, now] =
+                [session.created_at, session.expires_at, now].map(|at| digits(at).into_bytes());
+            let arguments = vec![began, ends, id.to_vec(), now, lasts_ms.to_string().into_bytes()];
+            asked.push(Asked::script(Script::Name, vec![key], arguments));
         }
         if let Some(overflow) = overflow_of(snapshot, session) {
             let key = self.keys.sharing(overflow);
@@ -515,8 +517,9 @@ impl SessionStore for RedisSessions {
         let key = self.keys.visitor(visitor);
         let get = redis::cmd("GET").arg(&key).take();
         let answer = self.ask(&[Asked::plain(&key, get)], For::Upkeep).await.pop();
-        let id: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
-        let id = id.and_then(|id| <[u8; 16]>::try_from(id).ok());
+        let named: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
+        // Behind the instants when it began and when it ends.
+        let id = named.as_ref().and_then(|named| named.last_chunk().copied());
         let Some(id) = id.map(SessionId::from_bytes) else { return Ok(None) };
         let found = self.find_now(SessionKey::Session(id), now).await?;
         Ok(found.filter(|it| it.visitor_key().as_ref() == Some(visitor)))
