@@ -19,7 +19,10 @@ pub(crate) fn start_redis() -> (Child, Address) {
 
 /// A replica of another, which has all that has by now.
 pub(crate) fn start_replica(of: &Address) -> Child {
-    let (replica, address) = start(&["--replicaof", &of.host, &of.port.to_string()]);
+    // Straight into its memory: it leaves no file.
+    let in_memory = ["--repl-diskless-load", "swapdb"];
+    let of = ["--replicaof", &of.host, &of.port.to_string()];
+    let (replica, address) = start(&[&of[..], &in_memory].concat());
     while told(&address, "replication", "master_link_status") != "up" {
         std::thread::sleep(Duration::from_millis(10));
     }
