@@ -50,6 +50,45 @@ impl Deciding {
     /// Claims a request's key for whoever is to answer it, at all servers that share sessions. While their
     /// store does not answer, at this one.
     pub(super) async fn claim(&self, identity: Identity, now: Wall) -> Standing<'_> {
+        let mut claimed = match self.claim_here(identity, now).await {
+            Standing::First(claimed) => claimed,
+            known @ (Standing::Unknown
+            | Standing::InProgress
+            | Standing::Other
+            | Standing::Answered(_)) => return known,
+        };
+        let elsewhere = self.sessions().map(|shared| (&**shared, next_claim()));
+        claimed.elsewhere = elsewhere;
+        if let Some((shared, claim)) = elsewhere
+            && let Asked::Told(found) = shared.claim(identity, claim).await
+            && found != Claim::First
+        {
+            claimed.elsewhere = None;
+            return Standing::of_others(found);
+        }
+        Standing::First(claimed)
+    }
+
+    /// The same for a request that is refused if it is the first: others are asked whether they have answered
+    /// it, and do not hear that it came.
+    pub(super) async fn look_for(&self, identity: Identity, now: Wall) -> Standing<'_> {
+        let claimed = match self.claim_here(identity, now).await {
+            Standing::First(claimed) => claimed,
+            known @ (Standing::Unknown
+            | Standing::InProgress
+            | Standing::Other
+            | Standing::Answered(_)) => return known,
+        };
+        if let Some(shared) = self.sessions()
+            && let Asked::Told(found) = shared.look_for(identity).await
+            && found != Claim::First
+        {
+            return Standing::of_others(found);
+        }
+        Standing::First(claimed)
+    }
+
+    async fn claim_here(&self, identity: Identity, now: Wall) -> Standing<'_> {
         let mut back = self.answers_back().subscribe();
         if !matches!(timeout(BACK_MAX, back.wait_for(|is_back| *is_back)).await, Ok(Ok(_))) {
             return Standing::Unknown;
@@ -59,17 +98,8 @@ impl Deciding {
         if found != Claim::First {
             return Standing::of_others(found);
         }
-        let elsewhere = self.sessions().map(|shared| (&**shared, next_claim()));
-        let (answer, is_on_its_way) = (None, false);
-        let mut claimed = Claimed { answers, elsewhere, identity, answer, is_on_its_way };
-        if let Some((shared, claim)) = elsewhere
-            && let Asked::Told(found) = shared.claim(identity, claim).await
-            && found != Claim::First
-        {
-            claimed.elsewhere = None;
-            return Standing::of_others(found);
-        }
-        Standing::First(claimed)
+        let (elsewhere, answer, is_on_its_way) = (None, None, false);
+        Standing::First(Claimed { answers, elsewhere, identity, answer, is_on_its_way })
     }
 
     /// There are answers from before, which are put back while requests come: until then those that may have

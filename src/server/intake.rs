@@ -88,8 +88,18 @@ impl Control {
         let key = RequestKey::of(&publisher, &reference);
         let identity = Identity { key, fingerprint: Fingerprint::of(&ping) };
         let again = |kept: &Kept| Ok(Accepted { repeated: true, ..kept.accepted.clone() });
-        match self.deciding.claim(identity, now).await {
-            Standing::First(claimed) => self.open(&ping, price, Some(claimed), taken, now).await,
+        // One that will be refused unless it was answered before is looked for: it is not worth a claim that
+        // all servers see. Where there are no others a claim costs nothing.
+        let refusal = self.deciding.sessions().and_then(|_| self.deciding.refusal(&ping, now));
+        let standing = match refusal {
+            None => self.deciding.claim(identity, now).await,
+            Some(_) => self.deciding.look_for(identity, now).await,
+        };
+        match standing {
+            Standing::First(claimed) => match refusal {
+                None => self.open(&ping, price, Some(claimed), taken, now).await,
+                Some(refusal) => Err(refusal.counted().into()),
+            },
             Standing::Answered(kept) => again(&kept),
             Standing::Other => Err(PingError::OtherBody(reference)),
             Standing::Unknown => Err(not_back()),

@@ -5,7 +5,9 @@ use metrics::counter;
 use crate::id::PublisherId;
 use crate::routing::RoutingSnapshot;
 use crate::routing::config::QuotaConfig;
-use crate::routing::ping::{Admission, Checked, OverQuota, PingRefusals, QuotaKind, RefusalCode};
+use crate::routing::ping::{
+    Admission, Checked, OverQuota, PingRefusals, PingRequest, QuotaKind, RefusalCode,
+};
 use crate::time::{Mono, Wall};
 
 use crate::server::metrics as names;
@@ -15,6 +17,13 @@ use super::Deciding;
 /// How many pings of a publisher are only thought of: as many as somebody tries who writes a form.
 const TRIALS: QuotaConfig =
     QuotaConfig { per_second: Some(10), burst: Some(20), per_day: None, delivery: None };
+
+/// What a ping is refused for that nobody has answered before.
+pub(in crate::server) struct Refusal {
+    refusals: PingRefusals,
+    /// Present if nothing is wrong with it, but that it is worth nothing.
+    of: Option<Checked>,
+}
 
 impl Deciding {
     /// Counts a ping against the quota of its publisher.
@@ -79,13 +88,20 @@ impl Deciding {
         checked: &Checked,
         now: Wall,
     ) -> Result<(), PingRefusals> {
-        checked.is_worth_it(snapshot, now).inspect_err(|refusals| {
-            if let RefusalCode::Worthless(reason) = refusals.first().code {
-                let campaign = checked.campaign().to_string();
-                counter!(names::PINGS_FILTERED, "campaign" => campaign, "reason" => reason.code())
-                    .increment(1);
-            }
-        })
+        let refused = checked.is_worth_it(snapshot, now);
+        refused.inspect_err(|refusals| count_worthless(checked, refusals))
+    }
+
+    /// Why a ping is refused, as far as that is known without asking for room or a number. `None`: it may be
+    /// taken.
+    pub(in crate::server) fn refusal(&self, ping: &PingRequest, now: Wall) -> Option<Refusal> {
+        let snapshot = self.snapshot.load();
+        let checked = match Checked::of(&snapshot, ping) {
+            Ok(checked) => checked,
+            Err(refusals) => return Some(Refusal { refusals, of: None }),
+        };
+        let refusals = checked.is_worth_it(&snapshot, now).err()?;
+        Some(Refusal { refusals, of: Some(checked) })
     }
 
     /// A session was opened.
@@ -107,13 +123,31 @@ impl Deciding {
     }
 }
 
+impl Refusal {
+    /// The ping was not answered before: it is refused.
+    pub(in crate::server) fn counted(self) -> PingRefusals {
+        if let Some(checked) = &self.of {
+            count_worthless(checked, &self.refusals);
+        }
+        self.refusals
+    }
+}
+
+fn count_worthless(checked: &Checked, refusals: &PingRefusals) {
+    if let RefusalCode::Worthless(reason) = refusals.first().code {
+        let campaign = checked.campaign().to_string();
+        counter!(names::PINGS_FILTERED, "campaign" => campaign, "reason" => reason.code())
+            .increment(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::id::{CallId, PingId, SessionId};
-    use crate::routing::ping::{NewIds, PingRequest};
+    use crate::routing::ping::NewIds;
     use crate::routing::{RouteRequest, Tags};
 
     const CONFIG: &str = r#"

@@ -53,9 +53,9 @@ impl Control {
         let here = Ok(Priced::Here(None));
         let Some(shared) = self.deciding.sessions() else { return here };
         let snapshot = self.deciding.snapshot();
-        // What is wrong with it is told by whoever opens its session.
+        // What is wrong with it, or why it is worth nothing, is told by whoever opens its session.
         let Ok(checked) = Checked::of(&snapshot, request) else { return here };
-        if checked.caller().is_none() {
+        if checked.caller().is_none() || checked.is_worth_it(&snapshot, now).is_err() {
             return here;
         }
         let key = RequestKey::of_ping(checked.publisher(), Fingerprint::of(request));

@@ -44,6 +44,7 @@ mod shared_answers;
 mod shared_caps;
 mod shared_faults;
 mod shared_sessions;
+mod shared_worth;
 mod spend;
 mod stage;
 mod store_away;

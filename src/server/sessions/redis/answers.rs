@@ -71,6 +71,25 @@ impl RedisSessions {
         self.claim_for(PRICING, identity, claim).await
     }
 
+    /// What is known of a request that nobody is going to answer here.
+    ///
+    /// # Errors
+    /// The store could not be asked, or did not answer.
+    pub async fn look_for(&self, identity: Identity) -> Result<Claim, StoreFault> {
+        let key = self.keys.request(identity.key);
+        let get = redis::cmd("GET").arg(&key).take();
+        let answer = self.ask(&[Asked::plain(&key, get)], For::Upkeep).await.pop();
+        let known: Option<Vec<u8>> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
+        let ours = format!("{}/", self.settings.node);
+        match known.as_deref().and_then(<[u8]>::split_first) {
+            None => Ok(Claim::First),
+            Some((b'A', answer)) => told(identity, answer),
+            // A former process of this node had claimed it.
+            Some((_, claim)) if claim.starts_with(ours.as_bytes()) => Ok(Claim::First),
+            Some(_) => Ok(Claim::InProgress),
+        }
+    }
+
     async fn claim_for(
         &self,
         lasts: Duration,
@@ -89,9 +108,7 @@ impl RedisSessions {
             1 => Ok(Claim::InProgress),
             _ => {
                 let known: Vec<u8> = read(next()?)?;
-                let (fingerprint, kept) = read_answer(&known).ok_or_else(unread)?;
-                let is_it = fingerprint == identity.fingerprint;
-                Ok(if is_it { Claim::Answered(kept) } else { Claim::Other })
+                self::told(identity, &known)
             }
         }
     }
@@ -132,6 +149,13 @@ impl RedisSessions {
         let asked: Vec<_> = left.iter().map(leave).collect();
         all_done(self.ask(&asked, For::Upkeep).await)
     }
+}
+
+/// What is known of a request by an answer that is there.
+fn told(identity: Identity, known: &[u8]) -> Result<Claim, StoreFault> {
+    let (fingerprint, kept) = read_answer(known).ok_or_else(unread)?;
+    let is_it = fingerprint == identity.fingerprint;
+    Ok(if is_it { Claim::Answered(kept) } else { Claim::Other })
 }
 
 fn write_answer(fingerprint: Fingerprint, Kept { accepted, visit }: &Kept) -> Vec<u8> {

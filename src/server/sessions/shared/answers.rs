@@ -44,6 +44,17 @@ impl SharedSessions {
         }
     }
 
+    /// A request came here that is refused unless another has answered it.
+    pub(in crate::server) async fn look_for(&self, identity: Identity) -> Asked<Claim> {
+        match self.store.look_for(identity).await {
+            Ok(found) => Asked::Told(found),
+            Err(fault) => {
+                self.metrics.fault(&fault);
+                Asked::Away
+            }
+        }
+    }
+
     /// A ping came here that is to be priced, which says no more of itself than others like it.
     pub(in crate::server) async fn claim_price(&self, key: RequestKey, claim: u64) -> Asked<Claim> {
         match self.store.claim_price(key, claim).await {
