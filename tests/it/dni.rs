@@ -7,10 +7,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
+use crate::support::redis::Redis;
 use crate::support::server::repository;
 use crate::support::site::Site;
 use crate::support::{api, http, wait_for};
 use crate::wire::program::Program;
+use crate::wire::shared::check;
+use crate::wire::shared_sessions::server_with;
 use crate::wire::{Setup, Stage, call, detail, play_with};
 
 const KEY: &str = "a public key of the sample page";
@@ -190,6 +193,54 @@ fn a_page_keeps_its_number_while_the_server_is_away_and_gets_one_when_it_is_back
 }
 
 #[test]
+fn a_page_keeps_its_number_while_the_servers_cannot_ask_for_its_session_and_goes_on_with_it() {
+    let site = Site::start().unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let mut redis = Redis::alone(work.path()).unwrap();
+    let more = lending(&site, &[FIRST, SECOND], "heartbeat_s = 5");
+    let server = |node| server_with(&redis.address().to_string(), node, &more, &[]).unwrap();
+    let (first, second) = (server(1), server(2));
+    let mut play = || -> Result<()> {
+        // The first server opens the session, the second one is asked to keep it.
+        site.add("/", page(&first, "", MARKED));
+        site.add("/prices", page(&second, "", MARKED));
+        let browser = Browser::start(&json!({}))?;
+        browser.open(&site.url("/"))?;
+        browser.until(&text("number"), &json!("614-555-0101"))?;
+        let session = session_at(&first, FIRST)?;
+        browser.open(&site.url("/prices"))?;
+        browser.until(&text("number"), &json!("614-555-0101"))?;
+        ensure!(session_at(&second, FIRST)? == session, "it is one session");
+
+        redis.kill()?;
+        let beats = |status| answered(&second, "/v1/sessions/", status);
+        wait_for("signs of life that nobody can take", Duration::from_secs(30), || {
+            Ok((beats("503")? >= 2.0).then_some(()))
+        })?;
+        let number = &json!("614-555-0101");
+        ensure!(browser.run(&format!("return {}", text("number")))? == *number);
+        let before = beats("200")?;
+
+        redis.restart()?;
+        wait_for("a sign of life that is taken", Duration::from_secs(30), || {
+            Ok((beats("200")? > before).then_some(()))
+        })?;
+        ensure!(browser.run(&format!("return {}", text("number")))? == *number);
+        ensure!(session_at(&second, FIRST)? == session, "it is the same session");
+        let other = http::get(second.api, &format!("/v1/numbers/{SECOND}"))?.json::<Value>()?;
+        ensure!(
+            other["session"].is_null() && other["history"][0].is_null(),
+            "it had the other number meanwhile: {other:#}"
+        );
+        ensure!(beats("404")? == 0.0, "it was said to be over");
+        nothing_is_wrong(&browser, &second)?;
+        first.is_clean()
+    };
+    let played = play();
+    check(&[&first, &second], played);
+}
+
+#[test]
 fn a_page_of_an_origin_that_is_not_named_keeps_its_number() {
     visit(&[FIRST], "", |stage, _| {
         let stranger = Site::start()?;
@@ -259,12 +310,17 @@ const MARKED: &str = r#"<p id="number" class="tollbridge-number">614-555-0100</p
 /// Plays a test with a server whose pool lends `numbers` to visitors of a site.
 fn visit(numbers: &[&str], pool: &str, part: impl FnOnce(&mut Stage, &Site) -> Result<()>) {
     let site = Site::start().unwrap_or_else(|error| panic!("{error:#}"));
-    let more = format!(
+    let more = lending(&site, numbers, pool);
+    play_with(Setup { more: &more, ..Setup::default() }, |stage| part(stage, &site));
+}
+
+/// A pool that lends these numbers to visitors of the site.
+fn lending(site: &Site, numbers: &[&str], pool: &str) -> String {
+    format!(
         "[[pools]]\nid = \"pool\"\ncampaign = \"alone\"\npublisher = \"tests\"\nnumbers = {numbers:?}\n{pool}\n\
          browser = {{ site_key = \"{KEY}\", origins = [\"{}\"] }}\n",
         site.origin(),
-    );
-    play_with(Setup { more: &more, ..Setup::default() }, |stage| part(stage, &site));
+    )
 }
 
 fn page(stage: &Stage, attributes: &str, body: &str) -> String {
@@ -305,11 +361,17 @@ fn shown(stage: &Stage, session: &str) -> Result<Value> {
 
 /// How many requests about sessions there were that pages send.
 fn requests(stage: &Stage) -> Result<f64> {
+    answered(stage, "/v1/sessions", "")
+}
+
+/// How many of them whose routes begin so had an answer whose status begins so.
+fn answered(stage: &Stage, route: &str, status: &str) -> Result<f64> {
     let series = api::series(stage.api)?;
+    let labels =
+        [format!("route=\"{route}"), String::from("method=\"POST\""), format!("status=\"{status}")];
     let of_pages = series.iter().filter(|(name, _)| {
-        name.starts_with("tollbridge_api_requests_total")
-            && name.contains("route=\"/v1/sessions")
-            && name.contains("method=\"POST\"")
+        let is_it = name.starts_with("tollbridge_api_requests_total");
+        is_it && labels.iter().all(|label| name.contains(label))
     });
     Ok(of_pages.map(|(_, count)| count).sum())
 }

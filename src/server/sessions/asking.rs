@@ -14,6 +14,7 @@ use crate::server::control::Control;
 use crate::server::deciding::{Deciding, Lending};
 use crate::time::Wall;
 
+use super::SharedSessions;
 use super::shared::Asked;
 
 /// The number of a session that is about to be opened. If that comes to nothing, however it ends, the
@@ -92,7 +93,7 @@ impl Control {
         let Some(shared) = self.deciding.sessions() else { return Ok(here()) };
         match shared.find(key, now).await {
             Asked::Told(session) => Ok(Some(session)),
-            Asked::Unknown => Ok(here().filter(|it| shared.is_untold(it.session))),
+            Asked::Unknown => or_untold(shared, here().filter(|it| shared.is_untold(it.session))),
             Asked::Away => here().map(Some).ok_or(PingError::StoreAway),
         }
     }
@@ -129,8 +130,8 @@ impl Control {
         };
         match shared.touch(&*self.deciding, session, update, now).await? {
             Asked::Told(touched) => Ok(Some(touched)),
-            Asked::Unknown if !shared.is_untold(session) => Ok(None),
-            Asked::Unknown => Ok(self.deciding.touch(session, update, now)?),
+            Asked::Unknown if !shared.is_untold(session) => or_untold(shared, None),
+            Asked::Unknown => or_untold(shared, self.deciding.touch(session, update, now)?),
             Asked::Away => {
                 let touched = self.deciding.touch(session, update, now)?;
                 touched.map(Some).ok_or(PingError::StoreAway)
@@ -152,11 +153,19 @@ impl Control {
         let Some(shared) = self.deciding.sessions() else { return Ok(let_go()) };
         match shared.release(&*self.deciding, session, now).await {
             Asked::Told(until) => Ok(Some(until)),
-            Asked::Unknown if !shared.is_untold(session) => Ok(None),
-            Asked::Unknown => Ok(let_go()),
+            Asked::Unknown if !shared.is_untold(session) => or_untold(shared, None),
+            Asked::Unknown => or_untold(shared, let_go()),
             Asked::Away => let_go().map(Some).ok_or(PingError::StoreAway),
         }
     }
+}
+
+/// What nobody knows is over, but for what others may have yet to tell a store that has forgotten it.
+fn or_untold<T>(shared: &SharedSessions, found: Option<T>) -> Result<Option<T>, PingError> {
+    if found.is_none() && !shared.is_whole() {
+        return Err(PingError::StoreAway);
+    }
+    Ok(found)
 }
 
 /// What the ping of a session is answered that comes again, wherever it was opened.

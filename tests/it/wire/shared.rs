@@ -37,7 +37,7 @@ pub(super) fn server(redis: &Redis, node: u32, set: &[&str]) -> Result<Stage> {
 }
 
 /// A failure shows the logs.
-pub(super) fn check(stages: &[&Stage], outcome: Result<()>) {
+pub(crate) fn check(stages: &[&Stage], outcome: Result<()>) {
     if let Err(error) = outcome {
         let logs: Vec<_> = stages.iter().map(|stage| stage.log()).collect();
         panic!("{error:#}\nlogs of the servers:\n{}", logs.join("\n---\n"));

@@ -56,7 +56,7 @@ pub(super) fn server(redis: &Redis, node: u32, more: &str) -> Result<Stage> {
     server_with(&redis.address().to_string(), node, more, &[])
 }
 
-pub(super) fn server_with(address: &str, node: u32, more: &str, set: &[&str]) -> Result<Stage> {
+pub(crate) fn server_with(address: &str, node: u32, more: &str, set: &[&str]) -> Result<Stage> {
     let node = format!("node.id={node}");
     let urls = format!("redis.urls=[\"redis://{address}\"]");
     // Generous: the machine of a test does other things as well.

@@ -195,6 +195,12 @@ impl SharedSessions {
             true => self.store.forgotten(snapshot.pools()).await?,
             false => snapshot.pools().iter().collect(),
         };
+        if all_told && !pools.is_empty() {
+            // It was emptied, and nobody has lost a connection by that.
+            let mut inner = self.inner.lock();
+            inner.is_forgotten();
+            inner.retold = Some(None);
+        }
         let (mut told, mut away) = (Ok(()), Ok(()));
         for pool in pools {
             // Others may be at a server that is there.
