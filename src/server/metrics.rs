@@ -53,6 +53,9 @@ pub const SESSION_STORE_FAULTS: &str = "tollbridge_session_store_faults_total";
 pub const SESSION_STORE_LOCAL: &str = "tollbridge_session_store_local_total";
 pub const SESSION_STORE_APART: &str = "tollbridge_session_store_apart_numbers";
 pub const SESSION_STORE_UNSAID: &str = "tollbridge_session_store_unsaid_total";
+pub const SESSION_CACHE_READS: &str = "tollbridge_session_cache_reads_total";
+pub const SESSION_CACHE_CHANGES: &str = "tollbridge_session_cache_invalidations_total";
+pub const SESSION_CACHE_DROPS: &str = "tollbridge_session_cache_drops_total";
 pub const SESSION_STORE_CONFLICTS: &str = "tollbridge_session_store_conflicts_total";
 pub const SESSIONS: &str = "tollbridge_sessions_active";
 pub const SESSIONS_MAX: &str = "tollbridge_sessions_max";
@@ -193,6 +196,18 @@ fn describe() {
     describe_counter!(
         SESSION_STORE_CONFLICTS,
         "Numbers that two sessions had when the store was back: the later one keeps it"
+    );
+    describe_counter!(
+        SESSION_CACHE_READS,
+        "Reads of sessions, numbers and lists of callers' sessions: `hit` of what is kept of the shared store, `miss` of the store"
+    );
+    describe_counter!(
+        SESSION_CACHE_CHANGES,
+        "What was kept of the shared store of sessions and has changed there"
+    );
+    describe_counter!(
+        SESSION_CACHE_DROPS,
+        "Times that all that was kept of a server of the shared store counted no more: its connection was lost, or it was emptied"
     );
     describe_gauge!(STORE_STATE, "The shared store of holds: 0 open, 1 recovering, 2 away");
     describe_histogram!(STORE_RESERVE, "Asking the shared store for room, by outcome");

@@ -5,8 +5,9 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::server::metrics::{
-    SESSION_STORE_APART, SESSION_STORE_CONFLICTS, SESSION_STORE_FAULTS, SESSION_STORE_LEND,
-    SESSION_STORE_LOCAL, SESSION_STORE_LOOKUP, SESSION_STORE_STATE,
+    SESSION_CACHE_CHANGES, SESSION_CACHE_DROPS, SESSION_CACHE_READS, SESSION_STORE_APART,
+    SESSION_STORE_CONFLICTS, SESSION_STORE_FAULTS, SESSION_STORE_LEND, SESSION_STORE_LOCAL,
+    SESSION_STORE_LOOKUP, SESSION_STORE_STATE,
 };
 use crate::server::redis::StoreFault;
 
@@ -20,12 +21,57 @@ pub(super) struct StoreMetrics {
     conflicts: Counter,
 }
 
+/// What is kept of the store.
+#[derive(Debug)]
+pub(super) struct CacheMetrics {
+    hits: Counter,
+    misses: Counter,
+    changes: Counter,
+}
+
+/// Why nothing counts any more that was kept of a server of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// The connection on which it says what changes is lost.
+    ConnectionLost,
+    Emptied,
+}
+
 /// What this server did by itself, for the store did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Local {
     Lookup,
     Number,
     NoNumber,
+}
+
+impl CacheMetrics {
+    pub(super) fn register() -> Self {
+        let reads = |result: &'static str| counter!(SESSION_CACHE_READS, "result" => result);
+        Self { hits: reads("hit"), misses: reads("miss"), changes: counter!(SESSION_CACHE_CHANGES) }
+    }
+
+    pub(super) fn hit(&self) {
+        self.hits.increment(1);
+    }
+
+    pub(super) fn missed(&self) {
+        self.misses.increment(1);
+    }
+
+    pub(super) fn changed(&self) {
+        self.changes.increment(1);
+    }
+}
+
+impl Dropped {
+    pub(super) fn count(self) {
+        let reason = match self {
+            Self::ConnectionLost => "connection_lost",
+            Self::Emptied => "emptied",
+        };
+        counter!(SESSION_CACHE_DROPS, "reason" => reason).increment(1);
+    }
 }
 
 impl StoreMetrics {

@@ -41,6 +41,7 @@ mod scorers;
 mod sessions;
 pub(crate) mod shared;
 mod shared_answers;
+mod shared_cache;
 mod shared_caps;
 mod shared_faults;
 pub(crate) mod shared_sessions;

@@ -202,7 +202,10 @@ impl RedisSessions {
         for (nth, _) in known {
             let by = asked.get(nth).and_then(|it| servers.followed(it).map(|(_, by)| (it, by)));
             match by.and_then(|(question, by)| self.fresh(question, &by)) {
-                Some(value) => answers[nth] = Ok(value),
+                Some(value) => {
+                    self.near.metrics.hit();
+                    answers[nth] = Ok(value);
+                }
                 None => again.push(nth),
             }
         }
@@ -233,6 +236,9 @@ impl RedisSessions {
         let by: Vec<_> =
             questions().map(|it| followed(it).unwrap_or_else(Followed::nobody)).collect();
         let keys = questions().filter_map(Asked::kept_as).map(str::to_owned).collect();
+        if self.settings.kept_max > 0 {
+            questions().filter_map(Asked::kept_as).for_each(|_| self.near.metrics.missed());
+        }
         let reading = self.near.reading(keys);
         let told = servers.ask_at(asked, at.clone(), For::Keeping, limit).await;
         for ((nth, by), answer) in at.into_iter().zip(by).zip(told) {
@@ -300,7 +306,10 @@ impl RedisSessions {
         let get = self.get(key);
         let followed = self.servers.load().followed(&get);
         let answer = match followed.and_then(|(_, by)| self.fresh(&get, &by)) {
-            Some(known) => Ok(known),
+            Some(known) => {
+                self.near.metrics.hit();
+                Ok(known)
+            }
             None => self.see(&[get], limit).await.pop().unwrap_or_else(|| Err(unread())),
         };
         live(answer?, key, now)

@@ -18,6 +18,7 @@ use redis::{PushInfo, PushKind, Value};
 
 use crate::server::clock;
 use crate::server::redis::Lane;
+use crate::server::sessions::metrics::{CacheMetrics, Dropped};
 use crate::time::Mono;
 
 /// For how long what was read may stand for what is: numbers change hands seldom.
@@ -28,6 +29,7 @@ const LATELY: Duration = Duration::from_secs(600);
 pub(super) struct Near {
     most: usize,
     inner: Mutex<Inner>,
+    pub(super) metrics: CacheMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +96,9 @@ impl Followed {
     }
 
     pub(super) fn lose(&self) {
-        self.is_lost.store(true, Ordering::Release);
+        if !self.is_lost.swap(true, Ordering::AcqRel) {
+            Dropped::ConnectionLost.count();
+        }
     }
 }
 
@@ -107,7 +111,7 @@ impl Drop for Follower {
 impl Near {
     /// Keeps so many answers at most.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, inner: Mutex::default() }
+        Self { most, inner: Mutex::default(), metrics: CacheMetrics::register() }
     }
 
     /// What a key is, as far as the connection has said.
@@ -145,8 +149,9 @@ impl Near {
         if let Some(asking) = inner.asked.get_mut(key) {
             asking.has_changed = true;
         }
-        if let Some(entry) = inner.entry_mut(key) {
+        if let Some(entry) = inner.entry_mut(key).filter(|it| !it.has_changed) {
             entry.has_changed = true;
+            self.metrics.changed();
         }
     }
 
@@ -170,7 +175,10 @@ impl Near {
                 keys.iter().filter_map(text).for_each(|key| self.changed(key));
             }
             // The server was emptied.
-            Some(_) | None => self.all_changed(by),
+            Some(_) | None => {
+                self.all_changed(by);
+                Dropped::Emptied.count();
+            }
         }
     }
 
