@@ -53,11 +53,13 @@ bench-outage: ## 500 calls (CALLS) and 2,000 pings (PINGS) a second while Redis 
 	scripts/install-test-deps.sh
 	OUTAGE=1 $(CARGO) bench --locked --bench ping
 
-soak: ## Crashes (TOLLBRIDGE_CRASH_ROUNDS, 200), limits under faults, steady calls (SOAK_MINUTES, 60).
+soak: ## Crashes (TOLLBRIDGE_CRASH_ROUNDS, 200), limits under faults, pings, steady calls (SOAK_MINUTES, 60).
 	TOLLBRIDGE_CRASH_ROUNDS=$${TOLLBRIDGE_CRASH_ROUNDS:-200} \
 	  $(CARGO) test --locked $(ALL) --test it crash -- --nocapture
 	TOLLBRIDGE_HOLD_SECONDS=$${TOLLBRIDGE_HOLD_SECONDS:-60} \
 	  $(CARGO) test --locked $(ALL) --test it holds::history -- --nocapture --test-threads=1
+	TOLLBRIDGE_PING_SOAK_SECONDS=$${TOLLBRIDGE_PING_SOAK_SECONDS:-3600} \
+	  $(CARGO) test --locked $(ALL) --test it ping_soak -- --nocapture
 	scripts/install-test-deps.sh --bench
 	$(CARGO) build --release --locked
 	benches/sip/stress.py --soak $${SOAK_MINUTES:-60}

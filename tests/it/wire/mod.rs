@@ -25,6 +25,7 @@ mod offered;
 mod orphans;
 pub(crate) mod peer;
 mod phones;
+mod ping_soak;
 mod policy;
 mod pressure;
 mod previewed;
