@@ -11,9 +11,11 @@ use utoipa::openapi::Object;
 use super::course::course;
 use super::error::{Code, Problem};
 use super::openapi::{faults, word_of, word_or_null};
+use super::record::rematched;
 use super::request::Id;
 use super::router::Api;
 use super::shortage::ExplainedShortage;
+use crate::cdr::record::{CallRecord, Flags};
 use crate::id::{
     BuyerId, CallId, CampaignId, PingId, PoolId, PublisherId, SessionId, TargetId, TrunkId,
 };
@@ -49,8 +51,11 @@ pub(super) struct Explanation {
     /// it gets to somebody, is not over, or ended for another cause.
     #[schema(value_type = Option<String>, example = json!(null))]
     no_route: Option<NoRoute>,
-    /// Whose call it is; null: the dialled number belongs to no campaign.
+    /// Whose call it is, as it was decided; null: the dialled number belongs to no campaign.
     attribution: Option<ExplainedAttribution>,
+    /// What became known later of the session of a call that was matched without the store that servers share;
+    /// null: nothing, and `attribution` stands.
+    rematched: Option<ExplainedRematch>,
     /// What was known of the caller's earlier calls; null: nothing is kept of them, or of a caller without
     /// a number, or the call was stopped before.
     prior_calls: Option<ExplainedPriorCalls>,
@@ -69,6 +74,24 @@ pub(super) struct Explanation {
     /// SHA-256 of what the decision was made from and of its result, in hexadecimal.
     #[schema(example = "3f1c1f8c1d3c2d6f0a2d5f8f0e1c6b7a4d9e8c7b6a5f4e3d2c1b0a9f8e7d6c5b")]
     digest: String,
+}
+
+/// Whose a call was that had been matched without the store that servers share. It was routed as `attribution`
+/// says, and money is owed as of that.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedRematch {
+    /// When it became known.
+    #[schema(example = "2026-03-17T15:21:40.007Z")]
+    at: String,
+    /// Null: it was of no session.
+    #[schema(value_type = Option<String>, example = "ses_01954f2e7d1e70008000000000000002")]
+    session_id: Option<SessionId>,
+    /// By what, as the attribution's.
+    #[schema(value_type = String, example = "pool_lease")]
+    method: SmolStr,
+    /// How sure the match is, 0 to 1.
+    #[schema(value_type = f64, example = 0.99)]
+    confidence: Confidence,
 }
 
 /// A caller's earlier calls, as far back as each fact looks (`[history]`). Whether one makes the call a
@@ -371,14 +394,18 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Id(id): Id<CallId>,
 ) -> Result<Json<Explanation>, Problem> {
-    let (record, course) = api.decision(id).await?;
+    let call = api.record(id).await?;
+    let record = api.decision_of(&call).await?;
+    let course = course(&call);
     let revision = record.decision.revision;
     let snapshot = api.services.routing.revision(revision).await.unwrap_or_else(|error| {
         tracing::error!(revision, %error, "a configuration of before cannot be read");
         None
     });
     // What would have been takes many decisions.
-    let explain = move || Explanation::new(record, Some(&course), snapshot.as_deref());
+    let explain = move || {
+        Explanation::new(record, Some(&course), snapshot.as_deref()).with_what_came_later(&call)
+    };
     let explained = tokio::task::spawn_blocking(explain).await;
     Ok(Json(explained.map_err(|_| Code::InternalError)?))
 }
@@ -398,19 +425,23 @@ impl Api {
         }
     }
 
-    /// The decision about a call, and what the call came to with its plan.
-    pub(super) async fn decision(&self, id: CallId) -> Result<(DecisionRecord, Course), Problem> {
+    /// The decision about a call.
+    pub(super) async fn decision(&self, id: CallId) -> Result<DecisionRecord, Problem> {
         let call = self.record(id).await?;
+        self.decision_of(&call).await
+    }
+
+    async fn decision_of(&self, call: &CallRecord) -> Result<DecisionRecord, Problem> {
         let explain_ref = call.explain_ref.ok_or(Code::DecisionNotFound)?;
         let stored = self.services.calls.explain(explain_ref).await?.ok_or_else(|| {
             // It is on its way from the journal to the store.
             Problem::from(Code::DecisionNotFound).retry_after(1)
         })?;
         let record = DecisionRecord::from_bytes(&stored).map_err(|e| {
-            tracing::error!(call_id = %id, error = %e, "reading a routing decision failed");
+            tracing::error!(call_id = %call.call, error = %e, "reading a routing decision failed");
             Problem::from(Code::StoreDamaged)
         })?;
-        Ok((record, course(&call)))
+        Ok(record)
     }
 }
 
@@ -452,10 +483,32 @@ impl Explanation {
             text,
             prior_calls: decision.readings.prior.map(Into::into),
             attribution: decision.attribution.map(Into::into),
+            rematched: None,
             plan: decision.plan.into_iter().map(Into::into).collect(),
             steps: decision.steps.into_iter().map(Into::into).collect(),
             digest: record.digest.to_string(),
         }
+    }
+
+    /// The same with what became known of the call's session after the decision.
+    fn with_what_came_later(mut self, call: &CallRecord) -> Self {
+        if call.flags.contains(Flags::MATCH_DEGRADED) {
+            let told = "matched without the store that servers share, by what this one knew itself";
+            self.text.push(told.to_owned());
+        }
+        if let Some(first) = &call.first_match {
+            let at = first.until.to_rfc3339();
+            let found = rematched(call, first);
+            self.text
+                .push(format!("looked at again at {at}: {found}; routed and paid as at first"));
+            self.rematched = Some(ExplainedRematch {
+                at,
+                session_id: call.session,
+                method: call.match_method.clone(),
+                confidence: Confidence(call.confidence_pct),
+            });
+        }
+        self
     }
 }
 

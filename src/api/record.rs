@@ -12,7 +12,9 @@ use super::openapi::word_or_null;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{Means, Party};
 use crate::cdr::fraud::Scored;
-use crate::cdr::record::{Attempt, AttemptResult, CallRecord, CallState, Denial, Flags, Outcome};
+use crate::cdr::record::{
+    Attempt, AttemptResult, CallRecord, CallState, Denial, FirstMatch, Flags, Outcome,
+};
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, SessionId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -111,12 +113,16 @@ pub(super) struct CallSummary {
     session_id: Option<SessionId>,
     #[schema(schema_with = methods)]
     match_method: Option<SmolStr>,
+    /// What the call was matched to at first, without the store that servers share. It was routed, and money is
+    /// owed, as of that. Null: that stands.
+    first_match: Option<CallFirstMatch>,
     /// Revision of the configuration the call was decided with.
     #[schema(example = 418)]
     config_rev: Option<u64>,
     /// What is odd about the record: `clock_skew`, `orphan`, `orphan_corrected`, `unrated`,
     /// `incomplete`, `end_inferred` (nobody said that the call was over: it ends with the last proof
-    /// that it was up).
+    /// that it was up), `match_degraded` (the store that servers share did not say which sessions there
+    /// were), `rematched` (that became known later; see `first_match`).
     #[schema(value_type = Vec<String>, example = json!([]))]
     flags: Flags,
     /// How much it looks like fraud, 0 to 100; null while it is up, for half a second or so after it, and
@@ -129,6 +135,38 @@ fn methods() -> Object {
     let told =
         "By what the call is known to be of its campaign and session; null before the decision.";
     word_or_null(Method::ALL, &Method::PoolLease, told)
+}
+
+/// What a call was matched to before it became known whose it was.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallFirstMatch {
+    /// Null: no session was found.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    session_id: Option<SessionId>,
+    #[schema(schema_with = first_methods)]
+    match_method: Option<SmolStr>,
+    /// How sure that seemed, 0 to 1.
+    #[schema(value_type = f64, example = 0.0)]
+    confidence: Confidence,
+    /// Until when it stood.
+    #[schema(example = "2026-03-17T15:21:40.007Z")]
+    until: String,
+}
+
+impl From<&FirstMatch> for CallFirstMatch {
+    fn from(first: &FirstMatch) -> Self {
+        Self {
+            session_id: first.session,
+            match_method: known(&first.method),
+            confidence: Confidence(first.confidence_pct),
+            until: first.until.to_rfc3339(),
+        }
+    }
+}
+
+fn first_methods() -> Object {
+    let told = "By what it was thought to be of its campaign and session.";
+    word_or_null(Method::ALL, &Method::StaticMapping, told)
 }
 
 /// The carrier was told whom to call.
@@ -275,7 +313,7 @@ pub(super) struct CallEvent {
     /// `call.admitted`, `route.decided`, `attempt.denied`, `attempt.started`, `attempt.ringing`, `attempt.failed`,
     /// `attempt.address_failed`, `attempt.abandoned`, `attempt.handed_over`, `attempt.ended_early`,
     /// `call.taken`, `call.answered`, `call.confirmed`, `call.transferred`, `conversion.reached`,
-    /// `call.ended` or `call.orphan_closed`.
+    /// `call.ended`, `call.orphan_closed` or `call.rematched`.
     #[schema(value_type = String, example = "attempt.ringing")]
     event: &'static str,
     /// For people.
@@ -325,6 +363,7 @@ impl From<&CallRecord> for CallSummary {
             conversion: record.conversion,
             session_id: record.session,
             match_method: known(&record.match_method),
+            first_match: record.first_match.as_ref().map(Into::into),
             config_rev: record.config_rev,
             flags: record.flags,
             fraud_score: None,
@@ -415,9 +454,14 @@ fn known(text: &SmolStr) -> Option<SmolStr> {
 fn timeline(record: &CallRecord) -> Vec<CallEvent> {
     let mut moments = moments(record);
     // What happened in the same millisecond stays in the order it must have happened. The end is a
-    // sum of two times without their fractions, so it may seem a millisecond early; it is last.
-    let ends = |event: &str| matches!(event, "call.ended" | "call.orphan_closed");
-    moments.sort_by_key(|(offset_ms, event, _)| (ends(event), *offset_ms));
+    // sum of two times without their fractions, so it may seem a millisecond early; it is last, but for what
+    // was found out later.
+    let part = |event: &str| match event {
+        "call.ended" | "call.orphan_closed" => 1,
+        "call.rematched" => 2,
+        _ => 0,
+    };
+    moments.sort_by_key(|(offset_ms, event, _)| (part(event), *offset_ms));
     moments
         .into_iter()
         .map(|(ms, event, detail)| CallEvent { at: record.wall(ms).to_rfc3339(), event, detail })
@@ -475,7 +519,23 @@ fn moments(record: &CallRecord) -> Vec<(u64, &'static str, String)> {
         let why = record.end_reason.map_or_else(|| String::from("no reason known"), cause);
         moments.push((at, event, format!("{status}{why}")));
     }
+    if let Some(first) = &record.first_match {
+        let at = first.until.0.saturating_sub(record.started_at().0);
+        let detail = rematched(record, first);
+        moments.push((u64::try_from(at).unwrap_or(0), "call.rematched", detail));
+    }
     moments
+}
+
+/// Such as `session ses_… by pool_lease (0.99); at first no session`.
+pub(super) fn rematched(record: &CallRecord, first: &FirstMatch) -> String {
+    let words = |session: Option<SessionId>, method: &str, sure: u8| match session {
+        Some(session) => format!("session {session} by {method} ({})", Confidence(sure)),
+        None => String::from("no session"),
+    };
+    let now = words(record.session, &record.match_method, record.confidence_pct);
+    let before = words(first.session, &first.method, first.confidence_pct);
+    format!("{now}; at first {before}")
 }
 
 /// `is_transfer`: another attempt was answered, so if this one was, it took its place.

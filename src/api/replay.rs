@@ -73,7 +73,7 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Id(id): Id<CallId>,
 ) -> Result<Json<Replayed>, Problem> {
-    let (record, _) = api.decision(id).await?;
+    let record = api.decision(id).await?;
     let config_rev = record.decision.revision;
     let snapshot = api.snapshot(Some(config_rev)).await?;
     let difference = replay::replay(&snapshot, &record).difference;

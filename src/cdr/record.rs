@@ -68,14 +68,20 @@ impl Flags {
     pub const INCOMPLETE: Self = Self(16);
     /// Nobody said that the call was over: it ends with the last proof that it was up.
     pub const END_INFERRED: Self = Self(32);
+    /// Matched without the store that servers share.
+    pub const MATCH_DEGRADED: Self = Self(64);
+    /// Whose it was became known later; see [`CallRecord::first_match`].
+    pub const REMATCHED: Self = Self(128);
 
-    const NAMES: [(Self, &'static str); 6] = [
+    const NAMES: [(Self, &'static str); 8] = [
         (Self::CLOCK_SKEW, "clock_skew"),
         (Self::ORPHAN, "orphan"),
         (Self::ORPHAN_CORRECTED, "orphan_corrected"),
         (Self::UNRATED, "unrated"),
         (Self::INCOMPLETE, "incomplete"),
         (Self::END_INFERRED, "end_inferred"),
+        (Self::MATCH_DEGRADED, "match_degraded"),
+        (Self::REMATCHED, "rematched"),
     ];
 
     pub fn contains(self, flag: Self) -> bool {
@@ -144,6 +150,20 @@ impl Handover {
     pub fn outcome_known(&self) -> bool {
         self.status.is_some()
     }
+}
+
+/// What a call was matched to when it was decided, of which it became known later whose it was.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct FirstMatch {
+    #[n(0)]
+    pub session: Option<SessionId>,
+    #[cbor(n(1), with = "codec::text")]
+    pub method: SmolStr,
+    #[n(2)]
+    pub confidence_pct: u8,
+    /// Until when it stood.
+    #[n(3)]
+    pub until: Wall,
 }
 
 /// One target that was tried.
@@ -393,6 +413,9 @@ pub struct CallRecord {
     #[serde(skip)]
     #[n(50)]
     pub(super) decided_no_route: Option<NoRoute>,
+    /// What it was matched to at first; absent: that stands.
+    #[n(51)]
+    pub first_match: Option<FirstMatch>,
 }
 
 impl CallRecord {
@@ -450,6 +473,7 @@ impl CallRecord {
             codec: None,
             denied: Vec::new(),
             decided_no_route: None,
+            first_match: None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 use smol_str::SmolStr;
 
-use super::consumer::{Consumer, Effects, Facts, Fault, Work, ends_a_call};
+use super::consumer::{Consumer, Effects, Facts, Fault, Work, renews_a_record};
 use super::fact::{FactBody, PingAccepted};
 use super::record::{AttemptResult, CallRecord, CallState, Flags, Outcome};
 use crate::codec;
@@ -176,12 +176,12 @@ impl Rollups {
                 let (key, counts) = of_ping(ping, entry.fact.at.wall());
                 rolled.sums.entry(key).or_default().add(&counts);
             }
-            let Some(call) = entry.fact.call.filter(|_| ends_a_call(body)) else { continue };
+            let Some(call) = entry.fact.call.filter(|_| renews_a_record(body)) else { continue };
             let record = facts.record(call).ok_or_else(|| Fault::Permanent {
                 class: "record_missing",
                 detail: format!("{call} is not on record"),
             })?;
-            let may_change = [Flags::ORPHAN, Flags::ORPHAN_CORRECTED];
+            let may_change = [Flags::ORPHAN, Flags::ORPHAN_CORRECTED, Flags::MATCH_DEGRADED];
             if may_change.into_iter().any(|flag| record.flags.contains(flag)) {
                 rolled.corrected.push((call, of_call(record)));
             } else if record.last == entry.lsn {
@@ -263,8 +263,13 @@ pub fn of_call(record: &CallRecord) -> Sums {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::cdr::testing::Script;
+    use crate::cdr::fact::{Rematch, Rematched};
+    use crate::cdr::journal::Entry;
+    use crate::cdr::testing::{Script, call_id};
+    use crate::id::SessionId;
     use crate::reason::Reason;
 
     #[test]
@@ -298,6 +303,32 @@ mod tests {
         assert!(refused.iter().all(|(key, it)| key.target.is_empty() && it.calls == 1));
 
         assert_eq!(of_call(&Script::of(1).dial(1).answer_at(1_000).record()), Sums::new());
+    }
+
+    #[test]
+    fn a_call_that_is_matched_later_counts_as_matched_and_not_as_another() {
+        let found = Rematched {
+            outcome: Rematch::Found,
+            session: Some(SessionId::from_bytes([7; 16])),
+            match_method: "pool_lease".into(),
+            confidence_pct: 99,
+        };
+        let over = Script::degraded(1).dial(1).answer_at(1_000).end_at(120_000);
+        let later = over.clone().then(900_000, found);
+        let rolled = |script: &Script, last: usize| {
+            let entries: Arc<[Entry]> = script.entries().into();
+            let facts = Facts::new(entries, last..last + 1, [Arc::new(script.record())]);
+            Rollups::roll(&facts).unwrap()
+        };
+        let (at_end, then) = (rolled(&over, 4), rolled(&later, 5));
+
+        // Both say what the call counts for, in place of what was said before.
+        assert_eq!(at_end.corrected, [(call_id(1), of_call(&over.record()))]);
+        assert_eq!(then.corrected, [(call_id(1), of_call(&later.record()))]);
+        assert_eq!((at_end.sums, then.sums), (Sums::new(), Sums::new()));
+        let sum = |sums: &Sums| sums.values().map(|it| (it.calls, it.matched)).collect::<Vec<_>>();
+        assert_eq!(sum(&of_call(&over.record())), [(1, 0)]);
+        assert_eq!(sum(&of_call(&later.record())), [(1, 1)]);
     }
 
     #[test]

@@ -78,6 +78,14 @@ pub(crate) struct Script {
 }
 
 impl Script {
+    /// The same, matched without the store that servers share.
+    pub(crate) fn degraded(n: u64) -> Self {
+        let mut script = Self::of(n);
+        let degraded = Decided { degraded: true, ..decided() };
+        script.entries[1].fact.body = degraded.into();
+        script
+    }
+
     /// A call that was admitted and decided.
     pub(crate) fn new() -> Self {
         Self::of(1)
@@ -237,5 +245,6 @@ fn decided() -> Decided {
         record: bytes::Bytes::from_static(b"{\"steps\":[]}"),
         refused: None,
         no_route: None,
+        degraded: false,
     }
 }

@@ -277,9 +277,13 @@ fn is_impossible(caller: PhoneNumber) -> bool {
 
 fn dialed(snapshot: &RoutingSnapshot, record: &CallRecord) -> Dialed {
     let owner = record.did.and_then(|did| snapshot.number(did));
+    // It may well have been lent: nobody could say.
+    let is_degraded = record.flags.contains(Flags::MATCH_DEGRADED);
     match (owner, &record.campaign) {
         (None, None) => Dialed::Unknown,
-        (Some(owner), _) if owner.pool.is_some() && record.session.is_none() => Dialed::Unleased,
+        (Some(owner), _) if owner.pool.is_some() && record.session.is_none() && !is_degraded => {
+            Dialed::Unleased
+        }
         (Some(_), _) | (None, Some(_)) => Dialed::Ours,
     }
 }

@@ -315,8 +315,8 @@ pub(super) fn explored_before(usage: &CapUsage) -> Option<(CampaignId, Explored)
     Some((campaign.into(), Explored { day, spent: Money(usage.used) }))
 }
 
-/// `record` is the decision as CBOR.
-pub(super) fn decided(decision: &Decision, record: Bytes) -> fact::Decided {
+/// `record` is the decision as CBOR; `degraded`: it was made without the sessions of other servers.
+pub(super) fn decided(decision: &Decision, record: Bytes, degraded: bool) -> fact::Decided {
     let attribution = decision.attribution.as_ref();
     fact::Decided {
         config_rev: decision.revision,
@@ -328,6 +328,7 @@ pub(super) fn decided(decision: &Decision, record: Bytes) -> fact::Decided {
         record,
         refused: decision.refused,
         no_route: decision.no_route,
+        degraded,
     }
 }
 

@@ -182,6 +182,7 @@ fn a_call_that_is_over_is_shown_in_full() {
         "conversion": "settled",
         "session_id": "ses_03030303030303030303030303030303",
         "match_method": "pool_lease",
+        "first_match": null,
         "config_rev": 418,
         "flags": [],
         "handover": null,

@@ -88,6 +88,7 @@ pub(super) fn answered() -> Vec<(u64, FactBody)> {
         record: Bytes::new(),
         refused: None,
         no_route: None,
+        degraded: false,
     };
     let busy = AttemptFailed {
         leg: 1,

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::enrichment::Enrichment;
-use super::fact::FactBody;
+use super::fact::{FactBody, Rematch};
 use super::fraud::FraudEffects;
 use super::journal::{Entry, Lsn};
 use super::record::CallRecord;
@@ -86,7 +86,7 @@ pub enum Fault {
     Permanent { class: &'static str, detail: String },
 }
 
-/// Facts in order, and the records of the calls that end in them.
+/// Facts in order, and the records of the calls that end in them or are told more of.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     parts: Vec<(Arc<[Entry]>, Range<usize>)>,
@@ -146,16 +146,17 @@ impl Facts {
         self.len() == 0
     }
 
-    /// The record of a call that a fact in here ends, as it became by that fact or a later one.
+    /// The record of a call that a fact in here ends, or of which one tells something new after its end; as it
+    /// became by that fact or a later one.
     pub fn record(&self, call: CallId) -> Option<&Arc<CallRecord>> {
         self.records.get(&call)
     }
 
-    /// Calls that end in here whose records are not.
+    /// Calls whose records are others with a fact in here, and are not in here.
     pub fn without_record(&self) -> Vec<CallId> {
-        let ended = self.iter().filter(|entry| ends_a_call(&entry.fact.body));
-        let ended = ended.filter_map(|entry| entry.fact.call);
-        ended.filter(|call| !self.records.contains_key(call)).collect()
+        let renewed = self.iter().filter(|entry| renews_a_record(&entry.fact.body));
+        let calls = renewed.filter_map(|entry| entry.fact.call);
+        calls.filter(|call| !self.records.contains_key(call)).collect()
     }
 }
 
@@ -172,6 +173,11 @@ pub struct Standing {
     /// Absent: it is at work.
     pub waits_for: Option<String>,
     pub letters: LetterCount,
+}
+
+/// Whether the record of a call that is over is another with this fact.
+pub fn renews_a_record(body: &FactBody) -> bool {
+    ends_a_call(body) || matches!(body, FactBody::Rematched(it) if it.outcome == Rematch::Found)
 }
 
 /// Whether the record of a call is whole with this fact.

@@ -19,7 +19,7 @@ use sha2::Sha256;
 use smol_str::SmolStr;
 
 use super::conversion::ConversionState;
-use super::fact::{FactBody, Means, Opener, OrphanPolicy, Party, PingAccepted};
+use super::fact::{FactBody, Means, Opener, OrphanPolicy, Party, PingAccepted, Rematch};
 use super::journal::Entry;
 use super::record::{AttemptResult, CallRecord, CallState, Outcome, trunk_of};
 use crate::id::{CallId, SessionId};
@@ -118,7 +118,7 @@ impl Tags {
 
 impl Teller {
     /// What is told of a fact; `None`: it is nobody's business. `record` is that of the call which
-    /// the fact ends.
+    /// the fact ends, or tells more of.
     pub fn tell(&self, entry: &Entry, record: Option<&CallRecord>) -> Option<Event> {
         let fact = &entry.fact;
         let (body, shard) = self.body(fact.call, &fact.body, record)?;
@@ -254,6 +254,15 @@ impl Teller {
                 let told = schema::CallOrphanClosed { policy, record: record() };
                 (Body::CallOrphanClosed(told), of_call())
             }
+            FactBody::Rematched(it) if it.outcome == Rematch::Found => {
+                let told = schema::CallRematched {
+                    session_id: text(it.session.as_ref()),
+                    match_method: it.match_method.to_string(),
+                    confidence_pct: it.confidence_pct.into(),
+                    record: record(),
+                };
+                (Body::CallRematched(told), of_call())
+            }
             FactBody::Deposited(it) => {
                 let told = schema::BuyerDeposited {
                     buyer: it.buyer.to_string(),
@@ -273,7 +282,8 @@ impl Teller {
                 (Body::CapReset(told), shard_of(it.cap.as_bytes()))
             }
             // What the server needs to know itself again, and steps of others.
-            FactBody::HoldPlaced(_)
+            FactBody::Rematched(_)
+            | FactBody::HoldPlaced(_)
             | FactBody::HoldSettled(_)
             | FactBody::HoldReleased(_)
             | FactBody::AttemptProgress(_)
@@ -356,6 +366,12 @@ impl Teller {
             flags: it.flags.names().map(str::to_owned).collect(),
             codec: text(it.codec.as_ref()),
             denied: it.denied.iter().map(told_denial).collect(),
+            first_match: it.first_match.as_ref().map(|it| schema::FirstMatch {
+                session_id: text(it.session.as_ref()),
+                match_method: it.method.to_string(),
+                confidence_pct: it.confidence_pct.into(),
+                until_ms: it.until.0,
+            }),
         }
     }
 }

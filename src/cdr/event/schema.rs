@@ -36,7 +36,7 @@ pub struct Event {
     #[prost(
         oneof = "Body",
         tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, \
-                36, 37"
+                36, 37, 38"
     )]
     #[serde(flatten)]
     pub body: Option<Body>,
@@ -82,6 +82,8 @@ pub enum Body {
     SessionEnriched(SessionEnriched),
     #[prost(message, tag = "37")]
     CapReset(CapReset),
+    #[prost(message, tag = "38")]
+    CallRematched(CallRematched),
 }
 
 /// A ping was accepted, or a page or form opened a session.
@@ -450,6 +452,38 @@ pub struct Record {
     #[prost(string, optional, tag = "38")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_route: Option<String>,
+    #[prost(message, optional, tag = "39")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_match: Option<FirstMatch>,
+}
+
+/// What a call was matched to at first.
+#[derive(Clone, PartialEq, Message, Serialize)]
+pub struct FirstMatch {
+    #[prost(string, optional, tag = "1")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    #[prost(string, tag = "2")]
+    pub match_method: String,
+    #[prost(uint32, tag = "3")]
+    pub confidence_pct: u32,
+    #[prost(int64, tag = "4")]
+    pub until_ms: i64,
+}
+
+/// Whose a call was became known after its end.
+#[derive(Clone, PartialEq, Message, Serialize)]
+pub struct CallRematched {
+    #[prost(string, optional, tag = "1")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    #[prost(string, tag = "2")]
+    pub match_method: String,
+    #[prost(uint32, tag = "3")]
+    pub confidence_pct: u32,
+    #[prost(message, optional, boxed, tag = "4")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Box<Record>>,
 }
 
 /// One target that was not called for want of room.

@@ -4,9 +4,9 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 use super::*;
-use crate::cdr::consumer::ends_a_call;
-use crate::cdr::fact::Fact;
+use crate::cdr::consumer::renews_a_record;
 use crate::cdr::fact::tests::samples;
+use crate::cdr::fact::{Fact, Rematch, Rematched};
 use crate::cdr::journal::Lsn;
 use crate::cdr::testing::{START_MS, Script, call_id, stamp};
 use crate::reason::Reason;
@@ -128,7 +128,7 @@ fn everything() -> Vec<Event> {
     let teller = teller();
     let mut events = Vec::new();
     for body in samples() {
-        let ends = ends_a_call(&body);
+        let renews = renews_a_record(&body);
         let kind = body.kind();
         let at = stamp(START_MS + i64::from(kind));
         let is_of_call = matches!(
@@ -136,7 +136,7 @@ fn everything() -> Vec<Event> {
             Some(("call" | "route" | "attempt" | "conversion", _))
         ) || matches!(body, FactBody::SessionConsumed(_));
         let fact = Fact { call: is_of_call.then(|| call_id(1)), at, body };
-        if !ends {
+        if !renews {
             let lsn = Lsn { epoch: 3, seq: 1_000 + u64::from(kind) };
             events.extend(teller.tell(&Entry { lsn, fact }, None));
         }
@@ -145,7 +145,15 @@ fn everything() -> Vec<Event> {
     let busy = denied.dial(2).ring_at(400).fail_at(900, 486, Reason::AttemptBusy);
     let converted = busy.dial(3).ring_at(1_300).answer_at(4_124).convert_at(94_124).end_at(293_592);
     let orphan = Script::of(2).dial(1).answer_at(2_000).orphan(30_000);
-    for script in [converted, orphan] {
+    let found = Rematched {
+        outcome: Rematch::Found,
+        session: Some(SessionId::from_bytes([3; 16])),
+        match_method: "pool_lease".into(),
+        confidence_pct: 99,
+    };
+    let degraded = Script::degraded(3).dial(1).answer_at(2_000).end_at(32_000);
+    let rematched = degraded.then(900_000, found);
+    for script in [converted, orphan, rematched] {
         let record = script.record();
         let last = script.entries().last().unwrap();
         events.extend(teller.tell(last, Some(&record)));

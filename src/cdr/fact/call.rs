@@ -69,6 +69,9 @@ pub struct Decided {
     /// Why none of the campaign's targets takes it. Without `refused`: it goes to another.
     #[n(8)]
     pub no_route: Option<NoRoute>,
+    /// The store that servers share did not say which sessions it may be of.
+    #[cbor(n(9), default)]
+    pub degraded: bool,
 }
 
 /// What one attempt earns and pays once it lasts long enough.

@@ -8,6 +8,7 @@
 mod call;
 mod hold;
 mod node;
+mod rematch;
 mod session;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use call::{
 };
 pub use hold::{AtEnd, Bucket, CapReset, HoldPlaced, HoldReleased, HoldSettled, ResetPart};
 pub use node::{Checkpoint, Deposited, NodeStarted, PingAccepted, Promised, SessionConsumed};
+pub use rematch::{Rematch, Rematched};
 pub use session::{Lookup, Opener, Reply, SessionEnriched, SessionReleased, SessionTouched};
 
 /// Something that happened.
@@ -159,6 +161,7 @@ kinds! {
     27 SessionReleased = "session.released";
     28 SessionEnriched = "session.enriched";
     29 CapReset = "cap.reset";
+    30 Rematched = "call.rematched";
 }
 
 #[cfg(test)]
@@ -257,6 +260,7 @@ pub(in crate::cdr) mod tests {
                 record: Bytes::from_static(b"{}"),
                 refused: Some(Reason::CapFull),
                 no_route: Some(NoRoute::NoCapacity),
+                degraded: true,
             }
             .into(),
             HoldPlaced { hold, target: "tgt_summit".into(), buckets: vec![bucket.clone()] }.into(),
@@ -400,6 +404,13 @@ pub(in crate::cdr) mod tests {
             NodeStarted { version: "0.1.0".into() }.into(),
             Deposited { buyer: "buy_cool".into(), amount: Money(5), key: "k".into() }.into(),
             HandedOver { leg: 1, by: Means::Refer, status: Some(200) }.into(),
+            Rematched {
+                outcome: Rematch::Found,
+                session: Some(SessionId::from_bytes([3; 16])),
+                match_method: "pool_lease".into(),
+                confidence_pct: 99,
+            }
+            .into(),
             Taken {}.into(),
             Transferred { leg: 2, dialogs: Some(Dialogs { caller: 7, target: 9 }) }.into(),
             Referred {

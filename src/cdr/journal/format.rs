@@ -413,6 +413,7 @@ mod tests {
                 record: record.into(),
                 refused: None,
                 no_route: None,
+                degraded: false,
             };
             let fact = Fact {
                 call: call.map(CallId::from_bytes),

@@ -196,6 +196,10 @@ pub struct Projection {
     pruned: Stamp,
     /// A batch the book did not take.
     failed: Option<Arc<Batch>>,
+    /// Facts of which the book did not tell the records that they change.
+    taken: Option<Vec<Entry>>,
+    /// Records of calls that are over, which the next facts tell more of.
+    past: BTreeMap<CallId, Arc<CallRecord>>,
     onward: Option<Box<dyn Onward>>,
     /// Facts that are passed on once they are in the book.
     unpassed: Vec<Entry>,
@@ -240,6 +244,8 @@ impl Projection {
             now,
             pruned: now,
             failed: None,
+            taken: None,
+            past: BTreeMap::new(),
             onward: None,
             unpassed: Vec::new(),
             corrections: Vec::new(),
@@ -252,6 +258,7 @@ impl Projection {
         while let Some(entries) = projection.tail.next_on_disk()? {
             opening.replayed += entries.len() as u64;
             let news = entries.last().is_some_and(|last| last.lsn > progress.offset);
+            projection.past = told_more_of(&*projection.book, &entries).await?;
             projection.absorb(&entries);
             if news {
                 projection.write().await?;
@@ -289,7 +296,20 @@ impl Projection {
     /// all of it is written. After an error nothing is lost: wait a moment, then step again.
     pub async fn step(&mut self) -> Result<bool, ProjectionError> {
         if self.failed.is_none() {
-            let Some(entries) = self.tail.next().await? else { return Ok(false) };
+            let entries = match self.taken.take() {
+                Some(entries) => entries,
+                None => {
+                    let Some(entries) = self.tail.next().await? else { return Ok(false) };
+                    entries
+                }
+            };
+            match told_more_of(&*self.book, &entries).await {
+                Ok(past) => self.past = past,
+                Err(error) => {
+                    self.taken = Some(entries);
+                    return Err(error.into());
+                }
+            }
             self.absorb(&entries);
             if self.onward.is_some() {
                 self.unpassed = entries;
@@ -477,6 +497,12 @@ impl Projection {
                 false
             }
             FactBody::HoldReleased(_) => return,
+            FactBody::Rematched(_) => {
+                if counts {
+                    self.rematch(call, entry);
+                }
+                return;
+            }
             FactBody::SessionConsumed(consumed) => {
                 if counts {
                     self.batch.consumed.push((consumed.session, entry.fact.at.wall()));
@@ -548,11 +574,31 @@ impl Projection {
                     self.orphans.insert(call, Arc::clone(&slot.record));
                 }
                 if counts {
+                    let is_corrected = slot.record.flags.contains(Flags::ORPHAN_CORRECTED);
+                    if slot.record.flags.contains(Flags::MATCH_DEGRADED) && !is_corrected {
+                        self.batch.degraded.push(call);
+                    }
                     self.live.closing.lock().insert(call, Arc::clone(&slot.record));
                     self.batch.calls.push(slot.record);
                 }
             }
         }
+    }
+
+    /// A call that is over was looked at again.
+    fn rematch(&mut self, call: CallId, entry: &Entry) {
+        self.batch.rematched.push(call);
+        let on_its_way = self.live.closing.lock().get(&call).cloned();
+        let known = on_its_way.or_else(|| self.orphans.get(&call).cloned());
+        let Some(mut record) = known.or_else(|| self.past.remove(&call)) else { return };
+        if timeline::apply(Arc::make_mut(&mut record), entry) == Applied::Nothing {
+            return;
+        }
+        if let Some(orphan) = self.orphans.get_mut(&call) {
+            *orphan = Arc::clone(&record);
+        }
+        self.live.closing.lock().insert(call, Arc::clone(&record));
+        self.batch.calls.push(record);
     }
 
     /// What raises a buyer's credit is kept as the use of caps is, and each deposit by its time and
@@ -639,6 +685,7 @@ impl Projection {
             | FactBody::SessionReleased(_)
             | FactBody::SessionEnriched(_)
             | FactBody::SessionConsumed(_)
+            | FactBody::Rematched(_)
             | FactBody::Admitted(_)
             | FactBody::Decided(_)
             | FactBody::HoldPlaced(_)
@@ -724,6 +771,20 @@ impl Projection {
         let checkpoint = self.checkpoint.map(before);
         [young, checkpoint].into_iter().flatten().fold(offset, Lsn::min)
     }
+}
+
+/// Records in the book of calls that are over, and of which these facts tell more.
+async fn told_more_of(
+    book: &dyn Book,
+    entries: &[Entry],
+) -> Result<BTreeMap<CallId, Arc<CallRecord>>, StoreError> {
+    let told = entries.iter().filter(|it| matches!(it.fact.body, FactBody::Rematched(_)));
+    let calls: Vec<CallId> = told.filter_map(|entry| entry.fact.call).collect();
+    if calls.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let records = book.records_of(calls).await?;
+    Ok(records.into_iter().map(|record| (record.call, Arc::new(record))).collect())
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use super::*;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{
     AtEnd, AttemptStarted, Bucket, CapReset, Checkpoint, Dialogs, Farewell, HandedOver, HoldPlaced,
-    HoldSettled, Means, PingAccepted, ResetPart, SessionConsumed,
+    HoldSettled, Means, PingAccepted, Rematch, Rematched, ResetPart, SessionConsumed,
 };
 use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
 use crate::cdr::record::Flags;
+use crate::cdr::store::degraded::DegradedCalls;
 use crate::cdr::store::sqlite::SqliteStore;
 use crate::cdr::store::{Answer, CallStore, CountedCalls, EarlierCall, TriedTarget, TriedWay};
 use crate::cdr::testing::{START_MS, Script, call_id, ping, stamp};
@@ -381,6 +382,86 @@ async fn what_the_book_did_not_take_is_written_later_and_once() {
     assert_eq!(desk.store.usage().await.unwrap()[0].used, 1);
 }
 
+/// Whose the `n`-th call was, said a quarter of an hour later.
+fn rematched(n: u64, outcome: Rematch) -> Fact {
+    let found = Rematched {
+        outcome,
+        session: Some(SessionId::from_bytes([7; 16])),
+        match_method: "pool_lease".into(),
+        confidence_pct: 99,
+    };
+    Fact::of_call(call_id(n), stamp(START_MS + 900_000), found)
+}
+
+fn degraded(n: u64) -> Script {
+    Script::degraded(n).dial(1).answer_at(1_000).end_at(120_000)
+}
+
+#[tokio::test]
+async fn a_call_that_is_looked_at_again_has_one_more_revision_whatever_is_said_twice() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    for n in 1..=3 {
+        desk.append(&journal, &mut projection, degraded(n).facts()).await;
+    }
+    desk.append(&journal, &mut projection, talk(4).facts()).await;
+    let waiting = desk.store.degraded(9).await.unwrap();
+    assert_eq!(waiting, [1, 2, 3].map(call_id));
+    let before = desk.rows().await;
+
+    let facts = vec![rematched(1, Rematch::Found), rematched(2, Rematch::Same)];
+    desk.append(&journal, &mut projection, facts).await;
+    let after = desk.rows().await;
+    assert_eq!(desk.store.degraded(9).await.unwrap(), [call_id(3)]);
+    let twice = vec![rematched(1, Rematch::Found), rematched(1, Rematch::Found)];
+    desk.append(&journal, &mut projection, twice).await;
+
+    assert_eq!(desk.rows().await, after);
+    let revisions: Vec<_> = after.iter().zip(&before).map(|(it, was)| it.rev - was.rev).collect();
+    assert_eq!(revisions, [0, 0, 0, 1], "the latest call is the first");
+    let row = &after[3];
+    assert_eq!((row.session, &*row.match_method), (Some(ping(7, 0).session), "pool_lease"));
+    assert_eq!((row.revenue, row.payout, row.talk_ms), {
+        let was = &before[3];
+        (was.revenue, was.payout, was.talk_ms)
+    });
+    assert_eq!(desk.store.usage().await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn what_was_found_of_a_call_outlives_a_kill_and_a_book_that_is_locked_or_lost() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    desk.append(&journal, &mut projection, degraded(1).facts()).await;
+    let before = desk.rows().await[0].rev;
+
+    // The fact is on disk, and nobody has read it.
+    journal.appender().append_all([rematched(1, Rematch::Found)], Durability::Durable).unwrap();
+    drop((projection, journal));
+    let (journal, mut projection, _) = desk.start().await;
+    let record = desk.rows().await[0].clone();
+    assert_eq!((record.rev, desk.store.degraded(9).await.unwrap()), (before + 1, vec![]));
+
+    desk.append(&journal, &mut projection, degraded(2).facts()).await;
+    desk.book.failures.store(2, Ordering::Relaxed);
+    let last =
+        journal.appender().append_all([rematched(2, Rematch::Found)], Durability::Durable).unwrap();
+    for _ in 0..2 {
+        assert!(projection.step().await.is_err());
+    }
+    while projection.offset() < last {
+        assert!(projection.step().await.unwrap());
+    }
+    let rows = desk.rows().await;
+    assert_eq!(rows.iter().map(|row| row.rev).collect::<Vec<_>>(), [before + 1; 2]);
+
+    drop((projection, journal));
+    let other = desk.with_another_book().await;
+    let (_journal, _projection, _) = other.start().await;
+    assert_eq!(other.rows().await, rows, "the journal alone says so");
+    assert_eq!(other.store.degraded(9).await.unwrap(), vec![]);
+}
+
 #[tokio::test]
 async fn sessions_and_what_became_of_them_survive_a_restart() {
     let desk = Desk::new().await;
@@ -607,6 +688,14 @@ impl Desk {
         Self { dir, store, book }
     }
 
+    /// The same journal, and nothing else.
+    async fn with_another_book(self) -> Self {
+        let path = self.dir.path().join("another.db");
+        let store = Arc::new(SqliteStore::open(&path).await.unwrap());
+        let book = FlakyBook { store: Arc::clone(&store), failures: AtomicU32::default() };
+        Self { dir: self.dir, store, book: Arc::new(book) }
+    }
+
     async fn start(&self) -> (Journal, Projection, Opening) {
         self.start_with(Settings::new(1)).await
     }
@@ -688,6 +777,15 @@ impl Book for FlakyBook {
         limit: u32,
     ) -> Answer<'_, Vec<(PingAccepted, Wall)>> {
         self.store.replied(since, before, limit)
+    }
+
+    fn records_of(&self, calls: Vec<CallId>) -> Answer<'_, Vec<CallRecord>> {
+        let left = self.failures.load(Ordering::Relaxed);
+        if left > 0 {
+            self.failures.store(left - 1, Ordering::Relaxed);
+            return Box::pin(async { Err(StoreError::Database("is locked".into())) });
+        }
+        self.store.records_of(calls)
     }
 
     fn earlier_calls(

@@ -23,6 +23,7 @@ use crate::reason::Reason;
 use crate::time::Wall;
 
 pub mod consumers;
+pub mod degraded;
 mod earlier;
 pub mod enrichments;
 pub mod fraud;
@@ -150,6 +151,9 @@ pub trait Book: Send + Sync {
         before: Option<SessionId>,
         limit: u32,
     ) -> Answer<'_, Vec<(PingAccepted, Wall)>>;
+
+    /// The records of calls, of those that have one.
+    fn records_of(&self, calls: Vec<CallId>) -> Answer<'_, Vec<CallRecord>>;
 
     /// Calls of a campaign admitted at `since` or later and before the call `before`, newest first, at
     /// most `limit`.
@@ -479,7 +483,7 @@ pub struct Moved {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub node: u32,
-    /// Closed calls, and open ones that are due for a partial record.
+    /// Closed calls, and open ones that are due for a partial record; of one call the last counts.
     pub calls: Vec<Arc<CallRecord>>,
     /// Decision records with their keys.
     pub decisions: Vec<(u64, Bytes)>,
@@ -487,6 +491,10 @@ pub struct Batch {
     pub parked: Vec<Arc<CallRecord>>,
     /// …and those that need not be any more.
     pub unparked: Vec<CallId>,
+    /// Calls that are over and were matched without the store that servers share…
+    pub degraded: Vec<CallId>,
+    /// …and those that were looked at again.
+    pub rematched: Vec<CallId>,
     /// What became used, per cap and window.
     pub used: BTreeMap<(SmolStr, SmolStr), i64>,
     /// Caps that began anew.

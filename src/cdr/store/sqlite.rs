@@ -18,6 +18,8 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqlitePool};
 use tokio::sync::Mutex;
 
+use super::consumers::ConsumerBook;
+use super::degraded;
 use super::enrichments;
 use super::resets;
 use super::rows::{self, StoredTags, Tables};
@@ -129,6 +131,7 @@ impl SqliteStore {
         tables.write_open(&mut transaction, batch).await?;
         tables.write_usage(&mut transaction, batch).await?;
         resets::write(&mut transaction, &batch.resets).await?;
+        degraded::write(&mut transaction, batch).await?;
         tables.write_sessions(&mut transaction, batch).await?;
         tables.write_enriched(&mut transaction, &batch.enriched).await?;
         if let Some(progress) = batch.progress {
@@ -288,6 +291,10 @@ impl Book for SqliteStore {
             };
             rows.iter().map(read).collect()
         })
+    }
+
+    fn records_of(&self, calls: Vec<CallId>) -> Answer<'_, Vec<CallRecord>> {
+        self.records(calls)
     }
 
     fn earlier_calls(

@@ -4,6 +4,8 @@
 //! ```text
 //! Open ──ended──► Closed            Open ──orphan closed──► OrphanClosed ──late end──► Closed
 //! ```
+//!
+//! What is found out later of a call's session changes its record once more, and leaves its state.
 
 mod ending;
 #[cfg(test)]
@@ -13,11 +15,12 @@ use super::conversion::{ConversionState, Standing, judge};
 use super::due::CapDue;
 use super::fact::{
     AddressFailed, Admitted, Answered, AttemptFailed, AttemptProgress, AttemptStarted, Bucket,
-    Decided, Fact, FactBody, HandedOver, Means, Party, Referred, Stamp, Transferred,
+    Decided, Fact, FactBody, HandedOver, Means, Party, Referred, Rematch, Rematched, Stamp,
+    Transferred,
 };
 use super::journal::{Entry, Lsn};
 use super::record::{
-    Attempt, AttemptResult, CallRecord, CallState, Denial, Flags, Handover, LeftAddress,
+    Attempt, AttemptResult, CallRecord, CallState, Denial, FirstMatch, Flags, Handover, LeftAddress,
 };
 use crate::id::{HoldId, TargetId};
 use crate::reason::Reason;
@@ -60,7 +63,10 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
     match record.state {
         CallState::Open => {}
         CallState::OrphanClosed if matches!(body, FactBody::Ended(_)) => {}
-        CallState::OrphanClosed | CallState::Closed => return Applied::Nothing,
+        CallState::OrphanClosed | CallState::Closed => {
+            let FactBody::Rematched(found) = body else { return Applied::Nothing };
+            return rematch(record, found, at);
+        }
     }
     let bears_on_billing = match body {
         FactBody::Admitted(admitted) => admit(record, admitted, at),
@@ -106,6 +112,7 @@ fn fold(record: &mut CallRecord, lsn: Lsn, fact: &Fact) -> Applied {
         | FactBody::SessionReleased(_)
         | FactBody::SessionEnriched(_)
         | FactBody::SessionConsumed(_)
+        | FactBody::Rematched(_)
         | FactBody::Deposited(_)
         | FactBody::CapReset(_)
         | FactBody::NodeStarted(_) => return Applied::Nothing,
@@ -150,8 +157,29 @@ fn decide(record: &mut CallRecord, decided: &Decided, at: Stamp, lsn: Lsn) -> bo
     record.refused = decided.refused;
     record.decided_no_route = decided.no_route;
     record.explain_ref = Some(lsn.key());
+    if decided.degraded {
+        record.flags.set(Flags::MATCH_DEGRADED);
+    }
     record.decided_ms = Some(offset_ms(record, at));
     true
+}
+
+/// Whose the call was became known after its end. It is said once, and nothing else changes with it.
+fn rematch(record: &mut CallRecord, found: &Rematched, at: Stamp) -> Applied {
+    let is_due = record.flags.contains(Flags::MATCH_DEGRADED) && record.first_match.is_none();
+    if found.outcome != Rematch::Found || !is_due {
+        return Applied::Nothing;
+    }
+    let Rematched { session, match_method, confidence_pct, outcome: _ } = found.clone();
+    record.first_match = Some(FirstMatch {
+        session: std::mem::replace(&mut record.session, session),
+        method: std::mem::replace(&mut record.match_method, match_method),
+        confidence_pct: std::mem::replace(&mut record.confidence_pct, confidence_pct),
+        until: at.wall(),
+    });
+    record.flags.set(Flags::REMATCHED);
+    record.rev += 1;
+    Applied::Changed
 }
 
 fn start_attempt(record: &mut CallRecord, started: &AttemptStarted, at: Stamp) -> bool {

@@ -8,8 +8,8 @@ use crate::cdr::fact::{
 use crate::cdr::record::Outcome;
 use crate::cdr::rollup;
 use crate::cdr::store::{CountedCalls, TriedTarget};
-use crate::cdr::testing::{Script, call_id};
-use crate::id::HoldId;
+use crate::cdr::testing::{START_MS, Script, call_id, stamp};
+use crate::id::{HoldId, SessionId};
 use crate::money::Money;
 
 #[test]
@@ -403,4 +403,67 @@ fn a_fact_of_another_kind_of_thing_is_of_no_consequence() {
     };
 
     assert_eq!(apply(&mut record, &entry), Applied::Nothing);
+}
+
+fn rematched(outcome: Rematch) -> Rematched {
+    Rematched {
+        outcome,
+        session: Some(SessionId::from_bytes([7; 16])),
+        match_method: "pool_lease".into(),
+        confidence_pct: 99,
+    }
+}
+
+#[test]
+fn whose_a_call_was_changes_nothing_else_of_it_and_once() {
+    let script = Script::degraded(1).dial(1).answer_at(1_000).end_at(120_000);
+    let before = script.record();
+    let script = script.then(900_000, rematched(Rematch::Found));
+
+    let record = script.record();
+
+    let first = FirstMatch {
+        session: None,
+        method: "static".into(),
+        confidence_pct: 60,
+        until: stamp(START_MS + 1 + 900_000).wall(),
+    };
+    let mut expected = CallRecord {
+        rev: before.rev + 1,
+        last: Lsn { epoch: 1, seq: before.last.seq + 1 },
+        session: Some(SessionId::from_bytes([7; 16])),
+        match_method: "pool_lease".into(),
+        confidence_pct: 99,
+        first_match: Some(first),
+        ..before
+    };
+    expected.flags.set(Flags::REMATCHED);
+    assert_eq!(record, expected);
+
+    let again = Rematched { confidence_pct: 50, ..rematched(Rematch::Found) };
+    let again = script.then(901_000, again).record();
+    assert_eq!(CallRecord { last: record.last, ..again }, record);
+}
+
+#[test]
+fn a_call_that_was_rightly_matched_or_is_up_stays_as_it_is() {
+    let over = Script::degraded(1).dial(1).answer_at(1_000).end_at(120_000);
+    for outcome in Rematch::ALL.into_iter().filter(|it| *it != Rematch::Found) {
+        let (before, last) = (over.record(), over.clone().then(900_000, rematched(outcome)));
+        assert_eq!(CallRecord { last: before.last, ..last.record() }, before, "{outcome:?}");
+    }
+    let up = Script::degraded(1).dial(1).answer_at(1_000);
+    let plain = Script::of(1).end_at(9);
+    for script in [up, plain] {
+        let (before, told) = (script.record(), script.then(900, rematched(Rematch::Found)));
+        assert_eq!(CallRecord { last: before.last, ..told.record() }, before);
+    }
+}
+
+#[test]
+fn a_call_whose_process_died_is_matched_again_and_gets_its_end_all_the_same() {
+    let orphan = Script::degraded(1).dial(1).answer_at(1_000).orphan(30_000);
+    let record = orphan.then(60_000, rematched(Rematch::Found)).end_at(90_000).record();
+    assert_eq!((record.state, record.talk_ms), (CallState::Closed, Some(89_000)));
+    assert_eq!(record.match_method, "pool_lease");
 }

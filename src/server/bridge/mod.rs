@@ -350,10 +350,11 @@ impl Bridge {
             let first = admitted(admission, stamp, trunk, number);
             self.outcomes.follow(admission.id, first);
         }
+        let record = Bytes::copy_from_slice(&decided.record);
         self.write(
             admission.id,
             now,
-            translate::decided(decision, Bytes::copy_from_slice(&decided.record)),
+            translate::decided(decision, record, looked.is_some_and(|it| !it.is_all)),
             Durability::Buffered,
         );
         if decided.consumed

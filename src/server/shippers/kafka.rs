@@ -241,6 +241,7 @@ fn topic_of<'a>(event: &Event, settings: &'a KafkaSettings) -> &'a str {
             | Body::ConversionReached(_)
             | Body::CallEnded(_)
             | Body::CallOrphanClosed(_)
+            | Body::CallRematched(_)
             | Body::BuyerDeposited(_)
             | Body::CapReset(_),
         )

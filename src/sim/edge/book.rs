@@ -140,6 +140,11 @@ impl Book for MemoryBook {
         now(Ok(vec![]))
     }
 
+    fn records_of(&self, calls: Vec<CallId>) -> Answer<'_, Vec<CallRecord>> {
+        let state = self.state.lock();
+        now(Ok(calls.iter().filter_map(|call| state.calls.get(call).cloned()).collect()))
+    }
+
     fn earlier_calls(
         &self,
         since: Wall,

@@ -353,6 +353,7 @@ impl Facts {
             | FactBody::SessionReleased(_)
             | FactBody::SessionEnriched(_)
             | FactBody::SessionConsumed(_)
+            | FactBody::Rematched(_)
             | FactBody::Referred(_)
             | FactBody::AddressFailed(_)
             | FactBody::Farewells(_)
