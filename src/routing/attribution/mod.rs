@@ -5,6 +5,7 @@
 //! caller; it never moves the call. It is its publisher's: a call to a number of another knows nothing
 //! of it and leaves it unused.
 
+mod again;
 mod named;
 
 use std::cmp::Reverse;
@@ -20,6 +21,7 @@ use super::config::Confidence;
 use super::request::{RouteRequest, SessionReading};
 use super::snapshot::{NumberOwner, RoutingSnapshot};
 
+pub use again::{Afterwards, Again, again, owner_then, request_again};
 pub use named::{Named, SessionKey};
 
 /// A caller whose number is lent to someone else since less than this is taken for the former

@@ -9,10 +9,10 @@ use crate::routing::config::RoutingConfig;
 use crate::routing::request::{FormerLease, Tags};
 use crate::time::Wall;
 
-const POOL: &str = "+16145550101";
-const STATIC: &str = "+18005550100";
-const CALLER: &str = "+16145550188";
-const NOW: Wall = Wall(100_000_000);
+pub(super) const POOL: &str = "+16145550101";
+pub(super) const STATIC: &str = "+18005550100";
+pub(super) const CALLER: &str = "+16145550188";
+pub(super) const NOW: Wall = Wall(100_000_000);
 
 #[test]
 fn each_order_has_its_method_and_its_confidence() {
@@ -408,7 +408,7 @@ fn attributed(
     (attribution, used.cloned())
 }
 
-fn snapshot(campaign_setting: &str) -> RoutingSnapshot {
+pub(super) fn snapshot(campaign_setting: &str) -> RoutingSnapshot {
     let config: RoutingConfig = toml::from_str(&format!(
         r#"
         publishers = [{{ id = "pub" }}, {{ id = "someone" }}]
@@ -431,7 +431,7 @@ fn snapshot(campaign_setting: &str) -> RoutingSnapshot {
     RoutingSnapshot::compile(config, 1).unwrap()
 }
 
-fn request(dialed: &str, caller: Option<&str>) -> RouteRequest {
+pub(super) fn request(dialed: &str, caller: Option<&str>) -> RouteRequest {
     RouteRequest {
         call: CallId::from_bytes([9; 16]),
         at: NOW,
@@ -444,7 +444,7 @@ fn request(dialed: &str, caller: Option<&str>) -> RouteRequest {
     }
 }
 
-fn session(n: u8) -> SessionReading {
+pub(super) fn session(n: u8) -> SessionReading {
     SessionReading {
         session: SessionId::from_bytes([n; 16]),
         ping: PingId::from_bytes([n; 16]),
@@ -463,15 +463,15 @@ fn session(n: u8) -> SessionReading {
 }
 
 /// A lease that ended so many seconds ago, after which the number rests for so many.
-fn rests(ended: i64, rest: u64) -> Option<FormerLease> {
+pub(super) fn rests(ended: i64, rest: u64) -> Option<FormerLease> {
     let rests_until = ago(ended) + Duration::from_secs(rest);
     Some(FormerLease { ended_at: ago(ended), rests_until })
 }
 
-fn ago(seconds: i64) -> Wall {
+pub(super) fn ago(seconds: i64) -> Wall {
     Wall(NOW.0 - seconds * 1_000)
 }
 
-fn number(text: &str) -> Option<PhoneNumber> {
+pub(super) fn number(text: &str) -> Option<PhoneNumber> {
     text.parse().ok()
 }

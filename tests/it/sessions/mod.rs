@@ -8,3 +8,4 @@ mod model;
 mod near;
 mod servers;
 mod stores;
+mod then;

@@ -22,13 +22,15 @@ use super::{PER_CALLER_MAX, RedisSessions, SHARING_READ_MAX, live, read};
 
 /// What names sessions.
 #[derive(Default)]
-struct Names {
-    number: NumberRead,
+pub(super) struct Names {
+    pub(super) number: NumberRead,
     /// The newest first.
-    callers: Vec<SessionId>,
+    pub(super) callers: Vec<SessionId>,
     sharing: Vec<SessionId>,
     sharing_count: usize,
-    sessions: BTreeMap<SessionId, Session>,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    /// All of this is as it was at an instant that is over: a session may have come to another number since.
+    is_past: bool,
 }
 
 /// What a question is about.
@@ -181,6 +183,11 @@ impl RedisSessions {
 }
 
 impl Names {
+    /// Nothing is known yet.
+    pub(super) fn of_the_past() -> Self {
+        Self { is_past: true, ..Self::default() }
+    }
+
     fn hear(
         &mut self,
         about: About,
@@ -212,7 +219,7 @@ impl Names {
     }
 
     /// Sessions that are named, and have yet to be read.
-    fn wanted(&self, request: &RouteRequest, owner: &NumberOwner<'_>) -> Vec<SessionId> {
+    pub(super) fn wanted(&self, request: &RouteRequest, owner: &NumberOwner<'_>) -> Vec<SessionId> {
         let former = self.former(request, owner);
         let of_number = self.number.holder.into_iter().chain(former.map(|it| it.session));
         let named = of_number.chain(self.sharing.iter().copied());
@@ -224,7 +231,7 @@ impl Names {
     }
 
     /// In the order in which a desk has them.
-    fn readings(
+    pub(super) fn readings(
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
@@ -276,6 +283,9 @@ impl Names {
         request: &RouteRequest,
         owner: &NumberOwner<'_>,
     ) -> SessionReading {
+        if self.is_past {
+            return self.reading_then(session, request, owner);
+        }
         let is_dialed = session.number == Some(request.dialed);
         let (mut number, mut former, mut sharing) = (session.number, None, None);
         if is_dialed && session.pool.is_some() {
@@ -288,9 +298,25 @@ impl Names {
         }
         session.reading(number, former, sharing)
     }
+
+    fn reading_then(
+        &self,
+        session: &Session,
+        request: &RouteRequest,
+        owner: &NumberOwner<'_>,
+    ) -> SessionReading {
+        if owner.pool.is_none() {
+            return session.reading(session.number, None, None);
+        }
+        let has = self.number.holder == Some(session.session);
+        let former = self.number.ended(session.session).filter(|_| !has);
+        let had = (has || former.is_some()).then_some(request.dialed);
+        let other = session.number.filter(|number| *number != request.dialed);
+        session.reading(had.or(other), former, None)
+    }
 }
 
-fn ids(members: Vec<Vec<u8>>) -> Vec<SessionId> {
+pub(super) fn ids(members: Vec<Vec<u8>>) -> Vec<SessionId> {
     let ids = members.into_iter().filter_map(|id| <[u8; 16]>::try_from(id).ok());
     ids.map(SessionId::from_bytes).collect()
 }

@@ -17,6 +17,7 @@ mod near;
 mod numbers;
 mod scripts;
 mod servers;
+mod then;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use servers::{Asked, For, Servers};
 
 pub use keys::KeySpace;
 pub use numbers::{Counted, Registered};
+pub use then::Then;
 
 /// Sessions that are found by one caller's number in one campaign; of more, the newest are found.
 const PER_CALLER_MAX: isize = 8;

@@ -64,28 +64,59 @@ impl NumberRead {
 
     /// Of the fields of a number.
     pub(super) fn of(fields: &BTreeMap<String, String>, rests: Duration, now: Wall) -> Self {
-        let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
-        let at = |name: &str| field(name).parse().ok().map(Wall);
-        let past = field("past").split_terminator(';').filter_map(read_past);
-        let mut past: Vec<PastLease> = past.collect();
-        let calls = fields.iter().filter(|(name, _)| name.starts_with("p:"));
-        let pinned = calls.filter_map(|(_, until)| until.parse().ok().map(Wall)).max();
-        let lent = field("sid").parse().ok().zip(at("began")).zip(at("exp"));
+        let (latest, mut past) = leases(fields, rests);
         let mut holder = None;
-        if let Some(((session, began_at), ends)) = lent.filter(|_| field("st") == "L") {
-            let ends = pinned.map_or(ends, |until| until.max(ends));
-            if now < ends {
-                holder = Some(session);
+        if let Some((lease, ends)) = latest {
+            if now < lease.ended.ended_at {
+                holder = Some((lease.session, ends));
             } else {
                 // Nobody has looked since.
-                let ended = FormerLease { ended_at: ends, rests_until: ends + rests };
-                past.push(PastLease { session, began_at, ended });
+                past.push(lease);
                 past.drain(..past.len().saturating_sub(HISTORY_MAX));
             }
         }
-        let ends = lent.filter(|_| holder.is_some()).map(|(_, ends)| ends);
+        let (holder, ends) = holder.unzip();
         Self { holder, ends, past }
     }
+
+    /// Who had it at an instant that is over, and who had had it then; `None`: it was lent too often since.
+    pub(super) fn then(
+        fields: &BTreeMap<String, String>,
+        rests: Duration,
+        at: Wall,
+    ) -> Option<Self> {
+        let (latest, mut past) = leases(fields, rests);
+        let may_lack_some = past.len() >= HISTORY_MAX;
+        past.extend(latest.map(|(lease, _)| lease));
+        if may_lack_some && past.iter().all(|it| at < it.began_at) {
+            return None;
+        }
+        let had = past.iter().filter(|it| it.began_at <= at && at < it.ended.ended_at);
+        let holder = had.max_by_key(|it| it.began_at).map(|it| it.session);
+        past.retain(|it| it.ended.ended_at <= at);
+        past.sort_by_key(|it| it.ended.ended_at);
+        Some(Self { holder, ends: None, past })
+    }
+}
+
+/// The lease that a number has, as if it ended with the calls that are on it, and until when it has it but for
+/// these; and those of before, in the order in which they ended.
+fn leases(
+    fields: &BTreeMap<String, String>,
+    rests: Duration,
+) -> (Option<(PastLease, Wall)>, Vec<PastLease>) {
+    let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+    let at = |name: &str| field(name).parse().ok().map(Wall);
+    let past = field("past").split_terminator(';').filter_map(read_past).collect();
+    let calls = fields.iter().filter(|(name, _)| name.starts_with("p:"));
+    let pinned = calls.filter_map(|(_, until)| until.parse().ok().map(Wall)).max();
+    let lent = session_of(field("sid")).zip(at("began")).zip(at("exp"));
+    let latest = lent.filter(|_| field("st") == "L").map(|((session, began_at), ends)| {
+        let ended_at = pinned.map_or(ends, |until| until.max(ends));
+        let ended = FormerLease { ended_at, rests_until: ended_at + rests };
+        (PastLease { session, began_at, ended }, ends)
+    });
+    (latest, past)
 }
 
 /// `SESSION,BEGAN,ENDED,RESTS UNTIL`, instants in milliseconds.
@@ -469,5 +500,77 @@ impl RedisSessions {
         let all = all.into_iter().map(String::into_bytes);
         let arguments = all.chain(arguments.into_iter().map(|it| it.as_bytes().to_vec()));
         Asked::script(script, keys.all(), arguments.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESTS: Duration = Duration::from_millis(50);
+
+    fn id(n: u8) -> SessionId {
+        SessionId::from_bytes([n; 16])
+    }
+
+    fn fields(told: &[(&str, String)]) -> BTreeMap<String, String> {
+        told.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    /// Leases of so many sessions behind each other, from 1000 on, each for 80 and a rest of 20.
+    fn past(count: u8) -> String {
+        let one = |n: u8| {
+            let began = 1_000 + 100 * i64::from(n);
+            format!("{},{began},{},{};", name(id(n)), began + 80, began + 100)
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn a_number_knows_who_had_it_at_an_instant_that_is_over() {
+        let lent = [
+            ("st", "L".to_owned()),
+            ("sid", name(id(9))),
+            ("began", "1300".to_owned()),
+            ("exp", "1400".to_owned()),
+            ("past", past(3)),
+            ("p:call", "1500".to_owned()),
+        ];
+        let then = |at: i64| {
+            let NumberRead { holder, past, .. } =
+                NumberRead::then(&fields(&lent), RESTS, Wall(at)).unwrap();
+            (holder, past.last().map(|it| it.session))
+        };
+        assert_eq!(then(999), (None, None));
+        assert_eq!(then(1_000), (Some(id(0)), None));
+        assert_eq!(then(1_079), (Some(id(0)), None));
+        assert_eq!(then(1_080), (None, Some(id(0))));
+        assert_eq!(then(1_150), (Some(id(1)), Some(id(0))));
+        // With the call that is on it.
+        assert_eq!(then(1_499), (Some(id(9)), Some(id(2))));
+        assert_eq!(then(1_500), (None, Some(id(9))));
+    }
+
+    #[test]
+    fn who_had_a_number_before_all_that_is_remembered_is_not_known() {
+        let then = |count: u8, at: i64| {
+            let told = [("st", "F".to_owned()), ("past", past(count))];
+            NumberRead::then(&fields(&told), RESTS, Wall(at)).map(|it| it.holder)
+        };
+        assert_eq!(then(7, 999), Some(None));
+        assert_eq!(then(8, 999), None);
+        assert_eq!(then(8, 1_000), Some(Some(id(0))));
+        assert_eq!(NumberRead::then(&fields(&[]), RESTS, Wall(0)).map(|it| it.holder), Some(None));
+    }
+
+    /// It was lent anew by a server that did not know, and the later one has kept it.
+    #[test]
+    fn of_two_that_had_a_number_at_once_the_later_one_had_it() {
+        let past = format!("{},1000,1900,1900;{},1200,1400,1450;", name(id(1)), name(id(2)));
+        let told = fields(&[("st", "F".to_owned()), ("past", past)]);
+        let then = |at: i64| NumberRead::then(&told, RESTS, Wall(at)).and_then(|it| it.holder);
+        assert_eq!([1_100, 1_300, 1_500].map(then), [Some(id(1)), Some(id(2)), Some(id(1))]);
+        let over = NumberRead::then(&told, RESTS, Wall(2_000)).unwrap();
+        assert_eq!(over.past.last().map(|it| it.session), Some(id(1)), "the last that had it");
     }
 }

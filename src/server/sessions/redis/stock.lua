@@ -2,6 +2,10 @@
 -- rest first: they may have been lent before.
 -- ARGV: 'add', 'first' or 'drop', numbers
 local how = ARGV[FIRST]
+if how == 'first' then
+  -- What was lent before that this server does not know.
+  redis.call('HSETNX', GATE, 'first', whole(now))
+end
 for at = FIRST + 1, #ARGV do
   local did = ARGV[at]
   local was_known = is_known(did)
