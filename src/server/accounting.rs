@@ -21,6 +21,7 @@ use crate::cdr::projection::{
 };
 use crate::cdr::record::CallRecord;
 use crate::cdr::store::consumers::{ConsumerBook, Keep, Letters, RollupStore};
+use crate::cdr::store::degraded::DegradedCalls;
 use crate::cdr::store::enrichments::{Enrichments, Spending};
 use crate::cdr::store::fraud::{FraudBook, Scores};
 use crate::cdr::store::sqlite::SqliteStore;
@@ -235,6 +236,10 @@ impl Accounting {
 
     pub fn store(&self) -> Arc<dyn CallStore> {
         Arc::clone(&self.store) as Arc<dyn CallStore>
+    }
+
+    pub(super) fn degraded(&self) -> Arc<dyn DegradedCalls> {
+        Arc::clone(&self.store) as Arc<dyn DegradedCalls>
     }
 
     pub fn decisions(&self) -> Arc<dyn Decisions> {

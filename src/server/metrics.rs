@@ -51,6 +51,7 @@ pub const SESSION_STORE_LOOKUP: &str = "tollbridge_session_store_lookup_seconds"
 pub const SESSION_STORE_LEND: &str = "tollbridge_session_store_lend_seconds";
 pub const SESSION_STORE_FAULTS: &str = "tollbridge_session_store_faults_total";
 pub const SESSION_STORE_LOCAL: &str = "tollbridge_session_store_local_total";
+pub const SESSION_STORE_REMATCHED: &str = "tollbridge_session_store_rematched_total";
 pub const SESSION_STORE_APART: &str = "tollbridge_session_store_apart_numbers";
 pub const SESSION_STORE_UNSAID: &str = "tollbridge_session_store_unsaid_total";
 pub const SESSION_CACHE_READS: &str = "tollbridge_session_cache_reads_total";
@@ -187,6 +188,10 @@ fn describe() {
     describe_counter!(
         SESSION_STORE_LOCAL,
         "What was done without the shared store of sessions: lookups, numbers, or no number"
+    );
+    describe_counter!(
+        SESSION_STORE_REMATCHED,
+        "Calls that were matched without the shared store of sessions and looked at again, by outcome"
     );
     describe_gauge!(SESSION_STORE_APART, "Numbers set apart for when the store is away");
     describe_counter!(

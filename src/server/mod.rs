@@ -48,6 +48,7 @@ mod reach;
 pub mod redis;
 pub mod rehearsal;
 mod reload;
+mod rematching;
 mod resetting;
 mod resolver;
 mod revisions;
@@ -102,6 +103,7 @@ use preview::Previews;
 use questions::Questions;
 use reach::Reach;
 use reload::{Agreed, Running};
+use rematching::Rematching;
 use resolver::Resolver;
 use revisions::Revisions;
 use scoring::Scoring;
@@ -409,6 +411,18 @@ impl Server {
                 "the calls of before could not be read: what is told of callers may lack some";
             until_done(rounds, lacking, || past.tell_rest(&told)).await;
         });
+        if let Some(sessions) = sessions {
+            let rematching = Rematching {
+                deciding: Arc::clone(&deciding),
+                shared: sessions,
+                revisions: Arc::clone(&revisions),
+                degraded: accounting.degraded(),
+                calls: accounting.store(),
+                past: accounting.past(),
+                appender: accounting.appender(),
+            };
+            tasks.spawn(rematching.run(ended.clone()));
+        }
         let reloader = Arc::new(Reloader {
             deciding: Arc::clone(&deciding),
             past: accounting.past(),

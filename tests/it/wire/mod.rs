@@ -35,6 +35,7 @@ mod quotas;
 mod ranking;
 mod recovery;
 mod regions;
+mod rematched;
 mod repeats;
 mod resets;
 mod responses;

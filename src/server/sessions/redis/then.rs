@@ -69,7 +69,7 @@ impl RedisSessions {
             let session = self.kept(key).await?;
             then.know(session.into_iter().filter(|it| it.created_at <= at));
         }
-        for id in then.names.wanted(owner) {
+        for id in then.names.wanted(request, owner) {
             match self.kept(SessionKey::Session(id)).await?.filter(|it| it.session == id) {
                 Some(session) => then.know([session]),
                 None => then.lacking.push(id),

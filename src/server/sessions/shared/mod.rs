@@ -8,6 +8,7 @@
 //! Invariants: no call and no ping is refused because the store does not answer; a number is lent by the
 //! store, or out of those that nobody else is lent.
 
+mod again;
 mod answers;
 mod tending;
 
@@ -98,6 +99,8 @@ pub struct SharedSessions {
 
 struct Inner {
     state: State,
+    /// When it came to be open last, or one of its servers was new.
+    told_since: Mono,
     /// Of the configuration whose pools were told.
     revision: Option<Arc<RoutingSnapshot>>,
     /// All pools lend from then on.
@@ -268,6 +271,7 @@ impl SharedSessions {
             lease,
             inner: Mutex::new(Inner {
                 state: State::Away,
+                told_since: Mono(0),
                 revision: None,
                 opens_at: Mono(0),
                 apart: BTreeMap::new(),

@@ -152,6 +152,7 @@ impl SharedSessions {
         if !new.is_empty() {
             let mut inner = self.inner.lock();
             // They may have forgotten some of it.
+            inner.told_since = clock::mono();
             inner.is_forgotten();
             inner.revision = None;
             inner.retold = Some(None);
@@ -181,6 +182,7 @@ impl SharedSessions {
                 ),
             }
             inner.state = state;
+            inner.told_since = clock::mono();
         }
         self.metrics.state(state);
     }
