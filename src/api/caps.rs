@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::{SmolStr, ToSmolStr as _, format_smolstr};
 use utoipa::ToSchema;
 
 use super::auth::KeyId;
@@ -17,6 +17,7 @@ use super::router::Api;
 use super::{DepositError, Deposited, Metered, ResetError, ResetRequest, WasReset};
 use crate::id::BuyerId;
 use crate::money::{Currency, Money};
+use crate::routing::config::Percent;
 use crate::routing::hold::{Counts, Reset};
 use crate::routing::meter::Meter;
 use crate::time::Wall;
@@ -67,6 +68,14 @@ pub(super) struct CapView {
     /// Of a paced cap how much may be used by now; null: all.
     #[schema(value_type = Option<String>, example = json!(null))]
     by_now: Option<SmolStr>,
+    /// Of a paced cap with `assumed_rate`: which part of the calls that hold room is taken to come to
+    /// count, 2% to 100%, or as it is written; null: all.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    rate: Option<SmolStr>,
+    /// Where that is `live`: from how many calls it is, of those that the cap counts, in the last 14 days.
+    /// With fewer than 30 it is 100%. Null: it is written in the configuration.
+    #[schema(example = json!(null))]
+    rate_calls: Option<u32>,
     /// When the next window begins; null: never, or it moves along with time.
     #[schema(example = "2026-03-18T04:00:00.000Z")]
     resets_at: Option<String>,
@@ -105,6 +114,8 @@ impl From<Meter> for CapView {
             awaited: show(meter.awaited),
             limit: show(meter.limit),
             by_now: meter.by_now.map(show),
+            rate: meter.rate_ppm.map(|ppm| Percent(ppm).to_smolstr()),
+            rate_calls: meter.rate_calls,
             resets_at: meter.resets_at.map(Wall::to_rfc3339),
             reset: meter.reset.map(|reset| ResetView::new(reset, meter.counts)),
             cap: meter.key,

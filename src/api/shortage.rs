@@ -1,10 +1,11 @@
 //! A limit without room, as explanations show it.
 
 use serde::Serialize;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr as _};
 use utoipa::ToSchema;
 
 use crate::routing::Usage;
+use crate::routing::config::Percent;
 use crate::routing::course::Shortage;
 use crate::routing::shortage::FullLimit;
 use crate::time::Wall;
@@ -37,6 +38,13 @@ pub(super) struct ExplainedShortage {
     /// Of concurrency that is counted from the answer, the calls that ring; else null, or 0.
     #[schema(example = json!(null))]
     reserved: Option<u64>,
+    /// Of a paced cap with `assumed_rate`: which part of the calls that held room was taken to come to
+    /// count; null: all.
+    #[schema(value_type = Option<String>, example = json!(null))]
+    rate: Option<SmolStr>,
+    /// Where that is `live`: from how many calls it was, of those that the cap counts; else null.
+    #[schema(example = json!(null))]
+    rate_calls: Option<u32>,
     /// When all of it is free again; null: not by the time alone, or bit by bit.
     #[schema(example = "2026-03-18T04:00:00.000Z")]
     resets_at: Option<String>,
@@ -50,6 +58,8 @@ impl From<FullLimit> for ExplainedShortage {
             window: full.window(),
             live,
             reserved,
+            rate: full.rate_ppm().map(|ppm| Percent(ppm).to_smolstr()),
+            rate_calls: full.rate_calls(),
             resets_at: full.resets_at().map(Wall::to_rfc3339),
             limit: full.request.limit,
             used: full.usage.used,
@@ -63,7 +73,18 @@ impl From<FullLimit> for ExplainedShortage {
 impl From<Shortage> for ExplainedShortage {
     fn from(shortage: Shortage) -> Self {
         let Shortage { cap, limit, usage: Usage { used, held }, .. } = shortage;
-        let (metric, window, live, reserved, resets_at) = (None, None, None, None, None);
-        Self { cap, metric, window, limit, used, held, live, reserved, resets_at }
+        Self {
+            cap,
+            metric: None,
+            window: None,
+            limit,
+            used,
+            held,
+            live: None,
+            reserved: None,
+            rate: None,
+            rate_calls: None,
+            resets_at: None,
+        }
     }
 }

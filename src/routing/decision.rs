@@ -18,6 +18,8 @@ use super::dial::{Failover, Unreached, Way};
 use super::geo::{Ground, LineRecord};
 use super::history::prior::PriorCalls;
 use super::hold::{Bucket, BucketRequest};
+use super::performance::Scope;
+use super::performance::rate::Lately;
 use super::request::Usage;
 use super::selection::{
     AbsenceReading, Explored, PerformanceReading, RotationReading, ScoreReading,
@@ -387,6 +389,18 @@ pub struct Readings {
     /// Ways on which nobody would have been found.
     #[cbor(n(13), default)]
     pub unreached: Vec<UnreachedReading>,
+    /// How calls of caps went that are paced by them, by scope and each once.
+    #[cbor(n(14), default)]
+    pub rates: Vec<RateReading>,
+}
+
+/// How calls of a scope went of late.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RateReading {
+    #[n(0)]
+    pub scope: Scope,
+    #[n(1)]
+    pub lately: Lately,
 }
 
 /// A way to a target, by its place in the configuration.
@@ -476,6 +490,14 @@ impl Finding {
 
     pub(super) fn have(have: SmolStr) -> Self {
         Self { have: Some(have), ..Self::default() }
+    }
+}
+
+impl Readings {
+    /// A cap may be asked for each of its targets.
+    pub(super) fn each_rate_once(&mut self) {
+        self.rates.sort_unstable_by(|a, b| a.scope.cmp(&b.scope));
+        self.rates.dedup_by(|a, b| a.scope == b.scope);
     }
 }
 

@@ -13,9 +13,11 @@ use crate::money::Money;
 use crate::time::Wall;
 
 use super::config::{OnStoreDown, WindowKind};
-use super::decision::{Readings, ReadyReading, Terms, UsageReading};
-use super::hold::{Bucket, BucketRequest, Counts, GAP, LIVE, Leeway, Pace, Stake};
+use super::decision::{RateReading, Readings, ReadyReading, Terms, UsageReading};
+use super::hold::{Bucket, BucketRequest, Counts, GAP, LIVE, Leeway, Pace, PaceSteps, Stake};
 use super::pacing;
+use super::performance::Scope;
+use super::performance::rate::{ComesTo, Lately};
 use super::request::{Usage, UsageReader};
 use super::schedule::Schedule;
 use super::snapshot::{Account, Campaign, NumberLimits, Publisher, Target};
@@ -55,12 +57,30 @@ pub enum Mode {
 /// How a paced cap is filled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pacing {
-    /// Which part of the calls in flight comes to count, in millionths.
-    pub rate_ppm: u32,
-    /// For how small a probability of too many, in thousandths.
-    pub z_milli: u32,
+    pub rate: PaceRate,
     /// The hours by which the window passes; absent: all.
     pub schedule: Option<Arc<Schedule>>,
+}
+
+/// Which part of the calls in flight comes to count.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PaceRate {
+    Assumed {
+        /// In millionths.
+        rate_ppm: u32,
+        /// For how small a probability of too many, in thousandths.
+        z_milli: u32,
+    },
+    /// As the calls of late tell that the cap was for.
+    Live(Arc<LiveRate>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveRate {
+    /// Whose calls the cap counts.
+    pub scope: Scope,
+    pub comes_to: ComesTo,
+    pub steps: Arc<PaceSteps>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -233,20 +253,26 @@ impl Cap {
         let limit = usage.at_least(&self.key).map_or(limit, |least| least.max(limit));
         let at = windows.at;
         let window = windows.get(self.zone, self.window)?;
+        let bucket = Bucket { cap: self.key.clone(), window: window.id.clone() };
         let leeway = match &self.mode {
             Mode::Strict => None,
             Mode::Soft => Some(Leeway::Soft),
             Mode::Paced(pacing) => {
                 let schedule = pacing.schedule.as_deref();
-                Some(Leeway::Paced(Pace {
-                    by_now: pacing::by_now(self.limit, window, at, schedule).max(amount),
-                    rate_ppm: pacing.rate_ppm,
-                    z_milli: pacing.z_milli,
+                let by_now = pacing::by_now(self.limit, window, at, schedule).max(amount);
+                Some(Leeway::Paced(match &pacing.rate {
+                    PaceRate::Assumed { rate_ppm, z_milli } => {
+                        Pace { by_now, rate_ppm: *rate_ppm, z_milli: *z_milli, calls: None }
+                    }
+                    PaceRate::Live(live) => {
+                        let held = usage.usage(&bucket).held;
+                        live.pace(by_now, held, at, usage, readings)
+                    }
                 }))
             }
         };
         let request = BucketRequest {
-            bucket: Bucket { cap: self.key.clone(), window: window.id.clone() },
+            bucket,
             counts: self.counts,
             limit,
             amount,
@@ -258,6 +284,14 @@ impl Cap {
 }
 
 impl Cap {
+    /// Whether it goes by what its calls of late came to.
+    pub fn is_by_live_rate(&self) -> bool {
+        match &self.mode {
+            Mode::Paced(pacing) => matches!(pacing.rate, PaceRate::Live(_)),
+            Mode::Strict | Mode::Soft => false,
+        }
+    }
+
     /// By how much more the limit is than it is written.
     fn raised<U: UsageReader + ?Sized>(&self, usage: &U, readings: &mut Readings) -> u64 {
         let Some(cap) = &self.raised_by else { return 0 };
@@ -267,6 +301,26 @@ impl Cap {
             readings.usage.push(UsageReading { bucket, usage, awaited: None });
         }
         usage.used
+    }
+}
+
+impl LiveRate {
+    /// With so many calls held of which it is not known yet what they come to.
+    fn pace<U: UsageReader + ?Sized>(
+        &self,
+        by_now: u64,
+        held: u64,
+        at: Wall,
+        usage: &U,
+        readings: &mut Readings,
+    ) -> Pace {
+        let lately = usage.lately(&self.scope, at);
+        if lately != Lately::default() {
+            readings.rates.push(RateReading { scope: self.scope.clone(), lately });
+        }
+        let rate = lately.rate(self.comes_to, held);
+        let (rate_ppm, z_milli) = self.steps.at(rate.ppm);
+        Pace { by_now, rate_ppm, z_milli, calls: Some(rate.calls) }
     }
 }
 

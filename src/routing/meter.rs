@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use crate::time::Wall;
 
 use super::decision::Readings;
-use super::hold::{Bucket, BucketRequest, Counts, Leeway, Reset};
+use super::hold::{Bucket, BucketRequest, Counts, Leeway, Pace, Reset};
 use super::request::{Usage, UsageReader};
 use super::snapshot::RoutingSnapshot;
 
@@ -29,6 +29,10 @@ pub struct Meter {
     pub limit: u64,
     /// How much of it may be used by now; absent: all.
     pub by_now: Option<u64>,
+    /// Which part of what is held is taken to come to count, in millionths; absent: all.
+    pub rate_ppm: Option<u32>,
+    /// From how many calls of late that is reckoned; absent: it is from none.
+    pub rate_calls: Option<u32>,
     /// When all of it is free again; absent: never, or bit by bit.
     pub resets_at: Option<Wall>,
     /// How it began anew last within the window; absent: it has not.
@@ -39,10 +43,10 @@ impl Meter {
     fn new<U: UsageReader + ?Sized>(request: &BucketRequest, reader: &U) -> Self {
         let bucket = &request.bucket;
         let usage = reader.usage(bucket);
-        let (mode, by_now) = match &request.leeway {
+        let (mode, pace) = match &request.leeway {
             None => ("strict", None),
             Some(Leeway::Soft) => ("soft", None),
-            Some(Leeway::Paced(pace)) => ("paced", Some(pace.by_now.min(request.limit))),
+            Some(Leeway::Paced(pace)) => ("paced", Some(pace)),
         };
         let is_rolling = request.bucket.stored().1.is_some();
         Self {
@@ -54,7 +58,9 @@ impl Meter {
             held: usage.held,
             awaited: reader.awaited(bucket),
             limit: request.limit,
-            by_now,
+            by_now: pace.map(|pace| pace.by_now.min(request.limit)),
+            rate_ppm: pace.and_then(Pace::rate_taken_ppm),
+            rate_calls: pace.and_then(|pace| pace.calls),
             resets_at: request.ends_at.filter(|_| !is_rolling),
             reset: reader.latest_reset(bucket),
         }

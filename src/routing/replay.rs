@@ -9,18 +9,20 @@ use sha2::{Digest as _, Sha256};
 use smol_str::SmolStr;
 
 use crate::id::TargetId;
+use crate::time::Wall;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
 use super::decision::{
-    ConditionReading, Decision, Readings, ReadyReading, UnreachedReading, WayReading,
+    ConditionReading, Decision, RateReading, Readings, ReadyReading, UnreachedReading, WayReading,
 };
 use super::dial::{Unreached, Way};
 use super::geo::LineRecord;
 use super::history::PastCall;
 use super::history::prior::PriorCalls;
 use super::hold::Bucket;
-use super::performance::{Concerned, Tallies};
+use super::performance::rate::Lately;
+use super::performance::{Concerned, Scope, Tallies};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::{PerformanceReading, Rotation, ScoreReading};
 use super::snapshot::RoutingSnapshot;
@@ -169,6 +171,7 @@ pub(super) struct Recorded<'a> {
     prior: Option<&'a PriorCalls>,
     ways: &'a [WayReading],
     unreached: &'a [UnreachedReading],
+    rates: &'a [RateReading],
 }
 
 impl<'a> Recorded<'a> {
@@ -178,7 +181,7 @@ impl<'a> Recorded<'a> {
         let awaited = readings.usage.iter();
         let awaited = awaited.filter_map(|it| Some((it.bucket.clone(), it.awaited?))).collect();
         let Readings { conditions, ready, performance, listed, scores, withheld, .. } = readings;
-        let Readings { ways, unreached, .. } = readings;
+        let Readings { ways, unreached, rates, .. } = readings;
         let (line, prior) = (readings.line.as_ref(), readings.prior.as_ref());
         Self {
             usage,
@@ -191,6 +194,7 @@ impl<'a> Recorded<'a> {
             withheld,
             ways,
             unreached,
+            rates,
             line,
             prior,
         }
@@ -232,6 +236,11 @@ impl UsageReader for Recorded<'_> {
     fn tallies(&self, concerned: &Concerned, _since: i64) -> Tallies {
         let of_target = |reading: &&PerformanceReading| reading.target == concerned.target;
         self.performance.iter().find(of_target).map(|it| it.tallies).unwrap_or_default()
+    }
+
+    fn lately(&self, scope: &Scope, _at: Wall) -> Lately {
+        let place = self.rates.binary_search_by(|reading| reading.scope.cmp(scope));
+        place.map_or_else(|_| Lately::default(), |place| self.rates[place].lately)
     }
 
     fn lists(&self, list: &str, found: Option<bool>) -> bool {

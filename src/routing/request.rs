@@ -17,7 +17,8 @@ use super::dial::{Unreached, Way};
 use super::geo::LineRecord;
 use super::history::prior::PriorCalls;
 use super::hold::{Bucket, Reset};
-use super::performance::{Concerned, Tallies};
+use super::performance::rate::Lately;
+use super::performance::{Concerned, Scope, Tallies};
 use super::quote::Promise;
 
 /// What is known about a call, such as `geo.state` = `OH`.
@@ -171,6 +172,11 @@ pub trait UsageReader {
     /// How calls of those concerned went on the day `since` of UTC and later.
     fn tallies(&self, _concerned: &Concerned, _since: i64) -> Tallies {
         Tallies::default()
+    }
+
+    /// How calls of a scope went by `at`.
+    fn lately(&self, _scope: &Scope, _at: Wall) -> Lately {
+        Lately::default()
     }
 
     /// Whether the caller is on a list. `found` is what the list says itself; absent: what is on it is

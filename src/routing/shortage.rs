@@ -81,6 +81,23 @@ impl FullLimit {
         }
     }
 
+    /// Which part of what was held was taken to come to count, in millionths; absent: all.
+    pub fn rate_ppm(&self) -> Option<u32> {
+        self.pace()?.rate_taken_ppm()
+    }
+
+    /// From how many calls of late that was; absent: it was from none.
+    pub fn rate_calls(&self) -> Option<u32> {
+        self.pace()?.calls
+    }
+
+    fn pace(&self) -> Option<&Pace> {
+        match &self.request.leeway {
+            Some(Leeway::Paced(pace)) => Some(pace),
+            Some(Leeway::Soft) | None => None,
+        }
+    }
+
     /// What there is, and what would have to be.
     pub(super) fn words(&self) -> (SmolStr, SmolStr) {
         let (have, want) = words(&self.request, self.usage, self.bound);
@@ -147,12 +164,19 @@ fn paced(
     let now = pace.by_now.min(request.limit);
     let want =
         format_smolstr!("paced: at most {} of {} by now{more}", show(now), show(request.limit));
+    let by = match pace.calls {
+        None => SmolStr::default(),
+        Some(calls) => {
+            let points = pace.rate_ppm / 10_000;
+            format_smolstr!(", each for {points} % by {calls} calls")
+        }
+    };
     if pace.is_certain() {
-        return (SmolStr::new(have), want);
+        return (format_smolstr!("{have}{by}"), want);
     }
     let hundredths = pace.bound_ppm(usage, request.amount, request.limit).div_ceil(10_000);
     let with = format_smolstr!("up to {}.{:02} with this", hundredths / 100, hundredths % 100);
-    (format_smolstr!("{have}, {with}"), want)
+    (format_smolstr!("{have}, {with}{by}"), want)
 }
 
 #[cfg(test)]

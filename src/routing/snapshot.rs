@@ -40,7 +40,7 @@ use super::selection::Distribution;
 use super::vertical::Vertical;
 use super::window;
 
-pub use super::limits::{Cap, Concurrency, Gap, Hours, Mode, Pacing, Pair};
+pub use super::limits::{Cap, Concurrency, Gap, Hours, LiveRate, Mode, PaceRate, Pacing, Pair};
 
 /// One revision of the routing configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +82,8 @@ pub struct RoutingSnapshot {
     pub(super) on_store_down: BTreeMap<SmolStr, OnStoreDown>,
     pub(super) history: LooksBack,
     pub(super) history_limits: HistoryLimits,
-    /// How far back tiers look that go by performance; absent: none does.
+    /// How far back tiers look that go by performance, and caps that are paced by how calls went;
+    /// absent: none does.
     pub(super) performance_days: Option<u32>,
     /// Whether tiers ask scorers elsewhere.
     pub(super) asks: bool,
@@ -634,8 +635,8 @@ impl RoutingSnapshot {
         of_owners.chain(&self.account.concurrency)
     }
 
-    /// How many days of UTC tiers look back at that go by performance, today included; `None`: none
-    /// does.
+    /// How many days of UTC are looked back at by tiers that go by performance and by caps that are paced
+    /// by how calls went, today included; `None`: by none.
     pub fn performance_days(&self) -> Option<u32> {
         self.performance_days
     }

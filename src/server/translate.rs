@@ -277,10 +277,10 @@ pub(super) fn past_call(earlier: EarlierCall) -> (Option<PhoneNumber>, PastCall)
 
 /// How calls of a day went, as routing counts them.
 pub(super) fn counted(counted: CountedCalls) -> (Concerned, i64, Tally) {
-    let CountedCalls { campaign, publisher, target, buyer, day, dialed, connected, converted } =
-        counted;
+    let CountedCalls { campaign, publisher, target, buyer, day, .. } = counted;
+    let CountedCalls { dialed, connected, converted, won_ms, lost_ms, .. } = counted;
     let concerned = Concerned { campaign, publisher, target, buyer };
-    (concerned, day, Tally { dialed, connected, converted })
+    (concerned, day, Tally { dialed, connected, converted, won_ms, lost_ms })
 }
 
 /// How attempts at a target went, as its circuit looks back at them.

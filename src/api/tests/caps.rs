@@ -16,8 +16,8 @@ fn every_cap_is_shown_with_what_is_used_held_and_allowed() {
         let used = if counts == "credit" { "0.00" } else { "0" };
         json!({
             "cap": cap, "counts": counts, "mode": "strict", "window": window, "used": used,
-            "held": used, "awaited": used, "limit": limit, "by_now": null, "resets_at": resets_at,
-            "reset": null,
+            "held": used, "awaited": used, "limit": limit, "by_now": null, "rate": null,
+            "rate_calls": null, "resets_at": resets_at, "reset": null,
         })
     };
     let items = [

@@ -660,8 +660,13 @@ async fn attempts_are_counted_by_target_and_day_as_their_records_have_it() {
         .map(|it| (it.target.as_str(), [it.dialed, it.connected, it.converted]))
         .collect();
     assert_eq!(of_others, [("tgt_summit", [1, 1, 0])]);
+    let times: Vec<_> = counted.iter().map(|it| [it.won_ms, it.lost_ms]).collect();
+    assert_eq!(times, [[0, 0], [90_000, 1_000], [90_000, 0]]);
+    let mut added_ms = BTreeMap::<_, [u64; 2]>::new();
     let mut added = BTreeMap::<_, [u32; 3]>::new();
     for it in scripts[..6].iter().flat_map(|script| CountedCalls::of(&script.record())) {
+        let sum_ms = added_ms.entry((it.target.clone(), it.day)).or_default();
+        *sum_ms = [sum_ms[0] + it.won_ms, sum_ms[1] + it.lost_ms];
         let sum = added.entry((it.target, it.day)).or_default();
         for (sum, more) in sum.iter_mut().zip([it.dialed, it.connected, it.converted]) {
             *sum += more;
@@ -670,6 +675,7 @@ async fn attempts_are_counted_by_target_and_day_as_their_records_have_it() {
     let added: Vec<_> =
         added.iter().map(|((target, day), sum)| (target.as_str(), *day, *sum)).collect();
     assert_eq!(added, told);
+    assert_eq!(added_ms.into_values().collect::<Vec<_>>(), times);
 }
 
 /// A journal's directory and a book.

@@ -27,7 +27,10 @@ const EARLIER_CALLS: &str = "SELECT call_id, started_at, did, caller, campaign_i
 
 const COUNTED: &str = "SELECT campaign_id, publisher_id, tried.target_id, tried.buyer_id, \
      started_at / 86400000 AS day, COUNT(*) AS dialed, SUM(connected) AS connected, \
-     SUM(conversion_state >= 2 AND cdr.target_id = tried.target_id) AS converted
+     SUM(conversion_state >= 2 AND cdr.target_id = tried.target_id) AS converted,
+     SUM(IIF(conversion_state >= 2 AND cdr.target_id = tried.target_id, \
+         MAX(0, converted_ms - setup_ms), 0)) AS won_ms,
+     SUM(IIF(conversion_state < 2 AND cdr.target_id = tried.target_id, talk_ms, 0)) AS lost_ms
      FROM (SELECT call_id, target_id, buyer_id, MAX(result IN (1, 5)) AS connected FROM cdr_leg
            WHERE call_id >= ?1 AND call_id < ?2 AND result <> 4
              AND hex(call_id) NOT IN (SELECT value FROM json_each(?3))
@@ -81,6 +84,10 @@ impl SqliteStore {
             let count = |row: &SqliteRow, column| -> Result<u32, StoreError> {
                 Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
             };
+            let sum_ms = |row: &SqliteRow, column| -> Result<u64, StoreError> {
+                let sum = row.try_get::<Option<i64>, _>(column)?;
+                Ok(sum.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0))
+            };
             rows.iter()
                 .map(|row| {
                     Ok(CountedCalls {
@@ -92,6 +99,8 @@ impl SqliteStore {
                         dialed: count(row, "dialed")?,
                         connected: count(row, "connected")?,
                         converted: count(row, "converted")?,
+                        won_ms: sum_ms(row, "won_ms")?,
+                        lost_ms: sum_ms(row, "lost_ms")?,
                     })
                 })
                 .collect()

@@ -330,6 +330,10 @@ pub struct CountedCalls {
     pub dialed: u32,
     pub connected: u32,
     pub converted: u32,
+    /// How long it took those to convert, in all, from their answers on.
+    pub won_ms: u64,
+    /// How long those talked, in all, that were connected last and did not convert.
+    pub lost_ms: u64,
 }
 
 /// How attempts at a target went on one day, of which its answering tells: those that were answered,
@@ -448,12 +452,21 @@ impl CountedCalls {
                 dialed: 1,
                 connected,
                 converted: 0,
+                won_ms: 0,
+                lost_ms: 0,
             });
         }
-        let converted_by = record.attempt().filter(|_| record.converted_ms.is_some());
-        let by = converted_by.and_then(|it| counted.iter_mut().find(|by| by.target == it.target));
-        if let Some(by) = by {
-            by.converted = 1;
+        let answered_by = record.attempt().zip(record.answered_ms);
+        let by = answered_by.and_then(|(it, answered_ms)| {
+            Some((counted.iter_mut().find(|by| by.target == it.target)?, answered_ms))
+        });
+        match (by, record.converted_ms) {
+            (Some((by, answered_ms)), Some(converted_ms)) => {
+                by.converted = 1;
+                by.won_ms = converted_ms.saturating_sub(answered_ms);
+            }
+            (Some((by, _)), None) => by.lost_ms = record.talk_ms.unwrap_or(0),
+            (None, _) => {}
         }
         counted
     }

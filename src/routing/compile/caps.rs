@@ -9,11 +9,13 @@ use crate::id::TrunkId;
 use crate::money::Money;
 
 use super::Compiler;
+use super::modes::scope_of;
 use crate::routing::config::{
     CapConfig, CapLimit, CreditConfig, Metric, OnFull, OnStoreDown, TargetConfig, TrunkConfig,
     WindowKind,
 };
 use crate::routing::hold::Counts;
+use crate::routing::performance::Scope;
 use crate::routing::schedule::{Schedule, bundled_zone};
 use crate::routing::snapshot::{Cap, Mode};
 
@@ -69,6 +71,17 @@ impl Compiler<'_> {
         configs: &[CapConfig],
         clock: &Clock<'_>,
     ) -> Vec<Cap> {
+        self.caps_on(path, (owner, scope_of(owner)), configs, clock)
+    }
+
+    /// The same, on calls that are counted together; `None`: nobody counts them.
+    pub(super) fn caps_on(
+        &mut self,
+        path: &str,
+        (owner, scope): (&str, Option<Scope>),
+        configs: &[CapConfig],
+        clock: &Clock<'_>,
+    ) -> Vec<Cap> {
         let mut caps: Vec<Cap> = vec![];
         for (c, config) in configs.iter().enumerate() {
             let path = format!("{path}.caps[{c}]");
@@ -85,7 +98,7 @@ impl Compiler<'_> {
             let (counts, window) = (Counts::from(config.metric), config.window);
             let (limit, label) = (self.cap_limit(&path, config), key.clone());
             self.counts_there(&path, owner, config);
-            let mode = self.mode(&path, config, limit, clock.schedule);
+            let mode = self.mode(&path, config, limit, scope.as_ref(), clock.schedule);
             let stops_paying = self.stops_paying(&path, owner, config);
             let raised_by = None;
             caps.push(Cap {

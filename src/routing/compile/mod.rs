@@ -43,12 +43,13 @@ use crate::phone::PhoneNumber;
 use super::config::{ConfigFault, RoutingConfig, Source};
 use super::enrich::Enricher;
 use super::filter::{Filters, Patterns};
-use super::hold::Counts;
+use super::hold::{Counts, PaceSteps};
 use super::limits::Zones;
+use super::performance::rate::LOOKBACK_DAYS;
 use super::schedule::Schedule;
 use super::scorer::{KnownScorer, ScoredBy};
 use super::set::Sets;
-use super::snapshot::{Buyer, NumberRange, RoutingSnapshot, Tier};
+use super::snapshot::{Buyer, Cap, NumberRange, RoutingSnapshot, Tier};
 use super::vertical::Vertical;
 use named::Named;
 
@@ -120,7 +121,7 @@ pub(super) fn compile(
         .chain(publishers.iter().flat_map(|it| &it.caps))
         .chain(campaigns.iter().flat_map(|it| &it.caps))
         .any(|cap| cap.counts == Counts::Offered);
-    let performance_days = selection::lookback_days(&campaigns);
+    let by_performance = selection::lookback_days(&campaigns);
     for range in numbers.iter().filter(|range| range.pool.is_none()) {
         let first = PhoneNumber::from_digits(*range.digits.start());
         let stand_ins = &mut campaigns[range.campaign].stand_ins;
@@ -133,7 +134,7 @@ pub(super) fn compile(
         access,
         doors,
         account,
-        performance_days,
+        performance_days: by_performance,
         asks: compiler.scorers.values().any(|it| matches!(it.by, ScoredBy::Asked(_))),
         counts_offered,
         publishers,
@@ -163,6 +164,9 @@ pub(super) fn compile(
         history_limits,
     };
     snapshot.on_store_down = snapshot.kept_for_store_down();
+    if snapshot.caps().any(Cap::is_by_live_rate) {
+        snapshot.performance_days = by_performance.max(Some(LOOKBACK_DAYS));
+    }
     Ok(snapshot)
 }
 
@@ -179,6 +183,8 @@ struct Compiler<'a> {
     enrichers: BTreeMap<SmolStr, Arc<Enricher>>,
     /// The `z` of paced caps, by rate, limit and how probable it may be that it is passed.
     paces: BTreeMap<(u32, u64, u32), u32>,
+    /// The same for rates that are measured, by limit and probability.
+    pace_steps: BTreeMap<(u64, u32), Arc<PaceSteps>>,
     publisher_index: Index<'a>,
     buyer_index: Index<'a>,
     target_index: Index<'a>,
@@ -218,6 +224,7 @@ impl<'a> Compiler<'a> {
             scorers: BTreeMap::new(),
             enrichers: BTreeMap::new(),
             paces: BTreeMap::new(),
+            pace_steps: BTreeMap::new(),
             claims: vec![],
             faults,
         }

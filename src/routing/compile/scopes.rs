@@ -4,6 +4,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::Compiler;
 use super::caps::Clock;
+use super::modes::scope_of_pair;
 use crate::routing::config::{
     CapConfig, ConcurrencyConfig, PairConfig, RoutingConfig, TargetConfig,
 };
@@ -167,7 +168,8 @@ impl Compiler<'_> {
                 let problem = format!("is no target of {buyer}");
                 self.fault(&path, "target", target, &problem, "leave out one of the two");
             }
-            let caps = self.caps(&path, &owner, &pair.caps, &Clock::OF_ACCOUNT);
+            let counted = (owner.as_str(), scope_of_pair(pair));
+            let caps = self.caps_on(&path, counted, &pair.caps, &Clock::OF_ACCOUNT);
             let (publisher, campaign) = (pair.publisher.clone(), pair.campaign.clone());
             pairs.push(Pair { publisher, campaign, caps });
             owners.push(owner);

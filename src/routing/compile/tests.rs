@@ -7,8 +7,9 @@ use crate::id::{CampaignId, PublisherId};
 use crate::routing::decision::{PlannedAttempt, Terms};
 use crate::routing::facts::Facts;
 use crate::routing::hold::{Bucket, Counts};
+use crate::routing::performance::Scope;
 use crate::routing::request::Usage;
-use crate::routing::snapshot::CallScope;
+use crate::routing::snapshot::{CallScope, Cap, Mode, PaceRate, Pacing};
 use crate::time::Wall;
 
 const UNUSED: BTreeMap<Bucket, Usage> = BTreeMap::new();
@@ -641,6 +642,29 @@ fn a_mode_that_cannot_be_meant_is_a_fault_with_its_remedy() {
         let text = SOUND.replace("limit = 80", &format!("limit = 80, {cap}"));
         assert_fault(&text, &format!("targets[0].caps[0].{says}"));
     }
+    let live = "mode = 'paced', assumed_rate = 'live'";
+    for (section, whose) in [
+        ("[[groups]]\nid = 'g'\ntargets = ['tgt_a']\n", "groups[0]"),
+        ("[[numbers]]\nnumber = '+18005550100'\n", "numbers[0]"),
+        ("[[pairs]]\npublisher = 'pub_a'\ntarget = 'tgt_a'\n", "pairs[0]"),
+    ] {
+        let cap =
+            format!("caps = [{{ metric = 'converted', window = 'daily', limit = 9, {live} }}]");
+        let says = format!(
+            "{whose}.caps[0].assumed_rate = live: is not known of these: how calls went is counted of \
+             targets, buyers, campaigns, publishers, the account, and targets for a campaign, of one \
+             publisher or of all; write the share of calls that come to count, such as \"30%\""
+        );
+        assert_fault(&format!("{SOUND}\n{section}{cap}"), &says);
+    }
+    let text = SOUND
+        .replace("limit = 80", &format!("limit = 80, {live}"))
+        .replace("\"connected\"", "\"attempted\"");
+    assert_fault(
+        &text,
+        "targets[0].caps[0].assumed_rate = live: is only of calls that may come to be connected or \
+         converted; leave it out",
+    );
     for window in ["total", "rolling:3600"] {
         let text = SOUND.replace("\"daily\", limit = 80", "\"WINDOW\", limit = 80, mode = 'paced'");
         let says = "targets[0].caps[0].mode = paced: needs a window that begins and ends";
@@ -653,6 +677,50 @@ fn a_mode_that_cannot_be_meant_is_a_fault_with_its_remedy() {
         &text,
         "targets[0].caps[0].assumed_rate = 30%: is only of calls that may come to be",
     );
+}
+
+/// And for as long as there is such a cap, how calls went is counted.
+#[test]
+fn a_cap_paced_by_its_calls_of_late_goes_by_those_it_counts() {
+    let cap = "{ metric = \"converted\", window = \"daily\", limit = 9, mode = \"paced\", \
+               assumed_rate = \"live\" }";
+    let of_pair = |named: &str| format!("{SOUND}\n[[pairs]]\n{named}\ncaps = [{cap}]");
+    let (target, campaign, publisher) = ("tgt_a", "cmp", "pub_b");
+    let of_campaign = Scope::TargetCampaign(target.into(), campaign.into());
+    let of_both = Scope::TargetPublisherCampaign(target.into(), publisher.into(), campaign.into());
+    for (text, scope) in [
+        (
+            SOUND.replace("{ metric = \"connected\", window = \"daily\", limit = 80 }", cap),
+            Scope::Target(target.into()),
+        ),
+        (
+            SOUND.replace("{ id = \"buy\" }", &format!("{{ id = \"buy\", caps = [{cap}] }}")),
+            Scope::Buyer("buy".into()),
+        ),
+        (
+            SOUND.replace("{ id = \"pub_b\" }", &format!("{{ id = \"pub_b\", caps = [{cap}] }}")),
+            Scope::Publisher(publisher.into()),
+        ),
+        (
+            SOUND.replace("id = \"cmp\"\n", &format!("id = \"cmp\"\ncaps = [{cap}]\n")),
+            Scope::Campaign(campaign.into()),
+        ),
+        (format!("{SOUND}\n[account]\ncaps = [{cap}]"), Scope::All),
+        (of_pair("target = 'tgt_a'\ncampaign = 'cmp'"), of_campaign),
+        (of_pair("target = 'tgt_a'\nbuyer = 'buy'"), Scope::Target(target.into())),
+        (of_pair("target = 'tgt_a'\ncampaign = 'cmp'\npublisher = 'pub_b'"), of_both),
+    ] {
+        let snapshot = RoutingSnapshot::compile(config(&text), 1).unwrap();
+        let live = |cap: &Cap| match &cap.mode {
+            Mode::Paced(Pacing { rate: PaceRate::Live(live), .. }) => Some(live.scope.clone()),
+            Mode::Paced(_) | Mode::Strict | Mode::Soft => None,
+        };
+        let scopes: Vec<_> = snapshot.caps().filter_map(live).collect();
+        assert!(!scopes.is_empty() && scopes.iter().all(|it| *it == scope), "{scopes:?} {scope:?}");
+        assert_eq!(snapshot.performance_days(), Some(14));
+    }
+    let snapshot = RoutingSnapshot::compile(config(SOUND), 1).unwrap();
+    assert_eq!(snapshot.performance_days(), None);
 }
 
 #[test]

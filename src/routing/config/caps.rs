@@ -28,9 +28,9 @@ pub struct CapConfig {
     #[serde(default)]
     pub time_zone: Option<String>,
     /// Of a paced cap on `connected` or `converted`: how many of the calls in flight come to count.
-    /// From `1%` on; absent: all.
+    /// Absent: all.
     #[serde(default)]
-    pub assumed_rate: Option<Percent>,
+    pub assumed_rate: Option<AssumedRate>,
     /// Of a cap with `assumed_rate`: how probable it may be that more than the limit have come to count
     /// by the end of a window. One of `0.1%`, `0.5%`, `1%`, `2%`, `5%` and `10%`; absent: 1%.
     #[serde(default)]
@@ -40,6 +40,15 @@ pub struct CapConfig {
     pub on_full: Option<OnFull>,
     #[serde(default)]
     pub on_store_down: OnStoreDown,
+}
+
+/// How many of the calls in flight come to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssumedRate {
+    /// Always so many, from `1%` on.
+    Share(Percent),
+    /// As many as its calls of late tell, at most; written `live`.
+    Live,
 }
 
 /// What a full cap of a publisher stops.
@@ -112,6 +121,9 @@ pub enum WindowKind {
     /// From one minute to another, and no other time; written `period:2026-11-23/2026-11-30`.
     Period(Period),
 }
+
+/// How [`AssumedRate::Live`] is written.
+const LIVE: &str = "live";
 
 /// Those with a name of their own.
 const NAMED: [(&str, WindowKind); 7] = [
@@ -237,6 +249,43 @@ pub struct PairConfig {
     #[serde(default)]
     pub target: Option<TargetId>,
     pub caps: Vec<CapConfig>,
+}
+
+impl FromStr for AssumedRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == LIVE {
+            return Ok(Self::Live);
+        }
+        let share = text.parse().map(Self::Share);
+        share.map_err(|_| {
+            format!(
+                "`{text}` is no rate: write \"{LIVE}\", or a share such as \"30%\", from 1% to 100%"
+            )
+        })
+    }
+}
+
+impl fmt::Display for AssumedRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share(share) => share.fmt(f),
+            Self::Live => f.write_str(LIVE),
+        }
+    }
+}
+
+impl Serialize for AssumedRate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AssumedRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 impl Metric {
@@ -375,6 +424,20 @@ mod tests {
             let error = read(wrong).unwrap_err();
             assert!(error.contains("daily, weekly") && error.contains("60 to 2678400"), "{error}");
             assert!(error.contains("every:14d@2026-01-05"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_assumed_rate_is_a_share_or_live() {
+        for (text, rate) in
+            [("30%", AssumedRate::Share(Percent(300_000))), ("live", AssumedRate::Live)]
+        {
+            assert_eq!(text.parse(), Ok(rate));
+            assert_eq!(rate.to_string(), text);
+        }
+        for wrong in ["30", "Live", "", "101%"] {
+            let error = wrong.parse::<AssumedRate>().unwrap_err();
+            assert!(error.starts_with(&format!("`{wrong}` is no rate: write \"live\"")), "{error}");
         }
     }
 

@@ -51,8 +51,9 @@ pub use callers::{
 };
 pub use campaign::{CampaignConfig, PingFilter, Recording, RecoveryConfig};
 pub use caps::{
-    CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom, CreditConfig,
-    Metric, NumberLimitsConfig, OnFull, OnStoreDown, PairConfig, TargetGroupConfig, WindowKind,
+    AssumedRate, CapConfig, CapLimit, CapMode, ConcurrencyConfig, ConcurrencyOnConfig, CountFrom,
+    CreditConfig, Metric, NumberLimitsConfig, OnFull, OnStoreDown, PairConfig, TargetGroupConfig,
+    WindowKind,
 };
 pub use circuit::CircuitConfig;
 pub use custom::{Every, Period, Step, minute};

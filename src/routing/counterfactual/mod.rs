@@ -26,7 +26,8 @@ use super::history::PastCall;
 use super::history::prior::PriorCalls;
 use super::hold::{Bucket, BucketRequest, Counts, Leeway, Pace, Stake, WHOLE_PPM};
 use super::paying;
-use super::performance::{Concerned, Tallies};
+use super::performance::rate::Lately;
+use super::performance::{Concerned, Scope, Tallies};
 use super::price::Prices;
 use super::quote::Owed;
 use super::replay::{DecisionRecord, Recorded};
@@ -202,6 +203,10 @@ impl UsageReader for World<'_> {
 
     fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
         self.recorded.tallies(concerned, since)
+    }
+
+    fn lately(&self, scope: &Scope, at: Wall) -> Lately {
+        self.recorded.lately(scope, at)
     }
 
     fn lists(&self, list: &str, found: Option<bool>) -> bool {

@@ -48,6 +48,7 @@ pub fn decide<U: UsageReader + ?Sized>(
             let actions = &owner.campaign.no_route;
             // What stops the call is written down where it is found.
             let _ = route(snapshot, request, known, usage, rotation, owner, &mut decision);
+            decision.readings.each_rate_once();
             decision.status = decision.no_route.and_then(|class| actions.of(class).status);
         }
     }
@@ -314,6 +315,7 @@ fn route<U: UsageReader + ?Sized>(
     decision.steps = eligibility.steps;
     decision.readings.usage.append(&mut eligibility.readings.usage);
     decision.readings.ready.append(&mut eligibility.readings.ready);
+    decision.readings.rates.append(&mut eligibility.readings.rates);
     decision.readings.listed = eligibility.listed.found;
     decision.no_route = nobody;
     if decision.plan.is_empty() {

@@ -67,7 +67,7 @@ pub use juncture::Juncture;
 pub use ledger::{
     BUCKETS_MAX, Denied, HoldLedger, KEPT_AFTER_END, LedgerLimits, Placed, Refused, Settled,
 };
-pub use pace::{Pace, RATE_LEAST_PPM, WHOLE_PPM};
+pub use pace::{Pace, PaceSteps, RATE_LEAST_PPM, WHOLE_PPM};
 pub use reset::{Reset, ResetPart, Resets};
 
 /// The window of buckets that have none because they hold live calls.

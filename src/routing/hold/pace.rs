@@ -16,6 +16,18 @@ const LIMITS: [u64; 11] = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, ROOM_MAX];
 /// With this `z` no more are let in than there is room for, whatever `p`.
 const Z_MOST_MILLI: u32 = 20_000;
 
+/// The probabilities to which one that is measured is rounded up, in millionths. Beyond the last all
+/// calls are taken to count.
+const STEPS_PPM: [u32; STEPS] = [
+    20_000, 50_000, 100_000, 150_000, 200_000, 250_000, 300_000, 350_000, 400_000, 450_000,
+    500_000, 550_000, 600_000, 650_000, 700_000, 750_000, 800_000, 850_000, 900_000, 950_000,
+];
+const STEPS: usize = 20;
+
+/// The `z` of a cap for each probability that may be measured: it takes too long to reckon for a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaceSteps([u32; STEPS]);
+
 /// What a paced cap knows at one moment.
 ///
 /// Each of the `n` calls that are held, the new one among them, counts with the probability `p`,
@@ -37,6 +49,25 @@ pub struct Pace {
     /// `z`, in thousandths.
     #[n(2)]
     pub z_milli: u32,
+    /// From how many calls of late `p` is reckoned; absent: it is what the configuration says.
+    #[n(3)]
+    pub calls: Option<u32>,
+}
+
+impl PaceSteps {
+    /// For caps with this limit; see [`Pace::z_milli_for`].
+    pub fn reckon(limit: u64, over_ppm: u32) -> Self {
+        Self(STEPS_PPM.map(|rate_ppm| Pace::z_milli_for(rate_ppm, limit, over_ppm)))
+    }
+
+    /// The step that is at least this probability, and its `z` in thousandths.
+    pub fn at(&self, rate_ppm: u32) -> (u32, u32) {
+        let step = STEPS_PPM.partition_point(|step| *step < rate_ppm);
+        match (STEPS_PPM.get(step), self.0.get(step)) {
+            (Some(rate_ppm), Some(z_milli)) => (*rate_ppm, *z_milli),
+            (None, _) | (_, None) => (WHOLE_PPM, 0),
+        }
+    }
 }
 
 impl Pace {
@@ -47,7 +78,7 @@ impl Pace {
         let limit = Self::reckoned_limit(limit);
         let most = f64::from(over_ppm) / f64::from(WHOLE_PPM);
         let is_safe = |z_milli| {
-            let pace = Self { by_now: u64::MAX, rate_ppm, z_milli };
+            let pace = Self { by_now: u64::MAX, rate_ppm, z_milli, calls: None };
             pace.over_probability(limit) <= most
         };
         // Downwards: the less it is, the more are let in, and the more there is to reckon with.
@@ -115,6 +146,11 @@ impl Pace {
         self.rate_ppm == WHOLE_PPM
     }
 
+    /// `p`, if it was said or reckoned.
+    pub fn rate_taken_ppm(&self) -> Option<u32> {
+        (self.calls.is_some() || !self.is_certain()).then_some(self.rate_ppm)
+    }
+
     /// What may come to be used of `limit`, in millionths, if `asked` is let in.
     pub fn bound_ppm(&self, usage: Usage, asked: u64, limit: u64) -> u128 {
         let (rate, whole) = (u128::from(self.rate_ppm), u128::from(WHOLE_PPM));
@@ -141,7 +177,7 @@ mod tests {
 
     #[test]
     fn more_calls_are_let_in_than_there_is_room_for_as_not_all_of_them_count() {
-        let pace = Pace { by_now: 10, rate_ppm: 300_000, z_milli: 2_327 };
+        let pace = Pace { by_now: 10, ..pace(300_000, 2_327) };
         // 16 * 0.3 + 2.327 * √(16 * 0.21) = 9.07, and with 17: 9.50, 18: 9.93, 19: 10.35.
         assert_eq!(most(pace, 10), 18);
         assert_eq!(
@@ -155,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_call_that_there_is_room_for_is_let_in_whatever_the_doubt() {
-        let pace = Pace { by_now: u64::MAX, rate_ppm: 300_000, z_milli: 4_000 };
+        let pace = pace(300_000, 4_000);
         for limit in 1..=3 {
             assert_eq!(most(pace, limit), limit);
         }
@@ -164,7 +200,7 @@ mod tests {
 
     #[test]
     fn of_more_room_than_was_reckoned_with_each_place_is_one_call() {
-        let pace = Pace { by_now: u64::MAX, rate_ppm: 300_000, z_milli: 3_300 };
+        let pace = pace(300_000, 3_300);
         let reckoned = most(pace, ROOM_MAX);
         assert!(reckoned > 2 * ROOM_MAX);
         assert_eq!(most(pace, ROOM_MAX + 700), reckoned + 700);
@@ -172,7 +208,7 @@ mod tests {
 
     #[test]
     fn no_more_is_let_in_than_may_be_used_by_now() {
-        let pace = Pace { by_now: 3, rate_ppm: WHOLE_PPM, z_milli: 2_327 };
+        let pace = Pace { by_now: 3, ..pace(WHOLE_PPM, 2_327) };
         assert!(pace.admits(Usage { used: 1, held: 1 }, 1, 10));
         assert!(!pace.admits(Usage { used: 1, held: 2 }, 1, 10));
         assert!(!pace.admits(Usage { used: 0, held: 1 }, 1, 1));
@@ -180,7 +216,7 @@ mod tests {
 
     #[test]
     fn any_amount_of_money_is_reckoned_without_overflow() {
-        let pace = Pace { by_now: u64::MAX, rate_ppm: WHOLE_PPM, z_milli: 3_091 };
+        let pace = pace(WHOLE_PPM, 3_091);
         assert!(!pace.admits(Usage { used: u64::MAX, held: u64::MAX }, u64::MAX, u64::MAX));
         assert!(pace.admits(Usage { used: u64::MAX - 1, held: 0 }, 1, u64::MAX));
     }
@@ -188,7 +224,7 @@ mod tests {
     #[test]
     fn with_the_z_of_tables_windows_pass_their_limits_far_more_often_than_it_says() {
         let table = |limit, rate_ppm| {
-            let pace = Pace { by_now: u64::MAX, rate_ppm, z_milli: 2_327 };
+            let pace = pace(rate_ppm, 2_327);
             (pace.over_probability(limit) * 1_000.0).round()
         };
         assert_eq!(
@@ -212,7 +248,7 @@ mod tests {
             (10_000, 5, 100_000),
         ] {
             let z_milli = Pace::z_milli_for(rate_ppm, limit, over_ppm);
-            let pace = Pace { by_now: u64::MAX, rate_ppm, z_milli };
+            let pace = pace(rate_ppm, z_milli);
             let mut over = 0;
             for _ in 0..WINDOWS {
                 let mut usage = Usage::default();
@@ -246,8 +282,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_measured_is_rounded_up_to_a_step_whose_z_is_known() {
+        let steps = PaceSteps::reckon(8, 20_000);
+        for (ppm, step) in [
+            (0, 20_000),
+            (20_000, 20_000),
+            (20_001, 50_000),
+            (301_000, 350_000),
+            (950_000, 950_000),
+        ] {
+            assert_eq!(steps.at(ppm), (step, Pace::z_milli_for(step, 8, 20_000)), "{ppm}");
+        }
+        assert_eq!(steps.at(950_001), (WHOLE_PPM, 0));
+    }
+
+    #[test]
     fn roots_are_rounded_up() {
         assert_eq!([0, 1, 2, 4, 5, 9, 10].map(root_up), [0, 1, 2, 2, 3, 3, 4]);
+    }
+
+    /// With all of the limit to be used by now.
+    fn pace(rate_ppm: u32, z_milli: u32) -> Pace {
+        Pace { by_now: u64::MAX, rate_ppm, z_milli, calls: None }
     }
 
     /// How many may be held of a limit of which nothing is used.

@@ -37,7 +37,7 @@ const MILLION: u64 = 1_000_000;
 impl Chance {
     /// The mean of the Beta posterior of `hits` among `of`, when `prior_calls` were expected to hit
     /// with `prior_ppm`.
-    fn of(hits: u32, of: u32, prior_ppm: u32, prior_calls: u32) -> Self {
+    pub(super) fn of(hits: u32, of: u32, prior_ppm: u32, prior_calls: u32) -> Self {
         let weight = u64::from(of) + u64::from(prior_calls);
         let hits =
             u64::from(hits.min(of)) * MILLION + u64::from(prior_calls) * u64::from(prior_ppm);
@@ -143,7 +143,7 @@ mod tests {
     fn the_narrowest_scope_with_calls_enough_speaks() {
         let rules = PerformanceConfig { min_calls: 30, ..PerformanceConfig::default() };
         let speaks = |dialed: [u32; 4]| {
-            let tallies = dialed.map(|dialed| Tally { dialed, connected: 0, converted: 0 });
+            let tallies = dialed.map(|dialed| Tally { dialed, ..Tally::default() });
             let estimate = Estimate::new(&rules, &tallies, None);
             (estimate.scope, estimate.attempts, estimate.own_attempts)
         };
@@ -160,7 +160,8 @@ mod tests {
             count_attempts_on: CountAttempts::Connect,
             ..PerformanceConfig::default()
         };
-        let tally = |connected| Tally { dialed: 1_000, connected, converted: 20 };
+        let tally =
+            |connected| Tally { dialed: 1_000, connected, converted: 20, ..Tally::default() };
         let estimate = Estimate::new(&rules, &[200, 300, 40, 500].map(tally), None);
         assert_eq!((estimate.scope, estimate.attempts), (Some(ScopeKind::Target), 40));
         assert_eq!((estimate.own_attempts, estimate.connect), (40, Chance::CERTAIN));
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn a_call_is_worth_what_it_brings_less_what_it_costs() {
         let rules = PerformanceConfig { default_calls: 0, ..PerformanceConfig::default() };
-        let tally = Tally { dialed: 100, connected: 80, converted: 20 };
+        let tally = Tally { dialed: 100, connected: 80, converted: 20, ..Tally::default() };
         let terms = |payout_seconds| Terms {
             seconds: 60,
             revenue: "40.00".parse().unwrap(),

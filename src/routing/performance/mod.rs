@@ -1,11 +1,12 @@
 //! How well targets do: calls that were tried, answered and converted, counted by whom they
-//! concerned (spec/domain §2.5).
+//! concerned (spec/domain §2.5), and of campaigns, publishers and all together, for their caps.
 //!
 //! Owns: the counts, by scope and by day of UTC. Does not own: what is made of them, which is
-//! [`estimate`]'s and selection's. A call counts on the day it was admitted, whatever happens to it
+//! [`estimate`]'s, [`rate`]'s and selection's. A call counts on the day it was admitted, whatever happens to it
 //! later, so that what is put back from the CDRs after a restart is what was there.
 
 pub(super) mod estimate;
+pub mod rate;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, TargetId};
 use crate::time::Wall;
+
+use rate::{LOOKBACK_DAYS, Lately};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -36,12 +39,23 @@ pub enum ScopeKind {
 }
 
 /// Whose calls are counted together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Scope {
-    TargetPublisherCampaign(TargetId, PublisherId, CampaignId),
-    TargetCampaign(TargetId, CampaignId),
-    Target(TargetId),
-    Buyer(BuyerId),
+    #[n(0)]
+    TargetPublisherCampaign(#[n(0)] TargetId, #[n(1)] PublisherId, #[n(2)] CampaignId),
+    #[n(1)]
+    TargetCampaign(#[n(0)] TargetId, #[n(1)] CampaignId),
+    #[n(2)]
+    Target(#[n(0)] TargetId),
+    #[n(3)]
+    Buyer(#[n(0)] BuyerId),
+    #[n(4)]
+    Campaign(#[n(0)] CampaignId),
+    #[n(5)]
+    Publisher(#[n(0)] PublisherId),
+    /// All calls of the account.
+    #[n(6)]
+    All,
 }
 
 /// Counts of calls. A call that was converted was connected, and one that was connected was tried.
@@ -53,6 +67,12 @@ pub struct Tally {
     pub connected: u32,
     #[n(2)]
     pub converted: u32,
+    /// How long it took those to convert, in all, from their answers on. Milliseconds.
+    #[cbor(n(3), default)]
+    pub won_ms: u64,
+    /// How long those talked, in all, that were connected, are over and did not convert. Milliseconds.
+    #[cbor(n(4), default)]
+    pub lost_ms: u64,
 }
 
 /// Counts of each scope, in the order of [`ScopeKind::ALL`].
@@ -81,7 +101,15 @@ struct Live {
     campaign: CampaignId,
     publisher: PublisherId,
     day: i64,
-    answered_by: Option<(TargetId, BuyerId)>,
+    answered_by: Option<Answered>,
+}
+
+#[derive(Clone, Debug)]
+struct Answered {
+    target: TargetId,
+    buyer: BuyerId,
+    at: Wall,
+    is_converted: bool,
 }
 
 /// Scopes that are counted, unless told otherwise.
@@ -115,17 +143,27 @@ impl Scope {
             ScopeKind::Buyer => Self::Buyer(buyer),
         }
     }
+
+    /// Each in which a call counts.
+    fn each_of(concerned: &Concerned) -> impl Iterator<Item = Self> {
+        let Concerned { campaign, publisher, .. } = concerned.clone();
+        let wide = [Self::Campaign(campaign), Self::Publisher(publisher), Self::All];
+        ScopeKind::ALL.into_iter().map(|kind| Self::of(kind, concerned)).chain(wide)
+    }
 }
 
 impl Tally {
-    pub const DIALED: Self = Self { dialed: 1, connected: 0, converted: 0 };
-    pub const CONNECTED: Self = Self { dialed: 0, connected: 1, converted: 0 };
-    pub const CONVERTED: Self = Self { dialed: 0, connected: 0, converted: 1 };
+    const NONE: Self = Self { dialed: 0, connected: 0, converted: 0, won_ms: 0, lost_ms: 0 };
+    pub const DIALED: Self = Self { dialed: 1, ..Self::NONE };
+    pub const CONNECTED: Self = Self { connected: 1, ..Self::NONE };
+    pub const CONVERTED: Self = Self { converted: 1, ..Self::NONE };
 
     fn add(&mut self, more: Self) {
         self.dialed = self.dialed.saturating_add(more.dialed);
         self.connected = self.connected.saturating_add(more.connected);
         self.converted = self.converted.saturating_add(more.converted);
+        self.won_ms = self.won_ms.saturating_add(more.won_ms);
+        self.lost_ms = self.lost_ms.saturating_add(more.lost_ms);
     }
 }
 
@@ -157,8 +195,8 @@ impl Performance {
     pub fn handed_over(&mut self, call: CallId, target: &TargetId, buyer: &BuyerId) {
         let Some(live) = self.live.get(&call) else { return };
         let (day, concerned) = (live.day, live.concerned(target, buyer));
-        for kind in ScopeKind::ALL {
-            let days = self.days.get_mut(&Scope::of(kind, &concerned));
+        for scope in Scope::each_of(&concerned) {
+            let days = self.days.get_mut(&scope);
             let mut days = days.into_iter().flatten();
             if let Some((_, tally)) = days.find(|(it, _)| *it == day) {
                 tally.dialed = tally.dialed.saturating_sub(1);
@@ -167,29 +205,38 @@ impl Performance {
     }
 
     /// A target has answered it.
-    pub fn connected(&mut self, call: CallId, target: &TargetId, buyer: &BuyerId) {
+    pub fn connected(&mut self, call: CallId, target: &TargetId, buyer: &BuyerId, at: Wall) {
         self.count(call, target, buyer, Tally::CONNECTED);
         if let Some(live) = self.live.get_mut(&call) {
-            live.answered_by = Some((target.clone(), buyer.clone()));
+            let (target, buyer) = (target.clone(), buyer.clone());
+            live.answered_by = Some(Answered { target, buyer, at, is_converted: false });
         }
     }
 
     /// The buyer owes for it.
-    pub fn converted(&mut self, call: CallId) {
-        let answered_by = self.live.get(&call).and_then(|live| live.answered_by.clone());
-        if let Some((target, buyer)) = answered_by {
-            self.count(call, &target, &buyer, Tally::CONVERTED);
+    pub fn converted(&mut self, call: CallId, at: Wall) {
+        let answered_by = self.live.get_mut(&call).and_then(|live| live.answered_by.as_mut());
+        if let Some(answered) = answered_by {
+            answered.is_converted = true;
+            let won_ms = u64::try_from(at.0.saturating_sub(answered.at.0)).unwrap_or(0);
+            let (target, buyer) = (answered.target.clone(), answered.buyer.clone());
+            self.count(call, &target, &buyer, Tally { won_ms, ..Tally::CONVERTED });
         }
     }
 
-    pub fn ended(&mut self, call: CallId) {
+    /// It is over, after so long a talk with whoever answered last.
+    pub fn ended(&mut self, call: CallId, talk_ms: u64) {
+        let answered_by = self.live.get(&call).and_then(|live| live.answered_by.clone());
+        if let Some(Answered { target, buyer, is_converted: false, .. }) = answered_by {
+            self.count(call, &target, &buyer, Tally { lost_ms: talk_ms, ..Tally::NONE });
+        }
         self.live.remove(&call);
     }
 
     /// Puts back counts of before.
     pub fn restore(&mut self, concerned: &Concerned, day: i64, tally: Tally) {
-        for kind in ScopeKind::ALL {
-            self.add(Scope::of(kind, concerned), day, tally);
+        for scope in Scope::each_of(concerned) {
+            self.add(scope, day, tally);
         }
     }
 
@@ -205,6 +252,22 @@ impl Performance {
             sum.add(*tally);
         }
         sum
+    }
+
+    /// How calls of a scope went in the days up to that of `at`.
+    pub fn lately(&self, scope: &Scope, at: Wall) -> Lately {
+        let today = day_of(at);
+        let since = today + 1 - i64::from(LOOKBACK_DAYS);
+        let mut lately = Lately::default();
+        for (day, tally) in self.days.get(scope).into_iter().flatten() {
+            if *day >= since {
+                lately.whole.add(*tally);
+            }
+            if *day >= today {
+                lately.today.add(*tally);
+            }
+        }
+        lately
     }
 
     /// Forgets the days before `since`.
@@ -269,18 +332,72 @@ mod tests {
         let call = begin(&mut book, 1, NOON);
         book.dialed(call, &"t".into(), &"b".into());
         book.dialed(call, &"u".into(), &"b".into());
-        book.connected(call, &"u".into(), &"b".into());
-        book.converted(call);
+        book.connected(call, &"u".into(), &"b".into(), NOON);
+        book.converted(call, Wall(NOON.0 + 90_000));
+        book.ended(call, 200_000);
 
         let u = concerned("u");
         for kind in
             [ScopeKind::TargetPublisherCampaign, ScopeKind::TargetCampaign, ScopeKind::Target]
         {
-            assert_eq!(book.tally(&Scope::of(kind, &u), 20_000), tally(1, 1, 1), "{kind:?}");
+            let won = Tally { won_ms: 90_000, ..tally(1, 1, 1) };
+            assert_eq!(book.tally(&Scope::of(kind, &u), 20_000), won, "{kind:?}");
             assert_eq!(book.tally(&Scope::of(kind, &u), 20_001), tally(0, 0, 0), "{kind:?}");
         }
         assert_eq!(book.tally(&Scope::Target("t".into()), 0), tally(1, 0, 0));
-        assert_eq!(book.tally(&Scope::Buyer("b".into()), 0), tally(2, 1, 1));
+        let both = Tally { won_ms: 90_000, ..tally(2, 1, 1) };
+        for wide in [
+            Scope::Buyer("b".into()),
+            Scope::Campaign("c".into()),
+            Scope::Publisher("p".into()),
+            Scope::All,
+        ] {
+            assert_eq!(book.tally(&wide, 0), both, "{wide:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_talked_by_a_call_that_did_not_convert_is_lost() {
+        let mut book = Performance::default();
+        let call = begin(&mut book, 1, NOON);
+        book.dialed(call, &"t".into(), &"b".into());
+        book.ended(call, 7_000);
+        assert_eq!(book.tally(&Scope::All, 0), tally(1, 0, 0), "nobody answered");
+        let call = begin(&mut book, 2, NOON);
+        book.dialed(call, &"t".into(), &"b".into());
+        book.connected(call, &"t".into(), &"b".into(), NOON);
+        book.ended(call, 7_000);
+        let lost = Tally { lost_ms: 7_000, ..tally(2, 1, 0) };
+        assert_eq!(book.tally(&Scope::All, 0), lost);
+    }
+
+    /// As tallies were written before times were kept.
+    #[derive(Encode)]
+    struct OldTally {
+        #[n(0)]
+        dialed: u32,
+        #[n(1)]
+        connected: u32,
+        #[n(2)]
+        converted: u32,
+    }
+
+    #[test]
+    fn a_tally_of_before_is_read() {
+        let old = OldTally { dialed: 9, connected: 5, converted: 1 };
+        let read: Tally = minicbor::decode(&minicbor::to_vec(&old).unwrap()).unwrap();
+        assert_eq!(read, tally(9, 5, 1));
+    }
+
+    #[test]
+    fn lately_is_fourteen_days_and_of_them_today() {
+        let mut book = Performance::default();
+        for (day, dialed) in [(19_986, 1), (19_987, 10), (19_999, 100), (20_000, 1_000)] {
+            book.restore(&concerned("t"), day, tally(dialed, 0, 0));
+        }
+        let lately = book.lately(&Scope::Target("t".into()), NOON);
+        assert_eq!(lately, Lately { whole: tally(1_110, 0, 0), today: tally(1_000, 0, 0) });
+        assert_eq!(book.lately(&Scope::Target("u".into()), NOON), Lately::default());
     }
 
     #[test]
@@ -310,9 +427,9 @@ mod tests {
         let mut book = Performance::default();
         let call = begin(&mut book, 1, NOON);
         book.dialed(call, &"t".into(), &"b".into());
-        book.ended(call);
-        book.connected(call, &"t".into(), &"b".into());
-        book.converted(call);
+        book.ended(call, 0);
+        book.connected(call, &"t".into(), &"b".into(), NOON);
+        book.converted(call, NOON);
         book.dialed(CallId::of_simulation(1, 2), &"t".into(), &"b".into());
         assert_eq!(book.tally(&Scope::Target("t".into()), 0), tally(1, 0, 0));
         assert!(book.live.is_empty());
@@ -320,11 +437,12 @@ mod tests {
 
     #[test]
     fn no_more_scopes_are_counted_than_allowed() {
-        let mut book = Performance::new(6);
+        // The first brings seven.
+        let mut book = Performance::new(9);
         for target in ["a", "b", "c"] {
             book.restore(&concerned(target), 20_000, tally(1, 0, 0));
         }
-        assert_eq!(book.days.len(), 6);
+        assert_eq!(book.days.len(), 9);
         assert_eq!(book.tally(&Scope::Buyer("b".into()), 0).dialed, 3);
         assert_eq!(book.tally(&Scope::Target("c".into()), 0).dialed, 0);
     }
@@ -345,6 +463,6 @@ mod tests {
     }
 
     fn tally(dialed: u32, connected: u32, converted: u32) -> Tally {
-        Tally { dialed, connected, converted }
+        Tally { dialed, connected, converted, ..Tally::NONE }
     }
 }

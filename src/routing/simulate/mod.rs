@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 
 use crate::id::{CallId, TargetId};
 use crate::reason::Reason;
+use crate::time::Wall;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
@@ -16,7 +17,8 @@ use super::dial::{Unreached, Way};
 use super::geo::LineRecord;
 use super::history::prior::PriorCalls;
 use super::hold::Bucket;
-use super::performance::{Concerned, Tallies};
+use super::performance::rate::Lately;
+use super::performance::{Concerned, Scope, Tallies};
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::scorer::{Heard, Outcome, Question};
@@ -138,6 +140,10 @@ impl<U: UsageReader + ?Sized> UsageReader for Assuming<'_, U> {
         self.usage.tallies(concerned, since)
     }
 
+    fn lately(&self, scope: &Scope, at: Wall) -> Lately {
+        self.usage.lately(scope, at)
+    }
+
     fn lists(&self, list: &str, found: Option<bool>) -> bool {
         self.usage.lists(list, found)
     }
@@ -209,7 +215,6 @@ mod tests {
     use crate::routing::config::RoutingConfig;
     use crate::routing::replay::record_bytes;
     use crate::routing::scorer::questions;
-    use crate::time::Wall;
 
     const CONFIG: &str = r#"
         publishers = [{ id = "p" }]

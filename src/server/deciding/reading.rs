@@ -8,7 +8,8 @@ use crate::routing::circuit::{Circuits, Condition, Ways};
 use crate::routing::dial::{Unreached, Way};
 use crate::routing::history::prior::PriorCalls;
 use crate::routing::hold::{Bucket, HoldLedger, Reset};
-use crate::routing::performance::{Concerned, Performance, Tallies};
+use crate::routing::performance::rate::Lately;
+use crate::routing::performance::{Concerned, Performance, Scope, Tallies};
 use crate::routing::selection::ScoreReading;
 use crate::routing::{Usage, UsageReader};
 use crate::server::clock;
@@ -133,6 +134,10 @@ impl UsageReader for Read<'_> {
         self.performance.tallies(concerned, since)
     }
 
+    fn lately(&self, scope: &Scope, at: Wall) -> Lately {
+        self.performance.lately(scope, at)
+    }
+
     fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
         let of_both = |it: &&ScoreReading| it.scorer == scorer && it.target == *target;
         self.scores.iter().find(of_both).map(|it| it.score)
@@ -156,5 +161,9 @@ impl UsageReader for AtAttempt<'_> {
 
     fn ready(&self, concurrency: &str) -> Option<u32> {
         self.deciding.ready.of(concurrency, self.at)
+    }
+
+    fn lately(&self, scope: &Scope, at: Wall) -> Lately {
+        self.deciding.state.lock().performance.lately(scope, at)
     }
 }

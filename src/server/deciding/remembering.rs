@@ -208,7 +208,7 @@ impl Deciding {
         }
         if snapshot.performance_days().is_some() {
             let performance = &mut self.state.lock().performance;
-            performance.connected(call, &planned.target, &planned.buyer);
+            performance.connected(call, &planned.target, &planned.buyer, at);
         }
     }
 
@@ -235,18 +235,18 @@ impl Deciding {
             self.share_call(known);
         }
         if snapshot.performance_days().is_some() {
-            self.state.lock().performance.converted(call);
+            self.state.lock().performance.converted(call, at);
         }
     }
 
     /// The call is over, after so long a talk; `None`: its caller was connected to nobody.
     pub fn call_over(&self, call: CallId, talk: Option<Duration>) {
         let snapshot = self.snapshot.load();
+        let talk_ms = talk.map(|talk| u64::try_from(talk.as_millis()).unwrap_or(u64::MAX));
         if snapshot.performance_days().is_some() {
-            self.state.lock().performance.ended(call);
+            self.state.lock().performance.ended(call, talk_ms.unwrap_or(0));
         }
         if snapshot.history().is_some() {
-            let talk_ms = talk.map(|talk| u64::try_from(talk.as_millis()).unwrap_or(u64::MAX));
             let known = self.state.lock().history.ended(call, talk_ms);
             self.share_call(known);
         }

@@ -411,7 +411,7 @@ async fn a_paced_cap_lets_in_as_many_as_its_rule_says(store: &impl HoldStore) ->
         // More room than is reckoned with.
         (31, 150, 300_000, 140, 5),
     ] {
-        let pace = Pace { by_now, rate_ppm, z_milli: 2_327 };
+        let pace = Pace { by_now, rate_ppm, z_milli: 2_327, calls: None };
         let cap = format!("paced{test}");
         let request = BucketRequest { leeway: Some(Leeway::Paced(pace)), ..calls(&cap, limit) };
         let admits = |held: &u64| request.admits(Usage { used, held: *held }, 1);

@@ -62,7 +62,7 @@ fn fail(stage: &Stage, caller: &mut Line, target: &mut Line, name: &str) -> Resu
     refuse(stage, caller, target, name, "500 Server Internal Error")
 }
 
-fn refuse(
+pub(super) fn refuse(
     stage: &Stage,
     caller: &mut Line,
     target: &mut Line,

@@ -118,11 +118,11 @@ fn denied_meanwhile(limit: &str, reason: &str, cap: &str, has: &str) {
         let expected = match cap.ends_with("concurrency") {
             true => json!({
                 "cap": cap, "metric": "concurrency", "window": null, "limit": 1, "used": 0, "held": 1,
-                "live": 1, "reserved": 0, "resets_at": null,
+                "live": 1, "reserved": 0, "rate": null, "rate_calls": null, "resets_at": null,
             }),
             false => json!({
                 "cap": cap, "metric": "attempted", "window": "total", "limit": 1, "used": 1, "held": 0,
-                "live": null, "reserved": null, "resets_at": null,
+                "live": null, "reserved": null, "rate": null, "rate_calls": null, "resets_at": null,
             }),
         };
         ensure!(second_told["shortage"] == expected, "{second_told:#}");
@@ -161,7 +161,7 @@ fn a_cap_that_is_full_is_told_with_its_figures_and_when_it_begins_anew() {
         ensure!(resets_at.is_string(), "{caps:#}");
         let figures = json!({
             "cap": cap, "metric": "connected", "window": "daily", "limit": 2, "used": 1, "held": 1,
-            "live": null, "reserved": null, "resets_at": resets_at,
+            "live": null, "reserved": null, "rate": null, "rate_calls": null, "resets_at": resets_at,
         });
         let steps = explained["steps"].as_array().context("there are steps")?;
         let refused = steps.iter().find(|it| it["verdict"] == "refused").context("one refused")?;

@@ -23,6 +23,7 @@ mod names;
 mod no_route;
 mod offered;
 mod orphans;
+mod paced;
 pub(crate) mod peer;
 mod phones;
 mod ping_soak;

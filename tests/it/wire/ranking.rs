@@ -322,7 +322,7 @@ pub(super) fn explained(stage: &Stage) -> Result<Vec<String>> {
     Ok(lines.filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
-fn replayed(stage: &Stage) -> Result<Value> {
+pub(super) fn replayed(stage: &Stage) -> Result<Value> {
     let call = last_call(stage)?;
     let reply = http::get(stage.api, &format!("/v1/calls/{call}/replay"))?;
     Ok(serde_json::from_str(&reply.body)?)

@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::reason::NoPayout;
+use crate::routing::decision::RateReading;
+use crate::routing::hold::Leeway;
+use crate::routing::performance::rate::Lately;
+use crate::routing::performance::{Scope, Tally};
 use crate::routing::replay::Replay;
 
 const TUESDAY: &str = "d:2026-03-17";
@@ -50,6 +54,86 @@ fn a_paced_cap_goes_by_the_hours_of_its_target_and_by_how_many_calls_come_to_cou
         "converted/daily: cap.full, 1 used, 9 held, up to 7.77 with this, \
          paced: at most 6 of 80 by now"
     );
+}
+
+/// Of each scope so many calls went this way, and so full is each cap.
+struct Went(Usage, Vec<(Scope, Lately)>);
+
+impl UsageReader for Went {
+    fn usage(&self, bucket: &Bucket) -> Usage {
+        if bucket.window == TUESDAY { self.0 } else { Usage::default() }
+    }
+
+    fn lately(&self, scope: &Scope, _at: Wall) -> Lately {
+        self.1.iter().find(|(of, _)| of == scope).map(|(_, lately)| *lately).unwrap_or_default()
+    }
+}
+
+fn answered_of(dialed: u32, connected: u32) -> Lately {
+    let whole = Tally { dialed, connected, ..Tally::default() };
+    Lately { whole, today: Tally::default() }
+}
+
+#[test]
+fn a_cap_paced_by_its_calls_of_late_notes_them_and_tells_how_it_took_what_is_held() {
+    let rules = snapshot(&cool(
+        "caps = [{ metric = 'connected', window = 'daily', limit = 80, mode = 'paced', \
+         assumed_rate = 'live', max_over_prob = '5%' }]\n\
+         schedule = { time_zone = 'America/New_York', \
+         hours = [{ day = 'tue', open = '11:00', close = '12:00' }] }",
+    ));
+    let request = request("+18005550198");
+    let usage = Usage { used: 1, held: 5 };
+    let cool = Scope::Target("tgt_cool".into());
+    let decide_on = |went: Vec<(Scope, Lately)>| {
+        let went = Went(usage, went);
+        let decision = decide(&rules, &request, Known::default(), &went, &mut Rotation::default());
+        same_again(&rules, &request, &decision);
+        decision
+    };
+    // 2,006 of 6,001, with three spreads 35.3 %: taken for 40 %. By now 6 of 80 may be used.
+    let known = decide_on(vec![(cool.clone(), answered_of(6_000, 2_000))]);
+    assert_eq!(known.refused, Some(Reason::CapFull));
+    assert_eq!(
+        told(&known),
+        "connected/daily: cap.full, 1 used, 5 held, up to 6.37 with this, each for 40 % by 6000 calls, \
+         paced: at most 6 of 80 by now"
+    );
+    let read = answered_of(6_000, 2_000);
+    assert_eq!(known.readings.rates, [RateReading { scope: cool.clone(), lately: read }]);
+    // With fewer that are answered there is room.
+    let fewer = decide_on(vec![(cool.clone(), answered_of(6_000, 600))]);
+    assert_eq!(fewer.refused, None);
+    let Some(Leeway::Paced(pace)) = fewer.plan[0].holds[0].leeway else { panic!("{fewer:?}") };
+    assert_eq!((pace.rate_ppm, pace.calls), (150_000, Some(6_000)));
+    // Of others nothing is asked.
+    let few = decide_on(vec![
+        (cool, answered_of(29, 1)),
+        (Scope::Buyer("buy_cool".into()), answered_of(6_000, 600)),
+    ]);
+    assert_eq!(
+        told(&few),
+        "connected/daily: cap.full, 1 used, 5 held, each for 100 % by 29 calls, \
+         paced: at most 6 of 80 by now"
+    );
+    let nothing = decide_on(vec![]);
+    assert_eq!((nothing.refused, &nothing.readings.rates[..]), (Some(Reason::CapFull), &[][..]));
+}
+
+#[test]
+fn a_cap_that_is_met_by_each_target_notes_its_calls_once() {
+    let cap = "caps = [{ metric = 'converted', window = 'weekly', limit = 80, mode = 'paced', \
+               assumed_rate = 'live' }]";
+    let rules = snapshot(&of("{ id = \"pub_bright\"", &format!(", {cap}")));
+    let request = request("+18005550100");
+    let lately = answered_of(6_000, 600);
+    let went = Went(Usage::default(), vec![(Scope::Publisher("pub_bright".into()), lately)]);
+
+    let decision = decide(&rules, &request, Known::default(), &went, &mut Rotation::default());
+
+    assert!(decision.plan.len() > 1);
+    assert_eq!(decision.readings.rates.len(), 1);
+    same_again(&rules, &request, &decision);
 }
 
 #[test]

@@ -55,7 +55,8 @@ fn known() -> Known3 {
             target: target.into(),
             buyer: "b".into(),
         };
-        book.restore(&concerned, OPEN.0 / 86_400_000, Tally { dialed, connected, converted });
+        let tally = Tally { dialed, connected, converted, ..Tally::default() };
+        book.restore(&concerned, OPEN.0 / 86_400_000, tally);
     }
     Known3(book)
 }

@@ -68,6 +68,27 @@ fn an_hour_that_the_clock_shows_twice_has_its_limit_twice_and_a_day_of_any_lengt
     }
 }
 
+#[test]
+fn a_cap_that_comes_with_a_reload_begins_at_zero_and_one_that_was_there_keeps_what_it_has() {
+    let cap = |window: &str, limit| {
+        format!("metric = 'attempted', window = '{window}', limit = {limit}, time_zone = 'UTC'")
+    };
+    let day = Day::with(&cap("daily", 9));
+    let at = new_york("2026-03-17T12:00:00");
+    assert!((0..3).all(|_| day.call(at).is_some()));
+
+    let both = format!("{}}}, {{{}", cap("daily", 4), cap("weekly", 2));
+    day.deciding.configure(one_cap("UTC", &both));
+
+    let used = || {
+        let meters = day.deciding.meters(at);
+        ["daily", "weekly"].map(|it| meters[&*format!("target/tgt_summit/attempted/{it}")].used)
+    };
+    assert_eq!(used(), [3, 0]);
+    assert!(day.call(at).is_some() && day.call(at).is_none(), "the one that was there is full");
+    assert_eq!(used(), [4, 1]);
+}
+
 /// Each minute is a window of its own, of which two hours are known.
 #[test]
 fn caps_by_the_minute_are_as_many_as_there_are_and_are_forgotten() {

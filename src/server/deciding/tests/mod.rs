@@ -18,7 +18,7 @@ use crate::routing::attribution::{Method, Named, SessionKey};
 use crate::routing::circuit::{AttemptEnd, Attempted};
 use crate::routing::config::RoutingConfig;
 use crate::routing::decision::{Check, Step, Terms, Verdict};
-use crate::routing::hold::{BucketRequest, Counts, Juncture, NoRoom};
+use crate::routing::hold::{BucketRequest, Counts, Juncture, Leeway, NoRoom};
 use crate::routing::replay::replay;
 use crate::routing::scorer::{Heard, Outcome};
 use crate::server::holds::shared::OwnHolds as _;
@@ -258,6 +258,9 @@ const BUSY: &str = r#"
     ]
     dedupe = { after = "off" }
     concurrency = { limit = 30 }
+    caps = [
+        { metric = "connected", window = "hourly", limit = 700, mode = "paced", assumed_rate = "live" },
+    ]
     [[buyers]]
     id = "other"
     concurrency = { limit = 40 }
@@ -274,6 +277,10 @@ const BUSY: &str = r#"
     id = "c"
     publisher = "p"
     numbers = ["+18005550100-+18005550109"]
+    caps = [
+        { metric = "converted", window = "hourly", limit = 500, mode = "paced", assumed_rate = "live",
+          max_over_prob = "10%" },
+    ]
     min_match_confidence = 0.5
     callers = { repeat_after_s = 1, duplicates = { window_s = 600, route = "original" } }
     routing = { hold_share_s = 30, tiers = [
@@ -344,7 +351,8 @@ fn what_is_simulated_is_what_happens() {
         weighed += u32::from(has_each_candidate_once(&decided.decision));
         decided
     });
-    let Day { targets, methods, reasons, explored, held, unpaid, scored, ill, promised } = day;
+    let Day { targets, methods, reasons, explored, held, unpaid, scored, ill, promised, by_rate } =
+        day;
     assert_eq!(targets.len(), 5, "every target had calls");
     assert!(weighed > 10_000, "{weighed} were not refused before there were candidates");
     assert!(explored > 30 && held > 1_000, "{explored} and {held}");
@@ -364,6 +372,7 @@ fn what_is_simulated_is_what_happens() {
     assert!(scored > 100, "{scored} scores, seed {seed}");
     assert!(ill > 100, "{ill} went another way than the first, seed {seed}");
     assert!(promised > 0, "{promised} calls of pings that were promised a payout, seed {seed}");
+    assert!(by_rate > 1_000, "{by_rate} holds by what calls of late came to, seed {seed}");
 }
 
 /// Each target of the campaign has its place or one reason, whether or not all that were planned are
@@ -400,8 +409,18 @@ struct Day {
     held: u32,
     ill: u32,
     promised: u32,
+    /// Holds under caps that took less than all for what comes to count, by what calls of late did.
+    by_rate: u32,
     unpaid: usize,
     scored: usize,
+}
+
+/// Whether not all that hold room under this cap are taken to come to count, as calls of late did not.
+fn is_by_rate(request: &BucketRequest) -> bool {
+    match &request.leeway {
+        Some(Leeway::Paced(pace)) => pace.calls.is_some() && !pace.is_certain(),
+        Some(Leeway::Soft) | None => false,
+    }
 }
 
 /// Calls and pings of a busy day, one after the other, the same for the same seed. `each` decides about a
@@ -470,13 +489,15 @@ fn busy_day(
                 let end = if rng.u8(0..3) == 0 { AttemptEnd::Answered } else { AttemptEnd::Failed };
                 deciding.way_attempted(way, Attempted { end, pdd_ms: Some(900) }, NOW);
             }
-            deciding.call_dialed(request.call, planned);
             let scope = scope.as_deref();
             let (call, terms) = (request.call, planned.terms);
             let wanted = deciding.wanted(call, 1, planned, terms, scope, request.at);
             let (hold, holds) = wanted.expect("every target has caps");
             deciding.reserve(hold, &holds, now).expect("what was decided fits");
+            deciding.call_dialed(request.call, planned);
             deciding.settle(hold, Counts::Attempted, now, request.at);
+            let by_rate = holds.iter().filter(|it| is_by_rate(it)).count();
+            day.by_rate += u32::try_from(by_rate).unwrap();
             if rng.bool() {
                 deciding.settle(hold, Counts::Connected, now, request.at);
                 deciding.call_answered(request.call, planned, request.at);

@@ -488,7 +488,7 @@ fn what_happens_at_once_is_counted_however_full_the_memory_is() {
 
 #[test]
 fn of_a_thousand_simultaneous_calls_on_a_limit_of_one_exactly_one_is_granted_in_any_strict_way() {
-    let certain = Pace { by_now: 1, rate_ppm: pace::WHOLE_PPM, z_milli: 2_327 };
+    let certain = Pace { by_now: 1, rate_ppm: pace::WHOLE_PPM, z_milli: 2_327, calls: None };
     let talking = BucketRequest { counts: Counts::Talking, ..live(1) };
     let paced = BucketRequest { leeway: Some(Leeway::Paced(certain)), ..cap("a", 1) };
     for one in [cap("a", 1), live(1), talking, paced, rolling("a", 1, 0), spaced("a", 30_000, 90)] {

@@ -6,7 +6,7 @@ const MINUTE_MS: i64 = 60_000;
 const START_MS: i64 = 1_773_759_852_318;
 const GAP_MS: u64 = 5_000;
 /// What may be used of the paced cap, of which each call counts with 40 %.
-const PACE: Pace = Pace { by_now: 5, rate_ppm: 400_000, z_milli: 2_327 };
+const PACE: Pace = Pace { by_now: 5, rate_ppm: 400_000, z_milli: 2_327, calls: None };
 
 /// One cap of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
