@@ -85,6 +85,10 @@ pub enum Sabotage {
     LostHandover,
     /// What was learnt of an address is forgotten.
     DeadFirst,
+    /// A target is called another way although nobody said that the one before had failed.
+    UnfailedWay,
+    /// And for what the target itself has answered.
+    BusyWay,
     /// A window that moves along is used beyond its limit.
     OverRolled,
     /// Attempts follow each other too soon.
@@ -97,7 +101,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All there are.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::LostAck,
         Self::LostFinal,
         Self::SecondFinal,
@@ -135,6 +139,8 @@ impl Sabotage {
         Self::NotBridged,
         Self::LostHandover,
         Self::DeadFirst,
+        Self::UnfailedWay,
+        Self::BusyWay,
         Self::OverRolled,
         Self::TooSoon,
         Self::LostSlices,
@@ -181,6 +187,8 @@ impl Sabotage {
             Self::NotBridged => "not-bridged",
             Self::LostHandover => "lost-handover",
             Self::DeadFirst => "dead-first",
+            Self::UnfailedWay => "unfailed-way",
+            Self::BusyWay => "busy-way",
             Self::OverRolled => "over-rolled",
             Self::TooSoon => "too-soon",
             Self::LostSlices => "lost-slices",
@@ -234,6 +242,8 @@ impl Sabotage {
             Self::NotBridged => "a refused REFER is not bridged",
             Self::LostHandover => "R15: ",
             Self::DeadFirst => "which is dead",
+            Self::UnfailedWay => "is another way, and",
+            Self::BusyWay => "Some(486) speaks of the target",
             Self::OverRolled => " in rolling:60",
             Self::TooSoon | Self::LostGap => " ms apart",
             // Whether there are too many then is a matter of luck.

@@ -114,6 +114,10 @@ impl Saboteur {
                 let status = if status.is_some() { None } else { Some(200) };
                 tell(Report::HandedOver { attempt, by, status });
             }
+            (Sabotage::UnfailedWay, Report::WayFailed { .. }) => {}
+            (Sabotage::BusyWay, Report::WayFailed { attempt, q850, reason, .. }) => {
+                tell(Report::WayFailed { attempt, status: Some(486), q850, reason });
+            }
             (_, report) => tell(report),
         }
     }
