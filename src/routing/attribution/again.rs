@@ -144,7 +144,7 @@ mod tests {
     fn what_is_not_known_any_more_leaves_a_call_as_it_is_unless_somebody_is_sure() {
         let call = request(STATIC, Some(CALLER));
         let pinged = SessionReading { caller: number(CALLER), ..session(1) };
-        let found_by_caller = found(looked(&call, &[], &whole(&[pinged.clone()])).1);
+        let found_by_caller = found(looked(&call, &[], &whole(std::slice::from_ref(&pinged))).1);
         assert_eq!(found_by_caller.1, Method::CallerPing);
         for sessions in [vec![], vec![pinged]] {
             let lacking = Afterwards { lacks_some: true, ..whole(&sessions) };
@@ -163,7 +163,10 @@ mod tests {
         let named = session(1);
         let call = request(STATIC, None);
         let again = request_again(&call, &SessionKey::address_of(named.ping));
-        assert_eq!(found(looked(&again, &[], &whole(&[named.clone()])).1).1, Method::Address);
+        assert_eq!(
+            found(looked(&again, &[], &whole(std::slice::from_ref(&named))).1).1,
+            Method::Address
+        );
 
         let over = SessionReading { expires_at: ago(1), ..named };
         assert_eq!(looked(&again, &[], &whole(&[over])).1, Again::Same);
