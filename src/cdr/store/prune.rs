@@ -18,6 +18,10 @@ const SESSIONS_OVER: &str = "DELETE FROM ping_session WHERE session_id IN
      (SELECT session_id FROM ping_session WHERE expires_at < ? LIMIT ?)";
 const ENRICHMENTS_OVER: &str = "DELETE FROM enrichment WHERE (session_id, source) IN
      (SELECT session_id, source FROM enrichment WHERE session_id < ? LIMIT ?)";
+/// Of a call that is older nothing is found out any more, though nobody may have looked at it.
+const DEGRADED_DAYS: i64 = 8;
+const DEGRADED_OVER: &str = "DELETE FROM degraded_call WHERE call_id IN
+     (SELECT call_id FROM degraded_call WHERE call_id < ? LIMIT ?)";
 /// How long it is known what enrichers have cost.
 const SPENT_DAYS: i64 = 400;
 
@@ -81,6 +85,8 @@ impl SqliteStore {
                 .execute(&mut *writer)
                 .await?;
             drop(writer);
+            let degraded = first_id_at(Wall(days_ago(DEGRADED_DAYS)));
+            self.forget_in_steps(DEGRADED_OVER, degraded).await?;
             self.forget_in_steps(SESSIONS_OVER, days_ago(SESSION_HISTORY_DAYS)).await?;
             // No session is longer than a week.
             let first = first_id_at(Wall(days_ago(SESSION_HISTORY_DAYS + 7)));
@@ -111,10 +117,22 @@ mod tests {
     use super::*;
     use crate::cdr::enrichment::Enrichment;
     use crate::cdr::fact::{Lookup, PingAccepted};
+    use crate::cdr::store::degraded::DegradedCalls;
     use crate::cdr::store::{Batch, Book, CapUsage};
-    use crate::cdr::testing::{START_MS, book_of_calls, ping};
+    use crate::cdr::testing::{START_MS, book_of_calls, call_id, ping};
     use crate::id::SessionId;
     use crate::money::Money;
+
+    #[tokio::test]
+    async fn calls_that_nobody_has_looked_at_again_wait_for_eight_days() {
+        let (_dir, store) = book_of_calls(0).await;
+        let batch = Batch { degraded: vec![call_id(1), call_id(2)], ..Batch::default() };
+        store.write(Arc::new(batch)).await.unwrap();
+        for (ms, left) in [(1, vec![call_id(1), call_id(2)]), (2, vec![call_id(2)])] {
+            store.prune(Wall(START_MS + DEGRADED_DAYS * DAY_MS + ms)).await.unwrap();
+            assert_eq!(store.degraded(9).await.unwrap(), left);
+        }
+    }
 
     #[tokio::test]
     async fn sessions_of_long_ago_are_forgotten_however_many_there_are() {
