@@ -196,6 +196,11 @@ impl Sabotage {
         }
     }
 
+    /// Whether it can be broken only where plans are drawn: targets of the market have one way each.
+    pub(crate) fn is_of_drawn_plans(self) -> bool {
+        matches!(self, Self::UnfailedWay | Self::BusyWay)
+    }
+
     /// Whether a verdict tells that it was this that was noticed.
     pub fn is_told_by(self, verdict: &str) -> bool {
         self.telling().split('|').any(|telling| verdict.contains(telling))

@@ -132,7 +132,8 @@ impl World {
         let trying_after = Duration::from_millis(course.seed % 2 * 100);
         let settings = Settings { trying_after, ..stage::settings() };
         let answer_wait = stage::settings().call.answer_wait;
-        let is_real = !one_in(&mut rng, 4) || course.sabotage.is_some();
+        let by_lot = !one_in(&mut rng, 4);
+        let is_real = course.sabotage.map_or(by_lot, |it| !it.is_of_drawn_plans());
         let span = Duration::from_secs(60) * course.minutes;
         let rng_of_edge = Rng::with_seed(rng.u64(..));
         let (edge, mishaps) = Edge::new(course.faults, course.sabotage, rng_of_edge, start, span);
