@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tollbridge::server::sessions::redis::KeySpace;
 
 use super::peer::{SDP, with_body};
+use super::program::Program;
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
 use super::shared_sessions::{BID_KEY, is_of, lookups_without, pool, server_with, text};
@@ -139,6 +140,40 @@ fn a_session_of_another_server_is_not_over_because_the_store_does_not_answer() {
         is(&second, "open")?;
         all_answer(&second)?;
         first.is_clean()?;
+        second.is_clean()
+    };
+    let played = play();
+    check(&[&first, &second], played);
+}
+
+#[test]
+fn what_an_emptied_store_does_not_know_is_over_once_all_have_had_the_time_to_tell_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let patient = ["redis.open_after_ms=3000"];
+    let (mut first, second) =
+        (start(&redis, 1, &pool(4), &patient), start(&redis, 2, &pool(4), &patient));
+    let mut play = || -> Result<()> {
+        let visit = json!({ "pool": "pool", "visitor_id": "v1" });
+        let visit = http::post(first.api, "/v1/sessions", &visit.to_string())?;
+        let path = format!("/v1/sessions/{}", text(&visit.json::<Value>()?["session_id"])?);
+        let asked = || -> Result<[u16; 3]> {
+            let beat = http::post(second.api, &format!("{path}:heartbeat"), "")?;
+            let release = http::post(second.api, &format!("{path}:release"), "")?;
+            Ok([http::get(second.api, &path)?.status, beat.status, release.status])
+        };
+        ensure!(asked()? == [200; 3], "{:?}", asked()?);
+
+        // Nobody is left who could tell it.
+        first.end(Program::kill)?;
+        redis.kill()?;
+        is(&second, "away")?;
+        redis.restart()?;
+        is(&second, "open")?;
+        ensure!(asked()? == [503; 3], "{:?}", asked()?);
+        wait_for("it to be over", Duration::from_secs(10), || {
+            Ok((asked()? == [404; 3]).then_some(()))
+        })?;
         second.is_clean()
     };
     let played = play();
