@@ -140,7 +140,7 @@ fn calls_that_were_matched_without_redis_are_matched_again_when_it_is_back() {
         let ping: Value =
             http::get(first.api, &format!("/v1/pings/{}", text(&by_caller["ping_id"])?))?.json()?;
         ensure!(ping["consumed_at"].is_null(), "{ping:#}");
-        let by_session = format!("/v1/calls?session_id={}", text(&by_number["session_id"])?);
+        let by_session = format!("/v1/calls?session={}", text(&by_number["session_id"])?);
         let listed: Value = http::get(second.api, &by_session)?.json()?;
         ensure!(listed["calls"][0]["call_id"] == of_number["call_id"], "{listed:#}");
 
