@@ -99,7 +99,7 @@ pub struct SharedSessions {
 
 struct Inner {
     state: State,
-    /// When it came to be open last, or one of its servers was new.
+    /// When it came to be open last, or may have forgotten what it was told.
     told_since: Mono,
     /// Of the configuration whose pools were told.
     revision: Option<Arc<RoutingSnapshot>>,
@@ -170,6 +170,7 @@ struct Retelling {
 impl Inner {
     /// The store may know none of the sessions here.
     fn is_forgotten(&mut self) {
+        self.told_since = clock::mono();
         self.retellings += 1;
         self.are_missed = false;
         self.all_untold = Some(Retelling { nth: self.retellings, behind: None });

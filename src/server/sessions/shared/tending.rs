@@ -152,7 +152,6 @@ impl SharedSessions {
         if !new.is_empty() {
             let mut inner = self.inner.lock();
             // They may have forgotten some of it.
-            inner.told_since = clock::mono();
             inner.is_forgotten();
             inner.revision = None;
             inner.retold = Some(None);

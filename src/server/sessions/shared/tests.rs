@@ -72,6 +72,27 @@ async fn numbers_set_apart_are_lent_for_as_long_as_they_are_and_not_for_half_a_l
     }
 }
 
+#[test]
+fn calls_are_looked_at_again_when_a_store_has_had_a_lease_to_be_told() {
+    let shared = shared();
+    let before = clock::mono();
+    let open_since = |told_since: Mono| {
+        let mut inner = shared.inner.lock();
+        (inner.state, inner.all_untold, inner.told_since) = (State::Open, None, told_since);
+    };
+    open_since(Mono(before.0 - 1_500_000_000));
+    assert!(shared.is_settled());
+    shared.inner.lock().state = State::Away;
+    assert!(!shared.is_settled());
+
+    // Emptied in use, and told by this server at once: others have yet to do so.
+    open_since(Mono(0));
+    shared.inner.lock().is_forgotten();
+    assert!(!shared.is_settled(), "it is being told");
+    shared.inner.lock().all_untold = None;
+    assert!(shared.inner.lock().told_since >= before);
+}
+
 impl SharedSessions {
     /// Of this one by itself.
     fn is_untold_alone(&self, session: SessionId) -> bool {
