@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tollbridge::id::{CallId, SessionId};
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::ping::Session;
-use tollbridge::routing::{RouteRequest, RoutingSnapshot, Tags};
+use tollbridge::routing::{Decision, RouteRequest, RoutingSnapshot, Tags};
 use tollbridge::server::clock;
 use tollbridge::server::deciding::Deciding;
 use tollbridge::server::holds::SharedHolds;
@@ -74,8 +74,9 @@ async fn decide_all(address: Address) {
         let looked = Looked { readings, is_all: true, calls: Some(calls.expect("it answers")) };
         let asked = Instant::now();
         let decided = deciding.decide(&request, clock::mono(), &[], None, Some(&looked));
-        let planned = decided.decision.plan.first().expect("there is room");
-        let attribution = decided.decision.attribution.as_ref();
+        let Decision { plan, attribution, refused, .. } = &decided.decision;
+        let planned = plan.first().unwrap_or_else(|| panic!("nobody takes it: {refused:?}"));
+        let attribution = attribution.as_ref();
         assert!(attribution.is_some_and(|it| it.session.is_some()), "it is known whose call it is");
         let (hold, wanted) = deciding
             .wanted(request.call, 1, planned, planned.terms, None, request.at)

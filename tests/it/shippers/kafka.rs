@@ -55,9 +55,17 @@ fn check(stage: &Stage, outcome: Result<()>) {
     }
 }
 
+/// After so long without an event a reader connects anew: librdkafka's consumer does not always go on with a
+/// mock broker that was away.
+const SILENCE: Duration = Duration::from_secs(8);
+
 /// Reads all partitions along.
 struct Reader {
+    brokers: String,
     consumer: BaseConsumer,
+    /// Where reading goes on, by topic and partition.
+    next: BTreeMap<(&'static str, i32), Offset>,
+    heard: Instant,
     told: Vec<Told>,
     /// How often an event came, by id.
     times: BTreeMap<String, usize>,
@@ -67,29 +75,31 @@ struct Reader {
 
 impl Reader {
     fn of(brokers: &str) -> Result<Self> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
-            .set("group.id", "test")
-            .set("enable.auto.commit", "false")
-            .create()?;
-        let mut all = TopicPartitionList::new();
-        for topic in TOPICS {
-            for partition in 0..PARTITIONS {
-                all.add_partition_offset(topic, partition, Offset::Beginning)?;
-            }
-        }
-        consumer.assign(&all)?;
+        let all = TOPICS.into_iter().flat_map(|it| (0..PARTITIONS).map(move |n| (it, n)));
+        let next = all.map(|place| (place, Offset::Beginning)).collect();
+        let consumer = consumer(brokers, &next)?;
         let since_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let since_ms = i64::try_from(since_ms.as_millis())? - 1_000;
-        Ok(Self { consumer, told: Vec::new(), times: BTreeMap::new(), since_ms })
+        let (brokers, heard) = (brokers.to_owned(), Instant::now());
+        let (told, times) = (Vec::new(), BTreeMap::new());
+        Ok(Self { brokers, consumer, next, heard, told, times, since_ms })
     }
 
     /// All events so far, each as it came first. One that comes again is the same.
     fn read(&mut self) -> Result<Vec<Told>> {
+        if self.heard.elapsed() >= SILENCE {
+            self.consumer = consumer(&self.brokers, &self.next)?;
+            self.heard = Instant::now();
+        }
         let give_up = Instant::now() + Duration::from_millis(300);
         while let Some(message) = self.consumer.poll(give_up - Instant::now()) {
             // Brokers that are away are no end of it.
             let Ok(message) = message else { continue };
+            self.heard = Instant::now();
+            for topic in TOPICS.into_iter().filter(|it| *it == message.topic()) {
+                let next = Offset::Offset(message.offset() + 1);
+                self.next.insert((topic, message.partition()), next);
+            }
             let text =
                 |bytes: Option<&[u8]>| bytes.map(|it| String::from_utf8_lossy(it).into_owned());
             let headers = message.headers().context("no headers")?;
@@ -129,6 +139,20 @@ impl Reader {
         ensure!(repeated == 0, "{repeated} came twice");
         Ok(())
     }
+}
+
+fn consumer(brokers: &str, next: &BTreeMap<(&str, i32), Offset>) -> Result<BaseConsumer> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "test")
+        .set("enable.auto.commit", "false")
+        .create()?;
+    let mut all = TopicPartitionList::new();
+    for ((topic, partition), offset) in next {
+        all.add_partition_offset(topic, *partition, *offset)?;
+    }
+    consumer.assign(&all)?;
+    Ok(consumer)
 }
 
 fn send(stage: &Stage, callers: std::ops::Range<u64>, pings: &mut BTreeSet<String>) -> Result<()> {
