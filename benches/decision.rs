@@ -21,7 +21,7 @@ use tollbridge::server::holds::SharedHolds;
 use tollbridge::server::holds::redis::RedisStore;
 use tollbridge::server::redis::Address;
 use tollbridge::server::sessions::redis::RedisSessions;
-use tollbridge::server::sessions::{Looked, SessionStore};
+use tollbridge::server::sessions::{Looked, SessionStore, SharedSessions};
 
 use redis::{show, start_redis, start_replica};
 
@@ -48,6 +48,8 @@ async fn decide_all(address: Address) {
     let snapshot = deciding.snapshot();
     let sessions = RedisSessions::new(redis::sessions(&address, LIFE, PATIENCE));
     sessions.connect().await.expect("redis-server is there");
+    let shared = RedisSessions::new(redis::sessions(&address, LIFE, PATIENCE));
+    deciding.share_sessions(Arc::new(SharedSessions::new(shared, LIFE)));
     let store = RedisStore::new(redis::holds(&address, "bench", PATIENCE));
     let holds = Arc::new(SharedHolds::new(store, LIFE, CallId::from_bytes([7; 16])));
     deciding.share(Arc::clone(&holds));
@@ -60,7 +62,7 @@ async fn decide_all(address: Address) {
             call: CallId(uuid::Uuid::from_u64_pair(99, nth)),
             at: clock::wall(),
             dialed: *number,
-            caller: Some(caller(nth % NUMBERS)),
+            caller: Some(caller(nth)),
             trunk: "trk".into(),
             tags: Tags::default(),
             named: None,
