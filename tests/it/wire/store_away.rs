@@ -55,6 +55,25 @@ fn is(stage: &Stage, state: &str) -> Result<()> {
     })
 }
 
+/// Without a pool and a call nothing is asked of it, but who keeps what, every 15 s.
+#[test]
+fn that_the_store_has_gone_is_seen_though_nobody_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = redis(folder.path());
+    let stage = start(&redis, 1, "", &[]);
+    let mut play = || -> Result<()> {
+        is(&stage, "open")?;
+        redis.kill()?;
+        wait_for("the store to be away", Duration::from_secs(8), || {
+            let told: Value = http::get(stage.api, "/healthz")?.json()?;
+            Ok((told["session_store"] == "away").then_some(()))
+        })?;
+        redis.restart()?;
+        is(&stage, "open")
+    };
+    check(&[&stage], play());
+}
+
 #[test]
 fn a_session_of_another_server_is_not_over_because_the_store_does_not_answer() {
     let folder = tempfile::tempdir().unwrap();

@@ -117,14 +117,18 @@ impl RedisSessions {
     /// None can be asked who they are.
     pub async fn connect(&self) -> Result<Vec<Address>, StoreFault> {
         let (servers, new) = self.servers.load_full().connect(&self.link).await?;
-        let servers = Arc::new(servers);
-        self.servers.store(Arc::clone(&servers));
-        // What they answer says how they are.
-        servers.ask(&servers.probes(), For::Upkeep, self.settings.timeout).await;
+        self.servers.store(Arc::new(servers));
+        self.probe().await;
         if !new.is_empty() {
             self.follow().await;
         }
         Ok(new)
+    }
+
+    /// Asks every server whether it is there: what it answers says how it is.
+    pub async fn probe(&self) {
+        let servers = self.servers.load_full();
+        servers.ask(&servers.probes(), For::Upkeep, self.settings.timeout).await;
     }
 
     /// Sees to it that servers say what has changed of what was read there. Said again from time to time: a

@@ -237,7 +237,7 @@ impl Servers {
             let place = self.topology.place(slot_of(&key));
             if let Some(at) = left.iter().position(|it| Some(*it) == place) {
                 left.swap_remove(at);
-                probes.push(Asked::plain(&key, redis::cmd("GET").arg(&key).take()));
+                probes.push(Asked::plain(&key, redis::cmd("EXISTS").arg(&key).take()));
             }
             if left.is_empty() {
                 break;

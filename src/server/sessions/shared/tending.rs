@@ -107,6 +107,8 @@ impl SharedSessions {
         }
         if due.follow <= now {
             due.follow = now + PROBE_EVERY;
+            // While nobody calls it would not be noticed that one has gone.
+            self.store.probe().await;
             self.store.follow().await;
         }
         if due.watch <= now {
