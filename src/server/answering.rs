@@ -46,60 +46,70 @@ pub(super) enum Standing<'a> {
     Answered(Kept),
 }
 
+/// What other servers have to do with a request that came here.
+#[derive(Clone, Copy)]
+enum Others {
+    HearOfIt,
+    AreAsked,
+}
+
 impl Deciding {
     /// Claims a request's key for whoever is to answer it, at all servers that share sessions. While their
     /// store does not answer, at this one.
     pub(super) async fn claim(&self, identity: Identity, now: Wall) -> Standing<'_> {
-        let mut claimed = match self.claim_here(identity, now).await {
-            Standing::First(claimed) => claimed,
-            known @ (Standing::Unknown
-            | Standing::InProgress
-            | Standing::Other
-            | Standing::Answered(_)) => return known,
-        };
-        let elsewhere = self.sessions().map(|shared| (&**shared, next_claim()));
-        claimed.elsewhere = elsewhere;
-        if let Some((shared, claim)) = elsewhere
-            && let Asked::Told(found) = shared.claim(identity, claim).await
-            && found != Claim::First
-        {
-            claimed.elsewhere = None;
-            return Standing::of_others(found);
-        }
-        Standing::First(claimed)
+        self.first(identity, now, Others::HearOfIt)
+            .await
+            .map_or_else(|known| known, Standing::First)
     }
 
     /// The same for a request that is refused if it is the first: others are asked whether they have answered
     /// it, and do not hear that it came.
     pub(super) async fn look_for(&self, identity: Identity, now: Wall) -> Standing<'_> {
-        let claimed = match self.claim_here(identity, now).await {
-            Standing::First(claimed) => claimed,
-            known @ (Standing::Unknown
-            | Standing::InProgress
-            | Standing::Other
-            | Standing::Answered(_)) => return known,
-        };
-        if let Some(shared) = self.sessions()
-            && let Asked::Told(found) = shared.look_for(identity).await
-            && found != Claim::First
-        {
-            return Standing::of_others(found);
-        }
-        Standing::First(claimed)
+        self.first(identity, now, Others::AreAsked)
+            .await
+            .map_or_else(|known| known, Standing::First)
     }
 
-    async fn claim_here(&self, identity: Identity, now: Wall) -> Standing<'_> {
+    /// # Errors
+    /// It is not the first, or nobody knows yet.
+    async fn first(
+        &self,
+        identity: Identity,
+        now: Wall,
+        others: Others,
+    ) -> Result<Claimed<'_>, Standing<'_>> {
+        let mut claimed = self.claim_here(identity, now).await?;
+        let Some(shared) = self.sessions() else { return Ok(claimed) };
+        let found = match others {
+            Others::AreAsked => shared.look_for(identity).await,
+            Others::HearOfIt => {
+                let claim = next_claim();
+                // Whoever asked may go away before the store has answered.
+                claimed.elsewhere = Some((shared, claim));
+                shared.claim(identity, claim).await
+            }
+        };
+        match found {
+            Asked::Told(Claim::First) | Asked::Unknown | Asked::Away => Ok(claimed),
+            Asked::Told(found) => {
+                claimed.elsewhere = None;
+                Err(Standing::of_others(found))
+            }
+        }
+    }
+
+    async fn claim_here(&self, identity: Identity, now: Wall) -> Result<Claimed<'_>, Standing<'_>> {
         let mut back = self.answers_back().subscribe();
         if !matches!(timeout(BACK_MAX, back.wait_for(|is_back| *is_back)).await, Ok(Ok(_))) {
-            return Standing::Unknown;
+            return Err(Standing::Unknown);
         }
         let answers = self.answers();
         let found = answers.lock().claim(identity, now);
         if found != Claim::First {
-            return Standing::of_others(found);
+            return Err(Standing::of_others(found));
         }
         let (elsewhere, answer, is_on_its_way) = (None, None, false);
-        Standing::First(Claimed { answers, elsewhere, identity, answer, is_on_its_way })
+        Ok(Claimed { answers, elsewhere, identity, answer, is_on_its_way })
     }
 
     /// There are answers from before, which are put back while requests come: until then those that may have

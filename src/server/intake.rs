@@ -21,7 +21,7 @@ use crate::time::{Mono, Wall};
 use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::control::Control;
-use super::deciding::{Deciding, Opened, Thought, Tried, Unopened, Unpriced};
+use super::deciding::{Deciding, Opened, Thought, Tried, Unopened, Unpriced, Vetting};
 use super::metrics::{PING_ACK, PINGS};
 use super::pressure::{Entered, Level};
 use super::sessions::{Priced, Pricing};
@@ -78,26 +78,29 @@ impl Control {
     async fn take<'a>(&'a self, sent: Sent, taken: &mut Taken<'a>) -> Answer {
         self.takes_work()?;
         let Sent { ping, key, price } = sent;
-        let now = clock::wall();
+        let (now, mut vetting) = (clock::wall(), Vetting::of(&ping));
         let whose = (ping.publisher.as_ref(), ping.pool.as_ref(), ping.campaign.as_ref());
         let publisher = publisher_of(&self.deciding.snapshot(), whose).unwrap_or_default();
         self.admit(&publisher, now)?;
         let Some(reference) = key.or_else(|| ping.request_id.clone().map(Reference::Own)) else {
-            return self.open(&ping, price, None, taken, now).await;
+            return self.open(&mut vetting, price, None, taken, now).await;
         };
         let key = RequestKey::of(&publisher, &reference);
         let identity = Identity { key, fingerprint: Fingerprint::of(&ping) };
         let again = |kept: &Kept| Ok(Accepted { repeated: true, ..kept.accepted.clone() });
         // One that will be refused unless it was answered before is looked for: it is not worth a claim that
         // all servers see. Where there are no others a claim costs nothing.
-        let refusal = self.deciding.sessions().and_then(|_| self.deciding.refusal(&ping, now));
+        let refusal = match self.deciding.sessions() {
+            Some(_) => vetting.look(&self.deciding.snapshot(), now).err(),
+            None => None,
+        };
         let standing = match refusal {
             None => self.deciding.claim(identity, now).await,
             Some(_) => self.deciding.look_for(identity, now).await,
         };
         match standing {
             Standing::First(claimed) => match refusal {
-                None => self.open(&ping, price, Some(claimed), taken, now).await,
+                None => self.open(&mut vetting, price, Some(claimed), taken, now).await,
                 Some(refusal) => Err(refusal.counted().into()),
             },
             Standing::Answered(kept) => again(&kept),
@@ -114,14 +117,14 @@ impl Control {
 
     async fn open<'a>(
         &'a self,
-        request: &PingRequest,
+        vetting: &mut Vetting<'_>,
         price: Option<Duration>,
         mut claimed: Option<Claimed<'a>>,
         taken: &mut Taken<'a>,
         now: Wall,
     ) -> Answer {
         if price.is_some() && claimed.is_none() {
-            match self.priced_before(request, now).await? {
+            match self.priced_before(vetting, now).await? {
                 Priced::Here(pricing) => taken.pricing.extend(pricing),
                 Priced::Again(accepted) => return Ok(accepted),
             }
@@ -135,11 +138,11 @@ impl Control {
             let opened = match price {
                 None => self
                     .deciding
-                    .accept_ping(request, ids, now, room.as_ref(), lent)
+                    .accept_ping(vetting, ids, now, room.as_ref(), lent)
                     .map_err(Unpriced::from),
                 Some(life) => {
                     let now = (clock::mono(), now);
-                    self.deciding.accept_priced(request, life, ids, now, room.as_ref(), lent)
+                    self.deciding.accept_priced(vetting, life, ids, now, room.as_ref(), lent)
                 }
             };
             let counting = counting.filter(|_| opened.is_ok());

@@ -14,7 +14,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BuyerId, CallId, CampaignId, PublisherId, TargetId};
-use crate::time::Wall;
+use crate::time::{Mono, Wall};
 
 use rate::{LOOKBACK_DAYS, Lately};
 
@@ -108,7 +108,7 @@ struct Live {
 struct Answered {
     target: TargetId,
     buyer: BuyerId,
-    at: Wall,
+    at: Mono,
     is_converted: bool,
 }
 
@@ -205,20 +205,20 @@ impl Performance {
     }
 
     /// A target has answered it.
-    pub fn connected(&mut self, call: CallId, target: &TargetId, buyer: &BuyerId, at: Wall) {
+    pub fn connected(&mut self, call: CallId, target: &TargetId, buyer: &BuyerId, now: Mono) {
         self.count(call, target, buyer, Tally::CONNECTED);
         if let Some(live) = self.live.get_mut(&call) {
             let (target, buyer) = (target.clone(), buyer.clone());
-            live.answered_by = Some(Answered { target, buyer, at, is_converted: false });
+            live.answered_by = Some(Answered { target, buyer, at: now, is_converted: false });
         }
     }
 
     /// The buyer owes for it.
-    pub fn converted(&mut self, call: CallId, at: Wall) {
+    pub fn converted(&mut self, call: CallId, now: Mono) {
         let answered_by = self.live.get_mut(&call).and_then(|live| live.answered_by.as_mut());
         if let Some(answered) = answered_by {
             answered.is_converted = true;
-            let won_ms = u64::try_from(at.0.saturating_sub(answered.at.0)).unwrap_or(0);
+            let won_ms = now.ms_since(answered.at);
             let (target, buyer) = (answered.target.clone(), answered.buyer.clone());
             self.count(call, &target, &buyer, Tally { won_ms, ..Tally::CONVERTED });
         }
@@ -322,6 +322,8 @@ pub fn begin_of(day: i64) -> Wall {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOON: Wall = Wall(20_000 * DAY_MS + DAY_MS / 2);
@@ -332,8 +334,9 @@ mod tests {
         let call = begin(&mut book, 1, NOON);
         book.dialed(call, &"t".into(), &"b".into());
         book.dialed(call, &"u".into(), &"b".into());
-        book.connected(call, &"u".into(), &"b".into(), NOON);
-        book.converted(call, Wall(NOON.0 + 90_000));
+        let answered = Mono(7_000_000);
+        book.connected(call, &"u".into(), &"b".into(), answered);
+        book.converted(call, answered + Duration::from_secs(90));
         book.ended(call, 200_000);
 
         let u = concerned("u");
@@ -365,7 +368,7 @@ mod tests {
         assert_eq!(book.tally(&Scope::All, 0), tally(1, 0, 0), "nobody answered");
         let call = begin(&mut book, 2, NOON);
         book.dialed(call, &"t".into(), &"b".into());
-        book.connected(call, &"t".into(), &"b".into(), NOON);
+        book.connected(call, &"t".into(), &"b".into(), Mono(7));
         book.ended(call, 7_000);
         let lost = Tally { lost_ms: 7_000, ..tally(2, 1, 0) };
         assert_eq!(book.tally(&Scope::All, 0), lost);
@@ -428,8 +431,8 @@ mod tests {
         let call = begin(&mut book, 1, NOON);
         book.dialed(call, &"t".into(), &"b".into());
         book.ended(call, 0);
-        book.connected(call, &"t".into(), &"b".into(), NOON);
-        book.converted(call, NOON);
+        book.connected(call, &"t".into(), &"b".into(), Mono(7));
+        book.converted(call, Mono(7));
         book.dialed(CallId::of_simulation(1, 2), &"t".into(), &"b".into());
         assert_eq!(book.tally(&Scope::Target("t".into()), 0), tally(1, 0, 0));
         assert!(book.live.is_empty());

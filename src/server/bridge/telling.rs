@@ -162,7 +162,8 @@ impl Bridge {
                 let planned = planned(&live.plan, attempt);
                 let terms = planned.and_then(|planned| planned.terms);
                 if let Some(planned) = planned {
-                    self.parts.deciding.call_answered(id, planned, self.parts.clock.wall());
+                    let when = (at, self.parts.clock.wall());
+                    self.parts.deciding.call_answered(id, planned, when);
                 }
                 if let Some(hold) = live.hold_of(attempt) {
                     self.settle(id, hold, Counts::Connected, at, Durability::Durable);
@@ -396,7 +397,7 @@ impl Bridge {
             self.parts.deciding.come_to(hold, Juncture::Converted, &used, at);
         }
         self.end_counting();
-        self.parts.deciding.call_converted(id, self.parts.clock.wall());
+        self.parts.deciding.call_converted(id, (at, self.parts.clock.wall()));
         self.metrics.converted();
     }
 

@@ -1,8 +1,10 @@
 //! How many pings publishers may send.
 
+use std::sync::Arc;
+
 use metrics::counter;
 
-use crate::id::PublisherId;
+use crate::id::{CampaignId, PublisherId};
 use crate::routing::RoutingSnapshot;
 use crate::routing::config::QuotaConfig;
 use crate::routing::ping::{
@@ -18,11 +20,18 @@ use super::Deciding;
 const TRIALS: QuotaConfig =
     QuotaConfig { per_second: Some(10), burst: Some(20), per_day: None, delivery: None };
 
+/// A ping, and what was found of it. That is found once, unless another configuration comes into force before
+/// its session is opened.
+pub(in crate::server) struct Vetting<'a> {
+    pub(in crate::server) request: &'a PingRequest,
+    found: Option<(Arc<RoutingSnapshot>, Checked)>,
+}
+
 /// What a ping is refused for that nobody has answered before.
 pub(in crate::server) struct Refusal {
     refusals: PingRefusals,
-    /// Present if nothing is wrong with it, but that it is worth nothing.
-    of: Option<Checked>,
+    /// Its campaign, if nothing is wrong with it but that it is worth nothing.
+    of: Option<CampaignId>,
 }
 
 impl Deciding {
@@ -82,28 +91,6 @@ impl Deciding {
         }
     }
 
-    /// Refuses a ping, and counts it, of which no target would take a call, where its campaign asks for that.
-    pub(super) fn is_worth_it(
-        snapshot: &RoutingSnapshot,
-        checked: &Checked,
-        now: Wall,
-    ) -> Result<(), PingRefusals> {
-        let refused = checked.is_worth_it(snapshot, now);
-        refused.inspect_err(|refusals| count_worthless(checked, refusals))
-    }
-
-    /// Why a ping is refused, as far as that is known without asking for room or a number. `None`: it may be
-    /// taken.
-    pub(in crate::server) fn refusal(&self, ping: &PingRequest, now: Wall) -> Option<Refusal> {
-        let snapshot = self.snapshot.load();
-        let checked = match Checked::of(&snapshot, ping) {
-            Ok(checked) => checked,
-            Err(refusals) => return Some(Refusal { refusals, of: None }),
-        };
-        let refusals = checked.is_worth_it(&snapshot, now).err()?;
-        Some(Refusal { refusals, of: Some(checked) })
-    }
-
     /// A session was opened.
     pub(super) fn delivery_expected(&self, publisher: &PublisherId, at: Wall) {
         if self.has_to_deliver(publisher) {
@@ -123,21 +110,60 @@ impl Deciding {
     }
 }
 
-impl Refusal {
-    /// The ping was not answered before: it is refused.
-    pub(in crate::server) fn counted(self) -> PingRefusals {
-        if let Some(checked) = &self.of {
-            count_worthless(checked, &self.refusals);
+impl<'a> Vetting<'a> {
+    pub(in crate::server) fn of(request: &'a PingRequest) -> Self {
+        Self { request, found: None }
+    }
+
+    /// What the ping names, if all of it is there and some target would take its call, where its campaign asks
+    /// for that.
+    ///
+    /// # Errors
+    /// It is refused, whatever room and numbers there are.
+    pub(in crate::server) fn look(
+        &mut self,
+        snapshot: &Arc<RoutingSnapshot>,
+        now: Wall,
+    ) -> Result<&Checked, Refusal> {
+        let checked = self.take(snapshot, now)?;
+        let (_, checked) = self.found.insert((Arc::clone(snapshot), checked));
+        Ok(checked)
+    }
+
+    /// The same, to be used up.
+    ///
+    /// # Errors
+    /// See [`look`](Self::look).
+    pub(super) fn take(
+        &mut self,
+        snapshot: &Arc<RoutingSnapshot>,
+        now: Wall,
+    ) -> Result<Checked, Refusal> {
+        if let Some((by, checked)) = self.found.take()
+            && Arc::ptr_eq(&by, snapshot)
+        {
+            return Ok(checked);
         }
-        self.refusals
+        let checked = Checked::of(snapshot, self.request);
+        let checked = checked.map_err(|refusals| Refusal { refusals, of: None })?;
+        match checked.is_worth_it(snapshot, now) {
+            Ok(()) => Ok(checked),
+            Err(refusals) => Err(Refusal { refusals, of: Some(checked.campaign().clone()) }),
+        }
     }
 }
 
-fn count_worthless(checked: &Checked, refusals: &PingRefusals) {
-    if let RefusalCode::Worthless(reason) = refusals.first().code {
-        let campaign = checked.campaign().to_string();
-        counter!(names::PINGS_FILTERED, "campaign" => campaign, "reason" => reason.code())
-            .increment(1);
+impl Refusal {
+    /// The ping was not answered before: it is refused.
+    pub(in crate::server) fn counted(self) -> PingRefusals {
+        if let (Some(campaign), RefusalCode::Worthless(reason)) =
+            (&self.of, &self.refusals.first().code)
+        {
+            let campaign = campaign.to_string();
+            counter!(names::PINGS_FILTERED, "campaign" => campaign, "reason" => reason.code())
+                .increment(1);
+        }
+        self.refusals
     }
 }
 
@@ -188,6 +214,42 @@ mod tests {
     }
 
     #[test]
+    fn a_ping_is_looked_at_once_and_again_where_another_configuration_is_in_force() {
+        let compiled = |config: &str, revision| {
+            let config = toml::from_str(config).unwrap();
+            Arc::new(RoutingSnapshot::compile(config, revision).unwrap())
+        };
+        const FILTER: &str = r#"
+            filters = { all = [{ tag = "geo.state", op = "eq", value = "KY" }] }
+            dial ="#;
+        let picky = CONFIG.replace("dial =", FILTER);
+        let picky = picky.replace("routing =", "ping_filter = \"on\"\nrouting =");
+        let (first, second) = (compiled(CONFIG, 1), compiled(&picky, 2));
+        let said = |caller: &str| PingRequest {
+            campaign: Some("c".into()),
+            caller_id: Some(caller.into()),
+            state: Some("OH".into()),
+            ..PingRequest::default()
+        };
+        let (ping, other) = (said("+16145550101"), said("+16145550102"));
+        let mut vetting = Vetting::of(&ping);
+        let caller = |found: Result<&Checked, Refusal>| match found {
+            Ok(checked) => Ok(checked.caller()),
+            Err(refusal) => Err(refusal.refusals.to_string()),
+        };
+        let (pings, others) = ("+16145550101".parse().ok(), "+16145550102".parse().ok());
+
+        assert_eq!(caller(vetting.look(&first, AT)), Ok(pings));
+        // What was found is not found again.
+        vetting.found = Some((Arc::clone(&first), Checked::of(&first, &other).unwrap()));
+        assert_eq!(caller(vetting.look(&first, AT)), Ok(others));
+
+        let found = caller(vetting.look(&second, AT));
+        assert!(found.as_ref().is_err_and(|it| it.contains("state")), "{found:?}");
+        assert_eq!(caller(vetting.look(&first, AT)), Ok(pings));
+    }
+
+    #[test]
     fn a_publisher_whose_sessions_get_calls_keeps_its_quota_and_another_does_not() {
         for (called, expected) in [(false, 10), (true, 100)] {
             let config = toml::from_str(CONFIG).unwrap();
@@ -202,7 +264,7 @@ mod tests {
                     caller_id: Some(format!("+1614555010{n}")),
                     ..PingRequest::default()
                 };
-                deciding.accept_ping(&ping, ids, AT, None, None).unwrap();
+                deciding.accept_ping(&mut Vetting::of(&ping), ids, AT, None, None).unwrap();
             }
             // The caller's second call delivers no more than its first.
             for n in 0..if called { 2 } else { 0 } {

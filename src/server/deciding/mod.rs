@@ -39,8 +39,8 @@ use crate::routing::hold::{Bucket, Counts, Denied, HoldLedger, LedgerLimits};
 use crate::routing::meter::Meter;
 use crate::routing::performance::{Performance, day_of};
 use crate::routing::ping::{
-    ANSWERS_MAX, Accepted, Answers, Checked, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState,
-    PingRefusal, PingRefusals, PingRequest, PoolState, Quotas, RefusalCode, Session,
+    ANSWERS_MAX, Accepted, Answers, Consumed, Desk, DeskLimits, Lent, NewIds, NumberState,
+    PingRefusal, PingRefusals, PoolState, Quotas, RefusalCode, Session,
 };
 use crate::routing::replay::{DecisionRecord, record_bytes};
 use crate::routing::scorer::{Question, questions};
@@ -55,6 +55,8 @@ use crate::time::{Mono, Wall};
 use super::holds::SharedHolds;
 use super::reach::Reach;
 use super::sessions::{Looked, SharedSessions};
+use admitting::Refusal;
+pub(in crate::server) use admitting::Vetting;
 pub use depositing::DepositsKnown;
 use offering::or_ask;
 pub use offering::{Asked, Lending, OfferedRoom, Unopened};
@@ -511,35 +513,34 @@ impl Deciding {
     ///
     /// # Errors
     /// It is refused, or room has to be had first.
-    pub fn accept_ping(
+    pub(in crate::server) fn accept_ping(
         &self,
-        request: &PingRequest,
+        vetting: &mut Vetting<'_>,
         ids: NewIds,
         now: Wall,
         room: Option<&OfferedRoom>,
         lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unopened> {
-        let opened = self.open_of_ping(request, ids, now, room, lent);
+        let opened = self.open_of_ping(vetting, ids, now, room, lent);
         self.give_back_of(room, opened.as_ref().err());
         opened
     }
 
     fn open_of_ping(
         &self,
-        request: &PingRequest,
+        vetting: &mut Vetting<'_>,
         ids: NewIds,
         now: Wall,
         room: Option<&OfferedRoom>,
         lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unopened> {
         let snapshot = self.snapshot.load();
-        let checked = Checked::of(&snapshot, request)?;
-        Self::is_worth_it(&snapshot, &checked, now)?;
-        self.lend_first(&checked, lent)?;
+        self.lend_first(vetting.look(&snapshot, now).map_err(Refusal::counted)?, lent)?;
+        let checked = vetting.take(&snapshot, now).map_err(Refusal::counted)?;
         let mut state = self.state.lock();
         let State { ledger, desk, .. } = &mut *state;
         let (mut counted, mut ask) = (vec![], None);
-        let request_id = request.request_id.clone();
+        let request_id = vetting.request.request_id.clone();
         let accepted =
             desk.accept_lent(checked, request_id, ids, now, lent, |publisher, campaign| {
                 let requests = snapshot.of_ping(publisher, campaign, now);

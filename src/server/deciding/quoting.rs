@@ -5,11 +5,12 @@ use std::time::Duration;
 use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::routing::history::PastCall;
-use crate::routing::ping::{Accepted, Checked, Lent, NewIds, PingRefusals, PingRequest, Session};
+use crate::routing::ping::{Accepted, Lent, NewIds, PingRefusals, Session};
 use crate::routing::quote::{Quoted, announced, quote};
 use crate::routing::{RouteRequest, RoutingSnapshot, SessionReading};
 use crate::time::{Mono, Wall};
 
+use super::admitting::{Refusal, Vetting};
 use super::offering::{OfferedRoom, Unopened, or_ask};
 use super::{Counted, Deciding, Opened, Read, State};
 
@@ -36,16 +37,16 @@ impl Deciding {
     ///
     /// # Errors
     /// It is refused, nothing would be paid for its call, or room or a number has to be had first.
-    pub fn accept_priced(
+    pub(in crate::server) fn accept_priced(
         &self,
-        request: &PingRequest,
+        vetting: &mut Vetting<'_>,
         life: Duration,
         ids: NewIds,
         (now, at): (Mono, Wall),
         room: Option<&OfferedRoom>,
         lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unpriced> {
-        let opened = self.open_priced(request, life, ids, (now, at), room, lent);
+        let opened = self.open_priced(vetting, life, ids, (now, at), room, lent);
         let unopened = opened.as_ref().err().and_then(|unpriced| match unpriced {
             Unpriced::Unopened(unopened) => Some(unopened),
             Unpriced::NoBid(_) => None,
@@ -56,7 +57,7 @@ impl Deciding {
 
     fn open_priced(
         &self,
-        request: &PingRequest,
+        vetting: &mut Vetting<'_>,
         life: Duration,
         ids: NewIds,
         (now, at): (Mono, Wall),
@@ -64,21 +65,21 @@ impl Deciding {
         lent: Option<Lent>,
     ) -> Result<(Accepted, Option<Opened>), Unpriced> {
         let snapshot = self.snapshot.load();
-        let checked = Checked::of(&snapshot, request)?;
-        Self::is_worth_it(&snapshot, &checked, at)?;
+        let checked = vetting.look(&snapshot, at).map_err(Refusal::counted)?;
         let mut state = self.state.lock();
         state.desk.expire(at);
-        if let Some(again) = state.desk.quoted(&checked, at) {
+        if let Some(again) = state.desk.quoted(checked, at) {
             return Ok((again, None));
         }
         let session = checked.announcing(ids, at);
         let foreseen = self.foresee(&snapshot, &state, &session, checked.number(), (now, at));
         let offer = foreseen.and_then(|it| it.quoted.offer).map_err(Unpriced::NoBid)?;
-        self.lend_first(&checked, lent)?;
+        self.lend_first(checked, lent)?;
         let promise = offer.promised(at, life.min(checked.ttl()));
         let State { ledger, desk, .. } = &mut *state;
         let (mut counted, mut ask) = (vec![], None);
-        let (checked, request_id) = (checked.promising(promise), request.request_id.clone());
+        let checked = vetting.take(&snapshot, at).map_err(Refusal::counted)?.promising(promise);
+        let request_id = vetting.request.request_id.clone();
         let accepted =
             desk.accept_lent(checked, request_id, ids, at, lent, |publisher, campaign| {
                 let requests = snapshot.of_ping(publisher, campaign, at);
@@ -169,6 +170,7 @@ mod tests {
     use crate::routing::attribution::{Named, SessionKey};
     use crate::routing::decision::Terms;
     use crate::routing::hold::{Bucket, Counts, Denied, NoRoom};
+    use crate::routing::ping::PingRequest;
     use crate::routing::{CallScope, Tags};
 
     const CONFIG: &str = r#"
@@ -303,7 +305,8 @@ mod tests {
         };
         let ids =
             NewIds { ping: PingId::from_bytes([n; 16]), session: SessionId::from_bytes([n; 16]) };
-        let accepted = deciding.accept_priced(&ping, LIFE, ids, (Mono(1), at), None, None);
+        let accepted =
+            deciding.accept_priced(&mut Vetting::of(&ping), LIFE, ids, (Mono(1), at), None, None);
         accepted.map(|(accepted, _)| accepted)
     }
 

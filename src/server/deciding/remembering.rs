@@ -196,7 +196,7 @@ impl Deciding {
     }
 
     /// A target has answered the call.
-    pub fn call_answered(&self, call: CallId, planned: &PlannedAttempt, at: Wall) {
+    pub fn call_answered(&self, call: CallId, planned: &PlannedAttempt, (now, at): (Mono, Wall)) {
         let snapshot = self.snapshot.load();
         if snapshot.history().is_some() {
             let mut state = self.state.lock();
@@ -208,7 +208,7 @@ impl Deciding {
         }
         if snapshot.performance_days().is_some() {
             let performance = &mut self.state.lock().performance;
-            performance.connected(call, &planned.target, &planned.buyer, at);
+            performance.connected(call, &planned.target, &planned.buyer, now);
         }
     }
 
@@ -225,7 +225,7 @@ impl Deciding {
     }
 
     /// The buyer owes for the call.
-    pub fn call_converted(&self, call: CallId, at: Wall) {
+    pub fn call_converted(&self, call: CallId, (now, at): (Mono, Wall)) {
         let snapshot = self.snapshot.load();
         if snapshot.history().is_some() {
             let mut state = self.state.lock();
@@ -235,7 +235,7 @@ impl Deciding {
             self.share_call(known);
         }
         if snapshot.performance_days().is_some() {
-            self.state.lock().performance.converted(call, at);
+            self.state.lock().performance.converted(call, now);
         }
     }
 

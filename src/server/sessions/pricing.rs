@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::api::PingError;
-use crate::routing::ping::{Accepted, Checked, Claim, Fingerprint, PingRequest, RequestKey};
+use crate::routing::ping::{Accepted, Claim, Fingerprint, RequestKey};
 use crate::server::clock;
 use crate::server::control::Control;
+use crate::server::deciding::Vetting;
 use crate::time::Wall;
 
 use super::SharedSessions;
@@ -47,15 +48,16 @@ impl Control {
     /// Another is at it, and takes its time.
     pub(in crate::server) async fn priced_before(
         &self,
-        request: &PingRequest,
+        vetting: &mut Vetting<'_>,
         now: Wall,
     ) -> Result<Priced<'_>, PingError> {
         let here = Ok(Priced::Here(None));
         let Some(shared) = self.deciding.sessions() else { return here };
         let snapshot = self.deciding.snapshot();
         // What is wrong with it, or why it is worth nothing, is told by whoever opens its session.
-        let Ok(checked) = Checked::of(&snapshot, request) else { return here };
-        if checked.caller().is_none() || checked.is_worth_it(&snapshot, now).is_err() {
+        let request = vetting.request;
+        let Ok(checked) = vetting.look(&snapshot, now) else { return here };
+        if checked.caller().is_none() {
             return here;
         }
         let key = RequestKey::of_ping(checked.publisher(), Fingerprint::of(request));
@@ -78,7 +80,7 @@ impl Control {
             if pricing.is_none() && clock::mono() < give_up {
                 continue;
             }
-            return match shared.quoted(&*self.deciding, &checked, now).await {
+            return match shared.quoted(&*self.deciding, checked, now).await {
                 // What is here the desk knows best.
                 Some(session) if self.deciding.session(session.session).is_none() => {
                     Ok(Priced::Again(accepted_again(&snapshot, &session)))

@@ -19,6 +19,7 @@ use crate::routing::circuit::{AttemptEnd, Attempted};
 use crate::routing::config::RoutingConfig;
 use crate::routing::decision::{Check, Step, Terms, Verdict};
 use crate::routing::hold::{BucketRequest, Counts, Juncture, Leeway, NoRoom};
+use crate::routing::ping::PingRequest;
 use crate::routing::replay::replay;
 use crate::routing::scorer::{Heard, Outcome};
 use crate::server::holds::shared::OwnHolds as _;
@@ -159,11 +160,12 @@ fn room_that_a_ping_was_given_is_given_back_whatever_it_is_refused_for() {
             let room = OfferedRoom { hold, requests: requests.clone(), denied: None };
             let (ping, room) = (ping(campaign), Some(&room));
             let ids = NewIds { ping: PingId::from_bytes(id), session: SessionId::from_bytes(id) };
+            let mut vetting = Vetting::of(&ping);
             let opened = match priced {
-                false => deciding.accept_ping(&ping, ids, at, room, None).is_ok(),
+                false => deciding.accept_ping(&mut vetting, ids, at, room, None).is_ok(),
                 true => {
                     let life = Duration::from_secs(60);
-                    deciding.accept_priced(&ping, life, ids, (now, at), room, None).is_ok()
+                    deciding.accept_priced(&mut vetting, life, ids, (now, at), room, None).is_ok()
                 }
             };
             assert_eq!(opened, is_taken && !priced, "{campaign} {priced}");
@@ -500,7 +502,7 @@ fn busy_day(
             day.by_rate += u32::try_from(by_rate).unwrap();
             if rng.bool() {
                 deciding.settle(hold, Counts::Connected, now, request.at);
-                deciding.call_answered(request.call, planned, request.at);
+                deciding.call_answered(request.call, planned, (now, request.at));
             }
             live.push((request.call, hold, holds));
         }
@@ -509,7 +511,7 @@ fn busy_day(
         while live.len() > 28 || (!live.is_empty() && rng.u8(0..4) == 0) {
             let (call, hold, holds) = live.swap_remove(rng.usize(..live.len()));
             if rng.u8(0..3) == 0 {
-                deciding.call_converted(call, request.at);
+                deciding.call_converted(call, (now, request.at));
             }
             let due = holds.iter().filter(|it| it.counts.is_known_at_end() && rng.bool());
             let came_to = due.map(|it| (it.bucket.at(request.at), it.amount.cast_signed()));
@@ -563,10 +565,12 @@ fn ping(deciding: &Deciding, rng: &mut Rng, at: Wall) -> (PingId, PhoneNumber) {
         sip_ok: Some(true),
         ..ping.clone()
     };
+    let mut priced = Vetting::of(&priced);
     let is_priced =
-        asks && deciding.accept_priced(&priced, life, ids, (NOW, at), None, None).is_ok();
+        asks && deciding.accept_priced(&mut priced, life, ids, (NOW, at), None, None).is_ok();
     if !is_priced {
-        deciding.accept_ping(&PingRequest { number, ..ping }, ids, at, None, None).unwrap();
+        let ping = PingRequest { number, ..ping };
+        deciding.accept_ping(&mut Vetting::of(&ping), ids, at, None, None).unwrap();
     }
     (ids.ping, caller)
 }

@@ -320,11 +320,11 @@ fn tell(deciding: &Deciding, outcomes: &mut Outcomes, up: &mut Up, fact: &Fact, 
     outcomes.note(fact);
     if matches!(fact.body, FactBody::Answered(_)) {
         up.answered = Some(at);
-        deciding.call_answered(call, &up.planned, at);
+        deciding.call_answered(call, &up.planned, (now, at));
         deciding.settle(hold, Counts::Connected, now, at);
     }
     if matches!(fact.body, FactBody::Converted(_)) {
-        deciding.call_converted(call, at);
+        deciding.call_converted(call, (now, at));
         for (hold, counts) in outcomes.so_far(call) {
             deciding.come_to(hold, Juncture::Converted, &translate::used(&counts), now);
         }

@@ -196,6 +196,6 @@ fn open(deciding: &Deciding, pool: Option<&str>) -> PingId {
         state: Some("OH".into()),
         ..PingRequest::default()
     };
-    deciding.accept_ping(&ping, ids, OPENED, None, None).unwrap();
+    deciding.accept_ping(&mut Vetting::of(&ping), ids, OPENED, None, None).unwrap();
     ids.ping
 }

@@ -98,10 +98,10 @@ fn decide_all(seed: u64, calls: u32, mut look: impl FnMut(&RoutingSnapshot, &Dec
             deciding.reserve(*hold, holds, now).expect("what was decided fits");
         }
         if rng.bool() {
-            deciding.call_answered(request.call, planned, request.at);
+            deciding.call_answered(request.call, planned, (now, request.at));
         }
         if rng.bool() {
-            deciding.call_converted(request.call, request.at);
+            deciding.call_converted(request.call, (now, request.at));
         }
         deciding.call_over(request.call, None);
         if let Some((hold, _)) = held.filter(|_| rng.bool()) {
