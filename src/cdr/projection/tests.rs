@@ -5,14 +5,18 @@ use tempfile::TempDir;
 use super::*;
 use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{
-    AtEnd, AttemptStarted, Bucket, CapReset, Checkpoint, Dialogs, Farewell, HandedOver, HoldPlaced,
-    HoldSettled, Means, PingAccepted, Rematch, Rematched, ResetPart, SessionConsumed,
+    AtEnd, AttemptStarted, Bucket, CapReset, Checkpoint, Dialogs, Fact, Farewell, Farewells,
+    HandedOver, HoldPlaced, HoldSettled, Means, PingAccepted, Rematch, Rematched, ResetPart,
+    SessionConsumed,
 };
-use crate::cdr::journal::file::{Hooks, Settings as JournalSettings};
+use crate::cdr::journal::Durability;
+use crate::cdr::journal::file::{Hooks, Journal, Settings as JournalSettings};
 use crate::cdr::record::Flags;
 use crate::cdr::store::degraded::DegradedCalls;
 use crate::cdr::store::sqlite::SqliteStore;
-use crate::cdr::store::{Answer, CallStore, CountedCalls, EarlierCall, TriedTarget, TriedWay};
+use crate::cdr::store::{
+    Answer, CallStore, CapUsage, CountedCalls, EarlierCall, StoredSession, TriedTarget, TriedWay,
+};
 use crate::cdr::testing::{START_MS, Script, call_id, ping, stamp};
 use crate::id::{HoldId, SessionId};
 use crate::money::Money;
