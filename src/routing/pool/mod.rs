@@ -225,10 +225,25 @@ impl Leases {
         }
     }
 
-    /// Who has these numbers by the pool, and since when.
+    /// Who has these numbers by the pool, and since when; of those that rest, who had them last.
     pub fn among(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
-        let is_its = |did: &&PhoneNumber| self.numbers.get(did).is_some_and(|it| it.pool == *pool);
-        numbers.iter().filter(is_its).filter_map(|did| self.lease_of(*did)).collect()
+        let its = numbers.iter().filter_map(|did| Some((*did, self.numbers.get(did)?)));
+        its.filter(|(_, number)| number.pool == *pool)
+            .filter_map(|(did, number)| match number.state {
+                State::Leased { .. } => self.lease_of(did),
+                State::Quarantined { .. } => number.history.back().map(|past| past.lease_of(did)),
+                State::Free { .. } => None,
+            })
+            .collect()
+    }
+
+    /// The lease of the number that the session has or had last, if that is remembered, and since when.
+    pub fn had(&self, did: PhoneNumber, session: SessionId) -> Option<(Lease, Wall)> {
+        let has = self.lease_of(did).filter(|(lease, _)| lease.session == session);
+        has.or_else(|| {
+            let history = self.numbers.get(&did)?.history.iter().rev();
+            history.filter(|past| past.session == session).map(|past| past.lease_of(did)).next()
+        })
     }
 
     /// The number of the pool that the session has, and since when.
@@ -547,6 +562,12 @@ impl PastLease {
     fn new(session: SessionId, began_at: Wall, ended_at: Wall, rests: Duration) -> Self {
         let ended = FormerLease { ended_at, rests_until: ended_at + rests };
         Self { session, began_at, ended }
+    }
+
+    /// As whoever lent the number has it, and since when it was lent.
+    fn lease_of(&self, number: PhoneNumber) -> (Lease, Wall) {
+        let Self { session, began_at, ended } = *self;
+        (Lease { number, session, expires_at: ended.ended_at }, began_at)
     }
 
     /// Whether it is still told to whoever asks.

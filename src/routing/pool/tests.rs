@@ -27,7 +27,14 @@ fn who_has_a_number_is_found_by_it_and_by_the_session() {
     assert_eq!(leases.of(&other, session(2)), None);
     leases.release(session(2), at(8));
     assert_eq!(leases.of(&pool(), session(2)), None);
-    assert_eq!(leases.among(&pool(), &all), [(first, at(0))], "it rests");
+    let over = (Lease { expires_at: at(8), ..second }, at(7));
+    assert_eq!(leases.among(&pool(), &all), [(first, at(0)), over], "it rests");
+    assert_eq!(leases.had(first.number, session(1)), Some((first, at(0))));
+    assert_eq!(leases.had(second.number, session(2)), Some(over));
+    assert_eq!(leases.had(second.number, session(1)), None);
+    leases.expire(at(1_000));
+    assert_eq!(leases.among(&pool(), &all), [], "they are free");
+    assert_eq!(leases.had(second.number, session(2)), Some(over));
 }
 
 #[test]

@@ -102,6 +102,10 @@ impl OwnSessions for Deciding {
         self.state.lock().desk.lent_of(pool, numbers)
     }
 
+    fn had(&self, number: PhoneNumber, session: SessionId) -> Option<(Lease, Wall)> {
+        self.state.lock().desk.had(number, session)
+    }
+
     fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)> {
         self.state.lock().desk.lent_to(session)
     }
@@ -120,5 +124,9 @@ impl OwnSessions for Deciding {
 
     fn follow(&self, session: Session) -> Session {
         self.state.lock().desk.follow(session, clock::wall())
+    }
+
+    fn agree(&self, session: Session) -> Session {
+        self.state.lock().desk.agree(session, clock::wall())
     }
 }

@@ -137,20 +137,27 @@ async fn what_is_set_apart_for_a_node_is_lent_by_nobody_else() -> Result<()> {
     let lease = second.lend(plain, id(1), MINUTE, at(0)).await?.context("the third")?;
     assert!(!apart.contains(&lease.number));
     assert_eq!(second.lend(plain, id(2), MINUTE, at(0)).await?, None);
-    // Its own it lends when there are no others.
-    let own = first.lend(plain, id(3), MINUTE, at(0)).await?.context("its own")?;
-    assert!(apart.contains(&own.number));
+    // It may have lent its own, and has yet to say so.
+    assert_eq!(first.lend(plain, id(3), MINUTE, at(0)).await?, None);
     // What it lent while it could not ask.
-    let left = first.set_apart(plain, 1, at(0)).await?;
-    let lent = Lease { number: left[0], session: id(4), expires_at: at(90) };
-    assert_eq!(first.register(plain, &[(lent, at(1))], at(30)).await?, [Registered::Done]);
-    assert_eq!(second.lookup(&config, &request(left[0], None, at(31))).await?, []);
-    let put = Session { pool: Some("plain".into()), number: Some(left[0]), ..session(4, at(1)) };
+    let [lent, over] = apart[..] else { panic!("{apart:?}") };
+    let lease = Lease { number: lent, session: id(4), expires_at: at(90) };
+    assert_eq!(first.register(plain, &[(lease, at(1))], at(30)).await?, [Registered::Done]);
+    assert_eq!(second.lookup(&config, &request(lent, None, at(31))).await?, []);
+    let put = Session { pool: Some("plain".into()), number: Some(lent), ..session(4, at(1)) };
     first.put(&config, &put, at(31)).await?;
-    let found = second.lookup(&config, &request(left[0], None, at(31))).await?;
+    let found = second.lookup(&config, &request(lent, None, at(31))).await?;
     assert_eq!(found.len(), 1);
-    // What is given back is free.
-    let counted = Counted { free: 0, lent: 3, apart: 0, resting: 0 };
+    // What it lent, and nobody has any more: only who has it apart can have lent it.
+    let lease = Lease { number: over, session: id(5), expires_at: at(20) };
+    for node in [&second, &first, &first] {
+        assert_eq!(node.register(plain, &[(lease, at(2))], at(31)).await?, [Registered::Done]);
+    }
+    let state = second.number_state(&config, over, at(31)).await?;
+    let past: Vec<_> = state.past.iter().map(|it| (it.session, it.ended.rests_until)).collect();
+    assert_eq!(past, [(id(5), at(50))]);
+    assert_eq!(first.set_apart(plain, 2, at(31)).await?, []);
+    let counted = Counted { free: 0, lent: 2, apart: 0, resting: 1 };
     assert_eq!(first.count(std::slice::from_ref(plain), at(31)).await?, [counted]);
     Ok(())
 }

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::peer::{SDP, with_body};
 use super::program::Program;
 use super::ranking::{answer, last_call, may_ask, question};
+use super::shared::{check, redis};
+use super::shared_sessions::server_with;
 use super::{Call, NUMBER, Setup, Stage, play_with};
 use crate::support::{api, http, wait_for};
 
@@ -252,6 +254,48 @@ fn whoever_may_not_be_asked_is_refused_at_the_start_and_at_a_reload() {
     });
 }
 
+/// The first server has asked when the visitor's page tells the second something, and hears later.
+#[test]
+fn an_answer_takes_nothing_from_what_a_page_has_told_another_server_meanwhile() {
+    let enricher = LineInfo::new();
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let address = redis.address().to_string();
+    let [http, ports, there] = may_ask(&[enricher.port], "127.0.0.1");
+    let set = [&*http, &ports, &there, MOBILE_ALONE, "campaigns.alone.enrich=[\"lineinfo\"]"];
+    let more = enricher.configured("127.0.0.1", "deadline_ms = 5000");
+    let first = server_with(&address, 1, &more, &set).unwrap();
+    let second = server_with(&address, 2, &more, &set).unwrap();
+    let play = || -> Result<()> {
+        let visit = json!({ "type": "form", "campaign": "alone", "visitor_id": "v1",
+                            "caller_id": SLOW });
+        let opened = http::post(first.api, "/v1/sessions", &visit.to_string())?;
+        ensure!(opened.status == 201, "{opened:?}");
+        let path = format!("/v1/sessions/{}", id(&opened.json()?, "session_id")?);
+        let told = json!({ "tags": { "color": "red" } }).to_string();
+        let kept = http::post(second.api, &format!("{path}:heartbeat"), &told)?;
+        ensure!(kept.status == 200, "{kept:?}");
+
+        wait_for("the answer", Duration::from_secs(10), || {
+            let shown: Value = http::get(first.api, &path)?.json()?;
+            let by = shown["enriched"].as_array().cloned().unwrap_or_default();
+            Ok(by.iter().any(|it| it["source"] == "lineinfo").then_some(()))
+        })?;
+        // Others are told by and by.
+        std::thread::sleep(Duration::from_millis(500));
+        for stage in [&first, &second] {
+            let shown: Value = http::get(stage.api, &path)?.json()?;
+            ensure!(shown["tags"]["color"] == "red", "{shown:#}");
+            ensure!(shown["expires_at"] == kept.json::<Value>()?["expires_at"], "{shown:#}");
+        }
+        call(&second, SLOW, "told", true)?;
+        first.is_clean()?;
+        second.is_clean()
+    };
+    let played = play();
+    check(&[&first, &second], played);
+}
+
 #[test]
 fn what_is_built_in_waits_for_no_enricher() {
     let enricher = LineInfo::new();
@@ -310,6 +354,14 @@ impl LineInfo {
         self.play_at("127.0.0.1", &may_ask(&[self.port], "127.0.0.1"), more, part);
     }
 
+    fn configured(&self, host: &str, more: &str) -> String {
+        format!(
+            "[[enrichers]]\nid = \"lineinfo\"\nurl = \"http://{host}:{}/v1\"\nsend_caller = true\n\
+             tells = {{ line_type = \"/carrier/type\" }}\n{more}\n",
+            self.port
+        )
+    }
+
     /// It is asked at `host`, by a server that may ask so.
     fn play_at(
         &self,
@@ -318,11 +370,7 @@ impl LineInfo {
         more: &str,
         part: impl FnOnce(&mut Stage) -> Result<()>,
     ) {
-        let enricher = format!(
-            "[[enrichers]]\nid = \"lineinfo\"\nurl = \"http://{host}:{}/v1\"\nsend_caller = true\n\
-             tells = {{ line_type = \"/carrier/type\" }}\n{more}\n",
-            self.port
-        );
+        let enricher = self.configured(host, more);
         let set = [http, ports, there, MOBILE_ALONE, "campaigns.alone.enrich=[\"lineinfo\"]"];
         play_with(Setup { set: &set, more: &enricher, ..Setup::default() }, part);
     }

@@ -42,6 +42,7 @@ mod resets;
 mod responses;
 mod scorers;
 mod sessions;
+mod set_apart;
 pub(crate) mod shared;
 mod shared_answers;
 mod shared_cache;

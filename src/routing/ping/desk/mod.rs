@@ -267,6 +267,17 @@ impl Desk {
         session
     }
 
+    /// A session as others know it, with what has become of it here: it is where the later sign of life was.
+    pub fn agree(&mut self, session: Session, now: Wall) -> Session {
+        let Some(known) = self.session(session.session) else { return session };
+        if session.expires_at > known.expires_at {
+            return self.follow(session, now);
+        }
+        let session = known.clone().with(&session);
+        self.put(session.clone(), now);
+        session
+    }
+
     /// Another session has the number that this one was lent.
     pub fn lost(&mut self, lease: Lease, now: Wall) {
         if self.leases.owner(lease.number) == Some(lease.session) {
@@ -280,11 +291,18 @@ impl Desk {
         self.sessions.range((from, Bound::Unbounded)).take(most).map(|(_, it)| &**it).collect()
     }
 
-    /// Who of the sessions here has these numbers of the pool, and since when.
+    /// Who of the sessions here has these numbers of the pool, and since when; of those that rest, who had
+    /// them last.
     pub fn lent_of(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
         let mut leases = self.leases.among(pool, numbers);
-        leases.retain(|(lease, _)| self.sessions.contains_key(&lease.session));
+        let is_over = |lease: &Lease| self.leases.owner(lease.number) != Some(lease.session);
+        leases.retain(|(it, _)| self.sessions.contains_key(&it.session) || is_over(it));
         leases
+    }
+
+    /// The lease of a number that a session here has or had, and since when.
+    pub fn had(&self, number: PhoneNumber, session: SessionId) -> Option<(Lease, Wall)> {
+        self.leases.had(number, session)
     }
 
     /// The number of its pool that a live session has, and since when.

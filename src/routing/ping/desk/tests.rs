@@ -467,6 +467,38 @@ fn what_became_of_a_session_here_while_it_was_changed_elsewhere_is_not_lost() {
     assert_eq!(now.consumed_at, Some(at(3)));
 }
 
+#[test]
+fn of_a_session_here_and_elsewhere_the_one_with_the_later_sign_of_life_is_what_it_is() {
+    let (snapshot, mut desk) = desk();
+    desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap();
+    let read = desk.session(ids(1).session).unwrap().clone();
+    let told = |session: &Session| {
+        let tag = |name: &str| session.tags.get(name).cloned().unwrap_or_default();
+        (tag("color"), tag("size"), session.expires_at)
+    };
+
+    // It was elsewhere.
+    let mut elsewhere = Session { expires_at: at(90), ..read.clone() };
+    elsewhere.tags.insert("color".into(), "red".into());
+    let now = desk.agree(elsewhere.clone(), at(10));
+    assert_eq!(told(&now), ("red".into(), "".into(), at(90)));
+
+    // It was here, and of the same tag the later word counts.
+    let mut here = Session { expires_at: at(95), ..now };
+    here.tags.insert("color".into(), "blue".into());
+    desk.put(here, at(11));
+    elsewhere.tags.insert("size".into(), "9".into());
+    let now = desk.agree(Session { consumed_at: Some(at(5)), ..elsewhere }, at(12));
+    assert_eq!(told(&now), ("blue".into(), "9".into(), at(95)));
+    assert_eq!(now.consumed_at, Some(at(5)));
+    assert_eq!(desk.session(read.session), Some(&now));
+
+    // One that was opened elsewhere is not kept here.
+    let foreign = Session { session: ids(2).session, ping: ids(2).ping, ..read };
+    assert_eq!(desk.agree(foreign.clone(), at(13)), foreign);
+    assert_eq!(desk.session(foreign.session), None);
+}
+
 /// `of_pool` is one of the pool.
 fn desk_of(setting: &str, of_pool: &str) -> (RoutingSnapshot, Desk) {
     let config: RoutingConfig = toml::from_str(

@@ -1,5 +1,5 @@
 -- Lends a number to a session, or prolongs the lease it has.
--- ARGV: session, ttl ms, gate, open after ms, node, '1' to lend none it does not have
+-- ARGV: session, ttl ms, gate, open after ms, '1' to lend none it does not have
 -- Answers {1, number, end} lent, {0} none is left, {2} the pool is not open, and what it has lent not known.
 
 -- The fewest that were free in this hour, behind the one that is lent now.
@@ -12,7 +12,7 @@ local function note_free()
   end
 end
 
-local sid, ttl, node = ARGV[FIRST], tonumber(ARGV[FIRST + 1]), ARGV[FIRST + 4]
+local sid, ttl = ARGV[FIRST], tonumber(ARGV[FIRST + 1])
 advance()
 local did = redis.call('HGET', OWNERS, sid)
 if did then
@@ -21,23 +21,13 @@ if did then
   enter(n)
   return { 1, did, whole(n.exp) }
 end
-if ARGV[FIRST + 5] == '1' then
+if ARGV[FIRST + 4] == '1' then
   return { 0 }
 end
 if not is_open(ARGV[FIRST + 2], ARGV[FIRST + 3]) then
   return { 2 }
 end
 did = redis.call('ZRANGE', FREE, 0, 0)[1]
-if not did then
-  local apart = redis.call('HGETALL', SPARE)
-  for at = 1, #apart, 2 do
-    if apart[at + 1] == node then
-      did = apart[at]
-      redis.call('HDEL', SPARE, did)
-      break
-    end
-  end
-end
 local n = did and read(did)
 if not n and TAKEN_AFTER >= 0 then
   local idle = redis.call('ZRANGE', SEEN, 0, 0, 'WITHSCORES')

@@ -107,7 +107,9 @@ fn leases(
 ) -> (Option<(PastLease, Wall)>, Vec<PastLease>) {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     let at = |name: &str| field(name).parse().ok().map(Wall);
-    let past = field("past").split_terminator(';').filter_map(read_past).collect();
+    let mut past: Vec<_> = field("past").split_terminator(';').filter_map(read_past).collect();
+    // A node may tell late of one that it had lent.
+    past.sort_by_key(|it| it.ended.ended_at);
     let calls = fields.iter().filter(|(name, _)| name.starts_with("p:"));
     let pinned = calls.filter_map(|(_, until)| until.parse().ok().map(Wall)).max();
     let lent = session_of(field("sid")).zip(at("began")).zip(at("exp"));
@@ -192,7 +194,7 @@ impl RedisSessions {
         let gate = self.gates.lock().get(&pool.id).cloned().unwrap_or_default();
         let only = if only_its_own { "1" } else { "0" };
         let (ttl, open) = (ms(ttl).to_string(), ms(self.settings.open_after).to_string());
-        let arguments = [&name(session), &ttl, gate.as_str(), &open, &self.settings.node, only];
+        let arguments = [&name(session), &ttl, gate.as_str(), &open, only];
         let told: Vec<Value> = self.of_pool(Script::Lend, pool, now, arguments).await?;
         let mut told = told.into_iter();
         let mut next = || told.next().ok_or_else(unread);
@@ -312,7 +314,8 @@ impl RedisSessions {
         Ok(forgotten)
     }
 
-    /// Says what this node has lent of a pool, since when. The answers are in the order of the leases.
+    /// Says what this node has lent of a pool, since when, or had lent: then its number rests. The answers are
+    /// in the order of the leases.
     ///
     /// # Errors
     /// The store could not be told, or did not answer.
@@ -326,7 +329,8 @@ impl RedisSessions {
             .iter()
             .map(|(Lease { number, session, expires_at }, began_at)| {
                 let (began, ends) = (began_at.0.to_string(), expires_at.0.to_string());
-                let arguments = [&*number.digits().to_string(), &name(*session), &began, &ends];
+                let (did, node) = (number.digits().to_string(), &*self.settings.node);
+                let arguments = [&*did, &name(*session), &began, &ends, node];
                 self.asked_of_pool(Script::Register, pool, now, arguments)
             })
             .collect();

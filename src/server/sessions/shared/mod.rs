@@ -36,7 +36,7 @@ use crate::server::redis::{LinkTls, StoreFault};
 use crate::time::{Mono, Wall};
 
 use super::metrics::{Local, StoreMetrics};
-use super::redis::{Counted, RedisSessions};
+use super::redis::{Counted, RedisSessions, Registered};
 use super::store::SessionStore;
 
 use answers::Word;
@@ -65,8 +65,12 @@ pub trait OwnSessions: Send + Sync {
     /// calls wait meanwhile.
     fn opened_after(&self, session: Option<SessionId>, most: usize) -> Vec<Session>;
 
-    /// Who of the sessions here has these numbers of the pool, and since when.
+    /// Who of the sessions here has these numbers of the pool, and since when; of those that rest, who had them
+    /// last.
     fn lent(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)>;
+
+    /// The lease of a number that a session here has or had, and since when.
+    fn had(&self, number: PhoneNumber, session: SessionId) -> Option<(Lease, Wall)>;
 
     /// The number of its pool that a session here has, and since when.
     fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)>;
@@ -80,6 +84,10 @@ pub trait OwnSessions: Send + Sync {
     /// A session was changed to this elsewhere. If it was opened here, more may have become of it meanwhile:
     /// says how it is now.
     fn follow(&self, session: Session) -> Session;
+
+    /// A session as the store has it. If it was opened here, more may have become of it, here or elsewhere: says
+    /// how it is now.
+    fn agree(&self, session: Session) -> Session;
 
     /// Earlier calls that came to this server, of callers behind this one or from the first, and the last of
     /// these: no more callers than have so many calls; `None`: there are no more.
@@ -110,8 +118,11 @@ struct Inner {
     pins: BTreeMap<(PhoneNumber, CallId), PoolId>,
     /// Calls that have left their numbers, which the store has not heard.
     unpinned: VecDeque<(PhoneNumber, CallId, PoolId)>,
-    /// Sessions of this server of which the store does not know all.
-    untold: BTreeSet<SessionId>,
+    /// Sessions of this server of which the store does not know all, and which change that was: of one that
+    /// changes while it is told more is to be told.
+    untold: BTreeMap<SessionId, u64>,
+    /// Changes so far.
+    changes: u64,
     /// Those behind this one are told next; absent: from the first.
     untold_behind: Option<SessionId>,
     /// Of which it may know nothing at all.
@@ -176,6 +187,23 @@ impl Inner {
         self.all_untold = Some(Retelling { nth: self.retellings, behind: None });
     }
 
+    /// The session has changed.
+    fn untold(&mut self, session: SessionId) {
+        if self.untold.len() >= UNTOLD_MAX {
+            self.untold.clear();
+            self.is_forgotten();
+        }
+        self.changes += 1;
+        self.untold.insert(session, self.changes);
+    }
+
+    /// The store knows this change of the session; more may have become of it since.
+    fn told(&mut self, session: SessionId, change: u64) {
+        if self.untold.get(&session) == Some(&change) {
+            self.untold.remove(&session);
+        }
+    }
+
     /// The session may have been lent a number of the pool that it does not have.
     fn unasked(&mut self, pool: &PoolId, session: SessionId) {
         if self.unasked.values().map(BTreeSet::len).sum::<usize>() < GONE_MAX {
@@ -192,11 +220,34 @@ impl Inner {
 #[derive(Default)]
 struct Apart {
     numbers: VecDeque<PhoneNumber>,
-    /// That were lent, of which the store may not have heard.
-    used: BTreeSet<PhoneNumber>,
+    /// That were lent, though the store may say that they are set apart.
+    used: BTreeMap<PhoneNumber, Used>,
     renewed_at: Mono,
     /// There are fewer than there should be.
     is_short: bool,
+}
+
+/// A number that was set apart, and lent.
+struct Used {
+    session: SessionId,
+    /// Since when the store knows; what it said before is not true any more.
+    heard_at: Option<Mono>,
+}
+
+impl Apart {
+    fn heard(&mut self, number: PhoneNumber, session: SessionId) {
+        if let Some(used) = self.used.get_mut(&number).filter(|used| used.session == session) {
+            used.heard_at.get_or_insert_with(clock::mono);
+        }
+    }
+
+    /// The store has said, later than `asked_at`, which numbers are set apart.
+    fn renew(&mut self, numbers: &[PhoneNumber], asked_at: Mono) {
+        self.used.retain(|_, used| used.heard_at.is_none_or(|at| at >= asked_at));
+        let is_unused = |it: &&PhoneNumber| !self.used.contains_key(it);
+        self.numbers = numbers.iter().filter(is_unused).copied().collect();
+        self.renewed_at = asked_at;
+    }
 }
 
 /// How the store is.
@@ -278,7 +329,8 @@ impl SharedSessions {
                 apart: BTreeMap::new(),
                 pins: BTreeMap::new(),
                 unpinned: VecDeque::new(),
-                untold: BTreeSet::new(),
+                untold: BTreeMap::new(),
+                changes: 0,
                 untold_behind: None,
                 all_untold: Some(Retelling::default()),
                 retellings: 0,
@@ -340,7 +392,7 @@ impl SharedSessions {
     /// Whether the store may not know a session that was opened here.
     pub(in crate::server) fn is_untold(&self, session: SessionId) -> bool {
         let inner = self.inner.lock();
-        inner.all_untold.is_some() || inner.untold.contains(&session)
+        inner.all_untold.is_some() || inner.untold.contains_key(&session)
     }
 
     /// Every session a call may belong to.
@@ -413,24 +465,54 @@ impl SharedSessions {
         let started = clock::mono();
         match self.store.lend(pool, session, ttl, now).await {
             Ok(lease) => {
+                let lease = match lease {
+                    Some(lease) => Some(lease),
+                    // That it has it is said again once it is at the desk.
+                    None => self.lend_apart(pool, session, ttl, now).await.unwrap_or_else(Some),
+                };
                 self.metrics.lent(clock::mono().since(started));
-                return lease;
+                lease
             }
             Err(fault) => {
                 self.metrics.fault(&fault);
                 if fault.may_have_happened() {
                     self.inner.lock().unasked(&pool.id, session);
                 }
+                let lease = self.take_apart(&pool.id, session, now + ttl);
+                self.metrics.local(if lease.is_some() { Local::Number } else { Local::NoNumber });
+                lease
             }
         }
-        let number = self.take_apart(&pool.id);
-        self.metrics.local(if number.is_some() { Local::Number } else { Local::NoNumber });
-        number.map(|number| Lease { number, session, expires_at: now + ttl })
+    }
+
+    /// The store has none left but those set apart for this server. It lends none of these itself: they are
+    /// lent here, and what was lent here and there would be lent twice.
+    ///
+    /// # Errors
+    /// The store may not have heard of this lease.
+    async fn lend_apart(
+        &self,
+        pool: &Pool,
+        session: SessionId,
+        ttl: Duration,
+        now: Wall,
+    ) -> Result<Option<Lease>, Lease> {
+        let Some(lease) = self.take_apart(&pool.id, session, now + ttl) else { return Ok(None) };
+        match self.store.register(pool, &[(lease, now)], now).await {
+            Ok(registered) => {
+                self.heard(&pool.id, lease.number, session);
+                Ok(Some(lease).filter(|_| registered.contains(&Registered::Done)))
+            }
+            Err(fault) => {
+                self.metrics.fault(&fault);
+                Err(lease)
+            }
+        }
     }
 
     /// A number that nobody else is lent. Half a lease is left for saying that it was lent; what is said later
     /// costs the number a longer rest.
-    fn take_apart(&self, pool: &PoolId) -> Option<PhoneNumber> {
+    fn take_apart(&self, pool: &PoolId, session: SessionId, expires_at: Wall) -> Option<Lease> {
         let mut inner = self.inner.lock();
         let apart = inner.apart.get_mut(pool)?;
         let lent_for = self.store.apart_for().saturating_sub(self.lease / 2);
@@ -438,8 +520,15 @@ impl SharedSessions {
             return None;
         }
         let number = apart.numbers.pop_front()?;
-        apart.used.insert(number);
-        Some(number)
+        apart.used.insert(number, Used { session, heard_at: None });
+        Some(Lease { number, session, expires_at })
+    }
+
+    /// The store knows by now who has, or had, the number; or nobody has.
+    fn heard(&self, pool: &PoolId, number: PhoneNumber, session: SessionId) {
+        if let Some(apart) = self.inner.lock().apart.get_mut(pool) {
+            apart.heard(number, session);
+        }
     }
 
     /// A session that is not opened was lent this number, or may have been lent one.
@@ -452,7 +541,7 @@ impl SharedSessions {
         let mut inner = self.inner.lock();
         inner.untold.remove(&session);
         if let Some((apart, number)) = inner.apart.get_mut(&pool).zip(number) {
-            apart.used.remove(&number);
+            apart.heard(number, session);
         }
         inner.unasked(&pool, session);
     }
@@ -480,9 +569,8 @@ impl SharedSessions {
             let is_ours = {
                 let inner = self.inner.lock();
                 let apart = session.pool.as_ref().and_then(|pool| inner.apart.get(pool));
-                apart
-                    .zip(session.number)
-                    .is_some_and(|(apart, number)| apart.used.contains(&number))
+                let used = apart.zip(session.number).and_then(|(apart, did)| apart.used.get(&did));
+                used.is_some_and(|it| it.session == session.session && it.heard_at.is_none())
             };
             if is_ours {
                 self.untold(session.session);
@@ -497,7 +585,7 @@ impl SharedSessions {
         if let Some((pool, number)) = session.pool.as_ref().zip(session.number)
             && let Some(apart) = inner.apart.get_mut(pool)
         {
-            apart.used.remove(&number);
+            apart.heard(number, session.session);
         }
         if inner.gone.len() < GONE_MAX {
             inner.gone.push_back(session);
@@ -506,12 +594,7 @@ impl SharedSessions {
 
     /// A session of this server has changed, and the store has not heard.
     pub(in crate::server) fn untold(&self, session: SessionId) {
-        let mut inner = self.inner.lock();
-        if inner.untold.len() >= UNTOLD_MAX {
-            inner.untold.clear();
-            inner.is_forgotten();
-        }
-        inner.untold.insert(session);
+        self.inner.lock().untold(session);
     }
 
     /// Whether the store knows all that it was told: all of it answers, and it is not new.
@@ -602,7 +685,18 @@ impl SharedSessions {
                 let ttl = span(now, sign.until.max(session.expires_at));
                 // One that has a number keeps it where nobody can be asked.
                 let lent = self.store.lend(pool, session.session, ttl, now).await;
-                lent.inspect_err(|fault| self.metrics.fault(fault)).ok().flatten()
+                match lent.inspect_err(|fault| self.metrics.fault(fault)) {
+                    Ok(None) => {
+                        let lent = self.lend_apart(pool, session.session, ttl, now).await;
+                        lent.unwrap_or_else(|lease| {
+                            // It may be a session of another server, and nobody here would say it later. If
+                            // the store has heard, the session finds it there next time.
+                            self.heard(&pool.id, lease.number, session.session);
+                            None
+                        })
+                    }
+                    lent => lent.ok().flatten(),
+                }
             }
             None => None,
         };

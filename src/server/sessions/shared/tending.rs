@@ -1,6 +1,7 @@
 //! What is done about the store while calls and pings go on: finding its servers, telling them what they
 //! do not know, and setting numbers apart.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,13 @@ use tokio::sync::watch;
 
 use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
+use crate::routing::attribution::SessionKey;
 use crate::routing::history::{Caller, PastCall};
+use crate::routing::pool::Lease;
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::server::clock;
 use crate::server::redis::StoreFault;
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 use super::super::redis::Registered;
 use super::super::store::SessionStore;
@@ -226,20 +229,31 @@ impl SharedSessions {
         }
         self.take_back_unasked(pool).await?;
         for numbers in pool.numbers.chunks(TOLD_AT_ONCE) {
-            let some = own.lent(&pool.id, numbers);
-            let registered = self.store.register(pool, &some, clock::wall()).await?;
-            for ((lease, _), registered) in some.iter().zip(registered) {
-                match registered {
-                    Registered::Done | Registered::Unknown => {}
-                    Registered::Won => self.metrics.conflict(),
-                    Registered::Lost => {
-                        self.metrics.conflict();
-                        own.lost(*lease);
-                    }
+            self.tell_leases(own, pool, &own.lent(&pool.id, numbers)).await?;
+        }
+        self.set_apart(own, pool).await
+    }
+
+    /// Says who has numbers of the pool, or had.
+    async fn tell_leases(
+        &self,
+        own: &dyn OwnSessions,
+        pool: &Pool,
+        leases: &[(Lease, Wall)],
+    ) -> Result<(), StoreFault> {
+        let registered = self.store.register(pool, leases, clock::wall()).await?;
+        for ((lease, _), registered) in leases.iter().zip(registered) {
+            self.heard(&pool.id, lease.number, lease.session);
+            match registered {
+                Registered::Done | Registered::Unknown => {}
+                Registered::Won => self.metrics.conflict(),
+                Registered::Lost => {
+                    self.metrics.conflict();
+                    own.lost(*lease);
                 }
             }
         }
-        self.set_apart(pool).await
+        Ok(())
     }
 
     fn is_short(&self) -> bool {
@@ -288,17 +302,17 @@ impl SharedSessions {
         own: &dyn OwnSessions,
         snapshot: &RoutingSnapshot,
     ) -> Result<(), StoreFault> {
-        let untold: Vec<SessionId> = {
+        let untold: Vec<(SessionId, u64)> = {
             let inner = self.inner.lock();
             let behind = inner.untold_behind.map_or(Bound::Unbounded, Bound::Excluded);
             let some = inner.untold.range((behind, Bound::Unbounded));
-            some.copied().take(TOLD_AT_ONCE).collect()
+            some.map(|(id, nth)| (*id, *nth)).take(TOLD_AT_ONCE).collect()
         };
         let (mut passed_by, are_last) = (PassedBy::default(), untold.len() < TOLD_AT_ONCE);
-        for id in untold {
+        for (id, nth) in untold {
             self.inner.lock().untold_behind = Some(id);
             match self.tell_session(own, snapshot, id).await {
-                Ok(()) => drop(self.inner.lock().untold.remove(&id)),
+                Ok(()) => self.inner.lock().told(id, nth),
                 Err(fault) => passed_by.another(fault)?,
             }
         }
@@ -315,18 +329,17 @@ impl SharedSessions {
         id: SessionId,
     ) -> Result<(), StoreFault> {
         let Some(session) = own.opened(id) else { return Ok(()) };
+        // Others may have had signs of its life, of which this server did not hear.
+        let session = match self.store.find_now(SessionKey::Session(id), clock::wall()).await? {
+            Some(told) => own.agree(told),
+            None => session,
+        };
         if let Some(pool) = session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
             // Of two numbers that it may have the store would keep the wrong one.
             if self.inner.lock().is_unasked(&pool.id, id) {
                 self.take_back_unasked(pool).await?;
             }
-            if let Some(lent) = own.lent_to(id) {
-                let registered = self.store.register(pool, &[lent], clock::wall()).await?;
-                if registered.contains(&Registered::Lost) {
-                    self.metrics.conflict();
-                    own.lost(lent.0);
-                }
-            }
+            self.tell_leases(own, pool, own.lent_to(id).as_slice()).await?;
         }
         self.store.put(snapshot, &session, clock::wall()).await
     }
@@ -385,16 +398,17 @@ impl SharedSessions {
         loop {
             let next = {
                 let mut inner = self.inner.lock();
-                let next = inner.unasked.get(&pool.id).and_then(|it| it.first().copied());
+                // Said again meanwhile, it is taken back again.
+                let next = inner.unasked.get_mut(&pool.id).and_then(BTreeSet::pop_first);
                 if next.is_none() {
                     inner.unasked.remove(&pool.id);
                 }
                 next
             };
             let Some(session) = next else { return Ok(()) };
-            self.store.take_back(pool, session, clock::wall()).await?;
-            if let Some(sessions) = self.inner.lock().unasked.get_mut(&pool.id) {
-                sessions.remove(&session);
+            if let Err(fault) = self.store.take_back(pool, session, clock::wall()).await {
+                self.inner.lock().unasked(&pool.id, session);
+                return Err(fault);
             }
         }
     }
@@ -460,7 +474,7 @@ impl SharedSessions {
         }
         let mut passed_by = PassedBy::default();
         for pool in snapshot.pools() {
-            match self.set_apart(pool).await {
+            match self.set_apart(own, pool).await {
                 // It was not waited for.
                 Err(fault) if fault.is_away() => renewed = renewed.and(Err(fault)),
                 Err(fault) => passed_by.another(fault)?,
@@ -471,20 +485,34 @@ impl SharedSessions {
         passed_by.finish()
     }
 
-    async fn set_apart(&self, pool: &Pool) -> Result<(), StoreFault> {
+    async fn set_apart(&self, own: &dyn OwnSessions, pool: &Pool) -> Result<(), StoreFault> {
+        self.tell_leases(own, pool, &self.over_apart(own, pool)).await?;
         let (count, started) = (apart_of(pool), clock::mono());
         let numbers = self.store.set_apart(pool, count, clock::wall()).await?;
         let mut inner = self.inner.lock();
         let apart = inner.apart.entry(pool.id.clone()).or_default();
-        // The store has not heard of those that are lent.
-        apart.used.retain(|it| numbers.contains(it));
-        apart.numbers = numbers.into_iter().filter(|it| !apart.used.contains(it)).collect();
-        apart.renewed_at = started;
+        apart.renew(&numbers, started);
         apart.is_short = apart.numbers.len() < count;
         let all = inner.apart.values().map(|apart| apart.numbers.len()).sum();
         drop(inner);
         self.metrics.apart(all);
         Ok(())
+    }
+
+    /// Leases of numbers set apart that were over before the store could hear of them: of sessions that are it
+    /// hears one by one.
+    pub(super) fn over_apart(&self, own: &dyn OwnSessions, pool: &Pool) -> Vec<(Lease, Wall)> {
+        let used: Vec<(PhoneNumber, SessionId)> = {
+            let inner = self.inner.lock();
+            let used = inner.apart.get(&pool.id).into_iter().flat_map(|apart| &apart.used);
+            let unheard = used.filter(|(_, used)| used.heard_at.is_none());
+            unheard.map(|(number, used)| (*number, used.session)).collect()
+        };
+        let had = |(number, session)| match own.opened(session) {
+            Some(_) => None,
+            None => own.had(number, session),
+        };
+        used.into_iter().filter_map(had).collect()
     }
 
     async fn count(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {

@@ -31,7 +31,7 @@ async fn a_number_of_our_own_is_told_of_once_its_session_is_at_the_desk() {
     let number = "+18005550201".parse().unwrap();
     let apart = Apart {
         numbers: [number].into(),
-        used: BTreeSet::new(),
+        used: BTreeMap::new(),
         renewed_at: clock::mono(),
         is_short: false,
     };
@@ -62,7 +62,7 @@ async fn numbers_set_apart_are_lent_for_as_long_as_they_are_and_not_for_half_a_l
     for (ago_ms, is_lent) in [(1_500, true), (3_600, false)] {
         let apart = Apart {
             numbers: [number].into(),
-            used: BTreeSet::new(),
+            used: BTreeMap::new(),
             renewed_at: Mono(clock::mono().0 - ago_ms * 1_000_000),
             is_short: false,
         };
@@ -93,10 +93,68 @@ fn calls_are_looked_at_again_when_a_store_has_had_a_lease_to_be_told() {
     assert!(shared.inner.lock().told_since >= before);
 }
 
+#[test]
+fn a_session_that_changes_while_it_is_told_is_told_again() {
+    let (shared, id) = (shared(), SessionId::from_bytes([7; 16]));
+    shared.untold(id);
+    let first = shared.inner.lock().untold[&id];
+    shared.untold(id);
+    shared.inner.lock().told(id, first);
+    assert!(shared.is_untold_alone(id));
+    let second = shared.inner.lock().untold[&id];
+    shared.inner.lock().told(id, second);
+    assert!(!shared.is_untold_alone(id));
+}
+
+/// What the store said of numbers before it heard that one was lent is not true any more.
+#[test]
+fn a_number_set_apart_is_not_lent_again_by_an_answer_from_before() {
+    let numbers = ["+18005550201", "+18005550202"].map(|it| it.parse().unwrap());
+    let id = SessionId::from_bytes([7; 16]);
+    let mut apart = Apart::default();
+    apart.renew(&numbers, clock::mono());
+    let lent = apart.numbers.pop_front().unwrap();
+    apart.used.insert(lent, Used { session: id, heard_at: None });
+    let asked_before = clock::mono();
+    apart.renew(&numbers, asked_before);
+    assert_eq!(apart.numbers, [numbers[1]], "the store has not heard");
+
+    apart.heard(lent, SessionId::from_bytes([8; 16]));
+    apart.renew(&numbers, clock::mono());
+    assert_eq!(apart.numbers, [numbers[1]], "that was another's");
+    apart.heard(lent, id);
+    apart.renew(&numbers, asked_before);
+    assert_eq!(apart.numbers, [numbers[1]], "it was asked before it heard");
+    // It was taken back, and is set apart again.
+    apart.renew(&numbers, clock::mono() + MOMENT);
+    assert_eq!(apart.numbers, numbers);
+    assert!(apart.used.is_empty());
+}
+
+#[tokio::test]
+async fn leases_that_were_over_unheard_are_told_and_no_others() {
+    let (shared, snapshot) = (shared(), snapshot());
+    let pool = snapshot.pool(&"pool".into()).unwrap().clone();
+    let mut desk = Desk::of(snapshot);
+    let [over, live, unopened, heard] = [1, 2, 3, 4].map(|nth: u8| {
+        (format!("+1800555020{nth}").parse().unwrap(), SessionId::from_bytes([nth; 16]))
+    });
+    let lease = |(number, session)| (Lease { number, session, expires_at: AT }, AT);
+    desk.opened.push(session(live.1, live.0));
+    desk.over = [over, live, heard].map(lease).into();
+    let used = [over, live, unopened, heard].map(|it| {
+        let heard_at = (it == heard).then(clock::mono);
+        (it.0, Used { session: it.1, heard_at })
+    });
+    let apart = Apart { used: used.into(), ..Apart::default() };
+    shared.inner.lock().apart.insert("pool".into(), apart);
+    assert_eq!(shared.over_apart(&desk, &pool), [lease(over)]);
+}
+
 impl SharedSessions {
     /// Of this one by itself.
     fn is_untold_alone(&self, session: SessionId) -> bool {
-        self.inner.lock().untold.contains(&session)
+        self.inner.lock().untold.contains_key(&session)
     }
 }
 
@@ -153,6 +211,8 @@ async fn all_sessions_are_told_once_there_are_too_many_to_tell_one_by_one() {
 struct Desk {
     snapshot: Arc<RoutingSnapshot>,
     opened: Vec<Session>,
+    /// Leases that are over.
+    over: Vec<(Lease, Wall)>,
     asked: Mutex<Vec<SessionId>>,
     /// How often all were read.
     read: Mutex<usize>,
@@ -162,7 +222,7 @@ impl Desk {
     /// At which nothing was opened.
     fn of(snapshot: RoutingSnapshot) -> Self {
         let (asked, read) = (Mutex::default(), Mutex::default());
-        Self { snapshot: snapshot.into(), opened: vec![], asked, read }
+        Self { snapshot: snapshot.into(), opened: vec![], over: vec![], asked, read }
     }
 }
 
@@ -186,6 +246,11 @@ impl OwnSessions for Desk {
         vec![]
     }
 
+    fn had(&self, number: PhoneNumber, session: SessionId) -> Option<(Lease, Wall)> {
+        let is_it = |lease: &Lease| (lease.number, lease.session) == (number, session);
+        self.over.iter().find(|(lease, _)| is_it(lease)).copied()
+    }
+
     fn lent_to(&self, _session: SessionId) -> Option<(Lease, Wall)> {
         None
     }
@@ -197,6 +262,10 @@ impl OwnSessions for Desk {
     fn lost(&self, _lease: Lease) {}
 
     fn follow(&self, session: Session) -> Session {
+        session
+    }
+
+    fn agree(&self, session: Session) -> Session {
         session
     }
 
