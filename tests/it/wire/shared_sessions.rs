@@ -90,7 +90,10 @@ fn a_caller_who_has_called_one_server_is_known_to_another_and_without_the_store_
             let keys = redis.ask(&["keys", "pc:*"])?;
             let Some(key) = keys.split_whitespace().next() else { return Ok(None) };
             let count: usize = redis.ask(&["hlen", key])?.trim().parse()?;
-            Ok((count == kept).then_some(()))
+            // Each is told as it begins, and again as more comes of it.
+            let before = redis.ask(&["hvals", key])?;
+            std::thread::sleep(Duration::from_millis(250));
+            Ok((count == kept && redis.ask(&["hvals", key])? == before).then_some(()))
         })
     };
     let prior = |stage: &Stage, call_id: &str| -> Result<Value> {
