@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::cdr::fact::{PingAccepted, Reply};
+use crate::cdr::journal::Lsn;
 use crate::cdr::store::{Book, StoreError};
 use crate::routing::ping::{
     Accepted, Answers, Claim, Fingerprint, Identity, KEPT_MS, Kept, KeptVisit, NumberStatus,
@@ -33,7 +34,8 @@ pub(super) struct Claimed<'a> {
     elsewhere: Option<(&'a SharedSessions, u64)>,
     pub(super) identity: Identity,
     answer: Option<(Kept, Wall)>,
-    is_on_its_way: bool,
+    /// Where the answer is in the journal, once it is on its way to the disk.
+    up_to: Option<Lsn>,
 }
 
 /// What is known of a request that came.
@@ -108,8 +110,8 @@ impl Deciding {
         if found != Claim::First {
             return Err(Standing::of_others(found));
         }
-        let (elsewhere, answer, is_on_its_way) = (None, None, false);
-        Ok(Claimed { answers, elsewhere, identity, answer, is_on_its_way })
+        let (elsewhere, answer, up_to) = (None, None, None);
+        Ok(Claimed { answers, elsewhere, identity, answer, up_to })
     }
 
     /// There are answers from before, which are put back while requests come: until then those that may have
@@ -147,7 +149,7 @@ impl Deciding {
             });
             for (identity, kept, at) in kept {
                 if let Some(shared) = self.sessions().filter(|_| at >= recent) {
-                    shared.answered_before(identity, kept.clone(), at);
+                    shared.answered_before((identity, kept.clone(), at), None);
                 }
                 if !answers.restore(identity, kept, at) {
                     return Ok(());
@@ -172,7 +174,7 @@ impl Claimed<'_> {
     /// What is answered is on disk: returns when other servers know, or cannot be told at once.
     pub(super) async fn tell(claimed: &mut [Self]) {
         let mut told: Option<(&SharedSessions, Vec<_>)> = None;
-        let is_answered = |it: &&mut Self| it.is_on_its_way && it.answer.is_some();
+        let is_answered = |it: &&mut Self| it.up_to.is_some() && it.answer.is_some();
         let mut answered: Vec<_> = claimed.iter_mut().filter(is_answered).collect();
         for it in &answered {
             if let Some((kept, at)) = &it.answer
@@ -194,9 +196,10 @@ impl Claimed<'_> {
         self.answer = Some((kept, at));
     }
 
-    /// The answer is on its way to the disk: it is given again from now on.
-    pub(super) fn on_its_way(&mut self) {
-        self.is_on_its_way = true;
+    /// The answer is on its way to the disk: here it is given again from now on, for whoever does waits for the
+    /// journal. Others hear of it once the journal is on disk up to there.
+    pub(super) fn on_its_way(&mut self, up_to: Lsn) {
+        self.up_to = Some(up_to);
     }
 
     /// The answer did not get there.
@@ -224,17 +227,17 @@ impl Claimed<'_> {
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
         let Identity { key, .. } = self.identity;
-        match self.answer.take() {
-            Some((kept, at)) if self.is_on_its_way => {
+        match self.answer.take().zip(self.up_to) {
+            Some(((kept, at), up_to)) => {
                 if let Some((shared, _)) = self.elsewhere {
-                    shared.answered_before(self.identity, kept.clone(), at);
+                    shared.answered_before((self.identity, kept.clone(), at), Some(up_to));
                 }
                 self.answers.lock().keep(self.identity, kept, at);
             }
-            Some(_) | None => {
+            None => {
                 self.answers.lock().release(key);
                 if let Some((shared, claim)) = self.elsewhere {
-                    shared.left(key, claim);
+                    shared.left(key, claim, None);
                 }
             }
         }
@@ -292,7 +295,7 @@ mod tests {
         drop(answered);
         let mut answered = first(deciding.claim(identity([2; 16]), NOW).await);
         answered.answered(answer(), NOW);
-        answered.on_its_way();
+        answered.on_its_way(Lsn::default());
         drop(answered);
 
         let again = deciding.claim(identity([2; 16]), NOW).await;
@@ -322,7 +325,7 @@ mod tests {
         let identity = Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint([1; 16]) };
         let mut claimed = first(deciding.claim(identity, NOW).await);
         claimed.answered(answer(), NOW);
-        claimed.on_its_way();
+        claimed.on_its_way(Lsn::default());
         claimed.failed();
         drop(claimed);
         first(deciding.claim(identity, NOW).await);

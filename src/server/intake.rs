@@ -21,10 +21,10 @@ use crate::time::{Mono, Wall};
 use super::accounting::stamp;
 use super::answering::{Claimed, Standing};
 use super::control::Control;
-use super::deciding::{Deciding, Opened, Thought, Tried, Unopened, Unpriced, Vetting};
+use super::deciding::{Opened, Thought, Tried, Unopened, Unpriced, Vetting};
 use super::metrics::{PING_ACK, PINGS};
 use super::pressure::{Entered, Level};
-use super::sessions::{Priced, Pricing};
+use super::sessions::{Opening, Priced, Pricing};
 use super::{clock, translate};
 
 /// What a publisher whose ping could not be journaled is asked to wait.
@@ -33,29 +33,19 @@ const RETRY_AFTER_S: u32 = 5;
 type Answer = Result<Accepted, PingError>;
 
 /// What the pings of one request come to.
+#[derive(Default)]
 struct Taken<'a> {
-    deciding: &'a Deciding,
     claimed: Vec<Claimed<'a>>,
     /// That others must not price meanwhile.
     pricing: Vec<Pricing<'a>>,
     /// That are on their way to the disk, and others have yet to see.
-    opened: Vec<SessionId>,
-}
-
-impl Drop for Taken<'_> {
-    /// Whoever asked has gone away meanwhile: others see them by and by.
-    fn drop(&mut self) {
-        if let Some(shared) = self.deciding.sessions() {
-            self.opened.drain(..).for_each(|session| shared.untold(session));
-        }
-    }
+    opened: Vec<Opening<'a>>,
 }
 
 impl Control {
     /// Opens a session for each ping, and waits once for the journal to have them all.
     async fn take_pings(&self, sent: Vec<Sent>) -> Vec<Answer> {
-        let deciding = &*self.deciding;
-        let mut taken = Taken { deciding, claimed: vec![], pricing: vec![], opened: vec![] };
+        let mut taken = Taken::default();
         let mut answers: Vec<Answer> = Vec::with_capacity(sent.len());
         for sent in sent {
             answers.push(self.take(sent, &mut taken).await);
@@ -63,9 +53,8 @@ impl Control {
         if answers.iter().all(Result::is_err) {
             return answers;
         }
-        let written = self.written(&mut taken.claimed, &taken.opened).await;
-        taken.opened.clear();
-        if let Err(reason) = written {
+        if let Err(reason) = self.written(&mut taken.claimed, &mut taken.opened).await {
+            taken.pricing.iter_mut().for_each(Pricing::failed);
             for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                 // It may be sent again, and must not be taken for one that is on disk.
                 *answer = Err(unavailable(&reason));
@@ -123,15 +112,16 @@ impl Control {
         taken: &mut Taken<'a>,
         now: Wall,
     ) -> Answer {
+        let mut pricing = None;
         if price.is_some() && claimed.is_none() {
             match self.priced_before(vetting, now).await? {
-                Priced::Here(pricing) => taken.pricing.extend(pricing),
+                Priced::Here(here) => pricing = here,
                 Priced::Again(accepted) => return Ok(accepted),
             }
         }
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
-        let mut lending = self.lending(session);
+        let (mut lending, mut opening) = (self.lending(session), self.opening(session));
         let (accepted, opened, counting) = loop {
             let lent = lending.lent();
             let counting = self.deciding.counting();
@@ -165,13 +155,17 @@ impl Control {
         }
         let reply = claimed.as_ref().and_then(Claimed::reply);
         if let Some(opened) = opened {
-            let session = opened.session.session;
-            let sent =
-                self.send_off(Some(session), facts(opened, reply, stamp()), claimed.as_mut());
+            let facts = facts(opened, reply, stamp());
+            let sent = self.send_off(Some(&mut opening), facts, claimed.as_mut());
             sent.map_err(|reason| unavailable(&reason))?;
-            taken.opened.push(session);
+            taken.opened.push(opening);
         }
         drop(counting);
+        // Also one that was opened before may be on its way to the disk.
+        if let Some(pricing) = &mut pricing {
+            pricing.on_its_way(self.appender.end());
+        }
+        taken.pricing.extend(pricing);
         taken.claimed.extend(claimed);
         Ok(accepted)
     }
@@ -269,42 +263,48 @@ impl Control {
     /// staying, and `claimed` from being given again; else they are as if they had never come.
     pub(super) fn send_off(
         &self,
-        opened: Option<SessionId>,
+        opened: Option<&mut Opening<'_>>,
         facts: Vec<Fact>,
         claimed: Option<&mut Claimed<'_>>,
     ) -> Result<(), String> {
         match self.appender.append_all(facts, Durability::Durable) {
-            Ok(_) => {
+            Ok(up_to) => {
+                if let Some(opened) = opened {
+                    opened.on_its_way(up_to);
+                }
                 if let Some(claimed) = claimed {
-                    claimed.on_its_way();
+                    claimed.on_its_way(up_to);
                 }
                 Ok(())
             }
             Err(error) => {
                 if let Some(opened) = opened {
-                    self.deciding.abandon(opened, clock::wall());
+                    self.deciding.abandon(opened.session(), clock::wall());
                 }
                 Err(error.to_string())
             }
         }
     }
 
-    /// Returns when all that was done is on the disk, and others see what was opened. Waits with nothing
-    /// written too: that whoever asked first has gone away does not say that its answer is on disk.
+    /// Returns when all that was done is on the disk, and others see what was opened and how it was answered.
+    /// They do not before it is there: whoever saw it would answer by it. Waits with nothing written too: that
+    /// whoever asked first has gone away does not say that its answer is on disk.
     pub(super) async fn written(
         &self,
         claimed: &mut [Claimed<'_>],
-        opened: &[SessionId],
+        opened: &mut [Opening<'_>],
     ) -> Result<(), String> {
-        let on_disk = self.appender.wait(self.appender.end());
-        let ((), written) = tokio::join!(self.show(opened), on_disk);
-        let written = written.map_err(|error| error.to_string());
-        if written.is_err() {
+        let sessions: Vec<SessionId> = opened.iter().map(Opening::session).collect();
+        if let Err(error) = self.appender.wait(self.appender.end()).await {
             claimed.iter_mut().for_each(Claimed::failed);
-            opened.iter().for_each(|session| self.deciding.abandon(*session, clock::wall()));
+            sessions.iter().for_each(|session| self.deciding.abandon(*session, clock::wall()));
+            opened.iter_mut().for_each(Opening::is_over);
+            return Err(error.to_string());
         }
+        self.show(&sessions).await;
+        opened.iter_mut().for_each(Opening::is_over);
         Claimed::tell(claimed).await;
-        written
+        Ok(())
     }
 }
 

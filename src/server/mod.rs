@@ -220,6 +220,7 @@ impl Server {
             tasks.spawn(Arc::clone(shared).run(own, ended.clone()));
         }
         if let Some(sessions) = &sessions {
+            sessions.follow(accounting.appender());
             sessions.begin(&*deciding).await;
             let own: Arc<dyn OwnSessions> = Arc::clone(&deciding) as Arc<dyn OwnSessions>;
             tasks.spawn(Arc::clone(sessions).run(own, ended.clone()));

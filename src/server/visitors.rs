@@ -45,7 +45,7 @@ impl Control {
             Some(reference) => match self.deciding.claim(identity(&reference), now).await {
                 Standing::First(claimed) => Some(claimed),
                 Standing::Answered(kept) => {
-                    self.written(&mut [], &[]).await.map_err(|reason| unavailable(&reason))?;
+                    self.written(&mut [], &mut []).await.map_err(|reason| unavailable(&reason))?;
                     return arrived_before(kept).ok_or(PingError::OtherBody(reference));
                 }
                 Standing::InProgress => return Err(PingError::InProgress(reference)),
@@ -58,13 +58,13 @@ impl Control {
             let facts: Vec<Fact> = visit.moved.clone().map(touched).into_iter().collect();
             let sent = self.send_off(None, facts, claimed.as_mut());
             sent.map_err(|reason| unavailable(&reason))?;
-            let written = self.written(claimed.as_mut_slice(), &[]).await;
+            let written = self.written(claimed.as_mut_slice(), &mut []).await;
             written.map_err(|reason| unavailable(&reason))?;
             return Ok(Arrived { visit, replayed: false });
         }
         let (ping, session) = self.ids.next(now);
         let (ids, mut room) = (NewIds { ping, session }, None);
-        let mut lending = self.lending(session);
+        let (mut lending, opening) = (self.lending(session), self.opening(session));
         let (visit, opened, counting) = loop {
             let lent = lending.lent();
             let counting = self.deciding.counting();
@@ -87,15 +87,15 @@ impl Control {
             claimed.answered(Kept { accepted: visit.accepted.clone(), visit: Some(kept) }, now);
         }
         let reply = claimed.as_ref().and_then(Claimed::reply);
-        let session = opened.as_ref().map(|opened| opened.session.session);
+        let mut opening = opened.is_some().then_some(opening);
         let opened = opened.into_iter();
         let mut facts: Vec<Fact> =
             opened.flat_map(|opened| facts(opened, reply.clone(), stamp())).collect();
         facts.extend(visit.moved.clone().map(touched));
-        let sent = self.send_off(session, facts, claimed.as_mut());
+        let sent = self.send_off(opening.as_mut(), facts, claimed.as_mut());
         drop(counting);
         sent.map_err(|reason| unavailable(&reason))?;
-        let written = self.written(claimed.as_mut_slice(), session.as_slice()).await;
+        let written = self.written(claimed.as_mut_slice(), opening.as_mut_slice()).await;
         written.map_err(|reason| unavailable(&reason))?;
         Ok(Arrived { visit, replayed: false })
     }

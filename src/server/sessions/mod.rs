@@ -7,11 +7,13 @@
 
 mod asking;
 mod metrics;
+mod opening;
 mod pricing;
 pub mod redis;
 pub mod shared;
 pub mod store;
 
+pub(in crate::server) use opening::Opening;
 pub(in crate::server) use pricing::{Priced, Pricing};
 pub use shared::{Looked, SharedSessions, State};
 pub use store::SessionStore;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::api::PingError;
+use crate::cdr::journal::Lsn;
 use crate::routing::ping::{Accepted, Claim, Fingerprint, RequestKey};
 use crate::server::clock;
 use crate::server::control::Control;
@@ -33,11 +34,25 @@ pub(in crate::server) struct Pricing<'a> {
     shared: &'a SharedSessions,
     key: RequestKey,
     claim: u64,
+    /// Where the session is in the journal, once it is on its way to the disk.
+    up_to: Option<Lsn>,
+}
+
+impl Pricing<'_> {
+    /// Also if whoever asked goes away meanwhile nobody else answers before the journal is on disk up to there.
+    pub(in crate::server) fn on_its_way(&mut self, up_to: Lsn) {
+        self.up_to = Some(up_to);
+    }
+
+    /// The session did not get there.
+    pub(in crate::server) fn failed(&mut self) {
+        self.up_to = None;
+    }
 }
 
 impl Drop for Pricing<'_> {
     fn drop(&mut self) {
-        self.shared.left(self.key, self.claim);
+        self.shared.left(self.key, self.claim, self.up_to);
     }
 }
 
@@ -68,26 +83,25 @@ impl Control {
             look.tick().await;
             let claimed = timeout(WAIT_MAX, shared.claim_price(key, claim)).await;
             let pricing = match claimed.unwrap_or(Asked::Away) {
-                Asked::Told(Claim::First) => Some(Pricing { shared, key, claim }),
+                Asked::Told(Claim::First) => Some(Pricing { shared, key, claim, up_to: None }),
                 Asked::Told(_) => None,
                 Asked::Unknown | Asked::Away => {
                     // It may hear of the claim yet.
-                    shared.left(key, claim);
+                    shared.left(key, claim, None);
                     return here;
                 }
             };
-            // What others can see may not be on disk before they are done.
-            if pricing.is_none() && clock::mono() < give_up {
-                continue;
+            if pricing.is_none() {
+                if clock::mono() < give_up {
+                    continue;
+                }
+                let reason = String::from("another server is answering the same ping");
+                return Err(PingError::Unavailable { reason, retry_after_s: 1 });
             }
             return match shared.quoted(&*self.deciding, checked, now).await {
                 // What is here the desk knows best.
                 Some(session) if self.deciding.session(session.session).is_none() => {
                     Ok(Priced::Again(accepted_again(&snapshot, &session)))
-                }
-                None if pricing.is_none() => {
-                    let reason = String::from("another server is answering the same ping");
-                    Err(PingError::Unavailable { reason, retry_after_s: 1 })
                 }
                 Some(_) | None => Ok(Priced::Here(pricing)),
             };

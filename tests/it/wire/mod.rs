@@ -47,6 +47,7 @@ pub(crate) mod shared;
 mod shared_answers;
 mod shared_cache;
 mod shared_caps;
+mod shared_disk;
 mod shared_faults;
 pub(crate) mod shared_sessions;
 mod shared_worth;

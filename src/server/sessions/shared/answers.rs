@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::counter;
 
+use crate::cdr::journal::Lsn;
 use crate::routing::ping::{Checked, Claim, Identity, Kept, RequestKey, Session};
 use crate::server::clock;
 use crate::server::metrics::SESSION_STORE_UNSAID;
@@ -20,9 +21,16 @@ const TOLD_AT_ONCE: usize = 200;
 
 /// What the store is to be told of a request.
 #[derive(Clone, Debug)]
-pub(super) enum Word {
+pub(super) struct Word {
+    said: Said,
+    /// It is told when the journal is on disk up to there; absent: at once.
+    up_to: Option<Lsn>,
+}
+
+#[derive(Clone, Debug)]
+enum Said {
     Answered(Identity, Kept, Wall),
-    /// The claim came to nothing.
+    /// Its claim is over: it came to nothing, or was for as long as nobody could see what came of it.
     Left(RequestKey, u64),
 }
 
@@ -89,19 +97,25 @@ impl SharedSessions {
         if let Err(fault) = self.store.keep(&answers, clock::wall()).await {
             self.metrics.fault(&fault);
             for (identity, kept, at) in answers {
-                self.answered_before(identity, kept, at);
+                self.answered_before((identity, kept, at), None);
             }
         }
     }
 
-    /// The same, which is told by and by.
-    pub(in crate::server) fn answered_before(&self, identity: Identity, kept: Kept, at: Wall) {
-        self.word(Word::Answered(identity, kept, at));
+    /// A request was answered here, which is told by and by, and not before the journal is on disk up to there.
+    /// Absent: the answer is on disk.
+    pub(in crate::server) fn answered_before(
+        &self,
+        (identity, kept, at): (Identity, Kept, Wall),
+        up_to: Option<Lsn>,
+    ) {
+        self.word(Word { said: Said::Answered(identity, kept, at), up_to });
     }
 
-    /// A request that was claimed came to nothing.
-    pub(in crate::server) fn left(&self, key: RequestKey, claim: u64) {
-        self.word(Word::Left(key, claim));
+    /// A request that was claimed here may be claimed by others: at once, or when the journal is on disk up to
+    /// there.
+    pub(in crate::server) fn left(&self, key: RequestKey, claim: u64, up_to: Option<Lsn>) {
+        self.word(Word { said: Said::Left(key, claim), up_to });
     }
 
     fn word(&self, word: Word) {
@@ -122,6 +136,9 @@ impl SharedSessions {
                 inner.words.drain(..count).collect()
             };
             left = left.saturating_sub(some.len());
+            let (some, unwritten): (Vec<_>, Vec<_>) =
+                some.into_iter().partition(|word| word.up_to.is_none_or(|it| self.is_on_disk(it)));
+            self.inner.lock().words.extend(unwritten);
             if let Err(fault) = self.tell_words_of(&some).await {
                 // Others are told before these again: they may be of a server that hears.
                 self.inner.lock().words.extend(some);
@@ -134,15 +151,15 @@ impl SharedSessions {
     async fn tell_words_of(&self, some: &[Word]) -> Result<(), StoreFault> {
         let answers: Vec<_> = some
             .iter()
-            .filter_map(|word| match word {
-                Word::Answered(identity, kept, at) => Some((*identity, kept.clone(), *at)),
-                Word::Left(..) => None,
+            .filter_map(|word| match &word.said {
+                Said::Answered(identity, kept, at) => Some((*identity, kept.clone(), *at)),
+                Said::Left(..) => None,
             })
             .collect();
         self.store.keep(&answers, clock::wall()).await?;
-        let left = some.iter().filter_map(|word| match word {
-            Word::Left(key, claim) => Some((*key, *claim)),
-            Word::Answered(..) => None,
+        let left = some.iter().filter_map(|word| match &word.said {
+            Said::Left(key, claim) => Some((*key, *claim)),
+            Said::Answered(..) => None,
         });
         self.store.leave(&left.collect::<Vec<_>>()).await
     }

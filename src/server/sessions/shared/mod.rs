@@ -6,19 +6,22 @@
 //! store that has forgotten them.
 //!
 //! Invariants: no call and no ping is refused because the store does not answer; a number is lent by the
-//! store, or out of those that nobody else is lent.
+//! store, or out of those that nobody else is lent; no session and no answer is told that is not on disk here
+//! ([`unseen`]).
 
 mod again;
 mod answers;
 mod tending;
+mod unseen;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::cdr::journal::file::Appender;
 use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
@@ -42,6 +45,7 @@ use super::store::SessionStore;
 use answers::Word;
 pub(in crate::server) use answers::next_claim;
 pub use tending::OPEN_AFTER_MIN;
+use unseen::Awaited;
 
 /// Sessions that the store is to be told of one by one; of more, all are told.
 const UNTOLD_MAX: usize = 100_000;
@@ -101,6 +105,7 @@ pub type CallsOfSome = (Vec<(Caller, PastCall)>, Caller);
 pub struct SharedSessions {
     store: RedisSessions,
     lease: Duration,
+    journal: OnceLock<Appender>,
     inner: Mutex<Inner>,
     metrics: StoreMetrics,
 }
@@ -131,6 +136,8 @@ struct Inner {
     retellings: u64,
     /// Some were told while a server was away that should have heard of them.
     are_missed: bool,
+    /// Sessions of this server that others do not see yet.
+    unseen: BTreeMap<SessionId, Awaited>,
     /// Sessions that never were.
     gone: VecDeque<Session>,
     /// Sessions that may have been lent a number which they do not have.
@@ -321,6 +328,7 @@ impl SharedSessions {
         Self {
             store,
             lease,
+            journal: OnceLock::new(),
             inner: Mutex::new(Inner {
                 state: State::Away,
                 told_since: Mono(0),
@@ -335,6 +343,7 @@ impl SharedSessions {
                 all_untold: Some(Retelling::default()),
                 retellings: 0,
                 are_missed: false,
+                unseen: BTreeMap::new(),
                 gone: VecDeque::new(),
                 unasked: BTreeMap::new(),
                 used: VecDeque::new(),

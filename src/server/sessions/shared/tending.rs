@@ -267,11 +267,12 @@ impl SharedSessions {
         loop {
             let Some(telling) = self.inner.lock().all_untold else { return away };
             let sessions = own.opened_after(telling.behind, TOLD_AT_ONCE);
+            let next = sessions.last().map(|it| Retelling { behind: Some(it.session), ..telling });
+            let sessions = self.seen(sessions);
             match self.store.restore(&snapshot, &sessions, clock::wall()).await {
                 Err(fault) if fault.is_away() => away = Err(fault),
                 told => told?,
             }
-            let next = sessions.last().map(|it| Retelling { behind: Some(it.session), ..telling });
             let mut inner = self.inner.lock();
             inner.are_missed |= away.is_err();
             // More may have been forgotten meanwhile.
@@ -284,14 +285,16 @@ impl SharedSessions {
     /// Tells some of what the store has not heard.
     pub(super) async fn tell_some(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
         let snapshot = own.in_force();
+        self.tell_written();
         // What one server does not hear others may.
         let told = [
             self.take_back_all_unasked(&snapshot).await,
             self.tell_gone(&snapshot).await,
             self.tell_unpinned(&snapshot).await,
             self.tell_used().await,
-            self.tell_words().await,
+            // Before what was answered of them, and before others may ask for their like.
             self.tell_untold(own, &snapshot).await,
+            self.tell_words().await,
         ];
         told.into_iter().collect()
     }
@@ -311,6 +314,9 @@ impl SharedSessions {
         let (mut passed_by, are_last) = (PassedBy::default(), untold.len() < TOLD_AT_ONCE);
         for (id, nth) in untold {
             self.inner.lock().untold_behind = Some(id);
+            if self.is_unseen(id) {
+                continue;
+            }
             match self.tell_session(own, snapshot, id).await {
                 Ok(()) => self.inner.lock().told(id, nth),
                 Err(fault) => passed_by.another(fault)?,

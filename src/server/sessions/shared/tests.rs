@@ -1,6 +1,12 @@
 use super::*;
+use crate::cdr::fact::{Fact, SessionReleased, Stamp};
+use crate::cdr::journal::file::disk::RealDisk;
+use crate::cdr::journal::file::{Hooks, Journal, Settings, Steps};
+use crate::cdr::journal::{Durability, Lsn};
 use crate::id::PingId;
-use crate::routing::ping::{KeptTags, SessionKind};
+use crate::routing::ping::{
+    Accepted, Fingerprint, Identity, Kept, KeptTags, NumberStatus, RequestKey, SessionKind,
+};
 use crate::server::redis::{Address, LinkSettings};
 use crate::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
 
@@ -205,6 +211,107 @@ async fn all_sessions_are_told_once_there_are_too_many_to_tell_one_by_one() {
     assert_eq!(*desk.read.lock(), 2, "all were tried");
     let inner = shared.inner.lock();
     assert!(inner.all_untold.is_none() && inner.are_missed, "it is told again when it is back");
+}
+
+#[tokio::test]
+async fn an_answer_is_told_once_it_is_on_disk_and_a_claim_that_came_to_nothing_at_once() {
+    let (shared, mut disk) = (shared(), Disk::of_a_test());
+    shared.follow(disk.journal.appender());
+    let up_to = disk.takes_a_fact();
+    let identity = Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint([1; 16]) };
+    shared.answered_before((identity, answer(), clock::wall()), Some(up_to));
+    shared.left(RequestKey([2; 16]), 7, Some(up_to));
+    for _ in 0..2 {
+        assert!(shared.tell_words().await.is_ok(), "the store, which is nowhere, was told");
+    }
+    assert_eq!(shared.inner.lock().words.len(), 2);
+
+    shared.left(RequestKey([3; 16]), 8, None);
+    assert!(shared.tell_words().await.is_err(), "the store was not told");
+    shared.inner.lock().words.pop_back();
+    assert!(shared.tell_words().await.is_ok());
+
+    disk.steps.turn();
+    assert!(shared.tell_words().await.is_err(), "the store was not told");
+    assert_eq!(shared.inner.lock().words.len(), 2, "it is told again");
+}
+
+#[tokio::test]
+async fn a_session_is_told_by_nobody_while_its_request_or_the_disk_has_it() {
+    let (shared, mut disk) = (shared(), Disk::of_a_test());
+    shared.follow(disk.journal.appender());
+    shared.inner.lock().all_untold = None;
+    let mut desk = Desk::of(snapshot());
+    let (id, number) = (SessionId::from_bytes([7; 16]), "+18005550201".parse().unwrap());
+    desk.opened.push(session(id, number));
+    let may_be_told = |shared: &SharedSessions| !shared.seen(desk.opened.clone()).is_empty();
+
+    // It has changed meanwhile.
+    shared.opening(id);
+    shared.untold(id);
+    assert!(shared.tell_some(&desk).await.is_ok() && !may_be_told(&shared));
+    let up_to = disk.takes_a_fact();
+    shared.opened_for_nobody(id, up_to);
+    assert!(shared.tell_some(&desk).await.is_ok() && !may_be_told(&shared));
+    assert!(desk.asked.lock().is_empty());
+
+    disk.steps.turn();
+    assert!(shared.tell_some(&desk).await.is_err(), "the store was not told");
+    assert!(may_be_told(&shared));
+    assert_eq!(*desk.asked.lock(), [id]);
+}
+
+#[tokio::test]
+async fn a_session_whose_request_has_ended_is_as_any_other() {
+    let (shared, desk) = (shared(), Desk::of(snapshot()));
+    let id = SessionId::from_bytes([7; 16]);
+    shared.opening(id);
+    shared.opening_ended(id);
+
+    shared.tell_some(&desk).await.unwrap();
+    assert!(!shared.is_untold_alone(id), "others have seen it, or it never was");
+    shared.untold(id);
+    shared.tell_some(&desk).await.unwrap();
+    assert_eq!(*desk.asked.lock(), [id]);
+}
+
+/// A journal that is synced when a test says so.
+struct Disk {
+    journal: Journal,
+    steps: Steps,
+    _dir: tempfile::TempDir,
+}
+
+impl Disk {
+    fn of_a_test() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let settings =
+            Settings { segment_bytes: 1 << 16, emergency_bytes: 4096, ..Settings::default() };
+        let hooks = Hooks::silent(Arc::new(Stamp::default));
+        let opened = Journal::stepped(Arc::new(RealDisk), dir.path(), 1, settings, hooks);
+        let (journal, steps, _) = opened.unwrap();
+        Self { journal, steps, _dir: dir }
+    }
+
+    fn takes_a_fact(&self) -> Lsn {
+        let released =
+            SessionReleased { session: SessionId::from_bytes([9; 16]), expires_at_ms: AT.0 };
+        let fact = Fact::of_node(Stamp::default(), released);
+        self.journal.appender().append(fact, Durability::Durable).unwrap()
+    }
+}
+
+fn answer() -> Kept {
+    let accepted = Accepted {
+        ping: PingId::from_bytes([7; 16]),
+        session: SessionId::from_bytes([7; 16]),
+        number: None,
+        number_status: NumberStatus::NotAsked,
+        expires_at: AT,
+        promise: None,
+        repeated: false,
+    };
+    Kept { accepted, visit: None }
 }
 
 /// Keeps what it is asked for.
