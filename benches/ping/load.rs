@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::time::{sleep_until, timeout};
-
-use super::server::Server;
+use tokio::time::{sleep, sleep_until, timeout};
 
 /// Nobody waits that long for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often somebody is looked for who was there before.
+const TRY_EVERY: Duration = Duration::from_millis(20);
 /// The load begins so long after the last connection is open.
 const LEAD: Duration = Duration::from_millis(100);
 
@@ -22,6 +22,13 @@ pub(crate) struct Load {
     pub(crate) rate: u32,
     pub(crate) time: Duration,
     pub(crate) connections: u32,
+}
+
+/// What whoever sends does when its connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfCutOff {
+    Fails,
+    GoesOn,
 }
 
 /// What came of it.
@@ -39,15 +46,16 @@ pub(crate) struct Measured {
 impl Load {
     /// Sends it all.
     pub(crate) fn put_on(&self, server: SocketAddr) -> Result<Measured> {
-        self.put(server, None)
+        self.put(server, IfCutOff::Fails)
     }
 
-    /// Sends it, kills the server after so long, and tells what it had answered.
-    pub(crate) fn put_on_and_kill(&self, server: &mut Server, after: Duration) -> Result<Measured> {
-        self.put(server.address, Some((server, after)))
+    /// Sends it to a server that is killed meanwhile and comes back: what is cut off is sent no more, and what is
+    /// due while nobody is there is sent late.
+    pub(crate) fn put_on_one_that_dies(&self, server: SocketAddr) -> Result<Measured> {
+        self.put(server, IfCutOff::GoesOn)
     }
 
-    fn put(&self, address: SocketAddr, kill: Option<(&mut Server, Duration)>) -> Result<Measured> {
+    fn put(&self, address: SocketAddr, if_cut_off: IfCutOff) -> Result<Measured> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut connections = vec![];
@@ -57,12 +65,8 @@ impl Load {
             let started = Instant::now() + LEAD;
             let senders: Vec<_> = connections
                 .into_iter()
-                .map(|(place, to)| tokio::spawn(self.send(to, place, started, kill.is_some())))
+                .map(|(place, to)| tokio::spawn(self.send(to, place, started, if_cut_off)))
                 .collect();
-            if let Some((server, after)) = kill {
-                sleep_until((started + after).into()).await;
-                server.kill()?;
-            }
             let mut all = Measured::default();
             for sender in senders {
                 let Measured { took, acknowledged, refused, refusal } = sender.await??;
@@ -81,7 +85,7 @@ impl Load {
         mut connection: Connection,
         place: u32,
         started: Instant,
-        is_killed: bool,
+        if_cut_off: IfCutOff,
     ) -> impl Future<Output = Result<Measured>> + Send + use<> {
         let Self { rate, time, connections } = *self;
         async move {
@@ -94,7 +98,10 @@ impl Load {
                 sleep_until((started + due).into()).await;
                 let answer = connection.ask("POST", "/v1/pings", &ping(number)).await;
                 let (status, body) = match answer {
-                    Err(_) if is_killed => break,
+                    Err(_) if if_cut_off == IfCutOff::GoesOn => {
+                        connection = Connection::again(connection.server).await?;
+                        continue;
+                    }
                     answer => answer?,
                 };
                 measured.took.push((started + due).elapsed());
@@ -165,6 +172,17 @@ impl Connection {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream), server })
+    }
+
+    /// Once somebody is there.
+    async fn again(server: SocketAddr) -> Result<Self> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            match Self::to(server).await {
+                Err(_) if Instant::now() < give_up => sleep(TRY_EVERY).await,
+                connected => return connected,
+            }
+        }
     }
 
     pub(crate) async fn ask(
