@@ -226,7 +226,7 @@ fn route<U: UsageReader + ?Sized>(
         holds: vec![],
         needs: vec![],
     };
-    let mut pool = Pool { tiers: vec![], spare: vec![], ill: vec![], refusals: vec![] };
+    let mut pool = Pool::default();
     let way = duplicate::Way::of(rule, duplicate.as_ref());
     for tier in campaign.tiers.iter() {
         let (mut eligible, mut absent) = (Vec::with_capacity(tier.members.len()), vec![]);
@@ -247,35 +247,35 @@ fn route<U: UsageReader + ?Sized>(
                 Ok(holds) => {
                     let candidate = Candidate { target, member, terms, holds, note: None };
                     let condition = usage.condition(&target.id);
-                    let spare = prices.is_spare(&stake);
-                    match (condition, spare) {
-                        (Condition::Well, None) => {
-                            eligible.push(candidate);
-                            continue;
+                    let takes = condition.takes(request.call, target.id.as_str());
+                    if condition != Condition::Well {
+                        let reading = ConditionReading { target: target.id.clone(), condition };
+                        decision.readings.conditions.push(reading);
+                        if takes {
+                            eligibility.steps.push(health(target, condition, true));
                         }
-                        (Condition::Well, Some(finding)) => {
-                            pool.spare.push((tier, candidate, finding));
-                            continue;
-                        }
-                        (Condition::Down | Condition::Open(_) | Condition::OnTrial(..), _) => {}
                     }
-                    let (id, takes) =
-                        (&target.id, condition.takes(request.call, target.id.as_str()));
-                    let reading = ConditionReading { target: id.clone(), condition };
-                    decision.readings.conditions.push(reading);
-                    if takes {
-                        eligibility.steps.push(health(target, condition, true));
-                        eligible.push(candidate);
-                    } else {
-                        if tier.hold_share_ms > 0 {
-                            absent.push(Share::of(&target.id, member));
+                    match (takes, prices.is_spare(&stake)) {
+                        (true, None) => eligible.push(candidate),
+                        (true, Some(finding)) => pool.spare.push((tier, candidate, finding)),
+                        (false, None) => {
+                            if tier.hold_share_ms > 0 {
+                                absent.push(Share::of(&target.id, member));
+                            }
+                            pool.ill.push((tier, candidate, condition));
                         }
-                        pool.ill.push((tier, candidate, condition));
+                        (false, Some(finding)) => {
+                            pool.ill_spare.push((tier, candidate, finding, condition));
+                        }
                     }
                 }
                 Err(reason) => {
                     let refused = eligibility.steps.last();
-                    if tier.hold_share_ms > 0 && refused.is_some_and(|it| makes_absent(it.check)) {
+                    // Who pays little has no share when it is there, so none is held for it.
+                    if tier.hold_share_ms > 0
+                        && refused.is_some_and(|it| makes_absent(it.check))
+                        && prices.is_spare(&stake).is_none()
+                    {
                         absent.push(Share::of(&target.id, member));
                     }
                     pool.refusals.push(reason);
@@ -307,8 +307,7 @@ fn route<U: UsageReader + ?Sized>(
     let (no_place, ringing) = (None, None);
     let mut planner = Planner { decision, scene, campaign, holds, no_place, steps, ringing };
     planner.plan(pool.tiers, &way, rotation);
-    planner.plan_spare(pool.spare, rotation);
-    planner.plan_ill(pool.ill, rotation);
+    planner.plan_others(pool.spare, pool.ill, pool.ill_spare, rotation);
     if let Some(candidate) = overflow {
         planner.overflow(candidate);
     }
@@ -353,12 +352,15 @@ pub struct Known<'a> {
 }
 
 /// The targets of a campaign, checked.
+#[derive(Default)]
 struct Pool<'a> {
     tiers: Vec<TierPool<'a>>,
     /// Those that pay little.
     spare: Vec<(&'a Tier, Candidate<'a>, Finding)>,
     /// And those of which probes, or their earlier calls, say that they cannot.
     ill: Vec<(&'a Tier, Candidate<'a>, Condition)>,
+    /// And those of both kinds.
+    ill_spare: Vec<(&'a Tier, Candidate<'a>, Finding, Condition)>,
     refusals: Vec<Reason>,
 }
 
@@ -366,7 +368,10 @@ impl Pool<'_> {
     /// Whether none of them can be tried.
     fn has_nobody(&self) -> bool {
         let none = |tier: &TierPool<'_>| tier.eligible.is_empty();
-        self.spare.is_empty() && self.ill.is_empty() && self.tiers.iter().all(none)
+        self.spare.is_empty()
+            && self.ill.is_empty()
+            && self.ill_spare.is_empty()
+            && self.tiers.iter().all(none)
     }
 }
 

@@ -128,7 +128,36 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
         }
     }
 
-    pub(super) fn plan_spare(
+    /// Those that are tried only for want of others: who pays little before who is ill, and who is both
+    /// last.
+    pub(super) fn plan_others(
+        &mut self,
+        spare: Vec<(&'a Tier, Candidate<'a>, Finding)>,
+        ill: Vec<(&'a Tier, Candidate<'a>, Condition)>,
+        ill_spare: Vec<(&'a Tier, Candidate<'a>, Finding, Condition)>,
+        rotation: &mut Rotation,
+    ) {
+        let has_better = !self.decision.plan.is_empty();
+        self.plan_spare(spare, rotation);
+        let has_well = !self.decision.plan.is_empty();
+        self.plan_ill(ill, rotation);
+        // Whoever is in the plan, and is not of the well that pay little, pays enough.
+        let has_paying = has_better || (!has_well && !self.decision.plan.is_empty());
+        let mut wanted = vec![];
+        for (tier, candidate, finding, condition) in ill_spare {
+            self.steps.push(pays_little(candidate.target, finding, !has_paying));
+            if has_paying {
+                continue;
+            }
+            self.steps.push(health(candidate.target, condition, !has_well));
+            wanted.push((tier, candidate));
+        }
+        if !has_paying && !has_well {
+            self.plan_wanted(wanted, rotation);
+        }
+    }
+
+    fn plan_spare(
         &mut self,
         spare: Vec<(&'a Tier, Candidate<'a>, Finding)>,
         rotation: &mut Rotation,
@@ -146,7 +175,7 @@ impl<'a, U: UsageReader + ?Sized> Planner<'_, 'a, U> {
 
     /// What is thought of a target may be wrong, and a call that fails is no worse than one that is
     /// not tried.
-    pub(super) fn plan_ill(
+    fn plan_ill(
         &mut self,
         ill: Vec<(&'a Tier, Candidate<'a>, Condition)>,
         rotation: &mut Rotation,

@@ -169,6 +169,96 @@ impl UsageReader for All {
     }
 }
 
+/// `most` pays too little; it is called for want of others, also when it is on trial.
+#[test]
+fn below_a_soft_floor_no_call_is_a_trial_while_there_are_others() {
+    let trip = Trip { cause: Cause::Failed, seen: 31, of: 60 };
+    let on_trial = Ill("most", Condition::OnTrial(trip, 100));
+    let (rules, config) = paying("");
+    let request = request("+18005550100");
+    let decision = decide(&rules, &request, Known::default(), &on_trial, &mut Rotation::default());
+    assert_snapshot!(decision.explain_first(2).join("\n"), @r"
+    campaign c, publisher p; no session
+    some: dialled as number 1
+    next: dialled as number 2
+    most: not dialled; the target pays little, and others pay more (price.below_soft_floor): a revenue of 0.50, at least 1.00
+    ");
+    assert_eq!(replay(&rules, &recorded(&request, &decision)).difference, None);
+
+    let paused = ["some", "next"].iter().fold(config, |config, id| {
+        config.replace(&format!("id = \"{id}\","), &format!("id = \"{id}\", paused = true,"))
+    });
+    let rules = snapshot(&paused);
+    let decision = decide(&rules, &request, Known::default(), &on_trial, &mut Rotation::default());
+    assert_eq!(targets_of(&decision), ["most"]);
+}
+
+/// Who is ill and pays too little is called behind all that are one of these, and says which of the two
+/// it is for.
+#[test]
+fn below_a_soft_floor_the_ill_come_behind_all_others() {
+    let trip = Trip { cause: Cause::Failed, seen: 31, of: 60 };
+    let (rules, config) = paying("");
+    let only = |ids: &[&str]| {
+        let away = ["some", "next"].into_iter().filter(|id| !ids.contains(id));
+        snapshot(&away.fold(config.clone(), |config, id| {
+            config.replace(&format!("id = \"{id}\","), &format!("id = \"{id}\", paused = true,"))
+        }))
+    };
+    let told = |rules: &RoutingSnapshot, usage: &dyn UsageReader| {
+        let request = request("+18005550100");
+        let decision = decide(rules, &request, Known::default(), usage, &mut Rotation::default());
+        assert_eq!(replay(rules, &recorded(&request, &decision)).difference, None);
+        let outcomes = decision.outcomes_of_first(3).into_iter();
+        let of_most = outcomes.filter(|it| it.target.as_str() == "most").map(|it| it.reason);
+        let plan = targets_of(&decision).join(" ");
+        (plan, of_most.collect::<Vec<_>>())
+    };
+    let ill = Ill("most", Condition::Open(trip));
+    let (price, health) = (Reason::PriceBelowSoftFloor, Reason::TargetCircuitOpen);
+
+    let told_of = |plan: &str, reason| (plan.to_owned(), vec![reason]);
+    assert_eq!(told(&rules, &ill), told_of("some next", Some(price)));
+    assert_eq!(told(&only(&["next"]), &All(Condition::Down)), told_of("next", Some(price)));
+    assert_eq!(told(&only(&[]), &ill), told_of("most", None));
+    // All pay too little, and the others are well.
+    let all_little = snapshot(&config.replace("revenue = \"9.00\"", "revenue = \"0.50\""));
+    assert_eq!(told(&all_little, &ill), told_of("some next", Some(health)));
+}
+
+/// When it is there `most` has no call of the tier, so none is kept for it when it is not.
+#[test]
+fn below_a_soft_floor_no_share_is_held() {
+    let (rules, _) = paying("hold_share_s = 600");
+    let busy = BTreeMap::from([(live("most"), Usage { used: 0, held: 1 })]);
+    let down = Ill("most", Condition::Down);
+    let all: [&dyn UsageReader; 3] = [&nothing_used(), &busy, &down];
+    for usage in all {
+        let mut rotation = Rotation::default();
+        for _ in 0..10 {
+            let request = request("+18005550100");
+            let decision = decide(&rules, &request, Known::default(), usage, &mut rotation);
+            assert_eq!(targets_of(&decision), ["some", "next"]);
+            assert_eq!(decision.readings.absent, []);
+        }
+    }
+}
+
+/// `most` brings 0.50, the others 9.00, and from 1.00 on a target is like others. With these settings of the
+/// first tier.
+fn paying(tier: &str) -> (RoutingSnapshot, String) {
+    let (_, config) = rules(tier, "");
+    let soft = "price = { soft_min_revenue = \"1.00\" }\n    [campaigns.routing]\n";
+    let config = [("most", "0.50"), ("some", "9.00"), ("next", "9.00")].into_iter().fold(
+        config.replace("[campaigns.routing]\n", soft),
+        |config, (id, revenue)| {
+            let pays = format!("conversion = {{ seconds = 90, revenue = \"{revenue}\" }}");
+            config.replace(&format!("id = \"{id}\","), &format!("id = \"{id}\", {pays},"))
+        },
+    );
+    (snapshot(&config), config)
+}
+
 #[test]
 fn a_held_share_goes_to_the_others_for_want_of_another_tier() {
     let (rules, _) = rules("hold_share_s = 600", "");
