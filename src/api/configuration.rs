@@ -21,7 +21,8 @@ pub(super) struct Reloaded {
     /// stays, and it outlives the process.
     #[schema(example = 2)]
     revision: u64,
-    /// Caps whose limit was lowered below what is used and held. They take no call until that is less.
+    /// Caps whose limit was lowered so far below what is used and held that they take no call until that is
+    /// less. A paced cap that does not expect all that is held to count may take some still: it is not named.
     closed: Vec<CapView>,
     /// Who says how full they are, as in `GET /v1/caps`.
     #[schema(example = "open")]

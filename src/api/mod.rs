@@ -505,7 +505,7 @@ pub trait Configuration: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
     pub revision: u64,
-    /// Caps whose limit was lowered below what is used and held: they take no call for now.
+    /// Caps whose limit was lowered so far below what is used and held that they take no call for now.
     pub closed: Metered,
 }
 

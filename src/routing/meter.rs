@@ -29,6 +29,9 @@ pub struct Meter {
     pub limit: u64,
     /// How much of it may be used by now; absent: all.
     pub by_now: Option<u64>,
+    /// More is used and held than the limit, by so much that no call is taken until that is less. A paced
+    /// cap takes some as long as not all that is held may come to count.
+    pub is_closed: bool,
     /// Which part of what is held is taken to come to count, in millionths; absent: all.
     pub rate_ppm: Option<u32>,
     /// From how many calls of late that is reckoned; absent: it is from none.
@@ -48,6 +51,9 @@ impl Meter {
             Some(Leeway::Soft) => ("soft", None),
             Some(Leeway::Paced(pace)) => ("paced", Some(pace)),
         };
+        let whole_window = |pace: &Pace| Leeway::Paced(Pace { by_now: request.limit, ..*pace });
+        let leeway = pace.map(whole_window).or(request.leeway);
+        let is_passed = usage.used.saturating_add(usage.held) > request.limit;
         let is_rolling = request.bucket.stored().1.is_some();
         Self {
             key: request.bucket.cap.clone(),
@@ -58,17 +64,13 @@ impl Meter {
             held: usage.held,
             awaited: reader.awaited(bucket),
             limit: request.limit,
+            is_closed: is_passed && !BucketRequest { leeway, ..request.clone() }.admits(usage, 1),
             by_now: pace.map(|pace| pace.by_now.min(request.limit)),
             rate_ppm: pace.and_then(Pace::rate_taken_ppm),
             rate_calls: pace.and_then(|pace| pace.calls),
             resets_at: request.ends_at.filter(|_| !is_rolling),
             reset: reader.latest_reset(bucket),
         }
-    }
-
-    /// Whether more is used and held than there is room for.
-    pub fn is_passed(&self) -> bool {
-        self.used.saturating_add(self.held) > self.limit
     }
 }
 
@@ -133,11 +135,11 @@ pub enum NotResettable {
     OtherTime,
 }
 
-/// Caps whose limit was lowered below what is used and held: they take no call until that is less.
+/// Caps whose limit was lowered so far below what is used and held that they take no call until that is less.
 pub fn closed(before: &BTreeMap<SmolStr, Meter>, now: &BTreeMap<SmolStr, Meter>) -> Vec<Meter> {
     let was_higher =
         |meter: &Meter| before.get(&meter.key).is_none_or(|before| before.limit > meter.limit);
-    now.values().filter(|meter| meter.is_passed() && was_higher(meter)).cloned().collect()
+    now.values().filter(|meter| meter.is_closed && was_higher(meter)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -194,6 +196,30 @@ mod tests {
         assert_eq!(closed(3, 4), []);
     }
 
+    /// Of what is held a paced cap expects a part to count, so it goes on beyond its limit.
+    #[test]
+    fn a_paced_cap_is_told_of_when_it_takes_no_call_any_more() {
+        let cap = "target/t/connected/daily";
+        let used = Usage { used: 300, held: 200 };
+        let used = BTreeMap::from([(bucket(cap, "d:2026-03-17"), used)]);
+        let closed = |mode: &str, limit: u32| {
+            let meters = |limit| {
+                let written = format!("limit = {limit}, mode = {mode}");
+                let config = config(9).replace("limit = 9", &written);
+                compiled(&config).meters(&used, OPEN)
+            };
+            !closed(&meters(900), &meters(limit)).is_empty()
+        };
+
+        let some_count = "\"paced\", assumed_rate = \"30%\"";
+        // By noon it has used more than it may by then, as it could with any limit.
+        assert_eq!([450, 400, 330].map(|limit| closed(some_count, limit)), [false, false, true]);
+        assert_eq!([500, 499].map(|limit| closed("\"paced\"", limit)), [false, true]);
+        assert_eq!([500, 499].map(|limit| closed("\"strict\"", limit)), [false, true]);
+        // Nothing is held for calls of a soft one; these began when it was strict.
+        assert_eq!([301, 300].map(|limit| closed("\"soft\"", limit)), [false, true]);
+    }
+
     #[test]
     fn a_cap_may_begin_anew_unless_it_is_what_is_owed_or_what_is_up() {
         let snapshot = snapshot(9);
@@ -237,7 +263,15 @@ mod tests {
     }
 
     fn snapshot(limit: u32) -> RoutingSnapshot {
-        let config = format!(
+        compiled(&config(limit))
+    }
+
+    fn compiled(config: &str) -> RoutingSnapshot {
+        RoutingSnapshot::compile(toml::from_str(config).unwrap(), 1).unwrap()
+    }
+
+    fn config(limit: u32) -> String {
+        format!(
             r#"
             publishers = [{{ id = "p" }}]
             buyers = [{{ id = "b", credit = {{ limit = "10.00" }} }}]
@@ -257,8 +291,7 @@ mod tests {
             caps = [{{ metric = "attempted", window = "daily", limit = 24, mode = "paced" }}]
             routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
             "#
-        );
-        RoutingSnapshot::compile(toml::from_str(&config).unwrap(), 1).unwrap()
+        )
     }
 
     fn bucket(cap: &str, window: &str) -> Bucket {
