@@ -152,8 +152,9 @@ faults!(
 /// Makes the latest decisions again on another configuration, or on two, and tells what would have come
 /// out differently. Each has what was read when it was made. Of what was not read then, because it is new or
 /// nobody asked, the best is assumed: caps are unused, targets and ways well, callers on no list, and there
-/// are no earlier calls but those the old rules looked back at. So fewer calls may be taken in truth, and the
-/// difference in money is the most it can be.
+/// are no earlier calls but those the old rules looked back at. So fewer calls may be taken in truth, and
+/// the difference in money may be more or less than it would have been: a target that comes first is counted
+/// though it may have had no room, and one behind it that is not counted may have brought more.
 #[utoipa::path(
     post,
     path = "/v1/config:diff",
