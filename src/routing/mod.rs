@@ -35,6 +35,7 @@ pub mod enrich;
 pub mod explain;
 pub mod facts;
 pub mod filter;
+mod following;
 mod gate;
 pub mod geo;
 pub mod history;

@@ -163,6 +163,10 @@ impl OwnHolds for Deciding {
         known.collect()
     }
 
+    fn following(&self, ending: &[BucketRequest], at: Wall) -> Vec<Option<BucketRequest>> {
+        self.snapshot().following(ending, at)
+    }
+
     fn live(&self) -> Vec<HoldId> {
         self.state.lock().ledger.held().map(|(hold, _)| hold).collect()
     }

@@ -33,7 +33,17 @@ impl Edge {
         number: u8,
         lease: Duration,
     ) -> Result<Self> {
-        let config: RoutingConfig = toml::from_str("")?;
+        Self::configured("", settings, number, lease).await
+    }
+
+    /// With these limits and what they are of.
+    pub(super) async fn configured(
+        config: &str,
+        settings: Option<RedisStoreSettings>,
+        number: u8,
+        lease: Duration,
+    ) -> Result<Self> {
+        let config: RoutingConfig = toml::from_str(config)?;
         let snapshot =
             RoutingSnapshot::compile(config, 1).map_err(|it| anyhow::anyhow!("{it:?}"))?;
         let deciding = Arc::new(Deciding::new(snapshot));

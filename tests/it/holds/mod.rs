@@ -13,3 +13,4 @@ mod machine;
 mod servers;
 mod stores;
 mod ways;
+mod windows;

@@ -34,7 +34,7 @@ use crate::routing::Usage;
 use crate::routing::config::OnStoreDown;
 use crate::routing::hold::{Bucket, BucketRequest, Counts, Juncture, NoRoom, Reset};
 use crate::routing::request::ReadyWord;
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 use super::metrics::StoreMetrics;
 use super::redis::{Deposit, RedisStore};
@@ -82,6 +82,10 @@ pub trait OwnHolds: Send + Sync {
     /// Deposits whose keys are known, behind one of them or from the first, at most `most`: there may
     /// be a million, and calls wait meanwhile. Empty behind the last.
     fn deposits(&self, after: Option<&Deposit>, most: usize) -> Vec<Deposit>;
+
+    /// What each of these asks for in the window that comes next, or in that of `at` if it is over by then;
+    /// `None`: there is none.
+    fn following(&self, ending: &[BucketRequest], at: Wall) -> Vec<Option<BucketRequest>>;
 
     /// The live holds.
     fn live(&self) -> Vec<HoldId>;

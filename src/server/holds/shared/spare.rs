@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::id::HoldId;
 use crate::routing::Usage;
 use crate::routing::hold::{Bucket, BucketRequest, Counts};
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 use super::super::store::Change;
 
@@ -20,8 +20,10 @@ const CALLS_MAX: u64 = 5;
 const LINES_MAX: u64 = 20;
 /// Tokens nobody would have needed for so long are given back.
 const IDLE: Duration = Duration::from_secs(60);
-/// Buckets with tokens at most.
+/// Buckets that calls ask for, and that tokens are kept in, at most.
 const BUCKETS_MAX: usize = 2_000;
+/// The same of those that come after them.
+const FOLLOWING_MAX: usize = 2_000;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spare {
@@ -32,8 +34,10 @@ pub(super) struct Spare {
 
 #[derive(Clone, Debug)]
 struct Kept {
-    /// As it was asked for last.
+    /// As it was asked for last, or will be.
     request: BucketRequest,
+    /// Nobody has asked for it: it comes after one that calls ask for.
+    is_following: bool,
     asked_at: Mono,
     tokens: Vec<(HoldId, u64)>,
 }
@@ -55,13 +59,38 @@ impl Spare {
             let stored = request.bucket.stored().0;
             if let Some(kept) = self.buckets.get_mut(stored.as_ref()) {
                 kept.asked_at = now;
+                kept.is_following = false;
                 if kept.request != *request {
                     kept.request = request.clone();
                 }
             } else if self.buckets.len() < BUCKETS_MAX {
-                let kept = Kept { request: request.clone(), asked_at: now, tokens: vec![] };
+                let kept = Kept::new(request.clone(), false, now);
                 self.buckets.insert(stored.into_owned(), kept);
             }
+        }
+    }
+
+    /// What is kept in windows that are over by then, and when it was asked for.
+    pub(super) fn ending(&self, by: Wall) -> (Vec<BucketRequest>, Vec<Mono>) {
+        let ends = |request: &BucketRequest| {
+            // A rolling window goes on.
+            request.ends_at.is_some_and(|it| it <= by) && request.bucket.stored().1.is_none()
+        };
+        let ending = self.buckets.values().filter(|kept| ends(&kept.request));
+        ending.map(|kept| (kept.request.clone(), kept.asked_at)).unzip()
+    }
+
+    /// Tokens are worth having of what comes after something that was asked for then, as long as of that:
+    /// when its window begins the store may be away.
+    pub(super) fn follow(&mut self, request: BucketRequest, asked_at: Mono) {
+        if let Some(kept) = self.buckets.get_mut(&request.bucket) {
+            if kept.is_following {
+                kept.asked_at = kept.asked_at.max(asked_at);
+                kept.request = request;
+            }
+        } else if self.buckets.len() < BUCKETS_MAX + FOLLOWING_MAX {
+            let kept = Kept::new(request, true, asked_at);
+            self.buckets.insert(kept.request.bucket.clone(), kept);
         }
     }
 
@@ -196,6 +225,10 @@ impl Spare {
 }
 
 impl Kept {
+    fn new(request: BucketRequest, is_following: bool, asked_at: Mono) -> Self {
+        Self { request, is_following, asked_at, tokens: vec![] }
+    }
+
     fn amount(&self) -> u64 {
         self.tokens.iter().map(|(_, amount)| amount).sum()
     }
@@ -305,6 +338,90 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_kept_in_the_next_window_as_long_as_in_the_one_that_calls_ask_for() {
+        let (mut spare, today, tomorrow) = (Spare::default(), of_day(1, 40), of_day(2, 12));
+        spare.asked(&[today.clone(), lines(8)], Mono(0));
+        assert_eq!(spare.ending(Wall(DAY_MS - 1)), (vec![], vec![]));
+        assert_eq!(spare.ending(Wall(DAY_MS)), (vec![today.clone()], vec![Mono(0)]));
+
+        spare.follow(tomorrow.clone(), Mono(0));
+        let of = |wanted: &[Wanted], request: &BucketRequest| {
+            let is_it = |it: &&Wanted| matches!(it, Wanted::More(_, of) if of == request);
+            wanted.iter().filter(is_it).cloned().collect::<Vec<_>>()
+        };
+        let wanted = spare.tend(|_| Some(Usage::default()), 2, Mono(1));
+        assert_eq!(of(&wanted, &tomorrow), [Wanted::More(3, tomorrow.clone())], "by its own limit");
+        spare.add(&tomorrow.bucket, token(1), 1);
+
+        // It is asked for less than a minute ago.
+        let later = Mono(0) + (IDLE - Duration::from_secs(1));
+        spare.asked(std::slice::from_ref(&today), later);
+        spare.follow(of_day(2, 16), later);
+        let wanted = spare.tend(|_| Some(Usage::default()), 2, Mono(0) + IDLE);
+        let lowered = of_day(2, 16);
+        assert_eq!(of(&wanted, &lowered), [Wanted::More(3, lowered)], "as it is configured now");
+
+        // Nobody asks for either.
+        let wanted = spare.tend(|_| None, 2, later + IDLE);
+        assert_eq!(wanted, [Wanted::Fewer(vec![token(1)])]);
+        assert_eq!(spare.ending(Wall(i64::MAX)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn calls_take_the_tokens_of_the_window_that_has_begun_and_of_no_other() {
+        let (mut spare, today, tomorrow) = (Spare::default(), of_day(1, 40), of_day(2, 40));
+        spare.asked(std::slice::from_ref(&today), Mono(0));
+        spare.add(&today.bucket, token(1), 1);
+        spare.follow(tomorrow.clone(), Mono(0));
+        spare.add(&tomorrow.bucket, token(2), 1);
+
+        let asked = of_day(2, 30);
+        spare.asked(std::slice::from_ref(&asked), Mono(1));
+        // What comes after yesterday has been asked for by now.
+        spare.follow(tomorrow.clone(), Mono(2));
+
+        assert_eq!(spare.take([&asked].into_iter(), unseen), Ok(vec![release(2)]));
+        assert_eq!(spare.take([&asked].into_iter(), unseen), Err(&asked));
+        assert_eq!(spare.take([&today].into_iter(), unseen), Ok(vec![release(1)]));
+        let request = &spare.buckets[&tomorrow.bucket].request;
+        assert_eq!(*request, asked, "as a call asks for it");
+    }
+
+    /// Then it shows yesterday again, or a day next week: what is kept ahead is given back.
+    #[test]
+    fn a_clock_that_is_set_leaves_no_tokens_in_windows_nobody_asks_for() {
+        let (mut spare, today, tomorrow) = (Spare::default(), of_day(9, 40), of_day(10, 40));
+        spare.asked(std::slice::from_ref(&today), Mono(0));
+        spare.follow(tomorrow.clone(), Mono(0));
+        spare.add(&tomorrow.bucket, token(1), 1);
+
+        for day in [1, 30] {
+            let mut spare = spare.clone();
+            spare.asked(&[of_day(day, 40)], Mono(0) + IDLE / 2);
+            let wanted = spare.tend(|_| None, 2, Mono(0) + IDLE);
+            assert_eq!(wanted, [Wanted::Fewer(vec![token(1)])], "{day}");
+            assert_eq!(spare.in_tokens(&tomorrow.bucket), 0);
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_ahead_than_there_may_be() {
+        let mut spare = Spare::default();
+        let of_cap = |n: usize, day| {
+            let bucket = Bucket { cap: format!("target/{n}").into(), ..of_day(day, 40).bucket };
+            BucketRequest { bucket, ..of_day(day, 40) }
+        };
+        for n in 0..=BUCKETS_MAX {
+            spare.asked(&[of_cap(n, 1)], Mono(0));
+        }
+        assert_eq!(spare.buckets.len(), BUCKETS_MAX);
+        for n in 0..=FOLLOWING_MAX {
+            spare.follow(of_cap(n, 2), Mono(0));
+        }
+        assert_eq!(spare.buckets.len(), BUCKETS_MAX + FOLLOWING_MAX);
+    }
+
+    #[test]
     fn room_of_its_own_is_given_to_so_many_calls_and_no_more() {
         let (mut spare, request) = (Spare::default(), calls(100));
         spare.asked(std::slice::from_ref(&request), Mono(0));
@@ -350,6 +467,17 @@ mod tests {
         let bucket = Bucket { cap: "target/a/connected/daily".into(), window: "d:1".into() };
         let counts = Counts::Connected;
         BucketRequest { bucket, counts, limit, amount: 1, ends_at: None, leeway: None }
+    }
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn of_day(day: i64, limit: u64) -> BucketRequest {
+        let bucket = Bucket { window: format!("d:{day}").into(), ..calls(limit).bucket };
+        BucketRequest { bucket, ends_at: Some(Wall(day * DAY_MS)), ..calls(limit) }
+    }
+
+    fn release(n: u8) -> Change {
+        Change::Release { hold: token(n) }
     }
 
     fn lines(limit: u64) -> BucketRequest {

@@ -30,6 +30,9 @@ const WATCHED_EVERY_MAX: Duration = Duration::from_millis(500);
 /// A connection may end in that moment: then it is tried once more.
 const ENDED_AT_MOST: usize = 2;
 const TOKENS_EVERY: Duration = Duration::from_secs(1);
+/// How long before a window may begin that the store cannot be asked about tokens of it are taken: there
+/// may be many, and few at a time.
+const AHEAD: Duration = Duration::from_secs(120);
 /// How soon a server remembers what another has used.
 const OTHERS_EVERY: Duration = Duration::from_millis(500);
 /// How soon a server gives credit for what another took.
@@ -164,6 +167,7 @@ impl SharedHolds {
         }
         if due.tokens <= now {
             due.tokens = now + TOKENS_EVERY;
+            self.follow_windows(own);
             if self.look_at_kept(now).await {
                 self.tend_tokens(now).await;
             }
@@ -444,6 +448,25 @@ impl SharedHolds {
             self.push(vec![Change::Keep { hold, requests }]);
         }
         Ok(())
+    }
+
+    /// A window may end while the store is away, and calls count in the next one then. Room of our own is
+    /// given for half a lease after the last word of the store: tokens are worth having of the windows that
+    /// begin until then. They come one after the other, with each look at the tokens.
+    fn follow_windows(&self, own: &dyn OwnHolds) {
+        let wall = clock::wall();
+        let by = Wall(wall.0.saturating_add(ms(self.lease / 2 + AHEAD)));
+        let (ending, asked_at) = self.inner.lock().spare.ending(by);
+        if ending.is_empty() {
+            return;
+        }
+        let following = own.following(&ending, wall);
+        let mut inner = self.inner.lock();
+        for (request, asked_at) in following.into_iter().zip(asked_at) {
+            if let Some(request) = request {
+                inner.spare.follow(request, asked_at);
+            }
+        }
     }
 
     /// Sees how full the buckets are that tokens are worth having of, where no call has lately: others may
