@@ -159,8 +159,8 @@ struct ExplainedCounterfactual {
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct ExplainedChange {
     /// `cap_raised`: the limit of `cap` was higher by `by`; `cap_at_least`: it was at least `limit`, as
-    /// it is too low for a single call; `called_at`: the call came `later_by_s`
-    /// later; `tag`: `tag` had `value`; `first_call`: the caller had not called before; `listed`,
+    /// it is too low for a single call; `agents_ready`: so many more as `by` says were ready to take a call of
+    /// those that `cap` counts; `called_at`: the call came `later_by_s` later; `tag`: `tag` had `value`; `first_call`: the caller had not called before; `listed`,
     /// `unlisted`: the caller was on `list`, or was not; `floor_lowered`: the least that a target has
     /// to bring was lower by `by`; `revenue_raised`: the target paid more by `by`; `room_known`: it was
     /// known what other servers had taken of `cap`, and there was room.
@@ -175,6 +175,10 @@ struct ExplainedChange {
     /// In the same unit.
     #[schema(example = json!(null))]
     limit: Option<u64>,
+    /// Of `cap_raised` and `cap_at_least`: it is the limit that the hour or the day has in place of the one
+    /// there is else; null: it is that one.
+    #[schema(example = json!(null))]
+    of_hour: Option<bool>,
     /// Seconds; earlier, if negative.
     #[schema(example = json!(null))]
     later_by_s: Option<i64>,
@@ -549,12 +553,19 @@ impl From<Counterfactual> for ExplainedCounterfactual {
 impl From<Change> for ExplainedChange {
     fn from(change: Change) -> Self {
         match change {
-            Change::Raised { cap, by, .. } => {
-                Self { change: "cap_raised", cap: Some(cap), by: Some(by), ..Self::default() }
+            Change::Raised { cap, by, hour, .. } => {
+                let of_hour = hour.then_some(true);
+                let (cap, by) = (Some(cap), Some(by));
+                Self { change: "cap_raised", cap, by, of_hour, ..Self::default() }
             }
-            Change::AtLeast { cap, limit, .. } => {
-                let limit = Some(limit);
-                Self { change: "cap_at_least", cap: Some(cap), limit, ..Self::default() }
+            Change::AtLeast { cap, limit, hour, .. } => {
+                let of_hour = hour.then_some(true);
+                let (cap, limit) = (Some(cap), Some(limit));
+                Self { change: "cap_at_least", cap, limit, of_hour, ..Self::default() }
+            }
+            Change::Ready { concurrency, by } => {
+                let (cap, by) = (Some(concurrency), Some(by.into()));
+                Self { change: "agents_ready", cap, by, ..Self::default() }
             }
             Change::Shifted { by_ms } => {
                 let later_by_s = Some(by_ms / 1_000);

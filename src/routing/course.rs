@@ -91,8 +91,15 @@ impl Shortage {
         // The time between attempts is asked for by the instant.
         let at = u64::try_from(self.at.0).unwrap_or(0);
         let amount = if planned.counts == Counts::Spacing { at } else { planned.amount };
+        // What is written may have been of the hour; nothing here says so.
+        let ready = decision.readings.ready.iter().find(|reading| reading.key == self.cap);
+        let is_ready = |ready: u32| self.limit == u64::from(ready) || self.limit < planned.limit;
+        let bound = match ready.is_some_and(|reading| is_ready(reading.ready)) {
+            true => Bound::Ready,
+            false => Bound::Limit,
+        };
         let request = BucketRequest { limit: self.limit, amount, ..planned.clone() };
-        Some(FullLimit::new(request, self.usage, Bound::Limit))
+        Some(FullLimit::new(request, self.usage, bound))
     }
 }
 

@@ -331,18 +331,16 @@ impl Concurrency {
         usage: &U,
         readings: &mut Readings,
     ) -> Need<'_> {
-        let by_hours = self.hours.as_ref().and_then(|it| it.limit(windows.local(self.zone)));
-        let (mut limit, mut bound) = match by_hours {
-            Some(limit) => (u64::from(limit), Bound::Hours),
-            None => (self.limit, Bound::Limit),
-        };
+        let (limit, mut bound) = self.written(windows);
+        let limit = limit.saturating_add(usage.raised(&self.key));
+        // Whatever its limit, no more than are ready can take a call.
+        let mut limit = usage.at_least(&self.key).map_or(limit, |least| least.max(limit));
         if let Some(ready) = usage.ready(&self.key) {
             readings.ready.push(ReadyReading { key: self.key.clone(), ready });
             if u64::from(ready) < limit {
                 (limit, bound) = (ready.into(), Bound::Ready);
             }
         }
-        limit = usage.at_least(&self.key).map_or(limit, |least| least.max(limit));
         let request = BucketRequest {
             bucket: Bucket { cap: self.key.clone(), window: SmolStr::new_static(LIVE) },
             counts: self.counts,
@@ -352,6 +350,12 @@ impl Concurrency {
             leeway: None,
         };
         Need { request, label: self.label.as_ref(), bound }
+    }
+
+    /// The limit as it is written, and whether that is one of this hour's.
+    pub(super) fn written(&self, windows: &Windows<'_>) -> (u64, Bound) {
+        let by_hours = self.hours.as_ref().and_then(|it| it.limit(windows.local(self.zone)));
+        by_hours.map_or((self.limit, Bound::Limit), |limit| (limit.into(), Bound::Hours))
     }
 }
 

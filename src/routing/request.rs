@@ -202,6 +202,12 @@ pub trait UsageReader {
         None
     }
 
+    /// By how much the limit of a concurrency is higher than it is written. Only a world that is thought of
+    /// says that it is.
+    fn raised(&self, _concurrency: &str) -> u64 {
+        0
+    }
+
     /// What a scorer that was asked said of a target, in millionths; `None`: nothing in time.
     fn score(&self, _scorer: &str, _target: &TargetId) -> Option<i64> {
         None

@@ -17,8 +17,8 @@ fn an_explanation_says_what_would_have_had_to_be_otherwise() {
         json!([{
             "target": "tgt_summit",
             "changes": [{
-                "change": "tag", "cap": null, "by": null, "later_by_s": null, "limit": null, "list": null,
-                "tag": "geo.state", "value": "OH",
+                "change": "tag", "cap": null, "by": null, "of_hour": null, "later_by_s": null, "limit": null,
+                "list": null, "tag": "geo.state", "value": "OH",
             }],
             "text": "geo.state OH",
         }])

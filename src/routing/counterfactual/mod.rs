@@ -24,7 +24,7 @@ use super::duplicate::Dues;
 use super::geo::LineRecord;
 use super::history::PastCall;
 use super::history::prior::PriorCalls;
-use super::hold::{Bucket, BucketRequest, Counts, Leeway, Pace, Stake, WHOLE_PPM};
+use super::hold::{Bucket, BucketRequest, Counts, LIVE, Leeway, Pace, Stake, WHOLE_PPM};
 use super::paying;
 use super::performance::rate::Lately;
 use super::performance::{Concerned, Scope, Tallies};
@@ -33,6 +33,7 @@ use super::quote::Owed;
 use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
+use super::shortage::{Bound, FullLimit};
 use super::snapshot::{CallScope, RoutingSnapshot};
 
 /// Targets that are looked at: for each the decision is made again several times.
@@ -55,10 +56,14 @@ pub struct Counterfactual {
 /// One thing that would have been otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The limit of a cap, or of concurrency, was higher.
-    Raised { cap: SmolStr, counts: Counts, by: u64 },
-    /// The limit of a cap, or of concurrency, that is too low for a single call was at least this.
-    AtLeast { cap: SmolStr, counts: Counts, limit: u64 },
+    /// The limit of a cap, or of concurrency, was higher; `hour`: that of the call's hour or day, which has
+    /// one of its own.
+    Raised { cap: SmolStr, counts: Counts, by: u64, hour: bool },
+    /// The limit of a cap, or of concurrency, that is too low for a single call was at least this; `hour` as
+    /// above.
+    AtLeast { cap: SmolStr, counts: Counts, limit: u64, hour: bool },
+    /// So many more were ready to take a call, of those whose calls a concurrency counts.
+    Ready { concurrency: SmolStr, by: u32 },
     /// The call came at another time, so many milliseconds later.
     Shifted { by_ms: i64 },
     /// A tag had this value.
@@ -93,9 +98,15 @@ impl fmt::Display for Counterfactual {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Raised { cap, counts, by } => write!(f, "cap {cap} +{}", counts.show(*by)),
-            Self::AtLeast { cap, counts, limit } => {
-                write!(f, "cap {cap} at least {}", counts.show(*limit))
+            Self::Raised { cap, counts, by, hour } => {
+                write!(f, "cap {cap}{} +{}", of_hour(*hour), counts.show(*by))
+            }
+            Self::AtLeast { cap, counts, limit, hour } => {
+                write!(f, "cap {cap}{} at least {}", of_hour(*hour), counts.show(*limit))
+            }
+            Self::Ready { concurrency, by: 1 } => write!(f, "1 agent more ready for {concurrency}"),
+            Self::Ready { concurrency, by } => {
+                write!(f, "{by} agents more ready for {concurrency}")
             }
             Self::Shifted { by_ms } => {
                 let minutes = by_ms.abs() / MINUTE_MS;
@@ -119,6 +130,10 @@ impl fmt::Display for Change {
     }
 }
 
+fn of_hour(hour: bool) -> &'static str {
+    if hour { " at this hour" } else { "" }
+}
+
 /// For each target that was refused, of many the first hundred (fewer of more than a thousand), and for each
 /// that was planned and found no room, the changes with which it would have been called, if such can be
 /// found. `snapshot` is that of the recorded revision.
@@ -130,7 +145,10 @@ pub fn counterfactuals(
     let decision = &record.decision;
     let short = course.short().filter_map(|(target, shortage)| {
         let full = shortage.full(decision, target)?;
-        let changes = vec![raise(full.request, full.usage)?];
+        let changes = match full.request.counts.is_concurrency() {
+            true => more_places(snapshot, full, shortage.at)?,
+            false => vec![raise(full)?],
+        };
         Some(Counterfactual { target: target.clone(), changes })
     });
     let mut all: Vec<_> = short.collect();
@@ -167,6 +185,8 @@ struct World<'a> {
     raised: BTreeMap<SmolStr, u64>,
     /// How high limits are at least.
     at_least: BTreeMap<SmolStr, u64>,
+    /// How many more are ready to take a call.
+    more_ready: BTreeMap<SmolStr, u32>,
     /// Whether the caller is on a list, whatever is.
     listed: BTreeMap<SmolStr, bool>,
     floor_lower: Money,
@@ -177,9 +197,12 @@ struct World<'a> {
 }
 
 impl UsageReader for World<'_> {
-    /// A higher limit leaves as much room as a lower use.
+    /// A higher limit leaves as much room as a lower use, but where it is not the limit alone that counts.
     fn usage(&self, bucket: &Bucket) -> Usage {
         let Usage { used, held } = self.recorded.usage(bucket);
+        if bucket.window == LIVE {
+            return Usage { used, held };
+        }
         let raised = self.raised.get(&bucket.cap).copied().unwrap_or(0);
         let left = raised.saturating_sub(used);
         Usage { used: used.saturating_sub(raised), held: held.saturating_sub(left) }
@@ -198,7 +221,8 @@ impl UsageReader for World<'_> {
     }
 
     fn ready(&self, concurrency: &str) -> Option<u32> {
-        self.recorded.ready(concurrency)
+        let more = self.more_ready.get(concurrency).copied().unwrap_or(0);
+        self.recorded.ready(concurrency).map(|ready| ready.saturating_add(more))
     }
 
     fn tallies(&self, concerned: &Concerned, since: i64) -> Tallies {
@@ -228,6 +252,10 @@ impl UsageReader for World<'_> {
 
     fn at_least(&self, cap: &str) -> Option<u64> {
         self.at_least.get(cap).copied()
+    }
+
+    fn raised(&self, concurrency: &str) -> u64 {
+        self.raised.get(concurrency).copied().unwrap_or(0)
     }
 
     fn score(&self, scorer: &str, target: &TargetId) -> Option<i64> {
@@ -261,6 +289,7 @@ impl<'a> World<'a> {
             recorded: Recorded::of(readings),
             raised: BTreeMap::new(),
             at_least: BTreeMap::new(),
+            more_ready: BTreeMap::new(),
             listed: BTreeMap::new(),
             floor_lower: Money::ZERO,
             known: BTreeSet::new(),
@@ -315,7 +344,7 @@ impl<'a> World<'a> {
                 let full = step.full.as_deref()?;
                 // How full it is here says nothing of how full it is.
                 let is_known = !self.known.contains(&full.request.bucket.cap);
-                is_known.then(|| raise(full.request.clone(), full.usage)).flatten()
+                is_known.then(|| raise(full.clone())).flatten()
             }
             Check::Schedule => self.another_time(step.target.as_ref()?),
             Check::Filter => self.another_tag(decision, step.target.as_ref()?),
@@ -349,6 +378,9 @@ impl<'a> World<'a> {
             }
             Change::AtLeast { cap, limit, .. } => {
                 self.at_least.insert(cap.clone(), *limit);
+            }
+            Change::Ready { concurrency, by } => {
+                *self.more_ready.entry(concurrency.clone()).or_default() += by;
             }
             Change::Shifted { by_ms } => {
                 self.request.at = Wall(self.request.at.0.saturating_add(*by_ms));
@@ -448,8 +480,27 @@ impl<'a> World<'a> {
     }
 }
 
-/// By how much more a limit lets a call in that has no room with this usage.
-fn raise(request: BucketRequest, usage: Usage) -> Option<Change> {
+/// What lets a call in that found this concurrency full at that time: of agents who are too few, and of a
+/// limit that is too low behind them, both.
+fn more_places(snapshot: &RoutingSnapshot, full: FullLimit, at: Wall) -> Option<Vec<Change>> {
+    let key = &full.request.bucket.cap;
+    let concurrency = snapshot.concurrency().find(|it| it.key == *key);
+    let written = concurrency.map(|it| it.written(&snapshot.windows(at)));
+    if full.bound != Bound::Ready {
+        // As it is written, unless it has been written anew since the decision.
+        let bound = written.filter(|(limit, _)| *limit == full.request.limit).map(|it| it.1);
+        return Some(vec![raise(FullLimit { bound: bound.unwrap_or(full.bound), ..full })?]);
+    }
+    let behind = written.and_then(|(limit, bound)| {
+        let request = BucketRequest { limit, ..full.request.clone() };
+        raise(FullLimit { request, bound, ..full.clone() })
+    });
+    Some([raise(full)?].into_iter().chain(behind).collect())
+}
+
+/// By how much more a limit lets a call in that has no room in it.
+fn raise(full: FullLimit) -> Option<Change> {
+    let FullLimit { request, usage, bound, .. } = full;
     let Usage { used, held } = usage;
     let over = |wanted: u64| wanted.checked_sub(request.limit).filter(|by| *by > 0);
     let by = match &request.leeway {
@@ -475,10 +526,17 @@ fn raise(request: BucketRequest, usage: Usage) -> Option<Change> {
     let fits = request.admits(Usage::default(), request.amount);
     let limit = request.limit.saturating_add(by);
     let (cap, counts) = (request.bucket.cap, request.counts);
+    let hour = match bound {
+        Bound::Ready => {
+            return Some(Change::Ready { concurrency: cap, by: u32::try_from(by).ok()? });
+        }
+        Bound::Hours => true,
+        Bound::Limit | Bound::Gate => false,
+    };
     Some(match fits {
-        true => Change::Raised { cap, counts, by },
+        true => Change::Raised { cap, counts, by, hour },
         // Nothing that is less used would let it in.
-        false => Change::AtLeast { cap, counts, limit },
+        false => Change::AtLeast { cap, counts, limit, hour },
     })
 }
 

@@ -25,6 +25,91 @@ fn a_full_cap_would_have_had_to_be_higher() {
 }
 
 #[test]
+fn a_limit_of_the_hour_that_is_full_would_have_had_to_be_higher_at_that_hour() {
+    let rules =
+        target("concurrency = { limit = 9, exceptions = [{ date = '2026-03-17', limit = 2 }] }");
+    let full = [(bucket("target/t/concurrency", "live"), used(0, 2))];
+    let raised = "cap target/t/concurrency at this hour +1";
+    assert_eq!(told(&rules, &call(), &full, &[]), [raised]);
+}
+
+/// Whatever the limit, no more calls are taken at once than agents are ready.
+#[test]
+fn of_agents_who_are_too_few_more_would_have_had_to_be_ready() {
+    let told = |ready: u32, live: u64| {
+        let (snapshot, usage) = (with_places(3), BTreeMap::from([(lines(), used(0, live))]));
+        let decision = decide_with_ready(&snapshot, &usage, Some(ready));
+        assert!(decision.plan.is_empty(), "nothing stands against it");
+        let record = DecisionRecord::new(&call(), Known::default(), &decision);
+        let all = counterfactuals(&snapshot, &record, &Course::default());
+        all.iter().map(Counterfactual::changes_in_words).collect::<Vec<_>>().join(", ")
+    };
+    let one_more = "1 agent more ready for target/t/concurrency";
+    assert_eq!([told(1, 1), told(0, 0)], [one_more; 2], "a limit of four would not do");
+    assert_eq!(
+        told(1, 3),
+        "3 agents more ready for target/t/concurrency and cap target/t/concurrency +1"
+    );
+    assert_eq!(told(3, 3), format!("cap target/t/concurrency +1 and {one_more}"));
+    assert_eq!(told(5, 3), "cap target/t/concurrency +1");
+}
+
+#[test]
+fn a_planned_target_that_found_too_few_agents_needs_more_of_them() {
+    let met = |snapshot: &RoutingSnapshot, ready: Option<u32>, limit: u64| {
+        let decision = decide_with_ready(snapshot, &BTreeMap::new(), ready);
+        let (cap, usage, at) = (lines().cap, used(0, limit), Wall(OPEN.0 + 30_000));
+        let shortage = Some(Shortage { cap, limit, usage, at });
+        let end = TurnEnd::Denied { reason: Reason::ConcurrencyFull, shortage };
+        let course: Course = [Turn { target: "t".into(), end }].into_iter().collect();
+        let line = decision.explain(&course)[1].clone();
+        let record = DecisionRecord::new(&call(), Known::default(), &decision);
+        let all = counterfactuals(snapshot, &record, &course);
+        let told = all.iter().map(Counterfactual::changes_in_words).collect::<Vec<_>>();
+        (told.join(", "), line.rsplit_once(" has ").unwrap().1.to_owned())
+    };
+    let three = with_places(3);
+    let one_more = "1 agent more ready for target/t/concurrency";
+    let higher = "cap target/t/concurrency +1";
+    for (ready, limit, wanted, has) in [
+        (Some(2), 2, one_more.to_owned(), "2 live, at most 2 ready to take a call"),
+        // One has gone since the call was decided.
+        (Some(2), 1, one_more.to_owned(), "1 live, at most 1 ready to take a call"),
+        (Some(3), 3, format!("{one_more} and {higher}"), "3 live, at most 3 ready to take a call"),
+        (Some(5), 3, higher.to_owned(), "3 live, at most 3"),
+        (None, 3, higher.to_owned(), "3 live, at most 3"),
+    ] {
+        assert_eq!(met(&three, ready, limit), (wanted, has.to_owned()), "{ready:?} {limit}");
+    }
+    let at_this_hour = compiled(&target(
+        "concurrency = { limit = 9, exceptions = [{ date = '2026-03-17', limit = 2 }] }",
+    ));
+    assert_eq!(met(&at_this_hour, None, 2).0, "cap target/t/concurrency at this hour +1");
+}
+
+fn with_places(limit: u32) -> RoutingSnapshot {
+    compiled(&target(&format!("concurrency = {{ limit = {limit} }}")))
+}
+
+fn compiled(config: &str) -> RoutingSnapshot {
+    RoutingSnapshot::compile(toml::from_str(config).unwrap(), 1).unwrap()
+}
+
+fn lines() -> Bucket {
+    bucket("target/t/concurrency", "live")
+}
+
+fn decide_with_ready(
+    snapshot: &RoutingSnapshot,
+    usage: &BTreeMap<Bucket, Usage>,
+    ready: Option<u32>,
+) -> Decision {
+    let ready = ready.map(|ready| (lines().cap, ready)).into_iter().collect();
+    let usage = Assuming { usage, assumed: &Assumed { ready, ..Assumed::default() } };
+    decide(snapshot, &call(), Known::default(), &usage, &mut Rotation::default())
+}
+
+#[test]
 fn a_cap_on_money_would_have_had_to_be_higher_by_what_the_call_may_cost() {
     let rules = target(
         r#"conversion = { seconds = 60, revenue = "42.00" }
@@ -50,7 +135,7 @@ fn a_limit_that_is_too_low_for_any_call_would_have_had_to_be_at_least_what_lets_
     let none_at_night =
         target("concurrency = { limit = 5, exceptions = [{ date = '2026-03-17', limit = 0 }] }");
     let told = told(&none_at_night, &call(), &[], &[]);
-    assert_eq!(told, ["cap target/t/concurrency at least 1"]);
+    assert_eq!(told, ["cap target/t/concurrency at this hour at least 1"]);
 }
 
 #[test]

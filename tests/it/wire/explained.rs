@@ -183,6 +183,35 @@ fn a_cap_that_is_full_is_told_with_its_figures_and_when_it_begins_anew() {
     });
 }
 
+/// One agent is ready, and has a call. The limit lets three calls come at once.
+#[test]
+fn a_call_for_whom_no_agent_is_ready_would_have_been_taken_with_one_more_of_them() {
+    let lines = "targets.alone.concurrency={ limit = 3 }";
+    let of_caller = "campaigns.alone.callers={ repeat_after_s = 0 }";
+    play(&[lines, of_caller], |stage| {
+        let asked = ("PUT", "/v1/targets/alone/ready_agents");
+        let json = [("Content-Type", "application/json"), ("Authorization", "Bearer dev")];
+        let reply = http::ask(stage.api, asked, r#"{ "count": 1 }"#, &json)?;
+        ensure!(reply.status == 200, "{reply:?}");
+        let (mut caller, mut target, mut other) = (stage.udp()?, stage.target()?, stage.udp()?);
+        let up = Call::up(stage, &mut caller, &mut target, "up", &[])?;
+        other.send(with_body(&other, &stage.invite(), "full", &[], SDP))?;
+        other.expect("486 INVITE")?;
+
+        over(stage, "full")?;
+        let explained = explained(stage, "full")?;
+        let key = "target/alone/concurrency";
+        says(&explained, "(concurrency.full): 1 live, at most 1 ready to take a call")?;
+        let told = &explained["would_have_been_called"][0];
+        ensure!(told["text"] == format!("1 agent more ready for {key}"), "{explained:#}");
+        let change = &told["changes"][0];
+        let expected = (&json!("agents_ready"), &json!(key), &json!(1));
+        ensure!((&change["change"], &change["cap"], &change["by"]) == expected, "{explained:#}");
+        up.end(&mut caller, &mut target)?;
+        stage.is_clean()
+    });
+}
+
 /// The store is gone, and a cap that is closed without it has no room, though the decision saw some.
 #[test]
 fn a_target_that_has_no_room_without_the_store_is_told_as_that_and_the_next_as_called() {
