@@ -275,7 +275,6 @@ mod tests {
     use tokio::time::{Instant, sleep_until};
 
     use super::*;
-    use crate::id::{PingId, SessionId};
     use crate::routing::RoutingSnapshot;
     use crate::routing::config::RoutingConfig;
 
@@ -342,15 +341,6 @@ mod tests {
     }
 
     fn answer() -> Kept {
-        let accepted = Accepted {
-            ping: PingId::from_bytes([7; 16]),
-            session: SessionId::from_bytes([7; 16]),
-            number: None,
-            number_status: NumberStatus::NotAsked,
-            expires_at: NOW,
-            promise: None,
-            repeated: false,
-        };
-        Kept { accepted, visit: None }
+        Kept::of_test(7, NOW)
     }
 }

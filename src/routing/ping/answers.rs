@@ -235,12 +235,27 @@ fn first_half(digest: &[u8]) -> [u8; 16] {
 }
 
 #[cfg(test)]
+impl Kept {
+    /// To a ping without a number, by which this one is told from others.
+    pub(crate) fn of_test(n: u8, expires_at: Wall) -> Self {
+        let accepted = Accepted {
+            ping: crate::id::PingId::from_bytes([n; 16]),
+            session: crate::id::SessionId::from_bytes([n; 16]),
+            number: None,
+            number_status: super::NumberStatus::NotAsked,
+            expires_at,
+            promise: None,
+            repeated: false,
+        };
+        Self { accepted, visit: None }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::{PingId, SessionId};
-    use crate::routing::ping::NumberStatus;
 
     const AT: Wall = Wall(1_773_759_852_318);
 
@@ -361,16 +376,7 @@ mod tests {
     }
 
     fn answer(n: u8) -> Kept {
-        let accepted = Accepted {
-            ping: PingId::from_bytes([n; 16]),
-            session: SessionId::from_bytes([n; 16]),
-            number: None,
-            number_status: NumberStatus::NotAsked,
-            expires_at: AT,
-            promise: None,
-            repeated: false,
-        };
-        Kept { accepted, visit: None }
+        Kept::of_test(n, AT)
     }
 
     fn after(ms: i64) -> Wall {

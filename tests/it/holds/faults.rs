@@ -20,12 +20,14 @@ use tollbridge::time::{Mono, Wall};
 use super::edge::Edge;
 use super::machine::Machine;
 use super::stores;
+use super::until;
 use super::ways::Ways;
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, What};
 
 /// No test waits for it to be over.
 const LEASE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_is_placed_after_its_call_was_told_there_is_no_room_is_taken_back() -> Result<()>
@@ -76,7 +78,7 @@ async fn a_hold_that_was_granted_by_a_store_that_has_forgotten_us_since_is_taken
     assert!(!placed, "who knows what the store knows");
 
     stores::join(&other, LEASE).await?;
-    until("the store", || Ok(is_open(&edge))).await?;
+    until(PATIENCE, "the store", || Ok(is_open(&edge))).await?;
     is_empty_for_good(&redis, &other).await?;
     Ok(())
 }
@@ -120,7 +122,7 @@ async fn what_was_given_back_while_leases_lapsed_is_not_given_to_calls_here() ->
     assert!(edge.place(hold(1), &line).await);
 
     ways.cut_all();
-    until("the edge to see it", || Ok(!is_open(&edge))).await?;
+    until(PATIENCE, "the edge to see it", || Ok(!is_open(&edge))).await?;
     edge.deciding.release(hold(1));
     until_granted(&other, hold(2)).await?;
     // Nodes that have not told keep it from being open to the edge, which is connected again.
@@ -148,7 +150,7 @@ async fn calls_get_room_of_the_server_s_own_while_the_store_runs_a_script_of_som
     let edge = Edge::start(Some(settings), 1, LEASE).await?;
     let other = other(&redis).await?;
     assert!(edge.place(hold(1), &place(200)).await);
-    until("tokens", || Ok(redis.ask(&["hget", PLACE, "held"])? == "6")).await?;
+    until(PATIENCE, "tokens", || Ok(redis.ask(&["hget", PLACE, "held"])? == "6")).await?;
 
     let script = redis.keep_busy()?;
     let told = other.usage(&[]).await;
@@ -160,7 +162,7 @@ async fn calls_get_room_of_the_server_s_own_while_the_store_runs_a_script_of_som
     drop(script);
 
     assert_eq!(placed, [true, true, true, true, true, false], "as many as it had room for");
-    until("the store", || Ok(is_open(&edge))).await?;
+    until(PATIENCE, "the store", || Ok(is_open(&edge))).await?;
     for number in 1..8 {
         edge.deciding.release(hold(number));
     }
@@ -180,7 +182,7 @@ async fn room_of_a_server_s_own_is_given_no_further_than_a_limit_that_was_lowere
         other.reserve(hold(number), &[place(40)], LEASE).await?;
     }
     assert!(edge.place(hold(1), &place(40)).await);
-    until("five tokens", || Ok(redis.ask(&["hget", PLACE, "held"])? == "16")).await?;
+    until(PATIENCE, "five tokens", || Ok(redis.ask(&["hget", PLACE, "held"])? == "16")).await?;
 
     let script = redis.keep_busy()?;
     let mut placed = vec![];
@@ -218,13 +220,13 @@ async fn an_emptied_store_hears_at_once_of_servers_that_ask_nothing_of_it() -> R
     // Nobody asks anything but this deposit, of which it is not known who has it.
     let claimed = busy.deciding.claim_deposit(&ten).await;
     assert_eq!(claimed, Err(StoreFault::NotOpen));
-    until("the quiet one to tell", || {
+    until(PATIENCE, "the quiet one to tell", || {
         let joined = redis.ask(&["smembers", "nodes:{servers}:joined"])?;
         Ok(joined.contains("quiet") && joined.contains("busy"))
     })
     .await?;
     assert!(emptied.elapsed() < open_after, "it was opened without one");
-    until("the store", || Ok(is_open(&busy) && is_open(&quiet))).await?;
+    until(PATIENCE, "the store", || Ok(is_open(&busy) && is_open(&quiet))).await?;
     let claimed = busy.deciding.claim_deposit(&ten).await;
     assert_eq!(claimed, Ok(Claim::Taken { amount: 10, all: 10 }));
     assert_eq!(busy.deciding.claim_deposit(&deposit("five")).await, Ok(Claim::Elsewhere));
@@ -260,7 +262,7 @@ async fn an_emptied_store_is_not_opened_without_a_server_that_another_knows() ->
     // The one that holds the only place there is finds out much later than the other.
     ways.cut_all();
     redis.restart()?;
-    until("the near one to tell", || {
+    until(PATIENCE, "the near one to tell", || {
         Ok(redis.ask(&["smembers", "nodes:{servers}:joined"])?.contains("near"))
     })
     .await?;
@@ -275,7 +277,7 @@ async fn an_emptied_store_is_not_opened_without_a_server_that_another_knows() ->
     assert!(!is_open(&near), "it was opened without one");
 
     ways.mend();
-    until("the store", || Ok(is_open(&near) && is_open(&far))).await?;
+    until(PATIENCE, "the store", || Ok(is_open(&near) && is_open(&far))).await?;
     assert!(!near.place(hold(251), &line).await, "it is another's");
     far.deciding.release(hold(1));
     let other = other(&redis).await?;
@@ -299,8 +301,8 @@ async fn an_emptied_store_waits_for_a_server_that_is_gone_as_long_as_a_lease() -
 
     let emptied = Instant::now();
     redis.ask(&["flushall"])?;
-    until("the edge to see it", || Ok(!is_open(&edge))).await?;
-    until("the store", || Ok(is_open(&edge))).await?;
+    until(PATIENCE, "the edge to see it", || Ok(!is_open(&edge))).await?;
+    until(PATIENCE, "the store", || Ok(is_open(&edge))).await?;
     let took = emptied.elapsed();
     assert!(took >= lease, "{took:?}");
     assert!(edge.place(hold(1), &place(1)).await, "there is room");
@@ -354,7 +356,7 @@ async fn an_emptied_store_is_told_by_others_what_a_server_that_is_gone_had_used(
             anyhow::Ok(other.usage(&asked).await?)
         }
     };
-    until("it to be seen", || Ok(remembered() == 4)).await?;
+    until(PATIENCE, "it to be seen", || Ok(remembered() == 4)).await?;
     let before = look().await?;
     assert_eq!(before[..3].iter().map(|it| it.used).collect::<Vec<_>>(), [3, 3, 3]);
     machine.kill();
@@ -362,10 +364,10 @@ async fn an_emptied_store_is_told_by_others_what_a_server_that_is_gone_had_used(
     // Twice: what it was told it remembers.
     for _ in 0..2 {
         redis.ask(&["flushall"])?;
-        until("the edge to see it", || Ok(!is_open(&edge))).await?;
-        until("the store", || Ok(is_open(&edge))).await?;
+        until(PATIENCE, "the edge to see it", || Ok(!is_open(&edge))).await?;
+        until(PATIENCE, "the store", || Ok(is_open(&edge))).await?;
         assert_eq!(look().await?, before);
-        until("it to be seen", || Ok(remembered() == 4)).await?;
+        until(PATIENCE, "it to be seen", || Ok(remembered() == 4)).await?;
     }
 
     for (number, is_room) in [(5, true), (6, true), (7, false)] {
@@ -387,11 +389,11 @@ async fn a_server_that_lost_sight_of_a_store_tells_it_all_if_it_was_emptied_mean
     // It is the same process, and finds no more than that its connections are closed.
     redis.ask(&["flushall"])?;
     redis.ask(&["client", "kill", "type", "normal"])?;
-    until("it to tell", || {
+    until(PATIENCE, "it to tell", || {
         Ok(redis.ask(&["smembers", "nodes:{servers}:joined"])?.contains("edge"))
     })
     .await?;
-    until("the store", || Ok(is_open(&edge))).await?;
+    until(PATIENCE, "the store", || Ok(is_open(&edge))).await?;
     let other = other(&redis).await?;
     assert_eq!(other.claim(&ten, 1).await, Ok(Claim::Taken { amount: 10, all: 10 }));
     Ok(())
@@ -432,13 +434,13 @@ async fn what_counts_is_told_when_it_is_on_disk_also_to_a_store_that_was_emptied
     counts(1)?;
     stays("").await?;
     steps.turn();
-    until("it to be told", || Ok(used()? == "1")).await?;
+    until(PATIENCE, "it to be told", || Ok(used()? == "1")).await?;
 
     counts(2)?;
     redis.ask(&["flushall"])?;
     stays("").await?;
     steps.turn();
-    until("it to be told", || Ok(used()? == "2")).await?;
+    until(PATIENCE, "it to be told", || Ok(used()? == "2")).await?;
     Ok(())
 }
 
@@ -487,7 +489,7 @@ async fn a_store_that_is_slow_now_and_then_is_done_without() -> Result<()> {
     ensure!(placed >= 3, "{placed} answers made it give up");
 
     relay.slow_down(Duration::ZERO);
-    until("the store", || Ok(is_open(&edge))).await
+    until(PATIENCE, "the store", || Ok(is_open(&edge))).await
 }
 
 const PLACE: &str = "cap:{servers}:target/t/connected:total";
@@ -495,19 +497,10 @@ const PLACE: &str = "cap:{servers}:target/t/connected:total";
 /// Nothing is held, and that stays so.
 async fn is_empty_for_good(redis: &Redis, store: &RedisStore) -> Result<()> {
     let is_empty = || Ok(matches!(&*redis.ask(&["hget", PLACE, "held"])?, "" | "0"));
-    until("nothing to be held", is_empty).await?;
+    until(PATIENCE, "nothing to be held", is_empty).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let usage = store.usage(&[(place(1).bucket, Counts::Connected)]).await?;
     ensure!(usage[0].held == 0, "{} leaked", usage[0].held);
-    Ok(())
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let give_up = Instant::now() + Duration::from_secs(5);
-    while !is_so()? {
-        ensure!(Instant::now() < give_up, "waited for {what} in vain");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
     Ok(())
 }
 

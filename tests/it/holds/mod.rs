@@ -14,3 +14,21 @@ mod servers;
 mod stores;
 mod ways;
 mod windows;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+/// Waits until it is so, for that long at most.
+async fn until(
+    patience: Duration,
+    what: &str,
+    mut is_so: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let give_up = Instant::now() + patience;
+    while !is_so()? {
+        ensure!(Instant::now() < give_up, "waited for {what} in vain");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}

@@ -12,12 +12,14 @@ use tollbridge::time::Wall;
 
 use super::edge::Edge;
 use super::stores;
+use super::until;
 use super::ways::Ways;
 use crate::support::redis::Redis;
 
 /// Nothing is over while the test runs but the window.
 const LEASE: Duration = Duration::from_secs(600);
 const LIMIT: u64 = 8;
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What begins does so with a minute: so long is there for all that comes before it, at least.
 const BEFORE: Duration = Duration::from_secs(15);
 
@@ -51,9 +53,10 @@ async fn over_the_end_of_a_window_calls_go_on_without_the_store_as_far_as_was_re
         assert!(edge.place(hold(number), &before).await, "there is room");
     }
     let key = format!("cap:{{servers}}:{}:{}", after.bucket.cap, after.bucket.window);
-    until("two tokens of each", || Ok(redis.ask(&["hget", &key, "held"])? == "4")).await?;
+    until(PATIENCE, "two tokens of each", || Ok(redis.ask(&["hget", &key, "held"])? == "4"))
+        .await?;
     ways.cut_all();
-    until("both to see it", || Ok(edges.iter().all(|it| !it.is_open()))).await?;
+    until(PATIENCE, "both to see it", || Ok(edges.iter().all(|it| !it.is_open()))).await?;
     ensure!(clock::wall() < begins, "the machine is too slow for this test");
     while clock::wall() < begins {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -66,7 +69,7 @@ async fn over_the_end_of_a_window_calls_go_on_without_the_store_as_far_as_was_re
     assert_eq!(placed, [true, true, true, true, false, false], "two tokens each");
 
     ways.mend();
-    until("the store", || Ok(edges.iter().all(Edge::is_open))).await?;
+    until(PATIENCE, "the store", || Ok(edges.iter().all(Edge::is_open))).await?;
     let other = stores::settings(vec![redis.address()], "servers", "other");
     let other = stores::open(other, LEASE).await?;
     let of_window = [(after.bucket.clone(), Counts::Connected)];
@@ -122,13 +125,4 @@ fn config(window: &str) -> String {
 
 fn hold(number: u8) -> HoldId {
     HoldId::of(CallId::from_bytes([number; 16]), 1, "target/t")
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let give_up = Instant::now() + Duration::from_secs(10);
-    while !is_so()? {
-        ensure!(Instant::now() < give_up, "waited for {what} in vain");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
 }

@@ -9,18 +9,10 @@ use serde_json::{Value, json};
 use super::Stage;
 use super::sessions::ping;
 use super::shared::{check, redis};
-use super::shared_sessions::{pool, server, text};
-use crate::support::{api, http, wait_for};
+use super::shared_sessions::{numbers_apart, pool, server, text};
+use crate::support::{http, wait_for};
 
 const MOMENT: Duration = Duration::from_secs(10);
-
-fn wait_for_apart(stage: &Stage) -> Result<()> {
-    wait_for("a number to be set apart", MOMENT, || {
-        let metrics = api::metrics(stage.api)?;
-        let apart = metrics.get("tollbridge_session_store_apart_numbers");
-        Ok((apart == Some(&1.0)).then_some(()))
-    })
-}
 
 /// A ping that has had a number for a second, and is forgotten.
 fn over(stage: &Stage) -> Result<String> {
@@ -50,7 +42,7 @@ fn a_number_set_apart_is_lent_once_whether_or_not_the_store_is_there() {
     let mut redis = redis(folder.path());
     let stage = server(&redis, 1, &pool(8)).unwrap();
     let mut play = || -> Result<()> {
-        wait_for_apart(&stage)?;
+        numbers_apart(&stage, 1)?;
         // With the one that is set apart, which is the last.
         let lent = rest(&stage)?;
         ensure!(lent.len() == 8, "{lent:?}");
@@ -71,8 +63,8 @@ fn a_number_whose_session_was_over_before_the_store_could_hear_of_it_rests_and_a
     let stage = server(&redis, 1, &pool(8)).unwrap();
     let other = server(&redis, 2, &pool(8)).unwrap();
     let play = || -> Result<()> {
-        wait_for_apart(&stage)?;
-        wait_for_apart(&other)?;
+        numbers_apart(&stage, 1)?;
+        numbers_apart(&other, 1)?;
         redis.signal("STOP")?;
         let number = over(&stage);
         redis.signal("CONT")?;
@@ -83,7 +75,7 @@ fn a_number_whose_session_was_over_before_the_store_could_hear_of_it_rests_and_a
             let history = told["history"].as_array().map_or(0, Vec::len);
             Ok((history == 1).then_some(()))
         })?;
-        wait_for_apart(&stage)?;
+        numbers_apart(&stage, 1)?;
         // One is set apart for the other.
         let lent = rest(&stage)?;
         ensure!(lent.len() == 6 && !lent.contains(&number), "{number}, {lent:?}");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Stage;
 use super::program::Program;
 use super::shared::{check, redis};
-use super::shared_sessions::{BID_KEY, BIDS, pool, server, server_with};
+use super::shared_sessions::{BID_KEY, BIDS, pool, server, server_with, store_is};
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, What};
 use crate::support::{api, http, wait_for};
@@ -108,12 +108,7 @@ fn the_same_request_at_two_servers_is_one_session_with_one_answer() {
         let (one, same) = (send(&first, &later)?, send(&first, &later)?);
         ensure!((one.status, same.status) == (202, 202), "{one:?}, {same:?}");
         ensure!(same.header("idempotent-replayed") == Some("true"), "{same:?}");
-        let is_seen = |state: &str| {
-            wait_for("the other to see how the store is", Duration::from_secs(15), || {
-                let health = http::get(second.api, "/healthz")?.json::<Value>()?;
-                Ok((health["session_store"] == state).then_some(()))
-            })
-        };
+        let is_seen = |state: &str| store_is(&second, state, Duration::from_secs(15));
         is_seen("away")?;
         redis.restart()?;
         wait_for("the other to hear of it", Duration::from_secs(15), || {

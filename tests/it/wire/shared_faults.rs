@@ -14,10 +14,12 @@ use super::NUMBER;
 use super::program::Program;
 use super::sessions::ping;
 use super::shared::{check, redis};
-use super::shared_sessions::{BID_KEY, BIDS, is_of, pool, server, server_with, text};
+use super::shared_sessions::{
+    BID_KEY, BIDS, is_of, numbers_apart, pool, server, server_with, text,
+};
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, What};
-use crate::support::{api, http, wait_for};
+use crate::support::{http, wait_for};
 
 /// Only whoever opens a session says so to Redis.
 const SHOWN: &str = "keep\r\n";
@@ -42,11 +44,7 @@ fn a_number_that_was_shown_stays_its_visitors_though_an_answer_of_redis_was_lost
     let first = server_with(&relay.address().to_string(), 1, &pool(32), &[]).unwrap();
     let second = server(&redis, 2, &pool(32)).unwrap();
     let pings = || -> Result<()> {
-        wait_for("numbers to be set apart", Duration::from_secs(10), || {
-            let metrics = api::metrics(first.api)?;
-            let apart = metrics.get("tollbridge_session_store_apart_numbers");
-            Ok((apart >= Some(&2.0)).then_some(()))
-        })?;
+        numbers_apart(&first, 2)?;
         // By how long it is lent the question is known.
         relay.hold_back(What::Answer, "777000");
         let said = json!({ "pool": "pool", "ttl_s": 777 });

@@ -72,6 +72,23 @@ pub(crate) fn server_with(address: &str, node: u32, more: &str, set: &[&str]) ->
     Stage::start(Setup { set: &set, more, ..Setup::default() })
 }
 
+/// Waits until the store of sessions is like this.
+pub(super) fn store_is(stage: &Stage, state: &str, within: Duration) -> Result<()> {
+    wait_for(&format!("the store to be {state}"), within, || {
+        let told: Value = http::get(stage.api, "/healthz")?.json()?;
+        Ok((told["session_store"] == state).then_some(()))
+    })
+}
+
+/// Waits until so many numbers are set apart for the server.
+pub(super) fn numbers_apart(stage: &Stage, count: u32) -> Result<()> {
+    wait_for("numbers to be set apart", Duration::from_secs(10), || {
+        let metrics = api::metrics(stage.api)?;
+        let apart = metrics.get("tollbridge_session_store_apart_numbers");
+        Ok((apart == Some(&f64::from(count))).then_some(()))
+    })
+}
+
 #[test]
 fn a_caller_who_has_called_one_server_is_known_to_another_and_without_the_store_in_part() {
     let folder = tempfile::tempdir().unwrap();
@@ -304,11 +321,7 @@ fn without_redis_calls_are_matched_and_numbers_lent_by_what_a_server_has_itself(
     let second = server(&redis, 2, &pool).unwrap();
     let mut calls = || -> Result<()> {
         for stage in [&first, &second] {
-            wait_for("numbers to be set apart", Duration::from_secs(10), || {
-                let metrics = api::metrics(stage.api)?;
-                let apart = metrics.get("tollbridge_session_store_apart_numbers");
-                Ok((apart >= Some(&2.0)).then_some(()))
-            })?;
+            numbers_apart(stage, 2)?;
         }
         let own = ping(&first, &json!({ "pool": "pool" }))?;
         let others = ping(&second, &json!({ "pool": "pool" }))?;
@@ -342,10 +355,7 @@ fn without_redis_calls_are_matched_and_numbers_lent_by_what_a_server_has_itself(
         // It is back, with nothing: all that was opened is known to all.
         redis.restart()?;
         for stage in [&first, &second] {
-            wait_for("the store", Duration::from_secs(15), || {
-                let told: Value = http::get(stage.api, "/healthz")?.json()?;
-                Ok((told["session_store"] == "open").then_some(()))
-            })?;
+            store_is(stage, "open", Duration::from_secs(15))?;
         }
         let before = lookups_without(&first)?;
         for (nth, session) in opened.iter().chain([&own, &others]).enumerate() {
@@ -375,11 +385,7 @@ fn without_redis_and_the_call_records_calls_and_pings_go_on() {
     let mut redis = redis(folder.path());
     let stage = server(&redis, 1, &pool(32)).unwrap();
     let mut calls = || -> Result<()> {
-        wait_for("numbers to be set apart", Duration::from_secs(10), || {
-            let metrics = api::metrics(stage.api)?;
-            let apart = metrics.get("tollbridge_session_store_apart_numbers");
-            Ok((apart >= Some(&2.0)).then_some(()))
-        })?;
+        numbers_apart(&stage, 2)?;
         let book = Held::of(&stage)?;
         redis.kill()?;
         let lent = ping(&stage, &json!({ "pool": "pool" }))?;
@@ -456,11 +462,7 @@ fn a_server_that_is_cut_off_lends_what_nobody_else_does_and_tells_it_when_it_is_
     let more = ["redis.username=edge", "redis.password=secret"];
     let cut_off = server_with(&redis.address().to_string(), 2, &pool, &more).unwrap();
     let calls = || -> Result<()> {
-        wait_for("numbers to be set apart", Duration::from_secs(10), || {
-            let metrics = api::metrics(cut_off.api)?;
-            let apart = metrics.get("tollbridge_session_store_apart_numbers");
-            Ok((apart >= Some(&2.0)).then_some(()))
-        })?;
+        numbers_apart(&cut_off, 2)?;
         redis.ask(&["acl", "setuser", "edge", "off"])?;
         redis.ask(&["client", "kill", "user", "edge"])?;
         let mut lent = BTreeSet::new();
@@ -472,10 +474,7 @@ fn a_server_that_is_cut_off_lends_what_nobody_else_does_and_tells_it_when_it_is_
             there.push(session);
         }
         redis.ask(&["acl", "setuser", "edge", "on"])?;
-        wait_for("it to be back", Duration::from_secs(10), || {
-            let told: Value = http::get(cut_off.api, "/healthz")?.json()?;
-            Ok((told["session_store"] == "open").then_some(()))
-        })?;
+        store_is(&cut_off, "open", Duration::from_secs(10))?;
         for (nth, session) in there.iter().enumerate() {
             let (call_id, number) = (format!("call-{nth}"), text(&session["number"])?);
             wait_for("the session to be told", Duration::from_secs(5), || {
@@ -602,10 +601,7 @@ fn pings_go_on_while_the_master_of_a_cluster_that_has_their_pool_dies() {
             std::thread::sleep(Duration::from_millis(100));
         }
         for stage in [&first, &second] {
-            wait_for("the store", Duration::from_secs(15), || {
-                let told: Value = http::get(stage.api, "/healthz")?.json()?;
-                Ok((told["session_store"] == "open").then_some(()))
-            })?;
+            store_is(stage, "open", Duration::from_secs(15))?;
         }
         for (nth, session) in opened.iter().enumerate() {
             let stage = if nth % 3 == 0 { &first } else { &second };

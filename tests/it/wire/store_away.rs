@@ -11,7 +11,7 @@ use super::peer::{SDP, with_body};
 use super::program::Program;
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
-use super::shared_sessions::{BID_KEY, is_of, lookups_without, pool, server_with, text};
+use super::shared_sessions::{BID_KEY, is_of, lookups_without, pool, server_with, store_is, text};
 use super::{Call, Stage};
 use crate::support::redis::{Cluster, Redis};
 use crate::support::{http, wait_for};
@@ -48,11 +48,7 @@ fn start(redis: &Redis, node: u32, more: &str, set: &[&str]) -> Stage {
 }
 
 fn is(stage: &Stage, state: &str) -> Result<()> {
-    let what = format!("the store to be {state}");
-    wait_for(&what, Duration::from_secs(15), || {
-        let told: Value = http::get(stage.api, "/healthz")?.json()?;
-        Ok((told["session_store"] == state).then_some(()))
-    })
+    store_is(stage, state, Duration::from_secs(15))
 }
 
 /// Without a pool and a call nothing is asked of it, but who keeps what, every 15 s.
@@ -64,10 +60,7 @@ fn that_the_store_has_gone_is_seen_though_nobody_calls() {
     let mut play = || -> Result<()> {
         is(&stage, "open")?;
         redis.kill()?;
-        wait_for("the store to be away", Duration::from_secs(8), || {
-            let told: Value = http::get(stage.api, "/healthz")?.json()?;
-            Ok((told["session_store"] == "away").then_some(()))
-        })?;
+        store_is(&stage, "away", Duration::from_secs(8))?;
         redis.restart()?;
         is(&stage, "open")
     };

@@ -4,9 +4,7 @@ use crate::cdr::journal::file::disk::RealDisk;
 use crate::cdr::journal::file::{Hooks, Journal, Settings, Steps};
 use crate::cdr::journal::{Durability, Lsn};
 use crate::id::PingId;
-use crate::routing::ping::{
-    Accepted, Fingerprint, Identity, Kept, KeptTags, NumberStatus, RequestKey, SessionKind,
-};
+use crate::routing::ping::{Fingerprint, Identity, Kept, KeptTags, RequestKey, SessionKind};
 use crate::server::redis::{Address, LinkSettings};
 use crate::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
 
@@ -219,7 +217,7 @@ async fn an_answer_is_told_once_it_is_on_disk_and_a_claim_that_came_to_nothing_a
     shared.follow(disk.journal.appender());
     let up_to = disk.takes_a_fact();
     let identity = Identity { key: RequestKey([1; 16]), fingerprint: Fingerprint([1; 16]) };
-    shared.answered_before((identity, answer(), clock::wall()), Some(up_to));
+    shared.answered_before((identity, Kept::of_test(7, AT), clock::wall()), Some(up_to));
     shared.left(RequestKey([2; 16]), 7, Some(up_to));
     for _ in 0..2 {
         assert!(shared.tell_words().await.is_ok(), "the store, which is nowhere, was told");
@@ -299,19 +297,6 @@ impl Disk {
         let fact = Fact::of_node(Stamp::default(), released);
         self.journal.appender().append(fact, Durability::Durable).unwrap()
     }
-}
-
-fn answer() -> Kept {
-    let accepted = Accepted {
-        ping: PingId::from_bytes([7; 16]),
-        session: SessionId::from_bytes([7; 16]),
-        number: None,
-        number_status: NumberStatus::NotAsked,
-        expires_at: AT,
-        promise: None,
-        repeated: false,
-    };
-    Kept { accepted, visit: None }
 }
 
 /// Keeps what it is asked for.
