@@ -21,6 +21,11 @@ use tollbridge::time::Wall;
 
 use redis::{show, start_redis};
 
+/// That of the server: its pieces are what a session takes.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const SESSIONS: u64 = 1_000_000;
 const ASKED: u64 = 20_000;
 const NUMBERS: u64 = 10_000;

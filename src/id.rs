@@ -112,6 +112,11 @@ macro_rules! generated {
         impl $name {
             pub const PREFIX: &str = $prefix;
 
+            /// The first of all there could be.
+            pub const MIN: Self = Self(Uuid::nil());
+            /// The last of all there could be.
+            pub const MAX: Self = Self(Uuid::max());
+
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
             }

@@ -1,6 +1,7 @@
 //! Telephone numbers: E.164 inside, whatever form they arrived in.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,7 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// `Debug` shows only the first digits: numbers must not reach a log in clear. Use
 /// [`PhoneNumber::to_e164`] where the full number is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PhoneNumber(u64);
+pub struct PhoneNumber(
+    /// So that one that may be absent takes no more bytes.
+    NonZeroU64,
+);
 
 /// Why a text is not a telephone number. Does not repeat the text: it may be a caller's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,17 +47,19 @@ impl PhoneNumber {
                 _ => return Err(ParseNumberError::NotDigits),
             }
         }
-        if count < 7 { Err(ParseNumberError::Length(count)) } else { Ok(Self(value)) }
+        let number = NonZeroU64::new(value).filter(|_| count >= 7);
+        number.map(Self).ok_or(ParseNumberError::Length(count))
     }
 
     /// The digits as one integer: `+18005550100` is `18005550100`.
     pub fn digits(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     /// From [`PhoneNumber::digits`]; `None` unless 7 to 15 digits long.
     pub fn from_digits(digits: u64) -> Option<Self> {
-        (1_000_000..1_000_000_000_000_000).contains(&digits).then_some(Self(digits))
+        let fits = (1_000_000..1_000_000_000_000_000).contains(&digits);
+        NonZeroU64::new(digits).filter(|_| fits).map(Self)
     }
 
     /// `+` and the digits.
@@ -63,9 +69,10 @@ impl PhoneNumber {
 
     /// The three-digit area code of a North American number (country code 1).
     pub fn nanp_area_code(self) -> Option<u16> {
+        let digits = self.digits();
         (10_000_000_000..20_000_000_000)
-            .contains(&self.0)
-            .then(|| u16::try_from(self.0 / 10_000_000 % 1000).unwrap_or(0))
+            .contains(&digits)
+            .then(|| u16::try_from(digits / 10_000_000 % 1000).unwrap_or(0))
     }
 }
 

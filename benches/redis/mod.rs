@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use thin_vec::ThinVec;
+
 use tollbridge::id::{PingId, SessionId};
 use tollbridge::routing::ping::{KeptTags, Session, SessionKind};
 use tollbridge::server::holds::redis::RedisStoreSettings;
@@ -123,7 +125,7 @@ pub(crate) fn session(session: SessionId, now: Wall, life: Duration) -> Session 
         expires_at: now + life,
         consumed_at: None,
         promise: None,
-        enriched: vec![],
+        enriched: ThinVec::new(),
     }
 }
 

@@ -487,7 +487,7 @@ impl SessionStatus {
             created_at: session.created_at.to_rfc3339(),
             expires_at: session.expires_at.to_rfc3339(),
             consumed_at: session.consumed_at.map(Wall::to_rfc3339),
-            quote: session.promise.map(SessionQuote::from),
+            quote: session.promise.map(|promise| SessionQuote::from(*promise)),
         }
     }
 }

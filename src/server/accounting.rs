@@ -627,7 +627,7 @@ fn session(stored: StoredSession) -> Session {
         created_at: accepted_at,
         expires_at: Wall(expires_at_ms),
         consumed_at,
-        promise: promise.map(translate::promise),
+        promise: promise.map(translate::promise).map(Box::new),
         enriched: enriched.into_iter().map(answered).collect(),
     }
 }

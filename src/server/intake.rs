@@ -402,7 +402,7 @@ fn accepted(session: Session, reply: Option<Reply>) -> PingAccepted {
         caller: session.caller,
         pool: session.pool,
         number: session.number,
-        tags: session.tags.into_iter().collect(),
+        tags: session.tags.to_pairs().collect(),
         expires_at_ms: session.expires_at.0,
         request_id: session.request_id,
         visitor: session.visitor,
@@ -412,8 +412,8 @@ fn accepted(session: Session, reply: Option<Reply>) -> PingAccepted {
             SessionKind::Form => Some(Opener::Form),
         },
         reply,
-        promise: session.promise.map(translate::promised),
-        extra: session.extra.into_iter().collect(),
+        promise: session.promise.map(|promise| translate::promised(*promise)),
+        extra: session.extra.to_pairs().collect(),
     }
 }
 

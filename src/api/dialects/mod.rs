@@ -111,7 +111,7 @@ impl Api {
             return Err(Refusal::Over);
         }
         let session = self.services.pings.confirm(ping).await?;
-        let promise = session.promise.ok_or(Refusal::Over)?;
+        let promise = *session.promise.clone().ok_or(Refusal::Over)?;
         Ok((self.bid(door, ping, promise, session.number), session))
     }
 

@@ -111,7 +111,7 @@ impl Deciding {
     ) -> Result<Session, Option<Reason>> {
         let snapshot = self.snapshot.load();
         let state = self.state.lock();
-        let lives = session.promise.is_some_and(|promise| promise.is_live(at));
+        let lives = session.promise.as_ref().is_some_and(|promise| promise.is_live(at));
         if !lives || session.consumed_at.is_some() {
             return Err(None);
         }

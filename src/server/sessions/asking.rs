@@ -183,7 +183,7 @@ pub(super) fn accepted_again(snapshot: &RoutingSnapshot, session: &Session) -> A
             (Some(_) | None, Some(_)) => NumberStatus::Leased,
         },
         expires_at: session.expires_at,
-        promise: session.promise,
+        promise: session.promise.as_deref().copied(),
         repeated: true,
     }
 }

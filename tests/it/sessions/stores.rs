@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use thin_vec::ThinVec;
 use tollbridge::id::{CallId, PingId, SessionId};
 use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::attribution::{Named, SessionKey};
@@ -148,7 +149,7 @@ pub(super) fn session(nth: u32, now: Wall) -> Session {
         expires_at: now + Duration::from_secs(60),
         consumed_at: None,
         promise: None,
-        enriched: vec![],
+        enriched: ThinVec::new(),
     }
 }
 

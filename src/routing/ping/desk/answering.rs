@@ -62,9 +62,8 @@ impl Desk {
     /// The answer to a ping that was priced before, while its promise lives: one of the same publisher,
     /// campaign and caller that said the same. `None`: it is the first, or names no caller.
     pub fn quoted(&self, checked: &Checked, now: Wall) -> Option<Accepted> {
-        let known = self.by_caller.get(&(checked.campaign.clone(), checked.caller?))?;
-        let mut sessions = known.iter().rev().filter_map(|id| self.session(*id));
-        let quoted = sessions.find(|it| checked.was_quoted(it, now));
+        let of_caller = self.of_caller(&checked.campaign, checked.caller?);
+        let quoted = of_caller.rev().find(|it| checked.was_quoted(it, now));
         quoted.map(|session| self.answer(session, true))
     }
 
@@ -80,7 +79,7 @@ impl Desk {
                 (Some(_), None) => NumberStatus::Exhausted,
             },
             expires_at: session.expires_at,
-            promise: session.promise,
+            promise: session.promise.as_deref().copied(),
             repeated,
         }
     }

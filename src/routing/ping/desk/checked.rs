@@ -62,7 +62,7 @@ impl Checked {
         let place = if pool.is_some() { session.pool == *pool } else { session.number == *number };
         let is_theirs = session.publisher == *publisher && session.campaign == *campaign;
         let is_open = session.consumed_at.is_none() && session.expires_at > now;
-        let is_promised = session.promise.is_some_and(|promise| promise.is_live(now));
+        let is_promised = session.promise.as_ref().is_some_and(|promise| promise.is_live(now));
         let is_caller = session.caller == *caller && caller.is_some();
         is_theirs && is_caller && is_open && is_promised && place && session.tags == *tags
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 use smol_str::SmolStr;
+use thin_vec::ThinVec;
 
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
@@ -40,11 +41,11 @@ pub struct Desk {
     limits: DeskLimits,
     /// Each in a piece of its own: as they come in the order of their ids, half of each node stays empty.
     sessions: BTreeMap<SessionId, Box<Session>>,
-    by_ping: BTreeMap<PingId, SessionId>,
     /// Oldest first.
-    by_caller: BTreeMap<(CampaignId, PhoneNumber), SmallVec<[SessionId; 1]>>,
+    by_caller: BTreeSet<(CallerKey, SessionId)>,
     by_visitor: BTreeMap<VisitorKey, SessionId>,
-    by_alias: BTreeMap<u64, SessionId>,
+    /// By the alias of the ping, and so by the ping.
+    by_alias: BTreeSet<(u64, SessionId)>,
     /// Sessions that were shown a pool's overflow number.
     by_shared: BTreeMap<PhoneNumber, BTreeSet<SessionId>>,
     expiries: BTreeSet<(Wall, SessionId)>,
@@ -73,6 +74,20 @@ pub struct NewIds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lent(pub Option<Lease>);
 
+/// A caller of a campaign, in as many bytes as the number alone: its 15 digits leave 14 bits for what tells
+/// nearly all campaigns apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct CallerKey(u64);
+
+impl CallerKey {
+    const CAMPAIGN_BITS: u32 = 14;
+
+    fn new(campaign: &CampaignId, caller: PhoneNumber) -> Self {
+        let campaign = u64::from(crc32c::crc32c(campaign.0.as_bytes()));
+        Self(caller.digits() << Self::CAMPAIGN_BITS | campaign % (1 << Self::CAMPAIGN_BITS))
+    }
+}
+
 /// Whether a call was the first of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Consumed {
@@ -93,10 +108,9 @@ impl Desk {
         Self {
             limits,
             sessions: BTreeMap::new(),
-            by_ping: BTreeMap::new(),
-            by_caller: BTreeMap::new(),
+            by_caller: BTreeSet::new(),
             by_visitor: BTreeMap::new(),
-            by_alias: BTreeMap::new(),
+            by_alias: BTreeSet::new(),
             by_shared: BTreeMap::new(),
             expiries: BTreeSet::new(),
             leases: Leases::default(),
@@ -185,8 +199,8 @@ impl Desk {
             created_at: now,
             expires_at: until,
             consumed_at: None,
-            promise: checked.promise,
-            enriched: vec![],
+            promise: checked.promise.map(Box::new),
+            enriched: ThinVec::new(),
         };
         let accepted = self.answer(&session, false);
         self.insert(session);
@@ -321,7 +335,25 @@ impl Desk {
     }
 
     pub fn by_ping(&self, ping: PingId) -> Option<&Session> {
-        self.by_ping.get(&ping).and_then(|session| self.session(*session))
+        self.of_alias(SessionKey::alias_of(ping)).find(|session| session.ping == ping)
+    }
+
+    /// Live sessions whose pings have this alias, the earliest first.
+    fn of_alias(&self, alias: u64) -> impl Iterator<Item = &Session> {
+        let all = self.by_alias.range((alias, SessionId::MIN)..=(alias, SessionId::MAX));
+        all.filter_map(|(_, session)| self.session(*session))
+    }
+
+    /// Live sessions of the campaign that named this caller, the oldest first.
+    fn of_caller(
+        &self,
+        campaign: &CampaignId,
+        caller: PhoneNumber,
+    ) -> impl DoubleEndedIterator<Item = &Session> {
+        let key = CallerKey::new(campaign, caller);
+        let all = self.by_caller.range((key, SessionId::MIN)..=(key, SessionId::MAX));
+        let sessions = all.filter_map(|(_, session)| self.session(*session));
+        sessions.filter(move |it| it.campaign == *campaign && it.caller == Some(caller))
     }
 
     /// A call was attributed to the session. It stays live: the same caller may call again.
@@ -414,8 +446,7 @@ impl Desk {
 
     fn insert(&mut self, session: Session) {
         let id = session.session;
-        self.by_ping.insert(session.ping, id);
-        self.by_alias.entry(SessionKey::alias_of(session.ping)).or_insert(id);
+        self.by_alias.insert((SessionKey::alias_of(session.ping), id));
         if let Some(shared) = self.shared_number(&session) {
             self.by_shared.entry(shared).or_default().insert(id);
         }
@@ -426,23 +457,21 @@ impl Desk {
             }
         }
         self.expiries.insert((session.expires_at, id));
-        if let Some(caller) = session.caller {
-            let sessions = self.by_caller.entry((session.campaign.clone(), caller)).or_default();
-            sessions.push(id);
-            if sessions.len() > self.limits.per_caller_max {
-                sessions.remove(0);
+        let of_caller = session.caller.map(|caller| (session.campaign.clone(), caller));
+        self.sessions.insert(id, Box::new(session));
+        if let Some((campaign, caller)) = of_caller {
+            let key = CallerKey::new(&campaign, caller);
+            self.by_caller.insert((key, id));
+            let oldest = self.of_caller(&campaign, caller).nth_back(self.limits.per_caller_max);
+            if let Some(oldest) = oldest.map(|it| it.session) {
+                self.by_caller.remove(&(key, oldest));
             }
         }
-        self.sessions.insert(id, Box::new(session));
     }
 
     fn remove(&mut self, id: SessionId) -> Option<Session> {
         let session = *self.sessions.remove(&id)?;
-        self.by_ping.remove(&session.ping);
-        let alias = SessionKey::alias_of(session.ping);
-        if self.by_alias.get(&alias) == Some(&id) {
-            self.by_alias.remove(&alias);
-        }
+        self.by_alias.remove(&(SessionKey::alias_of(session.ping), id));
         self.share_no_more(id, session.number);
         if let Some(visitor) = session.visitor_key()
             && self.by_visitor.get(&visitor) == Some(&id)
@@ -450,13 +479,7 @@ impl Desk {
             self.by_visitor.remove(&visitor);
         }
         if let Some(caller) = session.caller {
-            let key = (session.campaign.clone(), caller);
-            if let Some(sessions) = self.by_caller.get_mut(&key) {
-                sessions.retain(|other| *other != id);
-                if sessions.is_empty() {
-                    self.by_caller.remove(&key);
-                }
-            }
+            self.by_caller.remove(&(CallerKey::new(&session.campaign, caller), id));
         }
         Some(session)
     }

@@ -29,16 +29,8 @@ impl Desk {
         caller: PhoneNumber,
         now: Wall,
     ) -> Vec<SessionReading> {
-        let Some(sessions) = self.by_caller.get(&(campaign.clone(), caller)) else {
-            return vec![];
-        };
-        sessions
-            .iter()
-            .rev()
-            .filter_map(|id| self.session(*id))
-            .filter(|session| now < session.expires_at)
-            .map(|session| self.read(session))
-            .collect()
+        let live = self.of_caller(campaign, caller).filter(|session| now < session.expires_at);
+        live.rev().map(|session| self.read(session)).collect()
     }
 
     /// Every session a call may belong to, for [`decide`](crate::routing::decide).
@@ -82,7 +74,7 @@ impl Desk {
         match key {
             SessionKey::Ping(ping) => self.by_ping(ping),
             SessionKey::Session(session) => self.session(session),
-            SessionKey::Alias(alias) => self.session(*self.by_alias.get(&alias)?),
+            SessionKey::Alias(alias) => self.of_alias(alias).next(),
         }
     }
 
@@ -123,9 +115,8 @@ impl Desk {
         publisher: &PublisherId,
         caller: PhoneNumber,
     ) -> Option<&Session> {
-        let known = self.by_caller.get(&(campaign.clone(), caller)).into_iter().flatten().rev();
-        let mut sessions = known.filter_map(|session| self.session(*session));
-        let last = sessions.find(|session| session.publisher == *publisher);
+        let of_caller = self.of_caller(campaign, caller);
+        let last = of_caller.rev().find(|session| session.publisher == *publisher);
         last.or_else(|| self.past.of_caller(campaign, publisher, caller))
     }
 }

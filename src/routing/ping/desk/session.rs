@@ -1,6 +1,7 @@
 //! What a ping or a visitor has opened.
 
 use smol_str::SmolStr;
+use thin_vec::ThinVec;
 
 use crate::id::{CampaignId, PingId, PoolId, PublisherId, SessionId};
 use crate::phone::PhoneNumber;
@@ -11,7 +12,7 @@ use crate::time::Wall;
 use super::{KeptTags, VisitorKey};
 use crate::routing::ping::request::TAGS_MAX;
 
-/// What a ping opened.
+/// What a ping opened. There may be millions: what most do not have is kept in pieces of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     pub session: SessionId,
@@ -33,9 +34,9 @@ pub struct Session {
     /// When a call was first attributed to it.
     pub consumed_at: Option<Wall>,
     /// What its publisher was promised for a call, as it was told.
-    pub promise: Option<Promise>,
+    pub promise: Option<Box<Promise>>,
     /// What enrichers answered, in the order in which they did.
-    pub enriched: Vec<EnrichedBy>,
+    pub enriched: ThinVec<EnrichedBy>,
 }
 
 /// What an enricher answered of a session's caller, if only that it knows nothing.
@@ -57,7 +58,8 @@ pub enum SessionKind {
 impl Session {
     /// What was promised, and whether it was for a call that came.
     pub fn promise_now(&self) -> Option<Promise> {
-        self.promise.map(|promise| Promise { spent: self.consumed_at.is_some(), ..promise })
+        let promise = self.promise.as_deref()?;
+        Some(Promise { spent: self.consumed_at.is_some(), ..*promise })
     }
 
     /// The session as a call of it would find it, with nothing promised yet.
@@ -101,7 +103,7 @@ impl Session {
         }
         for (name, value) in other.tags.iter() {
             if self.tags.len() < TAGS_MAX && !self.tags.contains_key(name) {
-                self.tags.insert(name.clone(), value.clone());
+                self.tags.insert(name, value);
             }
         }
         self

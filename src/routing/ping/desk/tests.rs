@@ -37,6 +37,40 @@ fn the_newest_ping_of_a_caller_comes_first_and_eight_are_found() {
 }
 
 #[test]
+fn callers_of_two_campaigns_are_kept_apart_though_their_keys_are_one() {
+    let (snapshot, mut desk) = desk();
+    let key = |campaign: &CampaignId| CallerKey::new(campaign, caller());
+    let ours = CampaignId::from("cmp");
+    let names = (0..).map(|nth: u32| CampaignId::from(&*format!("cmp{nth}")));
+    let theirs = names.into_iter().find(|it| key(it) == key(&ours)).expect("there is one");
+    for n in 1..=10 {
+        desk.accept(&snapshot, by_caller(), ids(n), at(0)).unwrap();
+        let NewIds { ping, session } = ids(100 + n);
+        let campaign = theirs.clone();
+        let opened = desk.session(ids(n).session).unwrap().clone();
+        desk.put(Session { ping, session, campaign, ..opened }, at(0));
+    }
+    let found = |desk: &Desk, campaign: &CampaignId| -> Vec<SessionId> {
+        let readings = desk.by_caller(campaign, caller(), at(1));
+        readings.into_iter().map(|reading| reading.session).collect()
+    };
+    let of =
+        |ids_of: fn(u8) -> NewIds| (3..=10).rev().map(|n| ids_of(n).session).collect::<Vec<_>>();
+    assert_eq!(found(&desk, &ours), of(ids));
+    assert_eq!(found(&desk, &theirs), of(|n| ids(100 + n)));
+
+    desk.abandon(ids(10).session, at(1));
+    assert_eq!(found(&desk, &ours)[0], ids(9).session);
+    assert_eq!(found(&desk, &theirs)[0], ids(110).session);
+}
+
+/// Allocators hand out 256 bytes, and then 320. There may be millions.
+#[test]
+fn a_session_takes_no_more_than_256_bytes() {
+    assert!(size_of::<Session>() <= 256, "{}", size_of::<Session>());
+}
+
+#[test]
 fn a_pool_ping_is_lent_a_number_and_found_by_it() {
     let (snapshot, mut desk) = desk();
     let accepted = desk.accept(&snapshot, by_pool(), ids(1), at(0)).unwrap();
@@ -447,22 +481,22 @@ fn what_became_of_a_session_here_while_it_was_changed_elsewhere_is_not_lost() {
     desk.consume(read.session, at(3));
 
     let mut changed = Session { expires_at: at(90), consumed_at: Some(at(5)), ..read.clone() };
-    changed.tags.insert("color".into(), "red".into());
-    changed.enriched = vec![by("elsewhere", "landline")];
+    changed.tags.insert("color", "red");
+    changed.enriched = [by("elsewhere", "landline")].into();
     let now = desk.follow(changed.clone(), at(10));
 
     let expected = Session {
         consumed_at: Some(at(3)),
-        enriched: vec![by("elsewhere", "landline"), by("here", "mobile")],
+        enriched: [by("elsewhere", "landline"), by("here", "mobile")].into(),
         ..changed
     };
     assert_eq!(now, expected);
     assert_eq!(desk.session(read.session), Some(&expected));
 
     let mut stale = read;
-    stale.tags.insert("size".into(), "9".into());
+    stale.tags.insert("size", "9");
     let now = desk.follow(stale, at(11));
-    let told: Vec<_> = now.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let told: Vec<_> = now.tags.iter().collect();
     assert!(told.contains(&("color", "red")) && told.contains(&("size", "9")), "{told:?}");
     assert_eq!(now.consumed_at, Some(at(3)));
 }
@@ -473,21 +507,21 @@ fn of_a_session_here_and_elsewhere_the_one_with_the_later_sign_of_life_is_what_i
     desk.accept(&snapshot, by_caller(), ids(1), at(0)).unwrap();
     let read = desk.session(ids(1).session).unwrap().clone();
     let told = |session: &Session| {
-        let tag = |name: &str| session.tags.get(name).cloned().unwrap_or_default();
+        let tag = |name: &str| session.tags.get(name).unwrap_or_default().to_owned();
         (tag("color"), tag("size"), session.expires_at)
     };
 
     // It was elsewhere.
     let mut elsewhere = Session { expires_at: at(90), ..read.clone() };
-    elsewhere.tags.insert("color".into(), "red".into());
+    elsewhere.tags.insert("color", "red");
     let now = desk.agree(elsewhere.clone(), at(10));
     assert_eq!(told(&now), ("red".into(), "".into(), at(90)));
 
     // It was here, and of the same tag the later word counts.
     let mut here = Session { expires_at: at(95), ..now };
-    here.tags.insert("color".into(), "blue".into());
+    here.tags.insert("color", "blue");
     desk.put(here, at(11));
-    elsewhere.tags.insert("size".into(), "9".into());
+    elsewhere.tags.insert("size", "9");
     let now = desk.agree(Session { consumed_at: Some(at(5)), ..elsewhere }, at(12));
     assert_eq!(told(&now), ("blue".into(), "9".into(), at(95)));
     assert_eq!(now.consumed_at, Some(at(5)));

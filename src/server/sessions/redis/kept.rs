@@ -91,7 +91,7 @@ pub(super) fn write(session: &Session) -> Written {
             SessionKind::PageView => Some(1),
             SessionKind::Form => Some(2),
         },
-        promise: session.promise,
+        promise: session.promise.as_deref().copied(),
         enriched: session.enriched.iter().cloned().map(Answered::from).collect(),
         extra: session.extra.to_tags(),
     };
@@ -137,7 +137,7 @@ pub(super) fn read(kept: &[u8]) -> Option<Session> {
         created_at: rest.created_at,
         expires_at: at(ends)?,
         consumed_at: at(used).filter(|at| at.0 > 0),
-        promise: rest.promise,
+        promise: rest.promise.map(Box::new),
         enriched: rest.enriched.into_iter().map(EnrichedBy::from).collect(),
     })
 }
@@ -156,6 +156,8 @@ impl From<Answered> for EnrichedBy {
 
 #[cfg(test)]
 mod tests {
+    use thin_vec::ThinVec;
+
     use super::*;
     use crate::money::Money;
     use crate::routing::ping::KeptTags;
@@ -180,7 +182,7 @@ mod tests {
             expires_at: Wall(1_773_759_700_000),
             consumed_at: None,
             promise: None,
-            enriched: vec![],
+            enriched: ThinVec::new(),
         };
         let full = Session {
             caller: PhoneNumber::from_digits(16_145_550_163),
@@ -192,17 +194,18 @@ mod tests {
             kind: SessionKind::Form,
             visitor: Some("v1".into()),
             consumed_at: Some(Wall(1_773_759_650_000)),
-            promise: Some(Promise {
+            promise: Some(Box::new(Promise {
                 payout: Money(24_000_000),
                 payout_seconds: 90,
                 until: Wall(1_773_759_660_000),
                 no_duplicates: true,
                 spent: false,
-            }),
-            enriched: vec![EnrichedBy {
+            })),
+            enriched: [EnrichedBy {
                 enricher: "lineinfo".into(),
                 tags: [("line_type".into(), "mobile".into())].into(),
-            }],
+            }]
+            .into(),
             ..bare.clone()
         };
         for session in [bare, full] {

@@ -1,3 +1,5 @@
+use thin_vec::ThinVec;
+
 use super::*;
 use crate::cdr::fact::{Fact, SessionReleased, Stamp};
 use crate::cdr::journal::file::disk::RealDisk;
@@ -384,7 +386,7 @@ fn session(id: SessionId, number: PhoneNumber) -> Session {
         expires_at: AT + MOMENT,
         consumed_at: None,
         promise: None,
-        enriched: vec![],
+        enriched: ThinVec::new(),
     }
 }
 

@@ -158,7 +158,7 @@ impl SignOfLife {
         session.expires_at = expires_at;
         let mut has_new_tags = false;
         for (name, value) in tags {
-            if session.tags.get(&name) == Some(&value) {
+            if session.tags.get(&name) == Some(value.as_str()) {
                 continue;
             }
             if session.tags.len() >= TAGS_MAX && !session.tags.contains_key(&name) {
@@ -166,7 +166,7 @@ impl SignOfLife {
                 continue;
             }
             has_new_tags = true;
-            session.tags.insert(name, value);
+            session.tags.insert(&name, &value);
         }
         let tags = has_new_tags.then(|| session.tags.to_tags());
         let is_news = expires_at.0 - before.0 >= NEWS_MS || number.is_some() || tags.is_some();
