@@ -117,7 +117,7 @@ pub(super) struct LeaseView {
 pub(super) struct HeartbeatAnswer {
     #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
     session_id: SessionId,
-    /// The number to show: another one if the visitor's was taken away.
+    /// The number to show: another one if the visitor's was taken away; absent: none is left for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "+16145550104")]
     number: Option<PhoneNumber>,

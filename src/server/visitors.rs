@@ -8,8 +8,8 @@ use crate::cdr::journal::Durability;
 use crate::id::SessionId;
 use crate::routing::attribution::SessionKey;
 use crate::routing::ping::{
-    Fingerprint, Identity, Kept, KeptVisit, Moved, NewIds, Reference, RequestKey, Session, Touched,
-    Visit, VisitRequest, VisitUpdate, Visiting, publisher_of,
+    Fingerprint, Identity, Kept, KeptVisit, Moved, NewIds, Reference, RequestKey, Session, Shows,
+    Touched, Visit, VisitRequest, VisitUpdate, Visiting, publisher_of,
 };
 use crate::time::Wall;
 
@@ -142,7 +142,7 @@ impl Visitors for Control {
             let found = self.touch_anywhere(session, &update, clock::wall()).await?;
             let moved = found.as_ref().and_then(|touched| touched.moved.clone());
             if let Some(moved) = moved.filter(|_| may_note.is_ok()) {
-                if is_sign_of_life(&moved) && self.pressures.level() >= Level::Strained {
+                if moved.is_sign_of_life() && self.pressures.level() >= Level::Strained {
                     counter!(SIGNS_LEFT_OUT).increment(1);
                 } else {
                     self.note(touched(moved));
@@ -181,13 +181,14 @@ fn arrived_before(kept: Kept) -> Option<Arrived> {
     Some(Arrived { visit, replayed: true })
 }
 
-/// It says nothing but that somebody is still there.
-fn is_sign_of_life(moved: &Moved) -> bool {
-    moved.number.is_none() && moved.tags.is_none()
-}
-
 fn touched(moved: Moved) -> Fact {
-    let Moved { session, expires_at, number, tags } = moved;
-    let tags = tags.into_iter().flatten().collect();
-    Fact::of_node(stamp(), SessionTouched { session, expires_at_ms: expires_at.0, number, tags })
+    let Moved { session, expires_at, shows, caller, tags } = moved;
+    let (number, has_lost_number) = match shows {
+        Shows::AsBefore => (None, false),
+        Shows::Number(number) => (Some(number), false),
+        Shows::Nothing => (None, true),
+    };
+    let (expires_at_ms, tags) = (expires_at.0, tags.into_iter().flatten().collect());
+    let touched = SessionTouched { session, expires_at_ms, number, tags, has_lost_number, caller };
+    Fact::of_node(stamp(), touched)
 }

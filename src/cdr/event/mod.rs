@@ -150,10 +150,14 @@ impl Teller {
         let told = match fact {
             FactBody::PingAccepted(it) => (self.ping(it), of_session(&it.session)),
             FactBody::SessionTouched(it) => {
+                let (caller, caller_hash) = self.callers.tell(it.caller);
                 let told = schema::SessionTouched {
                     session_id: it.session.to_string(),
                     expires_at_ms: it.expires_at_ms,
                     number: it.number.map(PhoneNumber::to_e164),
+                    number_lost: it.has_lost_number,
+                    caller,
+                    caller_hash,
                 };
                 (Body::SessionTouched(told), of_session(&it.session))
             }

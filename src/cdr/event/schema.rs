@@ -150,6 +150,14 @@ pub struct SessionTouched {
     #[prost(string, optional, tag = "3")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<String>,
+    #[prost(bool, tag = "4")]
+    pub number_lost: bool,
+    #[prost(string, optional, tag = "5")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    #[prost(string, optional, tag = "6")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller_hash: Option<String>,
 }
 
 /// A visitor has left.

@@ -389,6 +389,8 @@ pub(in crate::cdr) mod tests {
                 expires_at_ms: 1_773_759_852_318,
                 number,
                 tags: vec![("page.path".into(), "/".into())],
+                has_lost_number: false,
+                caller: number,
             }
             .into(),
             SessionReleased { session: SessionId::from_bytes([2; 16]), expires_at_ms: 7 }.into(),

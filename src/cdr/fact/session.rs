@@ -53,6 +53,12 @@ pub struct SessionTouched {
     /// All its tags as they are now; empty: as before.
     #[cbor(n(3), with = "codec::tags")]
     pub tags: Vec<(SmolStr, SmolStr)>,
+    /// Another visitor has the number that the session had, and there is none for it.
+    #[cbor(n(4), default)]
+    pub has_lost_number: bool,
+    /// Who calls, told only now.
+    #[n(5)]
+    pub caller: Option<PhoneNumber>,
 }
 
 /// A visitor's page was closed.

@@ -7,7 +7,7 @@ use crate::cdr::conversion::ConversionState;
 use crate::cdr::fact::{
     AtEnd, AttemptStarted, Bucket, CapReset, Checkpoint, Dialogs, Fact, Farewell, Farewells,
     HandedOver, HoldPlaced, HoldSettled, Means, PingAccepted, Rematch, Rematched, ResetPart,
-    SessionConsumed,
+    SessionConsumed, SessionTouched,
 };
 use crate::cdr::journal::Durability;
 use crate::cdr::journal::file::{Hooks, Journal, Settings as JournalSettings};
@@ -20,6 +20,7 @@ use crate::cdr::store::{
 use crate::cdr::testing::{START_MS, Script, call_id, ping, stamp};
 use crate::id::{HoldId, SessionId};
 use crate::money::Money;
+use crate::phone::PhoneNumber;
 use crate::reason::Reason;
 use crate::time::Wall;
 
@@ -487,6 +488,44 @@ async fn sessions_and_what_became_of_them_survive_a_restart() {
     let sessions: Vec<_> =
         opening.sessions.into_iter().map(|session| (session.ping, session.consumed_at)).collect();
     assert_eq!(sessions, [(live, None), (used_up, Some(Wall(START_MS)))]);
+}
+
+#[tokio::test]
+async fn what_signs_of_life_said_of_numbers_and_callers_survives_a_restart() {
+    let desk = Desk::new().await;
+    let (journal, mut projection, _) = desk.start().await;
+    let at = stamp(START_MS);
+    let number = |digits| PhoneNumber::from_digits(digits);
+    let (first, second) = (number(16_145_550_101), number(16_145_550_102));
+    let shown = |n| PingAccepted { number: first, ..ping(n, 60_000) };
+    let touched = |n, number, has_lost_number, caller| SessionTouched {
+        session: ping(n, 0).session,
+        expires_at_ms: START_MS + 70_000,
+        number,
+        tags: vec![],
+        has_lost_number,
+        caller,
+    };
+    let caller = number(16_145_550_188);
+    let opened = (1..=4).map(|n| Fact::of_node(at, shown(n))).collect();
+    desk.append(&journal, &mut projection, opened).await;
+    let said = [
+        touched(1, None, false, caller),
+        touched(2, second, false, None),
+        touched(3, second, false, caller),
+        touched(3, None, true, None),
+        touched(4, None, true, None),
+        touched(4, second, false, None),
+    ];
+    let facts = said.into_iter().map(|it| Fact::of_node(at, it)).collect();
+    desk.append(&journal, &mut projection, facts).await;
+    drop((projection, journal));
+
+    let (_journal, _projection, opening) = desk.start().await;
+
+    let sessions: Vec<_> =
+        opening.sessions.into_iter().map(|it| (it.ping.number, it.ping.caller)).collect();
+    assert_eq!(sessions, [(first, caller), (second, None), (None, caller), (second, None)]);
 }
 
 #[tokio::test]

@@ -488,6 +488,10 @@ pub struct Moved {
     pub expires_at: Wall,
     /// Absent: the one it had.
     pub number: Option<PhoneNumber>,
+    /// It has none any more.
+    pub has_lost_number: bool,
+    /// Absent: as before.
+    pub caller: Option<PhoneNumber>,
     /// All its tags; empty: as before.
     pub tags: Vec<(SmolStr, SmolStr)>,
 }
@@ -524,9 +528,13 @@ pub struct Batch {
 
 impl Batch {
     pub fn touch(&mut self, touched: SessionTouched) {
-        let SessionTouched { session, expires_at_ms, number, tags } = touched;
+        let SessionTouched { session, expires_at_ms, number, tags, has_lost_number, caller } =
+            touched;
         let moved = self.moved(session, expires_at_ms);
-        moved.number = number.or(moved.number);
+        if has_lost_number || number.is_some() {
+            (moved.number, moved.has_lost_number) = (number, has_lost_number);
+        }
+        moved.caller = caller.or(moved.caller);
         if !tags.is_empty() {
             moved.tags = tags;
         }
@@ -538,7 +546,13 @@ impl Batch {
 
     fn moved(&mut self, session: SessionId, expires_at_ms: i64) -> &mut Moved {
         let expires_at = Wall(expires_at_ms);
-        let new = || Moved { expires_at, number: None, tags: vec![] };
+        let new = || Moved {
+            expires_at,
+            number: None,
+            has_lost_number: false,
+            caller: None,
+            tags: vec![],
+        };
         let moved = self.moved.entry(session).or_insert_with(new);
         moved.expires_at = expires_at;
         moved

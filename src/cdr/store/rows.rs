@@ -188,10 +188,12 @@ impl Tables {
             ),
             rollup: Statement::insert_sums("rollup", ROLLUP_KEY, &Counts::NAMES),
             ping_session_moved: Statement::new(
-                "WITH moved (id, until, number, tags) AS (VALUES ",
-                "(?,?,?,?)",
+                "WITH moved (id, until, number, has_lost, caller, tags) AS (VALUES ",
+                "(?,?,?,?,?,?)",
                 ") UPDATE ping_session SET expires_at = moved.until,
-                     number = coalesce(moved.number, ping_session.number),
+                     number = CASE moved.has_lost WHEN 0
+                         THEN coalesce(moved.number, ping_session.number) END,
+                     caller = coalesce(ping_session.caller, moved.caller),
                      tags = coalesce(moved.tags, ping_session.tags)
                      FROM moved WHERE session_id = moved.id",
             ),
@@ -271,6 +273,8 @@ impl Tables {
             row.put(session.as_bytes().to_vec())
                 .put(moved.expires_at.0)
                 .maybe(moved.number.map(|number| number.digits()))
+                .put(i64::from(moved.has_lost_number))
+                .maybe(moved.caller.map(|number| number.digits()))
                 .put(tags);
         };
         self.ping_session_moved.write(connection, &moved, bind).await?;

@@ -61,16 +61,16 @@ const PAST_SESSIONS_MAX: i64 = 250_000;
 
 /// Bound: now, since when they may have expired, now again, and how many of those.
 const SESSIONS: &str = "SELECT session_id AS call_id, record, accepted_at, consumed_at, expires_at,
-         number, tags FROM ping_session WHERE expires_at > ?
+         number, caller, tags FROM ping_session WHERE expires_at > ?
      UNION ALL
-     SELECT * FROM (SELECT session_id, record, accepted_at, consumed_at, expires_at, number, tags
-         FROM ping_session WHERE expires_at > ? AND expires_at <= ?
+     SELECT * FROM (SELECT session_id, record, accepted_at, consumed_at, expires_at, number,
+         caller, tags FROM ping_session WHERE expires_at > ? AND expires_at <= ?
              AND (number IS NOT NULL OR caller IS NOT NULL)
          ORDER BY expires_at DESC LIMIT ?)
      ORDER BY accepted_at, call_id";
 
 const SESSION: &str = "SELECT session_id AS call_id, record, accepted_at, consumed_at, expires_at,
-         number, tags FROM ping_session WHERE session_id = ?";
+         number, caller, tags FROM ping_session WHERE session_id = ?";
 
 /// Most pings have no reply: those that have are found without a look at the others.
 const REPLIED: &str = "SELECT session_id AS call_id, record, accepted_at FROM ping_session
@@ -499,9 +499,11 @@ fn select_calls(filter: &CallFilter, after: Option<CallId>, limit: usize) -> Que
 fn stored_session(row: &SqliteRow) -> Result<StoredSession, StoreError> {
     let mut ping: PingAccepted = decode(row, "ping_session")?;
     ping.expires_at_ms = row.try_get("expires_at")?;
-    let number: Option<i64> = row.try_get("number")?;
-    let digits = number.and_then(|number| u64::try_from(number).ok());
-    ping.number = digits.and_then(PhoneNumber::from_digits);
+    let number = |column| -> Result<Option<PhoneNumber>, StoreError> {
+        let digits = row.try_get::<Option<i64>, _>(column)?.map(u64::try_from);
+        Ok(digits.and_then(Result::ok).and_then(PhoneNumber::from_digits))
+    };
+    (ping.number, ping.caller) = (number("number")?, number("caller")?);
     if row.try_get::<Option<&[u8]>, _>("tags")?.is_some() {
         StoredTags(ping.tags) = decode_column(row, "tags", "ping_session")?;
     }

@@ -22,7 +22,7 @@ pub use answers::{
 };
 pub use desk::{
     Accepted, Checked, Consumed, Desk, DeskLimits, EnrichedBy, KeptTags, Lent, Moved, NewIds,
-    NumberState, NumberStatus, PoolState, Session, SessionKind, SignOfLife, Touched, Visit,
+    NumberState, NumberStatus, PoolState, Session, SessionKind, Shows, SignOfLife, Touched, Visit,
     Visiting, VisitorKey, ends_when_closed, publisher_of,
 };
 pub use extra::{EXTRA_BYTES_MAX, EXTRA_MAX, PING_FIELDS};

@@ -83,6 +83,8 @@ struct Number {
     /// Calls on the number right now.
     calls: u32,
     quarantine: Duration,
+    /// Whose it was when the last call on it ended, and until when it stays theirs for that.
+    kept: Option<(SessionId, Wall)>,
     /// The newest last.
     history: VecDeque<PastLease>,
 }
@@ -131,6 +133,7 @@ impl Leases {
                         state: State::Free { since: Wall(0) },
                         calls: 0,
                         quarantine: pool.quarantine,
+                        kept: None,
                         history: VecDeque::new(),
                     }
                 });
@@ -151,8 +154,8 @@ impl Leases {
         self.is_shared = true;
     }
 
-    /// Lends `session` a number of the pool until `now + ttl`, or prolongs the one it has. `None`
-    /// when there is none to lend.
+    /// Lends `session` a number of the pool until `now + ttl`, or prolongs or shortens the lease it has, which
+    /// lasts for [`AFTER_CALL`] behind a call all the same. `None` when there is none to lend.
     pub fn lease(
         &mut self,
         pool: &PoolId,
@@ -163,6 +166,8 @@ impl Leases {
         self.expire(now);
         let expires_at = now + ttl;
         let owned = self.by_session.get(&(session, pool.clone())).copied();
+        let kept = owned.and_then(|did| self.kept_until(did, session));
+        let expires_at = kept.map_or(expires_at, |kept| expires_at.max(kept));
         let did = match owned {
             Some(did) => did,
             None if self.is_shared => return None,
@@ -260,11 +265,13 @@ impl Leases {
         }
     }
 
-    /// Lets the lease of a number end at `until`, which is a sign of life of whoever has it.
-    pub fn prolong(&mut self, did: PhoneNumber, until: Wall, now: Wall) {
-        if let Some(State::Leased { session, began_at, .. }) = self.state(did) {
-            self.enter(did, State::Leased { session, began_at, seen_at: now, expires_at: until });
-        }
+    /// Lets the lease of a number end at `until`, but for [`AFTER_CALL`]; that is a sign of life of whoever has
+    /// it. Returns the lease as it now is.
+    pub fn prolong(&mut self, did: PhoneNumber, until: Wall, now: Wall) -> Option<Lease> {
+        let State::Leased { session, began_at, .. } = self.state(did)? else { return None };
+        let expires_at = self.kept_until(did, session).map_or(until, |kept| until.max(kept));
+        self.enter(did, State::Leased { session, began_at, seen_at: now, expires_at });
+        Some(Lease { number: did, session, expires_at })
     }
 
     /// Puts back a lease from before a restart that began at `since`; leases have to come in the order
@@ -353,6 +360,7 @@ impl Leases {
         number.calls = number.calls.saturating_sub(1);
         let (state, lease) = match number.state {
             State::Leased { session, began_at, expires_at, .. } => {
+                number.kept = Some((session, now + AFTER_CALL));
                 let expires_at = expires_at.max(now + AFTER_CALL);
                 let lease = Lease { number: did, session, expires_at };
                 (State::Leased { session, began_at, seen_at: now, expires_at }, Some(lease))
@@ -362,6 +370,12 @@ impl Leases {
         };
         self.enter(did, state);
         lease
+    }
+
+    /// Until when the number stays the session's at least, for a call on it has ended lately.
+    fn kept_until(&self, did: PhoneNumber, session: SessionId) -> Option<Wall> {
+        let (called, until) = self.numbers.get(&did)?.kept?;
+        (called == session).then_some(until)
     }
 
     /// The session needs its numbers no more: they go into quarantine, or stay leased while a

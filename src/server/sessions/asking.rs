@@ -112,7 +112,7 @@ impl Control {
         };
         let snapshot = self.deciding.snapshot();
         let accepted = accepted_again(&snapshot, &session);
-        Some(visiting.clone().answer(accepted, touched.moved))
+        Some(visiting.clone().answer_again(accepted, touched))
     }
 
     /// A sign of life of a session, wherever it was opened; `None`: it is over.

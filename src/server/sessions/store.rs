@@ -33,7 +33,8 @@ pub trait SessionStore: Send + Sync {
         now: Wall,
     ) -> impl Future<Output = Result<Option<Lease>, StoreFault>> + Send;
 
-    /// Lets the lease that the session has, if it has one, end at `now + ttl`.
+    /// Lets the lease that the session has, if it has one, end at `now + ttl`, or some time behind the last
+    /// call on its number: says which it is then.
     ///
     /// # Errors
     /// The store could not be told, or did not answer.
@@ -43,7 +44,7 @@ pub trait SessionStore: Send + Sync {
         session: SessionId,
         ttl: Duration,
         now: Wall,
-    ) -> impl Future<Output = Result<(), StoreFault>> + Send;
+    ) -> impl Future<Output = Result<Option<Lease>, StoreFault>> + Send;
 
     /// A call is on a number of the pool, which changes hands no more until [`SessionStore::unpin`], or
     /// until nobody says so any more. Said again from time to time.

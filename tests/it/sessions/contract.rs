@@ -10,6 +10,7 @@ use tollbridge::phone::PhoneNumber;
 use tollbridge::routing::attribution::SessionKey;
 use tollbridge::routing::history::{Caller, Connected, PastCall};
 use tollbridge::routing::ping::{Consumed, Session, SessionKind};
+use tollbridge::routing::pool::Lease;
 use tollbridge::routing::request::SessionReading;
 use tollbridge::routing::{RouteRequest, RoutingSnapshot};
 use tollbridge::server::sessions::SessionStore;
@@ -167,9 +168,10 @@ async fn a_session_keeps_its_number_and_may_leave_it_earlier(
     for nth in 2..=3 {
         store.lend(plain, id(nth), MINUTE * 5, at(50)).await?.context("a number")?;
     }
-    store.shorten(plain, id(1), Duration::from_secs(10), at(50)).await?;
+    let left = store.shorten(plain, id(1), Duration::from_secs(10), at(50)).await?;
+    assert_eq!(left, Some(Lease { expires_at: at(60), ..first }));
     // It has none to shorten, and is lent none.
-    store.shorten(plain, id(4), Duration::from_secs(10), at(50)).await?;
+    assert_eq!(store.shorten(plain, id(4), Duration::from_secs(10), at(50)).await?, None);
     assert_eq!(store.lend(plain, id(4), MINUTE, at(89)).await?, None);
     let next = store.lend(plain, id(4), MINUTE, at(90)).await?.context("a number")?;
     assert_eq!(next.number, first.number);
@@ -214,6 +216,9 @@ async fn a_call_keeps_a_number_and_its_end_prolongs_it(
     store.unpin(plain, lease.number, call(1), at(600)).await?;
     let left = store.unpin(plain, lease.number, call(2), at(700)).await?.context("a lease")?;
     assert_eq!((left.session, left.expires_at), (id(1), at(1_000)));
+    // Its page is closed, which does not take the number from who was just called.
+    let kept = store.shorten(plain, id(1), Duration::from_secs(10), at(701)).await?;
+    assert_eq!(kept, Some(left));
     let found = store.find(SessionKey::Session(id(1)), at(999)).await?.context("it lives")?;
     assert_eq!(found.expires_at, at(1_000));
     assert_eq!(store.lend(plain, id(4), MINUTE, at(1_029)).await?, None);

@@ -59,12 +59,10 @@ impl SessionStore for InProcess {
         session: SessionId,
         ttl: Duration,
         now: Wall,
-    ) -> Result<(), StoreFault> {
+    ) -> Result<Option<Lease>, StoreFault> {
         let mut desk = self.at(now);
-        for number in &pool.numbers {
-            desk.lease_ends(session, *number, now + ttl, now);
-        }
-        Ok(())
+        let mut numbers = pool.numbers.iter();
+        Ok(numbers.find_map(|number| desk.lease_ends(session, *number, now + ttl, now)))
     }
 
     async fn pin(

@@ -134,10 +134,12 @@ impl<'a> Model<'a> {
         let ttl = Duration::from_secs(self.rng.u64(0..20));
         let Some(mut session) = self.live(visitor).await? else { return Ok(()) };
         let (from, who, now) = (pool(self.config, visitor.0), session.session, self.now);
-        self.desk.shorten(from, who, ttl, now).await?;
-        self.shared.shorten(from, who, ttl, now).await?;
+        let here = self.desk.shorten(from, who, ttl, now).await?;
+        let there = self.shared.shorten(from, who, ttl, now).await?;
+        ensure!(here == there, "{here:?} here, {there:?} there");
+        let until = here.map_or(now + ttl, |lease| lease.expires_at);
         for its in self.lent.values_mut().filter(|it| it.session == who) {
-            (its.seen, its.until) = (now, now + ttl);
+            (its.seen, its.until) = (now, until);
         }
         if self.rng.bool() {
             session.expires_at = now + ttl;

@@ -116,6 +116,13 @@ fn a_visitor_s_session_outlives_a_crash_with_what_it_said_since() {
         let update = json!({ "page_url": "https://www.example.com/prices?gclid=g1" }).to_string();
         let kept = http::post(stage.api, &format!("{path}:heartbeat"), &update)?;
         ensure!(kept.status == 200, "{kept:?}");
+        let form = json!({ "key": "the key of the site", "visitor_id": "v_1", "type": "form",
+                           "pool": "pool", "caller_id": "+16145550188", "colour": "red" });
+        let sent = http::ask(stage.api, ("POST", "/v1/sessions"), &form.to_string(), &page)?;
+        ensure!(sent.status == 200, "{sent:?}");
+        let sent = sent.json::<Value>()?;
+        ensure!(sent["session_id"] == opened["session_id"], "{sent:#}");
+        ensure!(sent["left_out"] == json!(["colour"]), "{sent:#}");
         let released = http::post(stage.api, &format!("{path}:release"), "")?.json::<Value>()?;
         // What waits for the disk takes along what does not.
         let ping = json!({ "campaign": "alone", "sip_ok": true }).to_string();
@@ -125,6 +132,7 @@ fn a_visitor_s_session_outlives_a_crash_with_what_it_said_since() {
         let shown = http::get(stage.api, &path)?.json::<Value>()?;
         ensure!(shown["tags"]["gclid"] == "g1", "{shown:#}");
         ensure!(shown["tags"]["page.path"] == "/prices", "{shown:#}");
+        ensure!(shown["caller_id"] == "+16145550188", "{shown:#}");
         ensure!(shown["expires_at"] == released["expires_at"], "{shown:#} {released:#}");
         let again = http::ask(stage.api, ("POST", "/v1/sessions"), &visit, &page)?;
         ensure!(again.status == 200, "{again:?}");

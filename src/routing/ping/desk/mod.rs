@@ -31,7 +31,9 @@ use past::PastSessions;
 pub use pools::{NumberState, PoolState};
 pub use session::{EnrichedBy, Session, SessionKind};
 pub use tags::KeptTags;
-pub use visits::{Moved, SignOfLife, Touched, Visit, Visiting, VisitorKey, ends_when_closed};
+pub use visits::{
+    Moved, Shows, SignOfLife, Touched, Visit, Visiting, VisitorKey, ends_when_closed,
+};
 
 use super::request::{PingRefusal, PingRefusals, PingRequest, RefusalCode};
 
@@ -247,11 +249,17 @@ impl Desk {
         self.leases.lease(pool, session, ttl, now)
     }
 
-    /// Lets the lease that the session has of a number, if it has it, end at `until`.
-    pub fn lease_ends(&mut self, session: SessionId, number: PhoneNumber, until: Wall, now: Wall) {
-        if self.leases.owner(number) == Some(session) {
-            self.leases.prolong(number, until, now);
-        }
+    /// Lets the lease that the session has of a number, if it has it, end at `until`, or some time behind the
+    /// last call on it. Returns it as it now is.
+    pub fn lease_ends(
+        &mut self,
+        session: SessionId,
+        number: PhoneNumber,
+        until: Wall,
+        now: Wall,
+    ) -> Option<Lease> {
+        let is_its = self.leases.owner(number) == Some(session);
+        is_its.then(|| self.leases.prolong(number, until, now))?
     }
 
     /// Takes over a session as it is now; what is known of it is forgotten. Its number is its own if
@@ -460,12 +468,17 @@ impl Desk {
         let of_caller = session.caller.map(|caller| (session.campaign.clone(), caller));
         self.sessions.insert(id, Box::new(session));
         if let Some((campaign, caller)) = of_caller {
-            let key = CallerKey::new(&campaign, caller);
-            self.by_caller.insert((key, id));
-            let oldest = self.of_caller(&campaign, caller).nth_back(self.limits.per_caller_max);
-            if let Some(oldest) = oldest.map(|it| it.session) {
-                self.by_caller.remove(&(key, oldest));
-            }
+            self.calls(&campaign, caller, id);
+        }
+    }
+
+    /// The session is one of this caller of the campaign.
+    fn calls(&mut self, campaign: &CampaignId, caller: PhoneNumber, id: SessionId) {
+        let key = CallerKey::new(campaign, caller);
+        self.by_caller.insert((key, id));
+        let oldest = self.of_caller(campaign, caller).nth_back(self.limits.per_caller_max);
+        if let Some(oldest) = oldest.map(|it| it.session) {
+            self.by_caller.remove(&(key, oldest));
         }
     }
 

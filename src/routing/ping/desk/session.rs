@@ -92,10 +92,11 @@ impl Session {
         }
     }
 
-    /// The same session with what another copy of it knows besides: the earlier use, what enrichers answered,
-    /// and tags that it has none of.
+    /// The same session with what another copy of it knows besides: the earlier use, who calls, what enrichers
+    /// answered, and tags that it has none of.
     pub(super) fn with(mut self, other: &Self) -> Self {
         self.consumed_at = self.consumed_at.into_iter().chain(other.consumed_at).min();
+        self.caller = self.caller.or(other.caller);
         for by in &other.enriched {
             if !self.enriched.iter().any(|known| known.enricher == by.enricher) {
                 self.enriched.push(by.clone());

@@ -534,7 +534,7 @@ fn of_a_session_here_and_elsewhere_the_one_with_the_later_sign_of_life_is_what_i
 }
 
 /// `of_pool` is one of the pool.
-fn desk_of(setting: &str, of_pool: &str) -> (RoutingSnapshot, Desk) {
+pub(super) fn desk_of(setting: &str, of_pool: &str) -> (RoutingSnapshot, Desk) {
     let config: RoutingConfig = toml::from_str(
         &r#"
         publishers = [{ id = "pub" }, { id = "other" }]

@@ -1,4 +1,5 @@
--- Lends a number to a session, or prolongs the lease it has.
+-- Lends a number to a session, or prolongs or shortens the lease it has, which lasts for a time behind a call
+-- all the same.
 -- ARGV: session, ttl ms, gate, open after ms, '1' to lend none it does not have
 -- Answers {1, number, end} lent, {0} none is left, {2} the pool is not open, and what it has lent not known.
 
@@ -17,7 +18,7 @@ advance()
 local did = redis.call('HGET', OWNERS, sid)
 if did then
   local n = read(did)
-  n.seen, n.exp = now, now + ttl
+  n.seen, n.exp = now, math.max(now + ttl, n.kept or 0)
   enter(n)
   return { 1, did, whole(n.exp) }
 end

@@ -422,8 +422,8 @@ impl SessionStore for RedisSessions {
         session: SessionId,
         ttl: Duration,
         now: Wall,
-    ) -> Result<(), StoreFault> {
-        self.lend_number(pool, session, ttl, now, true).await.map(drop)
+    ) -> Result<Option<Lease>, StoreFault> {
+        self.lend_number(pool, session, ttl, now, true).await
     }
 
     async fn pin(

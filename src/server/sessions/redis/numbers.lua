@@ -30,7 +30,7 @@ local function is_known(did)
   return redis.call('SISMEMBER', STOCK, did) == 1 or redis.call('EXISTS', PREFIX .. did) == 1
 end
 
-local NUMBERS = { began = 1, seen = 1, exp = 1, since = 1, till = 1, hold = 1 }
+local NUMBERS = { began = 1, seen = 1, exp = 1, since = 1, till = 1, hold = 1, kept = 1 }
 
 -- Until when the last of its calls is known to be on the number.
 local function pinned_until(n)
@@ -116,12 +116,12 @@ local function remember(n, sid, began, ended, rests)
 end
 
 local function rest_from(n, since, hold)
-  n.sid, n.began, n.seen, n.exp, n.hold, n.node = nil, nil, nil, nil, nil, nil
+  n.sid, n.began, n.seen, n.exp, n.hold, n.node, n.kept = nil, nil, nil, nil, nil, nil, nil
   n.st, n.till = 'Q', since + hold + RESTS
 end
 
 local function free_since(n, since)
-  n.sid, n.began, n.seen, n.exp, n.till = nil, nil, nil, nil, nil
+  n.sid, n.began, n.seen, n.exp, n.till, n.kept = nil, nil, nil, nil, nil, nil
   n.st, n.since, n.hold, n.node = 'F', since, nil, nil
 end
 
@@ -137,7 +137,7 @@ end
 
 local function give(n, sid, began, ends)
   n.st, n.sid, n.began, n.seen, n.exp = 'L', sid, began, now, ends
-  n.till, n.hold, n.node = nil, nil, nil
+  n.till, n.hold, n.node, n.kept = nil, nil, nil, nil
   redis.call('HSET', OWNERS, sid, n.did)
   enter(n)
 end

@@ -8,7 +8,8 @@ if not n.calls[call] then
 end
 n.calls[call] = nil
 if n.st == 'L' then
-  n.exp, n.seen = math.max(n.exp, now + tonumber(ARGV[FIRST + 2])), now
+  n.kept = now + tonumber(ARGV[FIRST + 2])
+  n.exp, n.seen = math.max(n.exp, n.kept), now
 elseif n.st == 'F' then
   n.since = now
 end

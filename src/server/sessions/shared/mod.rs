@@ -27,8 +27,8 @@ use crate::phone::PhoneNumber;
 use crate::routing::attribution::SessionKey;
 use crate::routing::history::{Caller, PastCall};
 use crate::routing::ping::{
-    Consumed, NumberState, PingRefusals, Session, SignOfLife, Touched, VisitUpdate, Visiting,
-    ends_when_closed,
+    Consumed, NumberState, PingRefusals, Session, Shows, SignOfLife, Touched, VisitUpdate,
+    Visiting, ends_when_closed,
 };
 use crate::routing::pool::{AskedHour, Lease, PoolReading};
 use crate::routing::request::SessionReading;
@@ -689,29 +689,36 @@ impl SharedSessions {
         sign: SignOfLife,
         now: Wall,
     ) -> (Session, Touched) {
-        let lent = match session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
+        let shows = match session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
             Some(pool) => {
                 let ttl = span(now, sign.until.max(session.expires_at));
-                // One that has a number keeps it where nobody can be asked.
-                let lent = self.store.lend(pool, session.session, ttl, now).await;
-                match lent.inspect_err(|fault| self.metrics.fault(fault)) {
-                    Ok(None) => {
-                        let lent = self.lend_apart(pool, session.session, ttl, now).await;
-                        lent.unwrap_or_else(|lease| {
-                            // It may be a session of another server, and nobody here would say it later. If
-                            // the store has heard, the session finds it there next time.
-                            self.heard(&pool.id, lease.number, session.session);
-                            None
-                        })
-                    }
-                    lent => lent.ok().flatten(),
-                }
+                self.shown(pool, session.session, ttl, now).await
             }
-            None => None,
+            None => Shows::AsBefore,
         };
-        let touched = sign.apply(&mut session, lent.map(|lease| lease.number));
+        let touched = sign.apply(&mut session, shows);
         let session = self.write(own, snapshot, session, now).await;
         (session, touched)
+    }
+
+    /// What a session of the pool shows that lives on for so long. One that has a number keeps it where nobody
+    /// can be asked.
+    async fn shown(&self, pool: &Pool, session: SessionId, ttl: Duration, now: Wall) -> Shows {
+        let lent = self.store.lend(pool, session, ttl, now).await;
+        let lent = match lent.inspect_err(|fault| self.metrics.fault(fault)) {
+            Ok(None) => self.lend_apart(pool, session, ttl, now).await.inspect_err(|lease| {
+                // It may be a session of another server, and nobody here would say it later. If the store
+                // has heard, the session finds it there next time.
+                self.heard(&pool.id, lease.number, session);
+            }),
+            Ok(lent) => Ok(lent),
+            Err(_) => return Shows::AsBefore,
+        };
+        match lent {
+            Ok(Some(lease)) => Shows::Number(lease.number),
+            Ok(None) => Shows::without_lease(pool.overflow),
+            Err(_) => Shows::AsBefore,
+        }
     }
 
     /// The page of a session was closed, whichever server opened it: says until when it lives now.
@@ -727,13 +734,14 @@ impl SharedSessions {
             Asked::Unknown => return Asked::Unknown,
             Asked::Away => return Asked::Away,
         };
-        let until = ends_when_closed(&snapshot, &session, now);
-        session.expires_at = until;
-        if let Some(pool) = session.pool.as_ref().and_then(|pool| snapshot.pool(pool))
-            && let Err(fault) = self.store.shorten(pool, id, span(now, until), now).await
-        {
-            self.metrics.fault(&fault);
+        let mut until = ends_when_closed(&snapshot, &session, now);
+        if let Some(pool) = session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
+            match self.store.shorten(pool, id, span(now, until), now).await {
+                Ok(lease) => until = lease.map_or(until, |lease| until.max(lease.expires_at)),
+                Err(fault) => self.metrics.fault(&fault),
+            }
         }
+        session.expires_at = until;
         self.write(own, &snapshot, session, now).await;
         Asked::Told(until)
     }

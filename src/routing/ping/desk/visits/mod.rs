@@ -20,6 +20,8 @@ use crate::routing::ping::visit::{Told, VisitKind, VisitRequest, VisitUpdate};
 const HEARTBEAT_S: u32 = 60;
 /// How long a session without a pool goes on once its page is closed.
 const CLOSED_BROWSER_DELAY: Duration = Duration::from_secs(300);
+/// Names of what is left out, in an answer.
+const LEFT_OUT_MAX: usize = 8;
 /// A session that lives on by less has nothing new to be written down.
 const NEWS_MS: i64 = 1_000;
 
@@ -44,10 +46,22 @@ pub struct Visit {
 pub struct Moved {
     pub session: SessionId,
     pub expires_at: Wall,
-    /// One that was lent only now.
-    pub number: Option<PhoneNumber>,
+    pub shows: Shows,
+    /// Who calls, if that was not known.
+    pub caller: Option<PhoneNumber>,
     /// All tags, if some are new.
     pub tags: Option<Tags>,
+}
+
+/// The number that a visitor is shown after a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// That of before, if one was shown.
+    AsBefore,
+    /// One that was lent only now, or that of those for whom the pool has none.
+    Number(PhoneNumber),
+    /// None: another visitor has the one of before.
+    Nothing,
 }
 
 /// A session after a sign of life.
@@ -79,7 +93,10 @@ pub struct SignOfLife {
     /// The session lives until then at least.
     pub until: Wall,
     heartbeat_s: u32,
+    caller: Option<PhoneNumber>,
     tags: Tags,
+    /// What is not known here: of a session that there is nothing more is kept of it.
+    extra: Tags,
     left_out: Vec<SmolStr>,
 }
 
@@ -118,16 +135,24 @@ impl Visiting {
         SignOfLife {
             until: now + lasting(snapshot, self.checked.pool.as_ref()),
             heartbeat_s: self.heartbeat_s,
+            caller: self.checked.caller,
             tags: self.checked.tags.clone(),
-            left_out: vec![],
+            extra: self.checked.extra.clone(),
+            left_out: self.left_out.clone(),
         }
     }
 
     /// The answer to it. `accepted`: what it is with its session.
-    pub fn answer(self, accepted: Accepted, moved: Option<Moved>) -> Visit {
+    fn answer(self, accepted: Accepted) -> Visit {
         let Self { visitor, heartbeat_s, left_out, .. } = self;
         let visitor = visitor.unwrap_or_else(|| accepted.session.to_smolstr());
-        Visit { accepted, visitor, heartbeat_s, left_out, moved }
+        Visit { accepted, visitor, heartbeat_s, left_out, moved: None }
+    }
+
+    /// The answer to a visitor whose session there was. `touched`: what has come of that.
+    pub fn answer_again(self, accepted: Accepted, touched: Touched) -> Visit {
+        let Touched { left_out, moved, .. } = touched;
+        Visit { left_out, moved, ..self.answer(accepted) }
     }
 }
 
@@ -145,34 +170,77 @@ impl SignOfLife {
         let Told { tags, left_out } = update.told(vertical)?;
         let heartbeat_s = heartbeat_s(snapshot, session.pool.as_ref());
         let until = now + lasting(snapshot, session.pool.as_ref());
-        Ok(Self { until, heartbeat_s, tags, left_out })
+        let (caller, extra) = (None, Tags::new());
+        Ok(Self { until, heartbeat_s, caller, tags, extra, left_out })
     }
 
-    /// Lets the session live on. `lent`: the number it has now, if it was lent one.
-    pub fn apply(self, session: &mut Session, lent: Option<PhoneNumber>) -> Touched {
-        let Self { until, heartbeat_s, tags, mut left_out } = self;
+    /// Lets the session live on, which shows this from now on.
+    pub fn apply(self, session: &mut Session, shows: Shows) -> Touched {
+        let Self { until, heartbeat_s, caller, tags, extra, mut left_out } = self;
         let (id, before) = (session.session, session.expires_at);
         let expires_at = until.max(before);
-        let number = lent.filter(|number| session.number != Some(*number));
-        session.number = number.or(session.number);
+        let shows = shows.besides(session.number);
+        match shows {
+            Shows::AsBefore => {}
+            Shows::Number(number) => session.number = Some(number),
+            Shows::Nothing => session.number = None,
+        }
         session.expires_at = expires_at;
+        let mut leave_out = |name: SmolStr| {
+            if left_out.len() < LEFT_OUT_MAX {
+                left_out.push(name);
+            }
+        };
+        if caller.is_some() && session.caller.is_some_and(|known| Some(known) != caller) {
+            leave_out("caller_id".into());
+        }
+        let caller = caller.filter(|_| session.caller.is_none());
+        session.caller = session.caller.or(caller);
+        let is_new =
+            |(name, value): &(SmolStr, SmolStr)| session.extra.get(name) != Some(value.as_str());
+        extra.into_iter().filter(is_new).for_each(|(name, _)| leave_out(name));
         let mut has_new_tags = false;
         for (name, value) in tags {
             if session.tags.get(&name) == Some(value.as_str()) {
                 continue;
             }
             if session.tags.len() >= TAGS_MAX && !session.tags.contains_key(&name) {
-                left_out.push(name);
+                leave_out(name);
                 continue;
             }
             has_new_tags = true;
             session.tags.insert(&name, &value);
         }
         let tags = has_new_tags.then(|| session.tags.to_tags());
-        let is_news = expires_at.0 - before.0 >= NEWS_MS || number.is_some() || tags.is_some();
-        let moved = is_news.then_some(Moved { session: id, expires_at, number, tags });
+        let moved = Moved { session: id, expires_at, shows, caller, tags };
+        let is_news = expires_at.0 - before.0 >= NEWS_MS || !moved.is_sign_of_life();
+        let moved = is_news.then_some(moved);
         let number = session.number;
         Touched { session: id, number, expires_at, heartbeat_s, left_out, moved }
+    }
+}
+
+impl Moved {
+    /// It says nothing but that somebody is still there.
+    pub fn is_sign_of_life(&self) -> bool {
+        self.shows == Shows::AsBefore && self.caller.is_none() && self.tags.is_none()
+    }
+}
+
+impl Shows {
+    /// What is shown to who has none of the pool's own numbers.
+    pub fn without_lease(overflow: Option<PhoneNumber>) -> Self {
+        overflow.map_or(Self::Nothing, Self::Number)
+    }
+
+    /// What is new where this was shown before.
+    fn besides(self, before: Option<PhoneNumber>) -> Self {
+        let is_new = match self {
+            Self::AsBefore => false,
+            Self::Number(number) => before != Some(number),
+            Self::Nothing => before.is_some(),
+        };
+        if is_new { self } else { Self::AsBefore }
     }
 }
 
@@ -203,17 +271,18 @@ impl Desk {
         let known = visiting.key().and_then(|key| self.by_visitor.get(&key));
         if let Some(&known) = known {
             let sign = visiting.sign_of_life(snapshot, now);
-            let moved = self.live_on(known, sign, now).and_then(|it| it.moved);
+            let touched = self.live_on(snapshot, known, sign, now);
             let session = self.sessions.get(&known).expect("a visitor's session is live");
             let accepted = self.answer(session, true);
-            return Ok(visiting.answer(accepted, moved));
+            let touched = touched.expect("a visitor's session is live");
+            return Ok(visiting.answer_again(accepted, touched));
         }
         let made = || ids.session.to_smolstr();
         let visitor = visiting.visitor.clone().unwrap_or_else(made);
         let who = (visiting.kind, Some(visitor));
         let checked = visiting.checked.clone();
         let accepted = self.open(checked, None, who, (ids, lent), now, has_room)?;
-        Ok(visiting.answer(accepted, None))
+        Ok(visiting.answer(accepted))
     }
 
     /// A sign of life: the session lives on as if it had just begun, and keeps its number. `None`: no
@@ -228,11 +297,11 @@ impl Desk {
         self.expire(now);
         let Some(session) = self.sessions.get(&id) else { return Ok(None) };
         let sign = SignOfLife::of(snapshot, session, update, now)?;
-        Ok(self.live_on(id, sign, now))
+        Ok(self.live_on(snapshot, id, sign, now))
     }
 
     /// The page was closed: the session ends after the delay of its pool unless it gives another sign
-    /// of life, and then its number rests. `None`: no such session is live.
+    /// of life, and then its number rests; but not too soon behind a call. `None`: no such session is live.
     pub fn release(
         &mut self,
         snapshot: &RoutingSnapshot,
@@ -240,15 +309,21 @@ impl Desk {
         now: Wall,
     ) -> Option<Moved> {
         self.expire(now);
+        let session = self.sessions.get(&id)?;
+        let closed = ends_when_closed(snapshot, session, now);
+        let lease = session.number.and_then(|number| self.lease_ends(id, number, closed, now));
+        let until = lease.map_or(closed, |lease| closed.max(lease.expires_at));
         let session = self.sessions.get_mut(&id)?;
-        let until = ends_when_closed(snapshot, session, now);
         self.expiries.remove(&(session.expires_at, id));
         session.expires_at = until;
         self.expiries.insert((until, id));
-        if let Some(number) = session.number {
-            self.lease_ends(id, number, until, now);
-        }
-        Some(Moved { session: id, expires_at: until, number: None, tags: None })
+        Some(Moved {
+            session: id,
+            expires_at: until,
+            shows: Shows::AsBefore,
+            caller: None,
+            tags: None,
+        })
     }
 
     /// What an open session is to whoever asks for it again.
@@ -256,23 +331,44 @@ impl Desk {
         self.answer(session, true)
     }
 
-    /// Lets a live session live on. One that was lent no number, or has lost it, may get one now.
-    fn live_on(&mut self, id: SessionId, sign: SignOfLife, now: Wall) -> Option<Touched> {
+    /// Lets a live session live on. One that was lent no number, or has lost it, may get one now; else it
+    /// shows that of others, or none.
+    fn live_on(
+        &mut self,
+        snapshot: &RoutingSnapshot,
+        id: SessionId,
+        sign: SignOfLife,
+        now: Wall,
+    ) -> Option<Touched> {
         let session = self.sessions.get_mut(&id)?;
         let (shown, before) = (session.number, session.expires_at);
         let ttl = span(now, sign.until.max(before));
-        let lease = session.pool.as_ref().and_then(|pool| self.leases.lease(pool, id, ttl, now));
-        let touched = sign.apply(session, lease.map(|lease| lease.number));
+        let pool = session.pool.as_ref();
+        let shows = pool.map_or(Shows::AsBefore, |pool| {
+            let lease = self.leases.lease(pool, id, ttl, now);
+            let overflow = snapshot.pool(pool).and_then(|pool| pool.overflow);
+            lease.map_or(Shows::without_lease(overflow), |it| Shows::Number(it.number))
+        });
+        let touched = sign.apply(session, shows);
+        let caller = touched.moved.as_ref().and_then(|moved| moved.caller);
+        let calls = caller.map(|caller| (session.campaign.clone(), caller));
+        let shares = self.sessions.get(&id).and_then(|session| self.shared_number(session));
         self.expiries.remove(&(before, id));
         self.expiries.insert((touched.expires_at, id));
         if touched.number != shown {
             self.share_no_more(id, shown);
         }
+        if let Some(number) = shares {
+            self.by_shared.entry(number).or_default().insert(id);
+        }
+        if let Some((campaign, caller)) = calls {
+            self.calls(&campaign, caller, id);
+        }
         Some(touched)
     }
 }
 
-/// When a session ends whose page was closed.
+/// When a session ends whose page was closed, unless a call on its number keeps that for longer.
 pub fn ends_when_closed(snapshot: &RoutingSnapshot, session: &Session, now: Wall) -> Wall {
     let pool = session.pool.as_ref().and_then(|pool| snapshot.pool(pool));
     let delay = pool.map_or(CLOSED_BROWSER_DELAY, |pool| pool.closed_browser_delay);
