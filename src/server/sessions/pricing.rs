@@ -57,10 +57,11 @@ impl Drop for Pricing<'_> {
 }
 
 impl Control {
-    /// Whether another server has priced the ping. One without a caller is another each time.
+    /// Whether another server has priced the ping. One without a caller is another each time. While another is
+    /// at it, what was promised before is promised again.
     ///
     /// # Errors
-    /// Another is at it, and takes its time.
+    /// Another is at it and takes its time, and nothing was promised before.
     pub(in crate::server) async fn priced_before(
         &self,
         vetting: &mut Vetting<'_>,
@@ -91,19 +92,20 @@ impl Control {
                     return here;
                 }
             };
-            if pricing.is_none() {
-                if clock::mono() < give_up {
-                    continue;
+            // All can see only what is on disk: a promise that another has yet to make is not among it.
+            let quoted = shared.quoted(&*self.deciding, checked, now).await;
+            return match (pricing, quoted) {
+                (None, Some(session)) => Ok(Priced::Again(accepted_again(&snapshot, &session))),
+                (None, None) if clock::mono() < give_up => continue,
+                (None, None) => {
+                    let reason = String::from("another server is answering the same ping");
+                    Err(PingError::Unavailable { reason, retry_after_s: 1 })
                 }
-                let reason = String::from("another server is answering the same ping");
-                return Err(PingError::Unavailable { reason, retry_after_s: 1 });
-            }
-            return match shared.quoted(&*self.deciding, checked, now).await {
                 // What is here the desk knows best.
-                Some(session) if self.deciding.session(session.session).is_none() => {
+                (Some(_), Some(session)) if self.deciding.session(session.session).is_none() => {
                     Ok(Priced::Again(accepted_again(&snapshot, &session)))
                 }
-                Some(_) | None => Ok(Priced::Here(pricing)),
+                (pricing, _) => Ok(Priced::Here(pricing)),
             };
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -207,6 +208,64 @@ fn the_same_priced_ping_at_two_servers_is_one_session_and_one_promise() {
 }
 
 #[test]
+fn what_one_server_is_asked_again_and_again_another_promises_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
+    let start = |node| server_with(&redis.address().to_string(), node, &more(), &pays).unwrap();
+    let (first, second) = (start(1), start(2));
+    let bids = || -> Result<()> {
+        let ask = json!({ "key": BID_KEY, "caller_number": "+16145550188" }).to_string();
+        let bid = |stage: &Stage| http::post(stage.api, "/rtbs.json", &ask)?.json::<Value>();
+        let promised = bid(&first)?;
+        ensure!(promised["status"] == "reserved", "{promised:#}");
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Each claims it for three seconds more, and leaves it a twentieth of one after its answer.
+            let asking = scope.spawn(|| -> Result<u32> {
+                let mut times = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let again = bid(&first)?;
+                    ensure!(again["uuid"] == promised["uuid"], "{again:#}");
+                    times += 1;
+                }
+                Ok(times)
+            });
+            let asked = || -> Result<()> {
+                wait_for("the first to be at it", Duration::from_secs(5), || {
+                    Ok((redis.ask(&["exists", &its_claim(&redis)?])? == "1").then_some(()))
+                })?;
+                for _ in 0..5 {
+                    let told = bid(&second)?;
+                    ensure!(told["status"] == "reserved", "{told:#}");
+                    ensure!(told["uuid"] == promised["uuid"], "{told:#}");
+                    for name in ["retreaver_payout", "retreaver_seconds"] {
+                        ensure!(told[name] == promised[name], "{told:#} {promised:#}");
+                    }
+                }
+                Ok(())
+            };
+            let told = asked();
+            is_over.store(true, Ordering::Relaxed);
+            let times = asking.join().expect("it does not panic")?;
+            told?;
+            ensure!(times >= 5, "it was asked {times} times");
+            Ok(())
+        })?;
+        for stage in [&first, &second] {
+            let counted = api::series(stage.api)?;
+            let accepted = counted.get(r#"tollbridge_pings_total{result="accepted"}"#);
+            let own = if stage.api == first.api { 1.0 } else { 0.0 };
+            ensure!(accepted.copied().unwrap_or_default() == own, "{accepted:?}");
+            stage.is_clean()?;
+        }
+        Ok(())
+    };
+    let outcome = bids();
+    check(&[&first, &second], outcome);
+}
+
+#[test]
 fn an_answer_whose_client_went_away_while_others_were_told_is_given_by_all_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());
@@ -256,6 +315,12 @@ fn an_answer_whose_client_went_away_while_others_were_told_is_given_by_all_of_th
     };
     let played = play();
     check(&[&first, &second], played);
+}
+
+/// The key of the only request that is claimed.
+fn its_claim(redis: &Redis) -> Result<String> {
+    let keys = redis.ask(&["keys", "rq:*"])?;
+    Ok(keys.lines().next().unwrap_or("none").to_owned())
 }
 
 fn send(stage: &Stage, body: &Value) -> Result<http::Reply> {

@@ -153,12 +153,15 @@ fn a_priced_ping_whose_client_went_away_is_answered_by_others_as_it_was_once_it_
         let accepted = counted.get(r#"tollbridge_pings_total{result="accepted"}"#);
         ensure!(accepted.is_none_or(|it| *it == 0.0), "the second opened one of its own");
 
-        // A third is at it, and may have more to say of it than others see.
+        // A third is at it: what all can see is on disk, and is promised again.
         redis.ask(&["set", &claim, "C3/1", "px", "60000"])?;
+        ensure!(reserved(&second)?["uuid"] == at_first["uuid"], "it is not the same any more");
+        // What the third promises nobody else sees yet.
+        let keys = redis.ask(&["keys", "s:*"])?;
+        let sessions: Vec<&str> = keys.lines().collect();
+        ensure!(redis.ask(&[&["del"], &sessions[..]].concat())? == "1", "{sessions:?}");
         let told = http::post(second.api, "/rtbs.json", &bid)?.json::<Value>()?;
         ensure!(told["status"] != "reserved", "{told:#}");
-        redis.ask(&["del", &claim])?;
-        ensure!(reserved(&second)?["uuid"] == at_first["uuid"], "it is not the same any more");
         Ok(())
     };
     let played = play();
