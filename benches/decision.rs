@@ -21,7 +21,7 @@ use tollbridge::server::holds::SharedHolds;
 use tollbridge::server::holds::redis::RedisStore;
 use tollbridge::server::redis::Address;
 use tollbridge::server::sessions::redis::RedisSessions;
-use tollbridge::server::sessions::{Looked, SessionStore, SharedSessions};
+use tollbridge::server::sessions::{Candidates, Looked, SessionStore, SharedSessions};
 
 use redis::{show, start_redis, start_replica};
 
@@ -48,6 +48,7 @@ async fn decide_all(address: Address) {
     let snapshot = deciding.snapshot();
     let sessions = RedisSessions::new(redis::sessions(&address, LIFE, PATIENCE));
     sessions.connect().await.expect("redis-server is there");
+    sessions.keep_gates().await.expect("it answers");
     let shared = RedisSessions::new(redis::sessions(&address, LIFE, PATIENCE));
     deciding.share_sessions(Arc::new(SharedSessions::new(shared, LIFE)));
     let store = RedisStore::new(redis::holds(&address, "bench", PATIENCE));
@@ -70,10 +71,11 @@ async fn decide_all(address: Address) {
         };
         let began = Instant::now();
         let earlier = snapshot.caller_of(&request).expect("callers are remembered");
-        let (readings, calls) =
+        let (found, calls) =
             tokio::join!(sessions.lookup(&snapshot, &request), sessions.calls(&earlier));
-        let readings = readings.expect("it answers");
-        let looked = Looked { readings, is_all: true, calls: Some(calls.expect("it answers")) };
+        let Candidates { readings, are_all } = found.expect("it answers");
+        let calls = Some(calls.expect("it answers"));
+        let looked = Looked { readings, is_all: are_all, calls };
         let asked = Instant::now();
         let decided = deciding.decide(&request, clock::mono(), &[], None, Some(&looked));
         let Decision { plan, attribution, refused, .. } = &decided.decision;

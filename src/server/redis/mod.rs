@@ -16,4 +16,4 @@ pub(in crate::server) use link::{
     Lane, Link, Live, Topology, fault, open, owners, send, send_all, unread,
 };
 pub(in crate::server) use script::Script;
-pub(in crate::server) use slots::{SLOTS, slot_of};
+pub(in crate::server) use slots::slot_of;

@@ -1,7 +1,7 @@
 //! Which slot of a cluster a key is in.
 
 /// Slots of a cluster.
-pub(in crate::server) const SLOTS: u16 = 16_384;
+pub(super) const SLOTS: u16 = 16_384;
 
 /// The slot of a key: CRC-16/XMODEM of its hash tag, if it has one, else of all of it.
 pub(in crate::server) fn slot_of(key: &str) -> u16 {

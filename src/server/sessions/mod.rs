@@ -16,4 +16,4 @@ pub mod store;
 pub(in crate::server) use opening::Opening;
 pub(in crate::server) use pricing::{Priced, Pricing};
 pub use shared::{Looked, SharedSessions, State};
-pub use store::SessionStore;
+pub use store::{Candidates, SessionStore};

@@ -15,6 +15,14 @@ use crate::routing::{RouteRequest, attribution};
 use crate::server::redis::StoreFault;
 use crate::time::Wall;
 
+/// The sessions a call may belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidates {
+    pub readings: Vec<SessionReading>,
+    /// Of those that were told there are no others. Else the store may have lost some.
+    pub are_all: bool,
+}
+
 /// Sessions of several servers and the numbers lent to them, kept where all of them can see them.
 ///
 /// A session has the digits of its ping. Whatever is said twice, or after its answer was lost, has
@@ -86,7 +94,7 @@ pub trait SessionStore: Send + Sync {
     /// A call was attributed to the session.
     ///
     /// # Errors
-    /// As [`SessionStore::shorten`].
+    /// As [`SessionStore::shorten`], or the store does not know the session, and may have lost it.
     fn consume(
         &self,
         session: SessionId,
@@ -112,7 +120,7 @@ pub trait SessionStore: Send + Sync {
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
-    ) -> impl Future<Output = Result<Vec<SessionReading>, StoreFault>> + Send;
+    ) -> impl Future<Output = Result<Candidates, StoreFault>> + Send;
 
     /// Earlier calls of callers are known as they are now from here on. Of one caller the last are kept, as
     /// many as the configuration says.
@@ -137,7 +145,7 @@ pub trait SessionStore: Send + Sync {
     /// The live session that an id names.
     ///
     /// # Errors
-    /// As [`SessionStore::lookup`].
+    /// As [`SessionStore::lookup`], or the store does not know it, and may have lost it.
     fn find(
         &self,
         key: SessionKey,

@@ -212,7 +212,7 @@ async fn a_call_keeps_a_number_and_its_end_prolongs_it(
     }
     assert_eq!(store.lend(plain, id(4), MINUTE, at(600)).await?, None, "calls are up");
     let dialed = request(lease.number, None, at(600));
-    assert_eq!(its(&store.lookup(config, &dialed).await?), [id(1)]);
+    assert_eq!(its(&store.lookup(config, &dialed).await?.readings), [id(1)]);
     store.unpin(plain, lease.number, call(1), at(600)).await?;
     let left = store.unpin(plain, lease.number, call(2), at(700)).await?.context("a lease")?;
     assert_eq!((left.session, left.expires_at), (id(1), at(1_000)));
@@ -252,12 +252,12 @@ async fn a_session_is_found_by_its_number(
     let plain = pool(config, "plain");
     let did = lent_and_put(store, config, "plain", 1).await?;
     let dialed = |seconds| request(did, None, at(seconds));
-    let found = store.lookup(config, &dialed(59)).await?;
+    let found = store.lookup(config, &dialed(59)).await?.readings;
     assert_eq!(its(&found), [id(1)]);
     assert_eq!((found[0].number, found[0].former), (Some(did), None));
     assert_eq!(&*found[0].tags["nth"], "1");
     // Its number rests: it is the last that had it.
-    let resting = store.lookup(config, &dialed(89)).await?;
+    let resting = store.lookup(config, &dialed(89)).await?.readings;
     let former = resting.first().and_then(|it| it.former).context("it had the number")?;
     assert_eq!((former.ended_at, former.rests_until), (at(60), at(90)));
     // It is somebody else's.
@@ -270,7 +270,7 @@ async fn a_session_is_found_by_its_number(
         };
         store.put(config, &next, at(100)).await?;
     }
-    let both = store.lookup(config, &dialed(101)).await?;
+    let both = store.lookup(config, &dialed(101)).await?.readings;
     assert_eq!(both.len(), 2, "{both:?}");
     assert_eq!((both[0].former.is_some(), both[1].former.is_some()), (false, true));
     assert_eq!(both[1].session, id(1));
@@ -290,12 +290,16 @@ async fn a_session_is_found_by_all_its_names(
     ];
     assert_eq!(store.find(SessionKey::Session(id(2)), at(1)).await?, None);
     for key in keys {
-        assert_eq!(its(&store.lookup(config, &naming(key, at(1))).await?), [id(1)], "{key}");
+        assert_eq!(
+            its(&store.lookup(config, &naming(key, at(1))).await?.readings),
+            [id(1)],
+            "{key}"
+        );
         assert_eq!(store.find(key, at(59)).await?.as_ref(), Some(&opened), "{key}");
     }
     for key in keys {
         assert_eq!(store.find(key, at(60)).await?, None, "it is over");
-        assert_eq!(its(&store.lookup(config, &naming(key, at(60))).await?), [], "{key}");
+        assert_eq!(its(&store.lookup(config, &naming(key, at(60))).await?.readings), [], "{key}");
     }
     Ok(())
 }
@@ -309,13 +313,16 @@ async fn a_session_is_found_by_its_caller(
         store.put(config, &opened, at(nth.into())).await?;
     }
     let dialed = |by, seconds| request(number("+18005550100"), by, at(seconds));
-    assert_eq!(its(&store.lookup(config, &dialed(Some(caller(1)), 5)).await?), [id(2), id(1)]);
-    assert_eq!(its(&store.lookup(config, &dialed(Some(caller(2)), 5)).await?), [id(3)]);
-    assert_eq!(its(&store.lookup(config, &dialed(None, 5)).await?), []);
-    assert_eq!(its(&store.lookup(config, &dialed(Some(caller(1)), 61)).await?), [id(2)]);
+    assert_eq!(
+        its(&store.lookup(config, &dialed(Some(caller(1)), 5)).await?.readings),
+        [id(2), id(1)]
+    );
+    assert_eq!(its(&store.lookup(config, &dialed(Some(caller(2)), 5)).await?.readings), [id(3)]);
+    assert_eq!(its(&store.lookup(config, &dialed(None, 5)).await?.readings), []);
+    assert_eq!(its(&store.lookup(config, &dialed(Some(caller(1)), 61)).await?.readings), [id(2)]);
     // Of another campaign.
     let elsewhere = request(number("+18005550102"), Some(caller(1)), at(5));
-    assert_eq!(its(&store.lookup(config, &elsewhere).await?), []);
+    assert_eq!(its(&store.lookup(config, &elsewhere).await?.readings), []);
     Ok(())
 }
 
@@ -329,7 +336,7 @@ async fn of_many_sessions_of_a_caller_the_newest_are_found(
     }
     let dialed = request(number("+18005550100"), Some(caller(1)), at(20));
     let newest: Vec<SessionId> = (3..=10).rev().map(id).collect();
-    assert_eq!(its(&store.lookup(config, &dialed).await?), newest);
+    assert_eq!(its(&store.lookup(config, &dialed).await?.readings), newest);
     Ok(())
 }
 
@@ -347,9 +354,9 @@ async fn an_earlier_session_is_known_where_that_is_enough(
     }
     let later = 20 * 86_400;
     let content = request(number("+18005550102"), Some(caller(1)), at(later));
-    assert_eq!(its(&store.lookup(config, &content).await?), [id(2)], "the last one alone");
+    assert_eq!(its(&store.lookup(config, &content).await?.readings), [id(2)], "the last one alone");
     let strict = request(number("+18005550100"), Some(caller(1)), at(later));
-    assert_eq!(its(&store.lookup(config, &strict).await?), []);
+    assert_eq!(its(&store.lookup(config, &strict).await?.readings), []);
     Ok(())
 }
 
@@ -366,7 +373,7 @@ async fn those_who_share_a_number_are_found_together(
         };
         store.put(config, &shared, at(nth.into())).await?;
     }
-    let found = store.lookup(config, &request(overflow, None, at(20))).await?;
+    let found = store.lookup(config, &request(overflow, None, at(20))).await?.readings;
     let newest: Vec<SessionId> = (3..=10).rev().map(id).collect();
     assert_eq!(its(&found), newest);
     assert!(found.iter().all(|it| it.sharing == Some(10)), "{found:?}");
@@ -377,9 +384,9 @@ async fn those_who_share_a_number_are_found_together(
         ..session(10, at(10))
     };
     store.put(config, &own, at(20)).await?;
-    let found = store.lookup(config, &request(overflow, None, at(20))).await?;
+    let found = store.lookup(config, &request(overflow, None, at(20))).await?.readings;
     assert!(found.iter().all(|it| it.session != id(10) && it.sharing == Some(9)), "{found:?}");
-    let over = store.lookup(config, &request(overflow, None, at(80))).await?;
+    let over = store.lookup(config, &request(overflow, None, at(80))).await?.readings;
     assert_eq!(its(&over), []);
     Ok(())
 }
@@ -483,7 +490,7 @@ async fn an_abandoned_session_never_was(
     store.abandon(config, &opened, at(1)).await?;
     for dialed in [did, number("+18005550100")] {
         let call = RouteRequest { caller: Some(caller(1)), ..request(dialed, None, at(2)) };
-        assert_eq!(its(&store.lookup(config, &call).await?), []);
+        assert_eq!(its(&store.lookup(config, &call).await?.readings), []);
     }
     assert_eq!(store.find(SessionKey::Ping(opened.ping), at(2)).await?, None);
     let key = opened.visitor_key().context("it has one")?;

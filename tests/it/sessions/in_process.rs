@@ -10,10 +10,9 @@ use tollbridge::routing::attribution::SessionKey;
 use tollbridge::routing::history::{Caller, CallerHistory, PastCall};
 use tollbridge::routing::ping::{Consumed, Desk, DeskLimits, NumberState, Session, VisitorKey};
 use tollbridge::routing::pool::Lease;
-use tollbridge::routing::request::SessionReading;
 use tollbridge::routing::snapshot::{Pool, RoutingSnapshot};
 use tollbridge::server::redis::StoreFault;
-use tollbridge::server::sessions::SessionStore;
+use tollbridge::server::sessions::{Candidates, SessionStore};
 use tollbridge::time::Wall;
 
 pub(super) struct InProcess {
@@ -116,8 +115,9 @@ impl SessionStore for InProcess {
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
-    ) -> Result<Vec<SessionReading>, StoreFault> {
-        Ok(self.at(request.at).candidates(snapshot, request))
+    ) -> Result<Candidates, StoreFault> {
+        let readings = self.at(request.at).candidates(snapshot, request);
+        Ok(Candidates { readings, are_all: true })
     }
 
     async fn put_calls(

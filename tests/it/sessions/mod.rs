@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "other processes live in real time")]
 
 mod contract;
+mod gates;
 mod in_process;
 mod model;
 mod near;

@@ -283,8 +283,8 @@ impl<'a> Model<'a> {
     /// Whose calls to the number are, whose they were, and who has had it.
     async fn agree_about(&self, number: PhoneNumber) -> Result<()> {
         let dialed = request(number, None, self.now);
-        let theirs = self.desk.lookup(self.config, &dialed).await?;
-        let ours = self.shared.lookup(self.config, &dialed).await?;
+        let theirs = self.desk.lookup(self.config, &dialed).await?.readings;
+        let ours = self.shared.lookup(self.config, &dialed).await?.readings;
         ensure!(ours == theirs, "{number:?} leads to {ours:#?}, not to {theirs:#?}");
         let theirs = self.desk.number_state(number, self.now);
         let ours = self.shared.number_state(self.config, number, self.now).await?;

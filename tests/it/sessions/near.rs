@@ -50,8 +50,8 @@ impl Three {
 
     /// What is kept is what is there.
     async fn agree(&self, request: &RouteRequest, what: &str) -> Result<()> {
-        let kept = self.keeper.lookup(&self.config, request).await?;
-        let there = self.judge.lookup(&self.config, request).await?;
+        let kept = self.keeper.lookup(&self.config, request).await?.readings;
+        let there = self.judge.lookup(&self.config, request).await?.readings;
         ensure!(kept == there, "{what}: {kept:#?} is kept of {there:#?}");
         Ok(())
     }
@@ -180,7 +180,7 @@ async fn what_nobody_changes_is_not_asked_for_again(three: &Three, nodes: &[&Red
     }
     ensure!(reads(nodes)? == before, "it is known by its name");
     for _ in 0..50 {
-        ensure!(!keeper.lookup(config, &call).await?.is_empty());
+        ensure!(!keeper.lookup(config, &call).await?.readings.is_empty());
     }
     // A question on the way says that nothing has changed.
     let asked = reads(nodes)? - before;
@@ -216,13 +216,16 @@ async fn nothing_is_fresh_once_nobody_says_what_changes(
 }
 
 async fn a_server_that_was_emptied_has_nothing(three: &Three, nodes: &[&Redis]) -> Result<()> {
-    let Three { config, keeper, .. } = three;
+    let Three { config, keeper, judge, .. } = three;
     let key = SessionKey::Session(id(1));
-    ensure!(!keeper.lookup(config, &naming(key, at(2))).await?.is_empty());
+    ensure!(!keeper.lookup(config, &naming(key, at(2))).await?.readings.is_empty());
     for node in nodes {
         node.ask(&["flushall"])?;
     }
-    ensure!(keeper.lookup(config, &naming(key, at(2))).await?.is_empty());
+    ensure!(keeper.lookup(config, &naming(key, at(2))).await?.readings.is_empty());
+    for store in [keeper, judge] {
+        ensure!(store.keep_gates().await?.has_lost);
+    }
     ensure!(keeper.find(key, at(2)).await?.is_none());
     Ok(())
 }
@@ -237,7 +240,7 @@ async fn what_was_read_is_known_while_nobody_answers(
     }
     let opened = three.opened(1).await?;
     let call = request(opened.number.context("a number")?, Some(caller(1)), at(2));
-    let there = keeper.lookup(config, &call).await?;
+    let there = keeper.lookup(config, &call).await?.readings;
     ensure!(!there.is_empty());
     for node in nodes {
         node.signal("STOP")?;

@@ -143,10 +143,10 @@ async fn what_is_set_apart_for_a_node_is_lent_by_nobody_else() -> Result<()> {
     let [lent, over] = apart[..] else { panic!("{apart:?}") };
     let lease = Lease { number: lent, session: id(4), expires_at: at(90) };
     assert_eq!(first.register(plain, &[(lease, at(1))], at(30)).await?, [Registered::Done]);
-    assert_eq!(second.lookup(&config, &request(lent, None, at(31))).await?, []);
+    assert_eq!(second.lookup(&config, &request(lent, None, at(31))).await?.readings, []);
     let put = Session { pool: Some("plain".into()), number: Some(lent), ..session(4, at(1)) };
     first.put(&config, &put, at(31)).await?;
-    let found = second.lookup(&config, &request(lent, None, at(31))).await?;
+    let found = second.lookup(&config, &request(lent, None, at(31))).await?.readings;
     assert_eq!(found.len(), 1);
     // What it lent, and nobody has any more: only who has it apart can have lent it.
     let lease = Lease { number: over, session: id(5), expires_at: at(20) };
@@ -301,7 +301,7 @@ async fn of_two_sessions_that_have_one_number_the_later_keeps_it() -> Result<()>
         };
         store.put(&config, &opened, at(21)).await?;
     }
-    let found = store.lookup(&config, &request(lease.number, None, at(22))).await?;
+    let found = store.lookup(&config, &request(lease.number, None, at(22))).await?.readings;
     let told: Vec<_> = found.iter().map(|it| (it.session, it.former.is_some())).collect();
     assert_eq!(told, [(id(3), false), (id(1), true)]);
     let foreign = Lease { number: number("+18005550301"), ..lease };

@@ -101,6 +101,7 @@ pub(super) async fn open(
 ) -> Result<RedisSessions> {
     let store = RedisSessions::new(settings);
     store.connect().await?;
+    store.keep_gates().await?;
     for pool in snapshot.pools() {
         store.announce(pool, AT).await?;
     }

@@ -89,6 +89,7 @@ async fn a_number_is_of_who_had_it_then_whoever_has_it_now() -> Result<()> {
 
     // What was before that this server does not know.
     redis.ask(&["flushall"])?;
+    assert!(store.keep_gates().await?.has_lost);
     store.announce(overflowing, at(300)).await?;
     assert!(ask(299).await?.has_forgotten);
     assert!(!ask(300).await?.has_forgotten);

@@ -12,7 +12,7 @@ use super::program::Program;
 use super::sessions::{call, detail, ping};
 use super::shared::{check, redis};
 use super::shared_sessions::{BID_KEY, is_of, lookups_without, pool, server_with, store_is, text};
-use super::{Call, Stage};
+use super::{Call, NUMBER, Stage};
 use crate::support::redis::{Cluster, Redis};
 use crate::support::{http, wait_for};
 
@@ -33,6 +33,7 @@ token = "a token of sixteen or more"
 publisher = "tests"
 campaign = "alone"
 "#;
+const CALLER: &str = "+16145550188";
 /// Nobody pings for it.
 const STAND_IN: &str = "+18005550260";
 const OTHERS: &str = r#"
@@ -192,6 +193,63 @@ fn what_an_emptied_store_does_not_know_is_over_once_all_have_had_the_time_to_tel
     check(&[&first, &second], played);
 }
 
+/// Emptied under connections that live on, it says that there is nothing, and nobody has noticed yet.
+#[test]
+fn nobody_is_told_that_a_session_is_over_in_the_moment_in_which_the_store_has_lost_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = redis(folder.path());
+    let stand_in = format!("account.stand_in_number=\"{STAND_IN}\"");
+    // Whoever waits for the next look of the other waits for long.
+    let set = [&*stand_in, "redis.open_after_ms=8000"];
+    let (first, second) = (start(&redis, 1, OTHERS, &set), start(&redis, 2, OTHERS, &set));
+    let unknown = format!("/v1/sessions/ses_{}", "0".repeat(32));
+    let play = || -> Result<()> {
+        for round in 0..3 {
+            wait_for("what nobody knows to be over", Duration::from_secs(20), || {
+                Ok((http::get(second.api, &unknown)?.status == 404).then_some(()))
+            })?;
+            let said = json!({ "campaign": "alone", "caller_id": CALLER, "sip_ok": true });
+            let session = ping(&first, &said)?;
+            let path = format!("/v1/sessions/{}", text(&session["session_id"])?);
+
+            redis.ask(&["flushall"])?;
+
+            match round {
+                0 => {
+                    let reply = http::post(second.api, &format!("{path}:heartbeat"), "")?;
+                    ensure!([200, 503].contains(&reply.status), "{reply:?}");
+                }
+                1 => {
+                    call(&second, &text(&session["sip_user"])?, "named", &[])?;
+                    let found = detail(&second, "named")?;
+                    let is_its = found["session_id"] == session["session_id"];
+                    ensure!(is_its || found["campaign"] == "others", "{found:#}");
+                }
+                _ => {
+                    let from = format!("P-Asserted-Identity: <sip:{CALLER}@127.0.0.1>");
+                    call(&second, NUMBER, "its-caller", &[&from])?;
+                    let found = detail(&second, "its-caller")?;
+                    let is_its = found["session_id"] == session["session_id"];
+                    let flags = found["flags"].as_array().context("no flags")?;
+                    let is_doubted = flags.contains(&json!("match_degraded"));
+                    ensure!(is_its || is_doubted, "{found:#}");
+                }
+            }
+            wait_for("the session to be told again", Duration::from_secs(5), || {
+                let reply = http::get(second.api, &path)?;
+                ensure!([200, 503].contains(&reply.status), "{reply:?}");
+                Ok((reply.status == 200).then_some(()))
+            })?;
+            let reply = http::get(second.api, &unknown)?;
+            ensure!(reply.status == 503, "others may have yet to tell it: {reply:?}");
+        }
+        first.is_clean()?;
+        second.is_clean()
+    };
+    let played = play();
+    check(&[&first, &second], played);
+}
+
 #[test]
 fn a_call_to_the_address_of_another_server_s_session_is_not_refused_because_the_store_is_away() {
     let folder = tempfile::tempdir().unwrap();
@@ -234,8 +292,13 @@ fn a_call_to_the_address_of_another_server_s_session_is_not_refused_because_the_
         is(&second, "open")?;
         call(&second, &user, "again", &[])?;
         is_of(&second, "again", "address", &session)?;
-        // What nobody has ever opened is nobody's.
-        let (mut caller, unknown) = (second.udp()?, format!("bid_{}", "0".repeat(32)));
+        // What nobody has ever opened is nobody's, once all have had the time to tell what they know.
+        let unknown = "0".repeat(32);
+        wait_for("it to be over", Duration::from_secs(10), || {
+            let reply = http::get(second.api, &format!("/v1/sessions/ses_{unknown}"))?;
+            Ok((reply.status == 404).then_some(()))
+        })?;
+        let (mut caller, unknown) = (second.udp()?, format!("bid_{unknown}"));
         caller.send(with_body(&caller, &second.invite_to(&unknown), "unknown", &[], SDP))?;
         caller.expect("404 INVITE")?;
         first.is_clean()?;

@@ -74,6 +74,11 @@ impl KeySpace {
         format!("rq:{{{}/{first}}}:{rest}", self.account)
     }
 
+    /// What is gone where all is; of these a server has one by the slot that it falls into.
+    pub(super) fn gate(&self, nth: u32) -> String {
+        format!("gt:{{{}/{nth}}}", self.account)
+    }
+
     pub(super) fn pool(&self, pool: &PoolId) -> PoolKeys {
         PoolKeys { tag: format_smolstr!("np:{{{}/{}}}", self.account, pool.as_str()) }
     }

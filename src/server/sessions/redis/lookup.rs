@@ -15,6 +15,7 @@ use crate::routing::snapshot::{NumberOwner, RoutingSnapshot};
 use crate::server::redis::{StoreFault, unread};
 use crate::time::Wall;
 
+use super::super::store::Candidates;
 use super::kept;
 use super::numbers::NumberRead;
 use super::servers::Asked;
@@ -48,8 +49,10 @@ impl RedisSessions {
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
-    ) -> Result<Vec<SessionReading>, StoreFault> {
-        let Some(owner) = snapshot.number(request.dialed) else { return Ok(vec![]) };
+    ) -> Result<Candidates, StoreFault> {
+        let Some(owner) = snapshot.number(request.dialed) else {
+            return Ok(Candidates { readings: vec![], are_all: true });
+        };
         let limit = self.settings.call_timeout;
         let (mut about, mut asked) = self.questions(snapshot, request, &owner);
         // Who was named the last time is asked for as well: it may be the same.
@@ -63,17 +66,20 @@ impl RedisSessions {
             }
         }
         let mut names = Names::default();
-        for (about, answer) in about.into_iter().zip(self.see(&asked, limit).await) {
+        let (answers, mut are_all) = self.see_surely(asked, limit).await;
+        for (about, answer) in about.into_iter().zip(answers) {
             names.hear(about, answer?, request, &owner)?;
         }
         let wanted = names.wanted(request, &owner);
         let gets: Vec<_> = wanted.iter().map(|id| self.get(SessionKey::Session(*id))).collect();
         if !gets.is_empty() {
-            for answer in self.see(&gets, limit).await {
+            let (answers, are_sure) = self.see_surely(gets, limit).await;
+            are_all &= are_sure;
+            for answer in answers {
                 names.hear(About::Session, answer?, request, &owner)?;
             }
         }
-        Ok(names.readings(snapshot, request, &owner))
+        Ok(Candidates { readings: names.readings(snapshot, request, &owner), are_all })
     }
 
     /// Live sessions of a campaign that named the caller, the newest first.

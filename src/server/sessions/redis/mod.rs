@@ -10,6 +10,7 @@
 
 mod answers;
 mod calls;
+mod gates;
 mod kept;
 mod keys;
 mod lookup;
@@ -35,18 +36,19 @@ use crate::routing::attribution::SessionKey;
 use crate::routing::history::{Caller, PastCall};
 use crate::routing::ping::{Consumed, Session, VisitorKey};
 use crate::routing::pool::Lease;
-use crate::routing::request::SessionReading;
 use crate::routing::snapshot::{Pool, RoutingSnapshot};
 use crate::server::redis::{Address, Link, LinkSettings, LinkTls, StoreFault, fault, unread};
 use crate::time::Wall;
 
-use super::store::{SessionStore, outlives};
+use super::store::{Candidates, SessionStore, outlives};
 
+use gates::Gates;
 use kept::{Written, digits, head};
 use near::{Followed, Near};
 use scripts::Script;
 use servers::{Asked, For, Servers};
 
+pub use gates::Gated;
 pub use keys::KeySpace;
 pub use numbers::{Counted, Registered};
 pub use then::Then;
@@ -64,6 +66,7 @@ pub struct RedisSessions {
     servers: ArcSwap<Servers>,
     /// What was told of a pool was told behind this one: a server that is new to it has another.
     gates: Mutex<BTreeMap<PoolId, SmolStr>>,
+    gates_of_servers: Gates,
     near: Arc<Near>,
 }
 
@@ -108,6 +111,7 @@ impl RedisSessions {
             settings,
             servers: ArcSwap::default(),
             gates: Mutex::default(),
+            gates_of_servers: Gates::default(),
         }
     }
 
@@ -116,7 +120,7 @@ impl RedisSessions {
     /// # Errors
     /// None can be asked who they are.
     pub async fn connect(&self) -> Result<Vec<Address>, StoreFault> {
-        let (servers, new) = self.servers.load_full().connect(&self.link).await?;
+        let (servers, new) = self.servers.load_full().connect(&self.link, &self.keys).await?;
         self.servers.store(Arc::new(servers));
         self.probe().await;
         if !new.is_empty() {
@@ -206,10 +210,12 @@ impl RedisSessions {
         self.ask_and_keep(&servers, asked, asks, limit, &mut answers).await;
         let mut again = vec![];
         for (nth, _) in known {
-            let by = asked.get(nth).and_then(|it| servers.followed(it).map(|(_, by)| (it, by)));
-            match by.and_then(|(question, by)| self.fresh(question, &by)) {
+            let Some(question) = asked.get(nth) else { continue };
+            match servers.followed(question).and_then(|(_, by)| self.fresh(question, &by)) {
                 Some(value) => {
-                    self.near.metrics.hit();
+                    if question.counts() {
+                        self.near.metrics.hit();
+                    }
                     answers[nth] = Ok(value);
                 }
                 None => again.push(nth),
@@ -243,7 +249,7 @@ impl RedisSessions {
             questions().map(|it| followed(it).unwrap_or_else(Followed::nobody)).collect();
         let keys = questions().filter_map(Asked::kept_as).map(str::to_owned).collect();
         if self.settings.kept_max > 0 {
-            questions().filter_map(Asked::kept_as).for_each(|_| self.near.metrics.missed());
+            questions().filter(|it| it.counts()).for_each(|_| self.near.metrics.missed());
         }
         let reading = self.near.reading(keys);
         let told = servers.ask_at(asked, at.clone(), For::Keeping, limit).await;
@@ -280,7 +286,7 @@ impl RedisSessions {
     /// The live session that the address of a call names: the call waits for it.
     ///
     /// # Errors
-    /// As [`SessionStore::lookup`].
+    /// As [`SessionStore::find`].
     pub async fn find_for_call(
         &self,
         key: SessionKey,
@@ -292,12 +298,24 @@ impl RedisSessions {
     /// The live session that an id names, as it is: whoever changes it has to know all of it.
     ///
     /// # Errors
-    /// As [`SessionStore::lookup`].
+    /// As [`SessionStore::find`].
     pub async fn find_now(
         &self,
         key: SessionKey,
         now: Wall,
     ) -> Result<Option<Session>, StoreFault> {
+        let found = self.told_of(key, now).await?;
+        if found.is_none() {
+            self.never_was(key).await?;
+        }
+        Ok(found)
+    }
+
+    /// What its server was told of a session, if that is live. It may have lost it since.
+    ///
+    /// # Errors
+    /// As [`SessionStore::lookup`].
+    pub async fn told_of(&self, key: SessionKey, now: Wall) -> Result<Option<Session>, StoreFault> {
         let answer = self.ask(&[self.get(key)], For::Upkeep).await.pop();
         live(answer.unwrap_or_else(|| Err(unread()))?, key, now)
     }
@@ -311,14 +329,15 @@ impl RedisSessions {
     ) -> Result<Option<Session>, StoreFault> {
         let get = self.get(key);
         let followed = self.servers.load().followed(&get);
-        let answer = match followed.and_then(|(_, by)| self.fresh(&get, &by)) {
-            Some(known) => {
-                self.near.metrics.hit();
-                Ok(known)
-            }
-            None => self.see(&[get], limit).await.pop().unwrap_or_else(|| Err(unread())),
-        };
-        live(answer?, key, now)
+        if let Some(known) = followed.and_then(|(_, by)| self.fresh(&get, &by)) {
+            self.near.metrics.hit();
+            return live(known, key, now);
+        }
+        let (mut answers, is_sure) = self.see_surely(vec![get], limit).await;
+        match live(answers.pop().unwrap_or_else(|| Err(unread()))?, key, now)? {
+            None if !is_sure => Err(StoreFault::NotOpen),
+            found => Ok(found),
+        }
     }
 
     /// The session that an id names, as it was when it was last read here: while the servers do not answer.
@@ -465,7 +484,10 @@ impl SessionStore for RedisSessions {
         match self.mark(session, now, &["use"]).await? {
             0 => Ok(Consumed::First),
             1 => Ok(Consumed::Again),
-            _ => Ok(Consumed::Unknown),
+            _ => {
+                self.never_was(SessionKey::Session(session)).await?;
+                Ok(Consumed::Unknown)
+            }
         }
     }
 
@@ -500,7 +522,7 @@ impl SessionStore for RedisSessions {
         &self,
         snapshot: &RoutingSnapshot,
         request: &RouteRequest,
-    ) -> Result<Vec<SessionReading>, StoreFault> {
+    ) -> Result<Candidates, StoreFault> {
         let limit = self.settings.call_timeout;
         let read = tokio::time::timeout(limit, self.candidates(snapshot, request)).await;
         read.unwrap_or(Err(StoreFault::Timeout))
@@ -536,7 +558,7 @@ impl SessionStore for RedisSessions {
         // Behind the instants when it began and when it ends.
         let id = named.as_ref().and_then(|named| named.last_chunk().copied());
         let Some(id) = id.map(SessionId::from_bytes) else { return Ok(None) };
-        let found = self.find_now(SessionKey::Session(id), now).await?;
+        let found = self.told_of(SessionKey::Session(id), now).await?;
         Ok(found.filter(|it| it.visitor_key().as_ref() == Some(visitor)))
     }
 }

@@ -29,6 +29,7 @@ const LATELY: Duration = Duration::from_secs(600);
 pub(super) struct Near {
     most: usize,
     inner: Mutex<Inner>,
+    was_emptied: AtomicBool,
     pub(super) metrics: CacheMetrics,
 }
 
@@ -111,7 +112,12 @@ impl Drop for Follower {
 impl Near {
     /// Keeps so many answers at most.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, inner: Mutex::default(), metrics: CacheMetrics::register() }
+        Self {
+            most,
+            inner: Mutex::default(),
+            was_emptied: AtomicBool::new(false),
+            metrics: CacheMetrics::register(),
+        }
     }
 
     /// What a key is, as far as the connection has said.
@@ -177,9 +183,15 @@ impl Near {
             // The server was emptied.
             Some(_) | None => {
                 self.all_changed(by);
+                self.was_emptied.store(true, Ordering::Relaxed);
                 Dropped::Emptied.count();
             }
         }
+    }
+
+    /// Whether a server has said that it was emptied, since this was asked last.
+    pub(super) fn was_emptied(&self) -> bool {
+        self.was_emptied.swap(false, Ordering::Relaxed)
     }
 
     fn all_changed(&self, by: &Followed) {
@@ -292,8 +304,10 @@ mod tests {
         keep(&near, "a", "2", &by);
         assert_eq!(near.fresh("a", &by), Some(value("2")));
         let emptied = PushInfo { kind: PushKind::Invalidate, data: vec![Value::Nil] };
+        assert!(!near.was_emptied());
         near.pushed(&by, &emptied);
         assert_eq!(near.kept(), (2, 0));
+        assert!(near.was_emptied() && !near.was_emptied());
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) enum Script {
     Unname,
     Answer,
     Calls,
+    Gate,
 }
 
 impl redis::Script for Script {
@@ -41,6 +42,7 @@ impl redis::Script for Script {
         Self::Unname,
         Self::Answer,
         Self::Calls,
+        Self::Gate,
     ];
 
     fn body(self) -> &'static str {
@@ -66,6 +68,7 @@ impl redis::Script for Script {
             Self::Unname => include_str!("unname.lua"),
             Self::Answer => include_str!("answer.lua"),
             Self::Calls => include_str!("calls.lua"),
+            Self::Gate => include_str!("gate.lua"),
         }
     }
 }

@@ -13,9 +13,11 @@ use super::keys::KeySpace;
 use super::near::{Followed, Follower, Near};
 use super::scripts::Script;
 use crate::server::redis::{
-    Address, Link, Live, SLOTS, Script as _, StoreFault, Topology, send, send_all, slot_of, unread,
+    Address, Link, Live, Script as _, StoreFault, Topology, send, send_all, slot_of, unread,
 };
 
+/// Names of gates that are tried until each server has one.
+const GATES_MAX: u32 = 1 << 18;
 /// Late answers in a row after which a server is taken to be away.
 const LATE_MAX: u32 = 3;
 
@@ -25,6 +27,8 @@ pub(super) struct Servers {
     topology: Topology,
     /// In the order of the topology's owners.
     all: Vec<Arc<Server>>,
+    /// Of each, in the same order; absent: it has hardly a slot.
+    gates: Vec<Option<String>>,
 }
 
 pub(super) struct Server {
@@ -47,6 +51,8 @@ pub(super) struct Asked {
     what: What,
     /// By which the answer is kept.
     kept_as: Option<String>,
+    /// It is not asked for itself.
+    is_aside: bool,
 }
 
 enum What {
@@ -65,12 +71,23 @@ pub(super) enum For {
 
 impl Asked {
     pub(super) fn plain(key: &str, command: Cmd) -> Self {
-        Self { slot: slot_of(key), what: What::Plain(command), kept_as: None }
+        Self { slot: slot_of(key), what: What::Plain(command), kept_as: None, is_aside: false }
     }
 
     /// What a key is, always asked for in the same way.
     pub(super) fn what_is(key: String, command: Cmd) -> Self {
-        Self { slot: slot_of(&key), what: What::Plain(command), kept_as: Some(key) }
+        let slot = slot_of(&key);
+        Self { slot, what: What::Plain(command), kept_as: Some(key), is_aside: false }
+    }
+
+    /// Asked besides what is asked for: that it is kept, or not, is not counted.
+    pub(super) fn aside(self) -> Self {
+        Self { is_aside: true, ..self }
+    }
+
+    /// Whether it is counted that the answer is kept, or not.
+    pub(super) fn counts(&self) -> bool {
+        self.kept_as.is_some() && !self.is_aside
     }
 
     pub(super) fn kept_as(&self) -> Option<&str> {
@@ -92,7 +109,7 @@ impl Asked {
         if let Some(nowhere) = keys.first().map(|key| KeySpace::nowhere(key)) {
             keys.push(nowhere);
         }
-        Self { slot, what: What::Script(script, keys, arguments), kept_as: None }
+        Self { slot, what: What::Script(script, keys, arguments), kept_as: None, is_aside: false }
     }
 
     /// `by_text`: the server does not know the script by its hash.
@@ -147,7 +164,11 @@ impl Servers {
     ///
     /// # Errors
     /// Nobody can be asked.
-    pub(super) async fn connect(&self, link: &Link) -> Result<(Self, Vec<Address>), StoreFault> {
+    pub(super) async fn connect(
+        &self,
+        link: &Link,
+        keys: &KeySpace,
+    ) -> Result<(Self, Vec<Address>), StoreFault> {
         let topology = link.topology().await?;
         let (mut all, mut new) = (Vec::new(), Vec::new());
         for owner in &topology.owners {
@@ -172,7 +193,8 @@ impl Servers {
                 is_silent: AtomicBool::new(false),
             }));
         }
-        Ok((Self { topology, all }, new))
+        let gates = gates_of(&topology, keys);
+        Ok((Self { topology, all, gates }, new))
     }
 
     /// Sees to it that servers say what has changed of what was read there: those that do not are asked to, and
@@ -230,20 +252,23 @@ impl Servers {
 
     /// A question for each of them, which a cluster that is not whole does not answer.
     pub(super) fn probes(&self) -> Vec<Asked> {
-        let mut left: Vec<usize> = (0..self.all.len()).collect();
-        let mut probes = vec![];
-        for nth in 0..SLOTS {
-            let key = format!("none:{{{nth}}}");
-            let place = self.topology.place(slot_of(&key));
-            if let Some(at) = left.iter().position(|it| Some(*it) == place) {
-                left.swap_remove(at);
-                probes.push(Asked::plain(&key, redis::cmd("EXISTS").arg(&key).take()));
-            }
-            if left.is_empty() {
-                break;
-            }
-        }
-        probes
+        let exists = |key| Asked::plain(key, redis::cmd("EXISTS").arg(key).take());
+        self.gates().map(exists).collect()
+    }
+
+    /// The key of each that is gone where all is.
+    pub(super) fn gates(&self) -> impl Iterator<Item = &str> {
+        self.gates.iter().flatten().map(String::as_str)
+    }
+
+    /// That of the server of the question.
+    pub(super) fn gate_of(&self, asked: &Asked) -> Option<&str> {
+        self.gates.get(self.topology.place(asked.slot)?)?.as_deref()
+    }
+
+    /// The run of the process that has the key.
+    pub(super) fn run_at(&self, key: &str) -> Result<&str, StoreFault> {
+        self.run(slot_of(key))
     }
 
     /// The run of the process that has the slot.
@@ -372,6 +397,25 @@ async fn converse(
             vec![Err(fault); pipe.len()]
         }
     }
+}
+
+/// For each server the first of the gates that falls to it.
+fn gates_of(topology: &Topology, keys: &KeySpace) -> Vec<Option<String>> {
+    let mut gates = vec![None; topology.owners.len()];
+    let mut left = gates.len();
+    for key in (0..GATES_MAX).map(|nth| keys.gate(nth)) {
+        if left == 0 {
+            break;
+        }
+        let place = topology.place(slot_of(&key));
+        if let Some(gate) = place.and_then(|place| gates.get_mut(place))
+            && gate.is_none()
+        {
+            *gate = Some(key);
+            left -= 1;
+        }
+    }
+    gates
 }
 
 fn not_connected() -> StoreFault {

@@ -31,7 +31,7 @@ impl RedisSessions {
     /// over. `owner`: whose call it is.
     ///
     /// # Errors
-    /// The store could not be asked, or not all of it answered.
+    /// The store could not be asked, or not all of it answered, or it may have lost some of what it was told.
     pub async fn candidates_then(
         &self,
         snapshot: &RoutingSnapshot,
@@ -75,6 +75,7 @@ impl RedisSessions {
                 None => then.lacking.push(id),
             }
         }
+        self.all_are_sure().await?;
         Ok(then)
     }
 

@@ -40,7 +40,7 @@ use crate::time::{Mono, Wall};
 
 use super::metrics::{Local, StoreMetrics};
 use super::redis::{Counted, RedisSessions, Registered};
-use super::store::SessionStore;
+use super::store::{Candidates, SessionStore};
 
 use answers::Word;
 pub(in crate::server) use answers::next_claim;
@@ -283,8 +283,8 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Looked {
     pub readings: Vec<SessionReading>,
-    /// The store has said so: there are no others but those it was not told of. Else it did not answer,
-    /// and these are what was read lately.
+    /// The store has said so: there are no others but those it was not told of. Else it did not answer, or may
+    /// have lost some, and these are what was read lately as well.
     pub is_all: bool,
     /// The caller's earlier calls, as all servers know them; absent: the store did not say.
     pub calls: Option<Vec<PastCall>>,
@@ -296,6 +296,13 @@ impl Looked {
         if !self.is_all {
             tags.insert(DEGRADED.into(), "true".into());
         }
+    }
+
+    /// With what the store has said, though it may have lost some.
+    fn after(mut self, mut told: Vec<SessionReading>) -> Self {
+        self.readings.retain(|it| told.iter().all(|known| known.session != it.session));
+        told.append(&mut self.readings);
+        Self { readings: told, ..self }
     }
 
     /// With the session that the call's address was found to name. `is_sure`: the call goes by what it has
@@ -318,7 +325,7 @@ pub(in crate::server) enum Asked<T> {
     Told(T),
     /// The store knows no such session.
     Unknown,
-    /// It does not answer.
+    /// It does not answer, or does not know it and may have lost it.
     Away,
 }
 
@@ -415,9 +422,15 @@ impl SharedSessions {
         let (found, calls) =
             tokio::join!(self.store.lookup(snapshot, request), self.calls_of(snapshot, request));
         match found {
-            Ok(readings) => {
+            Ok(Candidates { readings, are_all: true }) => {
                 self.metrics.looked_up(clock::mono().since(started));
                 Looked { readings, is_all: true, calls }
+            }
+            // It may have lost some.
+            Ok(Candidates { readings, are_all: false }) => {
+                self.metrics.fault(&StoreFault::NotOpen);
+                let before = self.store.candidates_before(snapshot, request);
+                Looked { readings: before, is_all: false, calls }.after(readings)
             }
             Err(fault) => {
                 self.metrics.fault(&fault);

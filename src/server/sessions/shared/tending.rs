@@ -114,7 +114,7 @@ impl SharedSessions {
             self.store.probe().await;
             self.store.follow().await;
         }
-        if due.watch <= now {
+        if due.watch <= now || self.store.is_in_doubt() {
             due.watch = now + self.store.open_after() / 4;
             self.noted(self.remind(own).await);
         }
@@ -191,17 +191,22 @@ impl SharedSessions {
         self.metrics.state(state);
     }
 
-    /// Tells servers that have forgotten a pool what was lent of it here, and all of them what pools
-    /// there are.
+    /// Sees which servers have lost what they had, tells those that have forgotten a pool what was lent of it
+    /// here, and all of them what pools there are.
     async fn remind(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
         let snapshot = own.in_force();
+        let gated = self.store.keep_gates().await?;
+        if !gated.closed_for.is_zero() {
+            let mut inner = self.inner.lock();
+            inner.opens_at = inner.opens_at.max(clock::mono() + gated.closed_for);
+        }
         let is_told = |it: &Arc<RoutingSnapshot>| Arc::ptr_eq(it, &snapshot);
         let all_told = self.inner.lock().revision.as_ref().is_some_and(is_told);
         let pools: Vec<&Pool> = match all_told {
             true => self.store.forgotten(snapshot.pools()).await?,
             false => snapshot.pools().iter().collect(),
         };
-        if all_told && !pools.is_empty() {
+        if gated.has_lost || all_told && !pools.is_empty() {
             // It was emptied, and nobody has lost a connection by that.
             let mut inner = self.inner.lock();
             inner.is_forgotten();
@@ -336,7 +341,7 @@ impl SharedSessions {
     ) -> Result<(), StoreFault> {
         let Some(session) = own.opened(id) else { return Ok(()) };
         // Others may have had signs of its life, of which this server did not hear.
-        let session = match self.store.find_now(SessionKey::Session(id), clock::wall()).await? {
+        let session = match self.store.told_of(SessionKey::Session(id), clock::wall()).await? {
             Some(told) => own.agree(told),
             None => session,
         };
