@@ -230,16 +230,15 @@ impl Leases {
         }
     }
 
-    /// Who has these numbers by the pool, and since when; of those that rest, who had them last.
-    pub fn among(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+    /// Who has these numbers, whichever pool lent them, and since when; of those that rest, who had them last.
+    pub fn among(&self, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
         let its = numbers.iter().filter_map(|did| Some((*did, self.numbers.get(did)?)));
-        its.filter(|(_, number)| number.pool == *pool)
-            .filter_map(|(did, number)| match number.state {
-                State::Leased { .. } => self.lease_of(did),
-                State::Quarantined { .. } => number.history.back().map(|past| past.lease_of(did)),
-                State::Free { .. } => None,
-            })
-            .collect()
+        its.filter_map(|(did, number)| match number.state {
+            State::Leased { .. } => self.lease_of(did),
+            State::Quarantined { .. } => number.history.back().map(|past| past.lease_of(did)),
+            State::Free { .. } => None,
+        })
+        .collect()
     }
 
     /// The lease of the number that the session has or had last, if that is remembered, and since when.
@@ -251,9 +250,9 @@ impl Leases {
         })
     }
 
-    /// The number of the pool that the session has, and since when.
-    pub fn of(&self, pool: &PoolId, session: SessionId) -> Option<(Lease, Wall)> {
-        self.by_session.get(&(session, pool.clone())).and_then(|did| self.lease_of(*did))
+    /// The number that the session has, and since when.
+    pub fn of(&self, session: SessionId) -> Option<(Lease, Wall)> {
+        self.owned_by(session).first().and_then(|did| self.lease_of(*did))
     }
 
     fn lease_of(&self, did: PhoneNumber) -> Option<(Lease, Wall)> {

@@ -19,21 +19,19 @@ fn who_has_a_number_is_found_by_it_and_by_the_session() {
     let mut leases = leases(3);
     let first = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
     let second = leases.lease(&pool(), session(2), TTL, at(7)).unwrap();
-    let (all, other) = ([first.number, second.number], PoolId::from("other"));
-    assert_eq!(leases.among(&pool(), &all), [(first, at(0)), (second, at(7))]);
-    assert_eq!(leases.among(&pool(), &all[1..]), [(second, at(7))]);
-    assert_eq!(leases.among(&other, &all), []);
-    assert_eq!(leases.of(&pool(), session(2)), Some((second, at(7))));
-    assert_eq!(leases.of(&other, session(2)), None);
+    let all = [first.number, second.number];
+    assert_eq!(leases.among(&all), [(first, at(0)), (second, at(7))]);
+    assert_eq!(leases.among(&all[1..]), [(second, at(7))]);
+    assert_eq!(leases.of(session(2)), Some((second, at(7))));
     leases.release(session(2), at(8));
-    assert_eq!(leases.of(&pool(), session(2)), None);
+    assert_eq!(leases.of(session(2)), None);
     let over = (Lease { expires_at: at(8), ..second }, at(7));
-    assert_eq!(leases.among(&pool(), &all), [(first, at(0)), over], "it rests");
+    assert_eq!(leases.among(&all), [(first, at(0)), over], "it rests");
     assert_eq!(leases.had(first.number, session(1)), Some((first, at(0))));
     assert_eq!(leases.had(second.number, session(2)), Some(over));
     assert_eq!(leases.had(second.number, session(1)), None);
     leases.expire(at(1_000));
-    assert_eq!(leases.among(&pool(), &all), [], "they are free");
+    assert_eq!(leases.among(&all), [], "they are free");
     assert_eq!(leases.had(second.number, session(2)), Some(over));
 }
 
@@ -85,6 +83,25 @@ fn a_number_that_left_the_configuration_stays_with_its_session() {
     leases.expire(at(160));
     // Only the number every configuration here has is left.
     assert_eq!(leases.numbers.len(), 1);
+}
+
+#[test]
+fn a_number_that_goes_to_another_pool_is_lent_there_when_its_session_has_left_it_and_it_has_rested()
+{
+    let mut leases = leases(1);
+    let lent = leases.lease(&pool(), session(1), TTL, at(0)).unwrap();
+    let text = pool_text(1, "").replace("id = \"pool\"", "id = \"other\"");
+    leases.configure(&compiled(&text));
+    let other = PoolId::new("other");
+    assert_eq!(leases.among(&[lent.number]), [(lent, at(0))]);
+    assert_eq!(leases.of(session(1)), Some((lent, at(0))));
+
+    assert_eq!(leases.lease(&other, session(2), TTL, at(1)), None);
+    let prolonged = leases.lease(&pool(), session(1), TTL, at(50)).unwrap();
+    assert_eq!(prolonged, Lease { expires_at: at(150), ..lent });
+    assert_eq!(leases.lease(&other, session(2), TTL, at(209)), None, "it rests");
+    let next = leases.lease(&other, session(2), TTL, at(210));
+    assert_eq!(next.map(|it| it.number), Some(lent.number));
 }
 
 #[test]
@@ -255,8 +272,17 @@ fn snapshot(more: usize) -> RoutingSnapshot {
 }
 
 fn pool_with(numbers: usize, setting: &str) -> RoutingSnapshot {
+    compiled(&pool_text(numbers, setting))
+}
+
+fn compiled(text: &str) -> RoutingSnapshot {
+    let config: RoutingConfig = toml::from_str(text).unwrap();
+    RoutingSnapshot::compile(config, 1).unwrap()
+}
+
+fn pool_text(numbers: usize, setting: &str) -> String {
     let numbers: Vec<_> = (0..numbers).map(|n| format!("\"+161455501{n:02}\"")).collect();
-    let config: RoutingConfig = toml::from_str(&format!(
+    format!(
         r#"
         publishers = [{{ id = "pub" }}]
         buyers = [{{ id = "buy" }}]
@@ -270,9 +296,7 @@ fn pool_with(numbers: usize, setting: &str) -> RoutingSnapshot {
         routing = {{ tiers = [{{ targets = [{{ target = "t" }}] }}] }}
         "#,
         numbers.join(",")
-    ))
-    .unwrap();
-    RoutingSnapshot::compile(config, 1).unwrap()
+    )
 }
 
 fn pool() -> PoolId {

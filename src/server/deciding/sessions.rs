@@ -98,8 +98,8 @@ impl OwnSessions for Deciding {
         self.state.lock().desk.after(session, most).into_iter().cloned().collect()
     }
 
-    fn lent(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
-        self.state.lock().desk.lent_of(pool, numbers)
+    fn lent(&self, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+        self.state.lock().desk.lent_of(numbers)
     }
 
     fn had(&self, number: PhoneNumber, session: SessionId) -> Option<(Lease, Wall)> {

@@ -6,6 +6,7 @@ mod contract;
 mod gates;
 mod in_process;
 mod model;
+mod moved;
 mod near;
 mod servers;
 mod stores;

@@ -313,10 +313,10 @@ impl Desk {
         self.sessions.range((from, Bound::Unbounded)).take(most).map(|(_, it)| &**it).collect()
     }
 
-    /// Who of the sessions here has these numbers of the pool, and since when; of those that rest, who had
+    /// Who of the sessions here has these numbers, and since when; of those that rest, who had
     /// them last.
-    pub fn lent_of(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
-        let mut leases = self.leases.among(pool, numbers);
+    pub fn lent_of(&self, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+        let mut leases = self.leases.among(numbers);
         let is_over = |lease: &Lease| self.leases.owner(lease.number) != Some(lease.session);
         leases.retain(|(it, _)| self.sessions.contains_key(&it.session) || is_over(it));
         leases
@@ -327,10 +327,10 @@ impl Desk {
         self.leases.had(number, session)
     }
 
-    /// The number of its pool that a live session has, and since when.
+    /// The number of a pool that a live session has, and since when.
     pub fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)> {
-        let pool = self.sessions.get(&session)?.pool.as_ref()?;
-        self.leases.of(pool, session)
+        self.sessions.get(&session)?;
+        self.leases.of(session)
     }
 
     /// The live session that a visitor has.

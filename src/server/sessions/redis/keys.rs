@@ -74,6 +74,11 @@ impl KeySpace {
         format!("rq:{{{}/{first}}}:{rest}", self.account)
     }
 
+    /// Which pools have numbers, of one group of these.
+    pub(super) fn pools_of(&self, group: u64) -> String {
+        format!("nu:{{{}/{group:02x}}}", self.account)
+    }
+
     /// What is gone where all is; of these a server has one by the slot that it falls into.
     pub(super) fn gate(&self, nth: u32) -> String {
         format!("gt:{{{}/{nth}}}", self.account)

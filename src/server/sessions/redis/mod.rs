@@ -14,6 +14,7 @@ mod gates;
 mod kept;
 mod keys;
 mod lookup;
+mod moved;
 mod near;
 mod numbers;
 mod scripts;

@@ -41,9 +41,8 @@ local function pinned_until(n)
   return last
 end
 
-local function read(did)
+local function parse(did, fields)
   local n = { did = did, st = 'F', since = 0, past = '', calls = {} }
-  local fields = redis.call('HGETALL', PREFIX .. did)
   for at = 1, #fields, 2 do
     local name, value = fields[at], fields[at + 1]
     if string.sub(name, 1, 2) == 'p:' then
@@ -54,6 +53,12 @@ local function read(did)
       n[name] = value
     end
   end
+  return n
+end
+
+local function read(did)
+  local fields = redis.call('HGETALL', PREFIX .. did)
+  local n = parse(did, fields)
   if #fields == 0 then
     n.since = tonumber(redis.call('ZSCORE', FREE, did) or 0)
   end

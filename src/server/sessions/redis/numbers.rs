@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::Value;
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::id::{CallId, SessionId};
+use crate::id::{CallId, PoolId, SessionId};
 use crate::phone::PhoneNumber;
 use crate::routing::ping::NumberState;
 use crate::routing::pool::{AFTER_CALL, AskedHour, HISTORY_MAX, Lease, PastLease};
@@ -21,7 +21,7 @@ use super::servers::{Asked, For};
 use super::{RedisSessions, TimeOfNumbers, all_done, ms, read};
 
 /// Numbers that one script is told of.
-const STOCKED_AT_ONCE: usize = 500;
+pub(super) const STOCKED_AT_ONCE: usize = 500;
 
 /// What became of a lease that a node had to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +211,21 @@ impl RedisSessions {
         }
     }
 
+    /// Prolongs, or shortens, the lease that the session has of a number that is in this pool by now. `None`: it has
+    /// none.
+    ///
+    /// # Errors
+    /// The store could not be told, or did not answer.
+    pub async fn prolong(
+        &self,
+        pool: &Pool,
+        session: SessionId,
+        ttl: Duration,
+        now: Wall,
+    ) -> Result<Option<Lease>, StoreFault> {
+        self.lend_number(pool, session, ttl, now, true).await
+    }
+
     /// The session's number was shown to nobody.
     ///
     /// # Errors
@@ -270,14 +285,19 @@ impl RedisSessions {
         let known: Vec<String> = read(answer.unwrap_or_else(|| Err(unread()))?)?;
         let known: BTreeSet<PhoneNumber> = known.iter().filter_map(|did| number_of(did)).collect();
         let all: BTreeSet<PhoneNumber> = pool.numbers.iter().copied().collect();
+        let pools = self.pools_of(&all).await?;
+        let moved = self.take_over(pool, &pools, now).await?;
         let how = if known.is_empty() { "first" } else { "add" };
-        for (how, numbers) in [(how, &all - &known), ("drop", &known - &all)] {
+        let new = &(&all - &known) - &moved;
+        for (how, numbers) in [(how, new), ("drop", &known - &all)] {
             let numbers: Vec<String> = numbers.iter().map(|it| it.digits().to_string()).collect();
             for some in numbers.chunks(STOCKED_AT_ONCE) {
                 let arguments = std::iter::once(how).chain(some.iter().map(String::as_str));
                 self.of_pool::<i64>(Script::Stock, pool, now, arguments).await?;
             }
         }
+        // Last: what was broken off before is done again.
+        self.point_at(pool, &pools).await?;
         self.gates.lock().insert(pool.id.clone(), format_smolstr!("{run}/{since}"));
         Ok(self.settings.open_after.saturating_sub(open_for))
     }
@@ -474,7 +494,7 @@ impl RedisSessions {
         all_done(self.ask(&asked, For::Upkeep).await)
     }
 
-    async fn of_pool<'a, T: redis::FromRedisValue>(
+    pub(super) async fn of_pool<'a, T: redis::FromRedisValue>(
         &self,
         script: Script,
         pool: &Pool,
@@ -494,7 +514,19 @@ impl RedisSessions {
         now: Wall,
         arguments: impl IntoIterator<Item = &'a str>,
     ) -> Asked {
-        let keys = self.keys.pool(&pool.id);
+        self.asked_of_pool_of(script, &pool.id, pool, now, arguments)
+    }
+
+    /// The same of another pool, by the rules of this one.
+    pub(super) fn asked_of_pool_of<'a>(
+        &self,
+        script: Script,
+        which: &PoolId,
+        pool: &Pool,
+        now: Wall,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Asked {
+        let keys = self.keys.pool(which);
         let now = match self.settings.time {
             TimeOfNumbers::Server => String::new(),
             TimeOfNumbers::Caller => now.0.to_string(),

@@ -69,14 +69,13 @@ pub trait OwnSessions: Send + Sync {
     /// calls wait meanwhile.
     fn opened_after(&self, session: Option<SessionId>, most: usize) -> Vec<Session>;
 
-    /// Who of the sessions here has these numbers of the pool, and since when; of those that rest, who had them
-    /// last.
-    fn lent(&self, pool: &PoolId, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)>;
+    /// Who of the sessions here has these numbers, and since when; of those that rest, who had them last.
+    fn lent(&self, numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)>;
 
     /// The lease of a number that a session here has or had, and since when.
     fn had(&self, number: PhoneNumber, session: SessionId) -> Option<(Lease, Wall)>;
 
-    /// The number of its pool that a session here has, and since when.
+    /// The number of a pool that a session here has, and since when.
     fn lent_to(&self, session: SessionId) -> Option<(Lease, Wall)>;
 
     /// What a pool was asked for here in the hours of the last 24.
@@ -702,12 +701,23 @@ impl SharedSessions {
         sign: SignOfLife,
         now: Wall,
     ) -> (Session, Touched) {
-        let shows = match session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
-            Some(pool) => {
-                let ttl = span(now, sign.until.max(session.expires_at));
-                self.shown(pool, session.session, ttl, now).await
+        let ttl = span(now, sign.until.max(session.expires_at));
+        let from = session.pool.as_ref().and_then(|pool| snapshot.pool(pool));
+        let kept = match pool_of(snapshot, &session) {
+            // Its number has gone there with it.
+            Some(pool) if Some(&pool.id) != session.pool.as_ref() => {
+                self.store.prolong(pool, session.session, ttl, now).await
             }
-            None => Shows::AsBefore,
+            Some(_) | None => Ok(None),
+        };
+        let shows = match (kept, from) {
+            (Ok(None), Some(pool)) => self.shown(pool, session.session, ttl, now).await,
+            (Ok(None), None) => Shows::AsBefore,
+            (Ok(Some(lease)), _) => Shows::Number(lease.number),
+            (Err(fault), _) => {
+                self.metrics.fault(&fault);
+                Shows::AsBefore
+            }
         };
         let touched = sign.apply(&mut session, shows);
         let session = self.write(own, snapshot, session, now).await;
@@ -748,7 +758,7 @@ impl SharedSessions {
             Asked::Away => return Asked::Away,
         };
         let mut until = ends_when_closed(&snapshot, &session, now);
-        if let Some(pool) = session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
+        if let Some(pool) = pool_of(&snapshot, &session) {
             match self.store.shorten(pool, id, span(now, until), now).await {
                 Ok(lease) => until = lease.map_or(until, |lease| until.max(lease.expires_at)),
                 Err(fault) => self.metrics.fault(&fault),
@@ -837,6 +847,13 @@ impl SharedSessions {
             inner.unpinned.push_back((number, call, pool));
         }
     }
+}
+
+/// The pool that has the session's number by now: it may have come there from the one that has lent it.
+fn pool_of<'a>(snapshot: &'a RoutingSnapshot, session: &Session) -> Option<&'a Pool> {
+    let lent_from = session.pool.as_ref()?;
+    let number = session.number.and_then(|number| snapshot.number(number));
+    number.and_then(|owner| owner.pool).or_else(|| snapshot.pool(lent_from))
 }
 
 fn span(from: Wall, until: Wall) -> Duration {

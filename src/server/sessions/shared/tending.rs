@@ -20,7 +20,7 @@ use crate::time::{Mono, Wall};
 
 use super::super::redis::Registered;
 use super::super::store::SessionStore;
-use super::{OwnSessions, Retelling, SharedSessions, State};
+use super::{OwnSessions, Retelling, SharedSessions, State, pool_of};
 
 /// How often is looked what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -203,8 +203,9 @@ impl SharedSessions {
         let is_told = |it: &Arc<RoutingSnapshot>| Arc::ptr_eq(it, &snapshot);
         let all_told = self.inner.lock().revision.as_ref().is_some_and(is_told);
         let pools: Vec<&Pool> = match all_told {
-            true => self.store.forgotten(snapshot.pools()).await?,
-            false => snapshot.pools().iter().collect(),
+            // Which pool has a number may be forgotten elsewhere.
+            true if !gated.has_lost => self.store.forgotten(snapshot.pools()).await?,
+            true | false => snapshot.pools().iter().collect(),
         };
         if gated.has_lost || all_told && !pools.is_empty() {
             // It was emptied, and nobody has lost a connection by that.
@@ -234,7 +235,7 @@ impl SharedSessions {
         }
         self.take_back_unasked(pool).await?;
         for numbers in pool.numbers.chunks(TOLD_AT_ONCE) {
-            self.tell_leases(own, pool, &own.lent(&pool.id, numbers)).await?;
+            self.tell_leases(own, pool, &own.lent(numbers)).await?;
         }
         self.set_apart(own, pool).await
     }
@@ -345,7 +346,7 @@ impl SharedSessions {
             Some(told) => own.agree(told),
             None => session,
         };
-        if let Some(pool) = session.pool.as_ref().and_then(|pool| snapshot.pool(pool)) {
+        if let Some(pool) = pool_of(snapshot, &session) {
             // Of two numbers that it may have the store would keep the wrong one.
             if self.inner.lock().is_unasked(&pool.id, id) {
                 self.take_back_unasked(pool).await?;
@@ -442,7 +443,7 @@ impl SharedSessions {
         for _ in 0..all {
             let next = self.inner.lock().unpinned.pop_front();
             let Some((number, call, pool)) = next else { break };
-            let Some(its) = snapshot.pool(&pool) else { continue };
+            let Some(its) = pool_by_now(snapshot, number, &pool) else { continue };
             if let Err(fault) = self.store.unpin(its, number, call, clock::wall()).await {
                 self.inner.lock().unpinned.push_back((number, call, pool));
                 passed_by.another(fault)?;
@@ -478,9 +479,9 @@ impl SharedSessions {
         };
         let mut renewed = Ok(());
         for some in pins.chunks(TOLD_AT_ONCE) {
-            let some = some
-                .iter()
-                .filter_map(|(number, call, pool)| Some((snapshot.pool(pool)?, *number, *call)));
+            let some = some.iter().filter_map(|(number, call, pool)| {
+                Some((pool_by_now(&snapshot, *number, pool)?, *number, *call))
+            });
             renewed = renewed.and(self.store.renew_pins(some, clock::wall()).await);
         }
         let mut passed_by = PassedBy::default();
@@ -596,6 +597,15 @@ impl PassedBy {
     fn finish(self) -> Result<(), StoreFault> {
         self.first.map_or(Ok(()), Err)
     }
+}
+
+/// The pool that has a number by now, which was of this one.
+fn pool_by_now<'a>(
+    snapshot: &'a RoutingSnapshot,
+    number: PhoneNumber,
+    pool: &PoolId,
+) -> Option<&'a Pool> {
+    snapshot.number(number).and_then(|owner| owner.pool).or_else(|| snapshot.pool(pool))
 }
 
 /// How many numbers are set apart: two of a hundred, two at least, and never more than an eighth.

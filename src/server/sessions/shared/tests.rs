@@ -336,7 +336,7 @@ impl OwnSessions for Desk {
         behind.take(most).cloned().collect()
     }
 
-    fn lent(&self, _pool: &PoolId, _numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
+    fn lent(&self, _numbers: &[PhoneNumber]) -> Vec<(Lease, Wall)> {
         vec![]
     }
 
