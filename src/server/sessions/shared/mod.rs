@@ -1,7 +1,7 @@
 //! The sessions of this server in a store that others share: when the store is asked, what it has yet to
 //! be told, and what is done without it (spec/data §3.5).
 //!
-//! Owns: numbers that are set apart for this server, calls on numbers, what was read lately. Does not
+//! Owns: numbers that are set apart for this server ([`apart`]), calls on numbers, what was read lately. Does not
 //! own: the sessions that were opened here, which are at the desk and in the journal; they are told to a
 //! store that has forgotten them.
 //!
@@ -11,6 +11,7 @@
 
 mod again;
 mod answers;
+mod apart;
 mod tending;
 mod unseen;
 
@@ -39,11 +40,12 @@ use crate::server::redis::{LinkTls, StoreFault};
 use crate::time::{Mono, Wall};
 
 use super::metrics::{Local, StoreMetrics};
-use super::redis::{Counted, RedisSessions, Registered};
+use super::redis::{Counted, RedisSessions};
 use super::store::{Candidates, SessionStore};
 
 use answers::Word;
 pub(in crate::server) use answers::next_claim;
+use apart::Apart;
 pub use tending::OPEN_AFTER_MIN;
 use unseen::Awaited;
 
@@ -219,40 +221,6 @@ impl Inner {
 
     fn is_unasked(&self, pool: &PoolId, session: SessionId) -> bool {
         self.unasked.get(pool).is_some_and(|sessions| sessions.contains(&session))
-    }
-}
-
-/// Numbers that nobody else is lent.
-#[derive(Default)]
-struct Apart {
-    numbers: VecDeque<PhoneNumber>,
-    /// That were lent, though the store may say that they are set apart.
-    used: BTreeMap<PhoneNumber, Used>,
-    renewed_at: Mono,
-    /// There are fewer than there should be.
-    is_short: bool,
-}
-
-/// A number that was set apart, and lent.
-struct Used {
-    session: SessionId,
-    /// Since when the store knows; what it said before is not true any more.
-    heard_at: Option<Mono>,
-}
-
-impl Apart {
-    fn heard(&mut self, number: PhoneNumber, session: SessionId) {
-        if let Some(used) = self.used.get_mut(&number).filter(|used| used.session == session) {
-            used.heard_at.get_or_insert_with(clock::mono);
-        }
-    }
-
-    /// The store has said, later than `asked_at`, which numbers are set apart.
-    fn renew(&mut self, numbers: &[PhoneNumber], asked_at: Mono) {
-        self.used.retain(|_, used| used.heard_at.is_none_or(|at| at >= asked_at));
-        let is_unused = |it: &&PhoneNumber| !self.used.contains_key(it);
-        self.numbers = numbers.iter().filter(is_unused).copied().collect();
-        self.renewed_at = asked_at;
     }
 }
 
@@ -475,98 +443,6 @@ impl SharedSessions {
         self.store.remembered(key, now).map_or(Asked::Away, Asked::Told)
     }
 
-    /// Lends a number, of the store or of our own. `None`: none is left.
-    pub(in crate::server) async fn lend(
-        &self,
-        pool: &Pool,
-        session: SessionId,
-        ttl: Duration,
-        now: Wall,
-    ) -> Option<Lease> {
-        let started = clock::mono();
-        match self.store.lend(pool, session, ttl, now).await {
-            Ok(lease) => {
-                let lease = match lease {
-                    Some(lease) => Some(lease),
-                    // That it has it is said again once it is at the desk.
-                    None => self.lend_apart(pool, session, ttl, now).await.unwrap_or_else(Some),
-                };
-                self.metrics.lent(clock::mono().since(started));
-                lease
-            }
-            Err(fault) => {
-                self.metrics.fault(&fault);
-                if fault.may_have_happened() {
-                    self.inner.lock().unasked(&pool.id, session);
-                }
-                let lease = self.take_apart(&pool.id, session, now + ttl);
-                self.metrics.local(if lease.is_some() { Local::Number } else { Local::NoNumber });
-                lease
-            }
-        }
-    }
-
-    /// The store has none left but those set apart for this server. It lends none of these itself: they are
-    /// lent here, and what was lent here and there would be lent twice.
-    ///
-    /// # Errors
-    /// The store may not have heard of this lease.
-    async fn lend_apart(
-        &self,
-        pool: &Pool,
-        session: SessionId,
-        ttl: Duration,
-        now: Wall,
-    ) -> Result<Option<Lease>, Lease> {
-        let Some(lease) = self.take_apart(&pool.id, session, now + ttl) else { return Ok(None) };
-        match self.store.register(pool, &[(lease, now)], now).await {
-            Ok(registered) => {
-                self.heard(&pool.id, lease.number, session);
-                Ok(Some(lease).filter(|_| registered.contains(&Registered::Done)))
-            }
-            Err(fault) => {
-                self.metrics.fault(&fault);
-                Err(lease)
-            }
-        }
-    }
-
-    /// A number that nobody else is lent. Half a lease is left for saying that it was lent; what is said later
-    /// costs the number a longer rest.
-    fn take_apart(&self, pool: &PoolId, session: SessionId, expires_at: Wall) -> Option<Lease> {
-        let mut inner = self.inner.lock();
-        let apart = inner.apart.get_mut(pool)?;
-        let lent_for = self.store.apart_for().saturating_sub(self.lease / 2);
-        if clock::mono().since(apart.renewed_at) >= lent_for {
-            return None;
-        }
-        let number = apart.numbers.pop_front()?;
-        apart.used.insert(number, Used { session, heard_at: None });
-        Some(Lease { number, session, expires_at })
-    }
-
-    /// The store knows by now who has, or had, the number; or nobody has.
-    fn heard(&self, pool: &PoolId, number: PhoneNumber, session: SessionId) {
-        if let Some(apart) = self.inner.lock().apart.get_mut(pool) {
-            apart.heard(number, session);
-        }
-    }
-
-    /// A session that is not opened was lent this number, or may have been lent one.
-    pub(in crate::server) fn not_used(
-        &self,
-        pool: PoolId,
-        session: SessionId,
-        number: Option<PhoneNumber>,
-    ) {
-        let mut inner = self.inner.lock();
-        inner.untold.remove(&session);
-        if let Some((apart, number)) = inner.apart.get_mut(&pool).zip(number) {
-            apart.heard(number, session);
-        }
-        inner.unasked(&pool, session);
-    }
-
     /// Sessions were opened here. Returns when others see them, or the store does not answer.
     pub(in crate::server) async fn opened(
         &self,
@@ -580,22 +456,6 @@ impl SharedSessions {
         match self.store.restore(snapshot, sessions, now).await {
             Ok(()) => showing.are_shown(),
             Err(fault) => self.metrics.fault(&fault),
-        }
-    }
-
-    /// Sessions are at the desk: the store may not have heard of the numbers that they were lent out of
-    /// those set apart. Said no sooner: what the desk does not know is not told.
-    fn lent_here(&self, sessions: &[Session]) {
-        for session in sessions {
-            let is_ours = {
-                let inner = self.inner.lock();
-                let apart = session.pool.as_ref().and_then(|pool| inner.apart.get(pool));
-                let used = apart.zip(session.number).and_then(|(apart, did)| apart.used.get(&did));
-                used.is_some_and(|it| it.session == session.session && it.heard_at.is_none())
-            };
-            if is_ours {
-                self.untold(session.session);
-            }
         }
     }
 

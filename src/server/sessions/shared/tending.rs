@@ -241,7 +241,7 @@ impl SharedSessions {
     }
 
     /// Says who has numbers of the pool, or had.
-    async fn tell_leases(
+    pub(super) async fn tell_leases(
         &self,
         own: &dyn OwnSessions,
         pool: &Pool,
@@ -260,10 +260,6 @@ impl SharedSessions {
             }
         }
         Ok(())
-    }
-
-    fn is_short(&self) -> bool {
-        self.inner.lock().apart.values().any(|apart| apart.is_short)
     }
 
     /// Tells of all sessions here, if the store may know none of them. Whoever is away hears them when
@@ -497,36 +493,6 @@ impl SharedSessions {
         passed_by.finish()
     }
 
-    async fn set_apart(&self, own: &dyn OwnSessions, pool: &Pool) -> Result<(), StoreFault> {
-        self.tell_leases(own, pool, &self.over_apart(own, pool)).await?;
-        let (count, started) = (apart_of(pool), clock::mono());
-        let numbers = self.store.set_apart(pool, count, clock::wall()).await?;
-        let mut inner = self.inner.lock();
-        let apart = inner.apart.entry(pool.id.clone()).or_default();
-        apart.renew(&numbers, started);
-        apart.is_short = apart.numbers.len() < count;
-        let all = inner.apart.values().map(|apart| apart.numbers.len()).sum();
-        drop(inner);
-        self.metrics.apart(all);
-        Ok(())
-    }
-
-    /// Leases of numbers set apart that were over before the store could hear of them: of sessions that are it
-    /// hears one by one.
-    pub(super) fn over_apart(&self, own: &dyn OwnSessions, pool: &Pool) -> Vec<(Lease, Wall)> {
-        let used: Vec<(PhoneNumber, SessionId)> = {
-            let inner = self.inner.lock();
-            let used = inner.apart.get(&pool.id).into_iter().flat_map(|apart| &apart.used);
-            let unheard = used.filter(|(_, used)| used.heard_at.is_none());
-            unheard.map(|(number, used)| (*number, used.session)).collect()
-        };
-        let had = |(number, session)| match own.opened(session) {
-            Some(_) => None,
-            None => own.had(number, session),
-        };
-        used.into_iter().filter_map(had).collect()
-    }
-
     async fn count(&self, own: &dyn OwnSessions) -> Result<(), StoreFault> {
         let snapshot = own.in_force();
         let mut all = Ok(());
@@ -606,12 +572,6 @@ fn pool_by_now<'a>(
     pool: &PoolId,
 ) -> Option<&'a Pool> {
     snapshot.number(number).and_then(|owner| owner.pool).or_else(|| snapshot.pool(pool))
-}
-
-/// How many numbers are set apart: two of a hundred, two at least, and never more than an eighth.
-fn apart_of(pool: &Pool) -> usize {
-    let all = pool.numbers.len();
-    (all / 50).max(2).min(all / 8)
 }
 
 /// Three to five quarters of it, so that many servers do not all come at once.

@@ -10,8 +10,8 @@ use crate::routing::ping::{Fingerprint, Identity, Kept, KeptTags, RequestKey, Se
 use crate::server::redis::{Address, LinkSettings};
 use crate::server::sessions::redis::{RedisSessionsSettings, TimeOfNumbers};
 
-const MOMENT: Duration = Duration::from_secs(1);
-const AT: Wall = Wall(1_773_759_852_318);
+pub(super) const MOMENT: Duration = Duration::from_secs(1);
+pub(super) const AT: Wall = Wall(1_773_759_852_318);
 const CONFIG: &str = r#"
     publishers = [{ id = "p" }]
     buyers = [{ id = "b" }]
@@ -30,53 +30,6 @@ const CONFIG: &str = r#"
     publisher = "p"
     numbers = ["+18005550201"]
 "#;
-
-#[tokio::test]
-async fn a_number_of_our_own_is_told_of_once_its_session_is_at_the_desk() {
-    let (shared, snapshot) = (shared(), snapshot());
-    let number = "+18005550201".parse().unwrap();
-    let apart = Apart {
-        numbers: [number].into(),
-        used: BTreeMap::new(),
-        renewed_at: clock::mono(),
-        is_short: false,
-    };
-    shared.inner.lock().apart.insert("pool".into(), apart);
-    let pool = snapshot.pool(&"pool".into()).unwrap();
-    let id = SessionId::from_bytes([7; 16]);
-    let lease = shared.lend(pool, id, MOMENT, AT).await.unwrap();
-    assert_eq!(lease, Lease { number, session: id, expires_at: AT + MOMENT });
-
-    // What is due is told at that moment.
-    assert!(shared.inner.lock().unasked.is_empty(), "the store was not asked");
-    shared.tell_some(&Desk::of(snapshot)).await.unwrap();
-    let opened = session(id, number);
-    shared.lent_here(std::slice::from_ref(&opened));
-
-    assert!(shared.is_untold_alone(id));
-    let of_the_store = SessionId::from_bytes([8; 16]);
-    shared.lent_here(&[session(of_the_store, "+18005550202".parse().unwrap())]);
-    assert!(!shared.is_untold_alone(of_the_store), "the store has lent it");
-}
-
-/// A lease and an outage of that length are a moment each here.
-#[tokio::test]
-async fn numbers_set_apart_are_lent_for_as_long_as_they_are_and_not_for_half_a_lease() {
-    let (shared, snapshot) = (shared(), snapshot());
-    let number = "+18005550201".parse().unwrap();
-    let pool = snapshot.pool(&"pool".into()).unwrap();
-    for (ago_ms, is_lent) in [(1_500, true), (3_600, false)] {
-        let apart = Apart {
-            numbers: [number].into(),
-            used: BTreeMap::new(),
-            renewed_at: Mono(clock::mono().0 - ago_ms * 1_000_000),
-            is_short: false,
-        };
-        shared.inner.lock().apart.insert("pool".into(), apart);
-        let lent = shared.lend(pool, SessionId::from_bytes([7; 16]), MOMENT, AT).await;
-        assert_eq!(lent.is_some(), is_lent, "{ago_ms} ms ago");
-    }
-}
 
 #[test]
 fn calls_are_looked_at_again_when_a_store_has_had_a_lease_to_be_told() {
@@ -112,54 +65,9 @@ fn a_session_that_changes_while_it_is_told_is_told_again() {
     assert!(!shared.is_untold_alone(id));
 }
 
-/// What the store said of numbers before it heard that one was lent is not true any more.
-#[test]
-fn a_number_set_apart_is_not_lent_again_by_an_answer_from_before() {
-    let numbers = ["+18005550201", "+18005550202"].map(|it| it.parse().unwrap());
-    let id = SessionId::from_bytes([7; 16]);
-    let mut apart = Apart::default();
-    apart.renew(&numbers, clock::mono());
-    let lent = apart.numbers.pop_front().unwrap();
-    apart.used.insert(lent, Used { session: id, heard_at: None });
-    let asked_before = clock::mono();
-    apart.renew(&numbers, asked_before);
-    assert_eq!(apart.numbers, [numbers[1]], "the store has not heard");
-
-    apart.heard(lent, SessionId::from_bytes([8; 16]));
-    apart.renew(&numbers, clock::mono());
-    assert_eq!(apart.numbers, [numbers[1]], "that was another's");
-    apart.heard(lent, id);
-    apart.renew(&numbers, asked_before);
-    assert_eq!(apart.numbers, [numbers[1]], "it was asked before it heard");
-    // It was taken back, and is set apart again.
-    apart.renew(&numbers, clock::mono() + MOMENT);
-    assert_eq!(apart.numbers, numbers);
-    assert!(apart.used.is_empty());
-}
-
-#[tokio::test]
-async fn leases_that_were_over_unheard_are_told_and_no_others() {
-    let (shared, snapshot) = (shared(), snapshot());
-    let pool = snapshot.pool(&"pool".into()).unwrap().clone();
-    let mut desk = Desk::of(snapshot);
-    let [over, live, unopened, heard] = [1, 2, 3, 4].map(|nth: u8| {
-        (format!("+1800555020{nth}").parse().unwrap(), SessionId::from_bytes([nth; 16]))
-    });
-    let lease = |(number, session)| (Lease { number, session, expires_at: AT }, AT);
-    desk.opened.push(session(live.1, live.0));
-    desk.over = [over, live, heard].map(lease).into();
-    let used = [over, live, unopened, heard].map(|it| {
-        let heard_at = (it == heard).then(clock::mono);
-        (it.0, Used { session: it.1, heard_at })
-    });
-    let apart = Apart { used: used.into(), ..Apart::default() };
-    shared.inner.lock().apart.insert("pool".into(), apart);
-    assert_eq!(shared.over_apart(&desk, &pool), [lease(over)]);
-}
-
 impl SharedSessions {
     /// Of this one by itself.
-    fn is_untold_alone(&self, session: SessionId) -> bool {
+    pub(super) fn is_untold_alone(&self, session: SessionId) -> bool {
         self.inner.lock().untold.contains_key(&session)
     }
 }
@@ -302,11 +210,11 @@ impl Disk {
 }
 
 /// Keeps what it is asked for.
-struct Desk {
+pub(super) struct Desk {
     snapshot: Arc<RoutingSnapshot>,
-    opened: Vec<Session>,
+    pub(super) opened: Vec<Session>,
     /// Leases that are over.
-    over: Vec<(Lease, Wall)>,
+    pub(super) over: Vec<(Lease, Wall)>,
     asked: Mutex<Vec<SessionId>>,
     /// How often all were read.
     read: Mutex<usize>,
@@ -314,7 +222,7 @@ struct Desk {
 
 impl Desk {
     /// At which nothing was opened.
-    fn of(snapshot: RoutingSnapshot) -> Self {
+    pub(super) fn of(snapshot: RoutingSnapshot) -> Self {
         let (asked, read) = (Mutex::default(), Mutex::default());
         Self { snapshot: snapshot.into(), opened: vec![], over: vec![], asked, read }
     }
@@ -368,7 +276,7 @@ impl OwnSessions for Desk {
     }
 }
 
-fn session(id: SessionId, number: PhoneNumber) -> Session {
+pub(super) fn session(id: SessionId, number: PhoneNumber) -> Session {
     Session {
         session: id,
         ping: PingId(id.0),
@@ -390,12 +298,12 @@ fn session(id: SessionId, number: PhoneNumber) -> Session {
     }
 }
 
-fn snapshot() -> RoutingSnapshot {
+pub(super) fn snapshot() -> RoutingSnapshot {
     RoutingSnapshot::compile(toml::from_str(CONFIG).unwrap(), 1).unwrap()
 }
 
 /// Whose store is nowhere.
-fn shared() -> SharedSessions {
+pub(super) fn shared() -> SharedSessions {
     let store = RedisSessions::new(RedisSessionsSettings {
         link: LinkSettings {
             seeds: vec![Address { host: "127.0.0.1".into(), port: 9 }],
