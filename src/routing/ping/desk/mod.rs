@@ -86,7 +86,7 @@ impl CallerKey {
 
     fn new(campaign: &CampaignId, caller: PhoneNumber) -> Self {
         let campaign = u64::from(crc32c::crc32c(campaign.0.as_bytes()));
-        Self(caller.digits() << Self::CAMPAIGN_BITS | campaign % (1 << Self::CAMPAIGN_BITS))
+        Self((caller.digits() << Self::CAMPAIGN_BITS) | (campaign % (1 << Self::CAMPAIGN_BITS)))
     }
 }
 
