@@ -106,9 +106,9 @@ async fn moves(seeds: &[Address]) -> Result<()> {
     assert_eq!(has(&second, &after, "fresh", 5, 100).await?, None, "a call is on it");
     let lease = second.unpin(fresh, held, call(1), at(110)).await?.context("its lease")?;
     assert_eq!((lease.session, lease.expires_at), (id(1), at(410)));
-    let lease = second.prolong(fresh, id(1), MINUTE * 6, at(120)).await?.context("its own")?;
+    let lease = second.shorten(fresh, id(1), MINUTE * 6, at(120)).await?.context("its own")?;
     assert_eq!((lease.number, lease.expires_at), (held, at(480)));
-    assert_eq!(second.prolong(fresh, id(2), MINUTE, at(120)).await?, None, "it has none");
+    assert_eq!(second.shorten(fresh, id(2), MINUTE, at(120)).await?, None, "it has none");
     assert_eq!(has(&second, &after, "fresh", 5, 509).await?, None, "it rests");
     assert_eq!(has(&second, &after, "fresh", 5, 510).await?, Some(held));
     let state = second.number_state(&after, held, at(511)).await?;
@@ -141,7 +141,7 @@ async fn a_number_that_rests_or_is_free_is_so_in_the_pool_to_which_it_goes() -> 
     assert_eq!(has(&store, &before, "plain", 6, 41).await?, Some(number("+18005550203")));
     assert_eq!(has(&store, &before, "plain", 7, 41).await?, None);
     for (nth, its) in [(3, free), (5, left)] {
-        let lease = store.prolong(pool(&before, "plain"), id(nth), MINUTE, at(42)).await?;
+        let lease = store.shorten(pool(&before, "plain"), id(nth), MINUTE, at(42)).await?;
         assert_eq!(lease.map(|it| it.number), Some(its), "{nth}");
     }
     Ok(())
@@ -218,7 +218,7 @@ async fn a_lease_that_is_prolonged_while_its_number_is_moved_is_as_long_as_was_s
         let prolong = async {
             loop {
                 lasts += Duration::from_secs(1);
-                let Some(lease) = first.prolong(plain, id(1), lasts, at(1)).await? else {
+                let Some(lease) = first.shorten(plain, id(1), lasts, at(1)).await? else {
                     return Ok::<_, anyhow::Error>(());
                 };
                 until = lease.expires_at;

@@ -211,21 +211,6 @@ impl RedisSessions {
         }
     }
 
-    /// Prolongs, or shortens, the lease that the session has of a number that is in this pool by now. `None`: it has
-    /// none.
-    ///
-    /// # Errors
-    /// The store could not be told, or did not answer.
-    pub async fn prolong(
-        &self,
-        pool: &Pool,
-        session: SessionId,
-        ttl: Duration,
-        now: Wall,
-    ) -> Result<Option<Lease>, StoreFault> {
-        self.lend_number(pool, session, ttl, now, true).await
-    }
-
     /// The session's number was shown to nobody.
     ///
     /// # Errors

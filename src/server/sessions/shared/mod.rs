@@ -566,18 +566,14 @@ impl SharedSessions {
         let kept = match pool_of(snapshot, &session) {
             // Its number has gone there with it.
             Some(pool) if Some(&pool.id) != session.pool.as_ref() => {
-                self.store.prolong(pool, session.session, ttl, now).await
+                self.store.shorten(pool, session.session, ttl, now).await
             }
             Some(_) | None => Ok(None),
         };
-        let shows = match (kept, from) {
-            (Ok(None), Some(pool)) => self.shown(pool, session.session, ttl, now).await,
-            (Ok(None), None) => Shows::AsBefore,
+        let shows = match (kept.inspect_err(|fault| self.metrics.fault(fault)), from) {
             (Ok(Some(lease)), _) => Shows::Number(lease.number),
-            (Err(fault), _) => {
-                self.metrics.fault(&fault);
-                Shows::AsBefore
-            }
+            (Ok(None), Some(pool)) => self.shown(pool, session.session, ttl, now).await,
+            (Ok(None), None) | (Err(_), _) => Shows::AsBefore,
         };
         let touched = sign.apply(&mut session, shows);
         let session = self.write(own, snapshot, session, now).await;
