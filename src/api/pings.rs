@@ -80,7 +80,8 @@ pub(super) struct SessionStatus {
     ping_id: PingId,
     #[schema(value_type = String, example = "ses_01954f2e7d1e70008000000000000002")]
     session_id: SessionId,
-    /// `live`, or `consumed`: a call was matched to it; or `expired`: none was, and it is over.
+    /// `live`, or `consumed`: a call was matched to it; or `expired`: none was, and it is over. While a price is
+    /// promised to the caller whom the ping named, a call of another one does not consume it.
     #[schema(value_type = String, example = "live")]
     status: &'static str,
     /// What opened it: `ping`, `page_view` or `form`.
@@ -112,7 +113,7 @@ pub(super) struct SessionStatus {
     created_at: String,
     #[schema(example = "2026-03-17T15:34:12.318Z")]
     expires_at: String,
-    /// When a call was first matched to it.
+    /// When a call that consumes it was first matched to it.
     #[schema(example = json!(null))]
     consumed_at: Option<String>,
     /// What its publisher was promised for its first call. Left out: it asked for no price.

@@ -12,8 +12,9 @@
 //! margins are held against the promised payout, and where no loss is allowed a target whose buyer owes
 //! later than the publisher was promised to be paid does not get it. The promise holds
 //!
-//! * for the session's first call, until [`GRACE`] after the end it was told with;
-//! * from the caller that the ping named, or anybody if it named none;
+//! * for the first call of the session from the caller that the ping named, or from anybody if it named
+//!   none: what others call in the meantime uses nothing up;
+//! * until [`GRACE`] after the end it was told with;
 //! * for a call that is matched to the session as surely as the campaign asks for; any other is routed as if
 //!   there were none;
 //! * not for a duplicate, where [`Promise::no_duplicates`] said so.
@@ -48,6 +49,9 @@ pub const GRACE: Duration = Duration::from_secs(3);
 /// What a quote takes the trunk to say of the caller.
 const VOUCHED: (&str, &str) = ("caller.verstat", "TN-Validation-Passed-A");
 
+/// A promise does not hold for a call of another caller than it was made for.
+const OTHER_CALLER: &str = "match.caller_mismatch";
+
 /// What the publisher of a session was promised for a call of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Encode, Decode)]
 pub struct Promise {
@@ -62,7 +66,7 @@ pub struct Promise {
     /// Nothing is owed if the call is a duplicate by then.
     #[n(3)]
     pub no_duplicates: bool,
-    /// A call was matched to the session, and this was for that one.
+    /// A call was matched to the session that used it up, and this was for that one.
     #[n(4)]
     #[cbor(default)]
     pub spent: bool,
@@ -130,7 +134,14 @@ impl Promise {
             return Some("quote.expired");
         }
         let is_other = session.caller.is_some() && session.caller != request.caller;
-        is_other.then_some("match.caller_mismatch")
+        is_other.then_some(OTHER_CALLER)
+    }
+}
+
+impl SessionReading {
+    /// Whether it is still promised to another caller what a call of it earns: then this one uses nothing up.
+    pub fn is_promised_to_another(&self, request: &RouteRequest) -> bool {
+        self.promise.and_then(|it| it.is_void(self, request)) == Some(OTHER_CALLER)
     }
 }
 

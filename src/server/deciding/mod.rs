@@ -420,12 +420,16 @@ impl Deciding {
         }
         let session = decision.attribution.as_ref().and_then(|it| it.session);
         let is_told = looked.is_some_and(|it| it.is_all);
-        let its_use = session.map(|session| desk.consume(session, request.at));
+        let leaves_it = |id: SessionId| {
+            sessions.iter().any(|it| it.session == id && it.is_promised_to_another(request))
+        };
+        let uses = session.filter(|session| !leaves_it(*session));
+        let its_use = uses.map(|session| desk.consume(session, request.at));
         let first = its_use == Some(Consumed::First);
         let consumed = first && !is_told;
         // One that was opened elsewhere is used there.
         let is_elsewhere = looked.is_some() && its_use == Some(Consumed::Unknown);
-        let used = session.filter(|_| is_told || is_elsewhere);
+        let used = uses.filter(|_| is_told || is_elsewhere);
         let used = used.map(|session| Used { session, is_first_here: first });
         let pinned = desk.call_started(request.dialed, request.at).then_some(request.dialed);
         let offered = match decision.offered.is_empty() && room.is_none() {
@@ -437,7 +441,7 @@ impl Deciding {
         };
         drop(state);
         if let Some(shared) = self.sessions.get()
-            && let Some(session) = session.filter(|_| consumed)
+            && let Some(session) = uses.filter(|_| consumed)
         {
             shared.untold(session);
         }

@@ -296,6 +296,37 @@ mod tests {
         assert_eq!(confirm(1), Err(None));
     }
 
+    #[test]
+    fn a_stranger_s_call_leaves_the_promise_to_the_caller_it_was_made_to() {
+        let deciding = deciding();
+        let accepted = priced(&deciding, 1, "OH", AT).unwrap();
+        let decide = |caller: Option<&str>, ms, n| {
+            let caller = caller.map(|it| it.parse().unwrap());
+            let request = RouteRequest { caller, at: Wall(AT.0 + ms), ..call(&accepted, n) };
+            let decided = deciding.decide(&request, Mono(1), &[], None, None);
+            let attribution = decided.decision.attribution.unwrap();
+            assert_eq!(attribution.session, Some(accepted.session), "it is a call of the ping");
+            (decided.decision.plan[0].terms.unwrap().promised, decided.consumed)
+        };
+        let (own, other) = (Some("+16145550101"), Some("+16145550199"));
+
+        assert_eq!(decide(other, 0, 1), (false, false));
+        assert_eq!(decide(None, 1, 2), (false, false));
+        let again = priced(&deciding, 2, "OH", AT).unwrap();
+        assert!(again.repeated, "no call has used it up");
+        assert_eq!(decide(own, 2, 3), (true, true));
+        assert_eq!(decide(own, 40_000, 4), (false, false));
+
+        // There is nothing to leave to anybody any more.
+        let accepted = priced(&deciding, 3, "KY", AT).unwrap();
+        let request = RouteRequest {
+            caller: other.and_then(|it| it.parse().ok()),
+            at: Wall(AT.0 + 63_000),
+            ..call(&accepted, 5)
+        };
+        assert!(deciding.decide(&request, Mono(1), &[], None, None).consumed);
+    }
+
     fn priced(deciding: &Deciding, n: u8, state: &str, at: Wall) -> Result<Accepted, Unpriced> {
         let ping = PingRequest {
             campaign: Some("c".into()),

@@ -285,6 +285,34 @@ fn a_call_to_what_was_answered_is_the_ping_s_and_paid_as_promised() {
 }
 
 #[test]
+fn a_stranger_s_call_uses_up_no_promise() {
+    play_with(Setup { set: &SET, more: DOORS, ..Setup::default() }, |stage| {
+        let path = format!("/v1/production/{RINGBA}.json");
+        let bid = bid(stage, &path, &json!({ "CID": CALLER, "State": "OH" }))?;
+        let address = user(&bid["sipAddress"])?;
+        stage.reload_with("33.20", "11.00")?;
+
+        call(stage, &address, "stranger", &["P-Asserted-Identity: <sip:+16145550177@127.0.0.1>"])?;
+        let found = detail(stage, "stranger")?;
+        ensure!(found["match_method"] == "address", "{found:#}");
+        ensure!(owed(stage, &found)? == "11.00", "{found:#}");
+        let explained = explanation(stage, &found)?.to_string();
+        ensure!(explained.contains("match.caller_mismatch"), "{explained}");
+        let shown = format!("/v1/pings/png_{}", &address["bid_".len()..]);
+        let ping: Value = http::get(stage.api, &shown)?.json()?;
+        ensure!(ping["status"] == "live" && ping["consumed_at"].is_null(), "{ping:#}");
+
+        stage.restart(Program::kill)?;
+        call(stage, &address, "named", &[FROM])?;
+        let found = detail(stage, "named")?;
+        ensure!(owed(stage, &found)? == "33.20", "{found:#}");
+        let ping: Value = http::get(stage.api, &shown)?.json()?;
+        ensure!(ping["status"] == "consumed", "{ping:#}");
+        stage.is_clean()
+    });
+}
+
+#[test]
 fn the_same_ping_is_answered_the_same_by_the_next_process_too() {
     play_with(Setup { set: &SET, more: DOORS, ..Setup::default() }, |stage| {
         let path = format!("/v1/production/{RINGBA}.json");
@@ -426,7 +454,7 @@ fn call(stage: &Stage, user: &str, call_id: &str, fields: &[&str]) -> Result<()>
 }
 
 /// The record of a call, once it is over.
-fn detail(stage: &Stage, call_id: &str) -> Result<Value> {
+pub(super) fn detail(stage: &Stage, call_id: &str) -> Result<Value> {
     let call = wait_for("the record", Duration::from_secs(5), || {
         let page: Value = http::get(stage.api, "/v1/calls?limit=200")?.json()?;
         let calls = page["calls"].as_array().cloned().unwrap_or_default();
@@ -437,7 +465,7 @@ fn detail(stage: &Stage, call_id: &str) -> Result<Value> {
     http::get(stage.api, &format!("/v1/calls/{id}"))?.json()
 }
 
-fn explanation(stage: &Stage, call: &Value) -> Result<Value> {
+pub(super) fn explanation(stage: &Stage, call: &Value) -> Result<Value> {
     let id = call["call_id"].as_str().context("no call_id")?;
     wait_for("the explanation", Duration::from_secs(5), || {
         let reply = http::get(stage.api, &format!("/v1/calls/{id}/explain"))?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Stage;
+use super::dialects::{detail, explanation};
 use super::program::Program;
 use super::shared::{check, redis};
 use super::shared_sessions::{BID_KEY, BIDS, pool, server, server_with, store_is};
@@ -146,6 +147,16 @@ fn a_price_that_one_server_promised_is_confirmed_by_another_until_its_call_has_c
             let confirmed = confirm(stage)?;
             ensure!(confirmed["status"] == "confirmed", "{confirmed:#}");
             ensure!(confirmed["retreaver_payout"] == bid["retreaver_payout"], "{confirmed:#}");
+        }
+        // A stranger's call is not the one that it was promised to.
+        let address = format!("bid_{}", uuid.replace('-', ""));
+        let stranger = "P-Asserted-Identity: <sip:+16145550177@127.0.0.1>";
+        super::call(&second, &address, "stranger", &[stranger])?;
+        let explained = explanation(&second, &detail(&second, "stranger")?)?.to_string();
+        ensure!(explained.contains("match.caller_mismatch"), "{explained}");
+        for stage in [&second, &first] {
+            let confirmed = confirm(stage)?;
+            ensure!(confirmed["status"] == "confirmed", "{confirmed:#}");
         }
         let from = "P-Asserted-Identity: <sip:+16145550188@127.0.0.1>";
         super::call(&first, "+18005550250", "its-call", &[from])?;

@@ -364,7 +364,7 @@ impl Desk {
         sessions.filter(move |it| it.campaign == *campaign && it.caller == Some(caller))
     }
 
-    /// A call was attributed to the session. It stays live: the same caller may call again.
+    /// A call was attributed to the session and uses it up. It stays live: the same caller may call again.
     pub fn consume(&mut self, session: SessionId, now: Wall) -> Consumed {
         match self.sessions.get_mut(&session).map(|it| &mut **it) {
             None => Consumed::Unknown,

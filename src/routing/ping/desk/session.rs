@@ -31,7 +31,8 @@ pub struct Session {
     pub visitor: Option<SmolStr>,
     pub created_at: Wall,
     pub expires_at: Wall,
-    /// When a call was first attributed to it.
+    /// When a call that uses it up was first attributed to it: one of another caller than it promises a price
+    /// to does not.
     pub consumed_at: Option<Wall>,
     /// What its publisher was promised for a call, as it was told.
     pub promise: Option<Box<Promise>>,
