@@ -9,6 +9,7 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use crate::id::{PingId, SessionId};
 
@@ -38,27 +39,34 @@ pub struct Named {
 /// A prefix, a separator, 32 digits: all of it may be escaped, three bytes each.
 const BYTES_MAX: usize = 3 * (3 + 1 + DIGITS);
 const DIGITS: usize = 32;
+/// The digits and four dashes.
+const UUID_CHARS: usize = DIGITS + 4;
 /// An alias is written with a leading zero, as no number in E.164 is, and so many digits in all.
 const ALIAS_DIGITS: usize = 15;
 
 impl SessionKey {
-    /// Reads the user part of a URI as it stands on the wire: `bid_` or `png_` and the 32 digits of a
-    /// ping, `ses_` and those of a session, or an alias. `None`: it is something else.
+    /// Reads the user part of a URI as it stands on the wire: `bid_`, `png_` or `rtb` and the 32 digits of a
+    /// ping, these alone as a UUID with its dashes, `ses_` and the digits of a session, or an alias. `None`:
+    /// it is something else.
     pub fn from_user(user: &[u8]) -> Option<Self> {
         let bare = user.strip_prefix(b"+").unwrap_or(user);
-        if bare.first() == Some(&b'0') {
-            return Self::parse_alias(bare);
+        if bare.first() == Some(&b'0')
+            && let Some(alias) = Self::parse_alias(bare)
+        {
+            return Some(alias);
         }
-        // Nearly all user parts are numbers.
-        if !user.first().is_some_and(|first| first.is_ascii_alphabetic() || *first == b'%') {
+        // Nearly all user parts are numbers, which are shorter than a UUID.
+        let is_word = user.first().is_some_and(|it| it.is_ascii_alphabetic() || *it == b'%');
+        if !is_word && user.len() < UUID_CHARS {
             return None;
         }
         let end = user.iter().position(|byte| matches!(byte, b';' | b':')).unwrap_or(user.len());
-        Self::parse(&unescaped(user.get(..end).filter(|it| it.len() <= BYTES_MAX)?))
+        let text = unescaped(user.get(..end).filter(|it| it.len() <= BYTES_MAX)?);
+        Self::parse(&text).or_else(|| Self::parse_uuid(&text))
     }
 
     /// Reads a header: the name itself, or a User-to-User that holds it as it is or in hexadecimal
-    /// (RFC 7433 §4.1).
+    /// (RFC 7433 §4.1). A UUID alone is none: headers have those of other things.
     pub fn from_header(value: &str) -> Option<Self> {
         let data = value.split(';').next()?.trim().trim_matches('"');
         let data = data.as_bytes().get(..data.len().min(BYTES_MAX))?;
@@ -89,13 +97,19 @@ impl SessionKey {
         digits.parse().ok().map(Self::Alias)
     }
 
+    fn parse_uuid(text: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(text).ok().filter(|it| it.len() == UUID_CHARS)?;
+        // A text of this length is one in this form, if it is one at all.
+        Uuid::try_parse(text).ok().map(|uuid| Self::Ping(PingId(uuid)))
+    }
+
     fn parse(text: &[u8]) -> Option<Self> {
         let (prefix, rest) = text.split_first_chunk::<3>()?;
         let digits = rest.strip_prefix(b"_").or_else(|| rest.strip_prefix(b"-")).unwrap_or(rest);
         let bytes: [u8; 16] = unhexed(digits)?.as_slice().try_into().ok()?;
         match &prefix.to_ascii_lowercase()[..] {
             // Each ping is offered once, so the offer has its digits.
-            b"bid" | b"png" => Some(Self::Ping(PingId::from_bytes(bytes))),
+            b"bid" | b"png" | b"rtb" => Some(Self::Ping(PingId::from_bytes(bytes))),
             b"ses" => Some(Self::Session(SessionId::from_bytes(bytes))),
             _ => None,
         }
@@ -146,6 +160,7 @@ mod tests {
     use super::*;
 
     const DIGITS: &str = "01954f2e7d1e70008000000000abcdef";
+    const DASHED: &str = "01954f2e-7d1e-7000-8000-000000abcdef";
 
     #[test]
     fn a_session_is_named_however_a_carrier_writes_it() {
@@ -161,6 +176,13 @@ mod tests {
             (format!("%62id%5F{DIGITS}"), ping),
             (format!("bid_{DIGITS};user=phone"), ping),
             (format!("bid_{DIGITS}:secret"), ping),
+            (format!("RTB{DIGITS}"), ping),
+            (format!("rtb{shouted}"), ping),
+            (format!("rtb_{DIGITS}"), ping),
+            (DASHED.to_owned(), ping),
+            (DASHED.to_uppercase(), ping),
+            (DASHED.replace('-', "%2D"), ping),
+            (format!("{DASHED};user=phone"), ping),
             (format!("ses_{DIGITS}"), session),
         ] {
             assert_eq!(SessionKey::from_user(user.as_bytes()), Some(key), "{user}");
@@ -204,7 +226,22 @@ mod tests {
             assert_eq!(SessionKey::from_user(user.as_bytes()), None, "{user}");
             assert_eq!(SessionKey::from_header(user), None, "{user}");
         }
-        assert_eq!(SessionKey::from_user(format!("bid_{DIGITS}0").as_bytes()), None);
+        for user in [
+            format!("bid_{DIGITS}0"),
+            format!("RTB{DIGITS}0"),
+            format!("RTB{}", &DIGITS[1..]),
+            format!("RTB{DASHED}"),
+            DIGITS.to_owned(),
+            format!("+{DASHED}"),
+            format!("{DASHED}0"),
+            DASHED.replacen('-', "", 1),
+            DASHED.replace('-', "_"),
+            DASHED.replacen("2e-7", "-2e7", 1),
+            format!("1-800-555-0100{}", " ".repeat(22)),
+        ] {
+            assert_eq!(SessionKey::from_user(user.as_bytes()), None, "{user}");
+        }
+        assert_eq!(SessionKey::from_header(DASHED), None, "a carrier's own id may look so");
     }
 
     proptest! {

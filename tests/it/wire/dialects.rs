@@ -258,9 +258,11 @@ fn a_call_to_what_was_answered_is_the_ping_s_and_paid_as_promised() {
         let number = text(&by_ringba["phoneNumber"])?;
         let no_plus = text(&posted["forwarding_number"])?;
         for (call_id, dialled, method, payout) in [
-            ("ringba-sip", user(&by_ringba["sipAddress"])?, "address", "33.20"),
+            // As those write it whose systems call the id of a bid.
+            ("ringba-sip", text(&by_ringba["bidId"])?, "address", "33.20"),
             ("ringba-again", number.clone(), "caller_lease", "11.00"),
-            ("retreaver", text(&by_retreaver["inbound_number"])?, "caller_lease", "33.20"),
+            ("retreaver-sip", text(&by_retreaver["uuid"])?, "address", "33.20"),
+            ("retreaver", text(&by_retreaver["inbound_number"])?, "caller_lease", "11.00"),
             ("trackdrive", format!("+{no_plus}"), "caller_lease", "33.20"),
             ("callgrid", user(&by_callgrid["sipAddress"])?, "address", "33.20"),
         ] {
