@@ -25,9 +25,29 @@ pub enum ParseNumberError {
     Length(usize),
     #[error("begins with 0; write it in E.164 with its country code, such as +18005550100")]
     NoCountryCode,
+    #[error(
+        "has ten digits and begins with 1, as no number of North America does; write it in E.164 with `+` and \
+         its country code, such as +18005550100"
+    )]
+    NoAreaCode,
 }
 
 impl PhoneNumber {
+    /// Reads what people and publishers write: ten digits without `+` are of North America, all else is in
+    /// E.164 order.
+    pub fn from_text(text: &str) -> Result<Self, ParseNumberError> {
+        let text = text.trim();
+        let number: Self = text.parse()?;
+        match number.digits() {
+            _ if text.starts_with('+') => Ok(number),
+            1_000_000_000..2_000_000_000 => Err(ParseNumberError::NoAreaCode),
+            national @ 2_000_000_000..10_000_000_000 => {
+                Ok(Self::from_digits(10_000_000_000 + national).expect("it has eleven digits"))
+            }
+            _ => Ok(number),
+        }
+    }
+
     /// Reads digits in E.164 order, with or without `+`. Visual separators (`-`, `.`, `(`, `)`
     /// and blanks, RFC 3966 §5.1.1) are skipped.
     pub fn from_bytes(text: &[u8]) -> Result<Self, ParseNumberError> {
@@ -115,6 +135,30 @@ mod tests {
         assert_eq!(plus, bare);
         assert_eq!(plus.to_e164(), "+18005550100");
         assert_eq!(plus.nanp_area_code(), Some(800));
+    }
+
+    #[test]
+    fn ten_digits_are_of_north_america_unless_a_plus_says_otherwise() {
+        for (text, number) in [
+            ("6145550171", "+16145550171"),
+            ("(614) 555-0171", "+16145550171"),
+            (" 614.555.0171 ", "+16145550171"),
+            ("16145550171", "+16145550171"),
+            ("+6145550171", "+6145550171"),
+            ("+4930901820", "+4930901820"),
+            ("442079460163", "+442079460163"),
+            ("614555017", "+614555017"),
+        ] {
+            assert_eq!(PhoneNumber::from_text(text).map(PhoneNumber::to_e164), Ok(number.into()));
+        }
+        for (text, fault) in [
+            ("0145550171", ParseNumberError::NoCountryCode),
+            ("1145550171", ParseNumberError::NoAreaCode),
+            ("614 555 017a", ParseNumberError::NotDigits),
+            ("", ParseNumberError::Length(0)),
+        ] {
+            assert_eq!(PhoneNumber::from_text(text), Err(fault), "{text}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) struct BatchItem {
 }
 
 publisher_faults!(
-    BatchFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
+    BatchFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType, BodyEncoding,
     BatchTooLarge
 );
 

@@ -173,7 +173,7 @@ const WHY_MAX: usize = 200;
 
 faults!(
     ResetFaults: PathMalformed, HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, CapNotFound, CapNotResettable, CapResetRefused, CapsUnavailable
+    BodyTooLarge, BodyMediaType, BodyEncoding, CapNotFound, CapNotResettable, CapResetRefused, CapsUnavailable
 );
 
 /// Have a cap begin anew
@@ -244,7 +244,7 @@ pub(super) struct ReadyAnswer {
 
 faults!(
     ReadyFaults: PathMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
-    BodyMediaType, ConcurrencyNotFound
+    BodyMediaType, BodyEncoding, ConcurrencyNotFound
 );
 
 /// Say how many agents of a target are ready
@@ -326,7 +326,7 @@ pub(super) struct DepositAnswer {
 
 faults!(
     DepositFaults: PathMalformed, HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete,
-    BodySlow, BodyTooLarge, BodyMediaType, CreditNotFound, DepositRefused, DepositConflict,
+    BodySlow, BodyTooLarge, BodyMediaType, BodyEncoding, CreditNotFound, DepositRefused, DepositConflict,
     DepositsUnavailable
 );
 

@@ -236,7 +236,7 @@ pub(super) struct LettersAnswer {
 }
 
 faults!(
-    ReplayFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
+    ReplayFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType, BodyEncoding,
     LettersUnmeant, StoreUnavailable, StoreDamaged
 );
 

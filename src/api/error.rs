@@ -70,6 +70,8 @@ codes! {
     BatchTooLarge = "batch.too_large", PAYLOAD_TOO_LARGE, "the batch has more than 500 pings";
     BodyMediaType = "body.media_type", UNSUPPORTED_MEDIA_TYPE,
         "send the body with `Content-Type: application/json`";
+    BodyEncoding = "body.encoding", UNSUPPORTED_MEDIA_TYPE,
+        "bodies are read as they are; send it without `Content-Encoding`";
     TargetNotFound = "target.not_found", NOT_FOUND, "no target has this id";
     CampaignNotFound = "campaign.not_found", NOT_FOUND, "no campaign has this id";
     PublisherNotFound = "publisher.not_found", NOT_FOUND, "no publisher has this id";

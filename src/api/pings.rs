@@ -171,7 +171,7 @@ pub(super) struct EnrichedStatus {
 
 publisher_faults!(
     AcceptFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, PublisherForbidden, PingRefused, PingWorthless, KeyReused,
+    BodyTooLarge, BodyMediaType, BodyEncoding, PublisherForbidden, PingRefused, PingWorthless, KeyReused,
     KeyInProgress, PingsOverQuota, PingsOverShare, PingsFull, PingsCapped, PingsUnavailable
 );
 
@@ -535,7 +535,7 @@ impl utoipa::PartialSchema for PingBody {
                     "A static number of the campaign: this caller's calls to it are the session's",
                 ),
             )
-            .property("caller_id", text("In E.164 or with the usual separators"))
+            .property("caller_id", text("In E.164 or with the usual separators; ten digits without `+` are of North America"))
             .property("ttl_s", lifetime.minimum(Some(1)).maximum(Some(604_800)))
             .property("sip_ok", flag("The call can be sent over SIP; becomes the tag `sip_ok`"))
             .property("sub_id", text("Becomes the tag `sub_id`"))

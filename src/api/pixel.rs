@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::Sent;
 use super::caller::Sender;
-use super::error::{Code, Problem};
+use super::error::Problem;
 use super::openapi::publisher_faults;
 use super::pings::PingAnswer;
 use super::query::{self, Parameters};
@@ -56,7 +56,7 @@ publisher_faults!(
         ("campaign" = Option<String>, Query, description = "May be left out when `pool` is given"),
         ("pool" = Option<String>, Query, description = "The pool to lend a number from"),
         ("number" = Option<String>, Query, description = "A static number of the campaign"),
-        ("caller_id" = Option<String>, Query, description = "In E.164 or with the usual separators"),
+        ("caller_id" = Option<String>, Query, description = "In E.164 or with the usual separators; ten digits without `+` are of North America"),
         ("ttl_s" = Option<u32>, Query, description = "Seconds the session lives"),
         ("sip_ok" = Option<bool>, Query, description = "The call can be sent over SIP"),
         ("sub_id" = Option<String>, Query, description = "Becomes the tag `sub_id`"),
@@ -77,14 +77,9 @@ pub(super) async fn accept(
     State(api): State<Arc<Api>>,
     Sender(caller): Sender,
     IdempotencyKey(key): IdempotencyKey,
-    method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    // Whoever only asks what there is must not open a session.
-    if method == Method::HEAD {
-        return Err(Code::MethodNotAllowed.into());
-    }
     let mut parameters = Parameters::read(&uri)?;
     parameters.discard("key");
     let format: Option<String> = parameters.take("format")?;
@@ -117,8 +112,8 @@ fn read(mut parameters: Parameters) -> Result<PingRequest, Problem> {
         publisher: parameters.take_name("publisher")?,
         campaign: parameters.take_name("campaign")?,
         pool: parameters.take_name("pool")?,
-        number: parameters.take("number")?,
-        caller_id: parameters.take("caller_id")?,
+        number: parameters.take("number")?.map(with_plus),
+        caller_id: parameters.take("caller_id")?.map(with_plus),
         ttl_s: parameters.take("ttl_s")?,
         sip_ok: parameters.take::<Flag>("sip_ok")?.map(|flag| flag.0),
         sub_id: parameters.take("sub_id")?,
@@ -140,6 +135,14 @@ fn read(mut parameters: Parameters) -> Result<PingRequest, Problem> {
         group.insert(name.to_owned(), Value::from(value));
     }
     Ok(ping)
+}
+
+/// A `+` that was not escaped arrives as a blank.
+fn with_plus(number: String) -> String {
+    match number.strip_prefix(' ') {
+        Some(rest) if rest.starts_with(|it: char| it.is_ascii_digit()) => format!("+{rest}"),
+        Some(_) | None => number,
+    }
 }
 
 /// As pages write it.

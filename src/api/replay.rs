@@ -143,7 +143,7 @@ pub(super) struct Compared {
 }
 
 faults!(
-    DiffFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType,
+    DiffFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge, BodyMediaType, BodyEncoding,
     ComparisonRefused, RevisionNotFound, RevisionOutdated, StoreUnavailable, StoreDamaged
 );
 

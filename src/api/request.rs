@@ -43,6 +43,9 @@ impl<S: Send + Sync, T: FromStr<Err: ToString>> FromRequestParts<S> for Id<T> {
 /// Longest `Idempotency-Key`.
 const KEY_CHARS_MAX: usize = 255;
 
+/// Of a `Content-Encoding` that is not read so much is told.
+const CODING_CHARS_MAX: usize = 40;
+
 /// The `Idempotency-Key` of a request, if it has one.
 pub(super) struct IdempotencyKey(pub(super) Option<SmolStr>);
 
@@ -128,12 +131,28 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for PageBody<
 }
 
 pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    is_plain(request.headers())?;
     let bytes = tokio::time::timeout(BODY_TIME_MAX, Bytes::from_request(request, state)).await;
     let bytes = bytes.map_err(|_| Code::BodySlow)?.map_err(|e| match e.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
         _ => Code::BodyIncomplete,
     })?;
     Ok(bytes)
+}
+
+/// No coding of a body is undone: what it comes to could be far more than what was sent.
+fn is_plain(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| {
+        value.to_str().unwrap_or("something other than ASCII").split(',').map(str::trim)
+    });
+    let mut unknown = codings.filter(|it| !it.is_empty() && !it.eq_ignore_ascii_case("identity"));
+    let Some(coding) = unknown.next() else { return Ok(()) };
+    let coding: String = coding.chars().take(CODING_CHARS_MAX).collect();
+    let detail = format!(
+        "`Content-Encoding: {coding}` is not read here; send the body as it is, without that header"
+    );
+    let place = Place::Header("Content-Encoding");
+    Err(Problem::new(Code::BodyEncoding, detail.as_str()).with(place, "unsupported", detail))
 }
 
 /// Without parameters, in lower case.

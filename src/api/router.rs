@@ -7,10 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -41,6 +42,15 @@ const PREFLIGHT_LASTS: Duration = Duration::from_secs(600);
 
 /// How long an answer may take, from the end of the header.
 const TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Paths whose GET opens a session, and what they take. The router would take a HEAD for such a GET.
+const OPENED_BY_GET: [(&str, &str); 5] = [
+    ("/v1/p", "GET"),
+    ("/v1/production/{id}", "GET,POST"),
+    ("/api/v1/inbound_webhooks/ping/{uri}", "GET,POST"),
+    ("/api/v1/inbound_webhooks/post/{uri}", "GET,POST"),
+    ("/api/bid/{grid}", "GET,POST"),
+];
 
 /// What handlers work with.
 pub(super) struct Api {
@@ -138,8 +148,11 @@ pub(super) fn limited(services: Services, time_max: Duration) -> Router {
     let (of_publishers, _) = of_publishers.split_for_parts();
     let (open, _) = open.split_for_parts();
     let (of_dialects, _) = of_dialects.split_for_parts();
+    let of_dialects =
+        of_dialects.method_not_allowed_fallback(no_such_method).layer(from_fn(head_opens_nothing));
     let of_publishers = of_publishers
         .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn(head_opens_nothing))
         .layer(from_fn_with_state(gate.clone(), require_caller))
         .layer(other_origins(&gate));
     of_operators
@@ -148,7 +161,7 @@ pub(super) fn limited(services: Services, time_max: Duration) -> Router {
         .layer(from_fn_with_state(gate, require_operator))
         .merge(of_publishers)
         .merge(open.method_not_allowed_fallback(no_such_method))
-        .merge(of_dialects.method_not_allowed_fallback(no_such_method))
+        .merge(of_dialects)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(time_max, in_time))
         .layer(from_fn(observed))
@@ -185,6 +198,20 @@ fn other_origins(gate: &Gate) -> CorsLayer {
 
 async fn no_such_method() -> Problem {
     Code::MethodNotAllowed.into()
+}
+
+/// Whoever only asks what there is must not open a session: where a GET does, there is no HEAD.
+async fn head_opens_nothing(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let is_path = |path: &MatchedPath| OPENED_BY_GET.iter().find(|it| it.0 == path.as_str());
+    let Some((_, taken)) = path.as_ref().and_then(is_path) else { return next.run(request).await };
+    let mut response = match *request.method() == Method::HEAD {
+        true => Problem::from(Code::MethodNotAllowed).into_response(),
+        false => next.run(request).await,
+    };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(taken));
+    }
+    response
 }
 
 async fn in_time(State(time_max): State<Duration>, request: Request, next: Next) -> Response {

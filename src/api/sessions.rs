@@ -141,7 +141,7 @@ pub(super) struct ReleaseAnswer {
 
 publisher_faults!(
     OpenFaults: HeaderMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
-    BodyMediaType, PublisherForbidden, PingRefused, KeyReused, KeyInProgress, PingsOverQuota, PingsOverShare, PingsFull, PingsCapped, PingsUnavailable
+    BodyMediaType, BodyEncoding, PublisherForbidden, PingRefused, KeyReused, KeyInProgress, PingsOverQuota, PingsOverShare, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Open a session of a visitor
@@ -247,7 +247,7 @@ pub(super) async fn act(
 
 publisher_faults!(
     HeartbeatFaults: PathMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, SessionNotFound, SessionsAway, SessionTooOften, PingRefused, PingsUnavailable
+    BodyTooLarge, BodyMediaType, BodyEncoding, SessionNotFound, SessionsAway, SessionTooOften, PingRefused, PingsUnavailable
 );
 
 /// Keep a session
@@ -287,7 +287,7 @@ pub(super) async fn heartbeat(
 
 publisher_faults!(
     ReleaseFaults: PathMalformed, BodySyntax, BodyMistyped, BodyIncomplete, BodySlow,
-    BodyTooLarge, BodyMediaType, SessionNotFound, SessionsAway, PingsUnavailable
+    BodyTooLarge, BodyMediaType, BodyEncoding, SessionNotFound, SessionsAway, PingsUnavailable
 );
 
 /// Let a session go
@@ -463,7 +463,7 @@ impl utoipa::PartialSchema for VisitBody {
                 text("When the page says it was sent: kept as a tag, and used for nothing"),
             )
             .property("phone_hash", text("Becomes the tag `phone_hash`"))
-            .property("caller_id", text("In E.164 or with the usual separators"))
+            .property("caller_id", text("In E.164 or with the usual separators; ten digits without `+` are of North America"))
             .property("zip", text("Becomes the tags `geo.zip` and `geo.zip3`"))
             .property("state", text("Becomes the tag `geo.state`, in capitals"))
             .property("sub_id", text("Becomes the tag `sub_id`"))

@@ -194,7 +194,7 @@ struct SimulatedMoney {
 
 faults!(
     SimulateFaults: BodySyntax, BodyMistyped, BodyIncomplete, BodySlow, BodyTooLarge,
-    BodyMediaType, SimulationRefused, RevisionNotFound, RevisionOutdated, StoreUnavailable,
+    BodyMediaType, BodyEncoding, SimulationRefused, RevisionNotFound, RevisionOutdated, StoreUnavailable,
     StoreDamaged
 );
 
@@ -264,7 +264,7 @@ impl Simulation {
     ) -> Result<(RouteRequest, Assumed, u32), Problem> {
         let mut faults = vec![];
         let mut number = |field: &str, text: &str| {
-            let parsed: Result<PhoneNumber, _> = text.parse();
+            let parsed = PhoneNumber::from_text(text);
             parsed.map_err(|error| faults.push((format!("/{field}"), error.to_string()))).ok()
         };
         let dialed = self.dialed.as_ref().map(|dialed| number("dialed", dialed));

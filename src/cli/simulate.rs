@@ -29,7 +29,10 @@ use super::Failure;
 #[derive(Debug, Args)]
 pub(crate) struct SimulateOptions {
     /// The number that is called
-    #[arg(long, value_name = "NUMBER", required_unless_present_any = ["pool", "session_of"])]
+    #[arg(
+        long, value_name = "NUMBER", value_parser = PhoneNumber::from_text,
+        required_unless_present_any = ["pool", "session_of"]
+    )]
     dialed: Option<PhoneNumber>,
     /// A pool of whose numbers one is called
     #[arg(long, value_name = "POOL", conflicts_with = "dialed")]
@@ -45,7 +48,7 @@ pub(crate) struct SimulateOptions {
     #[arg(long, value_name = "CAMPAIGN:PUBLISHER")]
     session_of: Option<String>,
     /// Who calls; nobody knows, if absent
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = PhoneNumber::from_text)]
     caller: Option<PhoneNumber>,
     /// The trunk it comes from
     #[arg(long, value_name = "TRUNK", default_value = "")]

@@ -137,7 +137,7 @@ impl Api {
             campaign: Some(door.campaign.clone()),
             pool,
             number,
-            caller_id: caller.map(|text| north_american(&text)),
+            caller_id: caller,
             ttl_s: door.session_ttl_s,
             sip_ok: sip_ok.or_else(|| by_address.then_some(true)),
             ..PingRequest::default()
@@ -188,14 +188,6 @@ impl From<Unconfirmed> for Refusal {
     }
 }
 
-/// Ten digits are of North America, as those write them who speak these dialects.
-fn north_american(text: &str) -> String {
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let is_bare = digits.len() == 10 && !text.trim_start().starts_with('+');
-    let is_number = text.chars().all(|it| it.is_ascii_digit() || " -.()".contains(it));
-    if is_bare && is_number { format!("+1{digits}") } else { text.trim().to_owned() }
-}
-
 /// An id for an answer that stands for nothing.
 fn of_nothing(now: Wall, what: &str) -> Uuid {
     let digest = Sha256::new().chain_update(now.0.to_be_bytes()).chain_update(what).finalize();
@@ -216,20 +208,6 @@ impl From<Money> for Amount {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ten_digits_are_of_north_america_and_nothing_else_is() {
-        for (text, read) in [
-            ("6145550188", "+16145550188"),
-            ("(614) 555-0188", "+16145550188"),
-            (" 16145550188", "16145550188"),
-            ("+4930901820", "+4930901820"),
-            ("614555018", "614555018"),
-            ("anonymous", "anonymous"),
-        ] {
-            assert_eq!(north_american(text), read);
-        }
-    }
 
     #[test]
     fn amounts_are_numbers_without_loss() {

@@ -12,7 +12,7 @@ use super::super::openapi::open_faults;
 use super::super::router::Api;
 use super::fields::Fields;
 use super::refusal::{Class, Refusal};
-use super::{Amount, Bid, Said, in_time, north_american};
+use super::{Amount, Bid, Said, in_time};
 use crate::id::PingId;
 use crate::phone::PhoneNumber;
 use crate::routing::config::Dialect;
@@ -310,8 +310,7 @@ async fn complete(
 ) -> Result<Bid, Refusal> {
     let (bid, session) = api.confirmed(door, ping).await?;
     let caller = fields.take("caller_id");
-    let number =
-        caller.as_deref().and_then(|text| north_american(text).parse::<PhoneNumber>().ok());
+    let number = caller.as_deref().and_then(|text| PhoneNumber::from_text(text).ok());
     if caller.is_none() || (number.is_some() && number == session.caller) {
         return Ok(bid);
     }

@@ -88,6 +88,47 @@ fn what_cannot_be_read_or_is_too_much_is_no_bid_either() {
     assert_eq!(wrong.problem().1, "route.method_not_allowed");
 }
 
+#[test]
+fn a_head_opens_no_session_wherever_a_get_does() {
+    let fixture = Fixture::new();
+    let document = fixture.get("/openapi.json").json();
+    let mut looked_at = vec![];
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        if methods["get"]["tags"] != json!(["dialects"]) {
+            continue;
+        }
+        let at = path.replace("{id}", "the%20id%20of%20bidders.json");
+        let at = at.replace("{uri}", "the%20id%20of%20bidders").replace("{grid}", "no%20one");
+        for method in [Method::HEAD, Method::DELETE] {
+            let request = Request::builder().method(method).uri(&at).body(Body::empty()).unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let answer = runtime.block_on(fixture.router.clone().oneshot(request)).unwrap();
+            assert_eq!(answer.status(), 405, "{path}");
+            assert_eq!(answer.headers()["allow"], "GET,POST", "{path}");
+        }
+        looked_at.push(path);
+    }
+    assert_eq!(looked_at.len(), 4, "{looked_at:?}");
+}
+
+#[test]
+fn a_body_in_a_coding_is_refused_in_the_words_of_the_platform() {
+    let fixture = Fixture::new();
+    let request = Request::builder().method(Method::POST).uri(PATHS[0]);
+    let request = request.header("content-encoding", "gzip");
+    let request = request.body(Body::from(vec![0x1f, 0x8b, 8, 0])).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let told = runtime.block_on(async {
+        let response = fixture.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap()
+    });
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert!(told["rejectReason"].as_str().unwrap().ends_with("(Code: 1002)"), "{told}");
+    assert!(told.to_string().contains("`Content-Encoding: gzip`"), "{told}");
+}
+
 fn ask(fixture: &Fixture, path: &str) -> Value {
     let mut own = match path {
         "/rtbs.json" => json!({ "key": "the id of bidders", "caller_number": CALLER }),

@@ -13,7 +13,7 @@ use tracing::subscriber::NoSubscriber;
 
 use super::records::{answered, call_id, record};
 use super::world::Broken;
-use super::{CALLER, Fixture, KEY, refused_whole, request};
+use super::{CALLER, Fixture, KEY, refused, refused_whole, request};
 use crate::api::{PressureShown, document};
 
 #[test]
@@ -87,6 +87,27 @@ fn what_there_is_not_is_refused_as_a_problem() {
     // Without a key not even that is told.
     let keyless = fixture.ask(Request::builder().uri("/v2").body(Body::empty()).unwrap());
     assert_eq!(keyless.problem(), refused_whole(401, "auth.key_missing"));
+}
+
+#[test]
+fn a_body_in_a_coding_is_not_read() {
+    let fixture = Fixture::new();
+    let send = |coding: &'static str, body: &'static [u8]| {
+        let request = request(Method::POST, "/v1/pings").header("content-type", "application/json");
+        let request = request.header("content-encoding", coding);
+        fixture.ask(request.body(Body::from(body)).unwrap())
+    };
+    for coding in ["gzip", "br", "identity, deflate"] {
+        let answer = send(coding, &[0x1f, 0x8b, 8, 0]);
+        assert_eq!(
+            answer.problem(),
+            refused(415, "body.encoding", "Content-Encoding", "unsupported")
+        );
+        let name = coding.split(", ").last().unwrap();
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(name) && detail.contains("without that header"), "{detail}");
+    }
+    assert_eq!(send("Identity", br#"{"pool": "pool_hvac"}"#).status, 202);
 }
 
 #[test]

@@ -89,11 +89,32 @@ fn a_get_that_is_no_ping_is_refused_with_the_parameter() {
 }
 
 #[test]
+fn a_caller_of_ten_digits_is_of_north_america_and_a_plus_may_be_unescaped() {
+    for (written, number) in [
+        ("6145550171", "+16145550171"),
+        ("(614)%20555-0171", "+16145550171"),
+        ("%2B6145550172", "+6145550172"),
+        ("+4930901820", "+4930901820"),
+    ] {
+        let fixture = Fixture::new();
+        let path = format!("/v1/p?campaign=cmp_hvac&format=json&caller_id={written}");
+        let opened = fixture.get(&path).json();
+        let shown = format!("/v1/pings/{}", opened["ping_id"].as_str().unwrap());
+        assert_eq!(fixture.get(&shown).json()["caller_id"], number, "{written}");
+    }
+    let wrong = Fixture::new().get("/v1/p?campaign=cmp_hvac&caller_id=1145550171");
+    assert_eq!(wrong.problem(), refused(422, "ping.refused", "caller_id", "malformed"));
+}
+
+#[test]
 fn whoever_only_looks_opens_no_session() {
     let fixture = Fixture::new();
     let head = request(Method::HEAD, "/v1/p?pool=pool_hvac").body(Body::empty()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer = runtime.block_on(fixture.router.clone().oneshot(head)).unwrap();
     assert_eq!(answer.status(), 405);
+    assert_eq!(answer.headers()["allow"], "GET");
+    let other = fixture.ask(request(Method::DELETE, "/v1/p").body(Body::empty()).unwrap());
+    assert_eq!((other.status.as_u16(), other.header("allow")), (405, Some("GET")));
     assert_eq!(fixture.get("/v1/p?pool=pool_hvac&format=json").json()["number_status"], "leased");
 }

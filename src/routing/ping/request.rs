@@ -45,10 +45,10 @@ pub struct PingRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolId>,
     /// A static number of the campaign at which the call will come in: as long as the session lives,
-    /// this caller's calls to it are the session's. Needs `caller_id`, and excludes `pool`.
+    /// this caller's calls to it are the session's. Needs `caller_id`, and excludes `pool`. Written as that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<String>,
-    /// In E.164 or with the usual separators.
+    /// In E.164 or with the usual separators; ten digits without `+` are of North America.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_id: Option<String>,
     /// How long the session lives, 1 to 604,800 s. Absent: as the pool says, or half an hour.
@@ -205,20 +205,14 @@ impl From<TagFault> for PingRefusal {
 impl PingRequest {
     /// The caller's number, if one was given.
     pub(super) fn caller(&self) -> Result<Option<PhoneNumber>, PingRefusal> {
-        self.caller_id
-            .as_deref()
-            .map(str::parse)
-            .transpose()
-            .map_err(|e: crate::phone::ParseNumberError| malformed("caller_id", e.to_string()))
+        let number = self.caller_id.as_deref().map(PhoneNumber::from_text).transpose();
+        number.map_err(|e| malformed("caller_id", e.to_string()))
     }
 
     /// The number the call will come to, if one was given.
     pub(super) fn number(&self) -> Result<Option<PhoneNumber>, PingRefusal> {
-        self.number
-            .as_deref()
-            .map(str::parse)
-            .transpose()
-            .map_err(|e: crate::phone::ParseNumberError| malformed("number", e.to_string()))
+        let number = self.number.as_deref().map(PhoneNumber::from_text).transpose();
+        number.map_err(|e| malformed("number", e.to_string()))
     }
 
     pub(super) fn check(&self) -> Result<(), PingRefusal> {

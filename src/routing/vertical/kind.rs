@@ -1,7 +1,7 @@
 //! The one way in which each kind of tag is kept.
 
 use jiff::civil::Date;
-use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+use smol_str::{SmolStr, ToSmolStr};
 
 use crate::money::Money;
 use crate::phone::PhoneNumber;
@@ -109,14 +109,7 @@ fn zip(text: &str) -> Option<SmolStr> {
 }
 
 fn phone(text: &str) -> Option<SmolStr> {
-    let digits = || text.bytes().filter(u8::is_ascii_digit);
-    let is_national = !text.starts_with('+') && digits().count() == 10;
-    let number: PhoneNumber = match is_national {
-        true if digits().next() >= Some(b'2') => format_smolstr!("+1{text}").parse().ok()?,
-        true => return None,
-        false => text.parse().ok()?,
-    };
-    Some(number.to_e164().into())
+    Some(PhoneNumber::from_text(text).ok()?.to_e164().into())
 }
 
 #[cfg(test)]
