@@ -347,7 +347,7 @@ impl Desk {
         let shows = pool.map_or(Shows::AsBefore, |pool| {
             let lease = self.leases.lease(pool, id, ttl, now);
             let overflow = snapshot.pool(pool).and_then(|pool| pool.overflow);
-            lease.map_or(Shows::without_lease(overflow), |it| Shows::Number(it.number))
+            lease.map_or_else(|| Shows::without_lease(overflow), |it| Shows::Number(it.number))
         });
         let touched = sign.apply(session, shows);
         let caller = touched.moved.as_ref().and_then(|moved| moved.caller);
