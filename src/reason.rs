@@ -90,7 +90,7 @@ reasons! {
     PayoutDuplicate = "payout.duplicate", 480, "nothing is paid for a duplicate";
     PayoutCapped = "payout.capped", 480, "the publisher's cap on payouts is full";
     // Caps and concurrency.
-    CapFull = "cap.full", 486, "the cap is used up for this window";
+    CapFull = "cap.full", 486, "the cap has no room for the call";
     CapSpacing = "cap.spacing", 486, "the last attempt was a moment ago";
     NoCredit = "target.no_credit", 480, "the buyer's credit does not cover the call";
     CapFullHere = "cap.full_here", 486, "the store of caps is away, and this server has no room of its own left";
@@ -155,7 +155,8 @@ pub enum NoRoute {
     /// A target would have taken it, had there been room: caps, concurrency, credit.
     #[n(1)]
     NoCapacity,
-    /// A target takes calls at another hour, or when it is switched on or well again.
+    /// Each target that wants such a call takes it at another hour, or when it is switched on or well
+    /// again. A drained one is as if it was not there, unless all are.
     #[n(2)]
     AllClosed,
     /// No target wants such a call: filters, lists, duplicates, price.
@@ -182,14 +183,22 @@ impl NoRoute {
         match self {
             Self::NoneAnswered => "none of the targets answered",
             Self::NoCapacity => "no target had room",
-            Self::AllClosed => "all targets are closed",
+            Self::AllClosed => "every target that wants such a call is closed",
             Self::NoneMatch => "no target wants such a call",
         }
     }
 
-    /// Of all targets that had these reasons not to be called: the nearest.
-    pub fn of_targets(reasons: &[Reason]) -> Self {
-        reasons.iter().filter_map(|reason| reason.no_route()).min().unwrap_or(Self::NoneMatch)
+    /// Of all targets that had these reasons not to be called: the nearest. The reason of one that is closed
+    /// counts, so it has to be one that wants the call.
+    pub fn of_targets(reasons: impl IntoIterator<Item = Reason>) -> Self {
+        let mut nearest = None;
+        let mut of_drained = None;
+        for reason in reasons {
+            let class =
+                if reason == Reason::TargetDrained { &mut of_drained } else { &mut nearest };
+            *class = class.into_iter().chain(reason.no_route()).min();
+        }
+        nearest.or(of_drained).unwrap_or(Self::NoneMatch)
     }
 
     /// Of a call that is over: by what was decided, whether any target was called, and why it ended with
@@ -363,9 +372,12 @@ mod tests {
             (&[mismatch, closed, full][..], NoRoute::NoCapacity),
             (&[mismatch, closed, Reason::TargetPaused], NoRoute::AllClosed),
             (&[mismatch, Reason::PriceLoss], NoRoute::NoneMatch),
+            (&[Reason::TargetDrained, mismatch], NoRoute::NoneMatch),
+            (&[Reason::TargetDrained, closed], NoRoute::AllClosed),
+            (&[Reason::TargetDrained], NoRoute::AllClosed),
             (&[], NoRoute::NoneMatch),
         ] {
-            assert_eq!(NoRoute::of_targets(reasons), class, "{reasons:?}");
+            assert_eq!(NoRoute::of_targets(reasons.iter().copied()), class, "{reasons:?}");
         }
     }
 

@@ -30,6 +30,7 @@ use crate::routing::dial::Way;
 use crate::routing::geo::Basis;
 use crate::routing::history::prior::{PriorCall, PriorCalls, PriorToBuyer, PriorToTarget};
 use crate::routing::replay::DecisionRecord;
+use crate::routing::shortage::FullLimit;
 use crate::routing::{RoutingSnapshot, Step};
 
 /// The decision about a call.
@@ -144,13 +145,18 @@ struct ExplainedPriorCall {
     at: String,
 }
 
-/// A target that would have been in the plan if all of `changes` had been so.
+/// A target that would have been in the plan if all of `changes` had been so, and there was room in all of
+/// `room_in`.
 #[derive(Debug, Serialize, ToSchema)]
 struct ExplainedCounterfactual {
     #[schema(value_type = String, example = "tgt_summit")]
     target: TargetId,
     changes: Vec<ExplainedChange>,
-    /// The same for people.
+    /// Keys of caps, concurrency and spacing that nobody looked at when the call was decided, as an earlier
+    /// check had failed. A simulation looks at those of its instant.
+    #[schema(value_type = Vec<String>, example = json!([]))]
+    room_in: Vec<SmolStr>,
+    /// Both for people.
     #[schema(example = "cap target/tgt_summit/connected/daily +1")]
     text: String,
 }
@@ -545,9 +551,10 @@ impl From<PriorCalls> for ExplainedPriorCalls {
 
 impl From<Counterfactual> for ExplainedCounterfactual {
     fn from(counterfactual: Counterfactual) -> Self {
-        let text = counterfactual.changes_in_words();
-        let Counterfactual { target, changes } = counterfactual;
-        Self { target, changes: changes.into_iter().map(Into::into).collect(), text }
+        let text = counterfactual.in_words();
+        let Counterfactual { target, changes, unread } = counterfactual;
+        let changes = changes.into_iter().map(Into::into).collect();
+        Self { target, changes, room_in: unread, text }
     }
 }
 
@@ -631,13 +638,16 @@ impl ExplainedCandidate {
             Some(TurnEnd::Dialed | TurnEnd::HandedOver) | None => None,
         };
         Self {
+            reason_text: outcome.reason.map(|reason| {
+                let full = outcome.full.as_deref();
+                full.and_then(FullLimit::text).unwrap_or_else(|| reason.text())
+            }),
             shortage: outcome.full.map(|full| (*full).into()).or(of_course),
             target: outcome.target,
             rank: outcome.rank,
             dialed: outcome.dialed,
             reason: outcome.reason,
             code: outcome.code,
-            reason_text: outcome.reason.map(Reason::text),
         }
     }
 }

@@ -615,7 +615,7 @@ mod tests {
 
         let events: Vec<_> = told(&record).into_iter().take(4).collect();
 
-        let denied = "number 1 to tgt_full: the cap is used up for this window (cap.full): \
+        let denied = "number 1 to tgt_full: the cap has no room for the call (cap.full): \
                       target/tgt_full/attempted/total";
         assert_eq!(events[2], ("attempt.denied", String::from(denied)));
         assert_eq!(events[3], ("attempt.started", String::from("number 2 to tgt_summit")));

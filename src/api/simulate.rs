@@ -27,7 +27,7 @@ use crate::routing::decision::Terms;
 use crate::routing::dial::Way;
 use crate::routing::scorer::{Heard, millionths_of};
 use crate::routing::simulate::{
-    AskedCall, Assumed, AssumedSession, Dialed, Latency, LiveSession, distribution_while,
+    AskedCall, Assumed, AssumedSession, Dialed, Latency, LiveSession, distribution_while, unmatched,
 };
 use crate::routing::{RouteRequest, RoutingSnapshot, Tags};
 use crate::suggest::suggestion;
@@ -146,6 +146,10 @@ struct Assumptions {
 pub(super) struct Simulated {
     /// Of the first call.
     decision: Explanation,
+    /// Why nothing counts that the assumed session says: it is not that of the call. Null: it is, or none is
+    /// assumed.
+    #[schema(example = json!(null))]
+    session_unmatched: Option<String>,
     /// What the first target of the plan would bring if the call converts; null: there is none.
     money: Option<SimulatedMoney>,
     /// What would be sent to it; null: there is none, or `revision` is not the one in force.
@@ -250,6 +254,7 @@ pub(super) async fn call(
             scorers: heard.into_iter().map(Into::into).collect(),
             first: first.collect(),
             refused: refused.collect(),
+            session_unmatched: unmatched(&request, &assumed.sessions, &record.decision),
             decision: Explanation::new(record, None, Some(&snapshot)),
         }
     });

@@ -11,13 +11,13 @@ use tollbridge::config::Config;
 use tollbridge::id::{BuyerId, PoolId, TargetId, TrunkId};
 use tollbridge::money::Money;
 use tollbridge::phone::PhoneNumber;
-use tollbridge::routing::counterfactual::counterfactuals;
+use tollbridge::routing::counterfactual::{besides, counterfactuals};
 use tollbridge::routing::course::Course;
 use tollbridge::routing::hold::Bucket;
 use tollbridge::routing::replay::DecisionRecord;
 use tollbridge::routing::scorer::{Heard, millionths_of, questions};
 use tollbridge::routing::simulate::{
-    AskedCall, Assumed, AssumedSession, Assuming, Dialed, distribution,
+    AskedCall, Assumed, AssumedSession, Assuming, Dialed, distribution, unmatched,
 };
 use tollbridge::routing::{Known, Rotation, RoutingSnapshot, Tags, Usage, decide};
 use tollbridge::server::{self, Compiled};
@@ -40,7 +40,8 @@ pub(crate) struct SimulateOptions {
     /// Assume a session behind the call, opened so many seconds ago
     #[arg(long, value_name = "SECONDS")]
     session_age: Option<u32>,
-    /// What the ping of that session said, such as geo.state=OH; may be repeated
+    /// What the ping of that session said, such as geo.state=OH; may be repeated. It is the call's if the
+    /// number is a pool's, or if --caller says who calls
     #[arg(long = "session-tag", value_name = "TAG=VALUE", value_parser = pair)]
     session_tags: Vec<(String, String)>,
     /// Whose that session is, if not that of the number; without a number the call names the session by its
@@ -153,9 +154,12 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     assumed.heed(&heard);
     let usage = Assuming { usage: &nothing_used, assumed: &assumed };
     let decision = decide(&snapshot, &request, known, &usage, &mut Rotation::default());
-    let record = DecisionRecord::new(&request, known, &decision);
+    let besides = besides(&snapshot, &request, &decision, &usage);
+    let record = DecisionRecord { besides, ..DecisionRecord::new(&request, known, &decision) };
     let shares = distribution(&snapshot, &record, options.count, options.seed);
     let mut text = record.decision.explain_plan();
+    let unmatched = unmatched(&request, &sessions, &decision);
+    text.extend(unmatched.clone());
     let nobody = Course::default();
     text.extend(counterfactuals(&snapshot, &record, &nobody).iter().map(ToString::to_string));
     let mut out = io::stdout().lock();
@@ -167,7 +171,7 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         let first: BTreeMap<_, _> = shares.first.iter().map(|(id, n)| (id.as_str(), n)).collect();
         let refused: BTreeMap<_, _> = refused.collect();
         let document = json!({
-            "text": text, "first": first, "refused": refused, "digest": record.digest.to_string(),
+            "text": text, "session_unmatched": unmatched, "first": first, "refused": refused, "digest": record.digest.to_string(),
             "scorers": heard.iter().map(|it| (&it.scorer, it.outcome.name())).collect::<BTreeMap<_, _>>(),
             "sip_preview": preview,
             "latency_estimate": server::latency_estimate(&snapshot, &record),

@@ -76,6 +76,23 @@ impl<'a, U: UsageReader + ?Sized> Eligibility<'a, U> {
         self.room(target, stake)
     }
 
+    /// Why the target would not take the call however open it is and whatever room it has. No step is written.
+    pub(super) fn unwanted(&mut self, target: &Target, stake: &Stake) -> Option<Reason> {
+        let miss = target.filters.groups.iter().find_map(|group| group.check(&self.facts).err());
+        if let Some(miss) = miss {
+            return Some(miss.reason);
+        }
+        if !target.lists.is_empty()
+            && let Err((reason, _)) = self.listed.check(&target.lists)
+        {
+            return Some(reason);
+        }
+        let dedupe = target.dedupe.as_ref();
+        let known = dedupe.map(|it| it.check(target, self.campaign, self.calls, self.at));
+        let (of_callers, of_price) = (known.and_then(Result::err), self.prices.check(stake).err());
+        of_callers.or(of_price).map(|(reason, _)| reason)
+    }
+
     /// Whether a list of the target or its buyer leaves the caller out.
     fn lists(&mut self, target: &Target) -> Result<(), Reason> {
         if target.lists.is_empty() {

@@ -11,6 +11,8 @@ use super::decision::{Check, Decision, Outcome, Step, Verdict, code};
 use super::duplicate::Ago;
 use super::geo::{Basis, Ground};
 use super::history::prior::PriorCalls;
+use super::hold::Counts;
+use super::shortage::FullLimit;
 
 impl Decision {
     /// What became of every candidate: each that was not called has exactly one reason.
@@ -85,7 +87,7 @@ impl Decision {
                     let mut line = format!("{}: not dialled", outcome.target);
                     if let Some(reason) = reason {
                         line.push_str("; ");
-                        line.push_str(&cause(reason));
+                        line.push_str(&cause_in(reason, step.full.as_deref()));
                     }
                     line.push_str(&facts(step));
                     line
@@ -97,7 +99,8 @@ impl Decision {
             let found = self.steps.last().filter(|step| step.target.is_none());
             let facts = found.map(facts).unwrap_or_default();
             let status = self.status.unwrap_or_else(|| reason.status());
-            lines.push(format!("refused with {status}; {}{facts}", cause(reason)));
+            let full = found.and_then(|step| step.full.as_deref());
+            lines.push(format!("refused with {status}; {}{facts}", cause_in(reason, full)));
         }
         if let Some(class) = self.got_to_nobody(course.unwrap_or(&nobody)) {
             lines.push(format!("no route: {} ({})", class.text(), class.name()));
@@ -130,7 +133,9 @@ impl Decision {
                 };
                 let found = shortage.map(|shortage| self.found_short(target, shortage));
                 let found = found.unwrap_or_default();
-                format!("{target}: number {rank} in the plan{note}; {}{found}", cause(reason))
+                let full = shortage.and_then(|shortage| shortage.full(self, target));
+                let cause = cause_in(reason, full.as_ref());
+                format!("{target}: number {rank} in the plan{note}; {cause}{found}")
             }
         }
     }
@@ -159,7 +164,8 @@ impl Decision {
         match short.full(self, target) {
             Some(full) => {
                 let (have, want) = full.words();
-                format!(": {cap} has {have}, {want}")
+                let has = if full.request.counts == Counts::Spacing { ":" } else { " has" };
+                format!(": {cap}{has} {have}, {want}")
             }
             None => format!(": {cap}"),
         }
@@ -265,8 +271,10 @@ impl Step {
     }
 }
 
-fn cause(reason: Reason) -> String {
-    format!("{} ({})", reason.text(), reason.code())
+/// Such as `the cap has no room for the call (cap.full)`.
+fn cause_in(reason: Reason, full: Option<&FullLimit>) -> String {
+    let text = full.and_then(FullLimit::text).unwrap_or_else(|| reason.text());
+    format!("{text} ({})", reason.code())
 }
 
 /// What spoke for a target that can take the call, where more than its weight did.
@@ -292,6 +300,11 @@ fn facts(step: &Step) -> String {
         Check::Number if step.reason == Some(Reason::NumberCapped) => {
             format!(": {subject} has {have}, {want}")
         }
+        // Attempts that are to be apart fill nothing.
+        Check::Cap if step.reason == Some(Reason::CapSpacing) => match &step.subject {
+            Some(owner) => format!(": {owner}: {have}, {want}"),
+            None => format!(": {have}, {want}"),
+        },
         Check::Cap | Check::Account | Check::Publisher | Check::Payout | Check::List => {
             format!(": {subject} has {have}, {want}")
         }

@@ -218,12 +218,17 @@ impl Target {
 impl<'a> CallLimits<'a> {
     /// Whether any of these counts calls as they come.
     pub(super) fn counts_offered(&self) -> bool {
+        self.caps().any(|cap| cap.counts == Counts::Offered)
+    }
+
+    /// All but those of pairs.
+    pub(super) fn caps(&self) -> impl Iterator<Item = &'a Cap> + use<'a> {
         let of_campaign = self.campaign.into_iter().flat_map(|it| &it.caps);
         let of_publisher = self.publisher.into_iter().flat_map(|it| &it.caps);
         let of_account = self.account.into_iter().flat_map(|it| &it.caps);
         let of_number = self.number.into_iter().flat_map(|it| &it.caps);
         let all = of_campaign.chain(of_publisher).chain(of_account).chain(of_number);
-        all.chain(self.trunk).any(|cap| cap.counts == Counts::Offered)
+        all.chain(self.trunk)
     }
 
     /// Those of a pair, if the call is of it.

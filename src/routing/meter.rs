@@ -142,6 +142,13 @@ pub fn closed(before: &BTreeMap<SmolStr, Meter>, now: &BTreeMap<SmolStr, Meter>)
     now.values().filter(|meter| meter.is_closed && was_higher(meter)).cloned().collect()
 }
 
+/// Caps that take no call, and of which more is used and held than their limit: it was lowered, or their mode
+/// lets calls pass it.
+pub fn passed(now: &BTreeMap<SmolStr, Meter>) -> Vec<Meter> {
+    let is_over = |it: &&Meter| it.is_closed && it.used.saturating_add(it.held) > it.limit;
+    now.values().filter(is_over).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

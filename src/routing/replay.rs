@@ -37,6 +37,9 @@ pub struct DecisionRecord {
     pub calls: Vec<PastCall>,
     pub decision: Decision,
     pub digest: Digest,
+    /// Limits that were read besides, of a decision for the sake of an answer: it stops at the first check
+    /// that fails. They are not stored.
+    pub besides: Readings,
 }
 
 /// SHA-256 of a record's CBOR. Shown in hexadecimal.
@@ -125,7 +128,8 @@ impl DecisionRecord {
             return Err(RecordError::Altered);
         }
         let Body { request, sessions, decision, calls } = minicbor::decode(body)?;
-        Ok(Self { request, sessions, calls, decision, digest })
+        let besides = Readings::default();
+        Ok(Self { request, sessions, calls, decision, digest, besides })
     }
 }
 

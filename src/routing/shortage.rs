@@ -91,6 +91,14 @@ impl FullLimit {
         self.pace()?.calls
     }
 
+    /// Why there is no room, where the reason says too little: of a paced cap that is not used up.
+    pub fn text(&self) -> Option<&'static str> {
+        let BucketRequest { limit, amount, .. } = self.request;
+        let pace = self.pace().filter(|pace| pace.by_now < limit)?;
+        let is_full = self.usage.used.saturating_add(amount) > limit.max(pace.by_now);
+        (!is_full).then_some("the cap is filled evenly, and has no more room by now")
+    }
+
     fn pace(&self) -> Option<&Pace> {
         match &self.request.leeway {
             Some(Leeway::Paced(pace)) => Some(pace),
@@ -117,7 +125,8 @@ fn words(request: &BucketRequest, usage: Usage, bound: Bound) -> (SmolStr, SmolS
     let show = |amount| counts.show(amount);
     if *counts == Counts::Spacing {
         let ago = amount.saturating_sub(usage.used);
-        return (format_smolstr!("{ago} ms after the last"), format_smolstr!("{limit} ms"));
+        let want = format_smolstr!("at least {limit} ms apart");
+        return (format_smolstr!("{ago} ms after the last"), want);
     }
     let have = match counts {
         Counts::Live => format_smolstr!("{} live", usage.held),

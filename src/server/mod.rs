@@ -82,6 +82,7 @@ use tokio::task::JoinSet;
 
 use crate::api::Services;
 use crate::config::Config;
+use crate::routing::meter;
 use crate::sip::endpoint::Endpoint;
 use crate::sip::flow::Transport;
 use crate::sip::ids::IdSource;
@@ -92,6 +93,7 @@ use addresses::Wanted;
 use bridge::{Bridge, DurableMark, Parts, Rooms, Sessions};
 use clock::Clock;
 use control::Control;
+use holds::State;
 use holds::shared::OwnHolds;
 use limits::{TargetLimits, TrunkLimits};
 use mailbox::{Mail, Mailbox};
@@ -398,6 +400,12 @@ impl Server {
             prometheus.clone(),
             Arc::clone(&pressures),
         ));
+        let counted = Arc::clone(&deciding);
+        tasks.spawn(async move {
+            // They may have been lowered while no server ran.
+            let (now, store) = counted.meters_of_all(clock::wall()).await;
+            reload::tell_closed(&meter::passed(&now), store.map(State::name));
+        });
         let (past, told) = (accounting.past(), Arc::clone(&deciding));
         let rounds = Rounds::new(TELL_AGAIN_AFTER, ended.clone());
         tasks.spawn(async move {

@@ -17,7 +17,7 @@ use crate::api::{Configuration, InForce, Metered, Reload};
 use crate::cdr::store::StoreError;
 use crate::config::{Config, ConfigError};
 use crate::id::TrunkId;
-use crate::routing::meter;
+use crate::routing::meter::{self, Meter};
 use crate::sip::policy::Targets;
 use crate::sip::trunk::{TrunkIndex, Trunks};
 
@@ -113,17 +113,7 @@ impl Reloader {
         match &outcome {
             Ok(Metered { meters: closed, hold_store }) => {
                 tracing::info!(revision = running.revision, "the configuration is in force");
-                for meter in closed {
-                    let show = |amount| meter.counts.show(amount);
-                    tracing::warn!(
-                        cap = %meter.key,
-                        used = %show(meter.used),
-                        held = %show(meter.held),
-                        limit = %show(meter.limit),
-                        hold_store,
-                        "a limit is below what is used and held: the cap is closed"
-                    );
-                }
+                tell_closed(closed, *hold_store);
             }
             Err(error) => {
                 tracing::error!(%error, "the configuration was not taken; nothing changed")
@@ -205,6 +195,21 @@ impl Reloader {
         let (now, store) = self.deciding.meters_of_all(clock::wall()).await;
         let meters = meter::closed(&before, &now);
         Ok(Metered { meters, hold_store: store.map(State::name) })
+    }
+}
+
+/// Tells of limits that are below what is used and held.
+pub(super) fn tell_closed(meters: &[Meter], hold_store: Option<&'static str>) {
+    for meter in meters {
+        let show = |amount| meter.counts.show(amount);
+        tracing::warn!(
+            cap = %meter.key,
+            used = %show(meter.used),
+            held = %show(meter.held),
+            limit = %show(meter.limit),
+            hold_store,
+            "a limit is below what is used and held: the cap is closed"
+        );
     }
 }
 

@@ -20,6 +20,7 @@ fn an_explanation_says_what_would_have_had_to_be_otherwise() {
                 "change": "tag", "cap": null, "by": null, "of_hour": null, "later_by_s": null, "limit": null,
                 "list": null, "tag": "geo.state", "value": "OH",
             }],
+            "room_in": [],
             "text": "geo.state OH",
         }])
     );

@@ -1,12 +1,15 @@
 //! What would have had to be otherwise for a target to get a call that it did not get.
 //!
-//! Nothing is guessed: a change is told only if the decision, made again with it, plans the target.
-//! What the decision did not read, such as the caps of a target that failed an earlier check, is taken
-//! for unused. Of a target that was planned and found no room when its turn came, the change is to the
+//! Nothing is guessed: changes are told only if the decision, made again with all of them, plans the target.
+//! Limits that the decision did not look at, such as those of a target that failed an earlier check, are
+//! taken for unused, and named with the changes; a call that is only thought of has them read
+//! ([`besides`]). Of a target that was planned and found no room when its turn came, the change is to the
 //! limit it met; its others had room when the call was decided.
 
+mod besides;
+mod change;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use smol_str::SmolStr;
 
@@ -18,7 +21,7 @@ use crate::time::Wall;
 use super::circuit::Condition;
 use super::course::Course;
 use super::decider::{Known, decide, terms};
-use super::decision::{Check, Decision, Readings, Step, Verdict};
+use super::decision::{Check, Decision, PlannedAttempt, Readings, Step, Verdict};
 use super::dial::{Unreached, Way};
 use super::duplicate::Dues;
 use super::geo::LineRecord;
@@ -34,105 +37,22 @@ use super::replay::{DecisionRecord, Recorded};
 use super::request::{RouteRequest, SessionReading, Usage, UsageReader};
 use super::selection::Rotation;
 use super::shortage::{Bound, FullLimit};
-use super::snapshot::{CallScope, RoutingSnapshot};
+use super::snapshot::{CallScope, RoutingSnapshot, Target};
+
+pub use besides::besides;
+pub use change::{Change, Counterfactual};
 
 /// Targets that are looked at: for each the decision is made again several times.
 const TARGETS_MAX: usize = 100;
 /// Fewer where there are so many more candidates: each is looked at again in each of those decisions.
 const CANDIDATES_MAX: usize = 100_000;
-/// Changes that are tried for one target, one upon the other.
+/// Things that are changed for one target, one upon the other.
 const CHANGES_MAX: usize = 4;
+/// How often one is changed, or changed again.
+const TRIES_MAX: usize = 8;
 const MINUTE_MS: i64 = 60_000;
 /// How far another time of the call may lie, in minutes.
 const SHIFT_MAX: i64 = 8 * 24 * 60;
-
-/// A target that would have been in the plan with these changes, all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counterfactual {
-    pub target: TargetId,
-    pub changes: Vec<Change>,
-}
-
-/// One thing that would have been otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The limit of a cap, or of concurrency, was higher; `hour`: that of the call's hour or day, which has
-    /// one of its own.
-    Raised { cap: SmolStr, counts: Counts, by: u64, hour: bool },
-    /// The limit of a cap, or of concurrency, that is too low for a single call was at least this; `hour` as
-    /// above.
-    AtLeast { cap: SmolStr, counts: Counts, limit: u64, hour: bool },
-    /// So many more were ready to take a call, of those whose calls a concurrency counts.
-    Ready { concurrency: SmolStr, by: u32 },
-    /// The call came at another time, so many milliseconds later.
-    Shifted { by_ms: i64 },
-    /// A tag had this value.
-    Tagged { tag: SmolStr, value: SmolStr },
-    /// The caller had never called before.
-    Unknown,
-    /// The caller was on a list, or was not.
-    Listed { list: SmolStr, on: bool },
-    /// The least that a target has to bring was lower.
-    FloorLowered { by: Money },
-    /// The target paid so much more.
-    PaidMore { by: Money },
-    /// It was known here what other servers have taken of a cap, and that there was room.
-    RoomKnown { cap: SmolStr },
-}
-
-impl Counterfactual {
-    /// All changes for people, such as `7 minutes earlier and geo.state OH`.
-    pub fn changes_in_words(&self) -> String {
-        let changes: Vec<_> = self.changes.iter().map(ToString::to_string).collect();
-        changes.join(" and ")
-    }
-}
-
-impl fmt::Display for Counterfactual {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: would have been called if: {}", self.target, self.changes_in_words())
-    }
-}
-
-/// For people: `cap target/t/connected/daily +1`, `7 minutes earlier`, `geo.state OH`.
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Raised { cap, counts, by, hour } => {
-                write!(f, "cap {cap}{} +{}", of_hour(*hour), counts.show(*by))
-            }
-            Self::AtLeast { cap, counts, limit, hour } => {
-                write!(f, "cap {cap}{} at least {}", of_hour(*hour), counts.show(*limit))
-            }
-            Self::Ready { concurrency, by: 1 } => write!(f, "1 agent more ready for {concurrency}"),
-            Self::Ready { concurrency, by } => {
-                write!(f, "{by} agents more ready for {concurrency}")
-            }
-            Self::Shifted { by_ms } => {
-                let minutes = by_ms.abs() / MINUTE_MS;
-                let direction = if *by_ms < 0 { "earlier" } else { "later" };
-                match (minutes / 60, minutes % 60) {
-                    (0, 1) => write!(f, "1 minute {direction}"),
-                    (0, minutes) => write!(f, "{minutes} minutes {direction}"),
-                    (hours, minutes) => write!(f, "{hours} h {minutes} min {direction}"),
-                }
-            }
-            Self::Tagged { tag, value } => write!(f, "{tag} {value}"),
-            Self::Unknown => f.write_str("the caller's first call"),
-            Self::FloorLowered { by } => write!(f, "a floor {by} lower"),
-            Self::PaidMore { by } => write!(f, "a revenue {by} higher"),
-            Self::RoomKnown { cap } => {
-                write!(f, "room left in the cap {cap} by other servers, and known here")
-            }
-            Self::Listed { list, on: true } => write!(f, "the caller on the list {list}"),
-            Self::Listed { list, on: false } => write!(f, "the caller not on the list {list}"),
-        }
-    }
-}
-
-fn of_hour(hour: bool) -> &'static str {
-    if hour { " at this hour" } else { "" }
-}
 
 /// For each target that was refused, of many the first hundred (fewer of more than a thousand), and for each
 /// that was planned and found no room, the changes with which it would have been called, if such can be
@@ -149,7 +69,7 @@ pub fn counterfactuals(
             true => more_places(snapshot, full, shortage.at)?,
             false => vec![raise(full)?],
         };
-        Some(Counterfactual { target: target.clone(), changes })
+        Some(Counterfactual { target: target.clone(), changes, unread: vec![] })
     });
     let mut all: Vec<_> = short.collect();
     all.extend(of_refused(snapshot, record));
@@ -158,19 +78,90 @@ pub fn counterfactuals(
 
 fn of_refused(snapshot: &RoutingSnapshot, record: &DecisionRecord) -> Vec<Counterfactual> {
     let decision = &record.decision;
-    let Some(attribution) = &decision.attribution else { return vec![] };
-    let Some(campaign) = snapshot.campaign(&attribution.campaign) else { return vec![] };
-    let members = || campaign.tiers.iter().flat_map(|tier| &tier.members);
+    let mut readings = decision.readings.clone();
+    readings.add(&record.besides);
+    let looked_at = readings.usage.iter().map(|reading| &reading.bucket);
+    let planned = decision.plan.iter().flat_map(|planned| &planned.holds);
+    let looked_at: BTreeSet<_> = looked_at.chain(planned.map(|hold| &hold.bucket)).collect();
+    let scene = Scene { snapshot, record, readings: &readings, looked_at };
+    refused(snapshot, decision).filter_map(|target| scene.otherwise(target)).collect()
+}
+
+/// Targets of the campaign that were not planned, of many the first.
+fn refused<'a>(
+    snapshot: &'a RoutingSnapshot,
+    decision: &'a Decision,
+) -> impl Iterator<Item = &'a Target> {
+    let attribution = decision.attribution.as_ref();
+    let campaign = attribution.and_then(|it| snapshot.campaign(&it.campaign));
+    let members = move || {
+        campaign.into_iter().flat_map(|it| it.tiers.iter()).flat_map(|it| it.members.iter())
+    };
     let most = (CANDIDATES_MAX / members().count().max(1)).clamp(1, TARGETS_MAX);
-    let targets = members().map(|member| &snapshot.targets[member.target].id);
+    let targets = members().map(|member| &snapshot.targets[member.target]);
     targets
-        .filter(|target| !decision.plan.iter().any(|planned| planned.target == **target))
+        .filter(|target| !decision.plan.iter().any(|planned| planned.target == target.id))
         .take(most)
-        .filter_map(|target| {
-            let changes = World::of(snapshot, record).changes_for(target)?;
-            Some(Counterfactual { target: target.clone(), changes })
-        })
-        .collect()
+}
+
+/// A decision as it was made.
+struct Scene<'a> {
+    snapshot: &'a RoutingSnapshot,
+    record: &'a DecisionRecord,
+    /// Of the decision, and what was read besides.
+    readings: &'a Readings,
+    /// Limits of which it is known how full they were.
+    looked_at: BTreeSet<&'a Bucket>,
+}
+
+impl Scene<'_> {
+    fn otherwise(&self, target: &Target) -> Option<Counterfactual> {
+        let mut changes: Vec<Change> = vec![];
+        for _ in 0..=TRIES_MAX {
+            let world = World::of(self, target, &changes);
+            let decision = world.decide();
+            if let Some(planned) = decision.plan.iter().find(|it| it.target == target.id) {
+                // That it is there is nothing that could be changed.
+                let is_changed = !changes.is_empty();
+                return is_changed.then(|| Counterfactual {
+                    target: target.id.clone(),
+                    unread: self.unread(target, planned),
+                    changes,
+                });
+            }
+            // The check that stopped the target, else the one that stopped the call.
+            let of_target = |step: &&Step| step.target.as_ref() == Some(&target.id);
+            let refused = |step: &&Step| step.verdict == Verdict::Refused;
+            let mut steps = decision.steps.iter().rev().filter(refused);
+            let of_call = decision.steps.last().filter(|step| step.target.is_none());
+            let step = steps.find(of_target).or(of_call)?;
+            let next = world.propose(&decision, step)?;
+            let both = |(place, it): (usize, &Change)| Some((place, it.followed_by(&next)?));
+            match changes.iter().enumerate().find_map(both) {
+                Some((place, both)) if both != changes[place] => changes[place] = both,
+                None if changes.len() < CHANGES_MAX => changes.push(next),
+                Some(_) | None => return None,
+            }
+            changes.retain(|change| *change != Change::Shifted { by_ms: 0 });
+        }
+        None
+    }
+
+    /// Limits of the target that nobody looked at when the call was decided, and in which it now has a place.
+    fn unread(&self, target: &Target, planned: &PlannedAttempt) -> Vec<SmolStr> {
+        let recorded = &self.record.decision;
+        let is_look = |step: &&Step| {
+            let is_limit = matches!(step.check, Check::Cap | Check::Concurrency);
+            is_limit && step.target.as_ref() == Some(&target.id)
+        };
+        let looked = recorded.steps.iter().filter(is_look).count();
+        let of_call = World::of(self, target, &[]);
+        let looked_at = of_call.needs(recorded, target).into_iter().take(looked);
+        let looked_at: BTreeSet<_> = looked_at.collect();
+        let is_unread = |it: &Bucket| !looked_at.contains(it) && !self.looked_at.contains(it);
+        let buckets = planned.holds.iter().map(|hold| &hold.bucket);
+        buckets.filter(|it| is_unread(it)).map(|it| it.cap.clone()).collect()
+    }
 }
 
 /// Everything a decision is made from, to be changed.
@@ -273,14 +264,12 @@ impl UsageReader for World<'_> {
 }
 
 impl<'a> World<'a> {
-    fn of(snapshot: &'a RoutingSnapshot, record: &'a DecisionRecord) -> Self {
-        let readings = &record.decision.readings;
-        let rotation = record
-            .decision
-            .attribution
-            .as_ref()
-            .map(|attribution| Rotation::from_readings(&attribution.campaign, readings));
-        Self {
+    /// With these changes, for the target.
+    fn of(scene: &'a Scene<'_>, target: &Target, changes: &[Change]) -> Self {
+        let Scene { snapshot, record, readings, .. } = scene;
+        let attribution = record.decision.attribution.as_ref();
+        let rotation = attribution.map(|it| Rotation::from_readings(&it.campaign, readings));
+        let mut world = Self {
             snapshot,
             request: record.request.clone(),
             sessions: &record.sessions,
@@ -294,7 +283,9 @@ impl<'a> World<'a> {
             floor_lower: Money::ZERO,
             known: BTreeSet::new(),
             more: None,
-        }
+        };
+        changes.iter().for_each(|change| world.apply(&target.id, change));
+        world
     }
 
     fn decide(&self) -> Decision {
@@ -302,27 +293,15 @@ impl<'a> World<'a> {
         decide(self.snapshot, &self.request, known, self, &mut self.rotation.clone())
     }
 
-    fn changes_for(mut self, target: &TargetId) -> Option<Vec<Change>> {
-        let mut changes = vec![];
-        loop {
-            let decision = self.decide();
-            if decision.plan.iter().any(|planned| planned.target == *target) {
-                // That it is there is nothing that could be changed.
-                return (!changes.is_empty()).then_some(changes);
-            }
-            // The check that stopped the target, else the one that stopped the call.
-            let of_target = |step: &&Step| step.target.as_ref() == Some(target);
-            let refused = |step: &&Step| step.verdict == Verdict::Refused;
-            let mut steps = decision.steps.iter().rev().filter(refused);
-            let of_call = decision.steps.last().filter(|step| step.target.is_none());
-            let step = steps.find(of_target).or(of_call)?;
-            let change = self.propose(&decision, step)?;
-            if changes.len() == CHANGES_MAX || changes.contains(&change) {
-                return None;
-            }
-            self.apply(target, &change);
-            changes.push(change);
-        }
+    /// What an attempt at the target asks room of, in the order in which it is looked at.
+    fn needs(&self, decision: &Decision, target: &Target) -> Vec<Bucket> {
+        let stake = self.stake(decision, &target.id);
+        let Some((stake, scope)) = stake.zip(self.scope(decision)) else { return vec![] };
+        let limits = self.snapshot.call_limits(&scope);
+        let (mut needs, mut unnoted) = (vec![], Readings::default());
+        let mut windows = self.snapshot.windows(self.request.at);
+        target.needs(&limits, &stake, &mut windows, self, &mut unnoted, &mut needs);
+        needs.into_iter().map(|need| need.request.bucket).collect()
     }
 
     /// What lets a call pass the check at which it failed.
@@ -344,7 +323,8 @@ impl<'a> World<'a> {
                 let full = step.full.as_deref()?;
                 // How full it is here says nothing of how full it is.
                 let is_known = !self.known.contains(&full.request.bucket.cap);
-                is_known.then(|| raise(full.clone())).flatten()
+                let change = || self.once_paced(&full.request).or_else(|| raise(full.clone()));
+                is_known.then(change).flatten()
             }
             Check::Schedule => self.another_time(step.target.as_ref()?),
             Check::Filter => self.another_tag(decision, step.target.as_ref()?),
@@ -374,13 +354,13 @@ impl<'a> World<'a> {
     fn apply(&mut self, target: &TargetId, change: &Change) {
         match change {
             Change::Raised { cap, by, .. } => {
-                *self.raised.entry(cap.clone()).or_default() += by;
+                self.raised.insert(cap.clone(), *by);
             }
             Change::AtLeast { cap, limit, .. } => {
                 self.at_least.insert(cap.clone(), *limit);
             }
             Change::Ready { concurrency, by } => {
-                *self.more_ready.entry(concurrency.clone()).or_default() += by;
+                self.more_ready.insert(concurrency.clone(), *by);
             }
             Change::Shifted { by_ms } => {
                 self.request.at = Wall(self.request.at.0.saturating_add(*by_ms));
@@ -398,6 +378,37 @@ impl<'a> World<'a> {
                 self.known.insert(cap.clone());
             }
         }
+    }
+
+    /// The nearest at which as much of a paced cap may be used as lets the call in, in the same window.
+    fn once_paced(&self, request: &BucketRequest) -> Option<Change> {
+        let is_ahead = |pace: &Pace| pace.by_now < request.limit;
+        let Some(Leeway::Paced(_)) = request.leeway.filter(|leeway| match leeway {
+            Leeway::Paced(pace) => is_ahead(pace),
+            Leeway::Soft => false,
+        }) else {
+            return None;
+        };
+        let cap = self.snapshot.caps().find(|cap| cap.key == request.bucket.cap)?;
+        let admits = |minutes: i64| {
+            let mut windows = self.snapshot.windows(Wall(self.request.at.0 + minutes * MINUTE_MS));
+            let (amount, mut unnoted) = (request.amount, Readings::default());
+            let need = cap.need(amount, &mut windows, self, &mut unnoted);
+            need.is_some_and(|it| {
+                let usage = self.usage(&it.request.bucket);
+                it.request.bucket == request.bucket && it.request.admits(usage, amount)
+            })
+        };
+        let last = (request.ends_at?.0 - 1 - self.request.at.0) / MINUTE_MS;
+        let (mut too_soon, mut soon) = (0, last.min(SHIFT_MAX));
+        if !admits(soon) {
+            return None;
+        }
+        while too_soon + 1 < soon {
+            let between = too_soon.midpoint(soon);
+            *(if admits(between) { &mut soon } else { &mut too_soon }) = between;
+        }
+        Some(Change::Shifted { by_ms: soon * MINUTE_MS })
     }
 
     /// A lower floor, if that is all, else more of the target.

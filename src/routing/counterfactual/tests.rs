@@ -138,6 +138,100 @@ fn a_limit_that_is_too_low_for_any_call_would_have_had_to_be_at_least_what_lets_
     assert_eq!(told, ["cap target/t/concurrency at this hour at least 1"]);
 }
 
+/// First it stops every call, and then this one for what it is worth.
+#[test]
+fn a_limit_that_is_met_twice_is_told_once_and_is_enough() {
+    let paying = "conversion = { seconds = 60, revenue = '20.00' }";
+    let of = |owner: &str, limit: &str| {
+        let caps =
+            format!("caps = [{{ metric = 'revenue', window = 'total', limit = '{limit}' }}]");
+        match owner {
+            "publisher/p" => {
+                let publishers = format!("[{{ id = 'p', {caps} }}]");
+                target(paying).replace(r#"[{ id = "p" }]"#, &publishers)
+            }
+            "account/default" => target(&format!("{paying}\n[account]\n{caps}")),
+            _ => target(&format!("{paying}\n[[numbers]]\nnumber = '+18005550100'\n{caps}")),
+        }
+    };
+    for owner in ["publisher/p", "account/default", "number/+18005550100"] {
+        for (limit, used_, change, too_low, enough) in [
+            ("10.00", 10_000_000, "at least 30.00", "29.999999", "30.00"),
+            ("40.00", 40_000_000, "+20.00", "59.999999", "60.00"),
+        ] {
+            let cap = format!("{owner}/revenue/total");
+            let full = [(bucket(&cap, "total"), used(used_, 0))];
+            let told = told(&of(owner, limit), &call(), &full, &[]);
+            assert_eq!(told, [format!("cap {cap} {change}")]);
+            for (limit, is_called) in [(too_low, false), (enough, true)] {
+                let (snapshot, full) =
+                    (compiled(&of(owner, limit)), full.iter().cloned().collect());
+                let plan = decide_with_ready(&snapshot, &full, None).plan;
+                assert_eq!(!plan.is_empty(), is_called, "{cap} of {limit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_nobody_looked_at_is_named_unless_it_is_read_for_the_answer() {
+    let rules = target(
+        r#"conversion = { seconds = 60, revenue = "38.00" }
+           filters = { all = [{ tag = "plan", op = "eq", value = "PPO" }] }"#,
+    )
+    .replace(r#"[{ id = "b" }]"#, r#"[{ id = "b", credit = { limit = "300.00" } }]"#);
+    let snapshot = compiled(&rules);
+    let told = |owed: u64, is_read: bool| {
+        let usage = BTreeMap::from([(bucket("buyer/b/credit", "total"), used(owed, 0))]);
+        let known = Known::default();
+        let decision = decide(&snapshot, &call(), known, &usage, &mut Rotation::default());
+        let mut record = DecisionRecord::new(&call(), known, &decision);
+        if is_read {
+            record.besides = besides(&snapshot, &call(), &decision, &usage);
+        }
+        let all = counterfactuals(&snapshot, &record, &Course::default());
+        all.iter().map(Counterfactual::in_words).collect::<Vec<_>>().join(", ")
+    };
+    for (owed, read) in [
+        (262_000_000, "plan PPO"),
+        (266_000_000, "plan PPO and cap buyer/b/credit +4.00"),
+        (0, "plan PPO"),
+    ] {
+        assert_eq!(told(owed, true), read);
+        assert_eq!(told(owed, false), "plan PPO, and there was room in buyer/b/credit");
+    }
+}
+
+#[test]
+fn of_a_target_s_limits_those_behind_the_one_that_is_full_were_not_looked_at() {
+    let cap = |metric: &str| format!("{{ metric = '{metric}', window = 'total', limit = 5 }}");
+    let caps = ["attempted", "connected", "converted"].map(cap).join(", ");
+    let rules = target(&format!(
+        "caps = [{caps}]\nmin_gap_s = 9\nconcurrency = {{ limit = 1 }}\nconversion = {{ seconds = 1, revenue = '1.00' }}"
+    ));
+    let snapshot = compiled(&rules);
+    let usage = BTreeMap::from([(bucket("target/t/connected/total", "total"), used(5, 0))]);
+    let decision = decide_with_ready(&snapshot, &usage, None);
+    let record = DecisionRecord::new(&call(), Known::default(), &decision);
+    let all = counterfactuals(&snapshot, &record, &Course::default());
+    assert_eq!(
+        all[0].in_words(),
+        "cap target/t/connected/total +1, and there was room in target/t/converted/total, \
+         target/t/spacing and target/t/concurrency"
+    );
+}
+
+#[test]
+fn a_paced_cap_lets_the_call_in_once_more_of_its_window_has_passed() {
+    let cap = "caps = [{ metric = 'attempted', window = 'daily', limit = 24, mode = 'paced' }]";
+    let rules = target(cap);
+    // Sixteen may be used by 16:00 UTC, and it is 15:04.
+    let full = [(bucket("target/t/attempted/daily", "d:2026-03-17"), used(16, 0))];
+    assert_eq!(told(&rules, &call(), &full, &[]), ["56 minutes later"]);
+    let all_used = [(bucket("target/t/attempted/daily", "d:2026-03-17"), used(24, 0))];
+    assert_eq!(told(&rules, &call(), &all_used, &[]), Vec::<String>::new());
+}
+
 #[test]
 fn a_cap_of_the_account_would_have_had_to_be_higher() {
     let cap = "caps = [{ metric = 'connected', window = 'total', limit = 5 }]";
@@ -422,7 +516,7 @@ fn a_planned_target_that_found_no_room_needs_more_in_what_it_met() {
     let cap = r#"caps = [{ metric = "connected", window = "total", limit = 5 }]"#;
     let (told, line) = met(cap, 5, used(4, 1));
     assert_eq!(told, ["cap target/t/connected/total +1"]);
-    let why = "t: number 1 in the plan; the cap is used up for this window (cap.full): \
+    let why = "t: number 1 in the plan; the cap has no room for the call (cap.full): \
                target/t/connected/total has 4 used, 1 held, at most 5";
     assert_eq!(line, why);
     // As the limit was when its turn came, which may be lower than when the call was decided.
@@ -436,7 +530,8 @@ fn a_planned_target_that_found_no_room_needs_more_in_what_it_met() {
     let last = used(u64::try_from(OPEN.0).unwrap() + 20_000, 0);
     let (told, line) = met("min_gap_s = 60", 60_000, last);
     assert_eq!(told, ["1 minute later"]);
-    assert!(line.ends_with("has 10000 ms after the last, 60000 ms"), "{line}");
+    let apart = "target/t/spacing: 10000 ms after the last, at least 60000 ms apart";
+    assert!(line.ends_with(apart), "{line}");
 }
 
 /// What is told of the only target.

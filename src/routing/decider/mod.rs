@@ -19,6 +19,7 @@ use super::history::PastCall;
 use super::hold::{BucketRequest, Stake};
 use super::limits::{CallLimits, Windows};
 use super::list::Listed;
+use super::paying;
 use super::price::Prices;
 use super::quote::Owed;
 use super::request::{RouteRequest, SessionReading, Tags, UsageReader};
@@ -284,7 +285,21 @@ fn route<U: UsageReader + ?Sized>(
         }
         pool.tiers.push(TierPool { tier, eligible, absent });
     }
-    let nobody = pool.has_nobody().then(|| NoRoute::of_targets(&pool.refusals));
+    let nobody = pool.has_nobody().then(|| {
+        let members = campaign.tiers.iter().flat_map(|tier| tier.members.iter());
+        NoRoute::of_targets(members.zip(&pool.refusals).map(|(member, &reason)| {
+            if reason.no_route() != Some(NoRoute::AllClosed) {
+                return reason;
+            }
+            // Whether it wants the call was not asked: it is closed whatever the call is.
+            let target = &snapshot.targets[member.target];
+            let there = terms(target, &owed, (&dues, is_unpaid), usage.pays_more(&target.id));
+            let (windows, mut noted) = (&mut eligibility.windows, Readings::default());
+            let (there, _) = paying::settle(there, owner.publisher, windows, usage, &mut noted);
+            let stake = Stake::new(there, target.max_duration_ms);
+            eligibility.unwanted(target, &stake).unwrap_or(reason)
+        }))
+    });
     let class = nobody.unwrap_or(NoRoute::NoneAnswered);
     let overflow = campaign.no_route.of(class).overflow.and_then(|target| {
         let target = &snapshot.targets[target];

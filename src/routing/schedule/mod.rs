@@ -3,13 +3,16 @@
 //! A target is open when the clock on the wall in its zone says so. An opening inside the hour
 //! that a clock change skips begins when the clock is put forward; one inside the hour that is
 //! repeated takes place twice.
+//!
+//! What reaches over midnight belongs to the day on which it began: there is none of it if that day is a
+//! holiday or has hours of its own, or if the day it reaches into is or has.
 
 use std::collections::BTreeMap;
 
 use jiff::ToSpan;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
-use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::reason::Reason;
 use crate::time::Wall;
@@ -19,14 +22,15 @@ use super::window::timestamp;
 
 const DAY_S: u32 = 86_400;
 const WEEK_S: u32 = 7 * DAY_S;
+/// How far the next opening is looked for.
+const AHEAD_DAYS: usize = 31;
 
 /// Hours, holidays and the zone they are meant in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     zone: TimeZone,
-    /// Openings in seconds since Monday 00:00, ascending, neither touching nor overlapping. The
-    /// last may reach past the end of the week. One of a whole week means always open.
-    openings: Vec<Opening>,
+    /// By the day of the week, Monday first.
+    week: [DayHours; 7],
     holidays: Vec<Date>,
     /// Openings of single days, in seconds since midnight, ascending.
     exceptions: BTreeMap<Date, Vec<Opening>>,
@@ -41,6 +45,14 @@ pub struct Closed {
     pub have: SmolStr,
     /// What the schedule says about it, such as `opens Mon 09:00`.
     pub want: SmolStr,
+}
+
+/// The openings that begin on a day, ascending, in seconds since a midnight: the parts before the next
+/// midnight, and those after it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct DayHours {
+    own: Vec<Opening>,
+    over: Vec<Opening>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,14 +125,15 @@ impl Schedule {
             ),
             (true, true) | (false, false) => {}
         }
-        let openings = if config.always_open {
-            vec![Opening { from: 0, to: WEEK_S }]
+        let week = if config.always_open {
+            let all_day = DayHours { own: vec![Opening { from: 0, to: DAY_S }], over: vec![] };
+            std::array::from_fn(|_| all_day.clone())
         } else {
-            openings(config, &mut fault)
+            week(config, &mut fault)
         };
         let zone = zone.filter(|_| faults.len() == before)?;
         let stop_before_close_s = config.stop_before_close_s;
-        Some(Self { zone, openings, holidays, exceptions, stop_before_close_s })
+        Some(Self { zone, week, holidays, exceptions, stop_before_close_s })
     }
 
     pub fn zone(&self) -> &TimeZone {
@@ -132,20 +145,19 @@ impl Schedule {
         let local = self.local(at);
         let have = || format_smolstr!("{} {}", clock(second_of_week(local)), zone_name(&self.zone));
         let closed = |reason, want| Err(Closed { reason, have: have(), want });
-        if self.is_holiday(local) {
+        if self.is_holiday(local.date()) {
             return closed(Reason::ScheduleHoliday, format_smolstr!("closed on {}", local.date()));
         }
-        let Some(left_s) = self.open_at(local) else {
+        let stop_s = self.stop_before_close_s;
+        let Some(left_s) = self.open_for(local, stop_s) else {
             return closed(Reason::ScheduleClosed, self.next_opening(local));
         };
-        if self.stop_before_close_s == 0 {
+        if stop_s == 0 {
             return Ok(());
         }
-        // The first catches a short break, the second a clock change, or a day with hours of its own.
-        let stop_s = self.stop_before_close_s;
+        // The second catches a clock change.
         let soon = self.local(Wall(at.0.saturating_add(i64::from(stop_s) * 1_000)));
-        let breaks_off = left_s <= stop_s && self.is_shut(local.saturating_add(seconds(left_s)));
-        if breaks_off || self.is_shut(soon) {
+        if left_s <= stop_s || self.is_shut(soon) {
             return closed(
                 Reason::ScheduleClosingSoon,
                 format_smolstr!("closes within {stop_s} s"),
@@ -161,7 +173,7 @@ impl Schedule {
     pub(super) fn open_s(&self, from: Wall, to: Wall) -> u64 {
         let (from, to) = (self.local(from), self.local(to));
         let (first, last) = (from.date(), to.date());
-        let (begins, ends) = (second_of_week(from) % DAY_S, second_of_week(to) % DAY_S);
+        let (begins, ends) = (second_of_day(from), second_of_day(to));
         if first >= last {
             return if first == last { self.open_within(first, begins, ends).into() } else { 0 };
         }
@@ -174,94 +186,119 @@ impl Schedule {
     /// Seconds of whole days in which it is open, without the last.
     fn open_on_days(&self, first: Date, last: Date) -> u64 {
         let days = first.until(last).map_or(0, |it| u32::try_from(it.get_days()).unwrap_or(0));
-        let by_week = |day: Date| u64::from(self.open_by_week(day, 0, DAY_S));
-        let week = || first.series(1.day()).take(7).map(by_week);
+        let week = || first.series(1.day()).take(7).map(|day| self.open_by_week(day));
         let rest = usize::try_from(days % 7).unwrap_or(0);
         let open = u64::from(days / 7) * week().sum::<u64>() + week().take(rest).sum::<u64>();
-        // Days that are unlike others.
-        let in_range = |day: &&Date| (first..last).contains(*day);
-        let holidays = self.holidays.iter().filter(in_range);
-        let closed: u64 = holidays.map(|day| by_week(*day)).sum();
-        let exceptions = self.exceptions.range(first..last).map(|(day, _)| *day);
-        let (less, more) = exceptions.fold((0, 0), |(less, more), day| {
-            (less + by_week(day), more + u64::from(self.open_within(day, 0, DAY_S)))
-        });
-        open + more - closed - less
+        // Days that are unlike others, and the next: nothing reaches over into it.
+        let before = first.yesterday().unwrap_or(first);
+        let is_near = |day: &Date| (before..last).contains(day);
+        let holidays = self.holidays.iter().copied().filter(is_near);
+        let unlike = holidays.chain(self.exceptions.range(before..last).map(|(day, _)| *day));
+        let next = |day: Date| day.tomorrow().ok().filter(|next| !self.is_unlike(*next));
+        let (less, more) = unlike
+            .flat_map(|day| [Some(day), next(day)])
+            .flatten()
+            .filter(|day| (first..last).contains(day))
+            .fold((0, 0), |(less, more), day| {
+                let truly = self.open_within(day, 0, DAY_S);
+                (less + self.open_by_week(day), more + u64::from(truly))
+            });
+        open + more - less
     }
 
     /// Seconds of a day, from one second of it to another, in which it is open.
     fn open_within(&self, day: Date, begins: u32, ends: u32) -> u32 {
-        if self.holidays.binary_search(&day).is_ok() {
-            return 0;
-        }
-        if let Some(openings) = self.exceptions.get(&day) {
-            let within = |it: &Opening| it.to.min(ends).saturating_sub(it.from.max(begins));
-            return openings.iter().map(within).sum();
-        }
-        self.open_by_week(day, begins, ends)
+        let within = |it: Opening| it.to.min(ends).saturating_sub(it.from.max(begins));
+        self.openings(day).map(within).sum()
     }
 
-    /// The same by the week alone.
-    fn open_by_week(&self, day: Date, begins: u32, ends: u32) -> u32 {
-        let midnight = second_of_week(day.at(0, 0, 0, 0));
-        let (begins, ends) = (midnight + begins, midnight + ends);
-        // That of the end of last week may reach over.
-        let last_week = self.openings.last().filter(|last| last.to > WEEK_S);
-        let last_week = last_week.map(|last| Opening { from: 0, to: last.to - WEEK_S });
-        let openings = last_week.iter().chain(&self.openings);
-        openings.map(|it| it.to.min(ends).saturating_sub(it.from.max(begins))).sum()
+    /// Seconds of a day in which it is open if neither it nor the day before is unlike others.
+    fn open_by_week(&self, day: Date) -> u64 {
+        let before = day.yesterday().map_or(&[][..], |before| &self.of_week(before).over);
+        let openings = before.iter().chain(&self.of_week(day).own);
+        openings.map(|it| u64::from(it.to - it.from)).sum()
     }
 
     fn local(&self, at: Wall) -> DateTime {
         self.zone.to_datetime(timestamp(at))
     }
 
-    fn is_holiday(&self, local: DateTime) -> bool {
-        self.holidays.binary_search(&local.date()).is_ok()
+    fn is_holiday(&self, day: Date) -> bool {
+        self.holidays.binary_search(&day).is_ok()
+    }
+
+    /// Whether the week does not say when it is open on that day.
+    fn is_unlike(&self, day: Date) -> bool {
+        self.is_holiday(day) || self.exceptions.contains_key(&day)
+    }
+
+    fn of_week(&self, day: Date) -> &DayHours {
+        &self.week[usize::from(day.weekday().to_monday_zero_offset().unsigned_abs())]
+    }
+
+    /// The openings of a day in seconds since its midnight, ascending.
+    fn openings(&self, day: Date) -> impl Iterator<Item = Opening> {
+        let (reaching, own): (&[Opening], &[Opening]) = match self.exceptions.get(&day) {
+            Some(openings) => (&[], openings),
+            None if self.is_holiday(day) => (&[], &[]),
+            None => (self.reaching_into(day), &self.of_week(day).own),
+        };
+        reaching.iter().chain(own).copied()
+    }
+
+    /// What of the openings of the day before reaches into a day.
+    fn reaching_into(&self, day: Date) -> &[Opening] {
+        let Ok(before) = day.yesterday() else { return &[] };
+        let over = &self.of_week(before).over;
+        if over.is_empty() || self.is_unlike(before) { &[] } else { over }
     }
 
     fn is_shut(&self, local: DateTime) -> bool {
-        self.is_holiday(local) || self.open_at(local).is_none()
+        self.closes(local.date(), second_of_day(local)).is_none()
     }
 
-    /// Seconds on the clock until the opening ends, holidays aside; `None` if it is closed.
-    fn open_at(&self, local: DateTime) -> Option<u32> {
-        let now = second_of_week(local);
-        match self.exceptions.get(&local.date()) {
-            None => self.open_for(now),
-            Some(openings) => {
-                let now = now % DAY_S;
-                openings.iter().find(|it| it.from <= now && now < it.to).map(|it| it.to - now)
+    /// When on that day what is open at this second of it closes; `None`: nothing is.
+    fn closes(&self, day: Date, second: u32) -> Option<u32> {
+        // Those that touch are one.
+        let mut closes = None;
+        for it in self.openings(day) {
+            let open_until = closes.unwrap_or(second);
+            if it.from <= open_until && open_until < it.to {
+                closes = Some(it.to);
             }
         }
+        closes
     }
 
-    /// The same by the week alone.
-    fn open_for(&self, now: u32) -> Option<u32> {
-        // `now + WEEK_S` finds the opening that reaches over from the end of last week.
-        [now, now + WEEK_S].into_iter().find_map(|now| {
-            let after = self.openings.partition_point(|opening| opening.from <= now);
-            let opening = self.openings.get(after.checked_sub(1)?)?;
-            let always = opening.to - opening.from >= WEEK_S;
-            if always { Some(u32::MAX) } else { opening.to.checked_sub(now).filter(|s| *s > 0) }
-        })
+    /// Seconds on the clock until it closes, more than `most` if that is not sooner; `None`: it is closed.
+    fn open_for(&self, local: DateTime, most: u32) -> Option<u32> {
+        let (mut day, now) = (local.date(), second_of_day(local));
+        let mut closes = self.closes(day, now)?;
+        let mut left = closes - now;
+        while closes == DAY_S && left <= most {
+            let Ok(next) = day.tomorrow() else { break };
+            day = next;
+            let Some(then) = self.closes(day, 0) else { break };
+            closes = then;
+            left += closes;
+        }
+        Some(left)
     }
 
+    /// The next that begins, with its date where the day of the week alone may be another.
     fn next_opening(&self, local: DateTime) -> SmolStr {
-        let now = second_of_week(local);
-        if let Some(openings) = self.exceptions.get(&local.date()) {
-            let later = openings.iter().find(|it| it.from > now % DAY_S);
-            let today = now - now % DAY_S;
-            return match later {
-                Some(opening) => format_smolstr!("opens {}", clock(today + opening.from)),
-                None => format_smolstr!("closed for the rest of {}", local.date()),
+        let (today, now) = (local.date(), second_of_day(local));
+        for (ahead, day) in today.series(1.day()).take(AHEAD_DAYS).enumerate() {
+            let begins = |it: &Opening| ahead > 0 || it.from > now;
+            let Some(opening) = self.openings(day).find(begins) else { continue };
+            let midnight = second_of_week(day.at(0, 0, 0, 0));
+            let clock = clock(midnight + opening.from);
+            return match ahead {
+                ..7 => format_smolstr!("opens {clock}"),
+                _ => format_smolstr!("opens {clock} on {day}"),
             };
         }
-        let after = self.openings.partition_point(|opening| opening.from <= now);
-        match self.openings.get(after).or_else(|| self.openings.first()) {
-            Some(opening) => format_smolstr!("opens {}", clock(opening.from)),
-            None => "opens never".to_smolstr(),
-        }
+        format_smolstr!("closed for {AHEAD_DAYS} days")
     }
 }
 
@@ -299,7 +336,7 @@ fn exceptions(
             Some(_) => {}
         }
         let mut read = |field: &str, text: &str| {
-            let time = second_of_day(text);
+            let time = time_of_day(text);
             if time.is_none() {
                 let remedy = "write it as HH:MM, 00:00 to 24:00";
                 fault(&path(field), text, "is no time of day", remedy);
@@ -326,16 +363,13 @@ fn exceptions(
     exceptions
 }
 
-/// All openings less their breaks, joined where they touch.
-fn openings(
-    config: &ScheduleConfig,
-    fault: &mut impl FnMut(&str, &str, &str, &str),
-) -> Vec<Opening> {
-    let mut all = vec![];
+/// All openings less their breaks, by the day on which they begin.
+fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str)) -> [DayHours; 7] {
+    let mut week: [DayHours; 7] = Default::default();
     let mut whole: Vec<(usize, Opening)> = vec![];
     for (index, hours) in config.hours.iter().enumerate() {
         let mut read = |field: String, text: &str| {
-            let time = second_of_day(text);
+            let time = time_of_day(text);
             if time.is_none() {
                 fault(&field, text, "is no time of day", "write it as HH:MM, 00:00 to 24:00");
             }
@@ -354,9 +388,9 @@ fn openings(
             })
             .collect();
         let (Some(open), Some(close)) = (open, close) else { continue };
-        let day = hours.day.index() * DAY_S;
         let to = if close <= open { close + DAY_S } else { close };
-        let opening = Opening { from: day + open, to: day + to };
+        let of_day = Opening { from: open, to };
+        let opening = of_day.later(hours.day.index() * DAY_S);
         if let Some((other, _)) = whole.iter().find(|(_, it)| it.overlaps(opening)) {
             let shown = format!("{}-{}", hours.open, hours.close);
             let problem = format!("overlaps hours[{other}]");
@@ -368,7 +402,7 @@ fn openings(
             );
         }
         whole.push((index, opening));
-        let mut rest = vec![opening];
+        let mut rest = vec![of_day];
         for (n, start, end) in breaks {
             let (Some(start), Some(end)) = (start, end) else { continue };
             // A time before the opening is meant on the next day.
@@ -382,11 +416,19 @@ fn openings(
                     "let it begin and end between `open` and `close`",
                 );
             }
-            rest = rest.into_iter().flat_map(|o| o.without(day + start, day + end)).collect();
+            rest = rest.into_iter().flat_map(|it| it.without(start, end)).collect();
         }
-        all.extend(rest);
+        let day = &mut week[hours.day.index() as usize];
+        for part in rest {
+            day.own.extend(part.within(0, DAY_S));
+            day.over.extend(part.within(DAY_S, 2 * DAY_S));
+        }
     }
-    joined(all)
+    for day in &mut week {
+        day.own.sort_unstable();
+        day.over.sort_unstable();
+    }
+    week
 }
 
 impl Opening {
@@ -398,6 +440,16 @@ impl Opening {
         })
     }
 
+    fn later(self, by: u32) -> Self {
+        Self { from: self.from + by, to: self.to + by }
+    }
+
+    /// What of it lies between two seconds, from the first of them on.
+    fn within(self, start: u32, end: u32) -> Option<Self> {
+        let (from, to) = (self.from.max(start), self.to.min(end));
+        (from < to).then(|| Self { from: from - start, to: to - start })
+    }
+
     fn without(self, start: u32, end: u32) -> impl Iterator<Item = Self> {
         [
             Self { from: self.from, to: self.to.min(start) },
@@ -406,30 +458,6 @@ impl Opening {
         .into_iter()
         .filter(|part| part.from < part.to)
     }
-}
-
-fn joined(mut all: Vec<Opening>) -> Vec<Opening> {
-    all.sort_unstable();
-    let mut joined: Vec<Opening> = vec![];
-    for opening in all {
-        match joined.last_mut() {
-            Some(last) if opening.from <= last.to => last.to = last.to.max(opening.to),
-            _ => joined.push(opening),
-        }
-    }
-    // What reaches into the next week swallows the openings it meets at the week's beginning.
-    while let [first, .., last] = joined.as_mut_slice()
-        && first.from + WEEK_S <= last.to
-    {
-        last.to = last.to.max(first.to + WEEK_S);
-        joined.remove(0);
-    }
-    if let [only] = joined.as_mut_slice()
-        && only.to - only.from >= WEEK_S
-    {
-        *only = Opening { from: 0, to: WEEK_S };
-    }
-    joined
 }
 
 impl Day {
@@ -447,20 +475,20 @@ impl Day {
     }
 }
 
-fn seconds(count: u32) -> jiff::Span {
-    jiff::Span::new().seconds(i64::from(count.min(2 * WEEK_S)))
+fn second_of_week(local: DateTime) -> u32 {
+    let day = u32::from(local.date().weekday().to_monday_zero_offset().unsigned_abs());
+    day * DAY_S + second_of_day(local)
 }
 
-fn second_of_week(local: DateTime) -> u32 {
+fn second_of_day(local: DateTime) -> u32 {
     let time: Time = local.time();
-    let day = u32::from(local.date().weekday().to_monday_zero_offset().unsigned_abs());
     let [hour, minute, second] =
         [time.hour(), time.minute(), time.second()].map(|n| u32::from(n.unsigned_abs()));
-    day * DAY_S + hour * 3_600 + minute * 60 + second
+    hour * 3_600 + minute * 60 + second
 }
 
 /// `HH:MM` as seconds since midnight; `24:00` is the end of the day.
-fn second_of_day(text: &str) -> Option<u32> {
+fn time_of_day(text: &str) -> Option<u32> {
     let (hour, minute) = text.split_once(':')?;
     let two_digits = |part: &str| {
         (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()))

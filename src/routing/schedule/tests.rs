@@ -89,7 +89,8 @@ fn a_week_without_a_gap_never_closes() {
     config.stop_before_close_s = 3_600;
     let schedule = compile(&config).unwrap();
     assert_eq!(refusal(&schedule, "2026-07-06T05:59:59Z"), None);
-    assert_eq!(schedule.openings, [Opening { from: 0, to: WEEK_S }]);
+    let all_day = |day: &DayHours| day.own.len() + day.over.len() == 2;
+    assert!(schedule.week.iter().all(all_day), "{schedule:?}");
 }
 
 #[test]
@@ -136,9 +137,81 @@ fn a_day_may_have_hours_of_its_own() {
     }
     let want = |at| schedule.check(wall(at)).unwrap_err().want;
     assert_eq!(want("2026-11-27T12:30:00Z"), "opens Fri 13:00");
-    assert_eq!(want("2026-11-28T01:30:00Z"), "closed for the rest of 2026-11-28");
+    assert_eq!(want("2026-11-28T01:30:00Z"), "opens Thu 20:00");
     let open = schedule.open_s(wall("2026-11-27T00:00:00Z"), wall("2026-11-28T00:00:00Z"));
     assert_eq!(open, 13 * 3_600);
+}
+
+/// Fridays from eight in the evening to two, in New York.
+#[test]
+fn an_opening_over_midnight_belongs_to_the_day_on_which_it_began() {
+    let night = || hours("America/New_York", &[(Day::Fri, "20:00", "02:00")]);
+    // Half past midnight on Saturdays: an ordinary one, that after Christmas, and that after a Friday with
+    // hours of its own.
+    let ordinary = "2026-12-19T05:30:00Z";
+    let (after_holiday, after_exception) = ("2026-12-26T05:30:00Z", "2026-11-28T05:30:00Z");
+    let unlike = ScheduleConfig {
+        holidays: vec!["2026-12-25".into()],
+        exceptions: vec![exception("2026-11-27", "10:00", "14:00")],
+        ..night()
+    };
+    for (config, at, is_open) in [
+        (night(), ordinary, true),
+        (night(), after_holiday, true),
+        (night(), after_exception, true),
+        (unlike.clone(), ordinary, true),
+        (unlike.clone(), after_holiday, false),
+        (unlike.clone(), after_exception, false),
+    ] {
+        let schedule = compile(&config).unwrap();
+        let closed = (!is_open).then_some(Reason::ScheduleClosed);
+        assert_eq!(refusal(&schedule, at), closed, "{at} {config:?}");
+        let open = schedule.open_s(Wall(wall(at).0 - 1_800_000), Wall(wall(at).0 + 7_200_000));
+        assert_eq!(open, if is_open { 7_200 } else { 0 }, "{at}");
+    }
+    // Nor is it open into a holiday, and it is seen coming.
+    let config =
+        ScheduleConfig { holidays: vec!["2026-12-19".into()], stop_before_close_s: 600, ..night() };
+    let schedule = compile(&config).unwrap();
+    let soon = Some(Reason::ScheduleClosingSoon);
+    assert_eq!(refusal(&schedule, "2026-12-19T04:49:59Z"), None);
+    assert_eq!(refusal(&schedule, "2026-12-19T04:50:00Z"), soon);
+    assert_eq!(refusal(&schedule, ordinary), Some(Reason::ScheduleHoliday));
+}
+
+/// What begins on the next day is not what reaches over into it.
+#[test]
+fn hours_that_begin_at_midnight_are_those_of_their_own_day() {
+    let mut config = hours("UTC", &[(Day::Fri, "20:00", "24:00"), (Day::Sat, "00:00", "02:00")]);
+    config.holidays = vec!["2026-12-25".into()];
+    let schedule = compile(&config).unwrap();
+    assert_eq!(refusal(&schedule, "2026-12-26T01:30:00Z"), None);
+}
+
+#[test]
+fn the_next_opening_is_that_of_a_day_on_which_there_is_one() {
+    let mut config = office_config();
+    config.hours = hours("", &[(Day::Mon, "09:00", "18:00"), (Day::Fri, "20:00", "02:00")]).hours;
+    config.holidays = vec!["2026-12-28".into(), "2027-01-01".into(), "2027-01-04".into()];
+    config.exceptions = vec![exception("2026-11-27", "10:00", "14:00")];
+    let schedule = compile(&config).unwrap();
+    for (at, want) in [
+        // The eve of a Friday with hours of its own, and that day when they are over.
+        ("2026-11-27T04:00:00Z", "opens Fri 10:00"),
+        ("2026-11-27T19:30:00Z", "opens Mon 09:00"),
+        // The eve of a Monday without any, a week in which only the next Friday has.
+        ("2026-12-28T04:00:00Z", "opens Fri 20:00 on 2027-01-08"),
+        ("2027-01-05T04:00:00Z", "opens Fri 20:00"),
+        // Within the hour, on the day a week later.
+        ("2026-12-22T01:00:00Z", "opens Fri 20:00"),
+    ] {
+        assert_eq!(schedule.check(wall(at)).unwrap_err().want, want, "{at}");
+    }
+    let year = (0..365).map(|n| "2026-01-01".parse::<Date>().unwrap() + n.days());
+    config.holidays = year.map(|day| day.to_string()).collect();
+    config.exceptions = vec![];
+    let never = compile(&config).unwrap();
+    assert_eq!(never.next_opening(never.local(wall("2026-03-01T12:00:00Z"))), "closed for 31 days");
 }
 
 #[test]
@@ -308,6 +381,79 @@ proptest! {
             walked += u64::from(schedule.open_within(day, first, last));
         }
         prop_assert_eq!(schedule.open_s(from, to), walked, "{} to {}", begins, ends);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Openings of any length, over midnight too, about a change of the clocks, against what each sentence of
+    /// the configuration says.
+    #[test]
+    fn it_is_open_when_an_opening_of_today_or_yesterday_says_so(
+        blocks in prop::collection::btree_map((0_usize..7, 0_u32..24), 1_u32..=24, 1..8),
+        unlike in prop::collection::btree_map(0_i64..12, any::<bool>(), 0..5),
+        zone in 0..ZONES.len(),
+        second_change in any::<bool>(),
+    ) {
+        let zone_name = ZONES[zone];
+        let zone = bundled_zone(zone_name).unwrap();
+        let year = timestamp(wall("2026-01-01T00:00:00Z"));
+        let change = zone.following(year).nth(usize::from(second_change));
+        let change = change.map_or(year, |it| it.timestamp());
+        let first = zone.to_datetime(change).date() - 6.days();
+
+        let clock = |hour: u32| format!("{:02}:00", hour % 24);
+        let mut config = hours(zone_name, &[]);
+        let mut written: Vec<(usize, u32, u32)> = vec![];
+        for ((day, open), length) in blocks {
+            let (open_, close) = (clock(open), clock(open + length));
+            config.hours.push(HoursConfig { day: WEEK[day], open: open_, close, breaks: vec![] });
+            match compile(&config) {
+                Ok(_) => written.push((day, open, length)),
+                Err(_) => drop(config.hours.pop()),
+            }
+        }
+        let mut own: BTreeMap<Date, bool> = BTreeMap::new();
+        for (after, is_holiday) in unlike {
+            let date = first + after.days();
+            own.insert(date, is_holiday);
+            match is_holiday {
+                true => config.holidays.push(date.to_string()),
+                false => config.exceptions.push(exception(&date.to_string(), "05:00", "21:00")),
+            }
+        }
+        let schedule = compile(&config).unwrap();
+        let is_open = |local: DateTime| {
+            let (today, hour) = (local.date(), u32::from(local.hour().unsigned_abs()));
+            if let Some(is_holiday) = own.get(&today) {
+                return !is_holiday && (5..21).contains(&hour);
+            }
+            [(today, hour), (today - 1.days(), hour + 24)].into_iter().any(|(day, hour)| {
+                let of_week = usize::from(day.weekday().to_monday_zero_offset().unsigned_abs());
+                let says = |&(on, open, length): &(usize, u32, u32)| {
+                    on == of_week && (open..open + length).contains(&hour)
+                };
+                !own.contains_key(&day) && written.iter().any(says)
+            })
+        };
+        let begins = first.to_zoned(zone.clone()).unwrap().timestamp().as_millisecond();
+        for quarter in 0..12 * 96 {
+            let at = Wall(begins + quarter * 900_000);
+            let local = schedule.local(at);
+            prop_assert_eq!(schedule.check(at).is_ok(), is_open(local), "{} {}", zone_name, local);
+        }
+        // By the clock on the wall, as paced caps fill.
+        let minutes = |day: Date| (0..24).map(move |hour| day.at(hour, 0, 0, 0));
+        let days = || first.series(1.day()).take(13);
+        let open_s = days().take(12).flat_map(minutes).filter(|it| is_open(*it)).count() * 3_600;
+        let last = days().last().unwrap();
+        let midnight = |day: Date| Wall(day.to_zoned(zone.clone()).unwrap().timestamp().as_millisecond());
+        let (from, to) = (midnight(first), midnight(last));
+        // Some zones have no midnight on some days.
+        if schedule.local(from).hour() == 0 && schedule.local(to).hour() == 0 {
+            prop_assert_eq!(schedule.open_s(from, to), u64::try_from(open_s).unwrap());
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::time::Wall;
 
 use super::circuit::Condition;
 use super::decider::{Known, decide};
+use super::decision::Decision;
 use super::dial::{Unreached, Way};
 use super::geo::LineRecord;
 use super::history::prior::PriorCalls;
@@ -79,6 +80,24 @@ impl Assumed {
             of_scorer.insert(reading.target.clone(), reading.score);
         }
     }
+}
+
+/// What is to be known of sessions that are assumed and do not belong to the call as it was decided about:
+/// nothing they say counts then. `None`: one does, or none is assumed.
+pub fn unmatched(
+    request: &RouteRequest,
+    sessions: &[SessionReading],
+    decision: &Decision,
+) -> Option<String> {
+    let found = decision.attribution.as_ref().and_then(|it| it.session);
+    if sessions.is_empty() || sessions.iter().any(|it| Some(it.session) == found) {
+        return None;
+    }
+    let said =
+        "the session that is assumed is not that of the call, and what it says does not count";
+    let is_nobody = request.caller.is_none() && request.named.is_none();
+    let remedy = if is_nobody { ": say who calls, it is matched by its caller" } else { "" };
+    Some(format!("{said}{remedy}"))
 }
 
 /// Where many calls like one would go.

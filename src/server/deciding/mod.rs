@@ -32,6 +32,7 @@ use crate::money::Money;
 use crate::phone::PhoneNumber;
 use crate::routing::attribution::{SessionKey, owner};
 use crate::routing::circuit::{Circuits, Condition, WaySeen, Ways};
+use crate::routing::counterfactual::besides;
 use crate::routing::dial::Way;
 use crate::routing::history::{CallerHistory, PastCall};
 use crate::routing::hold::deposits::Deposits;
@@ -475,11 +476,15 @@ impl Deciding {
             let usage = Assuming { usage: read, assumed };
             let campaign = owner(snapshot, request, known.sessions).map(|it| &it.campaign.id);
             let mut rotation = campaign.map(|id| rotation.of(id)).unwrap_or_default();
-            decide(snapshot, request, known, &usage, &mut rotation)
+            let decision = decide(snapshot, request, known, &usage, &mut rotation);
+            let besides = besides(snapshot, request, &decision, &usage);
+            (decision, besides)
         };
-        let (decision, looked_at) = self.consider(snapshot, request, now, None, sessions, look);
+        let considered = self.consider(snapshot, request, now, None, sessions, look);
+        let ((decision, besides), looked_at) = considered;
         // Calls do not wait for its record.
-        DecisionRecord::new(request, looked_at.known(), &decision)
+        let record = DecisionRecord::new(request, looked_at.known(), &decision);
+        DecisionRecord { besides, ..record }
     }
 
     /// What a decision about the call would read, without any trace of the look. `assumed`: sessions that

@@ -29,7 +29,12 @@ fn a_call_nobody_can_take_is_answered_as_its_campaign_says_and_classed() {
         let mut caller = stage.udp()?;
         invite(stage, &mut caller, "closed")?;
         caller.expect("410 INVITE")?;
-        is_told(stage, "closed", "all_closed", "no route: all targets are closed (all_closed)")?;
+        is_told(
+            stage,
+            "closed",
+            "all_closed",
+            "no route: every target that wants such a call is closed (all_closed)",
+        )?;
         stage.is_clean()
     });
     let full = "targets.alone.concurrency={ limit = 1 }";

@@ -16,6 +16,7 @@ use crate::id::{BuyerId, TargetId, TrunkId};
 use crate::money::Money;
 use crate::routing::attribution::SessionKey;
 use crate::routing::circuit::{Cause, Condition, Trip, WaySeen};
+use crate::routing::counterfactual::besides;
 use crate::routing::dial::Way;
 use crate::routing::effective::Effective;
 use crate::routing::hold::{Bucket, Reset};
@@ -58,7 +59,8 @@ impl Routing for World {
         let usage = Assuming { usage: &nothing_used, assumed };
         let known = Known { sessions: &assumed.sessions, calls: &[] };
         let decision = decide(snapshot, request, known, &usage, &mut Rotation::default());
-        DecisionRecord::new(request, known, &decision)
+        let besides = besides(snapshot, request, &decision, &usage);
+        DecisionRecord { besides, ..DecisionRecord::new(request, known, &decision) }
     }
 
     fn preview(&self, record: &DecisionRecord) -> Option<SipPreview> {

@@ -160,8 +160,44 @@ fn whoever_takes_calls_may_want_them_apart() {
         assert_eq!(refusal(&rules, &[(&gap, at(30_000), 0)]), None);
         assert_eq!(
             refusal(&rules, &[(&gap, at(29_999), 0)]).unwrap(),
-            format!("{label}: cap.spacing, 29999 ms after the last, 30000 ms")
+            format!("{label}: cap.spacing, 29999 ms after the last, at least 30000 ms apart")
         );
+    }
+}
+
+#[test]
+fn a_target_that_was_called_a_moment_ago_or_is_ahead_of_its_pace_is_told_in_words_of_its_own() {
+    let line = |rules: &str, bucket: Bucket, used: u64| {
+        let usage = [(bucket, Usage { used, held: 0 })].into();
+        let decision = decide_with(rules, &request("+18005550100"), &usage);
+        let lines = decision.explain_plan();
+        lines
+            .into_iter()
+            .find_map(|it| it.strip_prefix("tgt_cool: not dialled; ").map(str::to_owned))
+    };
+    let last = u64::try_from(OPEN.0 - 1_663).unwrap();
+    let apart = "the last attempt was a moment ago (cap.spacing): ";
+    let facts = "1663 ms after the last, at least 30000 ms apart";
+    assert_eq!(
+        line(&cool("min_gap_s = 30"), bucket("target/tgt_cool/spacing", "gap"), last),
+        Some(format!("{apart}{facts}"))
+    );
+    let of_buyer = of("{ id = \"buy_cool\"", ", min_gap_s = 30");
+    assert_eq!(
+        line(&of_buyer, bucket("buyer/buy_cool/spacing", "gap"), last),
+        Some(format!("{apart}buyer/buy_cool/spacing: {facts}"))
+    );
+    let paced = "caps = [{ metric = 'attempted', window = 'monthly', limit = 10, mode = 'paced' }]";
+    let month = || bucket("target/tgt_cool/attempted/monthly", "m:2026-03");
+    for (used, told) in [
+        (
+            6,
+            "the cap is filled evenly, and has no more room by now (cap.full): attempted/monthly has ",
+        ),
+        (10, "the cap has no room for the call (cap.full): attempted/monthly has "),
+    ] {
+        let line = line(&cool(paced), month(), used).unwrap();
+        assert!(line.starts_with(told), "{line}");
     }
 }
 

@@ -266,7 +266,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
     let used = BTreeMap::from([(day, Usage { used: 77, held: 3 })]);
     assert_snapshot!(decide_with(CONFIG, &request, &used).explain_first(1).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
-    tgt_summit: not dialled; the cap is used up for this window (cap.full): connected/daily has 77 used, 3 held, at most 80
+    tgt_summit: not dialled; the cap has no room for the call (cap.full): connected/daily has 77 used, 3 held, at most 80
     tgt_cool: dialled as number 1
     tgt_last: number 2 in the plan; the call was over before its turn (selection.not_reached)
     ");
@@ -361,8 +361,8 @@ fn a_money_cap_refuses_with_what_is_used_held_and_asked() {
     assert_eq!(full.refused, Some(Reason::CapFull));
     assert_snapshot!(full.explain_first(0).join("\n"), @r"
     campaign cmp_single, publisher pub_bright; no session
-    tgt_cool: not dialled; the cap is used up for this window (cap.full): revenue/daily has 530.000001 used, 35.00 held, at most 600.00 with 35.00 more
-    refused with 486; the cap is used up for this window (cap.full)
+    tgt_cool: not dialled; the cap has no room for the call (cap.full): revenue/daily has 530.000001 used, 35.00 held, at most 600.00 with 35.00 more
+    refused with 486; the cap has no room for the call (cap.full)
     no route: no target had room (no_capacity)
     ");
     let record =

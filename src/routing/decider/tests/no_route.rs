@@ -46,7 +46,7 @@ fn a_call_that_goes_nowhere_is_classed_by_its_nearest_target_and_answered_as_the
     for (state, at, usage, class, status) in [
         ("OH", OPEN, &one_live, NoRoute::NoCapacity, None),
         ("KY", OPEN, &nothing_used(), NoRoute::AllClosed, Some(410)),
-        ("PA", OPEN, &nothing_used(), NoRoute::AllClosed, Some(410)),
+        ("PA", OPEN, &nothing_used(), NoRoute::NoneMatch, Some(404)),
         ("PA", NIGHT, &nothing_used(), NoRoute::NoneMatch, Some(404)),
     ] {
         let decision = decided(rules, &call(state, at), usage);
@@ -60,6 +60,26 @@ fn a_call_that_goes_nowhere_is_classed_by_its_nearest_target_and_answered_as_the
         let line = format!("no route: {} ({})", class.text(), class.name());
         assert_eq!(text.last(), Some(&line));
     }
+}
+
+/// Nobody wants Kentucky but `nights`, which is closed, or drained, or both.
+#[test]
+fn a_drained_target_is_as_if_it_was_not_there() {
+    let drained = |rules: &str, target: &str| {
+        let place = format!("{{ target = \"{target}\" }}");
+        assert!(rules.contains(&place));
+        rules.replace(&place, &format!("{{ target = \"{target}\", weight = 0 }}"))
+    };
+    let class = |rules: &str, state: &str, at: Wall| {
+        decide_with(rules, &call(state, at), &nothing_used()).no_route
+    };
+    let rules = drained(RULES, "nights");
+    for at in [OPEN, NIGHT] {
+        assert_eq!(class(&rules, "KY", at), Some(NoRoute::NoneMatch));
+        assert_eq!(class(&rules, "PA", at), Some(NoRoute::NoneMatch));
+    }
+    assert_eq!(class(&drained(RULES, "ohio"), "KY", OPEN), Some(NoRoute::AllClosed));
+    assert_eq!(class(&drained(RULES, "ohio"), "OH", OPEN), Some(NoRoute::NoneMatch));
 }
 
 #[test]
@@ -93,7 +113,7 @@ fn an_overflow_is_called_for_want_of_the_campaign_s_own_targets() {
     campaign c, publisher p; no session
     ohio: not dialled; the call's tags are not what the target wants (filter.mismatch): geo.state is KY, wanted eq OH
     nights: not dialled; the target is closed at this hour (schedule.closed): it is Tue 11:04 America/New_York, opens Tue 20:00
-    spare: number 1 in the plan; overflow, as all targets are closed
+    spare: number 1 in the plan; overflow, as every target that wants such a call is closed
     ");
     // Another class has none.
     let night = decided(rules, &call("PA", NIGHT), &nothing_used());
