@@ -32,6 +32,7 @@ mod error;
 mod explain;
 mod fraud;
 mod health;
+mod json;
 mod openapi;
 mod page;
 mod pings;

@@ -520,7 +520,8 @@ impl utoipa::PartialSchema for PingBody {
         ObjectBuilder::new()
             .schema_type(Type::Object)
             .description(Some(
-                "What is known about a caller; `caller_id`, `pool` or `sip_ok` is needed",
+                "What is known about a caller; `caller_id`, `pool` or `sip_ok` is needed. A name stands once in \
+                 each object, and numbers in tags and in fields that are not known are kept as they were sent",
             ))
             .property(
                 "request_id",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,14 +13,15 @@ use utoipa::ToSchema;
 
 use super::Sent;
 use super::caller::Sender;
-use super::error::Problem;
+use super::error::{Code, Place, Problem};
 use super::openapi::publisher_faults;
-use super::pings::PingAnswer;
+use super::pings::{PingAnswer, REPLAYED};
 use super::query::{self, Parameters};
 use super::request::IdempotencyKey;
 use super::router::Api;
 use super::trials::TrialAnswer;
-use crate::routing::ping::{PingRequest, Reference};
+use crate::routing::ping::{EXTRA_MAX, PING_FIELDS, PingRequest, Reference};
+use crate::suggest::suggestion;
 
 /// What it is answered: as a ping, or with `test` as a trial.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,15 +32,16 @@ pub(super) enum PixelAnswer {
 }
 
 publisher_faults!(
-    PixelFaults: HeaderMalformed, QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
+    PixelFaults: HeaderMalformed, QueryUnknown, QueryRepeated, QueryMalformed, PublisherForbidden, MethodNotAllowed, PingRefused,
     PingWorthless, KeyReused, KeyInProgress, PingsOverQuota, PingsOverShare, PingsFull, PingsCapped, PingsUnavailable
 );
 
 /// Send a ping as a GET
 ///
 /// For those who can do nothing else, such as a pixel in a page. Every field of a ping is a parameter;
-/// `lead.NAME` and `consent.NAME` are fields of these, and any other name is a tag. A publisher's key
-/// may be given as `key`: whoever sees the address has it, so prefer a header where you can.
+/// `lead.NAME`, `consent.NAME` and `tags.NAME` are fields of these, and any other name is a tag, unless
+/// `strict` says that such names are refused. A publisher's key may be given as `key`: whoever sees the
+/// address has it, so prefer a header where you can.
 #[utoipa::path(
     get,
     path = "/v1/p",
@@ -65,11 +67,19 @@ publisher_faults!(
         ("state" = Option<String>, Query, description = "Becomes the tag `geo.state`"),
         ("test" = Option<bool>, Query,
             description = "It is answered with what would have come of it, and has no effect"),
+        ("strict" = Option<bool>, Query,
+            description = "Names that are no field of a ping are refused; tags are `tags.NAME` then. Left out: \
+                such names are tags, whatever the publisher's `strict_pings`"),
     ),
     responses(
         (status = 200, description = "The session is open; with `test`: what would have come of it",
-            body = PixelAnswer),
-        (status = 204, description = "The session is open"),
+            body = PixelAnswer, headers(
+            ("Idempotent-Replayed" = Option<String>,
+                description = "`true`: the same request came before, and this is what it was answered"),
+        )),
+        (status = 204, description = "The session is open", headers(
+            ("Idempotent-Replayed" = Option<String>, description = "`true`: the same request came before"),
+        )),
         PixelFaults,
     ),
 )]
@@ -98,9 +108,16 @@ pub(super) async fn accept(
     let answer = api.services.pings.accept(sent).await;
     let accepted = answer.map_err(|error| Problem::from(error).of_query())?;
     tracing::debug!(ping_id = %accepted.ping, repeated = accepted.repeated, "took a ping");
+    let mut headers = HeaderMap::new();
+    if accepted.repeated {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
     Ok(match is_json {
-        true => Json(PixelAnswer::Taken(PingAnswer::new(accepted, vec![]))).into_response(),
-        false => StatusCode::NO_CONTENT.into_response(),
+        true => {
+            let answer = Json(PixelAnswer::Taken(PingAnswer::new(accepted, vec![])));
+            (headers, answer).into_response()
+        }
+        false => (StatusCode::NO_CONTENT, headers).into_response(),
     })
 }
 
@@ -121,20 +138,47 @@ fn read(mut parameters: Parameters) -> Result<PingRequest, Problem> {
         zip: parameters.take("zip")?,
         state: parameters.take("state")?,
         test: parameters.take::<Flag>("test")?.is_some_and(|flag| flag.0),
+        strict: parameters.take::<Flag>("strict")?.map(|flag| flag.0),
         ..PingRequest::default()
     };
+    let mut unknown = vec![];
     for (name, value) in parameters.rest() {
-        let (group, name) = match name.split_once('.') {
-            Some(("lead", name)) => (&mut ping.lead, name),
-            Some(("consent", name)) => (&mut ping.consent, name),
+        let (group, field) = match name.split_once('.') {
+            Some(("lead", field)) => (&mut ping.lead, field),
+            Some(("consent", field)) => (&mut ping.consent, field),
+            Some(("tags", field)) => (&mut ping.tags, field),
+            Some(_) | None if ping.strict == Some(true) => {
+                unknown.push(name);
+                continue;
+            }
             Some(_) | None => (&mut ping.tags, name.as_str()),
         };
-        if name.is_empty() {
-            return Err(query::malformed("", "has no name"));
+        if field.is_empty() {
+            return Err(query::malformed(&name, "has no name"));
         }
-        group.insert(name.to_owned(), Value::from(value));
+        if group.contains_key(field) {
+            let detail = format!("is given twice: with `tags.` and without; send `{field}` once");
+            return Err(Problem::at(
+                Code::QueryRepeated,
+                Place::Parameter(name),
+                "repeated",
+                detail,
+            ));
+        }
+        group.insert(field.to_owned(), Value::from(value));
     }
-    Ok(ping)
+    if unknown.is_empty() { Ok(ping) } else { Err(unexpected(unknown)) }
+}
+
+fn unexpected(names: Vec<String>) -> Problem {
+    let whole = Problem::new(Code::QueryUnknown, Code::QueryUnknown.text());
+    names.into_iter().take(EXTRA_MAX).fold(whole, |problem, name| {
+        let meant = suggestion(&name, PING_FIELDS.into_iter());
+        let detail = format!(
+            "is no field of a ping that is known here, and a tag is `tags.NAME` with `strict`; {meant}"
+        );
+        problem.with(Place::Parameter(name), "unknown", detail)
+    })
 }
 
 /// A `+` that was not escaped arrives as a blank.
@@ -149,13 +193,16 @@ fn with_plus(number: String) -> String {
 struct Flag(bool);
 
 impl FromStr for Flag {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "true" | "1" | "yes" => Ok(Self(true)),
             "false" | "0" | "no" => Ok(Self(false)),
-            _ => Err("must be true or false"),
+            _ => {
+                let shown = &text[..text.floor_char_boundary(64)];
+                Err(format!("is `{shown}`; must be true or false"))
+            }
         }
     }
 }

@@ -53,7 +53,8 @@ struct PoolView {
     #[schema(example = 0)]
     sharing: usize,
     last_24h: DemandView,
-    /// Numbers of which one is free at about 99.9 % of all times, by the busiest hour: λT + 3·√(λT).
+    /// Numbers of which one is free at about 99.9 % of all times, by the busiest hour: λT + 3·√(λT); never
+    /// less than `peak_at_once`.
     #[schema(example = 352)]
     suggested_size: u64,
     /// How many it has less.
@@ -83,6 +84,11 @@ struct DemandView {
     /// Most that asked within an hour.
     #[schema(example = 900)]
     peak_per_hour: u64,
+    /// Most numbers that were wanted at one time: those lent or resting, and one more for each session for
+    /// which none was left, for as long as it would have kept it from others. Where several servers lend
+    /// them it may be somewhat too high: what each had at most within an hour is added.
+    #[schema(example = 311)]
+    peak_at_once: u64,
     /// How long a number is away on average, its rest included.
     #[schema(example = 1200)]
     hold_s: u64,
@@ -212,6 +218,7 @@ fn view(pool: &Pool, state: PoolState) -> PoolView {
             taken: demand.taken,
             min_free: demand.min_free,
             peak_per_hour: demand.peak_per_hour,
+            peak_at_once: demand.peak_at_once,
             hold_s: demand.hold.as_secs(),
         },
         suggested_size: demand.suggested_size,

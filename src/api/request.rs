@@ -13,6 +13,7 @@ use serde_path_to_error::Segment;
 use smol_str::SmolStr;
 
 use super::error::{Code, Place, Problem};
+use super::json;
 
 /// Largest body that is read, and largest item of a list.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
@@ -161,14 +162,23 @@ fn media_type(headers: &HeaderMap) -> Option<String> {
     value.split(';').next().map(|it| it.trim().to_ascii_lowercase())
 }
 
-/// Reads an object in JSON.
-pub(super) fn parse_one<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+/// Reads an object in JSON. A name stands once in each object of it. Fields of any name take texts as well as
+/// numbers: those have numbers as they were sent where no number of ours is the same.
+pub(super) fn parse_one<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // A struct would take a list too, as its fields in order.
     if bytes.trim_ascii_start().starts_with(b"[") {
         let place = Place::Body(String::new());
         return Err(Problem::at(Code::BodyMistyped, place, "mistyped", "the body is a list"));
     }
-    parse(bytes)
+    let value = parse(bytes)?;
+    let look = json::look(bytes);
+    let Some(pointer) = look.repeated else {
+        // A field of ours that takes such a number takes no text.
+        let as_sent = look.quoted(bytes).and_then(|quoted| parse(&quoted).ok());
+        return Ok(as_sent.unwrap_or(value));
+    };
+    let (place, detail) = (Place::Body(pointer), "stands twice in its object; send it once");
+    Err(Problem::at(Code::BodyMistyped, place, "mistyped", detail))
 }
 
 /// Reads JSON, or says where it goes wrong.

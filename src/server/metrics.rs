@@ -239,7 +239,10 @@ fn describe() {
     describe_gauge!(ANSWERS, "Answers that are given again to the same request");
     describe_gauge!(ANSWERS_KEPT_MAX, "Of more answers the oldest are forgotten");
     describe_gauge!(POOL_NUMBERS, "Numbers of a pool, by `state`");
-    describe_gauge!(POOL_NEEDED, "Numbers a pool should have by its busiest hour of the last 24");
+    describe_gauge!(
+        POOL_NEEDED,
+        "Numbers a pool should have by the busiest hour and moment of the last 24 hours"
+    );
     describe_gauge!(
         POOL_MISSES,
         "Sessions of the last 24 hours for whom a pool had no number left"

@@ -21,7 +21,7 @@ pub(super) struct Shortages {
 
 impl Shortages {
     /// Looks at every pool. One that is empty is told once, until a number is free again; one that has fewer
-    /// numbers than it should once, until it has enough.
+    /// numbers than it should once, until it has enough, also if it was told empty before that was known.
     pub(super) fn look(&mut self, deciding: &Deciding) {
         let snapshot = deciding.snapshot();
         let states = deciding.pools(clock::wall());
@@ -31,15 +31,19 @@ impl Shortages {
         for (pool, state) in snapshot.pools().iter().zip(states) {
             publish(pool, &state);
             let (is_empty, is_short) = (state.numbers.free == 0, state.missing() > 0);
-            if !is_empty {
-                self.told.remove(&pool.id);
-            } else if self.told.insert(pool.id.clone()) {
-                tell(pool, &state, EMPTY);
-            }
-            if !is_short {
-                self.told_short.remove(&pool.id);
-            } else if self.told_short.insert(pool.id.clone()) && !is_empty {
-                tell(pool, &state, SHORT);
+            let is_new = |told: &mut BTreeSet<PoolId>, is_so: bool| match is_so {
+                true => told.insert(pool.id.clone()),
+                false => {
+                    told.remove(&pool.id);
+                    false
+                }
+            };
+            let is_newly_empty = is_new(&mut self.told, is_empty);
+            let is_newly_short = is_new(&mut self.told_short, is_short);
+            match (is_newly_empty, is_newly_short) {
+                (true, _) => tell(pool, &state, EMPTY),
+                (false, true) => tell(pool, &state, SHORT),
+                (false, false) => {}
             }
         }
     }

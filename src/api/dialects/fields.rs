@@ -1,13 +1,17 @@
 //! What a request says, whether in its query or in a form, JSON or XML.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::marker::PhantomData;
 
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::super::request;
+use super::super::{json, request};
 use super::refusal::Refusal;
 use crate::routing::door::Door;
 use crate::routing::ping::PingRequest;
@@ -33,24 +37,30 @@ const KNOWN: [(&str, &str); 11] = [
 pub(super) struct Fields(BTreeMap<String, (String, Value)>);
 
 impl Fields {
-    /// Reads the query, then the body, which goes before it.
+    /// Reads the query, then the body, which goes before it. In each of them a parameter stands once, or says
+    /// the same again.
     pub(super) async fn read(request: Request) -> Result<Self, Refusal> {
-        let mut fields = Self::default();
-        fields.read_query(request.uri());
+        let (mut in_query, mut fields) = (Self::default(), Self::default());
+        in_query.read_query(request.uri())?;
         let media_type = request.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
         let media_type = media_type.unwrap_or_default().to_ascii_lowercase();
         let bytes = request::read(request, &())
             .await
             .map_err(|problem| Refusal::Unreadable(problem.detail().to_owned()))?;
         fields.read_body(&media_type, &bytes)?;
+        for (lower, parameter) in in_query.0 {
+            fields.0.entry(lower).or_insert(parameter);
+        }
         Ok(fields)
     }
 
-    fn read_query(&mut self, uri: &Uri) {
-        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-        {
-            self.add(&name, Value::from(value.as_ref()));
-        }
+    fn read_query(&mut self, uri: &Uri) -> Result<(), Refusal> {
+        self.read_form(uri.query().unwrap_or_default().as_bytes())
+    }
+
+    fn read_form(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        url::form_urlencoded::parse(bytes)
+            .try_for_each(|(name, value)| self.add(&name, Value::from(value.as_ref())))
     }
 
     /// Where its type does not say what it is, it is what it looks like.
@@ -64,43 +74,57 @@ impl Fields {
             Some(_) if has("json") || has("xml") || has("multipart") => Err(unreadable(
                 "the body is neither an object of JSON, nor an element of XML, nor a form",
             )),
-            Some(_) => {
-                for (name, value) in url::form_urlencoded::parse(bytes) {
-                    self.add(&name, Value::from(value.as_ref()));
-                }
-                Ok(())
-            }
+            Some(_) => self.read_form(bytes),
         }
     }
 
+    /// Numbers are as they were sent, if need be as texts.
     fn read_json(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let object: BTreeMap<String, Value> = serde_json::from_slice(bytes)
-            .map_err(|e| unreadable(format!("the body is not JSON: {e}")))?;
-        object.into_iter().for_each(|(name, value)| self.add(&name, value));
-        Ok(())
+        let not_json = |e| unreadable(format!("the body is not JSON: {e}"));
+        let Pairs(pairs) = serde_json::from_slice::<Pairs<Value>>(bytes).map_err(not_json)?;
+        let look = json::look(bytes);
+        if let Some(pointer) = look.repeated {
+            return Err(unreadable(format!(
+                "`{pointer}` stands twice in its object; send it once"
+            )));
+        }
+        let pairs = match look.quoted(bytes) {
+            None => pairs,
+            Some(quoted) => serde_json::from_slice::<Pairs<Value>>(&quoted).map_err(not_json)?.0,
+        };
+        pairs.into_iter().try_for_each(|(name, value)| self.add(&name, value))
     }
 
     /// An element with one element in it for each parameter. Its own name does not matter.
     fn read_xml(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let text = str::from_utf8(bytes).map_err(|_| unreadable("the body is not UTF-8"))?;
-        let elements: BTreeMap<String, String> = quick_xml::de::from_str(text)
+        let Pairs(elements) = quick_xml::de::from_str::<Pairs<String>>(text)
             .map_err(|e| unreadable(format!("the body is not flat XML: {e}")))?;
         let of_elements = |name: &String| !name.starts_with(['@', '$']);
-        for (name, value) in elements.into_iter().filter(|(name, _)| of_elements(name)) {
-            self.add(&name, Value::from(value));
-        }
-        Ok(())
+        let mut elements = elements.into_iter().filter(|(name, _)| of_elements(name));
+        elements.try_for_each(|(name, value)| self.add(&name, Value::from(value)))
     }
 
-    fn add(&mut self, name: &str, value: Value) {
+    fn add(&mut self, name: &str, value: Value) -> Result<(), Refusal> {
         let name = name.trim();
         let says_nothing = match &value {
             Value::Null => true,
             Value::String(text) => text.trim().is_empty(),
             Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
         };
-        if !says_nothing && !name.is_empty() {
-            self.0.insert(name.to_ascii_lowercase(), (name.to_owned(), value));
+        if says_nothing || name.is_empty() {
+            return Ok(());
+        }
+        match self.0.entry(name.to_ascii_lowercase()) {
+            Entry::Occupied(before) if before.get().1 != value => {
+                let shown = &name[..name.floor_char_boundary(64)];
+                Err(unreadable(format!("`{shown}` is given twice with two values; send one")))
+            }
+            Entry::Occupied(_) => Ok(()),
+            Entry::Vacant(entry) => {
+                entry.insert((name.to_owned(), value));
+                Ok(())
+            }
         }
     }
 
@@ -168,12 +192,40 @@ impl Fields {
     }
 }
 
+/// Names and values in the order in which they stand, also one that stands twice.
+struct Pairs<V>(Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor(PhantomData))
+    }
+}
+
+struct PairsVisitor<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
+    type Value = Pairs<V>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("names with values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
+        let mut pairs = vec![];
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
 fn unreadable(detail: impl Into<String>) -> Refusal {
     Refusal::Unreadable(detail.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use proptest::prelude::*;
 
     use super::*;
@@ -197,7 +249,7 @@ mod tests {
             ),
         ];
         let mut by_query = Fields::default();
-        by_query.read_query(&format!("/?{form}").parse().unwrap());
+        by_query.read_query(&format!("/?{form}").parse().unwrap()).unwrap();
         for (media_type, body) in forms {
             let mut fields = Fields::default();
             fields.read_body(media_type, body.as_bytes()).unwrap();
@@ -217,9 +269,53 @@ mod tests {
             ("application/xml", "<a><CID>1</a>"),
             ("application/xml", "<a><CID><b>1</b></CID></a>"),
             ("multipart/form-data; boundary=x", "--x"),
+            ("application/x-www-form-urlencoded", "CID=1&age=41&cid=2"),
+            ("application/json", r#"{"CID": "1", "cid": "2"}"#),
+            ("application/json", r#"{"CID": "1", "CID": "1"}"#),
+            ("application/json", r#"{"CID": "1", "lead": {"age": 1, "age": 2}}"#),
+            ("application/xml", "<a><CID>1</CID><age>41</age><cid>2</cid></a>"),
+            ("application/xml", "<a><CID>1</CID><CID>2</CID></a>"),
         ] {
             let refused = Fields::default().read_body(media_type, body.as_bytes()).unwrap_err();
             assert!(matches!(refused, Refusal::Unreadable(_)), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_says_the_same_twice_is_taken_once() {
+        for (media_type, body) in [
+            ("", "CID=1&cid=1&empty=&empty=2&empty="),
+            ("application/json", r#"{"CID": "1", "cid": "1", "empty": 2, "EMPTY": ""}"#),
+            ("application/xml", "<a><CID>1</CID><CID>1</CID><empty>2</empty></a>"),
+        ] {
+            let mut fields = Fields::default();
+            fields.read_body(media_type, body.as_bytes()).unwrap();
+            assert_eq!(fields.take("cid").as_deref(), Some("1"), "{body}");
+            assert_eq!(fields.take("empty").as_deref(), Some("2"), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_body_goes_before_the_query() {
+        let request =
+            axum::http::Request::post("/?CID=1&age=41").body(Body::from("cid=2")).unwrap();
+        let mut fields = Fields::read(request).await.unwrap();
+        assert_eq!(fields.take("cid").as_deref(), Some("2"));
+        assert_eq!(fields.take("age").as_deref(), Some("41"));
+
+        let request = axum::http::Request::get("/?CID=1&cid=2").body(Body::empty()).unwrap();
+        assert!(matches!(Fields::read(request).await, Err(Refusal::Unreadable(_))));
+    }
+
+    #[test]
+    fn numbers_are_as_they_were_sent() {
+        let mut fields = Fields::default();
+        let body = r#"{"CID": 6145550188, "click": 18446744073709551616, "price": 1.10}"#;
+        fields.read_body("application/json", body.as_bytes()).unwrap();
+        for (name, text) in
+            [("cid", "6145550188"), ("click", "18446744073709551616"), ("price", "1.10")]
+        {
+            assert_eq!(fields.take(name).as_deref(), Some(text));
         }
     }
 

@@ -159,10 +159,34 @@ fn a_body_that_is_no_ping_is_refused_with_where_it_goes_wrong() {
         (r#"{"pool": "pool_hvac", "strict": true, "colour/~.a": 3}"#, mistyped("/colour~1~0.a")),
         (r#"{"strict": 3}"#, mistyped("/strict")),
         (r#"{"pool": "a", "pool": "b"}"#, mistyped("")),
+        (r#"{"pool": "pool_hvac", "tags": {"a": 1, "b": 2, "a": 1}}"#, mistyped("/tags/a")),
+        (r#"{"pool": "pool_hvac", "lead": {"a": {"b": 1, "b": 2}}}"#, mistyped("/lead/a/b")),
+        (r#"{"pool": "pool_hvac", "colour": "red", "colour": "blue"}"#, mistyped("/colour")),
     ];
     for (body, expected) in cases {
         assert_eq!(fixture.post("/v1/pings", body).problem(), expected, "{body}");
     }
+}
+
+#[test]
+fn numbers_of_tags_and_unknown_fields_are_kept_as_they_were_sent() {
+    let fixture = Fixture::new();
+    let body = r#"{"pool": "pool_hvac", "ttl_s": 60, "n": 18446744073709551616, "list": [1.10, 2],
+        "tags": {"click": 18446744073709551616, "most": 18446744073709551615, "rate": 1.10},
+        "lead": {"deep": {"cents": 0.00}}}"#;
+    let accepted = fixture.post("/v1/pings", body);
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+
+    let shown = fixture.get(accepted.header("location").unwrap()).json();
+
+    let tags = json!({
+        "click": "18446744073709551616", "most": "18446744073709551615", "rate": "1.10",
+        "lead.deep.cents": "0.00",
+    });
+    assert_eq!(shown["tags"], tags);
+    assert_eq!(shown["extra"], json!({"n": "18446744073709551616", "list": r#"["1.10",2]"#}));
+    let mistyped = fixture.post("/v1/pings", r#"{"pool": "pool_hvac", "ttl_s": 1.10}"#);
+    assert_eq!(mistyped.problem(), refused(400, "body.mistyped", "/ttl_s", "mistyped"));
 }
 
 #[test]
@@ -276,7 +300,8 @@ fn a_pool_tells_how_full_it_is_and_how_many_numbers_it_needs() {
         "status": "exhausted", "size": 1, "free": 0, "leased": 1, "quarantined": 0,
         "overflow_number": null, "sharing": 0,
         "last_24h": {
-            "asked": 2, "missed": 1, "taken": 0, "min_free": 0, "peak_per_hour": 2, "hold_s": 2700,
+            "asked": 2, "missed": 1, "taken": 0, "min_free": 0, "peak_per_hour": 2,
+            "peak_at_once": 2, "hold_s": 2700,
         },
         "suggested_size": 6, "missing": 5, "missing_cost": null,
     });

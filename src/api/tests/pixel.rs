@@ -5,13 +5,13 @@ use axum::http::{Method, Request};
 use serde_json::json;
 use tower::ServiceExt;
 
-use super::{Fixture, refused, refused_whole, request};
+use super::{Answer, Fixture, refused, refused_whole, request};
 
 #[test]
 fn every_field_of_a_ping_may_be_a_parameter() {
     let fixture = Fixture::new();
     let query = "campaign=cmp_hvac&caller_id=%2B16145550163&sip_ok=yes&state=oh&zip=43215&sub_id=a\
-                 &source_type=web&lead.age=41&consent.cert.id=x&utm.source=search&empty=&ttl_s=60&strict=maybe";
+                 &source_type=web&lead.age=41&consent.cert.id=x&utm.source=search&empty=&ttl_s=60&tags.gclid=c-1&strict=no";
 
     let answer = fixture.get(&format!("/v1/p?{query}&request_id=r-1&format=json"));
 
@@ -24,10 +24,10 @@ fn every_field_of_a_ping_may_be_a_parameter() {
         "geo.state": "OH",
         "geo.zip": "43215",
         "geo.zip3": "432",
+        "gclid": "c-1",
         "lead.age": "41",
         "sip_ok": "true",
         "source_type": "web",
-        "strict": "maybe",
         "sub_id": "a",
         "utm.source": "search",
     });
@@ -47,7 +47,33 @@ fn it_is_known_again_by_its_key() {
     let (first, again) = (keyed("sip_ok=1"), keyed("sip_ok=1"));
     assert_eq!(first.status, 200, "{first:?}");
     assert_eq!(first.json(), again.json());
+    let replayed = |answer: &Answer| answer.header("idempotent-replayed").map(str::to_owned);
+    assert_eq!((replayed(&first), replayed(&again)), (None, Some("true".into())));
     assert_eq!(keyed("sip_ok=1&zip=43215").status, 422);
+}
+
+#[test]
+fn it_is_known_again_by_its_own_id_also_where_nothing_is_shown() {
+    let fixture = Fixture::new();
+    let answers = [(); 2].map(|()| fixture.get("/v1/p?pool=pool_hvac&request_id=click-1"));
+    let told = answers.each_ref().map(|it| (it.status.as_u16(), it.header("idempotent-replayed")));
+    assert_eq!(told, [(204, None), (204, Some("true"))]);
+}
+
+#[test]
+fn what_is_no_field_is_refused_where_that_is_asked_for() {
+    let fixture = Fixture::new();
+    let ask = |query: &str| fixture.get(&format!("/v1/p?pool=pool_hvac&{query}"));
+
+    let refused = ask("strict=true&caler_id=6145550163&colour=red&lead.age=41").json();
+    assert_eq!((&refused["status"], &refused["code"]), (&json!(400), &json!("query.unknown")));
+    let named: Vec<_> =
+        refused["errors"].as_array().unwrap().iter().map(|it| &it["parameter"]).collect();
+    assert_eq!(named, [&json!("caler_id"), &json!("colour")]);
+    let detail = refused["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("did you mean `caller_id`?"), "{detail}");
+
+    assert_eq!(ask("strict=true&tags.colour=red&lead.age=41").status, 204);
 }
 
 #[test]
@@ -71,6 +97,9 @@ fn a_get_that_is_no_ping_is_refused_with_the_parameter() {
         ("pool=a&pool=b", refused(400, "query.repeated", "pool", "repeated")),
         ("pool=pool_hvac&ttl_s=soon", refused(400, "query.malformed", "ttl_s", "malformed")),
         ("pool=pool_hvac&sip_ok=maybe", refused(400, "query.malformed", "sip_ok", "malformed")),
+        ("pool=pool_hvac&strict=maybe", refused(400, "query.malformed", "strict", "malformed")),
+        ("pool=pool_hvac&a=1&tags.a=2", refused(400, "query.repeated", "tags.a", "repeated")),
+        ("pool=pool_hvac&tags.=2", refused(400, "query.malformed", "tags.", "malformed")),
         ("pool=none", refused(422, "ping.refused", "pool", "unknown")),
         ("campaign=cmp_hvac&caller_id=bob", refused(422, "ping.refused", "caller_id", "malformed")),
     ];

@@ -22,10 +22,15 @@ pub struct Demand {
     pub min_free: usize,
     /// Most that asked within one hour of the clock.
     pub peak_per_hour: u64,
+    /// Most numbers that were wanted at one time: those lent or resting, and one more for each session that
+    /// was turned away, for as long as it would have kept it from others. Of several servers at least that:
+    /// the sum of what each had at most within an hour.
+    pub peak_at_once: u64,
     /// How long a number is away on average, its rest included.
     pub hold: Duration,
     /// Numbers of which one is free at about 99.9 % of all times: λT + 3·√(λT), with λ of the busiest
-    /// hour (spec/domain §2.3).
+    /// hour (spec/domain §2.3). An hour that has just begun says little, and a burst is lost in it: so never
+    /// less than were wanted at one time.
     pub suggested_size: u64,
 }
 
@@ -44,11 +49,19 @@ pub struct AskedHour {
     pub ended: u64,
     /// How long these had lasted together.
     pub held_ms: u64,
+    /// Most numbers that were wanted at one time in it, as in [`Demand::peak_at_once`].
+    pub wanted: u64,
 }
 
-/// One slot for each hour of a day.
+/// What a pool was asked for in the hours of a day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hours([AskedHour; HOURS]);
+pub(super) struct Hours {
+    /// One for each hour.
+    slots: [AskedHour; HOURS],
+    /// Numbers that are wanted, and the hour in which that was last noted.
+    wanted: u64,
+    noted: i64,
+}
 
 impl Hours {
     /// A session wants a number. `found`: whether that was taken away from another. `free`: how many
@@ -68,6 +81,21 @@ impl Hours {
         hour.min_free = Some(hour.min_free.map_or(left, |fewest| fewest.min(left)));
     }
 
+    /// So many numbers are wanted from now on.
+    pub(super) fn wanted(&mut self, now: Wall, numbers: u64) {
+        let (hour, before) = (hour_of(now), self.wanted);
+        if before > 0 {
+            // Until now they were as many as before.
+            for number in (self.noted + 1).max(hour + 1 - HOURS as i64)..=hour {
+                let slot = self.slot(number);
+                slot.wanted = slot.wanted.max(before);
+            }
+        }
+        let slot = self.slot(hour);
+        slot.wanted = slot.wanted.max(numbers);
+        (self.wanted, self.noted) = (numbers, hour);
+    }
+
     /// A lease of that length is over.
     pub(super) fn ended(&mut self, at: Wall, held_ms: u64) {
         let hour = self.at(at);
@@ -78,13 +106,16 @@ impl Hours {
     /// Those of the last 24 in which anything was.
     pub(super) fn of_day(&self, now: Wall) -> Vec<AskedHour> {
         let is_empty = |it: &AskedHour| *it == AskedHour { hour: it.hour, ..AskedHour::default() };
-        self.0.iter().filter(|it| it.is_of_day(now) && !is_empty(it)).copied().collect()
+        self.slots.iter().filter(|it| it.is_of_day(now) && !is_empty(it)).copied().collect()
     }
 
     fn at(&mut self, now: Wall) -> &mut AskedHour {
-        let number = hour_of(now);
+        self.slot(hour_of(now))
+    }
+
+    fn slot(&mut self, number: i64) -> &mut AskedHour {
         let slot = usize::try_from(number.rem_euclid(HOURS as i64)).unwrap_or(0);
-        let hour = &mut self.0[slot];
+        let hour = &mut self.slots[slot];
         if hour.hour != number {
             *hour = AskedHour { hour: number, ..AskedHour::default() };
         }
@@ -104,11 +135,14 @@ impl Demand {
     pub fn of(hours: &[AskedHour], free: usize, hold: Hold, now: Wall) -> Self {
         let hours: Vec<_> = hours.iter().filter(|hour| hour.is_of_day(now)).collect();
         let sum = |of: fn(&AskedHour) -> u64| hours.iter().map(|hour| of(hour)).sum::<u64>();
-        let mut by_hour: BTreeMap<i64, u64> = BTreeMap::new();
-        for hour in &hours {
-            *by_hour.entry(hour.hour).or_default() += hour.asked;
-        }
-        let peak_per_hour = by_hour.into_values().max().unwrap_or(0);
+        let most = |of: fn(&AskedHour) -> u64| {
+            let mut by_hour: BTreeMap<i64, u64> = BTreeMap::new();
+            for hour in &hours {
+                *by_hour.entry(hour.hour).or_default() += of(hour);
+            }
+            by_hour.into_values().max().unwrap_or(0)
+        };
+        let (peak_per_hour, peak_at_once) = (most(|hour| hour.asked), most(|hour| hour.wanted));
         let lent_ms = sum(|hour| hour.held_ms).checked_div(sum(|hour| hour.ended));
         let hold = lent_ms.map_or(hold.lease, Duration::from_millis) + hold.rest;
         Self {
@@ -117,8 +151,9 @@ impl Demand {
             taken: sum(|hour| hour.taken),
             min_free: hours.iter().filter_map(|hour| hour.min_free).fold(free, usize::min),
             peak_per_hour,
+            peak_at_once,
             hold,
-            suggested_size: size(peak_per_hour, hold),
+            suggested_size: size(peak_per_hour, hold).max(peak_at_once),
         }
     }
 }
@@ -202,6 +237,41 @@ mod tests {
         assert_eq!((demand.asked, demand.missed, demand.peak_per_hour), (9, 1, 5));
         assert_eq!((demand.min_free, demand.hold), (0, Duration::from_secs(300 + 900)));
         assert_eq!(all.len(), 4, "hours in which nothing was are left out");
+    }
+
+    #[test]
+    fn what_is_wanted_is_wanted_until_it_is_less() {
+        let mut hours = Hours::default();
+        hours.wanted(at(10, 0), 4);
+        hours.wanted(at(10, 1), 1_290);
+        hours.wanted(at(13, 5), 7);
+        hours.wanted(at(15, 0), 0);
+        hours.wanted(at(17, 0), 0);
+
+        let by_hour: Vec<_> =
+            hours.of_day(at(17, 0)).iter().map(|it| (it.hour, it.wanted)).collect();
+
+        let whole = [(10, 1_290), (11, 1_290), (12, 1_290), (13, 1_290), (14, 7), (15, 7)];
+        assert_eq!(by_hour, whole);
+        let demand = told(&hours, at(36, 59));
+        assert_eq!((demand.peak_at_once, demand.suggested_size), (1_290, 1_290));
+        let later = told(&hours, at(37, 0));
+        assert_eq!((later.peak_at_once, later.suggested_size), (7, 7));
+    }
+
+    #[test]
+    fn what_servers_want_in_one_hour_they_may_want_at_once() {
+        let of = |hour, wanted| AskedHour { hour, wanted, ..AskedHour::default() };
+        let hours = [of(10, 40), of(11, 30), of(11, 20), of(12, 45)];
+        let demand = Demand::of(&hours, 5, HOLD, at(12, 0));
+        assert_eq!((demand.peak_at_once, demand.suggested_size), (50, 50));
+    }
+
+    #[test]
+    fn a_busy_hour_asks_for_more_than_were_wanted_at_once() {
+        let hour = AskedHour { hour: 10, asked: 900, wanted: 310, ..AskedHour::default() };
+        let demand = Demand::of(&[hour], 5, HOLD, at(10, 0));
+        assert_eq!((demand.peak_at_once, demand.suggested_size), (310, 352));
     }
 
     fn told(hours: &Hours, now: Wall) -> Demand {

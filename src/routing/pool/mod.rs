@@ -124,6 +124,7 @@ impl Leases {
         for pool in snapshot.pools() {
             let shelf = self.shelves.entry(pool.id.clone()).or_default();
             shelf.taken_after = pool.taken_after;
+            shelf.waiting.rest = pool.quarantine;
             for &did in &pool.numbers {
                 let number = self.numbers.entry(did).or_insert_with(|| {
                     shelf.count.free += 1;
@@ -181,13 +182,15 @@ impl Leases {
                     shelf.hours.asked(now, outcome, shelf.free.len());
                 }
                 let Some((did, _)) = found else {
-                    shelf.waiting.add(session, expires_at);
+                    shelf.waiting.turned_away(session, expires_at);
+                    shelf.note(now);
                     return None;
                 };
                 did
             }
         };
         self.give(did, session, now, expires_at);
+        self.note(pool, now);
         Some(Lease { number: did, session, expires_at })
     }
 
@@ -222,12 +225,13 @@ impl Leases {
                 shelf.hours.asked(now, outcome, shelf.free.len());
             }
             if lease.is_none() {
-                shelf.waiting.add(session, expires_at);
+                shelf.waiting.turned_away(session, expires_at);
             }
         }
         if let Some(Lease { number, session, expires_at }) = known {
             self.give(number, session, now, expires_at);
         }
+        self.note(pool, now);
     }
 
     /// Who has these numbers, whichever pool lent them, and since when; of those that rest, who had them last.
@@ -283,7 +287,9 @@ impl Leases {
             let is_taken = matches!(number.state, State::Leased { .. });
             shelf.hours.asked(since, Some(is_taken), shelf.free.len());
         }
+        let pool = number.pool.clone();
         self.give(lease.number, lease.session, since, lease.expires_at);
+        self.note(&pool, since);
         true
     }
 
@@ -380,7 +386,7 @@ impl Leases {
     /// The session needs its numbers no more: they go into quarantine, or stay leased while a
     /// call is on them.
     pub fn release(&mut self, session: SessionId, now: Wall) {
-        self.wait_no_more(session);
+        self.shelves.values_mut().for_each(|shelf| shelf.waiting.leave(session, now));
         for did in self.owned_by(session) {
             let Some(State::Leased { began_at, seen_at, .. }) = self.state(did) else { continue };
             self.enter(did, State::Leased { session, began_at, seen_at, expires_at: now });
@@ -390,7 +396,7 @@ impl Leases {
 
     /// The session's numbers were never shown to anybody: they are free, and nobody had them.
     pub fn take_back(&mut self, session: SessionId, now: Wall) {
-        self.wait_no_more(session);
+        self.shelves.values_mut().for_each(|shelf| shelf.waiting.remove(session));
         for did in self.owned_by(session) {
             self.enter(did, State::Free { since: now });
         }
@@ -406,7 +412,7 @@ impl Leases {
             self.deadlines.pop_first();
             moved += 1;
             let Some(number) = self.numbers.get_mut(&did) else { continue };
-            let quarantine = number.quarantine;
+            let (quarantine, pool) = (number.quarantine, number.pool.clone());
             let next = match number.state {
                 State::Leased { session, began_at, .. } => {
                     self.end(did, session, began_at, at, quarantine);
@@ -418,6 +424,7 @@ impl Leases {
                 free @ State::Free { .. } => free,
             };
             self.enter(did, next);
+            self.note(&pool, at);
         }
         moved
     }
@@ -438,12 +445,18 @@ impl Leases {
     }
 
     /// What a pool was asked for in the hours of the last 24, of this server.
-    pub fn asked(&self, pool: &PoolId, now: Wall) -> Vec<AskedHour> {
-        self.shelves.get(pool).map(|shelf| shelf.hours.of_day(now)).unwrap_or_default()
+    pub fn asked(&mut self, pool: &PoolId, now: Wall) -> Vec<AskedHour> {
+        self.expire(now);
+        let Some(shelf) = self.shelves.get_mut(pool) else { return vec![] };
+        shelf.note(now);
+        shelf.hours.of_day(now)
     }
 
-    fn wait_no_more(&mut self, session: SessionId) {
-        self.shelves.values_mut().for_each(|shelf| shelf.waiting.remove(session));
+    /// Other numbers of the pool are wanted than before.
+    fn note(&mut self, pool: &PoolId, now: Wall) {
+        if let Some(shelf) = self.shelves.get_mut(pool) {
+            shelf.note(now);
+        }
     }
 
     fn owned_by(&self, session: SessionId) -> Vec<PhoneNumber> {
@@ -462,7 +475,7 @@ impl Leases {
             Some(State::Leased { session: owner, began_at, expires_at: until, .. }) => {
                 self.end(did, owner, began_at, now, Duration::ZERO);
                 if let Some(waiting) = self.waiting_for(did) {
-                    waiting.add(owner, until);
+                    waiting.lost(owner, until);
                 }
                 now
             }
@@ -561,6 +574,13 @@ impl Leases {
 }
 
 impl Shelf {
+    /// Notes how many of its numbers are wanted from now on.
+    fn note(&mut self, now: Wall) {
+        self.waiting.settle(now);
+        let wanted = self.count.leased + self.count.quarantined + self.waiting.wanted();
+        self.hours.wanted(now, u64::try_from(wanted).unwrap_or(u64::MAX));
+    }
+
     /// The number to be lent next, and whether it is taken from a visitor for that.
     fn next(&self, now: Wall) -> Option<(PhoneNumber, bool)> {
         let free = self.free.first().map(|(_, did)| (*did, false));

@@ -201,7 +201,110 @@ fn of_a_number_eight_leases_are_remembered_for_a_week() {
     assert_eq!(of(&leases, 1_540 + week), [session(9)]);
 }
 
+#[test]
+fn after_a_burst_the_size_that_is_suggested_is_what_the_burst_needed() {
+    let mut leases = leases(1_000);
+    let ttl = Duration::from_secs(180);
+    // By the hour's rate alone they need 114 numbers.
+    for n in 0..1_290 {
+        let (who, now) = (visitor(n), Wall(i64::from(n) * 3_000 / 1_290));
+        assert_eq!(leases.lease(&pool(), who, ttl, now).is_some(), n < 1_000);
+    }
+
+    let demand = demand_of(&leases, Hold { lease: ttl, rest: Duration::from_secs(60) }, at(3));
+
+    assert_eq!((demand.missed, demand.peak_at_once, demand.suggested_size), (290, 1_290, 1_290));
+}
+
+#[test]
+fn who_is_turned_away_in_an_hour_that_has_just_begun_is_missing_a_number() {
+    let mut leases = leases(3);
+    for n in 0..10 {
+        assert_eq!(leases.lease(&pool(), visitor(n), TTL, at(3_600)).is_some(), n < 3);
+    }
+    let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
+    let suggested = |leases: &Leases, s| {
+        let demand = demand_of(leases, hold, at(s));
+        (demand.missed, demand.peak_at_once, demand.suggested_size)
+    };
+    assert_eq!(suggested(&leases, 3_600), (7, 10, 10));
+
+    // Those turned away would have left their numbers to rest, as those did who had one.
+    assert!(leases.lease(&pool(), visitor(10), TTL, at(3_759)).is_none());
+    assert_eq!(suggested(&leases, 3_759), (8, 11, 11));
+    assert!(leases.lease(&pool(), visitor(11), TTL, at(3_760)).is_some());
+    assert_eq!(suggested(&leases, 3_760), (8, 11, 11));
+    let wanted = |hour| {
+        let hours = leases.clone().asked(&pool(), at(7_300));
+        hours.iter().find(|it| it.hour == hour).map(|it| it.wanted)
+    };
+    assert_eq!((wanted(1), wanted(2)), (Some(11), None), "all were over before the next hour");
+}
+
+#[test]
+fn who_was_never_answered_wants_no_number_and_who_is_released_leaves_one_to_rest() {
+    let mut leases = leases(1);
+    for n in 0..4 {
+        leases.lease(&pool(), visitor(n), TTL, at(0));
+    }
+    leases.take_back(visitor(1), at(1));
+    leases.release(visitor(2), at(1));
+    let wanted = |leases: &mut Leases, s| {
+        leases.asked(&pool(), at(s));
+        leases.shelves[&pool()].waiting.wanted()
+    };
+    assert_eq!(wanted(&mut leases, 60), 2, "one waits, one would rest");
+    assert_eq!(wanted(&mut leases, 61), 1);
+    assert_eq!(wanted(&mut leases, 100), 1, "it would rest");
+    assert_eq!(wanted(&mut leases, 160), 0);
+}
+
+#[test]
+fn whose_number_was_taken_for_want_of_a_sign_of_life_wants_none_until_it_asks() {
+    let mut leases = Leases::default();
+    leases.configure(&pool_with(1, "take_idle_after_s = 60"));
+    let ttl = Duration::from_secs(1_000);
+    let hold = Hold { lease: TTL, rest: Duration::from_secs(60) };
+    assert!(leases.lease(&pool(), visitor(1), ttl, at(0)).is_some());
+    assert!(leases.lease(&pool(), visitor(2), ttl, at(60)).is_some());
+    assert_eq!(demand_of(&leases, hold, at(60)).peak_at_once, 1);
+    assert!(leases.lease(&pool(), visitor(1), ttl, at(61)).is_none());
+    assert_eq!(demand_of(&leases, hold, at(61)).peak_at_once, 2);
+}
+
+/// What visitors do to a pool of so many numbers, and who found none left.
+fn replayed(steps: &[(u8, u32, i64)], numbers: usize) -> (Leases, Vec<usize>, i64) {
+    let (mut leases, mut missed, mut now) = (leases(numbers), vec![], 0);
+    for (nth, &(step, who, wait)) in steps.iter().enumerate() {
+        now += wait;
+        if step == 0 {
+            leases.release(visitor(who), at(now));
+        } else if leases.lease(&pool(), visitor(who), TTL * u32::from(step), at(now)).is_none() {
+            missed.push(nth);
+        }
+    }
+    (leases, missed, now)
+}
+
 proptest! {
+    #[test]
+    fn a_pool_of_the_size_that_is_suggested_would_have_had_a_number_for_everybody(
+        steps in prop::collection::vec((0_u8..4, 0_u32..40, prop_oneof![0_i64..3, 0_i64..400]), 1..300),
+        numbers in 1_usize..12,
+    ) {
+        let (leases, missed, now) = replayed(&steps, numbers);
+        let hold = Hold { lease: Duration::from_secs(1), rest: Duration::ZERO };
+        // All of it within a day.
+        prop_assume!(now < 23 * 3_600);
+        let demand = demand_of(&leases, hold, at(now));
+        let needed = usize::try_from(demand.peak_at_once).unwrap();
+        prop_assert!(missed.is_empty() || needed > numbers);
+        prop_assert_eq!(replayed(&steps, needed.max(1)).1, Vec::<usize>::new());
+        if needed > 1 {
+            prop_assert_ne!(replayed(&steps, needed - 1).1, Vec::<usize>::new(), "it is not too many");
+        }
+    }
+
     #[test]
     fn two_sessions_never_have_one_number_and_none_is_lent_before_it_rested(
         steps in prop::collection::vec((0_u8..6, 0_u8..5, 0_i64..60), 1..200),
@@ -281,7 +384,7 @@ fn compiled(text: &str) -> RoutingSnapshot {
 }
 
 fn pool_text(numbers: usize, setting: &str) -> String {
-    let numbers: Vec<_> = (0..numbers).map(|n| format!("\"+161455501{n:02}\"")).collect();
+    let numbers: Vec<_> = (0..numbers).map(|n| format!("\"+1614555{:04}\"", 100 + n)).collect();
     format!(
         r#"
         publishers = [{{ id = "pub" }}]
@@ -307,10 +410,17 @@ fn session(n: u8) -> SessionId {
     SessionId::from_bytes([n; 16])
 }
 
+fn visitor(n: u32) -> SessionId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    SessionId::from_bytes(bytes)
+}
+
 fn at(seconds: i64) -> Wall {
     Wall(seconds * 1_000)
 }
 
 fn demand_of(leases: &Leases, hold: Hold, now: Wall) -> Demand {
-    Demand::of(&leases.asked(&pool(), now), leases.reading(&pool()).free, hold, now)
+    let asked = leases.clone().asked(&pool(), now);
+    Demand::of(&asked, leases.reading(&pool()).free, hold, now)
 }

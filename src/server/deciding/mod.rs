@@ -631,7 +631,7 @@ impl Deciding {
     /// How each pool is, in the order of the configuration.
     pub fn pools(&self, now: Wall) -> Vec<PoolState> {
         let snapshot = self.snapshot.load();
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let pools = snapshot.pools().iter().map(|pool| {
             let Some(shared) = self.sessions.get() else { return state.desk.pool_state(pool, now) };
             let numbers = shared.reading(&pool.id);

@@ -175,6 +175,7 @@ async fn what_a_pool_is_asked_for_is_known_to_all_nodes_for_a_day() -> Result<()
         taken: 1,
         ended: 3,
         held_ms: 90_000,
+        wanted: 11,
         ..AskedHour::default()
     };
     first.lend(plain, id(1), MINUTE, at(0)).await?.context("one of three")?;

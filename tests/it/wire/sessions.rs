@@ -114,6 +114,38 @@ fn a_number_that_is_lent_for_one_caller_is_the_session_s_for_that_caller_alone()
     });
 }
 
+/// By the rate of the hour one number is enough, and the pool was told empty before anybody was turned away.
+#[test]
+fn a_pool_that_turns_visitors_away_is_told_with_what_the_missing_numbers_cost() {
+    let pool = &format!("{POOL}session_ttl_s = 60\nquarantine_s = 0\nnumber_cost = \"1.50\"");
+    play_with(Setup { set: &[], more: pool, ..Setup::default() }, |stage| {
+        let told = |what: &str, fields: &[&str]| {
+            let log = stage.log();
+            let mut lines = log.lines().filter(|line| line.contains(what));
+            Ok(lines.any(|line| fields.iter().all(|it| line.contains(it))).then_some(()))
+        };
+        let lent = ping(stage, &json!({ "pool": "pool" }))?;
+        ensure!(lent["number_status"] == "leased", "{lent:#}");
+        wait_for("the pool to be told empty", Duration::from_secs(10), || {
+            told("a pool has no number left", &["missing=0"])
+        })?;
+        for _ in 0..2 {
+            let none = ping(stage, &json!({ "pool": "pool" }))?;
+            ensure!(none["number_status"] == "exhausted", "{none:#}");
+        }
+        let pools = http::get(stage.api, "/v1/pools")?.json::<Value>()?;
+        let pool = &pools["items"][0];
+        ensure!(pool["suggested_size"] == 3 && pool["missing_cost"] == "3.00", "{pool:#}");
+        wait_for("what is missing to be told", Duration::from_secs(10), || {
+            told(
+                "a pool has fewer numbers than it needs",
+                &["missing=", "monthly_cost_of_missing="],
+            )
+        })?;
+        stage.is_clean()
+    });
+}
+
 #[test]
 fn who_finds_no_number_free_shares_one_with_all_others() {
     let pool = &format!("{POOL}overflow_number = \"+16145550140\"\nnumber_cost = \"1.50\"");
@@ -143,6 +175,7 @@ fn who_finds_no_number_free_shares_one_with_all_others() {
         let pool = &pools["items"][0];
         ensure!(pool["status"] == "exhausted" && pool["sharing"] == 2, "{pool:#}");
         ensure!(pool["last_24h"]["missed"] == 2, "{pool:#}");
+        ensure!(pool["last_24h"]["peak_at_once"] == 3, "{pool:#}");
         ensure!(pool["missing_cost"].as_str().is_some_and(|it| it != "0.00"), "{pool:#}");
         let number = http::get(stage.api, "/v1/numbers/+16145550101")?.json::<Value>()?;
         ensure!(number["session"] == sessions[0]["session_id"], "{number:#}");

@@ -25,7 +25,7 @@ use super::{Broken, START, World};
 
 impl Pools for World {
     fn pools(&self) -> Vec<PoolState> {
-        let desk = self.desk.lock();
+        let mut desk = self.desk.lock();
         self.snapshot.pools().iter().map(|pool| desk.pool_state(pool, START)).collect()
     }
 

@@ -46,8 +46,9 @@ impl Desk {
     }
 
     /// How full a pool is, and how it was asked for.
-    pub fn pool_state(&self, pool: &Pool, now: Wall) -> PoolState {
-        self.pool_state_of(pool, None, &self.asked(&pool.id, now), now)
+    pub fn pool_state(&mut self, pool: &Pool, now: Wall) -> PoolState {
+        let asked = self.asked(&pool.id, now);
+        self.pool_state_of(pool, None, &asked, now)
     }
 
     /// The same where others lend its numbers too: `numbers` as all of them have it, as far as that is known,
@@ -66,7 +67,7 @@ impl Desk {
     }
 
     /// What a pool was asked for here in the hours of the last 24.
-    pub fn asked(&self, pool: &PoolId, now: Wall) -> Vec<AskedHour> {
+    pub fn asked(&mut self, pool: &PoolId, now: Wall) -> Vec<AskedHour> {
         self.leases.asked(pool, now)
     }
 

@@ -130,14 +130,14 @@ fn read_past(text: &str) -> Option<PastLease> {
     Some(PastLease { session, began_at, ended: FormerLease { ended_at, rests_until } })
 }
 
-/// `HOUR,ASKED,MISSED,TAKEN,ENDED,HELD MS;…`, the newest first. The fewest that were free are counted where
+/// `HOUR,ASKED,MISSED,TAKEN,ENDED,HELD MS,WANTED;…`, the newest first. The fewest that were free are counted where
 /// they are lent.
 fn written(hours: &[AskedHour]) -> String {
     let mut hours = hours.to_vec();
     hours.sort_unstable_by_key(|hour| Reverse(hour.hour));
     let mut text = String::new();
-    for AskedHour { hour, asked, missed, taken, ended, held_ms, min_free: _ } in hours {
-        text += &format!("{hour},{asked},{missed},{taken},{ended},{held_ms};");
+    for AskedHour { hour, asked, missed, taken, min_free: _, ended, held_ms, wanted } in hours {
+        text += &format!("{hour},{asked},{missed},{taken},{ended},{held_ms},{wanted};");
     }
     text
 }
@@ -151,7 +151,7 @@ fn read_hour(text: &str) -> Option<AskedHour> {
     let mut counts = counts.split(',').map(str::parse);
     let mut count = || counts.next()?.ok();
     let (asked, missed, taken) = (count()?, count()?, count()?);
-    let (ended, held_ms) = (count()?, count()?);
+    let (ended, held_ms, wanted) = (count()?, count()?, count()?);
     Some(AskedHour {
         hour: hour.parse().ok()?,
         asked,
@@ -160,6 +160,7 @@ fn read_hour(text: &str) -> Option<AskedHour> {
         min_free: None,
         ended,
         held_ms,
+        wanted,
     })
 }
 
