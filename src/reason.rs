@@ -196,7 +196,8 @@ impl NoRoute {
         for reason in reasons {
             let class =
                 if reason == Reason::TargetDrained { &mut of_drained } else { &mut nearest };
-            *class = class.into_iter().chain(reason.no_route()).min();
+            let so_far: Option<Self> = *class;
+            *class = so_far.into_iter().chain(reason.no_route()).min();
         }
         nearest.or(of_drained).unwrap_or(Self::NoneMatch)
     }
