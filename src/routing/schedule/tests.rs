@@ -201,7 +201,7 @@ fn the_next_opening_is_that_of_a_day_on_which_there_is_one() {
         ("2026-11-27T19:30:00Z", "opens Mon 09:00"),
         // The eve of a Monday without any, a week in which only the next Friday has.
         ("2026-12-28T04:00:00Z", "opens Fri 20:00 on 2027-01-08"),
-        ("2027-01-05T04:00:00Z", "opens Fri 20:00"),
+        ("2027-01-05T15:00:00Z", "opens Fri 20:00"),
         // Within the hour, on the day a week later.
         ("2026-12-22T01:00:00Z", "opens Fri 20:00"),
     ] {

@@ -252,7 +252,7 @@ fn the_explanation_names_the_fact_behind_each_reason() {
     let capped = CONFIG.replace("id = \"tgt_last\"", "id = \"tgt_last\"\npaused = true");
     assert_snapshot!(decide_with(&capped, &request, &busy).explain_first(0).join("\n"), @r"
     campaign cmp_hvac, publisher pub_bright; no session
-    tgt_summit: not dialled; the target is closed at this hour (schedule.closed): it is Tue 23:04 America/New_York, opens Tue 07:00
+    tgt_summit: not dialled; the target is closed at this hour (schedule.closed): it is Tue 23:04 America/New_York, opens Tue 07:00 on 2026-03-24
     tgt_cool: not dialled; the target has as many calls as it takes (concurrency.full): 1 live, at most 1
     tgt_last: not dialled; the target is paused (target.paused)
     refused with 480; no target of the campaign can take the call (selection.none_eligible)
