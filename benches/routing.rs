@@ -1,4 +1,4 @@
-//! Compiling a large configuration, deciding on it, and taking room for a call.
+//! Reading and compiling a large configuration, deciding on it, and taking room for a call.
 //!
 //! `cargo bench --bench routing`. The configuration has 10,000 targets, 1,000 campaigns, 100,000
 //! numbers and a set of 42,000 ZIP codes, by which every target filters. Decisions are timed one by
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use divan::{AllocProfiler, Bencher, black_box};
+use tollbridge::config::{Config, Format};
 use tollbridge::id::{CallId, HoldId};
 use tollbridge::routing::config::{FilterValue, NamedOr, NumberConfig, TierTargetConfig};
 use tollbridge::routing::hold::{Bucket, BucketRequest, HoldLedger, LedgerLimits};
@@ -101,6 +102,17 @@ static SNAPSHOT: LazyLock<RoutingSnapshot> = LazyLock::new(|| {
     RoutingSnapshot::compile(CONFIG.clone(), 1).expect("the configuration is sound")
 });
 
+/// As many targets as a file has them, each on lines of its own.
+static TEXT: LazyLock<String> = LazyLock::new(|| {
+    let (before, rest) = SEED.split_once("[[targets]]").expect("the seed has a target");
+    let (target, behind) = rest.split_once("[[campaigns]]").expect("and a campaign behind it");
+    let target = |n| format!("[[targets]]{}", target.replace("\"tgt\"", &format!("\"tgt_{n}\"")));
+    let targets: String = (0..TARGETS).map(target).collect();
+    let listen = "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n";
+    // What stands at the top of the seed is of no table, so it goes before all.
+    format!("{before}{targets}[[campaigns]]{behind}{listen}")
+});
+
 /// A call for the campaign whose number it is.
 fn request(dialed: &str, zip: &str) -> RouteRequest {
     let tags = [("geo.zip", zip), ("lead.age", "63")];
@@ -127,6 +139,18 @@ fn compile_10000_targets_1000_campaigns_100000_numbers(bencher: Bencher<'_, '_>)
     bencher
         .with_inputs(|| CONFIG.clone())
         .bench_local_values(|config| RoutingSnapshot::compile(config, 1).map(|it| it.revision()));
+}
+
+/// As `check`, a start and a reload read it.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn read_10000_targets(bencher: Bencher<'_, '_>) {
+    let text = TEXT.as_str();
+    bencher.bench_local(|| {
+        let text = black_box(text);
+        let config = Config::parse("bench.toml", text, Format::Toml, std::iter::empty(), &[]);
+        let routing = config.and_then(|it| it.routing::<RoutingConfig>().whole());
+        routing.expect("the text is well written").targets.len()
+    });
 }
 
 #[divan::bench(sample_count = 1_000, sample_size = 1)]

@@ -1,7 +1,7 @@
 //! The values of a file and where each was written.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -28,9 +28,10 @@ impl fmt::Debug for Tree {
 
 impl Tree {
     pub(super) fn from_toml(name: &str, text: &str) -> Result<Self, Fault> {
+        let lines = Lines::of(name, text);
         let table = DeTable::parse(text).map_err(|error| Fault {
             origin: match error.span() {
-                Some(span) => line_of(name, text, span.start),
+                Some(span) => lines.at(span.start),
                 None => Origin::File { file: name.to_owned() },
             },
             path: "".into(),
@@ -39,7 +40,7 @@ impl Tree {
             remedy: "".into(),
         })?;
         let mut tree = Self::empty(name);
-        tree.root = tree.take_table(Place { name, text, path: "" }, table.into_inner())?;
+        tree.root = tree.take_table(Place { lines: &lines, path: "" }, table.into_inner())?;
         Ok(tree)
     }
 
@@ -47,7 +48,9 @@ impl Tree {
         let mut tree = Self::empty(name);
         let raw: &RawValue =
             serde_json::from_str(text).map_err(|error| not_json(name, error.line(), &error))?;
-        tree.root = tree.take_json(Place { name, text, path: "" }, raw)?.unwrap_or_default();
+        let lines = Lines::of(name, text);
+        let place = Place { lines: &lines, path: "" };
+        tree.root = tree.take_json(place, raw)?.unwrap_or_default();
         if tree.root.is_object() {
             return Ok(tree);
         }
@@ -105,7 +108,7 @@ impl Tree {
         let mut fields = serde_json::Map::new();
         for (key, value) in table {
             let path = place.field(key.get_ref());
-            self.origins.insert(path.clone(), place.line(key.span().start));
+            self.origins.insert(path.clone(), place.lines.at(key.span().start));
             let value = self.take_toml(Place { path: &path, ..place }, value.into_inner())?;
             fields.insert(key.into_inner().into_owned(), value);
         }
@@ -119,7 +122,7 @@ impl Tree {
                 let mut values = Vec::with_capacity(items.len());
                 for (position, item) in items.into_iter().enumerate() {
                     let path = format!("{}[{position}]", place.path);
-                    self.origins.insert(path.clone(), place.line(item.span().start));
+                    self.origins.insert(path.clone(), place.lines.at(item.span().start));
                     values.push(self.take_toml(Place { path: &path, ..place }, item.into_inner())?);
                 }
                 Ok(Value::Array(values))
@@ -141,11 +144,9 @@ impl Tree {
     /// `None` for `null`.
     fn take_json(&mut self, place: Place<'_>, raw: &RawValue) -> Result<Option<Value>, Fault> {
         let json = raw.get();
-        // `json` is a part of the text, so the difference of their addresses is its position.
-        let position = json.as_ptr().addr().saturating_sub(place.text.as_ptr().addr());
-        let origin = place.line(position);
+        let origin = place.lines.at_part(json);
         let fault = |error: serde_json::Error| {
-            not_json(place.name, origin.line().unwrap_or(1) + error.line().max(1) - 1, &error)
+            not_json(place.lines.name, origin.line().unwrap_or(1) + error.line().max(1) - 1, &error)
         };
         if !place.path.is_empty() {
             self.origins.insert(place.path.to_owned(), origin.clone());
@@ -179,8 +180,7 @@ impl Tree {
 /// Where in a file we are.
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    name: &'a str,
-    text: &'a str,
+    lines: &'a Lines<'a>,
     path: &'a str,
 }
 
@@ -188,16 +188,34 @@ impl Place<'_> {
     fn field(self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
-
-    fn line(self, position: usize) -> Origin {
-        line_of(self.name, self.text, position)
-    }
 }
 
-fn line_of(name: &str, text: &str, position: usize) -> Origin {
-    let before = &text.as_bytes()[..position.min(text.len())];
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    Origin::Line { file: name.to_owned(), line }
+/// The lines of a file. Every value asks for its own, so they are counted once.
+struct Lines<'a> {
+    name: &'a str,
+    text: &'a str,
+    /// The byte each line begins with, ascending.
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(name: &'a str, text: &'a str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let starts = std::iter::once(0).chain(ends.map(|(end, _)| end + 1)).collect();
+        Self { name, text, starts }
+    }
+
+    /// The line of the byte at `position`.
+    fn at(&self, position: usize) -> Origin {
+        let line = self.starts.partition_point(|start| *start <= position);
+        Origin::Line { file: self.name.to_owned(), line }
+    }
+
+    /// The line that `part` begins on, which is a part of the text: so the difference of their addresses is
+    /// its position.
+    fn at_part(&self, part: &str) -> Origin {
+        self.at(part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr()))
+    }
 }
 
 fn not_json(name: &str, line: usize, error: &serde_json::Error) -> Fault {
@@ -269,8 +287,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                let mut names = BTreeSet::new();
                 while let Some((name, raw)) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
-                    if members.iter().any(|(earlier, _)| *earlier == name) {
+                    if !names.insert(name.clone()) {
                         let twice = format!("`{name}` is written twice");
                         return Err(serde::de::Error::custom(twice));
                     }
@@ -281,5 +300,53 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         }
 
         deserializer.deserialize_map(Collect)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_on_the_line_that_begins_at_or_before_it() {
+        let text = "\nab\r\n\n\u{e9}\ncd";
+        let lines = Lines::of("test.toml", text);
+        assert_eq!(lines.starts, [0, 1, 5, 6, 9]);
+        let at = |position| lines.at(position).line().unwrap();
+        for position in 0..text.len() {
+            let before = &text.as_bytes()[..position];
+            let expected = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(at(position), expected, "{position}");
+        }
+        assert_eq!((at(text.len()), at(text.len() + 9)), (5, 5));
+        assert_eq!(lines.at_part(&text[6..8]).line(), Some(4));
+        assert_eq!(Lines::of("test.toml", "").at(0).line(), Some(1));
+    }
+
+    #[test]
+    fn every_value_has_the_line_it_is_written_on_in_either_format() {
+        let count = 500;
+        let entry = |n| format!("[[targets]]\nid = \"t{n}\"\ncaps = [\n  {{ limit = 1 }},\n]\n");
+        let toml: String = (0..count).map(entry).collect();
+        let tree = Tree::from_toml("test.toml", &toml).unwrap();
+        let line = |path: String| tree.origin(&path).line();
+        for n in 0..count {
+            let first = 1 + 5 * n;
+            assert_eq!(line(format!("targets[{n}]")), Some(first));
+            assert_eq!(line(format!("targets[{n}].id")), Some(first + 1));
+            assert_eq!(line(format!("targets[{n}].caps")), Some(first + 2));
+            assert_eq!(line(format!("targets[{n}].caps[0].limit")), Some(first + 3));
+        }
+        let entry = |n| format!("{{\n\"id\": \"t{n}\",\n\"caps\": [\n{{ \"limit\": 1 }}] }}");
+        let entries: Vec<_> = (0..count).map(entry).collect();
+        let json = format!("{{ \"targets\": [\n{}] }}", entries.join(",\n"));
+        let tree = Tree::from_json("test.json", &json).unwrap();
+        let line = |path: String| tree.origin(&path).line();
+        for n in 0..count {
+            let first = 2 + 4 * n;
+            assert_eq!(line(format!("targets[{n}]")), Some(first));
+            assert_eq!(line(format!("targets[{n}].id")), Some(first + 1));
+            assert_eq!(line(format!("targets[{n}].caps[0].limit")), Some(first + 3));
+        }
     }
 }

@@ -87,13 +87,15 @@ impl Compiler<'_> {
                 (&buyer.id, rules)
             })
             .collect();
+        // Those without a fault, in the order of the file.
+        let mut targets = targets.iter_mut().peekable();
         for (t, written) in config.targets.iter().enumerate() {
             let mut rules = self.list_rules(&format!("targets[{t}].lists"), &written.lists, lists);
             if let Some(of_buyer) = of_buyers.get(&written.buyer) {
                 rules.suppress.extend(&of_buyer.suppress);
                 rules.accept.extend(of_buyer.accept.iter().cloned());
             }
-            if let Some(target) = targets.iter_mut().find(|it| it.id == written.id) {
+            if let Some(target) = targets.next_if(|it| it.id == written.id) {
                 target.lists = rules;
             }
         }
