@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tollbridge::config::{Config, ConfigError};
+use tollbridge::config::Config;
+use tollbridge::server;
 
 use cli::Failure;
 use cli::demo::DemoOptions;
@@ -118,12 +119,12 @@ struct ConfigArguments {
 }
 
 impl ConfigArguments {
-    fn load(&self) -> Result<Config, ConfigError> {
+    fn load(&self) -> Result<Config, Failure> {
         // A variable that is not UTF-8 cannot be one of ours.
         let env = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        Config::load(&self.config, env, &self.sets)
+        Ok(server::whole(Config::load_apart(&self.config, env, &self.sets)?)?)
     }
 }
 

@@ -36,7 +36,7 @@ pub struct ParseCurrencyError;
 pub enum ParseAmountError {
     #[error("`{0}` is not a decimal amount such as \"38.00\"")]
     NotDecimal(String),
-    #[error("`{0}` has more than {1} decimal places")]
+    #[error("`{0}` has more than {1} decimal places; write {1} or fewer")]
     TooPrecise(String, usize),
     #[error("`{0}` is too large")]
     TooLarge(String),

@@ -84,7 +84,8 @@ fn reworded(message: &str) -> (String, String) {
         let (kind, example) = kind(expected);
         return (format!("is not {kind}"), example.to_owned());
     }
-    (message.to_owned(), String::new())
+    let (problem, remedy) = message.split_once("; ").unwrap_or((message, ""));
+    (problem.to_owned(), remedy.to_owned())
 }
 
 /// What serde expects, in words, and how to write it.
@@ -113,6 +114,18 @@ fn quoted<'m>(message: &'m str, start: &str) -> impl Iterator<Item = &'m str> {
 /// The field a message says is not known.
 pub(super) fn unknown_field(message: &str) -> Option<&str> {
     quoted(message, "unknown field").next()
+}
+
+/// The known field that one of which a message says it is not known looks like.
+pub(super) fn meant_field(message: &str) -> Option<String> {
+    let mut names = quoted(message, "unknown field");
+    let unknown = names.next()?;
+    meant(&suggestion(unknown, names)).map(str::to_owned)
+}
+
+/// The name that a suggestion makes.
+pub(super) fn meant(suggestion: &str) -> Option<&str> {
+    suggestion.strip_prefix("did you mean `")?.split('`').next()
 }
 
 /// The field a message says is not there.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::explain::{explain, joined, missing_field, unknown_field};
+use super::explain::{explain, joined, meant_field, missing_field, unknown_field};
 use super::fault::{ConfigError, Fault};
 use super::tree::Tree;
 
@@ -16,61 +16,134 @@ const FAULTS_MAX: usize = 100;
 /// What was read, and what does not fit.
 #[derive(Debug)]
 pub struct Fitting<T> {
-    /// Without what is at fault; absent if an entry of a section is, as a whole, and then all behind it
-    /// would be told by another place.
+    /// Without what is at fault; absent if nothing could be read.
     pub value: Option<T>,
-    faults: Vec<Fault>,
-    /// Entries that lack something which is at fault, such as `targets[2]`.
-    spoilt: BTreeSet<String>,
+    misfits: Misfits,
 }
+
+/// What does not fit, and what may look wrong only for that.
+#[derive(Debug, Default)]
+pub struct Misfits {
+    faults: Vec<Fault>,
+    /// What was left out, by the places of the file.
+    taken: BTreeSet<String>,
+    places: Places,
+    lost: Vec<Lost>,
+}
+
+/// An entry of a section that could not be read.
+#[derive(Debug)]
+struct Lost {
+    /// Such as `targets`; `None`: nobody knows which is meant.
+    section: Option<String>,
+    /// `None`: it is not known either.
+    id: Option<String>,
+}
+
+/// For each entry that is left of a list that has lost some, where it stood.
+#[derive(Clone, Debug, Default)]
+struct Places(Vec<(String, Vec<usize>)>);
 
 /// A value from which is taken what is at fault.
 struct Fitter {
     value: Value,
-    /// What was taken out, by the places of the file.
+    /// By the places of the file.
     taken: BTreeSet<String>,
-    /// For each entry that is left of a list that has lost some, where it stood.
-    places: Vec<(String, Vec<usize>)>,
+    places: Places,
+    lost: Vec<Lost>,
 }
 
 impl<T> Fitting<T> {
+    /// What fits, all of it.
+    pub(super) fn all_of(value: T) -> Self {
+        Self { value: Some(value), misfits: Misfits::default() }
+    }
+
+    pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> Fitting<U> {
+        Fitting { value: self.value.map(to), misfits: self.misfits }
+    }
+
     /// # Errors
     /// All that does not fit.
     pub fn whole(self) -> Result<T, ConfigError> {
         match self.value {
-            Some(value) if self.faults.is_empty() => Ok(value),
-            Some(_) | None => Err(ConfigError::from_faults(self.faults)),
+            Some(value) if self.misfits.is_empty() => Ok(value),
+            Some(_) | None => Err(ConfigError::from_faults(self.misfits.faults)),
         }
     }
 
     /// The value as far as it fits, and what does not.
     pub fn apart(self) -> (Option<T>, Misfits) {
-        let Self { value, faults, spoilt } = self;
-        (value, Misfits { faults, spoilt })
+        (self.value, self.misfits)
     }
 }
 
-/// What does not fit, and where nothing more is to be found wrong for that.
-#[derive(Debug)]
-pub struct Misfits {
-    faults: Vec<Fault>,
-    spoilt: BTreeSet<String>,
-}
-
 impl Misfits {
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
     pub fn into_faults(self) -> Vec<Fault> {
         self.faults
     }
 
-    /// Whether a fault may be there only for what was left out.
+    /// With what else is wrong.
+    pub(super) fn between(self, before: Vec<Fault>, behind: Vec<Fault>) -> Self {
+        let faults = before.into_iter().chain(self.faults).chain(behind).collect();
+        Self { faults, ..self }
+    }
+
+    /// With what was read all the same.
+    pub(super) fn beside<T>(self, value: T) -> Fitting<T> {
+        Fitting { value: Some(value), misfits: self }
+    }
+
+    /// With a section that nobody knows, and the one that may be meant: what it names is not there.
+    pub(super) fn without_section(&mut self, meant: Option<&str>) {
+        self.lost.push(Lost { section: meant.map(str::to_owned), id: None });
+    }
+
+    /// Whether a fault may be there only for what was left out: it lies there, or speaks of it.
     pub fn may_cause(&self, fault: &Fault) -> bool {
-        self.spoilt.contains(entry_of(&fault.path))
+        let texts = [&fault.problem, &fault.remedy];
+        self.taken.iter().any(|taken| {
+            let field = taken.rsplit('.').next().unwrap_or(taken);
+            let is_near = entry_of(taken) == entry_of(&fault.path);
+            lies_in(&fault.path, taken)
+                || lies_in(taken, &fault.path)
+                || texts.iter().any(|text| text.contains(taken.as_str()))
+                || (is_near && texts.iter().any(|text| has_word(text, field)))
+        })
+    }
+
+    /// Whether some entry could not be read, so that those behind it stand elsewhere in the value.
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Whether an entry may have that name that could not be read, of a section that `is_meant`.
+    pub fn may_have_lost(&self, name: &str, is_meant: impl Fn(&str) -> bool) -> bool {
+        self.lost.iter().any(|lost| {
+            lost.id.as_ref().is_none_or(|id| id == name)
+                && lost.section.as_deref().is_none_or(&is_meant)
+        })
+    }
+
+    /// The same, whatever its name.
+    pub fn has_lost_any(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        self.lost.iter().any(|lost| lost.section.as_deref().is_none_or(&is_meant))
+    }
+
+    /// A text about the value that was read, such as a path, with the places of the file.
+    pub fn placed(&self, text: &str) -> String {
+        self.places.placed(text)
     }
 }
 
 /// Reads `value`, which stands at `base`.
 pub(super) fn fit<T: DeserializeOwned>(tree: &Tree, base: &str, value: Value) -> Fitting<T> {
-    let mut fitter = Fitter { value, taken: BTreeSet::new(), places: Vec::new() };
+    let mut fitter =
+        Fitter { value, taken: BTreeSet::new(), places: Places::default(), lost: vec![] };
     let mut faults: Vec<Fault> = Vec::new();
     let mut read = None;
     while faults.len() < FAULTS_MAX {
@@ -86,7 +159,7 @@ pub(super) fn fit<T: DeserializeOwned>(tree: &Tree, base: &str, value: Value) ->
             inner => inner,
         };
         let message = error.into_inner().to_string();
-        let path = fitter.place_of(&inner);
+        let path = fitter.places.placed(&inner);
         let is_taken = missing_field(&message)
             .is_some_and(|field| fitter.taken.contains(&joined(&path, field)));
         if !is_taken {
@@ -98,10 +171,13 @@ pub(super) fn fit<T: DeserializeOwned>(tree: &Tree, base: &str, value: Value) ->
             break;
         }
     }
-    let spoilt = fitter.taken.iter().map(|path| entry_of(&format!("{base}{path}")).to_owned());
-    let spoilt = spoilt.collect();
-    let is_in_place = fitter.places.is_empty();
-    Fitting { value: read.filter(|_| is_in_place), faults, spoilt }
+    let Fitter { taken, places, lost, .. } = fitter;
+    let placed = |path: String| match path.starts_with('[') {
+        true => format!("{base}{path}"),
+        false => joined(base, &path),
+    };
+    let taken = taken.into_iter().map(placed).collect();
+    Fitting { value: read, misfits: Misfits { faults, taken, places, lost } }
 }
 
 impl Fitter {
@@ -118,7 +194,12 @@ impl Fitter {
         if path.is_empty() {
             return false;
         }
-        self.taken.insert(self.place_of(path));
+        self.taken.insert(self.places.placed(path));
+        // What is not known was meant for what it looks like, or else for anything there.
+        let around = path.rsplit_once('.').map_or("", |(around, _)| around);
+        let meant = unknown_field(message).map(|_| meant_field(message).unwrap_or_default());
+        let meant = meant.map(|field| self.places.placed(&joined(around, &field)));
+        self.taken.extend(meant.filter(|path| !path.is_empty()));
         let (around, last) = match path.strip_suffix(']').and_then(|path| path.rsplit_once('[')) {
             Some(at) => at,
             None => path.rsplit_once('.').unwrap_or(("", path)),
@@ -131,30 +212,15 @@ impl Fitter {
                     return false;
                 }
                 let all = entries.len();
-                entries.remove(at);
-                let known = self.places.iter_mut().find(|(list, _)| list == around);
-                match known {
-                    Some((_, places)) => drop(places.remove(at)),
-                    None => {
-                        let places = (0..all).filter(|place| *place != at).collect();
-                        self.places.push((around.to_owned(), places));
-                    }
-                }
+                let entry = entries.remove(at);
+                let id = entry.get("id").and_then(Value::as_str).map(str::to_owned);
+                let section = Some(around.to_owned()).filter(|section| !section.is_empty());
+                self.lost.push(Lost { section, id });
+                self.places.remove(around, at, all);
                 true
             }
             Some(_) | None => false,
         }
-    }
-
-    /// Where in the file that stands which is now at `path`.
-    fn place_of(&self, path: &str) -> String {
-        let Some((list, rest)) = path.split_once('[') else { return path.to_owned() };
-        let Some((_, places)) = self.places.iter().find(|(name, _)| name == list) else {
-            return path.to_owned();
-        };
-        let Some((at, behind)) = rest.split_once(']') else { return path.to_owned() };
-        let place = at.parse().ok().and_then(|at: usize| places.get(at));
-        place.map_or_else(|| path.to_owned(), |place| format!("{list}[{place}]{behind}"))
     }
 
     fn at(&mut self, path: &str) -> Option<&mut Value> {
@@ -164,6 +230,55 @@ impl Fitter {
             None => value.get_mut(step),
         })
     }
+}
+
+impl Places {
+    /// The entry `at` is no longer in the list, which had `all`.
+    fn remove(&mut self, list: &str, at: usize, all: usize) {
+        match self.0.iter_mut().find(|(known, _)| known == list) {
+            Some((_, places)) => drop(places.remove(at)),
+            None => {
+                let places = (0..all).filter(|place| *place != at).collect();
+                self.0.push((list.to_owned(), places));
+            }
+        }
+    }
+
+    /// The same text with every entry of such a list as it stands in the file.
+    fn placed(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (list, places)| {
+            // A section that is read by itself, where a path begins with the entry.
+            if list.is_empty() && !text.starts_with('[') {
+                return text;
+            }
+            let (mut placed, mut rest) = (String::with_capacity(text.len()), text.as_str());
+            let opening = format!("{list}[");
+            while let Some((before, behind)) = rest.split_once(&opening) {
+                let is_past = list.is_empty() && !placed.is_empty();
+                placed.push_str(before);
+                placed.push_str(&opening);
+                let is_other =
+                    before.ends_with(|it: char| it.is_alphanumeric() || "_.".contains(it));
+                let digits = behind.split_once(']').map_or("", |(digits, _)| digits);
+                let place = digits.parse().ok().and_then(|at: usize| places.get(at));
+                rest = behind;
+                if let Some(place) = place.filter(|_| !is_other && !is_past) {
+                    placed.push_str(&place.to_string());
+                    rest = &behind[digits.len()..];
+                }
+            }
+            placed + rest
+        })
+    }
+}
+
+/// Whether a path is the other, or that of something in it.
+fn lies_in(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|it: char| !it.is_alphanumeric() && it != '_').any(|it| it == word)
 }
 
 /// Whether a path is that of an entry of a section, such as `targets[2]`, or `[2]` of one that is read by
@@ -224,7 +339,12 @@ mod tests {
     fn read(text: &str) -> (Fitting<Business>, Vec<String>) {
         let tree = Tree::from_toml("test.toml", text).unwrap();
         let fitting = fit::<Business>(&tree, "", tree.root.clone());
-        let told = fitting.faults.iter().map(|it| format!("{}: {}", it.path, it.problem)).collect();
+        let told = fitting
+            .misfits
+            .faults
+            .iter()
+            .map(|it| format!("{}: {}", it.path, it.problem))
+            .collect();
         (fitting, told)
     }
 
@@ -262,12 +382,20 @@ mod tests {
         let read = value.unwrap();
         assert_eq!((read.targets[2].weight, read.targets[1].caps.len()), (2, 0));
         let at = |path: &str| Fault { path: path.into(), ..misfits.faults[0].clone() };
-        assert!(
-            misfits.may_cause(&at("targets[1].dial.uri")) && misfits.may_cause(&at("limits.z"))
-        );
-        assert!(
-            !misfits.may_cause(&at("campaigns[0]")) && !misfits.may_cause(&at("targets[3].id"))
-        );
+        for caused in ["targets[1].caps", "targets[1].caps[1].limit", "targets[1]", "limits.x"] {
+            assert!(misfits.may_cause(&at(caused)), "{caused}");
+        }
+        for other in ["targets[1].dial.uri", "limits.z", "campaigns[0].id", "targets[12].caps"] {
+            assert!(!misfits.may_cause(&at(other)), "{other}");
+        }
+        let says = |path, problem: &str| Fault { problem: problem.into(), ..at(path) };
+        assert!(misfits.may_cause(&says("targets[1].weight", "is more than `caps` say")));
+        assert!(!misfits.may_cause(&says("targets[1].weight", "is more than `cap` says")));
+        assert!(!misfits.may_cause(&says("targets[3].weight", "is more than `caps` say")));
+        // Nobody knows what its colour was meant for.
+        assert!(misfits.may_cause(&says("targets[0].caps", "is wrong")));
+        assert!(misfits.may_cause(&says("pools[0]", "is more than targets[2].caps[0].window")));
+        assert!(!misfits.has_lost());
     }
 
     #[test]
@@ -281,8 +409,30 @@ mod tests {
             "targets[3].weight: is not a whole number from 0 up that fits",
         ];
         assert_eq!(told, expected);
-        assert!(fitting.value.is_none(), "the fourth would be taken for the first");
-        assert!(fitting.whole().is_err());
+        let (value, misfits) = fitting.apart();
+        let ids: Vec<_> = value.unwrap().targets.into_iter().map(|it| it.id).collect();
+        assert_eq!(ids, ["d"]);
+        let placed =
+            misfits.placed("targets[0].caps[1]: as subtargets[0], other.targets[0], targets[9]");
+        assert_eq!(placed, "targets[3].caps[1]: as subtargets[0], other.targets[0], targets[9]");
+        assert!(misfits.may_have_lost("any", |section| section == "targets"));
+        assert!(!misfits.may_have_lost("any", |section| section == "pools"));
+    }
+
+    #[test]
+    fn an_entry_that_is_lost_may_be_the_one_that_is_named() {
+        let (fitting, told) =
+            read("targets = [{ id = \"a\", caps = [] }, { id = \"b\" }, 7]\n[limits]\nx = 1\n");
+        assert_eq!(told, ["targets[2]: is not a table"]);
+        let (_, misfits) = fitting.apart();
+        assert!(misfits.has_lost() && misfits.may_have_lost("c", |_| true));
+        let mut misfits = Misfits::default();
+        assert!(!misfits.may_have_lost("c", |_| true));
+        misfits.lost.push(Lost { section: Some(String::from("targets")), id: Some("c".into()) });
+        assert!(misfits.may_have_lost("c", |it| it == "targets"));
+        assert!(!misfits.may_have_lost("d", |it| it == "targets"));
+        misfits.without_section(None);
+        assert!(misfits.may_have_lost("d", |it| it == "pools"));
     }
 
     #[test]

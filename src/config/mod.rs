@@ -173,31 +173,45 @@ impl Config {
     /// `TOLLBRIDGE_*` variables of `env`, then `sets`, each `key.path=value`.
     ///
     /// # Errors
-    /// The file cannot be read, or all faults found in it and in the overrides.
+    /// The file cannot be read, or all faults found in it and in the overrides; not those of the sections
+    /// that are in the care of others.
     pub fn load(
         path: &Path,
         env: impl Iterator<Item = (String, String)>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
+        Self::load_apart(path, env, sets)?.whole()
+    }
+
+    /// The same as far as it fits, so that others can look at their sections: in place of what is at fault
+    /// stands what is built in.
+    ///
+    /// # Errors
+    /// The file cannot be read, or nothing of it.
+    pub fn load_apart(
+        path: &Path,
+        env: impl Iterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Fitting<Self>, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|cause| ConfigError::unreadable(path, cause))?;
         let is_json = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("json"));
         let format = if is_json { Format::Json } else { Format::Toml };
         let env: Vec<_> = env.collect();
         let name = path.display().to_string();
-        let config = Self::parse(&name, &text, format, env.iter().cloned(), sets)?;
-        let file = File { path: path.to_owned(), env, sets: sets.to_vec() };
-        Ok(Self { file: Some(Arc::new(file)), ..config })
+        let read = Self::parse_apart(&name, &text, format, env.iter().cloned(), sets)?;
+        let file = Arc::new(File { path: path.to_owned(), env, sets: sets.to_vec() });
+        Ok(read.map(|config| Self { file: Some(file), ..config }))
     }
 
     /// Reads the file as it is now, with the same overrides.
     ///
     /// # Errors
-    /// As [`Config::load`].
-    pub fn read_again(&self) -> Result<Self, ConfigError> {
+    /// As [`Config::load_apart`].
+    pub fn read_again(&self) -> Result<Fitting<Self>, ConfigError> {
         match &self.file {
-            Some(file) => Self::load(&file.path, file.env.iter().cloned(), &file.sets),
-            None => Ok(self.clone()),
+            Some(file) => Self::load_apart(&file.path, file.env.iter().cloned(), &file.sets),
+            None => Ok(Fitting::all_of(self.clone())),
         }
     }
 
@@ -229,11 +243,26 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
+        Self::parse_apart(name, text, format, env, sets)?.whole()
+    }
+
+    /// Like [`Config::load_apart`] with the text at hand.
+    ///
+    /// # Errors
+    /// It is no TOML, or no JSON.
+    pub fn parse_apart(
+        name: &str,
+        text: &str,
+        format: Format,
+        env: impl Iterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Fitting<Self>, ConfigError> {
         let mut tree = match format {
             Format::Toml => Tree::from_toml(name, text)?,
             Format::Json => Tree::from_json(name, text)?,
         };
         let mut faults = explain::unknown_sections(&tree);
+        let unknown: Vec<_> = faults.iter().map(|it| it.remedy.clone()).collect();
         let defaults = serde_json::to_value(Settings::default())
             .expect("settings are maps with text keys, numbers and texts");
         let mut overrides = Override::from_env(env, &mut faults);
@@ -247,11 +276,16 @@ impl Config {
         faults.extend(broken.into_iter().map(|finding| tree.fault(finding)));
         let (settings, misfits) = explain::read::<Settings>(&tree, &SETTINGS).apart();
         let settings = settings.unwrap_or_default();
-        let found = settings.findings().into_iter().map(|finding| tree.fault(finding));
+        let found = settings
+            .findings()
+            .into_iter()
+            .map(|finding| tree.fault(Finding { path: misfits.placed(&finding.path), ..finding }));
         let found: Vec<_> = found.filter(|fault| !misfits.may_cause(fault)).collect();
-        faults.extend(misfits.into_faults().into_iter().chain(found));
-        ConfigError::unless_empty(faults)?;
-        Ok(Self { settings, tree, file: None })
+        let mut misfits = misfits.between(faults, found);
+        for remedy in unknown {
+            misfits.without_section(explain::meant(&remedy));
+        }
+        Ok(misfits.beside(Self { settings, tree, file: None }))
     }
 
     /// Hands out the list of tables of that name, such as `trunks`; it is empty if the file has

@@ -1,12 +1,12 @@
 //! The configuration as what the server runs on: all of it, or all that is wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use crate::config::{Config, Settings};
+use crate::config::{Config, ConfigError, Fault, Fitting, Misfits, Settings};
 use crate::routing::attestation::ATTESTATION_TAGS;
 use crate::routing::config::{DialConfig, SecretKey};
 use crate::routing::revision::pack;
@@ -44,11 +44,76 @@ pub struct Compiled {
     pub warnings: Vec<String>,
 }
 
+/// Path, value, problem and remedy.
+type Found = (String, String, String, String);
+
 /// What stands in the files that TLS needs.
 pub struct Loaded {
     pub tls: TlsFiles,
     pub scorers: Clients,
     pub holds: Option<LinkTls>,
+}
+
+/// The configuration, if its settings fit.
+///
+/// # Errors
+/// What does not fit, and beside it all that is wrong with the business, whatever the settings are.
+pub fn whole(read: Fitting<Config>) -> Result<Config, StartError> {
+    let (config, misfits) = read.apart();
+    let mut faults = Faults::default();
+    if let Some(config) = config {
+        if misfits.is_empty() {
+            return Ok(config);
+        }
+        let mut of_business = Faults::default();
+        of_business.keep(config.section::<Vec<TrunkConfig>>("trunks"))?;
+        of_business.keep(Dialing::compile(&config))?;
+        let (written, unfit) = config.routing::<RoutingConfig>().apart();
+        if let Some(mut written) = written {
+            written.texts = texts(&written);
+            written.keys = keys(&written);
+            let mut of_routing = Faults::default();
+            of_routing.keep(TargetLegs::compile(&config, &written))?;
+            of_routing.keep(routing_beside(bad_uris(&written), &config, written, 1))?;
+            of_business.add(own_faults(&config, &unfit, of_routing));
+        }
+        of_business.add(unfit.into_faults());
+        let found = own_faults(&config, &misfits, of_business);
+        faults.add(misfits.into_faults());
+        faults.add(found);
+    }
+    Err(ConfigError::Faults(faults.0).into())
+}
+
+/// Those that are there for themselves, not for what does not fit, with their places in the file.
+fn own_faults(config: &Config, misfits: &Misfits, found: Faults) -> Vec<Fault> {
+    let placed = found.0.into_iter().map(|fault| match misfits.has_lost() {
+        true => {
+            let path = misfits.placed(&fault.path);
+            Fault {
+                origin: config.origin_of(&path).clone(),
+                path: path.into(),
+                problem: misfits.placed(&fault.problem).into(),
+                remedy: misfits.placed(&fault.remedy).into(),
+                ..fault
+            }
+        }
+        false => fault,
+    });
+    placed.filter(|it| !misfits.may_cause(it) && !names_what_is_lost(it, misfits)).collect()
+}
+
+/// Whether a fault is that a name leads nowhere, and it may be that of something which could not be read.
+fn names_what_is_lost(fault: &Fault, misfits: &Misfits) -> bool {
+    let name = fault.value.as_deref().unwrap_or_default();
+    if let Some(what) = fault.problem.strip_prefix("names no ") {
+        return misfits.may_have_lost(name, |section| match section {
+            "caller_lists" => what.starts_with("list"),
+            _ => what.starts_with(&section.trim_end_matches('s').replace('_', " ")),
+        });
+    }
+    fault.problem.starts_with("is dialled by no call")
+        && misfits.has_lost_any(|section| matches!(section, "campaigns" | "pools"))
 }
 
 /// Compiles the configuration. The files that TLS needs are not read.
@@ -98,15 +163,19 @@ fn compile_with<T, S>(
     if let Some(mut written) = written {
         written.texts = texts(&written);
         written.keys = keys(&written);
-        legs = faults.keep(TargetLegs::compile(config, &written))?;
-        targets = faults.keep(self::targets(config, &written, &carriers))?;
-        faults.keep(egress::check(config, &written))?;
-        scorers = faults.keep(ScorerPeers::compile(config, &written))?;
+        let mut found = Faults::default();
+        legs = found.keep(TargetLegs::compile(config, &written))?;
+        targets = found.keep(self::targets(config, &written, &carriers))?;
+        found.keep(egress::check(config, &written))?;
+        scorers = found.keep(ScorerPeers::compile(config, &written))?;
         document = Some(pack(&written).into());
         warnings = written.unused();
-        let mut of_routing = Faults::default();
-        routing = of_routing.keep(self::routing(config, written, revision))?;
-        faults.add(of_routing.0.into_iter().filter(|fault| !misfits.may_cause(fault)));
+        routing = found.keep(self::routing(config, written, revision))?;
+        faults.add(own_faults(config, &misfits, found));
+    }
+    if misfits.has_lost() {
+        // What they say of places would be of others than those of the file.
+        (routing, scorers) = (None, None);
     }
     faults.add(misfits.into_faults());
     if let (Some(trunks), Some(routing)) = (&trunks, &routing) {
@@ -187,13 +256,41 @@ fn unattested(trunks: &Trunks, routing: &RoutingSnapshot) -> Vec<String> {
     campaigns.map(warning).collect()
 }
 
-/// What routing is told, and what routing cannot know: that targets' addresses are SIP URIs.
+/// What routing is told, and what routing cannot know: that targets' addresses are SIP URIs, and how long
+/// calls of this server last.
 pub(super) fn routing(
     config: &Config,
     written: RoutingConfig,
     revision: u64,
 ) -> Result<RoutingSnapshot, StartError> {
-    let bad_uris: Vec<_> = written
+    let mut found = bad_uris(&written);
+    found.extend(never_due(&config.settings, &written));
+    routing_beside(found, config, written, revision)
+}
+
+/// The same, with what was `found` before.
+fn routing_beside(
+    mut found: Vec<Found>,
+    config: &Config,
+    written: RoutingConfig,
+    revision: u64,
+) -> Result<RoutingSnapshot, StartError> {
+    match RoutingSnapshot::compile(written, revision) {
+        Ok(snapshot) if found.is_empty() => return Ok(snapshot),
+        Ok(_) => {}
+        Err(faults) => {
+            // Of a URI it tells less than is known already.
+            let known: BTreeSet<_> = found.iter().map(|(path, ..)| path.clone()).collect();
+            let is_new = |path: &String| !path.ends_with(".uri") || !known.contains(path);
+            let more = faults.into_iter().filter(|it| is_new(&it.path));
+            found.extend(more.map(|it| (it.path, it.value, it.problem, it.remedy)));
+        }
+    }
+    Err(config.faults(found).into())
+}
+
+fn bad_uris(written: &RoutingConfig) -> Vec<Found> {
+    let bad_uris = written
         .targets
         .iter()
         .enumerate()
@@ -209,14 +306,28 @@ pub(super) fn routing(
                 format!("is no SIP URI: it {fault}"),
                 String::from("write it as sip:host:port or sip:user@host"),
             ))
+        });
+    bad_uris.collect()
+}
+
+/// Terms for which no call lasts long enough, whatever its target says.
+fn never_due(settings: &Settings, written: &RoutingConfig) -> impl Iterator<Item = Found> {
+    let longest = settings.sip.max_call.as_secs();
+    let of_targets = written.targets.iter().enumerate().filter_map(|(t, target)| {
+        let seconds = target.conversion.as_ref()?.seconds;
+        Some((format!("targets[{t}].conversion.seconds"), seconds))
+    });
+    let of_publishers = written.publishers.iter().enumerate().flat_map(|(p, publisher)| {
+        publisher.payouts.iter().enumerate().filter_map(move |(n, payout)| {
+            Some((format!("publishers[{p}].payouts[{n}].seconds"), payout.seconds?))
         })
-        .collect();
-    if !bad_uris.is_empty() {
-        return Err(config.faults(bad_uris).into());
-    }
-    RoutingSnapshot::compile(written, revision).map_err(|faults| {
-        let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
-        config.faults(faults).into()
+    });
+    let never = of_targets.chain(of_publishers).filter(move |(_, it)| u64::from(*it) > longest);
+    never.map(move |(path, seconds)| {
+        let problem =
+            format!("is never reached: no call lasts longer than sip.max_call_s, {longest}");
+        let remedy = format!("write {longest} or less, or raise sip.max_call_s");
+        (path, seconds.to_string(), problem, remedy)
     })
 }
 
@@ -328,7 +439,8 @@ mod tests {
     fn a_mistake_within_what_may_have_a_name_is_told_with_its_place() {
         let target = |rest: &str| {
             let dial = "dial = { kind = \"sip\", uri = \"sip:a\" }";
-            told(&format!("[[targets]]\nid = \"a\"\nbuyer = \"b\"\n{dial}\n{rest}\n"))
+            let buyer = "[[buyers]]\nid = \"b\"\n";
+            told(&format!("{buyer}[[targets]]\nid = \"a\"\nbuyer = \"b\"\n{dial}\n{rest}\n"))
         };
         assert_eq!(
             target(
@@ -341,6 +453,10 @@ mod tests {
             target("filters.all = [{ tag = \"t\", op = \"is\", value = 7 }]"),
             ["targets[0].filters.all[0].op = \"is\""]
         );
+        let campaign = "[[campaigns]]\nid = \"c\"\n\
+             routing = { tiers = [], distribution = { new_bonus_pct = -1, by = \"performance\" } }\n";
+        let place = String::from("campaigns[0].routing.distribution.new_bonus_pct = -1");
+        assert!(told(campaign).contains(&place), "{:?}", told(campaign));
         assert_eq!(
             told("[[schedules]]\nid = \"s\"\nalways = true\n"),
             ["schedules[0].always = true"]
@@ -382,6 +498,42 @@ mod tests {
             };
             assert!(told.contains(fault), "{told}");
         }
+    }
+
+    #[test]
+    fn terms_that_no_call_of_this_server_lasts_long_enough_for_are_faults_beside_all_others() {
+        let text = "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\nmax_call_s = 100\n\
+             [[publishers]]\nid = \"p\"\n\
+             payouts = [{ campaign = \"c\", amount = \"1.00\", seconds = SECONDS }]\n\
+             price.allow_loss = true\n\
+             [[buyers]]\nid = \"b\"\n\
+             [[targets]]\nid = \"t\"\nbuyer = \"b\"\ndial = { kind = \"sip\", uri = \"URI\" }\n\
+             conversion = { seconds = SECONDS, revenue = \"2.00\" }\n\
+             [[campaigns]]\nid = \"c\"\npublisher = \"p\"\nnumbers = [\"+18005550100\"]\n\
+             routing.tiers = [{ targets = [{ target = \"TARGET\" }] }]\n";
+        let told = |seconds: &str, uri, target| {
+            let text =
+                text.replace("SECONDS", seconds).replace("URI", uri).replace("TARGET", target);
+            let none = std::iter::empty();
+            let config = Config::parse("c.toml", &text, Format::Toml, none, &[]).unwrap();
+            compile(&config, 1).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(told("100", "sip:a", "t"), "");
+        let faults = told("101", "a", "ghost");
+        let faults: Vec<_> = faults.lines().collect();
+        assert_eq!(
+            faults,
+            [
+                "c.toml:13: targets[0].dial.uri = a: is no SIP URI: it has a URI without a scheme; write it as \
+                 sip:host:port or sip:user@host",
+                "c.toml:14: targets[0].conversion.seconds = 101: is never reached: no call lasts \
+                 longer than sip.max_call_s, 100; write 100 or less, or raise sip.max_call_s",
+                "c.toml:6: publishers[0].payouts[0].seconds = 101: is never reached: no call lasts \
+                 longer than sip.max_call_s, 100; write 100 or less, or raise sip.max_call_s",
+                "c.toml:19: campaigns[0].routing.tiers[0].targets[0].target = ghost: names no target of \
+                 this configuration; add the target, or correct the name",
+            ]
+        );
     }
 
     /// Where each fault is said to be.

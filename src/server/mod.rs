@@ -121,7 +121,7 @@ use standing::Standing;
 use tls::TlsInForce;
 use upkeep::{Rounds, sweep, until_done, upkeep, watch_memory};
 
-pub use compile::{Compiled, Loaded, compile, compile_and_load};
+pub use compile::{Compiled, Loaded, compile, compile_and_load, whole};
 pub use error::{Faults, StartError};
 pub use http::http_client;
 pub use preview::{latency_estimate, sip_preview};

@@ -37,7 +37,7 @@ use super::revisions::Revisions;
 use super::scoring::Scoring;
 use super::sources::Sources;
 use super::tls::{TlsInForce, TlsParties};
-use super::{Compiled, Loaded, compile_and_load};
+use super::{Compiled, Loaded, compile_and_load, whole};
 
 /// Everything that a new configuration reaches.
 pub struct Reloader {
@@ -72,7 +72,7 @@ struct Coming {
 impl Coming {
     /// Reads it from where the one before came from.
     fn read(before: &Config, revision: u64) -> Result<Self, StartError> {
-        let config = before.read_again()?;
+        let config = whole(before.read_again()?)?;
         let mut faults = Faults::default();
         faults.keep(config.changed_settings(before))?;
         let compiled = faults.keep(compile_and_load(&config, revision))?;

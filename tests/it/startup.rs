@@ -212,7 +212,7 @@ routing = { tiers = [{ tier = 1, targets = [{ target = "negative", weight = -3 }
     run.refuses(
         2,
         &[
-            "wrong.toml:7: targets[0].caps[0].limit = -5: -5 is negative",
+            "wrong.toml:7: targets[0].caps[0].limit = -5: is negative; write 1 or more",
             "targets[1].buyer = ghost",
             "targets[2].filters.all[0].op = \"resembles\": is none of the words",
             "targets[2].colour = \"red\": is no field",
@@ -222,6 +222,83 @@ routing = { tiers = [{ tier = 1, targets = [{ target = "negative", weight = -3 }
     );
     let told = run.text.lines().filter(|line| line.contains("wrong.toml:")).count();
     assert_eq!(told, 6, "{}", run.text);
+}
+
+#[test]
+fn no_fault_hides_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wrong.toml");
+    let config = r#"
+[sip]
+listen = ["udp:127.0.0.1:0"]
+[account]
+currency = "USD"
+[journal]
+linger_ms = 2
+[[trunks]]
+id = "loop"
+carrier = "loopback"
+[[publishers]]
+id = "p"
+[[buyers]]
+id = "other"
+[[buyers]]
+id = "b"
+[[targets]]
+id = "first"
+buyer = "other"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+[[targets]]
+id = "second"
+buyer = "ghost"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+conversion = { seconds = 60, revenue = "-2.00" }
+[[sets]]
+id = "zips"
+kind = "zip"
+values = ["43215"]
+[[campaigns]]
+id = "c"
+publisher = "p"
+numbers = ["+18005550100"]
+routing = { tiers = [{ tier = 1, targets = [{ target = "first" }, { target = "second" }] }] }
+"#;
+    const BUSINESS: [&str; 2] = [
+        "targets[1].buyer = ghost: names no buyer",
+        "targets[1].conversion.revenue = -2.00: is negative",
+    ];
+    for (sound, wrong, fault) in [
+        ("listen = ", "t1ms = 5\nlisten = ", "sip.t1ms = 5: is no field"),
+        ("listen = ", "t1_ms = 1\nlisten = ", "sip.t1_ms = 1: is out of range"),
+        ("\"USD\"", "\"usd\"", "account.currency = \"usd\": is no currency"),
+        ("[[sets]]", "[[set]]", "set: is no section"),
+        ("kind = \"zip\"", "kind = \"x\"", "sets[0].kind = \"x\": is none of the words"),
+        ("id = \"other\"", "name = \"other\"", "buyers[0]: lacks `id`"),
+        ("id = \"first\"", "id = \"first\"\ncolour = \"red\"", "targets[0].colour = \"red\": is"),
+        (
+            "id = \"second\"",
+            "id = \"second\"\nmax_duration_s = \"x\"",
+            "targets[1].max_duration_s = \"x\"",
+        ),
+        (
+            "id = \"second\"",
+            "id = \"second\"\ncaps = [{ metric = \"connected\", window = \"daily\", limit = -1 }]",
+            "targets[1].caps[0].limit = -1: is",
+        ),
+    ] {
+        assert!(config.contains(sound), "{sound}");
+        let config = config.replacen(sound, wrong, 1);
+        // A buyer that cannot be read may be the one that is named.
+        let told = if wrong.starts_with("name") { &BUSINESS[1..] } else { &BUSINESS };
+        for (linger, more) in [("2", &[][..]), ("5000", &["journal.linger_ms = 5000: is out of"])] {
+            fs::write(&path, config.replace("linger_ms = 2", &format!("linger_ms = {linger}")))
+                .unwrap();
+            let run = run(&["check", "--config", &path.display().to_string()]);
+            run.refuses(2, &[&[fault], told, more].concat());
+            let lines: Vec<_> = run.text.lines().filter(|it| it.contains("wrong.toml:")).collect();
+            assert_eq!(lines.len(), 1 + told.len() + more.len(), "{}", run.text);
+        }
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod plans;
 mod price;
 mod publishers;
 mod quota;
+mod rooms;
 mod scopes;
 mod scorers;
 mod selection;
@@ -87,6 +88,8 @@ pub(super) fn compile(
     compiler.shared_settings(config);
     compiler.unpaid_duplicates(config);
     compiler.losses(config);
+    compiler.payouts_can_be_due(config);
+    compiler.shared_caps_leave_room(config);
     let mut targets = compiler.targets(config, &shared);
     let mut campaigns = compiler.campaigns(&config.campaigns, config.defaults.allow_loss);
     compiler.agree(config, &campaigns, &mut targets);

@@ -1,5 +1,8 @@
 //! Floors and margins of campaigns and publishers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::CampaignId;
 use crate::money::Money;
 use crate::routing::config::{
     CampaignConfig, MarginConfig, PayoutConfig, PriceConfig, RoutingConfig, RoutingPlanConfig,
@@ -8,6 +11,9 @@ use crate::routing::config::{
 use crate::routing::price::{HourlyFloor, PriceRules};
 
 use super::Compiler;
+
+/// A campaign, and the targets that its plan names, with their places.
+type Members<'c> = (&'c CampaignConfig, Vec<(usize, &'c TargetConfig)>);
 
 impl Compiler<'_> {
     pub(super) fn price(&mut self, path: &str, config: Option<&PriceConfig>) -> Option<PriceRules> {
@@ -60,10 +66,10 @@ impl Compiler<'_> {
     /// allowed. Targets that a floor refuses bring nothing to be paid for.
     pub(super) fn losses(&mut self, config: &RoutingConfig) {
         let mut faults = vec![];
+        let targets_of = self.targets_of_payouts(config);
         for (p, publisher) in config.publishers.iter().enumerate() {
             for (n, payout) in publisher.payouts.iter().enumerate() {
-                let is_its = |it: &&CampaignConfig| it.id == payout.campaign;
-                let Some(campaign) = config.campaigns.iter().find(is_its) else { continue };
+                let Some((campaign, targets)) = targets_of.get(&payout.campaign) else { continue };
                 let prices = [publisher.price.as_ref(), campaign.price.as_ref()];
                 let says = || prices.into_iter().flatten();
                 let allowed = says().find_map(|price| price.allow_loss);
@@ -74,8 +80,8 @@ impl Compiler<'_> {
                 let floor = says().find_map(|price| price.min_revenue);
                 let floor = floor.filter(|_| is_at_all_hours).unwrap_or(Money::ZERO);
                 let path = format!("publishers[{p}].payouts[{n}]");
-                let taken = self.targets_of(config, campaign);
-                let taken = taken.into_iter().filter(|(_, it)| brings(it) >= floor);
+                let taken = targets.iter().copied().filter(|(_, it)| !it.paused);
+                let taken = taken.filter(|(_, it)| brings(it) >= floor);
                 faults.extend(loss(&path, payout, taken));
             }
         }
@@ -84,7 +90,21 @@ impl Compiler<'_> {
         }
     }
 
-    /// Those that the plan of the campaign names and that can be called, with their places.
+    /// Each campaign of which something is paid out, with its targets.
+    pub(super) fn targets_of_payouts<'c>(
+        &self,
+        config: &'c RoutingConfig,
+    ) -> BTreeMap<&'c CampaignId, Members<'c>> {
+        let payouts = config.publishers.iter().flat_map(|it| &it.payouts);
+        let campaigns: BTreeSet<_> = payouts.map(|it| &it.campaign).collect();
+        let of = |id: &'c CampaignId| {
+            let campaign = &config.campaigns[*self.campaign_index.get(id.as_str())?];
+            Some((id, (campaign, self.targets_of(config, campaign))))
+        };
+        campaigns.into_iter().filter_map(of).collect()
+    }
+
+    /// Those that the plan of the campaign names, with their places.
     fn targets_of<'c>(
         &self,
         config: &'c RoutingConfig,
@@ -93,10 +113,10 @@ impl Compiler<'_> {
         let named = |id| self.plans.place(id).map(|place| &config.plans[place]);
         let plan: Option<&RoutingPlanConfig> =
             campaign.routing.written().or_else(|| campaign.routing.name().and_then(named));
-        let tiers = plan.into_iter().flat_map(|plan| &plan.tiers);
-        let members: Vec<_> = tiers.flat_map(|tier| &tier.targets).map(|it| &it.target).collect();
-        let targets = config.targets.iter().enumerate();
-        targets.filter(|(_, it)| !it.paused && members.contains(&&it.id)).collect()
+        let members = plan.into_iter().flat_map(|plan| &plan.tiers).flat_map(|tier| &tier.targets);
+        let places = members.filter_map(|it| self.target_index.get(it.target.as_str()).copied());
+        let places: BTreeSet<usize> = places.collect();
+        places.into_iter().map(|place| (place, &config.targets[place])).collect()
     }
 }
 

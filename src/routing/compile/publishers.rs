@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::money::Money;
-use crate::routing::config::{PayScope, PublisherConfig, QuotaConfig};
+use crate::routing::config::{PayScope, PublisherConfig, QuotaConfig, RoutingConfig};
 use crate::routing::snapshot::{Payout, Publisher};
 
 use super::{Compiler, named};
@@ -58,5 +58,41 @@ impl Compiler<'_> {
             });
         }
         publishers
+    }
+
+    /// That some call of its campaign can last until a payout is due.
+    pub(super) fn payouts_can_be_due(&mut self, config: &RoutingConfig) {
+        let targets_of = self.targets_of_payouts(config);
+        for (p, publisher) in config.publishers.iter().enumerate() {
+            for (n, payout) in publisher.payouts.iter().enumerate() {
+                let Some((campaign, targets)) = targets_of.get(&payout.campaign) else { continue };
+                let no_route = &campaign.no_route;
+                let overflow = [
+                    &no_route.none_match,
+                    &no_route.all_closed,
+                    &no_route.no_capacity,
+                    &no_route.none_answered,
+                ];
+                let overflow = overflow.into_iter().filter_map(|action| {
+                    let id = action.overflow.as_ref()?.as_str();
+                    Some(&config.targets[*self.target_index.get(id)?])
+                });
+                let all = targets.iter().map(|(_, target)| *target).chain(overflow);
+                let lengths = all.map(|target| *target.max_duration_s);
+                let (Some(seconds), Some(longest)) = (payout.seconds, lengths.max()) else {
+                    continue;
+                };
+                if seconds > longest {
+                    let (path, id) = (format!("publishers[{p}].payouts[{n}]"), &payout.campaign);
+                    let problem = format!(
+                        "is never reached: no call of campaign `{id}` lasts longer than {longest} s"
+                    );
+                    let remedy = format!(
+                        "write {longest} or less, or raise max_duration_s of a target of it"
+                    );
+                    self.fault(&path, "seconds", seconds, &problem, &remedy);
+                }
+            }
+        }
     }
 }

@@ -60,6 +60,14 @@ impl Compiler<'_> {
                 self.fault(path, "conversion.revenue", revenue, "is negative", remedy);
             }
             self.no_more_than(path, "conversion.revenue", revenue, Money::OF_A_CALL_MAX);
+            let (seconds, longest) = (conversion.seconds, *config.max_duration_s);
+            if seconds > longest && settings::MAX_DURATION_S.contains(&longest) {
+                let problem = format!(
+                    "is never reached: no call lasts longer than max_duration_s, {longest}"
+                );
+                let remedy = format!("write {longest} or less, or raise max_duration_s");
+                self.fault(path, "conversion.seconds", seconds, &problem, &remedy);
+            }
             let scopes = [PayScope::Target, PayScope::Buyer, PayScope::Campaign, PayScope::Account];
             self.pay_duplicates(&format!("{path}.conversion"), &conversion.dedupe, &scopes);
             Conversion { seconds: conversion.seconds, revenue, dedupe: conversion.dedupe }

@@ -436,6 +436,111 @@ fn amounts_that_could_not_be_added_up_are_faults_all_of_them_at_once() {
 }
 
 #[test]
+fn terms_that_no_call_lasts_long_enough_for_are_faults() {
+    let told = |changes: &[(&str, &str)]| {
+        let text = changes.iter().fold(SOUND.to_owned(), |text, (sound, changed)| {
+            assert!(text.contains(sound), "{sound}");
+            text.replace(sound, changed)
+        });
+        let faults = RoutingSnapshot::compile(config(&text), 1).err().unwrap_or_default();
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let conversion = |seconds, max_duration_s| {
+        let lasts = format!("id = \"tgt_a\"\nmax_duration_s = {max_duration_s}\n");
+        let converts = format!("start = \"on_answer\", seconds = {seconds}");
+        told(&[("id = \"tgt_a\"\n", &lasts), ("start = \"on_answer\", seconds = 60", &converts)])
+    };
+    // It is hung up when it has lasted so long.
+    assert_eq!(conversion(600, 600), Vec::<String>::new());
+    assert_eq!(
+        conversion(601, 600),
+        ["targets[0].conversion.seconds = 601: is never reached: no call lasts longer than \
+             max_duration_s, 600; write 600 or less, or raise max_duration_s"]
+    );
+    assert_eq!(
+        told(&[("seconds = 60, revenue", "seconds = 14401, revenue")]).len(),
+        1,
+        "what is built in holds, too"
+    );
+    let of_buyer = ("[{ id = \"buy\" }]", "[{ id = \"buy\", max_duration_s = 59 }]");
+    assert_eq!(told(&[of_buyer]).len(), 2, "and what the buyer says, also of the payout");
+
+    let payout = |seconds: u32, more: &[(&str, &str)]| {
+        let due = format!("\"24.00\", seconds = {seconds}");
+        told(&[&[("\"24.00\", seconds = 60", due.as_str())][..], more].concat())
+    };
+    let first = ("id = \"tgt_a\"\n", "id = \"tgt_a\"\nmax_duration_s = 600\n");
+    let second = ("id = \"tgt_b\"\n", "id = \"tgt_b\"\nmax_duration_s = 700\n");
+    assert_eq!(payout(700, &[first, second]), Vec::<String>::new());
+    assert_eq!(
+        payout(701, &[first, second]),
+        [
+            "publishers[0].payouts[0].seconds = 701: is never reached: no call of campaign `cmp` lasts \
+             longer than 700 s; write 700 or less, or raise max_duration_s of a target of it"
+        ]
+    );
+    let third = "[[targets]]\nid = \"tgt_c\"\nbuyer = \"buy\"\n\
+                 dial = { kind = \"sip\", uri = \"sip:127.0.0.1:5090\" }\n[[campaigns]]\n";
+    let overflow =
+        "publisher = \"pub_a\"\nno_route = { all_closed = { overflow = \"tgt_c\" } }\n    numbers";
+    let overflow = [
+        first,
+        second,
+        ("[[campaigns]]\n", third),
+        ("publisher = \"pub_a\"\n    numbers", overflow),
+    ];
+    assert_eq!(payout(701, &overflow), Vec::<String>::new(), "calls may get there");
+    assert_eq!(payout(14_401, &overflow).len(), 1);
+}
+
+#[test]
+fn a_cap_of_all_calls_into_which_not_one_fits_is_a_fault() {
+    let cap = |owner: &str, cap: &str| {
+        let caps = format!("caps = [{{ window = 'daily', {cap} }}]");
+        let terms = "buyer = \"buy\"\nconversion = { seconds = 60, revenue = \"41.00\" }\n";
+        // The second target earns something, too.
+        let (first, second) = SOUND.split_once("id = \"tgt_b\"\n").unwrap();
+        let text =
+            format!("{first}id = \"tgt_b\"\n{}", second.replacen("buyer = \"buy\"\n", terms, 1));
+        let text = match owner {
+            "account" => format!("account = {{ {caps} }}\n{text}"),
+            owner => {
+                let id = format!("id = \"{owner}\"");
+                let sep = if owner == "cmp" { "\n" } else { ", " };
+                assert!(text.contains(&id));
+                text.replacen(&id, &format!("{id}{sep}{caps}"), 1)
+            }
+        };
+        let faults = RoutingSnapshot::compile(config(&text), 1).err().unwrap_or_default();
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for owner in ["account", "buy", "pub_a", "cmp"] {
+        for (sound, wrong, says) in [
+            (
+                "metric = 'revenue', limit = '41.00'",
+                "metric = 'revenue', limit = '40.99'",
+                "limit = 40.99: is less than one call at any target earns, 41.00; write 41.00 or more",
+            ),
+            (
+                "metric = 'minutes', limit = 240",
+                "metric = 'minutes', limit = 239",
+                "limit = 239: is less than the longest call at any target takes, 240 minutes; write \
+                 240 or more, or a lower max_duration_s",
+            ),
+        ] {
+            assert_eq!(cap(owner, sound), Vec::<String>::new(), "{owner}");
+            assert_eq!(
+                cap(owner, &format!("{wrong}, mode = 'soft'")),
+                Vec::<String>::new(),
+                "{owner}"
+            );
+            let faults = cap(owner, wrong);
+            assert!(faults.len() == 1 && faults[0].ends_with(says), "{owner}: {faults:?}");
+        }
+    }
+}
+
+#[test]
 fn a_cap_that_cannot_be_meant_is_a_fault_with_its_remedy() {
     let cases = [
         (

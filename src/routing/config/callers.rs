@@ -325,13 +325,13 @@ impl<'de> Deserialize<'de> for Span {
 
             fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Span, E> {
                 u32::try_from(seconds).map(Span::Seconds).map_err(|_| {
-                    E::custom(format!("{seconds} s is more than {}; write \"forever\"", u32::MAX))
+                    E::custom(format!("is more than {} s; write \"forever\"", u32::MAX))
                 })
             }
 
             fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Span, E> {
                 let seconds = u64::try_from(seconds)
-                    .map_err(|_| E::custom(format!("{seconds} is negative")))?;
+                    .map_err(|_| E::custom("is negative; write 0 or more, or \"forever\""))?;
                 self.visit_u64(seconds)
             }
         }
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(read("\"forever\"").unwrap(), Span::Forever);
         for (wrong, says) in [
             ("\"a month\"", "a number of seconds, or \"forever\""),
-            ("-1", "-1 is negative"),
+            ("-1", "is negative; write 0 or more"),
             ("5000000000", "write \"forever\""),
         ] {
             let error = read(wrong).unwrap_err().to_string();

@@ -391,14 +391,15 @@ impl<'de> Deserialize<'de> for CapLimit {
             }
 
             fn visit_u64<E: de::Error>(self, count: u64) -> Result<CapLimit, E> {
-                let count = u32::try_from(count)
-                    .map_err(|_| E::custom(format!("{count} is more than {}", u32::MAX)))?;
+                let count = u32::try_from(count).map_err(|_| {
+                    E::custom(format!("is more than is counted to; write {} or less", u32::MAX))
+                })?;
                 Ok(CapLimit::Count(count))
             }
 
             fn visit_i64<E: de::Error>(self, count: i64) -> Result<CapLimit, E> {
                 let count =
-                    u64::try_from(count).map_err(|_| E::custom(format!("{count} is negative")))?;
+                    u64::try_from(count).map_err(|_| E::custom("is negative; write 1 or more"))?;
                 self.visit_u64(count)
             }
         }
@@ -449,8 +450,8 @@ mod tests {
         for (wrong, says) in [
             ("6000.5", "an amount of money in quotes"),
             ("\"80 calls\"", "80 calls"),
-            ("-1", "-1 is negative"),
-            ("5000000000", "is more than"),
+            ("-1", "is negative; write 1 or more"),
+            ("5000000000", "is more than is counted to; write 4294967295 or less"),
         ] {
             let error = read(wrong).unwrap_err().to_string();
             assert!(error.contains(says), "{wrong}: {error}");

@@ -4,11 +4,12 @@ use std::fmt;
 
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
+use smol_str::SmolStr;
 
 use crate::money::Money;
 use crate::routing::performance::ScopeKind;
 
-use super::ScoredConfig;
+use super::{Otherwise, ScoreTimes, ScoredConfig};
 
 /// By what the targets of a tier are put in order (spec/domain §2.5). Written as a name such as
 /// `"random"`, or as a table `{ by = "random" }`.
@@ -101,17 +102,88 @@ impl Default for PerformanceConfig {
     }
 }
 
-impl<'de> Deserialize<'de> for DistributionConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
-        enum Table {
-            Smooth {},
-            Random {},
-            Performance(PerformanceConfig),
-            Scorer(ScoredConfig),
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum By {
+    Smooth,
+    Random,
+    Performance,
+    Scorer,
+}
+
+/// A distribution as a table, with what any of them may say. Serde would read one with a tag as a whole
+/// before it looks into it, and then not tell where in it a fault is.
+macro_rules! table {
+    ($($field:ident: $type:ty),* $(,)?) => {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            by: By,
+            order: Option<Ranking>,
+            exploration_daily: Option<Money>,
+            $($field: Option<$type>,)*
+            scorer: Option<SmolStr>,
+            times: Option<ScoreTimes>,
+            otherwise: Option<Otherwise>,
         }
 
+        impl Table {
+            const OF_PERFORMANCE: &[&str] =
+                &["by", "order", "exploration_daily", $(stringify!($field)),*];
+            const OF_SCORER: &[&str] = &["by", "scorer", "order", "times", "otherwise"];
+
+            /// The fields that are there.
+            fn written(&self) -> impl Iterator<Item = &'static str> {
+                let fields = [
+                    ("order", self.order.is_some()),
+                    ("exploration_daily", self.exploration_daily.is_some()),
+                    $((stringify!($field), self.$field.is_some()),)*
+                    ("scorer", self.scorer.is_some()),
+                    ("times", self.times.is_some()),
+                    ("otherwise", self.otherwise.is_some()),
+                ];
+                fields.into_iter().filter(|(_, is_there)| *is_there).map(|(field, _)| field)
+            }
+
+            fn performance(self) -> PerformanceConfig {
+                let built_in = PerformanceConfig::default();
+                PerformanceConfig {
+                    order: self.order.unwrap_or(built_in.order),
+                    exploration_daily: self.exploration_daily.or(built_in.exploration_daily),
+                    $($field: self.$field.unwrap_or(built_in.$field),)*
+                }
+            }
+        }
+    };
+}
+
+table! {
+    track_by: Vec<ScopeKind>,
+    min_calls: u32,
+    desired_calls: u32,
+    lookback_days: u32,
+    exploration_pct: u32,
+    count_attempts_on: CountAttempts,
+    default_connect_pct: u32,
+    default_convert_pct: u32,
+    default_calls: u32,
+    new_bonus_pct: u32,
+    behind_bonus_pct: u32,
+}
+
+impl Table {
+    fn scored<E: de::Error>(self) -> Result<ScoredConfig, E> {
+        Ok(ScoredConfig {
+            scorer: self.scorer.ok_or_else(|| E::missing_field("scorer"))?,
+            order: self.order.unwrap_or_default(),
+            times: self.times.unwrap_or_default(),
+            otherwise: self.otherwise.unwrap_or_default(),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for DistributionConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameOrTable;
 
         impl<'de> Visitor<'de> for NameOrTable {
@@ -136,12 +208,23 @@ impl<'de> Deserialize<'de> for DistributionConfig {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DistributionConfig, A::Error> {
-                Ok(match Table::deserialize(MapAccessDeserializer::new(map))? {
-                    Table::Smooth {} => DistributionConfig::Smooth,
-                    Table::Random {} => DistributionConfig::Random,
-                    Table::Performance(rules) => DistributionConfig::Performance(rules),
-                    Table::Scorer(rules) => DistributionConfig::Scorer(rules),
-                })
+                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+                let of_others = |known: &'static [&'static str]| {
+                    let stranger = table.written().find(|field| !known.contains(field));
+                    stranger.map_or(Ok(()), |field| Err(de::Error::unknown_field(field, known)))
+                };
+                match table.by {
+                    By::Smooth => of_others(&["by"]).map(|()| DistributionConfig::Smooth),
+                    By::Random => of_others(&["by"]).map(|()| DistributionConfig::Random),
+                    By::Performance => {
+                        of_others(Table::OF_PERFORMANCE)?;
+                        Ok(DistributionConfig::Performance(table.performance()))
+                    }
+                    By::Scorer => {
+                        of_others(Table::OF_SCORER)?;
+                        table.scored().map(DistributionConfig::Scorer)
+                    }
+                }
             }
         }
 
@@ -167,5 +250,41 @@ mod tests {
         assert!(read(r#"{ "by": "performance", "min_call": 9 }"#).is_err());
         let kept = serde_json::to_string(&read(written).unwrap()).unwrap();
         assert_eq!(read(&kept).unwrap(), read(written).unwrap());
+        let scored =
+            r#"{ "by": "scorer", "scorer": "s", "order": "weighted", "otherwise": "random" }"#;
+        let kept = serde_json::to_string(&read(scored).unwrap()).unwrap();
+        assert_eq!(read(&kept).unwrap(), read(scored).unwrap());
+        for (wrong, says) in [
+            (r#"{ "by": "scorer" }"#, "missing field `scorer`"),
+            (r#"{ "by": "scorer", "scorer": "s", "min_calls": 9 }"#, "unknown field `min_calls`"),
+            (r#"{ "by": "performance", "scorer": "s" }"#, "unknown field `scorer`"),
+            (r#"{ "by": "chance" }"#, "unknown variant `chance`"),
+            (r#"{ "order": "strict" }"#, "missing field `by`"),
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_field_that_is_said_is_kept_as_it_is() {
+        let other = PerformanceConfig {
+            order: Ranking::Weighted,
+            track_by: vec![],
+            min_calls: 1,
+            desired_calls: 2,
+            lookback_days: 3,
+            exploration_pct: 4,
+            exploration_daily: Some(Money(5)),
+            count_attempts_on: CountAttempts::Connect,
+            default_connect_pct: 6,
+            default_convert_pct: 7,
+            default_calls: 8,
+            new_bonus_pct: 9,
+            behind_bonus_pct: 10,
+        };
+        let other = DistributionConfig::Performance(other);
+        let kept = serde_json::to_string(&other).unwrap();
+        assert_eq!(serde_json::from_str::<DistributionConfig>(&kept).unwrap(), other);
     }
 }

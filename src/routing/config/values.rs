@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Confidence {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fraction = f64::deserialize(deserializer)?;
         if !(0.0..=1.0).contains(&fraction) {
-            return Err(de::Error::custom(format!("{fraction} is no fraction from 0 to 1")));
+            return Err(de::Error::custom("is no fraction from 0 to 1; write one such as 0.9"));
         }
         // In range by the check above, so the cast only rounds.
         Ok(Self((fraction * 100.0).round() as u8))

@@ -114,11 +114,11 @@ impl Test {
         let one = || written().map(fold);
         let many = || match value {
             FilterValue::Many(texts) if !texts.is_empty() => Ok(texts.iter().map(fold).collect()),
-            FilterValue::Many(_) | FilterValue::One(_) => Err(Flaw::new(
-                "value",
-                "is no list of values",
-                "write a list such as [\"OH\", \"PA\"]",
-            )),
+            FilterValue::Many(_) | FilterValue::One(_) => {
+                let is_empty = matches!(value, FilterValue::Many(_));
+                let problem = if is_empty { "is an empty list" } else { "is no list of values" };
+                Err(Flaw::new("value", problem, "write a list such as [\"OH\", \"PA\"]"))
+            }
         };
         let want = match op {
             FilterOp::Eq | FilterOp::Ne => Text::Is(one()?),

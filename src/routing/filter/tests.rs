@@ -137,7 +137,7 @@ fn a_rule_that_cannot_be_meant_is_a_fault_with_field_value_and_remedy() {
         (r#"op = "eq""#, "value = : is missing, which `eq` compares with; add it"),
         (r#"op = "eq", value = ["OH"]"#, "value = OH: is a list; write one value, or use"),
         (r#"op = "in", value = "OH""#, "value = OH: is no list of values; write a list such as"),
-        (r#"op = "in", value = []"#, "value = : is no list of values"),
+        (r#"op = "in", value = []"#, "value = : is an empty list; write a list such as"),
         (r#"op = "gt", value = "many""#, "value = many: is neither a number nor a date; write a"),
         (
             r#"op = "gt", value = [1, 2]"#,

@@ -91,7 +91,8 @@ impl AskedCall {
             Dialed::Number(number) => (number, None),
             Dialed::Pool(pool) => {
                 let known = snapshot.pool(&pool).and_then(|pool| pool.numbers.first());
-                let none = || unthinkable("pool", format!("no pool is called `{pool}`"));
+                let none =
+                    || unthinkable("pool", format!("`{pool}` is no pool of this configuration"));
                 (*known.ok_or_else(none)?, None)
             }
             Dialed::Named(key, number) => (number, Some(Named { key, is_all: true })),

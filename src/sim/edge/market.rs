@@ -307,11 +307,13 @@ fn gaps(market: &Value) -> BTreeMap<SmolStr, u64> {
 
 fn target(n: u8, rng: &mut Rng) -> Value {
     let host = if n == 9 { NOWHERE.ip().to_string() } else { format!("198.51.100.{n}") };
+    let (ring_timeout_s, first_response_ms) = (rng.u8(1..20), rng.u32(300..3_000));
+    let (covers_progress, max_duration_s) = (rng.bool(), u32::from(rng.u8(1..60)));
     let mut target = json!({
         "id": format!("tgt_{n}"), "buyer": "buyer",
         "dial": { "kind": "sip", "uri": format!("sip:{{number}}@{host}:5060") },
-        "ring_timeout_s": rng.u8(1..20), "first_response_ms": rng.u32(300..3_000),
-        "ring_timeout_covers_progress": rng.bool(), "max_duration_s": rng.u8(1..60),
+        "ring_timeout_s": ring_timeout_s, "first_response_ms": first_response_ms,
+        "ring_timeout_covers_progress": covers_progress, "max_duration_s": max_duration_s,
     });
     let mut caps = vec![];
     for metric in ["attempted", "connected", "converted"] {
@@ -338,7 +340,7 @@ fn target(n: u8, rng: &mut Rng) -> Value {
     }
     if !one_in(rng, 4) {
         target["conversion"] = json!({
-            "on": "call_length", "start": "on_answer", "seconds": rng.u32(1..6),
+            "on": "call_length", "start": "on_answer", "seconds": rng.u32(1..6).min(max_duration_s),
             "revenue": "20.00",
         });
     }

@@ -123,7 +123,7 @@ fn a_session_that_is_assumed_does_what_one_that_is_opened_does() {
         assert_eq!(session.unwrap_err().field, field);
     }
     let nobody = asked(Dialed::Pool("nobody".into())).request(&snapshot);
-    assert_eq!(nobody.unwrap_err().to_string(), "pool no pool is called `nobody`");
+    assert_eq!(nobody.unwrap_err().to_string(), "pool `nobody` is no pool of this configuration");
 }
 
 #[test]
