@@ -154,11 +154,16 @@ fn a_limit_that_is_met_twice_is_told_once_and_is_enough() {
             _ => target(&format!("{paying}\n[[numbers]]\nnumber = '+18005550100'\n{caps}")),
         }
     };
-    for owner in ["publisher/p", "account/default", "number/+18005550100"] {
-        for (limit, used_, change, too_low, enough) in [
-            ("10.00", 10_000_000, "at least 30.00", "29.999999", "30.00"),
-            ("40.00", 40_000_000, "+20.00", "59.999999", "60.00"),
-        ] {
+    // A limit below one call is refused where it would stop all calls there are.
+    let below_one = ("10.00", 10_000_000, "at least 30.00", "29.999999", "30.00");
+    let full = ("40.00", 40_000_000, "+20.00", "59.999999", "60.00");
+    let number = "number/+18005550100";
+    for (owner, cases) in [
+        ("publisher/p", vec![full]),
+        ("account/default", vec![full]),
+        (number, vec![below_one, full]),
+    ] {
+        for (limit, used_, change, too_low, enough) in cases {
             let cap = format!("{owner}/revenue/total");
             let full = [(bucket(&cap, "total"), used(used_, 0))];
             let told = told(&of(owner, limit), &call(), &full, &[]);
