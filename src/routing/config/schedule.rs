@@ -17,11 +17,12 @@ pub struct ScheduleConfig {
     pub always_open: bool,
     #[serde(default)]
     pub hours: Vec<HoursConfig>,
-    /// Dates (`2026-12-25`) closed from midnight to midnight.
+    /// Dates (`2026-12-25`) closed from midnight to midnight, and beyond as far as openings that would have begun
+    /// then reach over.
     #[serde(default)]
     pub holidays: Vec<String>,
-    /// Days with hours of their own, in place of those of the week and of any that reach over from the
-    /// day before.
+    /// Days with hours of their own, in place of those of the week that begin on them, to their end, and of any
+    /// that reach over from the day before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceptions: Vec<ExceptionConfig>,
     /// No call is offered when the target closes within this many seconds.
