@@ -47,7 +47,7 @@ pub(super) struct Explanation {
     #[schema(value_type = Option<String>, example = json!(null))]
     refused: Option<Reason>,
     /// Why the call gets to nobody, of four classes: `none_match`, no target wants such a call;
-    /// `all_closed`, else at least one takes calls at another hour or when it is switched on;
+    /// `all_closed`, each that wants it takes calls at another hour or when it is switched on;
     /// `no_capacity`, at least one would take it, had it room; `none_answered`, targets were called. Null:
     /// it gets to somebody, is not over, or ended for another cause.
     #[schema(value_type = Option<String>, example = json!(null))]
