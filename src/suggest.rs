@@ -3,18 +3,23 @@
 /// `did you mean …?` or, if nothing known is near, what there is.
 pub(crate) fn suggestion<'k>(unknown: &str, known: impl Iterator<Item = &'k str>) -> String {
     let known: Vec<&str> = known.collect();
-    match nearest(unknown, &known) {
+    match nearest(unknown, &known, (unknown.chars().count() / 3).max(2)) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => String::from("remove it"),
         None => format!("there are {}", known.join(", ")),
     }
 }
 
-/// The known name that is a slip of the finger or two away from `unknown`; of two that are as
+/// The known name that is one slip of the finger away from a name which is none of them, or has other
+/// capitals: so near that hardly anybody chose it.
+pub(crate) fn slip_of<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
+    if known.contains(&unknown) { None } else { nearest(unknown, known, 1) }
+}
+
+/// The known name that is at most so many slips of the finger away from `unknown`; of two that are as
 /// near, the one with the same letters.
-fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
+fn nearest<'k>(unknown: &str, known: &[&'k str], limit: usize) -> Option<&'k str> {
     let unknown = unknown.to_lowercase();
-    let limit = (unknown.chars().count() / 3).max(2);
     let letters = |name: &str| {
         let mut letters: Vec<char> = name.chars().collect();
         letters.sort_unstable();
@@ -59,7 +64,25 @@ mod tests {
             ("t1ms", Some("t1_ms")),
             ("campaign", None),
         ] {
-            assert_eq!(nearest(slip, &known), meant, "{slip}");
+            let told = suggestion(slip, known.into_iter());
+            match meant {
+                Some(meant) => assert_eq!(told, format!("did you mean `{meant}`?"), "{slip}"),
+                None => assert_eq!(told, "there are api, sip, store, t1_ms", "{slip}"),
+            }
+        }
+    }
+
+    #[test]
+    fn one_slip_is_no_choice_and_two_may_be() {
+        let known = ["geo.npa", "geo.state"];
+        for (name, meant) in [
+            ("geo.stat", Some("geo.state")),
+            ("Geo.STATE", Some("geo.state")),
+            ("geo.sttae", Some("geo.state")),
+            ("geo.state", None),
+            ("geo.dma", None),
+        ] {
+            assert_eq!(slip_of(name, &known), meant, "{name}");
         }
     }
 }

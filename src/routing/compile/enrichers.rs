@@ -12,6 +12,7 @@ use crate::routing::enrich::breaker::BreakerRules;
 use crate::routing::enrich::budget::Budget;
 use crate::routing::enrich::{EMBEDDED, Enricher, ToldCaller};
 use crate::routing::ping::TAG_BYTES_MAX;
+use crate::routing::vertical::Vertical;
 use crate::suggest::suggestion;
 
 use super::{Compiler, index};
@@ -160,6 +161,10 @@ impl Compiler<'_> {
         }
         for (t, tag) in config.send_tags.iter().enumerate().filter(|(_, tag)| tag.is_empty()) {
             self.fault(path, &format!("send_tags[{t}]"), tag, "names no tag", "write its name");
+        }
+        for (t, tag) in config.send_tags.iter().enumerate() {
+            let near = Vertical::place_meant_by(tag);
+            self.is_no_slip(path, &format!("send_tags[{t}]"), tag, near);
         }
     }
 

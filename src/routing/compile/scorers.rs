@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use crate::routing::config::{PeerTlsConfig, RoutingConfig, ScorerConfig, ScorerKind};
-use crate::routing::scorer::{AskedScorer, KnownScorer, Logistic, ScoredBy, Table};
+use crate::routing::scorer::{AskedScorer, KnownScorer, Logistic, ScoredBy, Table, meant_by};
 
 use super::{Compiler, index};
 
@@ -49,12 +49,14 @@ impl Compiler<'_> {
                 let mut model = Logistic::default();
                 let is_read = self.model(path, config, all, |line| model.read(line));
                 self.unless_empty(path, config, is_read && model.is_empty());
+                self.are_meant(path, config, model.features());
                 ScoredBy::Logistic(model)
             }
             ScorerKind::Table => {
                 let mut model = Table::default();
                 let is_read = self.model(path, config, all, |line| model.read(line));
                 self.unless_empty(path, config, is_read && model.is_empty());
+                self.are_meant(path, config, model.features());
                 ScoredBy::Table(model)
             }
             ScorerKind::Http => {
@@ -74,6 +76,9 @@ impl Compiler<'_> {
                 let tls = is_tls.unwrap_or(false).then(|| config.tls.clone());
                 let usual = || vec!["geo.state".into(), "geo.npa".into()];
                 let features = config.features.clone().unwrap_or_else(usual);
+                for (f, feature) in features.iter().enumerate() {
+                    self.is_no_slip(path, &format!("features[{f}]"), feature, meant_by(feature));
+                }
                 let id = config.id.clone();
                 ScoredBy::Asked(Arc::new(AskedScorer { id, url, tls, deadline_ms, features }))
             }
@@ -94,6 +99,22 @@ impl Compiler<'_> {
             return false;
         };
         self.lines(&format!("{path}.file"), file, all, read)
+    }
+
+    /// That the features of a model's file are none that were written wrongly.
+    fn are_meant<'m>(
+        &mut self,
+        path: &str,
+        config: &ScorerConfig,
+        features: impl Iterator<Item = &'m SmolStr>,
+    ) {
+        for feature in features.filter(|it| !self.is_described(it)).collect::<Vec<_>>() {
+            let Some(near) = meant_by(feature) else { continue };
+            let problem = format!("asks for `{feature}`, which no call has");
+            let remedy = format!("write `{near}`; if publishers say it, describe it in a vertical");
+            let file = config.file.as_deref().unwrap_or_else(|| "".as_ref()).display();
+            self.fault(path, "file", file, &problem, &remedy);
+        }
     }
 
     fn unless_empty(&mut self, path: &str, config: &ScorerConfig, is_empty: bool) {

@@ -182,6 +182,44 @@ impl Compiler<'_> {
                 }
             }
         }
+        let asked = asked.into_iter().map(|(_, target)| target).collect();
+        let asked_sets = asked_sets.into_iter().map(|(_, set)| set).collect();
+        self.have_no_slips(config, &asked, &asked_sets);
+    }
+
+    /// That filters which no vertical was asked about do not miss one of the server's own tags by a
+    /// letter: what publishers say there is not known.
+    fn have_no_slips(
+        &mut self,
+        config: &RoutingConfig,
+        asked: &BTreeSet<usize>,
+        asked_sets: &BTreeSet<usize>,
+    ) {
+        let targets = config.targets.iter().enumerate().filter(|(t, _)| !asked.contains(t));
+        let targets = targets.map(|(t, it)| (format!("targets[{t}].filters"), &it.filters.all));
+        let sets = config.filter_sets.iter().enumerate().filter(|(s, _)| !asked_sets.contains(s));
+        let sets = sets.map(|(s, it)| (format!("filter_sets[{s}]"), &it.all));
+        for (path, filters) in targets.chain(sets) {
+            for (g, group) in filters.iter().enumerate() {
+                for (r, rule) in group.rules().iter().enumerate() {
+                    let path = group.path(&format!("{path}.all[{g}]"), r);
+                    self.is_no_slip(&path, "tag", &rule.tag, Vertical::place_meant_by(&rule.tag));
+                }
+            }
+        }
+    }
+
+    /// That a name is meant as it stands, which is near to one that is known.
+    pub(super) fn is_no_slip(&mut self, path: &str, field: &str, name: &str, near: Option<&str>) {
+        if let Some(near) = near.filter(|_| !self.is_described(name)) {
+            let problem = "is no tag that the server makes, and no vertical describes it";
+            let remedy = format!("write `{near}`; if publishers say it, describe it in a vertical");
+            self.fault(path, field, name, problem, &remedy);
+        }
+    }
+
+    pub(super) fn is_described(&self, tag: &str) -> bool {
+        self.verticals.values().any(|vertical| vertical.describes(tag))
     }
 
     fn agrees(

@@ -65,6 +65,11 @@ impl Logistic {
         }
     }
 
+    /// What it asks for.
+    pub(in crate::routing) fn features(&self) -> impl Iterator<Item = &SmolStr> {
+        self.features.keys()
+    }
+
     pub(in crate::routing) fn is_empty(&self) -> bool {
         self.intercept.is_none() && self.features.is_empty()
     }

@@ -17,12 +17,14 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use crate::id::{CampaignId, PublisherId};
 use crate::money::Money;
+use crate::suggest::slip_of;
 
 use super::config::PeerTlsConfig;
 use super::decision::Terms;
 use super::facts::Facts;
 use super::request::RouteRequest;
 use super::snapshot::Target;
+use super::vertical::Vertical;
 
 pub use heard::{Heard, Outcome, millionths_of};
 pub use logistic::Logistic;
@@ -80,6 +82,11 @@ pub const BUILT_IN: [&str; 9] = [
     "target.payout",
     "target.revenue",
 ];
+
+/// The feature that was surely meant by a name which is none.
+pub(super) fn meant_by(name: &str) -> Option<&'static str> {
+    Vertical::place_meant_by(name).or_else(|| slip_of(name, &BUILT_IN))
+}
 
 /// Tags, places, and what [`BUILT_IN`] names.
 pub(super) struct CallFeatures<'a> {

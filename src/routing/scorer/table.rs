@@ -51,6 +51,11 @@ impl Table {
         Ok(())
     }
 
+    /// What it asks for.
+    pub(in crate::routing) fn features(&self) -> impl Iterator<Item = &SmolStr> {
+        self.features.iter()
+    }
+
     pub(in crate::routing) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
-use crate::suggest::suggestion;
+use crate::suggest::{slip_of, suggestion};
 
 use super::config::{TagKind, UnknownTags};
+use super::facts::{LINE_TYPE, is_place};
 use super::filter::{Measure, Pattern};
 use super::request::Tags;
 
 /// Tags that every vertical has.
-const COMMON: [(&str, TagKind); 10] = [
+const COMMON: [(&str, TagKind); 11] = [
     ("geo.state", TagKind::State),
     ("geo.zip", TagKind::Zip),
     ("geo.zip3", TagKind::Text),
@@ -24,6 +25,7 @@ const COMMON: [(&str, TagKind); 10] = [
     ("geo.npa_nxx", TagKind::Text),
     ("geo.time_zone", TagKind::Text),
     ("geo.country", TagKind::Text),
+    (LINE_TYPE, TagKind::Text),
     ("sip_ok", TagKind::Boolean),
     ("sub_id", TagKind::Text),
     ("source_type", TagKind::Text),
@@ -83,6 +85,12 @@ impl Vertical {
         COMMON.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
     }
 
+    /// The place that was surely meant by a name under `geo.` which nobody describes. The server makes
+    /// the tags of places; others there, such as `geo.city`, are the publishers' own.
+    pub(super) fn place_meant_by(name: &str) -> Option<&'static str> {
+        slip_of(name, &COMMON.map(|(known, _)| known)).filter(|meant| is_place(meant))
+    }
+
     pub(super) fn tag(&self, name: &str) -> Option<&Tag> {
         self.tags.get(name)
     }
@@ -90,6 +98,11 @@ impl Vertical {
     /// Whether trunks may make this tag.
     pub(super) fn is_of_trunks(name: &str) -> bool {
         OF_TRUNKS.iter().any(|start| name.starts_with(start))
+    }
+
+    /// Whether it says what the tag is, under this name or as another name of one.
+    pub(super) fn describes(&self, name: &str) -> bool {
+        self.tags.contains_key(name) || self.aliases.contains_key(name)
     }
 
     /// What to write instead of a name that is not known.

@@ -216,6 +216,8 @@ fn a_filter_asks_for_tags_of_its_vertical_in_the_way_they_are_kept() {
         };
         assert_eq!(told, says, "{rule}");
     }
+    let record = "tag = 'line_type', op = 'eq', value = 'mobile'";
+    assert!(compiled(&format!("{AUTO}\n{}", business(record))).is_ok(), "lines' records tell it");
     // A campaign without a vertical asks for what it likes.
     let free = business("tag = 'whatever', op = 'required'").replace("vertical = 'auto'", "");
     assert!(compiled(&free).is_ok());
@@ -226,6 +228,76 @@ fn a_filter_asks_for_tags_of_its_vertical_in_the_way_they_are_kept() {
     assert_eq!(
         faults.unwrap_err()[0].to_string(),
         "campaigns[0].vertical = autos: names no vertical of this configuration; did you mean `auto`?"
+    );
+}
+
+#[test]
+fn a_place_that_is_missed_by_a_letter_is_told_where_nothing_describes_the_tags() {
+    let free = |rule: &str| business(rule).replace("vertical = 'auto'", "");
+    for (tag, meant) in [
+        ("geo.stat", Some("geo.state")),
+        ("geo.State", Some("geo.state")),
+        ("GEO.ZIP", Some("geo.zip")),
+        ("geo.zipp", Some("geo.zip")),
+        ("geo.npa-nxx", Some("geo.npa_nxx")),
+        ("geo_time_zone", Some("geo.time_zone")),
+        ("geo.county", Some("geo.country")),
+        ("geo.state", None),
+        ("geo.city", None),
+        ("geo.dma", None),
+        ("sub_ids", None),
+    ] {
+        let rule = format!("tag = '{tag}', op = 'required'");
+        let told = compiled(&free(&rule))
+            .err()
+            .map(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        let says = meant.map(|meant| {
+            format!(
+                "targets[0].filters.all[0].tag = {tag}: is no tag that the server makes, and no \
+                 vertical describes it; write `{meant}`; if publishers say it, describe it in a \
+                 vertical"
+            )
+        });
+        assert_eq!(told, says, "{tag}");
+    }
+    let county = "
+        [[verticals]]
+        id = 'legal'
+        tags = [{ name = 'geo.county', type = 'text' }]
+    ";
+    let free = free("tag = 'geo.county', op = 'required'");
+    assert!(compiled(&format!("{county}\n{free}")).is_ok(), "it says what that is");
+}
+
+#[test]
+fn a_place_that_is_missed_by_a_letter_is_told_wherever_tags_are_named() {
+    let named = "
+        [[filter_sets]]
+        id = 'nobody_has_it'
+        all = [[{ tag = 'a', op = 'required' }, { tag = 'geo.stte', op = 'required' }]]
+        [[scorers]]
+        id = 'asked'
+        kind = 'http'
+        url = 'http://192.0.2.9/'
+        features = ['geo.state', 'geo.nap', 'target.payuot', 'lead.age']
+        [[enrichers]]
+        id = 'lines'
+        url = 'http://192.0.2.9/'
+        send_caller = true
+        send_tags = ['geo.contry', 'geo.city']
+        tells = { line_type = '/type' }
+    ";
+    let text = format!("{AUTO}\n{named}\n{}", business("tag = 'geo.state', op = 'required'"));
+    let faults = compiled(&text).unwrap_err();
+    let told: Vec<_> = faults.iter().map(|it| (it.path.as_str(), it.value.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("scorers[0].features[1]", "geo.nap"),
+            ("scorers[0].features[2]", "target.payuot"),
+            ("enrichers[0].send_tags[0]", "geo.contry"),
+            ("filter_sets[0].all[0][1].tag", "geo.stte"),
+        ]
     );
 }
 
