@@ -7,9 +7,11 @@ use super::Compiler;
 
 impl Compiler<'_> {
     pub(super) fn filters(&mut self, path: &str, config: &FiltersConfig) -> Filters {
-        let mut groups = Vec::with_capacity(config.all.len());
+        let (mut groups, mut entries) = (Vec::with_capacity(config.all.len()), vec![]);
+        let faults = self.faults.len();
+        let path = format!("{path}.filters");
         for (n, entry) in config.all.iter().enumerate() {
-            let path = format!("{path}.filters.all[{n}]");
+            let path = format!("{path}.all[{n}]");
             match entry {
                 GroupConfig::Set { set } => {
                     let set = self.filter_set(&format!("{path}.set"), set);
@@ -20,7 +22,29 @@ impl Compiler<'_> {
                     groups.push(Group::compile(entry, &path, known, &mut self.faults));
                 }
             }
+            entries.resize(groups.len(), n);
         }
-        Filters { groups }
+        let filters = Filters { groups };
+        if self.faults.len() == faults {
+            self.can_be_passed(&path, &filters, &entries);
+        }
+        filters
+    }
+
+    /// That no entry excludes another. `entries` has the place at which each stands.
+    pub(super) fn can_be_passed(&mut self, path: &str, filters: &Filters, entries: &[usize]) {
+        let Some((first, second)) = filters.contradiction() else { return };
+        // Those of one set were told where that stands.
+        if entries[first] == entries[second] {
+            return;
+        }
+        let [first_want, second_want] = [first, second].map(|it| filters.groups[it].in_words());
+        let problem = format!(
+            "lets nobody through whom all[{}] lets through, {first_want}, so that no call could pass",
+            entries[first]
+        );
+        let remedy = "leave one of them out, or make one list of both, of which one has to hold";
+        let path = format!("{path}.all[{}]", entries[second]);
+        self.fault_at(&path, &second_want, &problem, remedy);
     }
 }

@@ -88,6 +88,7 @@ pub(super) fn compile(
     compiler.shared_settings(config);
     compiler.unpaid_duplicates(config);
     compiler.losses(config);
+    compiler.floors_can_be_met(config);
     compiler.payouts_can_be_due(config);
     compiler.shared_caps_leave_room(config);
     let mut targets = compiler.targets(config, &shared);

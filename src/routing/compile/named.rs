@@ -90,7 +90,12 @@ impl Compiler<'_> {
                 let group = Group::compile(entry, &path, known, &mut self.faults);
                 groups.push(group.of_set(n + 1, &config.id));
             }
-            let compiled = (self.faults.len() == faults).then(|| Arc::new(Filters { groups }));
+            let filters = Filters { groups };
+            let entries: Vec<_> = (0..filters.groups.len()).collect();
+            if self.faults.len() == faults {
+                self.can_be_passed(&path, &filters, &entries);
+            }
+            let compiled = (self.faults.len() == faults).then(|| Arc::new(filters));
             self.filter_sets.insert(&config.id, place, compiled);
         }
     }

@@ -90,6 +90,40 @@ impl Compiler<'_> {
         }
     }
 
+    /// That a floor which holds at all hours lets some target take calls. One of a publisher goes before
+    /// that of a campaign.
+    pub(super) fn floors_can_be_met(&mut self, config: &RoutingConfig) {
+        let said = |price: &Option<PriceConfig>| {
+            price.as_ref().is_some_and(|it| it.min_revenue.is_some() || it.hourly.is_some())
+        };
+        let by_hour =
+            |price: &Option<PriceConfig>| price.as_ref().is_some_and(|it| it.hourly.is_some());
+        let mut floors = vec![];
+        if !config.campaigns.iter().any(|it| by_hour(&it.price)) {
+            let at_any = config.targets.iter().map(brings).max();
+            floors.extend(config.publishers.iter().enumerate().map(|(p, publisher)| {
+                (format!("publishers[{p}].price"), &publisher.price, at_any)
+            }));
+        }
+        if !config.publishers.iter().any(|it| said(&it.price)) {
+            floors.extend(config.campaigns.iter().enumerate().map(|(c, campaign)| {
+                let targets = self.targets_of(config, campaign);
+                let most = targets.into_iter().map(|(_, it)| brings(it)).max();
+                (format!("campaigns[{c}].price"), &campaign.price, most)
+            }));
+        }
+        for (path, price, most) in floors {
+            let floor = price.as_ref().filter(|it| it.hourly.is_none());
+            let Some(floor) = floor.and_then(|it| it.min_revenue) else { continue };
+            if let Some(most) = most.filter(|most| *most < floor) {
+                let problem =
+                    format!("is more than any target brings, {most}, so that none is called");
+                let remedy = "write less, or raise conversion.revenue of a target";
+                self.fault(&path, "min_revenue", floor, &problem, remedy);
+            }
+        }
+    }
+
     /// Each campaign of which something is paid out, with its targets.
     pub(super) fn targets_of_payouts<'c>(
         &self,

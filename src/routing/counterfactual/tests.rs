@@ -367,7 +367,13 @@ fn a_target_that_pays_too_little_would_have_been_called_for_more_or_with_a_lower
                 "{ id = \"p\" }",
                 "{ id = \"p\", payouts = [{ campaign = \"c\", amount = '24.00' }] }",
             )
-            .replace("id = \"c\"", &format!("id = \"c\"\nprice = {{ {price} }}"));
+            .replace("id = \"c\"", &format!("id = \"c\"\nprice = {{ {price} }}"))
+            .replace("{ target = \"t\" }", "{ target = \"t\" }, { target = \"away\" }");
+        // A floor that no target meets at all is refused.
+        let away = "[[targets]]\nid = 'away'\nbuyer = 'b'\npaused = true\n\
+                    dial = { kind = 'sip', uri = 'sip:b' }\n\
+                    conversion = { seconds = 60, revenue = '45.00' }";
+        let config = format!("{config}\n{away}");
         assert_eq!(told(&config, &call(), &[], &[]), [told_is], "{price}");
     }
     // What pays nothing cannot pay more.

@@ -5,6 +5,7 @@
 //! says otherwise; the same is true of a tag that cannot be compared, such as a word with a number.
 //! What is known with less certainty than a rule demands does not hold either.
 
+mod contradiction;
 mod operator;
 mod wildcard;
 

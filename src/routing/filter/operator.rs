@@ -237,7 +237,7 @@ impl Measure {
         }
     }
 
-    fn is_alike(self, other: Self) -> bool {
+    pub(super) fn is_alike(self, other: Self) -> bool {
         matches!((self, other), (Self::Number(_), Self::Number(_)) | (Self::Date(_), Self::Date(_)))
     }
 }

@@ -130,6 +130,30 @@ const RULES: [&str; 9] = [
     r#"op = "gt", value = 5"#,
 ];
 
+proptest! {
+    #[test]
+    fn no_call_passes_entries_that_exclude_each_other(
+        rules in [0..RULES.len(), 0..RULES.len()],
+        negated: [bool; 2],
+        passes_missing: [bool; 2],
+        values in prop::collection::vec("[a-cOPHA0-9.]{0,3}", 24),
+    ) {
+        let texts: Vec<_> = (0..2).map(|n| {
+            let missing = if passes_missing[n] { ", on_missing = 'pass'" } else { "" };
+            let rule = with_tag(RULES[rules[n]]);
+            format!("{{ {rule}, not = {}{missing} }}", negated[n])
+        }).collect();
+        let both = filters(&format!("all = [{}]", texts.join(", ")));
+        if both.contradiction().is_some() {
+            let tags = values.iter().map(|value| tag(value)).chain([Tags::new()]);
+            for tags in tags {
+                let passes = |group: &Group| answer(&group.rules[0], &tags) == Answer::Yes;
+                prop_assert!(!both.groups.iter().all(passes), "{:?} {:?}", texts, tags);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_rule_that_cannot_be_meant_is_a_fault_with_field_value_and_remedy() {
     for (rule, says) in [
@@ -203,6 +227,81 @@ fn a_group_holds_by_one_rule_and_else_names_the_one_that_came_closest() {
     assert_eq!(told(first, &[]), (Reason::FilterMissingTag, "a".into(), "eq 1".into()));
     assert_eq!(told(second, &[]), (Reason::FilterMissingTag, "b".into(), either.clone()));
     assert_eq!(told(second, &[("c", "2")]), (Reason::FilterMismatch, "c".into(), either));
+}
+
+#[test]
+fn entries_that_exclude_each_other_are_found_and_no_others() {
+    let rule = |rule: &str| match rule.starts_with('[') {
+        true => rule.replace('{', "{ tag = 't', "),
+        false if rule.contains("tag =") => format!("{{ {rule} }}"),
+        false => format!("{{ tag = 't', {rule} }}"),
+    };
+    let eq = "op = 'eq', value = 'OH'";
+    for (one, other, is_never) in [
+        (eq, "op = 'eq', value = 'PA'", true),
+        (eq, "op = 'in', value = ['PA', 'KY']", true),
+        (eq, "op = 'in', value = ['PA', 'OH']", false),
+        (eq, "op = 'eq', value = 'PA', tag = 'u'", false),
+        (eq, "op = 'ne', value = 'OH'", true),
+        (eq, "op = 'ne', value = 'PA'", false),
+        (eq, "op = 'not_in', value = ['OH', 'PA']", true),
+        (eq, "op = 'begins_with', value = 'K'", true),
+        (eq, "op = 'regex', value = '^(OH|KY)$'", false),
+        (eq, "op = 'regex', value = '^(PA|KY)$'", true),
+        (eq, "op = 'gt', value = 5", true),
+        (eq, "op = 'eq', value = 'oh'", true),
+        (eq, "op = 'eq', value = 'oh', ignore_case = true", false),
+        ("op = 'eq', value = 'oh', ignore_case = true", "op = 'eq', value = 'PA'", true),
+        (
+            "op = 'eq', value = 'Oh', ignore_case = true",
+            "op = 'in', value = ['oH'], ignore_case = true",
+            false,
+        ),
+        (
+            "op = 'eq', value = 'oh', ignore_case = true",
+            "op = 'match', value = 'P*', ignore_case = true",
+            true,
+        ),
+        // Letters of another case would be.
+        ("op = 'eq', value = 'oh', ignore_case = true", "op = 'regex', value = '^O'", false),
+        (eq, "op = 'required'", false),
+        (eq, "op = 'required', not = true", true),
+        ("op = 'required'", "op = 'required', not = true", true),
+        ("op = 'eq', value = 'OH', on_missing = 'pass'", "op = 'eq', value = 'PA'", true),
+        (
+            "op = 'eq', value = 'OH', on_missing = 'pass'",
+            "op = 'eq', value = 'PA', on_missing = 'pass'",
+            false,
+        ),
+        ("op = 'eq', value = 'OH', on_missing = 'pass'", "op = 'required', not = true", false),
+        ("op = 'eq', value = '43215'", "op = 'in_set', value = 'zips'", false),
+        ("op = 'eq', value = '43216'", "op = 'in_set', value = 'zips'", true),
+        ("op = 'gt', value = 80", "op = 'lt', value = 50", true),
+        ("op = 'gt', value = 50", "op = 'le', value = 50", true),
+        ("op = 'ge', value = 50", "op = 'le', value = 50", false),
+        ("op = 'between', value = [50, 80]", "op = 'ge', value = 80", false),
+        ("op = 'between', value = [50, 80]", "op = 'gt', value = 80", true),
+        ("op = 'between', value = [50, 80]", "op = 'gt', value = 80, not = true", false),
+        ("op = 'eq', value = 81", "op = 'between', value = [50, 80]", true),
+        ("op = 'gt', value = 1", "op = 'lt', value = '2026-03-17'", true),
+        (
+            "[{ op = 'eq', value = 'OH' }, { op = 'eq', value = 'PA' }]",
+            "op = 'eq', value = 'KY'",
+            true,
+        ),
+        (
+            "[{ op = 'eq', value = 'OH' }, { op = 'eq', value = 'KY' }]",
+            "op = 'eq', value = 'KY'",
+            false,
+        ),
+    ] {
+        for (one, other) in [(one, other), (other, one)] {
+            let beside = "{ tag = 'a', op = 'eq', value = 'b' }";
+            let text = format!("all = [{beside}, {}, {beside}, {}]", rule(one), rule(other));
+            let never = filters(&text).contradiction();
+            assert_eq!(never, is_never.then_some((1, 3)), "{one} and {other}");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! Entries of which no call can pass two.
+
+use std::ops::Bound;
+
+use smol_str::{SmolStr, format_smolstr};
+
+use super::operator::{Measure, Test, Text};
+use super::{Filter, Filters, Group};
+
+impl Filters {
+    /// The places of two entries that exclude each other, if that can be told from what they say.
+    pub(in crate::routing) fn contradiction(&self) -> Option<(usize, usize)> {
+        (0..self.groups.len()).find_map(|later| {
+            let mut earlier = self.groups[..later].iter();
+            let first = earlier.position(|it| it.excludes(&self.groups[later]))?;
+            Some((first, later))
+        })
+    }
+}
+
+impl Group {
+    /// For people, with the tag.
+    pub(in crate::routing) fn in_words(&self) -> SmolStr {
+        match &self.rules[..] {
+            [only] => format_smolstr!("{} {}", only.tag, self.want),
+            _ => self.want.clone(),
+        }
+    }
+
+    fn excludes(&self, other: &Self) -> bool {
+        let each = |rule: &Filter| other.rules.iter().all(|it| rule.excludes(it));
+        self.rules.iter().all(each)
+    }
+}
+
+impl Filter {
+    /// Whether no tag passes both, nor a call that has none. Where it cannot be told they do not.
+    fn excludes(&self, other: &Self) -> bool {
+        if self.tag != other.tag || self.takes_none() && other.takes_none() {
+            return false;
+        }
+        if self.asks_for_none() || other.asks_for_none() {
+            return true;
+        }
+        let takes = |rule: &Self, value: &str| rule.test.holds(value) == Some(!rule.negated);
+        let none_of = |rule: &Self, other: &Self| {
+            let all = rule.all_taken(other);
+            all.is_some_and(|all| all.iter().all(|value| !takes(other, value)))
+        };
+        none_of(self, other) || none_of(other, self) || self.is_apart(other)
+    }
+
+    /// Whether a call without the tag passes.
+    fn takes_none(&self) -> bool {
+        self.passes_missing || self.asks_for_none()
+    }
+
+    /// Whether only calls without the tag pass.
+    fn asks_for_none(&self) -> bool {
+        self.test == Test::Present && self.negated
+    }
+
+    /// All values that pass, as far as the case of letters is anything to `other`. `None`: they cannot be
+    /// counted.
+    fn all_taken(&self, other: &Self) -> Option<Vec<&SmolStr>> {
+        let Test::Text { want, ignore_case } = &self.test else { return None };
+        let is_exact = !ignore_case || matches!(other.test, Test::Text { ignore_case: true, .. });
+        match want {
+            Text::Is(text) if is_exact && !self.negated => Some(vec![text]),
+            Text::OneOf(texts) if is_exact && !self.negated => Some(texts.iter().collect()),
+            Text::Is(_)
+            | Text::OneOf(_)
+            | Text::Contains(_)
+            | Text::Begins(_)
+            | Text::Ends(_)
+            | Text::Like(_) => None,
+        }
+    }
+
+    /// Whether both are ranges without a common part.
+    fn is_apart(&self, other: &Self) -> bool {
+        let (Some((low, high)), Some((others_low, others_high))) = (self.range(), other.range())
+        else {
+            return false;
+        };
+        is_before(high, others_low) || is_before(others_high, low)
+    }
+
+    fn range(&self) -> Option<(&Bound<Measure>, &Bound<Measure>)> {
+        match &self.test {
+            Test::Within(low, high) if !self.negated => Some((low, high)),
+            Test::Within(..)
+            | Test::Present
+            | Test::Text { .. }
+            | Test::Regex(_)
+            | Test::InSet(_) => None,
+        }
+    }
+}
+
+/// Whether a range that ends so is over where another begins. A number is no date, and whatever is compared
+/// with one is not with the other.
+fn is_before(high: &Bound<Measure>, low: &Bound<Measure>) -> bool {
+    match (high, low) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(high), Bound::Included(low)) => !high.is_alike(*low) || high < low,
+        (
+            Bound::Included(high) | Bound::Excluded(high),
+            Bound::Included(low) | Bound::Excluded(low),
+        ) => !high.is_alike(*low) || high <= low,
+    }
+}
