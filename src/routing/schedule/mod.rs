@@ -131,6 +131,17 @@ impl Schedule {
         } else {
             week(config, &mut fault)
         };
+        let stop_s = config.stop_before_close_s;
+        // Days of their own may be longer.
+        let longest = longest(&week).filter(|_| exceptions.is_empty());
+        if let Some(longest) = longest.filter(|longest| (1..=stop_s).contains(longest)) {
+            let problem = format!(
+                "leaves nothing of the week: it is open for {longest} s in a row at most, and no \
+                 call comes in the last {stop_s} s"
+            );
+            let remedy = format!("write less than {longest}");
+            fault("stop_before_close_s", &stop_s.to_string(), &problem, &remedy);
+        }
         let zone = zone.filter(|_| faults.len() == before)?;
         let stop_before_close_s = config.stop_before_close_s;
         Some(Self { zone, week, holidays, exceptions, stop_before_close_s })
@@ -418,6 +429,14 @@ fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str))
             }
             rest = rest.into_iter().flat_map(|it| it.without(start, end)).collect();
         }
+        if rest.is_empty() {
+            fault(
+                &format!("hours[{index}].breaks"),
+                &format!("{}-{}", hours.open, hours.close),
+                "leave nothing of the opening",
+                "shorten them, or leave the opening out",
+            );
+        }
         let day = &mut week[hours.day.index() as usize];
         for part in rest {
             day.own.extend(part.within(0, DAY_S));
@@ -429,6 +448,24 @@ fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str))
         day.over.sort_unstable();
     }
     week
+}
+
+/// For how many seconds of an ordinary week it is open in a row at most. `None`: it never closes.
+fn longest(week: &[DayHours; 7]) -> Option<u32> {
+    let days = (0..).step_by(DAY_S as usize).zip(week);
+    let openings = days.flat_map(|(midnight, day)| {
+        let own = day.own.iter().map(move |it| it.later(midnight));
+        own.chain(day.over.iter().map(move |it| it.later(midnight + DAY_S)))
+    });
+    let mut openings: Vec<_> = openings.flat_map(|it| [it, it.later(WEEK_S)]).collect();
+    openings.sort_unstable();
+    let (mut longest, mut run) = (0, Opening { from: 0, to: 0 });
+    for it in openings {
+        // Those that touch are one.
+        run = Opening { from: if it.from <= run.to { run.from } else { it.from }, ..it };
+        longest = longest.max(run.to - run.from);
+    }
+    (longest < WEEK_S).then_some(longest)
 }
 
 impl Opening {

@@ -391,7 +391,10 @@ proptest! {
     /// the configuration says.
     #[test]
     fn it_is_open_when_an_opening_of_today_or_yesterday_says_so(
-        blocks in prop::collection::btree_map((0_usize..7, 0_u32..24), 1_u32..=24, 1..8),
+        blocks in prop::collection::btree_map(
+            (0_usize..7, 0_u32..24), (1_u32..=24, any::<bool>()), 1..8,
+        ),
+        stop_hours in 0_u32..3,
         unlike in prop::collection::btree_map(0_i64..12, any::<bool>(), 0..5),
         zone in 0..ZONES.len(),
         second_change in any::<bool>(),
@@ -406,10 +409,17 @@ proptest! {
         let clock = |hour: u32| format!("{:02}:00", hour % 24);
         let mut config = hours(zone_name, &[]);
         let mut written: Vec<(usize, u32, u32)> = vec![];
-        for ((day, open), length) in blocks {
+        for ((day, open), (length, is_paused)) in blocks {
             let (open_, close) = (clock(open), clock(open + length));
-            config.hours.push(HoursConfig { day: WEEK[day], open: open_, close, breaks: vec![] });
+            // In its second hour.
+            let is_paused = is_paused && length > 1;
+            let pause = BreakConfig { start: clock(open + 1), end: clock(open + 2) };
+            let breaks = if is_paused { vec![pause] } else { vec![] };
+            config.hours.push(HoursConfig { day: WEEK[day], open: open_, close, breaks });
             match compile(&config) {
+                Ok(_) if is_paused => {
+                    written.extend([(day, open, 1), (day, open + 2, length - 2)]);
+                }
                 Ok(_) => written.push((day, open, length)),
                 Err(_) => drop(config.hours.pop()),
             }
@@ -423,7 +433,13 @@ proptest! {
                 false => config.exceptions.push(exception(&date.to_string(), "05:00", "21:00")),
             }
         }
-        let schedule = compile(&config).unwrap();
+        config.stop_before_close_s = stop_hours * 3_600;
+        let compiled = compile(&config);
+        let is_never_open = compiled.is_err();
+        let schedule = compiled.unwrap_or_else(|faults| {
+            assert_eq!(faults[0].path, "s.stop_before_close_s");
+            compile(&ScheduleConfig { stop_before_close_s: 0, ..config.clone() }).unwrap()
+        });
         let is_open = |local: DateTime| {
             let (today, hour) = (local.date(), u32::from(local.hour().unsigned_abs()));
             if let Some(is_holiday) = own.get(&today) {
@@ -441,7 +457,14 @@ proptest! {
         for quarter in 0..12 * 96 {
             let at = Wall(begins + quarter * 900_000);
             let local = schedule.local(at);
-            prop_assert_eq!(schedule.check(at).is_ok(), is_open(local), "{} {}", zone_name, local);
+            let mut ahead = (0..=stop_hours * 4).map(|quarter| local + (i64::from(quarter) * 15).minutes());
+            let stop = Wall(at.0 + i64::from(stop_hours) * 3_600_000);
+            let takes = ahead.all(is_open) && is_open(schedule.local(stop));
+            let shown = (zone_name, local);
+            match is_never_open {
+                true => prop_assert!(!takes, "{:?}", shown),
+                false => prop_assert_eq!(schedule.check(at).is_ok(), takes, "{:?}", shown),
+            }
         }
         // By the clock on the wall, as paced caps fill.
         let minutes = |day: Date| (0..24).map(move |hour| day.at(hour, 0, 0, 0));
@@ -486,6 +509,52 @@ fn all_faults_of_a_schedule_are_told_at_once() {
     assert_eq!(compile(&never).unwrap_err()[0].path, "s.hours");
     let both = ScheduleConfig { always_open: true, ..office_config() };
     assert_eq!(compile(&both).unwrap_err()[0].path, "s.always_open");
+}
+
+#[test]
+fn an_opening_that_is_all_breaks_is_a_fault() {
+    let pause = |start: &str, end: &str| BreakConfig { start: start.into(), end: end.into() };
+    let mut config = hours("UTC", &[(Day::Mon, "09:00", "12:00"), (Day::Tue, "22:00", "02:00")]);
+    config.hours[0].breaks = vec![pause("09:00", "10:30"), pause("10:30", "12:00")];
+    config.hours[1].breaks = vec![pause("22:00", "01:59")];
+    let faults: Vec<_> = compile(&config).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        faults,
+        ["s.hours[0].breaks = 09:00-12:00: leave nothing of the opening; shorten them, or leave \
+          the opening out"]
+    );
+}
+
+#[test]
+fn what_stops_before_any_opening_closes_has_to_leave_some_of_it() {
+    let told = |stop_before_close_s, config: ScheduleConfig| {
+        let faults = compile(&ScheduleConfig { stop_before_close_s, ..config }).err();
+        faults.map(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    };
+    let nine_to = |close: &str| hours("UTC", &[(Day::Mon, "09:00", close)]);
+    assert_eq!(told(3_599, nine_to("10:00")), None);
+    assert_eq!(
+        told(3_600, nine_to("10:00")).unwrap(),
+        "s.stop_before_close_s = 3600: leaves nothing of the week: it is open for 3600 s in a row \
+         at most, and no call comes in the last 3600 s; write less than 3600"
+    );
+    // Openings that touch are one, over the end of the week, too.
+    let touching = [(Day::Sun, "20:00", "24:00"), (Day::Mon, "00:00", "03:00")];
+    assert_eq!(told(7 * 3_600 - 1, hours("UTC", &touching)), None);
+    assert!(told(7 * 3_600, hours("UTC", &touching)).is_some());
+    let paused = |start: &str, end: &str| {
+        let mut config = nine_to("12:00");
+        config.hours[0].breaks = vec![BreakConfig { start: start.into(), end: end.into() }];
+        config
+    };
+    assert!(told(2 * 3_600, paused("10:00", "11:00")).is_some());
+    assert_eq!(told(3_600, paused("11:00", "11:30")), None);
+    // A day of its own may be longer, and what never closes has no end to stop before.
+    let longer = vec![exception("2026-12-24", "08:00", "14:00")];
+    assert_eq!(told(3_600, ScheduleConfig { exceptions: longer, ..nine_to("10:00") }), None);
+    let whole = WEEK.map(|day| (day, "00:00", "24:00"));
+    assert_eq!(told(86_400, hours("UTC", &whole)), None);
+    assert_eq!(told(86_400, ScheduleConfig { always_open: true, ..hours("UTC", &[]) }), None);
 }
 
 /// Tuesdays from 09:00 to 18:00 in New York, with a lunch break.

@@ -232,15 +232,38 @@ fn a_limit_that_is_lowered_below_what_is_used_closes_the_cap_at_once_and_says_so
     });
 }
 
+#[test]
+fn a_limit_that_was_lowered_while_no_server_ran_is_told_at_the_start() {
+    let cap = |limit| {
+        format!("caps = [{{ metric = \"connected\", window = \"total\", limit = {limit} }}]\n")
+    };
+    let alone = "id = \"alone\"\nname = \"5070 alone\"\n";
+    play(&[], |stage| {
+        stage.rewrite(alone, &format!("{alone}{}", cap(9)))?;
+        for (call_id, end) in [("one", Program::stop as fn(_) -> _), ("two", Program::kill)] {
+            stage.restart(end)?;
+            stage.is_well(call_id)?;
+            ensure!(!stage.log().contains("the cap is closed"), "{}", stage.log());
+        }
+
+        stage.rewrite(&cap(9), &cap(1))?;
+        stage.restart(Program::kill)?;
+
+        let line = wait_for("the warning", Duration::from_secs(5), || {
+            let said = stage.log();
+            Ok(said.lines().find(|line| line.contains("the cap is closed")).map(str::to_owned))
+        })?;
+        for part in ["target/alone/connected/total", "used=2", "held=0", "limit=1"] {
+            ensure!(line.contains(part), "{part}: {line}");
+        }
+        is_refused(stage, &mut stage.udp()?, "lowered", "486 INVITE")?;
+        stage.is_clean()
+    });
+}
+
 /// Puts `to` in the place of `from` in the configuration. Returns the caps that were closed by that.
 pub(super) fn reload(stage: &Stage, from: &str, to: &str) -> Result<Value> {
-    let path = stage.work.path().join("config.toml");
-    let config = std::fs::read_to_string(&path)?;
-    ensure!(config.contains(from), "the configuration has `{from}`");
-    std::fs::write(&path, config.replace(from, to))?;
-    let reply = http::post(stage.api, "/v1/config:reload", "")?;
-    ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
-    Ok(reply.json::<Value>()?["closed"].clone())
+    Ok(stage.reload_with(from, to)?["closed"].clone())
 }
 
 fn deposit(stage: &Stage, amount: &str) -> Result<http::Reply> {
@@ -259,9 +282,14 @@ fn deposit_to(stage: &Stage, buyer: &str, key: &str, amount: &str) -> Result<htt
 
 #[test]
 fn targets_are_closed_when_their_buyer_is_unless_they_say_otherwise() {
-    // Too short to take a call.
-    let closed = r#"buyers.tests.schedule={ stop_before_close_s = 600,
-        hours = [{ day = "mon", open = "03:00", close = "03:01" }] }"#;
+    // An hour of another day than those that this one may be in New York, and the next.
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).weekday();
+    let other = days[(usize::from(today.to_monday_zero_offset().unsigned_abs()) + 3) % 7];
+    let closed = &format!(
+        r#"buyers.tests.schedule={{
+            hours = [{{ day = "{other}", open = "03:00", close = "04:00" }}] }}"#
+    );
     let open = "targets.alone.schedule={ always_open = true }";
     play(&[closed], |stage| {
         is_refused(stage, &mut stage.udp()?, "closed", "480 INVITE")?;

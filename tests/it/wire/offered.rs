@@ -294,7 +294,7 @@ fn a_cap_that_comes_while_room_is_asked_for_another_has_none_for_that_call_and_t
         format!("{publisher}caps = [{{ metric = \"offered\", window = \"total\", limit = 5 }}]\n");
     let calls = || -> Result<()> {
         let mut caller = while_room_is_asked_for(&redis, &stage, "between", |_| {
-            stage.reload_with(publisher, &capped)
+            stage.reload_with(publisher, &capped).map(drop)
         })?;
         caller.expect("486 INVITE")?;
         ensure!(refused_for(&stage, "cap.full_here", 1)? == 1, "nobody was asked about it");

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::peer::{Dialog, Heard, Line, SDP, request, response, with_body};
 use super::program::Program;
@@ -100,14 +101,19 @@ impl Stage {
     }
 
     /// Writes the configuration anew with `to` in the place of `from`, and has it read again.
-    pub(crate) fn reload_with(&self, from: &str, to: &str) -> Result<()> {
-        let path = self.work.path().join("config.toml");
-        let config = fs::read_to_string(&path)?;
-        ensure!(config.contains(from), "the example has `{from}`");
-        fs::write(&path, config.replace(from, to))?;
+    pub(crate) fn reload_with(&self, from: &str, to: &str) -> Result<Value> {
+        self.rewrite(from, to)?;
         let reply = http::post(self.api, "/v1/config:reload", "")?;
         ensure!(reply.status == 200, "{}: {}", reply.status, reply.body);
-        Ok(())
+        reply.json()
+    }
+
+    /// Puts `to` in the place of `from` in the configuration.
+    pub(crate) fn rewrite(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.work.path().join("config.toml");
+        let config = fs::read_to_string(&path)?;
+        ensure!(config.contains(from), "the configuration has `{from}`");
+        Ok(fs::write(&path, config.replace(from, to))?)
     }
 
     /// A call of before is on record.
