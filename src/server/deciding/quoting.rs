@@ -7,7 +7,7 @@ use crate::reason::Reason;
 use crate::routing::history::PastCall;
 use crate::routing::ping::{Accepted, Lent, NewIds, PingRefusals, Session};
 use crate::routing::quote::{Quoted, announced, quote};
-use crate::routing::{RouteRequest, RoutingSnapshot, SessionReading};
+use crate::routing::{Decision, RouteRequest, RoutingSnapshot, SessionReading};
 use crate::time::{Mono, Wall};
 
 use super::admitting::{Refusal, Vetting};
@@ -23,11 +23,13 @@ pub enum Unpriced {
 }
 
 /// A call that has not come, and what would be decided about it.
-pub(super) struct Foreseen {
+pub(super) struct Foreseen<T> {
     pub(super) request: RouteRequest,
     /// The caller's earlier ones, the latest first.
     pub(super) calls: Vec<PastCall>,
     pub(super) quoted: Quoted,
+    /// What was looked up besides, on what the decision was made on.
+    pub(super) besides: T,
 }
 
 impl Deciding {
@@ -72,7 +74,8 @@ impl Deciding {
             return Ok((again, None));
         }
         let session = checked.announcing(ids, at);
-        let foreseen = self.foresee(&snapshot, &state, &session, checked.number(), (now, at));
+        let foreseen =
+            self.foresee(&snapshot, &state, &session, checked.number(), (now, at), |_, _, _| ());
         let offer = foreseen.and_then(|it| it.quoted.offer).map_err(Unpriced::NoBid)?;
         self.lend_first(checked, lent)?;
         let promise = offer.promised(at, life.min(checked.ttl()));
@@ -117,23 +120,25 @@ impl Deciding {
         }
         let number = session.number.filter(|it| snapshot.number(*it).is_some());
         let announced = session.announced();
-        self.foresee(&snapshot, &state, &announced, number, (now, at))?.quoted.offer?;
+        let nothing = |_: &_, _: &_, _: &Read<'_>| ();
+        self.foresee(&snapshot, &state, &announced, number, (now, at), nothing)?.quoted.offer?;
         Ok(session)
     }
 
     /// The call of a session, as if it came now to its number or to any of its campaign. Nothing is taken
-    /// or moved on by it; a store elsewhere is not asked.
+    /// or moved on by it; a store elsewhere is not asked. `look` sees what it was decided on.
     ///
     /// # Errors
     /// Its campaign has no number.
-    pub(super) fn foresee(
+    pub(super) fn foresee<T>(
         &self,
         snapshot: &RoutingSnapshot,
         state: &State,
         session: &SessionReading,
         number: Option<PhoneNumber>,
         (now, at): (Mono, Wall),
-    ) -> Result<Foreseen, Reason> {
+        look: impl FnOnce(&RouteRequest, &Decision, &Read<'_>) -> T,
+    ) -> Result<Foreseen<T>, Reason> {
         let stand_in = || snapshot.stand_in(&session.campaign, &session.publisher);
         let dialed = number.or_else(stand_in).ok_or(Reason::NumberUnknown)?;
         let request = announced(session, dialed, at);
@@ -145,7 +150,8 @@ impl Deciding {
         let read = Read::of(self, counts, &down, (now, at));
         let read = Read { prior: prior.as_ref(), ..read };
         let quoted = quote(snapshot, &request, session, &calls, &read, rotation);
-        Ok(Foreseen { request, calls, quoted })
+        let besides = look(&request, &quoted.decision, &read);
+        Ok(Foreseen { request, calls, quoted, besides })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::reason::Reason;
+use crate::routing::counterfactual::besides;
 use crate::routing::ping::{Checked, NewIds, NumberStatus, PingRefusals, PingRequest};
 use crate::routing::quote::Offer;
 use crate::routing::replay::DecisionRecord;
@@ -10,7 +11,7 @@ use crate::routing::{Known, RoutingSnapshot, SessionReading};
 use crate::time::{Mono, Wall};
 
 use super::quoting::Foreseen;
-use super::{Deciding, State, capped};
+use super::{Deciding, Read, State, capped};
 
 /// What would come of a ping.
 #[derive(Debug)]
@@ -78,13 +79,16 @@ impl Deciding {
         let of_pool = || checked.pool().and_then(|pool| snapshot.pool(pool)?.numbers.first());
         let stand_in = || snapshot.stand_in(checked.campaign(), checked.publisher());
         let dialed = checked.number().or_else(stand_in).or_else(|| of_pool().copied());
-        let foreseen = self.foresee(snapshot, state, &session, dialed, (now, at));
-        let Foreseen { request, calls, quoted } = match foreseen {
+        let look =
+            |request: &_, decision: &_, read: &Read<'_>| besides(snapshot, request, decision, read);
+        let foreseen = self.foresee(snapshot, state, &session, dialed, (now, at), look);
+        let Foreseen { request, calls, quoted, besides } = match foreseen {
             Ok(foreseen) => foreseen,
             Err(reason) => return Thought { session, decision: None, offer: Err(reason) },
         };
         let known = Known { sessions: std::slice::from_ref(&session), calls: &calls };
-        let decision = Some(DecisionRecord::new(&request, known, &quoted.decision));
+        let record = DecisionRecord::new(&request, known, &quoted.decision);
+        let decision = Some(DecisionRecord { besides, ..record });
         Thought { session, decision, offer: quoted.offer }
     }
 }

@@ -24,6 +24,12 @@ fn more() -> String {
     pool(3) + BIDS
 }
 
+/// A server whose target pays for calls.
+fn paying(redis: &Redis, node: u32) -> Stage {
+    let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
+    server_with(&redis.address().to_string(), node, &more(), &pays).unwrap()
+}
+
 #[test]
 fn the_same_request_at_two_servers_is_one_session_with_one_answer() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,9 +136,7 @@ fn the_same_request_at_two_servers_is_one_session_with_one_answer() {
 fn a_price_that_one_server_promised_is_confirmed_by_another_until_its_call_has_come() {
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());
-    let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
-    let start = |node| server_with(&redis.address().to_string(), node, &more(), &pays).unwrap();
-    let (first, second) = (start(1), start(2));
+    let [first, second] = [1, 2].map(|node| paying(&redis, node));
     let bids = || -> Result<()> {
         let ask = json!({ "key": BID_KEY, "caller_number": "+16145550188" }).to_string();
         let bid = http::post(first.api, "/rtbs.json", &ask)?.json::<Value>()?;
@@ -174,9 +178,7 @@ fn a_price_that_one_server_promised_is_confirmed_by_another_until_its_call_has_c
 fn the_same_priced_ping_at_two_servers_is_one_session_and_one_promise() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = redis(folder.path());
-    let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
-    let start = |node| server_with(&redis.address().to_string(), node, &more(), &pays).unwrap();
-    let (first, second) = (start(1), start(2));
+    let [first, second] = [1, 2].map(|node| paying(&redis, node));
     let mut bids = || -> Result<()> {
         let bid = |stage: &Stage, caller: &str| -> Result<String> {
             let ask = json!({
@@ -222,9 +224,7 @@ fn the_same_priced_ping_at_two_servers_is_one_session_and_one_promise() {
 fn what_one_server_is_asked_again_and_again_another_promises_as_well() {
     let folder = tempfile::tempdir().unwrap();
     let redis = redis(folder.path());
-    let pays = ["targets.alone.conversion={ seconds = 90, revenue = \"41.50\" }"];
-    let start = |node| server_with(&redis.address().to_string(), node, &more(), &pays).unwrap();
-    let (first, second) = (start(1), start(2));
+    let [first, second] = [1, 2].map(|node| paying(&redis, node));
     let bids = || -> Result<()> {
         let ask = json!({ "key": BID_KEY, "caller_number": "+16145550188" }).to_string();
         let bid = |stage: &Stage| http::post(stage.api, "/rtbs.json", &ask)?.json::<Value>();

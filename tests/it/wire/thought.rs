@@ -164,6 +164,103 @@ fn a_call_to_an_address_is_thought_of_as_one_that_comes_too_soon_and_its_ping_is
     });
 }
 
+#[test]
+fn a_session_that_is_not_that_of_the_call_is_told_and_what_to_do_about_it() {
+    play_with(SETUP, |stage| {
+        let of_ohio = json!({ "tags": { "geo.state": "OH" } });
+        // A static number's session is found by who calls.
+        let number = "+18005550150";
+        let not_counted =
+            "the session that is assumed is not that of the call, and what it says does not count";
+        let remedy = format!("{not_counted}: say who calls, it is matched by its caller");
+        for (asked, unmatched) in [
+            (json!({ "dialed": number, "session": of_ohio }), Some(remedy.as_str())),
+            (json!({ "dialed": number, "caller": "+12125550188", "session": of_ohio }), None),
+            (
+                json!({ "dialed": number, "caller": "+12125550188", "session": {
+                    "campaign": "failover", "publisher": "tests", "tags": { "geo.state": "OH" },
+                } }),
+                Some(not_counted),
+            ),
+            (json!({ "dialed": number }), None),
+            (json!({ "dialed": "+16145550101", "session": of_ohio }), None),
+        ] {
+            let told = thought(stage, &asked)?;
+            ensure!(told["session_unmatched"].as_str() == unmatched, "{asked}: {told:#}");
+            let is_called = told["first"] == json!({ "alone": 1 });
+            ensure!(is_called == (asked["session"].is_object() && unmatched.is_none()), "{told:#}");
+        }
+
+        let simulate = |more: &[&str]| {
+            let assumed = ["simulate", "--dialed", number, "--session-tag", "geo.state=OH"];
+            tollbridge(stage, &[&assumed[..], more].concat())
+        };
+        let told = simulate(&[])?;
+        ensure!(told.lines().any(|line| line == remedy), "{told}");
+        let told = simulate(&["--caller", "+12125550188"])?;
+        ensure!(!told.contains(not_counted) && told.contains("by caller_ping"), "{told}");
+        let told: Value = serde_json::from_str(&simulate(&["--json"])?)?;
+        ensure!(told["session_unmatched"] == remedy, "{told:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn of_a_thought_the_limits_behind_the_check_that_failed_are_read_too() {
+    let set = [
+        SET[0],
+        SET[1],
+        r#"buyers.tests.credit={ limit = "300.00" }"#,
+        r#"targets.alone.conversion={ seconds = 60, revenue = "12.50" }"#,
+    ];
+    play_with(Setup { set: &set, ..SETUP }, |stage| {
+        let key = "buyer/tests/credit";
+        let otherwise = |decision: &Value| {
+            let told = &decision["would_have_been_called"][0];
+            (told["text"].as_str().map(str::to_owned), told["room_in"].clone())
+        };
+        let read = |text: String| (Some(text), json!([]));
+        let asked = json!({ "dialed": "+18005550150" });
+        let rich = read(String::from("geo.state OH"));
+        let told = thought(stage, &asked)?;
+        ensure!(otherwise(&told["decision"]) == rich, "{told:#}");
+        let assumed =
+            json!({ "dialed": "+18005550150", "assume": { "credit": { "tests": "12.00" } } });
+        let told = thought(stage, &assumed)?;
+        let poor = read(format!("geo.state OH and cap {key} +0.50"));
+        ensure!(otherwise(&told["decision"]) == poor, "{told:#}");
+
+        let trial = json!({ "pool": "visitors", "caller_id": "+12125550188", "test": true });
+        let told: Value = http::post(stage.api, "/v1/pings", &trial.to_string())?.json()?;
+        ensure!(otherwise(&told["call"]["decision"]) == rich, "a ping that is tried: {told:#}");
+
+        // A call is not kept waiting for that: its record says what nobody looked at.
+        let mut caller = stage.udp()?;
+        let withheld = ["From: <sip:anonymous@anonymous.invalid>;tag=w"];
+        caller.send(with_body(&caller, &stage.invite(), "real", &withheld, SDP))?;
+        caller.expect("480 INVITE")?;
+        let record = wait_for("the record", Duration::from_secs(5), || {
+            Ok(api::calls(stage.api)?.into_iter().find(api::Call::is_over))
+        })?;
+        let path = format!("/v1/calls/{}/explain", record.call_id);
+        let told: Value = http::get(stage.api, &path)?.json()?;
+        let unread = format!("geo.state OH, and there was room in {key}");
+        ensure!(otherwise(&told) == (Some(unread), json!([key])), "{told:#}");
+
+        let sets = set.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>();
+        let simulate = ["simulate", "--dialed", "+18005550150"];
+        for (credit, expected) in [
+            ("tests=12.00", format!("geo.state OH and cap {key} +0.50")),
+            ("tests=12.50", String::from("geo.state OH")),
+        ] {
+            let told = tollbridge(stage, &[&simulate[..], &sets, &["--credit", credit]].concat())?;
+            let line = format!("alone: would have been called if: {expected}");
+            ensure!(told.lines().any(|it| it == line), "{told}");
+        }
+        stage.is_clean()
+    });
+}
+
 fn thought(stage: &Stage, asked: &Value) -> Result<Value> {
     let reply = http::post(stage.api, "/v1/simulate/call", &asked.to_string())?;
     ensure!(reply.status == 200, "{asked}: {} {}", reply.status, reply.body);

@@ -95,12 +95,6 @@ impl From<Tags> for KeptTags {
     }
 }
 
-impl From<KeptTags> for Tags {
-    fn from(kept: KeptTags) -> Self {
-        kept.to_tags()
-    }
-}
-
 impl<const N: usize> From<[(SmolStr, SmolStr); N]> for KeptTags {
     fn from(tags: [(SmolStr, SmolStr); N]) -> Self {
         Tags::from(tags).into()
@@ -159,7 +153,6 @@ mod tests {
             prop_assert_eq!(kept.is_empty(), map.is_empty());
             prop_assert_eq!(kept.to_tags(), map.clone());
             prop_assert_eq!(KeptTags::from(map.clone()), kept.clone());
-            prop_assert_eq!(Tags::from(kept.clone()), map.clone());
             if let Some(name) = map.keys().next().cloned() {
                 map.remove(&name);
                 prop_assert!(kept != map, "it has one more");
