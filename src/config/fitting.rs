@@ -116,6 +116,12 @@ impl Misfits {
         })
     }
 
+    /// Whether something of a section was left out, or the whole of some section.
+    pub fn are_in(&self, section: &str) -> bool {
+        let of_section = |path: &str| path.split(['.', '[']).next() == Some(section);
+        self.faults.iter().any(|fault| of_section(&fault.path)) || self.has_lost()
+    }
+
     /// Whether some entry could not be read, so that those behind it stand elsewhere in the value.
     pub fn has_lost(&self) -> bool {
         !self.lost.is_empty()

@@ -68,12 +68,23 @@ pub fn whole(read: Fitting<Config>) -> Result<Config, StartError> {
         let mut of_business = Faults::default();
         of_business.keep(config.section::<Vec<TrunkConfig>>("trunks"))?;
         of_business.keep(Dialing::compile(&config))?;
+        of_business.keep(fraud::rules(&config))?;
+        // They go by the listeners, the addresses and the carrier files that `[sip]` names.
+        let carriers = (!misfits.are_in("sip")).then(|| carriers(&config.settings));
+        let carriers = carriers.map(|it| of_business.keep(it)).transpose()?.flatten();
+        if let Some(carriers) = &carriers {
+            of_business.keep(trunks(&config, carriers))?;
+        }
         let (written, unfit) = config.routing::<RoutingConfig>().apart();
         if let Some(mut written) = written {
             written.texts = texts(&written);
             written.keys = keys(&written);
             let mut of_routing = Faults::default();
             of_routing.keep(TargetLegs::compile(&config, &written))?;
+            if let Some(carriers) = &carriers {
+                of_routing.keep(targets(&config, &written, carriers))?;
+                of_routing.keep(egress::check(&config, &written))?;
+            }
             of_routing.keep(routing_beside(bad_uris(&written), &config, written, 1))?;
             of_business.add(own_faults(&config, &unfit, of_routing));
         }

@@ -225,6 +225,44 @@ routing = { tiers = [{ tier = 1, targets = [{ target = "negative", weight = -3 }
 }
 
 #[test]
+fn what_is_wrong_with_a_trunk_is_told_beside_settings_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wrong.toml");
+    let config = r#"
+[sip]
+listen = ["udp:127.0.0.1:0"]
+[journal]
+linger_ms = 5000
+[fraud.points]
+tol_fraud = 5
+[[trunks]]
+id = "loop"
+carrier = "loopbak"
+[[buyers]]
+id = "b"
+[[targets]]
+id = "t"
+buyer = "b"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+"#;
+    let all = [
+        "journal.linger_ms = 5000: is out of",
+        "fraud.points.tol_fraud = 5: is of no reason",
+        "trunks[0].carrier = loopbak: ",
+    ];
+    let check = |config: &str| {
+        fs::write(&path, config).unwrap();
+        run(&["check", "--config", &path.display().to_string()])
+    };
+    check(config).refuses(2, &all);
+    // Trunks go by listeners: of those that cannot be read nobody says what is missing there.
+    let settings = config.replace("listen = ", "t1_ms = 1\nlisten = ");
+    let told = check(&settings);
+    told.refuses(2, &["sip.t1_ms = 1: is out of range", all[0], all[1]]);
+    assert!(!told.text.contains("trunks[0]"), "{}", told.text);
+}
+
+#[test]
 fn no_fault_hides_another() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("wrong.toml");
