@@ -165,12 +165,12 @@ struct ExplainedCounterfactual {
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct ExplainedChange {
     /// `cap_raised`: the limit of `cap` was higher by `by`; `cap_at_least`: it was at least `limit`, as
-    /// it is too low for a single call; `agents_ready`: so many more as `by` says were ready to take a call of
-    /// those that `cap` counts; `called_at`: the call came `later_by_s` later; `tag`: `tag` had `value`;
-    /// `first_call`: the caller had not called before; `listed`, `unlisted`: the caller was on `list`, or was
-    /// not; `floor_lowered`: the least that a target has to bring was lower by `by`; `revenue_raised`: the
-    /// target paid more by `by`; `room_known`: it was known what other servers had taken of `cap`, and there
-    /// was room.
+    /// it is too low for a single call, or for the pace at which it was used; `agents_ready`: so many more as
+    /// `by` says were ready to take a call of those that `cap` counts; `called_at`: the call came `later_by_s`
+    /// later; `tag`: `tag` had `value`; `first_call`: the caller had not called before; `listed`, `unlisted`:
+    /// the caller was on `list`, or was not; `floor_lowered`: the least that a target has to bring was lower by
+    /// `by`; `revenue_raised`: the target paid more by `by`; `room_known`: it was known what other servers had
+    /// taken of `cap`, and there was room.
     #[schema(value_type = String, example = "cap_raised")]
     change: &'static str,
     /// Key of a cap or of concurrency.

@@ -112,8 +112,12 @@ fn number_length(json: &[u8]) -> usize {
     json.iter().position(|byte| !is_of_number(byte)).unwrap_or(json.len())
 }
 
+/// What has an exponent is a measure and no name of anything: it is read.
 fn is_altered(number: &[u8]) -> bool {
-    serde_json::from_slice::<Number>(number).is_ok_and(|read| read.to_string().as_bytes() != number)
+    let is_scaled = number.iter().any(|byte| matches!(byte, b'e' | b'E'));
+    !is_scaled
+        && serde_json::from_slice::<Number>(number)
+            .is_ok_and(|read| read.to_string().as_bytes() != number)
 }
 
 fn read_name(token: &[u8]) -> Cow<'_, str> {
@@ -165,10 +169,11 @@ mod tests {
 
     #[test]
     fn a_number_that_would_be_altered_becomes_a_text() {
-        let kept = r#"{"a": [0, -1, 18446744073709551615, -9223372036854775808, 1.1, 90.0]}"#;
+        let kept =
+            r#"{"a": [0, -1, 18446744073709551615, -9223372036854775808, 1.1, 90.0, 1e5, 25E-1]}"#;
         assert_eq!(quoted(kept), None);
         assert_eq!(quoted(r#"{"18446744073709551616": "1.10"}"#), None);
-        for number in ["18446744073709551616", "1.10", "1e5", "-0", "0.12345678901234567890"] {
+        for number in ["18446744073709551616", "1.10", "-0", "0.12345678901234567890"] {
             let json = format!(r#"{{"a": [7, {number}], "b":{number}, "c": 1}}"#);
             let text = format!(r#"{{"a": [7, "{number}"], "b":"{number}", "c": 1}}"#);
             assert_eq!(quoted(&json), Some(text));

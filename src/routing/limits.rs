@@ -264,7 +264,9 @@ impl Cap {
             Mode::Soft => Some(Leeway::Soft),
             Mode::Paced(pacing) => {
                 let schedule = pacing.schedule.as_deref();
-                let by_now = pacing::by_now(self.limit, window, at, schedule).max(amount);
+                let least = usage.at_least(&self.key).unwrap_or(0);
+                let limit = self.limit.max(least);
+                let by_now = pacing::by_now(limit, window, at, schedule).max(amount);
                 Some(Leeway::Paced(match &pacing.rate {
                     PaceRate::Assumed { rate_ppm, z_milli } => {
                         Pace { by_now, rate_ppm: *rate_ppm, z_milli: *z_milli, calls: None }
@@ -289,6 +291,14 @@ impl Cap {
 }
 
 impl Cap {
+    /// The least limit with which so much may be used by now, of a paced cap.
+    pub(super) fn limit_for(&self, wanted: u64, windows: &mut Windows<'_>) -> Option<u64> {
+        let Mode::Paced(pacing) = &self.mode else { return None };
+        let at = windows.at;
+        let window = windows.get(self.zone, self.window)?;
+        pacing::limit_for(wanted, window, at, pacing.schedule.as_deref())
+    }
+
     /// Whether it goes by what its calls of late came to.
     pub fn is_by_live_rate(&self) -> bool {
         match &self.mode {

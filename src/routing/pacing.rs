@@ -8,17 +8,33 @@ use super::window::Window;
 /// The limit's share of the part of the window that has passed, rounded up. Only the hours of
 /// `schedule` count, if there is one; in a window without such hours all may be used.
 pub(super) fn by_now(limit: u64, window: &Window, at: Wall, schedule: Option<&Schedule>) -> u64 {
-    let (Some(begins), Some(ends)) = (window.begins_at, window.ends_at) else { return limit };
-    let passed = |from: Wall, to: Wall| match schedule {
+    let Some((elapsed, whole)) = passed(window, at, schedule) else { return limit };
+    let share = (u128::from(limit) * u128::from(elapsed)).div_ceil(u128::from(whole));
+    u64::try_from(share).unwrap_or(limit).min(limit)
+}
+
+/// The least limit of which so much may be used by now. `None`: of no limit may anything be.
+pub(super) fn limit_for(
+    wanted: u64,
+    window: &Window,
+    at: Wall,
+    schedule: Option<&Schedule>,
+) -> Option<u64> {
+    let Some((elapsed, whole)) = passed(window, at, schedule) else { return Some(wanted) };
+    let below = u128::from(wanted.saturating_sub(1)) * u128::from(whole);
+    let limit = below.checked_div(u128::from(elapsed))? + 1;
+    u64::try_from(limit).ok()
+}
+
+/// Seconds of the window until then, and all of them. `None`: there is no such part.
+fn passed(window: &Window, at: Wall, schedule: Option<&Schedule>) -> Option<(u64, u64)> {
+    let (begins, ends) = (window.begins_at?, window.ends_at?);
+    let seconds = |from: Wall, to: Wall| match schedule {
         Some(schedule) => schedule.open_s(from, to),
         None => u64::try_from(to.0.saturating_sub(from.0) / 1_000).unwrap_or(0),
     };
-    let (elapsed, whole) = (passed(begins, at), passed(begins, ends));
-    if whole == 0 {
-        return limit;
-    }
-    let share = (u128::from(limit) * u128::from(elapsed)).div_ceil(u128::from(whole));
-    u64::try_from(share).unwrap_or(limit).min(limit)
+    let whole = seconds(begins, ends);
+    (whole > 0).then(|| (seconds(begins, at), whole))
 }
 
 #[cfg(test)]
@@ -29,6 +45,20 @@ mod tests {
     use super::*;
     use crate::routing::config::WindowKind;
     use crate::routing::schedule::bundled_zone;
+
+    #[test]
+    fn of_the_limit_for_so_much_so_much_may_be_used_and_of_one_less_it_may_not() {
+        let at = "2026-03-17T15:04:12Z".parse::<Timestamp>().unwrap();
+        let (at, zone) = (Wall(at.as_millisecond()), TimeZone::UTC);
+        let window = Window::of(WindowKind::Daily, &zone, at).unwrap();
+        for wanted in 1..200 {
+            let limit = limit_for(wanted, &window, at, None).unwrap();
+            assert_eq!(by_now(limit, &window, at, None), wanted);
+            assert!(by_now(limit - 1, &window, at, None) < wanted, "{wanted}");
+        }
+        let midnight = window.begins_at.unwrap();
+        assert_eq!(limit_for(2, &window, midnight, None), None, "nothing has passed");
+    }
 
     #[test]
     fn half_of_the_limit_may_be_used_by_noon() {

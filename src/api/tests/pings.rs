@@ -172,7 +172,8 @@ fn a_body_that_is_no_ping_is_refused_with_where_it_goes_wrong() {
 fn numbers_of_tags_and_unknown_fields_are_kept_as_they_were_sent() {
     let fixture = Fixture::new();
     let body = r#"{"pool": "pool_hvac", "ttl_s": 60, "n": 18446744073709551616, "list": [1.10, 2],
-        "tags": {"click": 18446744073709551616, "most": 18446744073709551615, "rate": 1.10},
+        "tags": {"click": 18446744073709551616, "most": 18446744073709551615, "rate": 1.10,
+            "income": 1e5},
         "lead": {"deep": {"cents": 0.00}}}"#;
     let accepted = fixture.post("/v1/pings", body);
     assert_eq!(accepted.status, 202, "{accepted:?}");
@@ -181,7 +182,7 @@ fn numbers_of_tags_and_unknown_fields_are_kept_as_they_were_sent() {
 
     let tags = json!({
         "click": "18446744073709551616", "most": "18446744073709551615", "rate": "1.10",
-        "lead.deep.cents": "0.00",
+        "income": "100000.0", "lead.deep.cents": "0.00",
     });
     assert_eq!(shown["tags"], tags);
     assert_eq!(shown["extra"], json!({"n": "18446744073709551616", "list": r#"["1.10",2]"#}));

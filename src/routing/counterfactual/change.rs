@@ -29,8 +29,8 @@ pub enum Change {
     /// The limit of a cap, or of concurrency, was higher; `hour`: that of the call's hour or day, which has
     /// one of its own.
     Raised { cap: SmolStr, counts: Counts, by: u64, hour: bool },
-    /// The limit of a cap, or of concurrency, that is too low for a single call was at least this; `hour` as
-    /// above.
+    /// The limit of a cap, or of concurrency, that is too low for a single call, or for the pace of its
+    /// window, was at least this; `hour` as above.
     AtLeast { cap: SmolStr, counts: Counts, limit: u64, hour: bool },
     /// So many more were ready to take a call, of those whose calls a concurrency counts.
     Ready { concurrency: SmolStr, by: u32 },

@@ -323,7 +323,10 @@ impl<'a> World<'a> {
                 let full = step.full.as_deref()?;
                 // How full it is here says nothing of how full it is.
                 let is_known = !self.known.contains(&full.request.bucket.cap);
-                let change = || self.once_paced(&full.request).or_else(|| raise(full.clone()));
+                let change = || {
+                    let paced = self.once_paced(&full.request);
+                    paced.or_else(|| raise(full.clone())).or_else(|| self.with_more(&full.request))
+                };
                 is_known.then(change).flatten()
             }
             Check::Schedule => self.another_time(step.target.as_ref()?),
@@ -409,6 +412,22 @@ impl<'a> World<'a> {
             *(if admits(between) { &mut soon } else { &mut too_soon }) = between;
         }
         Some(Change::Shifted { by_ms: soon * MINUTE_MS })
+    }
+
+    /// How high the limit of a paced cap would have to be, where no part of the window that has passed is
+    /// enough for this one.
+    fn with_more(&self, request: &BucketRequest) -> Option<Change> {
+        // How many calls may be let in beyond the limit goes by the limit, where not all of them count.
+        let BucketRequest { bucket, counts, amount, leeway, .. } = request;
+        let is_certain = matches!(leeway, Some(Leeway::Paced(pace)) if pace.is_certain());
+        if !is_certain {
+            return None;
+        }
+        let cap = self.snapshot.caps().find(|cap| cap.key == bucket.cap)?;
+        let Usage { used, held } = self.usage(bucket);
+        let wanted = used.saturating_add(held).saturating_add(*amount);
+        let limit = cap.limit_for(wanted, &mut self.snapshot.windows(self.request.at))?;
+        Some(Change::AtLeast { cap: bucket.cap.clone(), counts: *counts, limit, hour: false })
     }
 
     /// A lower floor, if that is all, else more of the target.
