@@ -112,7 +112,7 @@ fn number_length(json: &[u8]) -> usize {
     json.iter().position(|byte| !is_of_number(byte)).unwrap_or(json.len())
 }
 
-/// What has an exponent is a measure and no name of anything: it is read.
+/// What has an exponent is a measure and no name of anything: it is read, and written without where that is short.
 fn is_altered(number: &[u8]) -> bool {
     let is_scaled = number.iter().any(|byte| matches!(byte, b'e' | b'E'));
     !is_scaled

@@ -116,10 +116,16 @@ impl Misfits {
         })
     }
 
-    /// Whether something of a section was left out, or the whole of some section.
+    /// Whether something of a section was left out, or may have been with what is lost.
     pub fn are_in(&self, section: &str) -> bool {
         let of_section = |path: &str| path.split(['.', '[']).next() == Some(section);
-        self.faults.iter().any(|fault| of_section(&fault.path)) || self.has_lost()
+        self.faults.iter().any(|fault| of_section(&fault.path))
+            || self.has_lost_any(|lost| lost == section)
+    }
+
+    /// Whether something was left out of the entry in which a path lies.
+    pub fn are_beside(&self, path: &str) -> bool {
+        self.taken.iter().any(|taken| entry_of(taken) == entry_of(path))
     }
 
     /// Whether some entry could not be read, so that those behind it stand elsewhere in the value.

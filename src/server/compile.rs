@@ -69,9 +69,10 @@ pub fn whole(read: Fitting<Config>) -> Result<Config, StartError> {
         of_business.keep(config.section::<Vec<TrunkConfig>>("trunks"))?;
         of_business.keep(Dialing::compile(&config))?;
         of_business.keep(fraud::rules(&config))?;
-        // They go by the listeners, the addresses and the carrier files that `[sip]` names.
-        let carriers = (!misfits.are_in("sip")).then(|| carriers(&config.settings));
-        let carriers = carriers.map(|it| of_business.keep(it)).transpose()?.flatten();
+        // They go by the listeners, the addresses and the carrier files that `[sip]` names. Files that
+        // cannot be read are told once the settings fit.
+        let is_known = !misfits.are_in("sip");
+        let carriers = is_known.then(|| carriers(&config.settings).ok()).flatten();
         if let Some(carriers) = &carriers {
             of_business.keep(trunks(&config, carriers))?;
         }
@@ -83,8 +84,8 @@ pub fn whole(read: Fitting<Config>) -> Result<Config, StartError> {
             of_routing.keep(TargetLegs::compile(&config, &written))?;
             if let Some(carriers) = &carriers {
                 of_routing.keep(targets(&config, &written, carriers))?;
-                of_routing.keep(egress::check(&config, &written))?;
             }
+            of_routing.keep(egress::check(&config, &written))?;
             of_routing.keep(routing_beside(bad_uris(&written), &config, written, 1))?;
             of_business.add(own_faults(&config, &unfit, of_routing));
         }
@@ -111,7 +112,20 @@ fn own_faults(config: &Config, misfits: &Misfits, found: Faults) -> Vec<Fault> {
         }
         false => fault,
     });
-    placed.filter(|it| !misfits.may_cause(it) && !names_what_is_lost(it, misfits)).collect()
+    let is_own = |it: &Fault| {
+        !misfits.may_cause(it) && !names_what_is_lost(it, misfits) && !is_of_several(it, misfits)
+    };
+    placed.filter(is_own).collect()
+}
+
+/// Whether a fault is that things do not fit together, one of which may have been meant otherwise: it could
+/// not be read.
+fn is_of_several(fault: &Fault, misfits: &Misfits) -> bool {
+    let has = |part: &str| fault.problem.contains(part);
+    has("than any target brings") && (misfits.are_in("targets") || misfits.are_in("plans"))
+        || has("no vertical describes it") && misfits.are_in("verticals")
+        || has("so that no call could pass")
+            && (misfits.are_in("filter_sets") || misfits.are_beside(&fault.path))
 }
 
 /// Whether a fault is that a name leads nowhere, and it may be that of something which could not be read.

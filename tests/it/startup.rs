@@ -225,7 +225,7 @@ routing = { tiers = [{ tier = 1, targets = [{ target = "negative", weight = -3 }
 }
 
 #[test]
-fn what_is_wrong_with_a_trunk_is_told_beside_settings_of_others() {
+fn what_goes_by_other_settings_is_told_beside_faults_of_these() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("wrong.toml");
     let config = r#"
@@ -235,6 +235,10 @@ listen = ["udp:127.0.0.1:0"]
 linger_ms = 5000
 [fraud.points]
 tol_fraud = 5
+[[scorers]]
+id = "model"
+kind = "http"
+url = "http://192.0.2.9/score"
 [[trunks]]
 id = "loop"
 carrier = "loopbak"
@@ -244,22 +248,83 @@ id = "b"
 id = "t"
 buyer = "b"
 dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+sip = { headers = { add = { "Via" = "x" } } }
 "#;
-    let all = [
+    let of_sip = ["trunks[0].carrier = loopbak: ", "targets[0].sip.headers.add"];
+    let others = [
         "journal.linger_ms = 5000: is out of",
         "fraud.points.tol_fraud = 5: is of no reason",
-        "trunks[0].carrier = loopbak: ",
+        "scorers[0].url = http://192.0.2.9/score: would be asked in clear text",
     ];
-    let check = |config: &str| {
+    let check = |config: &str, told: &[&str]| {
         fs::write(&path, config).unwrap();
-        run(&["check", "--config", &path.display().to_string()])
+        let run = run(&["check", "--config", &path.display().to_string()]);
+        run.refuses(2, told);
+        for part in told {
+            assert_eq!(run.text.matches(part).count(), 1, "`{part}` in: {}", run.text);
+        }
+        run.text
     };
-    check(config).refuses(2, &all);
-    // Trunks go by listeners: of those that cannot be read nobody says what is missing there.
+    check(config, &[&of_sip[..], &others].concat());
+    // Of listeners that cannot be read nobody says what is missing there.
     let settings = config.replace("listen = ", "t1_ms = 1\nlisten = ");
-    let told = check(&settings);
-    told.refuses(2, &["sip.t1_ms = 1: is out of range", all[0], all[1]]);
-    assert!(!told.text.contains("trunks[0]"), "{}", told.text);
+    let told = check(&settings, &[&["sip.t1_ms = 1: is out of range"], &others[..]].concat());
+    assert!(!of_sip.iter().any(|it| told.contains(it)), "{told}");
+    // Files that cannot be read hide nothing, and are told when the rest is right.
+    let files = config.replace("[journal]", "carrier_dir = \"/nowhere\"\n[journal]");
+    check(&files, &others);
+    let rest = files.replace("linger_ms = 5000", "");
+    fs::write(&path, rest).unwrap();
+    run(&["check", "--config", &path.display().to_string()]).refuses(2, &["/nowhere"]);
+}
+
+#[test]
+fn what_may_be_meant_otherwise_is_not_told_before_all_of_it_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wrong.toml");
+    let config = r#"
+[sip]
+listen = ["udp:127.0.0.1:0"]
+[[publishers]]
+id = "p"
+[[buyers]]
+id = "b"
+[[verticals]]
+id = "legal"
+tags = [{ name = "geo.states", type = "text" }]
+[[targets]]
+id = "t"
+buyer = "b"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+conversion = { seconds = 60, revenue = "25.00" }
+filters = { all = [
+    { tag = "geo.state", op = "eq", value = "OH", ignore_case = true },
+    { tag = "geo.state", op = "eq", value = "oh", ignore_case = true },
+    { tag = "geo.states", op = "required" },
+] }
+[[campaigns]]
+id = "c"
+publisher = "p"
+numbers = ["+18005550100"]
+price = { min_revenue = "25.00" }
+routing = { tiers = [{ targets = [{ target = "t" }] }] }
+"#;
+    for (sound, wrong, fault) in [
+        ("", "", ""),
+        ("revenue = \"25.00\"", "revenue = \"abc\"", "targets[0].conversion.revenue"),
+        ("ignore_case = true", "ignore_case = \"yes\"", "targets[0].filters.all[0]"),
+        ("type = \"text\"", "type = \"txt\"", "verticals[0].tags[0].type"),
+    ] {
+        assert!(config.contains(sound), "{sound}");
+        fs::write(&path, config.replacen(sound, wrong, 1)).unwrap();
+        let run = run(&["check", "--config", &path.display().to_string()]);
+        if fault.is_empty() {
+            assert_eq!(run.code, Some(0), "{}", run.text);
+            continue;
+        }
+        run.refuses(2, &[fault]);
+        assert_eq!(run.text.matches("wrong.toml:").count(), 1, "{}", run.text);
+    }
 }
 
 #[test]

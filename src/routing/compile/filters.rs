@@ -34,10 +34,6 @@ impl Compiler<'_> {
     /// That no entry excludes another. `entries` has the place at which each stands.
     pub(super) fn can_be_passed(&mut self, path: &str, filters: &Filters, entries: &[usize]) {
         let Some((first, second)) = filters.contradiction() else { return };
-        // Those of one set were told where that stands.
-        if entries[first] == entries[second] {
-            return;
-        }
         let [first_want, second_want] = [first, second].map(|it| filters.groups[it].in_words());
         let problem = format!(
             "lets nobody through whom all[{}] lets through, {first_want}, so that no call could pass",

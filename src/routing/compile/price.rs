@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::id::CampaignId;
 use crate::money::Money;
 use crate::routing::config::{
-    CampaignConfig, MarginConfig, PayoutConfig, PriceConfig, RoutingConfig, RoutingPlanConfig,
-    TargetConfig,
+    CampaignConfig, MarginConfig, NoRouteConfig, PayoutConfig, PriceConfig, RoutingConfig,
+    RoutingPlanConfig, TargetConfig,
 };
 use crate::routing::price::{HourlyFloor, PriceRules};
 
@@ -107,8 +107,9 @@ impl Compiler<'_> {
         }
         if !config.publishers.iter().any(|it| said(&it.price)) {
             floors.extend(config.campaigns.iter().enumerate().map(|(c, campaign)| {
-                let targets = self.targets_of(config, campaign);
-                let most = targets.into_iter().map(|(_, it)| brings(it)).max();
+                let targets = self.targets_of(config, campaign).into_iter().map(|(_, it)| it);
+                let all = targets.chain(self.overflows_of(config, campaign));
+                let most = all.map(brings).max();
                 (format!("campaigns[{c}].price"), &campaign.price, most)
             }));
         }
@@ -136,6 +137,21 @@ impl Compiler<'_> {
             Some((id, (campaign, self.targets_of(config, campaign))))
         };
         campaigns.into_iter().filter_map(of).collect()
+    }
+
+    /// Those that get its calls when no target of its plan does.
+    pub(super) fn overflows_of<'c>(
+        &self,
+        config: &'c RoutingConfig,
+        campaign: &'c CampaignConfig,
+    ) -> impl Iterator<Item = &'c TargetConfig> {
+        let NoRouteConfig { none_match, all_closed, no_capacity, none_answered } =
+            &campaign.no_route;
+        let actions = [none_match, all_closed, no_capacity, none_answered];
+        actions.into_iter().filter_map(|action| {
+            let id = action.overflow.as_ref()?.as_str();
+            Some(&config.targets[*self.target_index.get(id)?])
+        })
     }
 
     /// Those that the plan of the campaign names, with their places.

@@ -66,18 +66,8 @@ impl Compiler<'_> {
         for (p, publisher) in config.publishers.iter().enumerate() {
             for (n, payout) in publisher.payouts.iter().enumerate() {
                 let Some((campaign, targets)) = targets_of.get(&payout.campaign) else { continue };
-                let no_route = &campaign.no_route;
-                let overflow = [
-                    &no_route.none_match,
-                    &no_route.all_closed,
-                    &no_route.no_capacity,
-                    &no_route.none_answered,
-                ];
-                let overflow = overflow.into_iter().filter_map(|action| {
-                    let id = action.overflow.as_ref()?.as_str();
-                    Some(&config.targets[*self.target_index.get(id)?])
-                });
-                let all = targets.iter().map(|(_, target)| *target).chain(overflow);
+                let overflows = self.overflows_of(config, campaign);
+                let all = targets.iter().map(|(_, target)| *target).chain(overflows);
                 let lengths = all.map(|target| *target.max_duration_s);
                 let (Some(seconds), Some(longest)) = (payout.seconds, lengths.max()) else {
                     continue;

@@ -10,6 +10,7 @@ use crate::routing::config::{
     FilterConfig, FilterOp, FilterValue, GroupConfig, RoutingConfig, SetKind, TagConfig, TagKind,
     VerticalConfig,
 };
+use crate::routing::facts::LINE_TYPE;
 use crate::routing::filter::{Measure, Pattern};
 use crate::routing::snapshot::{Campaign, Target};
 use crate::routing::vertical::{Tag, Vertical};
@@ -235,6 +236,8 @@ impl Compiler<'_> {
                 match of.tag(&rule.tag) {
                     Some(tag) => self.rule_agrees(&path, rule, tag, &of.id),
                     None if rule.tag.is_empty() || Vertical::is_of_trunks(&rule.tag) => {}
+                    // The records of lines tell it.
+                    None if rule.tag == LINE_TYPE => {}
                     None if told.contains(&rule.tag) => {}
                     None => {
                         let problem = format!(

@@ -83,18 +83,28 @@ impl Filter {
         else {
             return false;
         };
-        is_before(high, others_low) || is_before(others_high, low)
+        is_before(&high, &others_low) || is_before(&others_high, &low)
     }
 
-    fn range(&self) -> Option<(&Bound<Measure>, &Bound<Measure>)> {
-        match &self.test {
-            Test::Within(low, high) if !self.negated => Some((low, high)),
-            Test::Within(..)
-            | Test::Present
-            | Test::Text { .. }
-            | Test::Regex(_)
-            | Test::InSet(_) => None,
+    /// What passes, if that is a range: what is compared with one passes the negation nowhere else.
+    fn range(&self) -> Option<(Bound<Measure>, Bound<Measure>)> {
+        let Test::Within(low, high) = &self.test else { return None };
+        match (low, high) {
+            _ if !self.negated => Some((*low, *high)),
+            (low, Bound::Unbounded) => Some((Bound::Unbounded, beyond(low))),
+            (Bound::Unbounded, high) => Some((beyond(high), Bound::Unbounded)),
+            // Two ranges, below and above.
+            _ => None,
         }
+    }
+}
+
+/// Where what lies beyond an end begins, or ends.
+fn beyond(end: &Bound<Measure>) -> Bound<Measure> {
+    match *end {
+        Bound::Included(end) => Bound::Excluded(end),
+        Bound::Excluded(end) => Bound::Included(end),
+        Bound::Unbounded => Bound::Unbounded,
     }
 }
 

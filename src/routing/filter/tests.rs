@@ -130,25 +130,83 @@ const RULES: [&str; 9] = [
     r#"op = "gt", value = 5"#,
 ];
 
+/// Rules of every kind, which may meet.
+const MEETING: [&str; 20] = [
+    r#"op = "eq", value = "OH""#,
+    r#"op = "eq", value = "oh", ignore_case = true"#,
+    r#"op = "eq", value = "Σ", ignore_case = true"#,
+    r#"op = "in", value = ["OH", "İ", "7"]"#,
+    r#"op = "in", value = ["oh", "ς", "i̇"], ignore_case = true"#,
+    r#"op = "ne", value = "OH""#,
+    r#"op = "not_in", value = ["OH", "7"]"#,
+    r#"op = "contains", value = "o", ignore_case = true"#,
+    r#"op = "begins_with", value = "O""#,
+    r#"op = "ends_with", value = "h""#,
+    r#"op = "match", value = "?H""#,
+    r#"op = "regex", value = "^[0-9]+$""#,
+    r#"op = "regex", value = "σ", ignore_case = true"#,
+    r#"op = "gt", value = 5"#,
+    r#"op = "ge", value = 7"#,
+    r#"op = "lt", value = 7"#,
+    r#"op = "le", value = 5"#,
+    r#"op = "between", value = [5, 7]"#,
+    r#"op = "lt", value = "2026-03-17""#,
+    r#"op = "in_set", value = "zips""#,
+];
+/// `required` takes no `on_missing`.
+const REQUIRED: &str = r#"op = "required""#;
+
+fn rules_that_meet() -> impl Strategy<Value = String> {
+    let compared = (prop::sample::select(&MEETING[..]), any::<bool>(), any::<bool>());
+    let compared = compared.prop_map(|(rule, not, passes)| {
+        let missing = if passes { ", on_missing = \"pass\"" } else { "" };
+        format!("{{ {}, not = {not}{missing} }}", with_tag(rule))
+    });
+    let required =
+        any::<bool>().prop_map(|not| format!("{{ {}, not = {not} }}", with_tag(REQUIRED)));
+    let rule = prop_oneof![9 => compared, 1 => required];
+    prop::collection::vec(rule, 1..3).prop_map(|rules| match &rules[..] {
+        [only] => only.clone(),
+        rules => format!("[{}]", rules.join(", ")),
+    })
+}
+
+const VALUES: [&str; 19] = [
+    "OH",
+    "oh",
+    "Oh",
+    "oH",
+    "PA",
+    "",
+    "Σ",
+    "σ",
+    "ς",
+    "İ",
+    "i̇",
+    "i",
+    "4.999999",
+    "5",
+    "6",
+    "7",
+    "8",
+    "2026-03-16",
+    "43215",
+];
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn no_call_passes_entries_that_exclude_each_other(
-        rules in [0..RULES.len(), 0..RULES.len()],
-        negated: [bool; 2],
-        passes_missing: [bool; 2],
-        values in prop::collection::vec("[a-cOPHA0-9.]{0,3}", 24),
+        one in rules_that_meet(), other in rules_that_meet(),
     ) {
-        let texts: Vec<_> = (0..2).map(|n| {
-            let missing = if passes_missing[n] { ", on_missing = 'pass'" } else { "" };
-            let rule = with_tag(RULES[rules[n]]);
-            format!("{{ {rule}, not = {}{missing} }}", negated[n])
-        }).collect();
-        let both = filters(&format!("all = [{}]", texts.join(", ")));
+        let both = filters(&format!("all = [{one}, {other}]"));
         if both.contradiction().is_some() {
-            let tags = values.iter().map(|value| tag(value)).chain([Tags::new()]);
-            for tags in tags {
-                let passes = |group: &Group| answer(&group.rules[0], &tags) == Answer::Yes;
-                prop_assert!(!both.groups.iter().all(passes), "{:?} {:?}", texts, tags);
+            for tags in VALUES.iter().map(|value| tag(value)).chain([Tags::new()]) {
+                let geo = Geo::built_in();
+                let facts = Facts::new(&tags, None, &geo);
+                let passes = both.groups.iter().all(|group| group.check(&facts).is_ok());
+                prop_assert!(!passes, "{} and {}: {:?}", one, other, tags);
             }
         }
     }
@@ -282,6 +340,10 @@ fn entries_that_exclude_each_other_are_found_and_no_others() {
         ("op = 'between', value = [50, 80]", "op = 'ge', value = 80", false),
         ("op = 'between', value = [50, 80]", "op = 'gt', value = 80", true),
         ("op = 'between', value = [50, 80]", "op = 'gt', value = 80, not = true", false),
+        ("op = 'gt', value = 80", "op = 'ge', value = 50, not = true", true),
+        ("op = 'gt', value = 80, not = true", "op = 'le', value = 80, not = true", true),
+        ("op = 'ge', value = 80, not = true", "op = 'le', value = 50, not = true", false),
+        ("op = 'between', value = [50, 80], not = true", "op = 'between', value = [60, 70]", false),
         ("op = 'eq', value = 81", "op = 'between', value = [50, 80]", true),
         ("op = 'gt', value = 1", "op = 'lt', value = '2026-03-17'", true),
         (

@@ -131,16 +131,14 @@ impl Schedule {
         } else {
             week(config, &mut fault)
         };
-        let stop_s = config.stop_before_close_s;
-        // Days of their own may be longer.
-        let longest = longest(&week).filter(|_| exceptions.is_empty());
-        if let Some(longest) = longest.filter(|longest| (1..=stop_s).contains(longest)) {
-            let problem = format!(
-                "leaves nothing of the week: it is open for {longest} s in a row at most, and no \
-                 call comes in the last {stop_s} s"
-            );
-            let remedy = format!("write less than {longest}");
-            fault("stop_before_close_s", &stop_s.to_string(), &problem, &remedy);
+        if faults.len() == before {
+            let never = never_taken(config, &week).filter(|_| exceptions.is_empty());
+            faults.extend(never.map(|(problem, remedy)| ConfigFault {
+                path: format!("{path}.stop_before_close_s"),
+                value: config.stop_before_close_s.to_string(),
+                problem,
+                remedy,
+            }));
         }
         let zone = zone.filter(|_| faults.len() == before)?;
         let stop_before_close_s = config.stop_before_close_s;
@@ -413,13 +411,14 @@ fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str))
             );
         }
         whole.push((index, opening));
-        let mut rest = vec![of_day];
+        let (mut rest, mut are_within) = (vec![of_day], true);
         for (n, start, end) in breaks {
             let (Some(start), Some(end)) = (start, end) else { continue };
             // A time before the opening is meant on the next day.
             let start = if start < open { start + DAY_S } else { start };
             let end = if end <= start { end + DAY_S } else { end };
             if end > to {
+                are_within = false;
                 fault(
                     &format!("hours[{index}].breaks[{n}]"),
                     &format!("{}-{}", hours.breaks[n].start, hours.breaks[n].end),
@@ -429,10 +428,12 @@ fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str))
             }
             rest = rest.into_iter().flat_map(|it| it.without(start, end)).collect();
         }
-        if rest.is_empty() {
+        if rest.is_empty() && are_within {
+            let shown: Vec<_> =
+                hours.breaks.iter().map(|it| format!("{}-{}", it.start, it.end)).collect();
             fault(
                 &format!("hours[{index}].breaks"),
-                &format!("{}-{}", hours.open, hours.close),
+                &shown.join(", "),
                 "leave nothing of the opening",
                 "shorten them, or leave the opening out",
             );
@@ -448,6 +449,18 @@ fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str))
         day.over.sort_unstable();
     }
     week
+}
+
+/// Why no call is taken in an ordinary week, if none is, and what to do about it. Days of their own may be
+/// open for longer.
+fn never_taken(config: &ScheduleConfig, week: &[DayHours; 7]) -> Option<(String, String)> {
+    let stop_s = config.stop_before_close_s;
+    let longest = longest(week).filter(|longest| *longest <= stop_s)?;
+    let problem = format!(
+        "leaves nothing of the week: it is open for {longest} s in a row at most, and no call comes \
+         in the last {stop_s} s"
+    );
+    Some((problem, format!("write less than {longest}")))
 }
 
 /// For how many seconds of an ordinary week it is open in a row at most. `None`: it never closes.

@@ -520,9 +520,25 @@ fn an_opening_that_is_all_breaks_is_a_fault() {
     let faults: Vec<_> = compile(&config).unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(
         faults,
-        ["s.hours[0].breaks = 09:00-12:00: leave nothing of the opening; shorten them, or leave \
-          the opening out"]
+        [
+            "s.hours[0].breaks = 09:00-10:30, 10:30-12:00: leave nothing of the opening; shorten them, or leave \
+          the opening out"
+        ]
     );
+}
+
+#[test]
+fn a_fault_of_hours_is_told_alone() {
+    let paths = |config: &ScheduleConfig| -> Vec<_> {
+        compile(config).unwrap_err().into_iter().map(|fault| fault.path).collect()
+    };
+    let mut config = hours("UTC", &[(Day::Mon, "09:00", "12:00")]);
+    config.hours[0].breaks = vec![BreakConfig { start: "09:00".into(), end: "13:00".into() }];
+    assert_eq!(paths(&config), ["s.hours[0].breaks[0]"]);
+    // The longest opening may be the one that cannot be read.
+    let config = hours("UTC", &[(Day::Mon, "9:00", "18:00"), (Day::Sat, "10:00", "10:30")]);
+    let config = ScheduleConfig { stop_before_close_s: 3_600, ..config };
+    assert_eq!(paths(&config), ["s.hours[0].open"]);
 }
 
 #[test]

@@ -12,12 +12,12 @@ use smol_str::SmolStr;
 use crate::suggest::{slip_of, suggestion};
 
 use super::config::{TagKind, UnknownTags};
-use super::facts::{LINE_TYPE, is_place};
+use super::facts::is_place;
 use super::filter::{Measure, Pattern};
 use super::request::Tags;
 
 /// Tags that every vertical has.
-const COMMON: [(&str, TagKind); 11] = [
+const COMMON: [(&str, TagKind); 10] = [
     ("geo.state", TagKind::State),
     ("geo.zip", TagKind::Zip),
     ("geo.zip3", TagKind::Text),
@@ -25,11 +25,13 @@ const COMMON: [(&str, TagKind); 11] = [
     ("geo.npa_nxx", TagKind::Text),
     ("geo.time_zone", TagKind::Text),
     ("geo.country", TagKind::Text),
-    (LINE_TYPE, TagKind::Text),
     ("sip_ok", TagKind::Boolean),
     ("sub_id", TagKind::Text),
     ("source_type", TagKind::Text),
 ];
+
+/// Under `geo.`, places of which the server knows nothing and whose names are near to those it knows.
+const PLACES_OF_OTHERS: [&str; 3] = ["county", "zip4", "zip5"];
 
 /// What trunks make tags of, each with a name of its own.
 const OF_TRUNKS: [&str; 2] = ["header.", "caller."];
@@ -85,9 +87,13 @@ impl Vertical {
         COMMON.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
     }
 
-    /// The place that was surely meant by a name under `geo.` which nobody describes. The server makes
-    /// the tags of places; others there, such as `geo.city`, are the publishers' own.
+    /// The place that was meant by a name under `geo.` which nobody describes and which is one letter away.
+    /// Others there, such as `geo.city`, are the publishers' own.
     pub(super) fn place_meant_by(name: &str) -> Option<&'static str> {
+        let (start, rest) = name.split_once('.')?;
+        if !start.eq_ignore_ascii_case("geo") || PLACES_OF_OTHERS.contains(&rest) {
+            return None;
+        }
         slip_of(name, &COMMON.map(|(known, _)| known)).filter(|meant| is_place(meant))
     }
 

@@ -240,11 +240,14 @@ fn a_place_that_is_missed_by_a_letter_is_told_where_nothing_describes_the_tags()
         ("GEO.ZIP", Some("geo.zip")),
         ("geo.zipp", Some("geo.zip")),
         ("geo.npa-nxx", Some("geo.npa_nxx")),
-        ("geo_time_zone", Some("geo.time_zone")),
-        ("geo.county", Some("geo.country")),
+        ("geo.contry", Some("geo.country")),
+        ("Geo.time_zone", Some("geo.time_zone")),
         ("geo.state", None),
         ("geo.city", None),
         ("geo.dma", None),
+        ("geo.county", None),
+        ("geo.zip4", None),
+        ("geo_state", None),
         ("sub_ids", None),
     ] {
         let rule = format!("tag = '{tag}', op = 'required'");
@@ -260,13 +263,14 @@ fn a_place_that_is_missed_by_a_letter_is_told_where_nothing_describes_the_tags()
         });
         assert_eq!(told, says, "{tag}");
     }
-    let county = "
+    let described = "
         [[verticals]]
         id = 'legal'
-        tags = [{ name = 'geo.county', type = 'text' }]
+        tags = [{ name = 'geo.states', type = 'text' }]
     ";
-    let free = free("tag = 'geo.county', op = 'required'");
-    assert!(compiled(&format!("{county}\n{free}")).is_ok(), "it says what that is");
+    let free = free("tag = 'geo.states', op = 'required'");
+    assert!(compiled(&free).is_err());
+    assert!(compiled(&format!("{described}\n{free}")).is_ok(), "it says what that is");
 }
 
 #[test]

@@ -100,7 +100,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Writes the configuration anew with `to` in the place of `from`, and has it read again.
+    /// Writes the configuration anew with `to` in the place of `from`, and has it read again. Returns the
+    /// answer to that.
     pub(crate) fn reload_with(&self, from: &str, to: &str) -> Result<Value> {
         self.rewrite(from, to)?;
         let reply = http::post(self.api, "/v1/config:reload", "")?;

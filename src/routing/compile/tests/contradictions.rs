@@ -181,4 +181,16 @@ fn a_floor_above_what_any_target_brings_is_a_fault() {
     let by_hour = "hourly = [{ min_revenue = \"1.00\", during = { always_open = true } }]";
     assert_eq!(told(&format!("{more}, {by_hour}"), ""), none, "at some hours");
     assert_eq!(told(by_hour, &more), none);
+    // A call that no target takes may get to one that brings more.
+    let overflow = "no_route = { none_match = { overflow = \"tgt_c\" } }";
+    let third = "[[targets]]\nid = \"tgt_c\"\nbuyer = \"buy\"\n\
+                 dial = { kind = \"sip\", uri = \"sip:127.0.0.1:5090\" }\n\
+                 conversion = { seconds = 60, revenue = \"50.00\" }\n";
+    let text = SOUND.replace("id = \"cmp\"\n", &format!("id = \"cmp\"\nprice = {{ {more} }}\n"));
+    let with = |first: &str| {
+        let text = text.replace("id = \"cmp\"\n", &format!("id = \"cmp\"\n{first}\n"));
+        RoutingSnapshot::compile(config(&format!("{text}\n{third}")), 1).err().unwrap_or_default()
+    };
+    assert_eq!(with(overflow), []);
+    assert_eq!(with("").len(), 1);
 }
