@@ -64,8 +64,7 @@ impl From<StartError> for Failure {
         match error {
             StartError::Config(error) => Self::Configuration(error),
             // Its text says the cause already.
-            error @ (StartError::Carrier(_)
-            | StartError::Bind(_)
+            error @ (StartError::Bind(_)
             | StartError::Api { .. }
             | StartError::DataDir { .. }
             | StartError::Journal(_)

@@ -51,6 +51,9 @@ struct Fitter {
     taken: BTreeSet<String>,
     places: Places,
     lost: Vec<Lost>,
+    /// Lists within entries of which one does not fit: they go as a whole, once what stands behind that one
+    /// was looked at.
+    halved: Vec<String>,
 }
 
 impl<T> Fitting<T> {
@@ -116,11 +119,11 @@ impl Misfits {
         })
     }
 
-    /// Whether something of a section was left out, or may have been with what is lost.
+    /// Whether something of a section was left out.
     pub fn are_in(&self, section: &str) -> bool {
         let of_section = |path: &str| path.split(['.', '[']).next() == Some(section);
         self.faults.iter().any(|fault| of_section(&fault.path))
-            || self.has_lost_any(|lost| lost == section)
+            || self.lost.iter().any(|lost| lost.section.as_deref() == Some(section))
     }
 
     /// Whether something was left out of the entry in which a path lies.
@@ -154,12 +157,18 @@ impl Misfits {
 
 /// Reads `value`, which stands at `base`.
 pub(super) fn fit<T: DeserializeOwned>(tree: &Tree, base: &str, value: Value) -> Fitting<T> {
-    let mut fitter =
-        Fitter { value, taken: BTreeSet::new(), places: Places::default(), lost: vec![] };
+    let mut fitter = Fitter {
+        value,
+        taken: BTreeSet::new(),
+        places: Places::default(),
+        lost: vec![],
+        halved: vec![],
+    };
     let mut faults: Vec<Fault> = Vec::new();
     let mut read = None;
     while faults.len() < FAULTS_MAX {
         let error = match serde_path_to_error::deserialize::<_, T>(&fitter.value) {
+            Ok(_) if fitter.take_halved() => continue,
             Ok(value) => {
                 read = Some(value);
                 break;
@@ -198,10 +207,10 @@ impl Fitter {
         let unknown = unknown_field(message).filter(|field| !path.ends_with(field));
         let path = unknown.map_or_else(|| path.to_owned(), |field| joined(path, field));
         // An entry of a list within an entry goes with its list: it would move those behind it.
-        let mut path = path.as_str();
+        let (mut path, mut within) = (path.as_str(), None);
         while path.ends_with(']') && !is_entry(path) {
-            let Some((list, _)) = path.rsplit_once('[') else { return false };
-            path = list;
+            let Some((list, at)) = path.rsplit_once('[') else { return false };
+            (path, within) = (list, at.trim_end_matches(']').parse().ok());
         }
         if path.is_empty() {
             return false;
@@ -212,6 +221,9 @@ impl Fitter {
         let meant = unknown_field(message).map(|_| meant_field(message).unwrap_or_default());
         let meant = meant.map(|field| self.places.placed(&joined(around, &field)));
         self.taken.extend(meant.filter(|path| !path.is_empty()));
+        if let Some(at) = within {
+            return self.halve(path, at);
+        }
         let (around, last) = match path.strip_suffix(']').and_then(|path| path.rsplit_once('[')) {
             Some(at) => at,
             None => path.rsplit_once('.').unwrap_or(("", path)),
@@ -228,11 +240,40 @@ impl Fitter {
                 let id = entry.get("id").and_then(Value::as_str).map(str::to_owned);
                 let section = Some(around.to_owned()).filter(|section| !section.is_empty());
                 self.lost.push(Lost { section, id });
+                self.halved.retain(|list| !lies_in(list, path));
                 self.places.remove(around, at, all);
                 true
             }
             Some(_) | None => false,
         }
+    }
+
+    /// Leaves of a list what stands behind an entry.
+    fn halve(&mut self, list: &str, at: usize) -> bool {
+        let Some(Value::Array(entries)) = self.at(list) else { return false };
+        let all = entries.len();
+        if at >= all {
+            return false;
+        }
+        entries.drain(..=at);
+        self.places.begin_behind(list, at, all);
+        if !self.halved.iter().any(|it| it == list) {
+            self.halved.push(list.to_owned());
+        }
+        true
+    }
+
+    /// Takes out the lists that were halved. False: there is none.
+    fn take_halved(&mut self) -> bool {
+        let halved = std::mem::take(&mut self.halved);
+        for list in &halved {
+            self.places.forget(list);
+            let (around, last) = list.rsplit_once('.').unwrap_or(("", list));
+            if let Some(Value::Object(fields)) = self.at(around) {
+                fields.remove(last);
+            }
+        }
+        !halved.is_empty()
     }
 
     fn at(&mut self, path: &str) -> Option<&mut Value> {
@@ -254,6 +295,19 @@ impl Places {
                 self.0.push((list.to_owned(), places));
             }
         }
+    }
+
+    /// Of the list, which had `all`, those up to `at` are no longer there.
+    fn begin_behind(&mut self, list: &str, at: usize, all: usize) {
+        match self.0.iter_mut().find(|(known, _)| known == list) {
+            Some((_, places)) => drop(places.drain(..=at)),
+            // What is within others is placed before these are.
+            None => self.0.insert(0, (list.to_owned(), (at + 1..all).collect())),
+        }
+    }
+
+    fn forget(&mut self, list: &str) {
+        self.0.retain(|(known, _)| known != list);
     }
 
     /// The same text with every entry of such a list as it stands in the file.
@@ -375,7 +429,9 @@ mod tests {
             r#"
             targets = [
                 { id = "a", weight = -5, colour = "red" },
-                { id = "b", caps = [{ limit = 1 }, { window = "day" }, { limit = "many" }] },
+                { id = "b", caps = [
+                    { limit = 1 }, { window = "day" }, { limit = "many" }, { limit = 2 }, { limit = -1 },
+                ] },
                 { id = "c", weight = 2, caps = [{ limit = 1, window = "week" }] },
             ]
             limits = { x = "y", z = 1 }
@@ -387,6 +443,8 @@ mod tests {
             "targets[0].colour: is no field that is known here",
             "targets[0].weight: is negative",
             "targets[1].caps[1]: lacks `limit`",
+            "targets[1].caps[2].limit: is not a whole number from 0 up that fits",
+            "targets[1].caps[4].limit: is negative",
             "targets[2].caps[0].window: is none of the words that are known here",
         ];
         assert_eq!(told, expected.into());
@@ -408,6 +466,33 @@ mod tests {
         assert!(misfits.may_cause(&says("targets[0].caps", "is wrong")));
         assert!(misfits.may_cause(&says("pools[0]", "is more than targets[2].caps[0].window")));
         assert!(!misfits.has_lost());
+    }
+
+    #[test]
+    fn lists_within_entries_are_told_by_where_they_stand_behind_entries_that_are_lost() {
+        let (fitting, told) = read(
+            r#"
+            targets = [
+                7,
+                { id = "a", caps = [{ limit = 1 }, { limit = -1 }, { limit = -2 }] },
+                { caps = [{ limit = -3 }, { limit = -4 }] },
+                { id = "c", caps = [{ limit = 1 }] },
+            ]
+            "#,
+        );
+        let expected = [
+            "targets[0]: is not a table",
+            "targets[1].caps[1].limit: is negative",
+            "targets[1].caps[2].limit: is negative",
+            "targets[2].caps[0].limit: is negative",
+            "targets[2].caps[1].limit: is negative",
+            "targets[2]: lacks `id`",
+        ];
+        assert_eq!(told, expected);
+        let read = fitting.value.unwrap().targets;
+        let caps: Vec<_> = read.iter().map(|it| (it.id.as_str(), it.caps.len())).collect();
+        assert_eq!(caps, [("a", 0), ("c", 1)]);
+        assert_eq!(fitting.misfits.placed("targets[1].caps[0]"), "targets[3].caps[0]");
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod shippers;
 mod tls;
 mod tree;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -294,7 +295,12 @@ impl Config {
     /// # Errors
     /// All that does not fit `T`.
     pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
-        explain::read_list(&self.tree, name).whole()
+        self.section_apart(name).whole()
+    }
+
+    /// The same as far as it fits, and what does not.
+    pub fn section_apart<T: DeserializeOwned>(&self, name: &str) -> Fitting<T> {
+        explain::read_list(&self.tree, name)
     }
 
     /// Hands out several sections at once; `T` has a field for each of `names`. One the file does
@@ -346,8 +352,8 @@ impl Config {
 ///
 /// # Errors
 /// The folder or a file in it cannot be read.
-pub fn read_carrier_files(dir: &Path) -> Result<Vec<(String, String)>, ConfigError> {
-    let unreadable = |cause| ConfigError::unreadable(dir, cause);
+pub fn read_carrier_files(dir: &Path) -> Result<Vec<(String, String)>, (PathBuf, io::Error)> {
+    let unreadable = |cause| (dir.to_owned(), cause);
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -356,11 +362,9 @@ pub fn read_carrier_files(dir: &Path) -> Result<Vec<(String, String)>, ConfigErr
         }
     }
     paths.sort();
-    let read = |path: PathBuf| {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|cause| ConfigError::unreadable(&path, cause))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok((name, text))
+    let read = |path: PathBuf| match std::fs::read_to_string(&path) {
+        Ok(text) => Ok((path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), text)),
+        Err(cause) => Err((path, cause)),
     };
     paths.into_iter().map(read).collect()
 }

@@ -110,7 +110,7 @@ mod tests {
         let at = Wall(at.parse::<Timestamp>().unwrap().as_millisecond());
         let schedule = hours.map(|hours| {
             let config = toml::from_str(hours).unwrap();
-            Schedule::compile(&config, "schedule", &TimeZone::UTC, &mut vec![]).unwrap()
+            Schedule::compile(&config, "schedule", &TimeZone::UTC, &mut vec![]).unwrap().0
         });
         by_now(limit, &Window::of(kind, &zone, at).unwrap(), at, schedule.as_ref())
     }

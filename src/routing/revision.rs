@@ -90,6 +90,50 @@ fn unpack(bytes: &[u8]) -> Result<RoutingConfig, UnpackError> {
 mod tests {
     use super::*;
 
+    /// It was in force before that was known.
+    #[test]
+    fn what_is_kept_may_contradict_itself() {
+        let config: RoutingConfig = toml::from_str(
+            r#"
+            publishers = [{ id = "p" }]
+            buyers = [{ id = "b" }]
+            [[targets]]
+            id = "t"
+            buyer = "b"
+            dial = { kind = "sip", uri = "sip:a" }
+            filters = { all = [
+                { tag = "geo.state", op = "eq", value = "OH" },
+                { tag = "geo.state", op = "eq", value = "PA" },
+                { tag = "geo.stat", op = "required" },
+            ] }
+            schedule = { stop_before_close_s = 7200, hours = [
+                { day = "mon", open = "09:00", close = "10:00" },
+                { day = "tue", open = "09:00", close = "10:00",
+                  breaks = [{ start = "09:00", end = "10:00" }] },
+            ] }
+            [[campaigns]]
+            id = "c"
+            publisher = "p"
+            price = { min_revenue = "1.00" }
+            routing = { tiers = [{ targets = [{ target = "t" }] }] }
+            "#,
+        )
+        .unwrap();
+        assert!(compile(&pack(&config), 1).is_ok());
+        let faults = RoutingSnapshot::compile(config, 1).unwrap_err();
+        let paths: Vec<_> = faults.iter().map(|it| it.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "campaigns[0].price.min_revenue",
+                "targets[0].schedule.hours[1].breaks",
+                "targets[0].schedule.stop_before_close_s",
+                "targets[0].filters.all[1]",
+                "targets[0].filters.all[2].tag",
+            ]
+        );
+    }
+
     #[test]
     fn what_is_kept_compiles_to_the_same_with_its_files() {
         let mut config: RoutingConfig = toml::from_str(

@@ -15,6 +15,7 @@ use crate::routing::{RoutingConfig, RoutingSnapshot};
 use crate::sip::flow::ListenerId;
 use crate::sip::message::Uri;
 use crate::sip::policy::{TargetConfig, Targets};
+use crate::sip::trunk::carriers::CarrierFault;
 use crate::sip::trunk::{Carriers, Trunk, TrunkConfig, TrunkListener, Trunks};
 
 use super::dialing::Dialing;
@@ -69,10 +70,9 @@ pub fn whole(read: Fitting<Config>) -> Result<Config, StartError> {
         of_business.keep(config.section::<Vec<TrunkConfig>>("trunks"))?;
         of_business.keep(Dialing::compile(&config))?;
         of_business.keep(fraud::rules(&config))?;
-        // They go by the listeners, the addresses and the carrier files that `[sip]` names. Files that
-        // cannot be read are told once the settings fit.
-        let is_known = !misfits.are_in("sip");
-        let carriers = is_known.then(|| carriers(&config.settings).ok()).flatten();
+        // They go by the listeners, the addresses and the carrier files that `[sip]` names.
+        let carriers = (!misfits.are_in("sip")).then(|| carriers(&config));
+        let carriers = carriers.map(|it| of_business.keep(it)).transpose()?.flatten();
         if let Some(carriers) = &carriers {
             of_business.keep(trunks(&config, carriers))?;
         }
@@ -122,10 +122,12 @@ fn own_faults(config: &Config, misfits: &Misfits, found: Faults) -> Vec<Fault> {
 /// not be read.
 fn is_of_several(fault: &Fault, misfits: &Misfits) -> bool {
     let has = |part: &str| fault.problem.contains(part);
-    has("than any target brings") && (misfits.are_in("targets") || misfits.are_in("plans"))
-        || has("no vertical describes it") && misfits.are_in("verticals")
+    let are_in = |sections: &[&str]| sections.iter().any(|it| misfits.are_in(it));
+    has("than any target brings") && are_in(&["targets", "plans", "campaigns", "publishers"])
+        || has("no vertical describes") && misfits.are_in("verticals")
+        || has("leaves nothing of the week") && misfits.are_beside(&fault.path)
         || has("so that no call could pass")
-            && (misfits.are_in("filter_sets") || misfits.are_beside(&fault.path))
+            && (are_in(&["filter_sets", "sets"]) || misfits.are_beside(&fault.path))
 }
 
 /// Whether a fault is that a name leads nowhere, and it may be that of something which could not be read.
@@ -178,8 +180,8 @@ fn compile_with<T, S>(
     load_scorers: impl FnOnce(&ScorerPeers) -> Result<S, StartError>,
 ) -> Result<(Compiled, T, S), StartError> {
     let mut faults = Faults::default();
-    let carriers = carriers(&config.settings)?;
-    let trunks = faults.keep(trunks(config, &carriers))?;
+    let carriers = faults.keep(carriers(config))?;
+    let trunks = carriers.as_ref().map(|it| faults.keep(trunks(config, it))).transpose()?.flatten();
     let mut dialing = faults.keep(Dialing::compile(config))?;
     let (mut legs, mut targets, mut routing, mut document) = (None, None, None, None);
     let mut scorers = None;
@@ -190,7 +192,9 @@ fn compile_with<T, S>(
         written.keys = keys(&written);
         let mut found = Faults::default();
         legs = found.keep(TargetLegs::compile(config, &written))?;
-        targets = found.keep(self::targets(config, &written, &carriers))?;
+        if let Some(carriers) = &carriers {
+            targets = found.keep(self::targets(config, &written, carriers))?;
+        }
         found.keep(egress::check(config, &written))?;
         scorers = found.keep(ScorerPeers::compile(config, &written))?;
         document = Some(pack(&written).into());
@@ -370,11 +374,20 @@ pub(super) fn trunks(config: &Config, carriers: &Carriers) -> Result<Trunks, Sta
             name: listener.address.to_string().into(),
         })
         .collect();
-    let configs: Vec<TrunkConfig> = config.section("trunks")?;
-    let trunks = Trunks::compile(&configs, &listeners, carriers).map_err(|faults| {
-        let faults = faults.into_iter().map(|it| (it.path, it.value, it.problem, it.remedy));
-        StartError::from(config.faults(faults))
-    })?;
+    let (configs, misfits) = config.section_apart::<Vec<TrunkConfig>>("trunks").apart();
+    let compiled = Trunks::compile(&configs.unwrap_or_default(), &listeners, carriers);
+    let trunks = match compiled {
+        Ok(trunks) if misfits.is_empty() => trunks,
+        told => {
+            let told = told.err().into_iter().flatten();
+            let told = told.map(|it| (it.path, it.value, it.problem, it.remedy));
+            let (mut faults, mut found) = (Faults::default(), Faults::default());
+            found.keep::<()>(Err(config.faults(told)))?;
+            faults.add(own_faults(config, &misfits, found));
+            faults.add(misfits.into_faults());
+            return Err(ConfigError::Faults(faults.0).into());
+        }
+    };
     let ours = contact_bytes(settings);
     let too_long: Vec<_> = trunks
         .iter()
@@ -400,7 +413,8 @@ fn targets(
     written: &RoutingConfig,
     carriers: &Carriers,
 ) -> Result<Targets, StartError> {
-    let trunks: Vec<TrunkConfig> = config.section("trunks")?;
+    // What does not fit in them is told where they are compiled.
+    let trunks = config.section_apart::<Vec<TrunkConfig>>("trunks").apart().0.unwrap_or_default();
     let over = |(place, dial): (u8, &DialConfig)| {
         let trunk = dial.trunk.as_ref()?;
         Some((place, trunks.iter().find(|it| it.id == *trunk)?))
@@ -420,14 +434,29 @@ fn targets(
 }
 
 /// The built-in carrier files and those of the configuration.
-fn carriers(settings: &Settings) -> Result<Carriers, StartError> {
+fn carriers(config: &Config) -> Result<Carriers, StartError> {
     let mut carriers = Carriers::built_in();
-    if let Some(dir) = &settings.sip.carrier_dir {
-        for (name, text) in crate::config::read_carrier_files(dir)? {
-            carriers.insert(&name, &text)?;
+    let Some(dir) = &config.settings.sip.carrier_dir else { return Ok(carriers) };
+    let fault = |problem: String, remedy: &str| {
+        let value = dir.display().to_string();
+        (String::from("sip.carrier_dir"), value, problem, remedy.to_owned())
+    };
+    let mut found = vec![];
+    match crate::config::read_carrier_files(dir) {
+        Ok(files) => {
+            let told = files.iter().filter_map(|(name, text)| carriers.insert(name, text).err());
+            found.extend(told.map(|CarrierFault { name, problem }| {
+                let problem: Vec<_> = problem.lines().map(str::trim).collect();
+                let problem = format!("has the file `{name}.toml`: {}", problem.join(" "));
+                fault(problem, "correct the file, or move it out of the folder")
+            }));
         }
+        Err((path, cause)) => found.push(fault(
+            format!("cannot be read: {}: {cause}", path.display()),
+            "name a folder with carrier files that this user may read, or leave it out",
+        )),
     }
-    Ok(carriers)
+    if found.is_empty() { Ok(carriers) } else { Err(config.faults(found).into()) }
 }
 
 /// Length of our longest Contact, `<sips:HOST:PORT;transport=tls>`.

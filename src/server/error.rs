@@ -9,7 +9,6 @@ use crate::cdr::projection::ProjectionError;
 use crate::cdr::store::StoreError;
 use crate::config::{ConfigError, Fault, Settings};
 use crate::sip::transport::BindError;
-use crate::sip::trunk::carriers::CarrierFault;
 
 use super::accounting::book_path;
 
@@ -17,8 +16,6 @@ use super::accounting::book_path;
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error(transparent)]
-    Carrier(#[from] CarrierFault),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error(

@@ -33,14 +33,19 @@ impl Compiler<'_> {
 
     /// That no entry excludes another. `entries` has the place at which each stands.
     pub(super) fn can_be_passed(&mut self, path: &str, filters: &Filters, entries: &[usize]) {
-        let Some((first, second)) = filters.contradiction() else { return };
-        let [first_want, second_want] = [first, second].map(|it| filters.groups[it].in_words());
-        let problem = format!(
-            "lets nobody through whom all[{}] lets through, {first_want}, so that no call could pass",
-            entries[first]
-        );
-        let remedy = "leave one of them out, or make one list of both, of which one has to hold";
-        let path = format!("{path}.all[{}]", entries[second]);
-        self.fault_at(&path, &second_want, &problem, remedy);
+        // What is in a set that is at fault is not known.
+        let are_sets_known = !self.faults.iter().any(|fault| fault.path.starts_with("sets["));
+        for (first, second) in filters.contradictions().filter(|_| are_sets_known) {
+            let [first_want, second_want] = [first, second].map(|it| filters.groups[it].in_words());
+            let problem = format!(
+                "lets nobody through whom all[{}] lets through, {first_want}, so that no call could \
+                 pass",
+                entries[first]
+            );
+            let remedy =
+                "leave one of them out, or make one list of both, of which one has to hold";
+            let path = format!("{path}.all[{}]", entries[second]);
+            self.contradiction(&path, &second_want, &problem, remedy);
+        }
     }
 }

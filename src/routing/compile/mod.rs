@@ -176,6 +176,8 @@ pub(super) fn compile(
 
 struct Compiler<'a> {
     faults: Vec<ConfigFault>,
+    /// Whether it was in force before.
+    is_kept: bool,
     zones: Zones,
     sets: Sets,
     schedules: Named<Schedule>,
@@ -230,6 +232,7 @@ impl<'a> Compiler<'a> {
             paces: BTreeMap::new(),
             pace_steps: BTreeMap::new(),
             claims: vec![],
+            is_kept: config.is_kept,
             faults,
         }
     }
@@ -268,6 +271,14 @@ impl<'a> Compiler<'a> {
 
     fn fault(&mut self, path: &str, field: &str, value: impl Display, problem: &str, remedy: &str) {
         self.fault_at(&format!("{path}.{field}"), value, problem, remedy);
+    }
+
+    /// Of what is sound in each part and not together. A configuration that was in force once was taken
+    /// so: decisions on it are made again as they were.
+    fn contradiction(&mut self, path: &str, value: impl Display, problem: &str, remedy: &str) {
+        if !self.is_kept {
+            self.fault_at(path, value, problem, remedy);
+        }
     }
 
     fn fault_at(&mut self, path: &str, value: impl Display, problem: &str, remedy: &str) {

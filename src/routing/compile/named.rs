@@ -64,10 +64,18 @@ impl Compiler<'_> {
         let ids = config.schedules.iter().map(|it| it.id.as_str()).collect();
         index("schedules", ids, &mut self.faults);
         for (place, config) in config.schedules.iter().enumerate() {
-            let (path, zone) = (format!("schedules[{place}]"), self.zones.of_account());
-            let compiled = Schedule::compile(config, &path, zone, &mut self.faults);
-            self.schedules.insert(&config.id, place, compiled.map(Arc::new));
+            let compiled = self.written_schedule(&format!("schedules[{place}]"), config);
+            self.schedules.insert(&config.id, place, compiled);
         }
+    }
+
+    fn written_schedule(&mut self, path: &str, config: &ScheduleConfig) -> Option<Arc<Schedule>> {
+        let zone = self.zones.of_account();
+        let (schedule, contradictions) = Schedule::compile(config, path, zone, &mut self.faults)?;
+        for ConfigFault { path, value, problem, remedy } in contradictions {
+            self.contradiction(&path, value, &problem, &remedy);
+        }
+        Some(Arc::new(schedule))
     }
 
     pub(super) fn filter_sets(&mut self, config: &RoutingConfig) {
@@ -119,8 +127,7 @@ impl Compiler<'_> {
             NamedOr::Named(id) => self.schedules.find(path, id, &mut self.faults),
             NamedOr::Written(config) => {
                 self.is_nameless(path, &config.id, "schedules");
-                let zone = self.zones.of_account();
-                Schedule::compile(config, path, zone, &mut self.faults).map(Arc::new)
+                self.written_schedule(path, config)
             }
         }
     }

@@ -106,7 +106,14 @@ impl Compiler<'_> {
             }));
         }
         if !config.publishers.iter().any(|it| said(&it.price)) {
-            floors.extend(config.campaigns.iter().enumerate().map(|(c, campaign)| {
+            // Who is not known may bring more.
+            let known = config.campaigns.iter().enumerate().filter(|(_, it)| {
+                self.plan_of(config, it).is_some_and(|plan| {
+                    let mut members = plan.tiers.iter().flat_map(|tier| &tier.targets);
+                    members.all(|it| self.target_index.contains_key(it.target.as_str()))
+                })
+            });
+            floors.extend(known.map(|(c, campaign)| {
                 let targets = self.targets_of(config, campaign).into_iter().map(|(_, it)| it);
                 let all = targets.chain(self.overflows_of(config, campaign));
                 let most = all.map(brings).max();
@@ -120,7 +127,7 @@ impl Compiler<'_> {
                 let problem =
                     format!("is more than any target brings, {most}, so that none is called");
                 let remedy = "write less, or raise conversion.revenue of a target";
-                self.fault(&path, "min_revenue", floor, &problem, remedy);
+                self.contradiction(&format!("{path}.min_revenue"), floor, &problem, remedy);
             }
         }
     }
@@ -160,13 +167,20 @@ impl Compiler<'_> {
         config: &'c RoutingConfig,
         campaign: &'c CampaignConfig,
     ) -> Vec<(usize, &'c TargetConfig)> {
-        let named = |id| self.plans.place(id).map(|place| &config.plans[place]);
-        let plan: Option<&RoutingPlanConfig> =
-            campaign.routing.written().or_else(|| campaign.routing.name().and_then(named));
+        let plan = self.plan_of(config, campaign);
         let members = plan.into_iter().flat_map(|plan| &plan.tiers).flat_map(|tier| &tier.targets);
         let places = members.filter_map(|it| self.target_index.get(it.target.as_str()).copied());
         let places: BTreeSet<usize> = places.collect();
         places.into_iter().map(|place| (place, &config.targets[place])).collect()
+    }
+
+    fn plan_of<'c>(
+        &self,
+        config: &'c RoutingConfig,
+        campaign: &'c CampaignConfig,
+    ) -> Option<&'c RoutingPlanConfig> {
+        let named = |id| self.plans.place(id).map(|place| &config.plans[place]);
+        campaign.routing.written().or_else(|| campaign.routing.name().and_then(named))
     }
 }
 

@@ -80,7 +80,7 @@ impl Compiler<'_> {
                     let remedy = format!(
                         "write {longest} or less, or raise max_duration_s of a target of it"
                     );
-                    self.fault(&path, "seconds", seconds, &problem, &remedy);
+                    self.contradiction(&format!("{path}.seconds"), seconds, &problem, &remedy);
                 }
             }
         }

@@ -60,7 +60,7 @@ impl Compiler<'_> {
                             "is less than the longest call at any target takes, {least} minutes"
                         );
                         let remedy = format!("write {least} or more, or a lower max_duration_s");
-                        self.fault(&path, "limit", limit, &problem, &remedy);
+                        self.contradiction(&format!("{path}.limit"), limit, &problem, &remedy);
                     }
                 }
                 (Metric::Revenue, CapLimit::Money(limit)) => {
@@ -68,7 +68,7 @@ impl Compiler<'_> {
                     if let Some(least) = least {
                         let problem = format!("is less than one call at any target earns, {least}");
                         let remedy = format!("write {least} or more");
-                        self.fault(&path, "limit", limit, &problem, &remedy);
+                        self.contradiction(&format!("{path}.limit"), limit, &problem, &remedy);
                     }
                 }
                 (

@@ -215,7 +215,7 @@ impl Compiler<'_> {
         if let Some(near) = near.filter(|_| !self.is_described(name)) {
             let problem = "is no tag that the server makes, and no vertical describes it";
             let remedy = format!("write `{near}`; if publishers say it, describe it in a vertical");
-            self.fault(path, field, name, problem, &remedy);
+            self.contradiction(&format!("{path}.{field}"), name, problem, &remedy);
         }
     }
 

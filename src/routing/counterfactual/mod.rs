@@ -47,9 +47,9 @@ const TARGETS_MAX: usize = 100;
 /// Fewer where there are so many more candidates: each is looked at again in each of those decisions.
 const CANDIDATES_MAX: usize = 100_000;
 /// Things that are changed for one target, one upon the other.
-const CHANGES_MAX: usize = 4;
+const CHANGES_MAX: usize = 8;
 /// How often one is changed, or changed again.
-const TRIES_MAX: usize = 8;
+const TRIES_MAX: usize = 16;
 const MINUTE_MS: i64 = 60_000;
 /// How far another time of the call may lie, in minutes.
 const SHIFT_MAX: i64 = 8 * 24 * 60;

@@ -291,6 +291,20 @@ fn a_cap_of_the_number_would_have_had_to_be_higher() {
 }
 
 #[test]
+fn a_cap_that_counts_calls_as_they_come_would_have_had_to_be_higher() {
+    let cap = "caps = [{ metric = 'offered', window = 'daily', limit = 1 }]";
+    for (rules, key) in [
+        (target(&format!("[[numbers]]\nnumber = '+18005550100'\n{cap}")), "number/+18005550100"),
+        (target("").replace("{ id = \"p\" }", &format!("{{ id = \"p\", {cap} }}")), "publisher/p"),
+        (target(&format!("[account]\n{cap}")), "account/default"),
+    ] {
+        let key = format!("{key}/offered/daily");
+        let full = [(bucket(&key, "d:2026-03-17"), used(3, 0))];
+        assert_eq!(told(&rules, &call(), &full, &[]), [format!("cap {key} +3")]);
+    }
+}
+
+#[test]
 fn a_promised_payout_that_finds_no_room_would_have_had_to_fit() {
     let rules = target("conversion = { seconds = 60, revenue = '42.00' }").replace(
         r#"publishers = [{ id = "p" }]"#,

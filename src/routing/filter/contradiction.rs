@@ -8,12 +8,12 @@ use super::operator::{Measure, Test, Text};
 use super::{Filter, Filters, Group};
 
 impl Filters {
-    /// The places of two entries that exclude each other, if that can be told from what they say.
-    pub(in crate::routing) fn contradiction(&self) -> Option<(usize, usize)> {
-        (0..self.groups.len()).find_map(|later| {
+    /// The places of entries that exclude each other, as far as that can be told from what they say: each
+    /// that excludes an earlier one, with the first of those before it.
+    pub(in crate::routing) fn contradictions(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.groups.len()).filter_map(|later| {
             let mut earlier = self.groups[..later].iter();
-            let first = earlier.position(|it| it.excludes(&self.groups[later]))?;
-            Some((first, later))
+            Some((earlier.position(|it| it.excludes(&self.groups[later]))?, later))
         })
     }
 }

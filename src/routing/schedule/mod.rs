@@ -17,7 +17,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::reason::Reason;
 use crate::time::Wall;
 
-use super::config::{ConfigFault, Day, ExceptionConfig, ScheduleConfig};
+use super::config::{BreakConfig, ConfigFault, Day, ExceptionConfig, ScheduleConfig};
 use super::window::timestamp;
 
 const DAY_S: u32 = 86_400;
@@ -62,21 +62,23 @@ struct Opening {
 }
 
 impl Schedule {
-    /// `path` is where the schedule stands, for the faults; `zone` is that of one that says none.
+    /// `path` is where the schedule stands, for the faults; `zone` is that of one that says none. With it,
+    /// what is sound in each part and not together.
     pub(super) fn compile(
         config: &ScheduleConfig,
         path: &str,
         zone: &TimeZone,
         faults: &mut Vec<ConfigFault>,
-    ) -> Option<Self> {
+    ) -> Option<(Self, Vec<ConfigFault>)> {
         let before = faults.len();
+        let at = |field: &str, value: &str, problem: &str, remedy: &str| ConfigFault {
+            path: format!("{path}.{field}"),
+            value: value.to_owned(),
+            problem: problem.to_owned(),
+            remedy: remedy.to_owned(),
+        };
         let mut fault = |field: &str, value: &str, problem: &str, remedy: &str| {
-            faults.push(ConfigFault {
-                path: format!("{path}.{field}"),
-                value: value.to_owned(),
-                problem: problem.to_owned(),
-                remedy: remedy.to_owned(),
-            });
+            faults.push(at(field, value, problem, remedy));
         };
 
         let zone = match &config.time_zone {
@@ -125,24 +127,34 @@ impl Schedule {
             ),
             (true, true) | (false, false) => {}
         }
-        let week = if config.always_open {
+        let (week, idle) = if config.always_open {
             let all_day = DayHours { own: vec![Opening { from: 0, to: DAY_S }], over: vec![] };
-            std::array::from_fn(|_| all_day.clone())
+            (std::array::from_fn(|_| all_day.clone()), vec![])
         } else {
             week(config, &mut fault)
         };
-        if faults.len() == before {
-            let never = never_taken(config, &week).filter(|_| exceptions.is_empty());
-            faults.extend(never.map(|(problem, remedy)| ConfigFault {
-                path: format!("{path}.stop_before_close_s"),
-                value: config.stop_before_close_s.to_string(),
-                problem,
-                remedy,
-            }));
-        }
         let zone = zone.filter(|_| faults.len() == before)?;
-        let stop_before_close_s = config.stop_before_close_s;
-        Some(Self { zone, week, holidays, exceptions, stop_before_close_s })
+        let stop_s = config.stop_before_close_s;
+        let all_breaks = idle.into_iter().map(|index| {
+            let shown = |it: &BreakConfig| format!("{}-{}", it.start, it.end);
+            let breaks: Vec<_> = config.hours[index].breaks.iter().map(shown).collect();
+            let (field, problem) =
+                (format!("hours[{index}].breaks"), "leave nothing of the opening");
+            at(&field, &breaks.join(", "), problem, "shorten them, or leave the opening out")
+        });
+        // On days of their own it may be open for longer.
+        let longest = longest(&week).filter(|it| *it <= stop_s && exceptions.is_empty());
+        let never = longest.map(|longest| {
+            let problem = format!(
+                "leaves nothing of the week: it is open for {longest} s in a row at most, and no call \
+                 comes in the last {stop_s} s"
+            );
+            let remedy = format!("write less than {longest}");
+            at("stop_before_close_s", &stop_s.to_string(), &problem, &remedy)
+        });
+        let contradictions = all_breaks.chain(never).collect();
+        let schedule = Self { zone, week, holidays, exceptions, stop_before_close_s: stop_s };
+        Some((schedule, contradictions))
     }
 
     pub fn zone(&self) -> &TimeZone {
@@ -372,9 +384,14 @@ fn exceptions(
     exceptions
 }
 
-/// All openings less their breaks, by the day on which they begin.
-fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str)) -> [DayHours; 7] {
+/// All openings less their breaks, by the day on which they begin, and the places of those of which nothing
+/// is left.
+fn week(
+    config: &ScheduleConfig,
+    fault: &mut impl FnMut(&str, &str, &str, &str),
+) -> ([DayHours; 7], Vec<usize>) {
     let mut week: [DayHours; 7] = Default::default();
+    let mut idle = vec![];
     let mut whole: Vec<(usize, Opening)> = vec![];
     for (index, hours) in config.hours.iter().enumerate() {
         let mut read = |field: String, text: &str| {
@@ -411,14 +428,13 @@ fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str))
             );
         }
         whole.push((index, opening));
-        let (mut rest, mut are_within) = (vec![of_day], true);
+        let mut rest = vec![of_day];
         for (n, start, end) in breaks {
             let (Some(start), Some(end)) = (start, end) else { continue };
             // A time before the opening is meant on the next day.
             let start = if start < open { start + DAY_S } else { start };
             let end = if end <= start { end + DAY_S } else { end };
             if end > to {
-                are_within = false;
                 fault(
                     &format!("hours[{index}].breaks[{n}]"),
                     &format!("{}-{}", hours.breaks[n].start, hours.breaks[n].end),
@@ -428,15 +444,8 @@ fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str))
             }
             rest = rest.into_iter().flat_map(|it| it.without(start, end)).collect();
         }
-        if rest.is_empty() && are_within {
-            let shown: Vec<_> =
-                hours.breaks.iter().map(|it| format!("{}-{}", it.start, it.end)).collect();
-            fault(
-                &format!("hours[{index}].breaks"),
-                &shown.join(", "),
-                "leave nothing of the opening",
-                "shorten them, or leave the opening out",
-            );
+        if rest.is_empty() {
+            idle.push(index);
         }
         let day = &mut week[hours.day.index() as usize];
         for part in rest {
@@ -448,19 +457,7 @@ fn week(config: &ScheduleConfig, fault: &mut impl FnMut(&str, &str, &str, &str))
         day.own.sort_unstable();
         day.over.sort_unstable();
     }
-    week
-}
-
-/// Why no call is taken in an ordinary week, if none is, and what to do about it. Days of their own may be
-/// open for longer.
-fn never_taken(config: &ScheduleConfig, week: &[DayHours; 7]) -> Option<(String, String)> {
-    let stop_s = config.stop_before_close_s;
-    let longest = longest(week).filter(|longest| *longest <= stop_s)?;
-    let problem = format!(
-        "leaves nothing of the week: it is open for {longest} s in a row at most, and no call comes \
-         in the last {stop_s} s"
-    );
-    Some((problem, format!("write less than {longest}")))
+    (week, idle)
 }
 
 /// For how many seconds of an ordinary week it is open in a row at most. `None`: it never closes.

@@ -611,8 +611,11 @@ fn exception(date: &str, open: &str, close: &str) -> ExceptionConfig {
 
 fn compile(config: &ScheduleConfig) -> Result<Schedule, Vec<ConfigFault>> {
     let mut faults = vec![];
-    let schedule = Schedule::compile(config, "s", &TimeZone::UTC, &mut faults);
-    schedule.ok_or(faults)
+    match Schedule::compile(config, "s", &TimeZone::UTC, &mut faults) {
+        Some((schedule, contradictions)) if contradictions.is_empty() => Ok(schedule),
+        Some((_, contradictions)) => Err(contradictions),
+        None => Err(faults),
+    }
 }
 
 fn refusal(schedule: &Schedule, at: &str) -> Option<Reason> {

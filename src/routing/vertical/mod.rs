@@ -31,7 +31,7 @@ const COMMON: [(&str, TagKind); 10] = [
 ];
 
 /// Under `geo.`, places of which the server knows nothing and whose names are near to those it knows.
-const PLACES_OF_OTHERS: [&str; 3] = ["county", "zip4", "zip5"];
+const PLACES_OF_OTHERS: [&str; 4] = ["county", "ip", "zip4", "zip5"];
 
 /// What trunks make tags of, each with a name of its own.
 const OF_TRUNKS: [&str; 2] = ["header.", "caller."];

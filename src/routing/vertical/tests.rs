@@ -247,6 +247,7 @@ fn a_place_that_is_missed_by_a_letter_is_told_where_nothing_describes_the_tags()
         ("geo.dma", None),
         ("geo.county", None),
         ("geo.zip4", None),
+        ("geo.ip", None),
         ("geo_state", None),
         ("sub_ids", None),
     ] {
