@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::anyhow;
 use tollbridge::config::Config;
 use tollbridge::routing::RoutingSnapshot;
 use tollbridge::routing::effective::Effective;
@@ -51,7 +50,7 @@ fn show(id: &str, routing: &RoutingSnapshot, trunk: Option<Vec<Effective>>) -> R
         .or(trunk);
     let Some(settings) = settings else {
         let what = "target, campaign, publisher, pool, number or trunk";
-        return Err(anyhow!("no {what} is called {id}").into());
+        return Err(Failure::Argument(format!("no {what} is called {id}")));
     };
     let mut out = io::stdout().lock();
     for Effective { setting, value, from } in settings {

@@ -24,6 +24,8 @@ use tollbridge::server::StartError;
 pub(crate) enum Failure {
     /// The person's to correct: exit code 2, like a wrong argument.
     Configuration(ConfigError),
+    /// The same of an argument that names what the configuration has not.
+    Argument(String),
     /// Exit code 1.
     Other(anyhow::Error),
 }
@@ -33,6 +35,7 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         let (text, code) = match self {
             Self::Configuration(error) => (error.to_string(), 2),
+            Self::Argument(what) => (what, 2),
             Self::Other(error) => (format!("{error:#}"), 1),
         };
         // Without standard error there is nobody to tell.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 use smol_str::SmolStr;
@@ -107,22 +106,22 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         if !known_caps.contains(cap.as_str()) {
             let caps: Vec<_> = known_caps.iter().copied().collect();
             let caps = if caps.is_empty() { String::from("none") } else { caps.join(", ") };
-            return Err(anyhow!("--used {cap}: there is no such cap; there are {caps}").into());
+            return Err(argument(format!("--used {cap}: there is no such cap; there are {caps}")));
         }
         let parsed = amount.parse::<u64>();
-        let amount = parsed.map_err(|error| anyhow!("--used {cap}={amount}: {error}"))?;
+        let amount = parsed.map_err(|error| argument(format!("--used {cap}={amount}: {error}")))?;
         used.insert(SmolStr::new(cap), amount);
     }
     let mut down = BTreeSet::new();
     for target in &options.down {
         let id = TargetId::new(target);
         if snapshot.target(&id).is_none() {
-            return Err(anyhow!("--down {target}: there is no such target").into());
+            return Err(argument(format!("--down {target}: there is no such target")));
         }
         down.insert(id);
     }
     for (buyer, left) in &options.credit {
-        let wrong = |what: String| anyhow!("--credit {buyer}={left}: {what}");
+        let wrong = |what: String| argument(format!("--credit {buyer}={left}: {what}"));
         let amount = left.parse::<Money>().map_err(|error| wrong(format!("{error}")))?;
         let of_buyer = snapshot.credit_left(&BuyerId::new(buyer), amount);
         let none = || wrong(String::from("no buyer with a limit of credit is called so"));
@@ -130,16 +129,17 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     }
     let mut ready = BTreeMap::new();
     for (concurrency, count) in &options.ready {
-        let wrong = |what: String| anyhow!("--ready {concurrency}={count}: {what}");
+        let wrong = |what: String| argument(format!("--ready {concurrency}={count}: {what}"));
         if !concurrency.ends_with("/concurrency") || !known_caps.contains(concurrency.as_str()) {
-            return Err(wrong(String::from("there is no such concurrency")).into());
+            return Err(wrong(String::from("there is no such concurrency")));
         }
         let parsed = count.parse::<u32>().map_err(|error| wrong(format!("{error}")))?;
         ready.insert(SmolStr::new(concurrency), parsed);
     }
     let scores = assumed_scores(&options.scores, snapshot)?;
     let asked = options.asked()?;
-    let (request, sessions) = asked.request(snapshot).map_err(|error| anyhow!("{error}"))?;
+    let (request, sessions) =
+        asked.request(snapshot).map_err(|error| argument(error.to_string()))?;
     let snapshot = snapshot.without_buyers(&options.paused(snapshot)?);
     let nothing_used = BTreeMap::<Bucket, Usage>::new();
     let mut assumed = Assumed { used, down, scores, ready, sessions: vec![] };
@@ -204,7 +204,9 @@ impl SimulateOptions {
     fn asked(&self) -> Result<AskedCall, Failure> {
         let whose = self.session_of.as_ref().map(|whose| {
             let both = whose.split_once(':');
-            both.ok_or_else(|| anyhow!("--session-of {whose}: write it as CAMPAIGN:PUBLISHER"))
+            both.ok_or_else(|| {
+                argument(format!("--session-of {whose}: write it as CAMPAIGN:PUBLISHER"))
+            })
         });
         let (campaign, publisher) = whose.transpose()?.unzip();
         let is_assumed =
@@ -235,7 +237,7 @@ impl SimulateOptions {
     fn paused(&self, snapshot: &RoutingSnapshot) -> Result<BTreeSet<BuyerId>, Failure> {
         for buyer in &self.paused {
             if !snapshot.buyers().iter().any(|it| it.id == *buyer) {
-                return Err(anyhow!("--paused {buyer}: there is no such buyer").into());
+                return Err(argument(format!("--paused {buyer}: there is no such buyer")));
             }
         }
         Ok(self.paused.iter().cloned().collect())
@@ -254,7 +256,7 @@ fn assumed_scores(
     let asked: BTreeSet<&str> = snapshot.asked_scorers().map(SmolStr::as_str).collect();
     let mut scores = BTreeMap::<SmolStr, BTreeMap<TargetId, i64>>::new();
     for (name, score) in said {
-        let wrong = |what: String| anyhow!("--score {name}={score}: {what}");
+        let wrong = |what: String| argument(format!("--score {name}={score}: {what}"));
         let (scorer, target) = name
             .split_once(':')
             .ok_or_else(|| wrong(String::from("write it as SCORER:TARGET=SCORE")))?;
@@ -262,11 +264,11 @@ fn assumed_scores(
             let asked: Vec<_> = asked.iter().copied().collect();
             let asked = if asked.is_empty() { String::from("none") } else { asked.join(", ") };
             let what = format!("no scorer that is asked is called {scorer}; there are {asked}");
-            return Err(wrong(what).into());
+            return Err(wrong(what));
         }
         let id = TargetId::new(target);
         if snapshot.target(&id).is_none() {
-            return Err(wrong(format!("there is no target {target}")).into());
+            return Err(wrong(format!("there is no target {target}")));
         }
         let millionths = score.parse().ok().and_then(millionths_of);
         let millionths =
@@ -276,7 +278,12 @@ fn assumed_scores(
     Ok(scores)
 }
 
+fn argument(what: String) -> Failure {
+    Failure::Argument(what)
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or("write it as NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -270,12 +270,80 @@ sip = { headers = { add = { "Via" = "x" } } }
     let settings = config.replace("listen = ", "t1_ms = 1\nlisten = ");
     let told = check(&settings, &[&["sip.t1_ms = 1: is out of range"], &others[..]].concat());
     assert!(!of_sip.iter().any(|it| told.contains(it)), "{told}");
-    // Files that cannot be read hide nothing, and are told when the rest is right.
-    let files = config.replace("[journal]", "carrier_dir = \"/nowhere\"\n[journal]");
-    check(&files, &others);
-    let rest = files.replace("linger_ms = 5000", "");
-    fs::write(&path, rest).unwrap();
-    run(&["check", "--config", &path.display().to_string()]).refuses(2, &["/nowhere"]);
+    // Carrier files that cannot be read hide nothing but what goes by them.
+    let folder = dir.path().join("carriers");
+    let files = config.replace(
+        "[journal]",
+        &format!("carrier_dir = {:?}\n[journal]", folder.display().to_string()),
+    );
+    let told = check(&files, &[&["sip.carrier_dir = "], &others[..]].concat());
+    assert!(told.contains("cannot be read: ") && !told.contains(of_sip[0]), "{told}");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("odd.toml"), "x = [").unwrap();
+    let sound = files.replace("linger_ms = 5000", "");
+    for files in [files, sound] {
+        check(&files, &["has the file `odd.toml`: TOML parse error", others[1]]);
+    }
+    // One trunk that cannot be read hides no other.
+    let trunks = config.replace(
+        "[[trunks]]",
+        "[[trunks]]\nid = \"odd\"\ninbound = { max_cps = \"many\" }\n[[trunks]]",
+    );
+    let trunks = trunks.replace("linger_ms = 5000", "");
+    check(
+        &trunks,
+        &["trunks[0].inbound.max_cps = \"many\"", "trunks[1].carrier = loopbak", of_sip[1]],
+    );
+}
+
+#[test]
+fn all_that_is_wrong_in_the_lists_of_an_entry_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wrong.toml");
+    let config = r#"
+[sip]
+listen = ["udp:127.0.0.1:0"]
+[[buyers]]
+id = "b"
+[[targets]]
+id = "t"
+buyer = "b"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+filters = { all = [
+    { tag = "a", op = "eqq", value = "OH" },
+    { tag = "geo.stat", op = "eq", value = "OH" },
+    [{ tag = "b", op = "required" }, { tag = "c", op = "inn", value = "PA" }],
+] }
+schedule = { hours = [
+    { day = "mo", open = "09:00", close = "10:00" },
+    { day = "tue", open = "09:00", close = "10:00" },
+    { day = "tues", open = "09:00", close = "10:00" },
+] }
+[[targets]]
+id = "both"
+buyer = "b"
+dial = { kind = "sip", uri = "sip:127.0.0.1:9" }
+filters = { all = [
+    { tag = "geo.state", op = "eq", value = "OH" },
+    { tag = "lead.age", op = "gt", value = 80 },
+    { tag = "geo.state", op = "eq", value = "PA" },
+    { tag = "lead.age", op = "lt", value = 50 },
+] }
+"#;
+    fs::write(&path, config).unwrap();
+    let run = run(&["check", "--config", &path.display().to_string()]);
+    run.refuses(
+        2,
+        &[
+            "targets[0].filters.all[0].op = \"eqq\"",
+            "targets[0].filters.all[2][1].op = \"inn\"",
+            "targets[0].schedule.hours[0].day = \"mo\"",
+            "targets[0].schedule.hours[2].day = \"tues\"",
+            "targets[1].filters.all[2] = geo.state eq PA: lets nobody through",
+            "targets[1].filters.all[3] = lead.age lt 50: lets nobody through",
+        ],
+    );
+    assert_eq!(run.text.matches("wrong.toml:").count(), 6, "{}", run.text);
 }
 
 #[test]
@@ -301,7 +369,16 @@ filters = { all = [
     { tag = "geo.state", op = "eq", value = "OH", ignore_case = true },
     { tag = "geo.state", op = "eq", value = "oh", ignore_case = true },
     { tag = "geo.states", op = "required" },
+    { tag = "geo.state", op = "in_set", value = "some" },
 ] }
+schedule = { stop_before_close_s = 1800, hours = [
+    { day = "mon", open = "09:00", close = "18:00" },
+    { day = "sat", open = "10:00", close = "10:30" },
+] }
+[[sets]]
+id = "some"
+kind = "text"
+values = ["OH", "oh"]
 [[campaigns]]
 id = "c"
 publisher = "p"
@@ -314,6 +391,11 @@ routing = { tiers = [{ targets = [{ target = "t" }] }] }
         ("revenue = \"25.00\"", "revenue = \"abc\"", "targets[0].conversion.revenue"),
         ("ignore_case = true", "ignore_case = \"yes\"", "targets[0].filters.all[0]"),
         ("type = \"text\"", "type = \"txt\"", "verticals[0].tags[0].type"),
+        ("id = \"t\"\n", "id = 5\n", "targets[0].id"),
+        ("{ target = \"t\" }", "{ target = \"u\" }", "campaigns[0].routing.tiers[0].targets[0]"),
+        ("close = \"18:00\"", "close = \"6pm\"", "targets[0].schedule.hours[0].close"),
+        ("day = \"mon\"", "day = \"monday\"", "targets[0].schedule.hours[0].day"),
+        ("values = [\"OH\", \"oh\"]", "file = \"/nowhere\"", "sets[0].file"),
     ] {
         assert!(config.contains(sound), "{sound}");
         fs::write(&path, config.replacen(sound, wrong, 1)).unwrap();

@@ -231,6 +231,11 @@ pub(super) fn tollbridge(stage: &Stage, arguments: &[&str]) -> Result<String> {
         .args(more)
         .output()?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}: {told}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(told)
 }

@@ -127,11 +127,13 @@ fn a_session_may_be_assumed_by_the_server_and_without_one() {
             (["--paused", "nobody"], "there is no such buyer"),
             (["--credit", "tests=1.00"], "no buyer with a limit of credit"),
             (["--ready", "target/alone/concurrency=1"], "there is no such concurrency"),
+            (["--used", "target/alone/connected/daily=1"], "there is no such cap"),
+            (["--tag", "=warm"], "write it as NAME=VALUE"),
         ] {
             let told =
                 tollbridge(stage, &[&["simulate", "--pool", "visitors"][..], &wrong[..]].concat());
             let told = told.unwrap_err().to_string();
-            ensure!(told.contains(what), "{told}");
+            ensure!(told.contains(what) && told.starts_with("exit status: 2"), "{told}");
         }
         Ok(())
     });
