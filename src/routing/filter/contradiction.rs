@@ -47,7 +47,39 @@ impl Filter {
             let all = rule.all_taken(other);
             all.is_some_and(|all| all.iter().all(|value| !takes(other, value)))
         };
-        none_of(self, other) || none_of(other, self) || self.is_apart(other)
+        none_of(self, other)
+            || none_of(other, self)
+            || self.is_opposite(other)
+            || self.begins_or_ends_otherwise(other)
+            || self.is_apart(other)
+    }
+
+    /// Whether one is the negation of the other.
+    fn is_opposite(&self, other: &Self) -> bool {
+        // Of two regular expressions that are written the same one may ignore the case of letters.
+        let is_known = !matches!(self.test, Test::Regex(_));
+        is_known && self.negated != other.negated && self.test == other.test
+    }
+
+    /// Whether no text has both beginnings, or both ends.
+    fn begins_or_ends_otherwise(&self, other: &Self) -> bool {
+        let (Test::Text { want, ignore_case }, Test::Text { want: others, ignore_case: also }) =
+            (&self.test, &other.test)
+        else {
+            return false;
+        };
+        if self.negated || other.negated || ignore_case != also {
+            return false;
+        }
+        match (want, others) {
+            (Text::Begins(one), Text::Begins(other)) => {
+                !one.starts_with(other.as_str()) && !other.starts_with(one.as_str())
+            }
+            (Text::Ends(one), Text::Ends(other)) => {
+                !one.ends_with(other.as_str()) && !other.ends_with(one.as_str())
+            }
+            _ => false,
+        }
     }
 
     /// Whether a call without the tag passes.
@@ -64,7 +96,9 @@ impl Filter {
     /// counted.
     fn all_taken(&self, other: &Self) -> Option<Vec<&SmolStr>> {
         let Test::Text { want, ignore_case } = &self.test else { return None };
-        let is_exact = !ignore_case || matches!(other.test, Test::Text { ignore_case: true, .. });
+        // A number and a date are the same in any case.
+        let is_deaf = matches!(other.test, Test::Text { ignore_case: true, .. } | Test::Within(..));
+        let is_exact = !ignore_case || is_deaf;
         match want {
             Text::Is(text) if is_exact && !self.negated => Some(vec![text]),
             Text::OneOf(texts) if is_exact && !self.negated => Some(texts.iter().collect()),

@@ -131,7 +131,7 @@ const RULES: [&str; 9] = [
 ];
 
 /// Rules of every kind, which may meet.
-const MEETING: [&str; 20] = [
+const MEETING: [&str; 24] = [
     r#"op = "eq", value = "OH""#,
     r#"op = "eq", value = "oh", ignore_case = true"#,
     r#"op = "eq", value = "Σ", ignore_case = true"#,
@@ -141,7 +141,11 @@ const MEETING: [&str; 20] = [
     r#"op = "not_in", value = ["OH", "7"]"#,
     r#"op = "contains", value = "o", ignore_case = true"#,
     r#"op = "begins_with", value = "O""#,
+    r#"op = "begins_with", value = "o", ignore_case = true"#,
+    r#"op = "begins_with", value = "P""#,
     r#"op = "ends_with", value = "h""#,
+    r#"op = "ends_with", value = "H""#,
+    r#"op = "regex", value = "σ""#,
     r#"op = "match", value = "?H""#,
     r#"op = "regex", value = "^[0-9]+$""#,
     r#"op = "regex", value = "σ", ignore_case = true"#,
@@ -345,6 +349,24 @@ fn entries_that_exclude_each_other_are_found_and_no_others() {
         ("op = 'ge', value = 80, not = true", "op = 'le', value = 50, not = true", false),
         ("op = 'between', value = [50, 80], not = true", "op = 'between', value = [60, 70]", false),
         ("op = 'eq', value = 81", "op = 'between', value = [50, 80]", true),
+        ("op = 'contains', value = 'a'", "op = 'contains', value = 'a', not = true", true),
+        ("op = 'contains', value = 'a'", "op = 'contains', value = 'b', not = true", false),
+        ("op = 'in_set', value = 'zips'", "op = 'in_set', value = 'zips', not = true", true),
+        (
+            "op = 'regex', value = 'a'",
+            "op = 'regex', value = 'a', not = true, ignore_case = true",
+            false,
+        ),
+        ("op = 'begins_with', value = 'a'", "op = 'begins_with', value = 'b'", true),
+        ("op = 'begins_with', value = 'a'", "op = 'begins_with', value = 'ab'", false),
+        (
+            "op = 'begins_with', value = 'a'",
+            "op = 'begins_with', value = 'A', ignore_case = true",
+            false,
+        ),
+        ("op = 'ends_with', value = 'a'", "op = 'ends_with', value = 'b'", true),
+        ("op = 'ends_with', value = 'a'", "op = 'ends_with', value = 'b', not = true", false),
+        ("op = 'eq', value = 'oh', ignore_case = true", "op = 'ge', value = 7", true),
         ("op = 'gt', value = 1", "op = 'lt', value = '2026-03-17'", true),
         (
             "[{ op = 'eq', value = 'OH' }, { op = 'eq', value = 'PA' }]",
