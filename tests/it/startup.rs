@@ -38,6 +38,14 @@ fn run(arguments: &[&str]) -> Run {
     run_with(arguments, &[])
 }
 
+/// What the program says of a configuration, in a file `wrong.toml`.
+fn check(config: &str) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wrong.toml");
+    fs::write(&path, config).unwrap();
+    run(&["check", "--config", &path.display().to_string()])
+}
+
 /// Runs the program to its end, which must come by itself.
 fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Run {
     let work = tempfile::tempdir().unwrap();
@@ -227,7 +235,6 @@ routing = { tiers = [{ tier = 1, targets = [{ target = "negative", weight = -3 }
 #[test]
 fn what_goes_by_other_settings_is_told_beside_faults_of_these() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("wrong.toml");
     let config = r#"
 [sip]
 listen = ["udp:127.0.0.1:0"]
@@ -257,8 +264,7 @@ sip = { headers = { add = { "Via" = "x" } } }
         "scorers[0].url = http://192.0.2.9/score: would be asked in clear text",
     ];
     let check = |config: &str, told: &[&str]| {
-        fs::write(&path, config).unwrap();
-        let run = run(&["check", "--config", &path.display().to_string()]);
+        let run = check(config);
         run.refuses(2, told);
         for part in told {
             assert_eq!(run.text.matches(part).count(), 1, "`{part}` in: {}", run.text);
@@ -298,8 +304,6 @@ sip = { headers = { add = { "Via" = "x" } } }
 
 #[test]
 fn all_that_is_wrong_in_the_lists_of_an_entry_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("wrong.toml");
     let config = r#"
 [sip]
 listen = ["udp:127.0.0.1:0"]
@@ -330,8 +334,7 @@ filters = { all = [
     { tag = "lead.age", op = "lt", value = 50 },
 ] }
 "#;
-    fs::write(&path, config).unwrap();
-    let run = run(&["check", "--config", &path.display().to_string()]);
+    let run = check(config);
     run.refuses(
         2,
         &[
@@ -348,8 +351,6 @@ filters = { all = [
 
 #[test]
 fn what_may_be_meant_otherwise_is_not_told_before_all_of_it_can_be_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("wrong.toml");
     let config = r#"
 [sip]
 listen = ["udp:127.0.0.1:0"]
@@ -398,8 +399,7 @@ routing = { tiers = [{ targets = [{ target = "t" }] }] }
         ("values = [\"OH\", \"oh\"]", "file = \"/nowhere\"", "sets[0].file"),
     ] {
         assert!(config.contains(sound), "{sound}");
-        fs::write(&path, config.replacen(sound, wrong, 1)).unwrap();
-        let run = run(&["check", "--config", &path.display().to_string()]);
+        let run = check(&config.replacen(sound, wrong, 1));
         if fault.is_empty() {
             assert_eq!(run.code, Some(0), "{}", run.text);
             continue;
@@ -411,8 +411,6 @@ routing = { tiers = [{ targets = [{ target = "t" }] }] }
 
 #[test]
 fn no_fault_hides_another() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("wrong.toml");
     let config = r#"
 [sip]
 listen = ["udp:127.0.0.1:0"]
@@ -476,9 +474,7 @@ routing = { tiers = [{ tier = 1, targets = [{ target = "first" }, { target = "se
         // A buyer that cannot be read may be the one that is named.
         let told = if wrong.starts_with("name") { &BUSINESS[1..] } else { &BUSINESS };
         for (linger, more) in [("2", &[][..]), ("5000", &["journal.linger_ms = 5000: is out of"])] {
-            fs::write(&path, config.replace("linger_ms = 2", &format!("linger_ms = {linger}")))
-                .unwrap();
-            let run = run(&["check", "--config", &path.display().to_string()]);
+            let run = check(&config.replace("linger_ms = 2", &format!("linger_ms = {linger}")));
             run.refuses(2, &[&[fault], told, more].concat());
             let lines: Vec<_> = run.text.lines().filter(|it| it.contains("wrong.toml:")).collect();
             assert_eq!(lines.len(), 1 + told.len() + more.len(), "{}", run.text);

@@ -84,6 +84,12 @@ impl Call {
         matches!(self.state, State::Handing { phase: Phase::Taking, .. } | State::Left { .. })
     }
 
+    /// Whether the target has answered, and a caller who was answered before has yet to be offered what it
+    /// said.
+    pub fn is_to_connect(&self) -> bool {
+        self.taken && matches!(self.state, State::Answering { .. })
+    }
+
     /// Whether the caller is to hear a redirect, once the fact of it is on disk.
     pub fn is_redirected(&self) -> bool {
         matches!(self.state, State::Handing { phase: Phase::Written, .. })

@@ -200,6 +200,11 @@ impl CallEntry {
             None if unconfirmed(own) => return Some(491),
             None => {}
         }
+        // The caller is about to be offered what its target answered, and would have that last.
+        let is_offered = self.rare.as_ref().is_some_and(|rare| rare.connecting.is_some());
+        if !repeats && (is_offered || self.call.is_to_connect()) {
+            return Some(491);
+        }
         let other = self.leg(side.other()).filter(|_| !repeats)?;
         (other.reinvite.is_some() || unconfirmed(other) || other.held_ack.is_some()).then_some(491)
     }

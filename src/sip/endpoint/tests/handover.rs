@@ -319,6 +319,43 @@ fn a_glare_with_the_connecting_offer_is_tried_again() {
     assert_eq!(caller.requests(&mut rig), ["ACK"]);
 }
 
+/// Else the caller would be offered what the target first answered upon what it says now.
+#[test]
+fn an_offer_that_comes_before_the_caller_is_connected_is_to_come_again() {
+    let mut rig = referring();
+    let mut caller = taken(&mut rig);
+    caller.respond(&mut rig, 405, "");
+    let mut target = rig.target(TARGET);
+    rig.writes = false;
+    target.respond(&mut rig, 200, SDP_B);
+    assert_eq!(target.requests(&mut rig), ["ACK"]);
+    caller.requests(&mut rig);
+
+    let moved = SDP_B.replace("6000", "6666");
+    target.request(&mut rig, "UPDATE", &moved);
+    assert_eq!(target.statuses(&mut rig), [491], "the answer is not on disk yet");
+    caller.request(&mut rig, "INVITE", &SDP_A.replace("4000", "4444"));
+    assert_eq!(caller.statuses(&mut rig), [491]);
+    caller.ack(&mut rig);
+
+    rig.writes = true;
+    rig.route();
+    let offered = caller.news(&mut rig, 1).pop().unwrap();
+    assert!(offered.starts_with("INVITE ") && offered.contains("m=audio 6000"), "{offered}");
+    caller.respond(&mut rig, 491, "");
+    target.request(&mut rig, "UPDATE", &moved);
+    assert_eq!(target.statuses(&mut rig), [491], "it is offered again soon");
+    rig.pass(Duration::from_millis(800));
+    caller.requests(&mut rig);
+    caller.respond(&mut rig, 200, SDP_A);
+
+    target.request(&mut rig, "UPDATE", &moved);
+    let offered = caller.news(&mut rig, 1).pop().unwrap();
+    assert!(offered.contains("m=audio 6666"), "{offered}");
+    caller.respond(&mut rig, 200, SDP_A);
+    assert_eq!(target.statuses(&mut rig), [200]);
+}
+
 #[test]
 fn a_caller_that_cannot_be_connected_is_hung_up_with_its_target() {
     let mut rig = referring();
