@@ -106,22 +106,25 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
         if !known_caps.contains(cap.as_str()) {
             let caps: Vec<_> = known_caps.iter().copied().collect();
             let caps = if caps.is_empty() { String::from("none") } else { caps.join(", ") };
-            return Err(argument(format!("--used {cap}: there is no such cap; there are {caps}")));
+            return Err(Failure::Argument(format!(
+                "--used {cap}: there is no such cap; there are {caps}"
+            )));
         }
         let parsed = amount.parse::<u64>();
-        let amount = parsed.map_err(|error| argument(format!("--used {cap}={amount}: {error}")))?;
+        let amount =
+            parsed.map_err(|error| Failure::Argument(format!("--used {cap}={amount}: {error}")))?;
         used.insert(SmolStr::new(cap), amount);
     }
     let mut down = BTreeSet::new();
     for target in &options.down {
         let id = TargetId::new(target);
         if snapshot.target(&id).is_none() {
-            return Err(argument(format!("--down {target}: there is no such target")));
+            return Err(Failure::Argument(format!("--down {target}: there is no such target")));
         }
         down.insert(id);
     }
     for (buyer, left) in &options.credit {
-        let wrong = |what: String| argument(format!("--credit {buyer}={left}: {what}"));
+        let wrong = |what: String| Failure::Argument(format!("--credit {buyer}={left}: {what}"));
         let amount = left.parse::<Money>().map_err(|error| wrong(format!("{error}")))?;
         let of_buyer = snapshot.credit_left(&BuyerId::new(buyer), amount);
         let none = || wrong(String::from("no buyer with a limit of credit is called so"));
@@ -129,7 +132,8 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     }
     let mut ready = BTreeMap::new();
     for (concurrency, count) in &options.ready {
-        let wrong = |what: String| argument(format!("--ready {concurrency}={count}: {what}"));
+        let wrong =
+            |what: String| Failure::Argument(format!("--ready {concurrency}={count}: {what}"));
         if !concurrency.ends_with("/concurrency") || !known_caps.contains(concurrency.as_str()) {
             return Err(wrong(String::from("there is no such concurrency")));
         }
@@ -139,7 +143,7 @@ pub(crate) fn run(config: &Config, options: &SimulateOptions) -> Result<(), Fail
     let scores = assumed_scores(&options.scores, snapshot)?;
     let asked = options.asked()?;
     let (request, sessions) =
-        asked.request(snapshot).map_err(|error| argument(error.to_string()))?;
+        asked.request(snapshot).map_err(|error| Failure::Argument(error.to_string()))?;
     let snapshot = snapshot.without_buyers(&options.paused(snapshot)?);
     let nothing_used = BTreeMap::<Bucket, Usage>::new();
     let mut assumed = Assumed { used, down, scores, ready, sessions: vec![] };
@@ -205,7 +209,7 @@ impl SimulateOptions {
         let whose = self.session_of.as_ref().map(|whose| {
             let both = whose.split_once(':');
             both.ok_or_else(|| {
-                argument(format!("--session-of {whose}: write it as CAMPAIGN:PUBLISHER"))
+                Failure::Argument(format!("--session-of {whose}: write it as CAMPAIGN:PUBLISHER"))
             })
         });
         let (campaign, publisher) = whose.transpose()?.unzip();
@@ -237,7 +241,7 @@ impl SimulateOptions {
     fn paused(&self, snapshot: &RoutingSnapshot) -> Result<BTreeSet<BuyerId>, Failure> {
         for buyer in &self.paused {
             if !snapshot.buyers().iter().any(|it| it.id == *buyer) {
-                return Err(argument(format!("--paused {buyer}: there is no such buyer")));
+                return Err(Failure::Argument(format!("--paused {buyer}: there is no such buyer")));
             }
         }
         Ok(self.paused.iter().cloned().collect())
@@ -256,7 +260,7 @@ fn assumed_scores(
     let asked: BTreeSet<&str> = snapshot.asked_scorers().map(SmolStr::as_str).collect();
     let mut scores = BTreeMap::<SmolStr, BTreeMap<TargetId, i64>>::new();
     for (name, score) in said {
-        let wrong = |what: String| argument(format!("--score {name}={score}: {what}"));
+        let wrong = |what: String| Failure::Argument(format!("--score {name}={score}: {what}"));
         let (scorer, target) = name
             .split_once(':')
             .ok_or_else(|| wrong(String::from("write it as SCORER:TARGET=SCORE")))?;
@@ -276,10 +280,6 @@ fn assumed_scores(
         scores.entry(scorer.into()).or_default().insert(id, millionths);
     }
     Ok(scores)
-}
-
-fn argument(what: String) -> Failure {
-    Failure::Argument(what)
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

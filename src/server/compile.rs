@@ -67,14 +67,14 @@ pub fn whole(read: Fitting<Config>) -> Result<Config, StartError> {
             return Ok(config);
         }
         let mut of_business = Faults::default();
-        of_business.keep(config.section::<Vec<TrunkConfig>>("trunks"))?;
         of_business.keep(Dialing::compile(&config))?;
         of_business.keep(fraud::rules(&config))?;
         // They go by the listeners, the addresses and the carrier files that `[sip]` names.
         let carriers = (!misfits.are_in("sip")).then(|| carriers(&config));
         let carriers = carriers.map(|it| of_business.keep(it)).transpose()?.flatten();
-        if let Some(carriers) = &carriers {
-            of_business.keep(trunks(&config, carriers))?;
+        match &carriers {
+            Some(carriers) => drop(of_business.keep(trunks(&config, carriers))?),
+            None => drop(of_business.keep(config.section::<Vec<TrunkConfig>>("trunks"))?),
         }
         let (written, unfit) = config.routing::<RoutingConfig>().apart();
         if let Some(mut written) = written {

@@ -108,12 +108,11 @@ impl Compiler<'_> {
         config: &ScorerConfig,
         features: impl Iterator<Item = &'m SmolStr>,
     ) {
-        for feature in features.filter(|it| !self.is_described(it)).collect::<Vec<_>>() {
-            let Some(near) = meant_by(feature) else { continue };
+        for feature in features {
+            let Some(remedy) = self.slip(feature, meant_by(feature)) else { continue };
             let problem = format!(
                 "asks for `{feature}`, which the server does not make and no vertical describes"
             );
-            let remedy = format!("write `{near}`; if publishers say it, describe it in a vertical");
             let file = config.file.as_deref().unwrap_or_else(|| "".as_ref()).display();
             self.contradiction(&format!("{path}.file"), file, &problem, &remedy);
         }

@@ -212,15 +212,18 @@ impl Compiler<'_> {
 
     /// That a name is meant as it stands, which is near to one that is known.
     pub(super) fn is_no_slip(&mut self, path: &str, field: &str, name: &str, near: Option<&str>) {
-        if let Some(near) = near.filter(|_| !self.is_described(name)) {
+        if let Some(remedy) = self.slip(name, near) {
             let problem = "is no tag that the server makes, and no vertical describes it";
-            let remedy = format!("write `{near}`; if publishers say it, describe it in a vertical");
             self.contradiction(&format!("{path}.{field}"), name, problem, &remedy);
         }
     }
 
-    pub(super) fn is_described(&self, tag: &str) -> bool {
-        self.verticals.values().any(|vertical| vertical.describes(tag))
+    /// What to write instead of a name that is near to one that is known, unless it is known as well.
+    pub(super) fn slip(&self, name: &str, near: Option<&str>) -> Option<String> {
+        let near = near?;
+        let is_known = self.verticals.values().any(|vertical| vertical.describes(name));
+        let remedy = || format!("write `{near}`; if publishers say it, describe it in a vertical");
+        (!is_known).then(remedy)
     }
 
     fn agrees(
